@@ -1,0 +1,11 @@
+//! Compiles Kubernetes Services and `EndpointSlices` into an nftables ruleset.
+//!
+//! Data flows one way: the [`model`] holds what the cluster says, [`state`] keeps it and knows what
+//! changed, [`compile`] turns it into a [`ruleset`], [`diff`] into the [`transaction`] that leads from
+//! one ruleset to another, and [`print`](mod@print) writes it as text or JSON. Everything here is a pure
+//! function of its arguments: no I/O, no clock, no unsafe code.
+#![forbid(unsafe_code)]
+
+pub mod model;
+pub mod ruleset;
+pub mod transaction;

@@ -1,0 +1,56 @@
+//! `EndpointSlices`: the endpoints of a Service.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::{ObjectName, Protocol};
+
+/// A `discovery.k8s.io/v1` `EndpointSlice` of one address family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// The Service it belongs to, in the same namespace (label `kubernetes.io/service-name`).
+    pub service: Arc<str>,
+    /// `ports`; an entry without a number (the API's "all ports") is left out.
+    pub ports: Vec<EndpointPort>,
+    /// `endpoints`, those with an address.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One entry of an `EndpointSlice`'s `ports`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointPort {
+    /// Name of the Service port that it resolves.
+    pub name: Arc<str>,
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// `port`: the number on the pod.
+    pub port: u16,
+}
+
+/// One entry of an `EndpointSlice`'s `endpoints`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "the API's three conditions are three booleans")]
+pub struct Endpoint {
+    /// `addresses[0]`; further addresses carry no meaning.
+    pub address: IpAddr,
+    /// `conditions.ready`, true if unset.
+    pub ready: bool,
+    /// `conditions.serving`, true if unset.
+    pub serving: bool,
+    /// `conditions.terminating`, false if unset.
+    pub terminating: bool,
+    /// `nodeName`.
+    pub node: Option<Arc<str>>,
+    /// `hints`.
+    pub hints: Hints,
+}
+
+/// Topology hints of an endpoint (`hints.forZones`, `hints.forNodes`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Zones whose nodes should use the endpoint.
+    pub zones: Vec<Arc<str>>,
+    /// Nodes that should use the endpoint.
+    pub nodes: Vec<Arc<str>>,
+}

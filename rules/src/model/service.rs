@@ -1,0 +1,101 @@
+//! Services and their ports.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use ipnetwork::IpNetwork;
+
+use super::ObjectName;
+
+/// Transport protocol of a port (`spec.ports[].protocol`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP, IP protocol number 6.
+    Tcp,
+    /// UDP, IP protocol number 17.
+    Udp,
+    /// SCTP, IP protocol number 132.
+    Sctp,
+}
+
+impl Protocol {
+    /// All protocols that a Service may have.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
+    /// The IP protocol number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
+
+    /// The protocol of an IP protocol number, if a Service may have it.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|p| p.number() == number)
+    }
+
+    /// The name that nft uses: lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which endpoints a door of a Service may lead to (`internalTrafficPolicy`, `externalTrafficPolicy`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TrafficPolicy {
+    /// Every endpoint.
+    #[default]
+    Cluster,
+    /// Only endpoints on this node.
+    Local,
+}
+
+/// A Service that a proxy handles: it has a `ClusterIP`, is not `ExternalName`, and is not marked for
+/// another proxy (`service.kubernetes.io/service-proxy-name`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// `metadata.creationTimestamp` in seconds since the epoch; decides who keeps a contested frontend.
+    pub created: Option<i64>,
+    /// `spec.clusterIPs`, at most one a family. A family without one has no frontends at all.
+    pub cluster_ips: Vec<IpAddr>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress[].ip` whose `ipMode` is unset or `VIP`.
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// `spec.loadBalancerSourceRanges`; empty means no filter.
+    pub source_ranges: Vec<IpNetwork>,
+    /// `spec.internalTrafficPolicy`.
+    pub internal_policy: TrafficPolicy,
+    /// `spec.externalTrafficPolicy`.
+    pub external_policy: TrafficPolicy,
+    /// `spec.sessionAffinityConfig.clientIP.timeoutSeconds` in seconds, if `sessionAffinity` is `ClientIP`.
+    pub affinity_timeout: Option<u32>,
+    /// `spec.ports`.
+    pub ports: Vec<ServicePort>,
+}
+
+/// One entry of `spec.ports`. Its `targetPort` is absent: the `EndpointSlice` carries the resolved number.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServicePort {
+    /// `name`, empty for the only port of a Service.
+    pub name: Arc<str>,
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// `port`, 1 to 65535.
+    pub port: u16,
+    /// `nodePort`, if one is allocated.
+    pub node_port: Option<u16>,
+}

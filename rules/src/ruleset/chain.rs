@@ -1,0 +1,113 @@
+//! Chains and rules.
+
+use super::{Name, Statement};
+
+/// Where the kernel calls a base chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// `NF_INET_PRE_ROUTING`: packets that arrive.
+    Prerouting,
+    /// `NF_INET_LOCAL_IN`: packets for this node.
+    Input,
+    /// `NF_INET_FORWARD`: packets that pass through.
+    Forward,
+    /// `NF_INET_LOCAL_OUT`: packets that this node sends.
+    Output,
+    /// `NF_INET_POST_ROUTING`: packets that leave.
+    Postrouting,
+}
+
+impl Hook {
+    /// All hooks, in the kernel's order.
+    pub const ALL: [Self; 5] =
+        [Self::Prerouting, Self::Input, Self::Forward, Self::Output, Self::Postrouting];
+
+    /// The word that nft uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Prerouting => "prerouting",
+            Self::Input => "input",
+            Self::Forward => "forward",
+            Self::Output => "output",
+            Self::Postrouting => "postrouting",
+        }
+    }
+
+    /// The kernel's number (`enum nf_inet_hooks`).
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Prerouting => 0,
+            Self::Input => 1,
+            Self::Forward => 2,
+            Self::Output => 3,
+            Self::Postrouting => 4,
+        }
+    }
+}
+
+/// The type of a base chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChainType {
+    /// `filter`: sees every packet.
+    Filter,
+    /// `nat`: sees the first packet of each connection.
+    Nat,
+}
+
+impl ChainType {
+    /// The word that nft and the kernel use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Nat => "nat",
+        }
+    }
+}
+
+/// What makes a chain a base chain. Its policy is always `accept`: Portolan decides about Services only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BaseChain {
+    /// Type.
+    pub chain_type: ChainType,
+    /// Hook.
+    pub hook: Hook,
+    /// Priority among the chains of the hook; lower is earlier.
+    pub priority: i32,
+}
+
+/// A chain with its rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Name.
+    pub name: Name,
+    /// Hook and priority, for a base chain.
+    pub base: Option<BaseChain>,
+    /// Rules, in order.
+    pub rules: Vec<Rule>,
+}
+
+impl Chain {
+    /// A regular chain.
+    pub fn regular(name: impl Into<Name>, rules: Vec<Rule>) -> Self {
+        Self { name: name.into(), base: None, rules }
+    }
+
+    /// A base chain.
+    pub fn base(name: impl Into<Name>, base: BaseChain, rules: Vec<Rule>) -> Self {
+        Self { name: name.into(), base: Some(base), rules }
+    }
+}
+
+/// A rule: statements in order, each of which may end the evaluation of the rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// The statements.
+    pub statements: Vec<Statement>,
+}
+
+impl Rule {
+    /// A rule of these statements.
+    pub fn new(statements: impl Into<Vec<Statement>>) -> Self {
+        Self { statements: statements.into() }
+    }
+}

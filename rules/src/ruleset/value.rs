@@ -1,0 +1,161 @@
+//! Typed values and their layout in the kernel's registers.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use crate::model::Protocol;
+
+/// The type of one field of a set's key or data, as nft names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DataType {
+    /// `ipv4_addr`: 4 bytes, network order.
+    Ipv4Addr,
+    /// `ipv6_addr`: 16 bytes, network order.
+    Ipv6Addr,
+    /// `inet_proto`: 1 byte.
+    InetProto,
+    /// `inet_service`: a port, 2 bytes, network order.
+    InetService,
+    /// `classid`: the type of `meta priority`, 4 bytes, host order.
+    ClassId,
+}
+
+impl DataType {
+    /// All types.
+    pub const ALL: [Self; 5] =
+        [Self::Ipv4Addr, Self::Ipv6Addr, Self::InetProto, Self::InetService, Self::ClassId];
+
+    /// The name that nft uses in `type …`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ipv4Addr => "ipv4_addr",
+            Self::Ipv6Addr => "ipv6_addr",
+            Self::InetProto => "inet_proto",
+            Self::InetService => "inet_service",
+            Self::ClassId => "classid",
+        }
+    }
+
+    /// The number that nft stores in `NFTA_SET_KEY_TYPE` and `NFTA_SET_DATA_TYPE` (`enum datatypes` of nft);
+    /// a concatenation's is built of its fields', six bits each. The kernel only keeps it for nft to read.
+    pub const fn id(self) -> u32 {
+        match self {
+            Self::Ipv4Addr => 7,
+            Self::Ipv6Addr => 8,
+            Self::InetProto => 12,
+            Self::InetService => 13,
+            Self::ClassId => 21,
+        }
+    }
+
+    /// Length in bytes, without the padding that a concatenation adds.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::Ipv4Addr | Self::ClassId => 4,
+            Self::Ipv6Addr => 16,
+            Self::InetProto => 1,
+            Self::InetService => 2,
+        }
+    }
+
+    /// Length in bytes in a concatenation: whole 4-byte registers.
+    pub const fn padded_size(self) -> usize {
+        self.size().next_multiple_of(4)
+    }
+}
+
+/// A value of `meta priority`: nft's type `classid`. The compiler uses it for the class of a
+/// frontend and for the slot of an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClassId(pub u32);
+
+impl fmt::Display for ClassId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("none"),
+            u32::MAX => f.write_str("root"),
+            id => write!(f, "{:x}:{:x}", id >> 16, id & 0xffff),
+        }
+    }
+}
+
+/// One typed value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Value {
+    /// An IPv4 address.
+    Ipv4(Ipv4Addr),
+    /// An IPv6 address.
+    Ipv6(Ipv6Addr),
+    /// A transport protocol, by its IP protocol number.
+    Proto(u8),
+    /// A port.
+    Port(u16),
+    /// A class or a slot.
+    Class(ClassId),
+}
+
+impl Value {
+    /// The type of the value.
+    pub const fn data_type(self) -> DataType {
+        match self {
+            Self::Ipv4(_) => DataType::Ipv4Addr,
+            Self::Ipv6(_) => DataType::Ipv6Addr,
+            Self::Proto(_) => DataType::InetProto,
+            Self::Port(_) => DataType::InetService,
+            Self::Class(_) => DataType::ClassId,
+        }
+    }
+
+    /// Reads a value of type `data_type` from the start of `bytes`; `None` if they are too short.
+    pub fn read(data_type: DataType, bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.get(..data_type.size())?;
+        Some(match data_type {
+            DataType::Ipv4Addr => Self::Ipv4(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+            DataType::Ipv6Addr => Self::Ipv6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+            DataType::InetProto => Self::Proto(bytes[0]),
+            DataType::InetService => Self::Port(u16::from_be_bytes(<[u8; 2]>::try_from(bytes).ok()?)),
+            DataType::ClassId => {
+                Self::Class(ClassId(u32::from_ne_bytes(<[u8; 4]>::try_from(bytes).ok()?)))
+            }
+        })
+    }
+}
+
+impl From<IpAddr> for Value {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::Ipv4(address),
+            IpAddr::V6(address) => Self::Ipv6(address),
+        }
+    }
+}
+
+impl From<Protocol> for Value {
+    fn from(protocol: Protocol) -> Self {
+        Self::Proto(protocol.number())
+    }
+}
+
+impl From<ClassId> for Value {
+    fn from(class: ClassId) -> Self {
+        Self::Class(class)
+    }
+}
+
+impl fmt::Display for Value {
+    /// Writes the value as nft does, numerically except for the names of protocols.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ipv4(address) => address.fmt(f),
+            Self::Ipv6(address) => address.fmt(f),
+            Self::Proto(number) => match Protocol::from_number(*number) {
+                Some(protocol) => protocol.fmt(f),
+                None => number.fmt(f),
+            },
+            Self::Port(port) => port.fmt(f),
+            Self::Class(class) => class.fmt(f),
+        }
+    }
+}
