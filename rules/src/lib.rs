@@ -6,6 +6,10 @@
 //! function of its arguments: no I/O, no clock, no unsafe code.
 #![forbid(unsafe_code)]
 
+pub mod compile;
+pub mod diff;
+pub mod endpoints;
 pub mod model;
 pub mod ruleset;
+pub mod state;
 pub mod transaction;
