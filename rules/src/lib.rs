@@ -9,7 +9,9 @@
 pub mod compile;
 pub mod diff;
 pub mod endpoints;
+pub mod leftovers;
 pub mod model;
+pub mod node_ports;
 pub mod ruleset;
 pub mod state;
 pub mod transaction;
