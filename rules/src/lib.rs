@@ -6,6 +6,9 @@
 //! function of its arguments: no I/O, no clock, no unsafe code.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod fixture;
 pub mod model;
+pub mod print;
 pub mod ruleset;
 pub mod transaction;
