@@ -9,9 +9,12 @@
 pub mod compile;
 pub mod diff;
 pub mod endpoints;
+#[cfg(test)]
+mod fixture;
 pub mod leftovers;
 pub mod model;
 pub mod node_ports;
+pub mod print;
 pub mod ruleset;
 pub mod state;
 pub mod transaction;
