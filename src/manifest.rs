@@ -1,0 +1,5 @@
+//! Services and endpoints from manifests.
+
+mod contents;
+mod document;
+mod parse;
