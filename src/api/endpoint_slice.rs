@@ -169,7 +169,11 @@ impl Endpoint {
         let address = match self.address(address_type) {
             Ok(address) => address,
             Err(message) => {
-                context.warn(object, path("addresses[0]"), format_args!("{message}; the endpoint is ignored"));
+                context.warn(
+                    object,
+                    path("addresses[0]"),
+                    format_args!("{message}; the endpoint is ignored"),
+                );
                 return Ok(None);
             }
         };

@@ -56,7 +56,10 @@ impl NameRule {
         }
         let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let is_label = |label: &str| {
-            !label.is_empty() && label.bytes().all(is_inner) && !label.starts_with('-') && !label.ends_with('-')
+            !label.is_empty()
+                && label.bytes().all(is_inner)
+                && !label.starts_with('-')
+                && !label.ends_with('-')
         };
         let is_name = match self {
             Self::Label => is_label(name),
@@ -79,8 +82,8 @@ impl Metadata {
     /// # Errors
     /// `metadata.name` or `metadata.namespace` is missing or cannot exist.
     pub fn identify(&self, kind: Kind, context: &mut Context) -> Result<ObjectId, Fault> {
-        let name = read(&self.name, "metadata.name")?
-            .ok_or_else(|| Fault::new("metadata.name", "is missing"))?;
+        let name =
+            read(&self.name, "metadata.name")?.ok_or_else(|| Fault::new("metadata.name", "is missing"))?;
         let rule = if kind == Kind::Service { NameRule::Label } else { NameRule::Subdomain };
         rule.check(name).map_err(|message| Fault::new("metadata.name", message))?;
         let mut namespace = "";
@@ -114,7 +117,11 @@ impl Metadata {
             Ok(Some(text)) => match text.parse::<jiff::Timestamp>() {
                 Ok(time) => Some(time.as_second()),
                 Err(_) => {
-                    context.warn(object, FIELD, format_args!("{} is not an RFC 3339 time, ignored", quote(text)));
+                    context.warn(
+                        object,
+                        FIELD,
+                        format_args!("{} is not an RFC 3339 time, ignored", quote(text)),
+                    );
                     None
                 }
             },

@@ -80,16 +80,19 @@ impl Node {
         let (mut internal, mut external) = (Vec::new(), Vec::new());
         for (i, field) in read_list(&status.addresses, "status.addresses")?.iter().enumerate() {
             let entry = read_element(field, format_args!("status.addresses[{i}]"))?;
-            let all = match read(&entry.r#type, format_args!("status.addresses[{i}].type"))?.map(|text| &**text) {
-                Some("InternalIP") => &mut internal,
-                Some("ExternalIP") => &mut external,
-                _ => continue,
-            };
+            let all =
+                match read(&entry.r#type, format_args!("status.addresses[{i}].type"))?.map(|text| &**text) {
+                    Some("InternalIP") => &mut internal,
+                    Some("ExternalIP") => &mut external,
+                    _ => continue,
+                };
             let path = format_args!("status.addresses[{i}].address");
             let text = read(&entry.address, path)?.map_or("", |text| text);
             match parse_ip(text) {
                 Some(ip) => all.push(ip),
-                None => context.warn(object, path, format_args!("{} is not an IP address, ignored", quote(text))),
+                None => {
+                    context.warn(object, path, format_args!("{} is not an IP address, ignored", quote(text)))
+                }
             }
         }
         let mut addresses: Vec<IpAddr> = Vec::with_capacity(internal.len() + external.len());

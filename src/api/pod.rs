@@ -237,7 +237,10 @@ impl PodSpec {
     /// init containers that keep running.
     fn named_ports(&self, context: &mut Context) -> Result<Vec<PodPort>, Fault> {
         let mut ports = Vec::new();
-        let groups = [("spec.containers", &self.containers, false), ("spec.initContainers", &self.init_containers, true)];
+        let groups = [
+            ("spec.containers", &self.containers, false),
+            ("spec.initContainers", &self.init_containers, true),
+        ];
         for (path, containers, only_sidecars) in groups {
             for (i, field) in read_list(containers, path)?.iter().enumerate() {
                 let container = read_element(field, format_args!("{path}[{i}]"))?;
@@ -252,12 +255,7 @@ impl PodSpec {
 }
 
 impl Container {
-    fn named_ports(
-        &self,
-        path: &str,
-        ports: &mut Vec<PodPort>,
-        context: &mut Context,
-    ) -> Result<(), Fault> {
+    fn named_ports(&self, path: &str, ports: &mut Vec<PodPort>, context: &mut Context) -> Result<(), Fault> {
         for (i, field) in read_list(&self.ports, format_args!("{path}.ports"))?.iter().enumerate() {
             let port = read_element(field, format_args!("{path}.ports[{i}]"))?;
             let name = read(&port.name, format_args!("{path}.ports[{i}].name"))?.map_or("", |text| text);

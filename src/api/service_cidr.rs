@@ -43,7 +43,8 @@ impl ServiceCidr {
             .map(|(i, field)| {
                 let path = format_args!("spec.cidrs[{i}]");
                 let text = read_element(field, path)?;
-                parse_cidr(text).ok_or_else(|| Fault::new(path, format_args!("{} is not a CIDR", quote(text))))
+                parse_cidr(text)
+                    .ok_or_else(|| Fault::new(path, format_args!("{} is not a CIDR", quote(text))))
             })
             .collect()
     }

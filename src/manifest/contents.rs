@@ -43,6 +43,8 @@ pub(super) struct Contents {
     pub errors: Vec<Trouble>,
     /// What is ignored in usable ones.
     pub warnings: Vec<Trouble>,
+    /// Whether the file is empty but for white space.
+    pub is_blank: bool,
     /// Whether some object could not be told by name, or some document not be read at all: then this
     /// is not all that the file is meant to hold.
     pub is_incomplete: bool,
@@ -60,6 +62,12 @@ pub(super) enum Trouble {
 }
 
 impl Contents {
+    /// Contents that cannot be read.
+    pub fn broken(line: Option<u64>, message: String) -> Self {
+        let errors = vec![Trouble::Text { line, message }];
+        Self { errors, is_incomplete: true, ..Self::default() }
+    }
+
     /// Takes up what a later part of the same file holds; later objects replace earlier ones.
     pub fn append(&mut self, later: Self) {
         for id in &later.unusable {
@@ -163,7 +171,8 @@ fn is_served(kind: Kind, api_version: &Field<Box<str>>) -> Result<bool, Fault> {
             "discovery.k8s.io/v1" => true,
             // It says where endpoints are in other fields; reading it as v1 would be half wrong.
             "discovery.k8s.io/v1beta1" => {
-                let message = "discovery.k8s.io/v1beta1 was removed in Kubernetes 1.25; use discovery.k8s.io/v1";
+                let message =
+                    "discovery.k8s.io/v1beta1 was removed in Kubernetes 1.25; use discovery.k8s.io/v1";
                 return Err(Fault::new(FIELD, message));
             }
             _ => false,
@@ -182,9 +191,11 @@ fn identify(metadata: &Field<Metadata>, kind: Kind, context: &mut Context) -> Re
 
 fn convert(body: &Body, id: &ObjectId, context: &mut Context) -> Result<Object, Fault> {
     Ok(match body {
-        Body::Service(object) => Object::Service(object.to_model(id, context)?.map(|(service, selection)| {
-            Arc::new(ServiceEntry { service: Arc::new(service), selection })
-        })),
+        Body::Service(object) => Object::Service(
+            object
+                .to_model(id, context)?
+                .map(|(service, selection)| Arc::new(ServiceEntry { service: Arc::new(service), selection })),
+        ),
         Body::EndpointSlice(object) => Object::Slice(object.to_model(id, context)?.map(Arc::new)),
         Body::Pod(object) => Object::Pod(Arc::new(object.to_model(id, context)?)),
         Body::Node(object) => Object::Node(Arc::new(object.to_model(id, context)?)),

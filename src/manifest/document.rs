@@ -240,6 +240,10 @@ impl<'de> Visitor<'de> for DocumentSeed<'_, '_> {
                 Key::AddressType => object.slice.address_type = map.next_value()?,
                 Key::Endpoints => object.slice.endpoints = map.next_value()?,
                 Key::Ports => object.slice.ports = map.next_value()?,
+                // Something else that happens to have items.
+                Key::Items if object.kind.get().is_some_and(|kind| !kind.ends_with("List")) => {
+                    map.next_value::<IgnoredAny>()?;
+                }
                 Key::Items => {
                     is_list = true;
                     let kind = object.kind.get().and_then(|kind| item_kind(kind));

@@ -4,10 +4,7 @@ use std::fmt::Write as _;
 
 use serde_saphyr::{Budget, Options};
 
-use super::{
-    contents::{Contents, Trouble},
-    document,
-};
+use super::{contents::Contents, document};
 use crate::api::Context;
 
 /// How deeply mappings and lists may be nested, as in `serde_json`: manifests need 20 levels, a custom
@@ -22,11 +19,11 @@ pub(super) fn parse(bytes: &[u8], context: &mut Context) -> Contents {
         Ok(text) => text,
         Err(error) => {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            return broken(Some(line_at(before, before.len())), "is not UTF-8 text".to_owned());
+            return Contents::broken(Some(line_at(before, before.len())), "is not UTF-8 text".to_owned());
         }
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut contents = Contents::default();
+    let mut contents = Contents { is_blank: text.trim().is_empty(), ..Contents::default() };
     let mut number = 0;
     for part in split(text) {
         if is_blank(part.text) {
@@ -84,7 +81,7 @@ fn parse_part(part: &Part<'_>, number: usize, context: &mut Context) -> Contents
             Ok(contents) => return contents,
             Err(error) if error.is_eof() => {
                 let message = "ends in the middle of a JSON object".to_owned();
-                return broken(Some(part.lines_before + error.line() as u64), message);
+                return Contents::broken(Some(part.lines_before + error.line() as u64), message);
             }
             // Braces may also be YAML's; what is neither, YAML explains no worse.
             Err(_) => {}
@@ -94,7 +91,7 @@ fn parse_part(part: &Part<'_>, number: usize, context: &mut Context) -> Contents
         Ok(contents) => contents,
         Err(error) => {
             let line = error.location().map(|location| part.lines_before + location.line());
-            broken(line, one_line(&error.to_string()))
+            Contents::broken(line, one_line(&error.to_string()))
         }
     }
 }
@@ -152,11 +149,6 @@ fn place(number: usize, path: &[usize]) -> String {
         _ = write!(place, "{separator}items[{i}]");
     }
     place
-}
-
-fn broken(line: Option<u64>, message: String) -> Contents {
-    let errors = vec![Trouble::Text { line, message }];
-    Contents { errors, is_incomplete: true, ..Contents::default() }
 }
 
 fn one_line(message: &str) -> String {

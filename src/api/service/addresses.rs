@@ -45,7 +45,9 @@ fn lenient<T: PartialEq>(
         match parsed {
             Ok(value) if !all.contains(&value) => all.push(value),
             Ok(_) => {}
-            Err(message) => context.warn(object, format_args!("{path}[{i}]"), format_args!("{message}, ignored")),
+            Err(message) => {
+                context.warn(object, format_args!("{path}[{i}]"), format_args!("{message}, ignored"))
+            }
         }
     }
     all
@@ -109,7 +111,11 @@ impl ServiceSpec {
         Ok(())
     }
 
-    pub(super) fn external_ips(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>, Fault> {
+    pub(super) fn external_ips(
+        &self,
+        object: &ObjectId,
+        context: &mut Context,
+    ) -> Result<Vec<IpAddr>, Fault> {
         const PATH: &str = "spec.externalIPs";
         let list = read_list(&self.external_ips, PATH)?;
         Ok(lenient(list, PATH, object, context, |text| {
@@ -140,7 +146,9 @@ impl Service {
         context: &mut Context,
     ) -> Result<Vec<IpAddr>, Fault> {
         let Some(status) = read(&self.status, "status")? else { return Ok(Vec::new()) };
-        let Some(balancer) = read(&status.load_balancer, "status.loadBalancer")? else { return Ok(Vec::new()) };
+        let Some(balancer) = read(&status.load_balancer, "status.loadBalancer")? else {
+            return Ok(Vec::new());
+        };
         let mut ips = Vec::new();
         for (i, field) in read_list(&balancer.ingress, "status.loadBalancer.ingress")?.iter().enumerate() {
             let ingress = read_element(field, format_args!("status.loadBalancer.ingress[{i}]"))?;

@@ -133,8 +133,12 @@ impl ServiceSpec {
         const DEFAULT: u32 = 10_800;
         /// API maximum, one day.
         const MAXIMUM: u32 = 86_400;
-        let is_sticky =
-            choice(&self.session_affinity, "spec.sessionAffinity", false, &[("None", false), ("ClientIP", true)])?;
+        let is_sticky = choice(
+            &self.session_affinity,
+            "spec.sessionAffinity",
+            false,
+            &[("None", false), ("ClientIP", true)],
+        )?;
         if !is_sticky {
             return Ok(None);
         }
@@ -154,9 +158,11 @@ impl ServiceSpec {
     /// How Pods are selected; nothing without a selector, whose endpoints somebody else writes.
     fn selection(&self) -> Result<Option<Selection>, Fault> {
         let targets = self.target_ports()?;
-        let publish_not_ready =
-            read(&self.publish_not_ready_addresses, "spec.publishNotReadyAddresses")?.copied().unwrap_or(false);
-        let Some(selector) = read(&self.selector, "spec.selector")?.filter(|labels| !labels.0.is_empty()) else {
+        let publish_not_ready = read(&self.publish_not_ready_addresses, "spec.publishNotReadyAddresses")?
+            .copied()
+            .unwrap_or(false);
+        let Some(selector) = read(&self.selector, "spec.selector")?.filter(|labels| !labels.0.is_empty())
+        else {
             return Ok(None);
         };
         let mut labels = Vec::with_capacity(selector.0.len());
