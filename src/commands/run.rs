@@ -38,7 +38,7 @@ enum StartError {
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
     #[error("cannot watch the manifests: {0}")]
-    Watch(String),
+    Watch(std::io::Error),
     #[error("cannot start the runtime: {0}")]
     Runtime(std::io::Error),
 }
@@ -72,13 +72,14 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
     let mut agent = Agent::new(settings, kernel, health.clone());
 
     if args.once {
-        let complete = load(&mut agent, &mut source);
+        let complete = take_over(&mut agent, source.load());
         return Ok(once(&mut agent, complete));
     }
     let (events, inbox) = channel();
     serve(health_address, health, events.clone())?;
-    load(&mut agent, &mut source);
-    watch(source, events)?;
+    let (watcher, objects) = source.watch().map_err(StartError::Watch)?;
+    take_over(&mut agent, objects);
+    watch(watcher, events)?;
     reconcile(&mut agent, &inbox);
     info!("Stopping; the rules stay in place");
     Ok(ExitCode::SUCCESS)
@@ -94,9 +95,9 @@ fn health_address(text: &str) -> Result<Option<SocketAddr>, StartError> {
     address.map(Some).map_err(|_| StartError::HealthAddress(text.to_owned()))
 }
 
-/// Reads the manifests for the first time; says whether all of them could be used.
-fn load(agent: &mut Agent, source: &mut Source) -> bool {
-    let Objects { services, slices, node, service_cidrs, ignored, warnings, errors } = source.load();
+/// Takes over what the manifests say at first; says whether all of them could be used.
+fn take_over(agent: &mut Agent, objects: Objects) -> bool {
+    let Objects { services, slices, node, service_cidrs, ignored, warnings, errors } = objects;
     report(&warnings, &errors);
     for (kind, count) in ignored {
         debug!(%kind, count, "Objects that do not matter here");
@@ -179,7 +180,7 @@ fn next(agent: &mut Agent, inbox: &Receiver<Event>, retry: Option<Instant>) -> b
             Ok(Event::Input(update)) => {
                 report(&update.warnings, &update.errors);
                 agent.apply(update.changes);
-                agent.set_input_incomplete(update.incomplete);
+                agent.set_input_incomplete(update.is_incomplete);
             }
             Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
             Err(RecvTimeoutError::Timeout) => return true,
@@ -192,12 +193,17 @@ fn next(agent: &mut Agent, inbox: &Receiver<Event>, retry: Option<Instant>) -> b
 }
 
 /// Watches the manifests on a thread of their own.
-fn watch(source: Source, events: Sender<Event>) -> Result<(), StartError> {
-    let mut watcher = Watcher::new(source).map_err(|error| StartError::Watch(error.to_string()))?;
+fn watch(mut watcher: Watcher, events: Sender<Event>) -> Result<(), StartError> {
     let watching = move || {
-        while let Some(update) = watcher.next_update() {
-            if events.send(Event::Input(update)).is_err() {
-                return;
+        loop {
+            match watcher.wait(None) {
+                Ok(update) if update.is_empty() => {}
+                Ok(update) if events.send(Event::Input(update)).is_err() => return,
+                Ok(_) => {}
+                Err(error) => {
+                    error!(%error, "Manifests cannot be watched; changes are no longer seen");
+                    return;
+                }
             }
         }
     };
