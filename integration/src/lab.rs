@@ -61,6 +61,7 @@ impl Lab {
              route add default via 203.0.113.1\n\
              route add default via 2001:db8:2::1\n")?;
         router.ip(ROUTES)?;
+        router.filter("ip", &["-6", "rule", "add", "iif", "client", "lookup", "100"], "")?;
         Ok(Self { node_a, node_b, router, client })
     }
 
@@ -117,8 +118,8 @@ impl Lab {
 fn cables(client: &Namespace, node_a: &Node, node_b: &Node) -> String {
     let (client, a, b) = (client.path(), node_a.namespace().path(), node_b.namespace().path());
     let mut commands = String::from(
-        "link add br-out type bridge\nlink set br-out addrgenmode none up\n\
-         link add br-in type bridge\nlink set br-in addrgenmode none up\n",
+        "link add br-out type bridge mcast_snooping 0\nlink set br-out addrgenmode none up\n\
+         link add br-in type bridge mcast_snooping 0\nlink set br-in addrgenmode none up\n",
     );
     for (name, bridge, peer, namespace) in [
         ("a-out", Some("br-out"), "eth0", &a),
@@ -141,6 +142,8 @@ fn cables(client: &Namespace, node_a: &Node, node_b: &Node) -> String {
 const ROUTES: &str = "\
 addr add 192.0.2.1/24 dev br-out
 addr add 2001:db8:1::1/64 dev br-out nodad
+addr add fe80::1/64 dev br-out nodad
+addr add fe80::1/64 dev client nodad
 addr add 203.0.113.1/24 dev client
 addr add 2001:db8:2::1/64 dev client nodad
 route add unreachable 10.0.0.0/8
@@ -152,7 +155,6 @@ route add table 100 fd00:10:96::/112 via 2001:db8:1::11
 route add table 100 198.51.100.0/24 nexthop via 192.0.2.11 nexthop via 192.0.2.12
 route add table 100 2001:db8:3::/64 nexthop via 2001:db8:1::11 nexthop via 2001:db8:1::12
 rule add iif client lookup 100
--6 rule add iif client lookup 100
 ";
 
 /// Polls `condition` every 2 ms until it holds; `None` when `limit` has passed, else how long it took.

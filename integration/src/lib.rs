@@ -6,6 +6,8 @@
 //! outside these namespaces is touched, and they vanish with the process that made them, however it
 //! ends. It needs root.
 #![forbid(unsafe_code)]
+// Commands and manifests are short and written once; `write!` would add an error that cannot happen.
+#![allow(clippy::format_push_string)]
 
 mod agent;
 mod lab;

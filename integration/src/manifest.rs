@@ -202,12 +202,12 @@ impl Slice {
     /// Adds a ready pod.
     #[must_use]
     pub fn pod(self, pod: &Pod) -> Self {
-        self.pod_with(pod, json!({"ready": true, "serving": true, "terminating": false}))
+        self.pod_with(pod, &json!({"ready": true, "serving": true, "terminating": false}))
     }
 
     /// Adds a pod with these conditions.
     #[must_use]
-    pub fn pod_with(self, pod: &Pod, conditions: Value) -> Self {
+    pub fn pod_with(self, pod: &Pod, conditions: &Value) -> Self {
         let entry = json!({
             "addresses": [pod.address().of(self.family)],
             "conditions": conditions,

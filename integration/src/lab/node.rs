@@ -32,10 +32,13 @@ impl Node {
     pub(super) fn connect(&self, other: &Self) -> Result<(), LabError> {
         let (out, inside, pods) = (self.outside(), self.inside(), self.pod_networks());
         let (peer, peer_pods) = (other.inside(), other.pod_networks());
+        let host = 10 + self.number;
+        // Without a link-local address a router cannot ask for the neighbours of what it forwards.
         self.namespace.ip(&format!(
             "link set eth0 addrgenmode none up\nlink set eth1 addrgenmode none up\n\
              addr add {}/24 dev eth0\naddr add {}/64 dev eth0 nodad\n\
              addr add {}/24 dev eth1\naddr add {}/64 dev eth1 nodad\n\
+             addr add fe80::{host}/64 dev eth0 nodad\naddr add fe80::{host}/64 dev eth1 nodad\n\
              route add default via 192.0.2.1\nroute add default via 2001:db8:1::1\n\
              route add unreachable {}\nroute add unreachable {}\n\
              route add {} via {}\nroute add {} via {}\n",

@@ -1,0 +1,6 @@
+//! End-to-end tests: the real binary on real kernels' tables, real packets, in namespaces of their own.
+//!
+//! Every test builds its own lab, so they run side by side. They need root and say so without it.
+
+mod lab;
+mod scene;
