@@ -7,7 +7,7 @@ use crate::scene::{Scene, assert_refused, assert_served, wait_until};
 #[test]
 fn everybody_reaches_the_nodes_and_nodes_reach_every_pod() {
     let scene = Scene::new();
-    let pods = scene.web_pods(8080);
+    let pods = scene.web_pods();
     for family in Family::BOTH {
         for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
             for pod in &pods {
@@ -32,7 +32,7 @@ fn everybody_reaches_the_nodes_and_nodes_reach_every_pod() {
 #[test]
 fn a_server_sees_the_pod_that_asks() {
     let scene = Scene::new();
-    let [.., web] = scene.web_pods(8080);
+    let [.., web] = scene.web_pods();
     for family in Family::BOTH {
         for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
             let answer = scene.shell.client().probe(protocol, web.address().port(family, 8080));
@@ -44,7 +44,7 @@ fn a_server_sees_the_pod_that_asks() {
 #[test]
 fn a_closed_port_refuses_and_a_deleted_pod_is_gone() {
     let scene = Scene::new();
-    let [web, ..] = scene.web_pods(8080);
+    let [web, ..] = scene.web_pods();
     let address = web.address();
     for family in Family::BOTH {
         let client = scene.shell.client();

@@ -2,5 +2,13 @@
 //!
 //! Every test builds its own lab, so they run side by side. They need root and say so without it.
 
+mod cluster_ip;
+mod distribution;
+mod ignored;
 mod lab;
+mod load_balancer;
+mod masquerade;
+mod node_port;
+mod ports;
+mod refuse;
 mod scene;

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-use portolan_integration::{Agent, Answer, CLUSTER_CIDR, Client, Lab, Manifests, Pod, Protocol, eventually};
+use portolan_integration::{
+    Agent, Answer, CLUSTER_CIDR, Client, Dual, Family, Lab, Manifests, Pod, Protocol, Service, Slice,
+    eventually,
+};
 use serde_json::Value;
 
 /// How long anything may take that takes milliseconds on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Every protocol a Service port may have.
+pub const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 
 /// A lab with the Node objects in a directory of manifests, and a pod `shell` on node-a.
 pub struct Scene {
@@ -25,18 +31,19 @@ impl Scene {
         Self { lab, manifests, shell, agents: Vec::new() }
     }
 
-    /// Pods `web-1` on node-a and `web-2`, `web-3` on node-b, which answer every protocol on `port`.
-    pub fn web_pods(&self, port: u16) -> [Pod; 3] {
+    /// Pods `web-1` on node-a and `web-2`, `web-3` on node-b, which answer every protocol on port 8080.
+    pub fn web_pods(&self) -> [Pod; 3] {
         let (a, b) = (&self.lab.node_a, &self.lab.node_b);
         [(a, "web-1"), (b, "web-2"), (b, "web-3")].map(|(node, name)| {
-            let pod = node.pod(name).unwrap().serve(Protocol::Tcp, port).unwrap();
-            pod.serve(Protocol::Udp, port).unwrap().serve(Protocol::Sctp, port).unwrap()
+            let pod = node.pod(name).unwrap().serve(Protocol::Tcp, 8080).unwrap();
+            pod.serve(Protocol::Udp, 8080).unwrap().serve(Protocol::Sctp, 8080).unwrap()
         })
     }
 
-    /// Writes a manifest file.
-    pub fn put(&self, name: &str, objects: &[Value]) {
-        self.manifests.put(name, objects).unwrap();
+    /// Writes a manifest file: a Service and its slices, or whatever else.
+    pub fn put(&self, name: &str, service: &Service, slices: Vec<Value>) {
+        let objects: Vec<_> = std::iter::once(service.object()).chain(slices).collect();
+        self.manifests.put(name, &objects).unwrap();
     }
 
     /// Runs the binary on both nodes, with `--cluster-cidr`.
@@ -69,6 +76,30 @@ impl Scene {
     pub fn everywhere(&self) -> [Client; 3] {
         [self.shell.client(), self.lab.node_a.client(), self.lab.client()]
     }
+}
+
+/// A Service with both ClusterIPs and no ports yet.
+pub fn service(name: &str, cluster_ip: Dual) -> Service {
+    Service::new(name, Family::BOTH.map(|family| cluster_ip.of(family)))
+}
+
+/// The Service with port 80 of every protocol, and a node port for it, if given.
+pub fn every_protocol(service: Service, node_port: Option<u16>) -> Service {
+    PROTOCOLS.iter().fold(service, |service, protocol| {
+        let service = service.port(protocol.name(), *protocol, 80);
+        node_port.iter().fold(service, |service, number| service.node_port(*number))
+    })
+}
+
+/// The slices of a Service made by [`every_protocol`]: these pods, ready, on their port 8080.
+pub fn slices(name: &str, pods: &[&Pod]) -> Vec<Value> {
+    let slice = |family| {
+        let slice = Slice::new(name, family);
+        let slice =
+            PROTOCOLS.iter().fold(slice, |slice, protocol| slice.port(protocol.name(), *protocol, 8080));
+        pods.iter().fold(slice, |slice, pod| slice.pod(pod)).object()
+    };
+    Family::BOTH.map(slice).into()
 }
 
 /// Asserts that one of `servers` answered.
