@@ -6,6 +6,15 @@
 //! function of its arguments: no I/O, no clock, no unsafe code.
 #![forbid(unsafe_code)]
 
+pub mod compile;
+pub mod diff;
+pub mod endpoints;
+#[cfg(test)]
+mod fixture;
+pub mod leftovers;
 pub mod model;
+pub mod node_ports;
+pub mod print;
 pub mod ruleset;
+pub mod state;
 pub mod transaction;

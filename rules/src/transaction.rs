@@ -1,8 +1,12 @@
 //! The operations that lead from one ruleset to another, in the order in which the kernel takes them.
 
+mod apply;
+
 use std::sync::Arc;
 
 use crate::ruleset::{Chain, Concat, Element, Family, Name, Rule, Set};
+
+pub use self::apply::Refusal;
 
 /// One operation on one object. Each is one or part of one netlink message.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -30,7 +30,6 @@ pub struct EndpointPort {
 
 /// One entry of an `EndpointSlice`'s `endpoints`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "the API's three conditions are three booleans")]
 pub struct Endpoint {
     /// `addresses[0]`; further addresses carry no meaning.
     pub address: IpAddr,

@@ -100,6 +100,20 @@ impl Expression {
     pub fn bitwise(self, op: BitOp, right: u32) -> Self {
         Self::Bitwise { op, left: Box::new(self), right }
     }
+
+    /// Collects the names of the maps that the expression reads.
+    pub(super) fn maps<'a>(&'a self, maps: &mut Vec<&'a Name>) {
+        match self {
+            Self::Field(_) | Self::Constant(_) | Self::Random { .. } => {}
+            Self::Concat(parts) => parts.iter().for_each(|part| part.maps(maps)),
+            Self::Lookup { key, map } => {
+                key.maps(maps);
+                maps.push(map);
+            }
+            Self::Hash { key, .. } => key.maps(maps),
+            Self::Bitwise { left, .. } => left.maps(maps),
+        }
+    }
 }
 
 impl From<Field> for Expression {

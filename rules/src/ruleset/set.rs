@@ -45,7 +45,7 @@ pub struct Set {
 
 impl Set {
     /// A set without elements.
-    pub fn set(name: impl Into<Name>, key: &[DataType]) -> Self {
+    pub fn new(name: impl Into<Name>, key: &[DataType]) -> Self {
         Self {
             name: name.into(),
             key: key.to_vec(),
@@ -58,12 +58,12 @@ impl Set {
 
     /// A data map without elements.
     pub fn map(name: impl Into<Name>, key: &[DataType], data: &[DataType]) -> Self {
-        Self { data: SetData::Value(data.to_vec()), ..Self::set(name, key) }
+        Self { data: SetData::Value(data.to_vec()), ..Self::new(name, key) }
     }
 
     /// A verdict map without elements.
     pub fn verdict_map(name: impl Into<Name>, key: &[DataType]) -> Self {
-        Self { data: SetData::Verdict, ..Self::set(name, key) }
+        Self { data: SetData::Verdict, ..Self::new(name, key) }
     }
 
     /// The same set with a declared size.

@@ -164,4 +164,28 @@ impl Statement {
     pub fn goto(chain: impl Into<Name>) -> Self {
         Self::Verdict(Verdict::Goto(chain.into()))
     }
+
+    /// The names of the sets and maps that the statement reads or writes.
+    pub fn sets(&self) -> Vec<&Name> {
+        let mut sets = Vec::new();
+        match self {
+            Self::Match { left, .. } => left.maps(&mut sets),
+            Self::InSet { key, set, .. }
+            | Self::VerdictMap { key, map: set }
+            | Self::Dnat { key, map: set } => {
+                key.maps(&mut sets);
+                sets.push(set);
+            }
+            Self::Set { value, .. } => value.maps(&mut sets),
+            Self::Update { set, key, data, .. } => {
+                key.maps(&mut sets);
+                sets.push(set);
+                if let Some(data) = data {
+                    data.maps(&mut sets);
+                }
+            }
+            Self::Masquerade | Self::Reject(_) | Self::Verdict(_) | Self::Foreign(_) => {}
+        }
+        sets
+    }
 }

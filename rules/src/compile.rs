@@ -1,0 +1,21 @@
+//! Compiles Services into a ruleset: constant chains, and elements of shared maps.
+//!
+//! A *frontend* is one address and port that the node answers: (destination address, protocol, port),
+//! or (protocol, node port) on a node address. Each has a *class*, which says how its first packets are
+//! treated and among how many endpoints one is drawn, and endpoints at *slots* 0…N−1.
+
+mod claims;
+mod class;
+mod compiler;
+mod delta;
+mod frontend;
+mod scaffold;
+mod service;
+mod slots;
+
+pub use self::{
+    class::Class,
+    compiler::{Compiler, Update},
+    frontend::FrontendKey,
+    scaffold::{Config, SetName},
+};

@@ -1,0 +1,144 @@
+//! Frontends: the addresses and ports that a Service answers.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::{
+    model::{Protocol, Service, ServicePort},
+    ruleset::{ClassId, Concat, DataType, Family, Value},
+};
+
+use super::{class::Class, scaffold::SetName};
+
+/// What makes a frontend distinct: no two Services may have the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FrontendKey {
+    /// A destination address, protocol and port.
+    Address(IpAddr, Protocol, u16),
+    /// A port on the node's own addresses.
+    NodePort(Family, Protocol, u16),
+}
+
+impl FrontendKey {
+    /// The family of the table that holds it.
+    pub const fn family(&self) -> Family {
+        match self {
+            Self::Address(address, ..) => Family::of(*address),
+            Self::NodePort(family, ..) => *family,
+        }
+    }
+
+    /// The map that leads from the frontend to its class.
+    pub const fn class_map(&self) -> SetName {
+        match self {
+            Self::Address(..) => SetName::Frontends,
+            Self::NodePort(..) => SetName::NodePorts,
+        }
+    }
+
+    /// The map that leads from the frontend and a slot to an endpoint.
+    pub const fn endpoint_map(&self) -> SetName {
+        match self {
+            Self::Address(..) => SetName::Endpoints,
+            Self::NodePort(..) => SetName::NodeEndpoints,
+        }
+    }
+
+    /// The key in the class map.
+    pub fn concat(&self) -> Concat {
+        match *self {
+            Self::Address(address, protocol, port) => {
+                Concat::new(&[address.into(), protocol.into(), Value::Port(port)])
+            }
+            Self::NodePort(_, protocol, port) => Concat::new(&[protocol.into(), Value::Port(port)]),
+        }
+    }
+
+    /// Reads the key of an element of the class map, or of the endpoint map without its slot.
+    pub fn from_values(family: Family, values: &[Value]) -> Option<Self> {
+        match *values {
+            [Value::Ipv4(address), Value::Proto(protocol), Value::Port(port)] => {
+                Some(Self::Address(address.into(), Protocol::from_number(protocol)?, port))
+            }
+            [Value::Ipv6(address), Value::Proto(protocol), Value::Port(port)] => {
+                Some(Self::Address(address.into(), Protocol::from_number(protocol)?, port))
+            }
+            [Value::Proto(protocol), Value::Port(port)] => {
+                Some(Self::NodePort(family, Protocol::from_number(protocol)?, port))
+            }
+            _ => None,
+        }
+    }
+
+    /// The key in the endpoint map.
+    pub fn slot(&self, slot: u32) -> Concat {
+        self.concat().with(ClassId(slot).into())
+    }
+}
+
+impl std::fmt::Display for FrontendKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address, protocol, port) => {
+                write!(f, "{}/{protocol}", SocketAddr::new(*address, *port))
+            }
+            Self::NodePort(family, protocol, port) => {
+                write!(f, "node port {port}/{protocol} ({family})")
+            }
+        }
+    }
+}
+
+/// The door through which a packet comes to a Service, which decides about masquerading and policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Door {
+    /// The ClusterIP.
+    ClusterIp,
+    /// A load balancer's address or an externalIP.
+    External,
+    /// A node port.
+    NodePort,
+}
+
+impl Door {
+    /// The class of a frontend at this door that leads to so many endpoints.
+    pub fn class(self, endpoints: u16) -> Class {
+        match (endpoints, self) {
+            (0, _) => Class::NoEndpoints,
+            (n, Self::ClusterIp) => Class::Cluster(n),
+            (n, Self::External) => Class::External(n),
+            (n, Self::NodePort) => Class::NodePort(n),
+        }
+    }
+}
+
+/// All frontends of one ServicePort in one family, each once. A family in which the Service has no
+/// ClusterIP has none.
+pub fn frontends(service: &Service, port: &ServicePort, family: Family) -> Vec<(FrontendKey, Door)> {
+    let of_family = |address: &&IpAddr| Family::of(**address) == family;
+    let Some(cluster_ip) = service.cluster_ips.iter().find(of_family) else { return Vec::new() };
+    let at = |address: IpAddr| FrontendKey::Address(address, port.protocol, port.port);
+
+    let mut all = vec![(at(*cluster_ip), Door::ClusterIp)];
+    let external = service.load_balancer_ips.iter().chain(&service.external_ips).filter(of_family);
+    all.extend(external.map(|address| (at(*address), Door::External)));
+    all.extend(port.node_port.map(|p| (FrontendKey::NodePort(family, port.protocol, p), Door::NodePort)));
+
+    // One address may be listed twice, or be both a load balancer's and an externalIP.
+    let mut seen = std::collections::HashSet::new();
+    all.retain(|(key, _)| seen.insert(*key));
+    all
+}
+
+/// The value of an endpoint in the endpoint maps: address and port.
+pub fn endpoint_value(endpoint: SocketAddr) -> Concat {
+    Concat::new(&[endpoint.ip().into(), Value::Port(endpoint.port())])
+}
+
+/// Reads what [`endpoint_value`] writes.
+pub fn endpoint_from_value(family: Family, value: &Concat) -> Option<SocketAddr> {
+    match *value.values(&[family.address_type(), DataType::InetService])?.as_slice() {
+        [Value::Ipv4(address), Value::Port(port)] => Some((address, port).into()),
+        [Value::Ipv6(address), Value::Port(port)] => Some((address, port).into()),
+        _ => None,
+    }
+}

@@ -1,0 +1,113 @@
+//! Which endpoints serve a ServicePort: slices merged, then selected by readiness, topology and locality.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use crate::{
+    model::{Endpoint, Node, ServicePort},
+    ruleset::Family,
+    state::ServiceState,
+};
+
+/// The endpoints of one ServicePort in one family that this node may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The endpoints that policy `Cluster` leads to, sorted.
+    pub cluster: Vec<SocketAddr>,
+    /// The endpoints that policy `Local` leads to, sorted.
+    pub local: Vec<SocketAddr>,
+    /// Those of both that run on this node, or may: their node is not known. Sorted.
+    pub on_this_node: Vec<IpAddr>,
+}
+
+/// Merges the slices of a Service for one port and family: one entry an address and port. An address may
+/// stand in two slices while it moves between them, or when a pod reuses the IP of one that is leaving:
+/// a terminating copy never displaces another, any other copy always does.
+pub fn merge<'a>(
+    state: &'a ServiceState,
+    port: &ServicePort,
+    family: Family,
+) -> BTreeMap<SocketAddr, &'a Endpoint> {
+    let mut merged = BTreeMap::new();
+    for slice in state.slices.values() {
+        for target in slice.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol) {
+            for endpoint in slice.endpoints.iter().filter(|e| Family::of(e.address) == family) {
+                merged
+                    .entry(SocketAddr::new(endpoint.address, target.port))
+                    .and_modify(|kept| {
+                        if !endpoint.terminating {
+                            *kept = endpoint;
+                        }
+                    })
+                    .or_insert(endpoint);
+            }
+        }
+    }
+    merged
+}
+
+/// Which hints restrict the choice (KEP-2433, KEP-3015).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Topology<'a> {
+    SameNode(&'a str),
+    SameZone(&'a str),
+    Anywhere,
+}
+
+impl<'a> Topology<'a> {
+    /// Decided by the ready endpoints only: a level counts if each of them has a hint of that level and
+    /// one of these names this node or zone.
+    fn of(endpoints: &BTreeMap<SocketAddr, &Endpoint>, node: &'a Node) -> Self {
+        let level = |hints: fn(&Endpoint) -> &[Arc<str>], own: &str| {
+            let mut ready = endpoints.values().filter(|e| e.ready).peekable();
+            ready.peek().is_some()
+                && !own.is_empty()
+                && ready.clone().all(|e| !hints(e).is_empty())
+                && ready.any(|e| hints(e).iter().any(|hint| **hint == *own))
+        };
+        let zone = node.zone.as_deref().unwrap_or_default();
+        if level(|e| &e.hints.nodes, &node.name) {
+            Self::SameNode(&node.name)
+        } else if level(|e| &e.hints.zones, zone) {
+            Self::SameZone(zone)
+        } else {
+            Self::Anywhere
+        }
+    }
+
+    fn admits(self, endpoint: &Endpoint) -> bool {
+        match self {
+            Self::SameNode(name) => endpoint.hints.nodes.iter().any(|hint| **hint == *name),
+            Self::SameZone(zone) => endpoint.hints.zones.iter().any(|hint| **hint == *zone),
+            Self::Anywhere => true,
+        }
+    }
+}
+
+/// Selects endpoints as KEP-1669 (terminating endpoints) and the topology KEPs say: the ready ones, or
+/// if there is none at all, those that terminate but still serve. Both sets fall back independently.
+pub fn select(endpoints: &BTreeMap<SocketAddr, &Endpoint>, node: &Node) -> Selection {
+    let topology = Topology::of(endpoints, node);
+    let is_local = |e: &Endpoint| e.node.as_ref().is_some_and(|name| *name == node.name);
+    let pick = |admits: &dyn Fn(&Endpoint) -> bool| -> Vec<SocketAddr> {
+        endpoints.iter().filter(|(_, e)| admits(e)).map(|(address, _)| *address).collect()
+    };
+    let or_else = |first: Vec<SocketAddr>, admits: &dyn Fn(&Endpoint) -> bool| {
+        if first.is_empty() { pick(admits) } else { first }
+    };
+
+    let cluster = or_else(pick(&|e| e.ready && topology.admits(e)), &|e| e.serving && e.terminating);
+    let local = or_else(pick(&|e| e.ready && is_local(e)), &|e| e.serving && e.terminating && is_local(e));
+    let mut on_this_node: Vec<IpAddr> = endpoints
+        .iter()
+        .filter(|(address, e)| {
+            (is_local(e) || e.node.is_none()) && (cluster.contains(address) || local.contains(address))
+        })
+        .map(|(address, _)| address.ip())
+        .collect();
+    on_this_node.dedup();
+    Selection { cluster, local, on_this_node }
+}

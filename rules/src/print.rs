@@ -1,0 +1,63 @@
+//! Writes a ruleset as text: in nft's notation, as JSON, and object by object for a readable diff.
+//!
+//! All of it follows what `nft list` prints, so that what [`nft`] shows of a ruleset is what a user
+//! finds in the kernel after it was applied. Output is a function of the ruleset alone: same input,
+//! same bytes.
+//!
+//! Two places where `nft list` itself (1.0.6) is not followed, because it prints what it cannot read:
+//! a bitwise operation after the first field of a map's key gets parentheses, and everything that the
+//! model allows but nft has no notation for (a lookup inside a dynamic element) is written in the
+//! notation nearest to it.
+
+mod element;
+mod expression;
+mod json;
+mod nft;
+mod operation;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+use crate::ruleset::{Chain, Concat, Element, Expression, Family, Rule, Set, Statement};
+
+pub use self::{
+    json::json,
+    nft::{nft, write_nft},
+    operation::operation,
+};
+
+/// A rule on one line, as `nft list` shows it. A rule with a [`Statement::Foreign`] is a comment line,
+/// `# …`: without that statement it would mean something else.
+pub fn rule(rule: &Rule, family: Family) -> String {
+    statement::rule(rule, family).to_string()
+}
+
+/// One statement, as `nft list` shows it; a [`Statement::Foreign`] as a comment.
+pub fn statement(statement: &Statement, family: Family) -> String {
+    statement::statement(statement, family).to_string()
+}
+
+/// One expression, as `nft list` shows it.
+pub fn expression(expression: &Expression, family: Family) -> String {
+    expression::expression(expression, family).to_string()
+}
+
+/// An element of a set or map: `key comment "…" : data`.
+pub fn element(set: &Set, key: &Concat, element: &Element) -> String {
+    element::element(set, key, element).to_string()
+}
+
+/// The key of an element: `a . b`, or a prefix or range for one that ends at `end`.
+pub fn key(set: &Set, key: &Concat, end: Option<&Concat>) -> String {
+    element::key(&set.key, key, end).to_string()
+}
+
+/// A set or map without its elements, on one line: `map name { type … : …; size …; flags …; }`.
+pub fn set_declaration(set: &Set) -> String {
+    nft::set_line(set).to_string()
+}
+
+/// A chain without its rules, on one line: `chain name { type nat hook … }`, `chain name` if regular.
+pub fn chain_declaration(chain: &Chain) -> String {
+    nft::chain_line(chain).to_string()
+}

@@ -1,0 +1,49 @@
+//! Operations of a transaction, one line each: what `portolan diff` shows.
+
+use super::{
+    element::{element, key},
+    nft::{chain_line, kind, set_line},
+    statement::rule,
+};
+use crate::{
+    ruleset::{Family, Set},
+    transaction::Operation,
+};
+
+/// An operation on `table` as one line: `+` and what is added, `-` and what goes away, in the words of
+/// nft's commands.
+///
+/// ```text
+/// + element ip portolan endpoints { 10.96.0.2 . tcp . 80 . 0:1 : 10.1.1.2 . 8080 }
+/// - element ip portolan endpoints { 10.96.0.2 . tcp . 80 . 0:2 }
+/// + chain ip portolan cluster-3
+/// + rule ip portolan cluster-3 meta priority set numgen random mod 3 goto send
+/// ```
+pub fn operation(operation: &Operation, family: Family, table: &str) -> String {
+    let place = format_args!("{family} {table}");
+    match operation {
+        Operation::AddTable => format!("+ table {place}"),
+        Operation::DeleteTable => format!("- table {place}"),
+        Operation::AddSet(set) => declaration(kind(set), family, table, &set_line(set).to_string()),
+        Operation::DeleteSet(name) => format!("- set {place} {name}"),
+        Operation::AddChain(chain) => declaration("chain", family, table, &chain_line(chain).to_string()),
+        Operation::DeleteChain(name) => format!("- chain {place} {name}"),
+        Operation::AddRule { chain, rule: added } => {
+            format!("+ rule {place} {chain} {}", rule(added, family))
+        }
+        Operation::FlushChain(chain) => format!("- rules {place} {chain}"),
+        Operation::AddElement { set, key, element: added } => {
+            format!("+ element {place} {} {{ {} }}", set.name, element(set, key, added))
+        }
+        Operation::DeleteElement { set, key: deleted, end } => {
+            let Set { name, key: types, .. } = set.as_ref();
+            format!("- element {place} {name} {{ {} }}", key(types, deleted, end.as_deref()))
+        }
+    }
+}
+
+/// A declaration starts with its kind; the table belongs behind that.
+fn declaration(kind: &str, family: Family, table: &str, line: &str) -> String {
+    let rest = line.strip_prefix(kind).unwrap_or(line);
+    format!("+ {kind} {family} {table}{rest}")
+}
