@@ -2,7 +2,10 @@
 //!
 //! Every test builds its own lab, so they run side by side. They need root and say so without it.
 
+mod bad_input;
+mod changes;
 mod cluster_ip;
+mod commands;
 mod distribution;
 mod ignored;
 mod lab;
@@ -11,4 +14,5 @@ mod masquerade;
 mod node_port;
 mod ports;
 mod refuse;
+mod restart;
 mod scene;

@@ -1,6 +1,11 @@
 //! What most tests start from: a lab, a pod to ask from, and the binary on both nodes.
 
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use portolan_integration::{
     Agent, Answer, CLUSTER_CIDR, Client, Dual, Family, Lab, Manifests, Pod, Protocol, Service, Slice,
@@ -123,4 +128,43 @@ pub fn assert_refused(answer: &Answer, circumstances: &str) {
 #[track_caller]
 pub fn wait_until(what: &str, condition: impl FnMut() -> bool) -> Duration {
     eventually(PATIENCE, condition).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
+}
+
+/// Does `work` while clients connect without a pause, and asserts that every one of those was served.
+pub fn while_connecting(clients: &[(Client, SocketAddr)], protocols: &[Protocol], work: impl FnOnce()) {
+    struct SetOnDrop<'a>(&'a AtomicBool);
+    impl Drop for SetOnDrop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let done = AtomicBool::new(false);
+    let connect = |client: &Client, target: SocketAddr| {
+        let mut count = 0_u32;
+        while !done.load(Ordering::Relaxed) {
+            for protocol in protocols {
+                let answer = client.probe(*protocol, target);
+                assert!(
+                    answer.server().is_some(),
+                    "{} {protocol} {count} to {target}: {answer}",
+                    client.name()
+                );
+                count += 1;
+            }
+        }
+        count
+    };
+    thread::scope(|scope| {
+        let connect = &connect;
+        let connecting: Vec<_> =
+            clients.iter().map(|(client, target)| scope.spawn(move || connect(client, *target))).collect();
+        // Also when the work panics: the scope waits for these threads.
+        let end = SetOnDrop(&done);
+        work();
+        drop(end);
+        for connecting in connecting {
+            let count = connecting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            assert!(count > 20, "only {count} connections were tried");
+        }
+    });
 }
