@@ -267,7 +267,7 @@ fn a_list_as_kubectl_prints_it_gives_the_same_rules() {
     scene.manifests.remove("web.yaml").unwrap();
     let without = stdout(&portolan(&scene, &["render"]));
     assert_ne!(without, expected, "the Service was in the rules");
-    let mut items = scene.lab.nodes().map(|node| node.object()).to_vec();
+    let mut items = scene.lab.nodes().map(portolan_integration::Node::object).to_vec();
     items.push(web.object());
     items.extend(slices("web", &[&one, &two]));
     let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items, "metadata": {"resourceVersion": ""}});

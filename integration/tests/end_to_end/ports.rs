@@ -94,7 +94,7 @@ fn all_slices_of_a_service_count_each_with_its_own_port_number() {
         for (name, port, pods) in [("first", 8080, &pods[..1]), ("second", 9090, &pods[1..])] {
             let slice = Slice::new("web", family).named(&format!("web-{name}-{family}").to_lowercase());
             let slice = slice.port("http", Protocol::Tcp, port).port("unused", Protocol::Tcp, 1);
-            objects.push(pods.iter().fold(slice, |slice, pod| slice.pod(pod)).object());
+            objects.push(pods.iter().fold(slice, portolan_integration::Slice::pod).object());
         }
     }
     scene.manifests.put("web.yaml", &objects).unwrap();

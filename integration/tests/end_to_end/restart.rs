@@ -73,9 +73,9 @@ fn a_restart_writes_nothing_when_nothing_changed() {
             again.kill().unwrap();
         }
     }
-    let once =
+    let single =
         ["run", "--once", "-f", scene.manifests.path().to_str().unwrap(), "--hostname-override", "node-a"];
-    let output = Agent::command(&scene.lab.node_a, &[&arguments[..], &ARGUMENTS].concat()).unwrap();
+    let output = Agent::command(&scene.lab.node_a, &[&single[..], &ARGUMENTS].concat()).unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(notifications.changes().unwrap(), Vec::<String>::new(), "--once wrote to the kernel");
     assert_eq!(list(), before);

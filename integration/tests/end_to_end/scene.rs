@@ -31,7 +31,7 @@ impl Scene {
     pub fn new() -> Self {
         let lab = Lab::new().unwrap_or_else(|error| panic!("{error}"));
         let manifests = Manifests::new().unwrap();
-        manifests.put("nodes.yaml", &lab.nodes().map(|node| node.object())).unwrap();
+        manifests.put("nodes.yaml", &lab.nodes().map(portolan_integration::Node::object)).unwrap();
         let shell = lab.node_a.pod("shell").unwrap();
         Self { lab, manifests, shell, agents: Vec::new() }
     }
