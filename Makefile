@@ -1,6 +1,6 @@
 # Everything a contributor or CI runs. `make demo` and `make test` install what Debian has and is missing.
 CARGO ?= cargo
-PACKAGES = libnftnl-dev libmnl-dev pkg-config nftables iproute2 ca-certificates
+PACKAGES = gcc libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iproute2 procps
 
 .PHONY: demo test lint bench image packages build
 
@@ -24,11 +24,7 @@ bench: packages
 image:
 	docker build -f docker/Dockerfile -t portolan .
 
-# Only what is missing: a machine that has everything needs neither root nor the network for this.
+# Only if something is missing: a machine that has everything needs neither root nor the network for this.
 packages:
-	@missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>/dev/null | \
-		awk '$$1 == "installed" {print $$2}' | sort > /tmp/.portolan-have.$$$$; \
-		printf '%s\n' $(PACKAGES) | sort | comm -23 - /tmp/.portolan-have.$$$$; rm -f /tmp/.portolan-have.$$$$); \
-	if [ -n "$$missing" ]; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
-	fi
+	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); }

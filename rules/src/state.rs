@@ -119,22 +119,22 @@ impl State {
 mod tests {
     use super::*;
 
-    fn slice(name: &ObjectName, service: &str) -> Option<Arc<EndpointSlice>> {
-        Some(Arc::new(EndpointSlice {
+    fn slice(name: &ObjectName, service: &str) -> Arc<EndpointSlice> {
+        Arc::new(EndpointSlice {
             name: name.clone(),
             service: service.into(),
             ports: Vec::new(),
             endpoints: Vec::new(),
-        }))
+        })
     }
 
     #[test]
     fn a_slice_that_moves_to_another_service_affects_both() {
         let mut state = State::default();
         let name = ObjectName::new("default", "web-1");
-        state.set_slice(&name, slice(&name, "web"));
+        state.set_slice(&name, Some(slice(&name, "web")));
         assert_eq!(state.take_dirty(), BTreeSet::from([ObjectName::new("default", "web")]));
-        state.set_slice(&name, slice(&name, "api"));
+        state.set_slice(&name, Some(slice(&name, "api")));
         assert_eq!(
             state.take_dirty(),
             BTreeSet::from([ObjectName::new("default", "api"), ObjectName::new("default", "web")])
@@ -146,9 +146,9 @@ mod tests {
     fn an_equal_object_affects_nothing() {
         let mut state = State::default();
         let name = ObjectName::new("default", "web-1");
-        state.set_slice(&name, slice(&name, "web"));
+        state.set_slice(&name, Some(slice(&name, "web")));
         state.take_dirty();
-        state.set_slice(&name, slice(&name, "web"));
+        state.set_slice(&name, Some(slice(&name, "web")));
         assert_eq!(state.take_dirty(), BTreeSet::new());
     }
 
@@ -156,7 +156,7 @@ mod tests {
     fn a_new_zone_affects_every_service_and_a_new_address_none() {
         let mut state = State::default();
         let name = ObjectName::new("default", "web-1");
-        state.set_slice(&name, slice(&name, "web"));
+        state.set_slice(&name, Some(slice(&name, "web")));
         state.take_dirty();
         state.set_node(Node { addresses: vec![[192, 0, 2, 1].into()], ..Node::default() });
         assert_eq!(state.take_dirty().len(), 0);

@@ -142,7 +142,9 @@ fn without_slots(ruleset: &Ruleset) -> (Ruleset, BTreeMap<Vec<u8>, Vec<Vec<u8>>>
             }
         }
     }
-    endpoints.values_mut().for_each(|list| list.sort());
+    for list in endpoints.values_mut() {
+        list.sort();
+    }
     (rest, endpoints)
 }
 
@@ -178,7 +180,9 @@ proptest! {
 
             // From nothing, in one go, the same comes out but for the slots.
             let mut fresh_state = self::state();
-            history.iter().for_each(|change| apply(&mut fresh_state, change));
+            for change in &history {
+                apply(&mut fresh_state, change);
+            }
             let mut fresh = Compiler::new(config.clone());
             fresh.load(&mut fresh_state, &Ruleset::default());
             prop_assert_eq!(without_slots(&fresh.ruleset()), without_slots(&after));
@@ -199,7 +203,9 @@ proptest! {
     ) {
         let compiled = |changes: &[Change], masquerade_all| {
             let mut state = state();
-            changes.iter().for_each(|change| apply(&mut state, change));
+            for change in changes {
+                apply(&mut state, change);
+            }
             let mut compiler = Compiler::new(Config { masquerade_all, ..Config::default() });
             compiler.load(&mut state, &Ruleset::default());
             compiler.ruleset()

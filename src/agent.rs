@@ -1,0 +1,218 @@
+//! The reconciler: keeps the kernel equal to the state.
+//!
+//! Normally a change is compiled and committed on its own, without reading the kernel. Whenever it is not
+//! certain what the kernel holds, at the start and after a commit that failed or whose outcome is
+//! unknown, the tables are read back and the whole difference is committed.
+
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Instant};
+
+use portolan_rules::{
+    compile::{Compiler, SetName},
+    diff::diff,
+    leftovers::keep_leftovers,
+    model::{EndpointSlice, Node, ObjectName, Service},
+    print,
+    ruleset::Ruleset,
+    state::State,
+    transaction::{Operation, Transaction},
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    health::Health,
+    host,
+    kernel::{self, Kernel},
+    settings::Settings,
+};
+
+/// One change of what the cluster says.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A Service was added, changed or, with `None`, removed.
+    Service(ObjectName, Option<Arc<Service>>),
+    /// An EndpointSlice was added, changed or, with `None`, removed.
+    EndpointSlice(ObjectName, Option<Arc<EndpointSlice>>),
+    /// What is known of this node changed.
+    Node(Node),
+}
+
+/// Why the kernel could not be made equal to the state.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The kernel could not be read or written.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// The kernel refused an operation.
+    #[error("the kernel refused `{operation}`{owner}: {source}")]
+    Refused {
+        /// The operation, as `portolan diff` shows it.
+        operation: String,
+        /// Of which Service, if it belongs to one.
+        owner: String,
+        /// What the kernel said.
+        source: kernel::Error,
+    },
+}
+
+/// What a reconcile did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Synced {
+    /// Operations committed; none if the kernel was equal already.
+    pub operations: usize,
+}
+
+/// State, compiler and kernel of one node.
+pub struct Agent {
+    settings: Settings,
+    kernel: Kernel,
+    state: State,
+    compiler: Compiler,
+    health: Health,
+    /// Whether the kernel is known to hold what the compiler last said.
+    certain: bool,
+    loaded: bool,
+    /// Whether part of the input cannot be read, so that what the kernel has beyond the rest must stay.
+    input_incomplete: bool,
+}
+
+impl Agent {
+    /// An agent that knows nothing of the cluster yet.
+    pub fn new(settings: Settings, kernel: Kernel, health: Health) -> Self {
+        let node = Node { name: settings.node_name.clone(), ..Node::default() };
+        let compiler = Compiler::new(settings.config.clone());
+        Self {
+            settings,
+            kernel,
+            state: State::new(node),
+            compiler,
+            health,
+            certain: false,
+            loaded: false,
+            input_incomplete: false,
+        }
+    }
+
+    /// Takes over changes of the cluster; they reach the kernel with the next [`Agent::sync`].
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            match change {
+                Change::Service(name, service) => self.state.set_service(&name, service),
+                Change::EndpointSlice(name, slice) => self.state.set_slice(&name, slice),
+                Change::Node(node) => self.state.set_node(node),
+            }
+        }
+    }
+
+    /// Says whether part of the input cannot be read.
+    pub fn set_input_incomplete(&mut self, incomplete: bool) {
+        // What stayed only because of it must go, which takes a full comparison.
+        self.certain &= !self.input_incomplete && !incomplete;
+        self.input_incomplete = incomplete;
+    }
+
+    /// Makes the kernel equal to the state.
+    pub fn sync(&mut self) -> Result<Synced, SyncError> {
+        let outcome = self.try_sync();
+        match &outcome {
+            Ok(_) => self.health.synced(),
+            Err(_) => {
+                self.certain = false;
+                self.health.out_of_sync();
+            }
+        }
+        outcome
+    }
+
+    fn try_sync(&mut self) -> Result<Synced, SyncError> {
+        let addresses = self.node_addresses();
+        self.compiler.set_node_addresses(&addresses);
+        let transaction = if self.certain {
+            self.update()
+        } else {
+            let kernel = self.kernel.dump(&self.settings.config.table)?;
+            self.compare(&kernel)
+        };
+        let operations = transaction.len();
+        if !transaction.is_empty() {
+            self.commit(&transaction)?;
+        }
+        self.certain = !self.input_incomplete;
+        Ok(Synced { operations })
+    }
+
+    /// Compiles what changed.
+    fn update(&mut self) -> Transaction {
+        let update = self.compiler.update(&mut self.state);
+        for problem in &update.problems {
+            warn!("{problem}");
+        }
+        update.transaction
+    }
+
+    /// Compiles what is not compiled yet, and compares all of it with the kernel.
+    fn compare(&mut self, kernel: &Ruleset) -> Transaction {
+        if self.loaded {
+            self.update();
+        } else {
+            for problem in self.compiler.load(&mut self.state, kernel) {
+                warn!("{problem}");
+            }
+            self.loaded = true;
+        }
+        let mut desired = self.compiler.ruleset();
+        if self.input_incomplete {
+            keep_leftovers(&mut desired, kernel);
+        }
+        diff(&self.settings.config.table, kernel, &desired)
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<(), SyncError> {
+        let started = Instant::now();
+        let commit = self.kernel.commit(transaction).map_err(|error| self.attribute(transaction, error))?;
+        debug!(
+            operations = transaction.len(),
+            messages = commit.messages,
+            bytes = commit.bytes,
+            elapsed = ?started.elapsed(),
+            "Committed"
+        );
+        Ok(())
+    }
+
+    /// Finds the object that a refused operation belongs to.
+    fn attribute(&self, transaction: &Transaction, error: kernel::Error) -> SyncError {
+        let kernel::Error::Refused { operation, .. } = &error else { return error.into() };
+        let Some((family, operation)) = transaction.operations.get(*operation) else { return error.into() };
+        let owner = match operation {
+            Operation::AddElement { set, key, .. } | Operation::DeleteElement { set, key, .. } => {
+                SetName::from_name(&set.name).and_then(|set| self.compiler.owner(*family, set, key))
+            }
+            _ => None,
+        };
+        SyncError::Refused {
+            operation: print::operation(operation, *family, &transaction.table),
+            owner: owner.map(|name| format!(" of Service {name}")).unwrap_or_default(),
+            source: error,
+        }
+    }
+
+    fn node_addresses(&self) -> BTreeSet<IpAddr> {
+        node_addresses(&self.settings, self.state.node())
+    }
+}
+
+/// The addresses that answer node ports now.
+pub fn node_addresses(settings: &Settings, node: &Node) -> BTreeSet<IpAddr> {
+    let host = host::addresses().unwrap_or_else(|error| {
+        warn!(%error, "Cannot read the addresses of this host; node ports may not answer");
+        Vec::new()
+    });
+    settings.node_port_addresses.select(node, &host)
+}
+
+/// Logs what a reconcile did, if it did anything.
+pub fn log_synced(synced: Synced) {
+    if synced.operations > 0 {
+        info!(operations = synced.operations, "Kernel updated");
+    }
+}
