@@ -31,7 +31,9 @@ fn six_hundred_connections_over_three_endpoints_look_random() {
         ] {
             let sample = || {
                 let answers: Vec<Answer> = client.many(Protocol::Tcp, target, 600, 4);
-                answers.iter().for_each(|answer| assert_served(answer, &names, "600 connections"));
+                for answer in &answers {
+                    assert_served(answer, &names, "600 connections");
+                }
                 let counts = names
                     .map(|name| answers.iter().filter(|answer| answer.server() == Some(name)).count() as u32);
                 println!("{} to {target}: {counts:?}, chi-square {:.2}", client.name(), chi_square(counts));

@@ -69,13 +69,6 @@ impl Scene {
         self.agents[0].stderr()
     }
 
-    /// Ends the binaries of both nodes by SIGTERM.
-    pub fn terminate(&mut self) {
-        for agent in self.agents.drain(..) {
-            let status = agent.terminate().unwrap_or_else(|error| panic!("{error}"));
-            assert!(status.success(), "SIGTERM ends it with exit code 0, not {status}");
-        }
-    }
 
     /// The three places to ask from: a pod on node-a, node-a itself, and outside.
     pub fn everywhere(&self) -> [Client; 3] {
