@@ -4,18 +4,25 @@
 //! or (protocol, node port) on a node address. Each has a *class*, which says how its first packets are
 //! treated and among how many endpoints one is drawn, and endpoints at *slots* 0…N−1.
 
+mod adopt;
 mod claims;
 mod class;
 mod compiler;
+mod config;
 mod delta;
 mod frontend;
+mod port;
 mod scaffold;
 mod service;
+mod sets;
 mod slots;
+mod sources;
 
 pub use self::{
     class::Class,
     compiler::{Compiler, Update},
+    config::{Config, PodDetector},
     frontend::FrontendKey,
-    scaffold::{Config, SetName},
+    service::Problem,
+    sets::SetName,
 };

@@ -97,6 +97,12 @@ impl State {
         self.node = node;
     }
 
+    /// Has the Services that something outside of the state affects compiled again.
+    pub fn touch(&mut self, affected: impl Fn(&Service) -> bool) {
+        let affected = self.services.iter().filter(|(_, s)| s.service.as_deref().is_some_and(&affected));
+        self.dirty.extend(affected.map(|(name, _)| name.clone()));
+    }
+
     /// The Services to compile again since the last call, in order of their names.
     pub fn take_dirty(&mut self) -> BTreeSet<ObjectName> {
         let dirty = std::mem::take(&mut self.dirty);

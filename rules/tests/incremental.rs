@@ -34,26 +34,28 @@ struct Shape {
     node_port: Option<u8>,
     port: u8,
     udp: bool,
+    local: (bool, bool),
+    load_balancer: Option<u8>,
+    ranges: Vec<u8>,
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
+    let doors = (option::of(0u8..3), option::of(0u8..3), option::of(0u8..3));
     (
-        option::of(0i64..3),
-        0u8..6,
-        any::<bool>(),
-        option::of(0u8..3),
-        option::of(0u8..3),
-        0u8..3,
-        any::<bool>(),
+        (option::of(0i64..3), 0u8..6, any::<bool>(), doors, 0u8..3, any::<bool>()),
+        (any::<(bool, bool)>(), vec(0u8..8, 0..3)),
     )
-        .prop_map(|(created, cluster_ip, dual_stack, external, node_port, port, udp)| Shape {
+        .prop_map(|((created, cluster_ip, dual_stack, doors, port, udp), (local, ranges))| Shape {
             created,
             cluster_ip,
             dual_stack,
-            external,
-            node_port,
+            external: doors.0,
+            node_port: doors.1,
+            load_balancer: doors.2,
             port,
             udp,
+            local,
+            ranges,
         })
 }
 
@@ -77,10 +79,14 @@ fn service(name: &ObjectName, shape: &Shape) -> Service {
         created: shape.created,
         cluster_ips,
         external_ips: shape.external.iter().map(|n| [192, 0, 2, *n].into()).collect(),
-        load_balancer_ips: Vec::new(),
-        source_ranges: Vec::new(),
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
+        load_balancer_ips: shape.load_balancer.iter().map(|n| [192, 0, 2, *n].into()).collect(),
+        source_ranges: shape
+            .ranges
+            .iter()
+            .map(|n| format!("10.0.{}.0/2{}", n / 2, n % 4 + 2).parse().unwrap())
+            .collect(),
+        internal_policy: policy(shape.local.0),
+        external_policy: policy(shape.local.1),
         affinity_timeout: None,
         ports: vec![ServicePort {
             name: "".into(),
@@ -89,6 +95,10 @@ fn service(name: &ObjectName, shape: &Shape) -> Service {
             node_port: shape.node_port.map(|n| 30000 + u16::from(n)),
         }],
     }
+}
+
+fn policy(local: bool) -> TrafficPolicy {
+    if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster }
 }
 
 fn slice(name: &ObjectName, service: &str, endpoints: &[(u8, bool)]) -> EndpointSlice {
@@ -233,6 +243,9 @@ fn a_set_that_is_outgrown_is_replaced_in_the_same_transaction() {
         node_port: Some(1),
         port: 0,
         udp: false,
+        local: (false, false),
+        load_balancer: None,
+        ranges: Vec::new(),
     };
     state.set_service(&name, Some(Arc::new(service(&name, &shape))));
     compiler.load(&mut state, &Ruleset::default());
@@ -267,6 +280,9 @@ fn a_swap_is_one_delete_and_one_add() {
         node_port: None,
         port: 0,
         udp: false,
+        local: (false, false),
+        load_balancer: None,
+        ranges: Vec::new(),
     };
     state.set_service(&name, Some(Arc::new(service(&name, &shape))));
     state.set_slice(&name, Some(Arc::new(slice(&name, "web", &[(1, true), (2, true), (3, true)]))));

@@ -6,20 +6,27 @@ use std::{
     sync::Arc,
 };
 
+use ipnetwork::IpNetwork;
+
 use crate::{
     model::ObjectName,
-    ruleset::{Chain, Concat, Element, ElementData, Family, Ruleset, Set, Table, Value, Verdict},
+    ruleset::{Chain, Concat, Element, Family, Ruleset, Set, Table, Verdict},
     state::State,
     transaction::{Operation, Transaction},
 };
 
 use super::{
+    adopt::AdoptedSlots,
     claims::{Claim, Claims, Rank},
     class::Class,
+    config::Config,
     delta::Ledger,
-    frontend::{FrontendKey, endpoint_from_value},
-    scaffold::{Config, SetName, constant_chains, size_for},
-    service::{AdoptedSlots, CompiledPort, CompiledService, Frontend, Problem, compile},
+    frontend::{FrontendKey, endpoint_value},
+    port::{CompiledPort, Frontend},
+    scaffold::constant_chains,
+    service::{CompiledService, Problem, Surroundings, compile},
+    sets::{SetName, size_for},
+    sources::{AddressRange, disjoint},
 };
 
 /// The outcome of compiling what changed.
@@ -39,6 +46,9 @@ pub struct Compiler {
     claims: Claims,
     ledger: Ledger,
     adopted: AdoptedSlots,
+    /// The node's own addresses, which source ranges may let in.
+    node_ips: Vec<IpAddr>,
+    service_cidrs: BTreeSet<AddressRange>,
     declarations: HashMap<(Family, SetName), Arc<Set>>,
 }
 
@@ -50,7 +60,9 @@ impl Compiler {
             services: HashMap::new(),
             claims: Claims::default(),
             ledger: Ledger::default(),
-            adopted: AdoptedSlots::new(),
+            adopted: AdoptedSlots::default(),
+            node_ips: Vec::new(),
+            service_cidrs: BTreeSet::new(),
             declarations: HashMap::new(),
         };
         compiler.declare_sizes(None);
@@ -65,7 +77,7 @@ impl Compiler {
     /// Compiles the whole state. Endpoints keep the slots, and sets the sizes, that they have in
     /// `kernel`, the ruleset that an earlier run left.
     pub fn load(&mut self, state: &mut State, kernel: &Ruleset) -> Vec<Problem> {
-        self.adopted = adopted_slots(kernel);
+        self.adopted = AdoptedSlots::of(kernel);
         let mut problems = Vec::new();
         state.take_dirty();
         // In the order of rank, so that nobody adopts the slots of a frontend that will be another's.
@@ -74,7 +86,7 @@ impl Compiler {
         for rank in ranked {
             self.compile_one(state, &rank.name, &mut VecDeque::new(), &mut problems);
         }
-        self.adopted = AdoptedSlots::new();
+        self.adopted = AdoptedSlots::default();
         self.declare_sizes(Some(kernel));
         self.ledger.track();
         self.ledger.take_changes();
@@ -99,6 +111,33 @@ impl Compiler {
         for address in current.iter().filter(|address| !wanted.contains(address)) {
             self.ledger.release_address(SetName::NodeAddresses, *address);
         }
+    }
+
+    /// Sets the node's own addresses, which decide whether source ranges let the node in.
+    pub fn set_node_ips(&mut self, state: &mut State, node_ips: Vec<IpAddr>) {
+        if self.node_ips != node_ips {
+            self.node_ips = node_ips;
+            state.touch(|service| !service.source_ranges.is_empty());
+        }
+    }
+
+    /// Sets the networks that ClusterIPs are allocated from (ServiceCIDR objects): whoever asks for an
+    /// address in them that no Service has meets silence. Takes effect with the next update.
+    pub fn set_service_cidrs(&mut self, networks: &[IpNetwork]) {
+        let ranges_of = |family| {
+            let networks = networks.iter().filter(move |network| Family::of(network.ip()) == family);
+            disjoint(networks.map(|network| (network.network(), network.broadcast())).collect())
+        };
+        let wanted: BTreeSet<AddressRange> = Family::ALL.into_iter().flat_map(ranges_of).collect();
+        for range in self.service_cidrs.difference(&wanted) {
+            let (key, element) = range_element(range);
+            self.ledger.remove(Family::of(range.0), SetName::ServiceCidrs, key, element);
+        }
+        for range in wanted.difference(&self.service_cidrs) {
+            let (key, element) = range_element(range);
+            self.ledger.add(Family::of(range.0), SetName::ServiceCidrs, key, element);
+        }
+        self.service_cidrs = wanted;
     }
 
     /// The Service that an element belongs to, if it belongs to one.
@@ -139,7 +178,7 @@ impl Compiler {
     }
 
     fn classes(&self, family: Family) -> impl Iterator<Item = Class> {
-        std::iter::once(Class::NoEndpoints).chain(self.ledger.classes_in_use(family))
+        Class::CONSTANT.into_iter().chain(self.ledger.classes_in_use(family))
     }
 
     fn each_element(&self, emit: &mut impl FnMut(Family, SetName, Concat, Element)) {
@@ -148,6 +187,10 @@ impl Compiler {
         }
         for (family, set, key) in self.ledger.shared_elements() {
             emit(family, set, key, Element::member());
+        }
+        for range in &self.service_cidrs {
+            let (key, element) = range_element(range);
+            emit(Family::of(range.0), SetName::ServiceCidrs, key, element);
         }
         for family in Family::ALL {
             for class in self.classes(family) {
@@ -179,12 +222,17 @@ impl Compiler {
     ) {
         let before = self.services.remove(name);
         let mut after = state.get(name).and_then(|entry| {
-            let service = entry.service.as_ref()?;
             let adopted = |key: &FrontendKey| {
                 let free = self.claims.owner(key).is_none_or(|owner| owner == name);
                 self.adopted.get(key).filter(|_| free)
             };
-            Some(compile(service, entry, state.node(), before.as_ref(), adopted, problems))
+            let surroundings = Surroundings {
+                node: state.node(),
+                node_ips: &self.node_ips,
+                before: before.as_ref(),
+                adopted,
+            };
+            Some(compile(entry.service.as_ref()?, entry, &surroundings, problems))
         });
 
         if let Some(before) = &before {
@@ -234,7 +282,9 @@ impl Compiler {
             let Some(i) = port.frontends.iter().position(|f| f.owned && f.key == *key) else { continue };
             port.frontends[i].owned = false;
             let frontend = &port.frontends[i];
-            self.ledger.release_class(port.family, port.class(frontend));
+            for class in frontend.classes() {
+                self.ledger.release_class(port.family, class);
+            }
             port.elements(frontend, &mut |set, key, element| {
                 self.ledger.remove(port.family, set, key, element);
             });
@@ -251,7 +301,9 @@ impl Compiler {
             if let Some(old) = old_index.get(&frontend.key) {
                 self.account_frontend(*old, (port, frontend));
             } else {
-                self.ledger.retain_class(port.family, port.class(frontend));
+                for class in frontend.classes() {
+                    self.ledger.retain_class(port.family, class);
+                }
                 port.elements(frontend, &mut |set, key, element| {
                     self.ledger.add(port.family, set, key, element);
                 });
@@ -259,7 +311,9 @@ impl Compiler {
         }
         for (port, frontend) in &old {
             if !new_keys.contains(&frontend.key) {
-                self.ledger.release_class(port.family, port.class(frontend));
+                for class in frontend.classes() {
+                    self.ledger.release_class(port.family, class);
+                }
                 port.elements(frontend, &mut |set, key, element| {
                     self.ledger.remove(port.family, set, key, element);
                 });
@@ -279,27 +333,41 @@ impl Compiler {
         let (old_port, old_frontend) = old;
         let (new_port, new_frontend) = new;
         let (key, family) = (&new_frontend.key, new_port.family);
-        let (old_class, new_class) = (old_port.class(old_frontend), new_port.class(new_frontend));
-        if old_class != new_class {
-            self.ledger.retain_class(family, new_class);
-            self.ledger.release_class(family, old_class);
+        for class in new_frontend.classes() {
+            self.ledger.retain_class(family, class);
         }
-        if old_class != new_class || old_port.comment != new_port.comment {
-            let set = key.class_map();
-            self.ledger.remove(family, set, key.concat(), old_port.class_element(old_frontend));
-            self.ledger.add(family, set, key.concat(), new_port.class_element(new_frontend));
+        for class in old_frontend.classes() {
+            self.ledger.release_class(family, class);
         }
-        for slot in 0..old_port.slots.len().max(new_port.slots.len()) {
-            let (old, new) = (old_port.slots.get(slot), new_port.slots.get(slot));
-            if old == new {
-                continue;
+        let (before, after) = (old_port.attributes(old_frontend), new_port.attributes(new_frontend));
+        if before != after {
+            for (set, key, element) in before {
+                self.ledger.remove(family, set, key, element);
             }
-            let element = |endpoint| Element::value(super::frontend::endpoint_value(endpoint));
-            if let Some(endpoint) = old {
-                self.ledger.remove(family, key.endpoint_map(), key.slot(slot as u32), element(*endpoint));
+            for (set, key, element) in after {
+                self.ledger.add(family, set, key, element);
             }
-            if let Some(endpoint) = new {
-                self.ledger.add(family, key.endpoint_map(), key.slot(slot as u32), element(*endpoint));
+        }
+        let map = key.endpoint_map();
+        for ((first, before), (_, after)) in
+            old_port.slots(old_frontend).into_iter().zip(new_port.slots(new_frontend))
+        {
+            for (slot, i) in (first..).zip(0..before.len().max(after.len())) {
+                let (before, after) = (before.get(i), after.get(i));
+                if before == after {
+                    continue;
+                }
+                if let Some(endpoint) = before {
+                    self.ledger.remove(
+                        family,
+                        map,
+                        key.slot(slot),
+                        Element::value(endpoint_value(*endpoint)),
+                    );
+                }
+                if let Some(endpoint) = after {
+                    self.ledger.add(family, map, key.slot(slot), Element::value(endpoint_value(*endpoint)));
+                }
             }
         }
     }
@@ -421,6 +489,11 @@ fn contested(loser: &ObjectName, key: &FrontendKey, holder: &ObjectName) -> Prob
     }
 }
 
+fn range_element((first, last): &AddressRange) -> (Concat, Element) {
+    let end = Some(Box::new(Concat::new(&[(*last).into()])));
+    (Concat::new(&[(*first).into()]), Element { end, ..Element::member() })
+}
+
 fn class_verdict(class: Class) -> (Concat, Element) {
     (Concat::new(&[class.id().into()]), Element::verdict(Verdict::Goto(class.chain_name())))
 }
@@ -435,30 +508,4 @@ fn push_rules(transaction: &mut Transaction, family: Family, chain: &Chain) {
     for rule in &chain.rules {
         transaction.push(family, Operation::AddRule { chain: chain.name.clone(), rule: rule.clone() });
     }
-}
-
-/// Reads which endpoint stands at which slot from a ruleset.
-fn adopted_slots(ruleset: &Ruleset) -> AdoptedSlots {
-    let mut adopted = AdoptedSlots::new();
-    for (family, table) in &ruleset.tables {
-        for name in [SetName::Endpoints, SetName::NodeEndpoints] {
-            let Some(set) = table.sets.get(name.name()) else { continue };
-            for (key, element) in &set.elements {
-                let ElementData::Value(value) = &element.data else { continue };
-                let Some(values) = key.values(&set.key) else { continue };
-                let Some((Value::Class(slot), frontend)) = values.split_last() else { continue };
-                let Some(frontend) = FrontendKey::from_values(*family, frontend) else { continue };
-                let slot = slot.0 as usize;
-                if slot > usize::from(u16::MAX) {
-                    continue;
-                }
-                let slots = adopted.entry(frontend).or_default();
-                if slots.len() <= slot {
-                    slots.resize(slot + 1, None);
-                }
-                slots[slot] = endpoint_from_value(*family, value);
-            }
-        }
-    }
-    adopted
 }

@@ -10,7 +10,7 @@ use std::{
 
 use crate::ruleset::{Concat, Element, Family};
 
-use super::{class::Class, scaffold::SetName};
+use super::{class::Class, sets::SetName};
 
 /// Counts and references of everything that is programmed.
 #[derive(Debug, Default)]
@@ -119,7 +119,7 @@ impl Ledger {
     /// Number of elements of a set.
     pub fn count(&self, family: Family, set: SetName) -> u32 {
         match set {
-            SetName::Classes => self.classes_in_use(family).len() as u32 + 1,
+            SetName::Classes => (self.classes_in_use(family).len() + Class::CONSTANT.len()) as u32,
             _ => self.counts.get(&(family, set)).copied().unwrap_or(0),
         }
     }

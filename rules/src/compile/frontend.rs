@@ -7,7 +7,7 @@ use crate::{
     ruleset::{ClassId, Concat, DataType, Family, Value},
 };
 
-use super::{class::Class, scaffold::SetName};
+use super::sets::SetName;
 
 /// What makes a frontend distinct: no two Services may have the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,6 +40,14 @@ impl FrontendKey {
         match self {
             Self::Address(..) => SetName::Endpoints,
             Self::NodePort(..) => SetName::NodeEndpoints,
+        }
+    }
+
+    /// The map that leads from the frontend to the class for pods and this node, under policy Local.
+    pub const fn short_circuit_map(&self) -> SetName {
+        match self {
+            Self::Address(..) => SetName::ShortCircuits,
+            Self::NodePort(..) => SetName::NodePortShortCircuits,
         }
     }
 
@@ -88,27 +96,17 @@ impl std::fmt::Display for FrontendKey {
     }
 }
 
-/// The door through which a packet comes to a Service, which decides about masquerading and policy.
+/// The door through which a packet comes to a Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Door {
     /// The ClusterIP.
     ClusterIp,
-    /// A load balancer's address or an externalIP.
-    External,
+    /// A load balancer's address.
+    LoadBalancer,
+    /// An externalIP.
+    ExternalIp,
     /// A node port.
     NodePort,
-}
-
-impl Door {
-    /// The class of a frontend at this door that leads to so many endpoints.
-    pub fn class(self, endpoints: u16) -> Class {
-        match (endpoints, self) {
-            (0, _) => Class::NoEndpoints,
-            (n, Self::ClusterIp) => Class::Cluster(n),
-            (n, Self::External) => Class::External(n),
-            (n, Self::NodePort) => Class::NodePort(n),
-        }
-    }
 }
 
 /// All frontends of one ServicePort in one family, each once. A family in which the Service has no
@@ -116,16 +114,24 @@ impl Door {
 pub fn frontends(service: &Service, port: &ServicePort, family: Family) -> Vec<(FrontendKey, Door)> {
     let of_family = |address: &&IpAddr| Family::of(**address) == family;
     let Some(cluster_ip) = service.cluster_ips.iter().find(of_family) else { return Vec::new() };
-    let at = |address: IpAddr| FrontendKey::Address(address, port.protocol, port.port);
+    let at = |address: &IpAddr| FrontendKey::Address(*address, port.protocol, port.port);
 
-    let mut all = vec![(at(*cluster_ip), Door::ClusterIp)];
-    let external = service.load_balancer_ips.iter().chain(&service.external_ips).filter(of_family);
-    all.extend(external.map(|address| (at(*address), Door::External)));
-    all.extend(port.node_port.map(|p| (FrontendKey::NodePort(family, port.protocol, p), Door::NodePort)));
-
-    // One address may be listed twice, or be both a load balancer's and an externalIP.
-    let mut seen = std::collections::HashSet::new();
-    all.retain(|(key, _)| seen.insert(*key));
+    let mut all = vec![(at(cluster_ip), Door::ClusterIp)];
+    let mut add = |key, door| {
+        // One address may be listed twice, or be both a load balancer's and an externalIP.
+        if !all.iter().any(|(known, _)| *known == key) {
+            all.push((key, door));
+        }
+    };
+    for address in service.load_balancer_ips.iter().filter(of_family) {
+        add(at(address), Door::LoadBalancer);
+    }
+    for address in service.external_ips.iter().filter(of_family) {
+        add(at(address), Door::ExternalIp);
+    }
+    if let Some(node_port) = port.node_port {
+        add(FrontendKey::NodePort(family, port.protocol, node_port), Door::NodePort);
+    }
     all
 }
 

@@ -1,11 +1,11 @@
-//! What does not depend on the Services: chains that dispatch, the declarations of sets and maps.
-
-use ipnetwork::IpNetwork;
+//! What does not depend on the Services: the chains that dispatch.
 
 use crate::ruleset::{
-    BaseChain, BitOp, Chain, ChainType, DataType, Expression, Family, Field, Hook, MatchValue, Name, Rule,
-    Set, Statement, WritableField,
+    BaseChain, BitOp, Chain, ChainType, Expression, Family, Field, Hook, MatchValue, Rule, Statement,
+    Verdict, WritableField,
 };
+
+use super::{config::Config, sets::SetName};
 
 /// Names of the chains that always exist.
 pub mod chains {
@@ -13,6 +13,14 @@ pub mod chains {
     pub const SERVICES: &str = "services";
     /// Refuses.
     pub const NO_ENDPOINTS: &str = "no-endpoints";
+    /// Drops.
+    pub const NO_LOCAL_ENDPOINTS: &str = "no-local-endpoints";
+    /// Lets only sources in the Service's ranges go on.
+    pub const RESTRICTED: &str = "restricted";
+    /// Leads pods and this node past policy Local.
+    pub const SHORT_CIRCUIT: &str = "short-circuit";
+    /// The same for a node port.
+    pub const SHORT_CIRCUIT_NODE_PORT: &str = "short-circuit-node-port";
     /// Rewrites the destination to the endpoint at the drawn slot of a frontend with an address.
     pub const SEND: &str = "send";
     /// The same for a node port.
@@ -28,118 +36,6 @@ pub mod chains {
 /// Bit of a slot number that tells the slots of policy `Local` from those of policy `Cluster`.
 pub const LOCAL_SLOTS: u32 = 1 << 31;
 
-/// Settings that the rules depend on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Name of the tables.
-    pub table: Name,
-    /// Where pods have their addresses (`--cluster-cidr`), at most one network a family.
-    pub cluster_cidrs: Vec<IpNetwork>,
-    /// Masquerade every connection to a ClusterIP (`--masquerade-all`).
-    pub masquerade_all: bool,
-    /// Bit of the packet mark that asks for masquerading (`masqueradeBit`), 0 to 31.
-    pub masquerade_bit: u8,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            table: "portolan".into(),
-            cluster_cidrs: Vec::new(),
-            masquerade_all: false,
-            masquerade_bit: 14,
-        }
-    }
-}
-
-impl Config {
-    /// The mark with only the masquerade bit set.
-    pub const fn masquerade_mark(&self) -> u32 {
-        1 << (self.masquerade_bit & 31)
-    }
-}
-
-/// The sets and maps of each table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SetName {
-    /// Map: destination address, protocol, port → class.
-    Frontends,
-    /// Map: destination address, protocol, port, slot → endpoint.
-    Endpoints,
-    /// Map: protocol, node port → class.
-    NodePorts,
-    /// Map: protocol, node port, slot → endpoint.
-    NodeEndpoints,
-    /// Verdict map: class → chain.
-    Classes,
-    /// Set: every ClusterIP.
-    ClusterIps,
-    /// Set: the node's addresses that answer node ports.
-    NodeAddresses,
-    /// Set: address of each endpoint on this node, twice: source and destination of a hairpin connection.
-    Hairpin,
-}
-
-impl SetName {
-    /// All sets and maps, in the order in which they are declared.
-    pub const ALL: [Self; 8] = [
-        Self::Frontends,
-        Self::Endpoints,
-        Self::NodePorts,
-        Self::NodeEndpoints,
-        Self::Classes,
-        Self::ClusterIps,
-        Self::NodeAddresses,
-        Self::Hairpin,
-    ];
-
-    /// The name in the table.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Frontends => "frontends",
-            Self::Endpoints => "endpoints",
-            Self::NodePorts => "node-ports",
-            Self::NodeEndpoints => "node-endpoints",
-            Self::Classes => "classes",
-            Self::ClusterIps => "cluster-ips",
-            Self::NodeAddresses => "node-addresses",
-            Self::Hairpin => "hairpin",
-        }
-    }
-
-    /// The set of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|set| set.name() == name)
-    }
-
-    /// The declaration, without elements.
-    pub fn declaration(self, family: Family, size: u32) -> Set {
-        use DataType::{ClassId, InetProto, InetService};
-        let address = family.address_type();
-        let name = self.name();
-        let set = match self {
-            Self::Frontends => Set::map(name, &[address, InetProto, InetService], &[ClassId]),
-            Self::Endpoints => {
-                Set::map(name, &[address, InetProto, InetService, ClassId], &[address, InetService])
-            }
-            Self::NodePorts => Set::map(name, &[InetProto, InetService], &[ClassId]),
-            Self::NodeEndpoints => {
-                Set::map(name, &[InetProto, InetService, ClassId], &[address, InetService])
-            }
-            Self::Classes => Set::verdict_map(name, &[ClassId]),
-            Self::ClusterIps | Self::NodeAddresses => Set::new(name, &[address]),
-            Self::Hairpin => Set::new(name, &[address, address]),
-        };
-        set.with_size(size)
-    }
-}
-
-/// The size to declare for so many elements: room to grow by half, so that it is outgrown rarely, and a
-/// power of two, so that the same state seldom declares another size.
-pub fn size_for(elements: u32) -> u32 {
-    elements.saturating_add(elements / 2).max(1024).checked_next_power_of_two().unwrap_or(u32::MAX)
-}
-
 /// The chains that always exist, without those of the classes, in the order of a packet's way.
 pub fn constant_chains(config: &Config, family: Family) -> Vec<Chain> {
     let nat = |hook, priority| BaseChain { chain_type: ChainType::Nat, hook, priority };
@@ -149,6 +45,11 @@ pub fn constant_chains(config: &Config, family: Family) -> Vec<Chain> {
         Chain::base(chains::OUTPUT, nat(Hook::Output, -100), jump_services()),
         Chain::base(chains::POSTROUTING, nat(Hook::Postrouting, 100), postrouting(config)),
         Chain::regular(chains::SERVICES, services()),
+        Chain::regular(chains::SHORT_CIRCUIT, or_refuse(dispatch(address_key(), SetName::ShortCircuits))),
+        Chain::regular(
+            chains::SHORT_CIRCUIT_NODE_PORT,
+            or_refuse(dispatch(node_port_key(), SetName::NodePortShortCircuits)),
+        ),
         Chain::regular(chains::SEND, send(family, &address_key(), SetName::Endpoints)),
         Chain::regular(chains::SEND_NODE_PORT, send(family, &node_port_key(), SetName::NodeEndpoints)),
     ]
@@ -171,6 +72,21 @@ fn dispatch(key: Vec<Expression>, map: SetName) -> [Statement; 2] {
     ]
 }
 
+/// A frontend that is there has an entry in every map that its class reads, except in the moment
+/// between two versions of it.
+fn or_refuse(statements: impl Into<Vec<Statement>>) -> Vec<Rule> {
+    vec![Rule::new(statements), Rule::new([Statement::goto(chains::NO_ENDPOINTS)])]
+}
+
+/// The rules of the class of frontends with source ranges: everybody else meets silence.
+pub fn restricted() -> Vec<Rule> {
+    let mut source = address_key();
+    source.push(Field::SourceAddress.into());
+    let mut admitted = vec![Statement::in_set(Expression::Concat(source), SetName::AllowedSources.name())];
+    admitted.extend(dispatch(address_key(), SetName::Admitted));
+    vec![Rule::new(admitted), Rule::new([Statement::Verdict(Verdict::Drop)])]
+}
+
 fn services() -> Vec<Rule> {
     let mut node_port = vec![Statement::in_set(Field::DestinationAddress, SetName::NodeAddresses.name())];
     node_port.extend(dispatch(node_port_key(), SetName::NodePorts));
@@ -182,6 +98,11 @@ fn services() -> Vec<Rule> {
             Statement::goto(chains::NO_ENDPOINTS),
         ]),
         Rule::new(node_port),
+        // A ClusterIP that is nobody's: silence, in case it becomes somebody's in a moment.
+        Rule::new([
+            Statement::in_set(Field::DestinationAddress, SetName::ServiceCidrs.name()),
+            Statement::Verdict(Verdict::Drop),
+        ]),
     ]
 }
 

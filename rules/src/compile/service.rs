@@ -1,28 +1,26 @@
-//! Compiles one Service: its frontends and the endpoints at their slots.
+//! Compiles one Service.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use crate::{
     endpoints::{merge, select},
-    model::{Node, ObjectName, Protocol, Service},
-    ruleset::{ClassId, Concat, Element, Family},
+    model::{Node, ObjectName, Service, ServicePort, TrafficPolicy},
+    ruleset::Family,
     state::ServiceState,
 };
 
 use super::{
+    adopt::{FrontendSlots, Slots},
     claims::Rank,
-    class::Class,
-    frontend::{Door, FrontendKey, endpoint_value, frontends},
-    scaffold::SetName,
+    frontend::{Door, FrontendKey, frontends},
+    port::{CompiledPort, Counts, Frontend},
+    sets::SetName,
     slots,
+    sources::allowed_sources,
 };
-
-/// Endpoints at their slots, by frontend, as the kernel holds them from an earlier run.
-pub type AdoptedSlots = HashMap<FrontendKey, Vec<Option<SocketAddr>>>;
 
 /// Something about a Service that its owner should know; the rest of it is programmed all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,50 +48,6 @@ pub struct CompiledService {
     pub hairpin: Vec<IpAddr>,
 }
 
-/// One ServicePort in one family.
-#[derive(Debug)]
-pub struct CompiledPort {
-    pub family: Family,
-    pub name: Arc<str>,
-    pub protocol: Protocol,
-    /// `namespace/name:port`, the comment of its elements.
-    pub comment: Arc<str>,
-    pub frontends: Vec<Frontend>,
-    /// Slots of the Cluster set.
-    pub slots: Vec<SocketAddr>,
-}
-
-/// A frontend of a port.
-#[derive(Clone, Debug)]
-pub struct Frontend {
-    pub key: FrontendKey,
-    pub door: Door,
-    /// Whether this Service answers it, or another one that claims it too.
-    pub owned: bool,
-}
-
-impl CompiledPort {
-    /// The class of one of its frontends.
-    pub fn class(&self, frontend: &Frontend) -> Class {
-        frontend.door.class(u16::try_from(self.slots.len()).unwrap_or(u16::MAX))
-    }
-
-    /// The element of the class map for one of its frontends.
-    pub fn class_element(&self, frontend: &Frontend) -> Element {
-        let class: ClassId = self.class(frontend).id();
-        Element::value(Concat::new(&[class.into()])).with_comment(&self.comment)
-    }
-
-    /// Calls `emit` for each element of one of its frontends.
-    pub fn elements(&self, frontend: &Frontend, emit: &mut impl FnMut(SetName, Concat, Element)) {
-        let key = &frontend.key;
-        emit(key.class_map(), key.concat(), self.class_element(frontend));
-        for (slot, endpoint) in (0u32..).zip(&self.slots) {
-            emit(key.endpoint_map(), key.slot(slot), Element::value(endpoint_value(*endpoint)));
-        }
-    }
-}
-
 impl CompiledService {
     /// The addresses that it needs in sets shared with other Services.
     pub fn shared_addresses(&self) -> impl Iterator<Item = (SetName, IpAddr)> {
@@ -107,16 +61,28 @@ impl CompiledService {
     }
 }
 
-/// Compiles a Service. No frontend is owned yet. Slots are those of `before`, else of `adopted`, as
-/// far as their endpoints are still wanted.
-pub fn compile<'a>(
+/// What a Service is compiled against.
+pub struct Surroundings<'a, Adopted> {
+    /// The node.
+    pub node: &'a Node,
+    /// The node's own addresses, for source ranges.
+    pub node_ips: &'a [IpAddr],
+    /// What was compiled before.
+    pub before: Option<&'a CompiledService>,
+    /// Slots that an earlier run left, of a frontend that is free.
+    pub adopted: Adopted,
+}
+
+/// Compiles a Service. No frontend is owned yet. Endpoints keep the slots that they had.
+pub fn compile<'a, Adopted>(
     service: &Service,
     state: &ServiceState,
-    node: &Node,
-    before: Option<&CompiledService>,
-    adopted: impl Fn(&FrontendKey) -> Option<&'a Vec<Option<SocketAddr>>>,
+    surroundings: &Surroundings<'a, Adopted>,
     problems: &mut Vec<Problem>,
-) -> CompiledService {
+) -> CompiledService
+where
+    Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
+{
     let mut compiled = CompiledService {
         rank: Rank::of(service),
         ports: Vec::new(),
@@ -124,40 +90,37 @@ pub fn compile<'a>(
         hairpin: Vec::new(),
     };
     for family in Family::ALL {
+        let sources = allowed_sources(service, family, surroundings.node_ips);
+        let restricted = sources.is_some();
+        let sources: Arc<[_]> = sources.unwrap_or_default().into();
         for port in &service.ports {
-            let keys = frontends(service, port, family);
-            if keys.is_empty() {
+            let doors = frontends(service, port, family);
+            if doors.is_empty() {
                 continue;
             }
-            let mut selection = select(&merge(state, port, family), node);
-            if selection.cluster.len() > usize::from(u16::MAX) {
-                problems.push(Problem {
-                    service: service.name.clone(),
-                    message: format!(
-                        "port {:?} has {} endpoints, of which {} are used",
-                        port.name,
-                        selection.cluster.len(),
-                        u16::MAX
-                    ),
-                });
-                selection.cluster.truncate(usize::from(u16::MAX));
-            }
-            let prior = before.and_then(|b| {
-                b.ports
-                    .iter()
-                    .find(|p| p.family == family && p.protocol == port.protocol && p.name == port.name)
-            });
-            let known = prior.map(|p| p.slots.iter().copied().map(Some).collect());
-            let known = known.or_else(|| keys.iter().find_map(|(key, _)| adopted(key).cloned()));
-            let slots = slots::assign(&known.unwrap_or_default(), &selection.cluster);
+            let selection = select(&merge(state, port, family), surroundings.node);
             compiled.hairpin.extend(selection.on_this_node);
+            let prior = prior_slots(service, port, family, &doors, surroundings);
+            let uses_local = doors.iter().any(|(_, door)| policy(service, *door) == TrafficPolicy::Local);
+            let local = if uses_local { selection.local } else { Vec::new() };
+            let mut assign = |prior: &Slots, endpoints: Vec<SocketAddr>| {
+                slots::assign(prior, &capped(service, port, endpoints, problems))
+            };
+            let cluster = assign(&prior.plain, selection.cluster);
+            let local = assign(&prior.local, local);
+            let counts = Counts { cluster: cluster.len() as u16, local: local.len() as u16 };
             compiled.ports.push(CompiledPort {
                 family,
                 name: port.name.clone(),
                 protocol: port.protocol,
                 comment: comment(&service.name, &port.name),
-                frontends: keys.into_iter().map(|(key, door)| Frontend { key, door, owned: false }).collect(),
-                slots,
+                frontends: doors
+                    .into_iter()
+                    .map(|(key, door)| Frontend::new(key, door, service, counts, restricted))
+                    .collect(),
+                cluster,
+                local,
+                sources: sources.clone(),
             });
         }
     }
@@ -166,6 +129,63 @@ pub fn compile<'a>(
         addresses.dedup();
     }
     compiled
+}
+
+fn policy(service: &Service, door: Door) -> TrafficPolicy {
+    match door {
+        Door::ClusterIp => service.internal_policy,
+        _ => service.external_policy,
+    }
+}
+
+/// The slots that the endpoints of a port had before, or have in the kernel.
+fn prior_slots<'a, Adopted>(
+    service: &Service,
+    port: &ServicePort,
+    family: Family,
+    doors: &[(FrontendKey, Door)],
+    surroundings: &Surroundings<'a, Adopted>,
+) -> FrontendSlots
+where
+    Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
+{
+    let known = |slots: &[SocketAddr]| slots.iter().copied().map(Some).collect();
+    let same = |p: &&CompiledPort| p.family == family && p.protocol == port.protocol && p.name == port.name;
+    if let Some(prior) = surroundings.before.and_then(|before| before.ports.iter().find(same)) {
+        return FrontendSlots { plain: known(&prior.cluster), local: known(&prior.local) };
+    }
+    let mut slots = FrontendSlots::default();
+    for (key, door) in doors {
+        let Some(adopted) = (surroundings.adopted)(key) else { continue };
+        // A ClusterIP under policy Local has the Local endpoints at its plain slots.
+        let local_at_plain = *door == Door::ClusterIp && policy(service, *door) == TrafficPolicy::Local;
+        let (plain, local) =
+            if local_at_plain { (&slots.plain, &adopted.plain) } else { (&adopted.plain, &adopted.local) };
+        if slots.plain.is_empty() {
+            slots.plain = plain.clone();
+        }
+        if slots.local.is_empty() {
+            slots.local = local.clone();
+        }
+    }
+    slots
+}
+
+/// A class counts endpoints with 16 bits.
+fn capped(
+    service: &Service,
+    port: &ServicePort,
+    mut endpoints: Vec<SocketAddr>,
+    problems: &mut Vec<Problem>,
+) -> Vec<SocketAddr> {
+    let most = usize::from(u16::MAX);
+    if endpoints.len() > most {
+        let message =
+            format!("port {:?} has {} endpoints, of which {most} are used", port.name, endpoints.len());
+        problems.push(Problem { service: service.name.clone(), message });
+        endpoints.truncate(most);
+    }
+    endpoints
 }
 
 fn comment(service: &ObjectName, port: &str) -> Arc<str> {

@@ -1,0 +1,117 @@
+//! The sets and maps of each table.
+
+use crate::ruleset::{DataType, Family, Set, SetFlags};
+
+/// The sets and maps of each table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SetName {
+    /// Map: destination address, protocol, port → class.
+    Frontends,
+    /// Map: destination address, protocol, port, slot → endpoint.
+    Endpoints,
+    /// Map: protocol, node port → class.
+    NodePorts,
+    /// Map: protocol, node port, slot → endpoint.
+    NodeEndpoints,
+    /// Verdict map: class → chain.
+    Classes,
+    /// Map: frontend under policy Local → class for pods and this node.
+    ShortCircuits,
+    /// Map: node port under policy Local → class for pods and this node.
+    NodePortShortCircuits,
+    /// Map: frontend with source ranges → class for admitted sources.
+    Admitted,
+    /// Set: frontend with source ranges, source range.
+    AllowedSources,
+    /// Set: every ClusterIP.
+    ClusterIps,
+    /// Set: the networks that ClusterIPs are allocated from.
+    ServiceCidrs,
+    /// Set: the node's addresses that answer node ports.
+    NodeAddresses,
+    /// Set: address of each endpoint on this node, twice: source and destination of a hairpin connection.
+    Hairpin,
+}
+
+impl SetName {
+    /// All sets and maps, in the order in which they are declared.
+    pub const ALL: [Self; 13] = [
+        Self::Frontends,
+        Self::Endpoints,
+        Self::NodePorts,
+        Self::NodeEndpoints,
+        Self::Classes,
+        Self::ShortCircuits,
+        Self::NodePortShortCircuits,
+        Self::Admitted,
+        Self::AllowedSources,
+        Self::ClusterIps,
+        Self::ServiceCidrs,
+        Self::NodeAddresses,
+        Self::Hairpin,
+    ];
+
+    /// The name in the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Frontends => "frontends",
+            Self::Endpoints => "endpoints",
+            Self::NodePorts => "node-ports",
+            Self::NodeEndpoints => "node-endpoints",
+            Self::Classes => "classes",
+            Self::ShortCircuits => "short-circuits",
+            Self::NodePortShortCircuits => "node-port-short-circuits",
+            Self::Admitted => "admitted",
+            Self::AllowedSources => "allowed-sources",
+            Self::ServiceCidrs => "service-cidrs",
+            Self::ClusterIps => "cluster-ips",
+            Self::NodeAddresses => "node-addresses",
+            Self::Hairpin => "hairpin",
+        }
+    }
+
+    /// The set of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|set| set.name() == name)
+    }
+
+    /// The declaration, without elements.
+    pub fn declaration(self, family: Family, size: u32) -> Set {
+        use DataType::{ClassId, InetProto, InetService};
+        let address = family.address_type();
+        let name = self.name();
+        let set = match self {
+            Self::Frontends | Self::ShortCircuits | Self::Admitted => {
+                Set::map(name, &[address, InetProto, InetService], &[ClassId])
+            }
+            Self::Endpoints => {
+                Set::map(name, &[address, InetProto, InetService, ClassId], &[address, InetService])
+            }
+            Self::NodePorts | Self::NodePortShortCircuits => {
+                Set::map(name, &[InetProto, InetService], &[ClassId])
+            }
+            Self::NodeEndpoints => {
+                Set::map(name, &[InetProto, InetService, ClassId], &[address, InetService])
+            }
+            Self::Classes => Set::verdict_map(name, &[ClassId]),
+            Self::ClusterIps | Self::NodeAddresses => Set::new(name, &[address]),
+            Self::Hairpin => Set::new(name, &[address, address]),
+            // Intervals: a declared size would not make them any faster.
+            Self::ServiceCidrs => return intervals(Set::new(name, &[address])),
+            Self::AllowedSources => {
+                return intervals(Set::new(name, &[address, InetProto, InetService, address]));
+            }
+        };
+        set.with_size(size)
+    }
+}
+
+fn intervals(set: Set) -> Set {
+    set.with_flags(SetFlags { interval: true, ..SetFlags::default() })
+}
+
+/// The size to declare for so many elements: room to grow by half, so that it is outgrown rarely, and a
+/// power of two, so that the same state seldom declares another size.
+pub fn size_for(elements: u32) -> u32 {
+    elements.saturating_add(elements / 2).max(1024).checked_next_power_of_two().unwrap_or(u32::MAX)
+}
