@@ -150,6 +150,10 @@ route add unreachable 10.0.0.0/8
 route add unreachable fd00::/8
 route add unreachable 198.51.100.0/24
 route add unreachable 2001:db8:3::/64
+route add 10.128.1.0/24 via 192.0.2.11
+route add 10.128.2.0/24 via 192.0.2.12
+route add fd00:10:128:1::/64 via 2001:db8:1::11
+route add fd00:10:128:2::/64 via 2001:db8:1::12
 route add table 100 10.96.0.0/16 via 192.0.2.11
 route add table 100 fd00:10:96::/112 via 2001:db8:1::11
 route add table 100 198.51.100.0/24 nexthop via 192.0.2.11 nexthop via 192.0.2.12

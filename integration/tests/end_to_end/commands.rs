@@ -97,10 +97,8 @@ fn diff_says_what_would_change_and_its_exit_code_whether() {
     let swapped = portolan(&scene, &["diff"]);
     assert_code(&swapped, 1);
     let lines = stdout(&swapped);
-    for pod in [&one, &two] {
-        assert!(lines.contains(&pod.address().v4.to_string()), "it names the endpoints:\n{lines}");
-        assert!(lines.contains(&pod.address().v6.to_string()), "in both families:\n{lines}");
-    }
+    assert!(lines.contains(&two.address().v4.to_string()), "it names the new endpoint:\n{lines}");
+    assert!(lines.contains(&two.address().v6.to_string()), "in both families:\n{lines}");
     assert!(!lines.contains("chain") && !lines.contains("rule"), "rules are constant:\n{lines}");
     assert_code(&portolan(&scene, &["run", "--once"]), 0);
     assert_code(&portolan(&scene, &["diff"]), 0);

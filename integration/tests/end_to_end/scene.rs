@@ -69,7 +69,6 @@ impl Scene {
         self.agents[0].stderr()
     }
 
-
     /// The three places to ask from: a pod on node-a, node-a itself, and outside.
     pub fn everywhere(&self) -> [Client; 3] {
         [self.shell.client(), self.lab.node_a.client(), self.lab.client()]
