@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
 use portolan_rules::{
-    compile::Config,
+    compile::{Config, PodDetector},
     node_ports::{NodePortAddresses, NodePortAddressesError},
     ruleset::Family,
 };
@@ -46,7 +46,7 @@ impl Settings {
             node_name: node_name(args)?,
             node_port_addresses: args.nodeport_addresses.parse()?,
             config: Config {
-                cluster_cidrs: cluster_cidrs(&args.cluster_cidr)?,
+                pods: pod_detector(cluster_cidrs(&args.cluster_cidr)?),
                 masquerade_all: args.masquerade_all,
                 ..Config::default()
             },
@@ -60,6 +60,11 @@ fn node_name(args: &NodeArgs) -> Result<Arc<str>, SettingsError> {
     let name = given.filter(|name| !name.trim().is_empty()).map_or_else(host::name, Ok);
     let name = name.map_err(|error| SettingsError::NodeName(error.to_string()))?.trim().to_lowercase();
     if name.is_empty() { Err(SettingsError::NodeName("it is empty".into())) } else { Ok(name.into()) }
+}
+
+/// Without a network there is no way to tell pods from the rest.
+fn pod_detector(networks: Vec<IpNetwork>) -> PodDetector {
+    if networks.is_empty() { PodDetector::None } else { PodDetector::Networks(networks) }
 }
 
 fn cluster_cidrs(list: &str) -> Result<Vec<IpNetwork>, SettingsError> {
@@ -99,8 +104,8 @@ mod tests {
     fn names_and_networks_are_normalised() {
         let settings = Settings::new(&args("10.128.0.1/14, fd00::/56")).unwrap();
         assert_eq!(&*settings.node_name, "node-a");
-        let networks: Vec<String> = settings.config.cluster_cidrs.iter().map(ToString::to_string).collect();
-        assert_eq!(networks, ["10.128.0.0/14", "fd00::/56"]);
+        let networks = ["10.128.0.0/14", "fd00::/56"].map(|network| network.parse().unwrap());
+        assert_eq!(settings.config.pods, PodDetector::Networks(networks.into()));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl DataType {
             Self::Ipv6Addr => 8,
             Self::InetProto => 12,
             Self::InetService => 13,
-            Self::ClassId => 21,
+            Self::ClassId => 23,
         }
     }
 

@@ -1,0 +1,233 @@
+//! `make bench`: what a cold start and a change cost, beside the kernel's own time for the same batch.
+//!
+//! Every size runs in a process and a network namespace of its own, so that memory is that size's alone.
+
+use std::{
+    net::SocketAddr,
+    process::{Command, ExitCode},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use portolan::kernel::{self, Kernel};
+use portolan_rules::{
+    compile::{Compiler, Config},
+    diff::diff,
+    model::{
+        Endpoint, EndpointPort, EndpointSlice, Hints, Node, ObjectName, Protocol, Service, ServicePort,
+        TrafficPolicy,
+    },
+    ruleset::Ruleset,
+    state::State,
+};
+
+const SIZES: [u32; 3] = [1_000, 10_000, 100_000];
+const ENDPOINTS: u32 = 5;
+/// How often each kind of change is measured.
+const CHANGES: u32 = 500;
+
+fn main() -> ExitCode {
+    let outcome = match std::env::args().nth(1).map(|size| size.parse()) {
+        Some(Ok(size)) => measure(size),
+        Some(Err(_)) => Err("usage: bench [SERVICES]".into()),
+        None => all_sizes(),
+    };
+    outcome.map_or_else(
+        |error| {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+fn all_sizes() -> Result<()> {
+    println!("{ENDPOINTS} endpoints a Service. `kernel` is the time inside sendmsg(2): the kernel's own for the batch.");
+    println!();
+    println!(
+        "| Services | elements | compile | encode | kernel | total ÷ kernel | change | p50 | p99 | kernel p50 | p50 ÷ kernel p50 | resident |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    for size in SIZES {
+        let status = Command::new(std::env::current_exe()?).arg(size.to_string()).status()?;
+        if !status.success() {
+            return Err(format!("{size} Services: {status}").into());
+        }
+    }
+    Ok(())
+}
+
+fn measure(services: u32) -> Result<()> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+        .map_err(|error| format!("a network namespace of its own takes root: {error}"))?;
+    let mut kernel = Kernel::open()?;
+    let mut state = State::new(Node { name: "bench".into(), ..Node::default() });
+    for n in 0..services {
+        let name = service_name(n);
+        state.set_service(&name, Some(Arc::new(service(n, &name))));
+        state.set_slice(&name, Some(Arc::new(slice(&name, &endpoints(n)))));
+    }
+
+    let config = Config::default();
+    let mut compiler = Compiler::new(config.clone());
+    let started = Instant::now();
+    compiler.load(&mut state, &Ruleset::default());
+    let transaction = diff(&config.table, &Ruleset::default(), &compiler.ruleset());
+    let compile = started.elapsed();
+    let commit = kernel.commit(&transaction)?;
+    let total = started.elapsed();
+    drop(transaction);
+
+    let cold = format!(
+        "| {services} | {} | {} | {} | {} | {:.2} |",
+        services * (ENDPOINTS + 2),
+        millis(compile),
+        millis(commit.encode),
+        millis(commit.kernel),
+        total.as_secs_f64() / commit.kernel.as_secs_f64(),
+    );
+    let resident = resident_mib()?;
+    let mut changes = Changes { kernel, state, compiler, services, next: 0 };
+    for (i, kind) in [Kind::Swap, Kind::Add, Kind::Remove].into_iter().enumerate() {
+        let figures = changes.measure(kind)?;
+        let cold = if i == 0 { cold.as_str() } else { "| | | | | | |" };
+        let memory = if i == 0 { format!("{resident} MiB") } else { String::new() };
+        println!("{cold} {figures} {memory} |");
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Swap,
+    Add,
+    Remove,
+}
+
+struct Changes {
+    kernel: Kernel,
+    state: State,
+    compiler: Compiler,
+    services: u32,
+    next: u32,
+}
+
+impl Changes {
+    /// Makes one kind of change to one Service after another, and back again where it would not repeat.
+    fn measure(&mut self, kind: Kind) -> Result<String> {
+        let (mut whole, mut in_kernel) = (Vec::new(), Vec::new());
+        for _ in 0..CHANGES {
+            // A stride that visits Services all over the table.
+            self.next = (self.next + 7919) % self.services;
+            let (n, name) = (self.next, service_name(self.next));
+            let mut changed = endpoints(n);
+            match kind {
+                Kind::Swap => changed[2] = ([10, 200, 0, 1], 9090).into(),
+                Kind::Add => changed.push(([10, 200, 0, 1], 9090).into()),
+                Kind::Remove => {
+                    changed.pop();
+                }
+            }
+            let (elapsed, commit) = self.change(&name, &changed)?;
+            whole.push(elapsed);
+            in_kernel.push(commit.kernel);
+            self.change(&name, &endpoints(n))?;
+        }
+        whole.sort_unstable();
+        in_kernel.sort_unstable();
+        let (p50, p99, kernel_p50) = (percentile(&whole, 50), percentile(&whole, 99), percentile(&in_kernel, 50));
+        let word = match kind {
+            Kind::Swap => "swap",
+            Kind::Add => "add",
+            Kind::Remove => "remove",
+        };
+        Ok(format!(
+            "{word} | {} | {} | {} | {:.2} |",
+            micros(p50),
+            micros(p99),
+            micros(kernel_p50),
+            p50.as_secs_f64() / kernel_p50.as_secs_f64()
+        ))
+    }
+
+    fn change(&mut self, name: &ObjectName, endpoints: &[SocketAddr]) -> Result<(Duration, kernel::Commit)> {
+        let slice = Arc::new(slice(name, endpoints));
+        let started = Instant::now();
+        self.state.set_slice(name, Some(slice));
+        let update = self.compiler.update(&mut self.state);
+        let commit = self.kernel.commit(&update.transaction)?;
+        Ok((started.elapsed(), commit))
+    }
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    sorted[(sorted.len() - 1) * percent / 100]
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+}
+
+fn micros(duration: Duration) -> String {
+    format!("{:.0} µs", duration.as_secs_f64() * 1e6)
+}
+
+fn resident_mib() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
+    let kib: u64 = line.split_whitespace().nth(1).ok_or("no figure in VmRSS")?.parse()?;
+    Ok(kib / 1024)
+}
+
+fn service_name(n: u32) -> ObjectName {
+    ObjectName::new(format!("ns-{}", n % 100), format!("service-{n}"))
+}
+
+fn service(n: u32, name: &ObjectName) -> Service {
+    let [_, a, b, c] = n.to_be_bytes();
+    Service {
+        name: name.clone(),
+        created: None,
+        cluster_ips: vec![[172, 16 + a, b, c].into()],
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        source_ranges: Vec::new(),
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        affinity_timeout: None,
+        ports: vec![ServicePort {
+            name: "http".into(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: None,
+        }],
+    }
+}
+
+fn endpoints(n: u32) -> Vec<SocketAddr> {
+    let endpoint = |i| {
+        let [_, a, b, c] = (n * ENDPOINTS + i).to_be_bytes();
+        SocketAddr::from(([10, a, b, c], 8080))
+    };
+    (0..ENDPOINTS).map(endpoint).collect()
+}
+
+/// A slice with a port for each number that the endpoints have.
+fn slice(name: &ObjectName, endpoints: &[SocketAddr]) -> EndpointSlice {
+    let endpoint = |endpoint: &SocketAddr| Endpoint {
+        address: endpoint.ip(),
+        ready: true,
+        serving: true,
+        terminating: false,
+        node: Some("other".into()),
+        hints: Hints::default(),
+    };
+    EndpointSlice {
+        name: name.clone(),
+        service: name.name.clone(),
+        ports: vec![EndpointPort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }],
+        endpoints: endpoints.iter().map(endpoint).collect(),
+    }
+}

@@ -1,0 +1,168 @@
+//! The kernel side: writes transactions to nf_tables over netlink and reads tables back.
+//!
+//! Small and constant things (tables, chains, rules, declarations of sets) are built by libnftnl. Elements,
+//! which are many and change, are encoded here, straight into the one buffer that the kernel is sent.
+//! A transaction is one datagram, which the kernel commits as a whole or not at all.
+
+mod attributes;
+mod batch;
+mod connection;
+mod declaration;
+mod delinearize;
+mod dump;
+mod element;
+mod error;
+mod instruction;
+mod libnftnl;
+mod linearize;
+mod monitor;
+mod uapi;
+mod wire;
+
+use std::time::{Duration, Instant};
+
+use portolan_rules::{ruleset::Ruleset, transaction::Transaction};
+use rustix::io::Errno;
+
+use connection::{Connection, Received, Reply};
+use uapi::{NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLM_F_ACK};
+
+pub use self::{
+    batch::{Batch, encode},
+    dump::FOREIGN_PRIORITY,
+    error::Error,
+    monitor::{Event, Generation, Monitor},
+};
+
+/// What a commit did and took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Number of netlink messages, without those that begin and end the batch.
+    pub messages: usize,
+    /// Length of the datagram.
+    pub bytes: usize,
+    /// Time to encode it.
+    pub encode: Duration,
+    /// Time in the kernel: from sending to the last reply.
+    pub kernel: Duration,
+}
+
+/// A socket to nf_tables in the network namespace of the thread that opened it. It stays on its thread: a
+/// commit blocks for as long as the kernel works on it.
+pub struct Kernel {
+    connection: Connection,
+    batch: Batch,
+    /// Whether this kernel acknowledges the end of a batch (since 6.10). Those before only report errors.
+    acknowledges: bool,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").field("acknowledges", &self.acknowledges).finish_non_exhaustive()
+    }
+}
+
+impl Kernel {
+    /// Opens the socket and asks the kernel, with an empty batch, whether it may be used.
+    /// [`Error::Permission`] without `CAP_NET_ADMIN`.
+    pub fn open() -> Result<Self, Error> {
+        let mut kernel = Self { connection: Connection::open(0)?, batch: Batch::new(), acknowledges: false };
+        let mut empty = Vec::new();
+        batch::frame(&mut empty, NFNL_MSG_BATCH_BEGIN, 0, 0);
+        batch::frame(&mut empty, NFNL_MSG_BATCH_END, NLM_F_ACK, 1);
+        kernel.connection.send(&empty)?;
+        let replies = kernel.replies()?;
+        kernel.acknowledges = replies.acknowledged;
+        match replies.refused {
+            None => Ok(kernel),
+            Some(reply) => Err(refused(&reply, None)),
+        }
+    }
+
+    /// Reads the tables of this name, of families `ip` and `ip6`. A family without such a table is absent
+    /// from the ruleset.
+    ///
+    /// Nothing of other tables is read. What the model cannot express is there all the same, as something that
+    /// differs from all that Portolan writes: a rule as [`Statement::Foreign`], a set without types, a base
+    /// chain of [`FOREIGN_PRIORITY`]. Elements of dynamic sets are left out, as are anonymous sets and chains,
+    /// which belong to a rule. Every element of a set with the interval flag has its end; an element with an
+    /// empty key is the catch-all `*`. Objects of other kinds (counters, flow tables) are not part of the model.
+    ///
+    /// [`Error::Unknown`] if the rulesets of the namespace changed during each of several attempts.
+    ///
+    /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
+    pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
+        dump::dump(&mut self.connection, table)
+    }
+
+    /// The generation of the namespace's rulesets: it tells whether anything was committed since.
+    pub fn generation(&mut self) -> Result<Generation, Error> {
+        dump::generation(&mut self.connection)
+    }
+
+    /// Commits a transaction. The kernel takes all of it or nothing.
+    ///
+    /// [`Error::Refused`] names the operation that the kernel did not take; [`Error::Unknown`] means that it
+    /// may or may not have committed.
+    pub fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
+        let start = Instant::now();
+        self.batch.encode(transaction)?;
+        let encode = start.elapsed();
+        let (messages, bytes) = (self.batch.messages(), self.batch.bytes().len());
+        self.connection.drain()?;
+        let start = Instant::now();
+        self.connection.send(self.batch.bytes())?;
+        let replies = self.replies()?;
+        let kernel = start.elapsed();
+        if let Some(reply) = replies.refused {
+            return Err(refused(&reply, self.batch.operation(reply.sequence, reply.offset)));
+        }
+        if self.acknowledges && !replies.acknowledged {
+            return Err(Error::Unknown("no acknowledgement of a commit".to_owned()));
+        }
+        if !self.acknowledges && replies.lost {
+            return Err(Error::Unknown("replies to a commit were lost".to_owned()));
+        }
+        Ok(Commit { messages, bytes, encode, kernel })
+    }
+
+    /// The replies to a batch. All of them are there when sending returns: the kernel works on a batch within
+    /// that system call.
+    fn replies(&mut self) -> Result<Replies, Error> {
+        let mut replies = Replies::default();
+        loop {
+            match self.connection.receive(false)? {
+                Received::Nothing => return Ok(replies),
+                Received::Lost => replies.lost = true,
+                Received::Bytes(length) => {
+                    for reply in self.connection.messages(length).filter_map(|message| Reply::read(&message)) {
+                        if reply.errno == 0 {
+                            replies.acknowledged = true;
+                        } else if replies.refused.is_none() {
+                            replies.refused = Some(reply);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the kernel said about a batch.
+#[derive(Default)]
+struct Replies {
+    /// Whether it acknowledged the end.
+    acknowledged: bool,
+    /// The first message that it refused.
+    refused: Option<Reply>,
+    /// Whether some replies were lost.
+    lost: bool,
+}
+
+fn refused(reply: &Reply, operation: Option<usize>) -> Error {
+    match Errno::from_raw_os_error(reply.errno) {
+        Errno::PERM => Error::Permission,
+        Errno::INTR => Error::Unknown("interrupted".to_owned()),
+        errno => Error::Refused { operation, errno, reason: reply.reason.clone() },
+    }
+}

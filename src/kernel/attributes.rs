@@ -1,0 +1,126 @@
+//! Reads netlink messages and attributes. Bounds are checked everywhere: any bytes may come in.
+
+use std::sync::Arc;
+
+use super::uapi::{HEADER, HEADERS, NLA_TYPE_MASK};
+
+/// A netlink message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message<'a> {
+    /// Type, with the subsystem in the high byte.
+    pub kind: u16,
+    /// Flags.
+    pub flags: u16,
+    /// Sequence number of the request that this answers.
+    pub sequence: u32,
+    /// What follows the header.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// The family in `struct nfgenmsg`, zero if that is missing.
+    pub(super) fn family(&self) -> u8 {
+        self.payload.first().copied().unwrap_or(0)
+    }
+
+    /// The attributes after `struct nfgenmsg`.
+    pub(super) fn attributes(&self) -> Attributes<'a> {
+        Attributes(self.payload.get(HEADERS - HEADER..).unwrap_or_default())
+    }
+}
+
+/// The messages of a datagram; ends at the first that is malformed.
+#[derive(Clone, Debug)]
+pub(super) struct Messages<'a>(pub &'a [u8]);
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Message<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let length = u32_at(self.0, 0)? as usize;
+        let message = self.0.get(..length)?;
+        let payload = message.get(HEADER..)?;
+        let message = Message {
+            kind: u16_at(message, 4)?,
+            flags: u16_at(message, 6)?,
+            sequence: u32_at(message, 8)?,
+            payload,
+        };
+        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(message)
+    }
+}
+
+/// A netlink attribute.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attribute<'a> {
+    /// Type, without flags.
+    pub kind: u16,
+    /// Value, without padding.
+    pub value: &'a [u8],
+}
+
+impl<'a> Attribute<'a> {
+    /// The attributes inside.
+    pub(super) fn nested(&self) -> Attributes<'a> {
+        Attributes(self.value)
+    }
+
+    /// A number of 32 bits in network order.
+    pub(super) fn number(&self) -> Option<u32> {
+        Some(u32::from_be_bytes(self.value.try_into().ok()?))
+    }
+
+    /// A number of 64 bits in network order.
+    pub(super) fn long(&self) -> Option<u64> {
+        Some(u64::from_be_bytes(self.value.try_into().ok()?))
+    }
+
+    /// A string, up to its terminating zero.
+    pub(super) fn string(&self) -> Option<&'a str> {
+        std::str::from_utf8(self.value.split(|&byte| byte == 0).next()?).ok()
+    }
+
+    /// A string as a shared name.
+    pub(super) fn name(&self) -> Option<Arc<str>> {
+        self.string().map(Arc::from)
+    }
+}
+
+/// The attributes in these bytes; ends at the first that is malformed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attributes<'a>(pub &'a [u8]);
+
+impl<'a> Attributes<'a> {
+    /// The first attribute of this type.
+    pub(super) fn find(mut self, kind: u16) -> Option<Attribute<'a>> {
+        Iterator::find(&mut self, |attribute| attribute.kind == kind)
+    }
+
+    /// The number in the first attribute of this type.
+    pub(super) fn number(self, kind: u16) -> Option<u32> {
+        self.find(kind)?.number()
+    }
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = Attribute<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let length = usize::from(u16_at(self.0, 0)?);
+        let kind = u16_at(self.0, 2)? & NLA_TYPE_MASK;
+        let value = self.0.get(4..length)?;
+        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(Attribute { kind, value })
+    }
+}
+
+/// The number in host order at this offset.
+pub(super) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(offset..)?.first_chunk()?))
+}
+
+fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.get(offset..)?.first_chunk()?))
+}

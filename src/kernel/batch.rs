@@ -1,0 +1,197 @@
+//! Encodes a transaction as one netlink batch.
+
+use std::sync::Arc;
+
+use nftnl::MsgType;
+use portolan_rules::{
+    ruleset::{ElementData, Family, Set},
+    transaction::{Operation, Transaction},
+};
+
+use super::{
+    Error,
+    attributes::{Attribute, Messages},
+    element::{ElementRef, ElementWriter},
+    libnftnl::{CName, SetMessage, Writer},
+    linearize::linearize,
+    uapi::{
+        HEADER, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFT_SET_ELEM_INTERVAL_END,
+        NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_LIST_ELEMENTS, NLM_F_ACK, NLM_F_REQUEST,
+    },
+    wire,
+};
+
+/// A transaction in the kernel's form: the messages of one batch, one after the other.
+///
+/// The buffer is kept from one transaction to the next.
+#[derive(Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    /// By sequence number less one: where the message starts, and its first operation.
+    messages: Vec<(usize, usize)>,
+    writer: Option<Writer>,
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Batch of {} messages, {} bytes", self.messages(), self.bytes.len())
+    }
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Encodes a transaction, in the place of what was in the batch. Consecutive additions to one set share
+    /// messages, as do deletions.
+    ///
+    /// [`Error::Unencodable`] if an operation has no form in the kernel.
+    pub fn encode(&mut self, transaction: &Transaction) -> Result<(), Error> {
+        self.bytes.clear();
+        self.messages.clear();
+        let mut at = 0;
+        let result = self.operations(transaction, &mut at);
+        if result.is_err() {
+            self.bytes.clear();
+            self.messages.clear();
+        }
+        result.map_err(|reason| Error::Unencodable { operation: at, reason })
+    }
+
+    /// The bytes, for one datagram.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Number of messages, without those that begin and end the batch.
+    pub fn messages(&self) -> usize {
+        self.messages.len()
+    }
+
+    fn operations(&mut self, transaction: &Transaction, at: &mut usize) -> Result<(), String> {
+        frame(&mut self.bytes, NFNL_MSG_BATCH_BEGIN, 0, 0);
+        let name = CName::new(&transaction.table)?;
+        let operations = &transaction.operations;
+        while let Some((family, operation)) = operations.get(*at) {
+            if let Operation::AddElement { set, .. } | Operation::DeleteElement { set, .. } = operation {
+                let delete = matches!(operation, Operation::DeleteElement { .. });
+                self.elements(transaction, *family, set, delete, at)?;
+            } else {
+                self.messages.push((self.bytes.len(), *at));
+                self.object((*family, &name), operation)?;
+                *at += 1;
+            }
+        }
+        frame(&mut self.bytes, NFNL_MSG_BATCH_END, NLM_F_ACK, self.messages.len() as u32 + 1);
+        Ok(())
+    }
+
+    /// Writes the operations from `at` on that add elements to this set, or delete them.
+    fn elements(
+        &mut self,
+        transaction: &Transaction,
+        family: Family,
+        set: &Arc<Set>,
+        delete: bool,
+        at: &mut usize,
+    ) -> Result<(), String> {
+        CName::new(&set.name)?;
+        self.messages.push((self.bytes.len(), *at));
+        let mut sequence = self.messages.len() as u32;
+        let mut writer =
+            ElementWriter::begin(&mut self.bytes, sequence, (family, &transaction.table), set, delete);
+        while let Some((next, operation)) = transaction.operations.get(*at) {
+            let (other, key, element) = match operation {
+                Operation::AddElement { set, key, element } if !delete => (set, key, ElementRef::from(element)),
+                Operation::DeleteElement { set, key, end } if delete => {
+                    let end = end.as_deref();
+                    (set, key, ElementRef { end, data: &ElementData::None, comment: None })
+                }
+                _ => break,
+            };
+            if *next != family || !(Arc::ptr_eq(other, set) || other.same_declaration(set)) {
+                break;
+            }
+            if writer.write(&mut self.bytes, sequence + 1, key, &element)? {
+                sequence += 1;
+                self.messages.push((writer.start(), *at));
+            }
+            *at += 1;
+        }
+        writer.end(&mut self.bytes);
+        Ok(())
+    }
+
+    /// Writes an operation on a table, chain, rule or declaration.
+    fn object(&mut self, table: (Family, &CName), operation: &Operation) -> Result<(), String> {
+        let writer = self.writer.get_or_insert_with(Writer::new);
+        let (out, sequence) = (&mut self.bytes, self.messages.len() as u32);
+        match operation {
+            Operation::AddTable => writer.table(out, sequence, table, MsgType::Add),
+            Operation::DeleteTable => writer.table(out, sequence, table, MsgType::Del),
+            Operation::AddSet(set) => {
+                writer.set(out, sequence, &SetMessage::declared(table, set, sequence)?, MsgType::Add);
+            }
+            Operation::DeleteSet(name) => {
+                writer.set(out, sequence, &SetMessage::named(table, name)?, MsgType::Del);
+            }
+            Operation::AddChain(chain) => {
+                let name = CName::new(&chain.name)?;
+                writer.chain(out, sequence, table, (&name, chain.base), MsgType::Add);
+            }
+            Operation::DeleteChain(name) => {
+                writer.chain(out, sequence, table, (&CName::new(name)?, None), MsgType::Del);
+            }
+            Operation::AddRule { chain, rule } => {
+                let instructions = linearize(table.0, rule)?;
+                writer.rule(out, sequence, table, &CName::new(chain)?, &instructions)?;
+            }
+            Operation::FlushChain(name) => writer.flush(out, sequence, table, &CName::new(name)?),
+            Operation::AddElement { .. } | Operation::DeleteElement { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The operation that the kernel speaks of when it refuses the message with this sequence number, for
+    /// the attribute at this offset. `None` if it speaks of the batch as a whole.
+    pub(super) fn operation(&self, sequence: u32, offset: Option<u32>) -> Option<usize> {
+        let index = usize::try_from(sequence).ok()?.checked_sub(1)?;
+        let (start, first) = *self.messages.get(index)?;
+        let message = Messages(self.bytes.get(start..)?).next()?;
+        let list = message.attributes().find(NFTA_SET_ELEM_LIST_ELEMENTS);
+        let (Some(list), Some(offset)) = (list, offset) else { return Some(first) };
+        // The first element's attribute starts where the list's value does.
+        let mut at = list.value.as_ptr().addr() - message.payload.as_ptr().addr() + HEADER;
+        let mut operations: usize = 0;
+        for element in list.nested() {
+            if at > offset as usize {
+                break;
+            }
+            operations += usize::from(!ends_range(&element));
+            at += (4 + element.value.len()).next_multiple_of(4);
+        }
+        Some(first + operations.saturating_sub(1))
+    }
+}
+
+/// Encodes a transaction into a buffer, in the place of what that holds, as [`Kernel::commit`](super::Kernel::commit) sends it.
+/// [`Error::Unencodable`] if an operation has no form in the kernel.
+pub fn encode(transaction: &Transaction, buffer: &mut Vec<u8>) -> Result<(), Error> {
+    let mut batch = Batch { bytes: std::mem::take(buffer), ..Batch::default() };
+    let result = batch.encode(transaction);
+    *buffer = batch.bytes;
+    result
+}
+
+/// Whether an element is the end of a range, which is no operation of its own.
+fn ends_range(element: &Attribute<'_>) -> bool {
+    element.nested().number(NFTA_SET_ELEM_FLAGS) == Some(NFT_SET_ELEM_INTERVAL_END)
+}
+
+/// Writes the message that begins or ends a batch.
+pub(super) fn frame(buffer: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32) {
+    let start = wire::begin_message(buffer, kind, NLM_F_REQUEST | flags, sequence, 0, NFNL_SUBSYS_NFTABLES);
+    wire::end_message(buffer, start);
+}

@@ -1,0 +1,256 @@
+//! A socket to nf_tables: requests and their replies.
+
+use std::{
+    ffi::c_int,
+    os::fd::{AsFd, BorrowedFd},
+    time::Duration,
+};
+
+use mnl::{Bus, Socket};
+use rustix::{
+    io::{Errno, FdFlags},
+    net::{RecvFlags, sockopt},
+};
+
+use super::{
+    Error,
+    attributes::{Attributes, Message, Messages, u32_at},
+    libnftnl::{borrow, set_option},
+    uapi::{
+        HEADER, NFNL_SUBSYS_NFTABLES, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST,
+        NLMSG_DONE, NLMSG_ERROR, NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS,
+    },
+    wire,
+};
+
+const SOL_NETLINK: c_int = 270;
+const NETLINK_CAP_ACK: c_int = 10;
+const NETLINK_EXT_ACK: c_int = 11;
+const SOL_SOCKET: c_int = 1;
+const SO_SNDBUFFORCE: c_int = 32;
+
+/// Room for the replies to a large batch; what does not fit is lost.
+const RECEIVE_BUFFER: usize = 4 << 20;
+/// Longest datagram that the kernel makes of a dump (32 KiB), with room to spare.
+const DATAGRAM: usize = 64 << 10;
+/// The kernel answers within the system call, so that waiting this long means that a reply was lost.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// What the kernel keeps of a send buffer for itself (`netlink_sendmsg`).
+const SEND_OVERHEAD: usize = 32;
+
+/// What the kernel says of one message that it refused, or acknowledged with error number zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reply {
+    /// The message's sequence number.
+    pub sequence: u32,
+    /// The error number; zero acknowledges.
+    pub errno: i32,
+    /// Offset in the message of the attribute at fault.
+    pub offset: Option<u32>,
+    /// Explanation.
+    pub reason: Option<String>,
+}
+
+impl Reply {
+    /// Reads a message of type `NLMSG_ERROR`: the error number, the header of the message that it is about
+    /// (all of the message, unless the kernel honours `NETLINK_CAP_ACK`), and attributes.
+    pub(super) fn read(message: &Message<'_>) -> Option<Self> {
+        if message.kind != NLMSG_ERROR {
+            return None;
+        }
+        let errno = u32_at(message.payload, 0)?.cast_signed().checked_neg()?;
+        let length = u32_at(message.payload, 4)? as usize;
+        let echoed = if message.flags & NLM_F_CAPPED != 0 { HEADER } else { length.max(HEADER) };
+        let attributes = match message.payload.get(4 + echoed.next_multiple_of(4)..) {
+            Some(rest) if message.flags & NLM_F_ACK_TLVS != 0 => Attributes(rest),
+            _ => Attributes(&[]),
+        };
+        Some(Self {
+            sequence: message.sequence,
+            errno,
+            offset: attributes
+                .find(NLMSGERR_ATTR_OFFS)
+                .and_then(|offset| Some(u32::from_ne_bytes(offset.value.try_into().ok()?))),
+            reason: attributes.find(NLMSGERR_ATTR_MSG).and_then(|reason| reason.string()).map(str::to_owned),
+        })
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// With all of its replies.
+    Complete,
+    /// There is no such object.
+    Absent,
+    /// The ruleset changed meanwhile: the replies may not fit together.
+    Interrupted,
+}
+
+/// What came from [`Connection::receive`].
+pub(super) enum Received {
+    /// Bytes of this number in the buffer.
+    Bytes(usize),
+    /// Nothing is there.
+    Nothing,
+    /// Something was lost, for want of room in the socket's buffer.
+    Lost,
+}
+
+/// A socket to nf_tables.
+pub(super) struct Connection {
+    socket: Socket,
+    /// Sequence number of the last request.
+    sequence: u32,
+    buffer: Vec<u8>,
+    /// Longest datagram that the socket may send.
+    limit: usize,
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        borrow(&self.socket)
+    }
+}
+
+impl Connection {
+    /// Opens a socket, a member of these multicast groups (a bit each).
+    pub(super) fn open(groups: u32) -> Result<Self, Error> {
+        let socket = Socket::open(Bus::Netfilter).map_err(Error::io("cannot open a netlink socket"))?;
+        socket.bind(groups, 0).map_err(Error::io("cannot bind a netlink socket"))?;
+        rustix::io::fcntl_setfd(borrow(&socket), FdFlags::CLOEXEC)
+            .map_err(Error::io("cannot set a netlink socket's flags"))?;
+        for option in [NETLINK_EXT_ACK, NETLINK_CAP_ACK] {
+            set_option(&socket, SOL_NETLINK, option, 1).map_err(Error::io("cannot set a netlink socket's option"))?;
+        }
+        let fd = borrow(&socket);
+        if sockopt::set_socket_recv_buffer_size_force(fd, RECEIVE_BUFFER).is_err() {
+            sockopt::set_socket_recv_buffer_size(fd, RECEIVE_BUFFER)
+                .map_err(Error::io("cannot set a netlink socket's receive buffer"))?;
+        }
+        sockopt::set_socket_timeout(fd, sockopt::Timeout::Recv, Some(TIMEOUT))
+            .map_err(Error::io("cannot set a netlink socket's timeout"))?;
+        let limit = sockopt::socket_send_buffer_size(fd)
+            .map_err(Error::io("cannot read a netlink socket's send buffer"))?
+            .saturating_sub(SEND_OVERHEAD);
+        Ok(Self { socket, sequence: 0, buffer: vec![0; DATAGRAM], limit })
+    }
+
+    /// Sends one datagram; makes the send buffer large enough.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if bytes.len() > self.limit {
+            self.widen(bytes.len())?;
+        }
+        match self.socket.send(bytes) {
+            Ok(sent) if sent == bytes.len() => Ok(()),
+            Ok(sent) => Err(Error::Unknown(format!("{sent} of {} bytes sent", bytes.len()))),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
+                Err(Error::Unknown("interrupted while sending".to_owned()))
+            }
+            Err(error) => Err(Error::io("cannot send to the kernel")(error)),
+        }
+    }
+
+    fn widen(&mut self, bytes: usize) -> Result<(), Error> {
+        let fd = borrow(&self.socket);
+        let wanted = bytes + SEND_OVERHEAD;
+        // The kernel doubles the number, which leaves room for its own structures.
+        let forced = c_int::try_from(wanted)
+            .is_ok_and(|wanted| set_option(&self.socket, SOL_SOCKET, SO_SNDBUFFORCE, wanted).is_ok());
+        if !forced {
+            sockopt::set_socket_send_buffer_size(fd, wanted)
+                .map_err(Error::io("cannot set a netlink socket's send buffer"))?;
+        }
+        self.limit = sockopt::socket_send_buffer_size(fd)
+            .map_err(Error::io("cannot read a netlink socket's send buffer"))?
+            .saturating_sub(SEND_OVERHEAD);
+        if bytes > self.limit { Err(Error::TooLarge { bytes, limit: self.limit }) } else { Ok(()) }
+    }
+
+    /// Receives one datagram into the buffer; without waiting, unless told to.
+    pub(super) fn receive(&mut self, wait: bool) -> Result<Received, Error> {
+        let flags = RecvFlags::TRUNC | if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+        loop {
+            let Self { socket, buffer, .. } = self;
+            match rustix::net::recv(borrow(socket), &mut buffer[..], flags) {
+                Ok((_, length)) if length > self.buffer.len() => return Ok(Received::Lost),
+                Ok((_, length)) => return Ok(Received::Bytes(length)),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(Received::Nothing),
+                Err(Errno::NOBUFS) => return Ok(Received::Lost),
+                Err(error) => return Err(Error::io("cannot receive from the kernel")(error)),
+            }
+        }
+    }
+
+    /// The messages of a datagram that [`Self::receive`] has received.
+    pub(super) fn messages(&self, length: usize) -> Messages<'_> {
+        Messages(self.buffer.get(..length).unwrap_or_default())
+    }
+
+    /// Throws away replies that nobody waited for.
+    pub(super) fn drain(&mut self) -> Result<(), Error> {
+        while !matches!(self.receive(false)?, Received::Nothing) {}
+        Ok(())
+    }
+
+    /// Asks for one object, or with `dump` for all of them, and hands each reply to `read`.
+    pub(super) fn request(
+        &mut self,
+        kind: u16,
+        family: u8,
+        dump: bool,
+        attributes: &[(u16, &str)],
+        mut read: impl FnMut(&Message<'_>),
+    ) -> Result<Outcome, Error> {
+        self.drain()?;
+        self.sequence = self.sequence.wrapping_add(1);
+        let flags = NLM_F_REQUEST | if dump { NLM_F_DUMP } else { 0 };
+        let mut request = Vec::new();
+        let start = wire::begin_message(&mut request, wire::nf_tables(kind), flags, self.sequence, family, 0);
+        for (kind, value) in attributes {
+            wire::string(&mut request, *kind, value);
+        }
+        wire::end_message(&mut request, start);
+        self.send(&request)?;
+        let mut outcome = Outcome::Complete;
+        loop {
+            let length = match self.receive(true)? {
+                Received::Bytes(length) => length,
+                Received::Nothing => return Err(Error::Unknown("no reply to a request".to_owned())),
+                Received::Lost => return Ok(Outcome::Interrupted),
+            };
+            for message in self.messages(length) {
+                if message.sequence != self.sequence {
+                    continue;
+                }
+                if message.flags & NLM_F_DUMP_INTR != 0 {
+                    outcome = Outcome::Interrupted;
+                }
+                match message.kind {
+                    NLMSG_ERROR => return refusal(&message),
+                    NLMSG_DONE => return Ok(outcome),
+                    kind if kind >> 8 == NFNL_SUBSYS_NFTABLES => {
+                        read(&message);
+                        if !dump {
+                            return Ok(outcome);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+fn refusal(message: &Message<'_>) -> Result<Outcome, Error> {
+    let Some(reply) = Reply::read(message) else {
+        return Err(Error::Unknown("a malformed reply".to_owned()));
+    };
+    match Errno::from_raw_os_error(reply.errno) {
+        Errno::NOENT => Ok(Outcome::Absent),
+        Errno::INTR | Errno::AGAIN => Ok(Outcome::Interrupted),
+        Errno::PERM => Err(Error::Permission),
+        errno => Err(Error::io("the kernel refused to answer")(errno)),
+    }
+}

@@ -1,0 +1,135 @@
+//! The numbers that declare a set or map to the kernel, and what they say about a set found there.
+
+use portolan_rules::ruleset::{DataType, Set, SetData, SetFlags};
+
+use super::uapi::{
+    NFT_DATA_VERDICT, NFT_SET_CONCAT, NFT_SET_EVAL, NFT_SET_INTERVAL, NFT_SET_MAP, NFT_SET_TIMEOUT,
+};
+
+/// Bits that nft gives each field's type in a concatenation's (`TYPE_BITS`).
+const TYPE_BITS: u32 = 6;
+/// Longest key or data in bytes (`NFT_DATA_VALUE_MAXLEN`).
+const LENGTH_MAX: usize = 64;
+/// Most fields whose types fit in 32 bits.
+const FIELDS_MAX: usize = 5;
+
+/// The numbers of a declaration (`NFTA_SET_…`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Declaration {
+    /// `NFTA_SET_FLAGS`.
+    pub flags: u32,
+    /// `NFTA_SET_KEY_TYPE`.
+    pub key_type: u32,
+    /// `NFTA_SET_KEY_LEN`.
+    pub key_length: u32,
+    /// `NFTA_SET_DATA_TYPE`; zero for a set.
+    pub data_type: u32,
+    /// `NFTA_SET_DATA_LEN`; zero for a set, and for a verdict map, as nft sends it.
+    pub data_length: u32,
+    /// nft's `enum byteorder` of the key. Without it nft reads numbers in host order back to front.
+    pub key_byte_order: u32,
+    /// The same of the data.
+    pub data_byte_order: u32,
+}
+
+impl Declaration {
+    /// The numbers of a set. Refuses, with the reason, what the kernel cannot hold.
+    pub(super) fn of(set: &Set) -> Result<Self, String> {
+        let (key_type, key_length) = type_and_length(&set.key)?;
+        let mut flags = 0;
+        for (flag, bit) in [
+            (set.flags.interval, NFT_SET_INTERVAL),
+            (set.flags.interval && set.key.len() > 1, NFT_SET_CONCAT),
+            (set.is_map(), NFT_SET_MAP),
+            (set.flags.timeout, NFT_SET_TIMEOUT),
+            (set.flags.dynamic, NFT_SET_EVAL),
+        ] {
+            flags |= if flag { bit } else { 0 };
+        }
+        let (data_type, data_length, data_byte_order) = match &set.data {
+            SetData::None => (0, 0, 0),
+            SetData::Value(types) => {
+                let (data_type, length) = type_and_length(types)?;
+                (data_type, length, byte_order(types))
+            }
+            SetData::Verdict => (NFT_DATA_VERDICT, 0, 0),
+        };
+        if set.flags.interval && set.key == [DataType::ClassId] {
+            return Err("ranges of numbers in host order".to_owned());
+        }
+        let key_byte_order = byte_order(&set.key);
+        Ok(Self { flags, key_type, key_length, data_type, data_length, key_byte_order, data_byte_order })
+    }
+
+    /// Whether the kernel needs the length of each field: for ranges of concatenations.
+    pub(super) const fn describes_fields(&self) -> bool {
+        self.flags & NFT_SET_CONCAT != 0
+    }
+}
+
+/// The declaration that these numbers make, as far as the model has it. `None` if it has not.
+pub(super) fn read(
+    name: &std::sync::Arc<str>,
+    flags: u32,
+    (key_type, key_length): (u32, u32),
+    (data_type, data_length): (u32, u32),
+    size: Option<u32>,
+) -> Option<Set> {
+    let key = types(key_type)?;
+    let data = match data_type {
+        _ if flags & NFT_SET_MAP == 0 => SetData::None,
+        NFT_DATA_VERDICT => SetData::Verdict,
+        data_type => SetData::Value(types(data_type)?),
+    };
+    let set = Set {
+        name: name.clone(),
+        key,
+        data,
+        flags: SetFlags {
+            interval: flags & NFT_SET_INTERVAL != 0,
+            dynamic: flags & NFT_SET_EVAL != 0,
+            timeout: flags & NFT_SET_TIMEOUT != 0,
+        },
+        size,
+        elements: std::collections::BTreeMap::new(),
+    };
+    let declaration = Declaration::of(&set).ok()?;
+    let same_data = match set.data {
+        SetData::Value(_) => declaration.data_length == data_length,
+        SetData::None | SetData::Verdict => true,
+    };
+    (declaration.flags == flags && declaration.key_length == key_length && same_data).then_some(set)
+}
+
+fn type_and_length(types: &[DataType]) -> Result<(u32, u32), String> {
+    let length = match types {
+        [] => return Err("a key or data without a type".to_owned()),
+        [one] => one.size(),
+        fields => fields.iter().map(|field| field.padded_size()).sum(),
+    };
+    if types.len() > FIELDS_MAX || length > LENGTH_MAX {
+        return Err(format!("a key or data of {} fields and {length} bytes", types.len()));
+    }
+    Ok((types.iter().fold(0, |all, field| all << TYPE_BITS | field.id()), length as u32))
+}
+
+/// The fields of a concatenation's type, first field in the highest bits.
+fn types(mut concatenated: u32) -> Option<Vec<DataType>> {
+    let mut types = Vec::new();
+    while concatenated != 0 {
+        let id = concatenated & ((1 << TYPE_BITS) - 1);
+        types.push(DataType::ALL.into_iter().find(|data_type| data_type.id() == id)?);
+        concatenated >>= TYPE_BITS;
+    }
+    types.reverse();
+    (!types.is_empty()).then_some(types)
+}
+
+/// nft's `enum byteorder`: invalid for concatenations, whose fields have their own.
+fn byte_order(types: &[DataType]) -> u32 {
+    match types {
+        [DataType::ClassId] => 1,
+        [DataType::Ipv4Addr | DataType::Ipv6Addr | DataType::InetService] => 2,
+        _ => 0,
+    }
+}

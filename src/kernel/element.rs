@@ -1,0 +1,310 @@
+//! Writes elements: the hundreds of thousands of things that change, straight into the batch.
+
+use portolan_rules::ruleset::{COMMENT_MAX, Concat, DataType, Element, ElementData, Family, Set, SetData, Verdict};
+
+use super::{
+    uapi::{
+        NF_ACCEPT, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_RETURN, NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END,
+        NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_KEY,
+        NFTA_SET_ELEM_KEY_END, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_USERDATA,
+        NFTA_TABLE_NAME, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE, NLA_TYPE_MASK, NLM_F_CREATE, NLM_F_REQUEST,
+        UDATA_ELEM_COMMENT, UDATA_ELEM_F_INTERVAL_OPEN, UDATA_ELEM_FLAGS,
+    },
+    uapi::{NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM},
+    wire,
+};
+
+/// How many bytes keys and data of a set have: in the kernel, and in a [`Concat`], whose fields are padded.
+#[derive(Clone, Copy, Debug)]
+struct Lengths {
+    kernel: usize,
+    padded: usize,
+}
+
+impl Lengths {
+    fn of(types: &[DataType]) -> Self {
+        let padded = types.iter().map(|field| field.padded_size()).sum();
+        match types {
+            [one] => Self { kernel: one.size(), padded },
+            _ => Self { kernel: padded, padded },
+        }
+    }
+
+    /// The kernel's bytes of a value.
+    fn cut(self, value: &Concat) -> Result<&[u8], String> {
+        let bytes = value.as_bytes();
+        if bytes.len() == self.padded {
+            bytes.get(..self.kernel).ok_or_else(|| "a type without length".to_owned())
+        } else {
+            Err(format!("a value of {} bytes where the set has {}", bytes.len(), self.padded))
+        }
+    }
+}
+
+/// How a set's elements are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// A key.
+    Exact,
+    /// A range of one field: its start, and as an element of its own the first key after it.
+    Range,
+    /// A range of concatenations: start and end in one element.
+    ConcatRange,
+}
+
+/// Writes messages that add or delete elements of one set.
+pub(super) struct ElementWriter<'a> {
+    family: Family,
+    table: &'a str,
+    set: &'a Set,
+    delete: bool,
+    shape: Shape,
+    key: Lengths,
+    data: Lengths,
+    /// Where the message starts in the buffer.
+    message: usize,
+    /// Where its list starts.
+    list: usize,
+    /// Number of elements in the list.
+    count: u16,
+}
+
+impl<'a> ElementWriter<'a> {
+    /// Starts the first message.
+    pub(super) fn begin(
+        buffer: &mut Vec<u8>,
+        sequence: u32,
+        (family, table): (Family, &'a str),
+        set: &'a Set,
+        delete: bool,
+    ) -> Self {
+        let shape = match (set.flags.interval, set.key.len()) {
+            (false, _) => Shape::Exact,
+            (true, 1) => Shape::Range,
+            (true, _) => Shape::ConcatRange,
+        };
+        let data = match &set.data {
+            SetData::Value(types) => types.as_slice(),
+            SetData::None | SetData::Verdict => &[],
+        };
+        let (key, data) = (Lengths::of(&set.key), Lengths::of(data));
+        let mut writer =
+            Self { family, table, set, delete, shape, key, data, message: 0, list: 0, count: 0 };
+        writer.open(buffer, sequence);
+        writer
+    }
+
+    fn open(&mut self, buffer: &mut Vec<u8>, sequence: u32) {
+        let (kind, flags) =
+            if self.delete { (NFT_MSG_DELSETELEM, 0) } else { (NFT_MSG_NEWSETELEM, NLM_F_CREATE) };
+        let kind = wire::nf_tables(kind);
+        let family = self.family.number();
+        self.message = wire::begin_message(buffer, kind, NLM_F_REQUEST | flags, sequence, family, 0);
+        wire::string(buffer, NFTA_TABLE_NAME, self.table);
+        wire::string(buffer, NFTA_SET_ELEM_LIST_SET, &self.set.name);
+        self.list = wire::begin_nest(buffer, NFTA_SET_ELEM_LIST_ELEMENTS);
+        self.count = 0;
+    }
+
+    /// Where the message starts in the buffer.
+    pub(super) const fn start(&self) -> usize {
+        self.message
+    }
+
+    /// Completes the message.
+    pub(super) fn end(&self, buffer: &mut [u8]) {
+        wire::end_nest(buffer, self.list);
+        wire::end_message(buffer, self.message);
+    }
+
+    /// Writes an element. Returns whether that began another message, with the sequence number `next`:
+    /// a list has at most 65,535 bytes.
+    pub(super) fn write(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        next: u32,
+        key: &Concat,
+        element: &ElementRef<'_>,
+    ) -> Result<bool, String> {
+        let (before, count) = (buffer.len(), self.count);
+        self.elements(buffer, key, element)?;
+        if buffer.len() - self.list <= wire::ATTRIBUTE_MAX {
+            return Ok(false);
+        }
+        if count == 0 {
+            return Err("an element longer than a message".to_owned());
+        }
+        buffer.truncate(before);
+        self.count = count;
+        self.end(buffer);
+        self.open(buffer, next);
+        self.elements(buffer, key, element)?;
+        Ok(true)
+    }
+
+    fn elements(&mut self, buffer: &mut Vec<u8>, key: &Concat, element: &ElementRef<'_>) -> Result<(), String> {
+        if key.as_bytes().is_empty() {
+            let start = self.begin_element(buffer);
+            wire::number(buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_CATCHALL);
+            self.rest(buffer, element, false)?;
+            wire::end_nest(buffer, start);
+            return Ok(());
+        }
+        let key = self.key.cut(key)?;
+        let end = element.end.map(|end| self.key.cut(end)).transpose()?;
+        let start = self.begin_element(buffer);
+        value(buffer, NFTA_SET_ELEM_KEY, key);
+        match self.shape {
+            Shape::Exact if end.is_some() => return Err("a range in a set without ranges".to_owned()),
+            Shape::Exact => self.rest(buffer, element, false)?,
+            Shape::ConcatRange => {
+                if let Some(end) = end {
+                    value(buffer, NFTA_SET_ELEM_KEY_END, end);
+                }
+                self.rest(buffer, element, false)?;
+            }
+            Shape::Range => {
+                let end = end.unwrap_or(key);
+                if end < key {
+                    return Err("a range that ends before it starts".to_owned());
+                }
+                let after = successor(end);
+                self.rest(buffer, element, after.is_none())?;
+                if let Some(after) = after {
+                    wire::end_nest(buffer, start);
+                    let start = self.begin_element(buffer);
+                    wire::number(buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
+                    value(buffer, NFTA_SET_ELEM_KEY, &after);
+                    wire::end_nest(buffer, start);
+                    return Ok(());
+                }
+            }
+        }
+        wire::end_nest(buffer, start);
+        Ok(())
+    }
+
+    /// Starts an element. libnftnl numbers them; the kernel does not look at the number.
+    fn begin_element(&mut self, buffer: &mut Vec<u8>) -> usize {
+        self.count = self.count.wrapping_add(1);
+        wire::begin_nest(buffer, self.count & NLA_TYPE_MASK)
+    }
+
+    /// What follows the key: data and comment.
+    fn rest(&self, buffer: &mut Vec<u8>, element: &ElementRef<'_>, open: bool) -> Result<(), String> {
+        if self.delete {
+            return Ok(());
+        }
+        match (element.data, &self.set.data) {
+            (ElementData::None, SetData::None) => {}
+            (ElementData::Value(data), SetData::Value(_)) => {
+                value(buffer, NFTA_SET_ELEM_DATA, self.data.cut(data)?);
+            }
+            (ElementData::Verdict(data), SetData::Verdict) => verdict(buffer, data)?,
+            _ => return Err("data of a kind that the set has not".to_owned()),
+        }
+        userdata(buffer, element.comment, open)
+    }
+}
+
+/// An element to add, or the key of one to delete.
+pub(super) struct ElementRef<'a> {
+    /// End of the range, inclusive.
+    pub end: Option<&'a Concat>,
+    /// Data; not looked at when deleting.
+    pub data: &'a ElementData,
+    /// Comment.
+    pub comment: Option<&'a str>,
+}
+
+impl<'a> From<&'a Element> for ElementRef<'a> {
+    fn from(element: &'a Element) -> Self {
+        Self { end: element.end.as_deref(), data: &element.data, comment: element.comment.as_deref() }
+    }
+}
+
+#[inline]
+fn value(buffer: &mut Vec<u8>, kind: u16, bytes: &[u8]) {
+    let nest = wire::begin_nest(buffer, kind);
+    wire::attribute(buffer, NFTA_DATA_VALUE, bytes);
+    wire::end_nest(buffer, nest);
+}
+
+fn verdict(buffer: &mut Vec<u8>, verdict: &Verdict) -> Result<(), String> {
+    let (code, chain) = match verdict {
+        Verdict::Accept => (NF_ACCEPT, None),
+        Verdict::Drop => (NF_DROP, None),
+        Verdict::Return => (NFT_RETURN, None),
+        Verdict::Jump(chain) => (NFT_JUMP, Some(chain)),
+        Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
+    };
+    let data = wire::begin_nest(buffer, NFTA_SET_ELEM_DATA);
+    let nest = wire::begin_nest(buffer, NFTA_DATA_VERDICT);
+    wire::number(buffer, NFTA_VERDICT_CODE, code.cast_unsigned());
+    if let Some(chain) = chain {
+        super::libnftnl::CName::new(chain)?;
+        wire::string(buffer, NFTA_VERDICT_CHAIN, chain);
+    }
+    wire::end_nest(buffer, nest);
+    wire::end_nest(buffer, data);
+    Ok(())
+}
+
+/// Writes the records that nft reads: type, length and value each.
+fn userdata(buffer: &mut Vec<u8>, comment: Option<&str>, open: bool) -> Result<(), String> {
+    const RECORDS: usize = 2 + COMMENT_MAX + 1 + 6;
+    if comment.is_none() && !open {
+        return Ok(());
+    }
+    let mut records = smallvec::SmallVec::<[u8; RECORDS]>::new();
+    if let Some(comment) = comment {
+        if comment.len() > COMMENT_MAX || comment.contains('\0') {
+            return Err(format!("a comment of {} bytes, or with a zero byte", comment.len()));
+        }
+        records.extend_from_slice(&[UDATA_ELEM_COMMENT, comment.len() as u8 + 1]);
+        records.extend_from_slice(comment.as_bytes());
+        records.push(0);
+    }
+    if open {
+        records.extend_from_slice(&[UDATA_ELEM_FLAGS, 4]);
+        records.extend_from_slice(&UDATA_ELEM_F_INTERVAL_OPEN.to_ne_bytes());
+    }
+    wire::attribute(buffer, NFTA_SET_ELEM_USERDATA, &records);
+    Ok(())
+}
+
+/// The next key in network order; `None` after the greatest.
+fn successor(key: &[u8]) -> Option<smallvec::SmallVec<[u8; 16]>> {
+    let mut next: smallvec::SmallVec<[u8; 16]> = smallvec::SmallVec::from_slice(key);
+    for byte in next.iter_mut().rev() {
+        let carry;
+        (*byte, carry) = byte.overflowing_add(1);
+        if !carry {
+            return Some(next);
+        }
+    }
+    None
+}
+
+/// The key before this one in network order; `None` before the least.
+pub(super) fn predecessor(key: &[u8]) -> Option<Concat> {
+    let mut previous: smallvec::SmallVec<[u8; 16]> = smallvec::SmallVec::from_slice(key);
+    for byte in previous.iter_mut().rev() {
+        let borrow;
+        (*byte, borrow) = byte.overflowing_sub(1);
+        if !borrow {
+            return Some(padded(&previous));
+        }
+    }
+    None
+}
+
+/// The kernel's bytes as a [`Concat`]: whole registers.
+pub(super) fn padded(bytes: &[u8]) -> Concat {
+    if bytes.len().is_multiple_of(4) {
+        return Concat::from_bytes(bytes);
+    }
+    let mut whole: smallvec::SmallVec<[u8; 16]> = smallvec::SmallVec::from_slice(bytes);
+    whole.resize(bytes.len().next_multiple_of(4), 0);
+    Concat::from_bytes(&whole)
+}

@@ -1,0 +1,110 @@
+//! Notices every change of nf_tables' rulesets, whoever makes it.
+
+use std::{
+    collections::VecDeque,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use portolan_rules::ruleset::Name;
+
+use super::{
+    Error,
+    attributes::Message,
+    connection::{Connection, Received},
+    uapi::{
+        NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTABLES, NFT_MSG_NEWGEN, NFTA_GEN_ID, NFTA_GEN_PROC_NAME, NFTA_GEN_PROC_PID,
+        NFTA_TABLE_NAME,
+    },
+};
+
+/// The ruleset's generation: a number that each commit raises (`NFT_MSG_NEWGEN`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// The number (`NFTA_GEN_ID`).
+    pub id: u32,
+    /// Id of the thread that committed it (`NFTA_GEN_PROC_PID`).
+    pub thread: u32,
+    /// That thread's name (`NFTA_GEN_PROC_NAME`).
+    pub process: String,
+}
+
+impl Generation {
+    pub(super) fn read(message: &Message<'_>) -> Option<Self> {
+        let attributes = message.attributes();
+        Some(Self {
+            id: attributes.number(NFTA_GEN_ID)?,
+            thread: attributes.number(NFTA_GEN_PROC_PID).unwrap_or(0),
+            process: attributes
+                .find(NFTA_GEN_PROC_NAME)
+                .map(|name| String::from_utf8_lossy(name.value).trim_end_matches('\0').to_owned())
+                .unwrap_or_default(),
+        })
+    }
+}
+
+/// One notification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What was changed (`NFT_MSG_…`).
+    pub message: u16,
+    /// Family of its table (`NFPROTO_…`).
+    pub family: u8,
+    /// Its table's name; `None` for the generation.
+    pub table: Option<Name>,
+    /// The generation, which ends the notifications of a commit.
+    pub generation: Option<Generation>,
+}
+
+/// A subscription to the changes of all rulesets in one network namespace. Its file descriptor can be polled.
+pub struct Monitor {
+    connection: Connection,
+    events: VecDeque<Event>,
+}
+
+impl std::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Monitor").field("events", &self.events).finish_non_exhaustive()
+    }
+}
+
+impl AsFd for Monitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+}
+
+impl Monitor {
+    /// Subscribes to the changes in this thread's network namespace.
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self { connection: Connection::open(1 << (NFNLGRP_NFTABLES - 1))?, events: VecDeque::new() })
+    }
+
+    /// The next notification, or `None` if there is none now. [`Error::Unknown`] if some were lost, since
+    /// the kernel does not wait for a slow reader.
+    pub fn next(&mut self) -> Result<Option<Event>, Error> {
+        while self.events.is_empty() {
+            match self.connection.receive(false)? {
+                Received::Nothing => return Ok(None),
+                Received::Lost => return Err(Error::Unknown("notifications were lost".to_owned())),
+                Received::Bytes(length) => {
+                    let Self { connection, events } = self;
+                    events.extend(connection.messages(length).filter_map(|message| event(&message)));
+                }
+            }
+        }
+        Ok(self.events.pop_front())
+    }
+}
+
+fn event(message: &Message<'_>) -> Option<Event> {
+    if message.kind >> 8 != NFNL_SUBSYS_NFTABLES {
+        return None;
+    }
+    let kind = message.kind & 0xff;
+    let (table, generation) = if kind == NFT_MSG_NEWGEN {
+        (None, Generation::read(message))
+    } else {
+        (message.attributes().find(NFTA_TABLE_NAME).and_then(|name| name.name()), None)
+    };
+    Some(Event { message: kind, family: message.family(), table, generation })
+}

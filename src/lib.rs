@@ -1,0 +1,3 @@
+//! Portolan: a Kubernetes service proxy for nodes, on nftables.
+
+pub mod kernel;

@@ -1,0 +1,8 @@
+//! The kernel side against the kernel: needs root. Each test has its own network namespace.
+
+mod commit;
+mod foreign;
+mod namespace;
+mod refusal;
+mod roundtrip;
+mod tables;

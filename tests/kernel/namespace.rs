@@ -1,0 +1,82 @@
+//! Network namespaces for tests, and nft as the judge.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use portolan::kernel::Kernel;
+use portolan_rules::{ruleset::Ruleset, transaction::Transaction};
+
+/// Moves this test's thread into a network namespace of its own, which goes with the thread. The sockets
+/// that it opens and the processes that it starts are in there too.
+pub fn enter() {
+    assert!(rustix::process::geteuid().is_root(), "this test needs root: it makes network namespaces");
+    // Deprecated because some of its flags are unsafe to use; this one is not.
+    #[expect(deprecated)]
+    rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).expect("a network namespace");
+}
+
+/// A connection in a fresh network namespace.
+pub fn kernel() -> Kernel {
+    enter();
+    Kernel::open().expect("nf_tables")
+}
+
+/// Commits and expects success.
+pub fn commit(kernel: &mut Kernel, transaction: &Transaction) {
+    if let Err(error) = kernel.commit(transaction) {
+        panic!("{error}: {:?}", culprit(&error, transaction));
+    }
+}
+
+fn culprit<'a>(error: &portolan::kernel::Error, transaction: &'a Transaction) -> Option<&'a impl std::fmt::Debug> {
+    match error {
+        portolan::kernel::Error::Refused { operation: Some(index), .. }
+        | portolan::kernel::Error::Unencodable { operation: index, .. } => transaction.operations.get(*index),
+        _ => None,
+    }
+}
+
+/// Dumps, commits nothing, and expects exactly this ruleset.
+#[track_caller]
+pub fn expect(kernel: &mut Kernel, expected: &Ruleset) {
+    let found = kernel.dump("portolan").expect("a dump");
+    for (family, table) in &expected.tables {
+        let other = found.tables.get(family).unwrap_or_else(|| panic!("no table of family {family}"));
+        for (name, set) in &table.sets {
+            assert_eq!(other.sets.get(name), Some(set), "{family} set {name}");
+        }
+        for (name, chain) in &table.chains {
+            let found = other.chains.get(name).unwrap_or_else(|| panic!("{family} chain {name}"));
+            assert_eq!(found.base, chain.base, "{family} chain {name}");
+            for (i, rule) in chain.rules.iter().enumerate() {
+                assert_eq!(found.rules.get(i), Some(rule), "{family} chain {name} rule {i}");
+            }
+        }
+    }
+    assert_eq!(&found, expected);
+}
+
+/// Runs nft with these arguments and, if any, this input. Returns what it prints.
+#[track_caller]
+pub fn nft(arguments: &[&str], input: Option<&str>) -> String {
+    let mut child = Command::new("nft")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("nft");
+    child.stdin.take().expect("piped").write_all(input.unwrap_or_default().as_bytes()).expect("nft reads");
+    let output = child.wait_with_output().expect("nft ends");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "nft {arguments:?}: {}\n{errors}", output.status);
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// nft's listing of the table in both families.
+#[track_caller]
+pub fn list() -> String {
+    nft(&["list", "ruleset"], None)
+}
