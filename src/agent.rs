@@ -4,37 +4,27 @@
 //! certain what the kernel holds, at the start and after a commit that failed or whose outcome is
 //! unknown, the tables are read back and the whole difference is committed.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
 use portolan_rules::{
-    compile::{Compiler, SetName},
+    compile::{Compiler, Problem, SetName},
     diff::diff,
     leftovers::keep_leftovers,
-    model::{EndpointSlice, Node, ObjectName, Service},
+    model::Node,
     print,
     ruleset::Ruleset,
     state::State,
     transaction::{Operation, Transaction},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, error, warn};
 
 use crate::{
     health::Health,
     host,
     kernel::{self, Kernel},
+    manifest::Change,
     settings::Settings,
 };
-
-/// One change of what the cluster says.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// A Service was added, changed or, with `None`, removed.
-    Service(ObjectName, Option<Arc<Service>>),
-    /// An EndpointSlice was added, changed or, with `None`, removed.
-    EndpointSlice(ObjectName, Option<Arc<EndpointSlice>>),
-    /// What is known of this node changed.
-    Node(Node),
-}
 
 /// Why the kernel could not be made equal to the state.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +63,7 @@ pub struct Agent {
     loaded: bool,
     /// Whether part of the input cannot be read, so that what the kernel has beyond the rest must stay.
     input_incomplete: bool,
+    has_problems: bool,
 }
 
 impl Agent {
@@ -89,6 +80,7 @@ impl Agent {
             certain: false,
             loaded: false,
             input_incomplete: false,
+            has_problems: false,
         }
     }
 
@@ -97,8 +89,13 @@ impl Agent {
         for change in changes {
             match change {
                 Change::Service(name, service) => self.state.set_service(&name, service),
-                Change::EndpointSlice(name, slice) => self.state.set_slice(&name, slice),
-                Change::Node(node) => self.state.set_node(node),
+                Change::Slice(name, slice) => self.state.set_slice(&name, slice),
+                Change::Node(node) => {
+                    let name = self.settings.node_name.clone();
+                    let unknown = || Node { name, ..Node::default() };
+                    self.state.set_node(node.map_or_else(unknown, |node| Node::clone(&node)));
+                }
+                Change::ServiceCidrs(networks) => self.compiler.set_service_cidrs(&networks),
             }
         }
     }
@@ -124,8 +121,9 @@ impl Agent {
     }
 
     fn try_sync(&mut self) -> Result<Synced, SyncError> {
-        let addresses = self.node_addresses();
-        self.compiler.set_node_addresses(&addresses);
+        self.compiler.set_node_addresses(&node_addresses(&self.settings, self.state.node()));
+        let node_ips = node_ips(self.state.node());
+        self.compiler.set_node_ips(&mut self.state, node_ips);
         let transaction = if self.certain {
             self.update()
         } else {
@@ -140,12 +138,22 @@ impl Agent {
         Ok(Synced { operations })
     }
 
+    /// Whether any Service could not be programmed as it asks.
+    pub fn has_problems(&self) -> bool {
+        self.has_problems
+    }
+
+    fn report(&mut self, problems: &[Problem]) {
+        self.has_problems |= !problems.is_empty();
+        for problem in problems {
+            error!("{problem}");
+        }
+    }
+
     /// Compiles what changed.
     fn update(&mut self) -> Transaction {
         let update = self.compiler.update(&mut self.state);
-        for problem in &update.problems {
-            warn!("{problem}");
-        }
+        self.report(&update.problems);
         update.transaction
     }
 
@@ -154,9 +162,8 @@ impl Agent {
         if self.loaded {
             self.update();
         } else {
-            for problem in self.compiler.load(&mut self.state, kernel) {
-                warn!("{problem}");
-            }
+            let problems = self.compiler.load(&mut self.state, kernel);
+            self.report(&problems);
             self.loaded = true;
         }
         let mut desired = self.compiler.ruleset();
@@ -181,7 +188,7 @@ impl Agent {
 
     /// Finds the object that a refused operation belongs to.
     fn attribute(&self, transaction: &Transaction, error: kernel::Error) -> SyncError {
-        let kernel::Error::Refused { operation, .. } = &error else { return error.into() };
+        let kernel::Error::Refused { operation: Some(operation), .. } = &error else { return error.into() };
         let Some((family, operation)) = transaction.operations.get(*operation) else { return error.into() };
         let owner = match operation {
             Operation::AddElement { set, key, .. } | Operation::DeleteElement { set, key, .. } => {
@@ -195,10 +202,6 @@ impl Agent {
             source: error,
         }
     }
-
-    fn node_addresses(&self) -> BTreeSet<IpAddr> {
-        node_addresses(&self.settings, self.state.node())
-    }
 }
 
 /// The addresses that answer node ports now.
@@ -210,9 +213,7 @@ pub fn node_addresses(settings: &Settings, node: &Node) -> BTreeSet<IpAddr> {
     settings.node_port_addresses.select(node, &host)
 }
 
-/// Logs what a reconcile did, if it did anything.
-pub fn log_synced(synced: Synced) {
-    if synced.operations > 0 {
-        info!(operations = synced.operations, "Kernel updated");
-    }
+/// The node's own addresses: those of the Node object, else those of its interfaces.
+pub fn node_ips(node: &Node) -> Vec<IpAddr> {
+    if node.addresses.is_empty() { host::addresses().unwrap_or_default() } else { node.addresses.clone() }
 }

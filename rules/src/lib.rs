@@ -2,7 +2,8 @@
 //!
 //! Data flows one way: the [`model`] holds what the cluster says, [`state`] keeps it and knows what
 //! changed, [`compile`] turns it into a [`ruleset`], [`diff`] into the [`transaction`] that leads from
-//! one ruleset to another, and [`print`](mod@print) writes it as text or JSON. Everything here is a pure
+//! one ruleset to another, and [`print`](mod@print) writes it as text or JSON;
+//! [`simulate`](mod@simulate) says what a ruleset does with a packet. Everything here is a pure
 //! function of its arguments: no I/O, no clock, no unsafe code.
 #![forbid(unsafe_code)]
 
@@ -16,5 +17,6 @@ pub mod model;
 pub mod node_ports;
 pub mod print;
 pub mod ruleset;
+pub mod simulate;
 pub mod state;
 pub mod transaction;

@@ -1,0 +1,179 @@
+//! Expressions and lookups.
+
+use std::net::IpAddr;
+
+use super::{
+    jhash::{jhash, scale},
+    rule::as_number,
+    walk::{Course, Nat, Stop},
+};
+use crate::ruleset::{
+    BitOp, ClassId, Concat, DataType, Element, ElementData, Expression, Field, Name, Set, Value,
+};
+
+/// `RTN_LOCAL` of the kernel's routing types, with its neighbours `RTN_UNICAST` and the two below.
+pub(super) const RTN_LOCAL: u32 = 2;
+const RTN_UNICAST: u32 = 1;
+const RTN_BROADCAST: u32 = 3;
+const RTN_MULTICAST: u32 = 5;
+
+/// `IPS_DST_NAT`, the only bit of a connection's state that the simulator keeps.
+pub(super) const IPS_DST_NAT: u32 = 0x20;
+
+/// `IFNAMSIZ`.
+const INTERFACE_NAME: usize = 16;
+
+/// Why there is no value.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Failure {
+    /// A test failed or a lookup missed: the rule ends.
+    Miss,
+    /// It has no meaning; why.
+    Unknown(&'static str),
+    /// The course cannot go on.
+    Stop(Stop),
+}
+
+impl From<Stop> for Failure {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
+}
+
+impl<'a> Course<'_, 'a> {
+    /// The value of an expression, as the kernel's registers would hold it.
+    pub(super) fn evaluate(&mut self, expression: &Expression) -> Result<Concat, Failure> {
+        match expression {
+            Expression::Field(field) => Ok(self.field(*field)),
+            Expression::Constant(number) => Ok(word(*number)),
+            Expression::Concat(parts) => {
+                let mut bytes = Vec::new();
+                for part in parts {
+                    bytes.extend_from_slice(self.evaluate(part)?.as_bytes());
+                }
+                Ok(Concat::from_bytes(&bytes))
+            }
+            Expression::Lookup { key, map } => {
+                let key = self.evaluate(key)?;
+                match self.find(map, &key)?.ok_or(Failure::Miss)? {
+                    ElementData::Value(data) => Ok(data),
+                    _ => Err(Failure::Unknown("the map holds no values")),
+                }
+            }
+            Expression::Random { modulus, offset } => Ok(word(self.draw(*modulus)?.wrapping_add(*offset))),
+            Expression::Hash { key, modulus, seed, offset } => {
+                let bytes = self.evaluate(key)?;
+                let bytes = bytes.as_bytes();
+                let hashed = bytes.split_at_checked(hashed_length(key)).map_or(bytes, |(start, _)| start);
+                Ok(word(scale(jhash(hashed, *seed), *modulus).wrapping_add(*offset)))
+            }
+            Expression::Bitwise { op, left, right } => {
+                let left = self.number(left)?;
+                Ok(word(match op {
+                    BitOp::And => left & right,
+                    BitOp::Or => left | right,
+                    BitOp::Xor => left ^ right,
+                }))
+            }
+        }
+    }
+
+    /// The value of an expression that is a 32-bit number.
+    pub(super) fn number(&mut self, expression: &Expression) -> Result<u32, Failure> {
+        as_number(self.evaluate(expression)?.as_bytes())
+    }
+
+    fn field(&self, field: Field) -> Concat {
+        let flow = &self.flow;
+        let address = |address: IpAddr| Concat::new(&[address.into()]);
+        match field {
+            Field::SourceAddress => address(flow.source),
+            Field::DestinationAddress => address(flow.destination),
+            Field::L4Proto => Concat::new(&[Value::Proto(flow.protocol)]),
+            Field::DestinationPort => Concat::new(&[Value::Port(flow.destination_port)]),
+            Field::Priority => word(flow.priority),
+            Field::Mark => word(flow.mark),
+            Field::InputInterface => {
+                // Without an interface the name is empty; the register is zeroed behind it.
+                let name = flow.interface.as_deref().unwrap_or_default().as_bytes();
+                let mut register = [0; INTERFACE_NAME];
+                for (to, from) in register.iter_mut().zip(name.iter().take(INTERFACE_NAME - 1)) {
+                    *to = *from;
+                }
+                Concat::from_bytes(&register)
+            }
+            Field::ConntrackStatus => {
+                word(if flow.destination_nat == Nat::Changed { IPS_DST_NAT } else { 0 })
+            }
+            Field::SourceAddressType => word(self.address_type(flow.source)),
+            Field::DestinationAddressType => word(self.address_type(flow.destination)),
+        }
+    }
+
+    fn address_type(&self, address: IpAddr) -> u32 {
+        match address {
+            _ if self.machine.host.is_local(address) => RTN_LOCAL,
+            _ if address.is_multicast() => RTN_MULTICAST,
+            IpAddr::V4(address) if address.is_broadcast() => RTN_BROADCAST,
+            _ => RTN_UNICAST,
+        }
+    }
+
+    /// The set of that name.
+    pub(super) fn set(&self, name: &Name) -> Result<&'a Set, Failure> {
+        let set = self.machine.table.and_then(|table| table.sets.get(name));
+        set.ok_or(Failure::Unknown("there is no such set"))
+    }
+
+    /// What a key leads to in a set or map; `None` if it is not there.
+    pub(super) fn find(&self, name: &Name, key: &Concat) -> Result<Option<ElementData>, Failure> {
+        let set = self.set(name)?;
+        let Some(values) = key.values(&set.key) else {
+            return Err(Failure::Unknown("the key does not fit the set"));
+        };
+        let declared = if set.flags.interval {
+            set.elements
+                .iter()
+                .find(|(start, element)| covers(&set.key, start, element, &values))
+                .map(|(_, e)| e)
+        } else {
+            set.elements.get(key)
+        };
+        if let Some(element) = declared {
+            return Ok(Some(element.data.clone()));
+        }
+        let data = |data: Option<&Concat>| data.cloned().map_or(ElementData::None, ElementData::Value);
+        if let Some(remembered) = self.machine.memory.get(self.machine.family, name, key) {
+            return Ok(Some(data(remembered)));
+        }
+        // An element keeps the data that it was added with, so the first update counts.
+        let added = self.updates.iter().find(|update| update.set == *name && update.key == *key);
+        Ok(added.map(|update| data(update.data.as_ref())))
+    }
+}
+
+/// Whether an element of an interval set covers a key: each field lies in that field's range.
+fn covers(types: &[DataType], start: &Concat, element: &Element, key: &[Value]) -> bool {
+    let end = element.end.as_deref().unwrap_or(start);
+    let (Some(start), Some(end)) = (start.values(types), end.values(types)) else { return false };
+    // Values of one type compare by number, also those that the kernel keeps in host order.
+    key.iter().zip(start.iter().zip(&end)).all(|(key, (start, end))| start <= key && key <= end)
+}
+
+fn word(number: u32) -> Concat {
+    Concat::new(&[Value::Class(ClassId(number))])
+}
+
+/// How many bytes of a key `jhash` reads: nft counts the padding of a concatenation, but not that of a
+/// single field.
+fn hashed_length(key: &Expression) -> usize {
+    match key {
+        Expression::Field(Field::L4Proto) => DataType::InetProto.size(),
+        Expression::Field(Field::DestinationPort) => DataType::InetService.size(),
+        Expression::Concat(parts) => match parts.as_slice() {
+            [only] => hashed_length(only),
+            _ => usize::MAX,
+        },
+        _ => usize::MAX,
+    }
+}

@@ -1,0 +1,78 @@
+//! Elements that rules have added to dynamic sets.
+
+use std::collections::BTreeMap;
+
+use super::Case;
+use crate::ruleset::{Concat, Family, Name};
+
+/// What a statement `update @set { … }` does to a set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Update {
+    /// Family of the table.
+    pub family: Family,
+    /// The set or map.
+    pub set: Name,
+    /// Key.
+    pub key: Concat,
+    /// Data, in a map. An element that exists keeps its own.
+    pub data: Option<Concat>,
+    /// Time after which the element expires, in milliseconds; 0 for never.
+    pub timeout_ms: u64,
+}
+
+/// The dynamic elements of a node, with a clock that only its owner advances.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    now_ms: u64,
+    elements: BTreeMap<(Family, Name), BTreeMap<Concat, Remembered>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Remembered {
+    data: Option<Concat>,
+    expires_ms: Option<u64>,
+}
+
+impl Memory {
+    /// No elements.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets time pass.
+    pub fn advance(&mut self, milliseconds: u64) {
+        self.now_ms = self.now_ms.saturating_add(milliseconds);
+        let now = self.now_ms;
+        for set in self.elements.values_mut() {
+            set.retain(|_, element| element.expires_ms.is_none_or(|at| at > now));
+        }
+    }
+
+    /// Carries out what `case` does to dynamic sets.
+    pub fn remember(&mut self, case: &Case) {
+        case.updates.iter().for_each(|update| self.update(update));
+    }
+
+    /// Adds an element, or restarts the timer of one that exists: the kernel (`nft_dynset_eval`) leaves its
+    /// data alone.
+    pub fn update(&mut self, update: &Update) {
+        let expires_ms = match update.timeout_ms {
+            0 => None,
+            timeout => Some(self.now_ms.saturating_add(timeout)),
+        };
+        let set = self.elements.entry((update.family, update.set.clone())).or_default();
+        set.entry(update.key.clone())
+            .and_modify(|element| element.expires_ms = expires_ms)
+            .or_insert_with(|| Remembered { data: update.data.clone(), expires_ms });
+    }
+
+    /// An element of a set, with its data if that is a map.
+    pub fn get(&self, family: Family, set: &Name, key: &Concat) -> Option<Option<&Concat>> {
+        Some(self.elements.get(&(family, set.clone()))?.get(key)?.data.as_ref())
+    }
+
+    /// Number of elements of a set.
+    pub fn count(&self, family: Family, set: &Name) -> usize {
+        self.elements.get(&(family, set.clone())).map_or(0, BTreeMap::len)
+    }
+}

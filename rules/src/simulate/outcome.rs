@@ -1,0 +1,201 @@
+//! What the simulator answers.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use indexmap::IndexMap;
+
+use super::{Probability, Update};
+use crate::ruleset::{ClassId, Hook, Name, RejectWith, WritableField};
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// Its destination is translated.
+    Sent {
+        /// The new destination.
+        to: SocketAddr,
+        /// Whether its source becomes this node's address.
+        masqueraded: bool,
+    },
+    /// It goes where it was addressed to.
+    Untouched {
+        /// Whether its source becomes this node's address.
+        masqueraded: bool,
+    },
+    /// It is refused, and its sender told.
+    Rejected(RejectWith),
+    /// It disappears.
+    Dropped,
+    /// The simulator cannot say.
+    Unknown(UnknownReason),
+}
+
+/// Why a fate is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnknownReason {
+    /// It takes more rules than the simulator evaluates, as in a loop of `goto`.
+    TooManyRules,
+    /// It depends on more random choices than the simulator enumerates.
+    TooManyChoices,
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let suffix = |masqueraded| if masqueraded { ", masqueraded" } else { "" };
+        match *self {
+            Self::Sent { to, masqueraded } => write!(f, "sent to {to}{}", suffix(masqueraded)),
+            Self::Untouched { masqueraded } => write!(f, "untouched{}", suffix(masqueraded)),
+            Self::Rejected(RejectWith::TcpReset) => f.write_str("rejected with a TCP reset"),
+            Self::Rejected(RejectWith::PortUnreachable) => f.write_str("rejected as port unreachable"),
+            Self::Dropped => f.write_str("dropped"),
+            Self::Unknown(UnknownReason::TooManyRules) => f.write_str("unknown: too many rules"),
+            Self::Unknown(UnknownReason::TooManyChoices) => f.write_str("unknown: too many random choices"),
+        }
+    }
+}
+
+/// What a rule did besides deciding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It wrote a field.
+    Set(WritableField, u32),
+    /// It added an element to a dynamic set, or restarted its timer.
+    Updated(Name),
+    /// It holds a statement that the simulator does not know and went past.
+    Unknown(Arc<str>),
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set(WritableField::Priority, value) => write!(f, "meta priority = {}", ClassId(*value)),
+            Self::Set(WritableField::Mark, value) => write!(f, "meta mark = 0x{value:08x}"),
+            Self::Updated(set) => write!(f, "updated @{set}"),
+            Self::Unknown(text) => write!(f, "unknown: {text}"),
+        }
+    }
+}
+
+/// How a rule ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// This statement's test failed or its lookup missed.
+    NoMatch(Arc<str>),
+    /// It came to its end without a verdict.
+    Continue,
+    /// `jump`.
+    Jump(Name),
+    /// `goto`.
+    Goto(Name),
+    /// `return`.
+    Return,
+    /// `accept`: the base chain ends.
+    Accept,
+    /// `drop`, or a jump deeper than the kernel follows.
+    Drop,
+    /// The destination was translated; the base chain ends.
+    Translate(SocketAddr),
+    /// The source was translated; the base chain ends.
+    Masquerade,
+    /// The packet was refused.
+    Reject(RejectWith),
+    /// This has no meaning to the simulator, and none or another to the kernel; the rule was left.
+    Unknown(&'static str),
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMatch(statement) => write!(f, "no match: {statement}"),
+            Self::Continue => f.write_str("next rule"),
+            Self::Jump(chain) => write!(f, "jump {chain}"),
+            Self::Goto(chain) => write!(f, "goto {chain}"),
+            Self::Return => f.write_str("return"),
+            Self::Accept => f.write_str("accept"),
+            Self::Drop => f.write_str("drop"),
+            Self::Translate(to) => write!(f, "destination becomes {to}"),
+            Self::Masquerade => f.write_str("source becomes this node"),
+            Self::Reject(RejectWith::TcpReset) => f.write_str("reset"),
+            Self::Reject(RejectWith::PortUnreachable) => f.write_str("port unreachable"),
+            Self::Unknown(why) => write!(f, "unknown: {why}"),
+        }
+    }
+}
+
+/// One rule on the packet's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The hook.
+    pub hook: Hook,
+    /// The table.
+    pub table: Name,
+    /// The chain.
+    pub chain: Name,
+    /// Number of jumps that led to the chain.
+    pub depth: usize,
+    /// Position of the rule in the chain, from 0.
+    pub rule: usize,
+    /// The rule as nft lists it.
+    pub text: Arc<str>,
+    /// What it did.
+    pub effects: Vec<Effect>,
+    /// How it ended.
+    pub decision: Decision,
+}
+
+/// One of the things that may happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// How likely it is.
+    pub probability: Probability,
+    /// What becomes of the packet.
+    pub fate: Fate,
+    /// What it does to dynamic sets; [`super::Memory::remember`] carries it out.
+    pub updates: Vec<Update>,
+    /// The rules on the way. Where several ways lead to the same, the first.
+    pub steps: Vec<Step>,
+    pub(super) certain: bool,
+}
+
+impl Case {
+    /// Whether every statement on every way to this case was understood.
+    pub const fn is_certain(&self) -> bool {
+        self.certain
+    }
+
+    /// Adds the probability of a case that ends alike.
+    pub(super) fn absorb(&mut self, alike: &Self) {
+        self.probability += &alike.probability;
+        self.certain &= alike.certain;
+    }
+
+    /// All that was not looked at.
+    pub(super) const fn cut_off(probability: Probability) -> Self {
+        let fate = Fate::Unknown(UnknownReason::TooManyChoices);
+        Self { probability, fate, updates: Vec::new(), steps: Vec::new(), certain: false }
+    }
+}
+
+/// All that may happen to a packet. The probabilities add up to 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The cases; no two have the same fate and the same updates.
+    pub cases: Vec<Case>,
+}
+
+impl Outcome {
+    /// The distribution of fates, in order of their first case.
+    pub fn fates(&self) -> IndexMap<Fate, Probability> {
+        let mut fates = IndexMap::new();
+        for case in &self.cases {
+            *fates.entry(case.fate).or_insert_with(|| Probability::new(0, 1)) += &case.probability;
+        }
+        fates
+    }
+
+    /// The fate, if there is only one.
+    pub fn only_fate(&self) -> Option<Fate> {
+        let fates = self.fates();
+        (fates.len() == 1).then(|| fates.into_keys().next())?
+    }
+}

@@ -1,0 +1,326 @@
+//! The way of one packet through hooks and chains.
+
+use std::{
+    cell::RefCell,
+    cmp::Reverse,
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use super::{
+    Case, Decision, Fate, Host, Input, Memory, Packet, Probability, Step, Update, outcome::UnknownReason,
+};
+use crate::{
+    print,
+    ruleset::{BaseChain, Chain, ChainType, Family, Hook, Name, Rule, Ruleset, Table},
+};
+
+/// `NFT_JUMP_STACK_SIZE`: a packet that would jump deeper is dropped.
+const JUMPS: usize = 16;
+
+/// One random choice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Draw {
+    pub(super) value: u32,
+    pub(super) modulus: u32,
+}
+
+/// Why a course cannot go on.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stop {
+    /// The packet is done.
+    End(Fate),
+    /// A random number below this modulus is needed.
+    Draw(u32),
+}
+
+/// What the kernel calls as one at a hook.
+enum Stage<'a> {
+    /// A filter chain.
+    Filter(&'a Chain, BaseChain),
+    /// All nat chains of the hook, in order.
+    Nat(Vec<(&'a Chain, BaseChain)>),
+}
+
+/// What does not change while one packet is simulated.
+pub(super) struct Machine<'a> {
+    pub(super) table: Option<&'a Table>,
+    pub(super) family: Family,
+    pub(super) host: &'a Host,
+    pub(super) memory: &'a Memory,
+    packet: &'a Packet,
+    rules_per_course: usize,
+    /// Rules and statements as text, rendered once.
+    texts: RefCell<HashMap<Place, Arc<str>>>,
+}
+
+/// A rule, by chain and position, or one of its statements.
+type Place = (Name, usize, Option<usize>);
+
+impl<'a> Machine<'a> {
+    pub(super) fn new(
+        ruleset: &'a Ruleset,
+        host: &'a Host,
+        packet: &'a Packet,
+        memory: &'a Memory,
+        rules_per_course: usize,
+    ) -> Self {
+        let family = Family::of(packet.destination);
+        let table = ruleset.tables.get(&family);
+        Self { table, family, host, memory, packet, rules_per_course, texts: RefCell::default() }
+    }
+
+    /// The stages of a hook in order. The kernel calls nat chains from one hook function of its own, at
+    /// priority -100 for destinations and 100 for sources, which it registers at all hooks with the first
+    /// nat chain; their own priorities order them among each other. Of two equal priorities, the one that
+    /// was registered last comes first.
+    fn stages(&self, hook: Hook) -> Vec<Stage<'a>> {
+        let Some(table) = self.table else { return Vec::new() };
+        let is_nat = |base: BaseChain| base.chain_type == ChainType::Nat;
+        let nat_since = table.chains.values().position(|chain| chain.base.is_some_and(is_nat));
+        let nat_priority = match hook {
+            Hook::Prerouting | Hook::Output => -100,
+            Hook::Input | Hook::Forward | Hook::Postrouting => 100,
+        };
+        let mut chains: Vec<_> = table
+            .chains
+            .values()
+            .enumerate()
+            .filter_map(|(i, chain)| Some((i, chain, chain.base.filter(|base| base.hook == hook)?)))
+            .collect();
+        chains.sort_by_key(|(i, _, base)| (base.priority, Reverse(*i)));
+        let (nat, filters): (Vec<_>, Vec<_>) = chains.into_iter().partition(|(_, _, base)| is_nat(*base));
+        let before =
+            filters.partition_point(|(i, _, base)| (base.priority, nat_since) < (nat_priority, Some(*i)));
+        let nat = Stage::Nat(nat.into_iter().map(|(_, chain, base)| (chain, base)).collect());
+        let filters = filters.into_iter().map(|(_, chain, base)| Stage::Filter(chain, base));
+        let mut stages: Vec<_> = filters.collect();
+        // There is no translation at the forward hook, and the kernel takes no nat chain there.
+        if hook != Hook::Forward {
+            stages.insert(before, nat);
+        }
+        stages
+    }
+
+    /// A rule, or one of its statements, as text.
+    pub(super) fn text(
+        &self,
+        chain: &Chain,
+        index: usize,
+        statement: Option<usize>,
+        rule: &Rule,
+    ) -> Arc<str> {
+        let render = || match statement.and_then(|i| rule.statements.get(i)) {
+            Some(statement) => print::statement(statement, self.family).into(),
+            None => print::rule(rule, self.family).into(),
+        };
+        let mut texts = self.texts.borrow_mut();
+        texts.entry((chain.name.clone(), index, statement)).or_insert_with(render).clone()
+    }
+}
+
+/// The packet as it is now, with what the kernel keeps beside it.
+pub(super) struct Flow {
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    pub(super) destination_port: u16,
+    pub(super) protocol: u8,
+    /// The input interface; none for what this node sends.
+    pub(super) interface: Option<Arc<str>>,
+    pub(super) priority: u32,
+    pub(super) mark: u32,
+    /// Where it was sent by a translation.
+    pub(super) translated: Option<SocketAddr>,
+    pub(super) destination_nat: Nat,
+    pub(super) source_nat: Nat,
+}
+
+/// What the kernel has settled about the translation of one side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nat {
+    /// Nothing: the next nat chain is asked.
+    Open,
+    /// It stays as it is.
+    Unchanged,
+    /// It changes: `IPS_DST_NAT` or `IPS_SRC_NAT`.
+    Changed,
+}
+
+/// One way through the hooks, along given random choices.
+pub(super) struct Course<'m, 'a> {
+    pub(super) machine: &'m Machine<'a>,
+    pub(super) flow: Flow,
+    pub(super) updates: Vec<Update>,
+    pub(super) certain: bool,
+    /// The base chain in which the packet is.
+    pub(super) base: Option<BaseChain>,
+    draws: std::slice::Iter<'m, Draw>,
+    steps: Vec<Step>,
+}
+
+impl<'m, 'a> Course<'m, 'a> {
+    pub(super) fn new(machine: &'m Machine<'a>, draws: &'m [Draw]) -> Self {
+        let packet = machine.packet;
+        let flow = Flow {
+            source: packet.source,
+            destination: packet.destination,
+            destination_port: packet.destination_port,
+            protocol: packet.protocol,
+            interface: match &packet.input {
+                Input::Interface(name) => Some(name.clone()),
+                Input::Local => None,
+            },
+            priority: 0,
+            mark: 0,
+            translated: None,
+            destination_nat: Nat::Open,
+            source_nat: Nat::Open,
+        };
+        Self {
+            machine,
+            flow,
+            updates: Vec::new(),
+            certain: true,
+            base: None,
+            draws: draws.iter(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Number of rules evaluated so far.
+    pub(super) fn evaluated(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// What happened, given how it ended.
+    pub(super) fn into_case(self, fate: Fate, probability: Probability) -> Case {
+        let certain = self.certain && !matches!(fate, Fate::Unknown(_));
+        Case { probability, fate, updates: self.updates, steps: self.steps, certain }
+    }
+
+    /// The next random number below `modulus`.
+    pub(super) fn draw(&mut self, modulus: u32) -> Result<u32, Stop> {
+        if modulus <= 1 {
+            return Ok(0);
+        }
+        self.draws.next().map(|draw| draw.value).ok_or(Stop::Draw(modulus))
+    }
+
+    /// From the first hook to the last.
+    pub(super) fn run(&mut self) -> Result<Fate, Stop> {
+        if self.flow.interface.is_some() {
+            self.hook(Hook::Prerouting)?;
+            if self.is_for_this_node() {
+                self.hook(Hook::Input)?;
+            } else {
+                if self.machine.family == Family::Ip {
+                    // ip_forward() sets the priority by the type of service.
+                    self.flow.priority = 0;
+                }
+                self.hook(Hook::Forward)?;
+                self.hook(Hook::Postrouting)?;
+            }
+        } else {
+            self.hook(Hook::Output)?;
+            self.hook(Hook::Postrouting)?;
+            if self.is_for_this_node() {
+                // It comes back through the loopback interface, its connection already known.
+                self.flow.interface = Some("lo".into());
+                self.hook(Hook::Prerouting)?;
+                self.hook(Hook::Input)?;
+            }
+        }
+        let masqueraded = self.flow.source_nat == Nat::Changed;
+        Ok(self.flow.translated.map_or(Fate::Untouched { masqueraded }, |to| Fate::Sent { to, masqueraded }))
+    }
+
+    fn is_for_this_node(&self) -> bool {
+        self.machine.host.is_local(self.flow.destination)
+    }
+
+    fn hook(&mut self, hook: Hook) -> Result<(), Stop> {
+        for stage in self.machine.stages(hook) {
+            match stage {
+                Stage::Filter(chain, base) => self.base_chain(chain, base)?,
+                Stage::Nat(chains) => {
+                    for (chain, base) in chains {
+                        if *self.nat(hook) != Nat::Open {
+                            break;
+                        }
+                        self.base_chain(chain, base)?;
+                    }
+                    let nat = self.nat(hook);
+                    if *nat == Nat::Open {
+                        *nat = Nat::Unchanged;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The side that nat chains at `hook` translate.
+    const fn nat(&mut self, hook: Hook) -> &mut Nat {
+        match hook {
+            Hook::Prerouting | Hook::Output => &mut self.flow.destination_nat,
+            Hook::Input | Hook::Forward | Hook::Postrouting => &mut self.flow.source_nat,
+        }
+    }
+
+    /// One base chain with all it calls (`nft_do_chain`).
+    fn base_chain(&mut self, chain: &'a Chain, base: BaseChain) -> Result<(), Stop> {
+        self.base = Some(base);
+        let mut callers: Vec<(&'a Chain, usize)> = Vec::new();
+        let (mut chain, mut next) = (chain, 0);
+        loop {
+            let decision = match chain.rules.get(next) {
+                None => Decision::Return,
+                Some(rule) => self.step(chain, next, callers.len(), rule)?,
+            };
+            next += 1;
+            match decision {
+                Decision::NoMatch(_) | Decision::Continue | Decision::Unknown(_) => {}
+                Decision::Jump(_) if callers.len() >= JUMPS => return Err(Stop::End(Fate::Dropped)),
+                Decision::Jump(name) => {
+                    callers.push((chain, next));
+                    (chain, next) = (self.chain(&name, chain), 0);
+                }
+                Decision::Goto(name) => (chain, next) = (self.chain(&name, chain), 0),
+                Decision::Return => match callers.pop() {
+                    Some(caller) => (chain, next) = caller,
+                    None => return Ok(()),
+                },
+                Decision::Accept | Decision::Translate(_) | Decision::Masquerade => return Ok(()),
+                Decision::Drop => return Err(Stop::End(Fate::Dropped)),
+                Decision::Reject(with) => return Err(Stop::End(Fate::Rejected(with))),
+            }
+        }
+    }
+
+    /// The chain of that name, which [`super::rule`] has found to exist.
+    fn chain(&self, name: &Name, otherwise: &'a Chain) -> &'a Chain {
+        self.machine.table.and_then(|table| table.chains.get(name)).unwrap_or(otherwise)
+    }
+
+    /// Evaluates one rule and notes what it did.
+    fn step(&mut self, chain: &'a Chain, index: usize, depth: usize, rule: &Rule) -> Result<Decision, Stop> {
+        if self.steps.len() >= self.machine.rules_per_course {
+            return Err(Stop::End(Fate::Unknown(UnknownReason::TooManyRules)));
+        }
+        let mut effects = Vec::new();
+        let decision = self.rule(chain, index, rule, &mut effects)?;
+        let (Some(table), Some(base)) = (self.machine.table, self.base) else { return Ok(decision) };
+        self.steps.push(Step {
+            hook: base.hook,
+            table: table.name.clone(),
+            chain: chain.name.clone(),
+            depth,
+            rule: index,
+            text: self.machine.text(chain, index, None, rule),
+            effects,
+            decision: decision.clone(),
+        });
+        Ok(decision)
+    }
+}

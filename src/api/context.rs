@@ -1,0 +1,175 @@
+//! What conversions share: names of objects, messages about them, interned text.
+
+use std::{collections::HashSet, fmt, sync::Arc};
+
+use portolan_rules::model::ObjectName;
+
+use super::field::{Field, Parse};
+
+/// The kinds of objects that matter to a service proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// `v1` `Service`.
+    Service,
+    /// `discovery.k8s.io/v1` `EndpointSlice`.
+    EndpointSlice,
+    /// `v1` `Pod`.
+    Pod,
+    /// `v1` `Node`.
+    Node,
+    /// `networking.k8s.io/v1` `ServiceCIDR`.
+    ServiceCidr,
+}
+
+impl Kind {
+    /// Whether objects of this kind live in a namespace.
+    pub const fn is_namespaced(self) -> bool {
+        !matches!(self, Self::Node | Self::ServiceCidr)
+    }
+
+    /// The name as the API spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Pod => "Pod",
+            Self::Node => "Node",
+            Self::ServiceCidr => "ServiceCIDR",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which object: kind, namespace (empty if the kind has none) and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId {
+    /// Kind.
+    pub kind: Kind,
+    /// Namespace and name.
+    pub name: ObjectName,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind.is_namespaced() {
+            write!(f, "{} {}", self.kind, self.name)
+        } else {
+            write!(f, "{} {}", self.kind, self.name.name)
+        }
+    }
+}
+
+/// Something to report about an object: displayed as `Service default/web: spec.clusterIP: why`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{object}: {fault}")]
+pub struct Issue {
+    /// The object.
+    pub object: ObjectId,
+    /// Where in it, and what.
+    pub fault: Fault,
+}
+
+/// A field and what is the matter with it; one line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct Fault {
+    /// Path of the field, such as `spec.ports[0].port`.
+    pub field: String,
+    /// What is the matter.
+    pub message: String,
+}
+
+impl Fault {
+    /// Makes a fault of a path and a message.
+    pub fn new(field: impl fmt::Display, message: impl fmt::Display) -> Self {
+        Self { field: field.to_string(), message: message.to_string() }
+    }
+}
+
+/// Reads a field whose wrong type makes the object unusable.
+pub(super) fn read<'a, 'de, T: Parse<'de>>(
+    field: &'a Field<T>,
+    path: impl fmt::Display,
+) -> Result<Option<&'a T>, Fault> {
+    field.read().map_err(|message| Fault::new(path, message))
+}
+
+/// Reads the elements of a list whose wrong type makes the object unusable; none if it is absent.
+pub(super) fn read_list<'a, 'de, T: Parse<'de>>(
+    field: &'a Field<Vec<Field<T>>>,
+    path: impl fmt::Display,
+) -> Result<&'a [Field<T>], Fault> {
+    Ok(read(field, path)?.map_or(&[], Vec::as_slice))
+}
+
+/// Reads an element of a list, which must be there.
+pub(super) fn read_element<'a, 'de, T: Parse<'de>>(
+    field: &'a Field<T>,
+    path: impl fmt::Display,
+) -> Result<&'a T, Fault> {
+    match field {
+        Field::Value(value) => Ok(value),
+        Field::Wrong(found) => Err(Fault::new(path, format_args!("expected {}, found {found}", T::EXPECTED))),
+        Field::Absent => Err(Fault::new(path, format_args!("expected {}, found nothing", T::EXPECTED))),
+    }
+}
+
+/// What conversions need besides the object, and where they leave their warnings.
+#[derive(Debug, Default)]
+pub struct Context {
+    /// Services and slices whose label `service.kubernetes.io/service-proxy-name` has this value are ours,
+    /// those with any other value belong to another proxy.
+    pub own_proxy_name: Option<Box<str>>,
+    /// What was ignored, with the reason; the caller takes it.
+    pub warnings: Vec<Issue>,
+    names: HashSet<Arc<str>>,
+    prune_at: usize,
+}
+
+impl Context {
+    /// The one shared copy of a text that many objects repeat: namespaces, nodes, zones, port names.
+    pub fn intern(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.names.get(text) {
+            return Arc::clone(known);
+        }
+        if self.names.len() >= self.prune_at.max(1024) {
+            self.names.retain(|name| Arc::strong_count(name) > 1);
+            self.prune_at = self.names.len() * 2;
+        }
+        let new: Arc<str> = text.into();
+        self.names.insert(Arc::clone(&new));
+        new
+    }
+
+    /// Notes that part of an object is ignored.
+    pub(super) fn warn(&mut self, object: &ObjectId, field: impl fmt::Display, message: impl fmt::Display) {
+        self.warnings.push(Issue { object: object.clone(), fault: Fault::new(field, message) });
+    }
+
+    /// Whether the label `service.kubernetes.io/service-proxy-name` gives the object to another proxy.
+    pub(super) fn is_foreign(&self, proxy_name: Option<&str>) -> bool {
+        proxy_name.is_some_and(|name| self.own_proxy_name.as_deref() != Some(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interned_text_is_shared_and_forgotten_when_unused() {
+        let mut context = Context::default();
+        let kept = context.intern("node-1");
+        assert!(Arc::ptr_eq(&kept, &context.intern("node-1")));
+        for i in 0..10_000 {
+            context.intern(&format!("gone-{i}"));
+        }
+        assert!(context.names.len() <= 1024, "{} names kept", context.names.len());
+        assert!(Arc::ptr_eq(&kept, &context.intern("node-1")));
+    }
+}

@@ -1,0 +1,220 @@
+//! `discovery.k8s.io/v1` `EndpointSlice`.
+
+use std::net::IpAddr;
+
+use portolan_rules::model;
+use serde::Deserialize;
+
+use super::{
+    address::{Address, family, special},
+    context::{Context, Fault, ObjectId, read, read_element, read_list},
+    field::{Field, First, quote, structures},
+    metadata::{HEADLESS_LABEL, Metadata, NameRule, PROXY_NAME_LABEL},
+    service::{port_number, protocol},
+};
+
+/// Label with the name of the Service that a slice belongs to.
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// An `EndpointSlice`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointSlice {
+    /// `metadata`.
+    pub metadata: Field<Metadata>,
+    /// `addressType`: `IPv4`, `IPv6` or `FQDN`.
+    pub address_type: Field<Box<str>>,
+    /// `ports`.
+    pub ports: Field<Vec<Field<EndpointPort>>>,
+    /// `endpoints`.
+    pub endpoints: Field<Vec<Field<Endpoint>>>,
+}
+
+/// One entry of `ports` of an [`EndpointSlice`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct EndpointPort {
+    /// `name`; empty if absent.
+    pub name: Field<Box<str>>,
+    /// `protocol`; `TCP` if absent.
+    pub protocol: Field<Box<str>>,
+    /// `port`; absent or 0 means all ports, which no proxy supports.
+    pub port: Field<i64>,
+}
+
+/// One entry of `endpoints` of an [`EndpointSlice`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Endpoint {
+    /// `addresses`; those after the first mean nothing.
+    pub addresses: Field<First<Address>>,
+    /// `conditions`.
+    pub conditions: Field<EndpointConditions>,
+    /// `nodeName`.
+    pub node_name: Field<Box<str>>,
+    /// `hints`.
+    pub hints: Field<EndpointHints>,
+}
+
+/// `conditions` of an [`Endpoint`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct EndpointConditions {
+    /// `ready`; true if absent.
+    pub ready: Field<bool>,
+    /// `serving`; true if absent.
+    pub serving: Field<bool>,
+    /// `terminating`; false if absent.
+    pub terminating: Field<bool>,
+}
+
+/// `hints` of an [`Endpoint`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointHints {
+    /// `forZones`.
+    pub for_zones: Field<Vec<Field<HintTarget>>>,
+    /// `forNodes`.
+    pub for_nodes: Field<Vec<Field<HintTarget>>>,
+}
+
+/// A zone or a node in [`EndpointHints`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct HintTarget {
+    /// `name`.
+    pub name: Field<Box<str>>,
+}
+
+structures!(EndpointPort, Endpoint, EndpointConditions, EndpointHints, HintTarget);
+
+impl EndpointSlice {
+    /// The model's slice; nothing if it belongs to no Service, to a headless one or to another proxy, or
+    /// has host names for addresses.
+    ///
+    /// # Errors
+    /// The first field that no API server would have accepted: the object is unusable.
+    pub fn to_model(
+        &self,
+        object: &ObjectId,
+        context: &mut Context,
+    ) -> Result<Option<model::EndpointSlice>, Fault> {
+        let none = Metadata::default();
+        let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none);
+        metadata.check_labels()?;
+        if metadata.label(HEADLESS_LABEL).is_some() || context.is_foreign(metadata.label(PROXY_NAME_LABEL)) {
+            return Ok(None);
+        }
+        let Some(service) = metadata.label(SERVICE_LABEL).filter(|service| !service.is_empty()) else {
+            let field = format_args!("metadata.labels[{SERVICE_LABEL}]");
+            context.warn(object, field, "is missing, so the slice belongs to no Service; ignored");
+            return Ok(None);
+        };
+        let Some(address_type) = read(&self.address_type, "addressType")? else {
+            return Err(Fault::new("addressType", "is missing"));
+        };
+        let address_type = match &**address_type {
+            "IPv4" => "IPv4",
+            "IPv6" => "IPv6",
+            "FQDN" => {
+                context.warn(object, "addressType", "FQDN is not supported; the slice is ignored");
+                return Ok(None);
+            }
+            other => {
+                let message = format!("{} is none of IPv4, IPv6, FQDN", quote(other));
+                return Err(Fault::new("addressType", message));
+            }
+        };
+        let ports = self.ports(context)?;
+        let list = read_list(&self.endpoints, "endpoints")?;
+        let mut endpoints = Vec::with_capacity(list.len());
+        for (i, field) in list.iter().enumerate() {
+            let endpoint = read_element(field, format_args!("endpoints[{i}]"))?;
+            endpoints.extend(endpoint.to_model(i, address_type, object, context)?);
+        }
+        let service = service.into();
+        Ok(Some(model::EndpointSlice { name: object.name.clone(), service, ports, endpoints }))
+    }
+
+    fn ports(&self, context: &mut Context) -> Result<Vec<model::EndpointPort>, Fault> {
+        let list = read_list(&self.ports, "ports")?;
+        let mut ports = Vec::with_capacity(list.len());
+        for (i, field) in list.iter().enumerate() {
+            let port = read_element(field, format_args!("ports[{i}]"))?;
+            let name = read(&port.name, format_args!("ports[{i}].name"))?.map_or("", |text| text);
+            if !name.is_empty() {
+                let refused = |message| Fault::new(format_args!("ports[{i}].name"), message);
+                NameRule::Label.check(name).map_err(refused)?;
+            }
+            let protocol = protocol(&port.protocol, format_args!("ports[{i}].protocol"))?;
+            let number = match read(&port.port, format_args!("ports[{i}].port"))? {
+                None | Some(0) => continue,
+                Some(number) => port_number(*number, format_args!("ports[{i}].port"))?,
+            };
+            ports.push(model::EndpointPort { name: context.intern(name), protocol, port: number });
+        }
+        Ok(ports)
+    }
+}
+
+impl Endpoint {
+    fn to_model(
+        &self,
+        i: usize,
+        address_type: &str,
+        object: &ObjectId,
+        context: &mut Context,
+    ) -> Result<Option<model::Endpoint>, Fault> {
+        let path = |field: &'static str| format!("endpoints[{i}].{field}");
+        let address = match self.address(address_type) {
+            Ok(address) => address,
+            Err(message) => {
+                context.warn(
+                    object,
+                    path("addresses[0]"),
+                    format_args!("{message}; the endpoint is ignored"),
+                );
+                return Ok(None);
+            }
+        };
+        let none = EndpointConditions::default();
+        let conditions = read(&self.conditions, format_args!("endpoints[{i}].conditions"))?.unwrap_or(&none);
+        let condition = |field: &Field<bool>, name: &'static str, default: bool| {
+            let value = read(field, format_args!("endpoints[{i}].conditions.{name}"))?;
+            Ok(value.copied().unwrap_or(default))
+        };
+        let node = read(&self.node_name, format_args!("endpoints[{i}].nodeName"))?;
+        let mut hints = model::Hints::default();
+        if let Some(given) = read(&self.hints, format_args!("endpoints[{i}].hints"))? {
+            let zones = read_list(&given.for_zones, format_args!("endpoints[{i}].hints.forZones"))?;
+            let nodes = read_list(&given.for_nodes, format_args!("endpoints[{i}].hints.forNodes"))?;
+            let names = |targets: &[Field<HintTarget>], context: &mut Context| {
+                let names = targets.iter().filter_map(|target| target.get()?.name.get());
+                names.map(|name| context.intern(name)).collect()
+            };
+            hints = model::Hints { zones: names(zones, context), nodes: names(nodes, context) };
+        }
+        Ok(Some(model::Endpoint {
+            address,
+            ready: condition(&conditions.ready, "ready", true)?,
+            serving: condition(&conditions.serving, "serving", true)?,
+            terminating: condition(&conditions.terminating, "terminating", false)?,
+            node: node.filter(|name| !name.is_empty()).map(|name| context.intern(name)),
+            hints,
+        }))
+    }
+
+    /// The address, which must be of the slice's family and possible for an endpoint.
+    fn address(&self, address_type: &str) -> Result<IpAddr, String> {
+        let first = match self.addresses.read()? {
+            Some(First(first)) => first.read()?,
+            None => None,
+        };
+        let address = first.ok_or("is missing")?;
+        let ip = address.ip().map_err(|text| format!("{} is not an IP address", quote(text)))?;
+        if family(ip) != address_type {
+            return Err(format!("{ip} is not an {address_type} address"));
+        }
+        special(ip).map_or(Ok(ip), |what| Err(format!("{ip} is {what}")))
+    }
+}

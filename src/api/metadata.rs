@@ -1,0 +1,164 @@
+//! `metadata`: what all objects share.
+
+use portolan_rules::model::ObjectName;
+use serde::Deserialize;
+
+use super::{
+    context::{Context, Fault, Kind, ObjectId, read},
+    field::{Field, Labels, quote, structures},
+};
+
+/// Label that gives a Service to another proxy (KEP-2447).
+pub(super) const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+
+/// Label that keeps a slice of a headless Service away from proxies.
+pub(super) const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
+
+/// `metadata` of any object (`ObjectMeta`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Metadata {
+    /// `name`.
+    pub name: Field<Box<str>>,
+    /// `namespace`; `default` if absent.
+    pub namespace: Field<Box<str>>,
+    /// `labels`.
+    pub labels: Field<Labels>,
+    /// `creationTimestamp`, RFC 3339.
+    pub creation_timestamp: Field<Box<str>>,
+    /// `deletionTimestamp`, RFC 3339; if set, the object is being deleted.
+    pub deletion_timestamp: Field<Box<str>>,
+}
+
+structures!(Metadata);
+
+/// How long a name may be, and of what it is made (`k8s.io/apimachinery` validation).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRule {
+    /// Up to 63 lower-case letters, digits and dashes.
+    Label,
+    /// Labels separated by dots, up to 253 characters in all.
+    Subdomain,
+}
+
+impl NameRule {
+    /// Refuses a name that no API server would have accepted.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn check(self, name: &str) -> Result<(), String> {
+        let limit = if self == Self::Label { 63 } else { 253 };
+        if name.is_empty() {
+            return Err("must not be empty".to_owned());
+        }
+        if name.len() > limit {
+            return Err(format!("{} is longer than {limit} characters", quote(name)));
+        }
+        let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let is_label = |label: &str| {
+            !label.is_empty()
+                && label.bytes().all(is_inner)
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        let is_name = match self {
+            Self::Label => is_label(name),
+            Self::Subdomain => name.split('.').all(is_label),
+        };
+        if is_name {
+            return Ok(());
+        }
+        let dots = if self == Self::Label { "" } else { ", and single dots" };
+        Err(format!("{} is not a name: lower-case letters, digits, inner dashes{dots}", quote(name)))
+    }
+}
+
+/// Namespace of objects that name none.
+const DEFAULT_NAMESPACE: &str = "default";
+
+impl Metadata {
+    /// Kind, namespace and name of the object.
+    ///
+    /// # Errors
+    /// `metadata.name` or `metadata.namespace` is missing or cannot exist.
+    pub fn identify(&self, kind: Kind, context: &mut Context) -> Result<ObjectId, Fault> {
+        let name =
+            read(&self.name, "metadata.name")?.ok_or_else(|| Fault::new("metadata.name", "is missing"))?;
+        let rule = if kind == Kind::Service { NameRule::Label } else { NameRule::Subdomain };
+        rule.check(name).map_err(|message| Fault::new("metadata.name", message))?;
+        let mut namespace = "";
+        if kind.is_namespaced() {
+            let given = read(&self.namespace, "metadata.namespace")?.map_or("", |text| text);
+            namespace = if given.is_empty() { DEFAULT_NAMESPACE } else { given };
+            NameRule::Label.check(namespace).map_err(|message| Fault::new("metadata.namespace", message))?;
+        }
+        Ok(ObjectId { kind, name: ObjectName::new(context.intern(namespace), &**name) })
+    }
+
+    /// The value of a label; a set of labels that is no mapping is reported by [`Self::check_labels`].
+    pub(super) fn label(&self, name: &str) -> Option<&str> {
+        self.labels.get()?.get(name)
+    }
+
+    /// Refuses labels that are no mapping of text to text.
+    pub(super) fn check_labels(&self) -> Result<(), Fault> {
+        let Some(labels) = read(&self.labels, "metadata.labels")? else { return Ok(()) };
+        for (name, value) in &labels.0 {
+            read(value, format_args!("metadata.labels[{name}]"))?;
+        }
+        Ok(())
+    }
+
+    /// `creationTimestamp` in seconds since the epoch; an unreadable one is ignored with a warning.
+    pub(super) fn created(&self, object: &ObjectId, context: &mut Context) -> Option<i64> {
+        const FIELD: &str = "metadata.creationTimestamp";
+        match self.creation_timestamp.read() {
+            Ok(None) => None,
+            Ok(Some(text)) => match text.parse::<jiff::Timestamp>() {
+                Ok(time) => Some(time.as_second()),
+                Err(_) => {
+                    context.warn(
+                        object,
+                        FIELD,
+                        format_args!("{} is not an RFC 3339 time, ignored", quote(text)),
+                    );
+                    None
+                }
+            },
+            Err(message) => {
+                context.warn(object, FIELD, format_args!("{message}, ignored"));
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_cannot_exist_are_refused() {
+        let longest = "a".repeat(63);
+        let too_long = "a".repeat(64);
+        let subdomain = [longest.as_str(); 3].join(".");
+        for (rule, name, accepted) in [
+            (NameRule::Label, "web", true),
+            (NameRule::Label, "2web-x", true),
+            (NameRule::Label, longest.as_str(), true),
+            (NameRule::Label, too_long.as_str(), false),
+            (NameRule::Label, "", false),
+            (NameRule::Label, "Web", false),
+            (NameRule::Label, "-web", false),
+            (NameRule::Label, "web-", false),
+            (NameRule::Label, "web.x", false),
+            (NameRule::Label, "web\n", false),
+            (NameRule::Label, "wéb", false),
+            (NameRule::Subdomain, "web.x", true),
+            (NameRule::Subdomain, "web..x", false),
+            (NameRule::Subdomain, subdomain.as_str(), true),
+        ] {
+            assert_eq!(rule.check(name).is_ok(), accepted, "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `v1` `Node`.
+
+use std::{net::IpAddr, sync::Arc};
+
+use portolan_rules::model;
+use serde::Deserialize;
+
+use super::{
+    address::{parse_cidr, parse_ip},
+    context::{Context, Fault, ObjectId, read, read_element, read_list},
+    field::{Field, quote, structures},
+    metadata::Metadata,
+};
+
+/// Label with a node's zone.
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
+/// A Node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Node {
+    /// `metadata`.
+    pub metadata: Field<Metadata>,
+    /// `spec`.
+    pub spec: Field<NodeSpec>,
+    /// `status`.
+    pub status: Field<NodeStatus>,
+}
+
+/// `spec` of a [`Node`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NodeSpec {
+    /// `podCIDR`, the first of `podCIDRs`.
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: Field<Box<str>>,
+    /// `podCIDRs`.
+    #[serde(rename = "podCIDRs")]
+    pub pod_cidrs: Field<Vec<Field<Box<str>>>>,
+}
+
+/// `status` of a [`Node`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    /// `addresses`.
+    pub addresses: Field<Vec<Field<NodeAddress>>>,
+}
+
+/// One entry of `status.addresses` of a [`Node`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NodeAddress {
+    /// `type`: `InternalIP`, `ExternalIP` or a kind of name.
+    pub r#type: Field<Box<str>>,
+    /// `address`.
+    pub address: Field<Box<str>>,
+}
+
+structures!(NodeSpec, NodeStatus, NodeAddress);
+
+impl Node {
+    /// The model's node.
+    ///
+    /// # Errors
+    /// The first field that makes the object unusable.
+    pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<model::Node, Fault> {
+        let none = Metadata::default();
+        let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none);
+        metadata.check_labels()?;
+        let zone = metadata.label(ZONE_LABEL).filter(|zone| !zone.is_empty()).map(Arc::from);
+        let addresses = self.addresses(object, context)?;
+        let name = Arc::clone(&object.name.name);
+        Ok(model::Node { name, addresses, zone, pod_cidrs: self.pod_cidrs(object, context)? })
+    }
+
+    /// Internal addresses before external ones, each in the order given.
+    fn addresses(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>, Fault> {
+        let Some(status) = read(&self.status, "status")? else { return Ok(Vec::new()) };
+        let (mut internal, mut external) = (Vec::new(), Vec::new());
+        for (i, field) in read_list(&status.addresses, "status.addresses")?.iter().enumerate() {
+            let entry = read_element(field, format_args!("status.addresses[{i}]"))?;
+            let all =
+                match read(&entry.r#type, format_args!("status.addresses[{i}].type"))?.map(|text| &**text) {
+                    Some("InternalIP") => &mut internal,
+                    Some("ExternalIP") => &mut external,
+                    _ => continue,
+                };
+            let path = format_args!("status.addresses[{i}].address");
+            let text = read(&entry.address, path)?.map_or("", |text| text);
+            match parse_ip(text) {
+                Some(ip) => all.push(ip),
+                None => {
+                    context.warn(object, path, format_args!("{} is not an IP address, ignored", quote(text)))
+                }
+            }
+        }
+        let mut addresses: Vec<IpAddr> = Vec::with_capacity(internal.len() + external.len());
+        for ip in internal.into_iter().chain(external) {
+            if !addresses.contains(&ip) {
+                addresses.push(ip);
+            }
+        }
+        Ok(addresses)
+    }
+
+    fn pod_cidrs(
+        &self,
+        object: &ObjectId,
+        context: &mut Context,
+    ) -> Result<Vec<ipnetwork::IpNetwork>, Fault> {
+        let Some(spec) = read(&self.spec, "spec")? else { return Ok(Vec::new()) };
+        let list = read_list(&spec.pod_cidrs, "spec.podCIDRs")?;
+        let mut given: Vec<(String, &str)> = Vec::new();
+        for (i, field) in list.iter().enumerate() {
+            let path = format!("spec.podCIDRs[{i}]");
+            let text = read_element(field, &path)?;
+            given.push((path, text));
+        }
+        if given.is_empty() {
+            let single = read(&spec.pod_cidr, "spec.podCIDR")?.filter(|text| !text.is_empty());
+            given.extend(single.map(|text| ("spec.podCIDR".to_owned(), &**text)));
+        }
+        let mut cidrs = Vec::new();
+        for (path, text) in given {
+            match parse_cidr(text) {
+                Some(cidr) => cidrs.push(cidr),
+                None => context.warn(object, path, format_args!("{} is not a CIDR, ignored", quote(text))),
+            }
+        }
+        Ok(cidrs)
+    }
+}

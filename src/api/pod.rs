@@ -1,0 +1,273 @@
+//! `v1` `Pod`, as far as it can be an endpoint.
+
+use std::{net::IpAddr, sync::Arc};
+
+use portolan_rules::model::Protocol;
+use serde::Deserialize;
+
+use super::{
+    address::{parse_ip, special},
+    context::{Context, Fault, ObjectId, read, read_element, read_list},
+    field::{Field, quote, structures},
+    metadata::Metadata,
+    service::{port_number, protocol},
+};
+
+/// A Pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Pod {
+    /// `metadata`.
+    pub metadata: Field<Metadata>,
+    /// `spec`.
+    pub spec: Field<PodSpec>,
+    /// `status`.
+    pub status: Field<PodStatus>,
+}
+
+/// `spec` of a [`Pod`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    /// `nodeName`.
+    pub node_name: Field<Box<str>>,
+    /// `hostNetwork`.
+    pub host_network: Field<bool>,
+    /// `containers`.
+    pub containers: Field<Vec<Field<Container>>>,
+    /// `initContainers`.
+    pub init_containers: Field<Vec<Field<Container>>>,
+}
+
+/// A container of a [`Pod`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Container {
+    /// `restartPolicy`; `Always` makes an init container a sidecar (KEP-753).
+    pub restart_policy: Field<Box<str>>,
+    /// `ports`.
+    pub ports: Field<Vec<Field<ContainerPort>>>,
+}
+
+/// One entry of `ports` of a [`Container`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerPort {
+    /// `name`.
+    pub name: Field<Box<str>>,
+    /// `protocol`; `TCP` if absent.
+    pub protocol: Field<Box<str>>,
+    /// `containerPort`.
+    pub container_port: Field<i64>,
+}
+
+/// `status` of a [`Pod`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodStatus {
+    /// `phase`.
+    pub phase: Field<Box<str>>,
+    /// `conditions`.
+    pub conditions: Field<Vec<Field<PodCondition>>>,
+    /// `podIP`, the first of `podIPs`.
+    #[serde(rename = "podIP")]
+    pub pod_ip: Field<Box<str>>,
+    /// `podIPs`, at most one a family.
+    #[serde(rename = "podIPs")]
+    pub pod_ips: Field<Vec<Field<PodIp>>>,
+    /// `hostIP`.
+    #[serde(rename = "hostIP")]
+    pub host_ip: Field<Box<str>>,
+    /// `hostIPs`.
+    #[serde(rename = "hostIPs")]
+    pub host_ips: Field<Vec<Field<PodIp>>>,
+}
+
+/// One entry of `status.conditions` of a [`Pod`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PodCondition {
+    /// `type`.
+    pub r#type: Field<Box<str>>,
+    /// `status`: `True`, `False` or `Unknown`.
+    pub status: Field<Box<str>>,
+}
+
+/// One entry of `status.podIPs` or `status.hostIPs` of a [`Pod`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PodIp {
+    /// `ip`.
+    pub ip: Field<Box<str>>,
+}
+
+structures!(PodSpec, Container, ContainerPort, PodStatus, PodCondition, PodIp);
+
+/// What of a Pod bears on endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodFacts {
+    /// `metadata.labels`.
+    pub labels: Vec<(Arc<str>, Arc<str>)>,
+    /// `status.podIPs`; empty if the Pod has none or has ended (phase `Succeeded` or `Failed`).
+    pub addresses: Vec<IpAddr>,
+    /// Whether it takes requests: condition `Ready`. A manifest written by hand seldom has conditions; without
+    /// them a Pod with an address is ready unless its phase says that it does not run.
+    pub ready: bool,
+    /// Whether it is being deleted (`metadata.deletionTimestamp`).
+    pub terminating: bool,
+    /// `spec.nodeName`.
+    pub node: Option<Arc<str>>,
+    /// Named ports of containers and sidecars.
+    pub ports: Vec<PodPort>,
+}
+
+/// A named container port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodPort {
+    /// `name`.
+    pub name: Arc<str>,
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// `containerPort`.
+    pub port: u16,
+}
+
+impl Pod {
+    /// The facts.
+    ///
+    /// # Errors
+    /// The first field that makes the object unusable.
+    pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<PodFacts, Fault> {
+        let none = (Metadata::default(), PodSpec::default(), PodStatus::default());
+        let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none.0);
+        let spec = read(&self.spec, "spec")?.unwrap_or(&none.1);
+        let status = read(&self.status, "status")?.unwrap_or(&none.2);
+        metadata.check_labels()?;
+        let mut labels = Vec::new();
+        for (name, value) in metadata.labels.get().map_or(&[][..], |labels| &labels.0) {
+            labels.push((context.intern(name), context.intern(value.get().map_or("", |text| text))));
+        }
+        let phase = read(&status.phase, "status.phase")?.map_or("", |text| text);
+        let mut addresses = Vec::new();
+        if phase != "Succeeded" && phase != "Failed" {
+            addresses = status.pod_addresses(object, context)?;
+            let is_on_host = read(&spec.host_network, "spec.hostNetwork")?.copied().unwrap_or(false);
+            if addresses.is_empty() && is_on_host {
+                addresses = status.host_addresses(object, context)?;
+            }
+        }
+        let node = read(&spec.node_name, "spec.nodeName")?.filter(|name| !name.is_empty());
+        Ok(PodFacts {
+            labels,
+            addresses,
+            ready: status.is_ready(phase)?,
+            terminating: !metadata.deletion_timestamp.is_absent(),
+            node: node.map(|name| context.intern(name)),
+            ports: spec.named_ports(context)?,
+        })
+    }
+}
+
+impl PodStatus {
+    fn is_ready(&self, phase: &str) -> Result<bool, Fault> {
+        let conditions = read_list(&self.conditions, "status.conditions")?;
+        if conditions.is_empty() {
+            return Ok(matches!(phase, "Running" | ""));
+        }
+        for (i, field) in conditions.iter().enumerate() {
+            let condition = read_element(field, format_args!("status.conditions[{i}]"))?;
+            if condition.r#type.get().is_some_and(|name| **name == *"Ready") {
+                let value = read(&condition.status, format_args!("status.conditions[{i}].status"))?;
+                return Ok(value.is_some_and(|value| **value == *"True"));
+            }
+        }
+        Ok(false)
+    }
+
+    fn pod_addresses(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>, Fault> {
+        addresses(&self.pod_ips, &self.pod_ip, ["status.podIPs", "status.podIP"], object, context)
+    }
+
+    /// The node's addresses, which a Pod on the host network shares.
+    fn host_addresses(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>, Fault> {
+        addresses(&self.host_ips, &self.host_ip, ["status.hostIPs", "status.hostIP"], object, context)
+    }
+}
+
+/// The list, or the single address if the list is empty; what is no address is ignored with a warning.
+fn addresses(
+    list: &Field<Vec<Field<PodIp>>>,
+    single: &Field<Box<str>>,
+    paths: [&str; 2],
+    object: &ObjectId,
+    context: &mut Context,
+) -> Result<Vec<IpAddr>, Fault> {
+    let mut given: Vec<(String, &str)> = Vec::new();
+    for (i, field) in read_list(list, paths[0])?.iter().enumerate() {
+        let entry = read_element(field, format_args!("{}[{i}]", paths[0]))?;
+        let path = format!("{}[{i}].ip", paths[0]);
+        let text = read(&entry.ip, &path)?.map_or("", |text| text);
+        given.push((path, text));
+    }
+    if given.is_empty() {
+        let single = read(single, paths[1])?.filter(|text| !text.is_empty());
+        given.extend(single.map(|text| (paths[1].to_owned(), &**text)));
+    }
+    let mut all = Vec::with_capacity(given.len());
+    for (path, text) in given {
+        let refused = match parse_ip(text) {
+            None => format!("{} is not an IP address", quote(text)),
+            Some(ip) => match special(ip) {
+                Some(what) => format!("{ip} is {what}"),
+                None => {
+                    if !all.contains(&ip) {
+                        all.push(ip);
+                    }
+                    continue;
+                }
+            },
+        };
+        context.warn(object, path, format_args!("{refused}, ignored"));
+    }
+    Ok(all)
+}
+
+impl PodSpec {
+    /// Named ports in the order in which the endpoint slice controller looks for them: containers, then
+    /// init containers that keep running.
+    fn named_ports(&self, context: &mut Context) -> Result<Vec<PodPort>, Fault> {
+        let mut ports = Vec::new();
+        let groups = [
+            ("spec.containers", &self.containers, false),
+            ("spec.initContainers", &self.init_containers, true),
+        ];
+        for (path, containers, only_sidecars) in groups {
+            for (i, field) in read_list(containers, path)?.iter().enumerate() {
+                let container = read_element(field, format_args!("{path}[{i}]"))?;
+                let restarts = container.restart_policy.get().is_some_and(|policy| **policy == *"Always");
+                if !only_sidecars || restarts {
+                    container.named_ports(&format!("{path}[{i}]"), &mut ports, context)?;
+                }
+            }
+        }
+        Ok(ports)
+    }
+}
+
+impl Container {
+    fn named_ports(&self, path: &str, ports: &mut Vec<PodPort>, context: &mut Context) -> Result<(), Fault> {
+        for (i, field) in read_list(&self.ports, format_args!("{path}.ports"))?.iter().enumerate() {
+            let port = read_element(field, format_args!("{path}.ports[{i}]"))?;
+            let name = read(&port.name, format_args!("{path}.ports[{i}].name"))?.map_or("", |text| text);
+            let protocol = protocol(&port.protocol, format_args!("{path}.ports[{i}].protocol"))?;
+            let number_path = format_args!("{path}.ports[{i}].containerPort");
+            let number = read(&port.container_port, number_path)?
+                .ok_or_else(|| Fault::new(number_path, "is missing"))?;
+            let number = port_number(*number, number_path)?;
+            if !name.is_empty() {
+                ports.push(PodPort { name: context.intern(name), protocol, port: number });
+            }
+        }
+        Ok(())
+    }
+}

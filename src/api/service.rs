@@ -1,0 +1,175 @@
+//! `v1` `Service`.
+
+mod addresses;
+mod convert;
+mod ports;
+#[cfg(test)]
+mod tests;
+
+pub(super) use self::ports::{port_number, protocol};
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::{
+    field::{Field, Labels, Parse, structures},
+    metadata::Metadata,
+};
+
+/// A Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Service {
+    /// `metadata`.
+    pub metadata: Field<Metadata>,
+    /// `spec`.
+    pub spec: Field<ServiceSpec>,
+    /// `status`.
+    pub status: Field<ServiceStatus>,
+}
+
+/// `spec` of a [`Service`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceSpec {
+    /// `type`; `ClusterIP` if absent.
+    pub r#type: Field<Box<str>>,
+    /// `clusterIP`; `None` for a headless Service.
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: Field<Box<str>>,
+    /// `clusterIPs`; the first equals `clusterIP`.
+    #[serde(rename = "clusterIPs")]
+    pub cluster_ips: Field<Vec<Field<Box<str>>>>,
+    /// `ipFamilies`, which position of `clusterIPs` is of which family.
+    pub ip_families: Field<Vec<Field<Box<str>>>>,
+    /// `externalIPs`.
+    #[serde(rename = "externalIPs")]
+    pub external_ips: Field<Vec<Field<Box<str>>>>,
+    /// `loadBalancerSourceRanges`.
+    pub load_balancer_source_ranges: Field<Vec<Field<Box<str>>>>,
+    /// `internalTrafficPolicy`; `Cluster` if absent.
+    pub internal_traffic_policy: Field<Box<str>>,
+    /// `externalTrafficPolicy`; `Cluster` if absent.
+    pub external_traffic_policy: Field<Box<str>>,
+    /// `sessionAffinity`; `None` if absent.
+    pub session_affinity: Field<Box<str>>,
+    /// `sessionAffinityConfig`.
+    pub session_affinity_config: Field<SessionAffinityConfig>,
+    /// `publishNotReadyAddresses`: endpoints derived from Pods are ready whatever the Pod says.
+    pub publish_not_ready_addresses: Field<bool>,
+    /// `selector`: labels of the Pods behind the Service.
+    pub selector: Field<Labels>,
+    /// `ports`.
+    pub ports: Field<Vec<Field<ServicePort>>>,
+}
+
+/// `spec.sessionAffinityConfig` of a [`Service`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct SessionAffinityConfig {
+    /// `clientIP`.
+    #[serde(rename = "clientIP")]
+    pub client_ip: Field<ClientIpConfig>,
+}
+
+/// `spec.sessionAffinityConfig.clientIP` of a [`Service`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClientIpConfig {
+    /// `timeoutSeconds`; 10800 if absent.
+    pub timeout_seconds: Field<i64>,
+}
+
+/// One entry of `spec.ports` of a [`Service`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServicePort {
+    /// `name`; empty if absent.
+    pub name: Field<Box<str>>,
+    /// `protocol`; `TCP` if absent.
+    pub protocol: Field<Box<str>>,
+    /// `port`.
+    pub port: Field<i64>,
+    /// `targetPort`; `port` if absent.
+    pub target_port: Field<PortOrName>,
+    /// `nodePort`.
+    pub node_port: Field<i64>,
+}
+
+/// A port's number or name, as written (`IntOrString`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortOrName {
+    /// A number.
+    Number(i64),
+    /// A name.
+    Name(Box<str>),
+}
+
+impl Parse<'_> for PortOrName {
+    const EXPECTED: &'static str = "a number or a name";
+
+    fn from_integer(number: i64) -> Option<Self> {
+        Some(Self::Number(number))
+    }
+
+    fn from_text(name: &str) -> Option<Self> {
+        Some(Self::Name(name.into()))
+    }
+}
+
+/// `status` of a [`Service`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceStatus {
+    /// `loadBalancer`.
+    pub load_balancer: Field<LoadBalancerStatus>,
+}
+
+/// `status.loadBalancer` of a [`Service`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct LoadBalancerStatus {
+    /// `ingress`.
+    pub ingress: Field<Vec<Field<LoadBalancerIngress>>>,
+}
+
+/// One entry of `status.loadBalancer.ingress` of a [`Service`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LoadBalancerIngress {
+    /// `ip`; absent for a load balancer known by host name only.
+    pub ip: Field<Box<str>>,
+    /// `ipMode`; `VIP` if absent.
+    pub ip_mode: Field<Box<str>>,
+}
+
+structures!(
+    ServiceSpec,
+    SessionAffinityConfig,
+    ClientIpConfig,
+    ServicePort,
+    ServiceStatus,
+    LoadBalancerStatus,
+    LoadBalancerIngress,
+);
+
+/// How a Service chooses Pods, and which of their ports: what is needed to derive its endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// `selector`, not empty: a Pod must have all of these labels.
+    pub labels: Vec<(Arc<str>, Arc<str>)>,
+    /// `targetPort` of each port, in the order of `spec.ports`.
+    pub targets: Vec<TargetPort>,
+    /// `publishNotReadyAddresses`.
+    pub publish_not_ready: bool,
+}
+
+/// A valid `targetPort`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// The same number on every Pod.
+    Number(u16),
+    /// The container port of this name, which may be another number on every Pod.
+    Name(Arc<str>),
+}

@@ -1,0 +1,187 @@
+//! The addresses of a Service: cluster IPs, external IPs, load balancer IPs, source ranges.
+
+use std::{fmt, net::IpAddr};
+
+use ipnetwork::IpNetwork;
+
+use super::{LoadBalancerIngress, Service, ServiceSpec};
+use crate::api::{
+    address::{family, parse_cidr, parse_ip, special},
+    context::{Context, Fault, ObjectId, read, read_element, read_list},
+    field::{Field, quote},
+};
+
+/// `clusterIP` of a headless Service (`ClusterIPNone`).
+const HEADLESS: &str = "None";
+
+/// A `ClusterIP`, which must be an address that can be one.
+fn cluster_ip(text: &str, path: impl fmt::Display) -> Result<IpAddr, Fault> {
+    let Some(ip) = parse_ip(text) else {
+        return Err(Fault::new(path, format_args!("{} is not an IP address", quote(text))));
+    };
+    match special(ip) {
+        Some(what) => Err(Fault::new(path, format_args!("{ip} is {what}"))),
+        None => Ok(ip),
+    }
+}
+
+/// Reads the entries of a list of texts; a blank one is dropped silently, and one that `parse`
+/// refuses with a warning that gives its reason.
+fn lenient<T: PartialEq>(
+    list: &[Field<Box<str>>],
+    path: &str,
+    object: &ObjectId,
+    context: &mut Context,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Vec<T> {
+    let mut all = Vec::with_capacity(list.len());
+    for (i, field) in list.iter().enumerate() {
+        let parsed = match field.read() {
+            Ok(None) => continue,
+            Ok(Some(text)) if text.trim().is_empty() => continue,
+            Ok(Some(text)) => parse(text),
+            Err(message) => Err(message),
+        };
+        match parsed {
+            Ok(value) if !all.contains(&value) => all.push(value),
+            Ok(_) => {}
+            Err(message) => {
+                context.warn(object, format_args!("{path}[{i}]"), format_args!("{message}, ignored"))
+            }
+        }
+    }
+    all
+}
+
+impl ServiceSpec {
+    pub(super) fn is_headless(&self) -> bool {
+        let first = match &self.cluster_ips {
+            Field::Value(ips) => ips.first().and_then(Field::get),
+            Field::Absent | Field::Wrong(_) => None,
+        };
+        let is_none = |ip: &Box<str>| **ip == *HEADLESS;
+        self.cluster_ip.get().is_some_and(is_none) || first.is_some_and(is_none)
+    }
+
+    /// `clusterIPs`, at most one a family; empty if none is allocated. `clusterIP` alone means a list of
+    /// one, as for the API server, and without `ipFamilies` the addresses say their families.
+    pub(super) fn cluster_ips(&self) -> Result<Vec<IpAddr>, Fault> {
+        let single = read(&self.cluster_ip, "spec.clusterIP")?.filter(|ip| !ip.is_empty());
+        let list = read_list(&self.cluster_ips, "spec.clusterIPs")?;
+        let mut ips: Vec<IpAddr> = Vec::new();
+        for (i, field) in list.iter().enumerate() {
+            let path = format_args!("spec.clusterIPs[{i}]");
+            let text = read_element(field, path)?;
+            if text.is_empty() {
+                continue;
+            }
+            let ip = cluster_ip(text, path)?;
+            if ips.iter().any(|other| family(*other) == family(ip)) {
+                return Err(Fault::new(path, format_args!("{ip} is a second {} address", family(ip))));
+            }
+            ips.push(ip);
+        }
+        if let Some(text) = single {
+            let ip = cluster_ip(text, "spec.clusterIP")?;
+            match ips.first() {
+                None => ips.push(ip),
+                Some(first) if *first != ip => {
+                    let message = format_args!("is {first}, but spec.clusterIP is {ip}");
+                    return Err(Fault::new("spec.clusterIPs[0]", message));
+                }
+                Some(_) => {}
+            }
+        }
+        self.check_families(&ips)?;
+        Ok(ips)
+    }
+
+    /// Position i of `ipFamilies` is the family of position i of `clusterIPs`.
+    fn check_families(&self, ips: &[IpAddr]) -> Result<(), Fault> {
+        for (i, field) in read_list(&self.ip_families, "spec.ipFamilies")?.iter().enumerate() {
+            let path = format_args!("spec.ipFamilies[{i}]");
+            let text = &**read_element(field, path)?;
+            if text != "IPv4" && text != "IPv6" {
+                return Err(Fault::new(path, format_args!("{} is none of IPv4, IPv6", quote(text))));
+            }
+            if let Some(ip) = ips.get(i).filter(|ip| family(**ip) != text) {
+                return Err(Fault::new(path, format_args!("is {text}, but its ClusterIP is {ip}")));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn external_ips(
+        &self,
+        object: &ObjectId,
+        context: &mut Context,
+    ) -> Result<Vec<IpAddr>, Fault> {
+        const PATH: &str = "spec.externalIPs";
+        let list = read_list(&self.external_ips, PATH)?;
+        Ok(lenient(list, PATH, object, context, |text| {
+            let ip = parse_ip(text).ok_or_else(|| format!("{} is not an IP address", quote(text)))?;
+            special(ip).map_or(Ok(ip), |what| Err(format!("{ip} is {what}")))
+        }))
+    }
+
+    pub(super) fn source_ranges(
+        &self,
+        object: &ObjectId,
+        context: &mut Context,
+    ) -> Result<Vec<IpNetwork>, Fault> {
+        const PATH: &str = "spec.loadBalancerSourceRanges";
+        let list = read_list(&self.load_balancer_source_ranges, PATH)?;
+        Ok(lenient(list, PATH, object, context, |text| {
+            parse_cidr(text.trim()).ok_or_else(|| format!("{} is not a CIDR", quote(text)))
+        }))
+    }
+}
+
+impl Service {
+    /// IPs that the node answers for a load balancer. With `ipMode: Proxy` the load balancer wants
+    /// to see the traffic itself, so the node leaves the address alone (KEP-1860).
+    pub(super) fn load_balancer_ips(
+        &self,
+        object: &ObjectId,
+        context: &mut Context,
+    ) -> Result<Vec<IpAddr>, Fault> {
+        let Some(status) = read(&self.status, "status")? else { return Ok(Vec::new()) };
+        let Some(balancer) = read(&status.load_balancer, "status.loadBalancer")? else {
+            return Ok(Vec::new());
+        };
+        let mut ips = Vec::new();
+        for (i, field) in read_list(&balancer.ingress, "status.loadBalancer.ingress")?.iter().enumerate() {
+            let ingress = read_element(field, format_args!("status.loadBalancer.ingress[{i}]"))?;
+            if let Some(ip) = ingress.ip(i, object, context).filter(|ip| !ips.contains(ip)) {
+                ips.push(ip);
+            }
+        }
+        Ok(ips)
+    }
+}
+
+impl LoadBalancerIngress {
+    fn ip(&self, i: usize, object: &ObjectId, context: &mut Context) -> Option<IpAddr> {
+        let mut warn = |field: &str, message: String| {
+            let path = format_args!("status.loadBalancer.ingress[{i}].{field}");
+            context.warn(object, path, format_args!("{message}, ignored"));
+            None
+        };
+        let text = match self.ip.read() {
+            Ok(text) => text.filter(|text| !text.trim().is_empty())?,
+            Err(message) => return warn("ip", message),
+        };
+        match self.ip_mode.read() {
+            Ok(mode) => match mode.map_or("", |mode| mode) {
+                "VIP" | "" => {}
+                "Proxy" => return None,
+                mode => return warn("ipMode", format!("{} is none of VIP, Proxy", quote(mode))),
+            },
+            Err(message) => return warn("ipMode", message),
+        }
+        match parse_ip(text) {
+            Some(ip) => Some(ip),
+            None => warn("ip", format!("{} is not an IP address", quote(text))),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! From the API's Service to the model's.
+
+use std::sync::Arc;
+
+use portolan_rules::model::{self, TrafficPolicy};
+
+use super::{Selection, Service, ServiceSpec};
+use crate::api::{
+    context::{Context, Fault, ObjectId, read},
+    field::{Field, quote},
+    metadata::{Metadata, PROXY_NAME_LABEL},
+};
+
+/// `spec.type`, of which only some carry frontends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ServiceType {
+    ClusterIp,
+    NodePort,
+    LoadBalancer,
+    ExternalName,
+}
+
+impl ServiceType {
+    pub(super) const fn has_node_ports(self) -> bool {
+        matches!(self, Self::NodePort | Self::LoadBalancer)
+    }
+}
+
+/// A choice among a few words; `default` if absent or empty.
+fn choice<T: Copy>(
+    field: &Field<Box<str>>,
+    path: &str,
+    default: T,
+    choices: &[(&str, T)],
+) -> Result<T, Fault> {
+    let Some(text) = read(field, path)?.filter(|text| !text.is_empty()) else { return Ok(default) };
+    choices.iter().find(|(word, _)| **word == **text).map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        Fault::new(path, format_args!("{} is none of {}", quote(text), words.join(", ")))
+    })
+}
+
+const POLICIES: [(&str, TrafficPolicy); 2] =
+    [("Cluster", TrafficPolicy::Cluster), ("Local", TrafficPolicy::Local)];
+
+impl Service {
+    /// The model's Service, and how it selects Pods if it does; nothing if no proxy, or another one, is to
+    /// handle it: it is headless, an `ExternalName`, not yet given a `ClusterIP`, or labelled
+    /// `service.kubernetes.io/service-proxy-name`.
+    ///
+    /// # Errors
+    /// The first field that no API server would have accepted: the object is unusable.
+    pub fn to_model(
+        &self,
+        object: &ObjectId,
+        context: &mut Context,
+    ) -> Result<Option<(model::Service, Option<Selection>)>, Fault> {
+        let none = Metadata::default();
+        let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none);
+        metadata.check_labels()?;
+        if context.is_foreign(metadata.label(PROXY_NAME_LABEL)) {
+            return Ok(None);
+        }
+        let Some(spec) = read(&self.spec, "spec")? else {
+            return Err(Fault::new("spec", "is missing"));
+        };
+        let r#type = spec.service_type()?;
+        if r#type == ServiceType::ExternalName || spec.is_headless() {
+            return Ok(None);
+        }
+        let cluster_ips = spec.cluster_ips()?;
+        let ports = spec.ports(r#type, object, context)?;
+        let selection = spec.selection()?;
+        let external_ips = spec.external_ips(object, context)?;
+        let internal_policy = choice(
+            &spec.internal_traffic_policy,
+            "spec.internalTrafficPolicy",
+            TrafficPolicy::Cluster,
+            &POLICIES,
+        )?;
+        let external_policy = spec.external_policy(r#type)?;
+        let source_ranges = spec.source_ranges(object, context)?;
+        let affinity_timeout = spec.affinity_timeout()?;
+        let load_balancer_ips = self.load_balancer_ips(object, context)?;
+        if cluster_ips.is_empty() {
+            let message = "is not set; without one (an API server allocates it) the Service is not served";
+            context.warn(object, "spec.clusterIP", message);
+            return Ok(None);
+        }
+        let service = model::Service {
+            name: object.name.clone(),
+            created: metadata.created(object, context),
+            cluster_ips,
+            external_ips,
+            load_balancer_ips,
+            source_ranges,
+            internal_policy,
+            external_policy,
+            affinity_timeout,
+            ports,
+        };
+        Ok(Some((service, selection)))
+    }
+}
+
+impl ServiceSpec {
+    fn service_type(&self) -> Result<ServiceType, Fault> {
+        let types = [
+            ("ClusterIP", ServiceType::ClusterIp),
+            ("NodePort", ServiceType::NodePort),
+            ("LoadBalancer", ServiceType::LoadBalancer),
+            ("ExternalName", ServiceType::ExternalName),
+        ];
+        choice(&self.r#type, "spec.type", ServiceType::ClusterIp, &types)
+    }
+
+    /// The policy counts only where it can mean something: node ports, load balancers, external IPs.
+    fn external_policy(&self, r#type: ServiceType) -> Result<TrafficPolicy, Fault> {
+        let policy = choice(
+            &self.external_traffic_policy,
+            "spec.externalTrafficPolicy",
+            TrafficPolicy::Cluster,
+            &POLICIES,
+        )?;
+        let has_external_ips = self.external_ips.get().is_some_and(|ips| !ips.is_empty());
+        let counts = r#type.has_node_ports() || has_external_ips;
+        Ok(if counts { policy } else { TrafficPolicy::Cluster })
+    }
+
+    fn affinity_timeout(&self) -> Result<Option<u32>, Fault> {
+        const FIELD: &str = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
+        /// API default, three hours.
+        const DEFAULT: u32 = 10_800;
+        /// API maximum, one day.
+        const MAXIMUM: u32 = 86_400;
+        let is_sticky = choice(
+            &self.session_affinity,
+            "spec.sessionAffinity",
+            false,
+            &[("None", false), ("ClientIP", true)],
+        )?;
+        if !is_sticky {
+            return Ok(None);
+        }
+        let Some(config) = read(&self.session_affinity_config, "spec.sessionAffinityConfig")? else {
+            return Ok(Some(DEFAULT));
+        };
+        let Some(client_ip) = read(&config.client_ip, "spec.sessionAffinityConfig.clientIP")? else {
+            return Ok(Some(DEFAULT));
+        };
+        let Some(&seconds) = read(&client_ip.timeout_seconds, FIELD)? else { return Ok(Some(DEFAULT)) };
+        match u32::try_from(seconds) {
+            Ok(seconds @ 1..=MAXIMUM) => Ok(Some(seconds)),
+            _ => Err(Fault::new(FIELD, format_args!("{seconds} is not a number from 1 to {MAXIMUM}"))),
+        }
+    }
+
+    /// How Pods are selected; nothing without a selector, whose endpoints somebody else writes.
+    fn selection(&self) -> Result<Option<Selection>, Fault> {
+        let targets = self.target_ports()?;
+        let publish_not_ready = read(&self.publish_not_ready_addresses, "spec.publishNotReadyAddresses")?
+            .copied()
+            .unwrap_or(false);
+        let Some(selector) = read(&self.selector, "spec.selector")?.filter(|labels| !labels.0.is_empty())
+        else {
+            return Ok(None);
+        };
+        let mut labels = Vec::with_capacity(selector.0.len());
+        for (name, value) in &selector.0 {
+            let value = read(value, format_args!("spec.selector[{name}]"))?.map_or("", |text| text);
+            labels.push((Arc::from(&**name), Arc::from(value)));
+        }
+        Ok(Some(Selection { labels, targets, publish_not_ready }))
+    }
+}

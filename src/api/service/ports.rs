@@ -1,0 +1,136 @@
+//! `spec.ports` of a Service.
+
+use std::sync::Arc;
+
+use portolan_rules::model::{self, Protocol};
+
+use super::{PortOrName, ServicePort, ServiceSpec, TargetPort, convert::ServiceType};
+use crate::api::{
+    context::{Context, Fault, ObjectId, read, read_element, read_list},
+    field::{Field, quote},
+    metadata::NameRule,
+};
+
+/// Reads a protocol; TCP if absent.
+pub(in crate::api) fn protocol(
+    field: &Field<Box<str>>,
+    path: impl std::fmt::Display,
+) -> Result<Protocol, Fault> {
+    match field.read() {
+        Ok(None) => Ok(Protocol::Tcp),
+        Ok(Some(text)) => match &**text {
+            "TCP" | "" => Ok(Protocol::Tcp),
+            "UDP" => Ok(Protocol::Udp),
+            "SCTP" => Ok(Protocol::Sctp),
+            _ => Err(Fault::new(path, format_args!("{} is none of TCP, UDP, SCTP", quote(text)))),
+        },
+        Err(message) => Err(Fault::new(path, message)),
+    }
+}
+
+/// A port number that is not 0.
+pub(in crate::api) fn port_number(number: i64, path: impl std::fmt::Display) -> Result<u16, Fault> {
+    match u16::try_from(number) {
+        Ok(port @ 1..) => Ok(port),
+        _ => Err(Fault::new(path, format_args!("{number} is not a port number from 1 to 65535"))),
+    }
+}
+
+impl ServiceSpec {
+    /// The ports, with the API's rules on what makes them distinct.
+    pub(super) fn ports(
+        &self,
+        r#type: ServiceType,
+        object: &ObjectId,
+        context: &mut Context,
+    ) -> Result<Vec<model::ServicePort>, Fault> {
+        let given = read_list(&self.ports, "spec.ports")?;
+        if given.is_empty() {
+            return Err(Fault::new("spec.ports", "is empty; a Service has at least one port"));
+        }
+        let mut ports: Vec<model::ServicePort> = Vec::with_capacity(given.len());
+        for (i, field) in given.iter().enumerate() {
+            let port = read_element(field, format_args!("spec.ports[{i}]"))?;
+            let port = port.to_model(i, r#type, object, context)?;
+            let path = |field: &str| format!("spec.ports[{i}].{field}");
+            if port.name.is_empty() && given.len() > 1 {
+                return Err(Fault::new(path("name"), "is missing; with several ports each has a name"));
+            }
+            for (j, other) in ports.iter().enumerate() {
+                if other.name == port.name {
+                    let message = format!("{} is the name of ports[{j}] too", quote(&port.name));
+                    return Err(Fault::new(path("name"), message));
+                }
+                if other.protocol != port.protocol {
+                    continue;
+                }
+                if other.port == port.port {
+                    let message = format!("{} {} is ports[{j}] too", port.protocol, port.port);
+                    return Err(Fault::new(path("port"), message));
+                }
+                if port.node_port.is_some() && other.node_port == port.node_port {
+                    return Err(Fault::new(path("nodePort"), format!("is the nodePort of ports[{j}] too")));
+                }
+            }
+            ports.push(port);
+        }
+        Ok(ports)
+    }
+
+    /// `targetPort` of each port; `port` where it is absent, zero or empty.
+    pub(super) fn target_ports(&self) -> Result<Vec<TargetPort>, Fault> {
+        let mut targets = Vec::new();
+        for (i, field) in read_list(&self.ports, "spec.ports")?.iter().enumerate() {
+            let port = read_element(field, format_args!("spec.ports[{i}]"))?;
+            let path = format_args!("spec.ports[{i}].targetPort");
+            targets.push(match read(&port.target_port, path)? {
+                Some(PortOrName::Name(name)) if !name.is_empty() => TargetPort::Name(Arc::from(&**name)),
+                Some(PortOrName::Number(number)) if *number != 0 => {
+                    TargetPort::Number(port_number(*number, path)?)
+                }
+                _ => {
+                    let path = format_args!("spec.ports[{i}].port");
+                    TargetPort::Number(port_number(read(&port.port, path)?.copied().unwrap_or(0), path)?)
+                }
+            });
+        }
+        Ok(targets)
+    }
+}
+
+impl ServicePort {
+    fn to_model(
+        &self,
+        i: usize,
+        r#type: ServiceType,
+        object: &ObjectId,
+        context: &mut Context,
+    ) -> Result<model::ServicePort, Fault> {
+        let path = |field: &'static str| format!("spec.ports[{i}].{field}");
+        let name = match &self.name {
+            Field::Value(name) => name,
+            field => read(field, format_args!("spec.ports[{i}].name"))?.map_or("", |text| text),
+        };
+        if !name.is_empty() {
+            NameRule::Label.check(name).map_err(|message| Fault::new(path("name"), message))?;
+        }
+        let number = read(&self.port, format_args!("spec.ports[{i}].port"))?
+            .ok_or_else(|| Fault::new(path("port"), "is missing"))?;
+        let port = port_number(*number, format_args!("spec.ports[{i}].port"))?;
+        let protocol = protocol(&self.protocol, format_args!("spec.ports[{i}].protocol"))?;
+        let node_port = match read(&self.node_port, format_args!("spec.ports[{i}].nodePort"))? {
+            None | Some(0) => None,
+            Some(&number) => {
+                let node_port = port_number(number, format_args!("spec.ports[{i}].nodePort"))?;
+                if r#type.has_node_ports() {
+                    Some(node_port)
+                } else {
+                    let message = "is ignored: only Services of type NodePort or LoadBalancer have one";
+                    context.warn(object, path("nodePort"), message);
+                    None
+                }
+            }
+        };
+        Ok(model::ServicePort { name: context.intern(name), protocol, port, node_port })
+    }
+}

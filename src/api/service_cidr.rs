@@ -1,0 +1,51 @@
+//! `networking.k8s.io/v1` `ServiceCIDR`.
+
+use ipnetwork::IpNetwork;
+use serde::Deserialize;
+
+use super::{
+    address::parse_cidr,
+    context::{Context, Fault, ObjectId, read, read_element, read_list},
+    field::{Field, quote, structures},
+    metadata::Metadata,
+};
+
+/// A `ServiceCIDR`: ranges that `ClusterIPs` are allocated from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ServiceCidr {
+    /// `metadata`.
+    pub metadata: Field<Metadata>,
+    /// `spec`.
+    pub spec: Field<ServiceCidrSpec>,
+}
+
+/// `spec` of a [`ServiceCidr`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ServiceCidrSpec {
+    /// `cidrs`, one or two.
+    pub cidrs: Field<Vec<Field<Box<str>>>>,
+}
+
+structures!(ServiceCidrSpec);
+
+impl ServiceCidr {
+    /// The ranges; readiness of the object is not consulted, as in kube-proxy.
+    ///
+    /// # Errors
+    /// The first field that makes the object unusable.
+    pub fn to_model(&self, _object: &ObjectId, _context: &mut Context) -> Result<Vec<IpNetwork>, Fault> {
+        let Some(spec) = read(&self.spec, "spec")? else { return Ok(Vec::new()) };
+        read_list(&spec.cidrs, "spec.cidrs")?
+            .iter()
+            .enumerate()
+            .map(|(i, field)| {
+                let path = format_args!("spec.cidrs[{i}]");
+                let text = read_element(field, path)?;
+                parse_cidr(text)
+                    .ok_or_else(|| Fault::new(path, format_args!("{} is not a CIDR", quote(text))))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,63 @@
+//! The subcommands.
+
+mod cleanup;
+mod input;
+mod oneshot;
+mod run;
+
+use std::{io::Write, process::ExitCode};
+
+use clap_complete::generate;
+
+use crate::cli::{Command, definition};
+
+/// Runs a subcommand.
+pub fn run(command: Command) -> ExitCode {
+    match command {
+        Command::Render(args) => oneshot::render(&args),
+        Command::Diff(args) => oneshot::diff(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Cleanup(args) => cleanup::cleanup(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            generate(shell, &mut definition(), "portolan", &mut script);
+            print(&script)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            match clap_mangen::Man::new(definition()).render(&mut page) {
+                Ok(()) => print(&page),
+                Err(error) => fail(&error),
+            }
+        }
+    }
+}
+
+/// Answers a command line that cannot be used: one line and exit status 1 (2 for `diff`, whose 1 means
+/// that something would change). Help and version are no errors.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    // clap spreads a list over several lines; its hints and the usage follow after an empty one.
+    let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+    eprintln!("portolan: {}", lines.collect::<Vec<_>>().join(" "));
+    if std::env::args().nth(1).is_some_and(|command| command == "diff") { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
+
+/// Writes to standard output; a reader that has gone away is no reason to complain.
+fn print(text: &[u8]) -> ExitCode {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => fail(&error),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Says in one line what went wrong.
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("portolan: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,44 @@
+//! Reads the manifests of a command that does not stay.
+
+use portolan_rules::{model::Node, state::State};
+
+use crate::{
+    cli::InputArgs,
+    manifest::{Objects, Source},
+    settings::{Settings, SettingsError},
+};
+
+/// What the manifests say, and whether all of it could be used.
+pub struct Input {
+    pub settings: Settings,
+    pub state: State,
+    pub service_cidrs: Vec<ipnetwork::IpNetwork>,
+    pub complete: bool,
+}
+
+/// Reads the manifests. What is wrong with them is said on standard error, a line each.
+pub fn read(args: &InputArgs) -> Result<Input, SettingsError> {
+    let settings = Settings::new(&args.node)?;
+    let mut source = Source::new(args.filenames.iter().cloned(), &settings.node_name);
+    let Objects { services, slices, node, service_cidrs, ignored, warnings, errors } = source.load();
+    for warning in &warnings {
+        eprintln!("portolan: warning: {warning}");
+    }
+    for error in &errors {
+        eprintln!("portolan: {error}");
+    }
+    if args.logging.verbosity >= 4 {
+        for (kind, count) in ignored {
+            eprintln!("portolan: {count} objects of kind {kind} do not matter here");
+        }
+    }
+    let unknown = || Node { name: settings.node_name.clone(), ..Node::default() };
+    let mut state = State::new(node.map_or_else(unknown, |node| Node::clone(&node)));
+    for (name, service) in services {
+        state.set_service(&name, Some(service));
+    }
+    for (name, slice) in slices {
+        state.set_slice(&name, Some(slice));
+    }
+    Ok(Input { settings, state, service_cidrs, complete: errors.is_empty() })
+}

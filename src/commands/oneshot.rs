@@ -1,0 +1,87 @@
+//! `render` and `diff`: what the rules are, and what would change.
+
+use std::process::ExitCode;
+
+use portolan_rules::{
+    compile::Compiler,
+    diff,
+    leftovers::keep_leftovers,
+    print,
+    ruleset::Ruleset,
+};
+
+use super::input::{self, Input};
+use crate::{
+    agent,
+    cli::{InputArgs, Output, RenderArgs},
+    kernel::Kernel,
+};
+
+/// Prints the ruleset for this node.
+pub fn render(args: &RenderArgs) -> ExitCode {
+    let input = match input::read(&args.input) {
+        Ok(input) => input,
+        Err(error) => return super::fail(&error),
+    };
+    let (ruleset, complete) = compile(input, &Ruleset::default());
+    let text = match args.output {
+        Output::Nft => print::nft(&ruleset),
+        Output::Json => format!("{:#}\n", print::json(&ruleset)),
+    };
+    match super::print(text.as_bytes()) {
+        ExitCode::SUCCESS if complete => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Prints what would change in the kernel: exit status 0 nothing, 1 something, 2 an error.
+pub fn diff(args: &InputArgs) -> ExitCode {
+    let error = ExitCode::from(2);
+    let input = match input::read(args) {
+        Ok(input) => input,
+        Err(failure) => {
+            super::fail(&failure);
+            return error;
+        }
+    };
+    let table = input.settings.config.table.clone();
+    let kernel = match Kernel::open().and_then(|mut kernel| kernel.dump(&table)) {
+        Ok(kernel) => kernel,
+        Err(failure) => {
+            super::fail(&failure);
+            return error;
+        }
+    };
+    let readable = input.complete;
+    let (mut desired, complete) = compile(input, &kernel);
+    if !readable {
+        keep_leftovers(&mut desired, &kernel);
+    }
+    let transaction = diff::diff(&table, &kernel, &desired);
+    let mut text = String::new();
+    for (family, operation) in &transaction.operations {
+        text.push_str(&print::operation(operation, *family, &table));
+        text.push('\n');
+    }
+    match super::print(text.as_bytes()) {
+        ExitCode::SUCCESS if !complete => error,
+        ExitCode::SUCCESS if transaction.is_empty() => ExitCode::SUCCESS,
+        ExitCode::SUCCESS => ExitCode::from(1),
+        _ => error,
+    }
+}
+
+/// Compiles the input against what the kernel has; says whether all of it could be used.
+fn compile(input: Input, kernel: &Ruleset) -> (Ruleset, bool) {
+    let Input { settings, mut state, service_cidrs, complete } = input;
+    let mut compiler = Compiler::new(settings.config.clone());
+    compiler.set_node_addresses(&agent::node_addresses(&settings, state.node()));
+    let node_ips = agent::node_ips(state.node());
+    compiler.set_node_ips(&mut state, node_ips);
+    compiler.set_service_cidrs(&service_cidrs);
+    let problems = compiler.load(&mut state, kernel);
+    for problem in &problems {
+        eprintln!("portolan: {problem}");
+    }
+    (compiler.ruleset(), complete && problems.is_empty())
+}

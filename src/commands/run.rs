@@ -1,0 +1,243 @@
+//! `run`: keep the kernel equal to the manifests.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    process::ExitCode,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    time::{Duration, Instant},
+};
+
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    agent::{Agent, SyncError},
+    cli::RunArgs,
+    health::{self, Health},
+    kernel::{self, Kernel},
+    logging,
+    manifest::{Change, Objects, Source, Update, Watcher},
+    settings::{Settings, SettingsError},
+};
+
+/// After a failed reconcile, wait this long before the next, and twice as long after every further one.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// But never longer than this.
+const LAST_RETRY: Duration = Duration::from_secs(30);
+/// How often `--once` tries.
+const ONCE_ATTEMPTS: u32 = 5;
+
+/// Why the agent could not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error("--healthz-bind-address: {0:?} is not an address and port such as 0.0.0.0:10256")]
+    HealthAddress(String),
+    #[error("-f {path}: {source}")]
+    Path { path: String, source: std::io::Error },
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    #[error("cannot watch the manifests: {0}")]
+    Watch(std::io::Error),
+    #[error("cannot start the runtime: {0}")]
+    Runtime(std::io::Error),
+}
+
+/// What wakes the reconciler.
+enum Event {
+    Input(Update),
+    Stop,
+}
+
+/// Runs the agent.
+pub fn run(args: &RunArgs) -> ExitCode {
+    logging::start(args.input.logging.verbosity);
+    match start(args) {
+        Ok(code) => code,
+        Err(error) => super::fail(&error),
+    }
+}
+
+fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
+    // Everything that can be wrong with the command line is found before anything is touched.
+    let settings = Settings::new(&args.input.node)?;
+    let health_address = health_address(&args.healthz_bind_address)?;
+    for path in args.input.filenames.iter().filter(|path| path.as_os_str() != "-") {
+        std::fs::metadata(path)
+            .map_err(|source| StartError::Path { path: path.display().to_string(), source })?;
+    }
+    let kernel = Kernel::open()?;
+    let health = Health::default();
+    let mut source = Source::new(args.input.filenames.iter().cloned(), &settings.node_name);
+    let mut agent = Agent::new(settings, kernel, health.clone());
+
+    if args.once {
+        let complete = take_over(&mut agent, source.load());
+        return Ok(once(&mut agent, complete));
+    }
+    let (events, inbox) = channel();
+    serve(health_address, health, events.clone())?;
+    let (watcher, objects) = source.watch().map_err(StartError::Watch)?;
+    take_over(&mut agent, objects);
+    watch(watcher, events)?;
+    reconcile(&mut agent, &inbox);
+    info!("Stopping; the rules stay in place");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn health_address(text: &str) -> Result<Option<SocketAddr>, StartError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    // A bare address means the default port, as for kube-proxy.
+    let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 10256)));
+    address.map(Some).map_err(|_| StartError::HealthAddress(text.to_owned()))
+}
+
+/// Takes over what the manifests say at first; says whether all of them could be used.
+fn take_over(agent: &mut Agent, objects: Objects) -> bool {
+    let Objects { services, slices, node, service_cidrs, ignored, warnings, errors } = objects;
+    report(&warnings, &errors);
+    for (kind, count) in ignored {
+        debug!(%kind, count, "Objects that do not matter here");
+    }
+    info!(services = services.len(), endpoint_slices = slices.len(), "Manifests read");
+    agent.apply(services.into_iter().map(|(name, service)| Change::Service(name, Some(service))));
+    agent.apply(slices.into_iter().map(|(name, slice)| Change::Slice(name, Some(slice))));
+    agent.apply([Change::Node(node), Change::ServiceCidrs(service_cidrs)]);
+    agent.set_input_incomplete(!errors.is_empty());
+    errors.is_empty()
+}
+
+fn report(warnings: &[crate::manifest::Problem], errors: &[crate::manifest::Problem]) {
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    for error in errors {
+        error!("{error}");
+    }
+}
+
+fn once(agent: &mut Agent, complete: bool) -> ExitCode {
+    let mut wait = FIRST_RETRY;
+    for attempt in 1.. {
+        match agent.sync() {
+            Ok(synced) => {
+                info!(operations = synced.operations, "Kernel is equal to the manifests");
+                let used = complete && !agent.has_problems();
+                return if used { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            }
+            Err(error) if attempt == ONCE_ATTEMPTS || !is_transient(&error) => return super::fail(&error),
+            Err(error) => warn!("{error}; trying again"),
+        }
+        std::thread::sleep(wait);
+        wait = (wait * 2).min(LAST_RETRY);
+    }
+    ExitCode::FAILURE
+}
+
+fn is_transient(error: &SyncError) -> bool {
+    matches!(error, SyncError::Kernel(kernel::Error::Unknown(_) | kernel::Error::Io { .. }))
+}
+
+/// Applies changes as they come until it is told to stop.
+fn reconcile(agent: &mut Agent, inbox: &Receiver<Event>) {
+    let mut wait = FIRST_RETRY;
+    let mut synced_before = false;
+    loop {
+        let retry = match agent.sync() {
+            Ok(synced) => {
+                wait = FIRST_RETRY;
+                if !synced_before {
+                    info!(operations = synced.operations, "Kernel is equal to the manifests");
+                    synced_before = true;
+                }
+                None
+            }
+            Err(error) => {
+                error!("{error}; trying again in {wait:?}");
+                let at = Instant::now() + wait;
+                wait = (wait * 2).min(LAST_RETRY);
+                Some(at)
+            }
+        };
+        if !next(agent, inbox, retry) {
+            return;
+        }
+    }
+}
+
+/// Waits for changes, or until it is time to try again, and takes over all that have come. False if the
+/// agent is to stop.
+fn next(agent: &mut Agent, inbox: &Receiver<Event>, retry: Option<Instant>) -> bool {
+    let mut event = match retry {
+        None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
+    };
+    loop {
+        match event {
+            Ok(Event::Input(update)) => {
+                report(&update.warnings, &update.errors);
+                agent.apply(update.changes);
+                agent.set_input_incomplete(update.is_incomplete);
+            }
+            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) => return true,
+        }
+        match inbox.try_recv() {
+            Ok(more) => event = Ok(more),
+            Err(_) => return true,
+        }
+    }
+}
+
+/// Watches the manifests on a thread of their own.
+fn watch(mut watcher: Watcher, events: Sender<Event>) -> Result<(), StartError> {
+    let watching = move || {
+        loop {
+            match watcher.wait(None) {
+                Ok(update) if update.is_empty() => {}
+                Ok(update) if events.send(Event::Input(update)).is_err() => return,
+                Ok(_) => {}
+                Err(error) => {
+                    error!(%error, "Manifests cannot be watched; changes are no longer seen");
+                    return;
+                }
+            }
+        }
+    };
+    std::thread::Builder::new().name("manifests".into()).spawn(watching).map_err(StartError::Runtime)?;
+    Ok(())
+}
+
+/// Serves health checks and waits for signals on a thread of their own: neither ever waits for the kernel.
+fn serve(address: Option<SocketAddr>, health: Health, events: Sender<Event>) -> Result<(), StartError> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+    let signals = {
+        let _guard = runtime.enter();
+        let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        let [terminate, interrupt] = signals;
+        (terminate.map_err(StartError::Runtime)?, interrupt.map_err(StartError::Runtime)?)
+    };
+    let serving = move || {
+        runtime.block_on(async move {
+            if let Some(address) = address {
+                tokio::spawn(health::serve(address, health));
+            }
+            let (mut terminate, mut interrupt) = signals;
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            let _ = events.send(Event::Stop);
+            // The process ends soon; until then health checks are answered.
+            std::future::pending::<()>().await;
+        });
+    };
+    std::thread::Builder::new().name("servers".into()).spawn(serving).map_err(StartError::Runtime)?;
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! What one file holds: its objects by name, and what is wrong with them.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    sync::Arc,
+};
+
+use ipnetwork::IpNetwork;
+use portolan_rules::model;
+
+use super::document::{Body, Document};
+use crate::api::{Context, Fault, Field, Issue, Kind, Metadata, ObjectId, PodFacts, Selection};
+
+/// A converted object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Object {
+    /// A Service, or nothing where no proxy serves it.
+    Service(Option<Arc<ServiceEntry>>),
+    /// A slice, or nothing where no proxy serves it.
+    Slice(Option<Arc<model::EndpointSlice>>),
+    Pod(Arc<PodFacts>),
+    Node(Arc<model::Node>),
+    ServiceCidr(Arc<Vec<IpNetwork>>),
+}
+
+/// A Service, and how it selects Pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServiceEntry {
+    pub service: Arc<model::Service>,
+    pub selection: Option<Selection>,
+}
+
+/// The objects of a file, or of a part of one.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    /// Every usable object.
+    pub objects: HashMap<ObjectId, Object>,
+    /// Objects that are there but not usable.
+    pub unusable: HashSet<ObjectId>,
+    /// Objects of kinds that do not matter, counted.
+    pub ignored: BTreeMap<Box<str>, usize>,
+    /// What is wrong with unusable objects.
+    pub errors: Vec<Trouble>,
+    /// What is ignored in usable ones.
+    pub warnings: Vec<Trouble>,
+    /// Whether the file is empty but for white space.
+    pub is_blank: bool,
+    /// Whether some object could not be told by name, or some document not be read at all: then this
+    /// is not all that the file is meant to hold.
+    pub is_incomplete: bool,
+}
+
+/// Something to report about a file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Trouble {
+    /// The text itself; with the line, counted from 1.
+    Text { line: Option<u64>, message: String },
+    /// An object without a usable name: its kind if known, its place in the file, the field.
+    Nameless { kind: Option<Kind>, place: String, fault: Fault },
+    /// An object.
+    Object(Issue),
+}
+
+impl Contents {
+    /// Contents that cannot be read.
+    pub fn broken(line: Option<u64>, message: String) -> Self {
+        let errors = vec![Trouble::Text { line, message }];
+        Self { errors, is_incomplete: true, ..Self::default() }
+    }
+
+    /// Takes up what a later part of the same file holds; later objects replace earlier ones.
+    pub fn append(&mut self, later: Self) {
+        for id in &later.unusable {
+            self.objects.remove(id);
+        }
+        if self.objects.is_empty() {
+            self.objects = later.objects;
+        } else {
+            for (id, object) in later.objects {
+                self.insert(id, object);
+            }
+        }
+        self.unusable.extend(later.unusable);
+        for (kind, count) in later.ignored {
+            *self.ignored.entry(kind).or_default() += count;
+        }
+        self.errors.extend(later.errors);
+        self.warnings.extend(later.warnings);
+        self.is_incomplete |= later.is_incomplete;
+    }
+
+    fn insert(&mut self, id: ObjectId, object: Object) {
+        self.unusable.remove(&id);
+        match self.objects.entry(id) {
+            Entry::Vacant(entry) => _ = entry.insert(object),
+            Entry::Occupied(mut entry) => {
+                let fault = Fault::new("metadata.name", "is in this file twice; the later one is used");
+                self.warnings.push(Trouble::Object(Issue { object: entry.key().clone(), fault }));
+                entry.insert(object);
+            }
+        }
+    }
+
+    /// Converts a document and adds what it holds.
+    pub fn add(&mut self, place: &dyn Fn() -> String, document: Document, context: &mut Context) {
+        let (kind, metadata) = match &document.body {
+            Body::Service(object) => (Kind::Service, &object.metadata),
+            Body::EndpointSlice(object) => (Kind::EndpointSlice, &object.metadata),
+            Body::Pod(object) => (Kind::Pod, &object.metadata),
+            Body::Node(object) => (Kind::Node, &object.metadata),
+            Body::ServiceCidr(object) => (Kind::ServiceCidr, &object.metadata),
+            Body::Other => return self.ignore(&document.kind),
+            Body::NoKind => {
+                let message = match document.kind {
+                    Field::Wrong(found) => format!("expected text, found {found}"),
+                    Field::Absent | Field::Value(_) => "is missing".to_owned(),
+                };
+                return self.nameless(None, place(), Fault::new("kind", message));
+            }
+            Body::NotAnObject(found) => {
+                let message = format!("expected a Kubernetes object, found {found}");
+                return self.nameless(None, place(), Fault { field: String::new(), message });
+            }
+        };
+        match is_served(kind, &document.api_version) {
+            Ok(true) => {}
+            Ok(false) => return self.ignore(&document.kind),
+            Err(fault) => return self.nameless(Some(kind), place(), fault),
+        }
+        let id = match identify(metadata, kind, context) {
+            Ok(id) => id,
+            Err(fault) => return self.nameless(Some(kind), place(), fault),
+        };
+        let object = convert(&document.body, &id, context);
+        self.warnings.extend(context.warnings.drain(..).map(Trouble::Object));
+        match object {
+            Ok(object) => self.insert(id, object),
+            Err(fault) => {
+                self.objects.remove(&id);
+                self.unusable.insert(id.clone());
+                self.errors.push(Trouble::Object(Issue { object: id, fault }));
+            }
+        }
+    }
+
+    fn ignore(&mut self, kind: &Field<Box<str>>) {
+        let Some(kind) = kind.get() else { return };
+        match self.ignored.get_mut(kind) {
+            Some(count) => *count += 1,
+            None => _ = self.ignored.insert(kind.clone(), 1),
+        }
+    }
+
+    fn nameless(&mut self, kind: Option<Kind>, place: String, fault: Fault) {
+        self.is_incomplete = true;
+        self.errors.push(Trouble::Nameless { kind, place, fault });
+    }
+}
+
+/// Whether `apiVersion` makes the kind the one that matters; other groups have kinds of the same name.
+fn is_served(kind: Kind, api_version: &Field<Box<str>>) -> Result<bool, Fault> {
+    const FIELD: &str = "apiVersion";
+    let version = match api_version.read() {
+        Ok(Some(version)) => &**version,
+        Ok(None) => return Err(Fault::new(FIELD, "is missing")),
+        Err(message) => return Err(Fault::new(FIELD, message)),
+    };
+    Ok(match kind {
+        Kind::Service | Kind::Pod | Kind::Node => version == "v1",
+        Kind::EndpointSlice => match version {
+            "discovery.k8s.io/v1" => true,
+            // It says where endpoints are in other fields; reading it as v1 would be half wrong.
+            "discovery.k8s.io/v1beta1" => {
+                let message =
+                    "discovery.k8s.io/v1beta1 was removed in Kubernetes 1.25; use discovery.k8s.io/v1";
+                return Err(Fault::new(FIELD, message));
+            }
+            _ => false,
+        },
+        Kind::ServiceCidr => version.starts_with("networking.k8s.io/"),
+    })
+}
+
+fn identify(metadata: &Field<Metadata>, kind: Kind, context: &mut Context) -> Result<ObjectId, Fault> {
+    match metadata.read() {
+        Ok(Some(metadata)) => metadata.identify(kind, context),
+        Ok(None) => Err(Fault::new("metadata", "is missing")),
+        Err(message) => Err(Fault::new("metadata", message)),
+    }
+}
+
+fn convert(body: &Body, id: &ObjectId, context: &mut Context) -> Result<Object, Fault> {
+    Ok(match body {
+        Body::Service(object) => Object::Service(
+            object
+                .to_model(id, context)?
+                .map(|(service, selection)| Arc::new(ServiceEntry { service: Arc::new(service), selection })),
+        ),
+        Body::EndpointSlice(object) => Object::Slice(object.to_model(id, context)?.map(Arc::new)),
+        Body::Pod(object) => Object::Pod(Arc::new(object.to_model(id, context)?)),
+        Body::Node(object) => Object::Node(Arc::new(object.to_model(id, context)?)),
+        Body::ServiceCidr(object) => Object::ServiceCidr(Arc::new(object.to_model(id, context)?)),
+        Body::Other | Body::NoKind | Body::NotAnObject(_) => {
+            return Err(Fault::new("kind", "is none of those that are converted"));
+        }
+    })
+}

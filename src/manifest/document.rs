@@ -1,0 +1,353 @@
+//! Reading objects out of a document, whatever its format and the order of its keys.
+//!
+//! Objects go straight from the parser into their types. That needs the kind before the rest;
+//! `kubectl` and the API server write it early, except in an `EndpointSlice`, whose own keys no other
+//! kind has. Only a `spec` or `status` that precedes its `kind` is kept as a generic value until the
+//! kind is known. Items of a list are handed on one by one, so that a list of 100,000 objects is never
+//! in memory as a whole.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::Value;
+
+use crate::api::{EndpointSlice, Field, Kind, Metadata, Node, Pod, Service, ServiceCidr};
+
+/// What a document, or an item of a list, turned out to be.
+#[derive(Debug)]
+pub(super) struct Document {
+    /// `apiVersion`.
+    pub api_version: Field<Box<str>>,
+    /// `kind`.
+    pub kind: Field<Box<str>>,
+    /// The rest.
+    pub body: Body,
+}
+
+/// The part of a document that depends on its kind.
+#[derive(Debug)]
+pub(super) enum Body {
+    Service(Box<Service>),
+    EndpointSlice(Box<EndpointSlice>),
+    Pod(Box<Pod>),
+    Node(Box<Node>),
+    ServiceCidr(Box<ServiceCidr>),
+    /// A kind that does not matter.
+    Other,
+    /// No kind was given, or one that is no text.
+    NoKind,
+    /// No mapping at all; says what was found.
+    NotAnObject(&'static str),
+}
+
+/// Where objects go as they are read: the positions in the lists around the object, and the object.
+pub(super) type Sink<'s> = dyn FnMut(&[usize], Document) + 's;
+
+/// Reads one document into a sink.
+pub(super) struct DocumentSeed<'a, 's> {
+    sink: &'a mut Sink<'s>,
+    path: &'a mut Vec<usize>,
+    /// `apiVersion` and `kind` of items that give none, from the list around them.
+    inherited: Option<(&'a Field<Box<str>>, &'a str)>,
+    /// Items whose kind nobody knows until the list's own `kind` has been read.
+    pending: &'a mut Vec<(Vec<usize>, Pending)>,
+}
+
+/// Reads a document, giving every object in it to the sink.
+pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D, sink: &mut Sink<'_>) -> Result<(), D::Error> {
+    let mut pending = Vec::new();
+    let seed = DocumentSeed { sink, path: &mut Vec::new(), inherited: None, pending: &mut pending };
+    seed.deserialize(deserializer)?;
+    for (path, item) in pending {
+        sink(&path, item.finish(None).map_err(de::Error::custom)?);
+    }
+    Ok(())
+}
+
+/// Keys that matter at the top of an object.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum Key {
+    ApiVersion,
+    Kind,
+    Metadata,
+    Spec,
+    Status,
+    AddressType,
+    Endpoints,
+    Ports,
+    Items,
+    #[serde(other)]
+    Other,
+}
+
+/// An object while it is being read.
+#[derive(Default)]
+pub(super) struct Pending {
+    api_version: Field<Box<str>>,
+    kind: Field<Box<str>>,
+    metadata: Field<Metadata>,
+    /// The object, once its kind is known.
+    body: Option<Body>,
+    /// The keys of an `EndpointSlice`, which precede its kind in alphabetical order.
+    slice: EndpointSlice,
+    /// `spec` and `status`, if they came before the kind.
+    spec: Option<Value>,
+    status: Option<Value>,
+}
+
+fn kind_of(name: &str) -> Option<Kind> {
+    [Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::Node, Kind::ServiceCidr]
+        .into_iter()
+        .find(|kind| kind.name() == name)
+}
+
+impl Body {
+    fn new(kind: &str) -> Self {
+        match kind_of(kind) {
+            Some(Kind::Service) => Self::Service(Box::default()),
+            Some(Kind::EndpointSlice) => Self::EndpointSlice(Box::default()),
+            Some(Kind::Pod) => Self::Pod(Box::default()),
+            Some(Kind::Node) => Self::Node(Box::default()),
+            Some(Kind::ServiceCidr) => Self::ServiceCidr(Box::default()),
+            None => Self::Other,
+        }
+    }
+
+    fn set_spec<'de, D: Deserializer<'de>>(&mut self, spec: D) -> Result<(), D::Error> {
+        match self {
+            Self::Service(object) => object.spec = Field::deserialize(spec)?,
+            Self::Pod(object) => object.spec = Field::deserialize(spec)?,
+            Self::Node(object) => object.spec = Field::deserialize(spec)?,
+            Self::ServiceCidr(object) => object.spec = Field::deserialize(spec)?,
+            _ => _ = IgnoredAny::deserialize(spec)?,
+        }
+        Ok(())
+    }
+
+    fn set_status<'de, D: Deserializer<'de>>(&mut self, status: D) -> Result<(), D::Error> {
+        match self {
+            Self::Service(object) => object.status = Field::deserialize(status)?,
+            Self::Pod(object) => object.status = Field::deserialize(status)?,
+            Self::Node(object) => object.status = Field::deserialize(status)?,
+            _ => _ = IgnoredAny::deserialize(status)?,
+        }
+        Ok(())
+    }
+}
+
+/// Reads `spec` or `status` into a body whose kind is known.
+struct PartSeed<'a> {
+    body: &'a mut Body,
+    is_spec: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for PartSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if self.is_spec { self.body.set_spec(deserializer) } else { self.body.set_status(deserializer) }
+    }
+}
+
+impl Pending {
+    fn set_kind(&mut self, kind: Field<Box<str>>) {
+        self.body = kind.get().map(|kind| Body::new(kind));
+        self.kind = kind;
+    }
+
+    fn read_part<'de, A: MapAccess<'de>>(&mut self, is_spec: bool, map: &mut A) -> Result<(), A::Error> {
+        let early = if is_spec { &mut self.spec } else { &mut self.status };
+        match &mut self.body {
+            Some(body) => map.next_value_seed(PartSeed { body, is_spec })?,
+            None => *early = Some(map.next_value()?),
+        }
+        Ok(())
+    }
+
+    /// The object; `inherited` is what the list around it says of its items.
+    fn finish(mut self, inherited: Option<(&Field<Box<str>>, &str)>) -> Result<Document, serde_json::Error> {
+        if let (Some((api_version, kind)), true) = (inherited, self.kind.is_absent()) {
+            self.set_kind(Field::Value(kind.into()));
+            if self.api_version.is_absent() {
+                self.api_version = api_version.clone();
+            }
+        }
+        let mut body = self.body.unwrap_or(Body::NoKind);
+        if let Some(spec) = self.spec {
+            body.set_spec(spec)?;
+        }
+        if let Some(status) = self.status {
+            body.set_status(status)?;
+        }
+        match &mut body {
+            Body::Service(object) => object.metadata = self.metadata,
+            Body::Pod(object) => object.metadata = self.metadata,
+            Body::Node(object) => object.metadata = self.metadata,
+            Body::ServiceCidr(object) => object.metadata = self.metadata,
+            Body::EndpointSlice(object) => {
+                **object = self.slice;
+                object.metadata = self.metadata;
+            }
+            Body::Other | Body::NoKind | Body::NotAnObject(_) => {}
+        }
+        Ok(Document { api_version: self.api_version, kind: self.kind, body })
+    }
+}
+
+/// The kind of the items of a list of this kind: `ServiceList` holds Services, `List` anything.
+fn item_kind(list_kind: &str) -> Option<&str> {
+    list_kind.strip_suffix("List").filter(|kind| !kind.is_empty())
+}
+
+impl<'de> DeserializeSeed<'de> for DocumentSeed<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl DocumentSeed<'_, '_> {
+    fn emit_wrong(self, found: &'static str) {
+        let body = Body::NotAnObject(found);
+        (self.sink)(self.path, Document { api_version: Field::Absent, kind: Field::Absent, body });
+    }
+}
+
+impl<'de> Visitor<'de> for DocumentSeed<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a Kubernetes object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { sink, path, inherited, pending } = self;
+        let mut object = Pending::default();
+        let mut is_list = false;
+        let unknown_from = pending.len();
+        while let Some(key) = map.next_key()? {
+            match key {
+                Key::ApiVersion => object.api_version = map.next_value()?,
+                Key::Kind => object.set_kind(map.next_value()?),
+                Key::Metadata => object.metadata = map.next_value()?,
+                Key::Spec => object.read_part(true, &mut map)?,
+                Key::Status => object.read_part(false, &mut map)?,
+                Key::AddressType => object.slice.address_type = map.next_value()?,
+                Key::Endpoints => object.slice.endpoints = map.next_value()?,
+                Key::Ports => object.slice.ports = map.next_value()?,
+                // Something else that happens to have items.
+                Key::Items if object.kind.get().is_some_and(|kind| !kind.ends_with("List")) => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Key::Items => {
+                    is_list = true;
+                    let kind = object.kind.get().and_then(|kind| item_kind(kind));
+                    let inherited = kind.map(|kind| (&object.api_version, kind));
+                    map.next_value_seed(ItemsSeed { sink, path, inherited, pending })?;
+                }
+                Key::Other => _ = map.next_value::<IgnoredAny>()?,
+            }
+        }
+        if is_list && object.kind.get().is_none_or(|kind| kind.ends_with("List")) {
+            let kind = object.kind.get().and_then(|kind| item_kind(kind));
+            let Some(kind) = kind else { return Ok(()) };
+            for (path, item) in pending.split_off(unknown_from) {
+                let item = item.finish(Some((&object.api_version, kind))).map_err(de::Error::custom)?;
+                sink(&path, item);
+            }
+            return Ok(());
+        }
+        if object.kind.is_absent() && inherited.is_none() && !path.is_empty() {
+            pending.push((path.clone(), object));
+            return Ok(());
+        }
+        sink(path, object.finish(inherited).map_err(de::Error::custom)?);
+        Ok(())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        // A document of comments only, or an empty one between two separators.
+        if !self.path.is_empty() {
+            self.emit_wrong("nothing");
+        }
+        Ok(())
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+        self.emit_wrong("a boolean");
+        Ok(())
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
+        self.emit_wrong("a number");
+        Ok(())
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
+        self.emit_wrong("a number");
+        Ok(())
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
+        self.emit_wrong("a number");
+        Ok(())
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        self.emit_wrong("text");
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        self.emit_wrong("a list");
+        Ok(())
+    }
+}
+
+/// Reads the `items` of a list.
+struct ItemsSeed<'a, 's> {
+    sink: &'a mut Sink<'s>,
+    path: &'a mut Vec<usize>,
+    inherited: Option<(&'a Field<Box<str>>, &'a str)>,
+    pending: &'a mut Vec<(Vec<usize>, Pending)>,
+}
+
+impl<'de> DeserializeSeed<'de> for ItemsSeed<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ItemsSeed<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of Kubernetes objects")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let Self { sink, path, inherited, pending } = self;
+        for i in 0.. {
+            path.push(i);
+            let seed = DocumentSeed { sink, path, inherited, pending };
+            let next = list.next_element_seed(seed)?;
+            path.pop();
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,56 @@
+//! What is wrong with manifests, for whoever logs it.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use super::contents::Trouble;
+
+/// Something wrong in a manifest: displayed as one line, `FILE[:LINE]: [OBJECT: ][FIELD: ]MESSAGE`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Problem {
+    /// The file or directory; `-` is standard input.
+    pub file: Arc<Path>,
+    /// Line, counted from 1, of what cannot be read as YAML or JSON.
+    pub line: Option<u64>,
+    /// The object, such as `Service default/web`, or where it is if it has no usable name.
+    pub object: Option<String>,
+    /// Path of the field, such as `spec.ports[0].port`.
+    pub field: Option<String>,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        for part in [&self.object, &self.field].into_iter().flatten() {
+            write!(f, ": {part}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl Problem {
+    /// A problem with a file or directory itself.
+    pub(super) fn of_file(file: &Arc<Path>, message: impl fmt::Display) -> Self {
+        let message = message.to_string();
+        Self { file: Arc::clone(file), line: None, object: None, field: None, message }
+    }
+
+    pub(super) fn new(file: &Arc<Path>, trouble: Trouble) -> Self {
+        let file = Arc::clone(file);
+        let (object, fault) = match trouble {
+            Trouble::Text { line, message } => {
+                return Self { file, line, object: None, field: None, message };
+            }
+            Trouble::Nameless { kind, place, fault } => {
+                (kind.map_or_else(|| place.clone(), |kind| format!("{kind} in {place}")), fault)
+            }
+            Trouble::Object(issue) => (issue.object.to_string(), issue.fault),
+        };
+        let field = Some(fault.field).filter(|field| !field.is_empty());
+        Self { file, line: None, object: Some(object), field, message: fault.message }
+    }
+}
