@@ -1,1 +1,25 @@
-//! The lab.
+//! Network-namespace lab for Portolan: a small cluster on one machine, and the means to question it.
+//!
+//! [`Lab`] joins two nodes, their pods and an outside client by virtual cables, dual stack. Servers in
+//! it say who they are and whom they saw, [`Client`]s report what became of a connection, [`Agent`]
+//! runs the real `portolan` binary on a node, and [`Manifests`] are the files it reads. Nothing
+//! outside these namespaces is touched, and they vanish with the process that made them, however it
+//! ends. It needs root.
+#![forbid(unsafe_code)]
+// Commands and manifests are short and written once; `write!` would add an error that cannot happen.
+#![allow(clippy::format_push_string)]
+
+mod agent;
+mod lab;
+mod manifest;
+mod nft;
+mod traffic;
+mod yaml;
+
+pub use self::{
+    agent::{Agent, binary},
+    lab::{CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, eventually},
+    manifest::{Manifests, Service, Slice, pod_object},
+    nft::{Notifications, nft},
+    traffic::{Answer, Client, Connection, Protocol, Server},
+};

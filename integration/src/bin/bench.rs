@@ -206,7 +206,7 @@ fn service(n: u32, name: &ObjectName) -> Service {
 }
 
 fn endpoints(n: u32) -> Vec<SocketAddr> {
-    let endpoint = |i| {
+    let endpoint = |i: u32| {
         let [_, a, b, c] = (n * ENDPOINTS + i).to_be_bytes();
         SocketAddr::from(([10, a, b, c], 8080))
     };

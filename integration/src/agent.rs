@@ -1,0 +1,138 @@
+//! The `portolan` binary on a node of the lab.
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    time::Duration,
+};
+
+use nix::{sys::signal, unistd::Pid};
+use socket2::{Domain, Type};
+
+use crate::{LabError, Namespace, Node, lab::eventually};
+
+/// The port of `GET /healthz` unless told otherwise (kube-proxy's `--healthz-bind-address`).
+const HEALTHZ: u16 = 10256;
+const STARTUP: Duration = Duration::from_secs(20);
+
+/// The binary under test: `$PORTOLAN_BIN`, else `portolan` beside the running executable or, for a
+/// test executable, one directory above it.
+pub fn binary() -> Result<PathBuf, LabError> {
+    if let Some(path) = std::env::var_os("PORTOLAN_BIN") {
+        let path = PathBuf::from(path);
+        return if path.is_file() { Ok(path) } else { Err(LabError::NoBinary(path)) };
+    }
+    let executable = std::env::current_exe().map_err(LabError::io("find the running executable"))?;
+    let near = executable.with_file_name("portolan");
+    let above = executable.parent().unwrap_or(Path::new("/")).with_file_name("portolan");
+    [near, above.clone()].into_iter().find(|path| path.is_file()).ok_or(LabError::NoBinary(above))
+}
+
+/// A running `portolan run`. Dropping it kills it; if a test is failing then, its stderr is shown.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    node: String,
+    namespace: Namespace,
+    stderr: tempfile::NamedTempFile,
+}
+
+impl Agent {
+    /// Starts `portolan run -f manifests` on a node, under the node's name, and waits until it is
+    /// synced (`/healthz` is 200).
+    pub fn start(node: &Node, manifests: &Path, arguments: &[&str]) -> Result<Self, LabError> {
+        let mut agent = Self::spawn(node, manifests, arguments)?;
+        let mut exited = None;
+        let synced = eventually(STARTUP, || {
+            exited = agent.child.try_wait().ok().flatten();
+            exited.is_some() || agent.healthz() == Some(200)
+        });
+        let what = match (exited, synced) {
+            (None, Some(_)) => return Ok(agent),
+            (Some(status), _) => format!("ended with {status} instead of running"),
+            (None, None) => format!("was not synced within {STARTUP:?}"),
+        };
+        Err(LabError::Agent { node: agent.node.clone(), what, stderr: agent.stderr() })
+    }
+
+    /// Starts it without waiting.
+    pub fn spawn(node: &Node, manifests: &Path, arguments: &[&str]) -> Result<Self, LabError> {
+        let stderr = tempfile::NamedTempFile::new().map_err(LabError::io("make a temporary file"))?;
+        let log: File = stderr.reopen().map_err(LabError::io("open a temporary file"))?;
+        // setpriv, which becomes the agent, ends it with the thread that started it: the node's.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(binary()?).arg("run").arg("-f").arg(manifests);
+        command.args(["--hostname-override", node.name()]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = node.namespace().enter(move || command.spawn()).map_err(LabError::io("run portolan"))?;
+        Ok(Self { child, node: node.name().into(), namespace: node.namespace().clone(), stderr })
+    }
+
+    /// Runs another command of the binary on a node: `["diff", "-f", …]`.
+    pub fn command(node: &Node, arguments: &[&str]) -> Result<Output, LabError> {
+        node.namespace().output(&binary()?.to_string_lossy(), arguments, "")
+    }
+
+    /// The status code of `GET /healthz`; `None` while nobody answers.
+    pub fn healthz(&self) -> Option<u16> {
+        let socket = self.namespace.socket(Domain::IPV4, Type::STREAM, None).ok()?;
+        socket.connect(&std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, HEALTHZ)).into()).ok()?;
+        let mut stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// What it has written to stderr so far.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(self.stderr.path()).unwrap_or_default()
+    }
+
+    /// Asks it to stop (SIGTERM) and waits for its end.
+    pub fn terminate(mut self) -> Result<ExitStatus, LabError> {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        signal::kill(pid, signal::SIGTERM).map_err(|error| LabError::io("send SIGTERM")(error.into()))?;
+        let mut status = None;
+        let limit = Duration::from_secs(10);
+        eventually(limit, || {
+            status = self.child.try_wait().ok().flatten();
+            status.is_some()
+        });
+        status.ok_or_else(|| LabError::Agent {
+            node: self.node.clone(),
+            what: format!("did not end within {limit:?} of SIGTERM"),
+            stderr: self.stderr(),
+        })
+    }
+
+    /// Kills it (SIGKILL), as a crash would.
+    pub fn kill(mut self) -> Result<(), LabError> {
+        self.child.kill().and_then(|()| self.child.wait()).map(drop).map_err(LabError::io("kill portolan"))
+    }
+
+    /// Its resident memory in KiB (`VmRSS` of `/proc/PID/status`).
+    pub fn resident_kib(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let ended = self.child.try_wait().ok().flatten();
+        // Already gone, or gone after this; a failure changes nothing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let crash = ended.and_then(|status| status.signal()).map(|signal| format!(" (signal {signal})"));
+            eprintln!("portolan on {}{}:\n{}", self.node, crash.unwrap_or_default(), self.stderr());
+        }
+    }
+}

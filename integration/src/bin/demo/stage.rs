@@ -1,0 +1,206 @@
+//! The stage: the lab, the agents on both nodes, and how a change of the manifest is shown and applied.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use portolan_integration::{Agent, Answer, Lab, LabError, Manifests, Node, eventually};
+use similar::{ChangeTag, TextDiff};
+
+use crate::{picture::Picture, style::Style};
+
+/// Facts of both nodes: where pods live, and at which of its addresses a node answers node ports.
+const FACTS: [&str; 4] =
+    ["--cluster-cidr", "10.128.0.0/16", "--nodeport-addresses", "192.0.2.0/24,172.16.0.0/24"];
+
+/// Why the demo cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DemoError {
+    /// The lab failed.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// A manifest cannot be read or written.
+    #[error("{0}: {1}")]
+    Manifest(PathBuf, std::io::Error),
+    /// A manifest and the pods of the demo have drifted apart.
+    #[error("{file} does not mention {what}")]
+    Drift {
+        /// The manifest.
+        file: String,
+        /// What it should say.
+        what: String,
+    },
+    /// `portolan diff` failed.
+    #[error("portolan diff: {0}")]
+    Diff(String),
+    /// The agents did not apply a manifest.
+    #[error("{0} was not applied within {1:?}")]
+    NotApplied(String, Duration),
+}
+
+/// Everything the acts share.
+pub(crate) struct Stage {
+    pub(crate) lab: Lab,
+    pub(crate) style: Style,
+    manifests: Manifests,
+    agents: Vec<Agent>,
+    current: String,
+    failures: Vec<String>,
+}
+
+impl Stage {
+    /// Builds the lab and starts Portolan on both nodes, with the first manifest.
+    pub(crate) fn new(style: Style, first: &str) -> Result<Self, DemoError> {
+        let lab = Lab::new()?;
+        let manifests = Manifests::new()?;
+        let current = read(first)?;
+        put(&manifests, &current)?;
+        let agents = lab
+            .nodes()
+            .map(|node| Agent::start(node, manifests.path(), &FACTS))
+            .into_iter()
+            .collect::<Result<_, _>>()?;
+        Ok(Self { lab, style, manifests, agents, current, failures: Vec::new() })
+    }
+
+    /// Opens an act.
+    pub(crate) fn act(&self, number: u32, title: &str, story: &[&str]) {
+        let line = format!("━━ Act {number}: {title} ");
+        let rest = 96_usize.saturating_sub(line.chars().count());
+        println!("\n{}\n", self.style.bold(&format!("{line}{}", "━".repeat(rest))));
+        for line in story {
+            println!("  {line}");
+        }
+    }
+
+    /// Shows what a manifest changes and which elements of node-a's kernel differ from it, then applies
+    /// it on both nodes and waits until their kernels hold it.
+    pub(crate) fn change(&mut self, file: &str) -> Result<(), DemoError> {
+        let next = read(file)?;
+        println!("\n  {}", self.style.cyan(&format!("the manifest ({file})")));
+        for line in changes(&self.current, &next) {
+            println!("    {}", self.style.change(&line));
+        }
+        let preview = Manifests::new()?;
+        put(&preview, &next)?;
+        let (_, planned) = diff(&self.lab.node_a, preview.path())?;
+        println!("  {}", self.style.cyan("the kernel of node-a (portolan diff)"));
+        if planned.is_empty() {
+            println!("    {}", self.style.dim("nothing: no Service is concerned"));
+        }
+        for line in &planned {
+            println!("    {}", self.style.change(line));
+        }
+        let written = Instant::now();
+        put(&self.manifests, &next)?;
+        let limit = Duration::from_secs(10);
+        let mut failure = None;
+        let applied = eventually(limit, || {
+            let equal = self.lab.nodes().map(|node| diff(node, self.manifests.path()));
+            equal.into_iter().all(|result| match result {
+                Ok((equal, _)) => equal,
+                Err(error) => {
+                    failure = Some(error);
+                    false
+                }
+            })
+        });
+        if applied.is_none() {
+            return Err(failure.unwrap_or(DemoError::NotApplied(file.into(), limit)));
+        }
+        if !planned.is_empty() {
+            let time =
+                format!("in both kernels {} ms after the file was written", written.elapsed().as_millis());
+            println!("    {}", self.style.dim(&time));
+        }
+        self.current = next;
+        Ok(())
+    }
+
+    /// Checks that the manifest of the moment says `what`: the pods of the demo are what it describes.
+    pub(crate) fn expect(&self, what: &str) -> Result<(), DemoError> {
+        if self.current.contains(what) {
+            return Ok(());
+        }
+        Err(DemoError::Drift { file: "the manifest".into(), what: what.into() })
+    }
+
+    /// Draws a picture.
+    pub(crate) fn draw(&self, caption: &str, picture: &Picture) {
+        println!("\n  {}", self.style.cyan(caption));
+        for row in picture.rows() {
+            println!("    {row}");
+        }
+    }
+
+    /// States what the act should have shown, and whether it did.
+    pub(crate) fn claim(&mut self, claim: &str, holds: bool) {
+        if holds {
+            println!("  {} {claim}", self.style.green("✓"));
+        } else {
+            println!("  {} {}", self.style.red("✗"), self.style.red(claim));
+            self.failures.push(claim.to_owned());
+        }
+    }
+
+    /// The claims that did not hold; the agents' words with them.
+    pub(crate) fn failures(&self) -> &[String] {
+        if !self.failures.is_empty() {
+            for (agent, node) in self.agents.iter().zip(self.lab.nodes()) {
+                eprintln!("portolan on {}:\n{}", node.name(), agent.stderr());
+            }
+        }
+        &self.failures
+    }
+}
+
+/// How many of these answers came from each server, by name.
+pub(crate) fn counts<'a>(answers: &'a [Answer], servers: &[&'a str]) -> Vec<(&'a str, u32)> {
+    let count = |server: &&'a str| {
+        (*server, answers.iter().filter(|answer| answer.server() == Some(*server)).count() as u32)
+    };
+    servers.iter().map(count).collect()
+}
+
+/// The lines that differ, with one line around each place.
+fn changes(old: &str, new: &str) -> Vec<String> {
+    let diff = TextDiff::from_lines(old, new);
+    let groups = diff.grouped_ops(1);
+    let lines = groups.iter().flatten().flat_map(|operation| diff.iter_changes(operation));
+    let lines = lines.map(|change| {
+        let sign = match change.tag() {
+            ChangeTag::Insert => '+',
+            ChangeTag::Delete => '-',
+            ChangeTag::Equal => ' ',
+        };
+        format!("{sign} {}", change.value().trim_end())
+    });
+    lines.collect()
+}
+
+/// Runs `portolan diff` on a node: whether the kernel equals the manifests, and what differs.
+fn diff(node: &Node, manifests: &Path) -> Result<(bool, Vec<String>), DemoError> {
+    let path = manifests.to_string_lossy();
+    let arguments = [&["diff", "-f", &path, "--hostname-override", node.name()][..], &FACTS].concat();
+    let output = Agent::command(node, &arguments)?;
+    match output.status.code() {
+        Some(code @ (0 | 1)) => {
+            let lines = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+            Ok((code == 0, lines))
+        }
+        _ => Err(DemoError::Diff(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+    }
+}
+
+fn read(file: &str) -> Result<String, DemoError> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo").join(file);
+    fs::read_to_string(&path).map_err(|error| DemoError::Manifest(path, error))
+}
+
+fn put(manifests: &Manifests, text: &str) -> Result<(), DemoError> {
+    manifests
+        .put_text("cluster.yaml", text)
+        .map_err(|error| DemoError::Manifest(manifests.path().into(), error))
+}

@@ -1,0 +1,154 @@
+//! A network namespace without a name: a thread that lives in it, and a file that keeps it.
+//!
+//! Nothing is entered under `/run/netns`, so that nothing is left behind: the kernel removes the
+//! namespace with its last file and socket, also when the process that made it is killed.
+
+use std::{
+    fs::File,
+    io::Write,
+    os::fd::AsRawFd,
+    process::{Command, Output, Stdio},
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
+};
+
+use nix::sched::{CloneFlags, unshare};
+use socket2::{Domain, Socket, Type};
+
+use super::LabError;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A handle on a network namespace; the namespace lives as long as one of its handles.
+#[derive(Debug, Clone)]
+pub struct Namespace(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    file: File,
+    jobs: Sender<Job>,
+}
+
+impl Namespace {
+    /// Makes a namespace with its loopback up and forwarding off; `name` appears in messages only.
+    ///
+    /// # Errors
+    /// [`LabError::NotRoot`] without root.
+    pub fn new(name: &str) -> Result<Self, LabError> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(LabError::NotRoot);
+        }
+        let (jobs, queue) = channel::<Job>();
+        let (ready, opened) = channel();
+        std::thread::Builder::new()
+            .name(format!("ns-{name}"))
+            .spawn(move || {
+                let file = unshare(CloneFlags::CLONE_NEWNET)
+                    .map_err(std::io::Error::from)
+                    .and_then(|()| File::open("/proc/thread-self/ns/net"));
+                let usable = file.is_ok();
+                // The receiver is gone only if the maker is; then there is nothing to do here either.
+                let _ = ready.send(file);
+                while usable && let Ok(job) = queue.recv() {
+                    job();
+                }
+            })
+            .map_err(LabError::io("start a thread"))?;
+        let file = opened
+            .recv()
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::BrokenPipe.into()))
+            .map_err(LabError::io(format!("make the network namespace of {name}")))?;
+        let namespace = Self(Arc::new(Inner { name: name.into(), file, jobs }));
+        for (key, value) in [
+            ("net/ipv4/conf/all/rp_filter", "0"),
+            ("net/ipv4/conf/default/rp_filter", "0"),
+            ("net/ipv6/conf/all/disable_ipv6", "0"),
+            ("net/ipv6/conf/default/disable_ipv6", "0"),
+            ("net/ipv6/conf/default/accept_dad", "0"),
+            ("net/ipv6/conf/default/router_solicitations", "0"),
+        ] {
+            namespace.sysctl(key, value)?;
+        }
+        namespace.ip("link set lo up\n")?;
+        Ok(namespace)
+    }
+
+    /// The name given to [`Namespace::new`].
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// A path that names this namespace to `ip link … netns` and `nsenter --net=`.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.file.as_raw_fd())
+    }
+
+    /// Runs `job` on the namespace's own thread and returns its result. Jobs run one after the other:
+    /// open sockets here, wait on them elsewhere (a socket stays in the namespace it was opened in).
+    ///
+    /// # Panics
+    /// If `job` panics.
+    pub fn enter<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        let (done, result) = channel();
+        let job: Job = Box::new(move || {
+            // The receiver waits below, so it is there.
+            let _ = done.send(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)));
+        });
+        let sent = self.0.jobs.send(job);
+        match sent.ok().and_then(|()| result.recv().ok()) {
+            Some(Ok(value)) => value,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => unreachable!("the thread of a namespace outlives its handles"),
+        }
+    }
+
+    /// Writes a sysctl of this namespace; `key` is the path below `/proc/sys`.
+    pub fn sysctl(&self, key: &str, value: &'static str) -> Result<(), LabError> {
+        let path = format!("/proc/sys/{key}");
+        let what = format!("write {value} to {path} in {}", self.name());
+        self.enter(move || std::fs::write(path, value)).map_err(LabError::io(what))
+    }
+
+    /// Runs `ip -batch` with these commands, one a line, in one process.
+    pub fn ip(&self, commands: &str) -> Result<(), LabError> {
+        self.filter("ip", &["-batch", "-"], commands).map(drop)
+    }
+
+    /// Runs a program in this namespace with `input` on its stdin; gives its stdout.
+    ///
+    /// # Errors
+    /// [`LabError::Command`] when it exits with anything but 0.
+    pub fn filter(&self, program: &str, arguments: &[&str], input: &str) -> Result<String, LabError> {
+        let output = self.output(program, arguments, input)?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let command = format!("`{program} {}` in {}", arguments.join(" "), self.name());
+        Err(LabError::Command { command, stderr })
+    }
+
+    /// Runs a program in this namespace with `input` on its stdin, whatever its exit code.
+    pub fn output(&self, program: &str, arguments: &[&str], input: &str) -> Result<Output, LabError> {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let what = format!("run {program} in {}", self.name());
+        let mut child = self.enter(move || command.spawn()).map_err(LabError::io(what.clone()))?;
+        // Small enough for the pipe, or read as it comes: `ip` and `nft -f` read all before they write.
+        let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
+        let output = child.wait_with_output().map_err(LabError::io(what.clone()))?;
+        match written {
+            // A program that failed early has not read its input; its exit code says more.
+            Err(error) if output.status.success() => Err(LabError::io(what)(error)),
+            _ => Ok(output),
+        }
+    }
+
+    /// Opens a socket in this namespace.
+    pub fn socket(&self, domain: Domain, kind: Type, protocol: Option<i32>) -> std::io::Result<Socket> {
+        self.enter(move || Socket::new(domain, kind, protocol.map(socket2::Protocol::from)))
+    }
+}

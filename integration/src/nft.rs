@@ -1,0 +1,91 @@
+//! nftables as an onlooker: listing and loading with `nft`, and watching who writes.
+
+use std::{
+    fs::File,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use crate::{LabError, Namespace, lab::eventually};
+
+/// Runs `nft` in a namespace with `input` on its stdin; gives its stdout.
+pub fn nft(namespace: &Namespace, arguments: &[&str], input: &str) -> Result<String, LabError> {
+    namespace.filter("nft", arguments, input)
+}
+
+/// Collects nftables' change notifications in a namespace (`nft monitor`).
+#[derive(Debug)]
+pub struct Notifications {
+    namespace: Namespace,
+    monitor: Child,
+    log: tempfile::NamedTempFile,
+    start: String,
+}
+
+static NEXT_MARKER: AtomicU32 = AtomicU32::new(0);
+
+impl Notifications {
+    /// Starts listening; when this returns, every later change is heard.
+    pub fn start(namespace: &Namespace) -> Result<Self, LabError> {
+        let log = tempfile::NamedTempFile::new().map_err(LabError::io("make a temporary file"))?;
+        let output = log.reopen().map_err(LabError::io("open a temporary file"))?;
+        let monitor = spawn(namespace, output).map_err(LabError::io("run nft monitor"))?;
+        let mut this = Self { namespace: namespace.clone(), monitor, log, start: String::new() };
+        // The monitor does not say when it is ready: it is when it tells of a change made to see that.
+        for _ in 0..200 {
+            let marker = this.mark()?;
+            if eventually(Duration::from_millis(50), || this.text().contains(&marker)).is_some() {
+                this.start = marker;
+                return Ok(this);
+            }
+        }
+        let stderr = "it reported none of the changes made".into();
+        Err(LabError::Command { command: "nft monitor".into(), stderr })
+    }
+
+    /// What was changed since the start, a line each; comments name the process that did it.
+    pub fn changes(&self) -> Result<Vec<String>, LabError> {
+        let end = self.mark()?;
+        // Notifications come in order: when the marker is there, so is everything before it.
+        if eventually(Duration::from_secs(5), || self.text().contains(&end)).is_none() {
+            let stderr = format!("it lost the marker {end}");
+            return Err(LabError::Command { command: "nft monitor".into(), stderr });
+        }
+        let text = self.text();
+        let lines = text.lines().skip_while(|line| !line.contains(&self.start));
+        let lines = lines.take_while(|line| !line.contains(&end));
+        let ours = |line: &&str| !line.contains("marker-") && !line.contains("(nft)");
+        Ok(lines.filter(ours).map(str::to_owned).collect())
+    }
+
+    /// Makes and removes a table of a name not used before.
+    fn mark(&self) -> Result<String, LabError> {
+        let marker = format!("marker-{}-", NEXT_MARKER.fetch_add(1, Ordering::Relaxed));
+        nft(
+            &self.namespace,
+            &["-f", "-"],
+            &format!("add table inet {marker}\ndelete table inet {marker}\n"),
+        )?;
+        Ok(marker)
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap_or_default()
+    }
+}
+
+impl Drop for Notifications {
+    fn drop(&mut self) {
+        // It may have ended by itself; there is nothing else to do about a failure here.
+        let _ = self.monitor.kill();
+        let _ = self.monitor.wait();
+    }
+}
+
+fn spawn(namespace: &Namespace, output: File) -> std::io::Result<Child> {
+    // setpriv ends it with the thread that started it, also when this process is killed.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "nft", "monitor"]).stdin(Stdio::null()).stdout(output);
+    namespace.enter(move || command.spawn())
+}

@@ -1,0 +1,111 @@
+//! Clients: probes from a namespace.
+
+use std::{
+    io::ErrorKind,
+    net::{SocketAddr, TcpStream, UdpSocket},
+    thread,
+    time::{Duration, Instant},
+};
+
+use socket2::{Domain, Type};
+
+use super::{Answer, Connection, Protocol, sctp};
+use crate::Namespace;
+
+/// A place to probe from: a pod, a node, the outside. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    namespace: Namespace,
+    source: Option<SocketAddr>,
+    limit: Duration,
+}
+
+impl Client {
+    pub(crate) fn new(namespace: &Namespace) -> Self {
+        Self { namespace: namespace.clone(), source: None, limit: Duration::from_secs(3) }
+    }
+
+    /// The same client, which sends from this address and port (port 0: any).
+    #[must_use]
+    pub fn from(&self, source: SocketAddr) -> Self {
+        Self { source: Some(source), ..self.clone() }
+    }
+
+    /// The same client with another time limit for each step of a probe (default 3 s).
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> Self {
+        Self { limit, ..self.clone() }
+    }
+
+    /// The name of the place.
+    pub fn name(&self) -> &str {
+        self.namespace.name()
+    }
+
+    /// Connects, or sends a datagram, and reports what became of it.
+    pub fn probe(&self, protocol: Protocol, target: SocketAddr) -> Answer {
+        let start = Instant::now();
+        let answer = match protocol {
+            Protocol::Tcp => self.open(target).map(|connection| connection.answer().clone()),
+            Protocol::Udp => self.datagram(target),
+            Protocol::Sctp => sctp::probe(&self.namespace, self.source, target, self.limit),
+        };
+        answer.unwrap_or_else(|error| Answer::from_error(&error, start.elapsed()))
+    }
+
+    /// A TCP probe.
+    pub fn tcp(&self, target: SocketAddr) -> Answer {
+        self.probe(Protocol::Tcp, target)
+    }
+
+    /// A UDP probe: one datagram, not repeated.
+    pub fn udp(&self, target: SocketAddr) -> Answer {
+        self.probe(Protocol::Udp, target)
+    }
+
+    /// An SCTP probe: one INIT, and the INIT ACK or the error that comes back.
+    pub fn sctp(&self, target: SocketAddr) -> Answer {
+        self.probe(Protocol::Sctp, target)
+    }
+
+    /// `count` probes, spread over `at_once` threads.
+    pub fn many(&self, protocol: Protocol, target: SocketAddr, count: usize, at_once: usize) -> Vec<Answer> {
+        let one = |worker: usize| {
+            (worker..count).step_by(at_once).map(|_| self.probe(protocol, target)).collect::<Vec<_>>()
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..at_once).map(|worker| scope.spawn(move || one(worker))).collect();
+            workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+        })
+    }
+
+    /// Opens a TCP connection that stays open.
+    pub fn open(&self, target: SocketAddr) -> std::io::Result<Connection> {
+        let socket = self.namespace.socket(Domain::for_address(target), Type::STREAM, None)?;
+        if let Some(source) = self.source {
+            socket.set_reuse_address(true)?;
+            socket.bind(&source.into())?;
+        }
+        socket.connect_timeout(&target.into(), self.limit)?;
+        Connection::new(TcpStream::from(socket), self.limit)
+    }
+
+    fn datagram(&self, target: SocketAddr) -> std::io::Result<Answer> {
+        let socket = self.namespace.socket(Domain::for_address(target), Type::DGRAM, None)?;
+        if let Some(source) = self.source {
+            socket.set_reuse_address(true)?;
+            socket.bind(&source.into())?;
+        }
+        socket.set_read_timeout(Some(self.limit))?;
+        socket.connect(&target.into())?;
+        let socket = UdpSocket::from(socket);
+        match socket.send(b"who are you?") {
+            // What a local process gets when its own packet is rejected; the reason follows at once.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            sent => drop(sent?),
+        }
+        let mut buffer = [0; 256];
+        let length = socket.recv(&mut buffer)?;
+        Ok(Answer::parse(buffer.get(..length).unwrap_or_default()))
+    }
+}

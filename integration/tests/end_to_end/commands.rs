@@ -1,0 +1,288 @@
+//! The other commands: `cleanup`, `diff`, `render`, `run --once`.
+
+use std::process::Output;
+
+use portolan_integration::{Agent, CLUSTER_CIDR, Family, Namespace, Pod, nft};
+use serde_json::Value;
+
+use crate::scene::{Scene, assert_served, every_protocol, service, slices};
+
+/// Runs a command of the binary on node-a; `-f` and the node's facts are added where it takes them.
+fn portolan(scene: &Scene, arguments: &[&str]) -> Output {
+    let facts = ["-f", scene.manifests.path().to_str().unwrap(), "--hostname-override", "node-a"];
+    let cidr = ["--cluster-cidr", CLUSTER_CIDR];
+    let rest = if arguments == ["cleanup"] { vec![] } else { [facts.as_slice(), &cidr].concat() };
+    Agent::command(&scene.lab.node_a, &[arguments, &rest].concat()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[track_caller]
+fn assert_code(output: &Output, code: i32) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "stdout:\n{}\nstderr:\n{stderr}", stdout(output));
+}
+
+/// A Service of every kind of frontend, one without endpoints, one of two ports.
+fn services(scene: &Scene, pods: &[&Pod]) {
+    let (vip, external) = (scene.lab.external_ip(1), scene.lab.external_ip(2));
+    let web = Family::BOTH.iter().fold(
+        every_protocol(service("web", scene.lab.cluster_ip(1)).of_type("LoadBalancer"), Some(30_080)),
+        |service, family| service.ingress(vip.of(*family), None).external_ip(external.of(*family)),
+    );
+    scene.put("web.yaml", &web, slices("web", pods));
+    let empty = every_protocol(service("empty", scene.lab.cluster_ip(2)), None);
+    scene.put("empty.yaml", &empty, slices("empty", &[]));
+}
+
+/// Our two tables as nft lists them, the elements of each set in alphabetical order: the kernel gives
+/// them in the order of their hashes, which differs from one table to the next.
+fn list(namespace: &Namespace) -> Vec<String> {
+    let mut listing = String::new();
+    for family in ["ip", "ip6"] {
+        listing += &nft(namespace, &["list", "table", family, "portolan"], "").unwrap();
+    }
+    let mut lines = Vec::new();
+    let mut rest = listing.as_str();
+    while let Some((before, after)) = rest.split_once("elements = {") {
+        let (elements, after) = after.split_once('}').unwrap();
+        let mut elements: Vec<_> = elements
+            .split(",\n")
+            .map(|element| element.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        elements = elements.iter().flat_map(|line| line.split(", ")).map(str::to_owned).collect();
+        elements.sort();
+        lines.extend(before.lines().map(str::to_owned));
+        lines.extend(elements);
+        rest = after;
+    }
+    lines.extend(rest.lines().map(str::to_owned));
+    lines
+}
+
+/// The same as JSON, with sorted elements and without handles.
+fn list_json(namespace: &Namespace, family: &str) -> Value {
+    let text = nft(namespace, &["-j", "list", "table", family, "portolan"], "").unwrap();
+    let mut json: Value = serde_json::from_str(&text).unwrap();
+    for object in json["nftables"].as_array_mut().unwrap() {
+        for part in object.as_object_mut().unwrap().values_mut() {
+            part.as_object_mut().unwrap().remove("handle");
+            if let Some(elements) = part.get_mut("elem").and_then(Value::as_array_mut) {
+                elements.sort_by_key(Value::to_string);
+            }
+        }
+    }
+    json
+}
+
+#[test]
+fn diff_says_what_would_change_and_its_exit_code_whether() {
+    let scene = Scene::new();
+    let [one, two, _] = scene.web_pods();
+    services(&scene, &[&one]);
+    let before = portolan(&scene, &["diff"]);
+    assert_code(&before, 1);
+    assert!(stdout(&before).contains("default/web"), "{}", stdout(&before));
+    let listed = nft(scene.lab.node_a.namespace(), &["list", "ruleset"], "").unwrap();
+    assert_eq!(listed, "", "diff changes nothing");
+
+    assert_code(&portolan(&scene, &["run", "--once"]), 0);
+    let same = portolan(&scene, &["diff"]);
+    assert_code(&same, 0);
+    assert_eq!(stdout(&same), "", "nothing to say");
+
+    services(&scene, &[&two]);
+    let swapped = portolan(&scene, &["diff"]);
+    assert_code(&swapped, 1);
+    let lines = stdout(&swapped);
+    assert!(lines.contains(&two.address().v4.to_string()), "it names the new endpoint:\n{lines}");
+    assert!(lines.contains(&two.address().v6.to_string()), "in both families:\n{lines}");
+    assert!(!lines.contains("chain") && !lines.contains("rule"), "rules are constant:\n{lines}");
+    assert_code(&portolan(&scene, &["run", "--once"]), 0);
+    assert_code(&portolan(&scene, &["diff"]), 0);
+}
+
+#[test]
+fn diff_sees_what_somebody_else_changed() {
+    let scene = Scene::new();
+    let [one, ..] = scene.web_pods();
+    services(&scene, &[&one]);
+    assert_code(&portolan(&scene, &["run", "--once"]), 0);
+    let namespace = scene.lab.node_a.namespace();
+    nft(namespace, &["flush", "map", "ip", "portolan", "frontends"], "").unwrap();
+    assert_code(&portolan(&scene, &["diff"]), 1);
+    assert_code(&portolan(&scene, &["run", "--once"]), 0);
+    assert_code(&portolan(&scene, &["diff"]), 0);
+    nft(namespace, &["delete", "table", "ip6", "portolan"], "").unwrap();
+    assert_code(&portolan(&scene, &["diff"]), 1);
+    assert_code(&portolan(&scene, &["run", "--once"]), 0);
+    for family in Family::BOTH {
+        let answer = scene.shell.client().tcp(scene.lab.cluster_ip(1).port(family, 80));
+        assert_served(&answer, &["web-1"], "repaired");
+    }
+}
+
+#[test]
+fn errors_have_their_own_exit_codes() {
+    let scene = Scene::new();
+    let node = &scene.lab.node_a;
+    for (command, code) in [("diff", 2), ("render", 1), ("run", 1)] {
+        let once = if command == "run" { vec!["--once"] } else { vec![] };
+        let arguments = [&[command, "-f", "/nowhere/at/all.yaml"][..], &once].concat();
+        let output = Agent::command(node, &arguments).unwrap();
+        assert_code(&output, code);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("/nowhere/at/all.yaml"), "{command} names the file: {stderr}");
+    }
+}
+
+#[test]
+fn cleanup_removes_our_tables_and_no_others() {
+    let scene = Scene::new();
+    let [one, ..] = scene.web_pods();
+    services(&scene, &[&one]);
+    let namespace = scene.lab.node_a.namespace();
+    let foreign = "table ip portolan-of-somebody-else {\n\tmap frontends {\n\t\ttype ipv4_addr : verdict\n\t}\n}\n\
+                   table inet portolan {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n\t}\n}\n\
+                   table ip6 filter {\n\tset cluster-ips {\n\t\ttype ipv6_addr\n\t\telements = { 2001:db8::1 }\n\t}\n}\n";
+    nft(namespace, &["-f", "-"], foreign).unwrap();
+    let before = nft(namespace, &["list", "ruleset"], "").unwrap();
+    assert_code(&portolan(&scene, &["cleanup"]), 0);
+    assert_eq!(nft(namespace, &["list", "ruleset"], "").unwrap(), before, "nothing there to clean up");
+    assert_code(&portolan(&scene, &["run", "--once"]), 0);
+    assert!(nft(namespace, &["list", "tables"], "").unwrap().contains("table ip6 portolan"));
+    for _ in 0..2 {
+        assert_code(&portolan(&scene, &["cleanup"]), 0);
+        assert_eq!(nft(namespace, &["list", "ruleset"], "").unwrap(), before);
+    }
+}
+
+#[test]
+fn rendered_text_loads_and_lists_as_what_was_applied() {
+    let scene = Scene::new();
+    let [one, two, _] = scene.web_pods();
+    services(&scene, &[&one, &two]);
+    let rendered = portolan(&scene, &["render"]);
+    assert_code(&rendered, 0);
+    assert_eq!(stdout(&rendered), stdout(&portolan(&scene, &["render"])), "same input, same bytes");
+    assert_code(&portolan(&scene, &["run", "--once"]), 0);
+    let applied = scene.lab.node_a.namespace();
+
+    let loaded = Namespace::new("loaded").unwrap();
+    nft(&loaded, &["-c", "-f", "-"], &stdout(&rendered)).unwrap();
+    nft(&loaded, &["-f", "-"], &stdout(&rendered)).unwrap();
+    assert_eq!(list(applied), list(&loaded));
+    for family in ["ip", "ip6"] {
+        assert_eq!(list_json(applied, family), list_json(&loaded, family), "as JSON");
+    }
+
+    // Again over itself, as after an edit.
+    nft(&loaded, &["-f", "-"], &stdout(&rendered)).unwrap();
+    assert_eq!(list(applied), list(&loaded), "loading the text twice");
+
+    // And what nft lists, nft takes back.
+    let listed = nft(applied, &["list", "ruleset"], "").unwrap();
+    let reloaded = Namespace::new("reloaded").unwrap();
+    nft(&reloaded, &["-f", "-"], &listed).unwrap();
+    assert_eq!(list(applied), list(&reloaded), "nft's own listing reloaded");
+}
+
+#[test]
+fn rendered_text_loaded_by_nft_is_what_run_would_write() {
+    let mut scene = Scene::new();
+    let [one, ..] = scene.web_pods();
+    services(&scene, &[&one]);
+    let rendered = portolan(&scene, &["render"]);
+    nft(scene.lab.node_a.namespace(), &["-f", "-"], &stdout(&rendered)).unwrap();
+    let diff = portolan(&scene, &["diff"]);
+    assert_code(&diff, 0);
+    for family in Family::BOTH {
+        let answer = scene.shell.client().tcp(scene.lab.cluster_ip(1).port(family, 80));
+        assert_served(&answer, &["web-1"], "through rules that nft loaded");
+    }
+    scene.run();
+    assert_code(&portolan(&scene, &["diff"]), 0);
+}
+
+#[test]
+fn rendered_json_has_the_objects_that_nft_lists() {
+    let scene = Scene::new();
+    let [one, two, _] = scene.web_pods();
+    services(&scene, &[&one, &two]);
+    let output = portolan(&scene, &["render", "-o", "json"]);
+    assert_code(&output, 0);
+    assert_code(&portolan(&scene, &["run", "--once"]), 0);
+    let rendered: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    // Each kind's names, of objects bare or under `add`.
+    let names = |json: &Value, kind: &str| {
+        let objects = json["nftables"].as_array().unwrap();
+        let objects = objects.iter().filter_map(|object| object.get("add").unwrap_or(object).get(kind));
+        let mut names: Vec<_> =
+            objects.map(|object| format!("{} {}", object["family"], object["name"])).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    let listed = nft(scene.lab.node_a.namespace(), &["-j", "list", "ruleset"], "").unwrap();
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    for kind in ["table", "chain", "map", "set"] {
+        assert_eq!(names(&rendered, kind), names(&listed, kind), "{kind}s");
+        assert!(!names(&rendered, kind).is_empty(), "there are {kind}s");
+    }
+}
+
+#[test]
+fn render_needs_no_privileges_and_reads_standard_input() {
+    let scene = Scene::new();
+    let [one, ..] = scene.web_pods();
+    services(&scene, &[&one]);
+    // Nobody may not enter root's directories: give it its own copy, and the input by stdin.
+    let directory = tempfile::Builder::new().prefix("portolan-for-nobody").tempdir().unwrap();
+    let copy = directory.path().join("portolan");
+    std::fs::copy(portolan_integration::binary().unwrap(), &copy).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), open).unwrap();
+    let input = ["nodes.yaml", "web.yaml", "empty.yaml"]
+        .map(|file| std::fs::read_to_string(scene.manifests.file(file)).unwrap())
+        .concat();
+    let arguments = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", "-all"];
+    let render = [copy.to_str().unwrap(), "render", "-f", "-", "--hostname-override", "node-a"];
+    let all = [&arguments[..], &render, &["--cluster-cidr", CLUSTER_CIDR]].concat();
+    let output = scene.lab.node_a.namespace().output("setpriv", &all, &input).unwrap();
+    assert_code(&output, 0);
+    assert_eq!(stdout(&output), stdout(&portolan(&scene, &["render"])));
+}
+
+#[test]
+fn a_list_as_kubectl_prints_it_gives_the_same_rules() {
+    let scene = Scene::new();
+    let [one, two, _] = scene.web_pods();
+    services(&scene, &[&one, &two]);
+    let expected = stdout(&portolan(&scene, &["render"]));
+    let web = every_protocol(service("web", scene.lab.cluster_ip(1)), None);
+    scene.manifests.remove("web.yaml").unwrap();
+    let without = stdout(&portolan(&scene, &["render"]));
+    assert_ne!(without, expected, "the Service was in the rules");
+    let mut items = scene.lab.nodes().map(portolan_integration::Node::object).to_vec();
+    items.push(web.object());
+    items.extend(slices("web", &[&one, &two]));
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items, "metadata": {"resourceVersion": ""}});
+    let directory = tempfile::tempdir().unwrap();
+    let render = |name: &str, text: &str| {
+        let file = directory.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap();
+        let output =
+            Agent::command(&scene.lab.node_a, &["render", "-f", file, "--hostname-override", "node-a"])
+                .unwrap();
+        assert_code(&output, 0);
+        stdout(&output)
+    };
+    let documents = render("documents.yaml", &portolan_integration::Manifests::text(&items));
+    assert!(documents.contains("default/web"), "{documents}");
+    let yaml = render("list.yaml", &portolan_integration::Manifests::text(std::slice::from_ref(&list)));
+    assert_eq!(yaml, documents, "a List in YAML");
+    assert_eq!(render("list.json", &list.to_string()), documents, "a List in JSON");
+}

@@ -1,0 +1,88 @@
+//! Which source the server sees: masqueraded only where the answer would not come back otherwise, or
+//! where it was asked for.
+
+use portolan_integration::{CLUSTER_CIDR, Family, Pod};
+
+use crate::scene::{PROTOCOLS, Scene, assert_served, every_protocol, service, slices};
+
+fn web(scene: &Scene, pods: &[&Pod]) {
+    let service = service("web", scene.lab.cluster_ip(1)).of_type("NodePort");
+    scene.put("web.yaml", &every_protocol(service, Some(30_080)), slices("web", pods));
+}
+
+#[test]
+fn with_a_cluster_cidr_pods_keep_their_address_and_others_do_not() {
+    let mut scene = Scene::new();
+    let [one, two, _] = scene.web_pods();
+    web(&scene, &[&one, &two]);
+    scene.run();
+    for family in Family::BOTH {
+        for protocol in PROTOCOLS {
+            for client in scene.everywhere() {
+                let what = format!("{} to ClusterIP over {protocol} and {family}", client.name());
+                for answer in client.many(protocol, scene.lab.cluster_ip(1).port(family, 80), 10, 1) {
+                    assert_served(&answer, &["web-1", "web-2"], &what);
+                    let source = answer.source().unwrap();
+                    if client.name() == "shell" {
+                        assert_eq!(source, scene.shell.address().of(family), "{what}");
+                    } else {
+                        assert!(scene.lab.node_a.owns(source), "{what}: the pod saw {source}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_cluster_cidr_a_cluster_ip_masquerades_nobody() {
+    let mut scene = Scene::new();
+    let [one, ..] = scene.web_pods();
+    web(&scene, &[&one]);
+    scene.run_with(&[]);
+    for family in Family::BOTH {
+        let target = scene.lab.cluster_ip(1).port(family, 80);
+        for protocol in PROTOCOLS {
+            for (client, expected) in [
+                (scene.shell.client(), scene.shell.address()),
+                (scene.lab.client(), scene.lab.client_address()),
+                (scene.lab.node_a.client(), scene.lab.node_a.outside()),
+            ] {
+                let answer = client.probe(protocol, target);
+                let what = format!("{} to ClusterIP over {protocol} and {family}", client.name());
+                assert_served(&answer, &["web-1"], &what);
+                assert_eq!(answer.source(), Some(expected.of(family)), "{what}");
+            }
+        }
+        // A node port does, whoever asks: the answer has to come back through this node.
+        for client in scene.everywhere() {
+            let answer = client.tcp(scene.lab.node_a.outside().port(family, 30_080));
+            assert_served(&answer, &["web-1"], client.name());
+            let source = answer.source().unwrap();
+            assert!(scene.lab.node_a.owns(source), "{} to a node port: saw {source}", client.name());
+        }
+        // And so does a pod that was sent back to itself.
+        let answer = one.client().tcp(target);
+        assert_served(&answer, &["web-1"], "hairpin");
+        assert!(scene.lab.node_a.owns(answer.source().unwrap()), "hairpin: {answer}");
+    }
+}
+
+#[test]
+fn masquerade_all_hides_pods_too() {
+    let mut scene = Scene::new();
+    let [one, two, _] = scene.web_pods();
+    web(&scene, &[&one, &two]);
+    scene.run_with(&["--cluster-cidr", CLUSTER_CIDR, "--masquerade-all"]);
+    for family in Family::BOTH {
+        for protocol in PROTOCOLS {
+            for client in scene.everywhere() {
+                let what = format!("{} to ClusterIP over {protocol} and {family}", client.name());
+                let answer = client.probe(protocol, scene.lab.cluster_ip(1).port(family, 80));
+                assert_served(&answer, &["web-1", "web-2"], &what);
+                let source = answer.source().unwrap();
+                assert!(scene.lab.node_a.owns(source), "{what}: the pod saw {source}");
+            }
+        }
+    }
+}

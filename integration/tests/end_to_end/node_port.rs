@@ -1,0 +1,109 @@
+//! NodePort: on every node's address, whether or not the node runs an endpoint, and nowhere else.
+
+use portolan_integration::{CLUSTER_CIDR, Family, Pod, Protocol};
+
+use crate::scene::{PROTOCOLS, Scene, assert_served, every_protocol, service, slices};
+
+/// Writes a NodePort Service `web`: port 80 and node port 30080 of every protocol.
+fn web(scene: &Scene, pods: &[&Pod]) {
+    let service = service("web", scene.lab.cluster_ip(1)).of_type("NodePort");
+    scene.put("web.yaml", &every_protocol(service, Some(30_080)), slices("web", pods));
+}
+
+#[test]
+fn every_node_answers_also_the_one_without_endpoints() {
+    let mut scene = Scene::new();
+    let [_, two, three] = scene.web_pods();
+    // Both endpoints are on node-b; node-a has none.
+    web(&scene, &[&two, &three]);
+    scene.run();
+    for family in Family::BOTH {
+        for protocol in PROTOCOLS {
+            for node in scene.lab.nodes() {
+                for client in scene.everywhere() {
+                    let (place, name) = (client.name(), node.name());
+                    let what = format!("{place} to {name}:30080 over {protocol} and {family}");
+                    let answer = client.probe(protocol, node.outside().port(family, 30_080));
+                    assert_served(&answer, &["web-2", "web-3"], &what);
+                    let source = answer.source().unwrap();
+                    assert!(node.owns(source), "{what}: masqueraded by {name}, but the pod saw {source}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn it_is_also_a_cluster_ip() {
+    let mut scene = Scene::new();
+    let [one, two, _] = scene.web_pods();
+    web(&scene, &[&one, &two]);
+    scene.run();
+    for family in Family::BOTH {
+        for protocol in PROTOCOLS {
+            for client in scene.everywhere() {
+                let answer = client.probe(protocol, scene.lab.cluster_ip(1).port(family, 80));
+                let what = format!("{} to its ClusterIP over {protocol} and {family}", client.name());
+                assert_served(&answer, &["web-1", "web-2"], &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_address_that_the_node_object_does_not_list_is_left_alone() {
+    let mut scene = Scene::new();
+    let [one, ..] = scene.web_pods();
+    web(&scene, &[&one]);
+    scene.run();
+    let node = &scene.lab.node_a;
+    for family in Family::BOTH {
+        // A process of the node itself has the same port at the inside address: it must get through.
+        let _server = node.serve(family, node.inside(), Protocol::Tcp, 30_080).unwrap();
+        let inside = node.inside().port(family, 30_080);
+        for client in [scene.shell.client(), node.client(), scene.lab.node_b.client()] {
+            let what = format!("{} to the inside address over {family}", client.name());
+            assert_served(&client.tcp(inside), &["node-a"], &what);
+        }
+    }
+}
+
+#[test]
+fn nodeport_addresses_choose_among_the_nodes_own() {
+    let mut scene = Scene::new();
+    let [one, ..] = scene.web_pods();
+    web(&scene, &[&one]);
+    let inside_networks = "172.16.0.0/24,fd00:172:16::/64";
+    scene.run_with(&["--cluster-cidr", CLUSTER_CIDR, "--nodeport-addresses", inside_networks]);
+    let node = &scene.lab.node_a;
+    for family in Family::BOTH {
+        let _server = node.serve(family, node.outside(), Protocol::Tcp, 30_080).unwrap();
+        for client in [scene.shell.client(), node.client(), scene.lab.node_b.client()] {
+            let what = format!("{} over {family}", client.name());
+            assert_served(&client.tcp(node.inside().port(family, 30_080)), &["web-1"], &what);
+            assert_served(&client.tcp(node.outside().port(family, 30_080)), &["node-a"], &what);
+        }
+    }
+}
+
+#[test]
+fn other_ports_of_the_node_are_left_alone() {
+    let mut scene = Scene::new();
+    let [one, ..] = scene.web_pods();
+    web(&scene, &[&one]);
+    scene.run();
+    let node = &scene.lab.node_a;
+    for family in Family::BOTH {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            // Also port 80: a Service's port is no port of the node.
+            for port in [80, 30_081] {
+                let _server = node.serve(family, node.outside(), protocol, port).unwrap();
+                for client in scene.everywhere() {
+                    let what = format!("{} to port {port} over {protocol} and {family}", client.name());
+                    let answer = client.probe(protocol, node.outside().port(family, port));
+                    assert_served(&answer, &["node-a"], &what);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What most tests start from: a lab, a pod to ask from, and the binary on both nodes.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use portolan_integration::{
+    Agent, Answer, CLUSTER_CIDR, Client, Dual, Family, Lab, Manifests, Pod, Protocol, Service, Slice,
+    eventually,
+};
+use serde_json::Value;
+
+/// How long anything may take that takes milliseconds on an idle machine.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Every protocol a Service port may have.
+pub const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+
+/// A lab with the Node objects in a directory of manifests, and a pod `shell` on node-a.
+pub struct Scene {
+    pub lab: Lab,
+    pub manifests: Manifests,
+    pub shell: Pod,
+    agents: Vec<Agent>,
+}
+
+impl Scene {
+    pub fn new() -> Self {
+        let lab = Lab::new().unwrap_or_else(|error| panic!("{error}"));
+        let manifests = Manifests::new().unwrap();
+        manifests.put("nodes.yaml", &lab.nodes().map(portolan_integration::Node::object)).unwrap();
+        let shell = lab.node_a.pod("shell").unwrap();
+        Self { lab, manifests, shell, agents: Vec::new() }
+    }
+
+    /// Pods `web-1` on node-a and `web-2`, `web-3` on node-b, which answer every protocol on port 8080.
+    pub fn web_pods(&self) -> [Pod; 3] {
+        let (a, b) = (&self.lab.node_a, &self.lab.node_b);
+        [(a, "web-1"), (b, "web-2"), (b, "web-3")].map(|(node, name)| {
+            let pod = node.pod(name).unwrap().serve(Protocol::Tcp, 8080).unwrap();
+            pod.serve(Protocol::Udp, 8080).unwrap().serve(Protocol::Sctp, 8080).unwrap()
+        })
+    }
+
+    /// Writes a manifest file: a Service and its slices, or whatever else.
+    pub fn put(&self, name: &str, service: &Service, slices: Vec<Value>) {
+        let objects: Vec<_> = std::iter::once(service.object()).chain(slices).collect();
+        self.manifests.put(name, &objects).unwrap();
+    }
+
+    /// Runs the binary on both nodes, with `--cluster-cidr`.
+    pub fn run(&mut self) {
+        self.run_with(&["--cluster-cidr", CLUSTER_CIDR]);
+    }
+
+    /// Runs the binary on both nodes with these arguments.
+    pub fn run_with(&mut self, arguments: &[&str]) {
+        for node in self.lab.nodes() {
+            let agent = Agent::start(node, self.manifests.path(), arguments);
+            self.agents.push(agent.unwrap_or_else(|error| panic!("{error}")));
+        }
+    }
+
+    /// What the binary on node-a has written to stderr.
+    pub fn stderr(&self) -> String {
+        self.agents[0].stderr()
+    }
+
+    /// The three places to ask from: a pod on node-a, node-a itself, and outside.
+    pub fn everywhere(&self) -> [Client; 3] {
+        [self.shell.client(), self.lab.node_a.client(), self.lab.client()]
+    }
+}
+
+/// A Service with both ClusterIPs and no ports yet.
+pub fn service(name: &str, cluster_ip: Dual) -> Service {
+    Service::new(name, Family::BOTH.map(|family| cluster_ip.of(family)))
+}
+
+/// The Service with port 80 of every protocol, and a node port for it, if given.
+pub fn every_protocol(service: Service, node_port: Option<u16>) -> Service {
+    PROTOCOLS.iter().fold(service, |service, protocol| {
+        let service = service.port(protocol.name(), *protocol, 80);
+        node_port.iter().fold(service, |service, number| service.node_port(*number))
+    })
+}
+
+/// The slices of a Service made by [`every_protocol`]: these pods, ready, on their port 8080.
+pub fn slices(name: &str, pods: &[&Pod]) -> Vec<Value> {
+    let slice = |family| {
+        let slice = Slice::new(name, family);
+        let slice =
+            PROTOCOLS.iter().fold(slice, |slice, protocol| slice.port(protocol.name(), *protocol, 8080));
+        pods.iter().fold(slice, |slice, pod| slice.pod(pod)).object()
+    };
+    Family::BOTH.map(slice).into()
+}
+
+/// Asserts that one of `servers` answered.
+#[track_caller]
+pub fn assert_served(answer: &Answer, servers: &[&str], circumstances: &str) {
+    let served = answer.server().is_some_and(|server| servers.contains(&server));
+    assert!(served, "{circumstances}: {answer}, not served by one of {servers:?}");
+}
+
+/// Asserts a refusal that came at once.
+#[track_caller]
+pub fn assert_refused(answer: &Answer, circumstances: &str) {
+    match answer {
+        // Half a second is what a TCP client that ignores ICMP errors would at least take.
+        Answer::Refused { after } if *after < Duration::from_millis(500) => {}
+        _ => panic!("{circumstances}: {answer}, not refused at once"),
+    }
+}
+
+/// Waits for a condition that must come true; gives the time it took.
+#[track_caller]
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) -> Duration {
+    eventually(PATIENCE, condition).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
+}
+
+/// Does `work` while clients connect without a pause, and asserts that every one of those was served.
+pub fn while_connecting(clients: &[(Client, SocketAddr)], protocols: &[Protocol], work: impl FnOnce()) {
+    struct SetOnDrop<'a>(&'a AtomicBool);
+    impl Drop for SetOnDrop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let done = AtomicBool::new(false);
+    let connect = |client: &Client, target: SocketAddr| {
+        let mut count = 0_u32;
+        while !done.load(Ordering::Relaxed) {
+            for protocol in protocols {
+                let answer = client.probe(*protocol, target);
+                assert!(
+                    answer.server().is_some(),
+                    "{} {protocol} {count} to {target}: {answer}",
+                    client.name()
+                );
+                count += 1;
+            }
+        }
+        count
+    };
+    thread::scope(|scope| {
+        let connect = &connect;
+        let connecting: Vec<_> =
+            clients.iter().map(|(client, target)| scope.spawn(move || connect(client, *target))).collect();
+        // Also when the work panics: the scope waits for these threads.
+        let end = SetOnDrop(&done);
+        work();
+        drop(end);
+        for connecting in connecting {
+            let count = connecting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            assert!(count > 20, "only {count} connections were tried");
+        }
+    });
+}
