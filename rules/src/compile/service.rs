@@ -1,6 +1,7 @@
 //! Compiles one Service.
 
 use std::{
+    collections::HashSet,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -89,15 +90,24 @@ where
         cluster_ips: service.cluster_ips.clone(),
         hairpin: Vec::new(),
     };
+    let mut taken = HashSet::new();
     for family in Family::ALL {
         let sources = allowed_sources(service, family, surroundings.node_ips);
         let restricted = sources.is_some();
         let sources: Arc<[_]> = sources.unwrap_or_default().into();
         for port in &service.ports {
-            let doors = frontends(service, port, family);
+            let mut doors = frontends(service, port, family);
             if doors.is_empty() {
                 continue;
             }
+            // The API server refuses a Service with two equal ports; a manifest can still say it.
+            doors.retain(|(key, _)| {
+                let first = taken.insert(*key);
+                if !first {
+                    problems.push(repeated(service, port, key));
+                }
+                first
+            });
             let selection = select(&merge(state, port, family), surroundings.node);
             compiled.hairpin.extend(selection.on_this_node);
             let prior = prior_slots(service, port, family, &doors, surroundings);
@@ -129,6 +139,12 @@ where
         addresses.dedup();
     }
     compiled
+}
+
+fn repeated(service: &Service, port: &ServicePort, key: &FrontendKey) -> Problem {
+    let message =
+        format!("port {:?} has {key}, as a port before it does, and is not served there", port.name);
+    Problem { service: service.name.clone(), message }
 }
 
 fn policy(service: &Service, door: Door) -> TrafficPolicy {
