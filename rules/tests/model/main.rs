@@ -6,9 +6,15 @@
 #![allow(missing_docs, reason = "a test has no readers of its interface")]
 
 mod cluster;
+mod invariants;
 mod manifest;
+mod masquerade_matrix;
+mod packet_flows;
 mod packets;
 mod places;
 mod random;
 mod reference;
+mod scene;
+mod selection;
+mod source_ranges;
 mod strategies;
