@@ -37,7 +37,7 @@ fn write(cluster: &Cluster, out: &mut String) -> fmt::Result {
     if let Some(zone) = &node.zone {
         writeln!(out, "  labels: {{topology.kubernetes.io/zone: {zone:?}}}")?;
     }
-    writeln!(out, "status:\n  addresses:")?;
+    writeln!(out, "status:\n  addresses:{}", if node.addresses.is_empty() { " []" } else { "" })?;
     for address in &node.addresses {
         writeln!(out, "  - {{type: InternalIP, address: {:?}}}", address.to_string())?;
     }

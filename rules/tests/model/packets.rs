@@ -75,8 +75,8 @@ pub fn draft() -> impl Strategy<Value = Draft> {
     let protocol = prop_oneof![8 => protocol().prop_map(Protocol::number), 1 => Just(ICMP), 1 => Just(ICMP6)];
     let port = prop_oneof![8 => select(&PORTS[..]), 1 => Just(8080)];
     let to = prop_oneof![
-        3 => (any::<Index>(), 1..=2u8).prop_map(|(index, node)| Destination::Frontend(index, node)),
-        2 => (place, family(), protocol, port).prop_map(|(p, f, n, d)| Destination::Any(p, f, n, d)),
+        6 => (any::<Index>(), 1..=2u8).prop_map(|(index, node)| Destination::Frontend(index, node)),
+        1 => (place, family(), protocol, port).prop_map(|(p, f, n, d)| Destination::Any(p, f, n, d)),
     ];
     (origin(), to).prop_map(|((source, input), to)| Draft { source, input, to })
 }

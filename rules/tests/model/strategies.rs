@@ -19,8 +19,6 @@ use crate::{cluster::Cluster, places::Place};
 /// Node ports are among the ports of Services, so that both meet at the node's addresses.
 pub const PORTS: [u16; 4] = [80, 81, 30080, 30081];
 const PORT_NAMES: [&str; 2] = ["", "web"];
-const NAMESPACES: [&str; 2] = ["one", "two"];
-const SERVICES: [&str; 2] = ["a", "b"];
 
 pub fn family() -> impl Strategy<Value = Family> {
     prop_oneof![3 => Just(Family::Ip), 2 => Just(Family::Ip6)]
@@ -36,8 +34,8 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
 
 /// A namespace and a Service's name.
 fn owner() -> impl Strategy<Value = ObjectName> {
-    (select(&NAMESPACES[..]), select(&SERVICES[..]))
-        .prop_map(|(namespace, name)| ObjectName::new(namespace, name))
+    let names = [("one", "a"), ("one", "a"), ("one", "b"), ("one", "b"), ("two", "a")];
+    select(names.to_vec()).prop_map(|(namespace, name)| ObjectName::new(namespace, name))
 }
 
 fn service_port() -> impl Strategy<Value = ServicePort> {
@@ -145,8 +143,8 @@ fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
 fn slice() -> impl Strategy<Value = EndpointSlice> {
     let port = (select(&PORT_NAMES[..]), protocol(), select(&[80_u16, 8080][..]))
         .prop_map(|(name, protocol, port)| EndpointPort { name: name.into(), protocol, port });
-    let endpoints = family().prop_flat_map(|family| vec(endpoint(family), 0..5));
-    (owner(), 0..3u8, vec(port, 1..4), endpoints, any::<bool>()).prop_map(
+    let endpoints = family().prop_flat_map(|family| vec(endpoint(family), 0..6));
+    (owner(), 0..3u8, vec(port, 1..4), endpoints, prop::bool::weighted(0.8)).prop_map(
         |(owner, number, mut ports, endpoints, every_port)| {
             if every_port {
                 // As it is when all goes well: what the Service's ports ask for is there.
@@ -226,7 +224,7 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
         networks(&["10.96.0.0/30", "10.96.0.2/31"]),
     ]);
     let surroundings = (node(), host(), node_port_addresses(), service_cidrs, config());
-    (vec(service(), 1..5), vec(slice(), 0..8), surroundings).prop_map(
+    (vec(service(), 1..5), vec(slice(), 0..10), surroundings).prop_map(
         |(mut services, mut slices, (node, host, node_port_addresses, service_cidrs, config))| {
             services.sort_by(|a, b| a.name.cmp(&b.name));
             services.dedup_by(|a, b| a.name == b.name);
