@@ -352,7 +352,8 @@ pub(super) fn number(bytes: &[u8]) -> Option<u32> {
 }
 
 fn interface(name: &str, prefix: bool) -> Result<Bytes, String> {
-    if name.is_empty() || name.len() >= IFNAMSIZ || name.contains('\0') {
+    // nft counts the `*` that it writes after a prefix.
+    if name.is_empty() || name.len() + usize::from(prefix) >= IFNAMSIZ || name.contains('\0') {
         return Err(format!("`{name}` is not an interface's name"));
     }
     let mut bytes = Bytes::from_slice(name.as_bytes());

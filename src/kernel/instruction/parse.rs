@@ -15,12 +15,22 @@ use crate::kernel::{
 
 /// Reads the value of `NFTA_RULE_EXPRESSIONS`.
 pub(in crate::kernel) fn parse_expressions(list: Attributes<'_>) -> Vec<Instruction> {
-    list.map(|expression| {
+    list.filter_map(|expression| {
         let name = expression.nested().find(NFTA_EXPR_NAME).and_then(|name| name.string()).unwrap_or("?");
         let data = expression.nested().find(NFTA_EXPR_DATA).map_or(Attributes(&[]), |data| data.nested());
-        parse(name, &Parameters::read(data)).unwrap_or_else(|| Instruction::Other(name.to_owned()))
+        let parameters = Parameters::read(data);
+        if name == "byteorder" && is_idle(&parameters) {
+            return None;
+        }
+        Some(parse(name, &parameters).unwrap_or_else(|| Instruction::Other(name.to_owned())))
     })
     .collect()
+}
+
+/// Whether a `byteorder` swaps the bytes of a single byte in its place, as nft has it done to a protocol's
+/// number before it looks that up among ranges. SREG 1, DREG 2, LEN 4.
+fn is_idle(p: &Parameters<'_>) -> bool {
+    p.number(4) == Some(1) && p.register(1).is_some() && p.register(1) == p.register(2)
 }
 
 /// Reads the value of `NFTA_DATA_VERDICT`.
