@@ -4,7 +4,9 @@ mod elements;
 
 use std::sync::Arc;
 
-use portolan_rules::ruleset::{BaseChain, Chain, ChainType, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags, Table};
+use portolan_rules::ruleset::{
+    BaseChain, Chain, ChainType, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags, Table,
+};
 
 use super::{
     Error,
@@ -20,7 +22,8 @@ use super::{
         NFTA_CHAIN_FLAGS, NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY, NFTA_CHAIN_TYPE,
         NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_SET_DATA_LEN,
         NFTA_SET_DATA_TYPE, NFTA_SET_DESC, NFTA_SET_DESC_SIZE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_FLAGS,
-        NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_TIMEOUT, NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
+        NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_TIMEOUT, NFTA_TABLE_FLAGS,
+        NFTA_TABLE_NAME,
     },
 };
 use elements::Elements;
@@ -50,7 +53,8 @@ pub(super) fn dump(connection: &mut Connection, table: &str) -> Result<Ruleset, 
 pub(super) fn generation(connection: &mut Connection) -> Result<Generation, Error> {
     let mut generation = None;
     for _ in 0..ATTEMPTS {
-        connection.request(NFT_MSG_GETGEN, 0, false, &[], |message| generation = Generation::read(message))?;
+        connection
+            .request(NFT_MSG_GETGEN, 0, false, &[], |message| generation = Generation::read(message))?;
         if let Some(generation) = generation {
             return Ok(generation);
         }
@@ -104,7 +108,12 @@ impl Reader<'_> {
     }
 
     /// Asks for all objects of one kind in the table. Returns whether the replies fit together.
-    fn all(&mut self, kind: u16, more: &[(u16, &str)], mut read: impl FnMut(Attributes<'_>)) -> Result<bool, Error> {
+    fn all(
+        &mut self,
+        kind: u16,
+        more: &[(u16, &str)],
+        mut read: impl FnMut(Attributes<'_>),
+    ) -> Result<bool, Error> {
         let mut own = vec![(NFTA_TABLE_NAME, self.name)];
         own.extend_from_slice(more);
         let (family, name) = (self.family.number(), self.name);
@@ -173,7 +182,9 @@ fn set(attributes: Attributes<'_>) -> Option<Set> {
     if flags & NFT_SET_ANONYMOUS != 0 {
         return None;
     }
-    let size = attributes.find(NFTA_SET_DESC).and_then(|description| description.nested().number(NFTA_SET_DESC_SIZE));
+    let size = attributes
+        .find(NFTA_SET_DESC)
+        .and_then(|description| description.nested().number(NFTA_SET_DESC_SIZE));
     let key = (number(NFTA_SET_KEY_TYPE), number(NFTA_SET_KEY_LEN));
     let data = (number(NFTA_SET_DATA_TYPE), number(NFTA_SET_DATA_LEN));
     let own_timeout = attributes.find(NFTA_SET_TIMEOUT).is_some();
@@ -212,7 +223,8 @@ fn chain(attributes: Attributes<'_>, dormant: bool) -> Option<Chain> {
 
 fn base(attributes: Attributes<'_>) -> Option<BaseChain> {
     let hook = attributes.find(NFTA_CHAIN_HOOK)?.nested();
-    let (number, priority) = (hook.number(NFTA_HOOK_HOOKNUM)?, hook.number(NFTA_HOOK_PRIORITY)?.cast_signed());
+    let (number, priority) =
+        (hook.number(NFTA_HOOK_HOOKNUM)?, hook.number(NFTA_HOOK_PRIORITY)?.cast_signed());
     let hook = Hook::ALL.into_iter().find(|hook| hook.number() == number)?;
     let chain_type = attributes.find(NFTA_CHAIN_TYPE)?;
     let chain_type = [ChainType::Filter, ChainType::Nat]
@@ -220,4 +232,42 @@ fn base(attributes: Attributes<'_>) -> Option<BaseChain> {
         .find(|known| Some(known.name()) == chain_type.string())?;
     let accepts = attributes.number(NFTA_CHAIN_POLICY)?.cast_signed() == NF_ACCEPT;
     accepts.then_some(BaseChain { chain_type, hook, priority })
+}
+
+/// Hands attributes to every reader of this module.
+#[cfg(test)]
+pub(super) fn read_for_test(family: Family, attributes: Attributes<'_>) {
+    rule(family, attributes);
+    chain(attributes, false);
+    if let Some(set) = set(attributes) {
+        let mut elements = Elements::of(&set);
+        elements.read(attributes);
+        elements.finish();
+    }
+    for key in [&[portolan_rules::ruleset::DataType::InetService][..], &[family.address_type(); 2]] {
+        for interval in [false, true] {
+            let flags = SetFlags { interval, ..SetFlags::default() };
+            let mut elements = Elements::of(&Set::set("s", key).with_flags(flags));
+            elements.read(attributes);
+            elements.finish();
+        }
+    }
+}
+
+/// The element of a set that has this user data.
+#[cfg(test)]
+pub(super) fn element_for_test(userdata: &[u8]) -> portolan_rules::ruleset::Element {
+    use super::{uapi, wire};
+    let mut bytes = Vec::new();
+    let list = wire::begin_nest(&mut bytes, uapi::NFTA_SET_ELEM_LIST_ELEMENTS);
+    let element = wire::begin_nest(&mut bytes, 1);
+    let key = wire::begin_nest(&mut bytes, uapi::NFTA_SET_ELEM_KEY);
+    wire::attribute(&mut bytes, uapi::NFTA_DATA_VALUE, &[0; 4]);
+    wire::end_nest(&mut bytes, key);
+    wire::attribute(&mut bytes, uapi::NFTA_SET_ELEM_USERDATA, userdata);
+    wire::end_nest(&mut bytes, element);
+    wire::end_nest(&mut bytes, list);
+    let mut elements = Elements::of(&Set::set("s", &[portolan_rules::ruleset::DataType::Ipv4Addr]));
+    elements.read(Attributes(&bytes));
+    elements.finish().into_values().next().unwrap()
 }

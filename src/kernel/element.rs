@@ -1,6 +1,8 @@
 //! Writes elements: the hundreds of thousands of things that change, straight into the batch.
 
-use portolan_rules::ruleset::{COMMENT_MAX, Concat, DataType, Element, ElementData, Family, Set, SetData, Verdict};
+use portolan_rules::ruleset::{
+    COMMENT_MAX, Concat, DataType, Element, ElementData, Family, Set, SetData, Verdict,
+};
 
 use super::{
     uapi::{
@@ -88,8 +90,7 @@ impl<'a> ElementWriter<'a> {
             SetData::None | SetData::Verdict => &[],
         };
         let (key, data) = (Lengths::of(&set.key), Lengths::of(data));
-        let mut writer =
-            Self { family, table, set, delete, shape, key, data, message: 0, list: 0, count: 0 };
+        let mut writer = Self { family, table, set, delete, shape, key, data, message: 0, list: 0, count: 0 };
         writer.open(buffer, sequence);
         writer
     }
@@ -100,8 +101,8 @@ impl<'a> ElementWriter<'a> {
         let kind = wire::nf_tables(kind);
         let family = self.family.number();
         self.message = wire::begin_message(buffer, kind, NLM_F_REQUEST | flags, sequence, family, 0);
-        wire::string(buffer, NFTA_TABLE_NAME, self.table);
         wire::string(buffer, NFTA_SET_ELEM_LIST_SET, &self.set.name);
+        wire::string(buffer, NFTA_TABLE_NAME, self.table);
         self.list = wire::begin_nest(buffer, NFTA_SET_ELEM_LIST_ELEMENTS);
         self.count = 0;
     }
@@ -142,7 +143,12 @@ impl<'a> ElementWriter<'a> {
         Ok(true)
     }
 
-    fn elements(&mut self, buffer: &mut Vec<u8>, key: &Concat, element: &ElementRef<'_>) -> Result<(), String> {
+    fn elements(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        key: &Concat,
+        element: &ElementRef<'_>,
+    ) -> Result<(), String> {
         if key.as_bytes().is_empty() {
             let start = self.begin_element(buffer);
             wire::number(buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_CATCHALL);
@@ -308,3 +314,6 @@ pub(super) fn padded(bytes: &[u8]) -> Concat {
     whole.resize(bytes.len().next_multiple_of(4), 0);
     Concat::from_bytes(&whole)
 }
+
+#[cfg(test)]
+mod tests;
