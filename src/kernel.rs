@@ -1,4 +1,4 @@
-//! The kernel side: writes transactions to nf_tables over netlink and reads tables back.
+//! The kernel side: writes transactions to `nf_tables` over netlink and reads tables back.
 //!
 //! Small and constant things (tables, chains, rules, declarations of sets) are built by libnftnl. Elements,
 //! which are many and change, are encoded here, straight into the one buffer that the kernel is sent.
@@ -47,7 +47,7 @@ pub struct Commit {
     pub kernel: Duration,
 }
 
-/// A socket to nf_tables in the network namespace of the thread that opened it. It stays on its thread: a
+/// A socket to `nf_tables` in the network namespace of the thread that opened it. It stays on its thread: a
 /// commit blocks for as long as the kernel works on it.
 pub struct Kernel {
     connection: Connection,

@@ -1,4 +1,4 @@
-//! A socket to nf_tables: requests and their replies.
+//! A socket to `nf_tables`: requests and their replies.
 
 use std::{
     ffi::c_int,
@@ -97,7 +97,7 @@ pub(super) enum Received {
     Lost,
 }
 
-/// A socket to nf_tables.
+/// A socket to `nf_tables`.
 pub(super) struct Connection {
     socket: Socket,
     /// Sequence number of the last request.

@@ -21,9 +21,9 @@ use super::{
         NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETTABLE, NFT_SET_ANONYMOUS, NFT_TABLE_F_DORMANT,
         NFTA_CHAIN_FLAGS, NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY, NFTA_CHAIN_TYPE,
         NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_SET_DATA_LEN,
-        NFTA_SET_DATA_TYPE, NFTA_SET_DESC, NFTA_SET_DESC_SIZE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_FLAGS,
-        NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_TIMEOUT, NFTA_TABLE_FLAGS,
-        NFTA_TABLE_NAME,
+        NFTA_SET_DATA_TYPE, NFTA_SET_DESC, NFTA_SET_DESC_SIZE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_EXPR,
+        NFTA_SET_EXPRESSIONS, NFTA_SET_FLAGS, NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME,
+        NFTA_SET_TIMEOUT, NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
     },
 };
 use elements::Elements;
@@ -187,8 +187,9 @@ fn set(attributes: Attributes<'_>) -> Option<Set> {
         .and_then(|description| description.nested().number(NFTA_SET_DESC_SIZE));
     let key = (number(NFTA_SET_KEY_TYPE), number(NFTA_SET_KEY_LEN));
     let data = (number(NFTA_SET_DATA_TYPE), number(NFTA_SET_DATA_LEN));
-    let own_timeout = attributes.find(NFTA_SET_TIMEOUT).is_some();
-    let known = declaration::read(&name, flags, key, data, size).filter(|_| !own_timeout);
+    let more = [NFTA_SET_TIMEOUT, NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS];
+    let has_more = more.into_iter().any(|kind| attributes.find(kind).is_some());
+    let known = declaration::read(&name, flags, key, data, size).filter(|_| !has_more);
     Some(known.unwrap_or_else(|| unknown_set(name)))
 }
 

@@ -1,4 +1,4 @@
-//! The expressions of nf_tables' virtual machine ("instructions" here, since the model's expressions are
+//! The expressions of `nf_tables`' virtual machine ("instructions" here, since the model's expressions are
 //! another thing): what a rule is made of on its way into the kernel and back.
 
 mod parse;

@@ -113,7 +113,7 @@ impl Program {
                 self.push(Instruction::Lookup { set: map.clone(), from: FIRST, to, inverted: false });
             }
             Statement::Update { set, key, timeout_ms, data } => {
-                self.update(set, key, *timeout_ms, data.as_ref())?
+                self.update(set, key, *timeout_ms, data.as_ref())?;
             }
             Statement::Dnat { key, map } => {
                 self.value(key)?;

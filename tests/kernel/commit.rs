@@ -1,6 +1,6 @@
 //! What a transaction changes, and that it is one transaction.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use portolan::kernel::{Batch, Kernel, Monitor};
 use portolan_rules::{
@@ -18,7 +18,7 @@ const TABLE: &str = "portolan";
 /// The declaration of this set in a ruleset, as operations on its elements carry it.
 fn declaration(ruleset: &Ruleset, family: Family, name: &str) -> Arc<Set> {
     let set = &ruleset.tables[&family].sets[name];
-    Arc::new(Set { elements: Default::default(), ..set.clone() })
+    Arc::new(Set { elements: BTreeMap::new(), ..set.clone() })
 }
 
 fn change(ruleset: &mut Ruleset, family: Family, name: &str, change: impl FnOnce(&mut Set)) {
@@ -130,7 +130,7 @@ fn a_chain_goes_with_its_rules() {
     for family in Family::ALL {
         let table = ruleset.tables.get_mut(&family).unwrap();
         let (key, _) = table.sets["classes"].elements.pop_last().unwrap();
-        let set = Arc::new(Set { elements: Default::default(), ..table.sets["classes"].clone() });
+        let set = Arc::new(Set { elements: BTreeMap::new(), ..table.sets["classes"].clone() });
         transaction.push(family, Operation::DeleteElement { set, key, end: None });
         transaction.push(family, Operation::FlushChain("cluster-3".into()));
         transaction.push(family, Operation::DeleteChain("cluster-3".into()));
@@ -174,7 +174,7 @@ fn a_hundred_thousand_elements_are_one_transaction() {
     }
     // More notifications than a buffer holds: the monitor says so instead of losing them silently.
     let lost = loop {
-        match monitor.next() {
+        match monitor.receive() {
             Ok(Some(_)) => {}
             Ok(None) => break false,
             Err(_) => break true,
@@ -196,20 +196,20 @@ fn consecutive_elements_share_a_message() {
 fn the_monitor_tells_of_every_commit() {
     let mut kernel = kernel();
     let mut monitor = Monitor::open().unwrap();
-    assert_eq!(monitor.next().unwrap(), None);
+    assert_eq!(monitor.receive().unwrap(), None);
     kernel.dump(TABLE).unwrap();
-    assert_eq!(monitor.next().unwrap(), None, "a dump writes nothing");
+    assert_eq!(monitor.receive().unwrap(), None, "a dump writes nothing");
     let mut transaction = Transaction::new(TABLE);
     transaction.push(Family::Ip6, Operation::AddTable);
     commit(&mut kernel, &transaction);
-    let table = monitor.next().unwrap().unwrap();
+    let table = monitor.receive().unwrap().unwrap();
     assert_eq!((table.family, table.table.as_deref()), (10, Some(TABLE)));
-    let end = monitor.next().unwrap().unwrap();
+    let end = monitor.receive().unwrap().unwrap();
     let generation = end.generation.unwrap();
     assert_eq!(generation.id, kernel.generation().unwrap().id);
-    assert_eq!(generation.thread, rustix::thread::gettid().as_raw_nonzero().get() as u32);
+    assert_eq!(generation.thread, rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned());
     assert!(!generation.process.is_empty());
-    assert_eq!(monitor.next().unwrap(), None);
+    assert_eq!(monitor.receive().unwrap(), None);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the kernel refuses, and that the error names the operation at fault.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use portolan::kernel::{Error, Kernel};
 use portolan_rules::{
@@ -77,7 +77,7 @@ fn a_range_is_found_among_others() {
     commit(&mut kernel, &create(&ruleset(|family| everything_else(family, false))));
     for family in Family::ALL {
         let set = Arc::new(Set {
-            elements: Default::default(),
+            elements: BTreeMap::new(),
             ..everything_else(family, false).sets["cidrs"].clone()
         });
         let mut transaction = Transaction::new("portolan");

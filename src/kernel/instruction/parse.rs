@@ -15,16 +15,17 @@ use crate::kernel::{
 
 /// Reads the value of `NFTA_RULE_EXPRESSIONS`.
 pub(in crate::kernel) fn parse_expressions(list: Attributes<'_>) -> Vec<Instruction> {
-    list.filter_map(|expression| {
-        let name = expression.nested().find(NFTA_EXPR_NAME).and_then(|name| name.string()).unwrap_or("?");
-        let data = expression.nested().find(NFTA_EXPR_DATA).map_or(Attributes(&[]), |data| data.nested());
-        let parameters = Parameters::read(data);
-        if name == "byteorder" && is_idle(&parameters) {
-            return None;
-        }
-        Some(parse(name, &parameters).unwrap_or_else(|| Instruction::Other(name.to_owned())))
-    })
-    .collect()
+    list.into_iter()
+        .filter_map(|expression| {
+            let name = expression.nested().find(NFTA_EXPR_NAME).and_then(|name| name.string()).unwrap_or("?");
+            let data = expression.nested().find(NFTA_EXPR_DATA).map_or(Attributes(&[]), |data| data.nested());
+            let parameters = Parameters::read(data);
+            if name == "byteorder" && is_idle(&parameters) {
+                return None;
+            }
+            Some(parse(name, &parameters).unwrap_or_else(|| Instruction::Other(name.to_owned())))
+        })
+        .collect()
 }
 
 /// Whether a `byteorder` swaps the bytes of a single byte in its place, as nft has it done to a protocol's
@@ -174,7 +175,7 @@ fn parse(name: &str, p: &Parameters<'_>) -> Option<Instruction> {
     })
 }
 
-/// TYPE 1, FAMILY 2, REG_ADDR_MIN 3, REG_ADDR_MAX 4, REG_PROTO_MIN 5, REG_PROTO_MAX 6, FLAGS 7. The kernel
+/// TYPE 1, FAMILY 2, `REG_ADDR_MIN` 3, `REG_ADDR_MAX` 4, `REG_PROTO_MIN` 5, `REG_PROTO_MAX` 6, FLAGS 7. The kernel
 /// completes what nft leaves out: the maxima, and the two flags that say which minima there are.
 fn parse_nat(p: &Parameters<'_>) -> Option<Instruction> {
     let implied = NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED;

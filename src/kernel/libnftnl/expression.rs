@@ -34,6 +34,7 @@ pub(super) struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
+    #[expect(clippy::too_many_lines, reason = "one arm for each expression")]
     pub(super) fn new(instruction: &'a Instruction) -> Result<Self, String> {
         use Parameter::{Byte, Data, Long, Number, Text};
         let (name, parameters) = match instruction {
@@ -178,10 +179,10 @@ impl Expression for Prepared<'_> {
                 match parameter {
                     Parameter::Byte(number, value) => sys::nftnl_expr_set_u8(pointer, *number as u16, *value),
                     Parameter::Number(number, value) => {
-                        sys::nftnl_expr_set_u32(pointer, *number as u16, *value)
+                        sys::nftnl_expr_set_u32(pointer, *number as u16, *value);
                     }
                     Parameter::Long(number, value) => {
-                        sys::nftnl_expr_set_u64(pointer, *number as u16, *value)
+                        sys::nftnl_expr_set_u64(pointer, *number as u16, *value);
                     }
                     Parameter::Data(number, value) => {
                         let length = value.len() as u32;
