@@ -88,7 +88,9 @@ impl Kernel {
     /// which belong to a rule. Every element of a set with the interval flag has its end; an element with an
     /// empty key is the catch-all `*`. Objects of other kinds (counters, flow tables) are not part of the model.
     ///
-    /// [`Error::Unknown`] if the rulesets of the namespace changed during each of several attempts.
+    /// Changes of other tables meanwhile do no harm. [`Error::Unknown`] if these tables changed during each of
+    /// several attempts. The kernel walks a set from its beginning for every 32 KiB, so that the time grows with
+    /// the square of a set's size: a third of a second for 100,000 elements, a quarter of a minute for 600,000.
     ///
     /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
     pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {

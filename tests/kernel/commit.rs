@@ -1,8 +1,14 @@
 //! What a transaction changes, and that it is one transaction.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use portolan::kernel::{Batch, Kernel, Monitor};
+use portolan::kernel::{Batch, Error, Kernel, Monitor};
 use portolan_rules::{
     ruleset::{Concat, Element, Family, Name, Ruleset, Set},
     transaction::{Operation, Transaction},
@@ -257,4 +263,75 @@ fn two_connections_see_each_others_work() {
     transaction.push(Family::Ip, Operation::DeleteElement { set, key, end: None });
     commit(&mut other, &transaction);
     assert!(one.dump(TABLE).unwrap().tables[&Family::Ip].sets["node-addresses"].elements.is_empty());
+}
+
+/// Does something again and again on another thread, which is in the same namespace, until told to stop.
+fn meanwhile(mut work: impl FnMut(&mut Kernel) + Send + 'static) -> impl FnOnce() -> u32 {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let thread = std::thread::spawn(move || {
+        let mut kernel = Kernel::open().unwrap();
+        let mut rounds = 0;
+        while !stopped.load(Ordering::Relaxed) {
+            work(&mut kernel);
+            rounds += 1;
+        }
+        rounds
+    });
+    move || {
+        stop.store(true, Ordering::Relaxed);
+        thread.join().unwrap()
+    }
+}
+
+#[test]
+fn other_tables_may_change_during_a_dump() {
+    let mut kernel = kernel();
+    commit(&mut kernel, &many(Family::Ip, 20_000));
+    let mut transaction = Transaction::new("other");
+    transaction.push(Family::Ip, Operation::AddTable);
+    transaction.push(Family::Ip, Operation::DeleteTable);
+    let stop = meanwhile(move |kernel| commit(kernel, &transaction));
+    for _ in 0..5 {
+        let dump = kernel.dump(TABLE).unwrap();
+        assert_eq!(dump.tables[&Family::Ip].sets["frontends"].elements.len(), 20_000);
+    }
+    assert!(stop() > 5);
+}
+
+#[test]
+fn a_dump_is_never_half_of_a_transaction() {
+    let mut kernel = kernel();
+    let ruleset = ruleset(data_plane);
+    commit(&mut kernel, &create(&ruleset));
+    let names = ["cluster-ips", "node-addresses"];
+    let sets = names.map(|name| declaration(&ruleset, Family::Ip, name));
+    let key = |n| Concat::new(&[address(Family::Ip, n)]);
+    // The two sets always hold the same address beside the one that they began with.
+    let mut last = 7;
+    let stop = meanwhile(move |kernel| {
+        let mut transaction = Transaction::new(TABLE);
+        for set in &sets {
+            let (set, element) = (set.clone(), Element::member());
+            let delete = Operation::DeleteElement { set: set.clone(), key: key(last), end: None };
+            transaction.push(Family::Ip, delete);
+            transaction.push(Family::Ip, Operation::AddElement { set, key: key(last + 1), element });
+        }
+        last += 1;
+        commit(kernel, &transaction);
+        std::thread::sleep(std::time::Duration::from_micros(u64::from(last) * 37 % 5000));
+    });
+    let mut complete = 0;
+    for _ in 0..200 {
+        match kernel.dump(TABLE) {
+            Ok(dump) => {
+                let [one, other] = names.map(|name| &dump.tables[&Family::Ip].sets[name].elements);
+                assert_eq!(one, other);
+                complete += 1;
+            }
+            Err(error) => assert!(matches!(error, Error::Unknown(_)), "{error}"),
+        }
+    }
+    stop();
+    assert!(complete > 0);
 }
