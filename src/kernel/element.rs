@@ -101,8 +101,8 @@ impl<'a> ElementWriter<'a> {
         let kind = wire::nf_tables(kind);
         let family = self.family.number();
         self.message = wire::begin_message(buffer, kind, NLM_F_REQUEST | flags, sequence, family, 0);
-        wire::string(buffer, NFTA_TABLE_NAME, self.table);
         wire::string(buffer, NFTA_SET_ELEM_LIST_SET, &self.set.name);
+        wire::string(buffer, NFTA_TABLE_NAME, self.table);
         self.list = wire::begin_nest(buffer, NFTA_SET_ELEM_LIST_ELEMENTS);
         self.count = 0;
     }
@@ -314,3 +314,6 @@ pub(super) fn padded(bytes: &[u8]) -> Concat {
     whole.resize(bytes.len().next_multiple_of(4), 0);
     Concat::from_bytes(&whole)
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,7 @@ pub(super) fn string(buffer: &mut Vec<u8>, kind: u16, value: &str) {
     pad(buffer, length);
 }
 
-/// Appends a number in network order, as nf_tables has them.
+/// Appends a number in network order, as `nf_tables` has them.
 #[inline]
 pub(super) fn number(buffer: &mut Vec<u8>, kind: u16, value: u32) {
     attribute(buffer, kind, &value.to_be_bytes());
