@@ -185,7 +185,9 @@ impl Reader<'_> {
         let Some(chains) = self.objects(NFT_MSG_GETCHAIN, |attributes| chain(attributes, dormant))? else {
             return Ok(false);
         };
-        chains.into_iter().for_each(|chain| table.add_chain(chain));
+        for chain in chains {
+            table.add_chain(chain);
+        }
         Ok(true)
     }
 
