@@ -1,5 +1,8 @@
 //! `discovery.k8s.io/v1` `EndpointSlice`.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 
 use portolan_rules::model;

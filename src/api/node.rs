@@ -1,5 +1,8 @@
 //! `v1` `Node`.
 
+#[cfg(test)]
+mod tests;
+
 use std::{net::IpAddr, sync::Arc};
 
 use portolan_rules::model;

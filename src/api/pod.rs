@@ -1,5 +1,8 @@
 //! `v1` `Pod`, as far as it can be an endpoint.
 
+#[cfg(test)]
+mod tests;
+
 use std::{net::IpAddr, sync::Arc};
 
 use portolan_rules::model::Protocol;
