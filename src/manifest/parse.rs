@@ -7,9 +7,9 @@ use serde_saphyr::{Budget, Options};
 use super::{contents::Contents, document};
 use crate::api::Context;
 
-/// How deeply mappings and lists may be nested, as in `serde_json`: manifests need 20 levels, a custom
-/// resource definition's schema perhaps 100, and the stack bears more.
-const DEPTH: usize = 128;
+/// How deeply mappings and lists of YAML may be nested: manifests need 20 levels, the schemas of custom
+/// resource definitions twice that. Half of what `serde_json` allows, since each level takes more stack.
+const DEPTH: usize = 64;
 
 /// Reads the text of a manifest: YAML documents, JSON objects, or a mixture of both.
 ///
@@ -91,7 +91,7 @@ fn parse_part(part: &Part<'_>, number: usize, context: &mut Context) -> Contents
         Ok(contents) => contents,
         Err(error) => {
             let line = error.location().map(|location| part.lines_before + location.line());
-            Contents::broken(line, one_line(&error.to_string()))
+            Contents::broken(line, without_place(&error.to_string()))
         }
     }
 }
@@ -151,8 +151,14 @@ fn place(number: usize, path: &[usize]) -> String {
     place
 }
 
-fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
+/// A parser's message in one line, without the line number that it ends in: that counts from the
+/// beginning of the document.
+fn without_place(message: &str) -> String {
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    match message.rsplit_once(" at line ") {
+        Some((message, _)) => message.to_owned(),
+        None => message,
+    }
 }
 
 fn line_at(text: &[u8], end: usize) -> u64 {
