@@ -1,6 +1,6 @@
 //! Reading manifests once: formats, lists, bad input, precedence.
 
-use std::{fs, path::PathBuf};
+use std::{fmt::Write as _, fs, path::PathBuf};
 
 use portolan::manifest::{Objects, Source};
 use tempfile::TempDir;
@@ -245,6 +245,14 @@ fn text_that_is_not_utf8_names_the_line() {
 }
 
 #[test]
+fn problems_are_one_line_whatever_the_text() {
+    let objects =
+        read_text("apiVersion: v1\nkind: Service\nmetadata: {name: web, labels: {\"a\\nb\": 1}}\nspec: {}\n");
+    let errors: Vec<String> = objects.errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors, ["-: Service default/web: metadata.labels[a\\nb]: expected text, found the number 1"]);
+}
+
+#[test]
 fn aliases_are_expanded_but_not_without_limit() {
     let text = "
 apiVersion: v1
@@ -260,7 +268,7 @@ spec:
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for i in 1..12 {
         let aliases = vec![format!("*a{}", i - 1); 10].join(", ");
-        bomb.push_str(&format!("a{i}: &a{i} [{aliases}]\n"));
+        writeln!(bomb, "a{i}: &a{i} [{aliases}]").unwrap();
     }
     bomb.push_str("spec: *a11\n");
     let objects = read_text(&bomb);
@@ -274,7 +282,7 @@ fn deep_nesting_is_an_error_and_no_crash() {
         format!("{{\"spec\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000)),
         "[".repeat(1_000_000),
         "{\"items\": [".repeat(50_000),
-        (0..2_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect(),
+        (0..2_000).flat_map(|depth| [" ".repeat(depth), "a:\n".to_owned()]).collect(),
         "- ".repeat(20_000),
     ] {
         let objects = read_text(&text);

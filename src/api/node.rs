@@ -94,7 +94,7 @@ impl Node {
             match parse_ip(text) {
                 Some(ip) => all.push(ip),
                 None => {
-                    context.warn(object, path, format_args!("{} is not an IP address, ignored", quote(text)))
+                    context.warn(object, path, format_args!("{} is not an IP address, ignored", quote(text)));
                 }
             }
         }

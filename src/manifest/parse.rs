@@ -19,7 +19,8 @@ pub(super) fn parse(bytes: &[u8], context: &mut Context) -> Contents {
         Ok(text) => text,
         Err(error) => {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            return Contents::broken(Some(line_at(before, before.len())), "is not UTF-8 text".to_owned());
+            let line = before.split(|byte| *byte == b'\n').count() as u64;
+            return Contents::broken(Some(line), "is not UTF-8 text".to_owned());
         }
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -159,9 +160,4 @@ fn without_place(message: &str) -> String {
         Some((message, _)) => message.to_owned(),
         None => message,
     }
-}
-
-fn line_at(text: &[u8], end: usize) -> u64 {
-    let breaks = text.get(..end).unwrap_or(text).iter().filter(|b| **b == b'\n').count();
-    breaks as u64 + 1
 }

@@ -89,6 +89,9 @@ struct Argument {
 /// Files in order of precedence, the lowest first.
 type FileKey = (usize, Arc<Path>);
 
+/// Who has an object: the last file but one, and the last.
+type Holders<'a> = (Option<&'a FileKey>, Option<(&'a FileKey, &'a Object)>);
+
 /// The last good state of a file.
 #[derive(Default)]
 struct FileState {
@@ -311,7 +314,7 @@ impl Source {
         changed: HashSet<ObjectId>,
         warnings: &mut Vec<Problem>,
     ) -> Vec<(ObjectId, Option<Object>)> {
-        let mut holders: HashMap<ObjectId, (Option<&FileKey>, Option<(&FileKey, &Object)>)> =
+        let mut holders: HashMap<ObjectId, Holders<'_>> =
             changed.into_iter().map(|id| (id, (None, None))).collect();
         for (key, state) in &self.files {
             // Whichever is shorter: a change of one file among thousands, or of one huge file.

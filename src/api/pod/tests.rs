@@ -13,7 +13,7 @@ fn convert(object: Value) -> (Result<PodFacts, Fault>, Vec<String>) {
     (converted, context.warnings.iter().map(ToString::to_string).collect())
 }
 
-fn facts(spec: Value, status: Value) -> PodFacts {
+fn facts(spec: &Value, status: &Value) -> PodFacts {
     let (facts, warnings) = convert(json!({"metadata": {"name": "p"}, "spec": spec, "status": status}));
     assert_eq!(warnings, Vec::<String>::new());
     facts.unwrap()
@@ -32,7 +32,7 @@ fn readiness_comes_from_the_condition_or_without_any_from_the_phase() {
         (json!({"phase": "Pending"}), false),
         (json!({"phase": "Unknown"}), false),
     ] {
-        assert_eq!(facts(json!({}), status.clone()).ready, expected, "{status}");
+        assert_eq!(facts(&json!({}), &status).ready, expected, "{status}");
     }
 }
 
@@ -61,7 +61,7 @@ fn addresses_are_those_of_a_pod_that_has_not_ended() {
             vec!["192.0.2.2"],
         ),
     ] {
-        let facts = facts(spec, status.clone());
+        let facts = facts(&spec, &status);
         let addresses: Vec<String> = facts.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(addresses, expected, "{status}");
     }
@@ -87,7 +87,7 @@ fn addresses_that_cannot_be_endpoints_are_ignored() {
 #[test]
 fn named_ports_are_those_of_containers_that_keep_running() {
     let facts = facts(
-        json!({
+        &json!({
             "nodeName": "node-1",
             "containers": [
                 {"ports": [{"name": "http", "containerPort": 80}, {"containerPort": 81}]},
@@ -99,7 +99,7 @@ fn named_ports_are_those_of_containers_that_keep_running() {
                 {"restartPolicy": "Always", "ports": [{"name": "sidecar", "containerPort": 9090}]},
             ],
         }),
-        json!({}),
+        &json!({}),
     );
     let ports: Vec<_> = facts.ports.iter().map(|p| (&*p.name, p.protocol, p.port)).collect();
     assert_eq!(

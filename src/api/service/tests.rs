@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::{Context, Fault, Kind, ObjectId};
 
+type Change = fn(&mut Value);
+
 type Converted = Result<Option<(portolan_rules::model::Service, Option<Selection>)>, Fault>;
 
 fn convert_in(context: &mut Context, object: Value) -> Converted {
@@ -75,7 +77,7 @@ fn null_is_absent() {
 
 #[test]
 fn services_of_others_are_skipped_silently() {
-    let cases: [(&str, fn(&mut Value)); 7] = [
+    let cases: [(&str, Change); 7] = [
         ("headless", |o| o["spec"]["clusterIP"] = json!("None")),
         ("headless with list", |o| o["spec"] = json!({"clusterIPs": ["None"]})),
         ("ExternalName", |o| o["spec"] = json!({"type": "ExternalName", "externalName": "x.example"})),
