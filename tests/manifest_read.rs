@@ -388,3 +388,61 @@ fn service_cidrs_are_collected() {
     let errors: Vec<String> = objects.errors.iter().map(ToString::to_string).collect();
     assert_eq!(errors, ["-: ServiceCIDR bad: spec.cidrs[0]: \"x\" is not a CIDR"]);
 }
+
+/// A list in the manner of `kubectl get -o yaml`, long enough to be read in pieces by several threads.
+fn long_list(item: impl Fn(usize) -> String) -> String {
+    let items: String = (0..5_000).map(item).collect();
+    format!("apiVersion: v1\nitems:\n{items}kind: List\nmetadata:\n  resourceVersion: \"\"\n")
+}
+
+fn item(i: usize, port: &str) -> String {
+    let filler = "x".repeat(200);
+    format!(
+        "- apiVersion: v1\n  kind: Service\n  metadata:\n    name: service-{i:04}\n    annotations:\n      a: |\n        \
+         - {filler}\n  spec:\n    clusterIP: 10.96.{}.{}\n    ports:\n    - port: {port}\n",
+        i / 256,
+        i % 256
+    )
+}
+
+#[test]
+fn long_lists_are_read_like_short_ones() {
+    let objects = read_text(&long_list(|i| item(i, "80")));
+    assert_eq!(objects.errors, []);
+    assert_eq!(objects.services.len(), 5_000);
+    assert_eq!(objects.services.values().next_back().unwrap().cluster_ips[0].to_string(), "10.96.19.135");
+
+    let text = long_list(|i| item(i, if i == 4_321 { "0" } else { "80" }));
+    let objects = read_text(&text);
+    assert_eq!(objects.services.len(), 4_999);
+    let errors: Vec<String> = objects.errors.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        errors,
+        ["-: Service default/service-4321: spec.ports[0].port: 0 is not a port number from 1 to 65535"]
+    );
+
+    let text = long_list(|i| item(i, "80").replace(": service-4321", ": ''"));
+    let errors: Vec<String> = read_text(&text).errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors, ["-: Service in document 1, items[4321]: metadata.name: must not be empty"]);
+
+    let broken = long_list(|i| item(i, if i == 4_321 { "[" } else { "80" }));
+    let line = 2 + 4_321 * 11 + 11;
+    let objects = read_text(&broken);
+    assert_eq!(objects.services.len(), 0);
+    let error = objects.errors[0].to_string();
+    let found: usize = error.split(':').nth(1).unwrap().parse().unwrap();
+    assert!(found == line || found == line + 1, "line {line}: {error}");
+}
+
+#[test]
+fn long_files_of_many_documents_keep_their_order() {
+    let documents: Vec<String> = (0..5_000)
+        .map(|i| service_named(&format!("service-{}", i % 2_500), &format!("10.96.{}.{}", i / 256, i % 256)))
+        .collect();
+    let text = documents.join(&format!("---\n# {}\n", "x".repeat(100)));
+    let objects = read_text(&text);
+    assert_eq!((objects.errors.len(), objects.services.len(), objects.warnings.len()), (0, 2_500, 2_500));
+    // The later of two counts.
+    let service = objects.services.values().find(|service| &*service.name.name == "service-0").unwrap();
+    assert_eq!(service.cluster_ips[0].to_string(), format!("10.96.{}.{}", 2_500 / 256, 2_500 % 256));
+}

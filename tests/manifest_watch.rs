@@ -365,5 +365,7 @@ fn standard_input_is_read_once() {
     let (mut watcher, objects) = source.watch().unwrap();
     assert_eq!(objects.services.len(), 2);
     fs::write(&file, service("web", 81)).unwrap();
-    assert_eq!(next_changes(&mut watcher), ["web=81"]);
+    // The whole may live in a thread of its own.
+    let thread = thread::spawn(move || next_changes(&mut watcher));
+    assert_eq!(thread.join().unwrap(), ["web=81"]);
 }

@@ -15,7 +15,7 @@ use super::{
     cluster::{Change, Cluster},
     contents::{Contents, Object, Trouble},
     files::{self, Found, Listing, Signature},
-    parse,
+    parallel, parse,
     problem::Problem,
 };
 use crate::api::{Context, ObjectId};
@@ -230,27 +230,26 @@ impl Source {
             let state = self.files.remove(&key).unwrap_or_default();
             changed.extend(state.objects.into_keys());
         }
-        for Found { path, signature, .. } in found {
-            let key = (index, path);
-            let is_known = self.files.get(&key).is_some_and(|state| state.signature == Some(signature));
-            if !is_known && !busy(&key.1) {
-                self.read_file(key, changed, update);
-            }
-        }
-    }
-
-    fn read_file(&mut self, key: FileKey, changed: &mut HashSet<ObjectId>, update: &mut Update) {
-        match files::read(&key.1) {
-            Ok((bytes, signature)) => {
-                let contents = parse::parse(&bytes, &mut self.context);
-                self.take_up(key, Some(signature), contents, changed, update);
-            }
-            // Removed since it was listed: the next look will tell.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                let message = format!("cannot be read: {error}");
-                let contents = Contents::broken(None, message);
-                self.take_up(key, None, contents, changed, update);
+        let is_changed = |found: &Found| {
+            let key = (index, Arc::clone(&found.path));
+            !busy(&found.path)
+                && self.files.get(&key).is_none_or(|state| state.signature != Some(found.signature))
+        };
+        let files: Vec<Found> = found.into_iter().filter(is_changed).collect();
+        let read = parallel::map(&files, &mut self.context, |found, context| {
+            files::read(&found.path).map(|(bytes, signature)| (parse::parse(&bytes, context), signature))
+        });
+        for (Found { path, .. }, result) in files.into_iter().zip(read) {
+            match result {
+                Ok((contents, signature)) => {
+                    self.take_up((index, path), Some(signature), contents, changed, update);
+                }
+                // Removed since it was listed: the next look will tell.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let contents = Contents::broken(None, format!("cannot be read: {error}"));
+                    self.take_up((index, path), None, contents, changed, update);
+                }
             }
         }
     }
