@@ -116,7 +116,9 @@ impl Value {
             DataType::Ipv6Addr => Self::Ipv6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)),
             DataType::InetProto => Self::Proto(bytes[0]),
             DataType::InetService => Self::Port(u16::from_be_bytes(<[u8; 2]>::try_from(bytes).ok()?)),
-            DataType::ClassId => Self::Class(ClassId(u32::from_ne_bytes(<[u8; 4]>::try_from(bytes).ok()?))),
+            DataType::ClassId => {
+                Self::Class(ClassId(u32::from_ne_bytes(<[u8; 4]>::try_from(bytes).ok()?)))
+            }
         })
     }
 }
