@@ -43,14 +43,16 @@ Examples:
     Diff(InputArgs),
 
     /// Program the kernel and keep it equal to the manifests
-    #[command(after_help = "Without --once, stays and applies every change of the files until SIGTERM, which leaves
+    #[command(
+        after_help = "Without --once, stays and applies every change of the files until SIGTERM, which leaves
 the rules in place.
 
 Exit status: 0 done, 1 an error, or with --once some input was not used.
 
 Examples:
   portolan run -f manifests/ --cluster-cidr 10.128.0.0/14,fd00:128::/56
-  portolan run -f web.yaml --once")]
+  portolan run -f web.yaml --once"
+    )]
     Run(RunArgs),
 
     /// Remove Portolan's tables from the kernel; nothing else is touched

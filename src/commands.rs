@@ -44,7 +44,11 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     // clap spreads a list over several lines; its hints and the usage follow after an empty one.
     let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
     eprintln!("portolan: {}", lines.collect::<Vec<_>>().join(" "));
-    if std::env::args().nth(1).is_some_and(|command| command == "diff") { ExitCode::from(2) } else { ExitCode::FAILURE }
+    if std::env::args().nth(1).is_some_and(|command| command == "diff") {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Writes to standard output; a reader that has gone away is no reason to complain.

@@ -135,7 +135,8 @@ impl Kernel {
                 Received::Nothing => return Ok(replies),
                 Received::Lost => replies.lost = true,
                 Received::Bytes(length) => {
-                    for reply in self.connection.messages(length).filter_map(|message| Reply::read(&message)) {
+                    for reply in self.connection.messages(length).filter_map(|message| Reply::read(&message))
+                    {
                         if reply.errno == 0 {
                             replies.acknowledged = true;
                         } else if replies.refused.is_none() {

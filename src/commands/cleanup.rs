@@ -2,9 +2,16 @@
 
 use std::process::ExitCode;
 
-use portolan_rules::{compile::Config, ruleset::Family, transaction::{Operation, Transaction}};
+use portolan_rules::{
+    compile::Config,
+    ruleset::Family,
+    transaction::{Operation, Transaction},
+};
 
-use crate::{cli::CleanupArgs, kernel::{Error, Kernel}};
+use crate::{
+    cli::CleanupArgs,
+    kernel::{Error, Kernel},
+};
 
 /// Removes the tables of both families. Nothing to remove is no error.
 pub fn cleanup(_: &CleanupArgs) -> ExitCode {

@@ -2,13 +2,7 @@
 
 use std::process::ExitCode;
 
-use portolan_rules::{
-    compile::Compiler,
-    diff,
-    leftovers::keep_leftovers,
-    print,
-    ruleset::Ruleset,
-};
+use portolan_rules::{compile::Compiler, diff, leftovers::keep_leftovers, print, ruleset::Ruleset};
 
 use super::input::{self, Input};
 use crate::{

@@ -198,8 +198,11 @@ fn watch(mut watcher: Watcher, events: Sender<Event>) -> Result<(), StartError> 
         loop {
             match watcher.wait(None) {
                 Ok(update) if update.is_empty() => {}
-                Ok(update) if events.send(Event::Input(update)).is_err() => return,
-                Ok(_) => {}
+                Ok(update) => {
+                    if events.send(Event::Input(update)).is_err() {
+                        return;
+                    }
+                }
                 Err(error) => {
                     error!(%error, "Manifests cannot be watched; changes are no longer seen");
                     return;

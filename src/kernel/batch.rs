@@ -104,7 +104,9 @@ impl Batch {
             ElementWriter::begin(&mut self.bytes, sequence, (family, &transaction.table), set, delete);
         while let Some((next, operation)) = transaction.operations.get(*at) {
             let (other, key, element) = match operation {
-                Operation::AddElement { set, key, element } if !delete => (set, key, ElementRef::from(element)),
+                Operation::AddElement { set, key, element } if !delete => {
+                    (set, key, ElementRef::from(element))
+                }
                 Operation::DeleteElement { set, key, end } if delete => {
                     let end = end.as_deref();
                     (set, key, ElementRef { end, data: &ElementData::None, comment: None })

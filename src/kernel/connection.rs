@@ -17,8 +17,8 @@ use super::{
     attributes::{Attributes, Message, Messages, u32_at},
     libnftnl::{borrow, set_option},
     uapi::{
-        HEADER, NFNL_SUBSYS_NFTABLES, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST,
-        NLMSG_DONE, NLMSG_ERROR, NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS,
+        HEADER, NFNL_SUBSYS_NFTABLES, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR,
+        NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS,
     },
     wire,
 };
@@ -121,7 +121,8 @@ impl Connection {
         rustix::io::fcntl_setfd(borrow(&socket), FdFlags::CLOEXEC)
             .map_err(Error::io("cannot set a netlink socket's flags"))?;
         for option in [NETLINK_EXT_ACK, NETLINK_CAP_ACK] {
-            set_option(&socket, SOL_NETLINK, option, 1).map_err(Error::io("cannot set a netlink socket's option"))?;
+            set_option(&socket, SOL_NETLINK, option, 1)
+                .map_err(Error::io("cannot set a netlink socket's option"))?;
         }
         let fd = borrow(&socket);
         if sockopt::set_socket_recv_buffer_size_force(fd, RECEIVE_BUFFER).is_err() {

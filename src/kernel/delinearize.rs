@@ -12,13 +12,14 @@ use portolan_rules::ruleset::{
 use super::{
     instruction::{Bytes, Destination, Instruction, Register},
     linearize::{
-        address_length, address_offset, mask, number, port_register, port_unreachable, translate, writable_key,
+        address_length, address_offset, mask, number, port_register, port_unreachable, translate,
+        writable_key,
     },
     uapi::{
         IFNAMSIZ, IPS_DST_NAT, NF_NAT_RANGE_PROTO_RANDOM_FULLY, NFT_CMP_EQ, NFT_CMP_NEQ, NFT_CT_STATUS,
         NFT_FIB_RESULT_ADDRTYPE, NFT_META_IIFNAME, NFT_META_L4PROTO, NFT_META_MARK, NFT_META_PRIORITY,
-        NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REJECT_ICMP_UNREACH, NFT_REJECT_TCP_RST,
-        NFTA_FIB_F_DADDR, NFTA_FIB_F_SADDR, RTN_LOCAL,
+        NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REJECT_ICMP_UNREACH,
+        NFT_REJECT_TCP_RST, NFTA_FIB_F_DADDR, NFTA_FIB_F_SADDR, RTN_LOCAL,
     },
 };
 
@@ -44,9 +45,15 @@ pub(super) fn delinearize_or_foreign(family: Family, instructions: &[Instruction
 enum Held {
     Value(Expression),
     /// The first bytes of an address.
-    Beginning { field: Field, length: u8 },
+    Beginning {
+        field: Field,
+        length: u8,
+    },
     /// An address with some bits masked out.
-    Masked { field: Field, mask: Bytes },
+    Masked {
+        field: Field,
+        mask: Bytes,
+    },
 }
 
 struct Reader {
@@ -156,7 +163,9 @@ impl Reader {
                 self.statement(Statement::Update { set, key, timeout_ms, data });
             }
             Instruction::Dnat { address, port, .. } => {
-                let Held::Value(Expression::Lookup { key, map }) = self.take_one(*address)? else { return None };
+                let Held::Value(Expression::Lookup { key, map }) = self.take_one(*address)? else {
+                    return None;
+                };
                 if port_register(self.family, *address)? != *port {
                     return None;
                 }
@@ -267,7 +276,10 @@ fn interface(data: &[u8]) -> Option<MatchValue> {
 fn bitwise(held: Held, mask: &[u8], xor: &[u8]) -> Option<Held> {
     let expression = match held {
         Held::Value(Expression::Field(field @ (Field::SourceAddress | Field::DestinationAddress))) => {
-            return xor.iter().all(|byte| *byte == 0).then(|| Held::Masked { field, mask: Bytes::from_slice(mask) });
+            return xor
+                .iter()
+                .all(|byte| *byte == 0)
+                .then(|| Held::Masked { field, mask: Bytes::from_slice(mask) });
         }
         Held::Value(expression) => expression,
         Held::Beginning { .. } | Held::Masked { .. } => return None,

@@ -4,7 +4,9 @@ mod elements;
 
 use std::sync::Arc;
 
-use portolan_rules::ruleset::{BaseChain, Chain, ChainType, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags, Table};
+use portolan_rules::ruleset::{
+    BaseChain, Chain, ChainType, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags, Table,
+};
 
 use super::{
     Error,
@@ -20,7 +22,8 @@ use super::{
         NFTA_CHAIN_FLAGS, NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY, NFTA_CHAIN_TYPE,
         NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_SET_DATA_LEN,
         NFTA_SET_DATA_TYPE, NFTA_SET_DESC, NFTA_SET_DESC_SIZE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_FLAGS,
-        NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_TIMEOUT, NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
+        NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_TIMEOUT, NFTA_TABLE_FLAGS,
+        NFTA_TABLE_NAME,
     },
 };
 use elements::Elements;
@@ -50,7 +53,8 @@ pub(super) fn dump(connection: &mut Connection, table: &str) -> Result<Ruleset, 
 pub(super) fn generation(connection: &mut Connection) -> Result<Generation, Error> {
     let mut generation = None;
     for _ in 0..ATTEMPTS {
-        connection.request(NFT_MSG_GETGEN, 0, false, &[], |message| generation = Generation::read(message))?;
+        connection
+            .request(NFT_MSG_GETGEN, 0, false, &[], |message| generation = Generation::read(message))?;
         if let Some(generation) = generation {
             return Ok(generation);
         }
@@ -104,7 +108,12 @@ impl Reader<'_> {
     }
 
     /// Asks for all objects of one kind in the table. Returns whether the replies fit together.
-    fn all(&mut self, kind: u16, more: &[(u16, &str)], mut read: impl FnMut(Attributes<'_>)) -> Result<bool, Error> {
+    fn all(
+        &mut self,
+        kind: u16,
+        more: &[(u16, &str)],
+        mut read: impl FnMut(Attributes<'_>),
+    ) -> Result<bool, Error> {
         let mut own = vec![(NFTA_TABLE_NAME, self.name)];
         own.extend_from_slice(more);
         let (family, name) = (self.family.number(), self.name);
@@ -173,7 +182,9 @@ fn set(attributes: Attributes<'_>) -> Option<Set> {
     if flags & NFT_SET_ANONYMOUS != 0 {
         return None;
     }
-    let size = attributes.find(NFTA_SET_DESC).and_then(|description| description.nested().number(NFTA_SET_DESC_SIZE));
+    let size = attributes
+        .find(NFTA_SET_DESC)
+        .and_then(|description| description.nested().number(NFTA_SET_DESC_SIZE));
     let key = (number(NFTA_SET_KEY_TYPE), number(NFTA_SET_KEY_LEN));
     let data = (number(NFTA_SET_DATA_TYPE), number(NFTA_SET_DATA_LEN));
     let own_timeout = attributes.find(NFTA_SET_TIMEOUT).is_some();
@@ -212,7 +223,8 @@ fn chain(attributes: Attributes<'_>, dormant: bool) -> Option<Chain> {
 
 fn base(attributes: Attributes<'_>) -> Option<BaseChain> {
     let hook = attributes.find(NFTA_CHAIN_HOOK)?.nested();
-    let (number, priority) = (hook.number(NFTA_HOOK_HOOKNUM)?, hook.number(NFTA_HOOK_PRIORITY)?.cast_signed());
+    let (number, priority) =
+        (hook.number(NFTA_HOOK_HOOKNUM)?, hook.number(NFTA_HOOK_PRIORITY)?.cast_signed());
     let hook = Hook::ALL.into_iter().find(|hook| hook.number() == number)?;
     let chain_type = attributes.find(NFTA_CHAIN_TYPE)?;
     let chain_type = [ChainType::Filter, ChainType::Nat]

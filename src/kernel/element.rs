@@ -1,6 +1,8 @@
 //! Writes elements: the hundreds of thousands of things that change, straight into the batch.
 
-use portolan_rules::ruleset::{COMMENT_MAX, Concat, DataType, Element, ElementData, Family, Set, SetData, Verdict};
+use portolan_rules::ruleset::{
+    COMMENT_MAX, Concat, DataType, Element, ElementData, Family, Set, SetData, Verdict,
+};
 
 use super::{
     uapi::{
@@ -88,8 +90,7 @@ impl<'a> ElementWriter<'a> {
             SetData::None | SetData::Verdict => &[],
         };
         let (key, data) = (Lengths::of(&set.key), Lengths::of(data));
-        let mut writer =
-            Self { family, table, set, delete, shape, key, data, message: 0, list: 0, count: 0 };
+        let mut writer = Self { family, table, set, delete, shape, key, data, message: 0, list: 0, count: 0 };
         writer.open(buffer, sequence);
         writer
     }
@@ -142,7 +143,12 @@ impl<'a> ElementWriter<'a> {
         Ok(true)
     }
 
-    fn elements(&mut self, buffer: &mut Vec<u8>, key: &Concat, element: &ElementRef<'_>) -> Result<(), String> {
+    fn elements(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        key: &Concat,
+        element: &ElementRef<'_>,
+    ) -> Result<(), String> {
         if key.as_bytes().is_empty() {
             let start = self.begin_element(buffer);
             wire::number(buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_CATCHALL);

@@ -55,7 +55,11 @@ impl Error {
     pub(super) fn io<E: Into<std::io::Error>>(what: &'static str) -> impl FnOnce(E) -> Self {
         move |error| {
             let source = error.into();
-            if source.kind() == std::io::ErrorKind::PermissionDenied { Self::Permission } else { Self::Io { what, source } }
+            if source.kind() == std::io::ErrorKind::PermissionDenied {
+                Self::Permission
+            } else {
+                Self::Io { what, source }
+            }
         }
     }
 }

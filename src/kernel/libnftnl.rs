@@ -26,9 +26,12 @@ use super::{
     uapi::{HEADER, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST},
 };
 
-pub(super) use self::{set::SetMessage, socket::{borrow, set_option}};
 #[cfg(test)]
 pub(super) use self::set::elements_message;
+pub(super) use self::{
+    set::SetMessage,
+    socket::{borrow, set_option},
+};
 
 /// A name that libnftnl can take.
 pub(super) struct CName(CString);
@@ -61,7 +64,13 @@ impl Writer {
     }
 
     /// Creates or deletes a table.
-    pub(super) fn table(&mut self, out: &mut Vec<u8>, sequence: u32, (family, table): (Family, &CName), kind: MsgType) {
+    pub(super) fn table(
+        &mut self,
+        out: &mut Vec<u8>,
+        sequence: u32,
+        (family, table): (Family, &CName),
+        kind: MsgType,
+    ) {
         let flags = if matches!(kind, MsgType::Add) { NLM_F_CREATE } else { 0 };
         self.write(out, &Table::new(table, nftnl_family(family)), sequence, kind, flags);
     }

@@ -12,8 +12,8 @@ use super::{
     uapi::{
         IFNAMSIZ, IPS_DST_NAT, NF_NAT_RANGE_PROTO_RANDOM_FULLY, NFT_CMP_EQ, NFT_CMP_NEQ, NFT_CT_STATUS,
         NFT_FIB_RESULT_ADDRTYPE, NFT_META_IIFNAME, NFT_META_L4PROTO, NFT_META_MARK, NFT_META_PRIORITY,
-        NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REJECT_ICMP_UNREACH, NFT_REJECT_TCP_RST,
-        NFT_RULE_MAXEXPRS, NFTA_FIB_F_DADDR, NFTA_FIB_F_SADDR, RTN_LOCAL,
+        NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REJECT_ICMP_UNREACH,
+        NFT_REJECT_TCP_RST, NFT_RULE_MAXEXPRS, NFTA_FIB_F_DADDR, NFTA_FIB_F_SADDR, RTN_LOCAL,
     },
 };
 
@@ -112,7 +112,9 @@ impl Program {
                 let to = Destination::Verdict;
                 self.push(Instruction::Lookup { set: map.clone(), from: FIRST, to, inverted: false });
             }
-            Statement::Update { set, key, timeout_ms, data } => self.update(set, key, *timeout_ms, data.as_ref())?,
+            Statement::Update { set, key, timeout_ms, data } => {
+                self.update(set, key, *timeout_ms, data.as_ref())?
+            }
             Statement::Dnat { key, map } => {
                 self.value(key)?;
                 let to = Destination::Register(FIRST);
@@ -241,7 +243,8 @@ impl Program {
     /// Adds `to = (to & mask) ^ xor`; like nft, into the operation just before if that has the same target.
     fn bitwise(&mut self, to: Register, mask: u32, xor: u32) {
         let bytes = |number: u32| Bytes::from_slice(&number.to_ne_bytes());
-        if let Some(Instruction::Bitwise { to: before, mask: first, xor: then, .. }) = self.instructions.last_mut()
+        if let Some(Instruction::Bitwise { to: before, mask: first, xor: then, .. }) =
+            self.instructions.last_mut()
             && *before == to
             && let (Some(m), Some(x)) = (number(first), number(then))
         {

@@ -12,8 +12,8 @@ use super::{
     attributes::Message,
     connection::{Connection, Received},
     uapi::{
-        NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTABLES, NFT_MSG_NEWGEN, NFTA_GEN_ID, NFTA_GEN_PROC_NAME, NFTA_GEN_PROC_PID,
-        NFTA_TABLE_NAME,
+        NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTABLES, NFT_MSG_NEWGEN, NFTA_GEN_ID, NFTA_GEN_PROC_NAME,
+        NFTA_GEN_PROC_PID, NFTA_TABLE_NAME,
     },
 };
 

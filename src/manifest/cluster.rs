@@ -30,7 +30,7 @@ pub enum Change {
 /// The objects in force.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
-    pub node_name: Arc<str>,
+    node_name: Arc<str>,
     services: BTreeMap<ObjectName, Arc<ServiceEntry>>,
     slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
     pods: BTreeMap<ObjectName, Arc<PodFacts>>,
@@ -63,6 +63,11 @@ fn put<T: PartialEq>(map: &mut BTreeMap<ObjectName, T>, name: &ObjectName, value
 }
 
 impl Cluster {
+    /// No objects yet, for the node of this name.
+    pub fn new(node_name: &str) -> Self {
+        Self { node_name: node_name.into(), ..Self::default() }
+    }
+
     /// Takes the objects that are now in force under these names, and gives the differences.
     pub fn apply(&mut self, objects: impl Iterator<Item = (ObjectId, Option<Object>)>) -> Vec<Change> {
         let mut changes = Vec::new();

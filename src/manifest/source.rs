@@ -128,7 +128,7 @@ impl Source {
         Self {
             arguments,
             files: BTreeMap::new(),
-            cluster: Cluster { node_name: node_name.into(), ..Cluster::default() },
+            cluster: Cluster::new(node_name),
             duplicates: HashMap::new(),
             context: Context::default(),
             stdin: Some(Box::new(io::stdin())),

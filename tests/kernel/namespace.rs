@@ -30,7 +30,10 @@ pub fn commit(kernel: &mut Kernel, transaction: &Transaction) {
     }
 }
 
-fn culprit<'a>(error: &portolan::kernel::Error, transaction: &'a Transaction) -> Option<&'a impl std::fmt::Debug> {
+fn culprit<'a>(
+    error: &portolan::kernel::Error,
+    transaction: &'a Transaction,
+) -> Option<&'a impl std::fmt::Debug> {
     match error {
         portolan::kernel::Error::Refused { operation: Some(index), .. }
         | portolan::kernel::Error::Unencodable { operation: index, .. } => transaction.operations.get(*index),

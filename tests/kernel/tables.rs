@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, net::Ipv6Addr, sync::Arc};
 
 use portolan_rules::{
     ruleset::{
-        BaseChain, BitOp, Chain, ChainType, ClassId, Concat, DataType, Element, Expression, Family, Field, Hook,
-        MatchValue, RejectWith, Rule, Ruleset, Set, SetFlags, Statement, Table, Value, Verdict, WritableField,
+        BaseChain, BitOp, Chain, ChainType, ClassId, Concat, DataType, Element, Expression, Family, Field,
+        Hook, MatchValue, RejectWith, Rule, Ruleset, Set, SetFlags, Statement, Table, Value, Verdict,
+        WritableField,
     },
     transaction::{Operation, Transaction},
 };
@@ -102,7 +103,9 @@ pub fn data_plane(family: Family) -> Table {
         map.elements.insert(Concat::new(&[class(major, minor)]), Element::verdict(verdict));
     }
     table.add_set(map);
-    for (name, key) in [("cluster-ips", vec![addr]), ("hairpin", vec![addr, addr]), ("node-addresses", vec![addr])] {
+    for (name, key) in
+        [("cluster-ips", vec![addr]), ("hairpin", vec![addr, addr]), ("node-addresses", vec![addr])]
+    {
         let mut set = Set::set(name, &key).with_size(1024);
         let values = [address(family, 7), address(family, 7)];
         set.elements.insert(Concat::new(&values[..key.len()]), Element::member());
@@ -224,7 +227,8 @@ pub fn everything_else(family: Family, reloadable: bool) -> Table {
         range(256, 299, Element::value(Concat::new(&[class(2, 2)]))),
     ]);
     table.add_set(map);
-    let mut set = Set::set("sources", &[addr, InetProto, InetService, addr]).with_flags(INTERVAL).with_size(100);
+    let mut set =
+        Set::set("sources", &[addr, InetProto, InetService, addr]).with_flags(INTERVAL).with_size(100);
     let source = |n| frontend(family, 1).with(address(family, n));
     set.elements.insert(source(0), Element { end: Some(Box::new(source(255))), ..Element::member() });
     set.elements.insert(source(512), Element { end: Some(Box::new(source(512))), ..Element::member() });
@@ -252,7 +256,8 @@ pub fn everything_else(family: Family, reloadable: bool) -> Table {
     table.add_set(Set::map("clients", &[addr], &[Class]).with_size(1000).with_flags(DYNAMIC));
     table.add_set(Set::set("seen", &[addr]).with_size(1000).with_flags(DYNAMIC));
     table.add_chain(Chain::regular("leaf", vec![]));
-    let mut rules: Vec<Rule> = verdicts.into_iter().map(|verdict| Rule::new([Statement::Verdict(verdict)])).collect();
+    let mut rules: Vec<Rule> =
+        verdicts.into_iter().map(|verdict| Rule::new([Statement::Verdict(verdict)])).collect();
     rules.extend(matches(family));
     rules.extend(writes());
     rules.extend(lookups());
@@ -305,15 +310,26 @@ fn matches(family: Family) -> Vec<Rule> {
 }
 
 fn writes() -> Vec<Rule> {
-    let hash = |key: Expression, modulus, seed, offset| Expression::Hash { key: Box::new(key), modulus, seed, offset };
+    let hash = |key: Expression, modulus, seed, offset| Expression::Hash {
+        key: Box::new(key),
+        modulus,
+        seed,
+        offset,
+    };
     let values = [
         (WritableField::Priority, Expression::Constant(0x0001_0003)),
         (WritableField::Mark, Expression::Constant(0x12)),
         (WritableField::Priority, Expression::Random { modulus: 7, offset: 1 << 31 }),
         (WritableField::Mark, Expression::Random { modulus: 2, offset: 3 }),
         (WritableField::Priority, hash(field(Field::SourceAddress), 7, 0, 0)),
-        (WritableField::Priority, hash(concat(&[Field::SourceAddress, Field::DestinationAddress]), 7, 0x1234, 5)),
-        (WritableField::Priority, hash(concat(&[Field::SourceAddress, Field::L4Proto, Field::DestinationPort]), 9, 1, 0)),
+        (
+            WritableField::Priority,
+            hash(concat(&[Field::SourceAddress, Field::DestinationAddress]), 7, 0x1234, 5),
+        ),
+        (
+            WritableField::Priority,
+            hash(concat(&[Field::SourceAddress, Field::L4Proto, Field::DestinationPort]), 9, 1, 0),
+        ),
         (WritableField::Priority, masked(0x8000_0000)),
         (WritableField::Priority, field(Field::Priority).bitwise(BitOp::Or, 0x0001_0000)),
         (WritableField::Priority, field(Field::Priority).bitwise(BitOp::Xor, 0x0001_0000)),
@@ -349,7 +365,8 @@ fn lookups() -> Vec<Rule> {
 }
 
 fn updates() -> Vec<Rule> {
-    let update = |set: &str, key, data| Statement::Update { set: set.into(), key, timeout_ms: 3_600_000, data };
+    let update =
+        |set: &str, key, data| Statement::Update { set: set.into(), key, timeout_ms: 3_600_000, data };
     vec![
         Rule::new([update("seen", field(Field::SourceAddress), None)]),
         Rule::new([update("clients", field(Field::SourceAddress), Some(field(Field::Priority)))]),
@@ -360,7 +377,8 @@ fn updates() -> Vec<Rule> {
 fn not_reloadable() -> Vec<Rule> {
     let key = || Expression::Concat(vec![field(Field::SourceAddress), masked(0xffff_f000)]);
     let (set, data) = ("affinity".into(), Some(field(Field::Priority)));
-    let hash = Expression::Hash { key: Box::new(field(Field::SourceAddress)), modulus: 3, seed: 1, offset: 0 };
+    let hash =
+        Expression::Hash { key: Box::new(field(Field::SourceAddress)), modulus: 3, seed: 1, offset: 0 };
     vec![
         Rule::new([Statement::set(WritableField::Priority, key().lookup("affinity"))]),
         Rule::new([Statement::Update { set, key: key(), timeout_ms: 10_800_000, data }]),

@@ -44,7 +44,9 @@ fn main() -> ExitCode {
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 fn all_sizes() -> Result<()> {
-    println!("{ENDPOINTS} endpoints a Service. `kernel` is the time inside sendmsg(2): the kernel's own for the batch.");
+    println!(
+        "{ENDPOINTS} endpoints a Service. `kernel` is the time inside sendmsg(2): the kernel's own for the batch."
+    );
     println!();
     println!(
         "| Services | elements | compile | encode | kernel | total ÷ kernel | change | p50 | p99 | kernel p50 | p50 ÷ kernel p50 | resident |"
@@ -137,7 +139,8 @@ impl Changes {
         }
         whole.sort_unstable();
         in_kernel.sort_unstable();
-        let (p50, p99, kernel_p50) = (percentile(&whole, 50), percentile(&whole, 99), percentile(&in_kernel, 50));
+        let (p50, p99, kernel_p50) =
+            (percentile(&whole, 50), percentile(&whole, 99), percentile(&in_kernel, 50));
         let word = match kind {
             Kind::Swap => "swap",
             Kind::Add => "add",
@@ -176,7 +179,8 @@ fn micros(duration: Duration) -> String {
 
 fn resident_mib() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
+    let line =
+        status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
     let kib: u64 = line.split_whitespace().nth(1).ok_or("no figure in VmRSS")?.parse()?;
     Ok(kib / 1024)
 }
@@ -197,12 +201,7 @@ fn service(n: u32, name: &ObjectName) -> Service {
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Cluster,
         affinity_timeout: None,
-        ports: vec![ServicePort {
-            name: "http".into(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: None,
-        }],
+        ports: vec![ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None }],
     }
 }
 

@@ -12,7 +12,8 @@ use crate::ruleset::{
 
 use super::{
     config::Config,
-    scaffold::{LOCAL_SLOTS, chains, restricted},
+    scaffold::{LOCAL_SLOTS, chains, in_source_ranges},
+    sets::SetName,
 };
 
 /// A treatment together with the number of endpoints that it draws from.
@@ -22,8 +23,8 @@ pub enum Class {
     NoEndpoints,
     /// Drop: endpoints elsewhere only, and the policy wants those of this node.
     NoLocalEndpoints,
-    /// Look up the class among those for admitted sources, if the source is one (`loadBalancerSourceRanges`).
-    Restricted,
+    /// As [`Class::NoEndpoints`] for sources in the Service's ranges, silence for all others.
+    RestrictedNoEndpoints,
     /// A ClusterIP: masquerade what does not come from a pod.
     Cluster(u16),
     /// An external address (load balancer, externalIP): masquerade everything.
@@ -32,6 +33,10 @@ pub enum Class {
     NodePort(u16),
     /// An external address under policy Local with this many endpoints on this node.
     Local(u16),
+    /// As [`Class::External`] for sources in the Service's ranges (`loadBalancerSourceRanges`).
+    RestrictedExternal(u16),
+    /// As [`Class::Local`] for sources in the Service's ranges.
+    RestrictedLocal(u16),
     /// A node port under policy Local with this many endpoints on this node.
     NodePortLocal(u16),
     /// An address, without masquerading: what traffic from pods under policy Local is led to.
@@ -42,14 +47,14 @@ pub enum Class {
 
 impl Class {
     /// The classes that exist whatever the Services are.
-    pub const CONSTANT: [Self; 3] = [Self::NoEndpoints, Self::NoLocalEndpoints, Self::Restricted];
+    pub const CONSTANT: [Self; 3] = [Self::NoEndpoints, Self::NoLocalEndpoints, Self::RestrictedNoEndpoints];
 
     /// The value in the frontends map: the treatment above, the number of endpoints below.
     pub const fn id(self) -> ClassId {
         let (treatment, endpoints) = match self {
             Self::NoEndpoints => (0, 1),
             Self::NoLocalEndpoints => (0, 2),
-            Self::Restricted => (0, 3),
+            Self::RestrictedNoEndpoints => (0, 3),
             Self::Cluster(n) => (1, n),
             Self::External(n) => (2, n),
             Self::NodePort(n) => (3, n),
@@ -57,6 +62,8 @@ impl Class {
             Self::NodePortLocal(n) => (5, n),
             Self::Direct(n) => (6, n),
             Self::NodePortDirect(n) => (7, n),
+            Self::RestrictedExternal(n) => (8, n),
+            Self::RestrictedLocal(n) => (9, n),
         };
         ClassId(treatment << 16 | endpoints as u32)
     }
@@ -66,7 +73,9 @@ impl Class {
         match self {
             Self::NoEndpoints => chains::NO_ENDPOINTS.into(),
             Self::NoLocalEndpoints => chains::NO_LOCAL_ENDPOINTS.into(),
-            Self::Restricted => chains::RESTRICTED.into(),
+            Self::RestrictedNoEndpoints => "restricted-no-endpoints".into(),
+            Self::RestrictedExternal(n) => format!("restricted-external-{n}").into(),
+            Self::RestrictedLocal(n) => format!("restricted-local-{n}").into(),
             Self::Cluster(n) => format!("cluster-{n}").into(),
             Self::External(n) => format!("external-{n}").into(),
             Self::NodePort(n) => format!("node-port-{n}").into(),
@@ -74,6 +83,36 @@ impl Class {
             Self::NodePortLocal(n) => format!("node-port-local-{n}").into(),
             Self::Direct(n) => format!("direct-{n}").into(),
             Self::NodePortDirect(n) => format!("node-port-direct-{n}").into(),
+        }
+    }
+
+    /// The verdict map that leads to the chain. Classes that other chains lead to have one of their own: a
+    /// verdict map that could lead to a chain that reads it would be a loop, which the kernel refuses.
+    pub const fn verdict_map(self) -> SetName {
+        match self {
+            Self::Direct(_) | Self::NodePortDirect(_) => SetName::DirectClasses,
+            _ => SetName::Classes,
+        }
+    }
+
+    /// The class that sources in the Service's ranges get, if this one keeps others out.
+    pub const fn admitted(self) -> Option<Self> {
+        match self {
+            Self::RestrictedNoEndpoints => Some(Self::NoEndpoints),
+            Self::RestrictedExternal(n) => Some(Self::External(n)),
+            Self::RestrictedLocal(n) => Some(Self::Local(n)),
+            _ => None,
+        }
+    }
+
+    /// The class that keeps out who is not in the Service's ranges and is this one for all others.
+    #[must_use]
+    pub const fn restricted(self) -> Self {
+        match self {
+            Self::NoEndpoints => Self::RestrictedNoEndpoints,
+            Self::External(n) => Self::RestrictedExternal(n),
+            Self::Local(n) => Self::RestrictedLocal(n),
+            other => other,
         }
     }
 
@@ -95,7 +134,11 @@ impl Class {
                 rules.push(Rule::new([Statement::Reject(RejectWith::PortUnreachable)]));
             }
             Self::NoLocalEndpoints => rules.push(Rule::new([Statement::Verdict(Verdict::Drop)])),
-            Self::Restricted => rules.extend(restricted()),
+            Self::RestrictedNoEndpoints | Self::RestrictedExternal(_) | Self::RestrictedLocal(_) => {
+                let admitted = self.admitted().unwrap_or(Self::NoEndpoints);
+                rules.push(Rule::new([in_source_ranges(), Statement::goto(admitted.chain_name())]));
+                rules.push(Rule::new([Statement::Verdict(Verdict::Drop)]));
+            }
             Self::Cluster(n) => {
                 rules.extend(masquerade_non_pods(config, family));
                 rules.push(draw(n, 0, chains::SEND));

@@ -195,7 +195,7 @@ impl Compiler {
         for family in Family::ALL {
             for class in self.classes(family) {
                 let (key, element) = class_verdict(class);
-                emit(family, SetName::Classes, key, element);
+                emit(family, class.verdict_map(), key, element);
             }
         }
     }
@@ -387,21 +387,24 @@ impl Compiler {
         }
         for (family, class) in &net.old_classes {
             let (key, _) = class_verdict(*class);
-            if kept(*family, SetName::Classes) {
-                let set = self.declaration(*family, SetName::Classes).clone();
+            if kept(*family, class.verdict_map()) {
+                let set = self.declaration(*family, class.verdict_map()).clone();
                 transaction.push(*family, Operation::DeleteElement { set, key, end: None });
             }
         }
         self.replace_sets(&outgrown, &mut transaction);
+        // One may lead to another: all rules go before the first chain does.
+        for (family, class) in &net.old_classes {
+            transaction.push(*family, Operation::FlushChain(class.chain_name()));
+        }
         for (family, class) in net.old_classes {
-            transaction.push(family, Operation::FlushChain(class.chain_name()));
             transaction.push(family, Operation::DeleteChain(class.chain_name()));
         }
         for (family, class) in net.new_classes {
             push_chain(&mut transaction, family, &class.chain(&self.config, family));
-            if kept(family, SetName::Classes) {
+            if kept(family, class.verdict_map()) {
                 let (key, element) = class_verdict(class);
-                let set = self.declaration(family, SetName::Classes).clone();
+                let set = self.declaration(family, class.verdict_map()).clone();
                 transaction.push(family, Operation::AddElement { set, key, element });
             }
         }

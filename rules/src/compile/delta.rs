@@ -119,7 +119,10 @@ impl Ledger {
     /// Number of elements of a set.
     pub fn count(&self, family: Family, set: SetName) -> u32 {
         match set {
-            SetName::Classes => (self.classes_in_use(family).len() + Class::CONSTANT.len()) as u32,
+            SetName::Classes | SetName::DirectClasses => {
+                let all = Class::CONSTANT.into_iter().chain(self.classes_in_use(family));
+                all.filter(|class| class.verdict_map() == set).count() as u32
+            }
             _ => self.counts.get(&(family, set)).copied().unwrap_or(0),
         }
     }

@@ -40,8 +40,6 @@ pub struct Frontend {
     pub owned: bool,
     /// The class in the class map.
     pub class: Class,
-    /// The class for admitted sources, if the one in the class map restricts them.
-    pub admitted: Option<Class>,
     /// The class for pods and this node, under policy Local.
     pub direct: Option<Class>,
     /// Which endpoints stand at its slots.
@@ -92,13 +90,13 @@ impl Frontend {
         };
         // Source ranges guard the load balancer's addresses only, even with no endpoints behind them.
         let restricted = restricted && door == Door::LoadBalancer;
-        let (class, admitted) = if restricted { (Class::Restricted, Some(class)) } else { (class, None) };
-        Self { key, owned: false, class, admitted, direct, slots }
+        let class = if restricted { class.restricted() } else { class };
+        Self { key, owned: false, class, direct, slots }
     }
 
     /// All classes that it leads to.
     pub fn classes(&self) -> impl Iterator<Item = Class> {
-        [Some(self.class), self.admitted, self.direct].into_iter().flatten()
+        [Some(self.class), self.class.admitted(), self.direct].into_iter().flatten()
     }
 }
 
@@ -119,8 +117,7 @@ impl CompiledPort {
         if let Some(direct) = frontend.direct {
             elements.push((frontend.key.short_circuit_map(), key.clone(), class(direct)));
         }
-        if let Some(admitted) = frontend.admitted {
-            elements.push((SetName::Admitted, key.clone(), class(admitted)));
+        if frontend.class.admitted().is_some() {
             for (first, last) in self.sources.iter() {
                 let end = Some(Box::new(key.with((*last).into())));
                 let element = Element { end, ..Element::member() };

@@ -15,8 +15,6 @@ pub mod chains {
     pub const NO_ENDPOINTS: &str = "no-endpoints";
     /// Drops.
     pub const NO_LOCAL_ENDPOINTS: &str = "no-local-endpoints";
-    /// Lets only sources in the Service's ranges go on.
-    pub const RESTRICTED: &str = "restricted";
     /// Leads pods and this node past policy Local.
     pub const SHORT_CIRCUIT: &str = "short-circuit";
     /// The same for a node port.
@@ -45,10 +43,13 @@ pub fn constant_chains(config: &Config, family: Family) -> Vec<Chain> {
         Chain::base(chains::OUTPUT, nat(Hook::Output, -100), jump_services()),
         Chain::base(chains::POSTROUTING, nat(Hook::Postrouting, 100), postrouting(config)),
         Chain::regular(chains::SERVICES, services()),
-        Chain::regular(chains::SHORT_CIRCUIT, or_refuse(dispatch(address_key(), SetName::ShortCircuits))),
+        Chain::regular(
+            chains::SHORT_CIRCUIT,
+            or_refuse(dispatch(address_key(), SetName::ShortCircuits, SetName::DirectClasses)),
+        ),
         Chain::regular(
             chains::SHORT_CIRCUIT_NODE_PORT,
-            or_refuse(dispatch(node_port_key(), SetName::NodePortShortCircuits)),
+            or_refuse(dispatch(node_port_key(), SetName::NodePortShortCircuits, SetName::DirectClasses)),
         ),
         Chain::regular(chains::SEND, send(family, &address_key(), SetName::Endpoints)),
         Chain::regular(chains::SEND_NODE_PORT, send(family, &node_port_key(), SetName::NodeEndpoints)),
@@ -64,11 +65,11 @@ fn node_port_key() -> Vec<Expression> {
 }
 
 /// `meta priority set KEY map @map meta priority vmap @classes`: no frontend, no effect.
-fn dispatch(key: Vec<Expression>, map: SetName) -> [Statement; 2] {
+fn dispatch(key: Vec<Expression>, map: SetName, classes: SetName) -> [Statement; 2] {
     let class = Expression::Concat(key).lookup(map.name());
     [
         Statement::set(WritableField::Priority, class),
-        Statement::VerdictMap { key: Field::Priority.into(), map: SetName::Classes.name().into() },
+        Statement::VerdictMap { key: Field::Priority.into(), map: classes.name().into() },
     ]
 }
 
@@ -78,20 +79,18 @@ fn or_refuse(statements: impl Into<Vec<Statement>>) -> Vec<Rule> {
     vec![Rule::new(statements), Rule::new([Statement::goto(chains::NO_ENDPOINTS)])]
 }
 
-/// The rules of the class of frontends with source ranges: everybody else meets silence.
-pub fn restricted() -> Vec<Rule> {
+/// A match on sources in the ranges of the Service that the frontend belongs to.
+pub fn in_source_ranges() -> Statement {
     let mut source = address_key();
     source.push(Field::SourceAddress.into());
-    let mut admitted = vec![Statement::in_set(Expression::Concat(source), SetName::AllowedSources.name())];
-    admitted.extend(dispatch(address_key(), SetName::Admitted));
-    vec![Rule::new(admitted), Rule::new([Statement::Verdict(Verdict::Drop)])]
+    Statement::in_set(Expression::Concat(source), SetName::AllowedSources.name())
 }
 
 fn services() -> Vec<Rule> {
     let mut node_port = vec![Statement::in_set(Field::DestinationAddress, SetName::NodeAddresses.name())];
-    node_port.extend(dispatch(node_port_key(), SetName::NodePorts));
+    node_port.extend(dispatch(node_port_key(), SetName::NodePorts, SetName::Classes));
     vec![
-        Rule::new(dispatch(address_key(), SetName::Frontends)),
+        Rule::new(dispatch(address_key(), SetName::Frontends, SetName::Classes)),
         // No frontend of this ClusterIP has that port: refuse rather than let it wander off.
         Rule::new([
             Statement::in_set(Field::DestinationAddress, SetName::ClusterIps.name()),

@@ -15,12 +15,12 @@ pub enum SetName {
     NodeEndpoints,
     /// Verdict map: class → chain.
     Classes,
+    /// Verdict map: class of what pods and this node are led to under policy Local → chain.
+    DirectClasses,
     /// Map: frontend under policy Local → class for pods and this node.
     ShortCircuits,
     /// Map: node port under policy Local → class for pods and this node.
     NodePortShortCircuits,
-    /// Map: frontend with source ranges → class for admitted sources.
-    Admitted,
     /// Set: frontend with source ranges, source range.
     AllowedSources,
     /// Set: every ClusterIP.
@@ -41,9 +41,9 @@ impl SetName {
         Self::NodePorts,
         Self::NodeEndpoints,
         Self::Classes,
+        Self::DirectClasses,
         Self::ShortCircuits,
         Self::NodePortShortCircuits,
-        Self::Admitted,
         Self::AllowedSources,
         Self::ClusterIps,
         Self::ServiceCidrs,
@@ -59,9 +59,9 @@ impl SetName {
             Self::NodePorts => "node-ports",
             Self::NodeEndpoints => "node-endpoints",
             Self::Classes => "classes",
+            Self::DirectClasses => "direct-classes",
             Self::ShortCircuits => "short-circuits",
             Self::NodePortShortCircuits => "node-port-short-circuits",
-            Self::Admitted => "admitted",
             Self::AllowedSources => "allowed-sources",
             Self::ServiceCidrs => "service-cidrs",
             Self::ClusterIps => "cluster-ips",
@@ -81,7 +81,7 @@ impl SetName {
         let address = family.address_type();
         let name = self.name();
         let set = match self {
-            Self::Frontends | Self::ShortCircuits | Self::Admitted => {
+            Self::Frontends | Self::ShortCircuits => {
                 Set::map(name, &[address, InetProto, InetService], &[ClassId])
             }
             Self::Endpoints => {
@@ -93,7 +93,7 @@ impl SetName {
             Self::NodeEndpoints => {
                 Set::map(name, &[InetProto, InetService, ClassId], &[address, InetService])
             }
-            Self::Classes => Set::verdict_map(name, &[ClassId]),
+            Self::Classes | Self::DirectClasses => Set::verdict_map(name, &[ClassId]),
             Self::ClusterIps | Self::NodeAddresses => Set::new(name, &[address]),
             Self::Hairpin => Set::new(name, &[address, address]),
             // Intervals: a declared size would not make them any faster.

@@ -6,10 +6,10 @@ use super::{Bytes, Destination, Instruction, Register};
 use crate::kernel::{
     attributes::{Attribute, Attributes},
     uapi::{
-        NF_ACCEPT, NF_DROP, NF_NAT_RANGE_MAP_IPS, NF_NAT_RANGE_PROTO_SPECIFIED, NFT_DYNSET_OP_UPDATE, NFT_GOTO,
-        NFT_HASH_JENKINS, NFT_JUMP, NFT_LOOKUP_F_INV, NFT_NAT_DNAT, NFT_NG_RANDOM, NFT_REJECT_TCP_RST,
-        NFT_RETURN, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_VERDICT_CHAIN,
-        NFTA_VERDICT_CODE,
+        NF_ACCEPT, NF_DROP, NF_NAT_RANGE_MAP_IPS, NF_NAT_RANGE_PROTO_SPECIFIED, NFT_DYNSET_OP_UPDATE,
+        NFT_GOTO, NFT_HASH_JENKINS, NFT_JUMP, NFT_LOOKUP_F_INV, NFT_NAT_DNAT, NFT_NG_RANDOM,
+        NFT_REJECT_TCP_RST, NFT_RETURN, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_EXPR_DATA, NFTA_EXPR_NAME,
+        NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE,
     },
 };
 
@@ -124,11 +124,9 @@ fn parse(name: &str, p: &Parameters<'_>) -> Option<Instruction> {
             inverted: p.number_or_zero(5)? & NFT_LOOKUP_F_INV != 0,
         },
         // DREG 1, MODULUS 2, TYPE 3, OFFSET 4
-        "numgen" if p.number(3)? == NFT_NG_RANDOM => Instruction::Random {
-            to: p.register(1)?,
-            modulus: p.number(2)?,
-            offset: p.number_or_zero(4)?,
-        },
+        "numgen" if p.number(3)? == NFT_NG_RANDOM => {
+            Instruction::Random { to: p.register(1)?, modulus: p.number(2)?, offset: p.number_or_zero(4)? }
+        }
         // SREG 1, DREG 2, LEN 3, MODULUS 4, SEED 5, OFFSET 6, TYPE 7
         "hash" if p.number_or_zero(7)? == NFT_HASH_JENKINS => Instruction::Hash {
             from: p.register(1)?,

@@ -52,7 +52,10 @@ impl<'a> Prepared<'a> {
             ),
             Instruction::SetMeta { key, from } => (
                 c"meta",
-                vec![Number(sys::NFTNL_EXPR_META_KEY, *key), Number(sys::NFTNL_EXPR_META_SREG, from.number())],
+                vec![
+                    Number(sys::NFTNL_EXPR_META_KEY, *key),
+                    Number(sys::NFTNL_EXPR_META_SREG, from.number()),
+                ],
             ),
             Instruction::Conntrack { key, to } => (
                 c"ct",
@@ -87,10 +90,7 @@ impl<'a> Prepared<'a> {
             ),
             Instruction::Immediate { to, data } => (
                 c"immediate",
-                vec![
-                    Number(sys::NFTNL_EXPR_IMM_DREG, to.number()),
-                    Data(sys::NFTNL_EXPR_IMM_DATA, data),
-                ],
+                vec![Number(sys::NFTNL_EXPR_IMM_DREG, to.number()), Data(sys::NFTNL_EXPR_IMM_DATA, data)],
             ),
             Instruction::Verdict(verdict) => (c"immediate", immediate_verdict(verdict)?),
             Instruction::Lookup { set, from, to, inverted } => {
@@ -177,8 +177,12 @@ impl Expression for Prepared<'_> {
             unsafe {
                 match parameter {
                     Parameter::Byte(number, value) => sys::nftnl_expr_set_u8(pointer, *number as u16, *value),
-                    Parameter::Number(number, value) => sys::nftnl_expr_set_u32(pointer, *number as u16, *value),
-                    Parameter::Long(number, value) => sys::nftnl_expr_set_u64(pointer, *number as u16, *value),
+                    Parameter::Number(number, value) => {
+                        sys::nftnl_expr_set_u32(pointer, *number as u16, *value)
+                    }
+                    Parameter::Long(number, value) => {
+                        sys::nftnl_expr_set_u64(pointer, *number as u16, *value)
+                    }
                     Parameter::Data(number, value) => {
                         let length = value.len() as u32;
                         sys::nftnl_expr_set(pointer, *number as u16, value.as_ptr().cast(), length);

@@ -101,7 +101,7 @@ fn bits_can_be_set_and_tested() {
 
 #[test]
 fn sets_hold_keys_and_their_absence() {
-    let mut set = Set::set("s", &[DataType::InetProto, DataType::InetService]);
+    let mut set = Set::new("s", &[DataType::InetProto, DataType::InetService]);
     set.elements.insert(concat([Value::Proto(6), Value::Port(80)]), Element::member());
     let key = Expression::fields(&[Field::L4Proto, Field::DestinationPort]);
     for (negated, port, expected) in
@@ -117,7 +117,7 @@ fn sets_hold_keys_and_their_absence() {
 #[test]
 fn an_interval_covers_what_lies_between_its_ends_in_every_field() {
     let interval = SetFlags { interval: true, ..SetFlags::default() };
-    let mut set = Set::set("s", &[DataType::InetService, DataType::ClassId]).with_flags(interval);
+    let mut set = Set::new("s", &[DataType::InetService, DataType::ClassId]).with_flags(interval);
     let end = concat([Value::Port(90), Value::Class(ClassId(0x200))]);
     set.elements.insert(
         concat([Value::Port(80), Value::Class(ClassId(0x1ff))]),

@@ -91,7 +91,7 @@ fn an_update_of_an_element_keeps_its_data() {
 #[test]
 fn a_full_set_ends_the_rule() {
     let keep = rule([update(None), Statement::Verdict(Verdict::Drop)]);
-    let set = Set::set("sticky", &[DataType::Ipv4Addr]).with_flags(DYNAMIC).with_size(1);
+    let set = Set::new("sticky", &[DataType::Ipv4Addr]).with_flags(DYNAMIC).with_size(1);
     let ruleset = table([entry(vec![keep])], [set]);
     let mut memory = Memory::new();
     let first = simulate(&ruleset, &host(), &arriving(), &memory);
