@@ -92,8 +92,9 @@ pub fn every_protocol(service: Service, node_port: Option<u16>) -> Service {
 pub fn slices(name: &str, pods: &[&Pod]) -> Vec<Value> {
     let slice = |family| {
         let slice = Slice::new(name, family);
-        let slice =
-            PROTOCOLS.iter().fold(slice, |slice, protocol| slice.port(&protocol.name().to_lowercase(), *protocol, 8080));
+        let slice = PROTOCOLS
+            .iter()
+            .fold(slice, |slice, protocol| slice.port(&protocol.name().to_lowercase(), *protocol, 8080));
         pods.iter().fold(slice, |slice, pod| slice.pod(pod)).object()
     };
     Family::BOTH.map(slice).into()
