@@ -1,4 +1,4 @@
-//! A socket to nf_tables: requests and their replies.
+//! A socket to `nf_tables`: requests and their replies.
 
 use std::{
     ffi::c_int,
@@ -81,10 +81,12 @@ impl Reply {
 pub(super) enum Outcome {
     /// With all of its replies.
     Complete,
+    /// With all of them, while a ruleset of this namespace changed.
+    Interrupted,
+    /// Without some of them.
+    Incomplete,
     /// There is no such object.
     Absent,
-    /// The ruleset changed meanwhile: the replies may not fit together.
-    Interrupted,
 }
 
 /// What came from [`Connection::receive`].
@@ -97,7 +99,7 @@ pub(super) enum Received {
     Lost,
 }
 
-/// A socket to nf_tables.
+/// A socket to `nf_tables`.
 pub(super) struct Connection {
     socket: Socket,
     /// Sequence number of the last request.
@@ -219,7 +221,7 @@ impl Connection {
             let length = match self.receive(true)? {
                 Received::Bytes(length) => length,
                 Received::Nothing => return Err(Error::Unknown("no reply to a request".to_owned())),
-                Received::Lost => return Ok(Outcome::Interrupted),
+                Received::Lost => return Ok(Outcome::Incomplete),
             };
             for message in self.messages(length) {
                 if message.sequence != self.sequence {
@@ -250,7 +252,7 @@ fn refusal(message: &Message<'_>) -> Result<Outcome, Error> {
     };
     match Errno::from_raw_os_error(reply.errno) {
         Errno::NOENT => Ok(Outcome::Absent),
-        Errno::INTR | Errno::AGAIN => Ok(Outcome::Interrupted),
+        Errno::INTR | Errno::AGAIN => Ok(Outcome::Incomplete),
         Errno::PERM => Err(Error::Permission),
         errno => Err(Error::io("the kernel refused to answer")(errno)),
     }
