@@ -141,11 +141,9 @@ where
                 let known = prior.sticky.or_else(|| Sticky::adopt(&prior.slots));
                 Some(Sticky::new(number, timeout, known, &[&cluster, &local]))
             });
-            let pick = |slots: &[SocketAddr]| match (slots.len() as u16, &sticky, service.load_balancing) {
-                (0, ..) => None,
-                (_, Some(sticky), _) => Some(Pick::Sticky(sticky.timeout)),
-                (n, None, LoadBalancing::SourceHash) => Some(Pick::SourceHash(n)),
-                (n, None, LoadBalancing::Random) => Some(Pick::Random(n)),
+            let pick = |slots: &[SocketAddr]| {
+                let pick = Pick::of_slots(slots, service.load_balancing)?;
+                Some(sticky.as_ref().map_or(pick, |sticky| Pick::Sticky(sticky.timeout)))
             };
             let picks = Picks { cluster: pick(&cluster), local: pick(&local) };
             compiled.ports.push(CompiledPort {
@@ -159,6 +157,7 @@ where
                     .collect(),
                 cluster,
                 local,
+                load_balancing: service.load_balancing,
                 sticky,
                 sources: sources.clone(),
             });
