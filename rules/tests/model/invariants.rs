@@ -14,7 +14,7 @@ use portolan_rules::{
 use crate::{
     cluster::answer_of,
     places::Place,
-    reference::answer,
+    reference::{Clients, answer},
     scene::{Scene, endpoint, in_both_families, network},
 };
 
@@ -306,6 +306,9 @@ fn an_external_ip_may_be_an_address_of_the_node() {
             &[("ext1", "node1:30080", "L2 SNAT"), ("ext1", "node1:30081", "L2 SNAT")],
         );
         let packet = scene.packet("ext1", "node1:22");
-        assert_eq!(scene.describe(&packet, &answer(&scene.cluster, &packet)), "untouched");
+        assert_eq!(
+            scene.describe(&packet, &answer(&scene.cluster, &Clients::default(), &packet).fates),
+            "untouched"
+        );
     });
 }

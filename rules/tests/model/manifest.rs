@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write};
 
 use portolan_rules::{
     compile::PodDetector,
-    model::{Endpoint, EndpointSlice, ObjectName, Protocol, Service, TrafficPolicy},
+    model::{Endpoint, EndpointSlice, LoadBalancing, ObjectName, Protocol, Service, TrafficPolicy},
     node_ports::NodePortAddresses,
 };
 
@@ -58,6 +58,9 @@ fn service(service: &Service, out: &mut String) -> fmt::Result {
     if let Some(created) = service.created {
         writeln!(out, "  creationTimestamp: \"1970-01-01T00:00:{created:02}Z\"")?;
     }
+    if service.load_balancing == LoadBalancing::SourceHash {
+        writeln!(out, "  annotations: {{portolan.io/load-balancing: source-hash}}")?;
+    }
     writeln!(out, "spec:\n  type: LoadBalancer")?;
     writeln!(out, "  internalTrafficPolicy: {}", policy(service.internal_policy))?;
     writeln!(out, "  externalTrafficPolicy: {}", policy(service.external_policy))?;
@@ -97,7 +100,7 @@ fn slice(slice: &EndpointSlice, out: &mut String) -> fmt::Result {
 }
 
 fn endpoint(endpoint: &Endpoint, out: &mut String) -> fmt::Result {
-    let Endpoint { address, ready, serving, terminating, node, hints } = endpoint;
+    let Endpoint { address, ready, serving, terminating, node, weight, hints } = endpoint;
     write!(out, "- {{addresses: [{:?}], ", address.to_string())?;
     write!(out, "conditions: {{ready: {ready}, serving: {serving}, terminating: {terminating}}}")?;
     if let Some(node) = node {
@@ -113,7 +116,7 @@ fn endpoint(endpoint: &Endpoint, out: &mut String) -> fmt::Result {
     if !all.is_empty() {
         write!(out, ", hints: {{{}}}", all.join(", "))?;
     }
-    writeln!(out, "}}")
+    writeln!(out, "}}{}", if *weight == 1 { String::new() } else { format!(" # weight {weight}") })
 }
 
 fn name(name: &ObjectName, out: &mut String) -> fmt::Result {

@@ -3,6 +3,7 @@
 //! This shares nothing with the compiler: no map, no class, no slot. It answers one packet at a time, by
 //! the API's documentation and by what kube-proxy does where that is silent, and slowly.
 
+mod clients;
 mod endpoints;
 mod frontends;
 
@@ -10,28 +11,48 @@ use std::net::SocketAddr;
 
 use portolan_rules::{
     compile::PodDetector,
-    model::{Protocol, TrafficPolicy},
+    model::{LoadBalancing, Protocol, TrafficPolicy},
     ruleset::{Family, RejectWith},
     simulate::{Fate, Input, Packet, Probability},
 };
 
+pub use self::clients::Clients;
 use self::{
     endpoints::Endpoints,
     frontends::{Door, Frontend},
 };
 use crate::cluster::{Answer, Cluster};
 
-/// What becomes of the first packet of a connection.
-pub fn answer(cluster: &Cluster, packet: &Packet) -> Answer {
-    if let Some(frontend) = frontends::at_address(cluster, packet) {
-        return answer_frontend(cluster, packet, &frontend);
+/// What the API promises.
+#[derive(Clone, Debug)]
+pub struct Promise {
+    /// What may become of the packet, and how likely it is.
+    pub fates: Answer,
+    /// How one of them comes about.
+    pub choice: LoadBalancing,
+}
+
+impl Promise {
+    /// Whether an answer keeps it. A hash of the source address settles what becomes of the packet, but
+    /// the promise does not say on what.
+    pub fn is_kept_by(&self, actual: &Answer) -> bool {
+        match self.choice {
+            LoadBalancing::Random => self.fates == *actual,
+            LoadBalancing::SourceHash => {
+                actual.len() == 1 && actual.keys().all(|f| self.fates.contains_key(f))
+            }
+        }
+    }
+}
+
+/// What becomes of the first packet of a connection, when these clients are remembered.
+pub fn answer(cluster: &Cluster, clients: &Clients, packet: &Packet) -> Promise {
+    if let Some(frontend) = frontends::of(cluster, packet) {
+        return answer_frontend(cluster, clients, packet, &frontend);
     }
     // No Service has this port of the ClusterIP. The protocol does not matter: a ping is refused too.
-    if cluster.services.iter().any(|service| service.cluster_ips.contains(&packet.destination)) {
+    if frontends::is_cluster_ip(cluster, packet.destination) {
         return refused(packet);
-    }
-    if let Some(frontend) = frontends::at_node_port(cluster, packet) {
-        return answer_frontend(cluster, packet, &frontend);
     }
     // A ClusterIP that nobody has.
     if cluster.service_cidrs.iter().any(|network| network.contains(packet.destination)) {
@@ -40,7 +61,12 @@ pub fn answer(cluster: &Cluster, packet: &Packet) -> Answer {
     certainly(Fate::Untouched { masqueraded: false })
 }
 
-fn answer_frontend(cluster: &Cluster, packet: &Packet, frontend: &Frontend<'_>) -> Answer {
+fn answer_frontend(
+    cluster: &Cluster,
+    clients: &Clients,
+    packet: &Packet,
+    frontend: &Frontend<'_>,
+) -> Promise {
     let service = frontend.service;
     if frontend.door == Door::LoadBalancer && !frontends::admits(cluster, service, packet.source) {
         return certainly(Fate::Dropped);
@@ -51,7 +77,7 @@ fn answer_frontend(cluster: &Cluster, packet: &Packet, frontend: &Frontend<'_>) 
     }
     let from_pod = is_from_pod(cluster, packet);
     let from_this_node = is_local(cluster, packet.source);
-    let (chosen, masquerade) = match (frontend.door, service.internal_policy, service.external_policy) {
+    let (eligible, masquerade) = match (frontend.door, service.internal_policy, service.external_policy) {
         (Door::ClusterIp, internal, _) => {
             let masquerade = cluster.config.masquerade_all || from_pod == Some(false);
             match internal {
@@ -65,10 +91,9 @@ fn answer_frontend(cluster: &Cluster, packet: &Packet, frontend: &Frontend<'_>) 
         (_, _, TrafficPolicy::Local) if from_this_node => (endpoints.cluster(), true),
         (_, _, TrafficPolicy::Local) => (endpoints.local(), false),
     };
-    if chosen.is_empty() {
+    if eligible.is_empty() {
         return certainly(Fate::Dropped);
     }
-    let each = Probability::new(1, chosen.len() as u64);
     let fate = |to: SocketAddr| {
         // What arrives for an endpoint with this node's own address does not leave the node again, and
         // only what leaves is masqueraded.
@@ -76,7 +101,13 @@ fn answer_frontend(cluster: &Cluster, packet: &Packet, frontend: &Frontend<'_>) 
         let masqueraded = leaves && (masquerade || is_hairpin(cluster, packet, to));
         Fate::Sent { to, masqueraded }
     };
-    chosen.into_iter().map(|to| (fate(to), each.clone())).collect()
+    if let Some(known) = clients.endpoint(frontend, packet.source).filter(|known| eligible.contains(known)) {
+        return certainly(fate(known));
+    }
+    let weight = |to: &SocketAddr| u64::from(endpoints.weight(to));
+    let total = eligible.iter().map(weight).sum();
+    let fates = eligible.iter().map(|to| (fate(*to), Probability::new(weight(to), total))).collect();
+    Promise { fates, choice: service.load_balancing }
 }
 
 /// Whether an endpoint gets its own packet back: it would answer itself past the node, so the source must
@@ -107,11 +138,11 @@ fn is_local(cluster: &Cluster, address: std::net::IpAddr) -> bool {
     address.is_loopback() || cluster.host.contains(&address)
 }
 
-fn refused(packet: &Packet) -> Answer {
+fn refused(packet: &Packet) -> Promise {
     let tcp = packet.protocol == Protocol::Tcp.number();
     certainly(Fate::Rejected(if tcp { RejectWith::TcpReset } else { RejectWith::PortUnreachable }))
 }
 
-fn certainly(fate: Fate) -> Answer {
-    Answer::from([(fate, Probability::new(1, 1))])
+fn certainly(fate: Fate) -> Promise {
+    Promise { fates: Answer::from([(fate, Probability::new(1, 1))]), choice: LoadBalancing::Random }
 }

@@ -19,8 +19,8 @@ use ipnetwork::IpNetwork;
 use portolan_rules::{
     compile::{Config, PodDetector},
     model::{
-        Endpoint, EndpointPort, EndpointSlice, Hints, Node, ObjectName, Protocol, Service, ServicePort,
-        TrafficPolicy,
+        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
+        ServicePort, TrafficPolicy,
     },
     ruleset::{Family, RejectWith},
     simulate::{Fate, Input, Packet, Probability, explain},
@@ -30,7 +30,7 @@ use crate::{
     cluster::{Answer, Cluster, answer_of},
     manifest::manifest,
     places::Place,
-    reference::answer,
+    reference::{Clients, answer},
 };
 
 /// From, to, and what becomes of it.
@@ -91,6 +91,7 @@ impl Scene {
             internal_policy: TrafficPolicy::Cluster,
             external_policy: TrafficPolicy::Cluster,
             affinity_timeout: None,
+            load_balancing: LoadBalancing::Random,
             ports: Vec::new(),
         });
         self.slice(endpoints).ports(&[("", Protocol::Tcp, 80, 80)])
@@ -98,7 +99,8 @@ impl Scene {
 
     /// Adds a slice to the last Service, for the same ports. An endpoint may be followed by `/` and letters:
     /// `t` it terminates and still serves, `x` it terminates and serves no more, `n` it is not ready,
-    /// `p` it is ready and terminates; or by `/zone=…`, `/node=…` for a hint, `/on=…` for the node's name.
+    /// `p` it is ready and terminates; or by `/zone=…`, `/node=…` for a hint, `/on=…` for the node's name,
+    /// `/weight=…`.
     pub fn slice(mut self, endpoints: &str) -> Self {
         let owner = self.last().name.clone();
         let ports = self.cluster.slices.last().filter(|s| s.service == owner.name).map(|s| s.ports.clone());
@@ -210,7 +212,8 @@ impl Scene {
                 manifest(&self.cluster),
                 explain(&outcome)
             );
-            let by_reference = self.describe(&packet, &answer(&self.cluster, &packet));
+            let by_reference =
+                self.describe(&packet, &answer(&self.cluster, &Clients::default(), &packet).fates);
             assert_eq!(by_reference, expected, "{scenario}: the reference for {from} → {to}");
         }
     }
@@ -275,6 +278,7 @@ pub fn endpoint(family: Family, text: &str) -> Endpoint {
         serving: true,
         terminating: false,
         node: Some(if here { "here" } else { "there" }.into()),
+        weight: 1,
         hints: Hints::default(),
     };
     for word in words {
@@ -285,6 +289,10 @@ pub fn endpoint(family: Family, text: &str) -> Endpoint {
             }
             Some(("node", node)) => {
                 endpoint.hints.nodes.push(node.into());
+                continue;
+            }
+            Some(("weight", weight)) => {
+                endpoint.weight = weight.parse().expect("a number");
                 continue;
             }
             Some(("on", node)) => {

@@ -1,6 +1,11 @@
 //! Which endpoints are chosen from: copies in several slices, readiness, termination, topology.
 
-use crate::scene::{Scene, in_both_families};
+use portolan_rules::simulate::{Fate, Probability};
+
+use crate::{
+    cluster::answer_of,
+    scene::{Scene, in_both_families},
+};
 
 /// What a pod meets at the ClusterIP of one Service with these slices, in both families.
 fn cluster_ip(scenario: &str, slices: &[&str], outcome: &str) {
@@ -184,5 +189,34 @@ fn local_is_whose_node_name_says_so() {
             "nodeName decides, not the address; without one it is not local",
             &[("ext1", "VIP1:80", "R1"), ("L9", "VIP1:80", "L1+L2+R1")],
         );
+    });
+}
+
+#[test]
+fn a_drained_endpoint_counts_as_if_it_were_not_there() {
+    cluster_ip("weight 0", &["L1/weight=0 R1 R2"], "R1+R2");
+    cluster_ip("the last one of the zone", &["L1/zone=east/weight=0 R1/zone=west"], "R1");
+    cluster_ip("it has no say in topology", &["L1/zone=east R1/zone=west R2/weight=0"], "L1");
+    cluster_ip("the last ready one", &["L1/weight=0 R1/t"], "R1");
+    cluster_ip("all", &["L1/weight=0 R1/weight=0"], "reject");
+    in_both_families(|scene| {
+        scene
+            .service(1, "L1/weight=0 R1")
+            .exposed()
+            .external_local()
+            .expect("the last one of the node", &[("ext1", "VIP1:80", "drop"), ("L9", "VIP1:80", "R1")]);
+    });
+}
+
+#[test]
+fn weights_are_shares_of_new_connections() {
+    in_both_families(|scene| {
+        let scene = scene.service(1, "L1/weight=2 R1/weight=6 R2/weight=4");
+        let packet = scene.packet("L9", "ClusterIP1:80");
+        let answer = answer_of(&scene.cluster.simulate(&scene.cluster.compile(), &packet));
+        for (name, share) in [("L1", 1), ("R1", 3), ("R2", 2)] {
+            let to = (scene.address(name), 80).into();
+            assert_eq!(answer[&Fate::Sent { to, masqueraded: false }], Probability::new(share, 6), "{name}");
+        }
     });
 }

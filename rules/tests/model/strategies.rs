@@ -6,8 +6,8 @@ use ipnetwork::IpNetwork;
 use portolan_rules::{
     compile::{Config, PodDetector},
     model::{
-        Endpoint, EndpointPort, EndpointSlice, Hints, Node, ObjectName, Protocol, Service, ServicePort,
-        TrafficPolicy,
+        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
+        ServicePort, TrafficPolicy,
     },
     node_ports::NodePortAddresses,
     ruleset::Family,
@@ -86,21 +86,28 @@ fn service() -> impl Strategy<Value = Service> {
         (owner(), option::of(0..3i64), cluster_ips),
         (vec(external(), 0..3), vec(external(), 0..3), ranges),
         (policy(), policy(), vec(service_port(), 1..4)),
+        (option::weighted(0.3, select(vec![1, 60, 86_400])), prop::bool::weighted(0.03)),
     )
-        .prop_map(|((name, created, cluster_ips), (external_ips, load_balancer_ips, ranges), rest)| {
-            Service {
-                name,
-                created,
-                cluster_ips: cluster_ips.into_iter().map(|(n, f)| Place::ClusterIp(n).address(f)).collect(),
-                external_ips,
-                load_balancer_ips,
-                source_ranges: ranges,
-                internal_policy: rest.0,
-                external_policy: rest.1,
-                affinity_timeout: None,
-                ports: rest.2,
-            }
-        })
+        .prop_map(
+            |((name, created, cluster_ips), (external_ips, load_balancer_ips, ranges), rest, choice)| {
+                Service {
+                    name,
+                    created,
+                    cluster_ips: cluster_ips
+                        .into_iter()
+                        .map(|(n, f)| Place::ClusterIp(n).address(f))
+                        .collect(),
+                    external_ips,
+                    load_balancer_ips,
+                    source_ranges: ranges,
+                    internal_policy: rest.0,
+                    external_policy: rest.1,
+                    affinity_timeout: choice.0,
+                    load_balancing: if choice.1 { LoadBalancing::SourceHash } else { LoadBalancing::Random },
+                    ports: rest.2,
+                }
+            },
+        )
 }
 
 /// A pod or a process in a node's own network, mostly with the name of the node it is on.
@@ -125,8 +132,9 @@ fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
     let names = |names: Option<Vec<&str>>| -> Vec<Arc<str>> {
         names.unwrap_or_default().into_iter().map(Arc::from).collect()
     };
-    (place, conditions, hints, known_node).prop_map(
-        move |(place, (ready, serving, terminating), hints, known_node)| {
+    let weight = prop_oneof![8 => Just(1), 1 => Just(0), 1 => select(vec![2, 3, 100])];
+    (place, conditions, hints, known_node, weight).prop_map(
+        move |(place, (ready, serving, terminating), hints, known_node, weight)| {
             let here = matches!(place, Place::Pod(_) | Place::ThisNode(_));
             Endpoint {
                 address: place.address(family),
@@ -134,6 +142,7 @@ fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
                 serving,
                 terminating,
                 node: known_node.map(|right| if here == right { "here".into() } else { "there".into() }),
+                weight,
                 hints: Hints { zones: names(hints.0), nodes: names(hints.1) },
             }
         },

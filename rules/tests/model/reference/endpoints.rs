@@ -25,9 +25,14 @@ impl<'a> Endpoints<'a> {
         Self::of_port(cluster, frontend.service, frontend.port, family)
     }
 
+    /// All that any policy leads to.
+    pub fn reachable(&self) -> Vec<SocketAddr> {
+        [self.cluster(), self.local()].concat()
+    }
+
     /// Gathers them from all slices. Of copies of one endpoint a terminating one never takes the place of
     /// another, any other always does; slices count in the order of their names.
-    fn of_port(cluster: &'a Cluster, service: &Service, port: &ServicePort, family: Family) -> Self {
+    pub fn of_port(cluster: &'a Cluster, service: &Service, port: &ServicePort, family: Family) -> Self {
         let mut slices: Vec<_> = cluster
             .slices
             .iter()
@@ -85,8 +90,15 @@ impl<'a> Endpoints<'a> {
         endpoint.node.as_ref() == Some(&self.node.name)
     }
 
+    /// Weight 0 means no new connections, as if the endpoint were not there.
     fn those(&self, condition: impl Fn(&Endpoint) -> bool) -> Vec<SocketAddr> {
-        self.all.iter().filter(|(_, endpoint)| condition(endpoint)).map(|(at, _)| *at).collect()
+        let chosen = self.all.iter().filter(|(_, endpoint)| endpoint.weight > 0 && condition(endpoint));
+        chosen.map(|(at, _)| *at).collect()
+    }
+
+    /// The share of new connections that an endpoint gets, relative to the others.
+    pub fn weight(&self, at: &SocketAddr) -> u16 {
+        self.all[at].weight
     }
 }
 
@@ -98,8 +110,7 @@ pub fn runs_here(cluster: &Cluster, address: IpAddr) -> bool {
     cluster.services.iter().filter(handled).any(|service| {
         service.ports.iter().any(|port| {
             let endpoints = Endpoints::of_port(cluster, service, port, family);
-            let reached = [endpoints.cluster(), endpoints.local()].concat();
-            reached.into_iter().any(|at| {
+            endpoints.reachable().into_iter().any(|at| {
                 let endpoint = endpoints.all[&at];
                 at.ip() == address && (endpoint.node.is_none() || endpoints.is_here(endpoint))
             })

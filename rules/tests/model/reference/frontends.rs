@@ -28,8 +28,21 @@ pub struct Frontend<'a> {
     pub door: Door,
 }
 
+/// The frontend that a packet is addressed to. An address of the node that is a ClusterIP as well is a
+/// ClusterIP.
+pub fn of<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a>> {
+    at_address(cluster, packet).or_else(|| {
+        (!is_cluster_ip(cluster, packet.destination)).then(|| at_node_port(cluster, packet)).flatten()
+    })
+}
+
+/// Whether a Service has this ClusterIP.
+pub fn is_cluster_ip(cluster: &Cluster, address: IpAddr) -> bool {
+    cluster.services.iter().any(|service| service.cluster_ips.contains(&address))
+}
+
 /// The frontend that has the packet's destination address, protocol and port.
-pub fn at_address<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a>> {
+fn at_address<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a>> {
     oldest(cluster, packet, |service, port| {
         let listed = |addresses: &[IpAddr]| addresses.contains(&packet.destination);
         let door = match service {
@@ -44,7 +57,7 @@ pub fn at_address<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<
 }
 
 /// The node port that a packet to one of the node's addresses is meant for.
-pub fn at_node_port<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a>> {
+fn at_node_port<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a>> {
     if !answers_node_ports(cluster, packet.destination) {
         return None;
     }
