@@ -22,7 +22,7 @@ use proptest::{
 use crate::{
     cluster::{Cluster, answer_of, lines},
     live::Live,
-    manifest::manifest,
+    manifest::{endpoint_line, manifest},
     packets::{Draft, draft},
     strategies::{cluster, endpoint, every_port, service},
 };
@@ -79,6 +79,8 @@ fn tidied(cluster: &mut Cluster) {
 /// What happened, so far as the report of a failure needs it.
 struct Play {
     live: Live,
+    /// What happened, for people to read.
+    story: String,
     last: Option<Draft>,
     connections: usize,
     remembered: usize,
@@ -87,7 +89,7 @@ struct Play {
 impl Play {
     fn new(mut cluster: Cluster) -> Self {
         tidied(&mut cluster);
-        Self { live: Live::new(cluster), last: None, connections: 0, remembered: 0 }
+        Self { live: Live::new(cluster), story: String::new(), last: None, connections: 0, remembered: 0 }
     }
 
     /// Plays a step; says what went wrong, if something did.
@@ -101,35 +103,58 @@ impl Play {
                 let draft = self.last.clone()?;
                 return self.connect(&draft, *choice);
             }
-            Step::Wait(milliseconds) => self.live.wait(*milliseconds),
-            Step::Endpoints(index, [v4, v6]) => self.live.change(|cluster| {
-                if !cluster.slices.is_empty() {
-                    let slice = index.index(cluster.slices.len());
-                    let slice = &mut cluster.slices[slice];
-                    let is_v6 = slice.endpoints.first().is_some_and(|e| e.address.is_ipv6());
-                    slice.endpoints.clone_from(if is_v6 { v6 } else { v4 });
+            Step::Wait(milliseconds) => {
+                self.note(format_args!("{milliseconds} ms pass"));
+                self.live.wait(*milliseconds);
+            }
+            Step::Restart => {
+                self.note(format_args!("the proxy restarts"));
+                self.live.restart();
+            }
+            Step::Endpoints(index, families) => self.set_endpoints(*index, families),
+            Step::Timeout(index, timeout) => {
+                if let Some(i) = position(*index, &self.live.cluster.services) {
+                    let name = self.live.cluster.services[i].name.clone();
+                    self.note(format_args!("Service {name} remembers clients for {timeout:?} s"));
+                    self.live.change(|cluster| cluster.services[i].affinity_timeout = *timeout);
                 }
-            }),
-            Step::Timeout(index, timeout) => self.live.change(|cluster| {
-                if !cluster.services.is_empty() {
-                    let service = index.index(cluster.services.len());
-                    cluster.services[service].affinity_timeout = *timeout;
+            }
+            Step::Service(service) => {
+                self.note(format_args!("Service {} becomes {service:?}", service.name));
+                self.live.change(|cluster| {
+                    cluster.services.retain(|other| other.name != service.name);
+                    cluster.services.push(Service::clone(service));
+                    tidied(cluster);
+                });
+            }
+            Step::DeleteService(index) => {
+                if let Some(i) = position(*index, &self.live.cluster.services) {
+                    let name = self.live.cluster.services[i].name.clone();
+                    self.note(format_args!("Service {name} is deleted"));
+                    self.live.change(|cluster| drop(cluster.services.remove(i)));
                 }
-            }),
-            Step::Service(service) => self.live.change(|cluster| {
-                cluster.services.retain(|other| other.name != service.name);
-                cluster.services.push(Service::clone(service));
-                tidied(cluster);
-            }),
-            Step::DeleteService(index) => self.live.change(|cluster| {
-                if !cluster.services.is_empty() {
-                    cluster.services.remove(index.index(cluster.services.len()));
-                }
-            }),
-            Step::Zone(zone) => self.live.change(|cluster| cluster.node.zone = zone.map(Into::into)),
-            Step::Restart => self.live.restart(),
+            }
+            Step::Zone(zone) => {
+                self.note(format_args!("the node's zone is {zone:?}"));
+                self.live.change(|cluster| cluster.node.zone = zone.map(Into::into));
+            }
         }
         None
+    }
+
+    fn note(&mut self, what: std::fmt::Arguments<'_>) {
+        let _ = writeln!(self.story, "{what}");
+    }
+
+    fn set_endpoints(&mut self, index: Index, [v4, v6]: &[Vec<Endpoint>; 2]) {
+        let Some(i) = position(index, &self.live.cluster.slices) else { return };
+        let slice = &self.live.cluster.slices[i];
+        let is_v6 = slice.endpoints.first().is_some_and(|endpoint| endpoint.address.is_ipv6());
+        let endpoints = if is_v6 { v6 } else { v4 };
+        let lines: String = endpoints.iter().map(endpoint_line).collect();
+        let name = slice.name.clone();
+        self.note(format_args!("EndpointSlice {name} has\n{lines}"));
+        self.live.change(|cluster| cluster.slices[i].endpoints.clone_from(endpoints));
     }
 
     fn connect(&mut self, draft: &Draft, choice: usize) -> Option<String> {
@@ -137,6 +162,7 @@ impl Play {
         let cluster = self.live.cluster.clone();
         let connection = self.live.connect(&packet, choice);
         self.connections += 1;
+        self.note(format_args!("{packet:?}: {}", connection.fate));
         let fresh = crate::reference::answer(&cluster, &crate::reference::Clients::default(), &packet);
         if matches!(connection.fate, Fate::Sent { .. }) && fresh.fates != connection.promise.fates {
             self.remembered += 1;
@@ -149,6 +175,10 @@ impl Play {
             report
         })
     }
+}
+
+fn position<T>(index: Index, list: &[T]) -> Option<usize> {
+    (!list.is_empty()).then(|| index.index(list.len()))
 }
 
 #[test]
@@ -182,7 +212,7 @@ fn clients_are_remembered_as_promised() {
             let mut play = Play::new(cluster);
             let before = manifest(&play.live.cluster);
             let difference = steps.iter().find_map(|step| play.step(step));
-            panic!("from\n{before}\nby {steps:#?}\nto\n{}", difference.unwrap_or_default());
+            panic!("{before}\n{}\nso that\n{}", play.story, difference.unwrap_or_default());
         }
         Err(TestError::Abort(reason)) => panic!("no sequences to try: {reason}"),
     }
