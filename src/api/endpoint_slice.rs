@@ -1,5 +1,8 @@
 //! `discovery.k8s.io/v1` `EndpointSlice`.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 
 use portolan_rules::model;
@@ -183,7 +186,7 @@ impl Endpoint {
             let value = read(field, format_args!("endpoints[{i}].conditions.{name}"))?;
             Ok(value.copied().unwrap_or(default))
         };
-        let node = read(&self.node_name, format_args!("endpoints[{i}].nodeName"))?;
+        let on_node = read(&self.node_name, format_args!("endpoints[{i}].nodeName"))?;
         let mut hints = model::Hints::default();
         if let Some(given) = read(&self.hints, format_args!("endpoints[{i}].hints"))? {
             let zones = read_list(&given.for_zones, format_args!("endpoints[{i}].hints.forZones"))?;
@@ -199,7 +202,7 @@ impl Endpoint {
             ready: condition(&conditions.ready, "ready", true)?,
             serving: condition(&conditions.serving, "serving", true)?,
             terminating: condition(&conditions.terminating, "terminating", false)?,
-            node: node.filter(|name| !name.is_empty()).map(|name| context.intern(name)),
+            node: on_node.filter(|name| !name.is_empty()).map(|name| context.intern(name)),
             hints,
         }))
     }

@@ -114,17 +114,14 @@ impl Metadata {
         const FIELD: &str = "metadata.creationTimestamp";
         match self.creation_timestamp.read() {
             Ok(None) => None,
-            Ok(Some(text)) => match text.parse::<jiff::Timestamp>() {
-                Ok(time) => Some(time.as_second()),
-                Err(_) => {
-                    context.warn(
-                        object,
-                        FIELD,
-                        format_args!("{} is not an RFC 3339 time, ignored", quote(text)),
-                    );
-                    None
+            Ok(Some(text)) => {
+                let time = text.parse::<jiff::Timestamp>();
+                if time.is_err() {
+                    let message = format_args!("{} is not an RFC 3339 time, ignored", quote(text));
+                    context.warn(object, FIELD, message);
                 }
-            },
+                time.ok().map(jiff::Timestamp::as_second)
+            }
             Err(message) => {
                 context.warn(object, FIELD, format_args!("{message}, ignored"));
                 None

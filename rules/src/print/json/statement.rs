@@ -153,13 +153,7 @@ fn field(field: Field, family: Family) -> Json {
 }
 
 /// What a rule does to an element of a dynamic set or map.
-fn dynamic(
-    op: &str,
-    set: &Name,
-    element: &Json,
-    data: Option<&Expression>,
-    family: Family,
-) -> Json {
+fn dynamic(op: &str, set: &Name, element: &Json, data: Option<&Expression>, family: Family) -> Json {
     match data {
         None => json!({ "set": { "op": op, "elem": element, "set": reference(set) } }),
         Some(data) => json!({ "map": {
