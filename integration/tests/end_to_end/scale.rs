@@ -70,8 +70,8 @@ fn maps_grow_and_shrink_under_traffic() {
         let probe = scene.shell.client().within(Duration::from_millis(250));
         // As JSON, which an unoptimised binary reads ten times faster than YAML.
         let put = |objects: &[Value]| {
-            let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
-            scene.manifests.put_text("many.json", &list.to_string()).unwrap();
+            let all = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+            scene.manifests.put_text("many.json", &all.to_string()).unwrap();
         };
         put(&many);
         for family in Family::BOTH {
