@@ -1,8 +1,10 @@
 //! The incremental compiler: what changed in the state, in; what to change in the kernel, out.
 
+mod flows;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
@@ -28,6 +30,7 @@ use super::{
     sets::{SetName, size_for},
     sources::{AddressRange, disjoint},
 };
+use flows::TouchedFlows;
 
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]
@@ -36,6 +39,9 @@ pub struct Update {
     pub transaction: Transaction,
     /// What is wrong with which Service, each said once.
     pub problems: Vec<Problem>,
+    /// UDP destinations that began or ceased to be a frontend, or lost an endpoint: flows to them may be
+    /// stale once the transaction is committed. [`Compiler::flows`] says which.
+    pub stale: BTreeSet<SocketAddr>,
 }
 
 /// Compiles Services and remembers the outcome, so that a change costs what it changes.
@@ -50,6 +56,7 @@ pub struct Compiler {
     node_ips: Vec<IpAddr>,
     service_cidrs: BTreeSet<AddressRange>,
     declarations: HashMap<(Family, SetName), Arc<Set>>,
+    flows: TouchedFlows,
 }
 
 impl Compiler {
@@ -64,6 +71,7 @@ impl Compiler {
             node_ips: Vec::new(),
             service_cidrs: BTreeSet::new(),
             declarations: HashMap::new(),
+            flows: TouchedFlows::default(),
         };
         compiler.declare_sizes(None);
         compiler
@@ -75,7 +83,8 @@ impl Compiler {
     }
 
     /// Compiles the whole state. Endpoints keep the slots, and sets the sizes, that they have in
-    /// `kernel`, the ruleset that an earlier run left.
+    /// `kernel`, the ruleset that an earlier run left. Flows that this run has not seen begin may be stale
+    /// at any UDP destination of the kernel's ruleset or the compiled one ([`crate::flows::destinations`]).
     pub fn load(&mut self, state: &mut State, kernel: &Ruleset) -> Vec<Problem> {
         self.adopted = AdoptedSlots::of(kernel);
         let mut problems = Vec::new();
@@ -90,6 +99,7 @@ impl Compiler {
         self.declare_sizes(Some(kernel));
         self.ledger.track();
         self.ledger.take_changes();
+        self.flows = TouchedFlows::default();
         problems
     }
 
@@ -99,7 +109,7 @@ impl Compiler {
         let mut problems = Vec::new();
         let dirty = state.take_dirty();
         self.compile_all(state, dirty, &mut problems);
-        Update { transaction: self.transaction(), problems }
+        Update { transaction: self.transaction(), problems, stale: self.take_stale() }
     }
 
     /// Sets the addresses of this node that answer node ports. Takes effect with the next update.
@@ -107,9 +117,11 @@ impl Compiler {
         let current = self.ledger.addresses(SetName::NodeAddresses);
         for address in wanted.iter().filter(|address| !current.contains(address)) {
             self.ledger.retain_address(SetName::NodeAddresses, *address);
+            self.touch_node_address(*address);
         }
         for address in current.iter().filter(|address| !wanted.contains(address)) {
             self.ledger.release_address(SetName::NodeAddresses, *address);
+            self.touch_node_address(*address);
         }
     }
 
@@ -282,6 +294,7 @@ impl Compiler {
             let Some(i) = port.frontends.iter().position(|f| f.owned && f.key == *key) else { continue };
             port.frontends[i].owned = false;
             let frontend = &port.frontends[i];
+            self.flows.note(port, frontend, true);
             for class in frontend.classes() {
                 self.ledger.release_class(port.family, class);
             }
@@ -295,6 +308,11 @@ impl Compiler {
     fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
         let old: Vec<_> = before.into_iter().flat_map(CompiledService::owned).collect();
         let new: Vec<_> = after.into_iter().flat_map(CompiledService::owned).collect();
+        for (owned, existed) in [(&old, true), (&new, false)] {
+            for (port, frontend) in owned {
+                self.flows.note(port, frontend, existed);
+            }
+        }
         let old_index: HashMap<_, _> = old.iter().map(|pair| (pair.1.key, *pair)).collect();
         let new_keys: HashSet<_> = new.iter().map(|pair| pair.1.key).collect();
         for (port, frontend) in &new {

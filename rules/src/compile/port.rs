@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
+    flows::Serving,
     model::{Protocol, Service, TrafficPolicy},
     ruleset::{Concat, Element, Family},
 };
@@ -28,6 +29,8 @@ pub struct CompiledPort {
     pub cluster: Vec<SocketAddr>,
     /// Those of policy Local; empty if no frontend is under it.
     pub local: Vec<SocketAddr>,
+    /// Of a UDP port, every endpoint that its flows may stay with; empty for other protocols.
+    pub serving: Serving,
     /// Sources that may use the load balancer's addresses.
     pub sources: Arc<[AddressRange]>,
 }

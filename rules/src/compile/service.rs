@@ -6,8 +6,9 @@ use std::{
 };
 
 use crate::{
-    endpoints::{merge, select},
-    model::{Node, ObjectName, Service, ServicePort, TrafficPolicy},
+    endpoints::{merge, select, serving},
+    flows::Serving,
+    model::{Node, ObjectName, Protocol, Service, ServicePort, TrafficPolicy},
     ruleset::Family,
     state::ServiceState,
 };
@@ -98,7 +99,8 @@ where
             if doors.is_empty() {
                 continue;
             }
-            let selection = select(&merge(state, port, family), surroundings.node);
+            let endpoints = merge(state, port, family);
+            let selection = select(&endpoints, surroundings.node);
             compiled.hairpin.extend(selection.on_this_node);
             let prior = prior_slots(service, port, family, &doors, surroundings);
             let uses_local = doors.iter().any(|(_, door)| policy(service, *door) == TrafficPolicy::Local);
@@ -120,6 +122,10 @@ where
                     .collect(),
                 cluster,
                 local,
+                serving: match port.protocol {
+                    Protocol::Udp => serving(&endpoints),
+                    Protocol::Tcp | Protocol::Sctp => Serving::default(),
+                },
                 sources: sources.clone(),
             });
         }
