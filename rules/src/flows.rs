@@ -34,6 +34,11 @@ impl Flows {
         self.0.keys().copied()
     }
 
+    /// Forgets the destinations that are nobody's frontend.
+    pub fn retain_frontends(&mut self) {
+        self.0.retain(|_, serving| serving.is_some());
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
