@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::{Command, Stdio},
@@ -70,10 +71,10 @@ impl World {
         let mut batch = String::from("link set lo up\n");
         for family in Family::ALL {
             for last in [1, 2, 3, CLIENT, NODE] {
-                batch += &format!("addr add {}/{} dev lo\n", local(family, last), length(family));
+                writeln!(batch, "addr add {}/{} dev lo", local(family, last), length(family)).unwrap();
             }
             for number in 1..20 {
-                batch += &format!("addr add {}/{} dev lo\n", cluster_ip(family, number), length(family));
+                writeln!(batch, "addr add {}/{} dev lo", cluster_ip(family, number), length(family)).unwrap();
             }
         }
         run("ip", &["-batch", "-"], &batch);

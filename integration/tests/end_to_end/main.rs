@@ -17,3 +17,4 @@ mod ports;
 mod refuse;
 mod restart;
 mod scene;
+mod stale_flows;
