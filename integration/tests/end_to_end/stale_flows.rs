@@ -50,9 +50,8 @@ impl Flow {
             done
         };
         let what = format!("{} to {}: {what}", self.client.name(), self.target);
-        if portolan_integration::eventually(crate::scene::PATIENCE, recovers).is_none() {
-            panic!("{what}; the last answer: {last:?}");
-        }
+        let recovered = portolan_integration::eventually(crate::scene::PATIENCE, recovers);
+        assert!(recovered.is_some(), "{what}; the last answer: {last:?}");
     }
 
     #[track_caller]
@@ -171,7 +170,7 @@ fn other(scene: &Scene, pods: &[Pod; 3]) -> [(Dual, u16); 2] {
     let slice = |family| {
         let slice =
             Slice::new("other", family).port("low", Protocol::Udp, 8080).port("high", Protocol::Udp, 8080);
-        pods.iter().fold(slice, |slice, pod| slice.pod(pod)).object()
+        pods.iter().fold(slice, Slice::pod).object()
     };
     scene.put("other.yaml", &other, Family::BOTH.map(slice).into());
     [(scene.lab.cluster_ip(2), 80), (external, 30_080)]
