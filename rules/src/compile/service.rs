@@ -6,8 +6,9 @@ use std::{
 };
 
 use crate::{
-    endpoints::{merge, select},
-    model::{LoadBalancing, Node, ObjectName, Service, ServicePort, TrafficPolicy},
+    endpoints::{merge, select, serving},
+    flows::Serving,
+    model::{LoadBalancing, Node, ObjectName, Protocol, Service, ServicePort, TrafficPolicy},
     ruleset::Family,
     state::ServiceState,
 };
@@ -103,7 +104,8 @@ where
             if doors.is_empty() {
                 continue;
             }
-            let selection = select(&merge(state, port, family), surroundings.node);
+            let endpoints = merge(state, port, family);
+            let selection = select(&endpoints, surroundings.node);
             compiled.hairpin.extend(selection.on_this_node);
             let prior = prior_slots(service, port, family, &doors, surroundings);
             let uses_local = doors.iter().any(|(_, door)| policy(service, *door) == TrafficPolicy::Local);
@@ -150,6 +152,10 @@ where
                 cluster,
                 local,
                 sticky,
+                serving: match port.protocol {
+                    Protocol::Udp => serving(&endpoints),
+                    Protocol::Tcp | Protocol::Sctp => Serving::default(),
+                },
                 sources: sources.clone(),
             });
         }
