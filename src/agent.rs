@@ -4,6 +4,8 @@
 //! certain what the kernel holds, at the start and after a commit that failed or whose outcome is
 //! unknown, the tables are read back and the whole difference is committed.
 
+mod stale_flows;
+
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
 use portolan_rules::{
@@ -25,6 +27,8 @@ use crate::{
     manifest::Change,
     settings::Settings,
 };
+
+use stale_flows::StaleFlows;
 
 /// Why the kernel could not be made equal to the state.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +53,8 @@ pub enum SyncError {
 pub struct Synced {
     /// Operations committed; none if the kernel was equal already.
     pub operations: usize,
+    /// Whether UDP flows that may be stale could not be looked at; the next reconcile tries again.
+    pub flows_pending: bool,
 }
 
 /// State, compiler and kernel of one node.
@@ -58,12 +64,22 @@ pub struct Agent {
     state: State,
     compiler: Compiler,
     health: Health,
-    /// Whether the kernel is known to hold what the compiler last said.
-    certain: bool,
-    loaded: bool,
+    knowledge: Knowledge,
     /// Whether part of the input cannot be read, so that what the kernel has beyond the rest must stay.
     input_incomplete: bool,
-    has_problems: bool,
+    problems: usize,
+    stale_flows: StaleFlows,
+}
+
+/// What is known of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Knowledge {
+    /// It was never read, and nothing was compiled yet.
+    Nothing,
+    /// It may differ from what the compiler last said.
+    Uncertain,
+    /// It holds what the compiler last said.
+    Certain,
 }
 
 impl Agent {
@@ -77,10 +93,10 @@ impl Agent {
             state: State::new(node),
             compiler,
             health,
-            certain: false,
-            loaded: false,
+            knowledge: Knowledge::Nothing,
             input_incomplete: false,
-            has_problems: false,
+            problems: 0,
+            stale_flows: StaleFlows::default(),
         }
     }
 
@@ -103,28 +119,36 @@ impl Agent {
     /// Says whether part of the input cannot be read.
     pub fn set_input_incomplete(&mut self, incomplete: bool) {
         // What stayed only because of it must go, which takes a full comparison.
-        self.certain &= !self.input_incomplete && !incomplete;
+        if self.input_incomplete || incomplete {
+            self.doubt();
+        }
         self.input_incomplete = incomplete;
     }
 
     /// Makes the kernel equal to the state.
     pub fn sync(&mut self) -> Result<Synced, SyncError> {
         let outcome = self.try_sync();
-        match &outcome {
-            Ok(_) => self.health.synced(),
-            Err(_) => {
-                self.certain = false;
-                self.health.out_of_sync();
-            }
+        if outcome.is_ok() {
+            self.health.synced();
+        } else {
+            self.doubt();
+            self.health.out_of_sync();
         }
         outcome
+    }
+
+    /// Has the next sync compare everything with the kernel.
+    fn doubt(&mut self) {
+        if self.knowledge == Knowledge::Certain {
+            self.knowledge = Knowledge::Uncertain;
+        }
     }
 
     fn try_sync(&mut self) -> Result<Synced, SyncError> {
         self.compiler.set_node_addresses(&node_addresses(&self.settings, self.state.node()));
         let node_ips = node_ips(self.state.node());
         self.compiler.set_node_ips(&mut self.state, node_ips);
-        let transaction = if self.certain {
+        let transaction = if self.knowledge == Knowledge::Certain {
             self.update()
         } else {
             let kernel = self.kernel.dump(&self.settings.config.table)?;
@@ -134,17 +158,23 @@ impl Agent {
         if !transaction.is_empty() {
             self.commit(&transaction)?;
         }
-        self.certain = !self.input_incomplete;
-        Ok(Synced { operations })
+        self.knowledge = if self.input_incomplete { Knowledge::Uncertain } else { Knowledge::Certain };
+        let flows_pending = self.stale_flows.remove(&self.compiler, self.input_incomplete).is_err();
+        Ok(Synced { operations, flows_pending })
+    }
+
+    /// Number of stale UDP flows removed since the start.
+    pub fn removed_flows(&self) -> u64 {
+        self.stale_flows.removed()
     }
 
     /// Whether any Service could not be programmed as it asks.
     pub fn has_problems(&self) -> bool {
-        self.has_problems
+        self.problems > 0
     }
 
     fn report(&mut self, problems: &[Problem]) {
-        self.has_problems |= !problems.is_empty();
+        self.problems += problems.len();
         for problem in problems {
             error!("{problem}");
         }
@@ -154,22 +184,24 @@ impl Agent {
     fn update(&mut self) -> Transaction {
         let update = self.compiler.update(&mut self.state);
         self.report(&update.problems);
+        self.stale_flows.note(update.stale);
         update.transaction
     }
 
     /// Compiles what is not compiled yet, and compares all of it with the kernel.
     fn compare(&mut self, kernel: &Ruleset) -> Transaction {
-        if self.loaded {
-            self.update();
-        } else {
+        if self.knowledge == Knowledge::Nothing {
             let problems = self.compiler.load(&mut self.state, kernel);
             self.report(&problems);
-            self.loaded = true;
+            self.knowledge = Knowledge::Uncertain;
+        } else {
+            self.update();
         }
         let mut desired = self.compiler.ruleset();
         if self.input_incomplete {
             keep_leftovers(&mut desired, kernel);
         }
+        self.stale_flows.note_compared(kernel, &desired, self.input_incomplete);
         diff(&self.settings.config.table, kernel, &desired)
     }
 

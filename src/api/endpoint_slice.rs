@@ -129,11 +129,13 @@ impl EndpointSlice {
             }
         };
         let ports = self.ports(context)?;
+        let weights = metadata.weights(object, context);
         let list = read_list(&self.endpoints, "endpoints")?;
         let mut endpoints = Vec::with_capacity(list.len());
         for (i, field) in list.iter().enumerate() {
             let endpoint = read_element(field, format_args!("endpoints[{i}]"))?;
-            endpoints.extend(endpoint.to_model(i, address_type, object, context)?);
+            let endpoint = endpoint.to_model(i, address_type, object, context)?;
+            endpoints.extend(endpoint.map(|e| model::Endpoint { weight: weights.of(e.address), ..e }));
         }
         let service = service.into();
         Ok(Some(model::EndpointSlice { name: object.name.clone(), service, ports, endpoints }))
@@ -202,6 +204,7 @@ impl Endpoint {
             ready: condition(&conditions.ready, "ready", true)?,
             serving: condition(&conditions.serving, "serving", true)?,
             terminating: condition(&conditions.terminating, "terminating", false)?,
+            weight: 1,
             node: on_node.filter(|name| !name.is_empty()).map(|name| context.intern(name)),
             hints,
         }))

@@ -4,6 +4,7 @@ use portolan_rules::model::ObjectName;
 use serde::Deserialize;
 
 use super::{
+    annotations::Annotations,
     context::{Context, Fault, Kind, ObjectId, read},
     field::{Field, Labels, quote, structures},
 };
@@ -24,6 +25,8 @@ pub struct Metadata {
     pub namespace: Field<Box<str>>,
     /// `labels`.
     pub labels: Field<Labels>,
+    /// `annotations`, those of Portolan.
+    pub annotations: Field<Annotations>,
     /// `creationTimestamp`, RFC 3339.
     pub creation_timestamp: Field<Box<str>>,
     /// `deletionTimestamp`, RFC 3339; if set, the object is being deleted.

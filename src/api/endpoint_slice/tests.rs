@@ -38,6 +38,7 @@ fn defaults_are_those_of_the_api_server() {
     assert_eq!(
         slice.endpoints,
         [model::Endpoint {
+            weight: 1,
             address: "10.0.0.1".parse().unwrap(),
             ready: true,
             serving: true,
