@@ -1,7 +1,7 @@
 //! Session affinity, and the choice by source hash. Invariant 7: sticky across the frontends of one port,
 //! each port for itself, expires when idle, starts anew when the endpoint goes.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use portolan_rules::{
     model::{LoadBalancing, Protocol::Tcp},
@@ -216,22 +216,21 @@ fn a_source_hash_is_the_same_for_all_frontends_and_nodes() {
         elsewhere.slices[0].endpoints.reverse();
         let mut sticky = scene.cluster.clone();
         sticky.services[0].affinity_timeout = Some(60);
-        let mut used = std::collections::HashSet::new();
+        let mut nodes = [&scene.cluster, &elsewhere, &sticky].map(|cluster| Live::new(cluster.clone()));
+        let mut used = HashSet::new();
         for client in ["L3", "L4", "L5", "L6", "R3", "R4", "R5", "ext1", "ext2", "ext3", "ext4", "ext5"] {
-            let packet = scene.packet(client, "ClusterIP1:80");
-            let (here, of) = connect(&mut Live::new(scene.cluster.clone()), &packet, 0);
-            assert_eq!(of, 1);
-            used.insert(here);
-            for cluster in [&scene.cluster, &elsewhere, &sticky] {
+            let mut chosen = HashSet::new();
+            for node in &mut nodes {
                 for to in ["ClusterIP1:80", "VIP1:80", "node1:30080"] {
-                    let packet = scene.packet(client, to);
-                    assert_eq!(
-                        connect(&mut Live::new(cluster.clone()), &packet, 0).0,
-                        here,
-                        "{client} → {to}"
-                    );
+                    // Long enough for session affinity to forget.
+                    node.wait(MINUTE);
+                    let (endpoint, of) = connect(node, &scene.packet(client, to), 0);
+                    assert_eq!(of, 1, "{client} → {to}");
+                    chosen.insert(endpoint);
                 }
             }
+            assert_eq!(chosen.len(), 1, "{client} is led to {chosen:?}");
+            used.extend(chosen);
         }
         assert!(used.len() > 1, "clients are spread");
     });
