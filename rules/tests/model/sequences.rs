@@ -218,5 +218,8 @@ fn clients_are_remembered_as_promised() {
     }
     let (connections, remembered) = (connections.get(), remembered.get());
     println!("{connections} connections, {remembered} of clients that were remembered");
-    assert!(connections < 1000 || remembered * 30 > connections, "only {remembered} of {connections} were remembered");
+    assert!(
+        connections < 1000 || remembered * 30 > connections,
+        "only {remembered} of {connections} were remembered"
+    );
 }
