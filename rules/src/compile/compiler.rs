@@ -21,7 +21,7 @@ use super::{
     adopt::AdoptedSlots,
     claims::{Claim, Claims, Rank},
     class::Class,
-    config::Config,
+    config::{Config, PodDetector},
     delta::Ledger,
     frontend::{FrontendKey, endpoint_value},
     port::{CompiledPort, Frontend},
@@ -132,6 +132,14 @@ impl Compiler {
             self.ledger.release_address(SetName::NodeAddresses, *address);
             self.touch_node_address(*address);
         }
+    }
+
+    /// Sets how pods are told from the rest; says whether that is new. The rules that depend on it are not
+    /// part of an update: compare with [`Compiler::ruleset`].
+    pub fn set_pod_detector(&mut self, pods: PodDetector) -> bool {
+        let is_new = self.config.pods != pods;
+        self.config.pods = pods;
+        is_new
     }
 
     /// Sets the node's own addresses, which decide whether source ranges let the node in.
