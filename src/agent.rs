@@ -64,13 +64,22 @@ pub struct Agent {
     state: State,
     compiler: Compiler,
     health: Health,
-    /// Whether the kernel is known to hold what the compiler last said.
-    certain: bool,
-    loaded: bool,
+    knowledge: Knowledge,
     /// Whether part of the input cannot be read, so that what the kernel has beyond the rest must stay.
     input_incomplete: bool,
-    has_problems: bool,
     stale_flows: StaleFlows,
+    problems: usize,
+}
+
+/// What is known of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Knowledge {
+    /// It was never read, and nothing was compiled yet.
+    Nothing,
+    /// It may differ from what the compiler last said.
+    Uncertain,
+    /// It holds what the compiler last said.
+    Certain,
 }
 
 impl Agent {
@@ -84,11 +93,10 @@ impl Agent {
             state: State::new(node),
             compiler,
             health,
-            certain: false,
-            loaded: false,
+            knowledge: Knowledge::Nothing,
             input_incomplete: false,
-            has_problems: false,
             stale_flows: StaleFlows::default(),
+            problems: 0,
         }
     }
 
@@ -111,28 +119,36 @@ impl Agent {
     /// Says whether part of the input cannot be read.
     pub fn set_input_incomplete(&mut self, incomplete: bool) {
         // What stayed only because of it must go, which takes a full comparison.
-        self.certain &= !self.input_incomplete && !incomplete;
+        if self.input_incomplete || incomplete {
+            self.doubt();
+        }
         self.input_incomplete = incomplete;
     }
 
     /// Makes the kernel equal to the state.
     pub fn sync(&mut self) -> Result<Synced, SyncError> {
         let outcome = self.try_sync();
-        match &outcome {
-            Ok(_) => self.health.synced(),
-            Err(_) => {
-                self.certain = false;
-                self.health.out_of_sync();
-            }
+        if outcome.is_ok() {
+            self.health.synced();
+        } else {
+            self.doubt();
+            self.health.out_of_sync();
         }
         outcome
+    }
+
+    /// Has the next sync compare everything with the kernel.
+    fn doubt(&mut self) {
+        if self.knowledge == Knowledge::Certain {
+            self.knowledge = Knowledge::Uncertain;
+        }
     }
 
     fn try_sync(&mut self) -> Result<Synced, SyncError> {
         self.compiler.set_node_addresses(&node_addresses(&self.settings, self.state.node()));
         let node_ips = node_ips(self.state.node());
         self.compiler.set_node_ips(&mut self.state, node_ips);
-        let transaction = if self.certain {
+        let transaction = if self.knowledge == Knowledge::Certain {
             self.update()
         } else {
             let kernel = self.kernel.dump(&self.settings.config.table)?;
@@ -142,7 +158,7 @@ impl Agent {
         if !transaction.is_empty() {
             self.commit(&transaction)?;
         }
-        self.certain = !self.input_incomplete;
+        self.knowledge = if self.input_incomplete { Knowledge::Uncertain } else { Knowledge::Certain };
         let flows_pending = self.stale_flows.remove(&self.compiler, self.input_incomplete).is_err();
         Ok(Synced { operations, flows_pending })
     }
@@ -154,11 +170,11 @@ impl Agent {
 
     /// Whether any Service could not be programmed as it asks.
     pub fn has_problems(&self) -> bool {
-        self.has_problems
+        self.problems > 0
     }
 
     fn report(&mut self, problems: &[Problem]) {
-        self.has_problems |= !problems.is_empty();
+        self.problems += problems.len();
         for problem in problems {
             error!("{problem}");
         }
@@ -174,12 +190,12 @@ impl Agent {
 
     /// Compiles what is not compiled yet, and compares all of it with the kernel.
     fn compare(&mut self, kernel: &Ruleset) -> Transaction {
-        if self.loaded {
-            self.update();
-        } else {
+        if self.knowledge == Knowledge::Nothing {
             let problems = self.compiler.load(&mut self.state, kernel);
             self.report(&problems);
-            self.loaded = true;
+            self.knowledge = Knowledge::Uncertain;
+        } else {
+            self.update();
         }
         let mut desired = self.compiler.ruleset();
         if self.input_incomplete {

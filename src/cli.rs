@@ -88,8 +88,8 @@ pub struct InputArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Node")]
 pub struct NodeArgs {
-    /// Name of this node [default: $NODE_NAME, else the host's name]
-    #[arg(long, value_name = "NAME")]
+    /// Name of this node.
+    #[arg(long, value_name = "NAME", help = "Name of this node [default: $NODE_NAME, else the host's name]")]
     pub hostname_override: Option<String>,
 
     /// Networks of the pods in the cluster, one a family, separated by a comma; traffic to a ClusterIP

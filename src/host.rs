@@ -7,7 +7,7 @@ use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage, unistd::gethostname
 /// The host's name (`gethostname(2)`).
 pub fn name() -> io::Result<String> {
     let name = gethostname()?;
-    name.into_string().map_err(|name| io::Error::other(format!("{name:?} is not text")))
+    name.into_string().map_err(|name| io::Error::other(format!("{} is not text", name.display())))
 }
 
 /// The addresses of all interfaces in this network namespace (`getifaddrs(3)`, which asks rtnetlink).

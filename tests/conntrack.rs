@@ -18,8 +18,8 @@ use portolan_rules::{
     diff::diff,
     flows::{Flows, destinations},
     model::{
-        Endpoint, EndpointPort, EndpointSlice, Hints, Node, ObjectName, Protocol, Service, ServicePort,
-        TrafficPolicy,
+        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
+        ServicePort, TrafficPolicy,
     },
     ruleset::{Family, Ruleset},
     state::State,
@@ -111,6 +111,7 @@ impl World {
             internal_policy: TrafficPolicy::Cluster,
             external_policy: TrafficPolicy::Cluster,
             affinity_timeout: None,
+            load_balancing: LoadBalancing::Random,
             ports: [Protocol::Udp, Protocol::Tcp].map(port).into(),
         });
         let endpoint = |address| Endpoint {
@@ -120,6 +121,7 @@ impl World {
             terminating: false,
             node: None,
             hints: Hints::default(),
+            weight: 1,
         };
         let both = |last: &u8| Family::ALL.map(|family| endpoint(local(family, *last)));
         let slice = EndpointSlice {

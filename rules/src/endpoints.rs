@@ -15,9 +15,9 @@ use crate::{
 /// The endpoints of one ServicePort in one family that this node may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// The endpoints that policy `Cluster` leads to, sorted.
+    /// The endpoints that policy `Cluster` leads to, sorted; each as often as its weight says.
     pub cluster: Vec<SocketAddr>,
-    /// The endpoints that policy `Local` leads to, sorted.
+    /// The endpoints that policy `Local` leads to, likewise.
     pub local: Vec<SocketAddr>,
     /// Those of both that run on this node, or may: their node is not known. Sorted.
     pub on_this_node: Vec<IpAddr>,
@@ -116,5 +116,21 @@ pub fn select(endpoints: &BTreeMap<SocketAddr, &Endpoint>, node: &Node) -> Selec
         .map(|(address, _)| address.ip())
         .collect();
     on_this_node.dedup();
-    Selection { cluster, local, on_this_node }
+    let weighted = |chosen| weighted(chosen, endpoints);
+    Selection { cluster: weighted(cluster), local: weighted(local), on_this_node }
+}
+
+/// Repeats each endpoint as often as its weight says, divided by what all weights have in common.
+fn weighted(chosen: Vec<SocketAddr>, endpoints: &BTreeMap<SocketAddr, &Endpoint>) -> Vec<SocketAddr> {
+    let weight = |address: &SocketAddr| endpoints.get(address).map_or(1, |e| e.weight);
+    if chosen.iter().all(|address| weight(address) == 1) {
+        return chosen;
+    }
+    let common = chosen.iter().map(weight).fold(0, greatest_common_divisor).max(1);
+    let times = |address: &SocketAddr| usize::from(weight(address) / common);
+    chosen.iter().flat_map(|address| std::iter::repeat_n(*address, times(address))).collect()
+}
+
+fn greatest_common_divisor(a: u16, b: u16) -> u16 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }

@@ -93,8 +93,8 @@ pub(crate) struct Attributes<'a>(pub &'a [u8]);
 
 impl<'a> Attributes<'a> {
     /// The first attribute of this type.
-    pub(crate) fn find(mut self, kind: u16) -> Option<Attribute<'a>> {
-        Iterator::find(&mut self, |attribute| attribute.kind == kind)
+    pub(crate) fn find(self, kind: u16) -> Option<Attribute<'a>> {
+        self.into_iter().find(|attribute| attribute.kind == kind)
     }
 
     /// The number in the first attribute of this type.
@@ -103,7 +103,21 @@ impl<'a> Attributes<'a> {
     }
 }
 
-impl<'a> Iterator for Attributes<'a> {
+impl<'a> IntoIterator for Attributes<'a> {
+    type Item = Attribute<'a>;
+    type IntoIter = AttributeIter<'a>;
+
+    #[inline]
+    fn into_iter(self) -> AttributeIter<'a> {
+        AttributeIter(self.0)
+    }
+}
+
+/// Goes through attributes one by one.
+#[derive(Clone, Debug)]
+pub(crate) struct AttributeIter<'a>(&'a [u8]);
+
+impl<'a> Iterator for AttributeIter<'a> {
     type Item = Attribute<'a>;
 
     #[inline]

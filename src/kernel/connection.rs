@@ -81,10 +81,12 @@ impl Reply {
 pub(crate) enum Outcome {
     /// With all of its replies.
     Complete,
+    /// With all of them, while a ruleset of this namespace changed.
+    Interrupted,
+    /// Without some of them.
+    Incomplete,
     /// There is no such object.
     Absent,
-    /// The ruleset changed meanwhile: the replies may not fit together.
-    Interrupted,
 }
 
 /// What came from [`Connection::receive`].
@@ -97,7 +99,7 @@ pub(crate) enum Received {
     Lost,
 }
 
-/// A socket to nf_tables, or to another subsystem of nfnetlink.
+/// A socket to `nf_tables`, or to another subsystem of nfnetlink.
 pub(crate) struct Connection {
     socket: Socket,
     /// Sequence number of the last request.
@@ -195,7 +197,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Asks nf_tables for one object, or with `dump` for all of them, and hands each reply to `read`.
+    /// Asks `nf_tables` for one object, or with `dump` for all of them, and hands each reply to `read`.
     pub(crate) fn request(
         &mut self,
         kind: u16,
@@ -235,7 +237,7 @@ impl Connection {
             let length = match self.receive(true)? {
                 Received::Bytes(length) => length,
                 Received::Nothing => return Err(Error::Unknown("no reply to a request".to_owned())),
-                Received::Lost => return Ok(Outcome::Interrupted),
+                Received::Lost => return Ok(Outcome::Incomplete),
             };
             for message in self.messages(length) {
                 if message.sequence != self.sequence {
@@ -266,7 +268,7 @@ fn refusal(message: &Message<'_>) -> Result<Outcome, Error> {
     };
     match Errno::from_raw_os_error(reply.errno) {
         Errno::NOENT => Ok(Outcome::Absent),
-        Errno::INTR | Errno::AGAIN => Ok(Outcome::Interrupted),
+        Errno::INTR | Errno::AGAIN => Ok(Outcome::Incomplete),
         Errno::PERM => Err(Error::Permission),
         errno => Err(Error::io("the kernel refused to answer")(errno)),
     }

@@ -41,7 +41,7 @@ pub(crate) const fn nf_tables(kind: u16) -> u16 {
 pub(crate) fn attribute(buffer: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = 4 + value.len();
     debug_assert!(length <= ATTRIBUTE_MAX, "callers bound their values");
-    buffer.extend_from_slice(&attribute_header(length as u16, kind));
+    buffer.extend_from_slice(&header(length, kind));
     buffer.extend_from_slice(value);
     pad(buffer, length);
 }
@@ -49,13 +49,13 @@ pub(crate) fn attribute(buffer: &mut Vec<u8>, kind: u16, value: &[u8]) {
 /// Appends a name as a zero-terminated string.
 pub(crate) fn string(buffer: &mut Vec<u8>, kind: u16, value: &str) {
     let length = 4 + value.len() + 1;
-    buffer.extend_from_slice(&attribute_header(length as u16, kind));
+    buffer.extend_from_slice(&header(length, kind));
     buffer.extend_from_slice(value.as_bytes());
     buffer.push(0);
     pad(buffer, length);
 }
 
-/// Appends a number in network order, as nf_tables has them.
+/// Appends a number in network order, as `nf_tables` has them.
 #[inline]
 pub(crate) fn number(buffer: &mut Vec<u8>, kind: u16, value: u32) {
     attribute(buffer, kind, &value.to_be_bytes());
@@ -65,7 +65,7 @@ pub(crate) fn number(buffer: &mut Vec<u8>, kind: u16, value: u32) {
 #[inline]
 pub(crate) fn begin_nest(buffer: &mut Vec<u8>, kind: u16) -> usize {
     let start = buffer.len();
-    buffer.extend_from_slice(&attribute_header(0, kind | NLA_F_NESTED));
+    buffer.extend_from_slice(&header(0, kind | NLA_F_NESTED));
     start
 }
 
@@ -77,14 +77,16 @@ pub(crate) fn end_nest(buffer: &mut [u8], start: usize) {
     buffer[start..start + 2].copy_from_slice(&(length as u16).to_ne_bytes());
 }
 
+/// The header of an attribute of this length, header included and padding not.
 #[inline]
-fn attribute_header(length: u16, kind: u16) -> [u8; 4] {
-    let ([a, b], [c, d]) = (length.to_ne_bytes(), kind.to_ne_bytes());
+pub(crate) fn header(length: usize, kind: u16) -> [u8; 4] {
+    let ([a, b], [c, d]) = ((length as u16).to_ne_bytes(), kind.to_ne_bytes());
     [a, b, c, d]
 }
 
+/// Pads after an attribute of this length.
 #[inline]
-fn pad(buffer: &mut Vec<u8>, length: usize) {
+pub(crate) fn pad(buffer: &mut Vec<u8>, length: usize) {
     let padding = length.next_multiple_of(4) - length;
     buffer.extend_from_slice(&[0; 3][..padding]);
 }

@@ -14,8 +14,8 @@ use portolan_rules::{
     compile::{Compiler, Config},
     diff::diff,
     model::{
-        Endpoint, EndpointPort, EndpointSlice, Hints, Node, ObjectName, Protocol, Service, ServicePort,
-        TrafficPolicy,
+        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
+        ServicePort, TrafficPolicy,
     },
     ruleset::Ruleset,
     state::State,
@@ -201,6 +201,7 @@ fn service(n: u32, name: &ObjectName) -> Service {
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Cluster,
         affinity_timeout: None,
+        load_balancing: LoadBalancing::Random,
         ports: vec![ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None }],
     }
 }
@@ -220,6 +221,7 @@ fn slice(name: &ObjectName, endpoints: &[SocketAddr]) -> EndpointSlice {
         ready: true,
         serving: true,
         terminating: false,
+        weight: 1,
         node: Some("other".into()),
         hints: Hints::default(),
     };

@@ -13,8 +13,8 @@ use portolan_rules::{
     diff::diff,
     flows::Flows,
     model::{
-        Endpoint, EndpointPort, EndpointSlice, Hints, Node, ObjectName, Protocol, Service, ServicePort,
-        TrafficPolicy,
+        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
+        ServicePort, TrafficPolicy,
     },
     ruleset::Ruleset,
     state::State,
@@ -102,6 +102,7 @@ fn program_service() -> Result<()> {
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Cluster,
         affinity_timeout: None,
+        load_balancing: LoadBalancing::Random,
         ports: vec![ServicePort { name: "".into(), protocol: Protocol::Udp, port: 53, node_port: None }],
     };
     let endpoint = Endpoint {
@@ -111,6 +112,7 @@ fn program_service() -> Result<()> {
         terminating: false,
         node: None,
         hints: Hints::default(),
+        weight: 1,
     };
     let slice = EndpointSlice {
         name: name.clone(),

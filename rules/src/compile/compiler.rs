@@ -12,7 +12,7 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     model::ObjectName,
-    ruleset::{Chain, Concat, Element, Family, Ruleset, Set, Table, Verdict},
+    ruleset::{Chain, Concat, Element, Family, Ruleset, Set, Table},
     state::State,
     transaction::{Operation, Transaction},
 };
@@ -29,6 +29,7 @@ use super::{
     service::{CompiledService, Problem, Surroundings, compile},
     sets::{SetName, size_for},
     sources::{AddressRange, disjoint},
+    sticky::PortNumbers,
 };
 use flows::TouchedFlows;
 
@@ -55,6 +56,7 @@ pub struct Compiler {
     /// The node's own addresses, which source ranges may let in.
     node_ips: Vec<IpAddr>,
     service_cidrs: BTreeSet<AddressRange>,
+    port_numbers: HashMap<Family, PortNumbers>,
     declarations: HashMap<(Family, SetName), Arc<Set>>,
     flows: TouchedFlows,
 }
@@ -70,6 +72,7 @@ impl Compiler {
             adopted: AdoptedSlots::default(),
             node_ips: Vec::new(),
             service_cidrs: BTreeSet::new(),
+            port_numbers: HashMap::new(),
             declarations: HashMap::new(),
             flows: TouchedFlows::default(),
         };
@@ -89,6 +92,9 @@ impl Compiler {
         self.adopted = AdoptedSlots::of(kernel);
         let mut problems = Vec::new();
         state.take_dirty();
+        for family in Family::ALL {
+            self.port_numbers.entry(family).or_default().reserve(self.adopted.port_numbers(family));
+        }
         // In the order of rank, so that nobody adopts the slots of a frontend that will be another's.
         let mut ranked: Vec<_> = state.services().map(Rank::of).collect();
         ranked.sort_unstable();
@@ -96,6 +102,9 @@ impl Compiler {
             self.compile_one(state, &rank.name, &mut VecDeque::new(), &mut problems);
         }
         self.adopted = AdoptedSlots::default();
+        for numbers in self.port_numbers.values_mut() {
+            numbers.reserve(HashSet::new());
+        }
         self.declare_sizes(Some(kernel));
         self.ledger.track();
         self.ledger.take_changes();
@@ -175,8 +184,8 @@ impl Compiler {
             for chain in constant_chains(&self.config, family) {
                 table.add_chain(chain);
             }
-            for class in self.classes(family) {
-                table.add_chain(class.chain(&self.config, family));
+            for chain in self.classes(family).flat_map(|class| class.chains(&self.config, family)) {
+                table.add_chain(chain);
             }
             ruleset.tables.insert(family, table);
         }
@@ -238,13 +247,17 @@ impl Compiler {
                 let free = self.claims.owner(key).is_none_or(|owner| owner == name);
                 self.adopted.get(key).filter(|_| free)
             };
-            let surroundings = Surroundings {
+            let mut surroundings = Surroundings {
                 node: state.node(),
                 node_ips: &self.node_ips,
                 before: before.as_ref(),
                 adopted,
+                port_number: &mut |family, adopted| {
+                    let numbers = self.port_numbers.entry(family).or_default();
+                    adopted.filter(|number| numbers.adopt(*number)).or_else(|| numbers.take())
+                },
             };
-            Some(compile(entry.service.as_ref()?, entry, &surroundings, problems))
+            Some(compile(entry.service.as_ref()?, entry, &mut surroundings, problems))
         });
 
         if let Some(before) = &before {
@@ -281,9 +294,21 @@ impl Compiler {
                 }
             }
         }
+        self.release_port_numbers(before.as_ref(), after.as_ref());
         self.account(before.as_ref(), after.as_ref());
         if let Some(after) = after {
             self.services.insert(name.clone(), after);
+        }
+    }
+
+    /// Gives back the numbers of ports that have no session affinity any more.
+    fn release_port_numbers(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
+        let numbers = |service: Option<&CompiledService>| -> BTreeSet<(Family, u16)> {
+            let ports = service.into_iter().flat_map(|service| &service.ports);
+            ports.filter_map(|port| Some((port.family, port.sticky.as_ref()?.port))).collect()
+        };
+        for (family, number) in numbers(before).difference(&numbers(after)) {
+            self.port_numbers.entry(*family).or_default().release(*number);
         }
     }
 
@@ -295,7 +320,7 @@ impl Compiler {
             port.frontends[i].owned = false;
             let frontend = &port.frontends[i];
             self.flows.note(port, frontend, true);
-            for class in frontend.classes() {
+            for class in port.classes(frontend) {
                 self.ledger.release_class(port.family, class);
             }
             port.elements(frontend, &mut |set, key, element| {
@@ -319,7 +344,7 @@ impl Compiler {
             if let Some(old) = old_index.get(&frontend.key) {
                 self.account_frontend(*old, (port, frontend));
             } else {
-                for class in frontend.classes() {
+                for class in port.classes(frontend) {
                     self.ledger.retain_class(port.family, class);
                 }
                 port.elements(frontend, &mut |set, key, element| {
@@ -329,7 +354,7 @@ impl Compiler {
         }
         for (port, frontend) in &old {
             if !new_keys.contains(&frontend.key) {
-                for class in frontend.classes() {
+                for class in port.classes(frontend) {
                     self.ledger.release_class(port.family, class);
                 }
                 port.elements(frontend, &mut |set, key, element| {
@@ -351,10 +376,10 @@ impl Compiler {
         let (old_port, old_frontend) = old;
         let (new_port, new_frontend) = new;
         let (key, family) = (&new_frontend.key, new_port.family);
-        for class in new_frontend.classes() {
+        for class in new_port.classes(new_frontend) {
             self.ledger.retain_class(family, class);
         }
-        for class in old_frontend.classes() {
+        for class in old_port.classes(old_frontend) {
             self.ledger.release_class(family, class);
         }
         let (before, after) = (old_port.attributes(old_frontend), new_port.attributes(new_frontend));
@@ -410,16 +435,22 @@ impl Compiler {
                 transaction.push(*family, Operation::DeleteElement { set, key, end: None });
             }
         }
-        self.replace_sets(&outgrown, &mut transaction);
         // One may lead to another: all rules go before the first chain does.
-        for (family, class) in &net.old_classes {
-            transaction.push(*family, Operation::FlushChain(class.chain_name()));
+        let old_chains = |(family, class): &(Family, Class)| {
+            let family = *family;
+            class.chains(&self.config, family).into_iter().map(move |chain| (family, chain.name))
+        };
+        for (family, chain) in net.old_classes.iter().flat_map(old_chains) {
+            transaction.push(family, Operation::FlushChain(chain));
         }
-        for (family, class) in net.old_classes {
-            transaction.push(family, Operation::DeleteChain(class.chain_name()));
+        for (family, chain) in net.old_classes.iter().flat_map(old_chains) {
+            transaction.push(family, Operation::DeleteChain(chain));
         }
+        self.replace_sets(&outgrown, &net.new_classes, &mut transaction);
         for (family, class) in net.new_classes {
-            push_chain(&mut transaction, family, &class.chain(&self.config, family));
+            for chain in class.chains(&self.config, family) {
+                push_chain(&mut transaction, family, &chain);
+            }
             if kept(family, class.verdict_map()) {
                 let (key, element) = class_verdict(class);
                 let set = self.declaration(family, class.verdict_map()).clone();
@@ -461,16 +492,26 @@ impl Compiler {
 
     /// Takes the rules that read the outgrown sets out, replaces the sets, and puts the rules back. Their
     /// elements follow later in the same transaction: a packet sees all of it or nothing.
-    fn replace_sets(&self, outgrown: &BTreeSet<(Family, SetName)>, transaction: &mut Transaction) {
+    fn replace_sets(
+        &self,
+        outgrown: &BTreeSet<(Family, SetName)>,
+        new_classes: &[(Family, Class)],
+        transaction: &mut Transaction,
+    ) {
         for family in Family::ALL {
             let names: Vec<&str> =
                 outgrown.iter().filter(|(f, _)| *f == family).map(|(_, set)| set.name()).collect();
+            if names.is_empty() {
+                continue;
+            }
             let reads = |chain: &Chain| {
                 let mut sets = chain.rules.iter().flat_map(|rule| &rule.statements).flat_map(|s| s.sets());
                 sets.any(|set| names.contains(&&**set))
             };
+            let present = self.classes(family).filter(|class| !new_classes.contains(&(family, *class)));
+            let chains = present.flat_map(|class| class.chains(&self.config, family));
             let readers: Vec<Chain> =
-                constant_chains(&self.config, family).into_iter().filter(reads).collect();
+                constant_chains(&self.config, family).into_iter().chain(chains).filter(reads).collect();
             for chain in &readers {
                 transaction.push(family, Operation::FlushChain(chain.name.clone()));
             }
@@ -516,7 +557,7 @@ fn range_element((first, last): &AddressRange) -> (Concat, Element) {
 }
 
 fn class_verdict(class: Class) -> (Concat, Element) {
-    (Concat::new(&[class.id().into()]), Element::verdict(Verdict::Goto(class.chain_name())))
+    (Concat::new(&[class.id().into()]), Element::verdict(class.verdict()))
 }
 
 fn push_chain(transaction: &mut Transaction, family: Family, chain: &Chain) {
