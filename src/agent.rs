@@ -67,8 +67,8 @@ pub struct Agent {
     knowledge: Knowledge,
     /// Whether part of the input cannot be read, so that what the kernel has beyond the rest must stay.
     input_incomplete: bool,
-    stale_flows: StaleFlows,
     problems: usize,
+    stale_flows: StaleFlows,
 }
 
 /// What is known of the kernel.
@@ -95,8 +95,8 @@ impl Agent {
             health,
             knowledge: Knowledge::Nothing,
             input_incomplete: false,
-            stale_flows: StaleFlows::default(),
             problems: 0,
+            stale_flows: StaleFlows::default(),
         }
     }
 

@@ -111,17 +111,17 @@ impl World {
             internal_policy: TrafficPolicy::Cluster,
             external_policy: TrafficPolicy::Cluster,
             affinity_timeout: None,
-            load_balancing: LoadBalancing::Random,
+            load_balancing: LoadBalancing::default(),
             ports: [Protocol::Udp, Protocol::Tcp].map(port).into(),
         });
         let endpoint = |address| Endpoint {
+            weight: 1,
             address,
             ready: true,
             serving: true,
             terminating: false,
             node: None,
             hints: Hints::default(),
-            weight: 1,
         };
         let both = |last: &u8| Family::ALL.map(|family| endpoint(local(family, *last)));
         let slice = EndpointSlice {

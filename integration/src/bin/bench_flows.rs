@@ -102,17 +102,17 @@ fn program_service() -> Result<()> {
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Cluster,
         affinity_timeout: None,
-        load_balancing: LoadBalancing::Random,
+        load_balancing: LoadBalancing::default(),
         ports: vec![ServicePort { name: "".into(), protocol: Protocol::Udp, port: 53, node_port: None }],
     };
     let endpoint = Endpoint {
+        weight: 1,
         address: [10, 0, 0, 2].into(),
         ready: true,
         serving: true,
         terminating: false,
         node: None,
         hints: Hints::default(),
-        weight: 1,
     };
     let slice = EndpointSlice {
         name: name.clone(),

@@ -31,10 +31,10 @@ pub struct CompiledPort {
     pub cluster: Vec<SocketAddr>,
     /// Those of policy Local; empty if no frontend is under it.
     pub local: Vec<SocketAddr>,
-    /// Of a UDP port, every endpoint that its flows may stay with; empty for other protocols.
-    pub serving: Serving,
     /// Lasting numbers of the endpoints, with session affinity.
     pub sticky: Option<Sticky>,
+    /// Of a UDP port, every endpoint that its flows may stay with; empty for other protocols.
+    pub serving: Serving,
     /// Sources that may use the load balancer's addresses.
     pub sources: Arc<[AddressRange]>,
 }

@@ -151,11 +151,11 @@ where
                     .collect(),
                 cluster,
                 local,
+                sticky,
                 serving: match port.protocol {
                     Protocol::Udp => serving(&endpoints),
                     Protocol::Tcp | Protocol::Sctp => Serving::default(),
                 },
-                sticky,
                 sources: sources.clone(),
             });
         }
