@@ -108,7 +108,7 @@ impl Compiler {
         self.declare_sizes(Some(kernel));
         self.ledger.track();
         self.ledger.take_changes();
-        self.flows = TouchedFlows::default();
+        self.flows.clear();
         problems
     }
 
@@ -126,11 +126,11 @@ impl Compiler {
         let current = self.ledger.addresses(SetName::NodeAddresses);
         for address in wanted.iter().filter(|address| !current.contains(address)) {
             self.ledger.retain_address(SetName::NodeAddresses, *address);
-            self.touch_node_address(*address);
+            self.touch_node_address(*address, true);
         }
         for address in current.iter().filter(|address| !wanted.contains(address)) {
             self.ledger.release_address(SetName::NodeAddresses, *address);
-            self.touch_node_address(*address);
+            self.touch_node_address(*address, false);
         }
     }
 
