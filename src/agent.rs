@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
 use portolan_rules::{
     compile::{Compiler, Problem, SetName},
-    diff::diff,
+    diff::diff_into,
     leftovers::keep_leftovers,
     model::Node,
     print,
@@ -170,7 +170,7 @@ impl Agent {
         if self.input_incomplete {
             keep_leftovers(&mut desired, kernel);
         }
-        diff(&self.settings.config.table, kernel, &desired)
+        diff_into(&self.settings.config.table, kernel, desired)
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<(), SyncError> {
