@@ -11,6 +11,7 @@ mod compiler;
 mod config;
 mod delta;
 mod frontend;
+mod per_set;
 mod port;
 mod scaffold;
 mod service;

@@ -1,6 +1,8 @@
 //! Slots that an earlier run left in the kernel, to be kept rather than rewritten.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::net::SocketAddr;
+
+use foldhash::HashMap;
 
 use crate::ruleset::{ElementData, Ruleset, Value};
 
@@ -29,7 +31,7 @@ pub struct AdoptedSlots(HashMap<FrontendKey, FrontendSlots>);
 impl AdoptedSlots {
     /// Reads the endpoint maps.
     pub fn of(ruleset: &Ruleset) -> Self {
-        let mut adopted: HashMap<FrontendKey, FrontendSlots> = HashMap::new();
+        let mut adopted: HashMap<FrontendKey, FrontendSlots> = HashMap::default();
         for (family, table) in &ruleset.tables {
             for name in [SetName::Endpoints, SetName::NodeEndpoints] {
                 let Some(set) = table.sets.get(name.name()) else { continue };

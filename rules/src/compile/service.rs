@@ -85,7 +85,7 @@ where
 {
     let mut compiled = CompiledService {
         rank: Rank::of(service),
-        ports: Vec::new(),
+        ports: Vec::with_capacity(service.ports.len() * service.cluster_ips.len()),
         cluster_ips: service.cluster_ips.clone(),
         hairpin: Vec::new(),
     };
@@ -104,7 +104,7 @@ where
             let uses_local = doors.iter().any(|(_, door)| policy(service, *door) == TrafficPolicy::Local);
             let local = if uses_local { selection.local } else { Vec::new() };
             let mut assign = |prior: &Slots, endpoints: Vec<SocketAddr>| {
-                slots::assign(prior, &capped(service, port, endpoints, problems))
+                slots::assign(prior, capped(service, port, endpoints, problems))
             };
             let cluster = assign(&prior.plain, selection.cluster);
             let local = assign(&prior.local, local);
@@ -189,5 +189,10 @@ fn capped(
 }
 
 fn comment(service: &ObjectName, port: &str) -> Arc<str> {
-    if port.is_empty() { service.to_string().into() } else { format!("{service}:{port}").into() }
+    let (namespace, name) = (&*service.namespace, &*service.name);
+    if port.is_empty() {
+        [namespace, "/", name].concat().into()
+    } else {
+        [namespace, "/", name, ":", port].concat().into()
+    }
 }
