@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
 use portolan_rules::{
     compile::{Compiler, PodDetector, Problem, SetName},
-    diff::diff,
+    diff::diff_into,
     leftovers::keep_leftovers,
     model::Node,
     print,
@@ -217,7 +217,7 @@ impl Agent {
             keep_leftovers(&mut desired, kernel);
         }
         self.stale_flows.note_compared(kernel, &desired, self.input_incomplete);
-        diff(&self.settings.config.table, kernel, &desired)
+        diff_into(&self.settings.config.table, kernel, desired)
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<(), SyncError> {

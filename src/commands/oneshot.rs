@@ -51,7 +51,7 @@ pub fn diff(args: &InputArgs) -> ExitCode {
     if !readable {
         keep_leftovers(&mut desired, &kernel);
     }
-    let transaction = diff::diff(&table, &kernel, &desired);
+    let transaction = diff::diff_into(&table, &kernel, desired);
     let mut text = String::new();
     for (family, operation) in &transaction.operations {
         text.push_str(&print::operation(operation, *family, &table));
