@@ -3,27 +3,29 @@
 mod flows;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
+use foldhash::{HashMap, HashSet};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    model::ObjectName,
+    model::{Node, ObjectName},
     ruleset::{Chain, Concat, Element, Family, Ruleset, Set, Table},
-    state::State,
+    state::{ServiceState, State},
     transaction::{Operation, Transaction},
 };
 
 use super::{
     adopt::AdoptedSlots,
-    claims::{Claim, Claims, Rank},
+    claims::{Claim, Claims, sort_by_rank},
     class::Class,
-    config::Config,
+    config::{Config, PodDetector},
     delta::Ledger,
     frontend::{FrontendKey, endpoint_value},
+    per_set::PerSet,
     port::{CompiledPort, Frontend},
     scaffold::constant_chains,
     service::{CompiledService, Problem, Surroundings, compile},
@@ -57,27 +59,25 @@ pub struct Compiler {
     node_ips: Vec<IpAddr>,
     service_cidrs: BTreeSet<AddressRange>,
     port_numbers: HashMap<Family, PortNumbers>,
-    declarations: HashMap<(Family, SetName), Arc<Set>>,
+    declarations: PerSet<Arc<Set>>,
     flows: TouchedFlows,
 }
 
 impl Compiler {
     /// A compiler that has compiled nothing yet.
     pub fn new(config: Config) -> Self {
-        let mut compiler = Self {
+        Self {
             config,
-            services: HashMap::new(),
+            services: HashMap::default(),
             claims: Claims::default(),
             ledger: Ledger::default(),
             adopted: AdoptedSlots::default(),
             node_ips: Vec::new(),
             service_cidrs: BTreeSet::new(),
-            port_numbers: HashMap::new(),
-            declarations: HashMap::new(),
+            port_numbers: HashMap::default(),
+            declarations: PerSet::from_fn(|family, set| Arc::new(set.declaration(family, size_for(0)))),
             flows: TouchedFlows::default(),
-        };
-        compiler.declare_sizes(None);
-        compiler
+        }
     }
 
     /// The settings.
@@ -91,24 +91,28 @@ impl Compiler {
     pub fn load(&mut self, state: &mut State, kernel: &Ruleset) -> Vec<Problem> {
         self.adopted = AdoptedSlots::of(kernel);
         let mut problems = Vec::new();
-        state.take_dirty();
+        state.clear_dirty();
         for family in Family::ALL {
             self.port_numbers.entry(family).or_default().reserve(self.adopted.port_numbers(family));
         }
         // In the order of rank, so that nobody adopts the slots of a frontend that will be another's.
-        let mut ranked: Vec<_> = state.services().map(Rank::of).collect();
-        ranked.sort_unstable();
-        for rank in ranked {
-            self.compile_one(state, &rank.name, &mut VecDeque::new(), &mut problems);
+        let ranked = sort_by_rank(state.services());
+        let fresh = self.services.is_empty();
+        self.services.reserve(ranked.len());
+        self.claims.reserve(ranked.len());
+        for (service, entry) in ranked {
+            let before = (!fresh).then(|| self.services.remove(&service.name)).flatten();
+            let service = (&service.name, Some(entry));
+            self.compile_one(state.node(), service, before.as_ref(), &mut VecDeque::new(), &mut problems);
         }
         self.adopted = AdoptedSlots::default();
         for numbers in self.port_numbers.values_mut() {
-            numbers.reserve(HashSet::new());
+            numbers.reserve(HashSet::default());
         }
-        self.declare_sizes(Some(kernel));
+        self.declare_sizes(kernel);
         self.ledger.track();
         self.ledger.take_changes();
-        self.flows = TouchedFlows::default();
+        self.flows.clear();
         problems
     }
 
@@ -126,12 +130,20 @@ impl Compiler {
         let current = self.ledger.addresses(SetName::NodeAddresses);
         for address in wanted.iter().filter(|address| !current.contains(address)) {
             self.ledger.retain_address(SetName::NodeAddresses, *address);
-            self.touch_node_address(*address);
+            self.touch_node_address(*address, true);
         }
         for address in current.iter().filter(|address| !wanted.contains(address)) {
             self.ledger.release_address(SetName::NodeAddresses, *address);
-            self.touch_node_address(*address);
+            self.touch_node_address(*address, false);
         }
+    }
+
+    /// Sets how pods are told from the rest; says whether that is new. The rules that depend on it are not
+    /// part of an update: compare with [`Compiler::ruleset`].
+    pub fn set_pod_detector(&mut self, pods: PodDetector) -> bool {
+        let is_new = self.config.pods != pods;
+        self.config.pods = pods;
+        is_new
     }
 
     /// Sets the node's own addresses, which decide whether source ranges let the node in.
@@ -163,7 +175,7 @@ impl Compiler {
 
     /// The Service that an element belongs to, if it belongs to one.
     pub fn owner(&self, family: Family, set: SetName, key: &Concat) -> Option<&ObjectName> {
-        let declaration = self.declarations.get(&(family, set))?;
+        let declaration = &self.declarations[(family, set)];
         let values = key.values(&declaration.key)?;
         let frontend = match set {
             SetName::Frontends | SetName::NodePorts => values.as_slice(),
@@ -189,12 +201,15 @@ impl Compiler {
             }
             ruleset.tables.insert(family, table);
         }
-        self.each_element(&mut |family, set, key, element| {
+        let mut elements =
+            PerSet::from_fn(|family, set| Vec::with_capacity(self.ledger.count(family, set) as usize));
+        self.each_element(&mut |family, set, key, element| elements[(family, set)].push((key, element)));
+        for (family, set, elements) in elements.into_iter() {
             let table = ruleset.tables.get_mut(&family);
             if let Some(set) = table.and_then(|t| t.sets.get_mut(set.name())) {
-                set.elements.insert(key, element);
+                set.elements = elements.into_iter().collect();
             }
-        });
+        }
         ruleset
     }
 
@@ -203,7 +218,12 @@ impl Compiler {
     }
 
     fn each_element(&self, emit: &mut impl FnMut(Family, SetName, Concat, Element)) {
-        for (port, frontend) in self.services.values().flat_map(CompiledService::owned) {
+        // In the order of their keys, or nearly: maps are made of sorted elements in no time.
+        let owned = self.services.values().flat_map(CompiledService::owned);
+        let mut frontends = Vec::with_capacity(self.claims.len());
+        frontends.extend(owned.map(|(port, frontend)| (frontend.key, port, frontend)));
+        frontends.sort_unstable_by_key(|(key, ..)| *key);
+        for (_, port, frontend) in frontends {
             port.elements(frontend, &mut |set, key, element| emit(port.family, set, key, element));
         }
         for (family, set, key) in self.ledger.shared_elements() {
@@ -229,28 +249,29 @@ impl Compiler {
     ) {
         let mut queue: VecDeque<ObjectName> = names.into_iter().collect();
         while let Some(name) = queue.pop_front() {
-            self.compile_one(state, &name, &mut queue, problems);
+            let before = self.services.remove(&name);
+            self.compile_one(state.node(), (&name, state.get(&name)), before.as_ref(), &mut queue, problems);
         }
     }
 
     /// Compiles one Service; those that gain or lose a frontend by it join the queue.
     fn compile_one(
         &mut self,
-        state: &State,
-        name: &ObjectName,
+        node: &Node,
+        (name, entry): (&ObjectName, Option<&ServiceState>),
+        before: Option<&CompiledService>,
         queue: &mut VecDeque<ObjectName>,
         problems: &mut Vec<Problem>,
     ) {
-        let before = self.services.remove(name);
-        let mut after = state.get(name).and_then(|entry| {
+        let mut after = entry.and_then(|entry| {
             let adopted = |key: &FrontendKey| {
                 let free = self.claims.owner(key).is_none_or(|owner| owner == name);
                 self.adopted.get(key).filter(|_| free)
             };
             let mut surroundings = Surroundings {
-                node: state.node(),
+                node,
                 node_ips: &self.node_ips,
-                before: before.as_ref(),
+                before,
                 adopted,
                 port_number: &mut |family, adopted| {
                     let numbers = self.port_numbers.entry(family).or_default();
@@ -260,7 +281,7 @@ impl Compiler {
             Some(compile(entry.service.as_ref()?, entry, &mut surroundings, problems))
         });
 
-        if let Some(before) = &before {
+        if let Some(before) = before {
             let kept: BTreeSet<FrontendKey> = after
                 .iter()
                 .filter(|after| after.rank == before.rank)
@@ -272,10 +293,9 @@ impl Compiler {
                 }
             }
         }
-        if let Some(after) = &mut after {
-            let rank = after.rank.clone();
-            for frontend in after.ports.iter_mut().flat_map(|p| &mut p.frontends) {
-                let holder = match self.claims.claim(frontend.key, &rank) {
+        if let Some(CompiledService { rank, ports, .. }) = &mut after {
+            for frontend in ports.iter_mut().flat_map(|p| &mut p.frontends) {
+                let holder = match self.claims.claim(frontend.key, rank) {
                     Claim::HeldBy(holder) => holder,
                     Claim::Granted => {
                         frontend.owned = true;
@@ -294,8 +314,8 @@ impl Compiler {
                 }
             }
         }
-        self.release_port_numbers(before.as_ref(), after.as_ref());
-        self.account(before.as_ref(), after.as_ref());
+        self.release_port_numbers(before, after.as_ref());
+        self.account(before, after.as_ref());
         if let Some(after) = after {
             self.services.insert(name.clone(), after);
         }
@@ -331,28 +351,34 @@ impl Compiler {
 
     /// Notes the difference between two versions of a Service in the ledger.
     fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
-        let old: Vec<_> = before.into_iter().flat_map(CompiledService::owned).collect();
-        let new: Vec<_> = after.into_iter().flat_map(CompiledService::owned).collect();
-        for (owned, existed) in [(&old, true), (&new, false)] {
-            for (port, frontend) in owned {
+        for (owned, existed) in [(before, true), (after, false)] {
+            for (port, frontend) in owned.into_iter().flat_map(CompiledService::owned) {
                 self.flows.note(port, frontend, existed);
             }
         }
-        let old_index: HashMap<_, _> = old.iter().map(|pair| (pair.1.key, *pair)).collect();
-        let new_keys: HashSet<_> = new.iter().map(|pair| pair.1.key).collect();
-        for (port, frontend) in &new {
+        let new_keys: HashSet<_> = match before {
+            Some(_) => after.into_iter().flat_map(CompiledService::owned).map(|(_, f)| f.key).collect(),
+            None => HashSet::default(),
+        };
+        let old_index: HashMap<_, _> =
+            before.into_iter().flat_map(CompiledService::owned).map(|pair| (pair.1.key, pair)).collect();
+        for (port, frontend) in after.into_iter().flat_map(CompiledService::owned) {
             if let Some(old) = old_index.get(&frontend.key) {
                 self.account_frontend(*old, (port, frontend));
             } else {
                 for class in port.classes(frontend) {
                     self.ledger.retain_class(port.family, class);
                 }
-                port.elements(frontend, &mut |set, key, element| {
-                    self.ledger.add(port.family, set, key, element);
-                });
+                if self.ledger.is_tracking() {
+                    port.elements(frontend, &mut |set, key, element| {
+                        self.ledger.add(port.family, set, key, element);
+                    });
+                } else {
+                    port.counts(frontend, &mut |set, count| self.ledger.count_added(port.family, set, count));
+                }
             }
         }
-        for (port, frontend) in &old {
+        for (port, frontend) in before.into_iter().flat_map(CompiledService::owned) {
             if !new_keys.contains(&frontend.key) {
                 for class in port.classes(frontend) {
                     self.ledger.release_class(port.family, class);
@@ -481,8 +507,7 @@ impl Compiler {
             for set in SetName::ALL {
                 let count = self.ledger.count(family, set);
                 if self.declaration(family, set).size.is_some_and(|size| count > size) {
-                    self.declarations
-                        .insert((family, set), Arc::new(set.declaration(family, size_for(count))));
+                    self.declarations[(family, set)] = Arc::new(set.declaration(family, size_for(count)));
                     outgrown.insert((family, set));
                 }
             }
@@ -527,18 +552,18 @@ impl Compiler {
     }
 
     fn declaration(&self, family: Family, set: SetName) -> &Arc<Set> {
-        &self.declarations[&(family, set)]
+        &self.declarations[(family, set)]
     }
 
     /// Declares sizes for the present numbers of elements, or keeps what the kernel has if it is enough.
-    fn declare_sizes(&mut self, kernel: Option<&Ruleset>) {
+    fn declare_sizes(&mut self, kernel: &Ruleset) {
         for family in Family::ALL {
-            let table = kernel.and_then(|k| k.tables.get(&family));
+            let table = kernel.tables.get(&family);
             for set in SetName::ALL {
                 let count = self.ledger.count(family, set);
                 let current = table.and_then(|t| t.sets.get(set.name())?.size);
                 let size = current.filter(|size| *size >= count).unwrap_or_else(|| size_for(count));
-                self.declarations.insert((family, set), Arc::new(set.declaration(family, size)));
+                self.declarations[(family, set)] = Arc::new(set.declaration(family, size));
             }
         }
     }
