@@ -5,7 +5,7 @@ mod elements;
 use std::sync::Arc;
 
 use portolan_rules::ruleset::{
-    BaseChain, Chain, ChainType, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags, Table,
+    BaseChain, Chain, ChainType, Elements, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags, Table,
 };
 
 use super::{
@@ -26,7 +26,7 @@ use super::{
         NFTA_TABLE_NAME,
     },
 };
-use elements::Elements;
+use elements::ElementReader;
 
 /// How often a dump begins anew before it gives up: each time, somebody changed a ruleset meanwhile.
 const ATTEMPTS: usize = 10;
@@ -136,7 +136,7 @@ impl Reader<'_> {
         for mut set in sets {
             // The elements of a dynamic set come and go by themselves; those of an unknown type mean nothing.
             if !(set.flags.dynamic || set.flags.timeout || set.key.is_empty()) {
-                let mut elements = Elements::of(&set);
+                let mut elements = ElementReader::of(&set);
                 let name = set.name.clone();
                 let only = [(NFTA_SET_ELEM_LIST_SET, &*name)];
                 if !self.all(NFT_MSG_GETSETELEM, &only, |attributes| elements.read(attributes))? {
@@ -199,7 +199,7 @@ fn unknown_set(name: Name) -> Set {
         data: SetData::None,
         flags: SetFlags::default(),
         size: None,
-        elements: std::collections::BTreeMap::new(),
+        elements: Elements::new(),
     }
 }
 
