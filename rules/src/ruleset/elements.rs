@@ -164,9 +164,10 @@ mod tests {
             for (key, value) in changes {
                 let (key, element) = pair(key, value.unwrap_or_default());
                 prop_assert_eq!(elements.get(&key), map.get(&key));
-                match value {
-                    Some(_) => prop_assert_eq!(elements.insert(key.clone(), element.clone()), map.insert(key, element)),
-                    None => prop_assert_eq!(elements.remove(&key), map.remove(&key)),
+                if value.is_some() {
+                    prop_assert_eq!(elements.insert(key.clone(), element.clone()), map.insert(key, element));
+                } else {
+                    prop_assert_eq!(elements.remove(&key), map.remove(&key));
                 }
                 prop_assert_eq!(&elements, &map.clone().into());
             }
