@@ -72,7 +72,7 @@ impl Clients {
             service.cluster_ips.iter().any(|ip| Family::of(*ip) == family)
                 && ports.any(|port| {
                     let endpoints = Endpoints::of_port(cluster, service, port, family);
-                    endpoints.reachable().contains(&known.endpoint)
+                    endpoints.reachable(service, port, family).contains(&known.endpoint)
                 })
         });
         let forgotten = before.iter().filter(|(key, _)| !self.known.contains_key(key));
