@@ -3,10 +3,10 @@
 //! Minimal where it matters: no element, chain or rule that is equal on both sides is touched. The
 //! order is the kernel's: what refers to something goes before it, and comes after it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
-    ruleset::{Chain, Concat, Element, Family, Name, Ruleset, Set, Table},
+    ruleset::{Chain, Elements, Family, Name, Ruleset, Set, Table},
     transaction::{Operation, Transaction},
 };
 
@@ -96,7 +96,7 @@ fn change(transaction: &mut Transaction, family: Family, old: &Table, mut new: T
 
 fn declaration(set: &Set) -> Set {
     Set {
-        elements: BTreeMap::new(),
+        elements: Elements::new(),
         name: set.name.clone(),
         key: set.key.clone(),
         data: set.data.clone(),
@@ -119,8 +119,8 @@ fn delete_elements(transaction: &mut Transaction, family: Family, old: &Set, new
 fn add_elements(
     transaction: &mut Transaction,
     family: Family,
-    old: Option<&BTreeMap<Concat, Element>>,
-    elements: BTreeMap<Concat, Element>,
+    old: Option<&Elements>,
+    elements: Elements,
     set: &Set,
 ) {
     let set = Arc::new(declaration(set));

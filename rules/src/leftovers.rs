@@ -81,9 +81,8 @@ fn copy(desired: &mut Table, kernel: &Table, set: SetName, wanted: impl Fn(&Conc
     if into.key != from.key || into.data != from.data || into.flags != from.flags {
         return;
     }
-    for (key, element) in from.elements.iter().filter(|(key, _)| wanted(key)) {
-        into.elements.entry(key.clone()).or_insert_with(|| element.clone());
-    }
+    let kept = from.elements.iter().filter(|(key, _)| wanted(key));
+    into.elements.insert_missing(kept.map(|(key, element)| (key.clone(), element.clone())));
     let count = into.elements.len() as u32;
     if into.size.is_some_and(|size| size < count) {
         into.size = from.size.max(Some(count));

@@ -207,7 +207,7 @@ impl Compiler {
         for (family, set, elements) in elements.into_iter() {
             let table = ruleset.tables.get_mut(&family);
             if let Some(set) = table.and_then(|t| t.sets.get_mut(set.name())) {
-                set.elements = elements.into_iter().collect();
+                set.elements = elements.into();
             }
         }
         ruleset
