@@ -4,10 +4,12 @@
 //! certain what the kernel holds, at the start and after a commit that failed or whose outcome is
 //! unknown, the tables are read back and the whole difference is committed.
 
+mod stale_flows;
+
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
 use portolan_rules::{
-    compile::{Compiler, Problem, SetName},
+    compile::{Compiler, PodDetector, Problem, SetName},
     diff::diff_into,
     leftovers::keep_leftovers,
     model::Node,
@@ -25,6 +27,8 @@ use crate::{
     manifest::Change,
     settings::Settings,
 };
+
+use stale_flows::StaleFlows;
 
 /// Why the kernel could not be made equal to the state.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +53,8 @@ pub enum SyncError {
 pub struct Synced {
     /// Operations committed; none if the kernel was equal already.
     pub operations: usize,
+    /// Whether UDP flows that may be stale could not be looked at; the next reconcile tries again.
+    pub flows_pending: bool,
 }
 
 /// State, compiler and kernel of one node.
@@ -58,12 +64,24 @@ pub struct Agent {
     state: State,
     compiler: Compiler,
     health: Health,
-    /// Whether the kernel is known to hold what the compiler last said.
-    certain: bool,
-    loaded: bool,
+    knowledge: Knowledge,
     /// Whether part of the input cannot be read, so that what the kernel has beyond the rest must stay.
     input_incomplete: bool,
-    has_problems: bool,
+    problems: usize,
+    /// Whether the node's object or addresses may differ from what the compiler was told.
+    node_changed: bool,
+    stale_flows: StaleFlows,
+}
+
+/// What is known of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Knowledge {
+    /// It was never read, and nothing was compiled yet.
+    Nothing,
+    /// It may differ from what the compiler last said.
+    Uncertain,
+    /// It holds what the compiler last said.
+    Certain,
 }
 
 impl Agent {
@@ -77,10 +95,11 @@ impl Agent {
             state: State::new(node),
             compiler,
             health,
-            certain: false,
-            loaded: false,
+            knowledge: Knowledge::Nothing,
             input_incomplete: false,
-            has_problems: false,
+            problems: 0,
+            node_changed: true,
+            stale_flows: StaleFlows::default(),
         }
     }
 
@@ -94,37 +113,57 @@ impl Agent {
                     let name = self.settings.node_name.clone();
                     let unknown = || Node { name, ..Node::default() };
                     self.state.set_node(node.map_or_else(unknown, |node| Node::clone(&node)));
+                    self.node_changed = true;
                 }
-                Change::ServiceCidrs(networks) => self.compiler.set_service_cidrs(&networks),
+                Change::ServiceCidrs(mut networks) => {
+                    networks.extend(&self.settings.service_cidrs);
+                    self.compiler.set_service_cidrs(&networks);
+                }
             }
         }
+    }
+
+    /// Has the next sync ask for the addresses of the host's interfaces again.
+    pub fn addresses_changed(&mut self) {
+        self.node_changed = true;
     }
 
     /// Says whether part of the input cannot be read.
     pub fn set_input_incomplete(&mut self, incomplete: bool) {
         // What stayed only because of it must go, which takes a full comparison.
-        self.certain &= !self.input_incomplete && !incomplete;
+        if self.input_incomplete || incomplete {
+            self.doubt();
+        }
         self.input_incomplete = incomplete;
     }
 
     /// Makes the kernel equal to the state.
     pub fn sync(&mut self) -> Result<Synced, SyncError> {
         let outcome = self.try_sync();
-        match &outcome {
-            Ok(_) => self.health.synced(),
-            Err(_) => {
-                self.certain = false;
-                self.health.out_of_sync();
-            }
+        if outcome.is_ok() {
+            self.health.synced();
+        } else {
+            self.doubt();
+            self.health.out_of_sync();
         }
         outcome
     }
 
+    /// Has the next sync compare everything with the kernel.
+    fn doubt(&mut self) {
+        if self.knowledge == Knowledge::Certain {
+            self.knowledge = Knowledge::Uncertain;
+        }
+    }
+
     fn try_sync(&mut self) -> Result<Synced, SyncError> {
-        self.compiler.set_node_addresses(&node_addresses(&self.settings, self.state.node()));
-        let node_ips = node_ips(self.state.node());
-        self.compiler.set_node_ips(&mut self.state, node_ips);
-        let transaction = if self.certain {
+        if std::mem::take(&mut self.node_changed) {
+            let facts = NodeFacts::new(&self.settings, self.state.node());
+            if facts.apply(&mut self.compiler, &mut self.state) {
+                self.doubt();
+            }
+        }
+        let transaction = if self.knowledge == Knowledge::Certain {
             self.update()
         } else {
             let kernel = self.kernel.dump(&self.settings.config.table)?;
@@ -134,17 +173,23 @@ impl Agent {
         if !transaction.is_empty() {
             self.commit(&transaction)?;
         }
-        self.certain = !self.input_incomplete;
-        Ok(Synced { operations })
+        self.knowledge = if self.input_incomplete { Knowledge::Uncertain } else { Knowledge::Certain };
+        let flows_pending = self.stale_flows.remove(&self.compiler, self.input_incomplete).is_err();
+        Ok(Synced { operations, flows_pending })
+    }
+
+    /// Number of stale UDP flows removed since the start.
+    pub fn removed_flows(&self) -> u64 {
+        self.stale_flows.removed()
     }
 
     /// Whether any Service could not be programmed as it asks.
     pub fn has_problems(&self) -> bool {
-        self.has_problems
+        self.problems > 0
     }
 
     fn report(&mut self, problems: &[Problem]) {
-        self.has_problems |= !problems.is_empty();
+        self.problems += problems.len();
         for problem in problems {
             error!("{problem}");
         }
@@ -154,22 +199,24 @@ impl Agent {
     fn update(&mut self) -> Transaction {
         let update = self.compiler.update(&mut self.state);
         self.report(&update.problems);
+        self.stale_flows.note(update.stale);
         update.transaction
     }
 
     /// Compiles what is not compiled yet, and compares all of it with the kernel.
     fn compare(&mut self, kernel: &Ruleset) -> Transaction {
-        if self.loaded {
-            self.update();
-        } else {
+        if self.knowledge == Knowledge::Nothing {
             let problems = self.compiler.load(&mut self.state, kernel);
             self.report(&problems);
-            self.loaded = true;
+            self.knowledge = Knowledge::Uncertain;
+        } else {
+            self.update();
         }
         let mut desired = self.compiler.ruleset();
         if self.input_incomplete {
             keep_leftovers(&mut desired, kernel);
         }
+        self.stale_flows.note_compared(kernel, &desired, self.input_incomplete);
         diff_into(&self.settings.config.table, kernel, desired)
     }
 
@@ -204,16 +251,32 @@ impl Agent {
     }
 }
 
-/// The addresses that answer node ports now.
-pub fn node_addresses(settings: &Settings, node: &Node) -> BTreeSet<IpAddr> {
-    let host = host::addresses().unwrap_or_else(|error| {
-        warn!(%error, "Cannot read the addresses of this host; node ports may not answer");
-        Vec::new()
-    });
-    settings.node_port_addresses.select(node, &host)
+/// What the rules depend on of the node: its object and the addresses of its interfaces.
+#[derive(Debug)]
+pub struct NodeFacts {
+    pods: PodDetector,
+    node_ips: Vec<IpAddr>,
+    node_port_addresses: BTreeSet<IpAddr>,
 }
 
-/// The node's own addresses: those of the Node object, else those of its interfaces.
-pub fn node_ips(node: &Node) -> Vec<IpAddr> {
-    if node.addresses.is_empty() { host::addresses().unwrap_or_default() } else { node.addresses.clone() }
+impl NodeFacts {
+    /// Asks the host, and the Node object as far as there is one.
+    pub fn new(settings: &Settings, node: &Node) -> Self {
+        let host = host::addresses().unwrap_or_else(|error| {
+            warn!(%error, "Cannot read the addresses of this host; node ports may not answer");
+            Vec::new()
+        });
+        Self {
+            pods: settings.detect_local.detector(node),
+            node_port_addresses: settings.node_port_addresses.select(node, &host),
+            node_ips: if node.addresses.is_empty() { host } else { node.addresses.clone() },
+        }
+    }
+
+    /// Tells the compiler. True if rules change that no update holds.
+    pub fn apply(self, compiler: &mut Compiler, state: &mut State) -> bool {
+        compiler.set_node_addresses(&self.node_port_addresses);
+        compiler.set_node_ips(state, self.node_ips);
+        compiler.set_pod_detector(self.pods)
+    }
 }

@@ -7,6 +7,7 @@
 //! [`portolan_rules::model`].
 
 mod address;
+mod annotations;
 mod context;
 mod endpoint_slice;
 mod field;
@@ -18,6 +19,7 @@ mod service_cidr;
 
 pub use self::{
     address::{Address, family, parse_cidr, parse_ip, special},
+    annotations::{Annotations, LOAD_BALANCING, MAX_WEIGHT, WEIGHTS},
     context::{Context, Fault, Issue, Kind, ObjectId},
     endpoint_slice::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, HintTarget},
     field::{Field, First, Labels, Parse},

@@ -88,8 +88,8 @@ pub struct InputArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Node")]
 pub struct NodeArgs {
-    /// Name of this node [default: $NODE_NAME, else the host's name]
-    #[arg(long, value_name = "NAME")]
+    /// Name of this node.
+    #[arg(long, value_name = "NAME", help = "Name of this node [default: $NODE_NAME, else the host's name]")]
     pub hostname_override: Option<String>,
 
     /// Networks of the pods in the cluster, one a family, separated by a comma; traffic to a ClusterIP
@@ -100,6 +100,28 @@ pub struct NodeArgs {
     /// Networks of this node's addresses that answer node ports, or `primary`
     #[arg(long, value_name = "CIDR,…", default_value = "primary")]
     pub nodeport_addresses: String,
+
+    /// How connections of pods are told from others: ClusterCIDR, NodeCIDR, BridgeInterface or
+    /// InterfaceNamePrefix
+    #[arg(long, value_name = "MODE", default_value = "ClusterCIDR")]
+    pub detect_local_mode: String,
+
+    /// Bridge of this node's pods, for BridgeInterface
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub pod_bridge_interface: String,
+
+    /// Beginning of the names of pods' interfaces, for InterfaceNamePrefix
+    #[arg(long, value_name = "PREFIX", default_value = "")]
+    pub pod_interface_name_prefix: String,
+
+    /// Networks of ClusterIPs besides those of ServiceCIDR objects; an address in them that no Service has
+    /// meets silence
+    #[arg(long, value_name = "CIDR,…", default_value = "")]
+    pub service_cluster_ip_range: String,
+
+    /// Bit of the packet mark, 0 to 31, that asks for masquerading
+    #[arg(long, alias = "iptables-masquerade-bit", value_name = "BIT", default_value = "14")]
+    pub masquerade_bit: String,
 
     /// Masquerade all traffic to ClusterIPs
     #[arg(

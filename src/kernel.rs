@@ -1,12 +1,12 @@
-//! The kernel side: writes transactions to nf_tables over netlink and reads tables back.
+//! The kernel side: writes transactions to `nf_tables` over netlink and reads tables back.
 //!
 //! Small and constant things (tables, chains, rules, declarations of sets) are built by libnftnl. Elements,
 //! which are many and change, are encoded here, straight into the one buffer that the kernel is sent.
 //! A transaction is one datagram, which the kernel commits as a whole or not at all.
 
-mod attributes;
+pub(crate) mod attributes;
 mod batch;
-mod connection;
+pub(crate) mod connection;
 mod declaration;
 mod delinearize;
 mod dump;
@@ -16,8 +16,8 @@ mod instruction;
 mod libnftnl;
 mod linearize;
 mod monitor;
-mod uapi;
-mod wire;
+pub(crate) mod uapi;
+pub(crate) mod wire;
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ pub struct Commit {
     pub kernel: Duration,
 }
 
-/// A socket to nf_tables in the network namespace of the thread that opened it. It stays on its thread: a
+/// A socket to `nf_tables` in the network namespace of the thread that opened it. It stays on its thread: a
 /// commit blocks for as long as the kernel works on it.
 pub struct Kernel {
     connection: Connection,
@@ -88,7 +88,9 @@ impl Kernel {
     /// which belong to a rule. Every element of a set with the interval flag has its end; an element with an
     /// empty key is the catch-all `*`. Objects of other kinds (counters, flow tables) are not part of the model.
     ///
-    /// [`Error::Unknown`] if the rulesets of the namespace changed during each of several attempts.
+    /// Changes of other tables meanwhile do no harm. [`Error::Unknown`] if these tables changed during each of
+    /// several attempts. The kernel walks a set from its beginning for every 32 KiB, so that the time grows with
+    /// the square of a set's size: a third of a second for 100,000 elements, a quarter of a minute for 600,000.
     ///
     /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
     pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
@@ -168,3 +170,6 @@ fn refused(reply: &Reply, operation: Option<usize>) -> Error {
         errno => Error::Refused { operation, errno, reason: reply.reason.clone() },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,9 +8,11 @@ mod derive;
 mod document;
 mod files;
 mod inotify;
+mod parallel;
 mod parse;
 mod problem;
 mod source;
+mod split;
 mod watch;
 
 pub use self::{
@@ -19,9 +21,3 @@ pub use self::{
     source::{Objects, Source, Update},
     watch::Watcher,
 };
-/// temp
-pub fn bench(b: &[u8]) -> String {
-    let mut c = crate::api::Context::default();
-    let x = parse::parse(b, &mut c);
-    format!("{} {} {:?} {:?}", x.objects.len(), x.is_incomplete, x.errors.first(), x.warnings.first())
-}

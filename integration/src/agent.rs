@@ -115,13 +115,6 @@ impl Agent {
     pub fn kill(mut self) -> Result<(), LabError> {
         self.child.kill().and_then(|()| self.child.wait()).map(drop).map_err(LabError::io("kill portolan"))
     }
-
-    /// Its resident memory in KiB (`VmRSS` of `/proc/PID/status`).
-    pub fn resident_kib(&self) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.split_whitespace().next()?.parse().ok()
-    }
 }
 
 impl Drop for Agent {

@@ -11,19 +11,23 @@ mod compiler;
 mod config;
 mod delta;
 mod frontend;
+mod maglev;
 mod per_set;
+mod pick;
 mod port;
 mod scaffold;
 mod service;
 mod sets;
 mod slots;
 mod sources;
+mod sticky;
 
 pub use self::{
     class::Class,
     compiler::{Compiler, Update},
     config::{Config, PodDetector},
     frontend::FrontendKey,
+    pick::Pick,
     service::Problem,
     sets::SetName,
 };

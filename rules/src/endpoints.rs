@@ -14,9 +14,9 @@ use crate::{
 /// The endpoints of one ServicePort in one family that this node may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// The endpoints that policy `Cluster` leads to, sorted.
+    /// The endpoints that policy `Cluster` leads to, sorted; each as often as its weight says.
     pub cluster: Vec<SocketAddr>,
-    /// The endpoints that policy `Local` leads to, sorted.
+    /// The endpoints that policy `Local` leads to, likewise.
     pub local: Vec<SocketAddr>,
     /// Those of both that run on this node, or may: their node is not known. Sorted.
     pub on_this_node: Vec<IpAddr>,
@@ -86,6 +86,13 @@ impl<'a> Topology<'a> {
     }
 }
 
+/// The endpoints that may keep the UDP flows they have: all that serve, terminating or not, and whatever
+/// policy and topology say of new flows. One that is ready gets new flows, so it keeps the old ones even if
+/// it claims not to serve (`publishNotReadyAddresses`).
+pub fn serving(endpoints: &[(SocketAddr, &Endpoint)]) -> Arc<[SocketAddr]> {
+    endpoints.iter().filter(|(_, e)| e.ready || e.serving).map(|(address, _)| *address).collect()
+}
+
 /// Selects endpoints as KEP-1669 (terminating endpoints) and the topology KEPs say: the ready ones, or
 /// if there is none at all, those that terminate but still serve. Both sets fall back independently.
 pub fn select(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Selection {
@@ -112,5 +119,24 @@ pub fn select(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Selection {
         .map(|(address, _)| address.ip())
         .collect();
     on_this_node.dedup();
-    Selection { cluster, local, on_this_node }
+    let weighted = |chosen| weighted(chosen, endpoints);
+    Selection { cluster: weighted(cluster), local: weighted(local), on_this_node }
+}
+
+/// Repeats each endpoint as often as its weight says, divided by what all weights have in common.
+fn weighted(chosen: Vec<SocketAddr>, endpoints: &[(SocketAddr, &Endpoint)]) -> Vec<SocketAddr> {
+    if endpoints.iter().all(|(_, endpoint)| endpoint.weight == 1) {
+        return chosen;
+    }
+    let weight = |address: &SocketAddr| {
+        let found = endpoints.binary_search_by_key(address, |(address, _)| *address);
+        found.ok().and_then(|i| endpoints.get(i)).map_or(1, |(_, endpoint)| endpoint.weight)
+    };
+    let common = chosen.iter().map(weight).fold(0, greatest_common_divisor).max(1);
+    let times = |address: &SocketAddr| usize::from(weight(address) / common);
+    chosen.iter().flat_map(|address| std::iter::repeat_n(*address, times(address))).collect()
+}
+
+fn greatest_common_divisor(a: u16, b: u16) -> u16 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }

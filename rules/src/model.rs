@@ -13,5 +13,5 @@ pub use self::{
     endpoint_slice::{Endpoint, EndpointPort, EndpointSlice, Hints},
     name::ObjectName,
     node::Node,
-    service::{Protocol, Service, ServicePort, TrafficPolicy},
+    service::{LoadBalancing, Protocol, Service, ServicePort, TrafficPolicy},
 };

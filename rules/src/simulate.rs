@@ -28,7 +28,7 @@ use indexmap::{IndexMap, map::Entry};
 use self::walk::{Course, Draw, Machine, Stop};
 pub use self::{
     explain::explain,
-    memory::{Memory, Update},
+    memory::{Action, Memory, Update},
     outcome::{Case, Decision, Effect, Fate, Outcome, Step, UnknownReason},
     probability::Probability,
 };

@@ -132,6 +132,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// A context of its own for another thread.
+    pub(crate) fn fork(&self) -> Self {
+        Self { own_proxy_name: self.own_proxy_name.clone(), ..Self::default() }
+    }
+
     /// The one shared copy of a text that many objects repeat: namespaces, nodes, zones, port names.
     pub fn intern(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.names.get(text) {

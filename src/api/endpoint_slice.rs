@@ -1,5 +1,8 @@
 //! `discovery.k8s.io/v1` `EndpointSlice`.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 
 use portolan_rules::model;
@@ -126,11 +129,13 @@ impl EndpointSlice {
             }
         };
         let ports = self.ports(context)?;
+        let weights = metadata.weights(object, context);
         let list = read_list(&self.endpoints, "endpoints")?;
         let mut endpoints = Vec::with_capacity(list.len());
         for (i, field) in list.iter().enumerate() {
             let endpoint = read_element(field, format_args!("endpoints[{i}]"))?;
-            endpoints.extend(endpoint.to_model(i, address_type, object, context)?);
+            let endpoint = endpoint.to_model(i, address_type, object, context)?;
+            endpoints.extend(endpoint.map(|e| model::Endpoint { weight: weights.of(e.address), ..e }));
         }
         let service = service.into();
         Ok(Some(model::EndpointSlice { name: object.name.clone(), service, ports, endpoints }))
@@ -183,7 +188,7 @@ impl Endpoint {
             let value = read(field, format_args!("endpoints[{i}].conditions.{name}"))?;
             Ok(value.copied().unwrap_or(default))
         };
-        let node = read(&self.node_name, format_args!("endpoints[{i}].nodeName"))?;
+        let on_node = read(&self.node_name, format_args!("endpoints[{i}].nodeName"))?;
         let mut hints = model::Hints::default();
         if let Some(given) = read(&self.hints, format_args!("endpoints[{i}].hints"))? {
             let zones = read_list(&given.for_zones, format_args!("endpoints[{i}].hints.forZones"))?;
@@ -199,7 +204,8 @@ impl Endpoint {
             ready: condition(&conditions.ready, "ready", true)?,
             serving: condition(&conditions.serving, "serving", true)?,
             terminating: condition(&conditions.terminating, "terminating", false)?,
-            node: node.filter(|name| !name.is_empty()).map(|name| context.intern(name)),
+            weight: 1,
+            node: on_node.filter(|name| !name.is_empty()).map(|name| context.intern(name)),
             hints,
         }))
     }

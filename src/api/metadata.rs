@@ -4,6 +4,7 @@ use portolan_rules::model::ObjectName;
 use serde::Deserialize;
 
 use super::{
+    annotations::Annotations,
     context::{Context, Fault, Kind, ObjectId, read},
     field::{Field, Labels, quote, structures},
 };
@@ -24,6 +25,8 @@ pub struct Metadata {
     pub namespace: Field<Box<str>>,
     /// `labels`.
     pub labels: Field<Labels>,
+    /// `annotations`, those of Portolan.
+    pub annotations: Field<Annotations>,
     /// `creationTimestamp`, RFC 3339.
     pub creation_timestamp: Field<Box<str>>,
     /// `deletionTimestamp`, RFC 3339; if set, the object is being deleted.
@@ -114,17 +117,14 @@ impl Metadata {
         const FIELD: &str = "metadata.creationTimestamp";
         match self.creation_timestamp.read() {
             Ok(None) => None,
-            Ok(Some(text)) => match text.parse::<jiff::Timestamp>() {
-                Ok(time) => Some(time.as_second()),
-                Err(_) => {
-                    context.warn(
-                        object,
-                        FIELD,
-                        format_args!("{} is not an RFC 3339 time, ignored", quote(text)),
-                    );
-                    None
+            Ok(Some(text)) => {
+                let time = text.parse::<jiff::Timestamp>();
+                if time.is_err() {
+                    let message = format_args!("{} is not an RFC 3339 time, ignored", quote(text));
+                    context.warn(object, FIELD, message);
                 }
-            },
+                time.ok().map(jiff::Timestamp::as_second)
+            }
             Err(message) => {
                 context.warn(object, FIELD, format_args!("{message}, ignored"));
                 None

@@ -1,5 +1,8 @@
 //! `v1` `Node`.
 
+#[cfg(test)]
+mod tests;
+
 use std::{net::IpAddr, sync::Arc};
 
 use portolan_rules::model;
@@ -91,7 +94,7 @@ impl Node {
             match parse_ip(text) {
                 Some(ip) => all.push(ip),
                 None => {
-                    context.warn(object, path, format_args!("{} is not an IP address, ignored", quote(text)))
+                    context.warn(object, path, format_args!("{} is not an IP address, ignored", quote(text)));
                 }
             }
         }

@@ -1,5 +1,8 @@
 //! `v1` `Pod`, as far as it can be an endpoint.
 
+#[cfg(test)]
+mod tests;
+
 use std::{net::IpAddr, sync::Arc};
 
 use portolan_rules::model::Protocol;
@@ -156,13 +159,13 @@ impl Pod {
                 addresses = status.host_addresses(object, context)?;
             }
         }
-        let node = read(&spec.node_name, "spec.nodeName")?.filter(|name| !name.is_empty());
+        let on_node = read(&spec.node_name, "spec.nodeName")?.filter(|name| !name.is_empty());
         Ok(PodFacts {
             labels,
             addresses,
             ready: status.is_ready(phase)?,
             terminating: !metadata.deletion_timestamp.is_absent(),
-            node: node.map(|name| context.intern(name)),
+            node: on_node.map(|name| context.intern(name)),
             ports: spec.named_ports(context)?,
         })
     }
@@ -215,17 +218,15 @@ fn addresses(
     }
     let mut all = Vec::with_capacity(given.len());
     for (path, text) in given {
-        let refused = match parse_ip(text) {
-            None => format!("{} is not an IP address", quote(text)),
-            Some(ip) => match special(ip) {
-                Some(what) => format!("{ip} is {what}"),
-                None => {
-                    if !all.contains(&ip) {
-                        all.push(ip);
-                    }
-                    continue;
+        let refused = match (parse_ip(text), parse_ip(text).and_then(special)) {
+            (None, _) => format!("{} is not an IP address", quote(text)),
+            (Some(ip), Some(what)) => format!("{ip} is {what}"),
+            (Some(ip), None) => {
+                if !all.contains(&ip) {
+                    all.push(ip);
                 }
-            },
+                continue;
+            }
         };
         context.warn(object, path, format_args!("{refused}, ignored"));
     }

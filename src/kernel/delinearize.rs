@@ -162,6 +162,14 @@ impl Reader {
                 let (set, key, timeout_ms) = (set.clone(), self.take(*key)?, *timeout_ms);
                 self.statement(Statement::Update { set, key, timeout_ms, data });
             }
+            Instruction::Delete { set, key, data } => {
+                let data = match data {
+                    Some(register) => Some(self.take(*register)?),
+                    None => None,
+                };
+                let (set, key) = (set.clone(), self.take(*key)?);
+                self.statement(Statement::Delete { set, key, data });
+            }
             Instruction::Dnat { address, port, .. } => {
                 let Held::Value(Expression::Lookup { key, map }) = self.take_one(*address)? else {
                     return None;
@@ -272,7 +280,7 @@ fn interface(data: &[u8]) -> Option<MatchValue> {
 }
 
 /// `(held & mask) ^ xor` as operations of the model. The mask keeps some bits, the operand of `^` flips some
-/// of those, that of `|` sets some of the others; nft takes them apart in the same way.
+/// of those, that of `|` sets some of the others.
 fn bitwise(held: Held, mask: &[u8], xor: &[u8]) -> Option<Held> {
     let expression = match held {
         Held::Value(Expression::Field(field @ (Field::SourceAddress | Field::DestinationAddress))) => {
@@ -286,8 +294,7 @@ fn bitwise(held: Held, mask: &[u8], xor: &[u8]) -> Option<Held> {
     };
     let (mask, xor) = (number(mask)?, number(xor)?);
     let (set, flip) = (!mask & xor, mask & xor);
-    let keep = mask | set;
-    let expression = if keep == u32::MAX { expression } else { expression.bitwise(BitOp::And, keep) };
+    let expression = if mask | set == u32::MAX { expression } else { expression.bitwise(BitOp::And, mask) };
     let expression = if flip == 0 { expression } else { expression.bitwise(BitOp::Xor, flip) };
     let expression = if set == 0 { expression } else { expression.bitwise(BitOp::Or, set) };
     Some(Held::Value(expression))

@@ -15,21 +15,23 @@ use super::{
     declaration,
     delinearize::delinearize_or_foreign,
     instruction::parse_expressions,
-    monitor::Generation,
+    monitor::{Generation, Monitor},
     uapi::{
         NF_ACCEPT, NFT_CHAIN_BASE, NFT_CHAIN_BINDING, NFT_MSG_GETCHAIN, NFT_MSG_GETGEN, NFT_MSG_GETRULE,
         NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETTABLE, NFT_SET_ANONYMOUS, NFT_TABLE_F_DORMANT,
         NFTA_CHAIN_FLAGS, NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY, NFTA_CHAIN_TYPE,
         NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_SET_DATA_LEN,
-        NFTA_SET_DATA_TYPE, NFTA_SET_DESC, NFTA_SET_DESC_SIZE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_FLAGS,
-        NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_TIMEOUT, NFTA_TABLE_FLAGS,
-        NFTA_TABLE_NAME,
+        NFTA_SET_DATA_TYPE, NFTA_SET_DESC, NFTA_SET_DESC_SIZE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_EXPR,
+        NFTA_SET_EXPRESSIONS, NFTA_SET_FLAGS, NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME,
+        NFTA_SET_TIMEOUT, NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
     },
 };
 use elements::ElementReader;
 
-/// How often a dump begins anew before it gives up: each time, somebody changed a ruleset meanwhile.
+/// How often a dump begins anew before it gives up: each time, somebody changed our tables meanwhile.
 const ATTEMPTS: usize = 10;
+/// How often one request is repeated: each time, somebody changed any table meanwhile.
+const REPETITIONS: usize = 100;
 
 /// The priority in [`BaseChain`] that stands for a base chain that the model cannot describe, so that it
 /// differs from every chain that Portolan declares: one of another type, with another policy, or asleep with
@@ -37,22 +39,37 @@ const ATTEMPTS: usize = 10;
 pub const FOREIGN_PRIORITY: i32 = i32::MIN;
 
 /// Reads the tables of this name. See [`Kernel::dump`](super::Kernel::dump).
+///
+/// A dump takes many requests. It is of one piece if no notification about our tables came meanwhile; other
+/// tables may change all the time.
 pub(super) fn dump(connection: &mut Connection, table: &str) -> Result<Ruleset, Error> {
     for _ in 0..ATTEMPTS {
-        let before = generation(connection)?;
+        let mut monitor = Monitor::open()?;
         if let Some(ruleset) = attempt(connection, table)?
-            && generation(connection)?.id == before.id
+            && !changed(&mut monitor, table)?
         {
             return Ok(ruleset);
         }
     }
-    Err(Error::Unknown(format!("the ruleset changed during each of {ATTEMPTS} dumps")))
+    Err(Error::Unknown(format!("the tables changed during each of {ATTEMPTS} dumps")))
+}
+
+/// Whether our tables have changed, as far as can be told.
+fn changed(monitor: &mut Monitor, table: &str) -> Result<bool, Error> {
+    loop {
+        match monitor.receive() {
+            Ok(Some(event)) if event.table.as_deref() != Some(table) => {}
+            Ok(None) => return Ok(false),
+            Ok(Some(_)) | Err(Error::Unknown(_)) => return Ok(true),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// The present generation.
 pub(super) fn generation(connection: &mut Connection) -> Result<Generation, Error> {
-    let mut generation = None;
-    for _ in 0..ATTEMPTS {
+    for _ in 0..REPETITIONS {
+        let mut generation = None;
         connection
             .request(NFT_MSG_GETGEN, 0, false, &[], |message| generation = Generation::read(message))?;
         if let Some(generation) = generation {
@@ -62,7 +79,7 @@ pub(super) fn generation(connection: &mut Connection) -> Result<Generation, Erro
     Err(Error::Unknown("the kernel does not tell the ruleset's generation".to_owned()))
 }
 
-/// One attempt; `None` if something changed meanwhile.
+/// One attempt; `None` if something is missing.
 fn attempt(connection: &mut Connection, name: &str) -> Result<Option<Ruleset>, Error> {
     let mut ruleset = Ruleset::default();
     for family in Family::ALL {
@@ -72,7 +89,7 @@ fn attempt(connection: &mut Connection, name: &str) -> Result<Option<Ruleset>, E
                 ruleset.tables.insert(family, table);
             }
             Reading::Absent => {}
-            Reading::Interrupted => return Ok(None),
+            Reading::Incomplete => return Ok(None),
         }
     }
     Ok(Some(ruleset))
@@ -81,7 +98,7 @@ fn attempt(connection: &mut Connection, name: &str) -> Result<Option<Ruleset>, E
 enum Reading {
     Complete(Table),
     Absent,
-    Interrupted,
+    Incomplete,
 }
 
 struct Reader<'a> {
@@ -96,26 +113,26 @@ impl Reader<'_> {
         let own = [(NFTA_TABLE_NAME, self.name)];
         let read = |message: &Message<'_>| flags = message.attributes().number(NFTA_TABLE_FLAGS).unwrap_or(0);
         match self.connection.request(NFT_MSG_GETTABLE, self.family.number(), false, &own, read)? {
-            Outcome::Complete => {}
+            Outcome::Complete | Outcome::Interrupted => {}
             Outcome::Absent => return Ok(Reading::Absent),
-            Outcome::Interrupted => return Ok(Reading::Interrupted),
+            Outcome::Incomplete => return Ok(Reading::Incomplete),
         }
         let mut table = Table::new(self.name);
         let complete = self.sets(&mut table)?
             && self.chains(&mut table, flags & NFT_TABLE_F_DORMANT != 0)?
             && self.rules(&mut table)?;
-        Ok(if complete { Reading::Complete(table) } else { Reading::Interrupted })
+        Ok(if complete { Reading::Complete(table) } else { Reading::Incomplete })
     }
 
-    /// Asks for all objects of one kind in the table. Returns whether the replies fit together.
+    /// Asks for all objects of one kind in the table; those of a set, if one is named.
     fn all(
         &mut self,
         kind: u16,
-        more: &[(u16, &str)],
+        set: Option<&str>,
         mut read: impl FnMut(Attributes<'_>),
-    ) -> Result<bool, Error> {
+    ) -> Result<Outcome, Error> {
         let mut own = vec![(NFTA_TABLE_NAME, self.name)];
-        own.extend_from_slice(more);
+        own.extend(set.map(|set| (NFTA_SET_ELEM_LIST_SET, set)));
         let (family, name) = (self.family.number(), self.name);
         // The kernel does not filter every kind of dump by table.
         let read = |message: &Message<'_>| {
@@ -125,24 +142,39 @@ impl Reader<'_> {
                 read(attributes);
             }
         };
-        Ok(self.connection.request(kind, family, true, &own, read)? == Outcome::Complete)
+        self.connection.request(kind, family, true, &own, read)
+    }
+
+    /// The objects of one kind. An interrupted dump of these may lack some, since the kernel counts those of all
+    /// tables to find its place again; so it is repeated.
+    fn objects<T>(
+        &mut self,
+        kind: u16,
+        mut read: impl FnMut(Attributes<'_>) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, Error> {
+        for _ in 0..REPETITIONS {
+            let mut objects = Vec::new();
+            match self.all(kind, None, |attributes| objects.extend(read(attributes)))? {
+                Outcome::Complete => return Ok(Some(objects)),
+                Outcome::Interrupted | Outcome::Incomplete => {}
+                Outcome::Absent => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 
     fn sets(&mut self, table: &mut Table) -> Result<bool, Error> {
-        let mut sets = Vec::new();
-        if !self.all(NFT_MSG_GETSET, &[], |attributes| sets.extend(set(attributes)))? {
-            return Ok(false);
-        }
+        let Some(sets) = self.objects(NFT_MSG_GETSET, set)? else { return Ok(false) };
         for mut set in sets {
             // The elements of a dynamic set come and go by themselves; those of an unknown type mean nothing.
             if !(set.flags.dynamic || set.flags.timeout || set.key.is_empty()) {
                 let mut elements = ElementReader::of(&set);
-                let name = set.name.clone();
-                let only = [(NFTA_SET_ELEM_LIST_SET, &*name)];
-                if !self.all(NFT_MSG_GETSETELEM, &only, |attributes| elements.read(attributes))? {
-                    return Ok(false);
+                let read = |attributes: Attributes<'_>| elements.read(attributes);
+                // Within a set the kernel finds its place again whatever becomes of other tables.
+                match self.all(NFT_MSG_GETSETELEM, Some(&set.name), read)? {
+                    Outcome::Complete | Outcome::Interrupted => set.elements = elements.finish(),
+                    Outcome::Incomplete | Outcome::Absent => return Ok(false),
                 }
-                set.elements = elements.finish();
             }
             table.add_set(set);
         }
@@ -150,21 +182,27 @@ impl Reader<'_> {
     }
 
     fn chains(&mut self, table: &mut Table, dormant: bool) -> Result<bool, Error> {
-        self.all(NFT_MSG_GETCHAIN, &[], |attributes| {
-            if let Some(chain) = chain(attributes, dormant) {
-                table.add_chain(chain);
-            }
-        })
+        let Some(chains) = self.objects(NFT_MSG_GETCHAIN, |attributes| chain(attributes, dormant))? else {
+            return Ok(false);
+        };
+        for chain in chains {
+            table.add_chain(chain);
+        }
+        Ok(true)
     }
 
     fn rules(&mut self, table: &mut Table) -> Result<bool, Error> {
         let family = self.family;
-        self.all(NFT_MSG_GETRULE, &[], |attributes| {
-            let chain = attributes.find(NFTA_RULE_CHAIN).and_then(|chain| chain.string());
-            if let Some(chain) = chain.and_then(|chain| table.chains.get_mut(chain)) {
-                chain.rules.push(rule(family, attributes));
+        let read = |attributes: Attributes<'_>| {
+            Some((attributes.find(NFTA_RULE_CHAIN)?.name()?, rule(family, attributes)))
+        };
+        let Some(rules) = self.objects(NFT_MSG_GETRULE, read)? else { return Ok(false) };
+        for (chain, rule) in rules {
+            if let Some(chain) = table.chains.get_mut(&chain) {
+                chain.rules.push(rule);
             }
-        })
+        }
+        Ok(true)
     }
 }
 
@@ -187,8 +225,9 @@ fn set(attributes: Attributes<'_>) -> Option<Set> {
         .and_then(|description| description.nested().number(NFTA_SET_DESC_SIZE));
     let key = (number(NFTA_SET_KEY_TYPE), number(NFTA_SET_KEY_LEN));
     let data = (number(NFTA_SET_DATA_TYPE), number(NFTA_SET_DATA_LEN));
-    let own_timeout = attributes.find(NFTA_SET_TIMEOUT).is_some();
-    let known = declaration::read(&name, flags, key, data, size).filter(|_| !own_timeout);
+    let more = [NFTA_SET_TIMEOUT, NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS];
+    let has_more = more.into_iter().any(|kind| attributes.find(kind).is_some());
+    let known = declaration::read(&name, flags, key, data, size).filter(|_| !has_more);
     Some(known.unwrap_or_else(|| unknown_set(name)))
 }
 
@@ -232,4 +271,42 @@ fn base(attributes: Attributes<'_>) -> Option<BaseChain> {
         .find(|known| Some(known.name()) == chain_type.string())?;
     let accepts = attributes.number(NFTA_CHAIN_POLICY)?.cast_signed() == NF_ACCEPT;
     accepts.then_some(BaseChain { chain_type, hook, priority })
+}
+
+/// Hands attributes to every reader of this module.
+#[cfg(test)]
+pub(super) fn read_for_test(family: Family, attributes: Attributes<'_>) {
+    rule(family, attributes);
+    chain(attributes, false);
+    if let Some(set) = set(attributes) {
+        let mut elements = ElementReader::of(&set);
+        elements.read(attributes);
+        elements.finish();
+    }
+    for key in [&[portolan_rules::ruleset::DataType::InetService][..], &[family.address_type(); 2]] {
+        for interval in [false, true] {
+            let flags = SetFlags { interval, ..SetFlags::default() };
+            let mut elements = ElementReader::of(&Set::new("s", key).with_flags(flags));
+            elements.read(attributes);
+            elements.finish();
+        }
+    }
+}
+
+/// The element of a set that has this user data.
+#[cfg(test)]
+pub(super) fn element_for_test(userdata: &[u8]) -> portolan_rules::ruleset::Element {
+    use super::{uapi, wire};
+    let mut bytes = Vec::new();
+    let list = wire::begin_nest(&mut bytes, uapi::NFTA_SET_ELEM_LIST_ELEMENTS);
+    let element = wire::begin_nest(&mut bytes, 1);
+    let key = wire::begin_nest(&mut bytes, uapi::NFTA_SET_ELEM_KEY);
+    wire::attribute(&mut bytes, uapi::NFTA_DATA_VALUE, &[0; 4]);
+    wire::end_nest(&mut bytes, key);
+    wire::attribute(&mut bytes, uapi::NFTA_SET_ELEM_USERDATA, userdata);
+    wire::end_nest(&mut bytes, element);
+    wire::end_nest(&mut bytes, list);
+    let mut elements = ElementReader::of(&Set::new("s", &[portolan_rules::ruleset::DataType::Ipv4Addr]));
+    elements.read(Attributes(&bytes));
+    elements.finish().into_iter().next().unwrap().1
 }

@@ -9,8 +9,8 @@ use super::{
         NF_ACCEPT, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_RETURN, NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END,
         NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_KEY,
         NFTA_SET_ELEM_KEY_END, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_USERDATA,
-        NFTA_TABLE_NAME, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE, NLA_TYPE_MASK, NLM_F_CREATE, NLM_F_REQUEST,
-        UDATA_ELEM_COMMENT, UDATA_ELEM_F_INTERVAL_OPEN, UDATA_ELEM_FLAGS,
+        NFTA_TABLE_NAME, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE, NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_CREATE,
+        NLM_F_REQUEST, UDATA_ELEM_COMMENT, UDATA_ELEM_F_INTERVAL_OPEN, UDATA_ELEM_FLAGS,
     },
     uapi::{NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM},
     wire,
@@ -101,8 +101,8 @@ impl<'a> ElementWriter<'a> {
         let kind = wire::nf_tables(kind);
         let family = self.family.number();
         self.message = wire::begin_message(buffer, kind, NLM_F_REQUEST | flags, sequence, family, 0);
-        wire::string(buffer, NFTA_TABLE_NAME, self.table);
         wire::string(buffer, NFTA_SET_ELEM_LIST_SET, &self.set.name);
+        wire::string(buffer, NFTA_TABLE_NAME, self.table);
         self.list = wire::begin_nest(buffer, NFTA_SET_ELEM_LIST_ELEMENTS);
         self.count = 0;
     }
@@ -229,11 +229,16 @@ impl<'a> From<&'a Element> for ElementRef<'a> {
     }
 }
 
+/// Writes `NFTA_DATA_VALUE` in a nest of its own. Both lengths are known, so that both headers are one write.
 #[inline]
 fn value(buffer: &mut Vec<u8>, kind: u16, bytes: &[u8]) {
-    let nest = wire::begin_nest(buffer, kind);
-    wire::attribute(buffer, NFTA_DATA_VALUE, bytes);
-    wire::end_nest(buffer, nest);
+    let length = 4 + bytes.len();
+    let mut headers = [0; 8];
+    headers[..4].copy_from_slice(&wire::header(4 + length.next_multiple_of(4), kind | NLA_F_NESTED));
+    headers[4..].copy_from_slice(&wire::header(length, NFTA_DATA_VALUE));
+    buffer.extend_from_slice(&headers);
+    buffer.extend_from_slice(bytes);
+    wire::pad(buffer, length);
 }
 
 fn verdict(buffer: &mut Vec<u8>, verdict: &Verdict) -> Result<(), String> {
@@ -258,24 +263,26 @@ fn verdict(buffer: &mut Vec<u8>, verdict: &Verdict) -> Result<(), String> {
 
 /// Writes the records that nft reads: type, length and value each.
 fn userdata(buffer: &mut Vec<u8>, comment: Option<&str>, open: bool) -> Result<(), String> {
-    const RECORDS: usize = 2 + COMMENT_MAX + 1 + 6;
     if comment.is_none() && !open {
         return Ok(());
     }
-    let mut records = smallvec::SmallVec::<[u8; RECORDS]>::new();
+    let records = comment.map_or(0, |comment| 2 + comment.len() + 1) + if open { 6 } else { 0 };
     if let Some(comment) = comment {
         if comment.len() > COMMENT_MAX || comment.contains('\0') {
             return Err(format!("a comment of {} bytes, or with a zero byte", comment.len()));
         }
-        records.extend_from_slice(&[UDATA_ELEM_COMMENT, comment.len() as u8 + 1]);
-        records.extend_from_slice(comment.as_bytes());
-        records.push(0);
+        buffer.extend_from_slice(&wire::header(4 + records, NFTA_SET_ELEM_USERDATA));
+        buffer.extend_from_slice(&[UDATA_ELEM_COMMENT, comment.len() as u8 + 1]);
+        buffer.extend_from_slice(comment.as_bytes());
+        buffer.push(0);
+    } else {
+        buffer.extend_from_slice(&wire::header(4 + records, NFTA_SET_ELEM_USERDATA));
     }
     if open {
-        records.extend_from_slice(&[UDATA_ELEM_FLAGS, 4]);
-        records.extend_from_slice(&UDATA_ELEM_F_INTERVAL_OPEN.to_ne_bytes());
+        buffer.extend_from_slice(&[UDATA_ELEM_FLAGS, 4]);
+        buffer.extend_from_slice(&UDATA_ELEM_F_INTERVAL_OPEN.to_ne_bytes());
     }
-    wire::attribute(buffer, NFTA_SET_ELEM_USERDATA, &records);
+    wire::pad(buffer, 4 + records);
     Ok(())
 }
 
@@ -314,3 +321,6 @@ pub(super) fn padded(bytes: &[u8]) -> Concat {
     whole.resize(bytes.len().next_multiple_of(4), 0);
     Concat::from_bytes(&whole)
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,7 @@ pub enum Error {
     /// It is not known what the kernel holds now: read the table back and compare.
     #[error("the kernel's state is not known: {0}")]
     Unknown(String),
-    /// The process may not use nf_tables.
+    /// The process may not use `nf_tables`.
     #[error("not permitted to use nf_tables: CAP_NET_ADMIN is needed")]
     Permission,
     /// A system call failed; nothing was changed.

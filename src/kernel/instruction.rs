@@ -1,4 +1,4 @@
-//! The expressions of nf_tables' virtual machine ("instructions" here, since the model's expressions are
+//! The expressions of `nf_tables`' virtual machine ("instructions" here, since the model's expressions are
 //! another thing): what a rule is made of on its way into the kernel and back.
 
 mod parse;
@@ -82,6 +82,8 @@ pub(super) enum Instruction {
     Hash { from: Register, to: Register, length: u32, modulus: u32, seed: u32, offset: u32 },
     /// `dynset update`.
     Update { set: Name, key: Register, data: Option<Register>, timeout_ms: u64 },
+    /// `dynset delete`.
+    Delete { set: Name, key: Register, data: Option<Register> },
     /// `nat dnat` to one address and one port.
     Dnat { family: u32, address: Register, port: Register },
     /// `masq`.
@@ -106,7 +108,7 @@ impl Instruction {
             Self::Lookup { .. } => "lookup",
             Self::Random { .. } => "numgen",
             Self::Hash { .. } => "hash",
-            Self::Update { .. } => "dynset",
+            Self::Update { .. } | Self::Delete { .. } => "dynset",
             Self::Dnat { .. } => "nat",
             Self::Masquerade { .. } => "masq",
             Self::Reject { .. } => "reject",

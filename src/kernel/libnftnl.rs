@@ -27,7 +27,7 @@ use super::{
 };
 
 #[cfg(test)]
-pub(super) use self::set::elements_message;
+pub(super) use self::set::{RawElement, elements_message};
 pub(super) use self::{
     set::SetMessage,
     socket::{borrow, set_option},

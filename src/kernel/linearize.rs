@@ -113,8 +113,9 @@ impl Program {
                 self.push(Instruction::Lookup { set: map.clone(), from: FIRST, to, inverted: false });
             }
             Statement::Update { set, key, timeout_ms, data } => {
-                self.update(set, key, *timeout_ms, data.as_ref())?
+                self.dynset(set, key, Some(*timeout_ms), data.as_ref())?;
             }
+            Statement::Delete { set, key, data } => self.dynset(set, key, None, data.as_ref())?,
             Statement::Dnat { key, map } => {
                 self.value(key)?;
                 let to = Destination::Register(FIRST);
@@ -138,11 +139,12 @@ impl Program {
         Ok(())
     }
 
-    fn update(
+    /// With a timeout, an update; without, a deletion.
+    fn dynset(
         &mut self,
         set: &portolan_rules::ruleset::Name,
         key: &Expression,
-        timeout_ms: u64,
+        timeout_ms: Option<u64>,
         data: Option<&Expression>,
     ) -> Result<(), String> {
         let length = self.value(key)?;
@@ -154,7 +156,11 @@ impl Program {
                 Ok::<_, String>(to)
             })
             .transpose()?;
-        self.push(Instruction::Update { set: set.clone(), key: Register::FIRST, data, timeout_ms });
+        let (set, key) = (set.clone(), Register::FIRST);
+        self.push(match timeout_ms {
+            Some(timeout_ms) => Instruction::Update { set, key, data, timeout_ms },
+            None => Instruction::Delete { set, key, data },
+        });
         Ok(())
     }
 
@@ -355,7 +361,8 @@ pub(super) fn number(bytes: &[u8]) -> Option<u32> {
 }
 
 fn interface(name: &str, prefix: bool) -> Result<Bytes, String> {
-    if name.is_empty() || name.len() >= IFNAMSIZ || name.contains('\0') {
+    // nft counts the `*` that it writes after a prefix.
+    if name.is_empty() || name.len() + usize::from(prefix) >= IFNAMSIZ || name.contains('\0') {
         return Err(format!("`{name}` is not an interface's name"));
     }
     let mut bytes = Bytes::from_slice(name.as_bytes());

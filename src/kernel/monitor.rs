@@ -1,4 +1,4 @@
-//! Notices every change of nf_tables' rulesets, whoever makes it.
+//! Notices every change of `nf_tables`' rulesets, whoever makes it.
 
 use std::{
     collections::VecDeque,
@@ -81,7 +81,7 @@ impl Monitor {
 
     /// The next notification, or `None` if there is none now. [`Error::Unknown`] if some were lost, since
     /// the kernel does not wait for a slow reader.
-    pub fn next(&mut self) -> Result<Option<Event>, Error> {
+    pub fn receive(&mut self) -> Result<Option<Event>, Error> {
         while self.events.is_empty() {
             match self.connection.receive(false)? {
                 Received::Nothing => return Ok(None),

@@ -4,7 +4,7 @@
 pub(super) const NLMSG_ERROR: u16 = 2;
 pub(super) const NLMSG_DONE: u16 = 3;
 
-pub(super) const NLM_F_REQUEST: u16 = 0x1;
+pub(crate) const NLM_F_REQUEST: u16 = 0x1;
 pub(super) const NLM_F_ACK: u16 = 0x4;
 pub(super) const NLM_F_DUMP_INTR: u16 = 0x10;
 pub(super) const NLM_F_DUMP: u16 = 0x300;
@@ -27,20 +27,22 @@ pub(super) const HEADERS: usize = HEADER + 4;
 pub(super) const NFNL_SUBSYS_NFTABLES: u16 = 10;
 pub(super) const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 pub(super) const NFNL_MSG_BATCH_END: u16 = 0x11;
-/// Multicast group of nf_tables' notifications.
+/// Multicast group of `nf_tables`' notifications.
 pub(super) const NFNLGRP_NFTABLES: u32 = 7;
 
 pub(super) const NFT_MSG_GETTABLE: u16 = 1;
 pub(super) const NFT_MSG_GETCHAIN: u16 = 4;
 pub(super) const NFT_MSG_GETRULE: u16 = 7;
+pub(super) const NFT_MSG_NEWSET: u16 = 9;
 pub(super) const NFT_MSG_GETSET: u16 = 10;
+pub(super) const NFT_MSG_DELSET: u16 = 11;
 pub(super) const NFT_MSG_NEWSETELEM: u16 = 12;
 pub(super) const NFT_MSG_GETSETELEM: u16 = 13;
 pub(super) const NFT_MSG_DELSETELEM: u16 = 14;
 pub(super) const NFT_MSG_NEWGEN: u16 = 15;
 pub(super) const NFT_MSG_GETGEN: u16 = 16;
 
-/// The table's name has this number in every message of nf_tables except for the generation's.
+/// The table's name has this number in every message of `nf_tables` except for the generation's.
 pub(super) const NFTA_TABLE_NAME: u16 = 1;
 pub(super) const NFTA_TABLE_FLAGS: u16 = 2;
 pub(super) const NFT_TABLE_F_DORMANT: u32 = 1;
@@ -72,6 +74,8 @@ pub(super) const NFTA_SET_DATA_TYPE: u16 = 6;
 pub(super) const NFTA_SET_DATA_LEN: u16 = 7;
 pub(super) const NFTA_SET_DESC: u16 = 9;
 pub(super) const NFTA_SET_TIMEOUT: u16 = 11;
+pub(super) const NFTA_SET_EXPR: u16 = 17;
+pub(super) const NFTA_SET_EXPRESSIONS: u16 = 18;
 pub(super) const NFTA_SET_DESC_SIZE: u16 = 1;
 pub(super) const NFT_SET_ANONYMOUS: u32 = 0x1;
 pub(super) const NFT_SET_INTERVAL: u32 = 0x4;
@@ -122,6 +126,7 @@ pub(super) const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
 pub(super) const NFTA_FIB_F_SADDR: u32 = 1;
 pub(super) const NFTA_FIB_F_DADDR: u32 = 2;
 pub(super) const NFT_DYNSET_OP_UPDATE: u32 = 1;
+pub(super) const NFT_DYNSET_OP_DELETE: u32 = 2;
 pub(super) const NFT_NAT_DNAT: u32 = 1;
 pub(super) const NF_NAT_RANGE_MAP_IPS: u32 = 1;
 pub(super) const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 2;

@@ -63,7 +63,7 @@ fn put<T: PartialEq>(map: &mut BTreeMap<ObjectName, T>, name: &ObjectName, value
 }
 
 impl Cluster {
-    /// No objects yet, for the node of this name.
+    /// Nothing yet; of Node objects only the one of this name will count.
     pub fn new(node_name: &str) -> Self {
         Self { node_name: node_name.into(), ..Self::default() }
     }

@@ -65,6 +65,7 @@ pub(super) fn slices(
                 endpoints: Vec::new(),
             });
             slice.endpoints.push(Endpoint {
+                weight: 1,
                 address: *address,
                 ready: selection.publish_not_ready || (pod.ready && !pod.terminating),
                 serving: pod.ready,

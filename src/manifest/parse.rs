@@ -4,12 +4,20 @@ use std::fmt::Write as _;
 
 use serde_saphyr::{Budget, Options};
 
-use super::{contents::Contents, document};
+use super::{
+    contents::Contents,
+    document::{self, Document},
+    parallel,
+    split::{self, Part},
+};
 use crate::api::Context;
 
-/// How deeply mappings and lists may be nested, as in `serde_json`: manifests need 20 levels, a custom
-/// resource definition's schema perhaps 100, and the stack bears more.
-const DEPTH: usize = 128;
+/// How deeply mappings and lists of YAML may be nested: manifests need 20 levels, the schemas of custom
+/// resource definitions twice that. Half of what `serde_json` allows, since each level takes more stack.
+const DEPTH: usize = 64;
+
+/// How much of a file is read at a time, where it can be cut.
+const PIECE: usize = 256 << 10;
 
 /// Reads the text of a manifest: YAML documents, JSON objects, or a mixture of both.
 ///
@@ -19,65 +27,45 @@ pub(super) fn parse(bytes: &[u8], context: &mut Context) -> Contents {
         Ok(text) => text,
         Err(error) => {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            return Contents::broken(Some(line_at(before, before.len())), "is not UTF-8 text".to_owned());
+            let line = before.split(|byte| *byte == b'\n').count() as u64;
+            return Contents::broken(Some(line), "is not UTF-8 text".to_owned());
         }
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut contents = Contents { is_blank: text.trim().is_empty(), ..Contents::default() };
-    let mut number = 0;
-    for part in split(text) {
-        if is_blank(part.text) {
-            continue;
+    let documents = split::documents(text);
+    let mut groups: Vec<&[Part<'_>]> = Vec::new();
+    let mut rest = &*documents;
+    while !rest.is_empty() {
+        let mut size = 0;
+        let fits = |part: &&Part<'_>| {
+            let is_first = size == 0;
+            size += part.text.len();
+            is_first || size <= PIECE
+        };
+        let count = rest.iter().take_while(fits).count();
+        let (group, next) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+        groups.push(group);
+        rest = next;
+    }
+    let read = parallel::map(&groups, context, |group, context| {
+        let mut contents = Contents::default();
+        for part in *group {
+            contents.append(parse_part(part, context));
         }
-        number += 1;
-        contents.append(parse_part(&part, number, context));
+        contents
+    });
+    for group in read {
+        contents.append(group);
     }
     contents
 }
 
-/// One document of a file.
-struct Part<'a> {
-    text: &'a str,
-    /// Lines of the file before it.
-    lines_before: u64,
-}
-
-/// Splits a file at its document separators. A line that starts with `---` is one wherever it stands:
-/// YAML does not allow it in a scalar, and JSON has no line breaks in strings.
-fn split(text: &str) -> Vec<Part<'_>> {
-    let mut parts = Vec::new();
-    let (mut start, mut lines_before) = (0, 0);
-    let (mut offset, mut lines) = (0, 0);
-    for line in text.split_inclusive('\n') {
-        let so_far = text.get(start..offset).unwrap_or_default();
-        // Directives (`%YAML 1.2`) stand before the separator of their own document.
-        if is_separator(line) && !so_far.trim_start().starts_with('%') {
-            parts.push(Part { text: so_far, lines_before });
-            (start, lines_before) = (offset, lines);
-        }
-        offset += line.len();
-        lines += 1;
-    }
-    parts.push(Part { text: text.get(start..).unwrap_or_default(), lines_before });
-    parts
-}
-
-fn is_separator(line: &str) -> bool {
-    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
-}
-
-/// Whether nothing but comments, white space and the separator is there.
-fn is_blank(text: &str) -> bool {
-    text.lines().all(|line| {
-        let line = if is_separator(line) { line.get(3..).unwrap_or_default() } else { line }.trim();
-        line.is_empty() || line.starts_with('#')
-    })
-}
-
-fn parse_part(part: &Part<'_>, number: usize, context: &mut Context) -> Contents {
-    let body = if is_separator(part.text) { part.text.get(3..).unwrap_or_default() } else { part.text };
+fn parse_part(part: &Part<'_>, context: &mut Context) -> Contents {
+    let body =
+        if split::is_separator(part.text) { part.text.get(3..).unwrap_or_default() } else { part.text };
     if body.trim_start().starts_with('{') {
-        match parse_json(body, number, context) {
+        match parse_json(body, part, context) {
             Ok(contents) => return contents,
             Err(error) if error.is_eof() => {
                 let message = "ends in the middle of a JSON object".to_owned();
@@ -87,18 +75,49 @@ fn parse_part(part: &Part<'_>, number: usize, context: &mut Context) -> Contents
             Err(_) => {}
         }
     }
-    match parse_yaml(part.text, number, context) {
+    if let Some(contents) = parse_list(part, context) {
+        return contents;
+    }
+    match parse_yaml(part.text, part, context) {
         Ok(contents) => contents,
         Err(error) => {
             let line = error.location().map(|location| part.lines_before + location.line());
-            Contents::broken(line, one_line(&error.to_string()))
+            Contents::broken(line, without_place(&error.to_string()))
         }
     }
 }
 
-fn parse_yaml(text: &str, number: usize, context: &mut Context) -> Result<Contents, serde_saphyr::Error> {
+/// Reads a long YAML list in pieces; nothing if it is none, or if anything is wrong with it: read as a
+/// whole it gives better messages.
+fn parse_list(part: &Part<'_>, context: &mut Context) -> Option<Contents> {
+    if part.text.len() < 2 * PIECE {
+        return None;
+    }
+    let list = split::list(part, PIECE)?;
+    let mut is_list = false;
+    let mut sink = |_: &[usize], object: Document| {
+        is_list = object.kind.get().is_some_and(|kind| kind.ends_with("List"));
+    };
+    serde_saphyr::with_deserializer_from_str_with_options(&list.envelope, options(), |deserializer| {
+        document::read(deserializer, &mut sink)
+    })
+    .ok()?;
+    if !is_list {
+        return None;
+    }
+    let read = parallel::map(&list.pieces, context, |piece, context| {
+        parse_yaml(&format!("items:\n{}", piece.text), piece, context)
+    });
     let mut contents = Contents::default();
-    let mut sink = |path: &[usize], object| contents.add(&|| place(number, path), object, context);
+    for piece in read {
+        contents.append(piece.ok()?);
+    }
+    (!contents.is_incomplete).then_some(contents)
+}
+
+fn parse_yaml(text: &str, part: &Part<'_>, context: &mut Context) -> Result<Contents, serde_saphyr::Error> {
+    let mut contents = Contents::default();
+    let mut sink = |path: &[usize], object| contents.add(&|| place(part, path), object, context);
     serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
         document::read(deserializer, &mut sink)
     })?;
@@ -106,12 +125,12 @@ fn parse_yaml(text: &str, number: usize, context: &mut Context) -> Result<Conten
 }
 
 /// Reads JSON objects that follow each other.
-fn parse_json(text: &str, number: usize, context: &mut Context) -> Result<Contents, serde_json::Error> {
+fn parse_json(text: &str, part: &Part<'_>, context: &mut Context) -> Result<Contents, serde_json::Error> {
     let mut contents = Contents::default();
     let mut rest = text;
     loop {
         let mut deserializer = serde_json::Deserializer::from_str(rest);
-        let mut sink = |path: &[usize], object| contents.add(&|| place(number, path), object, context);
+        let mut sink = |path: &[usize], object| contents.add(&|| place(part, path), object, context);
         document::read(&mut deserializer, &mut sink)?;
         let Err(error) = deserializer.end() else { return Ok(contents) };
         // The error points at what follows the object: another object, or rubbish.
@@ -141,21 +160,41 @@ fn options() -> Options {
 }
 
 /// Where an object without a name is: `document 2, items[3]`.
-fn place(number: usize, path: &[usize]) -> String {
-    let mut place = format!("document {number}");
+fn place(part: &Part<'_>, path: &[usize]) -> String {
+    let mut place = format!("document {}", part.document);
     for (depth, i) in path.iter().enumerate() {
-        let separator = if depth == 0 { ", " } else { "." };
+        let (separator, before) = if depth == 0 { (", ", part.items_before) } else { (".", 0) };
         // Writing to a String cannot fail.
-        _ = write!(place, "{separator}items[{i}]");
+        _ = write!(place, "{separator}items[{}]", before + i);
     }
     place
 }
 
-fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
+/// A parser's message in one line, without the line number that it ends in: that counts from the
+/// beginning of the document.
+fn without_place(message: &str) -> String {
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    match message.rsplit_once(" at line ") {
+        Some((message, _)) => message.to_owned(),
+        None => message,
+    }
 }
 
-fn line_at(text: &[u8], end: usize) -> u64 {
-    let breaks = text.get(..end).unwrap_or(text).iter().filter(|b| **b == b'\n').count();
-    breaks as u64 + 1
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_as_kubectl_writes_them_are_read_in_pieces() {
+        let item = "- apiVersion: v1\n  kind: ConfigMap\n  data: {}\n";
+        let text = format!("apiVersion: v1\nitems:\n{}kind: List\nmetadata: {{}}\n", item.repeat(20_000));
+        let part = |text| Part { text, lines_before: 0, document: 1, items_before: 0 };
+        let contents = parse_list(&part(&text), &mut Context::default()).unwrap();
+        assert_eq!(contents.ignored.values().sum::<usize>(), 20_000);
+
+        let without_kinds = text.replace("  kind: ConfigMap\n", "");
+        assert!(parse_list(&part(&without_kinds), &mut Context::default()).is_none());
+        let of_another_kind = text.replace("kind: List", "kind: Basket");
+        assert!(parse_list(&part(&of_another_kind), &mut Context::default()).is_none());
+    }
 }

@@ -43,14 +43,22 @@ impl Problem {
         let file = Arc::clone(file);
         let (object, fault) = match trouble {
             Trouble::Text { line, message } => {
-                return Self { file, line, object: None, field: None, message };
+                return Self { file, line, object: None, field: None, message: one_line(message) };
             }
             Trouble::Nameless { kind, place, fault } => {
                 (kind.map_or_else(|| place.clone(), |kind| format!("{kind} in {place}")), fault)
             }
             Trouble::Object(issue) => (issue.object.to_string(), issue.fault),
         };
-        let field = Some(fault.field).filter(|field| !field.is_empty());
-        Self { file, line: None, object: Some(object), field, message: fault.message }
+        let field = Some(one_line(fault.field)).filter(|field| !field.is_empty());
+        Self { file, line: None, object: Some(object), field, message: one_line(fault.message) }
     }
+}
+
+/// Text from a manifest may hold line breaks and worse: a name of a label, a parser's excerpt.
+fn one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

@@ -15,7 +15,7 @@ use super::{
     cluster::{Change, Cluster},
     contents::{Contents, Object, Trouble},
     files::{self, Found, Listing, Signature},
-    parse,
+    parallel, parse,
     problem::Problem,
 };
 use crate::api::{Context, ObjectId};
@@ -90,6 +90,9 @@ struct Argument {
 
 /// Files in order of precedence, the lowest first.
 type FileKey = (usize, Arc<Path>);
+
+/// Who has an object: the last file but one, and the last.
+type Holders<'a> = (Option<&'a FileKey>, Option<(&'a FileKey, &'a Object)>);
 
 /// The last good state of a file.
 #[derive(Default)]
@@ -231,27 +234,26 @@ impl Source {
             let state = self.files.remove(&key).unwrap_or_default();
             changed.extend(state.objects.into_keys());
         }
-        for Found { path, signature, .. } in found {
-            let key = (index, path);
-            let is_known = self.files.get(&key).is_some_and(|state| state.signature == Some(signature));
-            if !is_known && !busy(&key.1) {
-                self.read_file(key, changed, update);
-            }
-        }
-    }
-
-    fn read_file(&mut self, key: FileKey, changed: &mut HashSet<ObjectId>, update: &mut Update) {
-        match files::read(&key.1) {
-            Ok((bytes, signature)) => {
-                let contents = parse::parse(&bytes, &mut self.context);
-                self.take_up(key, Some(signature), contents, changed, update);
-            }
-            // Removed since it was listed: the next look will tell.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                let message = format!("cannot be read: {error}");
-                let contents = Contents::broken(None, message);
-                self.take_up(key, None, contents, changed, update);
+        let is_changed = |found: &Found| {
+            let key = (index, Arc::clone(&found.path));
+            !busy(&found.path)
+                && self.files.get(&key).is_none_or(|state| state.signature != Some(found.signature))
+        };
+        let files: Vec<Found> = found.into_iter().filter(is_changed).collect();
+        let read = parallel::map(&files, &mut self.context, |found, context| {
+            files::read(&found.path).map(|(bytes, signature)| (parse::parse(&bytes, context), signature))
+        });
+        for (Found { path, .. }, result) in files.into_iter().zip(read) {
+            match result {
+                Ok((contents, signature)) => {
+                    self.take_up((index, path), Some(signature), contents, changed, update);
+                }
+                // Removed since it was listed: the next look will tell.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let contents = Contents::broken(None, format!("cannot be read: {error}"));
+                    self.take_up((index, path), None, contents, changed, update);
+                }
             }
         }
     }
@@ -315,7 +317,7 @@ impl Source {
         changed: HashSet<ObjectId>,
         warnings: &mut Vec<Problem>,
     ) -> Vec<(ObjectId, Option<Object>)> {
-        let mut holders: HashMap<ObjectId, (Option<&FileKey>, Option<(&FileKey, &Object)>)> =
+        let mut holders: HashMap<ObjectId, Holders<'_>> =
             changed.into_iter().map(|id| (id, (None, None))).collect();
         for (key, state) in &self.files {
             // Whichever is shorter: a change of one file among thousands, or of one huge file.

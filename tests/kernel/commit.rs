@@ -1,1 +1,336 @@
-//! x
+//! What a transaction changes, and that it is one transaction.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use portolan::kernel::{Batch, Error, Kernel, Monitor};
+use portolan_rules::{
+    ruleset::{Concat, Element, Elements, Family, Name, Ruleset, Set},
+    transaction::{Operation, Transaction},
+};
+
+use crate::{
+    namespace::{commit, expect, kernel},
+    tables::{address, class, create, data_plane, endpoint, everything_else, frontend, frontends, ruleset},
+};
+
+const TABLE: &str = "portolan";
+
+/// The declaration of this set in a ruleset, as operations on its elements carry it.
+fn declaration(ruleset: &Ruleset, family: Family, name: &str) -> Arc<Set> {
+    let set = &ruleset.tables[&family].sets[name];
+    Arc::new(Set { elements: Elements::new(), ..set.clone() })
+}
+
+fn change(ruleset: &mut Ruleset, family: Family, name: &str, change: impl FnOnce(&mut Set)) {
+    change(&mut ruleset.tables.get_mut(&family).unwrap().sets[name]);
+}
+
+#[test]
+fn a_table_that_is_not_there_is_not_in_the_dump() {
+    let mut kernel = kernel();
+    expect(&mut kernel, &Ruleset::default());
+    let mut ruleset = ruleset(data_plane);
+    ruleset.tables.remove(&Family::Ip);
+    commit(&mut kernel, &create(&ruleset));
+    expect(&mut kernel, &ruleset);
+    let mut transaction = Transaction::new(TABLE);
+    transaction.push(Family::Ip6, Operation::DeleteTable);
+    commit(&mut kernel, &transaction);
+    expect(&mut kernel, &Ruleset::default());
+}
+
+#[test]
+fn an_empty_transaction_does_nothing() {
+    let mut kernel = kernel();
+    let generation = kernel.generation().unwrap();
+    let done = kernel.commit(&Transaction::new(TABLE)).unwrap();
+    assert_eq!(done.messages, 0);
+    assert_eq!(kernel.generation().unwrap().id, generation.id);
+}
+
+#[test]
+fn an_element_is_replaced_within_one_transaction() {
+    let mut kernel = kernel();
+    let mut ruleset = ruleset(data_plane);
+    commit(&mut kernel, &create(&ruleset));
+    for family in Family::ALL {
+        let set = declaration(&ruleset, family, "endpoints");
+        let key = frontend(family, 2).with(class(0, 1));
+        let element = Element::value(endpoint(family, 999)).with_comment(&"other/web:http".into());
+        let mut transaction = Transaction::new(TABLE);
+        let delete = Operation::DeleteElement { set: set.clone(), key: key.clone(), end: None };
+        transaction.push(family, delete);
+        transaction.push(family, Operation::AddElement { set, key: key.clone(), element: element.clone() });
+        assert_eq!(kernel.commit(&transaction).unwrap().messages, 2);
+        change(&mut ruleset, family, "endpoints", |set| {
+            set.elements.insert(key, element);
+        });
+        expect(&mut kernel, &ruleset);
+    }
+}
+
+#[test]
+fn ranges_are_replaced_one_by_one() {
+    let mut kernel = kernel();
+    let mut ruleset = ruleset(|family| everything_else(family, false));
+    commit(&mut kernel, &create(&ruleset));
+    for family in Family::ALL {
+        for name in ["cidrs", "sources", "range-classes"] {
+            let set = declaration(&ruleset, family, name);
+            let elements = ruleset.tables[&family].sets[name].elements.clone();
+            for (key, element) in elements {
+                let mut transaction = Transaction::new(TABLE);
+                let (end, set) = (element.end.clone(), set.clone());
+                transaction.push(family, Operation::DeleteElement { set, key: key.clone(), end });
+                commit(&mut kernel, &transaction);
+                change(&mut ruleset, family, name, |set| {
+                    set.elements.remove(&key).unwrap();
+                });
+                expect(&mut kernel, &ruleset);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_map_grows_within_one_transaction() {
+    let mut kernel = kernel();
+    let mut ruleset = ruleset(data_plane);
+    commit(&mut kernel, &create(&ruleset));
+    let mut transaction = Transaction::new(TABLE);
+    for family in Family::ALL {
+        let table = ruleset.tables.get_mut(&family).unwrap();
+        let services: Name = "services".into();
+        transaction.push(family, Operation::FlushChain(services.clone()));
+        transaction.push(family, Operation::DeleteSet("frontends".into()));
+        let larger = Arc::new(frontends(family, 8192));
+        transaction.push(family, Operation::AddSet(Box::new((*larger).clone())));
+        let map = &mut table.sets["frontends"];
+        map.size = Some(8192);
+        map.elements.insert(frontend(family, 77), Element::value(Concat::new(&[class(1, 3)])));
+        for (key, element) in &map.elements {
+            let (set, key, element) = (larger.clone(), key.clone(), element.clone());
+            transaction.push(family, Operation::AddElement { set, key, element });
+        }
+        for rule in &table.chains[&services].rules {
+            let (chain, rule) = (services.clone(), rule.clone());
+            transaction.push(family, Operation::AddRule { chain, rule });
+        }
+    }
+    commit(&mut kernel, &transaction);
+    expect(&mut kernel, &ruleset);
+}
+
+#[test]
+fn a_chain_goes_with_its_rules() {
+    let mut kernel = kernel();
+    let mut ruleset = ruleset(data_plane);
+    commit(&mut kernel, &create(&ruleset));
+    let mut transaction = Transaction::new(TABLE);
+    for family in Family::ALL {
+        let table = ruleset.tables.get_mut(&family).unwrap();
+        let classes = &mut table.sets["classes"].elements;
+        let key = classes.keys().last().unwrap().clone();
+        classes.remove(&key).unwrap();
+        let set = Arc::new(Set { elements: Elements::new(), ..table.sets["classes"].clone() });
+        transaction.push(family, Operation::DeleteElement { set, key, end: None });
+        transaction.push(family, Operation::FlushChain("cluster-3".into()));
+        transaction.push(family, Operation::DeleteChain("cluster-3".into()));
+        table.chains.shift_remove("cluster-3").unwrap();
+    }
+    commit(&mut kernel, &transaction);
+    expect(&mut kernel, &ruleset);
+}
+
+/// A transaction that makes a map with this many elements.
+fn many(family: Family, count: u32) -> Transaction {
+    let set = Arc::new(frontends(family, count));
+    let comment = "namespace/a-service-of-common-length:http".into();
+    let mut transaction = Transaction::new(TABLE);
+    transaction.push(family, Operation::AddTable);
+    transaction.push(family, Operation::AddSet(Box::new((*set).clone())));
+    for n in 0..count {
+        let element = Element::value(Concat::new(&[class(1, 3)])).with_comment(&comment);
+        let key = frontend(family, n);
+        transaction.push(family, Operation::AddElement { set: set.clone(), key, element });
+    }
+    transaction
+}
+
+#[test]
+fn a_hundred_thousand_elements_are_one_transaction() {
+    let mut kernel = kernel();
+    let mut monitor = Monitor::open().unwrap();
+    let before = kernel.generation().unwrap().id;
+    let transaction = many(Family::Ip6, 100_000);
+    let done = kernel.commit(&transaction).unwrap();
+    assert_eq!(kernel.generation().unwrap().id, before + 1);
+    assert!(done.messages < 300, "{} messages", done.messages);
+    let found = kernel.dump(TABLE).unwrap();
+    let elements = &found.tables[&Family::Ip6].sets["frontends"].elements;
+    assert_eq!(elements.len(), 100_000);
+    for operation in &transaction.operations {
+        if let (_, Operation::AddElement { key, element, .. }) = operation {
+            assert_eq!(elements.get(key), Some(element));
+        }
+    }
+    // More notifications than a buffer holds: the monitor says so instead of losing them silently.
+    let lost = loop {
+        match monitor.receive() {
+            Ok(Some(_)) => {}
+            Ok(None) => break false,
+            Err(_) => break true,
+        }
+    };
+    assert!(lost || found.tables.len() == 1);
+}
+
+#[test]
+fn consecutive_elements_share_a_message() {
+    let mut batch = Batch::new();
+    batch.encode(&many(Family::Ip, 100)).unwrap();
+    assert_eq!(batch.messages(), 3);
+    batch.encode(&Transaction::new(TABLE)).unwrap();
+    assert_eq!(batch.messages(), 0);
+}
+
+#[test]
+fn the_monitor_tells_of_every_commit() {
+    let mut kernel = kernel();
+    let mut monitor = Monitor::open().unwrap();
+    assert_eq!(monitor.receive().unwrap(), None);
+    kernel.dump(TABLE).unwrap();
+    assert_eq!(monitor.receive().unwrap(), None, "a dump writes nothing");
+    let mut transaction = Transaction::new(TABLE);
+    transaction.push(Family::Ip6, Operation::AddTable);
+    commit(&mut kernel, &transaction);
+    let table = monitor.receive().unwrap().unwrap();
+    assert_eq!((table.family, table.table.as_deref()), (10, Some(TABLE)));
+    let end = monitor.receive().unwrap().unwrap();
+    let generation = end.generation.unwrap();
+    assert_eq!(generation.id, kernel.generation().unwrap().id);
+    assert_eq!(generation.thread, rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned());
+    assert!(!generation.process.is_empty());
+    assert_eq!(monitor.receive().unwrap(), None);
+}
+
+#[test]
+fn the_monitor_can_be_waited_for() {
+    let mut kernel = kernel();
+    let monitor = Monitor::open().unwrap();
+    let ready = |monitor: &Monitor| {
+        let mut fds = [rustix::event::PollFd::new(monitor, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())).unwrap()
+    };
+    assert_eq!(ready(&monitor), 0);
+    commit(&mut kernel, &create(&ruleset(data_plane)));
+    assert_eq!(ready(&monitor), 1);
+}
+
+#[test]
+fn other_tables_are_neither_read_nor_touched() {
+    let mut kernel = kernel();
+    let other =
+        "table ip other { chain c { ip saddr 10.0.0.1 accept; }\n }\ntable inet portolan { chain c { }\n }";
+    crate::namespace::nft(&["-f", "-"], Some(other));
+    let before = crate::namespace::list();
+    expect(&mut kernel, &Ruleset::default());
+    let ruleset = ruleset(data_plane);
+    commit(&mut kernel, &create(&ruleset));
+    expect(&mut kernel, &ruleset);
+    let mut transaction = Transaction::new(TABLE);
+    for family in Family::ALL {
+        transaction.push(family, Operation::DeleteTable);
+    }
+    commit(&mut kernel, &transaction);
+    assert_eq!(crate::namespace::list(), before);
+}
+
+#[test]
+fn two_connections_see_each_others_work() {
+    let mut one = kernel();
+    let mut other = Kernel::open().unwrap();
+    let ruleset = ruleset(data_plane);
+    commit(&mut one, &create(&ruleset));
+    expect(&mut other, &ruleset);
+    let set = declaration(&ruleset, Family::Ip, "node-addresses");
+    let key = Concat::new(&[address(Family::Ip, 7)]);
+    let mut transaction = Transaction::new(TABLE);
+    transaction.push(Family::Ip, Operation::DeleteElement { set, key, end: None });
+    commit(&mut other, &transaction);
+    assert!(one.dump(TABLE).unwrap().tables[&Family::Ip].sets["node-addresses"].elements.is_empty());
+}
+
+/// Does something again and again on another thread, which is in the same namespace, until told to stop.
+fn meanwhile(mut work: impl FnMut(&mut Kernel) + Send + 'static) -> impl FnOnce() -> u32 {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let thread = std::thread::spawn(move || {
+        let mut kernel = Kernel::open().unwrap();
+        let mut rounds = 0;
+        while !stopped.load(Ordering::Relaxed) {
+            work(&mut kernel);
+            rounds += 1;
+        }
+        rounds
+    });
+    move || {
+        stop.store(true, Ordering::Relaxed);
+        thread.join().unwrap()
+    }
+}
+
+#[test]
+fn other_tables_may_change_during_a_dump() {
+    let mut kernel = kernel();
+    commit(&mut kernel, &many(Family::Ip, 20_000));
+    let mut transaction = Transaction::new("other");
+    transaction.push(Family::Ip, Operation::AddTable);
+    transaction.push(Family::Ip, Operation::DeleteTable);
+    let stop = meanwhile(move |kernel| commit(kernel, &transaction));
+    for _ in 0..5 {
+        let dump = kernel.dump(TABLE).unwrap();
+        assert_eq!(dump.tables[&Family::Ip].sets["frontends"].elements.len(), 20_000);
+    }
+    assert!(stop() > 5);
+}
+
+#[test]
+fn a_dump_is_never_half_of_a_transaction() {
+    let mut kernel = kernel();
+    let ruleset = ruleset(data_plane);
+    commit(&mut kernel, &create(&ruleset));
+    let names = ["cluster-ips", "node-addresses"];
+    let sets = names.map(|name| declaration(&ruleset, Family::Ip, name));
+    let key = |n| Concat::new(&[address(Family::Ip, n)]);
+    // The two sets always hold the same address beside the one that they began with.
+    let mut last = 7;
+    let stop = meanwhile(move |kernel| {
+        let mut transaction = Transaction::new(TABLE);
+        for set in &sets {
+            let (set, element) = (set.clone(), Element::member());
+            let delete = Operation::DeleteElement { set: set.clone(), key: key(last), end: None };
+            transaction.push(Family::Ip, delete);
+            transaction.push(Family::Ip, Operation::AddElement { set, key: key(last + 1), element });
+        }
+        last += 1;
+        commit(kernel, &transaction);
+        std::thread::sleep(std::time::Duration::from_micros(u64::from(last) * 37 % 5000));
+    });
+    let mut complete = 0;
+    for _ in 0..200 {
+        match kernel.dump(TABLE) {
+            Ok(dump) => {
+                let [one, other] = names.map(|name| &dump.tables[&Family::Ip].sets[name].elements);
+                assert_eq!(one, other);
+                complete += 1;
+            }
+            Err(error) => assert!(matches!(error, Error::Unknown(_)), "{error}"),
+        }
+    }
+    stop();
+    assert!(complete > 0);
+}

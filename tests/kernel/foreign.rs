@@ -1,1 +1,109 @@
-//! x
+//! What others put into Portolan's tables is seen.
+
+use portolan::kernel::FOREIGN_PRIORITY;
+use portolan_rules::ruleset::{Concat, Element, Family, Statement, Table, Value, Verdict};
+
+use crate::namespace::{kernel, nft};
+
+/// The IPv4 table that this text makes.
+fn table(text: &str) -> Table {
+    let mut kernel = kernel();
+    nft(&["-f", "-"], Some(text));
+    kernel.dump("portolan").unwrap().tables.remove(&Family::Ip).unwrap()
+}
+
+#[test]
+fn rules_that_portolan_never_writes_are_foreign() {
+    let table = table(
+        "table ip portolan { chain c {
+            counter accept
+            tcp dport { 80, 443 } accept
+            ip saddr 10.0.0.1 log
+            meta priority set 1:1 accept
+            ip ttl 64 accept
+            dnat to 10.0.0.1
+            masquerade
+            numgen inc mod 2 vmap { 0 : accept, 1 : drop }
+            ct state new accept
+            limit rate 1/second accept
+            reject with icmp type host-unreachable
+            oifname eth0 accept
+            meta mark 1-3 accept
+            ct original saddr 10.0.0.1 accept
+            jump { accept; }
+        }\n }",
+    );
+    let foreign: Vec<bool> = table.chains["c"]
+        .rules
+        .iter()
+        .map(|rule| rule.statements.iter().any(|statement| matches!(statement, Statement::Foreign(_))))
+        .collect();
+    assert_eq!(foreign.len(), 15);
+    for (i, foreign) in foreign.into_iter().enumerate() {
+        // The fourth has Portolan's form. So have two that use an anonymous set and chain, whose names
+        // Portolan never gives.
+        let formed = [1, 3, 14].contains(&i);
+        assert_eq!(foreign, !formed, "rule {i}: {:?}", table.chains["c"].rules[i]);
+    }
+    let description = Statement::Foreign("counter, immediate".into());
+    assert_eq!(table.chains["c"].rules[0].statements, [description]);
+    assert!(table.sets.is_empty(), "anonymous sets belong to their rules");
+    assert_eq!(table.chains.len(), 1, "as do anonymous chains");
+}
+
+#[test]
+fn sets_that_the_model_cannot_express_have_no_types() {
+    let table = table(
+        "table ip portolan {
+            set marks { type mark; elements = { 1, 2 }\n }
+            set expiring { type ipv4_addr; flags timeout; timeout 1h; elements = { 10.0.0.1 }\n }
+            set fixed { type ipv4_addr; flags constant; elements = { 10.0.0.1 }\n }
+            map translation { type ipv4_addr : mark; elements = { 10.0.0.1 : 1 }\n }
+            set counting { type ipv4_addr; counter; elements = { 10.0.0.1 }\n }
+            set plain { type ipv4_addr; elements = { 10.0.0.1 comment \"somebody's\" }\n }
+        }",
+    );
+    for name in ["marks", "expiring", "fixed", "translation", "counting"] {
+        let set = &table.sets[name];
+        assert!(set.key.is_empty() && set.elements.is_empty(), "{name}: {set:?}");
+    }
+    let key = Concat::new(&[Value::Ipv4([10, 0, 0, 1].into())]);
+    let element = Element::member().with_comment(&"somebody's".into());
+    assert_eq!(table.sets["plain"].elements.get(&key), Some(&element));
+}
+
+#[test]
+fn chains_that_the_model_cannot_express_differ_from_all_others() {
+    let table = table(
+        "table ip portolan {
+            chain routed { type route hook output priority 0; }
+            chain strict { type filter hook input priority 0; policy drop; }
+            chain usual { type filter hook input priority 0; }
+        }",
+    );
+    let priority = |name: &str| table.chains[name].base.unwrap().priority;
+    assert_eq!(priority("routed"), FOREIGN_PRIORITY);
+    assert_eq!(priority("strict"), FOREIGN_PRIORITY);
+    assert_eq!(priority("usual"), 0);
+}
+
+#[test]
+fn a_sleeping_table_differs_from_one_that_works() {
+    let table =
+        table("table ip portolan { flags dormant; chain usual { type filter hook input priority 0; }\n }");
+    assert_eq!(table.chains["usual"].base.unwrap().priority, FOREIGN_PRIORITY);
+}
+
+#[test]
+fn the_catch_all_element_has_an_empty_key() {
+    let table = table(
+        "table ip portolan {
+            map any { type ipv4_addr : verdict; flags interval; elements = { 10.0.0.0/8 : drop, * : accept }\n }
+        }",
+    );
+    let elements = &table.sets["any"].elements;
+    assert_eq!(elements.get(&Concat::default()), Some(&Element::verdict(Verdict::Accept)));
+    let (_, range) = elements.iter().last().unwrap();
+    let end = Concat::new(&[Value::Ipv4([10, 255, 255, 255].into())]);
+    assert_eq!(range.end.as_deref(), Some(&end));
+}

@@ -106,7 +106,7 @@ pub fn data_plane(family: Family) -> Table {
     for (name, key) in
         [("cluster-ips", vec![addr]), ("hairpin", vec![addr, addr]), ("node-addresses", vec![addr])]
     {
-        let mut set = Set::set(name, &key).with_size(1024);
+        let mut set = Set::new(name, &key).with_size(1024);
         let values = [address(family, 7), address(family, 7)];
         set.elements.insert(Concat::new(&values[..key.len()]), Element::member());
         table.add_set(set);
@@ -206,7 +206,7 @@ pub fn everything_else(family: Family, reloadable: bool) -> Table {
         (Concat::new(&[address(family, a)]), Element { end, ..data })
     };
     let mut table = Table::new("portolan");
-    let mut set = Set::set("cidrs", &[addr]).with_flags(INTERVAL);
+    let mut set = Set::new("cidrs", &[addr]).with_flags(INTERVAL);
     let last = match family {
         Family::Ip => Value::Ipv4([255; 4].into()),
         Family::Ip6 => Value::Ipv6([0xff; 16].into()),
@@ -228,12 +228,12 @@ pub fn everything_else(family: Family, reloadable: bool) -> Table {
     ]);
     table.add_set(map);
     let mut set =
-        Set::set("sources", &[addr, InetProto, InetService, addr]).with_flags(INTERVAL).with_size(100);
+        Set::new("sources", &[addr, InetProto, InetService, addr]).with_flags(INTERVAL).with_size(100);
     let source = |n| frontend(family, 1).with(address(family, n));
     set.elements.insert(source(0), Element { end: Some(Box::new(source(255))), ..Element::member() });
     set.elements.insert(source(512), Element { end: Some(Box::new(source(512))), ..Element::member() });
     table.add_set(set);
-    let mut set = Set::set("ports", &[InetService]);
+    let mut set = Set::new("ports", &[InetService]);
     set.elements.insert(Concat::new(&[Value::Port(443)]), Element::member());
     table.add_set(set);
     let mut map = Set::map("by-proto", &[InetProto], &[InetService]);
@@ -251,10 +251,10 @@ pub fn everything_else(family: Family, reloadable: bool) -> Table {
         map.elements.insert(Concat::new(&[class(1, n)]), Element::verdict(verdict));
     }
     table.add_set(map);
-    table.add_set(Set::set("numbers", &[Class]));
+    table.add_set(Set::new("numbers", &[Class]));
     table.add_set(Set::map("affinity", &[addr, Class], &[Class]).with_size(1000).with_flags(DYNAMIC));
     table.add_set(Set::map("clients", &[addr], &[Class]).with_size(1000).with_flags(DYNAMIC));
-    table.add_set(Set::set("seen", &[addr]).with_size(1000).with_flags(DYNAMIC));
+    table.add_set(Set::new("seen", &[addr]).with_size(1000).with_flags(DYNAMIC));
     table.add_chain(Chain::regular("leaf", vec![]));
     let mut rules: Vec<Rule> =
         verdicts.into_iter().map(|verdict| Rule::new([Statement::Verdict(verdict)])).collect();
@@ -293,8 +293,9 @@ fn matches(family: Family) -> Vec<Rule> {
         (Field::DestinationAddressType.into(), MatchValue::Local),
         (Field::ConntrackStatus.into(), MatchValue::Dnat),
         (Field::InputInterface.into(), name("eth0", false)),
+        (Field::InputInterface.into(), name("15-characters--", false)),
         (Field::InputInterface.into(), name("veth", true)),
-        (Field::InputInterface.into(), name("fifteen-letters", true)),
+        (Field::InputInterface.into(), name("14-characters-", true)),
         (Field::Mark.into(), MatchValue::Number(0x4000)),
         (Field::Priority.into(), MatchValue::Number(0x0001_0002)),
         (Field::Mark.into(), MatchValue::Number(0)),
@@ -370,6 +371,12 @@ fn updates() -> Vec<Rule> {
     vec![
         Rule::new([update("seen", field(Field::SourceAddress), None)]),
         Rule::new([update("clients", field(Field::SourceAddress), Some(field(Field::Priority)))]),
+        Rule::new([Statement::Delete { set: "seen".into(), key: field(Field::SourceAddress), data: None }]),
+        Rule::new([Statement::Delete {
+            set: "clients".into(),
+            key: field(Field::SourceAddress),
+            data: Some(field(Field::Priority)),
+        }]),
     ]
 }
 

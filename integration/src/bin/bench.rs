@@ -16,8 +16,8 @@ use portolan_rules::{
     compile::{Compiler, Config},
     diff::diff_into,
     model::{
-        Endpoint, EndpointPort, EndpointSlice, Hints, Node, ObjectName, Protocol, Service, ServicePort,
-        TrafficPolicy,
+        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
+        ServicePort, TrafficPolicy,
     },
     ruleset::Ruleset,
     state::State,
@@ -236,6 +236,7 @@ fn service(n: u32, name: &ObjectName) -> Service {
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Cluster,
         affinity_timeout: None,
+        load_balancing: LoadBalancing::Random,
         ports: vec![ServicePort { name: intern("http"), protocol: Protocol::Tcp, port: 80, node_port: None }],
     }
 }
@@ -255,6 +256,7 @@ fn slice(name: &ObjectName, endpoints: &[SocketAddr]) -> EndpointSlice {
         ready: true,
         serving: true,
         terminating: false,
+        weight: 1,
         node: Some(intern("other")),
         hints: Hints::default(),
     };

@@ -1,6 +1,6 @@
 //! Manifests that change while the binary runs: applied at once, and open connections survive.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use portolan_integration::{Answer, Client, Connection, Family, Pod, Protocol, Slice};
 use serde_json::json;
@@ -16,6 +16,8 @@ fn web(scene: &Scene, pods: &[&Pod]) {
 
 /// Waits until exactly these pods serve a target.
 fn wait_for_servers(client: &Client, target: SocketAddr, servers: &[&str]) {
+    // Before a Service exists its address answers nothing: ask again soon.
+    let client = client.within(Duration::from_millis(250));
     let time = wait_until(&format!("{target} is served by {servers:?}"), || {
         let answers = client.many(Protocol::Tcp, target, 15 * servers.len(), 2);
         let seen: BTreeSet<_> = answers.iter().filter_map(Answer::server).collect();
@@ -144,6 +146,7 @@ fn a_deleted_service_is_forgotten_and_its_connections_live_on() {
     for family in Family::BOTH {
         for client in [scene.shell.client(), scene.lab.node_a.client()] {
             let target = scene.lab.cluster_ip(1).port(family, 80);
+            let client = client.within(Duration::from_millis(250));
             wait_until("the Service is gone", || client.tcp(target).server().is_none());
         }
         // Nothing of it is left on the node port: the node's own process gets it.
@@ -189,7 +192,8 @@ fn a_changed_type_opens_and_closes_the_node_port() {
     scene.put("web.yaml", &foreign, Slice::both("web", ("http", Protocol::Tcp, 8080), &[&one]));
     for family in Family::BOTH {
         let target = scene.lab.cluster_ip(1).port(family, 80);
-        wait_until("it was given away", || scene.shell.client().tcp(target).server().is_none());
+        let client = scene.shell.client().within(Duration::from_millis(250));
+        wait_until("it was given away", || client.tcp(target).server().is_none());
     }
     open.assert_alive("the Service was given to another proxy");
 }
@@ -233,7 +237,7 @@ fn no_new_connection_fails_while_endpoints_come_and_go() {
         for _ in 0..10 {
             for pods in [&[&one, &two, &three][..], &[&three, &one], &[&three], &[&one, &three], &[&one]] {
                 web(&scene, pods);
-                std::thread::sleep(std::time::Duration::from_millis(30));
+                std::thread::sleep(Duration::from_millis(30));
             }
         }
     });

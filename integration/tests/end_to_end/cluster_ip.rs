@@ -1,6 +1,6 @@
 //! ClusterIP: from a pod, from the node, from outside, to every endpoint.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use portolan_integration::{Family, Pod, Protocol, Service, Slice};
 
@@ -86,6 +86,7 @@ fn one_family_alone_serves_that_family_only() {
     let client = scene.shell.client();
     assert_served(&client.tcp(four.port(Family::V4, 80)), &["web-1"], "the IPv4 Service");
     assert_served(&client.tcp(six.port(Family::V6, 80)), &["web-1"], "the IPv6 Service");
+    let client = client.within(Duration::from_millis(250));
     assert_eq!(client.tcp(four.port(Family::V6, 80)).server(), None, "no IPv6 for the IPv4 Service");
     assert_eq!(client.tcp(six.port(Family::V4, 80)).server(), None, "no IPv4 for the IPv6 Service");
 }

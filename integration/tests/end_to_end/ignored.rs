@@ -1,5 +1,7 @@
 //! Services that are somebody else's, or nobody's: nothing is programmed for them.
 
+use std::time::Duration;
+
 use portolan_integration::{Dual, Family, Protocol, Service, Slice, nft};
 use serde_json::json;
 
@@ -37,7 +39,7 @@ fn headless_external_name_and_foreign_services_are_ignored() {
     for family in Family::BOTH {
         assert_served(&client.tcp(address(1).port(family, 80)), &["web-1"], "the ordinary Service");
         let ignored = |number: u8| {
-            let answer = client.tcp(address(number).port(family, 80));
+            let answer = client.within(Duration::from_millis(250)).tcp(address(number).port(family, 80));
             assert!(answer.server().is_none() && !answer.is_refused(), "Service {number}: {answer}");
         };
         (2..=4).for_each(ignored);

@@ -1,8 +1,9 @@
 //! NodePort: on every node's address, whether or not the node runs an endpoint, and nowhere else.
 
 use portolan_integration::{CLUSTER_CIDR, Family, Pod, Protocol};
+use serde_json::json;
 
-use crate::scene::{PROTOCOLS, Scene, assert_served, every_protocol, service, slices};
+use crate::scene::{PROTOCOLS, Scene, assert_served, every_protocol, service, slices, wait_until};
 
 /// Writes a NodePort Service `web`: port 80 and node port 30080 of every protocol.
 fn web(scene: &Scene, pods: &[&Pod]) {
@@ -105,5 +106,30 @@ fn other_ports_of_the_node_are_left_alone() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn node_ports_follow_the_node_object() {
+    let mut scene = Scene::new();
+    let [one, ..] = scene.web_pods();
+    web(&scene, &[&one]);
+    scene.run();
+    let node = &scene.lab.node_a;
+    let mut objects = scene.lab.nodes().map(portolan_integration::Node::object);
+    let inside = Family::BOTH
+        .map(|family| json!({"type": "InternalIP", "address": node.inside().of(family).to_string()}));
+    objects[0]["status"]["addresses"] = json!(inside);
+    for family in Family::BOTH {
+        let answer = node.client().tcp(node.outside().port(family, 30_080));
+        assert_served(&answer, &["web-1"], "the address in the Node object");
+    }
+    scene.manifests.put("nodes.yaml", &objects).unwrap();
+    for family in Family::BOTH {
+        let target = node.inside().port(family, 30_080);
+        wait_until("the new address answers", || node.client().tcp(target).server() == Some("web-1"));
+        let _server = node.serve(family, node.outside(), Protocol::Tcp, 30_080).unwrap();
+        let answer = scene.lab.client().tcp(node.outside().port(family, 30_080));
+        assert_served(&answer, &["node-a"], "the former address");
     }
 }

@@ -80,8 +80,9 @@ fn a_service_with_unready_endpoints_only_refuses() {
     let [one, ..] = scene.web_pods();
     let slice = |family| {
         let slice = Slice::new("web", family);
-        let slice =
-            PROTOCOLS.iter().fold(slice, |slice, protocol| slice.port(protocol.name(), *protocol, 8080));
+        let slice = PROTOCOLS
+            .iter()
+            .fold(slice, |slice, protocol| slice.port(&protocol.name().to_lowercase(), *protocol, 8080));
         slice.pod_with(&one, &json!({"ready": false, "serving": false, "terminating": false})).object()
     };
     let service = every_protocol(service("web", scene.lab.cluster_ip(1)), None);

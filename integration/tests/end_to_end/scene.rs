@@ -83,7 +83,7 @@ pub fn service(name: &str, cluster_ip: Dual) -> Service {
 /// The Service with port 80 of every protocol, and a node port for it, if given.
 pub fn every_protocol(service: Service, node_port: Option<u16>) -> Service {
     PROTOCOLS.iter().fold(service, |service, protocol| {
-        let service = service.port(protocol.name(), *protocol, 80);
+        let service = service.port(&protocol.name().to_lowercase(), *protocol, 80);
         node_port.iter().fold(service, |service, number| service.node_port(*number))
     })
 }
@@ -92,8 +92,9 @@ pub fn every_protocol(service: Service, node_port: Option<u16>) -> Service {
 pub fn slices(name: &str, pods: &[&Pod]) -> Vec<Value> {
     let slice = |family| {
         let slice = Slice::new(name, family);
-        let slice =
-            PROTOCOLS.iter().fold(slice, |slice, protocol| slice.port(protocol.name(), *protocol, 8080));
+        let slice = PROTOCOLS
+            .iter()
+            .fold(slice, |slice, protocol| slice.port(&protocol.name().to_lowercase(), *protocol, 8080));
         pods.iter().fold(slice, |slice, pod| slice.pod(pod)).object()
     };
     Family::BOTH.map(slice).into()

@@ -1,14 +1,14 @@
 //! Slots that an earlier run left in the kernel, to be kept rather than rewritten.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
-use crate::ruleset::{ElementData, Ruleset, Value};
+use crate::ruleset::{DataType, ElementData, Family, Ruleset, Set, Table, Value};
 
 use super::{
     frontend::{FrontendKey, endpoint_from_value},
-    scaffold::LOCAL_SLOTS,
+    scaffold::{LOCAL_SLOTS, attribute},
     sets::SetName,
 };
 
@@ -16,12 +16,16 @@ use super::{
 pub type Slots = Vec<Option<SocketAddr>>;
 
 /// What stands at the slots of one frontend.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct FrontendSlots {
     /// At the slots from 0.
     pub plain: Slots,
     /// At the slots from [`LOCAL_SLOTS`].
     pub local: Slots,
+    /// Number of the ServicePort, with session affinity.
+    pub port: Option<u16>,
+    /// At lasting numbers, with session affinity.
+    pub lasting: BTreeMap<u32, SocketAddr>,
 }
 
 /// The slots of every frontend of a ruleset.
@@ -29,35 +33,82 @@ pub struct FrontendSlots {
 pub struct AdoptedSlots(HashMap<FrontendKey, FrontendSlots>);
 
 impl AdoptedSlots {
-    /// Reads the endpoint maps.
+    /// Reads the endpoint maps, and the attributes that lead from a slot to a lasting number.
     pub fn of(ruleset: &Ruleset) -> Self {
-        let mut adopted: HashMap<FrontendKey, FrontendSlots> = HashMap::default();
+        let mut adopted = Self::default();
         for (family, table) in &ruleset.tables {
-            for name in [SetName::Endpoints, SetName::NodeEndpoints] {
-                let Some(set) = table.sets.get(name.name()) else { continue };
-                for (key, element) in &set.elements {
-                    let ElementData::Value(value) = &element.data else { continue };
-                    let Some(values) = key.values(&set.key) else { continue };
-                    let Some((Value::Class(slot), frontend)) = values.split_last() else { continue };
-                    let Some(frontend) = FrontendKey::from_values(*family, frontend) else { continue };
-                    let number = (slot.0 & !LOCAL_SLOTS) as usize;
-                    if number > usize::from(u16::MAX) {
-                        continue; // Not a slot that a compiler assigns.
-                    }
-                    let slots = adopted.entry(frontend).or_default();
-                    let slots = if slot.0 & LOCAL_SLOTS == 0 { &mut slots.plain } else { &mut slots.local };
-                    if slots.len() <= number {
-                        slots.resize(number + 1, None);
-                    }
-                    slots[number] = endpoint_from_value(*family, value);
-                }
+            for map in [SetName::Endpoints, SetName::NodeEndpoints] {
+                adopted.endpoints(*family, table, map);
+            }
+            for map in [SetName::Attributes, SetName::NodePortAttributes] {
+                adopted.attributes(*family, table, map);
             }
         }
-        Self(adopted)
+        adopted
     }
 
     /// The slots of a frontend.
     pub fn get(&self, frontend: &FrontendKey) -> Option<&FrontendSlots> {
         self.0.get(frontend)
     }
+
+    /// The numbers of the ServicePorts with session affinity.
+    pub fn port_numbers(&self, family: Family) -> HashSet<u16> {
+        self.0.iter().filter(|(key, _)| key.family() == family).filter_map(|(_, slots)| slots.port).collect()
+    }
+
+    fn endpoints(&mut self, family: Family, table: &Table, map: SetName) {
+        let Some(set) = table.sets.get(map.name()) else { return };
+        for (frontend, number, data) in numbered(family, set) {
+            let ElementData::Value(value) = data else { continue };
+            let Some(endpoint) = endpoint_from_value(family, value) else { continue };
+            let slots = self.0.entry(frontend).or_default();
+            if (number & !LOCAL_SLOTS) >> 16 != 0 {
+                slots.lasting.insert(number & !LOCAL_SLOTS, endpoint);
+            } else if number & LOCAL_SLOTS == 0 {
+                put(&mut slots.plain, number, endpoint);
+            } else {
+                put(&mut slots.local, number & !LOCAL_SLOTS, endpoint);
+            }
+        }
+    }
+
+    fn attributes(&mut self, family: Family, table: &Table, map: SetName) {
+        let Some(set) = table.sets.get(map.name()) else { return };
+        for (frontend, number, data) in numbered(family, set) {
+            let ElementData::Value(value) = data else { continue };
+            let Some(Value::Class(lasting)) = Value::read(DataType::ClassId, value.as_bytes()) else {
+                continue;
+            };
+            let slots = self.0.entry(frontend).or_default();
+            if number == attribute::STICKY {
+                slots.port = Some((lasting.0 >> 16) as u16);
+            }
+            let Some(endpoint) = slots.lasting.get(&lasting.0).copied() else { continue };
+            let slot = number & 0xffff;
+            match number & !0xffff {
+                attribute::SLOTS => put(&mut slots.plain, slot, endpoint),
+                attribute::LOCAL_SLOTS => put(&mut slots.local, slot, endpoint),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The elements of a map whose key is a frontend and a number.
+fn numbered(family: Family, set: &Set) -> impl Iterator<Item = (FrontendKey, u32, &ElementData)> {
+    set.elements.iter().filter_map(move |(key, element)| {
+        let values = key.values(&set.key)?;
+        let (Value::Class(number), frontend) = values.split_last()? else { return None };
+        Some((FrontendKey::from_values(family, frontend)?, number.0, &element.data))
+    })
+}
+
+/// Slots are at most 16 bits wide, so a stray number makes no list that matters.
+fn put(slots: &mut Slots, slot: u32, endpoint: SocketAddr) {
+    let slot = slot as usize;
+    if slots.len() <= slot {
+        slots.resize(slot + 1, None);
+    }
+    slots[slot] = Some(endpoint);
 }

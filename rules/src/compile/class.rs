@@ -2,8 +2,8 @@
 //!
 //! A class is a number in the frontends map and a chain. Its number is computed from what it means, so
 //! nothing has to be remembered for a restart to arrive at the same numbers. Whatever one Service has
-//! and another has not (its endpoints, its source ranges) is an element of a map: chains multiply with
-//! the number of *different numbers of endpoints* only.
+//! and another has not (its endpoints, its source ranges, its clients) is an element of a map: chains
+//! multiply with the number of *different numbers of endpoints* only.
 
 use crate::ruleset::{
     Chain, ClassId, Expression, Family, Field, MatchValue, Name, RejectWith, Rule, Statement, Verdict,
@@ -12,11 +12,12 @@ use crate::ruleset::{
 
 use super::{
     config::Config,
-    scaffold::{LOCAL_SLOTS, chains, in_source_ranges},
+    pick::{Pick, sticky_rules},
+    scaffold::{Keys, LOCAL_SLOTS, attribute, chains, in_source_ranges},
     sets::SetName,
 };
 
-/// A treatment together with the number of endpoints that it draws from.
+/// A treatment together with how it picks an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
     /// Refuse: no endpoint anywhere.
@@ -25,47 +26,53 @@ pub enum Class {
     NoLocalEndpoints,
     /// As [`Class::NoEndpoints`] for sources in the Service's ranges, silence for all others.
     RestrictedNoEndpoints,
+    /// Not a frontend's: other chains jump to it to draw one of so many slots, for session affinity.
+    Draw(u16),
+    /// The same among the slots of policy Local.
+    DrawLocal(u16),
     /// A ClusterIP: masquerade what does not come from a pod.
-    Cluster(u16),
+    Cluster(Pick),
     /// An external address (load balancer, externalIP): masquerade everything.
-    External(u16),
+    External(Pick),
     /// A node port: masquerade everything.
-    NodePort(u16),
-    /// An external address under policy Local with this many endpoints on this node.
-    Local(u16),
-    /// As [`Class::External`] for sources in the Service's ranges (`loadBalancerSourceRanges`).
-    RestrictedExternal(u16),
-    /// As [`Class::Local`] for sources in the Service's ranges.
-    RestrictedLocal(u16),
-    /// A node port under policy Local with this many endpoints on this node.
-    NodePortLocal(u16),
+    NodePort(Pick),
+    /// An external address under policy Local.
+    Local(Pick),
+    /// A node port under policy Local.
+    NodePortLocal(Pick),
     /// An address, without masquerading: what traffic from pods under policy Local is led to.
-    Direct(u16),
+    Direct(Pick),
     /// A node port, without masquerading.
-    NodePortDirect(u16),
+    NodePortDirect(Pick),
+    /// As [`Class::External`] for sources in the Service's ranges (`loadBalancerSourceRanges`).
+    RestrictedExternal(Pick),
+    /// As [`Class::Local`] for sources in the Service's ranges.
+    RestrictedLocal(Pick),
 }
 
 impl Class {
     /// The classes that exist whatever the Services are.
     pub const CONSTANT: [Self; 3] = [Self::NoEndpoints, Self::NoLocalEndpoints, Self::RestrictedNoEndpoints];
 
-    /// The value in the frontends map: the treatment above, the number of endpoints below.
+    /// The value in the frontends map: treatment and kind of pick above, the pick's number below.
     pub const fn id(self) -> ClassId {
-        let (treatment, endpoints) = match self {
-            Self::NoEndpoints => (0, 1),
-            Self::NoLocalEndpoints => (0, 2),
-            Self::RestrictedNoEndpoints => (0, 3),
-            Self::Cluster(n) => (1, n),
-            Self::External(n) => (2, n),
-            Self::NodePort(n) => (3, n),
-            Self::Local(n) => (4, n),
-            Self::NodePortLocal(n) => (5, n),
-            Self::Direct(n) => (6, n),
-            Self::NodePortDirect(n) => (7, n),
-            Self::RestrictedExternal(n) => (8, n),
-            Self::RestrictedLocal(n) => (9, n),
+        let (treatment, pick) = match self {
+            Self::NoEndpoints => return ClassId(1),
+            Self::NoLocalEndpoints => return ClassId(2),
+            Self::RestrictedNoEndpoints => return ClassId(3),
+            Self::Cluster(pick) => (1, pick),
+            Self::External(pick) => (2, pick),
+            Self::NodePort(pick) => (3, pick),
+            Self::Local(pick) => (4, pick),
+            Self::NodePortLocal(pick) => (5, pick),
+            Self::Direct(pick) => (6, pick),
+            Self::NodePortDirect(pick) => (7, pick),
+            Self::RestrictedExternal(pick) => (8, pick),
+            Self::RestrictedLocal(pick) => (9, pick),
+            Self::Draw(n) => (10, Pick::Random(n)),
+            Self::DrawLocal(n) => (11, Pick::Random(n)),
         };
-        ClassId(treatment << 16 | endpoints as u32)
+        ClassId(treatment << 16 | pick.id())
     }
 
     /// The chain that the class leads to.
@@ -74,15 +81,17 @@ impl Class {
             Self::NoEndpoints => chains::NO_ENDPOINTS.into(),
             Self::NoLocalEndpoints => chains::NO_LOCAL_ENDPOINTS.into(),
             Self::RestrictedNoEndpoints => "restricted-no-endpoints".into(),
-            Self::RestrictedExternal(n) => format!("restricted-external-{n}").into(),
-            Self::RestrictedLocal(n) => format!("restricted-local-{n}").into(),
-            Self::Cluster(n) => format!("cluster-{n}").into(),
-            Self::External(n) => format!("external-{n}").into(),
-            Self::NodePort(n) => format!("node-port-{n}").into(),
-            Self::Local(n) => format!("local-{n}").into(),
-            Self::NodePortLocal(n) => format!("node-port-local-{n}").into(),
-            Self::Direct(n) => format!("direct-{n}").into(),
-            Self::NodePortDirect(n) => format!("node-port-direct-{n}").into(),
+            Self::Draw(n) => format!("draw-{n}").into(),
+            Self::DrawLocal(n) => format!("draw-local-{n}").into(),
+            Self::Cluster(pick) => format!("cluster-{pick}").into(),
+            Self::External(pick) => format!("external-{pick}").into(),
+            Self::NodePort(pick) => format!("node-port-{pick}").into(),
+            Self::Local(pick) => format!("local-{pick}").into(),
+            Self::NodePortLocal(pick) => format!("node-port-local-{pick}").into(),
+            Self::Direct(pick) => format!("direct-{pick}").into(),
+            Self::NodePortDirect(pick) => format!("node-port-direct-{pick}").into(),
+            Self::RestrictedExternal(pick) => format!("restricted-external-{pick}").into(),
+            Self::RestrictedLocal(pick) => format!("restricted-local-{pick}").into(),
         }
     }
 
@@ -91,7 +100,16 @@ impl Class {
     pub const fn verdict_map(self) -> SetName {
         match self {
             Self::Direct(_) | Self::NodePortDirect(_) => SetName::DirectClasses,
+            Self::Draw(_) | Self::DrawLocal(_) => SetName::Draws,
             _ => SetName::Classes,
+        }
+    }
+
+    /// The verdict in that map.
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::Draw(_) | Self::DrawLocal(_) => Verdict::Jump(self.chain_name()),
+            _ => Verdict::Goto(self.chain_name()),
         }
     }
 
@@ -99,8 +117,8 @@ impl Class {
     pub const fn admitted(self) -> Option<Self> {
         match self {
             Self::RestrictedNoEndpoints => Some(Self::NoEndpoints),
-            Self::RestrictedExternal(n) => Some(Self::External(n)),
-            Self::RestrictedLocal(n) => Some(Self::Local(n)),
+            Self::RestrictedExternal(pick) => Some(Self::External(pick)),
+            Self::RestrictedLocal(pick) => Some(Self::Local(pick)),
             _ => None,
         }
     }
@@ -110,8 +128,8 @@ impl Class {
     pub const fn restricted(self) -> Self {
         match self {
             Self::NoEndpoints => Self::RestrictedNoEndpoints,
-            Self::External(n) => Self::RestrictedExternal(n),
-            Self::Local(n) => Self::RestrictedLocal(n),
+            Self::External(pick) => Self::RestrictedExternal(pick),
+            Self::Local(pick) => Self::RestrictedLocal(pick),
             other => other,
         }
     }
@@ -121,48 +139,96 @@ impl Class {
         Self::CONSTANT.contains(&self)
     }
 
-    /// The chain with its rules.
-    pub fn chain(self, config: &Config, family: Family) -> Chain {
-        let mut rules = Vec::new();
-        match self {
-            Self::NoEndpoints => {
-                // A reset is answered at once and never rate limited, unlike an ICMP error.
-                rules.push(Rule::new([
-                    Statement::equal(Field::L4Proto, MatchValue::Proto(6)),
-                    Statement::Reject(RejectWith::TcpReset),
-                ]));
-                rules.push(Rule::new([Statement::Reject(RejectWith::PortUnreachable)]));
-            }
-            Self::NoLocalEndpoints => rules.push(Rule::new([Statement::Verdict(Verdict::Drop)])),
+    /// Its chain, last, behind the chains that only this one leads to.
+    pub fn chains(self, config: &Config, family: Family) -> Vec<Chain> {
+        let mut helpers = Vec::new();
+        let mut pick = |pick, keys, is_local| self.pick(pick, keys, is_local, family, &mut helpers);
+        let mark = || Rule::new([config.mark()]);
+        let rules = match self {
+            Self::NoEndpoints => refuse(),
+            Self::NoLocalEndpoints => vec![drop_it()],
             Self::RestrictedNoEndpoints | Self::RestrictedExternal(_) | Self::RestrictedLocal(_) => {
-                let admitted = self.admitted().unwrap_or(Self::NoEndpoints);
-                rules.push(Rule::new([in_source_ranges(), Statement::goto(admitted.chain_name())]));
-                rules.push(Rule::new([Statement::Verdict(Verdict::Drop)]));
+                let admitted = self.admitted().unwrap_or(Self::NoEndpoints).chain_name();
+                vec![Rule::new([in_source_ranges(), Statement::goto(admitted)]), drop_it()]
             }
-            Self::Cluster(n) => {
-                rules.extend(masquerade_non_pods(config, family));
-                rules.push(draw(n, 0, chains::SEND));
+            Self::Draw(n) => vec![Rule::new([random(n, attribute::SLOTS)])],
+            Self::DrawLocal(n) => vec![Rule::new([random(n, attribute::LOCAL_SLOTS)])],
+            Self::Cluster(p) => with(masquerade_non_pods(config, family), pick(p, Keys::Address, false)),
+            Self::External(p) => with([mark()], pick(p, Keys::Address, false)),
+            Self::NodePort(p) => with([mark()], pick(p, Keys::NodePort, false)),
+            Self::Direct(p) => pick(p, Keys::Address, false),
+            Self::NodePortDirect(p) => pick(p, Keys::NodePort, false),
+            Self::Local(p) => {
+                with(short_circuit(config, family, chains::SHORT_CIRCUIT), pick(p, Keys::Address, true))
             }
-            Self::External(n) => {
-                rules.push(Rule::new([config.mark()]));
-                rules.push(draw(n, 0, chains::SEND));
+            Self::NodePortLocal(p) => {
+                let past = short_circuit(config, family, chains::SHORT_CIRCUIT_NODE_PORT);
+                with(past, pick(p, Keys::NodePort, true))
             }
-            Self::NodePort(n) => {
-                rules.push(Rule::new([config.mark()]));
-                rules.push(draw(n, 0, chains::SEND_NODE_PORT));
+        };
+        helpers.push(Chain::regular(self.chain_name(), rules));
+        helpers
+    }
+
+    /// The rules that choose a slot and send the packet there.
+    fn pick(
+        self,
+        pick: Pick,
+        keys: Keys,
+        is_local: bool,
+        family: Family,
+        helpers: &mut Vec<Chain>,
+    ) -> Vec<Rule> {
+        let offset = if is_local { LOCAL_SLOTS } else { 0 };
+        let slot = match pick {
+            // Silence, so that the client tries again and lands on another node.
+            Pick::Random(0) => return vec![drop_it()],
+            Pick::Random(n) => random(n, offset),
+            Pick::SourceHash(size) => Statement::set(WritableField::Priority, source_hash(size, offset)),
+            Pick::Sticky(timeout) => {
+                let hit = Name::from(format!("{}-hit", self.chain_name()));
+                let (rules, hit) = sticky_rules(timeout, keys, is_local, family, hit);
+                helpers.push(hit);
+                return rules;
             }
-            Self::Local(n) => {
-                rules.extend(short_circuit(config, family, chains::SHORT_CIRCUIT));
-                rules.push(draw_local(n, chains::SEND));
-            }
-            Self::NodePortLocal(n) => {
-                rules.extend(short_circuit(config, family, chains::SHORT_CIRCUIT_NODE_PORT));
-                rules.push(draw_local(n, chains::SEND_NODE_PORT));
-            }
-            Self::Direct(n) => rules.push(draw(n, 0, chains::SEND)),
-            Self::NodePortDirect(n) => rules.push(draw(n, 0, chains::SEND_NODE_PORT)),
-        }
-        Chain::regular(self.chain_name(), rules)
+        };
+        vec![Rule::new([slot, Statement::goto(keys.send())])]
+    }
+}
+
+fn with(first: impl IntoIterator<Item = Rule>, rest: Vec<Rule>) -> Vec<Rule> {
+    first.into_iter().chain(rest).collect()
+}
+
+/// A reset is answered at once and never rate limited, unlike an ICMP error.
+fn refuse() -> Vec<Rule> {
+    vec![
+        Rule::new([
+            Statement::equal(Field::L4Proto, MatchValue::Proto(6)),
+            Statement::Reject(RejectWith::TcpReset),
+        ]),
+        Rule::new([Statement::Reject(RejectWith::PortUnreachable)]),
+    ]
+}
+
+fn drop_it() -> Rule {
+    Rule::new([Statement::Verdict(Verdict::Drop)])
+}
+
+/// `meta priority set numgen random mod N offset O`: a slot, each with equal probability.
+fn random(endpoints: u16, offset: u32) -> Statement {
+    Statement::set(WritableField::Priority, Expression::Random { modulus: u32::from(endpoints), offset })
+}
+
+/// Seed of the hash of a client's address: the same on every node, so that all choose alike.
+const SOURCE_HASH_SEED: u32 = 0x706f_7274;
+
+fn source_hash(size: u16, offset: u32) -> Expression {
+    Expression::Hash {
+        key: Box::new(Field::SourceAddress.into()),
+        modulus: u32::from(size),
+        seed: SOURCE_HASH_SEED,
+        offset,
     }
 }
 
@@ -186,19 +252,4 @@ fn short_circuit(config: &Config, family: Family, chain: &str) -> Vec<Rule> {
         Statement::goto(chain),
     ]);
     pods.into_iter().chain([this_node]).collect()
-}
-
-/// Draws a slot with equal probability and sends the packet there.
-fn draw(endpoints: u16, offset: u32, send: &str) -> Rule {
-    let slot = Expression::Random { modulus: u32::from(endpoints), offset };
-    Rule::new([Statement::set(WritableField::Priority, slot), Statement::goto(send)])
-}
-
-/// The same among the slots of policy Local; with none of them, silence, so that the client tries again
-/// and lands on another node.
-fn draw_local(endpoints: u16, send: &str) -> Rule {
-    match endpoints {
-        0 => Rule::new([Statement::Verdict(Verdict::Drop)]),
-        n => draw(n, LOCAL_SLOTS, send),
-    }
 }

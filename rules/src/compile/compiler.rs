@@ -1,8 +1,10 @@
 //! The incremental compiler: what changed in the state, in; what to change in the kernel, out.
 
+mod flows;
+
 use std::{
     collections::{BTreeSet, VecDeque},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
@@ -11,7 +13,7 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     model::{Node, ObjectName},
-    ruleset::{Chain, Concat, Element, Family, Ruleset, Set, Table, Verdict},
+    ruleset::{Chain, Concat, Element, Family, Ruleset, Set, Table},
     state::{ServiceState, State},
     transaction::{Operation, Transaction},
 };
@@ -20,7 +22,7 @@ use super::{
     adopt::AdoptedSlots,
     claims::{Claim, Claims, sort_by_rank},
     class::Class,
-    config::Config,
+    config::{Config, PodDetector},
     delta::Ledger,
     frontend::{FrontendKey, endpoint_value},
     per_set::PerSet,
@@ -29,7 +31,9 @@ use super::{
     service::{CompiledService, Problem, Surroundings, compile},
     sets::{SetName, size_for},
     sources::{AddressRange, disjoint},
+    sticky::PortNumbers,
 };
+use flows::TouchedFlows;
 
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]
@@ -38,6 +42,9 @@ pub struct Update {
     pub transaction: Transaction,
     /// What is wrong with which Service, each said once.
     pub problems: Vec<Problem>,
+    /// UDP destinations that began or ceased to be a frontend, or lost an endpoint: flows to them may be
+    /// stale once the transaction is committed. [`Compiler::flows`] says which.
+    pub stale: BTreeSet<SocketAddr>,
 }
 
 /// Compiles Services and remembers the outcome, so that a change costs what it changes.
@@ -51,7 +58,9 @@ pub struct Compiler {
     /// The node's own addresses, which source ranges may let in.
     node_ips: Vec<IpAddr>,
     service_cidrs: BTreeSet<AddressRange>,
+    port_numbers: HashMap<Family, PortNumbers>,
     declarations: PerSet<Arc<Set>>,
+    flows: TouchedFlows,
 }
 
 impl Compiler {
@@ -65,7 +74,9 @@ impl Compiler {
             adopted: AdoptedSlots::default(),
             node_ips: Vec::new(),
             service_cidrs: BTreeSet::new(),
+            port_numbers: HashMap::default(),
             declarations: PerSet::from_fn(|family, set| Arc::new(set.declaration(family, size_for(0)))),
+            flows: TouchedFlows::default(),
         }
     }
 
@@ -75,11 +86,15 @@ impl Compiler {
     }
 
     /// Compiles the whole state. Endpoints keep the slots, and sets the sizes, that they have in
-    /// `kernel`, the ruleset that an earlier run left.
+    /// `kernel`, the ruleset that an earlier run left. Flows that this run has not seen begin may be stale
+    /// at any UDP destination of the kernel's ruleset or the compiled one ([`crate::flows::destinations`]).
     pub fn load(&mut self, state: &mut State, kernel: &Ruleset) -> Vec<Problem> {
         self.adopted = AdoptedSlots::of(kernel);
         let mut problems = Vec::new();
         state.clear_dirty();
+        for family in Family::ALL {
+            self.port_numbers.entry(family).or_default().reserve(self.adopted.port_numbers(family));
+        }
         // In the order of rank, so that nobody adopts the slots of a frontend that will be another's.
         let ranked = sort_by_rank(state.services());
         let fresh = self.services.is_empty();
@@ -91,9 +106,13 @@ impl Compiler {
             self.compile_one(state.node(), service, before.as_ref(), &mut VecDeque::new(), &mut problems);
         }
         self.adopted = AdoptedSlots::default();
+        for numbers in self.port_numbers.values_mut() {
+            numbers.reserve(HashSet::default());
+        }
         self.declare_sizes(kernel);
         self.ledger.track();
         self.ledger.take_changes();
+        self.flows.clear();
         problems
     }
 
@@ -103,7 +122,7 @@ impl Compiler {
         let mut problems = Vec::new();
         let dirty = state.take_dirty();
         self.compile_all(state, dirty, &mut problems);
-        Update { transaction: self.transaction(), problems }
+        Update { transaction: self.transaction(), problems, stale: self.take_stale() }
     }
 
     /// Sets the addresses of this node that answer node ports. Takes effect with the next update.
@@ -111,10 +130,20 @@ impl Compiler {
         let current = self.ledger.addresses(SetName::NodeAddresses);
         for address in wanted.iter().filter(|address| !current.contains(address)) {
             self.ledger.retain_address(SetName::NodeAddresses, *address);
+            self.touch_node_address(*address, true);
         }
         for address in current.iter().filter(|address| !wanted.contains(address)) {
             self.ledger.release_address(SetName::NodeAddresses, *address);
+            self.touch_node_address(*address, false);
         }
+    }
+
+    /// Sets how pods are told from the rest; says whether that is new. The rules that depend on it are not
+    /// part of an update: compare with [`Compiler::ruleset`].
+    pub fn set_pod_detector(&mut self, pods: PodDetector) -> bool {
+        let is_new = self.config.pods != pods;
+        self.config.pods = pods;
+        is_new
     }
 
     /// Sets the node's own addresses, which decide whether source ranges let the node in.
@@ -167,8 +196,8 @@ impl Compiler {
             for chain in constant_chains(&self.config, family) {
                 table.add_chain(chain);
             }
-            for class in self.classes(family) {
-                table.add_chain(class.chain(&self.config, family));
+            for chain in self.classes(family).flat_map(|class| class.chains(&self.config, family)) {
+                table.add_chain(chain);
             }
             ruleset.tables.insert(family, table);
         }
@@ -239,8 +268,17 @@ impl Compiler {
                 let free = self.claims.owner(key).is_none_or(|owner| owner == name);
                 self.adopted.get(key).filter(|_| free)
             };
-            let surroundings = Surroundings { node, node_ips: &self.node_ips, before, adopted };
-            Some(compile(entry.service.as_ref()?, entry, &surroundings, problems))
+            let mut surroundings = Surroundings {
+                node,
+                node_ips: &self.node_ips,
+                before,
+                adopted,
+                port_number: &mut |family, adopted| {
+                    let numbers = self.port_numbers.entry(family).or_default();
+                    adopted.filter(|number| numbers.adopt(*number)).or_else(|| numbers.take())
+                },
+            };
+            Some(compile(entry.service.as_ref()?, entry, &mut surroundings, problems))
         });
 
         if let Some(before) = before {
@@ -276,9 +314,21 @@ impl Compiler {
                 }
             }
         }
+        self.release_port_numbers(before, after.as_ref());
         self.account(before, after.as_ref());
         if let Some(after) = after {
             self.services.insert(name.clone(), after);
+        }
+    }
+
+    /// Gives back the numbers of ports that have no session affinity any more.
+    fn release_port_numbers(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
+        let numbers = |service: Option<&CompiledService>| -> BTreeSet<(Family, u16)> {
+            let ports = service.into_iter().flat_map(|service| &service.ports);
+            ports.filter_map(|port| Some((port.family, port.sticky.as_ref()?.port))).collect()
+        };
+        for (family, number) in numbers(before).difference(&numbers(after)) {
+            self.port_numbers.entry(*family).or_default().release(*number);
         }
     }
 
@@ -289,7 +339,8 @@ impl Compiler {
             let Some(i) = port.frontends.iter().position(|f| f.owned && f.key == *key) else { continue };
             port.frontends[i].owned = false;
             let frontend = &port.frontends[i];
-            for class in frontend.classes() {
+            self.flows.note(port, frontend, true);
+            for class in port.classes(frontend) {
                 self.ledger.release_class(port.family, class);
             }
             port.elements(frontend, &mut |set, key, element| {
@@ -300,6 +351,11 @@ impl Compiler {
 
     /// Notes the difference between two versions of a Service in the ledger.
     fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
+        for (owned, existed) in [(before, true), (after, false)] {
+            for (port, frontend) in owned.into_iter().flat_map(CompiledService::owned) {
+                self.flows.note(port, frontend, existed);
+            }
+        }
         let new_keys: HashSet<_> = match before {
             Some(_) => after.into_iter().flat_map(CompiledService::owned).map(|(_, f)| f.key).collect(),
             None => HashSet::default(),
@@ -310,7 +366,7 @@ impl Compiler {
             if let Some(old) = old_index.get(&frontend.key) {
                 self.account_frontend(*old, (port, frontend));
             } else {
-                for class in frontend.classes() {
+                for class in port.classes(frontend) {
                     self.ledger.retain_class(port.family, class);
                 }
                 if self.ledger.is_tracking() {
@@ -324,7 +380,7 @@ impl Compiler {
         }
         for (port, frontend) in before.into_iter().flat_map(CompiledService::owned) {
             if !new_keys.contains(&frontend.key) {
-                for class in frontend.classes() {
+                for class in port.classes(frontend) {
                     self.ledger.release_class(port.family, class);
                 }
                 port.elements(frontend, &mut |set, key, element| {
@@ -346,10 +402,10 @@ impl Compiler {
         let (old_port, old_frontend) = old;
         let (new_port, new_frontend) = new;
         let (key, family) = (&new_frontend.key, new_port.family);
-        for class in new_frontend.classes() {
+        for class in new_port.classes(new_frontend) {
             self.ledger.retain_class(family, class);
         }
-        for class in old_frontend.classes() {
+        for class in old_port.classes(old_frontend) {
             self.ledger.release_class(family, class);
         }
         let (before, after) = (old_port.attributes(old_frontend), new_port.attributes(new_frontend));
@@ -405,16 +461,22 @@ impl Compiler {
                 transaction.push(*family, Operation::DeleteElement { set, key, end: None });
             }
         }
-        self.replace_sets(&outgrown, &mut transaction);
         // One may lead to another: all rules go before the first chain does.
-        for (family, class) in &net.old_classes {
-            transaction.push(*family, Operation::FlushChain(class.chain_name()));
+        let old_chains = |(family, class): &(Family, Class)| {
+            let family = *family;
+            class.chains(&self.config, family).into_iter().map(move |chain| (family, chain.name))
+        };
+        for (family, chain) in net.old_classes.iter().flat_map(old_chains) {
+            transaction.push(family, Operation::FlushChain(chain));
         }
-        for (family, class) in net.old_classes {
-            transaction.push(family, Operation::DeleteChain(class.chain_name()));
+        for (family, chain) in net.old_classes.iter().flat_map(old_chains) {
+            transaction.push(family, Operation::DeleteChain(chain));
         }
+        self.replace_sets(&outgrown, &net.new_classes, &mut transaction);
         for (family, class) in net.new_classes {
-            push_chain(&mut transaction, family, &class.chain(&self.config, family));
+            for chain in class.chains(&self.config, family) {
+                push_chain(&mut transaction, family, &chain);
+            }
             if kept(family, class.verdict_map()) {
                 let (key, element) = class_verdict(class);
                 let set = self.declaration(family, class.verdict_map()).clone();
@@ -455,16 +517,26 @@ impl Compiler {
 
     /// Takes the rules that read the outgrown sets out, replaces the sets, and puts the rules back. Their
     /// elements follow later in the same transaction: a packet sees all of it or nothing.
-    fn replace_sets(&self, outgrown: &BTreeSet<(Family, SetName)>, transaction: &mut Transaction) {
+    fn replace_sets(
+        &self,
+        outgrown: &BTreeSet<(Family, SetName)>,
+        new_classes: &[(Family, Class)],
+        transaction: &mut Transaction,
+    ) {
         for family in Family::ALL {
             let names: Vec<&str> =
                 outgrown.iter().filter(|(f, _)| *f == family).map(|(_, set)| set.name()).collect();
+            if names.is_empty() {
+                continue;
+            }
             let reads = |chain: &Chain| {
                 let mut sets = chain.rules.iter().flat_map(|rule| &rule.statements).flat_map(|s| s.sets());
                 sets.any(|set| names.contains(&&**set))
             };
+            let present = self.classes(family).filter(|class| !new_classes.contains(&(family, *class)));
+            let chains = present.flat_map(|class| class.chains(&self.config, family));
             let readers: Vec<Chain> =
-                constant_chains(&self.config, family).into_iter().filter(reads).collect();
+                constant_chains(&self.config, family).into_iter().chain(chains).filter(reads).collect();
             for chain in &readers {
                 transaction.push(family, Operation::FlushChain(chain.name.clone()));
             }
@@ -510,7 +582,7 @@ fn range_element((first, last): &AddressRange) -> (Concat, Element) {
 }
 
 fn class_verdict(class: Class) -> (Concat, Element) {
-    (Concat::new(&[class.id().into()]), Element::verdict(Verdict::Goto(class.chain_name())))
+    (Concat::new(&[class.id().into()]), Element::verdict(class.verdict()))
 }
 
 fn push_chain(transaction: &mut Transaction, family: Family, chain: &Chain) {

@@ -127,7 +127,7 @@ impl Ledger {
     /// Number of elements of a set.
     pub fn count(&self, family: Family, set: SetName) -> u32 {
         match set {
-            SetName::Classes | SetName::DirectClasses => {
+            SetName::Classes | SetName::DirectClasses | SetName::Draws => {
                 let all = Class::CONSTANT.into_iter().chain(self.classes_in_use(family));
                 all.filter(|class| class.verdict_map() == set).count() as u32
             }

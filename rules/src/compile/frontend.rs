@@ -43,11 +43,11 @@ impl FrontendKey {
         }
     }
 
-    /// The map that leads from the frontend to the class for pods and this node, under policy Local.
-    pub const fn short_circuit_map(&self) -> SetName {
+    /// The map that holds what only some frontends have.
+    pub const fn attribute_map(&self) -> SetName {
         match self {
-            Self::Address(..) => SetName::ShortCircuits,
-            Self::NodePort(..) => SetName::NodePortShortCircuits,
+            Self::Address(..) => SetName::Attributes,
+            Self::NodePort(..) => SetName::NodePortAttributes,
         }
     }
 
@@ -77,7 +77,7 @@ impl FrontendKey {
         }
     }
 
-    /// The key in the endpoint map.
+    /// The key in the endpoint map, or of an attribute.
     pub fn slot(&self, slot: u32) -> Concat {
         self.concat().with(ClassId(slot).into())
     }

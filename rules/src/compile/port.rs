@@ -1,8 +1,9 @@
 //! One ServicePort in one family: its frontends, their classes, and the endpoints at their slots.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use crate::{
+    flows::Serving,
     model::{Protocol, Service, TrafficPolicy},
     ruleset::{ClassId, Concat, Element, Family},
 };
@@ -10,9 +11,11 @@ use crate::{
 use super::{
     class::Class,
     frontend::{Door, FrontendKey, endpoint_value},
-    scaffold::LOCAL_SLOTS,
+    pick::Pick,
+    scaffold::{LOCAL_SLOTS, attribute},
     sets::SetName,
     sources::AddressRange,
+    sticky::Sticky,
 };
 
 /// A compiled ServicePort.
@@ -28,6 +31,10 @@ pub struct CompiledPort {
     pub cluster: Vec<SocketAddr>,
     /// Those of policy Local; empty if no frontend is under it.
     pub local: Vec<SocketAddr>,
+    /// Lasting numbers of the endpoints, with session affinity.
+    pub sticky: Option<Sticky>,
+    /// Of a UDP port, every endpoint that its flows may stay with; empty for other protocols.
+    pub serving: Serving,
     /// Sources that may use the load balancer's addresses.
     pub sources: Arc<[AddressRange]>,
 }
@@ -59,33 +66,26 @@ pub enum FrontendSlotUse {
 
 impl Frontend {
     /// Decides the class of a frontend at a door. Not owned yet.
-    pub fn new(key: FrontendKey, door: Door, service: &Service, counts: Counts, restricted: bool) -> Self {
-        let Counts { cluster, local } = counts;
-        let by_policy = |policy| match (cluster, policy) {
-            (0, _) => None,
-            (_, TrafficPolicy::Cluster) => Some(FrontendSlotUse::Cluster),
-            (_, TrafficPolicy::Local) if door == Door::ClusterIp => Some(FrontendSlotUse::Local),
-            (_, TrafficPolicy::Local) => Some(FrontendSlotUse::Both),
-        };
+    pub fn new(key: FrontendKey, door: Door, service: &Service, picks: Picks, restricted: bool) -> Self {
         let policy = if door == Door::ClusterIp { service.internal_policy } else { service.external_policy };
-        let (class, direct, slots) = match (by_policy(policy), door) {
-            (None, _) => (Class::NoEndpoints, None, FrontendSlotUse::Cluster),
-            (Some(FrontendSlotUse::Local), _) if local == 0 => {
-                (Class::NoLocalEndpoints, None, FrontendSlotUse::Local)
+        let slots = match policy {
+            TrafficPolicy::Cluster => FrontendSlotUse::Cluster,
+            TrafficPolicy::Local if door == Door::ClusterIp => FrontendSlotUse::Local,
+            TrafficPolicy::Local => FrontendSlotUse::Both,
+        };
+        let Picks { cluster, local } = picks;
+        let (class, direct) = match (slots, door, cluster) {
+            (.., None) => (Class::NoEndpoints, None),
+            (FrontendSlotUse::Local, ..) => (local.map_or(Class::NoLocalEndpoints, Class::Cluster), None),
+            (FrontendSlotUse::Cluster, Door::ClusterIp, Some(pick)) => (Class::Cluster(pick), None),
+            (FrontendSlotUse::Cluster, Door::NodePort, Some(pick)) => (Class::NodePort(pick), None),
+            (FrontendSlotUse::Cluster, _, Some(pick)) => (Class::External(pick), None),
+            // Without a local endpoint, what comes from outside is dropped, but pods still get through.
+            (FrontendSlotUse::Both, Door::NodePort, Some(pick)) => {
+                (Class::NodePortLocal(local.unwrap_or(Pick::Random(0))), Some(Class::NodePortDirect(pick)))
             }
-            (Some(FrontendSlotUse::Local), _) => (Class::Cluster(local), None, FrontendSlotUse::Local),
-            (Some(FrontendSlotUse::Cluster), Door::ClusterIp) => {
-                (Class::Cluster(cluster), None, FrontendSlotUse::Cluster)
-            }
-            (Some(FrontendSlotUse::Cluster), Door::NodePort) => {
-                (Class::NodePort(cluster), None, FrontendSlotUse::Cluster)
-            }
-            (Some(FrontendSlotUse::Cluster), _) => (Class::External(cluster), None, FrontendSlotUse::Cluster),
-            (Some(FrontendSlotUse::Both), Door::NodePort) => {
-                (Class::NodePortLocal(local), Some(Class::NodePortDirect(cluster)), FrontendSlotUse::Both)
-            }
-            (Some(FrontendSlotUse::Both), _) => {
-                (Class::Local(local), Some(Class::Direct(cluster)), FrontendSlotUse::Both)
+            (FrontendSlotUse::Both, _, Some(pick)) => {
+                (Class::Local(local.unwrap_or(Pick::Random(0))), Some(Class::Direct(pick)))
             }
         };
         // Source ranges guard the load balancer's addresses only, even with no endpoints behind them.
@@ -93,29 +93,51 @@ impl Frontend {
         let class = if restricted { class.restricted() } else { class };
         Self { key, owned: false, class, direct, slots }
     }
-
-    /// All classes that it leads to.
-    pub fn classes(&self) -> impl Iterator<Item = Class> {
-        [Some(self.class), self.class.admitted(), self.direct].into_iter().flatten()
-    }
 }
 
-/// How many endpoints the two policies lead to.
+/// How the two policies pick an endpoint; not at all if there is none.
 #[derive(Clone, Copy, Debug)]
-pub struct Counts {
-    pub cluster: u16,
-    pub local: u16,
+pub struct Picks {
+    pub cluster: Option<Pick>,
+    pub local: Option<Pick>,
 }
 
 impl CompiledPort {
-    /// The elements of a frontend but for its endpoints: a few, however many endpoints it has.
+    /// All classes that one of its frontends needs.
+    pub fn classes(&self, frontend: &Frontend) -> Vec<Class> {
+        let mut classes = vec![frontend.class];
+        classes.extend(frontend.class.admitted());
+        classes.extend(frontend.direct);
+        classes.extend(self.draws(frontend).into_iter().map(|(_, class)| class));
+        classes
+    }
+
+    /// What a frontend with session affinity draws from: the attribute that says so, and the class.
+    fn draws(&self, frontend: &Frontend) -> Vec<(u32, Class)> {
+        if self.sticky.is_none() {
+            return Vec::new();
+        }
+        let draw = |(first, endpoints): (u32, &[SocketAddr])| {
+            let n = endpoints.len() as u16;
+            match first {
+                _ if n == 0 => None,
+                LOCAL_SLOTS => Some((attribute::LOCAL_DRAW, Class::DrawLocal(n))),
+                _ => Some((attribute::DRAW, Class::Draw(n))),
+            }
+        };
+        self.chosen(frontend).into_iter().filter_map(draw).collect()
+    }
+
+    /// The elements of a frontend that do not stand at slots. With session affinity that is all of them:
+    /// what stands at a slot then is an endpoint's lasting number.
     pub fn attributes(&self, frontend: &Frontend) -> Vec<(SetName, Concat, Element)> {
         let key = frontend.key.concat();
         let class = |class: Class| Element::value(Concat::new(&[class.id().into()]));
         let mut elements =
             vec![(frontend.key.class_map(), key.clone(), class(frontend.class).with_comment(&self.comment))];
+        let attributes = frontend.key.attribute_map();
         if let Some(direct) = frontend.direct {
-            elements.push((frontend.key.short_circuit_map(), key.clone(), class(direct)));
+            elements.push((attributes, frontend.key.slot(attribute::DIRECT), class(direct)));
         }
         if frontend.class.admitted().is_some() {
             for (first, last) in self.sources.iter() {
@@ -124,11 +146,34 @@ impl CompiledPort {
                 elements.push((SetName::AllowedSources, key.with((*first).into()), element));
             }
         }
+        let Some(sticky) = &self.sticky else { return elements };
+        let number = |number: u32| Element::value(Concat::new(&[ClassId(number).into()]));
+        let mut attribute = |at: u32, value| elements.push((attributes, frontend.key.slot(at), value));
+        attribute(attribute::STICKY, number(sticky.base()));
+        for (at, draw) in self.draws(frontend) {
+            attribute(at, class(draw));
+        }
+        let mut lasting = BTreeMap::new();
+        for (first, endpoints) in self.chosen(frontend) {
+            for (slot, endpoint) in (first | attribute::SLOTS..).zip(endpoints) {
+                attribute(slot, number(sticky.number(endpoint)));
+                lasting.insert(first | sticky.number(endpoint), *endpoint);
+            }
+        }
+        elements.extend(lasting.into_iter().map(|(number, endpoint)| {
+            let element = Element::value(endpoint_value(endpoint));
+            (frontend.key.endpoint_map(), frontend.key.slot(number), element)
+        }));
         elements
     }
 
-    /// The endpoints at the slots of a frontend, by the number of the first slot.
+    /// The endpoints at the slots of a frontend, by the number of the first slot; none with session affinity.
     pub fn slots(&self, frontend: &Frontend) -> [(u32, &[SocketAddr]); 2] {
+        if self.sticky.is_some() { [(0, &[]), (LOCAL_SLOTS, &[])] } else { self.chosen(frontend) }
+    }
+
+    /// The endpoints that a frontend leads to, by the number of the first slot.
+    fn chosen(&self, frontend: &Frontend) -> [(u32, &[SocketAddr]); 2] {
         match frontend.slots {
             FrontendSlotUse::Cluster => [(0, &self.cluster), (LOCAL_SLOTS, &[])],
             FrontendSlotUse::Local => [(0, &self.local), (LOCAL_SLOTS, &[])],

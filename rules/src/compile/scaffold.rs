@@ -34,6 +34,22 @@ pub mod chains {
 /// Bit of a slot number that tells the slots of policy `Local` from those of policy `Cluster`.
 pub const LOCAL_SLOTS: u32 = 1 << 31;
 
+/// Numbers of the attributes that a frontend may have.
+pub mod attribute {
+    /// The class for pods and this node, under policy Local.
+    pub const DIRECT: u32 = 1;
+    /// The number of the ServicePort, with session affinity.
+    pub const STICKY: u32 = 2;
+    /// The class that draws among the endpoints of policy Cluster, with session affinity.
+    pub const DRAW: u32 = 3;
+    /// The class that draws among those of policy Local.
+    pub const LOCAL_DRAW: u32 = 4;
+    /// From here on, the lasting number of the endpoint at each slot of policy Cluster.
+    pub const SLOTS: u32 = 1 << 16;
+    /// The same for policy Local.
+    pub const LOCAL_SLOTS: u32 = super::LOCAL_SLOTS | SLOTS;
+}
+
 /// The chains that always exist, without those of the classes, in the order of a packet's way.
 pub fn constant_chains(config: &Config, family: Family) -> Vec<Chain> {
     let nat = |hook, priority| BaseChain { chain_type: ChainType::Nat, hook, priority };
@@ -43,54 +59,115 @@ pub fn constant_chains(config: &Config, family: Family) -> Vec<Chain> {
         Chain::base(chains::OUTPUT, nat(Hook::Output, -100), jump_services()),
         Chain::base(chains::POSTROUTING, nat(Hook::Postrouting, 100), postrouting(config)),
         Chain::regular(chains::SERVICES, services()),
-        Chain::regular(
-            chains::SHORT_CIRCUIT,
-            or_refuse(dispatch(address_key(), SetName::ShortCircuits, SetName::DirectClasses)),
-        ),
-        Chain::regular(
-            chains::SHORT_CIRCUIT_NODE_PORT,
-            or_refuse(dispatch(node_port_key(), SetName::NodePortShortCircuits, SetName::DirectClasses)),
-        ),
-        Chain::regular(chains::SEND, send(family, &address_key(), SetName::Endpoints)),
-        Chain::regular(chains::SEND_NODE_PORT, send(family, &node_port_key(), SetName::NodeEndpoints)),
+        Chain::regular(chains::SHORT_CIRCUIT, short_circuit(Keys::Address)),
+        Chain::regular(chains::SHORT_CIRCUIT_NODE_PORT, short_circuit(Keys::NodePort)),
+        Chain::regular(chains::SEND, send(Keys::Address, family)),
+        Chain::regular(chains::SEND_NODE_PORT, send(Keys::NodePort, family)),
     ]
 }
 
-fn address_key() -> Vec<Expression> {
-    [Field::DestinationAddress, Field::L4Proto, Field::DestinationPort].map(Expression::from).into()
+/// How a frontend is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// By destination address, protocol and port.
+    Address,
+    /// By protocol and port, on the node's own addresses.
+    NodePort,
 }
 
-fn node_port_key() -> Vec<Expression> {
-    [Field::L4Proto, Field::DestinationPort].map(Expression::from).into()
+impl Keys {
+    /// The key of the frontend, then `more`.
+    pub fn with(self, more: impl IntoIterator<Item = Field>) -> Expression {
+        let address = (self == Self::Address).then_some(Field::DestinationAddress);
+        let fields = address.into_iter().chain([Field::L4Proto, Field::DestinationPort]).chain(more);
+        Expression::Concat(fields.map(Expression::from).collect())
+    }
+
+    const fn classes(self) -> SetName {
+        match self {
+            Self::Address => SetName::Frontends,
+            Self::NodePort => SetName::NodePorts,
+        }
+    }
+
+    const fn attributes(self) -> SetName {
+        match self {
+            Self::Address => SetName::Attributes,
+            Self::NodePort => SetName::NodePortAttributes,
+        }
+    }
+
+    const fn endpoints(self) -> SetName {
+        match self {
+            Self::Address => SetName::Endpoints,
+            Self::NodePort => SetName::NodeEndpoints,
+        }
+    }
+
+    /// The chain that sends to the endpoint at a slot.
+    pub const fn send(self) -> &'static str {
+        match self {
+            Self::Address => chains::SEND,
+            Self::NodePort => chains::SEND_NODE_PORT,
+        }
+    }
+
+    /// `meta priority set KEY . meta priority map @attributes`.
+    pub fn read_attribute(self) -> Statement {
+        let value = self.with([Field::Priority]).lookup(self.attributes().name());
+        Statement::set(WritableField::Priority, value)
+    }
+
+    /// Puts the value of an attribute into the scratch field.
+    pub fn attribute(self, number: u32) -> [Statement; 2] {
+        let number = Statement::set(WritableField::Priority, Expression::Constant(number));
+        [number, self.read_attribute()]
+    }
+
+    /// `dnat` to what stands at the slot in the scratch field; without effect if nothing does.
+    pub fn dnat(self, family: Family) -> Rule {
+        // nft takes a port from a map only after a match on the transport protocol; this one is the
+        // cheapest and holds for every frontend.
+        let icmp = match family {
+            Family::Ip => 1,
+            Family::Ip6 => 58,
+        };
+        Rule::new([
+            Statement::not_equal(Field::L4Proto, MatchValue::Proto(icmp)),
+            Statement::Dnat { key: self.with([Field::Priority]), map: self.endpoints().name().into() },
+        ])
+    }
+}
+
+/// `meta priority vmap @classes`.
+pub fn to_class(classes: SetName) -> Statement {
+    Statement::VerdictMap { key: Field::Priority.into(), map: classes.name().into() }
 }
 
 /// `meta priority set KEY map @map meta priority vmap @classes`: no frontend, no effect.
-fn dispatch(key: Vec<Expression>, map: SetName, classes: SetName) -> [Statement; 2] {
-    let class = Expression::Concat(key).lookup(map.name());
-    [
-        Statement::set(WritableField::Priority, class),
-        Statement::VerdictMap { key: Field::Priority.into(), map: classes.name().into() },
-    ]
+fn dispatch(keys: Keys) -> [Statement; 2] {
+    let class = keys.with([]).lookup(keys.classes().name());
+    [Statement::set(WritableField::Priority, class), to_class(SetName::Classes)]
 }
 
-/// A frontend that is there has an entry in every map that its class reads, except in the moment
-/// between two versions of it.
-fn or_refuse(statements: impl Into<Vec<Statement>>) -> Vec<Rule> {
-    vec![Rule::new(statements), Rule::new([Statement::goto(chains::NO_ENDPOINTS)])]
+/// A frontend that is there has the attributes that its class reads, except in the moment between two
+/// versions of it.
+fn short_circuit(keys: Keys) -> Vec<Rule> {
+    let mut direct = Vec::from(keys.attribute(attribute::DIRECT));
+    direct.push(to_class(SetName::DirectClasses));
+    vec![Rule::new(direct), Rule::new([Statement::goto(chains::NO_ENDPOINTS)])]
 }
 
 /// A match on sources in the ranges of the Service that the frontend belongs to.
 pub fn in_source_ranges() -> Statement {
-    let mut source = address_key();
-    source.push(Field::SourceAddress.into());
-    Statement::in_set(Expression::Concat(source), SetName::AllowedSources.name())
+    Statement::in_set(Keys::Address.with([Field::SourceAddress]), SetName::AllowedSources.name())
 }
 
 fn services() -> Vec<Rule> {
     let mut node_port = vec![Statement::in_set(Field::DestinationAddress, SetName::NodeAddresses.name())];
-    node_port.extend(dispatch(node_port_key(), SetName::NodePorts, SetName::Classes));
+    node_port.extend(dispatch(Keys::NodePort));
     vec![
-        Rule::new(dispatch(address_key(), SetName::Frontends, SetName::Classes)),
+        Rule::new(dispatch(Keys::Address)),
         // No frontend of this ClusterIP has that port: refuse rather than let it wander off.
         Rule::new([
             Statement::in_set(Field::DestinationAddress, SetName::ClusterIps.name()),
@@ -107,24 +184,12 @@ fn services() -> Vec<Rule> {
 
 /// A packet that found its class before a change and its slot after it may miss. Slot 0 of the same
 /// policy exists as long as there is any endpoint; if that is gone too, so is the last endpoint.
-fn send(family: Family, key: &[Expression], map: SetName) -> Vec<Rule> {
-    let mut key = key.to_vec();
-    key.push(Field::Priority.into());
-    // nft takes a port from a map only after a match on the transport protocol; this one is the
-    // cheapest and holds for every frontend.
-    let icmp = match family {
-        Family::Ip => 1,
-        Family::Ip6 => 58,
-    };
-    let dnat = Rule::new([
-        Statement::not_equal(Field::L4Proto, MatchValue::Proto(icmp)),
-        Statement::Dnat { key: Expression::Concat(key), map: map.name().into() },
-    ]);
+fn send(keys: Keys, family: Family) -> Vec<Rule> {
     let first_slot = Expression::from(Field::Priority).bitwise(BitOp::And, LOCAL_SLOTS);
     vec![
-        dnat.clone(),
+        keys.dnat(family),
         Rule::new([Statement::set(WritableField::Priority, first_slot)]),
-        dnat,
+        keys.dnat(family),
         Rule::new([Statement::goto(chains::NO_ENDPOINTS)]),
     ]
 }

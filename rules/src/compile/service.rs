@@ -6,8 +6,9 @@ use std::{
 };
 
 use crate::{
-    endpoints::{merge, select},
-    model::{Node, ObjectName, Service, ServicePort, TrafficPolicy},
+    endpoints::{merge, select, serving},
+    flows::Serving,
+    model::{LoadBalancing, Node, ObjectName, Protocol, Service, ServicePort, TrafficPolicy},
     ruleset::Family,
     state::ServiceState,
 };
@@ -16,10 +17,13 @@ use super::{
     adopt::{FrontendSlots, Slots},
     claims::Rank,
     frontend::{Door, FrontendKey, frontends},
-    port::{CompiledPort, Counts, Frontend},
+    maglev,
+    pick::Pick,
+    port::{CompiledPort, Frontend, Picks},
     sets::SetName,
     slots,
     sources::allowed_sources,
+    sticky::Sticky,
 };
 
 /// Something about a Service that its owner should know; the rest of it is programmed all the same.
@@ -71,13 +75,15 @@ pub struct Surroundings<'a, Adopted> {
     pub before: Option<&'a CompiledService>,
     /// Slots that an earlier run left, of a frontend that is free.
     pub adopted: Adopted,
+    /// Gives out a number for a ServicePort with session affinity: the adopted one if it is free.
+    pub port_number: &'a mut dyn FnMut(Family, Option<u16>) -> Option<u16>,
 }
 
 /// Compiles a Service. No frontend is owned yet. Endpoints keep the slots that they had.
 pub fn compile<'a, Adopted>(
     service: &Service,
     state: &ServiceState,
-    surroundings: &Surroundings<'a, Adopted>,
+    surroundings: &mut Surroundings<'a, Adopted>,
     problems: &mut Vec<Problem>,
 ) -> CompiledService
 where
@@ -98,17 +104,42 @@ where
             if doors.is_empty() {
                 continue;
             }
-            let selection = select(&merge(state, port, family), surroundings.node);
+            let endpoints = merge(state, port, family);
+            let selection = select(&endpoints, surroundings.node);
             compiled.hairpin.extend(selection.on_this_node);
             let prior = prior_slots(service, port, family, &doors, surroundings);
             let uses_local = doors.iter().any(|(_, door)| policy(service, *door) == TrafficPolicy::Local);
             let local = if uses_local { selection.local } else { Vec::new() };
-            let mut assign = |prior: &Slots, endpoints: Vec<SocketAddr>| {
-                slots::assign(prior, capped(service, port, endpoints, problems))
+            let mut place = |prior: &Slots, endpoints: Vec<SocketAddr>| {
+                let endpoints = capped(service, port, endpoints, problems);
+                match service.load_balancing {
+                    LoadBalancing::SourceHash => {
+                        maglev::table(&endpoints, maglev::table_size(endpoints.len()))
+                    }
+                    LoadBalancing::Random => slots::assign(prior, endpoints),
+                }
             };
-            let cluster = assign(&prior.plain, selection.cluster);
-            let local = assign(&prior.local, local);
-            let counts = Counts { cluster: cluster.len() as u16, local: local.len() as u16 };
+            let cluster = place(&prior.slots.plain, selection.cluster);
+            let local = place(&prior.slots.local, local);
+            let sticky = service.affinity_timeout.and_then(|timeout| {
+                let number = prior.sticky.as_ref().map(|s| s.port).or_else(|| {
+                    let taken = (surroundings.port_number)(family, prior.slots.port);
+                    if taken.is_none() {
+                        let message = "too many ports have session affinity; this one goes without".into();
+                        problems.push(Problem { service: service.name.clone(), message });
+                    }
+                    taken
+                })?;
+                let known = prior.sticky.or_else(|| Sticky::adopt(&prior.slots));
+                Some(Sticky::new(number, timeout, known, &[&cluster, &local]))
+            });
+            let pick = |slots: &[SocketAddr]| match (slots.len() as u16, &sticky, service.load_balancing) {
+                (0, ..) => None,
+                (_, Some(sticky), _) => Some(Pick::Sticky(sticky.timeout)),
+                (n, None, LoadBalancing::SourceHash) => Some(Pick::SourceHash(n)),
+                (n, None, LoadBalancing::Random) => Some(Pick::Random(n)),
+            };
+            let picks = Picks { cluster: pick(&cluster), local: pick(&local) };
             compiled.ports.push(CompiledPort {
                 family,
                 name: port.name.clone(),
@@ -116,10 +147,15 @@ where
                 comment: comment(&service.name, &port.name),
                 frontends: doors
                     .into_iter()
-                    .map(|(key, door)| Frontend::new(key, door, service, counts, restricted))
+                    .map(|(key, door)| Frontend::new(key, door, service, picks, restricted))
                     .collect(),
                 cluster,
                 local,
+                sticky,
+                serving: match port.protocol {
+                    Protocol::Udp => serving(&endpoints),
+                    Protocol::Tcp | Protocol::Sctp => Serving::default(),
+                },
                 sources: sources.clone(),
             });
         }
@@ -138,6 +174,13 @@ fn policy(service: &Service, door: Door) -> TrafficPolicy {
     }
 }
 
+/// What a port had before, or has in the kernel.
+#[derive(Default)]
+struct Prior {
+    slots: FrontendSlots,
+    sticky: Option<Sticky>,
+}
+
 /// The slots that the endpoints of a port had before, or have in the kernel.
 fn prior_slots<'a, Adopted>(
     service: &Service,
@@ -145,14 +188,19 @@ fn prior_slots<'a, Adopted>(
     family: Family,
     doors: &[(FrontendKey, Door)],
     surroundings: &Surroundings<'a, Adopted>,
-) -> FrontendSlots
+) -> Prior
 where
     Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
 {
     let known = |slots: &[SocketAddr]| slots.iter().copied().map(Some).collect();
     let same = |p: &&CompiledPort| p.family == family && p.protocol == port.protocol && p.name == port.name;
     if let Some(prior) = surroundings.before.and_then(|before| before.ports.iter().find(same)) {
-        return FrontendSlots { plain: known(&prior.cluster), local: known(&prior.local) };
+        let slots = FrontendSlots {
+            plain: known(&prior.cluster),
+            local: known(&prior.local),
+            ..FrontendSlots::default()
+        };
+        return Prior { slots, sticky: prior.sticky.clone() };
     }
     let mut slots = FrontendSlots::default();
     for (key, door) in doors {
@@ -167,8 +215,11 @@ where
         if slots.local.is_empty() {
             slots.local = local.clone();
         }
+        slots.port = slots.port.or(adopted.port);
+        // Each frontend has the lasting numbers of the endpoints that it may lead to; together, of all.
+        slots.lasting.extend(adopted.lasting.iter().map(|(number, endpoint)| (*number, *endpoint)));
     }
-    slots
+    Prior { slots, sticky: None }
 }
 
 /// A class counts endpoints with 16 bits.

@@ -2,6 +2,9 @@
 
 use crate::ruleset::{DataType, Family, Set, SetFlags};
 
+/// How many clients are remembered at most. One more is served, but not remembered.
+const AFFINITY_CLIENTS: u32 = 1 << 20;
+
 /// The sets and maps of each table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SetName {
@@ -17,10 +20,14 @@ pub enum SetName {
     Classes,
     /// Verdict map: class of what pods and this node are led to under policy Local → chain.
     DirectClasses,
-    /// Map: frontend under policy Local → class for pods and this node.
-    ShortCircuits,
-    /// Map: node port under policy Local → class for pods and this node.
-    NodePortShortCircuits,
+    /// Verdict map: class of a draw, to which other chains jump → chain.
+    Draws,
+    /// Map: frontend and number of an attribute → its value. What only some frontends have.
+    Attributes,
+    /// Map: node port and number of an attribute → its value.
+    NodePortAttributes,
+    /// Dynamic map: ServicePort with session affinity, client → lasting number of an endpoint.
+    Affinity,
     /// Set: frontend with source ranges, source range.
     AllowedSources,
     /// Set: every ClusterIP.
@@ -35,15 +42,17 @@ pub enum SetName {
 
 impl SetName {
     /// All sets and maps, in the order in which they are declared.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Frontends,
         Self::Endpoints,
         Self::NodePorts,
         Self::NodeEndpoints,
         Self::Classes,
         Self::DirectClasses,
-        Self::ShortCircuits,
-        Self::NodePortShortCircuits,
+        Self::Draws,
+        Self::Attributes,
+        Self::NodePortAttributes,
+        Self::Affinity,
         Self::AllowedSources,
         Self::ClusterIps,
         Self::ServiceCidrs,
@@ -60,11 +69,13 @@ impl SetName {
             Self::NodeEndpoints => "node-endpoints",
             Self::Classes => "classes",
             Self::DirectClasses => "direct-classes",
-            Self::ShortCircuits => "short-circuits",
-            Self::NodePortShortCircuits => "node-port-short-circuits",
+            Self::Draws => "draws",
+            Self::Attributes => "attributes",
+            Self::NodePortAttributes => "node-port-attributes",
+            Self::Affinity => "affinity",
             Self::AllowedSources => "allowed-sources",
-            Self::ServiceCidrs => "service-cidrs",
             Self::ClusterIps => "cluster-ips",
+            Self::ServiceCidrs => "service-cidrs",
             Self::NodeAddresses => "node-addresses",
             Self::Hairpin => "hairpin",
         }
@@ -81,21 +92,25 @@ impl SetName {
         let address = family.address_type();
         let name = self.name();
         let set = match self {
-            Self::Frontends | Self::ShortCircuits => {
-                Set::map(name, &[address, InetProto, InetService], &[ClassId])
-            }
+            Self::Frontends => Set::map(name, &[address, InetProto, InetService], &[ClassId]),
             Self::Endpoints => {
                 Set::map(name, &[address, InetProto, InetService, ClassId], &[address, InetService])
             }
-            Self::NodePorts | Self::NodePortShortCircuits => {
-                Set::map(name, &[InetProto, InetService], &[ClassId])
-            }
+            Self::NodePorts => Set::map(name, &[InetProto, InetService], &[ClassId]),
             Self::NodeEndpoints => {
                 Set::map(name, &[InetProto, InetService, ClassId], &[address, InetService])
             }
-            Self::Classes | Self::DirectClasses => Set::verdict_map(name, &[ClassId]),
+            Self::Classes | Self::DirectClasses | Self::Draws => Set::verdict_map(name, &[ClassId]),
+            Self::Attributes => Set::map(name, &[address, InetProto, InetService, ClassId], &[ClassId]),
+            Self::NodePortAttributes => Set::map(name, &[InetProto, InetService, ClassId], &[ClassId]),
             Self::ClusterIps | Self::NodeAddresses => Set::new(name, &[address]),
             Self::Hairpin => Set::new(name, &[address, address]),
+            // The class first: nft 1.0.6 cannot list an update whose key has an IPv6 address before it.
+            Self::Affinity => {
+                let dynamic = SetFlags { dynamic: true, timeout: true, ..SetFlags::default() };
+                let set = Set::map(name, &[ClassId, address], &[ClassId]);
+                return set.with_flags(dynamic).with_size(AFFINITY_CLIENTS);
+            }
             // Intervals: a declared size would not make them any faster.
             Self::ServiceCidrs => return intervals(Set::new(name, &[address])),
             Self::AllowedSources => {

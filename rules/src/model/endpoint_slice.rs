@@ -41,6 +41,9 @@ pub struct Endpoint {
     pub terminating: bool,
     /// `nodeName`.
     pub node: Option<Arc<str>>,
+    /// Share of new connections relative to the other endpoints (annotation `portolan.io/weights` of the
+    /// slice), 1 if nothing is said; 0 drains it.
+    pub weight: u16,
     /// `hints`.
     pub hints: Hints,
 }

@@ -61,6 +61,16 @@ pub enum TrafficPolicy {
     Local,
 }
 
+/// How an endpoint is chosen for a new connection (annotation `portolan.io/load-balancing`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LoadBalancing {
+    /// `random`: each with equal probability, or as its weight says.
+    #[default]
+    Random,
+    /// `source-hash`: by the client's address, the same on every node.
+    SourceHash,
+}
+
 /// A Service that a proxy handles: it has a `ClusterIP`, is not `ExternalName`, and is not marked for
 /// another proxy (`service.kubernetes.io/service-proxy-name`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +93,8 @@ pub struct Service {
     pub external_policy: TrafficPolicy,
     /// `spec.sessionAffinityConfig.clientIP.timeoutSeconds` in seconds, if `sessionAffinity` is `ClientIP`.
     pub affinity_timeout: Option<u32>,
+    /// Annotation `portolan.io/load-balancing`.
+    pub load_balancing: LoadBalancing,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
 }

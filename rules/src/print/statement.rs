@@ -63,6 +63,13 @@ pub(super) fn statement(statement: &Statement, family: Family) -> impl fmt::Disp
             }
             f.write_str(" }")
         }
+        Statement::Delete { set, key, data } => {
+            write!(f, "delete @{set} {{ {}", expression(key, family))?;
+            if let Some(data) = data {
+                write!(f, " : {}", expression(data, family))?;
+            }
+            f.write_str(" }")
+        }
         Statement::Dnat { key, map } => {
             let key = Written { grouping: Grouping::Parentheses, ..expression(key, family) };
             write!(f, "dnat {family} to {key} map @{map}")

@@ -117,6 +117,15 @@ pub enum Statement {
         /// The data, for a map.
         data: Option<Expression>,
     },
+    /// `delete @set { key : data }`: remove the element of this key, if there is one.
+    Delete {
+        /// The name of the dynamic set or map.
+        set: Name,
+        /// The key.
+        key: Expression,
+        /// Some data of the map's type, which the kernel asks for and ignores; none for a set.
+        data: Option<Expression>,
+    },
     /// `dnat ip to key map @map`, where the map's data is an address and a port.
     Dnat {
         /// The map's key.
@@ -177,7 +186,7 @@ impl Statement {
                 sets.push(set);
             }
             Self::Set { value, .. } => value.maps(&mut sets),
-            Self::Update { set, key, data, .. } => {
+            Self::Update { set, key, data, .. } | Self::Delete { set, key, data } => {
                 key.maps(&mut sets);
                 sets.push(set);
                 if let Some(data) = data {

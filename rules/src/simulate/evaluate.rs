@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
+    Action,
     jhash::{jhash, scale},
     rule::as_number,
     walk::{Course, Nat, Stop},
@@ -143,12 +144,16 @@ impl<'a> Course<'_, 'a> {
             return Ok(Some(element.data.clone()));
         }
         let data = |data: Option<&Concat>| data.cloned().map_or(ElementData::None, ElementData::Value);
-        if let Some(remembered) = self.machine.memory.get(self.machine.family, name, key) {
-            return Ok(Some(data(remembered)));
+        let mut found = self.machine.memory.get(self.machine.family, name, key);
+        for update in self.updates.iter().filter(|update| update.set == *name && update.key == *key) {
+            found = match (&update.action, found) {
+                (Action::Delete, _) => None,
+                // An element keeps the data that it was added with.
+                (Action::Update { .. }, Some(kept)) => Some(kept),
+                (Action::Update { data, .. }, None) => Some(data.as_ref()),
+            };
         }
-        // An element keeps the data that it was added with, so the first update counts.
-        let added = self.updates.iter().find(|update| update.set == *name && update.key == *key);
-        Ok(added.map(|update| data(update.data.as_ref())))
+        Ok(found.map(data))
     }
 }
 

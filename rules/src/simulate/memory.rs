@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Case;
 use crate::ruleset::{Concat, Family, Name};
 
-/// What a statement `update @set { … }` does to a set.
+/// What a statement `update @set { … }` or `delete @set { … }` does to a set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Update {
     /// Family of the table.
@@ -14,10 +14,22 @@ pub struct Update {
     pub set: Name,
     /// Key.
     pub key: Concat,
-    /// Data, in a map. An element that exists keeps its own.
-    pub data: Option<Concat>,
-    /// Time after which the element expires, in milliseconds; 0 for never.
-    pub timeout_ms: u64,
+    /// What is done to the element of that key.
+    pub action: Action,
+}
+
+/// What is done to a dynamic element.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It is added, or its timer restarted.
+    Update {
+        /// Data, in a map. An element that exists keeps its own.
+        data: Option<Concat>,
+        /// Time after which the element expires, in milliseconds; 0 for never.
+        timeout_ms: u64,
+    },
+    /// It is removed, if it is there.
+    Delete,
 }
 
 /// The dynamic elements of a node, with a clock that only its owner advances.
@@ -54,16 +66,20 @@ impl Memory {
     }
 
     /// Adds an element, or restarts the timer of one that exists: the kernel (`nft_dynset_eval`) leaves its
-    /// data alone.
+    /// data alone. Or removes an element.
     pub fn update(&mut self, update: &Update) {
-        let expires_ms = match update.timeout_ms {
-            0 => None,
-            timeout => Some(self.now_ms.saturating_add(timeout)),
-        };
         let set = self.elements.entry((update.family, update.set.clone())).or_default();
+        let (data, timeout_ms) = match &update.action {
+            Action::Update { data, timeout_ms } => (data, *timeout_ms),
+            Action::Delete => {
+                set.remove(&update.key);
+                return;
+            }
+        };
+        let expires_ms = (timeout_ms != 0).then(|| self.now_ms.saturating_add(timeout_ms));
         set.entry(update.key.clone())
             .and_modify(|element| element.expires_ms = expires_ms)
-            .or_insert_with(|| Remembered { data: update.data.clone(), expires_ms });
+            .or_insert_with(|| Remembered { data: data.clone(), expires_ms });
     }
 
     /// An element of a set, with its data if that is a map.

@@ -61,6 +61,8 @@ pub enum Effect {
     Set(WritableField, u32),
     /// It added an element to a dynamic set, or restarted its timer.
     Updated(Name),
+    /// An element of a dynamic set was removed, if it was there.
+    Deleted(Name),
     /// It holds a statement that the simulator does not know and went past.
     Unknown(Arc<str>),
 }
@@ -71,6 +73,7 @@ impl fmt::Display for Effect {
             Self::Set(WritableField::Priority, value) => write!(f, "meta priority = {}", ClassId(*value)),
             Self::Set(WritableField::Mark, value) => write!(f, "meta mark = 0x{value:08x}"),
             Self::Updated(set) => write!(f, "updated @{set}"),
+            Self::Deleted(set) => write!(f, "deleted from @{set}"),
             Self::Unknown(text) => write!(f, "unknown: {text}"),
         }
     }

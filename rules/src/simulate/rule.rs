@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    Decision, Effect, Update,
+    Action, Decision, Effect, Update,
     evaluate::Failure,
     walk::{Course, Nat, Stop},
 };
@@ -74,6 +74,13 @@ impl Course<'_, '_> {
             Statement::Update { set, key, timeout_ms, data } => {
                 self.update(set, key, *timeout_ms, data.as_ref())?;
                 effects.push(Effect::Updated(set.clone()));
+                Ok(None)
+            }
+            Statement::Delete { set, key, data } => {
+                let key = self.dynamic_key(set, key, data.as_ref())?.0;
+                let family = self.machine.family;
+                self.updates.push(Update { family, set: set.clone(), key, action: Action::Delete });
+                effects.push(Effect::Deleted(set.clone()));
                 Ok(None)
             }
             Statement::Dnat { key, map } => self.dnat(key, map),
@@ -151,6 +158,29 @@ impl Course<'_, '_> {
         timeout_ms: u64,
         data: Option<&Expression>,
     ) -> Result<(), Failure> {
+        let (key, data) = self.dynamic_key(name, key, data)?;
+        let set = self.set(name)?;
+        if self.find(name, &key)?.is_none() && self.count(set) >= size(set) {
+            // A full set takes no more, and the rule ends.
+            return Err(Failure::Miss);
+        }
+        let family = self.machine.family;
+        self.updates.push(Update {
+            family,
+            set: name.clone(),
+            key,
+            action: Action::Update { data, timeout_ms },
+        });
+        Ok(())
+    }
+
+    /// The key and data of a dynamic element, which must be of the set's types.
+    fn dynamic_key(
+        &mut self,
+        name: &Name,
+        key: &Expression,
+        data: Option<&Expression>,
+    ) -> Result<(Concat, Option<Concat>), Failure> {
         let key = self.evaluate(key)?;
         let data = data.map(|data| self.evaluate(data)).transpose()?;
         let set = self.set(name)?;
@@ -162,28 +192,14 @@ impl Course<'_, '_> {
         if !fits {
             return Err(Failure::Unknown("the element does not fit the set"));
         }
-        if self.find(name, &key)?.is_none() && self.count(set) >= size(set) {
-            // A full set takes no more, and the rule ends.
-            return Err(Failure::Miss);
-        }
-        let family = self.machine.family;
-        self.updates.push(Update { family, set: name.clone(), key, data, timeout_ms });
-        Ok(())
+        Ok((key, data))
     }
 
     /// Number of elements of a dynamic set, those of this packet included.
     fn count(&self, set: &Set) -> usize {
-        let remembered =
-            |key: &Concat| self.machine.memory.get(self.machine.family, &set.name, key).is_some();
-        let mut new: Vec<&Concat> = self
-            .updates
-            .iter()
-            .filter(|u| u.set == set.name && !remembered(&u.key))
-            .map(|u| &u.key)
-            .collect();
-        new.sort_unstable();
-        new.dedup();
-        set.elements.len() + self.machine.memory.count(self.machine.family, &set.name) + new.len()
+        let mut memory = self.machine.memory.clone();
+        self.updates.iter().for_each(|update| memory.update(update));
+        set.elements.len() + memory.count(self.machine.family, &set.name)
     }
 
     fn dnat(&mut self, key: &Expression, map: &Name) -> Ended {

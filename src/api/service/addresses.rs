@@ -46,7 +46,7 @@ fn lenient<T: PartialEq>(
             Ok(value) if !all.contains(&value) => all.push(value),
             Ok(_) => {}
             Err(message) => {
-                context.warn(object, format_args!("{path}[{i}]"), format_args!("{message}, ignored"))
+                context.warn(object, format_args!("{path}[{i}]"), format_args!("{message}, ignored"));
             }
         }
     }
@@ -59,8 +59,7 @@ impl ServiceSpec {
             Field::Value(ips) => ips.first().and_then(Field::get),
             Field::Absent | Field::Wrong(_) => None,
         };
-        let is_none = |ip: &Box<str>| **ip == *HEADLESS;
-        self.cluster_ip.get().is_some_and(is_none) || first.is_some_and(is_none)
+        [self.cluster_ip.get(), first].into_iter().flatten().any(|ip| **ip == *HEADLESS)
     }
 
     /// `clusterIPs`, at most one a family; empty if none is allocated. `clusterIP` alone means a list of

@@ -97,6 +97,7 @@ impl Service {
             internal_policy,
             external_policy,
             affinity_timeout,
+            load_balancing: metadata.load_balancing(object, context),
             ports,
         };
         Ok(Some((service, selection)))

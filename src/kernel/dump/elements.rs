@@ -21,7 +21,7 @@ pub(super) struct ElementReader {
     ranges: Option<usize>,
     /// Whether every element is a range.
     interval: bool,
-    elements: Vec<(Concat, Element)>,
+    found: Vec<(Concat, Element)>,
     /// The ends of ranges: first keys after them.
     ends: Vec<Concat>,
     /// Comments seen: a frontend and its endpoints have the same.
@@ -38,7 +38,7 @@ impl ElementReader {
         Self {
             ranges,
             interval: set.flags.interval,
-            elements: Vec::new(),
+            found: Vec::new(),
             ends: Vec::new(),
             comments: HashSet::new(),
         }
@@ -68,7 +68,7 @@ impl ElementReader {
         }
         if flags & NFT_SET_ELEM_CATCHALL != 0 {
             // It has no key. The empty one stands for it.
-            self.elements.push((Concat::default(), element));
+            self.found.push((Concat::default(), element));
             return;
         }
         let Some(key) = key else { return };
@@ -79,7 +79,7 @@ impl ElementReader {
         if self.interval && self.ranges.is_none() {
             element.end = Some(Box::new(end.unwrap_or_else(|| key.clone())));
         }
-        self.elements.push((key, element));
+        self.found.push((key, element));
     }
 
     /// The comment in an element's user data.
@@ -105,20 +105,20 @@ impl ElementReader {
         if let Some(length) = self.ranges {
             self.pair(length);
         }
-        self.elements.into()
+        self.found.into()
     }
 
     /// Gives every range its end: the last key before the next end or, where ranges touch without one, before
     /// the next start. A range without either reaches the greatest key.
     fn pair(&mut self, length: usize) {
         self.ends.sort_unstable();
-        self.elements.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let starts: Vec<Concat> = self.elements.iter().map(|(key, _)| key.clone()).collect();
-        for (i, (key, element)) in self.elements.iter_mut().enumerate() {
+        self.found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let starts: Vec<Concat> = self.found.iter().map(|(key, _)| key.clone()).collect();
+        for (i, (key, element)) in self.found.iter_mut().enumerate() {
             if key.as_bytes().is_empty() {
                 continue; // the catch-all element
             }
-            let end = self.ends.get(self.ends.partition_point(|end| &*end <= &*key));
+            let end = self.ends.get(self.ends.partition_point(|end| end <= &*key));
             let after = end.into_iter().chain(starts.get(i + 1)).min();
             let last = match after {
                 Some(after) => after.as_bytes().get(..length).and_then(predecessor),
@@ -134,7 +134,7 @@ fn value(attribute: &Attribute<'_>) -> Option<Concat> {
 }
 
 fn data(attribute: &Attribute<'_>) -> ElementData {
-    match attribute.nested().next() {
+    match attribute.nested().into_iter().next() {
         Some(data) if data.kind == NFTA_DATA_VALUE => ElementData::Value(padded(data.value)),
         Some(data) if data.kind == NFTA_DATA_VERDICT => {
             parse_verdict(data.nested()).map_or(ElementData::None, ElementData::Verdict)

@@ -6,21 +6,32 @@ use super::{Bytes, Destination, Instruction, Register};
 use crate::kernel::{
     attributes::{Attribute, Attributes},
     uapi::{
-        NF_ACCEPT, NF_DROP, NF_NAT_RANGE_MAP_IPS, NF_NAT_RANGE_PROTO_SPECIFIED, NFT_DYNSET_OP_UPDATE,
-        NFT_GOTO, NFT_HASH_JENKINS, NFT_JUMP, NFT_LOOKUP_F_INV, NFT_NAT_DNAT, NFT_NG_RANDOM,
-        NFT_REJECT_TCP_RST, NFT_RETURN, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_EXPR_DATA, NFTA_EXPR_NAME,
-        NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE,
+        NF_ACCEPT, NF_DROP, NF_NAT_RANGE_MAP_IPS, NF_NAT_RANGE_PROTO_SPECIFIED, NFT_DYNSET_OP_DELETE,
+        NFT_DYNSET_OP_UPDATE, NFT_GOTO, NFT_HASH_JENKINS, NFT_JUMP, NFT_LOOKUP_F_INV, NFT_NAT_DNAT,
+        NFT_NG_RANDOM, NFT_REJECT_TCP_RST, NFT_RETURN, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_EXPR_DATA,
+        NFTA_EXPR_NAME, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE,
     },
 };
 
 /// Reads the value of `NFTA_RULE_EXPRESSIONS`.
 pub(in crate::kernel) fn parse_expressions(list: Attributes<'_>) -> Vec<Instruction> {
-    list.map(|expression| {
-        let name = expression.nested().find(NFTA_EXPR_NAME).and_then(|name| name.string()).unwrap_or("?");
-        let data = expression.nested().find(NFTA_EXPR_DATA).map_or(Attributes(&[]), |data| data.nested());
-        parse(name, &Parameters::read(data)).unwrap_or_else(|| Instruction::Other(name.to_owned()))
-    })
-    .collect()
+    list.into_iter()
+        .filter_map(|expression| {
+            let name = expression.nested().find(NFTA_EXPR_NAME).and_then(|name| name.string()).unwrap_or("?");
+            let data = expression.nested().find(NFTA_EXPR_DATA).map_or(Attributes(&[]), |data| data.nested());
+            let parameters = Parameters::read(data);
+            if name == "byteorder" && is_idle(&parameters) {
+                return None;
+            }
+            Some(parse(name, &parameters).unwrap_or_else(|| Instruction::Other(name.to_owned())))
+        })
+        .collect()
+}
+
+/// Whether a `byteorder` swaps the bytes of a single byte in its place, as nft has it done to a protocol's
+/// number before it looks that up among ranges. SREG 1, DREG 2, LEN 4.
+fn is_idle(p: &Parameters<'_>) -> bool {
+    p.number(4) == Some(1) && p.register(1).is_some() && p.register(1) == p.register(2)
 }
 
 /// Reads the value of `NFTA_DATA_VERDICT`.
@@ -137,15 +148,13 @@ fn parse(name: &str, p: &Parameters<'_>) -> Option<Instruction> {
             offset: p.number_or_zero(6)?,
         },
         // SET_NAME 1, OP 3, SREG_KEY 4, SREG_DATA 5, TIMEOUT 6, EXPR 7, FLAGS 9, EXPRESSIONS 10
-        "dynset" if p.number(3)? == NFT_DYNSET_OP_UPDATE && !p.has(7) && !p.has(10) => {
-            if p.number_or_zero(9)? != 0 {
-                return None;
-            }
-            Instruction::Update {
-                set: p.get(1)?.name()?,
-                key: p.register(4)?,
-                data: if p.has(5) { Some(p.register(5)?) } else { None },
-                timeout_ms: p.get(6)?.long()?,
+        "dynset" if !p.has(7) && !p.has(10) && p.number_or_zero(9)? == 0 => {
+            let (set, key) = (p.get(1)?.name()?, p.register(4)?);
+            let data = if p.has(5) { Some(p.register(5)?) } else { None };
+            match p.number(3)? {
+                NFT_DYNSET_OP_UPDATE => Instruction::Update { set, key, data, timeout_ms: p.get(6)?.long()? },
+                NFT_DYNSET_OP_DELETE => Instruction::Delete { set, key, data },
+                _ => return None,
             }
         }
         "nat" => parse_nat(p)?,
@@ -164,7 +173,7 @@ fn parse(name: &str, p: &Parameters<'_>) -> Option<Instruction> {
     })
 }
 
-/// TYPE 1, FAMILY 2, REG_ADDR_MIN 3, REG_ADDR_MAX 4, REG_PROTO_MIN 5, REG_PROTO_MAX 6, FLAGS 7. The kernel
+/// TYPE 1, FAMILY 2, `REG_ADDR_MIN` 3, `REG_ADDR_MAX` 4, `REG_PROTO_MIN` 5, `REG_PROTO_MAX` 6, FLAGS 7. The kernel
 /// completes what nft leaves out: the maxima, and the two flags that say which minima there are.
 fn parse_nat(p: &Parameters<'_>) -> Option<Instruction> {
     let implied = NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED;

@@ -13,8 +13,8 @@ use super::allocated;
 use crate::kernel::{
     instruction::{Destination, Instruction},
     uapi::{
-        NF_ACCEPT, NF_DROP, NFT_DYNSET_OP_UPDATE, NFT_GOTO, NFT_HASH_JENKINS, NFT_JUMP, NFT_LOOKUP_F_INV,
-        NFT_NAT_DNAT, NFT_NG_RANDOM, NFT_RETURN,
+        NF_ACCEPT, NF_DROP, NFT_DYNSET_OP_DELETE, NFT_DYNSET_OP_UPDATE, NFT_GOTO, NFT_HASH_JENKINS, NFT_JUMP,
+        NFT_LOOKUP_F_INV, NFT_NAT_DNAT, NFT_NG_RANDOM, NFT_RETURN,
     },
 };
 
@@ -34,6 +34,7 @@ pub(super) struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
+    #[expect(clippy::too_many_lines, reason = "one arm for each expression")]
     pub(super) fn new(instruction: &'a Instruction) -> Result<Self, String> {
         use Parameter::{Byte, Data, Long, Number, Text};
         let (name, parameters) = match instruction {
@@ -143,6 +144,17 @@ impl<'a> Prepared<'a> {
                 }
                 (c"dynset", parameters)
             }
+            Instruction::Delete { set, key, data } => {
+                let mut parameters = vec![
+                    Number(sys::NFTNL_EXPR_DYNSET_SREG_KEY, key.number()),
+                    Number(sys::NFTNL_EXPR_DYNSET_OP, NFT_DYNSET_OP_DELETE),
+                    Text(sys::NFTNL_EXPR_DYNSET_SET_NAME, text(set)?),
+                ];
+                if let Some(data) = data {
+                    parameters.push(Number(sys::NFTNL_EXPR_DYNSET_SREG_DATA, data.number()));
+                }
+                (c"dynset", parameters)
+            }
             Instruction::Dnat { family, address, port } => (
                 c"nat",
                 vec![
@@ -178,10 +190,10 @@ impl Expression for Prepared<'_> {
                 match parameter {
                     Parameter::Byte(number, value) => sys::nftnl_expr_set_u8(pointer, *number as u16, *value),
                     Parameter::Number(number, value) => {
-                        sys::nftnl_expr_set_u32(pointer, *number as u16, *value)
+                        sys::nftnl_expr_set_u32(pointer, *number as u16, *value);
                     }
                     Parameter::Long(number, value) => {
-                        sys::nftnl_expr_set_u64(pointer, *number as u16, *value)
+                        sys::nftnl_expr_set_u64(pointer, *number as u16, *value);
                     }
                     Parameter::Data(number, value) => {
                         let length = value.len() as u32;

@@ -12,7 +12,7 @@ use portolan_rules::ruleset::{Family, Set, SetData};
 use super::{CName, allocated};
 use crate::kernel::{
     declaration::Declaration,
-    uapi::{UDATA_SET_DATA_BYTEORDER, UDATA_SET_KEY_BYTEORDER},
+    uapi::{NFT_MSG_DELSET, NFT_MSG_NEWSET, UDATA_SET_DATA_BYTEORDER, UDATA_SET_KEY_BYTEORDER},
 };
 
 /// A set or map, for a message about it.
@@ -79,11 +79,11 @@ impl SetMessage {
         }
     }
 
-    fn header(&self, buffer: *mut c_void, kind: libc::c_int, sequence: u32) -> *mut libc::nlmsghdr {
+    fn header(&self, buffer: *mut c_void, kind: u16, sequence: u32) -> *mut libc::nlmsghdr {
         // SAFETY: callers pass a buffer that holds the longest message, aligned for its header.
         unsafe {
             let family = u16::from(self.family.number());
-            sys::nftnl_nlmsg_build_hdr(buffer.cast::<c_char>(), kind as u16, family, 0, sequence)
+            sys::nftnl_nlmsg_build_hdr(buffer.cast::<c_char>(), kind, family, 0, sequence)
         }
     }
 }
@@ -98,8 +98,8 @@ fn record(userdata: &mut Vec<u8>, kind: u8, value: u32) {
 unsafe impl NlMsg for SetMessage {
     unsafe fn write(&self, buffer: *mut c_void, sequence: u32, kind: MsgType) {
         let kind = match kind {
-            MsgType::Add => libc::NFT_MSG_NEWSET,
-            MsgType::Del => libc::NFT_MSG_DELSET,
+            MsgType::Add => NFT_MSG_NEWSET,
+            MsgType::Del => NFT_MSG_DELSET,
         };
         let header = self.header(buffer, kind, sequence);
         // SAFETY: header and set live; the caller answers for the length of the buffer.
@@ -134,13 +134,15 @@ pub(in crate::kernel) fn elements_message(
     sequence: u32,
     elements: &[RawElement<'_>],
 ) -> Vec<u8> {
+    use crate::kernel::uapi::{NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM};
+
     struct Elements(SetMessage);
     // SAFETY: tests pass fewer elements than the longest message holds.
     unsafe impl NlMsg for Elements {
         unsafe fn write(&self, buffer: *mut c_void, sequence: u32, kind: MsgType) {
             let kind = match kind {
-                MsgType::Add => libc::NFT_MSG_NEWSETELEM,
-                MsgType::Del => libc::NFT_MSG_DELSETELEM,
+                MsgType::Add => NFT_MSG_NEWSETELEM,
+                MsgType::Del => NFT_MSG_DELSETELEM,
             };
             let header = self.0.header(buffer, kind, sequence);
             // SAFETY: header and set live; the caller answers for the length of the buffer.

@@ -32,9 +32,9 @@ impl Cast {
     fn check(&self, stage: &Stage) -> Result<(), DemoError> {
         for pod in self.python.iter().chain([&self.nginx]) {
             stage.expect(&format!("name: {}\n", pod.name()))?;
-            stage.expect(&format!("podIP: {}\n", pod.address().v4))?;
+            stage.expect(&format!("podIPs: [{{ip: {}}}]\n", pod.address().v4))?;
         }
-        stage.expect(&format!("containerPort: {TARGET_PORT}\n"))
+        stage.expect(&format!("containerPort: {TARGET_PORT}}}]\n"))
     }
 
     /// Replaces python by a pod with another address, as its controller would: the new one runs, the

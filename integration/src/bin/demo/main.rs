@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod acts;
+mod manifest_diff;
 mod picture;
 mod stage;
 mod style;

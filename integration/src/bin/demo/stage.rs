@@ -7,9 +7,8 @@ use std::{
 };
 
 use portolan_integration::{Agent, Answer, Lab, LabError, Manifests, Node, eventually};
-use similar::{ChangeTag, TextDiff};
 
-use crate::{picture::Picture, style::Style};
+use crate::{manifest_diff::changes, picture::Picture, style::Style};
 
 /// Facts of both nodes: where pods live, and at which of its addresses a node answers node ports.
 const FACTS: [&str; 4] =
@@ -162,22 +161,6 @@ pub(crate) fn counts<'a>(answers: &'a [Answer], servers: &[&'a str]) -> Vec<(&'a
         (*server, answers.iter().filter(|answer| answer.server() == Some(*server)).count() as u32)
     };
     servers.iter().map(count).collect()
-}
-
-/// The lines that differ, with one line around each place.
-fn changes(old: &str, new: &str) -> Vec<String> {
-    let diff = TextDiff::from_lines(old, new);
-    let groups = diff.grouped_ops(1);
-    let lines = groups.iter().flatten().flat_map(|operation| diff.iter_changes(operation));
-    let lines = lines.map(|change| {
-        let sign = match change.tag() {
-            ChangeTag::Insert => '+',
-            ChangeTag::Delete => '-',
-            ChangeTag::Equal => ' ',
-        };
-        format!("{sign} {}", change.value().trim_end())
-    });
-    lines.collect()
 }
 
 /// Runs `portolan diff` on a node: whether the kernel equals the manifests, and what differs.

@@ -43,13 +43,10 @@ fn statement(statement: &Statement, family: Family) -> Json {
             let key = expression(key, family, Notation::Class);
             // The schema has whole seconds only; rounding down could make it forever.
             let element = json!({ "elem": { "val": key, "timeout": timeout_ms.div_ceil(1000) } });
-            match data {
-                None => json!({ "set": { "op": "update", "elem": element, "set": reference(set) } }),
-                Some(data) => json!({ "map": {
-                    "op": "update", "elem": element, "map": reference(set),
-                    "data": expression(data, family, Notation::Class),
-                } }),
-            }
+            dynamic("update", set, &element, data.as_ref(), family)
+        }
+        Statement::Delete { set, key, data } => {
+            dynamic("delete", set, &expression(key, family, Notation::Class), data.as_ref(), family)
         }
         Statement::Dnat { key, map } => {
             json!({ "dnat": { "family": family.name(), "addr": lookup(key, map, family) } })
@@ -152,5 +149,16 @@ fn field(field: Field, family: Family) -> Json {
         Field::ConntrackStatus => json!({ "ct": { "key": "status" } }),
         Field::SourceAddressType => fib("saddr"),
         Field::DestinationAddressType => fib("daddr"),
+    }
+}
+
+/// What a rule does to an element of a dynamic set or map.
+fn dynamic(op: &str, set: &Name, element: &Json, data: Option<&Expression>, family: Family) -> Json {
+    match data {
+        None => json!({ "set": { "op": op, "elem": element, "set": reference(set) } }),
+        Some(data) => json!({ "map": {
+            "op": op, "elem": element, "map": reference(set),
+            "data": expression(data, family, Notation::Class),
+        } }),
     }
 }

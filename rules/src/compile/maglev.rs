@@ -1,0 +1,133 @@
+//! Maglev tables (Eisenbud et al., NSDI 2016, §3.4): which endpoint stands at which hash.
+//!
+//! The table depends on the set of endpoints only, so every node fills it alike; and when one endpoint of N
+//! goes, little more than the 1/N of the table that was its own changes hands.
+
+use std::{collections::BTreeMap, hash::Hasher, net::SocketAddr};
+
+use siphasher::sip::SipHasher13;
+
+/// Keys of the two hashes. Any numbers do, as long as every node has the same.
+const OFFSET_KEY: (u64, u64) = (0x706f_7274_6f6c_616e, 1);
+const SKIP_KEY: (u64, u64) = (0x706f_7274_6f6c_616e, 2);
+
+/// The size of the table for so many endpoints: a prime, large enough that shares differ by two percent at
+/// most and that an endpoint which goes moves less than 2/N of the table, which takes about 4 N² entries (up
+/// to 128 endpoints; beyond, the table is as large as slots can count). It changes at a few numbers only,
+/// because a table of another size is another table.
+pub fn table_size(endpoints: usize) -> u16 {
+    match endpoints {
+        0..=16 => 1021,
+        17..=32 => 4093,
+        33..=64 => 16_381,
+        _ => 65_521,
+    }
+}
+
+/// Fills a table from endpoints, each listed as often as its weight says.
+pub fn table(endpoints: &[SocketAddr], size: u16) -> Vec<SocketAddr> {
+    let mut weights: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+    for endpoint in endpoints {
+        *weights.entry(*endpoint).or_default() += 1;
+    }
+    let size = usize::from(size);
+    let mut walks: Vec<Walk> = weights.into_iter().map(|(e, weight)| Walk::new(e, weight, size)).collect();
+    let mut table: Vec<Option<SocketAddr>> = vec![None; if walks.is_empty() { 0 } else { size }];
+    let mut free = table.len();
+    // In turns, each endpoint takes the next free entries on its own walk through the table.
+    while free > 0 {
+        for walk in &mut walks {
+            for _ in 0..walk.weight.min(free) {
+                while table[walk.position].is_some() {
+                    walk.step(size);
+                }
+                table[walk.position] = Some(walk.endpoint);
+                free -= 1;
+            }
+        }
+    }
+    table.into_iter().flatten().collect()
+}
+
+/// One endpoint's walk: with a prime size and a skip below it, it visits every entry.
+struct Walk {
+    endpoint: SocketAddr,
+    weight: usize,
+    position: usize,
+    skip: usize,
+}
+
+impl Walk {
+    fn new(endpoint: SocketAddr, weight: usize, size: usize) -> Self {
+        let hash = |(k0, k1)| {
+            let mut hasher = SipHasher13::new_with_keys(k0, k1);
+            hasher.write(endpoint.to_string().as_bytes());
+            hasher.finish()
+        };
+        let below = |hash: u64, bound: usize| (hash % bound as u64) as usize;
+        Self {
+            endpoint,
+            weight,
+            position: below(hash(OFFSET_KEY), size),
+            skip: below(hash(SKIP_KEY), size - 1) + 1,
+        }
+    }
+
+    fn step(&mut self, size: usize) {
+        self.position = (self.position + self.skip) % size;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoints(n: u8) -> Vec<SocketAddr> {
+        (0..n).map(|i| ([10, 0, 0, i], 80).into()).collect()
+    }
+
+    /// In permille.
+    fn share(table: &[SocketAddr], endpoint: SocketAddr) -> usize {
+        1000 * table.iter().filter(|e| **e == endpoint).count() / table.len()
+    }
+
+    #[test]
+    fn shares_are_nearly_equal() {
+        for n in [1, 3, 10, 100] {
+            let endpoints = endpoints(n);
+            let table = table(&endpoints, table_size(endpoints.len()));
+            for endpoint in &endpoints {
+                let share = share(&table, *endpoint) * usize::from(n);
+                assert!((900..1100).contains(&share), "of {n}, {endpoint} has {share}‰ of its share");
+            }
+        }
+    }
+
+    #[test]
+    fn one_of_n_that_goes_moves_less_than_two_nths() {
+        for n in [2, 3, 5, 10, 16, 32, 64, 128] {
+            let all = endpoints(n);
+            let size = table_size(all.len());
+            let before = table(&all, size);
+            for gone in (0..all.len()).step_by(all.len().div_ceil(20)) {
+                let mut rest = all.clone();
+                rest.remove(gone);
+                let after = table(&rest, size);
+                let moved = before.iter().zip(&after).filter(|(a, b)| a != b).count();
+                assert!(moved * all.len() < 2 * before.len(), "of {n}, {gone} moves {moved} of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_divide_the_table() {
+        let [a, b] = [([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()];
+        let table = table(&[a, b, b, b], 1021);
+        assert!((240..260).contains(&share(&table, a)));
+    }
+
+    #[test]
+    fn no_endpoints_make_no_table() {
+        assert_eq!(table(&[], 1021), []);
+    }
+}

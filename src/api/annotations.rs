@@ -1,0 +1,158 @@
+//! Portolan's own annotations: what the API has no field for.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use portolan_rules::model::LoadBalancing;
+use serde::de::{IgnoredAny, MapAccess};
+
+use super::{
+    address::parse_ip,
+    context::{Context, ObjectId},
+    field::{Field, Parse, quote},
+    metadata::Metadata,
+};
+
+/// How an endpoint is chosen: `random` (the default) or `source-hash`. On a Service.
+pub const LOAD_BALANCING: &str = "portolan.io/load-balancing";
+
+/// Shares of new connections: `10.0.0.1=3,10.0.0.2=0,*=1`. On an EndpointSlice. Addresses that are not named
+/// have the weight of `*`, 1 if there is none; weight 0 takes no new connections.
+pub const WEIGHTS: &str = "portolan.io/weights";
+
+/// Largest weight.
+pub const MAX_WEIGHT: u16 = 100;
+
+/// Annotations whose names begin with `portolan.io/`; all others are skipped while reading.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotations(Vec<(Box<str>, Field<Box<str>>)>);
+
+impl<'de> Parse<'de> for Annotations {
+    const EXPECTED: &'static str = "a mapping";
+
+    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        let mut own = Vec::new();
+        while let Some(name) = map.next_key::<Box<str>>()? {
+            if name.starts_with("portolan.io/") {
+                own.push((name, map.next_value()?));
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(Some(Self(own)))
+    }
+}
+
+impl Metadata {
+    fn annotation(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.annotations.get()?.0.iter().find(|(key, _)| **key == *name)?;
+        Some(value.get().map_or("", |text| text))
+    }
+
+    /// What the Service says of [`LOAD_BALANCING`]. What is not known is ignored, with a warning.
+    pub(super) fn load_balancing(&self, object: &ObjectId, context: &mut Context) -> LoadBalancing {
+        match self.annotation(LOAD_BALANCING) {
+            None | Some("random") => LoadBalancing::Random,
+            Some("source-hash") => LoadBalancing::SourceHash,
+            Some(other) => {
+                let message = format_args!("{} is none of random, source-hash; ignored", quote(other));
+                context.warn(object, format_args!("metadata.annotations[{LOAD_BALANCING}]"), message);
+                LoadBalancing::Random
+            }
+        }
+    }
+
+    /// What the slice says of [`WEIGHTS`]. An entry that cannot be read is ignored, with a warning.
+    pub(super) fn weights(&self, object: &ObjectId, context: &mut Context) -> Weights {
+        let mut weights = Weights { by_address: BTreeMap::new(), others: 1 };
+        let text = self.annotation(WEIGHTS).unwrap_or_default();
+        for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            let parsed = entry.split_once('=').and_then(|(address, weight)| {
+                let weight = weight.trim().parse().ok().filter(|weight| *weight <= MAX_WEIGHT)?;
+                match address.trim() {
+                    "*" => Some((None, weight)),
+                    address => Some((Some(parse_ip(address)?), weight)),
+                }
+            });
+            match parsed {
+                Some((Some(address), weight)) => _ = weights.by_address.insert(address, weight),
+                Some((None, weight)) => weights.others = weight,
+                None => context.warn(
+                    object,
+                    format_args!("metadata.annotations[{WEIGHTS}]"),
+                    format_args!(
+                        "{} is not ADDRESS=WEIGHT with a weight up to {MAX_WEIGHT}; ignored",
+                        quote(entry)
+                    ),
+                ),
+            }
+        }
+        weights
+    }
+}
+
+/// Weights of the endpoints of a slice.
+#[derive(Debug)]
+pub(super) struct Weights {
+    by_address: BTreeMap<IpAddr, u16>,
+    others: u16,
+}
+
+impl Weights {
+    /// The weight of an endpoint.
+    pub fn of(&self, address: IpAddr) -> u16 {
+        self.by_address.get(&address).copied().unwrap_or(self.others)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_rules::model::ObjectName;
+
+    use super::*;
+    use crate::api::Kind;
+
+    fn metadata(json: &str) -> Metadata {
+        serde_json::from_str(&format!(r#"{{"annotations": {json}}}"#)).unwrap()
+    }
+
+    fn warnings(read: impl FnOnce(&ObjectId, &mut Context)) -> Vec<String> {
+        let object = ObjectId { kind: Kind::Service, name: ObjectName::new("default", "web") };
+        let mut context = Context::default();
+        read(&object, &mut context);
+        context.warnings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn weights_are_by_address_or_for_all_others() {
+        let metadata =
+            metadata(r#"{"a/b": "x", "portolan.io/weights": "10.0.0.1=3, fd00::1=0,*=2,10.0.0.2=101,x"}"#);
+        let seen = warnings(|object, context| {
+            let weights = metadata.weights(object, context);
+            let of = |address: &str| weights.of(address.parse().unwrap());
+            assert_eq!((of("10.0.0.1"), of("fd00::1"), of("10.0.0.2"), of("10.9.9.9")), (3, 0, 2, 2));
+        });
+        assert_eq!(
+            seen,
+            [
+                r#"Service default/web: metadata.annotations[portolan.io/weights]: "10.0.0.2=101" is not ADDRESS=WEIGHT with a weight up to 100; ignored"#,
+                r#"Service default/web: metadata.annotations[portolan.io/weights]: "x" is not ADDRESS=WEIGHT with a weight up to 100; ignored"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_way_to_balance_is_named_and_ignored() {
+        let balancing = |json: &str| {
+            let metadata = metadata(json);
+            let mut balancing = LoadBalancing::Random;
+            let seen = warnings(|object, context| balancing = metadata.load_balancing(object, context));
+            (balancing, seen.len())
+        };
+        assert_eq!(balancing("{}"), (LoadBalancing::Random, 0));
+        assert_eq!(
+            balancing(r#"{"portolan.io/load-balancing": "source-hash"}"#),
+            (LoadBalancing::SourceHash, 0)
+        );
+        assert_eq!(balancing(r#"{"portolan.io/load-balancing": "maglev"}"#), (LoadBalancing::Random, 1));
+    }
+}

@@ -1,0 +1,150 @@
+//! Our bytes are libnftnl's.
+
+use std::sync::Arc;
+
+use portolan_rules::{
+    ruleset::{ClassId, Concat, DataType, Element, Family, Set, SetFlags, Value, Verdict},
+    transaction::{Operation, Transaction},
+};
+
+use super::{
+    super::{
+        Batch,
+        libnftnl::{RawElement, elements_message},
+        uapi::{HEADERS, NFT_GOTO, NFT_SET_ELEM_INTERVAL_END},
+    },
+    NF_ACCEPT,
+};
+
+/// The bytes of one element message of ours, without the batch's first and last message.
+fn ours(family: Family, set: &Set, elements: &[(Concat, Element)], delete: bool) -> Vec<u8> {
+    let set = Arc::new(set.clone());
+    let mut transaction = Transaction::new("portolan");
+    for (key, element) in elements {
+        let (set, key, element) = (set.clone(), key.clone(), element.clone());
+        transaction.push(
+            family,
+            if delete {
+                Operation::DeleteElement { set, key, end: element.end }
+            } else {
+                Operation::AddElement { set, key, element }
+            },
+        );
+    }
+    let mut batch = Batch::new();
+    batch.encode(&transaction).unwrap();
+    assert_eq!(batch.messages(), 1);
+    let mut bytes = batch.bytes()[HEADERS..batch.bytes().len() - HEADERS].to_vec();
+    // libnftnl's caller chooses the flags.
+    bytes[6..8].copy_from_slice(&1_u16.to_ne_bytes());
+    bytes
+}
+
+const EMPTY: RawElement<'_> =
+    RawElement { flags: None, key: &[], key_end: None, data: None, verdict: None, userdata: None };
+
+fn ip(last: u8) -> Value {
+    Value::Ipv4([10, 0, 0, last].into())
+}
+
+#[test]
+fn a_data_map() {
+    let set = Set::map(
+        "endpoints",
+        &[DataType::Ipv4Addr, DataType::InetProto, DataType::InetService, DataType::ClassId],
+        &[DataType::Ipv4Addr, DataType::InetService],
+    );
+    let key = |n| Concat::new(&[ip(n), Value::Proto(6), Value::Port(80), Value::Class(ClassId(7))]);
+    let value = Concat::new(&[ip(9), Value::Port(8080)]);
+    let plain = Element::value(value.clone());
+    let commented = plain.clone().with_comment(&"default/web:http".into());
+    let elements = [(key(1), plain), (key(2), commented)];
+    let second = key(2);
+    let raw = [
+        RawElement {
+            key: &[10, 0, 0, 1, 6, 0, 0, 0, 0, 80, 0, 0, 7, 0, 0, 0],
+            data: Some(value.as_bytes()),
+            ..EMPTY
+        },
+        RawElement {
+            key: second.as_bytes(),
+            data: Some(&[10, 0, 0, 9, 0x1f, 0x90, 0, 0]),
+            userdata: Some(b"\x00\x11default/web:http\x00"),
+            ..EMPTY
+        },
+    ];
+    if cfg!(target_endian = "little") {
+        let theirs = elements_message(Family::Ip, ("portolan", "endpoints"), false, 1, &raw);
+        assert_eq!(ours(Family::Ip, &set, &elements, false), theirs);
+    }
+    let raw = [key(1), key(2)];
+    let raw: Vec<_> = raw.iter().map(|key| RawElement { key: key.as_bytes(), ..EMPTY }).collect();
+    let theirs = elements_message(Family::Ip, ("portolan", "endpoints"), true, 1, &raw);
+    assert_eq!(ours(Family::Ip, &set, &elements, true), theirs);
+}
+
+#[test]
+fn a_verdict_map() {
+    let set = Set::verdict_map("classes", &[DataType::ClassId]);
+    let key = |n| Concat::new(&[Value::Class(ClassId(n))]);
+    let elements = [
+        (key(1), Element::verdict(Verdict::Goto("cluster-3".into()))),
+        (key(2), Element::verdict(Verdict::Accept)),
+    ];
+    let (one, two) = (key(1), key(2));
+    let raw = [
+        RawElement { key: one.as_bytes(), verdict: Some((NFT_GOTO, Some("cluster-3"))), ..EMPTY },
+        RawElement { key: two.as_bytes(), verdict: Some((NF_ACCEPT, None)), ..EMPTY },
+    ];
+    let theirs = elements_message(Family::Ip6, ("portolan", "classes"), false, 1, &raw);
+    assert_eq!(ours(Family::Ip6, &set, &elements, false), theirs);
+}
+
+#[test]
+fn a_field_of_less_than_a_register() {
+    let set = Set::map("ports", &[DataType::InetProto], &[DataType::InetService]);
+    let elements = [(Concat::new(&[Value::Proto(6)]), Element::value(Concat::new(&[Value::Port(80)])))];
+    let raw = [RawElement { key: &[6], data: Some(&[0, 80]), ..EMPTY }];
+    let theirs = elements_message(Family::Ip, ("portolan", "ports"), false, 1, &raw);
+    assert_eq!(ours(Family::Ip, &set, &elements, false), theirs);
+}
+
+#[test]
+fn ranges() {
+    let interval = SetFlags { interval: true, ..SetFlags::default() };
+    let set = Set::new("cidrs", &[DataType::Ipv4Addr]).with_flags(interval);
+    let key = |address: [u8; 4]| Concat::new(&[Value::Ipv4(address.into())]);
+    let range = |a, b| (key(a), Element { end: Some(Box::new(key(b))), ..Element::member() });
+    let elements = [
+        range([10, 0, 0, 0], [10, 0, 0, 255]),
+        range([10, 0, 255, 255], [10, 0, 255, 255]),
+        range([224, 0, 0, 0], [255, 255, 255, 255]),
+    ];
+    let end = RawElement { flags: Some(NFT_SET_ELEM_INTERVAL_END), ..EMPTY };
+    let raw = [
+        RawElement { key: &[10, 0, 0, 0], ..EMPTY },
+        RawElement { key: &[10, 0, 1, 0], ..end },
+        RawElement { key: &[10, 0, 255, 255], ..EMPTY },
+        RawElement { key: &[10, 1, 0, 0], ..end },
+        // nft marks a range that nothing ends.
+        RawElement { key: &[224, 0, 0, 0], userdata: Some(&[1, 4, 1, 0, 0, 0]), ..EMPTY },
+    ];
+    if cfg!(target_endian = "little") {
+        let theirs = elements_message(Family::Ip, ("portolan", "cidrs"), false, 1, &raw);
+        assert_eq!(ours(Family::Ip, &set, &elements, false), theirs);
+    }
+}
+
+#[test]
+fn ranges_of_concatenations() {
+    let interval = SetFlags { interval: true, ..SetFlags::default() };
+    let set = Set::new("sources", &[DataType::Ipv4Addr, DataType::InetService]).with_flags(interval);
+    let key = |n, port| Concat::new(&[ip(n), Value::Port(port)]);
+    let element = Element { end: Some(Box::new(key(255, 90))), ..Element::member() };
+    let (from, to) = (key(0, 80), key(255, 90));
+    let raw = [RawElement { key: from.as_bytes(), key_end: Some(to.as_bytes()), ..EMPTY }];
+    for delete in [false, true] {
+        let theirs = elements_message(Family::Ip, ("portolan", "sources"), delete, 1, &raw);
+        assert_eq!(ours(Family::Ip, &set, &[(from.clone(), element.clone())], delete), theirs);
+    }
+}
