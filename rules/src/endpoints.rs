@@ -89,7 +89,13 @@ impl<'a> Topology<'a> {
 
 /// Selects endpoints as KEP-1669 (terminating endpoints) and the topology KEPs say: the ready ones, or
 /// if there is none at all, those that terminate but still serve. Both sets fall back independently.
+///
+/// A weight of 0 counts as if the endpoint were not there: draining the last one of a zone sends the zone's
+/// traffic elsewhere instead of refusing it.
 pub fn select(endpoints: &BTreeMap<SocketAddr, &Endpoint>, node: &Node) -> Selection {
+    let endpoints: BTreeMap<SocketAddr, &Endpoint> =
+        endpoints.iter().filter(|(_, e)| e.weight > 0).map(|(address, e)| (*address, *e)).collect();
+    let endpoints = &endpoints;
     let topology = Topology::of(endpoints, node);
     let is_local = |e: &Endpoint| e.node.as_ref().is_some_and(|name| *name == node.name);
     let pick = |admits: &dyn Fn(&Endpoint) -> bool| -> Vec<SocketAddr> {

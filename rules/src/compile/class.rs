@@ -26,10 +26,11 @@ pub enum Class {
     NoLocalEndpoints,
     /// As [`Class::NoEndpoints`] for sources in the Service's ranges, silence for all others.
     RestrictedNoEndpoints,
-    /// Not a frontend's: other chains jump to it to draw one of so many slots, for session affinity.
-    Draw(u16),
+    /// Not a frontend's: other chains jump to it to choose one of so many slots for a client that is new to
+    /// session affinity.
+    Draw(Pick),
     /// The same among the slots of policy Local.
-    DrawLocal(u16),
+    DrawLocal(Pick),
     /// A ClusterIP: masquerade what does not come from a pod.
     Cluster(Pick),
     /// An external address (load balancer, externalIP): masquerade everything.
@@ -69,8 +70,8 @@ impl Class {
             Self::NodePortDirect(pick) => (7, pick),
             Self::RestrictedExternal(pick) => (8, pick),
             Self::RestrictedLocal(pick) => (9, pick),
-            Self::Draw(n) => (10, Pick::Random(n)),
-            Self::DrawLocal(n) => (11, Pick::Random(n)),
+            Self::Draw(pick) => (10, pick),
+            Self::DrawLocal(pick) => (11, pick),
         };
         ClassId(treatment << 16 | pick.id())
     }
@@ -81,8 +82,8 @@ impl Class {
             Self::NoEndpoints => chains::NO_ENDPOINTS.into(),
             Self::NoLocalEndpoints => chains::NO_LOCAL_ENDPOINTS.into(),
             Self::RestrictedNoEndpoints => "restricted-no-endpoints".into(),
-            Self::Draw(n) => format!("draw-{n}").into(),
-            Self::DrawLocal(n) => format!("draw-local-{n}").into(),
+            Self::Draw(pick) => format!("draw-{pick}").into(),
+            Self::DrawLocal(pick) => format!("draw-local-{pick}").into(),
             Self::Cluster(pick) => format!("cluster-{pick}").into(),
             Self::External(pick) => format!("external-{pick}").into(),
             Self::NodePort(pick) => format!("node-port-{pick}").into(),
@@ -151,8 +152,10 @@ impl Class {
                 let admitted = self.admitted().unwrap_or(Self::NoEndpoints).chain_name();
                 vec![Rule::new([in_source_ranges(), Statement::goto(admitted)]), drop_it()]
             }
-            Self::Draw(n) => vec![Rule::new([random(n, attribute::SLOTS)])],
-            Self::DrawLocal(n) => vec![Rule::new([random(n, attribute::LOCAL_SLOTS)])],
+            Self::Draw(pick) => vec![Rule::new(slot(pick, attribute::SLOTS).into_iter().collect::<Vec<_>>())],
+            Self::DrawLocal(pick) => {
+                vec![Rule::new(slot(pick, attribute::LOCAL_SLOTS).into_iter().collect::<Vec<_>>())]
+            }
             Self::Cluster(p) => with(masquerade_non_pods(config, family), pick(p, Keys::Address, false)),
             Self::External(p) => with([mark()], pick(p, Keys::Address, false)),
             Self::NodePort(p) => with([mark()], pick(p, Keys::NodePort, false)),
@@ -180,19 +183,20 @@ impl Class {
         helpers: &mut Vec<Chain>,
     ) -> Vec<Rule> {
         let offset = if is_local { LOCAL_SLOTS } else { 0 };
-        let slot = match pick {
+        match pick {
             // Silence, so that the client tries again and lands on another node.
-            Pick::Random(0) => return vec![drop_it()],
-            Pick::Random(n) => random(n, offset),
-            Pick::SourceHash(size) => Statement::set(WritableField::Priority, source_hash(size, offset)),
+            Pick::Random(0) => vec![drop_it()],
+            Pick::Random(_) | Pick::SourceHash(_) => {
+                let send = [Statement::goto(keys.send())];
+                vec![Rule::new(slot(pick, offset).into_iter().chain(send).collect::<Vec<_>>())]
+            }
             Pick::Sticky(timeout) => {
                 let hit = Name::from(format!("{}-hit", self.chain_name()));
                 let (rules, hit) = sticky_rules(timeout, keys, is_local, family, hit);
                 helpers.push(hit);
-                return rules;
+                rules
             }
-        };
-        vec![Rule::new([slot, Statement::goto(keys.send())])]
+        }
     }
 }
 
@@ -215,9 +219,15 @@ fn drop_it() -> Rule {
     Rule::new([Statement::Verdict(Verdict::Drop)])
 }
 
-/// `meta priority set numgen random mod N offset O`: a slot, each with equal probability.
-fn random(endpoints: u16, offset: u32) -> Statement {
-    Statement::set(WritableField::Priority, Expression::Random { modulus: u32::from(endpoints), offset })
+/// Puts a slot into the scratch field: `meta priority set numgen random mod N offset O`, each with equal
+/// probability, or by the source address. What a client had before is no slot.
+fn slot(pick: Pick, offset: u32) -> Option<Statement> {
+    let slot = match pick {
+        Pick::Random(n) => Expression::Random { modulus: u32::from(n), offset },
+        Pick::SourceHash(size) => source_hash(size, offset),
+        Pick::Sticky(_) => return None,
+    };
+    Some(Statement::set(WritableField::Priority, slot))
 }
 
 /// Seed of the hash of a client's address: the same on every node, so that all choose alike.

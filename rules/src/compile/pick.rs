@@ -1,8 +1,11 @@
 //! How one of the endpoints is picked.
 
-use std::fmt;
+use std::{fmt, net::SocketAddr};
 
-use crate::ruleset::{BitOp, Chain, Expression, Family, Field, Name, Rule, Statement, WritableField};
+use crate::{
+    model::LoadBalancing,
+    ruleset::{BitOp, Chain, Expression, Family, Field, Name, Rule, Statement, WritableField},
+};
 
 use super::{
     scaffold::{Keys, LOCAL_SLOTS, attribute, chains, to_class},
@@ -22,6 +25,15 @@ pub enum Pick {
 }
 
 impl Pick {
+    /// How to pick from endpoints at slots, without session affinity; not at all if there is none.
+    pub fn of_slots(slots: &[SocketAddr], balancing: LoadBalancing) -> Option<Self> {
+        match (slots.len() as u16, balancing) {
+            (0, _) => None,
+            (n, LoadBalancing::Random) => Some(Self::Random(n)),
+            (n, LoadBalancing::SourceHash) => Some(Self::SourceHash(n)),
+        }
+    }
+
     /// Its part of a class's number: the kind in bits 20 and 21, the pick's own number below 16.
     pub const fn id(self) -> u32 {
         match self {

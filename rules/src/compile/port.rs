@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use crate::{
-    model::{Protocol, Service, TrafficPolicy},
+    model::{LoadBalancing, Protocol, Service, TrafficPolicy},
     ruleset::{ClassId, Concat, Element, Family},
 };
 
@@ -30,6 +30,8 @@ pub struct CompiledPort {
     pub cluster: Vec<SocketAddr>,
     /// Those of policy Local; empty if no frontend is under it.
     pub local: Vec<SocketAddr>,
+    /// How new clients are spread over the slots.
+    pub load_balancing: LoadBalancing,
     /// Lasting numbers of the endpoints, with session affinity.
     pub sticky: Option<Sticky>,
     /// Sources that may use the load balancer's addresses.
@@ -115,12 +117,11 @@ impl CompiledPort {
             return Vec::new();
         }
         let draw = |(first, endpoints): (u32, &[SocketAddr])| {
-            let n = endpoints.len() as u16;
-            match first {
-                _ if n == 0 => None,
-                LOCAL_SLOTS => Some((attribute::LOCAL_DRAW, Class::DrawLocal(n))),
-                _ => Some((attribute::DRAW, Class::Draw(n))),
-            }
+            let pick = Pick::of_slots(endpoints, self.load_balancing)?;
+            Some(match first {
+                LOCAL_SLOTS => (attribute::LOCAL_DRAW, Class::DrawLocal(pick)),
+                _ => (attribute::DRAW, Class::Draw(pick)),
+            })
         };
         self.chosen(frontend).into_iter().filter_map(draw).collect()
     }

@@ -1,6 +1,7 @@
 //! Compiles one Service.
 
 use std::{
+    collections::HashSet,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -94,15 +95,24 @@ where
         cluster_ips: service.cluster_ips.clone(),
         hairpin: Vec::new(),
     };
+    let mut taken = HashSet::new();
     for family in Family::ALL {
         let sources = allowed_sources(service, family, surroundings.node_ips);
         let restricted = sources.is_some();
         let sources: Arc<[_]> = sources.unwrap_or_default().into();
         for port in &service.ports {
-            let doors = frontends(service, port, family);
+            let mut doors = frontends(service, port, family);
             if doors.is_empty() {
                 continue;
             }
+            // The API server refuses a Service with two equal ports; a manifest can still say it.
+            doors.retain(|(key, _)| {
+                let first = taken.insert(*key);
+                if !first {
+                    problems.push(repeated(service, port, key));
+                }
+                first
+            });
             let selection = select(&merge(state, port, family), surroundings.node);
             compiled.hairpin.extend(selection.on_this_node);
             let prior = prior_slots(service, port, family, &doors, surroundings);
@@ -131,11 +141,9 @@ where
                 let known = prior.sticky.or_else(|| Sticky::adopt(&prior.slots));
                 Some(Sticky::new(number, timeout, known, &[&cluster, &local]))
             });
-            let pick = |slots: &[SocketAddr]| match (slots.len() as u16, &sticky, service.load_balancing) {
-                (0, ..) => None,
-                (_, Some(sticky), _) => Some(Pick::Sticky(sticky.timeout)),
-                (n, None, LoadBalancing::SourceHash) => Some(Pick::SourceHash(n)),
-                (n, None, LoadBalancing::Random) => Some(Pick::Random(n)),
+            let pick = |slots: &[SocketAddr]| {
+                let pick = Pick::of_slots(slots, service.load_balancing)?;
+                Some(sticky.as_ref().map_or(pick, |sticky| Pick::Sticky(sticky.timeout)))
             };
             let picks = Picks { cluster: pick(&cluster), local: pick(&local) };
             compiled.ports.push(CompiledPort {
@@ -149,6 +157,7 @@ where
                     .collect(),
                 cluster,
                 local,
+                load_balancing: service.load_balancing,
                 sticky,
                 sources: sources.clone(),
             });
@@ -159,6 +168,12 @@ where
         addresses.dedup();
     }
     compiled
+}
+
+fn repeated(service: &Service, port: &ServicePort, key: &FrontendKey) -> Problem {
+    let message =
+        format!("port {:?} has {key}, as a port before it does, and is not served there", port.name);
+    Problem { service: service.name.clone(), message }
 }
 
 fn policy(service: &Service, door: Door) -> TrafficPolicy {

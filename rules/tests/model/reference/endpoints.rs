@@ -1,0 +1,119 @@
+//! Which endpoints a frontend leads to.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use portolan_rules::{
+    model::{Endpoint, Node, Service, ServicePort},
+    ruleset::Family,
+};
+
+use super::frontends::Frontend;
+use crate::cluster::Cluster;
+
+/// The endpoints of one port of a Service in one family.
+pub struct Endpoints<'a> {
+    node: &'a Node,
+    all: BTreeMap<SocketAddr, &'a Endpoint>,
+}
+
+impl<'a> Endpoints<'a> {
+    pub fn of(cluster: &'a Cluster, frontend: &Frontend<'_>, family: Family) -> Self {
+        Self::of_port(cluster, frontend.service, frontend.port, family)
+    }
+
+    /// All that any policy leads to.
+    pub fn reachable(&self) -> Vec<SocketAddr> {
+        [self.cluster(), self.local()].concat()
+    }
+
+    /// Gathers them from all slices. Of copies of one endpoint a terminating one never takes the place of
+    /// another, any other always does; slices count in the order of their names.
+    pub fn of_port(cluster: &'a Cluster, service: &Service, port: &ServicePort, family: Family) -> Self {
+        let mut slices: Vec<_> = cluster
+            .slices
+            .iter()
+            .filter(|s| s.name.namespace == service.name.namespace && s.service == service.name.name)
+            .collect();
+        slices.sort_by_key(|slice| &slice.name.name);
+        let mut all: BTreeMap<SocketAddr, &Endpoint> = BTreeMap::new();
+        for slice in slices {
+            for target in &slice.ports {
+                if target.name != port.name || target.protocol != port.protocol {
+                    continue;
+                }
+                for endpoint in &slice.endpoints {
+                    let at = SocketAddr::new(endpoint.address, target.port);
+                    let displaces = !endpoint.terminating || !all.contains_key(&at);
+                    if Family::of(endpoint.address) == family && displaces {
+                        all.insert(at, endpoint);
+                    }
+                }
+            }
+        }
+        Self { node: &cluster.node, all }
+    }
+
+    /// What policy Cluster leads to. Empty if the Service has no endpoint that can be used.
+    pub fn cluster(&self) -> Vec<SocketAddr> {
+        let ready = self.those(|endpoint| endpoint.ready);
+        if ready.is_empty() {
+            return self.those(|endpoint| endpoint.serving && endpoint.terminating);
+        }
+        let zone = self.node.zone.clone().unwrap_or_default();
+        let hinted_to_node = self.hinted(&self.node.name, |endpoint| &endpoint.hints.nodes);
+        let hinted_to_zone = self.hinted(&zone, |endpoint| &endpoint.hints.zones);
+        hinted_to_node.or(hinted_to_zone).unwrap_or(ready)
+    }
+
+    /// What policy Local leads to.
+    pub fn local(&self) -> Vec<SocketAddr> {
+        let ready = self.those(|endpoint| self.is_here(endpoint) && endpoint.ready);
+        if ready.is_empty() {
+            return self.those(|e| self.is_here(e) && e.serving && e.terminating);
+        }
+        ready
+    }
+
+    /// The ready endpoints with a hint for `own`, if there are any, and every ready endpoint has a hint for
+    /// something.
+    fn hinted(&self, own: &Arc<str>, hints: fn(&Endpoint) -> &Vec<Arc<str>>) -> Option<Vec<SocketAddr>> {
+        let unhinted = self.those(|endpoint| endpoint.ready && hints(endpoint).is_empty());
+        let for_own = self.those(|endpoint| endpoint.ready && hints(endpoint).contains(own));
+        (!own.is_empty() && unhinted.is_empty() && !for_own.is_empty()).then_some(for_own)
+    }
+
+    fn is_here(&self, endpoint: &Endpoint) -> bool {
+        endpoint.node.as_ref() == Some(&self.node.name)
+    }
+
+    /// Weight 0 means no new connections, as if the endpoint were not there.
+    fn those(&self, condition: impl Fn(&Endpoint) -> bool) -> Vec<SocketAddr> {
+        let chosen = self.all.iter().filter(|(_, endpoint)| endpoint.weight > 0 && condition(endpoint));
+        chosen.map(|(at, _)| *at).collect()
+    }
+
+    /// The share of new connections that an endpoint gets, relative to the others.
+    pub fn weight(&self, at: &SocketAddr) -> u16 {
+        self.all[at].weight
+    }
+}
+
+/// Whether some Service leads to an endpoint at this address that runs on this node, or may, as nobody
+/// says where it runs.
+pub fn runs_here(cluster: &Cluster, address: IpAddr) -> bool {
+    let family = Family::of(address);
+    let handled = |service: &&Service| service.cluster_ips.iter().any(|ip| Family::of(*ip) == family);
+    cluster.services.iter().filter(handled).any(|service| {
+        service.ports.iter().any(|port| {
+            let endpoints = Endpoints::of_port(cluster, service, port, family);
+            endpoints.reachable().into_iter().any(|at| {
+                let endpoint = endpoints.all[&at];
+                at.ip() == address && (endpoint.node.is_none() || endpoints.is_here(endpoint))
+            })
+        })
+    })
+}

@@ -1,0 +1,115 @@
+//! Which Service answers an address and port.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use portolan_rules::{
+    model::{Service, ServicePort},
+    node_ports::NodePortAddresses,
+    simulate::Packet,
+};
+
+use crate::cluster::Cluster;
+
+/// What kind of frontend a packet is addressed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    ClusterIp,
+    LoadBalancer,
+    ExternalIp,
+    NodePort,
+}
+
+/// A Service's frontend.
+#[derive(Clone, Copy, Debug)]
+pub struct Frontend<'a> {
+    pub service: &'a Service,
+    pub port: &'a ServicePort,
+    pub door: Door,
+}
+
+/// The frontend that a packet is addressed to. An address of the node that is a ClusterIP as well is a
+/// ClusterIP.
+pub fn of<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a>> {
+    at_address(cluster, packet).or_else(|| {
+        (!is_cluster_ip(cluster, packet.destination)).then(|| at_node_port(cluster, packet)).flatten()
+    })
+}
+
+/// Whether a Service has this ClusterIP.
+pub fn is_cluster_ip(cluster: &Cluster, address: IpAddr) -> bool {
+    cluster.services.iter().any(|service| service.cluster_ips.contains(&address))
+}
+
+/// The frontend that has the packet's destination address, protocol and port.
+fn at_address<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a>> {
+    oldest(cluster, packet, |service, port| {
+        let listed = |addresses: &[IpAddr]| addresses.contains(&packet.destination);
+        let door = match service {
+            _ if port.port != packet.destination_port => None,
+            _ if listed(&service.cluster_ips) => Some(Door::ClusterIp),
+            _ if listed(&service.load_balancer_ips) => Some(Door::LoadBalancer),
+            _ if listed(&service.external_ips) => Some(Door::ExternalIp),
+            _ => None,
+        };
+        door.map(|door| Frontend { service, port, door })
+    })
+}
+
+/// The node port that a packet to one of the node's addresses is meant for.
+fn at_node_port<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a>> {
+    if !answers_node_ports(cluster, packet.destination) {
+        return None;
+    }
+    oldest(cluster, packet, |service, port| {
+        let same = port.node_port == Some(packet.destination_port);
+        same.then_some(Frontend { service, port, door: Door::NodePort })
+    })
+}
+
+/// Of several Services with the same frontend the oldest has it, then the one whose name comes first; of
+/// several ports of one Service the first. A Service has frontends only in the families of its ClusterIPs.
+fn oldest<'a>(
+    cluster: &'a Cluster,
+    packet: &Packet,
+    frontend: impl Fn(&'a Service, &'a ServicePort) -> Option<Frontend<'a>>,
+) -> Option<Frontend<'a>> {
+    let mut services: Vec<&Service> = cluster.services.iter().collect();
+    services.sort_by_key(|service| (service.created.is_none(), service.created, &service.name));
+    let same_family = |address: &IpAddr| address.is_ipv4() == packet.destination.is_ipv4();
+    services
+        .into_iter()
+        .filter(|service| service.cluster_ips.iter().any(same_family))
+        .flat_map(|service| service.ports.iter().map(move |port| (service, port)))
+        .filter(|(_, port)| port.protocol.number() == packet.protocol)
+        .find_map(|(service, port)| frontend(service, port))
+}
+
+/// `--nodeport-addresses`: the first address of each family of the Node object, or what the host has in
+/// the networks. Never loopback.
+fn answers_node_ports(cluster: &Cluster, address: IpAddr) -> bool {
+    let node = &cluster.node.addresses;
+    !address.is_loopback()
+        && match &cluster.node_port_addresses {
+            NodePortAddresses::Networks(networks) => {
+                cluster.host.contains(&address) && networks.iter().any(|network| network.contains(address))
+            }
+            // Nobody knows which one is the primary address.
+            NodePortAddresses::Primary if node.is_empty() => cluster.host.contains(&address),
+            NodePortAddresses::Primary => {
+                node.iter().find(|primary| primary.is_ipv4() == address.is_ipv4()) == Some(&address)
+            }
+        }
+}
+
+/// Whether `loadBalancerSourceRanges` let a source in. Ranges of the other family restrict nothing.
+pub fn admits(cluster: &Cluster, service: &Service, source: IpAddr) -> bool {
+    let ranges: Vec<&IpNetwork> =
+        service.source_ranges.iter().filter(|range| range.is_ipv4() == source.is_ipv4()).collect();
+    let admitted = |address: IpAddr| ranges.iter().any(|range| range.contains(address));
+    ranges.is_empty()
+        || admitted(source)
+        // Where the node is let in, so is what it sends with the load balancer's address as its source.
+        || service.load_balancer_ips.contains(&source)
+            && cluster.node_ips().into_iter().any(admitted)
+}
