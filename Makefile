@@ -25,6 +25,7 @@ lint: packages
 
 bench: packages
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench
+	$(CARGO) run --release --quiet -p portolan-integration --bin bench_flows
 
 image:
 	docker build -f docker/Dockerfile -t portolan .

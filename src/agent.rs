@@ -4,6 +4,8 @@
 //! certain what the kernel holds, at the start and after a commit that failed or whose outcome is
 //! unknown, the tables are read back and the whole difference is committed.
 
+mod stale_flows;
+
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
 use portolan_rules::{
@@ -25,6 +27,8 @@ use crate::{
     manifest::Change,
     settings::Settings,
 };
+
+use stale_flows::StaleFlows;
 
 /// Why the kernel could not be made equal to the state.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +53,8 @@ pub enum SyncError {
 pub struct Synced {
     /// Operations committed; none if the kernel was equal already.
     pub operations: usize,
+    /// Whether UDP flows that may be stale could not be looked at; the next reconcile tries again.
+    pub flows_pending: bool,
 }
 
 /// State, compiler and kernel of one node.
@@ -62,6 +68,7 @@ pub struct Agent {
     /// Whether part of the input cannot be read, so that what the kernel has beyond the rest must stay.
     input_incomplete: bool,
     problems: usize,
+    stale_flows: StaleFlows,
 }
 
 /// What is known of the kernel.
@@ -89,6 +96,7 @@ impl Agent {
             knowledge: Knowledge::Nothing,
             input_incomplete: false,
             problems: 0,
+            stale_flows: StaleFlows::default(),
         }
     }
 
@@ -151,7 +159,13 @@ impl Agent {
             self.commit(&transaction)?;
         }
         self.knowledge = if self.input_incomplete { Knowledge::Uncertain } else { Knowledge::Certain };
-        Ok(Synced { operations })
+        let flows_pending = self.stale_flows.remove(&self.compiler, self.input_incomplete).is_err();
+        Ok(Synced { operations, flows_pending })
+    }
+
+    /// Number of stale UDP flows removed since the start.
+    pub fn removed_flows(&self) -> u64 {
+        self.stale_flows.removed()
     }
 
     /// Whether any Service could not be programmed as it asks.
@@ -170,6 +184,7 @@ impl Agent {
     fn update(&mut self) -> Transaction {
         let update = self.compiler.update(&mut self.state);
         self.report(&update.problems);
+        self.stale_flows.note(update.stale);
         update.transaction
     }
 
@@ -186,6 +201,7 @@ impl Agent {
         if self.input_incomplete {
             keep_leftovers(&mut desired, kernel);
         }
+        self.stale_flows.note_compared(kernel, &desired, self.input_incomplete);
         diff(&self.settings.config.table, kernel, &desired)
     }
 

@@ -4,9 +4,9 @@
 //! which are many and change, are encoded here, straight into the one buffer that the kernel is sent.
 //! A transaction is one datagram, which the kernel commits as a whole or not at all.
 
-mod attributes;
+pub(crate) mod attributes;
 mod batch;
-mod connection;
+pub(crate) mod connection;
 mod declaration;
 mod delinearize;
 mod dump;
@@ -16,8 +16,8 @@ mod instruction;
 mod libnftnl;
 mod linearize;
 mod monitor;
-mod uapi;
-mod wire;
+pub(crate) mod uapi;
+pub(crate) mod wire;
 
 use std::time::{Duration, Instant};
 

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod commands;
+pub mod conntrack;
 pub mod health;
 pub mod host;
 pub mod kernel;

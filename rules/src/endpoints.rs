@@ -87,6 +87,13 @@ impl<'a> Topology<'a> {
     }
 }
 
+/// The endpoints that may keep the UDP flows they have: all that serve, terminating or not, and whatever
+/// policy and topology say of new flows. One that is ready gets new flows, so it keeps the old ones even if
+/// it claims not to serve (`publishNotReadyAddresses`).
+pub fn serving(endpoints: &BTreeMap<SocketAddr, &Endpoint>) -> Arc<[SocketAddr]> {
+    endpoints.iter().filter(|(_, e)| e.ready || e.serving).map(|(address, _)| *address).collect()
+}
+
 /// Selects endpoints as KEP-1669 (terminating endpoints) and the topology KEPs say: the ready ones, or
 /// if there is none at all, those that terminate but still serve. Both sets fall back independently.
 ///

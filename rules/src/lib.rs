@@ -12,6 +12,7 @@ pub mod diff;
 pub mod endpoints;
 #[cfg(test)]
 mod fixture;
+pub mod flows;
 pub mod leftovers;
 pub mod model;
 pub mod node_ports;

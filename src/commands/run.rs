@@ -148,24 +148,31 @@ fn reconcile(agent: &mut Agent, inbox: &Receiver<Event>) {
     loop {
         let retry = match agent.sync() {
             Ok(synced) => {
-                wait = FIRST_RETRY;
                 if !synced_before {
                     info!(operations = synced.operations, "Kernel is equal to the manifests");
                     synced_before = true;
                 }
-                None
+                if !synced.flows_pending {
+                    wait = FIRST_RETRY;
+                }
+                synced.flows_pending.then(|| later(&mut wait))
             }
             Err(error) => {
                 error!("{error}; trying again in {wait:?}");
-                let at = Instant::now() + wait;
-                wait = (wait * 2).min(LAST_RETRY);
-                Some(at)
+                Some(later(&mut wait))
             }
         };
         if !next(agent, inbox, retry) {
             return;
         }
     }
+}
+
+/// When to try again; the next time takes longer.
+fn later(wait: &mut Duration) -> Instant {
+    let at = Instant::now() + *wait;
+    *wait = (*wait * 2).min(LAST_RETRY);
+    at
 }
 
 /// Waits for changes, or until it is time to try again, and takes over all that have come. False if the

@@ -6,7 +6,7 @@ use super::uapi::{HEADER, HEADERS, NLA_TYPE_MASK};
 
 /// A netlink message.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// Type, with the subsystem in the high byte.
     pub kind: u16,
     /// Flags.
@@ -19,19 +19,19 @@ pub(super) struct Message<'a> {
 
 impl<'a> Message<'a> {
     /// The family in `struct nfgenmsg`, zero if that is missing.
-    pub(super) fn family(&self) -> u8 {
+    pub(crate) fn family(&self) -> u8 {
         self.payload.first().copied().unwrap_or(0)
     }
 
     /// The attributes after `struct nfgenmsg`.
-    pub(super) fn attributes(&self) -> Attributes<'a> {
+    pub(crate) fn attributes(&self) -> Attributes<'a> {
         Attributes(self.payload.get(HEADERS - HEADER..).unwrap_or_default())
     }
 }
 
 /// The messages of a datagram; ends at the first that is malformed.
 #[derive(Clone, Debug)]
-pub(super) struct Messages<'a>(pub &'a [u8]);
+pub(crate) struct Messages<'a>(pub &'a [u8]);
 
 impl<'a> Iterator for Messages<'a> {
     type Item = Message<'a>;
@@ -53,7 +53,7 @@ impl<'a> Iterator for Messages<'a> {
 
 /// A netlink attribute.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Attribute<'a> {
+pub(crate) struct Attribute<'a> {
     /// Type, without flags.
     pub kind: u16,
     /// Value, without padding.
@@ -62,43 +62,43 @@ pub(super) struct Attribute<'a> {
 
 impl<'a> Attribute<'a> {
     /// The attributes inside.
-    pub(super) fn nested(&self) -> Attributes<'a> {
+    pub(crate) fn nested(&self) -> Attributes<'a> {
         Attributes(self.value)
     }
 
     /// A number of 32 bits in network order.
-    pub(super) fn number(&self) -> Option<u32> {
+    pub(crate) fn number(&self) -> Option<u32> {
         Some(u32::from_be_bytes(self.value.try_into().ok()?))
     }
 
     /// A number of 64 bits in network order.
-    pub(super) fn long(&self) -> Option<u64> {
+    pub(crate) fn long(&self) -> Option<u64> {
         Some(u64::from_be_bytes(self.value.try_into().ok()?))
     }
 
     /// A string, up to its terminating zero.
-    pub(super) fn string(&self) -> Option<&'a str> {
+    pub(crate) fn string(&self) -> Option<&'a str> {
         std::str::from_utf8(self.value.split(|&byte| byte == 0).next()?).ok()
     }
 
     /// A string as a shared name.
-    pub(super) fn name(&self) -> Option<Arc<str>> {
+    pub(crate) fn name(&self) -> Option<Arc<str>> {
         self.string().map(Arc::from)
     }
 }
 
 /// The attributes in these bytes; ends at the first that is malformed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Attributes<'a>(pub &'a [u8]);
+pub(crate) struct Attributes<'a>(pub &'a [u8]);
 
 impl<'a> Attributes<'a> {
     /// The first attribute of this type.
-    pub(super) fn find(self, kind: u16) -> Option<Attribute<'a>> {
+    pub(crate) fn find(self, kind: u16) -> Option<Attribute<'a>> {
         self.into_iter().find(|attribute| attribute.kind == kind)
     }
 
     /// The number in the first attribute of this type.
-    pub(super) fn number(self, kind: u16) -> Option<u32> {
+    pub(crate) fn number(self, kind: u16) -> Option<u32> {
         self.find(kind)?.number()
     }
 }
@@ -115,7 +115,7 @@ impl<'a> IntoIterator for Attributes<'a> {
 
 /// Goes through attributes one by one.
 #[derive(Clone, Debug)]
-pub(super) struct AttributeIter<'a>(&'a [u8]);
+pub(crate) struct AttributeIter<'a>(&'a [u8]);
 
 impl<'a> Iterator for AttributeIter<'a> {
     type Item = Attribute<'a>;
@@ -131,7 +131,7 @@ impl<'a> Iterator for AttributeIter<'a> {
 }
 
 /// The number in host order at this offset.
-pub(super) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(offset..)?.first_chunk()?))
 }
 

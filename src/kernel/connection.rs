@@ -1,4 +1,4 @@
-//! A socket to `nf_tables`: requests and their replies.
+//! A socket to the subsystems of nfnetlink: requests and their replies.
 
 use std::{
     ffi::c_int,
@@ -17,8 +17,8 @@ use super::{
     attributes::{Attributes, Message, Messages, u32_at},
     libnftnl::{borrow, set_option},
     uapi::{
-        HEADER, NFNL_SUBSYS_NFTABLES, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR,
-        NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS,
+        HEADER, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE,
+        NLMSG_ERROR, NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS,
     },
     wire,
 };
@@ -40,7 +40,7 @@ const SEND_OVERHEAD: usize = 32;
 
 /// What the kernel says of one message that it refused, or acknowledged with error number zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     /// The message's sequence number.
     pub sequence: u32,
     /// The error number; zero acknowledges.
@@ -54,7 +54,7 @@ pub(super) struct Reply {
 impl Reply {
     /// Reads a message of type `NLMSG_ERROR`: the error number, the header of the message that it is about
     /// (all of the message, unless the kernel honours `NETLINK_CAP_ACK`), and attributes.
-    pub(super) fn read(message: &Message<'_>) -> Option<Self> {
+    pub(crate) fn read(message: &Message<'_>) -> Option<Self> {
         if message.kind != NLMSG_ERROR {
             return None;
         }
@@ -78,7 +78,7 @@ impl Reply {
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// With all of its replies.
     Complete,
     /// With all of them, while a ruleset of this namespace changed.
@@ -90,7 +90,7 @@ pub(super) enum Outcome {
 }
 
 /// What came from [`Connection::receive`].
-pub(super) enum Received {
+pub(crate) enum Received {
     /// Bytes of this number in the buffer.
     Bytes(usize),
     /// Nothing is there.
@@ -99,8 +99,8 @@ pub(super) enum Received {
     Lost,
 }
 
-/// A socket to `nf_tables`.
-pub(super) struct Connection {
+/// A socket to `nf_tables`, or to another subsystem of nfnetlink.
+pub(crate) struct Connection {
     socket: Socket,
     /// Sequence number of the last request.
     sequence: u32,
@@ -117,7 +117,7 @@ impl AsFd for Connection {
 
 impl Connection {
     /// Opens a socket, a member of these multicast groups (a bit each).
-    pub(super) fn open(groups: u32) -> Result<Self, Error> {
+    pub(crate) fn open(groups: u32) -> Result<Self, Error> {
         let socket = Socket::open(Bus::Netfilter).map_err(Error::io("cannot open a netlink socket"))?;
         socket.bind(groups, 0).map_err(Error::io("cannot bind a netlink socket"))?;
         rustix::io::fcntl_setfd(borrow(&socket), FdFlags::CLOEXEC)
@@ -140,7 +140,7 @@ impl Connection {
     }
 
     /// Sends one datagram; makes the send buffer large enough.
-    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         if bytes.len() > self.limit {
             self.widen(bytes.len())?;
         }
@@ -171,7 +171,7 @@ impl Connection {
     }
 
     /// Receives one datagram into the buffer; without waiting, unless told to.
-    pub(super) fn receive(&mut self, wait: bool) -> Result<Received, Error> {
+    pub(crate) fn receive(&mut self, wait: bool) -> Result<Received, Error> {
         let flags = RecvFlags::TRUNC | if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
         loop {
             let Self { socket, buffer, .. } = self;
@@ -187,33 +187,49 @@ impl Connection {
     }
 
     /// The messages of a datagram that [`Self::receive`] has received.
-    pub(super) fn messages(&self, length: usize) -> Messages<'_> {
+    pub(crate) fn messages(&self, length: usize) -> Messages<'_> {
         Messages(self.buffer.get(..length).unwrap_or_default())
     }
 
     /// Throws away replies that nobody waited for.
-    pub(super) fn drain(&mut self) -> Result<(), Error> {
+    pub(crate) fn drain(&mut self) -> Result<(), Error> {
         while !matches!(self.receive(false)?, Received::Nothing) {}
         Ok(())
     }
 
-    /// Asks for one object, or with `dump` for all of them, and hands each reply to `read`.
-    pub(super) fn request(
+    /// Asks `nf_tables` for one object, or with `dump` for all of them, and hands each reply to `read`.
+    pub(crate) fn request(
         &mut self,
         kind: u16,
         family: u8,
         dump: bool,
         attributes: &[(u16, &str)],
+        read: impl FnMut(&Message<'_>),
+    ) -> Result<Outcome, Error> {
+        let write = |request: &mut Vec<u8>| {
+            for (kind, value) in attributes {
+                wire::string(request, *kind, value);
+            }
+        };
+        self.ask(wire::nf_tables(kind), family, dump, write, read)
+    }
+
+    /// Asks a subsystem of nfnetlink, with the attributes that `write` appends, for one object or with `dump`
+    /// for all of them, and hands each reply to `read`.
+    pub(crate) fn ask(
+        &mut self,
+        kind: u16,
+        family: u8,
+        dump: bool,
+        write: impl FnOnce(&mut Vec<u8>),
         mut read: impl FnMut(&Message<'_>),
     ) -> Result<Outcome, Error> {
         self.drain()?;
         self.sequence = self.sequence.wrapping_add(1);
         let flags = NLM_F_REQUEST | if dump { NLM_F_DUMP } else { 0 };
         let mut request = Vec::new();
-        let start = wire::begin_message(&mut request, wire::nf_tables(kind), flags, self.sequence, family, 0);
-        for (kind, value) in attributes {
-            wire::string(&mut request, *kind, value);
-        }
+        let start = wire::begin_message(&mut request, kind, flags, self.sequence, family, 0);
+        write(&mut request);
         wire::end_message(&mut request, start);
         self.send(&request)?;
         let mut outcome = Outcome::Complete;
@@ -233,7 +249,7 @@ impl Connection {
                 match message.kind {
                     NLMSG_ERROR => return refusal(&message),
                     NLMSG_DONE => return Ok(outcome),
-                    kind if kind >> 8 == NFNL_SUBSYS_NFTABLES => {
+                    answer if answer >> 8 == kind >> 8 => {
                         read(&message);
                         if !dump {
                             return Ok(outcome);

@@ -4,7 +4,7 @@
 pub(super) const NLMSG_ERROR: u16 = 2;
 pub(super) const NLMSG_DONE: u16 = 3;
 
-pub(super) const NLM_F_REQUEST: u16 = 0x1;
+pub(crate) const NLM_F_REQUEST: u16 = 0x1;
 pub(super) const NLM_F_ACK: u16 = 0x4;
 pub(super) const NLM_F_DUMP_INTR: u16 = 0x10;
 pub(super) const NLM_F_DUMP: u16 = 0x300;

@@ -3,10 +3,10 @@
 use super::uapi::{HEADERS, NFNL_SUBSYS_NFTABLES, NLA_F_NESTED};
 
 /// Longest attribute: its length field has 16 bits.
-pub(super) const ATTRIBUTE_MAX: usize = u16::MAX as usize;
+pub(crate) const ATTRIBUTE_MAX: usize = u16::MAX as usize;
 
 /// Starts a message with `struct nfgenmsg`; [`end_message`] completes it. Returns where it starts.
-pub(super) fn begin_message(
+pub(crate) fn begin_message(
     buffer: &mut Vec<u8>,
     kind: u16,
     flags: u16,
@@ -26,19 +26,19 @@ pub(super) fn begin_message(
 }
 
 /// Writes the length of the message that starts at `start` and ends here.
-pub(super) fn end_message(buffer: &mut [u8], start: usize) {
+pub(crate) fn end_message(buffer: &mut [u8], start: usize) {
     let length = (buffer.len() - start) as u32;
     buffer[start..start + 4].copy_from_slice(&length.to_ne_bytes());
 }
 
 /// The type of an `nf_tables` message (`NFT_MSG_…`) in a netlink header.
-pub(super) const fn nf_tables(kind: u16) -> u16 {
+pub(crate) const fn nf_tables(kind: u16) -> u16 {
     NFNL_SUBSYS_NFTABLES << 8 | kind
 }
 
 /// Appends an attribute, padded to four bytes.
 #[inline]
-pub(super) fn attribute(buffer: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(crate) fn attribute(buffer: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = 4 + value.len();
     debug_assert!(length <= ATTRIBUTE_MAX, "callers bound their values");
     buffer.extend_from_slice(&header(length, kind));
@@ -47,7 +47,7 @@ pub(super) fn attribute(buffer: &mut Vec<u8>, kind: u16, value: &[u8]) {
 }
 
 /// Appends a name as a zero-terminated string.
-pub(super) fn string(buffer: &mut Vec<u8>, kind: u16, value: &str) {
+pub(crate) fn string(buffer: &mut Vec<u8>, kind: u16, value: &str) {
     let length = 4 + value.len() + 1;
     buffer.extend_from_slice(&header(length, kind));
     buffer.extend_from_slice(value.as_bytes());
@@ -57,13 +57,13 @@ pub(super) fn string(buffer: &mut Vec<u8>, kind: u16, value: &str) {
 
 /// Appends a number in network order, as `nf_tables` has them.
 #[inline]
-pub(super) fn number(buffer: &mut Vec<u8>, kind: u16, value: u32) {
+pub(crate) fn number(buffer: &mut Vec<u8>, kind: u16, value: u32) {
     attribute(buffer, kind, &value.to_be_bytes());
 }
 
 /// Starts an attribute that holds attributes; [`end_nest`] completes it. Returns where it starts.
 #[inline]
-pub(super) fn begin_nest(buffer: &mut Vec<u8>, kind: u16) -> usize {
+pub(crate) fn begin_nest(buffer: &mut Vec<u8>, kind: u16) -> usize {
     let start = buffer.len();
     buffer.extend_from_slice(&header(0, kind | NLA_F_NESTED));
     start
@@ -71,7 +71,7 @@ pub(super) fn begin_nest(buffer: &mut Vec<u8>, kind: u16) -> usize {
 
 /// Writes the length of the nest that starts at `start` and ends here.
 #[inline]
-pub(super) fn end_nest(buffer: &mut [u8], start: usize) {
+pub(crate) fn end_nest(buffer: &mut [u8], start: usize) {
     let length = buffer.len() - start;
     debug_assert!(length <= ATTRIBUTE_MAX, "callers split their lists");
     buffer[start..start + 2].copy_from_slice(&(length as u16).to_ne_bytes());

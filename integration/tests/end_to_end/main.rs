@@ -19,4 +19,5 @@ mod refuse;
 mod restart;
 mod scale;
 mod scene;
+mod stale_flows;
 mod watching;

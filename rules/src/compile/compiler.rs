@@ -1,8 +1,10 @@
 //! The incremental compiler: what changed in the state, in; what to change in the kernel, out.
 
+mod flows;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
@@ -29,6 +31,7 @@ use super::{
     sources::{AddressRange, disjoint},
     sticky::PortNumbers,
 };
+use flows::TouchedFlows;
 
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]
@@ -37,6 +40,9 @@ pub struct Update {
     pub transaction: Transaction,
     /// What is wrong with which Service, each said once.
     pub problems: Vec<Problem>,
+    /// UDP destinations that began or ceased to be a frontend, or lost an endpoint: flows to them may be
+    /// stale once the transaction is committed. [`Compiler::flows`] says which.
+    pub stale: BTreeSet<SocketAddr>,
 }
 
 /// Compiles Services and remembers the outcome, so that a change costs what it changes.
@@ -52,6 +58,7 @@ pub struct Compiler {
     service_cidrs: BTreeSet<AddressRange>,
     port_numbers: HashMap<Family, PortNumbers>,
     declarations: HashMap<(Family, SetName), Arc<Set>>,
+    flows: TouchedFlows,
 }
 
 impl Compiler {
@@ -67,6 +74,7 @@ impl Compiler {
             service_cidrs: BTreeSet::new(),
             port_numbers: HashMap::new(),
             declarations: HashMap::new(),
+            flows: TouchedFlows::default(),
         };
         compiler.declare_sizes(None);
         compiler
@@ -78,7 +86,8 @@ impl Compiler {
     }
 
     /// Compiles the whole state. Endpoints keep the slots, and sets the sizes, that they have in
-    /// `kernel`, the ruleset that an earlier run left.
+    /// `kernel`, the ruleset that an earlier run left. Flows that this run has not seen begin may be stale
+    /// at any UDP destination of the kernel's ruleset or the compiled one ([`crate::flows::destinations`]).
     pub fn load(&mut self, state: &mut State, kernel: &Ruleset) -> Vec<Problem> {
         self.adopted = AdoptedSlots::of(kernel);
         let mut problems = Vec::new();
@@ -99,6 +108,7 @@ impl Compiler {
         self.declare_sizes(Some(kernel));
         self.ledger.track();
         self.ledger.take_changes();
+        self.flows = TouchedFlows::default();
         problems
     }
 
@@ -108,7 +118,7 @@ impl Compiler {
         let mut problems = Vec::new();
         let dirty = state.take_dirty();
         self.compile_all(state, dirty, &mut problems);
-        Update { transaction: self.transaction(), problems }
+        Update { transaction: self.transaction(), problems, stale: self.take_stale() }
     }
 
     /// Sets the addresses of this node that answer node ports. Takes effect with the next update.
@@ -116,9 +126,11 @@ impl Compiler {
         let current = self.ledger.addresses(SetName::NodeAddresses);
         for address in wanted.iter().filter(|address| !current.contains(address)) {
             self.ledger.retain_address(SetName::NodeAddresses, *address);
+            self.touch_node_address(*address);
         }
         for address in current.iter().filter(|address| !wanted.contains(address)) {
             self.ledger.release_address(SetName::NodeAddresses, *address);
+            self.touch_node_address(*address);
         }
     }
 
@@ -307,6 +319,7 @@ impl Compiler {
             let Some(i) = port.frontends.iter().position(|f| f.owned && f.key == *key) else { continue };
             port.frontends[i].owned = false;
             let frontend = &port.frontends[i];
+            self.flows.note(port, frontend, true);
             for class in port.classes(frontend) {
                 self.ledger.release_class(port.family, class);
             }
@@ -320,6 +333,11 @@ impl Compiler {
     fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
         let old: Vec<_> = before.into_iter().flat_map(CompiledService::owned).collect();
         let new: Vec<_> = after.into_iter().flat_map(CompiledService::owned).collect();
+        for (owned, existed) in [(&old, true), (&new, false)] {
+            for (port, frontend) in owned {
+                self.flows.note(port, frontend, existed);
+            }
+        }
         let old_index: HashMap<_, _> = old.iter().map(|pair| (pair.1.key, *pair)).collect();
         let new_keys: HashSet<_> = new.iter().map(|pair| pair.1.key).collect();
         for (port, frontend) in &new {

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use crate::{
+    flows::Serving,
     model::{LoadBalancing, Protocol, Service, TrafficPolicy},
     ruleset::{ClassId, Concat, Element, Family},
 };
@@ -34,6 +35,8 @@ pub struct CompiledPort {
     pub load_balancing: LoadBalancing,
     /// Lasting numbers of the endpoints, with session affinity.
     pub sticky: Option<Sticky>,
+    /// Of a UDP port, every endpoint that its flows may stay with; empty for other protocols.
+    pub serving: Serving,
     /// Sources that may use the load balancer's addresses.
     pub sources: Arc<[AddressRange]>,
 }

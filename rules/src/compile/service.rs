@@ -7,8 +7,9 @@ use std::{
 };
 
 use crate::{
-    endpoints::{merge, select},
-    model::{LoadBalancing, Node, ObjectName, Service, ServicePort, TrafficPolicy},
+    endpoints::{merge, select, serving},
+    flows::Serving,
+    model::{LoadBalancing, Node, ObjectName, Protocol, Service, ServicePort, TrafficPolicy},
     ruleset::Family,
     state::ServiceState,
 };
@@ -113,7 +114,8 @@ where
                 }
                 first
             });
-            let selection = select(&merge(state, port, family), surroundings.node);
+            let endpoints = merge(state, port, family);
+            let selection = select(&endpoints, surroundings.node);
             compiled.hairpin.extend(selection.on_this_node);
             let prior = prior_slots(service, port, family, &doors, surroundings);
             let uses_local = doors.iter().any(|(_, door)| policy(service, *door) == TrafficPolicy::Local);
@@ -159,6 +161,10 @@ where
                 local,
                 load_balancing: service.load_balancing,
                 sticky,
+                serving: match port.protocol {
+                    Protocol::Udp => serving(&endpoints),
+                    Protocol::Tcp | Protocol::Sctp => Serving::default(),
+                },
                 sources: sources.clone(),
             });
         }

@@ -31,6 +31,11 @@ pub struct Cluster {
 impl Cluster {
     /// The rules that the compiler makes of it, from nothing.
     pub fn compile(&self) -> Ruleset {
+        self.load(&Ruleset::default()).0.ruleset()
+    }
+
+    /// A compiler that has compiled it over the rules that an earlier one left.
+    pub fn load(&self, kernel: &Ruleset) -> (Compiler, State) {
         let mut state = State::new(self.node.clone());
         for service in &self.services {
             state.set_service(&service.name, Some(Arc::new(service.clone())));
@@ -43,8 +48,8 @@ impl Cluster {
         compiler.set_node_addresses(&self.node_port_addresses.select(&self.node, &host));
         compiler.set_node_ips(&mut state, self.node_ips());
         compiler.set_service_cidrs(&self.service_cidrs);
-        compiler.load(&mut state, &Ruleset::default());
-        compiler.ruleset()
+        compiler.load(&mut state, kernel);
+        (compiler, state)
     }
 
     /// The node's own addresses: those of the Node object, else those of its interfaces.

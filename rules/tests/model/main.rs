@@ -5,8 +5,10 @@
 //! down one by one, and on random clusters and packets.
 #![allow(missing_docs, reason = "a test has no readers of its interface")]
 
+mod affinity;
 mod cluster;
 mod invariants;
+mod live;
 mod manifest;
 mod masquerade_matrix;
 mod packet_flows;
@@ -16,5 +18,6 @@ mod random;
 mod reference;
 mod scene;
 mod selection;
+mod sequences;
 mod source_ranges;
 mod strategies;

@@ -99,6 +99,13 @@ fn slice(slice: &EndpointSlice, out: &mut String) -> fmt::Result {
     slice.endpoints.iter().try_for_each(|it| endpoint(it, out))
 }
 
+/// An endpoint as a line of YAML.
+pub fn endpoint_line(it: &Endpoint) -> String {
+    let mut line = String::new();
+    endpoint(it, &mut line).expect("a String takes everything");
+    line
+}
+
 fn endpoint(endpoint: &Endpoint, out: &mut String) -> fmt::Result {
     let Endpoint { address, ready, serving, terminating, node, weight, hints } = endpoint;
     write!(out, "- {{addresses: [{:?}], ", address.to_string())?;

@@ -75,7 +75,7 @@ fn source_range() -> impl Strategy<Value = IpNetwork> {
     select(ranges.map(|range| range.parse().expect("a network")).to_vec())
 }
 
-fn service() -> impl Strategy<Value = Service> {
+pub fn service() -> impl Strategy<Value = Service> {
     let cluster_ips = prop_oneof![
         3 => (1..=4u8).prop_map(|n| vec![(n, Family::Ip)]),
         1 => (1..=4u8).prop_map(|n| vec![(n, Family::Ip6)]),
@@ -86,7 +86,7 @@ fn service() -> impl Strategy<Value = Service> {
         (owner(), option::of(0..3i64), cluster_ips),
         (vec(external(), 0..3), vec(external(), 0..3), ranges),
         (policy(), policy(), vec(service_port(), 1..4)),
-        (option::weighted(0.3, select(vec![1, 60, 86_400])), prop::bool::weighted(0.03)),
+        (option::weighted(0.3, select(vec![1, 60, 86_400])), prop::bool::weighted(0.02)),
     )
         .prop_map(
             |((name, created, cluster_ips), (external_ips, load_balancer_ips, ranges), rest, choice)| {
@@ -111,7 +111,7 @@ fn service() -> impl Strategy<Value = Service> {
 }
 
 /// A pod or a process in a node's own network, mostly with the name of the node it is on.
-fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
+pub fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
     let place = prop_oneof![
         4 => (1..=3u8).prop_map(Place::Pod),
         4 => (1..=3u8).prop_map(Place::RemotePod),
@@ -149,19 +149,21 @@ fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
     )
 }
 
+/// What every Service's ports ask for.
+pub fn every_port() -> Vec<EndpointPort> {
+    let names = PORT_NAMES.iter().flat_map(|name| Protocol::ALL.map(|protocol| (*name, protocol)));
+    names.map(|(name, protocol)| EndpointPort { name: name.into(), protocol, port: 8080 }).collect()
+}
+
 fn slice() -> impl Strategy<Value = EndpointSlice> {
     let port = (select(&PORT_NAMES[..]), protocol(), select(&[80_u16, 8080][..]))
         .prop_map(|(name, protocol, port)| EndpointPort { name: name.into(), protocol, port });
     let endpoints = family().prop_flat_map(|family| vec(endpoint(family), 0..6));
     (owner(), 0..3u8, vec(port, 1..4), endpoints, prop::bool::weighted(0.8)).prop_map(
-        |(owner, number, mut ports, endpoints, every_port)| {
-            if every_port {
+        |(owner, number, mut ports, endpoints, is_complete)| {
+            if is_complete {
                 // As it is when all goes well: what the Service's ports ask for is there.
-                ports = PORT_NAMES
-                    .iter()
-                    .flat_map(|name| Protocol::ALL.map(|protocol| (*name, protocol)))
-                    .map(|(name, protocol)| EndpointPort { name: name.into(), protocol, port: 8080 })
-                    .collect();
+                ports = every_port();
             }
             let name = ObjectName::new(owner.namespace, format!("{}-{number}", owner.name));
             EndpointSlice { name, service: owner.name, ports, endpoints }

@@ -1,0 +1,135 @@
+//! `make bench`: what it costs to find and remove one stale UDP flow among 100,000.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    process::{Command, ExitCode},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use portolan::{conntrack::Conntrack, kernel::Kernel};
+use portolan_rules::{
+    compile::{Compiler, Config},
+    diff::diff,
+    flows::Flows,
+    model::{
+        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
+        ServicePort, TrafficPolicy,
+    },
+    ruleset::Ruleset,
+    state::State,
+};
+
+const FLOWS: u32 = 100_000;
+const RUNS: u32 = 15;
+const CLUSTER_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+fn main() -> ExitCode {
+    measure().map_or_else(
+        |error| {
+            eprintln!("bench_flows: {error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn measure() -> Result<()> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+        .map_err(|error| format!("a network namespace of its own takes root: {error}"))?;
+    for arguments in [["link", "set", "lo", "up"].as_slice(), &["addr", "add", "10.0.0.1/8", "dev", "lo"]] {
+        if !Command::new("ip").args(arguments).status()?.success() {
+            return Err(format!("ip {} failed", arguments.join(" ")).into());
+        }
+    }
+    program_service()?;
+    let socket = UdpSocket::bind((Ipv4Addr::new(10, 0, 0, 1), 0))?;
+    for n in 0..FLOWS {
+        let [_, a, b, c] = n.to_be_bytes();
+        // Nobody listens there, which the socket hears of now and then.
+        let _ = socket.send_to(b"?", (Ipv4Addr::new(127, 1 + a, b, c), 9));
+    }
+    let count = || -> Result<u32> {
+        Ok(std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count")?.trim().parse()?)
+    };
+    if count()? < FLOWS {
+        return Err(format!("only {} flows fit: raise net.netfilter.nf_conntrack_max", count()?).into());
+    }
+
+    let mut conntrack = Conntrack::open()?;
+    println!();
+    println!("One stale UDP flow among {} others, removed:", count()?);
+    println!();
+    println!("| UDP frontends that lost an endpoint | median |");
+    println!("|---|---|");
+    for frontends in [1, 2, 4, 5, 1000] {
+        let mut times = Vec::new();
+        for _ in 0..RUNS {
+            // Asking makes the flow to the one endpoint; it is stale once another serves alone.
+            socket.send_to(b"?", (CLUSTER_IP, 53))?;
+            let flows = stale(frontends);
+            let started = Instant::now();
+            let removed = conntrack.remove_stale(&flows)?;
+            times.push(started.elapsed());
+            if removed != 1 {
+                return Err(format!("{removed} flows were removed, not one").into());
+            }
+        }
+        times.sort_unstable();
+        println!("| {frontends} | {} |", millis(times[times.len() / 2]));
+    }
+    Ok(())
+}
+
+/// So many frontends, each served by an endpoint that none of the flows leads to.
+fn stale(frontends: u16) -> Flows {
+    let serving = || Some(Arc::from([SocketAddr::from(([10, 0, 0, 3], 53))]));
+    (0..frontends).map(|n| (SocketAddr::from((CLUSTER_IP, 53 + n)), serving())).collect()
+}
+
+/// Commits the rules for a Service at [`CLUSTER_IP`] with one endpoint.
+fn program_service() -> Result<()> {
+    let name = ObjectName::new("default", "dns");
+    let service = Service {
+        name: name.clone(),
+        created: None,
+        cluster_ips: vec![CLUSTER_IP.into()],
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        source_ranges: Vec::new(),
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        affinity_timeout: None,
+        load_balancing: LoadBalancing::default(),
+        ports: vec![ServicePort { name: "".into(), protocol: Protocol::Udp, port: 53, node_port: None }],
+    };
+    let endpoint = Endpoint {
+        weight: 1,
+        address: [10, 0, 0, 2].into(),
+        ready: true,
+        serving: true,
+        terminating: false,
+        node: None,
+        hints: Hints::default(),
+    };
+    let slice = EndpointSlice {
+        name: name.clone(),
+        service: name.name.clone(),
+        ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Udp, port: 53 }],
+        endpoints: vec![endpoint],
+    };
+    let mut state = State::new(Node::default());
+    state.set_service(&name, Some(Arc::new(service)));
+    state.set_slice(&name, Some(Arc::new(slice)));
+    let config = Config::default();
+    let mut compiler = Compiler::new(config.clone());
+    compiler.load(&mut state, &Ruleset::default());
+    Kernel::open()?.commit(&diff(&config.table, &Ruleset::default(), &compiler.ruleset()))?;
+    Ok(())
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+}

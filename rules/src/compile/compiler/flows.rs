@@ -1,0 +1,86 @@
+//! Which UDP destinations changed hands since the last update.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::{IpAddr, SocketAddr},
+};
+
+use crate::{
+    flows::{Flows, Serving, udp_destinations},
+    model::Protocol,
+    ruleset::Family,
+};
+
+use super::{CompiledPort, CompiledService, Compiler, Frontend, FrontendKey, SetName};
+
+/// What changed since the last update that may have left flows where they should not go.
+#[derive(Debug, Default)]
+pub(super) struct TouchedFlows {
+    /// UDP frontends that were compiled again or changed owner: the endpoints that served them before, `None`
+    /// if they were no frontends.
+    frontends: HashMap<FrontendKey, Option<Serving>>,
+    /// Node ports on addresses that became the node's or are no longer.
+    node_ports: BTreeSet<SocketAddr>,
+}
+
+impl TouchedFlows {
+    /// Notes who served a frontend before it changes. Only the first note of an update counts.
+    pub(super) fn note(&mut self, port: &CompiledPort, frontend: &Frontend, existed: bool) {
+        if port.protocol == Protocol::Udp {
+            self.frontends.entry(frontend.key).or_insert_with(|| existed.then(|| port.serving.clone()));
+        }
+    }
+}
+
+impl Compiler {
+    /// Of these UDP destinations, who may answer the flows to them. A destination stands on its own: an
+    /// address and a port, be they a frontend's, a node port on one of the node's addresses, or nobody's.
+    pub fn flows(&self, destinations: impl IntoIterator<Item = SocketAddr>) -> Flows {
+        let node_addresses = self.ledger.addresses(SetName::NodeAddresses);
+        let serving = |at: SocketAddr| {
+            let frontend = FrontendKey::Address(at.ip(), Protocol::Udp, at.port());
+            self.serving(&frontend).or_else(|| {
+                let frontend = FrontendKey::NodePort(Family::of(at.ip()), Protocol::Udp, at.port());
+                node_addresses.contains(&at.ip()).then(|| self.serving(&frontend))?
+            })
+        };
+        destinations.into_iter().map(|at| (at, serving(at).cloned())).collect()
+    }
+
+    /// The endpoints that serve a frontend, if it is one.
+    fn serving(&self, key: &FrontendKey) -> Option<&Serving> {
+        let service = self.services.get(self.claims.owner(key)?)?;
+        service.owned().find(|(_, frontend)| frontend.key == *key).map(|(port, _)| &port.serving)
+    }
+
+    /// Notes that node ports start or cease to answer on an address.
+    pub(super) fn touch_node_address(&mut self, address: IpAddr) {
+        let frontends = self.services.values().flat_map(CompiledService::owned);
+        let at = frontends.filter_map(|(_, frontend)| match frontend.key {
+            FrontendKey::NodePort(..) => udp_destinations(frontend.key, [&address]).next(),
+            FrontendKey::Address(..) => None,
+        });
+        let at: Vec<_> = at.collect();
+        self.flows.node_ports.extend(at);
+    }
+
+    /// The UDP destinations since the last call that began or ceased to be a frontend, or lost an endpoint.
+    pub(super) fn take_stale(&mut self) -> BTreeSet<SocketAddr> {
+        let touched = std::mem::take(&mut self.flows);
+        let mut stale = touched.node_ports;
+        let mut node_addresses = None;
+        for (frontend, before) in touched.frontends {
+            let changed_hands = match (&before, self.serving(&frontend)) {
+                (None, None) => false,
+                (Some(_), None) | (None, Some(_)) => true,
+                (Some(before), Some(after)) => before.iter().any(|e| after.binary_search(e).is_err()),
+            };
+            if changed_hands {
+                let addresses =
+                    node_addresses.get_or_insert_with(|| self.ledger.addresses(SetName::NodeAddresses));
+                stale.extend(udp_destinations(frontend, &*addresses));
+            }
+        }
+        stale
+    }
+}

@@ -1,0 +1,86 @@
+//! Stale UDP flows: which destinations to look at, kept until that is done.
+
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use portolan_rules::{
+    compile::Compiler,
+    flows::{Flows, destinations},
+    ruleset::Ruleset,
+};
+use tracing::{debug, warn};
+
+use crate::conntrack::{Conntrack, Error};
+
+/// Destinations whose flows may be stale.
+#[derive(Debug, Default)]
+pub(super) struct StaleFlows {
+    conntrack: Option<Conntrack>,
+    pending: BTreeSet<SocketAddr>,
+    removed: u64,
+    /// Whether the last attempt failed, which was said then.
+    failing: bool,
+}
+
+impl StaleFlows {
+    /// Number of flows removed so far.
+    pub(super) fn removed(&self) -> u64 {
+        self.removed
+    }
+
+    /// Notes what an update may have made stale.
+    pub(super) fn note(&mut self, stale: BTreeSet<SocketAddr>) {
+        self.pending.extend(stale);
+    }
+
+    /// Notes what may be stale when the kernel was read back: nobody knows what happened meanwhile, so all that
+    /// it answered, or answers from now on. With part of the input unreadable it is not known who serves what
+    /// was there before; what was not is taken over all the same.
+    pub(super) fn note_compared(&mut self, kernel: &Ruleset, desired: &Ruleset, input_incomplete: bool) {
+        let (before, after) = (destinations(kernel), destinations(desired));
+        if input_incomplete {
+            self.pending.extend(after.difference(&before));
+        } else {
+            self.pending.extend(before);
+            self.pending.extend(after);
+        }
+    }
+
+    /// Removes what is stale at the noted destinations, now that the kernel answers them as the compiler says.
+    /// What fails is said once and stays noted.
+    pub(super) fn remove(&mut self, compiler: &Compiler, input_incomplete: bool) -> Result<(), Error> {
+        let mut flows = compiler.flows(self.pending.iter().copied());
+        if input_incomplete {
+            // The kernel still answers what nobody claims any more, in case an unreadable object does.
+            flows.retain_frontends();
+        }
+        if flows.is_empty() {
+            return Ok(());
+        }
+        match self.attempt(&flows) {
+            Ok(removed) => {
+                for destination in flows.destinations() {
+                    self.pending.remove(&destination);
+                }
+                self.removed += removed as u64;
+                self.failing = false;
+                debug!(removed, destinations = flows.destinations().len(), "Stale UDP flows removed");
+                Ok(())
+            }
+            Err(error) => {
+                if !self.failing {
+                    warn!("{error}; stale UDP flows are looked for again with the next reconcile");
+                }
+                self.failing = true;
+                Err(error)
+            }
+        }
+    }
+
+    fn attempt(&mut self, flows: &Flows) -> Result<usize, Error> {
+        let conntrack = match &mut self.conntrack {
+            Some(conntrack) => conntrack,
+            none => none.insert(Conntrack::open()?),
+        };
+        conntrack.remove_stale(flows)
+    }
+}

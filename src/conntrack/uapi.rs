@@ -1,0 +1,38 @@
+//! Numbers of ctnetlink, as `linux/netfilter/nfnetlink.h` and `linux/netfilter/nfnetlink_conntrack.h` define
+//! them.
+
+const NFNL_SUBSYS_CTNETLINK: u16 = 1;
+const IPCTNL_MSG_CT_GET: u16 = 1;
+const IPCTNL_MSG_CT_DELETE: u16 = 2;
+
+/// Type of the message that asks for entries.
+pub(super) const GET: u16 = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET;
+/// Type of the message that deletes one.
+pub(super) const DELETE: u16 = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE;
+
+pub(super) const CTA_TUPLE_ORIG: u16 = 1;
+pub(super) const CTA_TUPLE_REPLY: u16 = 2;
+pub(super) const CTA_ID: u16 = 12;
+pub(super) const CTA_ZONE: u16 = 18;
+pub(super) const CTA_FILTER: u16 = 25;
+
+pub(super) const CTA_TUPLE_IP: u16 = 1;
+pub(super) const CTA_TUPLE_PROTO: u16 = 2;
+pub(super) const CTA_TUPLE_ZONE: u16 = 3;
+
+pub(super) const CTA_IP_V4_SRC: u16 = 1;
+pub(super) const CTA_IP_V4_DST: u16 = 2;
+pub(super) const CTA_IP_V6_SRC: u16 = 3;
+pub(super) const CTA_IP_V6_DST: u16 = 4;
+
+pub(super) const CTA_PROTO_NUM: u16 = 1;
+pub(super) const CTA_PROTO_SRC_PORT: u16 = 2;
+pub(super) const CTA_PROTO_DST_PORT: u16 = 3;
+
+pub(super) const CTA_FILTER_ORIG_FLAGS: u16 = 1;
+/// Bits of `CTA_FILTER_ORIG_FLAGS`, which part of `CTA_TUPLE_ORIG` counts (`net/netfilter/nf_internals.h`).
+pub(super) const CTA_FILTER_F_CTA_IP_DST: u32 = 1 << 1;
+pub(super) const CTA_FILTER_F_CTA_PROTO_NUM: u32 = 1 << 3;
+pub(super) const CTA_FILTER_F_CTA_PROTO_DST_PORT: u32 = 1 << 5;
+
+pub(super) const IPPROTO_UDP: u8 = 17;

@@ -1,0 +1,404 @@
+//! Stale UDP flows against the kernel: needs root. Each test has its own network namespace, in which UDP
+//! sockets make real entries through rules that Portolan compiled.
+#![allow(missing_docs, reason = "a test has no readers of its interface")]
+
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    io::{Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use portolan::{conntrack::Conntrack, kernel::Kernel};
+use portolan_rules::{
+    compile::{Compiler, Config},
+    diff::diff,
+    flows::{Flows, destinations},
+    model::{
+        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
+        ServicePort, TrafficPolicy,
+    },
+    ruleset::{Family, Ruleset},
+    state::State,
+};
+
+/// Where clients send from.
+const CLIENT: u8 = 9;
+/// The address of the node that answers node ports.
+const NODE: u8 = 100;
+
+/// An address of the namespace: `10.0.0.LAST` or `fd00::LAST`.
+fn local(family: Family, last: u8) -> IpAddr {
+    match family {
+        Family::Ip => [10, 0, 0, last].into(),
+        Family::Ip6 => [0xfd00, 0, 0, 0, 0, 0, 0, last.into()].into(),
+    }
+}
+
+/// The nth ClusterIP: `10.96.0.N` or `fd96::N`.
+fn cluster_ip(family: Family, number: u8) -> IpAddr {
+    match family {
+        Family::Ip => [10, 96, 0, number].into(),
+        Family::Ip6 => [0xfd96, 0, 0, 0, 0, 0, 0, number.into()].into(),
+    }
+}
+
+fn run(program: &str, arguments: &[&str], input: &str) {
+    let mut child = Command::new(program).args(arguments).stdin(Stdio::piped()).spawn().expect(program);
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
+    assert!(child.wait().expect("it ends").success(), "{program} {arguments:?}");
+}
+
+struct World {
+    kernel: Kernel,
+    conntrack: Conntrack,
+    state: State,
+    compiler: Compiler,
+    /// What was compiled last.
+    ruleset: Ruleset,
+}
+
+impl World {
+    /// A namespace of its own with the addresses that tests use, all of them local, and the base rules.
+    fn new() -> Self {
+        assert!(rustix::process::geteuid().is_root(), "this test needs root: it makes network namespaces");
+        // Deprecated because some of its flags are unsafe to use; this one is not.
+        #[expect(deprecated)]
+        rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).expect("a network namespace");
+        let mut batch = String::from("link set lo up\n");
+        for family in Family::ALL {
+            for last in [1, 2, 3, CLIENT, NODE] {
+                writeln!(batch, "addr add {}/{} dev lo", local(family, last), length(family)).unwrap();
+            }
+            for number in 1..20 {
+                writeln!(batch, "addr add {}/{} dev lo", cluster_ip(family, number), length(family)).unwrap();
+            }
+        }
+        run("ip", &["-batch", "-"], &batch);
+        let mut compiler = Compiler::new(Config::default());
+        compiler.set_node_addresses(&Family::ALL.map(|family| local(family, NODE)).into());
+        let mut world = Self {
+            kernel: Kernel::open().expect("nf_tables"),
+            conntrack: Conntrack::open().expect("ctnetlink"),
+            state: State::new(Node::default()),
+            compiler,
+            ruleset: Ruleset::default(),
+        };
+        world.sync();
+        world
+    }
+
+    /// Sets or removes the nth Service, `10.96.0.N:53` and node port `30000 + N`, over UDP and TCP, with these
+    /// endpoints on port 53.
+    fn service(&mut self, number: u8, endpoints: Option<&[u8]>) {
+        let name = ObjectName::new("default", format!("dns-{number}"));
+        let port = |protocol: Protocol| ServicePort {
+            name: protocol.name().into(),
+            protocol,
+            port: 53,
+            node_port: Some(30_000 + u16::from(number)),
+        };
+        let service = endpoints.map(|_| Service {
+            name: name.clone(),
+            created: None,
+            cluster_ips: Family::ALL.map(|family| cluster_ip(family, number)).into(),
+            external_ips: Vec::new(),
+            load_balancer_ips: Vec::new(),
+            source_ranges: Vec::new(),
+            internal_policy: TrafficPolicy::Cluster,
+            external_policy: TrafficPolicy::Cluster,
+            affinity_timeout: None,
+            load_balancing: LoadBalancing::default(),
+            ports: [Protocol::Udp, Protocol::Tcp].map(port).into(),
+        });
+        let endpoint = |address| Endpoint {
+            weight: 1,
+            address,
+            ready: true,
+            serving: true,
+            terminating: false,
+            node: None,
+            hints: Hints::default(),
+        };
+        let both = |last: &u8| Family::ALL.map(|family| endpoint(local(family, *last)));
+        let slice = EndpointSlice {
+            name: name.clone(),
+            service: name.name.clone(),
+            ports: [Protocol::Udp, Protocol::Tcp]
+                .map(|protocol| EndpointPort { name: protocol.name().into(), protocol, port: 53 })
+                .into(),
+            endpoints: endpoints.unwrap_or_default().iter().flat_map(both).collect(),
+        };
+        self.state.set_service(&name, service.map(Arc::new));
+        self.state.set_slice(&name, Some(Arc::new(slice)));
+    }
+
+    /// Compiles and commits; gives the destinations whose flows may be stale.
+    fn sync(&mut self) -> BTreeSet<SocketAddr> {
+        let stale = self.compiler.update(&mut self.state).stale;
+        let ruleset = self.compiler.ruleset();
+        let transaction = diff(&Config::default().table, &self.ruleset, &ruleset);
+        self.kernel.commit(&transaction).expect("the kernel takes it");
+        self.ruleset = ruleset;
+        stale
+    }
+
+    /// Commits, and removes the flows that this made stale. Gives their number.
+    fn clean(&mut self) -> usize {
+        let stale = self.sync();
+        let flows = self.compiler.flows(stale);
+        self.conntrack.remove_stale(&flows).expect("stale flows are removed")
+    }
+
+    /// Removes all flows to a destination; gives their number.
+    fn remove_all(&mut self, destination: SocketAddr) -> usize {
+        let nobody: Flows = [(destination, Some([].into()))].into_iter().collect();
+        self.conntrack.remove_stale(&nobody).expect("flows are removed")
+    }
+}
+
+fn length(family: Family) -> u8 {
+    match family {
+        Family::Ip => 32,
+        Family::Ip6 => 128,
+    }
+}
+
+/// Number of entries in this namespace's table.
+fn entries() -> usize {
+    let path = "/proc/sys/net/netfilter/nf_conntrack_count";
+    std::fs::read_to_string(path).expect(path).trim().parse().expect("a number")
+}
+
+/// A UDP server that answers with its name.
+struct Server(UdpSocket, u8);
+
+impl Server {
+    /// The endpoint of this number, on port 53.
+    fn new(family: Family, last: u8) -> Self {
+        Self::at((local(family, last), 53).into(), last)
+    }
+
+    fn at(address: SocketAddr, name: u8) -> Self {
+        let socket = UdpSocket::bind(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        Self(socket, name)
+    }
+
+    /// Answers what has come.
+    fn answer(&self) {
+        let mut buffer = [0; 8];
+        while let Ok((_, client)) = self.0.recv_from(&mut buffer) {
+            self.0.send_to(&[self.1], client).expect("a client");
+            self.0.set_nonblocking(true).unwrap();
+        }
+        self.0.set_nonblocking(false).unwrap();
+    }
+}
+
+/// A UDP client that always sends from one port.
+struct Client(UdpSocket);
+
+impl Client {
+    fn new(family: Family) -> Self {
+        let socket = UdpSocket::bind((local(family, CLIENT), 0)).expect("a port");
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        Self(socket)
+    }
+
+    /// Sends a datagram and lets the servers answer; the name of the one that did.
+    fn ask(&self, destination: SocketAddr, servers: &[Server]) -> Option<u8> {
+        // A datagram that the rules reject is an error, or a silence.
+        let _ = self.0.send_to(b"?", destination);
+        servers.iter().for_each(Server::answer);
+        let mut answer = [0];
+        self.0.recv_from(&mut answer).ok().map(|_| answer[0])
+    }
+}
+
+#[test]
+fn flows_to_a_replaced_backend_go_and_all_others_stay() {
+    for family in Family::ALL {
+        let mut world = World::new();
+        let servers = [1, 2, 3].map(|last| Server::new(family, last));
+        let destinations =
+            [SocketAddr::new(cluster_ip(family, 1), 53), SocketAddr::new(local(family, NODE), 30_001)];
+        world.service(1, Some(&[1]));
+        world.service(2, Some(&[1]));
+        world.sync();
+        let clients = destinations.map(|_| Client::new(family));
+        for (client, destination) in clients.iter().zip(destinations) {
+            assert_eq!(client.ask(destination, &servers), Some(1));
+        }
+        // The same client, server and port by way of another Service, and without any.
+        let bystander = Client::new(family);
+        let elsewhere = SocketAddr::new(cluster_ip(family, 2), 53);
+        assert_eq!(bystander.ask(elsewhere, &servers), Some(1));
+        assert_eq!(bystander.ask((local(family, 3), 53).into(), &servers), Some(3));
+        // The same port number as the node port, on an address that answers no node ports.
+        let namesake = Server::at((local(family, 3), 30_001).into(), 33);
+        let namesakes = [namesake];
+        assert_eq!(bystander.ask((local(family, 3), 30_001).into(), &namesakes), Some(33));
+
+        // One more endpoint: nothing to look at.
+        world.service(1, Some(&[1, 2]));
+        assert_eq!(world.sync(), BTreeSet::new());
+        let before = entries();
+        world.service(1, Some(&[2]));
+        assert_eq!(world.clean(), 2, "both flows led to the endpoint that went");
+        assert_eq!(entries(), before - 2, "and nothing else is removed");
+        for (client, destination) in clients.iter().zip(destinations) {
+            assert_eq!(client.ask(destination, &servers), Some(2), "{destination} recovers");
+        }
+        assert_eq!(bystander.ask(elsewhere, &servers), Some(1));
+        assert_eq!(world.remove_all(elsewhere), 1, "it was there all the time");
+        assert_eq!(world.remove_all((local(family, 3), 30_001).into()), 1);
+    }
+}
+
+#[test]
+fn without_endpoints_a_flow_is_refused_and_then_served_again() {
+    for family in Family::ALL {
+        let mut world = World::new();
+        let servers = [1, 2].map(|last| Server::new(family, last));
+        let destination = SocketAddr::new(cluster_ip(family, 1), 53);
+        world.service(1, Some(&[1]));
+        world.sync();
+        let client = Client::new(family);
+        assert_eq!(client.ask(destination, &servers), Some(1));
+        world.service(1, Some(&[]));
+        assert_eq!(world.clean(), 1);
+        assert_eq!(client.ask(destination, &servers), None);
+        assert_eq!(world.remove_all(destination), 0, "what is refused leaves no flow");
+        world.service(1, Some(&[2]));
+        assert_eq!(world.clean(), 0);
+        assert_eq!(client.ask(destination, &servers), Some(2));
+    }
+}
+
+#[test]
+fn untranslated_flows_go_when_a_service_comes_and_stay_when_it_goes() {
+    for family in Family::ALL {
+        let mut world = World::new();
+        world.service(1, None);
+        world.clean();
+        let destination = SocketAddr::new(cluster_ip(family, 1), 53);
+        let client = Client::new(family);
+        // Nobody handles the address yet; whatever has it answers.
+        let own = [Server::at(destination, 42)];
+        assert_eq!(client.ask(destination, &own), Some(42));
+        let servers = [Server::new(family, 1)];
+        world.service(1, Some(&[1]));
+        assert_eq!(world.clean(), 1);
+        assert_eq!(client.ask(destination, &servers), Some(1));
+
+        let before = entries();
+        world.service(1, None);
+        assert_eq!(world.clean(), 1, "the translated flow goes with the Service");
+        assert_eq!(entries(), before - 1);
+        assert_eq!(client.ask(destination, &own), Some(42));
+        assert_eq!(world.clean(), 0);
+        let nobody: Flows = [(destination, None)].into_iter().collect();
+        assert_eq!(world.conntrack.remove_stale(&nobody).unwrap(), 0, "an untranslated flow is now right");
+    }
+}
+
+#[test]
+fn looking_at_everything_removes_nothing_that_is_right() {
+    let mut world = World::new();
+    for number in 1..20 {
+        world.service(number, Some(&[1, 2]));
+    }
+    world.sync();
+    for family in Family::ALL {
+        let servers = [1, 2].map(|last| Server::new(family, last));
+        for number in 1..20 {
+            let client = Client::new(family);
+            assert!(client.ask((cluster_ip(family, number), 53).into(), &servers).is_some());
+            assert!(client.ask((local(family, NODE), 30_000 + u16::from(number)).into(), &servers).is_some());
+        }
+    }
+    let (before, all) = (entries(), destinations(&world.ruleset));
+    assert_eq!((before, all.len()), (76, 76));
+    // As at a restart.
+    let flows = world.compiler.flows(all);
+    assert_eq!(world.conntrack.remove_stale(&flows).unwrap(), 0);
+    assert_eq!(entries(), before);
+    // More destinations than are asked for one by one.
+    for number in 1..20 {
+        world.service(number, Some(&[]));
+    }
+    assert_eq!(world.clean(), 76);
+    assert_eq!(entries(), 0);
+}
+
+#[test]
+fn thousands_of_stale_flows_go_at_once() {
+    for family in Family::ALL {
+        let mut world = World::new();
+        world.service(1, Some(&[1]));
+        world.clean();
+        let destination = SocketAddr::new(cluster_ip(family, 1), 53);
+        for port in 10_000..15_000 {
+            let socket = UdpSocket::bind((local(family, CLIENT), port)).expect("a port");
+            socket.send_to(b"?", destination).expect("a route");
+        }
+        assert_eq!(entries(), 5_000);
+        world.service(1, Some(&[2]));
+        assert_eq!(world.clean(), 5_000);
+        assert_eq!(entries(), 0);
+    }
+}
+
+#[test]
+fn tcp_is_left_alone() {
+    for family in Family::ALL {
+        let mut world = World::new();
+        world.service(1, Some(&[1]));
+        world.clean();
+        let listener = TcpListener::bind((local(family, 1), 53)).expect("a listener");
+        let mut client = TcpStream::connect((cluster_ip(family, 1), 53)).expect("the endpoint");
+        let (mut server, _) = listener.accept().expect("the client");
+        let before = entries();
+        for endpoints in [Some(&[2][..]), Some(&[]), None] {
+            world.service(1, endpoints);
+            assert_eq!(world.clean(), 0);
+        }
+        assert_eq!(entries(), before);
+        client.write_all(b"still there?").unwrap();
+        let mut heard = [0; 12];
+        server.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"still there?");
+    }
+}
+
+/// Everything is tracked in a zone of somebody's own.
+const ZONES: &str = "\
+table inet zones {
+    chain output { type filter hook output priority raw; ct zone set 7; }
+    chain prerouting { type filter hook prerouting priority raw; ct zone set 7; }
+}
+";
+
+#[test]
+fn an_untranslated_flow_in_a_zone_of_its_own_is_left_alone() {
+    for family in Family::ALL {
+        let mut world = World::new();
+        run("nft", &["-f", "-"], ZONES);
+        world.service(1, None);
+        world.clean();
+        let destination = SocketAddr::new(cluster_ip(family, 1), 53);
+        let (untranslated, translated) = (Client::new(family), Client::new(family));
+        assert_eq!(untranslated.ask(destination, &[Server::at(destination, 42)]), Some(42));
+        world.service(1, Some(&[1]));
+        assert_eq!(world.clean(), 0);
+        assert_eq!(translated.ask(destination, &[Server::new(family, 1)]), Some(1));
+        let before = entries();
+        world.service(1, Some(&[2]));
+        assert_eq!(world.clean(), 1, "a translated flow is stale in any zone");
+        assert_eq!(entries(), before - 1);
+    }
+}
