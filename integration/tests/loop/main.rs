@@ -15,6 +15,7 @@
 #[allow(dead_code, reason = "shared with the tests of portolan-rules, which use all of it")]
 mod cluster;
 #[path = "../../../rules/tests/model/manifest.rs"]
+#[allow(dead_code, reason = "as above")]
 mod manifest;
 #[path = "../../../rules/tests/model/packets.rs"]
 mod packets;
@@ -76,7 +77,7 @@ fn packets_in_random_clusters_meet_what_the_simulator_says() {
         let rules = world.apply(&cluster).unwrap_or_else(|error| failed(&cluster, &error));
         let packets = drafts.iter().map(|draft| draft.packet(&cluster));
         let probes_here: Vec<Probe> = packets.filter_map(|packet| world.probe(&cluster, packet)).collect();
-        let kinds = check(&cluster, &rules, &probes_here)
+        let kinds = check(&world, &cluster, &rules, &probes_here)
             .unwrap_or_else(|failure| report(&mut world, &cluster, &failure));
         clusters += 1;
         probes += kinds.len();
@@ -107,7 +108,12 @@ impl Failure {
 
 /// Sends the packets one after the other, because one may be remembered and decide the fate of the next;
 /// gives what became of each, in a word.
-fn check(cluster: &Cluster, rules: &Rules, probes: &[Probe]) -> Result<Vec<&'static str>, Box<Failure>> {
+fn check(
+    world: &World,
+    cluster: &Cluster,
+    rules: &Rules,
+    probes: &[Probe],
+) -> Result<Vec<&'static str>, Box<Failure>> {
     let mut memory = Memory::new();
     let (mut kinds, mut silent, mut elsewhere) = (Vec::new(), Vec::new(), 0);
     for probe in probes {
@@ -122,7 +128,7 @@ fn check(cluster: &Cluster, rules: &Rules, probes: &[Probe]) -> Result<Vec<&'sta
             silent.push((probe, outcome));
             continue;
         }
-        let answer = probe.send(probe::PATIENCE);
+        let answer = probe::send(world, probe, &outcome);
         let Some(case) = probe.case(cluster, &outcome, &answer) else {
             return Err(Failure::new(probe, &outcome, &answer));
         };

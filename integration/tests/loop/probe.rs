@@ -8,10 +8,13 @@ use portolan_rules::{
     simulate::{Case, Fate, Host, Memory, Outcome, Packet, simulate},
 };
 
-use crate::{cluster::Cluster, world::Rules};
+use crate::{
+    cluster::Cluster,
+    world::{Rules, World},
+};
 
 /// How long an answer may take that takes less than a millisecond on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long silence must last.
 pub const SILENCE: Duration = Duration::from_millis(80);
 
@@ -82,12 +85,43 @@ impl Probe {
         }
     }
 
+    fn has_other_port(&self, seen: SocketAddr) -> bool {
+        seen.ip() == self.source().ip() && seen != self.source()
+    }
+
     fn source(&self) -> SocketAddr {
         (self.packet.source, self.packet.source_port).into()
     }
 
     fn destination(&self) -> SocketAddr {
         (self.packet.destination, self.packet.destination_port).into()
+    }
+}
+
+/// Sends a probe and waits as long as it takes to tell whether it meets this outcome.
+///
+/// The kernel also changes the port of a connection that it does not masquerade, if one that it does has that
+/// port at the same endpoint already. That is seen as a masquerade to the sender's own address, and does not
+/// happen twice.
+pub fn send(world: &World, probe: &Probe, outcome: &Outcome) -> Answer {
+    let silent = outcome.only_fate() == Some(Fate::Dropped);
+    let limit = if silent { SILENCE } else { PATIENCE };
+    let answer = probe.send(limit);
+    let expects_own = outcome.fates().keys().any(|fate| {
+        matches!(fate, Fate::Sent { masqueraded: false, .. } | Fate::Untouched { masqueraded: false })
+    });
+    match &answer {
+        Answer::Served { seen, .. } if expects_own && probe.has_other_port(*seen) => {
+            // The answer to another port stands for this one.
+            let again = world.again(probe);
+            match again.send(limit) {
+                Answer::Served { server, seen } if seen == again.source() => {
+                    Answer::Served { server, seen: probe.source() }
+                }
+                _ => answer,
+            }
+        }
+        _ => answer,
     }
 }
 

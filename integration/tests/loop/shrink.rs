@@ -1,10 +1,10 @@
 //! Looks for the smallest cluster in which one packet still meets what it should not.
 
-use portolan_rules::simulate::{Fate, Memory, explain};
+use portolan_rules::simulate::{Memory, explain};
 
 use crate::{
     cluster::Cluster,
-    probe::{PATIENCE, Probe, SILENCE},
+    probe::{self, Probe},
     world::World,
 };
 
@@ -81,8 +81,7 @@ fn failure(world: &mut World, cluster: &Cluster, probe: &Probe) -> Option<String
         };
         let probe = world.again(probe);
         let outcome = probe.simulate(cluster, &rules, &Memory::new());
-        let silent = outcome.only_fate() == Some(Fate::Dropped);
-        let answer = probe.send(if silent { SILENCE } else { PATIENCE });
+        let answer = probe::send(world, &probe, &outcome);
         if probe.case(cluster, &outcome, &answer).is_none() {
             return Some(format!("{answer}, but the rules say\n{}", explain(&outcome)));
         }
