@@ -2,7 +2,7 @@
 CARGO ?= cargo
 PACKAGES = gcc libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iproute2 procps
 
-.PHONY: demo test lint bench image packages build
+.PHONY: demo test soak lint bench image packages build
 
 demo: packages
 	$(CARGO) build --quiet --workspace --bins
@@ -12,6 +12,11 @@ test: packages lint
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --no-fail-fast
 	$(CARGO) run --quiet -p portolan-integration --bin demo
+
+# Random clusters for as long as it is worth leaving a machine alone with.
+soak: packages
+	PROPTEST_CASES=20000 $(CARGO) test --release -p portolan-rules
+	PORTOLAN_LOOP_PROBES=200000 $(CARGO) test --release -p portolan-integration --test loop -- --nocapture
 
 lint: packages
 	$(CARGO) fmt --all --check

@@ -308,5 +308,5 @@ pub(super) fn element_for_test(userdata: &[u8]) -> portolan_rules::ruleset::Elem
     wire::end_nest(&mut bytes, list);
     let mut elements = ElementReader::of(&Set::new("s", &[portolan_rules::ruleset::DataType::Ipv4Addr]));
     elements.read(Attributes(&bytes));
-    elements.finish().values().next().unwrap().clone()
+    elements.finish().into_iter().next().unwrap().1
 }

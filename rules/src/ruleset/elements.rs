@@ -65,6 +65,11 @@ impl Elements {
         self.find(key).ok().map(|at| self.0.remove(at).1)
     }
 
+    /// Removes those elements that `keep` says no to.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Concat, &Element) -> bool) {
+        self.0.retain(|(key, element)| keep(key, element));
+    }
+
     /// All elements in order of their keys.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Concat, &Element)> + Clone {
         self.0.iter().map(|(key, element)| (key, element))
