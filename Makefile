@@ -2,27 +2,36 @@
 CARGO ?= cargo
 PACKAGES = gcc libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iproute2 procps
 
-.PHONY: demo test lint bench image packages build
+# Random cases of `make soak`, for each property.
+CASES ?= 20000
 
-demo: packages
+.PHONY: help demo test lint soak bench image packages
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: packages ## walk through what a Service is, with real packets
 	$(CARGO) build --quiet --workspace --bins
 	$(CARGO) run --quiet -p portolan-integration --bin demo
 
-test: packages lint
+test: packages lint ## lint, all tests, the demo
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --no-fail-fast
 	$(CARGO) run --quiet -p portolan-integration --bin demo
 
-lint: packages
+lint: packages ## formatting, clippy, documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
-bench: packages
+soak: packages ## compiled rules against the reference, CASES random clusters
+	PROPTEST_CASES=$(CASES) $(CARGO) test --release -p portolan-rules --test model -- --nocapture random remembered
+
+bench: packages ## cold start, changes, restart, stale flows
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_flows
 
-image:
+image: ## the container image
 	docker build -f docker/Dockerfile -t portolan .
 
 # Only if something is missing: a machine that has everything needs neither root nor the network for this.
