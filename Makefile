@@ -2,8 +2,9 @@
 CARGO ?= cargo
 PACKAGES = gcc libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iproute2 procps
 
-# Random cases of `make soak`, for each property.
+# How much `make soak` does: random clusters for the simulator, and connections through the kernel.
 CASES ?= 20000
+PROBES ?= 200000
 
 .PHONY: help demo test lint soak bench image packages
 
@@ -24,8 +25,9 @@ lint: packages ## formatting, clippy, documentation
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
-soak: packages ## compiled rules against the reference, CASES random clusters
-	PROPTEST_CASES=$(CASES) $(CARGO) test --release -p portolan-rules --test model -- --nocapture random remembered
+soak: packages ## random clusters for as long as it is worth leaving a machine alone with
+	PROPTEST_CASES=$(CASES) $(CARGO) test --release -p portolan-rules
+	PORTOLAN_LOOP_PROBES=$(PROBES) $(CARGO) test --release -p portolan-integration --test loop -- --nocapture
 
 bench: packages ## cold start, changes, restart, stale flows
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench

@@ -108,6 +108,15 @@ impl Lab {
         Dual::new([198, 51, 100, number], [0x2001, 0xdb8, 3, 0, 0, 0, 0, number.into()])
     }
 
+    /// Has the router send what the client has for the load-balancer range through one node only.
+    pub fn route_external_through(&self, node: &Node) -> Result<(), LabError> {
+        let Dual { v4, v6 } = node.outside();
+        self.router.ip(&format!(
+            "route replace table 100 198.51.100.0/24 via {v4}\nroute del table 100 2001:db8:3::/64\n\
+             route add table 100 2001:db8:3::/64 via {v6}\n"
+        ))
+    }
+
     /// Both nodes.
     pub fn nodes(&self) -> [&Node; 2] {
         [&self.node_a, &self.node_b]

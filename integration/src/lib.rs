@@ -21,5 +21,5 @@ pub use self::{
     lab::{CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, eventually},
     manifest::{Manifests, Service, Slice, pod_object},
     nft::{Notifications, nft},
-    traffic::{Answer, Client, Connection, Protocol, Server},
+    traffic::{Answer, Client, Connection, Protocol, Responder, Server},
 };

@@ -6,10 +6,13 @@
 mod answer;
 mod client;
 mod connection;
+mod responder;
 mod sctp;
 mod server;
 
-pub use self::{answer::Answer, client::Client, connection::Connection, server::Server};
+pub use self::{
+    answer::Answer, client::Client, connection::Connection, responder::Responder, server::Server,
+};
 
 /// A transport protocol of a Service port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use socket2::{Domain, Type};
+use socket2::{Domain, Socket, Type};
 
 use super::{Answer, Connection, Protocol, sctp};
 use crate::Namespace;
@@ -17,18 +17,26 @@ use crate::Namespace;
 pub struct Client {
     namespace: Namespace,
     source: Option<SocketAddr>,
+    mark: u32,
     limit: Duration,
 }
 
 impl Client {
-    pub(crate) fn new(namespace: &Namespace) -> Self {
-        Self { namespace: namespace.clone(), source: None, limit: Duration::from_secs(3) }
+    /// A client in a namespace.
+    pub fn new(namespace: &Namespace) -> Self {
+        Self { namespace: namespace.clone(), source: None, mark: 0, limit: Duration::from_secs(3) }
     }
 
     /// The same client, which sends from this address and port (port 0: any).
     #[must_use]
     pub fn from(&self, source: SocketAddr) -> Self {
         Self { source: Some(source), ..self.clone() }
+    }
+
+    /// The same client, whose packets carry this mark, which routing may look at. Over TCP and UDP only.
+    #[must_use]
+    pub fn marked(&self, mark: u32) -> Self {
+        Self { mark, ..self.clone() }
     }
 
     /// The same client with another time limit for each step of a probe (default 3 s).
@@ -81,21 +89,25 @@ impl Client {
 
     /// Opens a TCP connection that stays open.
     pub fn open(&self, target: SocketAddr) -> std::io::Result<Connection> {
-        let socket = self.namespace.socket(Domain::for_address(target), Type::STREAM, None)?;
-        if let Some(source) = self.source {
-            socket.set_reuse_address(true)?;
-            socket.bind(&source.into())?;
-        }
+        let socket = self.socket(target, Type::STREAM)?;
         socket.connect_timeout(&target.into(), self.limit)?;
         Connection::new(TcpStream::from(socket), self.limit)
     }
 
-    fn datagram(&self, target: SocketAddr) -> std::io::Result<Answer> {
-        let socket = self.namespace.socket(Domain::for_address(target), Type::DGRAM, None)?;
+    fn socket(&self, target: SocketAddr, kind: Type) -> std::io::Result<Socket> {
+        let socket = self.namespace.socket(Domain::for_address(target), kind, None)?;
+        if self.mark != 0 {
+            socket.set_mark(self.mark)?;
+        }
         if let Some(source) = self.source {
             socket.set_reuse_address(true)?;
             socket.bind(&source.into())?;
         }
+        Ok(socket)
+    }
+
+    fn datagram(&self, target: SocketAddr) -> std::io::Result<Answer> {
+        let socket = self.socket(target, Type::DGRAM)?;
         socket.set_read_timeout(Some(self.limit))?;
         socket.connect(&target.into())?;
         let socket = UdpSocket::from(socket);

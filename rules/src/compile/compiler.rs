@@ -1,6 +1,8 @@
 //! The incremental compiler: what changed in the state, in; what to change in the kernel, out.
 
+mod account;
 mod flows;
+mod transaction;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -13,9 +15,9 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     model::{Node, ObjectName},
-    ruleset::{Chain, Concat, Element, Family, Ruleset, Set, Table},
+    ruleset::{Concat, Element, Family, Ruleset, Set, Table},
     state::{ServiceState, State},
-    transaction::{Operation, Transaction},
+    transaction::Transaction,
 };
 
 use super::{
@@ -24,7 +26,7 @@ use super::{
     class::Class,
     config::{Config, PodDetector},
     delta::Ledger,
-    frontend::{FrontendKey, endpoint_value},
+    frontend::FrontendKey,
     per_set::PerSet,
     port::{CompiledPort, Frontend},
     scaffold::constant_chains,
@@ -332,225 +334,6 @@ impl Compiler {
         }
     }
 
-    /// Takes a frontend away from a Service that another one outranks.
-    fn withdraw(&mut self, name: &ObjectName, key: &FrontendKey) {
-        let Some(service) = self.services.get_mut(name) else { return };
-        for port in &mut service.ports {
-            let Some(i) = port.frontends.iter().position(|f| f.owned && f.key == *key) else { continue };
-            port.frontends[i].owned = false;
-            let frontend = &port.frontends[i];
-            self.flows.note(port, frontend, true);
-            for class in port.classes(frontend) {
-                self.ledger.release_class(port.family, class);
-            }
-            port.elements(frontend, &mut |set, key, element| {
-                self.ledger.remove(port.family, set, key, element);
-            });
-        }
-    }
-
-    /// Notes the difference between two versions of a Service in the ledger.
-    fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
-        for (owned, existed) in [(before, true), (after, false)] {
-            for (port, frontend) in owned.into_iter().flat_map(CompiledService::owned) {
-                self.flows.note(port, frontend, existed);
-            }
-        }
-        let new_keys: HashSet<_> = match before {
-            Some(_) => after.into_iter().flat_map(CompiledService::owned).map(|(_, f)| f.key).collect(),
-            None => HashSet::default(),
-        };
-        let old_index: HashMap<_, _> =
-            before.into_iter().flat_map(CompiledService::owned).map(|pair| (pair.1.key, pair)).collect();
-        for (port, frontend) in after.into_iter().flat_map(CompiledService::owned) {
-            if let Some(old) = old_index.get(&frontend.key) {
-                self.account_frontend(*old, (port, frontend));
-            } else {
-                for class in port.classes(frontend) {
-                    self.ledger.retain_class(port.family, class);
-                }
-                if self.ledger.is_tracking() {
-                    port.elements(frontend, &mut |set, key, element| {
-                        self.ledger.add(port.family, set, key, element);
-                    });
-                } else {
-                    port.counts(frontend, &mut |set, count| self.ledger.count_added(port.family, set, count));
-                }
-            }
-        }
-        for (port, frontend) in before.into_iter().flat_map(CompiledService::owned) {
-            if !new_keys.contains(&frontend.key) {
-                for class in port.classes(frontend) {
-                    self.ledger.release_class(port.family, class);
-                }
-                port.elements(frontend, &mut |set, key, element| {
-                    self.ledger.remove(port.family, set, key, element);
-                });
-            }
-        }
-        // Retained before released, so that what stays never seems to go.
-        for (set, address) in after.into_iter().flat_map(CompiledService::shared_addresses) {
-            self.ledger.retain_address(set, address);
-        }
-        for (set, address) in before.into_iter().flat_map(CompiledService::shared_addresses) {
-            self.ledger.release_address(set, address);
-        }
-    }
-
-    /// Notes the difference between two versions of a frontend, slot by slot.
-    fn account_frontend(&mut self, old: (&CompiledPort, &Frontend), new: (&CompiledPort, &Frontend)) {
-        let (old_port, old_frontend) = old;
-        let (new_port, new_frontend) = new;
-        let (key, family) = (&new_frontend.key, new_port.family);
-        for class in new_port.classes(new_frontend) {
-            self.ledger.retain_class(family, class);
-        }
-        for class in old_port.classes(old_frontend) {
-            self.ledger.release_class(family, class);
-        }
-        let (before, after) = (old_port.attributes(old_frontend), new_port.attributes(new_frontend));
-        if before != after {
-            for (set, key, element) in before {
-                self.ledger.remove(family, set, key, element);
-            }
-            for (set, key, element) in after {
-                self.ledger.add(family, set, key, element);
-            }
-        }
-        let map = key.endpoint_map();
-        for ((first, before), (_, after)) in
-            old_port.slots(old_frontend).into_iter().zip(new_port.slots(new_frontend))
-        {
-            for (slot, i) in (first..).zip(0..before.len().max(after.len())) {
-                let (before, after) = (before.get(i), after.get(i));
-                if before == after {
-                    continue;
-                }
-                if let Some(endpoint) = before {
-                    self.ledger.remove(
-                        family,
-                        map,
-                        key.slot(slot),
-                        Element::value(endpoint_value(*endpoint)),
-                    );
-                }
-                if let Some(endpoint) = after {
-                    self.ledger.add(family, map, key.slot(slot), Element::value(endpoint_value(*endpoint)));
-                }
-            }
-        }
-    }
-
-    /// What the ledger noted since the last transaction, as operations.
-    fn transaction(&mut self) -> Transaction {
-        let net = self.ledger.take_changes();
-        let outgrown = self.outgrown();
-        let mut transaction = Transaction::new(self.config.table.clone());
-        let kept = |family: Family, set: SetName| !outgrown.contains(&(family, set));
-
-        for ((family, set, key), element) in net.deleted {
-            if kept(family, set) {
-                let set = self.declaration(family, set).clone();
-                transaction.push(family, Operation::DeleteElement { set, key, end: element.end });
-            }
-        }
-        for (family, class) in &net.old_classes {
-            let (key, _) = class_verdict(*class);
-            if kept(*family, class.verdict_map()) {
-                let set = self.declaration(*family, class.verdict_map()).clone();
-                transaction.push(*family, Operation::DeleteElement { set, key, end: None });
-            }
-        }
-        // One may lead to another: all rules go before the first chain does.
-        let old_chains = |(family, class): &(Family, Class)| {
-            let family = *family;
-            class.chains(&self.config, family).into_iter().map(move |chain| (family, chain.name))
-        };
-        for (family, chain) in net.old_classes.iter().flat_map(old_chains) {
-            transaction.push(family, Operation::FlushChain(chain));
-        }
-        for (family, chain) in net.old_classes.iter().flat_map(old_chains) {
-            transaction.push(family, Operation::DeleteChain(chain));
-        }
-        self.replace_sets(&outgrown, &net.new_classes, &mut transaction);
-        for (family, class) in net.new_classes {
-            for chain in class.chains(&self.config, family) {
-                push_chain(&mut transaction, family, &chain);
-            }
-            if kept(family, class.verdict_map()) {
-                let (key, element) = class_verdict(class);
-                let set = self.declaration(family, class.verdict_map()).clone();
-                transaction.push(family, Operation::AddElement { set, key, element });
-            }
-        }
-        for ((family, set, key), element) in net.added {
-            if kept(family, set) {
-                let set = self.declaration(family, set).clone();
-                transaction.push(family, Operation::AddElement { set, key, element });
-            }
-        }
-        if !outgrown.is_empty() {
-            self.each_element(&mut |family, set, key, element| {
-                if outgrown.contains(&(family, set)) {
-                    let set = self.declaration(family, set).clone();
-                    transaction.push(family, Operation::AddElement { set, key, element });
-                }
-            });
-        }
-        transaction
-    }
-
-    /// Sets with more elements than their declared size; they are declared anew, larger.
-    fn outgrown(&mut self) -> BTreeSet<(Family, SetName)> {
-        let mut outgrown = BTreeSet::new();
-        for family in Family::ALL {
-            for set in SetName::ALL {
-                let count = self.ledger.count(family, set);
-                if self.declaration(family, set).size.is_some_and(|size| count > size) {
-                    self.declarations[(family, set)] = Arc::new(set.declaration(family, size_for(count)));
-                    outgrown.insert((family, set));
-                }
-            }
-        }
-        outgrown
-    }
-
-    /// Takes the rules that read the outgrown sets out, replaces the sets, and puts the rules back. Their
-    /// elements follow later in the same transaction: a packet sees all of it or nothing.
-    fn replace_sets(
-        &self,
-        outgrown: &BTreeSet<(Family, SetName)>,
-        new_classes: &[(Family, Class)],
-        transaction: &mut Transaction,
-    ) {
-        for family in Family::ALL {
-            let names: Vec<&str> =
-                outgrown.iter().filter(|(f, _)| *f == family).map(|(_, set)| set.name()).collect();
-            if names.is_empty() {
-                continue;
-            }
-            let reads = |chain: &Chain| {
-                let mut sets = chain.rules.iter().flat_map(|rule| &rule.statements).flat_map(|s| s.sets());
-                sets.any(|set| names.contains(&&**set))
-            };
-            let present = self.classes(family).filter(|class| !new_classes.contains(&(family, *class)));
-            let chains = present.flat_map(|class| class.chains(&self.config, family));
-            let readers: Vec<Chain> =
-                constant_chains(&self.config, family).into_iter().chain(chains).filter(reads).collect();
-            for chain in &readers {
-                transaction.push(family, Operation::FlushChain(chain.name.clone()));
-            }
-            for (_, set) in outgrown.iter().filter(|(f, _)| *f == family) {
-                transaction.push(family, Operation::DeleteSet(set.name().into()));
-                let declaration = Set::clone(self.declaration(family, *set));
-                transaction.push(family, Operation::AddSet(Box::new(declaration)));
-            }
-            for chain in readers {
-                push_rules(transaction, family, &chain);
-            }
-        }
-    }
-
     fn declaration(&self, family: Family, set: SetName) -> &Arc<Set> {
         &self.declarations[(family, set)]
     }
@@ -583,16 +366,4 @@ fn range_element((first, last): &AddressRange) -> (Concat, Element) {
 
 fn class_verdict(class: Class) -> (Concat, Element) {
     (Concat::new(&[class.id().into()]), Element::verdict(class.verdict()))
-}
-
-fn push_chain(transaction: &mut Transaction, family: Family, chain: &Chain) {
-    let declaration = Chain { rules: Vec::new(), ..chain.clone() };
-    transaction.push(family, Operation::AddChain(Box::new(declaration)));
-    push_rules(transaction, family, chain);
-}
-
-fn push_rules(transaction: &mut Transaction, family: Family, chain: &Chain) {
-    for rule in &chain.rules {
-        transaction.push(family, Operation::AddRule { chain: chain.name.clone(), rule: rule.clone() });
-    }
 }

@@ -1,0 +1,146 @@
+//! A packet that somebody sends, and whether what it met is what the simulator says.
+
+use std::{net::SocketAddr, time::Duration};
+
+use portolan_integration::{Answer, Client, Protocol};
+use portolan_rules::{
+    model,
+    simulate::{Case, Fate, Host, Memory, Outcome, Packet, simulate},
+};
+
+use crate::{
+    cluster::Cluster,
+    world::{Rules, World},
+};
+
+/// How long an answer may take that takes less than a millisecond on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long silence must last.
+pub const SILENCE: Duration = Duration::from_millis(80);
+
+/// A first packet and the place that it is sent from.
+#[derive(Clone)]
+pub struct Probe {
+    client: Client,
+    packet: Packet,
+    protocol: Protocol,
+}
+
+impl Probe {
+    /// None for protocols that there are no sockets for.
+    pub fn new(client: Client, packet: Packet) -> Option<Self> {
+        let protocol = match model::Protocol::from_number(packet.protocol)? {
+            model::Protocol::Tcp => Protocol::Tcp,
+            model::Protocol::Udp => Protocol::Udp,
+            model::Protocol::Sctp => return None,
+        };
+        Some(Self { client, packet, protocol })
+    }
+
+    /// The packet.
+    pub fn packet(&self) -> &Packet {
+        &self.packet
+    }
+
+    /// The same from another port.
+    pub fn with_port(&self, port: u16) -> Self {
+        Self { packet: Packet { source_port: port, ..self.packet.clone() }, ..self.clone() }
+    }
+
+    /// Sends it.
+    pub fn send(&self, limit: Duration) -> Answer {
+        let client = self.client.from(self.source()).within(limit);
+        client.probe(self.protocol, self.destination())
+    }
+
+    /// What the rules do with it. Whoever compares that has to know that the simulator understood every rule.
+    pub fn simulate(&self, cluster: &Cluster, rules: &Rules, memory: &Memory) -> Outcome {
+        let host = Host { local_addresses: cluster.host.clone() };
+        let outcome = simulate(rules, &host, &self.packet, memory);
+        assert!(outcome.cases.iter().all(Case::is_certain), "a rule without meaning");
+        outcome
+    }
+
+    /// The case that an answer shows, if it is one that may happen.
+    pub fn case<'a>(&self, cluster: &Cluster, outcome: &'a Outcome, answer: &Answer) -> Option<&'a Case> {
+        let is_shown = |case: &&Case| match (case.fate, answer) {
+            (Fate::Sent { to, masqueraded }, Answer::Served { server, seen }) => {
+                *server == to.to_string() && self.is_source(cluster, *seen, masqueraded)
+            }
+            (Fate::Untouched { masqueraded }, Answer::Served { server, seen }) => {
+                *server == self.destination().to_string() && self.is_source(cluster, *seen, masqueraded)
+            }
+            (Fate::Rejected(_), Answer::Refused { .. }) | (Fate::Dropped, Answer::TimedOut) => true,
+            _ => false,
+        };
+        outcome.cases.iter().find(is_shown)
+    }
+
+    /// Whether a server sees this source: the sender, or another port, chosen at random, of the node.
+    fn is_source(&self, cluster: &Cluster, seen: SocketAddr, masqueraded: bool) -> bool {
+        if masqueraded {
+            seen != self.source() && cluster.host.contains(&seen.ip())
+        } else {
+            seen == self.source()
+        }
+    }
+
+    fn has_other_port(&self, seen: SocketAddr) -> bool {
+        seen.ip() == self.source().ip() && seen != self.source()
+    }
+
+    fn source(&self) -> SocketAddr {
+        (self.packet.source, self.packet.source_port).into()
+    }
+
+    fn destination(&self) -> SocketAddr {
+        (self.packet.destination, self.packet.destination_port).into()
+    }
+}
+
+/// Sends a probe and waits as long as it takes to tell whether it meets this outcome.
+///
+/// The kernel also changes the port of a connection that it does not masquerade, if one that it does has that
+/// port at the same endpoint already. That is seen as a masquerade to the sender's own address, and does not
+/// happen twice.
+pub fn send(world: &World, probe: &Probe, outcome: &Outcome) -> Answer {
+    let silent = outcome.only_fate() == Some(Fate::Dropped);
+    let limit = if silent { SILENCE } else { PATIENCE };
+    let answer = probe.send(limit);
+    let expects_own = outcome.fates().keys().any(|fate| {
+        matches!(fate, Fate::Sent { masqueraded: false, .. } | Fate::Untouched { masqueraded: false })
+    });
+    match &answer {
+        Answer::Served { seen, .. } if expects_own && probe.has_other_port(*seen) => {
+            // The answer to another port stands for this one.
+            let again = world.again(probe);
+            match again.send(limit) {
+                Answer::Served { server, seen } if seen == again.source() => {
+                    Answer::Served { server, seen: probe.source() }
+                }
+                _ => answer,
+            }
+        }
+        _ => answer,
+    }
+}
+
+/// What a case is, in a word.
+pub fn kind(case: &Case) -> &'static str {
+    match case.fate {
+        Fate::Sent { masqueraded: false, .. } => "sent",
+        Fate::Sent { masqueraded: true, .. } => "masqueraded",
+        Fate::Rejected(_) => "rejected",
+        Fate::Dropped => "dropped",
+        Fate::Untouched { .. } => "untouched",
+        Fate::Unknown(_) => "unknown",
+    }
+}
+
+/// The cluster with affinities that do not end while it is tried.
+pub fn lasting(mut cluster: Cluster) -> Cluster {
+    for service in &mut cluster.services {
+        service.affinity_timeout = service.affinity_timeout.map(|timeout| timeout.max(600));
+    }
+    cluster
+}
