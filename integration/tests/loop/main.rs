@@ -3,8 +3,8 @@
 //!
 //! Each cluster is one node's view of some Services, EndpointSlices and settings: the same generators as those
 //! of the reference model, in the tests of `portolan-rules`, which holds the simulator to the Service API.
-//! Together they show behaviour.md §14, invariant 1: for every source, frontend, policy and state of endpoints
-//! the choice of endpoints, the masquerade, the refusal or the silence.
+//! Together they show, for every source, frontend, policy and state of endpoints, the choice of endpoints, the
+//! masquerade, the refusal or the silence.
 //!
 //! `PORTOLAN_LOOP_PROBES` is the number of probes, `PORTOLAN_LOOP_SEED` repeats a run.
 
