@@ -9,8 +9,8 @@ mod stale_flows;
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
 use portolan_rules::{
-    compile::{Compiler, Problem, SetName},
-    diff::diff,
+    compile::{Compiler, PodDetector, Problem, SetName},
+    diff::diff_into,
     leftovers::keep_leftovers,
     model::Node,
     print,
@@ -68,6 +68,8 @@ pub struct Agent {
     /// Whether part of the input cannot be read, so that what the kernel has beyond the rest must stay.
     input_incomplete: bool,
     problems: usize,
+    /// Whether the node's object or addresses may differ from what the compiler was told.
+    node_changed: bool,
     stale_flows: StaleFlows,
 }
 
@@ -96,6 +98,7 @@ impl Agent {
             knowledge: Knowledge::Nothing,
             input_incomplete: false,
             problems: 0,
+            node_changed: true,
             stale_flows: StaleFlows::default(),
         }
     }
@@ -110,10 +113,19 @@ impl Agent {
                     let name = self.settings.node_name.clone();
                     let unknown = || Node { name, ..Node::default() };
                     self.state.set_node(node.map_or_else(unknown, |node| Node::clone(&node)));
+                    self.node_changed = true;
                 }
-                Change::ServiceCidrs(networks) => self.compiler.set_service_cidrs(&networks),
+                Change::ServiceCidrs(mut networks) => {
+                    networks.extend(&self.settings.service_cidrs);
+                    self.compiler.set_service_cidrs(&networks);
+                }
             }
         }
+    }
+
+    /// Has the next sync ask for the addresses of the host's interfaces again.
+    pub fn addresses_changed(&mut self) {
+        self.node_changed = true;
     }
 
     /// Says whether part of the input cannot be read.
@@ -145,9 +157,12 @@ impl Agent {
     }
 
     fn try_sync(&mut self) -> Result<Synced, SyncError> {
-        self.compiler.set_node_addresses(&node_addresses(&self.settings, self.state.node()));
-        let node_ips = node_ips(self.state.node());
-        self.compiler.set_node_ips(&mut self.state, node_ips);
+        if std::mem::take(&mut self.node_changed) {
+            let facts = NodeFacts::new(&self.settings, self.state.node());
+            if facts.apply(&mut self.compiler, &mut self.state) {
+                self.doubt();
+            }
+        }
         let transaction = if self.knowledge == Knowledge::Certain {
             self.update()
         } else {
@@ -202,7 +217,7 @@ impl Agent {
             keep_leftovers(&mut desired, kernel);
         }
         self.stale_flows.note_compared(kernel, &desired, self.input_incomplete);
-        diff(&self.settings.config.table, kernel, &desired)
+        diff_into(&self.settings.config.table, kernel, desired)
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<(), SyncError> {
@@ -236,16 +251,32 @@ impl Agent {
     }
 }
 
-/// The addresses that answer node ports now.
-pub fn node_addresses(settings: &Settings, node: &Node) -> BTreeSet<IpAddr> {
-    let host = host::addresses().unwrap_or_else(|error| {
-        warn!(%error, "Cannot read the addresses of this host; node ports may not answer");
-        Vec::new()
-    });
-    settings.node_port_addresses.select(node, &host)
+/// What the rules depend on of the node: its object and the addresses of its interfaces.
+#[derive(Debug)]
+pub struct NodeFacts {
+    pods: PodDetector,
+    node_ips: Vec<IpAddr>,
+    node_port_addresses: BTreeSet<IpAddr>,
 }
 
-/// The node's own addresses: those of the Node object, else those of its interfaces.
-pub fn node_ips(node: &Node) -> Vec<IpAddr> {
-    if node.addresses.is_empty() { host::addresses().unwrap_or_default() } else { node.addresses.clone() }
+impl NodeFacts {
+    /// Asks the host, and the Node object as far as there is one.
+    pub fn new(settings: &Settings, node: &Node) -> Self {
+        let host = host::addresses().unwrap_or_else(|error| {
+            warn!(%error, "Cannot read the addresses of this host; node ports may not answer");
+            Vec::new()
+        });
+        Self {
+            pods: settings.detect_local.detector(node),
+            node_port_addresses: settings.node_port_addresses.select(node, &host),
+            node_ips: if node.addresses.is_empty() { host } else { node.addresses.clone() },
+        }
+    }
+
+    /// Tells the compiler. True if rules change that no update holds.
+    pub fn apply(self, compiler: &mut Compiler, state: &mut State) -> bool {
+        compiler.set_node_addresses(&self.node_port_addresses);
+        compiler.set_node_ips(state, self.node_ips);
+        compiler.set_pod_detector(self.pods)
+    }
 }

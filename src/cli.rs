@@ -56,16 +56,26 @@ Examples:
     Run(RunArgs),
 
     /// Remove Portolan's tables from the kernel; nothing else is touched
+    #[command(after_help = "Exit status: 0 the tables are gone or never were, 1 an error.")]
     Cleanup(CleanupArgs),
 
     /// Print a completion script for a shell
+    #[command(after_help = "Examples:
+  portolan completions bash > /usr/share/bash-completion/completions/portolan")]
     Completions {
-        /// The shell.
+        /// The shell
         shell: clap_complete::Shell,
     },
 
-    /// Print the manual page
-    Man,
+    /// Print a manual page, in roff
+    #[command(after_help = "Examples:
+  portolan man > portolan.1
+  portolan man run > portolan-run.1")]
+    Man {
+        /// Of this subcommand, rather than of portolan itself
+        #[arg(value_name = "COMMAND")]
+        subcommand: Option<String>,
+    },
 }
 
 /// Manifests, and what must be known of the node.
@@ -75,13 +85,13 @@ pub struct InputArgs {
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
     pub filenames: Vec<PathBuf>,
 
-    /// Facts of the node.
-    #[command(flatten)]
-    pub node: NodeArgs,
-
     /// How much to log.
     #[command(flatten)]
     pub logging: LoggingArgs,
+
+    /// Facts of the node. Last, as their heading holds for all that follows.
+    #[command(flatten)]
+    pub node: NodeArgs,
 }
 
 /// Facts of the node, with kube-proxy's names and meanings.
@@ -94,12 +104,35 @@ pub struct NodeArgs {
 
     /// Networks of the pods in the cluster, one a family, separated by a comma; traffic to a ClusterIP
     /// from elsewhere is masqueraded
-    #[arg(long, value_name = "CIDR,…", default_value = "")]
+    #[arg(long, value_name = "CIDR,…", default_value = "", hide_default_value = true)]
     pub cluster_cidr: String,
 
-    /// Networks of this node's addresses that answer node ports, or `primary`
+    /// Networks of this node's addresses that answer node ports, or `primary`: the first address of each
+    /// family of the Node object, every address if there is none
     #[arg(long, value_name = "CIDR,…", default_value = "primary")]
     pub nodeport_addresses: String,
+
+    /// How connections of pods are told from others: ClusterCIDR, NodeCIDR (of the Node object),
+    /// BridgeInterface or InterfaceNamePrefix
+    #[arg(long, value_name = "MODE", default_value = "ClusterCIDR")]
+    pub detect_local_mode: String,
+
+    /// Bridge of this node's pods, for BridgeInterface
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub pod_bridge_interface: String,
+
+    /// Beginning of the names of pods' interfaces, for InterfaceNamePrefix
+    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    pub pod_interface_name_prefix: String,
+
+    /// Networks of ClusterIPs besides those of ServiceCIDR objects; an address in them that no Service has
+    /// meets silence
+    #[arg(long, value_name = "CIDR,…", default_value = "", hide_default_value = true)]
+    pub service_cluster_ip_range: String,
+
+    /// Bit of the packet mark, 0 to 31, that asks for masquerading
+    #[arg(long, alias = "iptables-masquerade-bit", value_name = "BIT", default_value = "14")]
+    pub masquerade_bit: String,
 
     /// Masquerade all traffic to ClusterIPs
     #[arg(
@@ -125,13 +158,13 @@ pub struct LoggingArgs {
 /// Arguments of `render`.
 #[derive(Args, Debug)]
 pub struct RenderArgs {
-    /// Input.
-    #[command(flatten)]
-    pub input: InputArgs,
-
     /// Notation: what `nft -f` takes, or libnftables JSON
     #[arg(short, long, value_enum, default_value_t = Output::Nft)]
     pub output: Output,
+
+    /// Input.
+    #[command(flatten)]
+    pub input: InputArgs,
 }
 
 /// Notation of `render`.
@@ -146,10 +179,6 @@ pub enum Output {
 /// Arguments of `run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// Input.
-    #[command(flatten)]
-    pub input: InputArgs,
-
     /// Program the kernel once and exit
     #[arg(long)]
     pub once: bool,
@@ -157,6 +186,10 @@ pub struct RunArgs {
     /// Address and port of the health server; empty to have none
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:10256")]
     pub healthz_bind_address: String,
+
+    /// Input.
+    #[command(flatten)]
+    pub input: InputArgs,
 }
 
 /// Arguments of `cleanup`.

@@ -23,13 +23,27 @@ pub fn run(command: Command) -> ExitCode {
             generate(shell, &mut definition(), "portolan", &mut script);
             print(&script)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            match clap_mangen::Man::new(definition()).render(&mut page) {
-                Ok(()) => print(&page),
-                Err(error) => fail(&error),
-            }
-        }
+        Command::Man { subcommand } => man(subcommand.as_deref()),
+    }
+}
+
+/// Prints the manual page of portolan or of one of its subcommands.
+fn man(subcommand: Option<&str>) -> ExitCode {
+    let mut definition = definition();
+    // Gives the subcommands their full names.
+    definition.build();
+    let of = match subcommand {
+        None => Some(&definition),
+        Some(name) => definition.find_subcommand(name),
+    };
+    let Some(of) = of else {
+        eprintln!("portolan: there is no subcommand {:?}", subcommand.unwrap_or_default());
+        return ExitCode::FAILURE;
+    };
+    let mut page = Vec::new();
+    match clap_mangen::Man::new(of.clone()).render(&mut page) {
+        Ok(()) => print(&page),
+        Err(error) => fail(&error),
     }
 }
 

@@ -125,6 +125,7 @@ impl Kernel {
         if !self.acknowledges && replies.lost {
             return Err(Error::Unknown("replies to a commit were lost".to_owned()));
         }
+        self.batch.shrink();
         Ok(Commit { messages, bytes, encode, kernel })
     }
 

@@ -68,16 +68,18 @@ impl World {
         // Deprecated because some of its flags are unsafe to use; this one is not.
         #[expect(deprecated)]
         rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).expect("a network namespace");
+        let addresses = Family::ALL.into_iter().flat_map(|family| {
+            let own = [1, 2, 3, CLIENT, NODE].map(|last| local(family, last));
+            own.into_iter().chain((1..20).map(move |number| cluster_ip(family, number)))
+        });
+        let addresses: Vec<IpAddr> = addresses.collect();
         let mut batch = String::from("link set lo up\n");
-        for family in Family::ALL {
-            for last in [1, 2, 3, CLIENT, NODE] {
-                writeln!(batch, "addr add {}/{} dev lo", local(family, last), length(family)).unwrap();
-            }
-            for number in 1..20 {
-                writeln!(batch, "addr add {}/{} dev lo", cluster_ip(family, number), length(family)).unwrap();
-            }
+        for address in &addresses {
+            let suffix = if address.is_ipv4() { "/32" } else { "/128 nodad" };
+            writeln!(batch, "addr add dev lo {address}{suffix}").unwrap();
         }
         run("ip", &["-batch", "-"], &batch);
+        addresses.into_iter().for_each(wait_for_route);
         let mut compiler = Compiler::new(Config::default());
         compiler.set_node_addresses(&Family::ALL.map(|family| local(family, NODE)).into());
         let mut world = Self {
@@ -160,11 +162,22 @@ impl World {
     }
 }
 
-fn length(family: Family) -> u8 {
-    match family {
-        Family::Ip => 32,
-        Family::Ip6 => 128,
+/// Waits until packets to a local address arrive: the kernel adds the routes of an IPv6 address some time after
+/// the address, and drops what comes in between.
+fn wait_for_route(address: IpAddr) {
+    for _ in 0..5_000 {
+        if UdpSocket::bind((address, 0)).is_ok_and(|socket| reaches_itself(&socket).is_ok()) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
+    panic!("no route to {address}");
+}
+
+fn reaches_itself(socket: &UdpSocket) -> std::io::Result<()> {
+    socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+    socket.send_to(b"?", socket.local_addr()?)?;
+    socket.recv_from(&mut [0]).map(drop)
 }
 
 /// Number of entries in this namespace's table.

@@ -12,6 +12,7 @@ mod config;
 mod delta;
 mod frontend;
 mod maglev;
+mod per_set;
 mod pick;
 mod port;
 mod scaffold;

@@ -3,18 +3,23 @@
 //! Minimal where it matters: no element, chain or rule that is equal on both sides is touched. The
 //! order is the kernel's: what refers to something goes before it, and comes after it.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
-    ruleset::{Chain, Concat, Element, Family, Name, Ruleset, Set, Table},
+    ruleset::{Chain, Elements, Family, Name, Ruleset, Set, Table},
     transaction::{Operation, Transaction},
 };
 
 /// The transaction that turns `old` into `new`; empty if they are equal. `table` names the tables.
 pub fn diff(table: &Name, old: &Ruleset, new: &Ruleset) -> Transaction {
+    diff_into(table, old, new.clone())
+}
+
+/// The same as [`diff`], with a ruleset that is not needed any more: nothing of it is copied.
+pub fn diff_into(table: &Name, old: &Ruleset, mut new: Ruleset) -> Transaction {
     let mut transaction = Transaction::new(table.clone());
     for family in Family::ALL {
-        match (old.tables.get(&family), new.tables.get(&family)) {
+        match (old.tables.get(&family), new.tables.remove(&family)) {
             (None, None) => {}
             (Some(_), None) => transaction.push(family, Operation::DeleteTable),
             (None, Some(new)) => create(&mut transaction, family, new),
@@ -26,12 +31,12 @@ pub fn diff(table: &Name, old: &Ruleset, new: &Ruleset) -> Transaction {
 
 /// Creates a table: first what may be referred to, then the rules that hook it in, then the elements. A
 /// rule that binds an empty map costs nothing; one that binds a full map makes the kernel walk it.
-fn create(transaction: &mut Transaction, family: Family, table: &Table) {
+fn create(transaction: &mut Transaction, family: Family, table: Table) {
     transaction.push(family, Operation::AddTable);
     change(transaction, family, &Table::new(table.name.clone()), table);
 }
 
-fn change(transaction: &mut Transaction, family: Family, old: &Table, new: &Table) {
+fn change(transaction: &mut Transaction, family: Family, old: &Table, mut new: Table) {
     let rebuilt_base = |chain: &Chain| new.chains.get(&chain.name).is_some_and(|c| c.base != chain.base);
     if old.chains.values().any(rebuilt_base) {
         // A hook cannot be changed, and other chains may refer to it: start over.
@@ -43,7 +48,7 @@ fn change(transaction: &mut Transaction, family: Family, old: &Table, new: &Tabl
         |set: &Set, other: &Table| other.sets.get(&set.name).is_some_and(|other| other.same_declaration(set));
     let reads_replaced_set = |chain: &Chain| {
         let mut sets = chain.rules.iter().flat_map(|rule| &rule.statements).flat_map(|s| s.sets());
-        sets.any(|name| old.sets.get(name).is_some_and(|set| !same_set(set, new)))
+        sets.any(|name| old.sets.get(name).is_some_and(|set| !same_set(set, &new)))
     };
     let same_rules = |chain: &Chain, other: &Table| {
         other.chains.get(&chain.name).is_some_and(|other| other.rules == chain.rules)
@@ -62,7 +67,7 @@ fn change(transaction: &mut Transaction, family: Family, old: &Table, new: &Tabl
         }
     }
     // A set before the chains that its verdicts lead to.
-    for set in old.sets.values().filter(|set| !same_set(set, new)) {
+    for set in old.sets.values().filter(|set| !same_set(set, &new)) {
         transaction.push(family, Operation::DeleteSet(set.name.clone()));
     }
     for chain in old.chains.values().filter(|chain| !new.chains.contains_key(&chain.name)) {
@@ -82,16 +87,16 @@ fn change(transaction: &mut Transaction, family: Family, old: &Table, new: &Tabl
             transaction.push(family, rule);
         }
     }
-    for set in new.sets.values() {
-        let empty = declaration(set);
-        let old = old.sets.get(&set.name).filter(|old| old.same_declaration(set)).unwrap_or(&empty);
-        add_elements(transaction, family, old, set);
+    for set in new.sets.values_mut() {
+        let elements = std::mem::take(&mut set.elements);
+        let old = old.sets.get(&set.name).filter(|old| old.same_declaration(set));
+        add_elements(transaction, family, old.map(|old| &old.elements), elements, set);
     }
 }
 
 fn declaration(set: &Set) -> Set {
     Set {
-        elements: std::collections::BTreeMap::new(),
+        elements: Elements::new(),
         name: set.name.clone(),
         key: set.key.clone(),
         data: set.data.clone(),
@@ -99,44 +104,34 @@ fn declaration(set: &Set) -> Set {
     }
 }
 
-/// Walks two sets in the order of their keys and calls `each` with what stands on either side.
-fn merge<'a>(
-    old: &'a Set,
-    new: &'a Set,
-    mut each: impl FnMut(&'a Concat, Option<&'a Element>, Option<&'a Element>),
-) {
-    let (mut old, mut new) = (old.elements.iter().peekable(), new.elements.iter().peekable());
-    loop {
-        let order = match (old.peek(), new.peek()) {
-            (None, None) => return,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some((a, _)), Some((b, _))) => a.cmp(b),
-        };
-        let left = if order.is_le() { old.next() } else { None };
-        let right = if order.is_ge() { new.next() } else { None };
-        if let Some((key, _)) = left.or(right) {
-            each(key, left.map(|(_, e)| e), right.map(|(_, e)| e));
+fn delete_elements(transaction: &mut Transaction, family: Family, old: &Set, new: &Set) {
+    let set = Arc::new(declaration(old));
+    let mut new = new.elements.iter().peekable();
+    for (key, element) in &old.elements {
+        while new.next_if(|(other, _)| *other < key).is_some() {}
+        if new.next_if_eq(&(key, element)).is_none() {
+            let (key, end) = (key.clone(), element.end.clone());
+            transaction.push(family, Operation::DeleteElement { set: set.clone(), key, end });
         }
     }
 }
 
-fn delete_elements(transaction: &mut Transaction, family: Family, old: &Set, new: &Set) {
-    let set = Arc::new(declaration(old));
-    merge(old, new, |key, before, after| {
-        if let Some(element) = before.filter(|element| Some(*element) != after) {
-            let (key, end) = (key.clone(), element.end.clone());
-            transaction.push(family, Operation::DeleteElement { set: set.clone(), key, end });
-        }
-    });
-}
-
-fn add_elements(transaction: &mut Transaction, family: Family, old: &Set, new: &Set) {
-    let set = Arc::new(declaration(new));
-    merge(old, new, |key, before, after| {
-        if let Some(element) = after.filter(|element| before != Some(*element)) {
-            let (key, element) = (key.clone(), element.clone());
+fn add_elements(
+    transaction: &mut Transaction,
+    family: Family,
+    old: Option<&Elements>,
+    elements: Elements,
+    set: &Set,
+) {
+    let set = Arc::new(declaration(set));
+    let mut old = old.into_iter().flatten().peekable();
+    if old.peek().is_none() {
+        transaction.operations.reserve(elements.len());
+    }
+    for (key, element) in elements {
+        while old.next_if(|(other, _)| **other < key).is_some() {}
+        if old.next_if(|present| *present == (&key, &element)).is_none() {
             transaction.push(family, Operation::AddElement { set: set.clone(), key, element });
         }
-    });
+    }
 }

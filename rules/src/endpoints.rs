@@ -1,7 +1,6 @@
 //! Which endpoints serve a ServicePort: slices merged, then selected by readiness, topology and locality.
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -23,29 +22,29 @@ pub struct Selection {
     pub on_this_node: Vec<IpAddr>,
 }
 
-/// Merges the slices of a Service for one port and family: one entry an address and port. An address may
+/// Merges the slices of a Service for one port and family: one entry an address and port, sorted. An address may
 /// stand in two slices while it moves between them, or when a pod reuses the IP of one that is leaving:
 /// a terminating copy never displaces another, any other copy always does.
 pub fn merge<'a>(
     state: &'a ServiceState,
     port: &ServicePort,
     family: Family,
-) -> BTreeMap<SocketAddr, &'a Endpoint> {
-    let mut merged = BTreeMap::new();
-    for slice in state.slices.values() {
+) -> Vec<(SocketAddr, &'a Endpoint)> {
+    let mut merged = Vec::with_capacity(state.slices.iter().map(|slice| slice.endpoints.len()).sum());
+    for slice in &state.slices {
         for target in slice.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol) {
-            for endpoint in slice.endpoints.iter().filter(|e| Family::of(e.address) == family) {
-                merged
-                    .entry(SocketAddr::new(endpoint.address, target.port))
-                    .and_modify(|kept| {
-                        if !endpoint.terminating {
-                            *kept = endpoint;
-                        }
-                    })
-                    .or_insert(endpoint);
-            }
+            let of_family = slice.endpoints.iter().filter(|e| Family::of(e.address) == family);
+            merged.extend(of_family.map(|e| (SocketAddr::new(e.address, target.port), e)));
         }
     }
+    // Stable: of the same address, the slices stay in order.
+    merged.sort_by_key(|(address, _)| *address);
+    merged.dedup_by(|(address, endpoint), (kept_address, kept)| {
+        if address == kept_address && !endpoint.terminating {
+            *kept = endpoint;
+        }
+        address == kept_address
+    });
     merged
 }
 
@@ -60,9 +59,9 @@ enum Topology<'a> {
 impl<'a> Topology<'a> {
     /// Decided by the ready endpoints only: a level counts if each of them has a hint of that level and
     /// one of these names this node or zone.
-    fn of(endpoints: &BTreeMap<SocketAddr, &Endpoint>, node: &'a Node) -> Self {
+    fn of(endpoints: &[(SocketAddr, &Endpoint)], node: &'a Node) -> Self {
         let level = |hints: fn(&Endpoint) -> &[Arc<str>], own: &str| {
-            let mut ready = endpoints.values().filter(|e| e.ready).peekable();
+            let mut ready = endpoints.iter().map(|(_, e)| *e).filter(|e| e.ready).peekable();
             ready.peek().is_some()
                 && !own.is_empty()
                 && ready.clone().all(|e| !hints(e).is_empty())
@@ -90,7 +89,7 @@ impl<'a> Topology<'a> {
 /// The endpoints that may keep the UDP flows they have: all that serve, terminating or not, and whatever
 /// policy and topology say of new flows. One that is ready gets new flows, so it keeps the old ones even if
 /// it claims not to serve (`publishNotReadyAddresses`).
-pub fn serving(endpoints: &BTreeMap<SocketAddr, &Endpoint>) -> Arc<[SocketAddr]> {
+pub fn serving(endpoints: &[(SocketAddr, &Endpoint)]) -> Arc<[SocketAddr]> {
     endpoints.iter().filter(|(_, e)| e.ready || e.serving).map(|(address, _)| *address).collect()
 }
 
@@ -99,14 +98,21 @@ pub fn serving(endpoints: &BTreeMap<SocketAddr, &Endpoint>) -> Arc<[SocketAddr]>
 ///
 /// A weight of 0 counts as if the endpoint were not there: draining the last one of a zone sends the zone's
 /// traffic elsewhere instead of refusing it.
-pub fn select(endpoints: &BTreeMap<SocketAddr, &Endpoint>, node: &Node) -> Selection {
-    let endpoints: BTreeMap<SocketAddr, &Endpoint> =
-        endpoints.iter().filter(|(_, e)| e.weight > 0).map(|(address, e)| (*address, *e)).collect();
-    let endpoints = &endpoints;
+pub fn select(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Selection {
+    let undrained: Vec<(SocketAddr, &Endpoint)>;
+    let endpoints = if endpoints.iter().any(|(_, e)| e.weight == 0) {
+        undrained = endpoints.iter().filter(|(_, e)| e.weight > 0).copied().collect();
+        undrained.as_slice()
+    } else {
+        endpoints
+    };
     let topology = Topology::of(endpoints, node);
     let is_local = |e: &Endpoint| e.node.as_ref().is_some_and(|name| *name == node.name);
     let pick = |admits: &dyn Fn(&Endpoint) -> bool| -> Vec<SocketAddr> {
-        endpoints.iter().filter(|(_, e)| admits(e)).map(|(address, _)| *address).collect()
+        // Counted first: the outcome is kept for each of very many ports.
+        let mut picked = Vec::with_capacity(endpoints.iter().filter(|(_, e)| admits(e)).count());
+        picked.extend(endpoints.iter().filter(|(_, e)| admits(e)).map(|(address, _)| *address));
+        picked
     };
     let or_else = |first: Vec<SocketAddr>, admits: &dyn Fn(&Endpoint) -> bool| {
         if first.is_empty() { pick(admits) } else { first }
@@ -117,7 +123,8 @@ pub fn select(endpoints: &BTreeMap<SocketAddr, &Endpoint>, node: &Node) -> Selec
     let mut on_this_node: Vec<IpAddr> = endpoints
         .iter()
         .filter(|(address, e)| {
-            (is_local(e) || e.node.is_none()) && (cluster.contains(address) || local.contains(address))
+            let chosen = |selection: &[SocketAddr]| selection.binary_search(address).is_ok();
+            (is_local(e) || e.node.is_none()) && (chosen(&cluster) || chosen(&local))
         })
         .map(|(address, _)| address.ip())
         .collect();
@@ -127,11 +134,14 @@ pub fn select(endpoints: &BTreeMap<SocketAddr, &Endpoint>, node: &Node) -> Selec
 }
 
 /// Repeats each endpoint as often as its weight says, divided by what all weights have in common.
-fn weighted(chosen: Vec<SocketAddr>, endpoints: &BTreeMap<SocketAddr, &Endpoint>) -> Vec<SocketAddr> {
-    let weight = |address: &SocketAddr| endpoints.get(address).map_or(1, |e| e.weight);
-    if chosen.iter().all(|address| weight(address) == 1) {
+fn weighted(chosen: Vec<SocketAddr>, endpoints: &[(SocketAddr, &Endpoint)]) -> Vec<SocketAddr> {
+    if endpoints.iter().all(|(_, endpoint)| endpoint.weight == 1) {
         return chosen;
     }
+    let weight = |address: &SocketAddr| {
+        let found = endpoints.binary_search_by_key(address, |(address, _)| *address);
+        found.ok().and_then(|i| endpoints.get(i)).map_or(1, |(_, endpoint)| endpoint.weight)
+    };
     let common = chosen.iter().map(weight).fold(0, greatest_common_divisor).max(1);
     let times = |address: &SocketAddr| usize::from(weight(address) / common);
     chosen.iter().flat_map(|address| std::iter::repeat_n(*address, times(address))).collect()

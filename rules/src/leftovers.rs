@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     compile::SetName,
-    ruleset::{Concat, ElementData, Ruleset, Table, Verdict},
+    ruleset::{Concat, ElementData, Name, Ruleset, Statement, Table, Verdict},
 };
 
 /// Adds to `desired` what `kernel` has beyond it: frontends, their endpoints and what these need. Where
@@ -20,35 +20,58 @@ pub fn keep_leftovers(desired: &mut Ruleset, kernel: &Ruleset) {
     }
 }
 
+/// The maps and sets whose keys begin with a frontend, behind the one that says which frontends there are.
+const OF_FRONTENDS: [&[SetName]; 2] = [
+    &[SetName::Frontends, SetName::Endpoints, SetName::Attributes, SetName::AllowedSources],
+    &[SetName::NodePorts, SetName::NodeEndpoints, SetName::NodePortAttributes],
+];
+
 fn keep(desired: &mut Table, kernel: &Table) {
-    for (frontends, endpoints) in
-        [(SetName::Frontends, SetName::Endpoints), (SetName::NodePorts, SetName::NodeEndpoints)]
-    {
-        let known: BTreeSet<Concat> = keys(desired, frontends);
-        let unknown = |key: &Concat| !known.contains(key);
-        copy(desired, kernel, frontends, unknown);
-        copy(desired, kernel, endpoints, |key| {
-            let frontend = key.as_bytes().len().saturating_sub(4);
-            unknown(&Concat::from_bytes(&key.as_bytes()[..frontend]))
-        });
+    for maps in OF_FRONTENDS {
+        let Some(frontends) = maps.first().and_then(|set| desired.sets.get(set.name())) else { continue };
+        let known: BTreeSet<Concat> = frontends.elements.keys().cloned().collect();
+        let length: usize = frontends.key.iter().map(|field| field.padded_size()).sum();
+        for map in maps {
+            copy(desired, kernel, *map, |key| {
+                let frontend = key.as_bytes().get(..length);
+                frontend.is_some_and(|frontend| !known.contains(&Concat::from_bytes(frontend)))
+            });
+        }
     }
     for set in [SetName::ClusterIps, SetName::Hairpin] {
         copy(desired, kernel, set, |_| true);
     }
-    let Some(classes) = kernel.sets.get(SetName::Classes.name()) else { return };
-    for element in classes.elements.values() {
-        if let ElementData::Verdict(Verdict::Goto(chain)) = &element.data
-            && let Some(chain) = kernel.chains.get(chain)
-            && !desired.chains.contains_key(&chain.name)
-        {
-            desired.add_chain(chain.clone());
+    for map in [SetName::Classes, SetName::DirectClasses, SetName::Draws] {
+        for element in kernel.sets.get(map.name()).into_iter().flat_map(|set| set.elements.values()) {
+            if let ElementData::Verdict(verdict) = &element.data {
+                keep_chains(desired, kernel, verdict);
+            }
         }
+        copy(desired, kernel, map, |_| true);
     }
-    copy(desired, kernel, SetName::Classes, |_| true);
 }
 
-fn keys(table: &Table, set: SetName) -> BTreeSet<Concat> {
-    table.sets.get(set.name()).into_iter().flat_map(|set| set.elements.keys().cloned()).collect()
+/// Keeps the chain that a verdict leads to, and those that it leads to in turn.
+fn keep_chains(desired: &mut Table, kernel: &Table, verdict: &Verdict) {
+    let mut wanted: Vec<Name> = target(verdict).cloned().into_iter().collect();
+    while let Some(name) = wanted.pop() {
+        let Some(chain) = kernel.chains.get(&name).filter(|_| !desired.chains.contains_key(&name)) else {
+            continue;
+        };
+        for statement in chain.rules.iter().flat_map(|rule| &rule.statements) {
+            if let Statement::Verdict(verdict) = statement {
+                wanted.extend(target(verdict).cloned());
+            }
+        }
+        desired.add_chain(chain.clone());
+    }
+}
+
+fn target(verdict: &Verdict) -> Option<&Name> {
+    match verdict {
+        Verdict::Goto(chain) | Verdict::Jump(chain) => Some(chain),
+        _ => None,
+    }
 }
 
 fn copy(desired: &mut Table, kernel: &Table, set: SetName, wanted: impl Fn(&Concat) -> bool) {
@@ -58,9 +81,8 @@ fn copy(desired: &mut Table, kernel: &Table, set: SetName, wanted: impl Fn(&Conc
     if into.key != from.key || into.data != from.data || into.flags != from.flags {
         return;
     }
-    for (key, element) in from.elements.iter().filter(|(key, _)| wanted(key)) {
-        into.elements.entry(key.clone()).or_insert_with(|| element.clone());
-    }
+    let kept = from.elements.iter().filter(|(key, _)| wanted(key));
+    into.elements.insert_missing(kept.map(|(key, element)| (key.clone(), element.clone())));
     let count = into.elements.len() as u32;
     if into.size.is_some_and(|size| size < count) {
         into.size = from.size.max(Some(count));

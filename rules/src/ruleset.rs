@@ -5,6 +5,7 @@
 
 mod chain;
 mod element;
+mod elements;
 mod expression;
 mod set;
 mod statement;
@@ -16,6 +17,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 pub use self::{
     chain::{BaseChain, Chain, ChainType, Hook, Rule},
     element::{COMMENT_MAX, Concat, Element, ElementData},
+    elements::Elements,
     expression::{BitOp, Expression, Field},
     set::{Set, SetData, SetFlags},
     statement::{MatchOp, MatchValue, RejectWith, Statement, Verdict, WritableField},

@@ -1,9 +1,8 @@
 //! What the cluster says now, and which Services are affected by what changed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
+
+use foldhash::HashMap;
 
 use crate::model::{EndpointSlice, Node, ObjectName, Service};
 
@@ -12,8 +11,21 @@ use crate::model::{EndpointSlice, Node, ObjectName, Service};
 pub struct ServiceState {
     /// The Service, if it exists and is one that the proxy handles.
     pub service: Option<Arc<Service>>,
-    /// Its slices, by name.
-    pub slices: BTreeMap<Arc<str>, Arc<EndpointSlice>>,
+    /// Its slices, in order of their names.
+    pub slices: Vec<Arc<EndpointSlice>>,
+    /// Whether it must be compiled again.
+    dirty: bool,
+}
+
+impl ServiceState {
+    fn is_empty(&self) -> bool {
+        self.service.is_none() && self.slices.is_empty()
+    }
+
+    /// Where the slice of this name is, or belongs.
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.slices.binary_search_by(|slice| (*slice.name.name).cmp(name))
+    }
 }
 
 /// All Services, slices and the node, with the names of the Services that must be compiled again.
@@ -23,7 +35,8 @@ pub struct State {
     /// Slice name → the Service it belonged to last, to notice when the label moves.
     slice_owner: HashMap<ObjectName, Arc<str>>,
     node: Node,
-    dirty: BTreeSet<ObjectName>,
+    /// The names of those entries that must be compiled again, each once.
+    dirty: Vec<ObjectName>,
 }
 
 impl State {
@@ -42,9 +55,9 @@ impl State {
         self.services.get(name)
     }
 
-    /// The Services that the proxy handles, in no particular order.
-    pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.values().filter_map(|entry| entry.service.as_deref())
+    /// The Services that the proxy handles, with their slices, in no particular order.
+    pub fn services(&self) -> impl Iterator<Item = (&Service, &ServiceState)> {
+        self.services.values().filter_map(|entry| Some((entry.service.as_deref()?, entry)))
     }
 
     /// Number of Services that the proxy handles.
@@ -62,7 +75,7 @@ impl State {
             return;
         }
         entry.service = service;
-        self.touched(name);
+        touched(&mut self.dirty, name, entry);
     }
 
     /// Sets or, with `None`, removes an `EndpointSlice`.
@@ -75,49 +88,73 @@ impl State {
         if let Some(old) = old_owner.filter(|old| Some(old) != new_owner.as_ref()) {
             let service = ObjectName { namespace: name.namespace.clone(), name: old };
             if let Some(entry) = self.services.get_mut(&service) {
-                entry.slices.remove(&name.name);
-                self.touched(&service);
+                if let Ok(at) = entry.find(&name.name) {
+                    entry.slices.remove(at);
+                }
+                touched(&mut self.dirty, &service, entry);
             }
         }
         let (Some(slice), Some(owner)) = (slice, new_owner) else { return };
         let service = ObjectName { namespace: name.namespace.clone(), name: owner };
         let entry = self.services.entry(service.clone()).or_default();
-        if entry.slices.get(&name.name) != Some(&slice) {
-            entry.slices.insert(name.name.clone(), slice);
-            self.touched(&service);
+        match entry.find(&name.name) {
+            Ok(at) if entry.slices[at] == slice => return,
+            Ok(at) => entry.slices[at] = slice,
+            Err(at) => {
+                entry.slices.reserve_exact(1);
+                entry.slices.insert(at, slice);
+            }
         }
+        touched(&mut self.dirty, &service, entry);
     }
 
     /// Replaces what is known of the node. What its name or zone decides (which endpoints are local,
     /// which hints apply) is compiled again for every Service.
     pub fn set_node(&mut self, node: Node) {
         if node.name != self.node.name || node.zone != self.node.zone {
-            self.dirty.extend(self.services.keys().cloned());
+            for (name, entry) in &mut self.services {
+                touched(&mut self.dirty, name, entry);
+            }
         }
         self.node = node;
     }
 
     /// Has the Services that something outside of the state affects compiled again.
     pub fn touch(&mut self, affected: impl Fn(&Service) -> bool) {
-        let affected = self.services.iter().filter(|(_, s)| s.service.as_deref().is_some_and(&affected));
-        self.dirty.extend(affected.map(|(name, _)| name.clone()));
+        for (name, entry) in &mut self.services {
+            if entry.service.as_deref().is_some_and(&affected) {
+                touched(&mut self.dirty, name, entry);
+            }
+        }
     }
 
     /// The Services to compile again since the last call, in order of their names.
     pub fn take_dirty(&mut self) -> BTreeSet<ObjectName> {
-        let dirty = std::mem::take(&mut self.dirty);
-        for name in &dirty {
-            if self.services.get(name).is_some_and(|s| s.service.is_none() && s.slices.is_empty()) {
-                self.services.remove(name);
+        for name in &self.dirty {
+            if let Some(entry) = self.services.get_mut(name) {
+                entry.dirty = false;
+                if entry.is_empty() {
+                    self.services.remove(name);
+                }
             }
         }
-        dirty
+        self.dirty.drain(..).collect()
     }
 
-    fn touched(&mut self, name: &ObjectName) {
-        if !self.dirty.contains(name) {
-            self.dirty.insert(name.clone());
-        }
+    /// The same for whoever compiles all Services: nothing needs to be compiled again.
+    pub fn clear_dirty(&mut self) {
+        self.services.retain(|_, entry| {
+            entry.dirty = false;
+            !entry.is_empty()
+        });
+        self.dirty = Vec::new();
+    }
+}
+
+fn touched(dirty: &mut Vec<ObjectName>, name: &ObjectName, entry: &mut ServiceState) {
+    if !entry.dirty {
+        entry.dirty = true;
+        dirty.push(name.clone());
     }
 }
 

@@ -47,19 +47,21 @@ enum Condition {
     Ready,
     Draining,
     NotReady,
+    /// Ready, but with weight 0.
+    Drained,
     Gone,
 }
 
 impl Condition {
     fn endpoint(self, address: IpAddr) -> Endpoint {
         Endpoint {
-            weight: 1,
             address,
-            ready: matches!(self, Self::Ready),
+            ready: matches!(self, Self::Ready | Self::Drained),
             serving: !matches!(self, Self::Gone),
             terminating: matches!(self, Self::Draining),
             node: Some("elsewhere".into()),
             hints: Hints::default(),
+            weight: u16::from(!matches!(self, Self::Drained)),
         }
     }
 }
@@ -120,7 +122,7 @@ impl Dns {
 
 const BOTH: [&str; 2] = ["10.96.0.1:53", "192.0.2.1:30053"];
 
-use Condition::{Draining, Gone, NotReady, Ready};
+use Condition::{Drained, Draining, Gone, NotReady, Ready};
 
 #[test]
 fn a_replaced_backend_leaves_stale_flows_behind() {
@@ -153,7 +155,7 @@ fn a_changed_target_port_makes_flows_to_the_old_one_stale() {
 #[test]
 fn a_backend_keeps_its_flows_for_as_long_as_it_serves() {
     let mut dns = Dns::new(&[(1, Ready), (2, Ready)]);
-    for condition in [Draining, NotReady] {
+    for condition in [Draining, NotReady, Drained] {
         dns.set_endpoints(53, &[(1, condition), (2, Ready)]);
         assert_eq!(dns.stale(), [""; 0], "{condition:?}");
         assert!(!dns.is_stale(BOTH[0], "10.0.0.1:53"));
@@ -251,7 +253,7 @@ enum Change {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let condition = prop_oneof![4 => Just(Ready), 1 => Just(Draining), 1 => Just(NotReady), 2 => Just(Gone)];
+    let condition = prop_oneof![4 => Just(Ready), 1 => Just(Draining), 1 => Just(NotReady), 1 => Just(Drained), 2 => Just(Gone)];
     prop_oneof![
         3 => (0u8..4, option::weighted(0.8, (0u8..4, any::<bool>(), option::of(0u8..3))))
             .prop_map(|(name, service)| Change::Service { name, service }),

@@ -167,10 +167,13 @@ fn without_slots(ruleset: &Ruleset) -> (Ruleset, BTreeMap<Vec<u8>, Vec<Vec<u8>>>
         }
         // With session affinity, the numbers of a ServicePort and of its endpoints depend on history too.
         for name in ["attributes", "node-port-attributes"] {
-            table.sets[name].elements.retain(|key, _| {
-                let number = key.as_bytes().last_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+            let elements = std::mem::take(&mut table.sets[name].elements);
+            let lasts = |key: &[u8]| {
+                let number = key.last_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
                 number.is_some_and(|number| number < 1 << 16 && number != 2)
-            });
+            };
+            table.sets[name].elements =
+                elements.into_iter().filter(|(key, _)| lasts(key.as_bytes())).collect();
         }
     }
     for list in endpoints.values_mut() {

@@ -48,6 +48,9 @@ impl StaleFlows {
     /// Removes what is stale at the noted destinations, now that the kernel answers them as the compiler says.
     /// What fails is said once and stays noted.
     pub(super) fn remove(&mut self, compiler: &Compiler, input_incomplete: bool) -> Result<(), Error> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
         let mut flows = compiler.flows(self.pending.iter().copied());
         if input_incomplete {
             // The kernel still answers what nobody claims any more, in case an unreadable object does.

@@ -6,7 +6,7 @@ use portolan_rules::{compile::Compiler, diff, leftovers::keep_leftovers, print, 
 
 use super::input::{self, Input};
 use crate::{
-    agent,
+    agent::NodeFacts,
     cli::{InputArgs, Output, RenderArgs},
     kernel::Kernel,
 };
@@ -51,7 +51,7 @@ pub fn diff(args: &InputArgs) -> ExitCode {
     if !readable {
         keep_leftovers(&mut desired, &kernel);
     }
-    let transaction = diff::diff(&table, &kernel, &desired);
+    let transaction = diff::diff_into(&table, &kernel, desired);
     let mut text = String::new();
     for (family, operation) in &transaction.operations {
         text.push_str(&print::operation(operation, *family, &table));
@@ -69,10 +69,8 @@ pub fn diff(args: &InputArgs) -> ExitCode {
 fn compile(input: Input, kernel: &Ruleset) -> (Ruleset, bool) {
     let Input { settings, mut state, service_cidrs, complete } = input;
     let mut compiler = Compiler::new(settings.config.clone());
-    compiler.set_node_addresses(&agent::node_addresses(&settings, state.node()));
-    let node_ips = agent::node_ips(state.node());
-    compiler.set_node_ips(&mut state, node_ips);
-    compiler.set_service_cidrs(&service_cidrs);
+    NodeFacts::new(&settings, state.node()).apply(&mut compiler, &mut state);
+    compiler.set_service_cidrs(&[service_cidrs, settings.service_cidrs].concat());
     let problems = compiler.load(&mut state, kernel);
     for problem in &problems {
         eprintln!("portolan: {problem}");

@@ -13,6 +13,7 @@ use crate::{
     agent::{Agent, SyncError},
     cli::RunArgs,
     health::{self, Health},
+    host::AddressMonitor,
     kernel::{self, Kernel},
     logging,
     manifest::{Change, Objects, Source, Update, Watcher},
@@ -37,6 +38,8 @@ enum StartError {
     Path { path: String, source: std::io::Error },
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    #[error("cannot watch the addresses of this host: {0}")]
+    Addresses(std::io::Error),
     #[error("cannot watch the manifests: {0}")]
     Watch(std::io::Error),
     #[error("cannot start the runtime: {0}")]
@@ -46,6 +49,8 @@ enum StartError {
 /// What wakes the reconciler.
 enum Event {
     Input(Update),
+    /// An address of this host came or went.
+    Addresses,
     Stop,
 }
 
@@ -77,6 +82,7 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
     }
     let (events, inbox) = channel();
     serve(health_address, health, events.clone())?;
+    watch_addresses(events.clone())?;
     let (watcher, objects) = source.watch().map_err(StartError::Watch)?;
     take_over(&mut agent, objects);
     watch(watcher, events)?;
@@ -189,6 +195,7 @@ fn next(agent: &mut Agent, inbox: &Receiver<Event>, retry: Option<Instant>) -> b
                 agent.apply(update.changes);
                 agent.set_input_incomplete(update.is_incomplete);
             }
+            Ok(Event::Addresses) => agent.addresses_changed(),
             Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
             Err(RecvTimeoutError::Timeout) => return true,
         }
@@ -197,6 +204,21 @@ fn next(agent: &mut Agent, inbox: &Receiver<Event>, retry: Option<Instant>) -> b
             Err(_) => return true,
         }
     }
+}
+
+/// Watches the addresses of this host on a thread of their own.
+fn watch_addresses(events: Sender<Event>) -> Result<(), StartError> {
+    let monitor = AddressMonitor::new().map_err(StartError::Addresses)?;
+    let watching = move || {
+        while monitor.wait().is_ok() {
+            if events.send(Event::Addresses).is_err() {
+                return;
+            }
+        }
+        error!("The addresses of this host cannot be watched; changes are no longer seen");
+    };
+    std::thread::Builder::new().name("addresses".into()).spawn(watching).map_err(StartError::Runtime)?;
+    Ok(())
 }
 
 /// Watches the manifests on a thread of their own.

@@ -21,6 +21,9 @@ use super::{
     wire,
 };
 
+/// How large a buffer is kept, in bytes: enough for thousands of elements.
+const KEPT: usize = 1 << 20;
+
 /// A transaction in the kernel's form: the messages of one batch, one after the other.
 ///
 /// The buffer is kept from one transaction to the next.
@@ -58,6 +61,13 @@ impl Batch {
             self.messages.clear();
         }
         result.map_err(|reason| Error::Unencodable { operation: at, reason })
+    }
+
+    /// Gives up what memory a large transaction took.
+    pub(super) fn shrink(&mut self) {
+        if self.bytes.capacity() > KEPT {
+            (self.bytes, self.messages) = (Vec::new(), Vec::new());
+        }
     }
 
     /// The bytes, for one datagram.

@@ -1,6 +1,6 @@
 //! The numbers that declare a set or map to the kernel, and what they say about a set found there.
 
-use portolan_rules::ruleset::{DataType, Set, SetData, SetFlags};
+use portolan_rules::ruleset::{DataType, Elements, Set, SetData, SetFlags};
 
 use super::uapi::{
     NFT_DATA_VERDICT, NFT_SET_CONCAT, NFT_SET_EVAL, NFT_SET_INTERVAL, NFT_SET_MAP, NFT_SET_TIMEOUT,
@@ -91,7 +91,7 @@ pub(super) fn read(
             timeout: flags & NFT_SET_TIMEOUT != 0,
         },
         size,
-        elements: std::collections::BTreeMap::new(),
+        elements: Elements::new(),
     };
     let declaration = Declaration::of(&set).ok()?;
     let same_data = match set.data {

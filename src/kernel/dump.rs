@@ -5,7 +5,7 @@ mod elements;
 use std::sync::Arc;
 
 use portolan_rules::ruleset::{
-    BaseChain, Chain, ChainType, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags, Table,
+    BaseChain, Chain, ChainType, Elements, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags, Table,
 };
 
 use super::{
@@ -26,7 +26,7 @@ use super::{
         NFTA_SET_TIMEOUT, NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
     },
 };
-use elements::Elements;
+use elements::ElementReader;
 
 /// How often a dump begins anew before it gives up: each time, somebody changed our tables meanwhile.
 const ATTEMPTS: usize = 10;
@@ -168,7 +168,7 @@ impl Reader<'_> {
         for mut set in sets {
             // The elements of a dynamic set come and go by themselves; those of an unknown type mean nothing.
             if !(set.flags.dynamic || set.flags.timeout || set.key.is_empty()) {
-                let mut elements = Elements::of(&set);
+                let mut elements = ElementReader::of(&set);
                 let read = |attributes: Attributes<'_>| elements.read(attributes);
                 // Within a set the kernel finds its place again whatever becomes of other tables.
                 match self.all(NFT_MSG_GETSETELEM, Some(&set.name), read)? {
@@ -238,7 +238,7 @@ fn unknown_set(name: Name) -> Set {
         data: SetData::None,
         flags: SetFlags::default(),
         size: None,
-        elements: std::collections::BTreeMap::new(),
+        elements: Elements::new(),
     }
 }
 
@@ -279,14 +279,14 @@ pub(super) fn read_for_test(family: Family, attributes: Attributes<'_>) {
     rule(family, attributes);
     chain(attributes, false);
     if let Some(set) = set(attributes) {
-        let mut elements = Elements::of(&set);
+        let mut elements = ElementReader::of(&set);
         elements.read(attributes);
         elements.finish();
     }
     for key in [&[portolan_rules::ruleset::DataType::InetService][..], &[family.address_type(); 2]] {
         for interval in [false, true] {
             let flags = SetFlags { interval, ..SetFlags::default() };
-            let mut elements = Elements::of(&Set::new("s", key).with_flags(flags));
+            let mut elements = ElementReader::of(&Set::new("s", key).with_flags(flags));
             elements.read(attributes);
             elements.finish();
         }
@@ -306,7 +306,7 @@ pub(super) fn element_for_test(userdata: &[u8]) -> portolan_rules::ruleset::Elem
     wire::attribute(&mut bytes, uapi::NFTA_SET_ELEM_USERDATA, userdata);
     wire::end_nest(&mut bytes, element);
     wire::end_nest(&mut bytes, list);
-    let mut elements = Elements::of(&Set::new("s", &[portolan_rules::ruleset::DataType::Ipv4Addr]));
+    let mut elements = ElementReader::of(&Set::new("s", &[portolan_rules::ruleset::DataType::Ipv4Addr]));
     elements.read(Attributes(&bytes));
-    elements.finish().into_values().next().unwrap()
+    elements.finish().into_iter().next().unwrap().1
 }

@@ -79,14 +79,14 @@ pub(crate) fn end_nest(buffer: &mut [u8], start: usize) {
 
 /// The header of an attribute of this length, header included and padding not.
 #[inline]
-pub(super) fn header(length: usize, kind: u16) -> [u8; 4] {
+pub(crate) fn header(length: usize, kind: u16) -> [u8; 4] {
     let ([a, b], [c, d]) = ((length as u16).to_ne_bytes(), kind.to_ne_bytes());
     [a, b, c, d]
 }
 
 /// Pads after an attribute of this length.
 #[inline]
-pub(super) fn pad(buffer: &mut Vec<u8>, length: usize) {
+pub(crate) fn pad(buffer: &mut Vec<u8>, length: usize) {
     let padding = length.next_multiple_of(4) - length;
     buffer.extend_from_slice(&[0; 3][..padding]);
 }

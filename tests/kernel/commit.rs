@@ -1,16 +1,13 @@
 //! What a transaction changes, and that it is one transaction.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use portolan::kernel::{Batch, Error, Kernel, Monitor};
 use portolan_rules::{
-    ruleset::{Concat, Element, Family, Name, Ruleset, Set},
+    ruleset::{Concat, Element, Elements, Family, Name, Ruleset, Set},
     transaction::{Operation, Transaction},
 };
 
@@ -24,7 +21,7 @@ const TABLE: &str = "portolan";
 /// The declaration of this set in a ruleset, as operations on its elements carry it.
 fn declaration(ruleset: &Ruleset, family: Family, name: &str) -> Arc<Set> {
     let set = &ruleset.tables[&family].sets[name];
-    Arc::new(Set { elements: BTreeMap::new(), ..set.clone() })
+    Arc::new(Set { elements: Elements::new(), ..set.clone() })
 }
 
 fn change(ruleset: &mut Ruleset, family: Family, name: &str, change: impl FnOnce(&mut Set)) {
@@ -135,8 +132,10 @@ fn a_chain_goes_with_its_rules() {
     let mut transaction = Transaction::new(TABLE);
     for family in Family::ALL {
         let table = ruleset.tables.get_mut(&family).unwrap();
-        let (key, _) = table.sets["classes"].elements.pop_last().unwrap();
-        let set = Arc::new(Set { elements: BTreeMap::new(), ..table.sets["classes"].clone() });
+        let classes = &mut table.sets["classes"].elements;
+        let key = classes.keys().last().unwrap().clone();
+        classes.remove(&key).unwrap();
+        let set = Arc::new(Set { elements: Elements::new(), ..table.sets["classes"].clone() });
         transaction.push(family, Operation::DeleteElement { set, key, end: None });
         transaction.push(family, Operation::FlushChain("cluster-3".into()));
         transaction.push(family, Operation::DeleteChain("cluster-3".into()));

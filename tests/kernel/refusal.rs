@@ -1,10 +1,10 @@
 //! What the kernel refuses, and that the error names the operation at fault.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use portolan::kernel::{Error, Kernel};
 use portolan_rules::{
-    ruleset::{Concat, Element, Family, MatchValue, Rule, Ruleset, Set, Statement, Value},
+    ruleset::{Concat, Element, Elements, Family, MatchValue, Rule, Ruleset, Set, Statement, Value},
     transaction::{Operation, Transaction},
 };
 use rustix::io::Errno;
@@ -77,7 +77,7 @@ fn a_range_is_found_among_others() {
     commit(&mut kernel, &create(&ruleset(|family| everything_else(family, false))));
     for family in Family::ALL {
         let set = Arc::new(Set {
-            elements: BTreeMap::new(),
+            elements: Elements::new(),
             ..everything_else(family, false).sets["cidrs"].clone()
         });
         let mut transaction = Transaction::new("portolan");

@@ -1,11 +1,11 @@
 //! Tables that hold every kind of statement, expression and set of the model.
 
-use std::{collections::BTreeMap, net::Ipv6Addr, sync::Arc};
+use std::{net::Ipv6Addr, sync::Arc};
 
 use portolan_rules::{
     ruleset::{
-        BaseChain, BitOp, Chain, ChainType, ClassId, Concat, DataType, Element, Expression, Family, Field,
-        Hook, MatchValue, RejectWith, Rule, Ruleset, Set, SetFlags, Statement, Table, Value, Verdict,
+        BaseChain, BitOp, Chain, ChainType, ClassId, Concat, DataType, Element, Elements, Expression, Family,
+        Field, Hook, MatchValue, RejectWith, Rule, Ruleset, Set, SetFlags, Statement, Table, Value, Verdict,
         WritableField,
     },
     transaction::{Operation, Transaction},
@@ -211,7 +211,7 @@ pub fn everything_else(family: Family, reloadable: bool) -> Table {
         Family::Ip => Value::Ipv4([255; 4].into()),
         Family::Ip6 => Value::Ipv6([0xff; 16].into()),
     };
-    set.elements = BTreeMap::from([
+    set.elements = Elements::from([
         range(0, 255, Element::member().with_comment(&"first".into())),
         range(256, 511, Element::member()),
         range(600, 600, Element::member()),
@@ -222,7 +222,7 @@ pub fn everything_else(family: Family, reloadable: bool) -> Table {
     ]);
     table.add_set(set);
     let mut map = Set::map("range-classes", &[addr], &[Class]).with_flags(INTERVAL);
-    map.elements = BTreeMap::from([
+    map.elements = Elements::from([
         range(0, 255, Element::value(Concat::new(&[class(1, 1)])).with_comment(&"a".into())),
         range(256, 299, Element::value(Concat::new(&[class(2, 2)]))),
     ]);
@@ -404,7 +404,7 @@ pub fn create(ruleset: &Ruleset) -> Transaction {
     for (&family, table) in &ruleset.tables {
         transaction.push(family, Operation::AddTable);
         for set in table.sets.values() {
-            let declaration = Set { elements: BTreeMap::new(), ..set.clone() };
+            let declaration = Set { elements: Elements::new(), ..set.clone() };
             transaction.push(family, Operation::AddSet(Box::new(declaration)));
         }
         for chain in table.chains.values() {
@@ -412,7 +412,7 @@ pub fn create(ruleset: &Ruleset) -> Transaction {
             transaction.push(family, Operation::AddChain(Box::new(declaration)));
         }
         for set in table.sets.values() {
-            let declaration = Arc::new(Set { elements: BTreeMap::new(), ..set.clone() });
+            let declaration = Arc::new(Set { elements: Elements::new(), ..set.clone() });
             for (key, element) in &set.elements {
                 let (set, key, element) = (declaration.clone(), key.clone(), element.clone());
                 transaction.push(family, Operation::AddElement { set, key, element });

@@ -3,6 +3,8 @@
 //! Every size runs in a process and a network namespace of its own, so that memory is that size's alone.
 
 use std::{
+    cell::RefCell,
+    collections::HashSet,
     net::SocketAddr,
     process::{Command, ExitCode},
     sync::Arc,
@@ -12,7 +14,7 @@ use std::{
 use portolan::kernel::{self, Kernel};
 use portolan_rules::{
     compile::{Compiler, Config},
-    diff::diff,
+    diff::diff_into,
     model::{
         Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
         ServicePort, TrafficPolicy,
@@ -49,9 +51,9 @@ fn all_sizes() -> Result<()> {
     );
     println!();
     println!(
-        "| Services | elements | compile | encode | kernel | total ÷ kernel | change | p50 | p99 | kernel p50 | p50 ÷ kernel p50 | resident |"
+        "| Services | elements | compile | encode | kernel | total ÷ kernel | change | p50 | p99 | kernel p50 | p50 ÷ kernel p50 | resident | restart with equal state | operations sent |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for size in SIZES {
         let status = Command::new(std::env::current_exe()?).arg(size.to_string()).status()?;
         if !status.success() {
@@ -76,7 +78,7 @@ fn measure(services: u32) -> Result<()> {
     let mut compiler = Compiler::new(config.clone());
     let started = Instant::now();
     compiler.load(&mut state, &Ruleset::default());
-    let transaction = diff(&config.table, &Ruleset::default(), &compiler.ruleset());
+    let transaction = diff_into(&config.table, &Ruleset::default(), compiler.ruleset());
     let compile = started.elapsed();
     let commit = kernel.commit(&transaction)?;
     let total = started.elapsed();
@@ -92,11 +94,17 @@ fn measure(services: u32) -> Result<()> {
     );
     let resident = resident_mib()?;
     let mut changes = Changes { kernel, state, compiler, services, next: 0 };
-    for (i, kind) in [Kind::Swap, Kind::Add, Kind::Remove].into_iter().enumerate() {
-        let figures = changes.measure(kind)?;
-        let cold = if i == 0 { cold.as_str() } else { "| | | | | | |" };
-        let memory = if i == 0 { format!("{resident} MiB") } else { String::new() };
-        println!("{cold} {figures} {memory} |");
+    let mut figures = Vec::new();
+    for kind in [Kind::Swap, Kind::Add, Kind::Remove] {
+        figures.push(changes.measure(kind)?);
+    }
+    let (restart, operations) = changes.restart()?;
+    for (i, figures) in figures.iter().enumerate() {
+        if i == 0 {
+            println!("{cold} {figures} {resident} MiB | {} | {operations} |", millis(restart));
+        } else {
+            println!("| | | | | | | {figures} | | |");
+        }
     }
     Ok(())
 }
@@ -155,6 +163,20 @@ impl Changes {
         ))
     }
 
+    /// What a new process does that finds its own work in the kernel: how long it takes to see that nothing
+    /// is to be done, and how much it would do.
+    fn restart(&mut self) -> Result<(Duration, usize)> {
+        self.compiler = Compiler::new(self.compiler.config().clone());
+        let started = Instant::now();
+        let present = self.kernel.dump(&self.compiler.config().table)?;
+        self.compiler.load(&mut self.state, &present);
+        let transaction = diff_into(&self.compiler.config().table, &present, self.compiler.ruleset());
+        if !transaction.is_empty() {
+            self.kernel.commit(&transaction)?;
+        }
+        Ok((started.elapsed(), transaction.len()))
+    }
+
     fn change(&mut self, name: &ObjectName, endpoints: &[SocketAddr]) -> Result<(Duration, kernel::Commit)> {
         let slice = Arc::new(slice(name, endpoints));
         let started = Instant::now();
@@ -185,8 +207,21 @@ fn resident_mib() -> Result<u64> {
     Ok(kib / 1024)
 }
 
+/// What many objects say is in the memory once, as the manifest source has it.
+fn intern(text: &str) -> Arc<str> {
+    thread_local!(static KNOWN: RefCell<HashSet<Arc<str>>> = RefCell::default());
+    KNOWN.with_borrow_mut(|known| {
+        if let Some(known) = known.get(text) {
+            return known.clone();
+        }
+        let new: Arc<str> = text.into();
+        known.insert(new.clone());
+        new
+    })
+}
+
 fn service_name(n: u32) -> ObjectName {
-    ObjectName::new(format!("ns-{}", n % 100), format!("service-{n}"))
+    ObjectName::new(intern(&format!("ns-{}", n % 100)), format!("service-{n}"))
 }
 
 fn service(n: u32, name: &ObjectName) -> Service {
@@ -202,7 +237,7 @@ fn service(n: u32, name: &ObjectName) -> Service {
         external_policy: TrafficPolicy::Cluster,
         affinity_timeout: None,
         load_balancing: LoadBalancing::Random,
-        ports: vec![ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None }],
+        ports: vec![ServicePort { name: intern("http"), protocol: Protocol::Tcp, port: 80, node_port: None }],
     }
 }
 
@@ -222,13 +257,13 @@ fn slice(name: &ObjectName, endpoints: &[SocketAddr]) -> EndpointSlice {
         serving: true,
         terminating: false,
         weight: 1,
-        node: Some("other".into()),
+        node: Some(intern("other")),
         hints: Hints::default(),
     };
     EndpointSlice {
         name: name.clone(),
         service: name.name.clone(),
-        ports: vec![EndpointPort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }],
+        ports: vec![EndpointPort { name: intern("http"), protocol: Protocol::Tcp, port: 8080 }],
         endpoints: endpoints.iter().map(endpoint).collect(),
     }
 }

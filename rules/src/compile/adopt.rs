@@ -1,9 +1,8 @@
 //! Slots that an earlier run left in the kernel, to be kept rather than rewritten.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    net::SocketAddr,
-};
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use foldhash::{HashMap, HashSet};
 
 use crate::ruleset::{DataType, ElementData, Family, Ruleset, Set, Table, Value};
 

@@ -3,7 +3,9 @@
 //! The API server prevents this within a cluster; manifests can still say it. The older Service by
 //! `creationTimestamp` wins, then the one whose name comes first; the others wait for it to go.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use foldhash::HashMap;
 
 use crate::model::{ObjectName, Service};
 
@@ -23,6 +25,29 @@ impl Rank {
     pub fn of(service: &Service) -> Self {
         Self { created: service.created.unwrap_or(i64::MAX), name: service.name.clone() }
     }
+}
+
+/// Orders Services as their ranks do. Faster for many: the first bytes of the names are compared in place,
+/// where the names themselves lie all over the memory.
+pub fn sort_by_rank<'a, T>(services: impl Iterator<Item = (&'a Service, T)>) -> Vec<(&'a Service, T)> {
+    let start = |text: &str| {
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(text.bytes()).for_each(|(to, byte)| *to = byte);
+        u128::from_be_bytes(bytes)
+    };
+    let key = |service: &Service| {
+        (service.created.unwrap_or(i64::MAX), start(&service.name.namespace), start(&service.name.name))
+    };
+    let mut keyed: Vec<_> = services.map(|(service, value)| (key(service), service, value)).collect();
+    keyed.sort_unstable_by(|((created, namespace, name), a, _), (other, b, _)| {
+        let whole_namespace = || a.name.namespace.cmp(&b.name.namespace);
+        let by_namespace = created.cmp(&other.0).then(namespace.cmp(&other.1));
+        // Names count only among equal namespaces, of which a start of less than 16 bytes is all.
+        let namespaces =
+            if *namespace as u8 == 0 { by_namespace } else { by_namespace.then_with(whole_namespace) };
+        namespaces.then(name.cmp(&other.2)).then_with(|| a.name.cmp(&b.name))
+    });
+    keyed.into_iter().map(|(_, service, value)| (service, value)).collect()
 }
 
 /// The outcome of a claim.
@@ -88,6 +113,16 @@ impl Claims {
             self.owners.remove(key);
             None
         }
+    }
+
+    /// Number of frontends that are answered.
+    pub fn len(&self) -> usize {
+        self.owners.len()
+    }
+
+    /// Makes room for so many more frontends.
+    pub fn reserve(&mut self, frontends: usize) {
+        self.owners.reserve(frontends);
     }
 
     /// The Service that answers a frontend.

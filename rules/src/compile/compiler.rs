@@ -1,29 +1,33 @@
 //! The incremental compiler: what changed in the state, in; what to change in the kernel, out.
 
+mod account;
 mod flows;
+mod transaction;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
+use foldhash::{HashMap, HashSet};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    model::ObjectName,
-    ruleset::{Chain, Concat, Element, Family, Ruleset, Set, Table},
-    state::State,
-    transaction::{Operation, Transaction},
+    model::{Node, ObjectName},
+    ruleset::{Concat, Element, Family, Ruleset, Set, Table},
+    state::{ServiceState, State},
+    transaction::Transaction,
 };
 
 use super::{
     adopt::AdoptedSlots,
-    claims::{Claim, Claims, Rank},
+    claims::{Claim, Claims, sort_by_rank},
     class::Class,
-    config::Config,
+    config::{Config, PodDetector},
     delta::Ledger,
-    frontend::{FrontendKey, endpoint_value},
+    frontend::FrontendKey,
+    per_set::PerSet,
     port::{CompiledPort, Frontend},
     scaffold::constant_chains,
     service::{CompiledService, Problem, Surroundings, compile},
@@ -57,27 +61,25 @@ pub struct Compiler {
     node_ips: Vec<IpAddr>,
     service_cidrs: BTreeSet<AddressRange>,
     port_numbers: HashMap<Family, PortNumbers>,
-    declarations: HashMap<(Family, SetName), Arc<Set>>,
+    declarations: PerSet<Arc<Set>>,
     flows: TouchedFlows,
 }
 
 impl Compiler {
     /// A compiler that has compiled nothing yet.
     pub fn new(config: Config) -> Self {
-        let mut compiler = Self {
+        Self {
             config,
-            services: HashMap::new(),
+            services: HashMap::default(),
             claims: Claims::default(),
             ledger: Ledger::default(),
             adopted: AdoptedSlots::default(),
             node_ips: Vec::new(),
             service_cidrs: BTreeSet::new(),
-            port_numbers: HashMap::new(),
-            declarations: HashMap::new(),
+            port_numbers: HashMap::default(),
+            declarations: PerSet::from_fn(|family, set| Arc::new(set.declaration(family, size_for(0)))),
             flows: TouchedFlows::default(),
-        };
-        compiler.declare_sizes(None);
-        compiler
+        }
     }
 
     /// The settings.
@@ -91,24 +93,28 @@ impl Compiler {
     pub fn load(&mut self, state: &mut State, kernel: &Ruleset) -> Vec<Problem> {
         self.adopted = AdoptedSlots::of(kernel);
         let mut problems = Vec::new();
-        state.take_dirty();
+        state.clear_dirty();
         for family in Family::ALL {
             self.port_numbers.entry(family).or_default().reserve(self.adopted.port_numbers(family));
         }
         // In the order of rank, so that nobody adopts the slots of a frontend that will be another's.
-        let mut ranked: Vec<_> = state.services().map(Rank::of).collect();
-        ranked.sort_unstable();
-        for rank in ranked {
-            self.compile_one(state, &rank.name, &mut VecDeque::new(), &mut problems);
+        let ranked = sort_by_rank(state.services());
+        let fresh = self.services.is_empty();
+        self.services.reserve(ranked.len());
+        self.claims.reserve(ranked.len());
+        for (service, entry) in ranked {
+            let before = (!fresh).then(|| self.services.remove(&service.name)).flatten();
+            let service = (&service.name, Some(entry));
+            self.compile_one(state.node(), service, before.as_ref(), &mut VecDeque::new(), &mut problems);
         }
         self.adopted = AdoptedSlots::default();
         for numbers in self.port_numbers.values_mut() {
-            numbers.reserve(HashSet::new());
+            numbers.reserve(HashSet::default());
         }
-        self.declare_sizes(Some(kernel));
+        self.declare_sizes(kernel);
         self.ledger.track();
         self.ledger.take_changes();
-        self.flows = TouchedFlows::default();
+        self.flows.clear();
         problems
     }
 
@@ -126,12 +132,20 @@ impl Compiler {
         let current = self.ledger.addresses(SetName::NodeAddresses);
         for address in wanted.iter().filter(|address| !current.contains(address)) {
             self.ledger.retain_address(SetName::NodeAddresses, *address);
-            self.touch_node_address(*address);
+            self.touch_node_address(*address, true);
         }
         for address in current.iter().filter(|address| !wanted.contains(address)) {
             self.ledger.release_address(SetName::NodeAddresses, *address);
-            self.touch_node_address(*address);
+            self.touch_node_address(*address, false);
         }
+    }
+
+    /// Sets how pods are told from the rest; says whether that is new. The rules that depend on it are not
+    /// part of an update: compare with [`Compiler::ruleset`].
+    pub fn set_pod_detector(&mut self, pods: PodDetector) -> bool {
+        let is_new = self.config.pods != pods;
+        self.config.pods = pods;
+        is_new
     }
 
     /// Sets the node's own addresses, which decide whether source ranges let the node in.
@@ -163,7 +177,7 @@ impl Compiler {
 
     /// The Service that an element belongs to, if it belongs to one.
     pub fn owner(&self, family: Family, set: SetName, key: &Concat) -> Option<&ObjectName> {
-        let declaration = self.declarations.get(&(family, set))?;
+        let declaration = &self.declarations[(family, set)];
         let values = key.values(&declaration.key)?;
         let frontend = match set {
             SetName::Frontends | SetName::NodePorts => values.as_slice(),
@@ -189,12 +203,15 @@ impl Compiler {
             }
             ruleset.tables.insert(family, table);
         }
-        self.each_element(&mut |family, set, key, element| {
+        let mut elements =
+            PerSet::from_fn(|family, set| Vec::with_capacity(self.ledger.count(family, set) as usize));
+        self.each_element(&mut |family, set, key, element| elements[(family, set)].push((key, element)));
+        for (family, set, elements) in elements.into_iter() {
             let table = ruleset.tables.get_mut(&family);
             if let Some(set) = table.and_then(|t| t.sets.get_mut(set.name())) {
-                set.elements.insert(key, element);
+                set.elements = elements.into();
             }
-        });
+        }
         ruleset
     }
 
@@ -203,7 +220,12 @@ impl Compiler {
     }
 
     fn each_element(&self, emit: &mut impl FnMut(Family, SetName, Concat, Element)) {
-        for (port, frontend) in self.services.values().flat_map(CompiledService::owned) {
+        // In the order of their keys, or nearly: maps are made of sorted elements in no time.
+        let owned = self.services.values().flat_map(CompiledService::owned);
+        let mut frontends = Vec::with_capacity(self.claims.len());
+        frontends.extend(owned.map(|(port, frontend)| (frontend.key, port, frontend)));
+        frontends.sort_unstable_by_key(|(key, ..)| *key);
+        for (_, port, frontend) in frontends {
             port.elements(frontend, &mut |set, key, element| emit(port.family, set, key, element));
         }
         for (family, set, key) in self.ledger.shared_elements() {
@@ -229,28 +251,29 @@ impl Compiler {
     ) {
         let mut queue: VecDeque<ObjectName> = names.into_iter().collect();
         while let Some(name) = queue.pop_front() {
-            self.compile_one(state, &name, &mut queue, problems);
+            let before = self.services.remove(&name);
+            self.compile_one(state.node(), (&name, state.get(&name)), before.as_ref(), &mut queue, problems);
         }
     }
 
     /// Compiles one Service; those that gain or lose a frontend by it join the queue.
     fn compile_one(
         &mut self,
-        state: &State,
-        name: &ObjectName,
+        node: &Node,
+        (name, entry): (&ObjectName, Option<&ServiceState>),
+        before: Option<&CompiledService>,
         queue: &mut VecDeque<ObjectName>,
         problems: &mut Vec<Problem>,
     ) {
-        let before = self.services.remove(name);
-        let mut after = state.get(name).and_then(|entry| {
+        let mut after = entry.and_then(|entry| {
             let adopted = |key: &FrontendKey| {
                 let free = self.claims.owner(key).is_none_or(|owner| owner == name);
                 self.adopted.get(key).filter(|_| free)
             };
             let mut surroundings = Surroundings {
-                node: state.node(),
+                node,
                 node_ips: &self.node_ips,
-                before: before.as_ref(),
+                before,
                 adopted,
                 port_number: &mut |family, adopted| {
                     let numbers = self.port_numbers.entry(family).or_default();
@@ -260,7 +283,7 @@ impl Compiler {
             Some(compile(entry.service.as_ref()?, entry, &mut surroundings, problems))
         });
 
-        if let Some(before) = &before {
+        if let Some(before) = before {
             let kept: BTreeSet<FrontendKey> = after
                 .iter()
                 .filter(|after| after.rank == before.rank)
@@ -272,10 +295,9 @@ impl Compiler {
                 }
             }
         }
-        if let Some(after) = &mut after {
-            let rank = after.rank.clone();
-            for frontend in after.ports.iter_mut().flat_map(|p| &mut p.frontends) {
-                let holder = match self.claims.claim(frontend.key, &rank) {
+        if let Some(CompiledService { rank, ports, .. }) = &mut after {
+            for frontend in ports.iter_mut().flat_map(|p| &mut p.frontends) {
+                let holder = match self.claims.claim(frontend.key, rank) {
                     Claim::HeldBy(holder) => holder,
                     Claim::Granted => {
                         frontend.owned = true;
@@ -294,8 +316,8 @@ impl Compiler {
                 }
             }
         }
-        self.release_port_numbers(before.as_ref(), after.as_ref());
-        self.account(before.as_ref(), after.as_ref());
+        self.release_port_numbers(before, after.as_ref());
+        self.account(before, after.as_ref());
         if let Some(after) = after {
             self.services.insert(name.clone(), after);
         }
@@ -312,233 +334,19 @@ impl Compiler {
         }
     }
 
-    /// Takes a frontend away from a Service that another one outranks.
-    fn withdraw(&mut self, name: &ObjectName, key: &FrontendKey) {
-        let Some(service) = self.services.get_mut(name) else { return };
-        for port in &mut service.ports {
-            let Some(i) = port.frontends.iter().position(|f| f.owned && f.key == *key) else { continue };
-            port.frontends[i].owned = false;
-            let frontend = &port.frontends[i];
-            self.flows.note(port, frontend, true);
-            for class in port.classes(frontend) {
-                self.ledger.release_class(port.family, class);
-            }
-            port.elements(frontend, &mut |set, key, element| {
-                self.ledger.remove(port.family, set, key, element);
-            });
-        }
-    }
-
-    /// Notes the difference between two versions of a Service in the ledger.
-    fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
-        let old: Vec<_> = before.into_iter().flat_map(CompiledService::owned).collect();
-        let new: Vec<_> = after.into_iter().flat_map(CompiledService::owned).collect();
-        for (owned, existed) in [(&old, true), (&new, false)] {
-            for (port, frontend) in owned {
-                self.flows.note(port, frontend, existed);
-            }
-        }
-        let old_index: HashMap<_, _> = old.iter().map(|pair| (pair.1.key, *pair)).collect();
-        let new_keys: HashSet<_> = new.iter().map(|pair| pair.1.key).collect();
-        for (port, frontend) in &new {
-            if let Some(old) = old_index.get(&frontend.key) {
-                self.account_frontend(*old, (port, frontend));
-            } else {
-                for class in port.classes(frontend) {
-                    self.ledger.retain_class(port.family, class);
-                }
-                port.elements(frontend, &mut |set, key, element| {
-                    self.ledger.add(port.family, set, key, element);
-                });
-            }
-        }
-        for (port, frontend) in &old {
-            if !new_keys.contains(&frontend.key) {
-                for class in port.classes(frontend) {
-                    self.ledger.release_class(port.family, class);
-                }
-                port.elements(frontend, &mut |set, key, element| {
-                    self.ledger.remove(port.family, set, key, element);
-                });
-            }
-        }
-        // Retained before released, so that what stays never seems to go.
-        for (set, address) in after.into_iter().flat_map(CompiledService::shared_addresses) {
-            self.ledger.retain_address(set, address);
-        }
-        for (set, address) in before.into_iter().flat_map(CompiledService::shared_addresses) {
-            self.ledger.release_address(set, address);
-        }
-    }
-
-    /// Notes the difference between two versions of a frontend, slot by slot.
-    fn account_frontend(&mut self, old: (&CompiledPort, &Frontend), new: (&CompiledPort, &Frontend)) {
-        let (old_port, old_frontend) = old;
-        let (new_port, new_frontend) = new;
-        let (key, family) = (&new_frontend.key, new_port.family);
-        for class in new_port.classes(new_frontend) {
-            self.ledger.retain_class(family, class);
-        }
-        for class in old_port.classes(old_frontend) {
-            self.ledger.release_class(family, class);
-        }
-        let (before, after) = (old_port.attributes(old_frontend), new_port.attributes(new_frontend));
-        if before != after {
-            for (set, key, element) in before {
-                self.ledger.remove(family, set, key, element);
-            }
-            for (set, key, element) in after {
-                self.ledger.add(family, set, key, element);
-            }
-        }
-        let map = key.endpoint_map();
-        for ((first, before), (_, after)) in
-            old_port.slots(old_frontend).into_iter().zip(new_port.slots(new_frontend))
-        {
-            for (slot, i) in (first..).zip(0..before.len().max(after.len())) {
-                let (before, after) = (before.get(i), after.get(i));
-                if before == after {
-                    continue;
-                }
-                if let Some(endpoint) = before {
-                    self.ledger.remove(
-                        family,
-                        map,
-                        key.slot(slot),
-                        Element::value(endpoint_value(*endpoint)),
-                    );
-                }
-                if let Some(endpoint) = after {
-                    self.ledger.add(family, map, key.slot(slot), Element::value(endpoint_value(*endpoint)));
-                }
-            }
-        }
-    }
-
-    /// What the ledger noted since the last transaction, as operations.
-    fn transaction(&mut self) -> Transaction {
-        let net = self.ledger.take_changes();
-        let outgrown = self.outgrown();
-        let mut transaction = Transaction::new(self.config.table.clone());
-        let kept = |family: Family, set: SetName| !outgrown.contains(&(family, set));
-
-        for ((family, set, key), element) in net.deleted {
-            if kept(family, set) {
-                let set = self.declaration(family, set).clone();
-                transaction.push(family, Operation::DeleteElement { set, key, end: element.end });
-            }
-        }
-        for (family, class) in &net.old_classes {
-            let (key, _) = class_verdict(*class);
-            if kept(*family, class.verdict_map()) {
-                let set = self.declaration(*family, class.verdict_map()).clone();
-                transaction.push(*family, Operation::DeleteElement { set, key, end: None });
-            }
-        }
-        // One may lead to another: all rules go before the first chain does.
-        let old_chains = |(family, class): &(Family, Class)| {
-            let family = *family;
-            class.chains(&self.config, family).into_iter().map(move |chain| (family, chain.name))
-        };
-        for (family, chain) in net.old_classes.iter().flat_map(old_chains) {
-            transaction.push(family, Operation::FlushChain(chain));
-        }
-        for (family, chain) in net.old_classes.iter().flat_map(old_chains) {
-            transaction.push(family, Operation::DeleteChain(chain));
-        }
-        self.replace_sets(&outgrown, &net.new_classes, &mut transaction);
-        for (family, class) in net.new_classes {
-            for chain in class.chains(&self.config, family) {
-                push_chain(&mut transaction, family, &chain);
-            }
-            if kept(family, class.verdict_map()) {
-                let (key, element) = class_verdict(class);
-                let set = self.declaration(family, class.verdict_map()).clone();
-                transaction.push(family, Operation::AddElement { set, key, element });
-            }
-        }
-        for ((family, set, key), element) in net.added {
-            if kept(family, set) {
-                let set = self.declaration(family, set).clone();
-                transaction.push(family, Operation::AddElement { set, key, element });
-            }
-        }
-        if !outgrown.is_empty() {
-            self.each_element(&mut |family, set, key, element| {
-                if outgrown.contains(&(family, set)) {
-                    let set = self.declaration(family, set).clone();
-                    transaction.push(family, Operation::AddElement { set, key, element });
-                }
-            });
-        }
-        transaction
-    }
-
-    /// Sets with more elements than their declared size; they are declared anew, larger.
-    fn outgrown(&mut self) -> BTreeSet<(Family, SetName)> {
-        let mut outgrown = BTreeSet::new();
-        for family in Family::ALL {
-            for set in SetName::ALL {
-                let count = self.ledger.count(family, set);
-                if self.declaration(family, set).size.is_some_and(|size| count > size) {
-                    self.declarations
-                        .insert((family, set), Arc::new(set.declaration(family, size_for(count))));
-                    outgrown.insert((family, set));
-                }
-            }
-        }
-        outgrown
-    }
-
-    /// Takes the rules that read the outgrown sets out, replaces the sets, and puts the rules back. Their
-    /// elements follow later in the same transaction: a packet sees all of it or nothing.
-    fn replace_sets(
-        &self,
-        outgrown: &BTreeSet<(Family, SetName)>,
-        new_classes: &[(Family, Class)],
-        transaction: &mut Transaction,
-    ) {
-        for family in Family::ALL {
-            let names: Vec<&str> =
-                outgrown.iter().filter(|(f, _)| *f == family).map(|(_, set)| set.name()).collect();
-            if names.is_empty() {
-                continue;
-            }
-            let reads = |chain: &Chain| {
-                let mut sets = chain.rules.iter().flat_map(|rule| &rule.statements).flat_map(|s| s.sets());
-                sets.any(|set| names.contains(&&**set))
-            };
-            let present = self.classes(family).filter(|class| !new_classes.contains(&(family, *class)));
-            let chains = present.flat_map(|class| class.chains(&self.config, family));
-            let readers: Vec<Chain> =
-                constant_chains(&self.config, family).into_iter().chain(chains).filter(reads).collect();
-            for chain in &readers {
-                transaction.push(family, Operation::FlushChain(chain.name.clone()));
-            }
-            for (_, set) in outgrown.iter().filter(|(f, _)| *f == family) {
-                transaction.push(family, Operation::DeleteSet(set.name().into()));
-                let declaration = Set::clone(self.declaration(family, *set));
-                transaction.push(family, Operation::AddSet(Box::new(declaration)));
-            }
-            for chain in readers {
-                push_rules(transaction, family, &chain);
-            }
-        }
-    }
-
     fn declaration(&self, family: Family, set: SetName) -> &Arc<Set> {
-        &self.declarations[&(family, set)]
+        &self.declarations[(family, set)]
     }
 
     /// Declares sizes for the present numbers of elements, or keeps what the kernel has if it is enough.
-    fn declare_sizes(&mut self, kernel: Option<&Ruleset>) {
+    fn declare_sizes(&mut self, kernel: &Ruleset) {
         for family in Family::ALL {
-            let table = kernel.and_then(|k| k.tables.get(&family));
+            let table = kernel.tables.get(&family);
             for set in SetName::ALL {
                 let count = self.ledger.count(family, set);
                 let current = table.and_then(|t| t.sets.get(set.name())?.size);
                 let size = current.filter(|size| *size >= count).unwrap_or_else(|| size_for(count));
-                self.declarations.insert((family, set), Arc::new(set.declaration(family, size)));
+                self.declarations[(family, set)] = Arc::new(set.declaration(family, size));
             }
         }
     }
@@ -558,16 +366,4 @@ fn range_element((first, last): &AddressRange) -> (Concat, Element) {
 
 fn class_verdict(class: Class) -> (Concat, Element) {
     (Concat::new(&[class.id().into()]), Element::verdict(class.verdict()))
-}
-
-fn push_chain(transaction: &mut Transaction, family: Family, chain: &Chain) {
-    let declaration = Chain { rules: Vec::new(), ..chain.clone() };
-    transaction.push(family, Operation::AddChain(Box::new(declaration)));
-    push_rules(transaction, family, chain);
-}
-
-fn push_rules(transaction: &mut Transaction, family: Family, chain: &Chain) {
-    for rule in &chain.rules {
-        transaction.push(family, Operation::AddRule { chain: chain.name.clone(), rule: rule.clone() });
-    }
 }

@@ -3,14 +3,13 @@
 //! Within one update an element may be removed by one Service and added by another, or change twice;
 //! only the difference between before and after counts.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
-};
+use std::net::IpAddr;
+
+use foldhash::{HashMap, HashSet};
 
 use crate::ruleset::{Concat, Element, Family};
 
-use super::{class::Class, sets::SetName};
+use super::{class::Class, per_set::PerSet, sets::SetName};
 
 /// Counts and references of everything that is programmed.
 #[derive(Debug, Default)]
@@ -20,7 +19,7 @@ pub struct Ledger {
     /// How many Services need an address in a set that they share.
     shared: HashMap<(SetName, IpAddr), u32>,
     /// Number of elements of each set.
-    counts: HashMap<(Family, SetName), u32>,
+    counts: PerSet<u32>,
     /// What has changed since the last [`Ledger::take_changes`], unless nobody wants to know.
     changes: Option<Changes>,
 }
@@ -53,9 +52,19 @@ impl Ledger {
         self.changes.get_or_insert_default();
     }
 
+    /// Whether it remembers what changes.
+    pub fn is_tracking(&self) -> bool {
+        self.changes.is_some()
+    }
+
+    /// Notes that so many elements are added, if nobody wants to know which.
+    pub fn count_added(&mut self, family: Family, set: SetName, elements: usize) {
+        self.counts[(family, set)] += elements as u32;
+    }
+
     /// Notes that an element is added.
     pub fn add(&mut self, family: Family, set: SetName, key: Concat, element: Element) {
-        *self.counts.entry((family, set)).or_default() += 1;
+        self.counts[(family, set)] += 1;
         if let Some(changes) = &mut self.changes {
             changes.elements.entry((family, set, key)).or_default().1 = Some(element);
         }
@@ -63,9 +72,8 @@ impl Ledger {
 
     /// Notes that an element is removed.
     pub fn remove(&mut self, family: Family, set: SetName, key: Concat, element: Element) {
-        if let Some(count) = self.counts.get_mut(&(family, set)) {
-            *count = count.saturating_sub(1);
-        }
+        let count = &mut self.counts[(family, set)];
+        *count = count.saturating_sub(1);
         if let Some(changes) = &mut self.changes {
             changes.elements.entry((family, set, key)).or_insert_with(|| (Some(element), None)).1 = None;
         }
@@ -123,7 +131,7 @@ impl Ledger {
                 let all = Class::CONSTANT.into_iter().chain(self.classes_in_use(family));
                 all.filter(|class| class.verdict_map() == set).count() as u32
             }
-            _ => self.counts.get(&(family, set)).copied().unwrap_or(0),
+            _ => self.counts[(family, set)],
         }
     }
 

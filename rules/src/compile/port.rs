@@ -182,15 +182,26 @@ impl CompiledPort {
         }
     }
 
+    /// Calls `count` with how many elements one of its frontends has in each set, in any number of parts.
+    pub fn counts(&self, frontend: &Frontend, count: &mut impl FnMut(SetName, usize)) {
+        for (set, ..) in self.attributes(frontend) {
+            count(set, 1);
+        }
+        for (_, endpoints) in self.slots(frontend) {
+            count(frontend.key.endpoint_map(), endpoints.len());
+        }
+    }
+
     /// Calls `emit` for each element of one of its frontends.
     pub fn elements(&self, frontend: &Frontend, emit: &mut impl FnMut(SetName, Concat, Element)) {
         for (set, key, element) in self.attributes(frontend) {
             emit(set, key, element);
         }
+        let key = frontend.key.concat();
         for (first, endpoints) in self.slots(frontend) {
             for (slot, endpoint) in (first..).zip(endpoints) {
                 let element = Element::value(endpoint_value(*endpoint));
-                emit(frontend.key.endpoint_map(), frontend.key.slot(slot), element);
+                emit(frontend.key.endpoint_map(), key.with(ClassId(slot).into()), element);
             }
         }
     }

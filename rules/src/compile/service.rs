@@ -92,7 +92,7 @@ where
 {
     let mut compiled = CompiledService {
         rank: Rank::of(service),
-        ports: Vec::new(),
+        ports: Vec::with_capacity(service.ports.len() * service.cluster_ips.len()),
         cluster_ips: service.cluster_ips.clone(),
         hairpin: Vec::new(),
     };
@@ -126,7 +126,7 @@ where
                     LoadBalancing::SourceHash => {
                         maglev::table(&endpoints, maglev::table_size(endpoints.len()))
                     }
-                    LoadBalancing::Random => slots::assign(prior, &endpoints),
+                    LoadBalancing::Random => slots::assign(prior, endpoints),
                 }
             };
             let cluster = place(&prior.slots.plain, selection.cluster);
@@ -255,5 +255,10 @@ fn capped(
 }
 
 fn comment(service: &ObjectName, port: &str) -> Arc<str> {
-    if port.is_empty() { service.to_string().into() } else { format!("{service}:{port}").into() }
+    let (namespace, name) = (&*service.namespace, &*service.name);
+    if port.is_empty() {
+        [namespace, "/", name].concat().into()
+    } else {
+        [namespace, "/", name, ":", port].concat().into()
+    }
 }

@@ -3,16 +3,18 @@
 //! Slots are dense, 0…N−1, so that one random number finds an endpoint. What is already in place stays
 //! there: an endpoint that goes is replaced by the one in the last slot, and one that comes takes the next.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::net::SocketAddr;
+
+use foldhash::{HashMap, HashMapExt};
 
 /// Assigns `wanted` (sorted; an endpoint may hold several slots) to slots, changing as few of the
 /// `prior` ones as possible. A prior slot may be unknown.
-pub fn assign(prior: &[Option<SocketAddr>], wanted: &[SocketAddr]) -> Vec<SocketAddr> {
+pub fn assign(prior: &[Option<SocketAddr>], wanted: Vec<SocketAddr>) -> Vec<SocketAddr> {
     if prior.is_empty() {
-        return wanted.to_vec();
+        return wanted;
     }
     let mut missing: HashMap<SocketAddr, usize> = HashMap::with_capacity(wanted.len());
-    for endpoint in wanted {
+    for endpoint in &wanted {
         *missing.entry(*endpoint).or_default() += 1;
     }
     let mut slots: Vec<Option<SocketAddr>> = vec![None; wanted.len()];
@@ -49,17 +51,17 @@ mod tests {
 
     #[test]
     fn the_last_slot_moves_into_a_gap() {
-        assert_eq!(assign(&known(&[1, 2, 3, 4]), &endpoints(&[1, 3, 4])), endpoints(&[1, 4, 3]));
+        assert_eq!(assign(&known(&[1, 2, 3, 4]), endpoints(&[1, 3, 4])), endpoints(&[1, 4, 3]));
     }
 
     #[test]
     fn a_new_endpoint_takes_the_next_slot() {
-        assert_eq!(assign(&known(&[2, 3]), &endpoints(&[1, 2, 3])), endpoints(&[2, 3, 1]));
+        assert_eq!(assign(&known(&[2, 3]), endpoints(&[1, 2, 3])), endpoints(&[2, 3, 1]));
     }
 
     #[test]
     fn a_replacement_takes_the_slot_of_the_replaced() {
-        assert_eq!(assign(&known(&[1, 2, 3]), &endpoints(&[1, 3, 9])), endpoints(&[1, 9, 3]));
+        assert_eq!(assign(&known(&[1, 2, 3]), endpoints(&[1, 3, 9])), endpoints(&[1, 9, 3]));
     }
 
     proptest! {
@@ -70,7 +72,7 @@ mod tests {
         ) {
             let (prior, mut wanted) = (known(&prior), endpoints(&wanted));
             wanted.sort();
-            let slots = assign(&prior, &wanted);
+            let slots = assign(&prior, wanted.clone());
             let mut sorted = slots.clone();
             sorted.sort();
             prop_assert_eq!(&sorted, &wanted);

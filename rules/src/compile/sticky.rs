@@ -5,10 +5,9 @@
 //! endpoint maps. When it goes, its number leads nowhere, and its clients are drawn anew. The upper half of the
 //! number is that of the ServicePort, the lower half counts endpoints.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::SocketAddr,
-};
+use std::net::SocketAddr;
+
+use foldhash::{HashMap, HashMapExt, HashSet};
 
 use super::adopt::FrontendSlots;
 

@@ -124,7 +124,7 @@ fn bytes_that_do_not_fit_their_types_are_hexadecimal() {
 #[test]
 fn operations_read_like_commands() {
     let set = fixture::services().tables[&Family::Ip].sets["endpoints"].clone();
-    let (first, member) = set.elements.first_key_value().unwrap();
+    let (first, member) = set.elements.iter().next().unwrap();
     let declaration = Arc::new(Set { elements: [].into(), ..set.clone() });
     let base = BaseChain { chain_type: ChainType::Nat, hook: Hook::Postrouting, priority: 100 };
     let operations = [

@@ -1,6 +1,11 @@
 //! Elements of sets and maps.
 
-use std::{fmt, sync::Arc};
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use smallvec::SmallVec;
 
@@ -9,10 +14,21 @@ use super::{DataType, Value, Verdict};
 /// Longest comment that nft accepts on an element, in bytes (`NFTNL_UDATA_COMMENT_MAXLEN`).
 pub const COMMENT_MAX: usize = 128;
 
+/// Longest concatenation that is kept in place: an IPv6 frontend with its slot has 28 bytes. Sources of IPv6
+/// frontends alone are longer.
+const IN_PLACE: usize = 30;
+
 /// A value or a concatenation of values, in the layout of the kernel's registers: each field padded to
 /// four bytes. The types are the set's to tell.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Concat(SmallVec<[u8; 32]>);
+#[derive(Clone)]
+pub struct Concat(Bytes);
+
+/// Bytes in 32 bytes: there are hundreds of thousands of concatenations, nearly all of them short.
+#[derive(Clone)]
+enum Bytes {
+    InPlace { length: u8, bytes: [u8; IN_PLACE] },
+    Boxed(Box<[u8]>),
+}
 
 impl Concat {
     /// Concatenates values.
@@ -25,21 +41,35 @@ impl Concat {
     }
 
     /// Appends one value.
+    #[inline]
     pub fn push(&mut self, value: Value) {
         match value {
-            Value::Ipv4(address) => self.0.extend_from_slice(&address.octets()),
-            Value::Ipv6(address) => self.0.extend_from_slice(&address.octets()),
-            Value::Proto(number) => self.0.extend_from_slice(&[number, 0, 0, 0]),
+            Value::Ipv4(address) => self.append(address.octets()),
+            Value::Ipv6(address) => self.append(address.octets()),
+            Value::Proto(number) => self.append([number, 0, 0, 0]),
             Value::Port(port) => {
                 let [high, low] = port.to_be_bytes();
-                self.0.extend_from_slice(&[high, low, 0, 0]);
+                self.append([high, low, 0, 0]);
             }
-            Value::Class(class) => self.0.extend_from_slice(&class.0.to_ne_bytes()),
+            Value::Class(class) => self.append(class.0.to_ne_bytes()),
+        }
+    }
+
+    #[inline]
+    fn append<const N: usize>(&mut self, more: [u8; N]) {
+        if let Bytes::InPlace { length, bytes } = &mut self.0
+            && let Some(free) = bytes.get_mut(usize::from(*length)..).and_then(<[u8]>::first_chunk_mut)
+        {
+            *free = more;
+            *length += N as u8;
+        } else {
+            self.0 = Bytes::Boxed([self.as_bytes(), &more].concat().into());
         }
     }
 
     /// This concatenation with one more value.
     #[must_use]
+    #[inline]
     pub fn with(&self, value: Value) -> Self {
         let mut longer = self.clone();
         longer.push(value);
@@ -47,13 +77,24 @@ impl Concat {
     }
 
     /// Takes over bytes in register layout, as a dump of the kernel delivers them.
-    pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self(SmallVec::from_slice(bytes))
+    pub fn from_bytes(from: &[u8]) -> Self {
+        let mut bytes = [0; IN_PLACE];
+        Self(match bytes.get_mut(..from.len()) {
+            Some(start) => {
+                start.copy_from_slice(from);
+                Bytes::InPlace { length: from.len() as u8, bytes }
+            }
+            None => Bytes::Boxed(from.into()),
+        })
     }
 
     /// The bytes in register layout.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Bytes::InPlace { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Bytes::Boxed(bytes) => bytes,
+        }
     }
 
     /// The values, read as `types`; `None` if the length does not fit.
@@ -78,6 +119,44 @@ impl Concat {
             }
             None => self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}")),
         })
+    }
+}
+
+impl Default for Concat {
+    fn default() -> Self {
+        Self(Bytes::InPlace { length: 0, bytes: [0; IN_PLACE] })
+    }
+}
+
+impl fmt::Debug for Concat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Concat").field(&self.as_bytes()).finish()
+    }
+}
+
+impl PartialEq for Concat {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Concat {}
+
+impl PartialOrd for Concat {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Concat {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for Concat {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
@@ -129,5 +208,29 @@ impl Element {
             format!("{}...", &comment[..cut]).into()
         };
         Self { comment: Some(comment), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_element_and_its_key_are_small() {
+        assert_eq!(size_of::<Concat>(), 32);
+        assert!(size_of::<(Concat, Element)>() <= 88, "there are hundreds of thousands of them");
+    }
+
+    proptest! {
+        #[test]
+        fn short_and_long_concatenations_are_the_bytes_of_their_values(classes in proptest::collection::vec(any::<u32>(), 0..16)) {
+            let values: Vec<Value> = classes.iter().map(|class| Value::Class(crate::ruleset::ClassId(*class))).collect();
+            let bytes: Vec<u8> = classes.iter().flat_map(|class| class.to_ne_bytes()).collect();
+            let concat = Concat::new(&values);
+            prop_assert_eq!(concat.as_bytes(), &bytes[..]);
+            prop_assert_eq!(Concat::from_bytes(&bytes), concat);
+        }
     }
 }

@@ -1,8 +1,6 @@
 //! Sets and maps.
 
-use std::collections::BTreeMap;
-
-use super::{Concat, DataType, Element, Name};
+use super::{DataType, Elements, Name};
 
 /// What the elements of a set lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +38,7 @@ pub struct Set {
     /// Greatest number of elements (`NFTA_SET_DESC_SIZE`). Declared, it makes the kernel choose a hash of fixed size.
     pub size: Option<u32>,
     /// Elements by key. Empty for a dynamic set.
-    pub elements: BTreeMap<Concat, Element>,
+    pub elements: Elements,
 }
 
 impl Set {
@@ -52,7 +50,7 @@ impl Set {
             data: SetData::None,
             flags: SetFlags::default(),
             size: None,
-            elements: BTreeMap::new(),
+            elements: Elements::new(),
         }
     }
 

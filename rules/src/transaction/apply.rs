@@ -1,9 +1,9 @@
 //! What the kernel would make of a transaction, on the model.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::btree_map::Entry;
 
 use super::{Operation, Transaction};
-use crate::ruleset::{Chain, Family, Name, Ruleset, Set, Statement, Table, Verdict};
+use crate::ruleset::{Chain, Elements, Family, Name, Ruleset, Set, Statement, Table, Verdict};
 
 /// An operation that the kernel would refuse, and the transaction with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +48,7 @@ fn apply_one(
         Operation::AddSet(set) => match table.sets.get(&set.name) {
             Some(old) if !old.same_declaration(set) => return Err("the set exists with another declaration"),
             Some(_) => {}
-            None => table.add_set(Set { elements: BTreeMap::new(), ..Set::clone(set) }),
+            None => table.add_set(Set { elements: Elements::new(), ..Set::clone(set) }),
         },
         Operation::DeleteSet(set) => {
             if reads_set(table, set) {

@@ -206,6 +206,23 @@ fn a_terminating_endpoint_keeps_no_clients_while_others_are_ready() {
 }
 
 #[test]
+fn an_endpoint_that_topology_excludes_loses_its_clients() {
+    in_both_families(|scene| {
+        let mut scene = sticky(scene, "L1/zone=east L2/zone=west");
+        scene.cluster.node.zone = None;
+        let packet = scene.packet("L9", "ClusterIP1:80");
+        for (choice, zone) in [(0, "west"), (1, "west"), (0, "east"), (1, "east")] {
+            let mut live = Live::new(scene.cluster.clone());
+            assert_eq!(connect(&mut live, &packet, choice).1, 2);
+            live.change(|cluster| cluster.node.zone = Some(zone.into()));
+            assert_eq!(connect(&mut live, &packet, 0).1, 1);
+            live.change(|cluster| cluster.node.zone = None);
+            assert_eq!(connect(&mut live, &packet, 0).1, 1, "it stays where it was led to last");
+        }
+    });
+}
+
+#[test]
 fn a_source_hash_is_the_same_for_all_frontends_and_nodes() {
     in_both_families(|scene| {
         let scene = scene.service(1, ENDPOINTS).exposed().edit(|service| {

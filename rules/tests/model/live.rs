@@ -91,8 +91,10 @@ impl Live {
         self.clients.changed(&self.cluster);
     }
 
-    /// The proxy starts again over the rules that it left.
+    /// The proxy starts again over the rules that it left, once the clients of what is gone have expired:
+    /// it does not know which numbers they still bear, and may give them to others.
     pub fn restart(&mut self) {
+        self.wait(self.clients.traces_last_ms());
         (self.compiler, self.state) = self.cluster.load(&self.rules);
         self.rules = self.compiler.ruleset();
     }

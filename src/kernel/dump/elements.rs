@@ -1,11 +1,8 @@
 //! Reads a set's elements.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
-use portolan_rules::ruleset::{Concat, Element, ElementData, Set};
+use portolan_rules::ruleset::{Concat, Element, ElementData, Elements, Set};
 
 use crate::kernel::{
     attributes::{Attribute, Attributes},
@@ -19,7 +16,7 @@ use crate::kernel::{
 };
 
 /// Collects the elements of one set.
-pub(super) struct Elements {
+pub(super) struct ElementReader {
     /// Length of a key in the kernel, of a set whose ranges are two elements each.
     ranges: Option<usize>,
     /// Whether every element is a range.
@@ -31,7 +28,7 @@ pub(super) struct Elements {
     comments: HashSet<Arc<str>>,
 }
 
-impl Elements {
+impl ElementReader {
     /// For the elements of this set.
     pub(super) fn of(set: &Set) -> Self {
         let ranges = match (set.flags.interval, set.key.as_slice()) {
@@ -104,11 +101,11 @@ impl Elements {
     }
 
     /// All elements by key, each range with its end.
-    pub(super) fn finish(mut self) -> BTreeMap<Concat, Element> {
+    pub(super) fn finish(mut self) -> Elements {
         if let Some(length) = self.ranges {
             self.pair(length);
         }
-        self.found.into_iter().collect()
+        self.found.into()
     }
 
     /// Gives every range its end: the last key before the next end or, where ranges touch without one, before

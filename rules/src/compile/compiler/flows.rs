@@ -11,11 +11,13 @@ use crate::{
     ruleset::Family,
 };
 
-use super::{CompiledPort, CompiledService, Compiler, Frontend, FrontendKey, SetName};
+use super::{CompiledPort, CompiledService, Compiler, Frontend, FrontendKey};
 
 /// What changed since the last update that may have left flows where they should not go.
 #[derive(Debug, Default)]
 pub(super) struct TouchedFlows {
+    /// The addresses that answer node ports now.
+    node_addresses: BTreeSet<IpAddr>,
     /// UDP frontends that were compiled again or changed owner: the endpoints that served them before, `None`
     /// if they were no frontends.
     frontends: HashMap<FrontendKey, Option<Serving>>,
@@ -24,6 +26,12 @@ pub(super) struct TouchedFlows {
 }
 
 impl TouchedFlows {
+    /// Forgets what changed.
+    pub(super) fn clear(&mut self) {
+        self.frontends.clear();
+        self.node_ports.clear();
+    }
+
     /// Notes who served a frontend before it changes. Only the first note of an update counts.
     pub(super) fn note(&mut self, port: &CompiledPort, frontend: &Frontend, existed: bool) {
         if port.protocol == Protocol::Udp {
@@ -36,12 +44,11 @@ impl Compiler {
     /// Of these UDP destinations, who may answer the flows to them. A destination stands on its own: an
     /// address and a port, be they a frontend's, a node port on one of the node's addresses, or nobody's.
     pub fn flows(&self, destinations: impl IntoIterator<Item = SocketAddr>) -> Flows {
-        let node_addresses = self.ledger.addresses(SetName::NodeAddresses);
         let serving = |at: SocketAddr| {
             let frontend = FrontendKey::Address(at.ip(), Protocol::Udp, at.port());
             self.serving(&frontend).or_else(|| {
                 let frontend = FrontendKey::NodePort(Family::of(at.ip()), Protocol::Udp, at.port());
-                node_addresses.contains(&at.ip()).then(|| self.serving(&frontend))?
+                self.flows.node_addresses.contains(&at.ip()).then(|| self.serving(&frontend))?
             })
         };
         destinations.into_iter().map(|at| (at, serving(at).cloned())).collect()
@@ -53,8 +60,13 @@ impl Compiler {
         service.owned().find(|(_, frontend)| frontend.key == *key).map(|(port, _)| &port.serving)
     }
 
-    /// Notes that node ports start or cease to answer on an address.
-    pub(super) fn touch_node_address(&mut self, address: IpAddr) {
+    /// Notes that node ports begin or cease to answer on an address.
+    pub(super) fn touch_node_address(&mut self, address: IpAddr, answers: bool) {
+        if answers {
+            self.flows.node_addresses.insert(address);
+        } else {
+            self.flows.node_addresses.remove(&address);
+        }
         let frontends = self.services.values().flat_map(CompiledService::owned);
         let at = frontends.filter_map(|(_, frontend)| match frontend.key {
             FrontendKey::NodePort(..) => udp_destinations(frontend.key, [&address]).next(),
@@ -66,19 +78,15 @@ impl Compiler {
 
     /// The UDP destinations since the last call that began or ceased to be a frontend, or lost an endpoint.
     pub(super) fn take_stale(&mut self) -> BTreeSet<SocketAddr> {
-        let touched = std::mem::take(&mut self.flows);
-        let mut stale = touched.node_ports;
-        let mut node_addresses = None;
-        for (frontend, before) in touched.frontends {
+        let mut stale = std::mem::take(&mut self.flows.node_ports);
+        for (frontend, before) in std::mem::take(&mut self.flows.frontends) {
             let changed_hands = match (&before, self.serving(&frontend)) {
                 (None, None) => false,
                 (Some(_), None) | (None, Some(_)) => true,
                 (Some(before), Some(after)) => before.iter().any(|e| after.binary_search(e).is_err()),
             };
             if changed_hands {
-                let addresses =
-                    node_addresses.get_or_insert_with(|| self.ledger.addresses(SetName::NodeAddresses));
-                stale.extend(udp_destinations(frontend, &*addresses));
+                stale.extend(udp_destinations(frontend, &self.flows.node_addresses));
             }
         }
         stale

@@ -23,6 +23,8 @@ use crate::cluster::Cluster;
 pub struct Clients {
     now_ms: u64,
     known: BTreeMap<Key, Known>,
+    /// When the last of those that were forgotten because of a change would have expired.
+    forgotten_until_ms: u64,
 }
 
 type Key = (ObjectName, Arc<str>, Protocol, IpAddr);
@@ -61,6 +63,7 @@ impl Clients {
     /// Takes note of a change: an endpoint to which its ServicePort leads no longer is forgotten, and so is
     /// everything where there is no session affinity any more.
     pub fn changed(&mut self, cluster: &Cluster) {
+        let before = self.known.clone();
         self.known.retain(|(name, port_name, protocol, client), known| {
             let service = cluster.services.iter().find(|s| s.name == *name && s.affinity_timeout.is_some());
             let Some(service) = service else { return false };
@@ -69,8 +72,16 @@ impl Clients {
             service.cluster_ips.iter().any(|ip| Family::of(*ip) == family)
                 && ports.any(|port| {
                     let endpoints = Endpoints::of_port(cluster, service, port, family);
-                    endpoints.reachable().contains(&known.endpoint)
+                    endpoints.reachable(service, port, family).contains(&known.endpoint)
                 })
         });
+        let forgotten = before.iter().filter(|(key, _)| !self.known.contains_key(key));
+        let until_ms = forgotten.map(|(_, known)| known.until_ms).max().unwrap_or_default();
+        self.forgotten_until_ms = self.forgotten_until_ms.max(until_ms);
+    }
+
+    /// Milliseconds until nothing is left in the kernel of what was forgotten because of a change.
+    pub fn traces_last_ms(&self) -> u64 {
+        self.forgotten_until_ms.saturating_sub(self.now_ms)
     }
 }

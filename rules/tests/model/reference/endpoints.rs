@@ -7,7 +7,7 @@ use std::{
 };
 
 use portolan_rules::{
-    model::{Endpoint, Node, Service, ServicePort},
+    model::{Endpoint, Node, Service, ServicePort, TrafficPolicy},
     ruleset::Family,
 };
 
@@ -25,9 +25,15 @@ impl<'a> Endpoints<'a> {
         Self::of_port(cluster, frontend.service, frontend.port, family)
     }
 
-    /// All that any policy leads to.
-    pub fn reachable(&self) -> Vec<SocketAddr> {
-        [self.cluster(), self.local()].concat()
+    /// All that the policies of a port lead to. Policy Local for what comes from outside counts only where
+    /// something can come from outside.
+    pub fn reachable(&self, service: &Service, port: &ServicePort, family: Family) -> Vec<SocketAddr> {
+        let mut external = service.load_balancer_ips.iter().chain(&service.external_ips);
+        let is_exposed = port.node_port.is_some() || external.any(|ip| Family::of(*ip) == family);
+        let uses_local = service.internal_policy == TrafficPolicy::Local
+            || service.external_policy == TrafficPolicy::Local && is_exposed;
+        let local = if uses_local { self.local() } else { Vec::new() };
+        [self.cluster(), local].concat()
     }
 
     /// Gathers them from all slices. Of copies of one endpoint a terminating one never takes the place of
@@ -110,7 +116,7 @@ pub fn runs_here(cluster: &Cluster, address: IpAddr) -> bool {
     cluster.services.iter().filter(handled).any(|service| {
         service.ports.iter().any(|port| {
             let endpoints = Endpoints::of_port(cluster, service, port, family);
-            endpoints.reachable().into_iter().any(|at| {
+            [endpoints.cluster(), endpoints.local()].concat().into_iter().any(|at| {
                 let endpoint = endpoints.all[&at];
                 at.ip() == address && (endpoint.node.is_none() || endpoints.is_here(endpoint))
             })

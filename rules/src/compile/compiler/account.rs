@@ -1,0 +1,125 @@
+//! Notes in the ledger what the difference between two versions of a Service is.
+
+use foldhash::{HashMap, HashSet};
+
+use super::Compiler;
+use crate::{
+    compile::{
+        frontend::{FrontendKey, endpoint_value},
+        port::{CompiledPort, Frontend},
+        service::CompiledService,
+    },
+    model::ObjectName,
+    ruleset::Element,
+};
+
+impl Compiler {
+    /// Takes a frontend away from a Service that another one outranks.
+    pub(super) fn withdraw(&mut self, name: &ObjectName, key: &FrontendKey) {
+        let Some(service) = self.services.get_mut(name) else { return };
+        for port in &mut service.ports {
+            let Some(i) = port.frontends.iter().position(|f| f.owned && f.key == *key) else { continue };
+            port.frontends[i].owned = false;
+            let frontend = &port.frontends[i];
+            self.flows.note(port, frontend, true);
+            for class in port.classes(frontend) {
+                self.ledger.release_class(port.family, class);
+            }
+            port.elements(frontend, &mut |set, key, element| {
+                self.ledger.remove(port.family, set, key, element);
+            });
+        }
+    }
+
+    /// Notes the difference between two versions of a Service in the ledger.
+    pub(super) fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
+        for (owned, existed) in [(before, true), (after, false)] {
+            for (port, frontend) in owned.into_iter().flat_map(CompiledService::owned) {
+                self.flows.note(port, frontend, existed);
+            }
+        }
+        let new_keys: HashSet<_> = match before {
+            Some(_) => after.into_iter().flat_map(CompiledService::owned).map(|(_, f)| f.key).collect(),
+            None => HashSet::default(),
+        };
+        let old_index: HashMap<_, _> =
+            before.into_iter().flat_map(CompiledService::owned).map(|pair| (pair.1.key, pair)).collect();
+        for (port, frontend) in after.into_iter().flat_map(CompiledService::owned) {
+            if let Some(old) = old_index.get(&frontend.key) {
+                self.account_frontend(*old, (port, frontend));
+            } else {
+                for class in port.classes(frontend) {
+                    self.ledger.retain_class(port.family, class);
+                }
+                if self.ledger.is_tracking() {
+                    port.elements(frontend, &mut |set, key, element| {
+                        self.ledger.add(port.family, set, key, element);
+                    });
+                } else {
+                    port.counts(frontend, &mut |set, count| self.ledger.count_added(port.family, set, count));
+                }
+            }
+        }
+        for (port, frontend) in before.into_iter().flat_map(CompiledService::owned) {
+            if !new_keys.contains(&frontend.key) {
+                for class in port.classes(frontend) {
+                    self.ledger.release_class(port.family, class);
+                }
+                port.elements(frontend, &mut |set, key, element| {
+                    self.ledger.remove(port.family, set, key, element);
+                });
+            }
+        }
+        // Retained before released, so that what stays never seems to go.
+        for (set, address) in after.into_iter().flat_map(CompiledService::shared_addresses) {
+            self.ledger.retain_address(set, address);
+        }
+        for (set, address) in before.into_iter().flat_map(CompiledService::shared_addresses) {
+            self.ledger.release_address(set, address);
+        }
+    }
+
+    /// Notes the difference between two versions of a frontend, slot by slot.
+    fn account_frontend(&mut self, old: (&CompiledPort, &Frontend), new: (&CompiledPort, &Frontend)) {
+        let (old_port, old_frontend) = old;
+        let (new_port, new_frontend) = new;
+        let (key, family) = (&new_frontend.key, new_port.family);
+        for class in new_port.classes(new_frontend) {
+            self.ledger.retain_class(family, class);
+        }
+        for class in old_port.classes(old_frontend) {
+            self.ledger.release_class(family, class);
+        }
+        let (before, after) = (old_port.attributes(old_frontend), new_port.attributes(new_frontend));
+        if before != after {
+            for (set, key, element) in before {
+                self.ledger.remove(family, set, key, element);
+            }
+            for (set, key, element) in after {
+                self.ledger.add(family, set, key, element);
+            }
+        }
+        let map = key.endpoint_map();
+        for ((first, before), (_, after)) in
+            old_port.slots(old_frontend).into_iter().zip(new_port.slots(new_frontend))
+        {
+            for (slot, i) in (first..).zip(0..before.len().max(after.len())) {
+                let (before, after) = (before.get(i), after.get(i));
+                if before == after {
+                    continue;
+                }
+                if let Some(endpoint) = before {
+                    self.ledger.remove(
+                        family,
+                        map,
+                        key.slot(slot),
+                        Element::value(endpoint_value(*endpoint)),
+                    );
+                }
+                if let Some(endpoint) = after {
+                    self.ledger.add(family, map, key.slot(slot), Element::value(endpoint_value(*endpoint)));
+                }
+            }
+        }
+    }
+}
