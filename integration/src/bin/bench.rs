@@ -28,11 +28,22 @@ const ENDPOINTS: u32 = 5;
 /// How often each kind of change is measured.
 const CHANGES: u32 = 500;
 
+/// What the Services are like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kinds {
+    /// A ClusterIP each.
+    Plain,
+    /// One in thirty with session affinity, one with source ranges, one under policy Local: a tenth in all.
+    Mixed,
+}
+
 fn main() -> ExitCode {
-    let outcome = match std::env::args().nth(1).map(|size| size.parse()) {
-        Some(Ok(size)) => measure(size),
-        Some(Err(_)) => Err("usage: bench [SERVICES]".into()),
-        None => all_sizes(),
+    let mut arguments = std::env::args().skip(1);
+    let outcome = match (arguments.next().map(|size| size.parse()), arguments.next().as_deref()) {
+        (Some(Ok(size)), None) => measure(size, Kinds::Plain),
+        (Some(Ok(size)), Some("mixed")) => measure(size, Kinds::Mixed),
+        (None, _) => all_sizes(),
+        _ => Err("usage: bench [SERVICES [mixed]]".into()),
     };
     outcome.map_or_else(
         |error| {
@@ -49,13 +60,20 @@ fn all_sizes() -> Result<()> {
     println!(
         "{ENDPOINTS} endpoints a Service. `kernel` is the time inside sendmsg(2): the kernel's own for the batch."
     );
+    table(&[])?;
+    println!();
+    println!("The same with a tenth of the Services under session affinity, source ranges or policy Local:");
+    table(&["mixed"])
+}
+
+fn table(arguments: &[&str]) -> Result<()> {
     println!();
     println!(
         "| Services | elements | compile | encode | kernel | total ÷ kernel | change | p50 | p99 | kernel p50 | p50 ÷ kernel p50 | resident | restart with equal state | operations sent |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for size in SIZES {
-        let status = Command::new(std::env::current_exe()?).arg(size.to_string()).status()?;
+        let status = Command::new(std::env::current_exe()?).arg(size.to_string()).args(arguments).status()?;
         if !status.success() {
             return Err(format!("{size} Services: {status}").into());
         }
@@ -63,14 +81,14 @@ fn all_sizes() -> Result<()> {
     Ok(())
 }
 
-fn measure(services: u32) -> Result<()> {
+fn measure(services: u32, kinds: Kinds) -> Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
         .map_err(|error| format!("a network namespace of its own takes root: {error}"))?;
     let mut kernel = Kernel::open()?;
     let mut state = State::new(Node { name: "bench".into(), ..Node::default() });
     for n in 0..services {
         let name = service_name(n);
-        state.set_service(&name, Some(Arc::new(service(n, &name))));
+        state.set_service(&name, Some(Arc::new(service(n, &name, kinds))));
         state.set_slice(&name, Some(Arc::new(slice(&name, &endpoints(n)))));
     }
 
@@ -78,15 +96,17 @@ fn measure(services: u32) -> Result<()> {
     let mut compiler = Compiler::new(config.clone());
     let started = Instant::now();
     compiler.load(&mut state, &Ruleset::default());
-    let transaction = diff_into(&config.table, &Ruleset::default(), compiler.ruleset());
+    let ruleset = compiler.ruleset();
+    let sets = ruleset.tables.values().flat_map(|table| table.sets.values());
+    let elements: usize = sets.map(|set| set.elements.len()).sum();
+    let transaction = diff_into(&config.table, &Ruleset::default(), ruleset);
     let compile = started.elapsed();
     let commit = kernel.commit(&transaction)?;
     let total = started.elapsed();
     drop(transaction);
 
     let cold = format!(
-        "| {services} | {} | {} | {} | {} | {:.2} |",
-        services * (ENDPOINTS + 2),
+        "| {services} | {elements} | {} | {} | {} | {:.2} |",
         millis(compile),
         millis(commit.encode),
         millis(commit.kernel),
@@ -224,7 +244,26 @@ fn service_name(n: u32) -> ObjectName {
     ObjectName::new(intern(&format!("ns-{}", n % 100)), format!("service-{n}"))
 }
 
-fn service(n: u32, name: &ObjectName) -> Service {
+fn service(n: u32, name: &ObjectName, kinds: Kinds) -> Service {
+    let plain = plain_service(n, name);
+    let [_, a, b, c] = n.to_be_bytes();
+    let load_balancer_ips = vec![[100, 64 + a, b, c].into()];
+    match (kinds, n % 30) {
+        (Kinds::Mixed, 0) => Service { affinity_timeout: Some(10_800), ..plain },
+        (Kinds::Mixed, 10) => {
+            let network = |a| ipnetwork::IpNetwork::new([a, b, c, 0].into(), 24).ok();
+            Service {
+                load_balancer_ips,
+                source_ranges: [198, 203].into_iter().filter_map(network).collect(),
+                ..plain
+            }
+        }
+        (Kinds::Mixed, 20) => Service { load_balancer_ips, external_policy: TrafficPolicy::Local, ..plain },
+        _ => plain,
+    }
+}
+
+fn plain_service(n: u32, name: &ObjectName) -> Service {
     let [_, a, b, c] = n.to_be_bytes();
     Service {
         name: name.clone(),
