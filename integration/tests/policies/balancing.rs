@@ -1,7 +1,10 @@
 //! Beyond kube-proxy: weights of endpoints (annotation `portolan.io/weights`) and source-hash (annotation
 //! `portolan.io/load-balancing`). §14 invariant 5: changes never break established TCP.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+};
 
 use portolan_integration::{Client, Dual, Family, Pod, Protocol, Service};
 use serde_json::json;
@@ -96,15 +99,15 @@ fn weight_zero_drains_while_open_connections_live() {
 }
 
 /// Addresses of many clients outside, and the clients.
-fn strangers(scene: &Scene, count: u8, family: Family) -> Vec<Client> {
-    let address = |n: u8| -> IpAddr {
-        Dual::new([203, 0, 113, 100 + n], [0x2001, 0xdb8, 2, 0, 0, 0, 7, u16::from(n)]).of(family)
+fn strangers(scene: &Scene, numbers: Range<u16>, family: Family) -> Vec<Client> {
+    let address = |n: u16| -> IpAddr {
+        Dual::new([203, 0, 113, 100 + n as u8], [0x2001, 0xdb8, 2, 0, 0, 0, 7, n]).of(family)
     };
     let client = |n| {
         scene.lab.add_client_address(address(n)).unwrap();
         scene.lab.client().from(SocketAddr::new(address(n), 0))
     };
-    (0..count).map(client).collect()
+    numbers.map(client).collect()
 }
 
 /// Any node picks the same endpoint for a client; when one of five goes, less than 2/5 of the clients move, and
@@ -119,7 +122,7 @@ fn source_hash_leads_a_client_to_one_endpoint_from_every_node() {
     let all: [&Pod; 5] = [&one, &two, &three, &four, &five];
     put(&scene, 1, &service, &ready(&all));
     scene.run();
-    let clients = Family::BOTH.map(|family| strangers(&scene, 100, family));
+    let clients = Family::BOTH.map(|family| strangers(&scene, 0..100, family));
     let at = |node: &portolan_integration::Node, i: usize| {
         each(&clients[i], node.outside().port(Family::BOTH[i], node_port(1)))
     };
@@ -205,10 +208,12 @@ fn a_draining_endpoint_gives_up_its_sticky_clients() {
         });
     }
     weighted(&scene, &service, &[(&one, 1), (&two, 1)]);
-    // Somebody is led to it again: new clients are.
-    let others = strangers(&scene, 20, Family::V4);
+    // Those who have an endpoint stay there: only who has never been here shows that it is back.
+    let mut next = 0;
     wait_until("it takes connections again", || {
-        each(&others, targets[0]).iter().any(|endpoint| endpoint == "web-1")
+        let newcomers = strangers(&scene, next..next + 6, Family::V6);
+        next += 6;
+        each(&newcomers, targets[1]).iter().any(|endpoint| endpoint == "web-1")
     });
     for i in [0, 1] {
         for (client, endpoint) in clients[i].iter().zip(each(&clients[i], targets[i])) {

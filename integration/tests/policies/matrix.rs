@@ -175,3 +175,15 @@ fn all_cells_with_masquerade_all_and_without_a_detector() {
         .collect();
     holds(&["--masquerade-all"], &[&WITHOUT_DETECTOR, &everybody]);
 }
+
+/// Other ways to know pods, another bit to remember them by: the same 27 cells (§6, §10).
+#[test]
+fn all_cells_with_pods_known_by_the_node_s_networks() {
+    holds(&["--detect-local-mode", "NodeCIDR"], &[]);
+}
+
+#[test]
+fn all_cells_with_pods_known_by_their_interfaces_and_another_masquerade_bit() {
+    let by_interface = ["--detect-local-mode", "InterfaceNamePrefix", "--pod-interface-name-prefix", "pod"];
+    holds(&[&by_interface[..], &["--masquerade-bit", "0"]].concat(), &[]);
+}

@@ -63,3 +63,18 @@ fn an_unallocated_cluster_ip_is_silent_and_follows_the_objects_at_once() {
         wait_until("the range is gone", || scene.shell.client().tcp(inside) == Answer::Unreachable);
     }
 }
+
+/// `--service-cluster-ip-range` besides the objects, from the start.
+#[test]
+fn the_flag_s_ranges_are_silent_besides_those_of_the_objects() {
+    let mut scene = Scene::new();
+    ranges(&scene, &["10.96.0.64/26", "fd00:10:96::40/122"]);
+    scene.run_with(&["--service-cluster-ip-range", "10.96.0.0/26,fd00:10:96::/122"]);
+    for family in Family::BOTH {
+        for (number, what) in [(33, "in the flag's range"), (77, "in the object's range")] {
+            assert_silence(&scene.shell.client(), scene.lab.cluster_ip(number).port(family, 80), what);
+        }
+        let outside = scene.lab.cluster_ip(200).port(family, 80);
+        assert_eq!(scene.shell.client().tcp(outside), Answer::Unreachable, "in none of them");
+    }
+}

@@ -1,0 +1,61 @@
+//! NodePort acceptance: behaviour.md §3, §14 invariants 3 and 10, the rows "ext→second node IP" of §12a. An
+//! address that comes or goes counts at once.
+
+use std::time::Duration;
+
+use portolan_integration::{Answer, CLUSTER_CIDR, Dual, Family, Protocol};
+
+use crate::{
+    frontends::{assert_all_serve, exposed, node_port, put, ready},
+    scene::{Scene, wait_until},
+};
+
+/// A host address within the networks answers within a second of its arrival, and no longer than that after it
+/// has gone; one outside of them is left alone.
+#[test]
+fn an_address_that_comes_or_goes_counts_within_a_second() {
+    let mut scene = Scene::new();
+    let [one, two, _] = scene.web_pods();
+    put(&scene, 1, &exposed(&scene, 1), &ready(&[&one, &two]));
+    let networks = "172.16.0.0/24,fd00:172:16::/64";
+    scene.run_with(&["--cluster-cidr", CLUSTER_CIDR, "--nodeport-addresses", networks]);
+    let node = &scene.lab.node_a;
+    let listed = Dual::new([172, 16, 0, 99], [0xfd00, 0x172, 0x16, 0, 0, 0, 0, 0x99]);
+    let unlisted = Dual::new([172, 17, 0, 99], [0xfd00, 0x172, 0x17, 0, 0, 0, 0, 0x99]);
+    let change = |verb: &str| {
+        let nodad = if verb == "add" { " nodad" } else { "" };
+        // The second where the kernel does not take it as a source of what goes elsewhere.
+        for (address, device) in [(listed, "eth1"), (unlisted, "lo")] {
+            let (v4, v6) = (address.v4, address.v6);
+            let commands =
+                format!("addr {verb} {v4}/32 dev {device}\naddr {verb} {v6}/128 dev {device}{nodad}\n");
+            node.namespace().ip(&commands).unwrap();
+        }
+    };
+    let shell = scene.shell.client();
+    for _ in 0..2 {
+        change("add");
+        for family in Family::BOTH {
+            let target = listed.port(family, node_port(1));
+            let serves = || shell.within(Duration::from_millis(200)).tcp(target).server().is_some();
+            let time = wait_until("the new address answers", serves);
+            assert!(time < Duration::from_secs(1), "{target} answered after {time:?}");
+            for client in [scene.shell.client(), node.client()] {
+                assert_all_serve(&client, target, &["web-1", "web-2"], "the new address");
+            }
+            // The node's own: nobody listens there, until somebody does.
+            let target = unlisted.port(family, node_port(1));
+            assert!(shell.tcp(target).is_refused(), "an address outside of the networks");
+            let _server = node.serve(family, unlisted, Protocol::Tcp, node_port(1)).unwrap();
+            assert_eq!(shell.tcp(target).server(), Some("node-a"), "an address outside of the networks");
+        }
+        change("del");
+        for family in Family::BOTH {
+            let target = listed.port(family, node_port(1));
+            let ask = || shell.within(Duration::from_millis(200)).tcp(target);
+            let time =
+                wait_until("the address is gone", || matches!(ask(), Answer::Unreachable | Answer::TimedOut));
+            assert!(time < Duration::from_secs(1), "{target} was gone after {time:?}");
+        }
+    }
+}
