@@ -9,7 +9,7 @@ mod stale_flows;
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
 use portolan_rules::{
-    compile::{Compiler, PodDetector, Problem, SetName},
+    compile::{Compiler, PodDetector, Problem, SetName, Severity},
     diff::diff_into,
     leftovers::keep_leftovers,
     model::Node,
@@ -189,9 +189,14 @@ impl Agent {
     }
 
     fn report(&mut self, problems: &[Problem]) {
-        self.problems += problems.len();
         for problem in problems {
-            error!("{problem}");
+            match problem.severity {
+                Severity::Error => {
+                    self.problems += 1;
+                    error!("{problem}");
+                }
+                Severity::Notice => warn!("{problem}"),
+            }
         }
     }
 

@@ -28,6 +28,6 @@ pub use self::{
     config::{Config, PodDetector},
     frontend::FrontendKey,
     pick::Pick,
-    service::Problem,
+    service::{Problem, Severity},
     sets::SetName,
 };

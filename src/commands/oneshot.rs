@@ -2,7 +2,13 @@
 
 use std::process::ExitCode;
 
-use portolan_rules::{compile::Compiler, diff, leftovers::keep_leftovers, print, ruleset::Ruleset};
+use portolan_rules::{
+    compile::{Compiler, Severity},
+    diff,
+    leftovers::keep_leftovers,
+    print,
+    ruleset::Ruleset,
+};
 
 use super::input::{self, Input};
 use crate::{
@@ -73,7 +79,11 @@ fn compile(input: Input, kernel: &Ruleset) -> (Ruleset, bool) {
     compiler.set_service_cidrs(&[service_cidrs, settings.service_cidrs].concat());
     let problems = compiler.load(&mut state, kernel);
     for problem in &problems {
-        eprintln!("portolan: {problem}");
+        match problem.severity {
+            Severity::Error => eprintln!("portolan: {problem}"),
+            Severity::Notice => eprintln!("portolan: warning: {problem}"),
+        }
     }
-    (compiler.ruleset(), complete && problems.is_empty())
+    let all_programmed = problems.iter().all(|problem| problem.severity == Severity::Notice);
+    (compiler.ruleset(), complete && all_programmed)
 }

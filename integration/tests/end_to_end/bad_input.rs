@@ -126,6 +126,7 @@ fn the_longest_names_are_programmed_like_any_other() {
             assert_served(&client.tcp(scene.lab.node_b.outside().port(family, 30_081)), &["web-1"], place);
         }
     }
+    assert_one_line(&scene.stderr(), &[&name, "is cut at 128 bytes"]);
     // The listing must stay readable for nft.
     portolan_integration::nft(scene.lab.node_a.namespace(), &["list", "ruleset"], "").unwrap();
 }

@@ -280,8 +280,10 @@ impl Compiler {
                     adopted.filter(|number| numbers.adopt(*number)).or_else(|| numbers.take())
                 },
             };
-            Some(compile(entry.service.as_ref()?, entry, &mut surroundings, problems))
+            Some(compile(entry.service.as_ref()?, entry, &mut surroundings))
         });
+        let is_news = |problem: &&Problem| before.is_none_or(|before| !before.problems.contains(problem));
+        problems.extend(after.iter().flat_map(|after| &after.problems).filter(is_news).cloned());
 
         if let Some(before) = before {
             let kept: BTreeSet<FrontendKey> = after
@@ -353,10 +355,7 @@ impl Compiler {
 }
 
 fn contested(loser: &ObjectName, key: &FrontendKey, holder: &ObjectName) -> Problem {
-    Problem {
-        service: loser.clone(),
-        message: format!("{key} belongs to the older Service {holder}; not programmed for this one"),
-    }
+    Problem::error(loser, format!("{key} belongs to the older Service {holder}; not programmed for this one"))
 }
 
 fn range_element((first, last): &AddressRange) -> (Concat, Element) {

@@ -10,7 +10,7 @@ use crate::{
     endpoints::{merge, select, serving},
     flows::Serving,
     model::{LoadBalancing, Node, ObjectName, Protocol, Service, ServicePort, TrafficPolicy},
-    ruleset::Family,
+    ruleset::{COMMENT_MAX, Family},
     state::ServiceState,
 };
 
@@ -30,10 +30,27 @@ use super::{
 /// Something about a Service that its owner should know; the rest of it is programmed all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// Whether something is not programmed as the Service asks.
+    pub severity: Severity,
     /// The Service.
     pub service: ObjectName,
     /// What is wrong, as a sentence without a full stop.
     pub message: String,
+}
+
+/// How much a [`Problem`] matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Something is not programmed as the Service asks.
+    Error,
+    /// Everything is, but there is something to know.
+    Notice,
+}
+
+impl Problem {
+    pub(super) fn error(service: &ObjectName, message: String) -> Self {
+        Self { severity: Severity::Error, service: service.clone(), message }
+    }
 }
 
 impl std::fmt::Display for Problem {
@@ -51,6 +68,8 @@ pub struct CompiledService {
     pub cluster_ips: Vec<IpAddr>,
     /// Address of each endpoint on this node, once.
     pub hairpin: Vec<IpAddr>,
+    /// What is wrong with the Service itself, each once.
+    pub problems: Vec<Problem>,
 }
 
 impl CompiledService {
@@ -85,7 +104,6 @@ pub fn compile<'a, Adopted>(
     service: &Service,
     state: &ServiceState,
     surroundings: &mut Surroundings<'a, Adopted>,
-    problems: &mut Vec<Problem>,
 ) -> CompiledService
 where
     Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
@@ -95,7 +113,9 @@ where
         ports: Vec::with_capacity(service.ports.len() * service.cluster_ips.len()),
         cluster_ips: service.cluster_ips.clone(),
         hairpin: Vec::new(),
+        problems: Vec::new(),
     };
+    let problems = &mut compiled.problems;
     let mut taken = HashSet::new();
     for family in Family::ALL {
         let sources = allowed_sources(service, family, surroundings.node_ips);
@@ -110,10 +130,14 @@ where
             doors.retain(|(key, _)| {
                 let first = taken.insert(*key);
                 if !first {
-                    problems.push(repeated(service, port, key));
+                    note(problems, repeated(service, port, key));
                 }
                 first
             });
+            let comment = comment(&service.name, &port.name);
+            if comment.len() > COMMENT_MAX {
+                note(problems, cut(service, port));
+            }
             let endpoints = merge(state, port, family);
             let selection = select(&endpoints, surroundings.node);
             compiled.hairpin.extend(selection.on_this_node);
@@ -136,7 +160,7 @@ where
                     let taken = (surroundings.port_number)(family, prior.slots.port);
                     if taken.is_none() {
                         let message = "too many ports have session affinity; this one goes without".into();
-                        problems.push(Problem { service: service.name.clone(), message });
+                        note(problems, Problem::error(&service.name, message));
                     }
                     taken
                 })?;
@@ -152,7 +176,7 @@ where
                 family,
                 name: port.name.clone(),
                 protocol: port.protocol,
-                comment: comment(&service.name, &port.name),
+                comment,
                 frontends: doors
                     .into_iter()
                     .map(|(key, door)| Frontend::new(key, door, service, picks, restricted))
@@ -179,7 +203,7 @@ where
 fn repeated(service: &Service, port: &ServicePort, key: &FrontendKey) -> Problem {
     let message =
         format!("port {:?} has {key}, as a port before it does, and is not served there", port.name);
-    Problem { service: service.name.clone(), message }
+    Problem::error(&service.name, message)
 }
 
 fn policy(service: &Service, door: Door) -> TrafficPolicy {
@@ -237,6 +261,21 @@ where
     Prior { slots, sticky: None }
 }
 
+/// Both families of a port have the same to say.
+fn note(problems: &mut Vec<Problem>, problem: Problem) {
+    if !problems.contains(&problem) {
+        problems.push(problem);
+    }
+}
+
+fn cut(service: &Service, port: &ServicePort) -> Problem {
+    let message = format!(
+        "port {:?}: namespace, name and port are longer than a comment in the kernel may be; it is cut at {COMMENT_MAX} bytes",
+        port.name
+    );
+    Problem { severity: Severity::Notice, service: service.name.clone(), message }
+}
+
 /// A class counts endpoints with 16 bits.
 fn capped(
     service: &Service,
@@ -248,7 +287,7 @@ fn capped(
     if endpoints.len() > most {
         let message =
             format!("port {:?} has {} endpoints, of which {most} are used", port.name, endpoints.len());
-        problems.push(Problem { service: service.name.clone(), message });
+        note(problems, Problem::error(&service.name, message));
         endpoints.truncate(most);
     }
     endpoints
