@@ -217,6 +217,11 @@ impl Agent {
         } else {
             self.update();
         }
+        if kernel.tables.is_empty() && !self.input_incomplete {
+            // Flows may be older than the rules.
+            self.stale_flows.note(self.compiler.udp_destinations());
+            return self.compiler.creation();
+        }
         let mut desired = self.compiler.ruleset();
         if self.input_incomplete {
             keep_leftovers(&mut desired, kernel);

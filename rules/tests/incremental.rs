@@ -221,6 +221,9 @@ proptest! {
             fresh.load(&mut fresh_state, &Ruleset::default());
             prop_assert_eq!(without_slots(&fresh.ruleset()), without_slots(&after));
 
+            let created = fresh.creation().apply(&Ruleset::default());
+            prop_assert_eq!(created.map_err(|e| TestCaseError::fail(e.to_string()))?, fresh.ruleset());
+
             // A restart over the kernel's ruleset has nothing to write.
             let mut restarted = Compiler::new(config.clone());
             restarted.load(&mut fresh_state, &after);

@@ -21,6 +21,7 @@ use portolan_rules::{
     },
     ruleset::Ruleset,
     state::State,
+    transaction::Operation,
 };
 
 const SIZES: [u32; 3] = [1_000, 10_000, 100_000];
@@ -96,13 +97,12 @@ fn measure(services: u32, kinds: Kinds) -> Result<()> {
     let mut compiler = Compiler::new(config.clone());
     let started = Instant::now();
     compiler.load(&mut state, &Ruleset::default());
-    let ruleset = compiler.ruleset();
-    let sets = ruleset.tables.values().flat_map(|table| table.sets.values());
-    let elements: usize = sets.map(|set| set.elements.len()).sum();
-    let transaction = diff_into(&config.table, &Ruleset::default(), ruleset);
+    let transaction = compiler.creation();
     let compile = started.elapsed();
     let commit = kernel.commit(&transaction)?;
     let total = started.elapsed();
+    let is_element = |(_, operation): &&(_, Operation)| matches!(operation, Operation::AddElement { .. });
+    let elements = transaction.operations.iter().filter(is_element).count();
     drop(transaction);
 
     let cold = format!(

@@ -189,6 +189,21 @@ impl Compiler {
 
     /// Everything that the kernel must hold.
     pub fn ruleset(&self) -> Ruleset {
+        let mut ruleset = self.tables();
+        let mut elements =
+            PerSet::from_fn(|family, set| Vec::with_capacity(self.ledger.count(family, set) as usize));
+        self.each_element(&mut |family, set, key, element| elements[(family, set)].push((key, element)));
+        for (family, set, elements) in elements.into_iter() {
+            let table = ruleset.tables.get_mut(&family);
+            if let Some(set) = table.and_then(|t| t.sets.get_mut(set.name())) {
+                set.elements = elements.into();
+            }
+        }
+        ruleset
+    }
+
+    /// The tables with everything but the elements.
+    fn tables(&self) -> Ruleset {
         let mut ruleset = Ruleset::default();
         for family in Family::ALL {
             let mut table = Table::new(self.config.table.clone());
@@ -202,15 +217,6 @@ impl Compiler {
                 table.add_chain(chain);
             }
             ruleset.tables.insert(family, table);
-        }
-        let mut elements =
-            PerSet::from_fn(|family, set| Vec::with_capacity(self.ledger.count(family, set) as usize));
-        self.each_element(&mut |family, set, key, element| elements[(family, set)].push((key, element)));
-        for (family, set, elements) in elements.into_iter() {
-            let table = ruleset.tables.get_mut(&family);
-            if let Some(set) = table.and_then(|t| t.sets.get_mut(set.name())) {
-                set.elements = elements.into();
-            }
         }
         ruleset
     }

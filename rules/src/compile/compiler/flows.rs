@@ -54,6 +54,13 @@ impl Compiler {
         destinations.into_iter().map(|at| (at, serving(at).cloned())).collect()
     }
 
+    /// Every UDP destination that is a frontend's.
+    pub fn udp_destinations(&self) -> BTreeSet<SocketAddr> {
+        let frontends = self.services.values().flat_map(CompiledService::owned);
+        let udp = frontends.filter(|(port, _)| port.protocol == Protocol::Udp);
+        udp.flat_map(|(_, frontend)| udp_destinations(frontend.key, &self.flows.node_addresses)).collect()
+    }
+
     /// The endpoints that serve a frontend, if it is one.
     fn serving(&self, key: &FrontendKey) -> Option<&Serving> {
         let service = self.services.get(self.claims.owner(key)?)?;

@@ -6,14 +6,32 @@ use super::{Compiler, class_verdict};
 use crate::{
     compile::{
         class::Class,
+        per_set::PerSet,
         scaffold::constant_chains,
         sets::{SetName, size_for},
     },
-    ruleset::{Chain, Family, Set},
+    diff::diff_into,
+    ruleset::{Chain, Family, Ruleset, Set},
     transaction::{Operation, Transaction},
 };
 
 impl Compiler {
+    /// Creates everything, where the kernel holds nothing yet: what the difference between no ruleset and
+    /// [`Compiler::ruleset`] would be, without making the latter.
+    pub fn creation(&self) -> Transaction {
+        let mut transaction = diff_into(&self.config.table, &Ruleset::default(), self.tables());
+        let mut elements =
+            PerSet::from_fn(|family, set| Vec::with_capacity(self.ledger.count(family, set) as usize));
+        self.each_element(&mut |family, set, key, element| {
+            let declaration = self.declaration(family, set).clone();
+            elements[(family, set)].push((family, Operation::AddElement { set: declaration, key, element }));
+        });
+        for (_, _, mut operations) in elements.into_iter() {
+            transaction.operations.append(&mut operations);
+        }
+        transaction
+    }
+
     /// What the ledger noted since the last transaction, as operations.
     pub(super) fn transaction(&mut self) -> Transaction {
         let net = self.ledger.take_changes();
