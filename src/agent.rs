@@ -211,6 +211,11 @@ impl Agent {
     /// Compiles what is not compiled yet, and compares all of it with the kernel.
     fn compare(&mut self, kernel: &Ruleset) -> Transaction {
         if self.knowledge == Knowledge::Nothing {
+            if !kernel.tables.is_empty() {
+                // Another number at every start; an odd factor puts those of one second and the next far apart.
+                let now = jiff::Timestamp::now().as_second().unsigned_abs();
+                self.compiler.set_number_origin(now.wrapping_mul(40_503) as u16);
+            }
             let problems = self.compiler.load(&mut self.state, kernel);
             self.report(&problems);
             self.knowledge = Knowledge::Uncertain;

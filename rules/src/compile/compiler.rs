@@ -61,6 +61,7 @@ pub struct Compiler {
     node_ips: Vec<IpAddr>,
     service_cidrs: BTreeSet<AddressRange>,
     port_numbers: HashMap<Family, PortNumbers>,
+    number_origin: u16,
     declarations: PerSet<Arc<Set>>,
     flows: TouchedFlows,
 }
@@ -77,6 +78,7 @@ impl Compiler {
             node_ips: Vec::new(),
             service_cidrs: BTreeSet::new(),
             port_numbers: HashMap::default(),
+            number_origin: 0,
             declarations: PerSet::from_fn(|family, set| Arc::new(set.declaration(family, size_for(0)))),
             flows: TouchedFlows::default(),
         }
@@ -125,6 +127,16 @@ impl Compiler {
         let dirty = state.take_dirty();
         self.compile_all(state, dirty, &mut problems);
         Update { transaction: self.transaction(), problems, stale: self.take_stale() }
+    }
+
+    /// Has numbers for session affinity be given out after this one. Over what an earlier run left, choose one that
+    /// earlier runs hardly had: clients are remembered by number for longer than anybody has it, and nobody knows
+    /// which they are. To be called before [`Compiler::load`].
+    pub fn set_number_origin(&mut self, origin: u16) {
+        self.number_origin = origin;
+        for family in Family::ALL {
+            self.port_numbers.entry(family).or_default().start_after(origin);
+        }
     }
 
     /// Sets the addresses of this node that answer node ports. Takes effect with the next update.
@@ -281,6 +293,7 @@ impl Compiler {
                 node_ips: &self.node_ips,
                 before,
                 adopted,
+                number_origin: self.number_origin,
                 port_number: &mut |family, adopted| {
                     let numbers = self.port_numbers.entry(family).or_default();
                     adopted.filter(|number| numbers.adopt(*number)).or_else(|| numbers.take())

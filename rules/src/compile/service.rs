@@ -95,6 +95,8 @@ pub struct Surroundings<'a, Adopted> {
     pub before: Option<&'a CompiledService>,
     /// Slots that an earlier run left, of a frontend that is free.
     pub adopted: Adopted,
+    /// After which number endpoints that an earlier run did not number are numbered.
+    pub number_origin: u16,
     /// Gives out a number for a ServicePort with session affinity: the adopted one if it is free.
     pub port_number: &'a mut dyn FnMut(Family, Option<u16>) -> Option<u16>,
 }
@@ -164,7 +166,7 @@ where
                     }
                     taken
                 })?;
-                let known = prior.sticky.or_else(|| Sticky::adopt(&prior.slots));
+                let known = prior.sticky.or_else(|| Sticky::adopt(&prior.slots, surroundings.number_origin));
                 Some(Sticky::new(number, timeout, known, &[&cluster, &local]))
             });
             let pick = |slots: &[SocketAddr]| {

@@ -31,6 +31,11 @@ impl PortNumbers {
         self.reserved = numbers;
     }
 
+    /// Has the next number taken be the first free one after `origin`.
+    pub fn start_after(&mut self, origin: u16) {
+        self.last = origin & (PORT_MASK >> 16) as u16;
+    }
+
     /// Takes a number that nobody has, the one after the last taken: numbers come back late, when elements that
     /// clients left under them have expired. `None` if all 32,767 are taken.
     pub fn take(&mut self) -> Option<u16> {
@@ -46,11 +51,7 @@ impl PortNumbers {
 
     /// Takes a certain number, if it is free.
     pub fn adopt(&mut self, number: u16) -> bool {
-        let is_free = number != 0 && u32::from(number) << 16 & !PORT_MASK == 0 && self.used.insert(number);
-        if is_free {
-            self.last = self.last.max(number);
-        }
-        is_free
+        number != 0 && u32::from(number) << 16 & !PORT_MASK == 0 && self.used.insert(number)
     }
 
     /// Gives a number back.
@@ -97,13 +98,12 @@ impl Sticky {
         Self { port, timeout: timeout.clamp(1, LONGEST), endpoints, last }
     }
 
-    /// What an earlier run left in the kernel.
-    pub fn adopt(slots: &FrontendSlots) -> Option<Self> {
+    /// What an earlier run left in the kernel. New endpoints are numbered after `origin`.
+    pub fn adopt(slots: &FrontendSlots, origin: u16) -> Option<Self> {
         let port = slots.port?;
         let ours = slots.lasting.iter().filter(|(number, _)| (*number >> 16) as u16 == port);
         let endpoints: HashMap<_, _> = ours.map(|(number, e)| (*e, (number & 0xffff) as u16)).collect();
-        let last = endpoints.values().copied().max().unwrap_or_default();
-        Some(Self { port, timeout: 1, endpoints, last })
+        Some(Self { port, timeout: 1, endpoints, last: origin })
     }
 
     /// The number that stands for the ServicePort as a whole.
@@ -142,6 +142,9 @@ mod tests {
         assert_eq!((numbers.take(), numbers.take()), (Some(1), Some(2)));
         numbers.release(1);
         assert_eq!(numbers.take(), Some(3));
+        numbers.start_after(0x7fff);
+        assert_eq!(numbers.take(), Some(1));
+        numbers.release(1);
         assert!(!numbers.adopt(3) && numbers.adopt(1) && !numbers.adopt(0) && !numbers.adopt(0x8001));
     }
 }

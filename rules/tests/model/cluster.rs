@@ -31,11 +31,12 @@ pub struct Cluster {
 impl Cluster {
     /// The rules that the compiler makes of it, from nothing.
     pub fn compile(&self) -> Ruleset {
-        self.load(&Ruleset::default()).0.ruleset()
+        self.load(&Ruleset::default(), 0).0.ruleset()
     }
 
-    /// A compiler that has compiled it over the rules that an earlier one left.
-    pub fn load(&self, kernel: &Ruleset) -> (Compiler, State) {
+    /// A compiler that has compiled it over the rules that an earlier one left, and gives out numbers for
+    /// session affinity after `number_origin`.
+    pub fn load(&self, kernel: &Ruleset, number_origin: u16) -> (Compiler, State) {
         let mut state = State::new(self.node.clone());
         for service in &self.services {
             state.set_service(&service.name, Some(Arc::new(service.clone())));
@@ -48,6 +49,7 @@ impl Cluster {
         compiler.set_node_addresses(&self.node_port_addresses.select(&self.node, &host));
         compiler.set_node_ips(&mut state, self.node_ips());
         compiler.set_service_cidrs(&self.service_cidrs);
+        compiler.set_number_origin(number_origin);
         compiler.load(&mut state, kernel);
         (compiler, state)
     }

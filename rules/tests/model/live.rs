@@ -22,6 +22,7 @@ pub struct Live {
     pub rules: Ruleset,
     memory: Memory,
     clients: Clients,
+    restarts: u16,
 }
 
 /// A connection and what was promised of it.
@@ -41,10 +42,10 @@ impl Connection {
 
 impl Live {
     pub fn new(cluster: Cluster) -> Self {
-        let (compiler, state) = cluster.load(&Ruleset::default());
+        let (compiler, state) = cluster.load(&Ruleset::default(), 0);
         let rules = compiler.ruleset();
         let (memory, clients) = (Memory::new(), Clients::default());
-        Self { cluster, state, compiler, rules, memory, clients }
+        Self { cluster, state, compiler, rules, memory, clients, restarts: 0 }
     }
 
     /// A new connection. Of what may become of it, the case at `choice` does, counted round.
@@ -91,11 +92,11 @@ impl Live {
         self.clients.changed(&self.cluster);
     }
 
-    /// The proxy starts again over the rules that it left, once the clients of what is gone have expired:
-    /// it does not know which numbers they still bear, and may give them to others.
+    /// The proxy starts again over the rules that it left. It does not know which numbers clients of what is
+    /// gone still bear, and gives out others, as the agent does.
     pub fn restart(&mut self) {
-        self.wait(self.clients.traces_last_ms());
-        (self.compiler, self.state) = self.cluster.load(&self.rules);
+        self.restarts += 1;
+        (self.compiler, self.state) = self.cluster.load(&self.rules, 1000 * self.restarts);
         self.rules = self.compiler.ruleset();
     }
 }

@@ -23,8 +23,6 @@ use crate::cluster::Cluster;
 pub struct Clients {
     now_ms: u64,
     known: BTreeMap<Key, Known>,
-    /// When the last of those that were forgotten because of a change would have expired.
-    forgotten_until_ms: u64,
 }
 
 type Key = (ObjectName, Arc<str>, Protocol, IpAddr);
@@ -63,7 +61,6 @@ impl Clients {
     /// Takes note of a change: an endpoint to which its ServicePort leads no longer is forgotten, and so is
     /// everything where there is no session affinity any more.
     pub fn changed(&mut self, cluster: &Cluster) {
-        let before = self.known.clone();
         self.known.retain(|(name, port_name, protocol, client), known| {
             let service = cluster.services.iter().find(|s| s.name == *name && s.affinity_timeout.is_some());
             let Some(service) = service else { return false };
@@ -75,13 +72,5 @@ impl Clients {
                     endpoints.reachable(service, port, family).contains(&known.endpoint)
                 })
         });
-        let forgotten = before.iter().filter(|(key, _)| !self.known.contains_key(key));
-        let until_ms = forgotten.map(|(_, known)| known.until_ms).max().unwrap_or_default();
-        self.forgotten_until_ms = self.forgotten_until_ms.max(until_ms);
-    }
-
-    /// Milliseconds until nothing is left in the kernel of what was forgotten because of a change.
-    pub fn traces_last_ms(&self) -> u64 {
-        self.forgotten_until_ms.saturating_sub(self.now_ms)
     }
 }
