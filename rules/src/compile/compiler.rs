@@ -243,8 +243,14 @@ impl Compiler {
         let mut frontends = Vec::with_capacity(self.claims.len());
         frontends.extend(owned.map(|(port, frontend)| (frontend.key, port, frontend)));
         frontends.sort_unstable_by_key(|(key, ..)| *key);
+        // First the classes of all, then the endpoints of all: neighbours go to one set, in one message.
+        for (_, port, frontend) in &frontends {
+            for (set, key, element) in port.attributes(frontend) {
+                emit(port.family, set, key, element);
+            }
+        }
         for (_, port, frontend) in frontends {
-            port.elements(frontend, &mut |set, key, element| emit(port.family, set, key, element));
+            port.slot_elements(frontend, &mut |set, key, element| emit(port.family, set, key, element));
         }
         for (family, set, key) in self.ledger.shared_elements() {
             emit(family, set, key, Element::member());

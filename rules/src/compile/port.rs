@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
+use smallvec::SmallVec;
+
 use crate::{
     flows::Serving,
     model::{LoadBalancing, Protocol, Service, TrafficPolicy},
@@ -106,8 +108,9 @@ pub struct Picks {
 
 impl CompiledPort {
     /// All classes that one of its frontends needs.
-    pub fn classes(&self, frontend: &Frontend) -> Vec<Class> {
-        let mut classes = vec![frontend.class];
+    pub fn classes(&self, frontend: &Frontend) -> SmallVec<[Class; 5]> {
+        let mut classes = SmallVec::new();
+        classes.push(frontend.class);
         classes.extend(frontend.class.admitted());
         classes.extend(frontend.direct);
         classes.extend(self.draws(frontend).into_iter().map(|(_, class)| class));
@@ -197,6 +200,11 @@ impl CompiledPort {
         for (set, key, element) in self.attributes(frontend) {
             emit(set, key, element);
         }
+        self.slot_elements(frontend, emit);
+    }
+
+    /// Calls `emit` for each endpoint at a slot of one of its frontends.
+    pub fn slot_elements(&self, frontend: &Frontend, emit: &mut impl FnMut(SetName, Concat, Element)) {
         let key = frontend.key.concat();
         for (first, endpoints) in self.slots(frontend) {
             for (slot, endpoint) in (first..).zip(endpoints) {

@@ -122,7 +122,8 @@ where
     for family in Family::ALL {
         let sources = allowed_sources(service, family, surroundings.node_ips);
         let restricted = sources.is_some();
-        let sources: Arc<[_]> = sources.unwrap_or_default().into();
+        // Nearly always empty, and then shared by all.
+        let sources: Arc<[_]> = sources.map_or_else(Arc::default, Arc::from);
         for port in &service.ports {
             let mut doors = frontends(service, port, family);
             if doors.is_empty() {
@@ -130,7 +131,7 @@ where
             }
             // The API server refuses a Service with two equal ports; a manifest can still say it.
             doors.retain(|(key, _)| {
-                let first = taken.insert(*key);
+                let first = service.ports.len() == 1 || taken.insert(*key);
                 if !first {
                     note(problems, repeated(service, port, key));
                 }

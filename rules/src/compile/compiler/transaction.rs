@@ -20,15 +20,12 @@ impl Compiler {
     /// [`Compiler::ruleset`] would be, without making the latter.
     pub fn creation(&self) -> Transaction {
         let mut transaction = diff_into(&self.config.table, &Ruleset::default(), self.tables());
-        let mut elements =
-            PerSet::from_fn(|family, set| Vec::with_capacity(self.ledger.count(family, set) as usize));
+        let counts = PerSet::from_fn(|family, set| self.ledger.count(family, set) as usize);
+        transaction.operations.reserve(counts.into_iter().map(|(_, _, count)| count).sum());
         self.each_element(&mut |family, set, key, element| {
-            let declaration = self.declaration(family, set).clone();
-            elements[(family, set)].push((family, Operation::AddElement { set: declaration, key, element }));
+            let set = self.declaration(family, set).clone();
+            transaction.push(family, Operation::AddElement { set, key, element });
         });
-        for (_, _, mut operations) in elements.into_iter() {
-            transaction.operations.append(&mut operations);
-        }
         transaction
     }
 
