@@ -53,6 +53,11 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nothing is wrong but that nothing was asked for: the help answers that, not one line of it.
+        let _ = error.print();
+        return ExitCode::FAILURE;
+    }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     // clap spreads a list over several lines; its hints and the usage follow after an empty one.
