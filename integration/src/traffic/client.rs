@@ -2,7 +2,8 @@
 
 use std::{
     io::ErrorKind,
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -99,8 +100,17 @@ impl Client {
         if self.mark != 0 {
             socket.set_mark(self.mark)?;
         }
-        if let Some(source) = self.source {
+        let unspecified = match target {
+            SocketAddr::V4(_) => SocketAddr::from(([0; 4], 0)),
+            SocketAddr::V6(_) => SocketAddr::from(([0; 16], 0)),
+        };
+        let source = self.source.unwrap_or(unspecified);
+        if self.source.is_some() {
             socket.set_reuse_address(true)?;
+        }
+        if source.port() == 0 && kind == Type::DGRAM {
+            bind_to_new_port(&socket, source.ip())?;
+        } else if self.source.is_some() {
             socket.bind(&source.into())?;
         }
         Ok(socket)
@@ -119,5 +129,19 @@ impl Client {
         let mut buffer = [0; 256];
         let length = socket.recv(&mut buffer)?;
         Ok(Answer::parse(buffer.get(..length).unwrap_or_default()))
+    }
+}
+
+/// Source ports of UDP probes, one after the other. The kernel would choose one at random, and now and then
+/// one that an earlier probe had: to it, the new probe would be more of that probe's flow.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+fn bind_to_new_port(socket: &Socket, source: IpAddr) -> std::io::Result<()> {
+    loop {
+        let port = 33_000 + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 32_000;
+        match socket.bind(&SocketAddr::new(source, port).into()) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            outcome => return outcome,
+        }
     }
 }
