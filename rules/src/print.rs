@@ -18,7 +18,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
-use crate::ruleset::{Chain, Concat, Element, Expression, Family, Rule, Set, Statement};
+use crate::ruleset::{Concat, Element, Expression, Family, Rule, Set, Statement};
 
 pub use self::{
     json::json,
@@ -55,9 +55,4 @@ pub fn key(set: &Set, key: &Concat, end: Option<&Concat>) -> String {
 /// A set or map without its elements, on one line: `map name { type … : …; size …; flags …; }`.
 pub fn set_declaration(set: &Set) -> String {
     nft::set_line(set).to_string()
-}
-
-/// A chain without its rules, on one line: `chain name { type nat hook … }`, `chain name` if regular.
-pub fn chain_declaration(chain: &Chain) -> String {
-    nft::chain_line(chain).to_string()
 }

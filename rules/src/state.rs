@@ -60,11 +60,6 @@ impl State {
         self.services.values().filter_map(|entry| Some((entry.service.as_deref()?, entry)))
     }
 
-    /// Number of Services that the proxy handles.
-    pub fn service_count(&self) -> usize {
-        self.services().count()
-    }
-
     /// Sets or, with `None`, removes a Service.
     pub fn set_service(&mut self, name: &ObjectName, service: Option<Arc<Service>>) {
         if service.is_none() && !self.services.contains_key(name) {

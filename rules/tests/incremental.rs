@@ -76,6 +76,24 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
+/// A Service with a ClusterIP and perhaps a node port, nothing else.
+fn plain_shape(node_port: Option<u8>) -> Shape {
+    Shape {
+        created: None,
+        cluster_ip: 1,
+        dual_stack: false,
+        external: None,
+        node_port,
+        port: 0,
+        udp: false,
+        local: (false, false),
+        load_balancer: None,
+        ranges: Vec::new(),
+        affinity: None,
+        source_hash: false,
+    }
+}
+
 fn service(name: &ObjectName, shape: &Shape) -> Service {
     let mut cluster_ips: Vec<IpAddr> = vec![[10, 96, 0, shape.cluster_ip].into()];
     if shape.dual_stack {
@@ -262,20 +280,7 @@ fn a_set_that_is_outgrown_is_replaced_in_the_same_transaction() {
     let mut state = state();
     let mut compiler = Compiler::new(Config::default());
     let name = ObjectName::new("default", "web");
-    let shape = Shape {
-        created: None,
-        cluster_ip: 1,
-        dual_stack: false,
-        external: None,
-        node_port: Some(1),
-        port: 0,
-        udp: false,
-        local: (false, false),
-        load_balancer: None,
-        ranges: Vec::new(),
-        affinity: None,
-        source_hash: false,
-    };
+    let shape = plain_shape(Some(1));
     state.set_service(&name, Some(Arc::new(service(&name, &shape))));
     compiler.load(&mut state, &Ruleset::default());
     let before = compiler.ruleset();
@@ -301,20 +306,7 @@ fn a_swap_is_one_delete_and_one_add() {
     let mut state = state();
     let mut compiler = Compiler::new(Config::default());
     let name = ObjectName::new("default", "web");
-    let shape = Shape {
-        created: None,
-        cluster_ip: 1,
-        dual_stack: false,
-        external: None,
-        node_port: None,
-        port: 0,
-        udp: false,
-        local: (false, false),
-        load_balancer: None,
-        ranges: Vec::new(),
-        affinity: None,
-        source_hash: false,
-    };
+    let shape = plain_shape(None);
     state.set_service(&name, Some(Arc::new(service(&name, &shape))));
     state.set_slice(&name, Some(Arc::new(slice(&name, "web", &[(1, true), (6, true), (11, true)]))));
     compiler.load(&mut state, &Ruleset::default());

@@ -128,7 +128,9 @@ impl Ledger {
     pub fn count(&self, family: Family, set: SetName) -> u32 {
         match set {
             SetName::Classes | SetName::DirectClasses | SetName::Draws => {
-                let all = Class::CONSTANT.into_iter().chain(self.classes_in_use(family));
+                // Asked for at every update: counted where they lie, in no order.
+                let used = self.classes.keys().filter(|(f, _)| *f == family).map(|(_, class)| *class);
+                let all = Class::CONSTANT.into_iter().chain(used);
                 all.filter(|class| class.verdict_map() == set).count() as u32
             }
             _ => self.counts[(family, set)],
