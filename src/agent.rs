@@ -4,6 +4,9 @@
 //! certain what the kernel holds, at the start and after a commit that failed or whose outcome is
 //! unknown, the tables are read back and the whole difference is committed.
 
+mod event;
+mod reconcile;
+mod report;
 mod stale_flows;
 
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
@@ -24,10 +27,17 @@ use crate::{
     health::Health,
     host,
     kernel::{self, Kernel},
-    manifest::Change,
+    metrics::Metrics,
+    recorder::Recorder,
     settings::Settings,
+    source::Change,
 };
 
+pub use self::{
+    event::Event,
+    reconcile::{FIRST_RETRY, LAST_RETRY, reconcile},
+    report::Reconcile,
+};
 use stale_flows::StaleFlows;
 
 /// Why the kernel could not be made equal to the state.
@@ -64,6 +74,8 @@ pub struct Agent {
     state: State,
     compiler: Compiler,
     health: Health,
+    recorder: Recorder,
+    metrics: Metrics,
     knowledge: Knowledge,
     /// Whether part of the input cannot be read, so that what the kernel has beyond the rest must stay.
     input_incomplete: bool,
@@ -86,7 +98,13 @@ enum Knowledge {
 
 impl Agent {
     /// An agent that knows nothing of the cluster yet.
-    pub fn new(settings: Settings, kernel: Kernel, health: Health) -> Self {
+    pub fn new(
+        settings: Settings,
+        kernel: Kernel,
+        health: Health,
+        recorder: Recorder,
+        metrics: Metrics,
+    ) -> Self {
         let node = Node { name: settings.node_name.clone(), ..Node::default() };
         let compiler = Compiler::new(settings.config.clone());
         Self {
@@ -95,6 +113,8 @@ impl Agent {
             state: State::new(node),
             compiler,
             health,
+            recorder,
+            metrics,
             knowledge: Knowledge::Nothing,
             input_incomplete: false,
             problems: 0,
@@ -109,6 +129,8 @@ impl Agent {
             match change {
                 Change::Service(name, service) => self.state.set_service(&name, service),
                 Change::Slice(name, slice) => self.state.set_slice(&name, slice),
+                Change::Services(services) => self.state.replace_services(services),
+                Change::Slices(slices) => self.state.replace_slices(slices),
                 Change::Node(node) => {
                     let name = self.settings.node_name.clone();
                     let unknown = || Node { name, ..Node::default() };

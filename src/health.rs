@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use crate::api::Kind;
 use axum::{
     Json, Router,
     extract::State,
@@ -30,6 +31,17 @@ impl Health {
     pub fn synced(&self) {
         self.0.store(Timestamp::now().as_microsecond(), Ordering::Release);
     }
+
+    /// Notes that a change waits to reach the kernel.
+    pub fn queued(&self) {}
+
+    /// Notes whether load balancers may send traffic to this node: its object exists, is not being deleted, and
+    /// has no taint `ToBeDeletedByClusterAutoscaler` (KEP-3836). Until told otherwise, they may.
+    pub fn set_node_eligible(&self, _eligible: bool) {}
+
+    /// Notes that the API server said something about objects of this kind, if only that nothing changed: what is
+    /// known of them is fresh.
+    pub fn heard(&self, _kind: Kind) {}
 
     /// Notes that the kernel is not known to be equal to the input.
     pub fn out_of_sync(&self) {

@@ -13,4 +13,7 @@ pub mod host;
 pub mod kernel;
 pub mod logging;
 pub mod manifest;
+pub mod metrics;
+pub mod recorder;
 pub mod settings;
+pub mod source;

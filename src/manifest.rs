@@ -16,8 +16,7 @@ mod split;
 mod watch;
 
 pub use self::{
-    cluster::Change,
-    problem::Problem,
+    problem::{Problem, report},
     source::{Objects, Source, Update},
     watch::Watcher,
 };

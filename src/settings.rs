@@ -1,5 +1,7 @@
 //! The command line's facts of the node, checked.
 
+mod run;
+
 use std::{net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
@@ -11,6 +13,8 @@ use portolan_rules::{
 };
 
 use crate::{cli::NodeArgs, host};
+
+pub use self::run::{ApiSettings, RunSettings, SyncSettings};
 
 /// How connections of pods are told from all others (`--detect-local-mode`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +55,9 @@ pub struct Settings {
     pub detect_local: DetectLocal,
     /// Networks of ClusterIPs besides those of ServiceCIDR objects.
     pub service_cidrs: Vec<IpNetwork>,
+    /// Services with this value of the label `service.kubernetes.io/service-proxy-name` are served, and no others;
+    /// without it, those without the label (`--service-proxy-name`).
+    pub proxy_name: Option<Box<str>>,
     /// What the rules depend on.
     pub config: Config,
 }
@@ -104,6 +111,7 @@ impl Settings {
             node_port_addresses: args.nodeport_addresses.parse()?,
             detect_local: detect_local(args)?,
             service_cidrs: networks("--service-cluster-ip-range", &args.service_cluster_ip_range)?,
+            proxy_name: None,
             config: Config { masquerade_all: args.masquerade_all, masquerade_bit, ..Config::default() },
         })
     }

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portolan::manifest::{Change, Objects, Source, Update, Watcher};
+use portolan::{
+    manifest::{Objects, Source, Update, Watcher},
+    source::Change,
+};
 use tempfile::TempDir;
 
 /// What a change may take, from the last write to the update.
@@ -47,6 +50,7 @@ fn changes(update: &Update) -> Vec<String> {
         Change::Slice(name, Some(slice)) => format!("slice {}:{}", name.name, slice.endpoints.len()),
         Change::Slice(name, None) => format!("-slice {}", name.name),
         Change::Node(node) => format!("node {}", node.is_some()),
+        Change::Services(_) | Change::Slices(_) => panic!("manifests change one by one"),
         Change::ServiceCidrs(ranges) => format!("ranges {}", ranges.len()),
     });
     changes.collect()

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use crate::model::{EndpointSlice, Node, ObjectName, Service};
 
@@ -101,6 +101,31 @@ impl State {
             }
         }
         touched(&mut self.dirty, &service, entry);
+    }
+
+    /// Takes these for all Services there are: what is not among them is gone.
+    pub fn replace_services(&mut self, services: Vec<(ObjectName, Arc<Service>)>) {
+        let names: HashSet<ObjectName> = services.iter().map(|(name, _)| name.clone()).collect();
+        let known = self.services.iter().filter(|(_, entry)| entry.service.is_some());
+        let gone = known.map(|(name, _)| name).filter(|name| !names.contains(*name));
+        for name in gone.cloned().collect::<Vec<_>>() {
+            self.set_service(&name, None);
+        }
+        for (name, service) in services {
+            self.set_service(&name, Some(service));
+        }
+    }
+
+    /// Takes these for all slices there are: what is not among them is gone.
+    pub fn replace_slices(&mut self, slices: Vec<(ObjectName, Arc<EndpointSlice>)>) {
+        let names: HashSet<ObjectName> = slices.iter().map(|(name, _)| name.clone()).collect();
+        let gone = self.slice_owner.keys().filter(|name| !names.contains(*name));
+        for name in gone.cloned().collect::<Vec<_>>() {
+            self.set_slice(&name, None);
+        }
+        for (name, slice) in slices {
+            self.set_slice(&name, Some(slice));
+        }
     }
 
     /// Replaces what is known of the node. What its name or zone decides (which endpoints are local,

@@ -3,27 +3,25 @@
 use std::{
     net::{IpAddr, SocketAddr},
     process::ExitCode,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
-    time::{Duration, Instant},
+    sync::mpsc::{Sender, channel},
 };
 
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    agent::{Agent, SyncError},
+    agent::{Agent, Event, FIRST_RETRY, LAST_RETRY, SyncError, reconcile},
     cli::RunArgs,
     health::{self, Health},
     host::AddressMonitor,
     kernel::{self, Kernel},
     logging,
-    manifest::{Change, Objects, Source, Update, Watcher},
+    manifest::{Objects, Source, Watcher},
+    metrics::Metrics,
+    recorder::Recorder,
     settings::{Settings, SettingsError},
+    source::Change,
 };
 
-/// After a failed reconcile, wait this long before the next, and twice as long after every further one.
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-/// But never longer than this.
-const LAST_RETRY: Duration = Duration::from_secs(30);
 /// How often `--once` tries.
 const ONCE_ATTEMPTS: u32 = 5;
 
@@ -46,14 +44,6 @@ enum StartError {
     Runtime(std::io::Error),
 }
 
-/// What wakes the reconciler.
-enum Event {
-    Input(Update),
-    /// An address of this host came or went.
-    Addresses,
-    Stop,
-}
-
 /// Runs the agent.
 pub fn run(args: &RunArgs) -> ExitCode {
     logging::start(args.input.logging.verbosity);
@@ -74,7 +64,8 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
     let kernel = Kernel::open()?;
     let health = Health::default();
     let mut source = Source::new(args.input.filenames.iter().cloned(), &settings.node_name);
-    let mut agent = Agent::new(settings, kernel, health.clone());
+    let (recorder, metrics) = (Recorder::default(), Metrics::default());
+    let mut agent = Agent::new(settings, kernel, health.clone(), recorder, metrics);
 
     if args.once {
         let complete = take_over(&mut agent, source.load());
@@ -104,7 +95,7 @@ fn health_address(text: &str) -> Result<Option<SocketAddr>, StartError> {
 /// Takes over what the manifests say at first; says whether all of them could be used.
 fn take_over(agent: &mut Agent, objects: Objects) -> bool {
     let Objects { services, slices, node, service_cidrs, ignored, warnings, errors } = objects;
-    report(&warnings, &errors);
+    crate::manifest::report(&warnings, &errors);
     for (kind, count) in ignored {
         debug!(%kind, count, "Objects that do not matter here");
     }
@@ -114,15 +105,6 @@ fn take_over(agent: &mut Agent, objects: Objects) -> bool {
     agent.apply([Change::Node(node), Change::ServiceCidrs(service_cidrs)]);
     agent.set_input_incomplete(!errors.is_empty());
     errors.is_empty()
-}
-
-fn report(warnings: &[crate::manifest::Problem], errors: &[crate::manifest::Problem]) {
-    for warning in warnings {
-        warn!("{warning}");
-    }
-    for error in errors {
-        error!("{error}");
-    }
 }
 
 fn once(agent: &mut Agent, complete: bool) -> ExitCode {
@@ -147,65 +129,6 @@ fn is_transient(error: &SyncError) -> bool {
     matches!(error, SyncError::Kernel(kernel::Error::Unknown(_) | kernel::Error::Io { .. }))
 }
 
-/// Applies changes as they come until it is told to stop.
-fn reconcile(agent: &mut Agent, inbox: &Receiver<Event>) {
-    let mut wait = FIRST_RETRY;
-    let mut synced_before = false;
-    loop {
-        let retry = match agent.sync() {
-            Ok(synced) => {
-                if !synced_before {
-                    info!(operations = synced.operations, "Kernel is equal to the manifests");
-                    synced_before = true;
-                }
-                if !synced.flows_pending {
-                    wait = FIRST_RETRY;
-                }
-                synced.flows_pending.then(|| later(&mut wait))
-            }
-            Err(error) => {
-                error!("{error}; trying again in {wait:?}");
-                Some(later(&mut wait))
-            }
-        };
-        if !next(agent, inbox, retry) {
-            return;
-        }
-    }
-}
-
-/// When to try again; the next time takes longer.
-fn later(wait: &mut Duration) -> Instant {
-    let at = Instant::now() + *wait;
-    *wait = (*wait * 2).min(LAST_RETRY);
-    at
-}
-
-/// Waits for changes, or until it is time to try again, and takes over all that have come. False if the
-/// agent is to stop.
-fn next(agent: &mut Agent, inbox: &Receiver<Event>, retry: Option<Instant>) -> bool {
-    let mut event = match retry {
-        None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
-    };
-    loop {
-        match event {
-            Ok(Event::Input(update)) => {
-                report(&update.warnings, &update.errors);
-                agent.apply(update.changes);
-                agent.set_input_incomplete(update.is_incomplete);
-            }
-            Ok(Event::Addresses) => agent.addresses_changed(),
-            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
-            Err(RecvTimeoutError::Timeout) => return true,
-        }
-        match inbox.try_recv() {
-            Ok(more) => event = Ok(more),
-            Err(_) => return true,
-        }
-    }
-}
-
 /// Watches the addresses of this host on a thread of their own.
 fn watch_addresses(events: Sender<Event>) -> Result<(), StartError> {
     let monitor = AddressMonitor::new().map_err(StartError::Addresses)?;
@@ -228,7 +151,7 @@ fn watch(mut watcher: Watcher, events: Sender<Event>) -> Result<(), StartError> 
             match watcher.wait(None) {
                 Ok(update) if update.is_empty() => {}
                 Ok(update) => {
-                    if events.send(Event::Input(update)).is_err() {
+                    if events.send(Event::Manifests(update)).is_err() {
                         return;
                     }
                 }

@@ -12,20 +12,10 @@ use super::{
     contents::{Object, ServiceEntry},
     derive::{self, PodIndex},
 };
-use crate::api::{Kind, ObjectId, PodFacts};
-
-/// A difference between two states of the source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A Service is new or different, or gone.
-    Service(ObjectName, Option<Arc<Service>>),
-    /// A slice is new or different, or gone; slices derived from Pods are among them.
-    Slice(ObjectName, Option<Arc<EndpointSlice>>),
-    /// The Node object of this node is new or different, or gone.
-    Node(Option<Arc<Node>>),
-    /// All ranges of all `ServiceCIDR` objects, in order.
-    ServiceCidrs(Vec<IpNetwork>),
-}
+use crate::{
+    api::{Kind, ObjectId, PodFacts},
+    source::Change,
+};
 
 /// The objects in force.
 #[derive(Debug, Default)]

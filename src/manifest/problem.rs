@@ -2,6 +2,8 @@
 
 use std::{fmt, path::Path, sync::Arc};
 
+use tracing::{error, warn};
+
 use super::contents::Trouble;
 
 /// Something wrong in a manifest: displayed as one line, `FILE[:LINE]: [OBJECT: ][FIELD: ]MESSAGE`.
@@ -52,6 +54,16 @@ impl Problem {
         };
         let field = Some(one_line(fault.field)).filter(|field| !field.is_empty());
         Self { file, line: None, object: Some(object), field, message: one_line(fault.message) }
+    }
+}
+
+/// Logs what is newly wrong.
+pub fn report(warnings: &[Problem], errors: &[Problem]) {
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    for error in errors {
+        error!("{error}");
     }
 }
 

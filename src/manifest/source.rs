@@ -12,13 +12,16 @@ use ipnetwork::IpNetwork;
 use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
 
 use super::{
-    cluster::{Change, Cluster},
+    cluster::Cluster,
     contents::{Contents, Object, Trouble},
     files::{self, Found, Listing, Signature},
     parallel, parse,
     problem::Problem,
 };
-use crate::api::{Context, ObjectId};
+use crate::{
+    api::{Context, ObjectId},
+    source::Change,
+};
 
 /// Everything that the manifests say.
 #[derive(Clone, Debug, Default)]

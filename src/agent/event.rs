@@ -1,0 +1,16 @@
+//! What wakes the reconciler.
+
+use crate::{manifest, source};
+
+/// Something that the reconciler must look at.
+#[derive(Debug)]
+pub enum Event {
+    /// Manifests changed.
+    Manifests(manifest::Update),
+    /// The cluster changed.
+    Cluster(source::Update),
+    /// An address of this host came or went.
+    Addresses,
+    /// Stop; the rules stay.
+    Stop,
+}
