@@ -4,6 +4,7 @@
 //! certain what the kernel holds, at the start and after a commit that failed or whose outcome is
 //! unknown, the tables are read back and the whole difference is committed.
 
+mod cold_start;
 mod event;
 mod reconcile;
 mod report;
@@ -34,6 +35,7 @@ use crate::{
 };
 
 pub use self::{
+    cold_start::{ColdStart, cold_start},
     event::Event,
     reconcile::{FIRST_RETRY, LAST_RETRY, reconcile},
     report::Reconcile,

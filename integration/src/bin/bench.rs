@@ -93,6 +93,20 @@ fn measure(services: u32, kinds: Kinds) -> Result<()> {
         state.set_slice(&name, Some(Arc::new(slice(&name, &endpoints(n)))));
     }
 
+    if kinds == Kinds::Plain {
+        let mut compiler = Compiler::new(Config::default());
+        let mut kernel2 = Kernel::open()?;
+        let (done, result) = portolan::agent::cold_start(&mut kernel2, &mut compiler, &mut state);
+        result?;
+        let d = done.ok_or("x")?;
+        eprintln!("cold {:?} kernel {:?} encode {:?} longest {:?} tx {} complete {:?}", d.elapsed, d.kernel, d.encode, d.longest, d.transactions, matches!(d.loaded, portolan_rules::compile::Loaded::Complete(_)));
+        let present = kernel2.dump("portolan")?;
+        eprintln!("diff {}", diff_into(&compiler.config().table, &present, compiler.ruleset()).len());
+        let mut t = portolan_rules::transaction::Transaction::new("portolan");
+        for f in portolan_rules::ruleset::Family::ALL { t.push(f, Operation::DeleteTable); }
+        kernel2.commit(&t)?;
+        std::thread::sleep(Duration::from_millis(500));
+    }
     let config = Config::default();
     let mut compiler = Compiler::new(config.clone());
     let started = Instant::now();

@@ -1,6 +1,7 @@
 //! The incremental compiler: what changed in the state, in; what to change in the kernel, out.
 
 mod account;
+mod cold;
 mod flows;
 mod transaction;
 
@@ -35,6 +36,7 @@ use super::{
     sources::{AddressRange, disjoint},
     sticky::PortNumbers,
 };
+pub use cold::Loaded;
 use flows::TouchedFlows;
 
 /// The outcome of compiling what changed.

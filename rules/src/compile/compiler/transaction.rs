@@ -89,7 +89,7 @@ impl Compiler {
     }
 
     /// Sets with more elements than their declared size; they are declared anew, larger.
-    fn outgrown(&mut self) -> BTreeSet<(Family, SetName)> {
+    pub(super) fn outgrown(&mut self) -> BTreeSet<(Family, SetName)> {
         let mut outgrown = BTreeSet::new();
         for family in Family::ALL {
             for set in SetName::ALL {
