@@ -2,6 +2,7 @@
 
 mod account;
 mod flows;
+mod sizes;
 mod transaction;
 
 use std::{
@@ -36,6 +37,8 @@ use super::{
     sticky::PortNumbers,
 };
 use flows::TouchedFlows;
+
+pub use self::sizes::SetSize;
 
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]
