@@ -16,6 +16,7 @@ mod instruction;
 mod libnftnl;
 mod linearize;
 mod monitor;
+mod owner;
 pub(crate) mod uapi;
 pub(crate) mod wire;
 
@@ -31,7 +32,9 @@ pub use self::{
     batch::{Batch, encode},
     dump::FOREIGN_PRIORITY,
     error::Error,
-    monitor::{Event, Generation, Monitor},
+    dump::Scope,
+    monitor::{Event, Generation, Monitor, Subscription},
+    owner::Ownership,
 };
 
 /// What a commit did and took.
@@ -51,6 +54,8 @@ pub struct Commit {
 /// commit blocks for as long as the kernel works on it.
 pub struct Kernel {
     connection: Connection,
+    /// Listens during dumps.
+    monitor: Monitor,
     batch: Batch,
     /// Whether this kernel acknowledges the end of a batch (since 6.10). Those before only report errors.
     acknowledges: bool,
@@ -66,7 +71,12 @@ impl Kernel {
     /// Opens the socket and asks the kernel, with an empty batch, whether it may be used.
     /// [`Error::Permission`] without `CAP_NET_ADMIN`.
     pub fn open() -> Result<Self, Error> {
-        let mut kernel = Self { connection: Connection::open(0)?, batch: Batch::new(), acknowledges: false };
+        let mut kernel = Self {
+            connection: Connection::open()?,
+            monitor: Monitor::deaf()?,
+            batch: Batch::new(),
+            acknowledges: false,
+        };
         let mut empty = Vec::new();
         batch::frame(&mut empty, NFNL_MSG_BATCH_BEGIN, 0, 0);
         batch::frame(&mut empty, NFNL_MSG_BATCH_END, NLM_F_ACK, 1);
@@ -94,7 +104,12 @@ impl Kernel {
     ///
     /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
     pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
-        dump::dump(&mut self.connection, table)
+        dump::dump(&mut self.connection, &mut self.monitor, table, None)
+    }
+
+    /// The same, but of the elements only those of the sets in `scope`: the other sets are there without any.
+    pub fn dump_scope(&mut self, table: &str, scope: &Scope) -> Result<Ruleset, Error> {
+        dump::dump(&mut self.connection, &mut self.monitor, table, Some(scope))
     }
 
     /// The generation of the namespace's rulesets: it tells whether anything was committed since.
