@@ -38,7 +38,7 @@ pub use self::{
     cold_start::{ColdStart, cold_start},
     event::Event,
     reconcile::{FIRST_RETRY, LAST_RETRY, reconcile},
-    report::Reconcile,
+    report::{Cause, Reconcile},
 };
 use stale_flows::StaleFlows;
 

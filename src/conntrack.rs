@@ -62,7 +62,7 @@ impl std::fmt::Debug for Conntrack {
 impl Conntrack {
     /// Opens the socket.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self { connection: Connection::open(0)?, filters: true })
+        Ok(Self { connection: Connection::open()?, filters: true })
     }
 
     /// Removes the UDP flows to these destinations that are stale. Returns how many there were; one that ended

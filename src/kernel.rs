@@ -16,6 +16,7 @@ mod instruction;
 mod libnftnl;
 mod linearize;
 mod monitor;
+mod owner;
 pub(crate) mod uapi;
 pub(crate) mod wire;
 
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use portolan_rules::{ruleset::Ruleset, transaction::Transaction};
 use rustix::io::Errno;
 
+use dump::Wanted;
 use connection::{Connection, Received, Reply};
 use uapi::{NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLM_F_ACK};
 
@@ -31,7 +33,9 @@ pub use self::{
     batch::{Batch, encode},
     dump::FOREIGN_PRIORITY,
     error::Error,
-    monitor::{Event, Generation, Monitor},
+    dump::Scope,
+    monitor::{Event, Generation, Monitor, Subscription},
+    owner::Ownership,
 };
 
 /// What a commit did and took.
@@ -51,6 +55,8 @@ pub struct Commit {
 /// commit blocks for as long as the kernel works on it.
 pub struct Kernel {
     connection: Connection,
+    /// Listens during dumps.
+    monitor: Monitor,
     batch: Batch,
     /// Whether this kernel acknowledges the end of a batch (since 6.10). Those before only report errors.
     acknowledges: bool,
@@ -66,7 +72,12 @@ impl Kernel {
     /// Opens the socket and asks the kernel, with an empty batch, whether it may be used.
     /// [`Error::Permission`] without `CAP_NET_ADMIN`.
     pub fn open() -> Result<Self, Error> {
-        let mut kernel = Self { connection: Connection::open(0)?, batch: Batch::new(), acknowledges: false };
+        let mut kernel = Self {
+            connection: Connection::open()?,
+            monitor: Monitor::deaf()?,
+            batch: Batch::new(),
+            acknowledges: false,
+        };
         let mut empty = Vec::new();
         batch::frame(&mut empty, NFNL_MSG_BATCH_BEGIN, 0, 0);
         batch::frame(&mut empty, NFNL_MSG_BATCH_END, NLM_F_ACK, 1);
@@ -94,7 +105,24 @@ impl Kernel {
     ///
     /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
     pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
-        dump::dump(&mut self.connection, table)
+        dump::dump(&mut self.connection, &mut self.monitor, table, Wanted::All)
+    }
+
+    /// The same, but of the elements only those of the sets in `scope`: the other sets are there without any.
+    pub fn dump_scope(&mut self, table: &str, scope: &Scope) -> Result<Ruleset, Error> {
+        dump::dump(&mut self.connection, &mut self.monitor, table, Wanted::Sets(scope))
+    }
+
+    /// The same as [`Kernel::dump`], in linear time where the tables hold what they should or nearly that:
+    /// `expect` is given the tables without their elements, and says what they should hold. A large set
+    /// with just as many elements as expected is asked for these by their keys, which needs a kernel that
+    /// counts (6.16); if one is missing, it is dumped.
+    pub fn dump_expecting(
+        &mut self,
+        table: &str,
+        expect: &mut dyn FnMut(&Ruleset) -> Ruleset,
+    ) -> Result<Ruleset, Error> {
+        dump::dump(&mut self.connection, &mut self.monitor, table, Wanted::Expected(expect))
     }
 
     /// The generation of the namespace's rulesets: it tells whether anything was committed since.

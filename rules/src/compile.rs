@@ -24,7 +24,7 @@ mod sticky;
 
 pub use self::{
     class::Class,
-    compiler::{Compiler, Loaded, Update},
+    compiler::{Compiler, Loaded, SetSize, Update},
     config::{Config, PodDetector},
     frontend::FrontendKey,
     pick::Pick,

@@ -1,8 +1,12 @@
 //! Reads Portolan's tables back from the kernel.
 
 mod elements;
+mod known;
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use portolan_rules::ruleset::{
     BaseChain, Chain, ChainType, Elements, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags, Table,
@@ -20,7 +24,7 @@ use super::{
         NF_ACCEPT, NFT_CHAIN_BASE, NFT_CHAIN_BINDING, NFT_MSG_GETCHAIN, NFT_MSG_GETGEN, NFT_MSG_GETRULE,
         NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETTABLE, NFT_SET_ANONYMOUS, NFT_TABLE_F_DORMANT,
         NFTA_CHAIN_FLAGS, NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY, NFTA_CHAIN_TYPE,
-        NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_SET_DATA_LEN,
+        NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_RULE_CHAIN, NFTA_SET_COUNT, NFTA_RULE_EXPRESSIONS, NFTA_SET_DATA_LEN,
         NFTA_SET_DATA_TYPE, NFTA_SET_DESC, NFTA_SET_DESC_SIZE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_EXPR,
         NFTA_SET_EXPRESSIONS, NFTA_SET_FLAGS, NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME,
         NFTA_SET_TIMEOUT, NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
@@ -38,15 +42,46 @@ const REPETITIONS: usize = 100;
 /// its table.
 pub const FOREIGN_PRIORITY: i32 = i32::MIN;
 
+/// The sets whose elements to read.
+pub type Scope = BTreeSet<(Family, Name)>;
+
+/// Which elements to read, and how.
+pub(super) enum Wanted<'a> {
+    /// All.
+    All,
+    /// Those of these sets.
+    Sets(&'a Scope),
+    /// All; asked, with the tables as they are but for their elements, for what they should hold. Sets that
+    /// hold just these keys are read much faster.
+    Expected(&'a mut dyn FnMut(&Ruleset) -> Ruleset),
+}
+
 /// Reads the tables of this name. See [`Kernel::dump`](super::Kernel::dump).
 ///
 /// A dump takes many requests. It is of one piece if no notification about our tables came meanwhile; other
 /// tables may change all the time.
-pub(super) fn dump(connection: &mut Connection, table: &str) -> Result<Ruleset, Error> {
+pub(super) fn dump(
+    connection: &mut Connection,
+    monitor: &mut Monitor,
+    table: &str,
+    wanted: Wanted<'_>,
+) -> Result<Ruleset, Error> {
+    monitor.listen(true)?;
+    let outcome = repeated(connection, monitor, table, wanted);
+    monitor.listen(false)?;
+    outcome
+}
+
+fn repeated(
+    connection: &mut Connection,
+    monitor: &mut Monitor,
+    table: &str,
+    mut wanted: Wanted<'_>,
+) -> Result<Ruleset, Error> {
     for _ in 0..ATTEMPTS {
-        let mut monitor = Monitor::open()?;
-        if let Some(ruleset) = attempt(connection, table)?
-            && !changed(&mut monitor, table)?
+        monitor.forget()?;
+        if let Some(ruleset) = attempt(connection, table, &mut wanted)?
+            && !changed(monitor, table)?
         {
             return Ok(ruleset);
         }
@@ -80,16 +115,40 @@ pub(super) fn generation(connection: &mut Connection) -> Result<Generation, Erro
 }
 
 /// One attempt; `None` if something is missing.
-fn attempt(connection: &mut Connection, name: &str) -> Result<Option<Ruleset>, Error> {
+fn attempt(
+    connection: &mut Connection,
+    name: &str,
+    wanted: &mut Wanted<'_>,
+) -> Result<Option<Ruleset>, Error> {
     let mut ruleset = Ruleset::default();
+    let mut counts = BTreeMap::new();
     for family in Family::ALL {
-        let mut reader = Reader { connection, family, name };
+        let mut reader = Reader { connection, family, name, counts: &mut counts };
         match reader.table()? {
             Reading::Complete(table) => {
                 ruleset.tables.insert(family, table);
             }
             Reading::Absent => {}
             Reading::Incomplete => return Ok(None),
+        }
+    }
+    let expected = match wanted {
+        Wanted::Expected(ask) if !ruleset.tables.is_empty() => ask(&ruleset),
+        _ => Ruleset::default(),
+    };
+    for (family, table) in &mut ruleset.tables {
+        let mut reader = Reader { connection, family: *family, name, counts: &mut counts };
+        let expected = expected.tables.get(family);
+        for set in table.sets.values_mut() {
+            if let Wanted::Sets(scope) = wanted
+                && !scope.contains(&(*family, set.name.clone()))
+            {
+                continue;
+            }
+            let expected = expected.and_then(|table| table.sets.get(&set.name));
+            if !reader.elements(set, expected)? {
+                return Ok(None);
+            }
         }
     }
     Ok(Some(ruleset))
@@ -105,9 +164,12 @@ struct Reader<'a> {
     connection: &'a mut Connection,
     family: Family,
     name: &'a str,
+    /// Numbers of elements, of kernels that tell.
+    counts: &'a mut BTreeMap<(Family, Name), u32>,
 }
 
 impl Reader<'_> {
+    /// Everything but the elements.
     fn table(&mut self) -> Result<Reading, Error> {
         let mut flags = 0;
         let own = [(NFTA_TABLE_NAME, self.name)];
@@ -164,19 +226,37 @@ impl Reader<'_> {
     }
 
     fn sets(&mut self, table: &mut Table) -> Result<bool, Error> {
-        let Some(sets) = self.objects(NFT_MSG_GETSET, set)? else { return Ok(false) };
-        for mut set in sets {
-            // The elements of a dynamic set come and go by themselves; those of an unknown type mean nothing.
-            if !(set.flags.dynamic || set.flags.timeout || set.key.is_empty()) {
-                let mut elements = ElementReader::of(&set);
-                let read = |attributes: Attributes<'_>| elements.read(attributes);
-                // Within a set the kernel finds its place again whatever becomes of other tables.
-                match self.all(NFT_MSG_GETSETELEM, Some(&set.name), read)? {
-                    Outcome::Complete | Outcome::Interrupted => set.elements = elements.finish(),
-                    Outcome::Incomplete | Outcome::Absent => return Ok(false),
-                }
-            }
+        let read = |attributes: Attributes<'_>| Some((set(attributes)?, attributes.number(NFTA_SET_COUNT)));
+        let Some(sets) = self.objects(NFT_MSG_GETSET, read)? else { return Ok(false) };
+        for (set, count) in sets {
+            let key = (self.family, set.name.clone());
+            count.and_then(|count| self.counts.insert(key, count));
             table.add_set(set);
+        }
+        Ok(true)
+    }
+
+    /// Reads the elements of a set. False if some may be missing.
+    fn elements(&mut self, set: &mut Set, expected: Option<&Set>) -> Result<bool, Error> {
+        // The elements of a dynamic set come and go by themselves; those of an unknown type mean nothing.
+        if set.flags.dynamic || set.flags.timeout || set.key.is_empty() {
+            return Ok(true);
+        }
+        let mut elements = ElementReader::of(set);
+        if let (Some(expected), Some(count)) = (expected, self.counts.get(&(self.family, set.name.clone())))
+            && set.same_declaration(expected)
+            && known::is_worth_it(set, *count, expected.elements.len())
+            && known::read(self.connection, (self.family, self.name), expected, &mut elements)?
+        {
+            set.elements = elements.finish();
+            return Ok(true);
+        }
+        let mut elements = ElementReader::of(set);
+        let read = |attributes: Attributes<'_>| elements.read(attributes);
+        // Within a set the kernel finds its place again whatever becomes of other tables.
+        match self.all(NFT_MSG_GETSETELEM, Some(&set.name), read)? {
+            Outcome::Complete | Outcome::Interrupted => set.elements = elements.finish(),
+            Outcome::Incomplete | Outcome::Absent => return Ok(false),
         }
         Ok(true)
     }

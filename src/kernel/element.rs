@@ -229,6 +229,15 @@ impl<'a> From<&'a Element> for ElementRef<'a> {
     }
 }
 
+/// Writes an element that consists of its key, to ask for the rest of it.
+pub(super) fn write_key(buffer: &mut Vec<u8>, set: &Set, key: &Concat) -> Result<(), String> {
+    let key = Lengths::of(&set.key).cut(key)?;
+    let start = wire::begin_nest(buffer, 1);
+    value(buffer, NFTA_SET_ELEM_KEY, key);
+    wire::end_nest(buffer, start);
+    Ok(())
+}
+
 /// Writes `NFTA_DATA_VALUE` in a nest of its own. Both lengths are known, so that both headers are one write.
 #[inline]
 fn value(buffer: &mut Vec<u8>, kind: u16, bytes: &[u8]) {

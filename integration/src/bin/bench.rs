@@ -202,9 +202,28 @@ impl Changes {
     fn restart(&mut self) -> Result<(Duration, usize)> {
         self.compiler = Compiler::new(self.compiler.config().clone());
         let started = Instant::now();
-        let present = self.kernel.dump(&self.compiler.config().table)?;
-        self.compiler.load(&mut self.state, &present);
-        let transaction = diff_into(&self.compiler.config().table, &present, self.compiler.ruleset());
+        let config = self.compiler.config().clone();
+        let state = &mut self.state;
+        let mut fresh = Compiler::new(config.clone());
+        let t0 = Instant::now();
+        let mut t1 = t0;
+        let present = self.kernel.dump_expecting(&config.table, &mut |skeleton| {
+            fresh = Compiler::new(config.clone());
+            fresh.load(state, skeleton);
+            let r = fresh.ruleset();
+            t1 = Instant::now();
+            r
+        })?;
+        let t2 = Instant::now();
+        let mut transaction = diff_into(&config.table, &present, fresh.ruleset());
+        let t3 = Instant::now();
+        if !transaction.is_empty() {
+            fresh = Compiler::new(config.clone());
+            fresh.load(&mut self.state, &present);
+            transaction = diff_into(&config.table, &present, fresh.ruleset());
+        }
+        eprintln!("compile {:?} read {:?} diff {:?} again {:?}", t1-t0, t2-t1, t3-t2, t3.elapsed());
+        self.compiler = fresh;
         if !transaction.is_empty() {
             self.kernel.commit(&transaction)?;
         }

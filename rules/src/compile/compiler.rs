@@ -3,6 +3,7 @@
 mod account;
 mod cold;
 mod flows;
+mod sizes;
 mod transaction;
 
 use std::{
@@ -38,6 +39,8 @@ use super::{
 };
 pub use cold::Loaded;
 use flows::TouchedFlows;
+
+pub use self::sizes::SetSize;
 
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]
