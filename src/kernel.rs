@@ -25,15 +25,15 @@ use std::time::{Duration, Instant};
 use portolan_rules::{ruleset::Ruleset, transaction::Transaction};
 use rustix::io::Errno;
 
-use dump::Wanted;
 use connection::{Connection, Received, Reply};
+use dump::Wanted;
 use uapi::{NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLM_F_ACK};
 
 pub use self::{
     batch::{Batch, encode},
     dump::FOREIGN_PRIORITY,
-    error::Error,
     dump::Scope,
+    error::Error,
     monitor::{Event, Generation, Monitor, Subscription},
     owner::Ownership,
 };

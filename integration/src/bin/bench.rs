@@ -99,11 +99,21 @@ fn measure(services: u32, kinds: Kinds) -> Result<()> {
         let (done, result) = portolan::agent::cold_start(&mut kernel2, &mut compiler, &mut state);
         result?;
         let d = done.ok_or("x")?;
-        eprintln!("cold {:?} kernel {:?} encode {:?} longest {:?} tx {} complete {:?}", d.elapsed, d.kernel, d.encode, d.longest, d.transactions, matches!(d.loaded, portolan_rules::compile::Loaded::Complete(_)));
+        eprintln!(
+            "cold {:?} kernel {:?} encode {:?} longest {:?} tx {} complete {:?}",
+            d.elapsed,
+            d.kernel,
+            d.encode,
+            d.longest,
+            d.transactions,
+            matches!(d.loaded, portolan_rules::compile::Loaded::Complete(_))
+        );
         let present = kernel2.dump("portolan")?;
         eprintln!("diff {}", diff_into(&compiler.config().table, &present, compiler.ruleset()).len());
         let mut t = portolan_rules::transaction::Transaction::new("portolan");
-        for f in portolan_rules::ruleset::Family::ALL { t.push(f, Operation::DeleteTable); }
+        for f in portolan_rules::ruleset::Family::ALL {
+            t.push(f, Operation::DeleteTable);
+        }
         kernel2.commit(&t)?;
         std::thread::sleep(Duration::from_millis(500));
     }
@@ -222,7 +232,7 @@ impl Changes {
             fresh.load(&mut self.state, &present);
             transaction = diff_into(&config.table, &present, fresh.ruleset());
         }
-        eprintln!("compile {:?} read {:?} diff {:?} again {:?}", t1-t0, t2-t1, t3-t2, t3.elapsed());
+        eprintln!("compile {:?} read {:?} diff {:?} again {:?}", t1 - t0, t2 - t1, t3 - t2, t3.elapsed());
         self.compiler = fresh;
         if !transaction.is_empty() {
             self.kernel.commit(&transaction)?;

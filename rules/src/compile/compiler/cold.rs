@@ -166,7 +166,8 @@ fn expect(service: &Service, entry: &ServiceState, node: &Node, expected: &mut P
         if !service.cluster_ips.iter().any(|address| of_family(&address)) {
             continue;
         }
-        let addresses = service.load_balancer_ips.iter().chain(&service.external_ips).filter(of_family).count() + 1;
+        let addresses =
+            service.load_balancer_ips.iter().chain(&service.external_ips).filter(of_family).count() + 1;
         let (mut slots, mut local_endpoints) = (0, 0);
         for endpoint in entry.slices.iter().flat_map(|slice| &slice.endpoints) {
             if Family::of(endpoint.address) == family {
