@@ -31,8 +31,8 @@ use uapi::{NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLM_F_ACK};
 pub use self::{
     batch::{Batch, encode},
     dump::FOREIGN_PRIORITY,
-    error::Error,
     dump::Scope,
+    error::Error,
     monitor::{Event, Generation, Monitor, Subscription},
     owner::Ownership,
 };
@@ -132,7 +132,13 @@ impl Kernel {
         let replies = self.replies()?;
         let kernel = start.elapsed();
         if let Some(reply) = replies.refused {
-            return Err(refused(&reply, self.batch.operation(reply.sequence, reply.offset)));
+            let error = refused(&reply, self.batch.operation(reply.sequence, reply.offset));
+            if matches!(error, Error::Permission) {
+                let owned = self.ownership(&transaction.table)?;
+                let others = owned.into_iter().find(|(_, whose)| *whose == Ownership::Others);
+                return Err(others.map_or(error, |(family, _)| Error::Owned(family)));
+            }
+            return Err(error);
         }
         if self.acknowledges && !replies.acknowledged {
             return Err(Error::Unknown("no acknowledgement of a commit".to_owned()));

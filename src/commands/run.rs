@@ -74,6 +74,7 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
     let (events, inbox) = channel();
     serve(health_address, health, events.clone())?;
     watch_addresses(events.clone())?;
+    agent.listen(events.clone())?;
     let (watcher, objects) = source.watch().map_err(StartError::Watch)?;
     take_over(&mut agent, objects);
     watch(watcher, events)?;

@@ -100,11 +100,7 @@ pub(super) fn generation(connection: &mut Connection) -> Result<Generation, Erro
 }
 
 /// One attempt; `None` if something is missing.
-fn attempt(
-    connection: &mut Connection,
-    name: &str,
-    scope: Option<&Scope>,
-) -> Result<Option<Ruleset>, Error> {
+fn attempt(connection: &mut Connection, name: &str, scope: Option<&Scope>) -> Result<Option<Ruleset>, Error> {
     let mut ruleset = Ruleset::default();
     for family in Family::ALL {
         let mut reader = Reader { connection, family, name, scope };
