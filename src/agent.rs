@@ -17,6 +17,9 @@ mod sync;
 mod tables;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::mpsc::Sender;
 
 use jiff::Timestamp;

@@ -86,7 +86,7 @@ impl<T: Tables> Agent<T> {
                 break;
             }
             self.convict(&culprit, reason);
-            let (rest, _) = self.step(&kernel, false);
+            let (rest, _) = self.step(&kernel, self.isolation.is_searching());
             match self.commit(&rest) {
                 Ok(()) => return Ok(()),
                 Err(next) if is_attributable(&next) => (refused, error) = (Some(rest), next),
