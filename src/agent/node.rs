@@ -32,7 +32,7 @@ impl NodeFacts {
         let host = &host.addresses;
         Self {
             pods: settings.detect_local.detector(node),
-            node_port_addresses: settings.node_port_addresses.select(node, host),
+            node_port_addresses: settings.node_port_addresses(node, host),
             node_ips: if node.addresses.is_empty() { host.clone() } else { node.addresses.clone() },
         }
     }
