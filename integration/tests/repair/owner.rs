@@ -1,0 +1,110 @@
+//! Tables that belong to the binary.
+
+use portolan_integration::{Agent, CLUSTER_CIDR, Notifications, nft};
+
+use crate::scene::{Scene, count_lines, wait_for_line};
+
+const OWNER: &str = "--table-owner";
+
+/// How nft shows the flags of our table.
+fn flags(scene: &Scene) -> String {
+    let listing = nft(scene.namespace(), &["-j", "list", "tables"], "").unwrap();
+    let json: serde_json::Value = serde_json::from_str(&listing).unwrap();
+    let ours = json["nftables"].as_array().unwrap().iter().find(|o| o["table"]["name"] == "portolan");
+    ours.map(|table| table["table"]["flags"].to_string()).unwrap_or_default()
+}
+
+fn command(scene: &Scene, command: &str) -> (Option<i32>, String) {
+    let facts = ["-f", scene.manifests.path().to_str().unwrap(), "--hostname-override", "node-a"];
+    let cidr = ["--cluster-cidr", CLUSTER_CIDR];
+    let rest = if command == "cleanup" { vec![] } else { [facts.as_slice(), &cidr].concat() };
+    let output = Agent::command(&scene.lab.node_a, &[&[command], rest.as_slice()].concat()).unwrap();
+    (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+#[test]
+fn nobody_else_can_change_the_tables() {
+    let scene = Scene::new();
+    let agent = scene.run_with(&[OWNER]);
+    let before = scene.tables();
+    assert!(flags(&scene).contains("owner"), "{}", flags(&scene));
+    scene.nft("flush ruleset");
+    assert_eq!(scene.tables(), before, "a flush passes over them");
+    for commands in ["delete table ip portolan", "flush chain ip portolan services"] {
+        let error = nft(scene.namespace(), &["-f", "-"], commands).unwrap_err().to_string();
+        assert!(error.contains("Operation not permitted"), "{error}");
+    }
+    assert_eq!(count_lines(&agent, "Repaired"), 0, "{}", agent.stderr());
+    assert_eq!(command(&scene, "diff"), (Some(0), String::new()), "flags are no difference");
+    let (code, said) = command(&scene, "cleanup");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("belongs to another process") && said.lines().count() == 1, "{said}");
+    // And it can change them itself.
+    let service = crate::scene::service("web", scene.lab.cluster_ip(9));
+    scene.put("web", &service, &[&scene.pods[0]]);
+    let address = scene.lab.cluster_ip(9).v4.to_string();
+    let applied = || scene.tables().is_some_and(|lines| lines.iter().any(|line| line.contains(&address)));
+    portolan_integration::eventually(crate::scene::PATIENCE, applied).expect("the change is applied");
+}
+
+#[test]
+fn the_tables_outlive_their_owner_and_the_next_takes_them_over() {
+    let scene = Scene::new();
+    scene.run_with(&[OWNER]).kill().unwrap();
+    let before = scene.tables().expect("the tables stay after a crash");
+    assert!(!flags(&scene).contains("owner"), "{}", flags(&scene));
+    let notifications = Notifications::start(scene.namespace()).unwrap();
+    let again = scene.run_with(&[OWNER]);
+    assert!(flags(&scene).contains("owner"), "{}", flags(&scene));
+    assert_eq!(scene.tables().as_ref(), Some(&before));
+    let changes = notifications.changes().unwrap();
+    let objects: Vec<_> =
+        changes.iter().filter(|line| !line.starts_with('#') && !line.starts_with("add table")).collect();
+    assert!(objects.is_empty(), "nothing is written anew: {objects:#?}");
+    again.terminate().unwrap();
+    // Without the option they are used as they are.
+    let open = scene.run();
+    assert!(!flags(&scene).contains("owner"), "{}", flags(&scene));
+    assert_eq!(scene.tables().as_ref(), Some(&before));
+    scene.expect_restored("flush ruleset");
+    open.terminate().unwrap();
+}
+
+#[test]
+fn tables_that_were_open_are_replaced_at_once() {
+    let scene = Scene::new();
+    scene.run().terminate().unwrap();
+    let before = scene.tables();
+    let clients = scene.pods[0].client();
+    let target = scene.lab.cluster_ip(1).port(portolan_integration::Family::V4, 80);
+    let agent = scene.run_with(&[OWNER]);
+    assert!(flags(&scene).contains("owner"), "{}", flags(&scene));
+    assert!(clients.tcp(target).server().is_some());
+    assert_eq!(scene.tables(), before);
+    assert_eq!(count_lines(&agent, "Repaired"), 0, "{}", agent.stderr());
+}
+
+#[test]
+fn cleanup_removes_what_an_owner_left() {
+    let scene = Scene::new();
+    scene.run_with(&[OWNER]).terminate().unwrap();
+    assert!(scene.tables().is_some());
+    let (code, said) = command(&scene, "cleanup");
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert!(scene.tables().is_none());
+}
+
+#[test]
+fn who_finds_the_tables_owned_says_so_and_waits() {
+    let scene = Scene::new();
+    let owner = scene.run_with(&[OWNER]);
+    let late = Agent::spawn(
+        &scene.lab.node_a,
+        scene.manifests.path(),
+        &["--cluster-cidr", "10.0.0.0/8", "--healthz-bind-address", "", "--metrics-bind-address", ""],
+    )
+    .unwrap();
+    wait_for_line(&late, "belongs to another process");
+    owner.terminate().unwrap();
+    wait_for_line(&late, "Kernel is equal to the manifests");
+}
