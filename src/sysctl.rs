@@ -115,8 +115,8 @@ impl Sysctls {
 /// The length of a list of ranges: `0-3,5`.
 fn count(list: &str) -> Option<u64> {
     let ranges = list.trim().split(',').map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        last.parse::<u64>().ok()?.checked_sub(first.parse().ok()?)?.checked_add(1)
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        to.parse::<u64>().ok()?.checked_sub(from.parse().ok()?)?.checked_add(1)
     });
     ranges.sum::<Option<u64>>().filter(|count| *count > 0)
 }

@@ -36,8 +36,8 @@ enum StartError {
     Settings(#[from] SettingsError),
     #[error("-f {path}: {source}")]
     Path { path: String, source: std::io::Error },
-    #[error("kubeconfig {}: {source}", path.display())]
-    Kubeconfig { path: PathBuf, source: std::io::Error },
+    #[error("{place}: {}: {source}", path.display())]
+    Kubeconfig { place: String, path: PathBuf, source: std::io::Error },
     #[error("--write-config-to: {}: {source}", path.display())]
     WriteConfig { path: PathBuf, source: std::io::Error },
     #[error("cannot write down the configuration: {0}")]
@@ -72,6 +72,7 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         return Ok(code);
     }
     setup::check_files(args, &settings)?;
+    info!(version = env!("CARGO_PKG_VERSION"), node = &*settings.node.node_name, "Starting");
     setup::warn_of_ineffective(&settings);
     let kernel = Kernel::open()?;
     setup::set_up(args, &settings)?;
