@@ -43,7 +43,9 @@ enum StartError {
     #[error("cannot write down the configuration: {0}")]
     Configuration(std::io::Error),
     #[error(transparent)]
-    Sysctl(#[from] SysctlError),
+    Sysctl(SysctlError),
+    #[error("{0}; `portolan run --init-only` sets it once, with more privileges")]
+    SetUp(SysctlError),
     #[error("this build has no source but manifests: give them with -f")]
     NoCluster,
     #[error(transparent)]

@@ -107,6 +107,44 @@ fn init_only_fails_where_it_cannot_do_all_of_it() {
 }
 
 #[test]
+fn a_container_without_privileges_forgives_defaults_but_not_wishes() {
+    enter_namespace();
+    let kubeconfig = TestFile::new(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n\
+         clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\nusers: [{name: u, user: {}}]\n",
+    );
+    let established = conntrack("tcp_timeout_established");
+    let run =
+        ["run", "--kubeconfig", &kubeconfig.name(), "--healthz-bind-address=", "--metrics-bind-address="];
+    let mut agent = Running::start_in_container(&run);
+    agent.wait_for("Defaults of connection tracking are not in force; `portolan run --init-only` sets them");
+    assert!(agent.stderr().contains("cannot set nf_conntrack_tcp_timeout_established to 86400"));
+    drop(agent);
+    assert_eq!(conntrack("tcp_timeout_established"), established);
+
+    let mut agent = Running::start_in_container(&[&run[..], &["--conntrack-udp-timeout=44s"]].concat());
+    assert_eq!(agent.wait().code(), Some(1));
+    let refusals = agent
+        .stderr()
+        .lines()
+        .filter(|line| line.starts_with("portolan: "))
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    assert_eq!(refusals.len(), 1, "{}", agent.stderr());
+    assert!(refusals[0].contains("cannot set nf_conntrack_udp_timeout to 44 (it is 30): "), "{refusals:?}");
+    assert!(refusals[0].contains("--init-only"), "{refusals:?}");
+    assert_eq!(ruleset(), "");
+
+    // What an init container has set already needs no privilege.
+    let flags = ["--conntrack-max-per-core=0", "--conntrack-udp-timeout=44s"];
+    assert_eq!(portolan(&[&["run", "--init-only"], &flags[..]].concat()).code, Some(0));
+    let manifests = tempfile::tempdir().unwrap();
+    let once = ["run", "--once", "-f", manifests.path().to_str().unwrap()];
+    let mut agent = Running::start_in_container(&[&once[..], &flags].concat());
+    assert_eq!(agent.wait().code(), Some(0), "{}", agent.stderr());
+}
+
+#[test]
 fn manifests_leave_connection_tracking_alone_unless_told() {
     enter_namespace();
     let manifests = tempfile::tempdir().unwrap();

@@ -41,7 +41,7 @@ pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>
         return Ok(Some(ExitCode::SUCCESS));
     }
     if args.init_only == Some(true) {
-        Sysctls::default().apply(&settings.conntrack, Effort::Everything)?;
+        Sysctls::default().apply(&settings.conntrack, Effort::Everything).map_err(StartError::Sysctl)?;
         return Ok(Some(ExitCode::SUCCESS));
     }
     Ok(None)
@@ -90,7 +90,7 @@ pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), StartEr
 pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> {
     let is_node = args.filenames.is_empty();
     let effort = if is_node { Effort::Explicit } else { Effort::OnlyExplicit };
-    Sysctls::default().apply(&settings.conntrack, effort)?;
+    Sysctls::default().apply(&settings.conntrack, effort).map_err(StartError::SetUp)?;
     if is_node || settings.oom_score_adj.is_explicit {
         sysctl::set_oom_score(settings.oom_score_adj);
     }
