@@ -91,7 +91,7 @@ impl Settings {
         };
         let entries = all.node_port_addresses.as_deref().unwrap_or_default();
         Ok(Self {
-            node_name: node_name(all.hostname_override.as_deref())?,
+            node_name: node_name(all, origin, args)?,
             node_port_addresses: entries.join(",").parse().map_err(|error: NodePortAddressesError| {
                 SettingsError::new(origin.name("nodePortAddresses"), error)
             })?,
@@ -204,12 +204,17 @@ fn one_a_family(networks: &[IpNetwork]) -> Vec<IpNetwork> {
 }
 
 /// The given name, else `$NODE_NAME`, else the host's name; as kube-proxy, trimmed and lower case.
-fn node_name(given: Option<&str>) -> Result<Arc<str>, SettingsError> {
-    let given = given.map(str::to_owned).filter(|name| !name.is_empty());
-    let named = given.is_some();
-    let name = given.or_else(|| std::env::var("NODE_NAME").ok());
-    let name = name.filter(|name| named || !name.trim().is_empty()).map_or_else(host::name, Ok);
-    let error = |problem| SettingsError::new("--hostname-override", Problem::NodeName(problem));
+fn node_name(
+    all: &KubeProxyConfiguration,
+    origin: &Origin,
+    args: &NodeArgs,
+) -> Result<Arc<str>, SettingsError> {
+    // The flag beats the file.
+    let origin = if args.hostname_override.is_some() { &Origin::Flags } else { origin };
+    let error = |problem| SettingsError::new(origin.name("hostnameOverride"), Problem::NodeName(problem));
+    let given = all.hostname_override.clone().filter(|name| !name.is_empty());
+    let environment = || std::env::var("NODE_NAME").ok().filter(|name| !name.trim().is_empty());
+    let name = given.or_else(environment).map_or_else(host::name, Ok);
     let name = name.map_err(|problem| error(problem.to_string()))?.trim().to_lowercase();
     if name.is_empty() { Err(error("it is empty".to_owned())) } else { Ok(name.into()) }
 }

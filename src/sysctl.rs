@@ -15,6 +15,9 @@ use crate::settings::{ConntrackSettings, Wish};
 /// hundred of them would take its memory for nothing.
 const MAX_BY_CPUS: u64 = 1 << 20;
 
+/// The limit itself, which needs a hash table to match.
+const LIMIT: &str = "nf_conntrack_max";
+
 /// How much of what cannot be set is an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
@@ -71,7 +74,7 @@ impl Sysctls {
             if effort == Effort::OnlyExplicit && !wish.is_explicit {
                 continue;
             }
-            match self.set(name, wish.value) {
+            match self.set(name, wish) {
                 Ok(()) => {}
                 Err(error) if wish.is_explicit || effort == Effort::Everything => return Err(error),
                 Err(error) => {
@@ -90,17 +93,20 @@ impl Sysctls {
         Ok(())
     }
 
-    fn set(&self, name: &str, value: u64) -> Result<(), SysctlError> {
-        let value = i64::try_from(value).unwrap_or(i64::MAX);
-        write_if_different(&self.netfilter.join(name), value)?;
-        if name == "nf_conntrack_max" {
-            // The chains of the hash table are four long on average then.
-            let size = value / 4;
-            let now =
-                fs::read_to_string(&self.hash_size).ok().and_then(|text| text.trim().parse::<i64>().ok());
-            if now.is_none_or(|now| now < size) {
-                write_if_different(&self.hash_size, size)?;
-            }
+    fn set(&self, name: &str, wish: Wish<u64>) -> Result<(), SysctlError> {
+        let path = self.netfilter.join(name);
+        let value = i64::try_from(wish.value).unwrap_or(i64::MAX);
+        if name != LIMIT {
+            return write_if_different(&path, value);
+        }
+        // A default is no reason to take away what somebody has granted.
+        if wish.is_explicit || number(&path).is_none_or(|limit| limit < value) {
+            write_if_different(&path, value)?;
+        }
+        // Then the chains of the hash table are four long on average.
+        let size = value / 4;
+        if number(&self.hash_size).is_none_or(|now| now < size) {
+            write_if_different(&self.hash_size, size)?;
         }
         Ok(())
     }
@@ -115,8 +121,8 @@ impl Sysctls {
 /// The length of a list of ranges: `0-3,5`.
 fn count(list: &str) -> Option<u64> {
     let ranges = list.trim().split(',').map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        last.parse::<u64>().ok()?.checked_sub(first.parse().ok()?)?.checked_add(1)
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        to.parse::<u64>().ok()?.checked_sub(from.parse().ok()?)?.checked_add(1)
     });
     ranges.sum::<Option<u64>>().filter(|count| *count > 0)
 }
@@ -128,10 +134,7 @@ fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<(&'static str, Wish<u6
     if per_core.value > 0 {
         let scaled = (u64::from(per_core.value) * cpus).min(MAX_BY_CPUS);
         let is_explicit = per_core.is_explicit || settings.min.is_explicit;
-        wanted.push((
-            "nf_conntrack_max",
-            Wish { value: scaled.max(u64::from(settings.min.value)), is_explicit },
-        ));
+        wanted.push((LIMIT, Wish { value: scaled.max(u64::from(settings.min.value)), is_explicit }));
     }
     let timeouts = [
         ("nf_conntrack_tcp_timeout_established", settings.tcp_established),
@@ -155,6 +158,11 @@ pub fn set_oom_score(wish: Wish<i32>) {
         // The kubelet gives a critical pod a score nearly as low.
         Err(error) => debug!("{error}"),
     }
+}
+
+/// What a file has, if it can be read and is a number.
+fn number(path: &Path) -> Option<i64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 fn write_if_different(path: &Path, value: i64) -> Result<(), SysctlError> {
@@ -275,6 +283,20 @@ mod tests {
         assert_eq!(error, "cannot set nf_conntrack_max to 131072: No such file or directory (os error 2)");
         let wish = settings(|args| args.conntrack.conntrack_min = Some(200_000));
         assert!(sysctls.apply(&wish, Effort::Explicit).is_err());
+    }
+
+    #[test]
+    fn the_limit_is_lowered_only_for_somebody_who_asks_for_it() {
+        let (_root, sysctls) = kernel();
+        fs::write(sysctls.netfilter.join(LIMIT), "262144\n").unwrap();
+        sysctls.apply(&settings(|_| ()), Effort::Everything).unwrap();
+        assert_eq!(value(&sysctls, LIMIT), "262144");
+        let wish = settings(|args| {
+            args.conntrack.conntrack_max_per_core = Some(1000);
+            args.conntrack.conntrack_min = Some(0);
+        });
+        sysctls.apply(&wish, Effort::Explicit).unwrap();
+        assert_eq!(value(&sysctls, LIMIT), "1000");
     }
 
     #[test]

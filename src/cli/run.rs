@@ -159,9 +159,9 @@ pub struct ConntrackArgs {
     pub conntrack_udp_timeout_stream: Option<Duration>,
 }
 
-/// The process itself.
+/// The process itself, and what it says.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Process")]
+#[command(next_help_heading = "Process and logs")]
 pub struct ProcessArgs {
     /// What the out-of-memory killer makes of this process, -1000 (spare it) to 1000 [default: -999]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]

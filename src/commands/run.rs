@@ -36,14 +36,16 @@ enum StartError {
     Settings(#[from] SettingsError),
     #[error("-f {path}: {source}")]
     Path { path: String, source: std::io::Error },
-    #[error("kubeconfig {}: {source}", path.display())]
-    Kubeconfig { path: PathBuf, source: std::io::Error },
+    #[error("{place}: {}: {source}", path.display())]
+    Kubeconfig { place: String, path: PathBuf, source: std::io::Error },
     #[error("--write-config-to: {}: {source}", path.display())]
     WriteConfig { path: PathBuf, source: std::io::Error },
     #[error("cannot write down the configuration: {0}")]
     Configuration(std::io::Error),
     #[error(transparent)]
-    Sysctl(#[from] SysctlError),
+    Sysctl(SysctlError),
+    #[error("{0}; `portolan run --init-only` sets it once, with more privileges")]
+    SetUp(SysctlError),
     #[error("this build has no source but manifests: give them with -f")]
     NoCluster,
     #[error(transparent)]
@@ -72,6 +74,7 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         return Ok(code);
     }
     setup::check_files(args, &settings)?;
+    info!(version = env!("CARGO_PKG_VERSION"), node = &*settings.node.node_name, "Starting");
     setup::warn_of_ineffective(&settings);
     let kernel = Kernel::open()?;
     setup::set_up(args, &settings)?;

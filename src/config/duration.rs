@@ -178,4 +178,17 @@ mod tests {
             assert_eq!(error, format!("{text:?} is not a duration such as 30s or 1m30s"));
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_duration_is_read_as_it_was_written(nanoseconds in -i64::MAX..) {
+            let duration = Duration(nanoseconds);
+            proptest::prop_assert_eq!(duration.to_string().parse(), Ok(duration));
+        }
+
+        #[test]
+        fn no_text_brings_the_reader_down(text in "[-+0-9.hmsun\u{b5}]{0,12}") {
+            let _ = text.parse::<Duration>();
+        }
+    }
 }

@@ -5,12 +5,13 @@ use serde_json::Value;
 use super::{KubeProxyConfiguration, changes::leaves};
 
 /// Fields without meaning, and those below them.
-const WITHOUT_MEANING: [&str; 16] = [
+const WITHOUT_MEANING: [&str; 19] = [
     "clientConnection.acceptContentTypes",
     "clientConnection.burst",
     "clientConnection.contentType",
     "clientConnection.qps",
     "configSyncPeriod",
+    "conntrack.max",
     "enableProfiling",
     "featureGates",
     "iptables",
@@ -19,13 +20,15 @@ const WITHOUT_MEANING: [&str; 16] = [
     "logging.options",
     "logging.vmodule",
     "portRange",
+    "resourceContainer",
     "showHiddenMetricsForVersion",
+    "udpIdleTimeout",
     "windowsRunAsService",
     "winkernel",
 ];
 
 /// What kube-proxy sets by default and writes with `--write-config-to`: nobody asked for it.
-const DEFAULTS: [(&str, &str); 13] = [
+const DEFAULTS: [(&str, &str); 15] = [
     ("clientConnection.burst", "10"),
     ("clientConnection.contentType", "application/vnd.kubernetes.protobuf"),
     ("clientConnection.qps", "5"),
@@ -39,6 +42,8 @@ const DEFAULTS: [(&str, &str); 13] = [
     ("ipvs.syncPeriod", "30s"),
     ("logging.flushFrequency", "5s"),
     ("logging.flushFrequency", "5000000000"),
+    ("resourceContainer", "/kube-proxy"),
+    ("udpIdleTimeout", "250ms"),
 ];
 
 impl KubeProxyConfiguration {

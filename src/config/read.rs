@@ -84,8 +84,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<KubeProxyConfiguration,
     });
     let configuration: KubeProxyConfiguration = read.map_err(|error| {
         let line = error.location().map(|location| location.line());
-        let field = if field == "." { "" } else { &*field };
-        content(line, field, &message(&error.to_string()))
+        let field = if field == "." { String::new() } else { one_line(&field) };
+        content(line, &field, &message(&error.to_string()))
     })?;
     for (field, found, expected) in
         [("apiVersion", &configuration.api_version, API_VERSION), ("kind", &configuration.kind, KIND)]
@@ -104,13 +104,17 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<KubeProxyConfiguration,
 /// A parser's message in one line, without the place, which goes before it, and without a list of all the
 /// fields there could have been.
 fn message(message: &str) -> String {
-    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = one_line(message);
     let message = message.rsplit_once(" at line ").map_or(&*message, |(message, _)| message);
     if message.starts_with("unknown field") {
         "is no field of this file".to_owned()
     } else {
         message.to_owned()
     }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -137,6 +141,7 @@ mod tests {
             ("bindAddressHardFail: perhaps\n", "/etc/config.conf:3: bindAddressHardFail: "),
             ("nodePortAddresses: primary\n", "/etc/config.conf:3: nodePortAddresses: "),
             ("conntrack: [1\n", "/etc/config.conf:"),
+            ("\"two\\nlines\": 1\n", "/etc/config.conf:3: two lines: is no field of this file"),
         ] {
             let error = error(&format!("{HEAD}{body}"));
             assert!(error.starts_with(expected), "{body}: {error}");
@@ -166,5 +171,22 @@ mod tests {
             "conntrack":null,"clusterCIDR":null,"nftables":{"masqueradeBit":3}}"#;
         let configuration = parse(Path::new("x"), text.as_bytes()).unwrap();
         assert_eq!(configuration.nftables.masquerade_bit, Some(3));
+    }
+
+    const KUBEADM: &str = include_str!("../../tests/configuration/data/kubeadm.conf");
+
+    proptest::proptest! {
+        #[test]
+        fn a_damaged_file_is_refused_in_one_line_or_read(
+            at in 0..KUBEADM.len(),
+            length in 0..40_usize,
+            rubbish in "[ -~\n\t\u{e9}]{0,8}",
+        ) {
+            let (before, after) = KUBEADM.split_at(at);
+            let text = format!("{before}{rubbish}{}", after.get(length..).unwrap_or_default());
+            if let Err(error) = parse(Path::new("x"), text.as_bytes()) {
+                proptest::prop_assert_eq!(error.to_string().lines().count(), 1);
+            }
+        }
     }
 }

@@ -71,6 +71,10 @@ pub struct KubeProxyConfiguration {
     pub port_range: Option<String>,
     /// For Windows; nothing here.
     pub windows_run_as_service: Option<bool>,
+    /// Of earlier versions, whose files live on in clusters; nothing here.
+    pub resource_container: Option<String>,
+    /// Of earlier versions; nothing here.
+    pub udp_idle_timeout: Option<Duration>,
 }
 
 /// `clientConnection`.
@@ -189,6 +193,8 @@ pub struct NfTables {
 pub struct Conntrack {
     /// Connections to track for each CPU; 0 leaves the limit alone.
     pub max_per_core: Option<i32>,
+    /// Of earlier versions; nothing here.
+    pub max: Option<i32>,
     /// At least so many connections, however few CPUs there are.
     pub min: Option<i32>,
     /// Idle time of an established TCP connection; 0 leaves it alone.

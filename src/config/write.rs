@@ -7,11 +7,16 @@ use serde_json::Value;
 use super::KubeProxyConfiguration;
 
 impl KubeProxyConfiguration {
-    /// YAML with the fields that are set, in the order of their names.
-    pub fn to_yaml(&self) -> io::Result<String> {
+    /// The fields that are set, in the order of their names.
+    pub fn to_json(&self) -> io::Result<Value> {
         let mut value = serde_json::to_value(self)?;
         prune(&mut value);
-        serde_saphyr::to_string(&value).map_err(io::Error::other)
+        Ok(value)
+    }
+
+    /// The same as YAML.
+    pub fn to_yaml(&self) -> io::Result<String> {
+        serde_saphyr::to_string(&self.to_json()?).map_err(io::Error::other)
     }
 }
 

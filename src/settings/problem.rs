@@ -55,7 +55,7 @@ pub enum Problem {
     #[error("{0} is negative")]
     Negative(String),
     /// A time that is zero or negative.
-    #[error("{0} is not longer than 0s")]
+    #[error("{0} is not more than zero")]
     NotPositive(String),
     /// The shortest time between reconciles is longer than the longest.
     #[error("{min} is longer than {period} ({limit})")]

@@ -144,15 +144,18 @@ impl RunSettings {
             *field = over.take().or(field.take());
         }
         given.logging.verbosity = inert.logging.verbosity.take().or(given.logging.verbosity);
-        let mut settings = Self::check(&given, &Origin::File(path.clone()), args)?;
-        let mut flags: Vec<String> = Vec::new();
-        for name in config::fields_set(&inert).iter().map(|field| Origin::Flags.short_name(field)) {
-            if !flags.contains(&name) {
-                flags.push(name);
-            }
+        // Empty, they say what a file cannot.
+        for listener in [&mut inert.healthz_bind_address, &mut inert.metrics_bind_address] {
+            listener.take_if(|address| address.trim().is_empty());
         }
-        settings.ineffective.extend(flags);
+        let mut settings = Self::check(&given, &Origin::File(path.clone()), args)?;
+        settings.ineffective.extend(check::names(&Origin::Flags, &config::fields_set(&inert)));
         settings.config_file = Some(path.clone());
         Ok(settings)
+    }
+
+    /// Who said all this.
+    pub fn origin(&self) -> Origin {
+        self.config_file.clone().map_or(Origin::Flags, Origin::File)
     }
 }

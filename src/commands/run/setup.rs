@@ -1,8 +1,9 @@
 //! What `run` does before it touches nftables, and the answers that need no kernel.
 
 use std::{
+    fmt::Write as _,
     fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     sync::{
         Arc,
@@ -40,7 +41,7 @@ pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>
         return Ok(Some(ExitCode::SUCCESS));
     }
     if args.init_only == Some(true) {
-        Sysctls::default().apply(&settings.conntrack, Effort::Everything)?;
+        Sysctls::default().apply(&settings.conntrack, Effort::Everything).map_err(StartError::Sysctl)?;
         return Ok(Some(ExitCode::SUCCESS));
     }
     Ok(None)
@@ -52,7 +53,8 @@ fn text(settings: &RunSettings) -> io::Result<String> {
     if !settings.beside_configuration.is_empty() {
         text.push_str("# There are no fields for these flags; give them beside --config:\n");
         for flag in &settings.beside_configuration {
-            text.push_str(&format!("#   {}\n", flag.escape_debug()));
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "#   {}", flag.escape_debug());
         }
     }
     text.push_str(&settings.configuration.to_yaml()?);
@@ -72,23 +74,23 @@ pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), StartEr
     for path in args.filenames.iter().filter(|path| path.as_os_str() != "-") {
         fs::metadata(path).map_err(|source| StartError::Path { path: path.display().to_string(), source })?;
     }
-    let kubeconfig = settings.api.kubeconfig.as_deref().filter(|_| args.filenames.is_empty());
-    let readable = |path: &Path| fs::File::open(path).and_then(|file| file.metadata());
-    match kubeconfig.map(|path| (path, readable(path))) {
-        Some((path, Err(source))) => Err(StartError::Kubeconfig { path: path.to_owned(), source }),
-        Some((path, Ok(file))) if file.is_dir() => {
-            let source = io::ErrorKind::IsADirectory.into();
-            Err(StartError::Kubeconfig { path: path.to_owned(), source })
-        }
-        _ => Ok(()),
-    }
+    let Some(path) = settings.api.kubeconfig.clone().filter(|_| args.filenames.is_empty()) else {
+        return Ok(());
+    };
+    let problem = match fs::File::open(&path).and_then(|file| file.metadata()) {
+        Ok(file) if file.is_dir() => io::ErrorKind::IsADirectory.into(),
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    let place = settings.origin().name("clientConnection.kubeconfig");
+    Err(StartError::Kubeconfig { place, path, source: problem })
 }
 
 /// Sets what lies outside nftables. With manifests, a machine need not be a node: only what was asked for is set.
 pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> {
     let is_node = args.filenames.is_empty();
     let effort = if is_node { Effort::Explicit } else { Effort::OnlyExplicit };
-    Sysctls::default().apply(&settings.conntrack, effort)?;
+    Sysctls::default().apply(&settings.conntrack, effort).map_err(StartError::SetUp)?;
     if is_node || settings.oom_score_adj.is_explicit {
         sysctl::set_oom_score(settings.oom_score_adj);
     }

@@ -29,23 +29,23 @@ impl RunSettings {
             api: api(&all, args)?,
             healthz: check.listener(
                 "healthzBindAddress",
-                given.healthz_bind_address.as_ref(),
-                &all.healthz_bind_address,
+                args.servers.healthz_bind_address.as_deref(),
+                all.healthz_bind_address.as_deref(),
             )?,
             metrics: check.listener(
                 "metricsBindAddress",
-                given.metrics_bind_address.as_ref(),
-                &all.metrics_bind_address,
+                args.servers.metrics_bind_address.as_deref(),
+                all.metrics_bind_address.as_deref(),
             )?,
             bind_hard_fail: all.bind_address_hard_fail == Some(true),
             table_owner: args.sync.table_owner == Some(true),
             endpoint_counters: args.sync.endpoint_counters == Some(true),
             conntrack: check.conntrack(&all)?,
             oom_score_adj: check.oom_score_adj(&all)?,
-            logging: check.logging(&all)?,
+            logging: check.logging(&all, args)?,
             config_file: None,
             beside_configuration: Vec::new(),
-            ineffective: given.ineffective().iter().map(|field| origin.short_name(field)).collect(),
+            ineffective: names(origin, &given.ineffective()),
             configuration: all,
         };
         check.ineffective(given)?;
@@ -120,17 +120,17 @@ impl Checker<'_> {
         Ok(SyncSettings { period, min_period, full_period })
     }
 
-    /// A listener; a flag may be empty to have none, whereas an empty field is the default.
+    /// A listener. A flag may be empty to have none, even beside a file, where an empty field is the default.
     fn listener(
         &self,
         field: &str,
-        given: Option<&String>,
-        complete: &Option<String>,
+        flag: Option<&str>,
+        complete: Option<&str>,
     ) -> Result<Option<SocketAddr>, SettingsError> {
-        if *self.0 == Origin::Flags && given.is_some_and(|given| given.trim().is_empty()) {
+        if flag.is_some_and(|flag| flag.trim().is_empty()) {
             return Ok(None);
         }
-        let text = complete.as_deref().unwrap_or_default().trim();
+        let text = complete.unwrap_or_default().trim();
         let address: Option<SocketAddr> = text.parse().ok();
         match address.filter(|address| address.port() != 0) {
             Some(address) => Ok(Some(address)),
@@ -187,12 +187,19 @@ impl Checker<'_> {
         }
     }
 
-    fn logging(&self, all: &KubeProxyConfiguration) -> Result<LoggingSettings, SettingsError> {
+    fn logging(
+        &self,
+        all: &KubeProxyConfiguration,
+        args: &RunArgs,
+    ) -> Result<LoggingSettings, SettingsError> {
+        // The flag beats the file.
+        let origin = if args.process.logging_format.is_some() { &Origin::Flags } else { self.0 };
         let is_json = match all.logging.format.as_deref().unwrap_or("text") {
             "text" => false,
             "json" => true,
             other => {
-                return Err(self.error("logging.format", Problem::NoneOf(other.to_owned(), "text, json")));
+                let problem = Problem::NoneOf(other.to_owned(), "text, json");
+                return Err(SettingsError::new(origin.name("logging.format"), problem));
             }
         };
         Ok(LoggingSettings { is_json, verbosity: all.logging.verbosity.unwrap_or_default() })
@@ -223,6 +230,17 @@ impl Checker<'_> {
         let time = given.unsigned().filter(|time| !time.is_zero());
         time.ok_or_else(|| self.error(field, Problem::NotPositive(given.to_string())))
     }
+}
+
+/// What to call fields, each once: some flags set several.
+pub(super) fn names(origin: &Origin, fields: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in fields.iter().map(|field| origin.short_name(field)) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 fn api(all: &KubeProxyConfiguration, args: &RunArgs) -> Result<ApiSettings, SettingsError> {
