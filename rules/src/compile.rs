@@ -24,7 +24,7 @@ mod sticky;
 
 pub use self::{
     class::Class,
-    compiler::{Compiler, Update},
+    compiler::{Compiler, NoLocalEndpoints, Update},
     config::{Config, PodDetector},
     frontend::FrontendKey,
     pick::Pick,
