@@ -36,7 +36,7 @@ use crate::{
 pub use self::{
     event::Event,
     reconcile::{FIRST_RETRY, LAST_RETRY, reconcile},
-    report::Reconcile,
+    report::{Cause, Reconcile},
 };
 use stale_flows::StaleFlows;
 

@@ -3,6 +3,7 @@
 mod account;
 mod flows;
 mod lacking;
+mod sizes;
 mod transaction;
 
 use std::{
@@ -39,7 +40,7 @@ use super::{
 use flows::TouchedFlows;
 use lacking::LackingPorts;
 
-pub use self::lacking::NoLocalEndpoints;
+pub use self::{lacking::NoLocalEndpoints, sizes::SetSize};
 
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]
