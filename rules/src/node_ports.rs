@@ -77,7 +77,7 @@ impl NodePortAddresses {
     }
 
     /// Where health checks of Services are answered (`healthCheckNodePort`): on the same addresses, or if that is
-    /// all of a family, on the unspecified address, which needs one socket only.
+    /// all of a family that the host has, on the unspecified address, which needs one socket only.
     pub fn health_check_addresses(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
         let every = |family: &Family| match self {
             Self::Networks(networks) => {
@@ -85,7 +85,9 @@ impl NodePortAddresses {
             }
             Self::Primary => node.addresses.is_empty(),
         };
-        let every: Vec<Family> = Family::ALL.into_iter().filter(every).collect();
+        let exists = |family: &Family| host.iter().any(|address| Family::of(*address) == *family);
+        let every: Vec<Family> =
+            Family::ALL.into_iter().filter(|family| every(family) && exists(family)).collect();
         let mut selected = self.select(node, host);
         selected.retain(|address| !every.contains(&Family::of(*address)));
         let unspecified = |family| match family {

@@ -179,11 +179,6 @@ impl State {
         }
     }
 
-    /// The Services that must be compiled again, in no particular order.
-    pub fn dirty(&self) -> &[ObjectName] {
-        &self.dirty
-    }
-
     /// The Services to compile again since the last call, in order of their names.
     pub fn take_dirty(&mut self) -> BTreeSet<ObjectName> {
         for name in &self.dirty {
