@@ -76,7 +76,12 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         return Ok(once(&mut agent, complete));
     }
     let (events, inbox) = channel();
-    let servers = ServerSettings { node_name, healthz: health_address, ..ServerSettings::default() };
+    let servers = ServerSettings {
+        node_name,
+        healthz: health_address,
+        metrics: Some(SocketAddr::from(([127, 0, 0, 1], 10249))),
+        ..ServerSettings::default()
+    };
     let stop = events.clone();
     let service_health = server::start(servers, health, metrics, recorder, move || {
         let _ = stop.send(Event::Stop);

@@ -119,7 +119,7 @@ impl Report {
             "reasons": reasons,
             "currentTime": self.now.to_string(),
             "lastUpdated": self.synced.map(|at| at.to_string()),
-            "secondsSinceNews": Map::from_iter(ages),
+            "secondsSinceNews": ages.collect::<Map<_, _>>(),
         })
     }
 }

@@ -45,7 +45,6 @@ pub struct Portolan {
 
 impl Portolan {
     /// Registers them.
-    #[expect(clippy::too_many_lines, reason = "one metric after the other")]
     pub fn new(registry: &Registry) -> Self {
         let opts = |name, help| Opts::new(format!("portolan_{name}"), help);
         let gauge = |name, help| registered(registry, IntGauge::with_opts(opts(name, help)));
