@@ -160,7 +160,8 @@ pub fn slis(health: &Health) -> String {
             &["name", "type"],
         ),
     );
-    let outcomes = [("healthz", report.admits_traffic()), ("livez", report.healthy), ("readyz", report.is_ready())];
+    let outcomes =
+        [("healthz", report.admits_traffic()), ("livez", report.healthy), ("readyz", report.is_ready())];
     for (r#type, well) in outcomes {
         checks.with_label_values(&["proxy", r#type]).set(well.into());
     }

@@ -96,8 +96,7 @@ mod tests {
         let name = service.name.clone();
         let mut state = State::new(node.clone());
         state.set_service(&name, Some(Arc::new(service)));
-        let port =
-            |name: &str, port| EndpointPort { name: name.into(), protocol: Protocol::Tcp, port };
+        let port = |name: &str, port| EndpointPort { name: name.into(), protocol: Protocol::Tcp, port };
         let slice = EndpointSlice {
             name: ObjectName::new("default", "web-1"),
             service: "web".into(),

@@ -68,11 +68,8 @@ impl State {
     /// It leaves by itself when it or one of its slices changes.
     pub fn quarantine(&mut self, name: &ObjectName, quarantined: bool) {
         let Some(entry) = self.services.get_mut(name) else { return };
-        let changed = if quarantined {
-            self.quarantined.insert(name.clone())
-        } else {
-            self.quarantined.remove(name)
-        };
+        let changed =
+            if quarantined { self.quarantined.insert(name.clone()) } else { self.quarantined.remove(name) };
         if changed {
             touched(&mut self.dirty, name, entry);
         }

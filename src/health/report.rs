@@ -86,9 +86,8 @@ impl Report {
     /// differ.
     pub fn livez(&self) -> Value {
         let synced = self.synced.map_or_else(|| NEVER.to_owned(), |at| at.to_string());
-        let status = FAMILIES.map(|family| {
-            (family.to_owned(), json!({ "lastUpdated": synced, "healthy": self.healthy }))
-        });
+        let status = FAMILIES
+            .map(|family| (family.to_owned(), json!({ "lastUpdated": synced, "healthy": self.healthy })));
         // As kube-proxy: of a healthy proxy, everything is as of now.
         let updated = if self.healthy { self.now.to_string() } else { synced };
         json!({
@@ -110,9 +109,10 @@ impl Report {
 
     /// The body of `/readyz`.
     pub fn readyz(&self) -> Value {
-        let ages = self.ages.iter().map(|(kind, age)| {
-            (kind.to_string(), age.map_or(Value::Null, |age| json!(age.as_secs())))
-        });
+        let ages = self
+            .ages
+            .iter()
+            .map(|(kind, age)| (kind.to_string(), age.map_or(Value::Null, |age| json!(age.as_secs()))));
         let reasons: Vec<String> = self.unready().iter().map(ToString::to_string).collect();
         json!({
             "ready": reasons.is_empty(),

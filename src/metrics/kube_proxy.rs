@@ -6,8 +6,8 @@
 use jiff::Timestamp;
 use portolan_rules::compile::NoLocalEndpoints;
 use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    exponential_buckets,
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, exponential_buckets,
 };
 
 use super::{FAMILIES, registered};
@@ -60,7 +60,8 @@ impl KubeProxy {
             }
             counter
         };
-        let by_code = |of, help| registered(registry, IntCounterVec::new(Opts::new(name(of), help), &["code"]));
+        let by_code =
+            |of, help| registered(registry, IntCounterVec::new(Opts::new(name(of), help), &["code"]));
         let counter = |of, help| registered(registry, IntCounter::new(name(of), help));
         let gauge = |of, help| registered(registry, IntGauge::new(name(of), help));
         let timestamp = |of, help| {
@@ -167,9 +168,7 @@ impl KubeProxy {
             }
             self.sync_failures.with_label_values(of_family).inc_by(reconcile.failed_transactions as u64);
             if !reconcile.flows.is_zero() {
-                self.conntrack_duration
-                    .with_label_values(of_family)
-                    .observe(reconcile.flows.as_secs_f64());
+                self.conntrack_duration.with_label_values(of_family).observe(reconcile.flows.as_secs_f64());
             }
             self.conntrack_deleted.with_label_values(of_family).inc_by(removed as u64);
         }

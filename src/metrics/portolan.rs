@@ -50,11 +50,11 @@ impl Portolan {
         let gauge = |name, help| registered(registry, IntGauge::with_opts(opts(name, help)));
         let gauges = |name, help, labels| registered(registry, IntGaugeVec::new(opts(name, help), labels));
         let counter = |name, help| registered(registry, IntCounter::with_opts(opts(name, help)));
-        let counters = |name, help, labels| registered(registry, IntCounterVec::new(opts(name, help), labels));
+        let counters =
+            |name, help, labels| registered(registry, IntCounterVec::new(opts(name, help), labels));
         // From 10 µs, where an update of one endpoint is, to 80 s.
         let buckets = || exponential_buckets(0.000_01, 2.0, 24).unwrap_or_default();
-        let histogram =
-            |name, help| HistogramOpts { common_opts: opts(name, help), buckets: buckets() };
+        let histogram = |name, help| HistogramOpts { common_opts: opts(name, help), buckets: buckets() };
         let build = gauges("build_info", "A constant 1, labelled with the version.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self {
@@ -97,7 +97,10 @@ impl Portolan {
                 "drift_repairs_total",
                 "Number of times that somebody else had changed the tables and that was undone.",
             ),
-            repair_operations: counter("drift_repair_operations_total", "Number of operations that undid it."),
+            repair_operations: counter(
+                "drift_repair_operations_total",
+                "Number of operations that undid it.",
+            ),
             quarantined: gauge("quarantined_services", "Number of Services that the kernel does not take."),
             quarantines: counter(
                 "quarantines_total",

@@ -34,10 +34,7 @@ impl Process {
             open_files: gauge("open_fds", "Number of open file descriptors."),
             max_files: gauge("max_fds", "Maximum number of open file descriptors."),
             threads: gauge("threads", "Number of OS threads in the process."),
-            start_time: gauge(
-                "start_time_seconds",
-                "Start time of the process since unix epoch in seconds.",
-            ),
+            start_time: gauge("start_time_seconds", "Start time of the process since unix epoch in seconds."),
         };
         process.start_time.set(jiff::Timestamp::now().as_second());
         process

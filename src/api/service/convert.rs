@@ -87,13 +87,12 @@ impl Service {
             context.warn(object, "spec.clusterIP", message);
             return Ok(None);
         }
-        let health_check_node_port = if r#type == ServiceType::LoadBalancer
-            && external_policy == TrafficPolicy::Local
-        {
-            spec.health_check_node_port(object, context)?
-        } else {
-            None
-        };
+        let health_check_node_port =
+            if r#type == ServiceType::LoadBalancer && external_policy == TrafficPolicy::Local {
+                spec.health_check_node_port(object, context)?
+            } else {
+                None
+            };
         let service = model::Service {
             name: object.name.clone(),
             created: metadata.created(object, context),
