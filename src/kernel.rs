@@ -16,6 +16,7 @@ mod instruction;
 mod libnftnl;
 mod linearize;
 mod monitor;
+mod owner;
 pub(crate) mod uapi;
 pub(crate) mod wire;
 
@@ -30,8 +31,10 @@ use uapi::{NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLM_F_ACK};
 pub use self::{
     batch::{Batch, encode},
     dump::FOREIGN_PRIORITY,
+    dump::Scope,
     error::Error,
-    monitor::{Event, Generation, Monitor},
+    monitor::{Event, Generation, Monitor, Subscription},
+    owner::Ownership,
 };
 
 /// What a commit did and took.
@@ -51,6 +54,8 @@ pub struct Commit {
 /// commit blocks for as long as the kernel works on it.
 pub struct Kernel {
     connection: Connection,
+    /// Listens during dumps.
+    monitor: Monitor,
     batch: Batch,
     /// Whether this kernel acknowledges the end of a batch (since 6.10). Those before only report errors.
     acknowledges: bool,
@@ -66,7 +71,12 @@ impl Kernel {
     /// Opens the socket and asks the kernel, with an empty batch, whether it may be used.
     /// [`Error::Permission`] without `CAP_NET_ADMIN`.
     pub fn open() -> Result<Self, Error> {
-        let mut kernel = Self { connection: Connection::open(0)?, batch: Batch::new(), acknowledges: false };
+        let mut kernel = Self {
+            connection: Connection::open()?,
+            monitor: Monitor::deaf()?,
+            batch: Batch::new(),
+            acknowledges: false,
+        };
         let mut empty = Vec::new();
         batch::frame(&mut empty, NFNL_MSG_BATCH_BEGIN, 0, 0);
         batch::frame(&mut empty, NFNL_MSG_BATCH_END, NLM_F_ACK, 1);
@@ -94,7 +104,12 @@ impl Kernel {
     ///
     /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
     pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
-        dump::dump(&mut self.connection, table)
+        dump::dump(&mut self.connection, &mut self.monitor, table, None)
+    }
+
+    /// The same, but of the elements only those of the sets in `scope`: the other sets are there without any.
+    pub fn dump_scope(&mut self, table: &str, scope: &Scope) -> Result<Ruleset, Error> {
+        dump::dump(&mut self.connection, &mut self.monitor, table, Some(scope))
     }
 
     /// The generation of the namespace's rulesets: it tells whether anything was committed since.
@@ -117,7 +132,13 @@ impl Kernel {
         let replies = self.replies()?;
         let kernel = start.elapsed();
         if let Some(reply) = replies.refused {
-            return Err(refused(&reply, self.batch.operation(reply.sequence, reply.offset)));
+            let error = refused(&reply, self.batch.operation(reply.sequence, reply.offset));
+            if matches!(error, Error::Permission) {
+                let owned = self.ownership(&transaction.table)?;
+                let others = owned.into_iter().find(|(_, whose)| *whose == Ownership::Others);
+                return Err(others.map_or(error, |(family, _)| Error::Owned(family)));
+            }
+            return Err(error);
         }
         if self.acknowledges && !replies.acknowledged {
             return Err(Error::Unknown("no acknowledgement of a commit".to_owned()));

@@ -99,7 +99,9 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         let _ = stop.send(Event::Stop);
     })?;
     agent.serve_health_checks(service_health);
+    agent.set_sync(settings.sync);
     watch_addresses(events.clone())?;
+    agent.listen(events.clone())?;
     let outdated = setup::watch_configuration(args, &settings, events.clone())?;
     if args.filenames.is_empty() {
         start_cluster(&settings, events)?;

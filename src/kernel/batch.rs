@@ -14,6 +14,7 @@ use super::{
     element::{ElementRef, ElementWriter},
     libnftnl::{CName, SetMessage, Writer},
     linearize::linearize,
+    owner,
     uapi::{
         HEADER, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFT_SET_ELEM_INTERVAL_END,
         NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_LIST_ELEMENTS, NLM_F_ACK, NLM_F_REQUEST,
@@ -33,6 +34,8 @@ pub struct Batch {
     /// By sequence number less one: where the message starts, and its first operation.
     messages: Vec<(usize, usize)>,
     writer: Option<Writer>,
+    /// Flags that tables are given (`NFTA_TABLE_FLAGS`), if any.
+    pub(super) table_flags: u32,
 }
 
 impl std::fmt::Debug for Batch {
@@ -90,7 +93,7 @@ impl Batch {
                 self.elements(transaction, *family, set, delete, at)?;
             } else {
                 self.messages.push((self.bytes.len(), *at));
-                self.object((*family, &name), operation)?;
+                self.object((*family, &name), &transaction.table, operation)?;
                 *at += 1;
             }
         }
@@ -137,10 +140,18 @@ impl Batch {
     }
 
     /// Writes an operation on a table, chain, rule or declaration.
-    fn object(&mut self, table: (Family, &CName), operation: &Operation) -> Result<(), String> {
+    fn object(
+        &mut self,
+        table: (Family, &CName),
+        plain_name: &str,
+        operation: &Operation,
+    ) -> Result<(), String> {
         let writer = self.writer.get_or_insert_with(Writer::new);
         let (out, sequence) = (&mut self.bytes, self.messages.len() as u32);
         match operation {
+            Operation::AddTable if self.table_flags != 0 => {
+                owner::add_table(out, sequence, table.0, plain_name, self.table_flags);
+            }
             Operation::AddTable => writer.table(out, sequence, table, MsgType::Add),
             Operation::DeleteTable => writer.table(out, sequence, table, MsgType::Del),
             Operation::AddSet(set) => {

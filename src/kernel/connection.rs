@@ -24,6 +24,8 @@ use super::{
 };
 
 const SOL_NETLINK: c_int = 270;
+const NETLINK_ADD_MEMBERSHIP: c_int = 1;
+const NETLINK_DROP_MEMBERSHIP: c_int = 2;
 const NETLINK_CAP_ACK: c_int = 10;
 const NETLINK_EXT_ACK: c_int = 11;
 const SOL_SOCKET: c_int = 1;
@@ -99,6 +101,13 @@ pub(crate) enum Received {
     Lost,
 }
 
+/// Has a socket join a multicast group, or leave it.
+pub(super) fn set_member(fd: BorrowedFd<'_>, group: u32, member: bool) -> Result<(), Error> {
+    let option = if member { NETLINK_ADD_MEMBERSHIP } else { NETLINK_DROP_MEMBERSHIP };
+    set_option(fd, SOL_NETLINK, option, group.cast_signed())
+        .map_err(Error::io("cannot set what a netlink socket listens to"))
+}
+
 /// A socket to `nf_tables`, or to another subsystem of nfnetlink.
 pub(crate) struct Connection {
     socket: Socket,
@@ -116,14 +125,14 @@ impl AsFd for Connection {
 }
 
 impl Connection {
-    /// Opens a socket, a member of these multicast groups (a bit each).
-    pub(crate) fn open(groups: u32) -> Result<Self, Error> {
+    /// Opens a socket.
+    pub(crate) fn open() -> Result<Self, Error> {
         let socket = Socket::open(Bus::Netfilter).map_err(Error::io("cannot open a netlink socket"))?;
-        socket.bind(groups, 0).map_err(Error::io("cannot bind a netlink socket"))?;
+        socket.bind(0, 0).map_err(Error::io("cannot bind a netlink socket"))?;
         rustix::io::fcntl_setfd(borrow(&socket), FdFlags::CLOEXEC)
             .map_err(Error::io("cannot set a netlink socket's flags"))?;
         for option in [NETLINK_EXT_ACK, NETLINK_CAP_ACK] {
-            set_option(&socket, SOL_NETLINK, option, 1)
+            set_option(borrow(&socket), SOL_NETLINK, option, 1)
                 .map_err(Error::io("cannot set a netlink socket's option"))?;
         }
         let fd = borrow(&socket);
@@ -137,6 +146,11 @@ impl Connection {
             .map_err(Error::io("cannot read a netlink socket's send buffer"))?
             .saturating_sub(SEND_OVERHEAD);
         Ok(Self { socket, sequence: 0, buffer: vec![0; DATAGRAM], limit })
+    }
+
+    /// The socket's address: by it the kernel knows who owns a table.
+    pub(crate) fn port(&self) -> u32 {
+        self.socket.portid()
     }
 
     /// Sends one datagram; makes the send buffer large enough.
@@ -159,7 +173,7 @@ impl Connection {
         let wanted = bytes + SEND_OVERHEAD;
         // The kernel doubles the number, which leaves room for its own structures.
         let forced = c_int::try_from(wanted)
-            .is_ok_and(|wanted| set_option(&self.socket, SOL_SOCKET, SO_SNDBUFFORCE, wanted).is_ok());
+            .is_ok_and(|wanted| set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, wanted).is_ok());
         if !forced {
             sockopt::set_socket_send_buffer_size(fd, wanted)
                 .map_err(Error::io("cannot set a netlink socket's send buffer"))?;

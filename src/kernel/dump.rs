@@ -2,7 +2,7 @@
 
 mod elements;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use portolan_rules::ruleset::{
     BaseChain, Chain, ChainType, Elements, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags, Table,
@@ -38,15 +38,35 @@ const REPETITIONS: usize = 100;
 /// its table.
 pub const FOREIGN_PRIORITY: i32 = i32::MIN;
 
+/// The sets whose elements to read.
+pub type Scope = BTreeSet<(Family, Name)>;
+
 /// Reads the tables of this name. See [`Kernel::dump`](super::Kernel::dump).
 ///
 /// A dump takes many requests. It is of one piece if no notification about our tables came meanwhile; other
 /// tables may change all the time.
-pub(super) fn dump(connection: &mut Connection, table: &str) -> Result<Ruleset, Error> {
+pub(super) fn dump(
+    connection: &mut Connection,
+    monitor: &mut Monitor,
+    table: &str,
+    scope: Option<&Scope>,
+) -> Result<Ruleset, Error> {
+    monitor.listen(true)?;
+    let outcome = repeated(connection, monitor, table, scope);
+    monitor.listen(false)?;
+    outcome
+}
+
+fn repeated(
+    connection: &mut Connection,
+    monitor: &mut Monitor,
+    table: &str,
+    scope: Option<&Scope>,
+) -> Result<Ruleset, Error> {
     for _ in 0..ATTEMPTS {
-        let mut monitor = Monitor::open()?;
-        if let Some(ruleset) = attempt(connection, table)?
-            && !changed(&mut monitor, table)?
+        monitor.forget()?;
+        if let Some(ruleset) = attempt(connection, table, scope)?
+            && !changed(monitor, table)?
         {
             return Ok(ruleset);
         }
@@ -80,10 +100,10 @@ pub(super) fn generation(connection: &mut Connection) -> Result<Generation, Erro
 }
 
 /// One attempt; `None` if something is missing.
-fn attempt(connection: &mut Connection, name: &str) -> Result<Option<Ruleset>, Error> {
+fn attempt(connection: &mut Connection, name: &str, scope: Option<&Scope>) -> Result<Option<Ruleset>, Error> {
     let mut ruleset = Ruleset::default();
     for family in Family::ALL {
-        let mut reader = Reader { connection, family, name };
+        let mut reader = Reader { connection, family, name, scope };
         match reader.table()? {
             Reading::Complete(table) => {
                 ruleset.tables.insert(family, table);
@@ -105,6 +125,7 @@ struct Reader<'a> {
     connection: &'a mut Connection,
     family: Family,
     name: &'a str,
+    scope: Option<&'a Scope>,
 }
 
 impl Reader<'_> {
@@ -167,7 +188,8 @@ impl Reader<'_> {
         let Some(sets) = self.objects(NFT_MSG_GETSET, set)? else { return Ok(false) };
         for mut set in sets {
             // The elements of a dynamic set come and go by themselves; those of an unknown type mean nothing.
-            if !(set.flags.dynamic || set.flags.timeout || set.key.is_empty()) {
+            let wanted = self.scope.is_none_or(|scope| scope.contains(&(self.family, set.name.clone())));
+            if wanted && !(set.flags.dynamic || set.flags.timeout || set.key.is_empty()) {
                 let mut elements = ElementReader::of(&set);
                 let read = |attributes: Attributes<'_>| elements.read(attributes);
                 // Within a set the kernel finds its place again whatever becomes of other tables.

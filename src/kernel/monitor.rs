@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use portolan_rules::ruleset::Name;
@@ -10,10 +10,11 @@ use portolan_rules::ruleset::Name;
 use super::{
     Error,
     attributes::Message,
-    connection::{Connection, Received},
+    connection::{Connection, Received, set_member},
     uapi::{
-        NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTABLES, NFT_MSG_NEWGEN, NFTA_GEN_ID, NFTA_GEN_PROC_NAME,
-        NFTA_GEN_PROC_PID, NFTA_TABLE_NAME,
+        NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTABLES, NFT_MSG_DELSET, NFT_MSG_DELSETELEM, NFT_MSG_NEWGEN,
+        NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM, NFTA_GEN_ID, NFTA_GEN_PROC_NAME, NFTA_GEN_PROC_PID,
+        NFTA_SET_NAME, NFTA_TABLE_NAME,
     },
 };
 
@@ -51,6 +52,8 @@ pub struct Event {
     pub family: u8,
     /// Its table's name; `None` for the generation.
     pub table: Option<Name>,
+    /// The set's name, if it is about a set or its elements.
+    pub set: Option<Name>,
     /// The generation, which ends the notifications of a commit.
     pub generation: Option<Generation>,
 }
@@ -73,10 +76,46 @@ impl AsFd for Monitor {
     }
 }
 
+/// A handle on the subscription of a [`Monitor`], wherever that is.
+#[derive(Debug)]
+pub struct Subscription(OwnedFd);
+
+impl Subscription {
+    /// Ends the subscription, or renews it. What is changed in between is not told.
+    pub fn listen(&self, listen: bool) -> Result<(), Error> {
+        set_member(self.0.as_fd(), NFNLGRP_NFTABLES, listen)
+    }
+}
+
 impl Monitor {
     /// Subscribes to the changes in this thread's network namespace.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self { connection: Connection::open(1 << (NFNLGRP_NFTABLES - 1))?, events: VecDeque::new() })
+        let monitor = Self::deaf()?;
+        monitor.listen(true)?;
+        Ok(monitor)
+    }
+
+    /// Opens the socket without subscribing.
+    pub(super) fn deaf() -> Result<Self, Error> {
+        Ok(Self { connection: Connection::open()?, events: VecDeque::new() })
+    }
+
+    /// Subscribes, or ends that. While somebody is subscribed, the kernel writes a notification for each
+    /// element of every commit.
+    pub(super) fn listen(&self, listen: bool) -> Result<(), Error> {
+        set_member(self.connection.as_fd(), NFNLGRP_NFTABLES, listen)
+    }
+
+    /// Throws away what was told so far.
+    pub(super) fn forget(&mut self) -> Result<(), Error> {
+        self.events.clear();
+        self.connection.drain()
+    }
+
+    /// For another thread: with it the subscription can be ended for a while.
+    pub fn subscription(&self) -> Result<Subscription, Error> {
+        let socket = self.connection.as_fd().try_clone_to_owned();
+        socket.map(Subscription).map_err(Error::io("cannot duplicate a netlink socket"))
     }
 
     /// The next notification, or `None` if there is none now. [`Error::Unknown`] if some were lost, since
@@ -101,10 +140,15 @@ fn event(message: &Message<'_>) -> Option<Event> {
         return None;
     }
     let kind = message.kind & 0xff;
+    let attributes = message.attributes();
+    let name = |number| attributes.find(number).and_then(|name| name.name());
     let (table, generation) = if kind == NFT_MSG_NEWGEN {
         (None, Generation::read(message))
     } else {
-        (message.attributes().find(NFTA_TABLE_NAME).and_then(|name| name.name()), None)
+        (name(NFTA_TABLE_NAME), None)
     };
-    Some(Event { message: kind, family: message.family(), table, generation })
+    let of_set = [NFT_MSG_NEWSET, NFT_MSG_DELSET, NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM].contains(&kind);
+    // The number is the same in messages about elements (`NFTA_SET_ELEM_LIST_SET`).
+    let set = of_set.then(|| name(NFTA_SET_NAME)).flatten();
+    Some(Event { message: kind, family: message.family(), table, set, generation })
 }

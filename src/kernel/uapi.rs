@@ -30,6 +30,7 @@ pub(super) const NFNL_MSG_BATCH_END: u16 = 0x11;
 /// Multicast group of `nf_tables`' notifications.
 pub(super) const NFNLGRP_NFTABLES: u32 = 7;
 
+pub(super) const NFT_MSG_NEWTABLE: u16 = 0;
 pub(super) const NFT_MSG_GETTABLE: u16 = 1;
 pub(super) const NFT_MSG_GETCHAIN: u16 = 4;
 pub(super) const NFT_MSG_GETRULE: u16 = 7;
@@ -45,7 +46,10 @@ pub(super) const NFT_MSG_GETGEN: u16 = 16;
 /// The table's name has this number in every message of `nf_tables` except for the generation's.
 pub(super) const NFTA_TABLE_NAME: u16 = 1;
 pub(super) const NFTA_TABLE_FLAGS: u16 = 2;
+pub(super) const NFTA_TABLE_OWNER: u16 = 7;
 pub(super) const NFT_TABLE_F_DORMANT: u32 = 1;
+pub(super) const NFT_TABLE_F_OWNER: u32 = 2;
+pub(super) const NFT_TABLE_F_PERSIST: u32 = 4;
 
 pub(super) const NFTA_GEN_ID: u16 = 1;
 pub(super) const NFTA_GEN_PROC_PID: u16 = 2;

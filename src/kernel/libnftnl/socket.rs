@@ -16,7 +16,7 @@ pub(in crate::kernel) fn borrow(socket: &mnl::Socket) -> BorrowedFd<'_> {
 
 /// Sets an integer option of a socket.
 pub(in crate::kernel) fn set_option(
-    socket: &mnl::Socket,
+    socket: BorrowedFd<'_>,
     level: c_int,
     name: c_int,
     value: c_int,
