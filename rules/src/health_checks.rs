@@ -14,8 +14,10 @@ use crate::{
 pub struct HealthCheck {
     /// `spec.healthCheckNodePort`.
     pub port: u16,
-    /// Number of addresses of endpoints on this node that are ready, over all ports of the Service.
-    pub local_endpoints: usize,
+    /// Number of addresses of endpoints on this node that are ready, over all ports of the Service, by family; `None`
+    /// for a family without a ClusterIP, which has no frontends. As kube-proxy, of which there is one for each
+    /// family, the node answers on its addresses of a family for the endpoints of that family.
+    pub local_endpoints: [Option<usize>; Family::ALL.len()],
 }
 
 /// The health check of a Service; `None` if it has no port for it.
@@ -29,16 +31,13 @@ pub fn health_check(state: &ServiceState, node: &Node) -> Option<HealthCheck> {
         let is_local = endpoint.node.as_ref().is_some_and(|name| *name == node.name);
         is_local && endpoint.ready && !endpoint.terminating && endpoint.weight > 0
     };
-    let families = Family::ALL.into_iter().filter(|family| {
-        // A family without a ClusterIP has no frontends.
-        service.cluster_ips.iter().any(|address| Family::of(*address) == *family)
+    let local_endpoints = Family::ALL.map(|family| {
+        service.cluster_ips.iter().find(|address| Family::of(**address) == family)?;
+        let merged = service.ports.iter().flat_map(|port| merge(state, port, family));
+        let local = merged.filter(|(_, endpoint)| counts(endpoint));
+        Some(local.map(|(address, _)| address.ip()).collect::<BTreeSet<IpAddr>>().len())
     });
-    let local: BTreeSet<IpAddr> = families
-        .flat_map(|family| service.ports.iter().flat_map(move |port| merge(state, port, family)))
-        .filter(|(_, endpoint)| counts(endpoint))
-        .map(|(address, _)| address.ip())
-        .collect();
-    Some(HealthCheck { port, local_endpoints: local.len() })
+    Some(HealthCheck { port, local_endpoints })
 }
 
 #[cfg(test)]
@@ -107,14 +106,15 @@ mod tests {
         health_check(state.get(&name).unwrap(), &node)
     }
 
+    /// Of IPv4.
     fn count(endpoints: &[Endpoint]) -> usize {
-        checked(service(&["10.96.0.1", "fd00::1"], Some(32_000)), endpoints).unwrap().local_endpoints
+        let check = checked(service(&["10.96.0.1", "fd00::1"], Some(32_000)), endpoints).unwrap();
+        check.local_endpoints[Family::Ip as usize].unwrap()
     }
 
     #[test]
     fn an_address_counts_once_whatever_its_ports() {
-        let both = [endpoint("10.0.0.1", HERE), endpoint("10.0.0.2", HERE), endpoint("fd00::a", HERE)];
-        assert_eq!(count(&both), 3);
+        assert_eq!(count(&[endpoint("10.0.0.1", HERE), endpoint("10.0.0.2", HERE)]), 2);
         assert_eq!(count(&[endpoint("10.0.0.1", HERE), endpoint("10.0.0.1", HERE)]), 1);
     }
 
@@ -131,10 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn a_family_without_a_cluster_ip_does_not_count() {
-        let both = [endpoint("10.0.0.1", HERE), endpoint("fd00::a", HERE)];
-        let check = checked(service(&["10.96.0.1"], Some(32_000)), &both);
-        assert_eq!(check, Some(HealthCheck { port: 32_000, local_endpoints: 1 }));
+    fn each_family_counts_its_own() {
+        let endpoints = [endpoint("10.0.0.1", HERE), endpoint("10.0.0.2", HERE), endpoint("fd00::a", HERE)];
+        let count = |cluster_ips: &[&str]| {
+            checked(service(cluster_ips, Some(32_000)), &endpoints).unwrap().local_endpoints
+        };
+        assert_eq!(count(&["10.96.0.1", "fd00::1"]), [Some(2), Some(1)]);
+        assert_eq!(count(&["10.96.0.1"]), [Some(2), None]);
     }
 
     #[test]

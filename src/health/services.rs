@@ -80,7 +80,8 @@ impl ServiceHealth {
         let Some((_, failing)) = &self.servers else { return };
         let retry = failing.load(Ordering::Relaxed) > 0;
         // Services may have gone there while the kernel refused them.
-        self.changed.extend(state.quarantined().iter().filter(|name| self.known.contains_key(*name)).cloned());
+        self.changed
+            .extend(state.quarantined().iter().filter(|name| self.known.contains_key(*name)).cloned());
         let mut changes = Vec::new();
         for name in std::mem::take(&mut self.changed) {
             let check = state.get(&name).and_then(|entry| health_check(entry, state.node()));

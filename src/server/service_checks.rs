@@ -18,7 +18,7 @@ use axum::{
         header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
     },
 };
-use portolan_rules::{health_checks::HealthCheck, model::ObjectName};
+use portolan_rules::{health_checks::HealthCheck, model::ObjectName, ruleset::Family};
 use tokio::{
     sync::{Semaphore, oneshot},
     task::JoinHandle,
@@ -59,11 +59,27 @@ struct Service {
     sockets: BTreeMap<IpAddr, Socket>,
 }
 
-/// What a Service answers.
+impl Service {
+    /// Whether a check is answered where this one is.
+    fn is_where(&self, check: &HealthCheck) -> bool {
+        let families = self.answer.local_endpoints.iter().zip(check.local_endpoints);
+        self.port == check.port && families.into_iter().all(|(a, b)| a.is_some() == b.is_some())
+    }
+}
+
+/// What a Service answers, on the addresses of each family for the endpoints of that family.
 struct Answer {
     name: ObjectName,
-    local_endpoints: AtomicUsize,
+    /// By family; `None` where nothing is answered.
+    local_endpoints: [Option<AtomicUsize>; Family::ALL.len()],
     health: Health,
+}
+
+impl Answer {
+    /// The number of a family's endpoints here.
+    fn local_endpoints(&self, family: Family) -> Option<&AtomicUsize> {
+        self.local_endpoints.get(family as usize)?.as_ref()
+    }
 }
 
 /// A socket of a Service.
@@ -123,8 +139,12 @@ impl ServiceChecks {
         let mut open = Vec::new();
         for (name, check) in changes {
             match (self.services.get(&name), check) {
-                (Some(service), Some(check)) if service.port == check.port => {
-                    service.answer.local_endpoints.store(check.local_endpoints, Ordering::Relaxed);
+                (Some(service), Some(check)) if service.is_where(&check) => {
+                    for (known, new) in service.answer.local_endpoints.iter().zip(check.local_endpoints) {
+                        if let (Some(known), Some(new)) = (known, new) {
+                            known.store(new, Ordering::Relaxed);
+                        }
+                    }
                 }
                 (Some(_), check) => {
                     self.close(&name).await;
@@ -136,7 +156,7 @@ impl ServiceChecks {
         let is_new = !open.is_empty();
         for (name, HealthCheck { port, local_endpoints }) in open {
             let health = self.health.clone();
-            let local_endpoints = local_endpoints.into();
+            let local_endpoints = local_endpoints.map(|count| count.map(AtomicUsize::new));
             let answer = Arc::new(Answer { name: name.clone(), local_endpoints, health });
             self.services.insert(name, Service { port, answer, sockets: BTreeMap::new() });
         }
@@ -174,7 +194,8 @@ impl ServiceChecks {
         for (name, service) in &mut self.services {
             let mut errors = Vec::new();
             let mut listens = false;
-            for address in &self.addresses {
+            let has_family = |at: &&IpAddr| service.answer.local_endpoints(Family::of(**at)).is_some();
+            for address in self.addresses.iter().filter(has_family) {
                 let known = service.sockets.get(address);
                 if matches!(known, Some(Socket::Listening(_))) {
                     continue;
@@ -183,8 +204,8 @@ impl ServiceChecks {
                 match bind(at, true) {
                     Ok(listener) => {
                         let listener = Bounded::new(listener, self.connections.clone());
-                        let listening = Socket::Listening(listen(listener, service.answer.clone()));
-                        service.sockets.insert(*address, listening);
+                        let listening = listen(listener, service.answer.clone(), Family::of(*address));
+                        service.sockets.insert(*address, Socket::Listening(listening));
                         listens = true;
                     }
                     Err(error) => {
@@ -215,9 +236,9 @@ impl ServiceChecks {
     }
 }
 
-fn listen(listener: Bounded, answer: Arc<Answer>) -> Listening {
+fn listen(listener: Bounded, answer: Arc<Answer>, family: Family) -> Listening {
     let (connections, end) = oneshot::channel();
-    let router = Router::new().fallback(check).with_state(answer);
+    let router = Router::new().fallback(check).with_state((answer, family));
     let serving = axum::serve(listener, router).with_graceful_shutdown(async {
         let _ = end.await;
     });
@@ -227,8 +248,8 @@ fn listen(listener: Bounded, answer: Arc<Answer>) -> Listening {
 type Response = (StatusCode, [(HeaderName, String); 3], String);
 
 /// kube-proxy's answer to any request.
-async fn check(State(answer): State<Arc<Answer>>) -> Response {
-    let count = answer.local_endpoints.load(Ordering::Relaxed);
+async fn check(State((answer, family)): State<(Arc<Answer>, Family)>) -> Response {
+    let count = answer.local_endpoints(family).map_or(0, |count| count.load(Ordering::Relaxed));
     let healthy = answer.health.is_healthy();
     let code = if count > 0 && healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let headers = [
@@ -251,6 +272,75 @@ fn body(name: &ObjectName, count: usize, healthy: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A port on the loopback that is taken by somebody else.
+    fn taken() -> (std::net::TcpListener, u16) {
+        let blocker = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = blocker.local_addr().unwrap().port();
+        (blocker, port)
+    }
+
+    fn checks(recorder: Recorder) -> (crate::health::ServiceHealth, ServiceChecks) {
+        let (reconciler, inbox) = crate::health::ServiceHealth::new();
+        let shared = Shared {
+            settings: Arc::new(super::super::ServerSettings {
+                node_name: "node-a".into(),
+                ..Default::default()
+            }),
+            health: Health::default(),
+            metrics: crate::metrics::Metrics::default(),
+            started: std::time::Instant::now(),
+        };
+        (reconciler, ServiceChecks::new(inbox, &shared, recorder))
+    }
+
+    fn is_listening(checks: &ServiceChecks, name: &ObjectName) -> bool {
+        let service = checks.services.get(name).unwrap();
+        service.sockets.values().all(|socket| matches!(socket, Socket::Listening(_)))
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_told_once_and_bound_when_it_is_free() {
+        let (recorder, mut warnings) = Recorder::new();
+        let (_reconciler, mut checks) = checks(recorder);
+        let (blocker, port) = taken();
+        let name = ObjectName::new("shop", "web");
+        checks.move_to(BTreeSet::from([[127, 0, 0, 1].into()])).await;
+        let check = HealthCheck { port, local_endpoints: [Some(1), None] };
+        checks.update(vec![(name.clone(), Some(check))]).await;
+        let warning = warnings.try_recv().unwrap();
+        assert_eq!(warning.service, name);
+        assert_eq!(warning.reason, "FailedToStartServiceHealthcheck");
+        let expected = format!(
+            "node node-a cannot answer health checks on port {port}: 127.0.0.1:{port}: Address already in use (os error 98)"
+        );
+        assert_eq!(&*warning.note, expected);
+        assert_eq!(checks.inbox.failing.load(Ordering::Relaxed), 1);
+
+        checks.update(Vec::new()).await;
+        assert!(warnings.try_recv().is_err(), "said once");
+        assert!(!is_listening(&checks, &name));
+        drop(blocker);
+        checks.update(Vec::new()).await;
+        assert!(is_listening(&checks, &name));
+        assert_eq!(checks.inbox.failing.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_port_may_pass_from_one_service_to_another_at_once() {
+        let (recorder, mut warnings) = Recorder::new();
+        let (_reconciler, mut checks) = checks(recorder);
+        let ports = [taken().1, taken().1];
+        let [a, b] = ["a", "b"].map(|name| ObjectName::new("shop", name));
+        let check = |port| Some(HealthCheck { port, local_endpoints: [Some(1), None] });
+        checks.move_to(BTreeSet::from([[127, 0, 0, 1].into()])).await;
+        checks.update(vec![(a.clone(), check(ports[0])), (b.clone(), check(ports[1]))]).await;
+        checks.update(vec![(a.clone(), check(ports[1])), (b.clone(), check(ports[0]))]).await;
+        assert!(is_listening(&checks, &a) && is_listening(&checks, &b));
+        checks.update(vec![(a, None), (b.clone(), check(ports[1]))]).await;
+        assert!(is_listening(&checks, &b));
+        assert!(warnings.try_recv().is_err(), "no port was ever taken");
+    }
 
     #[test]
     fn the_body_is_json_indented_with_tabs() {

@@ -120,15 +120,15 @@ fn a_health_address_that_is_taken_is_tried_again_or_fatal() {
     .unwrap();
     assert_eq!(fatal.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&fatal.stderr).into_owned();
-    assert!(stderr.contains(&format!("--healthz-bind-address {address}: Address already in use")), "{stderr}");
+    assert!(
+        stderr.contains(&format!("--healthz-bind-address {address}: Address already in use")),
+        "{stderr}"
+    );
 
-    let agent =
-        Agent::spawn(node, scene.manifests.path(), &["--healthz-bind-address", &address]).unwrap();
+    let agent = Agent::spawn(node, scene.manifests.path(), &["--healthz-bind-address", &address]).unwrap();
     wait_until("it says so", || agent.stderr().contains("trying again every 5s"));
     drop(blocker);
     let asks = |namespace: &Namespace| get(namespace, address.parse().unwrap(), "/readyz");
-    wait_until("it listens once it can", || {
-        asks(node.namespace()).is_some_and(|answer| answer.code == 200)
-    });
+    wait_until("it listens once it can", || asks(node.namespace()).is_some_and(|answer| answer.code == 200));
     assert_eq!(agent.stderr().matches("trying again every 5s").count(), 1, "{}", agent.stderr());
 }

@@ -46,8 +46,7 @@ fn wait_for(scene: &Scene, node: &Node, code: u16, weight: &str, what: &str) {
         wait_until(&what, || {
             answer = check(scene, node, family, CHECK);
             answer.as_ref().is_some_and(|answer| {
-                answer.code == code
-                    && answer.header("x-load-balancing-endpoint-weight") == Some(weight)
+                answer.code == code && answer.header("x-load-balancing-endpoint-weight") == Some(weight)
             })
         });
         let answer = answer.unwrap();
