@@ -37,6 +37,11 @@ image: ## the container image
 	docker build -f docker/Dockerfile -t portolan .
 
 # Only if something is missing: a machine that has everything needs neither root nor the network for this.
+# promtool comes alone: the package that has it would start a Prometheus server.
 packages:
 	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); }
+	@command -v promtool >/dev/null || { set -e; directory=$$(mktemp -d); chmod 755 $$directory; cd $$directory; \
+		apt-get update -qq; apt-get download -qq prometheus; \
+		dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool; \
+		install usr/bin/promtool /usr/local/bin/promtool; rm -r $$directory; }

@@ -32,7 +32,7 @@ use portolan_rules::{
 use tracing::{error, warn};
 
 use crate::{
-    health::Health,
+    health::{Health, ServiceHealth},
     kernel::{self, Kernel, Subscription},
     metrics::Metrics,
     recorder::Recorder,
@@ -102,6 +102,7 @@ pub struct Agent<T = Kernel> {
     node_changed: bool,
     host_addresses: HostAddresses,
     stale_flows: StaleFlows,
+    service_health: ServiceHealth,
     /// Whether the tables are to belong to us, so that nobody else can change them.
     table_owner: bool,
     /// Tells of foreign changes; ended during large commits.
@@ -154,6 +155,7 @@ impl<T: Tables> Agent<T> {
             node_changed: true,
             host_addresses: HostAddresses::default(),
             stale_flows: StaleFlows::default(),
+            service_health: ServiceHealth::default(),
             table_owner: false,
             subscription: None,
             checked: None,
@@ -164,6 +166,11 @@ impl<T: Tables> Agent<T> {
             rules_changed: false,
             report: Reconcile::default(),
         }
+    }
+
+    /// Has these servers be told what Services answer to health checks.
+    pub fn serve_health_checks(&mut self, service_health: ServiceHealth) {
+        self.service_health = service_health;
     }
 
     /// Sets when to reconcile.
@@ -280,6 +287,7 @@ impl<T: Tables> Agent<T> {
 
     fn report_problems(&mut self, problems: &[Problem]) {
         for problem in problems {
+            self.metrics.problem(problem);
             match problem.severity {
                 Severity::Error => {
                     self.problems += 1;

@@ -16,6 +16,7 @@ pub mod logging;
 pub mod manifest;
 pub mod metrics;
 pub mod recorder;
+pub mod server;
 pub mod settings;
 pub mod source;
 pub mod sysctl;

@@ -109,7 +109,15 @@ impl Settings {
     /// The addresses that answer node ports, from what the Node object says and from the addresses of the host's
     /// interfaces.
     pub fn node_port_addresses(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
-        let mut addresses = self.node_port_addresses.select(node, host);
+        self.with_primary(self.node_port_addresses.select(node, host))
+    }
+
+    /// Where health checks of Services are answered; the unspecified address for all of a family.
+    pub fn health_check_addresses(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
+        self.with_primary(self.node_port_addresses.health_check_addresses(node, host))
+    }
+
+    fn with_primary(&self, mut addresses: BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
         if let (NodePortAddresses::Primary, Some(primary)) = (&self.node_port_addresses, self.primary_address)
         {
             addresses.retain(|address| Family::of(*address) != Family::of(primary));

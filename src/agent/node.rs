@@ -17,6 +17,8 @@ pub struct NodeFacts {
     pods: PodDetector,
     node_ips: Vec<IpAddr>,
     node_port_addresses: BTreeSet<IpAddr>,
+    /// Where health checks of Services are answered.
+    pub(super) health_check_addresses: BTreeSet<IpAddr>,
 }
 
 impl NodeFacts {
@@ -33,6 +35,7 @@ impl NodeFacts {
         Self {
             pods: settings.detect_local.detector(node),
             node_port_addresses: settings.node_port_addresses(node, host),
+            health_check_addresses: settings.health_check_addresses(node, host),
             node_ips: if node.addresses.is_empty() { host.clone() } else { node.addresses.clone() },
         }
     }

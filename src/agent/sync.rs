@@ -40,6 +40,8 @@ impl<T: Tables> Agent<T> {
         let outcome = self.try_sync(cause);
         if outcome.is_ok() {
             self.health.synced();
+            self.service_health.update(&self.state);
+            self.metrics.programmed(&self.state, &self.compiler);
         } else {
             self.doubt();
             self.health.out_of_sync();
@@ -79,6 +81,7 @@ impl<T: Tables> Agent<T> {
                 (self.node_changed, unfinished) = (true, true);
             }
             let facts = NodeFacts::with_host(&self.settings, self.state.node(), &self.host_addresses);
+            self.service_health.set_addresses(facts.health_check_addresses.clone());
             if facts.apply(&mut self.compiler, &mut self.state) {
                 self.doubt();
                 self.rules_changed = true;
@@ -89,6 +92,7 @@ impl<T: Tables> Agent<T> {
             self.doubt();
         }
         self.isolation.note_touched(&self.state);
+        self.service_health.note(&self.state);
         let is_due = self.drift.as_ref().is_some_and(|drift| drift.due <= Instant::now());
         if self.knowledge != Knowledge::Certain || is_due || self.isolation.is_searching() {
             self.full(cause)?;

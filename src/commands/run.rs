@@ -3,7 +3,6 @@
 mod setup;
 
 use std::{
-    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
     sync::mpsc::{Sender, channel},
@@ -14,13 +13,14 @@ use tracing::{debug, error, info, warn};
 use crate::{
     agent::{Agent, Event, FIRST_RETRY, LAST_RETRY, SyncError, reconcile},
     cli::RunArgs,
-    health::{self, Health},
+    health::Health,
     host::AddressMonitor,
     kernel::{self, Kernel},
     logging,
     manifest::{Objects, Source, Watcher},
     metrics::Metrics,
     recorder::Recorder,
+    server::{self, ServerError, ServerSettings},
     settings::{RunSettings, SettingsError},
     source::Change,
     sysctl::SysctlError,
@@ -54,8 +54,10 @@ enum StartError {
     Addresses(std::io::Error),
     #[error("cannot watch the manifests: {0}")]
     Watch(std::io::Error),
-    #[error("cannot start the runtime: {0}")]
+    #[error("cannot start a thread: {0}")]
     Runtime(std::io::Error),
+    #[error(transparent)]
+    Servers(#[from] ServerError),
 }
 
 /// Runs the agent.
@@ -79,9 +81,10 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
     let kernel = Kernel::open()?;
     setup::set_up(args, &settings)?;
 
-    let health = Health::default();
+    let health = Health::new(settings.sync.period);
     let (recorder, metrics) = (Recorder::default(), Metrics::default());
-    let mut agent = Agent::new(settings.node.clone(), kernel, health.clone(), recorder, metrics);
+    let mut agent =
+        Agent::new(settings.node.clone(), kernel, health.clone(), recorder.clone(), metrics.clone());
     agent.set_sync(settings.sync);
     if settings.table_owner {
         agent.own_tables()?;
@@ -91,7 +94,19 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         return Ok(once(&mut agent, complete));
     }
     let (events, inbox) = channel();
-    serve(settings.healthz, health, events.clone())?;
+    let servers = ServerSettings {
+        node_name: settings.node.node_name.clone(),
+        healthz: settings.healthz,
+        metrics: settings.metrics,
+        bind_hard_fail: settings.bind_hard_fail,
+        config: serde_json::to_value(&settings.configuration).unwrap_or_default(),
+    };
+    let stop = events.clone();
+    let service_health = server::start(servers, health, metrics, recorder, move || {
+        let _ = stop.send(Event::Stop);
+    })?;
+    agent.serve_health_checks(service_health);
+    agent.set_sync(settings.sync);
     watch_addresses(events.clone())?;
     agent.listen(events.clone())?;
     let outdated = setup::watch_configuration(args, &settings, events.clone())?;
@@ -187,36 +202,5 @@ fn watch(mut watcher: Watcher, events: Sender<Event>) -> Result<(), StartError> 
         }
     };
     std::thread::Builder::new().name("manifests".into()).spawn(watching).map_err(StartError::Runtime)?;
-    Ok(())
-}
-
-/// Serves health checks and waits for signals on a thread of their own: neither ever waits for the kernel.
-fn serve(address: Option<SocketAddr>, health: Health, events: Sender<Event>) -> Result<(), StartError> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-    let signals = {
-        let _guard = runtime.enter();
-        let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-        let [terminate, interrupt] = signals;
-        (terminate.map_err(StartError::Runtime)?, interrupt.map_err(StartError::Runtime)?)
-    };
-    let serving = move || {
-        runtime.block_on(async move {
-            if let Some(address) = address {
-                tokio::spawn(health::serve(address, health));
-            }
-            let (mut terminate, mut interrupt) = signals;
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            let _ = events.send(Event::Stop);
-            // The process ends soon; until then health checks are answered.
-            std::future::pending::<()>().await;
-        });
-    };
-    std::thread::Builder::new().name("servers".into()).spawn(serving).map_err(StartError::Runtime)?;
     Ok(())
 }

@@ -419,3 +419,39 @@ fn unknown_fields_are_skipped() {
     let id = ObjectId { kind: Kind::Service, name: service.name };
     assert_eq!(id.to_string(), "Service shop/web");
 }
+
+#[test]
+fn only_load_balancers_under_policy_local_have_a_health_check_port() {
+    let port = |kind: &str, policy: &str| {
+        let (converted, warnings) = convert(|object| {
+            object["spec"]["type"] = json!(kind);
+            object["spec"]["externalTrafficPolicy"] = json!(policy);
+            object["spec"]["healthCheckNodePort"] = json!(32_000);
+        });
+        assert_eq!(warnings, Vec::<String>::new());
+        converted.unwrap().unwrap().0.health_check_node_port
+    };
+    assert_eq!(port("LoadBalancer", "Local"), Some(32_000));
+    assert_eq!(port("LoadBalancer", "Cluster"), None);
+    assert_eq!(port("NodePort", "Local"), None);
+}
+
+#[test]
+fn a_health_check_port_that_is_missing_is_told_and_one_that_is_none_refused() {
+    let with = |port: Value| {
+        convert(|object| {
+            object["spec"]["type"] = json!("LoadBalancer");
+            object["spec"]["externalTrafficPolicy"] = json!("Local");
+            object["spec"]["healthCheckNodePort"] = port;
+        })
+    };
+    for missing in [json!(0), Value::Null] {
+        let (converted, warnings) = with(missing);
+        assert_eq!(converted.unwrap().unwrap().0.health_check_node_port, None);
+        let expected = "Service shop/web: spec.healthCheckNodePort: is not set; load balancers cannot ask this node \
+                        whether it has endpoints";
+        assert_eq!(warnings, [expected]);
+    }
+    let error = with(json!(70_000)).0.unwrap_err().to_string();
+    assert_eq!(error, "spec.healthCheckNodePort: 70000 is not a port number from 1 to 65535");
+}
