@@ -78,58 +78,68 @@ impl From<&Settings> for Options {
     }
 }
 
-/// Begins to watch the cluster, on a thread of its own; the agent is told with [`Event::Cluster`]. Reads the
-/// credentials, but does not wait for the API server.
-///
-/// # Errors
-/// The flags, the kubeconfig or the credentials of the Pod cannot be used.
-pub fn start(
-    api: &ApiSettings,
+/// A cluster that can be watched: the credentials are there.
+pub struct Cluster {
+    runtime: Runtime,
+    connection: Connection,
     options: Options,
-    health: Health,
-    warnings: Receiver<Warning>,
-    events: Sender<Event>,
-) -> Result<(), Error> {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        // For name resolution alone.
-        .max_blocking_threads(4)
-        .build()?;
-    let config = runtime.block_on(connect::config(api))?;
-    let client = {
-        let _guard = runtime.enter();
-        connect::client(&config)?
-    };
-    info!(url = %config.cluster_url, "Watching the cluster");
-    let is_in_cluster = api.kubeconfig.is_none() && api.master.is_none();
-    let connection = Connection::new(client, options.timing);
-    let hint = is_in_cluster.then_some(IN_CLUSTER_HINT);
-    std::thread::Builder::new().name("cluster".into()).spawn(move || {
-        run(&runtime, connection, &options, hint, health, warnings, events);
-        // Tasks that still wait for the network do not hold up the end.
-        runtime.shutdown_background();
-    })?;
-    Ok(())
+    hint: Option<&'static str>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Finds out where the API server is, and reads the credentials; sends nothing yet.
+    ///
+    /// # Errors
+    /// The flags, the kubeconfig or the credentials of the Pod cannot be used.
+    pub fn new(api: &ApiSettings, options: Options) -> Result<Self, Error> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            // For name resolution alone.
+            .max_blocking_threads(4)
+            .build()?;
+        let config = runtime.block_on(connect::config(api))?;
+        let client = {
+            let _guard = runtime.enter();
+            connect::client(&config)?
+        };
+        info!(url = %config.cluster_url, "API server");
+        let is_in_cluster = api.kubeconfig.is_none() && api.master.is_none();
+        let connection = Connection::new(client, options.timing);
+        Ok(Self { runtime, connection, options, hint: is_in_cluster.then_some(IN_CLUSTER_HINT) })
+    }
+
+    /// Begins to watch, on a thread of its own; the agent is told with [`Event::Cluster`], for the first time when
+    /// everything is listed, however long that takes. Warnings are written as Events.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn start(
+        self,
+        health: Health,
+        warnings: Receiver<Warning>,
+        events: Sender<Event>,
+    ) -> Result<(), Error> {
+        let Self { runtime, connection, options, hint } = self;
+        std::thread::Builder::new().name("cluster".into()).spawn(move || {
+            runtime.block_on(async {
+                let node_name = Arc::clone(&options.node_name);
+                tokio::spawn(events::write(connection.clone(), node_name, warnings));
+                watch(connection, &options, hint, health, events).await;
+            });
+            // Tasks that still wait for the network do not hold up the end.
+            runtime.shutdown_background();
+        })?;
+        Ok(())
+    }
 }
 
 /// Watches until the agent is gone.
-fn run(
-    runtime: &Runtime,
-    connection: Connection,
-    options: &Options,
-    hint: Option<&'static str>,
-    health: Health,
-    warnings: Receiver<Warning>,
-    agent: Sender<Event>,
-) {
-    runtime.block_on(async {
-        let writing = events::write(connection.clone(), Arc::clone(&options.node_name), warnings);
-        tokio::spawn(writing);
-        watch(connection, options, hint, health, agent).await;
-    });
-}
-
-/// The same without Events.
 async fn watch(
     connection: Connection,
     options: &Options,

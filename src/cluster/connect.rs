@@ -13,6 +13,7 @@ use kube::{
 };
 use tower::{BoxError, ServiceBuilder};
 
+use super::failure::Failure;
 use crate::settings::ApiSettings;
 
 /// How long a connection may take to be made.
@@ -34,12 +35,12 @@ pub(super) const IN_CLUSTER_HINT: &str =
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kubeconfig file cannot be used.
-    #[error("--kubeconfig {path}: {source}")]
+    #[error("--kubeconfig {path}: {reason}")]
     Kubeconfig {
         /// The file.
         path: String,
-        /// Why.
-        source: KubeconfigError,
+        /// Why, in one line.
+        reason: String,
     },
     /// The URL is none.
     #[error("--master: {value:?} is not a URL such as https://192.0.2.1:6443")]
@@ -57,12 +58,12 @@ pub enum Error {
         path: String,
     },
     /// The credentials cannot be used.
-    #[error("the credentials for {url} cannot be used: {source}")]
+    #[error("the credentials for {url} cannot be used: {reason}")]
     Credentials {
         /// The API server.
         url: String,
-        /// Why.
-        source: Box<kube::Error>,
+        /// Why, in one line.
+        reason: String,
     },
     /// The thread cannot be started.
     #[error("cannot start the thread of the API server: {0}")]
@@ -84,7 +85,7 @@ pub(super) async fn config(settings: &ApiSettings) -> Result<Config, Error> {
 
 async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
     let shown = || path.display().to_string();
-    let refuse = |source| Error::Kubeconfig { path: shown(), source };
+    let refuse = |error: KubeconfigError| Error::Kubeconfig { path: shown(), reason: one_line(&error) };
     let mut kubeconfig = Kubeconfig::read_from(path).map_err(refuse)?;
     let cluster_name = kubeconfig.current_context.as_ref().and_then(|name| {
         let context = kubeconfig.contexts.iter().find(|context| context.name == *name)?;
@@ -115,6 +116,12 @@ async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
     Ok(config)
 }
 
+/// The first line of an error with its causes; a parser goes on to show the text.
+fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = Failure::transport(error).to_string();
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
 /// A URL; the scheme may be missing, as for client-go.
 fn parse_url(text: &str, is_tls: bool) -> Result<http::Uri, Error> {
     let refuse = || Error::Master { value: text.to_owned() };
@@ -127,8 +134,10 @@ fn parse_url(text: &str, is_tls: bool) -> Result<http::Uri, Error> {
 
 /// A client that notices when its connections are dead. Must be called within a runtime.
 pub(super) fn client(config: &Config) -> Result<Client, Error> {
-    let refuse =
-        |source| Error::Credentials { url: config.cluster_url.to_string(), source: Box::new(source) };
+    let refuse = |error: kube::Error| Error::Credentials {
+        url: config.cluster_url.to_string(),
+        reason: one_line(&error),
+    };
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);

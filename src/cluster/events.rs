@@ -68,7 +68,7 @@ struct Uid {
 
 /// Writes Warnings until no more can come. What cannot be written is lost, but for a line in the debug log.
 pub(super) async fn write(connection: Connection, node_name: Arc<str>, mut warnings: Receiver<Warning>) {
-    let mut writer = Writer { connection, node_name, series: HashMap::new() };
+    let mut writer = Writer::new(connection, node_name, SERIES_UPDATE);
     while let Some(warning) = warnings.recv().await {
         let (service, reason) = (warning.service.clone(), warning.reason);
         match writer.take(warning).await {
@@ -82,29 +82,37 @@ pub(super) async fn write(connection: Connection, node_name: Arc<str>, mut warni
     }
 }
 
-struct Writer {
+/// Writes Events, and remembers which.
+pub(super) struct Writer {
     connection: Connection,
     node_name: Arc<str>,
+    update_every: Duration,
     series: HashMap<Warning, Series>,
 }
 
 impl Writer {
+    /// A writer that writes a series down at most so often.
+    pub fn new(connection: Connection, node_name: Arc<str>, update_every: Duration) -> Self {
+        Self { connection, node_name, update_every, series: HashMap::new() }
+    }
+
     /// Writes a Warning down, alone or as one of a series; says whether that took a request.
-    async fn take(&mut self, warning: Warning) -> Result<bool, Failure> {
+    pub async fn take(&mut self, warning: Warning) -> Result<bool, Failure> {
         let now = Instant::now();
         if let Some(series) = self.series.get_mut(&warning)
             && now.duration_since(series.last) < SERIES
         {
             series.count = series.count.saturating_add(1);
             series.last = now;
-            if now.duration_since(series.written) < SERIES_UPDATE {
+            if now.duration_since(series.written) < self.update_every {
                 return Ok(false);
             }
             series.written = now;
             let observed = EventSeries { count: series.count, last_observed_time: micro_time() };
             let path = format!("{}/{}", collection(&warning), series.event);
             let document = encode(&serde_json::json!({ "series": observed }))?;
-            let patched = self.connection.write("PATCH", &path, "application/merge-patch+json", document).await;
+            let patched =
+                self.connection.write("PATCH", &path, "application/merge-patch+json", document).await;
             if !patched.as_ref().is_err_and(Failure::is_unavailable) {
                 return patched.map(|()| true);
             }
