@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 use crate::{
     agent::{Agent, Event, FIRST_RETRY, LAST_RETRY, SyncError, reconcile},
     cli::RunArgs,
+    cluster::{self, Cluster, Options},
     health::Health,
     host::AddressMonitor,
     kernel::{self, Kernel},
@@ -46,8 +47,8 @@ enum StartError {
     Sysctl(SysctlError),
     #[error("{0}; `portolan run --init-only` sets it once, with more privileges")]
     SetUp(SysctlError),
-    #[error("this build has no source but manifests: give them with -f")]
-    NoCluster,
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
     #[error("cannot watch the addresses of this host: {0}")]
@@ -78,11 +79,16 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
     setup::check_files(args, &settings)?;
     info!(version = env!("CARGO_PKG_VERSION"), node = &*settings.node.node_name, "Starting");
     setup::warn_of_ineffective(&settings);
+    let cluster = if args.filenames.is_empty() {
+        Some(Cluster::new(&settings.api, Options::from(&settings.node))?)
+    } else {
+        None
+    };
     let kernel = Kernel::open()?;
     setup::set_up(args, &settings)?;
 
     let health = Health::new(settings.sync.period);
-    let (recorder, metrics) = (Recorder::default(), Metrics::default());
+    let ((recorder, warnings), metrics) = (Recorder::new(), Metrics::default());
     let mut agent =
         Agent::new(settings.node.clone(), kernel, health.clone(), recorder.clone(), metrics.clone());
     agent.set_sync(settings.sync);
@@ -102,16 +108,15 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         config: serde_json::to_value(&settings.configuration).unwrap_or_default(),
     };
     let stop = events.clone();
-    let service_health = server::start(servers, health, metrics, recorder, move || {
+    let service_health = server::start(servers, health.clone(), metrics, recorder, move || {
         let _ = stop.send(Event::Stop);
     })?;
     agent.serve_health_checks(service_health);
-    agent.set_sync(settings.sync);
     watch_addresses(events.clone())?;
     agent.listen(events.clone())?;
     let outdated = setup::watch_configuration(args, &settings, events.clone())?;
-    if args.filenames.is_empty() {
-        start_cluster(&settings, events)?;
+    if let Some(cluster) = cluster {
+        cluster.start(health, warnings, events)?;
     } else {
         let (watcher, objects) = manifests(args, &settings).watch().map_err(StartError::Watch)?;
         take_over(&mut agent, objects);
@@ -122,13 +127,9 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
     Ok(if outdated.get() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Starts to watch the API server.
-fn start_cluster(_settings: &RunSettings, _events: Sender<Event>) -> Result<(), StartError> {
-    Err(StartError::NoCluster)
-}
-
 fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
-    Source::new(args.filenames.iter().cloned(), &settings.node.node_name)
+    let source = Source::new(args.filenames.iter().cloned(), &settings.node.node_name);
+    source.with_proxy_name(settings.node.proxy_name.clone())
 }
 
 /// Takes over what the manifests say at first; says whether all of them could be used.
