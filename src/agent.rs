@@ -305,7 +305,7 @@ impl NodeFacts {
         });
         Self {
             pods: settings.detect_local.detector(node),
-            node_port_addresses: settings.node_port_addresses.select(node, &host),
+            node_port_addresses: settings.node_port_addresses(node, &host),
             node_ips: if node.addresses.is_empty() { host } else { node.addresses.clone() },
         }
     }

@@ -1,7 +1,10 @@
-//! `run`: keep the kernel equal to the manifests.
+//! `run`: keep the kernel equal to the cluster, or to manifests.
+
+mod setup;
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
+    path::PathBuf,
     process::ExitCode,
     sync::mpsc::{Sender, channel},
 };
@@ -18,8 +21,9 @@ use crate::{
     manifest::{Objects, Source, Watcher},
     metrics::Metrics,
     recorder::Recorder,
-    settings::{Settings, SettingsError},
+    settings::{RunSettings, SettingsError},
     source::Change,
+    sysctl::SysctlError,
 };
 
 /// How often `--once` tries.
@@ -30,10 +34,18 @@ const ONCE_ATTEMPTS: u32 = 5;
 enum StartError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    #[error("--healthz-bind-address: {0:?} is not an address and port such as 0.0.0.0:10256")]
-    HealthAddress(String),
     #[error("-f {path}: {source}")]
     Path { path: String, source: std::io::Error },
+    #[error("kubeconfig {}: {source}", path.display())]
+    Kubeconfig { path: PathBuf, source: std::io::Error },
+    #[error("--write-config-to: {}: {source}", path.display())]
+    WriteConfig { path: PathBuf, source: std::io::Error },
+    #[error("cannot write down the configuration: {0}")]
+    Configuration(std::io::Error),
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    #[error("this build has no source but manifests: give them with -f")]
+    NoCluster,
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
     #[error("cannot watch the addresses of this host: {0}")]
@@ -46,7 +58,6 @@ enum StartError {
 
 /// Runs the agent.
 pub fn run(args: &RunArgs) -> ExitCode {
-    logging::start(args.input.logging.verbosity);
     match start(args) {
         Ok(code) => code,
         Err(error) => super::fail(&error),
@@ -54,42 +65,47 @@ pub fn run(args: &RunArgs) -> ExitCode {
 }
 
 fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
-    // Everything that can be wrong with the command line is found before anything is touched.
-    let settings = Settings::new(&args.input.node)?;
-    let health_address = health_address(&args.healthz_bind_address)?;
-    for path in args.input.filenames.iter().filter(|path| path.as_os_str() != "-") {
-        std::fs::metadata(path)
-            .map_err(|source| StartError::Path { path: path.display().to_string(), source })?;
+    // Everything that can be wrong with flags and files is found before anything is touched.
+    let settings = RunSettings::resolve(args)?;
+    logging::start(settings.logging);
+    if let Some(code) = setup::answer(args, &settings)? {
+        return Ok(code);
     }
+    setup::check_files(args, &settings)?;
+    setup::warn_of_ineffective(&settings);
     let kernel = Kernel::open()?;
-    let health = Health::default();
-    let mut source = Source::new(args.input.filenames.iter().cloned(), &settings.node_name);
-    let (recorder, metrics) = (Recorder::default(), Metrics::default());
-    let mut agent = Agent::new(settings, kernel, health.clone(), recorder, metrics);
+    setup::set_up(args, &settings)?;
 
+    let health = Health::default();
+    let (recorder, metrics) = (Recorder::default(), Metrics::default());
+    let mut agent = Agent::new(settings.node.clone(), kernel, health.clone(), recorder, metrics);
     if args.once {
-        let complete = take_over(&mut agent, source.load());
+        let complete = take_over(&mut agent, manifests(args, &settings).load());
         return Ok(once(&mut agent, complete));
     }
     let (events, inbox) = channel();
-    serve(health_address, health, events.clone())?;
+    serve(settings.healthz, health, events.clone())?;
     watch_addresses(events.clone())?;
-    let (watcher, objects) = source.watch().map_err(StartError::Watch)?;
-    take_over(&mut agent, objects);
-    watch(watcher, events)?;
+    let outdated = setup::watch_configuration(args, &settings, events.clone())?;
+    if args.filenames.is_empty() {
+        start_cluster(&settings, events)?;
+    } else {
+        let (watcher, objects) = manifests(args, &settings).watch().map_err(StartError::Watch)?;
+        take_over(&mut agent, objects);
+        watch(watcher, events)?;
+    }
     reconcile(&mut agent, &inbox);
     info!("Stopping; the rules stay in place");
-    Ok(ExitCode::SUCCESS)
+    Ok(if outdated.get() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn health_address(text: &str) -> Result<Option<SocketAddr>, StartError> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    // A bare address means the default port, as for kube-proxy.
-    let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 10256)));
-    address.map(Some).map_err(|_| StartError::HealthAddress(text.to_owned()))
+/// Starts to watch the API server.
+fn start_cluster(_settings: &RunSettings, _events: Sender<Event>) -> Result<(), StartError> {
+    Err(StartError::NoCluster)
+}
+
+fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
+    Source::new(args.filenames.iter().cloned(), &settings.node.node_name)
 }
 
 /// Takes over what the manifests say at first; says whether all of them could be used.
