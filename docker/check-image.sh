@@ -17,6 +17,8 @@ say() { echo "check-image: $*"; }
 fail() { say "$*" >&2; exit 1; }
 finish() {
     [ -z "$container" ] || buildah rm "$container" > /dev/null
+    # Those that this build's images replaced.
+    buildah rmi --prune > /dev/null 2>&1 || true
     rm -rf "$work"
 }
 trap finish EXIT
@@ -34,7 +36,7 @@ if ! buildah images -q portolan-builder > /dev/null 2>&1; then
 fi
 
 say "building docker/Dockerfile, profile $PROFILE"
-buildah build --quiet --isolation chroot --network host --file docker/Dockerfile --tag portolan \
+buildah build --quiet --force-rm --isolation chroot --network host --file docker/Dockerfile --tag portolan \
     --volume "$(rustc --print sysroot):/toolchain:ro" --volume "${CARGO_HOME:-$HOME/.cargo}:/cargo" \
     --build-arg BUILD_IMAGE=localhost/portolan-builder --build-arg PROFILE="$PROFILE" \
     . > "$work/log" 2>&1 || { cat "$work/log" >&2; fail "the image cannot be built"; }

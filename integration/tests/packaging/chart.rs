@@ -73,9 +73,9 @@ fn to_go(value: &Value) -> GoValue {
         Value::Number(number) => number.as_i64().expect("values have no fractions").into(),
         Value::String(text) => text.clone().into(),
         Value::Array(items) => GoValue::Array(items.iter().map(to_go).collect()),
-        Value::Object(fields) => {
-            GoValue::Map(fields.iter().map(|(key, value)| (key.clone(), to_go(value))).collect::<HashMap<_, _>>())
-        }
+        Value::Object(fields) => GoValue::Map(
+            fields.iter().map(|(key, value)| (key.clone(), to_go(value))).collect::<HashMap<_, _>>(),
+        ),
     }
 }
 
@@ -96,7 +96,8 @@ fn from_go(value: &GoValue) -> Result<Value, FuncError> {
 
 fn to_yaml(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
     let [value] = arguments else { return Err(FuncError::ExactlyXArgs("toYaml".into(), 1)) };
-    let text = serde_saphyr::to_string(&from_go(value)?).map_err(|error| FuncError::Generic(error.to_string()))?;
+    let text =
+        serde_saphyr::to_string(&from_go(value)?).map_err(|error| FuncError::Generic(error.to_string()))?;
     Ok(text.trim_end().into())
 }
 

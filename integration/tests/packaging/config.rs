@@ -1,5 +1,7 @@
 //! The ConfigMap: the agent finds its configuration, its kubeconfig, and the probes find the agent.
 
+use std::{fs, process::Command};
+
 use k8s_openapi::api::core::v1::{ConfigMap, Container, PodSpec};
 use kube::config::Kubeconfig;
 use serde_json::Value;
@@ -52,8 +54,18 @@ impl Given {
         &self.pod.containers[0]
     }
 
+    /// Flags beside the configuration.
+    fn flags(&self) -> impl Iterator<Item = &String> {
+        let known = |word: &String| word.starts_with("--config=") || word.starts_with("--hostname-override=");
+        self.agent().command.iter().flatten().skip(2).filter(move |word| !known(word))
+    }
+
     /// `config.conf`, where the command line says.
     fn config(&self) -> Value {
+        serde_saphyr::from_str(self.config_text()).unwrap()
+    }
+
+    fn config_text(&self) -> &str {
         let flag = format!("--config={DIRECTORY}/config.conf");
         let init = self.pod.init_containers.iter().flatten();
         let texts: Vec<_> = std::iter::once(self.agent())
@@ -63,7 +75,7 @@ impl Given {
                 self.file(container, &format!("{DIRECTORY}/config.conf"))
             })
             .collect();
-        serde_saphyr::from_str(texts[0]).unwrap()
+        texts[0]
     }
 }
 
@@ -74,6 +86,34 @@ fn the_configuration_is_where_the_agent_looks() {
         assert_eq!(config["apiVersion"], "kubeproxy.config.k8s.io/v1alpha1", "{}", given.bundle);
         assert_eq!(config["kind"], "KubeProxyConfiguration", "{}", given.bundle);
         assert_eq!(config["mode"], "nftables", "{}", given.bundle);
+    }
+}
+
+/// Every field is one that the agent knows, and means something to it.
+#[test]
+fn the_agent_takes_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.conf");
+    for given in Given::all() {
+        fs::write(&path, given.config_text()).unwrap();
+        let mut command = Command::new(portolan_integration::binary().unwrap());
+        // The kubeconfig is not read: this only shows how the agent understands the file.
+        let output =
+            command.args(["run", "--show-config", "--hostname-override=node-a", "--config"]).arg(&path);
+        let output = output.args(given.flags()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && stderr.is_empty(), "{}: {stderr}", given.bundle);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let understood: Value = serde_saphyr::from_str(&text).unwrap();
+        let config = given.config();
+        for field in ["clusterCIDR", "oomScoreAdj", "healthzBindAddress", "detectLocalMode"] {
+            let wanted = config.get(field);
+            assert!(
+                wanted.is_none_or(|wanted| *wanted == understood[field]),
+                "{}: {field}: {text}",
+                given.bundle
+            );
+        }
     }
 }
 
@@ -92,7 +132,8 @@ fn the_kubeconfig_is_that_of_the_service_account() {
         assert!(server.starts_with("https://") && server.ends_with(":6443"), "{}: {server}", given.bundle);
         let account = "/var/run/secrets/kubernetes.io/serviceaccount";
         assert_eq!(cluster.certificate_authority, Some(format!("{account}/ca.crt")), "{}", given.bundle);
-        let user = kubeconfig.auth_infos.iter().find(|user| Some(&user.name) == context.user.as_ref()).unwrap();
+        let user =
+            kubeconfig.auth_infos.iter().find(|user| Some(&user.name) == context.user.as_ref()).unwrap();
         let token = user.auth_info.as_ref().unwrap().token_file.clone();
         assert_eq!(token, Some(format!("{account}/token")), "{}", given.bundle);
     }

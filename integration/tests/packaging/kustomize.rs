@@ -11,9 +11,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{documents, shipped};
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-#[derive(Default)]
 struct Kustomization {
     api_version: String,
     kind: String,
@@ -55,7 +54,7 @@ struct Image {
     new_tag: String,
 }
 
-/// The objects of a directory under `docker/`. Names of generated ConfigMaps have no hash.
+/// The objects of a directory under `docker/`. A generated name has no hash.
 pub fn build(directory: &str) -> Vec<Value> {
     let mut objects = Vec::new();
     accumulate(&shipped(directory), "Kustomization", &mut objects);
@@ -90,7 +89,9 @@ fn accumulate(directory: &Path, kind: &str, objects: &mut Vec<Value>) {
         json_patch::patch(target, &operations).unwrap();
     }
     for image in &this.images {
-        objects.iter_mut().for_each(|object| rename_image(object, image));
+        for object in &mut *objects {
+            rename_image(object, image);
+        }
     }
 }
 

@@ -33,7 +33,7 @@ fn the_pods_that_clean_up_are_of_the_api_and_run_once_on_a_node() {
         assert_eq!(pod["spec"]["tolerations"][0]["operator"], "Exists");
         count += 1;
     }
-    assert_eq!(count, 3, "after kube-proxy in nftables mode, in another mode, and after Portolan");
+    assert_eq!(count, 2, "after kube-proxy, and after Portolan");
 }
 
 /// Whoever changes one is reminded of the other: what the base and the chart start is the same.

@@ -50,7 +50,11 @@ fn only_what_sets_sysctls_is_privileged_and_it_does_nothing_else() {
             privileged.push(bundle);
         }
     }
-    assert_eq!(privileged, ["kustomize example", "chart with every value"], "it is asked for, never a default");
+    assert_eq!(
+        privileged,
+        ["kustomize example", "chart with every value"],
+        "it is asked for, never a default"
+    );
 }
 
 #[test]
