@@ -144,6 +144,17 @@ fn every_template_is_rendered() {
 }
 
 #[test]
+fn the_chart_is_of_this_version() {
+    for (bundle, objects) in
+        [("chart", defaults()), ("example", crate::kustomize::build("kustomize/overlays/example"))]
+    {
+        let pod = &crate::one(&objects, "DaemonSet")["spec"]["template"]["spec"];
+        let image = pod["containers"][0]["image"].as_str().unwrap();
+        assert_eq!(image.rsplit_once(':').map(|(_, tag)| tag), Some(env!("CARGO_PKG_VERSION")), "{bundle}");
+    }
+}
+
+#[test]
 fn the_address_of_the_api_server_must_be_set() {
     let error = render_file("configmap.yaml", &json!({})).unwrap_err();
     assert!(error.contains("apiServer must be set"), "{error}");
