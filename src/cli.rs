@@ -143,8 +143,8 @@ pub struct CleanupArgs {
     #[arg(long, value_name = "NAME", help = "Name of the tables to remove [default: portolan]")]
     pub table_name: Option<String>,
 
-    /// Remove kube-proxy's own nftables tables too, after it was stopped for good
-    #[arg(long)]
+    /// Remove the tables of kube-proxy's nftables mode instead, once it no longer runs on this node
+    #[arg(long, conflicts_with = "table_name")]
     pub kube_proxy: bool,
 
     /// How much to log.

@@ -1,4 +1,4 @@
-//! `cleanup`: remove Portolan's tables.
+//! `cleanup`: remove Portolan's tables, or kube-proxy's.
 
 use std::process::ExitCode;
 
@@ -13,15 +13,15 @@ use crate::{
     settings::{KUBE_PROXY_TABLE, table_name},
 };
 
-/// Removes the tables of both families, and kube-proxy's if asked to. Nothing to remove is no error.
+/// Removes the tables of both families, or kube-proxy's in their place. Nothing to remove is no error.
 pub fn cleanup(args: &CleanupArgs) -> ExitCode {
-    let own = match table_name(args.table_name.as_deref()) {
-        Ok(name) => name,
-        Err(error) => return super::fail(&error),
+    let table = if args.kube_proxy {
+        Ok(Name::from(KUBE_PROXY_TABLE))
+    } else {
+        table_name(args.table_name.as_deref())
     };
-    let kube_proxy = args.kube_proxy.then(|| Name::from(KUBE_PROXY_TABLE));
-    match [own].into_iter().chain(kube_proxy).try_for_each(|table| remove(&table)) {
-        Ok(()) => ExitCode::SUCCESS,
+    match table {
+        Ok(table) => remove(&table).map_or_else(|error| super::fail(&error), |()| ExitCode::SUCCESS),
         Err(error) => super::fail(&error),
     }
 }
