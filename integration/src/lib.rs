@@ -10,6 +10,7 @@
 #![allow(clippy::format_push_string)]
 
 mod agent;
+mod api_server;
 mod lab;
 mod manifest;
 mod nft;
@@ -18,6 +19,7 @@ mod yaml;
 
 pub use self::{
     agent::{Agent, binary},
+    api_server::{ApiServer, EventFaults, Fault, Request, Resource, Rule, Verb, Wrong},
     lab::{CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, eventually},
     manifest::{Manifests, Service, Slice, pod_object},
     nft::{Notifications, nft},
