@@ -23,7 +23,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::Router;
@@ -240,6 +240,11 @@ impl ApiServer {
     pub fn count(&self, verb: Verb, resource: Resource) -> usize {
         let requests = self.shared.requests();
         requests.iter().filter(|request| request.verb == verb && request.resource == Some(resource)).count()
+    }
+
+    /// When the last list, or the initial events of a watch, went out to the end.
+    pub fn last_list(&self) -> Option<Instant> {
+        self.shared.last_list()
     }
 
     /// The Events that clients have written.

@@ -24,7 +24,7 @@ pub use self::{
     node::Node,
     pod::Pod,
 };
-use crate::{Client, Protocol, Server};
+use crate::{ApiServer, Client, Protocol, Server};
 
 /// Two nodes, a router and an outside client. Dropping it removes them.
 #[derive(Debug)]
@@ -115,6 +115,19 @@ impl Lab {
             "route replace table 100 198.51.100.0/24 via {v4}\nroute del table 100 2001:db8:3::/64\n\
              route add table 100 2001:db8:3::/64 via {v6}\n"
         ))
+    }
+
+    /// An API server without objects, on the router: outside the cluster, as on most clusters' nodes. It
+    /// sends a bookmark on each watch this often.
+    pub fn api_server(&self, bookmarks: Duration) -> Result<ApiServer, LabError> {
+        ApiServer::with_bookmarks(&self.router, ([192, 0, 2, 1], 6443).into(), bookmarks)
+    }
+
+    /// Has the router swallow all that it would send to a node, or send it again: to the node, its
+    /// connections to the outside are half open.
+    pub fn cut_off(&self, node: &Node, cut: bool) -> Result<(), LabError> {
+        let verb = if cut { "add" } else { "del" };
+        self.router.ip(&format!("route {verb} blackhole {}/32\n", node.outside().v4))
     }
 
     /// Both nodes.

@@ -21,7 +21,7 @@ pub use self::{
     agent::{Agent, binary},
     api_server::{ApiServer, EventFaults, Fault, Request, Resource, Rule, Verb, Wrong},
     lab::{CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, eventually},
-    manifest::{Manifests, Service, Slice, pod_object},
+    manifest::{Manifests, Service, Slice, numbered, pod_object},
     nft::{Notifications, nft},
     traffic::{Answer, Client, Connection, Protocol, Responder, Server},
 };

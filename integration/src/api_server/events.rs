@@ -50,7 +50,7 @@ fn validate(namespace: &str, name: &str, event: &Value) -> Result<(), Refusal> {
     if name.is_empty() {
         return invalid("metadata.name: required value: name or generateName is required");
     }
-    if !event["metadata"]["namespace"].as_str().is_none_or(|given| given == namespace) {
+    if event["metadata"]["namespace"].as_str().is_some_and(|given| given != namespace) {
         return Err(Refusal::new(400, "the namespace of the object does not match that of the request"));
     }
     // Events on objects of the cluster, such as Nodes, are in the namespace `default`.

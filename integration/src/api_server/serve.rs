@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -37,6 +37,7 @@ pub(super) struct Shared {
     events: Mutex<Events>,
     token: Mutex<String>,
     bookmarks: Mutex<u64>,
+    last_list: Mutex<Option<Instant>>,
     /// How often a watch gets a bookmark.
     pub bookmark_period: Duration,
     /// Changes whenever watches should look.
@@ -52,6 +53,7 @@ impl Shared {
             events: Mutex::default(),
             token: Mutex::new(token.into()),
             bookmarks: Mutex::default(),
+            last_list: Mutex::default(),
             bookmark_period,
             signal: watch::Sender::new(0),
         }
@@ -85,6 +87,15 @@ impl Shared {
     pub fn ask_for_bookmarks(&self) {
         *lock(&self.bookmarks) += 1;
         self.wake();
+    }
+
+    /// Notes that a list has gone out to its end.
+    pub fn listed(&self) {
+        *lock(&self.last_list) = Some(Instant::now());
+    }
+
+    pub fn last_list(&self) -> Option<Instant> {
+        *lock(&self.last_list)
     }
 
     pub fn signal(&self) -> watch::Receiver<u64> {
@@ -165,6 +176,9 @@ fn list(shared: &Shared, options: &ListOptions) -> Result<Response, Refusal> {
         options.continued.as_deref().map(|token| read_token(options.resource, token)).transpose()?;
     let page = page(&mut store, options, continued, options.limit.unwrap_or(usize::MAX))?;
     drop(store);
+    if page.next.is_none() {
+        shared.listed();
+    }
     let mut metadata = json!({"resourceVersion": page.version.to_string()});
     if let Some(next) = &page.next {
         metadata["continue"] = write_token(page.version, next).into();

@@ -207,7 +207,9 @@ mod tests {
     #[test]
     fn a_list_in_parts_is_of_one_moment() {
         let mut store = Store::default();
-        ["a", "b", "c"].into_iter().for_each(|name| store.put(service(name, 80)));
+        for name in ["a", "b", "c"] {
+            store.put(service(name, 80));
+        }
         let first = store.list(Resource::Services, None, 2, |_| true).unwrap();
         assert_eq!(names(&first), ["a", "b"]);
         store.delete(&named("c"));

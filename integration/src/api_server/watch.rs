@@ -34,6 +34,8 @@ struct Watch {
     next_bookmark: Instant,
     end: Instant,
     over: bool,
+    /// The initial events are not all sent yet.
+    initial: bool,
 }
 
 /// Answers a watch.
@@ -78,6 +80,7 @@ pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Respon
         next_bookmark: now + shared.bookmark_period,
         end: now + options.timeout.unwrap_or(LIFETIME),
         over: false,
+        initial,
         shared: shared.clone(),
         options,
     };
@@ -101,8 +104,16 @@ impl Watch {
                     self.collect();
                 }
                 if !self.ready.is_empty() {
-                    let lines = self.ready.drain(..self.ready.len().min(PIECE));
-                    return Some(lines.map(|line| format!("{line}\n")).collect::<String>().into());
+                    let count = self.ready.len().min(PIECE);
+                    let text = self
+                        .ready
+                        .drain(..count)
+                        .fold(String::new(), |text, line| text + &format!("{line}\n"));
+                    if self.initial && self.ready.is_empty() {
+                        self.initial = false;
+                        self.shared.listed();
+                    }
+                    return Some(text.into());
                 }
             }
             let ended = !silent && (self.over || Instant::now() >= self.end);
