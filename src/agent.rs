@@ -24,7 +24,7 @@ use portolan_rules::{
 use tracing::{debug, error, warn};
 
 use crate::{
-    health::Health,
+    health::{Health, ServiceHealth},
     host,
     kernel::{self, Kernel},
     metrics::Metrics,
@@ -36,7 +36,7 @@ use crate::{
 pub use self::{
     event::Event,
     reconcile::{FIRST_RETRY, LAST_RETRY, reconcile},
-    report::Reconcile,
+    report::{Cause, Reconcile},
 };
 use stale_flows::StaleFlows;
 
@@ -83,6 +83,7 @@ pub struct Agent {
     /// Whether the node's object or addresses may differ from what the compiler was told.
     node_changed: bool,
     stale_flows: StaleFlows,
+    service_health: ServiceHealth,
 }
 
 /// What is known of the kernel.
@@ -120,12 +121,19 @@ impl Agent {
             problems: 0,
             node_changed: true,
             stale_flows: StaleFlows::default(),
+            service_health: ServiceHealth::default(),
         }
+    }
+
+    /// Has these servers be told what Services answer to health checks.
+    pub fn serve_health_checks(&mut self, service_health: ServiceHealth) {
+        self.service_health = service_health;
     }
 
     /// Takes over changes of the cluster; they reach the kernel with the next [`Agent::sync`].
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
+            self.health.queued();
             match change {
                 Change::Service(name, service) => self.state.set_service(&name, service),
                 Change::Slice(name, slice) => self.state.set_slice(&name, slice),
@@ -181,10 +189,12 @@ impl Agent {
     fn try_sync(&mut self) -> Result<Synced, SyncError> {
         if std::mem::take(&mut self.node_changed) {
             let facts = NodeFacts::new(&self.settings, self.state.node());
+            self.service_health.set_addresses(facts.health_check_addresses.clone());
             if facts.apply(&mut self.compiler, &mut self.state) {
                 self.doubt();
             }
         }
+        self.service_health.note(&self.state);
         let transaction = if self.knowledge == Knowledge::Certain {
             self.update()
         } else {
@@ -196,6 +206,8 @@ impl Agent {
             self.commit(&transaction)?;
         }
         self.knowledge = if self.input_incomplete { Knowledge::Uncertain } else { Knowledge::Certain };
+        self.service_health.update(&self.state);
+        self.metrics.programmed(&self.state, &self.compiler);
         let flows_pending = self.stale_flows.remove(&self.compiler, self.input_incomplete).is_err();
         Ok(Synced { operations, flows_pending })
     }
@@ -212,6 +224,7 @@ impl Agent {
 
     fn report(&mut self, problems: &[Problem]) {
         for problem in problems {
+            self.metrics.problem(problem);
             match problem.severity {
                 Severity::Error => {
                     self.problems += 1;
@@ -294,6 +307,8 @@ pub struct NodeFacts {
     pods: PodDetector,
     node_ips: Vec<IpAddr>,
     node_port_addresses: BTreeSet<IpAddr>,
+    /// Where health checks of Services are answered.
+    health_check_addresses: BTreeSet<IpAddr>,
 }
 
 impl NodeFacts {
@@ -306,6 +321,7 @@ impl NodeFacts {
         Self {
             pods: settings.detect_local.detector(node),
             node_port_addresses: settings.node_port_addresses.select(node, &host),
+            health_check_addresses: settings.node_port_addresses.health_check_addresses(node, &host),
             node_ips: if node.addresses.is_empty() { host } else { node.addresses.clone() },
         }
     }

@@ -15,5 +15,6 @@ pub mod logging;
 pub mod manifest;
 pub mod metrics;
 pub mod recorder;
+pub mod server;
 pub mod settings;
 pub mod source;

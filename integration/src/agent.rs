@@ -2,8 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{Read, Write},
-    net::{Ipv4Addr, TcpStream},
+    net::Ipv4Addr,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -11,11 +10,14 @@ use std::{
 };
 
 use nix::{sys::signal, unistd::Pid};
-use socket2::{Domain, Type};
 
-use crate::{LabError, Namespace, Node, lab::eventually};
+use crate::{
+    LabError, Namespace, Node,
+    http::{self, Response},
+    lab::eventually,
+};
 
-/// The port of `GET /healthz` unless told otherwise (kube-proxy's `--healthz-bind-address`).
+/// The port of the health server unless told otherwise (kube-proxy's `--healthz-bind-address`).
 const HEALTHZ: u16 = 10256;
 const STARTUP: Duration = Duration::from_secs(20);
 
@@ -43,15 +45,15 @@ pub struct Agent {
 
 impl Agent {
     /// Starts `portolan run -f manifests` on a node, under the node's name, and waits until it is
-    /// synced (`/healthz` is 200).
+    /// synced (`/readyz` is 200).
     pub fn start(node: &Node, manifests: &Path, arguments: &[&str]) -> Result<Self, LabError> {
-        Self::spawn(node, manifests, arguments)?.wait(Self::healthz)
+        Self::spawn(node, manifests, arguments)?.wait()
     }
 
     /// Starts `portolan run --kubeconfig file` on a node, under the node's name, and waits until it is
     /// ready (`/readyz` is 200).
     pub fn start_in_cluster(node: &Node, kubeconfig: &Path, arguments: &[&str]) -> Result<Self, LabError> {
-        Self::spawn_in_cluster(node, kubeconfig, arguments)?.wait(Self::readyz)
+        Self::spawn_in_cluster(node, kubeconfig, arguments)?.wait()
     }
 
     /// Starts `portolan run -f manifests` without waiting.
@@ -76,12 +78,11 @@ impl Agent {
         Ok(Self { child, node: node.name().into(), namespace: node.namespace().clone(), stderr })
     }
 
-    /// Waits until `status` is 200.
-    fn wait(mut self, status: fn(&Self) -> Option<u16>) -> Result<Self, LabError> {
+    fn wait(mut self) -> Result<Self, LabError> {
         let mut exited = None;
         let synced = eventually(STARTUP, || {
             exited = self.child.try_wait().ok().flatten();
-            exited.is_some() || status(&self) == Some(200)
+            exited.is_some() || self.readyz() == Some(200)
         });
         let what = match (exited, synced) {
             (None, Some(_)) => return Ok(self),
@@ -98,23 +99,17 @@ impl Agent {
 
     /// The status code of `GET /healthz`; `None` while nobody answers.
     pub fn healthz(&self) -> Option<u16> {
-        self.get("/healthz")
+        self.get(HEALTHZ, "/healthz").map(|response| response.code)
     }
 
-    /// The status code of `GET /readyz`: 200 once all that is known of the cluster is in the kernel.
+    /// The status code of `GET /readyz`; `None` while nobody answers.
     pub fn readyz(&self) -> Option<u16> {
-        self.get("/readyz")
+        self.get(HEALTHZ, "/readyz").map(|response| response.code)
     }
 
-    fn get(&self, path: &str) -> Option<u16> {
-        let socket = self.namespace.socket(Domain::IPV4, Type::STREAM, None).ok()?;
-        socket.connect(&std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, HEALTHZ)).into()).ok()?;
-        let mut stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        answer.split_whitespace().nth(1)?.parse().ok()
+    /// What one of its servers on its node's loopback answers; `None` while nobody does.
+    pub fn get(&self, port: u16, path: &str) -> Option<Response> {
+        http::get(&self.namespace, (Ipv4Addr::LOCALHOST, port).into(), path)
     }
 
     /// Its resident memory in KiB (`VmRSS` of `/proc/…/status`); `None` if it has ended.

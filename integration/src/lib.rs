@@ -11,6 +11,7 @@
 
 mod agent;
 mod api_server;
+mod http;
 mod lab;
 mod manifest;
 mod nft;
@@ -20,6 +21,7 @@ mod yaml;
 pub use self::{
     agent::{Agent, binary},
     api_server::{ApiServer, EventFaults, Fault, Request, Resource, Rule, Verb, Wrong},
+    http::{Response, get, request},
     lab::{CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, eventually},
     manifest::{Manifests, Service, Slice, numbered, pod_object},
     nft::{Notifications, nft},

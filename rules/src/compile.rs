@@ -24,7 +24,7 @@ mod sticky;
 
 pub use self::{
     class::Class,
-    compiler::{Compiler, Update},
+    compiler::{Compiler, NoLocalEndpoints, SetSize, Update},
     config::{Config, PodDetector},
     frontend::FrontendKey,
     pick::Pick,

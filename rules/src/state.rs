@@ -37,6 +37,8 @@ pub struct State {
     node: Node,
     /// The names of those entries that must be compiled again, each once.
     dirty: Vec<ObjectName>,
+    /// Services to be left out until they change.
+    quarantined: BTreeSet<ObjectName>,
 }
 
 impl State {
@@ -50,14 +52,37 @@ impl State {
         &self.node
     }
 
-    /// One Service with its slices.
+    /// One Service with its slices, unless it is in quarantine.
     pub fn get(&self, name: &ObjectName) -> Option<&ServiceState> {
-        self.services.get(name)
+        self.services.get(name).filter(|_| !self.quarantined.contains(name))
     }
 
-    /// The Services that the proxy handles, with their slices, in no particular order.
+    /// The Services that the proxy handles, with their slices, in no particular order; without those in
+    /// quarantine.
     pub fn services(&self) -> impl Iterator<Item = (&Service, &ServiceState)> {
-        self.services.values().filter_map(|entry| Some((entry.service.as_deref()?, entry)))
+        let all = self.services.iter().filter(|(name, _)| !self.quarantined.contains(*name));
+        all.filter_map(|(_, entry)| Some((entry.service.as_deref()?, entry)))
+    }
+
+    /// Puts a Service into quarantine, or lets it out. While it is there, it is compiled as if it did not exist.
+    /// It leaves by itself when it or one of its slices changes.
+    pub fn quarantine(&mut self, name: &ObjectName, quarantined: bool) {
+        let Some(entry) = self.services.get_mut(name) else { return };
+        let changed =
+            if quarantined { self.quarantined.insert(name.clone()) } else { self.quarantined.remove(name) };
+        if changed {
+            touched(&mut self.dirty, name, entry);
+        }
+    }
+
+    /// The Services in quarantine.
+    pub fn quarantined(&self) -> &BTreeSet<ObjectName> {
+        &self.quarantined
+    }
+
+    /// The Services to compile again, in no particular order.
+    pub fn dirty(&self) -> &[ObjectName] {
+        &self.dirty
     }
 
     /// Sets or, with `None`, removes a Service.
@@ -70,6 +95,7 @@ impl State {
             return;
         }
         entry.service = service;
+        self.quarantined.remove(name);
         touched(&mut self.dirty, name, entry);
     }
 
@@ -86,6 +112,7 @@ impl State {
                 if let Ok(at) = entry.find(&name.name) {
                     entry.slices.remove(at);
                 }
+                self.quarantined.remove(&service);
                 touched(&mut self.dirty, &service, entry);
             }
         }
@@ -100,6 +127,7 @@ impl State {
                 entry.slices.insert(at, slice);
             }
         }
+        self.quarantined.remove(&service);
         touched(&mut self.dirty, &service, entry);
     }
 
@@ -181,6 +209,7 @@ fn touched(dirty: &mut Vec<ObjectName>, name: &ObjectName, entry: &mut ServiceSt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{LoadBalancing, TrafficPolicy};
 
     fn slice(name: &ObjectName, service: &str) -> Arc<EndpointSlice> {
         Arc::new(EndpointSlice {
@@ -189,6 +218,23 @@ mod tests {
             ports: Vec::new(),
             endpoints: Vec::new(),
         })
+    }
+
+    fn service(name: &ObjectName) -> Service {
+        Service {
+            name: name.clone(),
+            created: None,
+            cluster_ips: Vec::new(),
+            external_ips: Vec::new(),
+            load_balancer_ips: Vec::new(),
+            source_ranges: Vec::new(),
+            internal_policy: TrafficPolicy::Cluster,
+            external_policy: TrafficPolicy::Cluster,
+            affinity_timeout: None,
+            load_balancing: LoadBalancing::Random,
+            health_check_node_port: None,
+            ports: Vec::new(),
+        }
     }
 
     #[test]
@@ -225,5 +271,32 @@ mod tests {
         assert_eq!(state.take_dirty().len(), 0);
         state.set_node(Node { zone: Some("b".into()), ..Node::default() });
         assert_eq!(state.take_dirty().len(), 1);
+    }
+
+    #[test]
+    fn a_service_in_quarantine_is_not_there_until_it_changes() {
+        let (mut state, name) = (State::default(), ObjectName::new("default", "web"));
+        let service = Arc::new(service(&name));
+        state.set_service(&name, Some(service.clone()));
+        state.take_dirty();
+        state.quarantine(&name, true);
+        assert_eq!(state.take_dirty(), BTreeSet::from([name.clone()]));
+        assert!(state.get(&name).is_none());
+        assert_eq!(state.services().count(), 0);
+
+        state.set_service(&name, Some(service));
+        assert!(state.get(&name).is_none(), "an equal object is no change");
+        let slice_name = ObjectName::new("default", "web-1");
+        state.set_slice(&slice_name, Some(slice(&slice_name, "web")));
+        assert!(state.get(&name).is_some() && state.quarantined().is_empty());
+        assert_eq!(state.take_dirty(), BTreeSet::from([name.clone()]));
+
+        state.quarantine(&name, true);
+        state.set_service(&name, None);
+        state.set_slice(&slice_name, None);
+        state.take_dirty();
+        assert!(state.quarantined().is_empty(), "nothing is kept of what is gone");
+        state.quarantine(&name, true);
+        assert!(state.quarantined().is_empty(), "what does not exist needs no quarantine");
     }
 }

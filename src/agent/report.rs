@@ -2,12 +2,37 @@
 
 use std::time::Duration;
 
-/// One reconcile: compile, compare, commit.
+use jiff::Timestamp;
+use portolan_rules::compile::SetSize;
+
+/// Why a reconcile was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// The first since the start.
+    #[default]
+    Start,
+    /// Something changed: a Service, a slice, the node, an address of the host.
+    Change,
+    /// The last one failed, or left something to do.
+    Retry,
+    /// Somebody else changed our tables.
+    Repair,
+    /// It was time to compare everything ([`crate::settings::SyncSettings::full_period`]).
+    Period,
+}
+
+/// One reconcile: compile, compare, commit. There is one report for each, whether it succeeded or not, also if
+/// there was nothing to do.
+///
+/// Numbers by family are in the order of [`portolan_rules::ruleset::Family::ALL`]: `ip`, `ip6`. Both families go
+/// to the kernel in one transaction, so times are of both together.
 #[derive(Clone, Debug, Default)]
 pub struct Reconcile {
-    /// Whether everything was compared with the kernel, rather than only what changed compiled.
+    /// Why it was made.
+    pub cause: Cause,
+    /// Whether tables were read back and compared, rather than only what changed compiled.
     pub full: bool,
-    /// Whether the kernel is now equal to the state.
+    /// Whether the kernel is now equal to the state, but for what is quarantined.
     pub succeeded: bool,
     /// All of it.
     pub duration: Duration,
@@ -15,12 +40,49 @@ pub struct Reconcile {
     pub dump: Duration,
     /// To compile, and to compare.
     pub compile: Duration,
-    /// To encode the transaction.
+    /// To encode the transactions.
     pub encode: Duration,
-    /// In the kernel, committing.
+    /// In the kernel, committing; of transactions that it took.
     pub kernel: Duration,
-    /// Operations committed.
-    pub operations: usize,
-    /// Length of what the kernel was sent, in bytes.
+    /// Transactions that the kernel took.
+    pub transactions: usize,
+    /// Transactions that it refused, or whose outcome is not known. More than one while a Service that cannot be
+    /// programmed is being found.
+    pub failed_transactions: usize,
+    /// Operations committed, by family.
+    pub operations: [usize; 2],
+    /// Netlink messages committed.
+    pub messages: usize,
+    /// Length of what was committed, in bytes.
     pub bytes: usize,
+
+    /// Changes of Services that came since the last report, whether or not they made it to the kernel.
+    pub service_changes: usize,
+    /// Changes of `EndpointSlices` that came since the last report.
+    pub slice_changes: usize,
+    /// When the newest of these changes, or of anything else that asked for a reconcile, came; `None` if nothing
+    /// did since the last report.
+    pub queued: Option<Timestamp>,
+    /// When the changes of endpoints that the kernel now holds began, as [`crate::source::Update::triggers`] told.
+    /// Empty unless it succeeded; those of a failed reconcile are in the report of the next that succeeds.
+    pub triggers: Vec<Timestamp>,
+
+    /// How many Services the kernel cannot be given, now.
+    pub quarantined: usize,
+    /// Services that were found to be such in this reconcile.
+    pub newly_quarantined: usize,
+    /// Whether somebody else's change of our tables was found and undone.
+    pub repaired: bool,
+    /// Operations that undid it.
+    pub repair_operations: usize,
+    /// Number of elements of each set and map, and how many it is declared for; without dynamic ones.
+    pub sets: Vec<SetSize>,
+    /// Number of classes in use, by family.
+    pub classes: [usize; 2],
+    /// Stale UDP flows removed from connection tracking, by family.
+    pub removed_flows: [usize; 2],
+    /// To look for stale flows; zero if there was no need to.
+    pub flows: Duration,
+    /// Whether stale flows could not be looked for; the next reconcile tries again.
+    pub flows_pending: bool,
 }

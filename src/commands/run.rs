@@ -11,13 +11,14 @@ use tracing::{debug, error, info, warn};
 use crate::{
     agent::{Agent, Event, FIRST_RETRY, LAST_RETRY, SyncError, reconcile},
     cli::RunArgs,
-    health::{self, Health},
+    health::Health,
     host::AddressMonitor,
     kernel::{self, Kernel},
     logging,
     manifest::{Objects, Source, Watcher},
     metrics::Metrics,
     recorder::Recorder,
+    server::{self, ServerError, ServerSettings},
     settings::{Settings, SettingsError},
     source::Change,
 };
@@ -40,8 +41,10 @@ enum StartError {
     Addresses(std::io::Error),
     #[error("cannot watch the manifests: {0}")]
     Watch(std::io::Error),
-    #[error("cannot start the runtime: {0}")]
-    Runtime(std::io::Error),
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    #[error(transparent)]
+    Servers(#[from] ServerError),
 }
 
 /// Runs the agent.
@@ -65,14 +68,25 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
     let health = Health::default();
     let mut source = Source::new(args.input.filenames.iter().cloned(), &settings.node_name);
     let (recorder, metrics) = (Recorder::default(), Metrics::default());
-    let mut agent = Agent::new(settings, kernel, health.clone(), recorder, metrics);
+    let node_name = settings.node_name.clone();
+    let mut agent = Agent::new(settings, kernel, health.clone(), recorder.clone(), metrics.clone());
 
     if args.once {
         let complete = take_over(&mut agent, source.load());
         return Ok(once(&mut agent, complete));
     }
     let (events, inbox) = channel();
-    serve(health_address, health, events.clone())?;
+    let servers = ServerSettings {
+        node_name,
+        healthz: health_address,
+        metrics: Some(SocketAddr::from(([127, 0, 0, 1], 10249))),
+        ..ServerSettings::default()
+    };
+    let stop = events.clone();
+    let service_health = server::start(servers, health, metrics, recorder, move || {
+        let _ = stop.send(Event::Stop);
+    })?;
+    agent.serve_health_checks(service_health);
     watch_addresses(events.clone())?;
     let (watcher, objects) = source.watch().map_err(StartError::Watch)?;
     take_over(&mut agent, objects);
@@ -140,7 +154,7 @@ fn watch_addresses(events: Sender<Event>) -> Result<(), StartError> {
         }
         error!("The addresses of this host cannot be watched; changes are no longer seen");
     };
-    std::thread::Builder::new().name("addresses".into()).spawn(watching).map_err(StartError::Runtime)?;
+    std::thread::Builder::new().name("addresses".into()).spawn(watching).map_err(StartError::Thread)?;
     Ok(())
 }
 
@@ -162,37 +176,6 @@ fn watch(mut watcher: Watcher, events: Sender<Event>) -> Result<(), StartError> 
             }
         }
     };
-    std::thread::Builder::new().name("manifests".into()).spawn(watching).map_err(StartError::Runtime)?;
-    Ok(())
-}
-
-/// Serves health checks and waits for signals on a thread of their own: neither ever waits for the kernel.
-fn serve(address: Option<SocketAddr>, health: Health, events: Sender<Event>) -> Result<(), StartError> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-    let signals = {
-        let _guard = runtime.enter();
-        let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-        let [terminate, interrupt] = signals;
-        (terminate.map_err(StartError::Runtime)?, interrupt.map_err(StartError::Runtime)?)
-    };
-    let serving = move || {
-        runtime.block_on(async move {
-            if let Some(address) = address {
-                tokio::spawn(health::serve(address, health));
-            }
-            let (mut terminate, mut interrupt) = signals;
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            let _ = events.send(Event::Stop);
-            // The process ends soon; until then health checks are answered.
-            std::future::pending::<()>().await;
-        });
-    };
-    std::thread::Builder::new().name("servers".into()).spawn(serving).map_err(StartError::Runtime)?;
+    std::thread::Builder::new().name("manifests".into()).spawn(watching).map_err(StartError::Thread)?;
     Ok(())
 }

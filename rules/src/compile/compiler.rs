@@ -2,6 +2,8 @@
 
 mod account;
 mod flows;
+mod lacking;
+mod sizes;
 mod transaction;
 
 use std::{
@@ -36,6 +38,9 @@ use super::{
     sticky::PortNumbers,
 };
 use flows::TouchedFlows;
+use lacking::LackingPorts;
+
+pub use self::{lacking::NoLocalEndpoints, sizes::SetSize};
 
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]
@@ -64,6 +69,7 @@ pub struct Compiler {
     number_origin: u16,
     declarations: PerSet<Arc<Set>>,
     flows: TouchedFlows,
+    lacking: LackingPorts,
 }
 
 impl Compiler {
@@ -81,6 +87,7 @@ impl Compiler {
             number_origin: 0,
             declarations: PerSet::from_fn(|family, set| Arc::new(set.declaration(family, size_for(0)))),
             flows: TouchedFlows::default(),
+            lacking: LackingPorts::default(),
         }
     }
 
@@ -345,6 +352,7 @@ impl Compiler {
         }
         self.release_port_numbers(before, after.as_ref());
         self.account(before, after.as_ref());
+        self.lacking.account(before, after.as_ref());
         if let Some(after) = after {
             self.services.insert(name.clone(), after);
         }

@@ -1,0 +1,37 @@
+//! How large everything is, for metrics: without looking at elements or Services.
+
+use super::Compiler;
+use crate::{compile::sets::SetName, ruleset::Family};
+
+/// Number of elements of a set or map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetSize {
+    /// Family of its table.
+    pub family: Family,
+    /// The set or map.
+    pub set: SetName,
+    /// Number of elements.
+    pub elements: u32,
+    /// How many it is declared for (`NFTA_SET_DESC_SIZE`); `None` without a limit.
+    pub declared: Option<u32>,
+}
+
+impl Compiler {
+    /// The number of elements of each set and map that Portolan fills, and not the packets.
+    pub fn sizes(&self) -> impl Iterator<Item = SetSize> {
+        let sets = SetName::ALL.into_iter().filter(|set| *set != SetName::Affinity);
+        Family::ALL.into_iter().flat_map(move |family| {
+            sets.clone().map(move |set| SetSize {
+                family,
+                set,
+                elements: self.ledger.count(family, set),
+                declared: self.declaration(family, set).size,
+            })
+        })
+    }
+
+    /// The number of classes in use of each family, in the order of [`Family::ALL`].
+    pub fn class_counts(&self) -> [usize; Family::ALL.len()] {
+        Family::ALL.map(|family| self.classes(family).count())
+    }
+}
