@@ -45,7 +45,7 @@ const POLICIES: [(&str, TrafficPolicy); 2] =
 
 impl Service {
     /// The model's Service, and how it selects Pods if it does; nothing if no proxy, or another one, is to
-    /// handle it: it is headless, an `ExternalName`, not yet given a `ClusterIP`, or labelled
+    /// handle it: it is headless, an `ExternalName`, not yet given a `ClusterIP`, or another proxy's by its label
     /// `service.kubernetes.io/service-proxy-name`.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Service {
         let none = Metadata::default();
         let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none);
         metadata.check_labels()?;
-        if context.is_foreign(metadata.label(PROXY_NAME_LABEL)) {
+        if context.is_foreign_service(metadata.label(PROXY_NAME_LABEL)) {
             return Ok(None);
         }
         let Some(spec) = read(&self.spec, "spec")? else {

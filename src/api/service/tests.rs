@@ -108,14 +108,22 @@ fn a_service_without_cluster_ip_is_skipped_with_a_warning() {
 }
 
 #[test]
-fn the_own_proxy_name_is_served() {
-    let object = json!({
-        "metadata": {"name": "web", "labels": {"service.kubernetes.io/service-proxy-name": "portolan"}},
-        "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]},
-    });
-    let mut context = Context::default();
-    context.own_proxy_name = Some("portolan".into());
-    assert!(convert_in(&mut context, object).unwrap().is_some());
+fn only_services_of_the_own_proxy_name_are_served() {
+    let is_served = |own: Option<&str>, label: Option<&str>| {
+        let mut object = json!({
+            "metadata": {"name": "web", "labels": {}},
+            "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]},
+        });
+        if let Some(label) = label {
+            object["metadata"]["labels"]["service.kubernetes.io/service-proxy-name"] = json!(label);
+        }
+        let mut context = Context::default();
+        context.own_proxy_name = own.map(Into::into);
+        convert_in(&mut context, object).unwrap().is_some()
+    };
+    let labels = [None, Some("portolan"), Some("other"), Some("")];
+    assert_eq!(labels.map(|label| is_served(None, label)), [true, false, false, false]);
+    assert_eq!(labels.map(|label| is_served(Some("portolan"), label)), [false, true, false, false]);
 }
 
 #[test]
