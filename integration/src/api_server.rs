@@ -210,6 +210,12 @@ impl ApiServer {
         self.shared.wake();
     }
 
+    /// Has the watches that are under way say nothing any more, not even that they end; new ones work.
+    pub fn forget_watches(&self) {
+        self.shared.faults().forgotten += 1;
+        self.shared.wake();
+    }
+
     /// Refuses streaming lists, as servers without the feature `WatchList` do.
     pub fn refuse_streaming_lists(&self) {
         self.shared.faults().no_streaming = true;

@@ -123,11 +123,25 @@ impl Lab {
         ApiServer::with_bookmarks(&self.router, ([192, 0, 2, 1], 6443).into(), bookmarks)
     }
 
-    /// Has the router swallow all that it would send to a node, or send it again: to the node, its
-    /// connections to the outside are half open.
-    pub fn cut_off(&self, node: &Node, cut: bool) -> Result<(), LabError> {
-        let verb = if cut { "add" } else { "del" };
-        self.router.ip(&format!("route {verb} blackhole {}/32\n", node.outside().v4))
+    /// Has the packets of a node's connections to the router vanish, both ways, so that neither side hears of
+    /// their end; connections made later work.
+    pub fn half_open(&self, node: &Node) -> Result<(), LabError> {
+        let node = node.outside().v4;
+        let rules = format!(
+            "table ip half-open {{
+                set fresh {{ type inet_service; flags dynamic; size 65535; }}
+                chain input {{
+                    type filter hook input priority 0;
+                    ip saddr {node} tcp flags & (syn | ack) == syn add @fresh {{ tcp sport }}
+                    ip saddr {node} tcp sport != @fresh drop
+                }}
+                chain output {{
+                    type filter hook output priority 0;
+                    ip daddr {node} tcp dport != @fresh drop
+                }}
+            }}\n"
+        );
+        self.router.filter("nft", &["-f", "-"], &rules).map(drop)
     }
 
     /// Both nodes.

@@ -103,6 +103,8 @@ pub(super) struct Faults {
     pub events: EventFaults,
     /// Watches say nothing.
     pub silent: bool,
+    /// How often all watches then under way were to say nothing any more.
+    pub forgotten: u32,
     /// Lists are not streamed: `sendInitialEvents` is refused, as by servers without `WatchList`.
     pub no_streaming: bool,
     /// A watch of what is forgotten is refused with status 410, rather than accepted and ended with an ERROR.
@@ -115,6 +117,11 @@ impl Faults {
         let rule = self.rules.iter_mut().find(|rule| rule.applies(request))?;
         rule.times -= 1;
         Some(rule.fault.clone())
+    }
+
+    /// Whether a watch that began when so many times watches had been forgotten says nothing.
+    pub fn silence(&self, generation: u32) -> bool {
+        self.silent || self.forgotten != generation
     }
 }
 

@@ -36,6 +36,8 @@ struct Watch {
     over: bool,
     /// The initial events are not all sent yet.
     initial: bool,
+    /// [`Faults::forgotten`](super::fault::Faults::forgotten) when it began.
+    generation: u32,
 }
 
 /// Answers a watch.
@@ -81,6 +83,7 @@ pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Respon
         end: now + options.timeout.unwrap_or(LIFETIME),
         over: false,
         initial,
+        generation: faults.forgotten,
         shared: shared.clone(),
         options,
     };
@@ -98,7 +101,7 @@ impl Watch {
         loop {
             // Whatever is signalled from here on is not missed.
             self.signal.mark_unchanged();
-            let silent = self.shared.faults().silent;
+            let silent = self.shared.faults().silence(self.generation);
             if !silent {
                 if self.ready.is_empty() && !self.over {
                     self.collect();

@@ -71,6 +71,10 @@ fn watches_fall_silent_and_go_on() {
     assert_eq!(scene.get(SERVICES).status, 200, "but lists are answered");
     scene.server.silence_watches(false);
     assert_eq!(watch.events(1), ["ADDED a 1"]);
+    scene.server.forget_watches();
+    scene.server.put(service("b", None));
+    assert!(watch.is_silent(SHORT));
+    assert_eq!(scene.get(WATCH).events(2), ["ADDED a 1", "ADDED b 2"], "a new one works");
 }
 
 #[test]

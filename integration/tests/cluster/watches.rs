@@ -2,19 +2,19 @@
 
 use std::{thread, time::Duration};
 
-use portolan_integration::{EventFaults, Resource, Verb, numbered};
+use portolan_integration::{Agent, EventFaults, Pod, Resource, Verb, numbered};
 
 use crate::scene::{Scene, while_connecting};
 
-/// A scene with 60 Services and the binary running.
-fn scene() -> (Scene, portolan_integration::Agent) {
+/// A scene with 60 Services and the binary running, and with the pods of Service `web`, which serve while they live.
+fn scene() -> (Scene, (Agent, [Pod; 2])) {
     let scene = Scene::new();
-    let [one, two] = scene.web_pods();
-    scene.put_web(&[&one, &two]);
+    let pods = scene.web_pods();
+    scene.put_web(&pods.each_ref());
     scene.server.put_all((0..60).flat_map(|number| numbered(number, 0..2)));
     let agent = scene.run();
     scene.wait_until_equal("at first");
-    (scene, agent)
+    (scene, (agent, pods))
 }
 
 /// Changes of every kind, together and one by one.
@@ -33,7 +33,7 @@ fn changes(scene: &Scene) {
 
 #[test]
 fn events_that_come_twice_change_nothing() {
-    let (scene, _agent) = scene();
+    let (scene, _running) = scene();
     scene.server.distort_events(EventFaults { duplicate: true, ..EventFaults::default() });
     let (client, target) = (scene.shell.client(), scene.web());
     while_connecting(&client, target, || {
@@ -44,7 +44,7 @@ fn events_that_come_twice_change_nothing() {
 
 #[test]
 fn events_in_another_order_arrive_at_the_same_state() {
-    let (scene, _agent) = scene();
+    let (scene, _running) = scene();
     scene.server.distort_events(EventFaults { swap: true, ..EventFaults::default() });
     let (client, target) = (scene.shell.client(), scene.web());
     while_connecting(&client, target, || {
@@ -56,7 +56,7 @@ fn events_in_another_order_arrive_at_the_same_state() {
 /// Events of one object that are sent together: the newer comes first, and must win.
 #[test]
 fn of_two_events_of_an_object_the_newer_wins_whichever_comes_last() {
-    let (scene, _agent) = scene();
+    let (scene, _running) = scene();
     scene.server.distort_events(EventFaults { swap: true, ..EventFaults::default() });
     scene.server.put_all((0..30).flat_map(|number| {
         let [[_, old], [_, new]] = [numbered(number, 1..9), numbered(number, 3..5)];
@@ -69,7 +69,7 @@ fn of_two_events_of_an_object_the_newer_wins_whichever_comes_last() {
 /// makes necessary.
 #[test]
 fn lost_events_are_made_up_for_when_everything_is_listed() {
-    let (mut scene, _agent) = scene();
+    let (mut scene, _running) = scene();
     scene.server.distort_events(EventFaults { lose_every: 2, ..EventFaults::default() });
     let (client, target) = (scene.shell.client(), scene.web());
     while_connecting(&client, target, || {
@@ -89,7 +89,7 @@ fn lost_events_are_made_up_for_when_everything_is_listed() {
 /// The connection ends while events are under way: they come again on the next.
 #[test]
 fn events_that_a_broken_connection_swallowed_come_again() {
-    let (mut scene, _agent) = scene();
+    let (mut scene, _running) = scene();
     let lists = scene.server.count(Verb::List, Resource::EndpointSlices);
     scene.server.silence_watches(true);
     changes(&scene);
@@ -102,7 +102,7 @@ fn events_that_a_broken_connection_swallowed_come_again() {
 #[test]
 fn a_forgotten_version_leads_to_a_list_that_also_deletes() {
     for as_status in [false, true] {
-        let (mut scene, _agent) = scene();
+        let (mut scene, _running) = scene();
         if as_status {
             scene.server.refuse_old_watches();
         }
@@ -120,7 +120,7 @@ fn a_forgotten_version_leads_to_a_list_that_also_deletes() {
 /// Bookmarks keep a quiet watch young: it goes on although what it last saw is forgotten.
 #[test]
 fn after_a_bookmark_no_list_is_needed() {
-    let (mut scene, _agent) = scene();
+    let (mut scene, _running) = scene();
     let nodes = scene.lab.nodes().map(portolan_integration::Node::object);
     // Nothing of this is seen by the watches of Services and slices.
     (0..50).for_each(|_| scene.server.put(nodes[1].clone()));
@@ -137,4 +137,43 @@ fn after_a_bookmark_no_list_is_needed() {
             && (request.verb == Verb::List || request.query.contains_key("sendInitialEvents"))
     });
     assert_eq!(lists.count(), 0, "{later:#?}");
+}
+
+/// The agent notices by itself: by keepalive of TCP, and at last by the missing bookmarks.
+const DEADLINE: Duration = Duration::from_mins(4);
+
+/// The way to the server loses the connections without a word, as a load balancer or a firewall that was
+/// restarted does.
+#[test]
+fn half_open_connections_are_given_up() {
+    let (scene, _running) = scene();
+    scene.lab.half_open(&scene.lab.node_a).unwrap();
+    let (client, target) = (scene.shell.client(), scene.web());
+    while_connecting(&client, target, || {
+        changes(&scene);
+        thread::sleep(Duration::from_secs(2));
+        assert!(scene.difference().is_some(), "its connections are dead");
+        scene.wait_until_equal_within(DEADLINE, "the connections were made anew");
+    });
+}
+
+/// The connection lives, but the server has forgotten the watch.
+#[test]
+fn a_watch_that_falls_silent_is_made_anew() {
+    let scene = Scene::with_bookmarks(Duration::from_secs(2));
+    let [one, two] = scene.web_pods();
+    scene.put_web(&[&one]);
+    let _agent = scene.run();
+    scene.wait_until_served(&["web-1"], "at first");
+    // Bookmarks are seen to come.
+    thread::sleep(Duration::from_secs(5));
+    scene.server.forget_watches();
+    scene.put_web(&[&two]);
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(scene.shell.client().tcp(scene.web()).server(), Some("web-1"), "its watches are dead");
+    let served = portolan_integration::eventually(DEADLINE, || {
+        scene.shell.client().tcp(scene.web()).server() == Some("web-2")
+    });
+    assert!(served.is_some(), "the watches were not made anew within {DEADLINE:?}");
+    scene.wait_until_equal("the watches were made anew");
 }
