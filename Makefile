@@ -31,9 +31,11 @@ soak: packages ## random clusters for as long as it is worth leaving a machine a
 	PROPTEST_CASES=$(CASES) $(CARGO) test --release -p portolan-rules
 	PORTOLAN_LOOP_PROBES=$(PROBES) $(CARGO) test --release -p portolan-integration --test loop -- --nocapture
 
-bench: packages ## cold start, changes, restart, stale flows
+bench: packages ## cold start, changes, restart, stale flows, the agent against an API server
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_flows
+	$(CARGO) build --release --quiet -p portolan
+	$(CARGO) run --release --quiet -p portolan-integration --bin bench_cluster
 
 image: ## the container image, with docker
 	docker build -f docker/Dockerfile -t portolan \

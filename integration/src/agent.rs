@@ -47,21 +47,16 @@ impl Agent {
     /// Starts `portolan run -f manifests` on a node, under the node's name, and waits until it is
     /// synced (`/readyz` is 200).
     pub fn start(node: &Node, manifests: &Path, arguments: &[&str]) -> Result<Self, LabError> {
-        let mut agent = Self::spawn(node, manifests, arguments)?;
-        let mut exited = None;
-        let synced = eventually(STARTUP, || {
-            exited = agent.child.try_wait().ok().flatten();
-            exited.is_some() || agent.readyz() == Some(200)
-        });
-        let what = match (exited, synced) {
-            (None, Some(_)) => return Ok(agent),
-            (Some(status), _) => format!("ended with {status} instead of running"),
-            (None, None) => format!("was not synced within {STARTUP:?}"),
-        };
-        Err(LabError::Agent { node: agent.node.clone(), what, stderr: agent.stderr() })
+        Self::spawn(node, manifests, arguments)?.wait()
     }
 
-    /// Starts it without waiting.
+    /// Starts `portolan run --kubeconfig file` on a node, under the node's name, and waits until it is
+    /// ready (`/readyz` is 200).
+    pub fn start_in_cluster(node: &Node, kubeconfig: &Path, arguments: &[&str]) -> Result<Self, LabError> {
+        Self::spawn_in_cluster(node, kubeconfig, arguments)?.wait()
+    }
+
+    /// Starts `portolan run -f manifests` without waiting.
     pub fn spawn(node: &Node, manifests: &Path, arguments: &[&str]) -> Result<Self, LabError> {
         Self::spawn_by(node, &[], manifests, arguments)
     }
@@ -73,16 +68,44 @@ impl Agent {
         manifests: &Path,
         arguments: &[&str],
     ) -> Result<Self, LabError> {
+        Self::spawn_from(node, program, ("-f", manifests), arguments)
+    }
+
+    /// Starts `portolan run --kubeconfig file` without waiting.
+    pub fn spawn_in_cluster(node: &Node, kubeconfig: &Path, arguments: &[&str]) -> Result<Self, LabError> {
+        Self::spawn_from(node, &[], ("--kubeconfig", kubeconfig), arguments)
+    }
+
+    fn spawn_from(
+        node: &Node,
+        program: &[&str],
+        (flag, source): (&str, &Path),
+        arguments: &[&str],
+    ) -> Result<Self, LabError> {
         let stderr = tempfile::NamedTempFile::new().map_err(LabError::io("make a temporary file"))?;
         let log: File = stderr.reopen().map_err(LabError::io("open a temporary file"))?;
         // setpriv, which becomes the agent, ends it with the thread that started it: the node's.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).args(program);
-        command.arg(binary()?).arg("run").arg("-f").arg(manifests);
+        command.arg(binary()?).arg("run").arg(flag).arg(source);
         command.args(["--hostname-override", node.name()]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = node.namespace().enter(move || command.spawn()).map_err(LabError::io("run portolan"))?;
         Ok(Self { child, node: node.name().into(), namespace: node.namespace().clone(), stderr })
+    }
+
+    fn wait(mut self) -> Result<Self, LabError> {
+        let mut exited = None;
+        let synced = eventually(STARTUP, || {
+            exited = self.child.try_wait().ok().flatten();
+            exited.is_some() || self.readyz() == Some(200)
+        });
+        let what = match (exited, synced) {
+            (None, Some(_)) => return Ok(self),
+            (Some(status), _) => format!("ended with {status} instead of running"),
+            (None, None) => format!("was not synced within {STARTUP:?}"),
+        };
+        Err(LabError::Agent { node: self.node.clone(), what, stderr: self.stderr() })
     }
 
     /// Runs another command of the binary on a node: `["diff", "-f", …]`.
@@ -110,7 +133,23 @@ impl Agent {
         self.child.id()
     }
 
-    /// How it ended, if it did.
+    /// Its resident memory in KiB (`VmRSS` of `/proc/…/status`); `None` if it has ended.
+    pub fn resident_memory(&self) -> Option<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory it ever had, in KiB (`VmHWM`); `None` if it has ended.
+    pub fn most_memory(&self) -> Option<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, field: &str) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let value = status.lines().find_map(|line| line.strip_prefix(field))?;
+        value.split_whitespace().next()?.parse().ok()
+    }
+
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
