@@ -108,7 +108,7 @@ fn start_cluster(_settings: &RunSettings, _events: Sender<Event>) -> Result<(), 
 }
 
 fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
-    Source::new(args.filenames.iter().cloned(), &settings.node.node_name)
+    settings.node.manifests(&args.filenames)
 }
 
 /// Takes over what the manifests say at first; says whether all of them could be used.
