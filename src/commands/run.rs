@@ -128,8 +128,7 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
 }
 
 fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
-    let source = Source::new(args.filenames.iter().cloned(), &settings.node.node_name);
-    source.with_proxy_name(settings.node.proxy_name.clone())
+    settings.node.manifests(&args.filenames)
 }
 
 /// Takes over what the manifests say at first; says whether all of them could be used.

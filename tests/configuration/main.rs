@@ -4,4 +4,5 @@ mod answers;
 mod lifecycle;
 mod process;
 mod refusals;
+mod shared;
 mod warnings;
