@@ -376,11 +376,8 @@ fn nobody_is_blamed_for_what_is_nobodys_fault() {
 fn what_somebody_else_does_between_reading_and_writing_is_not_blamed_on_a_service() {
     let mut world = World::new(10);
     world.sync();
-    // The element that the agent is about to delete goes first.
-    fn flush(ruleset: &mut Ruleset) {
-        ruleset.tables.clear();
-    }
-    world.fake().after_dump = vec![flush];
+    // What the agent is about to change goes first.
+    world.fake().after_dump = vec![|ruleset| ruleset.tables.clear()];
     world.endpoints(3, 0);
     world.agent.doubt();
     world.sync();
