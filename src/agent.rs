@@ -82,6 +82,7 @@ pub struct Synced {
 }
 
 /// State, compiler and kernel of one node.
+#[expect(clippy::struct_excessive_bools)] // facts that have nothing to do with each other
 pub struct Agent<T = Kernel> {
     settings: Settings,
     sync: SyncSettings,

@@ -75,7 +75,6 @@ impl<'a> Found<'a> {
             return;
         }
         match operation {
-            Operation::AddTable => {}
             Operation::DeleteTable => {
                 self.rebuilt.insert(family);
             }
@@ -101,7 +100,7 @@ impl<'a> Found<'a> {
             Operation::DeleteElement { set, key, .. } => {
                 self.elements(family, set).deleted.insert(key);
             }
-            Operation::AddElement { .. } => {}
+            Operation::AddTable | Operation::AddElement { .. } => {}
         }
     }
 
@@ -131,10 +130,7 @@ impl<'a> Found<'a> {
         }
         let more = told.len().saturating_sub(NAMED);
         told.truncate(NAMED);
-        let mut text = told.join(", ");
-        if more > 0 {
-            text.push_str(&format!(", and {more} more"));
-        }
-        text
+        let text = told.join(", ");
+        if more > 0 { format!("{text}, and {more} more") } else { text }
     }
 }

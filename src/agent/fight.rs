@@ -7,7 +7,7 @@ const AT_ONCE: u32 = 5;
 /// The next waits this long, and each further one twice as long.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 /// But never longer than this.
-const LAST_DELAY: Duration = Duration::from_secs(60);
+const LAST_DELAY: Duration = Duration::from_mins(1);
 /// Who has left our tables alone for this long, beyond the last delay, has given up.
 const PEACE: Duration = Duration::from_secs(10);
 

@@ -64,7 +64,7 @@ impl<T: Tables> Agent<T> {
     /// the rest.
     pub(super) fn isolate(
         &mut self,
-        kernel: Ruleset,
+        kernel: &Ruleset,
         transaction: &Transaction,
         error: Error,
     ) -> Result<(), SyncError> {
@@ -80,20 +80,20 @@ impl<T: Tables> Agent<T> {
             let Some(culprit) = refused_operation(&error).and_then(|at| self.owner(refused_now, at)) else {
                 break;
             };
-            let reason = self.reason(refused_now, &error);
+            let reason = Self::reason(refused_now, &error);
             self.state.quarantine(&culprit, true);
             if !self.state.quarantined().contains(&culprit) {
                 break;
             }
             self.convict(&culprit, reason);
-            let (rest, _) = self.step(&kernel, self.isolation.is_searching());
+            let (rest, _) = self.step(kernel, self.isolation.is_searching());
             match self.commit(&rest) {
                 Ok(()) => return Ok(()),
                 Err(next) if is_attributable(&next) => (refused, error) = (Some(rest), next),
                 Err(other) => return Err(other.into()),
             }
         }
-        self.hold_all(&kernel, refused.as_ref().unwrap_or(transaction), error)
+        self.hold_all(kernel, refused.as_ref().unwrap_or(transaction), error)
     }
 
     /// Holds all suspects back, and begins to search among them.
@@ -153,7 +153,7 @@ impl<T: Tables> Agent<T> {
             match group.as_slice() {
                 [] => return Err(self.explain(&transaction, error)),
                 [culprit] => {
-                    let reason = self.reason(&transaction, &error);
+                    let reason = Self::reason(&transaction, &error);
                     self.convict(culprit, reason);
                     convicted = true;
                 }
@@ -186,7 +186,7 @@ impl<T: Tables> Agent<T> {
     }
 
     /// What the kernel says, and of which operation.
-    fn reason(&self, transaction: &Transaction, error: &Error) -> String {
+    fn reason(transaction: &Transaction, error: &Error) -> String {
         let operation = refused_operation(error).and_then(|at| transaction.operations.get(at));
         match (operation, error) {
             (Some((family, operation)), Error::Refused { errno, reason, .. }) => {

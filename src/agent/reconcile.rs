@@ -90,25 +90,24 @@ fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>, times: &Times)
     let mut changed = false;
     loop {
         // All that is there already, before anything is done about it.
-        let event = match inbox.try_recv() {
-            Ok(event) => Ok(event),
-            Err(_) => {
-                let change = changed.then_some((times.earliest, Cause::Change));
-                let retry = times.retry.map(|at| (at, Cause::Retry));
-                let repair = agent.repair_due().map(|at| (at, Cause::Repair));
-                let reasons = [change, repair, retry, Some((times.period, Cause::Period))];
-                let (at, cause) = reasons.into_iter().flatten().min()?;
-                let wait = at.saturating_duration_since(Instant::now());
-                if wait.is_zero() {
-                    return Some(cause);
-                }
-                match inbox.recv_timeout(wait) {
-                    Err(RecvTimeoutError::Timeout) => return Some(cause),
-                    other => other,
-                }
-            }
-        };
-        changed |= take_over(agent, event.ok()?)?;
+        if let Ok(event) = inbox.try_recv() {
+            changed |= take_over(agent, event)?;
+            continue;
+        }
+        let change = changed.then_some((times.earliest, Cause::Change));
+        let retry = times.retry.map(|at| (at, Cause::Retry));
+        let repair = agent.repair_due().map(|at| (at, Cause::Repair));
+        let reasons = [change, repair, retry, Some((times.period, Cause::Period))];
+        let (at, cause) = reasons.into_iter().flatten().min()?;
+        let wait = at.saturating_duration_since(Instant::now());
+        if wait.is_zero() {
+            return Some(cause);
+        }
+        match inbox.recv_timeout(wait) {
+            Ok(event) => changed |= take_over(agent, event)?,
+            Err(RecvTimeoutError::Timeout) => return Some(cause),
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
     }
 }
 

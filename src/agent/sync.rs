@@ -110,11 +110,9 @@ impl<T: Tables> Agent<T> {
         let started = Instant::now();
         let flows = self.stale_flows.remove(&self.compiler, self.input_incomplete);
         self.report.flows = started.elapsed();
-        match flows {
-            Ok(removed) => self.report.removed_flows = removed,
-            Err(_) => (self.report.flows_pending, unfinished) = (true, true),
-        }
-        Ok(unfinished)
+        self.report.flows_pending = flows.is_err();
+        self.report.removed_flows = flows.unwrap_or_default();
+        Ok(unfinished || self.report.flows_pending)
     }
 
     /// Commits what changed in the state. If the kernel refuses that, somebody else's doing may be the reason,
@@ -168,7 +166,7 @@ impl<T: Tables> Agent<T> {
                 if reading < READINGS && (!untouched || read.scope.is_some()) {
                     continue;
                 }
-                self.isolate(read.kernel, &transaction, error)?;
+                self.isolate(&read.kernel, &transaction, error)?;
             } else if self.isolation.is_searching() {
                 self.search()?;
             }

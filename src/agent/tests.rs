@@ -128,6 +128,7 @@ fn settings() -> Settings {
     Settings {
         node_name: "node".into(),
         node_port_addresses: "primary".parse().unwrap(),
+        primary_address: None,
         detect_local: DetectLocal::ClusterCidr(Vec::new()),
         service_cidrs: Vec::new(),
         proxy_name: None,
@@ -375,11 +376,8 @@ fn nobody_is_blamed_for_what_is_nobodys_fault() {
 fn what_somebody_else_does_between_reading_and_writing_is_not_blamed_on_a_service() {
     let mut world = World::new(10);
     world.sync();
-    // The element that the agent is about to delete goes first.
-    fn flush(ruleset: &mut Ruleset) {
-        ruleset.tables.clear();
-    }
-    world.fake().after_dump = vec![flush];
+    // What the agent is about to change goes first.
+    world.fake().after_dump = vec![|ruleset| ruleset.tables.clear()];
     world.endpoints(3, 0);
     world.agent.doubt();
     world.sync();

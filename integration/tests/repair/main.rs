@@ -4,6 +4,7 @@
 //! These tests need root and say so without it.
 
 mod changes;
+mod crash;
 mod faults;
 mod fight;
 mod owner;

@@ -12,7 +12,7 @@ fn numbered(n: u16) -> [u8; 2] {
 }
 
 /// A Service and its slice with so many endpoints.
-fn objects(n: u16, endpoints: u8) -> Vec<Value> {
+pub fn objects(n: u16, endpoints: u8) -> Vec<Value> {
     let [high, low] = numbered(n);
     let name = format!("many-{n}");
     let addresses = (0..endpoints).map(|i| json!({"addresses": [format!("10.{}.{high}.{low}", 128 + i)]}));
@@ -35,7 +35,7 @@ fn objects(n: u16, endpoints: u8) -> Vec<Value> {
 pub fn fill(manifests: &Manifests, services: u16) {
     let all: Vec<Value> = (0..services).flat_map(|n| objects(n, 3)).collect();
     manifests.put("many.yaml", &all).unwrap();
-    manifests.put("one.yaml", &objects(60_000, 3)).unwrap();
+    manifests.put("one.yaml", &objects(50_000, 3)).unwrap();
 }
 
 /// The numbers of the last reconcile that wrote something.
@@ -58,7 +58,7 @@ fn a_change_of_one_service_writes_the_same_beside_ten_and_beside_two_thousand() 
         let mut cost = Vec::new();
         for endpoints in [4, 3, 5] {
             let before = agent.stderr().len();
-            scene.manifests.put("one.yaml", &objects(60_000, endpoints)).unwrap();
+            scene.manifests.put("one.yaml", &objects(50_000, endpoints)).unwrap();
             let written = || agent.stderr()[before..].contains("Committed");
             eventually(PATIENCE, written).expect("the change is written");
             let told = || last_write(&agent).is_some_and(|fields| fields["cause"] == "Change");

@@ -16,11 +16,14 @@ fn flush(namespace: &Namespace) -> Duration {
         let (limit, mut flushed) = (Instant::now() + Duration::from_secs(20), None);
         while Instant::now() < limit {
             // What is lost is elements of the repair; its end is the generation.
-            let event = monitor.receive().ok().flatten();
-            match event.and_then(|event| event.generation) {
+            let Ok(Some(event)) = monitor.receive() else {
+                std::thread::sleep(Duration::from_micros(100));
+                continue;
+            };
+            match event.generation {
                 Some(generation) if generation.process == "nft" => flushed = Some(Instant::now()),
                 Some(_) => return flushed.expect("the flush comes first").elapsed(),
-                None => std::thread::sleep(Duration::from_micros(100)),
+                None => {}
             }
         }
         panic!("not repaired");
