@@ -92,6 +92,9 @@ pub struct Agent<T = Kernel> {
     recorder: Recorder,
     metrics: Metrics,
     knowledge: Knowledge,
+    /// Whether all Services, and all slices, were told of: until then nothing is written.
+    services_listed: bool,
+    slices_listed: bool,
     /// Whether part of the input cannot be read, so that what the kernel has beyond the rest must stay.
     input_incomplete: bool,
     problems: usize,
@@ -145,6 +148,8 @@ impl<T: Tables> Agent<T> {
             recorder,
             metrics,
             knowledge: Knowledge::Nothing,
+            services_listed: false,
+            slices_listed: false,
             input_incomplete: false,
             problems: 0,
             node_changed: true,
@@ -213,10 +218,12 @@ impl<T: Tables> Agent<T> {
                 Change::Services(services) => {
                     self.report.service_changes += services.len();
                     self.state.replace_services(services);
+                    self.services_listed = true;
                 }
                 Change::Slices(slices) => {
                     self.report.slice_changes += slices.len();
                     self.state.replace_slices(slices);
+                    self.slices_listed = true;
                 }
                 Change::Node(node) => {
                     let name = self.settings.node_name.clone();
@@ -239,7 +246,12 @@ impl<T: Tables> Agent<T> {
         self.queued();
     }
 
-    /// Says whether part of the input cannot be read.
+    /// Whether enough is known to write anything: what is not known would be deleted.
+    pub fn is_ready(&self) -> bool {
+        self.services_listed && self.slices_listed
+    }
+
+    /// Says that the manifests were read, and whether part of them cannot be.
     pub fn set_input_incomplete(&mut self, incomplete: bool) {
         // What stayed only because of it must go, which takes a full comparison.
         if self.input_incomplete || incomplete {
@@ -247,6 +259,7 @@ impl<T: Tables> Agent<T> {
             self.rules_changed = true;
         }
         self.input_incomplete = incomplete;
+        (self.services_listed, self.slices_listed) = (true, true);
     }
 
     /// Notes that there is something to do.

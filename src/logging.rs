@@ -17,6 +17,8 @@ pub fn start(settings: LoggingSettings) {
             4..=5 => LevelFilter::DEBUG,
             _ => LevelFilter::TRACE,
         })
+        // A line that cannot be written is lost; saying so there as well would end the thread.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // A second call, as in tests, changes nothing.
     let _ = if settings.is_json {

@@ -63,11 +63,22 @@ impl Agent {
 
     /// Starts it without waiting.
     pub fn spawn(node: &Node, manifests: &Path, arguments: &[&str]) -> Result<Self, LabError> {
+        Self::spawn_by(node, &[], manifests, arguments)
+    }
+
+    /// Starts it through another program, which must become it in the end: `["prlimit", "--nofile=20"]`.
+    pub fn spawn_by(
+        node: &Node,
+        program: &[&str],
+        manifests: &Path,
+        arguments: &[&str],
+    ) -> Result<Self, LabError> {
         let stderr = tempfile::NamedTempFile::new().map_err(LabError::io("make a temporary file"))?;
         let log: File = stderr.reopen().map_err(LabError::io("open a temporary file"))?;
         // setpriv, which becomes the agent, ends it with the thread that started it: the node's.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(binary()?).arg("run").arg("-f").arg(manifests);
+        command.args(["--pdeathsig", "KILL"]).args(program);
+        command.arg(binary()?).arg("run").arg("-f").arg(manifests);
         command.args(["--hostname-override", node.name()]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = node.namespace().enter(move || command.spawn()).map_err(LabError::io("run portolan"))?;
@@ -92,6 +103,16 @@ impl Agent {
     /// What one of its servers on its node's loopback answers; `None` while nobody does.
     pub fn get(&self, port: u16, path: &str) -> Option<Response> {
         http::get(&self.namespace, (Ipv4Addr::LOCALHOST, port).into(), path)
+    }
+
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
 
     /// What it has written to stderr so far.

@@ -16,8 +16,14 @@ pub const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// But never longer than this.
 pub const LAST_RETRY: Duration = Duration::from_secs(30);
 
-/// Applies changes as they come until it is told to stop.
+/// Applies changes as they come until it is told to stop. Nothing is written before all Services and slices are
+/// known.
 pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>) {
+    while !agent.is_ready() {
+        if inbox.recv().ok().and_then(|event| take_over(agent, event)).is_none() {
+            return;
+        }
+    }
     let mut wait = FIRST_RETRY;
     let mut synced_before = false;
     let mut failing = false;
@@ -102,23 +108,25 @@ fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>, times: &Times)
                 }
             }
         };
-        match event {
-            Ok(Event::Manifests(update)) => {
-                manifest::report(&update.warnings, &update.errors);
-                agent.apply(update.changes);
-                agent.set_input_incomplete(update.is_incomplete);
-                changed = true;
-            }
-            Ok(Event::Cluster(update)) => {
-                agent.update(update);
-                changed = true;
-            }
-            Ok(Event::Addresses) => {
-                agent.addresses_changed();
-                changed = true;
-            }
-            Ok(Event::Foreign(change)) => agent.foreign(change),
-            Ok(Event::Stop) | Err(_) => return None,
-        }
+        changed |= take_over(agent, event.ok()?)?;
     }
+}
+
+/// Takes over an event; says whether there may be something to write. `None` if the agent is to stop.
+fn take_over<T: Tables>(agent: &mut Agent<T>, event: Event) -> Option<bool> {
+    match event {
+        Event::Manifests(update) => {
+            manifest::report(&update.warnings, &update.errors);
+            agent.apply(update.changes);
+            agent.set_input_incomplete(update.is_incomplete);
+        }
+        Event::Cluster(update) => agent.update(update),
+        Event::Addresses => agent.addresses_changed(),
+        Event::Foreign(change) => {
+            agent.foreign(change);
+            return Some(false);
+        }
+        Event::Stop => return None,
+    }
+    Some(true)
 }

@@ -82,6 +82,10 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
     let (recorder, metrics) = (Recorder::default(), Metrics::default());
     let mut agent =
         Agent::new(settings.node.clone(), kernel, health.clone(), recorder.clone(), metrics.clone());
+    agent.set_sync(settings.sync);
+    if settings.table_owner {
+        agent.own_tables()?;
+    }
     if args.once {
         let complete = take_over(&mut agent, manifests(args, &settings).load());
         return Ok(once(&mut agent, complete));
@@ -99,7 +103,6 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         let _ = stop.send(Event::Stop);
     })?;
     agent.serve_health_checks(service_health);
-    agent.set_sync(settings.sync);
     watch_addresses(events.clone())?;
     agent.listen(events.clone())?;
     let outdated = setup::watch_configuration(args, &settings, events.clone())?;
