@@ -191,6 +191,8 @@ mod tests {
         assert!(stale.healthy, "stale data does not take the node out of load balancers");
         health.heard(Kind::Service);
         assert_eq!(after(&health, 0).unready(), Vec::new());
+        health.expect_news_of([Kind::ServiceCidr]);
+        assert!(after(&health, 0).is_ready(), "what is programmed does not wait for these");
     }
 
     #[test]

@@ -132,6 +132,7 @@ fn settings() -> Settings {
         detect_local: DetectLocal::ClusterCidr(Vec::new()),
         service_cidrs: Vec::new(),
         proxy_name: None,
+        primary_address: None,
         config: Config::default(),
     }
 }
@@ -162,6 +163,7 @@ fn service(n: u16) -> Service {
         external_policy: TrafficPolicy::Cluster,
         affinity_timeout: None,
         load_balancing: LoadBalancing::Random,
+        health_check_node_port: None,
         ports: vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None }],
     }
 }

@@ -10,6 +10,8 @@ use crate::api::Kind;
 
 /// How Go writes a time that was never set: what kube-proxy shows before its first sync.
 const NEVER: &str = "0001-01-01T00:00:00Z";
+/// The kinds without fresh news of which a proxy is not ready. Without news of the others, what it programs is right.
+const NEEDED: [Kind; 2] = [Kind::Service, Kind::EndpointSlice];
 /// The names of the families in kube-proxy's answer.
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
@@ -74,7 +76,8 @@ impl Report {
     pub fn unready(&self) -> Vec<Unready> {
         let never = self.synced.is_none().then_some(Unready::NeverSynced);
         let waiting = self.waiting.filter(|_| !self.healthy).map(Unready::Waiting);
-        let stale = self.ages.iter().filter_map(|(kind, age)| match age {
+        let needed = self.ages.iter().filter(|(kind, _)| NEEDED.contains(kind));
+        let stale = needed.filter_map(|(kind, age)| match age {
             None => Some(Unready::NeverHeard(*kind)),
             Some(age) if *age > FRESH => Some(Unready::Stale(*kind, *age)),
             Some(_) => None,

@@ -1,6 +1,7 @@
 //! `/metrics`: what dashboards find, that the format is right, and that the numbers move.
+#![allow(clippy::float_cmp, reason = "these are whole numbers")]
 
-use std::{collections::BTreeMap, process::Stdio};
+use std::{collections::BTreeMap, io::Write, process::Stdio};
 
 use portolan_integration::{Agent, Protocol, Slice, nft};
 
@@ -37,8 +38,6 @@ fn value(agent: &Agent, sample: &str) -> f64 {
 /// Runs Prometheus' own checker, which also knows the rules for names.
 #[track_caller]
 fn check(text: &str) {
-    use std::io::Write;
-
     let mut child = std::process::Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

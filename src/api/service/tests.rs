@@ -343,6 +343,7 @@ fn node_ports_and_external_policy_belong_to_some_types() {
             o["spec"]["type"] = json!(r#type);
             o["spec"]["externalIPs"] = external_ips;
             o["spec"]["externalTrafficPolicy"] = json!("Local");
+            o["spec"]["healthCheckNodePort"] = json!(32_000);
             o["spec"]["ports"][0]["nodePort"] = json!(30_080);
         });
         let service = converted.unwrap().unwrap().0;
