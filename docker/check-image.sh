@@ -36,7 +36,7 @@ if ! buildah images -q portolan-builder > /dev/null 2>&1; then
 fi
 
 say "building docker/Dockerfile, profile $PROFILE"
-buildah build --quiet --force-rm --isolation chroot --network host --file docker/Dockerfile --tag portolan \
+buildah build --quiet --no-cache --force-rm --isolation chroot --network host --file docker/Dockerfile --tag portolan \
     --volume "$(rustc --print sysroot):/toolchain:ro" --volume "${CARGO_HOME:-$HOME/.cargo}:/cargo" \
     --build-arg BUILD_IMAGE=localhost/portolan-builder --build-arg PROFILE="$PROFILE" \
     . > "$work/log" 2>&1 || { cat "$work/log" >&2; fail "the image cannot be built"; }
