@@ -1,24 +1,26 @@
 # Everything a contributor or CI runs. `make demo` and `make test` install what Debian has and is missing.
 CARGO ?= cargo
-PACKAGES = gcc libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iproute2 procps
+PACKAGES = gcc libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iproute2 procps systemd
+IMAGE_PACKAGES = buildah mmdebstrap nftables
 
 # How much `make soak` does: random clusters for the simulator, and connections through the kernel.
 CASES ?= 20000
 PROBES ?= 200000
 
-.PHONY: help demo test lint soak bench image packages
+.PHONY: help demo test lint soak bench image check-image packages
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 demo: packages ## walk through what a Service is, with real packets
 	$(CARGO) build --quiet --workspace --bins
 	$(CARGO) run --quiet -p portolan-integration --bin demo
 
-test: packages lint ## lint, all tests, the demo
+test: packages lint ## lint, all tests, the demo, the image
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --no-fail-fast
 	$(CARGO) run --quiet -p portolan-integration --bin demo
+	$(MAKE) --no-print-directory check-image
 
 lint: packages ## formatting, clippy, documentation
 	$(CARGO) fmt --all --check
@@ -29,14 +31,31 @@ soak: packages ## random clusters for as long as it is worth leaving a machine a
 	PROPTEST_CASES=$(CASES) $(CARGO) test --release -p portolan-rules
 	PORTOLAN_LOOP_PROBES=$(PROBES) $(CARGO) test --release -p portolan-integration --test loop -- --nocapture
 
-bench: packages ## cold start, changes, restart, stale flows
+bench: packages ## cold start, changes, restart, stale flows, the agent against an API server
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_flows
+	$(CARGO) build --release --quiet -p portolan
+	$(CARGO) run --release --quiet -p portolan-integration --bin bench_cluster
 
-image: ## the container image
-	docker build -f docker/Dockerfile -t portolan .
+image: ## the container image, with docker
+	docker build -f docker/Dockerfile -t portolan \
+		--build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml) \
+		--build-arg REVISION=$$(git rev-parse HEAD) .
+
+check-image: ## build the image without docker or a registry, and check what is in it
+	$(call install,$(IMAGE_PACKAGES))
+	docker/check-image.sh
 
 # Only if something is missing: a machine that has everything needs neither root nor the network for this.
+# promtool comes alone: the package that has it would start a Prometheus server.
 packages:
-	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); }
+	$(call install,$(PACKAGES))
+	@command -v promtool >/dev/null || { set -e; directory=$$(mktemp -d); chmod 755 $$directory; cd $$directory; \
+		apt-get update -qq; apt-get download -qq prometheus; \
+		dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool; \
+		install usr/bin/promtool /usr/local/bin/promtool; rm -r $$directory; }
+
+define install
+	@dpkg -s $(1) >/dev/null 2>&1 || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1); }
+endef

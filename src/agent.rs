@@ -1,45 +1,61 @@
 //! The reconciler: keeps the kernel equal to the state.
 //!
 //! Normally a change is compiled and committed on its own, without reading the kernel. Whenever it is not
-//! certain what the kernel holds, at the start and after a commit that failed or whose outcome is
-//! unknown, the tables are read back and the whole difference is committed.
+//! certain what the kernel holds, at the start, after a commit that failed or whose outcome is unknown, and when
+//! somebody else changed our tables, they are read back and the whole difference is committed.
 
 mod cold_start;
+mod describe;
 mod event;
+mod fight;
+mod first;
+mod isolate;
+mod node;
 mod reconcile;
+mod repair;
 mod report;
 mod stale_flows;
+mod sync;
+mod tables;
+mod watch;
 
-use std::{collections::BTreeSet, net::IpAddr, time::Instant};
+#[cfg(test)]
+mod tests;
 
+use std::sync::mpsc::Sender;
+
+use jiff::Timestamp;
 use portolan_rules::{
-    compile::{Compiler, PodDetector, Problem, SetName, Severity},
-    diff::diff_into,
-    leftovers::keep_leftovers,
+    compile::{Compiler, Problem, Severity},
     model::Node,
-    print,
-    ruleset::Ruleset,
     state::State,
-    transaction::{Operation, Transaction},
+    transaction::Transaction,
 };
-use tracing::{debug, error, warn};
+use tracing::{error, warn};
 
 use crate::{
-    health::Health,
-    host,
-    kernel::{self, Kernel},
+    health::{Health, ServiceHealth},
+    kernel::{self, Kernel, Subscription},
     metrics::Metrics,
     recorder::Recorder,
-    settings::Settings,
-    source::Change,
+    settings::{Settings, SyncSettings},
+    source::{Change, Update},
 };
 
 pub use self::{
     cold_start::{ColdStart, cold_start},
     event::Event,
+    node::NodeFacts,
     reconcile::{FIRST_RETRY, LAST_RETRY, reconcile},
     report::{Cause, Reconcile},
+    tables::Tables,
+    watch::ForeignChange,
 };
+use fight::Fight;
+use first::Compiled;
+use isolate::Isolation;
+use node::HostAddresses;
+use repair::Drift;
 use stale_flows::StaleFlows;
 
 /// Why the kernel could not be made equal to the state.
@@ -65,26 +81,51 @@ pub enum SyncError {
 pub struct Synced {
     /// Operations committed; none if the kernel was equal already.
     pub operations: usize,
-    /// Whether UDP flows that may be stale could not be looked at; the next reconcile tries again.
-    pub flows_pending: bool,
+    /// Whether something is left that the next reconcile tries again, though nothing is wrong with the rules.
+    pub unfinished: bool,
 }
 
 /// State, compiler and kernel of one node.
-pub struct Agent {
+#[expect(clippy::struct_excessive_bools)] // facts that have nothing to do with each other
+pub struct Agent<T = Kernel> {
     settings: Settings,
-    kernel: Kernel,
+    sync: SyncSettings,
+    kernel: T,
     state: State,
     compiler: Compiler,
     health: Health,
     recorder: Recorder,
     metrics: Metrics,
     knowledge: Knowledge,
+    /// Whether all Services, and all slices, were told of: until then nothing is written.
+    services_listed: bool,
+    slices_listed: bool,
     /// Whether part of the input cannot be read, so that what the kernel has beyond the rest must stay.
     input_incomplete: bool,
     problems: usize,
     /// Whether the node's object or addresses may differ from what the compiler was told.
     node_changed: bool,
+    host_addresses: HostAddresses,
     stale_flows: StaleFlows,
+    service_health: ServiceHealth,
+    /// Whether the tables are to belong to us, so that nobody else can change them.
+    table_owner: bool,
+    /// Tells of foreign changes; ended during large commits.
+    subscription: Option<Subscription>,
+    /// The generation at the last reading of the kernel: what others did up to there was seen.
+    checked: Option<u32>,
+    /// The state as compiled for the first reading of the kernel.
+    guess: Option<Compiled>,
+    /// What others did since, as far as it is known.
+    drift: Option<Drift>,
+    fight: Fight,
+    isolation: Isolation,
+    /// Updates that did not reach the kernel: these differences are nobody else's.
+    unsent: Transaction,
+    /// Whether rules differ for reasons of our own that no update holds.
+    rules_changed: bool,
+    /// The next report.
+    report: Reconcile,
 }
 
 /// What is known of the kernel.
@@ -98,19 +139,15 @@ enum Knowledge {
     Certain,
 }
 
-impl Agent {
+impl<T: Tables> Agent<T> {
     /// An agent that knows nothing of the cluster yet.
-    pub fn new(
-        settings: Settings,
-        kernel: Kernel,
-        health: Health,
-        recorder: Recorder,
-        metrics: Metrics,
-    ) -> Self {
+    pub fn new(settings: Settings, kernel: T, health: Health, recorder: Recorder, metrics: Metrics) -> Self {
         let node = Node { name: settings.node_name.clone(), ..Node::default() };
         let compiler = Compiler::new(settings.config.clone());
+        let unsent = Transaction::new(settings.config.table.clone());
         Self {
             settings,
+            sync: SyncSettings::default(),
             kernel,
             state: State::new(node),
             compiler,
@@ -118,21 +155,84 @@ impl Agent {
             recorder,
             metrics,
             knowledge: Knowledge::Nothing,
+            services_listed: false,
+            slices_listed: false,
             input_incomplete: false,
             problems: 0,
             node_changed: true,
+            host_addresses: HostAddresses::default(),
             stale_flows: StaleFlows::default(),
+            service_health: ServiceHealth::default(),
+            table_owner: false,
+            subscription: None,
+            checked: None,
+            guess: None,
+            drift: None,
+            fight: Fight::default(),
+            isolation: Isolation::default(),
+            unsent,
+            rules_changed: false,
+            report: Reconcile::default(),
         }
+    }
+
+    /// Has these servers be told what Services answer to health checks.
+    pub fn serve_health_checks(&mut self, service_health: ServiceHealth) {
+        self.service_health = service_health;
+    }
+
+    /// Sets when to reconcile.
+    pub fn set_sync(&mut self, sync: SyncSettings) {
+        self.sync = sync;
+    }
+
+    /// Has the tables belong to this process, so that nobody else can change them, and stay when it ends. Where
+    /// the kernel cannot do both (before 6.9), that is said once, and the tables stay open to everybody.
+    pub fn own_tables(&mut self) -> Result<(), kernel::Error> {
+        self.table_owner = self.kernel.own_tables()?;
+        if !self.table_owner {
+            warn!("This kernel has no tables that outlive their owner; --table-owner has no effect");
+        }
+        Ok(())
+    }
+
+    /// From now on hears of what others do to our tables, as [`Event::Foreign`]. Commits must be made by the
+    /// calling thread.
+    pub fn listen(&mut self, events: Sender<Event>) -> Result<(), kernel::Error> {
+        let own_thread = self.kernel.generation()?.thread;
+        self.stale_flows.open();
+        self.subscription = Some(watch::watch(self.settings.config.table.clone(), own_thread, events)?);
+        Ok(())
+    }
+
+    /// Takes over what the API server told.
+    pub fn update(&mut self, update: Update) {
+        self.report.triggers.extend(update.triggers);
+        self.apply(update.changes);
     }
 
     /// Takes over changes of the cluster; they reach the kernel with the next [`Agent::sync`].
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
             match change {
-                Change::Service(name, service) => self.state.set_service(&name, service),
-                Change::Slice(name, slice) => self.state.set_slice(&name, slice),
-                Change::Services(services) => self.state.replace_services(services),
-                Change::Slices(slices) => self.state.replace_slices(slices),
+                Change::Service(name, service) => {
+                    self.report.service_changes += 1;
+                    self.state.set_service(&name, service);
+                }
+                Change::Slice(name, slice) => {
+                    self.report.slice_changes += 1;
+                    self.state.set_slice(&name, slice);
+                }
+                Change::Services(services) => {
+                    self.report.service_changes += services.len();
+                    self.state.replace_services(services);
+                    self.services_listed = true;
+                }
+                Change::Slices(slices) => {
+                    self.report.slice_changes += slices.len();
+                    self.state.replace_slices(slices);
+                    self.slices_listed = true;
+                }
                 Change::Node(node) => {
                     let name = self.settings.node_name.clone();
                     let unknown = || Node { name, ..Node::default() };
@@ -145,32 +245,35 @@ impl Agent {
                 }
             }
         }
+        self.queued();
     }
 
     /// Has the next sync ask for the addresses of the host's interfaces again.
     pub fn addresses_changed(&mut self) {
         self.node_changed = true;
+        self.queued();
     }
 
-    /// Says whether part of the input cannot be read.
+    /// Whether enough is known to write anything: what is not known would be deleted.
+    pub fn is_ready(&self) -> bool {
+        self.services_listed && self.slices_listed
+    }
+
+    /// Says that the manifests were read, and whether part of them cannot be.
     pub fn set_input_incomplete(&mut self, incomplete: bool) {
         // What stayed only because of it must go, which takes a full comparison.
         if self.input_incomplete || incomplete {
             self.doubt();
+            self.rules_changed = true;
         }
         self.input_incomplete = incomplete;
+        (self.services_listed, self.slices_listed) = (true, true);
     }
 
-    /// Makes the kernel equal to the state.
-    pub fn sync(&mut self) -> Result<Synced, SyncError> {
-        let outcome = self.try_sync();
-        if outcome.is_ok() {
-            self.health.synced();
-        } else {
-            self.doubt();
-            self.health.out_of_sync();
-        }
-        outcome
+    /// Notes that there is something to do.
+    fn queued(&mut self) {
+        self.report.queued = Some(Timestamp::now());
+        self.health.queued();
     }
 
     /// Has the next sync compare everything with the kernel.
@@ -178,28 +281,6 @@ impl Agent {
         if self.knowledge == Knowledge::Certain {
             self.knowledge = Knowledge::Uncertain;
         }
-    }
-
-    fn try_sync(&mut self) -> Result<Synced, SyncError> {
-        if std::mem::take(&mut self.node_changed) {
-            let facts = NodeFacts::new(&self.settings, self.state.node());
-            if facts.apply(&mut self.compiler, &mut self.state) {
-                self.doubt();
-            }
-        }
-        let transaction = if self.knowledge == Knowledge::Certain {
-            self.update()
-        } else {
-            let kernel = self.kernel.dump(&self.settings.config.table)?;
-            self.compare(&kernel)
-        };
-        let operations = transaction.len();
-        if !transaction.is_empty() {
-            self.commit(&transaction)?;
-        }
-        self.knowledge = if self.input_incomplete { Knowledge::Uncertain } else { Knowledge::Certain };
-        let flows_pending = self.stale_flows.remove(&self.compiler, self.input_incomplete).is_err();
-        Ok(Synced { operations, flows_pending })
     }
 
     /// Number of stale UDP flows removed since the start.
@@ -212,8 +293,9 @@ impl Agent {
         self.problems > 0
     }
 
-    fn report(&mut self, problems: &[Problem]) {
+    fn report_problems(&mut self, problems: &[Problem]) {
         for problem in problems {
+            self.metrics.problem(problem);
             match problem.severity {
                 Severity::Error => {
                     self.problems += 1;
@@ -222,100 +304,5 @@ impl Agent {
                 Severity::Notice => warn!("{problem}"),
             }
         }
-    }
-
-    /// Compiles what changed.
-    fn update(&mut self) -> Transaction {
-        let update = self.compiler.update(&mut self.state);
-        self.report(&update.problems);
-        self.stale_flows.note(update.stale);
-        update.transaction
-    }
-
-    /// Compiles what is not compiled yet, and compares all of it with the kernel.
-    fn compare(&mut self, kernel: &Ruleset) -> Transaction {
-        if self.knowledge == Knowledge::Nothing {
-            if !kernel.tables.is_empty() {
-                // Another number at every start; an odd factor puts those of one second and the next far apart.
-                let now = jiff::Timestamp::now().as_second().unsigned_abs();
-                self.compiler.set_number_origin(now.wrapping_mul(40_503) as u16);
-            }
-            let problems = self.compiler.load(&mut self.state, kernel);
-            self.report(&problems);
-            self.knowledge = Knowledge::Uncertain;
-        } else {
-            self.update();
-        }
-        if kernel.tables.is_empty() && !self.input_incomplete {
-            // Flows may be older than the rules.
-            self.stale_flows.note(self.compiler.udp_destinations());
-            return self.compiler.creation();
-        }
-        let mut desired = self.compiler.ruleset();
-        if self.input_incomplete {
-            keep_leftovers(&mut desired, kernel);
-        }
-        self.stale_flows.note_compared(kernel, &desired, self.input_incomplete);
-        diff_into(&self.settings.config.table, kernel, desired)
-    }
-
-    fn commit(&mut self, transaction: &Transaction) -> Result<(), SyncError> {
-        let started = Instant::now();
-        let commit = self.kernel.commit(transaction).map_err(|error| self.attribute(transaction, error))?;
-        debug!(
-            operations = transaction.len(),
-            messages = commit.messages,
-            bytes = commit.bytes,
-            elapsed = ?started.elapsed(),
-            "Committed"
-        );
-        Ok(())
-    }
-
-    /// Finds the object that a refused operation belongs to.
-    fn attribute(&self, transaction: &Transaction, error: kernel::Error) -> SyncError {
-        let kernel::Error::Refused { operation: Some(operation), .. } = &error else { return error.into() };
-        let Some((family, operation)) = transaction.operations.get(*operation) else { return error.into() };
-        let owner = match operation {
-            Operation::AddElement { set, key, .. } | Operation::DeleteElement { set, key, .. } => {
-                SetName::from_name(&set.name).and_then(|set| self.compiler.owner(*family, set, key))
-            }
-            _ => None,
-        };
-        SyncError::Refused {
-            operation: print::operation(operation, *family, &transaction.table),
-            owner: owner.map(|name| format!(" of Service {name}")).unwrap_or_default(),
-            source: error,
-        }
-    }
-}
-
-/// What the rules depend on of the node: its object and the addresses of its interfaces.
-#[derive(Debug)]
-pub struct NodeFacts {
-    pods: PodDetector,
-    node_ips: Vec<IpAddr>,
-    node_port_addresses: BTreeSet<IpAddr>,
-}
-
-impl NodeFacts {
-    /// Asks the host, and the Node object as far as there is one.
-    pub fn new(settings: &Settings, node: &Node) -> Self {
-        let host = host::addresses().unwrap_or_else(|error| {
-            warn!(%error, "Cannot read the addresses of this host; node ports may not answer");
-            Vec::new()
-        });
-        Self {
-            pods: settings.detect_local.detector(node),
-            node_port_addresses: settings.node_port_addresses.select(node, &host),
-            node_ips: if node.addresses.is_empty() { host } else { node.addresses.clone() },
-        }
-    }
-
-    /// Tells the compiler. True if rules change that no update holds.
-    pub fn apply(self, compiler: &mut Compiler, state: &mut State) -> bool {
-        compiler.set_node_addresses(&self.node_port_addresses);
-        compiler.set_node_ips(state, self.node_ips);
-        compiler.set_pod_detector(self.pods)
     }
 }

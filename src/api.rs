@@ -19,12 +19,14 @@ mod service_cidr;
 
 pub use self::{
     address::{Address, family, parse_cidr, parse_ip, special},
-    annotations::{Annotations, LOAD_BALANCING, MAX_WEIGHT, WEIGHTS},
+    annotations::{
+        Annotations, INITIAL_EVENTS_END, LAST_CHANGE_TRIGGER, LOAD_BALANCING, MAX_WEIGHT, WEIGHTS,
+    },
     context::{Context, Fault, Issue, Kind, ObjectId},
     endpoint_slice::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, HintTarget},
     field::{Field, First, Labels, Parse},
     metadata::{Metadata, NameRule},
-    node::{Node, NodeAddress, NodeSpec, NodeStatus},
+    node::{Node, NodeAddress, NodeSpec, NodeStatus, Taint},
     pod::{Container, ContainerPort, Pod, PodCondition, PodFacts, PodIp, PodPort, PodSpec, PodStatus},
     service::{
         ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, PortOrName, Selection, Service, ServicePort,

@@ -1,8 +1,16 @@
 //! The command line.
 
+mod node;
+mod run;
+
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+pub use self::{
+    node::NodeArgs,
+    run::{ApiArgs, ConntrackArgs, IneffectiveArgs, ProcessArgs, RunArgs, ServerArgs, SyncArgs},
+};
 
 /// Portolan turns Kubernetes Services and EndpointSlices into nftables rules that never grow.
 #[derive(Debug, Parser)]
@@ -14,6 +22,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
     after_help = "Examples:
   portolan render -f manifests/            print the rules for this node; needs no privileges
   portolan diff -f manifests/              show what would change in the kernel
+  portolan run --config config.conf        take kube-proxy's place on this node
   portolan run -f manifests/ --once        program the kernel and exit
   kubectl get svc,endpointslices,pods,nodes -A -o yaml | portolan render -f -"
 )]
@@ -42,18 +51,22 @@ Examples:
   portolan diff -f manifests/ && echo in sync")]
     Diff(InputArgs),
 
-    /// Program the kernel and keep it equal to the manifests
+    /// Be this node's service proxy: program the kernel and keep it equal to the cluster, or to manifests
     #[command(
-        after_help = "Without --once, stays and applies every change of the files until SIGTERM, which leaves
-the rules in place.
+        display_name = "portolan",
+        version,
+        args_override_self = true,
+        after_help = "Takes kube-proxy's flags and its configuration file. Without -f, Services and EndpointSlices come from
+the API server. Stays until SIGTERM, which leaves the rules in place. --help lists all flags.
 
-Exit status: 0 done, 1 an error, or with --once some input was not used.
+Exit status: 0 done, 1 an error, a changed configuration file, or with --once some input was not used.
 
 Examples:
-  portolan run -f manifests/ --cluster-cidr 10.128.0.0/14,fd00:128::/56
+  portolan run --config /var/lib/kube-proxy/config.conf --hostname-override $NODE_NAME
+  portolan run --kubeconfig /etc/kubernetes/proxy.conf --cluster-cidr 10.128.0.0/14,fd00:128::/56
   portolan run -f web.yaml --once"
     )]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
 
     /// Remove Portolan's tables from the kernel; nothing else is touched
     #[command(after_help = "Exit status: 0 the tables are gone or never were, 1 an error.")]
@@ -94,59 +107,6 @@ pub struct InputArgs {
     pub node: NodeArgs,
 }
 
-/// Facts of the node, with kube-proxy's names and meanings.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Node")]
-pub struct NodeArgs {
-    /// Name of this node.
-    #[arg(long, value_name = "NAME", help = "Name of this node [default: $NODE_NAME, else the host's name]")]
-    pub hostname_override: Option<String>,
-
-    /// Networks of the pods in the cluster, one a family, separated by a comma; traffic to a ClusterIP
-    /// from elsewhere is masqueraded
-    #[arg(long, value_name = "CIDR,…", default_value = "", hide_default_value = true)]
-    pub cluster_cidr: String,
-
-    /// Networks of this node's addresses that answer node ports, or `primary`: the first address of each
-    /// family of the Node object, every address if there is none
-    #[arg(long, value_name = "CIDR,…", default_value = "primary")]
-    pub nodeport_addresses: String,
-
-    /// How connections of pods are told from others: ClusterCIDR, NodeCIDR (of the Node object),
-    /// BridgeInterface or InterfaceNamePrefix
-    #[arg(long, value_name = "MODE", default_value = "ClusterCIDR")]
-    pub detect_local_mode: String,
-
-    /// Bridge of this node's pods, for BridgeInterface
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
-    pub pod_bridge_interface: String,
-
-    /// Beginning of the names of pods' interfaces, for InterfaceNamePrefix
-    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
-    pub pod_interface_name_prefix: String,
-
-    /// Networks of ClusterIPs besides those of ServiceCIDR objects; an address in them that no Service has
-    /// meets silence
-    #[arg(long, value_name = "CIDR,…", default_value = "", hide_default_value = true)]
-    pub service_cluster_ip_range: String,
-
-    /// Bit of the packet mark, 0 to 31, that asks for masquerading
-    #[arg(long, alias = "iptables-masquerade-bit", value_name = "BIT", default_value = "14")]
-    pub masquerade_bit: String,
-
-    /// Masquerade all traffic to ClusterIPs
-    #[arg(
-        long,
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_value = "false",
-        default_missing_value = "true",
-        hide_possible_values = true
-    )]
-    pub masquerade_all: bool,
-}
-
 /// How much to log.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct LoggingArgs {
@@ -176,28 +136,29 @@ pub enum Output {
     Json,
 }
 
-/// Arguments of `run`.
-#[derive(Args, Debug)]
-pub struct RunArgs {
-    /// Program the kernel once and exit
-    #[arg(long)]
-    pub once: bool,
-
-    /// Address and port of the health server; empty to have none
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:10256")]
-    pub healthz_bind_address: String,
-
-    /// Input.
-    #[command(flatten)]
-    pub input: InputArgs,
-}
-
 /// Arguments of `cleanup`.
 #[derive(Args, Debug)]
 pub struct CleanupArgs {
+    /// Name of the tables to remove
+    #[arg(long, value_name = "NAME", help = "Name of the tables to remove [default: portolan]")]
+    pub table_name: Option<String>,
+
+    /// Remove the tables of kube-proxy's nftables mode instead, once it no longer runs on this node
+    #[arg(long, conflicts_with = "table_name")]
+    pub kube_proxy: bool,
+
     /// How much to log.
     #[command(flatten)]
     pub logging: LoggingArgs,
+}
+
+/// Reads what Go's `strconv.ParseBool` takes.
+pub(crate) fn boolean(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("must be true or false"),
+    }
 }
 
 /// The definition of the command line, for completions and the manual page.
@@ -214,16 +175,45 @@ mod tests {
         definition().debug_assert();
     }
 
+    fn run(flags: &[&str]) -> Result<RunArgs, clap::Error> {
+        let cli = Cli::try_parse_from([&["portolan", "run"], flags].concat())?;
+        let Command::Run(args) = cli.command else { panic!("run was parsed") };
+        Ok(*args)
+    }
+
     #[test]
-    fn masquerade_all_is_a_switch_that_also_takes_a_value() {
-        let parse = |flag: &[&str]| {
-            let cli = Cli::try_parse_from([&["portolan", "diff", "-f", "x"], flag].concat()).unwrap();
-            let Command::Diff(input) = cli.command else { panic!("diff was parsed") };
-            input.node.masquerade_all
-        };
-        assert!(!parse(&[]));
-        assert!(parse(&["--masquerade-all"]));
-        assert!(parse(&["--masquerade-all=true"]));
-        assert!(!parse(&["--masquerade-all=false"]));
+    fn switches_are_written_as_in_go() {
+        let all = |flags: &[&str]| run(flags).unwrap().node.masquerade_all;
+        assert_eq!(all(&[]), None);
+        assert_eq!(all(&["--masquerade-all"]), Some(true));
+        for (text, value) in [("true", true), ("1", true), ("T", true), ("false", false), ("0", false)] {
+            assert_eq!(all(&[&format!("--masquerade-all={text}")]), Some(value));
+        }
+        assert!(run(&["--masquerade-all=maybe"]).is_err());
+    }
+
+    #[test]
+    fn of_a_repeated_flag_the_last_counts_and_lists_grow() {
+        let args =
+            run(&["--cluster-cidr=10.0.0.0/8", "--cluster-cidr", "172.16.0.0/12", "-v2", "--v=4"]).unwrap();
+        assert_eq!(args.node.cluster_cidr.as_deref(), Some("172.16.0.0/12"));
+        assert_eq!(args.process.verbosity, Some(4));
+        let args = run(&["--nodeport-addresses=10.0.0.0/8", "--nodeport-addresses=fd00::/8"]).unwrap();
+        assert_eq!(args.node.nodeport_addresses, ["10.0.0.0/8", "fd00::/8"]);
+        assert_eq!(run(&["-f", "a", "-f", "b"]).unwrap().filenames.len(), 2);
+    }
+
+    #[test]
+    fn negative_numbers_may_follow_a_blank() {
+        assert_eq!(run(&["--oom-score-adj", "-998"]).unwrap().process.oom_score_adj, Some(-998));
+        assert_eq!(run(&["--oom-score-adj=-998"]).unwrap().process.oom_score_adj, Some(-998));
+    }
+
+    #[test]
+    fn manifests_take_the_place_of_an_api_server() {
+        assert!(run(&["-f", "x", "--master", "https://192.0.2.1"]).is_err());
+        assert!(run(&["-f", "x", "--kubeconfig", "y"]).is_err());
+        assert!(run(&["--once"]).is_err());
+        assert!(run(&["--once", "-f", "x"]).is_ok());
     }
 }

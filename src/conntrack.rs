@@ -71,18 +71,21 @@ impl Conntrack {
     /// An entry in a zone of its own (`CTA_ZONE`) that nobody translated is not touched: others track flows in
     /// zones before or after the translation, and see the destination untranslated for good.
     pub fn remove_stale(&mut self, flows: &Flows) -> Result<usize, Error> {
+        Family::ALL.into_iter().map(|family| self.remove_stale_of(family, flows)).sum()
+    }
+
+    /// The same for the destinations of one family.
+    pub fn remove_stale_of(&mut self, family: Family, flows: &Flows) -> Result<usize, Error> {
+        let own = flows.destinations().filter(|at| Family::of(at.ip()) == family);
+        let mut filters: BTreeSet<Filter> = own.map(Filter::to).collect();
+        if !filters.is_empty() && !self.filters {
+            filters = [Filter::Nothing].into();
+        } else if filters.len() > ONE_BY_ONE {
+            filters = [Filter::Udp].into();
+        }
         let mut removed = 0;
-        for family in Family::ALL {
-            let own = flows.destinations().filter(|at| Family::of(at.ip()) == family);
-            let mut filters: BTreeSet<Filter> = own.map(Filter::to).collect();
-            if !filters.is_empty() && !self.filters {
-                filters = [Filter::Nothing].into();
-            } else if filters.len() > ONE_BY_ONE {
-                filters = [Filter::Udp].into();
-            }
-            for filter in filters {
-                removed += self.remove(family, filter, flows)?;
-            }
+        for filter in filters {
+            removed += self.remove(family, filter, flows)?;
         }
         Ok(removed)
     }

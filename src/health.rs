@@ -1,87 +1,214 @@
-//! The health server: `GET /healthz`.
+//! Whether the kernel holds what the input says, and whether what is known of the input is fresh.
+
+mod report;
+mod services;
 
 use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
-use crate::api::Kind;
-use axum::{
-    Json, Router,
-    extract::State,
-    http::{HeaderName, StatusCode},
-    routing::get,
-};
 use jiff::Timestamp;
-use tracing::{error, info};
 
-/// How long to wait before trying again to bind an address that is taken, as kube-proxy does.
-const BIND_RETRY: Duration = Duration::from_secs(5);
+use crate::{api::Kind, settings::SyncSettings};
 
-/// Whether the kernel holds what the input says; shared between the reconciler and the server.
-#[derive(Clone, Debug, Default)]
-pub struct Health(Arc<AtomicI64>);
+pub use self::{
+    report::{Report, Unready},
+    services::{HealthCheckChange, HealthChecks, ServiceHealth},
+};
+
+/// What the API server said is stale after this long without a word. Real servers send a bookmark about every
+/// minute and end a watch within ten.
+pub const FRESH: Duration = Duration::from_mins(10);
+
+/// Facts about the health of the proxy, shared between the reconciler, the sources and the servers.
+#[derive(Clone, Debug)]
+pub struct Health(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// A queued change older than this makes the proxy unhealthy.
+    patience: Duration,
+    facts: Mutex<Facts>,
+}
+
+#[derive(Clone, Debug)]
+struct Facts {
+    /// Since when the oldest change waits that the kernel does not hold.
+    waiting_since: Option<Instant>,
+    /// When the kernel was last made equal to the input.
+    synced: Option<Timestamp>,
+    node_eligible: bool,
+    /// The kinds that somebody must tell of, and when they last did.
+    heard: BTreeMap<Kind, Option<Instant>>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new(SyncSettings::default().period)
+    }
+}
 
 impl Health {
-    /// Notes a successful reconcile.
-    pub fn synced(&self) {
-        self.0.store(Timestamp::now().as_microsecond(), Ordering::Release);
+    /// Of a proxy that is unhealthy when a change has waited for twice the sync period, as kube-proxy is.
+    pub fn new(sync_period: Duration) -> Self {
+        let facts =
+            Facts { waiting_since: None, synced: None, node_eligible: true, heard: BTreeMap::default() };
+        Self(Arc::new(Shared { patience: sync_period.saturating_mul(2), facts: Mutex::new(facts) }))
     }
 
-    /// Notes that a change waits to reach the kernel.
-    pub fn queued(&self) {}
-
-    /// Notes whether load balancers may send traffic to this node: its object exists, is not being deleted, and
-    /// has no taint `ToBeDeletedByClusterAutoscaler` (KEP-3836). Until told otherwise, they may.
-    pub fn set_node_eligible(&self, _eligible: bool) {}
+    /// Notes that news of these kinds are to be heard from now on: without any for [`FRESH`], what is known of
+    /// them is stale and the proxy not ready. For sources that can fall silent, as a watch can.
+    pub fn expect_news_of(&self, kinds: impl IntoIterator<Item = Kind>) {
+        let mut facts = self.facts();
+        for kind in kinds {
+            facts.heard.entry(kind).or_default();
+        }
+    }
 
     /// Notes that the API server said something about objects of this kind, if only that nothing changed: what is
     /// known of them is fresh.
-    pub fn heard(&self, _kind: Kind) {}
+    pub fn heard(&self, kind: Kind) {
+        self.facts().heard.insert(kind, Some(Instant::now()));
+    }
 
-    /// Notes that the kernel is not known to be equal to the input.
+    /// Notes that a change waits to reach the kernel.
+    pub fn queued(&self) {
+        self.facts().waiting_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Notes that the kernel is not known to be equal to the input: there is something to do, as if a change
+    /// waited.
     pub fn out_of_sync(&self) {
-        self.0.store(0, Ordering::Release);
+        self.queued();
     }
 
-    /// When the last reconcile succeeded, unless one has failed since.
-    pub fn last_synced(&self) -> Option<Timestamp> {
-        let stamp = self.0.load(Ordering::Acquire);
-        (stamp != 0).then(|| Timestamp::from_microsecond(stamp).ok()).flatten()
+    /// Notes a successful reconcile: all that was queued is in the kernel.
+    pub fn synced(&self) {
+        let mut facts = self.facts();
+        facts.waiting_since = None;
+        facts.synced = Some(Timestamp::now());
     }
-}
 
-/// Serves until the runtime ends.
-pub async fn serve(address: SocketAddr, health: Health) {
-    let router = Router::new().route("/healthz", get(healthz)).with_state(health);
-    loop {
-        match tokio::net::TcpListener::bind(address).await {
-            Ok(listener) => {
-                info!(%address, "Health server listens");
-                if let Err(error) = axum::serve(listener, router.clone()).await {
-                    error!(%address, %error, "Health server stopped");
-                }
-            }
-            Err(error) => error!(%address, %error, "Health server cannot bind; trying again"),
+    /// Notes whether load balancers may send traffic to this node: its object exists, is not being deleted, and
+    /// has no taint `ToBeDeletedByClusterAutoscaler` (KEP-3836). Until told otherwise, they may.
+    pub fn set_node_eligible(&self, eligible: bool) {
+        self.facts().node_eligible = eligible;
+    }
+
+    /// Whether no change waits for too long.
+    pub fn is_healthy(&self) -> bool {
+        self.report().healthy
+    }
+
+    /// How long ago each kind was last heard of, in order; `None` if it should have been, but never was.
+    pub fn ages(&self) -> Vec<(Kind, Option<Duration>)> {
+        let now = Instant::now();
+        let heard = &self.facts().heard;
+        heard.iter().map(|(kind, at)| (*kind, at.map(|at| now.saturating_duration_since(at)))).collect()
+    }
+
+    /// What there is to say now.
+    pub fn report(&self) -> Report {
+        self.report_at(Instant::now())
+    }
+
+    fn report_at(&self, now: Instant) -> Report {
+        let facts = self.facts().clone();
+        let waiting = facts.waiting_since.map(|since| now.saturating_duration_since(since));
+        Report {
+            now: Timestamp::now(),
+            synced: facts.synced,
+            waiting,
+            healthy: waiting.is_none_or(|waiting| waiting < self.0.patience),
+            node_eligible: facts.node_eligible,
+            ages: facts
+                .heard
+                .into_iter()
+                .map(|(kind, at)| (kind, at.map(|at| now.saturating_duration_since(at))))
+                .collect(),
         }
-        tokio::time::sleep(BIND_RETRY).await;
+    }
+
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        // Whoever panicked left whole values.
+        self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The keys of kube-proxy's answer: cloud load balancers and people know them.
-async fn healthz(
-    State(health): State<Health>,
-) -> (StatusCode, [(HeaderName, &'static str); 1], Json<serde_json::Value>) {
-    let synced = health.last_synced();
-    let status = if synced.is_some() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = serde_json::json!({
-        "lastUpdated": synced.map(|at| at.to_string()),
-        "currentTime": Timestamp::now().to_string(),
-        "healthy": synced.is_some(),
-    });
-    (status, [(HeaderName::from_static("x-content-type-options"), "nosniff")], Json(body))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(30);
+
+    fn after(health: &Health, seconds: u64) -> Report {
+        health.report_at(Instant::now() + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn nothing_queued_is_healthy_even_before_the_first_sync() {
+        let health = Health::new(PERIOD);
+        assert!(after(&health, 3600).healthy);
+        assert!(!after(&health, 0).is_ready());
+    }
+
+    #[test]
+    fn the_oldest_change_counts_until_a_sync() {
+        let health = Health::new(PERIOD);
+        health.queued();
+        let report = |seconds| after(&health, seconds).healthy;
+        assert!(report(59));
+        assert!(!report(61));
+        let since = health.facts().waiting_since;
+        health.queued();
+        assert_eq!(health.facts().waiting_since, since, "a second change does not hide the first");
+        health.synced();
+        assert!(report(3600));
+    }
+
+    #[test]
+    fn a_sync_that_fails_with_nothing_queued_counts_as_a_change() {
+        let health = Health::new(PERIOD);
+        health.synced();
+        health.out_of_sync();
+        assert!(after(&health, 59).healthy && !after(&health, 61).healthy);
+    }
+
+    #[test]
+    fn readiness_takes_a_sync_and_fresh_data() {
+        let health = Health::new(PERIOD);
+        health.expect_news_of([Kind::Service, Kind::EndpointSlice]);
+        health.synced();
+        assert!(!after(&health, 0).is_ready(), "nothing was heard yet");
+        health.heard(Kind::Service);
+        health.heard(Kind::EndpointSlice);
+        assert!(after(&health, 0).is_ready());
+        assert!(after(&health, FRESH.as_secs() - 1).is_ready());
+        let stale = after(&health, FRESH.as_secs() + 1);
+        assert!(!stale.is_ready());
+        assert!(stale.healthy, "stale data does not take the node out of load balancers");
+        health.heard(Kind::Service);
+        assert_eq!(after(&health, 0).unready(), Vec::new());
+        health.expect_news_of([Kind::ServiceCidr]);
+        assert!(after(&health, 0).is_ready(), "what is programmed does not wait for these");
+    }
+
+    #[test]
+    fn manifests_do_not_grow_stale() {
+        let health = Health::new(PERIOD);
+        health.synced();
+        assert!(after(&health, 1_000_000).is_ready());
+    }
+
+    #[test]
+    fn an_ineligible_node_is_healthy_and_ready() {
+        let health = Health::new(PERIOD);
+        health.synced();
+        health.set_node_eligible(false);
+        let report = after(&health, 0);
+        assert!(report.healthy && report.is_ready() && !report.node_eligible);
+        assert!(!report.admits_traffic());
+    }
 }

@@ -31,15 +31,14 @@ use uapi::{NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLM_F_ACK};
 
 pub use self::{
     batch::{Batch, encode},
-    dump::FOREIGN_PRIORITY,
-    dump::Scope,
+    dump::{Expected, FOREIGN_PRIORITY, Scope},
     error::Error,
     monitor::{Event, Generation, Monitor, Subscription},
     owner::Ownership,
 };
 
 /// What a commit did and took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
     /// Number of netlink messages, without those that begin and end the batch.
     pub messages: usize,
@@ -113,16 +112,11 @@ impl Kernel {
         dump::dump(&mut self.connection, &mut self.monitor, table, Wanted::Sets(scope))
     }
 
-    /// The same as [`Kernel::dump`], in linear time where the tables hold what they should or nearly that:
-    /// `expect` is given the tables without their elements, and says what they should hold. A large set
-    /// with just as many elements as expected is asked for these by their keys, which needs a kernel that
-    /// counts (6.16); if one is missing, it is dumped.
-    pub fn dump_expecting(
-        &mut self,
-        table: &str,
-        expect: &mut dyn FnMut(&Ruleset) -> Ruleset,
-    ) -> Result<Ruleset, Error> {
-        dump::dump(&mut self.connection, &mut self.monitor, table, Wanted::Expected(expect))
+    /// The same as [`Kernel::dump`], in linear time where somebody knows what large sets may hold: their elements
+    /// are asked for by key. Sets that hold anything else are dumped, as they are if the kernel does not tell how
+    /// many elements a set has (before 6.16).
+    pub fn dump_expecting(&mut self, table: &str, expected: &mut dyn Expected) -> Result<Ruleset, Error> {
+        dump::dump(&mut self.connection, &mut self.monitor, table, Wanted::Expected(expected))
     }
 
     /// The generation of the namespace's rulesets: it tells whether anything was committed since.
@@ -145,7 +139,13 @@ impl Kernel {
         let replies = self.replies()?;
         let kernel = start.elapsed();
         if let Some(reply) = replies.refused {
-            return Err(refused(&reply, self.batch.operation(reply.sequence, reply.offset)));
+            let error = refused(&reply, self.batch.operation(reply.sequence, reply.offset));
+            if matches!(error, Error::Permission) {
+                let owned = self.ownership(&transaction.table)?;
+                let others = owned.into_iter().find(|(_, whose)| *whose == Ownership::Others);
+                return Err(others.map_or(error, |(family, _)| Error::Owned(family)));
+            }
+            return Err(error);
         }
         if self.acknowledges && !replies.acknowledged {
             return Err(Error::Unknown("no acknowledgement of a commit".to_owned()));

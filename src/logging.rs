@@ -1,86 +1,43 @@
-//! Log lines in klog's format, as every Kubernetes component writes them.
+//! Log lines as every Kubernetes component writes them: klog's text, or JSON.
 
-use std::fmt;
+mod fields;
+mod json;
+mod klog;
 
-use tracing::{Event, Level, Subscriber, field::Field};
-use tracing_subscriber::{
-    filter::LevelFilter,
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
-    registry::LookupSpan,
-};
+use tracing::Level;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::settings::LoggingSettings;
 
 /// Starts logging to standard error. Verbosity as klog counts it: 4 and more is for debugging.
-pub fn start(verbosity: u8) {
-    let level = match verbosity {
-        0..=3 => LevelFilter::INFO,
-        4..=5 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
+pub fn start(settings: LoggingSettings) {
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(match settings.verbosity {
+            0..=3 => LevelFilter::INFO,
+            4..=5 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        })
+        // A line that cannot be written is lost; saying so there as well would end the thread.
+        .log_internal_errors(false)
+        .with_writer(std::io::stderr);
     // A second call, as in tests, changes nothing.
-    let _ = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .event_format(Klog)
-        .try_init();
+    let _ = if settings.is_json {
+        builder.event_format(json::Json).try_init()
+    } else {
+        builder.event_format(klog::Klog).try_init()
+    };
 }
 
-/// `I0708 12:00:00.000000       1 agent.rs:42] "Message" key="value"`.
-struct Klog;
-
-impl<S, N> FormatEvent<S, N> for Klog
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let metadata = event.metadata();
-        let severity = match *metadata.level() {
-            Level::ERROR => 'E',
-            Level::WARN => 'W',
-            _ => 'I',
-        };
-        let now = jiff::Timestamp::now().strftime("%m%d %H:%M:%S.%6f");
-        let file = metadata.file().and_then(|file| file.rsplit('/').next()).unwrap_or("unknown");
-        let line = metadata.line().unwrap_or(1);
-        write!(writer, "{severity}{now} {:7} {file}:{line}] ", std::process::id())?;
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        writeln!(writer, "{:?}{}", fields.message, fields.rest)
+/// The verbosity from which on klog would write such a line.
+fn verbosity(level: Level) -> u32 {
+    match level {
+        Level::ERROR | Level::WARN | Level::INFO => 0,
+        Level::DEBUG => 4,
+        Level::TRACE => 6,
     }
 }
 
-#[derive(Default)]
-struct Fields {
-    message: String,
-    rest: String,
-}
-
-impl Fields {
-    fn put(&mut self, field: &Field, value: String) {
-        use fmt::Write;
-        if field.name() == "message" {
-            self.message = value;
-        } else {
-            let _ = write!(self.rest, " {}={value}", field.name());
-        }
-    }
-}
-
-impl tracing::field::Visit for Fields {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let quoted = if field.name() == "message" { value.to_owned() } else { format!("{value:?}") };
-        self.put(field, quoted);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let text = format!("{value:?}");
-        // `%display` arrives here too: quote what has blanks, as klog does.
-        let plain = field.name() == "message" || !text.contains([' ', '"', '\n']);
-        self.put(field, if plain { text } else { format!("{text:?}") });
-    }
+/// The file's name without directories.
+fn file<'a>(metadata: &tracing::Metadata<'a>) -> &'a str {
+    metadata.file().and_then(|file| file.rsplit('/').next()).unwrap_or("unknown")
 }

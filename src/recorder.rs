@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 const CAPACITY: usize = 256;
 
 /// A Warning about a Service (`events.k8s.io/v1` `Event`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Warning {
     /// The Service that it regards.
     pub service: ObjectName,

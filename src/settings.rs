@@ -1,20 +1,34 @@
-//! The command line's facts of the node, checked.
+//! What flags and configuration file say, checked.
 
+mod problem;
 mod run;
+#[cfg(test)]
+mod tests;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, sync::Arc};
 
 use ipnetwork::IpNetwork;
 use portolan_rules::{
     compile::{Config, PodDetector},
     model::Node,
     node_ports::{NodePortAddresses, NodePortAddressesError},
-    ruleset::Family,
+    ruleset::{Family, Name},
 };
 
-use crate::{cli::NodeArgs, host};
+use crate::{
+    cli::NodeArgs,
+    config::{DEFAULT_MASQUERADE_BIT, KubeProxyConfiguration, Origin},
+    host,
+    manifest::Source,
+};
 
-pub use self::run::{ApiSettings, RunSettings, SyncSettings};
+pub use self::{
+    problem::{Problem, SettingsError},
+    run::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings, SyncSettings, Wish},
+};
+
+/// kube-proxy's nftables tables; another agent must not share them.
+pub const KUBE_PROXY_TABLE: &str = "kube-proxy";
 
 /// How connections of pods are told from all others (`--detect-local-mode`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +65,8 @@ pub struct Settings {
     pub node_name: Arc<str>,
     /// Which addresses answer node ports.
     pub node_port_addresses: NodePortAddresses,
+    /// Stands for the node's primary address of its family (`bindAddress`).
+    pub primary_address: Option<IpAddr>,
     /// How pods are told from the rest; decides [`Config::pods`] once the node is known.
     pub detect_local: DetectLocal,
     /// Networks of ClusterIPs besides those of ServiceCIDR objects.
@@ -62,81 +78,140 @@ pub struct Settings {
     pub config: Config,
 }
 
-/// A flag whose value is not valid.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// A network that is none.
-    #[error("{flag}: {value:?} is not a network such as 10.128.0.0/14")]
-    Network {
-        /// The flag.
-        flag: &'static str,
-        /// The entry.
-        value: String,
-    },
-    /// More than one network of a family, or more than two at all.
-    #[error("--cluster-cidr: at most one network of each family, not {0:?}")]
-    ClusterCidrs(String),
-    /// An entry that is neither a network nor `primary`.
-    #[error("--nodeport-addresses: {0}")]
-    NodePortAddresses(#[from] NodePortAddressesError),
-    /// The flag is there but empty, or the host has no name.
-    #[error("--hostname-override: the node has no name: {0}")]
-    NodeName(String),
-    /// A mode that does not exist.
-    #[error(
-        "--detect-local-mode: {0:?} is none of ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix"
-    )]
-    DetectLocalMode(String),
-    /// An interface name that cannot be one.
-    #[error("{flag}: {value:?} is not the name of an interface: 1 to 15 characters, no blank, no slash")]
-    Interface {
-        /// The flag.
-        flag: &'static str,
-        /// The value.
-        value: String,
-    },
-    /// A bit that the mark does not have.
-    #[error("--masquerade-bit: {0:?} is not a number from 0 to 31")]
-    MasqueradeBit(String),
-}
-
 impl Settings {
     /// Checks the facts that the command line gives, and asks the host for what it leaves out.
     pub fn new(args: &NodeArgs) -> Result<Self, SettingsError> {
-        let masquerade_bit = args.masquerade_bit.parse().ok().filter(|bit| *bit <= 31);
-        let masquerade_bit =
-            masquerade_bit.ok_or_else(|| SettingsError::MasqueradeBit(args.masquerade_bit.clone()))?;
+        Self::check(&KubeProxyConfiguration::from(args).complete(), &Origin::Flags, args)
+    }
+
+    /// Checks a configuration in which defaults are written down. Flags give what it has no field for.
+    fn check(all: &KubeProxyConfiguration, origin: &Origin, args: &NodeArgs) -> Result<Self, SettingsError> {
+        let config = Config {
+            table: table_name(args.table_name.as_deref())?,
+            masquerade_all: all.nftables.masquerade_all == Some(true),
+            masquerade_bit: masquerade_bit(origin, "nftables.masqueradeBit", all.nftables.masquerade_bit)?,
+            ..Config::default()
+        };
+        let entries = all.node_port_addresses.as_deref().unwrap_or_default();
         Ok(Self {
-            node_name: node_name(args)?,
-            node_port_addresses: args.nodeport_addresses.parse()?,
-            detect_local: detect_local(args)?,
-            service_cidrs: networks("--service-cluster-ip-range", &args.service_cluster_ip_range)?,
-            proxy_name: None,
-            config: Config { masquerade_all: args.masquerade_all, masquerade_bit, ..Config::default() },
+            node_name: node_name(all, origin, args)?,
+            node_port_addresses: entries.join(",").parse().map_err(|error: NodePortAddressesError| {
+                SettingsError::new(origin.name("nodePortAddresses"), error)
+            })?,
+            primary_address: primary_address(all, origin)?,
+            detect_local: detect_local(all, origin)?,
+            service_cidrs: networks(
+                "--service-cluster-ip-range",
+                args.service_cluster_ip_range.as_deref().unwrap_or_default(),
+            )?,
+            proxy_name: proxy_name(args)?,
+            config,
         })
+    }
+
+    /// The manifests at these paths, of which this node serves what is its own.
+    pub fn manifests(&self, paths: &[PathBuf]) -> Source {
+        let source = Source::new(paths.iter().cloned(), &self.node_name);
+        source.with_proxy_name(self.proxy_name.clone())
+    }
+
+    /// The addresses that answer node ports, from what the Node object says and from the addresses of the host's
+    /// interfaces.
+    pub fn node_port_addresses(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
+        self.with_primary(self.node_port_addresses.select(node, host))
+    }
+
+    /// Where health checks of Services are answered; the unspecified address for all of a family.
+    pub fn health_check_addresses(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
+        self.with_primary(self.node_port_addresses.health_check_addresses(node, host))
+    }
+
+    fn with_primary(&self, mut addresses: BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+        if let (NodePortAddresses::Primary, Some(primary)) = (&self.node_port_addresses, self.primary_address)
+        {
+            addresses.retain(|address| Family::of(*address) != Family::of(primary));
+            addresses.insert(primary);
+        }
+        addresses
     }
 }
 
-fn detect_local(args: &NodeArgs) -> Result<DetectLocal, SettingsError> {
+fn detect_local(all: &KubeProxyConfiguration, origin: &Origin) -> Result<DetectLocal, SettingsError> {
     // Checked in every mode: a typo must not wait for the mode to change.
-    let cluster_cidrs = cluster_cidrs(&args.cluster_cidr)?;
-    match args.detect_local_mode.as_str() {
+    let cluster_cidrs =
+        cluster_cidrs(&origin.name("clusterCIDR"), all.cluster_cidr.as_deref().unwrap_or(""))?;
+    let of =
+        |field: &str, name: &Option<String>| interface(&origin.name(field), name.as_deref().unwrap_or(""));
+    match all.detect_local_mode.as_deref().unwrap_or("") {
         "" | "ClusterCIDR" => Ok(DetectLocal::ClusterCidr(cluster_cidrs)),
         "NodeCIDR" => Ok(DetectLocal::NodeCidr),
         "BridgeInterface" => {
-            interface("--pod-bridge-interface", &args.pod_bridge_interface).map(DetectLocal::Bridge)
+            of("detectLocal.bridgeInterface", &all.detect_local.bridge_interface).map(DetectLocal::Bridge)
         }
-        "InterfaceNamePrefix" => interface("--pod-interface-name-prefix", &args.pod_interface_name_prefix)
-            .map(DetectLocal::InterfacePrefix),
-        other => Err(SettingsError::DetectLocalMode(other.to_owned())),
+        "InterfaceNamePrefix" => {
+            of("detectLocal.interfaceNamePrefix", &all.detect_local.interface_name_prefix)
+                .map(DetectLocal::InterfacePrefix)
+        }
+        other => {
+            let modes = "ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix";
+            Err(SettingsError::new(origin.name("detectLocalMode"), Problem::NoneOf(other.to_owned(), modes)))
+        }
     }
 }
 
 /// A name that an interface can have (`dev_valid_name` in the kernel), or its beginning.
-fn interface(flag: &'static str, name: &str) -> Result<Arc<str>, SettingsError> {
+fn interface(place: &str, name: &str) -> Result<Arc<str>, SettingsError> {
     let is_valid = (1..=15).contains(&name.len())
         && !name.contains(|c: char| c == '/' || c == '*' || c == '"' || c.is_whitespace());
-    if is_valid { Ok(name.into()) } else { Err(SettingsError::Interface { flag, value: name.to_owned() }) }
+    if is_valid {
+        Ok(name.into())
+    } else {
+        Err(SettingsError::new(place, Problem::Interface(name.to_owned())))
+    }
+}
+
+fn masquerade_bit(origin: &Origin, field: &str, bit: Option<i32>) -> Result<u8, SettingsError> {
+    let given = bit.unwrap_or(DEFAULT_MASQUERADE_BIT);
+    let bit = u8::try_from(given).ok().filter(|bit| *bit <= 31);
+    bit.ok_or_else(|| SettingsError::new(origin.name(field), Problem::Range(given.into(), 0, 31)))
+}
+
+/// `bindAddress`, unless it stands for all addresses.
+fn primary_address(all: &KubeProxyConfiguration, origin: &Origin) -> Result<Option<IpAddr>, SettingsError> {
+    let text = all.bind_address.as_deref().unwrap_or("0.0.0.0").trim();
+    let address: Option<IpAddr> = text.parse().ok();
+    let address = address
+        .ok_or_else(|| SettingsError::new(origin.name("bindAddress"), Problem::Address(text.to_owned())))?;
+    Ok((!address.is_unspecified()).then_some(address))
+}
+
+/// Checks the name of tables: nft must also take it back, as an operator types it.
+pub fn table_name(given: Option<&str>) -> Result<Name, SettingsError> {
+    let Some(name) = given else { return Ok(Config::default().table) };
+    let is_valid = name.len() <= 63
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    let is_taken = name == KUBE_PROXY_TABLE;
+    match (is_valid, is_taken) {
+        (true, false) => Ok(name.into()),
+        (true, true) => Err(SettingsError::new("--table-name", Problem::KubeProxyTable)),
+        (false, _) => Err(SettingsError::new("--table-name", Problem::TableName(name.to_owned()))),
+    }
+}
+
+/// A value that a label can have.
+fn proxy_name(args: &NodeArgs) -> Result<Option<Box<str>>, SettingsError> {
+    let name = args.service_proxy_name.as_deref().unwrap_or("");
+    let ends = name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.ends_with(|c: char| c.is_ascii_alphanumeric());
+    let is_valid = name.len() <= 63
+        && ends
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    match name {
+        "" => Ok(None),
+        name if is_valid => Ok(Some(name.into())),
+        name => Err(SettingsError::new("--service-proxy-name", Problem::LabelValue(name.to_owned()))),
+    }
 }
 
 /// The first network of each family.
@@ -145,28 +220,36 @@ fn one_a_family(networks: &[IpNetwork]) -> Vec<IpNetwork> {
     Family::ALL.into_iter().filter_map(first).map(masked).collect()
 }
 
-/// `--hostname-override`, else `$NODE_NAME`, else the host's name; as kube-proxy, trimmed and lower case.
-fn node_name(args: &NodeArgs) -> Result<Arc<str>, SettingsError> {
-    let given = args.hostname_override.clone().or_else(|| std::env::var("NODE_NAME").ok());
-    let name = given.filter(|name| !name.trim().is_empty()).map_or_else(host::name, Ok);
-    let name = name.map_err(|error| SettingsError::NodeName(error.to_string()))?.trim().to_lowercase();
-    if name.is_empty() { Err(SettingsError::NodeName("it is empty".into())) } else { Ok(name.into()) }
+/// The given name, else `$NODE_NAME`, else the host's name; as kube-proxy, trimmed and lower case.
+fn node_name(
+    all: &KubeProxyConfiguration,
+    origin: &Origin,
+    args: &NodeArgs,
+) -> Result<Arc<str>, SettingsError> {
+    // The flag beats the file.
+    let origin = if args.hostname_override.is_some() { &Origin::Flags } else { origin };
+    let error = |problem| SettingsError::new(origin.name("hostnameOverride"), Problem::NodeName(problem));
+    let given = all.hostname_override.clone().filter(|name| !name.is_empty());
+    let environment = || std::env::var("NODE_NAME").ok().filter(|name| !name.trim().is_empty());
+    let name = given.or_else(environment).map_or_else(host::name, Ok);
+    let name = name.map_err(|problem| error(problem.to_string()))?.trim().to_lowercase();
+    if name.is_empty() { Err(error("it is empty".to_owned())) } else { Ok(name.into()) }
 }
 
-fn cluster_cidrs(list: &str) -> Result<Vec<IpNetwork>, SettingsError> {
-    let networks = networks("--cluster-cidr", list)?;
+fn cluster_cidrs(place: &str, list: &str) -> Result<Vec<IpNetwork>, SettingsError> {
+    let networks = networks(place, list)?;
     if one_a_family(&networks).len() == networks.len() {
         Ok(networks)
     } else {
-        Err(SettingsError::ClusterCidrs(list.to_owned()))
+        Err(SettingsError::new(place, Problem::ClusterCidrs(list.to_owned())))
     }
 }
 
-fn networks(flag: &'static str, list: &str) -> Result<Vec<IpNetwork>, SettingsError> {
+fn networks(place: &str, list: &str) -> Result<Vec<IpNetwork>, SettingsError> {
     let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let network = |entry: &str| {
         let parsed = entry.contains('/').then(|| entry.parse().ok()).flatten();
-        parsed.map(masked).ok_or_else(|| SettingsError::Network { flag, value: entry.to_owned() })
+        parsed.map(masked).ok_or_else(|| SettingsError::new(place, Problem::Network(entry.to_owned())))
     };
     entries.map(network).collect()
 }
@@ -175,73 +258,4 @@ fn networks(flag: &'static str, list: &str) -> Result<Vec<IpNetwork>, SettingsEr
 fn masked(network: IpNetwork) -> IpNetwork {
     let address: IpAddr = network.network();
     IpNetwork::new(address, network.prefix()).unwrap_or(network)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn args(cluster_cidr: &str) -> NodeArgs {
-        NodeArgs {
-            hostname_override: Some(" Node-A ".into()),
-            cluster_cidr: cluster_cidr.into(),
-            nodeport_addresses: "primary".into(),
-            detect_local_mode: "ClusterCIDR".into(),
-            pod_bridge_interface: "br0".into(),
-            pod_interface_name_prefix: "cali/".into(),
-            service_cluster_ip_range: "10.96.0.1/12".into(),
-            masquerade_bit: "14".into(),
-            masquerade_all: false,
-        }
-    }
-
-    #[test]
-    fn names_and_networks_are_normalised() {
-        let settings = Settings::new(&args("10.128.0.1/14, fd00::/56")).unwrap();
-        assert_eq!(&*settings.node_name, "node-a");
-        let networks = ["10.128.0.0/14", "fd00::/56"].map(|network| network.parse().unwrap());
-        assert_eq!(settings.detect_local, DetectLocal::ClusterCidr(networks.into()));
-        assert_eq!(settings.service_cidrs, ["10.96.0.0/12".parse().unwrap()]);
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        let error = |list| Settings::new(&args(list)).unwrap_err().to_string();
-        assert_eq!(error("10.0.0.1"), r#"--cluster-cidr: "10.0.0.1" is not a network such as 10.128.0.0/14"#);
-        assert_eq!(
-            error("10.0.0.0/8,172.16.0.0/12"),
-            r#"--cluster-cidr: at most one network of each family, not "10.0.0.0/8,172.16.0.0/12""#
-        );
-    }
-
-    #[test]
-    fn pods_are_told_by_what_the_mode_names() {
-        let node = Node { pod_cidrs: vec!["10.1.2.3/24".parse().unwrap()], ..Node::default() };
-        let mode = |mode: &str| {
-            let args = NodeArgs { detect_local_mode: mode.into(), ..args("") };
-            Settings::new(&args).map(|settings| settings.detect_local.detector(&node))
-        };
-        assert_eq!(mode("ClusterCIDR").unwrap(), PodDetector::None);
-        assert_eq!(mode("NodeCIDR").unwrap(), PodDetector::Networks(vec!["10.1.2.0/24".parse().unwrap()]));
-        let bridge = PodDetector::Interface { name: "br0".into(), prefix: false };
-        assert_eq!(mode("BridgeInterface").unwrap(), bridge);
-        assert_eq!(
-            mode("InterfaceNamePrefix").unwrap_err().to_string(),
-            r#"--pod-interface-name-prefix: "cali/" is not the name of an interface: 1 to 15 characters, no blank, no slash"#
-        );
-        assert_eq!(
-            mode("Cluster").unwrap_err().to_string(),
-            r#"--detect-local-mode: "Cluster" is none of ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix"#
-        );
-    }
-
-    #[test]
-    fn the_masquerade_bit_is_one_of_the_mark() {
-        let bit = |bit: &str| Settings::new(&NodeArgs { masquerade_bit: bit.into(), ..args("") });
-        assert_eq!(bit("31").unwrap().config.masquerade_bit, 31);
-        assert_eq!(
-            bit("32").unwrap_err().to_string(),
-            r#"--masquerade-bit: "32" is not a number from 0 to 31"#
-        );
-    }
 }

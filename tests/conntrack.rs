@@ -114,6 +114,7 @@ impl World {
             external_policy: TrafficPolicy::Cluster,
             affinity_timeout: None,
             load_balancing: LoadBalancing::default(),
+            health_check_node_port: None,
             ports: [Protocol::Udp, Protocol::Tcp].map(port).into(),
         });
         let endpoint = |address| Endpoint {

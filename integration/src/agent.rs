@@ -2,8 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{Read, Write},
-    net::{Ipv4Addr, TcpStream},
+    net::Ipv4Addr,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -11,11 +10,14 @@ use std::{
 };
 
 use nix::{sys::signal, unistd::Pid};
-use socket2::{Domain, Type};
 
-use crate::{LabError, Namespace, Node, lab::eventually};
+use crate::{
+    LabError, Namespace, Node,
+    http::{self, Response},
+    lab::eventually,
+};
 
-/// The port of `GET /healthz` unless told otherwise (kube-proxy's `--healthz-bind-address`).
+/// The port of the health server unless told otherwise (kube-proxy's `--healthz-bind-address`).
 const HEALTHZ: u16 = 10256;
 const STARTUP: Duration = Duration::from_secs(20);
 
@@ -43,33 +45,67 @@ pub struct Agent {
 
 impl Agent {
     /// Starts `portolan run -f manifests` on a node, under the node's name, and waits until it is
-    /// synced (`/healthz` is 200).
+    /// synced (`/readyz` is 200).
     pub fn start(node: &Node, manifests: &Path, arguments: &[&str]) -> Result<Self, LabError> {
-        let mut agent = Self::spawn(node, manifests, arguments)?;
-        let mut exited = None;
-        let synced = eventually(STARTUP, || {
-            exited = agent.child.try_wait().ok().flatten();
-            exited.is_some() || agent.healthz() == Some(200)
-        });
-        let what = match (exited, synced) {
-            (None, Some(_)) => return Ok(agent),
-            (Some(status), _) => format!("ended with {status} instead of running"),
-            (None, None) => format!("was not synced within {STARTUP:?}"),
-        };
-        Err(LabError::Agent { node: agent.node.clone(), what, stderr: agent.stderr() })
+        Self::spawn(node, manifests, arguments)?.wait()
     }
 
-    /// Starts it without waiting.
+    /// Starts `portolan run --kubeconfig file` on a node, under the node's name, and waits until it is
+    /// ready (`/readyz` is 200).
+    pub fn start_in_cluster(node: &Node, kubeconfig: &Path, arguments: &[&str]) -> Result<Self, LabError> {
+        Self::spawn_in_cluster(node, kubeconfig, arguments)?.wait()
+    }
+
+    /// Starts `portolan run -f manifests` without waiting.
     pub fn spawn(node: &Node, manifests: &Path, arguments: &[&str]) -> Result<Self, LabError> {
+        Self::spawn_by(node, &[], manifests, arguments)
+    }
+
+    /// Starts it through another program, which must become it in the end: `["prlimit", "--nofile=20"]`.
+    pub fn spawn_by(
+        node: &Node,
+        program: &[&str],
+        manifests: &Path,
+        arguments: &[&str],
+    ) -> Result<Self, LabError> {
+        Self::spawn_from(node, program, ("-f", manifests), arguments)
+    }
+
+    /// Starts `portolan run --kubeconfig file` without waiting.
+    pub fn spawn_in_cluster(node: &Node, kubeconfig: &Path, arguments: &[&str]) -> Result<Self, LabError> {
+        Self::spawn_from(node, &[], ("--kubeconfig", kubeconfig), arguments)
+    }
+
+    fn spawn_from(
+        node: &Node,
+        program: &[&str],
+        (flag, source): (&str, &Path),
+        arguments: &[&str],
+    ) -> Result<Self, LabError> {
         let stderr = tempfile::NamedTempFile::new().map_err(LabError::io("make a temporary file"))?;
         let log: File = stderr.reopen().map_err(LabError::io("open a temporary file"))?;
         // setpriv, which becomes the agent, ends it with the thread that started it: the node's.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(binary()?).arg("run").arg("-f").arg(manifests);
+        command.args(["--pdeathsig", "KILL"]).args(program);
+        command.arg(binary()?).arg("run").arg(flag).arg(source);
         command.args(["--hostname-override", node.name()]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = node.namespace().enter(move || command.spawn()).map_err(LabError::io("run portolan"))?;
         Ok(Self { child, node: node.name().into(), namespace: node.namespace().clone(), stderr })
+    }
+
+    fn wait(mut self) -> Result<Self, LabError> {
+        let mut exited = None;
+        let synced = eventually(STARTUP, || {
+            exited = self.child.try_wait().ok().flatten();
+            exited.is_some() || self.readyz() == Some(200)
+        });
+        let what = match (exited, synced) {
+            (None, Some(_)) => return Ok(self),
+            (Some(status), _) => format!("ended with {status} instead of running"),
+            (None, None) => format!("was not synced within {STARTUP:?}"),
+        };
+        Err(LabError::Agent { node: self.node.clone(), what, stderr: self.stderr() })
     }
 
     /// Runs another command of the binary on a node: `["diff", "-f", …]`.
@@ -79,14 +115,43 @@ impl Agent {
 
     /// The status code of `GET /healthz`; `None` while nobody answers.
     pub fn healthz(&self) -> Option<u16> {
-        let socket = self.namespace.socket(Domain::IPV4, Type::STREAM, None).ok()?;
-        socket.connect(&std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, HEALTHZ)).into()).ok()?;
-        let mut stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        answer.split_whitespace().nth(1)?.parse().ok()
+        self.get(HEALTHZ, "/healthz").map(|response| response.code)
+    }
+
+    /// The status code of `GET /readyz`; `None` while nobody answers.
+    pub fn readyz(&self) -> Option<u16> {
+        self.get(HEALTHZ, "/readyz").map(|response| response.code)
+    }
+
+    /// What one of its servers on its node's loopback answers; `None` while nobody does.
+    pub fn get(&self, port: u16, path: &str) -> Option<Response> {
+        http::get(&self.namespace, (Ipv4Addr::LOCALHOST, port).into(), path)
+    }
+
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its resident memory in KiB (`VmRSS` of `/proc/…/status`); `None` if it has ended.
+    pub fn resident_memory(&self) -> Option<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory it ever had, in KiB (`VmHWM`); `None` if it has ended.
+    pub fn most_memory(&self) -> Option<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, field: &str) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let value = status.lines().find_map(|line| line.strip_prefix(field))?;
+        value.split_whitespace().next()?.parse().ok()
+    }
+
+    /// Its exit status, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
 
     /// What it has written to stderr so far.

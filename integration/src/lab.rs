@@ -24,7 +24,7 @@ pub use self::{
     node::Node,
     pod::Pod,
 };
-use crate::{Client, Protocol, Server};
+use crate::{ApiServer, Client, Protocol, Server};
 
 /// Two nodes, a router and an outside client. Dropping it removes them.
 #[derive(Debug)]
@@ -115,6 +115,33 @@ impl Lab {
             "route replace table 100 198.51.100.0/24 via {v4}\nroute del table 100 2001:db8:3::/64\n\
              route add table 100 2001:db8:3::/64 via {v6}\n"
         ))
+    }
+
+    /// An API server without objects, on the router: outside the cluster, as on most clusters' nodes. It
+    /// sends a bookmark on each watch this often.
+    pub fn api_server(&self, bookmarks: Duration) -> Result<ApiServer, LabError> {
+        ApiServer::with_bookmarks(&self.router, ([192, 0, 2, 1], 6443).into(), bookmarks)
+    }
+
+    /// Has the packets of a node's connections to the router vanish, both ways, so that neither side hears of
+    /// their end; connections made later work.
+    pub fn half_open(&self, node: &Node) -> Result<(), LabError> {
+        let node = node.outside().v4;
+        let rules = format!(
+            "table ip half-open {{
+                set fresh {{ type inet_service; flags dynamic; size 65535; }}
+                chain input {{
+                    type filter hook input priority 0;
+                    ip saddr {node} tcp flags & (syn | ack) == syn add @fresh {{ tcp sport }}
+                    ip saddr {node} tcp sport != @fresh drop
+                }}
+                chain output {{
+                    type filter hook output priority 0;
+                    ip daddr {node} tcp dport != @fresh drop
+                }}
+            }}\n"
+        );
+        self.router.filter("nft", &["-f", "-"], &rules).map(drop)
     }
 
     /// Both nodes.

@@ -10,6 +10,8 @@
 #![allow(clippy::format_push_string)]
 
 mod agent;
+mod api_server;
+mod http;
 mod lab;
 mod manifest;
 mod nft;
@@ -18,8 +20,10 @@ mod yaml;
 
 pub use self::{
     agent::{Agent, binary},
+    api_server::{ApiServer, EventFaults, Fault, Request, Resource, Rule, Verb, Wrong},
+    http::{Response, get, request},
     lab::{CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, eventually},
-    manifest::{Manifests, Service, Slice, pod_object},
+    manifest::{Manifests, Service, Slice, numbered, pod_object},
     nft::{Notifications, nft},
     traffic::{Answer, Client, Connection, Protocol, Responder, Server},
 };

@@ -230,6 +230,24 @@ impl Slice {
     }
 }
 
+/// The nth of many Services, at 10.97.x.y, and its slice with these endpoints of its own; nobody is there.
+pub fn numbered(number: u16, endpoints: impl IntoIterator<Item = u8>) -> [Value; 2] {
+    let [high, low] = number.to_be_bytes();
+    let name = format!("many-{number}");
+    let service = Service::new(&name, [[10, 97, high, low].into()]).port("http", Protocol::Tcp, 80).object();
+    let endpoint = |n: u8| {
+        json!({
+            "addresses": [format!("10.{}.{high}.{low}", 200 + n)],
+            "conditions": {"ready": true, "serving": true, "terminating": false},
+            "nodeName": "node-b",
+            "targetRef": {"kind": "Pod", "name": format!("{name}-{n}"), "namespace": "default"},
+        })
+    };
+    let mut slice = Slice::new(&name, Family::V4).port("http", Protocol::Tcp, 8080).object();
+    slice["endpoints"] = endpoints.into_iter().map(endpoint).collect();
+    [service, slice]
+}
+
 /// The Pod object of a running pod: ready, with this label and this named container port.
 pub fn pod_object(pod: &Pod, label: (&str, &str), port: (&str, Protocol, u16)) -> Value {
     let addresses = Family::BOTH.map(|family| json!({"ip": pod.address().of(family)}));

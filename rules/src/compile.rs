@@ -10,6 +10,7 @@ mod class;
 mod compiler;
 mod config;
 mod delta;
+mod expected;
 mod frontend;
 mod maglev;
 mod per_set;
@@ -24,8 +25,9 @@ mod sticky;
 
 pub use self::{
     class::Class,
-    compiler::{Compiler, Loaded, SetSize, Update},
+    compiler::{Compiler, Loaded, NoLocalEndpoints, SetSize, Update},
     config::{Config, PodDetector},
+    expected::ExpectedKeys,
     frontend::FrontendKey,
     pick::Pick,
     service::{Problem, Severity},

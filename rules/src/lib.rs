@@ -13,6 +13,7 @@ pub mod endpoints;
 #[cfg(test)]
 mod fixture;
 pub mod flows;
+pub mod health_checks;
 pub mod leftovers;
 pub mod model;
 pub mod node_ports;

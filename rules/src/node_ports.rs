@@ -1,6 +1,10 @@
 //! Which of the node's addresses answer node ports (`--nodeport-addresses`).
 
-use std::{collections::BTreeSet, net::IpAddr, str::FromStr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
 use ipnetwork::IpNetwork;
 
@@ -71,6 +75,28 @@ impl NodePortAddresses {
                 .collect(),
         }
     }
+
+    /// Where health checks of Services are answered (`healthCheckNodePort`): on the same addresses, or if that is
+    /// all of a family that the host has, on the unspecified address, which needs one socket only.
+    pub fn health_check_addresses(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
+        let every = |family: &Family| match self {
+            Self::Networks(networks) => {
+                networks.iter().any(|network| network.prefix() == 0 && Family::of(network.ip()) == *family)
+            }
+            Self::Primary => node.addresses.is_empty(),
+        };
+        let exists = |family: &Family| host.iter().any(|address| Family::of(*address) == *family);
+        let every: Vec<Family> =
+            Family::ALL.into_iter().filter(|family| every(family) && exists(family)).collect();
+        let mut selected = self.select(node, host);
+        selected.retain(|address| !every.contains(&Family::of(*address)));
+        let unspecified = |family| match family {
+            Family::Ip => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::Ip6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        selected.extend(every.into_iter().map(unspecified));
+        selected
+    }
 }
 
 fn is_link_local(address: &IpAddr) -> bool {
@@ -114,6 +140,19 @@ mod tests {
             selected("192.0.2.0/24, ::/0", &[], &HOST),
             addresses(&["192.0.2.1", "2001:db8::1", "fe80::1"])
         );
+    }
+
+    #[test]
+    fn health_checks_are_answered_on_the_same_addresses_with_one_socket_for_all() {
+        let listen = |setting: &str, node: &[&str]| -> Vec<IpAddr> {
+            let node = Node { addresses: addresses(node), ..Node::default() };
+            let setting: NodePortAddresses = setting.parse().unwrap();
+            setting.health_check_addresses(&node, &addresses(&HOST)).into_iter().collect()
+        };
+        assert_eq!(listen("primary", &["192.0.2.1"]), addresses(&["192.0.2.1"]));
+        assert_eq!(listen("primary", &[]), addresses(&["0.0.0.0", "::"]));
+        assert_eq!(listen("192.0.2.0/24,::/0", &[]), addresses(&["192.0.2.1", "::"]));
+        assert_eq!(listen("203.0.113.0/24", &[]), addresses(&[]));
     }
 
     #[test]

@@ -232,6 +232,7 @@ mod tests {
             external_policy: TrafficPolicy::Cluster,
             affinity_timeout: None,
             load_balancing: LoadBalancing::Random,
+            health_check_node_port: None,
             ports: Vec::new(),
         }
     }

@@ -38,6 +38,7 @@ fn service(name: &str, cluster_ip: u8, protocol: Protocol, port: u16, node_port:
         external_policy: TrafficPolicy::Cluster,
         affinity_timeout: None,
         load_balancing: LoadBalancing::Random,
+        health_check_node_port: None,
         ports: vec![ServicePort { name: "".into(), protocol, port, node_port }],
     }
 }

@@ -115,6 +115,7 @@ fn service(name: &ObjectName, shape: &Shape) -> Service {
         external_policy: policy(shape.local.1),
         affinity_timeout: shape.affinity,
         load_balancing: if shape.source_hash { LoadBalancing::SourceHash } else { LoadBalancing::Random },
+        health_check_node_port: None,
         ports: vec![ServicePort {
             name: "".into(),
             protocol,

@@ -28,6 +28,7 @@ fn service(n: u8) -> Service {
         external_policy: if n.is_multiple_of(2) { TrafficPolicy::Cluster } else { TrafficPolicy::Local },
         affinity_timeout: (!n.is_multiple_of(3)).then_some(60 * u32::from(n)),
         load_balancing: if n.is_multiple_of(3) { LoadBalancing::SourceHash } else { LoadBalancing::Random },
+        health_check_node_port: None,
         ports: vec![ServicePort {
             name: "".into(),
             protocol: Protocol::Tcp,

@@ -9,9 +9,11 @@ use std::{
 use portolan_rules::{
     compile::{Compiler, Loaded},
     state::State,
+    transaction::Transaction,
 };
 
-use crate::kernel::{Error, Kernel};
+use super::Tables;
+use crate::kernel::{Commit, Error};
 
 /// Elements of one transaction: few enough that the kernel's mutex, which all users of `nf_tables` wait for, is held
 /// for some milliseconds only; many enough that a transaction's own cost does not show.
@@ -22,50 +24,48 @@ const WAITING: usize = 2;
 /// What a cold start did and took.
 #[derive(Debug)]
 pub struct ColdStart {
-    /// What was compiled, and whether all of it is in the kernel.
+    /// What was compiled, and whether all of it was taken.
     pub loaded: Loaded,
     /// Number of transactions.
     pub transactions: usize,
-    /// Operations of all of them.
-    pub operations: usize,
-    /// Length of all that the kernel was sent.
-    pub bytes: usize,
-    /// Time to encode.
-    pub encode: Duration,
-    /// Time in the kernel.
-    pub kernel: Duration,
+    /// What the commits did and took together.
+    pub commit: Commit,
+    /// Operations, by family.
+    pub operations: [usize; 2],
     /// Longest time in the kernel at once, for which everybody else had to wait.
     pub longest: Duration,
     /// All of it.
     pub elapsed: Duration,
 }
 
-/// Compiles the state and commits it to a kernel that holds no tables of ours. The compiler has compiled
-/// all of the state whatever the kernel says.
+/// Compiles the state, and commits it to a kernel that holds no tables of ours. Whatever the kernel says, the
+/// compiler has compiled all of the state in the end; what is in the kernel without the last part is not hooked in.
+///
+/// # Errors
+/// What a commit came to.
 pub fn cold_start(
-    kernel: &mut Kernel,
+    kernel: &mut impl Tables,
     compiler: &mut Compiler,
     state: &mut State,
-) -> (Option<ColdStart>, Result<(), Error>) {
+) -> (ColdStart, Result<(), Error>) {
     let started = Instant::now();
     let (parts, inbox) = sync_channel(WAITING);
-    let (mut transactions, mut operations, mut bytes) = (0, 0, 0);
-    let (mut encode, mut in_kernel, mut longest) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-    let mut result = Ok(());
-    let loaded = thread::scope(|scope| {
+    thread::scope(|scope| {
         let compiling = scope.spawn(move || {
             compiler.load_in_parts(state, PART, &mut |transaction| parts.send(transaction).is_ok())
         });
+        let mut done = ColdStart {
+            loaded: Loaded::Incomplete(Vec::new()),
+            transactions: 0,
+            commit: Commit::default(),
+            operations: [0; 2],
+            longest: Duration::ZERO,
+            elapsed: Duration::ZERO,
+        };
+        let mut result = Ok(());
         for transaction in &inbox {
             match kernel.commit(&transaction) {
-                Ok(commit) => {
-                    transactions += 1;
-                    operations += transaction.len();
-                    bytes += commit.bytes;
-                    encode += commit.encode;
-                    in_kernel += commit.kernel;
-                    longest = longest.max(commit.kernel);
-                }
+                Ok(commit) => done.add(&transaction, &commit),
                 Err(error) => {
                     result = Err(error);
                     break;
@@ -73,17 +73,25 @@ pub fn cold_start(
             }
         }
         drop(inbox);
-        compiling.join()
-    });
-    let done = loaded.ok().map(|loaded| ColdStart {
-        loaded,
-        transactions,
-        operations,
-        bytes,
-        encode,
-        kernel: in_kernel,
-        longest,
-        elapsed: started.elapsed(),
-    });
-    (done, result)
+        match compiling.join() {
+            Ok(loaded) => done.loaded = loaded,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        done.elapsed = started.elapsed();
+        (done, result)
+    })
+}
+
+impl ColdStart {
+    fn add(&mut self, transaction: &Transaction, commit: &Commit) {
+        self.transactions += 1;
+        for (family, _) in &transaction.operations {
+            self.operations[*family as usize] += 1;
+        }
+        self.commit.messages += commit.messages;
+        self.commit.bytes += commit.bytes;
+        self.commit.encode += commit.encode;
+        self.commit.kernel += commit.kernel;
+        self.longest = self.longest.max(commit.kernel);
+    }
 }

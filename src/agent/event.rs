@@ -1,5 +1,6 @@
 //! What wakes the reconciler.
 
+use super::ForeignChange;
 use crate::{manifest, source};
 
 /// Something that the reconciler must look at.
@@ -11,6 +12,8 @@ pub enum Event {
     Cluster(source::Update),
     /// An address of this host came or went.
     Addresses,
+    /// Somebody else changed our tables.
+    Foreign(ForeignChange),
     /// Stop; the rules stay.
     Stop,
 }

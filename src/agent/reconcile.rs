@@ -1,75 +1,131 @@
 //! The loop: what changed goes to the kernel as soon as the previous commit is done.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
 use tracing::{error, info};
 
-use super::{Agent, Event};
+use super::{Agent, Cause, Event, Tables};
 use crate::manifest;
 
-/// After a failed reconcile, wait this long before the next, and twice as long after every further one.
+/// After a failed reconcile, wait about this long before the next, and twice as long after every further one.
 pub const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// But never longer than this.
 pub const LAST_RETRY: Duration = Duration::from_secs(30);
-/// Applies changes as they come until it is told to stop.
-pub fn reconcile(agent: &mut Agent, inbox: &Receiver<Event>) {
+
+/// Applies changes as they come until it is told to stop. Nothing is written before all Services and slices are
+/// known.
+pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>) {
+    while !agent.is_ready() {
+        if inbox.recv().ok().and_then(|event| take_over(agent, event)).is_none() {
+            return;
+        }
+    }
     let mut wait = FIRST_RETRY;
     let mut synced_before = false;
+    let mut failing = false;
+    let mut cause = Cause::Start;
+    let mut next_period = Instant::now() + agent.sync.full_period;
     loop {
-        let retry = match agent.sync() {
+        if cause == Cause::Period {
+            next_period = Instant::now() + agent.sync.full_period;
+        }
+        let retry = match agent.sync_for(cause) {
             Ok(synced) => {
                 if !synced_before {
                     info!(operations = synced.operations, "Kernel is equal to the manifests");
                     synced_before = true;
+                } else if failing {
+                    info!(operations = synced.operations, "Kernel is equal to the manifests again");
                 }
-                if !synced.flows_pending {
+                failing = false;
+                if !synced.unfinished {
                     wait = FIRST_RETRY;
                 }
-                synced.flows_pending.then(|| later(&mut wait))
+                synced.unfinished.then(|| later(&mut wait))
             }
             Err(error) => {
-                error!("{error}; trying again in {wait:?}");
-                Some(later(&mut wait))
+                failing = true;
+                let at = later(&mut wait);
+                error!("{error}; trying again in {:.1?}", at.saturating_duration_since(Instant::now()));
+                Some(at)
             }
         };
-        if !next(agent, inbox, retry) {
-            return;
+        let ended = Instant::now();
+        let times = Times { earliest: ended + agent.sync.min_period, retry, period: next_period };
+        match next(agent, inbox, &times) {
+            Some(next) => cause = next,
+            None => return,
         }
     }
 }
 
-/// When to try again; the next time takes longer.
+/// When to try again: somewhere in the second half of the wait, so that nodes do not all do it at once. The next
+/// time takes longer.
 fn later(wait: &mut Duration) -> Instant {
-    let at = Instant::now() + *wait;
+    // Every `RandomState` has keys of its own.
+    let random = RandomState::new().hash_one(()) as u32;
+    let jitter = wait.mul_f64(0.5 * f64::from(random) / f64::from(u32::MAX));
+    let at = Instant::now() + *wait / 2 + jitter;
     *wait = (*wait * 2).min(LAST_RETRY);
     at
 }
 
-/// Waits for changes, or until it is time to try again, and takes over all that have come. False if the
-/// agent is to stop.
-fn next(agent: &mut Agent, inbox: &Receiver<Event>, retry: Option<Instant>) -> bool {
-    let mut event = match retry {
-        None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
-    };
+/// When to reconcile next.
+struct Times {
+    /// Not before this for a change.
+    earliest: Instant,
+    /// To try again, if there is a reason to.
+    retry: Option<Instant>,
+    /// To compare everything.
+    period: Instant,
+}
+
+/// Waits until there is a reason to reconcile, and takes over all events until then. `None` if the agent is to
+/// stop.
+fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>, times: &Times) -> Option<Cause> {
+    let mut changed = false;
     loop {
-        match event {
-            Ok(Event::Manifests(update)) => {
-                manifest::report(&update.warnings, &update.errors);
-                agent.apply(update.changes);
-                agent.set_input_incomplete(update.is_incomplete);
-            }
-            Ok(Event::Cluster(update)) => agent.apply(update.changes),
-            Ok(Event::Addresses) => agent.addresses_changed(),
-            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
-            Err(RecvTimeoutError::Timeout) => return true,
+        // All that is there already, before anything is done about it.
+        if let Ok(event) = inbox.try_recv() {
+            changed |= take_over(agent, event)?;
+            continue;
         }
-        match inbox.try_recv() {
-            Ok(more) => event = Ok(more),
-            Err(_) => return true,
+        let change = changed.then_some((times.earliest, Cause::Change));
+        let retry = times.retry.map(|at| (at, Cause::Retry));
+        let repair = agent.repair_due().map(|at| (at, Cause::Repair));
+        let reasons = [change, repair, retry, Some((times.period, Cause::Period))];
+        let (at, cause) = reasons.into_iter().flatten().min()?;
+        let wait = at.saturating_duration_since(Instant::now());
+        if wait.is_zero() {
+            return Some(cause);
+        }
+        match inbox.recv_timeout(wait) {
+            Ok(event) => changed |= take_over(agent, event)?,
+            Err(RecvTimeoutError::Timeout) => return Some(cause),
+            Err(RecvTimeoutError::Disconnected) => return None,
         }
     }
+}
+
+/// Takes over an event; says whether there may be something to write. `None` if the agent is to stop.
+fn take_over<T: Tables>(agent: &mut Agent<T>, event: Event) -> Option<bool> {
+    match event {
+        Event::Manifests(update) => {
+            manifest::report(&update.warnings, &update.errors);
+            agent.apply(update.changes);
+            agent.set_input_incomplete(update.is_incomplete);
+        }
+        Event::Cluster(update) => agent.update(update),
+        Event::Addresses => agent.addresses_changed(),
+        Event::Foreign(change) => {
+            agent.foreign(change);
+            return Some(false);
+        }
+        Event::Stop => return None,
+    }
+    Some(true)
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 use portolan_rules::{
     compile::Compiler,
     flows::{Flows, destinations},
-    ruleset::Ruleset,
+    ruleset::{Family, Ruleset},
 };
 use tracing::{debug, warn};
 
@@ -27,6 +27,18 @@ impl StaleFlows {
         self.removed
     }
 
+    /// Opens the socket while there are file descriptors left. A failure is told when there is work to do.
+    pub(super) fn open(&mut self) {
+        if self.conntrack.is_none() {
+            self.conntrack = Conntrack::open().ok();
+        }
+    }
+
+    /// Notes what these tables answered, which are about to be replaced.
+    pub(super) fn note_replaced(&mut self, kernel: &Ruleset) {
+        self.pending.extend(destinations(kernel));
+    }
+
     /// Notes what an update may have made stale.
     pub(super) fn note(&mut self, stale: BTreeSet<SocketAddr>) {
         self.pending.extend(stale);
@@ -46,10 +58,14 @@ impl StaleFlows {
     }
 
     /// Removes what is stale at the noted destinations, now that the kernel answers them as the compiler says.
-    /// What fails is said once and stays noted.
-    pub(super) fn remove(&mut self, compiler: &Compiler, input_incomplete: bool) -> Result<(), Error> {
+    /// Returns how many flows of each family those were. What fails is said once and stays noted.
+    pub(super) fn remove(
+        &mut self,
+        compiler: &Compiler,
+        input_incomplete: bool,
+    ) -> Result<[usize; 2], Error> {
         if self.pending.is_empty() {
-            return Ok(());
+            return Ok([0; 2]);
         }
         let mut flows = compiler.flows(self.pending.iter().copied());
         if input_incomplete {
@@ -57,17 +73,18 @@ impl StaleFlows {
             flows.retain_frontends();
         }
         if flows.is_empty() {
-            return Ok(());
+            return Ok([0; 2]);
         }
         match self.attempt(&flows) {
             Ok(removed) => {
                 for destination in flows.destinations() {
                     self.pending.remove(&destination);
                 }
-                self.removed += removed as u64;
+                let sum: usize = removed.iter().sum();
+                self.removed += sum as u64;
                 self.failing = false;
-                debug!(removed, destinations = flows.destinations().len(), "Stale UDP flows removed");
-                Ok(())
+                debug!(removed = sum, destinations = flows.destinations().len(), "Stale UDP flows removed");
+                Ok(removed)
             }
             Err(error) => {
                 if !self.failing {
@@ -79,11 +96,15 @@ impl StaleFlows {
         }
     }
 
-    fn attempt(&mut self, flows: &Flows) -> Result<usize, Error> {
+    fn attempt(&mut self, flows: &Flows) -> Result<[usize; 2], Error> {
         let conntrack = match &mut self.conntrack {
             Some(conntrack) => conntrack,
             none => none.insert(Conntrack::open()?),
         };
-        conntrack.remove_stale(flows)
+        let mut removed = [0; 2];
+        for family in Family::ALL {
+            removed[family as usize] = conntrack.remove_stale_of(family, flows)?;
+        }
+        Ok(removed)
     }
 }

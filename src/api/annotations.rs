@@ -1,4 +1,5 @@
-//! Portolan's own annotations: what the API has no field for.
+//! Annotations: Portolan's own, for what the API has no field for, and those of the API server and its
+//! controllers that say something about the object itself.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -19,10 +20,18 @@ pub const LOAD_BALANCING: &str = "portolan.io/load-balancing";
 /// have the weight of `*`, 1 if there is none; weight 0 takes no new connections.
 pub const WEIGHTS: &str = "portolan.io/weights";
 
+/// When the change began that a slice shows: the endpoint controller's, an RFC 3339 time. On an EndpointSlice.
+pub const LAST_CHANGE_TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
+/// Marks the bookmark after the last of the objects that were there when a watch with `sendInitialEvents` began
+/// (KEP-3157); `true`.
+pub const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
 /// Largest weight.
 pub const MAX_WEIGHT: u16 = 100;
 
-/// Annotations whose names begin with `portolan.io/`; all others are skipped while reading.
+/// Annotations whose names begin with `portolan.io/`, [`LAST_CHANGE_TRIGGER`] and [`INITIAL_EVENTS_END`]; all
+/// others are skipped while reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotations(Vec<(Box<str>, Field<Box<str>>)>);
 
@@ -32,7 +41,8 @@ impl<'de> Parse<'de> for Annotations {
     fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
         let mut own = Vec::new();
         while let Some(name) = map.next_key::<Box<str>>()? {
-            if name.starts_with("portolan.io/") {
+            if name.starts_with("portolan.io/") || [LAST_CHANGE_TRIGGER, INITIAL_EVENTS_END].contains(&&*name)
+            {
                 own.push((name, map.next_value()?));
             } else {
                 map.next_value::<IgnoredAny>()?;
@@ -46,6 +56,16 @@ impl Metadata {
     fn annotation(&self, name: &str) -> Option<&str> {
         let (_, value) = self.annotations.get()?.0.iter().find(|(key, _)| **key == *name)?;
         Some(value.get().map_or("", |text| text))
+    }
+
+    /// What a slice says of [`LAST_CHANGE_TRIGGER`], if that can be read.
+    pub fn last_change_trigger(&self) -> Option<jiff::Timestamp> {
+        self.annotation(LAST_CHANGE_TRIGGER)?.parse().ok()
+    }
+
+    /// What a bookmark says of [`INITIAL_EVENTS_END`].
+    pub fn is_end_of_initial_events(&self) -> bool {
+        self.annotation(INITIAL_EVENTS_END) == Some("true")
     }
 
     /// What the Service says of [`LOAD_BALANCING`]. What is not known is ignored, with a warning.
@@ -154,5 +174,19 @@ mod tests {
             (LoadBalancing::SourceHash, 0)
         );
         assert_eq!(balancing(r#"{"portolan.io/load-balancing": "maglev"}"#), (LoadBalancing::Random, 1));
+    }
+
+    #[test]
+    fn the_api_servers_annotations_are_read() {
+        let bookmark = metadata(r#"{"k8s.io/initial-events-end": "true"}"#);
+        assert!(bookmark.is_end_of_initial_events());
+        assert_eq!(bookmark.last_change_trigger(), None);
+        let slice = metadata(
+            r#"{"endpoints.kubernetes.io/last-change-trigger-time": "2026-01-02T03:04:05Z", "x": "y"}"#,
+        );
+        assert!(!slice.is_end_of_initial_events());
+        assert_eq!(slice.last_change_trigger().unwrap().to_string(), "2026-01-02T03:04:05Z");
+        let unreadable = metadata(r#"{"endpoints.kubernetes.io/last-change-trigger-time": "now"}"#);
+        assert_eq!(unreadable.last_change_trigger(), None);
     }
 }

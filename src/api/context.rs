@@ -122,8 +122,8 @@ pub(super) fn read_element<'a, 'de, T: Parse<'de>>(
 /// What conversions need besides the object, and where they leave their warnings.
 #[derive(Debug, Default)]
 pub struct Context {
-    /// Services and slices whose label `service.kubernetes.io/service-proxy-name` has this value are ours,
-    /// those with any other value belong to another proxy.
+    /// Only Services whose label `service.kubernetes.io/service-proxy-name` has this value are ours, and without
+    /// it only those without the label; all others belong to another proxy.
     pub own_proxy_name: Option<Box<str>>,
     /// What was ignored, with the reason; the caller takes it.
     pub warnings: Vec<Issue>,
@@ -156,8 +156,15 @@ impl Context {
         self.warnings.push(Issue { object: object.clone(), fault: Fault::new(field, message) });
     }
 
-    /// Whether the label `service.kubernetes.io/service-proxy-name` gives the object to another proxy.
-    pub(super) fn is_foreign(&self, proxy_name: Option<&str>) -> bool {
+    /// Whether the label `service.kubernetes.io/service-proxy-name`, or its absence, gives a Service to another
+    /// proxy.
+    pub(super) fn is_foreign_service(&self, proxy_name: Option<&str>) -> bool {
+        proxy_name != self.own_proxy_name.as_deref()
+    }
+
+    /// The same for a slice. The endpoint slice controller copies the Service's labels; whoever else writes
+    /// slices may not, and then the Service alone decides.
+    pub(super) fn is_foreign_slice(&self, proxy_name: Option<&str>) -> bool {
         proxy_name.is_some_and(|name| self.own_proxy_name.as_deref() != Some(name))
     }
 }

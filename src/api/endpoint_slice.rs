@@ -105,7 +105,9 @@ impl EndpointSlice {
         let none = Metadata::default();
         let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none);
         metadata.check_labels()?;
-        if metadata.label(HEADLESS_LABEL).is_some() || context.is_foreign(metadata.label(PROXY_NAME_LABEL)) {
+        if metadata.label(HEADLESS_LABEL).is_some()
+            || context.is_foreign_slice(metadata.label(PROXY_NAME_LABEL))
+        {
             return Ok(None);
         }
         let Some(service) = metadata.label(SERVICE_LABEL).filter(|service| !service.is_empty()) else {

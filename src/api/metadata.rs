@@ -25,12 +25,14 @@ pub struct Metadata {
     pub namespace: Field<Box<str>>,
     /// `labels`.
     pub labels: Field<Labels>,
-    /// `annotations`, those of Portolan.
+    /// `annotations`, those that matter here.
     pub annotations: Field<Annotations>,
     /// `creationTimestamp`, RFC 3339.
     pub creation_timestamp: Field<Box<str>>,
     /// `deletionTimestamp`, RFC 3339; if set, the object is being deleted.
     pub deletion_timestamp: Field<Box<str>>,
+    /// `resourceVersion`: which state of the object this is; absent in manifests.
+    pub resource_version: Field<Box<str>>,
 }
 
 structures!(Metadata);

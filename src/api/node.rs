@@ -15,6 +15,9 @@ use super::{
     metadata::Metadata,
 };
 
+/// Taint that the cluster autoscaler gives to a node before it removes it.
+const TO_BE_DELETED_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
+
 /// Label with a node's zone.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
@@ -40,6 +43,16 @@ pub struct NodeSpec {
     /// `podCIDRs`.
     #[serde(rename = "podCIDRs")]
     pub pod_cidrs: Field<Vec<Field<Box<str>>>>,
+    /// `taints`.
+    pub taints: Field<Vec<Field<Taint>>>,
+}
+
+/// One entry of `spec.taints` of a [`Node`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Taint {
+    /// `key`.
+    pub key: Field<Box<str>>,
 }
 
 /// `status` of a [`Node`].
@@ -60,9 +73,18 @@ pub struct NodeAddress {
     pub address: Field<Box<str>>,
 }
 
-structures!(NodeSpec, NodeStatus, NodeAddress);
+structures!(NodeSpec, Taint, NodeStatus, NodeAddress);
 
 impl Node {
+    /// Whether load balancers may send new traffic to the node: it is not being deleted (`deletionTimestamp`),
+    /// and has no taint `ToBeDeletedByClusterAutoscaler` of any effect (KEP-3836).
+    pub fn is_eligible(&self) -> bool {
+        let is_deleted = self.metadata.get().is_some_and(|metadata| !metadata.deletion_timestamp.is_absent());
+        let taints = self.spec.get().and_then(|spec| spec.taints.get()).map_or(&[][..], Vec::as_slice);
+        let mut keys = taints.iter().filter_map(|taint| taint.get()?.key.get());
+        !is_deleted && !keys.any(|key| **key == *TO_BE_DELETED_TAINT)
+    }
+
     /// The model's node.
     ///
     /// # Errors

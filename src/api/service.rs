@@ -60,6 +60,8 @@ pub struct ServiceSpec {
     pub publish_not_ready_addresses: Field<bool>,
     /// `selector`: labels of the Pods behind the Service.
     pub selector: Field<Labels>,
+    /// `healthCheckNodePort`; allocated for load balancers whose `externalTrafficPolicy` is `Local`.
+    pub health_check_node_port: Field<i64>,
     /// `ports`.
     pub ports: Field<Vec<Field<ServicePort>>>,
 }

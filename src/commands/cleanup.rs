@@ -1,29 +1,35 @@
-//! `cleanup`: remove Portolan's tables.
+//! `cleanup`: remove Portolan's tables, or kube-proxy's.
 
 use std::process::ExitCode;
 
 use portolan_rules::{
-    compile::Config,
-    ruleset::Family,
+    ruleset::{Family, Name},
     transaction::{Operation, Transaction},
 };
 
 use crate::{
     cli::CleanupArgs,
     kernel::{Error, Kernel},
+    settings::{KUBE_PROXY_TABLE, table_name},
 };
 
-/// Removes the tables of both families. Nothing to remove is no error.
-pub fn cleanup(_: &CleanupArgs) -> ExitCode {
-    match remove() {
-        Ok(()) => ExitCode::SUCCESS,
+/// Removes the tables of both families, or kube-proxy's in their place. Nothing to remove is no error.
+pub fn cleanup(args: &CleanupArgs) -> ExitCode {
+    let table = if args.kube_proxy {
+        Ok(Name::from(KUBE_PROXY_TABLE))
+    } else {
+        table_name(args.table_name.as_deref())
+    };
+    match table {
+        Ok(table) => remove(&table).map_or_else(|error| super::fail(&error), |()| ExitCode::SUCCESS),
         Err(error) => super::fail(&error),
     }
 }
 
-fn remove() -> Result<(), Error> {
+/// Removes the tables of this name in both families, at once.
+pub fn remove(table: &Name) -> Result<(), Error> {
     let mut kernel = Kernel::open()?;
-    let mut transaction = Transaction::new(Config::default().table);
+    let mut transaction = Transaction::new(table.clone());
     for family in Family::ALL {
         // Created first if it is not there, so that deleting it cannot fail.
         transaction.push(family, Operation::AddTable);

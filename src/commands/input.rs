@@ -4,7 +4,7 @@ use portolan_rules::{model::Node, state::State};
 
 use crate::{
     cli::InputArgs,
-    manifest::{Objects, Source},
+    manifest::Objects,
     settings::{Settings, SettingsError},
 };
 
@@ -19,7 +19,7 @@ pub struct Input {
 /// Reads the manifests. What is wrong with them is said on standard error, a line each.
 pub fn read(args: &InputArgs) -> Result<Input, SettingsError> {
     let settings = Settings::new(&args.node)?;
-    let mut source = Source::new(args.filenames.iter().cloned(), &settings.node_name);
+    let mut source = settings.manifests(&args.filenames);
     let Objects { services, slices, node, service_cidrs, ignored, warnings, errors } = source.load();
     for warning in &warnings {
         eprintln!("portolan: warning: {warning}");

@@ -1,7 +1,9 @@
-//! `run`: keep the kernel equal to the manifests.
+//! `run`: keep the kernel equal to the cluster, or to manifests.
+
+mod setup;
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    path::PathBuf,
     process::ExitCode,
     sync::mpsc::{Sender, channel},
 };
@@ -11,15 +13,18 @@ use tracing::{debug, error, info, warn};
 use crate::{
     agent::{Agent, Event, FIRST_RETRY, LAST_RETRY, SyncError, reconcile},
     cli::RunArgs,
-    health::{self, Health},
+    cluster::{self, Cluster, Options},
+    health::Health,
     host::AddressMonitor,
     kernel::{self, Kernel},
     logging,
     manifest::{Objects, Source, Watcher},
     metrics::Metrics,
     recorder::Recorder,
-    settings::{Settings, SettingsError},
+    server::{self, ServerError, ServerSettings},
+    settings::{RunSettings, SettingsError},
     source::Change,
+    sysctl::SysctlError,
 };
 
 /// How often `--once` tries.
@@ -30,23 +35,34 @@ const ONCE_ATTEMPTS: u32 = 5;
 enum StartError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    #[error("--healthz-bind-address: {0:?} is not an address and port such as 0.0.0.0:10256")]
-    HealthAddress(String),
     #[error("-f {path}: {source}")]
     Path { path: String, source: std::io::Error },
+    #[error("{place}: {}: {source}", path.display())]
+    Kubeconfig { place: String, path: PathBuf, source: std::io::Error },
+    #[error("--write-config-to: {}: {source}", path.display())]
+    WriteConfig { path: PathBuf, source: std::io::Error },
+    #[error("cannot write down the configuration: {0}")]
+    Configuration(std::io::Error),
+    #[error(transparent)]
+    Sysctl(SysctlError),
+    #[error("{0}; `portolan run --init-only` sets it once, with more privileges")]
+    SetUp(SysctlError),
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
     #[error("cannot watch the addresses of this host: {0}")]
     Addresses(std::io::Error),
     #[error("cannot watch the manifests: {0}")]
     Watch(std::io::Error),
-    #[error("cannot start the runtime: {0}")]
+    #[error("cannot start a thread: {0}")]
     Runtime(std::io::Error),
+    #[error(transparent)]
+    Servers(#[from] ServerError),
 }
 
 /// Runs the agent.
 pub fn run(args: &RunArgs) -> ExitCode {
-    logging::start(args.input.logging.verbosity);
     match start(args) {
         Ok(code) => code,
         Err(error) => super::fail(&error),
@@ -54,42 +70,65 @@ pub fn run(args: &RunArgs) -> ExitCode {
 }
 
 fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
-    // Everything that can be wrong with the command line is found before anything is touched.
-    let settings = Settings::new(&args.input.node)?;
-    let health_address = health_address(&args.healthz_bind_address)?;
-    for path in args.input.filenames.iter().filter(|path| path.as_os_str() != "-") {
-        std::fs::metadata(path)
-            .map_err(|source| StartError::Path { path: path.display().to_string(), source })?;
+    // Everything that can be wrong with flags and files is found before anything is touched.
+    let settings = RunSettings::resolve(args)?;
+    logging::start(settings.logging);
+    if let Some(code) = setup::answer(args, &settings)? {
+        return Ok(code);
     }
+    setup::check_files(args, &settings)?;
+    info!(version = env!("CARGO_PKG_VERSION"), node = &*settings.node.node_name, "Starting");
+    setup::warn_of_ineffective(&settings);
+    let cluster = if args.filenames.is_empty() {
+        Some(Cluster::new(&settings.api, Options::from(&settings.node))?)
+    } else {
+        None
+    };
     let kernel = Kernel::open()?;
-    let health = Health::default();
-    let mut source = Source::new(args.input.filenames.iter().cloned(), &settings.node_name);
-    let (recorder, metrics) = (Recorder::default(), Metrics::default());
-    let mut agent = Agent::new(settings, kernel, health.clone(), recorder, metrics);
+    setup::set_up(args, &settings)?;
 
+    let health = Health::new(settings.sync.period);
+    let ((recorder, warnings), metrics) = (Recorder::new(), Metrics::default());
+    let mut agent =
+        Agent::new(settings.node.clone(), kernel, health.clone(), recorder.clone(), metrics.clone());
+    agent.set_sync(settings.sync);
+    if settings.table_owner {
+        agent.own_tables()?;
+    }
     if args.once {
-        let complete = take_over(&mut agent, source.load());
+        let complete = take_over(&mut agent, manifests(args, &settings).load());
         return Ok(once(&mut agent, complete));
     }
     let (events, inbox) = channel();
-    serve(health_address, health, events.clone())?;
+    let servers = ServerSettings {
+        node_name: settings.node.node_name.clone(),
+        healthz: settings.healthz,
+        metrics: settings.metrics,
+        bind_hard_fail: settings.bind_hard_fail,
+        config: serde_json::to_value(&settings.configuration).unwrap_or_default(),
+    };
+    let stop = events.clone();
+    let service_health = server::start(servers, health.clone(), metrics, recorder, move || {
+        let _ = stop.send(Event::Stop);
+    })?;
+    agent.serve_health_checks(service_health);
     watch_addresses(events.clone())?;
-    let (watcher, objects) = source.watch().map_err(StartError::Watch)?;
-    take_over(&mut agent, objects);
-    watch(watcher, events)?;
+    agent.listen(events.clone())?;
+    let outdated = setup::watch_configuration(args, &settings, events.clone())?;
+    if let Some(cluster) = cluster {
+        cluster.start(health, warnings, events)?;
+    } else {
+        let (watcher, objects) = manifests(args, &settings).watch().map_err(StartError::Watch)?;
+        take_over(&mut agent, objects);
+        watch(watcher, events)?;
+    }
     reconcile(&mut agent, &inbox);
     info!("Stopping; the rules stay in place");
-    Ok(ExitCode::SUCCESS)
+    Ok(if outdated.get() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn health_address(text: &str) -> Result<Option<SocketAddr>, StartError> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    // A bare address means the default port, as for kube-proxy.
-    let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 10256)));
-    address.map(Some).map_err(|_| StartError::HealthAddress(text.to_owned()))
+fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
+    settings.node.manifests(&args.filenames)
 }
 
 /// Takes over what the manifests say at first; says whether all of them could be used.
@@ -163,36 +202,5 @@ fn watch(mut watcher: Watcher, events: Sender<Event>) -> Result<(), StartError> 
         }
     };
     std::thread::Builder::new().name("manifests".into()).spawn(watching).map_err(StartError::Runtime)?;
-    Ok(())
-}
-
-/// Serves health checks and waits for signals on a thread of their own: neither ever waits for the kernel.
-fn serve(address: Option<SocketAddr>, health: Health, events: Sender<Event>) -> Result<(), StartError> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-    let signals = {
-        let _guard = runtime.enter();
-        let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-        let [terminate, interrupt] = signals;
-        (terminate.map_err(StartError::Runtime)?, interrupt.map_err(StartError::Runtime)?)
-    };
-    let serving = move || {
-        runtime.block_on(async move {
-            if let Some(address) = address {
-                tokio::spawn(health::serve(address, health));
-            }
-            let (mut terminate, mut interrupt) = signals;
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            let _ = events.send(Event::Stop);
-            // The process ends soon; until then health checks are answered.
-            std::future::pending::<()>().await;
-        });
-    };
-    std::thread::Builder::new().name("servers".into()).spawn(serving).map_err(StartError::Runtime)?;
     Ok(())
 }

@@ -149,10 +149,9 @@ impl Batch {
         let writer = self.writer.get_or_insert_with(Writer::new);
         let (out, sequence) = (&mut self.bytes, self.messages.len() as u32);
         match operation {
-            Operation::AddTable if self.table_flags != 0 => {
+            Operation::AddTable => {
                 owner::add_table(out, sequence, table.0, plain_name, self.table_flags);
             }
-            Operation::AddTable => writer.table(out, sequence, table, MsgType::Add),
             Operation::DeleteTable => writer.table(out, sequence, table, MsgType::Del),
             Operation::AddSet(set) => {
                 writer.set(out, sequence, &SetMessage::declared(table, set, sequence)?, MsgType::Add);

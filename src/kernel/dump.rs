@@ -9,7 +9,7 @@ use std::{
 };
 
 use portolan_rules::ruleset::{
-    BaseChain, Chain, ChainType, Elements, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags, Table,
+    BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags, Table,
 };
 
 use super::{
@@ -45,15 +45,25 @@ pub const FOREIGN_PRIORITY: i32 = i32::MIN;
 /// The sets whose elements to read.
 pub type Scope = BTreeSet<(Family, Name)>;
 
+/// What large sets may hold, for whoever can tell: to ask for elements by their keys takes the same time for each,
+/// where a dump takes time in the square of a set's size.
+pub trait Expected {
+    /// The names of sets that are read before all others, as they tell what these hold.
+    fn first(&self) -> &[&str];
+
+    /// The keys that a set of this name may have. `read` holds the tables with everything but elements, and the
+    /// elements of the sets read so far.
+    fn keys(&mut self, read: &Ruleset, family: Family, set: &str) -> Vec<Concat>;
+}
+
 /// Which elements to read, and how.
 pub(super) enum Wanted<'a> {
     /// All.
     All,
     /// Those of these sets.
     Sets(&'a Scope),
-    /// All; asked, with the tables as they are but for their elements, for what they should hold. Sets that
-    /// hold just these keys are read much faster.
-    Expected(&'a mut dyn FnMut(&Ruleset) -> Ruleset),
+    /// All, those of large sets by their keys.
+    Expected(&'a mut dyn Expected),
 }
 
 /// Reads the tables of this name. See [`Kernel::dump`](super::Kernel::dump).
@@ -117,13 +127,13 @@ pub(super) fn generation(connection: &mut Connection) -> Result<Generation, Erro
 /// One attempt; `None` if something is missing.
 fn attempt(
     connection: &mut Connection,
-    name: &str,
+    table: &str,
     wanted: &mut Wanted<'_>,
 ) -> Result<Option<Ruleset>, Error> {
     let mut ruleset = Ruleset::default();
     let mut counts = BTreeMap::new();
     for family in Family::ALL {
-        let mut reader = Reader { connection, family, name, counts: &mut counts };
+        let mut reader = Reader { connection, family, name: table, counts: &mut counts };
         match reader.table()? {
             Reading::Complete(table) => {
                 ruleset.tables.insert(family, table);
@@ -132,23 +142,30 @@ fn attempt(
             Reading::Incomplete => return Ok(None),
         }
     }
-    let expected = match wanted {
-        Wanted::Expected(ask) if !ruleset.tables.is_empty() => ask(&ruleset),
-        _ => Ruleset::default(),
-    };
-    for (family, table) in &mut ruleset.tables {
-        let mut reader = Reader { connection, family: *family, name, counts: &mut counts };
-        let expected = expected.tables.get(family);
-        for set in table.sets.values_mut() {
-            if let Wanted::Sets(scope) = wanted
-                && !scope.contains(&(*family, set.name.clone()))
-            {
-                continue;
-            }
-            let expected = expected.and_then(|table| table.sets.get(&set.name));
-            if !reader.elements(set, expected)? {
-                return Ok(None);
-            }
+    let mut sets: Vec<(Family, Name)> = Vec::new();
+    for (family, table) in &ruleset.tables {
+        sets.extend(table.sets.keys().map(|set| (*family, set.clone())));
+    }
+    match wanted {
+        Wanted::All => {}
+        Wanted::Sets(scope) => sets.retain(|set| scope.contains(set)),
+        Wanted::Expected(expected) => {
+            sets.sort_by_key(|(_, set)| !expected.first().contains(&&**set));
+        }
+    }
+    for (family, name) in sets {
+        let set = ruleset.tables.get(&family).and_then(|table| table.sets.get(&name));
+        let Some(mut set) = set.cloned() else { continue };
+        let mut reader = Reader { connection, family, name: table, counts: &mut counts };
+        let known = match wanted {
+            Wanted::Expected(expected) if reader.is_large(&set) => expected.keys(&ruleset, family, &name),
+            _ => Vec::new(),
+        };
+        if !reader.elements(&mut set, &known)? {
+            return Ok(None);
+        }
+        if let Some(table) = ruleset.tables.get_mut(&family) {
+            table.add_set(set);
         }
     }
     Ok(Some(ruleset))
@@ -236,17 +253,21 @@ impl Reader<'_> {
         Ok(true)
     }
 
-    /// Reads the elements of a set. False if some may be missing.
-    fn elements(&mut self, set: &mut Set, expected: Option<&Set>) -> Result<bool, Error> {
+    /// Whether it pays to ask for the elements by their keys, of a kernel that tells how many there are.
+    fn is_large(&self, set: &Set) -> bool {
+        let count = self.counts.get(&(self.family, set.name.clone()));
+        !set.flags.interval && count.is_some_and(|count| *count >= known::WORTH_IT)
+    }
+
+    /// Reads the elements of a set; first those at the known keys, if there are any. False if some may be missing.
+    fn elements(&mut self, set: &mut Set, known: &[Concat]) -> Result<bool, Error> {
         // The elements of a dynamic set come and go by themselves; those of an unknown type mean nothing.
         if set.flags.dynamic || set.flags.timeout || set.key.is_empty() {
             return Ok(true);
         }
-        let mut elements = ElementReader::of(set);
-        if let (Some(expected), Some(count)) = (expected, self.counts.get(&(self.family, set.name.clone())))
-            && set.same_declaration(expected)
-            && known::is_worth_it(set, *count, expected.elements.len())
-            && known::read(self.connection, (self.family, self.name), expected, &mut elements)?
+        if let Some(count) = self.counts.get(&(self.family, set.name.clone()))
+            && !known.is_empty()
+            && let Some(elements) = known::read(self.connection, (self.family, self.name), set, known, *count)?
         {
             set.elements = elements.finish();
             return Ok(true);

@@ -1,5 +1,6 @@
 //! What can go wrong between Portolan and the kernel.
 
+use portolan_rules::ruleset::Family;
 use rustix::io::Errno;
 
 /// Why the kernel does not hold what it should, or could not be asked.
@@ -40,6 +41,12 @@ pub enum Error {
     /// The process may not use `nf_tables`.
     #[error("not permitted to use nf_tables: CAP_NET_ADMIN is needed")]
     Permission,
+    /// A table has an owner (`NFT_TABLE_F_OWNER`), and it is not us.
+    #[error(
+        "table {0} belongs to another process (nft list tables shows which), and only that may change it; is \
+         another portolan running with --table-owner?"
+    )]
+    Owned(Family),
     /// A system call failed; nothing was changed.
     #[error("{what}: {source}")]
     Io {

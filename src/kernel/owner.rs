@@ -87,11 +87,14 @@ impl Kernel {
     }
 }
 
-/// Writes the message that creates a table with these flags, or takes it over.
+/// Writes the message that creates a table with these flags, or takes it over. Without any, a table that exists
+/// keeps those that it has.
 pub(super) fn add_table(out: &mut Vec<u8>, sequence: u32, family: Family, name: &str, flags: u32) {
     let kind = wire::nf_tables(NFT_MSG_NEWTABLE);
     let start = wire::begin_message(out, kind, NLM_F_REQUEST | NLM_F_CREATE, sequence, family.number(), 0);
     wire::string(out, NFTA_TABLE_NAME, name);
-    wire::number(out, NFTA_TABLE_FLAGS, flags);
+    if flags != 0 {
+        wire::number(out, NFTA_TABLE_FLAGS, flags);
+    }
     wire::end_message(out, start);
 }

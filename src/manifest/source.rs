@@ -141,11 +141,11 @@ impl Source {
         }
     }
 
-    /// Also serves Services whose label `service.kubernetes.io/service-proxy-name` has this value; all
-    /// other Services with that label are another proxy's.
+    /// Serves only Services whose label `service.kubernetes.io/service-proxy-name` has this value or, without one,
+    /// those that lack the label; all others are another proxy's.
     #[must_use]
-    pub fn with_proxy_name(mut self, name: &str) -> Self {
-        self.context.own_proxy_name = Some(name.into());
+    pub fn with_proxy_name(mut self, name: Option<Box<str>>) -> Self {
+        self.context.own_proxy_name = name;
         self
     }
 

@@ -2,6 +2,7 @@
 
 mod commit;
 mod foreign;
+mod isolation;
 mod namespace;
 mod refusal;
 mod roundtrip;

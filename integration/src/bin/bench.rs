@@ -319,6 +319,7 @@ fn plain_service(n: u32, name: &ObjectName) -> Service {
         external_policy: TrafficPolicy::Cluster,
         affinity_timeout: None,
         load_balancing: LoadBalancing::Random,
+        health_check_node_port: None,
         ports: vec![ServicePort { name: intern("http"), protocol: Protocol::Tcp, port: 80, node_port: None }],
     }
 }

@@ -103,6 +103,7 @@ fn program_service() -> Result<()> {
         external_policy: TrafficPolicy::Cluster,
         affinity_timeout: None,
         load_balancing: LoadBalancing::default(),
+        health_check_node_port: None,
         ports: vec![ServicePort { name: "".into(), protocol: Protocol::Udp, port: 53, node_port: None }],
     };
     let endpoint = Endpoint {

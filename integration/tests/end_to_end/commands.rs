@@ -159,6 +159,26 @@ fn cleanup_removes_our_tables_and_no_others() {
     }
 }
 
+/// While Portolan serves the node, what kube-proxy left there can be removed.
+#[test]
+fn cleanup_after_kube_proxy_leaves_everything_else() {
+    let scene = Scene::new();
+    let [one, ..] = scene.web_pods();
+    services(&scene, &[&one]);
+    let namespace = scene.lab.node_a.namespace();
+    assert_code(&portolan(&scene, &["run", "--once"]), 0);
+    let before = nft(namespace, &["list", "ruleset"], "").unwrap();
+    let leftovers = "table ip kube-proxy {\n\tmap service-ips {\n\t\ttype ipv4_addr : verdict\n\t}\n}\n\
+                     table ip6 kube-proxy {\n\tchain nat-prerouting {\n\t\ttype nat hook prerouting priority dstnat;\n\t}\n}\n";
+    nft(namespace, &["-f", "-"], leftovers).unwrap();
+    assert_ne!(nft(namespace, &["list", "ruleset"], "").unwrap(), before);
+    for _ in 0..2 {
+        let output = Agent::command(&scene.lab.node_a, &["cleanup", "--kube-proxy"]).unwrap();
+        assert_code(&output, 0);
+        assert_eq!(nft(namespace, &["list", "ruleset"], "").unwrap(), before);
+    }
+}
+
 #[test]
 fn rendered_text_loads_and_lists_as_what_was_applied() {
     let scene = Scene::new();

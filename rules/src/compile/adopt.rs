@@ -29,7 +29,7 @@ pub struct FrontendSlots {
 }
 
 /// The slots of every frontend of a ruleset.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct AdoptedSlots(HashMap<FrontendKey, FrontendSlots>);
 
 impl AdoptedSlots {

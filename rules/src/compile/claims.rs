@@ -62,7 +62,7 @@ pub enum Claim {
 }
 
 /// All frontends with their owners, and who waits for them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Claims {
     owners: HashMap<FrontendKey, Rank>,
     waiting: HashMap<FrontendKey, BTreeSet<Rank>>,

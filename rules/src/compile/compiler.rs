@@ -3,6 +3,7 @@
 mod account;
 mod cold;
 mod flows;
+mod lacking;
 mod sizes;
 mod transaction;
 
@@ -39,8 +40,9 @@ use super::{
 };
 pub use cold::Loaded;
 use flows::TouchedFlows;
+use lacking::LackingPorts;
 
-pub use self::sizes::SetSize;
+pub use self::{lacking::NoLocalEndpoints, sizes::SetSize};
 
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ pub struct Update {
 }
 
 /// Compiles Services and remembers the outcome, so that a change costs what it changes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Compiler {
     config: Config,
     services: HashMap<ObjectName, CompiledService>,
@@ -69,6 +71,7 @@ pub struct Compiler {
     number_origin: u16,
     declarations: PerSet<Arc<Set>>,
     flows: TouchedFlows,
+    lacking: LackingPorts,
 }
 
 impl Compiler {
@@ -86,6 +89,7 @@ impl Compiler {
             number_origin: 0,
             declarations: PerSet::from_fn(|family, set| Arc::new(set.declaration(family, size_for(0)))),
             flows: TouchedFlows::default(),
+            lacking: LackingPorts::default(),
         }
     }
 
@@ -350,6 +354,7 @@ impl Compiler {
         }
         self.release_port_numbers(before, after.as_ref());
         self.account(before, after.as_ref());
+        self.lacking.account(before, after.as_ref());
         if let Some(after) = after {
             self.services.insert(name.clone(), after);
         }

@@ -12,7 +12,7 @@ use crate::ruleset::{Concat, Element, Family};
 use super::{class::Class, per_set::PerSet, sets::SetName};
 
 /// Counts and references of everything that is programmed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// How many frontends are of a class.
     classes: HashMap<(Family, Class), u32>,
@@ -27,7 +27,7 @@ pub struct Ledger {
 type ElementKey = (Family, SetName, Concat);
 
 /// What has changed: each element before and after, and classes that came or went.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Changes {
     elements: HashMap<ElementKey, (Option<Element>, Option<Element>)>,
     classes: HashMap<(Family, Class), bool>,

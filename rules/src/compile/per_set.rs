@@ -7,7 +7,7 @@ use crate::ruleset::Family;
 use super::sets::SetName;
 
 /// A value for each set of each table. An array: it is looked into for every element.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PerSet<T>([[T; SetName::ALL.len()]; Family::ALL.len()]);
 
 impl<T> PerSet<T> {

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// A compiled ServicePort.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CompiledPort {
     pub family: Family,
     pub name: Arc<str>,

@@ -60,7 +60,7 @@ impl std::fmt::Display for Problem {
 }
 
 /// A compiled Service.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CompiledService {
     pub rank: Rank,
     pub ports: Vec<CompiledPort>,

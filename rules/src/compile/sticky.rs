@@ -17,7 +17,7 @@ pub const PORT_MASK: u32 = 0x7fff_0000;
 const LONGEST: u32 = 86_400;
 
 /// Numbers of ServicePorts with session affinity, of one family.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct PortNumbers {
     used: HashSet<u16>,
     /// Numbers that ports yet to be compiled had in an earlier run.

@@ -95,6 +95,9 @@ pub struct Service {
     pub affinity_timeout: Option<u32>,
     /// Annotation `portolan.io/load-balancing`.
     pub load_balancing: LoadBalancing,
+    /// `spec.healthCheckNodePort` of a load balancer under `externalTrafficPolicy: Local`: where the node says
+    /// whether it has endpoints.
+    pub health_check_node_port: Option<u16>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
 }

@@ -92,6 +92,7 @@ impl Scene {
             external_policy: TrafficPolicy::Cluster,
             affinity_timeout: None,
             load_balancing: LoadBalancing::Random,
+            health_check_node_port: None,
             ports: Vec::new(),
         });
         self.slice(endpoints).ports(&[("", Protocol::Tcp, 80, 80)])

@@ -104,6 +104,7 @@ pub fn service() -> impl Strategy<Value = Service> {
                     external_policy: rest.1,
                     affinity_timeout: choice.0,
                     load_balancing: if choice.1 { LoadBalancing::SourceHash } else { LoadBalancing::Random },
+                    health_check_node_port: None,
                     ports: rest.2,
                 }
             },

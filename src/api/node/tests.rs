@@ -53,3 +53,13 @@ fn everything_but_the_name_may_be_absent() {
     assert_eq!(node.pod_cidrs, ["10.0.1.0/24".parse().unwrap()]);
     assert!(warnings.is_empty());
 }
+
+#[test]
+fn a_node_that_goes_is_not_eligible() {
+    let is_eligible = |object| serde_json::from_value::<Node>(object).unwrap().is_eligible();
+    let tainted = |key: &str| json!({"metadata": {"name": "n"}, "spec": {"taints": [{"key": "other"}, {"key": key, "effect": "NoSchedule"}]}});
+    assert!(is_eligible(json!({"metadata": {"name": "n"}})));
+    assert!(is_eligible(tainted("node.kubernetes.io/unschedulable")));
+    assert!(!is_eligible(tainted("ToBeDeletedByClusterAutoscaler")));
+    assert!(!is_eligible(json!({"metadata": {"name": "n", "deletionTimestamp": "2026-01-01T00:00:00Z"}})));
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portolan_rules::model::{self, TrafficPolicy};
 
-use super::{Selection, Service, ServiceSpec};
+use super::{Selection, Service, ServiceSpec, port_number};
 use crate::api::{
     context::{Context, Fault, ObjectId, read},
     field::{Field, quote},
@@ -45,7 +45,7 @@ const POLICIES: [(&str, TrafficPolicy); 2] =
 
 impl Service {
     /// The model's Service, and how it selects Pods if it does; nothing if no proxy, or another one, is to
-    /// handle it: it is headless, an `ExternalName`, not yet given a `ClusterIP`, or labelled
+    /// handle it: it is headless, an `ExternalName`, not yet given a `ClusterIP`, or another proxy's by its label
     /// `service.kubernetes.io/service-proxy-name`.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Service {
         let none = Metadata::default();
         let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none);
         metadata.check_labels()?;
-        if context.is_foreign(metadata.label(PROXY_NAME_LABEL)) {
+        if context.is_foreign_service(metadata.label(PROXY_NAME_LABEL)) {
             return Ok(None);
         }
         let Some(spec) = read(&self.spec, "spec")? else {
@@ -87,6 +87,12 @@ impl Service {
             context.warn(object, "spec.clusterIP", message);
             return Ok(None);
         }
+        let health_check_node_port =
+            if r#type == ServiceType::LoadBalancer && external_policy == TrafficPolicy::Local {
+                spec.health_check_node_port(object, context)?
+            } else {
+                None
+            };
         let service = model::Service {
             name: object.name.clone(),
             created: metadata.created(object, context),
@@ -98,6 +104,7 @@ impl Service {
             external_policy,
             affinity_timeout,
             load_balancing: metadata.load_balancing(object, context),
+            health_check_node_port,
             ports,
         };
         Ok(Some((service, selection)))
@@ -126,6 +133,19 @@ impl ServiceSpec {
         let has_external_ips = self.external_ips.get().is_some_and(|ips| !ips.is_empty());
         let counts = r#type.has_node_ports() || has_external_ips;
         Ok(if counts { policy } else { TrafficPolicy::Cluster })
+    }
+
+    /// `healthCheckNodePort`, which the API server allocates.
+    fn health_check_node_port(&self, object: &ObjectId, context: &mut Context) -> Result<Option<u16>, Fault> {
+        const FIELD: &str = "spec.healthCheckNodePort";
+        match read(&self.health_check_node_port, FIELD)? {
+            Some(&number) if number != 0 => port_number(number, FIELD).map(Some),
+            _ => {
+                let message = "is not set; load balancers cannot ask this node whether it has endpoints";
+                context.warn(object, FIELD, message);
+                Ok(None)
+            }
+        }
     }
 
     fn affinity_timeout(&self) -> Result<Option<u32>, Fault> {

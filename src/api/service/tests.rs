@@ -108,14 +108,22 @@ fn a_service_without_cluster_ip_is_skipped_with_a_warning() {
 }
 
 #[test]
-fn the_own_proxy_name_is_served() {
-    let object = json!({
-        "metadata": {"name": "web", "labels": {"service.kubernetes.io/service-proxy-name": "portolan"}},
-        "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]},
-    });
-    let mut context = Context::default();
-    context.own_proxy_name = Some("portolan".into());
-    assert!(convert_in(&mut context, object).unwrap().is_some());
+fn only_services_of_the_own_proxy_name_are_served() {
+    let is_served = |own: Option<&str>, label: Option<&str>| {
+        let mut object = json!({
+            "metadata": {"name": "web", "labels": {}},
+            "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]},
+        });
+        if let Some(label) = label {
+            object["metadata"]["labels"]["service.kubernetes.io/service-proxy-name"] = json!(label);
+        }
+        let mut context = Context::default();
+        context.own_proxy_name = own.map(Into::into);
+        convert_in(&mut context, object).unwrap().is_some()
+    };
+    let labels = [None, Some("portolan"), Some("other"), Some("")];
+    assert_eq!(labels.map(|label| is_served(None, label)), [true, false, false, false]);
+    assert_eq!(labels.map(|label| is_served(Some("portolan"), label)), [false, true, false, false]);
 }
 
 #[test]
@@ -335,6 +343,7 @@ fn node_ports_and_external_policy_belong_to_some_types() {
             o["spec"]["type"] = json!(r#type);
             o["spec"]["externalIPs"] = external_ips;
             o["spec"]["externalTrafficPolicy"] = json!("Local");
+            o["spec"]["healthCheckNodePort"] = json!(32_000);
             o["spec"]["ports"][0]["nodePort"] = json!(30_080);
         });
         let service = converted.unwrap().unwrap().0;
@@ -418,4 +427,40 @@ fn unknown_fields_are_skipped() {
     assert_eq!(service.ports.len(), 1);
     let id = ObjectId { kind: Kind::Service, name: service.name };
     assert_eq!(id.to_string(), "Service shop/web");
+}
+
+#[test]
+fn only_load_balancers_under_policy_local_have_a_health_check_port() {
+    let port = |kind: &str, policy: &str| {
+        let (converted, warnings) = convert(|object| {
+            object["spec"]["type"] = json!(kind);
+            object["spec"]["externalTrafficPolicy"] = json!(policy);
+            object["spec"]["healthCheckNodePort"] = json!(32_000);
+        });
+        assert_eq!(warnings, Vec::<String>::new());
+        converted.unwrap().unwrap().0.health_check_node_port
+    };
+    assert_eq!(port("LoadBalancer", "Local"), Some(32_000));
+    assert_eq!(port("LoadBalancer", "Cluster"), None);
+    assert_eq!(port("NodePort", "Local"), None);
+}
+
+#[test]
+fn a_health_check_port_that_is_missing_is_told_and_one_that_is_none_refused() {
+    let with = |port: Value| {
+        convert(|object| {
+            object["spec"]["type"] = json!("LoadBalancer");
+            object["spec"]["externalTrafficPolicy"] = json!("Local");
+            object["spec"]["healthCheckNodePort"] = port;
+        })
+    };
+    for missing in [json!(0), Value::Null] {
+        let (converted, warnings) = with(missing);
+        assert_eq!(converted.unwrap().unwrap().0.health_check_node_port, None);
+        let expected = "Service shop/web: spec.healthCheckNodePort: is not set; load balancers cannot ask this node \
+                        whether it has endpoints";
+        assert_eq!(warnings, [expected]);
+    }
+    let error = with(json!(70_000)).0.unwrap_err().to_string();
+    assert_eq!(error, "spec.healthCheckNodePort: 70000 is not a port number from 1 to 65535");
 }

@@ -14,7 +14,7 @@ use crate::{
 use super::{CompiledPort, CompiledService, Compiler, Frontend, FrontendKey};
 
 /// What changed since the last update that may have left flows where they should not go.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct TouchedFlows {
     /// The addresses that answer node ports now.
     node_addresses: BTreeSet<IpAddr>,

@@ -1,0 +1,328 @@
+//! A test API server: as much of the Kubernetes API as a node agent uses, with faults on demand.
+//!
+//! It follows the API's documentation ("Kubernetes API Concepts" and the reference of `ListOptions`): lists
+//! with `limit` and `continue`, watches from a `resourceVersion`, bookmarks, streaming lists
+//! (`sendInitialEvents`), 410 for what is forgotten, selectors, TLS and bearer tokens. Tests change the
+//! objects and say what is to go wrong; the server runs on a thread of its own, on a socket that was opened
+//! in a namespace of the lab.
+
+mod events;
+mod fault;
+mod query;
+mod resource;
+mod selector;
+mod serve;
+mod status;
+mod store;
+mod tls;
+mod watch;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use axum::Router;
+use serde_json::{Value, json};
+use socket2::{Domain, Type};
+use tokio::sync::oneshot;
+
+pub use self::{
+    fault::{EventFaults, Fault, Request, Rule, Verb},
+    resource::Resource,
+};
+use self::{
+    serve::Shared,
+    tls::{Identity, TlsListener},
+};
+use crate::{LabError, Namespace};
+
+/// The token that clients must show, until a test sets another.
+const TOKEN: &str = "token-of-the-test";
+/// How often a watch gets a bookmark; about what a real server does.
+const BOOKMARKS: Duration = Duration::from_mins(1);
+
+/// A test API server. Dropping it stops it.
+pub struct ApiServer {
+    shared: Arc<Shared>,
+    identity: Identity,
+    namespace: Namespace,
+    address: SocketAddr,
+    listener: Option<TcpListener>,
+    serving: Option<Serving>,
+    files: tempfile::TempDir,
+}
+
+/// The thread that serves, and what ends it.
+struct Serving {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// What is wrong with a kubeconfig.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// Its token is not the server's.
+    Token,
+    /// Its authority has not signed the server's certificate.
+    Authority,
+}
+
+impl ApiServer {
+    /// Starts a server without objects, in a namespace, at one of its addresses.
+    pub fn start(namespace: &Namespace, address: SocketAddr) -> Result<Self, LabError> {
+        Self::with_bookmarks(namespace, address, BOOKMARKS)
+    }
+
+    /// The same, with a bookmark for each watch this often.
+    pub fn with_bookmarks(
+        namespace: &Namespace,
+        address: SocketAddr,
+        period: Duration,
+    ) -> Result<Self, LabError> {
+        let files = tempfile::tempdir().map_err(LabError::io("make a directory for a kubeconfig"))?;
+        let identity = Identity::new(address.ip()).map_err(LabError::io("make certificates"))?;
+        let mut server = Self {
+            shared: Arc::new(Shared::new(TOKEN, period)),
+            identity,
+            namespace: namespace.clone(),
+            address,
+            listener: None,
+            serving: None,
+            files,
+        };
+        server.write_kubeconfig("kubeconfig", &server.identity.authority, TOKEN)?;
+        server.resume()?;
+        Ok(server)
+    }
+
+    /// A kubeconfig like the one that kubeadm gives kube-proxy: authority and token are files beside it.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.files.path().join("kubeconfig")
+    }
+
+    /// A kubeconfig that does not work.
+    pub fn wrong_kubeconfig(&self, wrong: Wrong) -> Result<PathBuf, LabError> {
+        match wrong {
+            Wrong::Token => self.write_kubeconfig("wrong-token", &self.identity.authority, "guessed"),
+            Wrong::Authority => {
+                let authority = tls::foreign_authority().map_err(LabError::io("make an authority"))?;
+                self.write_kubeconfig("wrong-authority", &authority, TOKEN)
+            }
+        }
+    }
+
+    fn write_kubeconfig(&self, name: &str, authority: &str, token: &str) -> Result<PathBuf, LabError> {
+        let place = self.files.path();
+        let file = |extension: &str| format!("{name}.{extension}");
+        let text = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "default", "cluster": {
+                "certificate-authority": place.join(file("crt")),
+                "server": format!("https://{}", self.address),
+            }}],
+            "contexts": [{"name": "default", "context":
+                {"cluster": "default", "namespace": "default", "user": "default"}}],
+            "current-context": "default",
+            "users": [{"name": "default", "user": {"tokenFile": place.join(file("token"))}}],
+        });
+        let write = |path: &Path, text: &str| {
+            std::fs::write(path, text).map_err(LabError::io(format!("write {}", path.display())))
+        };
+        write(&place.join(file("crt")), authority)?;
+        write(&place.join(file("token")), token)?;
+        let path = place.join(name);
+        write(&path, &text.to_string())?;
+        Ok(path)
+    }
+
+    /// Stores an object, new or changed.
+    pub fn put(&self, object: Value) {
+        self.put_all([object]);
+    }
+
+    /// Stores objects at one moment: a watch sends their events together.
+    pub fn put_all(&self, objects: impl IntoIterator<Item = Value>) {
+        let mut store = self.shared.store();
+        objects.into_iter().for_each(|object| store.put(object));
+        drop(store);
+        self.shared.wake();
+    }
+
+    /// Deletes an object; false if there is none. The namespace of an object of the cluster is empty.
+    pub fn delete(&self, resource: Resource, namespace: &str, name: &str) -> bool {
+        let deleted = self.shared.store().delete(&(resource, namespace.into(), name.into()));
+        self.shared.wake();
+        deleted
+    }
+
+    /// Deletes the stored counterparts of these objects, at one moment.
+    pub fn delete_all<'a>(&self, objects: impl IntoIterator<Item = &'a Value>) {
+        let mut store = self.shared.store();
+        for object in objects {
+            if let Some(resource) = Resource::of(object) {
+                store.delete(&store::key(resource, object));
+            }
+        }
+        drop(store);
+        self.shared.wake();
+    }
+
+    /// All objects, as they would be listed.
+    pub fn objects(&self) -> Vec<Value> {
+        self.shared.store().all().map(|object| Value::clone(object)).collect()
+    }
+
+    /// Forgets the history: watches from before, and lists under way, are answered with 410.
+    pub fn compact(&self) {
+        self.shared.store().compact();
+        self.shared.wake();
+    }
+
+    /// Sends a bookmark on every watch that wants them.
+    pub fn send_bookmarks(&self) {
+        self.shared.ask_for_bookmarks();
+    }
+
+    /// Has requests go wrong; the rule that came first is tried first.
+    pub fn inject(&self, rule: Rule) {
+        self.shared.faults().rules.push(rule);
+    }
+
+    /// Has no more requests go wrong; those that hang stay so until their connection ends.
+    pub fn clear_rules(&self) {
+        self.shared.faults().rules.clear();
+    }
+
+    /// Has events go wrong.
+    pub fn distort_events(&self, faults: EventFaults) {
+        self.shared.faults().events = faults;
+    }
+
+    /// Has all watches say nothing, not even that they end, or has them go on.
+    pub fn silence_watches(&self, silent: bool) {
+        self.shared.faults().silent = silent;
+        self.shared.wake();
+    }
+
+    /// Has the watches that are under way say nothing any more, not even that they end; new ones work.
+    pub fn forget_watches(&self) {
+        self.shared.faults().forgotten += 1;
+        self.shared.wake();
+    }
+
+    /// Refuses streaming lists, as servers without the feature `WatchList` do.
+    pub fn refuse_streaming_lists(&self) {
+        self.shared.faults().no_streaming = true;
+    }
+
+    /// Refuses watches from a forgotten version with status 410, rather than with an event ERROR.
+    pub fn refuse_old_watches(&self) {
+        self.shared.faults().gone_as_status = true;
+    }
+
+    /// Takes only this token from now on.
+    pub fn set_token(&self, token: &str) {
+        token.clone_into(&mut self.shared.token());
+    }
+
+    /// Writes a token into the file that the kubeconfig names, as the kubelet does for a Pod.
+    pub fn renew_client_token(&self, token: &str) -> Result<(), LabError> {
+        let path = self.files.path().join("kubeconfig.token");
+        std::fs::write(path, token).map_err(LabError::io("write a token"))
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.requests().clone()
+    }
+
+    /// How many requests of this kind there were.
+    pub fn count(&self, verb: Verb, resource: Resource) -> usize {
+        let requests = self.shared.requests();
+        requests.iter().filter(|request| request.verb == verb && request.resource == Some(resource)).count()
+    }
+
+    /// When the last list, or the initial events of a watch, went out to the end.
+    pub fn last_list(&self) -> Option<Instant> {
+        self.shared.last_list()
+    }
+
+    /// The Events that clients have written.
+    pub fn events(&self) -> Vec<Value> {
+        self.shared.events().all()
+    }
+
+    /// Is gone: connections end, new ones are refused.
+    pub fn stop(&mut self) {
+        self.listener = None;
+        self.end();
+    }
+
+    /// Is back, on the same port.
+    pub fn resume(&mut self) -> Result<(), LabError> {
+        if self.listener.is_none() {
+            let what = format!("serve the API on {} in {}", self.address, self.namespace.name());
+            self.listener = Some(listen(&self.namespace, self.address).map_err(LabError::io(what))?);
+        }
+        self.begin().map_err(LabError::io("start the API server"))
+    }
+
+    /// Ends every connection; clients may connect again at once.
+    pub fn drop_connections(&mut self) -> Result<(), LabError> {
+        self.end();
+        self.resume()
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        let (Some(listener), None) = (&self.listener, &self.serving) else { return Ok(()) };
+        let (listener, identity, shared) =
+            (listener.try_clone()?, self.identity.clone(), self.shared.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let serve = move || {
+            runtime.block_on(async move {
+                // It can be registered: it is a socket, and does not block.
+                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+                let router = Router::new().fallback(serve::answer).with_state(shared);
+                tokio::select! {
+                    _ = axum::serve(TlsListener::new(listener, &identity), router) => {}
+                    _ = stopped => {}
+                }
+            });
+            // Every connection is a task: with the runtime they end.
+            drop(runtime);
+        };
+        let thread = std::thread::Builder::new().name("api-server".into()).spawn(serve)?;
+        self.serving = Some(Serving { stop, thread });
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        if let Some(Serving { stop, thread }) = self.serving.take() {
+            // It waits for this, unless it could not begin.
+            let _ = stop.send(());
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn listen(namespace: &Namespace, address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = namespace.socket(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(128)?;
+    Ok(socket.into())
+}

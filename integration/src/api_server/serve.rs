@@ -1,0 +1,244 @@
+//! Requests and their answers.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json,
+    body::{Body, to_bytes},
+    extract::State,
+    http::{self, StatusCode, header::AUTHORIZATION},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{
+    Fault, Request, Resource, Verb,
+    events::Events,
+    fault::Faults,
+    query::{self, ListOptions, Target},
+    status::Refusal,
+    store::{Key, Page, Store},
+    watch::watch,
+};
+
+/// How long a body may be.
+const BODY: usize = 1 << 20;
+
+/// What the server has, shared between the test and the answers.
+pub(super) struct Shared {
+    store: Mutex<Store>,
+    faults: Mutex<Faults>,
+    requests: Mutex<Vec<Request>>,
+    events: Mutex<Events>,
+    token: Mutex<String>,
+    bookmarks: Mutex<u64>,
+    last_list: Mutex<Option<Instant>>,
+    /// How often a watch gets a bookmark.
+    pub bookmark_period: Duration,
+    /// Changes whenever watches should look.
+    signal: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub fn new(token: &str, bookmark_period: Duration) -> Self {
+        Self {
+            store: Mutex::default(),
+            faults: Mutex::default(),
+            requests: Mutex::default(),
+            events: Mutex::default(),
+            token: Mutex::new(token.into()),
+            bookmarks: Mutex::default(),
+            last_list: Mutex::default(),
+            bookmark_period,
+            signal: watch::Sender::new(0),
+        }
+    }
+
+    pub fn store(&self) -> MutexGuard<'_, Store> {
+        lock(&self.store)
+    }
+
+    pub fn faults(&self) -> MutexGuard<'_, Faults> {
+        lock(&self.faults)
+    }
+
+    pub fn requests(&self) -> MutexGuard<'_, Vec<Request>> {
+        lock(&self.requests)
+    }
+
+    pub fn events(&self) -> MutexGuard<'_, Events> {
+        lock(&self.events)
+    }
+
+    pub fn token(&self) -> MutexGuard<'_, String> {
+        lock(&self.token)
+    }
+
+    /// How many bookmarks the test has asked for.
+    pub fn bookmarks(&self) -> u64 {
+        *lock(&self.bookmarks)
+    }
+
+    pub fn ask_for_bookmarks(&self) {
+        *lock(&self.bookmarks) += 1;
+        self.wake();
+    }
+
+    /// Notes that a list has gone out to its end.
+    pub fn listed(&self) {
+        *lock(&self.last_list) = Some(Instant::now());
+    }
+
+    pub fn last_list(&self) -> Option<Instant> {
+        *lock(&self.last_list)
+    }
+
+    pub fn signal(&self) -> watch::Receiver<u64> {
+        self.signal.subscribe()
+    }
+
+    /// Has all watches look for what is new.
+    pub fn wake(&self) {
+        self.signal.send_modify(|count| *count += 1);
+    }
+}
+
+/// A test that has failed while it held a lock must not make others fail.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Answers one request.
+pub(super) async fn answer(
+    State(shared): State<Arc<Shared>>,
+    request: http::Request<Body>,
+) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    let query = query::parameters(&parts.uri);
+    let nowhere = || Refusal::new(404, "the server could not find the requested resource");
+    let target = Target::parse(parts.uri.path()).ok_or_else(nowhere)?;
+    let unknown = || Refusal::new(405, "the server does not allow this method on the requested resource");
+    let verb = target.verb(&parts.method, &query).ok_or_else(unknown)?;
+    let request = Request { verb, resource: target.resource, query };
+    shared.requests().push(request.clone());
+    let expected = format!("Bearer {}", shared.token());
+    if parts.headers.get(AUTHORIZATION).is_none_or(|given| given != expected.as_str()) {
+        return Err(Refusal::new(401, "Unauthorized"));
+    }
+    let fault = shared.faults().meet(&request);
+    match fault {
+        None => {}
+        Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Refuse(code, retry_after)) => {
+            return Err(Refusal::new(code, "refused by the test").retry_after(retry_after));
+        }
+    }
+    let Some(resource) = target.resource else {
+        let body = to_bytes(body, BODY).await.map_err(|error| Refusal::new(400, error.to_string()))?;
+        let body = serde_json::from_slice(&body).map_err(|error| Refusal::new(400, error.to_string()))?;
+        return write_event(&shared, target, body);
+    };
+    if let Some(name) = target.name {
+        let key = (resource, target.namespace.unwrap_or_default(), name);
+        let missing = || Refusal::new(404, format!("{} {:?} not found", resource.name(), key.2));
+        return shared.store().get(&key).map(|object| Json(&**object).into_response()).ok_or_else(missing);
+    }
+    let options = ListOptions::parse(&request, resource, target.namespace)?;
+    match verb {
+        Verb::Watch => watch(&shared, options),
+        _ => list(&shared, &options),
+    }
+}
+
+fn write_event(shared: &Shared, target: Target, body: Value) -> Result<Response, Refusal> {
+    let namespace = target.namespace.unwrap_or_default();
+    let mut events = shared.events();
+    Ok(match target.name {
+        None => (StatusCode::CREATED, Json(events.create(&namespace, body)?)).into_response(),
+        Some(name) => Json(events.patch(&namespace, &name, body)?).into_response(),
+    })
+}
+
+fn list(shared: &Shared, options: &ListOptions) -> Result<Response, Refusal> {
+    let mut store = shared.store();
+    let newest = store.version();
+    not_in_the_future(options.version, newest)?;
+    if options.exact && options.version != Some(newest) {
+        return Err(Refusal::gone("The provided resource version is too old"));
+    }
+    let continued =
+        options.continued.as_deref().map(|token| read_token(options.resource, token)).transpose()?;
+    let page = page(&mut store, options, continued, options.limit.unwrap_or(usize::MAX))?;
+    drop(store);
+    if page.next.is_none() {
+        shared.listed();
+    }
+    let mut metadata = json!({"resourceVersion": page.version.to_string()});
+    if let Some(next) = &page.next {
+        metadata["continue"] = write_token(page.version, next).into();
+    }
+    Ok(Json(json!({
+        "kind": format!("{}List", options.resource.kind()),
+        "apiVersion": options.resource.version(),
+        "metadata": metadata,
+        "items": page.items.iter().map(|object| bare(object)).collect::<Vec<_>>(),
+    }))
+    .into_response())
+}
+
+/// As from a real server, the items of a list do not repeat their kind.
+fn bare(object: &Value) -> BTreeMap<&String, &Value> {
+    let fields = object.as_object().into_iter().flatten();
+    fields.filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind")).collect()
+}
+
+/// Whether an object is among those that a list or watch is about.
+pub(super) fn is_wanted(options: &ListOptions, object: &Value) -> bool {
+    options.namespace.as_ref().is_none_or(|namespace| object["metadata"]["namespace"] == **namespace)
+        && options.selector.matches(object)
+}
+
+/// A part of a list.
+pub(super) fn page(
+    store: &mut Store,
+    options: &ListOptions,
+    continued: Option<(u64, Key)>,
+    limit: usize,
+) -> Result<Page, Refusal> {
+    let expired = "The provided continue parameter is too old to display a consistent list result. You can \
+                   start a new list without the continue parameter.";
+    store
+        .list(options.resource, continued, limit, |object| is_wanted(options, object))
+        .map_err(|_| Refusal::gone(expired))
+}
+
+/// The server does not have what is yet to come; a real one waits for it, for a while.
+pub(super) fn not_in_the_future(version: Option<u64>, newest: u64) -> Result<(), Refusal> {
+    match version {
+        Some(version) if version > newest => {
+            Err(Refusal::new(504, format!("Too large resource version: {version}, current: {newest}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_token(version: u64, next: &Key) -> String {
+    format!("{version}/{}/{}", next.1, next.2)
+}
+
+fn read_token(resource: Resource, token: &str) -> Result<(u64, Key), Refusal> {
+    let mut parts = token.splitn(3, '/');
+    let version = parts.next().and_then(|version| version.parse().ok());
+    match (version, parts.next(), parts.next()) {
+        (Some(version), Some(namespace), Some(name)) => {
+            Ok((version, (resource, namespace.into(), name.into())))
+        }
+        _ => Err(Refusal::new(400, "continue key is not valid")),
+    }
+}

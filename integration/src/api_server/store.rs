@@ -1,0 +1,236 @@
+//! The objects, their versions and their history.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Resource;
+
+/// How many changes are remembered; the API promises none, a real server keeps those of five minutes.
+const HISTORY: usize = 100_000;
+
+/// What names an object: its resource, namespace (empty if it has none) and name.
+pub(super) type Key = (Resource, String, String);
+pub(super) type Objects = BTreeMap<Key, Arc<Value>>;
+
+/// One change of an object.
+#[derive(Debug, Clone)]
+pub(super) struct Change {
+    /// `resourceVersion` that the change made.
+    pub version: u64,
+    pub resource: Resource,
+    pub before: Option<Arc<Value>>,
+    pub after: Option<Arc<Value>>,
+}
+
+/// A part of a list.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// `resourceVersion` of the whole list.
+    pub version: u64,
+    pub items: Vec<Arc<Value>>,
+    /// Where the next part begins.
+    pub next: Option<Key>,
+}
+
+/// That what was asked for was forgotten: 410.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Gone;
+
+/// All objects, with one version for all, which grows with every change.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    version: u64,
+    objects: Arc<Objects>,
+    /// The changes after `forgotten`, in order.
+    history: VecDeque<Change>,
+    /// The changes up to this version are forgotten.
+    forgotten: u64,
+    /// The objects as they were when a list began that is given in parts.
+    snapshots: BTreeMap<u64, Arc<Objects>>,
+}
+
+impl Store {
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Stores an object, new or instead of its predecessor, with the metadata that a server adds.
+    ///
+    /// # Panics
+    /// If it is of no known kind or has no name: the test is wrong.
+    pub fn put(&mut self, mut object: Value) {
+        let resource = Resource::of(&object)
+            .unwrap_or_else(|| panic!("{} {} is not stored here", object["apiVersion"], object["kind"]));
+        let key = key(resource, &object);
+        let before = self.objects.get(&key).cloned();
+        self.version += 1;
+        let metadata = &mut object["metadata"];
+        metadata["resourceVersion"] = self.version.to_string().into();
+        let created = || json!(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        let uid = || json!(format!("00000000-0000-4000-8000-{:012x}", self.version));
+        keep(metadata, "creationTimestamp", before.as_deref(), created);
+        keep(metadata, "uid", before.as_deref(), uid);
+        let after = Arc::new(object);
+        Arc::make_mut(&mut self.objects).insert(key, after.clone());
+        self.remember(resource, before, Some(after));
+    }
+
+    /// Deletes an object; false if there is none. As from a real server, the last that is seen of it carries
+    /// the version of its deletion.
+    pub fn delete(&mut self, key: &Key) -> bool {
+        let Some(before) = Arc::make_mut(&mut self.objects).remove(key) else { return false };
+        self.version += 1;
+        self.remember(key.0, Some(before), None);
+        true
+    }
+
+    pub fn get(&self, key: &Key) -> Option<&Arc<Value>> {
+        self.objects.get(key)
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Value>> {
+        self.objects.values()
+    }
+
+    /// Up to `limit` objects that `wanted` accepts: the first, as they are now, or those that continue a list.
+    pub fn list(
+        &mut self,
+        resource: Resource,
+        continued: Option<(u64, Key)>,
+        limit: usize,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Page, Gone> {
+        let (version, objects, start) = match continued {
+            None => (self.version, self.objects.clone(), (resource, String::new(), String::new())),
+            Some((version, start)) => (version, self.snapshots.get(&version).ok_or(Gone)?.clone(), start),
+        };
+        let mut items = Vec::new();
+        let mut next = None;
+        let rest = objects.range(start..).take_while(|(key, _)| key.0 == resource);
+        for (key, object) in rest.filter(|(_, object)| wanted(object)) {
+            if items.len() == limit {
+                next = Some(key.clone());
+                break;
+            }
+            items.push(object.clone());
+        }
+        if next.is_some() {
+            self.snapshots.insert(version, objects);
+        }
+        Ok(Page { version, items, next })
+    }
+
+    /// The changes after a version.
+    pub fn since(&self, version: u64) -> Result<impl Iterator<Item = &Change>, Gone> {
+        if version < self.forgotten {
+            return Err(Gone);
+        }
+        let known = self.history.partition_point(|change| change.version <= version);
+        Ok(self.history.range(known..))
+    }
+
+    /// Forgets all history, and the snapshots of lists that are under way.
+    pub fn compact(&mut self) {
+        self.history.clear();
+        self.snapshots.clear();
+        self.forgotten = self.version;
+    }
+
+    fn remember(&mut self, resource: Resource, before: Option<Arc<Value>>, after: Option<Arc<Value>>) {
+        self.history.push_back(Change { version: self.version, resource, before, after });
+        if self.history.len() > HISTORY
+            && let Some(oldest) = self.history.pop_front()
+        {
+            self.forgotten = oldest.version;
+            self.snapshots.retain(|version, _| *version >= oldest.version);
+        }
+    }
+}
+
+/// The name of an object.
+pub(super) fn key(resource: Resource, object: &Value) -> Key {
+    let text = |field: &str| object["metadata"][field].as_str().map(str::to_owned);
+    let name = text("name").unwrap_or_else(|| panic!("an object without a name: {object}"));
+    let namespace =
+        if resource.is_namespaced() { text("namespace").unwrap_or_default() } else { String::new() };
+    assert_eq!(resource.is_namespaced(), !namespace.is_empty(), "the namespace of {object}");
+    (resource, namespace, name)
+}
+
+/// Sets what an object keeps for its life, unless the test has set it.
+fn keep(metadata: &mut Value, field: &str, before: Option<&Value>, new: impl FnOnce() -> Value) {
+    if metadata[field].is_null() {
+        metadata[field] = before.map_or_else(new, |before| before["metadata"][field].clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, port: u16) -> Value {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
+               "spec": {"ports": [{"port": port}]}})
+    }
+
+    fn named(name: &str) -> Key {
+        (Resource::Services, "default".into(), name.into())
+    }
+
+    fn names(page: &Page) -> Vec<&str> {
+        page.items.iter().filter_map(|item| item["metadata"]["name"].as_str()).collect()
+    }
+
+    #[test]
+    fn every_change_has_a_version_and_the_first_makes_what_lasts() {
+        let mut store = Store::default();
+        store.put(service("a", 80));
+        let first = store.get(&named("a")).unwrap().clone();
+        store.put(service("a", 81));
+        let second = store.get(&named("a")).unwrap();
+        assert_eq!(first["metadata"]["resourceVersion"], "1");
+        assert_eq!(second["metadata"]["resourceVersion"], "2");
+        for lasting in ["uid", "creationTimestamp"] {
+            assert!(first["metadata"][lasting].is_string());
+            assert_eq!(first["metadata"][lasting], second["metadata"][lasting]);
+        }
+        assert!(store.delete(&named("a")));
+        assert!(!store.delete(&named("a")));
+        assert_eq!(store.version(), 3);
+    }
+
+    #[test]
+    fn a_list_in_parts_is_of_one_moment() {
+        let mut store = Store::default();
+        for name in ["a", "b", "c"] {
+            store.put(service(name, 80));
+        }
+        let first = store.list(Resource::Services, None, 2, |_| true).unwrap();
+        assert_eq!(names(&first), ["a", "b"]);
+        store.delete(&named("c"));
+        store.put(service("d", 80));
+        let at = Some((first.version, first.next.clone().unwrap()));
+        let second = store.list(Resource::Services, at.clone(), 2, |_| true).unwrap();
+        assert_eq!((names(&second), second.version, &second.next), (vec!["c"], first.version, &None));
+        store.compact();
+        assert_eq!(store.list(Resource::Services, at, 2, |_| true).unwrap_err(), Gone);
+    }
+
+    #[test]
+    fn forgotten_history_is_gone_but_the_present_is_known() {
+        let mut store = Store::default();
+        store.put(service("a", 80));
+        store.put(service("b", 80));
+        assert_eq!(store.since(1).unwrap().map(|change| change.version).collect::<Vec<_>>(), [2]);
+        store.compact();
+        assert!(store.since(1).is_err());
+        assert_eq!(store.since(2).unwrap().count(), 0);
+        store.put(service("c", 80));
+        assert_eq!(store.since(2).unwrap().map(|change| change.version).collect::<Vec<_>>(), [3]);
+    }
+}

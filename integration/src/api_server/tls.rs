@@ -1,0 +1,105 @@
+//! A certificate authority, the server's certificate, and TLS on accepted connections.
+
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+
+use axum::serve::Listener;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, crypto::ring},
+    server::TlsStream,
+};
+
+/// How long a client may take to set up TLS.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// What the server proves itself with, and what clients check that against.
+#[derive(Clone)]
+pub(super) struct Identity {
+    /// The authority's certificate, in PEM.
+    pub authority: String,
+    config: Arc<ServerConfig>,
+}
+
+impl Identity {
+    /// An authority of its own, and a certificate for this address.
+    pub fn new(address: IpAddr) -> io::Result<Self> {
+        let authority = authority().map_err(io::Error::other)?;
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let mut params = CertificateParams::new([address.to_string()]).map_err(io::Error::other)?;
+        params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+        let certificate = params.signed_by(&key, &authority).map_err(io::Error::other)?;
+        let key = key.serialize_der().try_into().map_err(io::Error::other)?;
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .map_err(io::Error::other)?;
+        Ok(Self { authority: authority.pem(), config: Arc::new(config) })
+    }
+}
+
+/// The certificate, in PEM, of an authority that has signed nothing.
+pub(super) fn foreign_authority() -> io::Result<String> {
+    authority().map(|authority| authority.pem()).map_err(io::Error::other)
+}
+
+fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    params.distinguished_name.push(DnType::CommonName, "kubernetes");
+    CertifiedIssuer::self_signed(params, KeyPair::generate()?)
+}
+
+/// Connections that have TLS already: a client that is slow about it keeps nobody waiting.
+pub(super) struct TlsListener(mpsc::Receiver<TlsStream<TcpStream>>);
+
+impl TlsListener {
+    /// Accepts from now on, until the runtime ends.
+    pub fn new(listener: TcpListener, identity: &Identity) -> Self {
+        let (ready, accepted) = mpsc::channel(16);
+        let acceptor = TlsAcceptor::from(identity.config.clone());
+        tokio::spawn(async move {
+            loop {
+                let Ok((stream, _)) = listener.accept().await else {
+                    // Out of file descriptors, or the client has gone: the next may do better.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                };
+                let (acceptor, ready) = (acceptor.clone(), ready.clone());
+                tokio::spawn(async move {
+                    // Events are small; without this the kernel would hold them back.
+                    let _ = stream.set_nodelay(true);
+                    // A client that does not trust us says so to its user, not to us.
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                        let _ = ready.send(stream).await;
+                    }
+                });
+            }
+        });
+        Self(accepted)
+    }
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match self.0.recv().await {
+            Some(stream) => (stream, ()),
+            // The runtime is about to end.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        Ok(())
+    }
+}

@@ -1,0 +1,193 @@
+//! Watches: changes since a version, one JSON document a line.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse, Response},
+};
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::{sync::watch::Receiver, time::Instant};
+
+use super::{query::ListOptions, serve::Shared, status::Refusal, store::Change};
+
+/// How long a watch lasts that has no `timeoutSeconds`; a real server ends it after 30 to 60 minutes.
+const LIFETIME: Duration = Duration::from_mins(30);
+/// How many events go into one piece of the answer.
+const PIECE: usize = 256;
+
+/// A watch under way.
+struct Watch {
+    shared: Arc<Shared>,
+    options: ListOptions,
+    /// The changes up to this version have been sent, or do not matter.
+    position: u64,
+    /// Lines that are ready to be sent.
+    ready: VecDeque<Value>,
+    /// How many events there were.
+    count: usize,
+    signal: Receiver<u64>,
+    /// Bookmarks asked for by the test that were sent.
+    bookmarks: u64,
+    next_bookmark: Instant,
+    end: Instant,
+    over: bool,
+    /// The initial events are not all sent yet.
+    initial: bool,
+    /// [`Faults::forgotten`](super::fault::Faults::forgotten) when it began.
+    generation: u32,
+}
+
+/// Answers a watch.
+///
+/// # Errors
+/// What makes the server refuse it rather than begin.
+pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Response, Refusal> {
+    let faults = shared.faults();
+    if options.send_initial_events.is_some() && faults.no_streaming {
+        let message = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
+        return Err(Refusal::new(
+            422,
+            format!("ListOptions is invalid: sendInitialEvents: Forbidden: {message}"),
+        ));
+    }
+    let mut store = shared.store();
+    let newest = store.version();
+    super::serve::not_in_the_future(options.version, newest)?;
+    let mut ready = VecDeque::new();
+    let initial = options.send_initial_events == Some(true)
+        || (options.send_initial_events.is_none() && options.version.is_none());
+    if initial {
+        let page = super::serve::page(&mut store, &options, None, usize::MAX)?;
+        ready.extend(page.items.iter().map(|object| event("ADDED", object)));
+        if options.send_initial_events.is_some() && options.bookmarks {
+            let mut mark = bookmark(&options, newest);
+            mark["object"]["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+            ready.push_back(mark);
+        }
+    }
+    let position = if initial { newest } else { options.version.unwrap_or(newest) };
+    if faults.gone_as_status && store.since(position).is_err() {
+        return Err(too_old(position));
+    }
+    let now = Instant::now();
+    let watch = Watch {
+        position,
+        ready,
+        count: 0,
+        signal: shared.signal(),
+        bookmarks: shared.bookmarks(),
+        next_bookmark: now + shared.bookmark_period,
+        end: now + options.timeout.unwrap_or(LIFETIME),
+        over: false,
+        initial,
+        generation: faults.forgotten,
+        shared: shared.clone(),
+        options,
+    };
+    drop(store);
+    let pieces = stream::unfold(watch, |mut watch| async move {
+        let piece = watch.next().await?;
+        Some((Ok::<_, Infallible>(piece), watch))
+    });
+    Ok(([(CONTENT_TYPE, "application/json")], Body::from_stream(pieces)).into_response())
+}
+
+impl Watch {
+    /// The next piece of the answer; `None` at its end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            // Whatever is signalled from here on is not missed.
+            self.signal.mark_unchanged();
+            let silent = self.shared.faults().silence(self.generation);
+            if !silent {
+                if self.ready.is_empty() && !self.over {
+                    self.collect();
+                }
+                if !self.ready.is_empty() {
+                    let count = self.ready.len().min(PIECE);
+                    let text = self
+                        .ready
+                        .drain(..count)
+                        .fold(String::new(), |text, line| text + &format!("{line}\n"));
+                    if self.initial && self.ready.is_empty() {
+                        self.initial = false;
+                        self.shared.listed();
+                    }
+                    return Some(text.into());
+                }
+            }
+            let ended = !silent && (self.over || Instant::now() >= self.end);
+            if ended {
+                return None;
+            }
+            let wake = if silent { Instant::now() + LIFETIME } else { self.next_bookmark.min(self.end) };
+            tokio::select! {
+                changed = self.signal.changed() => changed.ok()?,
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Makes ready what there is to tell.
+    fn collect(&mut self) {
+        let store = self.shared.store();
+        let Ok(changes) = store.since(self.position) else {
+            self.ready.push_back(json!({"type": "ERROR", "object": too_old(self.position).status()}));
+            self.over = true;
+            return;
+        };
+        let events = changes.filter_map(|change| self.event(change)).collect();
+        self.position = store.version();
+        drop(store);
+        let faults = self.shared.faults().events;
+        self.ready.extend(faults.distort(events, &mut self.count));
+        let (asked, now) = (self.shared.bookmarks(), Instant::now());
+        if self.options.bookmarks && (asked != self.bookmarks || now >= self.next_bookmark) {
+            self.ready.push_back(bookmark(&self.options, self.position));
+        }
+        self.bookmarks = asked;
+        if now >= self.next_bookmark {
+            self.next_bookmark = now + self.shared.bookmark_period;
+        }
+    }
+
+    /// What a change is to this watch: an object that is no longer selected is gone, one that now is is new.
+    fn event(&self, change: &Change) -> Option<Value> {
+        let selected = |object: &&Arc<Value>| super::serve::is_wanted(&self.options, object);
+        if change.resource != self.options.resource {
+            return None;
+        }
+        let (before, after) =
+            (change.before.as_ref().filter(selected), change.after.as_ref().filter(selected));
+        match (before, after) {
+            (None, None) => None,
+            (None, Some(object)) => Some(event("ADDED", object)),
+            (Some(_), Some(object)) => Some(event("MODIFIED", object)),
+            (Some(object), None) => {
+                let mut event = event("DELETED", object);
+                event["object"]["metadata"]["resourceVersion"] = change.version.to_string().into();
+                Some(event)
+            }
+        }
+    }
+}
+
+fn event(kind: &str, object: &Value) -> Value {
+    json!({"type": kind, "object": object})
+}
+
+fn bookmark(options: &ListOptions, version: u64) -> Value {
+    let resource = options.resource;
+    json!({"type": "BOOKMARK", "object": {
+        "kind": resource.kind(),
+        "apiVersion": resource.version(),
+        "metadata": {"resourceVersion": version.to_string(), "creationTimestamp": null},
+    }})
+}
+
+fn too_old(version: u64) -> Refusal {
+    Refusal::gone(format!("too old resource version: {version}"))
+}

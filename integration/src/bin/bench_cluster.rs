@@ -1,0 +1,131 @@
+//! `make bench`: the agent against an API server: memory, the first commit, and a changed slice on its way from
+//! the server to the kernel.
+
+use std::{
+    fs::File,
+    os::fd::AsFd,
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::{CloneFlags, setns},
+};
+use portolan::kernel::Monitor;
+use portolan_integration::{Agent, CLUSTER_CIDR, Lab, Node, eventually, numbered};
+use serde_json::{Value, json};
+
+const SIZES: [u16; 2] = [1_000, 10_000];
+const ENDPOINTS: u8 = 5;
+/// How often a change is measured.
+const CHANGES: u16 = 200;
+/// How long anything may take before the measurement is given up.
+const LIMIT: Duration = Duration::from_mins(2);
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+fn main() -> ExitCode {
+    println!();
+    println!("The agent against an API server, {ENDPOINTS} endpoints a Service:");
+    println!();
+    println!(
+        "| Services | first commit after the last list | memory | at most | slice to kernel, median | 99 % |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for size in SIZES {
+        let measured = thread::spawn(move || measure(size).map_err(|error| error.to_string())).join();
+        if let Err(error) = measured.unwrap_or_else(|_| Err("a panic".into())) {
+            eprintln!("bench_cluster: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn measure(size: u16) -> Result<()> {
+    let lab = Lab::new()?;
+    let server = lab.api_server(Duration::from_mins(1))?;
+    server.put_all(lab.nodes().map(Node::object));
+    server.put_all((0..size).flat_map(|number| numbered(number, 0..ENDPOINTS)).map(as_stored));
+    // A monitor cannot change threads, so this one moves to the node.
+    setns(File::open(lab.node_a.namespace().path())?, CloneFlags::CLONE_NEWNET)?;
+    let mut monitor = Monitor::open()?;
+
+    let arguments = ["--cluster-cidr", CLUSTER_CIDR];
+    let agent = Agent::spawn_in_cluster(&lab.node_a, &server.kubeconfig(), &arguments)?;
+    let committed = next_commit(&mut monitor, LIMIT)?.ok_or_else(|| gave_up("no commit", &agent))?;
+    let listed = server.last_list().ok_or("a commit before any list")?;
+    eventually(LIMIT, || agent.readyz() == Some(200)).ok_or_else(|| gave_up("not ready", &agent))?;
+    // Until all that belongs to the start is over.
+    while next_commit(&mut monitor, Duration::from_secs(2))?.is_some() {}
+    let memory = agent.resident_memory().ok_or("the agent has ended")?;
+    let most = agent.most_memory().ok_or("the agent has ended")?;
+
+    let mut times = Vec::new();
+    for change in 0..CHANGES {
+        let number = u16::try_from(u32::from(change) * 7919 % u32::from(size))?;
+        let [_, slice] = numbered(number, 1..=ENDPOINTS).map(as_stored);
+        let start = Instant::now();
+        server.put(slice);
+        let at = next_commit(&mut monitor, LIMIT)?.ok_or_else(|| gave_up("a change was lost", &agent))?;
+        times.push(at - start);
+        thread::sleep(Duration::from_millis(10));
+    }
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+    let mebibytes = |kibibytes: u64| kibibytes.div_ceil(1024);
+    println!(
+        "| {size} | {:.0?} | {} MiB | {} MiB | {:.2?} | {:.2?} |",
+        committed.saturating_duration_since(listed),
+        mebibytes(memory),
+        mebibytes(most),
+        at(50),
+        at(99)
+    );
+    Ok(())
+}
+
+fn gave_up(what: &str, agent: &Agent) -> String {
+    format!("{what} within {LIMIT:?}; the agent's stderr:\n{}", agent.stderr())
+}
+
+/// With what an object of a real cluster carries besides: who owns it, and who set which field.
+fn as_stored(mut object: Value) -> Value {
+    let fields = json!({"f:metadata": {"f:labels": {".": {}, "f:app": {}, "f:team": {}}, "f:annotations": {".": {}}},
+                        "f:spec": {"f:ports": {}, "f:selector": {}, "f:type": {}, "f:internalTrafficPolicy": {}}});
+    let manager = |name: &str| {
+        json!({"manager": name, "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+               "time": "2026-01-02T03:04:05Z", "fieldsV1": fields})
+    };
+    let metadata = &mut object["metadata"];
+    metadata["managedFields"] = json!([manager("kube-controller-manager"), manager("helm")]);
+    metadata["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = fields.to_string().into();
+    metadata["labels"]["app.kubernetes.io/managed-by"] = "Helm".into();
+    metadata["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Service", "name": "x", "controller": true,
+                                          "uid": "00000000-0000-4000-8000-000000000000"}]);
+    object
+}
+
+/// When the next commit is heard of; `None` if there is none for so long.
+fn next_commit(monitor: &mut Monitor, limit: Duration) -> Result<Option<Instant>> {
+    let end = Instant::now() + limit;
+    loop {
+        while let Some(event) = monitor.receive().or_else(|error| match error {
+            // Of a large commit some notifications may be lost; it is one all the same.
+            portolan::kernel::Error::Unknown(_) => Ok(None),
+            error => Err(error),
+        })? {
+            if event.generation.is_some() {
+                return Ok(Some(Instant::now()));
+            }
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        poll(&mut [PollFd::new(monitor.as_fd(), PollFlags::POLLIN)], timeout)?;
+    }
+}

@@ -1,0 +1,65 @@
+//! Plain HTTP requests from a namespace: what a load balancer, a kubelet or Prometheus would ask.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use serde_json::Value;
+use socket2::{Domain, Type};
+
+use crate::Namespace;
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The status code.
+    pub code: u16,
+    /// Names, in lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: String,
+}
+
+impl Response {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+}
+
+/// Asks for a path; `None` if nobody answers.
+pub fn get(namespace: &Namespace, target: SocketAddr, path: &str) -> Option<Response> {
+    request(namespace, target, "GET", path)
+}
+
+/// Sends a request without a body; `None` if nobody answers.
+pub fn request(namespace: &Namespace, target: SocketAddr, method: &str, path: &str) -> Option<Response> {
+    let socket = namespace.socket(Domain::for_address(target), Type::STREAM, None).ok()?;
+    socket.connect_timeout(&target.into(), LIMIT).ok()?;
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(LIMIT)).ok()?;
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let mut lines = head.lines();
+    let code = lines.next()?.split_whitespace().nth(1)?.parse().ok()?;
+    let header = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.to_lowercase(), value.trim().to_owned()))
+    };
+    Some(Response { code, headers: lines.filter_map(header).collect(), body: body.to_owned() })
+}

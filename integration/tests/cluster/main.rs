@@ -1,0 +1,12 @@
+//! The real binary against the test API server, with real packets where it matters.
+//!
+//! Every test builds its own lab, so they run side by side. They need root and say so without it.
+
+mod crash;
+mod node;
+mod outage;
+mod refusals;
+mod scale;
+mod scene;
+mod sync;
+mod watches;

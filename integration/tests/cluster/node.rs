@@ -1,0 +1,84 @@
+//! This node's own object, and the ranges of `ClusterIPs`: changes take effect at once.
+
+use std::time::Duration;
+
+use portolan_integration::{Agent, Answer, Family};
+use serde_json::json;
+
+use crate::scene::{Scene, wait_until};
+
+fn set_zone(scene: &Scene, zone: &str) {
+    let mut node = scene.lab.node_a.object();
+    node["metadata"]["labels"] = json!({"topology.kubernetes.io/zone": zone});
+    scene.server.put(node);
+}
+
+#[test]
+fn traffic_follows_the_zone_of_the_node() {
+    let scene = Scene::new();
+    let [one, two] = scene.web_pods();
+    set_zone(&scene, "east");
+    let mut objects = scene.web_objects(&[&one, &two]);
+    for slice in &mut objects[1..] {
+        for (number, zone) in ["east", "west"].into_iter().enumerate() {
+            slice["endpoints"][number]["hints"] = json!({"forZones": [{"name": zone}]});
+        }
+    }
+    scene.server.put_all(objects);
+    let _agent = scene.run();
+    scene.wait_until_served(&["web-1"], "in the east");
+    set_zone(&scene, "west");
+    scene.wait_until_served(&["web-2"], "in the west");
+    set_zone(&scene, "north");
+    scene.wait_until_served(&["web-1", "web-2"], "in a zone without endpoints");
+    set_zone(&scene, "east");
+    scene.wait_until_served(&["web-1"], "in the east again");
+}
+
+#[test]
+fn pods_are_told_from_the_rest_by_the_networks_of_the_node() {
+    let scene = Scene::new();
+    let [_, two] = scene.web_pods();
+    scene.put_web(&[&two]);
+    let mut node = scene.lab.node_a.object();
+    node["spec"]["podCIDRs"] = json!(["10.128.99.0/24", "fd00:10:128:99::/64"]);
+    scene.server.put(node);
+    let arguments = ["--detect-local-mode", "NodeCIDR"];
+    let agent = Agent::start_in_cluster(&scene.lab.node_a, &scene.server.kubeconfig(), &arguments);
+    let _agent = agent.unwrap_or_else(|error| panic!("{error}"));
+    let target = scene.web();
+    let source = || scene.shell.client().tcp(target).source();
+    wait_until("the pod is no pod of this node, and masqueraded", || {
+        source() == Some(scene.lab.node_a.inside().of(Family::V4))
+    });
+    scene.server.put(scene.lab.node_a.object());
+    wait_until("the pod is one of this node", || source() == Some(scene.shell.address().of(Family::V4)));
+}
+
+#[test]
+fn the_ranges_of_cluster_ips_take_effect_at_once() {
+    let scene = Scene::new();
+    let _agent = scene.run();
+    let unallocated = scene.lab.cluster_ip(77).port(Family::V4, 80);
+    let client = scene.shell.client().within(Duration::from_millis(500));
+    let is_unreachable = || {
+        // The router sends few ICMP errors, and none to those who ask all the time.
+        std::thread::sleep(Duration::from_secs(3));
+        client.tcp(unallocated) == Answer::Unreachable
+    };
+    let ranges = |cidrs: &[&str]| {
+        scene.server.put(json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+            "metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs},
+        }));
+    };
+    assert_eq!(client.tcp(unallocated), Answer::Unreachable, "without ranges");
+    ranges(&["10.96.0.0/16"]);
+    wait_until("the range is silent", || client.tcp(unallocated) == Answer::TimedOut);
+    ranges(&["10.96.0.0/26"]);
+    wait_until("the range is smaller", is_unreachable);
+    ranges(&["10.96.0.0/16"]);
+    wait_until("the range is silent again", || client.tcp(unallocated) == Answer::TimedOut);
+    scene.server.delete(portolan_integration::Resource::ServiceCidrs, "", "kubernetes");
+    wait_until("the range is gone", is_unreachable);
+}

@@ -1,0 +1,179 @@
+//! What watches can do wrong.
+
+use std::{thread, time::Duration};
+
+use portolan_integration::{Agent, EventFaults, Pod, Resource, Verb, numbered};
+
+use crate::scene::{Scene, while_connecting};
+
+/// A scene with 60 Services and the binary running, and with the pods of Service `web`, which serve while they live.
+fn scene() -> (Scene, (Agent, [Pod; 2])) {
+    let scene = Scene::new();
+    let pods = scene.web_pods();
+    scene.put_web(&pods.each_ref());
+    scene.server.put_all((0..60).flat_map(|number| numbered(number, 0..2)));
+    let agent = scene.run();
+    scene.wait_until_equal("at first");
+    (scene, (agent, pods))
+}
+
+/// Changes of every kind, together and one by one.
+fn changes(scene: &Scene) {
+    scene.server.put_all((0..30).flat_map(|number| numbered(number, 1..4)));
+    for number in 30..45 {
+        scene.server.put_all(numbered(number, 5..9));
+        scene.server.delete_all(&numbered(number, []));
+        scene.server.put_all(numbered(number, 2..5));
+    }
+    for number in 45..60 {
+        scene.server.delete_all(&numbered(number, []));
+    }
+    scene.server.put_all((100..120).flat_map(|number| numbered(number, 0..3)));
+}
+
+#[test]
+fn events_that_come_twice_change_nothing() {
+    let (scene, _running) = scene();
+    scene.server.distort_events(EventFaults { duplicate: true, ..EventFaults::default() });
+    let (client, target) = (scene.shell.client(), scene.web());
+    while_connecting(&client, target, || {
+        changes(&scene);
+        scene.wait_until_equal("every event came twice");
+    });
+}
+
+#[test]
+fn events_in_another_order_arrive_at_the_same_state() {
+    let (scene, _running) = scene();
+    scene.server.distort_events(EventFaults { swap: true, ..EventFaults::default() });
+    let (client, target) = (scene.shell.client(), scene.web());
+    while_connecting(&client, target, || {
+        changes(&scene);
+        scene.wait_until_equal("events came in another order");
+    });
+}
+
+/// Events of one object that are sent together: the newer comes first, and must win.
+#[test]
+fn of_two_events_of_an_object_the_newer_wins_whichever_comes_last() {
+    let (scene, _running) = scene();
+    scene.server.distort_events(EventFaults { swap: true, ..EventFaults::default() });
+    scene.server.put_all((0..30).flat_map(|number| {
+        let [[_, old], [_, new]] = [numbered(number, 1..9), numbered(number, 3..5)];
+        [old, new]
+    }));
+    scene.wait_until_equal("the older event came last");
+}
+
+/// What was never sent is found when everything is listed, which a lost connection to a forgetful server
+/// makes necessary.
+#[test]
+fn lost_events_are_made_up_for_when_everything_is_listed() {
+    let (mut scene, _running) = scene();
+    scene.server.distort_events(EventFaults { lose_every: 2, ..EventFaults::default() });
+    let (client, target) = (scene.shell.client(), scene.web());
+    while_connecting(&client, target, || {
+        changes(&scene);
+        thread::sleep(Duration::from_secs(1));
+        assert!(scene.difference().is_some(), "events were lost, and there is nothing to tell it");
+        scene.server.distort_events(EventFaults::default());
+        scene.server.put_all(numbered(200, 0..1));
+        scene.server.compact();
+        scene.server.drop_connections().unwrap();
+        scene.server.put_all(numbered(201, 0..1));
+        scene.server.compact();
+        scene.wait_until_equal("everything was listed");
+    });
+}
+
+/// The connection ends while events are under way: they come again on the next.
+#[test]
+fn events_that_a_broken_connection_swallowed_come_again() {
+    let (mut scene, _running) = scene();
+    let lists = scene.server.count(Verb::List, Resource::EndpointSlices);
+    scene.server.silence_watches(true);
+    changes(&scene);
+    scene.server.drop_connections().unwrap();
+    scene.server.silence_watches(false);
+    scene.wait_until_equal("the connection is there again");
+    assert_eq!(scene.server.count(Verb::List, Resource::EndpointSlices), lists, "without another list");
+}
+
+#[test]
+fn a_forgotten_version_leads_to_a_list_that_also_deletes() {
+    for as_status in [false, true] {
+        let (mut scene, _running) = scene();
+        if as_status {
+            scene.server.refuse_old_watches();
+        }
+        let (client, target) = (scene.shell.client(), scene.web());
+        while_connecting(&client, target, || {
+            scene.server.stop();
+            changes(&scene);
+            scene.server.compact();
+            scene.server.resume().unwrap();
+            scene.wait_until_equal("the version was forgotten");
+        });
+    }
+}
+
+/// Bookmarks keep a quiet watch young: it goes on although what it last saw is forgotten.
+#[test]
+fn after_a_bookmark_no_list_is_needed() {
+    let (mut scene, _running) = scene();
+    let nodes = scene.lab.nodes().map(portolan_integration::Node::object);
+    // Nothing of this is seen by the watches of Services and slices.
+    (0..50).for_each(|_| scene.server.put(nodes[1].clone()));
+    scene.server.compact();
+    scene.server.send_bookmarks();
+    thread::sleep(Duration::from_secs(1));
+    let requests = scene.server.requests().len();
+    scene.server.drop_connections().unwrap();
+    scene.server.put_all(numbered(300, 0..1));
+    scene.wait_until_equal("after a bookmark");
+    let later = scene.server.requests().split_off(requests);
+    let lists = later.iter().filter(|request| {
+        request.resource == Some(Resource::Services)
+            && (request.verb == Verb::List || request.query.contains_key("sendInitialEvents"))
+    });
+    assert_eq!(lists.count(), 0, "{later:#?}");
+}
+
+/// The agent notices by itself: by keepalive of TCP, and at last by the missing bookmarks.
+const DEADLINE: Duration = Duration::from_mins(4);
+
+/// The way to the server loses the connections without a word, as a load balancer or a firewall that was
+/// restarted does.
+#[test]
+fn half_open_connections_are_given_up() {
+    let (scene, _running) = scene();
+    scene.lab.half_open(&scene.lab.node_a).unwrap();
+    let (client, target) = (scene.shell.client(), scene.web());
+    while_connecting(&client, target, || {
+        changes(&scene);
+        thread::sleep(Duration::from_secs(2));
+        assert!(scene.difference().is_some(), "its connections are dead");
+        scene.wait_until_equal_within(DEADLINE, "the connections were made anew");
+    });
+}
+
+/// The connection lives, but the server has forgotten the watch.
+#[test]
+fn a_watch_that_falls_silent_is_made_anew() {
+    let scene = Scene::with_bookmarks(Duration::from_secs(2));
+    let [one, two] = scene.web_pods();
+    scene.put_web(&[&one]);
+    let _agent = scene.run();
+    scene.wait_until_served(&["web-1"], "at first");
+    // Bookmarks are seen to come.
+    thread::sleep(Duration::from_secs(5));
+    scene.server.forget_watches();
+    scene.put_web(&[&two]);
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(scene.shell.client().tcp(scene.web()).server(), Some("web-1"), "its watches are dead");
+    let served = portolan_integration::eventually(DEADLINE, || {
+        scene.shell.client().tcp(scene.web()).server() == Some("web-2")
+    });
+    assert!(served.is_some(), "the watches were not made anew within {DEADLINE:?}");
+    scene.wait_until_equal("the watches were made anew");
+}

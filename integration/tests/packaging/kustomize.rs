@@ -1,0 +1,140 @@
+//! As much of kustomize as `docker/kustomize` uses. What it does not know in a kustomization is an error here, so that
+//! nothing shipped goes unchecked.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::{documents, shipped};
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct Kustomization {
+    api_version: String,
+    kind: String,
+    resources: Vec<String>,
+    components: Vec<String>,
+    config_map_generator: Vec<Generator>,
+    patches: Vec<Patch>,
+    images: Vec<Image>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Generator {
+    name: String,
+    namespace: String,
+    behavior: Option<String>,
+    files: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Patch {
+    path: String,
+    target: Target,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Target {
+    kind: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Image {
+    name: String,
+    new_name: String,
+    new_tag: String,
+}
+
+/// The objects of a directory under `docker/`. A generated name has no hash.
+pub fn build(directory: &str) -> Vec<Value> {
+    let mut objects = Vec::new();
+    accumulate(&shipped(directory), "Kustomization", &mut objects);
+    objects
+}
+
+fn accumulate(directory: &Path, kind: &str, objects: &mut Vec<Value>) {
+    let text = read(&directory.join("kustomization.yaml"));
+    let this: Kustomization = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{error}"));
+    let version = if kind == "Component" { "v1alpha1" } else { "v1beta1" };
+    assert_eq!(this.api_version, format!("kustomize.config.k8s.io/{version}"));
+    assert_eq!(this.kind, kind, "{}", directory.display());
+
+    for resource in &this.resources {
+        let path = directory.join(resource);
+        if path.is_dir() {
+            accumulate(&path, "Kustomization", objects);
+        } else {
+            objects.extend(documents(&read(&path)));
+        }
+    }
+    for generator in &this.config_map_generator {
+        generate(directory, generator, objects);
+    }
+    for component in &this.components {
+        accumulate(&directory.join(component), "Component", objects);
+    }
+    for patch in &this.patches {
+        let operations = serde_saphyr::from_str(&read(&directory.join(&patch.path))).unwrap();
+        let operations: json_patch::Patch = serde_json::from_value(operations).unwrap();
+        let target = find(objects, &patch.target.kind, &patch.target.name);
+        json_patch::patch(target, &operations).unwrap();
+    }
+    for image in &this.images {
+        for object in &mut *objects {
+            rename_image(object, image);
+        }
+    }
+}
+
+fn generate(directory: &Path, generator: &Generator, objects: &mut Vec<Value>) {
+    let file = |name: &String| (name.clone(), read(&directory.join(name)).into());
+    let data: Map<String, Value> = generator.files.iter().map(file).collect();
+    if generator.behavior.as_deref() == Some("merge") {
+        let map = find(objects, "ConfigMap", &generator.name);
+        assert_eq!(map["metadata"]["namespace"], generator.namespace);
+        map["data"].as_object_mut().unwrap().extend(data);
+    } else {
+        assert_eq!(generator.behavior, None, "only merge is known here");
+        let metadata = json!({"name": generator.name, "namespace": generator.namespace});
+        objects.push(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}));
+    }
+}
+
+#[track_caller]
+fn find<'a>(objects: &'a mut [Value], kind: &str, name: &str) -> &'a mut Value {
+    let is_it = |object: &&mut Value| object["kind"] == kind && object["metadata"]["name"] == name;
+    objects.iter_mut().find(is_it).unwrap_or_else(|| panic!("there is no {kind} {name}"))
+}
+
+fn rename_image(object: &mut Value, image: &Image) {
+    for list in ["containers", "initContainers"] {
+        let containers = object.pointer_mut(&format!("/spec/template/spec/{list}"));
+        for container in containers.and_then(Value::as_array_mut).into_iter().flatten() {
+            if container["image"] == image.name {
+                container["image"] = format!("{}:{}", image.new_name, image.new_tag).into();
+            }
+        }
+    }
+}
+
+fn read(path: &PathBuf) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn the_example_overlay_replaces_every_placeholder() {
+    let text = Value::from(build("kustomize/overlays/example")).to_string();
+    assert!(!text.contains("api-server.example"), "the address of the API server is still the base's");
+    assert!(!text.contains(r#""image":"portolan""#), "an image is still the base's");
+    assert!(text.contains(r#""image":"registry.example/portolan:0.1.0""#));
+    assert!(text.contains(r#""service-proxy":"portolan""#), "the component node-by-node is not applied");
+}

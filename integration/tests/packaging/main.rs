@@ -1,0 +1,44 @@
+//! What is shipped under `docker/`: the kustomize base and overlays, the Helm chart, the pods that clean up, the
+//! systemd unit. Needs neither root nor a network.
+
+mod chart;
+mod config;
+mod kustomize;
+mod manifests;
+mod rbac;
+mod schema;
+mod unit;
+mod workload;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// A file or directory under `docker/`.
+fn shipped(path: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "..", "docker", path].iter().collect()
+}
+
+/// The documents of a YAML text.
+fn documents(text: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// Everything that can be applied to a cluster, each with a name for messages: bases, overlays, renderings.
+fn bundles() -> Vec<(&'static str, Vec<Value>)> {
+    vec![
+        ("kustomize base", kustomize::build("kustomize/base")),
+        ("kustomize example", kustomize::build("kustomize/overlays/example")),
+        ("chart", chart::defaults()),
+        ("chart with every value", chart::everything()),
+    ]
+}
+
+/// The one object of a kind.
+#[track_caller]
+fn one<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    let mut found = objects.iter().filter(|object| object["kind"] == kind);
+    let object = found.next().unwrap_or_else(|| panic!("there is no {kind}"));
+    assert!(found.next().is_none(), "more than one {kind}");
+    object
+}

@@ -1,0 +1,25 @@
+//! The net below notifications: everything is compared once in a while.
+
+use crate::scene::{Scene, count_lines, wait_for_line};
+
+#[test]
+fn everything_is_compared_once_in_a_while() {
+    let scene = Scene::new();
+    let agent = scene.run_with(&["--full-sync-period", "500ms"]);
+    wait_for_line(&agent, "The full comparison found nothing");
+    let line = wait_for_line(&agent, "cause=Period");
+    for cost in ["dump=", "compile=", "duration="] {
+        assert!(line.contains(cost), "its cost is told: {line}");
+    }
+    assert!(line.contains("full=true") && line.contains("operations=0"), "{line}");
+    assert_eq!(count_lines(&agent, "Committed"), 1, "nothing is written: {}", agent.stderr());
+    scene.expect_restored("flush ruleset");
+}
+
+#[test]
+fn without_asking_for_it_that_is_rare() {
+    let scene = Scene::new();
+    let agent = scene.run();
+    scene.expect_restored("flush ruleset");
+    assert_eq!(count_lines(&agent, "cause=Period"), 0, "{}", agent.stderr());
+}

@@ -1,0 +1,76 @@
+//! What a change costs depends on the change, not on how much there is.
+
+use std::collections::BTreeMap;
+
+use portolan_integration::{Agent, Manifests, eventually};
+use serde_json::{Value, json};
+
+use crate::scene::{PATIENCE, Scene};
+
+fn numbered(n: u16) -> [u8; 2] {
+    n.to_be_bytes()
+}
+
+/// A Service and its slice with so many endpoints.
+pub fn objects(n: u16, endpoints: u8) -> Vec<Value> {
+    let [high, low] = numbered(n);
+    let name = format!("many-{n}");
+    let addresses = (0..endpoints).map(|i| json!({"addresses": [format!("10.{}.{high}.{low}", 128 + i)]}));
+    vec![
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
+            "spec": {"clusterIP": format!("10.97.{high}.{low}"), "ports": [{"port": 80, "name": "http"}]},
+        }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {
+                "name": name, "namespace": "default", "labels": {"kubernetes.io/service-name": name},
+            },
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+            "endpoints": addresses.collect::<Vec<_>>(),
+        }),
+    ]
+}
+
+pub fn fill(manifests: &Manifests, services: u16) {
+    let all: Vec<Value> = (0..services).flat_map(|n| objects(n, 3)).collect();
+    manifests.put("many.yaml", &all).unwrap();
+    manifests.put("one.yaml", &objects(50_000, 3)).unwrap();
+}
+
+/// The numbers of the last reconcile that wrote something.
+fn last_write(agent: &Agent) -> Option<BTreeMap<String, String>> {
+    let stderr = agent.stderr();
+    let line =
+        stderr.lines().rfind(|line| line.contains("\"Reconciled\"") && !line.contains("operations=0"))?;
+    let fields = line.split_whitespace().filter_map(|field| field.split_once('='));
+    Some(fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+#[test]
+fn a_change_of_one_service_writes_the_same_beside_ten_and_beside_two_thousand() {
+    let mut costs = Vec::new();
+    for services in [10, 2_000] {
+        let scene = Scene::new();
+        fill(&scene.manifests, services);
+        let agent = scene.run();
+        // A ready endpoint more, one less, and the last of its kind.
+        let mut cost = Vec::new();
+        for endpoints in [4, 3, 5] {
+            let before = agent.stderr().len();
+            scene.manifests.put("one.yaml", &objects(50_000, endpoints)).unwrap();
+            let written = || agent.stderr()[before..].contains("Committed");
+            eventually(PATIENCE, written).expect("the change is written");
+            let told = || last_write(&agent).is_some_and(|fields| fields["cause"] == "Change");
+            eventually(PATIENCE, told).expect("it is told");
+            eventually(PATIENCE, || agent.stderr()[before..].contains("\"Reconciled\"")).expect("it is told");
+            let fields = last_write(&agent).unwrap();
+            assert_eq!(fields["full"], "false", "nothing is read back: {fields:?}");
+            cost.push((fields["operations"].clone(), fields["messages"].clone(), fields["bytes"].clone()));
+        }
+        costs.push(cost);
+    }
+    assert_eq!(costs[0], costs[1], "operations, messages, bytes beside 10 and beside 2,000 Services");
+    let operations: Vec<u32> = costs[0].iter().map(|(operations, ..)| operations.parse().unwrap()).collect();
+    assert!(operations.iter().all(|operations| (1..20).contains(operations)), "{operations:?}");
+}

@@ -1,0 +1,47 @@
+//! A flush of many Services.
+
+use std::time::{Duration, Instant};
+
+use portolan::kernel::Monitor;
+use portolan_integration::{Namespace, nft};
+
+use crate::{proportional::fill, scene::Scene};
+
+/// Flushes everything; gives the time from the flush to the repair, as another listener hears both.
+fn flush(namespace: &Namespace) -> Duration {
+    namespace.enter(|| {
+        let mut monitor = Monitor::open().unwrap();
+        let status = std::process::Command::new("nft").args(["flush", "ruleset"]).status().unwrap();
+        assert!(status.success());
+        let (limit, mut flushed) = (Instant::now() + Duration::from_secs(20), None);
+        while Instant::now() < limit {
+            // What is lost is elements of the repair; its end is the generation.
+            let Ok(Some(event)) = monitor.receive() else {
+                std::thread::sleep(Duration::from_micros(100));
+                continue;
+            };
+            match event.generation {
+                Some(generation) if generation.process == "nft" => flushed = Some(Instant::now()),
+                Some(_) => return flushed.expect("the flush comes first").elapsed(),
+                None => {}
+            }
+        }
+        panic!("not repaired");
+    })
+}
+
+#[test]
+fn a_flush_of_a_thousand_services_is_undone_quickly() {
+    let scene = Scene::new();
+    fill(&scene.manifests, 1_000);
+    let _agent = scene.run();
+    let before = scene.tables();
+    let mut times: Vec<_> = (0..4).map(|_| flush(scene.namespace())).collect();
+    times.sort();
+    println!("a flush at 1,000 Services is undone after {times:?}");
+    // A hundred milliseconds on a quiet machine with an optimised build; these are neither.
+    assert!(times[0] < Duration::from_secs(2), "{times:?}");
+    let restored = || scene.tables() == before;
+    portolan_integration::eventually(crate::scene::PATIENCE, restored).expect("all of it is restored");
+    assert!(nft(scene.namespace(), &["list", "table", "ip", "portolan"], "").is_ok());
+}

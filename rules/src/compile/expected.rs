@@ -1,0 +1,72 @@
+//! Which keys an earlier run over the same Services has left, for whoever reads large sets by their keys.
+
+use crate::ruleset::{ClassId, Concat, DataType, ElementData, Family, Ruleset, Set, Value};
+
+use super::{
+    scaffold::{LOCAL_SLOTS, attribute},
+    sets::SetName,
+};
+
+/// The keys that the kernel should have. Numbers that are given out, of endpoints with session affinity, it has
+/// itself: they stand in its maps of attributes.
+#[derive(Debug)]
+pub struct ExpectedKeys(Ruleset);
+
+impl ExpectedKeys {
+    /// The sets to read before others.
+    pub const FIRST: [&'static str; 2] =
+        [SetName::Attributes.name(), SetName::NodePortAttributes.name()];
+
+    /// From what this run would write, if the kernel held nothing.
+    pub fn new(compiled: Ruleset) -> Self {
+        Self(compiled)
+    }
+
+    /// What this run would write.
+    pub fn compiled(&self) -> &Ruleset {
+        &self.0
+    }
+
+    /// The keys of one set, each once, in order. `read` holds the elements of [`ExpectedKeys::FIRST`].
+    pub fn keys(&self, read: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
+        let find = |ruleset: &Ruleset, set: &str| -> Option<Set> {
+            ruleset.tables.get(&family)?.sets.get(set).cloned()
+        };
+        let Some(expected) = find(&self.0, set) else { return Vec::new() };
+        let attributes = match SetName::from_name(set) {
+            Some(SetName::Endpoints) => SetName::Attributes,
+            Some(SetName::NodeEndpoints) => SetName::NodePortAttributes,
+            _ => return expected.elements.iter().map(|(key, _)| key.clone()).collect(),
+        };
+        let plain = expected.elements.iter().map(|(key, _)| key);
+        let mut keys: Vec<Concat> = plain.filter(|key| !is_lasting(key)).cloned().collect();
+        if let Some(attributes) = find(read, attributes.name()) {
+            keys.extend(attributes.elements.iter().filter_map(|(key, element)| lasting(key, &element.data)));
+            keys.sort_unstable();
+            keys.dedup();
+        }
+        keys
+    }
+}
+
+/// The number at the end of a key, and what stands before it.
+fn split(key: &Concat) -> Option<(&[u8], u32)> {
+    let (rest, number) = key.as_bytes().split_last_chunk()?;
+    Some((rest, u32::from_ne_bytes(*number)))
+}
+
+/// Whether an endpoint stands there by its lasting number, rather than at a slot.
+fn is_lasting(key: &Concat) -> bool {
+    split(key).is_some_and(|(_, number)| (number & !LOCAL_SLOTS) >> 16 != 0)
+}
+
+/// The key of the endpoint whose lasting number an attribute tells.
+fn lasting(key: &Concat, data: &ElementData) -> Option<Concat> {
+    let (frontend, number) = split(key)?;
+    let ElementData::Value(value) = data else { return None };
+    let Value::Class(lasting) = Value::read(DataType::ClassId, value.as_bytes())? else { return None };
+    let list = number & !0xffff;
+    let is_slot = list == attribute::SLOTS || list == attribute::LOCAL_SLOTS;
+    let number = ClassId(lasting.0 | number & LOCAL_SLOTS);
+    is_slot.then(|| Concat::from_bytes(frontend).with(number.into()))
+}

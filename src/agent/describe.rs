@@ -1,0 +1,136 @@
+//! What somebody else changed, in words: read from the transaction that undoes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portolan_rules::{
+    ruleset::{Concat, Family, Name, Ruleset, Set, SetData},
+    transaction::{Operation, Transaction},
+};
+
+/// So many changes are named; the rest is counted.
+const NAMED: usize = 5;
+
+/// An object that an operation writes, to tell what two transactions have in common.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Target<'a> {
+    Table(Family),
+    Set(Family, &'a Name),
+    Chain(Family, &'a Name),
+    Element(Family, &'a Name, &'a Concat),
+}
+
+fn target((family, operation): &(Family, Operation)) -> Target<'_> {
+    match operation {
+        Operation::AddTable | Operation::DeleteTable => Target::Table(*family),
+        Operation::AddSet(set) => Target::Set(*family, &set.name),
+        Operation::DeleteSet(name) => Target::Set(*family, name),
+        Operation::AddChain(chain) => Target::Chain(*family, &chain.name),
+        Operation::DeleteChain(chain) | Operation::FlushChain(chain) | Operation::AddRule { chain, .. } => {
+            Target::Chain(*family, chain)
+        }
+        Operation::AddElement { set, key, .. } | Operation::DeleteElement { set, key, .. } => {
+            Target::Element(*family, &set.name, key)
+        }
+    }
+}
+
+/// What was found, in the order in which it is told.
+#[derive(Default)]
+struct Found<'a> {
+    absent: BTreeSet<Family>,
+    rebuilt: BTreeSet<Family>,
+    chains: BTreeMap<(Family, &'a Name), &'static str>,
+    sets: BTreeMap<(Family, &'a Name), &'static str>,
+    elements: BTreeMap<(Family, &'a Name), Elements<'a>>,
+}
+
+struct Elements<'a> {
+    set: &'a Set,
+    added: BTreeSet<&'a Concat>,
+    deleted: BTreeSet<&'a Concat>,
+}
+
+/// What was different in the kernel, given what it held and the transaction that undoes it; without what our own
+/// update, made at the same time, would have changed anyway. Empty if there is nothing else. The second is the
+/// number of operations that undo it.
+pub(super) fn describe(kernel: &Ruleset, undoing: &Transaction, own: &Transaction) -> (String, usize) {
+    let own: BTreeSet<Target<'_>> = own.operations.iter().map(target).collect();
+    let foreign = undoing.operations.iter().filter(|operation| !own.contains(&target(operation)));
+    let mut found = Found::default();
+    let mut count = 0;
+    for (family, operation) in foreign {
+        count += 1;
+        found.take(kernel, *family, operation);
+    }
+    (found.tell(), count)
+}
+
+impl<'a> Found<'a> {
+    fn take(&mut self, kernel: &Ruleset, family: Family, operation: &'a Operation) {
+        let Some(table) = kernel.tables.get(&family) else {
+            self.absent.insert(family);
+            return;
+        };
+        if self.rebuilt.contains(&family) {
+            return;
+        }
+        match operation {
+            Operation::DeleteTable => {
+                self.rebuilt.insert(family);
+            }
+            Operation::AddChain(chain) => {
+                self.chains.insert((family, &chain.name), "deleted");
+            }
+            Operation::DeleteChain(chain) => {
+                self.chains.insert((family, chain), "added");
+            }
+            Operation::FlushChain(chain) | Operation::AddRule { chain, .. } => {
+                self.chains.entry((family, chain)).or_insert("changed");
+            }
+            Operation::DeleteSet(set) => {
+                self.sets.insert((family, set), "added");
+            }
+            Operation::AddSet(set) => {
+                let how = if table.sets.contains_key(&set.name) { "changed" } else { "deleted" };
+                self.sets.insert((family, &set.name), how);
+            }
+            Operation::AddElement { set, key, .. } if !self.sets.contains_key(&(family, &set.name)) => {
+                self.elements(family, set).added.insert(key);
+            }
+            Operation::DeleteElement { set, key, .. } => {
+                self.elements(family, set).deleted.insert(key);
+            }
+            Operation::AddTable | Operation::AddElement { .. } => {}
+        }
+    }
+
+    fn elements(&mut self, family: Family, set: &'a Set) -> &mut Elements<'a> {
+        let none = || Elements { set, added: BTreeSet::new(), deleted: BTreeSet::new() };
+        self.elements.entry((family, &set.name)).or_insert_with(none)
+    }
+
+    fn tell(self) -> String {
+        let mut told: Vec<String> = Vec::new();
+        told.extend(self.absent.iter().map(|family| format!("table {family} deleted")));
+        told.extend(self.rebuilt.iter().map(|family| format!("base chains of table {family} changed")));
+        told.extend(self.sets.iter().map(|((family, set), how)| format!("{family} set {set} {how}")));
+        told.extend(self.chains.iter().map(|((family, chain), how)| format!("{family} chain {chain} {how}")));
+        for ((family, name), Elements { set, added, deleted }) in &self.elements {
+            let kind = if matches!(set.data, SetData::None) { "set" } else { "map" };
+            let changed = added.intersection(deleted).count();
+            let counts = [
+                (changed, "changed"),
+                (added.len() - changed, "deleted"),
+                (deleted.len() - changed, "added"),
+            ];
+            for (count, how) in counts.into_iter().filter(|(count, _)| *count > 0) {
+                let elements = if count == 1 { "element" } else { "elements" };
+                told.push(format!("{count} {elements} of {family} {kind} {name} {how}"));
+            }
+        }
+        let more = told.len().saturating_sub(NAMED);
+        told.truncate(NAMED);
+        let text = told.join(", ");
+        if more > 0 { format!("{text}, and {more} more") } else { text }
+    }
+}

@@ -1,0 +1,79 @@
+//! What the rules depend on of the node: its object and the addresses of its interfaces.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use portolan_rules::{
+    compile::{Compiler, PodDetector},
+    model::Node,
+    state::State,
+};
+use tracing::warn;
+
+use crate::{host, settings::Settings};
+
+/// What the rules depend on of the node: its object and the addresses of its interfaces.
+#[derive(Debug)]
+pub struct NodeFacts {
+    pods: PodDetector,
+    node_ips: Vec<IpAddr>,
+    node_port_addresses: BTreeSet<IpAddr>,
+    /// Where health checks of Services are answered.
+    pub(super) health_check_addresses: BTreeSet<IpAddr>,
+}
+
+impl NodeFacts {
+    /// Asks the host, and the Node object as far as there is one.
+    pub fn new(settings: &Settings, node: &Node) -> Self {
+        let mut host = HostAddresses::default();
+        host.read();
+        Self::with_host(settings, node, &host)
+    }
+
+    /// The same, with what the host said.
+    pub(super) fn with_host(settings: &Settings, node: &Node, host: &HostAddresses) -> Self {
+        let host = &host.addresses;
+        Self {
+            pods: settings.detect_local.detector(node),
+            node_port_addresses: settings.node_port_addresses(node, host),
+            health_check_addresses: settings.health_check_addresses(node, host),
+            node_ips: if node.addresses.is_empty() { host.clone() } else { node.addresses.clone() },
+        }
+    }
+
+    /// Tells the compiler. True if rules change that no update holds.
+    pub fn apply(self, compiler: &mut Compiler, state: &mut State) -> bool {
+        compiler.set_node_addresses(&self.node_port_addresses);
+        compiler.set_node_ips(state, self.node_ips);
+        compiler.set_pod_detector(self.pods)
+    }
+}
+
+/// The addresses of the host's interfaces, as last read.
+#[derive(Debug, Default)]
+pub(super) struct HostAddresses {
+    addresses: Vec<IpAddr>,
+    /// Whether the last attempt failed, which was said then.
+    failing: bool,
+}
+
+impl HostAddresses {
+    /// Reads them. False if that fails, for example for want of file descriptors; then those of the last time
+    /// stay, since node ports must not cease to answer for it.
+    pub(super) fn read(&mut self) -> bool {
+        match host::addresses() {
+            Ok(addresses) => {
+                *self = Self { addresses, failing: false };
+                true
+            }
+            Err(error) => {
+                if !self.failing {
+                    warn!(
+                        "Cannot read the addresses of this host; node ports may not answer at new ones: {error}"
+                    );
+                }
+                self.failing = true;
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! One reconcile: compile, compare, commit.
+
+use std::time::Instant;
+
+use portolan_rules::{
+    compile::{Loaded, SetName},
+    diff::diff_into,
+    leftovers::keep_leftovers,
+    model::ObjectName,
+    print,
+    ruleset::{Elements, Family, Ruleset},
+    transaction::{Operation, Transaction},
+};
+use rustix::io::Errno;
+use tracing::{debug, info, warn};
+
+use super::{
+    Agent, Cause, ColdStart, Knowledge, LAST_RETRY, NodeFacts, SyncError, Synced, Tables,
+    cold_start,
+    describe::describe,
+    first::Guess,
+    repair::{Drift, Reading},
+};
+use crate::kernel::{Error, Ownership, Scope};
+
+/// How often the kernel is read again because somebody else changed something between reading and writing.
+const READINGS: usize = 3;
+/// Commits of more operations are made unheard: the kernel would write a notification for each element, more of
+/// them than a socket holds.
+const UNHEARD: usize = 2_000;
+
+impl<T: Tables> Agent<T> {
+    /// Makes the kernel equal to the state.
+    pub fn sync(&mut self) -> Result<Synced, SyncError> {
+        self.sync_for(Cause::Change)
+    }
+
+    /// The same, for this reason. What it did and took is told to the metrics.
+    pub fn sync_for(&mut self, cause: Cause) -> Result<Synced, SyncError> {
+        let started = Instant::now();
+        self.report.cause = if self.knowledge == Knowledge::Nothing { Cause::Start } else { cause };
+        let outcome = self.try_sync(cause);
+        if outcome.is_ok() {
+            self.health.synced();
+            self.service_health.update(&self.state);
+            self.metrics.programmed(&self.state, &self.compiler);
+        } else {
+            self.doubt();
+            self.health.out_of_sync();
+        }
+        let mut report = std::mem::take(&mut self.report);
+        report.succeeded = outcome.is_ok();
+        report.duration = started.elapsed();
+        report.quarantined = self.state.quarantined().len();
+        report.sets = self.compiler.sizes().collect();
+        report.classes = self.compiler.class_counts();
+        if !report.succeeded {
+            self.report.triggers = std::mem::take(&mut report.triggers);
+        }
+        self.metrics.reconciled(&report);
+        let operations = report.operations.iter().sum();
+        debug!(
+            cause = ?report.cause,
+            full = report.full,
+            operations,
+            messages = report.messages,
+            bytes = report.bytes,
+            dump = ?report.dump,
+            compile = ?report.compile,
+            encode = ?report.encode,
+            kernel = ?report.kernel,
+            duration = ?report.duration,
+            "Reconciled"
+        );
+        outcome.map(|unfinished| Synced { operations, unfinished })
+    }
+
+    /// Whether something is left to do.
+    fn try_sync(&mut self, cause: Cause) -> Result<bool, SyncError> {
+        let mut unfinished = false;
+        if std::mem::take(&mut self.node_changed) {
+            if !self.host_addresses.read() {
+                (self.node_changed, unfinished) = (true, true);
+            }
+            let facts = NodeFacts::with_host(&self.settings, self.state.node(), &self.host_addresses);
+            self.service_health.set_addresses(facts.health_check_addresses.clone());
+            if facts.apply(&mut self.compiler, &mut self.state) {
+                self.doubt();
+                self.rules_changed = true;
+            }
+        }
+        if cause == Cause::Period {
+            self.release_quarantined();
+            self.doubt();
+        }
+        self.isolation.note_touched(&self.state);
+        self.service_health.note(&self.state);
+        let is_due = self.drift.as_ref().is_some_and(|drift| drift.due <= Instant::now());
+        if self.knowledge != Knowledge::Certain || is_due || self.isolation.is_searching() {
+            self.full(cause)?;
+        } else {
+            self.incremental(cause)?;
+        }
+        unfinished |= self.isolation.is_searching();
+        if !self.isolation.is_searching() {
+            self.isolation.clear_touched();
+        }
+        self.settle_quarantine();
+        self.unsent.operations.clear();
+        self.rules_changed = false;
+        self.knowledge = if self.input_incomplete { Knowledge::Uncertain } else { Knowledge::Certain };
+        let started = Instant::now();
+        let flows = self.stale_flows.remove(&self.compiler, self.input_incomplete);
+        self.report.flows = started.elapsed();
+        self.report.flows_pending = flows.is_err();
+        self.report.removed_flows = flows.unwrap_or_default();
+        Ok(unfinished || self.report.flows_pending)
+    }
+
+    /// Commits what changed in the state. If the kernel refuses that, somebody else's doing may be the reason,
+    /// so everything is compared before anybody is blamed.
+    fn incremental(&mut self, cause: Cause) -> Result<(), SyncError> {
+        let transaction = self.compile();
+        match self.commit(&transaction) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.unsent.operations.extend(transaction.operations);
+                if !is_attributable(&error) {
+                    return Err(error.into());
+                }
+                debug!(%error, "Refused; comparing everything");
+                self.doubt();
+                self.full(cause)
+            }
+        }
+    }
+
+    /// Reads the kernel back and commits the difference.
+    fn full(&mut self, cause: Cause) -> Result<(), SyncError> {
+        let mut drift = self.drift.take();
+        let outcome = self.read_and_write(cause, &mut drift);
+        if outcome.is_err() && self.drift.is_none() {
+            // Kept to say who it was. The retry repairs it: everything is in doubt.
+            self.drift = drift.map(|drift| Drift { due: Instant::now() + LAST_RETRY, ..drift });
+        }
+        outcome
+    }
+
+    fn read_and_write(&mut self, cause: Cause, drift: &mut Option<Drift>) -> Result<(), SyncError> {
+        self.report.full = true;
+        for reading in 1.. {
+            let is_first = self.knowledge == Knowledge::Nothing;
+            let scope = match (self.knowledge, &*drift) {
+                (Knowledge::Certain, Some(Drift { scope, .. })) => scope.clone(),
+                _ => None,
+            };
+            let mut read = self.read(scope)?;
+            if is_first && read.is_blank() && !self.input_incomplete {
+                return self.start_cold();
+            }
+            let transaction = self.compare(&mut read);
+            let refusal = match self.commit(&transaction) {
+                Ok(()) => None,
+                Err(error) if is_attributable(&error) => Some(error),
+                Err(error) => return Err(error.into()),
+            };
+            // From here on nothing is certain until the end.
+            self.doubt();
+            if let Some(error) = refusal {
+                let untouched = self.kernel.generation()?.id == read.generation;
+                if reading < READINGS && (!untouched || read.scope.is_some()) {
+                    continue;
+                }
+                self.isolate(&read.kernel, &transaction, error)?;
+            } else if self.isolation.is_searching() {
+                self.search()?;
+            }
+            if !is_first {
+                self.tell_found(cause, drift.as_ref(), &read.found, read.found_operations);
+            }
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// Reads the tables, or of the elements only those of the sets in the scope.
+    fn read(&mut self, scope: Option<Scope>) -> Result<Reading, SyncError> {
+        let started = Instant::now();
+        let table = self.settings.config.table.clone();
+        let generation = self.kernel.generation()?.id;
+        let mut kernel = if self.knowledge == Knowledge::Nothing {
+            self.number();
+            let mut guess = Guess::new(&self.compiler, &mut self.state);
+            let kernel = self.kernel.dump_expecting(&table, &mut guess)?;
+            self.guess = guess.finish();
+            kernel
+        } else {
+            self.kernel.dump(&table, scope.as_ref())?
+        };
+        let mut first = Vec::new();
+        if self.table_owner {
+            for (family, whose) in self.kernel.ownership(&table)? {
+                match whose {
+                    Ownership::Ours => {}
+                    Ownership::Others => return Err(Error::Owned(family).into()),
+                    // Taken over by declaring it.
+                    Ownership::Orphan => first.push((family, Operation::AddTable)),
+                    // It cannot be given an owner: another takes its place.
+                    Ownership::Nobodys => {
+                        first.push((family, Operation::DeleteTable));
+                        self.stale_flows.note_replaced(&kernel);
+                        kernel.tables.remove(&family);
+                        self.rules_changed = true;
+                    }
+                }
+            }
+        }
+        self.checked = Some(generation);
+        self.report.dump += started.elapsed();
+        Ok(Reading { kernel, generation, scope, first, found: String::new(), found_operations: 0 })
+    }
+
+    /// Compiles everything and commits it in parts, to a kernel that holds nothing.
+    fn start_cold(&mut self) -> Result<(), SyncError> {
+        let unheard = self.stop_listening()?;
+        let (done, result) = cold_start(&mut self.kernel, &mut self.compiler, &mut self.state);
+        self.knowledge = Knowledge::Uncertain;
+        if let Some(before) = unheard {
+            self.listen_again(before.wrapping_add(done.transactions as u32));
+        }
+        let ColdStart { loaded, transactions, commit, operations, elapsed, .. } = done;
+        let report = &mut self.report;
+        report.operations = operations;
+        report.transactions += transactions;
+        report.messages += commit.messages;
+        report.bytes += commit.bytes;
+        report.encode += commit.encode;
+        report.kernel += commit.kernel;
+        report.compile += elapsed.saturating_sub(commit.encode + commit.kernel);
+        debug!(transactions, ?operations, bytes = commit.bytes, ?elapsed, "Committed in parts");
+        // Flows may be older than the rules.
+        self.stale_flows.note(self.compiler.udp_destinations());
+        let (Loaded::Complete(problems) | Loaded::Incomplete(problems)) = &loaded;
+        self.report_problems(problems);
+        match result {
+            Ok(()) if matches!(loaded, Loaded::Complete(_)) => Ok(()),
+            // What is there of the tables is compared with what should be, and whoever is to blame is found.
+            Err(error) if !is_attributable(&error) => {
+                self.report.failed_transactions += 1;
+                Err(error.into())
+            }
+            _ => self.read_and_write(Cause::Start, &mut None),
+        }
+    }
+
+    /// Compiles what is not compiled yet, and compares with the kernel.
+    fn compare(&mut self, read: &mut Reading) -> Transaction {
+        if self.knowledge == Knowledge::Nothing {
+            self.load(&read.kernel);
+        } else {
+            let update = self.compile();
+            self.unsent.operations.extend(update.operations);
+        }
+        let started = Instant::now();
+        let mut transaction = self.difference(&read.kernel, read.scope.as_ref());
+        if !self.rules_changed && !self.input_incomplete && !self.isolation.is_searching() {
+            (read.found, read.found_operations) = describe(&read.kernel, &transaction, &self.unsent);
+        }
+        transaction.operations.splice(0..0, read.first.iter().cloned());
+        self.report.compile += started.elapsed();
+        transaction
+    }
+
+    /// Numbers for session affinity begin elsewhere at every start: an earlier run may have given out the same.
+    fn number(&mut self) {
+        // An odd factor puts those of one second and the next far apart.
+        let now = jiff::Timestamp::now().as_second().unsigned_abs();
+        self.compiler.set_number_origin(now.wrapping_mul(40_503) as u16);
+    }
+
+    fn load(&mut self, kernel: &Ruleset) {
+        let started = Instant::now();
+        let problems = match self.guess.take().and_then(|guess| guess.confirmed(kernel)) {
+            Some((compiler, problems)) => {
+                self.compiler = compiler;
+                problems
+            }
+            None => self.compiler.load(&mut self.state, kernel),
+        };
+        self.report_problems(&problems);
+        self.knowledge = Knowledge::Uncertain;
+        self.report.compile += started.elapsed();
+    }
+
+    /// Compiles what changed.
+    pub(super) fn compile(&mut self) -> Transaction {
+        let started = Instant::now();
+        let update = self.compiler.update(&mut self.state);
+        self.report_problems(&update.problems);
+        self.stale_flows.note(update.stale);
+        self.report.compile += started.elapsed();
+        update.transaction
+    }
+
+    /// What leads from what the kernel holds to what it must hold. Sets outside of the scope were not read: they
+    /// hold what they should.
+    fn difference(&mut self, kernel: &Ruleset, scope: Option<&Scope>) -> Transaction {
+        if kernel.tables.is_empty() && !self.input_incomplete {
+            // Flows may be older than the rules.
+            self.stale_flows.note(self.compiler.udp_destinations());
+            return self.compiler.creation();
+        }
+        let mut desired = self.compiler.ruleset();
+        if self.input_incomplete || self.isolation.is_searching() {
+            keep_leftovers(&mut desired, kernel);
+        }
+        if let Some(scope) = scope {
+            self.stale_flows.note(self.compiler.udp_destinations());
+            leave_unread(&mut desired, kernel, scope);
+        } else {
+            self.stale_flows.note_compared(kernel, &desired, self.input_incomplete);
+        }
+        diff_into(&self.settings.config.table, kernel, desired)
+    }
+
+    /// Commits a transaction and accounts for it.
+    pub(super) fn commit(&mut self, transaction: &Transaction) -> Result<(), Error> {
+        if transaction.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let unheard = if transaction.len() > UNHEARD { self.stop_listening()? } else { None };
+        let outcome = self.kernel.commit(transaction);
+        if let Some(before) = unheard {
+            self.listen_again(if outcome.is_ok() { before.wrapping_add(1) } else { before });
+        }
+        let commit = match outcome {
+            Ok(commit) => commit,
+            Err(error) => {
+                self.report.failed_transactions += 1;
+                return Err(error);
+            }
+        };
+        let report = &mut self.report;
+        report.transactions += 1;
+        report.messages += commit.messages;
+        report.bytes += commit.bytes;
+        report.encode += commit.encode;
+        report.kernel += commit.kernel;
+        for (family, _) in &transaction.operations {
+            report.operations[*family as usize] += 1;
+        }
+        debug!(
+            operations = transaction.len(),
+            messages = commit.messages,
+            bytes = commit.bytes,
+            elapsed = ?started.elapsed(),
+            "Committed"
+        );
+        Ok(())
+    }
+
+    /// Says what a comparison found that is not our own doing.
+    fn tell_found(&mut self, cause: Cause, drift: Option<&Drift>, found: &str, operations: usize) {
+        if operations == 0 {
+            if cause == Cause::Period {
+                debug!(dump = ?self.report.dump, "The full comparison found nothing");
+            } else if let Some(drift) = drift {
+                debug!(by = drift.by(), "Somebody changed our tables, and nothing is different");
+            }
+            return;
+        }
+        self.report.repaired = true;
+        self.report.repair_operations = operations;
+        self.fight.repaired(Instant::now());
+        let by = drift.map_or_else(|| "somebody".to_owned(), Drift::by);
+        let after = drift.map(|drift| drift.seen.elapsed()).unwrap_or_default();
+        if cause == Cause::Period {
+            warn!(dump = ?self.report.dump, operations, "The full comparison repaired: {found}");
+        } else {
+            warn!(by, ?after, operations, "Repaired what somebody else changed: {found}");
+        }
+        if self.fight.begins() {
+            warn!(by, "Our tables are changed again and again; repairs wait longer and longer");
+        }
+    }
+
+    /// Finds the Service that a refused operation belongs to.
+    pub(super) fn owner(&self, transaction: &Transaction, operation: usize) -> Option<ObjectName> {
+        let (family, operation) = transaction.operations.get(operation)?;
+        self.owner_of(*family, operation).cloned()
+    }
+
+    pub(super) fn owner_of(&self, family: Family, operation: &Operation) -> Option<&ObjectName> {
+        match operation {
+            Operation::AddElement { set, key, .. } | Operation::DeleteElement { set, key, .. } => {
+                self.compiler.owner(family, SetName::from_name(&set.name)?, key)
+            }
+            _ => None,
+        }
+    }
+
+    /// Says which operation was refused, and of which Service.
+    pub(super) fn explain(&self, transaction: &Transaction, error: Error) -> SyncError {
+        let Some(index) = refused_operation(&error) else { return error.into() };
+        let Some((family, operation)) = transaction.operations.get(index) else { return error.into() };
+        let owner = self.owner_of(*family, operation);
+        SyncError::Refused {
+            operation: print::operation(operation, *family, &transaction.table),
+            owner: owner.map(|name| format!(" of Service {name}")).unwrap_or_default(),
+            source: error,
+        }
+    }
+
+    /// Before a commit that nobody is to hear. Gives the generation, if anybody would have listened.
+    fn stop_listening(&mut self) -> Result<Option<u32>, Error> {
+        let Some(subscription) = &self.subscription else { return Ok(None) };
+        let before = self.kernel.generation()?.id;
+        subscription.listen(false)?;
+        Ok(Some(before))
+    }
+
+    /// After a commit that nobody heard: this must be the generation, else somebody else committed too.
+    fn listen_again(&mut self, expected: u32) {
+        let Some(subscription) = &self.subscription else { return };
+        let listening = subscription.listen(true).and_then(|()| self.kernel.generation());
+        match listening {
+            Ok(generation) if generation.id == expected => {}
+            Ok(_) => self.foreign(super::ForeignChange::default()),
+            Err(error) => {
+                info!(%error, "Changes by others may have been missed");
+                self.foreign(super::ForeignChange::default());
+            }
+        }
+    }
+}
+
+/// The operation that an error is about.
+pub(super) fn refused_operation(error: &Error) -> Option<usize> {
+    match error {
+        Error::Refused { operation, .. } => *operation,
+        Error::Unencodable { operation, .. } => Some(*operation),
+        _ => None,
+    }
+}
+
+/// Whether an error may be the fault of one object, rather than of the system or of nobody.
+pub(super) fn is_attributable(error: &Error) -> bool {
+    match error {
+        Error::Refused { errno, .. } => {
+            !matches!(*errno, Errno::NOMEM | Errno::NOBUFS | Errno::AGAIN | Errno::INTR | Errno::ACCESS)
+        }
+        Error::Unencodable { .. } => true,
+        _ => false,
+    }
+}
+
+/// Takes out of `desired` the elements of sets that were not read and stay.
+fn leave_unread(desired: &mut Ruleset, kernel: &Ruleset, scope: &Scope) {
+    for (family, table) in &mut desired.tables {
+        let Some(read) = kernel.tables.get(family) else { continue };
+        // A table whose hooks differ is made anew, and with it all that it holds.
+        let rebuilt = table
+            .chains
+            .values()
+            .any(|chain| read.chains.get(&chain.name).is_some_and(|read| read.base != chain.base));
+        if rebuilt {
+            continue;
+        }
+        for set in table.sets.values_mut() {
+            let stays = read.sets.get(&set.name).is_some_and(|read| read.same_declaration(set));
+            if stays && !scope.contains(&(*family, set.name.clone())) {
+                set.elements = Elements::new();
+            }
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! The reconciler against a kernel in memory that refuses what it is told to.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use portolan_rules::{
+    compile::{Compiler, Config, SetName},
+    model::{
+        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, ObjectName, Protocol, Service,
+        ServicePort, TrafficPolicy,
+    },
+    ruleset::{Family, Ruleset, Value},
+    transaction::{Operation, Transaction},
+};
+use rustix::io::Errno;
+
+use super::{Agent, Cause, ForeignChange, Tables};
+use crate::{
+    health::Health,
+    kernel::{Commit, Error, Generation, Ownership, Scope},
+    metrics::Metrics,
+    recorder::{Recorder, Warning},
+    settings::{DetectLocal, Settings},
+    source::Change,
+};
+
+/// What the kernel in memory holds and was asked.
+#[derive(Default)]
+struct Fake {
+    ruleset: Ruleset,
+    generation: u32,
+    /// `ClusterIP`s that it refuses an element of.
+    poison: BTreeSet<IpAddr>,
+    /// Chains that it refuses.
+    poisoned_chains: BTreeSet<String>,
+    /// Whether it names the operation that it refuses.
+    silent: bool,
+    /// What every commit fails with, if anything.
+    broken: Option<Errno>,
+    commits: usize,
+    /// The fewest frontends that it ever held after a commit.
+    fewest: Option<usize>,
+    /// The scope of each dump.
+    dumps: Vec<Option<Scope>>,
+    /// What somebody else does right after each of the next dumps.
+    after_dump: Vec<fn(&mut Ruleset)>,
+}
+
+#[derive(Clone, Default)]
+struct FakeKernel(Rc<RefCell<Fake>>);
+
+impl Fake {
+    fn refuses(&self, operation: &Operation) -> bool {
+        match operation {
+            Operation::AddElement { set, key, .. } => {
+                let address = key.values(&set.key).and_then(|values| values.first().copied());
+                matches!(address, Some(Value::Ipv4(address)) if self.poison.contains(&address.into()))
+            }
+            Operation::AddChain(chain) => self.poisoned_chains.contains(&*chain.name),
+            _ => false,
+        }
+    }
+}
+
+impl Tables for FakeKernel {
+    fn dump(&mut self, _: &str, scope: Option<&Scope>) -> Result<Ruleset, Error> {
+        let mut fake = self.0.borrow_mut();
+        fake.dumps.push(scope.cloned());
+        let mut ruleset = fake.ruleset.clone();
+        for (family, table) in &mut ruleset.tables {
+            for set in table.sets.values_mut() {
+                if scope.is_some_and(|scope| !scope.contains(&(*family, set.name.clone()))) {
+                    set.elements = portolan_rules::ruleset::Elements::new();
+                }
+            }
+        }
+        if let Some(change) = fake.after_dump.pop() {
+            change(&mut fake.ruleset);
+            fake.generation += 1;
+        }
+        Ok(ruleset)
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
+        let mut fake = self.0.borrow_mut();
+        fake.commits += 1;
+        let refused = |operation, errno| {
+            let operation = Some(operation).filter(|_| !fake.silent);
+            Err(Error::Refused { operation, errno, reason: None })
+        };
+        if let Some(errno) = fake.broken {
+            return refused(0, errno);
+        }
+        if let Some(at) = transaction.operations.iter().position(|(_, operation)| fake.refuses(operation)) {
+            return refused(at, Errno::INVAL);
+        }
+        match transaction.apply(&fake.ruleset) {
+            Ok(ruleset) => fake.ruleset = ruleset,
+            Err(refusal) => return refused(refusal.operation, Errno::EXIST),
+        }
+        fake.generation += 1;
+        let frontends = fake.ruleset.tables[&Family::Ip].sets[SetName::Frontends.name()].elements.len();
+        fake.fewest = Some(fake.fewest.map_or(frontends, |fewest| fewest.min(frontends)));
+        let time = Duration::from_micros(1);
+        Ok(Commit { messages: transaction.len(), bytes: 1, encode: time, kernel: time })
+    }
+
+    fn generation(&mut self) -> Result<Generation, Error> {
+        Ok(Generation { id: self.0.borrow().generation, thread: 1, process: "test".into() })
+    }
+
+    fn own_tables(&mut self) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    fn ownership(&mut self, _: &str) -> Result<BTreeMap<Family, Ownership>, Error> {
+        Ok(BTreeMap::new())
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        node_name: "node".into(),
+        node_port_addresses: "primary".parse().unwrap(),
+        primary_address: None,
+        detect_local: DetectLocal::ClusterCidr(Vec::new()),
+        service_cidrs: Vec::new(),
+        proxy_name: None,
+        primary_address: None,
+        config: Config::default(),
+    }
+}
+
+struct World {
+    kernel: FakeKernel,
+    agent: Agent<FakeKernel>,
+    warnings: tokio::sync::mpsc::Receiver<Warning>,
+}
+
+fn cluster_ip(n: u16) -> IpAddr {
+    Ipv4Addr::new(10, 96, (n >> 8) as u8, n as u8).into()
+}
+
+fn name(n: u16) -> ObjectName {
+    ObjectName::new("default", format!("service-{n:04}").as_str())
+}
+
+fn service(n: u16) -> Service {
+    Service {
+        name: name(n),
+        created: Some(n.into()),
+        cluster_ips: vec![cluster_ip(n)],
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        source_ranges: Vec::new(),
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        affinity_timeout: None,
+        load_balancing: LoadBalancing::Random,
+        health_check_node_port: None,
+        ports: vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None }],
+    }
+}
+
+impl World {
+    /// So many Services in the state, nothing in the kernel.
+    fn new(services: u16) -> Self {
+        let kernel = FakeKernel::default();
+        let (recorder, warnings) = Recorder::new();
+        let mut agent =
+            Agent::new(settings(), kernel.clone(), Health::default(), recorder, Metrics::default());
+        let all = (0..services).map(|n| Change::Service(name(n), Some(Arc::new(service(n)))));
+        agent.apply(all);
+        let mut world = Self { kernel, agent, warnings };
+        for n in 0..services {
+            world.endpoints(n, 1);
+        }
+        world
+    }
+
+    /// Gives a Service so many endpoints.
+    fn endpoints(&mut self, n: u16, count: u8) {
+        let endpoint = |i| Endpoint {
+            address: Ipv4Addr::new(10, 128 + (n >> 8) as u8, i, n as u8).into(),
+            ready: true,
+            serving: true,
+            terminating: false,
+            node: None,
+            weight: 1,
+            hints: Hints::default(),
+        };
+        let slice = EndpointSlice {
+            name: name(n),
+            service: name(n).name,
+            ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
+            endpoints: (0..count).map(endpoint).collect(),
+        };
+        self.agent.apply([Change::Slice(name(n), Some(Arc::new(slice)))]);
+    }
+
+    fn fake(&self) -> std::cell::RefMut<'_, Fake> {
+        self.kernel.0.borrow_mut()
+    }
+
+    fn poison(&self, services: impl IntoIterator<Item = u16>) {
+        self.fake().poison = services.into_iter().map(cluster_ip).collect();
+    }
+
+    /// Reconciles until nothing is left to do.
+    fn sync(&mut self) {
+        while self.agent.sync().unwrap().unfinished {}
+    }
+
+    /// The Services that the kernel answers for.
+    #[track_caller]
+    fn expect_all_but(&self, services: u16, missing: &[u16]) {
+        let fake = self.fake();
+        let table = &fake.ruleset.tables[&Family::Ip];
+        let frontends = &table.sets[SetName::Frontends.name()];
+        let answered: BTreeSet<IpAddr> = frontends
+            .elements
+            .keys()
+            .filter_map(|key| match key.values(&frontends.key)?[0] {
+                Value::Ipv4(address) => Some(address.into()),
+                _ => None,
+            })
+            .collect();
+        let expected: BTreeSet<IpAddr> =
+            (0..services).filter(|n| !missing.contains(n)).map(cluster_ip).collect();
+        assert_eq!(answered, expected);
+        let quarantined: BTreeSet<ObjectName> = missing.iter().map(|n| name(*n)).collect();
+        assert_eq!(self.agent.state.quarantined(), &quarantined);
+    }
+
+    /// The kernel holds exactly what a compiler that never knew the missing Services would give it.
+    #[track_caller]
+    fn expect_clean(&mut self) {
+        let mut fresh = Compiler::new(Config::default());
+        let facts = super::NodeFacts::new(&self.agent.settings, self.agent.state.node());
+        let mut state = self.agent.state.clone();
+        facts.apply(&mut fresh, &mut state);
+        let kernel = self.fake().ruleset.clone();
+        fresh.load(&mut state, &kernel);
+        assert!(fresh.ruleset() == kernel, "something is left of what was held back");
+        assert!(self.agent.compiler.ruleset() == kernel, "the compiler thinks otherwise than the kernel");
+    }
+
+    fn warned(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.warnings.try_recv().ok())
+            .map(|warning| warning.service.name.to_string())
+            .collect()
+    }
+}
+
+#[test]
+fn a_service_that_the_kernel_refuses_does_not_stop_the_others() {
+    for silent in [false, true] {
+        for bad in [&[7][..], &[0, 1, 2, 99], &[3, 40, 41, 77, 98]] {
+            let mut world = World::new(100);
+            world.fake().silent = silent;
+            world.poison(bad.iter().copied());
+            world.sync();
+            world.expect_all_but(100, bad);
+            world.expect_clean();
+            let commits = world.fake().commits;
+            let most = if silent { 4 + 2 * bad.len() * 7 } else { 1 + bad.len() };
+            assert!(commits <= most, "{commits} commits for {bad:?}, silent: {silent}");
+            let mut warned = world.warned();
+            warned.sort();
+            assert_eq!(warned, bad.iter().map(|n| format!("service-{n:04}")).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn more_bad_services_than_the_kernel_is_asked_about_one_by_one() {
+    let bad: Vec<u16> = (0..80).map(|n| n * 3).collect();
+    let mut world = World::new(300);
+    world.poison(bad.iter().copied());
+    world.sync();
+    world.expect_all_but(300, &bad);
+    world.expect_clean();
+}
+
+#[test]
+fn a_change_that_is_refused_costs_only_its_service() {
+    for silent in [false, true] {
+        let mut world = World::new(50);
+        world.fake().silent = silent;
+        world.sync();
+        world.expect_all_but(50, &[]);
+        world.poison([20]);
+        for n in 0..50 {
+            world.endpoints(n, 2);
+        }
+        world.sync();
+        world.expect_all_but(50, &[20]);
+        world.expect_clean();
+        // What comes later is programmed without a full comparison.
+        let dumps = world.fake().dumps.len();
+        world.endpoints(3, 3);
+        world.sync();
+        assert_eq!(world.fake().dumps.len(), dumps);
+        world.expect_clean();
+    }
+}
+
+#[test]
+fn services_that_are_held_back_keep_their_rules_meanwhile() {
+    let mut world = World::new(20);
+    world.sync();
+    world.fake().silent = true;
+    world.poison([5]);
+    for n in 0..20 {
+        world.endpoints(n, 2);
+    }
+    world.fake().fewest = None;
+    world.sync();
+    world.expect_all_but(20, &[5]);
+    assert!(world.fake().commits > 5, "it takes a search");
+    assert_eq!(world.fake().fewest, Some(19), "after every commit, all but the bad one are answered");
+}
+
+#[test]
+fn a_bad_chain_is_blamed_on_the_service_that_needs_it() {
+    let mut world = World::new(30);
+    world.endpoints(11, 9);
+    world.fake().poisoned_chains.insert("cluster-9".into());
+    world.sync();
+    world.expect_all_but(30, &[11]);
+    world.expect_clean();
+}
+
+#[test]
+fn a_bad_service_is_tried_again_when_it_changes_and_once_in_a_while() {
+    let mut world = World::new(10);
+    world.poison([4]);
+    world.sync();
+    world.expect_all_but(10, &[4]);
+    world.warned();
+    world.endpoints(4, 2);
+    world.sync();
+    world.expect_all_but(10, &[4]);
+    world.agent.sync_for(Cause::Period).unwrap();
+    world.expect_all_but(10, &[4]);
+    assert!(world.warned().len() <= 1, "the same reason is told once for each change");
+    world.poison([]);
+    world.agent.sync().unwrap();
+    world.expect_all_but(10, &[4]);
+    world.agent.sync_for(Cause::Period).unwrap();
+    world.expect_all_but(10, &[]);
+    world.expect_clean();
+}
+
+#[test]
+fn nobody_is_blamed_for_what_is_nobodys_fault() {
+    for errno in [Errno::NOMEM, Errno::INVAL] {
+        let mut world = World::new(10);
+        world.fake().broken = Some(errno);
+        world.fake().silent = true;
+        assert!(world.agent.sync().is_err());
+        assert!(world.agent.sync().is_err());
+        assert!(world.agent.state.quarantined().is_empty());
+        assert!(world.warned().is_empty());
+        world.fake().broken = None;
+        world.sync();
+        world.expect_all_but(10, &[]);
+    }
+}
+
+#[test]
+fn what_somebody_else_does_between_reading_and_writing_is_not_blamed_on_a_service() {
+    let mut world = World::new(10);
+    world.sync();
+    // What the agent is about to change goes first.
+    world.fake().after_dump = vec![|ruleset| ruleset.tables.clear()];
+    world.endpoints(3, 0);
+    world.agent.doubt();
+    world.sync();
+    world.expect_all_but(10, &[]);
+    world.expect_clean();
+}
+
+fn change(world: &mut World, id_offset: i32, sets: &[SetName]) -> ForeignChange {
+    let id = world.fake().generation.wrapping_add_signed(id_offset);
+    ForeignChange {
+        by: Some(Generation { id, thread: 2, process: "nft".into() }),
+        sets: sets.iter().map(|set| (Family::Ip, set.name().into())).collect(),
+    }
+}
+
+#[test]
+fn only_the_sets_that_somebody_touched_are_read_back() {
+    let mut world = World::new(10);
+    world.sync();
+    {
+        let mut fake = world.fake();
+        let table = fake.ruleset.tables.get_mut(&Family::Ip).unwrap();
+        let set = table.sets.get_mut(SetName::Frontends.name()).unwrap();
+        let key = set.elements.keys().next().unwrap().clone();
+        set.elements.remove(&key);
+        fake.generation += 1;
+    }
+    let change = change(&mut world, 0, &[SetName::Frontends]);
+    world.agent.foreign(change.clone());
+    let before = world.fake().commits;
+    world.sync();
+    world.expect_clean();
+    assert_eq!(world.fake().commits, before + 1);
+    assert_eq!(world.fake().dumps.last().unwrap().as_ref(), Some(&change.sets));
+    // The same again was seen by that reading already.
+    let dumps = world.fake().dumps.len();
+    world.agent.foreign(change);
+    world.sync();
+    assert_eq!(world.fake().dumps.len(), dumps);
+}
+
+#[test]
+fn a_set_that_somebody_declared_anew_gets_all_of_its_elements() {
+    let mut world = World::new(10);
+    world.sync();
+    {
+        let mut fake = world.fake();
+        for table in fake.ruleset.tables.values_mut() {
+            let set = table.sets.get_mut(SetName::Endpoints.name()).unwrap();
+            set.size = Some(7);
+            set.elements = portolan_rules::ruleset::Elements::new();
+        }
+        fake.generation += 1;
+    }
+    // Also if the notification did not say so.
+    let change = change(&mut world, 0, &[]);
+    world.agent.foreign(change);
+    world.sync();
+    world.expect_clean();
+}
+
+#[test]
+fn lost_notifications_take_a_whole_comparison() {
+    let mut world = World::new(10);
+    world.sync();
+    world.fake().ruleset.tables.remove(&Family::Ip6);
+    world.agent.foreign(ForeignChange::default());
+    world.sync();
+    world.expect_clean();
+    assert_eq!(world.fake().dumps.last(), Some(&None));
+}

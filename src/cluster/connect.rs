@@ -1,0 +1,158 @@
+//! Where the API server is, and with what credentials: `--kubeconfig`, `--master`, or those of a Pod.
+
+use std::{path::Path, time::Duration};
+
+use hyper_util::{
+    client::legacy::{Client as HttpClient, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use kube::{
+    Client, Config,
+    client::{Body, ConfigExt},
+    config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
+};
+use tower::{BoxError, ServiceBuilder};
+
+use super::failure::Failure;
+use crate::settings::ApiSettings;
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A connection on which nothing was sent for so long is probed,
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+/// this often,
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// and given up after so many probes without an answer; or when what was sent is not acknowledged for as long as
+/// all of that takes.
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// Given when a Pod's API server cannot be reached: what most often is the matter when a proxy starts.
+pub(super) const IN_CLUSTER_HINT: &str =
+    "; KUBERNETES_SERVICE_HOST must be an address that works without a proxy, not a ClusterIP";
+
+/// Why the API server cannot even be tried.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kubeconfig file cannot be used.
+    #[error("--kubeconfig {path}: {reason}")]
+    Kubeconfig {
+        /// The file.
+        path: String,
+        /// Why, in one line.
+        reason: String,
+    },
+    /// The URL is none.
+    #[error("--master: {value:?} is not a URL such as https://192.0.2.1:6443")]
+    Master {
+        /// The value.
+        value: String,
+    },
+    /// A Pod's credentials are not there.
+    #[error("no --kubeconfig and no --master, and not in a Pod with a service account: {0}")]
+    InCluster(#[from] InClusterError),
+    /// The cluster is behind a proxy.
+    #[error("--kubeconfig {path}: proxy-url is not supported; a node must reach its API server directly")]
+    Proxy {
+        /// The file.
+        path: String,
+    },
+    /// The credentials cannot be used.
+    #[error("the credentials for {url} cannot be used: {reason}")]
+    Credentials {
+        /// The API server.
+        url: String,
+        /// Why, in one line.
+        reason: String,
+    },
+    /// The thread cannot be started.
+    #[error("cannot start the thread of the API server: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Finds out where the API server is. As client-go: the URL of `--master` wins over the kubeconfig's; without either,
+/// the environment and files of a Pod are used.
+pub(super) async fn config(settings: &ApiSettings) -> Result<Config, Error> {
+    let master = settings.master.as_deref().map(str::trim).filter(|master| !master.is_empty());
+    let mut config = match (&settings.kubeconfig, master) {
+        (Some(path), _) => from_file(path, master).await?,
+        (None, Some(master)) => Config::new(parse_url(master, false)?),
+        (None, None) => Config::incluster_env()?,
+    };
+    config.connect_timeout = Some(CONNECT);
+    Ok(config)
+}
+
+async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
+    let shown = || path.display().to_string();
+    let refuse = |error: KubeconfigError| Error::Kubeconfig { path: shown(), reason: one_line(&error) };
+    let mut kubeconfig = Kubeconfig::read_from(path).map_err(refuse)?;
+    let cluster_name = kubeconfig.current_context.as_ref().and_then(|name| {
+        let context = kubeconfig.contexts.iter().find(|context| context.name == *name)?;
+        Some(context.context.as_ref()?.cluster.clone())
+    });
+    let clusters = kubeconfig.clusters.iter_mut().filter(|named| Some(&named.name) == cluster_name.as_ref());
+    let mut authority = None;
+    for cluster in clusters.filter_map(|named| named.cluster.as_mut()) {
+        if cluster.proxy_url.as_ref().is_some_and(|url| !url.is_empty()) {
+            return Err(Error::Proxy { path: shown() });
+        }
+        if cluster.certificate_authority_data.is_none() {
+            authority = cluster.certificate_authority.clone();
+        }
+        if let Some(master) = master {
+            let is_tls = cluster.certificate_authority.is_some()
+                || cluster.certificate_authority_data.is_some()
+                || cluster.insecure_skip_tls_verify == Some(true);
+            cluster.server = Some(parse_url(master, is_tls)?.to_string());
+        }
+    }
+    let options = KubeConfigOptions::default();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(refuse)?;
+    // `$HTTPS_PROXY` is for the workload's way out of the cluster, not for the node's way to its API server.
+    config.proxy_url = None;
+    // Read again and again: authorities change, and nodes stay.
+    config.root_cert_file = authority.map(Into::into);
+    Ok(config)
+}
+
+/// The first line of an error with its causes; a parser goes on to show the text.
+fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = Failure::transport(error).to_string();
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+/// A URL; the scheme may be missing, as for client-go.
+fn parse_url(text: &str, is_tls: bool) -> Result<http::Uri, Error> {
+    let refuse = || Error::Master { value: text.to_owned() };
+    let scheme = if is_tls { "https" } else { "http" };
+    let full = if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") };
+    let url: http::Uri = full.parse().map_err(|_| refuse())?;
+    let is_http = matches!(url.scheme_str(), Some("http" | "https"));
+    if is_http && url.host().is_some_and(|host| !host.is_empty()) { Ok(url) } else { Err(refuse()) }
+}
+
+/// A client that notices when its connections are dead. Must be called within a runtime.
+pub(super) fn client(config: &Config) -> Result<Client, Error> {
+    let refuse = |error: kube::Error| Error::Credentials {
+        url: config.cluster_url.to_string(),
+        reason: one_line(&error),
+    };
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_keepalive(Some(KEEPALIVE_AFTER));
+    connector.set_keepalive_interval(Some(KEEPALIVE_EVERY));
+    connector.set_keepalive_retries(Some(KEEPALIVE_PROBES));
+    connector.set_tcp_user_timeout(Some(KEEPALIVE_AFTER + KEEPALIVE_EVERY * KEEPALIVE_PROBES));
+    let connector = config.rustls_https_connector_with_connector(connector).map_err(refuse)?;
+    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new()).build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer().map_err(refuse)?)
+        .layer(config.extra_headers_layer().map_err(refuse)?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(Client::new(service, config.default_namespace.clone()))
+}

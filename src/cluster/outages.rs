@@ -1,0 +1,100 @@
+//! What is wrong with the API server: said when it begins and when it ends, not for every attempt and every kind.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use tokio::sync::Notify;
+use tracing::{debug, info, warn};
+
+use super::failure::Failure;
+use crate::api::Kind;
+
+/// What is wrong at present, of all kinds together.
+#[derive(Debug)]
+pub(super) struct Outages {
+    /// By kind: what it suffers from, and since when.
+    current: Mutex<BTreeMap<Kind, (Trouble, Instant)>>,
+    /// Something that may help, as long as the server was never reached.
+    hint: Mutex<Option<&'static str>>,
+    ended: Notify,
+}
+
+/// Troubles that are one and the same for whoever reads the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// No connection, or no answer.
+    Unreachable,
+    /// A refusal that concerns all kinds, such as 401 or 503.
+    Refused(u16),
+    /// A refusal of this kind, such as 403: permissions are by kind.
+    RefusedKind(u16, Kind),
+    /// An answer that makes no sense.
+    Garbled,
+}
+
+impl Trouble {
+    const fn new(kind: Kind, failure: &Failure) -> Self {
+        match failure {
+            Failure::Transport(_) | Failure::Silent(_) => Self::Unreachable,
+            Failure::Status { code: code @ (401 | 429 | 500..), .. } => Self::Refused(*code),
+            Failure::Status { code, .. } => Self::RefusedKind(*code, kind),
+            Failure::Garbled(_) => Self::Garbled,
+        }
+    }
+}
+
+impl Outages {
+    /// No outage; the hint is given as long as the server was never reached.
+    pub fn new(hint: Option<&'static str>) -> Self {
+        Self { current: Mutex::default(), hint: Mutex::new(hint), ended: Notify::new() }
+    }
+
+    fn current(&self) -> MutexGuard<'_, BTreeMap<Kind, (Trouble, Instant)>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request for objects of this kind failed.
+    pub fn failed(&self, kind: Kind, failure: &Failure) {
+        let trouble = Trouble::new(kind, failure);
+        let mut current = self.current();
+        let is_known = current.values().any(|(other, _)| *other == trouble);
+        let since = current.get(&kind).map_or_else(Instant::now, |(_, since)| *since);
+        current.insert(kind, (trouble, since));
+        if is_known {
+            debug!(%kind, "Still: {failure}");
+            return;
+        }
+        if trouble == Trouble::Unreachable {
+            let hint = *self.hint.lock().unwrap_or_else(PoisonError::into_inner);
+            warn!("API server cannot be reached; trying again: {failure}{}", hint.unwrap_or_default());
+        } else {
+            warn!("{kind}s cannot be read; trying again: {failure}");
+        }
+    }
+
+    /// Objects of this kind are read again.
+    pub fn recovered(&self, kind: Kind) {
+        *self.hint.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut current = self.current();
+        let Some((trouble, since)) = current.remove(&kind) else { return };
+        if current.values().any(|(other, _)| *other == trouble) {
+            // Whoever still waits for the same need not wait any longer.
+            self.ended.notify_waiters();
+            return;
+        }
+        let after = since.elapsed();
+        if trouble == Trouble::Unreachable {
+            info!("API server can be reached again after {after:.1?}");
+        } else {
+            info!("{kind}s can be read again after {after:.1?}");
+        }
+    }
+
+    /// Waits until some kind is read again that was not.
+    pub async fn ended(&self) {
+        self.ended.notified().await;
+    }
+}

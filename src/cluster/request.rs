@@ -1,0 +1,186 @@
+//! Requests to the API server, and what comes back, part by part.
+
+use std::{fmt::Write, time::Duration};
+
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use http::{Request, header};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::{failure::Failure, timing::Timing};
+
+/// Longest answer to a request that failed; what is longer says nothing more.
+const LONGEST_REFUSAL: usize = 64 * 1024;
+
+/// Appends a parameter to a path.
+pub(super) fn add_parameter(path: &mut String, name: &str, value: &str) {
+    path.push(if path.contains('?') { '&' } else { '?' });
+    path.push_str(name);
+    path.push('=');
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(byte.into()),
+            // Writing to a String does not fail.
+            other => _ = write!(path, "%{other:02X}"),
+        }
+    }
+}
+
+/// What an answer is made of.
+type Parts = BoxStream<'static, Result<Vec<u8>, Failure>>;
+
+/// The API server, reached with the right credentials.
+#[derive(Clone)]
+pub(super) struct Connection {
+    client: kube::Client,
+    pub timing: Timing,
+}
+
+/// A `Status` object, as far as it matters.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Status {
+    code: u16,
+    message: String,
+    details: StatusDetails,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct StatusDetails {
+    retry_after_seconds: u64,
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let seconds = status.details.retry_after_seconds;
+        let retry_after = (seconds > 0).then(|| Duration::from_secs(seconds));
+        Self::Status { code: status.code, message: status.message, retry_after }
+    }
+}
+
+impl Connection {
+    pub fn new(client: kube::Client, timing: Timing) -> Self {
+        Self { client, timing }
+    }
+
+    /// Asks for a path, and gives what the answer begins with.
+    pub async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        // Decompression would buffer events; and nodes are near their API server.
+        let request = Request::get(path)
+            .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT_ENCODING, "identity");
+        self.send(request.body(Body::empty())).await
+    }
+
+    /// Sends a document, and reads the answer to its end.
+    pub async fn write(
+        &self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        document: Vec<u8>,
+    ) -> Result<(), Failure> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, kind);
+        let answer = self.send(request.body(Body::from(document))).await?;
+        // Read to its end, the connection can be used again.
+        answer.text().await.map(drop)
+    }
+
+    async fn send(&self, request: http::Result<Request<Body>>) -> Result<Answer, Failure> {
+        let request = request.map_err(|error| Failure::transport(&error))?;
+        let limit = self.timing.response;
+        let response = timeout(limit, self.client.send(request)).await;
+        let response = response.map_err(|_| Failure::Silent(limit))?;
+        let (head, body) = response.map_err(|error| Failure::transport(&error))?.into_parts();
+        let stream = body.into_data_stream().map_ok(|bytes| bytes.to_vec());
+        let answer = Answer { stream: stream.map_err(|error| Failure::transport(&error)).boxed(), limit };
+        if head.status.is_success() {
+            return Ok(answer);
+        }
+        let asked = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let text = answer.text().await.unwrap_or_default();
+        let status = serde_json::from_slice::<Status>(&text).ok().filter(|status| !status.message.is_empty());
+        let status = status.unwrap_or_else(|| Status {
+            // A proxy's or a load balancer's page; its first line must do.
+            message: String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned(),
+            ..Status::default()
+        });
+        let mut failure = Failure::from(Status { code: head.status.as_u16(), ..status });
+        if let (Failure::Status { retry_after, .. }, Some(seconds)) = (&mut failure, asked) {
+            *retry_after = Some(Duration::from_secs(seconds));
+        }
+        Err(failure)
+    }
+}
+
+/// What the server answers, as it arrives.
+pub(super) struct Answer {
+    stream: Parts,
+    limit: Duration,
+}
+
+impl Answer {
+    /// What came next; nothing at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let next = timeout(self.limit, self.stream.next()).await;
+        next.map_err(|_| Failure::Silent(self.limit))?.transpose()
+    }
+
+    /// All of a short answer.
+    pub async fn text(mut self) -> Result<Vec<u8>, Failure> {
+        let mut text = Vec::new();
+        while let Some(bytes) = self.next().await? {
+            text.extend(bytes);
+            if text.len() > LONGEST_REFUSAL {
+                break;
+            }
+        }
+        Ok(text)
+    }
+
+    /// The lines of a watch.
+    pub fn lines(self) -> Lines {
+        Lines { stream: self.stream, buffer: Vec::new(), taken: 0 }
+    }
+}
+
+/// The lines of an answer that does not end.
+pub(super) struct Lines {
+    stream: Parts,
+    buffer: Vec<u8>,
+    /// How much of the buffer was given out.
+    taken: usize,
+}
+
+impl Lines {
+    /// The next line, without its end; nothing after the last. Can be dropped while it waits, without loss.
+    pub async fn next(&mut self) -> Result<Option<&[u8]>, Failure> {
+        let mut searched = self.taken;
+        loop {
+            let rest = self.buffer.get(searched..).unwrap_or_default();
+            if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
+                let line = self.taken..searched + length;
+                self.taken = line.end + 1;
+                return Ok(self.buffer.get(line));
+            }
+            self.buffer.drain(..self.taken);
+            self.taken = 0;
+            searched = self.buffer.len();
+            if searched == 0 && self.buffer.capacity() > LONGEST_REFUSAL {
+                self.buffer = Vec::new();
+            }
+            match self.stream.next().await.transpose()? {
+                Some(bytes) => self.buffer.extend(bytes),
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Err(Failure::Transport("the connection broke within an event".into())),
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Where the API server is, and what is wrong with how that was told.
+
+use std::{fs, path::PathBuf};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::{cluster::Cluster, settings::ApiSettings};
+
+fn options() -> Options {
+    Options { node_name: "n1".into(), proxy_name: None, timing: timing() }
+}
+
+fn error(kubeconfig: Option<PathBuf>, master: Option<&str>) -> String {
+    let api = ApiSettings { kubeconfig, master: master.map(str::to_owned) };
+    let error = Cluster::new(&api, options()).unwrap_err().to_string();
+    assert_eq!(error.lines().count(), 1, "{error}");
+    error
+}
+
+/// A kubeconfig as kubeadm writes it for a proxy, with its files beside it.
+fn kubeconfig(directory: &TempDir, cluster: &str) -> PathBuf {
+    let path = directory.path().join("kubeconfig.conf");
+    let text = format!(
+        "apiVersion: v1
+kind: Config
+clusters:
+- name: default
+  cluster:
+    {cluster}
+contexts:
+- name: default
+  context: {{cluster: default, namespace: default, user: default}}
+current-context: default
+users:
+- name: default
+  user:
+    tokenFile: token
+"
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn a_kubeconfig_that_cannot_be_used_is_named() {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("token"), "t").unwrap();
+    let path = directory.path().join("none");
+    let shown = path.display().to_string();
+    assert!(error(Some(path), None).starts_with(&format!("--kubeconfig {shown}: ")));
+
+    let path = directory.path().join("bad");
+    fs::write(&path, "clusters: [\n\n  - {").unwrap();
+    let shown = path.display().to_string();
+    assert!(error(Some(path), None).starts_with(&format!("--kubeconfig {shown}: ")));
+
+    let path = kubeconfig(&directory, "{server: 'https://192.0.2.1:6443', certificate-authority: ca.crt}");
+    let shown = error(Some(path.clone()), None);
+    assert!(shown.contains("ca.crt"), "{shown}");
+
+    fs::write(directory.path().join("ca.crt"), "no certificate").unwrap();
+    error(Some(path), None);
+
+    let path =
+        kubeconfig(&directory, "{server: 'https://192.0.2.1:6443', proxy-url: 'http://192.0.2.9:3128'}");
+    assert!(error(Some(path), None).ends_with("a node must reach its API server directly"));
+
+    fs::remove_file(directory.path().join("token")).unwrap();
+    let path = kubeconfig(&directory, "{server: 'https://192.0.2.1:6443', insecure-skip-tls-verify: true}");
+    let shown = error(Some(path), None);
+    assert!(shown.contains("token"), "{shown}");
+}
+
+#[test]
+fn a_master_that_is_no_url_is_named() {
+    for master in ["https://", "ftp://192.0.2.1", "a b", "unix:///run/x"] {
+        let shown = error(None, Some(master));
+        assert_eq!(shown, format!("--master: {master:?} is not a URL such as https://192.0.2.1:6443"));
+    }
+}
+
+#[test]
+fn without_a_pod_there_are_no_credentials() {
+    let shown = error(None, Some(" "));
+    assert!(shown.starts_with("no --kubeconfig and no --master, and not in a Pod"), "{shown}");
+}
+
+#[test]
+fn the_master_wins_over_the_kubeconfig() {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("token"), "t").unwrap();
+    let path = kubeconfig(&directory, "{server: 'https://192.0.2.1:6443', insecure-skip-tls-verify: true}");
+    let url = |kubeconfig: Option<&PathBuf>, master: Option<&str>| {
+        let api = ApiSettings { kubeconfig: kubeconfig.cloned(), master: master.map(str::to_owned) };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let config = runtime.block_on(crate::cluster::connect::config(&api)).unwrap();
+        config.cluster_url.to_string()
+    };
+    assert_eq!(url(Some(&path), None), "https://192.0.2.1:6443/");
+    assert_eq!(url(Some(&path), Some("https://192.0.2.2")), "https://192.0.2.2/");
+    // Without a scheme as client-go: by whether the credentials are for TLS.
+    assert_eq!(url(Some(&path), Some("192.0.2.2:8443")), "https://192.0.2.2:8443/");
+    assert_eq!(url(None, Some("192.0.2.2:8080")), "http://192.0.2.2:8080/");
+    assert_eq!(url(None, Some("[2001:db8::1]:8080")), "http://[2001:db8::1]:8080/");
+}

@@ -1,0 +1,105 @@
+//! What is known of objects.
+
+use super::*;
+use crate::{
+    api,
+    cluster::{
+        kind::Watched,
+        store::{Listing, Store},
+    },
+};
+
+fn read<W: Watched>(object: &Value) -> W {
+    serde_json::from_value(object.clone()).unwrap()
+}
+
+#[test]
+fn versions_that_are_no_numbers_are_never_late() {
+    let mut store = Store::<api::Service>::new(None);
+    let versioned = |version: &str, port| {
+        let mut object = service("web", 0, port);
+        object["metadata"]["resourceVersion"] = json!(version);
+        read::<api::Service>(&object)
+    };
+    for (version, port) in [("b", 1), ("a", 2), ("7", 3), ("a", 4), ("6", 5)] {
+        assert!(store.apply(&versioned(version, port), false).is_some(), "{version}");
+    }
+    assert!(store.apply(&versioned("5", 6), false).is_none());
+}
+
+#[test]
+fn a_deleted_object_can_come_back_but_not_by_a_late_event() {
+    let mut store = Store::<api::Service>::new(None);
+    let mut apply = |version, deleted| store.apply(&read(&service("web", version, 80)), deleted).is_some();
+    assert!(apply(5, false));
+    assert!(!apply(4, true), "of an earlier object of this name");
+    assert!(apply(6, true));
+    assert!(!apply(6, true), "twice");
+    assert!(!apply(5, false), "late");
+    assert!(!apply(6, false), "late");
+    assert!(apply(7, false), "created again");
+    // Some servers leave the version of a deleted object as it was.
+    assert!(apply(7, true));
+}
+
+#[test]
+fn an_equal_object_is_kept_once() {
+    let mut store = Store::<api::Service>::new(None);
+    let Some(Change::Service(_, Some(first))) = store.apply(&read(&service("web", 1, 80)), false) else {
+        panic!("it is new")
+    };
+    let mut list = Listing::default();
+    store.add(&mut list, &read(&service("web", 2, 80)));
+    let Change::Services(all) = store.replace(list) else { panic!("it is a list") };
+    assert!(Arc::ptr_eq(&all[0].1, &first));
+}
+
+#[test]
+fn an_object_that_becomes_another_proxys_is_gone() {
+    let mut store = Store::<api::Service>::new(Some("mesh"));
+    let labelled = |version, name: &str| {
+        let mut object = service("web", version, 80);
+        object["metadata"]["labels"] = json!({"service.kubernetes.io/service-proxy-name": name});
+        read::<api::Service>(&object)
+    };
+    let name = ObjectName::new("default", "web");
+    assert!(matches!(store.apply(&labelled(1, "mesh"), false), Some(Change::Service(_, Some(_)))));
+    assert_eq!(store.apply(&labelled(2, "other"), false), Some(Change::Service(name, None)));
+    assert_eq!(store.apply(&read(&service("plain", 3, 80)), false), None);
+}
+
+#[test]
+fn load_balancers_are_told_of_a_node_that_is_there_and_stays() {
+    let mut store = Store::<api::Node>::new(None);
+    let eligible = |store: &Store<api::Node>| api::Node::eligible(store.models());
+    assert_eq!(eligible(&store), Some(false), "not seen yet");
+    let node = |version: u64| json!({"metadata": {"name": "n1", "resourceVersion": version.to_string()}});
+    store.apply(&read(&node(1)), false);
+    assert_eq!(eligible(&store), Some(true));
+    let mut tainted = node(2);
+    tainted["spec"] = json!({"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]});
+    assert!(store.apply(&read(&tainted), false).is_some());
+    assert_eq!(eligible(&store), Some(false));
+    store.apply(&read(&node(3)), false);
+    assert_eq!(eligible(&store), Some(true));
+    let mut deleted = node(4);
+    deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    store.apply(&read(&deleted), false);
+    assert_eq!(eligible(&store), Some(false));
+    store.apply(&read(&node(5)), false);
+    assert_eq!(store.apply(&read(&node(6)), true), Some(Change::Node(None)));
+    assert_eq!(eligible(&store), Some(false), "gone");
+}
+
+#[test]
+fn ranges_of_all_objects_count() {
+    let mut store = Store::<api::ServiceCidr>::new(None);
+    let cidr = |name, range: &str| {
+        read::<api::ServiceCidr>(&json!({"metadata": {"name": name}, "spec": {"cidrs": [range]}}))
+    };
+    store.apply(&cidr("b", "10.97.0.0/16"), false);
+    let both = vec!["10.96.0.0/16".parse().unwrap(), "10.97.0.0/16".parse().unwrap()];
+    assert_eq!(store.apply(&cidr("a", "10.96.0.0/16"), false), Some(Change::ServiceCidrs(both)));
+    let one = vec!["10.96.0.0/16".parse().unwrap()];
+    assert_eq!(store.apply(&cidr("b", "10.97.0.0/16"), true), Some(Change::ServiceCidrs(one)));
+}

@@ -1,0 +1,51 @@
+//! How long to wait for what.
+
+use std::time::Duration;
+
+/// Times and sizes of the cluster source; tests choose shorter ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Longest wait for the answer to a request, and for the next part of a list.
+    pub response: Duration,
+    /// Longest silence before the end of initial events; then the server does not have streaming lists.
+    pub initial_events: Duration,
+    /// How long a watch is asked to last (`timeoutSeconds`).
+    pub watch: Duration,
+    /// How much longer it may last before it counts as stale.
+    pub watch_margin: Duration,
+    /// Longest silence of a watch. API servers send a bookmark about once a minute.
+    pub idle: Duration,
+    /// After a failure, wait about this long before trying again, and twice as long after every further one.
+    pub first_retry: Duration,
+    /// But never longer than this.
+    pub last_retry: Duration,
+    /// A watch that lasted this long was good: the next failure is a first one.
+    pub good_after: Duration,
+    /// After Services and slices are listed, how long to wait for the Node and the `ServiceCIDRs`.
+    pub patience: Duration,
+    /// How often to try again what this server does not serve, or does not allow, and what is not needed.
+    pub optional_retry: Duration,
+    /// How often everything is listed anew, though nobody knows of an event that was lost.
+    pub relist: Duration,
+    /// Objects of a page of a list (`limit`).
+    pub page: u32,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            response: Duration::from_mins(1),
+            initial_events: Duration::from_secs(15),
+            watch: Duration::from_secs(290),
+            watch_margin: Duration::from_secs(10),
+            idle: Duration::from_mins(2),
+            first_retry: Duration::from_millis(800),
+            last_retry: Duration::from_secs(30),
+            good_after: Duration::from_mins(1),
+            patience: Duration::from_secs(5),
+            optional_retry: Duration::from_mins(5),
+            relist: Duration::from_hours(6),
+            page: 500,
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What there is to say about the health of the proxy at one moment.
+
+use std::{fmt, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::FRESH;
+use crate::api::Kind;
+
+/// How Go writes a time that was never set: what kube-proxy shows before its first sync.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+/// The kinds without fresh news of which a proxy is not ready. Without news of the others, what it programs is right.
+const NEEDED: [Kind; 2] = [Kind::Service, Kind::EndpointSlice];
+/// The names of the families in kube-proxy's answer.
+const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
+
+/// The health of the proxy at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// When.
+    pub now: Timestamp,
+    /// When the kernel was last made equal to the input.
+    pub synced: Option<Timestamp>,
+    /// How long the oldest change has waited that the kernel does not hold.
+    pub waiting: Option<Duration>,
+    /// Whether that is not too long.
+    pub healthy: bool,
+    /// Whether load balancers may send traffic to this node (KEP-3836).
+    pub node_eligible: bool,
+    /// How long ago each kind was last heard of that somebody must tell of.
+    pub ages: Vec<(Kind, Option<Duration>)>,
+}
+
+/// Why the proxy is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unready {
+    /// Nothing was programmed yet.
+    NeverSynced,
+    /// A change has waited for this long.
+    Waiting(Duration),
+    /// Objects of this kind were not listed yet.
+    NeverHeard(Kind),
+    /// Nothing was heard of this kind for this long.
+    Stale(Kind, Duration),
+}
+
+impl fmt::Display for Unready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeverSynced => f.write_str("the kernel has not been programmed yet"),
+            Self::Waiting(age) => {
+                write!(f, "a change has waited for {} s to reach the kernel", age.as_secs())
+            }
+            Self::NeverHeard(kind) => write!(f, "objects of kind {kind} have not been listed yet"),
+            Self::Stale(kind, age) => {
+                write!(f, "nothing was heard of objects of kind {kind} for {} s", age.as_secs())
+            }
+        }
+    }
+}
+
+impl Report {
+    /// Whether load balancers should send traffic to this node: what `/healthz` says with its status code.
+    pub fn admits_traffic(&self) -> bool {
+        self.healthy && self.node_eligible
+    }
+
+    /// Whether the node serves what the cluster says: it was programmed, no change waits for too long, and what is
+    /// known is fresh.
+    pub fn is_ready(&self) -> bool {
+        self.unready().is_empty()
+    }
+
+    /// What keeps the proxy from being ready.
+    pub fn unready(&self) -> Vec<Unready> {
+        let never = self.synced.is_none().then_some(Unready::NeverSynced);
+        let waiting = self.waiting.filter(|_| !self.healthy).map(Unready::Waiting);
+        let needed = self.ages.iter().filter(|(kind, _)| NEEDED.contains(kind));
+        let stale = needed.filter_map(|(kind, age)| match age {
+            None => Some(Unready::NeverHeard(*kind)),
+            Some(age) if *age > FRESH => Some(Unready::Stale(*kind, *age)),
+            Some(_) => None,
+        });
+        never.into_iter().chain(waiting).chain(stale).collect()
+    }
+
+    /// The body of `/livez`: kube-proxy's. Both families go to the kernel in one transaction, so that they never
+    /// differ.
+    pub fn livez(&self) -> Value {
+        let synced = self.synced.map_or_else(|| NEVER.to_owned(), |at| at.to_string());
+        let status = FAMILIES
+            .map(|family| (family.to_owned(), json!({ "lastUpdated": synced, "healthy": self.healthy })));
+        // As kube-proxy: of a healthy proxy, everything is as of now.
+        let updated = if self.healthy { self.now.to_string() } else { synced };
+        json!({
+            "lastUpdated": updated,
+            "currentTime": self.now.to_string(),
+            "healthy": self.healthy,
+            "status": Map::from_iter(status),
+        })
+    }
+
+    /// The body of `/healthz`: the same, and whether the node is eligible.
+    pub fn healthz(&self) -> Value {
+        let mut body = self.livez();
+        if let Some(body) = body.as_object_mut() {
+            body.insert("nodeEligible".to_owned(), self.node_eligible.into());
+        }
+        body
+    }
+
+    /// The body of `/readyz`.
+    pub fn readyz(&self) -> Value {
+        let ages = self
+            .ages
+            .iter()
+            .map(|(kind, age)| (kind.to_string(), age.map_or(Value::Null, |age| json!(age.as_secs()))));
+        let reasons: Vec<String> = self.unready().iter().map(ToString::to_string).collect();
+        json!({
+            "ready": reasons.is_empty(),
+            "reasons": reasons,
+            "currentTime": self.now.to_string(),
+            "lastUpdated": self.synced.map(|at| at.to_string()),
+            "secondsSinceNews": ages.collect::<Map<_, _>>(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        Report {
+            now: at(1_800_000_100),
+            synced: Some(at(1_800_000_000)),
+            waiting: None,
+            healthy: true,
+            node_eligible: true,
+            ages: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_healthy_proxy_says_what_kube_proxy_says() {
+        let expected = json!({
+            "lastUpdated": "2027-01-15T08:01:40Z",
+            "currentTime": "2027-01-15T08:01:40Z",
+            "healthy": true,
+            "nodeEligible": true,
+            "status": {
+                "IPv4": {"lastUpdated": "2027-01-15T08:00:00Z", "healthy": true},
+                "IPv6": {"lastUpdated": "2027-01-15T08:00:00Z", "healthy": true},
+            },
+        });
+        assert_eq!(report().healthz(), expected);
+        let livez = report().livez();
+        assert_eq!(livez.get("nodeEligible"), None, "livez does not look at the node");
+        assert_eq!(livez["status"], expected["status"]);
+    }
+
+    #[test]
+    fn an_unhealthy_proxy_shows_when_it_last_was_in_sync() {
+        let waiting = Some(Duration::from_secs(61));
+        let unhealthy = Report { healthy: false, waiting, ..report() };
+        let body = unhealthy.healthz();
+        assert_eq!(body["lastUpdated"], "2027-01-15T08:00:00Z");
+        assert_eq!(body["healthy"], false);
+        assert_eq!(body["status"]["IPv6"]["healthy"], false);
+        let never = Report { synced: None, ..unhealthy }.livez();
+        assert_eq!(never["lastUpdated"], "0001-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn readyz_says_why_not_in_words() {
+        let ages = vec![(Kind::Service, Some(FRESH * 2)), (Kind::EndpointSlice, None)];
+        let body = Report { synced: None, ages, ..report() }.readyz();
+        assert_eq!(body["ready"], false);
+        let reasons = json!([
+            "the kernel has not been programmed yet",
+            "nothing was heard of objects of kind Service for 1200 s",
+            "objects of kind EndpointSlice have not been listed yet",
+        ]);
+        assert_eq!(body["reasons"], reasons);
+        assert_eq!(body["secondsSinceNews"], json!({"Service": 1200, "EndpointSlice": null}));
+    }
+}

@@ -1,0 +1,107 @@
+//! Health checks of Services (`healthCheckNodePort`): what the reconciler tells the servers.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use portolan_rules::{
+    health_checks::{HealthCheck, health_check},
+    model::ObjectName,
+    state::State,
+};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// What the servers are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthCheckChange {
+    /// These Services answer so from now on; `None`: no longer at all. Who could not bind its port tries again.
+    Services(Vec<(ObjectName, Option<HealthCheck>)>),
+    /// To be answered on these addresses.
+    Addresses(BTreeSet<IpAddr>),
+}
+
+/// The servers' end.
+#[derive(Debug)]
+pub struct HealthChecks {
+    /// What changes.
+    pub changes: UnboundedReceiver<HealthCheckChange>,
+    /// Number of sockets that could not be bound: if there are any, each reconcile says something.
+    pub failing: Arc<AtomicUsize>,
+}
+
+/// The reconciler's end. It knows what the servers were told, and tells them what is different. Never blocks. The
+/// default is one that nobody listens to.
+#[derive(Debug, Default)]
+pub struct ServiceHealth {
+    servers: Option<(UnboundedSender<HealthCheckChange>, Arc<AtomicUsize>)>,
+    known: HashMap<ObjectName, HealthCheck>,
+    addresses: BTreeSet<IpAddr>,
+    /// Services that changed since the servers were last told.
+    changed: BTreeSet<ObjectName>,
+}
+
+impl ServiceHealth {
+    /// Both ends.
+    pub fn new() -> (Self, HealthChecks) {
+        let (sender, changes) = unbounded_channel();
+        let failing = Arc::<AtomicUsize>::default();
+        let servers = Some((sender, failing.clone()));
+        (Self { servers, ..Self::default() }, HealthChecks { changes, failing })
+    }
+
+    /// Notes which Services are about to be compiled. To be called before they are: the compiler takes that list.
+    pub fn note(&mut self, state: &State) {
+        if self.servers.is_none() {
+            return;
+        }
+        let matters = |name: &ObjectName| {
+            let service = state.get(name).and_then(|entry| entry.service.as_deref());
+            self.known.contains_key(name) || service.is_some_and(|s| s.health_check_node_port.is_some())
+        };
+        let changed: Vec<_> = state.dirty().iter().filter(|name| matters(name)).cloned().collect();
+        self.changed.extend(changed);
+    }
+
+    /// Tells the servers on which addresses to answer.
+    pub fn set_addresses(&mut self, addresses: BTreeSet<IpAddr>) {
+        if self.addresses != addresses {
+            self.addresses.clone_from(&addresses);
+            self.send(HealthCheckChange::Addresses(addresses));
+        }
+    }
+
+    /// Tells the servers what is different, now that the kernel holds it.
+    pub fn update(&mut self, state: &State) {
+        let Some((_, failing)) = &self.servers else { return };
+        let retry = failing.load(Ordering::Relaxed) > 0;
+        // Services may have gone there while the kernel refused them.
+        self.changed
+            .extend(state.quarantined().iter().filter(|name| self.known.contains_key(*name)).cloned());
+        let mut changes = Vec::new();
+        for name in std::mem::take(&mut self.changed) {
+            let check = state.get(&name).and_then(|entry| health_check(entry, state.node()));
+            let before = match check {
+                Some(check) => self.known.insert(name.clone(), check),
+                None => self.known.remove(&name),
+            };
+            if before != check {
+                changes.push((name, check));
+            }
+        }
+        if retry || !changes.is_empty() {
+            self.send(HealthCheckChange::Services(changes));
+        }
+    }
+
+    fn send(&self, change: HealthCheckChange) {
+        if let Some((sender, _)) = &self.servers {
+            // Without servers the process is about to end.
+            let _ = sender.send(change);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! klog's text: `I0708 12:00:00.000000       1 agent.rs:42] "Message" key="value"`.
+
+use std::fmt;
+
+use tracing::{Event, Level, Subscriber, field::Field};
+use tracing_subscriber::{
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
+};
+
+use super::fields::key;
+
+/// Writes it.
+pub struct Klog;
+
+impl<S, N> FormatEvent<S, N> for Klog
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let metadata = event.metadata();
+        let severity = match *metadata.level() {
+            Level::ERROR => 'E',
+            Level::WARN => 'W',
+            _ => 'I',
+        };
+        let now = jiff::Timestamp::now().strftime("%m%d %H:%M:%S.%6f");
+        let (file, line) = (super::file(metadata), metadata.line().unwrap_or(1));
+        write!(writer, "{severity}{now} {:7} {file}:{line}] ", std::process::id())?;
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        writeln!(writer, "{:?}{}", fields.message, fields.rest)
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    rest: String,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: String) {
+        use fmt::Write;
+        if field.name() == "message" {
+            self.message = value;
+        } else {
+            let _ = write!(self.rest, " {}={value}", key(field.name()));
+        }
+    }
+}
+
+impl tracing::field::Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let quoted = if field.name() == "message" { value.to_owned() } else { format!("{value:?}") };
+        self.put(field, quoted);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        // `%display` arrives here too: quote what has blanks, as klog does.
+        let plain = field.name() == "message" || !text.contains([' ', '"', '\n']);
+        self.put(field, if plain { text } else { format!("{text:?}") });
+    }
+}

@@ -1,0 +1,137 @@
+//! `--show-config`, `--write-config-to`, and the file that kubeadm writes.
+
+use portolan::{
+    cli::{Cli, Command, RunArgs},
+    config::KubeProxyConfiguration,
+    settings::RunSettings,
+};
+
+use crate::process::{HEAD, KUBEADM, TestFile, enter_namespace, portolan, ruleset};
+
+fn parse(arguments: &[&str]) -> RunArgs {
+    use clap::Parser as _;
+    let arguments = [&["portolan", "run", "--hostname-override=node-a"], arguments].concat();
+    let Command::Run(args) = Cli::try_parse_from(arguments).unwrap().command else { panic!("run") };
+    *args
+}
+
+fn resolve(arguments: &[&str]) -> RunSettings {
+    RunSettings::resolve(&parse(arguments)).unwrap()
+}
+
+/// All that the agent goes by; what it was read from may differ.
+fn essence(mut settings: RunSettings) -> String {
+    settings.config_file = None;
+    settings.configuration = KubeProxyConfiguration::default();
+    settings.ineffective.clear();
+    format!("{settings:#?}")
+}
+
+#[test]
+fn kubeadm_s_file_is_accepted_unchanged_and_means_the_defaults() {
+    let file = TestFile::new(KUBEADM);
+    let settings = resolve(&["--config", &file.name()]);
+    assert_eq!(settings.ineffective, Vec::<String>::new());
+    let flags =
+        resolve(&["--cluster-cidr=10.244.0.0/16", "--kubeconfig=/var/lib/kube-proxy/kubeconfig.conf"]);
+    assert_eq!(essence(settings), essence(flags));
+
+    let shown = portolan(&["run", "--config", &file.name(), "--show-config"]);
+    assert_eq!((shown.code, &*shown.stderr), (Some(0), ""));
+    assert!(shown.stdout.contains("clusterCIDR: 10.244.0.0/16\n"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("mode: nftables\n"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("  tcpEstablishedTimeout: 24h0m0s\n"), "{}", shown.stdout);
+}
+
+#[test]
+fn the_same_file_as_json_is_the_same() {
+    let yaml = TestFile::new(KUBEADM);
+    let value: serde_json::Value = {
+        let shown = resolve(&["--config", &yaml.name()]).configuration;
+        serde_json::to_value(&shown).unwrap()
+    };
+    let json = TestFile::new(&value.to_string());
+    assert_eq!(essence(resolve(&["--config", &yaml.name()])), essence(resolve(&["--config", &json.name()])));
+}
+
+#[test]
+fn what_is_written_reads_back_to_the_same_settings() {
+    enter_namespace();
+    let file = TestFile::new("");
+    for flags in [
+        &[][..],
+        &["--cluster-cidr=10.0.0.0/8,fd00::/8", "--nodeport-addresses=192.0.2.0/24,2001:db8::/64"],
+        &["--masquerade-all", "--masquerade-bit=0", "--bind-address=2001:db8::7", "--bind-address-hard-fail"],
+        &["--detect-local-mode=InterfaceNamePrefix", "--pod-interface-name-prefix=veth"],
+        &["--detect-local-mode=BridgeInterface", "--pod-bridge-interface=br0"],
+        &["--detect-local-mode=NodeCIDR", "--iptables-sync-period=1m30s", "--iptables-min-sync-period=250ms"],
+        &["--conntrack-max-per-core=0", "--conntrack-min=7", "--conntrack-tcp-be-liberal"],
+        &[
+            "--conntrack-tcp-timeout-established=0",
+            "--conntrack-tcp-timeout-close-wait=2h",
+            "--oom-score-adj=-5",
+        ],
+        &[
+            "--conntrack-udp-timeout=10s",
+            "--conntrack-udp-timeout-stream=1m",
+            "--logging-format=json",
+            "-v=4",
+        ],
+        &["--healthz-bind-address=192.0.2.1", "--metrics-bind-address=[::]:9999", "--kubeconfig=/tmp/k"],
+        &["--healthz-bind-address=", "--metrics-bind-address=", "--master=https://192.0.2.1:6443"],
+        &["--table-name=edge", "--service-proxy-name=edge", "--full-sync-period=2h", "--table-owner"],
+        &["--endpoint-counters", "--service-cluster-ip-range=10.96.0.0/12"],
+        &["--feature-gates=A=true,B=false", "--ipvs-strict-arp", "--kube-api-qps=7.5", "--vmodule=x=4"],
+    ] {
+        let expected = resolve(flags);
+        let written = portolan(
+            &[&["run", "--hostname-override=node-a", "--write-config-to", &file.name()], flags].concat(),
+        );
+        assert_eq!((written.code, &*written.stdout), (Some(0), ""), "{written:?}");
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert!(text.contains("kind: KubeProxyConfiguration\n"), "{text}");
+        let shown = portolan(&[&["run", "--hostname-override=node-a", "--show-config"], flags].concat());
+        assert_eq!(shown.stdout, text);
+
+        // What the file has no field for stands at its head, ready to be given again.
+        let beside: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#   ")).collect();
+        assert_eq!(beside, expected.beside_configuration);
+        let name = file.name();
+        let again = resolve(&[&["--config", &name], &*beside].concat());
+        assert_eq!(essence(again), essence(expected), "{text}");
+    }
+    assert_eq!(ruleset(), "");
+}
+
+#[test]
+fn the_flag_beats_the_file_where_kube_proxy_has_it_so() {
+    let file = TestFile::new(&format!(
+        "{HEAD}hostnameOverride: node-file\nlogging:\n  format: json\n  verbosity: 2\nclusterCIDR: 10.0.0.0/8\n"
+    ));
+    let settings =
+        RunSettings::resolve(&RunArgs { config: Some(file.path()), ..RunArgs::default() }).unwrap();
+    assert_eq!(&*settings.node.node_name, "node-file");
+    assert!(settings.logging.is_json);
+    let settings = resolve(&["--config", &file.name(), "--logging-format=text", "-v=4"]);
+    assert_eq!(&*settings.node.node_name, "node-a");
+    assert!(!settings.logging.is_json);
+    assert_eq!(settings.logging.verbosity, 4);
+    let beside = resolve(&["--config", &file.name(), "--cluster-cidr=172.16.0.0/12"]);
+    let alone = resolve(&["--config", &file.name()]);
+    assert_eq!(essence(beside.clone()), essence(alone));
+    assert_eq!(beside.ineffective, ["--cluster-cidr"]);
+}
+
+#[test]
+fn the_bind_address_picks_the_family_of_the_listeners() {
+    let listeners = |flags: &[&str]| {
+        let settings = resolve(flags);
+        [settings.healthz, settings.metrics].map(|address| address.unwrap().to_string())
+    };
+    assert_eq!(listeners(&[]), ["0.0.0.0:10256", "127.0.0.1:10249"]);
+    assert_eq!(listeners(&["--bind-address=::"]), ["[::]:10256", "[::1]:10249"]);
+    assert_eq!(
+        listeners(&["--healthz-bind-address=192.0.2.1", "--metrics-bind-address=::"]),
+        ["192.0.2.1:10256", "[::]:10249"]
+    );
+}

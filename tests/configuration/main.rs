@@ -1,0 +1,8 @@
+//! `portolan run` and what it is told: flags, configuration files, and what becomes of wrong ones.
+
+mod answers;
+mod lifecycle;
+mod process;
+mod refusals;
+mod shared;
+mod warnings;

@@ -1,0 +1,177 @@
+//! A Service that the kernel refuses is found, and all others are programmed.
+//!
+//! No Service makes a kernel in good health refuse it, as far as is known. What stands in for one is a stranger who
+//! puts an element in the way just before each commit, faster than any repair.
+
+use std::{cell::Cell, collections::BTreeMap, net::Ipv4Addr, rc::Rc, sync::Arc};
+
+use portolan::{
+    agent::{Agent, Cause, Tables},
+    health::Health,
+    kernel::{Commit, Error, Generation, Kernel, Ownership, Scope},
+    metrics::Metrics,
+    recorder::Recorder,
+    settings::{DetectLocal, Settings},
+    source::Change,
+};
+use portolan_rules::{
+    compile::{Config, SetName},
+    model::{LoadBalancing, ObjectName, Protocol, Service, ServicePort, TrafficPolicy},
+    ruleset::{ClassId, Concat, Element, Family, Ruleset, Value},
+    transaction::{Operation, Transaction},
+};
+
+use crate::namespace::enter;
+
+/// The kernel, with a stranger in it.
+struct Contested {
+    kernel: Kernel,
+    stranger: Kernel,
+    /// The `ClusterIP` that the stranger is after.
+    address: Rc<Cell<Option<Ipv4Addr>>>,
+    /// Whether the kernel's word on which operation it refused is withheld.
+    silent: bool,
+}
+
+impl Contested {
+    /// What the stranger puts in the way of this transaction.
+    fn obstacle(&self, transaction: &Transaction) -> Option<(Transaction, Transaction)> {
+        let (set, key) = transaction.operations.iter().find_map(|(_, operation)| match operation {
+            Operation::AddElement { set, key, .. } if &*set.name == SetName::Frontends.name() => {
+                let first = key.values(&set.key)?.first().copied()?;
+                (first == Value::Ipv4(self.address.get()?)).then(|| (set.clone(), key.clone()))
+            }
+            _ => None,
+        })?;
+        let element = Element::value(Concat::new(&[Value::Class(ClassId(0xbad))]));
+        let mut add = Transaction::new("portolan");
+        add.push(Family::Ip, Operation::AddElement { set: set.clone(), key: key.clone(), element });
+        let mut remove = Transaction::new("portolan");
+        remove.push(Family::Ip, Operation::DeleteElement { set, key, end: None });
+        Some((add, remove))
+    }
+}
+
+impl Tables for Contested {
+    fn dump(&mut self, table: &str, scope: Option<&Scope>) -> Result<Ruleset, Error> {
+        Tables::dump(&mut self.kernel, table, scope)
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
+        let obstacle = self.obstacle(transaction).filter(|(add, _)| self.stranger.commit(add).is_ok());
+        let outcome = self.kernel.commit(transaction);
+        if let Some((_, remove)) = obstacle {
+            self.stranger.commit(&remove).expect("nobody else removes it");
+        }
+        match outcome {
+            Err(Error::Refused { errno, reason, .. }) if self.silent => {
+                Err(Error::Refused { operation: None, errno, reason })
+            }
+            other => other,
+        }
+    }
+
+    fn generation(&mut self) -> Result<Generation, Error> {
+        self.kernel.generation()
+    }
+
+    fn own_tables(&mut self) -> Result<bool, Error> {
+        self.kernel.own_tables()
+    }
+
+    fn ownership(&mut self, table: &str) -> Result<BTreeMap<Family, Ownership>, Error> {
+        self.kernel.ownership(table)
+    }
+}
+
+fn address(n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 96, 0, n)
+}
+
+fn service(n: u8, port: u16) -> Change {
+    let name = ObjectName::new("default", format!("service-{n}").as_str());
+    let service = Service {
+        name: name.clone(),
+        created: None,
+        cluster_ips: vec![address(n).into()],
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        source_ranges: Vec::new(),
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        affinity_timeout: None,
+        load_balancing: LoadBalancing::Random,
+        health_check_node_port: None,
+        ports: vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port, node_port: None }],
+    };
+    Change::Service(name, Some(Arc::new(service)))
+}
+
+fn settings() -> Settings {
+    Settings {
+        node_name: "node".into(),
+        node_port_addresses: "primary".parse().unwrap(),
+        primary_address: None,
+        proxy_name: None,
+        detect_local: DetectLocal::ClusterCidr(Vec::new()),
+        service_cidrs: Vec::new(),
+        config: Config::default(),
+    }
+}
+
+/// The addresses that the kernel answers at.
+fn answered() -> Vec<Ipv4Addr> {
+    let tables = Kernel::open().unwrap().dump("portolan").unwrap().tables;
+    let frontends = &tables[&Family::Ip].sets[SetName::Frontends.name()];
+    let address = |key: &Concat| match key.values(&frontends.key).unwrap()[0] {
+        Value::Ipv4(address) => address,
+        ref other => panic!("{other:?}"),
+    };
+    frontends.elements.keys().map(address).collect()
+}
+
+#[test]
+fn a_service_that_the_kernel_refuses_is_left_out_and_told_of() {
+    for silent in [false, true] {
+        std::thread::spawn(move || {
+            enter();
+            let (recorder, mut warnings) = Recorder::new();
+            let address_wanted = Rc::new(Cell::new(None));
+            let kernel = Contested {
+                kernel: Kernel::open().unwrap(),
+                stranger: Kernel::open().unwrap(),
+                address: address_wanted.clone(),
+                silent,
+            };
+            let mut agent = Agent::new(settings(), kernel, Health::default(), recorder, Metrics::default());
+            agent.apply((0..40).map(|n| service(n, 80)));
+            agent.sync().unwrap();
+            assert_eq!(answered().len(), 40);
+            address_wanted.set(Some(address(23)));
+            agent.apply((0..40).map(|n| service(n, 81)));
+            while agent.sync().unwrap().unfinished {}
+            let expected: Vec<_> = (0..40).filter(|n| *n != 23).map(address).collect();
+            assert_eq!(answered(), expected, "all but one; silent: {silent}");
+            let warning = warnings.try_recv().unwrap();
+            assert_eq!(&*warning.service.name, "service-23");
+            assert_eq!(warning.reason, "FailedToProgram");
+            assert!(warning.note.contains("File exists"), "{}", warning.note);
+            assert!(warnings.try_recv().is_err(), "nobody else is blamed");
+            if !silent {
+                assert!(
+                    warning.note.contains("element ip portolan frontends { 10.96.0.23"),
+                    "{}",
+                    warning.note
+                );
+            }
+            // The stranger goes away; nothing happens by itself before the next full comparison.
+            address_wanted.set(None);
+            agent.sync().unwrap();
+            assert_eq!(answered().len(), 39);
+            agent.sync_for(Cause::Period).unwrap();
+            assert_eq!(answered().len(), 40);
+        })
+        .join()
+        .unwrap();
+    }
+}
