@@ -36,10 +36,10 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>) {
         let retry = match agent.sync_for(cause) {
             Ok(synced) => {
                 if !synced_before {
-                    info!(operations = synced.operations, "Kernel is equal to the manifests");
+                    info!(operations = synced.operations, "In sync: the kernel holds what the Services say");
                     synced_before = true;
                 } else if failing {
-                    info!(operations = synced.operations, "Kernel is equal to the manifests again");
+                    info!(operations = synced.operations, "In sync again");
                 }
                 failing = false;
                 if !synced.unfinished {

@@ -132,7 +132,6 @@ fn settings() -> Settings {
         detect_local: DetectLocal::ClusterCidr(Vec::new()),
         service_cidrs: Vec::new(),
         proxy_name: None,
-        primary_address: None,
         config: Config::default(),
     }
 }

@@ -12,6 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     agent::{Agent, Event, FIRST_RETRY, LAST_RETRY, SyncError, reconcile},
+    api::Kind,
     cli::RunArgs,
     cluster::{self, Cluster, Options},
     health::Health,
@@ -116,6 +117,7 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
     agent.listen(events.clone())?;
     let outdated = setup::watch_configuration(args, &settings, events.clone())?;
     if let Some(cluster) = cluster {
+        health.expect_news_of([Kind::Service, Kind::EndpointSlice]);
         cluster.start(health, warnings, events)?;
     } else {
         let (watcher, objects) = manifests(args, &settings).watch().map_err(StartError::Watch)?;
@@ -151,7 +153,7 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
     for attempt in 1.. {
         match agent.sync() {
             Ok(synced) => {
-                info!(operations = synced.operations, "Kernel is equal to the manifests");
+                info!(operations = synced.operations, "In sync: the kernel holds what the manifests say");
                 let used = complete && !agent.has_problems();
                 return if used { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             }

@@ -8,7 +8,7 @@ use crate::process::{HEAD, Running, TestFile, conntrack, enter_namespace, nft, p
 fn run(file: &str, manifests: &tempfile::TempDir) -> Running {
     let manifests = manifests.path().to_str().unwrap();
     let mut agent = Running::start(&["run", "-f", manifests, "--config", file]);
-    agent.wait_for("Kernel is equal");
+    agent.wait_for("In sync: ");
     agent
 }
 
@@ -216,7 +216,7 @@ fn the_oom_score_is_set() {
     // Raising it takes no privilege.
     let path = manifests.path().to_str().unwrap();
     let mut agent = Running::start(&["run", "-f", path, "--oom-score-adj=321", "--healthz-bind-address="]);
-    agent.wait_for("Kernel is equal");
+    agent.wait_for("In sync: ");
     let score = fs::read_to_string(format!("/proc/{}/oom_score_adj", agent.id())).unwrap();
     assert_eq!(score.trim(), "321");
     assert_eq!(agent.terminate().code(), Some(0));

@@ -23,7 +23,7 @@ fn repairs_wait_longer_and_longer() {
     assert_eq!(count_lines(&agent, "again and again"), 1, "said once");
     // In the end everything is right.
     assert!(
-        portolan_integration::eventually(Duration::from_secs(60), || scene.tables() == before).is_some(),
+        portolan_integration::eventually(Duration::from_mins(1), || scene.tables() == before).is_some(),
         "{}",
         agent.stderr()
     );

@@ -121,5 +121,5 @@ fn who_finds_the_tables_owned_says_so_and_waits() {
     .unwrap();
     wait_for_line(&late, "belongs to another process");
     owner.terminate().unwrap();
-    wait_for_line(&late, "Kernel is equal to the manifests");
+    wait_for_line(&late, "In sync: ");
 }

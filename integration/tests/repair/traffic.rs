@@ -32,7 +32,7 @@ fn connections_are_served_again_after_a_flush_and_those_open_go_on() {
 fn a_change_that_is_undone_disturbs_no_other_service() {
     let scene = Scene::new();
     let _agent = scene.run();
-    let api = scene.lab.cluster_ip(2).port(Family::V4, 80);
+    let [web, api] = [1, 2].map(|number| scene.lab.cluster_ip(number).port(Family::V4, 80));
     let client = scene.pods[0].client();
     for _ in 0..5 {
         scene.nft("delete element ip portolan frontends { 10.96.0.1 . tcp . 80 }");
@@ -40,7 +40,6 @@ fn a_change_that_is_undone_disturbs_no_other_service() {
             let answer = client.tcp(api);
             assert!(answer.server().is_some(), "{answer}");
         }
+        eventually(PATIENCE, || client.tcp(web).server().is_some()).expect("it is served again");
     }
-    let web = scene.lab.cluster_ip(1).port(Family::V4, 80);
-    eventually(PATIENCE, || client.tcp(web).server().is_some()).expect("it is served again");
 }
