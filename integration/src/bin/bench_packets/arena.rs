@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::File,
+    io::ErrorKind,
     net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -27,14 +28,11 @@ const ENDPOINT_PORT: u16 = 8080;
 /// Connections that a ruleset must lead to the server before it is measured.
 const CHECKS: usize = 300;
 
-/// A client, a node and a server: three namespaces in a row.
+/// A client, a node and a server. The sockets here keep the namespaces that have no handle.
 pub struct Arena {
     node: Namespace,
-    client: Namespace,
-    client_file: File,
+    client: File,
     listener: Socket,
-    // Kept: its addresses and routes go with the last handle.
-    _server: Namespace,
 }
 
 impl Arena {
@@ -66,13 +64,7 @@ impl Arena {
         listener.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, ENDPOINT_PORT)).into())?;
         listener.listen(128)?;
         listener.set_nonblocking(true)?;
-        let client_file = File::open(client.path())?;
-        Ok(Self { node, client, client_file, listener, _server: server })
-    }
-
-    /// The node, where rules go.
-    pub const fn node(&self) -> &Namespace {
-        &self.node
+        Ok(Self { node, client: File::open(client.path())?, listener })
     }
 
     /// Loads rules on the node.
@@ -82,23 +74,33 @@ impl Arena {
 
     /// Moves the calling thread to the client: sockets that it opens from now on are the client's.
     pub fn enter(&self) -> Result<()> {
-        Ok(setns(&self.client_file, CloneFlags::CLONE_NEWNET)?)
+        Ok(setns(&self.client, CloneFlags::CLONE_NEWNET)?)
     }
 
-    /// Connects from the namespace of the calling thread, and tells how long that took and which endpoint it was.
-    /// Both ends are closed when this returns, with a reset, so that nothing lingers.
-    pub fn connect(&self, target: &SockAddr) -> Result<(Duration, Socket)> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.set_linger(Some(Duration::ZERO))?;
+    /// Connects from the namespace of the calling thread, and tells how long that took. Both ends are closed when this returns, with a reset, so that nothing lingers.
+    pub fn connect(&self, target: &SockAddr) -> Result<Duration> {
+        let socket = client()?;
         let start = Instant::now();
         socket.connect(target)?;
         let elapsed = start.elapsed();
-        let deadline = start + Duration::from_secs(5);
-        // The last packet of the handshake is there before connect(2) returns, except on a busy machine.
+        self.accept()?;
+        Ok(elapsed)
+    }
+
+    /// Both ends of a new connection: the client's and the server's.
+    pub fn pair(&self, target: &SockAddr) -> Result<(Socket, Socket)> {
+        let socket = client()?;
+        socket.connect(target)?;
+        Ok((socket, self.accept()?))
+    }
+
+    /// The last packet of the handshake is there before connect(2) returns, except on a busy machine.
+    fn accept(&self) -> Result<Socket> {
+        let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             match self.listener.accept() {
-                Ok((accepted, _)) => return Ok((elapsed, accepted)),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                Ok((accepted, _)) => return Ok(accepted),
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
                     std::thread::yield_now();
                 }
                 Err(error) => return Err(format!("the connection did not reach the server: {error}").into()),
@@ -106,32 +108,33 @@ impl Arena {
         }
     }
 
-    /// Whether connections to `target` reach the server, and a Service all of its endpoints. Warms up what is
+    /// Checks that connections to `target` reach the server, and `all` of its endpoints or some. Warms up what is
     /// looked up once, too: neighbours and routes.
-    pub fn check(&self, target: SocketAddr) -> Result<()> {
+    pub fn check(&self, target: SocketAddr, all: bool) -> Result<()> {
         self.enter()?;
         let address = target.into();
         let mut reached = BTreeSet::new();
         for _ in 0..CHECKS {
-            let (_, accepted) = self.connect(&address)?;
-            reached.extend(accepted.local_addr()?.as_socket());
+            reached.extend(self.pair(&address)?.1.local_addr()?.as_socket());
         }
-        let expected: BTreeSet<_> = endpoints().into_iter().collect();
-        if !reached.is_subset(&expected) || reached.is_empty() {
-            return Err(format!("connections to {target} reached {reached:?}").into());
+        let endpoints: BTreeSet<_> = endpoints().into_iter().collect();
+        if reached == endpoints || (!all && reached.is_subset(&endpoints)) {
+            return Ok(());
         }
-        Ok(())
+        Err(format!("connections to {target} reached {reached:?}").into())
     }
 
     /// Runs something on the node's own thread.
     pub fn on_node<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         self.node.enter(job)
     }
+}
 
-    /// The client, where connections begin.
-    pub const fn client(&self) -> &Namespace {
-        &self.client
-    }
+/// A socket that resets its connection when it is closed.
+fn client() -> Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_linger(Some(Duration::ZERO))?;
+    Ok(socket)
 }
 
 /// The Service.

@@ -35,7 +35,7 @@ pub fn measure(arenas: &[(&Variant, Arena)], shape: &Shape) -> Result<Vec<Vec<Ro
                     arena.connect(target)?;
                 }
                 for _ in 0..shape.burst {
-                    times[i].push(arena.connect(target)?.0);
+                    times[i].push(arena.connect(target)?);
                 }
             }
         }

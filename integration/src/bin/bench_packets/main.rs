@@ -6,10 +6,11 @@
 
 mod arena;
 mod connect;
+mod established;
 mod report;
 mod variant;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser as _;
 
@@ -37,6 +38,9 @@ struct Arguments {
     /// One more ruleset, NAME=FILE for `nft -f`. It has to lead 172.31.0.1:80 to 10.202.0.2-6, port 8080.
     #[arg(long = "ruleset")]
     rulesets: Vec<Variant>,
+    /// Seconds for each ruleset to move data over connections that are already there; 0 for none.
+    #[arg(long, default_value_t = 2.0)]
+    established: f64,
     /// Write the figures to this file, too.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -57,7 +61,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     for variant in arguments.variants.iter().chain(&arguments.rulesets) {
         let arena = Arena::new()?;
         variant.load(&arena).map_err(|error| format!("{variant}: {error}"))?;
-        arena.check(variant.target()).map_err(|error| format!("{variant}: {error}"))?;
+        arena.check(variant.target(), variant.balances()).map_err(|error| format!("{variant}: {error}"))?;
         arenas.push((variant, arena));
     }
     let shape = connect::Shape {
@@ -66,8 +70,13 @@ fn run(arguments: &Arguments) -> Result<()> {
         burst: arguments.burst,
     };
     let samples = connect::measure(&arenas, &shape)?;
+    let turns = if arguments.established > 0.0 {
+        established::measure(&arenas, Duration::try_from_secs_f64(arguments.established)?)?
+    } else {
+        Vec::new()
+    };
     let names: Vec<_> = arenas.iter().map(|(variant, _)| variant.to_string()).collect();
-    let report = report::Report::new(&names, &samples);
+    let report = report::Report::new(&names, &samples, &turns);
     println!("{}", portolan_integration::machine());
     println!();
     println!(

@@ -19,7 +19,7 @@ use super::{
 
 /// What is compared if nothing else is asked for.
 pub const DEFAULT: &str =
-    "conntrack,floor,kube-proxy-b-1000,portolan-10,portolan-1000,portolan-10000,portolan-100000";
+    "none,conntrack,floor,kube-proxy-b-1000,portolan-10,portolan-1000,portolan-10000,portolan-100000";
 
 /// A ruleset on the node.
 #[derive(Debug, Clone)]
@@ -91,6 +91,11 @@ impl Variant {
             Self::None | Self::Conntrack => first_endpoint(),
             _ => arena::service(),
         }
+    }
+
+    /// Whether connections go to all endpoints of the Service. A file may well lead to one of them only.
+    pub const fn balances(&self) -> bool {
+        matches!(self, Self::KubeProxy(..) | Self::Portolan(_))
     }
 
     /// Loads it on the node.
