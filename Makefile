@@ -6,10 +6,10 @@ PACKAGES = gcc libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iproute2 pr
 CASES ?= 20000
 PROBES ?= 200000
 
-.PHONY: help demo test lint soak bench image packages
+.PHONY: help demo test lint soak bench bench-peers image packages
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 demo: packages ## walk through what a Service is, with real packets
 	$(CARGO) build --quiet --workspace --bins
@@ -32,6 +32,12 @@ soak: packages ## random clusters for as long as it is worth leaving a machine a
 bench: packages ## cold start, changes, restart, stale flows
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_flows
+
+bench-peers: packages ## the same Services as kube-proxy has them: packets, load, changes, and a picture
+	mkdir -p integration/figures
+	$(CARGO) run --release --quiet -p portolan-integration --bin bench_packets -- --json integration/figures/packets.json
+	$(CARGO) run --release --quiet -p portolan-integration --bin bench_peers -- \
+		--json integration/figures/scale.json --svg integration/figures/scale.svg
 
 image: ## the container image
 	docker build -f docker/Dockerfile -t portolan .

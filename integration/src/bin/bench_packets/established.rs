@@ -60,14 +60,16 @@ impl Pair {
         Ok(Self { client, server, buffer: vec![0; CHUNK] })
     }
 
+    /// Bytes a second, going by the median time of a chunk: other work on the machine takes some of them long.
     fn bulk(&mut self, time: Duration) -> Result<f64> {
-        let (start, mut bytes) = (Instant::now(), 0);
+        let (start, mut times) = (Instant::now(), Vec::new());
         while start.elapsed() < time {
-            let sent = self.client.write(&self.buffer)?;
-            self.receive(sent)?;
-            bytes += sent;
+            let begun = Instant::now();
+            self.client.write_all(&self.buffer)?;
+            self.receive(CHUNK)?;
+            times.push(begun.elapsed());
         }
-        Ok(bytes as f64 / start.elapsed().as_secs_f64())
+        Ok(CHUNK as f64 / median(times).as_secs_f64())
     }
 
     fn round_trips(&mut self, time: Duration) -> Result<f64> {
@@ -80,8 +82,7 @@ impl Pair {
             self.client.read_exact(&mut [0])?;
             times.push(begun.elapsed());
         }
-        times.sort_unstable();
-        Ok(times.get(times.len() / 2).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6))
+        Ok(median(times).as_secs_f64() * 1e6)
     }
 
     /// Takes what was sent; it is there when write(2) returns, except on a busy machine.
@@ -100,4 +101,9 @@ impl Pair {
         }
         Ok(())
     }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }

@@ -148,3 +148,24 @@ fn portolan(population: &Synthetic) -> Result<()> {
 fn first_endpoint() -> SocketAddr {
     ([10, 202, 0, 2], 8080).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ruleset_is_shown_as_it_is_asked_for() {
+        for name in
+            DEFAULT.split(',').chain(["none", "kube-proxy-a-10", "kube-proxy-b-7-bare", "portolan-1000000"])
+        {
+            assert_eq!(name.parse::<Variant>().unwrap().to_string(), name);
+        }
+    }
+
+    #[test]
+    fn what_is_no_ruleset_is_refused() {
+        for text in ["", "portolan", "portolan-", "portolan-0", "kube-proxy-c-1", "kube-proxy-b-1-naked"] {
+            assert!(text.parse::<Variant>().is_err(), "{text}");
+        }
+    }
+}
