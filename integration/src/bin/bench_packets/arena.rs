@@ -54,11 +54,11 @@ impl Arena {
         client.ip(&format!(
             "address add 10.201.0.2/24 dev eth0\nlink set eth0 up\nroute add default via {NODE}\n"
         ))?;
-        let addresses: String = endpoints()
-            .iter()
-            .map(|endpoint| format!("address add {}/24 dev eth0\n", endpoint.ip()))
-            .collect();
-        server.ip(&format!("{addresses}link set eth0 up\nroute add default via 10.202.0.1\n"))?;
+        let mut commands = vec!["link set eth0 up".to_owned()];
+        commands
+            .extend(endpoints().iter().map(|endpoint| format!("address add {}/24 dev eth0", endpoint.ip())));
+        commands.push("route add default via 10.202.0.1\n".into());
+        server.ip(&commands.join("\n"))?;
         let listener = server.socket(Domain::IPV4, Type::STREAM, None)?;
         listener.set_reuse_address(true)?;
         listener.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, ENDPOINT_PORT)).into())?;

@@ -10,7 +10,7 @@ use socket2::{SockAddr, Socket};
 use super::{Result, arena::Arena, variant::Variant};
 
 /// Bytes that are sent before they are received: less than a socket's buffer.
-const CHUNK: usize = 128 << 10;
+const CHUNK: u32 = 128 << 10;
 /// How often every ruleset has its turn.
 const TURNS: usize = 25;
 
@@ -53,11 +53,11 @@ impl Pair {
         let (client, server) = arena.pair(target)?;
         for socket in [&client, &server] {
             socket.set_tcp_nodelay(true)?;
-            socket.set_send_buffer_size(4 * CHUNK)?;
-            socket.set_recv_buffer_size(4 * CHUNK)?;
+            socket.set_send_buffer_size(4 * CHUNK as usize)?;
+            socket.set_recv_buffer_size(4 * CHUNK as usize)?;
         }
         server.set_nonblocking(true)?;
-        Ok(Self { client, server, buffer: vec![0; CHUNK] })
+        Ok(Self { client, server, buffer: vec![0; CHUNK as usize] })
     }
 
     /// Bytes a second, going by the median time of a chunk: other work on the machine takes some of them long.
@@ -66,10 +66,10 @@ impl Pair {
         while start.elapsed() < time {
             let begun = Instant::now();
             self.client.write_all(&self.buffer)?;
-            self.receive(CHUNK)?;
+            self.receive(self.buffer.len())?;
             times.push(begun.elapsed());
         }
-        Ok(CHUNK as f64 / median(times).as_secs_f64())
+        Ok(f64::from(CHUNK) / median(times).as_secs_f64())
     }
 
     fn round_trips(&mut self, time: Duration) -> Result<f64> {

@@ -8,11 +8,14 @@ use super::{connect::Round, established::Turn};
 
 /// What the times of connect(2) are compared with.
 const FLOOR: &str = "floor";
+/// What they are compared with, too: the first ruleset whose name begins so.
+const PEER: &str = "kube-proxy-";
 /// What established connections are compared with.
 const NO_RULES: &str = "none";
 
 /// Figures of each ruleset.
 pub struct Report {
+    peer: Option<String>,
     connect: Vec<Connect>,
     established: Vec<Established>,
 }
@@ -29,6 +32,8 @@ struct Quantile {
     median: f64,
     /// Median of the ratio to the floor in the same round.
     to_floor: Option<f64>,
+    /// The same to the peer.
+    to_peer: Option<f64>,
 }
 
 /// Medians over the turns, and the medians of the ratios to no rules in the same turn.
@@ -45,14 +50,17 @@ impl Report {
     pub fn new(names: &[String], samples: &[Vec<Round>], turns: &[Vec<Turn>]) -> Self {
         let index = |wanted| names.iter().position(|name| name == wanted);
         let floor = index(FLOOR).and_then(|i| samples.get(i));
+        let peer = names.iter().position(|name| name.starts_with(PEER));
+        let peer_rounds = peer.and_then(|i| samples.get(i));
         let no_rules = index(NO_RULES).and_then(|i| turns.get(i));
         let connect = |(name, rounds): (&String, &Vec<Round>)| Connect {
             ruleset: name.clone(),
-            p01: Quantile::new(rounds, floor, 1),
-            p50: Quantile::new(rounds, floor, 50),
+            p01: Quantile::new(rounds, floor, peer_rounds, 1),
+            p50: Quantile::new(rounds, floor, peer_rounds, 50),
         };
         let established = |(name, turns): (&String, &Vec<Turn>)| Established::new(name, turns, no_rules);
         Self {
+            peer: peer.and_then(|i| names.get(i)).cloned(),
             connect: names.iter().zip(samples).map(connect).collect(),
             established: names.iter().zip(turns).map(established).collect(),
         }
@@ -60,17 +68,21 @@ impl Report {
 
     /// A line for each ruleset, of each kind of figure.
     pub fn markdown(&self) -> String {
-        let mut text = String::from(
-            "| ruleset | p01 ÷ floor | p50 ÷ floor | p01 best | p01 median | p50 best | p50 median |\n\
-             |---|---|---|---|---|---|---|\n",
+        let peer = self.peer.as_deref().unwrap_or("peer");
+        let mut text = format!(
+            "| ruleset | p01 ÷ floor | p50 ÷ floor | p01 ÷ {peer} | p50 ÷ {peer} | p01 best | p01 median | p50 best | \
+             p50 median |\n|{}\n",
+            "---|".repeat(9)
         );
         // Writing into a `String` does not fail.
         for Connect { ruleset, p01, p50 } in &self.connect {
             let _ = writeln!(
                 text,
-                "| {ruleset} | {} | {} | {:.2} µs | {:.2} µs | {:.2} µs | {:.2} µs |",
+                "| {ruleset} | {} | {} | {} | {} | {:.2} µs | {:.2} µs | {:.2} µs | {:.2} µs |",
                 ratio(p01.to_floor),
                 ratio(p50.to_floor),
+                ratio(p01.to_peer),
+                ratio(p50.to_peer),
                 p01.best,
                 p01.median,
                 p50.best,
@@ -106,6 +118,7 @@ impl Report {
                 "best_us": quantile.best,
                 "median_us": quantile.median,
                 "ratio_to_floor": quantile.to_floor,
+                "ratio_to_peer": quantile.to_peer,
             })
         };
         let connect = |row: &Connect| json!({ "ruleset": row.ruleset, "p01": quantile(&row.p01), "p50": quantile(&row.p50) });
@@ -120,6 +133,7 @@ impl Report {
         };
         json!({
             "machine": portolan_integration::machine(),
+            "peer": self.peer,
             "connect": self.connect.iter().map(connect).collect::<Vec<_>>(),
             "established": self.established.iter().map(established).collect::<Vec<_>>(),
         })
@@ -127,11 +141,13 @@ impl Report {
 }
 
 impl Quantile {
-    fn new(rounds: &[Round], floor: Option<&Vec<Round>>, percent: usize) -> Self {
+    fn new(rounds: &[Round], floor: Option<&Vec<Round>>, peer: Option<&Vec<Round>>, percent: usize) -> Self {
         let values: Vec<_> = rounds.iter().map(|round| micros(round, percent)).collect();
-        let floor = floor.map(|floor| floor.iter().map(|round| micros(round, percent)));
+        let to = |base: Option<&Vec<Round>>| {
+            base.map(|rounds| median_ratio(&values, rounds.iter().map(|round| micros(round, percent))))
+        };
         let best = values.iter().copied().fold(f64::INFINITY, f64::min);
-        Self { best, to_floor: floor.map(|floor| median_ratio(&values, floor)), median: median(values) }
+        Self { best, to_floor: to(floor), to_peer: to(peer), median: median(values) }
     }
 }
 

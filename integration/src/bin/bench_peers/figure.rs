@@ -37,13 +37,13 @@ const PANELS: [Panel; 2] = [
         left: 90.0,
         title: "One endpoint changed: time to the kernel",
         seconds: (-6.0, 1.0),
-        value: |cost| cost.change_seconds,
+        value: |cost| cost.change,
     },
     Panel {
         left: 570.0,
         title: "Cold start: time until all rules are loaded",
         seconds: (-4.0, 3.0),
-        value: |cost| cost.load_seconds,
+        value: |cost| cost.load,
     },
 ];
 
@@ -180,7 +180,7 @@ fn duration(decade: i32) -> String {
 
 /// A power of ten, with thousands apart.
 fn number(decade: i32) -> String {
-    let digits = "1".to_owned() + &"0".repeat(decade.max(0) as usize);
+    let digits = "1".to_owned() + &"0".repeat(usize::try_from(decade).unwrap_or(0));
     if digits.len() > 3 {
         let (thousands, rest) = digits.split_at(digits.len() - 3);
         return format!("{thousands},{rest}");
@@ -198,10 +198,10 @@ mod tests {
     use crate::results::Row;
 
     fn results() -> Results {
-        let row = |services, system, load_seconds, change_seconds| Row {
+        let row = |services, system, load, change| Row {
             services,
             system,
-            cost: Cost { load_seconds, change_seconds, ..Cost::default() },
+            cost: Cost { load, change, ..Cost::default() },
         };
         Results {
             machine: "a & b <c>".into(),
@@ -226,7 +226,7 @@ mod tests {
         let svg = svg(&results());
         let flat = "<path d=\"M90.0 318.6L430.0 318.6\"";
         assert!(svg.contains(flat), "no {flat} in {svg}");
-        assert_eq!(svg.matches("L").count(), 2, "two lines of two points: {svg}");
+        assert_eq!(svg.matches('L').count(), 2, "two lines of two points: {svg}");
         assert!(svg.contains("a &amp; b &lt;c>"));
     }
 }

@@ -1,6 +1,9 @@
 //! What loading and one change cost with kube-proxy's shapes of the same Services, beside ours, in one run; and a
 //! picture of it.
 
+// Counts are small.
+#![allow(clippy::cast_precision_loss)]
+
 mod figure;
 mod measure;
 mod results;
@@ -68,7 +71,7 @@ fn all(arguments: &Arguments) -> Result<Results> {
         for &services in &arguments.sizes {
             let expected = expected(&rows, system, services);
             let cost = if expected > arguments.limit {
-                Cost { not_run_seconds: Some(expected), ..Cost::default() }
+                Cost { not_run: Some(expected), ..Cost::default() }
             } else {
                 eprintln!("{services} Services, {system}");
                 let cost = match system {
@@ -77,7 +80,7 @@ fn all(arguments: &Arguments) -> Result<Results> {
                     System::ShapeA => measure::kube_proxy(Shape::A, services)?,
                     System::ShapeB => measure::kube_proxy(Shape::B, services)?,
                 };
-                let pause = cost.load_seconds.unwrap_or(0.0) / 4.0;
+                let pause = cost.load.unwrap_or(0.0) / 4.0;
                 std::thread::sleep(Duration::from_secs_f64(pause.clamp(0.2, 3.0)));
                 cost
             };
@@ -91,13 +94,13 @@ fn all(arguments: &Arguments) -> Result<Results> {
 /// Seconds that a load would take, going by the last size that was loaded: quadratic for what has an anonymous set
 /// for each Service, linear for the others.
 fn expected(rows: &[Row], system: System, services: u32) -> f64 {
-    let done = |row: &&Row| row.system == system && row.cost.load_seconds.is_some();
+    let done = |row: &&Row| row.system == system && row.cost.load.is_some();
     rows.iter().rev().find(done).map_or(0.0, |row| {
         let growth = f64::from(services) / f64::from(row.services);
         let power = match system {
             System::ShapeA | System::ShapeB => 2,
             System::Portolan | System::SameRules => 1,
         };
-        row.cost.load_seconds.unwrap_or(0.0) * growth.powi(power)
+        row.cost.load.unwrap_or(0.0) * growth.powi(power)
     })
 }

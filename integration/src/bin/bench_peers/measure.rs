@@ -51,7 +51,7 @@ fn load_and_change(services: u32) -> Result<Cost> {
     compiler.load(&mut state, &Ruleset::default());
     let transaction = compiler.creation();
     let commit = kernel.commit(&transaction)?;
-    let load = start.elapsed();
+    let elapsed = start.elapsed();
     drop(transaction);
 
     let (mut times, mut kernel_times) = (Vec::new(), Vec::new());
@@ -66,10 +66,10 @@ fn load_and_change(services: u32) -> Result<Cost> {
         kernel_times.push(commit.kernel.as_secs_f64());
     }
     Ok(Cost {
-        load_seconds: Some(load.as_secs_f64()),
-        load_kernel_seconds: Some(commit.kernel.as_secs_f64()),
-        change_seconds: quantile(times, 50),
-        change_kernel_seconds: quantile(kernel_times, 50),
+        load: Some(elapsed.as_secs_f64()),
+        load_kernel: Some(commit.kernel.as_secs_f64()),
+        change: quantile(times, 50),
+        change_kernel: quantile(kernel_times, 50),
         ..Cost::default()
     })
 }
@@ -102,16 +102,16 @@ pub fn kube_proxy(shape: Shape, services: u32) -> Result<Cost> {
     for (n, endpoints) in changes(services).take(CHANGES) {
         let text = table.change(&population, n, &endpoints);
         let change = load(&namespace, &text)?;
-        times.extend(change.load_seconds);
-        in_kernel += change.load_kernel_seconds.unwrap_or(0.0);
+        times.extend(change.load);
+        in_kernel += change.load_kernel.unwrap_or(0.0);
         if begun.elapsed() > CHANGES_TIME {
             break;
         }
     }
     Ok(Cost {
         // The mean, since the kernel counts it in ticks.
-        change_kernel_seconds: Some(in_kernel / times.len() as f64),
-        change_seconds: quantile(times, 10),
+        change_kernel: Some(in_kernel / times.len() as f64),
+        change: quantile(times, 10),
         ..cost
     })
 }
@@ -124,11 +124,7 @@ fn load(namespace: &Namespace, text: &str) -> Result<Cost> {
     nft(namespace, &["-f", "-"], text)?;
     let elapsed = start.elapsed();
     let in_kernel = system(getrusage(UsageWho::RUSAGE_CHILDREN)?) - system(before);
-    Ok(Cost {
-        load_seconds: Some(elapsed.as_secs_f64()),
-        load_kernel_seconds: Some(in_kernel),
-        ..Cost::default()
-    })
+    Ok(Cost { load: Some(elapsed.as_secs_f64()), load_kernel: Some(in_kernel), ..Cost::default() })
 }
 
 fn micros(time: TimeVal) -> f64 {
@@ -140,8 +136,8 @@ fn repeat(mut once: impl FnMut() -> Result<Cost>) -> Result<Cost> {
     let mut best: Option<Cost> = None;
     for _ in 0..LOADS {
         let cost = once()?;
-        let is_long = cost.load_seconds > Some(SHORT.as_secs_f64());
-        if best.as_ref().is_none_or(|best| cost.load_seconds < best.load_seconds) {
+        let is_long = cost.load > Some(SHORT.as_secs_f64());
+        if best.as_ref().is_none_or(|best| cost.load < best.load) {
             best = Some(cost);
         }
         if is_long {

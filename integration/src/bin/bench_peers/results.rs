@@ -53,20 +53,24 @@ impl fmt::Display for System {
     }
 }
 
-/// What one system costs at one size; what was not measured is not there.
+/// What one system costs at one size, in seconds; what was not measured is not there.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Cost {
     /// From the beginning to the kernel's acknowledgement of all rules.
-    pub load_seconds: Option<f64>,
+    #[serde(rename = "load_seconds")]
+    pub load: Option<f64>,
     /// Of that, in the kernel.
-    pub load_kernel_seconds: Option<f64>,
+    #[serde(rename = "load_kernel_seconds")]
+    pub load_kernel: Option<f64>,
     /// One endpoint swapped: the median of ours, the fastest tenth of others.
-    pub change_seconds: Option<f64>,
+    #[serde(rename = "change_seconds")]
+    pub change: Option<f64>,
     /// Of that, in the kernel.
-    pub change_kernel_seconds: Option<f64>,
+    #[serde(rename = "change_kernel_seconds")]
+    pub change_kernel: Option<f64>,
     /// Not run, because it would take that long.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub not_run_seconds: Option<f64>,
+    #[serde(rename = "not_run_seconds", default, skip_serializing_if = "Option::is_none")]
+    pub not_run: Option<f64>,
 }
 
 impl Results {
@@ -77,12 +81,12 @@ impl Results {
             "\nCold start: from Services in memory, or from the text of the rules, to all of it in the kernel \
              (in brackets: of that, in the kernel).\n\n",
         );
-        self.table(&mut text, |cost| (cost.load_seconds, cost.load_kernel_seconds));
+        self.table(&mut text, |cost| (cost.load, cost.load_kernel));
         text.push_str(
             "\nOne endpoint swapped: from the changed slice to the kernel's acknowledgement, median; for kube-proxy its \
              `nft -f` alone, without the listing before it, and the fastest tenth.\n\n",
         );
-        self.table(&mut text, |cost| (cost.change_seconds, cost.change_kernel_seconds));
+        self.table(&mut text, |cost| (cost.change, cost.change_kernel));
         text
     }
 
@@ -117,7 +121,7 @@ impl Results {
                 }
             }
             for cost in costs {
-                let cell = match cost.map(|cost| (figures(cost), cost.not_run_seconds)) {
+                let cell = match cost.map(|cost| (figures(cost), cost.not_run)) {
                     Some(((Some(all), Some(kernel)), _)) => format!("{} ({})", time(all), time(kernel)),
                     Some((_, Some(expected))) => format!("not run: its load would take {}", time(expected)),
                     _ => "–".into(),
