@@ -14,9 +14,9 @@ use crate::synthetic::{PORT, Synthetic, service_name};
 /// How a ServicePort leads to its endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// A chain for each ServicePort and for each endpoint, and a verdict map that chooses among them: until 1.35.
+    /// A chain for each ServicePort and for each endpoint, and a verdict map that chooses among them: older versions.
     A,
-    /// A chain for each ServicePort, with one rule that holds a map of the endpoints: since 1.36.
+    /// A chain for each ServicePort, with one rule that holds a map of the endpoints: 1.36.
     B,
 }
 

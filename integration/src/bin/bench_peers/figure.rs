@@ -16,8 +16,8 @@ const SERVICES: (f64, f64) = (2.0, 5.0);
 
 /// What a line is drawn for: colours that stand out on white as on black, and marks that differ without them.
 const LINES: [(System, &str, &str); 3] = [
-    (System::ShapeA, "#d1495b", "kube-proxy ≤ 1.35"),
-    (System::ShapeB, "#d9822b", "kube-proxy 1.36"),
+    (System::ShapeA, "#d1495b", "older kube-proxy (A)"),
+    (System::ShapeB, "#d9822b", "kube-proxy 1.36 (B)"),
     (System::Portolan, "#2a9d6f", "Portolan"),
 ];
 

@@ -31,9 +31,9 @@ pub enum System {
     Portolan,
     /// Our rules, loaded with `nft -f`.
     SameRules,
-    /// kube-proxy's, since 1.36.
+    /// kube-proxy's, of 1.36.
     ShapeB,
-    /// kube-proxy's, until 1.35.
+    /// kube-proxy's, of older versions.
     ShapeA,
 }
 
