@@ -7,7 +7,7 @@ IMAGE_PACKAGES = buildah mmdebstrap nftables
 CASES ?= 20000
 PROBES ?= 200000
 
-.PHONY: help demo test lint soak bench image check-image packages
+.PHONY: help demo test lint soak bench bench-peers image check-image packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -36,6 +36,12 @@ bench: packages ## cold start, changes, restart, stale flows, the agent against 
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_flows
 	$(CARGO) build --release --quiet -p portolan
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_cluster
+
+bench-peers: packages ## the same Services as kube-proxy has them: packets, load, changes, and a picture
+	mkdir -p integration/figures
+	$(CARGO) run --release --quiet -p portolan-integration --bin bench_packets -- --json integration/figures/packets.json
+	$(CARGO) run --release --quiet -p portolan-integration --bin bench_peers -- \
+		--json integration/figures/scale.json --svg integration/figures/scale.svg
 
 image: ## the container image, with docker
 	docker build -f docker/Dockerfile -t portolan \

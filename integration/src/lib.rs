@@ -12,9 +12,12 @@
 mod agent;
 mod api_server;
 mod http;
+pub mod kube_proxy;
 mod lab;
+mod machine;
 mod manifest;
 mod nft;
+pub mod synthetic;
 mod traffic;
 mod yaml;
 
@@ -23,6 +26,7 @@ pub use self::{
     api_server::{ApiServer, EventFaults, Fault, Request, Resource, Rule, Verb, Wrong},
     http::{Response, get, request},
     lab::{CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, eventually},
+    machine::machine,
     manifest::{Manifests, Service, Slice, numbered, pod_object},
     nft::{Notifications, nft},
     traffic::{Answer, Client, Connection, Protocol, Responder, Server},

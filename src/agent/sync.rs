@@ -15,8 +15,7 @@ use rustix::io::Errno;
 use tracing::{debug, info, warn};
 
 use super::{
-    Agent, Cause, ColdStart, Knowledge, LAST_RETRY, NodeFacts, SyncError, Synced, Tables,
-    cold_start,
+    Agent, Cause, ColdStart, Knowledge, LAST_RETRY, NodeFacts, SyncError, Synced, Tables, cold_start,
     describe::describe,
     first::Guess,
     repair::{Drift, Reading},

@@ -9,7 +9,8 @@ use std::{
 };
 
 use portolan_rules::ruleset::{
-    BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags, Table,
+    BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags,
+    Table,
 };
 
 use super::{
@@ -267,7 +268,8 @@ impl Reader<'_> {
         }
         if let Some(count) = self.counts.get(&(self.family, set.name.clone()))
             && !known.is_empty()
-            && let Some(elements) = known::read(self.connection, (self.family, self.name), set, known, *count)?
+            && let Some(elements) =
+                known::read(self.connection, (self.family, self.name), set, known, *count)?
         {
             set.elements = elements.finish();
             return Ok(true);

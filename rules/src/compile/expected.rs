@@ -14,8 +14,7 @@ pub struct ExpectedKeys(Ruleset);
 
 impl ExpectedKeys {
     /// The sets to read before others.
-    pub const FIRST: [&'static str; 2] =
-        [SetName::Attributes.name(), SetName::NodePortAttributes.name()];
+    pub const FIRST: [&'static str; 2] = [SetName::Attributes.name(), SetName::NodePortAttributes.name()];
 
     /// From what this run would write, if the kernel held nothing.
     pub fn new(compiled: Ruleset) -> Self {

@@ -1,0 +1,106 @@
+//! What loading and one change cost with kube-proxy's shapes of the same Services, beside ours, in one run; and a
+//! picture of it.
+
+// Counts are small.
+#![allow(clippy::cast_precision_loss)]
+
+mod figure;
+mod measure;
+mod results;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser as _;
+use portolan_integration::kube_proxy::Shape;
+
+use results::{Cost, Results, Row, System};
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// Load and change of the same Services as kube-proxy has them (shapes A and B) and as we have them. Takes root.
+#[derive(Debug, clap::Parser)]
+struct Arguments {
+    /// Numbers of Services, ascending.
+    #[arg(long, value_delimiter = ',', default_value = "100,300,1000,3000,10000,30000,100000")]
+    sizes: Vec<u32>,
+    /// Longest that one load may take, in seconds. The kernel cannot be stopped within a transaction: what would
+    /// take longer, going by the size before, is not begun.
+    #[arg(long, default_value_t = 60.0)]
+    limit: f64,
+    /// Write the figures to this file, too.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Draw them in this file.
+    #[arg(long)]
+    svg: Option<PathBuf>,
+    /// Measure nothing: take the figures that an earlier run wrote with --json.
+    #[arg(long)]
+    from: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    run(&Arguments::parse()).map_or_else(
+        |error| {
+            eprintln!("bench_peers: {error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let results = match &arguments.from {
+        Some(path) => serde_json::from_str(&std::fs::read_to_string(path)?)?,
+        None => all(arguments)?,
+    };
+    print!("{}", results.markdown());
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(&results)?))?;
+    }
+    if let Some(path) = &arguments.svg {
+        std::fs::write(path, figure::svg(&results))?;
+    }
+    Ok(())
+}
+
+/// One system after another, the one last that the kernel takes longest to forget: what goes with a namespace is
+/// freed by threads of the kernel, later, and would be in the way of the next.
+fn all(arguments: &Arguments) -> Result<Results> {
+    let mut rows: Vec<Row> = Vec::new();
+    for system in [System::Portolan, System::SameRules, System::ShapeA, System::ShapeB] {
+        for &services in &arguments.sizes {
+            let expected = expected(&rows, system, services);
+            let cost = if expected > arguments.limit {
+                Cost { not_run: Some(expected), ..Cost::default() }
+            } else {
+                eprintln!("{services} Services, {system}");
+                let cost = match system {
+                    System::Portolan => measure::portolan(services)?,
+                    System::SameRules => measure::same_rules(services)?,
+                    System::ShapeA => measure::kube_proxy(Shape::A, services)?,
+                    System::ShapeB => measure::kube_proxy(Shape::B, services)?,
+                };
+                let pause = cost.load.unwrap_or(0.0) / 4.0;
+                std::thread::sleep(Duration::from_secs_f64(pause.clamp(0.2, 3.0)));
+                cost
+            };
+            rows.push(Row { services, system, cost });
+        }
+    }
+    rows.sort_by_key(|row| row.services);
+    Ok(Results { machine: portolan_integration::machine(), rows })
+}
+
+/// Seconds that a load would take, going by the last size that was loaded: quadratic for what has an anonymous set
+/// for each Service, linear for the others.
+fn expected(rows: &[Row], system: System, services: u32) -> f64 {
+    let done = |row: &&Row| row.system == system && row.cost.load.is_some();
+    rows.iter().rev().find(done).map_or(0.0, |row| {
+        let growth = f64::from(services) / f64::from(row.services);
+        let power = match system {
+            System::ShapeA | System::ShapeB => 2,
+            System::Portolan | System::SameRules => 1,
+        };
+        row.cost.load.unwrap_or(0.0) * growth.powi(power)
+    })
+}
