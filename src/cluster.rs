@@ -139,6 +139,20 @@ impl Cluster {
     }
 }
 
+/// [`Cluster::new`] and [`Cluster::start`] at once.
+///
+/// # Errors
+/// As theirs.
+pub fn start(
+    api: &ApiSettings,
+    options: Options,
+    health: Health,
+    warnings: Receiver<Warning>,
+    events: Sender<Event>,
+) -> Result<(), Error> {
+    Cluster::new(api, options)?.start(health, warnings, events)
+}
+
 /// Watches until the agent is gone.
 async fn watch(
     connection: Connection,

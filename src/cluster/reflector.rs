@@ -49,6 +49,8 @@ pub(super) struct Reflector<W: Watched> {
     position: Option<Box<str>>,
     /// Version that a list must not be older than; empty for the newest.
     not_older: Box<str>,
+    /// How long the present watch was asked to last.
+    asked: Duration,
     /// Whether to ask for streaming lists.
     streams: bool,
     /// Whether the server was seen to send bookmarks, so that silence means something.
@@ -79,6 +81,7 @@ impl<W: Watched> Reflector<W> {
             outlet,
             position: None,
             not_older: "".into(),
+            asked: Duration::ZERO,
             streams: true,
             has_bookmarks: false,
             watching: None,
@@ -124,10 +127,13 @@ impl<W: Watched> Reflector<W> {
         }
     }
 
-    fn add_watch_parameters(&self, path: &mut String, version: &str) {
+    fn add_watch_parameters(&mut self, path: &mut String, version: &str) {
+        // No two nodes the same: watches that began together, when the server came back, must not end together.
+        let seconds = jitter(self.connection.timing.watch).as_secs().max(1);
+        self.asked = Duration::from_secs(seconds);
         add_parameter(path, "watch", "true");
         add_parameter(path, "allowWatchBookmarks", "true");
-        add_parameter(path, "timeoutSeconds", &self.connection.timing.watch.as_secs().to_string());
+        add_parameter(path, "timeoutSeconds", &seconds.to_string());
         if !version.is_empty() {
             add_parameter(path, "resourceVersion", version);
         }
@@ -136,7 +142,8 @@ impl<W: Watched> Reflector<W> {
     /// Lists with a watch that begins with all there is.
     async fn stream_list(&mut self) -> Result<(), Failure> {
         let mut path = self.path.clone();
-        self.add_watch_parameters(&mut path, &self.not_older);
+        let version = self.not_older.clone();
+        self.add_watch_parameters(&mut path, &version);
         add_parameter(&mut path, "sendInitialEvents", "true");
         add_parameter(&mut path, "resourceVersionMatch", "NotOlderThan");
         let lines = match self.connection.get(&path).await {
@@ -237,7 +244,7 @@ impl<W: Watched> Reflector<W> {
     async fn follow(&mut self, mut lines: Lines, mut initial: Option<Listing<W>>) -> Result<(), Failure> {
         let timing = self.connection.timing;
         let began = Instant::now();
-        let end = began + timing.watch + timing.watch_margin;
+        let end = began + self.asked + timing.watch_margin;
         let mut heard_at = began;
         let mut is_settled = false;
         if initial.is_none() {

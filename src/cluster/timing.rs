@@ -9,7 +9,7 @@ pub struct Timing {
     pub response: Duration,
     /// Longest silence before the end of initial events; then the server does not have streaming lists.
     pub initial_events: Duration,
-    /// How long a watch is asked to last (`timeoutSeconds`).
+    /// How long a watch is asked to last at most (`timeoutSeconds`); each lasts at least half as long.
     pub watch: Duration,
     /// How much longer it may last before it counts as stale.
     pub watch_margin: Duration,
@@ -36,7 +36,7 @@ impl Default for Timing {
         Self {
             response: Duration::from_mins(1),
             initial_events: Duration::from_secs(15),
-            watch: Duration::from_secs(290),
+            watch: Duration::from_mins(10),
             watch_margin: Duration::from_secs(10),
             idle: Duration::from_mins(2),
             first_retry: Duration::from_millis(800),

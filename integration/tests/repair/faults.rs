@@ -94,7 +94,7 @@ fn a_full_disk_or_a_closed_pipe_behind_the_log_stops_nothing() {
         let program = ["bash", "-c", log];
         let mut agent =
             Agent::spawn_by(&scene.lab.node_a, &program, scene.manifests.path(), &arguments).unwrap();
-        let synced = || agent.healthz() == Some(200);
+        let synced = || agent.readyz() == Some(200);
         eventually(PATIENCE, synced).unwrap_or_else(|| panic!("it is synced with {log}"));
         for _ in 0..3 {
             scene.expect_restored("flush ruleset");

@@ -30,7 +30,8 @@ async fn nothing_is_sent_before_services_and_slices_are_listed() {
     assert_eq!(world.cidrs, ["10.96.0.0/16"]);
 
     let queries = |path| world.server.queries(path).into_iter().map(|(_, query)| query).collect::<Vec<_>>();
-    let watch = "watch=true&allowWatchBookmarks=true&timeoutSeconds=290&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let watch =
+        "watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
     let selectors =
         "labelSelector=!service.kubernetes.io/service-proxy-name&fieldSelector=spec.clusterIP!=None";
     assert_eq!(queries(SERVICES), [format!("{selectors}&{watch}")]);
@@ -38,6 +39,12 @@ async fn nothing_is_sent_before_services_and_slices_are_listed() {
     assert_eq!(queries(SLICES), [format!("{selectors}&{watch}")]);
     assert_eq!(queries(NODES), [format!("fieldSelector=metadata.name=n1&{watch}")]);
     assert_eq!(queries(CIDRS), [watch]);
+    // Not all end at the same time.
+    let requests = world.server.requests();
+    let seconds =
+        requests.iter().filter_map(|request| request.split_once("&timeoutSeconds=")?.1.split('&').next());
+    let seconds: Vec<u32> = seconds.map(|seconds| seconds.parse().unwrap()).collect();
+    assert!(seconds.len() == 4 && seconds.iter().all(|seconds| (300..=600).contains(seconds)), "{seconds:?}");
 }
 
 #[tokio::test]
@@ -73,7 +80,7 @@ async fn check_pages(mut world: World, first: usize) {
         [
             format!("{selectors}&limit=500&resourceVersion=0"),
             format!("{selectors}&limit=500&continue=a b"),
-            format!("{selectors}&watch=true&allowWatchBookmarks=true&timeoutSeconds=290&resourceVersion=7"),
+            format!("{selectors}&watch=true&allowWatchBookmarks=true&resourceVersion=7"),
         ]
     );
 }

@@ -164,12 +164,14 @@ impl Server {
         sent.map(|(_, _, document)| serde_json::from_str(document).unwrap()).collect()
     }
 
-    /// The queries of a collection so far, and when they came.
+    /// The queries of a collection so far, but for `timeoutSeconds`, and when they came.
     pub fn queries(&self, path: &str) -> Vec<(Instant, String)> {
         let book = self.0.lock().unwrap();
         let of_path = book.requests.iter().filter_map(|(at, head, _)| {
             let (head, query) = head.split_once('?').unwrap_or((head, ""));
-            (head == format!("GET {path}")).then(|| (*at, query.to_owned()))
+            let parameters = query.split('&').filter(|parameter| !parameter.starts_with("timeoutSeconds="));
+            let query = parameters.collect::<Vec<_>>().join("&");
+            (head == format!("GET {path}")).then_some((*at, query))
         });
         of_path.collect()
     }
