@@ -10,15 +10,19 @@
 #![allow(clippy::format_push_string)]
 
 mod agent;
+pub mod kube_proxy;
 mod lab;
+mod machine;
 mod manifest;
 mod nft;
+pub mod synthetic;
 mod traffic;
 mod yaml;
 
 pub use self::{
     agent::{Agent, binary},
     lab::{CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, eventually},
+    machine::machine,
     manifest::{Manifests, Service, Slice, pod_object},
     nft::{Notifications, nft},
     traffic::{Answer, Client, Connection, Protocol, Responder, Server},

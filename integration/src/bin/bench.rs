@@ -3,8 +3,6 @@
 //! Every size runs in a process and a network namespace of its own, so that memory is that size's alone.
 
 use std::{
-    cell::RefCell,
-    collections::HashSet,
     net::SocketAddr,
     process::{Command, ExitCode},
     sync::Arc,
@@ -12,31 +10,19 @@ use std::{
 };
 
 use portolan::kernel::{self, Kernel};
+use portolan_integration::synthetic::{ENDPOINTS, Kinds, Synthetic, endpoints, service_name, slice};
 use portolan_rules::{
     compile::{Compiler, Config},
     diff::diff_into,
-    model::{
-        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
-        ServicePort, TrafficPolicy,
-    },
+    model::ObjectName,
     ruleset::Ruleset,
     state::State,
     transaction::Operation,
 };
 
 const SIZES: [u32; 3] = [1_000, 10_000, 100_000];
-const ENDPOINTS: u32 = 5;
 /// How often each kind of change is measured.
 const CHANGES: u32 = 500;
-
-/// What the Services are like.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kinds {
-    /// A ClusterIP each.
-    Plain,
-    /// One in thirty with session affinity, one with source ranges, one under policy Local: a tenth in all.
-    Mixed,
-}
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -86,12 +72,7 @@ fn measure(services: u32, kinds: Kinds) -> Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
         .map_err(|error| format!("a network namespace of its own takes root: {error}"))?;
     let mut kernel = Kernel::open()?;
-    let mut state = State::new(Node { name: "bench".into(), ..Node::default() });
-    for n in 0..services {
-        let name = service_name(n);
-        state.set_service(&name, Some(Arc::new(service(n, &name, kinds))));
-        state.set_slice(&name, Some(Arc::new(slice(&name, &endpoints(n)))));
-    }
+    let mut state = Synthetic::new(services, kinds).state();
 
     if kinds == Kinds::Plain {
         let mut compiler = Compiler::new(Config::default());
@@ -268,84 +249,4 @@ fn resident_mib() -> Result<u64> {
         status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
     let kib: u64 = line.split_whitespace().nth(1).ok_or("no figure in VmRSS")?.parse()?;
     Ok(kib / 1024)
-}
-
-/// What many objects say is in the memory once, as the manifest source has it.
-fn intern(text: &str) -> Arc<str> {
-    thread_local!(static KNOWN: RefCell<HashSet<Arc<str>>> = RefCell::default());
-    KNOWN.with_borrow_mut(|known| {
-        if let Some(known) = known.get(text) {
-            return known.clone();
-        }
-        let new: Arc<str> = text.into();
-        known.insert(new.clone());
-        new
-    })
-}
-
-fn service_name(n: u32) -> ObjectName {
-    ObjectName::new(intern(&format!("ns-{}", n % 100)), format!("service-{n}"))
-}
-
-fn service(n: u32, name: &ObjectName, kinds: Kinds) -> Service {
-    let plain = plain_service(n, name);
-    let [_, a, b, c] = n.to_be_bytes();
-    let load_balancer_ips = vec![[100, 64 + a, b, c].into()];
-    match (kinds, n % 30) {
-        (Kinds::Mixed, 0) => Service { affinity_timeout: Some(10_800), ..plain },
-        (Kinds::Mixed, 10) => {
-            let network = |a| ipnetwork::IpNetwork::new([a, b, c, 0].into(), 24).ok();
-            Service {
-                load_balancer_ips,
-                source_ranges: [198, 203].into_iter().filter_map(network).collect(),
-                ..plain
-            }
-        }
-        (Kinds::Mixed, 20) => Service { load_balancer_ips, external_policy: TrafficPolicy::Local, ..plain },
-        _ => plain,
-    }
-}
-
-fn plain_service(n: u32, name: &ObjectName) -> Service {
-    let [_, a, b, c] = n.to_be_bytes();
-    Service {
-        name: name.clone(),
-        created: None,
-        cluster_ips: vec![[172, 16 + a, b, c].into()],
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        source_ranges: Vec::new(),
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        affinity_timeout: None,
-        load_balancing: LoadBalancing::Random,
-        ports: vec![ServicePort { name: intern("http"), protocol: Protocol::Tcp, port: 80, node_port: None }],
-    }
-}
-
-fn endpoints(n: u32) -> Vec<SocketAddr> {
-    let endpoint = |i: u32| {
-        let [_, a, b, c] = (n * ENDPOINTS + i).to_be_bytes();
-        SocketAddr::from(([10, a, b, c], 8080))
-    };
-    (0..ENDPOINTS).map(endpoint).collect()
-}
-
-/// A slice with a port for each number that the endpoints have.
-fn slice(name: &ObjectName, endpoints: &[SocketAddr]) -> EndpointSlice {
-    let endpoint = |endpoint: &SocketAddr| Endpoint {
-        address: endpoint.ip(),
-        ready: true,
-        serving: true,
-        terminating: false,
-        weight: 1,
-        node: Some(intern("other")),
-        hints: Hints::default(),
-    };
-    EndpointSlice {
-        name: name.clone(),
-        service: name.name.clone(),
-        ports: vec![EndpointPort { name: intern("http"), protocol: Protocol::Tcp, port: 8080 }],
-        endpoints: endpoints.iter().map(endpoint).collect(),
-    }
 }

@@ -1,0 +1,92 @@
+//! What the first packet of a connection costs: the time of connect(2) to a Service through different rulesets,
+//! interleaved in one run.
+//!
+//! Each ruleset has a node of its own between a client and a server, with the same addresses everywhere. One
+//! thread makes every connection, and takes it on the other side; nothing leaves the machine.
+
+mod arena;
+mod connect;
+mod established;
+mod report;
+mod variant;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser as _;
+
+use arena::Arena;
+use variant::Variant;
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// Time of connect(2) to a Service through different rulesets, interleaved in one run. Takes root.
+#[derive(Debug, clap::Parser)]
+struct Arguments {
+    /// How often every ruleset is measured.
+    #[arg(long, default_value_t = 12)]
+    rounds: usize,
+    /// Connections to each ruleset in a round.
+    #[arg(long, default_value_t = 3000)]
+    connections: usize,
+    /// Connections to one ruleset before it is the next one's turn.
+    #[arg(long, default_value_t = 250)]
+    burst: usize,
+    /// Rulesets: none, conntrack, floor, portolan-N, kube-proxy-a-N, kube-proxy-b-N (N Services), and the same
+    /// with -bare at the end; a second `floor` shows how far two equal ones differ.
+    #[arg(long, value_delimiter = ',', default_value = variant::DEFAULT)]
+    variants: Vec<Variant>,
+    /// One more ruleset, NAME=FILE for `nft -f`. It has to lead 172.31.0.1:80 to 10.202.0.2-6, port 8080.
+    #[arg(long = "ruleset")]
+    rulesets: Vec<Variant>,
+    /// Seconds for each ruleset to move data over connections that are already there; 0 for none.
+    #[arg(long, default_value_t = 2.0)]
+    established: f64,
+    /// Write the figures to this file, too.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    run(&Arguments::parse()).map_or_else(
+        |error| {
+            eprintln!("bench_packets: {error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let mut arenas = Vec::new();
+    for variant in arguments.variants.iter().chain(&arguments.rulesets) {
+        let arena = Arena::new()?;
+        variant.load(&arena).map_err(|error| format!("{variant}: {error}"))?;
+        arena.check(variant.target(), variant.balances()).map_err(|error| format!("{variant}: {error}"))?;
+        arenas.push((variant, arena));
+    }
+    let shape = connect::Shape {
+        rounds: arguments.rounds,
+        connections: arguments.connections,
+        burst: arguments.burst,
+    };
+    let samples = connect::measure(&arenas, &shape)?;
+    let turns = if arguments.established > 0.0 {
+        established::measure(&arenas, Duration::try_from_secs_f64(arguments.established)?)?
+    } else {
+        Vec::new()
+    };
+    let names: Vec<_> = arenas.iter().map(|(variant, _)| variant.to_string()).collect();
+    let report = report::Report::new(&names, &samples, &turns);
+    println!("{}", portolan_integration::machine());
+    println!();
+    println!(
+        "Time of connect(2), {} rounds of {} connections. Ratios are medians of the rounds' own ratios.",
+        shape.rounds, shape.connections
+    );
+    println!();
+    print!("{}", report.markdown());
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, format!("{:#}\n", report.json()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! Figures of the rounds, as Markdown and JSON.
+
+use std::{fmt::Write as _, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{connect::Round, established::Turn};
+
+/// What the times of connect(2) are compared with.
+const FLOOR: &str = "floor";
+/// What established connections are compared with.
+const NO_RULES: &str = "none";
+
+/// Figures of each ruleset.
+pub struct Report {
+    connect: Vec<Connect>,
+    established: Vec<Established>,
+}
+
+struct Connect {
+    ruleset: String,
+    p01: Quantile,
+    p50: Quantile,
+}
+
+/// One quantile over the rounds, in microseconds.
+struct Quantile {
+    best: f64,
+    median: f64,
+    /// Median of the ratio to the floor in the same round.
+    to_floor: Option<f64>,
+}
+
+/// Medians over the turns, and the medians of the ratios to no rules in the same turn.
+struct Established {
+    ruleset: String,
+    bytes_per_second: f64,
+    bytes_ratio: Option<f64>,
+    round_trip_us: f64,
+    round_trip_ratio: Option<f64>,
+}
+
+impl Report {
+    /// Summarises the rounds, and the turns if there are any, of the rulesets of these names.
+    pub fn new(names: &[String], samples: &[Vec<Round>], turns: &[Vec<Turn>]) -> Self {
+        let index = |wanted| names.iter().position(|name| name == wanted);
+        let floor = index(FLOOR).and_then(|i| samples.get(i));
+        let no_rules = index(NO_RULES).and_then(|i| turns.get(i));
+        let connect = |(name, rounds): (&String, &Vec<Round>)| Connect {
+            ruleset: name.clone(),
+            p01: Quantile::new(rounds, floor, 1),
+            p50: Quantile::new(rounds, floor, 50),
+        };
+        let established = |(name, turns): (&String, &Vec<Turn>)| Established::new(name, turns, no_rules);
+        Self {
+            connect: names.iter().zip(samples).map(connect).collect(),
+            established: names.iter().zip(turns).map(established).collect(),
+        }
+    }
+
+    /// A line for each ruleset, of each kind of figure.
+    pub fn markdown(&self) -> String {
+        let mut text = String::from(
+            "| ruleset | p01 ÷ floor | p50 ÷ floor | p01 best | p01 median | p50 best | p50 median |\n\
+             |---|---|---|---|---|---|---|\n",
+        );
+        // Writing into a `String` does not fail.
+        for Connect { ruleset, p01, p50 } in &self.connect {
+            let _ = writeln!(
+                text,
+                "| {ruleset} | {} | {} | {:.2} µs | {:.2} µs | {:.2} µs | {:.2} µs |",
+                ratio(p01.to_floor),
+                ratio(p50.to_floor),
+                p01.best,
+                p01.median,
+                p50.best,
+                p50.median
+            );
+        }
+        if self.established.is_empty() {
+            return text;
+        }
+        text.push_str(
+            "\nConnections that are there already, against no rules:\n\n\
+             | ruleset | bulk ÷ none | round trip ÷ none | bulk | round trip of a byte |\n\
+             |---|---|---|---|---|\n",
+        );
+        for row in &self.established {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {:.2} GB/s | {:.2} µs |",
+                row.ruleset,
+                ratio(row.bytes_ratio),
+                ratio(row.round_trip_ratio),
+                row.bytes_per_second / 1e9,
+                row.round_trip_us
+            );
+        }
+        text
+    }
+
+    /// The same for programs.
+    pub fn json(&self) -> Value {
+        let quantile = |quantile: &Quantile| {
+            json!({
+                "best_us": quantile.best,
+                "median_us": quantile.median,
+                "ratio_to_floor": quantile.to_floor,
+            })
+        };
+        let connect = |row: &Connect| json!({ "ruleset": row.ruleset, "p01": quantile(&row.p01), "p50": quantile(&row.p50) });
+        let established = |row: &Established| {
+            json!({
+                "ruleset": row.ruleset,
+                "bytes_per_second": row.bytes_per_second,
+                "bytes_ratio_to_none": row.bytes_ratio,
+                "round_trip_us": row.round_trip_us,
+                "round_trip_ratio_to_none": row.round_trip_ratio,
+            })
+        };
+        json!({
+            "machine": portolan_integration::machine(),
+            "connect": self.connect.iter().map(connect).collect::<Vec<_>>(),
+            "established": self.established.iter().map(established).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Quantile {
+    fn new(rounds: &[Round], floor: Option<&Vec<Round>>, percent: usize) -> Self {
+        let values: Vec<_> = rounds.iter().map(|round| micros(round, percent)).collect();
+        let floor = floor.map(|floor| floor.iter().map(|round| micros(round, percent)));
+        let best = values.iter().copied().fold(f64::INFINITY, f64::min);
+        Self { best, to_floor: floor.map(|floor| median_ratio(&values, floor)), median: median(values) }
+    }
+}
+
+impl Established {
+    fn new(name: &str, turns: &[Turn], no_rules: Option<&Vec<Turn>>) -> Self {
+        let bytes: Vec<_> = turns.iter().map(|turn| turn.bytes_per_second).collect();
+        let times: Vec<_> = turns.iter().map(|turn| turn.round_trip_us).collect();
+        let bytes_ratio =
+            no_rules.map(|turns| median_ratio(&bytes, turns.iter().map(|turn| turn.bytes_per_second)));
+        let round_trip_ratio =
+            no_rules.map(|turns| median_ratio(&times, turns.iter().map(|turn| turn.round_trip_us)));
+        Self {
+            ruleset: name.into(),
+            bytes_per_second: median(bytes),
+            bytes_ratio,
+            round_trip_us: median(times),
+            round_trip_ratio,
+        }
+    }
+}
+
+fn ratio(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "–".into(), |ratio| format!("{ratio:.3}"))
+}
+
+fn micros(sorted: &[Duration], percent: usize) -> f64 {
+    let index = sorted.len().saturating_sub(1) * percent / 100;
+    sorted.get(index).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
+}
+
+/// The median of the ratios of what was measured at the same time.
+fn median_ratio(values: &[f64], base: impl Iterator<Item = f64>) -> f64 {
+    median(values.iter().zip(base).map(|(value, base)| value / base).collect())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match (values.get(values.len().saturating_sub(1) / 2), values.get(values.len() / 2)) {
+        (Some(low), Some(high)) => low.midpoint(*high),
+        _ => f64::NAN,
+    }
+}

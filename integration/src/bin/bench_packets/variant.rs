@@ -1,0 +1,150 @@
+//! The rulesets that are compared.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+
+use portolan::kernel::Kernel;
+use portolan_integration::{
+    kube_proxy::{Extent, Shape, Table},
+    synthetic::{Kinds, Synthetic},
+};
+use portolan_rules::{
+    compile::{Compiler, Config, PodDetector},
+    ruleset::Ruleset,
+};
+
+use super::{
+    Result,
+    arena::{self, Arena},
+};
+
+/// What is compared if nothing else is asked for.
+pub const DEFAULT: &str =
+    "none,conntrack,floor,kube-proxy-b-1000,portolan-10,portolan-1000,portolan-10000,portolan-100000";
+
+/// A ruleset on the node.
+#[derive(Debug, Clone)]
+pub enum Variant {
+    /// No rules: plain forwarding.
+    None,
+    /// Connection tracking, because a rule asks for it, and no translation.
+    Conntrack,
+    /// One rule, written by hand, for the one Service.
+    Floor,
+    /// So many Services in kube-proxy's way.
+    KubeProxy(Shape, Extent, u32),
+    /// So many Services in ours.
+    Portolan(u32),
+    /// A name, and a file for `nft -f`.
+    File(String, PathBuf),
+}
+
+impl FromStr for Variant {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let services = |text: &str| match text.parse() {
+            Ok(services) if (1..=1_000_000).contains(&services) => Ok(services),
+            _ => Err(format!("{text} is no number of Services")),
+        };
+        if let Some((name, path)) = text.split_once('=') {
+            return Ok(Self::File(name.into(), path.into()));
+        }
+        if let Some(number) = text.strip_prefix("portolan-") {
+            return Ok(Self::Portolan(services(number)?));
+        }
+        for (prefix, shape) in [("kube-proxy-a-", Shape::A), ("kube-proxy-b-", Shape::B)] {
+            let Some(rest) = text.strip_prefix(prefix) else { continue };
+            return match rest.strip_suffix("-bare") {
+                Some(number) => Ok(Self::KubeProxy(shape, Extent::Bare, services(number)?)),
+                None => Ok(Self::KubeProxy(shape, Extent::Full, services(rest)?)),
+            };
+        }
+        match text {
+            "none" => Ok(Self::None),
+            "conntrack" => Ok(Self::Conntrack),
+            "floor" => Ok(Self::Floor),
+            _ => Err("no such ruleset".into()),
+        }
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Conntrack => f.write_str("conntrack"),
+            Self::Floor => f.write_str("floor"),
+            Self::KubeProxy(shape, extent, services) => {
+                let bare = if *extent == Extent::Bare { "-bare" } else { "" };
+                write!(f, "kube-proxy-{}-{services}{bare}", shape.to_string().to_lowercase())
+            }
+            Self::Portolan(services) => write!(f, "portolan-{services}"),
+            Self::File(name, _) => f.write_str(name),
+        }
+    }
+}
+
+impl Variant {
+    /// Where connections go: to the Service, or to an endpoint if nothing translates.
+    pub fn target(&self) -> SocketAddr {
+        match self {
+            Self::None | Self::Conntrack => first_endpoint(),
+            _ => arena::service(),
+        }
+    }
+
+    /// Whether connections go to all endpoints of the Service. A file may well lead to one of them only.
+    pub const fn balances(&self) -> bool {
+        matches!(self, Self::KubeProxy(..) | Self::Portolan(_))
+    }
+
+    /// Loads it on the node.
+    pub fn load(&self, arena: &Arena) -> Result<()> {
+        let population = |services| Synthetic::new(services, Kinds::Plain).with_probe(arena::probe());
+        match self {
+            Self::None => Ok(()),
+            // A chain without a hook: the rule is never reached, but turns connection tracking on.
+            Self::Conntrack => {
+                arena.load("table ip conntrack {\n chain unused {\n  ct state new accept\n }\n}\n")
+            }
+            Self::Floor => arena.load(&format!(
+                "table ip floor {{\n chain prerouting {{\n  type nat hook prerouting priority dstnat\n  \
+                 ip daddr {} tcp dport {} dnat to {}\n }}\n}}\n",
+                arena::service().ip(),
+                arena::service().port(),
+                first_endpoint()
+            )),
+            Self::KubeProxy(shape, extent, services) => {
+                let table = Table { shape: *shape, extent: *extent, pods: arena::PODS, node: arena::NODE };
+                arena.load(&table.load(&population(*services)))
+            }
+            Self::Portolan(services) => {
+                let population = population(*services);
+                arena.on_node(move || portolan(&population).map_err(|error| error.to_string()))?;
+                Ok(())
+            }
+            Self::File(_, path) => {
+                let text =
+                    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+                arena.load(&text)
+            }
+        }
+    }
+}
+
+/// Settings as kube-proxy's `clusterCIDR`, so that both tell pods from the rest in the same way.
+fn config() -> Result<Config> {
+    let pods = ipnetwork::IpNetwork::new(arena::PODS.0.into(), arena::PODS.1)?;
+    Ok(Config { pods: PodDetector::Networks(vec![pods]), ..Config::default() })
+}
+
+fn portolan(population: &Synthetic) -> Result<()> {
+    let mut compiler = Compiler::new(config()?);
+    compiler.load(&mut population.state(), &Ruleset::default());
+    Kernel::open()?.commit(&compiler.creation())?;
+    Ok(())
+}
+
+fn first_endpoint() -> SocketAddr {
+    ([10, 202, 0, 2], 8080).into()
+}
