@@ -5,6 +5,8 @@ PACKAGES = gcc libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iproute2 pr
 # How much `make soak` does: random clusters for the simulator, and connections through the kernel.
 CASES ?= 20000
 PROBES ?= 200000
+# What `make bench` is told: --sizes 1000,10000 --rows cold,changes --full --json FILE.
+BENCH ?=
 
 .PHONY: help demo test lint soak bench image packages
 
@@ -29,8 +31,9 @@ soak: packages ## random clusters for as long as it is worth leaving a machine a
 	PROPTEST_CASES=$(CASES) $(CARGO) test --release -p portolan-rules
 	PORTOLAN_LOOP_PROBES=$(PROBES) $(CARGO) test --release -p portolan-integration --test loop -- --nocapture
 
-bench: packages ## cold start, changes, restart, stale flows
-	$(CARGO) run --release --quiet -p portolan-integration --bin bench
+bench: packages ## cold start, changes, churn, restart, memory, stale flows
+	$(CARGO) build --release --quiet --workspace --bins
+	$(CARGO) run --release --quiet -p portolan-integration --bin bench -- $(BENCH)
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_flows
 
 image: ## the container image

@@ -9,6 +9,7 @@ mod event;
 mod reconcile;
 mod report;
 mod stale_flows;
+mod start;
 
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
@@ -39,6 +40,7 @@ pub use self::{
     event::Event,
     reconcile::{FIRST_RETRY, LAST_RETRY, reconcile},
     report::{Cause, Reconcile},
+    start::{Comparison, compare_at_start},
 };
 use stale_flows::StaleFlows;
 

@@ -105,24 +105,28 @@ impl Kernel {
     ///
     /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
     pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
-        dump::dump(&mut self.connection, &mut self.monitor, table, Wanted::All)
+        Ok(dump::dump(&mut self.connection, &mut self.monitor, table, Wanted::All)?.ruleset)
     }
 
     /// The same, but of the elements only those of the sets in `scope`: the other sets are there without any.
     pub fn dump_scope(&mut self, table: &str, scope: &Scope) -> Result<Ruleset, Error> {
-        dump::dump(&mut self.connection, &mut self.monitor, table, Wanted::Sets(scope))
+        Ok(dump::dump(&mut self.connection, &mut self.monitor, table, Wanted::Sets(scope))?.ruleset)
     }
 
     /// The same as [`Kernel::dump`], in linear time where the tables hold what they should or nearly that:
     /// `expect` is given the tables without their elements, and says what they should hold. A large set
     /// with just as many elements as expected is asked for these by their keys, which needs a kernel that
     /// counts (6.16); if one is missing, it is dumped.
+    ///
+    /// The second ruleset is what `expect` said last; `None` if there are no tables, for then it is not asked.
     pub fn dump_expecting(
         &mut self,
         table: &str,
         expect: &mut dyn FnMut(&Ruleset) -> Ruleset,
-    ) -> Result<Ruleset, Error> {
-        dump::dump(&mut self.connection, &mut self.monitor, table, Wanted::Expected(expect))
+    ) -> Result<(Ruleset, Option<Ruleset>), Error> {
+        let wanted = Wanted::Expected(expect);
+        let dump = dump::dump(&mut self.connection, &mut self.monitor, table, wanted)?;
+        Ok((dump.ruleset, dump.expected))
     }
 
     /// The generation of the namespace's rulesets: it tells whether anything was committed since.

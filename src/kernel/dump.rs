@@ -56,6 +56,14 @@ pub(super) enum Wanted<'a> {
     Expected(&'a mut dyn FnMut(&Ruleset) -> Ruleset),
 }
 
+/// What was read.
+pub(super) struct Dump {
+    /// What the tables hold.
+    pub(super) ruleset: Ruleset,
+    /// What they should hold; only with [`Wanted::Expected`], and if there are tables.
+    pub(super) expected: Option<Ruleset>,
+}
+
 /// Reads the tables of this name. See [`Kernel::dump`](super::Kernel::dump).
 ///
 /// A dump takes many requests. It is of one piece if no notification about our tables came meanwhile; other
@@ -65,7 +73,7 @@ pub(super) fn dump(
     monitor: &mut Monitor,
     table: &str,
     wanted: Wanted<'_>,
-) -> Result<Ruleset, Error> {
+) -> Result<Dump, Error> {
     monitor.listen(true)?;
     let outcome = repeated(connection, monitor, table, wanted);
     monitor.listen(false)?;
@@ -77,13 +85,13 @@ fn repeated(
     monitor: &mut Monitor,
     table: &str,
     mut wanted: Wanted<'_>,
-) -> Result<Ruleset, Error> {
+) -> Result<Dump, Error> {
     for _ in 0..ATTEMPTS {
         monitor.forget()?;
-        if let Some(ruleset) = attempt(connection, table, &mut wanted)?
+        if let Some(dump) = attempt(connection, table, &mut wanted)?
             && !changed(monitor, table)?
         {
-            return Ok(ruleset);
+            return Ok(dump);
         }
     }
     Err(Error::Unknown(format!("the tables changed during each of {ATTEMPTS} dumps")))
@@ -115,11 +123,7 @@ pub(super) fn generation(connection: &mut Connection) -> Result<Generation, Erro
 }
 
 /// One attempt; `None` if something is missing.
-fn attempt(
-    connection: &mut Connection,
-    name: &str,
-    wanted: &mut Wanted<'_>,
-) -> Result<Option<Ruleset>, Error> {
+fn attempt(connection: &mut Connection, name: &str, wanted: &mut Wanted<'_>) -> Result<Option<Dump>, Error> {
     let mut ruleset = Ruleset::default();
     let mut counts = BTreeMap::new();
     for family in Family::ALL {
@@ -133,12 +137,12 @@ fn attempt(
         }
     }
     let expected = match wanted {
-        Wanted::Expected(ask) if !ruleset.tables.is_empty() => ask(&ruleset),
-        _ => Ruleset::default(),
+        Wanted::Expected(ask) if !ruleset.tables.is_empty() => Some(ask(&ruleset)),
+        _ => None,
     };
     for (family, table) in &mut ruleset.tables {
         let mut reader = Reader { connection, family: *family, name, counts: &mut counts };
-        let expected = expected.tables.get(family);
+        let expected = expected.as_ref().and_then(|expected| expected.tables.get(family));
         for set in table.sets.values_mut() {
             if let Wanted::Sets(scope) = wanted
                 && !scope.contains(&(*family, set.name.clone()))
@@ -151,7 +155,7 @@ fn attempt(
             }
         }
     }
-    Ok(Some(ruleset))
+    Ok(Some(Dump { ruleset, expected }))
 }
 
 enum Reading {
