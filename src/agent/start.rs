@@ -18,7 +18,7 @@ pub struct Comparison {
     pub compiler: Compiler,
     /// What it found wrong.
     pub problems: Vec<Problem>,
-    /// What the kernel must hold, as the compiler says; `None` if that is what it holds.
+    /// What the kernel must hold, as the compiler says; `None` if it is known to hold just that.
     pub desired: Option<Ruleset>,
 }
 

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::resource::{UsageWho, getrusage};
 use portolan::{agent::cold_start, kernel::Kernel};
 use portolan_integration::synthetic::{Kinds, Synthetic, service_name, spare};
 use portolan_rules::{
@@ -56,6 +57,16 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
 pub fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
     times.get(times.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
+}
+
+/// The processor's time that this process has used.
+pub fn cpu() -> Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let duration = |time: nix::sys::time::TimeVal| {
+        Duration::from_secs(time.tv_sec().unsigned_abs())
+            + Duration::from_micros(time.tv_usec().unsigned_abs())
+    };
+    Ok(duration(usage.user_time()) + duration(usage.system_time()))
 }
 
 /// What a change took.

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{UsageWho, getrusage};
 use portolan_integration::synthetic::{Kinds, spare};
 
 use super::{
     Result,
-    arena::{Arena, swap},
+    arena::{Arena, cpu, swap},
     figure::Figure,
     rows::Unit,
 };
@@ -83,14 +82,4 @@ fn churn(services: u32, time: Duration) -> Result<Vec<Figure>> {
         Figure::new("churn", used.as_secs_f64() / started.elapsed().as_secs_f64()),
         Figure::new("lag", f64::from(late)).with(Unit::Time.show(longest.as_secs_f64())),
     ])
-}
-
-/// The processor's time that this process has used.
-fn cpu() -> Result<Duration> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-    let duration = |time: nix::sys::time::TimeVal| {
-        Duration::from_secs(time.tv_sec().unsigned_abs())
-            + Duration::from_micros(time.tv_usec().unsigned_abs())
-    };
-    Ok(duration(usage.user_time()) + duration(usage.system_time()))
 }

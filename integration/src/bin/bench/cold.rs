@@ -8,7 +8,7 @@ use portolan_rules::{compile::Loaded, ruleset::Ruleset, state::State, transactio
 
 use super::{
     Result,
-    arena::{best, compiler, fresh_kernel, retire},
+    arena::{best, compiler, cpu, fresh_kernel, retire},
     figure::Figure,
 };
 
@@ -20,8 +20,14 @@ const MORE_ROUNDS: usize = 9;
 /// The rows of the main table.
 pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let cold = Cold::measure(services, Kinds::Plain)?;
+    let (ours, floor) = (cold.cpu.as_secs_f64(), cold.floor_cpu.as_secs_f64());
+    let cpu = Figure::new("cold-cpu", ours / floor);
     let longest = Figure::new("longest", cold.longest.as_secs_f64());
-    Ok(vec![cold.figure("cold"), longest.with(cold.transactions.to_string())])
+    Ok(vec![
+        cold.figure("cold"),
+        cpu.with(format!("{:.1} ÷ {:.1} ms", ours * 1e3, floor * 1e3)),
+        longest.with(cold.transactions.to_string()),
+    ])
 }
 
 /// What was measured: the best of some rounds, which is what least else of the machine was in.
@@ -31,6 +37,9 @@ pub struct Cold {
     pub elapsed: Duration,
     /// The kernel's time for all of it as one batch, encoded beforehand.
     floor: Duration,
+    /// The processor's time of both.
+    cpu: Duration,
+    floor_cpu: Duration,
     longest: Duration,
     transactions: usize,
 }
@@ -44,14 +53,21 @@ impl Cold {
         let batch = whole.creation();
         drop(whole);
         let (mut ours, mut floors) = (Vec::new(), Vec::new());
+        let (mut cpus, mut floor_cpus) = (Vec::new(), Vec::new());
         for _ in 0..if services > 1_000 { ROUNDS } else { MORE_ROUNDS } {
-            floors.push(floor(&batch)?);
-            ours.push(once(&mut state)?);
+            let (floor, cpu) = floor(&batch)?;
+            floors.push(floor);
+            floor_cpus.push(cpu);
+            let (start, cpu) = once(&mut state)?;
+            ours.push(start);
+            cpus.push(cpu);
         }
         let of = |time: fn(&ColdStart) -> Duration| best(ours.iter().map(time));
         Ok(Self {
             elapsed: of(|start| start.elapsed),
             floor: best(floors),
+            cpu: best(cpus),
+            floor_cpu: best(floor_cpus),
             longest: of(|start| start.longest),
             transactions: ours.first().map_or(0, |start| start.transactions),
         })
@@ -64,21 +80,25 @@ impl Cold {
     }
 }
 
-/// The kernel's time for a batch in a namespace of its own.
-fn floor(batch: &Transaction) -> Result<Duration> {
+/// The kernel's time for a batch in a namespace of its own, and the processor's.
+fn floor(batch: &Transaction) -> Result<(Duration, Duration)> {
     let mut kernel = fresh_kernel()?;
+    let before = cpu()?;
     let commit = kernel.commit(batch)?;
+    let used = (cpu()? - before).saturating_sub(commit.encode);
     retire(kernel)?;
-    Ok(commit.kernel)
+    Ok((commit.kernel, used))
 }
 
-/// One cold start in a namespace of its own.
-pub fn once(state: &mut State) -> Result<ColdStart> {
+/// One cold start in a namespace of its own, and the processor's time that it took.
+pub fn once(state: &mut State) -> Result<(ColdStart, Duration)> {
     let (mut kernel, mut compiler) = (fresh_kernel()?, compiler());
+    let before = cpu()?;
     let (done, result) = cold_start(&mut kernel, &mut compiler, state);
+    let used = cpu()? - before;
     result?;
     let done = done.filter(|done| matches!(done.loaded, Loaded::Complete(_)));
     let done = done.ok_or("the cold start came to no end")?;
     retire(kernel)?;
-    Ok(done)
+    Ok((done, used))
 }

@@ -32,7 +32,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..if services > 10_000 { 1 } else { ROUNDS } {
         theirs.push(nft(file.path())?);
-        ours.push(cold::once(&mut state)?.elapsed);
+        ours.push(cold::once(&mut state)?.0.elapsed);
     }
     let (ours, theirs) = (best(ours).as_secs_f64(), best(theirs).as_secs_f64());
     Ok(vec![Figure::new("nft", ours / theirs).with(format!("{ours:.2} ÷ {theirs:.2} s"))])

@@ -88,6 +88,7 @@ pub const ROWS: &[Row] = &[
         "cold",
         "cold start: state in memory → committed, ÷ the kernel's own time for the same as one batch",
     ),
+    row("cold-cpu", "the same in the processor's time, of both threads", Unit::Ratio, NO_TARGET),
     row(
         "longest",
         "longest single hold of the netlink mutex meanwhile (transactions)",
