@@ -131,7 +131,7 @@ pub fn slice(name: &ObjectName, service: &str, endpoints: &[(u8, bool)]) -> Endp
         terminating: false,
         weight: u16::from(*n % 5),
         node: Some(if n % 2 == 0 { "here" } else { "there" }.into()),
-        hints: Hints { zones: vec![format!("zone-{}", n % 3).into()], nodes: Vec::new() },
+        hints: Hints::new(vec![format!("zone-{}", n % 3).into()], Vec::new()),
     };
     let port = |protocol| EndpointPort { name: "".into(), protocol, port: 8080 };
     EndpointSlice {

@@ -67,12 +67,12 @@ pub(super) fn read(
 }
 
 /// Writes a request, and says how many keys it has; nothing if one cannot be written.
-fn ask<'a>(
+fn ask(
     request: &mut Vec<u8>,
     sequence: u32,
     (family, table): (Family, &str),
     set: &Set,
-    keys: &mut dyn Iterator<Item = &'a Concat>,
+    keys: &mut dyn Iterator<Item = &Concat>,
 ) -> Option<usize> {
     let kind = wire::nf_tables(NFT_MSG_GETSETELEM);
     let start = wire::begin_message(request, kind, NLM_F_REQUEST, sequence, family.number(), 0);

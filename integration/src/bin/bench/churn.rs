@@ -46,7 +46,7 @@ fn rolling(services: u32) -> Result<Figure> {
             number += 1;
         }
     }
-    let used = cpu()? - started;
+    let used = cpu()?.saturating_sub(started);
     let detail =
         format!("{} for each of {}", Unit::Time.show(used.as_secs_f64() / f64::from(2 * number)), 2 * number);
     Ok(Figure::new("rolling", used.as_secs_f64() / UPDATE.as_secs_f64()).with(detail))
@@ -77,7 +77,7 @@ fn churn(services: u32, time: Duration) -> Result<Vec<Figure>> {
         }
         done = come;
     }
-    let used = cpu()? - cpu_before;
+    let used = cpu()?.saturating_sub(cpu_before);
     Ok(vec![
         Figure::new("churn", used.as_secs_f64() / started.elapsed().as_secs_f64()),
         Figure::new("lag", f64::from(late)).with(Unit::Time.show(longest.as_secs_f64())),

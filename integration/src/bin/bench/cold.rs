@@ -85,7 +85,7 @@ fn floor(batch: &Transaction) -> Result<(Duration, Duration)> {
     let mut kernel = fresh_kernel()?;
     let before = cpu()?;
     let commit = kernel.commit(batch)?;
-    let used = (cpu()? - before).saturating_sub(commit.encode);
+    let used = cpu()?.saturating_sub(before).saturating_sub(commit.encode);
     retire(kernel)?;
     Ok((commit.kernel, used))
 }
@@ -95,7 +95,7 @@ pub fn once(state: &mut State) -> Result<(ColdStart, Duration)> {
     let (mut kernel, mut compiler) = (fresh_kernel()?, compiler());
     let before = cpu()?;
     let (done, result) = cold_start(&mut kernel, &mut compiler, state);
-    let used = cpu()? - before;
+    let used = cpu()?.saturating_sub(before);
     result?;
     let done = done.filter(|done| matches!(done.loaded, Loaded::Complete(_)));
     let done = done.ok_or("the cold start came to no end")?;

@@ -2,6 +2,8 @@
 //!
 //! Every group of rows runs in a process of its own for every size, so that memory and caches are its alone, and
 //! in network namespaces of its own, so that nothing of the machine is touched.
+// Figures are for people: all of them are far below 2^52, and none is negative.
+#![allow(clippy::cast_precision_loss, clippy::cast_sign_loss)]
 
 mod arena;
 mod changes;
