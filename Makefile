@@ -6,6 +6,8 @@ IMAGE_PACKAGES = buildah mmdebstrap nftables
 # How much `make soak` does: random clusters for the simulator, and connections through the kernel.
 CASES ?= 20000
 PROBES ?= 200000
+# What `make bench` is told: --sizes 1000,10000 --rows cold,changes --full --json FILE.
+BENCH ?=
 
 .PHONY: help demo test lint soak bench bench-peers image check-image packages
 
@@ -31,10 +33,10 @@ soak: packages ## random clusters for as long as it is worth leaving a machine a
 	PROPTEST_CASES=$(CASES) $(CARGO) test --release -p portolan-rules
 	PORTOLAN_LOOP_PROBES=$(PROBES) $(CARGO) test --release -p portolan-integration --test loop -- --nocapture
 
-bench: packages ## cold start, changes, restart, stale flows, the agent against an API server
-	$(CARGO) run --release --quiet -p portolan-integration --bin bench
+bench: packages ## cold start, changes, churn, restart, memory, stale flows, the agent against an API server
+	$(CARGO) build --release --quiet --workspace --bins
+	$(CARGO) run --release --quiet -p portolan-integration --bin bench -- $(BENCH)
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_flows
-	$(CARGO) build --release --quiet -p portolan
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_cluster
 
 bench-peers: packages ## the same Services as kube-proxy has them: packets, load, changes, and a picture

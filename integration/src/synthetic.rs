@@ -1,9 +1,11 @@
 //! Services made up for benchmarks: the same for the same number, whoever is measured with them.
 
+mod objects;
+
 use std::{
     cell::RefCell,
     collections::HashSet,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -12,8 +14,11 @@ use portolan_rules::{
         Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
         ServicePort, TrafficPolicy,
     },
+    ruleset::Family,
     state::State,
 };
+
+pub use self::objects::Format;
 
 /// Endpoints of each Service.
 pub const ENDPOINTS: u32 = 5;
@@ -24,6 +29,15 @@ pub const PORT: u16 = 80;
 /// The name of the node that the rules are made for.
 pub const NODE: &str = "bench";
 
+/// The port of every endpoint.
+const ENDPOINT_PORT: u16 = 8080;
+/// Endpoints in one slice at most, as the API server has it.
+const IN_SLICE: usize = 100;
+/// When they were created, in seconds since 1970.
+const CREATED: i64 = 1_748_779_200;
+/// The first node port.
+const FIRST_NODE_PORT: u32 = 20_000;
+
 /// What the Services are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kinds {
@@ -31,6 +45,12 @@ pub enum Kinds {
     Plain,
     /// One in thirty with session affinity, one with source ranges, one under policy Local: a tenth in all.
     Mixed,
+    /// A ClusterIP and endpoints of both families.
+    DualStack,
+    /// Number 0 has so many endpoints.
+    Large(u32),
+    /// The first ones, so many, have a node port.
+    NodePorts(u32),
 }
 
 /// The Service that connections are made to: it takes the place of the one in the middle.
@@ -76,21 +96,34 @@ impl Synthetic {
     pub fn state(&self) -> State {
         let mut state = State::new(Node { name: NODE.into(), ..Node::default() });
         for n in 0..self.services {
-            let name = service_name(n);
-            state.set_service(&name, Some(Arc::new(self.service(n, &name))));
-            state.set_slice(&name, Some(Arc::new(self.slice(n, &name))));
+            state.set_service(&service_name(n), Some(Arc::new(self.service(n))));
+            for slice in self.slices(n) {
+                state.set_slice(&slice.name.clone(), Some(Arc::new(slice)));
+            }
         }
         state
     }
 
     /// The ClusterIP of Service `n`.
     pub fn cluster_ip(&self, n: u32) -> Ipv4Addr {
-        self.probe_at(n).map_or_else(|| cluster_ip(n), |probe| probe.cluster_ip)
+        let [_, a, b, c] = n.to_be_bytes();
+        self.probe_at(n).map_or_else(|| [172, 16 + a, b, c].into(), |probe| probe.cluster_ip)
     }
 
-    /// The endpoints of Service `n`.
+    /// The IPv4 endpoints of Service `n`.
     pub fn endpoints(&self, n: u32) -> Vec<SocketAddr> {
-        self.probe_at(n).map_or_else(|| endpoints(n), |probe| probe.endpoints.clone())
+        if let Some(probe) = self.probe_at(n) {
+            return probe.endpoints.clone();
+        }
+        let (first, count) = match self.kinds {
+            Kinds::Large(count) if n == 0 => (1 << 23, count),
+            _ => (n * ENDPOINTS, ENDPOINTS),
+        };
+        let endpoint = |i: u32| {
+            let [_, a, b, c] = i.to_be_bytes();
+            SocketAddr::from(([10, a, b, c], ENDPOINT_PORT))
+        };
+        (first..first + count).map(endpoint).collect()
     }
 
     /// Whether the endpoints of Service `n` are on this node.
@@ -102,18 +135,47 @@ impl Synthetic {
         self.probe.as_ref().filter(|_| n == self.services / 2)
     }
 
-    fn service(&self, n: u32, name: &ObjectName) -> Service {
-        let mut service = service(n, name, self.kinds);
-        service.cluster_ips = vec![self.cluster_ip(n).into()];
+    /// Service `n`.
+    pub fn service(&self, n: u32) -> Service {
+        let mut service = plain_service(n, self.cluster_ip(n).into());
+        let [_, a, b, c] = n.to_be_bytes();
+        let load_balancer_ips = vec![[100, 64 + a, b, c].into()];
+        match (self.kinds, n % 30) {
+            (Kinds::Mixed, 0) => service.affinity_timeout = Some(10_800),
+            (Kinds::Mixed, 10) => {
+                let network = |a| ipnetwork::IpNetwork::new([a, b, c, 0].into(), 24).ok();
+                service.load_balancer_ips = load_balancer_ips;
+                service.source_ranges = [198, 203].into_iter().filter_map(network).collect();
+            }
+            (Kinds::Mixed, 20) => {
+                service.load_balancer_ips = load_balancer_ips;
+                service.external_policy = TrafficPolicy::Local;
+            }
+            (Kinds::DualStack, _) => service.cluster_ips.push(ipv6(0x10, n).into()),
+            (Kinds::NodePorts(count), _) if n < count => {
+                service.ports.iter_mut().for_each(|port| port.node_port = Some((FIRST_NODE_PORT + n) as u16));
+            }
+            _ => {}
+        }
         service
     }
 
-    fn slice(&self, n: u32, name: &ObjectName) -> EndpointSlice {
-        let mut slice = slice(name, &self.endpoints(n));
-        if self.is_local(n) {
-            slice.endpoints.iter_mut().for_each(|endpoint| endpoint.node = Some(intern(NODE)));
+    /// The slices of Service `n`: of one family each, and not too long.
+    pub fn slices(&self, n: u32) -> Vec<EndpointSlice> {
+        let node = intern(if self.is_local(n) { NODE } else { "other" });
+        let mut addresses = vec![self.endpoints(n).iter().map(SocketAddr::ip).collect::<Vec<_>>()];
+        if self.kinds == Kinds::DualStack {
+            addresses.push((0..ENDPOINTS).map(|i| ipv6(0x20, n * ENDPOINTS + i).into()).collect());
         }
-        slice
+        let service = service_name(n);
+        let slice = |(i, addresses): (usize, &[IpAddr])| EndpointSlice {
+            // The API server appends five letters that nobody can foresee.
+            name: ObjectName::new(service.namespace.clone(), format!("{}-{i:05}", service.name)),
+            service: service.name.clone(),
+            ports: vec![EndpointPort { name: intern("http"), protocol: Protocol::Tcp, port: ENDPOINT_PORT }],
+            endpoints: addresses.iter().map(|address| endpoint(*address, &node)).collect(),
+        };
+        addresses.iter().flat_map(|addresses| addresses.chunks(IN_SLICE)).enumerate().map(slice).collect()
     }
 }
 
@@ -130,36 +192,16 @@ fn intern(text: &str) -> Arc<str> {
     })
 }
 
-/// The name of Service `n`, and of its slice.
+/// The name of Service `n`.
 pub fn service_name(n: u32) -> ObjectName {
     ObjectName::new(intern(&format!("ns-{}", n % 100)), format!("service-{n}"))
 }
 
-/// Service `n`.
-pub fn service(n: u32, name: &ObjectName, kinds: Kinds) -> Service {
-    let plain = plain_service(n, name);
-    let [_, a, b, c] = n.to_be_bytes();
-    let load_balancer_ips = vec![[100, 64 + a, b, c].into()];
-    match (kinds, n % 30) {
-        (Kinds::Mixed, 0) => Service { affinity_timeout: Some(10_800), ..plain },
-        (Kinds::Mixed, 10) => {
-            let network = |a| ipnetwork::IpNetwork::new([a, b, c, 0].into(), 24).ok();
-            Service {
-                load_balancer_ips,
-                source_ranges: [198, 203].into_iter().filter_map(network).collect(),
-                ..plain
-            }
-        }
-        (Kinds::Mixed, 20) => Service { load_balancer_ips, external_policy: TrafficPolicy::Local, ..plain },
-        _ => plain,
-    }
-}
-
-fn plain_service(n: u32, name: &ObjectName) -> Service {
+fn plain_service(n: u32, cluster_ip: IpAddr) -> Service {
     Service {
-        name: name.clone(),
-        created: None,
-        cluster_ips: vec![IpAddr::V4(cluster_ip(n))],
+        name: service_name(n),
+        created: Some(CREATED),
+        cluster_ips: vec![cluster_ip],
         external_ips: Vec::new(),
         load_balancer_ips: Vec::new(),
         source_ranges: Vec::new(),
@@ -177,35 +219,29 @@ fn plain_service(n: u32, name: &ObjectName) -> Service {
     }
 }
 
-fn cluster_ip(n: u32) -> Ipv4Addr {
-    let [_, a, b, c] = n.to_be_bytes();
-    [172, 16 + a, b, c].into()
-}
-
-/// The endpoints of Service `n`.
-pub fn endpoints(n: u32) -> Vec<SocketAddr> {
-    let endpoint = |i: u32| {
-        let [_, a, b, c] = (n * ENDPOINTS + i).to_be_bytes();
-        SocketAddr::from(([10, a, b, c], 8080))
-    };
-    (0..ENDPOINTS).map(endpoint).collect()
-}
-
-/// A slice with these endpoints, on another node.
-pub fn slice(name: &ObjectName, endpoints: &[SocketAddr]) -> EndpointSlice {
-    let endpoint = |endpoint: &SocketAddr| Endpoint {
-        address: endpoint.ip(),
+fn endpoint(address: IpAddr, node: &Arc<str>) -> Endpoint {
+    Endpoint {
+        address,
         ready: true,
         serving: true,
         terminating: false,
         weight: 1,
-        node: Some(intern("other")),
+        node: Some(node.clone()),
         hints: Hints::default(),
-    };
-    EndpointSlice {
-        name: name.clone(),
-        service: name.name.clone(),
-        ports: vec![EndpointPort { name: intern("http"), protocol: Protocol::Tcp, port: 8080 }],
-        endpoints: endpoints.iter().map(endpoint).collect(),
     }
+}
+
+fn ipv6(network: u16, n: u32) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, network, 0, 0, 0, 0, (n >> 16) as u16, n as u16)
+}
+
+/// An address, of the family of this slice, that no endpoint has; another one for another number.
+pub fn spare(slice: &EndpointSlice, i: u32) -> Endpoint {
+    let [_, a, b, c] = i.to_be_bytes();
+    let family = slice.endpoints.first().map_or(Family::Ip, |endpoint| Family::of(endpoint.address));
+    let address: IpAddr = match family {
+        Family::Ip => [10, 192 + a, b, c].into(),
+        Family::Ip6 => ipv6(0x30, i).into(),
+    };
+    endpoint(address, &intern("other"))
 }

@@ -109,9 +109,10 @@ pub fn select(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Selection {
     let topology = Topology::of(endpoints, node);
     let is_local = |e: &Endpoint| e.node.as_ref().is_some_and(|name| *name == node.name);
     let pick = |admits: &dyn Fn(&Endpoint) -> bool| -> Vec<SocketAddr> {
-        // Counted first: the outcome is kept for each of very many ports.
-        let mut picked = Vec::with_capacity(endpoints.iter().filter(|(_, e)| admits(e)).count());
+        // Nearly always all of them. What is too much is given back: it is kept for each of very many ports.
+        let mut picked = Vec::with_capacity(endpoints.len());
         picked.extend(endpoints.iter().filter(|(_, e)| admits(e)).map(|(address, _)| *address));
+        picked.shrink_to_fit();
         picked
     };
     let or_else = |first: Vec<SocketAddr>, admits: &dyn Fn(&Endpoint) -> bool| {
@@ -119,6 +120,11 @@ pub fn select(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Selection {
     };
 
     let cluster = or_else(pick(&|e| e.ready && topology.admits(e)), &|e| e.serving && e.terminating);
+    let weighted = |chosen| weighted(chosen, endpoints);
+    if !endpoints.iter().any(|(_, e)| e.node.is_none() || is_local(e)) {
+        // Most Services have no endpoint on this node: nothing more to compare names for.
+        return Selection { cluster: weighted(cluster), ..Selection::default() };
+    }
     let local = or_else(pick(&|e| e.ready && is_local(e)), &|e| e.serving && e.terminating && is_local(e));
     let mut on_this_node: Vec<IpAddr> = endpoints
         .iter()
@@ -129,7 +135,6 @@ pub fn select(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Selection {
         .map(|(address, _)| address.ip())
         .collect();
     on_this_node.dedup();
-    let weighted = |chosen| weighted(chosen, endpoints);
     Selection { cluster: weighted(cluster), local: weighted(local), on_this_node }
 }
 

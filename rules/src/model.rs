@@ -10,7 +10,7 @@ mod node;
 mod service;
 
 pub use self::{
-    endpoint_slice::{Endpoint, EndpointPort, EndpointSlice, Hints},
+    endpoint_slice::{Endpoint, EndpointPort, EndpointSlice, HintTargets, Hints},
     name::ObjectName,
     node::Node,
     service::{LoadBalancing, Protocol, Service, ServicePort, TrafficPolicy},

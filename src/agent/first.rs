@@ -7,7 +7,8 @@ use portolan_rules::{
     state::State,
 };
 
-use crate::kernel::Expected;
+use super::Tables;
+use crate::kernel::{Error, Expected};
 
 /// What the kernel would be told if it held nothing, compiled only once somebody asks.
 pub(super) struct Guess<'a> {
@@ -59,4 +60,41 @@ impl Compiled {
         let table = self.compiler.config().table.clone();
         diff(&table, kernel, self.keys.compiled()).is_empty().then_some((self.compiler, self.problems))
     }
+}
+
+/// What a start found in the kernel, and what it makes of it.
+#[derive(Debug)]
+pub struct Comparison {
+    /// What the kernel holds.
+    pub present: Ruleset,
+    /// The compiler, which has compiled all of the state.
+    pub compiler: Compiler,
+    /// What it found wrong.
+    pub problems: Vec<Problem>,
+    /// What the kernel must hold; `None` if it is known to hold just that.
+    pub desired: Option<Ruleset>,
+}
+
+/// Compares a state with what an earlier run left, as the agent does at its start: endpoints keep their slots.
+/// `None`, and nothing is compiled, if the kernel holds no tables of ours. The compiler has compiled nothing yet.
+///
+/// # Errors
+/// The kernel cannot be read.
+pub fn compare_at_start(
+    kernel: &mut impl Tables,
+    compiler: &Compiler,
+    state: &mut State,
+) -> Result<Option<Comparison>, Error> {
+    let mut guess = Guess::new(compiler, state);
+    let present = kernel.dump_expecting(&compiler.config().table, &mut guess)?;
+    if present.tables.is_empty() {
+        return Ok(None);
+    }
+    if let Some((compiler, problems)) = guess.finish().and_then(|compiled| compiled.confirmed(&present)) {
+        return Ok(Some(Comparison { present, compiler, problems, desired: None }));
+    }
+    let mut compiler = compiler.clone();
+    let problems = compiler.load(state, &present);
+    let desired = Some(compiler.ruleset()).filter(|desired| *desired != present);
+    Ok(Some(Comparison { present, compiler, problems, desired }))
 }

@@ -199,7 +199,7 @@ impl Endpoint {
                 let names = targets.iter().filter_map(|target| target.get()?.name.get());
                 names.map(|name| context.intern(name)).collect()
             };
-            hints = model::Hints { zones: names(zones, context), nodes: names(nodes, context) };
+            hints = model::Hints::new(names(zones, context), names(nodes, context));
         }
         Ok(Some(model::Endpoint {
             address,

@@ -362,6 +362,9 @@ impl Compiler {
 
     /// Gives back the numbers of ports that have no session affinity any more.
     fn release_port_numbers(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
+        if !before.is_some_and(|before| before.ports.iter().any(|port| port.sticky.is_some())) {
+            return;
+        }
         let numbers = |service: Option<&CompiledService>| -> BTreeSet<(Family, u16)> {
             let ports = service.into_iter().flat_map(|service| &service.ports);
             ports.filter_map(|port| Some((port.family, port.sticky.as_ref()?.port))).collect()

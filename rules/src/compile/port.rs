@@ -134,11 +134,15 @@ impl CompiledPort {
 
     /// The elements of a frontend that do not stand at slots. With session affinity that is all of them:
     /// what stands at a slot then is an endpoint's lasting number.
-    pub fn attributes(&self, frontend: &Frontend) -> Vec<(SetName, Concat, Element)> {
+    pub fn attributes(&self, frontend: &Frontend) -> SmallVec<[(SetName, Concat, Element); 1]> {
         let key = frontend.key.concat();
         let class = |class: Class| Element::value(Concat::new(&[class.id().into()]));
-        let mut elements =
-            vec![(frontend.key.class_map(), key.clone(), class(frontend.class).with_comment(&self.comment))];
+        let mut elements = SmallVec::new();
+        elements.push((
+            frontend.key.class_map(),
+            key.clone(),
+            class(frontend.class).with_comment(&self.comment),
+        ));
         let attributes = frontend.key.attribute_map();
         if let Some(direct) = frontend.direct {
             elements.push((attributes, frontend.key.slot(attribute::DIRECT), class(direct)));
@@ -187,8 +191,14 @@ impl CompiledPort {
 
     /// Calls `count` with how many elements one of its frontends has in each set, in any number of parts.
     pub fn counts(&self, frontend: &Frontend, count: &mut impl FnMut(SetName, usize)) {
-        for (set, ..) in self.attributes(frontend) {
-            count(set, 1);
+        if self.sticky.is_some() || frontend.class.admitted().is_some() {
+            for (set, ..) in self.attributes(frontend) {
+                count(set, 1);
+            }
+        } else {
+            // Nearly all: known without making the elements.
+            count(frontend.key.class_map(), 1);
+            count(frontend.key.attribute_map(), usize::from(frontend.direct.is_some()));
         }
         for (_, endpoints) in self.slots(frontend) {
             count(frontend.key.endpoint_map(), endpoints.len());

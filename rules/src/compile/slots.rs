@@ -5,30 +5,35 @@
 
 use std::net::SocketAddr;
 
-use foldhash::{HashMap, HashMapExt};
-
 /// Assigns `wanted` (sorted; an endpoint may hold several slots) to slots, changing as few of the
 /// `prior` ones as possible. A prior slot may be unknown.
 pub fn assign(prior: &[Option<SocketAddr>], wanted: Vec<SocketAddr>) -> Vec<SocketAddr> {
     if prior.is_empty() {
         return wanted;
     }
-    let mut missing: HashMap<SocketAddr, usize> = HashMap::with_capacity(wanted.len());
-    for endpoint in &wanted {
-        *missing.entry(*endpoint).or_default() += 1;
-    }
+    // By endpoint, the lowest slot first: both lists are then walked once, side by side. Most slots are in this
+    // order already, which sorting makes use of.
+    let mut known: Vec<(SocketAddr, usize)> = prior
+        .iter()
+        .take(wanted.len())
+        .enumerate()
+        .filter_map(|(slot, endpoint)| Some(((*endpoint)?, slot)))
+        .collect();
+    known.sort();
+    let mut known = known.into_iter().peekable();
     let mut slots: Vec<Option<SocketAddr>> = vec![None; wanted.len()];
-    for (slot, endpoint) in slots.iter_mut().zip(prior) {
-        if let Some(count) = endpoint.and_then(|e| missing.get_mut(&e)).filter(|count| **count > 0) {
-            *count -= 1;
-            *slot = *endpoint;
+    let mut homeless = Vec::new();
+    for endpoint in wanted {
+        while known.next_if(|(other, _)| *other < endpoint).is_some() {}
+        let place = known.next_if(|(other, _)| *other == endpoint);
+        match place.and_then(|(_, slot)| slots.get_mut(slot)) {
+            Some(slot) => *slot = Some(endpoint),
+            None => homeless.push(endpoint),
         }
     }
     // In the order of `wanted`, so that the same input gives the same slots.
-    let mut homeless = wanted.iter().filter(|endpoint| {
-        missing.get_mut(endpoint).filter(|count| **count > 0).map(|count| *count -= 1).is_some()
-    });
-    slots.into_iter().filter_map(|slot| slot.or_else(|| homeless.next().copied())).collect()
+    let mut homeless = homeless.into_iter();
+    slots.into_iter().filter_map(|slot| slot.or_else(|| homeless.next())).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! `EndpointSlices`: the endpoints of a Service.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use super::{ObjectName, Protocol};
 
@@ -48,11 +52,38 @@ pub struct Endpoint {
     pub hints: Hints,
 }
 
-/// Topology hints of an endpoint (`hints.forZones`, `hints.forNodes`).
+/// Topology hints of an endpoint. Most have none, and there are very many endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hints {
+pub struct Hints(Option<Box<HintTargets>>);
+
+/// Whom topology hints name (`hints.forZones`, `hints.forNodes`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HintTargets {
     /// Zones whose nodes should use the endpoint.
     pub zones: Vec<Arc<str>>,
     /// Nodes that should use the endpoint.
     pub nodes: Vec<Arc<str>>,
+}
+
+impl Hints {
+    /// Hints to these zones and nodes.
+    pub fn new(zones: Vec<Arc<str>>, nodes: Vec<Arc<str>>) -> Self {
+        let any = !zones.is_empty() || !nodes.is_empty();
+        Self(any.then(|| Box::new(HintTargets { zones, nodes })))
+    }
+}
+
+impl Deref for Hints {
+    type Target = HintTargets;
+
+    fn deref(&self) -> &HintTargets {
+        static NONE: HintTargets = HintTargets { zones: Vec::new(), nodes: Vec::new() };
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for Hints {
+    fn deref_mut(&mut self) -> &mut HintTargets {
+        self.0.get_or_insert_default()
+    }
 }

@@ -144,7 +144,7 @@ pub fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
                 terminating,
                 node: known_node.map(|right| if here == right { "here".into() } else { "there".into() }),
                 weight,
-                hints: Hints { zones: names(hints.0), nodes: names(hints.1) },
+                hints: Hints::new(names(hints.0), names(hints.1)),
             }
         },
     )

@@ -15,7 +15,7 @@ use portolan_integration::{
     Namespace,
     kube_proxy::{Extent, Shape, Table},
     nft,
-    synthetic::{Kinds, Synthetic, endpoints, service_name, slice},
+    synthetic::{Kinds, Synthetic},
 };
 use portolan_rules::{
     compile::{Compiler, Config, PodDetector},
@@ -56,8 +56,11 @@ fn load_and_change(services: u32) -> Result<Cost> {
 
     let (mut times, mut kernel_times) = (Vec::new(), Vec::new());
     for (n, endpoints) in changes(services).take(CHANGES) {
-        let name = service_name(n);
-        let slice = Arc::new(slice(&name, &endpoints));
+        let mut slice = population.slices(n).remove(0);
+        for (endpoint, address) in slice.endpoints.iter_mut().zip(endpoints) {
+            endpoint.address = address.ip();
+        }
+        let (name, slice) = (slice.name.clone(), Arc::new(slice));
         let start = Instant::now();
         state.set_slice(&name, Some(slice));
         let update = compiler.update(&mut state);
@@ -149,13 +152,14 @@ fn repeat(mut once: impl FnMut() -> Result<Cost>) -> Result<Cost> {
 
 /// One endpoint of one Service after another is swapped, all over the table, and swapped back.
 fn changes(services: u32) -> impl Iterator<Item = (u32, Vec<SocketAddr>)> {
+    let population = Synthetic::new(services, Kinds::Plain);
     (1..).flat_map(move |i: u32| {
         let n = i.wrapping_mul(7919) % services;
-        let mut changed = endpoints(n);
+        let (before, mut changed) = (population.endpoints(n), population.endpoints(n));
         if let Some(endpoint) = changed.get_mut(2) {
-            *endpoint = ([10, 200, 0, 1], 9090).into();
+            endpoint.set_ip([10, 200, 0, 1].into());
         }
-        [(n, changed), (n, endpoints(n))]
+        [(n, changed), (n, before)]
     })
 }
 

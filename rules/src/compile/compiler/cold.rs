@@ -13,7 +13,7 @@ use crate::{
         claims::sort_by_rank,
         maglev,
         per_set::PerSet,
-        service::Problem,
+        service::{CompiledService, Problem},
         sets::{SetName, size_for},
     },
     diff::diff_into,
@@ -85,7 +85,7 @@ impl Compiler {
                 continue;
             }
             let owned = self.services.get(&service.name);
-            for (port, frontend) in owned.into_iter().flat_map(|service| service.owned()) {
+            for (port, frontend) in owned.into_iter().flat_map(CompiledService::owned) {
                 port.elements(frontend, &mut |set, key, element| {
                     parts.push(port.family, set, key, element);
                 });

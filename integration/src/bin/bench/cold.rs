@@ -1,0 +1,105 @@
+//! A cold start, from state in memory to committed.
+
+use std::time::Duration;
+
+use portolan::agent::{ColdStart, cold_start};
+use portolan_integration::synthetic::{Kinds, Synthetic};
+use portolan_rules::{compile::Loaded, ruleset::Ruleset, state::State, transaction::Transaction};
+
+use super::{
+    Result,
+    arena::{best, compiler, cpu, fresh_kernel, retire},
+    figure::Figure,
+};
+
+/// How often each is measured.
+const ROUNDS: usize = 3;
+/// The same where it takes some milliseconds only.
+const MORE_ROUNDS: usize = 9;
+
+/// The rows of the main table.
+pub fn measure(services: u32) -> Result<Vec<Figure>> {
+    let cold = Cold::measure(services, Kinds::Plain)?;
+    let (ours, floor) = (cold.cpu.as_secs_f64(), cold.floor_cpu.as_secs_f64());
+    let cpu = Figure::new("cold-cpu", ours / floor);
+    let longest = Figure::new("longest", cold.longest.as_secs_f64());
+    Ok(vec![
+        cold.figure("cold"),
+        cpu.with(format!("{:.1} ÷ {:.1} ms", ours * 1e3, floor * 1e3)),
+        longest.with(cold.transactions.to_string()),
+    ])
+}
+
+/// What was measured: the best of some rounds, which is what least else of the machine was in.
+#[derive(Debug)]
+pub struct Cold {
+    /// Ours.
+    pub elapsed: Duration,
+    /// The kernel's time for all of it as one batch, encoded beforehand.
+    floor: Duration,
+    /// The processor's time of both.
+    cpu: Duration,
+    floor_cpu: Duration,
+    longest: Duration,
+    transactions: usize,
+}
+
+impl Cold {
+    /// Measures both in turns.
+    pub fn measure(services: u32, kinds: Kinds) -> Result<Self> {
+        let mut state = Synthetic::new(services, kinds).state();
+        let mut whole = compiler();
+        whole.load(&mut state, &Ruleset::default());
+        let batch = whole.creation();
+        drop(whole);
+        let (mut ours, mut floors) = (Vec::new(), Vec::new());
+        let (mut cpus, mut floor_cpus) = (Vec::new(), Vec::new());
+        for _ in 0..if services > 1_000 { ROUNDS } else { MORE_ROUNDS } {
+            let (floor, cpu) = floor(&batch)?;
+            floors.push(floor);
+            floor_cpus.push(cpu);
+            let (start, cpu) = once(&mut state)?;
+            ours.push(start);
+            cpus.push(cpu);
+        }
+        let of = |time: fn(&ColdStart) -> Duration| best(ours.iter().map(time));
+        Ok(Self {
+            elapsed: of(|start| start.elapsed),
+            floor: best(floors),
+            cpu: best(cpus),
+            floor_cpu: best(floor_cpus),
+            longest: of(|start| start.longest),
+            transactions: ours.first().map_or(0, |start| start.transactions),
+        })
+    }
+
+    /// Ours ÷ the floor, in a row of this key.
+    pub fn figure(&self, row: &str) -> Figure {
+        let (ours, floor) = (self.elapsed.as_secs_f64(), self.floor.as_secs_f64());
+        Figure::new(row, ours / floor).with(format!("{:.1} ÷ {:.1} ms", ours * 1e3, floor * 1e3))
+    }
+}
+
+/// The kernel's time for a batch in a namespace of its own, and the processor's.
+fn floor(batch: &Transaction) -> Result<(Duration, Duration)> {
+    let mut kernel = fresh_kernel()?;
+    let before = cpu()?;
+    let commit = kernel.commit(batch)?;
+    let used = cpu()?.saturating_sub(before).saturating_sub(commit.encode);
+    retire(kernel)?;
+    Ok((commit.kernel, used))
+}
+
+/// One cold start in a namespace of its own, and the processor's time that it took.
+pub fn once(state: &mut State) -> Result<(ColdStart, Duration)> {
+    let (mut kernel, mut compiler) = (fresh_kernel()?, compiler());
+    let before = cpu()?;
+    let (done, result) = cold_start(&mut kernel, &mut compiler, state);
+    let used = cpu()?.saturating_sub(before);
+    result?;
+    if !matches!(done.loaded, Loaded::Complete(_)) {
+        return Err("the cold start came to no end".into());
+    }
+    retire(kernel)?;
+    Ok((done, used))
+}

@@ -1,0 +1,53 @@
+//! What an element takes in the kernel.
+
+use std::{fs, time::Duration};
+
+use portolan_integration::synthetic::{Kinds, Synthetic};
+use portolan_rules::{ruleset::Ruleset, transaction::Operation};
+
+use super::{
+    Result,
+    arena::{compiler, fresh_kernel, retire},
+    figure::Figure,
+};
+
+const ROUNDS: usize = 3;
+/// After this long, what the kernel had of a commit in the works is gone.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// The difference that a commit makes, by element: the median of some rounds, since it is the whole machine that is
+/// looked at.
+pub fn measure(services: u32) -> Result<Vec<Figure>> {
+    let mut whole = compiler();
+    whole.load(&mut Synthetic::new(services, Kinds::Plain).state(), &Ruleset::default());
+    let batch = whole.creation();
+    let is_element = |operation: &&Operation| matches!(operation, Operation::AddElement { .. });
+    let elements = batch.operations.iter().map(|(_, operation)| operation).filter(is_element).count();
+    let mut differences = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut kernel = fresh_kernel()?;
+        std::thread::sleep(SETTLED);
+        let before = used()?;
+        kernel.commit(&batch)?;
+        std::thread::sleep(SETTLED);
+        differences.push(used()? - before);
+        retire(kernel)?;
+    }
+    differences.sort_by(f64::total_cmp);
+    let median = differences.get(ROUNDS / 2).copied().unwrap_or(f64::NAN);
+    Ok(vec![Figure::new("kernel-memory", median / elements as f64).with(elements.to_string())])
+}
+
+/// Bytes that the kernel has given to whoever asks for them by size: where elements and tables of hashes are.
+fn used() -> Result<f64> {
+    let mut bytes = 0.0;
+    for line in fs::read_to_string("/proc/slabinfo")?.lines().filter(|line| line.starts_with("kmalloc")) {
+        let mut fields = line.split_whitespace().skip(1);
+        let (Some(objects), Some(size)) = (fields.next(), fields.nth(1)) else { continue };
+        bytes += objects.parse::<f64>()? * size.parse::<f64>()?;
+    }
+    let info = fs::read_to_string("/proc/meminfo")?;
+    let large = info.lines().find_map(|line| line.strip_prefix("VmallocUsed:"));
+    let kib: f64 = large.ok_or("no VmallocUsed in /proc/meminfo")?.trim_end_matches("kB").trim().parse()?;
+    Ok(bytes + kib * 1024.0)
+}

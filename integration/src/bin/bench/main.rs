@@ -1,0 +1,134 @@
+//! What a cold start, a change, churn and a restart cost, beside the kernel's own part and the targets.
+//!
+//! Every group of rows runs in a process of its own for every size, so that memory and caches are its alone, and
+//! in network namespaces of its own, so that nothing of the machine is touched.
+// Figures are for people: all of them are far below 2^52, and none is negative.
+#![allow(clippy::cast_precision_loss, clippy::cast_sign_loss)]
+
+mod arena;
+mod changes;
+mod churn;
+mod cold;
+mod figure;
+mod kernel_memory;
+mod manifests;
+mod memory;
+mod nft;
+mod restart;
+mod rows;
+mod table;
+mod variants;
+
+use std::{
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+};
+
+use clap::{Parser as _, ValueEnum};
+
+use figure::Figure;
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// What a cold start, a change, churn and a restart cost, beside the kernel's own part and the targets. Takes root.
+#[derive(Debug, clap::Parser)]
+struct Arguments {
+    /// Numbers of Services, 5 endpoints each.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000])]
+    sizes: Vec<u32>,
+    /// Only these groups of rows.
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<Group>,
+    /// Write the figures to this file, too.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Longer churn, and every variant at every size.
+    #[arg(long)]
+    full: bool,
+    /// Measure one group for the first size in this process, and print its figures as JSON.
+    #[arg(long, hide = true)]
+    here: bool,
+}
+
+/// Rows that are measured together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Group {
+    Cold,
+    Manifests,
+    Nft,
+    Changes,
+    Churn,
+    Restart,
+    Memory,
+    KernelMemory,
+    Variants,
+}
+
+impl Group {
+    /// Measures its rows in this process.
+    fn measure(self, services: u32, full: bool) -> Result<Vec<Figure>> {
+        match self {
+            Self::Cold => cold::measure(services),
+            Self::Manifests => manifests::measure(services),
+            Self::Nft => nft::measure(services),
+            Self::Changes => changes::measure(services),
+            Self::Churn => churn::measure(services, full),
+            Self::Restart => restart::measure(services),
+            Self::Memory => memory::measure(services),
+            Self::KernelMemory => kernel_memory::measure(services),
+            Self::Variants => variants::measure(services, full),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    run(&Arguments::parse()).map_or_else(
+        |error| {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("network namespaces of its own take root".into());
+    }
+    let groups = if arguments.rows.is_empty() { Group::value_variants() } else { &arguments.rows };
+    if arguments.here {
+        let (Some(services), [group]) = (arguments.sizes.first(), groups) else {
+            return Err("--here takes one size and one group".into());
+        };
+        println!("{}", figure::to_json(&group.measure(*services, arguments.full)?));
+        return Ok(());
+    }
+    println!("{}\n", portolan_integration::machine());
+    let mut results = Vec::new();
+    for &services in &arguments.sizes {
+        for &group in groups {
+            let figures = elsewhere(group, services, arguments.full)?;
+            results.extend(figures.into_iter().map(|figure| (services, figure)));
+        }
+    }
+    print!("{}", table::markdown(&arguments.sizes, &results));
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, format!("{:#}\n", table::json(&results)))?;
+    }
+    Ok(())
+}
+
+/// Measures a group in a process of its own.
+fn elsewhere(group: Group, services: u32, full: bool) -> Result<Vec<Figure>> {
+    let name = group.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--here", "--rows", &name, "--sizes", &services.to_string()]).stderr(Stdio::inherit());
+    if full {
+        command.arg("--full");
+    }
+    let output = command.output()?;
+    if !output.status.success() {
+        return Err(format!("{name} with {services} Services: {}", output.status).into());
+    }
+    figure::from_json(&output.stdout)
+}

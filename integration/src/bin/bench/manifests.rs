@@ -1,0 +1,94 @@
+//! The real binary, from manifests on disk.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use portolan_integration::{
+    Namespace, binary, eventually,
+    synthetic::{Format, Kinds, NODE, Synthetic},
+};
+
+use super::{Result, arena::best, figure::Figure, memory::resident, rows::Unit};
+
+const FILES: u32 = 100;
+const ROUNDS: usize = 3;
+/// How long it may take to start.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// From YAML and from JSON.
+pub fn measure(services: u32) -> Result<Vec<Figure>> {
+    let synthetic = Synthetic::new(services, Kinds::Plain);
+    let yaml = tempfile::tempdir()?;
+    synthetic.write(yaml.path(), FILES, Format::Yaml)?;
+    let mut figures = vec![once(services, yaml.path(), "yaml")?];
+    figures.push(Figure::new("resident-run", watching(yaml.path())?));
+    drop(yaml);
+    let json = tempfile::tempdir()?;
+    synthetic.write(json.path(), FILES, Format::Json)?;
+    figures.push(once(services, json.path(), "json")?);
+    Ok(figures)
+}
+
+/// `run --once`, each time in a namespace that holds nothing.
+fn once(services: u32, manifests: &Path, row: &str) -> Result<Figure> {
+    let started = Instant::now();
+    let mut bytes = 0;
+    for entry in fs::read_dir(manifests)? {
+        bytes += fs::read(entry?.path())?.len();
+    }
+    let floor = started.elapsed();
+    let program = binary()?.to_string_lossy().into_owned();
+    let path = manifests.to_string_lossy().into_owned();
+    let arguments = ["run", "--once", "-f", &path, "--hostname-override", NODE];
+    let mut times = Vec::new();
+    for _ in 0..if services > 10_000 { 1 } else { ROUNDS } {
+        let namespace = Namespace::new("bench")?;
+        let started = Instant::now();
+        namespace.filter(&program, &arguments, "")?;
+        times.push(started.elapsed());
+    }
+    let floor = Unit::Time.show(floor.as_secs_f64());
+    let megabytes = Unit::Bytes.show(bytes as f64);
+    Ok(Figure::new(row, best(times).as_secs_f64()).with(format!("{floor} for {megabytes}")))
+}
+
+/// The resident memory of `run` once the kernel is equal to the manifests.
+fn watching(manifests: &Path) -> Result<f64> {
+    let namespace = Namespace::new("bench")?;
+    let log = tempfile::NamedTempFile::new()?;
+    let mut agent = Running(spawn(&namespace, manifests, log.reopen()?)?);
+    let mut ended = None;
+    let synced = eventually(LIMIT, || {
+        std::thread::sleep(Duration::from_millis(20));
+        ended = agent.0.try_wait().ok().flatten();
+        ended.is_some() || fs::read_to_string(log.path()).is_ok_and(|log| log.contains("Kernel is equal"))
+    });
+    if ended.is_some() || synced.is_none() {
+        let log = fs::read_to_string(log.path())?;
+        return Err(format!("portolan run did not come to run: {log}").into());
+    }
+    resident(&agent.0.id().to_string())
+}
+
+fn spawn(namespace: &Namespace, manifests: &Path, log: File) -> Result<Child> {
+    // setpriv, which becomes the agent, ends it with this process.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(binary()?).args(["run", "--hostname-override", NODE, "-f"]);
+    command.arg(manifests).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    Ok(namespace.enter(move || command.spawn())?)
+}
+
+/// A process that ends when this does.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself; there is nothing else to do about a failure here.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

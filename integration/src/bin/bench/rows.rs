@@ -1,0 +1,166 @@
+//! The rows of the table: what is measured, and the target.
+
+/// One row.
+#[derive(Debug)]
+pub struct Row {
+    /// By which figures name it.
+    pub key: &'static str,
+    /// What is measured, and in parentheses what its cells say in parentheses.
+    pub what: &'static str,
+    /// What it is counted in.
+    pub unit: Unit,
+    /// The greatest value that is good enough: with up to 1,000 Services, up to 10,000, and more.
+    pub target: [Option<f64>; 3],
+}
+
+impl Row {
+    /// The target for so many Services.
+    pub const fn target(&self, services: u32) -> Option<f64> {
+        match services {
+            0..=1_000 => self.target[0],
+            1_001..=10_000 => self.target[1],
+            _ => self.target[2],
+        }
+    }
+}
+
+/// What a value is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// One value divided by another.
+    Ratio,
+    /// Seconds.
+    Time,
+    /// Part of one core's time.
+    Core,
+    /// Bytes.
+    Bytes,
+    /// A number of things.
+    Count,
+}
+
+impl Unit {
+    /// A value for people.
+    pub fn show(self, value: f64) -> String {
+        match self {
+            Self::Ratio => format!("{value:.2}"),
+            Self::Time if value < 1e-3 => format!("{:.0} µs", value * 1e6),
+            Self::Time if value < 0.01 => format!("{:.1} ms", value * 1e3),
+            Self::Time if value < 1.0 => format!("{:.0} ms", value * 1e3),
+            Self::Time => format!("{value:.1} s"),
+            Self::Core => format!("{:.1} %", value * 100.0),
+            Self::Bytes if value < 1e6 => format!("{value:.0} B"),
+            Self::Bytes => format!("{:.1} MB", value / 1e6),
+            Self::Count => format!("{value:.0}"),
+        }
+    }
+}
+
+const fn everywhere(target: f64) -> [Option<f64>; 3] {
+    [Some(target); 3]
+}
+
+const fn from_ten_thousand(at_ten_thousand: f64, above: f64) -> [Option<f64>; 3] {
+    [None, Some(at_ten_thousand), Some(above)]
+}
+
+const NO_TARGET: [Option<f64>; 3] = [None; 3];
+
+const fn row(key: &'static str, what: &'static str, unit: Unit, target: [Option<f64>; 3]) -> Row {
+    Row { key, what, unit, target }
+}
+
+const fn half_a_millisecond(key: &'static str, what: &'static str) -> Row {
+    row(key, what, Unit::Time, everywhere(5e-4))
+}
+
+const fn sixty_microseconds(key: &'static str, what: &'static str) -> Row {
+    row(key, what, Unit::Time, everywhere(6e-5))
+}
+
+const fn one_and_a_half(key: &'static str, what: &'static str) -> Row {
+    row(key, what, Unit::Ratio, everywhere(1.5))
+}
+
+/// All rows, in order.
+pub const ROWS: &[Row] = &[
+    one_and_a_half(
+        "cold",
+        "cold start: state in memory → committed, ÷ the kernel's own time for the same as one batch",
+    ),
+    row("cold-cpu", "the same in the processor's time, of both threads", Unit::Ratio, NO_TARGET),
+    row(
+        "longest",
+        "longest single hold of the netlink mutex meanwhile (transactions)",
+        Unit::Time,
+        everywhere(0.02),
+    ),
+    row("nft", "cold start ÷ `nft -f` of the same rules", Unit::Ratio, everywhere(0.25)),
+    row(
+        "yaml",
+        "`run --once` of 100 YAML files: start → committed and ended (reading the files alone)",
+        Unit::Time,
+        from_ten_thousand(1.5, 15.0),
+    ),
+    row("json", "the same of JSON files", Unit::Time, from_ten_thousand(1.5, 15.0)),
+    sixty_microseconds("swap", "one endpoint swapped: event → committed, p50 (kernel alone)"),
+    half_a_millisecond("swap-99", "p99 of that"),
+    sixty_microseconds(
+        "add",
+        "one added, to a number of endpoints that no other Service has: p50 (kernel alone)",
+    ),
+    half_a_millisecond("add-99", "p99 of that"),
+    sixty_microseconds("remove", "one removed, likewise: p50 (kernel alone)"),
+    half_a_millisecond("remove-99", "p99 of that"),
+    sixty_microseconds("create", "one Service with 5 endpoints created: p50 (kernel alone)"),
+    half_a_millisecond("create-99", "p99 of that"),
+    sixty_microseconds("delete", "one Service deleted: p50 (kernel alone)"),
+    half_a_millisecond("delete-99", "p99 of that"),
+    row(
+        "flat",
+        "p50 ÷ p50 at 1,000 Services, measured in turns: the worst of the five",
+        Unit::Ratio,
+        everywhere(1.3),
+    ),
+    row(
+        "rolling",
+        "rolling update of a 500-endpoint Service: CPU time of its 1,000 changes ÷ 60 s",
+        Unit::Core,
+        from_ten_thousand(0.02, 0.02),
+    ),
+    row("churn", "churn, 1,000 changes a second: CPU", Unit::Core, from_ten_thousand(0.25, 0.25)),
+    row(
+        "lag",
+        "changes that wait 10 ms after the last (longest wait of one)",
+        Unit::Count,
+        from_ten_thousand(0.0, 0.0),
+    ),
+    row("restart", "restart with equal state: time", Unit::Time, from_ten_thousand(0.4, 4.0)),
+    row("rewritten", "operations that it commits", Unit::Count, everywhere(0.0)),
+    row(
+        "resident",
+        "resident memory of what the agent holds, after the cold start and 500 changes",
+        Unit::Bytes,
+        [Some(12e6), Some(32e6), Some(200e6)],
+    ),
+    row(
+        "resident-run",
+        "resident memory of `portolan run` that watches the YAML files",
+        Unit::Bytes,
+        NO_TARGET,
+    ),
+    row(
+        "kernel-memory",
+        "kernel memory per element (elements)",
+        Unit::Bytes,
+        from_ten_thousand(130.0, 130.0),
+    ),
+    one_and_a_half("dual-stack", "dual-stack: cold start ÷ kernel"),
+    sixty_microseconds("dual-stack-swap", "a pod swapped, in both families: p50 (kernel alone)"),
+    one_and_a_half("mixed", "a tenth with affinity, source ranges or policy Local: cold start ÷ kernel"),
+    sixty_microseconds("mixed-swap", "one endpoint of any swapped: p50 (kernel alone)"),
+    one_and_a_half("large", "one Service with 10,000 endpoints: cold start ÷ kernel"),
+    sixty_microseconds("large-swap", "one of its endpoints swapped: p50 (kernel alone)"),
+    one_and_a_half("node-ports", "up to 5,000 node ports: cold start ÷ kernel"),
+    sixty_microseconds("node-ports-swap", "one endpoint of these swapped: p50 (kernel alone)"),
+];

@@ -1,0 +1,123 @@
+//! What the kernel is sent at a start, and when there is nothing to do.
+
+use std::sync::Arc;
+
+use portolan::{
+    agent::{cold_start, compare_at_start},
+    kernel::Kernel,
+};
+use portolan_integration::{
+    Namespace,
+    synthetic::{Kinds, Synthetic, spare},
+};
+use portolan_rules::{
+    compile::{Compiler, Config, Loaded},
+    diff::diff_into,
+    ruleset::{Elements, Family, Set},
+    state::State,
+    transaction::{Operation, Transaction},
+};
+
+const SERVICES: u32 = 1_000;
+
+fn pristine() -> Compiler {
+    Compiler::new(Config::default())
+}
+
+/// Runs a test in a namespace of its own, with these Services cold-started.
+fn with_rules(kinds: Kinds, test: impl FnOnce(Kernel, Compiler, State) + Send + 'static) {
+    Namespace::new("cost").unwrap().enter(move || {
+        let (mut kernel, mut compiler) = (Kernel::open().unwrap(), pristine());
+        let mut state = Synthetic::new(SERVICES, kinds).state();
+        let (done, result) = cold_start(&mut kernel, &mut compiler, &mut state);
+        result.unwrap();
+        assert!(matches!(done.loaded, Loaded::Complete(_)));
+        test(kernel, compiler, state);
+    });
+}
+
+#[test]
+fn a_cold_start_leaves_in_the_kernel_what_the_compiler_says() {
+    for kinds in [Kinds::Plain, Kinds::Mixed, Kinds::DualStack, Kinds::NodePorts(500), Kinds::Large(3_000)] {
+        with_rules(kinds, |mut kernel, compiler, _| {
+            let present = kernel.dump(&compiler.config().table).unwrap();
+            assert_eq!(diff_into(&compiler.config().table, &present, compiler.ruleset()).operations, []);
+        });
+    }
+}
+
+#[test]
+fn nothing_is_sent_when_nothing_is_to_be_done() {
+    with_rules(Kinds::Mixed, |mut kernel, mut compiler, mut state| {
+        let before = kernel.generation().unwrap();
+        state.touch(|_| true);
+        let update = compiler.update(&mut state);
+        assert_eq!(update.transaction.operations, [], "all of it is compiled again, and is equal");
+        let start = compare_at_start(&mut kernel, &pristine(), &mut state).unwrap().unwrap();
+        assert!(start.desired.is_none(), "a new process finds everything as it must be");
+        assert_eq!(start.problems, []);
+        assert_eq!(kernel.generation().unwrap().id, before.id, "nobody has committed anything");
+    });
+}
+
+#[test]
+fn a_start_finds_the_slots_that_history_has_left() {
+    with_rules(Kinds::Mixed, |mut kernel, mut compiler, mut state| {
+        let synthetic = Synthetic::new(SERVICES, Kinds::Mixed);
+        // An endpoint goes and comes back: its slot is another one now, in Services of every kind.
+        for n in [0, 1, 10, 20] {
+            let slice = synthetic.slices(n).remove(0);
+            let mut without = slice.clone();
+            without.endpoints.remove(0);
+            for slice in [without, slice] {
+                state.set_slice(&slice.name.clone(), Some(Arc::new(slice)));
+                kernel.commit(&compiler.update(&mut state).transaction).unwrap();
+            }
+        }
+        let start = compare_at_start(&mut kernel, &pristine(), &mut state).unwrap().unwrap();
+        let table = compiler.config().table.clone();
+        let desired = start.desired.unwrap_or_else(|| start.present.clone());
+        assert_eq!(diff_into(&table, &start.present, desired).operations, []);
+        assert_eq!(start.compiler.ruleset(), start.present, "the slots are adopted");
+
+        // From here on it goes as if the process had never ended.
+        let mut restarted = start.compiler;
+        let mut slice = synthetic.slices(1).remove(0);
+        slice.endpoints[2] = spare(&slice, 0);
+        state.set_slice(&slice.name.clone(), Some(Arc::new(slice)));
+        let mut state_before = state.clone();
+        let expected = compiler.update(&mut state_before).transaction;
+        assert_eq!(restarted.update(&mut state).transaction.operations.len(), expected.operations.len());
+    });
+}
+
+#[test]
+fn what_is_missing_or_strange_is_found_at_the_start() {
+    with_rules(Kinds::Plain, |mut kernel, compiler, mut state| {
+        let table = compiler.config().table.clone();
+        let mut change = Transaction::new(table.clone());
+        let ruleset = compiler.ruleset();
+        let ip = &ruleset.tables[&Family::Ip];
+        let set = Arc::new(Set { elements: Elements::new(), ..ip.sets["endpoints"].clone() });
+        for (key, element) in ip.sets["endpoints"].elements.iter().take(3) {
+            change.push(
+                Family::Ip,
+                Operation::DeleteElement { set: set.clone(), key: key.clone(), end: element.end.clone() },
+            );
+        }
+        kernel.commit(&change).unwrap();
+        let start = compare_at_start(&mut kernel, &pristine(), &mut state).unwrap().unwrap();
+        let repair = diff_into(&table, &start.present, start.desired.expect("something is missing"));
+        assert_eq!(repair.len(), 3, "what was deleted comes back, and nothing else");
+    });
+}
+
+#[test]
+fn a_kernel_without_our_tables_is_nothing_to_compare_with() {
+    Namespace::new("cost").unwrap().enter(|| {
+        let mut kernel = Kernel::open().unwrap();
+        let mut state = Synthetic::new(3, Kinds::Plain).state();
+        assert!(compare_at_start(&mut kernel, &pristine(), &mut state).unwrap().is_none());
+        assert_eq!(state.dirty().len(), 3, "nothing is compiled yet");
+    });
+}

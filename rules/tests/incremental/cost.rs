@@ -1,0 +1,222 @@
+//! What a change costs, counted in operations: numbers that are the same on every machine.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use portolan_rules::{
+    compile::{Compiler, Config, Loaded},
+    model::{Endpoint, ObjectName},
+    ruleset::{Element, Ruleset},
+    state::State,
+    transaction::{Operation, Transaction},
+};
+
+use crate::cluster::{plain_shape, service, slice, state};
+
+/// Endpoints of each Service.
+const ENDPOINTS: u32 = 5;
+
+/// Many Services that are alike, compiled.
+struct Cluster {
+    state: State,
+    compiler: Compiler,
+    kernel: Ruleset,
+    parts: Vec<Transaction>,
+}
+
+impl Cluster {
+    /// So many of them, cold-started.
+    fn new(services: u32) -> Self {
+        let mut state = state();
+        (0..services).for_each(|n| set(&mut state, n, 0..ENDPOINTS));
+        let mut compiler = Compiler::new(Config::default());
+        let (mut kernel, mut parts) = (Ruleset::default(), Vec::new());
+        let loaded = compiler.load_in_parts(&mut state, 512, &mut |part| {
+            kernel = part.apply(&kernel).expect("the kernel takes it");
+            parts.push(part);
+            true
+        });
+        assert!(matches!(loaded, Loaded::Complete(problems) if problems.is_empty()));
+        Self { state, compiler, kernel, parts }
+    }
+
+    /// What the kernel is sent for what has changed in the state.
+    fn update(&mut self) -> Transaction {
+        let update = self.compiler.update(&mut self.state);
+        self.kernel = update.transaction.apply(&self.kernel).expect("the kernel takes it");
+        update.transaction
+    }
+
+    /// The same after Service `n` has other endpoints.
+    fn endpoints(&mut self, n: u32, endpoints: impl IntoIterator<Item = u32>) -> Transaction {
+        set_endpoints(&mut self.state, n, endpoints);
+        self.update()
+    }
+}
+
+fn set(state: &mut State, n: u32, endpoints: impl IntoIterator<Item = u32>) {
+    let name = name(n);
+    let shape = plain_shape(None);
+    let mut service = service(&name, &shape);
+    service.cluster_ips = vec![[172, 16, (n >> 8) as u8, n as u8].into()];
+    state.set_service(&name, Some(Arc::new(service)));
+    set_endpoints(state, n, endpoints);
+}
+
+/// Endpoint `i` of Service `n`, on another node.
+fn set_endpoints(state: &mut State, n: u32, endpoints: impl IntoIterator<Item = u32>) {
+    let name = name(n);
+    let mut slice = slice(&name, &name.name, &[(1, true)]);
+    let one = slice.endpoints.remove(0);
+    let address = |i: u32| [10, (n >> 8) as u8, n as u8, i as u8].into();
+    slice.endpoints =
+        endpoints.into_iter().map(|i| Endpoint { address: address(i), ..one.clone() }).collect();
+    state.set_slice(&name, Some(Arc::new(slice)));
+}
+
+fn name(n: u32) -> ObjectName {
+    ObjectName::new("default", format!("service-{n}"))
+}
+
+/// Each operation in one word: what it does, and to which set.
+fn words(transaction: &Transaction) -> Vec<String> {
+    let word = |operation: &Operation| match operation {
+        Operation::AddElement { set, .. } => format!("add {}", set.name),
+        Operation::DeleteElement { set, .. } => format!("delete {}", set.name),
+        Operation::AddChain(_) => "add chain".into(),
+        Operation::DeleteChain(_) => "delete chain".into(),
+        Operation::AddRule { .. } => "add rule".into(),
+        Operation::FlushChain(_) => "flush chain".into(),
+        other => panic!("a change does not {other:?}"),
+    };
+    transaction.operations.iter().map(|(_, operation)| word(operation)).collect()
+}
+
+#[test]
+fn a_swap_is_one_delete_and_one_add_however_many_services_there_are() {
+    for services in [1, 10, 1_000] {
+        let mut cluster = Cluster::new(services);
+        let swap = cluster.endpoints(services / 2, [0, 1, 9, 3, 4]);
+        assert_eq!(words(&swap), ["delete endpoints", "add endpoints"]);
+    }
+}
+
+#[test]
+fn an_added_endpoint_touches_two_maps() {
+    let mut cluster = Cluster::new(100);
+    // Another Service has as many endpoints already.
+    cluster.endpoints(1, 0..=ENDPOINTS);
+    let added = cluster.endpoints(50, 0..=ENDPOINTS);
+    assert_eq!(words(&added), ["delete frontends", "add frontends", "add endpoints"]);
+}
+
+#[test]
+fn a_removed_endpoint_touches_two_maps() {
+    let mut cluster = Cluster::new(100);
+    cluster.endpoints(1, 1..ENDPOINTS);
+    let last = cluster.endpoints(50, 0..ENDPOINTS - 1);
+    assert_eq!(words(&last), ["delete frontends", "delete endpoints", "add frontends"]);
+    // The last one moves into the gap.
+    let first = cluster.endpoints(51, 1..ENDPOINTS);
+    assert_eq!(
+        words(&first),
+        ["delete frontends", "delete endpoints", "delete endpoints", "add frontends", "add endpoints"]
+    );
+}
+
+#[test]
+fn only_a_number_of_endpoints_that_nobody_has_makes_a_chain() {
+    let mut cluster = Cluster::new(100);
+    let constant = |words: &[String]| {
+        words.iter().filter(|word| word.contains("frontends") || word.contains("endpoints")).count()
+    };
+    let added = words(&cluster.endpoints(50, 0..=ENDPOINTS));
+    assert_eq!(constant(&added), 3);
+    assert!(added.iter().any(|word| word == "add chain"), "{added:?}");
+    assert!(added.iter().any(|word| word == "add classes"), "{added:?}");
+    assert!(added.len() <= 12, "{added:?}");
+    let back = words(&cluster.endpoints(50, 0..ENDPOINTS));
+    assert_eq!(constant(&back), 3);
+    assert!(back.iter().any(|word| word == "delete chain"), "{back:?}");
+    assert!(back.len() <= 12, "{back:?}");
+}
+
+#[test]
+fn a_service_comes_and_goes_with_its_own_elements_only() {
+    let mut cluster = Cluster::new(100);
+    let before = cluster.kernel.clone();
+    set(&mut cluster.state, 100, 0..ENDPOINTS);
+    let created = cluster.update();
+    let elements: BTreeSet<String> = words(&created).into_iter().collect();
+    assert_eq!(
+        elements,
+        ["add cluster-ips", "add endpoints", "add frontends"].map(String::from).into(),
+        "{created:?}"
+    );
+    assert_eq!(created.len(), 1 + 1 + ENDPOINTS as usize);
+    for (_, operation) in &created.operations {
+        let Operation::AddElement { key, .. } = operation else { panic!("{operation:?} adds no element") };
+        assert!(key.as_bytes().starts_with(&[172, 16, 0, 100]), "{operation:?} is another Service's");
+    }
+
+    cluster.state.set_service(&name(100), None);
+    cluster.state.set_slice(&name(100), None);
+    let deleted = cluster.update();
+    assert_eq!(deleted.len(), created.len());
+    assert!(words(&deleted).iter().all(|word| word.starts_with("delete ")));
+    assert_eq!(cluster.kernel, before);
+}
+
+#[test]
+fn what_is_equal_already_is_not_sent() {
+    let mut cluster = Cluster::new(100);
+    assert!(cluster.update().is_empty(), "the cold start left nothing to do");
+    (0..100).for_each(|n| set(&mut cluster.state, n, 0..ENDPOINTS));
+    assert!(cluster.update().is_empty(), "equal objects are no change");
+    cluster.state.touch(|_| true);
+    assert!(cluster.update().is_empty(), "compiled again, they come to the same");
+    // There and back before the next update.
+    set_endpoints(&mut cluster.state, 7, [9]);
+    set_endpoints(&mut cluster.state, 7, 0..ENDPOINTS);
+    assert!(cluster.update().is_empty());
+}
+
+#[test]
+fn a_cold_start_adds_each_element_once() {
+    let cluster = Cluster::new(1_000);
+    let operations =
+        || cluster.parts.iter().flat_map(|part| &part.operations).map(|(_, operation)| operation);
+    let added = operations().filter(|operation| matches!(operation, Operation::AddElement { .. })).count();
+    let deletes = |operation: &Operation| {
+        matches!(
+            operation,
+            Operation::DeleteElement { .. }
+                | Operation::DeleteChain(_)
+                | Operation::DeleteSet(_)
+                | Operation::FlushChain(_)
+        )
+    };
+    assert!(!operations().any(deletes), "nothing is done that must be undone");
+    let sets = cluster.kernel.tables.values().flat_map(|table| table.sets.values());
+    assert_eq!(added, sets.map(|set| set.elements.len()).sum::<usize>());
+    assert_eq!(cluster.kernel, cluster.compiler.ruleset());
+    // A frontend, its endpoints and its ClusterIP for each; what is constant is the same for any number.
+    let of_services = 1_000 * (2 + ENDPOINTS as usize);
+    assert!((of_services..of_services + 32).contains(&added), "{added} elements");
+    // What stands in the kernel has a comment where people look, and nowhere else: comments take memory.
+    let commented = |(_, element): &(_, &Element)| element.comment.is_some();
+    for set in cluster.kernel.tables.values().flat_map(|table| table.sets.values()) {
+        let comments = set.elements.iter().filter(|pair| commented(pair)).count();
+        assert_eq!(comments, if &*set.name == "frontends" { set.elements.len() } else { 0 }, "{}", set.name);
+    }
+}
+
+#[test]
+fn parts_are_about_as_long_as_asked_for() {
+    let cluster = Cluster::new(1_000);
+    // One Service more than the limit at most.
+    let longest = 512 + 2 + ENDPOINTS as usize;
+    for part in &cluster.parts[1..cluster.parts.len() - 1] {
+        assert!(part.len() <= longest, "{} operations in one transaction", part.len());
+    }
+    assert!(cluster.parts.len() <= 2 + 7 * 1_000 / 512 + 2, "{} transactions", cluster.parts.len());
+}

@@ -1,0 +1,150 @@
+//! Changes compile to the same ruleset as the state that they lead to, and touch nothing that is equal.
+#![allow(missing_docs, reason = "a test has no readers of its interface")]
+
+mod cluster;
+mod cost;
+mod parts;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use portolan_rules::{
+    compile::{Compiler, Config},
+    diff::diff,
+    model::{Endpoint, ObjectName},
+    ruleset::{ElementData, Ruleset},
+    transaction::Operation,
+};
+use proptest::{collection::vec, prelude::*};
+
+use cluster::{Change, apply, change, plain_shape, service, slice, state};
+
+/// The ruleset with each frontend's endpoints as a sorted list instead of at their slots, which depend on
+/// what was there before.
+fn without_slots(ruleset: &Ruleset) -> (Ruleset, BTreeMap<Vec<u8>, Vec<Vec<u8>>>) {
+    let mut rest = ruleset.clone();
+    let mut endpoints: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+    for table in rest.tables.values_mut() {
+        for name in ["endpoints", "node-endpoints"] {
+            for (key, element) in std::mem::take(&mut table.sets[name].elements) {
+                let ElementData::Value(value) = element.data else { panic!("an endpoint is a value") };
+                let frontend = key.as_bytes()[..key.as_bytes().len() - 4].to_vec();
+                endpoints.entry(frontend).or_default().push(value.as_bytes().to_vec());
+            }
+        }
+        for set in table.sets.values_mut() {
+            // Once outgrown, a set stays as large as it is.
+            set.size = None;
+        }
+        // With session affinity, the numbers of a ServicePort and of its endpoints depend on history too.
+        for name in ["attributes", "node-port-attributes"] {
+            let elements = std::mem::take(&mut table.sets[name].elements);
+            let lasts = |key: &[u8]| {
+                let number = key.last_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+                number.is_some_and(|number| number < 1 << 16 && number != 2)
+            };
+            table.sets[name].elements =
+                elements.into_iter().filter(|(key, _)| lasts(key.as_bytes())).collect();
+        }
+    }
+    for list in endpoints.values_mut() {
+        list.sort();
+    }
+    (rest, endpoints)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn changes_lead_to_the_ruleset_of_their_state(steps in vec(vec(change(), 1..4), 1..12)) {
+        let config = Config::default();
+        let mut state = state();
+        let mut compiler = Compiler::new(config.clone());
+        compiler.load(&mut state, &Ruleset::default());
+        let mut kernel = compiler.ruleset();
+        let mut history = Vec::new();
+        for step in steps {
+            for change in &step {
+                apply(&mut state, change);
+                history.push(change.clone());
+            }
+            let update = compiler.update(&mut state);
+            let after = update.transaction.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert_eq!(&after, &compiler.ruleset(), "the transaction leads to the compiled ruleset");
+
+            // Minimal: as short as the difference between the two rulesets.
+            let shortest = diff(&config.table, &kernel, &after);
+            prop_assert_eq!(update.transaction.len(), shortest.len());
+            let elsewhere = shortest.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert_eq!(&elsewhere, &after);
+
+            // From nothing, in one go, the same comes out but for the slots.
+            let mut fresh_state = cluster::state();
+            for change in &history {
+                apply(&mut fresh_state, change);
+            }
+            let mut fresh = Compiler::new(config.clone());
+            fresh.load(&mut fresh_state, &Ruleset::default());
+            prop_assert_eq!(without_slots(&fresh.ruleset()), without_slots(&after));
+
+            let created = fresh.creation().apply(&Ruleset::default());
+            prop_assert_eq!(created.map_err(|e| TestCaseError::fail(e.to_string()))?, fresh.ruleset());
+
+            // A restart over the kernel's ruleset has nothing to write.
+            let mut restarted = Compiler::new(config.clone());
+            restarted.load(&mut fresh_state, &after);
+            let diff = diff(&config.table, &after, &restarted.ruleset());
+            prop_assert_eq!(diff.operations, vec![]);
+            kernel = after;
+        }
+    }
+
+    #[test]
+    fn the_diff_of_any_two_rulesets_leads_from_one_to_the_other(
+        one in vec(change(), 0..12),
+        other in vec(change(), 0..12),
+    ) {
+        let compiled = |changes: &[Change], masquerade_all| {
+            let mut state = state();
+            for change in changes {
+                apply(&mut state, change);
+            }
+            let mut compiler = Compiler::new(Config { masquerade_all, ..Config::default() });
+            compiler.load(&mut state, &Ruleset::default());
+            compiler.ruleset()
+        };
+        let (one, other) = (compiled(&one, false), compiled(&other, true));
+        let table = Config::default().table;
+        for (from, to) in [(&one, &other), (&Ruleset::default(), &one), (&one, &Ruleset::default())] {
+            let diff = diff(&table, from, to);
+            let reached = diff.apply(from).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert_eq!(&reached, to);
+        }
+    }
+}
+
+#[test]
+fn a_set_that_is_outgrown_is_replaced_in_the_same_transaction() {
+    let mut state = state();
+    let mut compiler = Compiler::new(Config::default());
+    let name = ObjectName::new("default", "web");
+    let shape = plain_shape(Some(1));
+    state.set_service(&name, Some(Arc::new(service(&name, &shape))));
+    compiler.load(&mut state, &Ruleset::default());
+    let before = compiler.ruleset();
+
+    let mut many = slice(&name, "web", &[(1, true)]);
+    let one = many.endpoints.remove(0);
+    many.endpoints = (0..2000u16)
+        .map(|n| Endpoint { address: [10, 1, (n >> 8) as u8, n as u8].into(), ..one.clone() })
+        .collect();
+    state.set_slice(&name, Some(Arc::new(many)));
+    let update = compiler.update(&mut state);
+    let after = update.transaction.apply(&before).expect("the kernel takes it");
+    assert_eq!(after, compiler.ruleset());
+    let replaced = update.transaction.operations.iter().filter_map(|(_, op)| match op {
+        Operation::DeleteSet(name) => Some(&**name),
+        _ => None,
+    });
+    assert_eq!(replaced.collect::<Vec<_>>(), ["endpoints", "node-endpoints"]);
+}
