@@ -49,7 +49,10 @@ pub enum Error {
         value: String,
     },
     /// A Pod's credentials are not there.
-    #[error("no --kubeconfig and no --master, and not in a Pod with a service account: {0}")]
+    #[error(
+        "no --kubeconfig and no --master, and not in a Pod with a service account (KUBERNETES_SERVICE_HOST, \
+         KUBERNETES_SERVICE_PORT, /var/run/secrets/kubernetes.io/serviceaccount): {0}"
+    )]
     InCluster(#[from] InClusterError),
     /// The cluster is behind a proxy.
     #[error("--kubeconfig {path}: proxy-url is not supported; a node must reach its API server directly")]

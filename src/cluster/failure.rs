@@ -44,6 +44,14 @@ impl Failure {
         Self::Transport(message)
     }
 
+    /// An error of kube's client, without the word that it adds.
+    pub fn client(error: &kube::Error) -> Self {
+        if let kube::Error::Service(cause) = error {
+            return Self::transport(&**cause);
+        }
+        Self::transport(error)
+    }
+
     fn code(&self) -> Option<u16> {
         if let Self::Status { code, .. } = self { Some(*code) } else { None }
     }
@@ -93,5 +101,7 @@ mod tests {
     fn an_error_is_told_with_its_causes() {
         let error = Outer(std::io::Error::other("connection refused"));
         assert_eq!(Failure::transport(&error).to_string(), "outer: connection refused");
+        let error = kube::Error::Service(Box::new(error));
+        assert_eq!(Failure::client(&error).to_string(), "outer: connection refused");
     }
 }

@@ -98,9 +98,9 @@ impl Connection {
         let limit = self.timing.response;
         let response = timeout(limit, self.client.send(request)).await;
         let response = response.map_err(|_| Failure::Silent(limit))?;
-        let (head, body) = response.map_err(|error| Failure::transport(&error))?.into_parts();
+        let (head, body) = response.map_err(|error| Failure::client(&error))?.into_parts();
         let stream = body.into_data_stream().map_ok(|bytes| bytes.to_vec());
-        let answer = Answer { stream: stream.map_err(|error| Failure::transport(&error)).boxed(), limit };
+        let answer = Answer { stream: stream.map_err(|error| Failure::client(&error)).boxed(), limit };
         if head.status.is_success() {
             return Ok(answer);
         }
