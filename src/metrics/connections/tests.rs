@@ -29,17 +29,17 @@ impl World {
         let registry = Registry::new();
         let connections = Connections::with_limits(&registry, services, endpoints);
         let mut world = Self { registry, connections, now: Instant::now() };
-        world.take(Counts::All(counts));
+        world.take(&Counts::All(counts));
         world
     }
 
-    fn take(&mut self, counts: Counts) {
+    fn take(&mut self, counts: &Counts) {
         self.now += Duration::from_secs(10);
-        self.connections.take(&counts, self.now);
+        self.connections.take(counts, self.now);
     }
 
     fn all(&mut self, counts: Vec<Count>) {
-        self.take(Counts::All(counts));
+        self.take(&Counts::All(counts));
     }
 
     /// The samples, without the name's beginning.
@@ -103,7 +103,7 @@ fn totals_stay_whatever_elements_do() {
 fn a_reading_with_gaps_forgets_nothing() {
     let mut world = World::new(vec![]);
     world.all(vec![count(1, 0, 1, OWNER, 10), count(1, 1, 2, OWNER, 20)]);
-    world.take(Counts::Some(vec![count(1, 0, 1, OWNER, 11), count(1, 0, 1, OWNER, 11)]));
+    world.take(&Counts::Some(vec![count(1, 0, 1, OWNER, 11), count(1, 0, 1, OWNER, 11)]));
     world.all(vec![count(1, 0, 1, OWNER, 11), count(1, 1, 2, OWNER, 20)]);
     assert_eq!(world.service(WEB), Some(31));
 }
@@ -112,7 +112,7 @@ fn a_reading_with_gaps_forgets_nothing() {
 fn a_first_reading_with_gaps_is_no_start() {
     let mut world = World::new(vec![]);
     world.connections.last = None;
-    world.take(Counts::Some(vec![]));
+    world.take(&Counts::Some(vec![]));
     world.all(vec![count(1, 0, 1, OWNER, 11)]);
     world.all(vec![count(1, 0, 1, OWNER, 12)]);
     assert_eq!(world.service(WEB), Some(1));
@@ -149,7 +149,7 @@ fn series_are_bounded_and_those_of_the_gone_make_room() {
 fn too_many_are_said_to_be_too_many() {
     let mut world = World::new(vec![count(1, 0, 1, OWNER, 3)]);
     world.all(vec![count(1, 0, 1, OWNER, 4)]);
-    world.take(Counts::TooMany);
+    world.take(&Counts::TooMany);
     assert_eq!(world.sample("endpoint_counters_readable"), Some(0));
     world.all(vec![count(1, 0, 1, OWNER, 9)]);
     assert_eq!((world.service(WEB), world.sample("endpoint_counters_readable")), (Some(6), Some(1)));
