@@ -7,6 +7,7 @@
 pub(crate) mod attributes;
 mod batch;
 pub(crate) mod connection;
+mod counters;
 mod declaration;
 mod delinearize;
 mod dump;
@@ -30,6 +31,7 @@ use uapi::{NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLM_F_ACK};
 
 pub use self::{
     batch::{Batch, encode},
+    counters::{Count, Counts, read_counts},
     dump::FOREIGN_PRIORITY,
     dump::Scope,
     error::Error,

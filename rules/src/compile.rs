@@ -26,7 +26,7 @@ pub use self::{
     class::Class,
     compiler::{Compiler, NoLocalEndpoints, SetSize, Update},
     config::{Config, PodDetector},
-    frontend::FrontendKey,
+    frontend::{FrontendKey, endpoint_from_value},
     pick::Pick,
     service::{Problem, Severity},
     sets::SetName,
