@@ -7,6 +7,7 @@
 pub(crate) mod attributes;
 mod batch;
 pub(crate) mod connection;
+mod counters;
 mod declaration;
 mod delinearize;
 mod dump;
@@ -31,6 +32,7 @@ use uapi::{NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLM_F_ACK};
 
 pub use self::{
     batch::{Batch, encode},
+    counters::{Count, Counts, read_counts},
     dump::{Expected, FOREIGN_PRIORITY, Scope},
     error::Error,
     monitor::{Event, Generation, Monitor, Subscription},

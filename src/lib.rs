@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod conntrack;
+pub mod endpoint_counters;
 pub mod health;
 pub mod host;
 pub mod kernel;

@@ -1,5 +1,6 @@
 //! Metrics in the Prometheus text format: kube-proxy's, which dashboards know, and those of Portolan.
 
+mod connections;
 mod kube_proxy;
 mod portolan;
 mod process;
@@ -14,6 +15,7 @@ use portolan_rules::{
 };
 use prometheus::{Encoder, Registry, TextEncoder, core::Collector};
 
+pub use self::connections::Connections;
 use crate::{agent::Reconcile, health::Health};
 use kube_proxy::KubeProxy;
 use portolan::Portolan;
@@ -81,6 +83,14 @@ impl Default for Inner {
 }
 
 impl Metrics {
+    /// Adds the metrics of connections, which only those have who ask for them.
+    ///
+    /// # Panics
+    /// When called twice: metrics have names of their own.
+    pub fn connections(&self) -> Connections {
+        Connections::new(&self.0.registry)
+    }
+
     /// Counts one reconcile.
     pub fn reconciled(&self, reconcile: &Reconcile) {
         let now = Timestamp::now();

@@ -89,6 +89,7 @@ impl Settings {
         let config = Config {
             table: table_name(args.table_name.as_deref())?,
             masquerade_all: all.nftables.masquerade_all == Some(true),
+            endpoint_counters: args.endpoint_counters == Some(true),
             masquerade_bit: masquerade_bit(origin, "nftables.masqueradeBit", all.nftables.masquerade_bit)?,
             ..Config::default()
         };

@@ -150,6 +150,7 @@ impl Synthetic {
             (Kinds::Mixed, 20) => {
                 service.load_balancer_ips = load_balancer_ips;
                 service.external_policy = TrafficPolicy::Local;
+                service.health_check_node_port = Some(20_000 + (n / 30 % 10_000) as u16);
             }
             (Kinds::DualStack, _) => service.cluster_ips.push(ipv6(0x10, n).into()),
             (Kinds::NodePorts(count), _) if n < count => {

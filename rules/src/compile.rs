@@ -28,7 +28,7 @@ pub use self::{
     compiler::{Compiler, Loaded, NoLocalEndpoints, SetSize, Update},
     config::{Config, PodDetector},
     expected::ExpectedKeys,
-    frontend::FrontendKey,
+    frontend::{FrontendKey, endpoint_from_value},
     pick::Pick,
     service::{Problem, Severity},
     sets::SetName,

@@ -48,6 +48,10 @@ pub struct NodeArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub masquerade_all: Option<bool>,
 
+    /// Count the new connections of each endpoint in the kernel; `run` shows them as metrics
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    pub endpoint_counters: Option<bool>,
+
     /// Serve the Services whose label service.kubernetes.io/service-proxy-name has this value, rather than
     /// those without that label
     #[arg(long, value_name = "NAME")]

@@ -120,10 +120,6 @@ pub struct SyncArgs {
     /// Own the tables, so that nobody else can change or flush them (where the kernel can)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub table_owner: Option<bool>,
-
-    /// Count new connections for each endpoint
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub endpoint_counters: Option<bool>,
 }
 
 /// Connection tracking.

@@ -15,6 +15,7 @@ use crate::{
     api::Kind,
     cli::RunArgs,
     cluster::{self, Cluster, Options},
+    endpoint_counters,
     health::Health,
     host::AddressMonitor,
     kernel::{self, Kernel},
@@ -109,6 +110,10 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         config: serde_json::to_value(&settings.configuration).unwrap_or_default(),
     };
     let stop = events.clone();
+    if settings.node.config.endpoint_counters && settings.metrics.is_some() {
+        let table = settings.node.config.table.clone();
+        endpoint_counters::follow(table, metrics.connections()).map_err(StartError::Runtime)?;
+    }
     let service_health = server::start(servers, health.clone(), metrics, recorder, move || {
         let _ = stop.send(Event::Stop);
     })?;

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::c_int,
+    ops::ControlFlow,
     os::fd::{AsFd, BorrowedFd},
     time::Duration,
 };
@@ -244,6 +245,23 @@ impl Connection {
         write: impl FnOnce(&mut Vec<u8>),
         mut read: impl FnMut(&Message<'_>),
     ) -> Result<Outcome, Error> {
+        let read = |message: &Message<'_>| {
+            read(message);
+            ControlFlow::Continue(())
+        };
+        self.ask_until(kind, family, dump, write, read)
+    }
+
+    /// The same until `read` has enough, which makes the outcome incomplete. The kernel goes on with what it was
+    /// asked for: the socket is of no use then.
+    pub(crate) fn ask_until(
+        &mut self,
+        kind: u16,
+        family: u8,
+        dump: bool,
+        write: impl FnOnce(&mut Vec<u8>),
+        mut read: impl FnMut(&Message<'_>) -> ControlFlow<()>,
+    ) -> Result<Outcome, Error> {
         self.drain()?;
         let sequence = self.next_sequence();
         let flags = NLM_F_REQUEST | if dump { NLM_F_DUMP } else { 0 };
@@ -270,7 +288,9 @@ impl Connection {
                     NLMSG_ERROR => return refusal(&message),
                     NLMSG_DONE => return Ok(outcome),
                     answer if answer >> 8 == kind >> 8 => {
-                        read(&message);
+                        if read(&message).is_break() {
+                            return Ok(Outcome::Incomplete);
+                        }
                         if !dump {
                             return Ok(outcome);
                         }

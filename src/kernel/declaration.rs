@@ -67,7 +67,7 @@ impl Declaration {
     }
 }
 
-/// The declaration that these numbers make, as far as the model has it. `None` if it has not.
+/// The declaration that these numbers make, without a counter, as far as the model has it. `None` if it has not.
 pub(super) fn read(
     name: &std::sync::Arc<str>,
     flags: u32,
@@ -91,6 +91,7 @@ pub(super) fn read(
             timeout: flags & NFT_SET_TIMEOUT != 0,
         },
         size,
+        counter: false,
         elements: Elements::new(),
     };
     let declaration = Declaration::of(&set).ok()?;

@@ -22,13 +22,14 @@ use super::{
     instruction::parse_expressions,
     monitor::{Generation, Monitor},
     uapi::{
-        NF_ACCEPT, NFT_CHAIN_BASE, NFT_CHAIN_BINDING, NFT_MSG_GETCHAIN, NFT_MSG_GETGEN, NFT_MSG_GETRULE,
-        NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETTABLE, NFT_SET_ANONYMOUS, NFT_TABLE_F_DORMANT,
-        NFTA_CHAIN_FLAGS, NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY, NFTA_CHAIN_TYPE,
-        NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_SET_COUNT,
-        NFTA_SET_DATA_LEN, NFTA_SET_DATA_TYPE, NFTA_SET_DESC, NFTA_SET_DESC_SIZE, NFTA_SET_ELEM_LIST_SET,
-        NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS, NFTA_SET_FLAGS, NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE,
-        NFTA_SET_NAME, NFTA_SET_TIMEOUT, NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
+        COUNTER, NF_ACCEPT, NFT_CHAIN_BASE, NFT_CHAIN_BINDING, NFT_MSG_GETCHAIN, NFT_MSG_GETGEN,
+        NFT_MSG_GETRULE, NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETTABLE, NFT_SET_ANONYMOUS,
+        NFT_TABLE_F_DORMANT, NFTA_CHAIN_FLAGS, NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY,
+        NFTA_CHAIN_TYPE, NFTA_EXPR_NAME, NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_RULE_CHAIN,
+        NFTA_RULE_EXPRESSIONS, NFTA_SET_COUNT, NFTA_SET_DATA_LEN, NFTA_SET_DATA_TYPE, NFTA_SET_DESC,
+        NFTA_SET_DESC_SIZE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS, NFTA_SET_FLAGS,
+        NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_TIMEOUT, NFTA_TABLE_FLAGS,
+        NFTA_TABLE_NAME,
     },
 };
 use elements::ElementReader;
@@ -328,10 +329,19 @@ fn set(attributes: Attributes<'_>) -> Option<Set> {
         .and_then(|description| description.nested().number(NFTA_SET_DESC_SIZE));
     let key = (number(NFTA_SET_KEY_TYPE), number(NFTA_SET_KEY_LEN));
     let data = (number(NFTA_SET_DATA_TYPE), number(NFTA_SET_DATA_LEN));
-    let more = [NFTA_SET_TIMEOUT, NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS];
-    let has_more = more.into_iter().any(|kind| attributes.find(kind).is_some());
+    let expression = attributes.find(NFTA_SET_EXPR);
+    let counter = expression.is_some_and(|expression| is_counter(expression.nested()));
+    let has_more =
+        [NFTA_SET_TIMEOUT, NFTA_SET_EXPRESSIONS].into_iter().any(|kind| attributes.find(kind).is_some())
+            || expression.is_some() != counter;
     let known = declaration::read(&name, flags, key, data, size).filter(|_| !has_more);
+    let known = known.map(|set| Set { counter, ..set });
     Some(known.unwrap_or_else(|| unknown_set(name)))
+}
+
+/// Whether this expression is a counter.
+fn is_counter(expression: Attributes<'_>) -> bool {
+    expression.find(NFTA_EXPR_NAME).and_then(|name| name.string()) == Some(COUNTER)
 }
 
 fn unknown_set(name: Name) -> Set {
@@ -341,6 +351,7 @@ fn unknown_set(name: Name) -> Set {
         data: SetData::None,
         flags: SetFlags::default(),
         size: None,
+        counter: false,
         elements: Elements::new(),
     }
 }

@@ -295,6 +295,18 @@ fn userdata(buffer: &mut Vec<u8>, comment: Option<&str>, open: bool) -> Result<(
     Ok(())
 }
 
+/// The comment in an element's user data.
+pub(super) fn comment(mut records: &[u8]) -> Option<&str> {
+    while let [kind, length, rest @ ..] = records {
+        let record = rest.get(..usize::from(*length))?;
+        if *kind == UDATA_ELEM_COMMENT {
+            return std::str::from_utf8(record.strip_suffix(&[0]).unwrap_or(record)).ok();
+        }
+        records = &rest[record.len()..];
+    }
+    None
+}
+
 /// The next key in network order; `None` after the greatest.
 fn successor(key: &[u8]) -> Option<smallvec::SmallVec<[u8; 16]>> {
     let mut next: smallvec::SmallVec<[u8; 16]> = smallvec::SmallVec::from_slice(key);

@@ -29,8 +29,6 @@ pub struct RunSettings {
     /// Whether the tables carry the kernel's owner and persist flags (`NFT_TABLE_F_OWNER`, `NFT_TABLE_F_PERSIST`),
     /// so that nobody else can change or flush them.
     pub table_owner: bool,
-    /// Whether new connections are counted for each endpoint, which doubles the size of an element.
-    pub endpoint_counters: bool,
     /// Limits and timeouts of connection tracking (`conntrack`).
     pub conntrack: ConntrackSettings,
     /// What the out-of-memory killer makes of this process, -1000 to 1000 (`oomScoreAdj`).

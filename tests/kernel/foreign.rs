@@ -59,11 +59,12 @@ fn sets_that_the_model_cannot_express_have_no_types() {
             set expiring { type ipv4_addr; flags timeout; timeout 1h; elements = { 10.0.0.1 }\n }
             set fixed { type ipv4_addr; flags constant; elements = { 10.0.0.1 }\n }
             map translation { type ipv4_addr : mark; elements = { 10.0.0.1 : 1 }\n }
-            set counting { type ipv4_addr; counter; elements = { 10.0.0.1 }\n }
+            set limiting { type ipv4_addr; limit rate 1/second; elements = { 10.0.0.1 }\n }
+            set both { type ipv4_addr; counter quota 5 mbytes; elements = { 10.0.0.1 }\n }
             set plain { type ipv4_addr; elements = { 10.0.0.1 comment \"somebody's\" }\n }
         }",
     );
-    for name in ["marks", "expiring", "fixed", "translation", "counting"] {
+    for name in ["marks", "expiring", "fixed", "translation", "limiting", "both"] {
         let set = &table.sets[name];
         assert!(set.key.is_empty() && set.elements.is_empty(), "{name}: {set:?}");
     }

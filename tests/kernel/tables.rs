@@ -233,6 +233,12 @@ pub fn everything_else(family: Family, reloadable: bool) -> Table {
     set.elements.insert(source(0), Element { end: Some(Box::new(source(255))), ..Element::member() });
     set.elements.insert(source(512), Element { end: Some(Box::new(source(512))), ..Element::member() });
     table.add_set(set);
+    let mut map = Set::map("counted", &[InetService], &[addr]).with_size(8).with_counter();
+    map.elements.insert(Concat::new(&[Value::Port(80)]), Element::value(Concat::new(&[address(family, 1)])));
+    table.add_set(map);
+    let mut set = Set::new("counted-ports", &[InetService]).with_counter();
+    set.elements.insert(Concat::new(&[Value::Port(81)]), Element::member().with_comment(&"counted".into()));
+    table.add_set(set);
     let mut set = Set::new("ports", &[InetService]);
     set.elements.insert(Concat::new(&[Value::Port(443)]), Element::member());
     table.add_set(set);

@@ -87,6 +87,9 @@ impl Synthetic {
         if !service.load_balancer_ips.is_empty() {
             spec["type"] = "LoadBalancer".into();
             spec["externalTrafficPolicy"] = policy(service.external_policy).into();
+            if let Some(port) = service.health_check_node_port {
+                spec["healthCheckNodePort"] = port.into();
+            }
             let ingress = service.load_balancer_ips.iter().map(|ip| json!({"ip": ip, "ipMode": "VIP"}));
             object["status"]["loadBalancer"]["ingress"] = ingress.collect::<Vec<_>>().into();
         }

@@ -37,36 +37,41 @@ fn services(scene: &Scene, pods: &[&Pod]) {
     scene.put("empty.yaml", &empty, slices("empty", &[]));
 }
 
-/// Our two tables as nft lists them, the elements of each set in alphabetical order: the kernel gives
-/// them in the order of their hashes, which differs from one table to the next.
+/// Our two tables as nft lists them: sets and chains in alphabetical order, as their order is that in which they were
+/// made, and the elements of each set, which the kernel gives in the order of their hashes.
 fn list(namespace: &Namespace) -> Vec<String> {
-    let mut listing = String::new();
+    let mut objects = Vec::new();
     for family in ["ip", "ip6"] {
-        listing += &nft(namespace, &["list", "table", family, "portolan"], "").unwrap();
+        let listing = nft(namespace, &["list", "table", family, "portolan"], "").unwrap();
+        let (header, rest) = listing.split_once('\n').unwrap();
+        let rest = rest.trim_end().strip_suffix('}').unwrap();
+        let mut of_family: Vec<_> = rest.trim_end().split("\n\n").map(sorted_elements).collect();
+        of_family.sort();
+        objects.push(header.to_owned());
+        objects.extend(of_family);
     }
-    let mut lines = Vec::new();
-    let mut rest = listing.as_str();
-    while let Some((before, after)) = rest.split_once("elements = {") {
-        let (elements, after) = after.split_once('}').unwrap();
-        let mut elements: Vec<_> = elements
-            .split(",\n")
-            .map(|element| element.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect();
-        elements = elements.iter().flat_map(|line| line.split(", ")).map(str::to_owned).collect();
-        elements.sort();
-        lines.extend(before.lines().map(str::to_owned));
-        lines.extend(elements);
-        rest = after;
-    }
-    lines.extend(rest.lines().map(str::to_owned));
-    lines
+    objects
+}
+
+/// A set or chain, with its elements in alphabetical order.
+fn sorted_elements(object: &str) -> String {
+    let Some((before, after)) = object.split_once("elements = {") else { return object.to_owned() };
+    let (elements, after) = after.split_once('}').unwrap();
+    let mut elements: Vec<_> = elements
+        .split([',', '\n'])
+        .map(|element| element.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|element| !element.is_empty())
+        .collect();
+    elements.sort();
+    [before, &elements.join("\n"), after].concat()
 }
 
 /// The same as JSON, with sorted elements and without handles.
 fn list_json(namespace: &Namespace, family: &str) -> Value {
     let text = nft(namespace, &["-j", "list", "table", family, "portolan"], "").unwrap();
     let mut json: Value = serde_json::from_str(&text).unwrap();
-    for object in json["nftables"].as_array_mut().unwrap() {
+    let objects = json["nftables"].as_array_mut().unwrap();
+    for object in &mut *objects {
         for part in object.as_object_mut().unwrap().values_mut() {
             part.as_object_mut().unwrap().remove("handle");
             if let Some(elements) = part.get_mut("elem").and_then(Value::as_array_mut) {
@@ -74,6 +79,12 @@ fn list_json(namespace: &Namespace, family: &str) -> Value {
             }
         }
     }
+    // Rules stay in the order of their chain.
+    objects.sort_by_key(|object| {
+        let (kind, part) = object.as_object().unwrap().iter().next().unwrap();
+        let name = if kind == "rule" { &part["chain"] } else { &part["name"] };
+        (kind.clone(), name.to_string())
+    });
     json
 }
 

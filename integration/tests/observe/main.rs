@@ -1,6 +1,7 @@
 //! What an agent says about itself: health, readiness, the health checks of Services, metrics, status pages. The
 //! real binary in the lab, asked as a load balancer, a kubelet or Prometheus would.
 
+mod connections;
 mod health;
 mod health_ports;
 mod metrics;

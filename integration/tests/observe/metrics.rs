@@ -13,7 +13,7 @@ fn start(scene: &Scene) -> Agent {
     Agent::start(&scene.lab.node_a, scene.manifests.path(), &[]).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn text(agent: &Agent) -> String {
+pub fn text(agent: &Agent) -> String {
     let answer = agent.get(PORT, "/metrics").expect("the metrics server answers");
     assert_eq!(answer.code, 200);
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4"));
@@ -21,7 +21,7 @@ fn text(agent: &Agent) -> String {
 }
 
 /// Each sample by name and labels: `name{label="value"}`.
-fn samples(text: &str) -> BTreeMap<String, f64> {
+pub fn samples(text: &str) -> BTreeMap<String, f64> {
     let sample = |line: &str| {
         let (name, value) = line.rsplit_once(' ').unwrap();
         (name.to_owned(), value.parse().unwrap())
@@ -37,7 +37,7 @@ fn value(agent: &Agent, sample: &str) -> f64 {
 
 /// Runs Prometheus' own checker, which also knows the rules for names.
 #[track_caller]
-fn check(text: &str) {
+pub fn check(text: &str) {
     let mut child = std::process::Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

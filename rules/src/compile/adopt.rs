@@ -98,9 +98,8 @@ impl AdoptedSlots {
 /// The elements of a map whose key is a frontend and a number.
 fn numbered(family: Family, set: &Set) -> impl Iterator<Item = (FrontendKey, u32, &ElementData)> {
     set.elements.iter().filter_map(move |(key, element)| {
-        let values = key.values(&set.key)?;
-        let (Value::Class(number), frontend) = values.split_last()? else { return None };
-        Some((FrontendKey::from_values(family, frontend)?, number.0, &element.data))
+        let (frontend, number) = FrontendKey::from_slot(family, &set.key, key)?;
+        Some((frontend, number, &element.data))
     })
 }
 

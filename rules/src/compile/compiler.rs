@@ -77,7 +77,9 @@ pub struct Compiler {
 impl Compiler {
     /// A compiler that has compiled nothing yet.
     pub fn new(config: Config) -> Self {
+        let declaration = |family, set: SetName| Arc::new(set.declaration(&config, family, size_for(0)));
         Self {
+            declarations: PerSet::from_fn(declaration),
             config,
             services: HashMap::default(),
             claims: Claims::default(),
@@ -87,7 +89,6 @@ impl Compiler {
             service_cidrs: BTreeSet::new(),
             port_numbers: HashMap::default(),
             number_origin: 0,
-            declarations: PerSet::from_fn(|family, set| Arc::new(set.declaration(family, size_for(0)))),
             flows: TouchedFlows::default(),
             lacking: LackingPorts::default(),
         }
@@ -386,7 +387,7 @@ impl Compiler {
                 let count = self.ledger.count(family, set);
                 let current = table.and_then(|t| t.sets.get(set.name())?.size);
                 let size = current.filter(|size| *size >= count).unwrap_or_else(|| size_for(count));
-                self.declarations[(family, set)] = Arc::new(set.declaration(family, size));
+                self.declarations[(family, set)] = Arc::new(set.declaration(&self.config, family, size));
             }
         }
     }

@@ -60,11 +60,19 @@ pub struct Config {
     pub masquerade_all: bool,
     /// Bit of the packet mark that asks for masquerading (`masqueradeBit`), 0 to 31.
     pub masquerade_bit: u8,
+    /// Count the new connections that each element of the endpoint maps takes (`--endpoint-counters`).
+    pub endpoint_counters: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { table: "portolan".into(), pods: PodDetector::None, masquerade_all: false, masquerade_bit: 14 }
+        Self {
+            table: "portolan".into(),
+            pods: PodDetector::None,
+            masquerade_all: false,
+            masquerade_bit: 14,
+            endpoint_counters: false,
+        }
     }
 }
 

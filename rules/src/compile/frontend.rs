@@ -77,6 +77,13 @@ impl FrontendKey {
         }
     }
 
+    /// Reads the key of an element of the endpoint map: the frontend, and its slot or lasting number.
+    pub fn from_slot(family: Family, types: &[DataType], key: &Concat) -> Option<(Self, u32)> {
+        let values = key.values(types)?;
+        let (Value::Class(slot), frontend) = values.split_last()? else { return None };
+        Some((Self::from_values(family, frontend)?, slot.0))
+    }
+
     /// The key in the endpoint map, or of an attribute.
     pub fn slot(&self, slot: u32) -> Concat {
         self.concat().with(ClassId(slot).into())

@@ -1,5 +1,6 @@
 //! The sets and maps of each table.
 
+use super::config::Config;
 use crate::ruleset::{DataType, Family, Set, SetFlags};
 
 /// How many clients are remembered at most. One more is served, but not remembered.
@@ -87,7 +88,7 @@ impl SetName {
     }
 
     /// The declaration, without elements.
-    pub fn declaration(self, family: Family, size: u32) -> Set {
+    pub fn declaration(self, config: &Config, family: Family, size: u32) -> Set {
         use DataType::{ClassId, InetProto, InetService};
         let address = family.address_type();
         let name = self.name();
@@ -117,7 +118,9 @@ impl SetName {
                 return intervals(Set::new(name, &[address, InetProto, InetService, address]));
             }
         };
-        set.with_size(size)
+        let counts = config.endpoint_counters && matches!(self, Self::Endpoints | Self::NodeEndpoints);
+        let set = set.with_size(size);
+        if counts { set.with_counter() } else { set }
     }
 }
 

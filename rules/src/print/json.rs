@@ -82,6 +82,9 @@ fn set(family: Family, table: &Table, set: &Set) -> Json {
     if !flags.is_empty() {
         object["flags"] = flags.into();
     }
+    if set.counter {
+        object["stmt"] = json!([{ "counter": null }]);
+    }
     if !set.elements.is_empty() {
         object["elem"] = set.elements.iter().map(|(key, each)| element(set, key, each)).collect();
     }

@@ -55,6 +55,9 @@ fn write_set(set: &Set, out: &mut impl Write) -> fmt::Result {
     if set.flags != SetFlags::default() {
         writeln!(out, "\t\tflags {}", flags(set.flags))?;
     }
+    if set.counter {
+        out.write_str("\t\tcounter\n")?;
+    }
     let mut before = "\t\telements = { ";
     for (key, value) in &set.elements {
         write!(out, "{before}{}", element(set, key, value))?;
@@ -87,7 +90,7 @@ pub(super) fn set_line(set: &Set) -> impl fmt::Display + '_ {
         if set.flags != SetFlags::default() {
             write!(f, " flags {};", flags(set.flags))?;
         }
-        f.write_str(" }")
+        f.write_str(if set.counter { " counter; }" } else { " }" })
     })
 }
 

@@ -164,6 +164,8 @@ fn a_set_is_declared_on_one_line() {
         set_declaration(&set),
         "map v { type ipv6_addr . classid : verdict; size 5; flags dynamic,interval,timeout; }"
     );
+    let counting = Set::new("s", &[DataType::InetService]).with_size(5).with_counter();
+    assert_eq!(set_declaration(&counting), "set s { type inet_service; size 5; counter; }");
 }
 
 /// Depth of braces outside strings and comments at the end of the text; `None` if it ever falls below 0.

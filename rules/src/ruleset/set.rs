@@ -37,6 +37,9 @@ pub struct Set {
     pub flags: SetFlags,
     /// Greatest number of elements (`NFTA_SET_DESC_SIZE`). Declared, it makes the kernel choose a hash of fixed size.
     pub size: Option<u32>,
+    /// Whether each element counts the packets that find it (`NFTA_SET_EXPR`, kernel 5.7). The counts are not part of
+    /// the model.
+    pub counter: bool,
     /// Elements by key. Empty for a dynamic set.
     pub elements: Elements,
 }
@@ -50,6 +53,7 @@ impl Set {
             data: SetData::None,
             flags: SetFlags::default(),
             size: None,
+            counter: false,
             elements: Elements::new(),
         }
     }
@@ -76,6 +80,12 @@ impl Set {
         Self { flags, ..self }
     }
 
+    /// The same set, whose elements count the packets that find them.
+    #[must_use]
+    pub fn with_counter(self) -> Self {
+        Self { counter: true, ..self }
+    }
+
     /// Whether this is a map: `map` rather than `set` in nft's notation.
     pub fn is_map(&self) -> bool {
         self.data != SetData::None
@@ -88,5 +98,6 @@ impl Set {
             && self.data == other.data
             && self.flags == other.flags
             && self.size == other.size
+            && self.counter == other.counter
     }
 }

@@ -148,3 +148,37 @@ fn a_set_that_is_outgrown_is_replaced_in_the_same_transaction() {
     });
     assert_eq!(replaced.collect::<Vec<_>>(), ["endpoints", "node-endpoints"]);
 }
+
+#[test]
+fn switching_counters_replaces_two_maps_and_keeps_every_slot() {
+    let name = ObjectName::new("default", "web");
+    let mut state = state();
+    state.set_service(&name, Some(Arc::new(service(&name, &plain_shape(Some(1))))));
+    state.set_slice(&name, Some(Arc::new(slice(&name, "web", &[(1, true), (2, true), (3, true)]))));
+    let mut compiled = |endpoint_counters, kernel: &Ruleset| {
+        let mut compiler = Compiler::new(Config { endpoint_counters, ..Config::default() });
+        compiler.load(&mut state, kernel);
+        compiler.ruleset()
+    };
+    let without = compiled(false, &Ruleset::default());
+    let with = compiled(true, &without);
+    for (from, to, counter) in [(&without, &with, true), (&with, &compiled(false, &with), false)] {
+        let diff = diff(&Config::default().table, from, to);
+        assert_eq!(&diff.apply(from).expect("the kernel takes it"), to);
+        for table in to.tables.values() {
+            for set in table.sets.values() {
+                let before =
+                    from.tables.values().find_map(|t| t.sets.get(&set.name).filter(|s| s.key == set.key));
+                assert_eq!(set.counter, counter && ["endpoints", "node-endpoints"].contains(&&*set.name));
+                assert_eq!(before.map(|before| before.size), Some(set.size));
+            }
+        }
+        let replaced = diff.operations.iter().filter(|(_, op)| matches!(op, Operation::DeleteSet(_)));
+        assert_eq!(replaced.count(), 4, "two in each family");
+    }
+    let elements = |ruleset: &Ruleset| -> Vec<_> {
+        let sets = ruleset.tables.values().flat_map(|table| table.sets.values());
+        sets.map(|set| set.elements.clone()).collect()
+    };
+    assert_eq!(elements(&without), elements(&with));
+}

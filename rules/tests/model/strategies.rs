@@ -219,11 +219,12 @@ fn config() -> impl Strategy<Value = Config> {
         interface("cni0", false),
         interface("veth", true),
     ]);
-    (pods, prop::bool::weighted(0.2), select(vec![14, 0, 31])).prop_map(
-        |(pods, masquerade_all, masquerade_bit)| Config {
+    (pods, prop::bool::weighted(0.2), select(vec![14, 0, 31]), any::<bool>()).prop_map(
+        |(pods, masquerade_all, masquerade_bit, endpoint_counters)| Config {
             pods,
             masquerade_all,
             masquerade_bit,
+            endpoint_counters,
             ..Config::default()
         },
     )

@@ -6,12 +6,12 @@ use portolan_rules::ruleset::{Concat, Element, ElementData, Elements, Set};
 
 use crate::kernel::{
     attributes::{Attribute, Attributes},
-    element::{padded, predecessor},
+    element::{comment, padded, predecessor},
     instruction::parse_verdict,
     uapi::{
         NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END, NFTA_DATA_VALUE, NFTA_DATA_VERDICT,
         NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_KEY_END,
-        NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_USERDATA, UDATA_ELEM_COMMENT,
+        NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_USERDATA,
     },
 };
 
@@ -83,21 +83,14 @@ impl ElementReader {
     }
 
     /// The comment in an element's user data.
-    fn comment(&mut self, mut records: &[u8]) -> Option<Arc<str>> {
-        while let [kind, length, rest @ ..] = records {
-            let record = rest.get(..usize::from(*length))?;
-            if *kind == UDATA_ELEM_COMMENT {
-                let text = std::str::from_utf8(record.strip_suffix(&[0]).unwrap_or(record)).ok()?;
-                if let Some(known) = self.comments.get(text) {
-                    return Some(known.clone());
-                }
-                let comment: Arc<str> = text.into();
-                self.comments.insert(comment.clone());
-                return Some(comment);
-            }
-            records = &rest[record.len()..];
+    fn comment(&mut self, records: &[u8]) -> Option<Arc<str>> {
+        let text = comment(records)?;
+        if let Some(known) = self.comments.get(text) {
+            return Some(known.clone());
         }
-        None
+        let comment: Arc<str> = text.into();
+        self.comments.insert(comment.clone());
+        Some(comment)
     }
 
     /// All elements by key, each range with its end.

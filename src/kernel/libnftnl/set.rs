@@ -52,6 +52,9 @@ impl SetMessage {
         if let Some(size) = set.size {
             message.number(sys::NFTNL_SET_DESC_SIZE, size);
         }
+        if set.counter {
+            message.counter();
+        }
         if declaration.describes_fields() {
             let lengths: Vec<u8> = set.key.iter().map(|field| field.size() as u8).collect();
             message.data(sys::NFTNL_SET_DESC_CONCAT, &lengths);
@@ -63,6 +66,15 @@ impl SetMessage {
         }
         message.data(sys::NFTNL_SET_USERDATA, &userdata);
         Ok(message)
+    }
+
+    /// Has each element count: the kernel gives those that come without an expression a copy of the set's.
+    fn counter(&self) {
+        // SAFETY: the name is terminated; the set, which lives, takes over an expression that nobody else has.
+        unsafe {
+            let expression = allocated(sys::nftnl_expr_alloc(c"counter".as_ptr()));
+            sys::nftnl_set_add_expr(self.set.as_ptr(), expression.as_ptr());
+        }
     }
 
     fn number(&self, attribute: u32, value: u32) {
@@ -94,7 +106,8 @@ fn record(userdata: &mut Vec<u8>, kind: u8, value: u32) {
     userdata.extend_from_slice(&value.to_ne_bytes());
 }
 
-// SAFETY: a declaration has two names of at most 255 bytes, a few numbers and at most 16 lengths of fields.
+// SAFETY: a declaration has two names of at most 255 bytes, a few numbers, at most 16 lengths of fields and one
+// expression without parameters.
 unsafe impl NlMsg for SetMessage {
     unsafe fn write(&self, buffer: *mut c_void, sequence: u32, kind: MsgType) {
         let kind = match kind {

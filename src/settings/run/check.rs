@@ -39,7 +39,6 @@ impl RunSettings {
             )?,
             bind_hard_fail: all.bind_address_hard_fail == Some(true),
             table_owner: args.sync.table_owner == Some(true),
-            endpoint_counters: args.sync.endpoint_counters == Some(true),
             conntrack: check.conntrack(&all)?,
             oom_score_adj: check.oom_score_adj(&all)?,
             logging: check.logging(&all, args)?,
@@ -62,7 +61,7 @@ impl RunSettings {
         beside("--master", args.api.master.clone());
         beside("--full-sync-period", args.sync.full_sync_period.map(|period| period.to_string()));
         beside("--table-owner", yes(args.sync.table_owner));
-        beside("--endpoint-counters", yes(args.sync.endpoint_counters));
+        beside("--endpoint-counters", yes(args.node.endpoint_counters));
         beside("--service-cluster-ip-range", args.node.service_cluster_ip_range.clone());
         beside("--service-proxy-name", args.node.service_proxy_name.clone());
         beside("--table-name", args.node.table_name.clone());

@@ -153,7 +153,8 @@ impl Compiler {
         for family in Family::ALL {
             for set in SetName::ALL {
                 let count = expected[(family, set)].max(self.ledger.count(family, set));
-                self.declarations[(family, set)] = set.declaration(family, size_for(count)).into();
+                let declared = set.declaration(&self.config, family, size_for(count));
+                self.declarations[(family, set)] = declared.into();
             }
         }
     }

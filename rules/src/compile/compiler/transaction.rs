@@ -95,7 +95,8 @@ impl Compiler {
             for set in SetName::ALL {
                 let count = self.ledger.count(family, set);
                 if self.declaration(family, set).size.is_some_and(|size| count > size) {
-                    self.declarations[(family, set)] = Arc::new(set.declaration(family, size_for(count)));
+                    let larger = set.declaration(&self.config, family, size_for(count));
+                    self.declarations[(family, set)] = Arc::new(larger);
                     outgrown.insert((family, set));
                 }
             }
