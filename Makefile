@@ -8,6 +8,8 @@ CASES ?= 20000
 PROBES ?= 200000
 # What `make bench` is told: --sizes 1000,10000 --rows cold,changes --full --json FILE.
 BENCH ?=
+# How `make check-image` builds the binary; dev is faster to build.
+PROFILE ?= release
 
 .PHONY: help demo test lint soak bench bench-peers image check-image packages
 
@@ -22,7 +24,7 @@ test: packages lint ## lint, all tests, the demo, the image
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --no-fail-fast
 	$(CARGO) run --quiet -p portolan-integration --bin demo
-	$(MAKE) --no-print-directory check-image
+	$(MAKE) --no-print-directory check-image PROFILE=dev
 
 lint: packages ## formatting, clippy, documentation
 	$(CARGO) fmt --all --check
@@ -52,7 +54,7 @@ image: ## the container image, with docker
 
 check-image: ## build the image without docker or a registry, and check what is in it
 	$(call install,$(IMAGE_PACKAGES))
-	docker/check-image.sh
+	PROFILE=$(PROFILE) docker/check-image.sh
 
 # Only if something is missing: a machine that has everything needs neither root nor the network for this.
 # promtool comes alone: the package that has it would start a Prometheus server.
