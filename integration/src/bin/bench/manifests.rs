@@ -65,7 +65,7 @@ fn watching(manifests: &Path) -> Result<f64> {
     let synced = eventually(LIMIT, || {
         std::thread::sleep(Duration::from_millis(20));
         ended = agent.0.try_wait().ok().flatten();
-        ended.is_some() || fs::read_to_string(log.path()).is_ok_and(|log| log.contains("Kernel is equal"))
+        ended.is_some() || fs::read_to_string(log.path()).is_ok_and(|log| log.contains("In sync:"))
     });
     if ended.is_some() || synced.is_none() {
         let log = fs::read_to_string(log.path())?;
