@@ -33,9 +33,15 @@ pub enum Loaded {
     Incomplete(Vec<Problem>),
 }
 
+/// Elements of the first part: few, so that the kernel is soon at work too. Each is twice as large as the one before,
+/// up to the limit.
+const FIRST: usize = 512;
+
 /// Collects elements by set, and hands them out as transactions.
 struct Parts<'a> {
+    /// Elements of the next part.
     limit: usize,
+    most: usize,
     count: usize,
     elements: PerSet<Vec<(Concat, Element)>>,
     /// Takes a transaction; false if no more are wanted.
@@ -47,6 +53,11 @@ impl Parts<'_> {
     fn push(&mut self, family: Family, set: SetName, key: Concat, element: Element) {
         self.elements[(family, set)].push((key, element));
         self.count += 1;
+    }
+
+    /// Whether there are enough for a part.
+    fn is_full(&self) -> bool {
+        self.count >= self.limit
     }
 
     fn give(&mut self, transaction: Transaction) {
@@ -66,7 +77,8 @@ impl Compiler {
         state.clear_dirty();
         self.declare_expected_sizes(state);
         let elements = PerSet::from_fn(|_, _| Vec::new());
-        let mut parts = Parts { limit, count: 0, elements, take, wanted: true };
+        let mut parts =
+            Parts { limit: limit.min(FIRST), most: limit, count: 0, elements, take, wanted: true };
         let mut unhooked = self.tables();
         for table in unhooked.tables.values_mut() {
             table.chains.retain(|_, chain| chain.base.is_none());
@@ -90,13 +102,13 @@ impl Compiler {
                     parts.push(port.family, set, key, element);
                 });
             }
-            if parts.count >= parts.limit {
+            if parts.is_full() {
                 self.flush(&mut parts);
             }
         }
         for (family, set, key) in self.ledger.shared_elements() {
             parts.push(family, set, key, Element::member());
-            if parts.count >= parts.limit {
+            if parts.is_full() {
                 self.flush(&mut parts);
             }
         }
@@ -141,6 +153,7 @@ impl Compiler {
             }
         }
         parts.count = 0;
+        parts.limit = (parts.limit * 2).min(parts.most);
         parts.give(transaction);
     }
 
