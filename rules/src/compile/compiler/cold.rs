@@ -37,6 +37,9 @@ pub enum Loaded {
 /// up to the limit.
 const FIRST: usize = 512;
 
+/// Declared size from which on a set is made in a transaction of its own. Its table of buckets has half a megabyte.
+const LARGE: u32 = 1 << 16;
+
 /// Collects elements by set, and hands them out as transactions.
 struct Parts<'a> {
     /// Elements of the next part.
@@ -58,6 +61,22 @@ impl Parts<'_> {
     /// Whether there are enough for a part.
     fn is_full(&self) -> bool {
         self.count >= self.limit
+    }
+
+    /// Hands out a transaction in several: the kernel takes time to make a large set.
+    fn give_apart(&mut self, transaction: Transaction) {
+        let mut part = Transaction::new(transaction.table.clone());
+        for (family, operation) in transaction.operations {
+            // A dynamic set grows with what is in it.
+            let is_large = matches!(&operation, Operation::AddSet(set)
+                if !set.flags.dynamic && set.size.is_some_and(|size| size >= LARGE));
+            part.push(family, operation);
+            if is_large {
+                let next = Transaction::new(part.table.clone());
+                self.give(std::mem::replace(&mut part, next));
+            }
+        }
+        self.give(part);
     }
 
     fn give(&mut self, transaction: Transaction) {
@@ -83,7 +102,7 @@ impl Compiler {
         for table in unhooked.tables.values_mut() {
             table.chains.retain(|_, chain| chain.base.is_none());
         }
-        parts.give(diff_into(&self.config.table, &Ruleset::default(), unhooked.clone()));
+        parts.give_apart(diff_into(&self.config.table, &Ruleset::default(), unhooked.clone()));
 
         let mut problems = Vec::new();
         // In the order of rank: who is granted a frontend keeps it.
