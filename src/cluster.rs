@@ -1,8 +1,8 @@
 //! Services and endpoints from the Kubernetes API.
 //!
-//! One task for each kind of object lists and watches it ([`reflector`]), keeps what is known of it as the model
-//! ([`store`]), and tells what changes; one gathers that for the agent ([`delivery`]); one writes Events
-//! ([`events`]). All are on a thread of their own and wait for nothing but the network.
+//! One task for each kind of object lists and watches it (`reflector`), keeps what is known of it as the model
+//! (`store`), and tells what changes; one gathers that for the agent (`delivery`); one writes Events
+//! (`events`). All are on a thread of their own and wait for nothing but the network.
 
 mod backoff;
 mod connect;

@@ -147,7 +147,7 @@ pub fn endpoint_value(endpoint: SocketAddr) -> Concat {
     Concat::new(&[endpoint.ip().into(), Value::Port(endpoint.port())])
 }
 
-/// Reads what [`endpoint_value`] writes.
+/// Reads the value of an element of an endpoint map: address and port.
 pub fn endpoint_from_value(family: Family, value: &Concat) -> Option<SocketAddr> {
     match *value.values(&[family.address_type(), DataType::InetService])?.as_slice() {
         [Value::Ipv4(address), Value::Port(port)] => Some((address, port).into()),
