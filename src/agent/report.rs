@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use portolan_rules::compile::SetSize;
 
+use crate::kernel::Commit;
+
 /// Why a reconcile was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
@@ -86,4 +88,15 @@ pub struct Reconcile {
     pub flows: Duration,
     /// Whether stale flows could not be looked for; the next reconcile tries again.
     pub flows_pending: bool,
+}
+
+impl Reconcile {
+    /// Adds what commits did and took.
+    pub(super) fn committed(&mut self, transactions: usize, commit: &Commit) {
+        self.transactions += transactions;
+        self.messages += commit.messages;
+        self.bytes += commit.bytes;
+        self.encode += commit.encode;
+        self.kernel += commit.kernel;
+    }
 }

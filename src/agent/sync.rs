@@ -230,11 +230,7 @@ impl<T: Tables> Agent<T> {
         let ColdStart { loaded, transactions, commit, operations, elapsed, .. } = done;
         let report = &mut self.report;
         report.operations = operations;
-        report.transactions += transactions;
-        report.messages += commit.messages;
-        report.bytes += commit.bytes;
-        report.encode += commit.encode;
-        report.kernel += commit.kernel;
+        report.committed(transactions, &commit);
         report.compile += elapsed.saturating_sub(commit.encode + commit.kernel);
         debug!(transactions, ?operations, bytes = commit.bytes, ?elapsed, "Committed in parts");
         // Flows may be older than the rules.
@@ -341,11 +337,7 @@ impl<T: Tables> Agent<T> {
             }
         };
         let report = &mut self.report;
-        report.transactions += 1;
-        report.messages += commit.messages;
-        report.bytes += commit.bytes;
-        report.encode += commit.encode;
-        report.kernel += commit.kernel;
+        report.committed(1, &commit);
         for (family, _) in &transaction.operations {
             report.operations[*family as usize] += 1;
         }
