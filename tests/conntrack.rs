@@ -17,10 +17,7 @@ use portolan_rules::{
     compile::{Compiler, Config},
     diff::diff,
     flows::{Flows, destinations},
-    model::{
-        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
-        ServicePort, TrafficPolicy,
-    },
+    model::{Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Service, ServicePort},
     ruleset::{Family, Ruleset},
     state::State,
 };
@@ -103,30 +100,10 @@ impl World {
             port: 53,
             node_port: Some(30_000 + u16::from(number)),
         };
-        let service = endpoints.map(|_| Service {
-            name: name.clone(),
-            created: None,
-            cluster_ips: Family::ALL.map(|family| cluster_ip(family, number)).into(),
-            external_ips: Vec::new(),
-            load_balancer_ips: Vec::new(),
-            source_ranges: Vec::new(),
-            internal_policy: TrafficPolicy::Cluster,
-            external_policy: TrafficPolicy::Cluster,
-            affinity_timeout: None,
-            load_balancing: LoadBalancing::default(),
-            health_check_node_port: None,
-            ports: [Protocol::Udp, Protocol::Tcp].map(port).into(),
-        });
-        let endpoint = |address| Endpoint {
-            weight: 1,
-            address,
-            ready: true,
-            serving: true,
-            terminating: false,
-            node: None,
-            hints: Hints::default(),
-        };
-        let both = |last: &u8| Family::ALL.map(|family| endpoint(local(family, *last)));
+        let cluster_ips = Family::ALL.map(|family| cluster_ip(family, number)).into();
+        let ports = [Protocol::Udp, Protocol::Tcp].map(port).into();
+        let service = endpoints.map(|_| Service::cluster_ip(name.clone(), cluster_ips, ports));
+        let both = |last: &u8| Family::ALL.map(|family| Endpoint::ready(local(family, *last)));
         let slice = EndpointSlice {
             name: name.clone(),
             service: name.name.clone(),

@@ -11,8 +11,8 @@ use std::{
 
 use portolan_rules::{
     model::{
-        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
-        ServicePort, TrafficPolicy,
+        Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Service, ServicePort,
+        TrafficPolicy,
     },
     ruleset::Family,
     state::State,
@@ -199,37 +199,12 @@ pub fn service_name(n: u32) -> ObjectName {
 }
 
 fn plain_service(n: u32, cluster_ip: IpAddr) -> Service {
-    Service {
-        name: service_name(n),
-        created: Some(CREATED),
-        cluster_ips: vec![cluster_ip],
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        source_ranges: Vec::new(),
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        affinity_timeout: None,
-        load_balancing: LoadBalancing::Random,
-        health_check_node_port: None,
-        ports: vec![ServicePort {
-            name: intern("http"),
-            protocol: Protocol::Tcp,
-            port: PORT,
-            node_port: None,
-        }],
-    }
+    let port = ServicePort { name: intern("http"), protocol: Protocol::Tcp, port: PORT, node_port: None };
+    Service { created: Some(CREATED), ..Service::cluster_ip(service_name(n), vec![cluster_ip], vec![port]) }
 }
 
 fn endpoint(address: IpAddr, node: &Arc<str>) -> Endpoint {
-    Endpoint {
-        address,
-        ready: true,
-        serving: true,
-        terminating: false,
-        weight: 1,
-        node: Some(node.clone()),
-        hints: Hints::default(),
-    }
+    Endpoint { node: Some(node.clone()), ..Endpoint::ready(address) }
 }
 
 fn ipv6(network: u16, n: u32) -> Ipv6Addr {

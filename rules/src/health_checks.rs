@@ -46,10 +46,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{
-            EndpointPort, EndpointSlice, Hints, LoadBalancing, ObjectName, Protocol, Service, ServicePort,
-            TrafficPolicy,
-        },
+        model::{EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort, TrafficPolicy},
         state::State,
     };
 
@@ -62,32 +59,17 @@ mod tests {
             port,
             node_port: None,
         };
+        let cluster_ips = cluster_ips.iter().map(|ip| ip.parse().unwrap()).collect();
+        let ports = vec![port("http", 80), port("https", 443)];
         Service {
-            name: ObjectName::new("default", "web"),
-            created: None,
-            cluster_ips: cluster_ips.iter().map(|ip| ip.parse().unwrap()).collect(),
-            external_ips: Vec::new(),
-            load_balancer_ips: Vec::new(),
-            source_ranges: Vec::new(),
-            internal_policy: TrafficPolicy::Cluster,
             external_policy: TrafficPolicy::Local,
-            affinity_timeout: None,
-            load_balancing: LoadBalancing::Random,
             health_check_node_port,
-            ports: vec![port("http", 80), port("https", 443)],
+            ..Service::cluster_ip(ObjectName::new("default", "web"), cluster_ips, ports)
         }
     }
 
     fn endpoint(address: &str, node: &str) -> Endpoint {
-        Endpoint {
-            address: address.parse().unwrap(),
-            ready: true,
-            serving: true,
-            terminating: false,
-            node: Some(node.into()),
-            weight: 1,
-            hints: Hints::default(),
-        }
+        Endpoint { node: Some(node.into()), ..Endpoint::ready(address.parse().unwrap()) }
     }
 
     fn checked(service: Service, endpoints: &[Endpoint]) -> Option<HealthCheck> {

@@ -209,7 +209,6 @@ fn touched(dirty: &mut Vec<ObjectName>, name: &ObjectName, entry: &mut ServiceSt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{LoadBalancing, TrafficPolicy};
 
     fn slice(name: &ObjectName, service: &str) -> Arc<EndpointSlice> {
         Arc::new(EndpointSlice {
@@ -221,20 +220,7 @@ mod tests {
     }
 
     fn service(name: &ObjectName) -> Service {
-        Service {
-            name: name.clone(),
-            created: None,
-            cluster_ips: Vec::new(),
-            external_ips: Vec::new(),
-            load_balancer_ips: Vec::new(),
-            source_ranges: Vec::new(),
-            internal_policy: TrafficPolicy::Cluster,
-            external_policy: TrafficPolicy::Cluster,
-            affinity_timeout: None,
-            load_balancing: LoadBalancing::Random,
-            health_check_node_port: None,
-            ports: Vec::new(),
-        }
+        Service::cluster_ip(name.clone(), Vec::new(), Vec::new())
     }
 
     #[test]

@@ -10,10 +10,7 @@ use std::{
 use portolan_rules::{
     compile::{Compiler, Config},
     flows::destinations,
-    model::{
-        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
-        ServicePort, TrafficPolicy,
-    },
+    model::{Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Service, ServicePort},
     ruleset::Ruleset,
     state::State,
 };
@@ -27,20 +24,9 @@ fn at(text: &str) -> SocketAddr {
 }
 
 fn service(name: &str, cluster_ip: u8, protocol: Protocol, port: u16, node_port: Option<u16>) -> Service {
-    Service {
-        name: ObjectName::new("default", name),
-        created: None,
-        cluster_ips: vec![[10, 96, 0, cluster_ip].into(), format!("fd00::{cluster_ip}").parse().unwrap()],
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        source_ranges: Vec::new(),
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        affinity_timeout: None,
-        load_balancing: LoadBalancing::Random,
-        health_check_node_port: None,
-        ports: vec![ServicePort { name: "".into(), protocol, port, node_port }],
-    }
+    let cluster_ips = vec![[10, 96, 0, cluster_ip].into(), format!("fd00::{cluster_ip}").parse().unwrap()];
+    let ports = vec![ServicePort { name: "".into(), protocol, port, node_port }];
+    Service::cluster_ip(ObjectName::new("default", name), cluster_ips, ports)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,13 +42,12 @@ enum Condition {
 impl Condition {
     fn endpoint(self, address: IpAddr) -> Endpoint {
         Endpoint {
-            address,
             ready: matches!(self, Self::Ready | Self::Drained),
             serving: !matches!(self, Self::Gone),
             terminating: matches!(self, Self::Draining),
             node: Some("elsewhere".into()),
-            hints: Hints::default(),
             weight: u16::from(!matches!(self, Self::Drained)),
+            ..Endpoint::ready(address)
         }
     }
 }

@@ -8,7 +8,7 @@ use portolan_rules::{
     diff::diff,
     leftovers::keep_leftovers,
     model::{
-        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
+        Endpoint, EndpointPort, EndpointSlice, LoadBalancing, Node, ObjectName, Protocol, Service,
         ServicePort, TrafficPolicy,
     },
     ruleset::Ruleset,
@@ -17,36 +17,23 @@ use portolan_rules::{
 
 /// A Service of every treatment behind one another: `n` tells their addresses and node ports apart.
 fn service(n: u8) -> Service {
+    let cluster_ips = vec![[10, 96, 0, n].into(), format!("fd00::{n}").parse().unwrap()];
+    let node_port = Some(30000 + u16::from(n));
+    let ports = vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port }];
     Service {
-        name: ObjectName::new("default", format!("s{n}")),
-        created: None,
-        cluster_ips: vec![[10, 96, 0, n].into(), format!("fd00::{n}").parse().unwrap()],
-        external_ips: Vec::new(),
         load_balancer_ips: vec![[198, 51, 100, n].into(), format!("fd02::{n}").parse().unwrap()],
         source_ranges: vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
-        internal_policy: TrafficPolicy::Cluster,
         external_policy: if n.is_multiple_of(2) { TrafficPolicy::Cluster } else { TrafficPolicy::Local },
         affinity_timeout: (!n.is_multiple_of(3)).then_some(60 * u32::from(n)),
         load_balancing: if n.is_multiple_of(3) { LoadBalancing::SourceHash } else { LoadBalancing::Random },
-        health_check_node_port: None,
-        ports: vec![ServicePort {
-            name: "".into(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: Some(30000 + u16::from(n)),
-        }],
+        ..Service::cluster_ip(ObjectName::new("default", format!("s{n}")), cluster_ips, ports)
     }
 }
 
 fn slice(n: u8) -> EndpointSlice {
     let endpoint = |last: u8, address: IpAddr| Endpoint {
-        address,
-        ready: true,
-        serving: true,
-        terminating: false,
         node: Some(if last.is_multiple_of(2) { "here" } else { "elsewhere" }.into()),
-        weight: 1,
-        hints: Hints::default(),
+        ..Endpoint::ready(address)
     };
     EndpointSlice {
         name: ObjectName::new("default", format!("s{n}")),

@@ -11,10 +11,7 @@ use std::{
 
 use portolan_rules::{
     compile::{Compiler, Config, SetName},
-    model::{
-        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, ObjectName, Protocol, Service,
-        ServicePort, TrafficPolicy,
-    },
+    model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
     ruleset::{Family, Ruleset, Value},
     transaction::{Operation, Transaction},
 };
@@ -151,20 +148,8 @@ fn name(n: u16) -> ObjectName {
 }
 
 fn service(n: u16) -> Service {
-    Service {
-        name: name(n),
-        created: Some(n.into()),
-        cluster_ips: vec![cluster_ip(n)],
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        source_ranges: Vec::new(),
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        affinity_timeout: None,
-        load_balancing: LoadBalancing::Random,
-        health_check_node_port: None,
-        ports: vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None }],
-    }
+    let ports = vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None }];
+    Service { created: Some(n.into()), ..Service::cluster_ip(name(n), vec![cluster_ip(n)], ports) }
 }
 
 impl World {
@@ -185,15 +170,7 @@ impl World {
 
     /// Gives a Service so many endpoints.
     fn endpoints(&mut self, n: u16, count: u8) {
-        let endpoint = |i| Endpoint {
-            address: Ipv4Addr::new(10, 128 + (n >> 8) as u8, i, n as u8).into(),
-            ready: true,
-            serving: true,
-            terminating: false,
-            node: None,
-            weight: 1,
-            hints: Hints::default(),
-        };
+        let endpoint = |i| Endpoint::ready(Ipv4Addr::new(10, 128 + (n >> 8) as u8, i, n as u8).into());
         let slice = EndpointSlice {
             name: name(n),
             service: name(n).name,

@@ -16,7 +16,7 @@ use portolan::{
 };
 use portolan_rules::{
     compile::{Config, SetName},
-    model::{LoadBalancing, ObjectName, Protocol, Service, ServicePort, TrafficPolicy},
+    model::{ObjectName, Protocol, Service, ServicePort},
     ruleset::{ClassId, Concat, Element, Family, Ruleset, Value},
     transaction::{Operation, Transaction},
 };
@@ -90,20 +90,8 @@ fn address(n: u8) -> Ipv4Addr {
 
 fn service(n: u8, port: u16) -> Change {
     let name = ObjectName::new("default", format!("service-{n}").as_str());
-    let service = Service {
-        name: name.clone(),
-        created: None,
-        cluster_ips: vec![address(n).into()],
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        source_ranges: Vec::new(),
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        affinity_timeout: None,
-        load_balancing: LoadBalancing::Random,
-        health_check_node_port: None,
-        ports: vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port, node_port: None }],
-    };
+    let ports = vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port, node_port: None }];
+    let service = Service::cluster_ip(name.clone(), vec![address(n).into()], ports);
     Change::Service(name, Some(Arc::new(service)))
 }
 

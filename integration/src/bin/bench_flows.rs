@@ -12,10 +12,7 @@ use portolan_rules::{
     compile::{Compiler, Config},
     diff::diff,
     flows::Flows,
-    model::{
-        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
-        ServicePort, TrafficPolicy,
-    },
+    model::{Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Service, ServicePort},
     ruleset::Ruleset,
     state::State,
 };
@@ -92,34 +89,13 @@ fn stale(frontends: u16) -> Flows {
 /// Commits the rules for a Service at [`CLUSTER_IP`] with one endpoint.
 fn program_service() -> Result<()> {
     let name = ObjectName::new("default", "dns");
-    let service = Service {
-        name: name.clone(),
-        created: None,
-        cluster_ips: vec![CLUSTER_IP.into()],
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        source_ranges: Vec::new(),
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        affinity_timeout: None,
-        load_balancing: LoadBalancing::default(),
-        health_check_node_port: None,
-        ports: vec![ServicePort { name: "".into(), protocol: Protocol::Udp, port: 53, node_port: None }],
-    };
-    let endpoint = Endpoint {
-        weight: 1,
-        address: [10, 0, 0, 2].into(),
-        ready: true,
-        serving: true,
-        terminating: false,
-        node: None,
-        hints: Hints::default(),
-    };
+    let port = ServicePort { name: "".into(), protocol: Protocol::Udp, port: 53, node_port: None };
+    let service = Service::cluster_ip(name.clone(), vec![CLUSTER_IP.into()], vec![port]);
     let slice = EndpointSlice {
         name: name.clone(),
         service: name.name.clone(),
         ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Udp, port: 53 }],
-        endpoints: vec![endpoint],
+        endpoints: vec![Endpoint::ready([10, 0, 0, 2].into())],
     };
     let mut state = State::new(Node::default());
     state.set_service(&name, Some(Arc::new(service)));

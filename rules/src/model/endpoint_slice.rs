@@ -52,6 +52,21 @@ pub struct Endpoint {
     pub hints: Hints,
 }
 
+impl Endpoint {
+    /// One that is ready, and of which nothing else is said.
+    pub fn ready(address: IpAddr) -> Self {
+        Self {
+            address,
+            ready: true,
+            serving: true,
+            terminating: false,
+            node: None,
+            weight: 1,
+            hints: Hints::default(),
+        }
+    }
+}
+
 /// Topology hints of an endpoint. Most have none, and there are very many endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hints(Option<Box<HintTargets>>);

@@ -102,6 +102,26 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
 }
 
+impl Service {
+    /// One of type `ClusterIP` that asks for nothing more than to be served at these addresses and ports.
+    pub fn cluster_ip(name: ObjectName, cluster_ips: Vec<IpAddr>, ports: Vec<ServicePort>) -> Self {
+        Self {
+            name,
+            created: None,
+            cluster_ips,
+            external_ips: Vec::new(),
+            load_balancer_ips: Vec::new(),
+            source_ranges: Vec::new(),
+            internal_policy: TrafficPolicy::Cluster,
+            external_policy: TrafficPolicy::Cluster,
+            affinity_timeout: None,
+            load_balancing: LoadBalancing::Random,
+            health_check_node_port: None,
+            ports,
+        }
+    }
+}
+
 /// One entry of `spec.ports`. Its `targetPort` is absent: the `EndpointSlice` carries the resolved number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServicePort {

@@ -19,8 +19,8 @@ use ipnetwork::IpNetwork;
 use portolan_rules::{
     compile::{Config, PodDetector},
     model::{
-        Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
-        ServicePort, TrafficPolicy,
+        Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Service, ServicePort,
+        TrafficPolicy,
     },
     ruleset::{Family, RejectWith},
     simulate::{Fate, Input, Packet, Probability, explain},
@@ -81,20 +81,8 @@ impl Scene {
     /// Adds the nth Service: its ClusterIP with TCP port 80, for these endpoints.
     pub fn service(mut self, n: u8, endpoints: &str) -> Self {
         let name = ObjectName::new("default", format!("service-{n}"));
-        self.cluster.services.push(Service {
-            name: name.clone(),
-            created: None,
-            cluster_ips: vec![Place::ClusterIp(n).address(self.family)],
-            external_ips: Vec::new(),
-            load_balancer_ips: Vec::new(),
-            source_ranges: Vec::new(),
-            internal_policy: TrafficPolicy::Cluster,
-            external_policy: TrafficPolicy::Cluster,
-            affinity_timeout: None,
-            load_balancing: LoadBalancing::Random,
-            health_check_node_port: None,
-            ports: Vec::new(),
-        });
+        let cluster_ip = Place::ClusterIp(n).address(self.family);
+        self.cluster.services.push(Service::cluster_ip(name, vec![cluster_ip], Vec::new()));
         self.slice(endpoints).ports(&[("", Protocol::Tcp, 80, 80)])
     }
 
@@ -273,15 +261,8 @@ pub fn endpoint(family: Family, text: &str) -> Endpoint {
     let mut words = text.split('/');
     let place = place(words.next().unwrap_or_default());
     let here = matches!(place, Place::Pod(_) | Place::ThisNode(_));
-    let mut endpoint = Endpoint {
-        address: place.address(family),
-        ready: true,
-        serving: true,
-        terminating: false,
-        node: Some(if here { "here" } else { "there" }.into()),
-        weight: 1,
-        hints: Hints::default(),
-    };
+    let node = Some(if here { "here" } else { "there" }.into());
+    let mut endpoint = Endpoint { node, ..Endpoint::ready(place.address(family)) };
     for word in words {
         let conditions = match word.split_once('=') {
             Some(("zone", zone)) => {
