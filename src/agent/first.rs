@@ -10,8 +10,35 @@ use portolan_rules::{
 use super::Tables;
 use crate::kernel::{Error, Expected};
 
+/// Reads the kernel for the first time, with what was compiled to read it fast, if anything was. The compiler has
+/// compiled nothing yet.
+pub(super) fn read(
+    kernel: &mut impl Tables,
+    compiler: &Compiler,
+    state: &mut State,
+) -> Result<(Ruleset, Option<Compiled>), Error> {
+    let mut guess = Guess { compiler, state, compiled: None };
+    let present = kernel.dump_expecting(&compiler.config().table, &mut guess)?;
+    Ok((present, guess.compiled))
+}
+
+/// Compiles the state for a kernel that holds this: endpoints keep their slots. Gives what is wrong with it, and
+/// whether the kernel is known to hold just what it should.
+pub(super) fn load(
+    compiler: &mut Compiler,
+    state: &mut State,
+    present: &Ruleset,
+    guess: Option<Compiled>,
+) -> (Vec<Problem>, bool) {
+    let Some(guess) = guess.filter(|guess| guess.is_confirmed(present)) else {
+        return (compiler.load(state, present), false);
+    };
+    *compiler = guess.compiler;
+    (guess.problems, true)
+}
+
 /// What the kernel would be told if it held nothing, compiled only once somebody asks.
-pub(super) struct Guess<'a> {
+struct Guess<'a> {
     compiler: &'a Compiler,
     state: &'a mut State,
     compiled: Option<Compiled>,
@@ -22,18 +49,6 @@ pub(super) struct Compiled {
     compiler: Compiler,
     problems: Vec<Problem>,
     keys: ExpectedKeys,
-}
-
-impl<'a> Guess<'a> {
-    /// With a compiler that has compiled nothing yet.
-    pub(super) fn new(compiler: &'a Compiler, state: &'a mut State) -> Self {
-        Self { compiler, state, compiled: None }
-    }
-
-    /// What was compiled, if anybody asked.
-    pub(super) fn finish(self) -> Option<Compiled> {
-        self.compiled
-    }
 }
 
 impl Expected for Guess<'_> {
@@ -55,10 +70,9 @@ impl Expected for Guess<'_> {
 }
 
 impl Compiled {
-    /// The compiler, if the kernel holds just what it says: then there is nothing to adopt.
-    pub(super) fn confirmed(self, kernel: &Ruleset) -> Option<(Compiler, Vec<Problem>)> {
-        let table = self.compiler.config().table.clone();
-        diff(&table, kernel, self.keys.compiled()).is_empty().then_some((self.compiler, self.problems))
+    /// Whether the kernel holds just what this says: then there is nothing to adopt.
+    fn is_confirmed(&self, kernel: &Ruleset) -> bool {
+        diff(&self.compiler.config().table, kernel, self.keys.compiled()).is_empty()
     }
 }
 
@@ -85,16 +99,12 @@ pub fn compare_at_start(
     compiler: &Compiler,
     state: &mut State,
 ) -> Result<Option<Comparison>, Error> {
-    let mut guess = Guess::new(compiler, state);
-    let present = kernel.dump_expecting(&compiler.config().table, &mut guess)?;
+    let (present, guess) = read(kernel, compiler, state)?;
     if present.tables.is_empty() {
         return Ok(None);
     }
-    if let Some((compiler, problems)) = guess.finish().and_then(|compiled| compiled.confirmed(&present)) {
-        return Ok(Some(Comparison { present, compiler, problems, desired: None }));
-    }
     let mut compiler = compiler.clone();
-    let problems = compiler.load(state, &present);
-    let desired = Some(compiler.ruleset()).filter(|desired| *desired != present);
+    let (problems, is_equal) = load(&mut compiler, state, &present, guess);
+    let desired = (!is_equal).then(|| compiler.ruleset()).filter(|desired| *desired != present);
     Ok(Some(Comparison { present, compiler, problems, desired }))
 }

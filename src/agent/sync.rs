@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 use super::{
     Agent, Cause, ColdStart, Knowledge, LAST_RETRY, NodeFacts, SyncError, Synced, Tables, cold_start,
     describe::describe,
-    first::Guess,
+    first,
     repair::{Drift, Reading},
 };
 use crate::kernel::{Error, Ownership, Scope};
@@ -189,9 +189,8 @@ impl<T: Tables> Agent<T> {
         let generation = self.kernel.generation()?.id;
         let mut kernel = if self.knowledge == Knowledge::Nothing {
             self.number();
-            let mut guess = Guess::new(&self.compiler, &mut self.state);
-            let kernel = self.kernel.dump_expecting(&table, &mut guess)?;
-            self.guess = guess.finish();
+            let (kernel, guess) = first::read(&mut self.kernel, &self.compiler, &mut self.state)?;
+            self.guess = guess;
             kernel
         } else {
             self.kernel.dump(&table, scope.as_ref())?
@@ -250,14 +249,20 @@ impl<T: Tables> Agent<T> {
 
     /// Compiles what is not compiled yet, and compares with the kernel.
     fn compare(&mut self, read: &mut Reading) -> Transaction {
-        if self.knowledge == Knowledge::Nothing {
-            self.load(&read.kernel);
+        let is_equal = if self.knowledge == Knowledge::Nothing {
+            self.load(&read.kernel)
         } else {
             let update = self.compile();
             self.unsent.operations.extend(update.operations);
-        }
+            false
+        };
         let started = Instant::now();
-        let mut transaction = self.difference(&read.kernel, read.scope.as_ref());
+        let mut transaction = if is_equal {
+            self.stale_flows.note_compared(&read.kernel, &read.kernel, self.input_incomplete);
+            Transaction::new(self.settings.config.table.clone())
+        } else {
+            self.difference(&read.kernel, read.scope.as_ref())
+        };
         if !self.rules_changed && !self.input_incomplete && !self.isolation.is_searching() {
             (read.found, read.found_operations) = describe(&read.kernel, &transaction, &self.unsent);
         }
@@ -273,18 +278,15 @@ impl<T: Tables> Agent<T> {
         self.compiler.set_number_origin(now.wrapping_mul(40_503) as u16);
     }
 
-    fn load(&mut self, kernel: &Ruleset) {
+    /// Compiles everything for the first time. Gives whether the kernel is known to hold just that.
+    fn load(&mut self, kernel: &Ruleset) -> bool {
         let started = Instant::now();
-        let problems = match self.guess.take().and_then(|guess| guess.confirmed(kernel)) {
-            Some((compiler, problems)) => {
-                self.compiler = compiler;
-                problems
-            }
-            None => self.compiler.load(&mut self.state, kernel),
-        };
+        let (problems, is_equal) =
+            first::load(&mut self.compiler, &mut self.state, kernel, self.guess.take());
         self.report_problems(&problems);
         self.knowledge = Knowledge::Uncertain;
         self.report.compile += started.elapsed();
+        is_equal
     }
 
     /// Compiles what changed.
