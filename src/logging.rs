@@ -4,8 +4,14 @@ mod fields;
 mod json;
 mod klog;
 
-use tracing::Level;
-use tracing_subscriber::filter::LevelFilter;
+use std::fmt;
+
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{
+    filter::LevelFilter,
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
+};
 
 use crate::settings::LoggingSettings;
 
@@ -20,12 +26,27 @@ pub fn start(settings: LoggingSettings) {
         // A line that cannot be written is lost; saying so there as well would end the thread.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
+    let format = Format(if settings.is_json { json::write } else { klog::write });
     // A second call, as in tests, changes nothing.
-    let _ = if settings.is_json {
-        builder.event_format(json::Json).try_init()
-    } else {
-        builder.event_format(klog::Klog).try_init()
-    };
+    let _ = builder.event_format(format).try_init();
+}
+
+/// What writes an event as a line.
+struct Format(fn(&mut Writer<'_>, &Event<'_>) -> fmt::Result);
+
+impl<S, N> FormatEvent<S, N> for Format
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        (self.0)(&mut writer, event)
+    }
 }
 
 /// The verbosity from which on klog would write such a line.

@@ -4,44 +4,28 @@
 use std::fmt;
 
 use serde_json::{Map, Value};
-use tracing::{Event, Level, Subscriber, field::Field};
-use tracing_subscriber::{
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
-    registry::LookupSpan,
-};
+use tracing::{Event, Level, field::Field};
+use tracing_subscriber::fmt::format::Writer;
 
 use super::fields::key;
 
-/// Writes it.
-pub struct Json;
-
-impl<S, N> FormatEvent<S, N> for Json
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let metadata = event.metadata();
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let now = jiff::Timestamp::now().as_microsecond();
-        let caller = format!("{}:{}", super::file(metadata), metadata.line().unwrap_or(1));
-        // Written by hand so far because the order is that of Kubernetes components.
-        write!(writer, "{{\"ts\":{}.{:03}", now / 1000, now % 1000)?;
-        write!(writer, ",\"caller\":{},\"msg\":{}", Value::from(caller), Value::from(fields.message))?;
-        if *metadata.level() != Level::ERROR {
-            write!(writer, ",\"v\":{}", super::verbosity(*metadata.level()))?;
-        }
-        for (key, value) in fields.rest {
-            write!(writer, ",{}:{value}", Value::from(key))?;
-        }
-        writeln!(writer, "}}")
+/// Writes an event.
+pub fn write(writer: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    let metadata = event.metadata();
+    let mut fields = Fields::default();
+    event.record(&mut fields);
+    let now = jiff::Timestamp::now().as_microsecond();
+    let caller = format!("{}:{}", super::file(metadata), metadata.line().unwrap_or(1));
+    // Written by hand so far because the order is that of Kubernetes components.
+    write!(writer, "{{\"ts\":{}.{:03}", now / 1000, now % 1000)?;
+    write!(writer, ",\"caller\":{},\"msg\":{}", Value::from(caller), Value::from(fields.message))?;
+    if *metadata.level() != Level::ERROR {
+        write!(writer, ",\"v\":{}", super::verbosity(*metadata.level()))?;
     }
+    for (key, value) in fields.rest {
+        write!(writer, ",{}:{value}", Value::from(key))?;
+    }
+    writeln!(writer, "}}")
 }
 
 #[derive(Default)]

@@ -2,41 +2,25 @@
 
 use std::fmt;
 
-use tracing::{Event, Level, Subscriber, field::Field};
-use tracing_subscriber::{
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
-    registry::LookupSpan,
-};
+use tracing::{Event, Level, field::Field};
+use tracing_subscriber::fmt::format::Writer;
 
 use super::fields::key;
 
-/// Writes it.
-pub struct Klog;
-
-impl<S, N> FormatEvent<S, N> for Klog
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let metadata = event.metadata();
-        let severity = match *metadata.level() {
-            Level::ERROR => 'E',
-            Level::WARN => 'W',
-            _ => 'I',
-        };
-        let now = jiff::Timestamp::now().strftime("%m%d %H:%M:%S.%6f");
-        let (file, line) = (super::file(metadata), metadata.line().unwrap_or(1));
-        write!(writer, "{severity}{now} {:7} {file}:{line}] ", std::process::id())?;
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        writeln!(writer, "{:?}{}", fields.message, fields.rest)
-    }
+/// Writes an event.
+pub fn write(writer: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    let metadata = event.metadata();
+    let severity = match *metadata.level() {
+        Level::ERROR => 'E',
+        Level::WARN => 'W',
+        _ => 'I',
+    };
+    let now = jiff::Timestamp::now().strftime("%m%d %H:%M:%S.%6f");
+    let (file, line) = (super::file(metadata), metadata.line().unwrap_or(1));
+    write!(writer, "{severity}{now} {:7} {file}:{line}] ", std::process::id())?;
+    let mut fields = Fields::default();
+    event.record(&mut fields);
+    writeln!(writer, "{:?}{}", fields.message, fields.rest)
 }
 
 #[derive(Default)]
