@@ -1,0 +1,75 @@
+//! What lists in pages can do wrong, where the server has no streaming lists.
+
+use std::time::Duration;
+
+use portolan_integration::{Fault, Request, Resource, Rule, Verb, numbered};
+use serde_json::Value;
+
+use crate::scene::{Scene, wait_until, while_connecting};
+
+/// How long the server takes for a page: enough to have it forget meanwhile what comes next.
+const PAGE: Duration = Duration::from_secs(2);
+
+/// Services of three pages.
+fn services() -> Vec<Value> {
+    (0..1_200).flat_map(|number| numbered(number, 0..2)).collect()
+}
+
+/// A scene with these and Service `web`, on a server that lists in pages.
+fn scene() -> Scene {
+    let scene = Scene::new();
+    scene.server.put_all(services());
+    scene.server.refuse_streaming_lists();
+    scene
+}
+
+/// Has the token of the second page of the list of Services that begins now expire while it is on its way. Of what
+/// the first page has told, some is deleted and some changed.
+fn expire_while_listing<T>(scene: &mut Scene, begin: impl FnOnce(&mut Scene) -> T) -> T {
+    scene.server.inject(Rule::always(Fault::Delay(PAGE)).of(Resource::Services).on(Verb::List));
+    let before = scene.server.requests().len();
+    let result = begin(scene);
+    let continues = || -> Vec<bool> {
+        let requests = scene.server.requests().split_off(before);
+        let is_page = |r: &&Request| (r.verb, r.resource) == (Verb::List, Some(Resource::Services));
+        requests.iter().filter(is_page).map(|request| request.query.contains_key("continue")).collect()
+    };
+    wait_until("the second page is asked for", || continues() == [false, true]);
+    scene.server.delete_all(&services()[..600]);
+    scene.server.put_all((300..500).flat_map(|number| numbered(number, 1..4)));
+    scene.server.compact();
+    scene.server.clear_rules();
+    scene.wait_until_equal("the list was begun anew");
+    assert_eq!(continues(), [false, true, false, true], "from its first page");
+    result
+}
+
+#[test]
+fn a_first_list_whose_token_expires_is_begun_anew() {
+    let mut scene = scene();
+    let [one, _] = scene.web_pods();
+    scene.put_web(&[&one]);
+    let agent = expire_while_listing(&mut scene, |scene| scene.spawn_with(&[]));
+    wait_until("it is ready", || agent.readyz() == Some(200));
+    scene.wait_until_served(&["web-1"], "the list was begun anew");
+}
+
+/// The half of a list changes nothing: Service `web`, on a page that never comes, is served all the time.
+#[test]
+fn a_later_list_whose_token_expires_is_begun_anew() {
+    let mut scene = scene();
+    let [one, two] = scene.web_pods();
+    scene.put_web(&[&one, &two]);
+    let _agent = scene.run();
+    scene.wait_until_equal("at first");
+    let (client, target) = (scene.shell.client(), scene.web());
+    while_connecting(&client, target, || {
+        expire_while_listing(&mut scene, |scene| {
+            scene.server.stop();
+            // What changes while nobody watches, and is forgotten, takes a list.
+            scene.server.put_all(numbered(1_300, 0..1));
+            scene.server.compact();
+            scene.server.resume().unwrap();
+        });
+    });
+}
