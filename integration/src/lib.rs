@@ -11,6 +11,7 @@
 
 mod agent;
 mod api_server;
+mod commits;
 mod http;
 pub mod kube_proxy;
 mod lab;
@@ -24,6 +25,7 @@ mod yaml;
 pub use self::{
     agent::{Agent, binary},
     api_server::{ApiServer, EventFaults, Fault, Request, Resource, Rule, Verb, Wrong},
+    commits::{Commits, Moment},
     http::{Response, get, request},
     lab::{CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, eventually},
     machine::machine,

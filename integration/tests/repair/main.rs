@@ -1,5 +1,6 @@
 //! What others do to our tables is undone: the real binary, real kernels' tables, in namespaces of their own. And
-//! what else may go wrong around the reconciler: no file descriptors, a full disk.
+//! what else may go wrong around the reconciler: a Service that the kernel refuses, no file descriptors, a full
+//! disk.
 //!
 //! These tests need root and say so without it.
 
@@ -7,6 +8,7 @@ mod changes;
 mod crash;
 mod faults;
 mod fight;
+mod isolation;
 mod owner;
 mod period;
 mod proportional;
