@@ -9,6 +9,8 @@
 mod address;
 mod annotations;
 mod context;
+#[cfg(test)]
+mod edit;
 mod endpoint_slice;
 mod field;
 mod metadata;

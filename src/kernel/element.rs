@@ -5,14 +5,15 @@ use portolan_rules::ruleset::{
 };
 
 use super::{
-    uapi::{
-        NF_ACCEPT, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_RETURN, NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END,
-        NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_KEY,
-        NFTA_SET_ELEM_KEY_END, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_USERDATA,
-        NFTA_TABLE_NAME, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE, NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_CREATE,
-        NLM_F_REQUEST, UDATA_ELEM_COMMENT, UDATA_ELEM_F_INTERVAL_OPEN, UDATA_ELEM_FLAGS,
-    },
+    instruction::verdict_code,
     uapi::{NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM},
+    uapi::{
+        NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END, NFTA_DATA_VALUE, NFTA_DATA_VERDICT,
+        NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_KEY_END,
+        NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_USERDATA, NFTA_TABLE_NAME,
+        NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE, NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_CREATE, NLM_F_REQUEST,
+        UDATA_ELEM_COMMENT, UDATA_ELEM_F_INTERVAL_OPEN, UDATA_ELEM_FLAGS,
+    },
     wire,
 };
 
@@ -251,13 +252,7 @@ fn value(buffer: &mut Vec<u8>, kind: u16, bytes: &[u8]) {
 }
 
 fn verdict(buffer: &mut Vec<u8>, verdict: &Verdict) -> Result<(), String> {
-    let (code, chain) = match verdict {
-        Verdict::Accept => (NF_ACCEPT, None),
-        Verdict::Drop => (NF_DROP, None),
-        Verdict::Return => (NFT_RETURN, None),
-        Verdict::Jump(chain) => (NFT_JUMP, Some(chain)),
-        Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
-    };
+    let (code, chain) = verdict_code(verdict);
     let data = wire::begin_nest(buffer, NFTA_SET_ELEM_DATA);
     let nest = wire::begin_nest(buffer, NFTA_DATA_VERDICT);
     wire::number(buffer, NFTA_VERDICT_CODE, code.cast_unsigned());

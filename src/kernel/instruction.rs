@@ -2,11 +2,13 @@
 //! another thing): what a rule is made of on its way into the kernel and back.
 
 mod parse;
+mod verdict;
 
 use portolan_rules::ruleset::{Name, Verdict};
 use smallvec::SmallVec;
 
-pub(super) use parse::{parse_expressions, parse_verdict};
+pub(super) use parse::parse_expressions;
+pub(super) use verdict::{parse_verdict, verdict_code};
 
 /// The constant of an instruction: at most an IPv6 address.
 pub(super) type Bytes = SmallVec<[u8; 16]>;

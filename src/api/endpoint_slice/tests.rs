@@ -4,7 +4,7 @@ use portolan_rules::model::Protocol;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::Kind;
+use crate::api::{Kind, edit::put};
 
 type Converted = Result<Option<model::EndpointSlice>, Fault>;
 
@@ -175,14 +175,7 @@ fn impossible_objects_are_refused_by_field() {
         ),
         ("/endpoints/0/nodeName", json!([]), "endpoints[0].nodeName: expected text, found a list"),
     ] {
-        let (converted, _) = convert(|o| {
-            let (parent, key) = pointer.rsplit_once('/').unwrap();
-            let parent = o.pointer_mut(parent).unwrap();
-            match key.parse::<usize>() {
-                Ok(i) => parent[i] = value.clone(),
-                Err(_) => parent[key] = value.clone(),
-            }
-        });
+        let (converted, _) = convert(|o| put(o, pointer, value.clone()));
         let fault = converted.expect_err(expected).to_string();
         assert!(fault.starts_with(expected), "{pointer}: {fault}");
     }

@@ -4,7 +4,7 @@ use portolan_rules::model::{Protocol, TrafficPolicy};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{Context, Fault, Kind, ObjectId};
+use crate::api::{Context, Fault, Kind, ObjectId, edit::put};
 
 type Change = fn(&mut Value);
 
@@ -239,12 +239,7 @@ fn impossible_objects_are_refused_by_field() {
     for (pointer, value, expected) in cases {
         let (converted, _) = convert(|o| {
             o["spec"]["ports"][0]["name"] = Value::Null;
-            let (parent, key) = pointer.rsplit_once('/').unwrap();
-            let parent = o.pointer_mut(parent).unwrap();
-            match key.parse::<usize>() {
-                Ok(i) => parent[i] = value.clone(),
-                Err(_) => parent[key] = value.clone(),
-            }
+            put(o, pointer, value.clone());
         });
         let fault = converted.expect_err(expected).to_string();
         assert!(fault.starts_with(expected), "{pointer} = {value}: {fault}");

@@ -7,13 +7,10 @@ use portolan_rules::{
     transaction::{Operation, Transaction},
 };
 
-use super::{
-    super::{
-        Batch,
-        libnftnl::{RawElement, elements_message},
-        uapi::{HEADERS, NFT_GOTO, NFT_SET_ELEM_INTERVAL_END},
-    },
-    NF_ACCEPT,
+use super::super::{
+    Batch,
+    libnftnl::{RawElement, elements_message},
+    uapi::{HEADERS, NF_ACCEPT, NFT_GOTO, NFT_SET_ELEM_INTERVAL_END},
 };
 
 /// The bytes of one element message of ours, without the batch's first and last message.

@@ -1,15 +1,12 @@
 //! Reads the kernel's description of a rule's expressions.
 
-use portolan_rules::ruleset::Verdict;
-
-use super::{Bytes, Destination, Instruction, Register};
+use super::{Bytes, Destination, Instruction, Register, parse_verdict};
 use crate::kernel::{
     attributes::{Attribute, Attributes},
     uapi::{
-        NF_ACCEPT, NF_DROP, NF_NAT_RANGE_MAP_IPS, NF_NAT_RANGE_PROTO_SPECIFIED, NFT_DYNSET_OP_DELETE,
-        NFT_DYNSET_OP_UPDATE, NFT_GOTO, NFT_HASH_JENKINS, NFT_JUMP, NFT_LOOKUP_F_INV, NFT_NAT_DNAT,
-        NFT_NG_RANDOM, NFT_REJECT_TCP_RST, NFT_RETURN, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_EXPR_DATA,
-        NFTA_EXPR_NAME, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE,
+        NF_NAT_RANGE_MAP_IPS, NF_NAT_RANGE_PROTO_SPECIFIED, NFT_DYNSET_OP_DELETE, NFT_DYNSET_OP_UPDATE,
+        NFT_HASH_JENKINS, NFT_LOOKUP_F_INV, NFT_NAT_DNAT, NFT_NG_RANDOM, NFT_REJECT_TCP_RST, NFTA_DATA_VALUE,
+        NFTA_DATA_VERDICT, NFTA_EXPR_DATA, NFTA_EXPR_NAME,
     },
 };
 
@@ -32,19 +29,6 @@ pub(in crate::kernel) fn parse_expressions(list: Attributes<'_>) -> Vec<Instruct
 /// number before it looks that up among ranges. SREG 1, DREG 2, LEN 4.
 fn is_idle(p: &Parameters<'_>) -> bool {
     p.number(4) == Some(1) && p.register(1).is_some() && p.register(1) == p.register(2)
-}
-
-/// Reads the value of `NFTA_DATA_VERDICT`.
-pub(in crate::kernel) fn parse_verdict(attributes: Attributes<'_>) -> Option<Verdict> {
-    let chain = || attributes.find(NFTA_VERDICT_CHAIN)?.name();
-    match attributes.number(NFTA_VERDICT_CODE)?.cast_signed() {
-        NF_ACCEPT => Some(Verdict::Accept),
-        NF_DROP => Some(Verdict::Drop),
-        NFT_RETURN => Some(Verdict::Return),
-        NFT_JUMP => chain().map(Verdict::Jump),
-        NFT_GOTO => chain().map(Verdict::Goto),
-        _ => None,
-    }
 }
 
 /// Highest attribute number of any expression read here (`NFTA_DYNSET_EXPRESSIONS`).

@@ -11,10 +11,10 @@ use portolan_rules::ruleset::Verdict;
 
 use super::allocated;
 use crate::kernel::{
-    instruction::{Destination, Instruction},
+    instruction::{Destination, Instruction, verdict_code},
     uapi::{
-        NF_ACCEPT, NF_DROP, NFT_DYNSET_OP_DELETE, NFT_DYNSET_OP_UPDATE, NFT_GOTO, NFT_HASH_JENKINS, NFT_JUMP,
-        NFT_LOOKUP_F_INV, NFT_NAT_DNAT, NFT_NG_RANDOM, NFT_RETURN,
+        NFT_DYNSET_OP_DELETE, NFT_DYNSET_OP_UPDATE, NFT_HASH_JENKINS, NFT_LOOKUP_F_INV, NFT_NAT_DNAT,
+        NFT_NG_RANDOM,
     },
 };
 
@@ -210,13 +210,7 @@ impl Expression for Prepared<'_> {
 }
 
 fn immediate_verdict(verdict: &Verdict) -> Result<Vec<Parameter<'static>>, String> {
-    let (code, chain) = match verdict {
-        Verdict::Accept => (NF_ACCEPT, None),
-        Verdict::Drop => (NF_DROP, None),
-        Verdict::Return => (NFT_RETURN, None),
-        Verdict::Jump(chain) => (NFT_JUMP, Some(chain)),
-        Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
-    };
+    let (code, chain) = verdict_code(verdict);
     let mut parameters = vec![
         Parameter::Number(sys::NFTNL_EXPR_IMM_DREG, 0),
         Parameter::Number(sys::NFTNL_EXPR_IMM_VERDICT, code.cast_unsigned()),
