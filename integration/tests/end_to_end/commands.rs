@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use portolan_integration::{Agent, CLUSTER_CIDR, Family, Namespace, Pod, nft};
+use portolan_integration::{Agent, CLUSTER_CIDR, Family, Namespace, nft};
 use serde_json::Value;
 
 use crate::scene::{Scene, assert_served, every_protocol, service, slices};
@@ -23,18 +23,6 @@ fn stdout(output: &Output) -> String {
 fn assert_code(output: &Output, code: i32) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "stdout:\n{}\nstderr:\n{stderr}", stdout(output));
-}
-
-/// A Service of every kind of frontend, one without endpoints, one of two ports.
-fn services(scene: &Scene, pods: &[&Pod]) {
-    let (vip, external) = (scene.lab.external_ip(1), scene.lab.external_ip(2));
-    let web = Family::BOTH.iter().fold(
-        every_protocol(service("web", scene.lab.cluster_ip(1)).of_type("LoadBalancer"), Some(30_080)),
-        |service, family| service.ingress(vip.of(*family), None).external_ip(external.of(*family)),
-    );
-    scene.put("web.yaml", &web, slices("web", pods));
-    let empty = every_protocol(service("empty", scene.lab.cluster_ip(2)), None);
-    scene.put("empty.yaml", &empty, slices("empty", &[]));
 }
 
 /// Our two tables as nft lists them: sets and chains in alphabetical order, as their order is that in which they were
@@ -92,7 +80,7 @@ fn list_json(namespace: &Namespace, family: &str) -> Value {
 fn diff_says_what_would_change_and_its_exit_code_whether() {
     let scene = Scene::new();
     let [one, two, _] = scene.web_pods();
-    services(&scene, &[&one]);
+    scene.put_services(&[&one]);
     let before = portolan(&scene, &["diff"]);
     assert_code(&before, 1);
     assert!(stdout(&before).contains("default/web"), "{}", stdout(&before));
@@ -104,7 +92,7 @@ fn diff_says_what_would_change_and_its_exit_code_whether() {
     assert_code(&same, 0);
     assert_eq!(stdout(&same), "", "nothing to say");
 
-    services(&scene, &[&two]);
+    scene.put_services(&[&two]);
     let swapped = portolan(&scene, &["diff"]);
     assert_code(&swapped, 1);
     let lines = stdout(&swapped);
@@ -119,7 +107,7 @@ fn diff_says_what_would_change_and_its_exit_code_whether() {
 fn diff_sees_what_somebody_else_changed() {
     let scene = Scene::new();
     let [one, ..] = scene.web_pods();
-    services(&scene, &[&one]);
+    scene.put_services(&[&one]);
     assert_code(&portolan(&scene, &["run", "--once"]), 0);
     let namespace = scene.lab.node_a.namespace();
     nft(namespace, &["flush", "map", "ip", "portolan", "frontends"], "").unwrap();
@@ -153,7 +141,7 @@ fn errors_have_their_own_exit_codes() {
 fn cleanup_removes_our_tables_and_no_others() {
     let scene = Scene::new();
     let [one, ..] = scene.web_pods();
-    services(&scene, &[&one]);
+    scene.put_services(&[&one]);
     let namespace = scene.lab.node_a.namespace();
     let foreign = "table ip portolan-of-somebody-else {\n\tmap frontends {\n\t\ttype ipv4_addr : verdict\n\t}\n}\n\
                    table inet portolan {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n\t}\n}\n\
@@ -175,7 +163,7 @@ fn cleanup_removes_our_tables_and_no_others() {
 fn cleanup_after_kube_proxy_leaves_everything_else() {
     let scene = Scene::new();
     let [one, ..] = scene.web_pods();
-    services(&scene, &[&one]);
+    scene.put_services(&[&one]);
     let namespace = scene.lab.node_a.namespace();
     assert_code(&portolan(&scene, &["run", "--once"]), 0);
     let before = nft(namespace, &["list", "ruleset"], "").unwrap();
@@ -194,7 +182,7 @@ fn cleanup_after_kube_proxy_leaves_everything_else() {
 fn rendered_text_loads_and_lists_as_what_was_applied() {
     let scene = Scene::new();
     let [one, two, _] = scene.web_pods();
-    services(&scene, &[&one, &two]);
+    scene.put_services(&[&one, &two]);
     let rendered = portolan(&scene, &["render"]);
     assert_code(&rendered, 0);
     assert_eq!(stdout(&rendered), stdout(&portolan(&scene, &["render"])), "same input, same bytes");
@@ -224,7 +212,7 @@ fn rendered_text_loads_and_lists_as_what_was_applied() {
 fn rendered_text_loaded_by_nft_is_what_run_would_write() {
     let mut scene = Scene::new();
     let [one, ..] = scene.web_pods();
-    services(&scene, &[&one]);
+    scene.put_services(&[&one]);
     let rendered = portolan(&scene, &["render"]);
     nft(scene.lab.node_a.namespace(), &["-f", "-"], &stdout(&rendered)).unwrap();
     let diff = portolan(&scene, &["diff"]);
@@ -241,7 +229,7 @@ fn rendered_text_loaded_by_nft_is_what_run_would_write() {
 fn rendered_json_has_the_objects_that_nft_lists() {
     let scene = Scene::new();
     let [one, two, _] = scene.web_pods();
-    services(&scene, &[&one, &two]);
+    scene.put_services(&[&one, &two]);
     let output = portolan(&scene, &["render", "-o", "json"]);
     assert_code(&output, 0);
     assert_code(&portolan(&scene, &["run", "--once"]), 0);
@@ -268,7 +256,7 @@ fn rendered_json_has_the_objects_that_nft_lists() {
 fn render_needs_no_privileges_and_reads_standard_input() {
     let scene = Scene::new();
     let [one, ..] = scene.web_pods();
-    services(&scene, &[&one]);
+    scene.put_services(&[&one]);
     // Nobody may not enter root's directories: give it its own copy, and the input by stdin.
     let directory = tempfile::Builder::new().prefix("portolan-for-nobody").tempdir().unwrap();
     let copy = directory.path().join("portolan");
@@ -290,7 +278,7 @@ fn render_needs_no_privileges_and_reads_standard_input() {
 fn a_list_as_kubectl_prints_it_gives_the_same_rules() {
     let scene = Scene::new();
     let [one, two, _] = scene.web_pods();
-    services(&scene, &[&one, &two]);
+    scene.put_services(&[&one, &two]);
     let expected = stdout(&portolan(&scene, &["render"]));
     let web = every_protocol(service("web", scene.lab.cluster_ip(1)), None);
     scene.manifests.remove("web.yaml").unwrap();

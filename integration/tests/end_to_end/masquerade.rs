@@ -1,20 +1,15 @@
 //! Which source the server sees: masqueraded only where the answer would not come back otherwise, or
 //! where it was asked for.
 
-use portolan_integration::{CLUSTER_CIDR, Family, Pod};
+use portolan_integration::{CLUSTER_CIDR, Family};
 
-use crate::scene::{PROTOCOLS, Scene, assert_served, every_protocol, service, slices};
-
-fn web(scene: &Scene, pods: &[&Pod]) {
-    let service = service("web", scene.lab.cluster_ip(1)).of_type("NodePort");
-    scene.put("web.yaml", &every_protocol(service, Some(30_080)), slices("web", pods));
-}
+use crate::scene::{PROTOCOLS, Scene, assert_served};
 
 #[test]
 fn with_a_cluster_cidr_pods_keep_their_address_and_others_do_not() {
     let mut scene = Scene::new();
     let [one, two, _] = scene.web_pods();
-    web(&scene, &[&one, &two]);
+    scene.put_node_port(&[&one, &two]);
     scene.run();
     for family in Family::BOTH {
         for protocol in PROTOCOLS {
@@ -38,7 +33,7 @@ fn with_a_cluster_cidr_pods_keep_their_address_and_others_do_not() {
 fn without_a_cluster_cidr_a_cluster_ip_masquerades_nobody() {
     let mut scene = Scene::new();
     let [one, ..] = scene.web_pods();
-    web(&scene, &[&one]);
+    scene.put_node_port(&[&one]);
     scene.run_with(&[]);
     for family in Family::BOTH {
         let target = scene.lab.cluster_ip(1).port(family, 80);
@@ -72,7 +67,7 @@ fn without_a_cluster_cidr_a_cluster_ip_masquerades_nobody() {
 fn masquerade_all_hides_pods_too() {
     let mut scene = Scene::new();
     let [one, two, _] = scene.web_pods();
-    web(&scene, &[&one, &two]);
+    scene.put_node_port(&[&one, &two]);
     scene.run_with(&["--cluster-cidr", CLUSTER_CIDR, "--masquerade-all"]);
     for family in Family::BOTH {
         for protocol in PROTOCOLS {

@@ -1,22 +1,16 @@
 //! NodePort: on every node's address, whether or not the node runs an endpoint, and nowhere else.
 
-use portolan_integration::{CLUSTER_CIDR, Family, Pod, Protocol};
+use portolan_integration::{CLUSTER_CIDR, Family, Protocol};
 use serde_json::json;
 
-use crate::scene::{PROTOCOLS, Scene, assert_served, every_protocol, service, slices, wait_until};
-
-/// Writes a NodePort Service `web`: port 80 and node port 30080 of every protocol.
-fn web(scene: &Scene, pods: &[&Pod]) {
-    let service = service("web", scene.lab.cluster_ip(1)).of_type("NodePort");
-    scene.put("web.yaml", &every_protocol(service, Some(30_080)), slices("web", pods));
-}
+use crate::scene::{PROTOCOLS, Scene, assert_served, wait_until};
 
 #[test]
 fn every_node_answers_also_the_one_without_endpoints() {
     let mut scene = Scene::new();
     let [_, two, three] = scene.web_pods();
     // Both endpoints are on node-b; node-a has none.
-    web(&scene, &[&two, &three]);
+    scene.put_node_port(&[&two, &three]);
     scene.run();
     for family in Family::BOTH {
         for protocol in PROTOCOLS {
@@ -38,7 +32,7 @@ fn every_node_answers_also_the_one_without_endpoints() {
 fn it_is_also_a_cluster_ip() {
     let mut scene = Scene::new();
     let [one, two, _] = scene.web_pods();
-    web(&scene, &[&one, &two]);
+    scene.put_node_port(&[&one, &two]);
     scene.run();
     for family in Family::BOTH {
         for protocol in PROTOCOLS {
@@ -55,7 +49,7 @@ fn it_is_also_a_cluster_ip() {
 fn an_address_that_the_node_object_does_not_list_is_left_alone() {
     let mut scene = Scene::new();
     let [one, ..] = scene.web_pods();
-    web(&scene, &[&one]);
+    scene.put_node_port(&[&one]);
     scene.run();
     let node = &scene.lab.node_a;
     for family in Family::BOTH {
@@ -73,7 +67,7 @@ fn an_address_that_the_node_object_does_not_list_is_left_alone() {
 fn nodeport_addresses_choose_among_the_nodes_own() {
     let mut scene = Scene::new();
     let [one, ..] = scene.web_pods();
-    web(&scene, &[&one]);
+    scene.put_node_port(&[&one]);
     let inside_networks = "172.16.0.0/24,fd00:172:16::/64";
     scene.run_with(&["--cluster-cidr", CLUSTER_CIDR, "--nodeport-addresses", inside_networks]);
     let node = &scene.lab.node_a;
@@ -91,7 +85,7 @@ fn nodeport_addresses_choose_among_the_nodes_own() {
 fn other_ports_of_the_node_are_left_alone() {
     let mut scene = Scene::new();
     let [one, ..] = scene.web_pods();
-    web(&scene, &[&one]);
+    scene.put_node_port(&[&one]);
     scene.run();
     let node = &scene.lab.node_a;
     for family in Family::BOTH {
@@ -113,7 +107,7 @@ fn other_ports_of_the_node_are_left_alone() {
 fn node_ports_follow_the_node_object() {
     let mut scene = Scene::new();
     let [one, ..] = scene.web_pods();
-    web(&scene, &[&one]);
+    scene.put_node_port(&[&one]);
     scene.run();
     let node = &scene.lab.node_a;
     let mut objects = scene.lab.nodes().map(portolan_integration::Node::object);

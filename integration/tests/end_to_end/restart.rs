@@ -1,22 +1,10 @@
 //! The binary ends, is killed, starts again: the rules stay, nothing is rewritten, nobody notices.
 
-use portolan_integration::{Agent, CLUSTER_CIDR, Family, Notifications, Pod, Protocol, nft};
+use portolan_integration::{Agent, CLUSTER_CIDR, Family, Notifications, Protocol, nft};
 
-use crate::scene::{Scene, assert_refused, assert_served, every_protocol, service, slices, while_connecting};
+use crate::scene::{Scene, assert_refused, assert_served, while_connecting};
 
 const ARGUMENTS: [&str; 2] = ["--cluster-cidr", CLUSTER_CIDR];
-
-/// A Service of every kind of frontend, and one without endpoints.
-fn services(scene: &Scene, pods: &[&Pod]) {
-    let (vip, external) = (scene.lab.external_ip(1), scene.lab.external_ip(2));
-    let web = Family::BOTH.iter().fold(
-        every_protocol(service("web", scene.lab.cluster_ip(1)).of_type("LoadBalancer"), Some(30_080)),
-        |service, family| service.ingress(vip.of(*family), None).external_ip(external.of(*family)),
-    );
-    scene.put("web.yaml", &web, slices("web", pods));
-    let empty = every_protocol(service("empty", scene.lab.cluster_ip(2)), None);
-    scene.put("empty.yaml", &empty, slices("empty", &[]));
-}
 
 fn agent(scene: &Scene) -> Agent {
     let agent = Agent::start(&scene.lab.node_a, scene.manifests.path(), &ARGUMENTS);
@@ -27,7 +15,7 @@ fn agent(scene: &Scene) -> Agent {
 fn the_rules_stay_after_sigterm_and_after_a_crash() {
     let scene = Scene::new();
     let [one, two, _] = scene.web_pods();
-    services(&scene, &[&one, &two]);
+    scene.put_services(&[&one, &two]);
     for end in ["SIGTERM", "SIGKILL"] {
         let agent = agent(&scene);
         if end == "SIGTERM" {
@@ -55,10 +43,10 @@ fn the_rules_stay_after_sigterm_and_after_a_crash() {
 fn a_restart_writes_nothing_when_nothing_changed() {
     let scene = Scene::new();
     let [one, two, three] = scene.web_pods();
-    services(&scene, &[&one, &two, &three]);
+    scene.put_services(&[&one, &two, &three]);
     let first = agent(&scene);
     // A removal that moves a slot: the kernel's slots are then not those of a fresh compilation.
-    services(&scene, &[&two, &three]);
+    scene.put_services(&[&two, &three]);
     let list = || nft(scene.lab.node_a.namespace(), &["list", "ruleset"], "").unwrap();
     crate::scene::wait_until("the removal is applied", || !list().contains(&one.address().v4.to_string()));
     first.terminate().unwrap();
@@ -85,9 +73,9 @@ fn a_restart_writes_nothing_when_nothing_changed() {
 fn what_changed_while_it_was_down_is_all_that_a_start_writes() {
     let scene = Scene::new();
     let [one, two, _] = scene.web_pods();
-    services(&scene, &[&one]);
+    scene.put_services(&[&one]);
     agent(&scene).terminate().unwrap();
-    services(&scene, &[&two]);
+    scene.put_services(&[&two]);
     let notifications = Notifications::start(scene.lab.node_a.namespace()).unwrap();
     let _agent = agent(&scene);
     for family in Family::BOTH {
@@ -105,7 +93,7 @@ fn what_changed_while_it_was_down_is_all_that_a_start_writes() {
 fn no_new_connection_fails_during_restarts() {
     let scene = Scene::new();
     let [one, two, three] = scene.web_pods();
-    services(&scene, &[&one, &two, &three]);
+    scene.put_services(&[&one, &two, &three]);
     agent(&scene).terminate().unwrap();
     let clients = [
         (scene.shell.client(), scene.lab.cluster_ip(1).port(Family::V4, 80)),

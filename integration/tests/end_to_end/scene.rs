@@ -51,6 +51,30 @@ impl Scene {
         self.manifests.put(name, &objects).unwrap();
     }
 
+    /// Writes a NodePort Service `web` with these pods: port 80 and node port 30080 of every protocol.
+    pub fn put_node_port(&self, pods: &[&Pod]) {
+        let service = service("web", self.lab.cluster_ip(1)).of_type("NodePort");
+        self.put("web.yaml", &every_protocol(service, Some(30_080)), slices("web", pods));
+    }
+
+    /// Writes a Service with these pods that has every kind of frontend: the first ClusterIP, node port 30080, the
+    /// first external address for its load balancer, and the second.
+    pub fn put_every_frontend(&self, name: &str, pods: &[&Pod]) {
+        let (vip, external) = (self.lab.external_ip(1), self.lab.external_ip(2));
+        let service = Family::BOTH.iter().fold(
+            every_protocol(service(name, self.lab.cluster_ip(1)).of_type("LoadBalancer"), Some(30_080)),
+            |service, family| service.ingress(vip.of(*family), None).external_ip(external.of(*family)),
+        );
+        self.put(&format!("{name}.yaml"), &service, slices(name, pods));
+    }
+
+    /// Writes a Service `web` of every kind of frontend with these pods, and `empty` without endpoints.
+    pub fn put_services(&self, pods: &[&Pod]) {
+        self.put_every_frontend("web", pods);
+        let empty = every_protocol(service("empty", self.lab.cluster_ip(2)), None);
+        self.put("empty.yaml", &empty, slices("empty", &[]));
+    }
+
     /// Runs the binary on both nodes, with `--cluster-cidr`.
     pub fn run(&mut self) {
         self.run_with(&["--cluster-cidr", CLUSTER_CIDR]);
