@@ -12,6 +12,7 @@ mod first;
 mod isolate;
 mod node;
 mod reconcile;
+mod refusal;
 mod repair;
 mod report;
 mod stale_flows;

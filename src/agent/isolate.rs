@@ -14,14 +14,14 @@ use std::{
 };
 
 use portolan_rules::{
-    diff::diff_into, leftovers::keep_leftovers, model::ObjectName, print, ruleset::Ruleset, state::State,
+    diff::diff_into, leftovers::keep_leftovers, model::ObjectName, ruleset::Ruleset, state::State,
     transaction::Transaction,
 };
 use tracing::{error, info, warn};
 
 use super::{
     Agent, SyncError, Tables,
-    sync::{is_attributable, refused_operation},
+    refusal::{is_attributable, reason, refused_operation},
 };
 use crate::{kernel::Error, recorder::Warning};
 
@@ -80,7 +80,7 @@ impl<T: Tables> Agent<T> {
             let Some(culprit) = refused_operation(&error).and_then(|at| self.owner(refused_now, at)) else {
                 break;
             };
-            let reason = Self::reason(refused_now, &error);
+            let reason = reason(refused_now, &error);
             self.state.quarantine(&culprit, true);
             if !self.state.quarantined().contains(&culprit) {
                 break;
@@ -153,7 +153,7 @@ impl<T: Tables> Agent<T> {
             match group.as_slice() {
                 [] => return Err(self.explain(&transaction, error)),
                 [culprit] => {
-                    let reason = Self::reason(&transaction, &error);
+                    let reason = reason(&transaction, &error);
                     self.convict(culprit, reason);
                     convicted = true;
                 }
@@ -183,23 +183,6 @@ impl<T: Tables> Agent<T> {
         let transaction = diff_into(&self.settings.config.table, kernel, desired.clone());
         self.report.compile += started.elapsed();
         (transaction, desired)
-    }
-
-    /// What the kernel says, and of which operation.
-    fn reason(transaction: &Transaction, error: &Error) -> String {
-        let operation = refused_operation(error).and_then(|at| transaction.operations.get(at));
-        match (operation, error) {
-            (Some((family, operation)), Error::Refused { errno, reason, .. }) => {
-                let operation = print::operation(operation, *family, &transaction.table);
-                let more = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-                format!("the kernel refuses `{operation}`: {errno}{more}")
-            }
-            (Some((family, operation)), Error::Unencodable { reason, .. }) => {
-                let operation = print::operation(operation, *family, &transaction.table);
-                format!("`{operation}` cannot be written: {reason}")
-            }
-            _ => error.to_string(),
-        }
     }
 
     /// Says that a Service is bad, unless that was said before.

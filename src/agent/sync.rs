@@ -3,21 +3,19 @@
 use std::time::Instant;
 
 use portolan_rules::{
-    compile::{Loaded, SetName},
+    compile::Loaded,
     diff::diff_into,
     leftovers::keep_leftovers,
-    model::ObjectName,
-    print,
-    ruleset::{Elements, Family, Ruleset},
+    ruleset::{Elements, Ruleset},
     transaction::{Operation, Transaction},
 };
-use rustix::io::Errno;
 use tracing::{debug, info, warn};
 
 use super::{
     Agent, Cause, ColdStart, Knowledge, LAST_RETRY, NodeFacts, SyncError, Synced, Tables, cold_start,
     describe::describe,
     first,
+    refusal::is_attributable,
     repair::{Drift, Reading},
 };
 use crate::kernel::{Error, Ownership, Scope};
@@ -378,33 +376,6 @@ impl<T: Tables> Agent<T> {
         }
     }
 
-    /// Finds the Service that a refused operation belongs to.
-    pub(super) fn owner(&self, transaction: &Transaction, operation: usize) -> Option<ObjectName> {
-        let (family, operation) = transaction.operations.get(operation)?;
-        self.owner_of(*family, operation).cloned()
-    }
-
-    pub(super) fn owner_of(&self, family: Family, operation: &Operation) -> Option<&ObjectName> {
-        match operation {
-            Operation::AddElement { set, key, .. } | Operation::DeleteElement { set, key, .. } => {
-                self.compiler.owner(family, SetName::from_name(&set.name)?, key)
-            }
-            _ => None,
-        }
-    }
-
-    /// Says which operation was refused, and of which Service.
-    pub(super) fn explain(&self, transaction: &Transaction, error: Error) -> SyncError {
-        let Some(index) = refused_operation(&error) else { return error.into() };
-        let Some((family, operation)) = transaction.operations.get(index) else { return error.into() };
-        let owner = self.owner_of(*family, operation);
-        SyncError::Refused {
-            operation: print::operation(operation, *family, &transaction.table),
-            owner: owner.map(|name| format!(" of Service {name}")).unwrap_or_default(),
-            source: error,
-        }
-    }
-
     /// Before a commit that nobody is to hear. Gives the generation, if anybody would have listened.
     fn stop_listening(&mut self) -> Result<Option<u32>, Error> {
         let Some(subscription) = &self.subscription else { return Ok(None) };
@@ -425,26 +396,6 @@ impl<T: Tables> Agent<T> {
                 self.foreign(super::ForeignChange::default());
             }
         }
-    }
-}
-
-/// The operation that an error is about.
-pub(super) fn refused_operation(error: &Error) -> Option<usize> {
-    match error {
-        Error::Refused { operation, .. } => *operation,
-        Error::Unencodable { operation, .. } => Some(*operation),
-        _ => None,
-    }
-}
-
-/// Whether an error may be the fault of one object, rather than of the system or of nobody.
-pub(super) fn is_attributable(error: &Error) -> bool {
-    match error {
-        Error::Refused { errno, .. } => {
-            !matches!(*errno, Errno::NOMEM | Errno::NOBUFS | Errno::AGAIN | Errno::INTR | Errno::ACCESS)
-        }
-        Error::Unencodable { .. } => true,
-        _ => false,
     }
 }
 

@@ -1,0 +1,79 @@
+//! What the kernel's refusal of a transaction says: of which operation, and of which Service.
+
+use portolan_rules::{
+    compile::SetName,
+    model::ObjectName,
+    print,
+    ruleset::Family,
+    transaction::{Operation, Transaction},
+};
+use rustix::io::Errno;
+
+use super::{Agent, SyncError, Tables};
+use crate::kernel::Error;
+
+impl<T: Tables> Agent<T> {
+    /// Finds the Service that a refused operation belongs to.
+    pub(super) fn owner(&self, transaction: &Transaction, operation: usize) -> Option<ObjectName> {
+        let (family, operation) = transaction.operations.get(operation)?;
+        self.owner_of(*family, operation).cloned()
+    }
+
+    pub(super) fn owner_of(&self, family: Family, operation: &Operation) -> Option<&ObjectName> {
+        match operation {
+            Operation::AddElement { set, key, .. } | Operation::DeleteElement { set, key, .. } => {
+                self.compiler.owner(family, SetName::from_name(&set.name)?, key)
+            }
+            _ => None,
+        }
+    }
+
+    /// Says which operation was refused, and of which Service.
+    pub(super) fn explain(&self, transaction: &Transaction, error: Error) -> SyncError {
+        let Some(index) = refused_operation(&error) else { return error.into() };
+        let Some((family, operation)) = transaction.operations.get(index) else { return error.into() };
+        let owner = self.owner_of(*family, operation);
+        SyncError::Refused {
+            operation: print::operation(operation, *family, &transaction.table),
+            owner: owner.map(|name| format!(" of Service {name}")).unwrap_or_default(),
+            source: error,
+        }
+    }
+}
+
+/// What the kernel says, and of which operation.
+pub(super) fn reason(transaction: &Transaction, error: &Error) -> String {
+    let operation = refused_operation(error).and_then(|at| transaction.operations.get(at));
+    match (operation, error) {
+        (Some((family, operation)), Error::Refused { errno, reason, .. }) => {
+            let operation = print::operation(operation, *family, &transaction.table);
+            let more = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            format!("the kernel refuses `{operation}`: {errno}{more}")
+        }
+        (Some((family, operation)), Error::Unencodable { reason, .. }) => {
+            let operation = print::operation(operation, *family, &transaction.table);
+            format!("`{operation}` cannot be written: {reason}")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// The operation that an error is about.
+pub(super) fn refused_operation(error: &Error) -> Option<usize> {
+    match error {
+        Error::Refused { operation, .. } => *operation,
+        Error::Unencodable { operation, .. } => Some(*operation),
+        _ => None,
+    }
+}
+
+/// Whether an error may be the fault of one object, rather than of the system or of nobody.
+pub(super) fn is_attributable(error: &Error) -> bool {
+    match error {
+        Error::Refused { errno, .. } => {
+            !matches!(*errno, Errno::NOMEM | Errno::NOBUFS | Errno::AGAIN | Errno::INTR | Errno::ACCESS)
+        }
+        Error::Unencodable { .. } => true,
+        _ => false,
+    }
+}
