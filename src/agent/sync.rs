@@ -38,12 +38,10 @@ impl<T: Tables> Agent<T> {
         self.report.cause = if self.knowledge == Knowledge::Nothing { Cause::Start } else { cause };
         let outcome = self.try_sync(cause);
         if outcome.is_ok() {
-            self.health.synced();
             self.service_health.update(&self.state);
             self.metrics.programmed(&self.state, &self.compiler);
         } else {
             self.doubt();
-            self.health.out_of_sync();
         }
         let mut report = std::mem::take(&mut self.report);
         report.succeeded = outcome.is_ok();
@@ -69,6 +67,12 @@ impl<T: Tables> Agent<T> {
             duration = ?report.duration,
             "Reconciled"
         );
+        // Last: who hears that the kernel is in sync finds all of that told as well.
+        if outcome.is_ok() {
+            self.health.synced();
+        } else {
+            self.health.out_of_sync();
+        }
         outcome.map(|unfinished| Synced { operations, unfinished })
     }
 
