@@ -19,7 +19,8 @@ use crate::{
 
 /// The port of the health server unless told otherwise (kube-proxy's `--healthz-bind-address`).
 const HEALTHZ: u16 = 10256;
-const STARTUP: Duration = Duration::from_secs(20);
+/// How long a start or an end may take that takes milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The binary under test: `$PORTOLAN_BIN`, else `portolan` beside the running executable or, for a
 /// test executable, one directory above it.
@@ -96,14 +97,14 @@ impl Agent {
 
     fn wait(mut self) -> Result<Self, LabError> {
         let mut exited = None;
-        let synced = eventually(STARTUP, || {
+        let synced = eventually(PATIENCE, || {
             exited = self.child.try_wait().ok().flatten();
             exited.is_some() || self.readyz() == Some(200)
         });
         let what = match (exited, synced) {
             (None, Some(_)) => return Ok(self),
             (Some(status), _) => format!("ended with {status} instead of running"),
-            (None, None) => format!("was not synced within {STARTUP:?}"),
+            (None, None) => format!("was not synced within {PATIENCE:?}"),
         };
         Err(LabError::Agent { node: self.node.clone(), what, stderr: self.stderr() })
     }
@@ -154,9 +155,11 @@ impl Agent {
         self.child.try_wait().ok().flatten()
     }
 
-    /// What it has written to stderr so far.
+    /// The lines that it has written to stderr so far. What of the last one is not written yet is left out.
     pub fn stderr(&self) -> String {
-        fs::read_to_string(self.stderr.path()).unwrap_or_default()
+        let mut bytes = fs::read(self.stderr.path()).unwrap_or_default();
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Asks it to stop (SIGTERM) and waits for its end.
@@ -164,14 +167,13 @@ impl Agent {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         signal::kill(pid, signal::SIGTERM).map_err(|error| LabError::io("send SIGTERM")(error.into()))?;
         let mut status = None;
-        let limit = Duration::from_secs(10);
-        eventually(limit, || {
+        eventually(PATIENCE, || {
             status = self.child.try_wait().ok().flatten();
             status.is_some()
         });
         status.ok_or_else(|| LabError::Agent {
             node: self.node.clone(),
-            what: format!("did not end within {limit:?} of SIGTERM"),
+            what: format!("did not end within {PATIENCE:?} of SIGTERM"),
             stderr: self.stderr(),
         })
     }

@@ -23,6 +23,9 @@ pub struct Notifications {
     start: String,
 }
 
+/// How long a notification may take that takes milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 static NEXT_MARKER: AtomicU32 = AtomicU32::new(0);
 
 impl Notifications {
@@ -33,10 +36,14 @@ impl Notifications {
         let monitor = spawn(namespace, output).map_err(LabError::io("run nft monitor"))?;
         let mut this = Self { namespace: namespace.clone(), monitor, log, start: String::new() };
         // The monitor does not say when it is ready: it is when it tells of a change made to see that.
-        for _ in 0..200 {
-            let marker = this.mark()?;
-            if eventually(Duration::from_millis(50), || this.text().contains(&marker)).is_some() {
-                this.start = marker;
+        let mut markers = Vec::new();
+        for _ in 0..PATIENCE.as_millis() / 50 {
+            markers.push(this.mark()?);
+            let told = || markers.iter().find(|marker| this.text().contains(*marker)).cloned();
+            if eventually(Duration::from_millis(50), || told().is_some()).is_some() {
+                // It tells of the later ones as well, sooner or later.
+                this.start = markers.pop().unwrap_or_default();
+                this.wait_for(&this.start)?;
                 return Ok(this);
             }
         }
@@ -48,10 +55,7 @@ impl Notifications {
     pub fn changes(&self) -> Result<Vec<String>, LabError> {
         let end = self.mark()?;
         // Notifications come in order: when the marker is there, so is everything before it.
-        if eventually(Duration::from_secs(5), || self.text().contains(&end)).is_none() {
-            let stderr = format!("it lost the marker {end}");
-            return Err(LabError::Command { command: "nft monitor".into(), stderr });
-        }
+        self.wait_for(&end)?;
         let text = self.text();
         let lines = text.lines().skip_while(|line| !line.contains(&self.start));
         let lines = lines.take_while(|line| !line.contains(&end));
@@ -68,6 +72,14 @@ impl Notifications {
             &format!("add table inet {marker}\ndelete table inet {marker}\n"),
         )?;
         Ok(marker)
+    }
+
+    fn wait_for(&self, marker: &str) -> Result<(), LabError> {
+        if eventually(PATIENCE, || self.text().contains(marker)).is_some() {
+            return Ok(());
+        }
+        let stderr = format!("it lost the marker {marker}");
+        Err(LabError::Command { command: "nft monitor".into(), stderr })
     }
 
     fn text(&self) -> String {

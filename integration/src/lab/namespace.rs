@@ -69,6 +69,11 @@ impl Namespace {
             ("net/ipv6/conf/default/disable_ipv6", "0"),
             ("net/ipv6/conf/default/accept_dad", "0"),
             ("net/ipv6/conf/default/router_solicitations", "0"),
+            // Every refusal is heard, however many there are.
+            ("net/ipv4/icmp_ratemask", "0"),
+            ("net/ipv6/icmp/ratelimit", "0"),
+            // Whoever connects all the time does not run out of ports.
+            ("net/ipv4/tcp_tw_reuse", "1"),
         ] {
             namespace.sysctl(key, value)?;
         }

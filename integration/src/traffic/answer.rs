@@ -21,6 +21,8 @@ pub enum Answer {
     Refused {
         /// How long that took.
         after: Duration,
+        /// Whether the request was sent again meanwhile, so that what was refused may be the repetition.
+        repeated: bool,
     },
     /// An ICMP error said that there is no way to the destination.
     Unreachable,
@@ -70,9 +72,9 @@ impl Answer {
         Self::Broken(format!("answered {text:?}"))
     }
 
-    pub(super) fn from_error(error: &Error, after: Duration) -> Self {
+    pub(super) fn from_error(error: &Error, after: Duration, repeated: bool) -> Self {
         match error.kind() {
-            ErrorKind::ConnectionRefused => Self::Refused { after },
+            ErrorKind::ConnectionRefused => Self::Refused { after, repeated },
             ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::TimedOut,
             ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Self::Unreachable,
             _ => Self::Broken(error.to_string()),
@@ -84,7 +86,8 @@ impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Served { server, seen } => write!(f, "served by {server}, which saw {seen}"),
-            Self::Refused { after } => write!(f, "refused after {after:?}"),
+            Self::Refused { after, repeated: false } => write!(f, "refused after {after:?}"),
+            Self::Refused { after, repeated: true } => write!(f, "refused after {after:?} and a repetition"),
             Self::Unreachable => f.write_str("unreachable"),
             Self::TimedOut => f.write_str("timed out"),
             Self::Broken(what) => f.write_str(what),

@@ -25,7 +25,7 @@ pub struct Client {
 impl Client {
     /// A client in a namespace.
     pub fn new(namespace: &Namespace) -> Self {
-        Self { namespace: namespace.clone(), source: None, mark: 0, limit: Duration::from_secs(3) }
+        Self { namespace: namespace.clone(), source: None, mark: 0, limit: Duration::from_secs(20) }
     }
 
     /// The same client, which sends from this address and port (port 0: any).
@@ -40,7 +40,7 @@ impl Client {
         Self { mark, ..self.clone() }
     }
 
-    /// The same client with another time limit for each step of a probe (default 3 s).
+    /// The same client with another time limit for each step of a probe (default 20 s, for answers that must come).
     #[must_use]
     pub fn within(&self, limit: Duration) -> Self {
         Self { limit, ..self.clone() }
@@ -53,13 +53,28 @@ impl Client {
 
     /// Connects, or sends a datagram, and reports what became of it.
     pub fn probe(&self, protocol: Protocol, target: SocketAddr) -> Answer {
-        let start = Instant::now();
+        let (start, repetitions) = (Instant::now(), self.repetitions());
         let answer = match protocol {
             Protocol::Tcp => self.open(target).map(|connection| connection.answer().clone()),
             Protocol::Udp => self.datagram(target),
             Protocol::Sctp => sctp::probe(&self.namespace, self.source, target, self.limit),
         };
-        answer.unwrap_or_else(|error| Answer::from_error(&error, start.elapsed()))
+        answer.unwrap_or_else(|error| {
+            // UDP and SCTP probes are one packet.
+            let repeated = protocol == Protocol::Tcp && self.repetitions() > repetitions;
+            Answer::from_error(&error, start.elapsed(), repeated)
+        })
+    }
+
+    /// How many requests for TCP connections were sent again in this namespace so far.
+    fn repetitions(&self) -> u64 {
+        let read = || std::fs::read_to_string("/proc/thread-self/net/netstat").unwrap_or_default();
+        let text = self.namespace.enter(read);
+        // Names in one line, numbers in the next.
+        let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+        let mut words = || lines.next().unwrap_or_default().split(' ');
+        let number = words().zip(words()).find(|(name, _)| *name == "TCPSynRetrans");
+        number.and_then(|(_, number)| number.parse().ok()).unwrap_or_default()
     }
 
     /// A TCP probe.

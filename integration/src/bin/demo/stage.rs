@@ -94,7 +94,7 @@ impl Stage {
         }
         let written = Instant::now();
         put(&self.manifests, &next)?;
-        let limit = Duration::from_secs(10);
+        let limit = Duration::from_mins(2);
         let mut failure = None;
         let applied = eventually(limit, || {
             let equal = self.lab.nodes().map(|node| diff(node, self.manifests.path()));
