@@ -17,7 +17,7 @@ fn web(scene: &Scene, pods: &[&Pod]) {
 /// Waits until exactly these pods serve a target.
 fn wait_for_servers(client: &Client, target: SocketAddr, servers: &[&str]) {
     // Before a Service exists its address answers nothing: ask again soon.
-    let client = client.within(Duration::from_millis(250));
+    let client = client.within(Duration::from_secs(1));
     let time = wait_until(&format!("{target} is served by {servers:?}"), || {
         let answers = client.many(Protocol::Tcp, target, 15 * servers.len(), 2);
         let seen: BTreeSet<_> = answers.iter().filter_map(Answer::server).collect();
@@ -146,7 +146,7 @@ fn a_deleted_service_is_forgotten_and_its_connections_live_on() {
     for family in Family::BOTH {
         for client in [scene.shell.client(), scene.lab.node_a.client()] {
             let target = scene.lab.cluster_ip(1).port(family, 80);
-            let client = client.within(Duration::from_millis(250));
+            let client = client.within(Duration::from_secs(1));
             wait_until("the Service is gone", || client.tcp(target).server().is_none());
         }
         // Nothing of it is left on the node port: the node's own process gets it.
@@ -192,7 +192,7 @@ fn a_changed_type_opens_and_closes_the_node_port() {
     scene.put("web.yaml", &foreign, Slice::both("web", ("http", Protocol::Tcp, 8080), &[&one]));
     for family in Family::BOTH {
         let target = scene.lab.cluster_ip(1).port(family, 80);
-        let client = scene.shell.client().within(Duration::from_millis(250));
+        let client = scene.shell.client().within(Duration::from_secs(1));
         wait_until("it was given away", || client.tcp(target).server().is_none());
     }
     open.assert_alive("the Service was given to another proxy");

@@ -23,7 +23,7 @@ fn a_vip_is_served_through_both_nodes_and_is_a_node_port_and_a_cluster_ip() {
     scene.manifests.put("web.yaml", &objects).unwrap();
     scene.run();
     for family in Family::BOTH {
-        let answers = scene.lab.client().many(Protocol::Tcp, vip.port(family, 80), 60, 4);
+        let answers = scene.lab.client().many(Protocol::Tcp, vip.port(family, 80), 80, 4);
         let mut by_node = [0; 2];
         for answer in &answers {
             assert_served(answer, &["web-1", "web-2"], &format!("outside to the VIP over {family}"));
@@ -32,7 +32,7 @@ fn a_vip_is_served_through_both_nodes_and_is_a_node_port_and_a_cluster_ip() {
                 *count += u32::from(node.owns(source));
             }
         }
-        assert_eq!(by_node.iter().sum::<u32>(), 60, "every connection is masqueraded by a node, {family}");
+        assert_eq!(by_node.iter().sum::<u32>(), 80, "every connection is masqueraded by a node, {family}");
         assert!(
             by_node.iter().all(|count| *count > 5),
             "both nodes serve the VIP over {family}: {by_node:?}"

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use portolan_integration::{Answer, Family, Node, Pod, Protocol, Slice, pod_object};
 use serde_json::json;
 
-use crate::scene::{Scene, assert_refused, assert_served, service};
+use crate::scene::{Scene, assert_refused, assert_served, enough, service};
 
 /// A pod that answers on each of these ports as `name:port`.
 fn pod(node: &Node, name: &str, ports: &[u16]) -> Pod {
@@ -73,7 +73,7 @@ fn a_named_target_port_may_be_another_number_in_each_pod() {
     scene.put("web.yaml", &service, pods);
     scene.run();
     for family in Family::BOTH {
-        let answers = scene.shell.client().many(Protocol::Tcp, address.port(family, 80), 40, 2);
+        let answers = scene.shell.client().many(Protocol::Tcp, address.port(family, 80), enough(2), 2);
         let servers: BTreeSet<_> = answers.iter().filter_map(Answer::server).collect();
         assert_eq!(servers, BTreeSet::from(["old:8080", "new:9090"]), "{family}");
     }
@@ -101,7 +101,7 @@ fn all_slices_of_a_service_count_each_with_its_own_port_number() {
     scene.run();
     for family in Family::BOTH {
         for client in scene.everywhere() {
-            let answers = client.many(Protocol::Tcp, address.port(family, 80), 40, 2);
+            let answers = client.many(Protocol::Tcp, address.port(family, 80), enough(3), 2);
             let servers: BTreeSet<_> = answers.iter().filter_map(Answer::server).collect();
             assert_eq!(servers, BTreeSet::from(["a:8080", "b:9090", "c:9090"]), "{} {family}", client.name());
         }
@@ -128,7 +128,7 @@ fn only_ready_endpoints_count_and_unset_means_ready() {
     scene.manifests.put("web.yaml", &objects).unwrap();
     scene.run();
     for family in Family::BOTH {
-        let answers = scene.shell.client().many(Protocol::Tcp, address.port(family, 80), 60, 2);
+        let answers = scene.shell.client().many(Protocol::Tcp, address.port(family, 80), enough(2), 2);
         let servers: BTreeSet<_> = answers.iter().filter_map(Answer::server).collect();
         assert_eq!(servers, BTreeSet::from(["ready:8080", "unset:8080"]), "{family}");
     }

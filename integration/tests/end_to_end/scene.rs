@@ -14,7 +14,7 @@ use portolan_integration::{
 use serde_json::Value;
 
 /// How long anything may take that takes milliseconds on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Every protocol a Service port may have.
 pub const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
@@ -124,6 +124,12 @@ pub fn slices(name: &str, pods: &[&Pod]) -> Vec<Value> {
     Family::BOTH.map(slice).into()
 }
 
+/// So many connections that each of these endpoints gets one: with equal shares, one of up to twenty misses all of them
+/// once in 10^11 times.
+pub fn enough(endpoints: usize) -> usize {
+    if endpoints < 2 { 15 } else { 30 * endpoints }
+}
+
 /// Asserts that one of `servers` answered.
 #[track_caller]
 pub fn assert_served(answer: &Answer, servers: &[&str], circumstances: &str) {
@@ -135,8 +141,9 @@ pub fn assert_served(answer: &Answer, servers: &[&str], circumstances: &str) {
 #[track_caller]
 pub fn assert_refused(answer: &Answer, circumstances: &str) {
     match answer {
-        // Half a second is what a TCP client that ignores ICMP errors would at least take.
-        Answer::Refused { after } if *after < Duration::from_millis(500) => {}
+        // A TCP client that ignores ICMP errors would send its request again after a second. However slow the
+        // machine: who was refused without doing that was refused at once.
+        Answer::Refused { after, repeated } if *after < Duration::from_millis(500) || !repeated => {}
         _ => panic!("{circumstances}: {answer}, not refused at once"),
     }
 }
@@ -158,7 +165,8 @@ pub fn while_connecting(clients: &[(Client, SocketAddr)], protocols: &[Protocol]
     let done = AtomicBool::new(false);
     let connect = |client: &Client, target: SocketAddr| {
         let mut count = 0_u32;
-        while !done.load(Ordering::Relaxed) {
+        // Some twenty at least, however soon the work is done.
+        while !done.load(Ordering::Relaxed) || count < 20 {
             for protocol in protocols {
                 let answer = client.probe(*protocol, target);
                 assert!(
@@ -169,7 +177,6 @@ pub fn while_connecting(clients: &[(Client, SocketAddr)], protocols: &[Protocol]
                 count += 1;
             }
         }
-        count
     };
     thread::scope(|scope| {
         let connect = &connect;
@@ -180,8 +187,7 @@ pub fn while_connecting(clients: &[(Client, SocketAddr)], protocols: &[Protocol]
         work();
         drop(end);
         for connecting in connecting {
-            let count = connecting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            assert!(count > 20, "only {count} connections were tried");
+            connecting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
     });
 }

@@ -19,7 +19,7 @@ fn run(scene: &Scene, path: &Path) -> Agent {
 }
 
 fn wait_for(client: &Client, scene: &Scene, server: &str) {
-    let client = client.within(Duration::from_millis(250));
+    let client = client.within(Duration::from_secs(1));
     let target = scene.lab.cluster_ip(1).port(Family::V4, 80);
     let time = wait_until(&format!("{server} serves"), || client.tcp(target).server() == Some(server));
     println!("{server} serves after {time:?}");
