@@ -14,19 +14,20 @@ use crate::{
 };
 
 const ARGUMENTS: [&str; 2] = ["--cluster-cidr", CLUSTER_CIDR];
+/// At least so many changes, and so many kills meanwhile.
 const CHANGES: u32 = 1_000;
+const KILLS: u32 = 10;
 
-/// Opens about 50 connections a second until told to stop, each of which must be served; gives their number.
-fn connect(client: &Client, target: std::net::SocketAddr, done: &AtomicBool) -> u32 {
+/// Opens about 50 connections a second until told to stop, and at least 50, each of which must be served.
+fn connect(client: &Client, target: std::net::SocketAddr, done: &AtomicBool) {
     let mut count = 0;
-    while !done.load(Ordering::Relaxed) {
+    while !done.load(Ordering::Relaxed) || count < 50 {
         let next = Instant::now() + Duration::from_millis(20);
         let answer = client.tcp(target);
         assert!(answer.server().is_some(), "connection {count} to {target}: {answer}");
         count += 1;
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }
-    count
 }
 
 #[test]
@@ -34,23 +35,25 @@ fn killed_at_random_moments_during_a_thousand_changes() {
     let scene = Scene::new();
     fill(&scene.manifests, 200);
     Agent::start(&scene.lab.node_a, scene.manifests.path(), &ARGUMENTS).unwrap().terminate().unwrap();
-    let (done, changes) = (AtomicBool::new(false), AtomicU32::new(0));
+    let (done, kills) = (AtomicBool::new(false), AtomicU32::new(0));
     let clients = [
         (scene.pods[0].client(), scene.lab.cluster_ip(1).port(Family::V4, 80)),
         (scene.lab.client(), scene.lab.node_a.outside().port(Family::V6, 30_081)),
     ];
-    let (mut kills, mut moment) = (0, 7_u64);
+    let mut moment = 7_u64;
     thread::scope(|scope| {
         let done = &done;
         let connecting: Vec<_> =
             clients.iter().map(|(client, target)| scope.spawn(|| connect(client, *target, done))).collect();
         let changing = scope.spawn(|| {
-            for n in 0..CHANGES {
+            for n in 0.. {
+                if n >= CHANGES && kills.load(Ordering::Relaxed) >= KILLS {
+                    break;
+                }
                 let (service, endpoints) = (60_000 + n % 7, 1 + n % 5);
                 let name = format!("changing-{service}.yaml");
                 let objects = objects(service as u16, endpoints as u8);
                 scene.manifests.put(&name, &objects).unwrap();
-                changes.store(n + 1, Ordering::Relaxed);
                 thread::sleep(Duration::from_millis(4));
             }
         });
@@ -60,17 +63,14 @@ fn killed_at_random_moments_during_a_thousand_changes() {
             moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             thread::sleep(Duration::from_millis(20 + (moment >> 33) % 250));
             agent.kill().unwrap();
-            kills += 1;
+            kills.fetch_add(1, Ordering::Relaxed);
         }
         done.store(true, Ordering::Relaxed);
         changing.join().unwrap();
         for connecting in connecting {
-            let count = connecting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            assert!(count > 50, "only {count} connections were tried");
+            connecting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
     });
-    assert_eq!(changes.load(Ordering::Relaxed), CHANGES);
-    assert!(kills >= 10, "killed {kills} times");
 
     let last = Agent::start(&scene.lab.node_a, scene.manifests.path(), &ARGUMENTS).unwrap();
     let facts = ["-f", scene.manifests.path().to_str().unwrap(), "--hostname-override", "node-a"];

@@ -1,46 +1,59 @@
 //! Somebody who changes our tables again and again.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
-use crate::scene::{Scene, count_lines, wait_for_line};
+use portolan_integration::{Agent, eventually};
+
+use crate::scene::{PATIENCE, Scene, count_lines, wait_for_line};
+
+/// What the agent says when repairs begin to wait.
+const AGAIN: &str = "Our tables are changed again and again";
+
+/// Does these nft commands so many times, and until the agent has had enough.
+fn fight(scene: &Scene, agent: &Agent, times: usize, commands: &str) {
+    let limit = Instant::now() + PATIENCE;
+    for n in 0.. {
+        let enough = n >= times && count_lines(agent, AGAIN) > 0;
+        if enough || Instant::now() >= limit {
+            break;
+        }
+        scene.nft(commands);
+        thread::sleep(Duration::from_millis(40));
+    }
+    wait_for_line(agent, AGAIN);
+}
 
 #[test]
 fn repairs_wait_longer_and_longer() {
     let scene = Scene::new();
     let agent = scene.run();
     let before = scene.tables();
-    for _ in 0..60 {
-        scene.nft(
-            "delete element ip portolan frontends { 10.96.0.1 . tcp . 80 }\n\
-                   add element ip portolan frontends { 10.96.0.1 . tcp . 80 : 0:7 }\n",
-        );
-        thread::sleep(Duration::from_millis(50));
-        // Undone or not: what comes next must find the element.
-    }
-    wait_for_line(&agent, "Our tables are changed again and again");
+    // Undone or not: what comes next must find the element.
+    fight(
+        &scene,
+        &agent,
+        60,
+        "delete element ip portolan frontends { 10.96.0.1 . tcp . 80 }\n\
+         add element ip portolan frontends { 10.96.0.1 . tcp . 80 : 0:7 }\n",
+    );
     let repairs = count_lines(&agent, "Repaired what somebody else changed");
     assert!((5..30).contains(&repairs), "{repairs} repairs of 60 changes: {}", agent.stderr());
     assert_eq!(count_lines(&agent, "again and again"), 1, "said once");
-    // In the end everything is right.
-    assert!(
-        portolan_integration::eventually(Duration::from_mins(1), || scene.tables() == before).is_some(),
-        "{}",
-        agent.stderr()
-    );
+    // In the end everything is right: a repair waits for a minute at most.
+    assert!(eventually(PATIENCE, || scene.tables() == before).is_some(), "{}", agent.stderr());
 }
 
 #[test]
 fn changes_of_services_do_not_wait_for_a_fight() {
     let scene = Scene::new();
     let agent = scene.run();
-    for _ in 0..40 {
-        scene.nft("add chain ip portolan evil\n");
-        thread::sleep(Duration::from_millis(30));
-    }
-    wait_for_line(&agent, "Our tables are changed again and again");
+    fight(&scene, &agent, 40, "add chain ip portolan evil\n");
     let service = crate::scene::service("new", scene.lab.cluster_ip(7));
     scene.put("new", &service, &[&scene.pods[0]]);
     let address = scene.lab.cluster_ip(7).port(portolan_integration::Family::V4, 80);
     let served = || scene.pods[1].client().tcp(address).server() == Some("web-1");
-    portolan_integration::eventually(crate::scene::PATIENCE, served).expect("the Service is served");
+    eventually(PATIENCE, served).expect("the Service is served");
 }

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use portolan::kernel::Monitor;
 use portolan_integration::{Namespace, nft};
 
-use crate::{proportional::fill, scene::Scene};
+use crate::{
+    proportional::fill,
+    scene::{PATIENCE, Scene},
+};
 
 /// Flushes everything; gives the time from the flush to the repair, as another listener hears both.
 fn flush(namespace: &Namespace) -> Duration {
@@ -13,7 +16,7 @@ fn flush(namespace: &Namespace) -> Duration {
         let mut monitor = Monitor::open().unwrap();
         let status = std::process::Command::new("nft").args(["flush", "ruleset"]).status().unwrap();
         assert!(status.success());
-        let (limit, mut flushed) = (Instant::now() + Duration::from_secs(20), None);
+        let (limit, mut flushed) = (Instant::now() + PATIENCE, None);
         while Instant::now() < limit {
             // What is lost is elements of the repair; its end is the generation.
             let Ok(Some(event)) = monitor.receive() else {
@@ -30,18 +33,31 @@ fn flush(namespace: &Namespace) -> Duration {
     })
 }
 
+/// How long nft takes to load these rules: what this machine can do at the moment.
+fn loading(rules: &str) -> Duration {
+    let namespace = Namespace::new("yardstick").unwrap();
+    let start = Instant::now();
+    nft(&namespace, &["-f", "-"], rules).unwrap();
+    start.elapsed()
+}
+
 #[test]
 fn a_flush_of_a_thousand_services_is_undone_quickly() {
     let scene = Scene::new();
     fill(&scene.manifests, 1_000);
     let _agent = scene.run();
     let before = scene.tables();
-    let mut times: Vec<_> = (0..4).map(|_| flush(scene.namespace())).collect();
+    let rules = nft(scene.namespace(), &["list", "ruleset"], "").unwrap();
+    let (mut times, mut yardsticks): (Vec<_>, Vec<_>) =
+        (0..4).map(|_| (flush(scene.namespace()), loading(&rules))).unzip();
     times.sort();
-    println!("a flush at 1,000 Services is undone after {times:?}");
-    // A hundred milliseconds on a quiet machine with an optimised build; these are neither.
-    assert!(times[0] < Duration::from_secs(2), "{times:?}");
+    yardsticks.sort();
+    println!("a flush at 1,000 Services is undone after {times:?}; nft loads them in {yardsticks:?}");
+    // A hundred milliseconds on a quiet machine with an optimised build; these are neither. On a machine that is slow
+    // beyond that, nft is slow as well: it takes some fifty milliseconds on a quiet one.
+    let limit = Duration::from_secs(2).max(40 * yardsticks[0]);
+    assert!(times[0] < limit, "{times:?}, nft {yardsticks:?}");
     let restored = || scene.tables() == before;
-    portolan_integration::eventually(crate::scene::PATIENCE, restored).expect("all of it is restored");
+    portolan_integration::eventually(PATIENCE, restored).expect("all of it is restored");
     assert!(nft(scene.namespace(), &["list", "table", "ip", "portolan"], "").is_ok());
 }

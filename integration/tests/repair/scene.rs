@@ -9,7 +9,7 @@ use portolan_integration::{
 use serde_json::Value;
 
 /// How long anything may take that takes milliseconds on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A lab whose node-a has the pods `web-1` and `web-2`, and two Services of them, `web` and `api`.
 pub struct Scene {

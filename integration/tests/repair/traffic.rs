@@ -18,7 +18,7 @@ fn connections_are_served_again_after_a_flush_and_those_open_go_on() {
             let before = scene.tables();
             scene.nft("flush ruleset");
             let flushed = Instant::now();
-            let served = || client.within(Duration::from_millis(200)).tcp(target).server().is_some();
+            let served = || client.within(Duration::from_secs(1)).tcp(target).server().is_some();
             eventually(PATIENCE, served).expect("a new connection is served");
             println!("{family}: served {:?} after the flush", flushed.elapsed());
             eventually(PATIENCE, || scene.tables() == before).expect("the tables are restored");
