@@ -13,8 +13,9 @@ use portolan_integration::{
 };
 use serde_json::{Value, json};
 
-/// How long anything may take that takes a second or so on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take that takes a second or so on an idle machine. Requests that fail are tried again after
+/// half a minute at the latest.
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What the binary is run with.
 pub const ARGUMENTS: [&str; 2] = ["--cluster-cidr", CLUSTER_CIDR];

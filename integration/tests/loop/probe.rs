@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long an answer may take that takes less than a millisecond on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long silence must last.
 pub const SILENCE: Duration = Duration::from_millis(80);
 

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The kernel's counters are read every ten seconds.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_mins(3);
 const SERVICE: &str = r#"portolan_service_connections_total{namespace="default",port="http",service="web"}"#;
 
 fn start(scene: &Scene, arguments: &[&str]) -> Agent {

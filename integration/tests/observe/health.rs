@@ -14,9 +14,9 @@ fn ask(agent: &Agent, path: &str) -> Response {
     agent.get(PORT, path).unwrap_or_else(|| panic!("nobody answers {path}"))
 }
 
-/// With a period of 2 s a change may wait for 4 s.
+/// With a period of 5 s a change may wait for 10 s.
 fn with_short_period(scene: &Scene) -> Agent {
-    let arguments = ["--iptables-sync-period", "2s", "--iptables-min-sync-period", "0s"];
+    let arguments = ["--iptables-sync-period", "5s", "--iptables-min-sync-period", "0s"];
     Agent::spawn(&scene.lab.node_a, scene.manifests.path(), &arguments)
         .unwrap_or_else(|error| panic!("{error}"))
 }
