@@ -6,7 +6,7 @@ use std::{thread, time::Duration};
 use portolan_integration::{Agent, CLUSTER_CIDR, Client, Family, Pod};
 
 use crate::{
-    affinity::{clients, each, sticky},
+    affinity::{MANY, clients, each, sticky},
     frontends::{exposed, put, ready, targets},
     scene::{Scene, wait_until},
 };
@@ -18,13 +18,13 @@ fn agent(scene: &Scene) -> Agent {
     agent.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Twelve clients of each family, and the endpoint that each has.
+/// Many clients of each family, and the endpoint that each has.
 struct Clients(Vec<(Family, Vec<Client>, Vec<String>)>);
 
 impl Clients {
     fn new(scene: &Scene) -> Self {
         let family = |family| {
-            let clients = clients(scene, 12, family);
+            let clients = clients(scene, MANY, family);
             let [(_, target), ..] = targets(scene, 1, family);
             let endpoints = each(&clients, target);
             (family, clients, endpoints)
@@ -157,7 +157,7 @@ fn a_changed_timeout_applies() {
     put(&scene, 1, &sticky(&service, 3600), &endpoints);
     scene.run();
     let targets = Family::BOTH.map(|family| targets(&scene, 1, family)[0].1);
-    let clients = Family::BOTH.map(|family| clients(&scene, 12, family));
+    let clients = Family::BOTH.map(|family| clients(&scene, MANY, family));
     let ask = || [each(&clients[0], targets[0]), each(&clients[1], targets[1])];
     let before = ask();
     put(&scene, 1, &sticky(&service, 1), &endpoints);

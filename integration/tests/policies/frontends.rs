@@ -9,10 +9,12 @@ use std::{
 use portolan_integration::{Answer, Client, Family, Node, Pod, Protocol, Service, Slice, eventually};
 use serde_json::{Value, json};
 
-use crate::scene::{PATIENCE, PROTOCOLS, Scene, assert_refused, every_protocol, service};
+use crate::scene::{PATIENCE, PROTOCOLS, Scene, assert_refused, enough, every_protocol, service};
 
 /// How long silence must last.
 const SILENCE: Duration = Duration::from_millis(300);
+/// How soon an answer is asked for anew that is waited for.
+const SOON: Duration = Duration::from_secs(1);
 
 /// The nth Service, `web-n` with its own ClusterIP, VIP, externalIP and node port, all for every protocol.
 pub fn exposed(scene: &Scene, n: u8) -> Service {
@@ -88,7 +90,7 @@ pub fn assert_all_serve(client: &Client, target: SocketAddr, servers: &[&str], w
     let what = format!("{} to {what} ({target})", client.name());
     let mut answers = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        let some = client.many(protocol, target, 15 * servers.len(), 2);
+        let some = client.many(protocol, target, enough(servers.len()), 2);
         let seen: BTreeSet<_> = some
             .iter()
             .map(|answer| answer.server().map_or_else(|| answer.to_string(), str::to_owned))
@@ -103,7 +105,7 @@ pub fn assert_all_serve(client: &Client, target: SocketAddr, servers: &[&str], w
 /// Waits until exactly these endpoints serve a target.
 #[track_caller]
 pub fn wait_until_serve(client: &Client, target: SocketAddr, servers: &[&str], what: &str) -> Duration {
-    let client = client.within(SILENCE);
+    let client = client.within(SOON);
     let expected: BTreeSet<_> = servers.iter().copied().collect();
     let mut last = Vec::new();
     let time = eventually(PATIENCE, || {
@@ -135,7 +137,7 @@ pub fn assert_refuses(client: &Client, target: SocketAddr, what: &str) {
 /// Waits for silence.
 #[track_caller]
 pub fn wait_for_silence(client: &Client, target: SocketAddr, what: &str) {
-    let client = client.within(SILENCE);
+    let client = client.within(SOON);
     crate::scene::wait_until(what, || client.tcp(target) == Answer::TimedOut);
 }
 
