@@ -1,6 +1,9 @@
 //! What a test has the server do wrong.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use super::Resource;
 
@@ -22,6 +25,8 @@ pub enum Verb {
 /// A request that the server has got, whether or not it could be served.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// When it came.
+    pub at: Instant,
     /// What it asks for.
     pub verb: Verb,
     /// Of what; `None` if that is an Event.
@@ -152,7 +157,12 @@ mod tests {
 
     #[test]
     fn rules_wear_out() {
-        let request = Request { verb: Verb::List, resource: Some(Resource::Nodes), query: BTreeMap::new() };
+        let request = Request {
+            at: Instant::now(),
+            verb: Verb::List,
+            resource: Some(Resource::Nodes),
+            query: BTreeMap::new(),
+        };
         let mut faults = Faults::default();
         faults.rules.push(Rule::always(Fault::Hang).of(Resource::Services));
         faults.rules.push(Rule::always(Fault::Refuse(500, None)).on(Verb::List).times(1));

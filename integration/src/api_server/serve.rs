@@ -124,7 +124,7 @@ pub(super) async fn answer(
     let target = Target::parse(parts.uri.path()).ok_or_else(nowhere)?;
     let unknown = || Refusal::new(405, "the server does not allow this method on the requested resource");
     let verb = target.verb(&parts.method, &query).ok_or_else(unknown)?;
-    let request = Request { verb, resource: target.resource, query };
+    let request = Request { at: Instant::now(), verb, resource: target.resource, query };
     shared.requests().push(request.clone());
     let expected = format!("Bearer {}", shared.token());
     if parts.headers.get(AUTHORIZATION).is_none_or(|given| given != expected.as_str()) {

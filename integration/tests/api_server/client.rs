@@ -17,6 +17,8 @@ use tokio_rustls::rustls::{
 };
 
 const ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 6443);
+/// How long an answer may take that takes milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_mins(1);
 pub const SERVICES: &str = "/api/v1/services";
 pub const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 
@@ -24,6 +26,8 @@ pub const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 pub struct Scene {
     pub server: ApiServer,
     namespace: Namespace,
+    /// How long answers are waited for.
+    pub patience: Duration,
 }
 
 /// An answer: the headers have come, the body may still come.
@@ -43,7 +47,7 @@ impl Scene {
     pub fn with_bookmarks(period: Duration) -> Self {
         let namespace = Namespace::new("api").unwrap_or_else(|error| panic!("{error}"));
         let server = ApiServer::with_bookmarks(&namespace, ADDRESS.into(), period).unwrap();
-        Self { server, namespace }
+        Self { server, namespace, patience: PATIENCE }
     }
 
     pub fn get(&self, url: &str) -> Answer {
@@ -79,7 +83,7 @@ impl Scene {
             .with_no_client_auth();
         let socket = self.namespace.socket(Domain::IPV4, Type::STREAM, None)?;
         socket.connect(&std::net::SocketAddr::from(ADDRESS).into())?;
-        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        socket.set_read_timeout(Some(self.patience))?;
         let connection = ClientConnection::new(Arc::new(config), "127.0.0.1".try_into().unwrap()).unwrap();
         let mut stream = StreamOwned::new(connection, TcpStream::from(socket));
         let authorization =
@@ -162,7 +166,7 @@ impl Answer {
     pub fn is_silent(&mut self, time: Duration) -> bool {
         self.body.get_ref().sock.set_read_timeout(Some(time)).unwrap();
         let outcome = self.event();
-        self.body.get_ref().sock.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        self.body.get_ref().sock.set_read_timeout(Some(PATIENCE)).unwrap();
         matches!(outcome, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     }
 }

@@ -35,7 +35,7 @@ fn connections_can_be_dropped_without_the_server_being_gone() {
 
 #[test]
 fn requests_are_refused_delayed_or_left_hanging() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     scene.server.inject(Rule::always(Fault::Refuse(429, Some(7))).of(Resource::Services).times(1));
     assert_eq!(scene.get(SLICES).status, 200);
     let refused = scene.get(SERVICES);
@@ -51,6 +51,7 @@ fn requests_are_refused_delayed_or_left_hanging() {
     scene.server.clear_rules();
 
     scene.server.inject(Rule::always(Fault::Hang).of(Resource::Services));
+    scene.patience = Duration::from_secs(10);
     let hanging = std::thread::scope(|scope| {
         let request = scope.spawn(|| scene.request("GET", SERVICES, Some("token-of-the-test"), ""));
         assert_eq!(scene.get(SLICES).status, 200, "others are answered meanwhile");

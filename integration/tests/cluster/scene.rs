@@ -120,9 +120,9 @@ impl Scene {
 
     #[track_caller]
     pub fn wait_until_served_at(&self, target: SocketAddr, servers: &[&str], when: &str) {
-        let (client, mut seen) = (self.shell.client(), Vec::new());
+        let (client, mut seen) = (self.shell.client().within(Duration::from_secs(3)), Vec::new());
         let served = eventually(PATIENCE, || {
-            // Of two servers one missing all of 24 happens once in 8 million times, and then again.
+            // If one of two servers misses all of these, they are asked again.
             seen = client.many(Protocol::Tcp, target, 24, 4);
             let names: std::collections::BTreeSet<_> = seen.iter().filter_map(Answer::server).collect();
             seen.iter().all(|answer| answer.server().is_some()) && names.iter().eq(servers)
