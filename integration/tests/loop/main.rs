@@ -6,7 +6,8 @@
 //! Together they show, for every source, frontend, policy and state of endpoints, the choice of endpoints, the
 //! masquerade, the refusal or the silence.
 //!
-//! `PORTOLAN_LOOP_PROBES` is the number of probes, `PORTOLAN_LOOP_SEED` repeats a run.
+//! `PORTOLAN_LOOP_PROBES` is the number of probes, `PORTOLAN_LOOP_SEED` what the clusters are drawn from: cargo sets it for
+//! tests, so that each run draws the same.
 
 // Commands are short and written once; `write!` would add an error that cannot happen.
 #![allow(clippy::format_push_string)]
@@ -128,7 +129,7 @@ fn check(
             silent.push((probe, outcome));
             continue;
         }
-        let answer = probe::send(world, probe, &outcome);
+        let answer = probe::send(world, cluster, probe, &outcome);
         let Some(case) = probe.case(cluster, &outcome, &answer) else {
             return Err(Failure::new(probe, &outcome, &answer));
         };

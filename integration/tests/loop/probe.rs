@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long an answer may take that takes less than a millisecond on an idle machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 /// How long silence must last.
 pub const SILENCE: Duration = Duration::from_millis(80);
 
@@ -85,10 +85,6 @@ impl Probe {
         }
     }
 
-    fn has_other_port(&self, seen: SocketAddr) -> bool {
-        seen.ip() == self.source().ip() && seen != self.source()
-    }
-
     fn source(&self) -> SocketAddr {
         (self.packet.source, self.packet.source_port).into()
     }
@@ -98,30 +94,32 @@ impl Probe {
     }
 }
 
+/// How often a probe is sent again whose ports mislead.
+const DOUBTS: usize = 10;
+
 /// Sends a probe and waits as long as it takes to tell whether it meets this outcome.
 ///
-/// The kernel also changes the port of a connection that it does not masquerade, if one that it does has that
-/// port at the same endpoint already. That is seen as a masquerade to the sender's own address, and does not
-/// happen twice.
-pub fn send(world: &World, probe: &Probe, outcome: &Outcome) -> Answer {
+/// Ports may mislead where the address is the sender's own: the kernel also changes the port of a connection that it does
+/// not masquerade, if one that it does has that port at the same endpoint already; and the random port of one that it
+/// does may happen to be the one that it had. Neither happens many times in a row.
+pub fn send(world: &World, cluster: &Cluster, probe: &Probe, outcome: &Outcome) -> Answer {
     let silent = outcome.only_fate() == Some(Fate::Dropped);
     let limit = if silent { SILENCE } else { PATIENCE };
-    let answer = probe.send(limit);
-    let expects_own = outcome.fates().keys().any(|fate| {
-        matches!(fate, Fate::Sent { masqueraded: false, .. } | Fate::Untouched { masqueraded: false })
-    });
-    match &answer {
-        Answer::Served { seen, .. } if expects_own && probe.has_other_port(*seen) => {
-            // The answer to another port stands for this one.
-            let again = world.again(probe);
-            match again.send(limit) {
-                Answer::Served { server, seen } if seen == again.source() => {
-                    Answer::Served { server, seen: probe.source() }
-                }
-                _ => answer,
-            }
+    let (mut sent, mut answer) = (probe.clone(), probe.send(limit));
+    for _ in 0..DOUBTS {
+        let in_doubt = matches!(&answer, Answer::Served { seen, .. } if seen.ip() == probe.source().ip());
+        if !in_doubt || sent.case(cluster, outcome, &answer).is_some() {
+            break;
         }
-        _ => answer,
+        sent = world.again(probe);
+        answer = sent.send(limit);
+    }
+    match answer {
+        // The answer to another port stands for this one.
+        Answer::Served { server, seen } if seen == sent.source() => {
+            Answer::Served { server, seen: probe.source() }
+        }
+        answer => answer,
     }
 }
 

@@ -81,7 +81,7 @@ fn failure(world: &mut World, cluster: &Cluster, probe: &Probe) -> Option<String
         };
         let probe = world.again(probe);
         let outcome = probe.simulate(cluster, &rules, &Memory::new());
-        let answer = probe::send(world, &probe, &outcome);
+        let answer = probe::send(world, cluster, &probe, &outcome);
         if probe.case(cluster, &outcome, &answer).is_none() {
             return Some(format!("{answer}, but the rules say\n{}", explain(&outcome)));
         }

@@ -1,14 +1,12 @@
 //! The world without any rules: whoever can send reaches whatever it sends to, with its own address.
 
-use std::time::Duration;
-
 use portolan_rules::{
     model::Protocol,
     ruleset::Family,
     simulate::{Input, Memory, Packet},
 };
 
-use crate::{cluster::Cluster, places::Place, world::World};
+use crate::{cluster::Cluster, places::Place, probe::PATIENCE, world::World};
 
 #[test]
 fn everybody_reaches_everything_while_there_are_no_rules() {
@@ -52,7 +50,7 @@ fn everybody_reaches_everything_while_there_are_no_rules() {
                     };
                     let probe = world.probe(&cluster, packet).expect("somebody can send it");
                     let outcome = probe.simulate(&cluster, &rules, &Memory::new());
-                    let answer = probe.send(Duration::from_millis(500));
+                    let answer = probe.send(PATIENCE);
                     if probe.case(&cluster, &outcome, &answer).is_none() {
                         bad.push(format!("{source:?} to {to:?} over {protocol} and {family}: {answer}"));
                     }
