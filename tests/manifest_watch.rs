@@ -5,6 +5,10 @@ use std::{
     io::Write as _,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -15,8 +19,12 @@ use portolan::{
 };
 use tempfile::TempDir;
 
-/// What a change may take, from the last write to the update.
+/// What a change may take, from the last write to the update, on a machine that is not busy.
 const PROMPT: Duration = Duration::from_millis(200);
+/// How soon a change is told of on any machine: long before files are looked at without an event.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a file is left alone before it is read.
+const QUIET: Duration = Duration::from_millis(40);
 
 fn service(name: &str, port: u16) -> String {
     format!(
@@ -28,12 +36,10 @@ fn watch(path: &Path) -> (Watcher, Objects) {
     Source::new([path.to_path_buf()], "node-1").watch().unwrap()
 }
 
-/// The next update, which must come within the promised time.
+/// The next update.
 fn update(watcher: &mut Watcher) -> Update {
-    let start = Instant::now();
-    let update = watcher.wait(Some(Duration::from_secs(5))).unwrap();
+    let update = watcher.wait(Some(PATIENCE)).unwrap();
     assert!(!update.is_empty(), "no update");
-    assert!(start.elapsed() < PROMPT, "update took {:?}", start.elapsed());
     update
 }
 
@@ -106,6 +112,35 @@ fn files_of_a_directory() {
     // Written again with the same content.
     fs::write(&file, service("web", 82)).unwrap();
     quiet(&mut watcher);
+}
+
+#[test]
+fn changes_are_told_promptly() {
+    let (directory, file) = directory();
+    let (mut watcher, _) = watch(directory.path());
+    let new = directory.path().join(".web.yaml.tmp");
+    let mut best = [Duration::MAX; 3];
+    for round in 0..20 {
+        let steps: [&dyn Fn(); 3] = [
+            &|| fs::write(&file, service("web", 81 + round)).unwrap(),
+            &|| {
+                fs::write(&new, service("web", 80)).unwrap();
+                fs::rename(&new, &file).unwrap();
+            },
+            &|| fs::remove_file(&file).unwrap(),
+        ];
+        for (best, step) in best.iter_mut().zip(steps) {
+            step();
+            let start = Instant::now();
+            update(&mut watcher);
+            *best = start.elapsed().min(*best);
+        }
+        // A busy machine may delay some of them, but not each.
+        if best.iter().all(|best| *best < PROMPT) {
+            return;
+        }
+    }
+    panic!("written in place, renamed and removed: {best:?} at best");
 }
 
 #[test]
@@ -252,22 +287,38 @@ fn an_object_that_turns_bad_keeps_its_last_good_version() {
     assert_eq!(next_changes(&mut watcher), ["bad=83"]);
 }
 
+/// Writes a file line by line; gives the longest pause between two lines, and when the last was written.
+fn write_slowly(path: &Path, text: &str) -> (Duration, Instant) {
+    let mut file = OpenOptions::new().write(true).truncate(true).open(path).unwrap();
+    let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+    for line in text.lines() {
+        thread::sleep(Duration::from_millis(10));
+        writeln!(file, "{line}").unwrap();
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+    }
+    (longest, last)
+}
+
 #[test]
 fn a_file_is_read_when_its_writer_pauses_and_not_before() {
-    let (directory, file) = directory();
-    let (mut watcher, _) = watch(directory.path());
-    let writer = thread::spawn(move || {
-        let mut file = OpenOptions::new().write(true).truncate(true).open(file).unwrap();
-        for line in service("web", 81).lines() {
-            writeln!(file, "{line}").unwrap();
-            thread::sleep(Duration::from_millis(10));
+    for _ in 0..100 {
+        let (directory, file) = directory();
+        let (mut watcher, _) = watch(directory.path());
+        let writer = thread::spawn(move || write_slowly(&file, &service("web", 81)));
+        let update = watcher.wait(Some(PATIENCE)).unwrap();
+        let told = Instant::now();
+        let (longest, last) = writer.join().unwrap();
+        // A busy machine may have had the writer pause, or us: then it is tried again.
+        if longest >= QUIET {
+            continue;
         }
-        Instant::now()
-    });
-    let update = watcher.wait(Some(Duration::from_secs(5))).unwrap();
-    let elapsed = writer.join().unwrap().elapsed();
-    assert_eq!((changes(&update), update.errors), (vec!["web=81".to_owned()], vec![]));
-    assert!(elapsed < PROMPT, "{elapsed:?} after the last write");
+        assert_eq!((changes(&update), update.errors), (vec!["web=81".to_owned()], vec![]));
+        if told - last < PROMPT {
+            return;
+        }
+    }
+    panic!("it was never read within {PROMPT:?} of the last line");
 }
 
 #[test]
@@ -275,9 +326,11 @@ fn a_file_that_is_always_written_delays_no_other() {
     let (directory, file) = directory();
     let busy = directory.path().join("busy.yaml");
     let (mut watcher, _) = watch(directory.path());
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
     let writer = thread::spawn(move || {
         let mut busy = File::create(busy).unwrap();
-        for _ in 0..100 {
+        while !stopped.load(Ordering::Relaxed) {
             writeln!(busy, "# still busy").unwrap();
             thread::sleep(Duration::from_millis(5));
         }
@@ -285,6 +338,7 @@ fn a_file_that_is_always_written_delays_no_other() {
     thread::sleep(Duration::from_millis(100));
     fs::write(&file, service("web", 81)).unwrap();
     assert_eq!(next_changes(&mut watcher), ["web=81"]);
+    stop.store(true, Ordering::Relaxed);
     writer.join().unwrap();
 }
 
