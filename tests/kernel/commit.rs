@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use portolan::kernel::{Batch, Error, Kernel, Monitor};
@@ -264,23 +264,22 @@ fn two_connections_see_each_others_work() {
     assert!(one.dump(TABLE).unwrap().tables[&Family::Ip].sets["node-addresses"].elements.is_empty());
 }
 
-/// Does something again and again on another thread, which is in the same namespace, until told to stop.
-fn meanwhile(mut work: impl FnMut(&mut Kernel) + Send + 'static) -> impl FnOnce() -> u32 {
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = stop.clone();
-    let thread = std::thread::spawn(move || {
-        let mut kernel = Kernel::open().unwrap();
-        let mut rounds = 0;
-        while !stopped.load(Ordering::Relaxed) {
-            work(&mut kernel);
-            rounds += 1;
-        }
-        rounds
-    });
-    move || {
+/// Does something again and again on another thread, which is in the same namespace, for as long as `work`, which is told
+/// how often that was.
+fn meanwhile(mut other: impl FnMut(&mut Kernel) + Send, work: impl FnOnce(&AtomicU32)) {
+    let (stop, rounds) = (AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut kernel = Kernel::open().unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                other(&mut kernel);
+                rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&rounds)));
         stop.store(true, Ordering::Relaxed);
-        thread.join().unwrap()
-    }
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
 }
 
 #[test]
@@ -290,12 +289,17 @@ fn other_tables_may_change_during_a_dump() {
     let mut transaction = Transaction::new("other");
     transaction.push(Family::Ip, Operation::AddTable);
     transaction.push(Family::Ip, Operation::DeleteTable);
-    let stop = meanwhile(move |kernel| commit(kernel, &transaction));
-    for _ in 0..5 {
-        let dump = kernel.dump(TABLE).unwrap();
-        assert_eq!(dump.tables[&Family::Ip].sets["frontends"].elements.len(), 20_000);
-    }
-    assert!(stop() > 5);
+    meanwhile(
+        |other| commit(other, &transaction),
+        |rounds| {
+            let mut dumps = 0;
+            while dumps < 5 || rounds.load(Ordering::Relaxed) <= 5 {
+                let dump = kernel.dump(TABLE).unwrap();
+                assert_eq!(dump.tables[&Family::Ip].sets["frontends"].elements.len(), 20_000);
+                dumps += 1;
+            }
+        },
+    );
 }
 
 #[test]
@@ -308,7 +312,7 @@ fn a_dump_is_never_half_of_a_transaction() {
     let key = |n| Concat::new(&[address(Family::Ip, n)]);
     // The two sets always hold the same address beside the one that they began with.
     let mut last = 7;
-    let stop = meanwhile(move |kernel| {
+    let change = |kernel: &mut Kernel| {
         let mut transaction = Transaction::new(TABLE);
         for set in &sets {
             let (set, element) = (set.clone(), Element::member());
@@ -319,18 +323,20 @@ fn a_dump_is_never_half_of_a_transaction() {
         last += 1;
         commit(kernel, &transaction);
         std::thread::sleep(std::time::Duration::from_micros(u64::from(last) * 37 % 5000));
-    });
-    let mut complete = 0;
-    for _ in 0..200 {
-        match kernel.dump(TABLE) {
-            Ok(dump) => {
-                let [one, other] = names.map(|name| &dump.tables[&Family::Ip].sets[name].elements);
-                assert_eq!(one, other);
-                complete += 1;
+    };
+    meanwhile(change, |_| {
+        let (mut tried, mut complete) = (0, 0);
+        while tried < 200 || complete == 0 {
+            match kernel.dump(TABLE) {
+                Ok(dump) => {
+                    let [one, other] = names.map(|name| &dump.tables[&Family::Ip].sets[name].elements);
+                    assert_eq!(one, other);
+                    complete += 1;
+                }
+                Err(error) => assert!(matches!(error, Error::Unknown(_)), "{error}"),
             }
-            Err(error) => assert!(matches!(error, Error::Unknown(_)), "{error}"),
+            tried += 1;
+            assert!(tried < 20_000, "no dump was ever complete");
         }
-    }
-    stop();
-    assert!(complete > 0);
+    });
 }
