@@ -86,7 +86,8 @@ pub(super) async fn write(connection: Connection, node_name: Arc<str>, mut warni
 pub(super) struct Writer {
     connection: Connection,
     node_name: Arc<str>,
-    update_every: Duration,
+    /// A series is written down at most this often.
+    pub update_every: Duration,
     series: HashMap<Warning, Series>,
 }
 

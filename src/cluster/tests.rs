@@ -37,6 +37,9 @@ const CIDRS: &str = "/apis/networking.k8s.io/v1/servicecidrs";
 /// Long enough for any machine; reached only by a test that fails.
 const LONG: Duration = Duration::from_secs(30);
 
+/// Long enough for what comes at once on an idle machine; what must be waited out takes no less.
+const SHORT: Duration = Duration::from_secs(2);
+
 /// Times of a test: short where a failure is to be waited out, long where it is not the matter.
 fn timing() -> Timing {
     Timing {

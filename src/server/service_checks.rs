@@ -271,11 +271,19 @@ fn body(name: &ObjectName, count: usize, healthy: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
-    /// A port on the loopback that is taken by somebody else.
-    fn taken() -> (std::net::TcpListener, u16) {
-        let blocker = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    /// An address of the loopback that nobody else uses, so that its ports stay free.
+    fn own_address(test: u8) -> Ipv4Addr {
+        let [.., high, low] = std::process::id().to_be_bytes();
+        Ipv4Addr::new(127, 100 + test, high, low)
+    }
+
+    /// A port that is taken by somebody else.
+    fn taken(address: Ipv4Addr) -> (std::net::TcpListener, u16) {
+        let blocker = std::net::TcpListener::bind((address, 0)).unwrap();
         let port = blocker.local_addr().unwrap().port();
         (blocker, port)
     }
@@ -303,16 +311,17 @@ mod tests {
     async fn a_taken_port_is_told_once_and_bound_when_it_is_free() {
         let (recorder, mut warnings) = Recorder::new();
         let (_reconciler, mut checks) = checks(recorder);
-        let (blocker, port) = taken();
+        let address = own_address(0);
+        let (blocker, port) = taken(address);
         let name = ObjectName::new("shop", "web");
-        checks.move_to(BTreeSet::from([[127, 0, 0, 1].into()])).await;
+        checks.move_to(BTreeSet::from([address.into()])).await;
         let check = HealthCheck { port, local_endpoints: [Some(1), None] };
         checks.update(vec![(name.clone(), Some(check))]).await;
         let warning = warnings.try_recv().unwrap();
         assert_eq!(warning.service, name);
         assert_eq!(warning.reason, "FailedToStartServiceHealthcheck");
         let expected = format!(
-            "node node-a cannot answer health checks on port {port}: 127.0.0.1:{port}: Address already in use (os error 98)"
+            "node node-a cannot answer health checks on port {port}: {address}:{port}: Address already in use (os error 98)"
         );
         assert_eq!(&*warning.note, expected);
         assert_eq!(checks.inbox.failing.load(Ordering::Relaxed), 1);
@@ -330,10 +339,12 @@ mod tests {
     async fn a_port_may_pass_from_one_service_to_another_at_once() {
         let (recorder, mut warnings) = Recorder::new();
         let (_reconciler, mut checks) = checks(recorder);
-        let ports = [taken().1, taken().1];
+        let address = own_address(1);
+        // Both at once, so that they differ.
+        let ports = [taken(address), taken(address)].map(|(_, port)| port);
         let [a, b] = ["a", "b"].map(|name| ObjectName::new("shop", name));
         let check = |port| Some(HealthCheck { port, local_endpoints: [Some(1), None] });
-        checks.move_to(BTreeSet::from([[127, 0, 0, 1].into()])).await;
+        checks.move_to(BTreeSet::from([address.into()])).await;
         checks.update(vec![(a.clone(), check(ports[0])), (b.clone(), check(ports[1]))]).await;
         checks.update(vec![(a.clone(), check(ports[1])), (b.clone(), check(ports[0]))]).await;
         assert!(is_listening(&checks, &a) && is_listening(&checks, &b));

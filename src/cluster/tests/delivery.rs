@@ -21,7 +21,7 @@ async fn node_and_ranges_are_not_waited_for_for_ever() {
         server.reply(path, Reply::lines([initial_events_end(1)]).and_wait());
     }
     // Nodes and ServiceCIDRs get no answer.
-    let timing = Timing { patience: Duration::from_millis(100), ..timing() };
+    let timing = Timing { patience: SHORT, ..timing() };
     let mut world = World::new(server, timing, None);
     let update = world.update().await;
     assert_eq!(update.changes.len(), 2, "{update:?}");

@@ -84,20 +84,19 @@ async fn a_warning_that_repeats_is_counted_in_its_event() {
         server.reply(LOOKUP, Reply::json(&json!({"items": []})));
         server.reply(EVENTS, Reply::json(&json!({})));
     }
-    let mut writer = events::Writer::new(connection(&server), "n1".into(), Duration::from_millis(100));
+    let mut writer = events::Writer::new(connection(&server), "n1".into(), LONG);
     for _ in 0..3 {
         writer.take(warning("Refused")).await.unwrap();
     }
     let name = server.documents()[0]["metadata"]["name"].as_str().unwrap().to_owned();
     assert_eq!(server.documents().len(), 1);
-    sleep(Duration::from_millis(150)).await;
+    writer.update_every = Duration::ZERO;
     let path = format!("{EVENTS}/{name}");
     server.reply(&path, Reply::json(&json!({})));
     writer.take(warning("Refused")).await.unwrap();
     assert_eq!(server.documents()[1]["series"]["count"], 4);
     assert_eq!(server.requests().last().unwrap(), &format!("PATCH {path}"));
     // An Event that is gone is written anew.
-    sleep(Duration::from_millis(150)).await;
     server.reply(&path, Reply::refuse(&status(404, "not found")));
     writer.take(warning("Refused")).await.unwrap();
     assert_eq!(server.requests().last().unwrap(), &format!("POST {EVENTS}"));

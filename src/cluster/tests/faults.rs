@@ -128,7 +128,7 @@ async fn events_that_are_late_doubled_or_in_disorder_end_at_the_truth() {
 
 #[tokio::test]
 async fn a_watch_that_says_nothing_is_started_anew() {
-    let (mut world, feed) = listed(Timing { idle: Duration::from_millis(200), ..timing() }).await;
+    let (mut world, feed) = listed(Timing { idle: SHORT, ..timing() }).await;
     feed.send(&bookmark(30));
     world.server.reply(SERVICES, Reply::lines([event("DELETED", &service("a", 31, 80))]).and_wait());
     // The first watch never ends.
@@ -154,7 +154,7 @@ async fn a_watch_that_outlasts_its_time_is_started_anew() {
 #[tokio::test]
 async fn a_request_that_gets_no_answer_is_made_again() {
     let server = server_but_services();
-    let timing = Timing { response: Duration::from_millis(100), ..timing() };
+    let timing = Timing { response: SHORT, ..timing() };
     let mut world = World::new(server, timing, None);
     world.server.query(SERVICES, 2).await;
     world.server.reply(SERVICES, afterwards());

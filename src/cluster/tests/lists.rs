@@ -98,7 +98,7 @@ async fn a_server_that_never_ends_initial_events_is_listed_in_pages() {
     let server = server_but_services();
     server.reply(SERVICES, Reply::lines([added(&service("web", 4, 80))]).and_wait());
     pages(&server);
-    let timing = Timing { initial_events: Duration::from_millis(50), ..timing() };
+    let timing = Timing { initial_events: SHORT, ..timing() };
     check_pages(World::new(server, timing, None), 1).await;
 }
 
