@@ -3,9 +3,10 @@ CARGO ?= cargo
 PACKAGES = gcc libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iproute2 procps systemd
 IMAGE_PACKAGES = buildah mmdebstrap nftables
 
-# How much `make soak` does: random clusters for the simulator, and connections through the kernel.
+# How much `make soak` does: random clusters for the simulator, and connections through the kernel; and from which seed.
 CASES ?= 20000
 PROBES ?= 200000
+SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 # What `make bench` is told: --sizes 1000,10000 --rows cold,changes --full --json FILE.
 BENCH ?=
 # How `make check-image` builds the binary; dev is faster to build.
@@ -32,8 +33,9 @@ lint: packages ## formatting, clippy, documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
 soak: packages ## random clusters for as long as it is worth leaving a machine alone with
-	PROPTEST_CASES=$(CASES) $(CARGO) test --release -p portolan-rules
-	PORTOLAN_LOOP_PROBES=$(PROBES) $(CARGO) test --release -p portolan-integration --test loop -- --nocapture
+	@echo "SEED=$(SEED)"
+	PROPTEST_RNG_SEED=$(SEED) PROPTEST_CASES=$(CASES) $(CARGO) test --release -p portolan-rules
+	PORTOLAN_LOOP_SEED=$(SEED) PORTOLAN_LOOP_PROBES=$(PROBES) $(CARGO) test --release -p portolan-integration --test loop -- --nocapture
 
 bench: packages ## cold start, changes, churn, restart, memory, stale flows, the agent against an API server
 	$(CARGO) build --release --quiet --workspace --bins
