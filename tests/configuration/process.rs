@@ -15,7 +15,7 @@ pub const KUBEADM: &str = include_str!("data/kubeadm.conf");
 pub const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
 
 /// Long enough for a loaded machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Moves this test's thread, and the processes that it starts, into a network namespace of its own.
 pub fn enter_namespace() {
@@ -103,7 +103,8 @@ impl Running {
     }
 
     pub fn stderr(&self) -> String {
-        std::fs::read_to_string(self.stderr.path()).expect("a file")
+        // It may be in the middle of a letter.
+        String::from_utf8_lossy(&std::fs::read(self.stderr.path()).expect("a file")).into_owned()
     }
 
     /// Waits for a line with this text.
