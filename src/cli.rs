@@ -2,14 +2,19 @@
 
 mod node;
 mod run;
+mod spelling;
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 
 pub use self::{
     node::NodeArgs,
     run::{ApiArgs, ConntrackArgs, IneffectiveArgs, ProcessArgs, RunArgs, ServerArgs, SyncArgs},
+    spelling::normalize,
 };
 
 /// Portolan turns Kubernetes Services and EndpointSlices into nftables rules that never grow.
@@ -150,6 +155,11 @@ pub struct CleanupArgs {
     /// How much to log.
     #[command(flatten)]
     pub logging: LoggingArgs,
+}
+
+/// Reads a path that may be empty, which is none: scripts write down every flag that they know.
+pub(crate) fn optional_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// Reads what Go's `strconv.ParseBool` takes.

@@ -22,6 +22,7 @@ mod timing;
 
 use std::sync::{Arc, mpsc::Sender};
 
+use http::Uri;
 use jiff::Timestamp;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -82,6 +83,7 @@ impl From<&Settings> for Options {
 pub struct Cluster {
     runtime: Runtime,
     connection: Connection,
+    url: Uri,
     options: Options,
     hint: Option<&'static str>,
 }
@@ -108,10 +110,10 @@ impl Cluster {
             let _guard = runtime.enter();
             connect::client(&config)?
         };
-        info!(url = %config.cluster_url, "API server");
         let is_in_cluster = api.kubeconfig.is_none() && api.master.is_none();
         let connection = Connection::new(client, options.timing);
-        Ok(Self { runtime, connection, options, hint: is_in_cluster.then_some(IN_CLUSTER_HINT) })
+        let url = config.cluster_url;
+        Ok(Self { runtime, connection, url, options, hint: is_in_cluster.then_some(IN_CLUSTER_HINT) })
     }
 
     /// Begins to watch, on a thread of its own; the agent is told with [`Event::Cluster`], for the first time when
@@ -125,7 +127,8 @@ impl Cluster {
         warnings: Receiver<Warning>,
         events: Sender<Event>,
     ) -> Result<(), Error> {
-        let Self { runtime, connection, options, hint } = self;
+        let Self { runtime, connection, url, options, hint } = self;
+        info!(%url, "API server");
         std::thread::Builder::new().name("cluster".into()).spawn(move || {
             runtime.block_on(async {
                 let node_name = Arc::clone(&options.node_name);

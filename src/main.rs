@@ -3,10 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use portolan::{cli::Cli, commands};
+use portolan::{
+    cli::{Cli, normalize},
+    commands,
+};
 
 fn main() -> ExitCode {
-    match Cli::try_parse() {
+    match Cli::try_parse_from(normalize(std::env::args_os())) {
         Ok(cli) => commands::run(cli.command),
         Err(error) => commands::usage(&error),
     }

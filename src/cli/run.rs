@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{NodeArgs, boolean};
+use super::{NodeArgs, boolean, optional_path};
 use crate::config::Duration;
 
 /// Arguments of `run`.
@@ -20,7 +20,7 @@ pub struct RunArgs {
     pub once: bool,
 
     /// KubeProxyConfiguration (v1alpha1), as kubeadm writes it; most flags have no effect beside it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = optional_path())]
     pub config: Option<PathBuf>,
 
     /// Print the resolved configuration and exit
@@ -28,7 +28,7 @@ pub struct RunArgs {
     pub show_config: Option<bool>,
 
     /// Write the resolved configuration to a file and exit
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = optional_path())]
     pub write_config_to: Option<PathBuf>,
 
     /// Do what needs privileges beyond NET_ADMIN (sysctls of connection tracking) and exit
@@ -71,10 +71,10 @@ pub struct RunArgs {
 #[command(next_help_heading = "API server")]
 pub struct ApiArgs {
     /// Kubeconfig file [default: the pod's own credentials]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = optional_path())]
     pub kubeconfig: Option<PathBuf>,
 
-    /// URL of the API server, in place of the kubeconfig's
+    /// URL of the API server, in place of the kubeconfig's; without a scheme http, or https if the kubeconfig has it
     #[arg(long, value_name = "URL")]
     pub master: Option<String>,
 }
@@ -90,6 +90,15 @@ pub struct ServerArgs {
     /// Address and port of the metrics server; empty to have none [default: 127.0.0.1:10249]
     #[arg(long, value_name = "ADDR")]
     pub metrics_bind_address: Option<String>,
+
+    /// Port of the health server if its address has none; 0 to have no server. Superseded by
+    /// `--healthz-bind-address`
+    #[arg(long, value_name = "PORT", hide_short_help = true)]
+    pub healthz_port: Option<u16>,
+
+    /// Port of the metrics server, likewise
+    #[arg(long, value_name = "PORT", hide_short_help = true)]
+    pub metrics_port: Option<u16>,
 
     /// Address that stands for the node's primary one, for `--nodeport-addresses primary`; IPv6 moves the default
     /// listeners to IPv6 too. Nothing is bound to it
@@ -181,10 +190,6 @@ pub struct IneffectiveArgs {
     pub config_sync_period: Option<Duration>,
     #[arg(long, value_name = "GATE=BOOL,…", hide_short_help = true)]
     pub feature_gates: Vec<String>,
-    #[arg(long, value_name = "PORT", hide_short_help = true, allow_negative_numbers = true)]
-    pub healthz_port: Option<i32>,
-    #[arg(long, value_name = "PORT", hide_short_help = true, allow_negative_numbers = true)]
-    pub metrics_port: Option<i32>,
     #[arg(long, value_name = "BOOL", hide_short_help = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub iptables_localhost_nodeports: Option<bool>,
     #[arg(long, value_name = "CIDR,…", hide_short_help = true)]

@@ -35,7 +35,7 @@ pub(super) const IN_CLUSTER_HINT: &str =
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kubeconfig file cannot be used.
-    #[error("--kubeconfig {path}: {reason}")]
+    #[error("{path}: {reason}")]
     Kubeconfig {
         /// The file.
         path: String,
@@ -55,7 +55,7 @@ pub enum Error {
     )]
     InCluster(#[from] InClusterError),
     /// The cluster is behind a proxy.
-    #[error("--kubeconfig {path}: proxy-url is not supported; a node must reach its API server directly")]
+    #[error("{path}: proxy-url is not supported; a node must reach its API server directly")]
     Proxy {
         /// The file.
         path: String,

@@ -14,8 +14,7 @@ use crate::{
     agent::{Agent, Event, FIRST_RETRY, LAST_RETRY, SyncError, reconcile},
     api::Kind,
     cli::RunArgs,
-    cluster::{self, Cluster, Options},
-    endpoint_counters,
+    cluster, endpoint_counters,
     health::Health,
     host::AddressMonitor,
     kernel::{self, Kernel},
@@ -49,6 +48,8 @@ enum StartError {
     Sysctl(SysctlError),
     #[error("{0}; `portolan run --init-only` sets it once, with more privileges")]
     SetUp(SysctlError),
+    #[error("{place}: {source}")]
+    Credentials { place: String, source: cluster::Error },
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
     #[error(transparent)]
@@ -79,13 +80,9 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         return Ok(code);
     }
     setup::check_files(args, &settings)?;
+    let cluster = args.filenames.is_empty().then(|| setup::cluster(&settings)).transpose()?;
     info!(version = env!("CARGO_PKG_VERSION"), node = &*settings.node.node_name, "Starting");
     setup::warn_of_ineffective(&settings);
-    let cluster = if args.filenames.is_empty() {
-        Some(Cluster::new(&settings.api, Options::from(&settings.node))?)
-    } else {
-        None
-    };
     let kernel = Kernel::open()?;
     setup::set_up(args, &settings)?;
 
@@ -107,7 +104,7 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         healthz: settings.healthz,
         metrics: settings.metrics,
         bind_hard_fail: settings.bind_hard_fail,
-        config: serde_json::to_value(&settings.configuration).unwrap_or_default(),
+        config: settings.configuration.to_json().map_err(StartError::Configuration)?,
     };
     let stop = events.clone();
     if settings.node.config.endpoint_counters && settings.metrics.is_some() {

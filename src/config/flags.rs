@@ -1,6 +1,9 @@
 //! From flags to a configuration.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{KubeProxyConfiguration, Text, VModuleItem};
 use crate::{
@@ -34,8 +37,8 @@ impl TryFrom<&RunArgs> for KubeProxyConfiguration {
         let RunArgs { api, servers, sync, conntrack, process, ineffective, .. } = args;
         all.mode.clone_from(&args.proxy_mode);
         all.client_connection.kubeconfig.clone_from(&api.kubeconfig);
-        all.healthz_bind_address.clone_from(&servers.healthz_bind_address);
-        all.metrics_bind_address.clone_from(&servers.metrics_bind_address);
+        all.healthz_bind_address = listener(servers.healthz_bind_address.as_deref(), servers.healthz_port);
+        all.metrics_bind_address = listener(servers.metrics_bind_address.as_deref(), servers.metrics_port);
         all.bind_address.clone_from(&servers.bind_address);
         all.bind_address_hard_fail = servers.bind_address_hard_fail;
         all.nftables.sync_period = sync.iptables_sync_period;
@@ -77,6 +80,19 @@ impl TryFrom<&RunArgs> for KubeProxyConfiguration {
         all.enable_profiling = ineffective.profiling;
         all.show_hidden_metrics_for_version.clone_from(&ineffective.show_hidden_metrics_for_version);
         Ok(all)
+    }
+}
+
+/// The address of a server whose port may be given apart, as kube-proxy's deprecated flags do: it completes an
+/// address without one, and 0 is no server.
+fn listener(address: Option<&str>, port: Option<u16>) -> Option<String> {
+    match (address, port) {
+        (_, Some(0)) => Some(String::new()),
+        (Some(address), Some(port)) => match address.trim().parse::<IpAddr>() {
+            Ok(ip) => Some(SocketAddr::new(ip, port).to_string()),
+            Err(_) => Some(address.to_owned()),
+        },
+        (address, _) => address.map(str::to_owned),
     }
 }
 

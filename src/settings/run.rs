@@ -130,7 +130,7 @@ impl RunSettings {
     /// logging, which override it, as for kube-proxy.
     pub fn resolve(args: &RunArgs) -> Result<Self, SettingsError> {
         let flags = KubeProxyConfiguration::try_from(args)?;
-        let Some(path) = &args.config else {
+        let Some(path) = args.config.as_ref().filter(|path| !path.as_os_str().is_empty()) else {
             return Self::check(&flags, &Origin::Flags, args);
         };
         let mut given = config::read(path)?;

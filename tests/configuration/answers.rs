@@ -1,7 +1,7 @@
 //! `--show-config`, `--write-config-to`, and the file that kubeadm writes.
 
 use portolan::{
-    cli::{Cli, Command, RunArgs},
+    cli::{Cli, Command, RunArgs, normalize},
     config::KubeProxyConfiguration,
     settings::RunSettings,
 };
@@ -11,6 +11,7 @@ use crate::process::{HEAD, KUBEADM, TestFile, enter_namespace, portolan, ruleset
 fn parse(arguments: &[&str]) -> RunArgs {
     use clap::Parser as _;
     let arguments = [&["portolan", "run", "--hostname-override=node-a"], arguments].concat();
+    let arguments = normalize(arguments.iter().map(Into::into));
     let Command::Run(args) = Cli::try_parse_from(arguments).unwrap().command else { panic!("run") };
     *args
 }
@@ -80,6 +81,12 @@ fn what_is_written_reads_back_to_the_same_settings() {
         &["--healthz-bind-address=192.0.2.1", "--metrics-bind-address=[::]:9999", "--kubeconfig=k.conf"],
         &["--healthz-bind-address=", "--metrics-bind-address=", "--master=https://192.0.2.1:6443"],
         &["--table-name=edge", "--service-proxy-name=edge", "--full-sync-period=2h", "--table-owner"],
+        &[
+            "--healthz-port=0",
+            "--metrics-bind-address=192.0.2.1",
+            "--metrics-port=9999",
+            "--master=192.0.2.1",
+        ],
         &["--endpoint-counters", "--service-cluster-ip-range=10.96.0.0/12"],
         &["--feature-gates=A=true,B=false", "--ipvs-strict-arp", "--kube-api-qps=7.5", "--vmodule=x=4"],
     ] {
@@ -134,4 +141,58 @@ fn the_bind_address_picks_the_family_of_the_listeners() {
         listeners(&["--healthz-bind-address=192.0.2.1", "--metrics-bind-address=::"]),
         ["192.0.2.1:10256", "[::]:10249"]
     );
+}
+
+#[test]
+fn flags_may_be_spelt_as_kube_proxy_s() {
+    let same = |given: &[&str], expected: &[&str]| {
+        assert_eq!(essence(resolve(given)), essence(resolve(expected)), "{given:?}");
+    };
+    same(&["--cluster_cidr=10.0.0.0/8"], &["--cluster-cidr=10.0.0.0/8"]);
+    same(&["--detect_local_mode", "NodeCIDR"], &["--detect-local-mode=NodeCIDR"]);
+    same(&["--masquerade_all"], &["--masquerade-all=true"]);
+    same(&["--version=false"], &[]);
+    // What scripts write down for what they do not know.
+    same(&["--config=", "--kubeconfig=", "--master=", "--cluster-cidr=", "--write-config-to="], &[]);
+    same(&["--config", "", "--nodeport-addresses=", "--feature-gates=", "--proxy-mode="], &[]);
+    assert_eq!(portolan(&["run", "--version=true"]).stdout, portolan(&["run", "--version"]).stdout);
+}
+
+#[test]
+fn the_api_server_may_be_a_host_without_a_scheme() {
+    for master in ["192.0.2.1:6443", "api.example", "[2001:db8::1]:6443", "https://192.0.2.1/prefix"] {
+        assert_eq!(resolve(&["--master", master]).api.master.as_deref(), Some(master));
+    }
+}
+
+#[test]
+fn ports_of_servers_may_be_given_apart() {
+    let servers = |flags: &[&str]| {
+        let settings = resolve(flags);
+        ([settings.healthz, settings.metrics].map(|at| at.map(|at| at.to_string())), settings.ineffective)
+    };
+    let at = |healthz: &str, metrics: &str| [Some(healthz.to_owned()), Some(metrics.to_owned())];
+    let (none, silent) = ([None, None], Vec::<String>::new());
+    assert_eq!(servers(&["--healthz-port=0", "--metrics-port=0"]), (none, silent.clone()));
+    assert_eq!(
+        servers(&["--healthz-bind-address=::", "--healthz-port=1", "--metrics-port=10249"]),
+        (at("[::]:1", "127.0.0.1:10249"), silent)
+    );
+    // Who gives both means the address.
+    let both = servers(&["--healthz-bind-address=0.0.0.0:1", "--healthz-port=2", "--metrics-port=3"]);
+    assert_eq!(
+        both,
+        (at("0.0.0.0:1", "127.0.0.1:10249"), vec!["--healthz-port".into(), "--metrics-port".into()])
+    );
+    // Beside a file they mean nothing, as for kube-proxy.
+    let file = TestFile::new(HEAD);
+    let beside = servers(&["--config", &file.name(), "--healthz-port=0"]);
+    assert_eq!(beside, (at("0.0.0.0:10256", "127.0.0.1:10249"), vec!["--healthz-port".into()]));
+}
+
+#[test]
+fn a_server_that_there_is_not_is_shown_without_an_address() {
+    let settings = resolve(&["--healthz-bind-address="]);
+    assert_eq!(settings.configuration.healthz_bind_address.as_deref(), Some(""));
+    assert_eq!(settings.configuration.metrics_bind_address.as_deref(), Some("127.0.0.1:10249"));
 }

@@ -77,7 +77,8 @@ fn a_wrong_flag_is_named() {
         (&["--kube-api-burst=-1"], "--kube-api-burst: "),
         (&["--kube-api-qps=fast"], "--kube-api-qps"),
         (&["--ipvs-tcp-timeout=1"], "--ipvs-tcp-timeout"),
-        (&["--master=192.0.2.1"], "--master: "),
+        (&["--master=192.0.2.1 192.0.2.2"], "--master: "),
+        (&["--master=:6443"], "--master: "),
         (&["--master=ftp://192.0.2.1"], "--master: "),
         (&["--kubeconfig=/nonexistent/kubeconfig"], "--kubeconfig: /nonexistent/kubeconfig: "),
         (&["--kubeconfig=/"], "--kubeconfig: /: "),
@@ -91,6 +92,10 @@ fn a_wrong_flag_is_named() {
         (&[&long], "--table-name: "),
         (&["--write-config-to=/nonexistent/file"], "--write-config-to: /nonexistent/file: "),
         (&["--init-only=2"], "--init-only"),
+        (&["--healthz-port=70000"], "--healthz-port"),
+        (&["--metrics-port=-1"], "--metrics-port"),
+        (&["--version=loud"], "--version"),
+        (&["--cluster_cidr=10.0.0.0"], "--cluster-cidr: "),
         (&["--once"], "--filename"),
         (&["-f", "/nonexistent/manifests"], "/nonexistent/manifests: "),
         (&["-f", "/dev/null", "--master=https://192.0.2.1"], "--master"),
@@ -192,8 +197,38 @@ fn flags_are_checked_beside_a_file_too() {
     enter_namespace();
     let file = TestFile::new(HEAD);
     for flag in
-        ["--conntrack-min=x", "--feature-gates=x", "--table-name=2", "--logging-format=x", "--master=x"]
+        ["--conntrack-min=x", "--feature-gates=x", "--table-name=2", "--logging-format=x", "--master=x://y"]
     {
         refused(&["run", "--config", &file.name(), flag], &[flag.split('=').next().unwrap()]);
+    }
+}
+
+#[test]
+fn credentials_that_cannot_be_used_are_named_with_what_named_them() {
+    enter_namespace();
+    let kubeconfig = |cluster: &str, user: &str| {
+        TestFile::new(&format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{{name: a, context: {{cluster: c, user: u}}}}]\n\
+             clusters: [{{name: c, cluster: {{{cluster}}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n"
+        ))
+    };
+    let server = "server: 'https://192.0.2.1:6443'";
+    for (file, word) in [
+        (TestFile::new(""), "current context"),
+        (TestFile::new("clusters: [\n"), "YAML"),
+        (TestFile::new("current-context: b\ncontexts: [{name: a, context: {cluster: c, user: u}}]\n"), "b"),
+        (kubeconfig("server: 'a b'", ""), "url"),
+        (kubeconfig(&format!("{server}, certificate-authority: /nonexistent/ca"), ""), "/nonexistent/ca"),
+        (kubeconfig(server, "tokenFile: /nonexistent/token"), "/nonexistent/token"),
+        (
+            kubeconfig(server, "client-certificate: /nonexistent/a, client-key: /nonexistent/b"),
+            "/nonexistent/",
+        ),
+    ] {
+        let name = file.name();
+        refused(&["run", "--kubeconfig", &name], &["portolan: --kubeconfig: ", word]);
+        let config = TestFile::new(&format!("{HEAD}clientConnection: {{kubeconfig: {name}}}\n"));
+        let place = format!("portolan: {}: clientConnection.kubeconfig: ", config.name());
+        refused(&["run", "--config", &config.name()], &[&place, word]);
     }
 }

@@ -48,12 +48,12 @@ fn a_kubeconfig_that_cannot_be_used_is_named() {
     fs::write(directory.path().join("token"), "t").unwrap();
     let path = directory.path().join("none");
     let shown = path.display().to_string();
-    assert!(error(Some(path), None).starts_with(&format!("--kubeconfig {shown}: ")));
+    assert!(error(Some(path), None).starts_with(&format!("{shown}: ")));
 
     let path = directory.path().join("bad");
     fs::write(&path, "clusters: [\n\n  - {").unwrap();
     let shown = path.display().to_string();
-    assert!(error(Some(path), None).starts_with(&format!("--kubeconfig {shown}: ")));
+    assert!(error(Some(path), None).starts_with(&format!("{shown}: ")));
 
     let path = kubeconfig(&directory, "{server: 'https://192.0.2.1:6443', certificate-authority: ca.crt}");
     let shown = error(Some(path.clone()), None);

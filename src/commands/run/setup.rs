@@ -18,6 +18,7 @@ use super::StartError;
 use crate::{
     agent::Event,
     cli::RunArgs,
+    cluster::{Cluster, Options},
     commands,
     config::{self, Edit},
     settings::{RunSettings, SettingsError},
@@ -30,7 +31,7 @@ pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>
         let text = text(settings).map_err(StartError::Configuration)?;
         return Ok(Some(commands::print(text.as_bytes())));
     }
-    if let Some(path) = &args.write_config_to {
+    if let Some(path) = args.write_config_to.as_ref().filter(|path| !path.as_os_str().is_empty()) {
         let written = text(settings).and_then(|text| fs::write(path, text));
         written.map_err(|source| StartError::WriteConfig { path: path.clone(), source })?;
         info!(path = %path.display(), "Configuration written");
@@ -84,6 +85,18 @@ pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), StartEr
     };
     let place = settings.origin().name("clientConnection.kubeconfig");
     Err(StartError::Kubeconfig { place, path, source: problem })
+}
+
+/// Finds out where the API server is, and reads the credentials for it.
+pub fn cluster(settings: &RunSettings) -> Result<Cluster, StartError> {
+    Cluster::new(&settings.api, Options::from(&settings.node)).map_err(|source| {
+        if settings.api.kubeconfig.is_some() {
+            let place = settings.origin().name("clientConnection.kubeconfig");
+            StartError::Credentials { place, source }
+        } else {
+            source.into()
+        }
+    })
 }
 
 /// Sets what lies outside nftables. With manifests, a machine need not be a node: only what was asked for is set.

@@ -23,18 +23,20 @@ impl RunSettings {
         check.mode(given)?;
         let all = given.complete();
         let node = Settings::check(&all, origin, &args.node)?;
+        // Ports that are given apart count as part of the address, but not beside a file.
+        let flag = |all, alone| Option::as_deref(if *origin == Origin::Flags { all } else { alone });
         let mut settings = Self {
             node,
             sync: check.sync(given, &all, args)?,
             api: api(&all, args)?,
             healthz: check.listener(
                 "healthzBindAddress",
-                args.servers.healthz_bind_address.as_deref(),
+                flag(&given.healthz_bind_address, &args.servers.healthz_bind_address),
                 all.healthz_bind_address.as_deref(),
             )?,
             metrics: check.listener(
                 "metricsBindAddress",
-                args.servers.metrics_bind_address.as_deref(),
+                flag(&given.metrics_bind_address, &args.servers.metrics_bind_address),
                 all.metrics_bind_address.as_deref(),
             )?,
             bind_hard_fail: all.bind_address_hard_fail == Some(true),
@@ -48,6 +50,16 @@ impl RunSettings {
             configuration: all,
         };
         check.ineffective(given)?;
+        let shown = &mut settings.configuration;
+        for (server, address) in [
+            (settings.healthz, &mut shown.healthz_bind_address),
+            (settings.metrics, &mut shown.metrics_bind_address),
+        ] {
+            // None is in effect, whatever the default is.
+            if server.is_none() {
+                *address = Some(String::new());
+            }
+        }
         settings.note_flags(args);
         Ok(settings)
     }
@@ -58,7 +70,7 @@ impl RunSettings {
             self.beside_configuration.extend(value.map(|value| format!("{flag}={value}")));
         };
         let yes = |flag: Option<bool>| (flag == Some(true)).then(|| "true".to_owned());
-        beside("--master", args.api.master.clone());
+        beside("--master", self.api.master.clone());
         beside("--full-sync-period", args.sync.full_sync_period.map(|period| period.to_string()));
         beside("--table-owner", yes(args.sync.table_owner));
         beside("--endpoint-counters", yes(args.node.endpoint_counters));
@@ -67,11 +79,12 @@ impl RunSettings {
         beside("--table-name", args.node.table_name.clone());
         beside("--healthz-bind-address", self.healthz.is_none().then(String::new));
         beside("--metrics-bind-address", self.metrics.is_none().then(String::new));
-        for (port, flag) in [
-            (args.ineffective.healthz_port, "--healthz-port"),
-            (args.ineffective.metrics_port, "--metrics-port"),
+        for (port, flag, server) in [
+            (args.servers.healthz_port, "--healthz-port", self.healthz),
+            (args.servers.metrics_port, "--metrics-port", self.metrics),
         ] {
-            self.ineffective.extend(port.map(|_| flag.to_owned()));
+            let is_effective = |port: u16| port == server.map_or(0, |server| server.port());
+            self.ineffective.extend(port.filter(|port| !is_effective(*port)).map(|_| flag.to_owned()));
         }
     }
 }
@@ -246,7 +259,10 @@ fn api(all: &KubeProxyConfiguration, args: &RunArgs) -> Result<ApiSettings, Sett
     let kubeconfig = all.client_connection.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty());
     let master = args.api.master.clone().filter(|master| !master.is_empty());
     if let Some(master) = &master {
-        let uri: Option<http::Uri> = master.parse().ok();
+        // Without a scheme it is a host, as for client-go: with TLS if the kubeconfig's cluster has it.
+        let has_scheme = master.contains("://");
+        let full = if has_scheme { master.trim().to_owned() } else { format!("https://{}", master.trim()) };
+        let uri: Option<http::Uri> = full.parse().ok();
         let is_url = uri.is_some_and(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https"))
                 && uri.host().is_some_and(|host| !host.is_empty())
