@@ -84,8 +84,14 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<KubeProxyConfiguration,
     });
     let configuration: KubeProxyConfiguration = read.map_err(|error| {
         let line = error.location().map(|location| location.line());
-        let field = if field == "." { String::new() } else { one_line(&field) };
-        content(line, &field, &message(&error.to_string()))
+        let (key, message) = message(&error.to_string());
+        let field = match (key, &*field) {
+            // Of a key that is there twice the path ends before its name.
+            (Some(key), path) => format!("{}{key}", path.strip_suffix('?').unwrap_or_default()),
+            (None, ".") => String::new(),
+            (None, path) => path.to_owned(),
+        };
+        content(line, &one_line(&field), &message)
     })?;
     for (field, found, expected) in
         [("apiVersion", &configuration.api_version, API_VERSION), ("kind", &configuration.kind, KIND)]
@@ -101,16 +107,33 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<KubeProxyConfiguration,
     Ok(configuration)
 }
 
-/// A parser's message in one line, without the place, which goes before it, and without a list of all the
-/// fields there could have been.
-fn message(message: &str) -> String {
+/// What a parser says in its words, by what it says first, and what an operator is told.
+const WORDS: [(&str, &str); 12] = [
+    ("unknown field", "is no field of this file"),
+    ("multiple YAML documents", "there is more than one document"),
+    ("expected mapping start", "is not a mapping of fields to values"),
+    ("expected sequence start", "is not a list"),
+    ("expected string scalar", "is not a text"),
+    ("cannot deserialize null", "must not be null"),
+    ("invalid boolean", "is neither true nor false"),
+    ("invalid floating point", "is not a number"),
+    ("invalid i32", "is not a whole number, or too large"),
+    ("invalid i64", "is not a whole number, or too large"),
+    ("invalid u32", "is not a whole number from 0 on, or too large"),
+    ("data did not match any variant", "is neither a text nor a number"),
+];
+
+/// A parser's message in one line and in words about the file: without the place, which goes before it, and without
+/// advice to programmers. And the key that is there twice, if that is what is wrong.
+fn message(message: &str) -> (Option<String>, String) {
     let message = one_line(message);
     let message = message.rsplit_once(" at line ").map_or(&*message, |(message, _)| message);
-    if message.starts_with("unknown field") {
-        "is no field of this file".to_owned()
-    } else {
-        message.to_owned()
+    if let Some(rest) = message.strip_prefix("duplicate mapping key: ") {
+        let key = rest.split(", set ").next().unwrap_or(rest);
+        return (Some(key.to_owned()), "is there twice".to_owned());
     }
+    let known = WORDS.iter().find(|(start, _)| message.starts_with(start));
+    (None, known.map_or(message, |(_, words)| words).to_owned())
 }
 
 fn one_line(text: &str) -> String {
@@ -137,9 +160,34 @@ mod tests {
                 "nftables:\n  syncPeriod: 30\n",
                 "/etc/config.conf:4: nftables.syncPeriod: \"30\" is not a duration",
             ),
-            ("mode: nftables\nmode: nftables\n", "/etc/config.conf:4: "),
-            ("bindAddressHardFail: perhaps\n", "/etc/config.conf:3: bindAddressHardFail: "),
-            ("nodePortAddresses: primary\n", "/etc/config.conf:3: nodePortAddresses: "),
+            ("mode: nftables\nmode: nftables\n", "/etc/config.conf:4: mode: is there twice"),
+            ("conntrack:\n  min: 1\n  min: 2\n", "/etc/config.conf:5: conntrack.min: is there twice"),
+            (
+                "oomScoreAdj: 99999999999\n",
+                "/etc/config.conf:3: oomScoreAdj: is not a whole number, or too large",
+            ),
+            (
+                "conntrack:\n  min: 0.5\n",
+                "/etc/config.conf:4: conntrack.min: is not a whole number, or too large",
+            ),
+            (
+                "logging: {verbosity: -1}\n",
+                "/etc/config.conf:3: logging.verbosity: is not a whole number from 0 on",
+            ),
+            ("clientConnection: {qps: fast}\n", "/etc/config.conf:3: clientConnection.qps: is not a number"),
+            (
+                "bindAddressHardFail: perhaps\n",
+                "/etc/config.conf:3: bindAddressHardFail: is neither true nor false",
+            ),
+            ("nodePortAddresses: primary\n", "/etc/config.conf:3: nodePortAddresses: is not a list"),
+            ("nodePortAddresses: [null]\n", "/etc/config.conf:3: nodePortAddresses[0]: must not be null"),
+            (
+                "logging: {flushFrequency: true}\n",
+                "/etc/config.conf:3: logging.flushFrequency: is neither a text nor a number",
+            ),
+            ("conntrack: 5\n", "/etc/config.conf:3: conntrack: is not a mapping of fields to values"),
+            ("mode: [nftables]\n", "/etc/config.conf:3: mode: is not a text"),
+            ("---\nmode: nftables\n", "/etc/config.conf:4: there is more than one document"),
             ("conntrack: [1\n", "/etc/config.conf:"),
             ("\"two\\nlines\": 1\n", "/etc/config.conf:3: two lines: is no field of this file"),
         ] {
