@@ -41,15 +41,29 @@ impl Fields {
 }
 
 impl tracing::field::Visit for Fields {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let quoted = if field.name() == "message" { value.to_owned() } else { format!("{value:?}") };
-        self.put(field, quoted);
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.to_string());
     }
 
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.to_string());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.to_string());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value.to_string());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    /// As klog quotes whatever is neither a number nor a truth value: strings, errors, and what has a `String()`.
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let text = format!("{value:?}");
-        // `%display` arrives here too: quote what has blanks, as klog does.
-        let plain = field.name() == "message" || !text.contains([' ', '"', '\n']);
-        self.put(field, if plain { text } else { format!("{text:?}") });
+        self.put(field, if field.name() == "message" { text } else { format!("{text:?}") });
     }
 }

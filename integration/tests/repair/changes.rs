@@ -96,7 +96,7 @@ fn changes_of_other_tables_are_nobodys_business() {
     let scene = Scene::new();
     let agent = scene.run();
     // The tables are there before the line that says so.
-    wait_for_line(&agent, "cause=Start");
+    wait_for_line(&agent, r#"cause="Start""#);
     for n in 0..20 {
         scene.nft(&format!(
             "add table inet other-{n} {{ set frontends {{ type ipv4_addr; elements = {{ 10.0.0.1 }}; }}; }}\n\
@@ -105,7 +105,7 @@ fn changes_of_other_tables_are_nobodys_business() {
     }
     // In order: when this is seen, everything before it was.
     scene.expect_restored("delete table ip6 portolan");
-    wait_for_line(&agent, "cause=Repair");
+    wait_for_line(&agent, r#"cause="Repair""#);
     assert_eq!(count_lines(&agent, "Reconciled"), 2, "the start and the repair: {}", agent.stderr());
     let listed = nft(scene.namespace(), &["list", "tables"], "").unwrap();
     assert!(listed.contains("other-19"), "they are left alone");

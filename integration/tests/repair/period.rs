@@ -7,7 +7,7 @@ fn everything_is_compared_once_in_a_while() {
     let scene = Scene::new();
     let agent = scene.run_with(&["--full-sync-period", "500ms"]);
     wait_for_line(&agent, "The full comparison found nothing");
-    let line = wait_for_line(&agent, "cause=Period");
+    let line = wait_for_line(&agent, r#"cause="Period""#);
     for cost in ["dump=", "compile=", "duration="] {
         assert!(line.contains(cost), "its cost is told: {line}");
     }
@@ -21,5 +21,5 @@ fn without_asking_for_it_that_is_rare() {
     let scene = Scene::new();
     let agent = scene.run();
     scene.expect_restored("flush ruleset");
-    assert_eq!(count_lines(&agent, "cause=Period"), 0, "{}", agent.stderr());
+    assert_eq!(count_lines(&agent, r#"cause="Period""#), 0, "{}", agent.stderr());
 }
