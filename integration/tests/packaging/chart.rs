@@ -39,9 +39,10 @@ fn render_file(name: &str, values: &Value) -> Result<String, String> {
         "Values": all,
     });
     let mut template = Template::default();
-    let functions: [(&str, Func); 5] = [
+    let functions: [(&str, Func); 6] = [
         ("toYaml", to_yaml),
         ("indent", indent),
+        ("omit", omit),
         ("quote", quote),
         ("required", required),
         ("sha256sum", sha256sum),
@@ -109,6 +110,15 @@ fn indent(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
     Ok(text.lines().map(|line| format!("{pad}{line}")).collect::<Vec<_>>().join("\n").into())
 }
 
+fn omit(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
+    let [GoValue::Map(fields), names @ ..] = arguments else {
+        return Err(FuncError::UnableToConvertFromValue);
+    };
+    let is_named = |key: &str| names.iter().any(|name| matches!(name, GoValue::String(name) if name == key));
+    let fields = fields.iter().filter(|(key, _)| !is_named(key));
+    Ok(GoValue::Map(fields.map(|(key, value)| (key.clone(), value.clone())).collect()))
+}
+
 fn quote(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
     let [GoValue::String(text)] = arguments else { return Err(FuncError::UnableToConvertFromValue) };
     Ok(Value::from(text.as_str()).to_string().into())
@@ -158,6 +168,19 @@ fn the_chart_is_of_this_version() {
 fn the_address_of_the_api_server_must_be_set() {
     let error = render_file("configmap.yaml", &json!({})).unwrap_err();
     assert!(error.contains("apiServer must be set"), "{error}");
+}
+
+#[test]
+fn a_whole_file_of_kubeadm_s_may_be_the_configuration() {
+    let values = json!({
+        "apiServer": API_SERVER,
+        "config": {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": ""},
+    });
+    let objects = render(&values);
+    let text = crate::one(&objects, "ConfigMap")["data"]["config.conf"].as_str().unwrap();
+    for key in ["apiVersion:", "kind:"] {
+        assert_eq!(text.lines().filter(|line| line.starts_with(key)).count(), 1, "{text}");
+    }
 }
 
 #[test]
