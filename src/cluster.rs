@@ -15,6 +15,7 @@ mod outages;
 mod reflector;
 mod request;
 mod split;
+mod standing;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use self::{
     outages::Outages,
     reflector::{Outlet, Reflector},
     request::{Connection, add_parameter},
+    standing::Lookout,
     store::Store,
 };
 use crate::{
@@ -168,7 +170,8 @@ async fn watch(
     health.set_node_eligible(false);
     let (told, inbox) = channel(TOLD_CAPACITY);
     let outages = Arc::new(Outages::new(hint));
-    let outlet = Outlet { told, health, outages, started: Timestamp::now() };
+    let lookout = Arc::new(Lookout::new(Arc::clone(&options.node_name)));
+    let outlet = Outlet { told, health, outages, lookout, started: Timestamp::now() };
     let proxy_name = options.proxy_name.as_deref();
     let service_labels = match proxy_name {
         Some(name) => format!("{PROXY_NAME_LABEL}={name}"),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use portolan_rules::model::{self, ObjectName};
 use serde::de::DeserializeOwned;
 
-use super::store::Models;
+use super::{standing::Standing, store::Models};
 use crate::{
     api::{Context, EndpointSlice, Fault, Field, Kind, Metadata, Node, ObjectId, Service, ServiceCidr},
     source::Change,
@@ -39,8 +39,8 @@ pub(super) trait Watched: DeserializeOwned + Send + Sync + 'static {
     /// The change that replaces all objects.
     fn all(all: &Models<Self>) -> Change;
 
-    /// Whether load balancers may send traffic to this node, if this kind decides it.
-    fn eligible(_all: &Models<Self>) -> Option<bool> {
+    /// Whether this node is there and stays, if this kind says so.
+    fn standing(_all: &Models<Self>) -> Option<Standing> {
         None
     }
 
@@ -131,8 +131,12 @@ impl Watched for Node {
         Change::Node(all.iter().next().map(|(_, this)| Arc::clone(&this.node)))
     }
 
-    fn eligible(all: &Models<Self>) -> Option<bool> {
-        Some(all.iter().any(|(_, this)| this.eligible))
+    fn standing(all: &Models<Self>) -> Option<Standing> {
+        Some(match all.iter().next() {
+            None => Standing::Missing,
+            Some((_, this)) if this.eligible => Standing::Stays,
+            Some(_) => Standing::Leaves,
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 //! As client-go's reflector: a streaming list where the server has them (KEP-3157), else a list in pages; then a
 //! watch from there, taken up again where it ended. `410 Gone` means to list anew.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -21,6 +21,7 @@ use super::{
     outages::Outages,
     request::{Connection, Lines, Status, add_parameter},
     split::Splitter,
+    standing::Lookout,
     store::{Listing, Store},
 };
 use crate::{api::Field, health::Health, source::Change};
@@ -33,7 +34,8 @@ const SETTLED: Duration = Duration::from_secs(3);
 pub(super) struct Outlet {
     pub told: Sender<Told>,
     pub health: Health,
-    pub outages: std::sync::Arc<Outages>,
+    pub outages: Arc<Outages>,
+    pub lookout: Arc<Lookout>,
     /// Changes of endpoints that began earlier say nothing about how fast the agent is.
     pub started: Timestamp,
 }
@@ -232,8 +234,8 @@ impl<W: Watched> Reflector<W> {
     }
 
     async fn tell(&self, listed: Option<usize>, change: Change, trigger: Option<Timestamp>) {
-        if let Some(eligible) = W::eligible(self.store.models()) {
-            self.outlet.health.set_node_eligible(eligible);
+        if let Some(standing) = W::standing(self.store.models()) {
+            self.outlet.lookout.note(standing, &self.outlet.health);
         }
         let told = Told { kind: W::KIND, listed, change, trigger };
         // Nobody listens when the process ends.

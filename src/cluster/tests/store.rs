@@ -5,6 +5,7 @@ use crate::{
     api,
     cluster::{
         kind::Watched,
+        standing::Standing,
         store::{Listing, Store},
     },
 };
@@ -71,24 +72,24 @@ fn an_object_that_becomes_another_proxys_is_gone() {
 #[test]
 fn load_balancers_are_told_of_a_node_that_is_there_and_stays() {
     let mut store = Store::<api::Node>::new(None);
-    let eligible = |store: &Store<api::Node>| api::Node::eligible(store.models());
-    assert_eq!(eligible(&store), Some(false), "not seen yet");
+    let standing = |store: &Store<api::Node>| api::Node::standing(store.models()).unwrap();
+    assert_eq!(standing(&store), Standing::Missing, "not seen yet");
     let node = |version: u64| json!({"metadata": {"name": "n1", "resourceVersion": version.to_string()}});
     store.apply(&read(&node(1)), false);
-    assert_eq!(eligible(&store), Some(true));
+    assert_eq!(standing(&store), Standing::Stays);
     let mut tainted = node(2);
     tainted["spec"] = json!({"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]});
     assert!(store.apply(&read(&tainted), false).is_some());
-    assert_eq!(eligible(&store), Some(false));
+    assert_eq!(standing(&store), Standing::Leaves);
     store.apply(&read(&node(3)), false);
-    assert_eq!(eligible(&store), Some(true));
+    assert_eq!(standing(&store), Standing::Stays);
     let mut deleted = node(4);
     deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     store.apply(&read(&deleted), false);
-    assert_eq!(eligible(&store), Some(false));
+    assert_eq!(standing(&store), Standing::Leaves);
     store.apply(&read(&node(5)), false);
     assert_eq!(store.apply(&read(&node(6)), true), Some(Change::Node(None)));
-    assert_eq!(eligible(&store), Some(false), "gone");
+    assert_eq!(standing(&store), Standing::Missing, "gone");
 }
 
 #[test]

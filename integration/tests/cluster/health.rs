@@ -1,0 +1,103 @@
+//! What load balancers and people are told, as the API server says it.
+
+use portolan_integration::{Agent, Family, Protocol, Service, Slice};
+use serde_json::{Value, json};
+
+use crate::scene::{Scene, wait_until};
+
+const HEALTHZ: u16 = 10256;
+const CHECK: u16 = 32_000;
+
+/// The code and the body of an answer of the health server.
+fn ask(agent: &Agent, path: &str) -> (u16, Value) {
+    let answer = agent.get(HEALTHZ, path).unwrap_or_else(|| panic!("nobody answers {path}"));
+    (answer.code, answer.json())
+}
+
+#[test]
+fn load_balancers_leave_a_node_that_is_about_to_go() {
+    let scene = Scene::new();
+    let agent = scene.run();
+    let node = scene.lab.node_a.object();
+    let mut tainted = node.clone();
+    tainted["spec"]["taints"] = json!([{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]);
+    let mut other_taint = node.clone();
+    other_taint["spec"]["taints"] =
+        json!([{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]);
+    let mut deleted = node.clone();
+    deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    for (object, eligible, what) in [
+        (&node, true, "a node that stays"),
+        (&tainted, false, "tainted by the cluster autoscaler"),
+        (&other_taint, true, "drained, but not about to go"),
+        (&deleted, false, "being deleted"),
+        (&node, true, "there again"),
+    ] {
+        scene.server.put(object.clone());
+        let code = if eligible { 200 } else { 503 };
+        wait_until(what, || agent.healthz() == Some(code));
+        let (_, body) = ask(&agent, "/healthz");
+        assert_eq!((&body["nodeEligible"], &body["healthy"]), (&json!(eligible), &json!(true)), "{what}");
+        let (code, body) = ask(&agent, "/livez");
+        assert_eq!((code, body.get("nodeEligible")), (200, None), "{what}: the proxy lives");
+        assert_eq!(ask(&agent, "/readyz").0, 200, "{what}: the node is still served");
+        let metrics = agent.get(10249, "/metrics").unwrap().body;
+        assert!(metrics.contains(&format!("\nportolan_node_eligible {}\n", u8::from(eligible))), "{what}");
+    }
+    let log = agent.stderr();
+    for (line, times) in [("This node is about to go", 2), ("This node stays", 2), ("There is no Node", 0)] {
+        assert_eq!(log.matches(line).count(), times, "{line}: {log}");
+    }
+}
+
+#[test]
+fn a_name_that_no_node_has_is_said() {
+    let scene = Scene::new();
+    let agent = scene.run_with(&["--hostname-override=node-z"]);
+    assert_eq!(ask(&agent, "/readyz").0, 200, "Services work all the same");
+    assert_eq!(agent.healthz(), Some(503));
+    let line = r#"is it what --hostname-override should be?" node="node-z""#;
+    wait_until("it is said", || agent.stderr().contains(line));
+    let mut node = scene.lab.node_a.object();
+    node["metadata"]["name"] = json!("node-z");
+    scene.server.put(node);
+    wait_until("the node joins", || agent.healthz() == Some(200));
+    wait_until("that is said, too", || agent.stderr().contains("This node stays"));
+    assert_eq!(agent.stderr().matches(line).count(), 1, "once");
+}
+
+#[test]
+fn a_health_check_that_cannot_listen_is_an_event_of_its_service() {
+    let scene = Scene::new();
+    let [one, _] = scene.web_pods();
+    let node = &scene.lab.node_a;
+    let blocker = node.serve(Family::V4, node.outside(), Protocol::Tcp, CHECK).unwrap();
+    let addresses = Family::BOTH.map(|family| scene.lab.cluster_ip(1).of(family));
+    let web = Service::new("web", addresses).of_type("LoadBalancer").port("http", Protocol::Tcp, 80);
+    let web = web.with("/spec/externalTrafficPolicy", "Local").with("/spec/healthCheckNodePort", CHECK);
+    scene.server.put_all(std::iter::once(web.object()).chain(Slice::both(
+        "web",
+        ("http", Protocol::Tcp, 8080),
+        &[&one],
+    )));
+    let _agent = scene.run();
+    let mut event = None;
+    wait_until("the Event", || {
+        event = scene
+            .server
+            .events()
+            .into_iter()
+            .find(|event| event["reason"] == "FailedToStartServiceHealthcheck");
+        event.is_some()
+    });
+    let event = event.unwrap();
+    assert_eq!((&event["type"], &event["regarding"]["name"]), (&json!("Warning"), &json!("web")), "{event}");
+    let note = event["note"].as_str().unwrap();
+    assert!(note.contains("node-a") && note.contains(&CHECK.to_string()), "{note}");
+    drop(blocker);
+    let address = node.outside().port(Family::V4, CHECK);
+    let elsewhere = scene.lab.node_b.namespace();
+    wait_until("the port is free", || {
+        portolan_integration::get(elsewhere, address, "/").is_some_and(|answer| answer.code == 200)
+    });
+}
