@@ -60,8 +60,14 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
-    // clap spreads a list over several lines; its hints and the usage follow after an empty one.
-    let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+    // Hints and the usage follow after an empty line; so may a value that has one.
+    let end = ["\n\n  tip: ", "\n\nUsage: ", "\n\nFor more information"]
+        .iter()
+        .filter_map(|hint| text.find(hint))
+        .min();
+    let text = end.and_then(|end| text.get(..end)).unwrap_or(text);
+    // clap spreads a list over several lines.
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     eprintln!("portolan: {}", lines.collect::<Vec<_>>().join(" "));
     if std::env::args().nth(1).is_some_and(|command| command == "diff") {
         ExitCode::from(2)
@@ -79,8 +85,8 @@ fn print(text: &[u8]) -> ExitCode {
     }
 }
 
-/// Says in one line what went wrong.
+/// Says in one line what went wrong. What is quoted from elsewhere, such as the name of a file, may have several.
 fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("portolan: {error}");
+    eprintln!("portolan: {}", error.to_string().replace('\n', "\\n"));
     ExitCode::FAILURE
 }

@@ -96,6 +96,8 @@ fn a_wrong_flag_is_named() {
         (&["--metrics-port=-1"], "--metrics-port"),
         (&["--version=loud"], "--version"),
         (&["--cluster_cidr=10.0.0.0"], "--cluster-cidr: "),
+        (&["--conntrack-min=x\n\ny"], "--conntrack-min"),
+        (&["--kubeconfig=/nonexistent/a\nb"], "--kubeconfig: /nonexistent/a\\nb: "),
         (&["--once"], "--filename"),
         (&["-f", "/nonexistent/manifests"], "/nonexistent/manifests: "),
         (&["-f", "/dev/null", "--master=https://192.0.2.1"], "--master"),
