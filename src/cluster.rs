@@ -44,6 +44,7 @@ use crate::{
     agent::Event,
     api::{EndpointSlice, Node, Service, ServiceCidr},
     health::Health,
+    metrics::Metrics,
     recorder::Warning,
     settings::{ApiSettings, Settings},
 };
@@ -126,11 +127,13 @@ impl Cluster {
     pub fn start(
         self,
         health: Health,
+        metrics: &Metrics,
         warnings: Receiver<Warning>,
         events: Sender<Event>,
     ) -> Result<(), Error> {
         let Self { runtime, connection, url, options, hint } = self;
         info!(%url, "API server");
+        let connection = connection.counting(&url, metrics.api_requests());
         std::thread::Builder::new().name("cluster".into()).spawn(move || {
             runtime.block_on(async {
                 let node_name = Arc::clone(&options.node_name);
@@ -152,10 +155,11 @@ pub fn start(
     api: &ApiSettings,
     options: Options,
     health: Health,
+    metrics: &Metrics,
     warnings: Receiver<Warning>,
     events: Sender<Event>,
 ) -> Result<(), Error> {
-    Cluster::new(api, options)?.start(health, warnings, events)
+    Cluster::new(api, options)?.start(health, metrics, warnings, events)
 }
 
 /// Watches until the agent is gone.

@@ -1,5 +1,6 @@
 //! Metrics in the Prometheus text format: kube-proxy's, which dashboards know, and those of Portolan.
 
+mod api;
 mod connections;
 mod kube_proxy;
 mod portolan;
@@ -15,7 +16,7 @@ use portolan_rules::{
 };
 use prometheus::{Encoder, Registry, TextEncoder, core::Collector};
 
-pub use self::connections::Connections;
+pub use self::{api::ApiRequests, connections::Connections};
 use crate::{agent::Reconcile, health::Health};
 use kube_proxy::KubeProxy;
 use portolan::Portolan;
@@ -51,6 +52,7 @@ struct Inner {
     kube_proxy: KubeProxy,
     portolan: Portolan,
     process: Process,
+    api: ApiRequests,
     notes: Mutex<Notes>,
 }
 
@@ -76,6 +78,7 @@ impl Default for Inner {
             kube_proxy: KubeProxy::new(&registry),
             portolan: Portolan::new(&registry),
             process: Process::new(&registry),
+            api: ApiRequests::new(&registry),
             registry,
             notes: Mutex::default(),
         }
@@ -89,6 +92,11 @@ impl Metrics {
     /// When called twice: metrics have names of their own.
     pub fn connections(&self) -> Connections {
         Connections::new(&self.0.registry)
+    }
+
+    /// Where requests to the API server are counted.
+    pub fn api_requests(&self) -> ApiRequests {
+        self.0.api.clone()
     }
 
     /// Counts one reconcile.

@@ -1,6 +1,10 @@
 //! Requests to the API server, and what comes back, part by part.
 
-use std::{fmt::Write, time::Duration};
+use std::{
+    fmt::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::{Request, header};
@@ -10,6 +14,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{failure::Failure, timing::Timing};
+use crate::metrics::ApiRequests;
 
 /// Longest answer to a request that failed; what is longer says nothing more.
 const LONGEST_REFUSAL: usize = 64 * 1024;
@@ -36,6 +41,8 @@ type Parts = BoxStream<'static, Result<Vec<u8>, Failure>>;
 pub(super) struct Connection {
     client: kube::Client,
     pub timing: Timing,
+    /// The server's name and port, and where requests are counted.
+    counted: Option<(Arc<str>, ApiRequests)>,
 }
 
 /// A `Status` object, as far as it matters.
@@ -63,7 +70,13 @@ impl From<Status> for Failure {
 
 impl Connection {
     pub fn new(client: kube::Client, timing: Timing) -> Self {
-        Self { client, timing }
+        Self { client, timing, counted: None }
+    }
+
+    /// The same, counting requests to this server.
+    pub fn counting(self, url: &http::Uri, requests: ApiRequests) -> Self {
+        let host = url.authority().map_or("", |authority| authority.as_str());
+        Self { counted: Some((host.into(), requests)), ..self }
     }
 
     /// Asks for a path, and gives what the answer begins with.
@@ -96,7 +109,13 @@ impl Connection {
     async fn send(&self, request: http::Result<Request<Body>>) -> Result<Answer, Failure> {
         let request = request.map_err(|error| Failure::transport(&error))?;
         let limit = self.timing.response;
+        let (began, method) = (Instant::now(), request.method().clone());
         let response = timeout(limit, self.client.send(request)).await;
+        if let Some((host, requests)) = &self.counted {
+            let answer = response.as_ref().ok().and_then(|response| response.as_ref().ok());
+            let code = answer.map(|answer| answer.status().as_u16());
+            requests.count(method.as_str(), host, code, began.elapsed());
+        }
         let response = response.map_err(|_| Failure::Silent(limit))?;
         let (head, body) = response.map_err(|error| Failure::client(&error))?.into_parts();
         let stream = body.into_data_stream().map_ok(|bytes| bytes.to_vec());

@@ -111,7 +111,7 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         let table = settings.node.config.table.clone();
         endpoint_counters::follow(table, metrics.connections()).map_err(StartError::Runtime)?;
     }
-    let service_health = server::start(servers, health.clone(), metrics, recorder, move || {
+    let service_health = server::start(servers, health.clone(), metrics.clone(), recorder, move || {
         let _ = stop.send(Event::Stop);
     })?;
     agent.serve_health_checks(service_health);
@@ -120,7 +120,7 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
     let outdated = setup::watch_configuration(args, &settings, events.clone())?;
     if let Some(cluster) = cluster {
         health.expect_news_of([Kind::Service, Kind::EndpointSlice]);
-        cluster.start(health, warnings, events)?;
+        cluster.start(health, &metrics, warnings, events)?;
     } else {
         let (watcher, objects) = manifests(args, &settings).watch().map_err(StartError::Watch)?;
         take_over(&mut agent, objects);

@@ -1,4 +1,4 @@
-//! What load balancers and people are told, as the API server says it.
+//! What load balancers, people and dashboards are told of the node and of its API server.
 
 use portolan_integration::{Agent, Family, Protocol, Service, Slice};
 use serde_json::{Value, json};
@@ -100,4 +100,22 @@ fn a_health_check_that_cannot_listen_is_an_event_of_its_service() {
     wait_until("the port is free", || {
         portolan_integration::get(elsewhere, address, "/").is_some_and(|answer| answer.code == 200)
     });
+}
+
+#[test]
+fn requests_are_counted_as_every_client_of_kubernetes_counts_them() {
+    let mut scene = Scene::new();
+    let agent = scene.run();
+    let requests = |code: &str| {
+        let start = format!("rest_client_requests_total{{code=\"{code}\",host=\"");
+        let metrics = agent.get(10249, "/metrics").unwrap().body;
+        let line = metrics.lines().find(|line| line.starts_with(&start)).unwrap_or_default().to_owned();
+        let count: f64 = line.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0.0);
+        assert!(count == 0.0 || line.contains(":6443\",method=\"GET\"}"), "{line}");
+        count
+    };
+    assert!(requests("200") >= 4.0, "four kinds are watched");
+    assert!(requests("<error>") < 0.5);
+    scene.server.stop();
+    wait_until("the server does not answer", || requests("<error>") > 0.5);
 }

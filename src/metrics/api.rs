@@ -1,0 +1,47 @@
+//! Requests to the API server, under the names that every client of Kubernetes gives them
+//! (`k8s.io/component-base/metrics/prometheus/restclient`): kube-proxy's dashboards and alerts ask for these, too.
+
+use std::time::Duration;
+
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+
+use super::registered;
+
+/// What client-go says in place of a status code when there was no answer.
+const NO_ANSWER: &str = "<error>";
+
+/// The metrics; clones share them.
+#[derive(Clone, Debug)]
+pub struct ApiRequests {
+    total: IntCounterVec,
+    duration: HistogramVec,
+}
+
+impl ApiRequests {
+    /// Registers them.
+    pub(super) fn new(registry: &Registry) -> Self {
+        let total = Opts::new(
+            "rest_client_requests_total",
+            "Number of HTTP requests, partitioned by status code, method, and host.",
+        );
+        let duration = HistogramOpts::new(
+            "rest_client_request_duration_seconds",
+            "Request latency in seconds. Broken down by verb, and host.",
+        );
+        let buckets = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
+        Self {
+            total: registered(registry, IntCounterVec::new(total, &["code", "method", "host"])),
+            duration: registered(
+                registry,
+                HistogramVec::new(duration.buckets(buckets.into()), &["verb", "host"]),
+            ),
+        }
+    }
+
+    /// Counts a request, whose answer began after so long: with this status code, or with none.
+    pub fn count(&self, method: &str, host: &str, code: Option<u16>, took: Duration) {
+        let code = code.map_or_else(|| NO_ANSWER.to_owned(), |code| code.to_string());
+        self.total.with_label_values(&[&*code, method, host]).inc();
+        self.duration.with_label_values(&[method, host]).observe(took.as_secs_f64());
+    }
+}
