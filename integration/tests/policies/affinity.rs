@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portolan_integration::{Answer, Client, Dual, Family, Protocol, Service, eventually};
+use portolan_integration::{Answer, Client, Dual, Family, Protocol, Service, nft};
 
 use crate::{
     frontends::{assert_all_serve, assert_source, exposed, external_targets, name, pod, put, ready, targets},
-    scene::{PATIENCE, Scene, service},
+    scene::{Scene, service, wait_until},
 };
 
 pub const WEB: [&str; 3] = ["web-1", "web-2", "web-3"];
@@ -152,50 +152,51 @@ fn policy_local_has_affinity_among_the_endpoints_of_this_node() {
     }
 }
 
-/// Asks as each of the clients, and again after a pause. None if the machine was so slow that one of them stayed away for
-/// as long as the limit.
-fn come_back(
-    clients: &[(SocketAddr, Vec<Client>)],
-    pause: Duration,
-    limit: Duration,
-    seen: &mut Instant,
-) -> Option<Vec<Vec<String>>> {
-    thread::sleep(pause);
-    let now = Instant::now();
-    let served = clients.iter().map(|(target, clients)| each(clients, *target)).collect();
-    let before = std::mem::replace(seen, now);
-    (before.elapsed() < limit).then_some(served)
+/// Has clients come back for longer than the timeout in all, never away for as long; gives whom they have then. None if
+/// this machine was so slow that one of them did stay away.
+fn come_back(clients: &[(SocketAddr, Vec<Client>)], timeout: Duration) -> Option<Vec<Vec<String>>> {
+    let all = || clients.iter().map(|(target, clients)| each(clients, *target)).collect::<Vec<_>>();
+    let mut seen = Instant::now();
+    let before = all();
+    for _ in 0..5 {
+        thread::sleep(timeout / 4);
+        let begun = Instant::now();
+        let now = all();
+        if seen.elapsed() >= timeout {
+            return None;
+        }
+        assert_eq!(now, before, "clients that come back in time");
+        seen = begun;
+    }
+    Some(before)
 }
 
 /// "The timer restarts per new connection"; after an idle timeout a client is drawn anew.
 #[test]
 fn a_client_that_stays_away_is_drawn_anew() {
-    const TIMEOUT: Duration = Duration::from_secs(6);
     let mut scene = Scene::new();
     let [one, two, three] = scene.web_pods();
-    put(&scene, 1, &sticky(&exposed(&scene, 1), 6), &ready(&[&one, &two, &three]));
+    let exposed = exposed(&scene, 1);
+    put(&scene, 1, &sticky(&exposed, 4), &ready(&[&one, &two, &three]));
     scene.run();
     let clients = Family::BOTH.map(|family| {
         let [(_, target), ..] = targets(&scene, 1, family);
         (target, clients(&scene, MANY, family))
     });
-    let all = || clients.iter().map(|(target, clients)| each(clients, *target)).collect::<Vec<_>>();
-    // Longer than the timeout in all, never away for as long. If somebody was, because this machine is slow, it begins
-    // anew.
-    let (mut seen, mut before, mut rounds) = (Instant::now(), all(), 0);
-    let lasting = eventually(PATIENCE, || {
-        if let Some(now) = come_back(&clients, TIMEOUT / 4, TIMEOUT, &mut seen) {
-            assert_eq!(now, before, "clients that come back in time");
-            rounds += 1;
-        } else {
-            (seen, before, rounds) = (Instant::now(), all(), 0);
-        }
-        rounds == 5
+    // A slow machine takes a longer timeout.
+    let told = [4, 16, 48].into_iter().find_map(|seconds| {
+        put(&scene, 1, &sticky(&exposed, seconds), &ready(&[&one, &two, &three]));
+        wait_until("the timeout is what it should be", || {
+            let table = nft(scene.lab.node_a.namespace(), &["list", "table", "ip6", "portolan"], "").unwrap();
+            table.contains(&format!("timeout {seconds}s"))
+        });
+        let timeout = Duration::from_secs(seconds.into());
+        come_back(&clients, timeout).map(|before| (before, timeout))
     });
-    assert!(lasting.is_some(), "the machine is too slow to tell");
-    thread::sleep(TIMEOUT + Duration::from_millis(300));
-    for (before, now) in before.iter().zip(all()) {
-        assert_ne!(now, *before, "clients that stayed away");
+    let (before, timeout) = told.expect("the machine is fast enough");
+    thread::sleep(timeout + Duration::from_millis(300));
+    for ((target, clients), before) in clients.iter().zip(before) {
+        assert_ne!(each(clients, *target), before, "clients that stayed away");
     }
     for family in Family::BOTH {
         let [(_, target), ..] = targets(&scene, 1, family);
