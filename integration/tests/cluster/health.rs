@@ -44,6 +44,7 @@ fn load_balancers_leave_a_node_that_is_about_to_go() {
         let metrics = agent.get(10249, "/metrics").unwrap().body;
         assert!(metrics.contains(&format!("\nportolan_node_eligible {}\n", u8::from(eligible))), "{what}");
     }
+    wait_until("it is said that it stays", || agent.stderr().matches("This node stays").count() == 2);
     let log = agent.stderr();
     for (line, times) in [("This node is about to go", 2), ("This node stays", 2), ("There is no Node", 0)] {
         assert_eq!(log.matches(line).count(), times, "{line}: {log}");
@@ -92,8 +93,8 @@ fn a_health_check_that_cannot_listen_is_an_event_of_its_service() {
     });
     let event = event.unwrap();
     assert_eq!((&event["type"], &event["regarding"]["name"]), (&json!("Warning"), &json!("web")), "{event}");
-    let note = event["note"].as_str().unwrap();
-    assert!(note.contains("node-a") && note.contains(&CHECK.to_string()), "{note}");
+    let words = event["note"].as_str().unwrap();
+    assert!(words.contains("node-a") && words.contains(&CHECK.to_string()), "{words}");
     drop(blocker);
     let address = node.outside().port(Family::V4, CHECK);
     let elsewhere = scene.lab.node_b.namespace();
@@ -114,7 +115,7 @@ fn requests_are_counted_as_every_client_of_kubernetes_counts_them() {
         assert!(count == 0.0 || line.contains(":6443\",method=\"GET\"}"), "{line}");
         count
     };
-    assert!(requests("200") >= 4.0, "four kinds are watched");
+    wait_until("four kinds are watched", || requests("200") >= 4.0);
     assert!(requests("<error>") < 0.5);
     scene.server.stop();
     wait_until("the server does not answer", || requests("<error>") > 0.5);
