@@ -44,6 +44,8 @@ pub enum Fault {
     Refuse(u16, Option<u32>),
     /// It is never answered, though the connection stays.
     Hang,
+    /// It is answered once the rules are cleared.
+    Hold,
 }
 
 /// A fault, and the requests that meet it.
@@ -53,6 +55,8 @@ pub struct Rule {
     pub resource: Option<Resource>,
     /// Requests with this verb; with any if `None`.
     pub verb: Option<Verb>,
+    /// Only requests for a further page of a list.
+    pub continued: bool,
     /// How many of them.
     pub times: usize,
     /// How they go wrong.
@@ -62,7 +66,7 @@ pub struct Rule {
 impl Rule {
     /// Every request meets this fault.
     pub fn always(fault: Fault) -> Self {
-        Self { resource: None, verb: None, times: usize::MAX, fault }
+        Self { resource: None, verb: None, continued: false, times: usize::MAX, fault }
     }
 
     /// Only requests of this resource do.
@@ -77,6 +81,12 @@ impl Rule {
         Self { verb: Some(verb), ..self }
     }
 
+    /// Only requests for a further page of a list do.
+    #[must_use]
+    pub fn on_further_pages(self) -> Self {
+        Self { continued: true, ..self }
+    }
+
     /// Only the next so many do.
     #[must_use]
     pub fn times(self, times: usize) -> Self {
@@ -87,6 +97,7 @@ impl Rule {
         self.times > 0
             && self.resource.is_none_or(|resource| request.resource == Some(resource))
             && self.verb.is_none_or(|verb| request.verb == verb)
+            && (!self.continued || request.query.contains_key("continue"))
     }
 }
 
@@ -122,6 +133,11 @@ impl Faults {
         let rule = self.rules.iter_mut().find(|rule| rule.applies(request))?;
         rule.times -= 1;
         Some(rule.fault.clone())
+    }
+
+    /// Whether requests that are held must still wait.
+    pub fn is_holding(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule.fault, Fault::Hold))
     }
 
     /// Whether a watch that began when so many times watches had been forgotten says nothing.
@@ -168,6 +184,21 @@ mod tests {
         faults.rules.push(Rule::always(Fault::Refuse(500, None)).on(Verb::List).times(1));
         assert!(matches!(faults.meet(&request), Some(Fault::Refuse(500, None))));
         assert!(faults.meet(&request).is_none());
+    }
+
+    #[test]
+    fn a_rule_of_further_pages_spares_the_first() {
+        let request = |query: &[&str]| Request {
+            at: Instant::now(),
+            verb: Verb::List,
+            resource: Some(Resource::Services),
+            query: query.iter().map(|name| ((*name).to_owned(), String::new())).collect(),
+        };
+        let mut faults = Faults::default();
+        faults.rules.push(Rule::always(Fault::Hold).on_further_pages());
+        assert!(faults.meet(&request(&["limit"])).is_none());
+        assert!(matches!(faults.meet(&request(&["limit", "continue"])), Some(Fault::Hold)));
+        assert!(faults.is_holding());
     }
 
     #[test]

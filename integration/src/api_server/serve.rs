@@ -26,6 +26,8 @@ use super::{
     watch::watch,
 };
 
+/// How often a request that is held is looked at.
+const HELD: Duration = Duration::from_millis(10);
 /// How long a body may be.
 const BODY: usize = 1 << 20;
 
@@ -135,6 +137,11 @@ pub(super) async fn answer(
         None => {}
         Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
         Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Hold) => {
+            while shared.faults().is_holding() {
+                tokio::time::sleep(HELD).await;
+            }
+        }
         Some(Fault::Refuse(code, retry_after)) => {
             return Err(Refusal::new(code, "refused by the test").retry_after(retry_after));
         }

@@ -1,14 +1,9 @@
 //! What lists in pages can do wrong, where the server has no streaming lists.
 
-use std::time::Duration;
-
 use portolan_integration::{Fault, Request, Resource, Rule, Verb, numbered};
 use serde_json::Value;
 
 use crate::scene::{Scene, wait_until, while_connecting};
-
-/// How long the server takes for a page: enough to have it forget meanwhile what comes next.
-const PAGE: Duration = Duration::from_secs(2);
 
 /// Services of three pages.
 fn services() -> Vec<Value> {
@@ -26,7 +21,7 @@ fn scene() -> Scene {
 /// Has the token of the second page of the list of Services that begins now expire while it is on its way. Of what
 /// the first page has told, some is deleted and some changed.
 fn expire_while_listing<T>(scene: &mut Scene, begin: impl FnOnce(&mut Scene) -> T) -> T {
-    scene.server.inject(Rule::always(Fault::Delay(PAGE)).of(Resource::Services).on(Verb::List));
+    scene.server.inject(Rule::always(Fault::Hold).of(Resource::Services).on_further_pages());
     let before = scene.server.requests().len();
     let result = begin(scene);
     let continues = || -> Vec<bool> {
