@@ -3,13 +3,18 @@
 //! Within one update an element may be removed by one Service and added by another, or change twice;
 //! only the difference between before and after counts.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use foldhash::{HashMap, HashSet};
 
 use crate::ruleset::{Concat, Element, Family};
 
-use super::{class::Class, per_set::PerSet, sets::SetName};
+use super::{
+    class::Class,
+    frontend::{FrontendKey, endpoint_value},
+    per_set::PerSet,
+    sets::SetName,
+};
 
 /// Counts and references of everything that is programmed.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +81,24 @@ impl Ledger {
         *count = count.saturating_sub(1);
         if let Some(changes) = &mut self.changes {
             changes.elements.entry((family, set, key)).or_insert_with(|| (Some(element), None)).1 = None;
+        }
+    }
+
+    /// Notes that another endpoint stands at a slot of a frontend.
+    pub fn replace_slot(
+        &mut self,
+        frontend: &FrontendKey,
+        slot: u32,
+        before: Option<&SocketAddr>,
+        after: Option<&SocketAddr>,
+    ) {
+        let (family, map) = (frontend.family(), frontend.endpoint_map());
+        let element = |endpoint: &SocketAddr| Element::value(endpoint_value(*endpoint));
+        if let Some(endpoint) = before {
+            self.remove(family, map, frontend.slot(slot), element(endpoint));
+        }
+        if let Some(endpoint) = after {
+            self.add(family, map, frontend.slot(slot), element(endpoint));
         }
     }
 

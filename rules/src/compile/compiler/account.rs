@@ -1,16 +1,20 @@
 //! Notes in the ledger what the difference between two versions of a Service is.
 
 use foldhash::{HashMap, HashSet};
+use smallvec::SmallVec;
 
 use super::Compiler;
 use crate::{
     compile::{
-        frontend::{FrontendKey, endpoint_value},
+        class::Class,
+        delta::Ledger,
+        frontend::FrontendKey,
         port::{CompiledPort, Frontend},
         service::CompiledService,
+        sets::SetName,
     },
     model::ObjectName,
-    ruleset::Element,
+    ruleset::{Concat, Element, Family},
 };
 
 impl Compiler {
@@ -83,42 +87,46 @@ impl Compiler {
     fn account_frontend(&mut self, old: (&CompiledPort, &Frontend), new: (&CompiledPort, &Frontend)) {
         let (old_port, old_frontend) = old;
         let (new_port, new_frontend) = new;
-        let (key, family) = (&new_frontend.key, new_port.family);
-        for class in new_port.classes(new_frontend) {
-            self.ledger.retain_class(family, class);
-        }
-        for class in old_port.classes(old_frontend) {
-            self.ledger.release_class(family, class);
-        }
-        let (before, after) = (old_port.attributes(old_frontend), new_port.attributes(new_frontend));
-        if before != after {
-            for (set, key, element) in before {
-                self.ledger.remove(family, set, key, element);
-            }
-            for (set, key, element) in after {
-                self.ledger.add(family, set, key, element);
-            }
-        }
-        let map = key.endpoint_map();
+        let family = new_port.family;
+        let before = BesideSlots::of(old_port, old_frontend);
+        before.replace(BesideSlots::of(new_port, new_frontend), family, &mut self.ledger);
         for ((first, before), (_, after)) in
             old_port.slots(old_frontend).into_iter().zip(new_port.slots(new_frontend))
         {
             for (slot, i) in (first..).zip(0..before.len().max(after.len())) {
-                let (before, after) = (before.get(i), after.get(i));
-                if before == after {
-                    continue;
+                if before.get(i) != after.get(i) {
+                    self.ledger.replace_slot(&new_frontend.key, slot, before.get(i), after.get(i));
                 }
-                if let Some(endpoint) = before {
-                    self.ledger.remove(
-                        family,
-                        map,
-                        key.slot(slot),
-                        Element::value(endpoint_value(*endpoint)),
-                    );
-                }
-                if let Some(endpoint) = after {
-                    self.ledger.add(family, map, key.slot(slot), Element::value(endpoint_value(*endpoint)));
-                }
+            }
+        }
+    }
+}
+
+/// What a frontend needs beside the elements at its slots.
+pub(super) struct BesideSlots {
+    classes: SmallVec<[Class; 5]>,
+    attributes: SmallVec<[(SetName, Concat, Element); 1]>,
+}
+
+impl BesideSlots {
+    pub(super) fn of(port: &CompiledPort, frontend: &Frontend) -> Self {
+        Self { classes: port.classes(frontend), attributes: port.attributes(frontend) }
+    }
+
+    /// Notes that this becomes that.
+    pub(super) fn replace(self, after: Self, family: Family, ledger: &mut Ledger) {
+        for class in after.classes {
+            ledger.retain_class(family, class);
+        }
+        for class in self.classes {
+            ledger.release_class(family, class);
+        }
+        if self.attributes != after.attributes {
+            for (set, key, element) in self.attributes {
+                ledger.remove(family, set, key, element);
+            }
+            for (set, key, element) in after.attributes {
+                ledger.add(family, set, key, element);
             }
         }
     }
