@@ -2,11 +2,12 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::Deref,
     sync::Arc,
 };
 
 use crate::{
-    model::{Endpoint, Node, ServicePort},
+    model::{Endpoint, EndpointSlice, Node, ServicePort},
     ruleset::Family,
     state::ServiceState,
 };
@@ -20,6 +21,10 @@ pub struct Selection {
     pub local: Vec<SocketAddr>,
     /// Those of both that run on this node, or may: their node is not known. Sorted.
     pub on_this_node: Vec<IpAddr>,
+    /// If `cluster` is simply every ready endpoint that this topology admits, each once: that topology. Whether
+    /// another endpoint is among them is then decided by that endpoint alone, while the [topology
+    /// stays](Topology::stays).
+    pub plain: Option<Topology>,
 }
 
 /// Merges the slices of a Service for one port and family: one entry an address and port, sorted. An address may
@@ -30,11 +35,22 @@ pub fn merge<'a>(
     port: &ServicePort,
     family: Family,
 ) -> Vec<(SocketAddr, &'a Endpoint)> {
-    let mut merged = Vec::with_capacity(state.slices.iter().map(|slice| slice.endpoints.len()).sum());
-    for slice in &state.slices {
+    merge_some(&state.slices, port, family, |_| true)
+}
+
+/// The same of these slices, in order of their names, and of those addresses only that are `wanted`.
+pub fn merge_some<'a>(
+    slices: &'a [impl Deref<Target = EndpointSlice>],
+    port: &ServicePort,
+    family: Family,
+    wanted: impl Fn(IpAddr) -> bool,
+) -> Vec<(SocketAddr, &'a Endpoint)> {
+    let mut merged = Vec::with_capacity(slices.iter().map(|slice| slice.endpoints.len()).sum());
+    for slice in slices {
         for target in slice.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol) {
             let of_family = slice.endpoints.iter().filter(|e| Family::of(e.address) == family);
-            merged.extend(of_family.map(|e| (SocketAddr::new(e.address, target.port), e)));
+            let wanted = of_family.filter(|e| wanted(e.address));
+            merged.extend(wanted.map(|e| (SocketAddr::new(e.address, target.port), e)));
         }
     }
     // Stable: of the same address, the slices stay in order.
@@ -49,17 +65,20 @@ pub fn merge<'a>(
 }
 
 /// Which hints restrict the choice (KEP-2433, KEP-3015).
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Topology<'a> {
-    SameNode(&'a str),
-    SameZone(&'a str),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// Those to this node.
+    SameNode,
+    /// Those to its zone.
+    SameZone,
+    /// None.
     Anywhere,
 }
 
-impl<'a> Topology<'a> {
+impl Topology {
     /// Decided by the ready endpoints only: a level counts if each of them has a hint of that level and
     /// one of these names this node or zone.
-    fn of(endpoints: &[(SocketAddr, &Endpoint)], node: &'a Node) -> Self {
+    fn of(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Self {
         let level = |hints: fn(&Endpoint) -> &[Arc<str>], own: &str| {
             let mut ready = endpoints.iter().map(|(_, e)| *e).filter(|e| e.ready).peekable();
             ready.peek().is_some()
@@ -67,22 +86,46 @@ impl<'a> Topology<'a> {
                 && ready.clone().all(|e| !hints(e).is_empty())
                 && ready.any(|e| hints(e).iter().any(|hint| **hint == *own))
         };
-        let zone = node.zone.as_deref().unwrap_or_default();
         if level(|e| &e.hints.nodes, &node.name) {
-            Self::SameNode(&node.name)
-        } else if level(|e| &e.hints.zones, zone) {
-            Self::SameZone(zone)
+            Self::SameNode
+        } else if level(|e| &e.hints.zones, node.zone.as_deref().unwrap_or_default()) {
+            Self::SameZone
         } else {
             Self::Anywhere
         }
     }
 
-    fn admits(self, endpoint: &Endpoint) -> bool {
+    /// Whether a ready endpoint is chosen from.
+    pub fn admits(self, endpoint: &Endpoint, node: &Node) -> bool {
+        let own_zone = node.zone.as_deref().unwrap_or_default();
         match self {
-            Self::SameNode(name) => endpoint.hints.nodes.iter().any(|hint| **hint == *name),
-            Self::SameZone(zone) => endpoint.hints.zones.iter().any(|hint| **hint == *zone),
+            Self::SameNode => endpoint.hints.nodes.iter().any(|hint| **hint == *node.name),
+            Self::SameZone => endpoint.hints.zones.iter().any(|hint| **hint == *own_zone),
             Self::Anywhere => true,
         }
+    }
+
+    /// Whether this one of the ready endpoints is reason enough not to go down to another level.
+    pub fn is_held_by(self, endpoint: &Endpoint, node: &Node) -> bool {
+        let (hints, has_zone) = (&*endpoint.hints, node.zone.as_ref().is_some_and(|zone| !zone.is_empty()));
+        let holds = match self {
+            Self::SameNode => true,
+            Self::SameZone => hints.nodes.is_empty(),
+            Self::Anywhere => hints.nodes.is_empty() && (hints.zones.is_empty() || !has_zone),
+        };
+        endpoint.ready && holds && self.admits(endpoint, node)
+    }
+
+    /// Whether it stays this topology when these endpoints come to those that made it so. False if that depends on
+    /// others.
+    pub fn stays(self, endpoints: &[&Endpoint], node: &Node) -> bool {
+        let has_hint = |endpoint: &Endpoint| match self {
+            Self::SameNode => !endpoint.hints.nodes.is_empty(),
+            Self::SameZone => !endpoint.hints.zones.is_empty(),
+            Self::Anywhere => true,
+        };
+        endpoints.iter().all(|e| !e.ready || has_hint(e))
+            && endpoints.iter().any(|e| self.is_held_by(e, node))
     }
 }
 
@@ -119,11 +162,14 @@ pub fn select(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Selection {
         if first.is_empty() { pick(admits) } else { first }
     };
 
-    let cluster = or_else(pick(&|e| e.ready && topology.admits(e)), &|e| e.serving && e.terminating);
-    let weighted = |chosen| weighted(chosen, endpoints);
+    let ready = pick(&|e| e.ready && topology.admits(e, node));
+    let even = endpoints.iter().all(|(_, endpoint)| endpoint.weight == 1);
+    let plain = (even && !ready.is_empty()).then_some(topology);
+    let cluster = or_else(ready, &|e| e.serving && e.terminating);
+    let weighted = |chosen: Vec<SocketAddr>| if even { chosen } else { weighted(&chosen, endpoints) };
     if !endpoints.iter().any(|(_, e)| e.node.is_none() || is_local(e)) {
         // Most Services have no endpoint on this node: nothing more to compare names for.
-        return Selection { cluster: weighted(cluster), ..Selection::default() };
+        return Selection { cluster: weighted(cluster), plain, ..Selection::default() };
     }
     let local = or_else(pick(&|e| e.ready && is_local(e)), &|e| e.serving && e.terminating && is_local(e));
     let mut on_this_node: Vec<IpAddr> = endpoints
@@ -135,14 +181,11 @@ pub fn select(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Selection {
         .map(|(address, _)| address.ip())
         .collect();
     on_this_node.dedup();
-    Selection { cluster: weighted(cluster), local: weighted(local), on_this_node }
+    Selection { cluster: weighted(cluster), local: weighted(local), on_this_node, plain }
 }
 
 /// Repeats each endpoint as often as its weight says, divided by what all weights have in common.
-fn weighted(chosen: Vec<SocketAddr>, endpoints: &[(SocketAddr, &Endpoint)]) -> Vec<SocketAddr> {
-    if endpoints.iter().all(|(_, endpoint)| endpoint.weight == 1) {
-        return chosen;
-    }
+fn weighted(chosen: &[SocketAddr], endpoints: &[(SocketAddr, &Endpoint)]) -> Vec<SocketAddr> {
     let weight = |address: &SocketAddr| {
         let found = endpoints.binary_search_by_key(address, |(address, _)| *address);
         found.ok().and_then(|i| endpoints.get(i)).map_or(1, |(_, endpoint)| endpoint.weight)

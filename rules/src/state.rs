@@ -1,10 +1,18 @@
 //! What the cluster says now, and which Services are affected by what changed.
 
-use std::{collections::BTreeSet, sync::Arc};
+mod dirty;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use foldhash::{HashMap, HashSet};
 
 use crate::model::{EndpointSlice, Node, ObjectName, Service};
+
+use dirty::Dirty;
+pub use dirty::FormerSlices;
 
 /// A Service with the slices that carry its endpoints; either may be missing.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +30,11 @@ impl ServiceState {
         self.service.is_none() && self.slices.is_empty()
     }
 
+    /// Its slice of this name.
+    pub fn slice(&self, name: &str) -> Option<&EndpointSlice> {
+        self.find(name).ok().map(|at| &*self.slices[at])
+    }
+
     /// Where the slice of this name is, or belongs.
     fn find(&self, name: &str) -> Result<usize, usize> {
         self.slices.binary_search_by(|slice| (*slice.name.name).cmp(name))
@@ -35,8 +48,7 @@ pub struct State {
     /// Slice name → the Service it belonged to last, to notice when the label moves.
     slice_owner: HashMap<ObjectName, Arc<str>>,
     node: Node,
-    /// The names of those entries that must be compiled again, each once.
-    dirty: Vec<ObjectName>,
+    dirty: Dirty,
     /// Services to be left out until they change.
     quarantined: BTreeSet<ObjectName>,
 }
@@ -71,7 +83,7 @@ impl State {
         let changed =
             if quarantined { self.quarantined.insert(name.clone()) } else { self.quarantined.remove(name) };
         if changed {
-            touched(&mut self.dirty, name, entry);
+            self.dirty.touch(name, entry);
         }
     }
 
@@ -82,7 +94,7 @@ impl State {
 
     /// The Services to compile again, in no particular order.
     pub fn dirty(&self) -> &[ObjectName] {
-        &self.dirty
+        self.dirty.names()
     }
 
     /// Sets or, with `None`, removes a Service.
@@ -96,7 +108,7 @@ impl State {
         }
         entry.service = service;
         self.quarantined.remove(name);
-        touched(&mut self.dirty, name, entry);
+        self.dirty.touch(name, entry);
     }
 
     /// Sets or, with `None`, removes an `EndpointSlice`.
@@ -109,26 +121,29 @@ impl State {
         if let Some(old) = old_owner.filter(|old| Some(old) != new_owner.as_ref()) {
             let service = ObjectName { namespace: name.namespace.clone(), name: old };
             if let Some(entry) = self.services.get_mut(&service) {
-                if let Ok(at) = entry.find(&name.name) {
-                    entry.slices.remove(at);
+                let before = entry.find(&name.name).ok().map(|at| entry.slices.remove(at));
+                if self.quarantined.remove(&service) {
+                    self.dirty.touch(&service, entry);
                 }
-                self.quarantined.remove(&service);
-                touched(&mut self.dirty, &service, entry);
+                self.dirty.touch_slice(&service, entry, &name.name, before);
             }
         }
         let (Some(slice), Some(owner)) = (slice, new_owner) else { return };
         let service = ObjectName { namespace: name.namespace.clone(), name: owner };
         let entry = self.services.entry(service.clone()).or_default();
-        match entry.find(&name.name) {
+        let before = match entry.find(&name.name) {
             Ok(at) if entry.slices[at] == slice => return,
-            Ok(at) => entry.slices[at] = slice,
+            Ok(at) => Some(std::mem::replace(&mut entry.slices[at], slice)),
             Err(at) => {
                 entry.slices.reserve_exact(1);
                 entry.slices.insert(at, slice);
+                None
             }
+        };
+        if self.quarantined.remove(&service) {
+            self.dirty.touch(&service, entry);
         }
-        self.quarantined.remove(&service);
-        touched(&mut self.dirty, &service, entry);
+        self.dirty.touch_slice(&service, entry, &name.name, before);
     }
 
     /// Takes these for all Services there are: what is not among them is gone.
@@ -161,7 +176,7 @@ impl State {
     pub fn set_node(&mut self, node: Node) {
         if node.name != self.node.name || node.zone != self.node.zone {
             for (name, entry) in &mut self.services {
-                touched(&mut self.dirty, name, entry);
+                self.dirty.touch(name, entry);
             }
         }
         self.node = node;
@@ -171,14 +186,19 @@ impl State {
     pub fn touch(&mut self, affected: impl Fn(&Service) -> bool) {
         for (name, entry) in &mut self.services {
             if entry.service.as_deref().is_some_and(&affected) {
-                touched(&mut self.dirty, name, entry);
+                self.dirty.touch(name, entry);
             }
         }
     }
 
     /// The Services to compile again since the last call, in order of their names.
     pub fn take_dirty(&mut self) -> BTreeSet<ObjectName> {
-        for name in &self.dirty {
+        self.take_changed().into_keys().collect()
+    }
+
+    /// The same, each with the slices that changed, unless there may be more to it.
+    pub fn take_changed(&mut self) -> BTreeMap<ObjectName, Option<FormerSlices>> {
+        for name in self.dirty.names() {
             if let Some(entry) = self.services.get_mut(name) {
                 entry.dirty = false;
                 if entry.is_empty() {
@@ -186,7 +206,7 @@ impl State {
                 }
             }
         }
-        self.dirty.drain(..).collect()
+        self.dirty.take()
     }
 
     /// The same for whoever compiles all Services: nothing needs to be compiled again.
@@ -195,20 +215,14 @@ impl State {
             entry.dirty = false;
             !entry.is_empty()
         });
-        self.dirty = Vec::new();
-    }
-}
-
-fn touched(dirty: &mut Vec<ObjectName>, name: &ObjectName, entry: &mut ServiceState) {
-    if !entry.dirty {
-        entry.dirty = true;
-        dirty.push(name.clone());
+        self.dirty = Dirty::default();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{EndpointPort, Protocol};
 
     fn slice(name: &ObjectName, service: &str) -> Arc<EndpointSlice> {
         Arc::new(EndpointSlice {
@@ -245,6 +259,33 @@ mod tests {
         state.take_dirty();
         state.set_slice(&name, Some(slice(&name, "web")));
         assert_eq!(state.take_dirty(), BTreeSet::new());
+    }
+
+    #[test]
+    fn slices_are_remembered_as_they_were_unless_more_than_slices_changed() {
+        let (mut state, web) = (State::default(), ObjectName::new("default", "web"));
+        let [first, second] = ["web-1", "web-2"].map(|name| ObjectName::new("default", name));
+        state.set_slice(&first, Some(slice(&first, "web")));
+        state.set_service(&web, Some(Arc::new(service(&web))));
+        assert_eq!(state.take_changed(), BTreeMap::from([(web.clone(), None)]));
+
+        let port = EndpointPort { name: "".into(), protocol: Protocol::Tcp, port: 80 };
+        let mut changed = EndpointSlice::clone(&slice(&first, "web"));
+        for _ in 0..2 {
+            changed.ports.push(port.clone());
+            state.set_slice(&first, Some(Arc::new(changed.clone())));
+        }
+        state.set_slice(&second, Some(slice(&second, "web")));
+        let former = FormerSlices::from([
+            (first.name.clone(), Some(slice(&first, "web"))),
+            (second.name.clone(), None),
+        ]);
+        assert_eq!(state.take_changed(), BTreeMap::from([(web.clone(), Some(former))]));
+
+        state.set_slice(&second, None);
+        state.touch(|_| true);
+        state.set_slice(&first, None);
+        assert_eq!(state.take_changed(), BTreeMap::from([(web, None)]));
     }
 
     #[test]

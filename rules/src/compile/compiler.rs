@@ -4,6 +4,7 @@ mod account;
 mod cold;
 mod flows;
 mod lacking;
+mod patch;
 mod sizes;
 mod transaction;
 
@@ -54,6 +55,9 @@ pub struct Update {
     /// UDP destinations that began or ceased to be a frontend, or lost an endpoint: flows to them may be
     /// stale once the transaction is committed. [`Compiler::flows`] says which.
     pub stale: BTreeSet<SocketAddr>,
+    /// How many Services that changed were compiled as a whole. Of the others, only the endpoints that changed were
+    /// looked at.
+    pub recompiled: usize,
 }
 
 /// Compiles Services and remembers the outcome, so that a change costs what it changes.
@@ -134,9 +138,14 @@ impl Compiler {
     pub fn update(&mut self, state: &mut State) -> Update {
         self.ledger.track();
         let mut problems = Vec::new();
-        let dirty = state.take_dirty();
-        self.compile_all(state, dirty, &mut problems);
-        Update { transaction: self.transaction(), problems, stale: self.take_stale() }
+        let mut changed = state.take_changed();
+        changed.retain(|name, former| {
+            let patched = former.as_ref().zip(state.get(name));
+            !patched.is_some_and(|(former, entry)| self.patch(state.node(), (name, entry), former))
+        });
+        let recompiled = changed.len();
+        self.compile_all(state, changed.into_keys(), &mut problems);
+        Update { transaction: self.transaction(), problems, stale: self.take_stale(), recompiled }
     }
 
     /// Has numbers for session affinity be given out after this one. Over what an earlier run left, choose one that

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use smallvec::SmallVec;
 
 use crate::{
+    endpoints::Topology,
     flows::Serving,
     model::{LoadBalancing, Protocol, Service, TrafficPolicy},
     ruleset::{ClassId, Concat, Element, Family},
@@ -33,6 +34,8 @@ pub struct CompiledPort {
     pub cluster: Vec<SocketAddr>,
     /// Those of policy Local; empty if no frontend is under it.
     pub local: Vec<SocketAddr>,
+    /// If one of its endpoints can change without looking at the rest: what `cluster` was chosen by.
+    pub plain: Option<Topology>,
     /// How new clients are spread over the slots.
     pub load_balancing: LoadBalancing,
     /// Lasting numbers of the endpoints, with session affinity.

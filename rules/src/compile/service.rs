@@ -175,6 +175,11 @@ where
                 Some(sticky.as_ref().map_or(pick, |sticky| Pick::Sticky(sticky.timeout)))
             };
             let picks = Picks { cluster: pick(&cluster), local: pick(&local) };
+            // Others depend on all endpoints for more than who is chosen.
+            let is_plain = port.protocol != Protocol::Udp
+                && service.load_balancing == LoadBalancing::Random
+                && service.affinity_timeout.is_none()
+                && cluster.len() < usize::from(u16::MAX);
             compiled.ports.push(CompiledPort {
                 family,
                 name: port.name.clone(),
@@ -186,6 +191,7 @@ where
                     .collect(),
                 cluster,
                 local,
+                plain: selection.plain.filter(|_| is_plain),
                 load_balancing: service.load_balancing,
                 sticky,
                 serving: match port.protocol {

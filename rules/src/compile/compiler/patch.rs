@@ -1,0 +1,143 @@
+//! The short way for a Service of which a few endpoints changed: only these are looked at, whatever the number of the
+//! others.
+//!
+//! Which endpoints are chosen depends on all of them, but mostly in a way that one more or less does not change. Where
+//! that is certain, all that changes is whether the endpoint itself is chosen, and the Service as it was compiled is
+//! changed in place. Where it is not, and for what is rare, the Service is compiled as a whole.
+
+mod slices;
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{CompiledPort, CompiledService, Compiler, account::BesideSlots};
+use crate::{
+    compile::{
+        frontend::frontends,
+        pick::Pick,
+        port::{Frontend, FrontendSlotUse, Picks},
+        slots::{self, SlotChange},
+        sources::allowed_sources,
+    },
+    model::{Endpoint, Node, ObjectName, Service, ServicePort},
+    ruleset::Family,
+    state::{FormerSlices, ServiceState},
+};
+use slices::{Slices, changed_addresses};
+
+impl Compiler {
+    /// Compiles a Service of which these slices changed. Says whether that could be done.
+    pub(super) fn patch(
+        &mut self,
+        node: &Node,
+        (name, entry): (&ObjectName, &ServiceState),
+        former: &FormerSlices,
+    ) -> bool {
+        let Some((service, compiled)) = entry.service.as_deref().zip(self.services.get_mut(name)) else {
+            return false;
+        };
+        let Some(changes) = changes(node, service, entry, compiled, former) else { return false };
+        for (port, changes) in compiled.ports.iter_mut().zip(changes).filter(|(_, c)| !c.is_empty()) {
+            let owned: Vec<_> = port.frontends.iter().filter(|frontend| frontend.owned).collect();
+            let before: Vec<_> = owned.into_iter().map(|frontend| BesideSlots::of(port, frontend)).collect();
+            let count = port.cluster.len();
+            slots::apply(&mut port.cluster, &changes);
+            if port.cluster.len() != count {
+                let restricted = allowed_sources(service, port.family, &self.node_ips).is_some();
+                count_anew(service, port, restricted);
+            }
+            let owned = || port.frontends.iter().filter(|frontend| frontend.owned);
+            for (before, frontend) in before.into_iter().zip(owned()) {
+                before.replace(BesideSlots::of(port, frontend), port.family, &mut self.ledger);
+                if frontend.slots == FrontendSlotUse::Local {
+                    continue;
+                }
+                for (slot, before, after) in &changes {
+                    self.ledger.replace_slot(&frontend.key, *slot as u32, before.as_ref(), after.as_ref());
+                }
+            }
+        }
+        true
+    }
+}
+
+/// Decides the classes of a port's frontends after the number of its endpoints has changed.
+fn count_anew(service: &Service, port: &mut CompiledPort, restricted: bool) {
+    let pick = |endpoints| Pick::of_slots(endpoints, port.load_balancing);
+    let picks = Picks { cluster: pick(&port.cluster), local: pick(&port.local) };
+    let Some(of_service) = port_of(service, port) else { return };
+    let doors = frontends(service, of_service, port.family);
+    for frontend in &mut port.frontends {
+        if let Some((key, door)) = doors.iter().find(|(key, _)| *key == frontend.key) {
+            let owned = frontend.owned;
+            *frontend = Frontend { owned, ..Frontend::new(*key, *door, service, picks, restricted) };
+        }
+    }
+}
+
+/// The slots that change, of each port; `None` if that depends on all endpoints.
+fn changes(
+    node: &Node,
+    service: &Service,
+    entry: &ServiceState,
+    compiled: &CompiledService,
+    former: &FormerSlices,
+) -> Option<Vec<Vec<SlotChange>>> {
+    let changed = changed_addresses(entry, former)?;
+    let concerns = |port: &CompiledPort| changed.iter().any(|address| Family::of(*address) == port.family);
+    // Beside these, if none of them does, one endpoint of each port that keeps the topology what it is.
+    let mut watched = changed.clone();
+    let now = former.keys().filter_map(|name| entry.slice(name)).flat_map(|slice| &slice.endpoints);
+    let now = now.filter(|endpoint| changed.contains(&endpoint.address));
+    let all = now.chain(entry.slices.iter().flat_map(|slice| &slice.endpoints));
+    for port in compiled.ports.iter().filter(|port| concerns(port)) {
+        let topology = port.plain?;
+        let mut of_family = all.clone().filter(|endpoint| Family::of(endpoint.address) == port.family);
+        let witness = of_family.find(|endpoint| topology.is_held_by(endpoint, node))?.address;
+        if !watched.contains(&witness) {
+            watched.push(witness);
+        }
+    }
+    let slices = Slices::with(watched, entry, former);
+    let of_port = |port| {
+        if concerns(port) { port_changes(node, service, port, &slices, &changed) } else { Some(Vec::new()) }
+    };
+    compiled.ports.iter().map(of_port).collect()
+}
+
+/// The same of one port.
+fn port_changes(
+    node: &Node,
+    service: &Service,
+    port: &CompiledPort,
+    slices: &Slices<'_>,
+    changed: &[IpAddr],
+) -> Option<Vec<SlotChange>> {
+    let (topology, of_service) = (port.plain?, port_of(service, port)?);
+    let [before, after] = slices.merged(of_service, port.family);
+    // Endpoints on this node are in other sets too. With weights, one endpoint decides how often others are chosen.
+    let is_plain = |(address, endpoint): &(SocketAddr, &Endpoint)| {
+        let is_elsewhere = endpoint.node.as_ref().is_some_and(|name| *name != node.name);
+        !changed.contains(&address.ip()) || is_elsewhere && endpoint.weight == 1
+    };
+    let undrained: Vec<_> =
+        after.iter().map(|(_, endpoint)| *endpoint).filter(|endpoint| endpoint.weight > 0).collect();
+    if !before.iter().chain(&after).all(is_plain) || !topology.stays(&undrained, node) {
+        return None;
+    }
+    let chosen = |merged: &[(SocketAddr, &Endpoint)]| -> Vec<SocketAddr> {
+        let chosen = merged.iter().filter(|(_, endpoint)| endpoint.ready && topology.admits(endpoint, node));
+        chosen.map(|(address, _)| *address).collect()
+    };
+    let (mut go, mut come) = (chosen(&before), chosen(&after));
+    let stay: Vec<SocketAddr> = go.iter().filter(|address| come.contains(address)).copied().collect();
+    go.retain(|address| !stay.contains(address));
+    come.retain(|address| !stay.contains(address));
+    let fits = port.cluster.len() + come.len() < usize::from(u16::MAX);
+    slots::changes(&port.cluster, &come, &go).filter(|_| fits)
+}
+
+/// The port of the Service that this one was compiled from, unless a manifest has several of that name.
+fn port_of<'a>(service: &'a Service, port: &CompiledPort) -> Option<&'a ServicePort> {
+    let mut same = service.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol);
+    same.next().filter(|_| same.next().is_none())
+}
