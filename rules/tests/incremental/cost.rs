@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use portolan_rules::{
-    compile::{Compiler, Config, Loaded},
+    compile::{Compiler, Config, Loaded, Update},
     model::{Endpoint, ObjectName},
     ruleset::{Element, Ruleset},
     state::State,
@@ -41,9 +41,13 @@ impl Cluster {
 
     /// What the kernel is sent for what has changed in the state.
     fn update(&mut self) -> Transaction {
+        self.compile().transaction
+    }
+
+    fn compile(&mut self) -> Update {
         let update = self.compiler.update(&mut self.state);
         self.kernel = update.transaction.apply(&self.kernel).expect("the kernel takes it");
-        update.transaction
+        update
     }
 
     /// The same after Service `n` has other endpoints.
@@ -219,4 +223,54 @@ fn parts_are_about_as_long_as_asked_for() {
         assert!(part.len() <= longest, "{} operations in one transaction", part.len());
     }
     assert!(cluster.parts.len() <= 2 + 7 * 1_000 / 512 + 2, "{} transactions", cluster.parts.len());
+}
+
+/// Slice `i` of a Service with many: one of a hundred endpoints, changed.
+fn set_slice(state: &mut State, i: u32, change: impl FnOnce(&mut Vec<Endpoint>)) {
+    let owner = name(0);
+    let slice_name = ObjectName::new("default", format!("service-0-{i}"));
+    let mut slice = slice(&slice_name, &owner.name, &[(1, true)]);
+    let one = slice.endpoints.remove(0);
+    let address = |n: u32| [10, 1 + (i >> 8) as u8, i as u8, n as u8].into();
+    slice.endpoints = (0..100).map(|n| Endpoint { address: address(n), ..one.clone() }).collect();
+    change(&mut slice.endpoints);
+    state.set_slice(&slice_name, Some(Arc::new(slice)));
+}
+
+#[test]
+fn an_endpoint_of_a_large_service_is_all_that_is_looked_at() {
+    for slices in [2, 100] {
+        let mut cluster = Cluster::new(1);
+        (0..slices).for_each(|i| set_slice(&mut cluster.state, i, |_| {}));
+        assert_eq!(cluster.compile().recompiled, 1);
+        let (first, middle, last) = (0, slices / 2, slices - 1);
+        let mut changed = |i, change: &dyn Fn(&mut Vec<Endpoint>)| {
+            set_slice(&mut cluster.state, i, change);
+            let update = cluster.compile();
+            assert_eq!(update.recompiled, 0, "all {slices} slices are compiled again");
+            assert_eq!(cluster.kernel, cluster.compiler.ruleset());
+            let words = words(&update.transaction);
+            let of_slots = words.iter().filter(|word| word.contains("endpoints")).count();
+            // Beside slots: the number of endpoints, which decides the class.
+            assert!(words.len() - of_slots <= 10, "{words:?}");
+            of_slots
+        };
+        let new = |endpoints: &mut Vec<Endpoint>| endpoints[50].address = [10, 9, 9, 9].into();
+        assert_eq!(changed(first, &new), 2, "swapped");
+        assert_eq!(changed(first, &|_| {}), 2, "and back");
+        let unready = |endpoints: &mut Vec<Endpoint>| endpoints[50].ready = false;
+        assert_eq!(changed(middle, &unready), 3, "the last slot moves into its place");
+        assert_eq!(changed(middle, &|_| {}), 1, "and it is ready again");
+        let one_more = |endpoints: &mut Vec<Endpoint>| {
+            let new = Endpoint { address: [10, 9, 9, 9].into(), ..endpoints[0].clone() };
+            endpoints.push(new);
+        };
+        assert_eq!(changed(last, &one_more), 1, "added");
+        assert_eq!(changed(last, &|_| {}), 1, "and removed");
+        let two_less = |endpoints: &mut Vec<Endpoint>| endpoints.truncate(98);
+        assert_eq!(changed(first, &two_less), 6, "two removed");
+        assert_eq!(changed(first, &|_| {}), 2, "and added");
+        // What says nothing else of any endpoint changes nothing.
+        assert_eq!(changed(first, &|endpoints| endpoints.reverse()), 0, "in another order");
+    }
 }

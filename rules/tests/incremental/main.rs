@@ -3,6 +3,7 @@
 
 mod cluster;
 mod cost;
+mod many_slices;
 mod parts;
 
 use std::{collections::BTreeMap, sync::Arc};
