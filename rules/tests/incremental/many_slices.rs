@@ -23,13 +23,21 @@ struct Said {
     serving: bool,
     terminating: bool,
     node: Option<bool>,
-    weight: u16,
+    /// Where it differs from that of most.
+    weight: Option<u16>,
     /// Where they differ from those of most.
     hints: Option<HintedAt>,
 }
 
 /// Zones and nodes.
 type HintedAt = (Vec<u8>, Vec<bool>);
+
+/// What is said of most endpoints.
+#[derive(Debug)]
+struct Usual {
+    hints: HintedAt,
+    weight: u16,
+}
 
 #[derive(Clone, Debug)]
 enum Change {
@@ -90,7 +98,7 @@ fn said() -> impl Strategy<Value = Said> {
         2 => any::<(bool, bool, bool)>(),
     ];
     let node = prop_oneof![20 => Just(Some(false)), 1 => Just(Some(true)), 1 => Just(None)];
-    let weight = prop_oneof![120 => Just(1u16), 1 => 0u16..4];
+    let weight = prop_oneof![40 => Just(None), 1 => (0u16..4).prop_map(Some)];
     (0u8..60, conditions, node, weight, option::weighted(0.1, hints())).prop_map(
         |(n, (ready, serving, terminating), node, weight, hints)| Said {
             n,
@@ -107,6 +115,12 @@ fn said() -> impl Strategy<Value = Said> {
 /// What eight slices say, of few endpoints or of many.
 fn all_said() -> impl Strategy<Value = Vec<Option<Vec<Said>>>> {
     (1usize..8).prop_flat_map(|most| vec(option::weighted(0.9, vec(said(), 0..most)), 8))
+}
+
+fn usual() -> impl Strategy<Value = Usual> {
+    let hints = prop_oneof![2 => Just((vec![], vec![])), 1 => hints()];
+    let weight = prop_oneof![3 => Just(1), 1 => Just(2)];
+    (hints, weight).prop_map(|(hints, weight)| Usual { hints, weight })
 }
 
 fn hints() -> impl Strategy<Value = HintedAt> {
@@ -178,8 +192,8 @@ struct Slice {
     said: Vec<Said>,
 }
 
-/// Eight slices, those of them that exist, and the hints that most endpoints have.
-struct Slices(Vec<Option<Slice>>, HintedAt);
+/// Eight slices, those of them that exist, and what is usual.
+struct Slices(Vec<Option<Slice>>, Usual);
 
 impl Slices {
     fn of(&mut self, slice: u8) -> &mut Slice {
@@ -242,12 +256,12 @@ fn name(name: &str) -> ObjectName {
 }
 
 impl Said {
-    fn endpoint(&self, usual: &HintedAt) -> Endpoint {
+    fn endpoint(&self, usual: &Usual) -> Endpoint {
         let address: IpAddr = match self.n {
             n @ 0..10 => format!("fd01::{n}").parse().unwrap(),
             n => [10, 0, 0, n].into(),
         };
-        let (zones, nodes) = self.hints.as_ref().unwrap_or(usual);
+        let (zones, nodes) = self.hints.as_ref().unwrap_or(&usual.hints);
         let node = |here: bool| -> Arc<str> { if here { "here" } else { "there" }.into() };
         Endpoint {
             address,
@@ -255,7 +269,7 @@ impl Said {
             serving: self.serving,
             terminating: self.terminating,
             node: self.node.map(node),
-            weight: self.weight,
+            weight: self.weight.unwrap_or(usual.weight),
             hints: Hints::new(
                 zones.iter().map(|zone| format!("zone-{zone}").into()).collect(),
                 nodes.iter().copied().map(node).collect(),
@@ -265,7 +279,7 @@ impl Said {
 }
 
 impl Slice {
-    fn slice(&self, name: &ObjectName, usual: &HintedAt) -> EndpointSlice {
+    fn slice(&self, name: &ObjectName, usual: &Usual) -> EndpointSlice {
         let port = |name: &str, protocol, port| EndpointPort { name: name.into(), protocol, port };
         EndpointSlice {
             name: name.clone(),
@@ -287,12 +301,12 @@ proptest! {
     fn what_is_changed_in_place_is_what_compiling_the_whole_comes_to(
         service in web(),
         slices in all_said(),
-        usual_hints in prop_oneof![2 => Just((vec![], vec![])), 1 => hints()],
+        usual in usual(),
         zone in 0u8..4,
         steps in vec(vec(change(), 1..4), 1..24),
     ) {
         let slice = |said: Option<_>| Some(Slice { said: said?, ..Slice::default() });
-        let mut slices = Slices(slices.into_iter().map(slice).collect(), usual_hints);
+        let mut slices = Slices(slices.into_iter().map(slice).collect(), usual);
         let mut states = [state(), state()];
         let mut compilers = [Compiler::new(Config::default()), Compiler::new(Config::default())];
         for (compiler, state) in compilers.iter_mut().zip(&mut states) {
