@@ -6,6 +6,7 @@
 
 mod backoff;
 mod connect;
+mod credentials;
 mod delivery;
 mod events;
 mod failure;
@@ -33,6 +34,7 @@ use tracing::info;
 
 use self::{
     connect::IN_CLUSTER_HINT,
+    credentials::Credentials,
     kind::Watched,
     outages::Outages,
     reflector::{Outlet, Reflector},
@@ -109,13 +111,13 @@ impl Cluster {
             .max_blocking_threads(4)
             .build()?;
         let config = runtime.block_on(connect::config(api))?;
-        let client = {
+        let url = config.cluster_url.clone();
+        let credentials = {
             let _guard = runtime.enter();
-            connect::client(&config)?
+            Credentials::new(config)?
         };
         let is_in_cluster = api.kubeconfig.is_none() && api.master.is_none();
-        let connection = Connection::new(client, options.timing);
-        let url = config.cluster_url;
+        let connection = Connection::new(credentials, options.timing);
         Ok(Self { runtime, connection, url, options, hint: is_in_cluster.then_some(IN_CLUSTER_HINT) })
     }
 

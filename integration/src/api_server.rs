@@ -37,7 +37,7 @@ pub use self::{
 };
 use self::{
     serve::Shared,
-    tls::{Identity, TlsListener},
+    tls::{ClientIdentity, Identity, TlsListener},
 };
 use crate::{LabError, Namespace};
 
@@ -95,7 +95,7 @@ impl ApiServer {
             serving: None,
             files,
         };
-        server.write_kubeconfig("kubeconfig", &server.identity.authority, TOKEN)?;
+        server.write_kubeconfig("kubeconfig", &server.identity.authority, TOKEN, None)?;
         server.resume()?;
         Ok(server)
     }
@@ -108,17 +108,28 @@ impl ApiServer {
     /// A kubeconfig that does not work.
     pub fn wrong_kubeconfig(&self, wrong: Wrong) -> Result<PathBuf, LabError> {
         match wrong {
-            Wrong::Token => self.write_kubeconfig("wrong-token", &self.identity.authority, "guessed"),
+            Wrong::Token => self.write_kubeconfig("wrong-token", &self.identity.authority, "guessed", None),
             Wrong::Authority => {
                 let authority = tls::foreign_authority().map_err(LabError::io("make an authority"))?;
-                self.write_kubeconfig("wrong-authority", &authority, TOKEN)
+                self.write_kubeconfig("wrong-authority", &authority, TOKEN, None)
             }
         }
     }
 
-    fn write_kubeconfig(&self, name: &str, authority: &str, token: &str) -> Result<PathBuf, LabError> {
+    fn write_kubeconfig(
+        &self,
+        name: &str,
+        authority: &str,
+        token: &str,
+        client: Option<ClientIdentity>,
+    ) -> Result<PathBuf, LabError> {
         let place = self.files.path();
         let file = |extension: &str| format!("{name}.{extension}");
+        let mut user = json!({"tokenFile": place.join(file("token"))});
+        if client.is_some() {
+            user["client-certificate"] = json!(place.join(file("client.crt")));
+            user["client-key"] = json!(place.join(file("client.key")));
+        }
         let text = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -129,13 +140,17 @@ impl ApiServer {
             "contexts": [{"name": "default", "context":
                 {"cluster": "default", "namespace": "default", "user": "default"}}],
             "current-context": "default",
-            "users": [{"name": "default", "user": {"tokenFile": place.join(file("token"))}}],
+            "users": [{"name": "default", "user": user}],
         });
         let write = |path: &Path, text: &str| {
             std::fs::write(path, text).map_err(LabError::io(format!("write {}", path.display())))
         };
         write(&place.join(file("crt")), authority)?;
         write(&place.join(file("token")), token)?;
+        if let Some(client) = client {
+            write(&place.join(file("client.crt")), &client.certificate)?;
+            write(&place.join(file("client.key")), &client.key)?;
+        }
         let path = place.join(name);
         write(&path, &text.to_string())?;
         Ok(path)
@@ -229,6 +244,16 @@ impl ApiServer {
     /// Takes only this token from now on.
     pub fn set_token(&self, token: &str) {
         token.clone_into(&mut self.shared.token());
+    }
+
+    /// Takes from now on only clients with a certificate by an authority that is made for it, whatever their token.
+    /// Gives a kubeconfig with such a certificate; those that it gave before come to name it as well.
+    pub fn demand_client_certificate(&mut self) -> Result<PathBuf, LabError> {
+        let client = self.identity.demand_clients().map_err(LabError::io("make certificates"))?;
+        let path =
+            self.write_kubeconfig("with-certificate", &self.identity.authority, TOKEN, Some(client))?;
+        self.drop_connections()?;
+        Ok(path)
     }
 
     /// Writes a token into the file that the kubeconfig names, as the kubelet does for a Pod.

@@ -79,7 +79,7 @@ pub(super) async fn config(settings: &ApiSettings) -> Result<Config, Error> {
     let master = settings.master.as_deref().map(str::trim).filter(|master| !master.is_empty());
     let mut config = match (&settings.kubeconfig, master) {
         (Some(path), _) => from_file(path, master).await?,
-        (None, Some(master)) => Config::new(parse_url(master, false)?),
+        (None, Some(master)) => Config::new(parse_master(master, false)?),
         (None, None) => Config::incluster_env()?,
     };
     config.connect_timeout = Some(CONNECT);
@@ -90,6 +90,9 @@ async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
     let shown = || path.display().to_string();
     let refuse = |error: KubeconfigError| Error::Kubeconfig { path: shown(), reason: one_line(&error) };
     let mut kubeconfig = Kubeconfig::read_from(path).map_err(refuse)?;
+    if kubeconfig.current_context.as_ref().is_none_or(String::is_empty) {
+        return Err(Error::Kubeconfig { path: shown(), reason: "it has no current-context".to_owned() });
+    }
     let cluster_name = kubeconfig.current_context.as_ref().and_then(|name| {
         let context = kubeconfig.contexts.iter().find(|context| context.name == *name)?;
         Some(context.context.as_ref()?.cluster.clone())
@@ -103,12 +106,19 @@ async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
         if cluster.certificate_authority_data.is_none() {
             authority = cluster.certificate_authority.clone();
         }
-        if let Some(master) = master {
-            let is_tls = cluster.certificate_authority.is_some()
-                || cluster.certificate_authority_data.is_some()
-                || cluster.insecure_skip_tls_verify == Some(true);
-            cluster.server = Some(parse_url(master, is_tls)?.to_string());
-        }
+        let is_tls = cluster.certificate_authority.is_some()
+            || cluster.certificate_authority_data.is_some()
+            || cluster.insecure_skip_tls_verify == Some(true);
+        let url = match (master, &cluster.server) {
+            (Some(master), _) => parse_master(master, is_tls)?,
+            (None, Some(server)) => parse_url(server, is_tls).ok_or_else(|| Error::Kubeconfig {
+                path: shown(),
+                reason: format!("server {server:?} is not a URL such as https://192.0.2.1:6443"),
+            })?,
+            // What is missing is told below.
+            (None, None) => continue,
+        };
+        cluster.server = Some(url.to_string());
     }
     let options = KubeConfigOptions::default();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(refuse)?;
@@ -125,14 +135,20 @@ fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
-/// A URL; the scheme may be missing, as for client-go.
-fn parse_url(text: &str, is_tls: bool) -> Result<http::Uri, Error> {
-    let refuse = || Error::Master { value: text.to_owned() };
+fn parse_master(text: &str, is_tls: bool) -> Result<http::Uri, Error> {
+    parse_url(text, is_tls).ok_or_else(|| Error::Master { value: text.to_owned() })
+}
+
+/// A URL; the scheme may be missing, as for client-go. kube takes such a one, and panics at the first request.
+fn parse_url(text: &str, is_tls: bool) -> Option<http::Uri> {
     let scheme = if is_tls { "https" } else { "http" };
     let full = if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") };
-    let url: http::Uri = full.parse().map_err(|_| refuse())?;
+    let url: http::Uri = full.parse().ok()?;
     let is_http = matches!(url.scheme_str(), Some("http" | "https"));
-    if is_http && url.host().is_some_and(|host| !host.is_empty()) { Ok(url) } else { Err(refuse()) }
+    let authority = url.authority()?;
+    // A port that is none is taken for the scheme's otherwise.
+    let is_address = authority.port_u16().is_some() || authority.as_str().ends_with(authority.host());
+    (is_http && is_address && !authority.host().is_empty()).then_some(url)
 }
 
 /// A client that notices when its connections are dead. Must be called within a runtime.
@@ -151,9 +167,16 @@ pub(super) fn client(config: &Config) -> Result<Client, Error> {
     connector.set_tcp_user_timeout(Some(KEEPALIVE_AFTER + KEEPALIVE_EVERY * KEEPALIVE_PROBES));
     let connector = config.rustls_https_connector_with_connector(connector).map_err(refuse)?;
     let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new()).build(connector);
+    let command = config.auth_info.exec.as_ref().and_then(|exec| exec.command.as_deref());
+    let auth = config.auth_layer().map_err(|error| match (refuse(error), command) {
+        (Error::Credentials { url, reason }, Some(command)) => {
+            Error::Credentials { url, reason: format!("exec plugin {command:?}: {reason}") }
+        }
+        (error, _) => error,
+    })?;
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer().map_err(refuse)?)
+        .option_layer(auth)
         .layer(config.extra_headers_layer().map_err(refuse)?)
         .map_err(BoxError::from)
         .service(http);

@@ -13,7 +13,7 @@ use kube::client::Body;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{failure::Failure, timing::Timing};
+use super::{credentials::Credentials, failure::Failure, timing::Timing};
 use crate::metrics::ApiRequests;
 
 /// Longest answer to a request that failed; what is longer says nothing more.
@@ -39,7 +39,7 @@ type Parts = BoxStream<'static, Result<Vec<u8>, Failure>>;
 /// The API server, reached with the right credentials.
 #[derive(Clone)]
 pub(super) struct Connection {
-    client: kube::Client,
+    credentials: Arc<Credentials>,
     pub timing: Timing,
     /// The server's name and port, and where requests are counted.
     counted: Option<(Arc<str>, ApiRequests)>,
@@ -69,8 +69,8 @@ impl From<Status> for Failure {
 }
 
 impl Connection {
-    pub fn new(client: kube::Client, timing: Timing) -> Self {
-        Self { client, timing, counted: None }
+    pub fn new(credentials: impl Into<Credentials>, timing: Timing) -> Self {
+        Self { credentials: Arc::new(credentials.into()), timing, counted: None }
     }
 
     /// The same, counting requests to this server.
@@ -107,10 +107,14 @@ impl Connection {
     }
 
     async fn send(&self, request: http::Result<Request<Body>>) -> Result<Answer, Failure> {
-        let request = request.map_err(|error| Failure::transport(&error))?;
+        let mut request = request.map_err(|error| Failure::transport(&error))?;
+        let (client, token) = self.credentials.current();
+        if let Some(token) = token {
+            request.headers_mut().insert(header::AUTHORIZATION, token);
+        }
         let limit = self.timing.response;
         let (began, method) = (Instant::now(), request.method().clone());
-        let response = timeout(limit, self.client.send(request)).await;
+        let response = timeout(limit, client.send(request)).await;
         if let Some((host, requests)) = &self.counted {
             let answer = response.as_ref().ok().and_then(|response| response.as_ref().ok());
             let code = answer.map(|answer| answer.status().as_u16());

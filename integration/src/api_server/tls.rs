@@ -3,14 +3,22 @@
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::serve::Listener;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{ServerConfig, crypto::ring},
+    rustls::{
+        RootCertStore, ServerConfig,
+        crypto::ring,
+        pki_types::CertificateDer,
+        server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    },
     server::TlsStream,
 };
 
@@ -22,7 +30,15 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 pub(super) struct Identity {
     /// The authority's certificate, in PEM.
     pub authority: String,
+    certificate: CertificateDer<'static>,
+    key: Arc<KeyPair>,
     config: Arc<ServerConfig>,
+}
+
+/// What a client proves itself with, in PEM.
+pub(super) struct ClientIdentity {
+    pub certificate: String,
+    pub key: String,
 }
 
 impl Identity {
@@ -33,15 +49,41 @@ impl Identity {
         let mut params = CertificateParams::new([address.to_string()]).map_err(io::Error::other)?;
         params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
         let certificate = params.signed_by(&key, &authority).map_err(io::Error::other)?;
-        let key = key.serialize_der().try_into().map_err(io::Error::other)?;
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .map_err(io::Error::other)?;
-        Ok(Self { authority: authority.pem(), config: Arc::new(config) })
+        let (certificate, key) = (certificate.der().clone(), Arc::new(key));
+        let config = config(&certificate, &key, WebPkiClientVerifier::no_client_auth())?;
+        Ok(Self { authority: authority.pem(), certificate, key, config })
     }
+
+    /// Has only clients be served that an authority of their own has signed; makes both.
+    pub fn demand_clients(&mut self) -> io::Result<ClientIdentity> {
+        let authority = authority().map_err(io::Error::other)?;
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "system:kube-proxy");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &authority).map_err(io::Error::other)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.der().clone()).map_err(io::Error::other)?;
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        self.config = config(&self.certificate, &self.key, verifier.build().map_err(io::Error::other)?)?;
+        Ok(ClientIdentity { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+}
+
+fn config(
+    certificate: &CertificateDer<'static>,
+    key: &KeyPair,
+    clients: Arc<dyn ClientCertVerifier>,
+) -> io::Result<Arc<ServerConfig>> {
+    let key = key.serialize_der().try_into().map_err(io::Error::other)?;
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_client_cert_verifier(clients)
+        .with_single_cert(vec![certificate.clone()], key)
+        .map_err(io::Error::other)?;
+    Ok(Arc::new(config))
 }
 
 /// The certificate, in PEM, of an authority that has signed nothing.

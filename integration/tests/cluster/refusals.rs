@@ -70,19 +70,35 @@ fn wrong_credentials_are_named_and_cost_nothing_that_is_programmed() {
     }
 }
 
+/// As the kubelet and people write them: the latter end the line.
 #[test]
-fn a_token_that_expires_is_read_anew() {
+fn a_token_that_is_replaced_is_used_at_once() {
     let mut scene = Scene::new();
-    let [one, two] = scene.web_pods();
-    scene.put_web(&[&one]);
+    let pods = scene.web_pods();
+    scene.put_web(&[&pods[0]]);
     let _agent = scene.run();
-    scene.server.renew_client_token("another").unwrap();
-    scene.server.set_token("another");
-    scene.server.drop_connections().unwrap();
-    scene.put_web(&[&two]);
-    // A token file is read again after a minute at the latest, and what failed is tried again after half a minute.
-    let served = portolan_integration::eventually(Duration::from_mins(5), || {
-        scene.shell.client().tcp(scene.web()).server() == Some("web-2")
-    });
-    assert!(served.is_some(), "the new token is used");
+    for (token, file, pod) in
+        [("second", "second", &pods[1]), ("third", "third\n", &pods[0]), ("fourth", "\tfourth\r\n", &pods[1])]
+    {
+        scene.server.renew_client_token(file).unwrap();
+        scene.server.set_token(token);
+        scene.server.drop_connections().unwrap();
+        scene.put_web(&[pod]);
+        scene.wait_until_served(&[pod.name()], token);
+    }
+}
+
+#[test]
+fn a_client_certificate_that_is_replaced_is_used_at_once() {
+    let mut scene = Scene::new();
+    let pods = scene.web_pods();
+    scene.put_web(&[&pods[0]]);
+    let kubeconfig = scene.server.demand_client_certificate().unwrap();
+    let agent = Agent::start_in_cluster(&scene.lab.node_a, &kubeconfig, &ARGUMENTS);
+    let _agent = agent.unwrap_or_else(|error| panic!("{error}"));
+    scene.wait_until_served(&["web-1"], "with the first certificate");
+    // By another authority: the first would be refused.
+    scene.server.demand_client_certificate().unwrap();
+    scene.put_web(&[&pods[1]]);
+    scene.wait_until_served(&["web-2"], "with the second certificate");
 }

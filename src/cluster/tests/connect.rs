@@ -66,6 +66,28 @@ fn a_kubeconfig_that_cannot_be_used_is_named() {
         kubeconfig(&directory, "{server: 'https://192.0.2.1:6443', proxy-url: 'http://192.0.2.9:3128'}");
     assert!(error(Some(path), None).ends_with("a node must reach its API server directly"));
 
+    let path = kubeconfig(&directory, "{server: 'ftp://192.0.2.1'}");
+    assert!(
+        error(Some(path), None)
+            .ends_with("server \"ftp://192.0.2.1\" is not a URL such as https://192.0.2.1:6443")
+    );
+
+    let path = kubeconfig(&directory, "{server: 'https://192.0.2.1:6443'}");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("current-context: default", "current-context: ''")).unwrap();
+    assert!(error(Some(path.clone()), None).ends_with("it has no current-context"));
+    let command =
+        "exec: {apiVersion: client.authentication.k8s.io/v1, command: /none/login, interactiveMode: Never}";
+    fs::write(&path, text.replace("tokenFile: token", command)).unwrap();
+    let shown = error(Some(path), None);
+    assert!(shown.contains("exec plugin \"/none/login\": "), "{shown}");
+
+    for (token, reason) in [(" \n", "it is empty"), ("one\ntwo", "it holds something else than a token")] {
+        fs::write(directory.path().join("token"), token).unwrap();
+        let path = kubeconfig(&directory, "{server: 'https://192.0.2.1:6443'}");
+        let shown = error(Some(path), None);
+        assert!(shown.contains("/token: ") && shown.ends_with(reason), "{shown}");
+    }
     fs::remove_file(directory.path().join("token")).unwrap();
     let path = kubeconfig(&directory, "{server: 'https://192.0.2.1:6443', insecure-skip-tls-verify: true}");
     let shown = error(Some(path), None);
@@ -74,7 +96,14 @@ fn a_kubeconfig_that_cannot_be_used_is_named() {
 
 #[test]
 fn a_master_that_is_no_url_is_named() {
-    for master in ["https://", "ftp://192.0.2.1", "a b", "unix:///run/x"] {
+    for master in [
+        "https://",
+        "ftp://192.0.2.1",
+        "a b",
+        "unix:///run/x",
+        "https://192.0.2.1:99999",
+        "https://[2001:db8::1]:",
+    ] {
         let shown = error(None, Some(master));
         assert_eq!(shown, format!("--master: {master:?} is not a URL such as https://192.0.2.1:6443"));
     }
@@ -86,17 +115,32 @@ fn without_a_pod_there_are_no_credentials() {
     assert!(shown.starts_with("no --kubeconfig and no --master, and not in a Pod"), "{shown}");
 }
 
+fn url(kubeconfig: Option<&PathBuf>, master: Option<&str>) -> String {
+    let api = ApiSettings { kubeconfig: kubeconfig.cloned(), master: master.map(str::to_owned) };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let config = runtime.block_on(crate::cluster::connect::config(&api)).unwrap();
+    config.cluster_url.to_string()
+}
+
+/// As client-go: with TLS if there is anything to check it with.
+#[test]
+fn the_server_of_a_kubeconfig_may_lack_its_scheme() {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("token"), "t").unwrap();
+    for (cluster, expected) in [
+        ("{server: '192.0.2.1:6443', insecure-skip-tls-verify: true}", "https://192.0.2.1:6443/"),
+        ("{server: 'localhost:8080'}", "http://localhost:8080/"),
+        ("{server: 'https://[2001:db8::1]:6443/prefix'}", "https://[2001:db8::1]:6443/prefix"),
+    ] {
+        assert_eq!(url(Some(&kubeconfig(&directory, cluster)), None), expected);
+    }
+}
+
 #[test]
 fn the_master_wins_over_the_kubeconfig() {
     let directory = TempDir::new().unwrap();
     fs::write(directory.path().join("token"), "t").unwrap();
     let path = kubeconfig(&directory, "{server: 'https://192.0.2.1:6443', insecure-skip-tls-verify: true}");
-    let url = |kubeconfig: Option<&PathBuf>, master: Option<&str>| {
-        let api = ApiSettings { kubeconfig: kubeconfig.cloned(), master: master.map(str::to_owned) };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let config = runtime.block_on(crate::cluster::connect::config(&api)).unwrap();
-        config.cluster_url.to_string()
-    };
     assert_eq!(url(Some(&path), None), "https://192.0.2.1:6443/");
     assert_eq!(url(Some(&path), Some("https://192.0.2.2")), "https://192.0.2.2/");
     // Without a scheme as client-go: by whether the credentials are for TLS.
