@@ -207,14 +207,14 @@ impl<W: Watched> Reflector<W> {
                 splitter.finish()?
             };
             self.outlet.health.heard(W::KIND);
-            if !meta.r#continue.is_empty() {
-                page = meta.r#continue.into();
-            } else if meta.resource_version.is_empty() {
-                return Err(Failure::Garbled("the list has no resourceVersion".into()));
-            } else {
-                self.position = Some(meta.resource_version);
+            if let Some(token) = meta.r#continue.filter(|token| !token.is_empty()) {
+                page = token.into();
+            } else if let Some(version) = meta.resource_version.filter(|version| !version.is_empty()) {
+                self.position = Some(version);
                 self.replace(listing).await;
                 return Ok(());
+            } else {
+                return Err(Failure::Garbled("the list has no resourceVersion".into()));
             }
         }
     }

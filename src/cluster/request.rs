@@ -45,26 +45,27 @@ pub(super) struct Connection {
     counted: Option<(Arc<str>, ApiRequests)>,
 }
 
-/// A `Status` object, as far as it matters.
+/// A `Status` object, as far as it matters. Whether a field is missing or null is all the same.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Status {
-    code: u16,
-    message: String,
-    details: StatusDetails,
+    code: Option<u16>,
+    message: Option<String>,
+    details: Option<StatusDetails>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct StatusDetails {
-    retry_after_seconds: u64,
+    retry_after_seconds: Option<u64>,
 }
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        let seconds = status.details.retry_after_seconds;
-        let retry_after = (seconds > 0).then(|| Duration::from_secs(seconds));
-        Self::Status { code: status.code, message: status.message, retry_after }
+        let seconds = status.details.and_then(|details| details.retry_after_seconds);
+        let retry_after = seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        let (code, message) = (status.code.unwrap_or_default(), status.message.unwrap_or_default());
+        Self::Status { code, message, retry_after }
     }
 }
 
@@ -129,13 +130,15 @@ impl Connection {
         }
         let asked = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let text = answer.text().await.unwrap_or_default();
-        let status = serde_json::from_slice::<Status>(&text).ok().filter(|status| !status.message.is_empty());
-        let status = status.unwrap_or_else(|| Status {
+        let status = serde_json::from_slice::<Status>(&text).ok();
+        let has_message =
+            |status: &Status| status.message.as_ref().is_some_and(|message| !message.is_empty());
+        let status = status.filter(has_message).unwrap_or_else(|| Status {
             // A proxy's or a load balancer's page; its first line must do.
-            message: String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned(),
+            message: String::from_utf8_lossy(&text).lines().next().map(|line| line.trim().to_owned()),
             ..Status::default()
         });
-        let mut failure = Failure::from(Status { code: head.status.as_u16(), ..status });
+        let mut failure = Failure::from(Status { code: Some(head.status.as_u16()), ..status });
         if let (Failure::Status { retry_after, .. }, Some(seconds)) = (&mut failure, asked) {
             *retry_after = Some(Duration::from_secs(seconds));
         }

@@ -9,12 +9,12 @@ use super::failure::Failure;
 
 /// `metadata` of a list (`ListMeta`).
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct ListMeta {
     /// `resourceVersion`: where a watch continues.
-    pub resource_version: Box<str>,
-    /// `continue`: asks for the next page; empty on the last.
-    pub r#continue: Box<str>,
+    pub resource_version: Option<Box<str>>,
+    /// `continue`: asks for the next page; nothing, or empty, on the last.
+    pub r#continue: Option<Box<str>>,
 }
 
 /// Whether a byte belongs to a string, where brackets mean nothing.
@@ -141,7 +141,8 @@ mod tests {
             splitter.feed(chunk, &mut |item| items.push(String::from_utf8(item.to_vec()).unwrap()))?;
         }
         let meta = splitter.finish()?;
-        Ok((items, meta.resource_version.into(), meta.r#continue.into()))
+        let text = |field: Option<Box<str>>| field.unwrap_or_default().into();
+        Ok((items, text(meta.resource_version), text(meta.r#continue)))
     }
 
     #[test]
@@ -161,7 +162,7 @@ mod tests {
         let later = r#"{"items":[{}],"metadata":{"resourceVersion":"8"}}"#;
         assert_eq!(split(later, 5), Ok((vec!["{}".to_owned()], "8".to_owned(), String::new())));
         // An empty list is written so by Go.
-        let empty = r#"{"metadata":{"resourceVersion":"9"},"items":null}"#;
+        let empty = r#"{"metadata":{"resourceVersion":"9","continue":null},"items":null}"#;
         assert_eq!(split(empty, 5), Ok((vec![], "9".to_owned(), String::new())));
     }
 
