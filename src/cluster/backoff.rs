@@ -14,11 +14,12 @@ pub(super) struct Backoff {
     first: Duration,
     last: Duration,
     failures: u32,
+    pardoned: bool,
 }
 
 impl Backoff {
     pub fn new(timing: &Timing) -> Self {
-        Self { first: timing.first_retry, last: timing.last_retry, failures: 0 }
+        Self { first: timing.first_retry, last: timing.last_retry, failures: 0, pardoned: false }
     }
 
     /// Number of failures since the last reset.
@@ -29,6 +30,23 @@ impl Backoff {
     /// The next failure is a first one.
     pub fn reset(&mut self) {
         self.failures = 0;
+        self.pardoned = false;
+    }
+
+    /// Whether a failure that something can be done about needs no wait. Only one does, until the next reset: a server
+    /// that never gets better must not be asked without a pause.
+    pub fn may_pardon(&self) -> bool {
+        !self.pardoned
+    }
+
+    /// The same, of this failure.
+    pub fn pardon(&mut self) -> bool {
+        !std::mem::replace(&mut self.pardoned, true)
+    }
+
+    /// The next failure may be pardoned, too.
+    pub fn allow_pardon(&mut self) {
+        self.pardoned = false;
     }
 
     /// Counts a failure; how long to wait before the next attempt.

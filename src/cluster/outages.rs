@@ -61,8 +61,13 @@ impl Outages {
         let trouble = Trouble::new(kind, failure);
         let mut current = self.current();
         let is_known = current.values().any(|(other, _)| *other == trouble);
-        let since = current.get(&kind).map_or_else(Instant::now, |(_, since)| *since);
+        let before = current.get(&kind).copied();
+        let since = before.map_or_else(Instant::now, |(_, since)| since);
         current.insert(kind, (trouble, since));
+        if trouble != Trouble::Unreachable && before.is_some_and(|(before, _)| before == Trouble::Unreachable)
+        {
+            self.ended.notify_waiters();
+        }
         if is_known {
             debug!(%kind, "Still: {failure}");
             return;
@@ -72,6 +77,14 @@ impl Outages {
             warn!("API server cannot be reached; trying again: {failure}{}", hint.unwrap_or_default());
         } else {
             warn!("{kind}s cannot be read; trying again: {failure}");
+        }
+    }
+
+    /// The server answered a request for objects of this kind, if not with objects: whoever waits for it to be
+    /// back need not wait any longer.
+    pub fn answered(&self, kind: Kind) {
+        if self.current().get(&kind).is_some_and(|(trouble, _)| *trouble == Trouble::Unreachable) {
+            self.ended.notify_waiters();
         }
     }
 
@@ -93,7 +106,7 @@ impl Outages {
         }
     }
 
-    /// Waits until some kind is read again that was not.
+    /// Waits until some kind is read again that was not, or the server at least answers.
     pub async fn ended(&self) {
         self.ended.notified().await;
     }

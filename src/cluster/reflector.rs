@@ -98,8 +98,7 @@ impl<W: Watched> Reflector<W> {
         loop {
             match self.round().await {
                 Err(failure) => self.recover(failure).await,
-                Ok(()) if self.lasted() >= Some(self.connection.timing.good_after) => self.backoff.reset(),
-                Ok(()) => {}
+                Ok(()) => self.judge(),
             }
         }
     }
@@ -107,6 +106,13 @@ impl<W: Watched> Reflector<W> {
     /// How long the watch has worked, if it does.
     fn lasted(&self) -> Option<Duration> {
         self.watching.map(|since| since.elapsed())
+    }
+
+    /// After a watch that was good, the next failure is a first one.
+    fn judge(&mut self) {
+        if self.lasted() >= Some(self.connection.timing.good_after) {
+            self.backoff.reset();
+        }
     }
 
     /// One list or one watch.
@@ -375,14 +381,13 @@ impl<W: Watched> Reflector<W> {
     /// Decides what to do after a failure, and waits.
     async fn recover(&mut self, failure: Failure) {
         let timing = self.connection.timing;
+        self.judge();
         let lasted = self.lasted();
         self.watching = None;
-        if lasted.is_some_and(|lasted| lasted >= timing.good_after) {
-            self.backoff.reset();
-        }
         let is_first = self.backoff.failures() == 0;
         let mut wait = self.backoff.next();
-        // What is not the server's trouble needs no wait the first time: something is known to do better now.
+        // What is not the server's trouble needs no wait: something is known to do better now. That holds after
+        // an outage, too, when the server has forgotten what came before.
         let mut is_ours = false;
         if self.position.is_some() {
             // A watch that worked ends with an event that says why, if the server ends it early.
@@ -391,7 +396,9 @@ impl<W: Watched> Reflector<W> {
                 is_ours = true;
             }
         } else if failure.is_about_the_version() && !self.not_older.is_empty() {
+            // Never twice for one version, so that this may be made up for as well.
             self.not_older = "".into();
+            self.backoff.allow_pardon();
             is_ours = true;
         } else if failure.is_gone() {
             // The token of the next page is too old.
@@ -413,12 +420,13 @@ impl<W: Watched> Reflector<W> {
                 }
             }
             // Connections end, and are made anew; that this fails is what matters.
-            _ if is_first && (is_ours || lasted.is_some()) => {
+            _ if is_ours && self.backoff.may_pardon() || is_first && lasted.is_some() => {
                 debug!(kind = %W::KIND, "Watch broke off: {failure}");
             }
             _ => self.outlet.outages.failed(W::KIND, &failure),
         }
-        if is_ours && is_first {
+        if is_ours && self.backoff.pardon() {
+            self.outlet.outages.answered(W::KIND);
             return;
         }
         if let Some(asked) = failure.retry_after() {

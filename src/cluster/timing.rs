@@ -19,7 +19,9 @@ pub struct Timing {
     pub first_retry: Duration,
     /// But never longer than this.
     pub last_retry: Duration,
-    /// A watch that lasted this long was good: the next failure is a first one.
+    /// A watch that lasted this long was good: the next failure is a first one. Shorter than what load balancers in
+    /// front of API servers let a connection be idle (20 s in kubeadm's example), as that is how most quiet watches
+    /// end there.
     pub good_after: Duration,
     /// After Services and slices are listed, how long to wait for the Node and the `ServiceCIDRs`.
     pub patience: Duration,
@@ -41,7 +43,7 @@ impl Default for Timing {
             idle: Duration::from_mins(2),
             first_retry: Duration::from_millis(800),
             last_retry: Duration::from_secs(30),
-            good_after: Duration::from_mins(1),
+            good_after: Duration::from_secs(10),
             patience: Duration::from_secs(5),
             optional_retry: Duration::from_mins(5),
             relist: Duration::from_hours(6),

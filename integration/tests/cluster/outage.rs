@@ -1,14 +1,20 @@
 //! The API server goes away, and comes back with other objects.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
-use portolan_integration::{Fault, Rule, numbered};
+use portolan_integration::{Fault, Node, Resource, Rule, numbered};
 use serde_json::Value;
 
 use crate::scene::{Scene, wait_until, while_connecting};
 
 /// How long the server is gone. A minute differs only in how often is tried.
 const OUTAGE: Duration = Duration::from_secs(8);
+
+/// No wait of any length is hidden in this, unless the machine is slow.
+const PROMPT: Duration = Duration::from_secs(2);
 
 /// 1,200 Services, of which 500 are then changed and 500 deleted.
 fn services() -> Vec<Value> {
@@ -54,6 +60,46 @@ fn what_was_deleted_and_forgotten_during_an_outage_goes_too() {
     outage(true);
 }
 
+/// After a long outage the waits between attempts are long, too. They end when the server answers, even if all it
+/// says is that it has forgotten what came before.
+#[test]
+fn once_the_server_answers_nobody_waits_any_longer() {
+    let mut scene = Scene::new();
+    let [one, two] = scene.web_pods();
+    scene.put_web(&[&one, &two]);
+    let agent = scene.run();
+    scene.wait_until_equal("before the outage");
+    // On a slow machine it may take another try to tell.
+    let prompt = (0..4).any(|_| {
+        // So long that the watches count as good.
+        thread::sleep(Duration::from_secs(12));
+        scene.server.stop();
+        // The wait that now begins is one of 6 to 25 seconds.
+        thread::sleep(Duration::from_secs(25));
+        scene.server.put_all(scene.lab.nodes().map(Node::object));
+        scene.server.compact();
+        let before = scene.server.requests().len();
+        scene.server.resume().unwrap();
+        let kinds = [Resource::Services, Resource::EndpointSlices, Resource::Nodes, Resource::ServiceCidrs];
+        let mut times = Vec::new();
+        wait_until("everything is listed", || {
+            let requests = scene.server.requests().split_off(before);
+            let list = |kind| {
+                let mut lists = requests.iter().filter(|it| it.query.contains_key("sendInitialEvents"));
+                lists.find(|it| it.resource == Some(kind)).map(|it| it.at)
+            };
+            times = kinds.into_iter().filter_map(list).chain(requests.first().map(|it| it.at)).collect();
+            times.len() == kinds.len() + 1
+        });
+        times.iter().max().zip(times.iter().min()).is_some_and(|(last, first)| *last - *first < PROMPT)
+    });
+    assert!(prompt, "not everything is listed within {PROMPT:?} of the server's first answer");
+    scene.server.put_all(services());
+    scene.wait_until_equal("after the outages");
+    let log = agent.stderr();
+    assert!(!log.contains("answered 410"), "that a version is forgotten is nothing to worry about: {log}");
+}
+
 #[test]
 fn a_server_that_is_not_there_at_the_start_is_waited_for() {
     let mut scene = Scene::new();
@@ -90,6 +136,37 @@ fn connections_that_break_again_and_again_lose_nothing() {
         }
         scene.wait_until_equal("after all that");
     });
+}
+
+/// As by a load balancer that lets no connection be idle for long: that is not the server's failure, however often
+/// it happens.
+#[test]
+fn connections_that_end_for_being_idle_are_made_anew_without_ado() {
+    let mut scene = Scene::new();
+    let [one, two] = scene.web_pods();
+    scene.put_web(&[&one]);
+    let agent = scene.run();
+    let waits: Vec<Duration> = (0..6)
+        .map(|_| {
+            thread::sleep(Duration::from_secs(12));
+            let (before, ended) = (scene.server.requests().len(), Instant::now());
+            scene.server.drop_connections().unwrap();
+            let mut again = None;
+            wait_until("it watches again", || {
+                let requests = scene.server.requests().split_off(before);
+                let mut of_slices =
+                    requests.iter().filter(|it| it.resource == Some(Resource::EndpointSlices));
+                again = of_slices.next().map(|it| it.at);
+                again.is_some()
+            });
+            again.map_or(Duration::MAX, |again| again.saturating_duration_since(ended))
+        })
+        .collect();
+    // If they grew, these would be 3 seconds at least.
+    assert!(waits[3..].iter().any(|wait| *wait < PROMPT), "{waits:?}: {}", agent.stderr());
+    scene.put_web(&[&two]);
+    scene.wait_until_served(&["web-2"], "after all that");
+    assert!(!agent.stderr().contains("cannot be"), "that is nothing to worry about: {}", agent.stderr());
 }
 
 #[test]

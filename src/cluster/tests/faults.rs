@@ -20,6 +20,11 @@ fn afterwards() -> Reply {
         .and_wait()
 }
 
+/// The same, with a watch that ends.
+fn afterwards_and_end() -> Reply {
+    Reply::lines([added(&service("c", 41, 80)), initial_events_end(50)])
+}
+
 async fn check_afterwards(world: &mut World) {
     let update = world.update().await;
     assert!(matches!(&update.changes[..], [Change::Services(all)] if all.len() == 2), "{update:?}");
@@ -82,6 +87,65 @@ async fn gone_as_an_answer_lists_anew_and_deletes() {
     sleep(Duration::from_millis(50)).await;
     drop(feed);
     check_afterwards(&mut world).await;
+}
+
+/// Not every server leaves out what it has nothing to say about.
+#[tokio::test]
+async fn a_reason_with_nulls_in_it_is_understood() {
+    let (mut world, feed) = listed(timing()).await;
+    world.server.reply(SERVICES, afterwards());
+    let reason = json!({
+        "kind": "Status", "metadata": null, "status": "Failure", "message": null, "details": null, "code": 410,
+    });
+    feed.send(&event("ERROR", &reason));
+    check_afterwards(&mut world).await;
+}
+
+/// However long the server was away: that it has forgotten what came before is no reason to wait.
+#[tokio::test]
+async fn after_an_outage_a_forgotten_version_is_made_up_for_at_once() {
+    let mut waited = LONG;
+    // Waiting as after any other failure would take 1.28 s at least; a slow machine gets another chance.
+    for _ in 0..5 {
+        waited = waited.min(wait_before_the_list(8).await);
+        if waited < Duration::from_secs(1) {
+            return;
+        }
+    }
+    panic!("{waited:?}");
+}
+
+/// How long after it was told that its version is forgotten, after so many failures, it lists.
+async fn wait_before_the_list(failures: usize) -> Duration {
+    let (mut world, feed) = listed(Timing { last_retry: LONG, ..timing() }).await;
+    for _ in 0..failures {
+        world.server.reply(SERVICES, Reply::refuse(&status(503, "starting")));
+    }
+    world.server.reply(SERVICES, Reply::lines([event("ERROR", &status(410, "too old resource version"))]));
+    world.server.reply(SERVICES, afterwards());
+    drop(feed);
+    check_afterwards(&mut world).await;
+    let queries = world.server.queries(SERVICES);
+    assert_eq!(queries.len(), failures + 3);
+    queries[failures + 2].0 - queries[failures + 1].0
+}
+
+/// Else every node would list again and again, as fast as it can.
+#[tokio::test]
+async fn a_server_that_forgets_again_and_again_is_given_time() {
+    let (mut world, feed) =
+        listed(Timing { first_retry: Duration::from_secs(1), last_retry: LONG, ..timing() }).await;
+    let gone = || Reply::lines([event("ERROR", &status(410, "too old resource version"))]);
+    for _ in 0..2 {
+        world.server.reply(SERVICES, afterwards_and_end());
+        world.server.reply(SERVICES, gone());
+    }
+    world.server.reply(SERVICES, afterwards());
+    feed.send(&event("ERROR", &status(410, "too old resource version")));
+    let began = Instant::now();
+    world.server.query(SERVICES, 6).await;
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+    world.update().await;
 }
 
 #[tokio::test]
