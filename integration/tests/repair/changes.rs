@@ -106,7 +106,8 @@ fn changes_of_other_tables_are_nobodys_business() {
     // In order: when this is seen, everything before it was.
     scene.expect_restored("delete table ip6 portolan");
     wait_for_line(&agent, r#"cause="Repair""#);
-    assert_eq!(count_lines(&agent, "Reconciled"), 2, "the start and the repair: {}", agent.stderr());
+    assert_eq!(count_lines(&agent, r#"cause="Repair""#), 1, "{}", agent.stderr());
+    assert_eq!(count_lines(&agent, "full=true"), 2, "the start and the repair: {}", agent.stderr());
     let listed = nft(scene.namespace(), &["list", "tables"], "").unwrap();
     assert!(listed.contains("other-19"), "they are left alone");
 }
