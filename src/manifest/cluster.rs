@@ -11,6 +11,7 @@ use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
 use super::{
     contents::{Object, ServiceEntry},
     derive::{self, PodIndex},
+    named::{Named, first},
 };
 use crate::{
     api::{Kind, ObjectId, PodFacts},
@@ -21,8 +22,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     node_name: Arc<str>,
-    services: BTreeMap<ObjectName, Arc<ServiceEntry>>,
-    slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
+    services: Named<ServiceEntry>,
+    slices: Named<EndpointSlice>,
     pods: BTreeMap<ObjectName, Arc<PodFacts>>,
     node: Option<Arc<Node>>,
     service_cidrs: BTreeMap<ObjectName, Arc<Vec<IpNetwork>>>,
@@ -106,7 +107,7 @@ impl Cluster {
         let entry = if let Some(Object::Service(entry)) = object { entry } else { None };
         let before = self.services.get(&name).map(|entry| Arc::clone(&entry.service));
         let service = entry.as_ref().map(|entry| Arc::clone(&entry.service));
-        if !put(&mut self.services, &name, entry) {
+        if !self.services.put(&name, entry) {
             return;
         }
         stale.services.insert(name.clone());
@@ -125,7 +126,7 @@ impl Cluster {
     ) {
         let slice = if let Some(Object::Slice(slice)) = object { slice } else { None };
         let before = self.slices.get(&name).cloned();
-        if !put(&mut self.slices, &name, slice.clone()) {
+        if !self.slices.put(&name, slice.clone()) {
             return;
         }
         let owner = |slice: &EndpointSlice| ObjectName {
@@ -154,9 +155,9 @@ impl Cluster {
     /// Derives the endpoints of Services without slices from Pods, where something changed.
     fn derive(&mut self, mut stale: Stale, changes: &mut Vec<Change>) {
         for namespace in &stale.namespaces {
-            let services = range(&self.services, namespace);
-            let selecting = services.filter(|(_, entry)| entry.selection.is_some());
-            stale.services.extend(selecting.map(|(name, _)| name.clone()));
+            let services = self.services.of_namespace(namespace);
+            let selecting = services.filter(|entry| entry.selection.is_some());
+            stale.services.extend(selecting.map(|entry| entry.service.name.clone()));
         }
         // Names sort by namespace first: one index serves all Services of a namespace.
         let mut indexed: Option<(Arc<str>, PodIndex<'_>)> = None;
@@ -168,7 +169,7 @@ impl Cluster {
             {
                 let index = match indexed.take() {
                     Some((namespace, index)) if namespace == name.namespace => index,
-                    _ => PodIndex::new(range(&self.pods, &name.namespace).map(|(_, pod)| &**pod)),
+                    _ => PodIndex::new(pods_of(&self.pods, &name.namespace)),
                 };
                 slices = derive::slices(entry, selection, &index);
                 indexed = Some((Arc::clone(&name.namespace), index));
@@ -186,14 +187,15 @@ impl Cluster {
 
     /// The Services, by name.
     pub fn services(&self) -> BTreeMap<ObjectName, Arc<Service>> {
-        self.services.iter().map(|(name, entry)| (name.clone(), Arc::clone(&entry.service))).collect()
+        let all = self.services.iter().map(|entry| &entry.service);
+        all.map(|service| (service.name.clone(), Arc::clone(service))).collect()
     }
 
     /// The slices, given and derived, by name.
     pub fn slices(&self) -> BTreeMap<ObjectName, Arc<EndpointSlice>> {
         let given = self.slices.iter();
-        let all = given.chain(self.derived.values().flatten());
-        all.map(|(name, slice)| (name.clone(), Arc::clone(slice))).collect()
+        let all = given.chain(self.derived.values().flat_map(BTreeMap::values));
+        all.map(|slice| (slice.name.clone(), Arc::clone(slice))).collect()
     }
 
     /// The Node object of this node.
@@ -209,12 +211,12 @@ impl Cluster {
     }
 }
 
-/// The entries of one namespace.
-fn range<'a, T>(
-    map: &'a BTreeMap<ObjectName, T>,
+/// The Pods of one namespace.
+fn pods_of<'a>(
+    pods: &'a BTreeMap<ObjectName, Arc<PodFacts>>,
     namespace: &Arc<str>,
-) -> impl Iterator<Item = (&'a ObjectName, &'a T)> + use<'a, T> {
+) -> impl Iterator<Item = &'a PodFacts> + use<'a> {
     let namespace = Arc::clone(namespace);
-    let first = ObjectName { namespace: Arc::clone(&namespace), name: "".into() };
-    map.range(first..).take_while(move |(name, _)| name.namespace == namespace)
+    let of_namespace = pods.range(first(&namespace)..);
+    of_namespace.take_while(move |(name, _)| name.namespace == namespace).map(|(_, pod)| &**pod)
 }

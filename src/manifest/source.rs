@@ -15,6 +15,7 @@ use super::{
     cluster::Cluster,
     contents::{Contents, Object, Trouble},
     files::{self, Found, Listing, Signature},
+    held::Held,
     parallel, parse,
     problem::Problem,
 };
@@ -95,13 +96,13 @@ struct Argument {
 type FileKey = (usize, Arc<Path>);
 
 /// Who has an object: the last file but one, and the last.
-type Holders<'a> = (Option<&'a FileKey>, Option<(&'a FileKey, &'a Object)>);
+type Holders<'a> = (Option<&'a FileKey>, Option<(&'a FileKey, Object)>);
 
 /// The last good state of a file.
 #[derive(Default)]
 struct FileState {
     signature: Option<Signature>,
-    objects: HashMap<ObjectId, Object>,
+    objects: Held,
     ignored: BTreeMap<Box<str>, usize>,
     /// What has been reported and still holds.
     errors: HashSet<Trouble>,
@@ -235,7 +236,7 @@ impl Source {
         let gone: Vec<FileKey> = of_argument.filter(is_gone).cloned().collect();
         for key in gone {
             let state = self.files.remove(&key).unwrap_or_default();
-            changed.extend(state.objects.into_keys());
+            changed.extend(state.objects.iter().map(|(id, _)| id));
         }
         let is_changed = |found: &Found| {
             let key = (index, Arc::clone(&found.path));
@@ -302,15 +303,11 @@ impl Source {
         update.warnings.extend(report(&path, contents.warnings, &mut state.warnings));
         let mut objects = contents.objects;
         for id in contents.unusable {
-            if let Some(object) = state.objects.remove(&id) {
+            if let Some(object) = state.objects.get(&id) {
                 objects.insert(id, object);
             }
         }
-        let gone = state.objects.keys().filter(|id| !objects.contains_key(*id));
-        changed.extend(gone.cloned());
-        let new = objects.iter().filter(|(id, object)| state.objects.get(*id) != Some(*object));
-        changed.extend(new.map(|(id, _)| id.clone()));
-        state.objects = objects;
+        state.objects.replace(objects, |id| _ = changed.insert(id));
         state.ignored = contents.ignored;
     }
 
@@ -325,15 +322,15 @@ impl Source {
         for (key, state) in &self.files {
             // Whichever is shorter: a change of one file among thousands, or of one huge file.
             if state.objects.len() <= holders.len() {
-                for (id, object) in &state.objects {
-                    if let Some(holder) = holders.get_mut(id) {
-                        *holder = (holder.1.map(|(key, _)| key), Some((key, object)));
+                for (id, object) in state.objects.iter() {
+                    if let Some(holder) = holders.get_mut(&id) {
+                        *holder = (holder.1.take().map(|(key, _)| key), Some((key, object)));
                     }
                 }
             } else {
                 for (id, holder) in &mut holders {
                     if let Some(object) = state.objects.get(id) {
-                        *holder = (holder.1.map(|(key, _)| key), Some((key, object)));
+                        *holder = (holder.1.take().map(|(key, _)| key), Some((key, object)));
                     }
                 }
             }
@@ -343,9 +340,9 @@ impl Source {
         holders.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let mut winners = Vec::with_capacity(holders.len());
         for (id, (before, last)) in holders {
-            match (before, last) {
+            match (before, &last) {
                 (Some(before), Some((last, _))) => {
-                    let pair = (before.clone(), last.clone());
+                    let pair = (before.clone(), FileKey::clone(last));
                     if self.duplicates.get(&id) != Some(&pair) {
                         warnings.push(Problem {
                             file: Arc::clone(&last.1),
@@ -359,7 +356,7 @@ impl Source {
                 }
                 _ => _ = self.duplicates.remove(&id),
             }
-            winners.push((id, last.map(|(_, object)| object.clone())));
+            winners.push((id, last.map(|(_, object)| object)));
         }
         winners
     }
