@@ -67,7 +67,7 @@ impl ServiceSpec {
     pub(super) fn cluster_ips(&self) -> Result<Vec<IpAddr>, Fault> {
         let single = read(&self.cluster_ip, "spec.clusterIP")?.filter(|ip| !ip.is_empty());
         let list = read_list(&self.cluster_ips, "spec.clusterIPs")?;
-        let mut ips: Vec<IpAddr> = Vec::new();
+        let mut ips: Vec<IpAddr> = Vec::with_capacity(list.len().max(1));
         for (i, field) in list.iter().enumerate() {
             let path = format_args!("spec.clusterIPs[{i}]");
             let text = read_element(field, path)?;

@@ -70,7 +70,7 @@ impl Service {
         }
         let cluster_ips = spec.cluster_ips()?;
         let ports = spec.ports(r#type, object, context)?;
-        let selection = spec.selection()?;
+        let selection = spec.selection(object, context)?;
         let external_ips = spec.external_ips(object, context)?;
         let internal_policy = choice(
             &spec.internal_traffic_policy,
@@ -177,7 +177,7 @@ impl ServiceSpec {
     }
 
     /// How Pods are selected; nothing without a selector, whose endpoints somebody else writes.
-    fn selection(&self) -> Result<Option<Selection>, Fault> {
+    fn selection(&self, object: &ObjectId, context: &mut Context) -> Result<Option<Selection>, Fault> {
         let targets = self.target_ports()?;
         let publish_not_ready = read(&self.publish_not_ready_addresses, "spec.publishNotReadyAddresses")?
             .copied()
@@ -189,7 +189,10 @@ impl ServiceSpec {
         let mut labels = Vec::with_capacity(selector.0.len());
         for (name, value) in &selector.0 {
             let value = read(value, format_args!("spec.selector[{name}]"))?.map_or("", |text| text);
-            labels.push((Arc::from(&**name), Arc::from(value)));
+            // Most often the Service's own name, of which there is a copy already.
+            let is_own_name = *value == *object.name.name;
+            let value = if is_own_name { Arc::clone(&object.name.name) } else { Arc::from(value) };
+            labels.push((context.intern(name), value));
         }
         Ok(Some(Selection { labels, targets, publish_not_ready }))
     }

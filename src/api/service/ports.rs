@@ -79,8 +79,9 @@ impl ServiceSpec {
 
     /// `targetPort` of each port; `port` where it is absent, zero or empty.
     pub(super) fn target_ports(&self) -> Result<Vec<TargetPort>, Fault> {
-        let mut targets = Vec::new();
-        for (i, field) in read_list(&self.ports, "spec.ports")?.iter().enumerate() {
+        let given = read_list(&self.ports, "spec.ports")?;
+        let mut targets = Vec::with_capacity(given.len());
+        for (i, field) in given.iter().enumerate() {
             let port = read_element(field, format_args!("spec.ports[{i}]"))?;
             let path = format_args!("spec.ports[{i}].targetPort");
             targets.push(match read(&port.target_port, path)? {
