@@ -15,6 +15,7 @@ mod frontend;
 mod maglev;
 mod per_set;
 mod pick;
+mod placed;
 mod port;
 mod scaffold;
 mod service;

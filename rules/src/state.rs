@@ -3,11 +3,14 @@
 mod dirty;
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeMap, BTreeSet},
+    hash::{Hash, Hasher},
     sync::Arc,
 };
 
 use foldhash::{HashMap, HashSet};
+use smallvec::SmallVec;
 
 use crate::model::{EndpointSlice, Node, ObjectName, Service};
 
@@ -20,7 +23,7 @@ pub struct ServiceState {
     /// The Service, if it exists and is one that the proxy handles.
     pub service: Option<Arc<Service>>,
     /// Its slices, in order of their names.
-    pub slices: Vec<Arc<EndpointSlice>>,
+    pub slices: SmallVec<[Arc<EndpointSlice>; 1]>,
     /// Whether it must be compiled again.
     dirty: bool,
 }
@@ -41,12 +44,36 @@ impl ServiceState {
     }
 }
 
+/// A slice, found by its name.
+#[derive(Clone, Debug)]
+struct ByName(Arc<EndpointSlice>);
+
+impl Borrow<ObjectName> for ByName {
+    fn borrow(&self) -> &ObjectName {
+        &self.0.name
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for ByName {}
+
+impl Hash for ByName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
+    }
+}
+
 /// All Services, slices and the node, with the names of the Services that must be compiled again.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     services: HashMap<ObjectName, ServiceState>,
-    /// Slice name → the Service it belonged to last, to notice when the label moves.
-    slice_owner: HashMap<ObjectName, Arc<str>>,
+    /// All slices, to notice when one moves to another Service.
+    slices: HashSet<ByName>,
     node: Node,
     dirty: Dirty,
     /// Services to be left out until they change.
@@ -114,10 +141,11 @@ impl State {
     /// Sets or, with `None`, removes an `EndpointSlice`.
     pub fn set_slice(&mut self, name: &ObjectName, slice: Option<Arc<EndpointSlice>>) {
         let new_owner = slice.as_ref().map(|s| s.service.clone());
-        let old_owner = match &new_owner {
-            Some(owner) => self.slice_owner.insert(name.clone(), owner.clone()),
-            None => self.slice_owner.remove(name),
+        let before = match &slice {
+            Some(slice) => self.slices.replace(ByName(slice.clone())),
+            None => self.slices.take(name),
         };
+        let old_owner = before.map(|before| before.0.service.clone());
         if let Some(old) = old_owner.filter(|old| Some(old) != new_owner.as_ref()) {
             let service = ObjectName { namespace: name.namespace.clone(), name: old };
             if let Some(entry) = self.services.get_mut(&service) {
@@ -132,7 +160,11 @@ impl State {
         let service = ObjectName { namespace: name.namespace.clone(), name: owner };
         let entry = self.services.entry(service.clone()).or_default();
         let before = match entry.find(&name.name) {
-            Ok(at) if entry.slices[at] == slice => return,
+            Ok(at) if entry.slices[at] == slice => {
+                // One copy is enough.
+                entry.slices[at] = slice;
+                return;
+            }
             Ok(at) => Some(std::mem::replace(&mut entry.slices[at], slice)),
             Err(at) => {
                 entry.slices.reserve_exact(1);
@@ -162,7 +194,7 @@ impl State {
     /// Takes these for all slices there are: what is not among them is gone.
     pub fn replace_slices(&mut self, slices: Vec<(ObjectName, Arc<EndpointSlice>)>) {
         let names: HashSet<ObjectName> = slices.iter().map(|(name, _)| name.clone()).collect();
-        let gone = self.slice_owner.keys().filter(|name| !names.contains(*name));
+        let gone = self.slices.iter().map(|slice| &slice.0.name).filter(|name| !names.contains(*name));
         for name in gone.cloned().collect::<Vec<_>>() {
             self.set_slice(&name, None);
         }

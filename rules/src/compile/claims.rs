@@ -3,7 +3,7 @@
 //! The API server prevents this within a cluster; manifests can still say it. The older Service by
 //! `creationTimestamp` wins, then the one whose name comes first; the others wait for it to go.
 
-use std::collections::BTreeSet;
+use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
 
 use foldhash::HashMap;
 
@@ -11,19 +11,45 @@ use crate::model::{ObjectName, Service};
 
 use super::frontend::FrontendKey;
 
-/// Rank of a Service among those that claim the same frontend; the smallest wins.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rank {
-    /// Creation time; a Service without one is younger than any that has one.
-    created: i64,
-    /// Name.
-    pub name: ObjectName,
-}
+/// Rank of a Service among those that claim the same frontend; the smallest wins. There is one for every frontend:
+/// it is read from the Service, which the state has in the memory anyway.
+#[derive(Clone, Debug)]
+pub struct Rank(Arc<Service>);
 
 impl Rank {
     /// The rank of a Service.
-    pub fn of(service: &Service) -> Self {
-        Self { created: service.created.unwrap_or(i64::MAX), name: service.name.clone() }
+    pub const fn of(service: Arc<Service>) -> Self {
+        Self(service)
+    }
+
+    /// The name of the Service.
+    pub fn name(&self) -> &ObjectName {
+        &self.0.name
+    }
+
+    /// Creation time; a Service without one is younger than any that has one.
+    fn created(&self) -> i64 {
+        self.0.created.unwrap_or(i64::MAX)
+    }
+}
+
+impl PartialEq for Rank {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.created() == other.created() && self.name() == other.name()
+    }
+}
+
+impl Eq for Rank {}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.created().cmp(&other.created()).then_with(|| self.name().cmp(other.name()))
     }
 }
 
@@ -76,17 +102,20 @@ impl Claims {
             return Claim::Granted;
         };
         if owner == rank {
+            // The same, of the Service as it is now: nothing else need keep what it was.
+            owner.clone_from(rank);
             return Claim::Granted;
         }
         let waiting = self.waiting.entry(key).or_default();
         if *owner < *rank {
-            waiting.insert(rank.clone());
-            return Claim::HeldBy(owner.name.clone());
+            waiting.replace(rank.clone());
+            return Claim::HeldBy(owner.name().clone());
         }
         waiting.remove(rank);
         let former = std::mem::replace(owner, rank.clone());
-        waiting.insert(former.clone());
-        Claim::TakenFrom(former.name)
+        let name = former.name().clone();
+        waiting.insert(former);
+        Claim::TakenFrom(name)
     }
 
     /// Gives up a frontend or the wait for it. Returns the Service that owns it from now on, if that changed.
@@ -106,7 +135,7 @@ impl Claims {
             self.waiting.remove(key);
         }
         if let Some(next) = next {
-            let name = next.name.clone();
+            let name = next.name().clone();
             self.owners.insert(*key, next);
             Some(name)
         } else {
@@ -127,19 +156,35 @@ impl Claims {
 
     /// The Service that answers a frontend.
     pub fn owner(&self, key: &FrontendKey) -> Option<&ObjectName> {
-        self.owners.get(key).map(|rank| &rank.name)
+        self.owners.get(key).map(Rank::name)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::Protocol, ruleset::Family};
+    use crate::{
+        model::{LoadBalancing, Protocol, TrafficPolicy},
+        ruleset::Family,
+    };
 
     const KEY: FrontendKey = FrontendKey::NodePort(Family::Ip, Protocol::Tcp, 30080);
 
     fn rank(created: i64, name: &str) -> Rank {
-        Rank { created, name: ObjectName::new("default", name) }
+        Rank::of(Arc::new(Service {
+            name: ObjectName::new("default", name),
+            created: Some(created),
+            cluster_ips: Vec::new(),
+            external_ips: Vec::new(),
+            load_balancer_ips: Vec::new(),
+            source_ranges: Vec::new(),
+            internal_policy: TrafficPolicy::Cluster,
+            external_policy: TrafficPolicy::Cluster,
+            affinity_timeout: None,
+            load_balancing: LoadBalancing::Random,
+            health_check_node_port: None,
+            ports: Vec::new(),
+        }))
     }
 
     #[test]
@@ -147,9 +192,9 @@ mod tests {
         let (old, young) = (rank(1, "z"), rank(2, "a"));
         let mut claims = Claims::default();
         assert_eq!(claims.claim(KEY, &young), Claim::Granted);
-        assert_eq!(claims.claim(KEY, &old), Claim::TakenFrom(young.name.clone()));
-        assert_eq!(claims.claim(KEY, &young), Claim::HeldBy(old.name.clone()));
-        assert_eq!(claims.release(&KEY, &old), Some(young.name.clone()));
+        assert_eq!(claims.claim(KEY, &old), Claim::TakenFrom(young.name().clone()));
+        assert_eq!(claims.claim(KEY, &young), Claim::HeldBy(old.name().clone()));
+        assert_eq!(claims.release(&KEY, &old), Some(young.name().clone()));
         assert_eq!(claims.release(&KEY, &young), None);
         assert_eq!(claims.owner(&KEY), None);
         assert!(claims.waiting.is_empty());

@@ -330,20 +330,22 @@ impl Compiler {
         problems.extend(after.iter().flat_map(|after| &after.problems).filter(is_news).cloned());
 
         if let Some(before) = before {
+            let rank = before.rank();
             let kept: BTreeSet<FrontendKey> = after
                 .iter()
-                .filter(|after| after.rank == before.rank)
+                .filter(|after| after.rank() == rank)
                 .flat_map(|after| after.ports.iter().flat_map(|p| p.frontends.iter().map(|f| f.key)))
                 .collect();
             for frontend in before.ports.iter().flat_map(|p| &p.frontends) {
                 if !kept.contains(&frontend.key) {
-                    queue.extend(self.claims.release(&frontend.key, &before.rank));
+                    queue.extend(self.claims.release(&frontend.key, &rank));
                 }
             }
         }
-        if let Some(CompiledService { rank, ports, .. }) = &mut after {
-            for frontend in ports.iter_mut().flat_map(|p| &mut p.frontends) {
-                let holder = match self.claims.claim(frontend.key, rank) {
+        if let Some(after) = &mut after {
+            let rank = after.rank();
+            for frontend in after.ports.iter_mut().flat_map(|p| &mut p.frontends) {
+                let holder = match self.claims.claim(frontend.key, &rank) {
                     Claim::HeldBy(holder) => holder,
                     Claim::Granted => {
                         frontend.owned = true;

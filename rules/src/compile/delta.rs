@@ -89,11 +89,11 @@ impl Ledger {
         &mut self,
         frontend: &FrontendKey,
         slot: u32,
-        before: Option<&SocketAddr>,
-        after: Option<&SocketAddr>,
+        before: Option<SocketAddr>,
+        after: Option<SocketAddr>,
     ) {
         let (family, map) = (frontend.family(), frontend.endpoint_map());
-        let element = |endpoint: &SocketAddr| Element::value(endpoint_value(*endpoint));
+        let element = |endpoint| Element::value(endpoint_value(endpoint));
         if let Some(endpoint) = before {
             self.remove(family, map, frontend.slot(slot), element(endpoint));
         }

@@ -1,6 +1,6 @@
 //! How one of the endpoints is picked.
 
-use std::{fmt, net::SocketAddr};
+use std::fmt;
 
 use crate::{
     model::LoadBalancing,
@@ -25,9 +25,9 @@ pub enum Pick {
 }
 
 impl Pick {
-    /// How to pick from endpoints at slots, without session affinity; not at all if there is none.
-    pub fn of_slots(slots: &[SocketAddr], balancing: LoadBalancing) -> Option<Self> {
-        match (slots.len() as u16, balancing) {
+    /// How to pick from endpoints at so many slots, without session affinity; not at all if there is none.
+    pub const fn of_slots(slots: usize, balancing: LoadBalancing) -> Option<Self> {
+        match (slots as u16, balancing) {
             (0, _) => None,
             (n, LoadBalancing::Random) => Some(Self::Random(n)),
             (n, LoadBalancing::SourceHash) => Some(Self::SourceHash(n)),

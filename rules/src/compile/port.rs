@@ -1,13 +1,13 @@
 //! One ServicePort in one family: its frontends, their classes, and the endpoints at their slots.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use smallvec::SmallVec;
 
 use crate::{
     endpoints::Topology,
     flows::Serving,
-    model::{LoadBalancing, Protocol, Service, TrafficPolicy},
+    model::{LoadBalancing, ObjectName, Protocol, Service, TrafficPolicy},
     ruleset::{ClassId, Concat, Element, Family},
 };
 
@@ -15,6 +15,7 @@ use super::{
     class::Class,
     frontend::{Door, FrontendKey, endpoint_value},
     pick::Pick,
+    placed::Placed,
     scaffold::{LOCAL_SLOTS, attribute},
     sets::SetName,
     sources::AddressRange,
@@ -27,19 +28,19 @@ pub struct CompiledPort {
     pub family: Family,
     pub name: Arc<str>,
     pub protocol: Protocol,
-    /// `namespace/name:port`, the comment of its elements.
-    pub comment: Arc<str>,
-    pub frontends: Vec<Frontend>,
+    /// The Service.
+    pub service: Arc<Service>,
+    pub frontends: SmallVec<[Frontend; 1]>,
     /// The endpoints of policy Cluster at their slots.
-    pub cluster: Vec<SocketAddr>,
-    /// Those of policy Local; empty if no frontend is under it.
-    pub local: Vec<SocketAddr>,
+    pub cluster: Placed,
+    /// Those of policy Local; none if no frontend is under it.
+    pub local: Placed,
     /// If one of its endpoints can change without looking at the rest: what `cluster` was chosen by.
     pub plain: Option<Topology>,
     /// How new clients are spread over the slots.
     pub load_balancing: LoadBalancing,
     /// Lasting numbers of the endpoints, with session affinity.
-    pub sticky: Option<Sticky>,
+    pub sticky: Option<Box<Sticky>>,
     /// Of a UDP port, every endpoint that its flows may stay with; empty for other protocols.
     pub serving: Serving,
     /// Sources that may use the load balancer's addresses.
@@ -120,13 +121,23 @@ impl CompiledPort {
         classes
     }
 
+    /// Whether one of its frontends has the classes and [attributes](Self::attributes) that it had in `before`, as far
+    /// as that is seen at a glance. So it is nearly always when endpoints change.
+    pub fn is_same_but_slots(&self, frontend: &Frontend, before: &Self, former: &Frontend) -> bool {
+        let has_affinity = self.sticky.is_some() || before.sticky.is_some();
+        !has_affinity
+            && (frontend.key, frontend.class, frontend.direct) == (former.key, former.class, former.direct)
+            && self.name == before.name
+            && self.sources == before.sources
+    }
+
     /// What a frontend with session affinity draws from: the attribute that says so, and the class.
     fn draws(&self, frontend: &Frontend) -> Vec<(u32, Class)> {
         if self.sticky.is_none() {
             return Vec::new();
         }
-        let draw = |(first, endpoints): (u32, &[SocketAddr])| {
-            let pick = Pick::of_slots(endpoints, self.load_balancing)?;
+        let draw = |(first, endpoints): (u32, &Placed)| {
+            let pick = Pick::of_slots(endpoints.len(), self.load_balancing)?;
             Some(match first {
                 LOCAL_SLOTS => (attribute::LOCAL_DRAW, Class::DrawLocal(pick)),
                 _ => (attribute::DRAW, Class::Draw(pick)),
@@ -144,7 +155,7 @@ impl CompiledPort {
         elements.push((
             frontend.key.class_map(),
             key.clone(),
-            class(frontend.class).with_comment(&self.comment),
+            class(frontend.class).with_comment(&comment(&self.service.name, &self.name)),
         ));
         let attributes = frontend.key.attribute_map();
         if let Some(direct) = frontend.direct {
@@ -166,9 +177,9 @@ impl CompiledPort {
         }
         let mut lasting = BTreeMap::new();
         for (first, endpoints) in self.chosen(frontend) {
-            for (slot, endpoint) in (first | attribute::SLOTS..).zip(endpoints) {
-                attribute(slot, number(sticky.number(endpoint)));
-                lasting.insert(first | sticky.number(endpoint), *endpoint);
+            for (slot, endpoint) in (first | attribute::SLOTS..).zip(endpoints.iter()) {
+                attribute(slot, number(sticky.number(&endpoint)));
+                lasting.insert(first | sticky.number(&endpoint), endpoint);
             }
         }
         elements.extend(lasting.into_iter().map(|(number, endpoint)| {
@@ -179,15 +190,19 @@ impl CompiledPort {
     }
 
     /// The endpoints at the slots of a frontend, by the number of the first slot; none with session affinity.
-    pub fn slots(&self, frontend: &Frontend) -> [(u32, &[SocketAddr]); 2] {
-        if self.sticky.is_some() { [(0, &[]), (LOCAL_SLOTS, &[])] } else { self.chosen(frontend) }
+    pub fn slots(&self, frontend: &Frontend) -> [(u32, &Placed); 2] {
+        if self.sticky.is_some() {
+            [(0, &Placed::NONE), (LOCAL_SLOTS, &Placed::NONE)]
+        } else {
+            self.chosen(frontend)
+        }
     }
 
     /// The endpoints that a frontend leads to, by the number of the first slot.
-    fn chosen(&self, frontend: &Frontend) -> [(u32, &[SocketAddr]); 2] {
+    fn chosen(&self, frontend: &Frontend) -> [(u32, &Placed); 2] {
         match frontend.slots {
-            FrontendSlotUse::Cluster => [(0, &self.cluster), (LOCAL_SLOTS, &[])],
-            FrontendSlotUse::Local => [(0, &self.local), (LOCAL_SLOTS, &[])],
+            FrontendSlotUse::Cluster => [(0, &self.cluster), (LOCAL_SLOTS, &Placed::NONE)],
+            FrontendSlotUse::Local => [(0, &self.local), (LOCAL_SLOTS, &Placed::NONE)],
             FrontendSlotUse::Both => [(0, &self.cluster), (LOCAL_SLOTS, &self.local)],
         }
     }
@@ -220,10 +235,26 @@ impl CompiledPort {
     pub fn slot_elements(&self, frontend: &Frontend, emit: &mut impl FnMut(SetName, Concat, Element)) {
         let key = frontend.key.concat();
         for (first, endpoints) in self.slots(frontend) {
-            for (slot, endpoint) in (first..).zip(endpoints) {
-                let element = Element::value(endpoint_value(*endpoint));
+            for (slot, endpoint) in (first..).zip(endpoints.iter()) {
+                let element = Element::value(endpoint_value(endpoint));
                 emit(frontend.key.endpoint_map(), key.with(ClassId(slot).into()), element);
             }
         }
+    }
+}
+
+/// How long [`comment`] is, in bytes.
+pub fn comment_length(service: &ObjectName, port: &str) -> usize {
+    let colon = usize::from(!port.is_empty());
+    service.namespace.len() + 1 + service.name.len() + colon + port.len()
+}
+
+/// `namespace/name:port`, the comment of a port's elements. Made when it is wanted: there is one for every port.
+fn comment(service: &ObjectName, port: &str) -> Arc<str> {
+    let (namespace, name) = (&*service.namespace, &*service.name);
+    if port.is_empty() {
+        [namespace, "/", name].concat().into()
+    } else {
+        [namespace, "/", name, ":", port].concat().into()
     }
 }

@@ -20,7 +20,8 @@ use super::{
     frontend::{Door, FrontendKey, frontends},
     maglev,
     pick::Pick,
-    port::{CompiledPort, Frontend, Picks},
+    placed::Placed,
+    port::{CompiledPort, Frontend, Picks, comment_length},
     sets::SetName,
     slots,
     sources::allowed_sources,
@@ -62,20 +63,24 @@ impl std::fmt::Display for Problem {
 /// A compiled Service.
 #[derive(Clone, Debug)]
 pub struct CompiledService {
-    pub rank: Rank,
+    /// As it was when it was compiled.
+    pub service: Arc<Service>,
     pub ports: Vec<CompiledPort>,
-    /// Each ClusterIP once.
-    pub cluster_ips: Vec<IpAddr>,
     /// Address of each endpoint on this node, once.
-    pub hairpin: Vec<IpAddr>,
+    pub hairpin: Box<[IpAddr]>,
     /// What is wrong with the Service itself, each once.
-    pub problems: Vec<Problem>,
+    pub problems: Box<[Problem]>,
 }
 
 impl CompiledService {
+    /// Its rank among those that claim the same frontends.
+    pub fn rank(&self) -> Rank {
+        Rank::of(self.service.clone())
+    }
+
     /// The addresses that it needs in sets shared with other Services.
     pub fn shared_addresses(&self) -> impl Iterator<Item = (SetName, IpAddr)> {
-        let cluster_ips = self.cluster_ips.iter().map(|address| (SetName::ClusterIps, *address));
+        let cluster_ips = self.service.cluster_ips.iter().map(|address| (SetName::ClusterIps, *address));
         cluster_ips.chain(self.hairpin.iter().map(|address| (SetName::Hairpin, *address)))
     }
 
@@ -103,21 +108,17 @@ pub struct Surroundings<'a, Adopted> {
 
 /// Compiles a Service. No frontend is owned yet. Endpoints keep the slots that they had.
 pub fn compile<'a, Adopted>(
-    service: &Service,
+    service: &Arc<Service>,
     state: &ServiceState,
     surroundings: &mut Surroundings<'a, Adopted>,
 ) -> CompiledService
 where
     Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
 {
-    let mut compiled = CompiledService {
-        rank: Rank::of(service),
-        ports: Vec::with_capacity(service.ports.len() * service.cluster_ips.len()),
-        cluster_ips: service.cluster_ips.clone(),
-        hairpin: Vec::new(),
-        problems: Vec::new(),
-    };
-    let problems = &mut compiled.problems;
+    let mut ports = Vec::with_capacity(service.ports.len() * service.cluster_ips.len());
+    let mut hairpin = Vec::new();
+    let mut all_problems = Vec::new();
+    let problems = &mut all_problems;
     let mut taken = HashSet::new();
     for family in Family::ALL {
         let sources = allowed_sources(service, family, surroundings.node_ips);
@@ -137,13 +138,12 @@ where
                 }
                 first
             });
-            let comment = comment(&service.name, &port.name);
-            if comment.len() > COMMENT_MAX {
+            if comment_length(&service.name, &port.name) > COMMENT_MAX {
                 note(problems, cut(service, port));
             }
             let endpoints = merge(state, port, family);
             let selection = select(&endpoints, surroundings.node);
-            compiled.hairpin.extend(selection.on_this_node);
+            hairpin.extend(selection.on_this_node);
             let prior = prior_slots(service, port, family, &doors, surroundings);
             let uses_local = doors.iter().any(|(_, door)| policy(service, *door) == TrafficPolicy::Local);
             let local = if uses_local { selection.local } else { Vec::new() };
@@ -171,7 +171,7 @@ where
                 Some(Sticky::new(number, timeout, known, &[&cluster, &local]))
             });
             let pick = |slots: &[SocketAddr]| {
-                let pick = Pick::of_slots(slots, service.load_balancing)?;
+                let pick = Pick::of_slots(slots.len(), service.load_balancing)?;
                 Some(sticky.as_ref().map_or(pick, |sticky| Pick::Sticky(sticky.timeout)))
             };
             let picks = Picks { cluster: pick(&cluster), local: pick(&local) };
@@ -180,20 +180,20 @@ where
                 && service.load_balancing == LoadBalancing::Random
                 && service.affinity_timeout.is_none()
                 && cluster.len() < usize::from(u16::MAX);
-            compiled.ports.push(CompiledPort {
+            ports.push(CompiledPort {
                 family,
                 name: port.name.clone(),
                 protocol: port.protocol,
-                comment,
+                service: service.clone(),
                 frontends: doors
                     .into_iter()
                     .map(|(key, door)| Frontend::new(key, door, service, picks, restricted))
                     .collect(),
-                cluster,
-                local,
+                cluster: Placed::new(family, &cluster),
+                local: Placed::new(family, &local),
                 plain: selection.plain.filter(|_| is_plain),
                 load_balancing: service.load_balancing,
-                sticky,
+                sticky: sticky.map(Box::new),
                 serving: match port.protocol {
                     Protocol::Udp => serving(&endpoints),
                     Protocol::Tcp | Protocol::Sctp => Serving::default(),
@@ -202,11 +202,14 @@ where
             });
         }
     }
-    for addresses in [&mut compiled.hairpin, &mut compiled.cluster_ips] {
-        addresses.sort_unstable();
-        addresses.dedup();
+    hairpin.sort_unstable();
+    hairpin.dedup();
+    CompiledService {
+        service: service.clone(),
+        ports,
+        hairpin: hairpin.into(),
+        problems: all_problems.into(),
     }
-    compiled
 }
 
 fn repeated(service: &Service, port: &ServicePort, key: &FrontendKey) -> Problem {
@@ -240,7 +243,7 @@ fn prior_slots<'a, Adopted>(
 where
     Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
 {
-    let known = |slots: &[SocketAddr]| slots.iter().copied().map(Some).collect();
+    let known = |slots: &Placed| slots.iter().map(Some).collect();
     let same = |p: &&CompiledPort| p.family == family && p.protocol == port.protocol && p.name == port.name;
     if let Some(prior) = surroundings.before.and_then(|before| before.ports.iter().find(same)) {
         let slots = FrontendSlots {
@@ -248,7 +251,7 @@ where
             local: known(&prior.local),
             ..FrontendSlots::default()
         };
-        return Prior { slots, sticky: prior.sticky.clone() };
+        return Prior { slots, sticky: prior.sticky.as_deref().cloned() };
     }
     let mut slots = FrontendSlots::default();
     for (key, door) in doors {
@@ -300,13 +303,4 @@ fn capped(
         endpoints.truncate(most);
     }
     endpoints
-}
-
-fn comment(service: &ObjectName, port: &str) -> Arc<str> {
-    let (namespace, name) = (&*service.namespace, &*service.name);
-    if port.is_empty() {
-        [namespace, "/", name].concat().into()
-    } else {
-        [namespace, "/", name, ":", port].concat().into()
-    }
 }

@@ -5,6 +5,8 @@
 
 use std::net::SocketAddr;
 
+use super::placed::Placed;
+
 /// A slot, and the endpoints that stand there before and after a change.
 pub type SlotChange = (usize, Option<SocketAddr>, Option<SocketAddr>);
 
@@ -41,38 +43,20 @@ pub fn assign(prior: &[Option<SocketAddr>], wanted: Vec<SocketAddr>) -> Vec<Sock
 
 /// What [`assign`] would change where each endpoint holds one slot, these (sorted) come and those go. `None` if one
 /// that goes is not there.
-pub fn changes(slots: &[SocketAddr], come: &[SocketAddr], go: &[SocketAddr]) -> Option<Vec<SlotChange>> {
-    let place = |endpoint: &SocketAddr| slots.iter().position(|other| other == endpoint);
-    let mut free: Vec<usize> = go.iter().map(place).collect::<Option<_>>()?;
+pub fn changes(slots: &Placed, come: &[SocketAddr], go: &[SocketAddr]) -> Option<Vec<SlotChange>> {
+    let mut free: Vec<usize> = go.iter().map(|endpoint| slots.find(*endpoint)).collect::<Option<_>>()?;
     free.sort_unstable();
     let count = slots.len() + come.len() - go.len();
-    let beyond = slots.get(count..).unwrap_or_default();
+    let beyond: Vec<SocketAddr> = (count..slots.len()).filter_map(|slot| slots.get(slot)).collect();
     let mut homeless: Vec<SocketAddr> =
         beyond.iter().filter(|e| !go.contains(e)).chain(come).copied().collect();
     homeless.sort_unstable();
     free.retain(|slot| *slot < count);
     free.extend(slots.len()..count);
     let filled = free.into_iter().zip(homeless);
-    let filled = filled.map(|(slot, endpoint)| (slot, slots.get(slot).copied(), Some(endpoint)));
-    let emptied = (count..).zip(beyond).map(|(slot, endpoint)| (slot, Some(*endpoint), None));
+    let filled = filled.map(|(slot, endpoint)| (slot, slots.get(slot), Some(endpoint)));
+    let emptied = (count..).zip(beyond).map(|(slot, endpoint)| (slot, Some(endpoint), None));
     Some(filled.chain(emptied).collect())
-}
-
-/// Makes these changes. Where there are few slots, no room is left over: there are very many of these lists.
-pub fn apply(slots: &mut Vec<SocketAddr>, changes: &[SlotChange]) {
-    for (slot, _, after) in changes {
-        match (slots.get_mut(*slot), after) {
-            (Some(place), Some(endpoint)) => *place = *endpoint,
-            (None, Some(endpoint)) => {
-                if slots.len() == slots.capacity() {
-                    slots.reserve_exact(1 + slots.len() / 16);
-                }
-                slots.push(*endpoint);
-            }
-            (_, None) => slots.truncate(*slot),
-        }
-    }
-    slots.shrink_to(slots.len() + slots.len() / 8);
 }
 
 #[cfg(test)]
@@ -80,6 +64,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*, sample::subsequence};
 
     use super::*;
+    use crate::ruleset::Family;
 
     fn endpoint(n: u8) -> SocketAddr {
         ([10, 0, 0, n], 80).into()
@@ -138,15 +123,16 @@ mod tests {
             let without = |list: &[u8], others: &[u8]| -> Vec<SocketAddr> {
                 list.iter().filter(|n| !others.contains(n)).copied().map(endpoint).collect()
             };
-            let mut slots = endpoints(&prior);
-            let changes = changes(&slots, &without(&wanted, &prior), &without(&prior, &wanted));
-            apply(&mut slots, &changes.unwrap());
-            prop_assert_eq!(slots, assign(&known(&prior), endpoints(&wanted)));
+            let mut placed = Placed::new(Family::Ip, &endpoints(&prior));
+            let changes = changes(&placed, &without(&wanted, &prior), &without(&prior, &wanted));
+            placed.apply(&changes.unwrap());
+            prop_assert_eq!(placed.iter().collect::<Vec<_>>(), assign(&known(&prior), endpoints(&wanted)));
         }
 
         #[test]
         fn what_is_not_there_cannot_go(prior in vec(0u8..12, 0..12)) {
-            prop_assert_eq!(changes(&endpoints(&prior), &endpoints(&[1]), &endpoints(&[12])), None);
+            let placed = Placed::new(Family::Ip, &endpoints(&prior));
+            prop_assert_eq!(changes(&placed, &endpoints(&[1]), &endpoints(&[12])), None);
         }
     }
 }

@@ -88,14 +88,17 @@ impl Compiler {
         let (old_port, old_frontend) = old;
         let (new_port, new_frontend) = new;
         let family = new_port.family;
-        let before = BesideSlots::of(old_port, old_frontend);
-        before.replace(BesideSlots::of(new_port, new_frontend), family, &mut self.ledger);
+        if !new_port.is_same_but_slots(new_frontend, old_port, old_frontend) {
+            let before = BesideSlots::of(old_port, old_frontend);
+            before.replace(BesideSlots::of(new_port, new_frontend), family, &mut self.ledger);
+        }
         for ((first, before), (_, after)) in
             old_port.slots(old_frontend).into_iter().zip(new_port.slots(new_frontend))
         {
             for (slot, i) in (first..).zip(0..before.len().max(after.len())) {
-                if before.get(i) != after.get(i) {
-                    self.ledger.replace_slot(&new_frontend.key, slot, before.get(i), after.get(i));
+                let (before, after) = (before.get(i), after.get(i));
+                if before != after {
+                    self.ledger.replace_slot(&new_frontend.key, slot, before, after);
                 }
             }
         }

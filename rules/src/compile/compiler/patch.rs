@@ -14,6 +14,7 @@ use crate::{
     compile::{
         frontend::frontends,
         pick::Pick,
+        placed::Placed,
         port::{Frontend, FrontendSlotUse, Picks},
         slots::{self, SlotChange},
         sources::allowed_sources,
@@ -37,22 +38,27 @@ impl Compiler {
         };
         let Some(changes) = changes(node, service, entry, compiled, former) else { return false };
         for (port, changes) in compiled.ports.iter_mut().zip(changes).filter(|(_, c)| !c.is_empty()) {
-            let owned: Vec<_> = port.frontends.iter().filter(|frontend| frontend.owned).collect();
-            let before: Vec<_> = owned.into_iter().map(|frontend| BesideSlots::of(port, frontend)).collect();
-            let count = port.cluster.len();
-            slots::apply(&mut port.cluster, &changes);
-            if port.cluster.len() != count {
+            // While there are as many endpoints, nothing changes but what stands at slots.
+            if changes.iter().all(|(_, before, after)| before.is_some() && after.is_some()) {
+                port.cluster.apply(&changes);
+            } else {
+                let owned: Vec<_> = port.frontends.iter().filter(|frontend| frontend.owned).collect();
+                let before: Vec<_> =
+                    owned.into_iter().map(|frontend| BesideSlots::of(port, frontend)).collect();
+                port.cluster.apply(&changes);
                 let restricted = allowed_sources(service, port.family, &self.node_ips).is_some();
                 count_anew(service, port, restricted);
+                let owned = port.frontends.iter().filter(|frontend| frontend.owned);
+                for (before, frontend) in before.into_iter().zip(owned) {
+                    before.replace(BesideSlots::of(port, frontend), port.family, &mut self.ledger);
+                }
             }
-            let owned = || port.frontends.iter().filter(|frontend| frontend.owned);
-            for (before, frontend) in before.into_iter().zip(owned()) {
-                before.replace(BesideSlots::of(port, frontend), port.family, &mut self.ledger);
+            for frontend in port.frontends.iter().filter(|frontend| frontend.owned) {
                 if frontend.slots == FrontendSlotUse::Local {
                     continue;
                 }
                 for (slot, before, after) in &changes {
-                    self.ledger.replace_slot(&frontend.key, *slot as u32, before.as_ref(), after.as_ref());
+                    self.ledger.replace_slot(&frontend.key, *slot as u32, *before, *after);
                 }
             }
         }
@@ -62,7 +68,7 @@ impl Compiler {
 
 /// Decides the classes of a port's frontends after the number of its endpoints has changed.
 fn count_anew(service: &Service, port: &mut CompiledPort, restricted: bool) {
-    let pick = |endpoints| Pick::of_slots(endpoints, port.load_balancing);
+    let pick = |endpoints: &Placed| Pick::of_slots(endpoints.len(), port.load_balancing);
     let picks = Picks { cluster: pick(&port.cluster), local: pick(&port.local) };
     let Some(of_service) = port_of(service, port) else { return };
     let doors = frontends(service, of_service, port.family);
