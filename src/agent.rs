@@ -83,6 +83,8 @@ pub enum SyncError {
 pub struct Synced {
     /// Operations committed; none if the kernel was equal already.
     pub operations: usize,
+    /// Whether everything was compared, or so much was committed, that it took much memory for a moment.
+    pub large: bool,
     /// Whether something is left that the next reconcile tries again, though nothing is wrong with the rules.
     pub unfinished: bool,
 }

@@ -16,6 +16,7 @@ pub mod host;
 pub mod kernel;
 pub mod logging;
 pub mod manifest;
+mod memory;
 pub mod metrics;
 pub mod recorder;
 pub mod server;

@@ -9,7 +9,7 @@ use std::{
 use tracing::{error, info};
 
 use super::{Agent, Cause, Event, Tables};
-use crate::manifest;
+use crate::{manifest, memory};
 
 /// After a failed reconcile, wait about this long before the next, and twice as long after every further one.
 pub const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -35,6 +35,9 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>) {
         }
         let retry = match agent.sync_for(cause) {
             Ok(synced) => {
+                if synced.large {
+                    memory::give_back();
+                }
                 if !synced_before {
                     info!(operations = synced.operations, "In sync: the kernel holds what the Services say");
                     synced_before = true;

@@ -54,6 +54,7 @@ impl<T: Tables> Agent<T> {
         }
         self.metrics.reconciled(&report);
         let operations = report.operations.iter().sum();
+        let large = report.full || operations > UNHEARD;
         debug!(
             cause = ?report.cause,
             full = report.full,
@@ -73,7 +74,7 @@ impl<T: Tables> Agent<T> {
         } else {
             self.health.out_of_sync();
         }
-        outcome.map(|unfinished| Synced { operations, unfinished })
+        outcome.map(|unfinished| Synced { operations, large, unfinished })
     }
 
     /// Whether something is left to do.
