@@ -1,16 +1,41 @@
-//! Memory that is free goes back to the system.
+//! How glibc keeps memory that is free.
 //!
 //! Reading manifests, and comparing everything with the kernel, take much memory for a moment. glibc keeps what is
-//! freed for the next time, which may be hours away, and on a node others need it.
+//! freed for the next time, which may be hours away, and on a node others need it. Settings in the environment would
+//! do some of this, but nobody would set them.
 
-// glibc's own word for it, which no crate has. It takes a number, and is safe to call at any time from any thread.
+#[cfg(target_env = "gnu")]
+use std::{ffi::c_int, thread::available_parallelism};
+
+// glibc's own words, which no crate has. They take numbers, and are safe to call at any time from any thread.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code)]
 unsafe extern "C" {
-    safe fn malloc_trim(keep: usize) -> std::ffi::c_int;
+    safe fn mallopt(parameter: c_int, value: c_int) -> c_int;
+    safe fn malloc_trim(keep: usize) -> c_int;
 }
 
-/// Gives back what is free. Takes about a microsecond for each page that goes.
+/// `M_ARENA_MAX` of malloc.h.
+#[cfg(target_env = "gnu")]
+const ARENA_MAX: c_int = -8;
+
+/// The most arenas, for as many threads as read manifests at once.
+#[cfg(target_env = "gnu")]
+const ARENAS: c_int = 4;
+
+/// Has threads share arenas: each has free memory of its own, and most threads only wait. To be called before there
+/// are any.
+pub(crate) fn share_arenas() {
+    #[cfg(target_env = "gnu")]
+    {
+        let processors =
+            available_parallelism().map_or(1, |count| c_int::try_from(count.get()).unwrap_or(ARENAS));
+        // The worst that can come of a refusal is more memory.
+        mallopt(ARENA_MAX, processors.min(ARENAS));
+    }
+}
+
+/// Gives back what is free.
 pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     malloc_trim(0);

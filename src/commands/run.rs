@@ -20,6 +20,7 @@ use crate::{
     kernel::{self, Kernel},
     logging,
     manifest::{Objects, Source, Watcher},
+    memory,
     metrics::Metrics,
     recorder::Recorder,
     server::{self, ServerError, ServerSettings},
@@ -73,6 +74,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
 }
 
 fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
+    memory::share_arenas();
     // Everything that can be wrong with flags and files is found before anything is touched.
     let settings = RunSettings::resolve(args)?;
     logging::start(settings.logging);

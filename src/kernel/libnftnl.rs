@@ -1,5 +1,6 @@
 //! The layer over libnftnl and libmnl: writes the messages for tables, chains, rules and the declarations of
-//! sets, and sets options of the socket. It is the only unsafe code of Portolan.
+//! sets, and sets options of the socket. It is the only unsafe code of Portolan, but for one declaration
+//! in `memory.rs`.
 //!
 //! Where the crate `nftnl` has the word its safe API is used; what it lacks (maps, most expressions or their
 //! parameters) goes through `nftnl-sys`. Everything unsafe is one of two things:
