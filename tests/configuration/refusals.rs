@@ -216,7 +216,7 @@ fn credentials_that_cannot_be_used_are_named_with_what_named_them() {
     };
     let server = "server: 'https://192.0.2.1:6443'";
     for (file, word) in [
-        (TestFile::new(""), "current context"),
+        (TestFile::new(""), "current-context"),
         (TestFile::new("clusters: [\n"), "YAML"),
         (TestFile::new("current-context: b\ncontexts: [{name: a, context: {cluster: c, user: u}}]\n"), "b"),
         (kubeconfig("server: 'a b'", ""), "url"),
