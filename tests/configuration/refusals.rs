@@ -219,7 +219,7 @@ fn credentials_that_cannot_be_used_are_named_with_what_named_them() {
         (TestFile::new(""), "current-context"),
         (TestFile::new("clusters: [\n"), "YAML"),
         (TestFile::new("current-context: b\ncontexts: [{name: a, context: {cluster: c, user: u}}]\n"), "b"),
-        (kubeconfig("server: 'a b'", ""), "url"),
+        (kubeconfig("server: 'a b'", ""), "not a URL"),
         (kubeconfig(&format!("{server}, certificate-authority: /nonexistent/ca"), ""), "/nonexistent/ca"),
         (kubeconfig(server, "tokenFile: /nonexistent/token"), "/nonexistent/token"),
         (
