@@ -45,7 +45,7 @@ use crate::{
 
 pub use self::{
     cold_start::{ColdStart, cold_start},
-    event::Event,
+    event::{Ending, Event},
     first::{Comparison, compare_at_start},
     node::NodeFacts,
     reconcile::{FIRST_RETRY, LAST_RETRY, reconcile},

@@ -48,7 +48,7 @@ use crate::{
     health::Health,
     metrics::Metrics,
     recorder::Warning,
-    settings::{ApiSettings, Settings},
+    settings::{ApiSettings, DetectLocal, Settings},
 };
 
 pub use self::{connect::Error, timing::Timing};
@@ -70,6 +70,9 @@ pub struct Options {
     /// Only Services with this value of the label `service.kubernetes.io/service-proxy-name` are asked for; without
     /// it, only those without the label.
     pub proxy_name: Option<Box<str>>,
+    /// Whether nothing may be written before this node's object says which networks its pods have
+    /// (`spec.podCIDRs`, with `--detect-local-mode NodeCIDR`).
+    pub needs_pod_networks: bool,
     /// How long to wait for what.
     pub timing: Timing,
 }
@@ -79,6 +82,7 @@ impl From<&Settings> for Options {
         Self {
             node_name: Arc::clone(&settings.node_name),
             proxy_name: settings.proxy_name.clone(),
+            needs_pod_networks: settings.detect_local == DetectLocal::NodeCidr,
             timing: Timing::default(),
         }
     }
@@ -193,7 +197,7 @@ async fn watch(
     spawn.reflector::<Node>(&[("fieldSelector", &this_node)]);
     spawn.reflector::<ServiceCidr>(&[]);
     drop(outlet);
-    delivery::deliver(inbox, agent, options.timing.patience).await;
+    delivery::deliver(inbox, agent, options).await;
 }
 
 struct Spawn<'a> {

@@ -44,17 +44,17 @@ pub enum DetectLocal {
 }
 
 impl DetectLocal {
-    /// What that means for the rules of this node.
-    pub fn detector(&self, node: &Node) -> PodDetector {
-        let networks = match self {
-            Self::ClusterCidr(networks) => networks.clone(),
-            Self::NodeCidr => one_a_family(&node.pod_cidrs),
-            Self::Bridge(name) => return PodDetector::Interface { name: name.clone(), prefix: false },
-            Self::InterfacePrefix(name) => {
-                return PodDetector::Interface { name: name.clone(), prefix: true };
-            }
-        };
-        if networks.is_empty() { PodDetector::None } else { PodDetector::Networks(networks) }
+    /// What that means for the rules of this node. `None` if that takes a Node object that says `spec.podCIDRs`,
+    /// and this one does not: then nobody knows.
+    pub fn detector(&self, node: &Node) -> Option<PodDetector> {
+        match self {
+            Self::ClusterCidr(networks) if networks.is_empty() => Some(PodDetector::None),
+            Self::ClusterCidr(networks) => Some(PodDetector::Networks(networks.clone())),
+            Self::NodeCidr if node.pod_cidrs.is_empty() => None,
+            Self::NodeCidr => Some(PodDetector::Networks(one_a_family(&node.pod_cidrs))),
+            Self::Bridge(name) => Some(PodDetector::Interface { name: name.clone(), prefix: false }),
+            Self::InterfacePrefix(name) => Some(PodDetector::Interface { name: name.clone(), prefix: true }),
+        }
     }
 }
 
@@ -107,6 +107,17 @@ impl Settings {
             )?,
             proxy_name: proxy_name(args)?,
             config,
+        })
+    }
+
+    /// What a manifest does not say, though the settings need it: one line, or nothing.
+    pub fn lacks(&self, node: &Node) -> Option<String> {
+        let name = &self.node_name;
+        self.detect_local.detector(node).is_none().then(|| {
+            format!(
+                "--detect-local-mode NodeCIDR: there is no Node {name} with spec.podCIDRs: no connection to a \
+                 ClusterIP is masqueraded"
+            )
         })
     }
 

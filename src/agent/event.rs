@@ -15,5 +15,14 @@ pub enum Event {
     /// Somebody else changed our tables.
     Foreign(ForeignChange),
     /// Stop; the rules stay.
-    Stop,
+    Stop(Ending),
+}
+
+/// How the agent ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It was told to.
+    Asked,
+    /// It cannot go on as it is, and has said why: its supervisor starts it anew.
+    Failed,
 }

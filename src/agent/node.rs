@@ -14,7 +14,8 @@ use crate::{host, settings::Settings};
 /// What the rules depend on of the node: its object and the addresses of its interfaces.
 #[derive(Debug)]
 pub struct NodeFacts {
-    pods: PodDetector,
+    /// `None` if the Node object does not say it, though it should.
+    pods: Option<PodDetector>,
     node_ips: Vec<IpAddr>,
     node_port_addresses: BTreeSet<IpAddr>,
     /// Where health checks of Services are answered.
@@ -44,7 +45,9 @@ impl NodeFacts {
     pub fn apply(self, compiler: &mut Compiler, state: &mut State) -> bool {
         compiler.set_node_addresses(&self.node_port_addresses);
         compiler.set_node_ips(state, self.node_ips);
-        compiler.set_pod_detector(self.pods)
+        // If it is not known any more, it is what it was: pods must not be masqueraded, or others not, because a
+        // Node object was deleted.
+        self.pods.is_some_and(|pods| compiler.set_pod_detector(pods))
     }
 }
 

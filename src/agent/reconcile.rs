@@ -2,13 +2,14 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    ops::ControlFlow,
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
 use tracing::{error, info};
 
-use super::{Agent, Cause, Event, Tables};
+use super::{Agent, Cause, Ending, Event, Tables};
 use crate::{manifest, memory};
 
 /// After a failed reconcile, wait about this long before the next, and twice as long after every further one.
@@ -18,10 +19,11 @@ pub const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// Applies changes as they come until it is told to stop. Nothing is written before all Services and slices are
 /// known.
-pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>) {
+pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>) -> Ending {
     while !agent.is_ready() {
-        if inbox.recv().ok().and_then(|event| take_over(agent, event)).is_none() {
-            return;
+        let Ok(event) = inbox.recv() else { return Ending::Asked };
+        if let ControlFlow::Break(ending) = take_over(agent, event) {
+            return ending;
         }
     }
     let mut wait = FIRST_RETRY;
@@ -60,8 +62,8 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>) {
         let ended = Instant::now();
         let times = Times { earliest: ended + agent.sync.min_period, retry, period: next_period };
         match next(agent, inbox, &times) {
-            Some(next) => cause = next,
-            None => return,
+            ControlFlow::Continue(next) => cause = next,
+            ControlFlow::Break(ending) => return ending,
         }
     }
 }
@@ -87,9 +89,12 @@ struct Times {
     period: Instant,
 }
 
-/// Waits until there is a reason to reconcile, and takes over all events until then. `None` if the agent is to
-/// stop.
-fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>, times: &Times) -> Option<Cause> {
+/// Waits until there is a reason to reconcile, or to stop, and takes over all events until then.
+fn next<T: Tables>(
+    agent: &mut Agent<T>,
+    inbox: &Receiver<Event>,
+    times: &Times,
+) -> ControlFlow<Ending, Cause> {
     let mut changed = false;
     loop {
         // All that is there already, before anything is done about it.
@@ -100,22 +105,22 @@ fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>, times: &Times)
         let change = changed.then_some((times.earliest, Cause::Change));
         let retry = times.retry.map(|at| (at, Cause::Retry));
         let repair = agent.repair_due().map(|at| (at, Cause::Repair));
-        let reasons = [change, repair, retry, Some((times.period, Cause::Period))];
-        let (at, cause) = reasons.into_iter().flatten().min()?;
+        let period = (times.period, Cause::Period);
+        let (at, cause) = [change, repair, retry].into_iter().flatten().fold(period, Ord::min);
         let wait = at.saturating_duration_since(Instant::now());
         if wait.is_zero() {
-            return Some(cause);
+            return ControlFlow::Continue(cause);
         }
         match inbox.recv_timeout(wait) {
             Ok(event) => changed |= take_over(agent, event)?,
-            Err(RecvTimeoutError::Timeout) => return Some(cause),
-            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => return ControlFlow::Continue(cause),
+            Err(RecvTimeoutError::Disconnected) => return ControlFlow::Break(Ending::Asked),
         }
     }
 }
 
-/// Takes over an event; says whether there may be something to write. `None` if the agent is to stop.
-fn take_over<T: Tables>(agent: &mut Agent<T>, event: Event) -> Option<bool> {
+/// Takes over an event; says whether there may be something to write.
+fn take_over<T: Tables>(agent: &mut Agent<T>, event: Event) -> ControlFlow<Ending, bool> {
     match event {
         Event::Manifests(update) => {
             manifest::report(&update.warnings, &update.errors);
@@ -126,9 +131,9 @@ fn take_over<T: Tables>(agent: &mut Agent<T>, event: Event) -> Option<bool> {
         Event::Addresses => agent.addresses_changed(),
         Event::Foreign(change) => {
             agent.foreign(change);
-            return Some(false);
+            return ControlFlow::Continue(false);
         }
-        Event::Stop => return None,
+        Event::Stop(ending) => return ControlFlow::Break(ending),
     }
-    Some(true)
+    ControlFlow::Continue(true)
 }

@@ -1,16 +1,17 @@
 //! From what the watches tell to what the agent is sent: first everything at once, then whatever arrived.
 
-use std::{collections::BTreeSet, sync::mpsc::Sender, time::Duration};
+use std::{collections::BTreeSet, sync::mpsc::Sender};
 
 use jiff::Timestamp;
 use tokio::{
     sync::mpsc::Receiver,
     time::{Instant, timeout_at},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::Options;
 use crate::{
-    agent::Event,
+    agent::{Ending, Event},
     api::Kind,
     source::{Change, Update},
 };
@@ -35,9 +36,21 @@ const NEEDED: [Kind; 2] = [Kind::Service, Kind::EndpointSlice];
 const WELCOME: [Kind; 2] = [Kind::Node, Kind::ServiceCidr];
 
 /// Sends the agent what the watches tell, until the agent is gone or no watch is left.
-pub(super) async fn deliver(mut inbox: Receiver<Told>, events: Sender<Event>, patience: Duration) {
-    let Some(first) = gather(&mut inbox, patience).await else { return };
-    let mut next = Some(first);
+pub(super) async fn deliver(mut inbox: Receiver<Told>, events: Sender<Event>, options: &Options) {
+    let mut next = match gather(&mut inbox, options).await {
+        Ok(first) => first,
+        Err(NoPodNetworks) => {
+            error!(
+                node = &*options.node_name,
+                "The Node does not say which networks its pods have (spec.podCIDRs), as --detect-local-mode NodeCIDR \
+                 needs; giving up after {:?}. The rules stay as they are",
+                options.timing.pod_networks
+            );
+            // Nobody listens if the agent is stopping anyway.
+            let _ = events.send(Event::Stop(Ending::Failed));
+            return;
+        }
+    };
     while let Some(update) = next {
         if events.send(Event::Cluster(update)).is_err() {
             return;
@@ -46,35 +59,53 @@ pub(super) async fn deliver(mut inbox: Receiver<Told>, events: Sender<Event>, pa
     }
 }
 
-/// Everything, once all kinds are listed.
-async fn gather(inbox: &mut Receiver<Told>, patience: Duration) -> Option<Update> {
+/// The Node has not said which networks its pods have.
+struct NoPodNetworks;
+
+/// Everything, once all kinds are listed, and the Node says what is needed of it; nothing when no watch is left.
+async fn gather(inbox: &mut Receiver<Told>, options: &Options) -> Result<Option<Update>, NoPodNetworks> {
+    let timing = options.timing;
     let began = Instant::now();
     let mut update = Update::default();
     let mut listed = BTreeSet::new();
     let (mut services, mut slices) = (0, 0);
-    let mut deadline = None;
+    let (mut patient_until, mut is_said) = (None, false);
     loop {
         let is_listed = |kind: &Kind| listed.contains(kind);
+        let mut wake = None;
         if NEEDED.iter().all(is_listed) {
             let missing: Vec<&str> =
                 WELCOME.iter().filter(|kind| !is_listed(kind)).map(|kind| kind.name()).collect();
-            let until = *deadline.get_or_insert_with(|| Instant::now() + patience);
-            if missing.is_empty() || Instant::now() >= until {
+            let until = *patient_until.get_or_insert_with(|| Instant::now() + timing.patience);
+            if !missing.is_empty() && Instant::now() < until {
+                wake = Some(until);
+            } else if options.needs_pod_networks && !says_pod_networks(&update) {
+                // Without them nobody could be told from pods; the rules of an earlier run may know better.
+                let until = began + timing.pod_networks;
+                if Instant::now() >= until {
+                    return Err(NoPodNetworks);
+                }
+                if !std::mem::replace(&mut is_said, true) {
+                    let node = &*options.node_name;
+                    warn!(node, "Waiting for the Node to say which networks its pods have (spec.podCIDRs)");
+                }
+                wake = Some(until);
+            } else {
                 if !missing.is_empty() {
                     warn!("Starting without {}, which the API server does not tell", missing.join(", "));
                 }
                 info!(services, endpoint_slices = slices, elapsed = ?began.elapsed(), "Cluster listed");
-                return Some(update);
+                return Ok(Some(update));
             }
         }
-        let next = match deadline {
+        let next = match wake {
             None => inbox.recv().await,
             Some(until) => match timeout_at(until, inbox.recv()).await {
                 Ok(next) => next,
                 Err(_) => continue,
             },
         };
-        let told = next?;
+        let Some(told) = next else { return Ok(None) };
         if let Some(count) = told.listed {
             listed.insert(told.kind);
             match told.kind {
@@ -87,6 +118,15 @@ async fn gather(inbox: &mut Receiver<Told>, patience: Duration) -> Option<Update
         }
         take(&mut update, told);
     }
+}
+
+/// Whether the Node, as last told, has networks for its pods.
+fn says_pod_networks(update: &Update) -> bool {
+    let node = update.changes.iter().rev().find_map(|change| match change {
+        Change::Node(node) => Some(node),
+        _ => None,
+    });
+    node.is_some_and(|node| node.as_ref().is_some_and(|node| !node.pod_cidrs.is_empty()))
 }
 
 /// What arrived, as soon as anything has; nothing when no watch is left.

@@ -64,9 +64,18 @@ struct World {
 
 impl World {
     fn new(server: Server, timing: Timing, proxy_name: Option<&str>) -> Self {
-        let connection = Connection::new(server.client(), timing);
+        let options = Options {
+            node_name: "n1".into(),
+            proxy_name: proxy_name.map(Into::into),
+            needs_pod_networks: false,
+            timing,
+        };
+        Self::with_options(server, options)
+    }
+
+    fn with_options(server: Server, options: Options) -> Self {
+        let connection = Connection::new(server.client(), options.timing);
         let (agent, inbox) = channel();
-        let options = Options { node_name: "n1".into(), proxy_name: proxy_name.map(Into::into), timing };
         tokio::spawn(async move { watch(connection, &options, None, Health::default(), agent).await });
         Self {
             server,

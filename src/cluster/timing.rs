@@ -25,6 +25,8 @@ pub struct Timing {
     pub good_after: Duration,
     /// After Services and slices are listed, how long to wait for the Node and the `ServiceCIDRs`.
     pub patience: Duration,
+    /// How long to wait at the start for the Node to say which networks its pods have, where that is needed.
+    pub pod_networks: Duration,
     /// How often to try again what this server does not serve, or does not allow, and what is not needed.
     pub optional_retry: Duration,
     /// How often everything is listed anew, though nobody knows of an event that was lost.
@@ -45,6 +47,7 @@ impl Default for Timing {
             last_retry: Duration::from_secs(30),
             good_after: Duration::from_secs(10),
             patience: Duration::from_secs(5),
+            pod_networks: Duration::from_mins(5),
             optional_retry: Duration::from_mins(5),
             relist: Duration::from_hours(6),
             page: 500,

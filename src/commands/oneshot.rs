@@ -75,6 +75,9 @@ pub fn diff(args: &InputArgs) -> ExitCode {
 fn compile(input: Input, kernel: &Ruleset) -> (Ruleset, bool) {
     let Input { settings, mut state, service_cidrs, complete } = input;
     let mut compiler = Compiler::new(settings.config.clone());
+    if let Some(lacking) = settings.lacks(state.node()) {
+        eprintln!("portolan: warning: {lacking}");
+    }
     NodeFacts::new(&settings, state.node()).apply(&mut compiler, &mut state);
     compiler.set_service_cidrs(&[service_cidrs, settings.service_cidrs].concat());
     let problems = compiler.load(&mut state, kernel);

@@ -8,10 +8,11 @@ use std::{
     sync::mpsc::{Sender, channel},
 };
 
+use portolan_rules::model::Node;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    agent::{Agent, Event, FIRST_RETRY, LAST_RETRY, SyncError, reconcile},
+    agent::{Agent, Ending, Event, FIRST_RETRY, LAST_RETRY, SyncError, reconcile},
     api::Kind,
     cli::RunArgs,
     cluster, endpoint_counters,
@@ -85,6 +86,9 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
     let cluster = args.filenames.is_empty().then(|| setup::cluster(&settings)).transpose()?;
     info!(version = env!("CARGO_PKG_VERSION"), node = &*settings.node.node_name, "Starting");
     setup::warn_of_ineffective(&settings);
+    if cluster.is_some() {
+        setup::warn_of_missing_cluster_cidr(&settings);
+    }
     let kernel = Kernel::open()?;
     setup::set_up(args, &settings)?;
 
@@ -97,7 +101,7 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         agent.own_tables()?;
     }
     if args.once {
-        let complete = take_over(&mut agent, manifests(args, &settings).load());
+        let complete = take_over(&mut agent, &settings, manifests(args, &settings).load());
         return Ok(once(&mut agent, complete));
     }
     let (events, inbox) = channel();
@@ -114,23 +118,23 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         endpoint_counters::follow(table, metrics.connections()).map_err(StartError::Runtime)?;
     }
     let service_health = server::start(servers, health.clone(), metrics.clone(), recorder, move || {
-        let _ = stop.send(Event::Stop);
+        let _ = stop.send(Event::Stop(Ending::Asked));
     })?;
     agent.serve_health_checks(service_health);
     watch_addresses(events.clone())?;
     agent.listen(events.clone())?;
-    let outdated = setup::watch_configuration(args, &settings, events.clone())?;
+    setup::watch_configuration(args, &settings, events.clone())?;
     if let Some(cluster) = cluster {
         health.expect_news_of([Kind::Service, Kind::EndpointSlice]);
         cluster.start(health, &metrics, warnings, events)?;
     } else {
         let (watcher, objects) = manifests(args, &settings).watch().map_err(StartError::Watch)?;
-        take_over(&mut agent, objects);
+        take_over(&mut agent, &settings, objects);
         watch(watcher, events)?;
     }
-    reconcile(&mut agent, &inbox);
+    let ending = reconcile(&mut agent, &inbox);
     info!("Stopping; the rules stay in place");
-    Ok(if outdated.get() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if ending == Ending::Failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
@@ -138,11 +142,14 @@ fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
 }
 
 /// Takes over what the manifests say at first; says whether all of them could be used.
-fn take_over(agent: &mut Agent, objects: Objects) -> bool {
+fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> bool {
     let Objects { services, slices, node, service_cidrs, ignored, warnings, errors } = objects;
     crate::manifest::report(&warnings, &errors);
     for (kind, count) in ignored {
         debug!(%kind, count, "Objects that do not matter here");
+    }
+    if let Some(lacking) = settings.node.lacks(node.as_deref().unwrap_or(&Node::default())) {
+        warn!("{lacking}");
     }
     info!(services = services.len(), endpoint_slices = slices.len(), "Manifests read");
     agent.apply(services.into_iter().map(|(name, service)| Change::Service(name, Some(service))));

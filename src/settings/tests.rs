@@ -37,10 +37,11 @@ fn pods_are_told_by_what_the_mode_names() {
         let args = NodeArgs { detect_local_mode: Some(mode.into()), ..args("") };
         Settings::new(&args).map(|settings| settings.detect_local.detector(&node))
     };
-    assert_eq!(mode("ClusterCIDR").unwrap(), PodDetector::None);
-    assert_eq!(mode("NodeCIDR").unwrap(), PodDetector::Networks(vec!["10.1.2.0/24".parse().unwrap()]));
+    assert_eq!(mode("ClusterCIDR").unwrap(), Some(PodDetector::None));
+    assert_eq!(mode("NodeCIDR").unwrap(), Some(PodDetector::Networks(vec!["10.1.2.0/24".parse().unwrap()])));
+    assert_eq!(DetectLocal::NodeCidr.detector(&Node::default()), None, "nobody knows");
     let bridge = PodDetector::Interface { name: "br0".into(), prefix: false };
-    assert_eq!(mode("BridgeInterface").unwrap(), bridge);
+    assert_eq!(mode("BridgeInterface").unwrap(), Some(bridge));
     assert_eq!(
         mode("InterfaceNamePrefix").unwrap_err().to_string(),
         r#"--pod-interface-name-prefix: "cali/" is not the name of an interface: 1 to 15 characters, no blank, no slash"#

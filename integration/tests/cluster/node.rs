@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portolan_integration::{Agent, Answer, Family};
+use portolan_integration::{Agent, Answer, Family, Notifications, Resource};
 use serde_json::json;
 
 use crate::scene::{Scene, wait_until};
@@ -53,6 +53,38 @@ fn pods_are_told_from_the_rest_by_the_networks_of_the_node() {
     });
     scene.server.put(scene.lab.node_a.object());
     wait_until("the pod is one of this node", || source() == Some(scene.shell.address().of(Family::V4)));
+    scene.server.delete(Resource::Nodes, "", "node-a");
+    scene.put_web(&[]);
+    scene.wait_until_not_served("the Node is gone, and so are the endpoints");
+    scene.put_web(&[&two]);
+    scene.wait_until_served(&["web-2"], "again");
+    assert_eq!(source(), Some(scene.shell.address().of(Family::V4)), "what was known of the Node holds");
+}
+
+#[test]
+fn a_restart_keeps_what_there_is_until_the_node_says_its_networks() {
+    let scene = Scene::new();
+    let [_, two] = scene.web_pods();
+    scene.put_web(&[&two]);
+    let run = || {
+        let arguments = ["--detect-local-mode", "NodeCIDR"];
+        Agent::spawn_in_cluster(&scene.lab.node_a, &scene.server.kubeconfig(), &arguments).unwrap()
+    };
+    let ready = |agent: &Agent| wait_until("it is ready", || agent.readyz() == Some(200));
+    let agent = run();
+    ready(&agent);
+    agent.terminate().unwrap();
+    let notifications = Notifications::start(scene.lab.node_a.namespace()).unwrap();
+    let mut node = scene.lab.node_a.object();
+    node["spec"] = json!({});
+    scene.server.put(node);
+    let agent = run();
+    wait_until("it says what it waits for", || agent.stderr().contains("Waiting for the Node"));
+    assert_eq!(agent.readyz(), Some(503));
+    scene.wait_until_served(&["web-2"], "meanwhile");
+    scene.server.put(scene.lab.node_a.object());
+    ready(&agent);
+    assert_eq!(notifications.changes().unwrap(), Vec::<String>::new(), "the state is the same");
 }
 
 #[test]
@@ -76,6 +108,6 @@ fn the_ranges_of_cluster_ips_take_effect_at_once() {
     wait_until("the range is smaller", is_unreachable);
     ranges(&["10.96.0.0/16"]);
     wait_until("the range is silent again", is_silent);
-    scene.server.delete(portolan_integration::Resource::ServiceCidrs, "", "kubernetes");
+    scene.server.delete(Resource::ServiceCidrs, "", "kubernetes");
     wait_until("the range is gone", is_unreachable);
 }

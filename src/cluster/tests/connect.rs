@@ -8,7 +8,7 @@ use super::*;
 use crate::{cluster::Cluster, settings::ApiSettings};
 
 fn options() -> Options {
-    Options { node_name: "n1".into(), proxy_name: None, timing: timing() }
+    Options { node_name: "n1".into(), proxy_name: None, needs_pod_networks: false, timing: timing() }
 }
 
 fn error(kubeconfig: Option<PathBuf>, master: Option<&str>) -> String {

@@ -1,6 +1,7 @@
 //! When the agent is told what.
 
 use super::*;
+use crate::agent::Ending;
 
 #[tokio::test]
 async fn what_a_server_does_not_have_is_done_without() {
@@ -25,6 +26,57 @@ async fn node_and_ranges_are_not_waited_for_for_ever() {
     let mut world = World::new(server, timing, None);
     let update = world.update().await;
     assert_eq!(update.changes.len(), 2, "{update:?}");
+}
+
+/// A source that must know the networks of the node's pods before it tells anything.
+fn needing_pod_networks(server: Server, timing: Timing) -> World {
+    let options = Options { node_name: "n1".into(), proxy_name: None, needs_pod_networks: true, timing };
+    World::with_options(server, options)
+}
+
+fn node(version: u64, cidrs: &[&str]) -> Value {
+    json!({
+        "metadata": {"name": "n1", "resourceVersion": version.to_string()},
+        "spec": {"podCIDRs": cidrs},
+    })
+}
+
+#[tokio::test]
+async fn the_networks_of_pods_are_waited_for_where_they_are_needed() {
+    let server = Server::new();
+    for path in [SERVICES, SLICES, CIDRS] {
+        server.reply(path, Reply::lines([initial_events_end(1)]).and_wait());
+    }
+    let (reply, feed) = Reply::lines([added(&node(3, &[])), initial_events_end(9)]).and_feed();
+    server.reply(NODES, reply);
+    let mut world = needing_pod_networks(server, Timing { patience: Duration::ZERO, ..timing() });
+    world.is_quiet().await;
+    feed.send(&event("MODIFIED", &node(10, &["10.1.2.0/24"])));
+    world.update().await;
+    assert_eq!(world.node.as_ref().unwrap().pod_cidrs, ["10.1.2.0/24".parse().unwrap()]);
+    // Afterwards nobody waits.
+    feed.send(&event("MODIFIED", &node(11, &[])));
+    world.update().await;
+}
+
+#[tokio::test]
+async fn networks_of_pods_that_never_come_end_the_agent() {
+    let server = Server::new();
+    for path in [SERVICES, SLICES, CIDRS] {
+        server.reply(path, Reply::lines([initial_events_end(1)]).and_wait());
+    }
+    server.reply(NODES, Reply::refuse(&status(403, "nodes is forbidden")));
+    let timing = Timing { patience: Duration::ZERO, pod_networks: Duration::from_millis(300), ..timing() };
+    let world = needing_pod_networks(server, timing);
+    let until = Instant::now() + LONG;
+    let event = loop {
+        match world.inbox.try_recv() {
+            Ok(event) => break event,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+        sleep(Duration::from_millis(2)).await;
+    };
+    assert!(matches!(event, Event::Stop(Ending::Failed)), "{event:?}");
 }
 
 #[tokio::test]

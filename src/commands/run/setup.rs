@@ -1,27 +1,17 @@
 //! What `run` does before it touches nftables, and the answers that need no kernel.
 
-use std::{
-    fmt::Write as _,
-    fs, io,
-    path::PathBuf,
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::Sender,
-    },
-};
+use std::{fmt::Write as _, fs, io, path::PathBuf, process::ExitCode, sync::mpsc::Sender};
 
 use tracing::{error, info, warn};
 
 use super::StartError;
 use crate::{
-    agent::Event,
+    agent::{Ending, Event},
     cli::RunArgs,
     cluster::{Cluster, Options},
     commands,
     config::{self, Edit},
-    settings::{RunSettings, SettingsError},
+    settings::{DetectLocal, RunSettings, SettingsError},
     sysctl::{self, Effort, Sysctls},
 };
 
@@ -70,6 +60,16 @@ pub fn warn_of_ineffective(settings: &RunSettings) {
     }
 }
 
+/// Says that pods cannot be told from the rest, which is most often an oversight.
+pub fn warn_of_missing_cluster_cidr(settings: &RunSettings) {
+    if matches!(&settings.node.detect_local, DetectLocal::ClusterCidr(networks) if networks.is_empty()) {
+        let place = settings.origin().short_name("clusterCIDR");
+        warn!(
+            "No {place}: pods cannot be told from others, so that no connection to a ClusterIP is masqueraded"
+        );
+    }
+}
+
 /// Finds what can be found wrong with files that others will read, before anything is touched.
 pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> {
     for path in args.filenames.iter().filter(|path| path.as_os_str() != "-") {
@@ -110,17 +110,6 @@ pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> 
     Ok(())
 }
 
-/// Whether the configuration file changed so that the agent has to start anew.
-#[derive(Clone, Debug, Default)]
-pub struct Outdated(Arc<AtomicBool>);
-
-impl Outdated {
-    /// Whether it has.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
 /// Watches the configuration file, if there is one, and stops the agent when it says something else.
 ///
 /// A file that cannot be used does not stop it: the next start would fail, and nothing is lost by serving on with
@@ -129,19 +118,11 @@ pub fn watch_configuration(
     args: &RunArgs,
     settings: &RunSettings,
     events: Sender<Event>,
-) -> Result<Outdated, StartError> {
-    let outdated = Outdated::default();
-    let Some(file) = settings.config_file.clone() else { return Ok(outdated) };
-    let mut follower = Follower {
-        args: args.clone(),
-        running: settings.clone(),
-        problem: None,
-        outdated: outdated.clone(),
-        file: file.clone(),
-        events,
-    };
-    config::watch(&file, move |edit| follower.follow(edit)).map_err(StartError::Runtime)?;
-    Ok(outdated)
+) -> Result<(), StartError> {
+    let Some(file) = settings.config_file.clone() else { return Ok(()) };
+    let mut follower =
+        Follower { args: args.clone(), running: settings.clone(), problem: None, file: file.clone(), events };
+    config::watch(&file, move |edit| follower.follow(edit)).map_err(StartError::Runtime)
 }
 
 struct Follower {
@@ -149,7 +130,6 @@ struct Follower {
     running: RunSettings,
     /// What was last wrong with the file.
     problem: Option<String>,
-    outdated: Outdated,
     file: PathBuf,
     events: Sender<Event>,
 }
@@ -159,6 +139,7 @@ impl Follower {
     fn follow(&mut self, edit: Edit) -> bool {
         if edit == Edit::Removed {
             warn!(path = %self.file.display(), "Configuration file is gone; going on with what it said");
+            self.problem = Some("it is gone".to_owned());
             return true;
         }
         match RunSettings::resolve(&self.args) {
@@ -184,9 +165,8 @@ impl Follower {
             self.file.display(),
             changes.join(", ")
         );
-        self.outdated.0.store(true, Ordering::Release);
         // Nobody listens if the agent is stopping anyway.
-        let _ = self.events.send(Event::Stop);
+        let _ = self.events.send(Event::Stop(Ending::Failed));
         false
     }
 
