@@ -41,19 +41,25 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print the full ruleset for this node, without touching the kernel
-    #[command(after_help = "Exit status: 0 all input was used, 1 some was not (one line each on stderr).
+    #[command(
+        args_override_self = true,
+        after_help = "Exit status: 0 all input was used, 1 some was not (one line each on stderr).
 
 Examples:
   portolan render -f web.yaml
   portolan render -f web.yaml --cluster-cidr 10.128.0.0/14 -o json
-  portolan render -f web.yaml | nft -c -f -")]
+  portolan render -f web.yaml | nft -c -f -"
+    )]
     Render(RenderArgs),
 
     /// Show what would change in the kernel
-    #[command(after_help = "Exit status: 0 nothing would change, 1 something would, 2 an error.
+    #[command(
+        args_override_self = true,
+        after_help = "Exit status: 0 nothing would change, 1 something would, 2 an error.
 
 Examples:
-  portolan diff -f manifests/ && echo in sync")]
+  portolan diff -f manifests/ && echo in sync"
+    )]
     Diff(InputArgs),
 
     /// Be this node's service proxy: program the kernel and keep it equal to the cluster, or to manifests

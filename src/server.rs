@@ -13,6 +13,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
+    config::Origin,
     health::{Health, ServiceHealth},
     metrics::Metrics,
     recorder::Recorder,
@@ -31,6 +32,8 @@ pub struct ServerSettings {
     /// Whether an address that cannot be bound is an error (`bindAddressHardFail`); if not, it is tried again every
     /// five seconds.
     pub bind_hard_fail: bool,
+    /// Who named the addresses.
+    pub origin: Origin,
     /// What `/configz` shows: the configuration as it is in effect.
     pub config: serde_json::Value,
 }
@@ -41,8 +44,8 @@ pub enum ServerError {
     /// An address could not be bound, and that is to be an error.
     #[error("{option} {address}: {source}")]
     Bind {
-        /// The setting that names it.
-        option: &'static str,
+        /// The flag, or file and field, that names it.
+        option: String,
         /// The address.
         address: SocketAddr,
         /// Why not.
@@ -76,15 +79,16 @@ pub fn start(
     let (service_health, checks) = ServiceHealth::new();
     let shared = Shared { settings: Arc::new(settings), health, metrics, started: Instant::now() };
     let settings = &shared.settings;
-    let bind = |option, address: Option<SocketAddr>, connections| {
+    let bind = |field, address: Option<SocketAddr>, connections| {
+        let option = settings.origin.name(field);
         address.map(|address| Server::bind(option, address, connections, settings.bind_hard_fail)).transpose()
     };
     // Signals count from here on, and errors are found, before the thread starts.
     let (signals, servers) = {
         let _guard = runtime.enter();
         let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-        let healthz = bind("--healthz-bind-address", settings.healthz, health::CONNECTIONS)?;
-        let metrics = bind("--metrics-bind-address", settings.metrics, metrics::CONNECTIONS)?;
+        let healthz = bind("healthzBindAddress", settings.healthz, health::CONNECTIONS)?;
+        let metrics = bind("metricsBindAddress", settings.metrics, metrics::CONNECTIONS)?;
         (signals, [healthz.zip(Some(health::router(&shared))), metrics.zip(Some(metrics::router(&shared)))])
     };
     let service_checks = service_checks::ServiceChecks::new(checks, &shared, recorder);

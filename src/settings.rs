@@ -16,6 +16,7 @@ use portolan_rules::{
 };
 
 use crate::{
+    api::{parse_cidr, parse_ip},
     cli::NodeArgs,
     config::{DEFAULT_MASQUERADE_BIT, KubeProxyConfiguration, Origin},
     host,
@@ -94,11 +95,15 @@ impl Settings {
             ..Config::default()
         };
         let entries = all.node_port_addresses.as_deref().unwrap_or_default();
+        // As lenient about zeros as for networks in objects.
+        let entries = entries.iter().map(|entry| {
+            parse_cidr(entry.trim()).map_or_else(|| entry.clone(), |network| network.to_string())
+        });
         Ok(Self {
             node_name: node_name(all, origin, args)?,
-            node_port_addresses: entries.join(",").parse().map_err(|error: NodePortAddressesError| {
-                SettingsError::new(origin.name("nodePortAddresses"), error)
-            })?,
+            node_port_addresses: entries.collect::<Vec<_>>().join(",").parse().map_err(
+                |error: NodePortAddressesError| SettingsError::new(origin.name("nodePortAddresses"), error),
+            )?,
             primary_address: primary_address(all, origin)?,
             detect_local: detect_local(all, origin)?,
             service_cidrs: networks(
@@ -191,8 +196,7 @@ fn masquerade_bit(origin: &Origin, field: &str, bit: Option<i32>) -> Result<u8, 
 /// `bindAddress`, unless it stands for all addresses.
 fn primary_address(all: &KubeProxyConfiguration, origin: &Origin) -> Result<Option<IpAddr>, SettingsError> {
     let text = all.bind_address.as_deref().unwrap_or("0.0.0.0").trim();
-    let address: Option<IpAddr> = text.parse().ok();
-    let address = address
+    let address = parse_ip(text)
         .ok_or_else(|| SettingsError::new(origin.name("bindAddress"), Problem::Address(text.to_owned())))?;
     Ok((!address.is_unspecified()).then_some(address))
 }
@@ -260,8 +264,7 @@ fn cluster_cidrs(place: &str, list: &str) -> Result<Vec<IpNetwork>, SettingsErro
 fn networks(place: &str, list: &str) -> Result<Vec<IpNetwork>, SettingsError> {
     let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let network = |entry: &str| {
-        let parsed = entry.contains('/').then(|| entry.parse().ok()).flatten();
-        parsed.map(masked).ok_or_else(|| SettingsError::new(place, Problem::Network(entry.to_owned())))
+        parse_cidr(entry).ok_or_else(|| SettingsError::new(place, Problem::Network(entry.to_owned())))
     };
     entries.map(network).collect()
 }

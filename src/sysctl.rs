@@ -33,6 +33,8 @@ pub enum Effort {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set {name} to {value}{}: {source}", was.as_ref().map(|was| format!(" (it is {was})")).unwrap_or_default())]
 pub struct SysctlError {
+    /// The field of the configuration that asks for it, as `conntrack.udpTimeout`.
+    pub field: &'static str,
     /// Name of the file, as `nf_conntrack_max`.
     name: String,
     /// What it was to have.
@@ -41,6 +43,22 @@ pub struct SysctlError {
     was: Option<String>,
     /// Why.
     source: io::Error,
+}
+
+impl SysctlError {
+    /// Whether somebody with more privileges could set it.
+    pub fn is_about_privileges(&self) -> bool {
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(self.source.kind(), PermissionDenied | ReadOnlyFilesystem)
+    }
+}
+
+/// A value to set, and the field of the configuration that asks for it.
+struct Wanted {
+    /// Name of the file, as `nf_conntrack_max`.
+    name: &'static str,
+    field: &'static str,
+    wish: Wish<u64>,
 }
 
 /// Where the kernel has its settings.
@@ -70,13 +88,13 @@ impl Sysctls {
     /// Sets limits and timeouts of connection tracking; writes only what is different.
     pub fn apply(&self, settings: &ConntrackSettings, effort: Effort) -> Result<(), SysctlError> {
         let mut failures = String::new();
-        for (name, wish) in wanted(settings, self.cpu_count()) {
-            if effort == Effort::OnlyExplicit && !wish.is_explicit {
+        for wanted in wanted(settings, self.cpu_count()) {
+            if effort == Effort::OnlyExplicit && !wanted.wish.is_explicit {
                 continue;
             }
-            match self.set(name, wish) {
+            match self.set(&wanted) {
                 Ok(()) => {}
-                Err(error) if wish.is_explicit || effort == Effort::Everything => return Err(error),
+                Err(error) if wanted.wish.is_explicit || effort == Effort::Everything => return Err(error),
                 Err(error) => {
                     let separator = if failures.is_empty() { "" } else { "; " };
                     // Writing to a String does not fail.
@@ -93,20 +111,21 @@ impl Sysctls {
         Ok(())
     }
 
-    fn set(&self, name: &str, wish: Wish<u64>) -> Result<(), SysctlError> {
+    fn set(&self, wanted: &Wanted) -> Result<(), SysctlError> {
+        let &Wanted { name, field, wish } = wanted;
         let path = self.netfilter.join(name);
         let value = i64::try_from(wish.value).unwrap_or(i64::MAX);
         if name != LIMIT {
-            return write_if_different(&path, value);
+            return write_if_different(&path, value, field);
         }
         // A default is no reason to take away what somebody has granted.
         if wish.is_explicit || number(&path).is_none_or(|limit| limit < value) {
-            write_if_different(&path, value)?;
+            write_if_different(&path, value, field)?;
         }
         // Then the chains of the hash table are four long on average.
         let size = value / 4;
         if number(&self.hash_size).is_none_or(|now| now < size) {
-            write_if_different(&self.hash_size, size)?;
+            write_if_different(&self.hash_size, size, field)?;
         }
         Ok(())
     }
@@ -128,23 +147,27 @@ fn count(list: &str) -> Option<u64> {
 }
 
 /// What is to be set, in order.
-fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<(&'static str, Wish<u64>)> {
+fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     let per_core = settings.max_per_core;
     if per_core.value > 0 {
         let scaled = (u64::from(per_core.value) * cpus).min(MAX_BY_CPUS);
         let is_explicit = per_core.is_explicit || settings.min.is_explicit;
-        wanted.push((LIMIT, Wish { value: scaled.max(u64::from(settings.min.value)), is_explicit }));
+        let wish = Wish { value: scaled.max(u64::from(settings.min.value)), is_explicit };
+        let field = if settings.min.is_explicit { "conntrack.min" } else { "conntrack.maxPerCore" };
+        wanted.push(Wanted { name: LIMIT, field, wish });
     }
     let timeouts = [
-        ("nf_conntrack_tcp_timeout_established", settings.tcp_established),
-        ("nf_conntrack_tcp_timeout_close_wait", settings.tcp_close_wait),
-        ("nf_conntrack_udp_timeout", settings.udp),
-        ("nf_conntrack_udp_timeout_stream", settings.udp_stream),
+        ("nf_conntrack_tcp_timeout_established", "conntrack.tcpEstablishedTimeout", settings.tcp_established),
+        ("nf_conntrack_tcp_timeout_close_wait", "conntrack.tcpCloseWaitTimeout", settings.tcp_close_wait),
+        ("nf_conntrack_udp_timeout", "conntrack.udpTimeout", settings.udp),
+        ("nf_conntrack_udp_timeout_stream", "conntrack.udpStreamTimeout", settings.udp_stream),
     ];
-    wanted.extend(timeouts.into_iter().filter(|(_, wish)| wish.value > 0));
+    let timeouts = timeouts.into_iter().map(|(name, field, wish)| Wanted { name, field, wish });
+    wanted.extend(timeouts.filter(|wanted| wanted.wish.value > 0));
     if settings.tcp_be_liberal {
-        wanted.push(("nf_conntrack_tcp_be_liberal", Wish { value: 1, is_explicit: true }));
+        let wish = Wish { value: 1, is_explicit: true };
+        wanted.push(Wanted { name: "nf_conntrack_tcp_be_liberal", field: "conntrack.tcpBeLiberal", wish });
     }
     wanted
 }
@@ -152,7 +175,7 @@ fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<(&'static str, Wish<u6
 /// Sets what the out-of-memory killer makes of this process. Lowering it takes `CAP_SYS_RESOURCE`; without, the
 /// score stays, which is no reason not to run.
 pub fn set_oom_score(wish: Wish<i32>) {
-    match write_if_different(Path::new("/proc/self/oom_score_adj"), i64::from(wish.value)) {
+    match write_if_different(Path::new("/proc/self/oom_score_adj"), i64::from(wish.value), "oomScoreAdj") {
         Ok(()) => {}
         Err(error) if wish.is_explicit => warn!("{error}"),
         // The kubelet gives a critical pod a score nearly as low.
@@ -165,7 +188,7 @@ fn number(path: &Path) -> Option<i64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn write_if_different(path: &Path, value: i64) -> Result<(), SysctlError> {
+fn write_if_different(path: &Path, value: i64, field: &'static str) -> Result<(), SysctlError> {
     let now = fs::read_to_string(path).map(|text| text.trim().to_owned());
     if now.as_ref().is_ok_and(|now| now.parse() == Ok(value)) {
         return Ok(());
@@ -178,7 +201,7 @@ fn write_if_different(path: &Path, value: i64) -> Result<(), SysctlError> {
             info!(%name, value, was = was.unwrap_or_default(), "Set");
             Ok(())
         }
-        Err(source) => Err(SysctlError { name, value, was, source }),
+        Err(source) => Err(SysctlError { field, name, value, was, source }),
     }
 }
 
@@ -196,7 +219,7 @@ mod tests {
 
     fn max(change: impl FnOnce(&mut RunArgs), cpus: u64) -> Option<u64> {
         let wanted = wanted(&settings(change), cpus);
-        wanted.iter().find(|(name, _)| *name == "nf_conntrack_max").map(|(_, wish)| wish.value)
+        wanted.iter().find(|wanted| wanted.name == "nf_conntrack_max").map(|wanted| wanted.wish.value)
     }
 
     /// A root directory with the files of a kernel of one CPU, tracking 1000 connections.

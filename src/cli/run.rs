@@ -226,6 +226,8 @@ pub struct IneffectiveArgs {
     pub log_text_split_stream: Option<bool>,
     #[arg(long, value_name = "BOOL", hide_short_help = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub profiling: Option<bool>,
+    #[arg(long, value_name = "FROM-TO", hide_short_help = true)]
+    pub proxy_port_range: Option<String>,
     #[arg(long, value_name = "VERSION", hide_short_help = true)]
     pub show_hidden_metrics_for_version: Option<String>,
     #[arg(long, value_name = "FILE=LEVEL,…", hide_short_help = true)]

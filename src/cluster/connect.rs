@@ -93,10 +93,17 @@ async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
     if kubeconfig.current_context.as_ref().is_none_or(String::is_empty) {
         return Err(Error::Kubeconfig { path: shown(), reason: "it has no current-context".to_owned() });
     }
-    let cluster_name = kubeconfig.current_context.as_ref().and_then(|name| {
+    let context = kubeconfig.current_context.as_ref().and_then(|name| {
         let context = kubeconfig.contexts.iter().find(|context| context.name == *name)?;
-        Some(context.context.as_ref()?.cluster.clone())
+        context.context.clone()
     });
+    let user = context.as_ref().and_then(|context| context.user.as_ref()).filter(|user| !user.is_empty());
+    if let Some(user) = user.filter(|user| !kubeconfig.auth_infos.iter().any(|info| info.name == **user)) {
+        // kube would go there as nobody.
+        let reason = format!("the context names the user {user:?}, and there is none of that name");
+        return Err(Error::Kubeconfig { path: shown(), reason });
+    }
+    let cluster_name = context.map(|context| context.cluster);
     let clusters = kubeconfig.clusters.iter_mut().filter(|named| Some(&named.name) == cluster_name.as_ref());
     let mut authority = None;
     for cluster in clusters.filter_map(|named| named.cluster.as_mut()) {

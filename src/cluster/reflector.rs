@@ -234,7 +234,7 @@ impl<W: Watched> Reflector<W> {
         self.relist_at = Instant::now() + jitter(self.connection.timing.relist);
         self.is_listed = true;
         let count = self.store.models().len();
-        debug!(kind = %W::KIND, count, version = ?self.position, "Listed");
+        debug!(kind = %W::KIND, count, version = self.position.as_deref(), "Listed");
         self.outlet.outages.recovered(W::KIND);
         self.tell(Some(count), change, None).await;
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
-use http::{Request, header};
+use http::{HeaderValue, Request, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use serde::Deserialize;
@@ -18,6 +18,9 @@ use crate::metrics::ApiRequests;
 
 /// Longest answer to a request that failed; what is longer says nothing more.
 const LONGEST_REFUSAL: usize = 64 * 1024;
+
+/// Who asks, for the server's audit log.
+const USER_AGENT: &str = concat!("portolan/v", env!("CARGO_PKG_VERSION"), " (linux)");
 
 /// Appends a parameter to a path.
 pub(super) fn add_parameter(path: &mut String, name: &str, value: &str) {
@@ -109,6 +112,7 @@ impl Connection {
 
     async fn send(&self, request: http::Result<Request<Body>>) -> Result<Answer, Failure> {
         let mut request = request.map_err(|error| Failure::transport(&error))?;
+        request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         let (client, token) = self.credentials.current();
         if let Some(token) = token {
             request.headers_mut().insert(header::AUTHORIZATION, token);

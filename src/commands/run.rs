@@ -25,7 +25,7 @@ use crate::{
     metrics::Metrics,
     recorder::Recorder,
     server::{self, ServerError, ServerSettings},
-    settings::{RunSettings, SettingsError},
+    settings::RunSettings,
     source::Change,
     sysctl::SysctlError,
 };
@@ -36,8 +36,6 @@ const ONCE_ATTEMPTS: u32 = 5;
 /// Why the agent could not start.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
     #[error("-f {path}: {source}")]
     Path { path: String, source: std::io::Error },
     #[error("{place}: {}: {source}", path.display())]
@@ -46,10 +44,8 @@ enum StartError {
     WriteConfig { path: PathBuf, source: std::io::Error },
     #[error("cannot write down the configuration: {0}")]
     Configuration(std::io::Error),
-    #[error(transparent)]
-    Sysctl(SysctlError),
-    #[error("{0}; `portolan run --init-only` sets it once, with more privileges")]
-    SetUp(SysctlError),
+    #[error("{place}: {source}{hint}")]
+    Sysctl { place: String, source: SysctlError, hint: &'static str },
     #[error("{place}: {source}")]
     Credentials { place: String, source: cluster::Error },
     #[error(transparent)]
@@ -68,29 +64,37 @@ enum StartError {
 
 /// Runs the agent.
 pub fn run(args: &RunArgs) -> ExitCode {
-    match start(args) {
+    memory::share_arenas();
+    // Everything that can be wrong with flags and files is found before anything is touched.
+    let settings = match RunSettings::resolve(args) {
+        Ok(settings) => settings,
+        Err(error) => return super::fail(&error),
+    };
+    logging::start(settings.logging);
+    match start(args, &settings) {
         Ok(code) => code,
+        // Who reads JSON reads it to the end.
+        Err(error) if settings.logging.is_json => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
         Err(error) => super::fail(&error),
     }
 }
 
-fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
-    memory::share_arenas();
-    // Everything that can be wrong with flags and files is found before anything is touched.
-    let settings = RunSettings::resolve(args)?;
-    logging::start(settings.logging);
-    if let Some(code) = setup::answer(args, &settings)? {
+fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError> {
+    if let Some(code) = setup::answer(args, settings)? {
         return Ok(code);
     }
-    setup::check_files(args, &settings)?;
-    let cluster = args.filenames.is_empty().then(|| setup::cluster(&settings)).transpose()?;
+    setup::check_files(args, settings)?;
+    let cluster = args.filenames.is_empty().then(|| setup::cluster(settings)).transpose()?;
     info!(version = env!("CARGO_PKG_VERSION"), node = &*settings.node.node_name, "Starting");
-    setup::warn_of_ineffective(&settings);
+    setup::warn_of_ineffective(settings);
     if cluster.is_some() {
-        setup::warn_of_missing_cluster_cidr(&settings);
+        setup::warn_of_missing_cluster_cidr(settings);
     }
     let kernel = Kernel::open()?;
-    setup::set_up(args, &settings)?;
+    setup::set_up(args, settings)?;
 
     let health = Health::new(settings.sync.period);
     let ((recorder, warnings), metrics) = (Recorder::new(), Metrics::default());
@@ -101,7 +105,7 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         agent.own_tables()?;
     }
     if args.once {
-        let complete = take_over(&mut agent, &settings, manifests(args, &settings).load());
+        let complete = take_over(&mut agent, settings, manifests(args, settings).load());
         return Ok(once(&mut agent, complete));
     }
     let (events, inbox) = channel();
@@ -110,6 +114,7 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
         healthz: settings.healthz,
         metrics: settings.metrics,
         bind_hard_fail: settings.bind_hard_fail,
+        origin: settings.origin(),
         config: settings.configuration.to_json().map_err(StartError::Configuration)?,
     };
     let stop = events.clone();
@@ -123,13 +128,13 @@ fn start(args: &RunArgs) -> Result<ExitCode, StartError> {
     agent.serve_health_checks(service_health);
     watch_addresses(events.clone())?;
     agent.listen(events.clone())?;
-    setup::watch_configuration(args, &settings, events.clone())?;
+    setup::watch_configuration(args, settings, events.clone())?;
     if let Some(cluster) = cluster {
         health.expect_news_of([Kind::Service, Kind::EndpointSlice]);
         cluster.start(health, &metrics, warnings, events)?;
     } else {
-        let (watcher, objects) = manifests(args, &settings).watch().map_err(StartError::Watch)?;
-        take_over(&mut agent, &settings, objects);
+        let (watcher, objects) = manifests(args, settings).watch().map_err(StartError::Watch)?;
+        take_over(&mut agent, settings, objects);
         watch(watcher, events)?;
     }
     let ending = reconcile(&mut agent, &inbox);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Fields and the flags that set them.
-const FLAGS: [(&str, &str); 46] = [
+const FLAGS: [(&str, &str); 47] = [
     ("bindAddress", "--bind-address"),
     ("bindAddressHardFail", "--bind-address-hard-fail"),
     ("clientConnection.burst", "--kube-api-burst"),
@@ -50,12 +50,14 @@ const FLAGS: [(&str, &str); 46] = [
     ("nftables.syncPeriod", "--iptables-sync-period"),
     ("nodePortAddresses", "--nodeport-addresses"),
     ("oomScoreAdj", "--oom-score-adj"),
+    ("portRange", "--proxy-port-range"),
 ];
 
 /// Who said what the configuration is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
     /// The command line.
+    #[default]
     Flags,
     /// A file.
     File(PathBuf),

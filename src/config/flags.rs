@@ -78,6 +78,7 @@ impl TryFrom<&RunArgs> for KubeProxyConfiguration {
         options.text.info_buffer_size = ineffective.log_text_info_buffer_size.clone().map(Text);
         options.text.split_stream = ineffective.log_text_split_stream;
         all.enable_profiling = ineffective.profiling;
+        all.port_range.clone_from(&ineffective.proxy_port_range);
         all.show_hidden_metrics_for_version.clone_from(&ineffective.show_hidden_metrics_for_version);
         Ok(all)
     }

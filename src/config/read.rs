@@ -67,13 +67,16 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<KubeProxyConfiguration,
         message: message.to_owned(),
     };
     let text = std::str::from_utf8(bytes).map_err(|_| content(None, "", "is not UTF-8 text"))?;
+    let text = without_empty_end(text);
     let mut field = String::new();
     let mut options = Options::default();
+    options.underscored_numbers_as_strings = true;
+    options.leading_zero_numbers_as_strings = true;
     let mut budget = Budget::default();
     budget.max_depth = 16;
     options.budget = Some(budget);
     options.with_snippet = false;
-    let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
+    let read = serde_saphyr::with_deserializer_from_str_with_options(text, options.clone(), |deserializer| {
         let mut track = serde_path_to_error::Track::new();
         let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
         let read = <KubeProxyConfiguration as serde::Deserialize>::deserialize(tracked);
@@ -82,7 +85,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<KubeProxyConfiguration,
         }
         read
     });
-    let configuration: KubeProxyConfiguration = read.map_err(|error| {
+    read.map_err(|error| {
         let line = error.location().map(|location| location.line());
         let (key, message) = message(&error.to_string());
         let field = match (key, &*field) {
@@ -93,6 +96,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<KubeProxyConfiguration,
         };
         content(line, &one_line(&field), &message)
     })?;
+    let configuration =
+        strictly(text, options).map_err(|(field, message)| content(None, &field, &message))?;
     for (field, found, expected) in
         [("apiVersion", &configuration.api_version, API_VERSION), ("kind", &configuration.kind, KIND)]
     {
@@ -107,8 +112,36 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<KubeProxyConfiguration,
     Ok(configuration)
 }
 
+/// Reads the same again with the types that the text itself shows. kube-proxy's decoder takes neither a quoted number
+/// for a number nor a number for a text, and what it refuses must not wait until somebody goes back to it. The field
+/// and what is wrong with it, if something is.
+fn strictly(text: &str, options: Options) -> Result<KubeProxyConfiguration, (String, String)> {
+    let value: Option<serde_json::Value> = serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| (String::new(), message(&error.to_string()).1))?;
+    // An empty file has no fields.
+    let value = value.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new()));
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let field = one_line(&error.path().to_string());
+        (field, message(&error.into_inner().to_string()).1)
+    })
+}
+
+/// Without a last `---` that nothing but comments follow: that is no further document.
+fn without_empty_end(text: &str) -> &str {
+    let is_empty = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    match text.rfind("\n---") {
+        Some(at) => {
+            let (before, end) = text.split_at(at + 1);
+            let mut lines = end.lines();
+            let is_mark = lines.next().is_some_and(|line| is_empty(line.trim_start_matches("---")));
+            if is_mark && lines.all(is_empty) { without_empty_end(before) } else { text }
+        }
+        None => text,
+    }
+}
+
 /// What a parser says in its words, by what it says first, and what an operator is told.
-const WORDS: [(&str, &str); 12] = [
+const WORDS: [(&str, &str); 13] = [
     ("unknown field", "is no field of this file"),
     ("multiple YAML documents", "there is more than one document"),
     ("expected mapping start", "is not a mapping of fields to values"),
@@ -121,6 +154,7 @@ const WORDS: [(&str, &str); 12] = [
     ("invalid i64", "is not a whole number, or too large"),
     ("invalid u32", "is not a whole number from 0 on, or too large"),
     ("data did not match any variant", "is neither a text nor a number"),
+    ("invalid value: integer", "is not a whole number, or too large"),
 ];
 
 /// A parser's message in one line and in words about the file: without the place, which goes before it, and without
@@ -132,12 +166,23 @@ fn message(message: &str) -> (Option<String>, String) {
         let key = rest.split(", set ").next().unwrap_or(rest);
         return (Some(key.to_owned()), "is there twice".to_owned());
     }
+    // serde_json says first what there is, and last what there should be.
+    let expected = message.starts_with("invalid type: ").then(|| message.rsplit_once(", expected "));
+    let message = match expected.flatten() {
+        Some((_, "i32" | "i64" | "u32")) => "invalid i32",
+        Some((_, "f32" | "f64")) => "invalid floating point",
+        Some((_, "a boolean")) => "invalid boolean",
+        Some((_, "a string" | "path string")) => "expected string scalar",
+        _ => message,
+    };
     let known = WORDS.iter().find(|(start, _)| message.starts_with(start));
     (None, known.map_or(message, |(_, words)| words).to_owned())
 }
 
+/// In one line, and without what a terminal would take for a command.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 #[cfg(test)]
@@ -188,6 +233,32 @@ mod tests {
             ("conntrack: 5\n", "/etc/config.conf:3: conntrack: is not a mapping of fields to values"),
             ("mode: [nftables]\n", "/etc/config.conf:3: mode: is not a text"),
             ("---\nmode: nftables\n", "/etc/config.conf:4: there is more than one document"),
+            ("oomScoreAdj: \"5\"\n", "/etc/config.conf: oomScoreAdj: is not a whole number, or too large"),
+            (
+                "nftables: {masqueradeBit: 1_0}\n",
+                "/etc/config.conf: nftables.masqueradeBit: is not a whole number",
+            ),
+            (
+                "nftables: {masqueradeBit: 010}\n",
+                "/etc/config.conf:3: nftables.masqueradeBit: is not a whole number",
+            ),
+            ("clientConnection: {qps: \"5\"}\n", "/etc/config.conf: clientConnection.qps: is not a number"),
+            ("clientConnection: {qps: .nan}\n", "/etc/config.conf:"),
+            (
+                "clientConnection: {kubeconfig: 5}\n",
+                "/etc/config.conf: clientConnection.kubeconfig: is not a text",
+            ),
+            (
+                "bindAddressHardFail: \"true\"\n",
+                "/etc/config.conf: bindAddressHardFail: is neither true nor false",
+            ),
+            (
+                "featureGates: {Foo: \"true\"}\n",
+                "/etc/config.conf: featureGates.Foo: is neither true nor false",
+            ),
+            ("hostnameOverride: 5\n", "/etc/config.conf: hostnameOverride: is not a text"),
+            ("hostnameOverride: true\n", "/etc/config.conf: hostnameOverride: is not a text"),
+            ("\"x\\e[31my\": 1\n", "/etc/config.conf:3: x\\u{1b}[31my: is no field of this file"),
             ("conntrack: [1\n", "/etc/config.conf:"),
             ("\"two\\nlines\": 1\n", "/etc/config.conf:3: two lines: is no field of this file"),
         ] {
@@ -211,6 +282,16 @@ mod tests {
             error("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: Proxy\n"),
             "/etc/config.conf: kind: \"Proxy\" is not supported, only KubeProxyConfiguration"
         );
+    }
+
+    #[test]
+    fn an_end_without_a_document_is_none() {
+        for end in ["---\n", "---", "--- # end\n\n# that is all\n---\n"] {
+            let configuration =
+                parse(Path::new("x"), format!("{HEAD}oomScoreAdj: 5\n{end}").as_bytes()).unwrap();
+            assert_eq!(configuration.oom_score_adj, Some(5), "{end:?}");
+        }
+        assert!(error(&format!("{HEAD}---\n--- x\n")).contains("more than one document"));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub fn bind(address: SocketAddr, one_family: bool) -> io::Result<TcpListener> {
 
 /// A server at a fixed address.
 pub struct Server {
-    option: &'static str,
+    option: String,
     address: SocketAddr,
     bound: Option<TcpListener>,
     connections: usize,
@@ -56,7 +56,7 @@ impl Server {
     /// Binds the address that an option names, or finds out that it cannot be: which is an error, or said once and
     /// tried again later.
     pub fn bind(
-        option: &'static str,
+        option: String,
         address: SocketAddr,
         connections: usize,
         hard_fail: bool,

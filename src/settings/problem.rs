@@ -2,7 +2,7 @@
 
 use portolan_rules::node_ports::NodePortAddressesError;
 
-use crate::config::ReadError;
+use crate::config::{DurationError, ReadError};
 
 /// A setting that cannot be used: one line that names the flag, or the file and field, and what is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,12 @@ pub enum Problem {
     /// A time that is zero or negative.
     #[error("{0} is not more than zero")]
     NotPositive(String),
+    /// A timeout that the kernel cannot have.
+    #[error("{0} is longer than {1}, the longest that the kernel can have")]
+    TooLong(String, String),
+    /// A text that is no duration.
+    #[error(transparent)]
+    Duration(#[from] DurationError),
     /// The shortest time between reconciles is longer than the longest.
     #[error("{min} is longer than {period} ({limit})")]
     Longer {

@@ -66,6 +66,7 @@ fn a_wrong_flag_is_named() {
         (&["--conntrack-tcp-timeout-close-wait=1"], "--conntrack-tcp-timeout-close-wait"),
         (&["--conntrack-udp-timeout=-1s"], "--conntrack-udp-timeout: "),
         (&["--conntrack-udp-timeout-stream=x"], "--conntrack-udp-timeout-stream"),
+        (&["--conntrack-udp-timeout=2000000h"], "--conntrack-udp-timeout: 2000000h0m0s is longer than "),
         (&["--oom-score-adj=-1001"], "--oom-score-adj: "),
         (&["--oom-score-adj=1001"], "--oom-score-adj: "),
         (&["--oom-score-adj=low"], "--oom-score-adj"),
@@ -127,6 +128,7 @@ fn a_wrong_field_is_named_with_its_file() {
         ("nodePortAddresses: [lan]", &["nodePortAddresses: "]),
         ("nodePortAddresses: [primary, 10.0.0.0/8]", &["nodePortAddresses: "]),
         ("nodePortAddresses: primary", &[":3: nodePortAddresses: "]),
+        ("nodePortAddresses: [10.0.0.0/8, '']", &["nodePortAddresses[1]: "]),
         ("nftables:\n  masqueradeBit: 32", &["nftables.masqueradeBit: 32 is not a number from 0 to 31"]),
         ("nftables:\n  masqueradeBit: fourteen", &[":4: nftables.masqueradeBit: "]),
         ("nftables:\n  masqueradeAll: perhaps", &[":4: nftables.masqueradeAll: "]),
@@ -148,6 +150,9 @@ fn a_wrong_field_is_named_with_its_file() {
         ("metricsBindAddress: localhost", &["metricsBindAddress: "]),
         ("oomScoreAdj: 1001", &["oomScoreAdj: 1001 is not a number from -1000 to 1000"]),
         ("oomScoreAdj: low", &[":3: oomScoreAdj: "]),
+        ("oomScoreAdj: '5'", &["oomScoreAdj: is not a whole number"]),
+        ("hostnameOverride: 5", &["hostnameOverride: is not a text"]),
+        ("nftables: {masqueradeAll: 'true'}", &["nftables.masqueradeAll: is neither true nor false"]),
         ("conntrack:\n  min: -5", &["conntrack.min: -5 is negative"]),
         ("conntrack:\n  maxPerCore: -1", &["conntrack.maxPerCore: "]),
         ("conntrack:\n  tcpEstablishedTimeout: -1h", &["conntrack.tcpEstablishedTimeout: "]),
@@ -164,6 +169,8 @@ fn a_wrong_field_is_named_with_its_file() {
         ("featureGates:\n  Gate: maybe", &[":4: featureGates.Gate: "]),
         ("featureGates: Gate=true", &[":3: featureGates: "]),
         ("logging:\n  format: yaml", &["logging.format: "]),
+        ("logging:\n  flushFrequency: x", &["logging.flushFrequency: \"x\" is not a duration"]),
+        ("conntrack:\n  udpTimeout: 2000000h", &["conntrack.udpTimeout: 2000000h0m0s is longer than "]),
         ("logging:\n  verbosity: -1", &[":4: logging.verbosity: "]),
         ("conntrack: [1", &[":"]),
         ("---\nmode: nftables", &[":"]),
@@ -220,6 +227,13 @@ fn credentials_that_cannot_be_used_are_named_with_what_named_them() {
         (TestFile::new("clusters: [\n"), "YAML"),
         (TestFile::new("current-context: b\ncontexts: [{name: a, context: {cluster: c, user: u}}]\n"), "b"),
         (kubeconfig("server: 'a b'", ""), "not a URL"),
+        (
+            TestFile::new(
+                "current-context: a\ncontexts: [{name: a, context: {cluster: c, user: nobody}}]\n\
+                 clusters: [{name: c, cluster: {server: 'https://192.0.2.1:6443'}}]\nusers: [{name: u, user: {}}]\n",
+            ),
+            "the user \"nobody\"",
+        ),
         (kubeconfig(&format!("{server}, certificate-authority: /nonexistent/ca"), ""), "/nonexistent/ca"),
         (kubeconfig(server, "tokenFile: /nonexistent/token"), "/nonexistent/token"),
         (

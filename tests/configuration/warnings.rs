@@ -52,4 +52,20 @@ fn fields_and_flags_without_meaning_are_named_in_one_line() {
         ]),
         [r#""Without effect here: --feature-gates, --ipvs-scheduler""#]
     );
+    assert_eq!(
+        warnings(&["--nodeport-addresses=127.0.0.0/8,10.0.0.0/8", "--proxy-port-range=1-2"]),
+        [r#""Without effect here: --proxy-port-range, --nodeport-addresses 127.0.0.0/8 (loopback)""#]
+    );
+}
+
+#[test]
+fn a_node_that_should_say_its_networks_and_does_not_is_named() {
+    enter_namespace();
+    assert_eq!(
+        warnings(&["--detect-local-mode=NodeCIDR"]),
+        [
+            "\"--detect-local-mode NodeCIDR: there is no Node node-a with spec.podCIDRs: no connection to a ClusterIP is \
+          masqueraded\""
+        ]
+    );
 }

@@ -32,7 +32,11 @@ pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>
         return Ok(Some(ExitCode::SUCCESS));
     }
     if args.init_only == Some(true) {
-        Sysctls::default().apply(&settings.conntrack, Effort::Everything).map_err(StartError::Sysctl)?;
+        let outcome = Sysctls::default().apply(&settings.conntrack, Effort::Everything);
+        outcome.map_err(|source| {
+            let place = settings.origin().name(source.field);
+            StartError::Sysctl { place, source, hint: "" }
+        })?;
         return Ok(Some(ExitCode::SUCCESS));
     }
     Ok(None)
@@ -103,7 +107,15 @@ pub fn cluster(settings: &RunSettings) -> Result<Cluster, StartError> {
 pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> {
     let is_node = args.filenames.is_empty();
     let effort = if is_node { Effort::Explicit } else { Effort::OnlyExplicit };
-    Sysctls::default().apply(&settings.conntrack, effort).map_err(StartError::SetUp)?;
+    Sysctls::default().apply(&settings.conntrack, effort).map_err(|source| {
+        let place = settings.origin().name(source.field);
+        let hint = if source.is_about_privileges() {
+            "; `portolan run --init-only` sets it once, with more privileges"
+        } else {
+            ""
+        };
+        StartError::Sysctl { place, source, hint }
+    })?;
     if is_node || settings.oom_score_adj.is_explicit {
         sysctl::set_oom_score(settings.oom_score_adj);
     }

@@ -2,12 +2,18 @@
 
 use std::net::SocketAddr;
 
+use portolan_rules::node_ports::{NodePortAddresses, NodePortAddressesError};
+
 use super::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings, SyncSettings, Wish};
 use crate::{
     cli::RunArgs,
-    config::{DEFAULT_OOM_SCORE_ADJ, Duration, KubeProxyConfiguration, Origin},
+    config::{DEFAULT_OOM_SCORE_ADJ, Duration, KubeProxyConfiguration, Origin, Text},
     settings::{Problem, Settings, SettingsError, masquerade_bit},
 };
+
+/// Longest timeout of connection tracking: the kernel counts it in ticks, of which there are 100 a second at least,
+/// in 31 bits (`proc_dointvec_jiffies`).
+const LONGEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(i32::MAX as u64 / 100);
 
 /// Names fields in errors.
 struct Checker<'a>(&'a Origin);
@@ -50,6 +56,11 @@ impl RunSettings {
             configuration: all,
         };
         check.ineffective(given)?;
+        if let NodePortAddresses::Networks(networks) = &settings.node.node_port_addresses {
+            let loopback = networks.iter().filter(|network| network.ip().is_loopback());
+            let name = origin.short_name("nodePortAddresses");
+            settings.ineffective.extend(loopback.map(|network| format!("{name} {network} (loopback)")));
+        }
         let shown = &mut settings.configuration;
         for (server, address) in [
             (settings.healthz, &mut shown.healthz_bind_address),
@@ -164,6 +175,16 @@ impl Checker<'_> {
             // The kernel counts in seconds; a part of one is one, as 0 means something else.
             let seconds = |time: std::time::Duration| time.as_millis().div_ceil(1000) as u64;
             let time = self.time(field, value.unwrap_or_default())?;
+            if time > LONGEST_TIMEOUT {
+                let given = value.unwrap_or_default().to_string();
+                return Err(self.error(
+                    field,
+                    Problem::TooLong(
+                        given,
+                        Duration::from_secs(LONGEST_TIMEOUT.as_secs().cast_signed()).to_string(),
+                    ),
+                ));
+            }
             let default = default.and_then(Duration::unsigned).unwrap_or_default();
             Ok::<_, SettingsError>(Wish::new(seconds(time), &seconds(default)))
         };
@@ -225,6 +246,17 @@ impl Checker<'_> {
                 self.positive("configSyncPeriod", period)?;
             }
             _ => {}
+        }
+        if let Some(Text(text)) = &given.logging.flush_frequency
+            && text.parse::<i64>().is_err()
+        {
+            let parsed = text.parse::<Duration>();
+            parsed.map_err(|error| self.error("logging.flushFrequency", Problem::Duration(error)))?;
+        }
+        let blank = given.node_port_addresses.iter().flatten().position(|entry| entry.trim().is_empty());
+        if let Some(at) = blank {
+            let blank = NodePortAddressesError::NotANetwork(String::new());
+            return Err(SettingsError::new(self.0.name(&format!("nodePortAddresses[{at}]")), blank));
         }
         match given.client_connection.burst {
             Some(burst) if burst < 0 => {
