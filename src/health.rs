@@ -40,6 +40,8 @@ struct Facts {
     /// When the kernel was last made equal to the input.
     synced: Option<Timestamp>,
     node_eligible: bool,
+    /// Whether somebody else is known to have changed the tables, and the repair has to wait.
+    contested: bool,
     /// The kinds that somebody must tell of, and when they last did.
     heard: BTreeMap<Kind, Option<Instant>>,
 }
@@ -53,8 +55,13 @@ impl Default for Health {
 impl Health {
     /// Of a proxy that is unhealthy when a change has waited for twice the sync period, as kube-proxy is.
     pub fn new(sync_period: Duration) -> Self {
-        let facts =
-            Facts { waiting_since: None, synced: None, node_eligible: true, heard: BTreeMap::default() };
+        let facts = Facts {
+            waiting_since: None,
+            synced: None,
+            node_eligible: true,
+            contested: false,
+            heard: BTreeMap::default(),
+        };
         Self(Arc::new(Shared { patience: sync_period.saturating_mul(2), facts: Mutex::new(facts) }))
     }
 
@@ -91,6 +98,11 @@ impl Health {
         facts.synced = Some(Timestamp::now());
     }
 
+    /// Notes whether somebody else keeps changing the tables, so that a repair has to wait.
+    pub fn set_contested(&self, contested: bool) {
+        self.facts().contested = contested;
+    }
+
     /// Notes whether load balancers may send traffic to this node: its object exists, is not being deleted, and
     /// has no taint `ToBeDeletedByClusterAutoscaler` (KEP-3836). Until told otherwise, they may.
     pub fn set_node_eligible(&self, eligible: bool) {
@@ -123,6 +135,7 @@ impl Health {
             waiting,
             healthy: waiting.is_none_or(|waiting| waiting < self.0.patience),
             node_eligible: facts.node_eligible,
+            contested: facts.contested,
             ages: facts
                 .heard
                 .into_iter()
@@ -195,6 +208,17 @@ mod tests {
         assert_eq!(after(&health, 0).unready(), Vec::new());
         health.expect_news_of([Kind::ServiceCidr]);
         assert!(after(&health, 0).is_ready(), "what is programmed does not wait for these");
+    }
+
+    #[test]
+    fn nobody_is_ready_whose_tables_others_keep_changing() {
+        let health = Health::new(PERIOD);
+        health.synced();
+        health.set_contested(true);
+        let report = after(&health, 0);
+        assert!(!report.is_ready() && report.healthy);
+        health.set_contested(false);
+        assert!(after(&health, 0).is_ready());
     }
 
     #[test]

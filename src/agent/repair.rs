@@ -68,6 +68,9 @@ impl<T: Tables> Agent<T> {
         }
         let now = Instant::now();
         let delay = self.fight.delay(now);
+        if !delay.is_zero() {
+            self.health.set_contested(true);
+        }
         let drift = self.drift.get_or_insert_with(|| Drift {
             seen: now,
             due: now + delay,

@@ -12,7 +12,8 @@ use portolan_rules::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Agent, Cause, ColdStart, Knowledge, LAST_RETRY, NodeFacts, SyncError, Synced, Tables, cold_start,
+    Agent, Cause, ColdStart, Knowledge, LAST_RETRY, NodeFacts, Reconcile, SyncError, Synced, Tables,
+    cold_start,
     describe::describe,
     first,
     refusal::is_attributable,
@@ -71,6 +72,7 @@ impl<T: Tables> Agent<T> {
         // Last: who hears that the kernel is in sync finds all of that told as well.
         if outcome.is_ok() {
             self.health.synced();
+            self.health.set_contested(self.drift.is_some());
         } else {
             self.health.out_of_sync();
         }
@@ -368,7 +370,10 @@ impl<T: Tables> Agent<T> {
         }
         self.report.repaired = true;
         self.report.repair_operations = operations;
-        self.fight.repaired(Instant::now());
+        if cause == Cause::Repair {
+            let Reconcile { dump, compile, encode, kernel, .. } = &self.report;
+            self.fight.repaired(Instant::now(), *dump + *compile + *encode + *kernel);
+        }
         let by = drift.map_or_else(|| "somebody".to_owned(), Drift::by);
         let after = drift.map(|drift| drift.seen.elapsed()).unwrap_or_default();
         if cause == Cause::Period {
@@ -376,7 +381,7 @@ impl<T: Tables> Agent<T> {
         } else {
             warn!(by, ?after, operations, "Repaired what somebody else changed: {found}");
         }
-        if self.fight.begins() {
+        if cause == Cause::Repair && self.fight.begins() {
             warn!(by, "Our tables are changed again and again; repairs wait longer and longer");
         }
     }

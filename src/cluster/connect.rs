@@ -129,6 +129,10 @@ async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
     }
     let options = KubeConfigOptions::default();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(refuse)?;
+    if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
+        let reason = "the certificate authority has no certificate (PEM)".to_owned();
+        return Err(Error::Kubeconfig { path: shown(), reason });
+    }
     // `$HTTPS_PROXY` is for the workload's way out of the cluster, not for the node's way to its API server.
     config.proxy_url = None;
     // Read again and again: authorities change, and nodes stay.

@@ -21,12 +21,24 @@ use crate::{
 pub(super) struct Told {
     /// Of which kind.
     pub kind: Kind,
-    /// Number of objects, if all of them were listed.
-    pub listed: Option<usize>,
-    /// What changed.
-    pub change: Change,
-    /// When the change began.
-    pub trigger: Option<Timestamp>,
+    /// What of it.
+    pub what: What,
+}
+
+/// What a watch tells of its kind.
+#[derive(Debug)]
+pub(super) enum What {
+    /// Something changed.
+    Change {
+        /// Number of objects, if all of them were listed.
+        listed: Option<usize>,
+        /// What changed.
+        change: Change,
+        /// When the change began.
+        trigger: Option<Timestamp>,
+    },
+    /// The server does not show it, at least not now.
+    Refused,
 }
 
 /// Without these nothing is sent.
@@ -52,7 +64,7 @@ pub(super) async fn deliver(mut inbox: Receiver<Told>, events: Sender<Event>, op
         }
     };
     while let Some(update) = next {
-        if events.send(Event::Cluster(update)).is_err() {
+        if !update.changes.is_empty() && events.send(Event::Cluster(update)).is_err() {
             return;
         }
         next = batch(&mut inbox).await;
@@ -69,14 +81,16 @@ async fn gather(inbox: &mut Receiver<Told>, options: &Options) -> Result<Option<
     let mut update = Update::default();
     let mut listed = BTreeSet::new();
     let (mut services, mut slices) = (0, 0);
-    let (mut patient_until, mut is_said) = (None, false);
+    let (mut needed_at, mut is_said, mut refused) = (None, false, BTreeSet::new());
     loop {
         let is_listed = |kind: &Kind| listed.contains(kind);
         let mut wake = None;
         if NEEDED.iter().all(is_listed) {
             let missing: Vec<&str> =
                 WELCOME.iter().filter(|kind| !is_listed(kind)).map(|kind| kind.name()).collect();
-            let until = *patient_until.get_or_insert_with(|| Instant::now() + timing.patience);
+            let waits_for_node = !is_listed(&Kind::Node) && !refused.contains(&Kind::Node);
+            let patience = if waits_for_node { timing.node } else { timing.patience };
+            let until = *needed_at.get_or_insert_with(Instant::now) + patience;
             if !missing.is_empty() && Instant::now() < until {
                 wake = Some(until);
             } else if options.needs_pod_networks && !says_pod_networks(&update) {
@@ -106,15 +120,19 @@ async fn gather(inbox: &mut Receiver<Told>, options: &Options) -> Result<Option<
             },
         };
         let Some(told) = next else { return Ok(None) };
-        if let Some(count) = told.listed {
-            listed.insert(told.kind);
-            match told.kind {
-                Kind::Service => services = count,
-                Kind::EndpointSlice => slices = count,
-                _ => {}
+        match told.what {
+            What::Refused => _ = refused.insert(told.kind),
+            What::Change { listed: Some(count), .. } => {
+                listed.insert(told.kind);
+                match told.kind {
+                    Kind::Service => services = count,
+                    Kind::EndpointSlice => slices = count,
+                    _ => {}
+                }
+                // What was told before the list is in the list.
+                update.changes.retain(|change| kind(change) != told.kind);
             }
-            // What was told before the list is in the list.
-            update.changes.retain(|change| kind(change) != told.kind);
+            What::Change { .. } => {}
         }
         take(&mut update, told);
     }
@@ -140,8 +158,10 @@ async fn batch(inbox: &mut Receiver<Told>) -> Option<Update> {
 }
 
 fn take(update: &mut Update, told: Told) {
-    update.triggers.extend(told.trigger);
-    update.changes.push(told.change);
+    if let What::Change { change, trigger, .. } = told.what {
+        update.triggers.extend(trigger);
+        update.changes.push(change);
+    }
 }
 
 const fn kind(change: &Change) -> Kind {

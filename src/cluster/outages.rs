@@ -92,10 +92,13 @@ impl Outages {
     pub fn recovered(&self, kind: Kind) {
         *self.hint.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut current = self.current();
-        let Some((trouble, since)) = current.remove(&kind) else { return };
-        if current.values().any(|(other, _)| *other == trouble) {
-            // Whoever still waits for the same need not wait any longer.
+        let before = current.remove(&kind);
+        if current.values().any(|(other, _)| *other == Trouble::Unreachable) {
+            // Whoever still waits for the server to be back need not wait any longer.
             self.ended.notify_waiters();
+        }
+        let Some((trouble, since)) = before else { return };
+        if current.values().any(|(other, _)| *other == trouble) {
             return;
         }
         let after = since.elapsed();

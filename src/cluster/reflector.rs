@@ -15,7 +15,7 @@ use tracing::{debug, info};
 
 use super::{
     backoff::{Backoff, jitter},
-    delivery::Told,
+    delivery::{Told, What},
     failure::Failure,
     kind::Watched,
     outages::Outages,
@@ -243,7 +243,7 @@ impl<W: Watched> Reflector<W> {
         if let Some(standing) = W::standing(self.store.models()) {
             self.outlet.lookout.note(standing, &self.outlet.health);
         }
-        let told = Told { kind: W::KIND, listed, change, trigger };
+        let told = Told { kind: W::KIND, what: What::Change { listed, change, trigger } };
         // Nobody listens when the process ends.
         let _ = self.outlet.told.send(told).await;
     }
@@ -277,9 +277,11 @@ impl<W: Watched> Reflector<W> {
             };
             let Some(line) = line else {
                 if initial.is_some() {
-                    return Err(Failure::Transport("the watch ended before all objects were told".into()));
+                    // As what answers in place of a server that knows initial events may do.
+                    return Err(Failure::Garbled("the watch ended before all objects were told".into()));
                 }
-                if heard_at == began && began.elapsed() < timing.first_retry {
+                // Whatever it said before: the next one may be as short.
+                if began.elapsed() < timing.first_retry {
                     return Err(Failure::Transport("the watch ended at once".into()));
                 }
                 debug!(kind = %W::KIND, after = ?began.elapsed(), "Watch ended");
@@ -403,6 +405,11 @@ impl<W: Watched> Reflector<W> {
         } else if failure.is_gone() {
             // The token of the next page is too old.
             is_ours = true;
+        }
+        if failure.is_unavailable() && !self.is_listed && !W::IS_OPTIONAL {
+            let told = Told { kind: W::KIND, what: What::Refused };
+            // Nobody listens when the process ends.
+            let _ = self.outlet.told.send(told).await;
         }
         if W::IS_OPTIONAL && failure.is_unavailable() && self.store.models().len() == 0 {
             if !self.is_listed {

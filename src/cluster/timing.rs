@@ -23,8 +23,12 @@ pub struct Timing {
     /// front of API servers let a connection be idle (20 s in kubeadm's example), as that is how most quiet watches
     /// end there.
     pub good_after: Duration,
-    /// After Services and slices are listed, how long to wait for the Node and the `ServiceCIDRs`.
+    /// After Services and slices are listed, how long to wait for the `ServiceCIDRs`, and for a Node that the server
+    /// refuses to show.
     pub patience: Duration,
+    /// How long to wait for the Node if nobody says no: rules that an earlier run left know its zone and its
+    /// addresses. kube-proxy waits as long.
+    pub node: Duration,
     /// How long to wait at the start for the Node to say which networks its pods have, where that is needed.
     pub pod_networks: Duration,
     /// How often to try again what this server does not serve, or does not allow, and what is not needed.
@@ -39,7 +43,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             response: Duration::from_mins(1),
-            initial_events: Duration::from_secs(15),
+            initial_events: Duration::from_secs(5),
             watch: Duration::from_mins(10),
             watch_margin: Duration::from_secs(10),
             idle: Duration::from_mins(2),
@@ -47,6 +51,7 @@ impl Default for Timing {
             last_retry: Duration::from_secs(30),
             good_after: Duration::from_secs(10),
             patience: Duration::from_secs(5),
+            node: Duration::from_secs(30),
             pod_networks: Duration::from_mins(5),
             optional_retry: Duration::from_mins(5),
             relist: Duration::from_hours(6),

@@ -28,6 +28,8 @@ pub struct Report {
     pub healthy: bool,
     /// Whether load balancers may send traffic to this node (KEP-3836).
     pub node_eligible: bool,
+    /// Whether somebody else keeps changing the tables, and the repair has to wait.
+    pub contested: bool,
     /// How long ago each kind was last heard of that somebody must tell of.
     pub ages: Vec<(Kind, Option<Duration>)>,
 }
@@ -39,6 +41,8 @@ pub enum Unready {
     NeverSynced,
     /// A change has waited for this long.
     Waiting(Duration),
+    /// Others changed the tables, and it is not undone yet.
+    Contested,
     /// Objects of this kind were not listed yet.
     NeverHeard(Kind),
     /// Nothing was heard of this kind for this long.
@@ -52,6 +56,7 @@ impl fmt::Display for Unready {
             Self::Waiting(age) => {
                 write!(f, "a change has waited for {} s to reach the kernel", age.as_secs())
             }
+            Self::Contested => f.write_str("somebody else keeps changing the tables, and the repair waits"),
             Self::NeverHeard(kind) => write!(f, "objects of kind {kind} have not been listed yet"),
             Self::Stale(kind, age) => {
                 write!(f, "nothing was heard of objects of kind {kind} for {} s", age.as_secs())
@@ -82,7 +87,8 @@ impl Report {
             Some(age) if *age > FRESH => Some(Unready::Stale(*kind, *age)),
             Some(_) => None,
         });
-        never.into_iter().chain(waiting).chain(stale).collect()
+        let contested = self.contested.then_some(Unready::Contested);
+        never.into_iter().chain(waiting).chain(contested).chain(stale).collect()
     }
 
     /// The body of `/livez`: kube-proxy's. Both families go to the kernel in one transaction, so that they never
@@ -139,6 +145,7 @@ mod tests {
             waiting: None,
             healthy: true,
             node_eligible: true,
+            contested: false,
             ages: Vec::new(),
         }
     }

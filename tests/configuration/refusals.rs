@@ -235,6 +235,7 @@ fn credentials_that_cannot_be_used_are_named_with_what_named_them() {
             "the user \"nobody\"",
         ),
         (kubeconfig(&format!("{server}, certificate-authority: /nonexistent/ca"), ""), "/nonexistent/ca"),
+        (kubeconfig(&format!("{server}, certificate-authority-data: aGVsbG8="), ""), "has no certificate"),
         (kubeconfig(server, "tokenFile: /nonexistent/token"), "/nonexistent/token"),
         (
             kubeconfig(server, "client-certificate: /nonexistent/a, client-key: /nonexistent/b"),

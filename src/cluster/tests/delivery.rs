@@ -16,13 +16,31 @@ async fn what_a_server_does_not_have_is_done_without() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_refused_is_not_waited_for_as_long_as_one_that_may_come() {
+    let server = Server::new();
+    for path in [SERVICES, SLICES, CIDRS] {
+        server.reply(path, Reply::lines([initial_events_end(1)]).and_wait());
+    }
+    for _ in 0..1000 {
+        server.reply(NODES, Reply::refuse(&status(403, "nodes is forbidden")));
+    }
+    // Waiting for it would take half a minute.
+    let mut world = World::new(server, Timing { patience: Duration::ZERO, node: LONG, ..timing() }, None);
+    world.update().await;
+    sleep(Duration::from_millis(200)).await;
+    for event in world.inbox.try_iter() {
+        assert!(matches!(&event, Event::Cluster(update) if !update.changes.is_empty()), "{event:?}");
+    }
+}
+
+#[tokio::test]
 async fn node_and_ranges_are_not_waited_for_for_ever() {
     let server = Server::new();
     for path in [SERVICES, SLICES] {
         server.reply(path, Reply::lines([initial_events_end(1)]).and_wait());
     }
     // Nodes and ServiceCIDRs get no answer.
-    let timing = Timing { patience: SHORT, ..timing() };
+    let timing = Timing { patience: SHORT, node: SHORT, ..timing() };
     let mut world = World::new(server, timing, None);
     let update = world.update().await;
     assert_eq!(update.changes.len(), 2, "{update:?}");

@@ -89,6 +89,21 @@ async fn gone_as_an_answer_lists_anew_and_deletes() {
     check_afterwards(&mut world).await;
 }
 
+/// Each with something to say, so that it looks alive.
+#[tokio::test]
+async fn watches_that_end_again_and_again_are_asked_for_more_and_more_slowly() {
+    let (world, feed) =
+        listed(Timing { first_retry: Duration::from_millis(100), last_retry: LONG, ..timing() }).await;
+    for version in 20..60 {
+        world.server.reply(SERVICES, Reply::lines([bookmark(version)]));
+    }
+    drop(feed);
+    // Half of 100 + 200 + 400 + 800 ms at least.
+    let began = Instant::now();
+    world.server.query(SERVICES, 6).await;
+    assert!(began.elapsed() >= Duration::from_millis(700), "{:?}", began.elapsed());
+}
+
 /// Not every server leaves out what it has nothing to say about.
 #[tokio::test]
 async fn a_reason_with_nulls_in_it_is_understood() {

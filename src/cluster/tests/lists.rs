@@ -111,6 +111,14 @@ async fn a_server_that_takes_it_for_any_other_watch_is_listed_in_pages() {
 }
 
 #[tokio::test]
+async fn a_server_that_ends_initial_events_early_is_listed_in_pages() {
+    let server = server_but_services();
+    server.reply(SERVICES, Reply::lines([]));
+    pages(&server);
+    check_pages(World::new(server, timing(), None), 1).await;
+}
+
+#[tokio::test]
 async fn a_token_that_expired_begins_the_list_anew() {
     let server = server_but_services();
     server.reply(SERVICES, Reply::refuse(&status(400, "unknown parameter")));
