@@ -1,11 +1,14 @@
 //! Listening sockets: bound again and again until it works, with a bound on how many connections there are and on
-//! how long one may say nothing.
+//! how long each may take.
 
 use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::Future as _,
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,7 +18,7 @@ use rustix::net::sockopt::set_ipv6_v6only;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::oneshot,
     time::{Instant, Sleep, sleep, sleep_until},
 };
 use tracing::{error, info};
@@ -24,8 +27,11 @@ use super::ServerError;
 
 /// How long to wait before trying again to bind an address that is taken, as kube-proxy does.
 pub const BIND_RETRY: Duration = Duration::from_secs(5);
-/// A connection that says nothing for this long is closed. Longer than Prometheus usually waits between two scrapes.
+/// A connection that asks nothing for this long after an answer is closed. Longer than Prometheus usually waits
+/// between two scrapes.
 const IDLE: Duration = Duration::from_secs(90);
+/// Longest time from the beginning of a request to that of the answer: requests are a few lines.
+const REQUEST: Duration = Duration::from_secs(10);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 128;
 
@@ -74,7 +80,7 @@ impl Server {
 
     /// Serves until the runtime ends.
     pub async fn serve(mut self, router: Router) {
-        let limit = Arc::new(Semaphore::new(self.connections));
+        let limit = Limit::new(self.connections);
         let listener = loop {
             match self.bound.take().map_or_else(|| bind(self.address, false), Ok) {
                 Ok(listener) => break listener,
@@ -89,16 +95,51 @@ impl Server {
     }
 }
 
-/// A listener whose connections count against a limit, which several listeners may share.
+/// How many connections there may be, at all listeners that share this. One more takes the place of the oldest: who
+/// holds connections open for no purpose must not keep probes out.
+#[derive(Clone, Debug)]
+pub struct Limit(Arc<Open>);
+
+#[derive(Debug)]
+struct Open {
+    most: usize,
+    /// The oldest first. Dropped to end the connection; closed once it has ended.
+    connections: Mutex<VecDeque<oneshot::Sender<Infallible>>>,
+}
+
+impl Limit {
+    /// At most so many.
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(Open { most, connections: Mutex::default() }))
+    }
+
+    /// One more connection; what it gets is ready when it has to end.
+    fn admit(&self) -> oneshot::Receiver<Infallible> {
+        let mut open = self.0.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= self.0.most {
+            open.retain(|connection| !connection.is_closed());
+        }
+        if open.len() >= self.0.most {
+            open.pop_front();
+        }
+        let (connection, end) = oneshot::channel();
+        open.push_back(connection);
+        end
+    }
+}
+
+/// A listener whose connections count against a limit.
 pub struct Bounded {
     listener: TcpListener,
-    limit: Arc<Semaphore>,
+    limit: Limit,
+    /// Longest time of a request.
+    request: Duration,
 }
 
 impl Bounded {
     /// Bounds a listener.
-    pub fn new(listener: TcpListener, limit: Arc<Semaphore>) -> Self {
-        Self { listener, limit }
+    pub fn new(listener: TcpListener, limit: Limit) -> Self {
+        Self { listener, limit, request: REQUEST }
     }
 }
 
@@ -107,12 +148,9 @@ impl Listener for Bounded {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // The limit is never closed; if it were, connections would not be limited.
-        let permit = self.limit.clone().acquire_owned().await.ok();
         // As of a plain listener: when there are no file descriptors left, waits a second.
         let (stream, peer) = Listener::accept(&mut self.listener).await;
-        let idle = Box::pin(sleep(IDLE));
-        (Connection { stream, idle, _permit: permit }, peer)
+        (Connection::new(stream, self.request, self.limit.admit()), peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -120,24 +158,39 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection that ends when its peer is silent for too long.
+/// A connection that ends when its peer takes too long, or when others need its place.
 pub struct Connection {
     stream: TcpStream,
-    idle: Pin<Box<Sleep>>,
-    _permit: Option<OwnedSemaphorePermit>,
+    /// Whether a request has begun, or is to, that is not answered yet.
+    asking: bool,
+    request: Duration,
+    until: Pin<Box<Sleep>>,
+    end: oneshot::Receiver<Infallible>,
 }
 
 impl Connection {
-    /// Puts off the end after something happened, or ends it if nothing does for too long.
-    fn alive<T>(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if poll.is_ready() {
-            self.idle.set(sleep_until(Instant::now() + IDLE));
-            return poll;
+    fn new(stream: TcpStream, request: Duration, end: oneshot::Receiver<Infallible>) -> Self {
+        Self { stream, asking: true, request, until: Box::pin(sleep(request)), end }
+    }
+
+    /// Notes that something was read, or with `answers` written.
+    fn note(&mut self, answers: bool) {
+        if answers {
+            self.asking = false;
+            self.until.set(sleep_until(Instant::now() + IDLE));
+        } else if !std::mem::replace(&mut self.asking, true) {
+            let until = Instant::now() + self.request;
+            self.until.set(sleep_until(until));
         }
-        match self.idle.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
+    }
+
+    /// While there is nothing to do: whether to go on waiting.
+    fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let over = self.until.as_mut().poll(context).is_ready();
+        if over || Pin::new(&mut self.end).poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        Poll::Pending
     }
 }
 
@@ -147,8 +200,13 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.alive(context, poll)
+        match Pin::new(&mut self.stream).poll_read(context, buffer) {
+            Poll::Pending => self.wait(context),
+            ready => {
+                self.note(false);
+                ready
+            }
+        }
     }
 }
 
@@ -158,8 +216,13 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.alive(context, poll)
+        match Pin::new(&mut self.stream).poll_write(context, bytes) {
+            Poll::Pending => self.wait(context),
+            ready => {
+                self.note(true);
+                ready
+            }
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -168,5 +231,77 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// A server of one page that takes so many connections at a time.
+    fn server(most: usize, request: Duration) -> SocketAddr {
+        let listener = bind((std::net::Ipv4Addr::LOCALHOST, 0).into(), false).unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(|| async { "page" }));
+        let bounded = Bounded { listener, limit: Limit::new(most), request };
+        tokio::spawn(async move { axum::serve(bounded, router).await });
+        address
+    }
+
+    const REQUEST_LINE: &[u8] = b"GET / HTTP/1.1\r\n";
+    const END: &[u8] = b"host: x\r\n\r\n";
+
+    async fn connect(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream
+    }
+
+    /// What comes until the end; nothing if that is the end.
+    async fn read(stream: &mut TcpStream) -> String {
+        let mut bytes = [0; 1024];
+        let length = stream.read(&mut bytes).await.unwrap_or_default();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn who_holds_every_connection_keeps_nobody_out() {
+        let address = server(4, Duration::from_mins(1));
+        let mut idle = Vec::new();
+        for _ in 0..20 {
+            idle.push(connect(address, REQUEST_LINE).await);
+        }
+        let mut probe = connect(address, &[REQUEST_LINE, END].concat()).await;
+        assert!(read(&mut probe).await.ends_with("page"));
+        for stream in &mut idle[..16] {
+            assert_eq!(read(stream).await, "", "the oldest are ended");
+        }
+        // One that has room is left alone.
+        let newest = idle.last_mut().unwrap();
+        newest.write_all(END).await.unwrap();
+        assert!(read(newest).await.ends_with("page"));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_drips_in_is_given_up() {
+        let mut stream = connect(server(4, Duration::from_millis(300)), b"G").await;
+        let drip = async {
+            while stream.write_all(b"E").await.is_ok() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_mins(1), drip).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_connection_may_be_used_again() {
+        let mut stream = connect(server(1, Duration::from_mins(1)), &[]).await;
+        for _ in 0..3 {
+            stream.write_all(&[REQUEST_LINE, END].concat()).await.unwrap();
+            assert!(read(&mut stream).await.ends_with("page"));
+        }
     }
 }

@@ -19,16 +19,12 @@ use axum::{
     },
 };
 use portolan_rules::{health_checks::HealthCheck, model::ObjectName, ruleset::Family};
-use tokio::{
-    sync::{Semaphore, oneshot},
-    task::JoinHandle,
-    time::sleep,
-};
+use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
 use tracing::{info, warn};
 
 use super::{
     Shared,
-    listen::{BIND_RETRY, Bounded, bind},
+    listen::{BIND_RETRY, Bounded, Limit, bind},
 };
 use crate::{
     health::{Health, HealthCheckChange, HealthChecks},
@@ -47,7 +43,7 @@ pub struct ServiceChecks {
     health: Health,
     recorder: Recorder,
     node_name: Arc<str>,
-    connections: Arc<Semaphore>,
+    connections: Limit,
     addresses: BTreeSet<IpAddr>,
     services: BTreeMap<ObjectName, Service>,
 }
@@ -112,7 +108,7 @@ impl ServiceChecks {
             health: shared.health.clone(),
             recorder,
             node_name: shared.settings.node_name.clone(),
-            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            connections: Limit::new(CONNECTIONS),
             addresses: BTreeSet::new(),
             services: BTreeMap::new(),
         }
