@@ -46,6 +46,17 @@ pub enum Error {
     Interrupted,
 }
 
+/// Has the kernel load connection tracking, as it does for whoever asks for it: on a fresh node nobody may have, and
+/// its sysctls are there only then.
+///
+/// # Errors
+/// The kernel does not have it, or not for us.
+pub fn load() -> Result<(), Error> {
+    let mut connection = Connection::open()?;
+    connection.ask(uapi::GET_STATS, 0, false, |_| (), |_| ())?;
+    Ok(())
+}
+
 /// A socket to ctnetlink in the network namespace of the thread that opened it.
 pub struct Conntrack {
     connection: Connection,

@@ -85,6 +85,11 @@ impl Sysctls {
         }
     }
 
+    /// Whether the kernel has any: it does once connection tracking is loaded.
+    pub fn are_there(&self) -> bool {
+        self.netfilter.join(LIMIT).exists()
+    }
+
     /// Sets limits and timeouts of connection tracking; writes only what is different.
     pub fn apply(&self, settings: &ConntrackSettings, effort: Effort) -> Result<(), SysctlError> {
         let mut failures = String::new();

@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portolan::{conntrack::Conntrack, kernel::Kernel};
+use portolan::{
+    conntrack::{self, Conntrack},
+    kernel::Kernel,
+};
 use portolan_rules::{
     compile::{Compiler, Config},
     diff::diff,
@@ -411,4 +414,11 @@ fn an_untranslated_flow_in_a_zone_of_its_own_is_left_alone() {
         assert_eq!(world.clean(), 1, "a translated flow is stale in any zone");
         assert_eq!(entries(), before - 1);
     }
+}
+
+#[test]
+fn who_asks_for_connection_tracking_gets_it() {
+    let _world = World::new();
+    conntrack::load().unwrap();
+    assert!(std::fs::exists("/proc/sys/net/netfilter/nf_conntrack_max").unwrap());
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, io, path::PathBuf, process::ExitCode, sync::mpsc::Sender};
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::StartError;
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     cluster::{Cluster, Options},
     commands,
     config::{self, Edit},
+    conntrack,
     settings::{DetectLocal, RunSettings, SettingsError},
     sysctl::{self, Effort, Sysctls},
 };
@@ -32,7 +33,7 @@ pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>
         return Ok(Some(ExitCode::SUCCESS));
     }
     if args.init_only == Some(true) {
-        let outcome = Sysctls::default().apply(&settings.conntrack, Effort::Everything);
+        let outcome = sysctls().apply(&settings.conntrack, Effort::Everything);
         outcome.map_err(|source| {
             let place = settings.origin().name(source.field);
             StartError::Sysctl { place, source, hint: "" }
@@ -107,7 +108,7 @@ pub fn cluster(settings: &RunSettings) -> Result<Cluster, StartError> {
 pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> {
     let is_node = args.filenames.is_empty();
     let effort = if is_node { Effort::Explicit } else { Effort::OnlyExplicit };
-    Sysctls::default().apply(&settings.conntrack, effort).map_err(|source| {
+    sysctls().apply(&settings.conntrack, effort).map_err(|source| {
         let place = settings.origin().name(source.field);
         let hint = if source.is_about_privileges() {
             "; `portolan run --init-only` sets it once, with more privileges"
@@ -120,6 +121,17 @@ pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> 
         sysctl::set_oom_score(settings.oom_score_adj);
     }
     Ok(())
+}
+
+/// The kernel's settings, once connection tracking is there that has them.
+fn sysctls() -> Sysctls {
+    let sysctls = Sysctls::default();
+    if !sysctls.are_there()
+        && let Err(error) = conntrack::load()
+    {
+        debug!("{error}");
+    }
+    sysctls
 }
 
 /// Watches the configuration file, if there is one, and stops the agent when it says something else.
