@@ -7,8 +7,8 @@ IMAGE_PACKAGES = buildah mmdebstrap nftables
 CASES ?= 20000
 PROBES ?= 200000
 SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
-# What `make bench` is told: --sizes 1000,10000 --rows cold,changes --full --json FILE.
-BENCH ?=
+# What `make bench` is told: also --sizes 1000,10000 --rows cold,changes --full.
+BENCH ?= --json integration/figures/bench.json
 # How `make check-image` builds the binary; dev is faster to build.
 PROFILE ?= release
 
@@ -38,6 +38,7 @@ soak: packages ## random clusters for as long as it is worth leaving a machine a
 	PORTOLAN_LOOP_SEED=$(SEED) PORTOLAN_LOOP_PROBES=$(PROBES) $(CARGO) test --release -p portolan-integration --test loop -- --nocapture
 
 bench: packages ## cold start, changes, churn, restart, memory, stale flows, the agent against an API server
+	mkdir -p integration/figures
 	$(CARGO) build --release --quiet --workspace --bins
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench -- $(BENCH)
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_flows

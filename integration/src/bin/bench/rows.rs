@@ -138,14 +138,14 @@ pub const ROWS: &[Row] = &[
     row("restart", "restart with equal state: time", Unit::Time, from_ten_thousand(0.4, 4.0)),
     row("rewritten", "operations that it commits", Unit::Count, everywhere(0.0)),
     row(
-        "resident",
-        "resident memory of what the agent holds, after the cold start and 500 changes",
+        "resident-run",
+        "resident memory of `portolan run` that watches the YAML files",
         Unit::Bytes,
         [Some(12e6), Some(32e6), Some(200e6)],
     ),
     row(
-        "resident-run",
-        "resident memory of `portolan run` that watches the YAML files",
+        "resident",
+        "of that, what it holds to reconcile, after the cold start and 500 changes, in a process with nothing else",
         Unit::Bytes,
         NO_TARGET,
     ),
