@@ -49,19 +49,16 @@ const WELCOME: [Kind; 2] = [Kind::Node, Kind::ServiceCidr];
 
 /// Sends the agent what the watches tell, until the agent is gone or no watch is left.
 pub(super) async fn deliver(mut inbox: Receiver<Told>, events: Sender<Event>, options: &Options) {
-    let mut next = match gather(&mut inbox, options).await {
-        Ok(first) => first,
-        Err(NoPodNetworks) => {
-            error!(
-                node = &*options.node_name,
-                "The Node does not say which networks its pods have (spec.podCIDRs), as --detect-local-mode NodeCIDR \
-                 needs; giving up after {:?}. The rules stay as they are",
-                options.timing.pod_networks
-            );
-            // Nobody listens if the agent is stopping anyway.
-            let _ = events.send(Event::Stop(Ending::Failed));
-            return;
-        }
+    let Ok(mut next) = gather(&mut inbox, options).await else {
+        error!(
+            node = &*options.node_name,
+            "The Node does not say which networks its pods have (spec.podCIDRs), as --detect-local-mode NodeCIDR \
+             needs; giving up after {:?}. The rules stay as they are",
+            options.timing.pod_networks
+        );
+        // Nobody listens if the agent is stopping anyway.
+        let _ = events.send(Event::Stop(Ending::Failed));
+        return;
     };
     while let Some(update) = next {
         if !update.changes.is_empty() && events.send(Event::Cluster(update)).is_err() {
