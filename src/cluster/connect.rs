@@ -19,6 +19,10 @@ use crate::settings::ApiSettings;
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// Most that is read of a connection at once. There is a buffer for each watch, which would grow to half a megabyte while
+/// everything is listed, and stay so.
+const READ_BUFFER: usize = 64 << 10;
+
 /// A connection on which nothing was sent for so long is probed,
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 /// this often,
@@ -177,7 +181,8 @@ pub(super) fn client(config: &Config) -> Result<Client, Error> {
     connector.set_keepalive_retries(Some(KEEPALIVE_PROBES));
     connector.set_tcp_user_timeout(Some(KEEPALIVE_AFTER + KEEPALIVE_EVERY * KEEPALIVE_PROBES));
     let connector = config.rustls_https_connector_with_connector(connector).map_err(refuse)?;
-    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new()).build(connector);
+    let http: HttpClient<_, Body> =
+        HttpClient::builder(TokioExecutor::new()).http1_max_buf_size(READ_BUFFER).build(connector);
     let command = config.auth_info.exec.as_ref().and_then(|exec| exec.command.as_deref());
     let auth = config.auth_layer().map_err(|error| match (refuse(error), command) {
         (Error::Credentials { url, reason }, Some(command)) => {
