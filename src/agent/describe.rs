@@ -112,7 +112,11 @@ impl<'a> Found<'a> {
     fn tell(self) -> String {
         let mut told: Vec<String> = Vec::new();
         told.extend(self.absent.iter().map(|family| format!("table {family} deleted")));
-        told.extend(self.rebuilt.iter().map(|family| format!("base chains of table {family} changed")));
+        told.extend(
+            self.rebuilt
+                .iter()
+                .map(|family| format!("base chains, flags or named objects of table {family} changed")),
+        );
         told.extend(self.sets.iter().map(|((family, set), how)| format!("{family} set {set} {how}")));
         told.extend(self.chains.iter().map(|((family, chain), how)| format!("{family} chain {chain} {how}")));
         for ((family, name), Elements { set, added, deleted }) in &self.elements {

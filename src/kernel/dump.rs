@@ -23,13 +23,13 @@ use super::{
     monitor::{Generation, Monitor},
     uapi::{
         COUNTER, NF_ACCEPT, NFT_CHAIN_BASE, NFT_CHAIN_BINDING, NFT_MSG_GETCHAIN, NFT_MSG_GETGEN,
-        NFT_MSG_GETRULE, NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETTABLE, NFT_SET_ANONYMOUS,
-        NFT_TABLE_F_DORMANT, NFTA_CHAIN_FLAGS, NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY,
-        NFTA_CHAIN_TYPE, NFTA_EXPR_NAME, NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_RULE_CHAIN,
-        NFTA_RULE_EXPRESSIONS, NFTA_SET_COUNT, NFTA_SET_DATA_LEN, NFTA_SET_DATA_TYPE, NFTA_SET_DESC,
-        NFTA_SET_DESC_SIZE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS, NFTA_SET_FLAGS,
-        NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_TIMEOUT, NFTA_TABLE_FLAGS,
-        NFTA_TABLE_NAME,
+        NFT_MSG_GETOBJ, NFT_MSG_GETRULE, NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETTABLE,
+        NFT_SET_ANONYMOUS, NFT_TABLE_F_DORMANT, NFTA_CHAIN_FLAGS, NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME,
+        NFTA_CHAIN_POLICY, NFTA_CHAIN_TYPE, NFTA_EXPR_NAME, NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY,
+        NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_SET_COUNT, NFTA_SET_DATA_LEN, NFTA_SET_DATA_TYPE,
+        NFTA_SET_DESC, NFTA_SET_DESC_SIZE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS,
+        NFTA_SET_FLAGS, NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_TIMEOUT,
+        NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
     },
 };
 use elements::ElementReader;
@@ -199,9 +199,13 @@ impl Reader<'_> {
             Outcome::Incomplete => return Ok(Reading::Incomplete),
         }
         let mut table = Table::new(self.name);
-        let complete = self.sets(&mut table)?
-            && self.chains(&mut table, flags & NFT_TABLE_F_DORMANT != 0)?
-            && self.rules(&mut table)?;
+        // Counters and the like: we have none, so that somebody else put them there.
+        let Some(others) = self.objects(NFT_MSG_GETOBJ, |_| Some(()))? else {
+            return Ok(Reading::Incomplete);
+        };
+        let is_spoilt = flags & NFT_TABLE_F_DORMANT != 0 || !others.is_empty();
+        let complete =
+            self.sets(&mut table)? && self.chains(&mut table, is_spoilt)? && self.rules(&mut table)?;
         Ok(if complete { Reading::Complete(table) } else { Reading::Incomplete })
     }
 
@@ -285,8 +289,9 @@ impl Reader<'_> {
         Ok(true)
     }
 
-    fn chains(&mut self, table: &mut Table, dormant: bool) -> Result<bool, Error> {
-        let Some(chains) = self.objects(NFT_MSG_GETCHAIN, |attributes| chain(attributes, dormant))? else {
+    /// Reads the chains. Those of a spoilt table hook in where none of ours does, so that the table is made anew.
+    fn chains(&mut self, table: &mut Table, is_spoilt: bool) -> Result<bool, Error> {
+        let Some(chains) = self.objects(NFT_MSG_GETCHAIN, |attributes| chain(attributes, is_spoilt))? else {
             return Ok(false);
         };
         for chain in chains {
@@ -357,14 +362,14 @@ fn unknown_set(name: Name) -> Set {
 }
 
 /// A chain without its rules. `None` for a chain that belongs to the rule that jumps there.
-fn chain(attributes: Attributes<'_>, dormant: bool) -> Option<Chain> {
+fn chain(attributes: Attributes<'_>, is_spoilt: bool) -> Option<Chain> {
     let name: Arc<str> = attributes.find(NFTA_CHAIN_NAME)?.name()?;
     let flags = attributes.number(NFTA_CHAIN_FLAGS).unwrap_or(0);
     if flags & NFT_CHAIN_BINDING != 0 {
         return None;
     }
     let base = attributes.find(NFTA_CHAIN_HOOK).map(|_| {
-        let described = if dormant || flags & !NFT_CHAIN_BASE != 0 { None } else { base(attributes) };
+        let described = if is_spoilt || flags & !NFT_CHAIN_BASE != 0 { None } else { base(attributes) };
         described.unwrap_or(BaseChain {
             chain_type: ChainType::Filter,
             hook: Hook::Prerouting,

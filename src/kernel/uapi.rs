@@ -42,6 +42,7 @@ pub(super) const NFT_MSG_GETSETELEM: u16 = 13;
 pub(super) const NFT_MSG_DELSETELEM: u16 = 14;
 pub(super) const NFT_MSG_NEWGEN: u16 = 15;
 pub(super) const NFT_MSG_GETGEN: u16 = 16;
+pub(super) const NFT_MSG_GETOBJ: u16 = 19;
 
 /// The table's name has this number in every message of `nf_tables` except for the generation's.
 pub(super) const NFTA_TABLE_NAME: u16 = 1;

@@ -88,7 +88,15 @@ fn a_set_of_somebody_else() {
 
 #[test]
 fn a_table_put_to_sleep() {
-    undone("add table ip portolan { flags dormant; }", "base chains of table ip changed");
+    undone(
+        "add table ip portolan { flags dormant; }",
+        "base chains, flags or named objects of table ip changed",
+    );
+}
+
+#[test]
+fn a_counter_of_somebody_else() {
+    undone("add counter ip portolan stranger", "base chains, flags or named objects of table ip changed");
 }
 
 #[test]
