@@ -87,12 +87,13 @@ async fn gather(inbox: &mut Receiver<Told>, options: &Options) -> Result<Option<
                 WELCOME.iter().filter(|kind| !is_listed(kind)).map(|kind| kind.name()).collect();
             let waits_for_node = !is_listed(&Kind::Node) && !refused.contains(&Kind::Node);
             let patience = if waits_for_node { timing.node } else { timing.patience };
-            let until = *needed_at.get_or_insert_with(Instant::now) + patience;
+            let needed_at = *needed_at.get_or_insert_with(Instant::now);
+            let until = needed_at + patience;
             if !missing.is_empty() && Instant::now() < until {
                 wake = Some(until);
             } else if options.needs_pod_networks && !says_pod_networks(&update) {
                 // Without them nobody could be told from pods; the rules of an earlier run may know better.
-                let until = began + timing.pod_networks;
+                let until = needed_at + timing.pod_networks;
                 if Instant::now() >= until {
                     return Err(NoPodNetworks);
                 }
