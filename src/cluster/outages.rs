@@ -114,3 +114,30 @@ impl Outages {
         self.ended.notified().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_the_server_is_woken_by_whoever_reads_it() {
+        let outages = Outages::new(None);
+        outages.failed(Kind::EndpointSlice, &Failure::Transport("connection refused".into()));
+        let waiting = outages.ended();
+        let woken = async {
+            // Services were never said to be in trouble: the first break of a good watch is not.
+            outages.recovered(Kind::Service);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            () = waiting => {}
+            () = woken => {}
+            _ = timeout(Duration::from_secs(30), std::future::pending::<()>()) => panic!("nobody was woken"),
+        }
+    }
+}

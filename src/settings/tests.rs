@@ -31,6 +31,15 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
+fn leading_zeros_are_decimal_as_in_objects() {
+    let args = NodeArgs { nodeport_addresses: vec!["192.000.002.0/24".into()], ..args("010.0.0.0/8") };
+    let settings = Settings::new(&args).unwrap();
+    assert_eq!(settings.detect_local, DetectLocal::ClusterCidr(vec!["10.0.0.0/8".parse().unwrap()]));
+    let networks = NodePortAddresses::Networks(vec!["192.0.2.0/24".parse().unwrap()]);
+    assert_eq!(settings.node_port_addresses, networks);
+}
+
+#[test]
 fn pods_are_told_by_what_the_mode_names() {
     let node = Node { pod_cidrs: vec!["10.1.2.3/24".parse().unwrap()], ..Node::default() };
     let mode = |mode: &str| {
