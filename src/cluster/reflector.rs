@@ -243,9 +243,12 @@ impl<W: Watched> Reflector<W> {
         if let Some(standing) = W::standing(self.store.models()) {
             self.outlet.lookout.note(standing, &self.outlet.health);
         }
-        let told = Told { kind: W::KIND, what: What::Change { listed, change, trigger } };
+        self.send(What::Change { listed, change, trigger }).await;
+    }
+
+    async fn send(&self, what: What) {
         // Nobody listens when the process ends.
-        let _ = self.outlet.told.send(told).await;
+        let _ = self.outlet.told.send(Told { kind: W::KIND, what }).await;
     }
 
     /// Reads a watch to its end. With `initial`, what comes first is a list, up to a bookmark that ends it.
@@ -407,9 +410,7 @@ impl<W: Watched> Reflector<W> {
             is_ours = true;
         }
         if failure.is_unavailable() && !self.is_listed && !W::IS_OPTIONAL {
-            let told = Told { kind: W::KIND, what: What::Refused };
-            // Nobody listens when the process ends.
-            let _ = self.outlet.told.send(told).await;
+            self.send(What::Refused).await;
         }
         if W::IS_OPTIONAL && failure.is_unavailable() && self.store.models().len() == 0 {
             if !self.is_listed {

@@ -129,13 +129,18 @@ impl World {
     }
 }
 
-/// A server where everything but Services is there, empty and quiet.
-fn server_but_services() -> Server {
+/// A server where these are there, empty and quiet.
+fn quiet_server<const N: usize>(paths: [&str; N]) -> Server {
     let server = Server::new();
-    for path in [SLICES, NODES, CIDRS] {
+    for path in paths {
         server.reply(path, Reply::lines([initial_events_end(1)]).and_wait());
     }
     server
+}
+
+/// A server where everything but Services is there, empty and quiet.
+fn server_but_services() -> Server {
+    quiet_server([SLICES, NODES, CIDRS])
 }
 
 fn service(name: &str, version: u64, port: u16) -> Value {

@@ -5,10 +5,7 @@ use crate::agent::Ending;
 
 #[tokio::test]
 async fn what_a_server_does_not_have_is_done_without() {
-    let server = Server::new();
-    for path in [SERVICES, SLICES, NODES] {
-        server.reply(path, Reply::lines([initial_events_end(1)]).and_wait());
-    }
+    let server = quiet_server([SERVICES, SLICES, NODES]);
     server.reply(CIDRS, Reply::refuse(&status(404, "the server could not find the requested resource")));
     let mut world = World::new(server, timing(), None);
     let update = world.update().await;
@@ -17,10 +14,7 @@ async fn what_a_server_does_not_have_is_done_without() {
 
 #[tokio::test]
 async fn a_node_that_is_refused_is_not_waited_for_as_long_as_one_that_may_come() {
-    let server = Server::new();
-    for path in [SERVICES, SLICES, CIDRS] {
-        server.reply(path, Reply::lines([initial_events_end(1)]).and_wait());
-    }
+    let server = quiet_server([SERVICES, SLICES, CIDRS]);
     for _ in 0..1000 {
         server.reply(NODES, Reply::refuse(&status(403, "nodes is forbidden")));
     }
@@ -35,10 +29,7 @@ async fn a_node_that_is_refused_is_not_waited_for_as_long_as_one_that_may_come()
 
 #[tokio::test]
 async fn node_and_ranges_are_not_waited_for_for_ever() {
-    let server = Server::new();
-    for path in [SERVICES, SLICES] {
-        server.reply(path, Reply::lines([initial_events_end(1)]).and_wait());
-    }
+    let server = quiet_server([SERVICES, SLICES]);
     // Nodes and ServiceCIDRs get no answer.
     let timing = Timing { patience: SHORT, node: SHORT, ..timing() };
     let mut world = World::new(server, timing, None);
@@ -61,10 +52,7 @@ fn node(version: u64, cidrs: &[&str]) -> Value {
 
 #[tokio::test]
 async fn the_networks_of_pods_are_waited_for_where_they_are_needed() {
-    let server = Server::new();
-    for path in [SERVICES, SLICES, CIDRS] {
-        server.reply(path, Reply::lines([initial_events_end(1)]).and_wait());
-    }
+    let server = quiet_server([SERVICES, SLICES, CIDRS]);
     let (reply, feed) = Reply::lines([added(&node(3, &[])), initial_events_end(9)]).and_feed();
     server.reply(NODES, reply);
     let mut world = needing_pod_networks(server, Timing { patience: Duration::ZERO, ..timing() });
@@ -79,10 +67,7 @@ async fn the_networks_of_pods_are_waited_for_where_they_are_needed() {
 
 #[tokio::test]
 async fn networks_of_pods_that_never_come_end_the_agent() {
-    let server = Server::new();
-    for path in [SERVICES, SLICES, CIDRS] {
-        server.reply(path, Reply::lines([initial_events_end(1)]).and_wait());
-    }
+    let server = quiet_server([SERVICES, SLICES, CIDRS]);
     server.reply(NODES, Reply::refuse(&status(403, "nodes is forbidden")));
     let timing = Timing { patience: Duration::ZERO, pod_networks: Duration::from_millis(300), ..timing() };
     let world = needing_pod_networks(server, timing);
@@ -115,10 +100,7 @@ async fn what_arrives_together_is_told_together_and_what_changes_nothing_is_not_
 
 #[tokio::test]
 async fn an_update_says_when_its_changes_began() {
-    let server = Server::new();
-    for path in [SERVICES, NODES, CIDRS] {
-        server.reply(path, Reply::lines([initial_events_end(1)]).and_wait());
-    }
+    let server = quiet_server([SERVICES, NODES, CIDRS]);
     let triggered = |version, address, at: &str| {
         let mut slice = slice("web-1", version, &[address]);
         slice["metadata"]["annotations"] = json!({"endpoints.kubernetes.io/last-change-trigger-time": at});

@@ -33,11 +33,7 @@ pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>
         return Ok(Some(ExitCode::SUCCESS));
     }
     if args.init_only == Some(true) {
-        let outcome = sysctls().apply(&settings.conntrack, Effort::Everything);
-        outcome.map_err(|source| {
-            let place = settings.origin().name(source.field);
-            StartError::Sysctl { place, source, hint: "" }
-        })?;
+        set_sysctls(settings, Effort::Everything)?;
         return Ok(Some(ExitCode::SUCCESS));
     }
     Ok(None)
@@ -108,30 +104,30 @@ pub fn cluster(settings: &RunSettings) -> Result<Cluster, StartError> {
 pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> {
     let is_node = args.filenames.is_empty();
     let effort = if is_node { Effort::Explicit } else { Effort::OnlyExplicit };
-    sysctls().apply(&settings.conntrack, effort).map_err(|source| {
-        let place = settings.origin().name(source.field);
-        let hint = if source.is_about_privileges() {
-            "; `portolan run --init-only` sets it once, with more privileges"
-        } else {
-            ""
-        };
-        StartError::Sysctl { place, source, hint }
-    })?;
+    set_sysctls(settings, effort)?;
     if is_node || settings.oom_score_adj.is_explicit {
         sysctl::set_oom_score(settings.oom_score_adj);
     }
     Ok(())
 }
 
-/// The kernel's settings, once connection tracking is there that has them.
-fn sysctls() -> Sysctls {
+/// Sets the kernel's settings of connection tracking, once that is there.
+fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), StartError> {
     let sysctls = Sysctls::default();
     if !sysctls.are_there()
         && let Err(error) = conntrack::load()
     {
         debug!("{error}");
     }
-    sysctls
+    sysctls.apply(&settings.conntrack, effort).map_err(|source| {
+        let place = settings.origin().name(source.field);
+        let hint = if effort != Effort::Everything && source.is_about_privileges() {
+            "; `portolan run --init-only` sets it once, with more privileges"
+        } else {
+            ""
+        };
+        StartError::Sysctl { place, source, hint }
+    })
 }
 
 /// Watches the configuration file, if there is one, and stops the agent when it says something else.

@@ -13,7 +13,7 @@ use crate::{
 
 /// Longest timeout of connection tracking: the kernel counts it in ticks, of which there are 100 a second at least,
 /// in 31 bits (`proc_dointvec_jiffies`).
-const LONGEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(i32::MAX as u64 / 100);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(i32::MAX as i64 / 100);
 
 /// Names fields in errors.
 struct Checker<'a>(&'a Origin);
@@ -174,16 +174,11 @@ impl Checker<'_> {
         let time = |field: &str, value: Option<Duration>, default: Option<Duration>| {
             // The kernel counts in seconds; a part of one is one, as 0 means something else.
             let seconds = |time: std::time::Duration| time.as_millis().div_ceil(1000) as u64;
-            let time = self.time(field, value.unwrap_or_default())?;
-            if time > LONGEST_TIMEOUT {
-                let given = value.unwrap_or_default().to_string();
-                return Err(self.error(
-                    field,
-                    Problem::TooLong(
-                        given,
-                        Duration::from_secs(LONGEST_TIMEOUT.as_secs().cast_signed()).to_string(),
-                    ),
-                ));
+            let given = value.unwrap_or_default();
+            let time = self.time(field, given)?;
+            if given > LONGEST_TIMEOUT {
+                let problem = Problem::TooLong(given.to_string(), LONGEST_TIMEOUT.to_string());
+                return Err(self.error(field, problem));
             }
             let default = default.and_then(Duration::unsigned).unwrap_or_default();
             Ok::<_, SettingsError>(Wish::new(seconds(time), &seconds(default)))
