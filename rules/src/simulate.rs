@@ -14,6 +14,7 @@ mod evaluate;
 mod explain;
 mod jhash;
 mod memory;
+mod moment;
 mod outcome;
 mod probability;
 mod rule;
@@ -29,6 +30,7 @@ use self::walk::{Course, Draw, Machine, Stop};
 pub use self::{
     explain::explain,
     memory::{Action, Memory, Update},
+    moment::{Lookups, Moment},
     outcome::{Case, Decision, Effect, Fate, Outcome, Step, UnknownReason},
     probability::Probability,
 };
@@ -108,7 +110,12 @@ fn simulate_within(
     packet: &Packet,
     memory: &Memory,
 ) -> Outcome {
-    let machine = Machine::new(ruleset, host, packet, memory, limits.rules_per_course);
+    let machine = Machine::new([ruleset; 2], host, packet, memory, limits.rules_per_course);
+    every_course(limits, &machine)
+}
+
+/// Follows every way that a packet may take.
+fn every_course(limits: Limits, machine: &Machine<'_>) -> Outcome {
     let mut cases: IndexMap<(Fate, Vec<Update>), Case> = IndexMap::new();
     let mut record = |case: Case| match cases.entry((case.fate, case.updates.clone())) {
         Entry::Vacant(new) => {
@@ -120,7 +127,7 @@ fn simulate_within(
     let mut draws: Vec<Draw> = Vec::new();
     let mut evaluated = 0;
     loop {
-        let mut course = Course::new(&machine, &draws);
+        let mut course = Course::new(machine, &draws);
         let fate = match course.run() {
             Ok(fate) | Err(Stop::End(fate)) => fate,
             Err(Stop::Draw(modulus)) if modulus > limits.modulus || draws.len() >= limits.draws => {

@@ -32,6 +32,11 @@ impl Elements {
         self.0.get(self.find(key).ok()?).map(|(_, element)| element)
     }
 
+    /// The element of a key, with the key as it is kept.
+    pub fn get_key_value(&self, key: &Concat) -> Option<(&Concat, &Element)> {
+        self.0.get(self.find(key).ok()?).map(|(key, element)| (key, element))
+    }
+
     /// Whether a key is there.
     pub fn contains_key(&self, key: &Concat) -> bool {
         self.find(key).is_ok()

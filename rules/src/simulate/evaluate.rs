@@ -122,25 +122,20 @@ impl<'a> Course<'_, 'a> {
 
     /// The set of that name.
     pub(super) fn set(&self, name: &Name) -> Result<&'a Set, Failure> {
-        let set = self.machine.table.and_then(|table| table.sets.get(name));
-        set.ok_or(Failure::Unknown("there is no such set"))
+        self.machine.commit.set(name).ok_or(Failure::Unknown("there is no such set"))
     }
 
     /// What a key leads to in a set or map; `None` if it is not there.
-    pub(super) fn find(&self, name: &Name, key: &Concat) -> Result<Option<ElementData>, Failure> {
+    pub(super) fn find(&mut self, name: &Name, key: &Concat) -> Result<Option<ElementData>, Failure> {
         let set = self.set(name)?;
-        let Some(values) = key.values(&set.key) else {
+        if key.values(&set.key).is_none() {
             return Err(Failure::Unknown("the key does not fit the set"));
-        };
-        let declared = if set.flags.interval {
-            set.elements
-                .iter()
-                .find(|(start, element)| covers(&set.key, start, element, &values))
-                .map(|(_, e)| e)
-        } else {
-            set.elements.get(key)
-        };
-        if let Some(element) = declared {
+        }
+        let replaced = !set.flags.interval && self.machine.commit.replaces(name, key);
+        if self.pass(replaced)? {
+            return Ok(None);
+        }
+        if let Some(element) = self.machine.commit.element(name, key, self.clock) {
             return Ok(Some(element.data.clone()));
         }
         let data = |data: Option<&Concat>| data.cloned().map_or(ElementData::None, ElementData::Value);
@@ -155,6 +150,15 @@ impl<'a> Course<'_, 'a> {
         }
         Ok(found.map(data))
     }
+}
+
+/// The element of a set at a key.
+pub(super) fn element_at<'a>(set: &'a Set, key: &Concat) -> Option<(&'a Concat, &'a Element)> {
+    if !set.flags.interval {
+        return set.elements.get_key_value(key);
+    }
+    let values = key.values(&set.key)?;
+    set.elements.iter().find(|(start, element)| covers(&set.key, start, element, &values))
 }
 
 /// Whether an element of an interval set covers a key: each field lies in that field's range.

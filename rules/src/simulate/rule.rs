@@ -107,7 +107,7 @@ impl Course<'_, '_> {
     }
 
     fn verdict(&self, verdict: &Verdict) -> Ended {
-        let exists = |chain: &Name| self.machine.table.is_some_and(|table| table.chains.contains_key(chain));
+        let exists = |chain: &Name| self.machine.commit.has_chain(chain);
         Ok(Some(match verdict {
             Verdict::Accept => Decision::Accept,
             Verdict::Drop => Decision::Drop,

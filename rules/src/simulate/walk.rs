@@ -9,7 +9,9 @@ use std::{
 };
 
 use super::{
-    Case, Decision, Fate, Host, Input, Memory, Packet, Probability, Step, Update, outcome::UnknownReason,
+    Case, Decision, Fate, Host, Input, Memory, Packet, Probability, Step, Update,
+    moment::{Clock, Commit},
+    outcome::UnknownReason,
 };
 use crate::{
     print,
@@ -45,7 +47,7 @@ enum Stage<'a> {
 
 /// What does not change while one packet is simulated.
 pub(super) struct Machine<'a> {
-    pub(super) table: Option<&'a Table>,
+    pub(super) commit: Commit<'a>,
     pub(super) family: Family,
     pub(super) host: &'a Host,
     pub(super) memory: &'a Memory,
@@ -60,23 +62,23 @@ type Place = (Name, usize, Option<usize>);
 
 impl<'a> Machine<'a> {
     pub(super) fn new(
-        ruleset: &'a Ruleset,
+        rulesets: [&'a Ruleset; 2],
         host: &'a Host,
         packet: &'a Packet,
         memory: &'a Memory,
         rules_per_course: usize,
     ) -> Self {
         let family = Family::of(packet.destination);
-        let table = ruleset.tables.get(&family);
-        Self { table, family, host, memory, packet, rules_per_course, texts: RefCell::default() }
+        let commit = Commit::new(rulesets.map(|ruleset| ruleset.tables.get(&family)));
+        Self { commit, family, host, memory, packet, rules_per_course, texts: RefCell::default() }
     }
 
-    /// The stages of a hook in order. The kernel calls nat chains from one hook function of its own, at
+    /// The stages of a hook in order, as these rules have it. The kernel calls nat chains from one hook function of its own, at
     /// priority -100 for destinations and 100 for sources, which it registers at all hooks with the first
     /// nat chain; their own priorities order them among each other. Of two equal priorities, the one that
     /// was registered last comes first.
-    fn stages(&self, hook: Hook) -> Vec<Stage<'a>> {
-        let Some(table) = self.table else { return Vec::new() };
+    fn stages(&self, hook: Hook, rules: Option<&'a Table>) -> Vec<Stage<'a>> {
+        let Some(table) = rules else { return Vec::new() };
         let is_nat = |base: BaseChain| base.chain_type == ChainType::Nat;
         let nat_since = table.chains.values().position(|chain| chain.base.is_some_and(is_nat));
         let nat_priority = match hook {
@@ -155,6 +157,10 @@ pub(super) struct Course<'m, 'a> {
     pub(super) certain: bool,
     /// The base chain in which the packet is.
     pub(super) base: Option<BaseChain>,
+    /// How much of a commit that is under way the packet has seen.
+    pub(super) clock: Clock,
+    /// The table whose rules the packet meets in this base chain.
+    pub(super) rules: Option<&'a Table>,
     draws: std::slice::Iter<'m, Draw>,
     steps: Vec<Step>,
 }
@@ -183,6 +189,8 @@ impl<'m, 'a> Course<'m, 'a> {
             updates: Vec::new(),
             certain: true,
             base: None,
+            clock: Clock::default(),
+            rules: machine.commit.rules(Clock::default()),
             draws: draws.iter(),
             steps: Vec::new(),
         }
@@ -240,7 +248,8 @@ impl<'m, 'a> Course<'m, 'a> {
     }
 
     fn hook(&mut self, hook: Hook) -> Result<(), Stop> {
-        for stage in self.machine.stages(hook) {
+        self.pass(false)?;
+        for stage in self.machine.stages(hook, self.machine.commit.rules(self.clock)) {
             match stage {
                 Stage::Filter(chain, base) => self.base_chain(chain, base)?,
                 Stage::Nat(chains) => {
@@ -271,6 +280,10 @@ impl<'m, 'a> Course<'m, 'a> {
     /// One base chain with all it calls (`nft_do_chain`).
     fn base_chain(&mut self, chain: &'a Chain, base: BaseChain) -> Result<(), Stop> {
         self.base = Some(base);
+        // The kernel reads here, once, which generation of rules the packet meets.
+        self.pass(false)?;
+        self.rules = self.machine.commit.rules(self.clock);
+        let Some(chain) = self.rules.and_then(|table| table.chains.get(&chain.name)) else { return Ok(()) };
         let mut callers: Vec<(&'a Chain, usize)> = Vec::new();
         let (mut chain, mut next) = (chain, 0);
         loop {
@@ -278,15 +291,15 @@ impl<'m, 'a> Course<'m, 'a> {
                 None => Decision::Return,
                 Some(rule) => self.step(chain, next, callers.len(), rule)?,
             };
-            next += 1;
+            next = next.saturating_add(1);
             match decision {
                 Decision::NoMatch(_) | Decision::Continue | Decision::Unknown(_) => {}
                 Decision::Jump(_) if callers.len() >= JUMPS => return Err(Stop::End(Fate::Dropped)),
                 Decision::Jump(name) => {
                     callers.push((chain, next));
-                    (chain, next) = (self.chain(&name, chain), 0);
+                    (chain, next) = self.enter(&name, chain);
                 }
-                Decision::Goto(name) => (chain, next) = (self.chain(&name, chain), 0),
+                Decision::Goto(name) => (chain, next) = self.enter(&name, chain),
                 Decision::Return => match callers.pop() {
                     Some(caller) => (chain, next) = caller,
                     None => return Ok(()),
@@ -298,9 +311,11 @@ impl<'m, 'a> Course<'m, 'a> {
         }
     }
 
-    /// The chain of that name, which [`super::rule`] has found to exist.
-    fn chain(&self, name: &Name, otherwise: &'a Chain) -> &'a Chain {
-        self.machine.table.and_then(|table| table.chains.get(name)).unwrap_or(otherwise)
+    /// The start of the chain of that name, which [`super::rule`] has found to exist. In the generation of rules that
+    /// the packet meets it may be without rules: then that is where it ends.
+    fn enter(&self, name: &Name, from: &'a Chain) -> (&'a Chain, usize) {
+        let chain = self.rules.and_then(|table| table.chains.get(name));
+        chain.map_or((from, usize::MAX), |chain| (chain, 0))
     }
 
     /// Evaluates one rule and notes what it did.
@@ -310,7 +325,7 @@ impl<'m, 'a> Course<'m, 'a> {
         }
         let mut effects = Vec::new();
         let decision = self.rule(chain, index, rule, &mut effects)?;
-        let (Some(table), Some(base)) = (self.machine.table, self.base) else { return Ok(decision) };
+        let (Some(table), Some(base)) = (self.rules, self.base) else { return Ok(decision) };
         self.steps.push(Step {
             hook: base.hook,
             table: table.name.clone(),

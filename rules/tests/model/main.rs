@@ -11,6 +11,7 @@ mod invariants;
 mod live;
 mod manifest;
 mod masquerade_matrix;
+mod moment;
 mod packet_flows;
 mod packets;
 mod places;

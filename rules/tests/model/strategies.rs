@@ -56,7 +56,7 @@ fn external() -> impl Strategy<Value = IpAddr> {
     (place, family()).prop_map(|(place, family)| place.address(family))
 }
 
-fn source_range() -> impl Strategy<Value = IpNetwork> {
+pub fn source_range() -> impl Strategy<Value = IpNetwork> {
     let ranges = [
         "198.51.100.0/24",
         "198.51.100.0/25",

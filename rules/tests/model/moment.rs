@@ -1,0 +1,348 @@
+//! No packet that is under way while an update is committed meets anything but what the old or the new rules say.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeSet, HashSet},
+    fmt::Write,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use ipnetwork::IpNetwork;
+use portolan_rules::{
+    compile::Compiler,
+    model::{Endpoint, Service, TrafficPolicy},
+    node_ports::NodePortAddresses,
+    ruleset::{Family, Ruleset},
+    simulate::{Case, Fate, Host, Lookups, Memory, Moment, Packet, explain, simulate},
+    state::State,
+    transaction::Transaction,
+};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{Index, select},
+    test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRunner},
+};
+
+use crate::{
+    cluster::Cluster,
+    manifest::{endpoint_line, manifest},
+    packets::{Draft, draft},
+    places::Place,
+    strategies::{cluster, endpoint, service, source_range},
+};
+
+/// Sequences in a run, unless `PROPTEST_CASES` says otherwise; each of so many updates on average.
+const SEQUENCES: u32 = 2_600;
+const UPDATES: usize = 40;
+/// Ways through each commit that are tried, of each packet.
+const WAYS: u64 = 6;
+
+/// What changes in a cluster.
+#[derive(Clone, Debug)]
+enum Change {
+    Service(Box<Service>),
+    DeleteService(Index),
+    Endpoints(Index, [Vec<Endpoint>; 2]),
+    Affinity(Index, Option<u32>),
+    Policies(Index, TrafficPolicy, TrafficPolicy),
+    Ranges(Index, Vec<IpNetwork>),
+    NodePorts(Index, bool),
+    Zone(Option<&'static str>),
+    NodeAddresses(Vec<u8>),
+    ServiceCidrs(Vec<&'static str>),
+}
+
+fn policy() -> impl Strategy<Value = TrafficPolicy> {
+    select(vec![TrafficPolicy::Cluster, TrafficPolicy::Local])
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let endpoints = (vec(endpoint(Family::Ip), 0..6), vec(endpoint(Family::Ip6), 0..6));
+    let timeout = option::of(select(vec![1, 60, 3600]));
+    let networks = ["10.96.0.0/16", "10.96.0.0/12", "10.97.0.0/16", "10.96.0.0/24", "fd00:96::/64", "fd00:96::/112"];
+    prop_oneof![
+        2 => service().prop_map(|service| Change::Service(Box::new(service))),
+        1 => any::<Index>().prop_map(Change::DeleteService),
+        8 => (any::<Index>(), endpoints).prop_map(|(slice, (v4, v6))| Change::Endpoints(slice, [v4, v6])),
+        2 => (any::<Index>(), timeout).prop_map(|(service, timeout)| Change::Affinity(service, timeout)),
+        2 => (any::<Index>(), policy(), policy()).prop_map(|(service, i, e)| Change::Policies(service, i, e)),
+        2 => (any::<Index>(), vec(source_range(), 0..4)).prop_map(|(service, ranges)| Change::Ranges(service, ranges)),
+        1 => (any::<Index>(), any::<bool>()).prop_map(|(service, has)| Change::NodePorts(service, has)),
+        1 => select(vec![Some("east"), Some("west"), None]).prop_map(Change::Zone),
+        1 => vec(1..=2u8, 0..3).prop_map(Change::NodeAddresses),
+        1 => vec(select(networks.to_vec()), 0..3).prop_map(Change::ServiceCidrs),
+    ]
+}
+
+/// Some changes that are made at once, the packets that are under way then, and how long it was quiet before.
+#[derive(Clone, Debug)]
+struct Step {
+    changes: Vec<Change>,
+    packets: Vec<Draft>,
+    seed: u64,
+    /// Whether a second has passed, so that what nothing leads to any more is removed.
+    later: bool,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    (vec(change(), 1..3), vec(draft(), 1..4), any::<u64>(), any::<bool>())
+        .prop_map(|(changes, packets, seed, later)| Step { changes, packets, seed, later })
+}
+
+/// A node whose rules follow its cluster.
+struct Node {
+    cluster: Cluster,
+    state: State,
+    compiler: Compiler,
+    /// What the kernel holds.
+    kernel: Ruleset,
+    memory: Memory,
+    updates: usize,
+    ways: usize,
+    lookups: Lookups,
+}
+
+/// What was wrong.
+struct Fault {
+    packet: Packet,
+    case: Case,
+    allowed: BTreeSet<String>,
+    transaction: usize,
+    commit: Transaction,
+}
+
+impl Node {
+    fn new(cluster: Cluster, lookups: Lookups) -> Self {
+        let (compiler, state) = cluster.load(&Ruleset::default(), 0);
+        let kernel = compiler.ruleset();
+        Self { cluster, state, compiler, kernel, memory: Memory::new(), updates: 0, ways: 0, lookups }
+    }
+
+    fn host(&self) -> Host {
+        Host { local_addresses: self.cluster.host.clone() }
+    }
+
+    fn change(&mut self, change: &Change) {
+        let cluster = &mut self.cluster;
+        let at = |index: &Index, list: &[Service]| (!list.is_empty()).then(|| index.index(list.len()));
+        match change {
+            Change::Service(service) => {
+                cluster.services.retain(|other| other.name != service.name);
+                cluster.services.push(Service::clone(service));
+            }
+            Change::DeleteService(index) => {
+                at(index, &cluster.services).map(|i| cluster.services.remove(i));
+            }
+            Change::Endpoints(index, families) => {
+                let count = cluster.slices.len();
+                if let Some(slice) = (count > 0).then(|| &mut cluster.slices[index.index(count)]) {
+                    let is_v6 = slice.endpoints.first().is_some_and(|endpoint| endpoint.address.is_ipv6());
+                    slice.endpoints.clone_from(&families[usize::from(is_v6)]);
+                }
+            }
+            Change::Affinity(index, timeout) => {
+                if let Some(i) = at(index, &cluster.services) {
+                    cluster.services[i].affinity_timeout = *timeout;
+                }
+            }
+            Change::Policies(index, internal, external) => {
+                if let Some(i) = at(index, &cluster.services) {
+                    cluster.services[i].internal_policy = *internal;
+                    cluster.services[i].external_policy = *external;
+                }
+            }
+            Change::Ranges(index, ranges) => {
+                if let Some(i) = at(index, &cluster.services) {
+                    cluster.services[i].source_ranges.clone_from(ranges);
+                }
+            }
+            Change::NodePorts(index, has) => {
+                if let Some(i) = at(index, &cluster.services) {
+                    for (number, port) in (30080..).zip(&mut cluster.services[i].ports) {
+                        port.node_port = has.then_some(number);
+                    }
+                }
+            }
+            Change::Zone(zone) => cluster.node.zone = zone.map(Into::into),
+            Change::NodeAddresses(numbers) => {
+                let addresses = numbers.iter().flat_map(|n| Family::ALL.map(|f| Place::ThisNode(*n).address(f)));
+                cluster.host = addresses.collect();
+            }
+            Change::ServiceCidrs(networks) => {
+                cluster.service_cidrs = networks.iter().map(|network| network.parse().unwrap()).collect();
+            }
+        }
+    }
+
+    /// Hands the cluster as it is now to the state, as a source would.
+    fn tell(&mut self, before: &Cluster) {
+        let cluster = &self.cluster;
+        for service in &before.services {
+            if cluster.services.iter().all(|kept| kept.name != service.name) {
+                self.state.set_service(&service.name, None);
+            }
+        }
+        for service in &cluster.services {
+            self.state.set_service(&service.name, Some(Arc::new(service.clone())));
+        }
+        for slice in &cluster.slices {
+            self.state.set_slice(&slice.name, Some(Arc::new(slice.clone())));
+        }
+        self.state.set_node(cluster.node.clone());
+        self.compiler.set_node_ips(&mut self.state, cluster.node_ips());
+        let host: Vec<IpAddr> = cluster.host.iter().copied().collect();
+        self.compiler.set_node_addresses(&cluster.node_port_addresses.select(&cluster.node, &host));
+        self.compiler.set_service_cidrs(&cluster.service_cidrs);
+    }
+
+    /// Makes the changes, and sends packets into every commit on the way.
+    fn step(&mut self, step: &Step) -> Result<(), Box<Fault>> {
+        let before = self.cluster.clone();
+        let (old, old_host) = (self.compiler.ruleset(), self.host());
+        for change in &step.changes {
+            self.change(change);
+        }
+        let mut packets: Vec<Packet> = step.packets.iter().map(|draft| draft.packet(&before)).collect();
+        packets.extend(step.packets.iter().map(|draft| draft.packet(&self.cluster)));
+        packets.dedup();
+        self.tell(&before);
+        let commits = self.update(step.later);
+        let (new, new_host) = (self.compiler.ruleset(), self.host());
+        let allowed: Vec<Allowed> = packets
+            .iter()
+            .map(|packet| {
+                let fates = |rules, host| simulate(rules, host, packet, &self.memory).fates().into_keys();
+                Allowed::new(fates(&old, &old_host).chain(fates(&new, &new_host)).collect())
+            })
+            .collect();
+        for (transaction, commit) in commits.into_iter().enumerate() {
+            let after = commit.apply(&self.kernel).unwrap_or_else(|refusal| panic!("{refusal}: {commit:?}"));
+            for (packet, allowed) in packets.iter().zip(&allowed) {
+                let moment = Moment { before: &self.kernel, after: &after, lookups: self.lookups };
+                for way in 0..WAYS {
+                    self.ways += 1;
+                    let case = moment.sample(&new_host, packet, &self.memory, step.seed.wrapping_add(way << 32));
+                    if !allowed.contains(case.fate) {
+                        let allowed = allowed.words();
+                        let packet = packet.clone();
+                        return Err(Box::new(Fault { packet, case, allowed, transaction, commit }));
+                    }
+                }
+            }
+            self.kernel = after;
+        }
+        Ok(())
+    }
+
+    fn update(&mut self, _later: bool) -> Vec<Transaction> {
+        self.updates += 1;
+        vec![self.compiler.update(&mut self.state).transaction]
+    }
+}
+
+/// What may become of a packet: an endpoint of either, masqueraded as either.
+struct Allowed {
+    fates: HashSet<Fate>,
+    endpoints: HashSet<SocketAddr>,
+    masqueraded: HashSet<bool>,
+}
+
+impl Allowed {
+    fn new(fates: HashSet<Fate>) -> Self {
+        let sent: Vec<_> = fates.iter().filter_map(|fate| sent(*fate)).collect();
+        Self {
+            endpoints: sent.iter().map(|(to, _)| *to).collect(),
+            masqueraded: sent.iter().map(|(_, masqueraded)| *masqueraded).collect(),
+            fates,
+        }
+    }
+
+    fn contains(&self, fate: Fate) -> bool {
+        let mixed = |(to, masqueraded)| self.endpoints.contains(&to) && self.masqueraded.contains(&masqueraded);
+        self.fates.contains(&fate) || sent(fate).is_some_and(mixed)
+    }
+
+    fn words(&self) -> BTreeSet<String> {
+        self.fates.iter().map(ToString::to_string).collect()
+    }
+}
+
+fn sent(fate: Fate) -> Option<(SocketAddr, bool)> {
+    match fate {
+        Fate::Sent { to, masqueraded } => Some((to, masqueraded)),
+        _ => None,
+    }
+}
+
+fn play(cluster: Cluster, lookups: Lookups, steps: &[Step]) -> (Node, Result<(), (usize, Box<Fault>)>) {
+    let mut node = Node::new(cluster, lookups);
+    for (n, step) in steps.iter().enumerate() {
+        if let Err(fault) = node.step(step) {
+            return (node, Err((n, fault)));
+        }
+    }
+    (node, Ok(()))
+}
+
+#[test]
+fn a_packet_under_way_meets_what_the_old_or_the_new_rules_say() {
+    let mut config = Config::default();
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = SEQUENCES;
+    }
+    config.failure_persistence = None;
+    config.max_shrink_iters = 20_000;
+    config.rng_algorithm = RngAlgorithm::XorShift;
+    let (updates, ways) = (Cell::new(0), Cell::new(0));
+    let report = RefCell::new(String::new());
+    let lookups = select(vec![Lookups::Repeated, Lookups::Once]);
+    let strategy = (vec(step(), 1..2 * UPDATES), cluster(), lookups);
+    let outcome = TestRunner::new(config).run(&strategy, |(steps, cluster, lookups)| {
+        let (node, result) = play(cluster, lookups, &steps);
+        updates.set(updates.get() + node.updates);
+        ways.set(ways.get() + node.ways);
+        result.map_err(|(n, fault)| {
+            let mut text = String::new();
+            for step in &steps[..=n] {
+                for change in &step.changes {
+                    let _ = writeln!(text, "{}", describe(change));
+                }
+            }
+            let _ = writeln!(text, "{}\n{:?}", manifest(&node.cluster), fault.packet);
+            let _ = writeln!(text, "{} in transaction {} ({lookups:?})", fault.case.fate, fault.transaction);
+            let _ = writeln!(text, "allowed: {:?}", fault.allowed);
+            for step in &fault.case.steps {
+                let _ = writeln!(text, "  {} {}: {} -> {} {:?}", step.chain, step.rule, step.text, step.decision, step.effects);
+            }
+            for (family, operation) in &fault.commit.operations {
+                let _ = writeln!(text, "  {}", portolan_rules::print::operation(operation, *family, "t"));
+            }
+            report.replace(text);
+            TestCaseError::fail("a packet goes astray")
+        })
+    });
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Fail(..)) => panic!("{}", report.into_inner()),
+        Err(TestError::Abort(reason)) => panic!("no sequences to try: {reason}"),
+    }
+    println!("{} updates, {} ways through commits", updates.get(), ways.get());
+}
+
+fn describe(change: &Change) -> String {
+    match change {
+        Change::Endpoints(slice, families) => {
+            let lines: String = families.iter().flatten().map(endpoint_line).collect();
+            format!("endpoints of {slice:?}:\n{lines}")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+#[allow(unused_imports)]
+use explain as _;
+#[allow(unused_imports)]
+use NodePortAddresses as _;
