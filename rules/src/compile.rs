@@ -28,9 +28,10 @@ pub use self::{
     class::Class,
     compiler::{Compiler, Loaded, NoLocalEndpoints, SetSize, Update},
     config::{Config, PodDetector},
-    expected::ExpectedKeys,
+    expected::{ExpectedKeys, first_slot, is_first_slot},
     frontend::{FrontendKey, endpoint_from_value},
+    per_set::PerSet,
     pick::Pick,
     service::{Problem, Severity},
-    sets::SetName,
+    sets::{Role, SetName},
 };

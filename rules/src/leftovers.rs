@@ -22,7 +22,13 @@ pub fn keep_leftovers(desired: &mut Ruleset, kernel: &Ruleset) {
 
 /// The maps and sets whose keys begin with a frontend, behind the one that says which frontends there are.
 const OF_FRONTENDS: [&[SetName]; 2] = [
-    &[SetName::Frontends, SetName::Endpoints, SetName::Attributes, SetName::AllowedSources],
+    &[
+        SetName::Frontends,
+        SetName::Endpoints,
+        SetName::Attributes,
+        SetName::AllowedSources,
+        SetName::OtherAllowedSources,
+    ],
     &[SetName::NodePorts, SetName::NodeEndpoints, SetName::NodePortAttributes],
 ];
 

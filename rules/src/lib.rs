@@ -17,6 +17,8 @@ pub mod health_checks;
 pub mod leftovers;
 pub mod model;
 pub mod node_ports;
+pub mod plan;
+pub mod planes;
 pub mod print;
 pub mod ruleset;
 pub mod simulate;

@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use foldhash::{HashMap, HashSet};
 
-use crate::ruleset::{DataType, ElementData, Family, Ruleset, Set, Table, Value};
+use crate::ruleset::{Concat, DataType, ElementData, Family, Ruleset, Set, Table, Value};
 
 use super::{
     frontend::{FrontendKey, endpoint_from_value},
     scaffold::{LOCAL_SLOTS, attribute},
     sets::SetName,
+    sources::{AddressRange, RangeList},
 };
 
 /// Endpoints at their slots; a slot may be unknown.
@@ -26,6 +27,8 @@ pub struct FrontendSlots {
     pub port: Option<u16>,
     /// At lasting numbers, with session affinity.
     pub lasting: BTreeMap<u32, SocketAddr>,
+    /// Source ranges in the list that its class reads.
+    pub sources: Option<(RangeList, Vec<AddressRange>)>,
 }
 
 /// The slots of every frontend of a ruleset.
@@ -43,6 +46,7 @@ impl AdoptedSlots {
             for map in [SetName::Attributes, SetName::NodePortAttributes] {
                 adopted.attributes(*family, table, map);
             }
+            adopted.sources(*family, table);
         }
         adopted
     }
@@ -73,6 +77,34 @@ impl AdoptedSlots {
         }
     }
 
+    fn sources(&mut self, family: Family, table: &Table) {
+        let Some(frontends) = table.sets.get(SetName::Frontends.name()) else { return };
+        let lists: HashMap<FrontendKey, RangeList> = frontends
+            .elements
+            .iter()
+            .filter_map(|(key, element)| {
+                let list = list_of(&element.data)?;
+                Some((FrontendKey::from_values(family, &key.values(&frontends.key)?)?, list))
+            })
+            .collect();
+        for list in RangeList::ALL {
+            let Some(ranges) = table.sets.get(list.set().name()) else { continue };
+            for (first, element) in &ranges.elements {
+                let end = |key: &Concat| {
+                    let values = key.values(&ranges.key)?;
+                    let (address, frontend) = values.split_last()?;
+                    Some((FrontendKey::from_values(family, frontend)?, address.address()?))
+                };
+                let ends = end(first).zip(end(element.end.as_deref().unwrap_or(first)));
+                let Some(((frontend, first), (_, last))) = ends else { continue };
+                if lists.get(&frontend) == Some(&list) {
+                    let slots = self.0.entry(frontend).or_default();
+                    slots.sources.get_or_insert((list, Vec::new())).1.push((first, last));
+                }
+            }
+        }
+    }
+
     fn attributes(&mut self, family: Family, table: &Table, map: SetName) {
         let Some(set) = table.sets.get(map.name()) else { return };
         for (frontend, number, data) in numbered(family, set) {
@@ -92,6 +124,18 @@ impl AdoptedSlots {
                 _ => {}
             }
         }
+    }
+}
+
+/// The list that a frontend's class reads, by the class's number.
+fn list_of(class: &ElementData) -> Option<RangeList> {
+    let ElementData::Value(value) = class else { return None };
+    let Value::Class(number) = Value::read(DataType::ClassId, value.as_bytes())? else { return None };
+    // Kinds of picks are above the treatment, their numbers below it.
+    match (number.0, number.0 >> 16 & 0xf) {
+        (3, 0) | (_, 8 | 9) => Some(RangeList::First),
+        (4, 0) | (_, 12 | 13) => Some(RangeList::Second),
+        _ => None,
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     pick::{Pick, sticky_rules},
     scaffold::{Keys, LOCAL_SLOTS, attribute, chains, in_source_ranges},
     sets::SetName,
+    sources::RangeList,
 };
 
 /// A treatment together with how it picks an endpoint.
@@ -25,7 +26,7 @@ pub enum Class {
     /// Drop: endpoints elsewhere only, and the policy wants those of this node.
     NoLocalEndpoints,
     /// As [`Class::NoEndpoints`] for sources in the Service's ranges, silence for all others.
-    RestrictedNoEndpoints,
+    RestrictedNoEndpoints(RangeList),
     /// Not a frontend's: other chains jump to it to choose one of so many slots for a client that is new to
     /// session affinity.
     Draw(Pick),
@@ -46,21 +47,27 @@ pub enum Class {
     /// A node port, without masquerading.
     NodePortDirect(Pick),
     /// As [`Class::External`] for sources in the Service's ranges (`loadBalancerSourceRanges`).
-    RestrictedExternal(Pick),
+    RestrictedExternal(RangeList, Pick),
     /// As [`Class::Local`] for sources in the Service's ranges.
-    RestrictedLocal(Pick),
+    RestrictedLocal(RangeList, Pick),
 }
 
 impl Class {
     /// The classes that exist whatever the Services are.
-    pub const CONSTANT: [Self; 3] = [Self::NoEndpoints, Self::NoLocalEndpoints, Self::RestrictedNoEndpoints];
+    pub const CONSTANT: [Self; 4] = [
+        Self::NoEndpoints,
+        Self::NoLocalEndpoints,
+        Self::RestrictedNoEndpoints(RangeList::First),
+        Self::RestrictedNoEndpoints(RangeList::Second),
+    ];
 
     /// The value in the frontends map: treatment and kind of pick above, the pick's number below.
     pub const fn id(self) -> ClassId {
         let (treatment, pick) = match self {
             Self::NoEndpoints => return ClassId(1),
             Self::NoLocalEndpoints => return ClassId(2),
-            Self::RestrictedNoEndpoints => return ClassId(3),
+            Self::RestrictedNoEndpoints(RangeList::First) => return ClassId(3),
+            Self::RestrictedNoEndpoints(RangeList::Second) => return ClassId(4),
             Self::Cluster(pick) => (1, pick),
             Self::External(pick) => (2, pick),
             Self::NodePort(pick) => (3, pick),
@@ -68,8 +75,10 @@ impl Class {
             Self::NodePortLocal(pick) => (5, pick),
             Self::Direct(pick) => (6, pick),
             Self::NodePortDirect(pick) => (7, pick),
-            Self::RestrictedExternal(pick) => (8, pick),
-            Self::RestrictedLocal(pick) => (9, pick),
+            Self::RestrictedExternal(RangeList::First, pick) => (8, pick),
+            Self::RestrictedLocal(RangeList::First, pick) => (9, pick),
+            Self::RestrictedExternal(RangeList::Second, pick) => (12, pick),
+            Self::RestrictedLocal(RangeList::Second, pick) => (13, pick),
             Self::Draw(pick) => (10, pick),
             Self::DrawLocal(pick) => (11, pick),
         };
@@ -81,7 +90,8 @@ impl Class {
         match self {
             Self::NoEndpoints => chains::NO_ENDPOINTS.into(),
             Self::NoLocalEndpoints => chains::NO_LOCAL_ENDPOINTS.into(),
-            Self::RestrictedNoEndpoints => "restricted-no-endpoints".into(),
+            Self::RestrictedNoEndpoints(RangeList::First) => "restricted-no-endpoints".into(),
+            Self::RestrictedNoEndpoints(RangeList::Second) => "restricted-2-no-endpoints".into(),
             Self::Draw(pick) => format!("draw-{pick}").into(),
             Self::DrawLocal(pick) => format!("draw-local-{pick}").into(),
             Self::Cluster(pick) => format!("cluster-{pick}").into(),
@@ -91,8 +101,10 @@ impl Class {
             Self::NodePortLocal(pick) => format!("node-port-local-{pick}").into(),
             Self::Direct(pick) => format!("direct-{pick}").into(),
             Self::NodePortDirect(pick) => format!("node-port-direct-{pick}").into(),
-            Self::RestrictedExternal(pick) => format!("restricted-external-{pick}").into(),
-            Self::RestrictedLocal(pick) => format!("restricted-local-{pick}").into(),
+            Self::RestrictedExternal(RangeList::First, pick) => format!("restricted-external-{pick}").into(),
+            Self::RestrictedExternal(RangeList::Second, pick) => format!("restricted-2-external-{pick}").into(),
+            Self::RestrictedLocal(RangeList::First, pick) => format!("restricted-local-{pick}").into(),
+            Self::RestrictedLocal(RangeList::Second, pick) => format!("restricted-2-local-{pick}").into(),
         }
     }
 
@@ -117,20 +129,31 @@ impl Class {
     /// The class that sources in the Service's ranges get, if this one keeps others out.
     pub const fn admitted(self) -> Option<Self> {
         match self {
-            Self::RestrictedNoEndpoints => Some(Self::NoEndpoints),
-            Self::RestrictedExternal(pick) => Some(Self::External(pick)),
-            Self::RestrictedLocal(pick) => Some(Self::Local(pick)),
+            Self::RestrictedNoEndpoints(_) => Some(Self::NoEndpoints),
+            Self::RestrictedExternal(_, pick) => Some(Self::External(pick)),
+            Self::RestrictedLocal(_, pick) => Some(Self::Local(pick)),
             _ => None,
         }
     }
 
-    /// The class that keeps out who is not in the Service's ranges and is this one for all others.
-    #[must_use]
-    pub const fn restricted(self) -> Self {
+    /// The list of ranges that it lets in, if it keeps others out.
+    pub const fn range_list(self) -> Option<RangeList> {
         match self {
-            Self::NoEndpoints => Self::RestrictedNoEndpoints,
-            Self::External(pick) => Self::RestrictedExternal(pick),
-            Self::Local(pick) => Self::RestrictedLocal(pick),
+            Self::RestrictedNoEndpoints(list)
+            | Self::RestrictedExternal(list, _)
+            | Self::RestrictedLocal(list, _) => Some(list),
+            _ => None,
+        }
+    }
+
+    /// The class that keeps out sources outside of the Service's ranges, which stand in this list, and is this one for
+    /// all others.
+    #[must_use]
+    pub const fn restricted(self, list: RangeList) -> Self {
+        match self {
+            Self::NoEndpoints => Self::RestrictedNoEndpoints(list),
+            Self::External(pick) => Self::RestrictedExternal(list, pick),
+            Self::Local(pick) => Self::RestrictedLocal(list, pick),
             other => other,
         }
     }
@@ -148,9 +171,11 @@ impl Class {
         let rules = match self {
             Self::NoEndpoints => refuse(),
             Self::NoLocalEndpoints => vec![drop_it()],
-            Self::RestrictedNoEndpoints | Self::RestrictedExternal(_) | Self::RestrictedLocal(_) => {
+            Self::RestrictedNoEndpoints(list)
+            | Self::RestrictedExternal(list, _)
+            | Self::RestrictedLocal(list, _) => {
                 let admitted = self.admitted().unwrap_or(Self::NoEndpoints).chain_name();
-                vec![Rule::new([in_source_ranges(), Statement::goto(admitted)]), drop_it()]
+                vec![Rule::new([in_source_ranges(list), Statement::goto(admitted)]), drop_it()]
             }
             Self::Draw(pick) => vec![Rule::new(slot(pick, attribute::SLOTS).into_iter().collect::<Vec<_>>())],
             Self::DrawLocal(pick) => {

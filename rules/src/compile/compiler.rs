@@ -1,7 +1,7 @@
 //! The incremental compiler: what changed in the state, in; what to change in the kernel, out.
 
 mod account;
-mod cold;
+mod build;
 mod flows;
 mod lacking;
 mod patch;
@@ -19,6 +19,7 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     model::{Node, ObjectName},
+    plan::Retiring,
     ruleset::{Concat, Element, Family, Ruleset, Set, Table},
     state::{ServiceState, State},
     transaction::Transaction,
@@ -36,20 +37,21 @@ use super::{
     scaffold::constant_chains,
     service::{CompiledService, Problem, Surroundings, compile},
     sets::{SetName, size_for},
-    sources::{AddressRange, disjoint},
+    sources::{AddressRange, outermost},
     sticky::PortNumbers,
 };
-pub use cold::Loaded;
+pub use build::Loaded;
 use flows::TouchedFlows;
 use lacking::LackingPorts;
+use transaction::Rebuild;
 
 pub use self::{lacking::NoLocalEndpoints, sizes::SetSize};
 
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]
 pub struct Update {
-    /// What to send to the kernel.
-    pub transaction: Transaction,
+    /// What to send to the kernel, one after the other. What is no longer wanted follows later: [`Compiler::retire`].
+    pub steps: Vec<Transaction>,
     /// What is wrong with which Service, each said once.
     pub problems: Vec<Problem>,
     /// UDP destinations that began or ceased to be a frontend, or lost an endpoint: flows to them may be
@@ -76,6 +78,10 @@ pub struct Compiler {
     declarations: PerSet<Arc<Set>>,
     flows: TouchedFlows,
     lacking: LackingPorts,
+    /// What the kernel still holds though nothing leads to it any more.
+    retiring: Retiring,
+    /// Families that wait to be made anew.
+    rebuilds: Vec<Rebuild>,
 }
 
 impl Compiler {
@@ -95,6 +101,8 @@ impl Compiler {
             number_origin: 0,
             flows: TouchedFlows::default(),
             lacking: LackingPorts::default(),
+            retiring: Retiring::default(),
+            rebuilds: Vec::new(),
         }
     }
 
@@ -145,7 +153,7 @@ impl Compiler {
         });
         let recompiled = changed.len();
         self.compile_all(state, changed.into_keys(), &mut problems);
-        Update { transaction: self.transaction(), problems, stale: self.take_stale(), recompiled }
+        Update { steps: self.plan(), problems, stale: self.take_stale(), recompiled }
     }
 
     /// Has numbers for session affinity be given out after this one. Over what an earlier run left, choose one that
@@ -192,7 +200,7 @@ impl Compiler {
     pub fn set_service_cidrs(&mut self, networks: &[IpNetwork]) {
         let ranges_of = |family| {
             let networks = networks.iter().filter(move |network| Family::of(network.ip()) == family);
-            disjoint(networks.map(|network| (network.network(), network.broadcast())).collect())
+            outermost(networks.map(|network| (network.network(), network.broadcast())).collect())
         };
         let wanted: BTreeSet<AddressRange> = Family::ALL.into_iter().flat_map(ranges_of).collect();
         for range in self.service_cidrs.difference(&wanted) {
@@ -220,7 +228,7 @@ impl Compiler {
 
     /// Everything that the kernel must hold.
     pub fn ruleset(&self) -> Ruleset {
-        let mut ruleset = self.tables();
+        let mut ruleset = self.tables(&Family::ALL);
         let mut elements =
             PerSet::from_fn(|family, set| Vec::with_capacity(self.ledger.count(family, set) as usize));
         self.each_element(&mut |family, set, key, element| elements[(family, set)].push((key, element)));
@@ -233,10 +241,10 @@ impl Compiler {
         ruleset
     }
 
-    /// The tables with everything but the elements.
-    fn tables(&self) -> Ruleset {
+    /// The tables of these families with everything but the elements.
+    fn tables(&self, families: &[Family]) -> Ruleset {
         let mut ruleset = Ruleset::default();
-        for family in Family::ALL {
+        for &family in families {
             let mut table = Table::new(self.config.table.clone());
             for set in SetName::ALL {
                 table.add_set(Set::clone(self.declaration(family, set)));

@@ -29,7 +29,8 @@ pub struct Ledger {
     changes: Option<Changes>,
 }
 
-type ElementKey = (Family, SetName, Concat);
+/// Where an element stands.
+pub type ElementKey = (Family, SetName, Concat);
 
 /// What has changed: each element before and after, and classes that came or went.
 #[derive(Clone, Debug, Default)]
@@ -41,10 +42,8 @@ pub struct Changes {
 /// The changes of one update, in a fixed order.
 #[derive(Debug, Default)]
 pub struct NetChanges {
-    /// Elements to delete.
-    pub deleted: Vec<(ElementKey, Element)>,
-    /// Elements to add; one whose data changes is deleted too.
-    pub added: Vec<(ElementKey, Element)>,
+    /// Elements that come, go or change: before and after.
+    pub elements: Vec<(ElementKey, Option<Element>, Option<Element>)>,
     /// Classes that are used for the first time.
     pub new_classes: Vec<(Family, Class)>,
     /// Classes that are no longer used.
@@ -183,14 +182,8 @@ impl Ledger {
         let changes = self.changes.as_mut().map(std::mem::take).unwrap_or_default();
         let mut net = NetChanges::default();
         for (key, (before, after)) in changes.elements {
-            if before == after {
-                continue;
-            }
-            if let Some(element) = before {
-                net.deleted.push((key.clone(), element));
-            }
-            if let Some(element) = after {
-                net.added.push((key, element));
+            if before != after {
+                net.elements.push((key, before, after));
             }
         }
         for ((family, class), was_live) in changes.classes {
@@ -200,8 +193,7 @@ impl Ledger {
                 _ => {}
             }
         }
-        net.deleted.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        net.added.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        net.elements.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         net.new_classes.sort_unstable();
         net.old_classes.sort_unstable();
         net

@@ -48,6 +48,24 @@ impl ExpectedKeys {
     }
 }
 
+/// Of an endpoint that stands at its lasting number, the attribute of the first slot that leads to such numbers.
+pub fn first_slot(set: SetName, key: &Concat) -> Option<(SetName, Concat)> {
+    let attributes = match set {
+        SetName::Endpoints => SetName::Attributes,
+        SetName::NodeEndpoints => SetName::NodePortAttributes,
+        _ => return None,
+    };
+    let (frontend, number) = split(key).filter(|_| is_lasting(key))?;
+    let slot = ClassId(attribute::SLOTS | number & LOCAL_SLOTS);
+    Some((attributes, Concat::from_bytes(frontend).with(slot.into())))
+}
+
+/// Whether this is the key of such an attribute.
+pub fn is_first_slot(set: SetName, key: &Concat) -> bool {
+    matches!(set, SetName::Attributes | SetName::NodePortAttributes)
+        && split(key).is_some_and(|(_, number)| number & !LOCAL_SLOTS == attribute::SLOTS)
+}
+
 /// The number at the end of a key, and what stands before it.
 fn split(key: &Concat) -> Option<(&[u8], u32)> {
     let (rest, number) = key.as_bytes().split_last_chunk()?;

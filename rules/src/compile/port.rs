@@ -18,7 +18,7 @@ use super::{
     placed::Placed,
     scaffold::{LOCAL_SLOTS, attribute},
     sets::SetName,
-    sources::AddressRange,
+    sources::{AddressRange, RangeList},
     sticky::Sticky,
 };
 
@@ -45,6 +45,8 @@ pub struct CompiledPort {
     pub serving: Serving,
     /// Sources that may use the load balancer's addresses.
     pub sources: Arc<[AddressRange]>,
+    /// The list in which they stand.
+    pub range_list: RangeList,
 }
 
 /// A frontend of a port.
@@ -73,8 +75,14 @@ pub enum FrontendSlotUse {
 }
 
 impl Frontend {
-    /// Decides the class of a frontend at a door. Not owned yet.
-    pub fn new(key: FrontendKey, door: Door, service: &Service, picks: Picks, restricted: bool) -> Self {
+    /// Decides the class of a frontend at a door, whose sources may be restricted to those of a list. Not owned yet.
+    pub fn new(
+        key: FrontendKey,
+        door: Door,
+        service: &Service,
+        picks: Picks,
+        restricted: Option<RangeList>,
+    ) -> Self {
         let policy = if door == Door::ClusterIp { service.internal_policy } else { service.external_policy };
         let slots = match policy {
             TrafficPolicy::Cluster => FrontendSlotUse::Cluster,
@@ -97,8 +105,10 @@ impl Frontend {
             }
         };
         // Source ranges guard the load balancer's addresses only, even with no endpoints behind them.
-        let restricted = restricted && door == Door::LoadBalancer;
-        let class = if restricted { class.restricted() } else { class };
+        let class = match restricted {
+            Some(list) if door == Door::LoadBalancer => class.restricted(list),
+            _ => class,
+        };
         Self { key, owned: false, class, direct, slots }
     }
 }
@@ -129,6 +139,7 @@ impl CompiledPort {
             && (frontend.key, frontend.class, frontend.direct) == (former.key, former.class, former.direct)
             && self.name == before.name
             && self.sources == before.sources
+            && self.range_list == before.range_list
     }
 
     /// What a frontend with session affinity draws from: the attribute that says so, and the class.
@@ -161,11 +172,11 @@ impl CompiledPort {
         if let Some(direct) = frontend.direct {
             elements.push((attributes, frontend.key.slot(attribute::DIRECT), class(direct)));
         }
-        if frontend.class.admitted().is_some() {
+        if let Some(list) = frontend.class.range_list() {
             for (first, last) in self.sources.iter() {
                 let end = Some(Box::new(key.with((*last).into())));
                 let element = Element { end, ..Element::member() };
-                elements.push((SetName::AllowedSources, key.with((*first).into()), element));
+                elements.push((list.set(), key.with((*first).into()), element));
             }
         }
         let Some(sticky) = &self.sticky else { return elements };

@@ -5,12 +5,16 @@ use crate::ruleset::{
     Verdict, WritableField,
 };
 
-use super::{config::Config, sets::SetName};
+use super::{config::Config, sets::SetName, sources::RangeList};
 
 /// Names of the chains that always exist.
 pub mod chains {
     /// Finds the frontend's class and goes to its chain.
     pub const SERVICES: &str = "services";
+    /// Finds the class of a node port and goes to its chain.
+    pub const NODE_PORTS: &str = "node-ports";
+    /// Refuses at a ClusterIP what is no frontend.
+    pub const CLUSTER_IP: &str = "cluster-ip";
     /// Refuses.
     pub const NO_ENDPOINTS: &str = "no-endpoints";
     /// Drops.
@@ -59,6 +63,8 @@ pub fn constant_chains(config: &Config, family: Family) -> Vec<Chain> {
         Chain::base(chains::OUTPUT, nat(Hook::Output, -100), jump_services()),
         Chain::base(chains::POSTROUTING, nat(Hook::Postrouting, 100), postrouting(config)),
         Chain::regular(chains::SERVICES, services()),
+        Chain::regular(chains::CLUSTER_IP, cluster_ip()),
+        Chain::regular(chains::NODE_PORTS, node_ports()),
         Chain::regular(chains::SHORT_CIRCUIT, short_circuit(Keys::Address)),
         Chain::regular(chains::SHORT_CIRCUIT_NODE_PORT, short_circuit(Keys::NodePort)),
         Chain::regular(chains::SEND, send(Keys::Address, family)),
@@ -150,30 +156,30 @@ fn dispatch(keys: Keys) -> [Statement; 2] {
     [Statement::set(WritableField::Priority, class), to_class(SetName::Classes)]
 }
 
-/// A frontend that is there has the attributes that its class reads, except in the moment between two
-/// versions of it.
+/// A frontend that is there has the attributes that its class reads. Kernels before 6.17 may miss one that is just being
+/// replaced, once: so it is read again.
 fn short_circuit(keys: Keys) -> Vec<Rule> {
     let mut direct = Vec::from(keys.attribute(attribute::DIRECT));
     direct.push(to_class(SetName::DirectClasses));
-    vec![Rule::new(direct), Rule::new([Statement::goto(chains::NO_ENDPOINTS)])]
+    let direct = Rule::new(direct);
+    vec![direct.clone(), direct, Rule::new([Statement::goto(chains::NO_ENDPOINTS)])]
 }
 
-/// A match on sources in the ranges of the Service that the frontend belongs to.
-pub fn in_source_ranges() -> Statement {
-    Statement::in_set(Keys::Address.with([Field::SourceAddress]), SetName::AllowedSources.name())
+/// A match on sources in the ranges of the Service that the frontend belongs to, of these two lists of them the one.
+pub fn in_source_ranges(list: RangeList) -> Statement {
+    Statement::in_set(Keys::Address.with([Field::SourceAddress]), list.set().name())
 }
 
+/// What is looked up twice may have been missed: a frontend that comes while the packet is under way is not there at
+/// the first lookup, and kernels before 6.17 may miss, once, one that is just being replaced.
 fn services() -> Vec<Rule> {
-    let mut node_port = vec![Statement::in_set(Field::DestinationAddress, SetName::NodeAddresses.name())];
-    node_port.extend(dispatch(Keys::NodePort));
+    let at_cluster_ip = Statement::in_set(Field::DestinationAddress, SetName::ClusterIps.name());
+    let at_node = Statement::in_set(Field::DestinationAddress, SetName::NodeAddresses.name());
     vec![
         Rule::new(dispatch(Keys::Address)),
-        // No frontend of this ClusterIP has that port: refuse rather than let it wander off.
-        Rule::new([
-            Statement::in_set(Field::DestinationAddress, SetName::ClusterIps.name()),
-            Statement::goto(chains::NO_ENDPOINTS),
-        ]),
-        Rule::new(node_port),
+        Rule::new([at_cluster_ip, Statement::goto(chains::CLUSTER_IP)]),
+        Rule::new([at_node, Statement::jump(chains::NODE_PORTS)]),
+        Rule::new(dispatch(Keys::Address)),
         // A ClusterIP that is nobody's: silence, in case it becomes somebody's in a moment.
         Rule::new([
             Statement::in_set(Field::DestinationAddress, SetName::ServiceCidrs.name()),
@@ -182,8 +188,19 @@ fn services() -> Vec<Rule> {
     ]
 }
 
-/// A packet that found its class before a change and its slot after it may miss. Slot 0 of the same
-/// policy exists as long as there is any endpoint; if that is gone too, so is the last endpoint.
+/// A node port, unless the address has a frontend of that port; one may become the other.
+fn node_ports() -> Vec<Rule> {
+    let order = [Keys::Address, Keys::NodePort, Keys::NodePort, Keys::Address];
+    order.map(|keys| Rule::new(dispatch(keys))).into()
+}
+
+/// No frontend of this ClusterIP has that port: refuse rather than let it wander off.
+fn cluster_ip() -> Vec<Rule> {
+    vec![Rule::new(dispatch(Keys::Address)), Rule::new([Statement::goto(chains::NO_ENDPOINTS)])]
+}
+
+/// What a class draws stands at its slot for as long as a packet may come that was led there. Kernels before 6.17 may
+/// miss one that is just being replaced, once; slot 0 of the same policy is always there.
 fn send(keys: Keys, family: Family) -> Vec<Rule> {
     let first_slot = Expression::from(Field::Priority).bitwise(BitOp::And, LOCAL_SLOTS);
     vec![

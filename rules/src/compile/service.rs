@@ -24,7 +24,7 @@ use super::{
     port::{CompiledPort, Frontend, Picks, comment_length},
     sets::SetName,
     slots,
-    sources::allowed_sources,
+    sources::{AddressRange, RangeList, allowed_sources},
     sticky::Sticky,
 };
 
@@ -123,6 +123,7 @@ where
     for family in Family::ALL {
         let sources = allowed_sources(service, family, surroundings.node_ips);
         let restricted = sources.is_some();
+        let mut range_list = None;
         // Nearly always empty, and then shared by all.
         let sources: Arc<[_]> = sources.map_or_else(Arc::default, Arc::from);
         for port in &service.ports {
@@ -141,6 +142,7 @@ where
             if comment_length(&service.name, &port.name) > COMMENT_MAX {
                 note(problems, cut(service, port));
             }
+            let list = *range_list.get_or_insert_with(|| list_for(&sources, family, &doors, surroundings));
             let endpoints = merge(state, port, family);
             let selection = select(&endpoints, surroundings.node);
             hairpin.extend(selection.on_this_node);
@@ -187,7 +189,7 @@ where
                 service: service.clone(),
                 frontends: doors
                     .into_iter()
-                    .map(|(key, door)| Frontend::new(key, door, service, picks, restricted))
+                    .map(|(key, door)| Frontend::new(key, door, service, picks, restricted.then_some(list)))
                     .collect(),
                 cluster: Placed::new(family, &cluster),
                 local: Placed::new(family, &local),
@@ -199,6 +201,7 @@ where
                     Protocol::Tcp | Protocol::Sctp => Serving::default(),
                 },
                 sources: sources.clone(),
+                range_list: list,
             });
         }
     }
@@ -223,6 +226,27 @@ fn policy(service: &Service, door: Door) -> TrafficPolicy {
         Door::ClusterIp => service.internal_policy,
         _ => service.external_policy,
     }
+}
+
+/// The list for source ranges: the one in which they stand already, or the other one if others stand there.
+fn list_for<'a, Adopted>(
+    sources: &[AddressRange],
+    family: Family,
+    doors: &[(FrontendKey, Door)],
+    surroundings: &Surroundings<'a, Adopted>,
+) -> RangeList
+where
+    Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
+{
+    let same = |list: RangeList, present: &[AddressRange]| {
+        if present.is_empty() || sources.is_empty() || present == sources { list } else { list.other() }
+    };
+    if let Some(prior) = surroundings.before.and_then(|before| before.ports.iter().find(|p| p.family == family)) {
+        return same(prior.range_list, &prior.sources);
+    }
+    let adopted = doors.iter().filter_map(|(key, _)| (surroundings.adopted)(key));
+    let adopted = adopted.flat_map(|slots| &slots.sources).next();
+    adopted.map_or_else(RangeList::default, |(list, present)| same(*list, present))
 }
 
 /// What a port had before, or has in the kernel.

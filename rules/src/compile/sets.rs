@@ -31,6 +31,8 @@ pub enum SetName {
     Affinity,
     /// Set: frontend with source ranges, source range.
     AllowedSources,
+    /// The same, for those whose present ranges stand in the other one.
+    OtherAllowedSources,
     /// Set: every ClusterIP.
     ClusterIps,
     /// Set: the networks that ClusterIPs are allocated from.
@@ -41,9 +43,41 @@ pub enum SetName {
     Hairpin,
 }
 
+/// When an element has to be there for packets that are under way while changes are committed ([`crate::plan`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Packets look it up by their own addresses and ports: what changes there takes effect at once.
+    Leader,
+    /// Another element or a rule leads there, which is looked up before it.
+    Led,
+    /// Rules lead there, or it is a range that an element leads to: it must be there a transaction before what leads
+    /// there.
+    Prepared,
+}
+
 impl SetName {
+    /// When its elements have to be there.
+    pub const fn role(self) -> Role {
+        match self {
+            Self::Frontends | Self::NodePorts | Self::ClusterIps | Self::ServiceCidrs | Self::NodeAddresses => {
+                Role::Leader
+            }
+            Self::Endpoints
+            | Self::NodeEndpoints
+            | Self::Attributes
+            | Self::NodePortAttributes
+            | Self::Affinity
+            | Self::Hairpin => Role::Led,
+            Self::Classes
+            | Self::DirectClasses
+            | Self::Draws
+            | Self::AllowedSources
+            | Self::OtherAllowedSources => Role::Prepared,
+        }
+    }
+
     /// All sets and maps, in the order in which they are declared.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Frontends,
         Self::Endpoints,
         Self::NodePorts,
@@ -55,6 +89,7 @@ impl SetName {
         Self::NodePortAttributes,
         Self::Affinity,
         Self::AllowedSources,
+        Self::OtherAllowedSources,
         Self::ClusterIps,
         Self::ServiceCidrs,
         Self::NodeAddresses,
@@ -75,6 +110,7 @@ impl SetName {
             Self::NodePortAttributes => "node-port-attributes",
             Self::Affinity => "affinity",
             Self::AllowedSources => "allowed-sources",
+            Self::OtherAllowedSources => "other-allowed-sources",
             Self::ClusterIps => "cluster-ips",
             Self::ServiceCidrs => "service-cidrs",
             Self::NodeAddresses => "node-addresses",
@@ -114,7 +150,7 @@ impl SetName {
             }
             // Intervals: a declared size would not make them any faster.
             Self::ServiceCidrs => return intervals(Set::new(name, &[address])),
-            Self::AllowedSources => {
+            Self::AllowedSources | Self::OtherAllowedSources => {
                 return intervals(Set::new(name, &[address, InetProto, InetService, address]));
             }
         };

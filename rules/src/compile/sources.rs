@@ -4,7 +4,41 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 
+use super::sets::SetName;
 use crate::{model::Service, ruleset::Family};
+
+/// Which of two lists the ranges of a Service stand in. Those that come are written to the other list while the
+/// present ones are in force: the kernel takes no overlapping ranges in one set, and changes ranges last of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RangeList {
+    /// The one that a Service begins with.
+    #[default]
+    First,
+    /// The other one.
+    Second,
+}
+
+impl RangeList {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::First, Self::Second];
+
+    /// The set that holds it.
+    pub const fn set(self) -> SetName {
+        match self {
+            Self::First => SetName::AllowedSources,
+            Self::Second => SetName::OtherAllowedSources,
+        }
+    }
+
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
 
 /// First and last address of a range, both included.
 pub type AddressRange = (IpAddr, IpAddr);
@@ -26,6 +60,14 @@ pub fn allowed_sources(service: &Service, family: Family, node: &[IpAddr]) -> Op
         allowed.extend(own.map(|address| (*address, *address)));
     }
     Some(disjoint(allowed))
+}
+
+/// Sorts networks and leaves out those that lie in others: the kernel takes no overlapping elements. Those that touch
+/// stay apart, so that one can come or go without the other.
+pub fn outermost(mut networks: Vec<AddressRange>) -> Vec<AddressRange> {
+    networks.sort_unstable_by_key(|(first, last)| (*first, std::cmp::Reverse(*last)));
+    networks.dedup_by(|inner, outer| inner.1 <= outer.1);
+    networks
 }
 
 /// Sorts ranges and merges those that overlap or touch: the kernel takes no overlapping elements.

@@ -108,6 +108,15 @@ impl Value {
         }
     }
 
+    /// The address, if it is one.
+    pub const fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Ipv4(address) => Some(IpAddr::V4(address)),
+            Self::Ipv6(address) => Some(IpAddr::V6(address)),
+            Self::Proto(_) | Self::Port(_) | Self::Class(_) => None,
+        }
+    }
+
     /// Reads a value of type `data_type` from the start of `bytes`; `None` if they are too short.
     pub fn read(data_type: DataType, bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..data_type.size())?;

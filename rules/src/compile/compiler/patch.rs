@@ -17,7 +17,7 @@ use crate::{
         placed::Placed,
         port::{Frontend, FrontendSlotUse, Picks},
         slots::{self, SlotChange},
-        sources::allowed_sources,
+        sources::{RangeList, allowed_sources},
     },
     model::{Endpoint, Node, ObjectName, Service, ServicePort},
     ruleset::Family,
@@ -46,7 +46,7 @@ impl Compiler {
                 let before: Vec<_> =
                     owned.into_iter().map(|frontend| BesideSlots::of(port, frontend)).collect();
                 port.cluster.apply(&changes);
-                let restricted = allowed_sources(service, port.family, &self.node_ips).is_some();
+                let restricted = allowed_sources(service, port.family, &self.node_ips).map(|_| port.range_list);
                 count_anew(service, port, restricted);
                 let owned = port.frontends.iter().filter(|frontend| frontend.owned);
                 for (before, frontend) in before.into_iter().zip(owned) {
@@ -67,7 +67,7 @@ impl Compiler {
 }
 
 /// Decides the classes of a port's frontends after the number of its endpoints has changed.
-fn count_anew(service: &Service, port: &mut CompiledPort, restricted: bool) {
+fn count_anew(service: &Service, port: &mut CompiledPort, restricted: Option<RangeList>) {
     let pick = |endpoints: &Placed| Pick::of_slots(endpoints.len(), port.load_balancing);
     let picks = Picks { cluster: pick(&port.cluster), local: pick(&port.local) };
     let Some(of_service) = port_of(service, port) else { return };

@@ -1,154 +1,197 @@
-//! Turns what the ledger noted into a transaction.
+//! Turns what the ledger noted into the transactions of a plan.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
+
+use foldhash::HashSet;
 
 use super::{Compiler, class_verdict};
 use crate::{
     compile::{
-        class::Class,
+        delta::NetChanges,
         per_set::PerSet,
-        scaffold::constant_chains,
         sets::{SetName, size_for},
     },
-    diff::diff_into,
-    ruleset::{Chain, Family, Ruleset, Set},
-    transaction::{Operation, Transaction},
+    plan::{Changes, ElementChange, PART},
+    ruleset::{Concat, Element, Family, Name, Set},
+    transaction::Transaction,
 };
 
+/// A family of which everything is made anew beside what is in force, and what the update that wants it changes.
+#[derive(Clone, Debug)]
+pub(super) struct Rebuild {
+    pub(super) family: Family,
+    changes: Vec<ElementChange>,
+    /// Names of the chains that are in force and will not be.
+    old_chains: Vec<Name>,
+    /// Chains that will be in force and are not.
+    new_chains: HashSet<Name>,
+}
+
 impl Compiler {
-    /// Creates everything, where the kernel holds nothing yet: what the difference between no ruleset and
-    /// [`Compiler::ruleset`] would be, without making the latter.
-    pub fn creation(&self) -> Transaction {
-        let mut transaction = diff_into(&self.config.table, &Ruleset::default(), self.tables());
-        let counts = PerSet::from_fn(|family, set| self.ledger.count(family, set) as usize);
-        transaction.operations.reserve(counts.into_iter().map(|(_, _, count)| count).sum());
-        self.each_element(&mut |family, set, key, element| {
-            let set = self.declaration(family, set).clone();
-            transaction.push(family, Operation::AddElement { set, key, element });
-        });
-        transaction
+    /// What the ledger noted since the last time, as transactions that are committed one after the other. Families
+    /// that must be made anew have none among them: they wait for [`Compiler::rebuild`].
+    pub(super) fn plan(&mut self) -> Vec<Transaction> {
+        let net = self.ledger.take_changes();
+        let outgrown = self.outgrown(&net);
+        let mut steps = Vec::new();
+        // What is retiring makes room for what comes: in its sets, or of the names of the other plane.
+        while (!outgrown.is_empty() || self.is_tight(&net)) && !self.retiring.is_empty() {
+            steps.push(self.retire(self.retiring.last(), PART));
+        }
+        let mut changes = self.changes(net);
+        for family in outgrown {
+            self.rebuilds.push(take_family(&mut changes, family));
+        }
+        steps.extend(changes.stage(&self.config.table, &mut self.retiring));
+        steps
     }
 
-    /// What the ledger noted since the last transaction, as operations.
-    pub(super) fn transaction(&mut self) -> Transaction {
-        let net = self.ledger.take_changes();
-        let outgrown = self.outgrown();
-        let mut transaction = Transaction::new(self.config.table.clone());
-        let kept = |family: Family, set: SetName| !outgrown.contains(&(family, set));
+    /// Takes what nothing has led to any more since a number ([`Compiler::retiring`]), at most `limit` elements of it,
+    /// as a transaction; empty if there is nothing.
+    pub fn retire(&mut self, up_to: u64, limit: usize) -> Transaction {
+        self.retiring.take_part(&self.config.table, up_to, limit)
+    }
 
-        for ((family, set, key), element) in net.deleted {
-            if kept(family, set) {
-                let set = self.declaration(family, set).clone();
-                transaction.push(family, Operation::DeleteElement { set, key, end: element.end });
+    /// The number of what began to retire last; `None` if nothing is left to be retired.
+    pub fn retiring(&self) -> Option<u64> {
+        (!self.retiring.is_empty()).then(|| self.retiring.last())
+    }
+
+    fn changes(&self, net: NetChanges) -> Changes {
+        let mut changes = Changes::default();
+        let mut verdict = |family: Family, class, is_new| {
+            let (key, element) = class_verdict(class);
+            let set = self.declaration(family, class.verdict_map()).clone();
+            let (before, after) = if is_new { (None, Some(element)) } else { (Some(element), None) };
+            changes.elements.push(ElementChange { family, set, key, before, after });
+        };
+        for (family, class) in &net.old_classes {
+            verdict(*family, *class, false);
+        }
+        for (family, class) in &net.new_classes {
+            verdict(*family, *class, true);
+        }
+        for (family, class) in net.old_classes {
+            let chains = class.chains(&self.config, family);
+            changes.old_chains.extend(chains.into_iter().map(|chain| (family, chain.name)));
+        }
+        for (family, class) in net.new_classes {
+            let chains = class.chains(&self.config, family);
+            changes.new_chains.extend(chains.into_iter().map(|chain| (family, chain)));
+        }
+        for ((family, set, key), before, after) in net.elements {
+            let set = self.declaration(family, set).clone();
+            changes.elements.push(ElementChange { family, set, key, before, after });
+        }
+        changes
+    }
+
+    /// How many elements of each set go.
+    fn leaving(net: &NetChanges) -> PerSet<u32> {
+        let mut leaving = PerSet::default();
+        for ((family, set, _), before, after) in &net.elements {
+            if before.is_some() && after.is_none() {
+                leaving[(*family, *set)] += 1;
             }
         }
         for (family, class) in &net.old_classes {
-            let (key, _) = class_verdict(*class);
-            if kept(*family, class.verdict_map()) {
-                let set = self.declaration(*family, class.verdict_map()).clone();
-                transaction.push(*family, Operation::DeleteElement { set, key, end: None });
-            }
+            leaving[(*family, class.verdict_map())] += 1;
         }
-        // One may lead to another: all rules go before the first chain does.
-        let old_chains = |(family, class): &(Family, Class)| {
-            let family = *family;
-            class.chains(&self.config, family).into_iter().map(move |chain| (family, chain.name))
-        };
-        for (family, chain) in net.old_classes.iter().flat_map(old_chains) {
-            transaction.push(family, Operation::FlushChain(chain));
-        }
-        for (family, chain) in net.old_classes.iter().flat_map(old_chains) {
-            transaction.push(family, Operation::DeleteChain(chain));
-        }
-        self.replace_sets(&outgrown, &net.new_classes, &mut transaction);
-        for (family, class) in net.new_classes {
-            for chain in class.chains(&self.config, family) {
-                push_chain(&mut transaction, family, &chain);
-            }
-            if kept(family, class.verdict_map()) {
-                let (key, element) = class_verdict(class);
-                let set = self.declaration(family, class.verdict_map()).clone();
-                transaction.push(family, Operation::AddElement { set, key, element });
-            }
-        }
-        for ((family, set, key), element) in net.added {
-            if kept(family, set) {
-                let set = self.declaration(family, set).clone();
-                transaction.push(family, Operation::AddElement { set, key, element });
-            }
-        }
-        if !outgrown.is_empty() {
-            self.each_element(&mut |family, set, key, element| {
-                if outgrown.contains(&(family, set)) {
-                    let set = self.declaration(family, set).clone();
-                    transaction.push(family, Operation::AddElement { set, key, element });
-                }
-            });
-        }
-        transaction
+        leaving
     }
 
-    /// Sets with more elements than their declared size; they are declared anew, larger.
-    pub(super) fn outgrown(&mut self) -> BTreeSet<(Family, SetName)> {
-        let mut outgrown = BTreeSet::new();
-        for family in Family::ALL {
+    /// Whether there is room for what comes only once what is retiring is gone.
+    fn is_tight(&self, net: &NetChanges) -> bool {
+        if self.retiring.is_empty() {
+            return false;
+        }
+        let leaving = Self::leaving(net);
+        leaving.into_iter().any(|(family, set, leaving)| {
+            let declaration = self.declaration(family, set);
+            let count = self.ledger.count(family, set) + leaving;
+            let retiring = self.retiring.count(family, set);
+            retiring > 0 && declaration.size.is_some_and(|size| count + retiring > size)
+        })
+    }
+
+    /// Families with a set that has more elements than its declared size, while what goes is still there; or whose
+    /// Service networks change so that an old one and a new one overlap, which one set cannot hold. All their sets are
+    /// declared anew, for what there is now.
+    pub(super) fn outgrown(&mut self, net: &NetChanges) -> Vec<Family> {
+        let leaving = Self::leaving(net);
+        let is_outgrown = |family: Family| {
+            SetName::ALL.into_iter().any(|set| {
+                let count = self.ledger.count(family, set) + leaving[(family, set)];
+                self.declaration(family, set).size.is_some_and(|size| count > size)
+            })
+        };
+        let outgrown: Vec<Family> =
+            Family::ALL.into_iter().filter(|family| is_outgrown(*family) || overlap(net, *family)).collect();
+        for family in &outgrown {
             for set in SetName::ALL {
-                let count = self.ledger.count(family, set);
-                if self.declaration(family, set).size.is_some_and(|size| count > size) {
-                    let larger = set.declaration(&self.config, family, size_for(count));
-                    self.declarations[(family, set)] = Arc::new(larger);
-                    outgrown.insert((family, set));
-                }
+                let size = size_for(self.ledger.count(*family, set));
+                let size = self.declaration(*family, set).size.map_or(size, |present| present.max(size));
+                let declared = set.declaration(&self.config, *family, size);
+                self.declarations[(*family, set)] = Arc::new(declared);
             }
         }
         outgrown
     }
+}
 
-    /// Takes the rules that read the outgrown sets out, replaces the sets, and puts the rules back. Their
-    /// elements follow later in the same transaction: a packet sees all of it or nothing.
-    fn replace_sets(
-        &self,
-        outgrown: &BTreeSet<(Family, SetName)>,
-        new_classes: &[(Family, Class)],
-        transaction: &mut Transaction,
-    ) {
-        for family in Family::ALL {
-            let names: Vec<&str> =
-                outgrown.iter().filter(|(f, _)| *f == family).map(|(_, set)| set.name()).collect();
-            if names.is_empty() {
-                continue;
-            }
-            let reads = |chain: &Chain| {
-                let mut sets = chain.rules.iter().flat_map(|rule| &rule.statements).flat_map(|s| s.sets());
-                sets.any(|set| names.contains(&&**set))
-            };
-            let present = self.classes(family).filter(|class| !new_classes.contains(&(family, *class)));
-            let chains = present.flat_map(|class| class.chains(&self.config, family));
-            let readers: Vec<Chain> =
-                constant_chains(&self.config, family).into_iter().chain(chains).filter(reads).collect();
-            for chain in &readers {
-                transaction.push(family, Operation::FlushChain(chain.name.clone()));
-            }
-            for (_, set) in outgrown.iter().filter(|(f, _)| *f == family) {
-                transaction.push(family, Operation::DeleteSet(set.name().into()));
-                let declaration = Set::clone(self.declaration(family, *set));
-                transaction.push(family, Operation::AddSet(Box::new(declaration)));
-            }
-            for chain in readers {
-                push_rules(transaction, family, &chain);
-            }
-        }
+/// Whether a Service network that goes and one that comes overlap.
+fn overlap(net: &NetChanges, family: Family) -> bool {
+    let of = |key: &Concat, element: &Element| (key.clone(), element.end.as_deref().unwrap_or(key).clone());
+    let changes = net.elements.iter().filter(|((f, set, _), ..)| *f == family && *set == SetName::ServiceCidrs);
+    let (mut gone, mut come) = (Vec::new(), Vec::new());
+    for ((.., key), before, after) in changes {
+        gone.extend(before.as_ref().map(|before| of(key, before)));
+        come.extend(after.as_ref().map(|after| of(key, after)));
     }
+    gone.iter().any(|gone| come.iter().any(|come| gone.0 <= come.1 && come.0 <= gone.1))
 }
 
-fn push_chain(transaction: &mut Transaction, family: Family, chain: &Chain) {
-    let declaration = Chain { rules: Vec::new(), ..chain.clone() };
-    transaction.push(family, Operation::AddChain(Box::new(declaration)));
-    push_rules(transaction, family, chain);
+/// Takes the changes of one family out of others.
+fn take_family(changes: &mut Changes, family: Family) -> Rebuild {
+    let (elements, rest) =
+        std::mem::take(&mut changes.elements).into_iter().partition(|change| change.family == family);
+    changes.elements = rest;
+    let mut rebuild =
+        Rebuild { family, changes: elements, old_chains: Vec::new(), new_chains: HashSet::default() };
+    changes.old_chains.retain(|(f, name)| {
+        if *f == family {
+            rebuild.old_chains.push(name.clone());
+        }
+        *f != family
+    });
+    changes.new_chains.retain(|(f, chain)| {
+        if *f == family {
+            rebuild.new_chains.insert(chain.name.clone());
+        }
+        *f != family
+    });
+    rebuild
 }
 
-fn push_rules(transaction: &mut Transaction, family: Family, chain: &Chain) {
-    for rule in &chain.rules {
-        transaction.push(family, Operation::AddRule { chain: chain.name.clone(), rule: rule.clone() });
+impl Rebuild {
+    /// The keys of a set that the kernel holds, given those that it is to hold.
+    pub(super) fn held(&self, set: &Set, mut wanted: Vec<Concat>) -> Vec<Concat> {
+        let of_set = || self.changes.iter().filter(|change| change.set.name == set.name);
+        let come: HashSet<&Concat> =
+            of_set().filter(|change| change.before.is_none()).map(|change| &change.key).collect();
+        wanted.retain(|key| !come.contains(key));
+        wanted.extend(of_set().filter(|change| change.after.is_none()).map(|change| change.key.clone()));
+        wanted
+    }
+
+    /// Whether a chain of this name is not in force yet.
+    pub(super) fn comes(&self, chain: &str) -> bool {
+        self.new_chains.contains(chain)
+    }
+
+    /// Of the chains that are to be in force, those that are, and those that will not be.
+    pub(super) fn held_chains(&self, wanted: Vec<Name>) -> Vec<Name> {
+        let held = wanted.into_iter().filter(|name| !self.new_chains.contains(name));
+        held.chain(self.old_chains.iter().cloned()).collect()
     }
 }
