@@ -147,6 +147,7 @@ impl Changes {
             slot.is_some_and(|(set, key)| !forgets.contains(&(change.family, set, key)))
         };
         let (mut ranges, mut prepared, mut led_to, mut switched) = (vec![], vec![], vec![], vec![]);
+        let mut last = Vec::new();
         for mut change in self.elements {
             if change.before.is_none() {
                 change.before = retiring.keep_element(&change);
@@ -157,6 +158,8 @@ impl Changes {
             let set = SetName::from_name(&change.set.name);
             match (set.map_or(Role::Leader, SetName::role), &change.after) {
                 (Role::Leader, _) => switched.push(change),
+                (Role::Fallback, Some(_)) => prepared.push(change),
+                (Role::Fallback, None) => last.push(change),
                 (Role::Led, None) if set.is_some_and(|set| is_remembered(set, &change)) => switched.push(change),
                 (_, None) => retiring.retire_element(change),
                 (Role::Led, Some(_)) if change.before.is_some() => switched.push(change),
@@ -200,6 +203,8 @@ impl Changes {
         // lead elsewhere, and what clients are remembered by goes last.
         switched.sort_by_key(rank);
         parts.elements(switched);
+        parts.end();
+        parts.elements(last);
         parts.end();
         steps
     }

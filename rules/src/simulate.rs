@@ -26,7 +26,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use indexmap::{IndexMap, map::Entry};
 
-use self::walk::{Course, Draw, Machine, Stop};
+use self::walk::{Course, Draw, Draws, Machine, Stop};
 pub use self::{
     explain::explain,
     memory::{Action, Memory, Update},
@@ -127,7 +127,7 @@ fn every_course(limits: Limits, machine: &Machine<'_>) -> Outcome {
     let mut draws: Vec<Draw> = Vec::new();
     let mut evaluated = 0;
     loop {
-        let mut course = Course::new(machine, &draws);
+        let mut course = Course::new(machine, Draws::Given(draws.iter()));
         let fate = match course.run() {
             Ok(fate) | Err(Stop::End(fate)) => fate,
             Err(Stop::Draw(modulus)) if modulus > limits.modulus || draws.len() >= limits.draws => {

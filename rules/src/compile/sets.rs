@@ -48,6 +48,8 @@ pub enum SetName {
 pub enum Role {
     /// Packets look it up by their own addresses and ports: what changes there takes effect at once.
     Leader,
+    /// Packets look it up when nothing else was found: it is there before the rest changes and goes after it.
+    Fallback,
     /// Another element or a rule leads there, which is looked up before it.
     Led,
     /// Rules lead there, or it is a range that an element leads to: it must be there a transaction before what leads
@@ -59,9 +61,8 @@ impl SetName {
     /// When its elements have to be there.
     pub const fn role(self) -> Role {
         match self {
-            Self::Frontends | Self::NodePorts | Self::ClusterIps | Self::ServiceCidrs | Self::NodeAddresses => {
-                Role::Leader
-            }
+            Self::Frontends | Self::NodePorts | Self::ClusterIps | Self::NodeAddresses => Role::Leader,
+            Self::ServiceCidrs => Role::Fallback,
             Self::Endpoints
             | Self::NodeEndpoints
             | Self::Attributes

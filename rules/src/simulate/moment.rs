@@ -12,7 +12,7 @@ use crate::ruleset::{Concat, Element, Name, Ruleset, Set, Table};
 use super::{
     Case, Host, LIMITS, Memory, Outcome, Packet, Probability, every_course,
     evaluate::element_at,
-    walk::{Course, Draw, Machine, Stop},
+    walk::{Course, Draws, Machine, Stop},
 };
 
 /// What a kernel does about a lookup during which the generations change.
@@ -45,19 +45,10 @@ impl Moment<'_> {
     /// One of these ways, chosen by `seed`: any number.
     pub fn sample(&self, host: &Host, packet: &Packet, memory: &Memory, seed: u64) -> Case {
         let machine = self.machine(host, packet, memory);
-        let (mut random, mut draws) = (SplitMix(seed), Vec::new());
-        loop {
-            let mut course = Course::new(&machine, &draws);
-            match course.run() {
-                Ok(fate) | Err(Stop::End(fate)) => return course.into_case(fate, Probability::new(1, 1)),
-                Err(Stop::Draw(_)) if draws.len() >= LIMITS.draws => {
-                    return Case::cut_off(Probability::new(1, 1));
-                }
-                Err(Stop::Draw(modulus)) => {
-                    let value = (random.next() % u64::from(modulus)) as u32;
-                    draws.push(Draw { value, modulus });
-                }
-            }
+        let mut course = Course::new(&machine, Draws::Random(SplitMix(seed)));
+        match course.run() {
+            Ok(fate) | Err(Stop::End(fate)) => course.into_case(fate, Probability::new(1, 1)),
+            Err(Stop::Draw(_)) => Case::cut_off(Probability::new(1, 1)),
         }
     }
 
@@ -70,10 +61,10 @@ impl Moment<'_> {
 }
 
 /// Steele, Lea and Flood's generator: every seed gives another sequence.
-struct SplitMix(u64);
+pub(super) struct SplitMix(u64);
 
 impl SplitMix {
-    const fn next(&mut self) -> u64 {
+    pub(super) const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

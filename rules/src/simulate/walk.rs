@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Case, Decision, Fate, Host, Input, Memory, Packet, Probability, Step, Update,
-    moment::{Clock, Commit},
+    moment::{Clock, Commit, SplitMix},
     outcome::UnknownReason,
 };
 use crate::{
@@ -26,6 +26,14 @@ const JUMPS: usize = 16;
 pub(super) struct Draw {
     pub(super) value: u32,
     pub(super) modulus: u32,
+}
+
+/// Where random choices come from.
+pub(super) enum Draws<'m> {
+    /// They are given; beyond them, one more is asked for.
+    Given(std::slice::Iter<'m, Draw>),
+    /// They are drawn.
+    Random(SplitMix),
 }
 
 /// Why a course cannot go on.
@@ -161,12 +169,12 @@ pub(super) struct Course<'m, 'a> {
     pub(super) clock: Clock,
     /// The table whose rules the packet meets in this base chain.
     pub(super) rules: Option<&'a Table>,
-    draws: std::slice::Iter<'m, Draw>,
+    draws: Draws<'m>,
     steps: Vec<Step>,
 }
 
 impl<'m, 'a> Course<'m, 'a> {
-    pub(super) fn new(machine: &'m Machine<'a>, draws: &'m [Draw]) -> Self {
+    pub(super) fn new(machine: &'m Machine<'a>, draws: Draws<'m>) -> Self {
         let packet = machine.packet;
         let flow = Flow {
             source: packet.source,
@@ -191,7 +199,7 @@ impl<'m, 'a> Course<'m, 'a> {
             base: None,
             clock: Clock::default(),
             rules: machine.commit.rules(Clock::default()),
-            draws: draws.iter(),
+            draws,
             steps: Vec::new(),
         }
     }
@@ -212,7 +220,10 @@ impl<'m, 'a> Course<'m, 'a> {
         if modulus <= 1 {
             return Ok(0);
         }
-        self.draws.next().map(|draw| draw.value).ok_or(Stop::Draw(modulus))
+        match &mut self.draws {
+            Draws::Given(draws) => draws.next().map(|draw| draw.value).ok_or(Stop::Draw(modulus)),
+            Draws::Random(random) => Ok((random.next() % u64::from(modulus)) as u32),
+        }
     }
 
     /// From the first hook to the last.

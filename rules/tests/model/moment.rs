@@ -1,20 +1,22 @@
 //! No packet that is under way while an update is committed meets anything but what the old or the new rules say.
 
+mod meant;
+
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeSet, HashSet},
+    collections::BTreeSet,
     fmt::Write,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::Arc,
 };
 
 use ipnetwork::IpNetwork;
 use portolan_rules::{
     compile::Compiler,
-    model::{Endpoint, Service, TrafficPolicy},
+    model::{Endpoint, LoadBalancing, Service, TrafficPolicy},
     plan::PART,
     ruleset::{Family, Ruleset},
-    simulate::{Case, Fate, Host, Lookups, Memory, Moment, Packet, simulate},
+    simulate::{Case, Host, Lookups, Memory, Moment, Packet},
     state::State,
     transaction::Transaction,
 };
@@ -33,9 +35,10 @@ use crate::{
     places::Place,
     strategies::{cluster, endpoint, service, source_range},
 };
+use meant::{Meant, Rulesets};
 
 /// Sequences in a run, unless `PROPTEST_CASES` says otherwise; each of so many updates on average.
-const SEQUENCES: u32 = 2_600;
+const SEQUENCES: u32 = 1_300;
 const UPDATES: usize = 40;
 /// Ways through each commit that are tried, of each packet.
 const WAYS: u64 = 6;
@@ -77,6 +80,20 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
+/// Tables of `source-hash` are large, and take most of the time: few sequences have them.
+fn small_cluster() -> impl Strategy<Value = Cluster> {
+    (cluster(), prop::bool::weighted(0.05)).prop_map(|(mut cluster, has_tables)| {
+        if !has_tables {
+            cluster.services.iter_mut().for_each(without_table);
+        }
+        cluster
+    })
+}
+
+fn without_table(service: &mut Service) {
+    service.load_balancing = LoadBalancing::Random;
+}
+
 /// Some changes that are made at once, the packets that are under way then, and how long it was quiet before.
 #[derive(Clone, Debug)]
 struct Step {
@@ -100,6 +117,7 @@ struct Node {
     /// What the kernel holds.
     kernel: Ruleset,
     memory: Memory,
+    has_tables: bool,
     updates: usize,
     ways: usize,
     rebuilds: usize,
@@ -118,7 +136,9 @@ impl Node {
     fn new(cluster: Cluster, lookups: Lookups) -> Self {
         let (compiler, state) = cluster.load(&Ruleset::default(), 0);
         let kernel = compiler.ruleset();
-        Self { cluster, state, compiler, kernel, memory: Memory::new(), updates: 0, ways: 0, rebuilds: 0, lookups }
+        let has_tables =
+            cluster.services.iter().any(|service| service.load_balancing == LoadBalancing::SourceHash);
+        Self { cluster, state, compiler, kernel, memory: Memory::new(), has_tables, updates: 0, ways: 0, rebuilds: 0, lookups }
     }
 
     fn host(&self) -> Host {
@@ -131,7 +151,11 @@ impl Node {
         match change {
             Change::Service(service) => {
                 cluster.services.retain(|other| other.name != service.name);
-                cluster.services.push(Service::clone(service));
+                let mut service = Service::clone(service);
+                if !self.has_tables {
+                    without_table(&mut service);
+                }
+                cluster.services.push(service);
             }
             Change::DeleteService(index) => {
                 at(index, &cluster.services).map(|i| cluster.services.remove(i));
@@ -212,30 +236,10 @@ impl Node {
         self.updates += 1;
         let steps = self.compiler.update(&mut self.state).steps;
         let (new, new_host) = (self.compiler.ruleset(), self.host());
-        let fates = |rules: &Ruleset, host: &Host, packet: &Packet| -> HashSet<Fate> {
-            simulate(rules, host, packet, &self.memory).fates().into_keys().collect()
-        };
-        // A node port is looked up apart from the address: it may change while the address goes.
-        let mut at_former_addresses = new.clone();
-        for (family, table) in &mut at_former_addresses.tables {
-            if let Some(before) = old.tables.get(family) {
-                table.add_set(before.sets["node-addresses"].clone());
-            }
-        }
-        let meant: Vec<(Packet, Allowed, Allowed)> = packets
-            .into_iter()
-            .map(|packet| {
-                let mut after = fates(&new, &new_host, &packet);
-                after.extend(fates(&at_former_addresses, &new_host, &packet));
-                // The host's addresses change whenever they do.
-                let mut either = fates(&old, &old_host, &packet);
-                either.extend(fates(&old, &new_host, &packet));
-                either.extend(&after);
-                (packet, Allowed::new(either), Allowed::new(after))
-            })
-            .collect();
+        let updates = Rulesets::new((old, old_host), (new, new_host), self.memory.clone());
+        let meant: Vec<Meant<'_>> = packets.into_iter().map(|packet| Meant::new(&updates, packet)).collect();
         for transaction in steps {
-            self.commit(transaction, step.seed, meant.iter().map(|(packet, either, _)| (packet, either)))?;
+            self.commit(transaction, step.seed, &meant, false)?;
         }
         loop {
             let mut parts = Vec::new();
@@ -247,7 +251,7 @@ impl Node {
             };
             self.rebuilds += 1;
             for part in parts {
-                self.commit(part, step.seed, meant.iter().map(|(packet, either, _)| (packet, either)))?;
+                self.commit(part, step.seed, &meant, false)?;
             }
             if let Some(table) = self.kernel.tables.remove(&family) {
                 self.kernel.tables.insert(family, table.swapped());
@@ -256,69 +260,46 @@ impl Node {
         if step.later {
             while let Some(last) = self.compiler.retiring() {
                 let part = self.compiler.retire(last, PART);
-                self.commit(part, step.seed, meant.iter().map(|(packet, _, after)| (packet, after)))?;
+                self.commit(part, step.seed, &meant, true)?;
             }
             assert_eq!(self.kernel, self.compiler.ruleset(), "nothing else is left");
         }
+        // Clients of session affinity are remembered.
+        let still = Moment { before: &self.kernel, after: &self.kernel, lookups: self.lookups };
+        let host = self.host();
+        let cases: Vec<Case> =
+            meant.iter().map(|meant| still.sample(&host, &meant.packet, &self.memory, step.seed)).collect();
+        cases.iter().for_each(|case| self.memory.remember(case));
         Ok(())
     }
 
-    /// Commits a transaction, while packets are under way.
-    fn commit<'a>(
+    /// Commits a transaction, while packets are under way: after the last switch, if `is_done`.
+    fn commit(
         &mut self,
         commit: Transaction,
         seed: u64,
-        packets: impl Iterator<Item = (&'a Packet, &'a Allowed)>,
+        packets: &[Meant<'_>],
+        is_done: bool,
     ) -> Result<(), Box<Fault>> {
         let after = commit.apply(&self.kernel).unwrap_or_else(|refusal| panic!("{refusal}: {commit:?}"));
         let moment = Moment { before: &self.kernel, after: &after, lookups: self.lookups };
         let host = Host { local_addresses: self.cluster.host.clone() };
-        for (packet, allowed) in packets {
+        for meant in packets {
             for way in 0..WAYS {
                 self.ways += 1;
-                let case = moment.sample(&host, packet, &self.memory, seed.wrapping_add(way << 32));
+                let case = moment.sample(&host, &meant.packet, &self.memory, seed.wrapping_add(way << 32));
+                if meant.usual.contains(&case.fate) {
+                    continue;
+                }
+                let allowed = if is_done { meant.after() } else { meant.either() };
                 if !allowed.contains(case.fate) {
-                    let (packet, allowed) = (packet.clone(), allowed.words());
+                    let (packet, allowed) = (meant.packet.clone(), allowed.words());
                     return Err(Box::new(Fault { packet, case, allowed, commit }));
                 }
             }
         }
         self.kernel = after;
         Ok(())
-    }
-}
-
-/// What may become of a packet: an endpoint of either, masqueraded as either.
-struct Allowed {
-    fates: HashSet<Fate>,
-    endpoints: HashSet<SocketAddr>,
-    masqueraded: HashSet<bool>,
-}
-
-impl Allowed {
-    fn new(fates: HashSet<Fate>) -> Self {
-        let sent: Vec<_> = fates.iter().filter_map(|fate| sent(*fate)).collect();
-        Self {
-            endpoints: sent.iter().map(|(to, _)| *to).collect(),
-            masqueraded: sent.iter().map(|(_, masqueraded)| *masqueraded).collect(),
-            fates,
-        }
-    }
-
-    fn contains(&self, fate: Fate) -> bool {
-        let mixed = |(to, masqueraded)| self.endpoints.contains(&to) && self.masqueraded.contains(&masqueraded);
-        self.fates.contains(&fate) || sent(fate).is_some_and(mixed)
-    }
-
-    fn words(&self) -> BTreeSet<String> {
-        self.fates.iter().map(ToString::to_string).collect()
-    }
-}
-
-fn sent(fate: Fate) -> Option<(SocketAddr, bool)> {
-    match fate {
-        Fate::Sent { to, masqueraded } => Some((to, masqueraded)),
-        _ => None,
     }
 }
 
@@ -334,6 +315,15 @@ fn play(cluster: Cluster, lookups: Lookups, steps: &[Step]) -> (Node, Result<(),
 
 #[test]
 fn a_packet_under_way_meets_what_the_old_or_the_new_rules_say() {
+    packets_under_way(Lookups::Repeated);
+}
+
+#[test]
+fn so_it_does_on_kernels_that_may_miss_what_is_replaced() {
+    packets_under_way(Lookups::Once);
+}
+
+fn packets_under_way(lookups: Lookups) {
     let mut config = Config::default();
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = SEQUENCES;
@@ -341,14 +331,14 @@ fn a_packet_under_way_meets_what_the_old_or_the_new_rules_say() {
     config.failure_persistence = None;
     config.max_shrink_iters = 1_000;
     config.rng_algorithm = RngAlgorithm::XorShift;
-    let (updates, ways) = (Cell::new(0), Cell::new(0));
+    let (updates, ways, rebuilds) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let report = RefCell::new(String::new());
-    let lookups = select(vec![Lookups::Repeated, Lookups::Once]);
-    let strategy = (vec(step(), 1..2 * UPDATES), cluster(), lookups);
-    let outcome = TestRunner::new(config).run(&strategy, |(steps, cluster, lookups)| {
+    let strategy = (vec(step(), 1..2 * UPDATES), small_cluster());
+    let outcome = TestRunner::new(config).run(&strategy, |(steps, cluster)| {
         let (node, result) = play(cluster, lookups, &steps);
         updates.set(updates.get() + node.updates);
         ways.set(ways.get() + node.ways);
+        rebuilds.set(rebuilds.get() + node.rebuilds);
         result.map_err(|(n, fault)| {
             let mut text = String::new();
             for step in &steps[..=n] {
@@ -374,7 +364,7 @@ fn a_packet_under_way_meets_what_the_old_or_the_new_rules_say() {
         Err(TestError::Fail(..)) => panic!("{}", report.into_inner()),
         Err(TestError::Abort(reason)) => panic!("no sequences to try: {reason}"),
     }
-    println!("{} updates, {} ways through commits", updates.get(), ways.get());
+    println!("{} updates, {} ways through commits, {} families made anew", updates.get(), ways.get(), rebuilds.get());
 }
 
 fn describe(change: &Change) -> String {
