@@ -15,7 +15,7 @@ pub use self::{
     answer::Answer,
     client::Client,
     connection::Connection,
-    flows::{Failure, Fate, Flows, Tally},
+    flows::{Bursts, Failure, Fate, Flows, Tally},
     responder::Responder,
     server::Server,
 };

@@ -13,7 +13,7 @@ use std::{
     os::fd::AsFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -30,8 +30,12 @@ use crate::LabError;
 
 /// Connections under way at once, for each sender: no queue of the kernel is shorter than a few of these.
 const AT_ONCE: usize = 48;
+/// Connections of each sender in a burst, besides.
+const BURST: usize = 96;
 /// Connections are opened in groups of so many.
 const GROUP: usize = 10;
+/// How soon a burst begins, at most, on an idle machine.
+const ATTENTION: Duration = Duration::from_millis(1);
 /// How long an answer may take that takes less than a millisecond on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// So many failures are described; all are counted.
@@ -105,6 +109,24 @@ impl fmt::Display for Tally {
     }
 }
 
+/// Has all [`Flows`] that share it open many connections at one moment: when something happens that is over in some
+/// microseconds, which connections that are spread evenly hardly ever meet.
+#[derive(Debug, Clone, Default)]
+pub struct Bursts(Arc<AtomicUsize>);
+
+impl Bursts {
+    /// Begins one; gives back control when it is about at its height.
+    pub fn begin(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(ATTENTION + ATTENTION / 2);
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 const PROTOCOLS: [Protocol; 2] = [Protocol::Udp, Protocol::Tcp];
 
 /// A thread that opens connections until it is ended. Dropping it ends it without waiting.
@@ -124,6 +146,7 @@ impl Flows {
         frontends: &[(&'static str, SocketAddr)],
         ports: Range<u16>,
         a_second: u32,
+        bursts: &Bursts,
     ) -> Result<Self, LabError> {
         let (namespace, what) = (client.namespace(), format!("send from {}", client.name()));
         namespace.filter("nft", &["-f", "-"], NOTHING_TWICE)?;
@@ -135,7 +158,9 @@ impl Flows {
             ports: ports.clone(),
             next_port: ports.start,
             every: Duration::from_secs(GROUP as u64) / a_second,
+            prepared: VecDeque::new(),
             under_way: VecDeque::new(),
+            bursts: bursts.clone(),
             tally: tally.clone(),
         };
         let flag = stopped.clone();
@@ -190,41 +215,57 @@ struct Sender {
     next_port: u16,
     /// Time between two groups.
     every: Duration,
-    /// The oldest first.
+    /// Those whose first packet can be sent at once.
+    prepared: VecDeque<Flow>,
     under_way: VecDeque<Flow>,
+    bursts: Bursts,
     tally: Arc<Mutex<Tally>>,
 }
 
 impl Sender {
     fn run(mut self, stopped: &AtomicBool) -> io::Result<()> {
-        let mut due = Instant::now();
+        let (mut due, mut bursts) = (Instant::now(), self.bursts.count());
         loop {
             let now = Instant::now();
             let is_last = stopped.load(Ordering::Relaxed);
             if is_last && self.under_way.is_empty() {
                 return Ok(());
             }
+            let is_burst = bursts != self.bursts.count();
+            if !is_last && is_burst {
+                bursts = self.bursts.count();
+                while self.under_way.len() < AT_ONCE + BURST
+                    && let Some(flow) = self.prepared.pop_front()
+                {
+                    self.under_way.push_back(flow.send()?);
+                }
+            }
             if !is_last && now >= due {
                 for _ in 0..GROUP.min(AT_ONCE.saturating_sub(self.under_way.len())) {
-                    let flow = self.open()?;
-                    self.under_way.push_back(flow);
+                    let flow = self.prepare()?;
+                    self.prepared.push_back(flow);
+                    let oldest = self.prepared.pop_front().map(Flow::send).transpose()?;
+                    self.under_way.extend(oldest);
                 }
                 // What was missed is not made up for.
                 due = now + self.every;
             }
-            self.wait(due.saturating_duration_since(now))?;
+            for _ in 0..GROUP.min(BURST.saturating_sub(self.prepared.len())) {
+                let flow = self.prepare()?;
+                self.prepared.push_back(flow);
+            }
+            self.wait()?;
             self.settle()?;
         }
     }
 
-    /// Waits for an answer, or for so long.
-    fn wait(&self, time: Duration) -> io::Result<()> {
+    /// Waits for an answer, for a moment.
+    fn wait(&self) -> io::Result<()> {
         let flags =
             |flow: &Flow| if flow.protocol == Protocol::Tcp { PollFlags::POLLOUT } else { PollFlags::POLLIN };
         let mut fds: Vec<_> =
             self.under_way.iter().map(|flow| PollFd::new(flow.socket.as_fd(), flags(flow))).collect();
-        let time = u16::try_from(time.as_millis()).unwrap_or(u16::MAX).clamp(1, 20);
-        match poll(&mut fds, PollTimeout::from(time)) {
+        match poll(&mut fds, PollTimeout::from(ATTENTION.as_millis() as u8)) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
@@ -251,7 +292,8 @@ impl Sender {
         Ok(())
     }
 
-    fn open(&mut self) -> io::Result<Flow> {
+    /// Makes the socket of the next connection.
+    fn prepare(&mut self) -> io::Result<Flow> {
         let protocol = PROTOCOLS[self.turns % PROTOCOLS.len()];
         let frontend = self.frontends[self.turns / PROTOCOLS.len() % self.frontends.len()];
         self.turns += 1;
@@ -267,21 +309,10 @@ impl Sender {
             _ if frontend.1.is_ipv4() => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
             _ => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
         }
-        let sent = Instant::now();
-        match socket.connect(&frontend.1.into()) {
-            Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {}
-            connected => connected?,
+        if protocol == Protocol::Udp {
+            socket.connect(&frontend.1.into())?;
         }
-        if protocol == Protocol::Tcp {
-            socket.set_mark(REQUESTED)?;
-        } else {
-            match socket.send(b"?") {
-                // What a local process gets when its own packet is rejected; the reason follows at once.
-                Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
-                sent => drop(sent?),
-            }
-        }
-        Ok(Flow { protocol, frontend, port, sent, socket })
+        Ok(Flow { protocol, frontend, port, sent: Instant::now(), socket })
     }
 
     /// Binds to the next port that is free.
@@ -305,6 +336,25 @@ impl Sender {
 }
 
 impl Flow {
+    /// Sends the first packet.
+    fn send(mut self) -> io::Result<Self> {
+        self.sent = Instant::now();
+        if self.protocol == Protocol::Tcp {
+            match self.socket.connect(&self.frontend.1.into()) {
+                Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {}
+                connected => connected?,
+            }
+            self.socket.set_mark(REQUESTED)?;
+        } else {
+            match self.socket.send(b"?") {
+                // What a local process gets when its own packet is rejected; the reason follows at once.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+                sent => drop(sent?),
+            }
+        }
+        Ok(self)
+    }
+
     /// What became of it, if that is known.
     ///
     /// # Errors

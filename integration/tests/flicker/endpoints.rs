@@ -2,7 +2,7 @@
 
 use crate::scene::{FRONTENDS, Scene};
 
-const CHANGES: usize = 125;
+const CHANGES: usize = 130;
 
 #[test]
 fn no_flow_is_lost_while_the_number_of_endpoints_changes() {

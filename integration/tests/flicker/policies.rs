@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::scene::{FRONTENDS, Scene};
 
-const CHANGES: usize = 125;
+const CHANGES: usize = 130;
 /// `internalTrafficPolicy`, `externalTrafficPolicy`, and the seconds of session affinity.
 const STATES: [(&str, &str, Option<u32>); 12] = [
     ("Cluster", "Local", None),

@@ -8,8 +8,8 @@ use std::{
 };
 
 use portolan_integration::{
-    Agent, CLUSTER_CIDR, Client, Family, Fate, Flows, Lab, Manifests, Pod, Protocol, Service, Slice, Tally,
-    eventually,
+    Agent, Bursts, CLUSTER_CIDR, Client, Commits, Failure, Family, Fate, Flows, Lab, Manifests, Moment, Pod,
+    Protocol, Service, Slice, Tally, eventually,
 };
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ const ENOUGH: u64 = 200;
 /// What is no longer in use is removed about a second after a change: some changes come when that is over.
 const PAUSE: Duration = Duration::from_millis(1_300);
 /// After so many changes without a pause there is one.
-const UNTIL_A_PAUSE: usize = 25;
+const UNTIL_A_PAUSE: usize = 40;
 /// Source ports of the pod, the node and the client outside. They differ, so that masquerading, which gives
 /// connections of several places one address, needs no other port.
 const PORTS: [u16; 4] = [33_000, 43_000, 53_000, 63_000];
@@ -40,6 +40,7 @@ pub struct Scene {
     pods: Vec<Pod>,
     shell: Pod,
     agent: Option<Agent>,
+    bursts: Bursts,
     changes: Vec<(Instant, String)>,
     _turn: MutexGuard<'static, ()>,
 }
@@ -61,7 +62,16 @@ impl Scene {
         let shell = lab.node_a.pod("shell").unwrap();
         lab.route_external_through(&lab.node_a).unwrap();
         lab.count_untranslated().unwrap();
-        Self { lab, manifests, pods, shell, agent: None, changes: Vec::new(), _turn: turn }
+        Self {
+            lab,
+            manifests,
+            pods,
+            shell,
+            agent: None,
+            bursts: Bursts::default(),
+            changes: Vec::new(),
+            _turn: turn,
+        }
     }
 
     /// The Service under fire: every kind of frontend, UDP and TCP, both families.
@@ -101,7 +111,7 @@ impl Scene {
         let agent = Agent::start(&self.lab.node_a, self.manifests.path(), &["--cluster-cidr", CLUSTER_CIDR]);
         self.agent = Some(agent.unwrap_or_else(|error| panic!("{error}")));
         // A source port is used again after some five seconds.
-        for key in ["udp_timeout", "udp_timeout_stream", "tcp_timeout_close"] {
+        for key in ["udp_timeout", "udp_timeout_stream", "tcp_timeout_syn_sent", "tcp_timeout_close"] {
             self.lab.node_a.namespace().sysctl(&format!("net/netfilter/nf_conntrack_{key}"), "2").unwrap();
         }
         let (begin, mut senders) = (Instant::now(), Vec::new());
@@ -109,24 +119,32 @@ impl Scene {
             for family in Family::BOTH {
                 let targets = self.targets(family, frontends);
                 wait_until_answered(client, &targets);
-                let flows = Flows::start(client, &targets, PORTS[n]..PORTS[n + 1], A_SECOND).unwrap();
+                let flows =
+                    Flows::start(client, &targets, PORTS[n]..PORTS[n + 1], A_SECOND, &self.bursts).unwrap();
                 senders.push((format!("{} {family}", client.name()), targets, flows));
             }
         }
+        // A transaction is in force within a microsecond: that is when most connections are opened.
+        let pid = self.agent.as_ref().map_or(0, Agent::pid);
+        let bursts = self.bursts.clone();
+        let held_up = Commits::hold_up(pid, move |moment| {
+            if moment == Moment::Before {
+                bursts.begin();
+            }
+        });
+        let held_up = held_up.unwrap_or_else(|error| panic!("{error}"));
         changes(&mut self);
+        drop(held_up);
         let enough =
             || senders.iter().all(|(_, targets, flows)| flows.tally().fewest_answered(targets) >= ENOUGH);
-        assert!(
-            eventually(PATIENCE, enough).is_some(),
-            "too few connections: {}",
-            summary(&senders, self.changes.len())
-        );
+        let enough = eventually(PATIENCE, enough).is_some();
         let lasted = begin.elapsed();
         let mut tallies = Vec::new();
         for (name, _, flows) in senders {
             tallies.push((name, flows.end().unwrap()));
         }
         self.judge(&tallies, lasted);
+        assert!(enough, "fewer than {ENOUGH} connections of a kind were answered");
     }
 
     /// Makes a change and waits until it is in the kernel.
@@ -139,7 +157,7 @@ impl Scene {
         });
         assert!(applied.is_some(), "not applied within {PATIENCE:?}: {what}");
         self.changes.push((Instant::now(), what.to_owned()));
-        if self.changes.len() % UNTIL_A_PAUSE == 0 {
+        if self.changes.len().is_multiple_of(UNTIL_A_PAUSE) {
             thread::sleep(PAUSE);
         }
     }
@@ -185,19 +203,18 @@ impl Scene {
         let [answered, astray, refused, dropped] =
             [Fate::Answered, Fate::Astray, Fate::Refused, Fate::Dropped].map(all);
         let summary = format!(
-            "{} changes, {} flows in {lasted:.1?}: {answered} answered, {astray} astray, {refused} refused, \
+            "{} changes, {} commits, {} flows in {lasted:.1?}: {answered} answered, {astray} astray, {refused} refused, \
              {dropped} dropped; {untranslated} packets seen untranslated",
             self.changes.len(),
+            self.bursts.count(),
             answered + astray + refused + dropped,
         );
         println!("{summary}");
         let failures: Vec<_> = tallies.iter().flat_map(|(_, tally)| &tally.failures).collect();
-        let failures: String = failures
-            .iter()
-            .take(20)
-            .map(|failure| format!("\n{}, {}", failure.text, self.when(failure.sent)))
-            .collect();
-        assert!(astray + refused + dropped + untranslated == 0, "{summary}{failures}");
+        let describe = |failure: &&Failure| format!("{}, {}", failure.text, self.when(failure.sent));
+        let failures: Vec<_> = failures.into_iter().take(20).map(|failure| describe(&failure)).collect();
+        assert!(self.bursts.count() > 0, "no commit was seen: {summary}");
+        assert!(astray + refused + dropped + untranslated == 0, "{summary}\n{}", failures.join("\n"));
     }
 
     /// A moment, by the change that it was next to.
@@ -224,9 +241,4 @@ fn wait_until_answered(client: &Client, targets: &[(&'static str, SocketAddr)]) 
             assert!(answer.server().is_some(), "{} to {name} {target}: {answer}", client.name());
         }
     }
-}
-
-fn summary(senders: &[(String, Vec<(&'static str, SocketAddr)>, Flows)], changes: usize) -> String {
-    let of = |(name, _, flows): &(String, Vec<_>, Flows)| format!("{name}: {}", flows.tally());
-    format!("{changes} changes\n{}", senders.iter().map(of).collect::<Vec<_>>().join("\n"))
 }
