@@ -22,7 +22,7 @@ const ENOUGH: u64 = 200;
 /// What is no longer in use is removed about a second after a change: some changes come when that is over.
 const PAUSE: Duration = Duration::from_millis(1_300);
 /// After so many changes without a pause there is one.
-const UNTIL_A_PAUSE: usize = 40;
+const UNTIL_A_PAUSE: usize = 50;
 /// Source ports of the pod, the node and the client outside. They differ, so that masquerading, which gives
 /// connections of several places one address, needs no other port.
 const PORTS: [u16; 4] = [33_000, 43_000, 53_000, 63_000];
@@ -108,8 +108,12 @@ impl Scene {
     /// Starts the agent and the fire at these of [`FRONTENDS`], makes the changes, and asserts that every connection
     /// was answered.
     pub fn fire(mut self, frontends: &[&'static str], changes: impl FnOnce(&mut Self)) {
-        let agent = Agent::start(&self.lab.node_a, self.manifests.path(), &["--cluster-cidr", CLUSTER_CIDR]);
-        self.agent = Some(agent.unwrap_or_else(|error| panic!("{error}")));
+        // Else its commits would wait until the bursts that are made for them are over.
+        let (first, arguments) = (["nice", "-n", "-15"], ["--cluster-cidr", CLUSTER_CIDR]);
+        let agent = Agent::spawn_by(&self.lab.node_a, &first, self.manifests.path(), &arguments);
+        let agent = agent.unwrap_or_else(|error| panic!("{error}"));
+        assert!(eventually(PATIENCE, || agent.readyz() == Some(200)).is_some(), "the agent is not ready");
+        self.agent = Some(agent);
         // A source port is used again after some five seconds.
         for key in ["udp_timeout", "udp_timeout_stream", "tcp_timeout_syn_sent", "tcp_timeout_close"] {
             self.lab.node_a.namespace().sysctl(&format!("net/netfilter/nf_conntrack_{key}"), "2").unwrap();
