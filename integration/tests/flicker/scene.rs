@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    ops::Range,
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -25,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(1_300);
 const UNTIL_A_PAUSE: usize = 50;
 /// Source ports of the pod, the node and the client outside. They differ, so that masquerading, which gives
 /// connections of several places one address, needs no other port.
-const PORTS: [u16; 4] = [33_000, 43_000, 53_000, 63_000];
+const PORTS: [Range<u16>; 3] = [2_000..23_000, 33_000..49_000, 49_000..65_000];
 /// The node port of the Service under fire.
 pub const NODE_PORT: u16 = 30_080;
 /// The port of the pods.
@@ -123,8 +124,7 @@ impl Scene {
             for family in Family::BOTH {
                 let targets = self.targets(family, frontends);
                 wait_until_answered(client, &targets);
-                let flows =
-                    Flows::start(client, &targets, PORTS[n]..PORTS[n + 1], A_SECOND, &self.bursts).unwrap();
+                let flows = Flows::start(client, &targets, PORTS[n].clone(), A_SECOND, &self.bursts).unwrap();
                 senders.push((format!("{} {family}", client.name()), targets, flows));
             }
         }
@@ -207,11 +207,12 @@ impl Scene {
         let [answered, astray, refused, dropped] =
             [Fate::Answered, Fate::Astray, Fate::Refused, Fate::Dropped].map(all);
         let summary = format!(
-            "{} changes, {} commits, {} flows in {lasted:.1?}: {answered} answered, {astray} astray, {refused} refused, \
+            "{} changes, {} commits, {} flows ({} of them around a commit) in {lasted:.1?}: {answered} answered, {astray} astray, {refused} refused, \
              {dropped} dropped; {untranslated} packets seen untranslated",
             self.changes.len(),
             self.bursts.count(),
             answered + astray + refused + dropped,
+            self.bursts.opened(),
         );
         println!("{summary}");
         let failures: Vec<_> = tallies.iter().flat_map(|(_, tally)| &tally.failures).collect();
