@@ -14,6 +14,7 @@ mod error;
 mod namespace;
 mod node;
 mod pod;
+mod untranslated;
 
 use std::time::Duration;
 

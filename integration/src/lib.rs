@@ -31,5 +31,5 @@ pub use self::{
     machine::machine,
     manifest::{Manifests, Service, Slice, numbered, pod_object},
     nft::{Notifications, nft},
-    traffic::{Answer, Client, Connection, Protocol, Responder, Server},
+    traffic::{Answer, Bursts, Client, Connection, Failure, Fate, Flows, Protocol, Responder, Server, Tally},
 };

@@ -6,12 +6,18 @@
 mod answer;
 mod client;
 mod connection;
+mod flows;
 mod responder;
 mod sctp;
 mod server;
 
 pub use self::{
-    answer::Answer, client::Client, connection::Connection, responder::Responder, server::Server,
+    answer::Answer,
+    client::Client,
+    connection::Connection,
+    flows::{Bursts, Failure, Fate, Flows, Tally},
+    responder::Responder,
+    server::Server,
 };
 
 /// A transport protocol of a Service port.

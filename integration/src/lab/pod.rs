@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Dual, LabError, Namespace, Node};
-use crate::{Client, Protocol, Server};
+use crate::{Client, Family, Protocol, Responder, Server};
 
 /// Interfaces on a node are named by this, so that they differ also after a pod is gone.
 static NEXT_INTERFACE: AtomicU32 = AtomicU32::new(0);
@@ -19,6 +19,7 @@ pub struct Pod {
     interface: String,
     namespace: Namespace,
     servers: Vec<Server>,
+    responders: Vec<Responder>,
 }
 
 impl Pod {
@@ -53,6 +54,7 @@ impl Pod {
             interface,
             namespace,
             servers: Vec::new(),
+            responders: Vec::new(),
         })
     }
 
@@ -66,6 +68,14 @@ impl Pod {
     pub fn serve_named(mut self, protocol: Protocol, port: u16) -> Result<Self, LabError> {
         let name = format!("{}:{port}", self.name);
         self.servers.push(Server::everywhere(&self.namespace, &name, protocol, port)?);
+        Ok(self)
+    }
+
+    /// Adds a server of TCP and UDP that is cheap for thousands of connections a second: it answers with the
+    /// address and port that it was reached at, and ends the connection.
+    pub fn respond(mut self, port: u16) -> Result<Self, LabError> {
+        let addresses = Family::BOTH.map(|family| self.address.of(family));
+        self.responders.push(Responder::start(&self.namespace, &addresses, &[port], 0)?);
         Ok(self)
     }
 

@@ -28,6 +28,11 @@ impl Client {
         Self { namespace: namespace.clone(), source: None, mark: 0, limit: Duration::from_secs(20) }
     }
 
+    /// Where it sends from.
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     /// The same client, which sends from this address and port (port 0: any).
     #[must_use]
     pub fn from(&self, source: SocketAddr) -> Self {

@@ -11,7 +11,10 @@ use std::{
     thread,
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{setsockopt, sockopt},
+};
 use socket2::{Domain, Socket, Type};
 
 use super::Answer;
@@ -19,6 +22,8 @@ use crate::{LabError, Namespace};
 
 /// How often, in milliseconds, it looks whether it was dropped.
 const PATIENCE: u8 = 100;
+/// Bytes that a socket may hold: with all that the kernel counts, a datagram is about a thousand.
+const BUFFER: usize = 1 << 20;
 
 /// Answers TCP at every address of a namespace, UDP at the given ones. Its name, which the other servers of
 /// the lab are given, is the address and port that it was reached at: `10.128.1.2:8080`. A connection ends
@@ -66,6 +71,8 @@ impl Sockets {
             socket.set_nonblocking(true)?;
             socket.set_mark(mark)?;
             socket.set_reuse_address(true)?;
+            // For a thousand requests that come while this thread waits for its turn.
+            setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
             if address.is_ipv4() {
                 socket.set_freebind_v4(true)?;
             } else {
