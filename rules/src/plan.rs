@@ -10,6 +10,7 @@
 //! What needs no preparation is one transaction: within it, a packet that finds a new frontend finds what it leads to.
 //! Each phase is cut into parts of [`PART`] operations, so that the kernel's mutex is never held for long.
 
+mod difference;
 mod parts;
 mod retiring;
 mod whole;
@@ -25,6 +26,7 @@ use crate::{
 };
 
 pub use self::{
+    difference::make_equal,
     parts::Parts,
     retiring::Retiring,
     whole::{Emit, Whole},
@@ -33,6 +35,15 @@ pub use self::{
 /// Operations in one transaction at most: few enough that the kernel's mutex, which all users of `nf_tables` wait for,
 /// is held for some milliseconds only; many enough that a transaction's own cost does not show.
 pub const PART: usize = 4096;
+
+/// One act of a plan.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Commit a transaction.
+    Commit(Transaction),
+    /// From now on the other plane of this family is in force ([`crate::planes`]): exchange the names.
+    Exchange(Family),
+}
 
 /// An element before and after a change; one of them may not be there.
 #[derive(Clone, Debug)]

@@ -50,7 +50,8 @@ pub use self::{lacking::NoLocalEndpoints, sizes::SetSize};
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]
 pub struct Update {
-    /// What to send to the kernel, one after the other. What is no longer wanted follows later: [`Compiler::retire`].
+    /// What to send to the kernel, one after the other. If these are too much for some sets,
+    /// [`Compiler::rebuild`] has the rest. What is no longer wanted follows later: [`Compiler::retire`].
     pub steps: Vec<Transaction>,
     /// What is wrong with which Service, each said once.
     pub problems: Vec<Problem>,
@@ -139,6 +140,8 @@ impl Compiler {
         self.ledger.track();
         self.ledger.take_changes();
         self.flows.clear();
+        self.retiring.clear();
+        self.rebuilds.clear();
         problems
     }
 

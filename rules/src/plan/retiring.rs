@@ -84,10 +84,9 @@ impl Retiring {
         chains: Vec<Name>,
     ) {
         self.begin();
-        let number = self.number;
         let other = |set: &Set| Arc::new(Set { name: counterpart(&set.name), ..set.clone() });
         for (set, keys) in elements {
-            self.plane.push_back((number, family, other(&set), keys));
+            self.retire_elements(family, other(&set), keys);
         }
         let of_family = self.elements.keys().filter(|key| key.0 == family).cloned().collect::<Vec<_>>();
         for key in of_family {
@@ -95,7 +94,7 @@ impl Retiring {
             self.take(&key);
             // Ranges go with their sets.
             if let Some(set) = set.filter(|set| !set.flags.interval) {
-                self.plane.push_back((number, family, other(&set), vec![key.2]));
+                self.retire_elements(family, other(&set), vec![key.2]);
             }
         }
         let before: Vec<_> = self.chains.keys().filter(|(f, _)| *f == family).cloned().collect();
@@ -109,6 +108,11 @@ impl Retiring {
         for set in sets {
             self.retire_set(family, counterpart(&set));
         }
+    }
+
+    /// Has the elements of a set at these keys retire. They are not wanted again.
+    pub(super) fn retire_elements(&mut self, family: Family, set: Arc<Set>, keys: Vec<Concat>) {
+        self.plane.push_back((self.number, family, set, keys));
     }
 
     /// Has a chain retire, which no rule and no element that stays leads to.

@@ -14,7 +14,7 @@ use ipnetwork::IpNetwork;
 use portolan_rules::{
     compile::Compiler,
     model::{Endpoint, LoadBalancing, Service, TrafficPolicy},
-    plan::PART,
+    plan::{Act, PART},
     ruleset::{Family, Ruleset},
     simulate::{Case, Host, Lookups, Memory, Moment, Packet},
     state::State,
@@ -241,20 +241,20 @@ impl Node {
         for transaction in steps {
             self.commit(transaction, step.seed, &meant, false)?;
         }
-        loop {
-            let mut parts = Vec::new();
-            let Some((family, _)) = self.compiler.rebuild(&mut |part| {
-                parts.push(part);
-                true
-            }) else {
-                break;
-            };
-            self.rebuilds += 1;
-            for part in parts {
-                self.commit(part, step.seed, &meant, false)?;
-            }
-            if let Some(table) = self.kernel.tables.remove(&family) {
-                self.kernel.tables.insert(family, table.swapped());
+        let mut acts = Vec::new();
+        self.compiler.rebuild(&mut |act| {
+            acts.push(act);
+            true
+        });
+        for act in acts {
+            match act {
+                Act::Commit(part) => self.commit(part, step.seed, &meant, false)?,
+                Act::Exchange(family) => {
+                    self.rebuilds += 1;
+                    if let Some(table) = self.kernel.tables.remove(&family) {
+                        self.kernel.tables.insert(family, table.swapped());
+                    }
+                }
             }
         }
         if step.later {

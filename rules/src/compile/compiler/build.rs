@@ -8,7 +8,7 @@
 
 use std::{cell::RefCell, collections::VecDeque};
 
-use super::{Compiler, class_verdict, range_element};
+use super::{Compiler, class_verdict, range_element, transaction::Rebuild};
 use crate::{
     compile::{
         claims::sort_by_rank,
@@ -20,7 +20,7 @@ use crate::{
     },
     diff::diff_into,
     model::{LoadBalancing, Node, Service, TrafficPolicy},
-    plan::{Emit, Parts, Whole},
+    plan::{Act, Emit, Parts, Whole},
     planes::is_shared,
     ruleset::{Chain, Concat, Element, Family, Name, Ruleset, Table},
     state::{ServiceState, State},
@@ -114,25 +114,22 @@ impl Compiler {
         if is_complete { Loaded::Complete(problems) } else { Loaded::Incomplete(problems) }
     }
 
-    /// Makes the table of a family, of which the kernel holds none: `take` commits it in parts, in order, and says
-    /// whether it wants more. Gives whether all was taken.
-    pub fn create(&self, family: Family, take: &mut dyn FnMut(Transaction) -> bool) -> bool {
-        let mut parts = Parts::new(&self.config.table, take);
-        let elements = |emit: Emit<'_>| self.elements_of(family, emit);
-        Whole { family, table: self.table(family), elements: &elements }.create(&mut parts);
-        parts.is_wanted()
+    /// Makes the families anew, each beside what is in force, of which the last update wants that: `take` carries out
+    /// each act, in order, and says whether it did. Then what was in force retires.
+    pub fn rebuild(&mut self, take: &mut dyn FnMut(Act) -> bool) {
+        for rebuild in std::mem::take(&mut self.rebuilds) {
+            if !self.rebuild_family(&rebuild, take) {
+                return;
+            }
+        }
     }
 
-    /// Makes a family anew, beside what is in force, if the last update wants that: `take` commits the parts, in order,
-    /// and says whether it wants more. Gives the family, and whether all of it was taken; then its planes must be
-    /// exchanged ([`crate::planes`]), and what was in force retires.
-    pub fn rebuild(&mut self, take: &mut dyn FnMut(Transaction) -> bool) -> Option<(Family, bool)> {
-        let rebuild = self.rebuilds.pop()?;
+    fn rebuild_family(&mut self, rebuild: &Rebuild, take: &mut dyn FnMut(Act) -> bool) -> bool {
         let family = rebuild.family;
         let name = self.config.table.clone();
         let mut beside = |mut transaction: Transaction| {
             transaction.swap(|_| true);
-            take(transaction)
+            take(Act::Commit(transaction))
         };
         let mut parts = Parts::new(&name, &mut beside);
         let keys: PerSet<RefCell<Vec<Concat>>> = PerSet::default();
@@ -147,8 +144,8 @@ impl Compiler {
         let table = self.table(family);
         let chains: Vec<Name> = table.chains.keys().cloned().collect();
         Whole { family, table, elements: &elements }.create_beside(&mut parts, |name| !rebuild.comes(name));
-        if !parts.is_wanted() {
-            return Some((family, false));
+        if !parts.is_wanted() || !take(Act::Exchange(family)) {
+            return false;
         }
         let (mut sets, mut old_sets) = (Vec::new(), Vec::new());
         for name in SetName::ALL.into_iter().filter(|name| !is_shared(name.name())) {
@@ -161,7 +158,7 @@ impl Compiler {
         }
         let chains = rebuild.held_chains(chains).into_iter().filter(|chain| !is_shared(chain));
         self.retiring.retire_plane(family, sets, old_sets, chains.collect());
-        Some((family, true))
+        true
     }
 
     fn table(&self, family: Family) -> Table {

@@ -11,8 +11,8 @@ use crate::{
         per_set::PerSet,
         sets::{SetName, size_for},
     },
-    plan::{Changes, ElementChange, PART},
-    ruleset::{Concat, Element, Family, Name, Set},
+    plan::{Act, Changes, ElementChange, PART, make_equal},
+    ruleset::{Concat, Element, Family, Name, Ruleset, Set},
     transaction::Transaction,
 };
 
@@ -55,6 +55,13 @@ impl Compiler {
     /// The number of what began to retire last; `None` if nothing is left to be retired.
     pub fn retiring(&self) -> Option<u64> {
         (!self.retiring.is_empty()).then(|| self.retiring.last())
+    }
+
+    /// Makes the kernel, which was read, equal to a ruleset: `take` carries out each act, in order, and says whether it
+    /// did.
+    pub fn make_equal(&mut self, kernel: &Ruleset, desired: Ruleset, take: &mut dyn FnMut(Act) -> bool) {
+        self.rebuilds.clear();
+        make_equal(&self.config.table, kernel, desired, &mut self.retiring, take);
     }
 
     fn changes(&self, net: NetChanges) -> Changes {

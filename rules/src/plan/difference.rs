@@ -1,0 +1,142 @@
+//! From what the kernel holds to what it must hold, whatever that is.
+
+use std::sync::Arc;
+
+use super::{Act, Changes, Parts, Retiring, Whole};
+use crate::{
+    diff::diff_into,
+    planes::{counterpart, is_beside, is_shared},
+    ruleset::{Chain, Elements, Family, Name, Ruleset, Set, Table},
+    transaction::Transaction,
+};
+
+/// Makes the kernel, which holds the tables of `kernel`, hold those of `desired`. `take` carries out each act, in order,
+/// and says whether it did. What goes last is left to `retiring`, of which nothing else is left.
+pub fn make_equal(
+    table: &Name,
+    kernel: &Ruleset,
+    mut desired: Ruleset,
+    retiring: &mut Retiring,
+    take: &mut dyn FnMut(Act) -> bool,
+) {
+    retiring.clear();
+    let (mut present, mut wanted) = (Ruleset::default(), Ruleset::default());
+    for family in Family::ALL {
+        let Some(new) = desired.tables.remove(&family) else { continue };
+        let is_wanted = match kernel.tables.get(&family) {
+            None => create(table, family, new, take),
+            Some(old) if hooks_differ(old, &new) => {
+                // A hook cannot be changed, and other chains may refer to it: all of it at once.
+                let old = Ruleset { tables: [(family, old.clone())].into() };
+                take(Act::Commit(diff_into(table, &old, Ruleset { tables: [(family, new)].into() })))
+            }
+            Some(old) if sets_differ(old, &new) => create_beside(table, family, old, new, retiring, take),
+            Some(old) => {
+                present.tables.insert(family, old.clone());
+                wanted.tables.insert(family, new);
+                true
+            }
+        };
+        if !is_wanted {
+            return;
+        }
+    }
+    let difference = diff_into(table, &present, wanted);
+    for transaction in Changes::of(difference, &present).stage(table, retiring) {
+        if !take(Act::Commit(transaction)) {
+            return;
+        }
+    }
+}
+
+fn hooks_differ(old: &Table, new: &Table) -> bool {
+    let differs = |chain: &Chain| new.chains.get(&chain.name).is_some_and(|new| new.base != chain.base);
+    old.chains.values().any(differs)
+}
+
+fn sets_differ(old: &Table, new: &Table) -> bool {
+    let differs = |set: &Set| old.sets.get(&set.name).is_some_and(|old| !old.same_declaration(set));
+    new.sets.values().any(differs)
+}
+
+/// The elements of the sets of a table, which are taken out of it.
+fn take_elements(table: &mut Table) -> Vec<(Arc<Set>, Elements)> {
+    let take = |set: &mut Set| {
+        let elements = std::mem::take(&mut set.elements);
+        (Arc::new(set.clone()), elements)
+    };
+    table.sets.values_mut().map(take).collect()
+}
+
+fn create(table: &Name, family: Family, mut new: Table, take: &mut dyn FnMut(Act) -> bool) -> bool {
+    let elements = take_elements(&mut new);
+    let mut commit = |transaction| take(Act::Commit(transaction));
+    let mut parts = Parts::new(table, &mut commit);
+    let emit = emitting(&elements);
+    Whole { family, table: new, elements: &emit }.create(&mut parts);
+    parts.is_wanted()
+}
+
+fn emitting(elements: &[(Arc<Set>, Elements)]) -> impl Fn(super::Emit<'_>) {
+    move |emit| {
+        for (set, elements) in elements {
+            for (key, element) in elements {
+                emit(set, key.clone(), element.clone());
+            }
+        }
+    }
+}
+
+fn create_beside(
+    table: &Name,
+    family: Family,
+    old: &Table,
+    mut new: Table,
+    retiring: &mut Retiring,
+    take: &mut dyn FnMut(Act) -> bool,
+) -> bool {
+    // What an earlier attempt left under the names of the other plane is in the way.
+    let mut leftover = Retiring::default();
+    leftover.retire_table(family, old, |name| is_beside(name).then(|| name.into()));
+    while !leftover.is_empty() {
+        if !take(Act::Commit(leftover.take_part(table, u64::MAX, super::PART))) {
+            return false;
+        }
+    }
+    let elements = take_elements(&mut new);
+    let mut commit = |mut transaction: Transaction| {
+        transaction.swap(|_| true);
+        take(Act::Commit(transaction))
+    };
+    let mut parts = Parts::new(table, &mut commit);
+    let emit = emitting(&elements);
+    let has = |name: &str| old.sets.contains_key(name) || old.chains.contains_key(name);
+    Whole { family, table: new, elements: &emit }.create_beside(&mut parts, has);
+    if !parts.is_wanted() || !take(Act::Exchange(family)) {
+        return false;
+    }
+    retiring.retire_table(family, old, |name| (!is_shared(name) && !is_beside(name)).then(|| counterpart(name)));
+    true
+}
+
+impl Retiring {
+    /// Has objects of a table retire, each by the name that `name` gives it; those that have none stay.
+    fn retire_table(&mut self, family: Family, table: &Table, name: impl Fn(&str) -> Option<Name>) {
+        self.begin();
+        for set in table.sets.values() {
+            let Some(name) = name(&set.name) else { continue };
+            // Ranges go with their sets; elements of dynamic sets are not known.
+            if !set.flags.interval && !set.elements.is_empty() {
+                let keys = set.elements.keys().cloned().collect();
+                let declared = Set { name: name.clone(), elements: Elements::new(), ..set.clone() };
+                self.retire_elements(family, Arc::new(declared), keys);
+            }
+            self.retire_set(family, name);
+        }
+        for chain in table.chains.values().filter(|chain| chain.base.is_none()) {
+            if let Some(name) = name(&chain.name) {
+                self.retire_chain(family, name);
+            }
+        }
+    }
+}
