@@ -15,6 +15,7 @@ mod reconcile;
 mod refusal;
 mod repair;
 mod report;
+mod retirement;
 mod stale_flows;
 mod sync;
 mod tables;
@@ -58,6 +59,7 @@ use first::Compiled;
 use isolate::Isolation;
 use node::HostAddresses;
 use repair::Drift;
+use retirement::Retirement;
 use stale_flows::StaleFlows;
 
 /// Why the kernel could not be made equal to the state.
@@ -126,6 +128,7 @@ pub struct Agent<T = Kernel> {
     isolation: Isolation,
     /// Updates that did not reach the kernel: these differences are nobody else's.
     unsent: Transaction,
+    retirement: Retirement,
     /// Whether rules differ for reasons of our own that no update holds.
     rules_changed: bool,
     /// The next report.
@@ -175,6 +178,7 @@ impl<T: Tables> Agent<T> {
             fight: Fight::default(),
             isolation: Isolation::default(),
             unsent,
+            retirement: Retirement::default(),
             rules_changed: false,
             report: Reconcile::default(),
         }

@@ -23,7 +23,11 @@ pub(crate) mod wire;
 
 use std::time::{Duration, Instant};
 
-use portolan_rules::{ruleset::Ruleset, transaction::Transaction};
+use portolan_rules::{
+    planes::counterpart,
+    ruleset::{Family, Name, Ruleset},
+    transaction::Transaction,
+};
 use rustix::io::Errno;
 
 use connection::{Connection, Received, Reply};
@@ -61,7 +65,12 @@ pub struct Kernel {
     batch: Batch,
     /// Whether this kernel acknowledges the end of a batch (since 6.10). Those before only report errors.
     acknowledges: bool,
+    /// In which families the plane in force bears the names of the other one ([`portolan_rules::planes`]).
+    exchanged: Exchanged,
 }
+
+/// By family, in the order of [`Family::ALL`], whether the names of the two planes are exchanged in the kernel.
+type Exchanged = [bool; Family::ALL.len()];
 
 impl std::fmt::Debug for Kernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -78,6 +87,7 @@ impl Kernel {
             monitor: Monitor::deaf()?,
             batch: Batch::new(),
             acknowledges: false,
+            exchanged: Exchanged::default(),
         };
         let mut empty = Vec::new();
         batch::frame(&mut empty, NFNL_MSG_BATCH_BEGIN, 0, 0);
@@ -106,19 +116,36 @@ impl Kernel {
     ///
     /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
     pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
-        dump::dump(&mut self.connection, &mut self.monitor, table, Wanted::All)
+        self.read(table, Wanted::All)
     }
 
     /// The same, but of the elements only those of the sets in `scope`: the other sets are there without any.
     pub fn dump_scope(&mut self, table: &str, scope: &Scope) -> Result<Ruleset, Error> {
-        dump::dump(&mut self.connection, &mut self.monitor, table, Wanted::Sets(scope))
+        self.read(table, Wanted::Sets(scope))
     }
 
     /// The same as [`Kernel::dump`], in linear time where somebody knows what large sets may hold: their elements
     /// are asked for by key. Sets that hold anything else are dumped, as they are if the kernel does not tell how
     /// many elements a set has (before 6.16).
     pub fn dump_expecting(&mut self, table: &str, expected: &mut dyn Expected) -> Result<Ruleset, Error> {
-        dump::dump(&mut self.connection, &mut self.monitor, table, Wanted::Expected(expected))
+        self.read(table, Wanted::Expected(expected))
+    }
+
+    fn read(&mut self, table: &str, wanted: Wanted<'_>) -> Result<Ruleset, Error> {
+        let (ruleset, exchanged) = dump::dump(&mut self.connection, &mut self.monitor, table, wanted)?;
+        self.exchanged = exchanged;
+        Ok(ruleset)
+    }
+
+    /// From now on the other plane of a family is in force: names are exchanged ([`portolan_rules::planes`]).
+    pub fn exchange(&mut self, family: Family) {
+        let exchanged = &mut self.exchanged[family as usize];
+        *exchanged = !*exchanged;
+    }
+
+    /// The name that an object has in rulesets, by the one that it has in the kernel.
+    pub fn plain_name(&self, family: Family, name: &Name) -> Name {
+        if self.exchanged[family as usize] { counterpart(name) } else { name.clone() }
     }
 
     /// The generation of the namespace's rulesets: it tells whether anything was committed since.
@@ -132,7 +159,13 @@ impl Kernel {
     /// may or may not have committed.
     pub fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
         let start = Instant::now();
-        self.batch.encode(transaction)?;
+        if self.exchanged.contains(&true) {
+            let mut transaction = transaction.clone();
+            transaction.swap(|family| self.exchanged[family as usize]);
+            self.batch.encode(&transaction)?;
+        } else {
+            self.batch.encode(transaction)?;
+        }
         let encode = start.elapsed();
         let (messages, bytes) = (self.batch.messages(), self.batch.bytes().len());
         self.connection.drain()?;

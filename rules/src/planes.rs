@@ -149,6 +149,13 @@ impl Named for Operation {
     }
 }
 
+/// The same set with the names of the two planes exchanged.
+#[must_use]
+pub fn swapped(mut set: Set) -> Set {
+    set.swap();
+    set
+}
+
 impl Table {
     /// The same table with the names of the two planes exchanged.
     #[must_use]

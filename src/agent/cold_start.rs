@@ -15,9 +15,6 @@ use portolan_rules::{
 use super::Tables;
 use crate::kernel::{Commit, Error};
 
-/// Elements of one transaction: few enough that the kernel's mutex, which all users of `nf_tables` wait for, is held
-/// for some milliseconds only; many enough that a transaction's own cost does not show.
-const PART: usize = 4096;
 /// Transactions that wait for the kernel.
 const WAITING: usize = 2;
 
@@ -52,7 +49,7 @@ pub fn cold_start(
     let (parts, inbox) = sync_channel(WAITING);
     thread::scope(|scope| {
         let compiling = scope.spawn(move || {
-            compiler.load_in_parts(state, PART, &mut |transaction| parts.send(transaction).is_ok())
+            compiler.load_in_parts(state, &mut |transaction| parts.send(transaction).is_ok())
         });
         let mut done = ColdStart {
             loaded: Loaded::Incomplete(Vec::new()),

@@ -175,6 +175,8 @@ impl<T: Tables> Agent<T> {
     /// what the kernel then holds, too.
     fn step(&mut self, kernel: &Ruleset, hold: bool) -> (Transaction, Ruleset) {
         self.compile();
+        // What is retiring is in what was read.
+        self.compiler.forget_retiring();
         let started = Instant::now();
         let mut desired = self.compiler.ruleset();
         if hold || self.input_incomplete {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{Agent, Cause, Ending, Event, Tables};
 use crate::{manifest, memory};
@@ -107,13 +107,21 @@ fn next<T: Tables>(
         let repair = agent.repair_due().map(|at| (at, Cause::Repair));
         let period = (times.period, Cause::Period);
         let (at, cause) = [change, repair, retry].into_iter().flatten().fold(period, Ord::min);
-        let wait = at.saturating_duration_since(Instant::now());
-        if wait.is_zero() {
+        let now = Instant::now();
+        if at <= now {
             return ControlFlow::Continue(cause);
         }
-        match inbox.recv_timeout(wait) {
+        let retires_at = agent.retires_at().unwrap_or(at);
+        if retires_at <= now {
+            if let Err(error) = agent.retire() {
+                warn!("{error}; comparing everything");
+                return ControlFlow::Continue(Cause::Retry);
+            }
+            continue;
+        }
+        match inbox.recv_timeout(at.min(retires_at).saturating_duration_since(now)) {
             Ok(event) => changed |= take_over(agent, event)?,
-            Err(RecvTimeoutError::Timeout) => return ControlFlow::Continue(cause),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return ControlFlow::Break(Ending::Asked),
         }
     }

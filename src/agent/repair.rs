@@ -81,7 +81,8 @@ impl<T: Tables> Agent<T> {
             drift.scope = None;
         }
         if let Some(scope) = &mut drift.scope {
-            scope.extend(change.sets);
+            let sets = change.sets.into_iter();
+            scope.extend(sets.map(|(family, set)| (family, self.kernel.plain_name(family, &set))));
         }
         drift.by = change.by.or(drift.by.take());
         self.queued();

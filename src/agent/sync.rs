@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use portolan_rules::{
-    compile::Loaded,
-    diff::diff_into,
+    compile::{Compiler, Loaded},
+    diff::diff,
     leftovers::keep_leftovers,
+    plan::{Act, PART},
     ruleset::{Elements, Ruleset},
     transaction::{Operation, Transaction},
 };
@@ -111,6 +112,7 @@ impl<T: Tables> Agent<T> {
         }
         self.settle_quarantine();
         self.unsent.operations.clear();
+        self.retirement.note(Instant::now(), self.compiler.retiring());
         self.rules_changed = false;
         self.knowledge = if self.input_incomplete { Knowledge::Uncertain } else { Knowledge::Certain };
         let started = Instant::now();
@@ -124,11 +126,11 @@ impl<T: Tables> Agent<T> {
     /// Commits what changed in the state. If the kernel refuses that, somebody else's doing may be the reason,
     /// so everything is compared before anybody is blamed.
     fn incremental(&mut self, cause: Cause) -> Result<(), SyncError> {
-        let transaction = self.compile();
-        match self.commit(&transaction) {
+        let steps = self.compile();
+        match self.carry_out(&steps) {
             Ok(()) => Ok(()),
             Err(error) => {
-                self.unsent.operations.extend(transaction.operations);
+                self.unsent.operations.extend(steps.into_iter().flat_map(|step| step.operations));
                 if !is_attributable(&error) {
                     return Err(error.into());
                 }
@@ -137,6 +139,85 @@ impl<T: Tables> Agent<T> {
                 self.full(cause)
             }
         }
+    }
+
+    /// Commits the steps of an update, with what has been retiring for long enough, and makes anew what the update
+    /// wants made anew.
+    fn carry_out(&mut self, steps: &[Transaction]) -> Result<(), Error> {
+        let mut steps = steps.iter();
+        if !steps.as_slice().is_empty()
+            && let Some(mut retired) = self.take_retired()
+        {
+            // With the first step: one transaction less.
+            if let Some(step) = steps.as_slice().first().filter(|step| step.len() + retired.len() <= PART) {
+                retired.operations.extend(step.operations.iter().cloned());
+                steps.next();
+            }
+            self.commit(&retired)?;
+        }
+        for step in steps {
+            self.commit(step)?;
+        }
+        if self.compiler.wants_rebuild() {
+            self.carry_out_acts(Compiler::rebuild)?;
+        }
+        Ok(())
+    }
+
+    /// Carries out the acts that `plan` makes of the compiler.
+    fn carry_out_acts(
+        &mut self,
+        plan: impl FnOnce(&mut Compiler, &mut dyn FnMut(Act) -> bool),
+    ) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        let mut compiler = std::mem::replace(&mut self.compiler, Compiler::new(self.settings.config.clone()));
+        plan(&mut compiler, &mut |act| {
+            outcome = match act {
+                Act::Commit(transaction) => self.commit(&transaction),
+                Act::Exchange(family) => {
+                    self.kernel.exchange(family);
+                    Ok(())
+                }
+            };
+            outcome.is_ok()
+        });
+        self.compiler = compiler;
+        outcome
+    }
+
+    /// Some of what nothing has led to for long enough, if there is anything.
+    fn take_retired(&mut self) -> Option<Transaction> {
+        let due = self.retirement.due(Instant::now())?;
+        let retired = self.compiler.retire(due, PART);
+        if retired.len() < PART {
+            self.retirement.done(due);
+        }
+        (!retired.is_empty()).then_some(retired)
+    }
+
+    /// When something that nothing leads to any more may be removed.
+    pub fn retires_at(&self) -> Option<Instant> {
+        self.retirement.next()
+    }
+
+    /// Removes some of what nothing has led to for long enough. What fails is found by the next reconcile, which
+    /// compares everything.
+    pub fn retire(&mut self) -> Result<(), SyncError> {
+        let Some(retired) = self.take_retired() else { return Ok(()) };
+        self.commit(&retired).map_err(|error| {
+            self.unsent.operations.extend(retired.operations);
+            self.doubt();
+            error.into()
+        })
+    }
+
+    /// Waits until all of it may be removed, and removes it.
+    pub fn retire_all(&mut self) -> Result<(), SyncError> {
+        while let Some(at) = self.retires_at() {
+            std::thread::sleep(at.saturating_duration_since(Instant::now()));
+            self.retire()?;
+        }
+        Ok(())
     }
 
     /// Reads the kernel back and commits the difference.
@@ -162,8 +243,17 @@ impl<T: Tables> Agent<T> {
             if is_first && read.is_blank() && !self.input_incomplete {
                 return self.start_cold();
             }
-            let transaction = self.compare(&mut read);
-            let refusal = match self.commit(&transaction) {
+            let desired = self.compare(&mut read);
+            // Once a step was refused, all is committed at once or not at all: so it is known what the kernel holds.
+            let whole = (reading > 1 || !read.first.is_empty()).then(|| self.whole(&read, desired.as_ref()));
+            let outcome = match (&whole, desired) {
+                (Some(whole), _) => self.commit(whole),
+                (None, Some(desired)) => {
+                    self.carry_out_acts(|compiler, take| compiler.make_equal(&read.kernel, desired, take))
+                }
+                (None, None) => Ok(()),
+            };
+            let refusal = match outcome {
                 Ok(()) => None,
                 Err(error) if is_attributable(&error) => Some(error),
                 Err(error) => return Err(error.into()),
@@ -172,10 +262,10 @@ impl<T: Tables> Agent<T> {
             self.doubt();
             if let Some(error) = refusal {
                 let untouched = self.kernel.generation()?.id == read.generation;
-                if reading < READINGS && (!untouched || read.scope.is_some()) {
+                let Some(whole) = whole.filter(|_| reading >= READINGS || untouched && read.scope.is_none()) else {
                     continue;
-                }
-                self.isolate(&read.kernel, &transaction, error)?;
+                };
+                self.isolate(&read.kernel, &whole, error)?;
             } else if self.isolation.is_searching() {
                 self.search()?;
             }
@@ -252,28 +342,44 @@ impl<T: Tables> Agent<T> {
         }
     }
 
-    /// Compiles what is not compiled yet, and compares with the kernel.
-    fn compare(&mut self, read: &mut Reading) -> Transaction {
-        let is_equal = if self.knowledge == Knowledge::Nothing {
+    /// Compiles what is not compiled yet, and compares with the kernel. Gives what the kernel must hold, unless it is
+    /// known to.
+    fn compare(&mut self, read: &mut Reading) -> Option<Ruleset> {
+        let is_first = self.knowledge == Knowledge::Nothing;
+        let is_equal = if is_first {
             self.load(&read.kernel)
         } else {
-            let update = self.compile();
-            self.unsent.operations.extend(update.operations);
+            let steps = self.compile();
+            let own = steps.into_iter().chain([self.compiler.forget_retiring()]);
+            self.unsent.operations.extend(own.flat_map(|transaction| transaction.operations));
             false
         };
         let started = Instant::now();
-        let mut transaction = if is_equal {
+        let desired = if is_equal {
             self.stale_flows.note_compared(&read.kernel, &read.kernel, self.input_incomplete);
-            Transaction::new(self.settings.config.table.clone())
+            None
         } else {
-            self.difference(&read.kernel, read.scope.as_ref())
+            Some(self.desired(&read.kernel, read.scope.as_ref()))
         };
-        if !self.rules_changed && !self.input_incomplete && !self.isolation.is_searching() {
-            (read.found, read.found_operations) = describe(&read.kernel, &transaction, &self.unsent);
+        if let Some(desired) = desired.as_ref().filter(|_| {
+            !is_first && !self.rules_changed && !self.input_incomplete && !self.isolation.is_searching()
+        }) {
+            let undoing = diff(&self.settings.config.table, &read.kernel, desired);
+            (read.found, read.found_operations) = describe(&read.kernel, &undoing, &self.unsent);
         }
-        transaction.operations.splice(0..0, read.first.iter().cloned());
         self.report.compile += started.elapsed();
-        transaction
+        desired
+    }
+
+    /// What leads from what was read to what the kernel must hold, as one transaction.
+    fn whole(&self, read: &Reading, desired: Option<&Ruleset>) -> Transaction {
+        let table = &self.settings.config.table;
+        let mut whole = match desired {
+            Some(desired) => diff(table, &read.kernel, desired),
+            None => Transaction::new(table.clone()),
+        };
+        whole.operations.splice(0..0, read.first.iter().cloned());
+        whole
     }
 
     /// Numbers for session affinity begin elsewhere at every start: an earlier run may have given out the same.
@@ -295,23 +401,17 @@ impl<T: Tables> Agent<T> {
     }
 
     /// Compiles what changed.
-    pub(super) fn compile(&mut self) -> Transaction {
+    pub(super) fn compile(&mut self) -> Vec<Transaction> {
         let started = Instant::now();
         let update = self.compiler.update(&mut self.state);
         self.report_problems(&update.problems);
         self.stale_flows.note(update.stale);
         self.report.compile += started.elapsed();
-        update.transaction
+        update.steps
     }
 
-    /// What leads from what the kernel holds to what it must hold. Sets outside of the scope were not read: they
-    /// hold what they should.
-    fn difference(&mut self, kernel: &Ruleset, scope: Option<&Scope>) -> Transaction {
-        if kernel.tables.is_empty() && !self.input_incomplete {
-            // Flows may be older than the rules.
-            self.stale_flows.note(self.compiler.udp_destinations());
-            return self.compiler.creation();
-        }
+    /// What the kernel must hold. Sets outside of the scope were not read: they hold what they should.
+    fn desired(&mut self, kernel: &Ruleset, scope: Option<&Scope>) -> Ruleset {
         let mut desired = self.compiler.ruleset();
         if self.input_incomplete || self.isolation.is_searching() {
             keep_leftovers(&mut desired, kernel);
@@ -322,7 +422,7 @@ impl<T: Tables> Agent<T> {
         } else {
             self.stale_flows.note_compared(kernel, &desired, self.input_incomplete);
         }
-        diff_into(&self.settings.config.table, kernel, desired)
+        desired
     }
 
     /// Commits a transaction and accounts for it.

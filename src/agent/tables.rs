@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portolan_rules::{
-    ruleset::{Family, Ruleset},
+    ruleset::{Family, Name, Ruleset},
     transaction::Transaction,
 };
 
@@ -24,6 +24,12 @@ pub trait Tables {
 
     /// Commits a transaction, all of it or nothing. See [`Kernel::commit`].
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error>;
+
+    /// From now on the other plane of a family is in force. See [`Kernel::exchange`].
+    fn exchange(&mut self, family: Family);
+
+    /// The name that an object has in rulesets, by the one that it has in the kernel. See [`Kernel::plain_name`].
+    fn plain_name(&self, family: Family, name: &Name) -> Name;
 
     /// The generation of all rulesets; its thread is the caller's, as the kernel numbers it.
     fn generation(&mut self) -> Result<Generation, Error>;
@@ -49,6 +55,14 @@ impl Tables for Kernel {
 
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
         Self::commit(self, transaction)
+    }
+
+    fn exchange(&mut self, family: Family) {
+        Self::exchange(self, family);
+    }
+
+    fn plain_name(&self, family: Family, name: &Name) -> Name {
+        Self::plain_name(self, family, name)
     }
 
     fn generation(&mut self) -> Result<Generation, Error> {

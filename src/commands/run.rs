@@ -138,6 +138,9 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         watch(watcher, events)?;
     }
     let ending = reconcile(&mut agent, &inbox);
+    if let Err(error) = agent.retire_all() {
+        warn!("{error}; the next start removes what nothing leads to any more");
+    }
     info!("Stopping; the rules stay in place");
     Ok(if ending == Ending::Failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -169,6 +172,10 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
     for attempt in 1.. {
         match agent.sync() {
             Ok(synced) => {
+                if let Err(error) = agent.retire_all() {
+                    warn!("{error}; trying again");
+                    continue;
+                }
                 info!(operations = synced.operations, "In sync: the kernel holds what the manifests say");
                 let used = complete && !agent.has_problems();
                 return if used { ExitCode::SUCCESS } else { ExitCode::FAILURE };

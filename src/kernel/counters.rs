@@ -9,6 +9,7 @@ use std::{
 
 use portolan_rules::{
     compile::{Config, FrontendKey, SetName, endpoint_from_value},
+    planes::counterpart,
     ruleset::{Concat, DataType, Family},
 };
 
@@ -16,6 +17,7 @@ use super::{
     Error,
     attributes::{Attribute, Attributes},
     connection::{Connection, Outcome},
+    dump::is_exchanged,
     element::{comment, padded},
     uapi::{
         COUNTER, NFT_MSG_GETSETELEM, NFTA_COUNTER_PACKETS, NFTA_DATA_VALUE, NFTA_EXPR_DATA, NFTA_EXPR_NAME,
@@ -64,7 +66,8 @@ pub fn read_counts(table: &str, limit: usize) -> Result<Counts, Error> {
     let mut last = Vec::new();
     for _ in 0..ATTEMPTS {
         // A socket whose dump was given up is closed with it.
-        let mut reader = Reader { connection: Connection::open()?, table, rest: limit, interrupted: false };
+        let connection = Connection::open()?;
+        let mut reader = Reader { connection, table, rest: limit, interrupted: false, is_exchanged: false };
         match reader.read()? {
             None => return Ok(Counts::TooMany),
             Some(counts) if !reader.interrupted => return Ok(Counts::All(counts)),
@@ -81,6 +84,8 @@ struct Reader<'a> {
     rest: usize,
     /// Whether tables changed meanwhile.
     interrupted: bool,
+    /// Whether the plane in force has the names of the other one.
+    is_exchanged: bool,
 }
 
 impl Reader<'_> {
@@ -90,6 +95,7 @@ impl Reader<'_> {
         let (mut owners, mut comments) = (HashMap::new(), HashSet::<Arc<str>>::new());
         let mut counts = Vec::new();
         for family in Family::ALL {
+            self.is_exchanged = is_exchanged(&mut self.connection, family, self.table)?;
             for map in [SetName::Frontends, SetName::NodePorts] {
                 let types = types(family, map);
                 let complete = self.elements(family, map, |element| {
@@ -123,11 +129,12 @@ impl Reader<'_> {
         map: SetName,
         mut read: impl FnMut(Attributes<'_>),
     ) -> Result<bool, Error> {
-        let Self { connection, table, rest, .. } = self;
+        let Self { connection, table, rest, is_exchanged, .. } = self;
+        let name = if *is_exchanged { counterpart(map.name()) } else { map.name().into() };
         let mut too_many = false;
         let write = |request: &mut Vec<u8>| {
             wire::string(request, NFTA_TABLE_NAME, table);
-            wire::string(request, NFTA_SET_ELEM_LIST_SET, map.name());
+            wire::string(request, NFTA_SET_ELEM_LIST_SET, &name);
         };
         let kind = wire::nf_tables(NFT_MSG_GETSETELEM);
         let outcome = connection.ask_until(kind, family.number(), true, write, |message| {

@@ -8,13 +8,16 @@ use std::{
     sync::Arc,
 };
 
-use portolan_rules::ruleset::{
-    BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags,
-    Table,
+use portolan_rules::{
+    planes::{is_swapped, swapped},
+    ruleset::{
+        BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags,
+        Table,
+    },
 };
 
 use super::{
-    Error,
+    Error, Exchanged,
     attributes::{Attributes, Message},
     connection::{Connection, Outcome},
     declaration,
@@ -77,7 +80,7 @@ pub(super) fn dump(
     monitor: &mut Monitor,
     table: &str,
     wanted: Wanted<'_>,
-) -> Result<Ruleset, Error> {
+) -> Result<(Ruleset, Exchanged), Error> {
     monitor.listen(true)?;
     let outcome = repeated(connection, monitor, table, wanted);
     monitor.listen(false)?;
@@ -89,13 +92,13 @@ fn repeated(
     monitor: &mut Monitor,
     table: &str,
     mut wanted: Wanted<'_>,
-) -> Result<Ruleset, Error> {
+) -> Result<(Ruleset, Exchanged), Error> {
     for _ in 0..ATTEMPTS {
         monitor.forget()?;
-        if let Some(ruleset) = attempt(connection, table, &mut wanted)?
+        if let Some(read) = attempt(connection, table, &mut wanted)?
             && !changed(monitor, table)?
         {
-            return Ok(ruleset);
+            return Ok(read);
         }
     }
     Err(Error::Unknown(format!("the tables changed during each of {ATTEMPTS} dumps")))
@@ -131,14 +134,17 @@ fn attempt(
     connection: &mut Connection,
     table: &str,
     wanted: &mut Wanted<'_>,
-) -> Result<Option<Ruleset>, Error> {
+) -> Result<Option<(Ruleset, Exchanged)>, Error> {
     let mut ruleset = Ruleset::default();
+    let mut exchanged = Exchanged::default();
     let mut counts = BTreeMap::new();
     for family in Family::ALL {
         let mut reader = Reader { connection, family, name: table, counts: &mut counts };
         match reader.table()? {
             Reading::Complete(table) => {
-                ruleset.tables.insert(family, table);
+                let is_swapped = is_swapped(&table);
+                exchanged[family as usize] = is_swapped;
+                ruleset.tables.insert(family, if is_swapped { table.swapped() } else { table });
             }
             Reading::Absent => {}
             Reading::Incomplete => return Ok(None),
@@ -157,7 +163,9 @@ fn attempt(
     }
     for (family, name) in sets {
         let set = ruleset.tables.get(&family).and_then(|table| table.sets.get(&name));
-        let Some(mut set) = set.cloned() else { continue };
+        let Some(set) = set.cloned() else { continue };
+        let is_swapped = exchanged[family as usize];
+        let mut set = if is_swapped { swapped(set) } else { set };
         let mut reader = Reader { connection, family, name: table, counts: &mut counts };
         let known = match wanted {
             Wanted::Expected(expected) if reader.is_large(&set) => expected.keys(&ruleset, family, &name),
@@ -167,10 +175,16 @@ fn attempt(
             return Ok(None);
         }
         if let Some(table) = ruleset.tables.get_mut(&family) {
-            table.add_set(set);
+            table.add_set(if is_swapped { swapped(set) } else { set });
         }
     }
-    Ok(Some(ruleset))
+    Ok(Some((ruleset, exchanged)))
+}
+
+/// Whether the plane in force of a table bears the names of the other one.
+pub(super) fn is_exchanged(connection: &mut Connection, family: Family, table: &str) -> Result<bool, Error> {
+    let mut reader = Reader { connection, family, name: table, counts: &mut BTreeMap::new() };
+    Ok(matches!(reader.table()?, Reading::Complete(table) if is_swapped(&table)))
 }
 
 enum Reading {

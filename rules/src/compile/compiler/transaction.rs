@@ -64,6 +64,17 @@ impl Compiler {
         make_equal(&self.config.table, kernel, desired, &mut self.retiring, take);
     }
 
+    /// Whether the last update wants families made anew ([`Compiler::rebuild`]).
+    pub const fn wants_rebuild(&self) -> bool {
+        !self.rebuilds.is_empty()
+    }
+
+    /// Forgets what is retiring, as the kernel is about to be compared as a whole; gives what would have removed it.
+    pub fn forget_retiring(&mut self) -> Transaction {
+        self.rebuilds.clear();
+        self.retire(u64::MAX, usize::MAX)
+    }
+
     fn changes(&self, net: NetChanges) -> Changes {
         let mut changes = Changes::default();
         let mut verdict = |family: Family, class, is_new| {
