@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use portolan_rules::compile::SetSize;
+use portolan_rules::{compile::SetSize, model::Protocol};
 
 use crate::kernel::Commit;
 
@@ -82,12 +82,19 @@ pub struct Reconcile {
     pub sets: Vec<SetSize>,
     /// Number of classes in use, by family.
     pub classes: [usize; 2],
-    /// Stale UDP flows removed from connection tracking, by family.
-    pub removed_flows: [usize; 2],
-    /// To look for stale flows; zero if there was no need to.
-    pub flows: Duration,
-    /// Whether stale flows could not be looked for; the next reconcile tries again.
-    pub flows_pending: bool,
+}
+
+/// One look for stale flows of a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowRemoval {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Flows removed from connection tracking, by family.
+    pub removed: [usize; 2],
+    /// To look for them, and to remove them.
+    pub duration: Duration,
+    /// Whether that failed, and will be tried again.
+    pub failed: bool,
 }
 
 impl Reconcile {

@@ -105,6 +105,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         agent.own_tables()?;
     }
     if args.once {
+        agent.remove_stale_flows(None).map_err(StartError::Runtime)?;
         let complete = take_over(&mut agent, settings, manifests(args, settings).load());
         return Ok(once(&mut agent, complete));
     }
@@ -128,6 +129,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     agent.serve_health_checks(service_health);
     watch_addresses(events.clone())?;
     agent.listen(events.clone())?;
+    agent.remove_stale_flows(Some(events.clone())).map_err(StartError::Runtime)?;
     setup::watch_configuration(args, settings, events.clone())?;
     if let Some(cluster) = cluster {
         health.expect_news_of([Kind::Service, Kind::EndpointSlice]);
@@ -138,6 +140,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         watch(watcher, events)?;
     }
     let ending = reconcile(&mut agent, &inbox);
+    agent.finish_flows();
     info!("Stopping; the rules stay in place");
     Ok(if ending == Ending::Failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -170,6 +173,7 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
         match agent.sync() {
             Ok(synced) => {
                 info!(operations = synced.operations, "In sync: the kernel holds what the manifests say");
+                agent.finish_flows();
                 let used = complete && !agent.has_problems();
                 return if used { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             }

@@ -10,7 +10,7 @@ mod transaction;
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -18,6 +18,7 @@ use foldhash::{HashMap, HashSet};
 use ipnetwork::IpNetwork;
 
 use crate::{
+    flows::Stale,
     model::{Node, ObjectName},
     ruleset::{Concat, Element, Family, Ruleset, Set, Table},
     state::{ServiceState, State},
@@ -52,9 +53,8 @@ pub struct Update {
     pub transaction: Transaction,
     /// What is wrong with which Service, each said once.
     pub problems: Vec<Problem>,
-    /// UDP destinations that began or ceased to be a frontend, or lost an endpoint: flows to them may be
-    /// stale once the transaction is committed. [`Compiler::flows`] says which.
-    pub stale: BTreeSet<SocketAddr>,
+    /// Where flows may be stale once the transaction is committed.
+    pub stale: Stale,
     /// How many Services that changed were compiled as a whole. Of the others, only the endpoints that changed were
     /// looked at.
     pub recompiled: usize,
@@ -138,14 +138,18 @@ impl Compiler {
     pub fn update(&mut self, state: &mut State) -> Update {
         self.ledger.track();
         let mut problems = Vec::new();
-        let mut changed = state.take_changed();
-        changed.retain(|name, former| {
-            let patched = former.as_ref().zip(state.get(name));
-            !patched.is_some_and(|(former, entry)| self.patch(state.node(), (name, entry), former))
-        });
-        let recompiled = changed.len();
-        self.compile_all(state, changed.into_keys(), &mut problems);
-        Update { transaction: self.transaction(), problems, stale: self.take_stale(), recompiled }
+        let changed = state.take_changed();
+        let mut whole = Vec::new();
+        for (name, what) in &changed {
+            let entry = state.get(name).filter(|_| what.only_slices);
+            if !entry.is_some_and(|entry| self.patch(state.node(), (name, entry), &what.former)) {
+                whole.push(name.clone());
+            }
+        }
+        let recompiled = whole.len();
+        self.compile_all(state, whole, &mut problems);
+        let stale = self.take_stale(state, &changed);
+        Update { transaction: self.transaction(), problems, stale, recompiled }
     }
 
     /// Has numbers for session affinity be given out after this one. Over what an earlier run left, choose one that
