@@ -29,7 +29,6 @@ pub enum Cause {
 /// Numbers by family are in the order of [`portolan_rules::ruleset::Family::ALL`]: `ip`, `ip6`. Both families go
 /// to the kernel in one transaction, so times are of both together.
 #[derive(Clone, Debug, Default)]
-#[expect(clippy::struct_excessive_bools)] // facts that have nothing to do with each other
 pub struct Reconcile {
     /// Why it was made.
     pub cause: Cause,

@@ -146,9 +146,9 @@ impl StaleFlows {
         let found = papers.take_survey();
         drop(papers);
         let is_found = found.is_some_and(|found| {
-            let stale = compiler.unlisted(state, &std::mem::take(&mut self.ceased), found);
-            let is_found = !stale.is_empty();
-            self.gone.extend(stale);
+            let unlisted = compiler.unlisted(state, &std::mem::take(&mut self.ceased), found);
+            let is_found = !unlisted.is_empty();
+            self.gone.extend(unlisted);
             is_found
         });
         (reports, failing, is_found)

@@ -148,8 +148,8 @@ impl Compiler {
         }
         let recompiled = whole.len();
         self.compile_all(state, whole, &mut problems);
-        let stale = self.take_stale(state, &changed);
-        Update { transaction: self.transaction(), problems, stale, recompiled }
+        let transaction = self.transaction();
+        Update { transaction, problems, stale: self.take_stale(state, &changed), recompiled }
     }
 
     /// Has numbers for session affinity be given out after this one. Over what an earlier run left, choose one that

@@ -27,6 +27,9 @@ use crate::{
 /// The ClusterIP of a Service, its protocol, and its node port.
 type Shape = (u8, Protocol, Option<u16>);
 
+/// The port of a slice, and its endpoints.
+type Content = (u16, Vec<(u8, Condition)>);
+
 #[derive(Clone, Debug)]
 enum Change {
     Service {
@@ -37,7 +40,7 @@ enum Change {
     Endpoints {
         service: u8,
         second: bool,
-        slice: Option<(u16, Vec<(u8, Condition)>)>,
+        slice: Option<Content>,
     },
     NodeAddresses(BTreeSet<u8>),
 }
@@ -220,7 +223,7 @@ proptest! {
 #[derive(Default)]
 struct Model {
     services: BTreeMap<u8, Shape>,
-    slices: BTreeMap<(u8, bool), (u16, Vec<(u8, Condition)>)>,
+    slices: BTreeMap<(u8, bool), Content>,
     node_addresses: BTreeSet<u8>,
 }
 

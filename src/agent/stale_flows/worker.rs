@@ -316,3 +316,91 @@ fn opened(conntrack: &mut Option<Conntrack>) -> Result<&mut Conntrack, Error> {
         none => none.insert(Conntrack::open()?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn gone(protocol: Protocol, endpoint: &str) -> (Destination, SocketAddr, Flows) {
+        let (destination, endpoint) = ("10.96.0.1:53".parse().unwrap(), endpoint.parse().unwrap());
+        let (destination, mut flows) = (Destination::new(protocol, destination), Flows::default());
+        flows.add_gone(destination, [endpoint]);
+        (destination, endpoint, flows)
+    }
+
+    /// What there is to look at once all of it may be.
+    fn job(papers: &mut Papers) -> Option<(Protocol, Arc<Flows>)> {
+        loop {
+            match papers.next() {
+                Ok(Job::Look(protocol, flows)) => return Some((protocol, flows)),
+                Ok(Job::Survey) => panic!("nobody asked for it"),
+                Err(due) => std::thread::sleep(due?.saturating_duration_since(Instant::now())),
+            }
+        }
+    }
+
+    fn ended(papers: &mut Papers, protocol: Protocol, outcome: &Result<(), Error>) {
+        let failed = outcome.is_err();
+        let removal = FlowRemoval { protocol, removed: [0; 2], duration: Duration::ZERO, failed };
+        papers.looked(removal, 1, outcome);
+    }
+
+    #[test]
+    fn what_is_handed_over_is_looked_at_once_and_what_comes_meanwhile_later() {
+        let mut papers = Papers::default();
+        assert!(papers.is_settled() && job(&mut papers).is_none());
+        let (destination, first, flows) = gone(Protocol::Sctp, "10.0.0.1:53");
+        papers.add(flows);
+        assert!(matches!(papers.next(), Err(Some(_))), "not before the rules have settled");
+        let (protocol, flows) = job(&mut papers).unwrap();
+        assert_eq!(protocol, Protocol::Sctp);
+        assert!(flows.is_stale(destination, first) && !papers.is_settled());
+
+        let (_, second, more) = gone(Protocol::Sctp, "10.0.0.2:53");
+        papers.add(more);
+        ended(&mut papers, protocol, &Ok(()));
+        let (_, flows) = job(&mut papers).unwrap();
+        assert!(flows.is_stale(destination, second) && !flows.is_stale(destination, first));
+        ended(&mut papers, protocol, &Ok(()));
+        assert!(papers.is_settled() && !papers.is_failing() && job(&mut papers).is_none());
+    }
+
+    #[test]
+    fn what_fails_stays_and_is_tried_again() {
+        let mut papers = Papers::default();
+        let (destination, endpoint, flows) = gone(Protocol::Tcp, "10.0.0.1:53");
+        papers.add(flows);
+        for _ in 0..2 {
+            let (protocol, flows) = job(&mut papers).unwrap();
+            assert!(flows.is_stale(destination, endpoint));
+            let error = crate::kernel::Error::Unknown(io::ErrorKind::Interrupted.to_string());
+            ended(&mut papers, protocol, &Err(error.into()));
+            assert!(papers.is_failing());
+            assert!(papers.is_settled(), "nobody waits for it at the end");
+        }
+        let (protocol, _) = job(&mut papers).unwrap();
+        ended(&mut papers, protocol, &Ok(()));
+        assert!(!papers.is_failing() && job(&mut papers).is_none());
+    }
+
+    #[test]
+    fn what_is_learnt_meanwhile_holds_for_what_is_under_way() {
+        let mut papers = Papers::default();
+        let (_, _, flows) = gone(Protocol::Tcp, "10.0.0.1:53");
+        papers.add(flows);
+        let (protocol, _) = job(&mut papers).unwrap();
+        let (_, _, waiting) = gone(Protocol::Tcp, "10.0.0.2:53");
+        papers.add(waiting);
+        let mut seen = 0;
+        papers.each(|flows| {
+            seen += 1;
+            *flows = Flows::default();
+        });
+        assert_eq!(seen, 2);
+        assert!(papers.queues[protocol as usize].working.is_empty());
+        ended(&mut papers, protocol, &Ok(()));
+        assert!(papers.is_settled() && job(&mut papers).is_none());
+    }
+}

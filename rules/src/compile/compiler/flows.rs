@@ -123,7 +123,7 @@ impl Compiler {
         let flows: Vec<_> =
             flows.into_iter().map(|flow @ (destination, _)| (flow, self.frontend(destination))).collect();
         let owned = self.owned_by(flows.iter().filter_map(|(_, key)| *key));
-        let mut stale = Flows::default();
+        let mut unlisted = Flows::default();
         for ((destination, source), key) in flows {
             let port = key.and_then(|key| owned.get(&key)).map(|(port, _)| *port);
             let is_listed = |port: &CompiledPort| {
@@ -138,10 +138,10 @@ impl Compiler {
                 || source != destination.at && ceased.contains(&destination),
                 |port| !is_listed(port),
             ) {
-                stale.add_gone(destination, [source]);
+                unlisted.add_gone(destination, [source]);
             }
         }
-        stale
+        unlisted
     }
 
     /// The frontend that a destination is, if it is one.
@@ -188,7 +188,7 @@ impl Compiler {
     pub(super) fn take_stale(&mut self, state: &State, changed: &BTreeMap<ObjectName, Changed>) -> Stale {
         let frontends = std::mem::take(&mut self.flows.frontends);
         let patched = std::mem::take(&mut self.flows.moved);
-        let mut stale = Stale { udp: std::mem::take(&mut self.flows.node_ports), ..Stale::default() };
+        let mut touched = Stale { udp: std::mem::take(&mut self.flows.node_ports), ..Stale::default() };
         let now = self.owned_by(frontends.keys().copied());
         let mut lists = Lists { state, changed, known: HashMap::new() };
         // Of what was compiled as a whole as well, that counts.
@@ -202,15 +202,15 @@ impl Compiler {
                 moved.push((*key, lists.moved(before, after, key)));
             } else if is_touched(before.as_ref(), after) {
                 let destinations = destinations_of(*key, &self.flows.node_addresses);
-                stale.udp.extend(destinations.map(|destination| destination.at));
+                touched.udp.extend(destinations.map(|destination| destination.at));
             }
         }
         for (key, moved) in moved.into_iter().filter(|(_, moved)| !moved.is_empty()) {
             for destination in destinations_of(key, &self.flows.node_addresses) {
-                stale.moved.insert(destination, moved.clone());
+                touched.moved.insert(destination, moved.clone());
             }
         }
-        stale
+        touched
     }
 }
 
