@@ -178,7 +178,15 @@ fn what_went_while_nobody_looked_is_found_at_the_next_start() {
         assert_eq!(flow.server(), "web-2", "it drains");
     }
     put(&scene, slices("web", &[&three]));
-    let _agent = start();
+    let agent = start();
+    let metrics = agent.get(10249, "/metrics").expect("metrics").body;
+    let removed = |protocol| {
+        let name = format!("portolan_conntrack_deletions_by_protocol_total{{protocol=\"{protocol}\"}} ");
+        let number = metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<usize>().ok());
+        number.unwrap_or_else(|| panic!("{name} in {metrics}"))
+    };
+    assert_eq!((removed("tcp"), removed("udp")), (tcp.len(), 0));
+    assert!(removed("sctp") >= sctp.len(), "these, and what found out that it drains");
     for flow in sctp.iter().chain(&tcp) {
         let answer = flow.client.within(SHORT * 20).probe(flow.protocol, flow.target);
         assert_eq!(answer.server(), Some("web-3"), "{} at once: {answer}", flow.target);
