@@ -105,7 +105,8 @@ impl Compiler {
 
     /// Compiles the whole state. Endpoints keep the slots, and sets the sizes, that they have in
     /// `kernel`, the ruleset that an earlier run left. Flows that this run has not seen begin may be stale
-    /// at any UDP destination of the kernel's ruleset or the compiled one ([`crate::flows::destinations`]).
+    /// at any UDP destination of the kernel's ruleset or the compiled one ([`crate::flows::destinations`]); of those of
+    /// other protocols, [`Compiler::unlisted`] tells.
     pub fn load(&mut self, state: &mut State, kernel: &Ruleset) -> Vec<Problem> {
         self.adopted = AdoptedSlots::of(kernel);
         let mut problems = Vec::new();
