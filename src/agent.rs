@@ -50,7 +50,7 @@ pub use self::{
     first::{Comparison, compare_at_start},
     node::NodeFacts,
     reconcile::{FIRST_RETRY, LAST_RETRY, reconcile},
-    report::{Cause, Reconcile},
+    report::{Cause, FlowRemoval, Reconcile},
     tables::Tables,
     watch::ForeignChange,
 };
@@ -208,7 +208,6 @@ impl<T: Tables> Agent<T> {
     /// calling thread.
     pub fn listen(&mut self, events: Sender<Event>) -> Result<(), kernel::Error> {
         let own_thread = self.kernel.generation()?.thread;
-        self.stale_flows.open();
         self.subscription = Some(watch::watch(self.settings.config.table.clone(), own_thread, events)?);
         Ok(())
     }
@@ -289,11 +288,6 @@ impl<T: Tables> Agent<T> {
         if self.knowledge == Knowledge::Certain {
             self.knowledge = Knowledge::Uncertain;
         }
-    }
-
-    /// Number of stale UDP flows removed since the start.
-    pub fn removed_flows(&self) -> u64 {
-        self.stale_flows.removed()
     }
 
     /// Whether any Service could not be programmed as it asks.

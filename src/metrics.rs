@@ -17,7 +17,10 @@ use portolan_rules::{
 use prometheus::{Encoder, Registry, TextEncoder, core::Collector};
 
 pub use self::{api::ApiRequests, connections::Connections};
-use crate::{agent::Reconcile, health::Health};
+use crate::{
+    agent::{FlowRemoval, Reconcile},
+    health::Health,
+};
 use kube_proxy::KubeProxy;
 use portolan::Portolan;
 use process::Process;
@@ -110,6 +113,12 @@ impl Metrics {
         } else {
             notes.last_failure = Some(now);
         }
+    }
+
+    /// Counts what a look for stale flows removed; says whether some are left to be looked for.
+    pub fn flows_removed(&self, removal: &FlowRemoval, pending: bool) {
+        self.0.kube_proxy.flows_removed(removal);
+        self.0.portolan.flows_removed(removal, pending);
     }
 
     /// Notes what is programmed, after a successful reconcile.

@@ -18,6 +18,7 @@ mod lab;
 mod machine;
 mod manifest;
 mod nft;
+pub mod plan;
 pub mod synthetic;
 mod traffic;
 mod yaml;

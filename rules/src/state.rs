@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use crate::model::{EndpointSlice, Node, ObjectName, Service};
 
 use dirty::Dirty;
-pub use dirty::FormerSlices;
+pub use dirty::{Changed, FormerSlices};
 
 /// A Service with the slices that carry its endpoints; either may be missing.
 #[derive(Clone, Debug, Default)]
@@ -26,11 +26,19 @@ pub struct ServiceState {
     pub slices: SmallVec<[Arc<EndpointSlice>; 1]>,
     /// Whether it must be compiled again.
     dirty: bool,
+    /// Whether the Service was there when changes were last taken.
+    is_known: bool,
 }
 
 impl ServiceState {
     fn is_empty(&self) -> bool {
         self.service.is_none() && self.slices.is_empty()
+    }
+
+    /// Its changes are taken.
+    fn taken(&mut self) {
+        self.dirty = false;
+        self.is_known = self.service.is_some();
     }
 
     /// Its slice of this name.
@@ -94,6 +102,11 @@ impl State {
     /// One Service with its slices, unless it is in quarantine.
     pub fn get(&self, name: &ObjectName) -> Option<&ServiceState> {
         self.services.get(name).filter(|_| !self.quarantined.contains(name))
+    }
+
+    /// The same, in quarantine or not.
+    pub fn entry(&self, name: &ObjectName) -> Option<&ServiceState> {
+        self.services.get(name)
     }
 
     /// The Services that the proxy handles, with their slices, in no particular order; without those in
@@ -228,11 +241,11 @@ impl State {
         self.take_changed().into_keys().collect()
     }
 
-    /// The same, each with the slices that changed, unless there may be more to it.
-    pub fn take_changed(&mut self) -> BTreeMap<ObjectName, Option<FormerSlices>> {
+    /// The same, each with what changed.
+    pub fn take_changed(&mut self) -> BTreeMap<ObjectName, Changed> {
         for name in self.dirty.names() {
             if let Some(entry) = self.services.get_mut(name) {
-                entry.dirty = false;
+                entry.taken();
                 if entry.is_empty() {
                     self.services.remove(name);
                 }
@@ -244,7 +257,7 @@ impl State {
     /// The same for whoever compiles all Services: nothing needs to be compiled again.
     pub fn clear_dirty(&mut self) {
         self.services.retain(|_, entry| {
-            entry.dirty = false;
+            entry.taken();
             !entry.is_empty()
         });
         self.dirty = Dirty::default();
@@ -294,12 +307,14 @@ mod tests {
     }
 
     #[test]
-    fn slices_are_remembered_as_they_were_unless_more_than_slices_changed() {
+    fn slices_are_remembered_as_they_were_once_their_service_is_there() {
         let (mut state, web) = (State::default(), ObjectName::new("default", "web"));
         let [first, second] = ["web-1", "web-2"].map(|name| ObjectName::new("default", name));
         state.set_slice(&first, Some(slice(&first, "web")));
         state.set_service(&web, Some(Arc::new(service(&web))));
-        assert_eq!(state.take_changed(), BTreeMap::from([(web.clone(), None)]));
+        state.set_slice(&second, Some(slice(&second, "web")));
+        state.set_slice(&second, None);
+        assert_eq!(state.take_changed(), BTreeMap::from([(web.clone(), Changed::default())]));
 
         let port = EndpointPort { name: "".into(), protocol: Protocol::Tcp, port: 80 };
         let mut changed = EndpointSlice::clone(&slice(&first, "web"));
@@ -312,12 +327,34 @@ mod tests {
             (first.name.clone(), Some(slice(&first, "web"))),
             (second.name.clone(), None),
         ]);
-        assert_eq!(state.take_changed(), BTreeMap::from([(web.clone(), Some(former))]));
+        let only_slices = Changed { former, only_slices: true };
+        assert_eq!(state.take_changed(), BTreeMap::from([(web.clone(), only_slices)]));
 
         state.set_slice(&second, None);
         state.touch(|_| true);
         state.set_slice(&first, None);
-        assert_eq!(state.take_changed(), BTreeMap::from([(web, None)]));
+        let former = FormerSlices::from([
+            (first.name.clone(), Some(Arc::new(changed))),
+            (second.name.clone(), Some(slice(&second, "web"))),
+        ]);
+        assert_eq!(state.take_changed(), BTreeMap::from([(web, Changed { former, only_slices: false })]));
+    }
+
+    #[test]
+    fn slices_that_go_with_their_service_are_remembered() {
+        let (mut state, web) = (State::default(), ObjectName::new("default", "web"));
+        let first = ObjectName::new("default", "web-1");
+        state.set_service(&web, Some(Arc::new(service(&web))));
+        state.set_slice(&first, Some(slice(&first, "web")));
+        state.clear_dirty();
+        state.set_service(&web, None);
+        state.set_slice(&first, None);
+        let former = FormerSlices::from([(first.name.clone(), Some(slice(&first, "web")))]);
+        assert_eq!(
+            state.take_changed(),
+            BTreeMap::from([(web.clone(), Changed { former, only_slices: false })])
+        );
+        assert!(state.entry(&web).is_none(), "nothing is kept of what is gone");
     }
 
     #[test]

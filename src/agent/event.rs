@@ -12,6 +12,8 @@ pub enum Event {
     Cluster(source::Update),
     /// An address of this host came or went.
     Addresses,
+    /// Stale flows were looked for.
+    Flows,
     /// Somebody else changed our tables.
     Foreign(ForeignChange),
     /// Stop; the rules stay.

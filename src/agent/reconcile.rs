@@ -137,6 +137,7 @@ fn take_over<T: Tables>(agent: &mut Agent<T>, event: Event) -> ControlFlow<Endin
         }
         Event::Cluster(update) => agent.update(update),
         Event::Addresses => agent.addresses_changed(),
+        Event::Flows => return ControlFlow::Continue(agent.flows_removed()),
         Event::Foreign(change) => {
             agent.foreign(change);
             return ControlFlow::Continue(false);

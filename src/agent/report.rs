@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use portolan_rules::compile::SetSize;
+use portolan_rules::{compile::SetSize, model::Protocol};
 
 use crate::kernel::Commit;
 
@@ -29,7 +29,6 @@ pub enum Cause {
 /// Numbers by family are in the order of [`portolan_rules::ruleset::Family::ALL`]: `ip`, `ip6`. Both families go
 /// to the kernel in one transaction, so times are of both together.
 #[derive(Clone, Debug, Default)]
-#[expect(clippy::struct_excessive_bools)] // facts that have nothing to do with each other
 pub struct Reconcile {
     /// Why it was made.
     pub cause: Cause,
@@ -82,12 +81,19 @@ pub struct Reconcile {
     pub sets: Vec<SetSize>,
     /// Number of classes in use, by family.
     pub classes: [usize; 2],
-    /// Stale UDP flows removed from connection tracking, by family.
-    pub removed_flows: [usize; 2],
-    /// To look for stale flows; zero if there was no need to.
-    pub flows: Duration,
-    /// Whether stale flows could not be looked for; the next reconcile tries again.
-    pub flows_pending: bool,
+}
+
+/// One look for stale flows of a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowRemoval {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Flows removed from connection tracking, by family.
+    pub removed: [usize; 2],
+    /// To look for them, and to remove them.
+    pub duration: Duration,
+    /// Whether that failed, and will be tried again.
+    pub failed: bool,
 }
 
 impl Reconcile {

@@ -1,110 +1,201 @@
-//! Stale UDP flows: which destinations to look at, kept until that is done.
+//! Stale flows: which destinations to look at, until the rules say the same and the worker has them.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+mod worker;
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{Arc, mpsc::Sender},
+    thread,
+    time::{Duration, Instant},
+};
 
 use portolan_rules::{
     compile::Compiler,
-    flows::{Flows, destinations},
-    ruleset::{Family, Ruleset},
+    flows::{Destination, Flows, Stale, destinations},
+    ruleset::Ruleset,
+    state::State,
 };
-use tracing::{debug, warn};
+use tracing::warn;
 
-use crate::conntrack::{Conntrack, Error};
+use super::{Agent, Event, FlowRemoval, Tables};
+use worker::Desk;
+
+/// How long the end of what is handed over is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Destinations whose flows may be stale.
 #[derive(Debug, Default)]
 pub(super) struct StaleFlows {
-    conntrack: Option<Conntrack>,
-    pending: BTreeSet<SocketAddr>,
-    removed: u64,
-    /// Whether the last attempt failed, which was said then.
-    failing: bool,
+    /// UDP destinations to look at once the kernel answers them as the compiler says.
+    udp: BTreeSet<SocketAddr>,
+    /// Of other protocols, endpoints that no slice lists any more.
+    gone: Flows,
+    /// Destinations that an earlier run answered and this one does not, of protocols other than UDP.
+    ceased: BTreeSet<Destination>,
+    /// Whether the flows of these protocols are to be surveyed.
+    survey: bool,
+    /// What the worker has, once there is one.
+    desk: Option<Arc<Desk>>,
+}
+
+impl Drop for StaleFlows {
+    fn drop(&mut self) {
+        if let Some(desk) = &self.desk {
+            desk.close();
+        }
+    }
 }
 
 impl StaleFlows {
-    /// Number of flows removed so far.
-    pub(super) fn removed(&self) -> u64 {
-        self.removed
-    }
-
-    /// Opens the socket while there are file descriptors left. A failure is told when there is work to do.
-    pub(super) fn open(&mut self) {
-        if self.conntrack.is_none() {
-            self.conntrack = Conntrack::open().ok();
-        }
+    /// Starts the worker, in the network namespace of the calling thread. Until then everything is noted only.
+    pub(super) fn start(&mut self, events: Option<Sender<Event>>) -> std::io::Result<()> {
+        let desk = self.desk.insert(Arc::default()).clone();
+        let work = move || worker::work(&desk, events.as_ref());
+        thread::Builder::new().name("flows".into()).spawn(work).map(drop)
     }
 
     /// Notes what these tables answered, which are about to be replaced.
     pub(super) fn note_replaced(&mut self, kernel: &Ruleset) {
-        self.pending.extend(destinations(kernel));
+        self.udp.extend(destinations(kernel));
     }
 
-    /// Notes what an update may have made stale.
-    pub(super) fn note(&mut self, stale: BTreeSet<SocketAddr>) {
-        self.pending.extend(stale);
+    /// Notes what an update may have made stale, once the kernel has it. What it says of destinations that are looked
+    /// at already holds at once: to an endpoint that is back there are new flows as soon as the kernel has the update.
+    pub(super) fn note(&mut self, compiler: &Compiler, update: &Stale, input_incomplete: bool) {
+        self.gone.follow(compiler, update);
+        if let Some(desk) = self.desk.clone() {
+            desk.papers().each(|flows| {
+                flows.follow(compiler, update);
+                self.take_back(compiler, flows, input_incomplete);
+            });
+        }
+        self.udp.extend(&update.udp);
+        self.gone.extend(update.gone());
+    }
+
+    /// With part of the input unreadable, keeps back what nobody claims any more: the kernel still answers it, in case an
+    /// unreadable object does.
+    fn take_back(&mut self, compiler: &Compiler, flows: &mut Flows, input_incomplete: bool) {
+        if !input_incomplete {
+            return;
+        }
+        for (destination, gone) in flows.split_off_unowned(compiler) {
+            match gone {
+                Some(gone) => self.gone.add_gone(destination, gone),
+                None => drop(self.udp.insert(destination.at)),
+            }
+        }
+    }
+
+    /// Notes that flows may be older than the rules, wherever they go.
+    pub(super) fn note_all(&mut self, compiler: &Compiler) {
+        self.udp.extend(compiler.udp_destinations());
+        self.survey = true;
     }
 
     /// Notes what may be stale when the kernel was read back: nobody knows what happened meanwhile, so all that
     /// it answered, or answers from now on. With part of the input unreadable it is not known who serves what
-    /// was there before; what was not is taken over all the same.
-    pub(super) fn note_compared(&mut self, kernel: &Ruleset, desired: &Ruleset, input_incomplete: bool) {
-        let (before, after) = (destinations(kernel), destinations(desired));
-        if input_incomplete {
-            self.pending.extend(after.difference(&before));
-        } else {
-            self.pending.extend(before);
-            self.pending.extend(after);
-        }
-    }
-
-    /// Removes what is stale at the noted destinations, now that the kernel answers them as the compiler says.
-    /// Returns how many flows of each family those were. What fails is said once and stays noted.
-    pub(super) fn remove(
+    /// was there before; what was not is taken over all the same. Of protocols other than UDP, only the `first` reading
+    /// tells something new: later, endpoints that go are seen.
+    pub(super) fn note_compared(
         &mut self,
         compiler: &Compiler,
+        [kernel, desired]: [&Ruleset; 2],
+        is_first: bool,
         input_incomplete: bool,
-    ) -> Result<[usize; 2], Error> {
-        if self.pending.is_empty() {
-            return Ok([0; 2]);
-        }
-        let mut flows = compiler.flows(self.pending.iter().copied());
+    ) {
+        let (before, after) = (destinations(kernel), destinations(desired));
         if input_incomplete {
-            // The kernel still answers what nobody claims any more, in case an unreadable object does.
-            flows.retain_frontends();
+            self.udp.extend(after.difference(&before));
+        } else {
+            self.udp.extend(before);
+            self.udp.extend(after);
         }
-        if flows.is_empty() {
-            return Ok([0; 2]);
-        }
-        match self.attempt(&flows) {
-            Ok(removed) => {
-                for destination in flows.destinations() {
-                    self.pending.remove(&destination);
-                }
-                let sum: usize = removed.iter().sum();
-                self.removed += sum as u64;
-                self.failing = false;
-                debug!(removed = sum, destinations = flows.destinations().len(), "Stale UDP flows removed");
-                Ok(removed)
-            }
-            Err(error) => {
-                if !self.failing {
-                    warn!("{error}; stale UDP flows are looked for again with the next reconcile");
-                }
-                self.failing = true;
-                Err(error)
-            }
+        if is_first || self.survey {
+            self.survey = true;
+            self.ceased.extend(compiler.ceased(kernel));
         }
     }
 
-    fn attempt(&mut self, flows: &Flows) -> Result<[usize; 2], Error> {
-        let conntrack = match &mut self.conntrack {
-            Some(conntrack) => conntrack,
-            none => none.insert(Conntrack::open()?),
-        };
-        let mut removed = [0; 2];
-        for family in Family::ALL {
-            removed[family as usize] = conntrack.remove_stale_of(family, flows)?;
+    /// Gives the worker what was noted, now that the kernel answers as the compiler says.
+    pub(super) fn hand_over(&mut self, compiler: &Compiler, input_incomplete: bool) {
+        let Some(desk) = self.desk.clone() else { return };
+        if self.udp.is_empty() && self.gone.is_empty() && !self.survey {
+            return;
         }
-        Ok(removed)
+        let mut flows = compiler.flows(std::mem::take(&mut self.udp));
+        flows.extend(std::mem::take(&mut self.gone));
+        self.take_back(compiler, &mut flows, input_incomplete);
+        let mut papers = desk.papers();
+        papers.add(flows);
+        if self.survey && !input_incomplete {
+            self.survey = false;
+            papers.survey();
+        }
+        drop(papers);
+        desk.notify();
+    }
+
+    /// What the worker has done since the last call, and whether something failed that it will try again. What a survey
+    /// found is noted; says whether there is anything to hand over.
+    fn take_outcome(&mut self, compiler: &Compiler, state: &State) -> (Vec<FlowRemoval>, bool, bool) {
+        let Some(desk) = &self.desk else { return (Vec::new(), false, false) };
+        let mut papers = desk.papers();
+        let (reports, failing) = (std::mem::take(&mut papers.reports), papers.is_failing());
+        let found = papers.take_survey();
+        drop(papers);
+        let is_found = found.is_some_and(|found| {
+            let unlisted = compiler.unlisted(state, &std::mem::take(&mut self.ceased), found);
+            let is_found = !unlisted.is_empty();
+            self.gone.extend(unlisted);
+            is_found
+        });
+        (reports, failing, is_found)
+    }
+}
+
+impl<T: Tables> Agent<T> {
+    /// From now on removes stale flows, on a thread of its own, in the network namespace of the calling one. `events` hears
+    /// when there is something for [`Agent::flows_removed`].
+    ///
+    /// # Errors
+    /// There can be no thread.
+    pub fn remove_stale_flows(&mut self, events: Option<Sender<Event>>) -> std::io::Result<()> {
+        self.stale_flows.start(events)
+    }
+
+    /// Counts what was removed of stale flows. Says whether there is more to hand over, which the next sync does.
+    pub fn flows_removed(&mut self) -> bool {
+        let (reports, failing, is_found) = self.stale_flows.take_outcome(&self.compiler, &self.state);
+        for report in &reports {
+            self.metrics.flows_removed(report, failing);
+        }
+        is_found
+    }
+
+    /// Waits until the stale flows that were handed over are removed. What fails once is left.
+    pub fn finish_flows(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        let Some(desk) = self.stale_flows.desk.clone() else { return };
+        loop {
+            let mut papers = desk.papers();
+            papers.hurried = true;
+            desk.notify();
+            while !papers.is_settled() && !papers.is_surveyed() && Instant::now() < until {
+                papers = desk.wait(papers, Some(until));
+            }
+            papers.hurried = false;
+            let settled = papers.is_settled();
+            drop(papers);
+            if self.flows_removed() {
+                self.stale_flows.hand_over(&self.compiler, self.input_incomplete);
+            } else if settled || Instant::now() >= until {
+                if !settled {
+                    warn!("Stale flows are still looked for after {PATIENCE:?}");
+                }
+                return;
+            }
+        }
     }
 }

@@ -115,12 +115,14 @@ impl<T: Tables> Agent<T> {
         self.retirement.note(Instant::now(), self.compiler.retiring());
         self.rules_changed = false;
         self.knowledge = if self.input_incomplete { Knowledge::Uncertain } else { Knowledge::Certain };
-        let started = Instant::now();
-        let flows = self.stale_flows.remove(&self.compiler, self.input_incomplete);
-        self.report.flows = started.elapsed();
-        self.report.flows_pending = flows.is_err();
-        self.report.removed_flows = flows.unwrap_or_default();
-        Ok(unfinished || self.report.flows_pending)
+        if !self.isolation.is_searching() {
+            self.stale_flows.hand_over(&self.compiler, self.input_incomplete);
+        }
+        if self.report.cause == Cause::Start {
+            // Who hears that the node is ready finds no flow that went astray before.
+            self.finish_flows();
+        }
+        Ok(unfinished)
     }
 
     /// Commits what changed in the state. If the kernel refuses that, somebody else's doing may be the reason,
@@ -328,7 +330,7 @@ impl<T: Tables> Agent<T> {
         report.compile += elapsed.saturating_sub(commit.encode + commit.kernel);
         debug!(transactions, ?operations, bytes = commit.bytes, ?elapsed, "Committed in parts");
         // Flows may be older than the rules.
-        self.stale_flows.note(self.compiler.udp_destinations());
+        self.stale_flows.note_all(&self.compiler);
         let (Loaded::Complete(problems) | Loaded::Incomplete(problems)) = &loaded;
         self.report_problems(problems);
         match result {
@@ -356,7 +358,8 @@ impl<T: Tables> Agent<T> {
         };
         let started = Instant::now();
         let desired = if is_equal {
-            self.stale_flows.note_compared(&read.kernel, &read.kernel, self.input_incomplete);
+            let kernel = &read.kernel;
+            self.stale_flows.note_compared(&self.compiler, [kernel, kernel], true, self.input_incomplete);
             None
         } else {
             Some(self.desired(&read.kernel, read.scope.as_ref()))
@@ -405,22 +408,29 @@ impl<T: Tables> Agent<T> {
         let started = Instant::now();
         let update = self.compiler.update(&mut self.state);
         self.report_problems(&update.problems);
-        self.stale_flows.note(update.stale);
+        self.stale_flows.note(&self.compiler, &update.stale, self.input_incomplete);
         self.report.compile += started.elapsed();
         update.steps
     }
 
     /// What the kernel must hold. Sets outside of the scope were not read: they hold what they should.
     fn desired(&mut self, kernel: &Ruleset, scope: Option<&Scope>) -> Ruleset {
+        if kernel.tables.is_empty() && !self.input_incomplete {
+            // Flows may be older than the rules.
+            self.stale_flows.note_all(&self.compiler);
+            return self.compiler.ruleset();
+        }
         let mut desired = self.compiler.ruleset();
         if self.input_incomplete || self.isolation.is_searching() {
             keep_leftovers(&mut desired, kernel);
         }
         if let Some(scope) = scope {
-            self.stale_flows.note(self.compiler.udp_destinations());
+            self.stale_flows.note_all(&self.compiler);
             leave_unread(&mut desired, kernel, scope);
         } else {
-            self.stale_flows.note_compared(kernel, &desired, self.input_incomplete);
+            let is_first = self.report.cause == Cause::Start;
+            let both = [kernel, &desired];
+            self.stale_flows.note_compared(&self.compiler, both, is_first, self.input_incomplete);
         }
         desired
     }

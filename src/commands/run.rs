@@ -105,6 +105,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         agent.own_tables()?;
     }
     if args.once {
+        agent.remove_stale_flows(None).map_err(StartError::Runtime)?;
         let complete = take_over(&mut agent, settings, manifests(args, settings).load());
         return Ok(once(&mut agent, complete));
     }
@@ -128,6 +129,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     agent.serve_health_checks(service_health);
     watch_addresses(events.clone())?;
     agent.listen(events.clone())?;
+    agent.remove_stale_flows(Some(events.clone())).map_err(StartError::Runtime)?;
     setup::watch_configuration(args, settings, events.clone())?;
     if let Some(cluster) = cluster {
         health.expect_news_of([Kind::Service, Kind::EndpointSlice]);
@@ -141,6 +143,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     if let Err(error) = agent.retire_all() {
         warn!("{error}; the next start removes what nothing leads to any more");
     }
+    agent.finish_flows();
     info!("Stopping; the rules stay in place");
     Ok(if ending == Ending::Failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -177,6 +180,7 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
                     continue;
                 }
                 info!(operations = synced.operations, "In sync: the kernel holds what the manifests say");
+                agent.finish_flows();
                 let used = complete && !agent.has_problems();
                 return if used { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             }

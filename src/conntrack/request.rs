@@ -1,6 +1,8 @@
 //! Writes requests to ctnetlink.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
+
+use portolan_rules::{flows::Destination, model::Protocol};
 
 use crate::kernel::{
     attributes::Attributes,
@@ -10,17 +12,17 @@ use crate::kernel::{
 
 use super::uapi::{
     CTA_FILTER, CTA_FILTER_F_CTA_IP_DST, CTA_FILTER_F_CTA_PROTO_DST_PORT, CTA_FILTER_F_CTA_PROTO_NUM,
-    CTA_FILTER_ORIG_FLAGS, CTA_ID, CTA_IP_V4_DST, CTA_PROTO_DST_PORT, CTA_PROTO_NUM, CTA_TUPLE_IP,
-    CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_ZONE, DELETE, IPPROTO_UDP,
+    CTA_FILTER_ORIG_FLAGS, CTA_ID, CTA_IP_V4_DST, CTA_PROTO_DST_PORT, CTA_PROTO_NUM, CTA_STATUS,
+    CTA_STATUS_MASK, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_ZONE, DELETE, IPS_SEEN_REPLY,
 };
 
 /// Which entries a dump is to hold. The kernel may return more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Filter {
-    /// UDP flows to this port, at this address if there is one.
-    Destination(Option<Ipv4Addr>, u16),
-    /// UDP flows.
-    Udp,
+    /// Flows of a protocol to this port, at this address if there is one.
+    Destination(Protocol, Option<Ipv4Addr>, u16),
+    /// Flows of a protocol.
+    Of(Protocol),
     /// All.
     Nothing,
 }
@@ -29,20 +31,21 @@ impl Filter {
     /// The filter for flows to a destination. Not by an IPv6 address: kernels since 5.8 return all flows but
     /// those to the address then (`ctnetlink_filter_match_tuple` of Linux 6.18 takes a comparison's zero for
     /// "differs").
-    pub(super) fn to(destination: SocketAddr) -> Self {
-        let address = match destination.ip() {
+    pub(super) fn to(destination: Destination) -> Self {
+        let address = match destination.at.ip() {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         };
-        Self::Destination(address, destination.port())
+        Self::Destination(destination.protocol, address, destination.at.port())
     }
 
-    /// Appends the attributes that ask for it (`CTA_FILTER`, since Linux 5.8; those before ignore it).
+    /// Appends the attributes that ask for it (`CTA_FILTER`, since Linux 5.8, and `CTA_STATUS_MASK`, since 5.15; those
+    /// before ignore them). Of TCP connections, only those that no answer was seen of are asked for.
     pub(super) fn write(self, request: &mut Vec<u8>) {
-        let (address, port) = match self {
+        let (protocol, address, port) = match self {
             Self::Nothing => return,
-            Self::Udp => (None, None),
-            Self::Destination(address, port) => (address, Some(port)),
+            Self::Of(protocol) => (protocol, None, None),
+            Self::Destination(protocol, address, port) => (protocol, address, Some(port)),
         };
         let mut flags = CTA_FILTER_F_CTA_PROTO_NUM;
         let tuple = begin_nest(request, CTA_TUPLE_ORIG);
@@ -52,14 +55,18 @@ impl Filter {
             attribute(request, CTA_IP_V4_DST, &address.octets());
             end_nest(request, ip);
         }
-        let protocol = begin_nest(request, CTA_TUPLE_PROTO);
-        attribute(request, CTA_PROTO_NUM, &[IPPROTO_UDP]);
+        let nest = begin_nest(request, CTA_TUPLE_PROTO);
+        attribute(request, CTA_PROTO_NUM, &[protocol.number()]);
         if let Some(port) = port {
             flags |= CTA_FILTER_F_CTA_PROTO_DST_PORT;
             attribute(request, CTA_PROTO_DST_PORT, &port.to_be_bytes());
         }
-        end_nest(request, protocol);
+        end_nest(request, nest);
         end_nest(request, tuple);
+        if protocol == Protocol::Tcp {
+            attribute(request, CTA_STATUS, &0_u32.to_be_bytes());
+            attribute(request, CTA_STATUS_MASK, &IPS_SEEN_REPLY.to_be_bytes());
+        }
         let filter = begin_nest(request, CTA_FILTER);
         // Unlike most numbers here, flags are in host order.
         attribute(request, CTA_FILTER_ORIG_FLAGS, &flags.to_ne_bytes());

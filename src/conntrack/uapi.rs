@@ -6,6 +6,9 @@ const IPCTNL_MSG_CT_GET: u16 = 1;
 const IPCTNL_MSG_CT_DELETE: u16 = 2;
 const IPCTNL_MSG_CT_GET_STATS: u16 = 5;
 
+/// The family that stands for all of them.
+pub(super) const EVERY_FAMILY: u8 = 0;
+
 /// Type of the message that asks for entries.
 pub(super) const GET: u16 = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET;
 /// Type of the message that deletes one.
@@ -16,9 +19,20 @@ pub(super) const GET_STATS: u16 = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET
 
 pub(super) const CTA_TUPLE_ORIG: u16 = 1;
 pub(super) const CTA_TUPLE_REPLY: u16 = 2;
+pub(super) const CTA_STATUS: u16 = 3;
+pub(super) const CTA_PROTOINFO: u16 = 4;
 pub(super) const CTA_ID: u16 = 12;
 pub(super) const CTA_ZONE: u16 = 18;
 pub(super) const CTA_FILTER: u16 = 25;
+pub(super) const CTA_STATUS_MASK: u16 = 26;
+
+/// The bit of `CTA_STATUS` that says that an answer was seen.
+pub(super) const IPS_SEEN_REPLY: u32 = 1 << 1;
+
+pub(super) const CTA_PROTOINFO_TCP: u16 = 1;
+pub(super) const CTA_PROTOINFO_TCP_STATE: u16 = 1;
+/// The state of a TCP connection that was asked for.
+pub(super) const TCP_CONNTRACK_SYN_SENT: u8 = 1;
 
 pub(super) const CTA_TUPLE_IP: u16 = 1;
 pub(super) const CTA_TUPLE_PROTO: u16 = 2;
@@ -38,5 +52,3 @@ pub(super) const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 pub(super) const CTA_FILTER_F_CTA_IP_DST: u32 = 1 << 1;
 pub(super) const CTA_FILTER_F_CTA_PROTO_NUM: u32 = 1 << 3;
 pub(super) const CTA_FILTER_F_CTA_PROTO_DST_PORT: u32 = 1 << 5;
-
-pub(super) const IPPROTO_UDP: u8 = 17;

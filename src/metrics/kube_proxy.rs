@@ -11,7 +11,7 @@ use prometheus::{
 };
 
 use super::{FAMILIES, registered};
-use crate::agent::Reconcile;
+use crate::agent::{FlowRemoval, Reconcile};
 
 /// Gauges whose names end like a counter's.
 pub const MISNAMED: [&str; 1] = ["kubeproxy_sync_proxy_rules_no_local_endpoints_total"];
@@ -150,8 +150,8 @@ impl KubeProxy {
 
     /// Counts one reconcile, which ended now.
     pub fn reconciled(&self, reconcile: &Reconcile, now: Timestamp) {
-        for (family, removed) in FAMILIES.iter().zip(reconcile.removed_flows) {
-            let of_family = &[*family];
+        for family in FAMILIES {
+            let of_family = &[family];
             let seconds = reconcile.duration.as_secs_f64();
             self.sync_duration.with_label_values(of_family).observe(seconds);
             let kind = if reconcile.full { &self.full_sync_duration } else { &self.partial_sync_duration };
@@ -167,10 +167,6 @@ impl KubeProxy {
                 set_time(&self.last_queued_timestamp.with_label_values(of_family), queued);
             }
             self.sync_failures.with_label_values(of_family).inc_by(reconcile.failed_transactions as u64);
-            if !reconcile.flows.is_zero() {
-                self.conntrack_duration.with_label_values(of_family).observe(reconcile.flows.as_secs_f64());
-            }
-            self.conntrack_deleted.with_label_values(of_family).inc_by(removed as u64);
         }
         let changes = [
             (&self.service_changes, &self.service_changes_pending, reconcile.service_changes),
@@ -183,6 +179,15 @@ impl KubeProxy {
             } else {
                 pending.add(i64::try_from(new).unwrap_or_default());
             }
+        }
+    }
+
+    /// Counts what a look for stale flows removed.
+    pub fn flows_removed(&self, removal: &FlowRemoval) {
+        for (family, removed) in FAMILIES.iter().zip(removal.removed) {
+            let of_family = &[*family];
+            self.conntrack_duration.with_label_values(of_family).observe(removal.duration.as_secs_f64());
+            self.conntrack_deleted.with_label_values(of_family).inc_by(removed as u64);
         }
     }
 

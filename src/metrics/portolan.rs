@@ -8,7 +8,7 @@ use prometheus::{
 
 use super::{FAMILIES, registered};
 use crate::{
-    agent::{Cause, Reconcile},
+    agent::{Cause, FlowRemoval, Reconcile},
     health::Report,
 };
 
@@ -35,6 +35,7 @@ pub struct Portolan {
     sizes: IntGaugeVec,
     classes: IntGaugeVec,
     conntrack_deletions: IntCounterVec,
+    conntrack_deletions_by_protocol: IntCounterVec,
     conntrack_pending: IntGauge,
     age: IntGaugeVec,
     waiting: IntGauge,
@@ -120,12 +121,17 @@ impl Portolan {
             classes: gauges("classes", "Number of classes that frontends are of.", &["ip_family"]),
             conntrack_deletions: counters(
                 "conntrack_deletions_total",
-                "Number of stale UDP flows that were deleted.",
+                "Number of stale flows that were deleted.",
                 &["ip_family"],
+            ),
+            conntrack_deletions_by_protocol: counters(
+                "conntrack_deletions_by_protocol_total",
+                "Number of stale flows that were deleted, by protocol; of TCP, connections that were never answered.",
+                &["protocol"],
             ),
             conntrack_pending: gauge(
                 "conntrack_pending",
-                "1 while stale UDP flows could not be looked for, so that it is tried again.",
+                "1 while stale flows could not be looked for, so that it is tried again.",
             ),
             age: gauges(
                 "newest_data_age_seconds",
@@ -167,12 +173,10 @@ impl Portolan {
         self.repair_operations.inc_by(reconcile.repair_operations as u64);
         self.quarantined.set(number(reconcile.quarantined));
         self.quarantines.inc_by(reconcile.newly_quarantined as u64);
-        self.conntrack_pending.set(reconcile.flows_pending.into());
         for (i, family) in FAMILIES.iter().enumerate() {
             let of_family = &[*family];
             let of = |counts: [usize; 2]| counts.get(i).copied().unwrap_or_default();
             self.operations.with_label_values(of_family).inc_by(of(reconcile.operations) as u64);
-            self.conntrack_deletions.with_label_values(of_family).inc_by(of(reconcile.removed_flows) as u64);
             self.classes.with_label_values(of_family).set(number(of(reconcile.classes)));
         }
         for size in &reconcile.sets {
@@ -182,6 +186,16 @@ impl Portolan {
                 self.sizes.with_label_values(labels).set(declared.into());
             }
         }
+    }
+
+    /// Counts what a look for stale flows removed; says whether some are left to be looked for.
+    pub fn flows_removed(&self, removal: &FlowRemoval, pending: bool) {
+        let of_protocol = &[removal.protocol.name()];
+        for (family, removed) in FAMILIES.iter().zip(removal.removed) {
+            self.conntrack_deletions.with_label_values(&[*family]).inc_by(removed as u64);
+            self.conntrack_deletions_by_protocol.with_label_values(of_protocol).inc_by(removed as u64);
+        }
+        self.conntrack_pending.set(pending.into());
     }
 
     /// Counts a problem with a Service.

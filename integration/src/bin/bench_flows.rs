@@ -1,4 +1,4 @@
-//! `make bench`: what it costs to find and remove one stale UDP flow among 100,000.
+//! `make bench`: what it costs to find and remove one stale UDP flow among 100,000, and to find none of other protocols.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
@@ -11,7 +11,7 @@ use portolan::{conntrack::Conntrack, kernel::Kernel};
 use portolan_rules::{
     compile::{Compiler, Config},
     diff::diff,
-    flows::Flows,
+    flows::{Destination, Flows},
     model::{Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Service, ServicePort},
     ruleset::Ruleset,
     state::State,
@@ -77,7 +77,35 @@ fn measure() -> Result<()> {
         times.sort_unstable();
         println!("| {frontends} | {} |", millis(times[times.len() / 2]));
     }
+    println!();
+    println!("| frontends that an endpoint is gone of, none stale | TCP | SCTP |");
+    println!("|---|---|---|");
+    for frontends in [1, 1000] {
+        let mut median = |protocol| -> Result<String> {
+            let flows = gone(protocol, frontends);
+            let mut times = Vec::new();
+            for _ in 0..RUNS {
+                let started = Instant::now();
+                conntrack.remove_stale(&flows)?;
+                times.push(started.elapsed());
+            }
+            times.sort_unstable();
+            Ok(millis(times[times.len() / 2]))
+        };
+        let [tcp, sctp] = [Protocol::Tcp, Protocol::Sctp].map(&mut median);
+        println!("| {frontends} | {} | {} |", tcp?, sctp?);
+    }
     Ok(())
+}
+
+/// So many frontends of a protocol, each without an endpoint that it had.
+fn gone(protocol: Protocol, frontends: u16) -> Flows {
+    let mut flows = Flows::default();
+    for n in 0..frontends {
+        let destination = Destination::new(protocol, (CLUSTER_IP, 53 + n).into());
+        flows.add_gone(destination, [SocketAddr::from(([10, 0, 0, 3], 53))]);
+    }
+    flows
 }
 
 /// So many frontends, each served by an endpoint that none of the flows leads to.

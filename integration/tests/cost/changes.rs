@@ -7,6 +7,7 @@ use portolan::{
     kernel::{Commit, Kernel},
 };
 use portolan_integration::{
+    plan,
     Namespace,
     synthetic::{Kinds, Synthetic, service_name, spare},
 };
@@ -37,7 +38,7 @@ impl Changes {
 
     fn commit(&mut self) -> Commit {
         let update = self.compiler.update(&mut self.state);
-        self.kernel.commit(&update.transaction).unwrap()
+        plan::commit(&mut self.kernel, &mut self.compiler, &update).unwrap()
     }
 
     fn endpoints(&mut self, n: u32, change: impl Fn(&mut EndpointSlice)) -> Commit {

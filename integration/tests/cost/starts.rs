@@ -7,6 +7,7 @@ use portolan::{
     kernel::Kernel,
 };
 use portolan_integration::{
+    plan,
     Namespace,
     synthetic::{Kinds, Synthetic, spare},
 };
@@ -52,7 +53,7 @@ fn nothing_is_sent_when_nothing_is_to_be_done() {
         let before = kernel.generation().unwrap();
         state.touch(|_| true);
         let update = compiler.update(&mut state);
-        assert_eq!(update.transaction.operations, [], "all of it is compiled again, and is equal");
+        assert_eq!(update.steps, [], "all of it is compiled again, and is equal");
         let start = compare_at_start(&mut kernel, &pristine(), &mut state).unwrap().unwrap();
         assert!(start.desired.is_none(), "a new process finds everything as it must be");
         assert_eq!(start.problems, []);
@@ -71,7 +72,9 @@ fn a_start_finds_the_slots_that_history_has_left() {
             without.endpoints.remove(0);
             for slice in [without, slice] {
                 state.set_slice(&slice.name.clone(), Some(Arc::new(slice)));
-                kernel.commit(&compiler.update(&mut state).transaction).unwrap();
+                let update = compiler.update(&mut state);
+                plan::commit(&mut kernel, &mut compiler, &update).unwrap();
+                plan::retire(&mut kernel, &mut compiler).unwrap();
             }
         }
         let start = compare_at_start(&mut kernel, &pristine(), &mut state).unwrap().unwrap();
@@ -86,8 +89,8 @@ fn a_start_finds_the_slots_that_history_has_left() {
         slice.endpoints[2] = spare(&slice, 0);
         state.set_slice(&slice.name.clone(), Some(Arc::new(slice)));
         let mut state_before = state.clone();
-        let expected = compiler.update(&mut state_before).transaction;
-        assert_eq!(restarted.update(&mut state).transaction.operations.len(), expected.operations.len());
+        let expected = compiler.update(&mut state_before).steps;
+        assert_eq!(restarted.update(&mut state).steps, expected);
     });
 }
 

@@ -1,5 +1,7 @@
-//! UDP clients that never change their port: they follow the Service through every change, and nobody else's
+//! Clients that never change their port: they follow the Service through every change, and nobody else's
 //! flow is touched.
+
+mod gone;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -16,9 +18,10 @@ const ARGUMENTS: [&str; 2] = ["--cluster-cidr", CLUSTER_CIDR];
 /// How long an answer is waited for that may not come.
 const SHORT: Duration = Duration::from_millis(500);
 
-/// A place that always sends from the same port to the same target.
+/// A place that always sends from the same port to the same target, over UDP unless a test says otherwise.
 struct Flow {
     client: Client,
+    protocol: Protocol,
     target: SocketAddr,
 }
 
@@ -28,17 +31,22 @@ impl Flow {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        Self { client: client.from((any, source_port).into()), target }
+        Self { client: client.from((any, source_port).into()), protocol: Protocol::Udp, target }
+    }
+
+    /// The same over another protocol.
+    fn over(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
     }
 
     /// Asks, and waits for the answer that must come.
     fn ask(&self) -> Answer {
-        self.client.udp(self.target)
+        self.client.probe(self.protocol, self.target)
     }
 
     /// Asks, though there may be nobody to answer.
     fn try_to_ask(&self) -> Answer {
-        self.client.within(SHORT).udp(self.target)
+        self.client.within(SHORT).probe(self.protocol, self.target)
     }
 
     fn server(&self) -> String {
@@ -57,7 +65,7 @@ impl Flow {
             last = Some(answer);
             done
         };
-        let what = format!("{} to {}: {what}", self.client.name(), self.target);
+        let what = format!("{} to {} over {}: {what}", self.client.name(), self.target, self.protocol);
         let recovered = portolan_integration::eventually(crate::scene::PATIENCE, recovers);
         assert!(recovered.is_some(), "{what}; the last answer: {last:?}");
     }
@@ -139,9 +147,9 @@ impl Bystanders {
     }
 }
 
-/// Has node-a remember flows, however slow the test is: usually it does for half a minute.
+/// Has node-a remember flows, however slow the test is: usually it does for half a minute, or for three seconds.
 fn remember_flows(scene: &Scene) {
-    for name in ["udp_timeout", "udp_timeout_stream"] {
+    for name in ["udp_timeout", "udp_timeout_stream", "sctp_timeout_cookie_wait", "tcp_timeout_syn_sent"] {
         scene.lab.node_a.namespace().sysctl(&format!("net/netfilter/nf_conntrack_{name}"), "3600").unwrap();
     }
 }

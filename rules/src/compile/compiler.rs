@@ -10,7 +10,7 @@ mod transaction;
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -18,6 +18,7 @@ use foldhash::{HashMap, HashSet};
 use ipnetwork::IpNetwork;
 
 use crate::{
+    flows::Stale,
     model::{Node, ObjectName},
     plan::Retiring,
     ruleset::{Concat, Element, Family, Ruleset, Set, Table},
@@ -55,9 +56,8 @@ pub struct Update {
     pub steps: Vec<Transaction>,
     /// What is wrong with which Service, each said once.
     pub problems: Vec<Problem>,
-    /// UDP destinations that began or ceased to be a frontend, or lost an endpoint: flows to them may be
-    /// stale once the transaction is committed. [`Compiler::flows`] says which.
-    pub stale: BTreeSet<SocketAddr>,
+    /// Where flows may be stale once the transaction is committed.
+    pub stale: Stale,
     /// How many Services that changed were compiled as a whole. Of the others, only the endpoints that changed were
     /// looked at.
     pub recompiled: usize,
@@ -114,7 +114,8 @@ impl Compiler {
 
     /// Compiles the whole state. Endpoints keep the slots, and sets the sizes, that they have in
     /// `kernel`, the ruleset that an earlier run left. Flows that this run has not seen begin may be stale
-    /// at any UDP destination of the kernel's ruleset or the compiled one ([`crate::flows::destinations`]).
+    /// at any UDP destination of the kernel's ruleset or the compiled one ([`crate::flows::destinations`]); of those of
+    /// other protocols, [`Compiler::unlisted`] tells.
     pub fn load(&mut self, state: &mut State, kernel: &Ruleset) -> Vec<Problem> {
         self.adopted = AdoptedSlots::of(kernel);
         let mut problems = Vec::new();
@@ -149,14 +150,18 @@ impl Compiler {
     pub fn update(&mut self, state: &mut State) -> Update {
         self.ledger.track();
         let mut problems = Vec::new();
-        let mut changed = state.take_changed();
-        changed.retain(|name, former| {
-            let patched = former.as_ref().zip(state.get(name));
-            !patched.is_some_and(|(former, entry)| self.patch(state.node(), (name, entry), former))
-        });
-        let recompiled = changed.len();
-        self.compile_all(state, changed.into_keys(), &mut problems);
-        Update { steps: self.plan(), problems, stale: self.take_stale(), recompiled }
+        let changed = state.take_changed();
+        let mut whole = Vec::new();
+        for (name, what) in &changed {
+            let entry = state.get(name).filter(|_| what.only_slices);
+            if !entry.is_some_and(|entry| self.patch(state.node(), (name, entry), &what.former)) {
+                whole.push(name.clone());
+            }
+        }
+        let recompiled = whole.len();
+        self.compile_all(state, whole, &mut problems);
+        let steps = self.plan();
+        Update { steps, problems, stale: self.take_stale(state, &changed), recompiled }
     }
 
     /// Has numbers for session affinity be given out after this one. Over what an earlier run left, choose one that

@@ -27,6 +27,13 @@ impl FrontendKey {
         }
     }
 
+    /// Its protocol.
+    pub const fn protocol(&self) -> Protocol {
+        match self {
+            Self::Address(_, protocol, _) | Self::NodePort(_, protocol, _) => *protocol,
+        }
+    }
+
     /// The map that leads from the frontend to its class.
     pub const fn class_map(&self) -> SetName {
         match self {

@@ -14,13 +14,22 @@ use crate::model::{EndpointSlice, ObjectName};
 /// not exist.
 pub type FormerSlices = BTreeMap<Arc<str>, Option<Arc<EndpointSlice>>>;
 
+/// What changed of a Service since it was last compiled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// The slices that changed, if the Service was there before.
+    pub former: FormerSlices,
+    /// Whether nothing but these slices changed.
+    pub only_slices: bool,
+}
+
 /// The Services to compile again.
 #[derive(Clone, Debug, Default)]
 pub struct Dirty {
     /// The names of those whose entries say so, each once.
     names: Vec<ObjectName>,
-    /// Of those of which nothing but slices changed, these slices.
-    former: HashMap<ObjectName, FormerSlices>,
+    /// Of those that were there before and of which slices changed, what changed.
+    changed: HashMap<ObjectName, Changed>,
 }
 
 impl Dirty {
@@ -34,8 +43,8 @@ impl Dirty {
         if !entry.dirty {
             entry.dirty = true;
             self.names.push(name.clone());
-        } else if !self.former.is_empty() {
-            self.former.remove(name);
+        } else if let Some(changed) = self.changed.get_mut(name) {
+            changed.only_slices = false;
         }
     }
 
@@ -47,12 +56,13 @@ impl Dirty {
         slice: &Arc<str>,
         before: Option<Arc<EndpointSlice>>,
     ) {
-        if !entry.dirty && entry.service.is_some() {
-            self.former.insert(name.clone(), BTreeMap::from([(slice.clone(), before)]));
-        } else if let Some(former) = self.former.get_mut(name)
-            && let btree_map::Entry::Vacant(vacant) = former.entry(slice.clone())
-        {
-            vacant.insert(before);
+        if entry.is_known {
+            let only_slices = !entry.dirty;
+            let changed = self.changed.entry(name.clone());
+            let changed = changed.or_insert_with(|| Changed { only_slices, ..Changed::default() });
+            if let btree_map::Entry::Vacant(vacant) = changed.former.entry(slice.clone()) {
+                vacant.insert(before);
+            }
         }
         if !entry.dirty {
             entry.dirty = true;
@@ -61,11 +71,11 @@ impl Dirty {
     }
 
     /// Forgets them, but for the marks in their entries.
-    pub fn take(&mut self) -> BTreeMap<ObjectName, Option<FormerSlices>> {
-        let former = &mut self.former;
+    pub fn take(&mut self) -> BTreeMap<ObjectName, Changed> {
+        let changed = &mut self.changed;
         let taken = self.names.drain(..).map(|name| {
-            let slices = former.remove(&name);
-            (name, slices)
+            let changed = changed.remove(&name).unwrap_or_default();
+            (name, changed)
         });
         taken.collect()
     }

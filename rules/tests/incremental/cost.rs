@@ -3,14 +3,18 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use portolan_rules::{
-    compile::{Compiler, Config, Loaded, Update},
+    compile::{Compiler, Config, Loaded},
     model::{Endpoint, ObjectName},
+    plan::PART,
     ruleset::{Element, Ruleset},
     state::State,
     transaction::{Operation, Transaction},
 };
 
-use crate::cluster::{plain_shape, service, slice, state};
+use crate::{
+    cluster::{plain_shape, service, slice, state},
+    plan::Plan,
+};
 
 /// Endpoints of each Service.
 const ENDPOINTS: u32 = 5;
@@ -30,7 +34,7 @@ impl Cluster {
         (0..services).for_each(|n| set(&mut state, n, 0..ENDPOINTS));
         let mut compiler = Compiler::new(Config::default());
         let (mut kernel, mut parts) = (Ruleset::default(), Vec::new());
-        let loaded = compiler.load_in_parts(&mut state, 512, &mut |part| {
+        let loaded = compiler.load_in_parts(&mut state, &mut |part| {
             kernel = part.apply(&kernel).expect("the kernel takes it");
             parts.push(part);
             true
@@ -40,18 +44,21 @@ impl Cluster {
     }
 
     /// What the kernel is sent for what has changed in the state.
-    fn update(&mut self) -> Transaction {
-        self.compile().transaction
+    fn update(&mut self) -> Plan {
+        self.compile().0
     }
 
-    fn compile(&mut self) -> Update {
+    /// The same, and how many Services were compiled as a whole.
+    fn compile(&mut self) -> (Plan, usize) {
         let update = self.compiler.update(&mut self.state);
-        self.kernel = update.transaction.apply(&self.kernel).expect("the kernel takes it");
-        update
+        let recompiled = update.recompiled;
+        let plan = Plan::of(&mut self.compiler, update);
+        self.kernel = plan.apply(&self.kernel).expect("the kernel takes it");
+        (plan, recompiled)
     }
 
     /// The same after Service `n` has other endpoints.
-    fn endpoints(&mut self, n: u32, endpoints: impl IntoIterator<Item = u32>) -> Transaction {
+    fn endpoints(&mut self, n: u32, endpoints: impl IntoIterator<Item = u32>) -> Plan {
         set_endpoints(&mut self.state, n, endpoints);
         self.update()
     }
@@ -81,7 +88,13 @@ fn name(n: u32) -> ObjectName {
     ObjectName::new("default", format!("service-{n}"))
 }
 
-/// Each operation in one word: what it does, and to which set.
+/// The operations of each transaction that is committed at once, and of those that follow later, in one word each: what
+/// it does, and to which set.
+fn phases(plan: &Plan) -> [Vec<Vec<String>>; 2] {
+    assert!(!plan.is_rebuild());
+    [&plan.steps, &plan.retired].map(|transactions| transactions.iter().map(words).collect())
+}
+
 fn words(transaction: &Transaction) -> Vec<String> {
     let word = |operation: &Operation| match operation {
         Operation::AddElement { set, .. } => format!("add {}", set.name),
@@ -99,8 +112,9 @@ fn words(transaction: &Transaction) -> Vec<String> {
 fn a_swap_is_one_delete_and_one_add_however_many_services_there_are() {
     for services in [1, 10, 1_000] {
         let mut cluster = Cluster::new(services);
-        let swap = cluster.endpoints(services / 2, [0, 1, 9, 3, 4]);
-        assert_eq!(words(&swap), ["delete endpoints", "add endpoints"]);
+        let [now, later] = phases(&cluster.endpoints(services / 2, [0, 1, 9, 3, 4]));
+        assert_eq!(now, [["delete endpoints", "add endpoints"]]);
+        assert!(later.is_empty(), "{later:?}");
     }
 }
 
@@ -109,39 +123,50 @@ fn an_added_endpoint_touches_two_maps() {
     let mut cluster = Cluster::new(100);
     // Another Service has as many endpoints already.
     cluster.endpoints(1, 0..=ENDPOINTS);
-    let added = cluster.endpoints(50, 0..=ENDPOINTS);
-    assert_eq!(words(&added), ["delete frontends", "add frontends", "add endpoints"]);
+    let [now, later] = phases(&cluster.endpoints(50, 0..=ENDPOINTS));
+    assert_eq!(now, [["delete frontends", "add endpoints", "add frontends"]]);
+    assert!(later.is_empty(), "{later:?}");
 }
 
 #[test]
 fn a_removed_endpoint_touches_two_maps() {
     let mut cluster = Cluster::new(100);
     cluster.endpoints(1, 1..ENDPOINTS);
-    let last = cluster.endpoints(50, 0..ENDPOINTS - 1);
-    assert_eq!(words(&last), ["delete frontends", "delete endpoints", "add frontends"]);
+    let [now, later] = phases(&cluster.endpoints(50, 0..ENDPOINTS - 1));
+    assert_eq!(now, [["delete frontends", "add frontends"]]);
+    assert_eq!(later, [["delete endpoints"]]);
     // The last one moves into the gap.
-    let first = cluster.endpoints(51, 1..ENDPOINTS);
-    assert_eq!(
-        words(&first),
-        ["delete frontends", "delete endpoints", "delete endpoints", "add frontends", "add endpoints"]
-    );
+    let [now, later] = phases(&cluster.endpoints(51, 1..ENDPOINTS));
+    assert_eq!(now, [["delete endpoints", "delete frontends", "add endpoints", "add frontends"]]);
+    assert_eq!(later, [["delete endpoints"]]);
 }
 
 #[test]
 fn only_a_number_of_endpoints_that_nobody_has_makes_a_chain() {
     let mut cluster = Cluster::new(100);
-    let constant = |words: &[String]| {
-        words.iter().filter(|word| word.contains("frontends") || word.contains("endpoints")).count()
-    };
-    let added = words(&cluster.endpoints(50, 0..=ENDPOINTS));
-    assert_eq!(constant(&added), 3);
-    assert!(added.iter().any(|word| word == "add chain"), "{added:?}");
-    assert!(added.iter().any(|word| word == "add classes"), "{added:?}");
-    assert!(added.len() <= 12, "{added:?}");
-    let back = words(&cluster.endpoints(50, 0..ENDPOINTS));
-    assert_eq!(constant(&back), 3);
-    assert!(back.iter().any(|word| word == "delete chain"), "{back:?}");
-    assert!(back.len() <= 12, "{back:?}");
+    let [added, later] = phases(&cluster.endpoints(50, 0..=ENDPOINTS));
+    let [prepare, switch] = added.as_slice() else { panic!("{added:?}") };
+    assert_eq!(prepare.iter().filter(|word| word.contains("endpoints")).count(), 1);
+    assert!(prepare.iter().any(|word| word == "add chain"), "{prepare:?}");
+    assert!(prepare.iter().any(|word| word == "add classes"), "{prepare:?}");
+    assert!(prepare.len() <= 10, "{prepare:?}");
+    assert_eq!(switch, &["delete frontends", "add frontends"]);
+    assert!(later.is_empty(), "{later:?}");
+    let [back, later] = phases(&cluster.endpoints(50, 0..ENDPOINTS));
+    assert_eq!(back, [["delete frontends", "add frontends"]]);
+    let [retired] = later.as_slice() else { panic!("{later:?}") };
+    assert!(retired.iter().any(|word| word == "delete chain"), "{retired:?}");
+    assert!(retired.len() <= 10, "{retired:?}");
+
+    // What is wanted again before it is gone is neither removed nor made again.
+    set_endpoints(&mut cluster.state, 50, 0..=ENDPOINTS);
+    cluster.compiler.update(&mut cluster.state);
+    set_endpoints(&mut cluster.state, 50, 0..ENDPOINTS);
+    cluster.compiler.update(&mut cluster.state);
+    set_endpoints(&mut cluster.state, 50, 0..=ENDPOINTS);
+    let again = cluster.compiler.update(&mut cluster.state);
+    assert_eq!(again.steps.iter().map(words).collect::<Vec<_>>(), [["delete frontends", "add frontends"]]);
+    assert_eq!(cluster.compiler.retiring(), None);
 }
 
 #[test]
@@ -150,7 +175,8 @@ fn a_service_comes_and_goes_with_its_own_elements_only() {
     let before = cluster.kernel.clone();
     set(&mut cluster.state, 100, 0..ENDPOINTS);
     let created = cluster.update();
-    let elements: BTreeSet<String> = words(&created).into_iter().collect();
+    let [created] = created.steps.as_slice() else { panic!("{:?}", created.steps) };
+    let elements: BTreeSet<String> = words(created).into_iter().collect();
     assert_eq!(
         elements,
         ["add cluster-ips", "add endpoints", "add frontends"].map(String::from).into(),
@@ -166,22 +192,24 @@ fn a_service_comes_and_goes_with_its_own_elements_only() {
     cluster.state.set_slice(&name(100), None);
     let deleted = cluster.update();
     assert_eq!(deleted.len(), created.len());
-    assert!(words(&deleted).iter().all(|word| word.starts_with("delete ")));
+    let [now, later] = phases(&deleted);
+    assert_eq!(now, [["delete frontends", "delete cluster-ips"]]);
+    assert_eq!(later, [vec!["delete endpoints"; ENDPOINTS as usize]]);
     assert_eq!(cluster.kernel, before);
 }
 
 #[test]
 fn what_is_equal_already_is_not_sent() {
     let mut cluster = Cluster::new(100);
-    assert!(cluster.update().is_empty(), "the cold start left nothing to do");
+    assert_eq!(cluster.update().len(), 0, "the cold start left nothing to do");
     (0..100).for_each(|n| set(&mut cluster.state, n, 0..ENDPOINTS));
-    assert!(cluster.update().is_empty(), "equal objects are no change");
+    assert_eq!(cluster.update().len(), 0, "equal objects are no change");
     cluster.state.touch(|_| true);
-    assert!(cluster.update().is_empty(), "compiled again, they come to the same");
+    assert_eq!(cluster.update().len(), 0, "compiled again, they come to the same");
     // There and back before the next update.
     set_endpoints(&mut cluster.state, 7, [9]);
     set_endpoints(&mut cluster.state, 7, 0..ENDPOINTS);
-    assert!(cluster.update().is_empty());
+    assert_eq!(cluster.update().len(), 0);
 }
 
 #[test]
@@ -215,14 +243,13 @@ fn a_cold_start_adds_each_element_once() {
 }
 
 #[test]
-fn parts_are_about_as_long_as_asked_for() {
+fn no_part_is_large_and_few_are_small() {
     let cluster = Cluster::new(1_000);
-    // One Service more than the limit at most.
-    let longest = 512 + 2 + ENDPOINTS as usize;
-    for part in &cluster.parts[1..cluster.parts.len() - 1] {
-        assert!(part.len() <= longest, "{} operations in one transaction", part.len());
+    for part in &cluster.parts {
+        assert!(part.len() <= PART, "{} operations in one transaction", part.len());
     }
-    assert!(cluster.parts.len() <= 2 + 7 * 1_000 / 512 + 2, "{} transactions", cluster.parts.len());
+    // They begin small, and have twice the size each time.
+    assert!(cluster.parts.len() <= 3 + 7 * 1_000 / PART + 4, "{} transactions", cluster.parts.len());
 }
 
 /// Slice `i` of a Service with many: one of a hundred endpoints, changed.
@@ -242,14 +269,14 @@ fn an_endpoint_of_a_large_service_is_all_that_is_looked_at() {
     for slices in [2, 100] {
         let mut cluster = Cluster::new(1);
         (0..slices).for_each(|i| set_slice(&mut cluster.state, i, |_| {}));
-        assert_eq!(cluster.compile().recompiled, 1);
+        assert_eq!(cluster.compile().1, 1);
         let (first, middle, last) = (0, slices / 2, slices - 1);
         let mut changed = |i, change: &dyn Fn(&mut Vec<Endpoint>)| {
             set_slice(&mut cluster.state, i, change);
-            let update = cluster.compile();
-            assert_eq!(update.recompiled, 0, "all {slices} slices are compiled again");
+            let (plan, recompiled) = cluster.compile();
+            assert_eq!(recompiled, 0, "all {slices} slices are compiled again");
             assert_eq!(cluster.kernel, cluster.compiler.ruleset());
-            let words = words(&update.transaction);
+            let words: Vec<String> = plan.transactions().flat_map(words).collect();
             let of_slots = words.iter().filter(|word| word.contains("endpoints")).count();
             // Beside slots: the number of endpoints, which decides the class.
             assert!(words.len() - of_slots <= 10, "{words:?}");

@@ -5,6 +5,7 @@ mod cluster;
 mod cost;
 mod many_slices;
 mod parts;
+mod plan;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,12 +13,13 @@ use portolan_rules::{
     compile::{Compiler, Config},
     diff::diff,
     model::{Endpoint, ObjectName},
-    ruleset::{ElementData, Ruleset},
+    ruleset::{ElementData, Family, Ruleset},
     transaction::Operation,
 };
 use proptest::{collection::vec, prelude::*};
 
 use cluster::{Change, apply, change, plain_shape, service, slice, state};
+use plan::Plan;
 
 /// The ruleset with each frontend's endpoints as a sorted list instead of at their slots, which depend on
 /// what was there before.
@@ -70,12 +72,15 @@ proptest! {
                 history.push(change.clone());
             }
             let update = compiler.update(&mut state);
-            let after = update.transaction.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
-            prop_assert_eq!(&after, &compiler.ruleset(), "the transaction leads to the compiled ruleset");
+            let plan = Plan::of(&mut compiler, update);
+            let after = plan.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert_eq!(&after, &compiler.ruleset(), "the plan leads to the compiled ruleset");
 
             // Minimal: as short as the difference between the two rulesets.
             let shortest = diff(&config.table, &kernel, &after);
-            prop_assert_eq!(update.transaction.len(), shortest.len());
+            if !plan.is_rebuild() {
+                prop_assert_eq!(plan.len(), shortest.len());
+            }
             let elsewhere = shortest.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(&elsewhere, &after);
 
@@ -88,8 +93,13 @@ proptest! {
             fresh.load(&mut fresh_state, &Ruleset::default());
             prop_assert_eq!(without_slots(&fresh.ruleset()), without_slots(&after));
 
-            let created = fresh.creation().apply(&Ruleset::default());
-            prop_assert_eq!(created.map_err(|e| TestCaseError::fail(e.to_string()))?, fresh.ruleset());
+            // Whatever the kernel holds is made equal.
+            for present in [Ruleset::default(), after.clone(), fresh.ruleset()] {
+                let desired = compiler.ruleset();
+                let plan = Plan::equal(&mut compiler, &present, desired.clone());
+                let made = plan.apply(&present).map_err(|e| TestCaseError::fail(e.to_string()))?;
+                prop_assert_eq!(made, desired);
+            }
 
             // A restart over the kernel's ruleset has nothing to write.
             let mut restarted = Compiler::new(config.clone());
@@ -125,7 +135,7 @@ proptest! {
 }
 
 #[test]
-fn a_set_that_is_outgrown_is_replaced_in_the_same_transaction() {
+fn a_set_that_is_outgrown_is_made_anew_beside_what_is_in_force() {
     let mut state = state();
     let mut compiler = Compiler::new(Config::default());
     let name = ObjectName::new("default", "web");
@@ -141,13 +151,14 @@ fn a_set_that_is_outgrown_is_replaced_in_the_same_transaction() {
         .collect();
     state.set_slice(&name, Some(Arc::new(many)));
     let update = compiler.update(&mut state);
-    let after = update.transaction.apply(&before).expect("the kernel takes it");
+    let plan = Plan::of(&mut compiler, update);
+    assert!(plan.is_rebuild());
+    let after = plan.apply(&before).expect("the kernel takes it");
     assert_eq!(after, compiler.ruleset());
-    let replaced = update.transaction.operations.iter().filter_map(|(_, op)| match op {
-        Operation::DeleteSet(name) => Some(&**name),
-        _ => None,
-    });
-    assert_eq!(replaced.collect::<Vec<_>>(), ["endpoints", "node-endpoints"]);
+    let size = |ruleset: &Ruleset| ruleset.tables[&Family::Ip].sets["endpoints"].size;
+    assert!(size(&before) < Some(2_000) && size(&after) >= Some(2_000));
+    // Of the other family nothing is touched.
+    assert!(plan.transactions().flat_map(|part| &part.operations).all(|(family, _)| *family == Family::Ip));
 }
 
 #[test]

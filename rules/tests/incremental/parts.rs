@@ -7,7 +7,10 @@ use portolan_rules::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::cluster::{apply, change, state};
+use crate::{
+    cluster::{apply, change, state},
+    plan::Plan,
+};
 
 /// The ruleset whatever sizes its sets are declared with: before a cold start, these are an estimate.
 fn without_sizes(ruleset: &Ruleset) -> Ruleset {
@@ -25,7 +28,6 @@ proptest! {
     fn all_parts_together_are_the_ruleset(
         changes in vec(change(), 0..24),
         later in vec(vec(change(), 1..4), 0..4),
-        limit in prop_oneof![Just(1usize), Just(7), 2..64usize, Just(4096)],
     ) {
         let (mut state, mut whole_state) = (state(), state());
         for change in &changes {
@@ -35,7 +37,7 @@ proptest! {
         let mut compiler = Compiler::new(Config::default());
         let mut kernel = Ruleset::default();
         let mut parts = Vec::new();
-        let loaded = compiler.load_in_parts(&mut state, limit, &mut |part| {
+        let loaded = compiler.load_in_parts(&mut state, &mut |part| {
             parts.push(part);
             true
         });
@@ -64,11 +66,11 @@ proptest! {
                 apply(&mut whole_state, change);
             }
             let (update, of_whole) = (compiler.update(&mut state), whole.update(&mut whole_state));
-            prop_assert_eq!(update.problems, of_whole.problems);
-            prop_assert_eq!(update.stale, of_whole.stale);
-            kernel = update.transaction.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
-            whole_kernel =
-                of_whole.transaction.apply(&whole_kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert_eq!(&update.problems, &of_whole.problems);
+            prop_assert_eq!(&update.stale, &of_whole.stale);
+            let (plan, whole_plan) = (Plan::of(&mut compiler, update), Plan::of(&mut whole, of_whole));
+            kernel = plan.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            whole_kernel = whole_plan.apply(&whole_kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(&kernel, &compiler.ruleset());
             prop_assert_eq!(without_sizes(&kernel), without_sizes(&whole_kernel));
         }
@@ -82,7 +84,7 @@ proptest! {
         }
         let mut compiler = Compiler::new(Config::default());
         let mut given = 0;
-        let loaded = compiler.load_in_parts(&mut state, 1, &mut |_| {
+        let loaded = compiler.load_in_parts(&mut state, &mut |_| {
             given += 1;
             given <= taken
         });

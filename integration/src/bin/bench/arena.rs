@@ -7,7 +7,10 @@ use std::{
 
 use nix::sys::resource::{UsageWho, getrusage};
 use portolan::{agent::cold_start, kernel::Kernel};
-use portolan_integration::synthetic::{Kinds, Synthetic, service_name, spare};
+use portolan_integration::{
+    plan,
+    synthetic::{Kinds, Synthetic, service_name, spare},
+};
 use portolan_rules::{
     compile::{Compiler, Config, Loaded},
     model::{EndpointSlice, Service},
@@ -153,7 +156,7 @@ impl Arena {
     /// Compiles and commits what has changed in the state.
     pub fn commit(&mut self, started: Instant) -> Result<Took> {
         let update = self.compiler.update(&mut self.state);
-        let commit = self.kernel.commit(&update.transaction)?;
+        let commit = plan::commit(&mut self.kernel, &mut self.compiler, &update)?;
         Ok(Took { whole: started.elapsed(), kernel: commit.kernel })
     }
 

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use portolan::agent::{ColdStart, cold_start};
-use portolan_integration::synthetic::{Kinds, Synthetic};
+use portolan_integration::{
+    plan,
+    synthetic::{Kinds, Synthetic},
+};
 use portolan_rules::{compile::Loaded, ruleset::Ruleset, state::State, transaction::Transaction};
 
 use super::{
@@ -50,7 +53,7 @@ impl Cold {
         let mut state = Synthetic::new(services, kinds).state();
         let mut whole = compiler();
         whole.load(&mut state, &Ruleset::default());
-        let batch = whole.creation();
+        let batch = plan::creation(&whole);
         drop(whole);
         let (mut ours, mut floors) = (Vec::new(), Vec::new());
         let (mut cpus, mut floor_cpus) = (Vec::new(), Vec::new());

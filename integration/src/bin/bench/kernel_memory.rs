@@ -2,7 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use portolan_integration::synthetic::{Kinds, Synthetic};
+use portolan_integration::{
+    plan,
+    synthetic::{Kinds, Synthetic},
+};
 use portolan_rules::{ruleset::Ruleset, transaction::Operation};
 
 use super::{
@@ -20,7 +23,7 @@ const SETTLED: Duration = Duration::from_millis(300);
 pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let mut whole = compiler();
     whole.load(&mut Synthetic::new(services, Kinds::Plain).state(), &Ruleset::default());
-    let batch = whole.creation();
+    let batch = plan::creation(&whole);
     let is_element = |operation: &&Operation| matches!(operation, Operation::AddElement { .. });
     let elements = batch.operations.iter().map(|(_, operation)| operation).filter(is_element).count();
     let mut differences = Vec::new();

@@ -4,6 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use portolan::kernel::Kernel;
 use portolan_integration::{
+    plan,
     kube_proxy::{Extent, Shape, Table},
     synthetic::{Kinds, Synthetic},
 };
@@ -141,7 +142,7 @@ fn config() -> Result<Config> {
 fn portolan(population: &Synthetic) -> Result<()> {
     let mut compiler = Compiler::new(config()?);
     compiler.load(&mut population.state(), &Ruleset::default());
-    Kernel::open()?.commit(&compiler.creation())?;
+    Kernel::open()?.commit(&plan::creation(&compiler))?;
     Ok(())
 }
 

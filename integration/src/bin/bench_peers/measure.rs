@@ -12,6 +12,7 @@ use nix::sys::{
 };
 use portolan::kernel::Kernel;
 use portolan_integration::{
+    plan,
     Namespace,
     kube_proxy::{Extent, Shape, Table},
     nft,
@@ -49,7 +50,7 @@ fn load_and_change(services: u32) -> Result<Cost> {
         (population.state(), Compiler::new(config()?), Kernel::open()?);
     let start = Instant::now();
     compiler.load(&mut state, &Ruleset::default());
-    let transaction = compiler.creation();
+    let transaction = plan::creation(&compiler);
     let commit = kernel.commit(&transaction)?;
     let elapsed = start.elapsed();
     drop(transaction);
@@ -64,7 +65,7 @@ fn load_and_change(services: u32) -> Result<Cost> {
         let start = Instant::now();
         state.set_slice(&name, Some(slice));
         let update = compiler.update(&mut state);
-        let commit = kernel.commit(&update.transaction)?;
+        let commit = plan::commit(&mut kernel, &mut compiler, &update)?;
         times.push(start.elapsed().as_secs_f64());
         kernel_times.push(commit.kernel.as_secs_f64());
     }

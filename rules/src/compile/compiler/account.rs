@@ -37,7 +37,9 @@ impl Compiler {
 
     /// Notes the difference between two versions of a Service in the ledger.
     pub(super) fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
-        for (owned, existed) in [(before, true), (after, false)] {
+        let noted =
+            if self.ledger.is_tracking() { [(before, true), (after, false)] } else { [(None, false); 2] };
+        for (owned, existed) in noted {
             for (port, frontend) in owned.into_iter().flat_map(CompiledService::owned) {
                 self.flows.note(port, frontend, existed);
             }

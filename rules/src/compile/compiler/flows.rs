@@ -1,42 +1,78 @@
-//! Which UDP destinations changed hands since the last update.
+//! Which destinations an update may leave stale flows at.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
+use foldhash::HashSet;
+use smallvec::SmallVec;
+
+use super::{
+    Class, CompiledPort, CompiledService, Compiler, Frontend, FrontendKey,
+    patch::{Slices, changed_addresses},
+};
 use crate::{
-    flows::{Flows, Serving, udp_destinations},
-    model::Protocol,
-    ruleset::Family,
+    endpoints::merge_some,
+    flows::{Destination, Flows, Moved, Serving, Stale, destinations_of, each_frontend},
+    model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
+    ruleset::{Family, Ruleset},
+    state::{Changed, State},
 };
-
-use super::{CompiledPort, CompiledService, Compiler, Frontend, FrontendKey};
 
 /// What changed since the last update that may have left flows where they should not go.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TouchedFlows {
     /// The addresses that answer node ports now.
     node_addresses: BTreeSet<IpAddr>,
-    /// UDP frontends that were compiled again or changed owner: the endpoints that served them before, `None`
-    /// if they were no frontends.
-    frontends: HashMap<FrontendKey, Option<Serving>>,
+    /// Frontends that were compiled again or changed owner: what they were before, `None` if they were none.
+    frontends: HashMap<FrontendKey, Option<Former>>,
+    /// What the short way changed of TCP and SCTP frontends.
+    moved: Vec<(FrontendKey, Moved)>,
     /// Node ports on addresses that became the node's or are no longer.
     node_ports: BTreeSet<SocketAddr>,
 }
+
+/// A frontend as it was.
+#[derive(Clone, Debug)]
+struct Former {
+    service: Arc<Service>,
+    port: Arc<str>,
+    /// Of a UDP frontend: the endpoints that served it, and all its classes.
+    serving: Serving,
+    classes: SmallVec<[Class; 5]>,
+}
+
+/// A port of a Service, by names.
+type PortName<'a> = (&'a ObjectName, &'a Arc<str>);
 
 impl TouchedFlows {
     /// Forgets what changed.
     pub(super) fn clear(&mut self) {
         self.frontends.clear();
+        self.moved.clear();
         self.node_ports.clear();
     }
 
-    /// Notes who served a frontend before it changes. Only the first note of an update counts.
+    /// Notes what a frontend is before it changes. Only the first note of an update counts.
     pub(super) fn note(&mut self, port: &CompiledPort, frontend: &Frontend, existed: bool) {
-        if port.protocol == Protocol::Udp {
-            self.frontends.entry(frontend.key).or_insert_with(|| existed.then(|| port.serving.clone()));
-        }
+        let former = || Former {
+            service: port.service.clone(),
+            port: port.name.clone(),
+            serving: port.serving.clone(),
+            classes: match port.protocol {
+                Protocol::Udp => port.classes(frontend),
+                Protocol::Tcp | Protocol::Sctp => SmallVec::new(),
+            },
+        };
+        self.frontends.entry(frontend.key).or_insert_with(|| existed.then(former));
+    }
+
+    /// Notes that of a port nothing changed but the endpoints that slices list.
+    pub(super) fn note_moved(&mut self, port: &CompiledPort, moved: &Moved) {
+        let owned = port.frontends.iter().filter(|frontend| frontend.owned);
+        self.moved.extend(owned.map(|frontend| (frontend.key, moved.clone())));
     }
 }
 
@@ -44,27 +80,90 @@ impl Compiler {
     /// Of these UDP destinations, who may answer the flows to them. A destination stands on its own: an
     /// address and a port, be they a frontend's, a node port on one of the node's addresses, or nobody's.
     pub fn flows(&self, destinations: impl IntoIterator<Item = SocketAddr>) -> Flows {
-        let serving = |at: SocketAddr| {
-            let frontend = FrontendKey::Address(at.ip(), Protocol::Udp, at.port());
-            self.serving(&frontend).or_else(|| {
-                let frontend = FrontendKey::NodePort(Family::of(at.ip()), Protocol::Udp, at.port());
-                self.flows.node_addresses.contains(&at.ip()).then(|| self.serving(&frontend))?
-            })
-        };
-        destinations.into_iter().map(|at| (at, serving(at).cloned())).collect()
+        let keys: Vec<_> =
+            destinations.into_iter().map(|at| (at, self.frontend(Destination::udp(at)))).collect();
+        let owned = self.owned_by(keys.iter().filter_map(|(_, key)| *key));
+        let serving = |key| owned.get(&key?).map(|(port, _)| port.serving.clone());
+        keys.into_iter().map(|(at, key)| (at, serving(key))).collect()
     }
 
     /// Every UDP destination that is a frontend's.
     pub fn udp_destinations(&self) -> BTreeSet<SocketAddr> {
         let frontends = self.services.values().flat_map(CompiledService::owned);
         let udp = frontends.filter(|(port, _)| port.protocol == Protocol::Udp);
-        udp.flat_map(|(_, frontend)| udp_destinations(frontend.key, &self.flows.node_addresses)).collect()
+        udp.flat_map(|(_, frontend)| destinations_of(frontend.key, &self.flows.node_addresses))
+            .map(|destination| destination.at)
+            .collect()
     }
 
-    /// The endpoints that serve a frontend, if it is one.
-    fn serving(&self, key: &FrontendKey) -> Option<&Serving> {
-        let service = self.services.get(self.claims.owner(key)?)?;
-        service.owned().find(|(_, frontend)| frontend.key == *key).map(|(port, _)| &port.serving)
+    /// Those of these destinations that are a frontend's.
+    pub fn frontends(&self, destinations: impl IntoIterator<Item = Destination>) -> BTreeSet<Destination> {
+        destinations.into_iter().filter(|destination| self.frontend(*destination).is_some()).collect()
+    }
+
+    /// The TCP and SCTP destinations that a ruleset answers and this compiler's does not.
+    pub fn ceased(&self, ruleset: &Ruleset) -> BTreeSet<Destination> {
+        let mut ceased = BTreeSet::new();
+        each_frontend(ruleset, |frontend, node_addresses| {
+            if frontend.protocol() != Protocol::Udp && self.claims.owner(&frontend).is_none() {
+                ceased.extend(destinations_of(frontend, node_addresses));
+            }
+        });
+        ceased
+    }
+
+    /// Of flows over TCP and SCTP, told by where they were sent and who answers, those that are stale: no slice lists
+    /// the endpoint for that frontend, or the destination is one that `ceased` to be a frontend.
+    pub fn unlisted(
+        &self,
+        state: &State,
+        ceased: &BTreeSet<Destination>,
+        flows: impl IntoIterator<Item = (Destination, SocketAddr)>,
+    ) -> Flows {
+        let flows: Vec<_> =
+            flows.into_iter().map(|flow @ (destination, _)| (flow, self.frontend(destination))).collect();
+        let owned = self.owned_by(flows.iter().filter_map(|(_, key)| *key));
+        let mut unlisted = Flows::default();
+        for ((destination, source), key) in flows {
+            let port = key.and_then(|key| owned.get(&key)).map(|(port, _)| *port);
+            let is_listed = |port: &CompiledPort| {
+                let slices = state.entry(&port.service.name).into_iter().flat_map(|entry| &entry.slices);
+                let leads_there = |target: &EndpointPort| {
+                    (&target.name, target.protocol, target.port) == (&port.name, port.protocol, source.port())
+                };
+                let mut of_port = slices.filter(|slice| slice.ports.iter().any(leads_there));
+                of_port.any(|slice| slice.endpoints.iter().any(|e| e.address == source.ip()))
+            };
+            if port.map_or_else(
+                || source != destination.at && ceased.contains(&destination),
+                |port| !is_listed(port),
+            ) {
+                unlisted.add_gone(destination, [source]);
+            }
+        }
+        unlisted
+    }
+
+    /// The frontend that a destination is, if it is one.
+    fn frontend(&self, Destination { protocol, at }: Destination) -> Option<FrontendKey> {
+        let is_owned = |key: &FrontendKey| self.claims.owner(key).is_some();
+        let key = FrontendKey::Address(at.ip(), protocol, at.port());
+        Some(key).filter(is_owned).or_else(|| {
+            let key = FrontendKey::NodePort(Family::of(at.ip()), protocol, at.port());
+            Some(key).filter(|key| self.flows.node_addresses.contains(&at.ip()) && is_owned(key))
+        })
+    }
+
+    /// The frontends of the Services that own these, with their ports.
+    fn owned_by(
+        &self,
+        keys: impl IntoIterator<Item = FrontendKey>,
+    ) -> HashMap<FrontendKey, (&CompiledPort, &Frontend)> {
+        let owners: HashSet<&ObjectName> =
+            keys.into_iter().filter_map(|key| self.claims.owner(&key)).collect();
+        let services = owners.into_iter().filter_map(|name| self.services.get(name));
+        let owned = services.flat_map(CompiledService::owned);
+        owned.map(|(port, frontend)| (frontend.key, (port, frontend))).collect()
     }
 
     /// Notes that node ports begin or cease to answer on an address.
@@ -75,27 +174,122 @@ impl Compiler {
             self.flows.node_addresses.remove(&address);
         }
         let frontends = self.services.values().flat_map(CompiledService::owned);
-        let at = frontends.filter_map(|(_, frontend)| match frontend.key {
-            FrontendKey::NodePort(..) => udp_destinations(frontend.key, [&address]).next(),
-            FrontendKey::Address(..) => None,
+        let at = frontends.filter_map(|(port, frontend)| match frontend.key {
+            FrontendKey::NodePort(..) if port.protocol == Protocol::Udp => {
+                destinations_of(frontend.key, [&address]).next()
+            }
+            FrontendKey::NodePort(..) | FrontendKey::Address(..) => None,
         });
-        let at: Vec<_> = at.collect();
+        let at: Vec<_> = at.map(|destination| destination.at).collect();
         self.flows.node_ports.extend(at);
     }
 
-    /// The UDP destinations since the last call that began or ceased to be a frontend, or lost an endpoint.
-    pub(super) fn take_stale(&mut self) -> BTreeSet<SocketAddr> {
-        let mut stale = std::mem::take(&mut self.flows.node_ports);
-        for (frontend, before) in std::mem::take(&mut self.flows.frontends) {
-            let changed_hands = match (&before, self.serving(&frontend)) {
-                (None, None) => false,
-                (Some(_), None) | (None, Some(_)) => true,
-                (Some(before), Some(after)) => before.iter().any(|e| after.binary_search(e).is_err()),
-            };
-            if changed_hands {
-                stale.extend(udp_destinations(frontend, &self.flows.node_addresses));
+    /// What this update may have left behind.
+    pub(super) fn take_stale(&mut self, state: &State, changed: &BTreeMap<ObjectName, Changed>) -> Stale {
+        let frontends = std::mem::take(&mut self.flows.frontends);
+        let patched = std::mem::take(&mut self.flows.moved);
+        let mut touched = Stale { udp: std::mem::take(&mut self.flows.node_ports), ..Stale::default() };
+        let now = self.owned_by(frontends.keys().copied());
+        let mut lists = Lists { state, changed, known: HashMap::new() };
+        // Of what was compiled as a whole as well, that counts.
+        let mut moved: Vec<(FrontendKey, Moved)> =
+            patched.into_iter().filter(|(key, _)| !frontends.contains_key(key)).collect();
+        for (key, before) in &frontends {
+            let after = now.get(key).map(|(port, frontend)| (*port, *frontend));
+            if key.protocol() != Protocol::Udp {
+                let before = before.as_ref().map(|before| (&before.service.name, &before.port));
+                let after = after.map(|(port, _)| (&port.service.name, &port.name));
+                moved.push((*key, lists.moved(before, after, key)));
+            } else if is_touched(before.as_ref(), after) {
+                let destinations = destinations_of(*key, &self.flows.node_addresses);
+                touched.udp.extend(destinations.map(|destination| destination.at));
             }
         }
-        stale
+        for (key, moved) in moved.into_iter().filter(|(_, moved)| !moved.is_empty()) {
+            for destination in destinations_of(key, &self.flows.node_addresses) {
+                touched.moved.insert(destination, moved.clone());
+            }
+        }
+        touched
     }
+}
+
+/// Whether flows to a UDP frontend may be stale.
+fn is_touched(before: Option<&Former>, after: Option<(&CompiledPort, &Frontend)>) -> bool {
+    match (before, after) {
+        (None, None) => false,
+        (Some(_), None) | (None, Some(_)) => true,
+        (Some(before), Some((port, frontend))) => {
+            before.classes != port.classes(frontend)
+                || before.serving.iter().any(|endpoint| port.serving.binary_search(endpoint).is_err())
+        }
+    }
+}
+
+/// Which endpoints the slices of Services list, before an update and after it.
+struct Lists<'a> {
+    state: &'a State,
+    changed: &'a BTreeMap<ObjectName, Changed>,
+    /// What was worked out already: the frontends of a port have the same.
+    known: HashMap<(Option<PortName<'a>>, Option<PortName<'a>>, Family, Protocol), Moved>,
+}
+
+impl<'a> Lists<'a> {
+    /// The difference for a frontend that was this port's, and is that one's.
+    fn moved(
+        &mut self,
+        before: Option<PortName<'a>>,
+        after: Option<PortName<'a>>,
+        key: &FrontendKey,
+    ) -> Moved {
+        let (family, protocol) = (key.family(), key.protocol());
+        if let Some(moved) = self.known.get(&(before, after, family, protocol)) {
+            return moved.clone();
+        }
+        let port = |name: &Arc<str>| ServicePort { name: name.clone(), protocol, port: 0, node_port: None };
+        let moved = if before == after {
+            before.map(|(service, name)| self.differing(service, &port(name), family)).unwrap_or_default()
+        } else {
+            let list = |of: Option<PortName<'a>>,
+                        slices: fn(&Self, &ObjectName) -> Vec<&'a EndpointSlice>| {
+                let of_port = |(service, name): PortName<'a>| {
+                    listed(&merge_some(&slices(self, service), &port(name), family, |_| true))
+                };
+                of.map(of_port).unwrap_or_default()
+            };
+            Moved::between(&list(before, Self::before), &list(after, Self::after))
+        };
+        self.known.insert((before, after, family, protocol), moved.clone());
+        moved
+    }
+
+    /// The difference for a port that is the same Service's as before: only slices that changed can make one.
+    fn differing(&self, service: &ObjectName, port: &ServicePort, family: Family) -> Moved {
+        let former = self.changed.get(service).map(|changed| &changed.former);
+        let Some(former) = former.filter(|former| !former.is_empty()) else { return Moved::default() };
+        let Some(entry) = self.state.entry(service) else { return Moved::default() };
+        let Some(addresses) = changed_addresses(entry, former, usize::MAX) else { return Moved::default() };
+        let slices = Slices::with(addresses, entry, former);
+        let [before, after] = slices.merged(port, family).map(|merged| listed(&merged));
+        Moved::between(&before, &after)
+    }
+
+    /// The slices of a Service as they were.
+    fn before(&self, service: &ObjectName) -> Vec<&'a EndpointSlice> {
+        let former = self.changed.get(service).map(|changed| &changed.former);
+        let is_former =
+            |slice: &&EndpointSlice| former.is_some_and(|former| former.contains_key(&slice.name.name));
+        let stayed = self.after(service).into_iter().filter(|slice| !is_former(slice));
+        stayed.chain(former.into_iter().flat_map(|former| former.values().flatten().map(|s| &**s))).collect()
+    }
+
+    /// The slices of a Service as they are.
+    fn after(&self, service: &ObjectName) -> Vec<&'a EndpointSlice> {
+        let entry = self.state.entry(service);
+        entry.into_iter().flat_map(|entry| &entry.slices).map(|slice| &**slice).collect()
+    }
+}
+
+fn listed(merged: &[(SocketAddr, &Endpoint)]) -> Vec<SocketAddr> {
+    merged.iter().map(|(address, _)| *address).collect()
 }

@@ -19,11 +19,23 @@ use crate::{
         slots::{self, SlotChange},
         sources::{RangeList, allowed_sources},
     },
+    flows::Moved,
     model::{Endpoint, Node, ObjectName, Service, ServicePort},
     ruleset::Family,
     state::{FormerSlices, ServiceState},
 };
-use slices::{Slices, changed_addresses};
+pub(super) use slices::{Slices, changed_addresses};
+
+/// More addresses at once are many: each is looked for in all slices.
+const FEW: usize = 8;
+
+/// What changes of a port.
+#[derive(Default)]
+struct PortChange {
+    slots: Vec<SlotChange>,
+    /// Endpoints that the slices list no longer, or now.
+    moved: Moved,
+}
 
 impl Compiler {
     /// Compiles a Service of which these slices changed. Says whether that could be done.
@@ -37,7 +49,13 @@ impl Compiler {
             return false;
         };
         let Some(changes) = changes(node, service, entry, compiled, former) else { return false };
-        for (port, changes) in compiled.ports.iter_mut().zip(changes).filter(|(_, c)| !c.is_empty()) {
+        for (port, PortChange { slots: changes, moved }) in compiled.ports.iter_mut().zip(changes) {
+            if !moved.is_empty() {
+                self.flows.note_moved(port, &moved);
+            }
+            if changes.is_empty() {
+                continue;
+            }
             // While there are as many endpoints, nothing changes but what stands at slots.
             if changes.iter().all(|(_, before, after)| before.is_some() && after.is_some()) {
                 port.cluster.apply(&changes);
@@ -80,15 +98,15 @@ fn count_anew(service: &Service, port: &mut CompiledPort, restricted: Option<Ran
     }
 }
 
-/// The slots that change, of each port; `None` if that depends on all endpoints.
+/// What changes, of each port; `None` if that depends on all endpoints.
 fn changes(
     node: &Node,
     service: &Service,
     entry: &ServiceState,
     compiled: &CompiledService,
     former: &FormerSlices,
-) -> Option<Vec<Vec<SlotChange>>> {
-    let changed = changed_addresses(entry, former)?;
+) -> Option<Vec<PortChange>> {
+    let changed = changed_addresses(entry, former, FEW)?;
     let concerns = |port: &CompiledPort| changed.iter().any(|address| Family::of(*address) == port.family);
     // Beside these, if none of them does, one endpoint of each port that keeps the topology what it is.
     let mut watched = changed.clone();
@@ -105,7 +123,11 @@ fn changes(
     }
     let slices = Slices::with(watched, entry, former);
     let of_port = |port| {
-        if concerns(port) { port_changes(node, service, port, &slices, &changed) } else { Some(Vec::new()) }
+        if concerns(port) {
+            port_changes(node, service, port, &slices, &changed)
+        } else {
+            Some(PortChange::default())
+        }
     };
     compiled.ports.iter().map(of_port).collect()
 }
@@ -117,7 +139,7 @@ fn port_changes(
     port: &CompiledPort,
     slices: &Slices<'_>,
     changed: &[IpAddr],
-) -> Option<Vec<SlotChange>> {
+) -> Option<PortChange> {
     let (topology, of_service) = (port.plain?, port_of(service, port)?);
     let [before, after] = slices.merged(of_service, port.family);
     // Endpoints on this node are in other sets too. With weights, one endpoint decides how often others are chosen.
@@ -139,7 +161,10 @@ fn port_changes(
     go.retain(|address| !stay.contains(address));
     come.retain(|address| !stay.contains(address));
     let fits = port.cluster.len() + come.len() < usize::from(u16::MAX);
-    slots::changes(&port.cluster, &come, &go).filter(|_| fits)
+    let slots = slots::changes(&port.cluster, &come, &go).filter(|_| fits)?;
+    let [before, after] =
+        [before, after].map(|merged| merged.into_iter().map(|(at, _)| at).collect::<Vec<_>>());
+    Some(PortChange { slots, moved: Moved::between(&before, &after) })
 }
 
 /// The port of the Service that this one was compiled from, unless a manifest has several of that name.

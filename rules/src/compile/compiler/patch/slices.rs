@@ -9,9 +9,6 @@ use crate::{
     state::{FormerSlices, ServiceState},
 };
 
-/// More addresses at once are many: each is looked for in all slices.
-const FEW: usize = 8;
-
 /// The slices of a Service that say something of some addresses, before and after a change.
 pub struct Slices<'a> {
     addresses: Vec<IpAddr>,
@@ -21,8 +18,10 @@ pub struct Slices<'a> {
 
 impl<'a> Slices<'a> {
     /// Those that changed, and those that have one of these addresses as well.
-    pub fn with(addresses: Vec<IpAddr>, entry: &'a ServiceState, former: &'a FormerSlices) -> Self {
-        let has_any = |slice: &EndpointSlice| slice.endpoints.iter().any(|e| addresses.contains(&e.address));
+    pub fn with(mut addresses: Vec<IpAddr>, entry: &'a ServiceState, former: &'a FormerSlices) -> Self {
+        addresses.sort_unstable();
+        let is_meant = |endpoint: &Endpoint| addresses.binary_search(&endpoint.address).is_ok();
+        let has_any = |slice: &EndpointSlice| slice.endpoints.iter().any(is_meant);
         let (changed, others): (Vec<&EndpointSlice>, Vec<_>) = entry
             .slices
             .iter()
@@ -41,13 +40,13 @@ impl<'a> Slices<'a> {
 
     /// The endpoints of one port and family at these addresses, before and after the change, each merged.
     pub fn merged(&self, port: &ServicePort, family: Family) -> [Vec<(SocketAddr, &Endpoint)>; 2] {
-        let is_meant = |address| self.addresses.contains(&address);
+        let is_meant = |address| self.addresses.binary_search(&address).is_ok();
         [&self.before, &self.after].map(|slices| merge_some(slices, port, family, is_meant))
     }
 }
 
-/// The addresses of which these slices say something else than before, each once; `None` if there are many.
-pub fn changed_addresses(entry: &ServiceState, former: &FormerSlices) -> Option<Vec<IpAddr>> {
+/// The addresses of which these slices say something else than before, each once; `None` if there are more than `most`.
+pub fn changed_addresses(entry: &ServiceState, former: &FormerSlices, most: usize) -> Option<Vec<IpAddr>> {
     let mut changed = Vec::new();
     for (name, before) in former {
         let after = entry.slice(name);
@@ -59,7 +58,7 @@ pub fn changed_addresses(entry: &ServiceState, former: &FormerSlices) -> Option<
         } else {
             differing(before_endpoints, after_endpoints, &mut changed);
         }
-        if changed.len() > FEW {
+        if changed.len() > most {
             return None;
         }
     }

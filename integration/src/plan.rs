@@ -1,0 +1,57 @@
+//! Carries out what the compiler plans, as the agent does.
+
+use portolan::kernel::{Commit, Error, Kernel};
+use portolan_rules::{
+    compile::{Compiler, Update},
+    diff::diff_into,
+    plan::{Act, PART},
+    ruleset::Ruleset,
+    transaction::Transaction,
+};
+
+/// All that was compiled, as one transaction for a kernel that holds nothing of ours.
+pub fn creation(compiler: &Compiler) -> Transaction {
+    diff_into(&compiler.config().table, &Ruleset::default(), compiler.ruleset())
+}
+
+/// Commits an update, and makes anew what it wants made anew. What nothing leads to any more stays: [`retire`].
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn commit(kernel: &mut Kernel, compiler: &mut Compiler, update: &Update) -> Result<Commit, Error> {
+    let mut all = Commit::default();
+    for step in &update.steps {
+        add(&mut all, kernel.commit(step)?);
+    }
+    let mut outcome = Ok(());
+    compiler.rebuild(&mut |act| {
+        outcome = match act {
+            Act::Commit(transaction) => kernel.commit(&transaction).map(|commit| add(&mut all, commit)),
+            Act::Exchange(family) => {
+                kernel.exchange(family);
+                Ok(())
+            }
+        };
+        outcome.is_ok()
+    });
+    outcome.map(|()| all)
+}
+
+/// Removes all that nothing leads to any more.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn retire(kernel: &mut Kernel, compiler: &mut Compiler) -> Result<Commit, Error> {
+    let mut all = Commit::default();
+    while let Some(last) = compiler.retiring() {
+        add(&mut all, kernel.commit(&compiler.retire(last, PART))?);
+    }
+    Ok(all)
+}
+
+fn add(all: &mut Commit, commit: Commit) {
+    all.messages += commit.messages;
+    all.bytes += commit.bytes;
+    all.encode += commit.encode;
+    all.kernel += commit.kernel;
+}
