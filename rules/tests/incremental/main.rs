@@ -13,13 +13,38 @@ use portolan_rules::{
     compile::{Compiler, Config},
     diff::diff,
     model::{Endpoint, ObjectName},
-    ruleset::{ElementData, Family, Ruleset},
+    ruleset::{ClassId, Concat, ElementData, Family, Ruleset, Table, Verdict},
     transaction::Operation,
 };
 use proptest::{collection::vec, prelude::*};
 
 use cluster::{Change, apply, change, plain_shape, service, slice, state};
 use plan::Plan;
+
+/// Has all source ranges stand in the first list: in which they do depends on what was there before.
+fn one_list_of_ranges(table: &mut Table) {
+    for (key, element) in std::mem::take(&mut table.sets["other-allowed-sources"].elements) {
+        table.sets["allowed-sources"].elements.insert(key, element);
+    }
+    for element in std::mem::take(&mut table.sets["frontends"].elements) {
+        let (key, mut element) = element;
+        if let ElementData::Value(class) = &element.data {
+            let class = u32::from_ne_bytes(class.as_bytes().try_into().expect("a class"));
+            let first = match (class, class >> 16 & 0xf) {
+                (4, 0) => 3,
+                (class, 12 | 13) => class - (4 << 16),
+                (class, _) => class,
+            };
+            element.data = ElementData::Value(Concat::new(&[ClassId(first).into()]));
+        }
+        table.sets["frontends"].elements.insert(key, element);
+    }
+    let is_restricted = |element: &ElementData| {
+        matches!(element, ElementData::Verdict(Verdict::Goto(chain)) if chain.starts_with("restricted"))
+    };
+    table.sets["classes"].elements.retain(|_, element| !is_restricted(&element.data));
+    table.chains.retain(|name, _| !name.starts_with("restricted"));
+}
 
 /// The ruleset with each frontend's endpoints as a sorted list instead of at their slots, which depend on
 /// what was there before.
@@ -34,6 +59,7 @@ fn without_slots(ruleset: &Ruleset) -> (Ruleset, BTreeMap<Vec<u8>, Vec<Vec<u8>>>
                 endpoints.entry(frontend).or_default().push(value.as_bytes().to_vec());
             }
         }
+        one_list_of_ranges(table);
         for set in table.sets.values_mut() {
             // Once outgrown, a set stays as large as it is.
             set.size = None;
