@@ -4,6 +4,7 @@
 //! or (protocol, node port) on a node address. Each has a *class*, which says how its first packets are
 //! treated and among how many endpoints one is drawn, and endpoints at *slots* 0…N−1.
 
+mod admission;
 mod adopt;
 mod claims;
 mod class;

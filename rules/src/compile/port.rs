@@ -117,6 +117,9 @@ impl CompiledPort {
         classes.push(frontend.class);
         classes.extend(frontend.class.admitted());
         classes.extend(frontend.direct);
+        if let Some(sticky) = &self.sticky {
+            classes.push(Class::Remember(sticky.timeout));
+        }
         classes.extend(self.draws(frontend).into_iter().map(|(_, class)| class));
         classes
     }

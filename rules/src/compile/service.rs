@@ -15,6 +15,7 @@ use crate::{
 };
 
 use super::{
+    admission,
     adopt::{FrontendSlots, Slots},
     claims::Rank,
     frontend::{Door, FrontendKey, frontends},
@@ -168,7 +169,7 @@ where
                     taken
                 })?;
                 let known = prior.sticky.or_else(|| Sticky::adopt(&prior.slots, surroundings.number_origin));
-                Some(Sticky::new(number, timeout, known, &[&cluster, &local]))
+                Some(Sticky::new(number, admission::affinity_timeout(timeout), known, &[&cluster, &local]))
             });
             let pick = |slots: &[SocketAddr]| {
                 let pick = Pick::of_slots(slots.len(), service.load_balancing)?;
