@@ -72,15 +72,22 @@ pub enum FrontendSlotUse {
     Both,
 }
 
+impl FrontendSlotUse {
+    /// Which endpoints stand at the slots of a frontend at this door.
+    pub fn of(door: Door, service: &Service) -> Self {
+        let policy = if door == Door::ClusterIp { service.internal_policy } else { service.external_policy };
+        match policy {
+            TrafficPolicy::Cluster => Self::Cluster,
+            TrafficPolicy::Local if door == Door::ClusterIp => Self::Local,
+            TrafficPolicy::Local => Self::Both,
+        }
+    }
+}
+
 impl Frontend {
     /// Decides the class of a frontend at a door. Not owned yet.
     pub fn new(key: FrontendKey, door: Door, service: &Service, picks: Picks, restricted: bool) -> Self {
-        let policy = if door == Door::ClusterIp { service.internal_policy } else { service.external_policy };
-        let slots = match policy {
-            TrafficPolicy::Cluster => FrontendSlotUse::Cluster,
-            TrafficPolicy::Local if door == Door::ClusterIp => FrontendSlotUse::Local,
-            TrafficPolicy::Local => FrontendSlotUse::Both,
-        };
+        let slots = FrontendSlotUse::of(door, service);
         let Picks { cluster, local } = picks;
         let (class, direct) = match (slots, door, cluster) {
             (.., None) => (Class::NoEndpoints, None),

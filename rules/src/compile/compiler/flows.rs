@@ -1,7 +1,7 @@
 //! Which UDP destinations changed hands since the last update.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -44,14 +44,19 @@ impl Compiler {
     /// Of these UDP destinations, who may answer the flows to them. A destination stands on its own: an
     /// address and a port, be they a frontend's, a node port on one of the node's addresses, or nobody's.
     pub fn flows(&self, destinations: impl IntoIterator<Item = SocketAddr>) -> Flows {
-        let serving = |at: SocketAddr| {
-            let frontend = FrontendKey::Address(at.ip(), Protocol::Udp, at.port());
-            self.serving(&frontend).or_else(|| {
-                let frontend = FrontendKey::NodePort(Family::of(at.ip()), Protocol::Udp, at.port());
-                self.flows.node_addresses.contains(&at.ip()).then(|| self.serving(&frontend))?
-            })
+        let address = |at: &SocketAddr| FrontendKey::Address(at.ip(), Protocol::Udp, at.port());
+        let node_port = |at: &SocketAddr| {
+            let is_own = self.flows.node_addresses.contains(&at.ip());
+            is_own.then(|| FrontendKey::NodePort(Family::of(at.ip()), Protocol::Udp, at.port()))
         };
-        destinations.into_iter().map(|at| (at, serving(at).cloned())).collect()
+        let destinations: Vec<SocketAddr> = destinations.into_iter().collect();
+        let serving =
+            self.serving(destinations.iter().flat_map(|at| [Some(address(at)), node_port(at)]).flatten());
+        let of = |at: &SocketAddr| {
+            let of_node_port = || serving.get(&node_port(at)?);
+            serving.get(&address(at)).or_else(of_node_port).map(|serving| Serving::clone(serving))
+        };
+        destinations.iter().map(|at| (*at, of(at))).collect()
     }
 
     /// Every UDP destination that is a frontend's.
@@ -61,10 +66,13 @@ impl Compiler {
         udp.flat_map(|(_, frontend)| udp_destinations(frontend.key, &self.flows.node_addresses)).collect()
     }
 
-    /// The endpoints that serve a frontend, if it is one.
-    fn serving(&self, key: &FrontendKey) -> Option<&Serving> {
-        let service = self.services.get(self.claims.owner(key)?)?;
-        service.owned().find(|(_, frontend)| frontend.key == *key).map(|(port, _)| &port.serving)
+    /// The endpoints that serve these UDP frontends, and all others of the Services that these are of. Each Service is
+    /// looked at once.
+    fn serving(&self, keys: impl IntoIterator<Item = FrontendKey>) -> HashMap<FrontendKey, &Serving> {
+        let owners: HashSet<_> = keys.into_iter().filter_map(|key| self.claims.owner(&key)).collect();
+        let services = owners.into_iter().filter_map(|owner| self.services.get(owner));
+        let frontends = services.flat_map(CompiledService::owned);
+        frontends.map(|(port, frontend)| (frontend.key, &port.serving)).collect()
     }
 
     /// Notes that node ports begin or cease to answer on an address.
@@ -86,8 +94,10 @@ impl Compiler {
     /// The UDP destinations since the last call that began or ceased to be a frontend, or lost an endpoint.
     pub(super) fn take_stale(&mut self) -> BTreeSet<SocketAddr> {
         let mut stale = std::mem::take(&mut self.flows.node_ports);
-        for (frontend, before) in std::mem::take(&mut self.flows.frontends) {
-            let changed_hands = match (&before, self.serving(&frontend)) {
+        let touched = std::mem::take(&mut self.flows.frontends);
+        let serving = self.serving(touched.keys().copied());
+        for (frontend, before) in touched {
+            let changed_hands = match (&before, serving.get(&frontend)) {
                 (None, None) => false,
                 (Some(_), None) | (None, Some(_)) => true,
                 (Some(before), Some(after)) => before.iter().any(|e| after.binary_search(e).is_err()),
