@@ -124,7 +124,9 @@ impl Chosen {
         };
         let mut weights: Vec<u16> = addresses.iter().map(weight).collect();
         let common = weights.iter().copied().fold(0, greatest_common_divisor).max(1);
-        weights.iter_mut().for_each(|weight| *weight /= common);
+        for weight in &mut weights {
+            *weight /= common;
+        }
         if weights.iter().all(|weight| *weight == 1) {
             weights = Vec::new();
         }

@@ -133,7 +133,7 @@ where
     for draft in drafts {
         let Draft { family, port, doors, .. } = draft;
         let (restricted, sources) = &sources[family as usize];
-        let prior = prior_slots(service, &draft.port, family, &doors, &known, surroundings);
+        let prior = prior_slots(service, port, family, &doors, &known, surroundings);
         let mut place = |prior: &Slots, chosen: Chosen| place(service, prior, chosen, most, &mut problems);
         let cluster = place(&prior.slots.plain, draft.cluster);
         let local = place(&prior.slots.local, draft.local);

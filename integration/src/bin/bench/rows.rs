@@ -169,6 +169,7 @@ pub const ROWS: &[Row] = &[
         Unit::Ratio,
         everywhere(2.0),
     ),
+    row("worst-longest", "longest single hold of the netlink mutex meanwhile", Unit::Time, NO_TARGET),
     row(
         "worst-class",
         "one endpoint added beside these, to a number that no other Service has: p50 (kernel alone)",

@@ -31,21 +31,22 @@ const CHANGES: u8 = 20;
 /// A cold start beside that of plain Services with as many endpoints at slots; and one more class.
 pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let services = services.min(MOST);
-    let mut worst = State::default();
+    let (mut worst, mut without_affinity) = (State::default(), State::default());
     (0..services).for_each(|n| demanding(&mut worst, n));
-    hashed(&mut worst, services);
-    media(&mut worst, services + 1);
-    let mut whole = compiler();
-    whole.load(&mut worst, &Ruleset::default());
-    let sizes = whole.sizes().filter(|size| ["endpoints", "node-endpoints"].contains(&size.set.name()));
-    let slots: u32 = sizes.map(|size| size.elements).sum();
-    drop(whole);
+    for state in [&mut worst, &mut without_affinity] {
+        hashed(state, services);
+        media(state, services + 1);
+    }
+    // With session affinity each slot is an attribute.
+    let slots = elements(&mut worst, "attributes") + elements(&mut without_affinity, "endpoints");
     let mut plain = State::default();
     (0..services).for_each(|n| put(&mut plain, service(n, 1), slots.div_ceil(services), |_| 1));
 
-    let (mut worst_times, mut plain_times) = (Vec::new(), Vec::new());
+    let (mut worst_times, mut plain_times, mut longest) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        worst_times.push(once(&mut worst)?.0.elapsed);
+        let start = once(&mut worst)?.0;
+        longest.push(start.longest);
+        worst_times.push(start.elapsed);
         plain_times.push(once(&mut plain)?.0.elapsed);
     }
     let (worst_time, plain_time) = (best(worst_times).as_secs_f64(), best(plain_times).as_secs_f64());
@@ -53,8 +54,16 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let (whole, kernel) = new_classes(&mut worst)?;
     Ok(vec![
         cold.with(format!("{:.0} ÷ {:.0} ms, {slots} slots", worst_time * 1e3, plain_time * 1e3)),
+        Figure::new("worst-longest", best(longest).as_secs_f64()),
         Figure::new("worst-class", whole.as_secs_f64()).with(format!("{:.0} µs", kernel.as_secs_f64() * 1e6)),
     ])
+}
+
+/// How many elements all Services have in a set.
+fn elements(state: &mut State, set: &str) -> u32 {
+    let mut compiler = compiler();
+    compiler.load(state, &Ruleset::default());
+    compiler.sizes().filter(|size| size.set.name() == set).map(|size| size.elements).sum()
 }
 
 /// An unrelated Service comes to numbers of endpoints that no other has: event to commit, and the kernel's part.

@@ -112,8 +112,8 @@ fn changes(
     let of_port = |port| {
         if concerns(port) { port_changes(node, &ports, port, &slices, &changed) } else { Some(Vec::new()) }
     };
-    let changes: Vec<_> = compiled.ports.iter().map(of_port).collect::<Option<_>>()?;
-    fits(compiled, &changes).then_some(changes)
+    let slots: Vec<_> = compiled.ports.iter().map(of_port).collect::<Option<_>>()?;
+    fits(compiled, &slots).then_some(slots)
 }
 
 /// Whether the Service has no more slots than it may have. One that would is compiled as a whole.

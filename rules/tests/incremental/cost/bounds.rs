@@ -22,6 +22,7 @@ const MOST: usize = 65_536;
 
 /// What somebody who may create Services makes of one.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each stands for a field of its own")]
 struct Asked {
     ports: u16,
     udp: bool,
@@ -118,7 +119,7 @@ impl Asked {
         let port = |i: u16| EndpointPort { name: i.to_string().into(), protocol, port: 8000 + i };
         let slice = |v6: bool| {
             let endpoint = |i: u16| Endpoint {
-                node: Some(if i % 8 == 0 { "here" } else { "there" }.into()),
+                node: Some(if i.is_multiple_of(8) { "here" } else { "there" }.into()),
                 weight: self.weight(i),
                 ..Endpoint::ready(if v6 {
                     format!("fd01::{n:x}:{i:x}").parse().expect("an address")
