@@ -88,22 +88,22 @@ fn demanding(state: &mut State, n: u32) {
     let [_, a, b, c] = n.to_be_bytes();
     let mut service = service(n, 1 + (n % 3) as u16);
     service.affinity_timeout = Some(1 + n * 43);
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         service.load_balancer_ips = vec![[100, 64 + a, b, c].into()];
     }
-    if n % 4 == 0 {
+    if n.is_multiple_of(4) {
         service.external_policy = TrafficPolicy::Local;
     }
-    if n % 8 == 0 {
+    if n.is_multiple_of(8) {
         service.source_ranges = ipnetwork::IpNetwork::new([198, a, b, c].into(), 32).into_iter().collect();
     }
-    if n % 5 == 0 {
+    if n.is_multiple_of(5) {
         service.internal_policy = TrafficPolicy::Local;
     }
     if n % 100 == 7 {
         service.load_balancing = LoadBalancing::SourceHash;
     }
-    let weighs = n % 7 == 0;
+    let weighs = n.is_multiple_of(7);
     put(state, service, 5 + n % 47, |i| if weighs { 1 + (i % 3) as u16 } else { 1 });
 }
 
@@ -139,10 +139,10 @@ fn put(state: &mut State, service: Service, endpoints: u32, weight: impl Fn(u32)
         protocol: port.protocol,
         port: number,
     });
-    let node: Arc<str> = state.node().name.clone().into();
+    let node = state.node().name.clone();
     let endpoint = |i: u32| {
         let [_, a, b, c] = i.to_be_bytes();
-        let node = if i % 8 == 0 { node.clone() } else { "other".into() };
+        let node = if i.is_multiple_of(8) { node.clone() } else { "other".into() };
         Endpoint { weight: weight(i), node: Some(node), ..Endpoint::ready([10, a, b, c].into()) }
     };
     let slice = EndpointSlice {
