@@ -11,7 +11,7 @@ use portolan_rules::{
 };
 
 use crate::{
-    namespace::{commit, enter, expect, kernel, loadable, nft},
+    namespace::{commit, enter, expect, kernel, nft},
     tables::create,
 };
 
@@ -82,8 +82,6 @@ fn counts_do_not_make_rulesets_differ() {
     assert_eq!(counts.len(), 4, "each element has a counter of its own");
     assert!(counts.iter().all(|count| count.connections == 0));
     // What render prints is the same.
-    nft(&["flush", "ruleset"], None);
-    let counted = loadable(counted);
     nft(&["-f", "-"], Some(&portolan_rules::print::nft(&counted)));
     expect(&mut kernel, &counted);
 }

@@ -12,7 +12,7 @@ use crate::ruleset::{
 
 use super::{
     config::Config,
-    pick::{Pick, remember, remember_chain, sticky_rules},
+    pick::{Pick, remember_chain, remember_chains, sticky_rules},
     scaffold::{Keys, LOCAL_SLOTS, attribute, chains, in_source_ranges},
     sets::SetName,
 };
@@ -144,7 +144,7 @@ impl Class {
         Self::CONSTANT.contains(&self)
     }
 
-    /// The chains that exist with this class: its own.
+    /// The chains that exist with this class.
     pub fn chains(self, config: &Config, family: Family) -> Vec<Chain> {
         let mark = || Rule::new([config.mark()]);
         let rules = match self {
@@ -154,7 +154,7 @@ impl Class {
                 let admitted = self.admitted().unwrap_or(Self::NoEndpoints).chain_name();
                 vec![Rule::new([in_source_ranges(), Statement::goto(admitted)]), drop_it()]
             }
-            Self::Remember(timeout) => vec![remember(timeout)],
+            Self::Remember(timeout) => return remember_chains(timeout),
             Self::Draw(pick) => vec![Rule::new(slot(pick, attribute::SLOTS).into_iter().collect::<Vec<_>>())],
             Self::DrawLocal(pick) => {
                 vec![Rule::new(slot(pick, attribute::LOCAL_SLOTS).into_iter().collect::<Vec<_>>())]

@@ -88,31 +88,38 @@ pub fn remember_chain(timeout: u32) -> Name {
 /// scratch field, or something that is none: then the next two do nothing.
 pub fn sticky_rules(timeout: u32, keys: Keys, is_local: bool) -> Vec<Rule> {
     let chains = Affinity { keys, is_local };
-    let remember = || Statement::jump(remember_chain(timeout));
     let steps = [
         Statement::jump(chains.recall()),
-        remember(),
+        Statement::jump(remember_chain(timeout)),
         Statement::jump(chains.send()),
         // Not remembered, or the endpoint is gone.
         Statement::jump(chains.draw()),
-        remember(),
+        Statement::jump(replace_chain(timeout)),
         Statement::jump(chains.send()),
         Statement::goto(chains.fallback()),
     ];
     steps.into_iter().map(|step| Rule::new([step])).collect()
 }
 
-/// The rule of [`remember_chain`]: remembers the endpoint in the scratch field, or restarts the timer. Without effect
-/// on what is no lasting number, which has a ServicePort and an endpoint in it.
-pub fn remember(timeout: u32) -> Rule {
+/// The chain that does so for clients that may be remembered with another endpoint.
+fn replace_chain(timeout: u32) -> Name {
+    format!("affinity-replace-{timeout}").into()
+}
+
+/// The chains of a timeout. They have no effect on what is no lasting number: that has a ServicePort and an endpoint in
+/// it. What writes to the map of clients stands here rather than in chains that are always there, since nft 1.0.6 loads
+/// no such rule as it was printed.
+pub fn remember_chains(timeout: u32) -> Vec<Chain> {
     let not_zero = |mask| Statement::not_equal(scratch(BitOp::And, mask), MatchValue::Number(0));
-    let update = Statement::Update {
-        set: SetName::Affinity.name().into(),
-        key: client(),
-        timeout_ms: u64::from(timeout) * 1000,
-        data: Some(Field::Priority.into()),
-    };
-    Rule::new([not_zero(PORT_MASK), not_zero(ENDPOINT_MASK), update])
+    let (set, data): (Name, _) = (SetName::Affinity.name().into(), Some(Field::Priority.into()));
+    let timeout_ms = u64::from(timeout) * 1000;
+    let update = Statement::Update { set: set.clone(), key: client(), timeout_ms, data: data.clone() };
+    let forget = Statement::Delete { set, key: client(), data };
+    let guarded = |statement| Rule::new([not_zero(PORT_MASK), not_zero(ENDPOINT_MASK), statement]);
+    let remember = Chain::regular(remember_chain(timeout), vec![guarded(update)]);
+    // An update would not change what an element says.
+    let and_remember = Rule::new([Statement::goto(remember_chain(timeout))]);
+    vec![remember, Chain::regular(replace_chain(timeout), vec![guarded(forget), and_remember])]
 }
 
 /// The chains that all classes with session affinity share. They exist whatever the Services are.
@@ -173,18 +180,12 @@ impl Affinity {
     fn draw_rules(self) -> Vec<Rule> {
         let draw = if self.is_local { attribute::LOCAL_DRAW } else { attribute::DRAW };
         let drawn = Statement::equal(scratch(BitOp::And, PORT_MASK), MatchValue::Number(attribute::SLOTS));
-        // An update would not change what an element says.
-        let forget = Statement::Delete {
-            set: SetName::Affinity.name().into(),
-            key: client(),
-            data: Some(Field::Priority.into()),
-        };
         let back = Statement::Verdict(Verdict::Return);
         let nothing = Statement::set(WritableField::Priority, Expression::Constant(0));
         vec![
             Rule::new([&self.keys.attribute(draw)[..], &[to_class(SetName::Draws)]].concat()),
             // Only what is a slot is looked up, and only what is found there is used.
-            Rule::new([drawn, self.keys.read_attribute(), forget, back]),
+            Rule::new([drawn, self.keys.read_attribute(), back]),
             Rule::new([nothing]),
         ]
     }

@@ -224,9 +224,9 @@ proptest! {
             let constant = &empty.tables[family];
             let of_timeouts = table.chains.keys().filter(|name| name.starts_with("affinity-remember-")).count();
             prop_assert!(of_timeouts <= 116);
-            // The large maps are read by rules that are there anyway, but for one for each step of the timeouts.
+            // The large maps are read by rules that are there anyway, but for two for each step of the timeouts.
             let mut expected = bindings(constant);
-            *expected.entry("affinity".into()).or_default() += of_timeouts;
+            *expected.entry("affinity".into()).or_default() += 2 * of_timeouts;
             let mut found = bindings(table);
             for bindings in [&mut expected, &mut found] {
                 // Interval sets, which nothing walks: each restricted class reads the ranges.
@@ -237,7 +237,7 @@ proptest! {
             let slots = |table: &Table| table.sets["endpoints"].elements.len() + table.sets["attributes"].elements.len();
             // Different numbers of endpoints need different endpoints: so many at most.
             let of_counts = (2 * slots(table)).isqrt() + 1;
-            let most = constant.chains.len() + 10 * of_timeouts + 12 * of_counts;
+            let most = constant.chains.len() + 12 * of_timeouts + 12 * of_counts;
             prop_assert!(table.chains.len() <= most, "{} chains, not {most}", table.chains.len());
             let rules = table.chains.values().map(|chain| chain.rules.len()).max();
             prop_assert!(rules <= Some(12), "{rules:?} rules in a chain");
