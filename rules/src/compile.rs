@@ -4,6 +4,7 @@
 //! or (protocol, node port) on a node address. Each has a *class*, which says how its first packets are
 //! treated and among how many endpoints one is drawn, and endpoints at *slots* 0…N−1.
 
+mod admission;
 mod adopt;
 mod claims;
 mod class;
@@ -31,7 +32,7 @@ pub use self::{
     expected::{ExpectedKeys, first_slot, is_first_slot},
     frontend::{FrontendKey, endpoint_from_value},
     per_set::PerSet,
-    pick::Pick,
+    pick::{Pick, is_of_clients},
     service::{Problem, Severity},
     sets::{Role, SetName},
 };

@@ -2,12 +2,13 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    ops::Deref,
     sync::Arc,
 };
 
+use smallvec::SmallVec;
+
 use crate::{
-    model::{Endpoint, EndpointSlice, Node, ServicePort},
+    model::{Endpoint, EndpointSlice, Node, Protocol, ServicePort},
     ruleset::Family,
     state::ServiceState,
 };
@@ -15,10 +16,10 @@ use crate::{
 /// The endpoints of one ServicePort in one family that this node may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// The endpoints that policy `Cluster` leads to, sorted; each as often as its weight says.
-    pub cluster: Vec<SocketAddr>,
-    /// The endpoints that policy `Local` leads to, likewise.
-    pub local: Vec<SocketAddr>,
+    /// The endpoints that policy `Cluster` leads to.
+    pub cluster: Chosen,
+    /// The endpoints that policy `Local` leads to.
+    pub local: Chosen,
     /// Those of both that run on this node, or may: their node is not known. Sorted.
     pub on_this_node: Vec<IpAddr>,
     /// If `cluster` is simply every ready endpoint that this topology admits, each once: that topology. Whether
@@ -27,31 +28,74 @@ pub struct Selection {
     pub plain: Option<Topology>,
 }
 
+/// The slices of a Service by what they resolve: a Service with many ports looks at each slice once, not once a port.
+#[derive(Debug)]
+pub struct SlicesByPort<'a>(SmallVec<[Resolved<'a>; 2]>);
+
+/// That a slice resolves a name and protocol to a port number.
+#[derive(Clone, Copy, Debug)]
+struct Resolved<'a> {
+    name: &'a str,
+    protocol: Protocol,
+    port: u16,
+    slice: &'a EndpointSlice,
+}
+
+impl<'a> SlicesByPort<'a> {
+    /// The slices of a Service.
+    pub fn of_service(state: &'a ServiceState) -> Self {
+        Self::new(state.slices.iter().map(|slice| &**slice))
+    }
+
+    /// These slices, in order of their names.
+    pub fn new(slices: impl IntoIterator<Item = &'a EndpointSlice>) -> Self {
+        let resolved = |slice: &'a EndpointSlice| {
+            slice.ports.iter().map(move |port| Resolved {
+                name: &port.name,
+                protocol: port.protocol,
+                port: port.port,
+                slice,
+            })
+        };
+        let mut all: SmallVec<[Resolved<'a>; 2]> = slices.into_iter().flat_map(resolved).collect();
+        // Stable: of the same port, the slices stay in order.
+        all.sort_by_key(|resolved| (resolved.name, resolved.protocol));
+        Self(all)
+    }
+
+    /// Those that resolve a port, each with the number that it resolves it to.
+    fn of(&self, port: &ServicePort) -> &[Resolved<'a>] {
+        let wanted = (&*port.name, port.protocol);
+        let start = self.0.partition_point(|other| (other.name, other.protocol) < wanted);
+        let rest = &self.0[start..];
+        &rest[..rest.partition_point(|other| (other.name, other.protocol) == wanted)]
+    }
+}
+
 /// Merges the slices of a Service for one port and family: one entry an address and port, sorted. An address may
 /// stand in two slices while it moves between them, or when a pod reuses the IP of one that is leaving:
 /// a terminating copy never displaces another, any other copy always does.
 pub fn merge<'a>(
-    state: &'a ServiceState,
+    slices: &SlicesByPort<'a>,
     port: &ServicePort,
     family: Family,
 ) -> Vec<(SocketAddr, &'a Endpoint)> {
-    merge_some(&state.slices, port, family, |_| true)
+    merge_some(slices, port, family, |_| true)
 }
 
-/// The same of these slices, in order of their names, and of those addresses only that are `wanted`.
+/// The same of those addresses only that are `wanted`.
 pub fn merge_some<'a>(
-    slices: &'a [impl Deref<Target = EndpointSlice>],
+    slices: &SlicesByPort<'a>,
     port: &ServicePort,
     family: Family,
     wanted: impl Fn(IpAddr) -> bool,
 ) -> Vec<(SocketAddr, &'a Endpoint)> {
-    let mut merged = Vec::with_capacity(slices.iter().map(|slice| slice.endpoints.len()).sum());
-    for slice in slices {
-        for target in slice.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol) {
-            let of_family = slice.endpoints.iter().filter(|e| Family::of(e.address) == family);
-            let wanted = of_family.filter(|e| wanted(e.address));
-            merged.extend(wanted.map(|e| (SocketAddr::new(e.address, target.port), e)));
-        }
+    let targets = slices.of(port);
+    let mut merged = Vec::with_capacity(targets.iter().map(|target| target.slice.endpoints.len()).sum());
+    for target in targets {
+        let of_family = target.slice.endpoints.iter().filter(|e| Family::of(e.address) == family);
+        let wanted = of_family.filter(|e| wanted(e.address));
+        merged.extend(wanted.map(|e| (SocketAddr::new(e.address, target.port), e)));
     }
     // Stable: of the same address, the slices stay in order.
     merged.sort_by_key(|(address, _)| *address);
@@ -62,6 +106,73 @@ pub fn merge_some<'a>(
         address == kept_address
     });
     merged
+}
+
+/// Endpoints to choose from, sorted, each once, with the shares that their weights give them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chosen {
+    addresses: Vec<SocketAddr>,
+    /// What each weighs, divided by what all weights have in common; empty if all weigh the same.
+    weights: Vec<u16>,
+}
+
+impl Chosen {
+    fn new(addresses: Vec<SocketAddr>, endpoints: &[(SocketAddr, &Endpoint)]) -> Self {
+        let weight = |address: &SocketAddr| {
+            let found = endpoints.binary_search_by_key(address, |(address, _)| *address);
+            found.ok().and_then(|i| endpoints.get(i)).map_or(1, |(_, endpoint)| endpoint.weight)
+        };
+        let mut weights: Vec<u16> = addresses.iter().map(weight).collect();
+        let common = weights.iter().copied().fold(0, greatest_common_divisor).max(1);
+        for weight in &mut weights {
+            *weight /= common;
+        }
+        if weights.iter().all(|weight| *weight == 1) {
+            weights = Vec::new();
+        }
+        Self { addresses, weights }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
+    /// How many slots they take if each has as many as it weighs.
+    pub fn slots(&self) -> usize {
+        if self.weights.is_empty() { self.len() } else { self.weights.iter().copied().map(usize::from).sum() }
+    }
+
+    /// Repeats each endpoint as often as its weight says, for `most` slots at most. Beyond that weights are made
+    /// coarser, and if there are more endpoints than slots, the first ones have one each.
+    pub fn spread(mut self, most: usize) -> Vec<SocketAddr> {
+        let (slots, count) = (self.slots(), self.len());
+        if count > most {
+            self.addresses.truncate(most);
+            return self.addresses;
+        }
+        if self.weights.is_empty() {
+            return self.addresses;
+        }
+        let times = |weight: u16| {
+            let weight = usize::from(weight);
+            if slots <= most {
+                return weight;
+            }
+            // Each has one slot, and what is left is divided: together they fit.
+            1 + weight.saturating_sub(1) * (most - count) / (slots - count)
+        };
+        let mut spread = Vec::with_capacity(slots.min(most));
+        for (address, weight) in self.addresses.into_iter().zip(self.weights) {
+            spread.extend(std::iter::repeat_n(address, times(weight)));
+        }
+        spread
+    }
 }
 
 /// Which hints restrict the choice (KEP-2433, KEP-3015).
@@ -166,7 +277,9 @@ pub fn select(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Selection {
     let even = endpoints.iter().all(|(_, endpoint)| endpoint.weight == 1);
     let plain = (even && !ready.is_empty()).then_some(topology);
     let cluster = or_else(ready, &|e| e.serving && e.terminating);
-    let weighted = |chosen: Vec<SocketAddr>| if even { chosen } else { weighted(&chosen, endpoints) };
+    let weighted = |addresses: Vec<SocketAddr>| {
+        if even { Chosen { addresses, weights: Vec::new() } } else { Chosen::new(addresses, endpoints) }
+    };
     if !endpoints.iter().any(|(_, e)| e.node.is_none() || is_local(e)) {
         // Most Services have no endpoint on this node: nothing more to compare names for.
         return Selection { cluster: weighted(cluster), plain, ..Selection::default() };
@@ -182,17 +295,6 @@ pub fn select(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Selection {
         .collect();
     on_this_node.dedup();
     Selection { cluster: weighted(cluster), local: weighted(local), on_this_node, plain }
-}
-
-/// Repeats each endpoint as often as its weight says, divided by what all weights have in common.
-fn weighted(chosen: &[SocketAddr], endpoints: &[(SocketAddr, &Endpoint)]) -> Vec<SocketAddr> {
-    let weight = |address: &SocketAddr| {
-        let found = endpoints.binary_search_by_key(address, |(address, _)| *address);
-        found.ok().and_then(|i| endpoints.get(i)).map_or(1, |(_, endpoint)| endpoint.weight)
-    };
-    let common = chosen.iter().map(weight).fold(0, greatest_common_divisor).max(1);
-    let times = |address: &SocketAddr| usize::from(weight(address) / common);
-    chosen.iter().flat_map(|address| std::iter::repeat_n(*address, times(address))).collect()
 }
 
 fn greatest_common_divisor(a: u16, b: u16) -> u16 {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use crate::{
-    endpoints::merge,
+    endpoints::{SlicesByPort, merge},
     model::{Endpoint, Node},
     ruleset::Family,
     state::ServiceState,
@@ -31,9 +31,10 @@ pub fn health_check(state: &ServiceState, node: &Node) -> Option<HealthCheck> {
         let is_local = endpoint.node.as_ref().is_some_and(|name| *name == node.name);
         is_local && endpoint.ready && !endpoint.terminating && endpoint.weight > 0
     };
+    let slices = SlicesByPort::of_service(state);
     let local_endpoints = Family::ALL.map(|family| {
         service.cluster_ips.iter().find(|address| Family::of(**address) == family)?;
-        let merged = service.ports.iter().flat_map(|port| merge(state, port, family));
+        let merged = service.ports.iter().flat_map(|port| merge(&slices, port, family));
         let local = merged.filter(|(_, endpoint)| counts(endpoint));
         Some(local.map(|(address, _)| address.ip()).collect::<BTreeSet<IpAddr>>().len())
     });

@@ -1,6 +1,7 @@
 //! The kernel side against the kernel: needs root. Each test has its own network namespace.
 
 mod commit;
+mod compiled;
 mod counters;
 mod foreign;
 mod isolation;

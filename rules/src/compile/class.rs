@@ -3,7 +3,7 @@
 //! A class is a number in the frontends map and a chain. Its number is computed from what it means, so
 //! nothing has to be remembered for a restart to arrive at the same numbers. Whatever one Service has
 //! and another has not (its endpoints, its source ranges, its clients) is an element of a map: chains
-//! multiply with the number of *different numbers of endpoints* only.
+//! multiply with the number of *different numbers of endpoints*, and with the 116 timeouts of session affinity.
 
 use crate::ruleset::{
     Chain, ClassId, Expression, Family, Field, MatchValue, Name, RejectWith, Rule, Statement, Verdict,
@@ -12,7 +12,7 @@ use crate::ruleset::{
 
 use super::{
     config::Config,
-    pick::{Pick, sticky_rules},
+    pick::{Pick, remember_chain, remember_chains, sticky_rules},
     scaffold::{Keys, LOCAL_SLOTS, attribute, chains, in_source_ranges},
     sets::SetName,
     sources::RangeList,
@@ -27,6 +27,8 @@ pub enum Class {
     NoLocalEndpoints,
     /// As [`Class::NoEndpoints`] for sources in the Service's ranges, silence for all others.
     RestrictedNoEndpoints(RangeList),
+    /// Not a frontend's: chains with session affinity jump to it to remember a client for so many seconds.
+    Remember(u32),
     /// Not a frontend's: other chains jump to it to choose one of so many slots for a client that is new to
     /// session affinity.
     Draw(Pick),
@@ -81,6 +83,7 @@ impl Class {
             Self::RestrictedLocal(RangeList::Second, pick) => (13, pick),
             Self::Draw(pick) => (10, pick),
             Self::DrawLocal(pick) => (11, pick),
+            Self::Remember(timeout) => (14, Pick::Sticky(timeout)),
         };
         ClassId(treatment << 16 | pick.id())
     }
@@ -92,6 +95,7 @@ impl Class {
             Self::NoLocalEndpoints => chains::NO_LOCAL_ENDPOINTS.into(),
             Self::RestrictedNoEndpoints(RangeList::First) => "restricted-no-endpoints".into(),
             Self::RestrictedNoEndpoints(RangeList::Second) => "restricted-2-no-endpoints".into(),
+            Self::Remember(timeout) => remember_chain(timeout),
             Self::Draw(pick) => format!("draw-{pick}").into(),
             Self::DrawLocal(pick) => format!("draw-local-{pick}").into(),
             Self::Cluster(pick) => format!("cluster-{pick}").into(),
@@ -163,10 +167,8 @@ impl Class {
         Self::CONSTANT.contains(&self)
     }
 
-    /// Its chain, last, behind the chains that only this one leads to.
+    /// The chains that exist with this class.
     pub fn chains(self, config: &Config, family: Family) -> Vec<Chain> {
-        let mut helpers = Vec::new();
-        let mut pick = |pick, keys, is_local| self.pick(pick, keys, is_local, family, &mut helpers);
         let mark = || Rule::new([config.mark()]);
         let rules = match self {
             Self::NoEndpoints => refuse(),
@@ -177,6 +179,7 @@ impl Class {
                 let admitted = self.admitted().unwrap_or(Self::NoEndpoints).chain_name();
                 vec![Rule::new([in_source_ranges(list), Statement::goto(admitted)]), drop_it()]
             }
+            Self::Remember(timeout) => return remember_chains(timeout),
             Self::Draw(pick) => vec![Rule::new(slot(pick, attribute::SLOTS).into_iter().collect::<Vec<_>>())],
             Self::DrawLocal(pick) => {
                 vec![Rule::new(slot(pick, attribute::LOCAL_SLOTS).into_iter().collect::<Vec<_>>())]
@@ -194,34 +197,21 @@ impl Class {
                 with(past, pick(p, Keys::NodePort, true))
             }
         };
-        helpers.push(Chain::regular(self.chain_name(), rules));
-        helpers
+        vec![Chain::regular(self.chain_name(), rules)]
     }
+}
 
-    /// The rules that choose a slot and send the packet there.
-    fn pick(
-        self,
-        pick: Pick,
-        keys: Keys,
-        is_local: bool,
-        family: Family,
-        helpers: &mut Vec<Chain>,
-    ) -> Vec<Rule> {
-        let offset = if is_local { LOCAL_SLOTS } else { 0 };
-        match pick {
-            // Silence, so that the client tries again and lands on another node.
-            Pick::Random(0) => vec![drop_it()],
-            Pick::Random(_) | Pick::SourceHash(_) => {
-                let send = [Statement::goto(keys.send())];
-                vec![Rule::new(slot(pick, offset).into_iter().chain(send).collect::<Vec<_>>())]
-            }
-            Pick::Sticky(timeout) => {
-                let hit = Name::from(format!("{}-hit", self.chain_name()));
-                let (rules, hit) = sticky_rules(timeout, keys, is_local, family, hit);
-                helpers.push(hit);
-                rules
-            }
+/// The rules that choose a slot and send the packet there.
+fn pick(pick: Pick, keys: Keys, is_local: bool) -> Vec<Rule> {
+    let offset = if is_local { LOCAL_SLOTS } else { 0 };
+    match pick {
+        // Silence, so that the client tries again and lands on another node.
+        Pick::Random(0) => vec![drop_it()],
+        Pick::Random(_) | Pick::SourceHash(_) => {
+            let send = [Statement::goto(keys.send())];
+            vec![Rule::new(slot(pick, offset).into_iter().chain(send).collect::<Vec<_>>())]
         }
+        Pick::Sticky(timeout) => sticky_rules(timeout, keys, is_local),
     }
 }
 

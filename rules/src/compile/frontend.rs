@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use foldhash::{HashSet, HashSetExt};
+
 use crate::{
     model::{Protocol, Service, ServicePort},
     ruleset::{ClassId, Concat, DataType, Family, Value},
@@ -131,20 +133,17 @@ pub fn frontends(service: &Service, port: &ServicePort, family: Family) -> Vec<(
     let at = |address: &IpAddr| FrontendKey::Address(*address, port.protocol, port.port);
 
     let mut all = vec![(at(cluster_ip), Door::ClusterIp)];
-    let mut add = |key, door| {
-        // One address may be listed twice, or be both a load balancer's and an externalIP.
-        if !all.iter().any(|(known, _)| *known == key) {
-            all.push((key, door));
-        }
-    };
-    for address in service.load_balancer_ips.iter().filter(of_family) {
-        add(at(address), Door::LoadBalancer);
-    }
-    for address in service.external_ips.iter().filter(of_family) {
-        add(at(address), Door::ExternalIp);
+    let load_balancer = service.load_balancer_ips.iter().filter(of_family);
+    all.extend(load_balancer.map(|address| (at(address), Door::LoadBalancer)));
+    let external = service.external_ips.iter().filter(of_family);
+    all.extend(external.map(|address| (at(address), Door::ExternalIp)));
+    // One address may be listed twice, or be both a load balancer's and an externalIP.
+    if all.len() > 1 {
+        let mut known = HashSet::with_capacity(all.len());
+        all.retain(|(key, _)| known.insert(*key));
     }
     if let Some(node_port) = port.node_port {
-        add(FrontendKey::NodePort(family, port.protocol, node_port), Door::NodePort);
+        all.push((FrontendKey::NodePort(family, port.protocol, node_port), Door::NodePort));
     }
     all
 }

@@ -11,17 +11,24 @@ use siphasher::sip::SipHasher13;
 const OFFSET_KEY: (u64, u64) = (0x706f_7274_6f6c_616e, 1);
 const SKIP_KEY: (u64, u64) = (0x706f_7274_6f6c_616e, 2);
 
-/// The size of the table for so many endpoints: a prime, large enough that shares differ by two percent at
-/// most and that an endpoint which goes moves less than 2/N of the table, which takes about 4 N² entries (up
-/// to 128 endpoints; beyond, the table is as large as slots can count). It changes at a few numbers only,
-/// because a table of another size is another table.
+/// Sizes of tables, each about twice the one before: primes, so that every walk visits every entry.
+const SIZES: [u16; 16] = [2, 3, 7, 13, 31, 61, 127, 251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521];
+
+/// The size of the table for so many endpoints: large enough that shares differ by five percent at most, and that an
+/// endpoint which goes moves less than 2/N of the table, up to 32 endpoints, or less than 5/N, up to 128. It changes at
+/// a few numbers only, because a table of another size is another table.
 pub fn table_size(endpoints: usize) -> u16 {
     match endpoints {
         0..=16 => 1021,
-        17..=32 => 4093,
-        33..=64 => 16_381,
+        17..=128 => 4093,
+        129..=512 => 16_381,
         _ => 65_521,
     }
+}
+
+/// The largest size of a table of `most` entries at most; a table of one entry if no other is that small.
+pub fn size_within(most: usize) -> u16 {
+    SIZES.into_iter().rev().find(|size| usize::from(*size) <= most).unwrap_or(1)
 }
 
 /// Fills a table from endpoints, each listed as often as its weight says.
@@ -69,7 +76,7 @@ impl Walk {
             endpoint,
             weight,
             position: below(hash(OFFSET_KEY), size),
-            skip: below(hash(SKIP_KEY), size - 1) + 1,
+            skip: below(hash(SKIP_KEY), (size - 1).max(1)) + 1,
         }
     }
 
@@ -104,8 +111,8 @@ mod tests {
     }
 
     #[test]
-    fn one_of_n_that_goes_moves_less_than_two_nths() {
-        for n in [2, 3, 5, 10, 16, 32, 64, 128] {
+    fn one_of_n_that_goes_moves_a_few_nths() {
+        for (n, most) in [(2, 2), (3, 2), (5, 2), (10, 2), (16, 2), (32, 2), (64, 5), (128, 5)] {
             let all = endpoints(n);
             let size = table_size(all.len());
             let before = table(&all, size);
@@ -114,9 +121,19 @@ mod tests {
                 rest.remove(gone);
                 let after = table(&rest, size);
                 let moved = before.iter().zip(&after).filter(|(a, b)| a != b).count();
-                assert!(moved * all.len() < 2 * before.len(), "of {n}, {gone} moves {moved} of {size}");
+                assert!(moved * all.len() < most * before.len(), "of {n}, {gone} moves {moved} of {size}");
             }
         }
+    }
+
+    #[test]
+    fn a_table_of_any_size_is_filled() {
+        for size in SIZES.into_iter().chain([1]) {
+            let all = endpoints(3);
+            let table = table(&all[..all.len().min(size.into())], size);
+            assert_eq!(table.len(), usize::from(size));
+        }
+        assert_eq!([0, 1, 2, 30, 31, 4093, 65_536].map(size_within), [1, 1, 2, 13, 31, 4093, 65_521]);
     }
 
     #[test]

@@ -74,6 +74,18 @@ pub enum FrontendSlotUse {
     Both,
 }
 
+impl FrontendSlotUse {
+    /// Which endpoints stand at the slots of a frontend at this door.
+    pub fn of(door: Door, service: &Service) -> Self {
+        let policy = if door == Door::ClusterIp { service.internal_policy } else { service.external_policy };
+        match policy {
+            TrafficPolicy::Cluster => Self::Cluster,
+            TrafficPolicy::Local if door == Door::ClusterIp => Self::Local,
+            TrafficPolicy::Local => Self::Both,
+        }
+    }
+}
+
 impl Frontend {
     /// Decides the class of a frontend at a door, whose sources may be restricted to those of a list. Not owned yet.
     pub fn new(
@@ -83,12 +95,7 @@ impl Frontend {
         picks: Picks,
         restricted: Option<RangeList>,
     ) -> Self {
-        let policy = if door == Door::ClusterIp { service.internal_policy } else { service.external_policy };
-        let slots = match policy {
-            TrafficPolicy::Cluster => FrontendSlotUse::Cluster,
-            TrafficPolicy::Local if door == Door::ClusterIp => FrontendSlotUse::Local,
-            TrafficPolicy::Local => FrontendSlotUse::Both,
-        };
+        let slots = FrontendSlotUse::of(door, service);
         let Picks { cluster, local } = picks;
         let (class, direct) = match (slots, door, cluster) {
             (.., None) => (Class::NoEndpoints, None),
@@ -127,6 +134,9 @@ impl CompiledPort {
         classes.push(frontend.class);
         classes.extend(frontend.class.admitted());
         classes.extend(frontend.direct);
+        if let Some(sticky) = &self.sticky {
+            classes.push(Class::Remember(sticky.timeout));
+        }
         classes.extend(self.draws(frontend).into_iter().map(|(_, class)| class));
         classes
     }

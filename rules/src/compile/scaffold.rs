@@ -5,7 +5,7 @@ use crate::ruleset::{
     Verdict, WritableField,
 };
 
-use super::{config::Config, sets::SetName, sources::RangeList};
+use super::{config::Config, pick::shared_chains, sets::SetName, sources::RangeList};
 
 /// Names of the chains that always exist.
 pub mod chains {
@@ -70,6 +70,9 @@ pub fn constant_chains(config: &Config, family: Family) -> Vec<Chain> {
         Chain::regular(chains::SEND, send(Keys::Address, family)),
         Chain::regular(chains::SEND_NODE_PORT, send(Keys::NodePort, family)),
     ]
+    .into_iter()
+    .chain(shared_chains(family))
+    .collect()
 }
 
 /// How a frontend is recognised.

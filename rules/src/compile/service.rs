@@ -1,13 +1,14 @@
 //! Compiles one Service.
 
 use std::{
-    collections::HashSet,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
+use foldhash::{HashMap, HashSet};
+
 use crate::{
-    endpoints::{merge, select, serving},
+    endpoints::{Chosen, SlicesByPort, Topology, merge, select, serving},
     flows::Serving,
     model::{LoadBalancing, Node, ObjectName, Protocol, Service, ServicePort, TrafficPolicy},
     ruleset::{COMMENT_MAX, Family},
@@ -15,13 +16,14 @@ use crate::{
 };
 
 use super::{
+    admission::{self, Demand},
     adopt::{FrontendSlots, Slots},
     claims::Rank,
     frontend::{Door, FrontendKey, frontends},
     maglev,
     pick::Pick,
     placed::Placed,
-    port::{CompiledPort, Frontend, Picks, comment_length},
+    port::{CompiledPort, Frontend, FrontendSlotUse, Picks, comment_length},
     sets::SetName,
     slots,
     sources::{AddressRange, RangeList, allowed_sources},
@@ -115,17 +117,110 @@ pub fn compile<'a, Adopted>(
 where
     Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
 {
-    let mut ports = Vec::with_capacity(service.ports.len() * service.cluster_ips.len());
-    let mut hairpin = Vec::new();
-    let mut all_problems = Vec::new();
-    let problems = &mut all_problems;
-    let mut taken = HashSet::new();
+    let mut problems = admission::problems(service);
+    let admitted = admission::admitted(service);
+    let drafts = drafts(&admitted, state, surroundings.node, &mut problems);
+    let mut hairpin: Vec<IpAddr> = drafts.iter().flat_map(|draft| &draft.on_this_node).copied().collect();
+    hairpin.sort_unstable();
+    hairpin.dedup();
+    let demands: Vec<_> = drafts.iter().flat_map(|draft| draft.demands(&admitted)).collect();
+    let wanted: usize = demands.iter().map(|demand| demand.slots * demand.frontends).sum();
+    let most = admission::most_slots(demands);
+
+    let known = PriorPorts::of(surroundings.before);
+    let sources = Family::ALL.map(|family| sources(&admitted, family, &drafts, surroundings, &mut problems));
+    let mut ports = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        let Draft { family, port, doors, .. } = draft;
+        let (restricted, sources, list) = &sources[family as usize];
+        let prior = prior_slots(service, port, family, &doors, &known, surroundings);
+        let mut place = |prior: &Slots, chosen: Chosen| place(service, prior, chosen, most, &mut problems);
+        let cluster = place(&prior.slots.plain, draft.cluster);
+        let local = place(&prior.slots.local, draft.local);
+        let sticky = service.affinity_timeout.and_then(|timeout| {
+            let number = prior.sticky.as_ref().map(|s| s.port).or_else(|| {
+                let taken = (surroundings.port_number)(family, prior.slots.port);
+                if taken.is_none() {
+                    let message = "too many ports have session affinity; this one goes without".into();
+                    note(&mut problems, Problem::error(&service.name, message));
+                }
+                taken
+            })?;
+            let known = prior.sticky.or_else(|| Sticky::adopt(&prior.slots, surroundings.number_origin));
+            Some(Sticky::new(number, admission::affinity_timeout(timeout), known, &[&cluster, &local]))
+        });
+        let pick = |slots: &[SocketAddr]| {
+            let pick = Pick::of_slots(slots.len(), service.load_balancing)?;
+            Some(sticky.as_ref().map_or(pick, |sticky| Pick::Sticky(sticky.timeout)))
+        };
+        let picks = Picks { cluster: pick(&cluster), local: pick(&local) };
+        // Others depend on all endpoints for more than who is chosen.
+        let is_plain = port.protocol != Protocol::Udp
+            && service.load_balancing == LoadBalancing::Random
+            && service.affinity_timeout.is_none()
+            && wanted <= admission::MOST_SLOTS;
+        ports.push(CompiledPort {
+            family,
+            name: port.name.clone(),
+            protocol: port.protocol,
+            service: service.clone(),
+            frontends: doors
+                .into_iter()
+                .map(|(key, door)| Frontend::new(key, door, service, picks, restricted.then_some(*list)))
+                .collect(),
+            cluster: Placed::new(family, &cluster),
+            local: Placed::new(family, &local),
+            plain: draft.plain.filter(|_| is_plain),
+            load_balancing: service.load_balancing,
+            sticky: sticky.map(Box::new),
+            serving: draft.serving,
+            sources: sources.clone(),
+            range_list: *list,
+        });
+    }
+    CompiledService { service: service.clone(), ports, hairpin: hairpin.into(), problems: problems.into() }
+}
+
+/// One port in one family, before its endpoints have slots.
+struct Draft<'a> {
+    family: Family,
+    port: &'a ServicePort,
+    doors: Vec<(FrontendKey, Door)>,
+    cluster: Chosen,
+    /// Those of policy Local; none if no frontend is under it.
+    local: Chosen,
+    on_this_node: Vec<IpAddr>,
+    plain: Option<Topology>,
+    serving: Serving,
+}
+
+impl Draft<'_> {
+    /// How many slots its endpoints ask for.
+    fn demands(&self, service: &Service) -> [Demand; 2] {
+        let count = |uses: &[FrontendSlotUse]| {
+            let used = |(_, door): &&(FrontendKey, Door)| uses.contains(&FrontendSlotUse::of(*door, service));
+            self.doors.iter().filter(used).count()
+        };
+        let demand =
+            |chosen: &Chosen, frontends| Demand::new(chosen.slots(), frontends, service.load_balancing);
+        [
+            demand(&self.cluster, count(&[FrontendSlotUse::Cluster, FrontendSlotUse::Both])),
+            demand(&self.local, count(&[FrontendSlotUse::Local, FrontendSlotUse::Both])),
+        ]
+    }
+}
+
+/// All ports of a Service in both families.
+fn drafts<'a>(
+    service: &'a Service,
+    state: &ServiceState,
+    node: &Node,
+    problems: &mut Vec<Problem>,
+) -> Vec<Draft<'a>> {
+    let slices = SlicesByPort::of_service(state);
+    let mut drafts = Vec::with_capacity(service.ports.len() * service.cluster_ips.len());
+    let mut taken = HashSet::default();
     for family in Family::ALL {
-        let sources = allowed_sources(service, family, surroundings.node_ips);
-        let restricted = sources.is_some();
-        let mut range_list = None;
-        // Nearly always empty, and then shared by all.
-        let sources: Arc<[_]> = sources.map_or_else(Arc::default, Arc::from);
         for port in &service.ports {
             let mut doors = frontends(service, port, family);
             if doors.is_empty() {
@@ -142,76 +237,72 @@ where
             if comment_length(&service.name, &port.name) > COMMENT_MAX {
                 note(problems, cut(service, port));
             }
-            let list = *range_list.get_or_insert_with(|| list_for(&sources, family, &doors, surroundings));
-            let endpoints = merge(state, port, family);
-            let selection = select(&endpoints, surroundings.node);
-            hairpin.extend(selection.on_this_node);
-            let prior = prior_slots(service, port, family, &doors, surroundings);
+            let endpoints = merge(&slices, port, family);
+            let selection = select(&endpoints, node);
             let uses_local = doors.iter().any(|(_, door)| policy(service, *door) == TrafficPolicy::Local);
-            let local = if uses_local { selection.local } else { Vec::new() };
-            let mut place = |prior: &Slots, endpoints: Vec<SocketAddr>| {
-                let endpoints = capped(service, port, endpoints, problems);
-                match service.load_balancing {
-                    LoadBalancing::SourceHash => {
-                        maglev::table(&endpoints, maglev::table_size(endpoints.len()))
-                    }
-                    LoadBalancing::Random => slots::assign(prior, endpoints),
-                }
-            };
-            let cluster = place(&prior.slots.plain, selection.cluster);
-            let local = place(&prior.slots.local, local);
-            let sticky = service.affinity_timeout.and_then(|timeout| {
-                let number = prior.sticky.as_ref().map(|s| s.port).or_else(|| {
-                    let taken = (surroundings.port_number)(family, prior.slots.port);
-                    if taken.is_none() {
-                        let message = "too many ports have session affinity; this one goes without".into();
-                        note(problems, Problem::error(&service.name, message));
-                    }
-                    taken
-                })?;
-                let known = prior.sticky.or_else(|| Sticky::adopt(&prior.slots, surroundings.number_origin));
-                Some(Sticky::new(number, timeout, known, &[&cluster, &local]))
-            });
-            let pick = |slots: &[SocketAddr]| {
-                let pick = Pick::of_slots(slots.len(), service.load_balancing)?;
-                Some(sticky.as_ref().map_or(pick, |sticky| Pick::Sticky(sticky.timeout)))
-            };
-            let picks = Picks { cluster: pick(&cluster), local: pick(&local) };
-            // Others depend on all endpoints for more than who is chosen.
-            let is_plain = port.protocol != Protocol::Udp
-                && service.load_balancing == LoadBalancing::Random
-                && service.affinity_timeout.is_none()
-                && cluster.len() < usize::from(u16::MAX);
-            ports.push(CompiledPort {
+            drafts.push(Draft {
                 family,
-                name: port.name.clone(),
-                protocol: port.protocol,
-                service: service.clone(),
-                frontends: doors
-                    .into_iter()
-                    .map(|(key, door)| Frontend::new(key, door, service, picks, restricted.then_some(list)))
-                    .collect(),
-                cluster: Placed::new(family, &cluster),
-                local: Placed::new(family, &local),
-                plain: selection.plain.filter(|_| is_plain),
-                load_balancing: service.load_balancing,
-                sticky: sticky.map(Box::new),
+                port,
+                doors,
+                cluster: selection.cluster,
+                local: if uses_local { selection.local } else { Chosen::default() },
+                on_this_node: selection.on_this_node,
+                plain: selection.plain,
                 serving: match port.protocol {
                     Protocol::Udp => serving(&endpoints),
                     Protocol::Tcp | Protocol::Sctp => Serving::default(),
                 },
-                sources: sources.clone(),
-                range_list: list,
             });
         }
     }
-    hairpin.sort_unstable();
-    hairpin.dedup();
-    CompiledService {
-        service: service.clone(),
-        ports,
-        hairpin: hairpin.into(),
-        problems: all_problems.into(),
+    drafts
+}
+
+/// Whether the load balancer's addresses are for some sources only in this family, and which; and the list in which they
+/// stand.
+fn sources<'a, Adopted>(
+    service: &Service,
+    family: Family,
+    drafts: &[Draft<'_>],
+    surroundings: &Surroundings<'a, Adopted>,
+    problems: &mut Vec<Problem>,
+) -> (bool, Arc<[AddressRange]>, RangeList)
+where
+    Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
+{
+    let of_family = drafts.iter().filter(|draft| draft.family == family);
+    let doors = of_family.flat_map(|draft| &draft.doors);
+    // Nearly always none, and then shared by all.
+    let Some(mut sources) = allowed_sources(service, family, surroundings.node_ips) else {
+        return (false, Arc::default(), list_for(&[], family, doors, surroundings));
+    };
+    let most = admission::most_ranges(doors.clone().filter(|(_, door)| *door == Door::LoadBalancer).count());
+    if sources.len() > most {
+        note(problems, admission::too_many_ranges(service));
+        sources.truncate(most);
+    }
+    let list = list_for(&sources, family, doors, surroundings);
+    (true, sources.into(), list)
+}
+
+/// Gives endpoints slots, `most` of them at most.
+fn place(
+    service: &Service,
+    prior: &Slots,
+    chosen: Chosen,
+    most: usize,
+    problems: &mut Vec<Problem>,
+) -> Vec<SocketAddr> {
+    let (count, wanted) = (chosen.len(), Demand::new(chosen.slots(), 1, service.load_balancing).slots);
+    if wanted > most {
+        note(problems, admission::too_many_slots(service, count > most));
+    }
+    match service.load_balancing {
+        LoadBalancing::Random => slots::assign(prior, chosen.spread(most)),
+        LoadBalancing::SourceHash => {
+            let size = maglev::size_within(wanted.min(most));
+            maglev::table(&chosen.spread(size.into()), size)
+        }
     }
 }
 
@@ -229,10 +320,10 @@ fn policy(service: &Service, door: Door) -> TrafficPolicy {
 }
 
 /// The list for source ranges: the one in which they stand already, or the other one if others stand there.
-fn list_for<'a, Adopted>(
+fn list_for<'a, 'd, Adopted>(
     sources: &[AddressRange],
     family: Family,
-    doors: &[(FrontendKey, Door)],
+    doors: impl Iterator<Item = &'d (FrontendKey, Door)>,
     surroundings: &Surroundings<'a, Adopted>,
 ) -> RangeList
 where
@@ -244,9 +335,8 @@ where
     if let Some(prior) = surroundings.before.and_then(|before| before.ports.iter().find(|p| p.family == family)) {
         return same(prior.range_list, &prior.sources);
     }
-    let adopted = doors.iter().filter_map(|(key, _)| (surroundings.adopted)(key));
-    let adopted = adopted.flat_map(|slots| &slots.sources).next();
-    adopted.map_or_else(RangeList::default, |(list, present)| same(*list, present))
+    let mut adopted = doors.filter_map(|(key, _)| (surroundings.adopted)(key)?.sources.as_ref());
+    adopted.next().map_or_else(RangeList::default, |(list, present)| same(*list, present))
 }
 
 /// What a port had before, or has in the kernel.
@@ -256,20 +346,31 @@ struct Prior {
     sticky: Option<Sticky>,
 }
 
+/// The ports of a Service as it was compiled before, by what a port is known by.
+struct PriorPorts<'a>(HashMap<(Family, Protocol, &'a str), &'a CompiledPort>);
+
+impl<'a> PriorPorts<'a> {
+    fn of(before: Option<&'a CompiledService>) -> Self {
+        // Of several that are alike the first counts, so it is put in last.
+        let ports = before.into_iter().flat_map(|before| before.ports.iter().rev());
+        Self(ports.map(|port| ((port.family, port.protocol, &*port.name), port)).collect())
+    }
+}
+
 /// The slots that the endpoints of a port had before, or have in the kernel.
 fn prior_slots<'a, Adopted>(
     service: &Service,
     port: &ServicePort,
     family: Family,
     doors: &[(FrontendKey, Door)],
+    before: &PriorPorts<'_>,
     surroundings: &Surroundings<'a, Adopted>,
 ) -> Prior
 where
     Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
 {
     let known = |slots: &Placed| slots.iter().map(Some).collect();
-    let same = |p: &&CompiledPort| p.family == family && p.protocol == port.protocol && p.name == port.name;
-    if let Some(prior) = surroundings.before.and_then(|before| before.ports.iter().find(same)) {
+    if let Some(prior) = before.0.get(&(family, port.protocol, &*port.name)) {
         let slots = FrontendSlots {
             plain: known(&prior.cluster),
             local: known(&prior.local),
@@ -297,9 +398,9 @@ where
     Prior { slots, sticky: None }
 }
 
-/// Both families of a port have the same to say.
+/// Both families of a port have the same to say. Of very many ports, not each is told of.
 fn note(problems: &mut Vec<Problem>, problem: Problem) {
-    if !problems.contains(&problem) {
+    if problems.len() < admission::MOST_PROBLEMS && !problems.contains(&problem) {
         problems.push(problem);
     }
 }
@@ -310,21 +411,4 @@ fn cut(service: &Service, port: &ServicePort) -> Problem {
         port.name
     );
     Problem { severity: Severity::Notice, service: service.name.clone(), message }
-}
-
-/// A class counts endpoints with 16 bits.
-fn capped(
-    service: &Service,
-    port: &ServicePort,
-    mut endpoints: Vec<SocketAddr>,
-    problems: &mut Vec<Problem>,
-) -> Vec<SocketAddr> {
-    let most = usize::from(u16::MAX);
-    if endpoints.len() > most {
-        let message =
-            format!("port {:?} has {} endpoints, of which {most} are used", port.name, endpoints.len());
-        note(problems, Problem::error(&service.name, message));
-        endpoints.truncate(most);
-    }
-    endpoints
 }

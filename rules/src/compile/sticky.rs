@@ -13,8 +13,8 @@ use super::adopt::FrontendSlots;
 
 /// Bits of a lasting number that tell the ServicePort.
 pub const PORT_MASK: u32 = 0x7fff_0000;
-/// Longest timeout that the API allows, in seconds.
-const LONGEST: u32 = 86_400;
+/// Bits of a lasting number that tell the endpoint; never all zero.
+pub const ENDPOINT_MASK: u32 = 0xffff;
 
 /// Numbers of ServicePorts with session affinity, of one family.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +65,8 @@ impl PortNumbers {
 pub struct Sticky {
     /// Number of the ServicePort.
     pub port: u16,
-    /// Seconds after a client's last connection in which it is led to the same endpoint.
+    /// Seconds after a client's last connection in which it is led to the same endpoint, one of the steps of
+    /// [`super::admission::affinity_timeout`].
     pub timeout: u32,
     endpoints: HashMap<SocketAddr, u16>,
     last: u16,
@@ -85,9 +86,9 @@ impl Sticky {
         let mut used: HashSet<u16> = endpoints.values().copied().collect();
         for endpoint in wanted {
             endpoints.entry(endpoint).or_insert_with(|| {
-                // As with ports, a number comes back late.
-                for _ in 0..=u16::MAX {
-                    last = last.wrapping_add(1);
+                // As with ports, a number comes back late. Zero is no endpoint's.
+                for _ in 0..u16::MAX {
+                    last = last.checked_add(1).unwrap_or(1);
                     if used.insert(last) {
                         break;
                     }
@@ -95,13 +96,16 @@ impl Sticky {
                 last
             });
         }
-        Self { port, timeout: timeout.clamp(1, LONGEST), endpoints, last }
+        Self { port, timeout, endpoints, last }
     }
 
     /// What an earlier run left in the kernel. New endpoints are numbered after `origin`.
     pub fn adopt(slots: &FrontendSlots, origin: u16) -> Option<Self> {
         let port = slots.port?;
-        let ours = slots.lasting.iter().filter(|(number, _)| (*number >> 16) as u16 == port);
+        let ours = slots
+            .lasting
+            .iter()
+            .filter(|(number, _)| (*number >> 16) as u16 == port && *number & ENDPOINT_MASK != 0);
         let endpoints: HashMap<_, _> = ours.map(|(number, e)| (*e, (number & 0xffff) as u16)).collect();
         Some(Self { port, timeout: 1, endpoints, last: origin })
     }

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use foldhash::HashSet;
+
 use super::{Act, Changes, Parts, Retiring, Whole};
 use crate::{
+    compile::is_of_clients,
     diff::diff_into,
     planes::{counterpart, is_beside, is_shared},
     ruleset::{Chain, Elements, Family, Name, Ruleset, Set, Table},
-    transaction::Transaction,
+    transaction::{Operation, Transaction},
 };
 
 /// Makes the kernel, which holds the tables of `kernel`, hold those of `desired`. `take` carries out each act, in order,
@@ -103,6 +106,20 @@ fn create_beside(
             return false;
         }
     }
+    // What both planes share is in force already.
+    let shared: Vec<&Chain> = new.chains.values().filter(|c| c.base.is_none() && is_shared(&c.name)).collect();
+    let stays = |chain: &&Chain| old.chains.get(&chain.name).is_some_and(|old| old.rules == chain.rules);
+    let mut changed = Transaction::new(table.clone());
+    for chain in shared.iter().filter(|chain| old.chains.contains_key(&chain.name) && !stays(chain)) {
+        changed.push(family, Operation::FlushChain(chain.name.clone()));
+        for rule in &chain.rules {
+            changed.push(family, Operation::AddRule { chain: chain.name.clone(), rule: rule.clone() });
+        }
+    }
+    if !changed.is_empty() && !take(Act::Commit(changed)) {
+        return false;
+    }
+    let shared: HashSet<Name> = shared.into_iter().map(|chain| chain.name.clone()).collect();
     let elements = take_elements(&mut new);
     let mut commit = |mut transaction: Transaction| {
         transaction.swap(|_| true);
@@ -115,7 +132,10 @@ fn create_beside(
     if !parts.is_wanted() || !take(Act::Exchange(family)) {
         return false;
     }
-    retiring.retire_table(family, old, |name| (!is_shared(name) && !is_beside(name)).then(|| counterpart(name)));
+    retiring.retire_table(family, old, |name| {
+        let goes = if is_of_clients(name) { !shared.contains(name) } else { !is_shared(name) && !is_beside(name) };
+        goes.then(|| counterpart(name))
+    });
     true
 }
 

@@ -1,5 +1,7 @@
 //! What a change costs, counted in operations: numbers that are the same on every machine.
 
+mod bounds;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use portolan_rules::{

@@ -156,6 +156,23 @@ fn switching_affinity_takes_effect_both_ways() {
 }
 
 #[test]
+fn any_timeout_is_kept_and_lasts_an_eighth_longer_at_most() {
+    for seconds in [1, 7, 17, 61, 299, 1801, 10_799, 86_399] {
+        in_both_families(|scene| {
+            let scene = sticky(scene, ENDPOINTS).edit(|service| service.affinity_timeout = Some(seconds));
+            let packet = scene.packet("L9", "ClusterIP1:80");
+            let mut live = Live::new(scene.cluster.clone());
+            let (first, _) = connect(&mut live, &packet, 2);
+            let timeout = u64::from(seconds) * 1000;
+            live.wait(timeout - 1);
+            assert_eq!(connect(&mut live, &packet, 0), (first, 1), "{seconds} s");
+            live.wait(timeout + timeout / 8);
+            assert_eq!(connect(&mut live, &packet, 0).1, 4, "{seconds} s");
+        });
+    }
+}
+
+#[test]
 fn another_timeout_counts_from_the_next_connection() {
     in_both_families(|scene| {
         let scene = sticky(scene, ENDPOINTS);

@@ -17,6 +17,7 @@ use portolan_rules::{
 };
 
 pub use self::clients::Clients;
+use self::clients::Recalled;
 use self::{
     endpoints::Endpoints,
     frontends::{Door, Frontend},
@@ -30,12 +31,17 @@ pub struct Promise {
     pub fates: Answer,
     /// How one of them comes about.
     pub choice: LoadBalancing,
+    /// What else is certain to become of it, or not: a client may be remembered for longer than it asks.
+    pub or_else: Option<Fate>,
 }
 
 impl Promise {
     /// Whether an answer keeps it. A hash of the source address settles what becomes of the packet, but
     /// the promise does not say on what.
     pub fn is_kept_by(&self, actual: &Answer) -> bool {
+        if self.or_else.is_some_and(|fate| certainly(fate).fates == *actual) {
+            return true;
+        }
         match self.choice {
             LoadBalancing::Random => self.fates == *actual,
             LoadBalancing::SourceHash => {
@@ -101,13 +107,15 @@ fn answer_frontend(
         let masqueraded = leaves && (masquerade || is_hairpin(cluster, packet, to));
         Fate::Sent { to, masqueraded }
     };
-    if let Some(known) = clients.endpoint(frontend, packet.source).filter(|known| eligible.contains(known)) {
-        return certainly(fate(known));
-    }
+    let or_else = match clients.endpoint(frontend, packet.source) {
+        Some(Recalled::Surely(known)) if eligible.contains(&known) => return certainly(fate(known)),
+        Some(Recalled::Perhaps(known)) if eligible.contains(&known) => Some(fate(known)),
+        _ => None,
+    };
     let weight = |to: &SocketAddr| u64::from(endpoints.weight(to));
     let total = eligible.iter().map(weight).sum();
     let fates = eligible.iter().map(|to| (fate(*to), Probability::new(weight(to), total))).collect();
-    Promise { fates, choice: service.load_balancing }
+    Promise { fates, choice: service.load_balancing, or_else }
 }
 
 /// Whether an endpoint gets its own packet back: it would answer itself past the node, so the source must
@@ -144,5 +152,6 @@ fn refused(packet: &Packet) -> Promise {
 }
 
 fn certainly(fate: Fate) -> Promise {
-    Promise { fates: Answer::from([(fate, Probability::new(1, 1))]), choice: LoadBalancing::Random }
+    let fates = Answer::from([(fate, Probability::new(1, 1))]);
+    Promise { fates, choice: LoadBalancing::Random, or_else: None }
 }

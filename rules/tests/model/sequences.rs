@@ -51,12 +51,12 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let timeout = option::of(select(vec![1, 60, 3600]));
+    let timeout = option::of(select(vec![1, 17, 60, 61, 3600]));
     let endpoints = (vec(endpoint(Family::Ip), 0..6), vec(endpoint(Family::Ip6), 0..6));
     prop_oneof![
         16 => (draft(), 0..8usize).prop_map(|(draft, choice)| Step::Connect(draft, choice)),
         24 => (0..8usize).prop_map(Step::Again),
-        4 => select(vec![1, 999, 1000, 30_000, 60_000]).prop_map(Step::Wait),
+        4 => select(vec![1, 999, 1000, 8_000, 30_000, 60_000]).prop_map(Step::Wait),
         6 => (any::<Index>(), endpoints).prop_map(|(slice, (v4, v6))| Step::Endpoints(slice, [v4, v6])),
         1 => (any::<Index>(), timeout).prop_map(|(service, timeout)| Step::Timeout(service, timeout)),
         1 => service().prop_map(|service| Step::Service(Box::new(service))),

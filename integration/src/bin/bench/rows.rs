@@ -163,4 +163,17 @@ pub const ROWS: &[Row] = &[
     sixty_microseconds("large-swap", "one of its endpoints swapped: p50 (kernel alone)"),
     one_and_a_half("node-ports", "up to 5,000 node ports: cold start ÷ kernel"),
     sixty_microseconds("node-ports-swap", "one endpoint of these swapped: p50 (kernel alone)"),
+    row(
+        "worst",
+        "up to 2,000 Services that ask for what they can (as many timeouts, policies, weights, hash tables, 4,000 ports): cold start ÷ as many plain ones with as many slots",
+        Unit::Ratio,
+        everywhere(2.0),
+    ),
+    row("worst-longest", "longest single hold of the netlink mutex meanwhile", Unit::Time, NO_TARGET),
+    row(
+        "worst-class",
+        "one endpoint added beside these, to a number that no other Service has: p50 (kernel alone)",
+        Unit::Time,
+        NO_TARGET,
+    ),
 ];

@@ -11,6 +11,7 @@ use std::{cell::RefCell, collections::VecDeque};
 use super::{Compiler, class_verdict, range_element, transaction::Rebuild};
 use crate::{
     compile::{
+        admission,
         claims::sort_by_rank,
         delta::NetChanges,
         maglev,
@@ -156,8 +157,8 @@ impl Compiler {
                 sets.push((set.clone(), held));
             }
         }
-        let chains = rebuild.held_chains(chains).into_iter().filter(|chain| !is_shared(chain));
-        self.retiring.retire_plane(family, sets, old_sets, chains.collect());
+        let chains = chains.into_iter().filter(|chain| !is_shared(chain)).collect();
+        self.retiring.retire_plane(family, sets, old_sets, rebuild.held_chains(chains));
         true
     }
 
@@ -192,13 +193,16 @@ impl Compiler {
 
 /// Adds what a Service can have at most: every endpoint of every slice behind every port.
 fn expect(service: &Service, entry: &ServiceState, node: &Node, expected: &mut PerSet<u32>) {
+    let mut slots_left = PerSet::from_fn(|_, _| admission::MOST_SLOTS);
+    let ports = &service.ports[..service.ports.len().min(admission::MOST_PORTS)];
+    let most_addresses = admission::most_addresses(ports.len());
     for family in Family::ALL {
         let of_family = |address: &&std::net::IpAddr| Family::of(**address) == family;
         if !service.cluster_ips.iter().any(|address| of_family(&address)) {
             continue;
         }
-        let addresses =
-            service.load_balancer_ips.iter().chain(&service.external_ips).filter(of_family).count() + 1;
+        let external = service.load_balancer_ips.iter().chain(&service.external_ips);
+        let addresses = external.filter(of_family).count().min(most_addresses) + 1;
         let (mut slots, mut local_endpoints) = (0, 0);
         for endpoint in entry.slices.iter().flat_map(|slice| &slice.endpoints) {
             if Family::of(endpoint.address) == family {
@@ -211,8 +215,15 @@ fn expect(service: &Service, entry: &ServiceState, node: &Node, expected: &mut P
             LoadBalancing::Random => slots,
             LoadBalancing::SourceHash => usize::from(maglev::table_size(slots)),
         } * if local { 2 } else { 1 };
-        for port in &service.ports {
-            let mut add = |set, count: usize| expected[(family, set)] += count as u32;
+        for port in ports {
+            let mut add = |set, count: usize| {
+                // Without bounds of its own the kernel would make room for all that weights multiply to.
+                let left = &mut slots_left[(family, set)];
+                let count = count.min(*left);
+                *left -= count;
+                let expected = &mut expected[(family, set)];
+                *expected = expected.saturating_add(count as u32);
+            };
             let node_ports = usize::from(port.node_port.is_some());
             add(SetName::Frontends, addresses);
             add(SetName::NodePorts, node_ports);

@@ -14,7 +14,7 @@ use super::{
     patch::{Slices, changed_addresses},
 };
 use crate::{
-    endpoints::merge_some,
+    endpoints::{SlicesByPort, merge},
     flows::{Destination, Flows, Moved, Serving, Stale, destinations_of, each_frontend},
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
     ruleset::{Family, Ruleset},
@@ -253,7 +253,7 @@ impl<'a> Lists<'a> {
             let list = |of: Option<PortName<'a>>,
                         slices: fn(&Self, &ObjectName) -> Vec<&'a EndpointSlice>| {
                 let of_port = |(service, name): PortName<'a>| {
-                    listed(&merge_some(&slices(self, service), &port(name), family, |_| true))
+                    listed(&merge(&SlicesByPort::new(slices(self, service)), &port(name), family))
                 };
                 of.map(of_port).unwrap_or_default()
             };

@@ -9,9 +9,12 @@ mod slices;
 
 use std::net::{IpAddr, SocketAddr};
 
+use smallvec::SmallVec;
+
 use super::{CompiledPort, CompiledService, Compiler, account::BesideSlots};
 use crate::{
     compile::{
+        admission,
         frontend::frontends,
         pick::Pick,
         placed::Placed,
@@ -49,6 +52,7 @@ impl Compiler {
             return false;
         };
         let Some(changes) = changes(node, service, entry, compiled, former) else { return false };
+        let ports = PortsByName::of(service);
         for (port, PortChange { slots: changes, moved }) in compiled.ports.iter_mut().zip(changes) {
             if !moved.is_empty() {
                 self.flows.note_moved(port, &moved);
@@ -65,7 +69,7 @@ impl Compiler {
                     owned.into_iter().map(|frontend| BesideSlots::of(port, frontend)).collect();
                 port.cluster.apply(&changes);
                 let restricted = allowed_sources(service, port.family, &self.node_ips).map(|_| port.range_list);
-                count_anew(service, port, restricted);
+                count_anew(service, &ports, port, restricted);
                 let owned = port.frontends.iter().filter(|frontend| frontend.owned);
                 for (before, frontend) in before.into_iter().zip(owned) {
                     before.replace(BesideSlots::of(port, frontend), port.family, &mut self.ledger);
@@ -85,10 +89,15 @@ impl Compiler {
 }
 
 /// Decides the classes of a port's frontends after the number of its endpoints has changed.
-fn count_anew(service: &Service, port: &mut CompiledPort, restricted: Option<RangeList>) {
+fn count_anew(
+    service: &Service,
+    ports: &PortsByName<'_>,
+    port: &mut CompiledPort,
+    restricted: Option<RangeList>,
+) {
     let pick = |endpoints: &Placed| Pick::of_slots(endpoints.len(), port.load_balancing);
     let picks = Picks { cluster: pick(&port.cluster), local: pick(&port.local) };
-    let Some(of_service) = port_of(service, port) else { return };
+    let Some(of_service) = ports.of_port(port) else { return };
     let doors = frontends(service, of_service, port.family);
     for frontend in &mut port.frontends {
         if let Some((key, door)) = doors.iter().find(|(key, _)| *key == frontend.key) {
@@ -122,25 +131,41 @@ fn changes(
         }
     }
     let slices = Slices::with(watched, entry, former);
+    let ports = PortsByName::of(service);
     let of_port = |port| {
         if concerns(port) {
-            port_changes(node, service, port, &slices, &changed)
+            port_changes(node, &ports, port, &slices, &changed)
         } else {
             Some(PortChange::default())
         }
     };
-    compiled.ports.iter().map(of_port).collect()
+    let slots: Vec<_> = compiled.ports.iter().map(of_port).collect::<Option<_>>()?;
+    fits(compiled, &slots).then_some(slots)
+}
+
+/// Whether the Service has no more slots than it may have. One that would is compiled as a whole.
+fn fits(compiled: &CompiledService, changes: &[PortChange]) -> bool {
+    let slots = |(port, change): (&CompiledPort, &PortChange)| -> usize {
+        let come = change.slots.iter().filter(|(_, before, _)| before.is_none()).count();
+        let of_frontend = |frontend: &Frontend| match frontend.slots {
+            FrontendSlotUse::Cluster => port.cluster.len() + come,
+            FrontendSlotUse::Local => port.local.len(),
+            FrontendSlotUse::Both => port.cluster.len() + come + port.local.len(),
+        };
+        port.frontends.iter().map(of_frontend).sum()
+    };
+    compiled.ports.iter().zip(changes).map(slots).sum::<usize>() <= admission::MOST_SLOTS
 }
 
 /// The same of one port.
 fn port_changes(
     node: &Node,
-    service: &Service,
+    ports: &PortsByName<'_>,
     port: &CompiledPort,
     slices: &Slices<'_>,
     changed: &[IpAddr],
 ) -> Option<PortChange> {
-    let (topology, of_service) = (port.plain?, port_of(service, port)?);
+    let (topology, of_service) = (port.plain?, ports.of_port(port)?);
     let [before, after] = slices.merged(of_service, port.family);
     // Endpoints on this node are in other sets too. With weights, one endpoint decides how often others are chosen.
     let is_plain = |(address, endpoint): &(SocketAddr, &Endpoint)| {
@@ -167,8 +192,21 @@ fn port_changes(
     Some(PortChange { slots, moved: Moved::between(&before, &after) })
 }
 
-/// The port of the Service that this one was compiled from, unless a manifest has several of that name.
-fn port_of<'a>(service: &'a Service, port: &CompiledPort) -> Option<&'a ServicePort> {
-    let mut same = service.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol);
-    same.next().filter(|_| same.next().is_none())
+/// The ports of a Service, found by their names and protocols.
+struct PortsByName<'a>(SmallVec<[&'a ServicePort; 2]>);
+
+impl<'a> PortsByName<'a> {
+    fn of(service: &'a Service) -> Self {
+        let mut ports: SmallVec<[&ServicePort; 2]> = service.ports.iter().collect();
+        ports.sort_unstable_by_key(|port| (&*port.name, port.protocol));
+        Self(ports)
+    }
+
+    /// The port that this one was compiled from, unless a manifest has several of that name.
+    fn of_port(&self, port: &CompiledPort) -> Option<&'a ServicePort> {
+        let wanted = (&*port.name, port.protocol);
+        let start = self.0.partition_point(|other| (&*other.name, other.protocol) < wanted);
+        let mut same = self.0[start..].iter().take_while(|other| (&*other.name, other.protocol) == wanted);
+        same.next().copied().filter(|_| same.next().is_none())
+    }
 }

@@ -30,7 +30,19 @@ type Key = (ObjectName, Arc<str>, Protocol, IpAddr);
 #[derive(Clone, Copy, Debug)]
 struct Known {
     endpoint: SocketAddr,
+    /// Until then the client is led there.
     until_ms: u64,
+    /// Until then it may be: a node may remember clients for an eighth longer.
+    at_most_ms: u64,
+}
+
+/// What is promised to a client that has been there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recalled {
+    /// It is led to this endpoint.
+    Surely(SocketAddr),
+    /// It may be led to this endpoint, or drawn anew.
+    Perhaps(SocketAddr),
 }
 
 fn key(service: &Service, port: &ServicePort, client: IpAddr) -> Key {
@@ -39,16 +51,25 @@ fn key(service: &Service, port: &ServicePort, client: IpAddr) -> Key {
 
 impl Clients {
     /// The endpoint that a client had at its last connection, if that is not too long ago.
-    pub fn endpoint(&self, frontend: &Frontend<'_>, client: IpAddr) -> Option<SocketAddr> {
+    pub fn endpoint(&self, frontend: &Frontend<'_>, client: IpAddr) -> Option<Recalled> {
         let known = self.known.get(&key(frontend.service, frontend.port, client))?;
-        (self.now_ms < known.until_ms).then_some(known.endpoint)
+        if self.now_ms < known.until_ms {
+            Some(Recalled::Surely(known.endpoint))
+        } else {
+            (self.now_ms < known.at_most_ms).then_some(Recalled::Perhaps(known.endpoint))
+        }
     }
 
     /// A connection: whether it is its client's first or not, the time runs from now.
     pub fn connected(&mut self, cluster: &Cluster, packet: &Packet, fate: Fate) {
         let Some(frontend) = frontends::of(cluster, packet) else { return };
         if let (Some(seconds), Fate::Sent { to, .. }) = (frontend.service.affinity_timeout, fate) {
-            let known = Known { endpoint: to, until_ms: self.now_ms + u64::from(seconds) * 1000 };
+            let timeout_ms = u64::from(seconds) * 1000;
+            let known = Known {
+                endpoint: to,
+                until_ms: self.now_ms + timeout_ms,
+                at_most_ms: self.now_ms + timeout_ms + timeout_ms / 8,
+            };
             self.known.insert(key(frontend.service, frontend.port, packet.source), known);
         }
     }

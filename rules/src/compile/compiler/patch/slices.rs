@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{
-    endpoints::merge_some,
+    endpoints::{SlicesByPort, merge_some},
     model::{Endpoint, EndpointSlice, ServicePort},
     ruleset::Family,
     state::{FormerSlices, ServiceState},
@@ -12,8 +12,8 @@ use crate::{
 /// The slices of a Service that say something of some addresses, before and after a change.
 pub struct Slices<'a> {
     addresses: Vec<IpAddr>,
-    before: Vec<&'a EndpointSlice>,
-    after: Vec<&'a EndpointSlice>,
+    before: SlicesByPort<'a>,
+    after: SlicesByPort<'a>,
 }
 
 impl<'a> Slices<'a> {
@@ -31,7 +31,7 @@ impl<'a> Slices<'a> {
         let ordered = |changed: Vec<&'a EndpointSlice>| {
             let mut slices = [changed, others.clone()].concat();
             slices.sort_unstable_by(|a, b| a.name.name.cmp(&b.name.name));
-            slices
+            SlicesByPort::new(slices)
         };
         let before = ordered(former.values().flatten().map(|slice| &**slice).collect());
         let after = ordered(changed);

@@ -1,0 +1,256 @@
+//! Admission: what a Service may cost a node, and what becomes of one that asks for more.
+//!
+//! Whoever may create Services must not be able to stop a node. What an honest Service has is far below these
+//! bounds. Beyond them it is served as well as fits (a smaller hash table, coarser weights, a longer timeout), and
+//! what still does not fit is left out, the same on every node; one warning names the field.
+//!
+//! Everything here is a pure function of the Service and the numbers of its endpoints. Messages hold no numbers that
+//! change with every endpoint: a warning is given once, not at each change.
+
+use std::sync::Arc;
+
+use super::{
+    maglev,
+    service::{Problem, Severity},
+};
+use crate::model::{LoadBalancing, Service};
+
+/// Slots of a Service at most, over all its ports, frontends and families: elements that lead to an endpoint. With
+/// session affinity a slot is two elements.
+pub const MOST_SLOTS: usize = 65_536;
+/// Frontends of a Service at most, over both families.
+pub const MOST_FRONTENDS: usize = 65_536;
+/// Ports of a Service at most: each has two frontends in each family at least, if it has a node port.
+pub const MOST_PORTS: usize = MOST_FRONTENDS / 4;
+/// Source ranges of a Service at most, of one family, times the frontends that they guard.
+pub const MOST_RANGES: usize = 8_192;
+/// Problems of a Service that are told at most.
+pub const MOST_PROBLEMS: usize = 20;
+/// Slots of one list of endpoints at most: a class counts them with 16 bits.
+const MOST_LISTED: usize = u16::MAX as usize;
+
+/// Timeouts of session affinity are multiples of the largest of these that is at most an eighth of them, in seconds:
+/// times as people set them stay as they are. So there are 116 different ones at most, up to a day.
+const TIMEOUT_UNITS: [u32; 14] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
+
+/// Longest timeout of session affinity that the API allows, in seconds.
+const LONGEST_TIMEOUT: u32 = 86_400;
+
+/// The timeout of session affinity for one that is asked for, in seconds: at least as long, and at most an eighth
+/// longer. Each is a chain of its own, so there are few.
+pub fn affinity_timeout(asked: u32) -> u32 {
+    let asked = asked.clamp(1, LONGEST_TIMEOUT);
+    let unit = TIMEOUT_UNITS.into_iter().rev().find(|unit| unit * 8 <= asked).unwrap_or(1);
+    asked.next_multiple_of(unit)
+}
+
+/// The Service as it is served: as it is, if it has no more ports and addresses than a Service may have.
+pub fn admitted(service: &Arc<Service>) -> Arc<Service> {
+    let ports = service.ports.len().min(MOST_PORTS);
+    let addresses = most_addresses(ports);
+    if ports == service.ports.len() && addresses >= external_addresses(service) {
+        return service.clone();
+    }
+    let mut admitted = Service::clone(service);
+    admitted.ports.truncate(ports);
+    admitted.load_balancer_ips.truncate(addresses);
+    admitted.external_ips.truncate(addresses - admitted.load_balancer_ips.len());
+    admitted.into()
+}
+
+/// External addresses of a Service with so many ports at most, so that all frontends together are not too many.
+pub const fn most_addresses(ports: usize) -> usize {
+    let of_port = MOST_FRONTENDS / if ports == 0 { 1 } else { ports };
+    of_port.saturating_sub(4)
+}
+
+fn external_addresses(service: &Service) -> usize {
+    service.load_balancer_ips.len() + service.external_ips.len()
+}
+
+/// What is said of a Service that asks for more than it may have, whatever its endpoints are.
+pub fn problems(service: &Service) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut say = |severity, message| problems.push(problem(service, severity, message));
+    if service.ports.len() > MOST_PORTS {
+        let message = format!("spec.ports: more than {MOST_PORTS}; those beyond are not served");
+        say(Severity::Error, message);
+    }
+    let most = most_addresses(service.ports.len().min(MOST_PORTS));
+    if external_addresses(service) > most {
+        let field = if service.load_balancer_ips.len() > most {
+            "status.loadBalancer.ingress"
+        } else {
+            "spec.externalIPs"
+        };
+        let message = format!(
+            "{field}: all ports at all addresses are more than {MOST_FRONTENDS} frontends; of the addresses the \
+             first {most} are served"
+        );
+        say(Severity::Error, message);
+    }
+    if let Some(asked) = service.affinity_timeout {
+        let timeout = affinity_timeout(asked);
+        if timeout != asked {
+            let message = format!(
+                "spec.sessionAffinityConfig.clientIP.timeoutSeconds: {asked} is rounded up to {timeout} seconds"
+            );
+            say(Severity::Notice, message);
+        }
+    }
+    problems
+}
+
+/// What is said of a Service with more source ranges than it may have.
+pub fn too_many_ranges(service: &Service) -> Problem {
+    let message = format!(
+        "spec.loadBalancerSourceRanges: more than {MOST_RANGES} ranges over all ports and addresses; what is in \
+         those beyond is kept out"
+    );
+    problem(service, Severity::Error, message)
+}
+
+/// How many source ranges a Service may have that guard so many frontends.
+pub const fn most_ranges(frontends: usize) -> usize {
+    MOST_RANGES / if frontends == 0 { 1 } else { frontends }
+}
+
+/// How many slots endpoints are to have, and at how many frontends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// Number of slots at each of the frontends.
+    pub slots: usize,
+    /// Number of frontends.
+    pub frontends: usize,
+}
+
+impl Demand {
+    /// What endpoints with so many slots by their weights ask for.
+    pub fn new(slots: usize, frontends: usize, balancing: LoadBalancing) -> Self {
+        let slots = match balancing {
+            LoadBalancing::SourceHash if slots > 0 => maglev::table_size(slots).into(),
+            _ => slots,
+        };
+        Self { slots, frontends }
+    }
+}
+
+/// How many slots each list of endpoints of a Service may have, so that all fit: small lists have what they ask for,
+/// and large ones are alike.
+pub fn most_slots(mut demands: Vec<Demand>) -> usize {
+    demands.retain(|demand| demand.frontends > 0);
+    demands.sort_unstable_by_key(|demand| demand.slots);
+    let mut slots_left = MOST_SLOTS;
+    let mut frontends_left: usize = demands.iter().map(|demand| demand.frontends).sum();
+    for Demand { slots, frontends } in demands {
+        let each = slots_left / frontends_left;
+        if slots > each {
+            return each.min(MOST_LISTED);
+        }
+        slots_left -= slots * frontends;
+        frontends_left -= frontends;
+    }
+    MOST_LISTED
+}
+
+/// What is said of a Service whose endpoints have fewer slots than they ask for.
+pub fn too_many_slots(service: &Service, is_left_out: bool) -> Problem {
+    let all = format!("all endpoints at all ports and addresses are more than {MOST_SLOTS} slots");
+    let (severity, message) = if is_left_out {
+        (Severity::Error, format!("spec.ports: {all}; of some ports, only the first endpoints are used"))
+    } else if service.load_balancing == LoadBalancing::SourceHash {
+        let field = "metadata.annotations[portolan.io/load-balancing]";
+        (Severity::Notice, format!("{field}: {all}; tables are smaller, and shares less even"))
+    } else {
+        let field = "metadata.annotations[portolan.io/weights] of its EndpointSlices";
+        (Severity::Notice, format!("{field}: {all}; weights are coarser"))
+    };
+    problem(service, severity, message)
+}
+
+fn problem(service: &Service, severity: Severity, message: String) -> Problem {
+    Problem { severity, service: service.name.clone(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::model::{ObjectName, Protocol, ServicePort};
+
+    fn service(ports: usize, external: usize) -> Arc<Service> {
+        let port = |n: usize| ServicePort {
+            name: n.to_string().into(),
+            protocol: Protocol::Tcp,
+            port: n as u16,
+            node_port: Some(n as u16),
+        };
+        let address = |n: usize| [10, (n >> 16) as u8, (n >> 8) as u8, n as u8].into();
+        let name = ObjectName::new("default", "web");
+        let cluster_ips = vec![[10, 96, 0, 1].into(), "fd00::1".parse().unwrap()];
+        let service = Service::cluster_ip(name, cluster_ips, (0..ports).map(port).collect());
+        Service { external_ips: (0..external).map(address).collect(), ..service }.into()
+    }
+
+    #[test]
+    fn an_honest_service_is_admitted_as_it_is() {
+        for (ports, external) in [(0, 0), (1, 1000), (30, 100), (4_000, 10), (8_000, 3)] {
+            let service = service(ports, external);
+            assert!(Arc::ptr_eq(&admitted(&service), &service));
+            assert_eq!(problems(&service), []);
+        }
+        let slots = |slots, frontends| Demand { slots, frontends };
+        for demands in [vec![slots(10_000, 3)], vec![slots(10_000, 3); 2], vec![slots(5, 2); 4_000]] {
+            assert_eq!(most_slots(demands), MOST_LISTED);
+        }
+        assert_eq!(most_ranges(4), 2048);
+    }
+
+    #[test]
+    fn a_service_has_so_many_frontends_and_no_more() {
+        for (ports, external) in [(1, 70_000), (100, 5_000), (10_000, 10), (70_000, 2)] {
+            let service = service(ports, external);
+            let admitted = admitted(&service);
+            let frontends = admitted.ports.len() * (4 + external_addresses(&admitted));
+            assert!((MOST_FRONTENDS / 2..=MOST_FRONTENDS).contains(&frontends), "{ports}: {frontends}");
+            assert!(!problems(&service).is_empty());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn slots_are_used_and_not_exceeded(demands in vec((0usize..70_000, 0usize..40), 0..40)) {
+            let demands: Vec<_> =
+                demands.into_iter().map(|(slots, frontends)| Demand { slots, frontends }).collect();
+            let most = most_slots(demands.clone());
+            let sum = |most: usize| -> usize { demands.iter().map(|d| d.slots.min(most) * d.frontends).sum() };
+            prop_assert!(sum(most) <= MOST_SLOTS && most <= MOST_LISTED);
+            prop_assert!(most == MOST_LISTED || sum(most + 1) > MOST_SLOTS, "no slot is left over");
+        }
+    }
+
+    #[test]
+    fn timeouts_are_few_and_at_most_an_eighth_longer() {
+        let mut steps = BTreeSet::new();
+        for asked in 1..=LONGEST_TIMEOUT {
+            let step = affinity_timeout(asked);
+            assert!(asked <= step && step * 8 <= asked * 9, "{asked} becomes {step}");
+            assert_eq!(affinity_timeout(step), step, "a step stays what it is");
+            steps.insert(step);
+        }
+        assert_eq!(steps.len(), 116);
+        assert_eq!(steps.last(), Some(&LONGEST_TIMEOUT));
+    }
+
+    #[test]
+    fn timeouts_as_people_set_them_stay_as_they_are() {
+        let minutes = [1, 2, 3, 4, 5, 10, 15, 20, 30, 45, 60, 90].map(|minutes| minutes * 60);
+        let hours = [2, 3, 4, 6, 8, 12, 16, 18, 24].map(|hours| hours * 3600);
+        for asked in [1, 5, 10, 30, 45, 90].into_iter().chain(minutes).chain(hours) {
+            assert_eq!(affinity_timeout(asked), asked);
+        }
+    }
+}
