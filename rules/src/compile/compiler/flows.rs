@@ -190,7 +190,7 @@ impl Compiler {
         let patched = std::mem::take(&mut self.flows.moved);
         let mut touched = Stale { udp: std::mem::take(&mut self.flows.node_ports), ..Stale::default() };
         let now = self.owned_by(frontends.keys().copied());
-        let mut lists = Lists { state, changed, known: HashMap::new() };
+        let mut lists = Lists { state, changed, slices: HashMap::new(), known: HashMap::new() };
         // Of what was compiled as a whole as well, that counts.
         let mut moved: Vec<(FrontendKey, Moved)> =
             patched.into_iter().filter(|(key, _)| !frontends.contains_key(key)).collect();
@@ -230,6 +230,8 @@ fn is_touched(before: Option<&Former>, after: Option<(&CompiledPort, &Frontend)>
 struct Lists<'a> {
     state: &'a State,
     changed: &'a BTreeMap<ObjectName, Changed>,
+    /// The slices of a Service that say something of what changed.
+    slices: HashMap<&'a ObjectName, Option<Slices<'a>>>,
     /// What was worked out already: the frontends of a port have the same.
     known: HashMap<(Option<PortName<'a>>, Option<PortName<'a>>, Family, Protocol), Moved>,
 }
@@ -264,12 +266,14 @@ impl<'a> Lists<'a> {
     }
 
     /// The difference for a port that is the same Service's as before: only slices that changed can make one.
-    fn differing(&self, service: &ObjectName, port: &ServicePort, family: Family) -> Moved {
-        let former = self.changed.get(service).map(|changed| &changed.former);
-        let Some(former) = former.filter(|former| !former.is_empty()) else { return Moved::default() };
-        let Some(entry) = self.state.entry(service) else { return Moved::default() };
-        let Some(addresses) = changed_addresses(entry, former, usize::MAX) else { return Moved::default() };
-        let slices = Slices::with(addresses, entry, former);
+    fn differing(&mut self, service: &'a ObjectName, port: &ServicePort, family: Family) -> Moved {
+        let Self { state, changed, slices, .. } = self;
+        let slices = slices.entry(service).or_insert_with(|| {
+            let former = changed.get(service).map(|changed| &changed.former)?;
+            let entry = state.entry(service).filter(|_| !former.is_empty())?;
+            Some(Slices::with(changed_addresses(entry, former, usize::MAX)?, entry, former))
+        });
+        let Some(slices) = slices else { return Moved::default() };
         let [before, after] = slices.merged(port, family).map(|merged| listed(&merged));
         Moved::between(&before, &after)
     }

@@ -11,11 +11,14 @@ use portolan_rules::{
         Endpoint, EndpointPort, EndpointSlice, LoadBalancing, Node, ObjectName, Protocol, Service,
         ServicePort, TrafficPolicy,
     },
+    plan::PART,
     ruleset::{Ruleset, Table},
     state::State,
     transaction::Transaction,
 };
 use proptest::{collection::vec, prelude::*};
+
+use crate::plan::Plan;
 
 /// Slots, and frontends, of a Service at most.
 const MOST: usize = 65_536;
@@ -158,7 +161,7 @@ fn state() -> State {
     State::new(Node { name: "here".into(), ..Node::default() })
 }
 
-/// Compiled from nothing: the problems and the transaction.
+/// Compiled from nothing.
 fn compile(asked: &[Asked]) -> (State, Compiler, Vec<Problem>) {
     let mut state = state();
     (0..).zip(asked).for_each(|(n, asked)| set(&mut state, n, asked));
@@ -312,15 +315,14 @@ fn an_honest_service_has_all_that_it_asks_for() {
 }
 
 /// What one more endpoint costs, and one less.
-fn grow_and_shrink(asked: &Asked) -> [Transaction; 2] {
+fn grow_and_shrink(asked: &Asked) -> [Plan; 2] {
     let (mut state, mut compiler, known) = compile(std::slice::from_ref(asked));
     [asked.endpoints + 1, asked.endpoints].map(|endpoints| {
         set(&mut state, 0, &Asked { endpoints, ..asked.clone() });
         let update = compiler.update(&mut state);
-        let is_new = |problem: &Problem| !known.contains(problem);
-        let news: Vec<_> = update.problems.into_iter().filter(is_new).collect();
-        assert!(news.len() <= 1, "what is known is not told again: {news:?}");
-        update.transaction
+        let news: Vec<_> = update.problems.iter().filter(|problem| !known.contains(problem)).collect();
+        assert!(news.len() <= 1, "what is known is not reported again: {news:?}");
+        Plan::of(&mut compiler, update)
     })
 }
 
@@ -329,14 +331,15 @@ fn an_endpoint_of_a_service_that_asks_for_too_much_costs_no_more_than_its_slots(
     // A table of another size, where there used to be two million operations.
     for endpoints in [16, 64, 128] {
         let hash = Asked { ports: 20, source_hash: true, ..Asked::plain(endpoints) };
-        for transaction in grow_and_shrink(&hash) {
-            assert!(transaction.len() <= 2 * MOST + 200, "{} operations", transaction.len());
+        for plan in grow_and_shrink(&hash) {
+            assert!(plan.len() <= 2 * MOST + 400, "{} operations", plan.len());
+            assert!(plan.transactions().all(|part| part.len() <= PART + 512), "no part is large");
         }
     }
     // Beyond the bound the last ones make room, one at each frontend.
     let endpoints = Asked { ports: 40, ..Asked::plain(2_000) };
-    for transaction in grow_and_shrink(&endpoints) {
-        assert!(transaction.len() <= 4 * 40, "{} operations", transaction.len());
+    for plan in grow_and_shrink(&endpoints) {
+        assert!(plan.len() <= 4 * 40, "{} operations", plan.len());
     }
 }
 
@@ -384,9 +387,9 @@ fn as_many_ports_cost_about_as_much_in_one_service_as_in_eight() {
                 state.set_slice(&name, Some(Arc::new(slice)));
             }
             let update = compiler.update(&mut state);
-            assert_eq!(update.transaction.len(), 2 * usize::from(ports));
+            assert_eq!(update.steps.iter().map(Transaction::len).sum::<usize>(), 2 * usize::from(ports));
             if udp {
-                assert_eq!(compiler.flows(update.stale).destinations().len(), usize::from(ports));
+                assert_eq!(compiler.flows(update.stale.udp).destinations().len(), usize::from(ports));
             }
         });
         [load, change]
