@@ -26,7 +26,7 @@ use crate::{
 };
 
 pub use self::{
-    difference::make_equal,
+    difference::{is_made_anew, make_equal},
     parts::Parts,
     retiring::Retiring,
     whole::{Emit, Whole},

@@ -6,7 +6,7 @@ use portolan_rules::{
     compile::{Compiler, Loaded},
     diff::diff,
     leftovers::keep_leftovers,
-    plan::{Act, PART},
+    plan::{Act, PART, is_made_anew},
     ruleset::{Elements, Ruleset},
     transaction::{Operation, Transaction},
 };
@@ -523,12 +523,8 @@ impl<T: Tables> Agent<T> {
 fn leave_unread(desired: &mut Ruleset, kernel: &Ruleset, scope: &Scope) {
     for (family, table) in &mut desired.tables {
         let Some(read) = kernel.tables.get(family) else { continue };
-        // A table whose hooks differ is made anew, and with it all that it holds.
-        let rebuilt = table
-            .chains
-            .values()
-            .any(|chain| read.chains.get(&chain.name).is_some_and(|read| read.base != chain.base));
-        if rebuilt {
+        // What cannot be changed in place is made anew, and with it all that the table holds.
+        if is_made_anew(read, table) {
             continue;
         }
         for set in table.sets.values_mut() {

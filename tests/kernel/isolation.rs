@@ -17,7 +17,7 @@ use portolan::{
 use portolan_rules::{
     compile::{Config, SetName},
     model::{ObjectName, Protocol, Service, ServicePort},
-    ruleset::{ClassId, Concat, Element, Family, Ruleset, Value},
+    ruleset::{ClassId, Concat, Element, Family, Name, Ruleset, Value},
     transaction::{Operation, Transaction},
 };
 
@@ -69,6 +69,14 @@ impl Tables for Contested {
             }
             other => other,
         }
+    }
+
+    fn exchange(&mut self, family: Family) {
+        self.kernel.exchange(family);
+    }
+
+    fn plain_name(&self, family: Family, name: &Name) -> Name {
+        self.kernel.plain_name(family, name)
     }
 
     fn generation(&mut self) -> Result<Generation, Error> {

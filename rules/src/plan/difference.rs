@@ -52,6 +52,11 @@ pub fn make_equal(
     }
 }
 
+/// Whether what the kernel holds of a table cannot be changed in place to what it is to hold: all of it is made anew.
+pub fn is_made_anew(old: &Table, new: &Table) -> bool {
+    hooks_differ(old, new) || sets_differ(old, new)
+}
+
 fn hooks_differ(old: &Table, new: &Table) -> bool {
     let differs = |chain: &Chain| new.chains.get(&chain.name).is_some_and(|new| new.base != chain.base);
     old.chains.values().any(differs)

@@ -6,6 +6,7 @@ use std::{
 };
 
 use portolan::agent::cold_start;
+use portolan_integration::plan;
 use portolan_rules::{
     model::{
         Endpoint, EndpointPort, EndpointSlice, LoadBalancing, ObjectName, Protocol, Service, ServicePort,
@@ -75,7 +76,7 @@ fn new_classes(state: &mut State) -> Result<(Duration, Duration)> {
         put(state, service(1 << 15, 1), 100 + u32::from(change), |_| 1);
         let started = Instant::now();
         let update = compiler.update(state);
-        let commit = kernel.commit(&update.transaction)?;
+        let commit = plan::commit(&mut kernel, &mut compiler, &update)?;
         wholes.push(started.elapsed());
         kernels.push(commit.kernel);
     }
