@@ -245,7 +245,7 @@ impl<T: Tables> Agent<T> {
                 }
                 Change::ServiceCidrs(mut networks) => {
                     networks.extend(&self.settings.service_cidrs);
-                    self.compiler.set_service_cidrs(&networks);
+                    self.compiler.set_service_cidrs(&mut self.state, &networks);
                 }
             }
         }

@@ -5,7 +5,7 @@
 //! treated and among how many endpoints one is drawn, and endpoints at *slots* 0…N−1.
 
 mod adopt;
-mod claims;
+pub(crate) mod claims;
 mod class;
 mod compiler;
 mod config;

@@ -29,13 +29,13 @@ pub struct Selection {
 
 /// Merges the slices of a Service for one port and family: one entry an address and port, sorted. An address may
 /// stand in two slices while it moves between them, or when a pod reuses the IP of one that is leaving:
-/// a terminating copy never displaces another, any other copy always does.
+/// a terminating copy never displaces another, any other copy always does. What cannot be an endpoint is left out.
 pub fn merge<'a>(
     state: &'a ServiceState,
     port: &ServicePort,
     family: Family,
 ) -> Vec<(SocketAddr, &'a Endpoint)> {
-    merge_some(&state.slices, port, family, |_| true)
+    merge_some(&state.slices, port, family, |address| !state.leaves_out(address))
 }
 
 /// The same of these slices, in order of their names, and of those addresses only that are `wanted`.

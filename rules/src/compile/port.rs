@@ -51,6 +51,7 @@ pub struct CompiledPort {
 #[derive(Clone, Debug)]
 pub struct Frontend {
     pub key: FrontendKey,
+    pub door: Door,
     /// Whether this Service answers it, rather than another one that claims it too.
     pub owned: bool,
     /// The class in the class map.
@@ -99,7 +100,7 @@ impl Frontend {
         // Source ranges guard the load balancer's addresses only, even with no endpoints behind them.
         let restricted = restricted && door == Door::LoadBalancer;
         let class = if restricted { class.restricted() } else { class };
-        Self { key, owned: false, class, direct, slots }
+        Self { key, door, owned: false, class, direct, slots }
     }
 }
 

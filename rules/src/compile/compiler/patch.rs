@@ -12,7 +12,6 @@ use std::net::{IpAddr, SocketAddr};
 use super::{CompiledPort, CompiledService, Compiler, account::BesideSlots};
 use crate::{
     compile::{
-        frontend::frontends,
         pick::Pick,
         placed::Placed,
         port::{Frontend, FrontendSlotUse, Picks},
@@ -36,6 +35,9 @@ impl Compiler {
         let Some((service, compiled)) = entry.service.as_deref().zip(self.services.get_mut(name)) else {
             return false;
         };
+        if entry.left_out().next().is_some() {
+            return false;
+        }
         let Some(changes) = changes(node, service, entry, compiled, former) else { return false };
         for (port, changes) in compiled.ports.iter_mut().zip(changes).filter(|(_, c)| !c.is_empty()) {
             // While there are as many endpoints, nothing changes but what stands at slots.
@@ -70,13 +72,9 @@ impl Compiler {
 fn count_anew(service: &Service, port: &mut CompiledPort, restricted: bool) {
     let pick = |endpoints: &Placed| Pick::of_slots(endpoints.len(), port.load_balancing);
     let picks = Picks { cluster: pick(&port.cluster), local: pick(&port.local) };
-    let Some(of_service) = port_of(service, port) else { return };
-    let doors = frontends(service, of_service, port.family);
     for frontend in &mut port.frontends {
-        if let Some((key, door)) = doors.iter().find(|(key, _)| *key == frontend.key) {
-            let owned = frontend.owned;
-            *frontend = Frontend { owned, ..Frontend::new(*key, *door, service, picks, restricted) };
-        }
+        let Frontend { key, door, owned, .. } = *frontend;
+        *frontend = Frontend { owned, ..Frontend::new(key, door, service, picks, restricted) };
     }
 }
 
