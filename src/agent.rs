@@ -38,7 +38,7 @@ use crate::{
     health::{Health, ServiceHealth},
     kernel::{self, Kernel, Subscription},
     metrics::Metrics,
-    recorder::Recorder,
+    recorder::{Recorder, Warning},
     settings::{Settings, SyncSettings},
     source::{Change, Update},
 };
@@ -304,6 +304,13 @@ impl<T: Tables> Agent<T> {
                 Severity::Error => {
                     self.problems += 1;
                     error!("{problem}");
+                    // Whoever wrote the Service sees its Events, and seldom the logs of nodes.
+                    self.recorder.warn(Warning {
+                        service: problem.service.clone(),
+                        reason: "PartlyProgrammed",
+                        action: "SyncProxyRules",
+                        note: problem.message.as_str().into(),
+                    });
                 }
                 Severity::Notice => warn!("{problem}"),
             }

@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(claims.claim(key, &oldest), Claim::HeldBy(young.clone()));
         assert_eq!(claims.claim(key, &old), Claim::TakenFrom(young.clone()));
         for (released, next) in [(&old, Some(&young)), (&young, Some(&oldest)), (&oldest, Some(&older))] {
-            assert_eq!(claims.release(&key, released).as_ref(), next.map(|next| next.name()));
+            assert_eq!(claims.release(&key, released).as_ref(), next.map(Rank::name));
         }
         assert_eq!(claims.release(&key, &older), None);
         assert!(claims.owners.is_empty() && claims.waiting.is_empty());

@@ -130,11 +130,12 @@ where
             if doors.is_empty() {
                 continue;
             }
-            doors.retain(|(key, door)| {
-                let other = not_ours(service, state, key, *door);
-                let is_ours = other.is_none();
-                other.into_iter().for_each(|problem| note(problems, problem));
-                is_ours
+            doors.retain(|(key, door)| match not_ours(service, state, key, *door) {
+                Some(problem) => {
+                    note(problems, problem);
+                    false
+                }
+                None => true,
             });
             // The API server refuses a Service with two equal ports; a manifest can still say it.
             doors.retain(|(key, _)| {

@@ -228,7 +228,7 @@ fn an_endpoint_is_left_out_while_it_is_a_services_address() {
     let mut scene = Scene::new();
     scene.change(&Change::Service(0, Some(plain("10.96.0.1", 1))));
     let listed = vec!["10.0.0.1", "10.96.0.2", "10.96.0.3"];
-    scene.change(&Change::Slice(0, 0, ready(&listed)));
+    scene.change(&Change::Slice(0, 0, Some(ready(&listed))));
     assert_eq!(scene.endpoints(), listed, "of whatever else they are");
 
     let come = scene.change(&Change::Service(1, Some(plain("10.96.0.2", 2))));
@@ -246,9 +246,9 @@ fn an_endpoint_is_left_out_while_it_is_a_services_address() {
     assert_eq!(scene.endpoints(), listed);
 
     // Its own is none either.
-    scene.change(&Change::Slice(0, 0, ready(&["10.96.0.1", "10.0.0.2"])));
+    scene.change(&Change::Slice(0, 0, Some(ready(&["10.96.0.1", "10.0.0.2"]))));
     assert_eq!(scene.endpoints(), ["10.0.0.2"]);
-    scene.change(&Change::Slice(0, 1, ready(&["10.0.0.1"])));
+    scene.change(&Change::Slice(0, 1, Some(ready(&["10.0.0.1"]))));
     assert_eq!(scene.endpoints(), ["10.0.0.1", "10.0.0.2"], "in another slice");
 }
 
@@ -261,7 +261,7 @@ fn an_endpoint_may_be_a_load_balancer_address_or_an_external_ip() {
     scene.change(&Change::Cidrs(1));
     scene.change(&Change::Service(0, Some(node)));
     scene.change(&Change::Service(1, Some(plain("10.96.0.2", 2))));
-    let update = scene.change(&Change::Slice(1, 0, ready(&["192.0.2.1", "10.0.0.1"])));
+    let update = scene.change(&Change::Slice(1, 0, Some(ready(&["192.0.2.1", "10.0.0.1"]))));
     assert_eq!(scene.endpoints(), ["10.0.0.1", "192.0.2.1"]);
     assert_eq!(messages(&update), [""; 0]);
 }
@@ -274,9 +274,9 @@ fn a_new_cluster_ip_concerns_only_who_names_it() {
             n,
             Some(plain(if n % 2 == 0 { "10.96.0.1" } else { "10.96.0.3" }, n.into())),
         ));
-        scene.change(&Change::Slice(n, n, ready(&["10.0.0.1", "203.0.113.1"])));
+        scene.change(&Change::Slice(n, n, Some(ready(&["10.0.0.1", "203.0.113.1"]))));
     }
-    scene.change(&Change::Slice(50, 50, ready(&["10.0.0.1", "10.96.0.2"])));
+    scene.change(&Change::Slice(50, 50, Some(ready(&["10.0.0.1", "10.96.0.2"]))));
     let named = Shape { external: vec!["10.96.0.2"], ..plain("10.96.0.3", 60) };
     scene.change(&Change::Service(60, Some(named)));
     let come = scene.change(&Change::Service(1, Some(plain("10.96.0.2", 1))));

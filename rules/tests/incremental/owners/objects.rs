@@ -135,8 +135,8 @@ pub fn slice(name: ObjectName, owner: &str, endpoints: &[(&str, Condition)]) -> 
 }
 
 /// These as ready endpoints.
-pub fn ready(addresses: &[&'static str]) -> Option<Vec<(&'static str, Condition)>> {
-    Some(addresses.iter().map(|address| (*address, Condition::Ready)).collect())
+pub fn ready(addresses: &[&'static str]) -> Vec<(&'static str, Condition)> {
+    addresses.iter().map(|address| (*address, Condition::Ready)).collect()
 }
 
 impl Objects {
