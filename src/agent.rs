@@ -39,7 +39,7 @@ use crate::{
     health::{Health, ServiceHealth},
     kernel::{self, Kernel, Subscription},
     metrics::Metrics,
-    recorder::Recorder,
+    recorder::{Recorder, Warning},
     settings::{Settings, SyncSettings},
     source::{Change, Update},
 };
@@ -248,7 +248,7 @@ impl<T: Tables> Agent<T> {
                 }
                 Change::ServiceCidrs(mut networks) => {
                     networks.extend(&self.settings.service_cidrs);
-                    self.compiler.set_service_cidrs(&networks);
+                    self.compiler.set_service_cidrs(&mut self.state, &networks);
                 }
             }
         }
@@ -302,6 +302,13 @@ impl<T: Tables> Agent<T> {
                 Severity::Error => {
                     self.problems += 1;
                     error!("{problem}");
+                    // Whoever wrote the Service sees its Events, and seldom the logs of nodes.
+                    self.recorder.warn(Warning {
+                        service: problem.service.clone(),
+                        reason: "PartlyProgrammed",
+                        action: "SyncProxyRules",
+                        note: problem.message.as_str().into(),
+                    });
                 }
                 Severity::Notice => warn!("{problem}"),
             }

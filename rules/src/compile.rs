@@ -6,7 +6,7 @@
 
 mod admission;
 mod adopt;
-mod claims;
+pub(crate) mod claims;
 mod class;
 mod compiler;
 mod config;

@@ -1,11 +1,13 @@
 //! What the cluster says now, and which Services are affected by what changed.
 
+mod cluster_ips;
 mod dirty;
 
 use std::{
     borrow::Borrow,
     collections::{BTreeMap, BTreeSet},
     hash::{Hash, Hasher},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -14,6 +16,7 @@ use smallvec::SmallVec;
 
 use crate::model::{EndpointSlice, Node, ObjectName, Service};
 
+use cluster_ips::{ClusterIps, NearAddresses};
 use dirty::Dirty;
 pub use dirty::{Changed, FormerSlices};
 
@@ -24,6 +27,8 @@ pub struct ServiceState {
     pub service: Option<Arc<Service>>,
     /// Its slices, in order of their names.
     pub slices: SmallVec<[Arc<EndpointSlice>; 1]>,
+    /// The addresses near ClusterIPs that it and its slices name. Hardly any does.
+    near: Option<Box<NearAddresses>>,
     /// Whether it must be compiled again.
     dirty: bool,
     /// Whether the Service was there when changes were last taken.
@@ -39,6 +44,24 @@ impl ServiceState {
     fn taken(&mut self) {
         self.dirty = false;
         self.is_known = self.service.is_some();
+    }
+
+    /// The other Service whose ClusterIP this address is, if this Service lists it as a load balancer address or
+    /// externalIP: it is not served there.
+    pub fn cluster_ip_of(&self, address: IpAddr) -> Option<&ObjectName> {
+        self.near.as_ref()?.frontends.get(&address)
+    }
+
+    /// The addresses of its endpoints that are no endpoints: each is the ClusterIP of this Service or, without one, in a
+    /// ServiceCIDR. In order.
+    pub fn left_out(&self) -> impl Iterator<Item = (IpAddr, Option<&ObjectName>)> {
+        let near = self.near.iter().flat_map(|near| &near.endpoints);
+        near.map(|(address, owner)| (*address, owner.as_ref()))
+    }
+
+    /// Whether this address of an endpoint is none.
+    pub fn leaves_out(&self, address: IpAddr) -> bool {
+        self.near.as_ref().is_some_and(|near| near.endpoints.contains_key(&address))
     }
 
     /// Its slice of this name.
@@ -83,6 +106,7 @@ pub struct State {
     /// All slices, to notice when one moves to another Service.
     slices: HashSet<ByName>,
     node: Node,
+    cluster_ips: ClusterIps,
     dirty: Dirty,
     /// Services to be left out until they change.
     quarantined: BTreeSet<ObjectName>,
@@ -146,9 +170,21 @@ impl State {
         if entry.service == service {
             return;
         }
-        entry.service = service;
+        let concerned = entry.near.is_some()
+            || service.as_ref().is_some_and(|service| self.cluster_ips.concern_service(service));
+        let before = std::mem::replace(&mut entry.service, service);
         self.quarantined.remove(name);
         self.dirty.touch(name, entry);
+        let changed = self.cluster_ips.replace(before.as_ref(), entry.service.as_ref());
+        let cluster_ips = entry.service.iter().flat_map(|service| &service.cluster_ips);
+        if self.cluster_ips.surround(cluster_ips) {
+            self.examine_all();
+        } else if concerned {
+            self.examine(name);
+        }
+        for name in changed.iter().flat_map(|address| self.cluster_ips.named(address)).collect::<Vec<_>>() {
+            self.examine(&name);
+        }
     }
 
     /// Sets or, with `None`, removes an `EndpointSlice`.
@@ -167,11 +203,15 @@ impl State {
                     self.dirty.touch(&service, entry);
                 }
                 self.dirty.touch_slice(&service, entry, &name.name, before);
+                if entry.near.is_some() {
+                    self.examine(&service);
+                }
             }
         }
         let (Some(slice), Some(owner)) = (slice, new_owner) else { return };
         let service = ObjectName { namespace: name.namespace.clone(), name: owner };
         let entry = self.services.entry(service.clone()).or_default();
+        let concerned = entry.near.is_some() || self.cluster_ips.concern_endpoints(&slice.endpoints);
         let before = match entry.find(&name.name) {
             Ok(at) if entry.slices[at] == slice => {
                 // One copy is enough.
@@ -189,6 +229,43 @@ impl State {
             self.dirty.touch(&service, entry);
         }
         self.dirty.touch_slice(&service, entry, &name.name, before);
+        if concerned {
+            self.examine(&service);
+        }
+    }
+
+    /// Sets the ServiceCIDRs: ranges of addresses, first and last, disjoint and sorted.
+    pub(crate) fn set_service_cidrs(&mut self, ranges: Vec<(IpAddr, IpAddr)>) {
+        self.cluster_ips.set_networks(ranges);
+        self.examine_all();
+    }
+
+    /// Looks at what a Service and its slices name near ClusterIPs. It is compiled again if that changes it.
+    fn examine(&mut self, name: &ObjectName) {
+        let Some(entry) = self.services.get_mut(name) else { return };
+        let near = self.cluster_ips.near(entry);
+        if near == entry.near {
+            return;
+        }
+        let before = std::mem::replace(&mut entry.near, near);
+        self.cluster_ips.note(name, before.as_deref(), entry.near.as_deref());
+        if !NearAddresses::is_same(before.as_deref(), entry.near.as_deref()) {
+            self.dirty.touch(name, entry);
+        }
+    }
+
+    /// The same for all Services, of which there are few that name anything there.
+    fn examine_all(&mut self) {
+        let concerns = |entry: &ServiceState| {
+            let service = entry.service.as_ref();
+            entry.near.is_some()
+                || service.is_some_and(|service| self.cluster_ips.concern_service(service))
+                || entry.slices.iter().any(|slice| self.cluster_ips.concern_endpoints(&slice.endpoints))
+        };
+        let concerned = self.services.iter().filter(|(_, entry)| concerns(entry));
+        for name in concerned.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.examine(&name);
+        }
     }
 
     /// Takes these for all Services there are: what is not among them is gone.
@@ -198,6 +275,10 @@ impl State {
         let gone = known.map(|(name, _)| name).filter(|name| !names.contains(*name));
         for name in gone.cloned().collect::<Vec<_>>() {
             self.set_service(&name, None);
+        }
+        // At once: each new block of ClusterIPs is a reason to look at everything.
+        if self.cluster_ips.surround(services.iter().flat_map(|(_, service)| &service.cluster_ips)) {
+            self.examine_all();
         }
         for (name, service) in services {
             self.set_service(&name, Some(service));

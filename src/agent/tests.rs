@@ -445,3 +445,26 @@ fn lost_notifications_take_a_whole_comparison() {
     world.expect_clean();
     assert_eq!(world.fake().dumps.last(), Some(&None));
 }
+
+#[test]
+fn a_service_that_loses_a_frontend_gets_one_event() {
+    let mut world = World::new(3);
+    world.sync();
+    assert_eq!(world.warnings.try_recv().ok(), None);
+    // The oldest lists the ClusterIP of the youngest.
+    let thief = Arc::new(Service { external_ips: vec![cluster_ip(2)], ..service(0) });
+    world.agent.apply([Change::Service(name(0), Some(thief))]);
+    world.sync();
+    let said = format!(
+        "spec.externalIPs: {} is the ClusterIP of Service {}; not programmed for this one",
+        cluster_ip(2),
+        name(2)
+    );
+    let expected =
+        Warning { service: name(0), reason: "PartlyProgrammed", action: "SyncProxyRules", note: said.into() };
+    assert_eq!(world.warnings.try_recv().ok(), Some(expected));
+    world.endpoints(0, 2);
+    world.sync();
+    assert_eq!(world.warnings.try_recv().ok(), None, "it is told once");
+    world.expect_all_but(3, &[]);
+}

@@ -79,7 +79,7 @@ fn compile(input: Input, kernel: &Ruleset) -> (Ruleset, bool) {
         eprintln!("portolan: warning: {lacking}");
     }
     NodeFacts::new(&settings, state.node()).apply(&mut compiler, &mut state);
-    compiler.set_service_cidrs(&[service_cidrs, settings.service_cidrs].concat());
+    compiler.set_service_cidrs(&mut state, &[service_cidrs, settings.service_cidrs].concat());
     let problems = compiler.load(&mut state, kernel);
     for problem in &problems {
         match problem.severity {

@@ -9,6 +9,7 @@ mod host_network;
 mod local;
 mod matrix;
 mod node_addresses;
+mod owners;
 #[path = "../end_to_end/scene.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 mod scene;

@@ -1,15 +1,18 @@
-//! Who answers a frontend that several Services claim.
+//! Which Service answers a frontend that several claim.
 //!
-//! The API server prevents this within a cluster; manifests can still say it. The older Service by
-//! `creationTimestamp` wins, then the one whose name comes first; the others wait for it to go.
+//! The API server prevents this of ClusterIPs and node ports; manifests can still say it. Of load balancer addresses and
+//! externalIPs it does not. The word that counts more wins: a load balancer address is written by a controller, an
+//! externalIP by whoever may edit a Service. (A ClusterIP is the API server's word, and no frontend of another Service
+//! at all: [`crate::state`].) Among equals the older Service by `creationTimestamp` wins, then the one whose name comes
+//! first. The others wait for it to go.
 
-use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeSet, hash::Hash, net::IpAddr, sync::Arc};
 
 use foldhash::HashMap;
 
 use crate::model::{ObjectName, Service};
 
-use super::frontend::FrontendKey;
+use super::frontend::{Door, FrontendKey};
 
 /// Rank of a Service among those that claim the same frontend; the smallest wins. There is one for every frontend:
 /// it is read from the Service, which the state has in the memory anyway.
@@ -20,6 +23,11 @@ impl Rank {
     /// The rank of a Service.
     pub const fn of(service: Arc<Service>) -> Self {
         Self(service)
+    }
+
+    /// The Service.
+    pub fn service(&self) -> &Service {
+        &self.0
     }
 
     /// The name of the Service.
@@ -76,27 +84,58 @@ pub fn sort_by_rank<'a, T>(services: impl Iterator<Item = (&'a Service, T)>) -> 
     keyed.into_iter().map(|(_, service, value)| (service, value)).collect()
 }
 
+/// What several Services may claim.
+pub trait Claimed: Copy + Eq + Hash {
+    /// The door through which it is this Service's.
+    fn door(&self, service: &Service) -> Door;
+}
+
+impl Claimed for FrontendKey {
+    fn door(&self, service: &Service) -> Door {
+        match self {
+            Self::NodePort(..) => Door::NodePort,
+            Self::Address(address, ..) if service.cluster_ips.contains(address) => Door::ClusterIp,
+            Self::Address(address, ..) if service.load_balancer_ips.contains(address) => Door::LoadBalancer,
+            Self::Address(..) => Door::ExternalIp,
+        }
+    }
+}
+
+/// A ClusterIP as a whole.
+impl Claimed for IpAddr {
+    fn door(&self, _: &Service) -> Door {
+        Door::ClusterIp
+    }
+}
+
 /// The outcome of a claim.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Claim {
     /// Nobody else had it.
     Granted,
     /// It was taken from this Service.
-    TakenFrom(ObjectName),
+    TakenFrom(Rank),
     /// This Service keeps it.
-    HeldBy(ObjectName),
+    HeldBy(Rank),
 }
 
-/// All frontends with their owners, and who waits for them.
-#[derive(Clone, Debug, Default)]
-pub struct Claims {
-    owners: HashMap<FrontendKey, Rank>,
-    waiting: HashMap<FrontendKey, BTreeSet<Rank>>,
+/// All that is claimed with its owners, and the Services that wait for it.
+#[derive(Clone, Debug)]
+pub struct Claims<K> {
+    owners: HashMap<K, Rank>,
+    waiting: HashMap<K, BTreeSet<(Door, Rank)>>,
 }
 
-impl Claims {
-    /// Claims a frontend. Claiming it again changes nothing.
-    pub fn claim(&mut self, key: FrontendKey, rank: &Rank) -> Claim {
+impl<K> Default for Claims<K> {
+    fn default() -> Self {
+        Self { owners: HashMap::default(), waiting: HashMap::default() }
+    }
+}
+
+impl<K: Claimed> Claims<K> {
+    /// Claims something. Claiming it again changes nothing; through another door than before, it must be released
+    /// first.
+    pub fn claim(&mut self, key: K, rank: &Rank) -> Claim {
         let Some(owner) = self.owners.get_mut(&key) else {
             self.owners.insert(key, rank.clone());
             return Claim::Granted;
@@ -107,23 +146,26 @@ impl Claims {
             return Claim::Granted;
         }
         let waiting = self.waiting.entry(key).or_default();
-        if *owner < *rank {
-            waiting.replace(rank.clone());
-            return Claim::HeldBy(owner.name().clone());
+        let ranked = |rank: &Rank| (key.door(&rank.0), rank.clone());
+        let (held, claimed) = (ranked(owner), ranked(rank));
+        if held < claimed {
+            waiting.replace(claimed);
+            return Claim::HeldBy(held.1);
         }
-        waiting.remove(rank);
-        let former = std::mem::replace(owner, rank.clone());
-        let name = former.name().clone();
-        waiting.insert(former);
-        Claim::TakenFrom(name)
+        waiting.remove(&claimed);
+        owner.clone_from(rank);
+        let former = held.1.clone();
+        waiting.insert(held);
+        Claim::TakenFrom(former)
     }
 
-    /// Gives up a frontend or the wait for it. Returns the Service that owns it from now on, if that changed.
-    pub fn release(&mut self, key: &FrontendKey, rank: &Rank) -> Option<ObjectName> {
+    /// Gives up what a Service of this rank claimed, or waits for. Returns the Service that owns it from now on, if
+    /// that changed.
+    pub fn release(&mut self, key: &K, rank: &Rank) -> Option<ObjectName> {
         let waiting = self.waiting.get_mut(key);
         if self.owners.get(key) != Some(rank) {
             if let Some(waiting) = waiting {
-                waiting.remove(rank);
+                waiting.remove(&(key.door(&rank.0), rank.clone()));
                 if waiting.is_empty() {
                     self.waiting.remove(key);
                 }
@@ -134,7 +176,7 @@ impl Claims {
         if self.waiting.get(key).is_some_and(BTreeSet::is_empty) {
             self.waiting.remove(key);
         }
-        if let Some(next) = next {
+        if let Some((_, next)) = next {
             let name = next.name().clone();
             self.owners.insert(*key, next);
             Some(name)
@@ -144,18 +186,23 @@ impl Claims {
         }
     }
 
-    /// Number of frontends that are answered.
+    /// Number of things that are owned.
     pub fn len(&self) -> usize {
         self.owners.len()
     }
 
-    /// Makes room for so many more frontends.
-    pub fn reserve(&mut self, frontends: usize) {
-        self.owners.reserve(frontends);
+    /// Makes room for so many more.
+    pub fn reserve(&mut self, additional: usize) {
+        self.owners.reserve(additional);
     }
 
-    /// The Service that answers a frontend.
-    pub fn owner(&self, key: &FrontendKey) -> Option<&ObjectName> {
+    /// All that is owned.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.owners.keys()
+    }
+
+    /// The Service that owns it.
+    pub fn owner(&self, key: &K) -> Option<&ObjectName> {
         self.owners.get(key).map(Rank::name)
     }
 }
@@ -163,28 +210,17 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        model::{LoadBalancing, Protocol, TrafficPolicy},
-        ruleset::Family,
-    };
+    use crate::{model::Protocol, ruleset::Family};
 
     const KEY: FrontendKey = FrontendKey::NodePort(Family::Ip, Protocol::Tcp, 30080);
 
+    fn service(created: i64, name: &str) -> Service {
+        let name = ObjectName::new("default", name);
+        Service { created: Some(created), ..Service::cluster_ip(name, Vec::new(), Vec::new()) }
+    }
+
     fn rank(created: i64, name: &str) -> Rank {
-        Rank::of(Arc::new(Service {
-            name: ObjectName::new("default", name),
-            created: Some(created),
-            cluster_ips: Vec::new(),
-            external_ips: Vec::new(),
-            load_balancer_ips: Vec::new(),
-            source_ranges: Vec::new(),
-            internal_policy: TrafficPolicy::Cluster,
-            external_policy: TrafficPolicy::Cluster,
-            affinity_timeout: None,
-            load_balancing: LoadBalancing::Random,
-            health_check_node_port: None,
-            ports: Vec::new(),
-        }))
+        Rank::of(Arc::new(service(created, name)))
     }
 
     #[test]
@@ -192,8 +228,8 @@ mod tests {
         let (old, young) = (rank(1, "z"), rank(2, "a"));
         let mut claims = Claims::default();
         assert_eq!(claims.claim(KEY, &young), Claim::Granted);
-        assert_eq!(claims.claim(KEY, &old), Claim::TakenFrom(young.name().clone()));
-        assert_eq!(claims.claim(KEY, &young), Claim::HeldBy(old.name().clone()));
+        assert_eq!(claims.claim(KEY, &old), Claim::TakenFrom(young.clone()));
+        assert_eq!(claims.claim(KEY, &young), Claim::HeldBy(old.clone()));
         assert_eq!(claims.release(&KEY, &old), Some(young.name().clone()));
         assert_eq!(claims.release(&KEY, &young), None);
         assert_eq!(claims.owner(&KEY), None);
@@ -208,5 +244,29 @@ mod tests {
         claims.claim(KEY, &rank(1, "a"));
         assert_eq!(claims.owner(&KEY), Some(&ObjectName::new("default", "a")));
         assert_eq!(claims.release(&KEY, &rank(1, "a")), Some(ObjectName::new("default", "b")));
+    }
+
+    #[test]
+    fn a_load_balancer_address_wins_over_an_older_external_ip_and_that_waits_for_it() {
+        let address = IpAddr::from([203, 0, 113, 1]);
+        let key = FrontendKey::Address(address, Protocol::Tcp, 80);
+        let external = |created, name| {
+            Rank::of(Arc::new(Service { external_ips: vec![address], ..service(created, name) }))
+        };
+        let balanced = |created, name| {
+            Rank::of(Arc::new(Service { load_balancer_ips: vec![address], ..service(created, name) }))
+        };
+        let (oldest, older) = (external(1, "a"), external(2, "b"));
+        let (old, young) = (balanced(3, "c"), balanced(4, "d"));
+        let mut claims = Claims::default();
+        assert_eq!(claims.claim(key, &older), Claim::Granted);
+        assert_eq!(claims.claim(key, &young), Claim::TakenFrom(older.clone()));
+        assert_eq!(claims.claim(key, &oldest), Claim::HeldBy(young.clone()));
+        assert_eq!(claims.claim(key, &old), Claim::TakenFrom(young.clone()));
+        for (released, next) in [(&old, Some(&young)), (&young, Some(&oldest)), (&oldest, Some(&older))] {
+            assert_eq!(claims.release(&key, released).as_ref(), next.map(Rank::name));
+        }
+        assert_eq!(claims.release(&key, &older), None);
+        assert!(claims.owners.is_empty() && claims.waiting.is_empty());
     }
 }

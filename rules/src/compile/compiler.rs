@@ -19,7 +19,7 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     flows::Stale,
-    model::{Node, ObjectName},
+    model::{Node, ObjectName, Service},
     plan::Retiring,
     ruleset::{Concat, Element, Family, Ruleset, Set, Table},
     state::{ServiceState, State},
@@ -28,15 +28,15 @@ use crate::{
 
 use super::{
     adopt::AdoptedSlots,
-    claims::{Claim, Claims, sort_by_rank},
+    claims::{Claim, Claimed, Claims, Rank, sort_by_rank},
     class::Class,
     config::{Config, PodDetector},
     delta::Ledger,
-    frontend::FrontendKey,
+    frontend::{Door, FrontendKey, frontends},
     per_set::PerSet,
     port::{CompiledPort, Frontend},
     scaffold::constant_chains,
-    service::{CompiledService, Problem, Surroundings, compile},
+    service::{CompiledService, Problem, Surroundings, compile, not_ours},
     sets::{SetName, size_for},
     sources::{AddressRange, outermost},
     sticky::PortNumbers,
@@ -68,7 +68,7 @@ pub struct Update {
 pub struct Compiler {
     config: Config,
     services: HashMap<ObjectName, CompiledService>,
-    claims: Claims,
+    claims: Claims<FrontendKey>,
     ledger: Ledger,
     adopted: AdoptedSlots,
     /// The node's own addresses, which source ranges may let in.
@@ -127,7 +127,9 @@ impl Compiler {
         let ranked = sort_by_rank(state.services());
         let fresh = self.services.is_empty();
         self.services.reserve(ranked.len());
-        self.claims.reserve(ranked.len());
+        if fresh {
+            self.claim_ahead(&ranked);
+        }
         for (service, entry) in ranked {
             let before = (!fresh).then(|| self.services.remove(&service.name)).flatten();
             let service = (&service.name, Some(entry));
@@ -204,8 +206,9 @@ impl Compiler {
     }
 
     /// Sets the networks that ClusterIPs are allocated from (ServiceCIDR objects): whoever asks for an
-    /// address in them that no Service has meets silence. Takes effect with the next update.
-    pub fn set_service_cidrs(&mut self, networks: &[IpNetwork]) {
+    /// address in them that no Service has meets silence, and no endpoint is in one. Takes effect with the next
+    /// update.
+    pub fn set_service_cidrs(&mut self, state: &mut State, networks: &[IpNetwork]) {
         let ranges_of = |family| {
             let networks = networks.iter().filter(move |network| Family::of(network.ip()) == family);
             outermost(networks.map(|network| (network.network(), network.broadcast())).collect())
@@ -219,7 +222,10 @@ impl Compiler {
             let (key, element) = range_element(range);
             self.ledger.add(Family::of(range.0), SetName::ServiceCidrs, key, element);
         }
-        self.service_cidrs = wanted;
+        if self.service_cidrs != wanted {
+            state.set_service_cidrs(wanted.iter().copied().collect());
+            self.service_cidrs = wanted;
+        }
     }
 
     /// The Service that an element belongs to, if it belongs to one.
@@ -315,6 +321,22 @@ impl Compiler {
         }
     }
 
+    /// Before any Service is compiled, in order of rank, claims the frontends of load balancers: they win over externalIPs
+    /// of Services that are compiled earlier. Who is granted a frontend later keeps it.
+    pub(super) fn claim_ahead(&mut self, ranked: &[(&Service, &ServiceState)]) {
+        self.claims.reserve(ranked.len());
+        for (service, entry) in ranked.iter().filter(|(service, _)| !service.load_balancer_ips.is_empty()) {
+            let Some(rank) = entry.service.clone().map(Rank::of) else { continue };
+            let of_port =
+                |port| Family::ALL.into_iter().flat_map(move |family| frontends(service, port, family));
+            for (key, door) in service.ports.iter().flat_map(of_port) {
+                if door == Door::LoadBalancer && not_ours(service, entry, &key, door).is_none() {
+                    self.claims.claim(key, &rank);
+                }
+            }
+        }
+    }
+
     /// Compiles one Service; those that gain or lose a frontend by it join the queue.
     fn compile_one(
         &mut self,
@@ -347,13 +369,15 @@ impl Compiler {
 
         if let Some(before) = before {
             let rank = before.rank();
-            let kept: BTreeSet<FrontendKey> = after
+            let kept: BTreeSet<(FrontendKey, Door)> = after
                 .iter()
                 .filter(|after| after.rank() == rank)
-                .flat_map(|after| after.ports.iter().flat_map(|p| p.frontends.iter().map(|f| f.key)))
+                .flat_map(|after| {
+                    after.ports.iter().flat_map(|p| p.frontends.iter().map(|f| (f.key, f.door)))
+                })
                 .collect();
             for frontend in before.ports.iter().flat_map(|p| &p.frontends) {
-                if !kept.contains(&frontend.key) {
+                if !kept.contains(&(frontend.key, frontend.door)) {
                     queue.extend(self.claims.release(&frontend.key, &rank));
                 }
             }
@@ -369,14 +393,14 @@ impl Compiler {
                     }
                     Claim::TakenFrom(loser) => {
                         frontend.owned = true;
-                        self.withdraw(&loser, &frontend.key);
-                        problems.push(contested(&loser, &frontend.key, name));
+                        self.withdraw(loser.name(), &frontend.key);
+                        problems.push(contested(&frontend.key, &loser, &rank));
                         continue;
                     }
                 };
                 let known = before.iter().flat_map(|b| b.ports.iter().flat_map(|p| &p.frontends));
                 if !known.into_iter().any(|f| f.key == frontend.key && !f.owned) {
-                    problems.push(contested(name, &frontend.key, &holder));
+                    problems.push(contested(&frontend.key, &rank, &holder));
                 }
             }
         }
@@ -420,8 +444,13 @@ impl Compiler {
     }
 }
 
-fn contested(loser: &ObjectName, key: &FrontendKey, holder: &ObjectName) -> Problem {
-    Problem::error(loser, format!("{key} belongs to the older Service {holder}; not programmed for this one"))
+/// The problem of a Service with a frontend that another one answers.
+fn contested(key: &FrontendKey, loser: &Rank, holder: &Rank) -> Problem {
+    let (door, other) = (key.door(loser.service()), key.door(holder.service()));
+    let whose = if door == other { "belongs to the older".into() } else { format!("is {} of", other.noun()) };
+    let (field, holder) = (door.field(), holder.name());
+    let message = format!("{field}: {key} {whose} Service {holder}; not programmed for this one");
+    Problem::error(loser.name(), message)
 }
 
 fn range_element((first, last): &AddressRange) -> (Concat, Element) {

@@ -112,8 +112,9 @@ impl std::fmt::Display for FrontendKey {
     }
 }
 
-/// The door through which a packet comes to a Service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The door through which a packet comes to a Service. The earlier ones count more: a Service that has an address as
+/// several is entered by the first of them, and so is the first of several Services ([`super::claims`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Door {
     /// The ClusterIP.
     ClusterIp,
@@ -123,6 +124,28 @@ pub enum Door {
     ExternalIp,
     /// A node port.
     NodePort,
+}
+
+impl Door {
+    /// The field of a Service that opens it.
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "spec.clusterIPs",
+            Self::LoadBalancer => "status.loadBalancer.ingress",
+            Self::ExternalIp => "spec.externalIPs",
+            Self::NodePort => "spec.ports[].nodePort",
+        }
+    }
+
+    /// What a frontend at it is, in words.
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "a ClusterIP",
+            Self::LoadBalancer => "a load balancer address",
+            Self::ExternalIp => "an externalIP",
+            Self::NodePort => "a node port",
+        }
+    }
 }
 
 /// All frontends of one ServicePort in one family, each once. A family in which the Service has no

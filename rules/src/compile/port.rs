@@ -53,6 +53,7 @@ pub struct CompiledPort {
 #[derive(Clone, Debug)]
 pub struct Frontend {
     pub key: FrontendKey,
+    pub door: Door,
     /// Whether this Service answers it, rather than another one that claims it too.
     pub owned: bool,
     /// The class in the class map.
@@ -116,7 +117,7 @@ impl Frontend {
             Some(list) if door == Door::LoadBalancer => class.restricted(list),
             _ => class,
         };
-        Self { key, owned: false, class, direct, slots }
+        Self { key, door, owned: false, class, direct, slots }
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Problem {
 pub enum Severity {
     /// Something is not programmed as the Service asks.
     Error,
-    /// Everything is, but there is something to know.
+    /// Everything is, or a part is left out that could not work; there is something to know.
     Notice,
 }
 
@@ -120,6 +120,7 @@ where
     let mut problems = admission::problems(service);
     let admitted = admission::admitted(service);
     let drafts = drafts(&admitted, state, surroundings.node, &mut problems);
+    note_left_out(service, state, &mut problems);
     let mut hairpin: Vec<IpAddr> = drafts.iter().flat_map(|draft| &draft.on_this_node).copied().collect();
     hairpin.sort_unstable();
     hairpin.dedup();
@@ -226,6 +227,13 @@ fn drafts<'a>(
             if doors.is_empty() {
                 continue;
             }
+            doors.retain(|(key, door)| match not_ours(service, state, key, *door) {
+                Some(problem) => {
+                    note(problems, problem);
+                    false
+                }
+                None => true,
+            });
             // The API server refuses a Service with two equal ports; a manifest can still say it.
             doors.retain(|(key, _)| {
                 let first = service.ports.len() == 1 || taken.insert(*key);
@@ -310,6 +318,34 @@ fn repeated(service: &Service, port: &ServicePort, key: &FrontendKey) -> Problem
     let message =
         format!("port {:?} has {key}, as a port before it does, and is not served there", port.name);
     Problem::error(&service.name, message)
+}
+
+/// The problem with a frontend at another Service's ClusterIP, which is not served.
+pub fn not_ours(service: &Service, state: &ServiceState, key: &FrontendKey, door: Door) -> Option<Problem> {
+    let FrontendKey::Address(address, ..) = key else { return None };
+    let other = state.cluster_ip_of(*address)?;
+    let field = door.field();
+    let message =
+        format!("{field}: {address} is the ClusterIP of Service {other}; not programmed for this one");
+    Some(Problem::error(&service.name, message))
+}
+
+/// Says in one line which endpoints are none.
+fn note_left_out(service: &Service, state: &ServiceState, problems: &mut Vec<Problem>) {
+    let is_served =
+        |address: &IpAddr| service.cluster_ips.iter().any(|ip| Family::of(*ip) == Family::of(*address));
+    let mut left_out = state.left_out().filter(|(address, _)| is_served(address));
+    let Some((address, owner)) = left_out.next() else { return };
+    let why = match owner {
+        Some(owner) => format!("is the ClusterIP of Service {owner}"),
+        None => "is in a ServiceCIDR".into(),
+    };
+    let more = match left_out.count() {
+        0 => String::new(),
+        more => format!(", and so are {more} more"),
+    };
+    let message = format!("endpoint {address} {why}, which no endpoint can be; left out{more}");
+    note(problems, Problem { severity: Severity::Notice, service: service.name.clone(), message });
 }
 
 fn policy(service: &Service, door: Door) -> TrafficPolicy {

@@ -48,7 +48,7 @@ impl Cluster {
         let host: Vec<IpAddr> = self.host.iter().copied().collect();
         compiler.set_node_addresses(&self.node_port_addresses.select(&self.node, &host));
         compiler.set_node_ips(&mut state, self.node_ips());
-        compiler.set_service_cidrs(&self.service_cidrs);
+        compiler.set_service_cidrs(&mut state, &self.service_cidrs);
         compiler.set_number_origin(number_origin);
         compiler.load(&mut state, kernel);
         (compiler, state)

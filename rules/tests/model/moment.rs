@@ -219,7 +219,7 @@ impl Node {
         self.compiler.set_node_ips(&mut self.state, cluster.node_ips());
         let host: Vec<IpAddr> = cluster.host.iter().copied().collect();
         self.compiler.set_node_addresses(&cluster.node_port_addresses.select(&cluster.node, &host));
-        self.compiler.set_service_cidrs(&cluster.service_cidrs);
+        self.compiler.set_service_cidrs(&mut self.state, &cluster.service_cidrs);
     }
 
     /// Makes the changes, and sends packets into every commit on the way.

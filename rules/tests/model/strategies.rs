@@ -50,7 +50,7 @@ fn external() -> impl Strategy<Value = IpAddr> {
     let place = prop_oneof![
         6 => (1..=3u8).prop_map(Place::External),
         2 => (1..=2u8).prop_map(Place::ThisNode),
-        1 => Just(Place::ClusterIp(1)),
+        2 => (1..=2u8).prop_map(Place::ClusterIp),
         1 => Just(Place::Outside(1)),
     ];
     (place, family()).prop_map(|(place, family)| place.address(family))
@@ -111,13 +111,14 @@ pub fn service() -> impl Strategy<Value = Service> {
         )
 }
 
-/// A pod or a process in a node's own network, mostly with the name of the node it is on.
+/// A pod or a process in a node's own network, mostly with the name of the node it is on; or, by mistake, a ClusterIP.
 pub fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
     let place = prop_oneof![
         4 => (1..=3u8).prop_map(Place::Pod),
         4 => (1..=3u8).prop_map(Place::RemotePod),
         1 => (1..=2u8).prop_map(Place::ThisNode),
         1 => Just(Place::OtherNode(1)),
+        1 => (1..=6u8).prop_map(Place::ClusterIp),
     ];
     let conditions = prop_oneof![
         6 => Just((true, true, false)),

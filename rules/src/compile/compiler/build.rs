@@ -64,7 +64,7 @@ impl Compiler {
         // In the order of rank: who is granted a frontend keeps it.
         let ranked = sort_by_rank(state.services());
         self.services.reserve(ranked.len());
-        self.claims.reserve(ranked.len());
+        self.claim_ahead(&ranked);
         for (service, entry) in ranked {
             let named = (&service.name, Some(entry));
             self.compile_one(state.node(), named, None, &mut VecDeque::new(), &mut problems);

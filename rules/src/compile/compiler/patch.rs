@@ -15,7 +15,6 @@ use super::{CompiledPort, CompiledService, Compiler, account::BesideSlots};
 use crate::{
     compile::{
         admission,
-        frontend::frontends,
         pick::Pick,
         placed::Placed,
         port::{Frontend, FrontendSlotUse, Picks},
@@ -51,8 +50,10 @@ impl Compiler {
         let Some((service, compiled)) = entry.service.as_deref().zip(self.services.get_mut(name)) else {
             return false;
         };
+        if entry.left_out().next().is_some() {
+            return false;
+        }
         let Some(changes) = changes(node, service, entry, compiled, former) else { return false };
-        let ports = PortsByName::of(service);
         for (port, PortChange { slots: changes, moved }) in compiled.ports.iter_mut().zip(changes) {
             if !moved.is_empty() {
                 self.flows.note_moved(port, &moved);
@@ -69,7 +70,7 @@ impl Compiler {
                     owned.into_iter().map(|frontend| BesideSlots::of(port, frontend)).collect();
                 port.cluster.apply(&changes);
                 let restricted = allowed_sources(service, port.family, &self.node_ips).map(|_| port.range_list);
-                count_anew(service, &ports, port, restricted);
+                count_anew(service, port, restricted);
                 let owned = port.frontends.iter().filter(|frontend| frontend.owned);
                 for (before, frontend) in before.into_iter().zip(owned) {
                     before.replace(BesideSlots::of(port, frontend), port.family, &mut self.ledger);
@@ -89,21 +90,12 @@ impl Compiler {
 }
 
 /// Decides the classes of a port's frontends after the number of its endpoints has changed.
-fn count_anew(
-    service: &Service,
-    ports: &PortsByName<'_>,
-    port: &mut CompiledPort,
-    restricted: Option<RangeList>,
-) {
+fn count_anew(service: &Service, port: &mut CompiledPort, restricted: Option<RangeList>) {
     let pick = |endpoints: &Placed| Pick::of_slots(endpoints.len(), port.load_balancing);
     let picks = Picks { cluster: pick(&port.cluster), local: pick(&port.local) };
-    let Some(of_service) = ports.of_port(port) else { return };
-    let doors = frontends(service, of_service, port.family);
     for frontend in &mut port.frontends {
-        if let Some((key, door)) = doors.iter().find(|(key, _)| *key == frontend.key) {
-            let owned = frontend.owned;
-            *frontend = Frontend { owned, ..Frontend::new(*key, *door, service, picks, restricted) };
-        }
+        let Frontend { key, door, owned, .. } = *frontend;
+        *frontend = Frontend { owned, ..Frontend::new(key, door, service, picks, restricted) };
     }
 }
 

@@ -11,7 +11,7 @@ use portolan_rules::{
     ruleset::Family,
 };
 
-use super::frontends::Frontend;
+use super::frontends::{Frontend, is_of_services};
 use crate::cluster::Cluster;
 
 /// The endpoints of one port of a Service in one family.
@@ -54,7 +54,8 @@ impl<'a> Endpoints<'a> {
                 for endpoint in &slice.endpoints {
                     let at = SocketAddr::new(endpoint.address, target.port);
                     let displaces = !endpoint.terminating || !all.contains_key(&at);
-                    if Family::of(endpoint.address) == family && displaces {
+                    let is_usable = !is_of_services(cluster, endpoint.address);
+                    if Family::of(endpoint.address) == family && displaces && is_usable {
                         all.insert(at, endpoint);
                     }
                 }

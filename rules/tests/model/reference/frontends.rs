@@ -41,19 +41,29 @@ pub fn is_cluster_ip(cluster: &Cluster, address: IpAddr) -> bool {
     cluster.services.iter().any(|service| service.cluster_ips.contains(&address))
 }
 
-/// The frontend that has the packet's destination address, protocol and port.
+/// Whether an address is no endpoint's: a Service has it as its ClusterIP, or the API server may give it to one.
+pub fn is_of_services(cluster: &Cluster, address: IpAddr) -> bool {
+    is_cluster_ip(cluster, address) || cluster.service_cidrs.iter().any(|network| network.contains(address))
+}
+
+/// The frontend that has the packet's destination address, protocol and port. An address that is a ClusterIP is its
+/// Service's alone, on every port. Else what a load balancer's controller wrote counts more than what anybody did.
 fn at_address<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a>> {
-    oldest(cluster, packet, |service, port| {
-        let listed = |addresses: &[IpAddr]| addresses.contains(&packet.destination);
-        let door = match service {
-            _ if port.port != packet.destination_port => None,
-            _ if listed(&service.cluster_ips) => Some(Door::ClusterIp),
-            _ if listed(&service.load_balancer_ips) => Some(Door::LoadBalancer),
-            _ if listed(&service.external_ips) => Some(Door::ExternalIp),
-            _ => None,
-        };
-        door.map(|door| Frontend { service, port, door })
-    })
+    let at = |door| {
+        oldest(cluster, packet, |service, port| {
+            let listed = match door {
+                Door::ClusterIp => &service.cluster_ips,
+                Door::LoadBalancer => &service.load_balancer_ips,
+                Door::ExternalIp | Door::NodePort => &service.external_ips,
+            };
+            let is_meant = port.port == packet.destination_port && listed.contains(&packet.destination);
+            is_meant.then_some(Frontend { service, port, door })
+        })
+    };
+    if is_cluster_ip(cluster, packet.destination) {
+        return at(Door::ClusterIp);
+    }
+    at(Door::LoadBalancer).or_else(|| at(Door::ExternalIp))
 }
 
 /// The node port that a packet to one of the node's addresses is meant for.
