@@ -150,7 +150,9 @@ impl Changes {
             .elements
             .iter()
             .filter(|change| change.after.is_none())
-            .filter_map(|change| Some((change.family, SetName::from_name(&change.set.name)?, change.key.clone())))
+            .filter_map(|change| {
+                Some((change.family, SetName::from_name(&change.set.name)?, change.key.clone()))
+            })
             .filter(|(_, set, key)| is_first_slot(*set, key))
             .collect();
         let is_remembered = |set: SetName, change: &ElementChange| {
@@ -171,7 +173,9 @@ impl Changes {
                 (Role::Leader, _) => switched.push(change),
                 (Role::Fallback, Some(_)) => prepared.push(change),
                 (Role::Fallback, None) => last.push(change),
-                (Role::Led, None) if set.is_some_and(|set| is_remembered(set, &change)) => switched.push(change),
+                (Role::Led, None) if set.is_some_and(|set| is_remembered(set, &change)) => {
+                    switched.push(change)
+                }
                 (_, None) => retiring.retire_element(change),
                 (Role::Led, Some(_)) if change.before.is_some() => switched.push(change),
                 (Role::Led, Some(_)) => led_to.push(change),

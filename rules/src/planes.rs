@@ -13,7 +13,8 @@ use std::sync::Arc;
 use crate::{
     compile::{SetName, is_of_clients},
     ruleset::{
-        Chain, Element, ElementData, Elements, Expression, Family, Name, Set, SetData, Statement, Table, Verdict,
+        Chain, Element, ElementData, Elements, Expression, Family, Name, Set, SetData, Statement, Table,
+        Verdict,
     },
     transaction::{Operation, Transaction},
 };
@@ -89,7 +90,9 @@ impl Named for Statement {
     fn swap(&mut self) {
         match self {
             Self::Match { left: value, .. } | Self::Set { value, .. } => value.swap(),
-            Self::InSet { key, set, .. } | Self::VerdictMap { key, map: set } | Self::Dnat { key, map: set } => {
+            Self::InSet { key, set, .. }
+            | Self::VerdictMap { key, map: set }
+            | Self::Dnat { key, map: set } => {
                 key.swap();
                 set.swap();
             }

@@ -48,9 +48,8 @@ pub fn cold_start(
     let started = Instant::now();
     let (parts, inbox) = sync_channel(WAITING);
     thread::scope(|scope| {
-        let compiling = scope.spawn(move || {
-            compiler.load_in_parts(state, &mut |transaction| parts.send(transaction).is_ok())
-        });
+        let compiling = scope
+            .spawn(move || compiler.load_in_parts(state, &mut |transaction| parts.send(transaction).is_ok()));
         let mut done = ColdStart {
             loaded: Loaded::Incomplete(Vec::new()),
             transactions: 0,

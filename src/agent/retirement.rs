@@ -57,7 +57,10 @@ mod tests {
         assert_eq!(retirement.due(start + AFTER), Some(1));
         assert_eq!(retirement.due(start + 2 * AFTER), Some(2));
         retirement.done(1);
-        assert_eq!((retirement.due(start + AFTER), retirement.next()), (None, Some(start + AFTER / 2 + AFTER)));
+        assert_eq!(
+            (retirement.due(start + AFTER), retirement.next()),
+            (None, Some(start + AFTER / 2 + AFTER))
+        );
         retirement.note(start, None);
         assert_eq!(retirement.next(), None);
     }

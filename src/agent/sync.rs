@@ -264,7 +264,8 @@ impl<T: Tables> Agent<T> {
             self.doubt();
             if let Some(error) = refusal {
                 let untouched = self.kernel.generation()?.id == read.generation;
-                let Some(whole) = whole.filter(|_| reading >= READINGS || untouched && read.scope.is_none()) else {
+                let Some(whole) = whole.filter(|_| reading >= READINGS || untouched && read.scope.is_none())
+                else {
                     continue;
                 };
                 self.isolate(&read.kernel, &whole, error)?;

@@ -11,8 +11,8 @@ use std::{
 use portolan_rules::{
     planes::{is_swapped, swapped},
     ruleset::{
-        BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Rule, Ruleset, Set, SetData, SetFlags,
-        Table,
+        BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Rule, Ruleset, Set, SetData,
+        SetFlags, Table,
     },
 };
 

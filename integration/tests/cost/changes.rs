@@ -7,8 +7,7 @@ use portolan::{
     kernel::{Commit, Kernel},
 };
 use portolan_integration::{
-    plan,
-    Namespace,
+    Namespace, plan,
     synthetic::{Kinds, Synthetic, service_name, spare},
 };
 use portolan_rules::{

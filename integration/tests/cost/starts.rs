@@ -7,8 +7,7 @@ use portolan::{
     kernel::Kernel,
 };
 use portolan_integration::{
-    plan,
-    Namespace,
+    Namespace, plan,
     synthetic::{Kinds, Synthetic, spare},
 };
 use portolan_rules::{

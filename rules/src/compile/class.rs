@@ -106,7 +106,9 @@ impl Class {
             Self::Direct(pick) => format!("direct-{pick}").into(),
             Self::NodePortDirect(pick) => format!("node-port-direct-{pick}").into(),
             Self::RestrictedExternal(RangeList::First, pick) => format!("restricted-external-{pick}").into(),
-            Self::RestrictedExternal(RangeList::Second, pick) => format!("restricted-2-external-{pick}").into(),
+            Self::RestrictedExternal(RangeList::Second, pick) => {
+                format!("restricted-2-external-{pick}").into()
+            }
             Self::RestrictedLocal(RangeList::First, pick) => format!("restricted-local-{pick}").into(),
             Self::RestrictedLocal(RangeList::Second, pick) => format!("restricted-2-local-{pick}").into(),
         }

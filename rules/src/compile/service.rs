@@ -368,7 +368,9 @@ where
     let same = |list: RangeList, present: &[AddressRange]| {
         if present.is_empty() || sources.is_empty() || present == sources { list } else { list.other() }
     };
-    if let Some(prior) = surroundings.before.and_then(|before| before.ports.iter().find(|p| p.family == family)) {
+    if let Some(prior) =
+        surroundings.before.and_then(|before| before.ports.iter().find(|p| p.family == family))
+    {
         return same(prior.range_list, &prior.sources);
     }
     let mut adopted = doors.filter_map(|(key, _)| (surroundings.adopted)(key)?.sources.as_ref());

@@ -112,7 +112,8 @@ fn create_beside(
         }
     }
     // What both planes share is in force already.
-    let shared: Vec<&Chain> = new.chains.values().filter(|c| c.base.is_none() && is_shared(&c.name)).collect();
+    let shared: Vec<&Chain> =
+        new.chains.values().filter(|c| c.base.is_none() && is_shared(&c.name)).collect();
     let stays = |chain: &&Chain| old.chains.get(&chain.name).is_some_and(|old| old.rules == chain.rules);
     let mut changed = Transaction::new(table.clone());
     for chain in shared.iter().filter(|chain| old.chains.contains_key(&chain.name) && !stays(chain)) {
@@ -138,7 +139,8 @@ fn create_beside(
         return false;
     }
     retiring.retire_table(family, old, |name| {
-        let goes = if is_of_clients(name) { !shared.contains(name) } else { !is_shared(name) && !is_beside(name) };
+        let goes =
+            if is_of_clients(name) { !shared.contains(name) } else { !is_shared(name) && !is_beside(name) };
         goes.then(|| counterpart(name))
     });
     true

@@ -87,7 +87,9 @@ impl<'a> Parts<'a> {
         self.operations(declared.map(|chain| (family, Operation::AddChain(Box::new(chain)))));
         for chain in chains {
             let rules = chain.rules.iter().cloned();
-            self.operations(rules.map(|rule| (family, Operation::AddRule { chain: chain.name.clone(), rule })));
+            self.operations(
+                rules.map(|rule| (family, Operation::AddRule { chain: chain.name.clone(), rule })),
+            );
         }
     }
 

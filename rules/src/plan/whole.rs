@@ -38,7 +38,8 @@ impl Whole<'_> {
     pub fn create_beside(self, parts: &mut Parts<'_>, has: impl Fn(&str) -> bool) {
         self.fill(parts, |name| !is_shared(name) || !has(name));
         let family = self.family;
-        for Chain { name, rules, .. } in self.table.chains.into_values().filter(|chain| chain.base.is_some()) {
+        for Chain { name, rules, .. } in self.table.chains.into_values().filter(|chain| chain.base.is_some())
+        {
             parts.operations([(family, Operation::FlushChain(name.clone()))]);
             let rules = rules.into_iter().map(|rule| Operation::AddRule { chain: name.clone(), rule });
             parts.operations(rules.map(|rule| (family, rule)));
@@ -52,7 +53,10 @@ impl Whole<'_> {
         let (family, table) = (self.family, &self.table);
         let sets = table.sets.values().filter(|set| is_new(&set.name));
         parts.operations(sets.map(|set| (family, Operation::AddSet(Box::new(set.clone())))));
-        parts.chains(family, table.chains.values().filter(|chain| chain.base.is_none() && is_new(&chain.name)));
+        parts.chains(
+            family,
+            table.chains.values().filter(|chain| chain.base.is_none() && is_new(&chain.name)),
+        );
         parts.end();
         (self.elements)(&mut |set, key, element| parts.add_late_ranges(family, set, key, element));
         parts.ranges();

@@ -10,8 +10,9 @@
 use crate::ruleset::{Concat, Element, Name, Ruleset, Set, Table};
 
 use super::{
-    Case, Host, LIMITS, Memory, Outcome, Packet, Probability, every_course,
+    Case, Host, LIMITS, Memory, Outcome, Packet, Probability,
     evaluate::element_at,
+    every_course,
     walk::{Course, Draws, Machine, Stop},
 };
 
@@ -166,4 +167,3 @@ impl Course<'_, '_> {
         Ok(choice == 3)
     }
 }
-

@@ -54,7 +54,7 @@ impl Cluster {
     fn compile(&mut self) -> (Plan, usize) {
         let update = self.compiler.update(&mut self.state);
         let recompiled = update.recompiled;
-        let plan = Plan::of(&mut self.compiler, update);
+        let plan = Plan::of(&mut self.compiler, &update);
         self.kernel = plan.apply(&self.kernel).expect("the kernel takes it");
         (plan, recompiled)
     }

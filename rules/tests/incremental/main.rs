@@ -40,9 +40,7 @@ fn one_list_of_ranges(table: &mut Table) {
         }
         table.sets["frontends"].elements.insert(key, element);
     }
-    let is_restricted = |element: &ElementData| {
-        matches!(element, ElementData::Verdict(Verdict::Goto(chain)) if chain.starts_with("restricted"))
-    };
+    let is_restricted = |element: &ElementData| matches!(element, ElementData::Verdict(Verdict::Goto(chain)) if chain.starts_with("restricted"));
     table.sets["classes"].elements.retain(|_, element| !is_restricted(&element.data));
     table.chains.retain(|name, _| !name.starts_with("restricted"));
 }
@@ -99,7 +97,7 @@ proptest! {
                 history.push(change.clone());
             }
             let update = compiler.update(&mut state);
-            let plan = Plan::of(&mut compiler, update);
+            let plan = Plan::of(&mut compiler, &update);
             let after = plan.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(&after, &compiler.ruleset(), "the plan leads to the compiled ruleset");
 
@@ -178,7 +176,7 @@ fn a_set_that_is_outgrown_is_made_anew_beside_what_is_in_force() {
         .collect();
     state.set_slice(&name, Some(Arc::new(many)));
     let update = compiler.update(&mut state);
-    let plan = Plan::of(&mut compiler, update);
+    let plan = Plan::of(&mut compiler, &update);
     assert!(plan.is_rebuild());
     let after = plan.apply(&before).expect("the kernel takes it");
     assert_eq!(after, compiler.ruleset());

@@ -15,7 +15,7 @@ use portolan_rules::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::{cluster, without_slots};
+use crate::{cluster, plan::Plan, without_slots};
 use objects::{Change, Condition, Objects, Shape, change, name, ready, service, slice};
 
 /// An address at the beginning of a key or value.
@@ -63,7 +63,8 @@ proptest! {
                 objects.apply(change, &mut compiler, &mut state);
             }
             let update = compiler.update(&mut state);
-            kernel = update.transaction.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            let plan = Plan::of(&mut compiler, &update);
+            kernel = plan.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(&kernel, &compiler.ruleset(), "the transaction leads to the compiled ruleset");
 
             // From nothing, in one go and in parts, the same comes out.
@@ -72,7 +73,7 @@ proptest! {
             prop_assert_eq!(without_slots(&fresh.ruleset()), without_slots(&kernel));
             let (mut in_parts, mut parts_state) = objects.fresh(&state, !cidrs_first);
             let mut of_parts = Ruleset::default();
-            let loaded = in_parts.load_in_parts(&mut parts_state, 3, &mut |part| {
+            let loaded = in_parts.load_in_parts(&mut parts_state, &mut |part| {
                 of_parts = part.apply(&of_parts).expect("the kernel takes it");
                 true
             });
@@ -136,7 +137,7 @@ impl Scene {
     fn change(&mut self, change: &Change) -> Update {
         self.objects.apply(change, &mut self.compiler, &mut self.state);
         let update = self.compiler.update(&mut self.state);
-        self.kernel = update.transaction.apply(&self.kernel).expect("the kernel takes it");
+        self.kernel = Plan::of(&mut self.compiler, &update).apply(&self.kernel).expect("the kernel takes it");
         update
     }
 

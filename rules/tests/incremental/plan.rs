@@ -15,13 +15,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn of(compiler: &mut Compiler, update: Update) -> Self {
+    pub fn of(compiler: &mut Compiler, update: &Update) -> Self {
         let mut acts = Vec::new();
         compiler.rebuild(&mut |act| {
             acts.push(act);
             true
         });
-        Self { steps: update.steps, acts, retired: retire(compiler) }
+        Self { steps: update.steps.clone(), acts, retired: retire(compiler) }
     }
 
     pub fn equal(compiler: &mut Compiler, kernel: &Ruleset, desired: Ruleset) -> Self {

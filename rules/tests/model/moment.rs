@@ -65,7 +65,8 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
 fn change() -> impl Strategy<Value = Change> {
     let endpoints = (vec(endpoint(Family::Ip), 0..6), vec(endpoint(Family::Ip6), 0..6));
     let timeout = option::of(select(vec![1, 60, 3600]));
-    let networks = ["10.96.0.0/16", "10.96.0.0/12", "10.97.0.0/16", "10.96.0.0/24", "fd00:96::/64", "fd00:96::/112"];
+    let networks =
+        ["10.96.0.0/16", "10.96.0.0/12", "10.97.0.0/16", "10.96.0.0/24", "fd00:96::/64", "fd00:96::/112"];
     prop_oneof![
         2 => service().prop_map(|service| Change::Service(Box::new(service))),
         1 => any::<Index>().prop_map(Change::DeleteService),
@@ -138,7 +139,18 @@ impl Node {
         let kernel = compiler.ruleset();
         let has_tables =
             cluster.services.iter().any(|service| service.load_balancing == LoadBalancing::SourceHash);
-        Self { cluster, state, compiler, kernel, memory: Memory::new(), has_tables, updates: 0, ways: 0, rebuilds: 0, lookups }
+        Self {
+            cluster,
+            state,
+            compiler,
+            kernel,
+            memory: Memory::new(),
+            has_tables,
+            updates: 0,
+            ways: 0,
+            rebuilds: 0,
+            lookups,
+        }
     }
 
     fn host(&self) -> Host {
@@ -192,7 +204,8 @@ impl Node {
             }
             Change::Zone(zone) => cluster.node.zone = zone.map(Into::into),
             Change::NodeAddresses(numbers) => {
-                let addresses = numbers.iter().flat_map(|n| Family::ALL.map(|f| Place::ThisNode(*n).address(f)));
+                let addresses =
+                    numbers.iter().flat_map(|n| Family::ALL.map(|f| Place::ThisNode(*n).address(f)));
                 cluster.host = addresses.collect();
             }
             Change::ServiceCidrs(networks) => {
@@ -350,7 +363,11 @@ fn packets_under_way(lookups: Lookups) {
             let _ = writeln!(text, "{} ({lookups:?})", fault.case.fate);
             let _ = writeln!(text, "allowed: {:?}", fault.allowed);
             for step in &fault.case.steps {
-                let _ = writeln!(text, "  {} {}: {} -> {} {:?}", step.chain, step.rule, step.text, step.decision, step.effects);
+                let _ = writeln!(
+                    text,
+                    "  {} {}: {} -> {} {:?}",
+                    step.chain, step.rule, step.text, step.decision, step.effects
+                );
             }
             for (family, operation) in &fault.commit.operations {
                 let _ = writeln!(text, "  {}", portolan_rules::print::operation(operation, *family, "t"));
@@ -364,7 +381,12 @@ fn packets_under_way(lookups: Lookups) {
         Err(TestError::Fail(..)) => panic!("{}", report.into_inner()),
         Err(TestError::Abort(reason)) => panic!("no sequences to try: {reason}"),
     }
-    println!("{} updates, {} ways through commits, {} families made anew", updates.get(), ways.get(), rebuilds.get());
+    println!(
+        "{} updates, {} ways through commits, {} families made anew",
+        updates.get(),
+        ways.get(),
+        rebuilds.get()
+    );
 }
 
 fn describe(change: &Change) -> String {

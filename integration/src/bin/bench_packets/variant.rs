@@ -4,8 +4,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use portolan::kernel::Kernel;
 use portolan_integration::{
-    plan,
     kube_proxy::{Extent, Shape, Table},
+    plan,
     synthetic::{Kinds, Synthetic},
 };
 use portolan_rules::{

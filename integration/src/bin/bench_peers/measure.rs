@@ -12,10 +12,9 @@ use nix::sys::{
 };
 use portolan::kernel::Kernel;
 use portolan_integration::{
-    plan,
     Namespace,
     kube_proxy::{Extent, Shape, Table},
-    nft,
+    nft, plan,
     synthetic::{Kinds, Synthetic},
 };
 use portolan_rules::{

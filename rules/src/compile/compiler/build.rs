@@ -44,11 +44,7 @@ const FIRST: usize = 512;
 impl Compiler {
     /// Compiles the whole state for a kernel that holds no tables of ours, and has `take` commit it in
     /// parts, in order. `take` says whether it wants more.
-    pub fn load_in_parts(
-        &mut self,
-        state: &mut State,
-        take: &mut dyn FnMut(Transaction) -> bool,
-    ) -> Loaded {
+    pub fn load_in_parts(&mut self, state: &mut State, take: &mut dyn FnMut(Transaction) -> bool) -> Loaded {
         state.clear_dirty();
         self.declare_expected_sizes(state);
         let table = self.config.table.clone();
@@ -94,7 +90,8 @@ impl Compiler {
             for (family, table) in &hooked.tables {
                 let is_class = |chain: &&Chain| {
                     let unhooked = unhooked.tables.get(family);
-                    chain.base.is_none() && unhooked.is_none_or(|table| !table.chains.contains_key(&chain.name))
+                    chain.base.is_none()
+                        && unhooked.is_none_or(|table| !table.chains.contains_key(&chain.name))
                 };
                 parts.chains(*family, table.chains.values().filter(is_class));
                 for class in self.classes(*family) {

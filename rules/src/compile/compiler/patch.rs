@@ -69,7 +69,8 @@ impl Compiler {
                 let before: Vec<_> =
                     owned.into_iter().map(|frontend| BesideSlots::of(port, frontend)).collect();
                 port.cluster.apply(&changes);
-                let restricted = allowed_sources(service, port.family, &self.node_ips).map(|_| port.range_list);
+                let restricted =
+                    allowed_sources(service, port.family, &self.node_ips).map(|_| port.range_list);
                 count_anew(service, port, restricted);
                 let owned = port.frontends.iter().filter(|frontend| frontend.owned);
                 for (before, frontend) in before.into_iter().zip(owned) {

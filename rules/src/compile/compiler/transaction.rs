@@ -160,7 +160,8 @@ impl Compiler {
 /// Whether a Service network that goes and one that comes overlap.
 fn overlap(net: &NetChanges, family: Family) -> bool {
     let of = |key: &Concat, element: &Element| (key.clone(), element.end.as_deref().unwrap_or(key).clone());
-    let changes = net.elements.iter().filter(|((f, set, _), ..)| *f == family && *set == SetName::ServiceCidrs);
+    let changes =
+        net.elements.iter().filter(|((f, set, _), ..)| *f == family && *set == SetName::ServiceCidrs);
     let (mut gone, mut come) = (Vec::new(), Vec::new());
     for ((.., key), before, after) in changes {
         gone.extend(before.as_ref().map(|before| of(key, before)));

@@ -322,7 +322,7 @@ fn grow_and_shrink(asked: &Asked) -> [Plan; 2] {
         let update = compiler.update(&mut state);
         let news: Vec<_> = update.problems.iter().filter(|problem| !known.contains(problem)).collect();
         assert!(news.len() <= 1, "what is known is not reported again: {news:?}");
-        Plan::of(&mut compiler, update)
+        Plan::of(&mut compiler, &update)
     })
 }
 
