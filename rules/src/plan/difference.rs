@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 
 use super::{Act, Changes, Parts, Retiring, Whole};
 use crate::{
     compile::is_of_clients,
     diff::diff_into,
     planes::{counterpart, is_beside, is_shared},
-    ruleset::{Chain, Elements, Family, Name, Ruleset, Set, Table},
+    ruleset::{Chain, Concat, Element, Elements, Family, Name, Ruleset, Set, Table},
     transaction::{Operation, Transaction},
 };
 
@@ -63,8 +63,39 @@ fn hooks_differ(old: &Table, new: &Table) -> bool {
 }
 
 fn sets_differ(old: &Table, new: &Table) -> bool {
-    let differs = |set: &Set| old.sets.get(&set.name).is_some_and(|old| !old.same_declaration(set));
+    let differs = |set: &Set| {
+        let old = old.sets.get(&set.name);
+        old.is_some_and(|old| !old.same_declaration(set) || set.flags.interval && ranges_meet(old, set))
+    };
     new.sets.values().any(differs)
+}
+
+/// Whether a range that goes and one that comes overlap: the kernel holds no two such ranges at once, and in the moment
+/// between it has neither.
+fn ranges_meet(old: &Set, new: &Set) -> bool {
+    let last = new.key.last().map_or(0, |field| field.padded_size());
+    // All fields but the last are the same from the start of a range to its end.
+    let split = |key: &Concat| {
+        let bytes = key.as_bytes();
+        let (fields, last) = bytes.split_at(bytes.len().saturating_sub(last));
+        (fields.to_vec(), last.to_vec())
+    };
+    let range = |key: &Concat, element: &Element| {
+        let (fields, first) = split(key);
+        (fields, (first, split(element.end.as_deref().unwrap_or(key)).1))
+    };
+    let mut gone: HashMap<Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>> = HashMap::default();
+    for (key, element) in old.elements.iter().filter(|(key, e)| new.elements.get(key) != Some(*e)) {
+        let (fields, ends) = range(key, element);
+        gone.entry(fields).or_default().push(ends);
+    }
+    let mut come = new.elements.iter().filter(|(key, element)| old.elements.get(key) != Some(*element));
+    !gone.is_empty()
+        && come.any(|(key, element)| {
+            let (fields, (first, last)) = range(key, element);
+            let gone = gone.get(&fields).into_iter().flatten();
+            gone.into_iter().any(|(start, end)| *start <= last && first <= *end)
+        })
 }
 
 /// The elements of the sets of a table, which are taken out of it.

@@ -15,6 +15,7 @@ use portolan_rules::{
     compile::Compiler,
     model::{Endpoint, LoadBalancing, Service, TrafficPolicy},
     plan::{Act, PART},
+    planes::is_swapped,
     ruleset::{Family, Ruleset},
     simulate::{Case, Host, Lookups, Memory, Moment, Packet},
     state::State,
@@ -103,11 +104,14 @@ struct Step {
     seed: u64,
     /// Whether a second has passed, so that what nothing leads to any more is removed.
     later: bool,
+    /// After so many transactions one fails, and what the kernel holds is compared as a whole.
+    fails: Option<usize>,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (vec(change(), 1..3), vec(draft(), 1..4), any::<u64>(), any::<bool>())
-        .prop_map(|(changes, packets, seed, later)| Step { changes, packets, seed, later })
+    let fails = option::weighted(0.1, 0..4usize);
+    (vec(change(), 1..3), vec(draft(), 1..4), any::<u64>(), any::<bool>(), fails)
+        .prop_map(|(changes, packets, seed, later, fails)| Step { changes, packets, seed, later, fails })
 }
 
 /// A node whose rules follow its cluster.
@@ -251,23 +255,32 @@ impl Node {
         let (new, new_host) = (self.compiler.ruleset(), self.host());
         let updates = Rulesets::new((old, old_host), (new, new_host), self.memory.clone());
         let meant: Vec<Meant<'_>> = packets.into_iter().map(|packet| Meant::new(&updates, packet)).collect();
-        for transaction in steps {
-            self.commit(transaction, step.seed, &meant, false)?;
-        }
-        let mut acts = Vec::new();
+        let mut acts: Vec<Act> = steps.into_iter().map(Act::Commit).collect();
         self.compiler.rebuild(&mut |act| {
             acts.push(act);
             true
         });
-        for act in acts {
-            match act {
-                Act::Commit(part) => self.commit(part, step.seed, &meant, false)?,
-                Act::Exchange(family) => {
-                    self.rebuilds += 1;
-                    if let Some(table) = self.kernel.tables.remove(&family) {
-                        self.kernel.tables.insert(family, table.swapped());
-                    }
-                }
+        if let Some(fails) = step.fails.filter(|fails| *fails < acts.len()) {
+            acts.truncate(fails);
+            self.carry_out(acts, step.seed, &meant)?;
+            // As the agent does, after reading back what the kernel holds, by the names of the plane in force.
+            for table in self.kernel.tables.values_mut().filter(|table| is_swapped(table)) {
+                *table = table.clone().swapped();
+            }
+            self.compiler.forget_retiring();
+            let (kernel, desired) = (self.kernel.clone(), self.compiler.ruleset());
+            let mut rest = Vec::new();
+            self.compiler.make_equal(&kernel, desired, &mut |act| {
+                rest.push(act);
+                true
+            });
+            acts = rest;
+        }
+        self.carry_out(acts, step.seed, &meant)?;
+        for (family, table) in &self.compiler.ruleset().tables {
+            for set in ["frontends", "node-ports", "cluster-ips", "service-cidrs"] {
+                let elements = &self.kernel.tables[family].sets[set].elements;
+                assert_eq!(elements, &table.sets[set].elements, "what is looked up first is as it must be");
             }
         }
         if step.later {
@@ -283,6 +296,21 @@ impl Node {
         let cases: Vec<Case> =
             meant.iter().map(|meant| still.sample(&host, &meant.packet, &self.memory, step.seed)).collect();
         cases.iter().for_each(|case| self.memory.remember(case));
+        Ok(())
+    }
+
+    fn carry_out(&mut self, acts: Vec<Act>, seed: u64, packets: &[Meant<'_>]) -> Result<(), Box<Fault>> {
+        for act in acts {
+            match act {
+                Act::Commit(part) => self.commit(part, seed, packets, false)?,
+                Act::Exchange(family) => {
+                    self.rebuilds += 1;
+                    if let Some(table) = self.kernel.tables.remove(&family) {
+                        self.kernel.tables.insert(family, table.swapped());
+                    }
+                }
+            }
+        }
         Ok(())
     }
 

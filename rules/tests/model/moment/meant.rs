@@ -73,13 +73,13 @@ impl<'a> Meant<'a> {
             for (rules, host) in [(&old.0, &old.1), (&old.0, &new.1), (before_them, &new.1)] {
                 fates.extend(self.rulesets.fates(rules, host, &self.packet));
             }
-            Allowed::new(&self.packet, fates, &[&old.0, &new.0])
+            Allowed::new(&self.packet, fates, self.rulesets, &[&old.0, &new.0])
         })
     }
 
     pub fn after(&self) -> &Allowed {
         let fates = || self.rulesets.after(&self.packet);
-        self.after.get_or_init(|| Allowed::new(&self.packet, fates(), &[&self.rulesets.new.0]))
+        self.after.get_or_init(|| Allowed::new(&self.packet, fates(), self.rulesets, &[&self.rulesets.new.0]))
     }
 }
 
@@ -93,14 +93,20 @@ pub struct Allowed {
 }
 
 impl Allowed {
-    pub fn new(packet: &Packet, fates: HashSet<Fate>, rulesets: &[&Ruleset]) -> Self {
+    pub fn new(packet: &Packet, fates: HashSet<Fate>, updates: &Rulesets, rulesets: &[&Ruleset]) -> Self {
+        let is_local = |address| updates.old.1.is_local(address) || updates.new.1.is_local(address);
         let sent: Vec<_> = fates.iter().filter_map(|fate| sent(*fate)).collect();
         // Whom the one lets in may be led by it to an endpoint of the other.
         let others = rulesets.iter().filter(|_| !sent.is_empty()).flat_map(|rules| behind(rules, packet));
+        let mut masqueraded: HashSet<bool> = sent.iter().map(|(_, masqueraded)| *masqueraded).collect();
+        if sent.iter().any(|(to, _)| is_local(to.ip())) {
+            // What stays on this node is not masqueraded, marked or not. The other endpoint may be elsewhere.
+            masqueraded.extend([true, false]);
+        }
         Self {
             source: packet.source,
             endpoints: sent.iter().map(|(to, _)| *to).chain(others).collect(),
-            masqueraded: sent.iter().map(|(_, masqueraded)| *masqueraded).collect(),
+            masqueraded,
             fates,
         }
     }
