@@ -106,12 +106,11 @@ impl Changes {
                 }
                 Operation::AddElement { set, key, element } => {
                     let known = at.get(&(family, set.name.clone(), key.clone()));
-                    match known.and_then(|at| changes.elements.get_mut(*at)) {
-                        Some(change) => change.after = Some(element),
-                        None => {
-                            let after = Some(element);
-                            changes.elements.push(ElementChange { family, set, key, before: None, after });
-                        }
+                    if let Some(change) = known.and_then(|at| changes.elements.get_mut(*at)) {
+                        change.after = Some(element);
+                    } else {
+                        let after = Some(element);
+                        changes.elements.push(ElementChange { family, set, key, before: None, after });
                     }
                 }
                 Operation::AddTable | Operation::AddSet(_) => changes.declared.push((family, operation)),
@@ -174,7 +173,7 @@ impl Changes {
                 (Role::Fallback, Some(_)) => prepared.push(change),
                 (Role::Fallback, None) => last.push(change),
                 (Role::Led, None) if set.is_some_and(|set| is_remembered(set, &change)) => {
-                    switched.push(change)
+                    switched.push(change);
                 }
                 (_, None) => retiring.retire_element(change),
                 (Role::Led, Some(_)) if change.before.is_some() => switched.push(change),

@@ -139,7 +139,8 @@ impl Named for Set {
 impl Named for Operation {
     fn swap(&mut self) {
         match self {
-            Self::AddTable | Self::DeleteTable => {}
+            // The set of an element is shared with others, so it is not this one's to change.
+            Self::AddTable | Self::DeleteTable | Self::DeleteElement { .. } => {}
             Self::AddSet(set) => set.swap(),
             Self::AddChain(chain) => chain.swap(),
             Self::DeleteSet(name) | Self::DeleteChain(name) | Self::FlushChain(name) => name.swap(),
@@ -147,9 +148,7 @@ impl Named for Operation {
                 chain.swap();
                 rule.statements.iter_mut().for_each(Named::swap);
             }
-            // The set is shared with others, so it is not this one's to change.
             Self::AddElement { element, .. } => element.swap(),
-            Self::DeleteElement { .. } => {}
         }
     }
 }

@@ -246,7 +246,7 @@ impl Compiler {
         let mut elements =
             PerSet::from_fn(|family, set| Vec::with_capacity(self.ledger.count(family, set) as usize));
         self.each_element(&mut |family, set, key, element| elements[(family, set)].push((key, element)));
-        for (family, set, elements) in elements.into_iter() {
+        for (family, set, elements) in elements.into_all() {
             let table = ruleset.tables.get_mut(&family);
             if let Some(set) = table.and_then(|t| t.sets.get_mut(set.name())) {
                 set.elements = elements.into();

@@ -16,8 +16,8 @@ impl<T> PerSet<T> {
         Self(Family::ALL.map(|family| SetName::ALL.map(|set| value(family, set))))
     }
 
-    /// The values, in the order in which the sets are declared.
-    pub fn into_iter(self) -> impl Iterator<Item = (Family, SetName, T)> {
+    /// The values with their sets, in the order in which the sets are declared.
+    pub fn into_all(self) -> impl Iterator<Item = (Family, SetName, T)> {
         Family::ALL.into_iter().zip(self.0).flat_map(|(family, values)| {
             SetName::ALL.into_iter().zip(values).map(move |(set, value)| (family, set, value))
         })

@@ -70,6 +70,9 @@ fn sets_differ(old: &Table, new: &Table) -> bool {
     new.sets.values().any(differs)
 }
 
+/// First and last value of a range's last field.
+type Ends = (Vec<u8>, Vec<u8>);
+
 /// Whether a range that goes and one that comes overlap: the kernel holds no two such ranges at once, and in the moment
 /// between it has neither.
 fn ranges_meet(old: &Set, new: &Set) -> bool {
@@ -84,7 +87,7 @@ fn ranges_meet(old: &Set, new: &Set) -> bool {
         let (fields, first) = split(key);
         (fields, (first, split(element.end.as_deref().unwrap_or(key)).1))
     };
-    let mut gone: HashMap<Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>> = HashMap::default();
+    let mut gone: HashMap<Vec<u8>, Vec<Ends>> = HashMap::default();
     for (key, element) in old.elements.iter().filter(|(key, e)| new.elements.get(key) != Some(*e)) {
         let (fields, ends) = range(key, element);
         gone.entry(fields).or_default().push(ends);

@@ -85,7 +85,7 @@ impl<'a> Machine<'a> {
     /// priority -100 for destinations and 100 for sources, which it registers at all hooks with the first
     /// nat chain; their own priorities order them among each other. Of two equal priorities, the one that
     /// was registered last comes first.
-    fn stages(&self, hook: Hook, rules: Option<&'a Table>) -> Vec<Stage<'a>> {
+    fn stages(hook: Hook, rules: Option<&'a Table>) -> Vec<Stage<'a>> {
         let Some(table) = rules else { return Vec::new() };
         let is_nat = |base: BaseChain| base.chain_type == ChainType::Nat;
         let nat_since = table.chains.values().position(|chain| chain.base.is_some_and(is_nat));
@@ -260,7 +260,7 @@ impl<'m, 'a> Course<'m, 'a> {
 
     fn hook(&mut self, hook: Hook) -> Result<(), Stop> {
         self.pass(false)?;
-        for stage in self.machine.stages(hook, self.machine.commit.rules(self.clock)) {
+        for stage in Machine::stages(hook, self.machine.commit.rules(self.clock)) {
             match stage {
                 Stage::Filter(chain, base) => self.base_chain(chain, base)?,
                 Stage::Nat(chains) => {

@@ -295,7 +295,9 @@ impl Node {
         let host = self.host();
         let cases: Vec<Case> =
             meant.iter().map(|meant| still.sample(&host, &meant.packet, &self.memory, step.seed)).collect();
-        cases.iter().for_each(|case| self.memory.remember(case));
+        for case in &cases {
+            self.memory.remember(case);
+        }
         Ok(())
     }
 

@@ -124,7 +124,7 @@ impl Compiler {
             return false;
         }
         let leaving = Self::leaving(net);
-        leaving.into_iter().any(|(family, set, leaving)| {
+        leaving.into_all().any(|(family, set, leaving)| {
             let declaration = self.declaration(family, set);
             let count = self.ledger.count(family, set) + leaving;
             let retiring = self.retiring.count(family, set);
