@@ -161,13 +161,17 @@ impl Changes {
         let (mut ranges, mut prepared, mut led_to, mut switched) = (vec![], vec![], vec![], vec![]);
         let mut last = Vec::new();
         for mut change in self.elements {
+            let set = SetName::from_name(&change.set.name);
             if change.before.is_none() {
                 change.before = retiring.keep_element(&change);
+                if let Some(set) = set.filter(|set| is_first_slot(*set, &change.key)) {
+                    // The frontend remembers clients again: what they were led to before must not be found.
+                    switched.extend(retiring.take_remembered(change.family, set, &change.key));
+                }
                 if change.before == change.after {
                     continue;
                 }
             }
-            let set = SetName::from_name(&change.set.name);
             match (set.map_or(Role::Leader, SetName::role), &change.after) {
                 (Role::Leader, _) => switched.push(change),
                 (Role::Fallback, Some(_)) => prepared.push(change),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 
-use super::{Act, Changes, Parts, Retiring, Whole};
+use super::{Act, Changes, ElementChange, Parts, Retiring, Whole};
 use crate::{
-    compile::is_of_clients,
+    compile::{SetName, is_of_clients},
     diff::diff_into,
     planes::{counterpart, is_beside, is_shared},
     ruleset::{Chain, Concat, Element, Elements, Family, Name, Ruleset, Set, Table},
@@ -160,6 +160,7 @@ fn create_beside(
         return false;
     }
     let shared: HashSet<Name> = shared.into_iter().map(|chain| chain.name.clone()).collect();
+    let lingering = lingering(family, old, &mut new);
     let elements = take_elements(&mut new);
     let mut commit = |mut transaction: Transaction| {
         transaction.swap(|_| true);
@@ -177,7 +178,27 @@ fn create_beside(
             if is_of_clients(name) { !shared.contains(name) } else { !is_shared(name) && !is_beside(name) };
         goes.then(|| counterpart(name))
     });
+    lingering.into_iter().for_each(|change| retiring.retire_element(change));
     true
+}
+
+/// Adds what must be there for a while though it goes: packets that were led by what was in force are looked at by what
+/// is, when they leave.
+fn lingering(family: Family, old: &Table, new: &mut Table) -> Vec<ElementChange> {
+    let name = SetName::Hairpin.name();
+    let (Some(old), Some(new)) = (old.sets.get(name), new.sets.get_mut(name)) else { return Vec::new() };
+    let gone: Vec<_> = old.elements.iter().filter(|(key, _)| !new.elements.contains_key(key)).collect();
+    if old.key != new.key || new.size.is_some_and(|size| new.elements.len() + gone.len() > size as usize) {
+        return Vec::new();
+    }
+    let set = Arc::new(Set { elements: Elements::new(), ..new.clone() });
+    let mut lingering = Vec::new();
+    for (key, element) in gone {
+        new.elements.insert(key.clone(), element.clone());
+        let (set, key, before) = (set.clone(), key.clone(), Some(element.clone()));
+        lingering.push(ElementChange { family, set, key, before, after: None });
+    }
+    lingering
 }
 
 impl Retiring {

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use foldhash::HashMap;
 
 use crate::{
-    compile::{PerSet, SetName},
+    compile::{PerSet, SetName, first_slot},
     planes::counterpart,
     ruleset::{Concat, Element, Family, Name, Set},
     transaction::{Operation, Transaction},
@@ -63,7 +63,7 @@ impl Retiring {
     }
 
     /// Has an element retire.
-    pub(super) fn retire_element(&mut self, change: ElementChange) {
+    pub fn retire_element(&mut self, change: ElementChange) {
         let ElementChange { family, set, key, before, .. } = change;
         let Some(element) = before else { return };
         if let Some(count) = self.counted(family, &set.name) {
@@ -168,6 +168,30 @@ impl Retiring {
             let (family, _, key) = key;
             ranges.push(ElementChange { family, set: change.set.clone(), key, before, after: None });
         }
+    }
+
+    /// Takes out the endpoints at lasting numbers that the attribute of a first slot leads to.
+    pub(super) fn take_remembered(
+        &mut self,
+        family: Family,
+        set: SetName,
+        key: &Concat,
+    ) -> Vec<ElementChange> {
+        let leads_there = |of: &&ElementKey| {
+            let endpoints = SetName::from_name(&of.1).filter(|_| of.0 == family);
+            endpoints
+                .and_then(|endpoints| first_slot(endpoints, &of.2))
+                .is_some_and(|slot| slot == (set, key.clone()))
+        };
+        let mut keys: Vec<ElementKey> = self.elements.keys().filter(leads_there).cloned().collect();
+        keys.sort_unstable();
+        let mut taken = Vec::new();
+        for of in keys {
+            let Some(set) = self.elements.get(&of).map(|(_, set, _)| set.clone()) else { continue };
+            let before = self.take(&of);
+            taken.push(ElementChange { family, set, key: of.2, before, after: None });
+        }
+        taken
     }
 
     /// Takes what has retired up to a number, at most `limit` elements of it, as a transaction; empty if there is

@@ -131,6 +131,7 @@ impl Compiler {
         };
         let mut parts = Parts::new(&name, &mut beside);
         let keys: PerSet<RefCell<Vec<Concat>>> = PerSet::default();
+        let lingering = rebuild.lingering();
         let elements = |emit: Emit<'_>| {
             self.elements_of(family, &mut |set, key, element| {
                 if let Some(name) = SetName::from_name(&set.name) {
@@ -138,6 +139,10 @@ impl Compiler {
                 }
                 emit(set, key, element);
             });
+            for change in &lingering {
+                let element = change.before.clone().unwrap_or(Element::member());
+                emit(self.declaration(family, SetName::Hairpin), change.key.clone(), element);
+            }
         };
         let table = self.table(family);
         let chains: Vec<Name> = table.chains.keys().cloned().collect();
@@ -156,6 +161,7 @@ impl Compiler {
         }
         let chains = chains.into_iter().filter(|chain| !is_shared(chain)).collect();
         self.retiring.retire_plane(family, sets, old_sets, rebuild.held_chains(chains));
+        lingering.into_iter().for_each(|change| self.retiring.retire_element(change));
         true
     }
 

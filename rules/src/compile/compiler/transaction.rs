@@ -147,7 +147,7 @@ impl Compiler {
             Family::ALL.into_iter().filter(|family| is_outgrown(*family) || overlap(net, *family)).collect();
         for family in &outgrown {
             for set in SetName::ALL {
-                let size = size_for(self.ledger.count(*family, set));
+                let size = size_for(self.ledger.count(*family, set) + leaving[(*family, set)]);
                 let size = self.declaration(*family, set).size.map_or(size, |present| present.max(size));
                 let declared = set.declaration(&self.config, *family, size);
                 self.declarations[(*family, set)] = Arc::new(declared);
@@ -201,6 +201,14 @@ impl Rebuild {
         wanted.retain(|key| !come.contains(key));
         wanted.extend(of_set().filter(|change| change.after.is_none()).map(|change| change.key.clone()));
         wanted
+    }
+
+    /// What must be there for a while though it goes: packets that were led by what was in force are looked at by what
+    /// is, when they leave.
+    pub(super) fn lingering(&self) -> Vec<ElementChange> {
+        let lingers =
+            |change: &&ElementChange| change.after.is_none() && *change.set.name == *SetName::Hairpin.name();
+        self.changes.iter().filter(lingers).cloned().collect()
     }
 
     /// Whether a chain of this name is not in force yet.

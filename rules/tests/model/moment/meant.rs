@@ -20,7 +20,7 @@ pub struct Rulesets {
     /// Which addresses are the node's, and which Services may have, is looked up apart from Services: it may change
     /// before them or after them.
     before_them: Ruleset,
-    after_them: [Ruleset; 2],
+    after_them: [Ruleset; 3],
 }
 
 impl Rulesets {
@@ -32,7 +32,14 @@ impl Rulesets {
             }
             rules
         };
-        let after_them = ["node-addresses", "service-cidrs"].map(|set| with(&new.0, &old.0, set));
+        // So is whether an address of the node has a frontend of a port that is a node port as well.
+        let mut not_yet = new.0.clone();
+        for (family, table) in &mut not_yet.tables {
+            let old = &old.0.tables[family].sets["frontends"].elements;
+            table.sets["frontends"].elements.retain(|key, _| old.contains_key(key));
+        }
+        let [addresses, networks] = ["node-addresses", "service-cidrs"].map(|set| with(&new.0, &old.0, set));
+        let after_them = [addresses, networks, not_yet];
         let before_them = with(&old.0, &new.0, "service-cidrs");
         Self { memory, old, new, before_them, after_them }
     }
