@@ -21,7 +21,7 @@ use foldhash::{HashMap, HashSet};
 
 use crate::{
     compile::{Role, SetName, first_slot, is_first_slot},
-    ruleset::{Chain, Concat, Element, Family, Name, Ruleset, Set},
+    ruleset::{Chain, Concat, Element, ElementData, Family, Name, Ruleset, Set, SetData, Statement, Verdict},
     transaction::{Operation, Transaction},
 };
 
@@ -83,15 +83,14 @@ impl Changes {
         let mut changes = Self::default();
         let mut at: HashMap<(Family, Name, Concat), usize> = HashMap::default();
         let mut new: HashSet<(Family, Name)> = HashSet::default();
-        let is_base = |family: Family, name: &Name| {
-            let table = kernel.tables.get(&family);
-            table.and_then(|table| table.chains.get(name)).is_some_and(|chain| chain.base.is_some())
-        };
+        // What nothing leads to, such as what others put into our tables, need not wait.
+        let leads = led_to(kernel);
+        let waits = |family: Family, name: &Name| leads.contains(&(family, name.clone()));
         let deleted: HashSet<(Family, Name)> = difference
             .operations
             .iter()
             .filter_map(|(family, operation)| match operation {
-                Operation::DeleteChain(name) if !is_base(*family, name) => Some((*family, name.clone())),
+                Operation::DeleteChain(name) if waits(*family, name) => Some((*family, name.clone())),
                 _ => None,
             })
             .collect();
@@ -114,7 +113,7 @@ impl Changes {
                     }
                 }
                 Operation::AddTable | Operation::AddSet(_) => changes.declared.push((family, operation)),
-                Operation::DeleteSet(name) => changes.old_sets.push((family, name)),
+                Operation::DeleteSet(name) if waits(family, &name) => changes.old_sets.push((family, name)),
                 Operation::AddChain(chain) if chain.base.is_none() => {
                     new.insert((family, chain.name.clone()));
                     changes.new_chains.push((family, *chain));
@@ -133,6 +132,7 @@ impl Changes {
                 | Operation::AddRule { .. }
                 | Operation::FlushChain(_)
                 | Operation::DeleteChain(_)
+                | Operation::DeleteSet(_)
                 | Operation::DeleteTable => changes.rules.push((family, operation)),
             }
         }
@@ -226,6 +226,29 @@ impl Changes {
         parts.end();
         steps
     }
+}
+
+/// The chains and sets that a rule or an element leads to.
+fn led_to(ruleset: &Ruleset) -> HashSet<(Family, Name)> {
+    let mut led_to = HashSet::default();
+    for (family, table) in &ruleset.tables {
+        for statement in
+            table.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements)
+        {
+            led_to.extend(statement.sets().into_iter().map(|set| (*family, set.clone())));
+            if let Statement::Verdict(Verdict::Jump(chain) | Verdict::Goto(chain)) = statement {
+                led_to.insert((*family, chain.clone()));
+            }
+        }
+        for set in table.sets.values().filter(|set| set.data == SetData::Verdict) {
+            for element in set.elements.values() {
+                if let ElementData::Verdict(Verdict::Jump(chain) | Verdict::Goto(chain)) = &element.data {
+                    led_to.insert((*family, chain.clone()));
+                }
+            }
+        }
+    }
+    led_to
 }
 
 fn rank(change: &ElementChange) -> u8 {

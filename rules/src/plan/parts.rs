@@ -12,6 +12,9 @@ use super::{ElementChange, PART};
 /// Declared size from which on a set is made in a transaction of its own: its table of buckets has half a megabyte.
 const LARGE: u32 = 1 << 16;
 
+/// So many elements take the kernel as long as one chain or rule.
+const WEIGHT: usize = 4;
+
 /// Elements of one set.
 type OfSet = (Family, Arc<Set>, Vec<(Concat, Element)>);
 
@@ -62,7 +65,7 @@ impl<'a> Parts<'a> {
 
     /// Ends the part if so many more operations do not fit in it.
     fn reserve(&mut self, operations: usize) {
-        if self.first.len() + self.deletions.len() + self.count + operations > self.limit {
+        if self.first.len() * WEIGHT + self.deletions.len() + self.count + operations > self.limit {
             self.end();
         }
     }
@@ -84,8 +87,12 @@ impl<'a> Parts<'a> {
     /// Chains that come, with their rules, which may lead from one to another.
     pub fn chains<'c>(&mut self, family: Family, chains: impl Iterator<Item = &'c Chain> + Clone) {
         let declared = chains.clone().map(|chain| Chain { rules: Vec::new(), ..chain.clone() });
-        self.operations(declared.map(|chain| (family, Operation::AddChain(Box::new(chain)))));
+        for chain in declared {
+            self.reserve(WEIGHT);
+            self.operations([(family, Operation::AddChain(Box::new(chain)))]);
+        }
         for chain in chains {
+            self.reserve(WEIGHT * chain.rules.len());
             let rules = chain.rules.iter().cloned();
             self.operations(
                 rules.map(|rule| (family, Operation::AddRule { chain: chain.name.clone(), rule })),
