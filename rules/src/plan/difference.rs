@@ -178,7 +178,9 @@ fn create_beside(
             if is_of_clients(name) { !shared.contains(name) } else { !is_shared(name) && !is_beside(name) };
         goes.then(|| counterpart(name))
     });
-    lingering.into_iter().for_each(|change| retiring.retire_element(change));
+    for change in lingering {
+        retiring.retire_element(change);
+    }
     true
 }
 

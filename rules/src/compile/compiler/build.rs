@@ -161,7 +161,9 @@ impl Compiler {
         }
         let chains = chains.into_iter().filter(|chain| !is_shared(chain)).collect();
         self.retiring.retire_plane(family, sets, old_sets, rebuild.held_chains(chains));
-        lingering.into_iter().for_each(|change| self.retiring.retire_element(change));
+        for change in lingering {
+            self.retiring.retire_element(change);
+        }
         true
     }
 
