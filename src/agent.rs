@@ -4,6 +4,7 @@
 //! certain what the kernel holds, at the start, after a commit that failed or whose outcome is unknown, and when
 //! somebody else changed our tables, they are read back and the whole difference is committed.
 
+mod carry_out;
 mod cold_start;
 mod describe;
 mod event;

@@ -1,0 +1,93 @@
+//! Carries out what the compiler plans: its steps, its acts, and the removal of what nothing leads to any more.
+
+use std::time::Instant;
+
+use portolan_rules::{
+    compile::Compiler,
+    plan::{Act, PART},
+    transaction::Transaction,
+};
+
+use super::{Agent, SyncError, Tables};
+use crate::kernel::Error;
+
+impl<T: Tables> Agent<T> {
+    /// Commits the steps of an update, with what has been retiring for long enough, and makes anew what the update
+    /// wants made anew.
+    pub(super) fn carry_out(&mut self, steps: &[Transaction]) -> Result<(), Error> {
+        let mut steps = steps.iter();
+        if !steps.as_slice().is_empty()
+            && let Some(mut retired) = self.take_retired()
+        {
+            // With the first step: one transaction less.
+            if let Some(step) = steps.as_slice().first().filter(|step| step.len() + retired.len() <= PART) {
+                retired.operations.extend(step.operations.iter().cloned());
+                steps.next();
+            }
+            self.commit(&retired)?;
+        }
+        for step in steps {
+            self.commit(step)?;
+        }
+        if self.compiler.wants_rebuild() {
+            self.carry_out_acts(Compiler::rebuild)?;
+        }
+        Ok(())
+    }
+
+    /// Carries out the acts that `plan` makes of the compiler.
+    pub(super) fn carry_out_acts(
+        &mut self,
+        plan: impl FnOnce(&mut Compiler, &mut dyn FnMut(Act) -> bool),
+    ) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        let mut compiler = std::mem::replace(&mut self.compiler, Compiler::new(self.settings.config.clone()));
+        plan(&mut compiler, &mut |act| {
+            outcome = match act {
+                Act::Commit(transaction) => self.commit(&transaction),
+                Act::Exchange(family) => {
+                    self.kernel.exchange(family);
+                    Ok(())
+                }
+            };
+            outcome.is_ok()
+        });
+        self.compiler = compiler;
+        outcome
+    }
+
+    /// Some of what nothing has led to for long enough, if there is anything.
+    fn take_retired(&mut self) -> Option<Transaction> {
+        let due = self.retirement.due(Instant::now())?;
+        let retired = self.compiler.retire(due, PART);
+        if retired.len() < PART {
+            self.retirement.done(due);
+        }
+        (!retired.is_empty()).then_some(retired)
+    }
+
+    /// When something that nothing leads to any more may be removed.
+    pub fn retires_at(&self) -> Option<Instant> {
+        self.retirement.next()
+    }
+
+    /// Removes some of what nothing has led to for long enough. What fails is found by the next reconcile, which
+    /// compares everything.
+    pub fn retire(&mut self) -> Result<(), SyncError> {
+        let Some(retired) = self.take_retired() else { return Ok(()) };
+        self.commit(&retired).map_err(|error| {
+            self.unsent.operations.extend(retired.operations);
+            self.doubt();
+            error.into()
+        })
+    }
+
+    /// Waits until all of it may be removed, and removes it.
+    pub fn retire_all(&mut self) -> Result<(), SyncError> {
+        while let Some(at) = self.retires_at() {
+            std::thread::sleep(at.saturating_duration_since(Instant::now()));
+            self.retire()?;
+        }
+        Ok(())
+    }
+}
