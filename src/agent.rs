@@ -12,6 +12,7 @@ mod fight;
 mod first;
 mod isolate;
 mod node;
+mod queue;
 mod reconcile;
 mod refusal;
 mod repair;
@@ -24,8 +25,6 @@ mod watch;
 
 #[cfg(test)]
 mod tests;
-
-use std::sync::mpsc::Sender;
 
 use jiff::Timestamp;
 use portolan_rules::{
@@ -42,7 +41,7 @@ use crate::{
     metrics::Metrics,
     recorder::{Recorder, Warning},
     settings::{Settings, SyncSettings},
-    source::{Change, Update},
+    source::{Change, MOST_TRIGGERS, Update},
 };
 
 pub use self::{
@@ -50,6 +49,7 @@ pub use self::{
     event::{Ending, Event},
     first::{Comparison, compare_at_start},
     node::NodeFacts,
+    queue::{Closed, Receiver, Sender, queue},
     reconcile::{FIRST_RETRY, LAST_RETRY, reconcile},
     report::{Cause, FlowRemoval, Reconcile},
     tables::Tables,
@@ -207,7 +207,7 @@ impl<T: Tables> Agent<T> {
 
     /// From now on hears of what others do to our tables, as [`Event::Foreign`]. Commits must be made by the
     /// calling thread.
-    pub fn listen(&mut self, events: Sender<Event>) -> Result<(), kernel::Error> {
+    pub fn listen(&mut self, events: Sender) -> Result<(), kernel::Error> {
         let own_thread = self.kernel.generation()?.thread;
         self.subscription = Some(watch::watch(self.settings.config.table.clone(), own_thread, events)?);
         Ok(())
@@ -216,6 +216,8 @@ impl<T: Tables> Agent<T> {
     /// Takes over what the API server told.
     pub fn update(&mut self, update: Update) {
         self.report.triggers.extend(update.triggers);
+        // They stay until the kernel takes the changes, which may be long.
+        self.report.triggers.truncate(MOST_TRIGGERS);
         self.apply(update.changes);
     }
 

@@ -22,7 +22,7 @@ mod store;
 mod tests;
 mod timing;
 
-use std::sync::{Arc, mpsc::Sender};
+use std::sync::Arc;
 
 use http::Uri;
 use jiff::Timestamp;
@@ -43,8 +43,8 @@ use self::{
     store::Store,
 };
 use crate::{
-    agent::Event,
-    api::{EndpointSlice, Node, Service, ServiceCidr},
+    agent::Sender,
+    api::{EndpointSlice, Node, PROXY_NAME_LABEL, Service, ServiceCidr},
     health::Health,
     metrics::Metrics,
     recorder::Warning,
@@ -55,9 +55,6 @@ pub use self::{connect::Error, timing::Timing};
 
 /// Labels of slices that belong to a Service with a `ClusterIP`.
 const SLICE_LABELS: &str = "!service.kubernetes.io/headless,kubernetes.io/service-name";
-
-/// Label that gives a Service to another proxy (KEP-2447).
-const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
 
 /// What the tasks tell before the agent's messages are made of it; a full one slows reading down.
 const TOLD_CAPACITY: usize = 1024;
@@ -125,7 +122,7 @@ impl Cluster {
         Ok(Self { runtime, connection, url, options, hint: is_in_cluster.then_some(IN_CLUSTER_HINT) })
     }
 
-    /// Begins to watch, on a thread of its own; the agent is told with [`Event::Cluster`], for the first time when
+    /// Begins to watch, on a thread of its own; the agent is told with [`Event::Cluster`](crate::agent::Event::Cluster), for the first time when
     /// everything is listed, however long that takes. Warnings are written as Events.
     ///
     /// # Errors
@@ -135,7 +132,7 @@ impl Cluster {
         health: Health,
         metrics: &Metrics,
         warnings: Receiver<Warning>,
-        events: Sender<Event>,
+        events: Sender,
     ) -> Result<(), Error> {
         let Self { runtime, connection, url, options, hint } = self;
         info!(%url, "API server");
@@ -163,7 +160,7 @@ pub fn start(
     health: Health,
     metrics: &Metrics,
     warnings: Receiver<Warning>,
-    events: Sender<Event>,
+    events: Sender,
 ) -> Result<(), Error> {
     Cluster::new(api, options)?.start(health, metrics, warnings, events)
 }
@@ -174,7 +171,7 @@ async fn watch(
     options: &Options,
     hint: Option<&'static str>,
     health: Health,
-    agent: Sender<Event>,
+    agent: Sender,
 ) {
     // Until it is seen, nobody knows that this node is not about to be removed.
     health.set_node_eligible(false);

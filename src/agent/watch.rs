@@ -4,13 +4,13 @@
 //! reads that as it comes, passes over what the reconciler or others did elsewhere, and wakes the reconciler for
 //! the rest.
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 
 use portolan_rules::ruleset::{Family, Name};
 use rustix::event::{PollFd, PollFlags, poll};
 use tracing::{error, trace};
 
-use super::Event;
+use super::{Event, Sender};
 use crate::kernel::{self, Generation, Monitor, Scope, Subscription};
 
 /// What somebody else did to our tables.
@@ -20,6 +20,18 @@ pub struct ForeignChange {
     pub by: Option<Generation>,
     /// The sets that it touched.
     pub sets: Scope,
+}
+
+impl ForeignChange {
+    /// Adds a later change. What was lost may have touched anything.
+    pub(super) fn append(&mut self, later: Self) {
+        if self.by.is_some() && later.by.is_some() {
+            self.by = later.by;
+            self.sets.extend(later.sets);
+        } else {
+            *self = Self::default();
+        }
+    }
 }
 
 /// Gathers the notifications of one commit.
@@ -60,7 +72,7 @@ impl Gatherer {
 pub(super) fn watch(
     table: Name,
     own_thread: u32,
-    events: Sender<Event>,
+    events: Sender,
 ) -> Result<Subscription, kernel::Error> {
     let (opened, outcome) = channel();
     let watching = move || {

@@ -2,17 +2,13 @@
 
 mod setup;
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    sync::mpsc::{Sender, channel},
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use portolan_rules::model::Node;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    agent::{Agent, Ending, Event, FIRST_RETRY, LAST_RETRY, SyncError, reconcile},
+    agent::{Agent, Ending, Event, FIRST_RETRY, LAST_RETRY, Sender, SyncError, queue, reconcile},
     api::Kind,
     cli::RunArgs,
     cluster, endpoint_counters,
@@ -20,7 +16,7 @@ use crate::{
     host::AddressMonitor,
     kernel::{self, Kernel},
     logging,
-    manifest::{Objects, Source, Watcher},
+    manifest::{Objects, Source, Update, Watcher},
     memory,
     metrics::Metrics,
     recorder::Recorder,
@@ -109,7 +105,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         let complete = take_over(&mut agent, settings, manifests(args, settings).load());
         return Ok(once(&mut agent, complete));
     }
-    let (events, inbox) = channel();
+    let (events, inbox) = queue();
     let servers = ServerSettings {
         node_name: settings.node.node_name.clone(),
         healthz: settings.healthz,
@@ -198,7 +194,7 @@ fn is_transient(error: &SyncError) -> bool {
 }
 
 /// Watches the addresses of this host on a thread of their own.
-fn watch_addresses(events: Sender<Event>) -> Result<(), StartError> {
+fn watch_addresses(events: Sender) -> Result<(), StartError> {
     let monitor = AddressMonitor::new().map_err(StartError::Addresses)?;
     let watching = move || {
         while monitor.wait().is_ok() {
@@ -213,13 +209,14 @@ fn watch_addresses(events: Sender<Event>) -> Result<(), StartError> {
 }
 
 /// Watches the manifests on a thread of their own.
-fn watch(mut watcher: Watcher, events: Sender<Event>) -> Result<(), StartError> {
+fn watch(mut watcher: Watcher, events: Sender) -> Result<(), StartError> {
     let watching = move || {
         loop {
             match watcher.wait(None) {
                 Ok(update) if update.is_empty() => {}
-                Ok(update) => {
-                    if events.send(Event::Manifests(update)).is_err() {
+                Ok(Update { changes, warnings, errors, is_incomplete }) => {
+                    crate::manifest::report(&warnings, &errors);
+                    if events.send(Event::Manifests { changes, is_incomplete }).is_err() {
                         return;
                     }
                 }
