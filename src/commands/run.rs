@@ -2,7 +2,14 @@
 
 mod setup;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use portolan_rules::model::Node;
 use tracing::{debug, error, info, warn};
@@ -115,12 +122,19 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         config: settings.configuration.to_json().map_err(StartError::Configuration)?,
     };
     let stop = events.clone();
+    let is_reading = Arc::new(AtomicBool::new(!args.filenames.is_empty()));
+    let still_reading = Arc::clone(&is_reading);
     if settings.node.config.endpoint_counters && settings.metrics.is_some() {
         let table = settings.node.config.table.clone();
         endpoint_counters::follow(table, metrics.connections()).map_err(StartError::Runtime)?;
     }
     let service_health = server::start(servers, health.clone(), metrics.clone(), recorder, move || {
         let _ = stop.send(Event::Stop(Ending::Asked));
+        // Standard input may never end, and until it does the reconciler does not look.
+        if still_reading.load(Ordering::SeqCst) {
+            info!("Stopping before the manifests are read; the rules stay in place");
+            std::process::exit(0);
+        }
     })?;
     agent.serve_health_checks(service_health);
     watch_addresses(events.clone())?;
@@ -135,6 +149,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         take_over(&mut agent, settings, objects);
         watch(watcher, events)?;
     }
+    is_reading.store(false, Ordering::SeqCst);
     let ending = reconcile(&mut agent, &inbox);
     if let Err(error) = agent.retire_all() {
         warn!("{error}; the next start removes what nothing leads to any more");
