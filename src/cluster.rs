@@ -9,10 +9,12 @@ mod connect;
 mod credentials;
 mod delivery;
 mod events;
+mod exec_plugin;
 mod failure;
 mod kind;
 mod notices;
 mod outages;
+mod proxy;
 mod reflector;
 mod request;
 mod split;
@@ -30,7 +32,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc::{Receiver, channel},
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use self::{
     connect::IN_CLUSTER_HINT,
@@ -52,6 +54,7 @@ use crate::{
 };
 
 pub use self::{connect::Error, timing::Timing};
+pub(crate) use connect::parse_url;
 
 /// Labels of slices that belong to a Service with a `ClusterIP`.
 const SLICE_LABELS: &str = "!service.kubernetes.io/headless,kubernetes.io/service-name";
@@ -113,10 +116,13 @@ impl Cluster {
             .build()?;
         let config = runtime.block_on(connect::config(api))?;
         let url = config.cluster_url.clone();
-        let credentials = {
-            let _guard = runtime.enter();
-            Credentials::new(config)?
-        };
+        if let Some(proxy) = &config.proxy_url {
+            info!(proxy = proxy::shown(proxy), "The API server is reached through a proxy");
+        }
+        if config.accept_invalid_certs {
+            warn!("insecure-skip-tls-verify: anybody on the way can pretend to be the API server");
+        }
+        let credentials = runtime.block_on(Credentials::new(config))?;
         let is_in_cluster = api.kubeconfig.is_none() && api.master.is_none();
         let connection = Connection::new(credentials, options.timing);
         Ok(Self { runtime, connection, url, options, hint: is_in_cluster.then_some(IN_CLUSTER_HINT) })

@@ -1,6 +1,7 @@
 //! The cluster source against an API server that answers what the test says.
 
 mod connect;
+mod credentials;
 mod delivery;
 mod events;
 mod faults;
