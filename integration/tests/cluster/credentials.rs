@@ -137,7 +137,7 @@ fn a_server_that_is_not_checked_is_said_once_in_words() {
     assert_eq!(log.matches("insecure-skip-tls-verify: anybody on the way can pretend").count(), 1, "{log}");
     assert!(!log.contains("cert bypassed"), "{log}");
     assert!(log.contains("Reconciled"), "our own lines are there: {log}");
-    for other in ["pool.rs", "http.rs", "worker.rs"] {
+    for other in ["pool.rs", "http.rs", "tls.rs"] {
         assert!(!log.contains(&format!(" {other}:")), "{other}: {log}");
     }
 }
