@@ -90,11 +90,7 @@ struct Times {
 }
 
 /// Waits until there is a reason to reconcile, or to stop, and takes over all events until then.
-fn next<T: Tables>(
-    agent: &mut Agent<T>,
-    inbox: &Receiver,
-    times: &Times,
-) -> ControlFlow<Ending, Cause> {
+fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver, times: &Times) -> ControlFlow<Ending, Cause> {
     let mut changed = false;
     loop {
         // All that is there already, before anything is done about it; what comes meanwhile has its turn later.

@@ -69,11 +69,7 @@ impl Gatherer {
 
 /// Watches the tables of this name, on a thread of its own, for commits of other threads than `own_thread`.
 /// What is returned ends the subscription for a while.
-pub(super) fn watch(
-    table: Name,
-    own_thread: u32,
-    events: Sender,
-) -> Result<Subscription, kernel::Error> {
+pub(super) fn watch(table: Name, own_thread: u32, events: Sender) -> Result<Subscription, kernel::Error> {
     let (opened, outcome) = channel();
     let watching = move || {
         let open = || {

@@ -323,7 +323,8 @@ fn run_can_be_ended_while_it_reads_standard_input() {
     let mut child = namespace.enter(move || command.spawn()).unwrap();
     let patience = Duration::from_mins(1);
     // From then on signals are its own affair.
-    let serving = eventually(patience, || std::fs::read_to_string(log.path()).unwrap().contains("Server listens"));
+    let serving =
+        eventually(patience, || std::fs::read_to_string(log.path()).unwrap().contains("Server listens"));
     signal::kill(Pid::from_raw(child.id().cast_signed()), signal::SIGTERM).unwrap();
     let mut status = None;
     eventually(patience, || {

@@ -15,7 +15,8 @@ fn steps() -> Vec<Step<'static>> {
     let blocks = blocks.filter(|block| block.contains("-f 4-load-balancer.yaml"));
     let mut steps: Vec<Step<'static>> = Vec::new();
     for line in blocks.flat_map(str::lines) {
-        let command = line.strip_prefix("$ ").or(line.strip_prefix("# ").filter(|rest| rest.starts_with("portolan")));
+        let command =
+            line.strip_prefix("$ ").or(line.strip_prefix("# ").filter(|rest| rest.starts_with("portolan")));
         match (command, steps.last_mut()) {
             (Some(command), _) => steps.push((command, Vec::new())),
             (None, Some((_, output))) => output.push(line),
