@@ -12,14 +12,17 @@ use portolan_integration::{
     synthetic::{Kinds, Synthetic, service_name, spare},
 };
 use portolan_rules::{
-    compile::{Compiler, Config, Loaded},
+    compile::{Compiler, Config, Loaded, SetName},
     model::{EndpointSlice, Service},
-    ruleset::Family,
+    ruleset::{Family, Name},
     state::State,
     transaction::{Operation, Transaction},
 };
 
 use super::Result;
+
+/// Elements for which the largest sets are declared.
+const LARGEST: u32 = 1 << 20;
 
 /// A compiler that has compiled nothing, with an address that answers node ports.
 pub fn compiler() -> Compiler {
@@ -29,9 +32,23 @@ pub fn compiler() -> Compiler {
 }
 
 /// A socket to a network namespace that nothing else is in. It goes with the socket.
+///
+/// Sets as large as are to come were there before. A virtual machine's memory that has been free for some seconds may
+/// have gone back to the host, and its first use then costs more than all else that is measured: ten microseconds a page,
+/// some thousand pages a set.
 pub fn fresh_kernel() -> Result<Kernel> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
-    Ok(Kernel::open()?)
+    let mut kernel = Kernel::open()?;
+    let mut transaction = Transaction::new(Name::from("warm"));
+    transaction.push(Family::Ip, Operation::AddTable);
+    for name in [SetName::Frontends, SetName::Endpoints, SetName::Attributes] {
+        let set = name.declaration(&Config::default(), Family::Ip, LARGEST);
+        transaction.push(Family::Ip, Operation::AddSet(Box::new(set)));
+    }
+    kernel.commit(&transaction)?;
+    transaction.operations = vec![(Family::Ip, Operation::DeleteTable)];
+    kernel.commit(&transaction)?;
+    Ok(kernel)
 }
 
 /// Gives up a namespace, and waits until the kernel has nothing more to do with it.

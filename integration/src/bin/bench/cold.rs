@@ -16,9 +16,9 @@ use super::{
 };
 
 /// How often each is measured.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// The same where it takes some milliseconds only.
-const MORE_ROUNDS: usize = 9;
+const MORE_ROUNDS: usize = 25;
 
 /// The rows of the main table.
 pub fn measure(services: u32) -> Result<Vec<Figure>> {

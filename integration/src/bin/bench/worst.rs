@@ -25,7 +25,7 @@ use super::{
 
 /// Services at most: as many different timeouts as make a difference.
 const MOST: u32 = 2_000;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// Changes of which the median is told.
 const CHANGES: u8 = 20;
 
