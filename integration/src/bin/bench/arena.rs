@@ -14,7 +14,7 @@ use portolan_integration::{
 use portolan_rules::{
     compile::{Compiler, Config, Loaded, SetName},
     model::{EndpointSlice, Service},
-    ruleset::{Family, Name},
+    ruleset::Family,
     state::State,
     transaction::{Operation, Transaction},
 };
@@ -32,23 +32,26 @@ pub fn compiler() -> Compiler {
 }
 
 /// A socket to a network namespace that nothing else is in. It goes with the socket.
-///
-/// Sets as large as are to come were there before. A virtual machine's memory that has been free for some seconds may
-/// have gone back to the host, and its first use then costs more than all else that is measured: ten microseconds a page,
-/// some thousand pages a set.
 pub fn fresh_kernel() -> Result<Kernel> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
-    let mut kernel = Kernel::open()?;
-    let mut transaction = Transaction::new(Name::from("warm"));
-    transaction.push(Family::Ip, Operation::AddTable);
-    for name in [SetName::Frontends, SetName::Endpoints, SetName::Attributes] {
-        let set = name.declaration(&Config::default(), Family::Ip, LARGEST);
-        transaction.push(Family::Ip, Operation::AddSet(Box::new(set)));
+    Ok(Kernel::open()?)
+}
+
+/// Has the machine hold as much memory as the largest sets take. A virtual machine's memory that has been free for some
+/// seconds may have gone back to the host, and its first use then takes ten microseconds a page, some thousand pages a
+/// set, while the mutex is held.
+pub fn warm() -> Result<()> {
+    let mut kernel = fresh_kernel()?;
+    let mut transaction = Transaction::new(Config::default().table);
+    for family in Family::ALL {
+        transaction.push(family, Operation::AddTable);
+        for name in [SetName::Frontends, SetName::Endpoints, SetName::Attributes] {
+            let set = name.declaration(&Config::default(), family, LARGEST);
+            transaction.push(family, Operation::AddSet(Box::new(set)));
+        }
     }
     kernel.commit(&transaction)?;
-    transaction.operations = vec![(Family::Ip, Operation::DeleteTable)];
-    kernel.commit(&transaction)?;
-    Ok(kernel)
+    retire(kernel)
 }
 
 /// Gives up a namespace, and waits until the kernel has nothing more to do with it.

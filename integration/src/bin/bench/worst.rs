@@ -18,7 +18,7 @@ use portolan_rules::{
 
 use super::{
     Result,
-    arena::{best, compiler, fresh_kernel, median, retire},
+    arena::{best, compiler, fresh_kernel, median, retire, warm},
     cold::once,
     figure::Figure,
 };
@@ -45,6 +45,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
 
     let (mut worst_times, mut plain_times, mut longest) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        warm()?;
         let start = once(&mut worst)?.0;
         longest.push(start.longest);
         worst_times.push(start.elapsed);
