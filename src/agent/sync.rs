@@ -99,6 +99,9 @@ impl<T: Tables> Agent<T> {
             self.release_quarantined();
             let heard_all = self.heard_all()?;
             self.note(belief::Event::Period { heard_all });
+            if self.belief.doubt().is_none() {
+                debug!("Every commit since the last reading was heard of: there is nothing to compare");
+            }
         }
         self.isolation.note_touched(&self.state);
         self.service_health.note(&self.state);
@@ -415,7 +418,7 @@ impl<T: Tables> Agent<T> {
         let doubt = self.belief.doubt();
         let by = doubt.and_then(Doubt::by).unwrap_or_else(|| "somebody".to_owned());
         if operations == 0 {
-            debug!(?cause, by, dump = ?self.report.dump, "Read the kernel, and nothing is different");
+            debug!(?cause, by, dump = ?self.report.dump, "The kernel was read, and nothing is different");
             return;
         }
         let after = doubt.and_then(|doubt| doubt.seen).map(|seen| seen.elapsed()).unwrap_or_default();
