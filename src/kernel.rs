@@ -127,6 +127,12 @@ impl Kernel {
         Ok(ruleset)
     }
 
+    /// From now on the kernel refuses transactions, with `ERESTART`, if anybody else has committed since this generation
+    /// (`NFNL_BATCH_GENID`); `None`: it takes them whatever happened meanwhile.
+    pub fn expect_generation(&mut self, generation: Option<u32>) {
+        self.batch.generation = generation;
+    }
+
     /// From now on the other plane of a family is in force: names are exchanged ([`portolan_rules::planes`]).
     pub fn exchange(&mut self, family: Family) {
         let exchanged = &mut self.exchanged[family as usize];
@@ -178,6 +184,7 @@ impl Kernel {
         if !self.acknowledges && replies.lost {
             return Err(Error::Unknown("replies to a commit were lost".to_owned()));
         }
+        self.batch.generation = self.batch.generation.map(|generation| generation.wrapping_add(1));
         self.batch.shrink();
         Ok(Commit { messages, bytes, encode, kernel })
     }

@@ -16,7 +16,7 @@ use super::{
     linearize::linearize,
     owner,
     uapi::{
-        HEADER, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFT_SET_ELEM_INTERVAL_END,
+        HEADER, NFNL_BATCH_GENID, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFT_SET_ELEM_INTERVAL_END,
         NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_LIST_ELEMENTS, NLM_F_ACK, NLM_F_REQUEST,
     },
     wire,
@@ -36,6 +36,8 @@ pub struct Batch {
     writer: Option<Writer>,
     /// Flags that tables are given (`NFTA_TABLE_FLAGS`), if any.
     pub(super) table_flags: u32,
+    /// The generation that the kernel must be at, if that matters.
+    pub(super) generation: Option<u32>,
 }
 
 impl std::fmt::Debug for Batch {
@@ -84,7 +86,7 @@ impl Batch {
     }
 
     fn operations(&mut self, transaction: &Transaction, at: &mut usize) -> Result<(), String> {
-        frame(&mut self.bytes, NFNL_MSG_BATCH_BEGIN, 0, 0);
+        self.begin();
         let name = CName::new(&transaction.table)?;
         let operations = &transaction.operations;
         while let Some((family, operation)) = operations.get(*at) {
@@ -99,6 +101,17 @@ impl Batch {
         }
         frame(&mut self.bytes, NFNL_MSG_BATCH_END, NLM_F_ACK, self.messages.len() as u32 + 1);
         Ok(())
+    }
+
+    /// Begins the batch; the kernel refuses all of it (`ERESTART`) if it is at another generation than the expected one
+    /// (`NFNL_BATCH_GENID`).
+    fn begin(&mut self) {
+        let (kind, flags) = (NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST);
+        let start = wire::begin_message(&mut self.bytes, kind, flags, 0, 0, NFNL_SUBSYS_NFTABLES);
+        if let Some(generation) = self.generation {
+            wire::number(&mut self.bytes, NFNL_BATCH_GENID, generation);
+        }
+        wire::end_message(&mut self.bytes, start);
     }
 
     /// Writes the operations from `at` on that add elements to this set, or delete them.
