@@ -17,6 +17,7 @@ mod source;
 mod split;
 mod watch;
 
+pub(crate) use self::problem::one_line;
 pub use self::{
     problem::{Problem, report},
     source::{Objects, Source, Update},

@@ -1,15 +1,20 @@
 //! What wakes the reconciler.
 
 use super::ForeignChange;
-use crate::{manifest, source};
+use crate::source::{Change, Update};
 
 /// Something that the reconciler must look at.
 #[derive(Debug)]
 pub enum Event {
     /// Manifests changed.
-    Manifests(manifest::Update),
+    Manifests {
+        /// Differences, the oldest first.
+        changes: Vec<Change>,
+        /// Whether any file or object cannot be used.
+        is_incomplete: bool,
+    },
     /// The cluster changed.
-    Cluster(source::Update),
+    Cluster(Update),
     /// An address of this host came or went.
     Addresses,
     /// Stale flows were looked for.

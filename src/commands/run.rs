@@ -5,14 +5,17 @@ mod setup;
 use std::{
     path::PathBuf,
     process::ExitCode,
-    sync::mpsc::{Sender, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use portolan_rules::model::Node;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    agent::{Agent, Ending, Event, FIRST_RETRY, LAST_RETRY, SyncError, reconcile},
+    agent::{Agent, Ending, Event, FIRST_RETRY, LAST_RETRY, Sender, SyncError, queue, reconcile},
     api::Kind,
     cli::RunArgs,
     cluster, endpoint_counters,
@@ -20,7 +23,7 @@ use crate::{
     host::AddressMonitor,
     kernel::{self, Kernel},
     logging,
-    manifest::{Objects, Source, Watcher},
+    manifest::{Objects, Source, Update, Watcher},
     memory,
     metrics::Metrics,
     recorder::Recorder,
@@ -109,7 +112,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         let complete = take_over(&mut agent, settings, manifests(args, settings).load());
         return Ok(once(&mut agent, complete));
     }
-    let (events, inbox) = channel();
+    let (events, inbox) = queue(health.clone());
     let servers = ServerSettings {
         node_name: settings.node.node_name.clone(),
         healthz: settings.healthz,
@@ -119,12 +122,19 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         config: settings.configuration.to_json().map_err(StartError::Configuration)?,
     };
     let stop = events.clone();
+    let is_reading = Arc::new(AtomicBool::new(!args.filenames.is_empty()));
+    let still_reading = Arc::clone(&is_reading);
     if settings.node.config.endpoint_counters && settings.metrics.is_some() {
         let table = settings.node.config.table.clone();
         endpoint_counters::follow(table, metrics.connections()).map_err(StartError::Runtime)?;
     }
     let service_health = server::start(servers, health.clone(), metrics.clone(), recorder, move || {
         let _ = stop.send(Event::Stop(Ending::Asked));
+        // Standard input may never end, and until it does the reconciler does not look.
+        if still_reading.load(Ordering::SeqCst) {
+            info!("Stopping before the manifests are read; the rules stay in place");
+            std::process::exit(0);
+        }
     })?;
     agent.serve_health_checks(service_health);
     watch_addresses(events.clone())?;
@@ -139,6 +149,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         take_over(&mut agent, settings, objects);
         watch(watcher, events)?;
     }
+    is_reading.store(false, Ordering::SeqCst);
     let ending = reconcile(&mut agent, &inbox);
     if let Err(error) = agent.retire_all() {
         warn!("{error}; the next start removes what nothing leads to any more");
@@ -203,7 +214,7 @@ fn is_transient(error: &SyncError) -> bool {
 }
 
 /// Watches the addresses of this host on a thread of their own.
-fn watch_addresses(events: Sender<Event>) -> Result<(), StartError> {
+fn watch_addresses(events: Sender) -> Result<(), StartError> {
     let monitor = AddressMonitor::new().map_err(StartError::Addresses)?;
     let watching = move || {
         while monitor.wait().is_ok() {
@@ -218,13 +229,14 @@ fn watch_addresses(events: Sender<Event>) -> Result<(), StartError> {
 }
 
 /// Watches the manifests on a thread of their own.
-fn watch(mut watcher: Watcher, events: Sender<Event>) -> Result<(), StartError> {
+fn watch(mut watcher: Watcher, events: Sender) -> Result<(), StartError> {
     let watching = move || {
         loop {
             match watcher.wait(None) {
                 Ok(update) if update.is_empty() => {}
-                Ok(update) => {
-                    if events.send(Event::Manifests(update)).is_err() {
+                Ok(Update { changes, warnings, errors, is_incomplete }) => {
+                    crate::manifest::report(&warnings, &errors);
+                    if events.send(Event::Manifests { changes, is_incomplete }).is_err() {
                         return;
                     }
                 }

@@ -1,12 +1,12 @@
 //! What `run` does before it touches nftables, and the answers that need no kernel.
 
-use std::{fmt::Write as _, fs, io, path::PathBuf, process::ExitCode, sync::mpsc::Sender};
+use std::{fmt::Write as _, fs, io, path::PathBuf, process::ExitCode};
 
 use tracing::{debug, error, info, warn};
 
 use super::StartError;
 use crate::{
-    agent::{Ending, Event},
+    agent::{Ending, Event, Sender},
     cli::RunArgs,
     cluster::{Cluster, Options},
     commands,
@@ -137,7 +137,7 @@ fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), StartError>
 pub fn watch_configuration(
     args: &RunArgs,
     settings: &RunSettings,
-    events: Sender<Event>,
+    events: Sender,
 ) -> Result<(), StartError> {
     let Some(file) = settings.config_file.clone() else { return Ok(()) };
     let mut follower =
@@ -151,7 +151,7 @@ struct Follower {
     /// What was last wrong with the file.
     problem: Option<String>,
     file: PathBuf,
-    events: Sender<Event>,
+    events: Sender,
 }
 
 impl Follower {
