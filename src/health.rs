@@ -37,11 +37,15 @@ struct Shared {
 struct Facts {
     /// Since when the oldest change waits that the kernel does not hold.
     waiting_since: Option<Moment>,
+    /// Since when the oldest change waits that the reconciler has not taken up.
+    arrived: Option<Moment>,
     /// When the kernel was last made equal to the input.
     synced: Option<Timestamp>,
     node_eligible: bool,
     /// Whether somebody else is known to have changed the tables, and the repair has to wait.
     contested: bool,
+    /// Number of Services that the kernel refuses.
+    quarantined: usize,
     /// The kinds that somebody must tell of, and when they last did.
     heard: BTreeMap<Kind, Option<Moment>>,
 }
@@ -57,9 +61,11 @@ impl Health {
     pub fn new(sync_period: Duration) -> Self {
         let facts = Facts {
             waiting_since: None,
+            arrived: None,
             synced: None,
             node_eligible: true,
             contested: false,
+            quarantined: 0,
             heard: BTreeMap::default(),
         };
         Self(Arc::new(Shared { patience: sync_period.saturating_mul(2), facts: Mutex::new(facts) }))
@@ -85,6 +91,17 @@ impl Health {
         self.facts().waiting_since.get_or_insert_with(Moment::now);
     }
 
+    /// Notes that a change waits for the reconciler.
+    pub fn arrived(&self) {
+        self.facts().arrived.get_or_insert_with(Moment::now);
+    }
+
+    /// Notes that the reconciler has taken up all changes: they wait to reach the kernel.
+    pub fn taken_up(&self) {
+        let mut facts = self.facts();
+        facts.waiting_since = [facts.waiting_since, facts.arrived.take()].into_iter().flatten().min();
+    }
+
     /// Notes that the kernel is not known to be equal to the input: there is something to do, as if a change
     /// waited.
     pub fn out_of_sync(&self) {
@@ -101,6 +118,11 @@ impl Health {
     /// Notes whether somebody else keeps changing the tables, so that a repair has to wait.
     pub fn set_contested(&self, contested: bool) {
         self.facts().contested = contested;
+    }
+
+    /// Notes how many Services are left out because the kernel refuses them.
+    pub fn set_quarantined(&self, services: usize) {
+        self.facts().quarantined = services;
     }
 
     /// Notes whether load balancers may send traffic to this node: its object exists, is not being deleted, and
@@ -128,7 +150,8 @@ impl Health {
 
     fn report_at(&self, now: Moment) -> Report {
         let facts = self.facts().clone();
-        let waiting = facts.waiting_since.map(|since| now.saturating_duration_since(since));
+        let waiting = [facts.waiting_since, facts.arrived].into_iter().flatten().min();
+        let waiting = waiting.map(|since| now.saturating_duration_since(since));
         Report {
             now: Timestamp::now(),
             synced: facts.synced,
@@ -136,6 +159,7 @@ impl Health {
             healthy: waiting.is_none_or(|waiting| waiting < self.0.patience),
             node_eligible: facts.node_eligible,
             contested: facts.contested,
+            quarantined: facts.quarantined,
             ages: facts
                 .heard
                 .into_iter()

@@ -10,11 +10,12 @@ use std::{
 };
 
 use super::{Ending, Event, ForeignChange};
-use crate::source::Backlog;
+use crate::{health::Health, source::Backlog};
 
-/// A queue, empty and open.
-pub fn queue() -> (Sender, Receiver) {
+/// A queue, empty and open. Changes count as waiting, for health, from when they arrive in it.
+pub fn queue(health: Health) -> (Sender, Receiver) {
     let shared = Arc::new(Shared {
+        health,
         state: Mutex::new(State { pending: Pending::default(), senders: 1, is_received: true }),
         filled: Condvar::new(),
     });
@@ -36,6 +37,7 @@ pub struct Closed;
 
 #[derive(Debug)]
 struct Shared {
+    health: Health,
     state: Mutex<State>,
     /// Something came, or no more can.
     filled: Condvar,
@@ -52,6 +54,14 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn take(&self, state: &mut State) -> Vec<Event> {
+        let events = state.pending.take();
+        if !events.is_empty() {
+            self.health.taken_up();
+        }
+        events
+    }
 }
 
 impl Sender {
@@ -63,6 +73,9 @@ impl Sender {
         let mut state = self.0.lock();
         if !state.is_received {
             return Err(Closed);
+        }
+        if matches!(event, Event::Cluster(_) | Event::Manifests { .. } | Event::Addresses) {
+            self.0.health.arrived();
         }
         state.pending.push(event);
         drop(state);
@@ -88,7 +101,7 @@ impl Drop for Sender {
 impl Receiver {
     /// Takes all events that are there, which may be none.
     pub fn take(&self) -> Vec<Event> {
-        self.0.lock().pending.take()
+        self.0.take(&mut self.0.lock())
     }
 
     /// Waits for events, and takes them.
@@ -98,7 +111,7 @@ impl Receiver {
     pub fn recv(&self) -> Result<Vec<Event>, RecvError> {
         let waits = |state: &mut State| state.pending.is_empty() && state.senders > 0;
         let state = self.0.filled.wait_while(self.0.lock(), waits);
-        let events = state.unwrap_or_else(PoisonError::into_inner).pending.take();
+        let events = self.0.take(&mut state.unwrap_or_else(PoisonError::into_inner));
         if events.is_empty() { Err(RecvError) } else { Ok(events) }
     }
 
@@ -110,7 +123,7 @@ impl Receiver {
         let began = Instant::now();
         let mut state = self.0.lock();
         loop {
-            let events = state.pending.take();
+            let events = self.0.take(&mut state);
             if !events.is_empty() {
                 return Ok(events);
             }
@@ -220,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_storm_that_is_not_taken_up_leaves_one_entry_an_object() {
-        let (sender, receiver) = queue();
+        let (sender, receiver) = queue(Health::default());
         for number in 0..1_000_000 {
             let changes = vec![slice(number % 100)];
             sender.send(Event::Cluster(Update { changes, triggers: Vec::new() })).unwrap();
@@ -238,8 +251,27 @@ mod tests {
     }
 
     #[test]
+    fn a_change_waits_from_when_it_arrives() {
+        let health = Health::default();
+        let (sender, receiver) = queue(health.clone());
+        for event in [Event::Flows, Event::Foreign(ForeignChange::default())] {
+            sender.send(event).unwrap();
+        }
+        assert_eq!(health.report().waiting, None, "there may be nothing to do");
+        sender.send(Event::Addresses).unwrap();
+        assert!(health.report().waiting.is_some());
+        // A reconcile that ends meanwhile knows nothing of it.
+        health.synced();
+        assert!(health.report().waiting.is_some());
+        receiver.take();
+        assert!(health.report().waiting.is_some(), "it is not in the kernel yet");
+        health.synced();
+        assert_eq!(health.report().waiting, None);
+    }
+
+    #[test]
     fn manifests_are_merged_as_well() {
-        let (sender, receiver) = queue();
+        let (sender, receiver) = queue(Health::default());
         for (number, is_incomplete) in [(1, true), (2, true), (1, false)] {
             sender.send(Event::Manifests { changes: vec![slice(number)], is_incomplete }).unwrap();
         }
@@ -256,7 +288,7 @@ mod tests {
         let by = |id| Some(Generation { id, thread: 9, process: "nft".to_owned() });
         let scope = |set: &str| Scope::from([(Family::Ip, set.into())]);
         let merged = |changes: [&ForeignChange; 2]| {
-            let (sender, receiver) = queue();
+            let (sender, receiver) = queue(Health::default());
             for change in changes {
                 sender.send(Event::Foreign(change.clone())).unwrap();
             }
@@ -270,15 +302,15 @@ mod tests {
         let both = merged([&first, &second]);
         assert_eq!(both.by, by(4));
         assert_eq!(both.sets, &scope("frontends") | &scope("endpoints"));
-        // What was lost may have touched anything.
+        // What was lost may have touched anything, and what is known is known all the same.
         let lost = ForeignChange::default();
-        assert_eq!(merged([&lost, &second]), lost);
-        assert_eq!(merged([&first, &lost]), lost);
+        assert_eq!(merged([&lost, &second]), ForeignChange { by: None, ..second.clone() });
+        assert_eq!(merged([&first, &lost]), ForeignChange { by: None, ..first.clone() });
     }
 
     #[test]
     fn whoever_waits_is_woken_by_an_event_and_by_the_end() {
-        let (sender, receiver) = queue();
+        let (sender, receiver) = queue(Health::default());
         let sending = thread::spawn(move || {
             thread::sleep(Duration::from_millis(50));
             sender.clone().send(Event::Addresses).unwrap();
@@ -290,7 +322,7 @@ mod tests {
         assert!(receiver.recv().is_err());
         sending.join().unwrap();
 
-        let (sender, receiver) = queue();
+        let (sender, receiver) = queue(Health::default());
         let ended = receiver.recv_timeout(Duration::from_millis(1));
         assert_eq!(ended.unwrap_err(), RecvTimeoutError::Timeout);
         drop(receiver);
@@ -299,7 +331,7 @@ mod tests {
 
     #[test]
     fn to_stop_comes_after_what_came_before() {
-        let (sender, receiver) = queue();
+        let (sender, receiver) = queue(Health::default());
         for event in [Event::Stop(Ending::Failed), Event::Addresses, Event::Stop(Ending::Asked)] {
             sender.send(event).unwrap();
         }

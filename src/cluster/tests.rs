@@ -69,7 +69,7 @@ impl World {
 
     fn with_options(server: Server, options: Options) -> Self {
         let connection = Connection::new(server.client(), options.timing);
-        let (agent, inbox) = queue();
+        let (agent, inbox) = queue(Health::default());
         tokio::spawn(async move { watch(connection, &options, None, Health::default(), agent).await });
         Self {
             server,

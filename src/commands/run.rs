@@ -112,7 +112,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         let complete = take_over(&mut agent, settings, manifests(args, settings).load());
         return Ok(once(&mut agent, complete));
     }
-    let (events, inbox) = queue();
+    let (events, inbox) = queue(health.clone());
     let servers = ServerSettings {
         node_name: settings.node.node_name.clone(),
         healthz: settings.healthz,
@@ -190,7 +190,15 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
                     warn!("{error}; trying again");
                     continue;
                 }
-                info!(operations = synced.operations, "In sync: the kernel holds what the manifests say");
+                match agent.quarantined() {
+                    0 => info!(
+                        operations = synced.operations,
+                        "In sync: the kernel holds what the manifests say"
+                    ),
+                    quarantined => {
+                        warn!(quarantined, "Programmed all but the Services that the kernel refuses");
+                    }
+                }
                 agent.finish_flows();
                 let used = complete && !agent.has_problems();
                 return if used { ExitCode::SUCCESS } else { ExitCode::FAILURE };

@@ -16,8 +16,9 @@ use super::{
     linearize::linearize,
     owner,
     uapi::{
-        HEADER, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFT_SET_ELEM_INTERVAL_END,
-        NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_LIST_ELEMENTS, NLM_F_ACK, NLM_F_REQUEST,
+        HEADER, NFNL_BATCH_GENID, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES,
+        NFT_SET_ELEM_INTERVAL_END, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_LIST_ELEMENTS, NLM_F_ACK,
+        NLM_F_REQUEST,
     },
     wire,
 };
@@ -36,6 +37,8 @@ pub struct Batch {
     writer: Option<Writer>,
     /// Flags that tables are given (`NFTA_TABLE_FLAGS`), if any.
     pub(super) table_flags: u32,
+    /// The generation that the kernel must be at, if that matters.
+    pub(super) generation: Option<u32>,
 }
 
 impl std::fmt::Debug for Batch {
@@ -84,7 +87,7 @@ impl Batch {
     }
 
     fn operations(&mut self, transaction: &Transaction, at: &mut usize) -> Result<(), String> {
-        frame(&mut self.bytes, NFNL_MSG_BATCH_BEGIN, 0, 0);
+        self.begin();
         let name = CName::new(&transaction.table)?;
         let operations = &transaction.operations;
         while let Some((family, operation)) = operations.get(*at) {
@@ -99,6 +102,17 @@ impl Batch {
         }
         frame(&mut self.bytes, NFNL_MSG_BATCH_END, NLM_F_ACK, self.messages.len() as u32 + 1);
         Ok(())
+    }
+
+    /// Begins the batch; the kernel refuses all of it (`ERESTART`) if it is at another generation than the expected one
+    /// (`NFNL_BATCH_GENID`).
+    fn begin(&mut self) {
+        let (kind, flags) = (NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST);
+        let start = wire::begin_message(&mut self.bytes, kind, flags, 0, 0, NFNL_SUBSYS_NFTABLES);
+        if let Some(generation) = self.generation {
+            wire::number(&mut self.bytes, NFNL_BATCH_GENID, generation);
+        }
+        wire::end_message(&mut self.bytes, start);
     }
 
     /// Writes the operations from `at` on that add elements to this set, or delete them.
@@ -177,13 +191,18 @@ impl Batch {
     }
 
     /// The operation that the kernel speaks of when it refuses the message with this sequence number, for
-    /// the attribute at this offset. `None` if it speaks of the batch as a whole.
+    /// the attribute at this offset. `None` if it speaks of the batch as a whole, or of some element of several:
+    /// kernels before 5.19 do not say of which.
     pub(super) fn operation(&self, sequence: u32, offset: Option<u32>) -> Option<usize> {
         let index = usize::try_from(sequence).ok()?.checked_sub(1)?;
         let (start, first) = *self.messages.get(index)?;
         let message = Messages(self.bytes.get(start..)?).next()?;
         let list = message.attributes().find(NFTA_SET_ELEM_LIST_ELEMENTS);
-        let (Some(list), Some(offset)) = (list, offset) else { return Some(first) };
+        let Some(list) = list else { return Some(first) };
+        let Some(offset) = offset else {
+            let elements = list.nested().into_iter().filter(|element| !ends_range(element)).count();
+            return (elements == 1).then_some(first);
+        };
         // The first element's attribute starts where the list's value does.
         let mut at = list.value.as_ptr().addr() - message.payload.as_ptr().addr() + HEADER;
         let mut operations: usize = 0;
