@@ -2,7 +2,6 @@
 
 use portolan_rules::{
     compile::{Compiler, ExpectedKeys, Problem},
-    diff::diff_into,
     ruleset::{Concat, Family, Ruleset},
     state::State,
 };
@@ -30,17 +29,13 @@ pub(super) fn load(
     present: &Ruleset,
     guess: Option<Compiled>,
 ) -> (Vec<Problem>, bool) {
-    // If the kernel holds just what this says, there is nothing to adopt. Neither is kept any longer than it takes to
-    // compare them: with large sets nothing takes more memory.
-    let confirmed = guess.and_then(|Compiled { compiler, problems, keys }| {
-        let table = compiler.config().table.clone();
-        diff_into(&table, present, keys.into_compiled()).is_empty().then_some((compiler, problems))
-    });
-    let Some((guessed, problems)) = confirmed else {
+    // If the kernel holds just what this says, there is nothing to adopt.
+    let confirmed = guess.filter(|guess| guess.compiler.is_held_by(present));
+    let Some(confirmed) = confirmed else {
         return (compiler.load(state, present), false);
     };
-    *compiler = guessed;
-    (problems, true)
+    *compiler = confirmed.compiler;
+    (confirmed.problems, true)
 }
 
 /// What the kernel would be told if it held nothing, compiled only once somebody asks.
@@ -68,10 +63,16 @@ impl Wanted for Guess<'_> {
             let mut compiler = compiler.clone();
             // The sets' sizes are those of the kernel.
             let problems = compiler.load(state, read);
-            let keys = ExpectedKeys::new(compiler.ruleset());
+            let keys = ExpectedKeys::new(&compiler);
             Compiled { compiler, problems, keys }
         });
-        compiled.keys.keys(read, family, set)
+        let keys = compiled.keys.take(read, family, set);
+        if !keys.is_empty() {
+            return keys;
+        }
+        // Asked for again, since somebody wrote while it was read.
+        compiled.keys = ExpectedKeys::new(&compiled.compiler);
+        compiled.keys.take(read, family, set)
     }
 }
 

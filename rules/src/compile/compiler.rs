@@ -3,6 +3,7 @@
 mod account;
 mod build;
 mod flows;
+mod held;
 mod lacking;
 mod patch;
 mod sizes;

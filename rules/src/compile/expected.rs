@@ -1,8 +1,10 @@
 //! Which keys an earlier run over the same Services has left, for whoever reads large sets by their keys.
 
-use crate::ruleset::{ClassId, Concat, DataType, ElementData, Family, Ruleset, Set, Value};
+use crate::ruleset::{ClassId, Concat, DataType, ElementData, Family, Ruleset, Value};
 
 use super::{
+    compiler::Compiler,
+    per_set::PerSet,
     scaffold::{LOCAL_SLOTS, attribute},
     sets::SetName,
 };
@@ -10,44 +12,36 @@ use super::{
 /// The keys that the kernel should have. Numbers that are given out, of endpoints with session affinity, it has
 /// itself: they stand in its maps of attributes.
 #[derive(Debug)]
-pub struct ExpectedKeys(Ruleset);
+pub struct ExpectedKeys(PerSet<Vec<Concat>>);
 
 impl ExpectedKeys {
     /// The sets to read before others.
     pub const FIRST: [&'static str; 2] = [SetName::Attributes.name(), SetName::NodePortAttributes.name()];
 
-    /// From what this run would write, if the kernel held nothing.
-    pub fn new(compiled: Ruleset) -> Self {
-        Self(compiled)
+    /// Of what a compiler would write that has compiled the state for a kernel that holds nothing.
+    pub fn new(compiled: &Compiler) -> Self {
+        Self(compiled.keys())
     }
 
-    /// What this run would write.
-    pub fn into_compiled(self) -> Ruleset {
-        self.0
-    }
-
-    /// The keys of one set, each once, in order. `read` holds the elements of [`ExpectedKeys::FIRST`].
-    pub fn keys(&self, read: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
-        let Some(expected) = find(&self.0, family, set) else { return Vec::new() };
-        let attributes = match SetName::from_name(set) {
-            Some(SetName::Endpoints) => SetName::Attributes,
-            Some(SetName::NodeEndpoints) => SetName::NodePortAttributes,
-            _ => return expected.elements.iter().map(|(key, _)| key.clone()).collect(),
+    /// The keys of one set, each once, in order; they are given out once. `read` holds the elements of
+    /// [`ExpectedKeys::FIRST`].
+    pub fn take(&mut self, read: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
+        let Some(set) = SetName::from_name(set) else { return Vec::new() };
+        let mut keys = std::mem::take(&mut self.0[(family, set)]);
+        let attributes = match set {
+            SetName::Endpoints => SetName::Attributes,
+            SetName::NodeEndpoints => SetName::NodePortAttributes,
+            _ => return keys,
         };
-        let plain = expected.elements.iter().map(|(key, _)| key);
-        let mut keys: Vec<Concat> = plain.filter(|key| !is_lasting(key)).cloned().collect();
-        if let Some(attributes) = find(read, family, attributes.name()) {
+        keys.retain(|key| !is_lasting(key));
+        let attributes = read.tables.get(&family).and_then(|table| table.sets.get(attributes.name()));
+        if let Some(attributes) = attributes.filter(|attributes| !attributes.elements.is_empty()) {
             keys.extend(attributes.elements.iter().filter_map(|(key, element)| lasting(key, &element.data)));
             keys.sort_unstable();
             keys.dedup();
         }
         keys
     }
-}
-
-/// A set, where it is: it may have hundreds of thousands of elements.
-fn find<'a>(ruleset: &'a Ruleset, family: Family, set: &str) -> Option<&'a Set> {
-    ruleset.tables.get(&family)?.sets.get(set)
 }
 
 /// Of an endpoint that stands at its lasting number, the attribute of the first slot that leads to such numbers.

@@ -37,6 +37,19 @@ impl Elements {
         self.0.get(self.find(key).ok()?).map(|(key, element)| (key, element))
     }
 
+    /// Where a key is, looked for at `likely` first.
+    pub fn position(&self, key: &Concat, likely: usize) -> Option<usize> {
+        match self.0.get(likely) {
+            Some((other, _)) if other == key => Some(likely),
+            _ => self.find(key).ok(),
+        }
+    }
+
+    /// The element at a place in the order of keys.
+    pub fn at(&self, place: usize) -> Option<(&Concat, &Element)> {
+        self.0.get(place).map(|(key, element)| (key, element))
+    }
+
     /// Whether a key is there.
     pub fn contains_key(&self, key: &Concat) -> bool {
         self.find(key).is_ok()

@@ -103,6 +103,8 @@ proptest! {
 
             // Minimal: as short as the difference between the two rulesets.
             let shortest = diff(&config.table, &kernel, &after);
+            prop_assert!(compiler.is_held_by(&after));
+            prop_assert_eq!(compiler.is_held_by(&kernel), shortest.is_empty());
             if !plan.is_rebuild() {
                 prop_assert_eq!(plan.len(), shortest.len());
             }
@@ -218,4 +220,42 @@ fn switching_counters_replaces_two_maps_and_keeps_every_slot() {
         sets.map(|set| set.elements.clone()).collect()
     };
     assert_eq!(elements(&without), elements(&with));
+}
+
+proptest! {
+    /// By whoever compares a kernel with the compiler, without a ruleset of its own.
+    #[test]
+    fn an_element_too_many_too_few_or_different_is_noticed(
+        steps in vec(change(), 1..12),
+        set in any::<proptest::sample::Index>(),
+        element in any::<proptest::sample::Index>(),
+        how in 0..3_u8,
+    ) {
+        let mut state = state();
+        for change in &steps {
+            apply(&mut state, change);
+        }
+        let mut compiler = Compiler::new(Config::default());
+        compiler.load(&mut state, &Ruleset::default());
+        let mut kernel = compiler.ruleset();
+        prop_assert!(compiler.is_held_by(&kernel));
+        let tables = kernel.tables.values_mut();
+        let mut sets: Vec<_> = tables.flat_map(|table| table.sets.values_mut()).collect();
+        sets.retain(|set| !set.elements.is_empty());
+        let set = set.index(sets.len());
+        let elements = &mut sets[set].elements;
+        let at = element.index(elements.len());
+        let (key, mut element) = elements.at(at).map(|(key, element)| (key.clone(), element.clone())).unwrap();
+        match how {
+            0 => _ = elements.remove(&key),
+            1 => _ = elements.insert(Concat::from_bytes(&[key.as_bytes(), &[1]].concat()), element),
+            _ => {
+                element.comment = Some("other".into());
+                elements.insert(key, element);
+            }
+        }
+        prop_assert!(!compiler.is_held_by(&kernel));
+        let desired = compiler.ruleset();
+        prop_assert!(!diff(&Config::default().table, &kernel, &desired).is_empty());
+    }
 }
