@@ -165,7 +165,9 @@ impl Pending {
         match event {
             Event::Cluster(update) => self.cluster.append(update),
             Event::Manifests { changes, is_incomplete } => {
-                changes.into_iter().for_each(|change| self.manifests.push(change));
+                for change in changes {
+                    self.manifests.push(change);
+                }
                 self.manifests_incomplete = Some(is_incomplete);
             }
             Event::Addresses => self.addresses = true,

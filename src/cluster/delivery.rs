@@ -132,7 +132,9 @@ async fn gather(inbox: &mut Receiver<Told>, options: &Options) -> Result<Option<
                     }
                 }
                 backlog.push(change);
-                trigger.into_iter().for_each(|trigger| backlog.push_trigger(trigger));
+                if let Some(trigger) = trigger {
+                    backlog.push_trigger(trigger);
+                }
             }
         }
     }

@@ -21,7 +21,8 @@ pub const MOST_TRIGGERS: usize = 4096;
 pub struct Backlog {
     services: Objects<Service>,
     slices: Objects<EndpointSlice>,
-    node: Option<Option<Arc<Node>>>,
+    /// The last [`Change::Node`].
+    node: Option<Change>,
     service_cidrs: Option<Vec<IpNetwork>>,
     triggers: Vec<Timestamp>,
 }
@@ -69,10 +70,10 @@ impl<T> Objects<T> {
         changes: &mut Vec<Change>,
     ) {
         match self {
-            Self::Changed(changed) => {
-                changes.extend(changed.into_iter().map(|(name, object)| one(name, object)));
+            Self::Changed(objects) => {
+                changes.extend(objects.into_iter().map(|(name, object)| one(name, object)));
             }
-            Self::All(all) => changes.push(list(all.into_iter().collect())),
+            Self::All(objects) => changes.push(list(objects.into_iter().collect())),
         }
     }
 }
@@ -85,7 +86,7 @@ impl Backlog {
             Change::Slice(name, slice) => self.slices.set(name, slice),
             Change::Services(all) => self.services = Objects::All(all.into_iter().collect()),
             Change::Slices(all) => self.slices = Objects::All(all.into_iter().collect()),
-            Change::Node(node) => self.node = Some(node),
+            node @ Change::Node(_) => self.node = Some(node),
             Change::ServiceCidrs(networks) => self.service_cidrs = Some(networks),
         }
     }
@@ -99,8 +100,12 @@ impl Backlog {
 
     /// Adds an update, which came after all that is here.
     pub fn append(&mut self, update: Update) {
-        update.changes.into_iter().for_each(|change| self.push(change));
-        update.triggers.into_iter().for_each(|trigger| self.push_trigger(trigger));
+        for change in update.changes {
+            self.push(change);
+        }
+        for trigger in update.triggers {
+            self.push_trigger(trigger);
+        }
     }
 
     /// Number of entries: objects and names of objects, the Node, the ranges.
@@ -118,7 +123,10 @@ impl Backlog {
 
     /// This node's object, if there is one and something was said about it.
     pub fn node(&self) -> Option<&Node> {
-        self.node.as_ref()?.as_deref()
+        match &self.node {
+            Some(Change::Node(node)) => node.as_deref(),
+            _ => None,
+        }
     }
 
     /// Takes everything, and leaves nothing.
@@ -127,7 +135,7 @@ impl Backlog {
         let mut changes = Vec::new();
         services.into_changes(Change::Services, Change::Service, &mut changes);
         slices.into_changes(Change::Slices, Change::Slice, &mut changes);
-        changes.extend(node.map(Change::Node));
+        changes.extend(node);
         changes.extend(service_cidrs.map(Change::ServiceCidrs));
         Update { changes, triggers }
     }
