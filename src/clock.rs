@@ -43,7 +43,10 @@ mod tests {
         };
         let (before, now, after) = (uptime(), Moment::now(), uptime());
         // The file has hundredths of seconds.
-        assert!(before <= now.0 && now.0 <= after + Duration::from_millis(10), "{before:?} {now:?} {after:?}");
+        assert!(
+            before <= now.0 && now.0 <= after + Duration::from_millis(10),
+            "{before:?} {now:?} {after:?}"
+        );
         assert_eq!((now + Duration::from_secs(7)).saturating_duration_since(now), Duration::from_secs(7));
         assert_eq!(now.saturating_duration_since(now + Duration::from_secs(7)), Duration::ZERO);
     }

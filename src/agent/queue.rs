@@ -192,7 +192,8 @@ impl Pending {
     /// Everything as events, to stop as the last; nothing is left.
     fn take(&mut self) -> Vec<Event> {
         let pending = std::mem::take(self);
-        let Self { mut cluster, mut manifests, manifests_incomplete, addresses, flows, foreign, stop } = pending;
+        let Self { mut cluster, mut manifests, manifests_incomplete, addresses, flows, foreign, stop } =
+            pending;
         let mut events = Vec::new();
         if !cluster.is_empty() {
             events.push(Event::Cluster(cluster.take()));

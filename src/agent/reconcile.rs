@@ -46,7 +46,10 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver) -> Ending {
                 match quarantined {
                     _ if !is_news => {}
                     0 if synced_before => info!(operations = synced.operations, "In sync again"),
-                    0 => info!(operations = synced.operations, "In sync: the kernel holds what the Services say"),
+                    0 => info!(
+                        operations = synced.operations,
+                        "In sync: the kernel holds what the Services say"
+                    ),
                     _ => warn!(quarantined, "Programmed all but the Services that the kernel refuses"),
                 }
                 (synced_before, failing, reported) = (true, false, quarantined);
@@ -93,11 +96,7 @@ struct Times {
 }
 
 /// Waits until there is a reason to reconcile, or to stop, and takes over all events until then.
-fn next<T: Tables>(
-    agent: &mut Agent<T>,
-    inbox: &Receiver,
-    times: &Times,
-) -> ControlFlow<Ending, Cause> {
+fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver, times: &Times) -> ControlFlow<Ending, Cause> {
     let mut changed = false;
     loop {
         // All that is there already, before anything is done about it; what comes meanwhile has its turn later.

@@ -167,8 +167,7 @@ impl<T: Tables> Agent<T> {
             }
             let desired = self.compare(&mut read);
             // Once a step was refused, all is committed at once or not at all: so it is known what the kernel holds.
-            let whole =
-                (was_refused || !read.first.is_empty()).then(|| self.whole(&read, desired.as_ref()));
+            let whole = (was_refused || !read.first.is_empty()).then(|| self.whole(&read, desired.as_ref()));
             // What was read must still hold; but whoever commits without end must not keep us from it.
             self.kernel.expect_generation(Some(read.generation).filter(|_| reading < READINGS));
             let outcome = match (&whole, desired) {

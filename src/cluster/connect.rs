@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{
         Client as HttpClient,
@@ -14,7 +15,6 @@ use kube::{
     client::{Body, ConfigExt},
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
-use hyper_rustls::HttpsConnector;
 use tower::{BoxError, ServiceBuilder};
 
 use super::{failure::Failure, proxy};
@@ -146,7 +146,9 @@ async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
         if let Some(text) = cluster.proxy_url.take().filter(|text| !text.is_empty()) {
             let refuse = |reason| Error::Proxy { reason: format!("{}: proxy-url: {reason}", shown()) };
             if url.scheme_str() != Some("https") {
-                return Err(refuse(format!("{url} has no TLS, and proxies are asked for connections with TLS only")));
+                return Err(refuse(format!(
+                    "{url} has no TLS, and proxies are asked for connections with TLS only"
+                )));
             }
             proxy = Some(proxy::parse(&text).map_err(refuse)?);
         }

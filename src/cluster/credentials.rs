@@ -236,12 +236,7 @@ impl Shared {
 }
 
 /// Runs a plugin when that is due, until the runtime ends.
-async fn follow(
-    shared: Arc<Shared>,
-    plugin: Plugin,
-    mut expires: Option<Timestamp>,
-    times: PluginTimes,
-) {
+async fn follow(shared: Arc<Shared>, plugin: Plugin, mut expires: Option<Timestamp>, times: PluginTimes) {
     let mut trouble = Trouble::default();
     loop {
         // However soon it expires, and however often the server refuses it.

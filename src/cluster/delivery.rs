@@ -91,7 +91,9 @@ async fn gather(inbox: &mut Receiver<Told>, options: &Options) -> Result<Option<
             let until = needed_at + patience;
             if !missing.is_empty() && Instant::now() < until {
                 wake = Some(until);
-            } else if options.needs_pod_networks && backlog.node().is_none_or(|node| node.pod_cidrs.is_empty()) {
+            } else if options.needs_pod_networks
+                && backlog.node().is_none_or(|node| node.pod_cidrs.is_empty())
+            {
                 // Without them nobody could be told from pods; the rules of an earlier run may know better.
                 let until = needed_at + timing.pod_networks;
                 if Instant::now() >= until {

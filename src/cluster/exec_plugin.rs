@@ -154,7 +154,8 @@ fn parse(output: &[u8]) -> Result<Credential, String> {
     let credential: ExecCredential = serde_saphyr::from_str(text).map_err(|error| refuse(&error))?;
     let status = credential.status.ok_or_else(|| refuse(&"it has no status"))?;
     let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-    let token = given(status.token).map(|token| bearer(token.trim()).ok_or("gave something else than a token"));
+    let token =
+        given(status.token).map(|token| bearer(token.trim()).ok_or("gave something else than a token"));
     let expires = given(status.expiration_timestamp).map(|time| time.trim().parse());
     let credential = Credential {
         token: token.transpose()?,
@@ -206,7 +207,8 @@ mod tests {
         assert!(token.is_sensitive());
         let token = token.to_str().unwrap();
         assert!(token.starts_with("Bearer hello-"), "{token}");
-        for part in ["apiVersion:client.authentication.k8s.io/v1", "kind:ExecCredential", "interactive:false"] {
+        for part in ["apiVersion:client.authentication.k8s.io/v1", "kind:ExecCredential", "interactive:false"]
+        {
             assert!(token.contains(part), "{token}");
         }
         assert_eq!(credential.expires, Some("2030-01-01T00:00:00Z".parse().unwrap()));
@@ -231,9 +233,13 @@ mod tests {
             let text = error(&shell(script)).await;
             assert!(text.starts_with("exec plugin \"/bin/sh\": ") && text.contains(reason), "{text}");
         }
-        let exec = serde_json::from_value(json!({ "command": "login", "interactiveMode": "Always" })).unwrap();
+        let exec =
+            serde_json::from_value(json!({ "command": "login", "interactiveMode": "Always" })).unwrap();
         let text = Plugin::new(exec).err().unwrap().to_string();
-        assert_eq!(text, "exec plugin \"login\": interactiveMode: Always needs a terminal, and there is none");
+        assert_eq!(
+            text,
+            "exec plugin \"login\": interactiveMode: Always needs a terminal, and there is none"
+        );
     }
 
     #[tokio::test]
@@ -265,7 +271,9 @@ mod tests {
                 let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
                 stat.contains("sleep") || stat.contains("(sh)")
             };
-            while is_there() && !fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default().contains(") Z ") {
+            while is_there()
+                && !fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default().contains(") Z ")
+            {
                 assert!(began.elapsed() < LONG, "{pid} is still there");
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }

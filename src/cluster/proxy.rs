@@ -56,7 +56,8 @@ fn of_port(exempt: &str, port: u16) -> String {
 pub(super) fn parse(text: &str) -> Result<Uri, String> {
     let text = text.trim();
     let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let url: Option<Uri> = full.parse().ok().filter(|url: &Uri| url.host().is_some_and(|host| !host.is_empty()));
+    let url: Option<Uri> =
+        full.parse().ok().filter(|url: &Uri| url.host().is_some_and(|host| !host.is_empty()));
     let url = url.ok_or("the proxy is not a URL such as http://192.0.2.1:3128")?;
     match url.scheme_str() {
         Some("http") => Ok(url),

@@ -9,11 +9,7 @@ mod lists;
 mod server;
 mod store;
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use portolan_rules::model::{self, ObjectName};
 use serde_json::{Value, json};

@@ -104,7 +104,8 @@ mod tests {
     #[test]
     fn the_name_of_the_program_may_look_like_fields() {
         let text = "7 (a) 1 (b) S 1 7 7 0 -1 4194304 90 0 0 0 25 17 0 0 20 0 4 0 123 8388608 512 1 2";
-        let stat = Stat { ticks: 42, threads: 4, start_ticks: 123, virtual_memory: 8_388_608, resident_pages: 512 };
+        let stat =
+            Stat { ticks: 42, threads: 4, start_ticks: 123, virtual_memory: 8_388_608, resident_pages: 512 };
         assert_eq!(Stat::parse(text), Some(stat));
         assert_eq!(Stat::parse("7 (a) S 1"), None);
     }

@@ -34,7 +34,12 @@ fn a_token_that_vanishes_is_reported_once_and_when_it_is_back() {
         scene.put_web(&[pod]);
         scene.wait_until_served(&[pod.name()], "without the file");
     }
-    assert_eq!(count("The token cannot be used, going on with the last: token file "), 1, "{}", agent.stderr());
+    assert_eq!(
+        count("The token cannot be used, going on with the last: token file "),
+        1,
+        "{}",
+        agent.stderr()
+    );
     fs::write(&file, token).unwrap();
     scene.server.drop_connections().unwrap();
     scene.put_web(&[&pods[1]]);
@@ -49,10 +54,8 @@ fn an_exec_plugin_gives_the_token_and_another_when_that_is_refused() {
     scene.put_web(&[&pods[0]]);
     let directory = tempfile::tempdir().unwrap();
     let (plugin, token) = (directory.path().join("login"), directory.path().join("token"));
-    let script = format!(
-        "#!/bin/sh\nprintf '{{\"status\": {{\"token\": \"%s\"}}}}' \"$(cat {})\"\n",
-        token.display()
-    );
+    let script =
+        format!("#!/bin/sh\nprintf '{{\"status\": {{\"token\": \"%s\"}}}}' \"$(cat {})\"\n", token.display());
     fs::write(&plugin, script).unwrap();
     fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(&token, "first").unwrap();

@@ -82,7 +82,8 @@ impl Pod {
         fs::write(&file, config.to_string()).unwrap();
         let words = container.command.iter().flatten().chain(container.args.iter().flatten());
         let words = words.skip(1).map(|word| {
-            word.replace("/var/lib/kube-proxy/config.conf", file.to_str().unwrap()).replace("$(NODE_NAME)", NODE)
+            word.replace("/var/lib/kube-proxy/config.conf", file.to_str().unwrap())
+                .replace("$(NODE_NAME)", NODE)
         });
         let log = tempfile::NamedTempFile::new().unwrap();
         let stderr: File = log.reopen().unwrap();

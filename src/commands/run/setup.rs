@@ -134,11 +134,7 @@ fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), StartError>
 ///
 /// A file that cannot be used does not stop it: the next start would fail, and nothing is lost by serving on with
 /// what is known to work.
-pub fn watch_configuration(
-    args: &RunArgs,
-    settings: &RunSettings,
-    events: Sender,
-) -> Result<(), StartError> {
+pub fn watch_configuration(args: &RunArgs, settings: &RunSettings, events: Sender) -> Result<(), StartError> {
     let Some(file) = settings.config_file.clone() else { return Ok(()) };
     let mut follower =
         Follower { args: args.clone(), running: settings.clone(), problem: None, file: file.clone(), events };
