@@ -133,7 +133,9 @@ fn take_over<T: Tables>(agent: &mut Agent<T>, event: Event) -> ControlFlow<Endin
         Event::Manifests(update) => {
             manifest::report(&update.warnings, &update.errors);
             agent.apply(update.changes);
-            agent.set_input_incomplete(update.is_incomplete);
+            if let Some(completeness) = update.completeness {
+                agent.set_input(completeness);
+            }
         }
         Event::Cluster(update) => agent.update(update),
         Event::Addresses => agent.addresses_changed(),

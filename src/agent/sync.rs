@@ -5,7 +5,7 @@ use std::time::Instant;
 use portolan_rules::{
     compile::Loaded,
     diff::diff,
-    leftovers::keep_leftovers,
+    leftovers::{Leftovers, keep_leftovers},
     plan::is_made_anew,
     ruleset::{Elements, Ruleset},
     transaction::{Operation, Transaction},
@@ -114,7 +114,8 @@ impl<T: Tables> Agent<T> {
         self.unsent.operations.clear();
         self.retirement.note(Instant::now(), self.compiler.retiring());
         self.rules_changed = false;
-        self.knowledge = if self.input_incomplete { Knowledge::Uncertain } else { Knowledge::Certain };
+        // The compiler does not know what is left over.
+        self.knowledge = if self.leftovers.is_some() { Knowledge::Uncertain } else { Knowledge::Certain };
         if !self.isolation.is_searching() {
             self.stale_flows.hand_over(&self.compiler, self.input_incomplete);
         }
@@ -163,7 +164,7 @@ impl<T: Tables> Agent<T> {
                 _ => None,
             };
             let mut read = self.read(scope)?;
-            if is_first && read.is_blank() && !self.input_incomplete {
+            if is_first && read.is_blank() {
                 return self.start_cold();
             }
             let desired = self.compare(&mut read);
@@ -271,6 +272,9 @@ impl<T: Tables> Agent<T> {
     fn compare(&mut self, read: &mut Reading) -> Option<Ruleset> {
         let is_first = self.knowledge == Knowledge::Nothing;
         let is_equal = if is_first {
+            if self.input_incomplete && !read.kernel.tables.is_empty() {
+                self.leftovers = Some(Leftovers::find(&read.kernel, &self.compiler, &mut self.state));
+            }
             self.load(&read.kernel)
         } else {
             let steps = self.compile();
@@ -287,7 +291,7 @@ impl<T: Tables> Agent<T> {
             Some(self.desired(&read.kernel, read.scope.as_ref()))
         };
         if let Some(desired) = desired.as_ref().filter(|_| {
-            !is_first && !self.rules_changed && !self.input_incomplete && !self.isolation.is_searching()
+            !is_first && !self.rules_changed && self.leftovers.is_none() && !self.isolation.is_searching()
         }) {
             let undoing = diff(&self.settings.config.table, &read.kernel, desired);
             (read.found, read.found_operations) = describe(&read.kernel, &undoing, &self.unsent);
@@ -331,19 +335,35 @@ impl<T: Tables> Agent<T> {
         let update = self.compiler.update(&mut self.state);
         self.report_problems(&update.problems);
         self.stale_flows.note(&self.compiler, &update.stale, self.input_incomplete);
+        let mut steps = update.steps;
+        if let Some(leftovers) = &mut self.leftovers
+            && leftovers.follow(&self.compiler, &mut self.state)
+        {
+            let update = self.compiler.update(&mut self.state);
+            self.stale_flows.note(&self.compiler, &update.stale, self.input_incomplete);
+            steps.extend(update.steps);
+        }
         self.report.compile += started.elapsed();
-        update.steps
+        steps
+    }
+
+    /// Adds to what is compiled what an incomplete input does not account for.
+    pub(super) fn keep_leftovers(&self, desired: &mut Ruleset) {
+        if let Some(leftovers) = &self.leftovers {
+            leftovers.keep(desired);
+        }
     }
 
     /// What the kernel must hold. Sets outside of the scope were not read: they hold what they should.
     fn desired(&mut self, kernel: &Ruleset, scope: Option<&Scope>) -> Ruleset {
-        if kernel.tables.is_empty() && !self.input_incomplete {
+        if kernel.tables.is_empty() && self.leftovers.is_none() {
             // Flows may be older than the rules.
             self.stale_flows.note_all(&self.compiler);
             return self.compiler.ruleset();
         }
         let mut desired = self.compiler.ruleset();
-        if self.input_incomplete || self.isolation.is_searching() {
+        self.keep_leftovers(&mut desired);
+        if self.isolation.is_searching() {
             keep_leftovers(&mut desired, kernel);
         }
         if let Some(scope) = scope {
