@@ -310,7 +310,7 @@ impl Source {
             // Others say themselves why there is nothing in them.
             let mut files = self.files.iter().filter(|((of, _), _)| *of == index);
             if argument.failure.is_none() && files.all(|(_, file)| file.errors.is_empty()) {
-                let message = "holds no Service, EndpointSlice, Pod, Node or ServiceCIDR, and nothing else does; \
+                let message = "holds no Service, EndpointSlice, Pod, Node or ServiceCIDR, nor does any other path; \
                                --allow-empty is for those who mean it";
                 errors.push(Problem::of_file(&argument.path, message));
             }
@@ -408,7 +408,8 @@ impl Source {
         state.signature = signature;
         // An editor, or a shell, empties a file before it writes it anew; a command that fails writes nothing.
         if contents.is_empty() && !self.allow_empty {
-            let message = "holds no object; --allow-empty is for those who mean it".to_owned();
+            let hint = if *path == *Path::new(STDIN) { ": did the command before it fail?" } else { ";" };
+            let message = format!("holds no object{hint} --allow-empty is for those who mean it");
             contents.errors.push(Trouble::Text { line: None, message });
         }
         let Contents { objects, ignored, errors, warnings } = contents;
