@@ -4,6 +4,7 @@
 //! certain what the kernel holds, at the start, after a commit that failed or whose outcome is unknown, and when
 //! somebody else changed our tables, they are read back and the whole difference is committed.
 
+mod belief;
 mod carry_out;
 mod cold_start;
 mod describe;
@@ -25,8 +26,6 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::sync::mpsc::Sender;
-
 use jiff::Timestamp;
 use portolan_rules::{
     compile::{Compiler, Problem, Severity},
@@ -39,7 +38,7 @@ use tracing::{error, warn};
 
 use crate::{
     health::{Health, ServiceHealth},
-    kernel::{self, Kernel, Subscription},
+    kernel::{self, Kernel},
     manifest::Completeness,
     metrics::Metrics,
     recorder::{Recorder, Warning},
@@ -57,13 +56,14 @@ pub use self::{
     tables::Tables,
     watch::ForeignChange,
 };
+use belief::Belief;
 use fight::Fight;
 use first::Compiled;
 use isolate::Isolation;
 use node::HostAddresses;
-use repair::Drift;
 use retirement::Retirement;
 use stale_flows::StaleFlows;
+use watch::Listener;
 
 /// Why the kernel could not be made equal to the state.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +105,7 @@ pub struct Agent<T = Kernel> {
     health: Health,
     recorder: Recorder,
     metrics: Metrics,
-    knowledge: Knowledge,
+    belief: Belief,
     /// Whether all Services, and all slices, were told of: until then nothing is written.
     services_listed: bool,
     slices_listed: bool,
@@ -121,34 +121,17 @@ pub struct Agent<T = Kernel> {
     service_health: ServiceHealth,
     /// Whether the tables are to belong to us, so that nobody else can change them.
     table_owner: bool,
-    /// Tells of foreign changes; ended during large commits.
-    subscription: Option<Subscription>,
-    /// The generation at the last reading of the kernel: what others did up to there was seen.
-    checked: Option<u32>,
+    /// Hears of what others do; paused during large commits.
+    listener: Option<Listener>,
     /// The state as compiled for the first reading of the kernel.
     guess: Option<Compiled>,
-    /// What others did since, as far as it is known.
-    drift: Option<Drift>,
     fight: Fight,
     isolation: Isolation,
     /// Updates that did not reach the kernel: these differences are nobody else's.
     unsent: Transaction,
     retirement: Retirement,
-    /// Whether rules differ for reasons of our own that no update holds.
-    rules_changed: bool,
     /// The next report.
     report: Reconcile,
-}
-
-/// What is known of the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Knowledge {
-    /// It was never read, and nothing was compiled yet.
-    Nothing,
-    /// It may differ from what the compiler last said.
-    Uncertain,
-    /// It holds what the compiler last said.
-    Certain,
 }
 
 impl<T: Tables> Agent<T> {
@@ -166,7 +149,7 @@ impl<T: Tables> Agent<T> {
             health,
             recorder,
             metrics,
-            knowledge: Knowledge::Nothing,
+            belief: Belief::Unknown,
             services_listed: false,
             slices_listed: false,
             input_incomplete: false,
@@ -177,15 +160,12 @@ impl<T: Tables> Agent<T> {
             stale_flows: StaleFlows::default(),
             service_health: ServiceHealth::default(),
             table_owner: false,
-            subscription: None,
-            checked: None,
+            listener: None,
             guess: None,
-            drift: None,
             fight: Fight::default(),
             isolation: Isolation::default(),
             unsent,
             retirement: Retirement::default(),
-            rules_changed: false,
             report: Reconcile::default(),
         }
     }
@@ -207,14 +187,6 @@ impl<T: Tables> Agent<T> {
         if !self.table_owner {
             warn!("This kernel has no tables that outlive their owner; --table-owner has no effect");
         }
-        Ok(())
-    }
-
-    /// From now on hears of what others do to our tables, as [`Event::Foreign`]. Commits must be made by the
-    /// calling thread.
-    pub fn listen(&mut self, events: Sender<Event>) -> Result<(), kernel::Error> {
-        let own_thread = self.kernel.generation()?.thread;
-        self.subscription = Some(watch::watch(self.settings.config.table.clone(), own_thread, events)?);
         Ok(())
     }
 
@@ -291,8 +263,7 @@ impl<T: Tables> Agent<T> {
             if let Some(leftovers) = self.leftovers.take() {
                 leftovers.release(&mut self.state);
                 // The rest of them is not the compiler's: it takes a full comparison to see it go.
-                self.doubt();
-                self.rules_changed = true;
+                self.note(belief::Event::Differs);
             }
             self.queued();
         }
@@ -305,16 +276,14 @@ impl<T: Tables> Agent<T> {
         self.health.queued();
     }
 
-    /// Has the next sync compare everything with the kernel.
-    fn doubt(&mut self) {
-        if self.knowledge == Knowledge::Certain {
-            self.knowledge = Knowledge::Uncertain;
-        }
-    }
-
     /// Whether any Service could not be programmed as it asks.
     pub fn has_problems(&self) -> bool {
         self.problems > 0
+    }
+
+    /// Number of Services that are left out because the kernel refuses them.
+    pub fn quarantined(&self) -> usize {
+        self.state.quarantined().len()
     }
 
     fn report_problems(&mut self, problems: &[Problem]) {

@@ -42,6 +42,8 @@ struct Facts {
     node_eligible: bool,
     /// Whether somebody else is known to have changed the tables, and the repair has to wait.
     contested: bool,
+    /// Number of Services that the kernel refuses.
+    quarantined: usize,
     /// The kinds that somebody must tell of, and when they last did.
     heard: BTreeMap<Kind, Option<Instant>>,
 }
@@ -60,6 +62,7 @@ impl Health {
             synced: None,
             node_eligible: true,
             contested: false,
+            quarantined: 0,
             heard: BTreeMap::default(),
         };
         Self(Arc::new(Shared { patience: sync_period.saturating_mul(2), facts: Mutex::new(facts) }))
@@ -103,6 +106,11 @@ impl Health {
         self.facts().contested = contested;
     }
 
+    /// Notes how many Services are left out because the kernel refuses them.
+    pub fn set_quarantined(&self, services: usize) {
+        self.facts().quarantined = services;
+    }
+
     /// Notes whether load balancers may send traffic to this node: its object exists, is not being deleted, and
     /// has no taint `ToBeDeletedByClusterAutoscaler` (KEP-3836). Until told otherwise, they may.
     pub fn set_node_eligible(&self, eligible: bool) {
@@ -136,6 +144,7 @@ impl Health {
             healthy: waiting.is_none_or(|waiting| waiting < self.0.patience),
             node_eligible: facts.node_eligible,
             contested: facts.contested,
+            quarantined: facts.quarantined,
             ages: facts
                 .heard
                 .into_iter()

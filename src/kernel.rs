@@ -31,13 +31,12 @@ use portolan_rules::{
 use rustix::io::Errno;
 
 use connection::{Connection, Received, Reply};
-use dump::Wanted;
 use uapi::{NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLM_F_ACK};
 
 pub use self::{
     batch::{Batch, encode},
     counters::{Count, Counts, read_counts},
-    dump::{Expected, FOREIGN_PRIORITY, Scope},
+    dump::{Everything, FOREIGN_PRIORITY, Scope, Wanted},
     error::Error,
     monitor::{Event, Generation, Monitor, Subscription},
     owner::Ownership,
@@ -116,22 +115,13 @@ impl Kernel {
     ///
     /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
     pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
-        self.read(table, Wanted::All)
+        self.read(table, &mut Everything)
     }
 
-    /// The same, but of the elements only those of the sets in `scope`: the other sets are there without any.
-    pub fn dump_scope(&mut self, table: &str, scope: &Scope) -> Result<Ruleset, Error> {
-        self.read(table, Wanted::Sets(scope))
-    }
-
-    /// The same as [`Kernel::dump`], in linear time where somebody knows what large sets may hold: their elements
-    /// are asked for by key. Sets that hold anything else are dumped, as they are if the kernel does not tell how
-    /// many elements a set has (before 6.16).
-    pub fn dump_expecting(&mut self, table: &str, expected: &mut dyn Expected) -> Result<Ruleset, Error> {
-        self.read(table, Wanted::Expected(expected))
-    }
-
-    fn read(&mut self, table: &str, wanted: Wanted<'_>) -> Result<Ruleset, Error> {
+    /// The same, but of the elements only those that are wanted, and in linear time where it is known which keys large
+    /// sets may have: their elements are asked for by key. Sets that hold anything else are dumped, as they are if the
+    /// kernel does not say how many elements a set has (before 6.16). Of other sets there are no elements.
+    pub fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
         let (ruleset, exchanged) = dump::dump(&mut self.connection, &mut self.monitor, table, wanted)?;
         self.exchanged = exchanged;
         Ok(ruleset)

@@ -54,10 +54,17 @@ impl DetectLocal {
             Self::NodeCidr if node.pod_cidrs.is_empty() => None,
             Self::NodeCidr => Some(PodDetector::Networks(one_a_family(&node.pod_cidrs))),
             Self::Bridge(name) => Some(PodDetector::Interface { name: name.clone(), prefix: false }),
-            Self::InterfacePrefix(name) => Some(PodDetector::Interface { name: name.clone(), prefix: true }),
+            Self::InterfacePrefix(name) => {
+                // Nothing can follow as many characters as a name can have.
+                let prefix = name.len() < LONGEST_INTERFACE;
+                Some(PodDetector::Interface { name: name.clone(), prefix })
+            }
         }
     }
 }
+
+/// Characters of an interface's name at most (`IFNAMSIZ` less the zero at the end).
+const LONGEST_INTERFACE: usize = 15;
 
 /// Checked settings of one run.
 #[derive(Clone, Debug)]
@@ -180,7 +187,7 @@ fn detect_local(all: &KubeProxyConfiguration, origin: &Origin) -> Result<DetectL
 
 /// A name that an interface can have (`dev_valid_name` in the kernel), or its beginning.
 fn interface(place: &str, name: &str) -> Result<Arc<str>, SettingsError> {
-    let is_valid = (1..=15).contains(&name.len())
+    let is_valid = (1..=LONGEST_INTERFACE).contains(&name.len())
         && !name.contains(|c: char| c == '/' || c == '*' || c == '"' || c.is_whitespace());
     if is_valid {
         Ok(name.into())

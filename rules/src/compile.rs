@@ -34,6 +34,7 @@ pub use self::{
     frontend::{FrontendKey, endpoint_from_value},
     per_set::PerSet,
     pick::{Pick, is_of_clients},
+    scaffold::chains,
     service::{Problem, Severity},
     sets::{Role, SetName},
 };

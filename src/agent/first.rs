@@ -8,7 +8,7 @@ use portolan_rules::{
 };
 
 use super::Tables;
-use crate::kernel::{Error, Expected};
+use crate::kernel::{Error, Wanted};
 
 /// Reads the kernel for the first time, with what was compiled to read it fast, if anything was. The compiler has
 /// compiled nothing yet.
@@ -18,7 +18,7 @@ pub(super) fn read(
     state: &mut State,
 ) -> Result<(Ruleset, Option<Compiled>), Error> {
     let mut guess = Guess { compiler, state, compiled: None };
-    let present = kernel.dump_expecting(&compiler.config().table, &mut guess)?;
+    let present = kernel.read(&compiler.config().table, &mut guess)?;
     Ok((present, guess.compiled))
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Compiled {
     keys: ExpectedKeys,
 }
 
-impl Expected for Guess<'_> {
+impl Wanted for Guess<'_> {
     fn first(&self) -> &[&str] {
         &ExpectedKeys::FIRST
     }

@@ -29,6 +29,7 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>) -> En
     let mut wait = FIRST_RETRY;
     let mut synced_before = false;
     let mut failing = false;
+    let mut reported = 0;
     let mut cause = Cause::Start;
     let mut next_period = Instant::now() + agent.sync.full_period;
     loop {
@@ -40,13 +41,15 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>) -> En
                 if synced.large {
                     memory::give_back();
                 }
-                if !synced_before {
-                    info!(operations = synced.operations, "In sync: the kernel holds what the Services say");
-                    synced_before = true;
-                } else if failing {
-                    info!(operations = synced.operations, "In sync again");
+                let quarantined = agent.quarantined();
+                let is_news = !synced_before || failing || reported != quarantined;
+                match quarantined {
+                    _ if !is_news => {}
+                    0 if synced_before => info!(operations = synced.operations, "In sync again"),
+                    0 => info!(operations = synced.operations, "In sync: the kernel holds what the Services say"),
+                    _ => warn!(quarantined, "Programmed all but the Services that the kernel refuses"),
                 }
-                failing = false;
+                (synced_before, failing, reported) = (true, false, quarantined);
                 if !synced.unfinished {
                     wait = FIRST_RETRY;
                 }

@@ -41,6 +41,15 @@ impl<T: Tables> Agent<T> {
     }
 }
 
+/// Whether the refused operation is about a table, set, chain or rule: only elements are a Service's. The fault is then
+/// ours or the kernel's, and no search for a Service helps.
+pub(super) fn is_structural(transaction: &Transaction, error: &Error) -> bool {
+    let operation = refused_operation(error).and_then(|at| transaction.operations.get(at));
+    operation.is_some_and(|(_, operation)| {
+        !matches!(operation, Operation::AddElement { .. } | Operation::DeleteElement { .. })
+    })
+}
+
 /// What the kernel says, and of which operation.
 pub(super) fn reason(transaction: &Transaction, error: &Error) -> String {
     let operation = refused_operation(error).and_then(|at| transaction.operations.get(at));

@@ -196,7 +196,12 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
                     warn!("{error}; trying again");
                     continue;
                 }
-                info!(operations = synced.operations, "In sync: the kernel holds what the manifests say");
+                match agent.quarantined() {
+                    0 => info!(operations = synced.operations, "In sync: the kernel holds what the manifests say"),
+                    quarantined => {
+                        warn!(quarantined, "Programmed all but the Services that the kernel refuses");
+                    }
+                }
                 agent.finish_flows();
                 let used = complete && !agent.has_problems();
                 return if used { ExitCode::SUCCESS } else { ExitCode::FAILURE };

@@ -177,13 +177,18 @@ impl Batch {
     }
 
     /// The operation that the kernel speaks of when it refuses the message with this sequence number, for
-    /// the attribute at this offset. `None` if it speaks of the batch as a whole.
+    /// the attribute at this offset. `None` if it speaks of the batch as a whole, or of some element of several:
+    /// kernels before 5.19 do not say of which.
     pub(super) fn operation(&self, sequence: u32, offset: Option<u32>) -> Option<usize> {
         let index = usize::try_from(sequence).ok()?.checked_sub(1)?;
         let (start, first) = *self.messages.get(index)?;
         let message = Messages(self.bytes.get(start..)?).next()?;
         let list = message.attributes().find(NFTA_SET_ELEM_LIST_ELEMENTS);
-        let (Some(list), Some(offset)) = (list, offset) else { return Some(first) };
+        let Some(list) = list else { return Some(first) };
+        let Some(offset) = offset else {
+            let elements = list.nested().into_iter().filter(|element| !ends_range(element)).count();
+            return (elements == 1).then_some(first);
+        };
         // The first element's attribute starts where the list's value does.
         let mut at = list.value.as_ptr().addr() - message.payload.as_ptr().addr() + HEADER;
         let mut operations: usize = 0;

@@ -31,7 +31,7 @@ use super::{
 pub(super) use self::set::{RawElement, elements_message};
 pub(super) use self::{
     set::SetMessage,
-    socket::{borrow, set_option},
+    socket::{attach_filter, borrow, set_option},
 };
 
 /// A name that libnftnl can take.
