@@ -133,17 +133,12 @@ impl Belief {
                 return Self::Certain(LastReading { generation: *generation, is_complete });
             }
             (Self::Unknown, _) => return self,
-            (Self::Certain(reading), Event::Period { heard_all: true }) if reading.is_complete => return self,
+            (Self::Certain(reading), Event::Period { heard_all: true }) if reading.is_complete => {
+                return self;
+            }
             (Self::Certain(reading) | Self::InDoubt(Doubt { reading, .. }), _) => *reading,
         };
-        let none = Doubt {
-            reading,
-            sets: Sets::All,
-            due: None,
-            is_ours: false,
-            seen: None,
-            by: None,
-        };
+        let none = Doubt { reading, sets: Sets::All, due: None, is_ours: false, seen: None, by: None };
         let more = match event {
             Event::Failed | Event::Period { .. } | Event::Compared { .. } => none,
             Event::Differs => Doubt { is_ours: true, ..none },
@@ -173,7 +168,9 @@ impl Belief {
     pub(super) fn action(&self, now: Instant) -> Action {
         match self {
             Self::Unknown => Action::Read(Sets::All),
-            Self::InDoubt(doubt) if doubt.due.is_none_or(|due| due <= now) => Action::Read(doubt.sets.clone()),
+            Self::InDoubt(doubt) if doubt.due.is_none_or(|due| due <= now) => {
+                Action::Read(doubt.sets.clone())
+            }
             Self::InDoubt(_) | Self::Certain(_) => Action::Commit,
         }
     }
@@ -246,7 +243,8 @@ impl Sets {
         match self {
             Self::All => true,
             Self::Some { named, miscounted } => {
-                named.contains(&(family, set.name.clone())) || *miscounted && (count.is_none() || wanted != count)
+                named.contains(&(family, set.name.clone()))
+                    || *miscounted && (count.is_none() || wanted != count)
             }
         }
     }

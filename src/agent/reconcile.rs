@@ -46,7 +46,10 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>) -> En
                 match quarantined {
                     _ if !is_news => {}
                     0 if synced_before => info!(operations = synced.operations, "In sync again"),
-                    0 => info!(operations = synced.operations, "In sync: the kernel holds what the Services say"),
+                    0 => info!(
+                        operations = synced.operations,
+                        "In sync: the kernel holds what the Services say"
+                    ),
                     _ => warn!(quarantined, "Programmed all but the Services that the kernel refuses"),
                 }
                 (synced_before, failing, reported) = (true, false, quarantined);

@@ -454,7 +454,10 @@ fn lost_notifications_are_no_evidence() {
     assert_eq!(world.fake().commits, commits);
     let read = world.fake().reads.last().cloned().unwrap();
     let single_ranges = |(_, set): &(Family, Name)| **set == *SetName::ServiceCidrs.name();
-    assert!(read.iter().all(single_ranges), "no elements are read where as many are there as should be: {read:?}");
+    assert!(
+        read.iter().all(single_ranges),
+        "no elements are read where as many are there as should be: {read:?}"
+    );
 
     // What is different is found, and only that is read.
     let key = {
@@ -482,7 +485,8 @@ fn what_counts_did_not_show_is_found_by_the_next_full_comparison() {
         let mut fake = world.fake();
         let table = fake.ruleset.tables.get_mut(&Family::Ip).unwrap();
         let set = table.sets.get_mut(SetName::Endpoints.name()).unwrap();
-        let (key, other) = (set.elements.keys().next().unwrap().clone(), set.elements.values().last().unwrap().clone());
+        let (key, other) =
+            (set.elements.keys().next().unwrap().clone(), set.elements.values().last().unwrap().clone());
         set.elements.insert(key, other);
     }
     world.agent.foreign(ForeignChange::default());

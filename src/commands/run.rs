@@ -197,7 +197,10 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
                     continue;
                 }
                 match agent.quarantined() {
-                    0 => info!(operations = synced.operations, "In sync: the kernel holds what the manifests say"),
+                    0 => info!(
+                        operations = synced.operations,
+                        "In sync: the kernel holds what the manifests say"
+                    ),
                     quarantined => {
                         warn!(quarantined, "Programmed all but the Services that the kernel refuses");
                     }

@@ -177,8 +177,7 @@ fn attempt(
         if !wanted.wants(family, &Set { name: name.clone(), ..set.clone() }, count) {
             continue;
         }
-        let known =
-            if reader.is_large(&set) { wanted.keys(&ruleset, family, &name) } else { Vec::new() };
+        let known = if reader.is_large(&set) { wanted.keys(&ruleset, family, &name) } else { Vec::new() };
         if !reader.elements(&mut set, &known)? {
             return Ok(None);
         }

@@ -48,7 +48,8 @@ fn a_neighbour_that_loads_a_large_set_again_and_again_costs_no_reading() {
         for change in 0..12 {
             let endpoints = 3 + change % 2 + 1;
             scene.manifests.put("one.yaml", &objects(50_000, endpoints)).unwrap();
-            let listed = || nft(scene.namespace(), &["list", "map", "ip", "portolan", "endpoints"], "").unwrap();
+            let listed =
+                || nft(scene.namespace(), &["list", "map", "ip", "portolan", "endpoints"], "").unwrap();
             let last = format!("10.{}.195.80", 128 + endpoints - 1);
             let gone = format!("10.{}.195.80", 128 + endpoints);
             let arrived = || {
@@ -71,7 +72,9 @@ fn what_a_neighbour_changes_of_ours_in_the_same_commit_is_undone() {
     let scene = Scene::new();
     let _agent = scene.run();
     let elements: String = (0..100).map(|n| format!("10.0.0.{n},")).collect();
-    scene.nft(&format!("table ip blocklist {{ set a {{ type ipv4_addr; elements = {{ {elements} }}\n }}\n }}"));
+    scene.nft(&format!(
+        "table ip blocklist {{ set a {{ type ipv4_addr; elements = {{ {elements} }}\n }}\n }}"
+    ));
     scene.expect_restored(
         "delete element ip blocklist a { 10.0.0.7, 10.0.0.8 }\n\
          flush map ip portolan frontends\n\

@@ -200,7 +200,10 @@ pub(super) fn made<'c>(
         let rules = chain.rules.iter().cloned();
         rules.map(|rule| Operation::AddRule { chain: chain.name.clone(), rule })
     });
-    declared.map(|chain| Operation::AddChain(Box::new(chain))).chain(rules).map(move |operation| (family, operation))
+    declared
+        .map(|chain| Operation::AddChain(Box::new(chain)))
+        .chain(rules)
+        .map(move |operation| (family, operation))
 }
 
 /// For how many elements the kernel makes buckets at once: a dynamic set grows with what is in it.

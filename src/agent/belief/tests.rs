@@ -21,7 +21,8 @@ fn event() -> impl Strategy<Value = (Event, u64)> {
                 due: at(seen + wait)
             }
         ),
-        (0..100_u64, 0..100_u64).prop_map(move |(seen, wait)| Event::Lost { seen: at(seen), due: at(seen + wait) }),
+        (0..100_u64, 0..100_u64)
+            .prop_map(move |(seen, wait)| Event::Lost { seen: at(seen), due: at(seen + wait) }),
         any::<bool>().prop_map(|heard_all| Event::Period { heard_all }),
     ];
     (event, 0..300_u64)

@@ -30,7 +30,10 @@ pub(in crate::kernel) fn set_option(
 
 /// Has the kernel run a classic BPF program on each datagram for a socket, and drop those for which it returns zero
 /// (`SO_ATTACH_FILTER`). It replaces the one before.
-pub(in crate::kernel) fn attach_filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+pub(in crate::kernel) fn attach_filter(
+    socket: BorrowedFd<'_>,
+    program: &[libc::sock_filter],
+) -> io::Result<()> {
     let length = program.len().try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
     // The kernel copies the program and writes nothing to it.
     let value = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };

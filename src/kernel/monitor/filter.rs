@@ -45,7 +45,8 @@ pub(super) fn program(table: &str) -> Vec<sock_filter> {
             u32::from_be_bytes(word)
         })
         .collect();
-    let low = |offset: u32, width: u32| if cfg!(target_endian = "little") { offset } else { offset + width - 1 };
+    let low =
+        |offset: u32, width: u32| if cfg!(target_endian = "little") { offset } else { offset + width - 1 };
 
     program.push(operation(libc::BPF_LDX | libc::BPF_W | libc::BPF_IMM, 0));
     for _ in 0..MESSAGES {
