@@ -23,7 +23,7 @@ use crate::{
     host::AddressMonitor,
     kernel::{self, Kernel},
     logging,
-    manifest::{Objects, Source, Update, Watcher},
+    manifest::{Completeness, Objects, Source, Update, Watcher},
     memory,
     metrics::Metrics,
     recorder::Recorder,
@@ -109,8 +109,8 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     }
     if args.once {
         agent.remove_stale_flows(None).map_err(StartError::Runtime)?;
-        let complete = take_over(&mut agent, settings, manifests(args, settings).load());
-        return Ok(once(&mut agent, complete));
+        let is_whole = take_over(&mut agent, settings, manifests(args, settings).load());
+        return Ok(if agent.is_ready() { once(&mut agent, is_whole) } else { ExitCode::FAILURE });
     }
     let (events, inbox) = queue(health.clone());
     let servers = ServerSettings {
@@ -160,12 +160,22 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
 }
 
 fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
-    settings.node.manifests(&args.filenames)
+    settings.node.manifests(&args.filenames, args.manifests)
 }
 
 /// Takes over what the manifests say at first; says whether all of them could be used.
 fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> bool {
-    let Objects { services, slices, node, service_cidrs, ignored, warnings, errors } = objects;
+    let Objects {
+        services,
+        slices,
+        node,
+        service_cidrs,
+        ignored,
+        warnings,
+        errors,
+        completeness,
+        is_path_missing: _,
+    } = objects;
     crate::manifest::report(&warnings, &errors);
     for (kind, count) in ignored {
         debug!(%kind, count, "Objects that do not matter here");
@@ -177,8 +187,15 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
     agent.apply(services.into_iter().map(|(name, service)| Change::Service(name, Some(service))));
     agent.apply(slices.into_iter().map(|(name, slice)| Change::Slice(name, Some(slice))));
     agent.apply([Change::Node(node), Change::ServiceCidrs(service_cidrs)]);
-    agent.set_input_incomplete(!errors.is_empty());
-    errors.is_empty()
+    agent.set_input(completeness);
+    if !agent.is_ready() {
+        error!(
+            "Nothing is programmed, and the kernel stays as it is: too little is known of what to program"
+        );
+    } else if completeness == Completeness::Partial {
+        warn!("Until all manifests can be used, nothing is removed that the kernel holds now");
+    }
+    completeness == Completeness::Whole
 }
 
 fn once(agent: &mut Agent, complete: bool) -> ExitCode {
@@ -237,9 +254,9 @@ fn watch(mut watcher: Watcher, events: Sender) -> Result<(), StartError> {
         loop {
             match watcher.wait(None) {
                 Ok(update) if update.is_empty() => {}
-                Ok(Update { changes, warnings, errors, is_incomplete }) => {
+                Ok(Update { changes, warnings, errors, completeness }) => {
                     crate::manifest::report(&warnings, &errors);
-                    if events.send(Event::Manifests { changes, is_incomplete }).is_err() {
+                    if events.send(Event::Manifests { changes, completeness }).is_err() {
                         return;
                     }
                 }
