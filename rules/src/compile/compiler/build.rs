@@ -49,7 +49,7 @@ impl Compiler {
         self.declare_expected_sizes(state);
         let table = self.config.table.clone();
         let mut parts = Parts::new(&table, take).starting_with(FIRST);
-        let mut unhooked = self.tables(&Family::ALL);
+        let mut unhooked = self.tables(&self.config.families);
         for table in unhooked.tables.values_mut() {
             table.chains.retain(|_, chain| chain.base.is_none());
         }
@@ -86,7 +86,7 @@ impl Compiler {
         parts.end();
         let fits = self.outgrown(&NetChanges::default()).is_empty();
         if fits {
-            let hooked = self.tables(&Family::ALL);
+            let hooked = self.tables(&self.config.families);
             for (family, table) in &hooked.tables {
                 let is_class = |chain: &&Chain| {
                     let unhooked = unhooked.tables.get(family);
