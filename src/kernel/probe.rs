@@ -108,14 +108,13 @@ impl Features {
         Ok(served)
     }
 
-    /// What is needed in a family and not there, with where it comes from. Nothing works without tables.
+    /// What is needed in a family and not there, with where it comes from; not what only follows from that.
     fn lacking(&self, family: Family, needs: Needs) -> Vec<String> {
-        let missing = self.missing.iter().filter(|(f, feature)| *f == family && needs.includes(*feature));
-        let mut missing: Vec<Feature> = missing.map(|(_, feature)| *feature).collect();
-        if missing.contains(&Feature::Tables) {
-            missing.retain(|feature| *feature == Feature::Tables);
-        }
-        missing.iter().map(|feature| format!("{feature} ({})", feature.origin(family))).collect()
+        let is_missing = |feature: &Feature| self.missing.contains(&(family, *feature));
+        let missing =
+            Feature::ALL.into_iter().filter(|feature| needs.includes(*feature) && is_missing(feature));
+        let causes = missing.filter(|feature| !feature.uses().iter().any(is_missing));
+        causes.map(|feature| format!("{feature} ({})", feature.origin(family))).collect()
     }
 }
 

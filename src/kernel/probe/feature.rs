@@ -5,8 +5,8 @@ use std::fmt;
 use portolan_rules::{
     compile::{Config, SetName},
     ruleset::{
-        BaseChain, Chain, ChainType, Expression, Family, Field, Hook, MatchValue, RejectWith, Rule, Set,
-        Statement, WritableField,
+        BaseChain, Chain, ChainType, Expression, Family, Field, Hook, MatchValue, Name, RejectWith, Rule,
+        Set, Statement, WritableField,
     },
     transaction::{Operation, Transaction},
 };
@@ -101,8 +101,16 @@ impl Feature {
         }
     }
 
-    /// A transaction that uses it, and nothing else that a kernel may lack, in a table of its own. Rules and sets are
-    /// such as Portolan writes.
+    /// What else its transaction uses: where that is missing, nothing is known of this.
+    pub(super) const fn uses(self) -> &'static [Self] {
+        match self {
+            Self::Tables => &[],
+            Self::RejectBeforeRouting => &[Self::Tables, Self::Nat, Self::Reject],
+            _ => &[Self::Tables],
+        }
+    }
+
+    /// A transaction that uses it, in a table of its own. Rules and sets are such as Portolan writes.
     pub(super) fn transaction(self, family: Family) -> Transaction {
         let mut probe = Probe::new(self, family);
         match self {
@@ -115,9 +123,9 @@ impl Feature {
                     Field::Priority,
                 ]);
                 let map = probe.set(SetName::Endpoints);
-                probe.base(Hook::Prerouting, -100, [Statement::Dnat { key, map }]);
+                probe.chain(Some(BEFORE_ROUTING), [Statement::Dnat { key, map }]);
             }
-            Self::Masquerade => probe.base(Hook::Postrouting, 100, [Statement::Masquerade]),
+            Self::Masquerade => probe.rule([Statement::Masquerade]),
             Self::Conntrack => {
                 probe.rule([Statement::equal(Field::ConntrackStatus, MatchValue::Dnat)]);
             }
@@ -134,8 +142,8 @@ impl Feature {
                 let hash = Expression::Hash { key, modulus: 1021, seed: 1, offset: 1 };
                 probe.rule([Statement::set(WritableField::Priority, hash)]);
             }
-            Self::Reject => probe.both_rejects(None),
-            Self::RejectBeforeRouting => probe.both_rejects(Some(Hook::Prerouting)),
+            Self::Reject => probe.rejects(None),
+            Self::RejectBeforeRouting => probe.rejects(Some(BEFORE_ROUTING)),
             Self::DynamicMaps => {
                 let set = probe.set(SetName::Affinity);
                 let key = Expression::fields(&[Field::Priority, Field::SourceAddress]);
@@ -162,6 +170,11 @@ impl fmt::Display for Feature {
     }
 }
 
+/// As the chain in which connections to Services are translated or refused.
+const BEFORE_ROUTING: BaseChain =
+    BaseChain { chain_type: ChainType::Nat, hook: Hook::Prerouting, priority: -100 };
+
+/// A transaction in the making.
 struct Probe {
     family: Family,
     config: Config,
@@ -177,7 +190,7 @@ impl Probe {
         Self { family, config, transaction, chains: 0 }
     }
 
-    fn set(&mut self, name: SetName) -> portolan_rules::ruleset::Name {
+    fn set(&mut self, name: SetName) -> Name {
         let set: Set = name.declaration(&self.config, self.family, 1024);
         let name = set.name.clone();
         self.transaction.push(self.family, Operation::AddSet(Box::new(set)));
@@ -188,12 +201,7 @@ impl Probe {
         self.chain(None, statements);
     }
 
-    fn base<const N: usize>(&mut self, hook: Hook, priority: i32, statements: [Statement; N]) {
-        self.chain(Some(BaseChain { chain_type: ChainType::Nat, hook, priority }), statements);
-    }
-
-    fn both_rejects(&mut self, hook: Option<Hook>) {
-        let base = hook.map(|hook| BaseChain { chain_type: ChainType::Nat, hook, priority: -100 });
+    fn rejects(&mut self, base: Option<BaseChain>) {
         for with in [RejectWith::TcpReset, RejectWith::PortUnreachable] {
             let tcp = Statement::equal(Field::L4Proto, MatchValue::Proto(6));
             self.chain(base, [tcp, Statement::Reject(with)]);
@@ -201,7 +209,7 @@ impl Probe {
     }
 
     fn chain<const N: usize>(&mut self, base: Option<BaseChain>, statements: [Statement; N]) {
-        let name: portolan_rules::ruleset::Name = format!("chain-{}", self.chains).into();
+        let name: Name = format!("chain-{}", self.chains).into();
         self.chains += 1;
         let chain = Chain { name: name.clone(), base, rules: Vec::new() };
         self.transaction.push(self.family, Operation::AddChain(Box::new(chain)));

@@ -107,6 +107,25 @@ fn what_both_families_lack_is_said_once_with_its_option() {
 }
 
 #[test]
+fn what_follows_from_something_else_is_not_said() {
+    let found = missing(
+        &all(),
+        &mut kernel(
+            |_, _, operation| matches!(operation, Operation::AddChain(chain) if chain.base.is_some()),
+        ),
+    );
+    let error = features(found.unwrap()).serve(Needs::default()).unwrap_err();
+    assert_eq!(error.to_string(), "Linux 6.1.0 lacks what Portolan needs: nat (CONFIG_NFT_NAT)");
+    let found = missing(&all(), &mut without("reject")).unwrap();
+    let error = features(found).serve(Needs::default()).unwrap_err();
+    let options = "CONFIG_NFT_REJECT, CONFIG_NFT_REJECT_IPV";
+    assert_eq!(
+        error.to_string(),
+        format!("Linux 6.1.0 lacks what Portolan needs: reject ({options}4), reject ({options}6)")
+    );
+}
+
+#[test]
 fn a_family_that_cannot_be_served_is_left_out_with_a_line() {
     for (family, other, line) in [
         (Family::Ip6, Family::Ip, "IPv6 is not served: Linux 6.1.0 lacks nf_tables (CONFIG_NF_TABLES_IPV6)"),
