@@ -32,7 +32,8 @@ test: packages lint ## lint, all tests, the demo, the image
 
 test-kernels: packages ## the binary and its tests on Debian's kernels, emulated by QEMU: some minutes for each
 	$(call install,$(KERNEL_PACKAGES))
-	$(CARGO) run --quiet -p portolan-integration --bin test_kernels -- $(if $(KERNELS),--kernels $(KERNELS))
+	$(CARGO) build --quiet --workspace --bins
+	$(or $(CARGO_TARGET_DIR),target)/debug/test_kernels $(if $(KERNELS),--kernels $(KERNELS))
 
 lint: packages ## formatting, clippy, documentation
 	$(CARGO) fmt --all --check

@@ -136,11 +136,11 @@ impl Executables {
         let mut executables = BTreeMap::from([(GUEST.to_owned(), guest)]);
         let tests = CHECKS.iter().flat_map(|(_, tests)| tests.iter().map(|tests| tests.executable));
         let wanted: Vec<&str> = tests.chain(["portolan"]).collect();
-        let integration = ["--test", "end_to_end", "--test", "policies", "--test", "repair"];
+        let tests = ["--test", "end_to_end", "--test", "kernel", "--test", "policies", "--test", "repair"];
         for arguments in [
-            [&["test", "--no-run", "-p", "portolan-integration"][..], &integration].concat(),
-            vec!["test", "--no-run", "-p", "portolan", "--test", "kernel"],
-            vec!["build", "-p", "portolan"],
+            // The whole workspace, as `make test` builds it: nothing is built twice for the sake of other features.
+            [&["test", "--no-run", "--workspace"][..], &tests].concat(),
+            vec!["build", "--workspace", "--bin", "portolan"],
         ] {
             let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
             cargo.args(arguments).args(["--quiet", "--message-format=json"]).stderr(Stdio::inherit());

@@ -67,7 +67,15 @@ pub fn build(directory: &Path, kernel: &Kernel, executables: &Executables) -> Re
     let initrd = directory.join("initrd");
     pack(&root, &initrd)?;
     fs::remove_dir_all(&root)?;
-    Ok(Image { kernel: kernel.root.join("boot").join(format!("vmlinuz-{}", kernel.release())), initrd })
+    Ok(Image { kernel: boot_image(kernel)?, initrd })
+}
+
+/// The kernel itself; newer packages have it beside the modules.
+fn boot_image(kernel: &Kernel) -> Result<PathBuf, Error> {
+    let release = kernel.release();
+    let places = [format!("boot/vmlinuz-{release}"), format!("usr/lib/modules/{release}/vmlinuz")];
+    let mut paths = places.iter().map(|place| kernel.root.join(place));
+    paths.find(|path| path.is_file()).ok_or_else(|| format!("{} has no kernel in it", kernel.package).into())
 }
 
 fn find(program: &str) -> Result<PathBuf, Error> {

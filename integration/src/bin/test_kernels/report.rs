@@ -97,7 +97,7 @@ pub fn table(reports: &[(&Kernel, Report)]) -> String {
     };
     row("", of_each(&|kernel, _| format!("Linux {}", kernel.version)));
     row("---", of_each(&|_, _| "---".to_owned()));
-    let names = reports.first().map(|(_, report)| &report.outcomes);
+    let names = reports.iter().map(|(_, report)| &report.outcomes).max_by_key(|outcomes| outcomes.len());
     for outcome in names.into_iter().flatten() {
         let name = &outcome.check;
         row(
@@ -108,6 +108,10 @@ pub fn table(reports: &[(&Kernel, Report)]) -> String {
             }),
         );
     }
+    row(
+        "came to its end",
+        of_each(&|_, report| if report.is_complete { "yes" } else { "**no**" }.to_owned()),
+    );
     row("beyond what is needed it has", of_each(&|_, report| report.features.clone()));
     row("took, emulated", of_each(&|_, report| format!("{} min", report.took.as_secs().div_ceil(60))));
     table
@@ -147,7 +151,7 @@ mod tests {
         assert_eq!(
             table(&[(&kernel(), report)]),
             "|  | Linux 6.1.192 |\n| --- | --- |\n| it works | ok (3) |\n\
-             | beyond what is needed it has | owned-tables |\n| took, emulated | 2 min |\n"
+             | came to its end | yes |\n| beyond what is needed it has | owned-tables |\n| took, emulated | 2 min |\n"
         );
     }
 
