@@ -21,8 +21,7 @@ use crate::{
     cluster, endpoint_counters,
     health::Health,
     host::AddressMonitor,
-    kernel::{self, Kernel},
-    logging,
+    kernel, logging,
     manifest::{Completeness, Objects, Source, Update, Watcher},
     memory,
     metrics::Metrics,
@@ -91,18 +90,18 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     }
     setup::check_files(args, settings)?;
     let cluster = args.filenames.is_empty().then(|| setup::cluster(settings)).transpose()?;
-    info!(version = env!("CARGO_PKG_VERSION"), node = &*settings.node.node_name, "Starting");
+    let (kernel, features, served) = setup::open_kernel(settings)?;
     setup::warn_of_ineffective(settings);
     if cluster.is_some() {
         setup::warn_of_missing_cluster_cidr(settings);
     }
-    let kernel = Kernel::open()?;
     setup::set_up(args, settings)?;
 
     let health = Health::new(settings.sync.period);
     let ((recorder, warnings), metrics) = (Recorder::new(), Metrics::default());
-    let mut agent =
-        Agent::new(settings.node.clone(), kernel, health.clone(), recorder.clone(), metrics.clone());
+    let mut node = settings.node.clone();
+    node.config.families = served.families;
+    let mut agent = Agent::new(node, kernel, health.clone(), recorder.clone(), metrics.clone());
     agent.set_sync(settings.sync);
     if settings.table_owner {
         agent.own_tables()?;
@@ -119,6 +118,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         metrics: settings.metrics,
         bind_hard_fail: settings.bind_hard_fail,
         origin: settings.origin(),
+        features,
         config: settings.configuration.to_json().map_err(StartError::Configuration)?,
     };
     let stop = events.clone();
