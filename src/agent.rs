@@ -30,6 +30,7 @@ mod tests;
 use jiff::Timestamp;
 use portolan_rules::{
     compile::{Compiler, Problem, Severity},
+    leftovers::Leftovers,
     model::Node,
     state::State,
     transaction::Transaction,
@@ -39,6 +40,7 @@ use tracing::{error, warn};
 use crate::{
     health::{Health, ServiceHealth},
     kernel::{self, Kernel},
+    manifest::Completeness,
     metrics::Metrics,
     recorder::{Recorder, Warning},
     settings::{Settings, SyncSettings},
@@ -109,8 +111,10 @@ pub struct Agent<T = Kernel> {
     /// Whether all Services, and all slices, were told of: until then nothing is written.
     services_listed: bool,
     slices_listed: bool,
-    /// Whether part of the input cannot be read, so that what the kernel has beyond the rest must stay.
+    /// Whether part of the input could not be read since the start, so that what the kernel had beyond the rest stays.
     input_incomplete: bool,
+    /// That, once the kernel was read.
+    leftovers: Option<Leftovers>,
     problems: usize,
     /// Whether the node's object or addresses may differ from what the compiler was told.
     node_changed: bool,
@@ -151,6 +155,7 @@ impl<T: Tables> Agent<T> {
             services_listed: false,
             slices_listed: false,
             input_incomplete: false,
+            leftovers: None,
             problems: 0,
             node_changed: true,
             host_addresses: HostAddresses::default(),
@@ -243,13 +248,29 @@ impl<T: Tables> Agent<T> {
         self.services_listed && self.slices_listed
     }
 
-    /// Says that the manifests were read, and whether part of them cannot be.
-    pub fn set_input_incomplete(&mut self, incomplete: bool) {
-        // What stayed only because of it must go, which takes a full comparison.
-        if self.input_incomplete || incomplete {
-            self.note(belief::Event::Differs);
+    /// Says how much of the manifests is known. Until it is all known for the first time, nothing goes that the kernel
+    /// held at the start; later it stays known.
+    pub fn set_input(&mut self, completeness: Completeness) {
+        let is_partial = match completeness {
+            Completeness::Nothing => return,
+            Completeness::Partial => true,
+            Completeness::Whole => false,
+        };
+        // Without the Node, nobody knows which rules tell pods from the rest.
+        if is_partial && !self.is_ready() && self.settings.lacks(self.state.node()).is_some() {
+            return;
         }
-        self.input_incomplete = incomplete;
+        if !self.is_ready() {
+            self.input_incomplete = is_partial;
+        } else if !is_partial && self.input_incomplete {
+            self.input_incomplete = false;
+            if let Some(leftovers) = self.leftovers.take() {
+                leftovers.release(&mut self.state);
+                // The rest of them is not the compiler's: it takes a full comparison to see it go.
+                self.note(belief::Event::Differs);
+            }
+            self.queued();
+        }
         (self.services_listed, self.slices_listed) = (true, true);
     }
 

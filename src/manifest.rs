@@ -7,12 +7,12 @@ mod contents;
 mod derive;
 mod document;
 mod files;
-mod held;
 mod inotify;
-mod named;
+mod objects;
 mod parallel;
 mod parse;
 mod problem;
+mod size;
 mod source;
 mod split;
 mod watch;
@@ -20,6 +20,6 @@ mod watch;
 pub(crate) use self::problem::one_line;
 pub use self::{
     problem::{Problem, report},
-    source::{Objects, Source, Update},
+    source::{Completeness, MAX_FILE_SIZE, Objects, Source, Update},
     watch::Watcher,
 };

@@ -17,10 +17,10 @@ use portolan_rules::{
 
 use crate::{
     api::{parse_cidr, parse_ip},
-    cli::NodeArgs,
+    cli::{ManifestArgs, NodeArgs},
     config::{DEFAULT_MASQUERADE_BIT, KubeProxyConfiguration, Origin},
     host,
-    manifest::Source,
+    manifest::{MAX_FILE_SIZE, Source},
 };
 
 pub use self::{
@@ -134,9 +134,11 @@ impl Settings {
     }
 
     /// The manifests at these paths, of which this node serves what is its own.
-    pub fn manifests(&self, paths: &[PathBuf]) -> Source {
-        let source = Source::new(paths.iter().cloned(), &self.node_name);
-        source.with_proxy_name(self.proxy_name.clone())
+    pub fn manifests(&self, paths: &[PathBuf], args: ManifestArgs) -> Source {
+        Source::new(paths.iter().cloned(), &self.node_name)
+            .with_proxy_name(self.proxy_name.clone())
+            .allow_empty(args.allow_empty)
+            .with_max_file_size(args.max_file_size.unwrap_or(MAX_FILE_SIZE))
     }
 
     /// The addresses that answer node ports, from what the Node object says and from the addresses of the host's

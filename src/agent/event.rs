@@ -1,7 +1,10 @@
 //! What wakes the reconciler.
 
 use super::ForeignChange;
-use crate::source::{Change, Update};
+use crate::{
+    manifest::Completeness,
+    source::{Change, Update},
+};
 
 /// Something that the reconciler must look at.
 #[derive(Debug)]
@@ -10,8 +13,8 @@ pub enum Event {
     Manifests {
         /// Differences, the oldest first.
         changes: Vec<Change>,
-        /// Whether any file or object cannot be used.
-        is_incomplete: bool,
+        /// How much is known now, if that changed.
+        completeness: Option<Completeness>,
     },
     /// The cluster changed.
     Cluster(Update),

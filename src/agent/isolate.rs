@@ -184,7 +184,8 @@ impl<T: Tables> Agent<T> {
         self.compiler.forget_retiring();
         let started = Instant::now();
         let mut desired = self.compiler.ruleset();
-        if hold || self.input_incomplete {
+        self.keep_leftovers(&mut desired);
+        if hold {
             keep_leftovers(&mut desired, kernel);
         }
         let transaction = diff_into(&self.settings.config.table, kernel, desired.clone());

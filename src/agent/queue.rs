@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{Ending, Event, ForeignChange};
-use crate::{health::Health, source::Backlog};
+use crate::{health::Health, manifest::Completeness, source::Backlog};
 
 /// A queue, empty and open. Changes count as waiting, for health, from when they arrive in it.
 pub fn queue(health: Health) -> (Sender, Receiver) {
@@ -152,8 +152,8 @@ impl Drop for Receiver {
 struct Pending {
     cluster: Backlog,
     manifests: Backlog,
-    /// Whether the manifests are incomplete, if they were looked at.
-    manifests_incomplete: Option<bool>,
+    /// How much is known of the manifests, if that changed.
+    completeness: Option<Completeness>,
     addresses: bool,
     flows: bool,
     foreign: Option<ForeignChange>,
@@ -164,11 +164,11 @@ impl Pending {
     fn push(&mut self, event: Event) {
         match event {
             Event::Cluster(update) => self.cluster.append(update),
-            Event::Manifests { changes, is_incomplete } => {
+            Event::Manifests { changes, completeness } => {
                 for change in changes {
                     self.manifests.push(change);
                 }
-                self.manifests_incomplete = Some(is_incomplete);
+                self.completeness = completeness.or(self.completeness);
             }
             Event::Addresses => self.addresses = true,
             Event::Flows => self.flows = true,
@@ -182,9 +182,10 @@ impl Pending {
     }
 
     fn is_empty(&self) -> bool {
-        let Self { cluster, manifests: _, manifests_incomplete, addresses, flows, foreign, stop } = self;
+        let Self { cluster, manifests, completeness, addresses, flows, foreign, stop } = self;
         cluster.is_empty()
-            && manifests_incomplete.is_none()
+            && manifests.is_empty()
+            && completeness.is_none()
             && !addresses
             && !flows
             && foreign.is_none()
@@ -194,14 +195,13 @@ impl Pending {
     /// Everything as events, to stop as the last; nothing is left.
     fn take(&mut self) -> Vec<Event> {
         let pending = std::mem::take(self);
-        let Self { mut cluster, mut manifests, manifests_incomplete, addresses, flows, foreign, stop } =
-            pending;
+        let Self { mut cluster, mut manifests, completeness, addresses, flows, foreign, stop } = pending;
         let mut events = Vec::new();
         if !cluster.is_empty() {
             events.push(Event::Cluster(cluster.take()));
         }
-        if let Some(is_incomplete) = manifests_incomplete {
-            events.push(Event::Manifests { changes: manifests.take().changes, is_incomplete });
+        if !manifests.is_empty() || completeness.is_some() {
+            events.push(Event::Manifests { changes: manifests.take().changes, completeness });
         }
         events.extend(addresses.then_some(Event::Addresses));
         events.extend(flows.then_some(Event::Flows));
@@ -274,14 +274,17 @@ mod tests {
     #[test]
     fn manifests_are_merged_as_well() {
         let (sender, receiver) = queue(Health::default());
-        for (number, is_incomplete) in [(1, true), (2, true), (1, false)] {
-            sender.send(Event::Manifests { changes: vec![slice(number)], is_incomplete }).unwrap();
+        let (partial, whole) = (Some(Completeness::Partial), Some(Completeness::Whole));
+        for (number, completeness) in [(1, partial), (2, whole), (1, None)] {
+            sender.send(Event::Manifests { changes: vec![slice(number)], completeness }).unwrap();
         }
         let events = receiver.take();
-        let [Event::Manifests { changes, is_incomplete: false }] = &*events else { panic!("{events:?}") };
+        let [Event::Manifests { changes, completeness: Some(Completeness::Whole) }] = &*events else {
+            panic!("{events:?}")
+        };
         assert_eq!(*changes, [slice(1), slice(2)]);
         // That the input is complete again is news, though nothing else changed.
-        sender.send(Event::Manifests { changes: Vec::new(), is_incomplete: false }).unwrap();
+        sender.send(Event::Manifests { changes: Vec::new(), completeness: whole }).unwrap();
         assert_eq!(receiver.recv().unwrap().len(), 1);
     }
 

@@ -131,9 +131,11 @@ fn take_over<T: Tables>(agent: &mut Agent<T>, events: Vec<Event>) -> ControlFlow
     let mut changed = false;
     for event in events {
         changed |= match event {
-            Event::Manifests { changes, is_incomplete } => {
+            Event::Manifests { changes, completeness } => {
                 agent.apply(changes);
-                agent.set_input_incomplete(is_incomplete);
+                if let Some(completeness) = completeness {
+                    agent.set_input(completeness);
+                }
                 true
             }
             Event::Cluster(update) => {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use portolan_rules::{
     compile::Loaded,
     diff::diff,
-    leftovers::keep_leftovers,
+    leftovers::{Leftovers, keep_leftovers},
     plan::is_made_anew,
     ruleset::{Elements, Ruleset},
     transaction::{Operation, Transaction},
@@ -124,7 +124,8 @@ impl<T: Tables> Agent<T> {
         self.settle_quarantine();
         self.unsent.operations.clear();
         self.retirement.note(Instant::now(), self.compiler.retiring());
-        if self.input_incomplete {
+        // The compiler does not know what is left over.
+        if self.leftovers.is_some() {
             self.note(belief::Event::Differs);
         }
         if !self.isolation.is_searching() {
@@ -162,7 +163,7 @@ impl<T: Tables> Agent<T> {
         for reading in 1.. {
             let is_first = self.belief == Belief::Unknown;
             let mut read = self.read(&sets)?;
-            if is_first && read.is_blank() && !self.input_incomplete {
+            if is_first && read.is_blank() {
                 return self.start_cold(read.generation);
             }
             let desired = self.compare(&mut read);
@@ -290,6 +291,9 @@ impl<T: Tables> Agent<T> {
     fn compare(&mut self, read: &mut Reading) -> Option<Ruleset> {
         let is_first = self.belief == Belief::Unknown;
         let is_equal = if is_first {
+            if self.input_incomplete && !read.kernel.tables.is_empty() {
+                self.leftovers = Some(Leftovers::find(&read.kernel, &self.compiler, &mut self.state));
+            }
             let is_equal = self.load(&read.kernel);
             // From here on the compiler has compiled something; the kernel does not hold it yet.
             self.note(belief::Event::Compared { generation: read.generation, sets: Sets::All });
@@ -311,7 +315,7 @@ impl<T: Tables> Agent<T> {
         };
         if let Some(desired) = desired.as_ref().filter(|_| {
             let is_ours = self.belief.doubt().is_some_and(|doubt| doubt.is_ours);
-            !is_first && !is_ours && !self.input_incomplete && !self.isolation.is_searching()
+            !is_first && !is_ours && self.leftovers.is_none() && !self.isolation.is_searching()
         }) {
             let undoing = diff(&self.settings.config.table, &read.kernel, desired);
             (read.found, read.found_operations) = describe(&read.kernel, &undoing, &self.unsent);
@@ -366,19 +370,35 @@ impl<T: Tables> Agent<T> {
         let update = self.compiler.update(&mut self.state);
         self.report_problems(&update.problems);
         self.stale_flows.note(&self.compiler, &update.stale, self.input_incomplete);
+        let mut steps = update.steps;
+        if let Some(leftovers) = &mut self.leftovers
+            && leftovers.follow(&self.compiler, &mut self.state)
+        {
+            let update = self.compiler.update(&mut self.state);
+            self.stale_flows.note(&self.compiler, &update.stale, self.input_incomplete);
+            steps.extend(update.steps);
+        }
         self.report.compile += started.elapsed();
-        update.steps
+        steps
+    }
+
+    /// Adds to what is compiled what an incomplete input does not account for.
+    pub(super) fn keep_leftovers(&self, desired: &mut Ruleset) {
+        if let Some(leftovers) = &self.leftovers {
+            leftovers.keep(desired);
+        }
     }
 
     /// What the kernel must hold. Sets outside of the scope were not read: they hold what they should.
     fn desired(&mut self, kernel: &Ruleset, scope: Option<&Scope>) -> Ruleset {
-        if kernel.tables.is_empty() && !self.input_incomplete {
+        if kernel.tables.is_empty() && self.leftovers.is_none() {
             // Flows may be older than the rules.
             self.stale_flows.note_all(&self.compiler);
             return self.compiler.ruleset();
         }
         let mut desired = self.compiler.ruleset();
-        if self.input_incomplete || self.isolation.is_searching() {
+        self.keep_leftovers(&mut desired);
+        if self.isolation.is_searching() {
             keep_leftovers(&mut desired, kernel);
         }
         if let Some(scope) = scope {

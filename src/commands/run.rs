@@ -21,9 +21,8 @@ use crate::{
     cluster, endpoint_counters,
     health::Health,
     host::AddressMonitor,
-    kernel::{self, Kernel},
-    logging,
-    manifest::{Objects, Source, Update, Watcher},
+    kernel, logging,
+    manifest::{Completeness, Objects, Source, Update, Watcher},
     memory,
     metrics::Metrics,
     recorder::Recorder,
@@ -91,26 +90,26 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     }
     setup::check_files(args, settings)?;
     let cluster = args.filenames.is_empty().then(|| setup::cluster(settings)).transpose()?;
-    info!(version = env!("CARGO_PKG_VERSION"), node = &*settings.node.node_name, "Starting");
+    let (kernel, features, served) = setup::open_kernel(settings)?;
     setup::warn_of_ineffective(settings);
     if cluster.is_some() {
         setup::warn_of_missing_cluster_cidr(settings);
     }
-    let kernel = Kernel::open()?;
     setup::set_up(args, settings)?;
 
     let health = Health::new(settings.sync.period);
     let ((recorder, warnings), metrics) = (Recorder::new(), Metrics::default());
-    let mut agent =
-        Agent::new(settings.node.clone(), kernel, health.clone(), recorder.clone(), metrics.clone());
+    let mut node = settings.node.clone();
+    node.config.families = served.families;
+    let mut agent = Agent::new(node, kernel, health.clone(), recorder.clone(), metrics.clone());
     agent.set_sync(settings.sync);
     if settings.table_owner {
         agent.own_tables()?;
     }
     if args.once {
         agent.remove_stale_flows(None).map_err(StartError::Runtime)?;
-        let complete = take_over(&mut agent, settings, manifests(args, settings).load());
-        return Ok(once(&mut agent, complete));
+        let is_whole = take_over(&mut agent, settings, manifests(args, settings).load());
+        return Ok(if agent.is_ready() { once(&mut agent, is_whole) } else { ExitCode::FAILURE });
     }
     let (events, inbox) = queue(health.clone());
     let servers = ServerSettings {
@@ -119,6 +118,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         metrics: settings.metrics,
         bind_hard_fail: settings.bind_hard_fail,
         origin: settings.origin(),
+        features,
         config: settings.configuration.to_json().map_err(StartError::Configuration)?,
     };
     let stop = events.clone();
@@ -160,12 +160,22 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
 }
 
 fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
-    settings.node.manifests(&args.filenames)
+    settings.node.manifests(&args.filenames, args.manifests)
 }
 
 /// Takes over what the manifests say at first; says whether all of them could be used.
 fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> bool {
-    let Objects { services, slices, node, service_cidrs, ignored, warnings, errors } = objects;
+    let Objects {
+        services,
+        slices,
+        node,
+        service_cidrs,
+        ignored,
+        warnings,
+        errors,
+        completeness,
+        is_path_missing: _,
+    } = objects;
     crate::manifest::report(&warnings, &errors);
     for (kind, count) in ignored {
         debug!(%kind, count, "Objects that do not matter here");
@@ -177,8 +187,15 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
     agent.apply(services.into_iter().map(|(name, service)| Change::Service(name, Some(service))));
     agent.apply(slices.into_iter().map(|(name, slice)| Change::Slice(name, Some(slice))));
     agent.apply([Change::Node(node), Change::ServiceCidrs(service_cidrs)]);
-    agent.set_input_incomplete(!errors.is_empty());
-    errors.is_empty()
+    agent.set_input(completeness);
+    if !agent.is_ready() {
+        error!(
+            "Nothing is programmed, and the kernel stays as it is: too little is known of what to program"
+        );
+    } else if completeness == Completeness::Partial {
+        warn!("Until all manifests can be used, nothing is removed that the kernel holds now");
+    }
+    completeness == Completeness::Whole
 }
 
 fn once(agent: &mut Agent, complete: bool) -> ExitCode {
@@ -237,9 +254,9 @@ fn watch(mut watcher: Watcher, events: Sender) -> Result<(), StartError> {
         loop {
             match watcher.wait(None) {
                 Ok(update) if update.is_empty() => {}
-                Ok(Update { changes, warnings, errors, is_incomplete }) => {
+                Ok(Update { changes, warnings, errors, completeness }) => {
                     crate::manifest::report(&warnings, &errors);
-                    if events.send(Event::Manifests { changes, is_incomplete }).is_err() {
+                    if events.send(Event::Manifests { changes, completeness }).is_err() {
                         return;
                     }
                 }

@@ -44,6 +44,7 @@ impl Problem {
     pub(super) fn new(file: &Arc<Path>, trouble: Trouble) -> Self {
         let file = Arc::clone(file);
         let (object, fault) = match trouble {
+            Trouble::Unread(message) => return Self::of_file(&file, one_line(message)),
             Trouble::Text { line, message } => {
                 return Self { file, line, object: None, field: None, message: one_line(message) };
             }

@@ -10,6 +10,7 @@ mod demo;
 mod distribution;
 mod host_network;
 mod ignored;
+mod incomplete;
 mod lab;
 mod load_balancer;
 mod masquerade;

@@ -12,6 +12,7 @@ use crate::{
     commands,
     config::{self, Edit},
     conntrack,
+    kernel::{Features, Kernel, Needs, Served},
     settings::{DetectLocal, RunSettings, SettingsError},
     sysctl::{self, Effort, Sysctls},
 };
@@ -51,6 +52,20 @@ fn text(settings: &RunSettings) -> io::Result<String> {
     }
     text.push_str(&settings.configuration.to_yaml()?);
     Ok(text)
+}
+
+/// Opens the kernel and finds out what it can do, which is the first thing that is logged.
+pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served), StartError> {
+    let (version, node) = (env!("CARGO_PKG_VERSION"), &*settings.node.node_name);
+    let config = &settings.node.config;
+    let mut kernel = Kernel::open()?;
+    let features = kernel.probe(&config.table)?;
+    info!(version, node, kernel = %features.release, %features, "Starting");
+    let served = features.serve(Needs { element_counters: config.endpoint_counters })?;
+    for warning in &served.warnings {
+        warn!("{warning}");
+    }
+    Ok((kernel, features, served))
 }
 
 /// Says once what was given and means nothing.
