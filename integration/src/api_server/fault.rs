@@ -123,6 +123,8 @@ pub(super) struct Faults {
     pub forgotten: u32,
     /// Lists are not streamed: `sendInitialEvents` is refused, as by servers without `WatchList`.
     pub no_streaming: bool,
+    /// There is no watch cache (`--watch-cache=false`), which would ignore the limit of a list.
+    pub no_cache: bool,
     /// A watch of what is forgotten is refused with status 410, rather than accepted and ended with an ERROR.
     pub gone_as_status: bool,
 }
