@@ -4,13 +4,13 @@
 //! (`store`), and tells what changes; one gathers that for the agent (`delivery`); one writes Events
 //! (`events`). All are on a thread of their own and wait for nothing but the network.
 
-mod backoff;
 mod connect;
 mod credentials;
 mod delivery;
 mod events;
 mod failure;
 mod kind;
+mod machine;
 mod notices;
 mod outages;
 mod reflector;

@@ -26,9 +26,7 @@ mod yaml;
 
 pub use self::{
     agent::{Agent, binary},
-    api_server::{
-        ApiServer, Backup, EventFaults, Fault, Feed, Reply, Request, Resource, Rule, Verb, Wrong,
-    },
+    api_server::{ApiServer, Backup, EventFaults, Fault, Feed, Reply, Request, Resource, Rule, Verb, Wrong},
     commits::{Commits, Moment},
     http::{Response, get, request},
     lab::{CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, eventually},

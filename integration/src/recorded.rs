@@ -62,7 +62,8 @@ impl Recording {
         let line = request.lines().find_map(|line| line.strip_prefix("GET "));
         let url = line.and_then(|line| line.strip_suffix(" HTTP/1.1"));
         let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let value = |name| headers(request).into_iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        let value =
+            |name| headers(request).into_iter().find(|(known, _)| known == name).map(|(_, value)| value);
         Self {
             url: url.unwrap_or_else(|| panic!("{name} has a request")).to_owned(),
             accept: value("accept").unwrap_or_default(),
@@ -94,7 +95,8 @@ impl Recording {
     /// # Panics
     /// If one is not JSON.
     pub fn events(&self) -> Vec<Value> {
-        let event = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        let event =
+            |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{}: {error}", self.name));
         self.body.lines().map(event).collect()
     }
 }

@@ -42,6 +42,8 @@ pub enum Fault {
     Delay(Duration),
     /// It is refused with this status code and, if given, `Retry-After` in seconds.
     Refuse(u16, Option<u32>),
+    /// Something in front of the server answers with this status code, and a page.
+    Gateway(u16),
     /// It is never answered, though the connection stays.
     Hang,
     /// It is answered once the rules are cleared.

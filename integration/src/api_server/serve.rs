@@ -153,9 +153,8 @@ pub(super) async fn answer(
         let resource = target.resource.map_or("events", Resource::name);
         return Err(Refusal::forbidden(user, if verb == Verb::Watch { "watch" } else { "list" }, resource));
     }
-    let reply = target.resource.and_then(|resource| {
-        shared.replies().get_mut(&resource).map(VecDeque::pop_front)
-    });
+    let reply =
+        target.resource.and_then(|resource| shared.replies().get_mut(&resource).map(VecDeque::pop_front));
     match reply {
         None => {}
         Some(Some(reply)) => return Ok(reply.into_response()),
@@ -170,6 +169,10 @@ pub(super) async fn answer(
             while shared.faults().is_holding() {
                 tokio::time::sleep(HELD).await;
             }
+        }
+        Some(Fault::Gateway(code)) => {
+            let page = format!("<html><body><h1>{code}</h1>No server is available.</body></html>\n");
+            return Ok(Reply::text(page).with_status(code).into_response());
         }
         Some(Fault::Refuse(code, retry_after)) => {
             return Err(Refusal::new(code, "refused by the test").retry_after(retry_after));

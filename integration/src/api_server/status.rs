@@ -75,8 +75,7 @@ impl Refusal {
     /// The server has no representation that the client accepts.
     pub fn not_acceptable() -> Self {
         let types = "application/json, application/json;stream=watch";
-        let refusal =
-            Self::new(406, format!("406: Not Acceptable\n\nAvailable representations: {types}"));
+        let refusal = Self::new(406, format!("406: Not Acceptable\n\nAvailable representations: {types}"));
         Self { details: json!({}), ..refusal }
     }
 

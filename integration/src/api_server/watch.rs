@@ -89,7 +89,10 @@ pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Respon
         signal: shared.signal(),
         bookmarks: shared.bookmarks(),
         next_bookmark: now + shared.bookmark_period,
-        last_bookmark: options.timeout.and_then(|timeout| timeout.checked_sub(FAREWELL)).map(|after| now + after),
+        last_bookmark: options
+            .timeout
+            .and_then(|timeout| timeout.checked_sub(FAREWELL))
+            .map(|after| now + after),
         end,
         over,
         initial,

@@ -74,8 +74,7 @@ impl Scene {
         token: Option<&str>,
         body: &str,
     ) -> std::io::Result<Answer> {
-        let headers =
-            token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let headers = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         self.send(authority, method, url, &headers, body)
     }
 

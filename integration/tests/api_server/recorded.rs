@@ -50,7 +50,9 @@ fn node() -> Value {
 fn url(scene: &Scene, recording: &Recording) -> String {
     let newest = scene.get("/api/v1/services?limit=1").json()["metadata"].clone();
     let parameter = |parameter: &str| match parameter.split_once('=') {
-        Some(("resourceVersion", version)) if version.parse::<u64>().is_ok_and(|it| (3..99_999_999).contains(&it)) => {
+        Some(("resourceVersion", version))
+            if version.parse::<u64>().is_ok_and(|it| (3..99_999_999).contains(&it)) =>
+        {
             format!("resourceVersion={}", newest["resourceVersion"].as_str().unwrap())
         }
         Some(("continue", token)) if token != "nonsense" => {
@@ -60,7 +62,9 @@ fn url(scene: &Scene, recording: &Recording) -> String {
         _ => parameter.to_owned(),
     };
     match recording.url.split_once('?') {
-        Some((path, query)) => format!("{path}?{}", query.split('&').map(parameter).collect::<Vec<_>>().join("&")),
+        Some((path, query)) => {
+            format!("{path}?{}", query.split('&').map(parameter).collect::<Vec<_>>().join("&"))
+        }
         None => recording.url.clone(),
     }
 }
@@ -78,7 +82,8 @@ fn shape(document: &Value) -> Value {
     };
     if document["kind"] == "Status" {
         let causes = document["details"]["causes"].as_array().into_iter().flatten();
-        let causes: Vec<_> = causes.map(|cause| json!({"reason": cause["reason"], "field": cause["field"]})).collect();
+        let causes: Vec<_> =
+            causes.map(|cause| json!({"reason": cause["reason"], "field": cause["field"]})).collect();
         return json!({
             "fields": keys(document), "kind": "Status", "reason": document["reason"], "code": document["code"],
             "details": keys(&document["details"]), "causes": causes,
@@ -103,8 +108,10 @@ fn shape(document: &Value) -> Value {
 
 /// The kinds of the events of a watch, bookmarks that follow each other as one.
 fn kinds(events: &[Value]) -> Vec<Value> {
-    let mut kinds: Vec<Value> =
-        events.iter().map(|event| json!({"type": event["type"], "object": shape(&event["object"])})).collect();
+    let mut kinds: Vec<Value> = events
+        .iter()
+        .map(|event| json!({"type": event["type"], "object": shape(&event["object"])}))
+        .collect();
     kinds.dedup_by(|a, b| a == b && a["type"] == "BOOKMARK");
     kinds
 }
@@ -128,12 +135,17 @@ fn every_recorded_request_is_answered_as_by_a_real_server() {
 fn compare(recording: &Recording) {
     let name = &recording.name;
     let scene = scene();
-    let token = recording.has_token.then_some(if name == "unauthorized-token" { "unknown" } else { "token-of-the-test" });
+    let token = recording.has_token.then_some(if name == "unauthorized-token" {
+        "unknown"
+    } else {
+        "token-of-the-test"
+    });
     let answer = scene.accepting(&recording.accept, &url(&scene, recording), token).unwrap();
     assert_eq!(answer.status, recording.status, "{name}");
     let header = |name: &str| answer.headers.iter().find_map(|line| line.strip_prefix(&format!("{name}: ")));
     for checked in ["content-type", "retry-after"] {
-        let recorded = recording.headers.iter().find(|(known, _)| known == checked).map(|(_, value)| value.as_str());
+        let recorded =
+            recording.headers.iter().find(|(known, _)| known == checked).map(|(_, value)| value.as_str());
         assert_eq!(header(checked), recorded, "{name}: {checked}");
     }
     if recording.is_watch() && recording.status == 200 {

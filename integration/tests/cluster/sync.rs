@@ -77,6 +77,7 @@ fn long_lists_are_complete_whether_streamed_or_in_parts() {
         let scene = Scene::new();
         if !streamed {
             scene.server.refuse_streaming_lists();
+            scene.server.disable_watch_cache();
         }
         scene.server.put_all((0..1_200).flat_map(|number| numbered(number, 0..2)));
         let _agent = scene.run();
