@@ -265,13 +265,13 @@ impl ApiServer {
 
     /// Refuses streaming lists, as servers without the feature `WatchList` do.
     pub fn refuse_streaming_lists(&self) {
-        self.shared.faults().no_streaming = true;
+        self.shared.faults().lacks.streaming = true;
     }
 
     /// Has no watch cache, as with `--watch-cache=false`: a list is in pages also where the client is content with any
     /// version.
     pub fn disable_watch_cache(&self) {
-        self.shared.faults().no_cache = true;
+        self.shared.faults().lacks.watch_cache = true;
     }
 
     /// Refuses watches from a forgotten version with status 410, rather than with an event ERROR.

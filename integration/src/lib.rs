@@ -19,6 +19,7 @@ mod machine;
 mod manifest;
 mod nft;
 pub mod plan;
+mod real_server;
 mod recorded;
 pub mod synthetic;
 mod traffic;
@@ -33,6 +34,7 @@ pub use self::{
     machine::machine,
     manifest::{Manifests, Service, Slice, numbered, pod_object},
     nft::{Notifications, nft},
+    real_server::RealServer,
     recorded::Recording,
     traffic::{Answer, Bursts, Client, Connection, Failure, Fate, Flows, Protocol, Responder, Server, Tally},
 };

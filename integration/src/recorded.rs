@@ -107,5 +107,6 @@ fn without_times(body: &str) -> String {
         return body.to_owned();
     }
     let lines = body.lines().filter_map(|line| line.split_once(' '));
-    lines.filter(|(_, rest)| !rest.starts_with('(')).map(|(_, rest)| format!("{rest}\n")).collect()
+    let lines = lines.filter(|(_, rest)| !rest.starts_with('('));
+    lines.fold(String::new(), |text, (_, rest)| text + rest + "\n")
 }

@@ -113,19 +113,6 @@ impl Credentials {
     }
 }
 
-#[cfg(test)]
-impl From<Client> for Credentials {
-    fn from(client: Client) -> Self {
-        Self {
-            config: None,
-            token_file: None,
-            certificate_files: Vec::new(),
-            hasher: RandomState::new(),
-            last: Mutex::new(Last { client, certificate: None, said: false, token: None }),
-        }
-    }
-}
-
 /// The header that shows the token in a file; what is wrong, if there is none.
 fn read_token(path: &Path) -> Result<HeaderValue, String> {
     let refuse = |reason: &dyn std::fmt::Display| format!("token file {}: {reason}", path.display());

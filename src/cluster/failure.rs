@@ -128,14 +128,13 @@ impl Failure {
     /// The body of an answer that is no success, and its `Retry-After`.
     pub fn answer(code: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Self {
         let code = code.as_u16();
-        let failure = match serde_json::from_slice(body).ok().and_then(read) {
-            Some(status) => Self::status(status, code),
-            None => {
-                // The first line of a page, or of plain text, must do.
-                let text = String::from_utf8_lossy(body);
-                let line = text.lines().next().unwrap_or_default().trim();
-                Self::new(Why::Gateway { code }, format!("the server answered {code}: {line}"))
-            }
+        let failure = if let Some(status) = serde_json::from_slice(body).ok().and_then(read) {
+            Self::status(&status, code)
+        } else {
+            // The first line of a page, or of plain text, must do.
+            let text = String::from_utf8_lossy(body);
+            let line = text.lines().next().unwrap_or_default().trim();
+            Self::new(Why::Gateway { code }, format!("the server answered {code}: {line}"))
         };
         Self { retry_after: retry_after.or(failure.retry_after), ..failure }
     }
@@ -144,18 +143,15 @@ impl Failure {
     pub fn event(object: Value) -> Self {
         read(object).map_or_else(
             || Self::malformed("an ERROR event without a Status"),
-            |status| {
-                let code = status.code;
-                Self::status(status, code)
-            },
+            |status| Self::status(&status, status.code),
         )
     }
 
-    fn status(status: Status, code: u16) -> Self {
+    fn status(status: &Status, code: u16) -> Self {
         let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
         let retry_after = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
         let message = format!("the server answered {code}: {}", status.message);
-        Self { why: why(&status), message, retry_after }
+        Self { why: why(status), message, retry_after }
     }
 }
 

@@ -249,8 +249,8 @@ impl Machine {
                     // It may be another server.
                     self.patience = 1;
                 }
-                let idle = self.timing.idle - now.jitter(self.timing.idle / 8);
-                self.read(version, lasts, Open { since: now.at, heard: now.at, idle, is_settled: false })
+                let open = self.open(false, now);
+                self.read(version, lasts, open)
             }
             (State::Watching { version, .. }, Outcome::Heard(Some(heard))) if is_older(&heard, &version) => {
                 self.known = None;
@@ -321,6 +321,13 @@ impl Machine {
         Action::Watch { version, lasts }
     }
 
+    /// A watch that is accepted now.
+    fn open(&self, is_settled: bool, now: Now) -> Open {
+        // What fell silent for all nodes at once is not asked for by all at once.
+        let idle = self.timing.idle / 16 * 13 + now.jitter(self.timing.idle / 8);
+        Open { since: now.at, heard: now.at, idle, is_settled }
+    }
+
     fn read(&mut self, version: Version, lasts: Duration, open: Open) -> Action {
         self.state = State::Watching { version, lasts, open: Some(open) };
         let settled = if open.is_settled { Duration::MAX } else { SETTLED };
@@ -335,8 +342,8 @@ impl Machine {
         match how {
             How::Paged => self.watch(version, now),
             How::Streaming => {
-                let idle = self.timing.idle - now.jitter(self.timing.idle / 8);
-                self.read(version, lasts, Open { since: now.at, heard: now.at, idle, is_settled: true })
+                let open = self.open(true, now);
+                self.read(version, lasts, open)
             }
         }
     }

@@ -74,9 +74,13 @@ impl Outages {
         }
     }
 
+    /// The server has served a request.
+    pub fn reached(&self) {
+        *self.hint.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The server has answered a request, after an outage: whoever waits for it need not wait any longer.
     pub fn wake(&self) {
-        *self.hint.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.answered.notify_waiters();
     }
 

@@ -128,6 +128,9 @@ impl<W: Watched> Reflector<W> {
             }
             _ => {}
         }
+        if is_answered {
+            outages.reached();
+        }
         let is_nearer =
             |before: &Trouble| machine.trouble().is_some_and(|trouble| trouble.nearness > before.nearness);
         if before.is_some_and(|before| is_answered || is_nearer(before)) {

@@ -55,8 +55,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn new(credentials: impl Into<Credentials>, timing: Timing) -> Self {
-        Self { credentials: Arc::new(credentials.into()), timing, counted: None }
+    pub fn new(credentials: Credentials, timing: Timing) -> Self {
+        Self { credentials: Arc::new(credentials), timing, counted: None }
     }
 
     /// The same, counting requests to this server.

@@ -25,6 +25,7 @@ impl Target {
             let end = path.match_indices('/').nth(1)?.0;
             (&path[..end], &path[end + 1..])
         };
+        let rest = rest.strip_suffix("/status").unwrap_or(rest);
         let segments: Vec<_> = rest.split('/').collect();
         let (namespace, kind, name) = match segments[..] {
             [kind] => (None, kind, None),
@@ -54,8 +55,9 @@ impl Target {
             (true, true) if method == Method::GET => Some(Verb::Get),
             (true, false) if method == Method::GET && is_true(query.get("watch")) => Some(Verb::Watch),
             (true, false) if method == Method::GET => Some(Verb::List),
+            (true, true) if method == Method::DELETE => Some(Verb::Delete),
             (false, false) if method == Method::POST => Some(Verb::Create),
-            (false, true) if method == Method::PATCH => Some(Verb::Patch),
+            (_, true) if method == Method::PATCH => Some(Verb::Patch),
             _ => None,
         }
     }

@@ -178,14 +178,31 @@ pub(super) async fn answer(
             return Err(Refusal::new(code, "refused by the test").retry_after(retry_after));
         }
     }
-    let Some(resource) = target.resource else {
+    let mut document = Value::Null;
+    if matches!(verb, Verb::Create | Verb::Patch) {
         let body = to_bytes(body, BODY).await.map_err(|error| Refusal::new(400, error.to_string()))?;
-        let body = serde_json::from_slice(&body).map_err(|error| Refusal::new(400, error.to_string()))?;
-        return write_event(&shared, target, body);
+        document = serde_json::from_slice(&body).map_err(|error| Refusal::new(400, error.to_string()))?;
+    }
+    let Some(resource) = target.resource else {
+        return write_event(&shared, target, document);
     };
     if let Some(name) = target.name {
         let key = (resource, target.namespace.unwrap_or_default(), name);
         let missing = || Refusal::new(404, format!("{} {:?} not found", resource.name(), key.2));
+        if verb == Verb::Patch {
+            let stored = apply(&mut shared.store(), &key, document, parts.uri.path().ends_with("/status"));
+            shared.wake();
+            return stored.map(IntoResponse::into_response);
+        }
+        if verb == Verb::Delete {
+            let deleted = shared.store().delete(&key);
+            shared.wake();
+            return if deleted {
+                Ok(Json(json!({"kind": "Status", "status": "Success"})).into_response())
+            } else {
+                Err(missing())
+            };
+        }
         return shared.store().get(&key).map(|object| Json(&**object).into_response()).ok_or_else(missing);
     }
     let options = ListOptions::parse(&request, resource, target.namespace)?;
@@ -221,6 +238,27 @@ fn nowhere(user: &str, uri: &Uri, query: &BTreeMap<String, String>) -> Result<Re
     Ok((StatusCode::NOT_FOUND, "404 page not found\n").into_response())
 }
 
+/// Stores an object as it is given, with the status that it has; or its status alone.
+fn apply(store: &mut Store, key: &Key, object: Value, is_status: bool) -> Result<Json<Value>, Refusal> {
+    if Resource::of(&object) != Some(key.0) || object["metadata"]["name"] != key.2 {
+        return Err(Refusal::new(400, "the object is not the one of the URL"));
+    }
+    let known = store.get(key).map(|known| Value::clone(known));
+    let mut object = object;
+    if is_status {
+        let status = object["status"].take();
+        object = known.ok_or_else(|| Refusal::new(404, format!("{:?} not found", key.2)))?;
+        object["status"] = status;
+    } else {
+        object.as_object_mut().and_then(|fields| fields.remove("status"));
+        if let Some(status) = known.map(|known| known["status"].clone()).filter(|status| !status.is_null()) {
+            object["status"] = status;
+        }
+    }
+    store.put(object);
+    Ok(Json(store.get(key).map_or(Value::Null, |stored| Value::clone(stored))))
+}
+
 fn write_event(shared: &Shared, target: Target, body: Value) -> Result<Response, Refusal> {
     let namespace = target.namespace.unwrap_or_default();
     let mut events = shared.events();
@@ -239,7 +277,7 @@ fn list(shared: &Shared, options: &ListOptions) -> Result<Response, Refusal> {
     if options.exact && options.version != Some(newest) {
         return Err(Refusal::gone("The resourceVersion for the provided list is too old."));
     }
-    let limit = options.limit.filter(|_| !options.from_cache || shared.faults().no_cache);
+    let limit = options.limit.filter(|_| !options.from_cache || shared.faults().lacks.watch_cache);
     let continued =
         options.continued.as_deref().map(|token| read_token(options.resource, token)).transpose()?;
     let page = page(&mut store, options, continued, limit.unwrap_or(usize::MAX))?;

@@ -52,7 +52,7 @@ struct Watch {
 /// What makes the server refuse it rather than begin.
 pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Response, Refusal> {
     let faults = shared.faults();
-    if options.send_initial_events.is_some() && faults.no_streaming {
+    if options.send_initial_events.is_some() && faults.lacks.streaming {
         let message = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
         return Err(Refusal::invalid("sendInitialEvents", message));
     }

@@ -284,7 +284,7 @@ fn the_wait_that_the_server_asks_for_is_kept_whole() {
     let mut run = Run::listed(1000);
     run.step(asked(300));
     let wait = run.wait();
-    assert!(wait >= Some(Duration::from_secs(300)), "{wait:?}");
+    assert!(wait >= Some(Duration::from_mins(5)), "{wait:?}");
     run.step(Outcome::Woken);
     assert_eq!(run.wait(), wait);
     // A mistake is no reason to panic, or to wait for ever.
