@@ -252,8 +252,11 @@ impl Machine {
                 let open = self.open(false, now);
                 self.read(version, lasts, open)
             }
-            (State::Watching { version, .. }, Outcome::Heard(Some(heard))) if is_older(&heard, &version) => {
-                self.known = None;
+            (State::Watching { version, open: Some(open), .. }, Outcome::Heard(Some(heard)))
+                if is_older(&heard, &version) =>
+            {
+                self.leave(open, now);
+                (self.silence, self.known) = (Duration::ZERO, None);
                 let message = format!("version {heard} came after {version}: history was replaced");
                 self.hurry(Failure::new(Why::Replaced, message), self.how(now), now)
             }
