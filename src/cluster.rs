@@ -4,7 +4,6 @@
 //! (`store`), and tells what changes; one gathers that for the agent (`delivery`); one writes Events
 //! (`events`). All are on a thread of their own and wait for nothing but the network.
 
-mod backoff;
 mod connect;
 mod credentials;
 mod delivery;
@@ -12,6 +11,7 @@ mod events;
 mod exec_plugin;
 mod failure;
 mod kind;
+mod machine;
 mod notices;
 mod outages;
 mod proxy;

@@ -9,6 +9,7 @@
 mod events;
 mod fault;
 mod query;
+mod reply;
 mod resource;
 mod selector;
 mod serve;
@@ -33,6 +34,7 @@ use tokio::sync::oneshot;
 
 pub use self::{
     fault::{EventFaults, Fault, Request, Rule, Verb},
+    reply::{Feed, Reply},
     resource::Resource,
 };
 use self::{
@@ -62,6 +64,10 @@ struct Serving {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
+
+/// The objects and their versions at one moment, as a backup of etcd has them.
+#[derive(Debug, Clone)]
+pub struct Backup(store::Store);
 
 /// What is wrong with a kubeconfig.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +104,11 @@ impl ApiServer {
         server.write_kubeconfig("kubeconfig", &server.identity.authority, TOKEN, None)?;
         server.resume()?;
         Ok(server)
+    }
+
+    /// The namespace that the server is in.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     /// A kubeconfig like the one that kubeadm gives kube-proxy: authority and token are files beside it.
@@ -199,6 +210,27 @@ impl ApiServer {
         self.shared.wake();
     }
 
+    /// The objects and their versions.
+    pub fn backup(&self) -> Backup {
+        Backup(self.shared.store().clone())
+    }
+
+    /// Has the objects and their versions be those of a backup again. As after a restart of the API servers, which that
+    /// takes: connections have ended, and what was before the backup is forgotten.
+    pub fn restore(&mut self, backup: &Backup) -> Result<(), LabError> {
+        self.end();
+        let mut store = backup.0.clone();
+        store.compact();
+        *self.shared.store() = store;
+        self.resume()
+    }
+
+    /// Answers requests for this resource from now on with what is prepared, one reply after the other, and then not at
+    /// all.
+    pub fn prepare(&self, resource: Resource, replies: impl IntoIterator<Item = Reply>) {
+        self.shared.replies().entry(resource).or_default().extend(replies);
+    }
+
     /// Sends a bookmark on every watch that wants them.
     pub fn send_bookmarks(&self) {
         self.shared.ask_for_bookmarks();
@@ -233,7 +265,13 @@ impl ApiServer {
 
     /// Refuses streaming lists, as servers without the feature `WatchList` do.
     pub fn refuse_streaming_lists(&self) {
-        self.shared.faults().no_streaming = true;
+        self.shared.faults().lacks.streaming = true;
+    }
+
+    /// Has no watch cache, as with `--watch-cache=false`: a list is in pages also where the client is content with any
+    /// version.
+    pub fn disable_watch_cache(&self) {
+        self.shared.faults().lacks.watch_cache = true;
     }
 
     /// Refuses watches from a forgotten version with status 410, rather than with an event ERROR.
@@ -281,6 +319,11 @@ impl ApiServer {
     /// The Events that clients have written.
     pub fn events(&self) -> Vec<Value> {
         self.shared.events().all()
+    }
+
+    /// Forgets the Events, as a server does after an hour.
+    pub fn forget_events(&self) {
+        self.shared.events().forget();
     }
 
     /// Is gone: connections end, new ones are refused.

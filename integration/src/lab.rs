@@ -25,7 +25,7 @@ pub use self::{
     node::Node,
     pod::Pod,
 };
-use crate::{ApiServer, Client, Protocol, Server};
+use crate::{ApiServer, Client, Protocol, RealServer, Server};
 
 /// Two nodes, a router and an outside client. Dropping it removes them.
 #[derive(Debug)]
@@ -122,6 +122,15 @@ impl Lab {
     /// sends a bookmark on each watch this often.
     pub fn api_server(&self, bookmarks: Duration) -> Result<ApiServer, LabError> {
         ApiServer::with_bookmarks(&self.router, ([192, 0, 2, 1], 6443).into(), bookmarks)
+    }
+
+    /// A real API server, the one of a kubeconfig, at the same place.
+    pub fn real_server(
+        &self,
+        kubeconfig: &std::path::Path,
+        way: Option<&Namespace>,
+    ) -> Result<RealServer, LabError> {
+        RealServer::start(&self.router, ([192, 0, 2, 1], 6443).into(), kubeconfig, way)
     }
 
     /// Has the packets of a node's connections to the router vanish, both ways, so that neither side hears of

@@ -19,18 +19,22 @@ mod machine;
 mod manifest;
 mod nft;
 pub mod plan;
+mod real_server;
+mod recorded;
 pub mod synthetic;
 mod traffic;
 mod yaml;
 
 pub use self::{
     agent::{Agent, binary},
-    api_server::{ApiServer, EventFaults, Fault, Request, Resource, Rule, Verb, Wrong},
+    api_server::{ApiServer, Backup, EventFaults, Fault, Feed, Reply, Request, Resource, Rule, Verb, Wrong},
     commits::{Commits, Moment},
     http::{Response, get, request},
     lab::{CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, eventually},
     machine::machine,
     manifest::{Manifests, Service, Slice, numbered, pod_object},
     nft::{Notifications, nft},
+    real_server::RealServer,
+    recorded::Recording,
     traffic::{Answer, Bursts, Client, Connection, Failure, Fate, Flows, Protocol, Responder, Server, Tally},
 };

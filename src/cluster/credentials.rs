@@ -277,20 +277,6 @@ fn identify(user: &mut AuthInfo, credential: &Credential) {
     }
 }
 
-#[cfg(test)]
-impl From<Client> for Credentials {
-    fn from(client: Client) -> Self {
-        Self(Arc::new(Shared {
-            config: None,
-            token_file: None,
-            certificate_files: Vec::new(),
-            hasher: RandomState::new(),
-            last: Mutex::new(Last::from(client)),
-            refused: Notify::new(),
-        }))
-    }
-}
-
 /// The header that shows a token; nothing if it is none.
 pub(super) fn bearer(token: &str) -> Option<HeaderValue> {
     let mut header = HeaderValue::try_from(format!("Bearer {token}")).ok()?;

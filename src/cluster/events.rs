@@ -20,7 +20,7 @@ use tracing::debug;
 
 use super::{
     failure::Failure,
-    request::{Connection, add_parameter},
+    request::{Connection, LONGEST_OBJECT, add_parameter},
 };
 use crate::recorder::Warning;
 
@@ -33,9 +33,6 @@ const PACE: Duration = Duration::from_millis(200);
 /// The same Warning within this time after the last is another one of a series.
 const SERIES: Duration = Duration::from_mins(10);
 
-/// A series is written down at most this often.
-const SERIES_UPDATE: Duration = Duration::from_mins(1);
-
 /// How many different Warnings are remembered.
 const REMEMBERED: usize = 1024;
 
@@ -45,8 +42,6 @@ const LONGEST_NOTE: usize = 1024;
 /// Only the metadata of objects, from servers that know how.
 const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
-/// Longest object: `metadata.managedFields` and annotations alone may be long. etcd takes none over 1.5 MiB.
-const LONGEST_OBJECT: usize = 4 << 20;
 
 /// A Warning that was written.
 struct Series {
@@ -74,7 +69,7 @@ struct Uid {
 
 /// Writes Warnings until no more can come. What cannot be written is lost, but for a line in the debug log.
 pub(super) async fn write(connection: Connection, node_name: Arc<str>, mut warnings: Receiver<Warning>) {
-    let mut writer = Writer::new(connection, node_name, SERIES_UPDATE);
+    let mut writer = Writer::new(connection, node_name);
     while let Some(warning) = warnings.recv().await {
         let (service, reason) = (warning.service.clone(), warning.reason);
         match writer.take(warning).await {
@@ -89,29 +84,26 @@ pub(super) async fn write(connection: Connection, node_name: Arc<str>, mut warni
 }
 
 /// Writes Events, and remembers which.
-pub(super) struct Writer {
+struct Writer {
     connection: Connection,
     node_name: Arc<str>,
-    /// A series is written down at most this often.
-    pub update_every: Duration,
     series: HashMap<Warning, Series>,
 }
 
 impl Writer {
-    /// A writer that writes a series down at most so often.
-    pub fn new(connection: Connection, node_name: Arc<str>, update_every: Duration) -> Self {
-        Self { connection, node_name, update_every, series: HashMap::new() }
+    fn new(connection: Connection, node_name: Arc<str>) -> Self {
+        Self { connection, node_name, series: HashMap::new() }
     }
 
     /// Writes a Warning down, alone or as one of a series; says whether that took a request.
-    pub async fn take(&mut self, warning: Warning) -> Result<bool, Failure> {
+    async fn take(&mut self, warning: Warning) -> Result<bool, Failure> {
         let now = Instant::now();
         if let Some(series) = self.series.get_mut(&warning)
             && now.duration_since(series.last) < SERIES
         {
             series.count = series.count.saturating_add(1);
             series.last = now;
-            if now.duration_since(series.written) < self.update_every {
+            if now.duration_since(series.written) < self.connection.timing.series {
                 return Ok(false);
             }
             series.written = now;
@@ -120,7 +112,7 @@ impl Writer {
             let document = encode(&serde_json::json!({ "series": observed }))?;
             let patched =
                 self.connection.write("PATCH", &path, "application/merge-patch+json", document).await;
-            if !patched.as_ref().is_err_and(Failure::is_unavailable) {
+            if !patched.as_ref().is_err_and(|failure| failure.why.is_denied()) {
                 return patched.map(|()| true);
             }
             // Events are kept for an hour or so; this one is gone.
@@ -176,13 +168,10 @@ impl Writer {
         let mut path = format!("/api/v1/namespaces/{}/services", service.namespace);
         add_parameter(&mut path, "fieldSelector", &format!("metadata.name={}", service.name));
         add_parameter(&mut path, "resourceVersion", "0");
-        let text = self.connection.get_as(&path, METADATA).await?.text_up_to(LONGEST_OBJECT).await?;
-        let list: Uids =
-            serde_json::from_slice(&text).map_err(|error| Failure::Garbled(error.to_string()))?;
+        let text = self.connection.get_as(&path, METADATA).await?.text(LONGEST_OBJECT).await?;
+        let list: Uids = serde_json::from_slice(&text).map_err(Failure::malformed)?;
         let first = list.items.into_iter().next();
-        first
-            .map(|object| object.metadata.uid)
-            .ok_or_else(|| Failure::Garbled("there is no such Service".into()))
+        first.map(|object| object.metadata.uid).ok_or_else(|| Failure::malformed("there is no such Service"))
     }
 }
 
@@ -191,7 +180,7 @@ fn collection(warning: &Warning) -> String {
 }
 
 fn encode(document: &impl serde::Serialize) -> Result<Vec<u8>, Failure> {
-    serde_json::to_vec(document).map_err(|error| Failure::Garbled(error.to_string()))
+    serde_json::to_vec(document).map_err(Failure::malformed)
 }
 
 fn micro_time() -> MicroTime {

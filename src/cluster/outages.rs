@@ -1,143 +1,91 @@
-//! What is wrong with the API server: said when it begins and when it ends, not for every attempt and every kind.
+//! What is wrong with the API server, of all kinds of objects together: logged when it begins and when it ends, not for
+//! every attempt and every kind; and the signal that the server has answered.
 
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::Duration,
 };
 
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
-use super::failure::Failure;
+use super::failure::{Failure, Why};
 use crate::api::Kind;
 
-/// What is wrong at present, of all kinds together.
+/// What is wrong at present.
 #[derive(Debug)]
 pub(super) struct Outages {
-    /// By kind: what it suffers from, and since when.
-    current: Mutex<BTreeMap<Kind, (Trouble, Instant)>>,
+    current: Mutex<BTreeMap<Kind, Why>>,
     /// Something that may help, as long as the server was never reached.
     hint: Mutex<Option<&'static str>>,
-    ended: Notify,
+    answered: Notify,
 }
 
-/// Troubles that are one and the same for whoever reads the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
-    /// No connection, or no answer.
-    Unreachable,
-    /// A refusal that concerns all kinds, such as 401 or 503.
-    Refused(u16),
-    /// A refusal of this kind, such as 403: permissions are by kind.
-    RefusedKind(u16, Kind),
-    /// An answer that makes no sense.
-    Garbled,
-}
-
-impl Trouble {
-    const fn new(kind: Kind, failure: &Failure) -> Self {
-        match failure {
-            Failure::Transport(_) | Failure::Silent(_) => Self::Unreachable,
-            Failure::Status { code: code @ (401 | 429 | 500..), .. } => Self::Refused(*code),
-            Failure::Status { code, .. } => Self::RefusedKind(*code, kind),
-            Failure::Garbled(_) => Self::Garbled,
-        }
-    }
+/// Whether it concerns all kinds alike: permissions, for one, are by kind.
+const fn is_common(why: &Why) -> bool {
+    matches!(why, Why::Unreachable | Why::Gateway { .. } | Why::Unavailable { .. } | Why::Unauthorized)
 }
 
 impl Outages {
     /// No outage; the hint is given as long as the server was never reached.
     pub fn new(hint: Option<&'static str>) -> Self {
-        Self { current: Mutex::default(), hint: Mutex::new(hint), ended: Notify::new() }
+        Self { current: Mutex::default(), hint: Mutex::new(hint), answered: Notify::new() }
     }
 
-    fn current(&self) -> MutexGuard<'_, BTreeMap<Kind, (Trouble, Instant)>> {
+    fn current(&self) -> MutexGuard<'_, BTreeMap<Kind, Why>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request for objects of this kind failed.
-    pub fn failed(&self, kind: Kind, failure: &Failure) {
-        let trouble = Trouble::new(kind, failure);
+    /// Objects of this kind cannot be read; without some kinds the proxy goes on.
+    pub fn failed(&self, kind: Kind, failure: &Failure, is_needed: bool) {
+        let why = match &failure.why {
+            Why::Silent => Why::Unreachable,
+            why => why.clone(),
+        };
         let mut current = self.current();
-        let is_known = current.values().any(|(other, _)| *other == trouble);
-        let before = current.get(&kind).copied();
-        let since = before.map_or_else(Instant::now, |(_, since)| since);
-        current.insert(kind, (trouble, since));
-        if trouble != Trouble::Unreachable && before.is_some_and(|(before, _)| before == Trouble::Unreachable)
-        {
-            self.ended.notify_waiters();
-        }
+        let is_known =
+            current.iter().any(|(other, known)| *known == why && (*other == kind || is_common(&why)));
+        let is_unreachable = why == Why::Unreachable;
+        current.insert(kind, why);
         if is_known {
             debug!(%kind, "Still: {failure}");
-            return;
-        }
-        if trouble == Trouble::Unreachable {
+        } else if is_unreachable {
             let hint = *self.hint.lock().unwrap_or_else(PoisonError::into_inner);
             warn!("API server cannot be reached; trying again: {failure}{}", hint.unwrap_or_default());
-        } else {
+        } else if is_needed {
             warn!("{kind}s cannot be read; trying again: {failure}");
+        } else {
+            info!("{kind}s cannot be read; going on without: {failure}");
         }
     }
 
-    /// The server answered a request for objects of this kind, if not with objects: whoever waits for it to be
-    /// back need not wait any longer.
-    pub fn answered(&self, kind: Kind) {
-        if self.current().get(&kind).is_some_and(|(trouble, _)| *trouble == Trouble::Unreachable) {
-            self.ended.notify_waiters();
-        }
-    }
-
-    /// Objects of this kind are read again.
-    pub fn recovered(&self, kind: Kind) {
-        *self.hint.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Objects of this kind can be read again, after so long.
+    pub fn recovered(&self, kind: Kind, after: Duration) {
         let mut current = self.current();
-        let before = current.remove(&kind);
-        if current.values().any(|(other, _)| *other == Trouble::Unreachable) {
-            // Whoever still waits for the server to be back need not wait any longer.
-            self.ended.notify_waiters();
-        }
-        let Some((trouble, since)) = before else { return };
-        if current.values().any(|(other, _)| *other == trouble) {
+        let Some(why) = current.remove(&kind) else { return };
+        if is_common(&why) && current.values().any(|other| *other == why) {
             return;
         }
-        let after = since.elapsed();
-        if trouble == Trouble::Unreachable {
+        if why == Why::Unreachable {
             info!("API server can be reached again after {after:.1?}");
         } else {
             info!("{kind}s can be read again after {after:.1?}");
         }
     }
 
-    /// Waits until some kind is read again that was not, or the server at least answers.
-    pub async fn ended(&self) {
-        self.ended.notified().await;
+    /// The server has served a request.
+    pub fn reached(&self) {
+        *self.hint.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
+    /// The server has answered a request, after an outage: whoever waits for it need not wait any longer.
+    pub fn wake(&self) {
+        self.answered.notify_waiters();
+    }
 
-    use tokio::time::timeout;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn who_waits_for_the_server_is_woken_by_whoever_reads_it() {
-        let outages = Outages::new(None);
-        outages.failed(Kind::EndpointSlice, &Failure::Transport("connection refused".into()));
-        let waiting = outages.ended();
-        let woken = async {
-            // Services were never said to be in trouble: the first break of a good watch is not.
-            outages.recovered(Kind::Service);
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            biased;
-            () = waiting => {}
-            () = woken => {}
-            _ = timeout(Duration::from_secs(30), std::future::pending::<()>()) => panic!("nobody was woken"),
-        }
+    /// Waits until the server answers a request for another kind.
+    pub async fn answered(&self) {
+        self.answered.notified().await;
     }
 }

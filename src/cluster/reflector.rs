@@ -1,33 +1,34 @@
 //! Keeps what is known of one kind equal to what the API server has: list, then watch, for ever.
 //!
-//! As client-go's reflector: a streaming list where the server has them (KEP-3157), else a list in pages; then a
-//! watch from there, taken up again where it ended. `410 Gone` means to list anew.
+//! As client-go's reflector: a streaming list where the server has them (KEP-3157), else a list in pages; then a watch
+//! from there, taken up again where it ended. What follows on what is decided by `machine.rs`, and carried out here.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::{
     sync::mpsc::Sender,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tracing::{debug, info};
 
 use super::{
-    backoff::{Backoff, jitter},
     delivery::{Told, What},
-    failure::Failure,
+    failure::{Failure, Why},
     kind::Watched,
+    machine::{Action, Effect, From, How, Machine, Now, Outcome, Trouble, Version},
     outages::Outages,
-    request::{Connection, Lines, Status, add_parameter},
+    request::{Connection, Lines, add_parameter},
     split::Splitter,
     standing::Lookout,
     store::{Listing, Store},
 };
 use crate::{api::Field, health::Health, source::Change};
-
-/// A watch that was silent but alive for so long is taken for working.
-const SETTLED: Duration = Duration::from_secs(3);
 
 /// What all reflectors share.
 #[derive(Clone)]
@@ -47,22 +48,11 @@ pub(super) struct Reflector<W: Watched> {
     path: String,
     store: Store<W>,
     outlet: Outlet,
-    /// Where the watch continues; if not known, everything must be listed.
-    position: Option<Box<str>>,
-    /// Version that a list must not be older than; empty for the newest.
-    not_older: Box<str>,
-    /// How long the present watch was asked to last.
-    asked: Duration,
-    /// Whether to ask for streaming lists.
-    streams: bool,
-    /// Whether the server was seen to send bookmarks, so that silence means something.
-    has_bookmarks: bool,
-    /// Since when the watch works; nothing while it does not, or the first events are not complete.
-    watching: Option<Instant>,
-    /// Whether anything was told.
-    is_listed: bool,
-    relist_at: Instant,
-    backoff: Backoff,
+    /// The watch that is under way.
+    lines: Option<Lines>,
+    /// A list that is complete, and an object with whether it was deleted: not yet taken up.
+    listing: Option<Listing<W>>,
+    event: Option<(W, bool)>,
 }
 
 /// A line of a watch (`WatchEvent`).
@@ -72,380 +62,315 @@ struct Event<T> {
     object: T,
 }
 
+/// A line of a watch, as far as it matters.
+enum Line<W> {
+    Object {
+        object: W,
+        is_deletion: bool,
+    },
+    Bookmark {
+        version: Option<Version>,
+        is_end_of_initial_events: bool,
+    },
+    /// Nothing of an object is in it.
+    Other,
+}
+
+fn now() -> Now {
+    // std's only source of randomness: each state hashes with keys of its own.
+    let random = RandomState::new().hash_one(0_u8);
+    Now { at: Instant::now(), random: f64::from(random as u32) / f64::from(u32::MAX) }
+}
+
+fn version<W: Watched>(object: &W) -> Option<Version> {
+    let version = object.metadata().get()?.resource_version.get()?;
+    (!version.is_empty()).then(|| version.clone())
+}
+
 impl<W: Watched> Reflector<W> {
     /// A reflector of the collection at this path, with parameters that select from it.
     pub fn new(connection: Connection, path: String, store: Store<W>, outlet: Outlet) -> Self {
-        let backoff = Backoff::new(&connection.timing);
-        Self {
-            connection,
-            path,
-            store,
-            outlet,
-            position: None,
-            not_older: "".into(),
-            asked: Duration::ZERO,
-            streams: true,
-            has_bookmarks: false,
-            watching: None,
-            is_listed: false,
-            relist_at: Instant::now(),
-            backoff,
-        }
+        Self { connection, path, store, outlet, lines: None, listing: None, event: None }
     }
 
     /// Never ends.
     pub async fn run(mut self) {
+        let (mut machine, mut action) = Machine::start(self.connection.timing, W::IS_OPTIONAL, now());
         loop {
-            match self.round().await {
-                Err(failure) => self.recover(failure).await,
-                Ok(()) => self.judge(),
+            let outcome = self.perform(action).await.unwrap_or_else(Outcome::Failed);
+            let is_answered = matches!(outcome, Outcome::Opened | Outcome::Listed { .. });
+            let failure = if let Outcome::Failed(failure) = &outcome { Some(failure.clone()) } else { None };
+            let (before, was_known) = (machine.trouble().cloned(), machine.known().is_some());
+            let (next, effect, then) = machine.next(outcome, now());
+            machine = next;
+            let is_failure = failure.is_some() || before.is_none();
+            if let Some(failure) = failure {
+                debug!(kind = %W::KIND, next = ?then, "{failure}");
+                self.failed(&failure, &machine).await;
+            }
+            if was_known && machine.known().is_none() {
+                info!(kind = %W::KIND, "What is known may not be of the server's present history; listing anew");
+            }
+            self.report(before.as_ref(), is_answered, is_failure, &machine);
+            self.effect(effect, &machine).await;
+            action = then;
+        }
+    }
+
+    /// Logs what has become better or worse, and wakes other kinds when the server has come nearer to answering.
+    fn report(&self, before: Option<&Trouble>, is_answered: bool, is_failure: bool, machine: &Machine) {
+        let outages = &self.outlet.outages;
+        match (before, machine.trouble()) {
+            (Some(before), None) => outages.recovered(W::KIND, before.since.elapsed()),
+            (_, Some(trouble)) if is_failure => {
+                let is_needed = !(W::IS_OPTIONAL && trouble.failure.why.is_denied());
+                outages.failed(W::KIND, &trouble.failure, is_needed);
+            }
+            _ => {}
+        }
+        if is_answered {
+            outages.reached();
+        }
+        let is_nearer =
+            |before: &Trouble| machine.trouble().is_some_and(|trouble| trouble.nearness > before.nearness);
+        if before.is_some_and(|before| is_answered || is_nearer(before)) {
+            outages.wake();
+        }
+    }
+
+    async fn failed(&mut self, failure: &Failure, machine: &Machine) {
+        if failure.why.is_denied() && !machine.is_listed() {
+            self.send(What::Refused).await;
+        }
+    }
+
+    /// Changes what is known.
+    async fn effect(&mut self, effect: Effect, machine: &Machine) {
+        match effect {
+            Effect::Keep => self.event = None,
+            Effect::Replace => {
+                let listing = self.listing.take().unwrap_or_default();
+                self.outlet.health.heard(W::KIND);
+                self.replace(listing, machine.known()).await;
+            }
+            Effect::DoWithout => self.replace(Listing::default(), None).await,
+            Effect::Apply => {
+                self.outlet.health.heard(W::KIND);
+                let Some((object, is_deletion)) = self.event.take() else { return };
+                if let Some(change) = self.store.apply(&object, is_deletion) {
+                    let trigger = object.trigger().filter(|at| !is_deletion && *at >= self.outlet.started);
+                    self.tell(None, change, trigger).await;
+                }
             }
         }
     }
 
-    /// How long the watch has worked, if it does.
-    fn lasted(&self) -> Option<Duration> {
-        self.watching.map(|since| since.elapsed())
-    }
-
-    /// After a watch that was good, the next failure is a first one.
-    fn judge(&mut self) {
-        if self.lasted() >= Some(self.connection.timing.good_after) {
-            self.backoff.reset();
-        }
-    }
-
-    /// One list or one watch.
-    async fn round(&mut self) -> Result<(), Failure> {
-        self.watching = None;
-        // A net: an event that got lost without a trace would otherwise be missed until somebody restarts the
-        // agent.
-        if self.position.is_some() && Instant::now() >= self.relist_at {
-            self.position = None;
-        }
-        match self.position.clone() {
-            Some(position) => {
-                let mut path = self.path.clone();
-                self.add_watch_parameters(&mut path, &position);
-                let answer = self.connection.get(&path).await?;
-                self.follow(answer.lines(), None).await
+    async fn perform(&mut self, action: Action) -> Result<Outcome, Failure> {
+        match action {
+            Action::List { how, from, lasts } => {
+                self.lines = None;
+                let limit = self.connection.timing.list;
+                let list = async {
+                    match how {
+                        How::Streaming => self.stream_list(&from, lasts).await,
+                        How::Paged => self.list(&from).await,
+                    }
+                };
+                let late = Failure::new(Why::Silent, format!("the list was not complete within {limit:?}"));
+                let (listing, version) = timeout(limit, list).await.map_err(|_| late)??;
+                let is_emptied = listing.is_empty() && self.store.models().len() > 0;
+                self.listing = Some(listing);
+                Ok(Outcome::Listed { version, is_emptied })
             }
-            None if self.streams => self.stream_list().await,
-            None => self.list().await,
+            Action::Watch { version, lasts } => {
+                self.lines = None;
+                let path = self.watch_path(&version, lasts);
+                self.lines = Some(self.connection.get(&path).await?.lines());
+                Ok(Outcome::Opened)
+            }
+            Action::Read { until } => self.read(until).await,
+            Action::Wait { until } => {
+                self.lines = None;
+                tokio::select! {
+                    () = sleep_until(until) => Ok(Outcome::Elapsed),
+                    () = self.outlet.outages.answered() => Ok(Outcome::Woken),
+                }
+            }
         }
     }
 
-    fn add_watch_parameters(&mut self, path: &mut String, version: &str) {
-        // No two nodes the same: watches that began together, when the server came back, must not end together.
-        let seconds = jitter(self.connection.timing.watch).as_secs().max(1);
-        self.asked = Duration::from_secs(seconds);
-        add_parameter(path, "watch", "true");
-        add_parameter(path, "allowWatchBookmarks", "true");
-        add_parameter(path, "timeoutSeconds", &seconds.to_string());
+    fn watch_path(&self, version: &str, lasts: Duration) -> String {
+        let mut path = self.path.clone();
+        add_parameter(&mut path, "watch", "true");
+        add_parameter(&mut path, "allowWatchBookmarks", "true");
+        add_parameter(&mut path, "timeoutSeconds", &lasts.as_secs().max(1).to_string());
         if !version.is_empty() {
-            add_parameter(path, "resourceVersion", version);
+            add_parameter(&mut path, "resourceVersion", version);
         }
+        path
     }
 
     /// Lists with a watch that begins with all there is.
-    async fn stream_list(&mut self) -> Result<(), Failure> {
-        let mut path = self.path.clone();
-        let version = self.not_older.clone();
-        self.add_watch_parameters(&mut path, &version);
+    async fn stream_list(&mut self, from: &From, lasts: Duration) -> Result<(Listing<W>, Version), Failure> {
+        let mut path = self.watch_path(if let From::NotOlder(version) = from { version } else { "" }, lasts);
         add_parameter(&mut path, "sendInitialEvents", "true");
         add_parameter(&mut path, "resourceVersionMatch", "NotOlderThan");
-        let lines = match self.connection.get(&path).await {
-            Ok(answer) => answer.lines(),
-            Err(failure) if failure.refuses_streaming() => {
-                self.stop_streaming(&failure);
-                return Ok(());
+        let mut lines = self.connection.get(&path).await?.lines();
+        let mut listing = Listing::default();
+        let silence = self.connection.timing.initial_events;
+        loop {
+            let line = timeout(silence, lines.next()).await.map_err(|_| Failure::silent(silence))??;
+            let ended = || Failure::new(Why::Ended, "the watch ended before the end of initial events");
+            match parse::<W>(line.ok_or_else(ended)?)?.map_err(Failure::malformed)? {
+                Line::Object { object, is_deletion: false } => self.add(&mut listing, &object)?,
+                Line::Object { object, is_deletion: true } => listing.remove(&object),
+                Line::Bookmark { version, is_end_of_initial_events: true } => {
+                    let version =
+                        version.ok_or_else(|| Failure::malformed("the bookmark has no resourceVersion"))?;
+                    self.lines = Some(lines);
+                    return Ok((listing, version));
+                }
+                // A server that knows nothing of initial events took this for a watch like any other.
+                Line::Bookmark { .. } => {
+                    return Err(Failure::malformed("a bookmark came before the end of initial events"));
+                }
+                Line::Other => {}
             }
-            Err(failure) => return Err(failure),
-        };
-        match self.follow(lines, Some(Listing::default())).await {
-            Err(failure)
-                if self.watching.is_none()
-                    && (matches!(failure, Failure::Silent(_) | Failure::Garbled(_))
-                        || failure.refuses_streaming()) =>
-            {
-                self.stop_streaming(&failure);
-                Ok(())
-            }
-            result => result,
         }
-    }
-
-    /// The next round lists in pages.
-    fn stop_streaming(&mut self, failure: &Failure) {
-        debug!(kind = %W::KIND, "No streaming lists, taking pages: {failure}");
-        self.streams = false;
     }
 
     /// Lists in pages.
-    async fn list(&mut self) -> Result<(), Failure> {
+    async fn list(&mut self, from: &From) -> Result<(Listing<W>, Version), Failure> {
+        let limit = self.connection.timing.page.to_string();
         let mut listing = Listing::default();
-        let mut page = String::new();
+        let mut token: Box<str> = "".into();
         loop {
             let mut path = self.path.clone();
-            add_parameter(&mut path, "limit", &self.connection.timing.page.to_string());
-            // The first list may come from the server's cache, which spares etcd when many nodes start; further
-            // pages go on where the last one ended.
-            match (&*page, self.is_listed, &*self.not_older) {
-                ("", false, "") => add_parameter(&mut path, "resourceVersion", "0"),
-                ("", _, "") => {}
-                ("", _, version) => {
-                    add_parameter(&mut path, "resourceVersion", version);
-                    // With a limit, the default would be exactly this version.
-                    add_parameter(&mut path, "resourceVersionMatch", "NotOlderThan");
+            match (&*token, from) {
+                // Old servers read a list with a limit and a version from etcd; as client-go, without a limit.
+                ("", From::NotOlder(version)) => add_parameter(&mut path, "resourceVersion", version),
+                ("", From::Any) => {
+                    add_parameter(&mut path, "limit", &limit);
+                    add_parameter(&mut path, "resourceVersion", "0");
                 }
-                (token, ..) => add_parameter(&mut path, "continue", token),
+                ("", From::Newest) => add_parameter(&mut path, "limit", &limit),
+                (token, _) => {
+                    add_parameter(&mut path, "limit", &limit);
+                    add_parameter(&mut path, "continue", token);
+                }
             }
             let mut answer = self.connection.get(&path).await?;
-            let meta = {
-                let mut splitter = Splitter::default();
-                let mut item = |item: &[u8]| match serde_json::from_slice::<W>(item) {
-                    Ok(object) => self.store.add(&mut listing, &object),
-                    Err(error) => self.store.unreadable(&error),
-                };
-                while let Some(bytes) = answer.next().await? {
-                    splitter.feed(&bytes, &mut item)?;
-                }
-                splitter.finish()?
+            let mut splitter = Splitter::default();
+            let mut item = |item: &[u8]| {
+                let object = serde_json::from_slice::<W>(item);
+                self.add(
+                    &mut listing,
+                    &object.map_err(|error| Failure::malformed(format_args!("an item: {error}")))?,
+                )
             };
-            self.outlet.health.heard(W::KIND);
-            if let Some(token) = meta.r#continue.filter(|token| !token.is_empty()) {
-                page = token.into();
-            } else if let Some(version) = meta.resource_version.filter(|version| !version.is_empty()) {
-                self.position = Some(version);
-                self.replace(listing).await;
-                return Ok(());
-            } else {
-                return Err(Failure::Garbled("the list has no resourceVersion".into()));
+            while let Some(bytes) = answer.next().await? {
+                splitter.feed(&bytes, &mut item)?;
+            }
+            let meta = splitter.finish(W::KIND.name())?;
+            match meta.r#continue.filter(|token| !token.is_empty()) {
+                Some(next) if next == token => {
+                    return Err(Failure::malformed("the token of the next page is that of the last"));
+                }
+                Some(next) => token = next,
+                None => {
+                    let version = meta.resource_version.filter(|version| !version.is_empty());
+                    let version =
+                        version.ok_or_else(|| Failure::malformed("the list has no resourceVersion"))?;
+                    return Ok((listing, version));
+                }
             }
         }
     }
 
-    /// Takes up a complete list.
-    async fn replace(&mut self, listing: Listing<W>) {
-        let change = self.store.replace(listing);
-        if let Some(position) = &self.position {
-            self.not_older.clone_from(position);
+    /// Takes up an object of a list. Nothing that is known changes.
+    fn add(&mut self, listing: &mut Listing<W>, object: &W) -> Result<(), Failure> {
+        let name = object.metadata().get().and_then(|metadata| metadata.name.get());
+        if name.is_none_or(|name| name.is_empty()) {
+            return Err(Failure::malformed("an item: metadata.name is missing"));
         }
-        self.relist_at = Instant::now() + jitter(self.connection.timing.relist);
-        self.is_listed = true;
+        self.store.add(listing, object);
+        Ok(())
+    }
+
+    /// Reads the next line of the watch.
+    async fn read(&mut self, until: Instant) -> Result<Outcome, Failure> {
+        let Some(lines) = &mut self.lines else { return Ok(Outcome::Ended) };
+        loop {
+            let Ok(line) = timeout_at(until, lines.next()).await else { return Ok(Outcome::Silent) };
+            let Some(line) = line? else { return Ok(Outcome::Ended) };
+            match parse::<W>(line)? {
+                Ok(Line::Object { object, is_deletion }) => {
+                    let version = version(&object);
+                    self.event = Some((object, is_deletion));
+                    return Ok(Outcome::Heard(version));
+                }
+                Ok(Line::Bookmark { version, .. }) => return Ok(Outcome::Heard(version)),
+                Ok(Line::Other) => {}
+                // It stays what it was.
+                Err(error) => {
+                    self.store.unreadable(&error);
+                    return Ok(Outcome::Heard(None));
+                }
+            }
+        }
+    }
+
+    /// Takes these for all objects there are.
+    async fn replace(&mut self, listing: Listing<W>, version: Option<&str>) {
+        let (change, removed) = self.store.replace(listing);
         let count = self.store.models().len();
-        debug!(kind = %W::KIND, count, version = self.position.as_deref(), "Listed");
-        self.outlet.outages.recovered(W::KIND);
+        if removed > 0 {
+            info!(version, "Listed: {count} {}s; removed {removed} that are no longer there", W::KIND);
+        } else {
+            debug!(kind = %W::KIND, count, version, "Listed");
+        }
         self.tell(Some(count), change, None).await;
     }
 
-    async fn tell(&self, listed: Option<usize>, change: Change, trigger: Option<Timestamp>) {
+    async fn tell(&mut self, listed: Option<usize>, change: Change, trigger: Option<Timestamp>) {
         if let Some(standing) = W::standing(self.store.models()) {
             self.outlet.lookout.note(standing, &self.outlet.health);
         }
         self.send(What::Change { listed, change, trigger }).await;
     }
 
-    async fn send(&self, what: What) {
+    async fn send(&mut self, what: What) {
         // Nobody listens when the process ends.
         let _ = self.outlet.told.send(Told { kind: W::KIND, what }).await;
     }
+}
 
-    /// Reads a watch to its end. With `initial`, what comes first is a list, up to a bookmark that ends it.
-    async fn follow(&mut self, mut lines: Lines, mut initial: Option<Listing<W>>) -> Result<(), Failure> {
-        let timing = self.connection.timing;
-        let began = Instant::now();
-        let end = began + self.asked + timing.watch_margin;
-        let mut heard_at = began;
-        let mut is_settled = false;
-        if initial.is_none() {
-            self.watching = Some(began);
-        }
-        loop {
-            let silence = if initial.is_some() { timing.initial_events } else { timing.idle };
-            let mut until = end.min(heard_at + silence);
-            if initial.is_some() {
-                until = until.min(began + timing.response);
-            } else if !is_settled {
-                until = until.min(began.max(heard_at) + SETTLED);
-            }
-            let line = match timeout_at(until, lines.next()).await {
-                Ok(line) => line?,
-                Err(_) if initial.is_none() && !is_settled && until < end.min(heard_at + silence) => {
-                    is_settled = true;
-                    self.outlet.outages.recovered(W::KIND);
-                    continue;
-                }
-                Err(_) => return Err(Failure::Silent(heard_at.elapsed())),
-            };
-            let Some(line) = line else {
-                if initial.is_some() {
-                    // As what answers in place of a server that knows initial events may do.
-                    return Err(Failure::Garbled("the watch ended before all objects were told".into()));
-                }
-                // Whatever it said before: the next one may be as short.
-                if began.elapsed() < timing.first_retry {
-                    return Err(Failure::Transport("the watch ended at once".into()));
-                }
-                debug!(kind = %W::KIND, after = ?began.elapsed(), "Watch ended");
-                self.outlet.outages.recovered(W::KIND);
-                return Ok(());
-            };
-            heard_at = Instant::now();
-            self.outlet.health.heard(W::KIND);
-            self.line(line, &mut initial).await?;
-            if initial.is_none() && !is_settled {
-                is_settled = true;
-                self.watching.get_or_insert(heard_at);
-                self.outlet.outages.recovered(W::KIND);
-            }
-        }
+/// Takes a line of a watch apart. The inner error is of an object that cannot be decoded.
+fn parse<W: Watched>(line: &[u8]) -> Result<Result<Line<W>, serde_json::Error>, Failure> {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Ok(Line::Other));
     }
-
-    /// Takes up a line of a watch.
-    async fn line(&mut self, line: &[u8], initial: &mut Option<Listing<W>>) -> Result<(), Failure> {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            return Ok(());
+    let Event { r#type, object } = match serde_json::from_slice::<Event<W>>(line) {
+        Ok(event) => event,
+        Err(error) if error.is_data() => return Ok(Err(error)),
+        Err(error) => return Err(Failure::malformed(error)),
+    };
+    let is_deletion = match &*r#type {
+        "ADDED" | "MODIFIED" => false,
+        "DELETED" => true,
+        "BOOKMARK" => {
+            let is_end_of_initial_events =
+                matches!(object.metadata(), Field::Value(metadata) if metadata.is_end_of_initial_events());
+            return Ok(Ok(Line::Bookmark { version: version(&object), is_end_of_initial_events }));
         }
-        let event = match serde_json::from_slice::<Event<W>>(line) {
-            Ok(event) => event,
-            Err(error) if error.is_data() => {
-                self.store.unreadable(&error);
-                return Ok(());
-            }
-            Err(error) => return Err(Failure::Garbled(error.to_string())),
-        };
-        let object = event.object;
-        let version = object.metadata().get().and_then(|metadata| metadata.resource_version.get().cloned());
-        let is_deletion = match &*event.r#type {
-            "ADDED" | "MODIFIED" => false,
-            "DELETED" => true,
-            "BOOKMARK" => return self.bookmark(&object, version, initial).await,
-            "ERROR" => {
-                let error = serde_json::from_slice::<Event<Status>>(line);
-                return Err(
-                    error.map_or_else(|e| Failure::Garbled(e.to_string()), |event| event.object.into())
-                );
-            }
-            other => {
-                debug!(kind = %W::KIND, "Event of the unknown type {other:?} ignored");
-                return Ok(());
-            }
-        };
-        if let Some(listing) = initial {
-            if is_deletion {
-                listing.remove(&object);
-            } else {
-                self.store.add(listing, &object);
-            }
-            return Ok(());
+        "ERROR" => {
+            let event = serde_json::from_slice::<Event<serde_json::Value>>(line);
+            return Err(event.map_or_else(Failure::malformed, |event| Failure::event(event.object)));
         }
-        self.advance(version);
-        if let Some(change) = self.store.apply(&object, is_deletion) {
-            let trigger = object.trigger().filter(|at| !is_deletion && *at >= self.outlet.started);
-            self.tell(None, change, trigger).await;
+        other => {
+            debug!(kind = %W::KIND, "Event of the unknown type {other:?} ignored");
+            return Ok(Ok(Line::Other));
         }
-        Ok(())
-    }
-
-    async fn bookmark(
-        &mut self,
-        object: &W,
-        version: Option<Box<str>>,
-        initial: &mut Option<Listing<W>>,
-    ) -> Result<(), Failure> {
-        let is_end =
-            matches!(object.metadata(), Field::Value(metadata) if metadata.is_end_of_initial_events());
-        match initial.take() {
-            Some(listing) if is_end => {
-                self.advance(version);
-                if self.position.is_none() {
-                    return Err(Failure::Garbled("the bookmark has no resourceVersion".into()));
-                }
-                self.replace(listing).await;
-            }
-            // A server that knows nothing of initial events took this for a watch like any other.
-            Some(_) => {
-                return Err(Failure::Garbled("a bookmark came before the end of initial events".into()));
-            }
-            None => {
-                self.has_bookmarks = true;
-                self.advance(version);
-            }
-        }
-        Ok(())
-    }
-
-    fn advance(&mut self, version: Option<Box<str>>) {
-        if let Some(version) = version {
-            self.not_older.clone_from(&version);
-            self.position = Some(version);
-        }
-    }
-
-    /// Decides what to do after a failure, and waits.
-    async fn recover(&mut self, failure: Failure) {
-        let timing = self.connection.timing;
-        self.judge();
-        let lasted = self.lasted();
-        self.watching = None;
-        let is_first = self.backoff.failures() == 0;
-        let mut wait = self.backoff.next();
-        // What is not the server's trouble needs no wait: something is known to do better now. That holds after
-        // an outage, too, when the server has forgotten what came before.
-        let mut is_ours = false;
-        if self.position.is_some() {
-            // A watch that worked ends with an event that says why, if the server ends it early.
-            if failure.is_about_the_version() || lasted.is_some() && failure.is_refusal() {
-                self.position = None;
-                is_ours = true;
-            }
-        } else if failure.is_about_the_version() && !self.not_older.is_empty() {
-            // Never twice for one version, so that this may be made up for as well.
-            self.not_older = "".into();
-            self.backoff.allow_pardon();
-            is_ours = true;
-        } else if failure.is_gone() {
-            // The token of the next page is too old.
-            is_ours = true;
-        }
-        if failure.is_unavailable() && !self.is_listed && !W::IS_OPTIONAL {
-            self.send(What::Refused).await;
-        }
-        if W::IS_OPTIONAL && failure.is_unavailable() && self.store.models().len() == 0 {
-            if !self.is_listed {
-                info!("{}s cannot be read; going on without: {failure}", W::KIND);
-                self.replace(Listing::default()).await;
-            }
-            sleep(jitter(timing.optional_retry)).await;
-            return;
-        }
-        match (&failure, lasted) {
-            (Failure::Silent(_), Some(_)) => {
-                is_ours = true;
-                if self.has_bookmarks {
-                    info!("Watch of {}s is stale, starting it anew: {failure}", W::KIND);
-                }
-            }
-            // Connections end, and are made anew; that this fails is what matters.
-            _ if is_ours && self.backoff.may_pardon() || is_first && lasted.is_some() => {
-                debug!(kind = %W::KIND, "Watch broke off: {failure}");
-            }
-            _ => self.outlet.outages.failed(W::KIND, &failure),
-        }
-        if is_ours && self.backoff.pardon() {
-            self.outlet.outages.answered(W::KIND);
-            return;
-        }
-        if let Some(asked) = failure.retry_after() {
-            wait = wait.max(asked.min(timing.last_retry) + jitter(timing.first_retry));
-        }
-        tokio::select! {
-            () = sleep(wait) => {}
-            // The server is back, as another kind has found out.
-            () = self.outlet.outages.ended(), if matches!(failure, Failure::Transport(_) | Failure::Silent(_)) => {
-                sleep(jitter(timing.first_retry / 4)).await;
-            }
-        }
-    }
+    };
+    Ok(Ok(Line::Object { object, is_deletion }))
 }

@@ -10,14 +10,20 @@ use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::{HeaderValue, Request, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
-use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{credentials::Credentials, failure::Failure, timing::Timing};
+use super::{
+    credentials::Credentials,
+    failure::{Failure, Why},
+    timing::Timing,
+};
 use crate::metrics::ApiRequests;
 
 /// Longest answer to a request that failed; what is longer says nothing more.
-const LONGEST_REFUSAL: usize = 64 * 1024;
+const LONGEST_REFUSAL: usize = 64 << 10;
+
+/// Longest object, in bytes, alone or with what a watch says of it. etcd takes none over 1.5 MiB unless told to.
+pub(super) const LONGEST_OBJECT: usize = 4 << 20;
 
 /// Who asks, for the server's audit log.
 const USER_AGENT: &str = concat!("portolan/v", env!("CARGO_PKG_VERSION"), " (linux)");
@@ -48,33 +54,9 @@ pub(super) struct Connection {
     counted: Option<(Arc<str>, ApiRequests)>,
 }
 
-/// A `Status` object, as far as it matters. Whether a field is missing or null is all the same.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Status {
-    code: Option<u16>,
-    message: Option<String>,
-    details: Option<StatusDetails>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StatusDetails {
-    retry_after_seconds: Option<u64>,
-}
-
-impl From<Status> for Failure {
-    fn from(status: Status) -> Self {
-        let seconds = status.details.and_then(|details| details.retry_after_seconds);
-        let retry_after = seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs);
-        let (code, message) = (status.code.unwrap_or_default(), status.message.unwrap_or_default());
-        Self::Status { code, message, retry_after }
-    }
-}
-
 impl Connection {
-    pub fn new(credentials: impl Into<Credentials>, timing: Timing) -> Self {
-        Self { credentials: Arc::new(credentials.into()), timing, counted: None }
+    pub fn new(credentials: Credentials, timing: Timing) -> Self {
+        Self { credentials: Arc::new(credentials), timing, counted: None }
     }
 
     /// The same, counting requests to this server.
@@ -112,7 +94,7 @@ impl Connection {
             .header(header::CONTENT_TYPE, kind);
         let answer = self.send(request.body(Body::from(document))).await?;
         // Read to its end, the connection can be used again.
-        answer.text().await.map(drop)
+        answer.text(LONGEST_REFUSAL).await.map(drop)
     }
 
     async fn send(&self, request: http::Result<Request<Body>>) -> Result<Answer, Failure> {
@@ -130,7 +112,7 @@ impl Connection {
             let code = answer.map(|answer| answer.status().as_u16());
             requests.count(method.as_str(), host, code, began.elapsed());
         }
-        let response = response.map_err(|_| Failure::Silent(limit))?;
+        let response = response.map_err(|_| Failure::silent(limit))?;
         let (head, body) = response.map_err(|error| Failure::client(&error))?.into_parts();
         let stream = body.into_data_stream().map_ok(|bytes| bytes.to_vec());
         let answer = Answer { stream: stream.map_err(|error| Failure::client(&error)).boxed(), limit };
@@ -141,20 +123,8 @@ impl Connection {
             self.credentials.refused();
         }
         let asked = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let text = answer.text().await.unwrap_or_default();
-        let status = serde_json::from_slice::<Status>(&text).ok();
-        let has_message =
-            |status: &Status| status.message.as_ref().is_some_and(|message| !message.is_empty());
-        let status = status.filter(has_message).unwrap_or_else(|| Status {
-            // A proxy's or a load balancer's page; its first line must do.
-            message: String::from_utf8_lossy(&text).lines().next().map(|line| line.trim().to_owned()),
-            ..Status::default()
-        });
-        let mut failure = Failure::from(Status { code: Some(head.status.as_u16()), ..status });
-        if let (Failure::Status { retry_after, .. }, Some(seconds)) = (&mut failure, asked) {
-            *retry_after = Some(Duration::from_secs(seconds));
-        }
-        Err(failure)
+        let text = answer.text(LONGEST_REFUSAL).await.unwrap_or_default();
+        Err(Failure::answer(head.status, &text, asked.map(Duration::from_secs)))
     }
 }
 
@@ -168,16 +138,11 @@ impl Answer {
     /// What came next; nothing at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let next = timeout(self.limit, self.stream.next()).await;
-        next.map_err(|_| Failure::Silent(self.limit))?.transpose()
+        next.map_err(|_| Failure::silent(self.limit))?.transpose()
     }
 
-    /// All of a short answer.
-    pub async fn text(self) -> Result<Vec<u8>, Failure> {
-        self.text_up_to(LONGEST_REFUSAL).await
-    }
-
-    /// All of an answer that is not longer than this, or a little more than that of a longer one.
-    pub async fn text_up_to(mut self, longest: usize) -> Result<Vec<u8>, Failure> {
+    /// All of a short answer; what is longer than so many bytes is not read.
+    pub async fn text(mut self, longest: usize) -> Result<Vec<u8>, Failure> {
         let mut text = Vec::new();
         while let Some(bytes) = self.next().await? {
             text.extend(bytes);
@@ -219,10 +184,15 @@ impl Lines {
             if searched == 0 && self.buffer.capacity() > LONGEST_REFUSAL {
                 self.buffer = Vec::new();
             }
+            if searched > LONGEST_OBJECT {
+                return Err(Failure::malformed("a line is longer than 4 MiB"));
+            }
             match self.stream.next().await.transpose()? {
                 Some(bytes) => self.buffer.extend(bytes),
                 None if self.buffer.is_empty() => return Ok(None),
-                None => return Err(Failure::Transport("the connection broke within an event".into())),
+                None => {
+                    return Err(Failure::new(Why::Unreachable, "the connection broke within an event"));
+                }
             }
         }
     }

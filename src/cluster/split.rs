@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::failure::Failure;
+use super::{failure::Failure, request::LONGEST_OBJECT};
 
 /// `metadata` of a list (`ListMeta`).
 #[derive(Debug, Default, Deserialize)]
@@ -27,6 +27,12 @@ enum Text {
     Escaped,
 }
 
+/// Deepest nesting. `serde_json` reads no object that is deeper.
+const DEEPEST: u32 = 128;
+
+/// Longest key or text directly in a list that is looked at.
+const LONGEST_KEY: usize = 64;
+
 /// Takes the JSON of a list apart: finds where its objects begin and end, and leaves reading them to `serde_json`.
 #[derive(Debug, Default)]
 pub(super) struct Splitter {
@@ -34,8 +40,13 @@ pub(super) struct Splitter {
     part: Vec<u8>,
     depth: u32,
     text: Text,
-    /// The last string directly in the list: before a value it is the value's key.
+    /// The last text directly in the list.
+    last: Vec<u8>,
+    /// The key of the value that is being received.
     key: Vec<u8>,
+    kind: Option<Vec<u8>>,
+    /// Whether `items` is there, as an array or null.
+    has_items: bool,
     in_items: bool,
     meta: ListMeta,
     complete: bool,
@@ -45,17 +56,24 @@ impl Splitter {
     /// Takes what arrived, and gives each object that is complete.
     ///
     /// # Errors
-    /// This cannot be a list.
-    pub fn feed(&mut self, bytes: &[u8], item: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
+    /// This cannot be a list, or an object is refused.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        item: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         for &byte in bytes {
             self.step(byte, item)?;
         }
         Ok(())
     }
 
-    fn step(&mut self, byte: u8, item: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
+    fn step(&mut self, byte: u8, item: &mut dyn FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
         if self.keeps() {
             self.part.push(byte);
+            if self.part.len() > LONGEST_OBJECT {
+                return Err(Failure::malformed("an object of the list is longer than 4 MiB"));
+            }
         }
         if self.text != Text::Outside {
             self.text = match (self.text, byte) {
@@ -63,24 +81,37 @@ impl Splitter {
                 (Text::Inside, b'\\') => Text::Escaped,
                 _ => Text::Inside,
             };
-            if self.depth == 1 && self.text != Text::Outside {
-                self.key.push(byte);
+            if self.depth == 1 {
+                if self.text != Text::Outside {
+                    self.last.truncate(LONGEST_KEY);
+                    self.last.push(byte);
+                } else if self.key == b"kind" {
+                    self.kind = Some(self.last.clone());
+                }
             }
             return Ok(());
+        }
+        let is_between = byte.is_ascii_whitespace() || matches!(byte, b',' | b'{' | b'}' | b']');
+        if self.in_items && self.depth == 2 && !is_between {
+            return Err(Failure::malformed("an item is not an object"));
         }
         match byte {
             b'"' => {
                 self.text = Text::Inside;
                 if self.depth == 1 {
-                    self.key.clear();
+                    self.last.clear();
                 }
             }
+            b':' if self.depth == 1 => self.key = std::mem::take(&mut self.last),
+            b',' if self.depth == 1 => self.key.clear(),
+            // Go writes an empty list so.
+            b'n' if self.depth == 1 && self.key == b"items" => self.has_items = true,
             b'{' | b'[' => {
-                if self.depth == 0 && (byte == b'[' || self.complete) {
-                    return Err(Failure::Garbled("it is not one object".into()));
+                if self.depth == 0 && (byte == b'[' || self.complete) || self.depth == DEEPEST {
+                    return Err(Failure::malformed("it is not one object"));
                 }
-                if self.depth == 1 {
-                    self.in_items = byte == b'[' && self.key == b"items";
+                if self.depth == 1 && byte == b'[' && self.key == b"items" {
+                    (self.has_items, self.in_items) = (true, true);
                 }
                 let begins = !self.keeps();
                 self.depth += 1;
@@ -94,7 +125,7 @@ impl Splitter {
                 self.depth = self
                     .depth
                     .checked_sub(1)
-                    .ok_or_else(|| Failure::Garbled("a bracket closes that was never opened".into()))?;
+                    .ok_or_else(|| Failure::malformed("a bracket closes that was never opened"))?;
                 if ended && !self.keeps() {
                     self.end_part(item)?;
                 }
@@ -111,22 +142,30 @@ impl Splitter {
         if self.in_items { self.depth >= 3 } else { self.depth >= 2 && self.key == b"metadata" }
     }
 
-    fn end_part(&mut self, item: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
+    fn end_part(&mut self, item: &mut dyn FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
         if self.in_items {
-            item(&self.part);
-        } else {
-            let meta = serde_json::from_slice(&self.part);
-            self.meta = meta.map_err(|error| Failure::Garbled(format!("metadata of the list: {error}")))?;
+            return item(&self.part);
         }
+        let meta = serde_json::from_slice(&self.part);
+        self.meta =
+            meta.map_err(|error| Failure::malformed(format_args!("metadata of the list: {error}")))?;
         Ok(())
     }
 
-    /// The list's metadata, after its end.
+    /// The metadata of a list of this kind, after its end.
     ///
     /// # Errors
-    /// The list broke off.
-    pub fn finish(self) -> Result<ListMeta, Failure> {
-        if self.complete { Ok(self.meta) } else { Err(Failure::Garbled("the list breaks off".into())) }
+    /// The list broke off, or it is something else than a list of this kind.
+    pub fn finish(self, kind: &str) -> Result<ListMeta, Failure> {
+        if !self.complete {
+            return Err(Failure::malformed("the list breaks off"));
+        }
+        let found = self.kind.unwrap_or_default();
+        if found.strip_suffix(b"List") != Some(kind.as_bytes()) {
+            let found = String::from_utf8_lossy(&found);
+            return Err(Failure::malformed(format_args!("its kind is {found:?} and not \"{kind}List\"")));
+        }
+        if self.has_items { Ok(self.meta) } else { Err(Failure::malformed("the list has no items")) }
     }
 }
 
@@ -138,16 +177,19 @@ mod tests {
         let mut splitter = Splitter::default();
         let mut items = Vec::new();
         for chunk in text.as_bytes().chunks(size) {
-            splitter.feed(chunk, &mut |item| items.push(String::from_utf8(item.to_vec()).unwrap()))?;
+            splitter.feed(chunk, &mut |item| {
+                items.push(String::from_utf8(item.to_vec()).unwrap());
+                Ok(())
+            })?;
         }
-        let meta = splitter.finish()?;
+        let meta = splitter.finish("Service")?;
         let text = |field: Option<Box<str>>| field.unwrap_or_default().into();
         Ok((items, text(meta.resource_version), text(meta.r#continue)))
     }
 
     #[test]
     fn objects_are_found_however_the_text_is_cut() {
-        let text = r#" {"kind":"List","metadata":{"resourceVersion":"7","continue":"x"},"a":[{"b":[1]}],
+        let text = r#" {"kind":"ServiceList","metadata":{"resourceVersion":"7","continue":"x"},"a":[{"b":[1]}],
             "items":[{"metadata":{"name":"}\"]\\"},"l":[[],{}]} , {"items":[{}]}],"z":"items"}
 "#;
         let expected = (
@@ -159,17 +201,55 @@ mod tests {
             assert_eq!(split(text, size), Ok(expected.clone()), "{size} bytes at once");
         }
         // The order of keys means nothing.
-        let later = r#"{"items":[{}],"metadata":{"resourceVersion":"8"}}"#;
+        let later = r#"{"items":[{}],"metadata":{"resourceVersion":"8"},"kind":"ServiceList"}"#;
         assert_eq!(split(later, 5), Ok((vec!["{}".to_owned()], "8".to_owned(), String::new())));
-        // An empty list is written so by Go.
-        let empty = r#"{"metadata":{"resourceVersion":"9","continue":null},"items":null}"#;
+        // Go writes an empty list so.
+        let empty =
+            r#"{"kind": "ServiceList", "metadata":{"resourceVersion":"9","continue":null},"items": null}"#;
         assert_eq!(split(empty, 5), Ok((vec![], "9".to_owned(), String::new())));
     }
 
     #[test]
-    fn what_breaks_off_or_is_no_list_is_an_error() {
-        for text in ["", "{", r#"{"items":[{}"#, r#"{"items":[{}]"#, "[]", "}", "{}{}", "{}]", "<html>"] {
+    fn what_breaks_off_or_is_not_a_list_is_an_error() {
+        let deep = format!(r#"{{"kind":"ServiceList","items":[],"x":{}"#, "[".repeat(1000));
+        for text in [
+            "",
+            "{",
+            r#"{"kind":"ServiceList","items":[{}"#,
+            r#"{"kind":"ServiceList","items":[{}]"#,
+            "[]",
+            "}",
+            "{}{}",
+            "{}]",
+            "<html>",
+            r#"{"metadata":{"resourceVersion":"1"},"items":[]}"#,
+            r#"{"kind":"Status","metadata":{"resourceVersion":"1"},"items":[]}"#,
+            r#"{"kind":"NodeList","metadata":{"resourceVersion":"1"},"items":[]}"#,
+            r#"{"kind":"Service","metadata":{"resourceVersion":"1"},"items":[]}"#,
+            r#"{"kind":"ServiceList","metadata":{"resourceVersion":"1"}}"#,
+            r#"{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"x":{"items":[]}}"#,
+            r#"{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":{}}"#,
+            r#"{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":[null]}"#,
+            r#"{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":["web"]}"#,
+            r#"{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":[7]}"#,
+            r#"{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":[[]]}"#,
+            r#"{"kind":"ServiceList","metadata":[],"items":[]}"#,
+            &deep,
+        ] {
             assert!(split(text, 3).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn nothing_grows_without_bound() {
+        let mut splitter = Splitter::default();
+        let mut none = |_: &[u8]| Ok(());
+        splitter.feed(br#"{"kind":"ServiceList","items":[{"a":""#, &mut none).unwrap();
+        let failed = (0..5).any(|_| splitter.feed(&vec![b'x'; 1 << 20], &mut none).is_err());
+        assert!(failed, "an item of 5 MiB");
+        let mut splitter = Splitter::default();
+        splitter.feed(br#"{"kind":"ServiceList","apiVersion":""#, &mut none).unwrap();
+        splitter.feed(&vec![b'x'; 1 << 20], &mut none).unwrap();
+        assert!(splitter.last.capacity() < 1024 && splitter.part.capacity() < 1024);
     }
 }

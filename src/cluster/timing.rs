@@ -7,13 +7,16 @@ use std::time::Duration;
 pub struct Timing {
     /// Longest wait for the answer to a request, and for the next part of a list.
     pub response: Duration,
-    /// Longest silence before the end of initial events; then the server does not have streaming lists.
+    /// Longest silence before the end of initial events; then everything is listed in pages, for once.
     pub initial_events: Duration,
+    /// How long a list may take as a whole.
+    pub list: Duration,
     /// How long a watch is asked to last at most (`timeoutSeconds`); each lasts at least half as long.
     pub watch: Duration,
     /// How much longer it may last before it counts as stale.
     pub watch_margin: Duration,
-    /// Longest silence of a watch. API servers send a bookmark about once a minute.
+    /// Longest silence of a watch, less up to an eighth. API servers send a bookmark about once a minute; two such
+    /// silences and a list must fit into three minutes.
     pub idle: Duration,
     /// After a failure, wait about this long before trying again, and twice as long after every further one.
     pub first_retry: Duration,
@@ -35,6 +38,8 @@ pub struct Timing {
     pub optional_retry: Duration,
     /// How often everything is listed anew, though nobody knows of an event that was lost.
     pub relist: Duration,
+    /// How often a series of Events is written down at most.
+    pub series: Duration,
     /// Objects of a page of a list (`limit`).
     pub page: u32,
 }
@@ -43,10 +48,11 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             response: Duration::from_mins(1),
-            initial_events: Duration::from_secs(5),
+            initial_events: Duration::from_secs(10),
+            list: Duration::from_mins(5),
             watch: Duration::from_mins(10),
             watch_margin: Duration::from_secs(10),
-            idle: Duration::from_mins(2),
+            idle: Duration::from_secs(80),
             first_retry: Duration::from_millis(800),
             last_retry: Duration::from_secs(30),
             good_after: Duration::from_secs(10),
@@ -55,6 +61,7 @@ impl Default for Timing {
             pod_networks: Duration::from_mins(5),
             optional_retry: Duration::from_mins(5),
             relist: Duration::from_hours(6),
+            series: Duration::from_mins(1),
             page: 500,
         }
     }

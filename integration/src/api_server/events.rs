@@ -38,6 +38,11 @@ impl Events {
         Ok(patched)
     }
 
+    /// Forgets all, as a server does after an hour.
+    pub fn forget(&mut self) {
+        self.0.clear();
+    }
+
     pub fn all(&self) -> Vec<Value> {
         self.0.values().cloned().collect()
     }

@@ -20,6 +20,8 @@ pub enum Verb {
     Create,
     /// A change of an object.
     Patch,
+    /// The end of an object.
+    Delete,
 }
 
 /// A request that the server has got, whether or not it could be served.
@@ -42,6 +44,8 @@ pub enum Fault {
     Delay(Duration),
     /// It is refused with this status code and, if given, `Retry-After` in seconds.
     Refuse(u16, Option<u32>),
+    /// Something in front of the server answers with this status code, and a page.
+    Gateway(u16),
     /// It is never answered, though the connection stays.
     Hang,
     /// It is answered once the rules are cleared.
@@ -112,6 +116,15 @@ pub struct EventFaults {
     pub swap: bool,
 }
 
+/// What a server does not have that most have.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lacks {
+    /// Lists are not streamed: `sendInitialEvents` is refused, as by servers without `WatchList`.
+    pub streaming: bool,
+    /// There is no watch cache (`--watch-cache=false`), which would ignore the limit of a list.
+    pub watch_cache: bool,
+}
+
 /// All that goes wrong at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -121,8 +134,8 @@ pub(super) struct Faults {
     pub silent: bool,
     /// How often all watches then under way were to say nothing any more.
     pub forgotten: u32,
-    /// Lists are not streamed: `sendInitialEvents` is refused, as by servers without `WatchList`.
-    pub no_streaming: bool,
+    /// What the server does not have.
+    pub lacks: Lacks,
     /// A watch of what is forgotten is refused with status 410, rather than accepted and ended with an ERROR.
     pub gone_as_status: bool,
 }

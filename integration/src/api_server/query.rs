@@ -25,6 +25,7 @@ impl Target {
             let end = path.match_indices('/').nth(1)?.0;
             (&path[..end], &path[end + 1..])
         };
+        let rest = rest.strip_suffix("/status").unwrap_or(rest);
         let segments: Vec<_> = rest.split('/').collect();
         let (namespace, kind, name) = match segments[..] {
             [kind] => (None, kind, None),
@@ -54,8 +55,9 @@ impl Target {
             (true, true) if method == Method::GET => Some(Verb::Get),
             (true, false) if method == Method::GET && is_true(query.get("watch")) => Some(Verb::Watch),
             (true, false) if method == Method::GET => Some(Verb::List),
+            (true, true) if method == Method::DELETE => Some(Verb::Delete),
             (false, false) if method == Method::POST => Some(Verb::Create),
-            (false, true) if method == Method::PATCH => Some(Verb::Patch),
+            (_, true) if method == Method::PATCH => Some(Verb::Patch),
             _ => None,
         }
     }
@@ -74,6 +76,8 @@ pub(super) struct ListOptions {
     pub selector: Selector,
     /// `None` if unset or 0, which both are content with anything, and get the newest here.
     pub version: Option<u64>,
+    /// The version is 0: the server's cache is to answer.
+    pub from_cache: bool,
     /// `resourceVersionMatch=Exact`.
     pub exact: bool,
     pub limit: Option<usize>,
@@ -95,11 +99,13 @@ impl ListOptions {
         let selector = Selector::parse(resource, text("labelSelector"), text("fieldSelector"))
             .map_err(|message| Refusal::new(400, message))?;
         let matching = get("resourceVersionMatch").map(String::as_str);
+        let version = number("resourceVersion")?;
         let options = Self {
             resource,
             namespace,
             selector,
-            version: number("resourceVersion")?.filter(|version| *version > 0),
+            version: version.filter(|version| *version > 0),
+            from_cache: version == Some(0),
             exact: matching == Some("Exact"),
             limit: number("limit")?.filter(|limit| *limit > 0).map(|limit| limit as usize),
             continued: get("continue").cloned(),
@@ -113,28 +119,31 @@ impl ListOptions {
 
     /// The rules of `ListOptions` that the API documents.
     fn validate(&self, verb: Verb, matching: Option<&str>, has_version: bool) -> Result<(), Refusal> {
-        let invalid = |message: &str| Err(Refusal::new(422, format!("ListOptions is invalid: {message}")));
+        let invalid = |field: &str, message: &str| Err(Refusal::invalid(field, message));
+        let matches = |message: &str| invalid("resourceVersionMatch", message);
         if !matches!(matching, None | Some("Exact" | "NotOlderThan")) {
-            return invalid("resourceVersionMatch: supported values: \"Exact\", \"NotOlderThan\"");
+            return matches("supported values: \"Exact\", \"NotOlderThan\"");
         }
         if verb == Verb::Watch {
             return match (self.send_initial_events, matching) {
                 (Some(_), Some("NotOlderThan")) | (None, None) => Ok(()),
-                (Some(_), _) => invalid("resourceVersionMatch: must be NotOlderThan with sendInitialEvents"),
-                (None, _) => invalid("resourceVersionMatch: forbidden for watch without sendInitialEvents"),
+                (Some(_), _) => {
+                    matches("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+                }
+                (None, _) => matches("resourceVersionMatch is forbidden for watch"),
             };
         }
         if self.send_initial_events.is_some() {
-            return invalid("sendInitialEvents: forbidden for list");
+            return invalid("sendInitialEvents", "sendInitialEvents is forbidden for list");
         }
         if self.continued.is_some() && (has_version || matching.is_some()) {
             return Err(Refusal::new(400, "specifying resource version is not allowed when using continue"));
         }
         if matching.is_some() && !has_version {
-            return invalid("resourceVersionMatch: forbidden unless resourceVersion is provided");
+            return matches("resourceVersionMatch is forbidden unless resourceVersion is provided");
         }
         if self.exact && self.version.is_none() {
-            return invalid("resourceVersionMatch: \"Exact\" is forbidden with resourceVersion \"0\"");
+            return matches("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"");
         }
         Ok(())
     }

@@ -58,6 +58,11 @@ impl Selector {
         Ok(Self(requirements))
     }
 
+    /// Whether every object is.
+    pub fn is_everything(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether an object is selected.
     pub fn matches(&self, object: &Value) -> bool {
         self.0.iter().all(|requirement| requirement.holds(object))

@@ -1,7 +1,7 @@
 //! Requests and their answers.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -10,14 +10,17 @@ use axum::{
     Json,
     body::{Body, to_bytes},
     extract::State,
-    http::{self, StatusCode, header::AUTHORIZATION},
+    http::{
+        self, HeaderMap, StatusCode, Uri,
+        header::{ACCEPT, AUTHORIZATION},
+    },
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    Fault, Request, Resource, Verb,
+    Fault, Reply, Request, Resource, Verb,
     events::Events,
     fault::Faults,
     query::{self, ListOptions, Target},
@@ -28,6 +31,10 @@ use super::{
 
 /// How often a request that is held is looked at.
 const HELD: Duration = Duration::from_millis(10);
+/// Whom a client without credentials is taken for.
+const ANONYMOUS: &str = "system:anonymous";
+/// Whom any other is taken for.
+const USER: &str = "system:node:n1";
 /// How long a body may be.
 const BODY: usize = 1 << 20;
 
@@ -37,6 +44,8 @@ pub(super) struct Shared {
     faults: Mutex<Faults>,
     requests: Mutex<Vec<Request>>,
     events: Mutex<Events>,
+    /// Of resources that are answered with what the test has prepared, and then with nothing.
+    replies: Mutex<BTreeMap<Resource, VecDeque<Reply>>>,
     token: Mutex<String>,
     bookmarks: Mutex<u64>,
     last_list: Mutex<Option<Instant>>,
@@ -53,6 +62,7 @@ impl Shared {
             faults: Mutex::default(),
             requests: Mutex::default(),
             events: Mutex::default(),
+            replies: Mutex::default(),
             token: Mutex::new(token.into()),
             bookmarks: Mutex::default(),
             last_list: Mutex::default(),
@@ -79,6 +89,10 @@ impl Shared {
 
     pub fn token(&self) -> MutexGuard<'_, String> {
         lock(&self.token)
+    }
+
+    pub fn replies(&self) -> MutexGuard<'_, BTreeMap<Resource, VecDeque<Reply>>> {
+        lock(&self.replies)
     }
 
     /// How many bookmarks the test has asked for.
@@ -122,15 +136,29 @@ pub(super) async fn answer(
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let query = query::parameters(&parts.uri);
-    let nowhere = || Refusal::new(404, "the server could not find the requested resource");
-    let target = Target::parse(parts.uri.path()).ok_or_else(nowhere)?;
+    let user = authenticate(&shared, &parts.headers)?;
+    let accepts = |kinds: &str| kinds.contains("json") || kinds.contains("*/*");
+    let accepted = parts.headers.get(ACCEPT).and_then(|kinds| kinds.to_str().ok());
+    if accepted.is_some_and(|kinds| !accepts(kinds)) {
+        return Err(Refusal::not_acceptable());
+    }
+    let Some(target) = Target::parse(parts.uri.path()) else {
+        return nowhere(user, &parts.uri, &query);
+    };
     let unknown = || Refusal::new(405, "the server does not allow this method on the requested resource");
     let verb = target.verb(&parts.method, &query).ok_or_else(unknown)?;
     let request = Request { at: Instant::now(), verb, resource: target.resource, query };
     shared.requests().push(request.clone());
-    let expected = format!("Bearer {}", shared.token());
-    if parts.headers.get(AUTHORIZATION).is_none_or(|given| given != expected.as_str()) {
-        return Err(Refusal::new(401, "Unauthorized"));
+    if user == ANONYMOUS {
+        let resource = target.resource.map_or("events", Resource::name);
+        return Err(Refusal::forbidden(user, if verb == Verb::Watch { "watch" } else { "list" }, resource));
+    }
+    let reply =
+        target.resource.and_then(|resource| shared.replies().get_mut(&resource).map(VecDeque::pop_front));
+    match reply {
+        None => {}
+        Some(Some(reply)) => return Ok(reply.into_response()),
+        Some(None) => std::future::pending().await,
     }
     let fault = shared.faults().meet(&request);
     match fault {
@@ -142,18 +170,39 @@ pub(super) async fn answer(
                 tokio::time::sleep(HELD).await;
             }
         }
+        Some(Fault::Gateway(code)) => {
+            let page = format!("<html><body><h1>{code}</h1>No server is available.</body></html>\n");
+            return Ok(Reply::text(page).with_status(code).into_response());
+        }
         Some(Fault::Refuse(code, retry_after)) => {
             return Err(Refusal::new(code, "refused by the test").retry_after(retry_after));
         }
     }
-    let Some(resource) = target.resource else {
+    let mut document = Value::Null;
+    if matches!(verb, Verb::Create | Verb::Patch) {
         let body = to_bytes(body, BODY).await.map_err(|error| Refusal::new(400, error.to_string()))?;
-        let body = serde_json::from_slice(&body).map_err(|error| Refusal::new(400, error.to_string()))?;
-        return write_event(&shared, target, body);
+        document = serde_json::from_slice(&body).map_err(|error| Refusal::new(400, error.to_string()))?;
+    }
+    let Some(resource) = target.resource else {
+        return write_event(&shared, target, document);
     };
     if let Some(name) = target.name {
         let key = (resource, target.namespace.unwrap_or_default(), name);
         let missing = || Refusal::new(404, format!("{} {:?} not found", resource.name(), key.2));
+        if verb == Verb::Patch {
+            let stored = apply(&mut shared.store(), &key, document, parts.uri.path().ends_with("/status"));
+            shared.wake();
+            return stored.map(IntoResponse::into_response);
+        }
+        if verb == Verb::Delete {
+            let deleted = shared.store().delete(&key);
+            shared.wake();
+            return if deleted {
+                Ok(Json(json!({"kind": "Status", "status": "Success"})).into_response())
+            } else {
+                Err(missing())
+            };
+        }
         return shared.store().get(&key).map(|object| Json(&**object).into_response()).ok_or_else(missing);
     }
     let options = ListOptions::parse(&request, resource, target.namespace)?;
@@ -161,6 +210,53 @@ pub(super) async fn answer(
         Verb::Watch => watch(&shared, options),
         _ => list(&shared, &options),
     }
+}
+
+/// Whom the client is taken for.
+fn authenticate(shared: &Shared, headers: &HeaderMap) -> Result<&'static str, Refusal> {
+    let expected = format!("Bearer {}", shared.token());
+    match headers.get(AUTHORIZATION) {
+        None => Ok(ANONYMOUS),
+        Some(given) if given == expected.as_str() => Ok(USER),
+        Some(_) => Err(Refusal::new(401, "Unauthorized")),
+    }
+}
+
+/// Answers what is not served: with a `Status` only where there is such a group.
+fn nowhere(user: &str, uri: &Uri, query: &BTreeMap<String, String>) -> Result<Response, Refusal> {
+    if uri.path() == "/api/v1/secrets" {
+        let verb = if query.contains_key("watch") { "watch" } else { "list" };
+        return Err(Refusal::forbidden(user, verb, "secrets"));
+    }
+    let is_group = |version: &str| {
+        let group = if version == "v1" { "/api/v1/".to_owned() } else { format!("/apis/{version}/") };
+        uri.path().starts_with(&group)
+    };
+    if Resource::ALL.into_iter().any(|known| is_group(known.version())) {
+        return Err(Refusal::unknown_resource());
+    }
+    Ok((StatusCode::NOT_FOUND, "404 page not found\n").into_response())
+}
+
+/// Stores an object as it is given, with the status that it has; or its status alone.
+fn apply(store: &mut Store, key: &Key, object: Value, is_status: bool) -> Result<Json<Value>, Refusal> {
+    if Resource::of(&object) != Some(key.0) || object["metadata"]["name"] != key.2 {
+        return Err(Refusal::new(400, "the object is not the one of the URL"));
+    }
+    let known = store.get(key).map(|known| Value::clone(known));
+    let mut object = object;
+    if is_status {
+        let status = object["status"].take();
+        object = known.ok_or_else(|| Refusal::new(404, format!("{:?} not found", key.2)))?;
+        object["status"] = status;
+    } else {
+        object.as_object_mut().and_then(|fields| fields.remove("status"));
+        if let Some(status) = known.map(|known| known["status"].clone()).filter(|status| !status.is_null()) {
+            object["status"] = status;
+        }
+    }
+    store.put(object);
+    Ok(Json(store.get(key).map_or(Value::Null, |stored| Value::clone(stored))))
 }
 
 fn write_event(shared: &Shared, target: Target, body: Value) -> Result<Response, Refusal> {
@@ -175,13 +271,16 @@ fn write_event(shared: &Shared, target: Target, body: Value) -> Result<Response,
 fn list(shared: &Shared, options: &ListOptions) -> Result<Response, Refusal> {
     let mut store = shared.store();
     let newest = store.version();
-    not_in_the_future(options.version, newest)?;
-    if options.exact && options.version != Some(newest) {
-        return Err(Refusal::gone("The provided resource version is too old"));
+    if let Some(version) = options.version.filter(|version| *version > newest) {
+        return Err(Refusal::too_large(version, newest));
     }
+    if options.exact && options.version != Some(newest) {
+        return Err(Refusal::gone("The resourceVersion for the provided list is too old."));
+    }
+    let limit = options.limit.filter(|_| !options.from_cache || shared.faults().lacks.watch_cache);
     let continued =
         options.continued.as_deref().map(|token| read_token(options.resource, token)).transpose()?;
-    let page = page(&mut store, options, continued, options.limit.unwrap_or(usize::MAX))?;
+    let page = page(&mut store, options, continued, limit.unwrap_or(usize::MAX))?;
     drop(store);
     if page.next.is_none() {
         shared.listed();
@@ -189,6 +288,9 @@ fn list(shared: &Shared, options: &ListOptions) -> Result<Response, Refusal> {
     let mut metadata = json!({"resourceVersion": page.version.to_string()});
     if let Some(next) = &page.next {
         metadata["continue"] = write_token(page.version, next).into();
+        if options.selector.is_everything() {
+            metadata["remainingItemCount"] = page.remaining.into();
+        }
     }
     Ok(Json(json!({
         "kind": format!("{}List", options.resource.kind()),
@@ -223,16 +325,6 @@ pub(super) fn page(
     store
         .list(options.resource, continued, limit, |object| is_wanted(options, object))
         .map_err(|_| Refusal::gone(expired))
-}
-
-/// The server does not have what is yet to come; a real one waits for it, for a while.
-pub(super) fn not_in_the_future(version: Option<u64>, newest: u64) -> Result<(), Refusal> {
-    match version {
-        Some(version) if version > newest => {
-            Err(Refusal::new(504, format!("Too large resource version: {version}, current: {newest}")))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn write_token(version: u64, next: &Key) -> String {

@@ -7,23 +7,76 @@ use axum::{
 };
 use serde_json::{Value, json};
 
+use super::Resource;
+
 /// Why a request is refused.
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
     code: u16,
     reason: &'static str,
     message: String,
+    details: Value,
     retry_after: Option<u32>,
 }
 
 impl Refusal {
     pub fn new(code: u16, message: impl Into<String>) -> Self {
-        Self { code, reason: reason(code), message: message.into(), retry_after: None }
+        Self { code, reason: reason(code), message: message.into(), details: Value::Null, retry_after: None }
     }
 
     /// What was asked for is forgotten.
     pub fn gone(message: impl Into<String>) -> Self {
         Self::new(410, message)
+    }
+
+    /// What was asked for is yet to come. A real server waits for it, for three seconds.
+    pub fn too_large(version: u64, current: u64) -> Self {
+        let message = "Too large resource version";
+        let details = json!({
+            "causes": [{"reason": "ResourceVersionTooLarge", "message": message}],
+            "retryAfterSeconds": 1,
+        });
+        let refusal = Self::new(504, format!("Timeout: {message}: {version}, current: {current}"));
+        Self { details, retry_after: Some(1), ..refusal }
+    }
+
+    /// A parameter of a list or watch is not allowed.
+    pub fn invalid(field: &str, message: &str) -> Self {
+        let message = format!("Forbidden: {message}");
+        let details = json!({
+            "group": "meta.k8s.io",
+            "kind": "ListOptions",
+            "causes": [{"reason": "FieldValueForbidden", "message": message, "field": field}],
+        });
+        let refusal = Self::new(422, format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: {message}"));
+        Self { details, ..refusal }
+    }
+
+    /// A user may not do this with a resource.
+    pub fn forbidden(user: &str, verb: &str, resource: &str) -> Self {
+        let group = Resource::ALL.into_iter().find(|known| known.name() == resource);
+        let group = group.and_then(|known| known.version().split_once('/')).map_or("", |(group, _)| group);
+        let refusal = Self::new(
+            403,
+            format!(
+                "{resource} is forbidden: User {user:?} cannot {verb} resource {resource:?} in API group \
+                 {group:?} at the cluster scope"
+            ),
+        );
+        Self { details: json!({"kind": resource}), ..refusal }
+    }
+
+    /// The server does not have the resource.
+    pub fn unknown_resource() -> Self {
+        let refusal = Self::new(404, "the server could not find the requested resource");
+        Self { details: json!({}), ..refusal }
+    }
+
+    /// The server has no representation that the client accepts.
+    pub fn not_acceptable() -> Self {
+        let types = "application/json, application/json;stream=watch";
+        let refusal = Self::new(406, format!("406: Not Acceptable\n\nAvailable representations: {types}"));
+        Self { details: json!({}), ..refusal }
     }
 
     /// With `Retry-After`, in seconds.
@@ -33,7 +86,7 @@ impl Refusal {
 
     /// The object.
     pub fn status(&self) -> Value {
-        json!({
+        let mut status = json!({
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": {},
@@ -41,7 +94,11 @@ impl Refusal {
             "message": self.message,
             "reason": self.reason,
             "code": self.code,
-        })
+        });
+        if !self.details.is_null() {
+            status["details"] = self.details.clone();
+        }
+        status
     }
 }
 
@@ -64,6 +121,7 @@ fn reason(code: u16) -> &'static str {
         403 => "Forbidden",
         404 => "NotFound",
         405 => "MethodNotAllowed",
+        406 => "NotAcceptable",
         409 => "AlreadyExists",
         410 => "Expired",
         422 => "Invalid",

@@ -35,6 +35,8 @@ pub(super) struct Page {
     pub items: Vec<Arc<Value>>,
     /// Where the next part begins.
     pub next: Option<Key>,
+    /// How many objects are in the parts to come.
+    pub remaining: usize,
 }
 
 /// That what was asked for was forgotten: 410.
@@ -42,7 +44,7 @@ pub(super) struct Page {
 pub(super) struct Gone;
 
 /// All objects, with one version for all, which grows with every change.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Store {
     version: u64,
     objects: Arc<Objects>,
@@ -111,18 +113,20 @@ impl Store {
         };
         let mut items = Vec::new();
         let mut next = None;
+        let mut remaining = 0;
         let rest = objects.range(start..).take_while(|(key, _)| key.0 == resource);
         for (key, object) in rest.filter(|(_, object)| wanted(object)) {
             if items.len() == limit {
-                next = Some(key.clone());
-                break;
+                next.get_or_insert_with(|| key.clone());
+                remaining += 1;
+                continue;
             }
             items.push(object.clone());
         }
         if next.is_some() {
             self.snapshots.insert(version, objects);
         }
-        Ok(Page { version, items, next })
+        Ok(Page { version, items, next, remaining })
     }
 
     /// The changes after a version.

@@ -15,6 +15,8 @@ use super::{query::ListOptions, serve::Shared, status::Refusal, store::Change};
 
 /// How long a watch lasts that has no `timeoutSeconds`; a real server ends it after 30 to 60 minutes.
 const LIFETIME: Duration = Duration::from_mins(30);
+/// How long before its timeout a watch gets its last bookmark.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How many events go into one piece of the answer.
 const PIECE: usize = 256;
 
@@ -22,6 +24,8 @@ const PIECE: usize = 256;
 struct Watch {
     shared: Arc<Shared>,
     options: ListOptions,
+    /// The version that it began from; what is not newer is not sent.
+    start: u64,
     /// The changes up to this version have been sent, or do not matter.
     position: u64,
     /// Lines that are ready to be sent.
@@ -32,6 +36,8 @@ struct Watch {
     /// Bookmarks asked for by the test that were sent.
     bookmarks: u64,
     next_bookmark: Instant,
+    /// When the bookmark before the end is due.
+    last_bookmark: Option<Instant>,
     end: Instant,
     over: bool,
     /// The initial events are not all sent yet.
@@ -46,20 +52,21 @@ struct Watch {
 /// What makes the server refuse it rather than begin.
 pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Response, Refusal> {
     let faults = shared.faults();
-    if options.send_initial_events.is_some() && faults.no_streaming {
+    if options.send_initial_events.is_some() && faults.lacks.streaming {
         let message = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
-        return Err(Refusal::new(
-            422,
-            format!("ListOptions is invalid: sendInitialEvents: Forbidden: {message}"),
-        ));
+        return Err(Refusal::invalid("sendInitialEvents", message));
     }
     let mut store = shared.store();
     let newest = store.version();
-    super::serve::not_in_the_future(options.version, newest)?;
     let mut ready = VecDeque::new();
+    let mut over = false;
     let initial = options.send_initial_events == Some(true)
         || (options.send_initial_events.is_none() && options.version.is_none());
-    if initial {
+    // A watch from a version that is yet to come is silent until then; only its initial events cannot be had.
+    if let Some(version) = options.version.filter(|version| initial && *version > newest) {
+        ready.push_back(error(&Refusal::too_large(version, newest)));
+        over = true;
+    } else if initial {
         let page = super::serve::page(&mut store, &options, None, usize::MAX)?;
         ready.extend(page.items.iter().map(|object| event("ADDED", object)));
         if options.send_initial_events.is_some() && options.bookmarks {
@@ -68,20 +75,26 @@ pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Respon
             ready.push_back(mark);
         }
     }
-    let position = if initial { newest } else { options.version.unwrap_or(newest) };
-    if faults.gone_as_status && store.since(position).is_err() {
-        return Err(too_old(position));
+    let start = if initial { newest } else { options.version.unwrap_or(newest) };
+    if faults.gone_as_status && store.since(start).is_err() {
+        return Err(too_old(start));
     }
     let now = Instant::now();
+    let end = now + options.timeout.unwrap_or(LIFETIME);
     let watch = Watch {
-        position,
+        start,
+        position: start,
         ready,
         count: 0,
         signal: shared.signal(),
         bookmarks: shared.bookmarks(),
         next_bookmark: now + shared.bookmark_period,
-        end: now + options.timeout.unwrap_or(LIFETIME),
-        over: false,
+        last_bookmark: options
+            .timeout
+            .and_then(|timeout| timeout.checked_sub(FAREWELL))
+            .map(|after| now + after),
+        end,
+        over,
         initial,
         generation: faults.forgotten,
         shared: shared.clone(),
@@ -123,7 +136,8 @@ impl Watch {
             if ended {
                 return None;
             }
-            let wake = if silent { Instant::now() + LIFETIME } else { self.next_bookmark.min(self.end) };
+            let next = self.last_bookmark.map_or(self.next_bookmark, |last| last.min(self.next_bookmark));
+            let wake = if silent { Instant::now() + LIFETIME } else { next.min(self.end) };
             tokio::select! {
                 changed = self.signal.changed() => changed.ok()?,
                 () = tokio::time::sleep_until(wake) => {}
@@ -135,17 +149,19 @@ impl Watch {
     fn collect(&mut self) {
         let store = self.shared.store();
         let Ok(changes) = store.since(self.position) else {
-            self.ready.push_back(json!({"type": "ERROR", "object": too_old(self.position).status()}));
+            self.ready.push_back(error(&too_old(self.position)));
             self.over = true;
             return;
         };
         let events = changes.filter_map(|change| self.event(change)).collect();
-        self.position = store.version();
+        self.position = store.version().max(self.start);
         drop(store);
         let faults = self.shared.faults().events;
         self.ready.extend(faults.distort(events, &mut self.count));
         let (asked, now) = (self.shared.bookmarks(), Instant::now());
-        if self.options.bookmarks && (asked != self.bookmarks || now >= self.next_bookmark) {
+        let is_last = self.last_bookmark.take_if(|last| now >= *last).is_some();
+        let is_due = is_last || asked != self.bookmarks || now >= self.next_bookmark;
+        if self.options.bookmarks && is_due && self.position > self.start {
             self.ready.push_back(bookmark(&self.options, self.position));
         }
         self.bookmarks = asked;
@@ -179,12 +195,16 @@ fn event(kind: &str, object: &Value) -> Value {
     json!({"type": kind, "object": object})
 }
 
+fn error(refusal: &Refusal) -> Value {
+    json!({"type": "ERROR", "object": refusal.status()})
+}
+
 fn bookmark(options: &ListOptions, version: u64) -> Value {
     let resource = options.resource;
     json!({"type": "BOOKMARK", "object": {
         "kind": resource.kind(),
         "apiVersion": resource.version(),
-        "metadata": {"resourceVersion": version.to_string(), "creationTimestamp": null},
+        "metadata": {"resourceVersion": version.to_string()},
     }})
 }
 

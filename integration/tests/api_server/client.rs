@@ -74,6 +74,25 @@ impl Scene {
         token: Option<&str>,
         body: &str,
     ) -> std::io::Result<Answer> {
+        let headers = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        self.send(authority, method, url, &headers, body)
+    }
+
+    /// Asks for an answer of this type.
+    pub fn accepting(&self, kind: &str, url: &str, token: Option<&str>) -> std::io::Result<Answer> {
+        let authority = std::fs::read(self.server.kubeconfig().with_extension("crt"))?;
+        let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        self.send(&authority, "GET", url, &format!("Accept: {kind}\r\n{token}"), "")
+    }
+
+    fn send(
+        &self,
+        authority: &[u8],
+        method: &str,
+        url: &str,
+        headers: &str,
+        body: &str,
+    ) -> std::io::Result<Answer> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority).unwrap()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -86,11 +105,9 @@ impl Scene {
         socket.set_read_timeout(Some(self.patience))?;
         let connection = ClientConnection::new(Arc::new(config), "127.0.0.1".try_into().unwrap()).unwrap();
         let mut stream = StreamOwned::new(connection, TcpStream::from(socket));
-        let authorization =
-            token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         write!(
             stream,
-            "{method} {url} HTTP/1.1\r\nHost: api\r\n{authorization}Content-Length: {}\r\n\r\n{body}",
+            "{method} {url} HTTP/1.1\r\nHost: api\r\n{headers}Content-Length: {}\r\n\r\n{body}",
             body.len()
         )?;
         Answer::begin(BufReader::new(stream))
@@ -116,11 +133,16 @@ impl Answer {
     }
 
     /// The whole body.
-    pub fn json(mut self) -> Value {
+    pub fn json(self) -> Value {
+        serde_json::from_str(&self.text()).unwrap()
+    }
+
+    /// The same, whatever it is.
+    pub fn text(mut self) -> String {
         let length = self.headers.iter().find_map(|header| header.strip_prefix("content-length: ")).unwrap();
         let mut body = vec![0; length.parse().unwrap()];
         self.body.read_exact(&mut body).unwrap();
-        serde_json::from_slice(&body).unwrap()
+        String::from_utf8(body).unwrap()
     }
 
     /// The next event of a watch; an error when the connection broke or nothing came for a while, `None` at

@@ -8,11 +8,11 @@ use crate::client::{SERVICES, SLICES, Scene, names, service};
 #[test]
 fn who_has_no_token_or_a_wrong_one_is_refused() {
     let scene = Scene::new();
-    for token in [None, Some("guessed")] {
+    for (token, code, reason) in [(None, 403, "Forbidden"), (Some("guessed"), 401, "Unauthorized")] {
         let answer = scene.request("GET", SERVICES, token, "").unwrap();
-        assert_eq!(answer.status, 401);
+        assert_eq!(answer.status, code);
         let status = answer.json();
-        assert_eq!((&status["kind"], &status["reason"]), (&json!("Status"), &json!("Unauthorized")));
+        assert_eq!((&status["kind"], &status["reason"]), (&json!("Status"), &json!(reason)));
     }
     scene.server.set_token("another");
     assert_eq!(scene.get(SERVICES).status, 401);

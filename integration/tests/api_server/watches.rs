@@ -23,7 +23,13 @@ fn a_watch_tells_what_came_after_its_version() {
     let event = again.event().unwrap().unwrap();
     assert_eq!((&event["object"]["kind"], &event["object"]["apiVersion"]), (&json!("Service"), &json!("v1")));
     assert_eq!(again.events(1), ["DELETED a 4"]);
-    assert_eq!(scene.get(&format!("{WATCH}&resourceVersion=5")).status, 504);
+    // What is yet to come is waited for, however old the rest.
+    let mut future = scene.get(&format!("{WATCH}&resourceVersion=5&allowWatchBookmarks=true"));
+    scene.server.put(service("b", None));
+    scene.server.send_bookmarks();
+    assert!(future.is_silent(Duration::from_millis(200)));
+    scene.server.put(service("b", None));
+    assert_eq!(future.events(1), ["MODIFIED b 6"]);
 }
 
 #[test]
@@ -106,9 +112,20 @@ fn bookmarks_come_when_they_are_due_or_asked_for() {
     let scene = Scene::with_bookmarks(Duration::from_secs(1));
     scene.server.put(service("a", None));
     let mut watch = scene.get(&format!("{WATCH}&resourceVersion=1&allowWatchBookmarks=true"));
-    let mut other = scene.get(&format!("{WATCH}&resourceVersion=1"));
-    assert_eq!(watch.events(2), ["BOOKMARK - 1", "BOOKMARK - 1"]);
+    let mut other = scene.get(&format!("{WATCH}&resourceVersion=2"));
+    let node = || json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
+    scene.server.put(node());
+    assert_eq!(watch.events(2), ["BOOKMARK - 2", "BOOKMARK - 2"]);
     assert!(other.is_silent(Duration::from_millis(100)), "who does not ask for them gets none");
+    // A version that the watch began from is no news.
+    let mut same = scene.get(&format!("{WATCH}&resourceVersion=2&allowWatchBookmarks=true"));
+    assert!(same.is_silent(Duration::from_millis(1_500)));
+    // The last comes before the end.
+    let scene = Scene::new();
+    let mut ends = scene.get(&format!("{WATCH}&resourceVersion=0&allowWatchBookmarks=true&timeoutSeconds=3"));
+    scene.server.put(node());
+    assert_eq!(ends.events(1), ["BOOKMARK - 1"]);
+    assert_eq!(ends.event().unwrap(), None);
 
     let scene = Scene::new();
     let mut watch = scene.get(&format!("{WATCH}&resourceVersion=0&allowWatchBookmarks=true"));

@@ -2,6 +2,7 @@
 //!
 //! Every test builds its own lab, so they run side by side. They need root and say so without it.
 
+mod anywhere;
 mod crash;
 mod credentials;
 mod health;

@@ -7,34 +7,6 @@ use serde_json::json;
 
 use crate::scene::{Scene, wait_until};
 
-fn set_zone(scene: &Scene, zone: &str) {
-    let mut node = scene.lab.node_a.object();
-    node["metadata"]["labels"] = json!({"topology.kubernetes.io/zone": zone});
-    scene.server.put(node);
-}
-
-#[test]
-fn traffic_follows_the_zone_of_the_node() {
-    let scene = Scene::new();
-    let [one, two] = scene.web_pods();
-    set_zone(&scene, "east");
-    let mut objects = scene.web_objects(&[&one, &two]);
-    for slice in &mut objects[1..] {
-        for (number, zone) in ["east", "west"].into_iter().enumerate() {
-            slice["endpoints"][number]["hints"] = json!({"forZones": [{"name": zone}]});
-        }
-    }
-    scene.server.put_all(objects);
-    let _agent = scene.run();
-    scene.wait_until_served(&["web-1"], "in the east");
-    set_zone(&scene, "west");
-    scene.wait_until_served(&["web-2"], "in the west");
-    set_zone(&scene, "north");
-    scene.wait_until_served(&["web-1", "web-2"], "in a zone without endpoints");
-    set_zone(&scene, "east");
-    scene.wait_until_served(&["web-1"], "in the east again");
-}
-
 #[test]
 fn pods_are_told_from_the_rest_by_the_networks_of_the_node() {
     let scene = Scene::new();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portolan_integration::{Fault, Node, Resource, Rule, numbered};
+use portolan_integration::{Fault, Node, Resource, Rule, Verb, numbered};
 use serde_json::Value;
 
 use crate::scene::{Scene, wait_until, while_connecting};
@@ -98,6 +98,89 @@ fn once_the_server_answers_nobody_waits_any_longer() {
     scene.wait_until_equal("after the outages");
     let log = agent.stderr();
     assert!(!log.contains("answered 410"), "that a version is forgotten is nothing to worry about: {log}");
+}
+
+/// An API server that was just started refuses everything until it has loaded its own access rules.
+#[test]
+fn the_first_change_after_a_restart_is_not_waited_for() {
+    let mut scene = Scene::new();
+    let pods = scene.web_pods();
+    scene.put_web(&[&pods[0]]);
+    let agent = scene.run();
+    scene.wait_until_served(&["web-1"], "at first");
+    let mut waits = Vec::new();
+    // On a slow machine it may take another try to tell.
+    let prompt = (0..4).any(|round| {
+        // So long that the watches count as good.
+        thread::sleep(Duration::from_secs(12));
+        scene.server.stop();
+        thread::sleep(Duration::from_secs(10));
+        scene.server.inject(Rule::always(Fault::Refuse(403, None)));
+        scene.server.resume().unwrap();
+        thread::sleep(Duration::from_secs(1));
+        let pod = &pods[(round + 1) % 2];
+        scene.put_web(&[pod]);
+        let began = Instant::now();
+        scene.server.clear_rules();
+        let client = scene.shell.client().within(Duration::from_millis(500));
+        wait_until("the change is in the kernel", || client.tcp(scene.web()).server() == Some(pod.name()));
+        waits.push(began.elapsed());
+        began.elapsed() <= PROMPT
+    });
+    assert!(prompt, "{waits:?}: {}", agent.stderr());
+}
+
+/// What a load balancer answers while the control plane is away says nothing of versions: nothing is listed anew.
+#[test]
+fn what_a_gateway_answers_costs_no_list() {
+    let mut scene = Scene::new();
+    let [one, two] = scene.web_pods();
+    scene.put_web(&[&one]);
+    let agent = scene.run();
+    scene.wait_until_equal("at first");
+    thread::sleep(Duration::from_secs(12));
+    scene.server.inject(Rule::always(Fault::Gateway(504)));
+    let before = scene.server.requests().len();
+    scene.server.drop_connections().unwrap();
+    thread::sleep(Duration::from_secs(5));
+    let asked = scene.server.requests().len() - before;
+    assert!((4..=24).contains(&asked), "four kinds asked {asked} times within 5 s");
+    scene.put_web(&[&two]);
+    scene.server.clear_rules();
+    scene.wait_until_served(&["web-2"], "after that");
+    let later = scene.server.requests().split_off(before);
+    assert!(
+        later.iter().all(|it| it.verb == Verb::Watch && it.query.contains_key("resourceVersion")),
+        "{later:#?}"
+    );
+    assert!(!later.iter().any(|it| it.query.contains_key("sendInitialEvents")), "{}", agent.stderr());
+}
+
+/// The whole control plane goes back to a backup: nothing that is newer than it is known to anybody.
+#[test]
+fn a_backup_that_is_restored_is_arrived_at_within_three_minutes() {
+    let mut scene = Scene::new();
+    let [one, two] = scene.web_pods();
+    scene.put_web(&[&one]);
+    scene.server.put_all(services());
+    let agent = scene.run();
+    scene.wait_until_equal("at first");
+    let backup = scene.server.backup();
+    change_and_delete(&scene);
+    scene.put_web(&[&two]);
+    scene.wait_until_equal("after the backup");
+    scene.server.stop();
+    thread::sleep(Duration::from_secs(3));
+    scene.server.restore(&backup).unwrap();
+    let restored = Instant::now();
+    let (client, target) = (scene.shell.client(), scene.web());
+    while_connecting(&client, target, || scene.wait_until_equal("after the backup was restored"));
+    let log = agent.stderr();
+    assert!(restored.elapsed() < Duration::from_mins(3), "{:?}: {log}", restored.elapsed());
+    scene.wait_until_served(&["web-1"], "as in the backup");
+    // And what happens from then on arrives, with versions that were once seen of other things.
+    scene.put_web(&[&one, &two]);
+    scene.wait_until_served(&["web-1", "web-2"], "after that");
 }
 
 #[test]

@@ -2,14 +2,15 @@
 
 use std::{
     net::SocketAddr,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use portolan_integration::{
-    Agent, Answer, ApiServer, CLUSTER_CIDR, Client, Family, Lab, Node, Pod, Protocol, Service, Slice,
-    eventually,
+    Agent, Answer, ApiServer, CLUSTER_CIDR, Client, Family, Lab, Namespace, Node, Pod, Protocol, RealServer,
+    Service, Slice, eventually,
 };
 use serde_json::{Value, json};
 
@@ -17,29 +18,117 @@ use serde_json::{Value, json};
 /// half a minute at the latest.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
+/// Which ClusterIP Service `web` has; a real cluster has given out the first ones.
+const WEB: u8 = 201;
+
 /// What the binary is run with.
 pub const ARGUMENTS: [&str; 2] = ["--cluster-cidr", CLUSTER_CIDR];
 
+/// What every API server does.
+pub trait Api {
+    /// Kubeconfig for the nodes of the lab.
+    fn kubeconfig(&self) -> PathBuf;
+    /// Stores objects, new or changed.
+    fn put_all(&self, objects: Vec<Value>);
+    /// Deletes objects.
+    fn delete_all(&self, objects: &[Value]);
+    /// All objects.
+    fn objects(&self) -> Vec<Value>;
+}
+
+impl Api for ApiServer {
+    fn kubeconfig(&self) -> PathBuf {
+        self.kubeconfig()
+    }
+
+    fn put_all(&self, objects: Vec<Value>) {
+        self.put_all(objects);
+    }
+
+    fn delete_all(&self, objects: &[Value]) {
+        self.delete_all(objects);
+    }
+
+    fn objects(&self) -> Vec<Value> {
+        self.objects()
+    }
+}
+
+impl Api for RealServer {
+    fn kubeconfig(&self) -> PathBuf {
+        self.kubeconfig()
+    }
+
+    fn put_all(&self, objects: Vec<Value>) {
+        self.put_all(objects);
+    }
+
+    fn delete_all(&self, objects: &[Value]) {
+        self.delete_all(objects);
+    }
+
+    fn objects(&self) -> Vec<Value> {
+        self.objects()
+    }
+}
+
+impl Api for Box<dyn Api> {
+    fn kubeconfig(&self) -> PathBuf {
+        (**self).kubeconfig()
+    }
+
+    fn put_all(&self, objects: Vec<Value>) {
+        (**self).put_all(objects);
+    }
+
+    fn delete_all(&self, objects: &[Value]) {
+        (**self).delete_all(objects);
+    }
+
+    fn objects(&self) -> Vec<Value> {
+        (**self).objects()
+    }
+}
+
 /// A lab, an API server that knows the Nodes, and a pod `shell` on node-a.
-pub struct Scene {
+pub struct Scene<S = ApiServer> {
     pub lab: Lab,
-    pub server: ApiServer,
+    pub server: S,
     pub shell: Pod,
 }
 
+impl Scene<Box<dyn Api>> {
+    /// At the server of a kubeconfig, as that is reached from this namespace or from where the test is.
+    pub fn at(kubeconfig: &Path, way: Option<&Namespace>) -> Self {
+        let lab = Lab::new().unwrap_or_else(|error| panic!("{error}"));
+        let server = lab.real_server(kubeconfig, way).unwrap();
+        server.put_all(lab.nodes().map(Node::object));
+        let shell = lab.node_a.pod("shell").unwrap();
+        Self { lab, server: Box::new(server), shell }
+    }
+}
+
 impl Scene {
+    /// At the test API server.
     pub fn new() -> Self {
         Self::with_bookmarks(Duration::from_mins(1))
     }
 
     pub fn with_bookmarks(period: Duration) -> Self {
+        if std::env::var_os("PORTOLAN_TEST_KUBECONFIG").is_some() {
+            eprintln!(
+                "this test has the API server go wrong: it needs the test API server, and runs against that"
+            );
+        }
         let lab = Lab::new().unwrap_or_else(|error| panic!("{error}"));
         let server = lab.api_server(period).unwrap();
         server.put_all(lab.nodes().map(Node::object));
         let shell = lab.node_a.pod("shell").unwrap();
         Self { lab, server, shell }
     }
+}
 
+impl<S: Api> Scene<S> {
     /// Pods `web-1` on node-a and `web-2` on node-b, which answer TCP on port 8080.
     pub fn web_pods(&self) -> [Pod; 2] {
         [(&self.lab.node_a, "web-1"), (&self.lab.node_b, "web-2")]
@@ -52,7 +141,7 @@ impl Scene {
     }
 
     pub fn web_objects(&self, pods: &[&Pod]) -> Vec<Value> {
-        let addresses = Family::BOTH.map(|family| self.lab.cluster_ip(1).of(family));
+        let addresses = Family::BOTH.map(|family| self.lab.cluster_ip(WEB).of(family));
         let service = Service::new("web", addresses).port("http", Protocol::Tcp, 80).object();
         let slices = Slice::both("web", ("http", Protocol::Tcp, 8080), pods);
         std::iter::once(service).chain(slices).collect()
@@ -60,7 +149,7 @@ impl Scene {
 
     /// Where Service `web` is.
     pub fn web(&self) -> SocketAddr {
-        self.lab.cluster_ip(1).port(Family::V4, 80)
+        self.lab.cluster_ip(WEB).port(Family::V4, 80)
     }
 
     /// Runs the binary on node-a and waits until it is ready.

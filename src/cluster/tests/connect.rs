@@ -4,11 +4,13 @@ use std::{fs, path::PathBuf};
 
 use tempfile::TempDir;
 
-use super::*;
-use crate::{cluster::Cluster, settings::ApiSettings};
+use crate::{
+    cluster::{Cluster, Options, Timing},
+    settings::ApiSettings,
+};
 
 fn options() -> Options {
-    Options { node_name: "n1".into(), proxy_name: None, needs_pod_networks: false, timing: timing() }
+    Options { node_name: "n1".into(), proxy_name: None, needs_pod_networks: false, timing: Timing::default() }
 }
 
 fn error(kubeconfig: Option<PathBuf>, master: Option<&str>) -> String {

@@ -6,8 +6,11 @@ use kube::Config;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use super::{LONG, Value, json};
+use serde_json::{Value, json};
 use crate::cluster::credentials::{Credentials, PluginTimes};
+
+/// Long enough for any machine; reached only by a test that fails.
+const LONG: Duration = Duration::from_secs(30);
 
 const TIMES: PluginTimes =
     PluginTimes { limit: Duration::from_millis(500), pause: Duration::from_millis(20) };

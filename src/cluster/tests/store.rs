@@ -1,6 +1,10 @@
 //! What is known of objects.
 
-use super::*;
+use std::sync::Arc;
+
+use portolan_rules::model::ObjectName;
+use serde_json::{Value, json};
+
 use crate::{
     api,
     cluster::{
@@ -8,39 +12,18 @@ use crate::{
         standing::Standing,
         store::{Listing, Store},
     },
+    source::Change,
 };
+
+fn service(name: &str, version: u64, port: u16) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "default", "resourceVersion": version.to_string()},
+        "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": port}]},
+    })
+}
 
 fn read<W: Watched>(object: &Value) -> W {
     serde_json::from_value(object.clone()).unwrap()
-}
-
-#[test]
-fn versions_that_are_no_numbers_are_never_late() {
-    let mut store = Store::<api::Service>::new(None);
-    let versioned = |version: &str, port| {
-        let mut object = service("web", 0, port);
-        object["metadata"]["resourceVersion"] = json!(version);
-        read::<api::Service>(&object)
-    };
-    for (version, port) in [("b", 1), ("a", 2), ("7", 3), ("a", 4), ("6", 5)] {
-        assert!(store.apply(&versioned(version, port), false).is_some(), "{version}");
-    }
-    assert!(store.apply(&versioned("5", 6), false).is_none());
-}
-
-#[test]
-fn a_deleted_object_can_come_back_but_not_by_a_late_event() {
-    let mut store = Store::<api::Service>::new(None);
-    let mut apply = |version, deleted| store.apply(&read(&service("web", version, 80)), deleted).is_some();
-    assert!(apply(5, false));
-    assert!(!apply(4, true), "of an earlier object of this name");
-    assert!(apply(6, true));
-    assert!(!apply(6, true), "twice");
-    assert!(!apply(5, false), "late");
-    assert!(!apply(6, false), "late");
-    assert!(apply(7, false), "created again");
-    // Some servers leave the version of a deleted object as it was.
-    assert!(apply(7, true));
 }
 
 #[test]
@@ -51,7 +34,7 @@ fn an_equal_object_is_kept_once() {
     };
     let mut list = Listing::default();
     store.add(&mut list, &read(&service("web", 2, 80)));
-    let Change::Services(all) = store.replace(list) else { panic!("it is a list") };
+    let (Change::Services(all), 0) = store.replace(list) else { panic!("it is a list") };
     assert!(Arc::ptr_eq(&all[0].1, &first));
 }
 

@@ -1,0 +1,155 @@
+//! Answers that a test has prepared, in place of the server's own.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, Bytes},
+    http::StatusCode,
+    response::Response,
+};
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// How long it takes to send what is there, at most.
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// One answer.
+#[derive(Debug)]
+pub struct Reply {
+    status: StatusCode,
+    headers: Vec<(&'static str, String)>,
+    text: String,
+    then: Then,
+}
+
+/// What comes after the text.
+#[derive(Debug)]
+enum Then {
+    End,
+    Break,
+    Wait,
+    Repeat,
+    Feed(UnboundedReceiver<String>),
+}
+
+/// Goes on with an answer that is being read; when dropped, the answer ends.
+#[derive(Debug)]
+pub struct Feed(UnboundedSender<String>);
+
+impl Feed {
+    /// Sends a line.
+    pub fn send(&self, line: &Value) {
+        self.send_text(&line.to_string());
+    }
+
+    /// Sends lines that arrive at once, if anybody still reads.
+    pub fn send_text(&self, lines: &str) {
+        let _ = self.0.send(format!("{lines}\n"));
+    }
+}
+
+impl Reply {
+    /// A document.
+    pub fn json(document: &Value) -> Self {
+        Self::text(document.to_string())
+    }
+
+    /// Anything.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { status: StatusCode::OK, headers: Vec::new(), text: text.into(), then: Then::End }
+    }
+
+    /// The lines of a watch, after which it ends.
+    pub fn lines(lines: impl IntoIterator<Item = Value>) -> Self {
+        let lines: Vec<String> = lines.into_iter().map(|line| line.to_string() + "\n").collect();
+        Self::text(lines.concat())
+    }
+
+    /// A refusal: a `Status`, with its own code.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn refuse(status: &Value) -> Self {
+        let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+        Self::json(status).with_status(code.unwrap_or_else(|| panic!("{status} has no code")))
+    }
+
+    /// With another status than 200.
+    ///
+    /// # Panics
+    /// If it cannot be one.
+    #[must_use]
+    pub fn with_status(mut self, code: u16) -> Self {
+        self.status = StatusCode::from_u16(code).unwrap_or_else(|error| panic!("{code}: {error}"));
+        self
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    /// The connection breaks instead of ending.
+    #[must_use]
+    pub fn and_break(mut self) -> Self {
+        self.then = Then::Break;
+        self
+    }
+
+    /// Nothing more comes, not even an end.
+    #[must_use]
+    pub fn and_wait(mut self) -> Self {
+        self.then = Then::Wait;
+        self
+    }
+
+    /// The same text comes again and again, without an end.
+    #[must_use]
+    pub fn and_repeat(mut self) -> Self {
+        self.then = Then::Repeat;
+        self
+    }
+
+    /// More comes when the test sends it.
+    #[must_use]
+    pub fn and_feed(mut self) -> (Self, Feed) {
+        let (sender, receiver) = unbounded_channel();
+        self.then = Then::Feed(receiver);
+        (self, Feed(sender))
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        let text = Bytes::from(self.text);
+        let first = stream::iter([Ok::<_, std::io::Error>(text.clone())]);
+        let body = match self.then {
+            Then::End => Body::from(text),
+            Then::Break => {
+                // What was said before has to be on its way.
+                let cut = async {
+                    tokio::time::sleep(FLUSH).await;
+                    Err(std::io::Error::other("cut"))
+                };
+                Body::from_stream(first.chain(stream::once(cut)))
+            }
+            Then::Wait => Body::from_stream(first.chain(stream::pending())),
+            Then::Repeat => Body::from_stream(first.chain(stream::repeat_with(move || Ok(text.clone())))),
+            Then::Feed(receiver) => {
+                let more = stream::unfold(receiver, async |mut receiver| {
+                    Some((Ok(Bytes::from(receiver.recv().await?)), receiver))
+                });
+                Body::from_stream(first.chain(more))
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        for (name, value) in self.headers {
+            if let Ok(value) = value.parse() {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+}

@@ -1,0 +1,102 @@
+//! What an answer may take: nothing grows without bound, and nothing goes on for ever.
+
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use portolan::cluster::Timing;
+use portolan_integration::{Reply, Resource};
+use serde_json::json;
+
+use crate::world::*;
+
+const SERVICES: Resource = Resource::Services;
+
+/// Of this process, which the server is in as well; in KiB.
+fn peak() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// A second list that is as this test wants it, and then one that is good.
+#[track_caller]
+fn survives(bad: impl IntoIterator<Item = Reply>, timing: Timing) -> World {
+    let server = server_but_services();
+    let refusal = Reply::refuse(&status(422, "Invalid", "sendInitialEvents is forbidden"));
+    let (watch, feed) = Reply::lines([]).and_feed();
+    server.prepare(SERVICES, [refusal, Reply::json(&service_list(9, &[service("a", 3, 80)])), watch]);
+    server.prepare(SERVICES, bad);
+    server.prepare(
+        SERVICES,
+        [Reply::json(&service_list(40, &[service("b", 4, 80)])), Reply::lines([]).and_wait()],
+    );
+    let mut world = World::new(server, timing);
+    world.update();
+    feed.send(&event("ERROR", &expired()));
+    world.update();
+    assert_eq!(world.service_names(), ["b"], "the good list");
+    world
+}
+
+#[test]
+fn a_line_without_an_end_is_given_up() {
+    let server = server_but_services();
+    let (watch, feed) = Reply::lines([added(&service("a", 3, 80)), initial_events_end(9)]).and_feed();
+    server.prepare(SERVICES, [watch, Reply::text("x".repeat(1 << 16)).and_repeat()]);
+    server
+        .prepare(SERVICES, [Reply::lines([added(&service("b", 4, 80)), initial_events_end(40)]).and_wait()]);
+    let mut world = World::new(server, timing());
+    world.update();
+    let before = peak();
+    drop(feed);
+    world.update();
+    assert_eq!(world.service_names(), ["b"]);
+    let after = peak();
+    // Twice: before the connection ends, the server may be far ahead.
+    assert!(after < before + (64 << 10), "{before} KiB, then {after}");
+}
+
+#[test]
+fn an_item_without_an_end_is_given_up() {
+    let before = peak();
+    let begin = r#"{"kind":"ServiceList","items":[{"metadata":{"name":""#;
+    survives([Reply::text(begin.to_owned() + &"x".repeat(1 << 16)).and_repeat()], timing());
+    let after = peak();
+    assert!(after < before + (64 << 10), "{before} KiB, then {after}");
+}
+
+#[test]
+fn a_token_that_repeats_is_not_followed() {
+    let page = || {
+        let mut page = service_list(30, &[service("c", 3, 80)]);
+        page["metadata"]["continue"] = json!("again");
+        Reply::json(&page)
+    };
+    let world = survives([page(), page()], timing());
+    let queries = world.queries(SERVICES);
+    let followed = queries.iter().filter(|(_, query)| query.starts_with("continue=")).count();
+    assert_eq!(followed, 1, "{queries:#?}");
+}
+
+/// It sends something all the time, so that it is never silent.
+#[test]
+fn a_list_that_drips_is_given_up() {
+    let (drip, feed) =
+        Reply::text(r#"{"kind":"ServiceList","metadata":{"resourceVersion":"30"},"items":["#).and_feed();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let began = Instant::now();
+            while !is_over.load(Ordering::Relaxed) && began.elapsed() < 2 * LONG {
+                feed.send_text(" ");
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        survives([drip], Timing { list: SHORT, ..timing() });
+        is_over.store(true, Ordering::Relaxed);
+    });
+}

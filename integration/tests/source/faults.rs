@@ -1,0 +1,374 @@
+//! What goes wrong with watches and requests, and how it ends well.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use portolan::{cluster::Timing, source::Change};
+use portolan_integration::{Feed, Reply, Resource};
+use serde_json::json;
+
+use crate::world::*;
+
+const SERVICES: Resource = Resource::Services;
+
+/// A world whose Services `a` and `b` were listed at version 9, and whose watch says what the test says.
+fn listed(timing: Timing) -> (World, Feed) {
+    let server = server_but_services();
+    let objects = [added(&service("a", 3, 80)), added(&service("b", 4, 80)), initial_events_end(9)];
+    let (reply, feed) = Reply::lines(objects).and_feed();
+    server.prepare(SERVICES, [reply]);
+    let mut world = World::new(server, timing);
+    world.update();
+    assert_eq!(world.service_names(), ["a", "b"]);
+    (world, feed)
+}
+
+/// The list after much has happened: `b` is another, `a` is gone, `c` is new.
+fn afterwards() -> Reply {
+    Reply::lines([added(&service("b", 40, 81)), added(&service("c", 41, 80)), initial_events_end(50)])
+        .and_wait()
+}
+
+/// The same, with a watch that ends.
+fn afterwards_and_end() -> Reply {
+    Reply::lines([added(&service("c", 41, 80)), initial_events_end(50)])
+}
+
+#[track_caller]
+fn check_afterwards(world: &mut World) {
+    let update = world.update();
+    assert!(matches!(&update.changes[..], [Change::Services(all)] if all.len() == 2), "{update:?}");
+    assert_eq!(world.service_names(), ["b", "c"]);
+    assert_eq!(world.port("b"), 81);
+}
+
+fn unavailable() -> Reply {
+    Reply::refuse(&status(503, "ServiceUnavailable", "etcd is away"))
+}
+
+fn watch_from(version: u64) -> String {
+    format!("allowWatchBookmarks=true&resourceVersion={version}&watch=true")
+}
+
+fn list_from(version: u64) -> String {
+    format!(
+        "allowWatchBookmarks=true&resourceVersion={version}&resourceVersionMatch=NotOlderThan&\
+         sendInitialEvents=true&watch=true"
+    )
+}
+
+#[test]
+fn a_watch_that_ends_goes_on_from_the_last_bookmark() {
+    let (world, feed) = listed(timing());
+    feed.send(&bookmark(20));
+    // So that it is not a watch that ends at once.
+    sleep(Duration::from_millis(1_100));
+    drop(feed);
+    assert_eq!(world.query(SERVICES, 2), watch_from(20));
+}
+
+#[test]
+fn a_connection_that_breaks_is_made_anew_and_nothing_is_missed() {
+    let (mut world, feed) = listed(timing());
+    feed.send(&added(&service("c", 10, 80)));
+    world.update();
+    let more = Reply::lines([event("DELETED", &service("a", 11, 80)), added(&service("d", 12, 80))]);
+    let last = Reply::lines([event("DELETED", &service("b", 13, 80))]);
+    world.server.prepare(SERVICES, [more.and_break(), unavailable(), last.and_wait()]);
+    drop(feed);
+    world.update_until(|world| world.service_names() == ["c", "d"]);
+    let queries: Vec<_> = world.queries(SERVICES).into_iter().skip(1).map(|(_, query)| query).collect();
+    assert_eq!(queries, [watch_from(10), watch_from(12), watch_from(12)]);
+}
+
+#[test]
+fn gone_as_an_event_lists_anew_and_deletes() {
+    let (mut world, feed) = listed(timing());
+    world.server.prepare(SERVICES, [afterwards()]);
+    feed.send(&event("ERROR", &expired()));
+    check_afterwards(&mut world);
+    assert_eq!(world.query(SERVICES, 2), list_from(9), "a list must not be older than what is known");
+}
+
+#[test]
+fn gone_as_an_answer_lists_anew_and_deletes() {
+    let (mut world, feed) = listed(timing());
+    world.server.prepare(SERVICES, [Reply::refuse(&status(410, "Gone", "Gone")), afterwards()]);
+    drop(feed);
+    check_afterwards(&mut world);
+}
+
+/// As load balancers answer while the control plane is away. What was known of the position holds.
+#[test]
+fn a_gateways_answer_is_not_the_api_servers() {
+    let (mut world, feed) = listed(timing());
+    let page = "<html><body><h1>504 Gateway Time-out</h1></body></html>\n";
+    for code in [504, 410, 404, 400, 422] {
+        world.server.prepare(SERVICES, [Reply::text(page).with_status(code)]);
+    }
+    world.server.prepare(SERVICES, [Reply::lines([event("DELETED", &service("a", 10, 80))]).and_wait()]);
+    drop(feed);
+    world.update();
+    assert_eq!(world.service_names(), ["b"]);
+    let queries = world.queries(SERVICES);
+    assert!(queries[1..].iter().all(|(_, query)| *query == watch_from(9)), "{queries:#?}");
+    let waits = queries.windows(2).map(|pair| pair[1].0 - pair[0].0);
+    assert!(waits.skip(1).all(|wait| wait >= Duration::from_millis(5)), "{queries:#?}");
+}
+
+/// Each with something to say, so that it looks alive.
+#[test]
+fn watches_that_end_again_and_again_are_asked_for_more_and_more_slowly() {
+    let timing =
+        Timing { first_retry: Duration::from_millis(100), last_retry: LONG, good_after: LONG, ..timing() };
+    let (world, feed) = listed(timing);
+    world.server.prepare(SERVICES, (20..60).map(|version| Reply::lines([bookmark(version)])));
+    drop(feed);
+    // Half of 100 + 200 + 400 + 800 ms at least.
+    let began = Instant::now();
+    world.query(SERVICES, 6);
+    assert!(began.elapsed() >= Duration::from_millis(700), "{:?}", began.elapsed());
+}
+
+/// Not every server leaves out what it has nothing to say about.
+#[test]
+fn a_reason_with_nulls_in_it_is_understood() {
+    let (mut world, feed) = listed(timing());
+    world.server.prepare(SERVICES, [afterwards()]);
+    let reason = json!({
+        "kind": "Status", "metadata": null, "status": "Failure", "message": null, "details": null, "code": 410,
+    });
+    feed.send(&event("ERROR", &reason));
+    check_afterwards(&mut world);
+}
+
+/// However long the server was away: that it has forgotten what came before is no reason to wait.
+#[test]
+fn after_an_outage_a_forgotten_version_is_made_up_for_at_once() {
+    let mut waited = LONG;
+    // Waiting as after any other failure would take 1.28 s at least; a slow machine gets another chance.
+    for _ in 0..5 {
+        waited = waited.min(wait_before_the_list(8));
+        if waited < Duration::from_secs(1) {
+            return;
+        }
+    }
+    panic!("{waited:?}");
+}
+
+/// How long after it has learnt that its version is forgotten, after so many failures, it lists.
+fn wait_before_the_list(failures: usize) -> Duration {
+    let (mut world, feed) = listed(Timing { last_retry: LONG, ..timing() });
+    world.server.prepare(SERVICES, (0..failures).map(|_| unavailable()));
+    world.server.prepare(SERVICES, [Reply::lines([event("ERROR", &expired())]), afterwards()]);
+    drop(feed);
+    check_afterwards(&mut world);
+    let queries = world.queries(SERVICES);
+    assert_eq!(queries.len(), failures + 3);
+    queries[failures + 2].0 - queries[failures + 1].0
+}
+
+/// Else every node would list again and again, as fast as it can.
+#[test]
+fn a_server_that_forgets_again_and_again_is_given_time() {
+    let (mut world, feed) = listed(Timing {
+        first_retry: Duration::from_secs(1),
+        last_retry: LONG,
+        good_after: LONG,
+        ..timing()
+    });
+    let gone = || Reply::lines([event("ERROR", &expired())]);
+    for _ in 0..2 {
+        world.server.prepare(SERVICES, [afterwards_and_end(), gone()]);
+    }
+    world.server.prepare(SERVICES, [afterwards()]);
+    feed.send(&event("ERROR", &expired()));
+    let began = Instant::now();
+    world.query(SERVICES, 6);
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+    world.update();
+}
+
+/// The server refuses a list that is not older than a version that it has not reached.
+#[test]
+fn a_list_that_is_older_than_what_is_known_is_believed() {
+    let (mut world, feed) = listed(timing());
+    let mut too_large = status(504, "Timeout", "Timeout: Too large resource version: 9, current: 2");
+    too_large["details"] = json!({"causes": [{"reason": "ResourceVersionTooLarge"}]});
+    // All of it is older than what is known.
+    let (before, more) = Reply::lines([added(&service("a", 1, 79)), initial_events_end(2)]).and_feed();
+    world.server.prepare(SERVICES, [Reply::refuse(&too_large), before]);
+    feed.send(&event("ERROR", &expired()));
+    world.update();
+    assert_eq!(world.service_names(), ["a"]);
+    assert_eq!(world.port("a"), 79);
+    assert!(!world.query(SERVICES, 3).contains("resourceVersion="));
+    more.send(&added(&service("b", 3, 80)));
+    world.update();
+    assert_eq!(world.service_names(), ["a", "b"]);
+}
+
+/// An event or a bookmark that is older than the position: history was replaced, or the server is not to be trusted.
+#[test]
+fn what_is_older_than_the_position_leads_to_a_list() {
+    for late in [event("MODIFIED", &service("a", 8, 99)), event("DELETED", &service("b", 8, 80)), bookmark(8)]
+    {
+        let (mut world, feed) = listed(timing());
+        world.server.prepare(SERVICES, [afterwards()]);
+        feed.send(&late);
+        check_afterwards(&mut world);
+        assert!(!world.query(SERVICES, 2).contains("resourceVersion="), "the newest list: {late}");
+    }
+}
+
+#[test]
+fn an_event_that_comes_twice_changes_nothing() {
+    let (mut world, feed) = listed(timing());
+    let changed = event("MODIFIED", &service("a", 12, 82));
+    feed.send(&changed);
+    feed.send(&changed);
+    feed.send(&added(&service("end", 17, 80)));
+    world.update_until(|world| world.service_names().contains(&"end"));
+    assert_eq!((world.port("a"), world.queries(SERVICES).len()), (82, 1));
+}
+
+/// As a real server does with a watch from a version that it has not reached: it says nothing at all.
+#[test]
+fn watches_that_are_silent_twice_in_a_row_lead_to_a_list() {
+    let (mut world, feed) = listed(Timing { idle: Duration::from_millis(800), ..timing() });
+    world.server.prepare(SERVICES, [Reply::lines([]).and_wait(), afterwards()]);
+    check_afterwards(&mut world);
+    assert_eq!(world.query(SERVICES, 2), watch_from(9));
+    assert!(!world.query(SERVICES, 3).contains("resourceVersion="));
+    drop(feed);
+}
+
+#[test]
+fn a_watch_that_says_nothing_is_started_anew() {
+    let (mut world, feed) = listed(Timing { idle: SHORT, ..timing() });
+    feed.send(&bookmark(30));
+    world.server.prepare(SERVICES, [Reply::lines([event("DELETED", &service("a", 31, 80))]).and_wait()]);
+    // The first watch never ends.
+    world.update();
+    assert_eq!(world.service_names(), ["b"]);
+    assert_eq!(world.query(SERVICES, 2), watch_from(30));
+    drop(feed);
+}
+
+#[test]
+fn a_watch_that_outlasts_its_time_is_started_anew() {
+    let timing = Timing { watch: Duration::from_secs(1), watch_margin: Duration::ZERO, ..timing() };
+    let (world, feed) = listed(timing);
+    for version in 20.. {
+        feed.send(&bookmark(version));
+        if world.queries(SERVICES).len() > 1 {
+            break;
+        }
+        sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_request_that_gets_no_answer_is_made_again() {
+    let server = server_but_services();
+    server.prepare(SERVICES, []);
+    let mut world = World::new(server, Timing { response: SHORT, ..timing() });
+    world.query(SERVICES, 2);
+    world.server.prepare(SERVICES, [Reply::json(&service_list(50, &[service("c", 41, 80)])), afterwards()]);
+    world.update();
+    assert!(world.service_names().contains(&"c"));
+}
+
+#[test]
+fn a_server_is_left_alone_for_as_long_as_it_asks() {
+    let server = server_but_services();
+    let refusal = Reply::text("Too many requests, please try again later.");
+    server.prepare(SERVICES, [refusal.with_status(429).with_header("retry-after", "3")]);
+    server.prepare(SERVICES, [Reply::json(&service_list(50, &[service("c", 41, 80)])), afterwards()]);
+    // Longer than it would wait by itself.
+    let mut world = World::new(server, Timing { last_retry: SHORT, ..timing() });
+    world.update();
+    let queries = world.queries(SERVICES);
+    assert!(queries[1].0 - queries[0].0 >= Duration::from_secs(3), "{queries:?}");
+}
+
+#[test]
+fn refusals_are_waited_out_however_many() {
+    let server = server_but_services();
+    for (code, reason) in [
+        (401, "Unauthorized"),
+        (403, "Forbidden"),
+        (500, "InternalError"),
+        (503, "ServiceUnavailable"),
+        (401, "Unauthorized"),
+        (403, "Forbidden"),
+        (404, "NotFound"),
+    ] {
+        server.prepare(SERVICES, [Reply::refuse(&status(code, reason, "no"))]);
+    }
+    server.prepare(SERVICES, [Reply::text("<html>bad gateway</html>").with_status(502)]);
+    server.prepare(SERVICES, [Reply::text("<html>welcome</html>")]);
+    server.prepare(
+        SERVICES,
+        [Reply::refuse(&status(422, "Invalid", "no")), Reply::json(&service_list(1, &[]))],
+    );
+    let mut world = World::new(server, timing());
+    world.update();
+    assert!(world.services.is_empty());
+}
+
+/// Where the server is not ready after a restart, it refuses for a moment: whoever is answered first wakes the others.
+#[test]
+fn a_kind_that_is_answered_wakes_the_others() {
+    let prompt = (0..5).any(|_| {
+        let server = server();
+        let denied = || Reply::refuse(&status(403, "Forbidden", "access rules are not loaded yet"));
+        let kinds = [SERVICES, Resource::EndpointSlices];
+        for kind in kinds {
+            server.prepare(kind, (0..7).map(|_| unavailable()));
+            server.prepare(kind, [denied()]);
+        }
+        // From here on Services are answered, and slices would be.
+        server.prepare(SERVICES, [denied(), Reply::lines([initial_events_end(9)]).and_wait()]);
+        server.prepare(Resource::EndpointSlices, (0..2).map(|_| denied()));
+        server.prepare(Resource::EndpointSlices, [Reply::lines([initial_events_end(9)]).and_wait()]);
+        let timing = Timing {
+            first_retry: Duration::from_millis(100),
+            last_retry: LONG,
+            patience: Duration::ZERO,
+            node: Duration::ZERO,
+            ..timing()
+        };
+        let mut world = World::new(server, timing);
+        world.update();
+        let answered = kinds.map(|kind| world.queries(kind).last().unwrap().0);
+        let apart = answered[0].max(answered[1]) - answered[0].min(answered[1]);
+        apart < Duration::from_secs(1)
+    });
+    assert!(prompt);
+}
+
+#[test]
+fn an_unusable_object_stays_what_it_was_and_others_are_served() {
+    let (mut world, feed) = listed(timing());
+    let broken = |version| {
+        let mut object = service("a", version, 80);
+        object["spec"]["ports"] = json!([{"port": 70_000}]);
+        object
+    };
+    feed.send(&event("MODIFIED", &broken(10)));
+    feed.send(&json!({"type": "ADDED", "object": "no object"}));
+    feed.send(&added(&service("c", 11, 80)));
+    let update = world.update();
+    assert_eq!(update.changes.len(), 1, "{update:?}");
+    assert_eq!(world.service_names(), ["a", "b", "c"]);
+    // In a list, too.
+    let list = [added(&broken(20)), added(&service("b", 4, 80)), initial_events_end(50)];
+    world.server.prepare(SERVICES, [Reply::lines(list).and_wait()]);
+    feed.send(&event("ERROR", &expired()));
+    world.update();
+    assert_eq!(world.service_names(), ["a", "b"]);
+    assert_eq!(world.port("a"), 80);
+}

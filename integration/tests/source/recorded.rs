@@ -1,0 +1,155 @@
+//! The source reads what a real API server answered, byte for byte.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use portolan::cluster::Timing;
+use portolan_integration::{Feed, Recording, Reply, Resource};
+
+use crate::world::*;
+
+use Resource::{EndpointSlices, Services};
+
+/// The answer as it was, of a watch with all its lines at once.
+fn recorded(name: &str) -> Reply {
+    let recording = Recording::named(name);
+    let reply = Reply::text(recording.body).with_status(recording.status);
+    let asked = recording.headers.iter().find(|(name, _)| name == "retry-after");
+    match asked {
+        Some((_, seconds)) => reply.with_header("retry-after", seconds),
+        None => reply,
+    }
+}
+
+/// A world whose Services are listed in pages, as a server does it that refuses streaming lists; and its watch.
+fn listed() -> (World, Feed) {
+    let server = server_but_services();
+    let (watch, feed) = Reply::lines([]).and_feed();
+    server.prepare(Services, [recorded("watch-initial-events-no-match"), recorded("list-json"), watch]);
+    let mut world = World::new(server, timing());
+    world.update();
+    assert_eq!(world.service_names(), names("list-json"));
+    (world, feed)
+}
+
+fn names(list: &str) -> Vec<String> {
+    let list = Recording::named(list).json().unwrap();
+    let items = list["items"].as_array().unwrap();
+    let names: BTreeSet<_> =
+        items.iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect();
+    names.into_iter().collect()
+}
+
+/// The parameter `resourceVersion` of a request.
+fn version(query: &str) -> Option<&str> {
+    query.split('&').find_map(|parameter| parameter.strip_prefix("resourceVersion="))
+}
+
+#[test]
+fn a_list_is_read() {
+    let (world, _feed) = listed();
+    assert!(world.services.len() > 1);
+    let query = world.query(Services, 3);
+    assert_eq!(version(&query), Some("13310"), "{query}");
+}
+
+#[test]
+fn a_list_in_pages_is_read() {
+    let server = server_but_services();
+    let pages = ["watch-initial-events-no-match", "list-page-1", "list-page-2", "list-json"];
+    server.prepare(Services, pages.map(recorded));
+    server.prepare(Services, [Reply::lines([]).and_wait()]);
+    let mut world = World::new(server, timing());
+    world.update();
+    assert_eq!(world.service_names(), names("list-json"));
+    for (number, page) in [(3, "list-page-1"), (4, "list-page-2")] {
+        let list = Recording::named(page).json().unwrap();
+        let token = list["metadata"]["continue"].as_str().unwrap();
+        assert_eq!(world.query(Services, number), format!("continue={token}&limit=500"));
+    }
+}
+
+#[test]
+fn streaming_lists_and_watches_are_read() {
+    let server = quiet_server([Services, Resource::Nodes, Resource::ServiceCidrs]);
+    server.prepare(EndpointSlices, [recorded("watch-initial-events"), recorded("watch-old-version")]);
+    server.prepare(EndpointSlices, [recorded("watch-initial-events-empty"), Reply::lines([]).and_wait()]);
+    let mut world = World::new(server, timing());
+    world.update();
+    assert_eq!(world.slices.keys().map(|name| &*name.name).collect::<Vec<_>>(), ["recorded-1-a"]);
+    // The watch ended after a bookmark; from there nothing is known any more.
+    let queries = [2, 3].map(|number| world.query(EndpointSlices, number));
+    assert_eq!(queries.each_ref().map(|query| version(query)), [Some("11568"); 2], "{queries:?}");
+    assert!(
+        !queries[0].contains("sendInitialEvents") && queries[1].contains("sendInitialEvents"),
+        "{queries:?}"
+    );
+    // What is listed then is empty, which counts if it is so twice.
+    world.query(EndpointSlices, 4);
+    assert!(!world.slices.is_empty());
+}
+
+#[test]
+fn the_events_of_a_watch_are_read() {
+    let server = quiet_server([Services, Resource::Nodes, Resource::ServiceCidrs]);
+    server.prepare(EndpointSlices, [Reply::lines([initial_events_end(6800)]), recorded("watch-json")]);
+    server.prepare(EndpointSlices, [Reply::lines([]).and_wait()]);
+    let mut world = World::new(server, timing());
+    world.update_until(|world| !world.slices.is_empty());
+    let query = world.query(EndpointSlices, 3);
+    assert_eq!(version(&query), Some("6933"), "the last bookmark: {query}");
+    world.inbox.take();
+    assert_eq!(world.slices.len(), 1);
+}
+
+/// From a version that it has not reached, a real server refuses to list, and is silent to a watch.
+#[test]
+fn a_version_that_the_server_has_not_reached_is_dropped() {
+    let (mut world, feed) = listed();
+    world.server.prepare(Services, [recorded("list-future-version")]);
+    world.server.prepare(
+        Services,
+        [Reply::json(&service_list(3, &[service("old", 2, 80)])), Reply::lines([]).and_wait()],
+    );
+    feed.send(&event("ERROR", &expired()));
+    world.update();
+    assert_eq!(world.service_names(), ["old"]);
+    assert_eq!(world.query(Services, 4), "resourceVersion=13310");
+    assert_eq!(world.query(Services, 5), "limit=500");
+
+    let server = quiet_server([Services, Resource::Nodes, Resource::ServiceCidrs]);
+    let (watch, feed) = Reply::lines([initial_events_end(99_999_999)]).and_feed();
+    server.prepare(EndpointSlices, [watch, recorded("watch-initial-events-future")]);
+    server.prepare(EndpointSlices, [recorded("watch-initial-events").and_wait()]);
+    let mut world = World::new(server, timing());
+    world.update();
+    feed.send(&event("ERROR", &expired()));
+    world.update();
+    assert_eq!(world.slices.len(), 1);
+    assert_eq!(version(&world.query(EndpointSlices, 3)), None);
+
+    let server = quiet_server([Services, Resource::Nodes, Resource::ServiceCidrs]);
+    server.prepare(EndpointSlices, [Reply::lines([initial_events_end(99_999_999)]).and_wait()]);
+    server.prepare(EndpointSlices, [recorded("watch-future-version").and_wait()]);
+    server.prepare(EndpointSlices, [recorded("watch-initial-events").and_wait()]);
+    let mut world = World::new(server, Timing { idle: Duration::from_millis(500), ..timing() });
+    world.update_until(|world| !world.slices.is_empty());
+    assert_eq!(version(&world.query(EndpointSlices, 2)), Some("99999999"));
+    assert_eq!(version(&world.query(EndpointSlices, 3)), None);
+}
+
+/// Whatever the refusal: nothing goes, and once the server lists, what it lists is there.
+#[test]
+fn every_refusal_is_survived() {
+    let refusals: Vec<_> = Recording::all().into_iter().filter(|recording| recording.status >= 400).collect();
+    assert!(refusals.len() > 10);
+    let (mut world, feed) = listed();
+    for refusal in &refusals {
+        world.server.prepare(Services, [recorded(&refusal.name)]);
+    }
+    let last = Reply::json(&service_list(20_000, &[service("last", 15_000, 80)]));
+    world.server.prepare(Services, [last, Reply::lines([]).and_wait()]);
+    feed.send(&event("ERROR", &expired()));
+    let before = world.services.len();
+    world.update();
+    assert_eq!(world.service_names(), ["last"], "and {before} until then");
+}

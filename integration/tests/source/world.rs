@@ -1,0 +1,242 @@
+//! A source that watches a server, and what the agent would know.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use portolan::{
+    agent::{Event, Receiver, queue},
+    cluster::{self, Options, Timing},
+    health::Health,
+    metrics::Metrics,
+    recorder::Recorder,
+    settings::ApiSettings,
+    source::{Change, Update},
+};
+use portolan_integration::{ApiServer, Namespace, Reply, Resource};
+use portolan_rules::model::{self, ObjectName};
+use serde_json::{Value, json};
+
+/// Long enough for any machine; reached only by a test that fails.
+pub const LONG: Duration = Duration::from_secs(30);
+
+/// Long enough for what comes at once on an idle machine; what must be waited out takes no less.
+pub const SHORT: Duration = Duration::from_secs(2);
+
+/// Times of a test: short where a failure is to be waited out, long where it is not the matter.
+pub fn timing() -> Timing {
+    Timing {
+        first_retry: Duration::from_millis(10),
+        last_retry: Duration::from_millis(50),
+        good_after: Duration::from_secs(1),
+        initial_events: LONG,
+        idle: LONG,
+        patience: LONG,
+        ..Timing::default()
+    }
+}
+
+/// A server in a namespace of its own.
+pub fn server() -> ApiServer {
+    let namespace = Namespace::new("source").unwrap_or_else(|error| panic!("{error}"));
+    ApiServer::start(&namespace, ([127, 0, 0, 1], 6443).into()).unwrap()
+}
+
+/// A server where these are there, empty and quiet.
+pub fn quiet_server<const N: usize>(resources: [Resource; N]) -> ApiServer {
+    let server = server();
+    for resource in resources {
+        server.prepare(resource, [Reply::lines([initial_events_end(1)]).and_wait()]);
+    }
+    server
+}
+
+/// A server where everything but Services is there, empty and quiet.
+pub fn server_but_services() -> ApiServer {
+    quiet_server([Resource::EndpointSlices, Resource::Nodes, Resource::ServiceCidrs])
+}
+
+/// The source and its server.
+pub struct World {
+    pub server: ApiServer,
+    pub inbox: Receiver,
+    pub recorder: Recorder,
+    pub health: Health,
+    pub services: BTreeMap<ObjectName, Arc<model::Service>>,
+    pub slices: BTreeMap<ObjectName, Arc<model::EndpointSlice>>,
+    pub node: Option<Arc<model::Node>>,
+    pub cidrs: Vec<String>,
+}
+
+impl World {
+    pub fn new(server: ApiServer, timing: Timing) -> Self {
+        Self::with_options(
+            server,
+            Options { node_name: "n1".into(), proxy_name: None, needs_pod_networks: false, timing },
+        )
+    }
+
+    pub fn with_options(server: ApiServer, options: Options) -> Self {
+        let api = ApiSettings { kubeconfig: Some(server.kubeconfig()), master: None };
+        let (agent, inbox) = queue(Health::default());
+        let (recorder, warnings) = Recorder::new();
+        let health = Health::default();
+        let shared = health.clone();
+        // Its thread is in the namespace of the one that starts it.
+        let start = move || cluster::start(&api, options, shared, &Metrics::default(), warnings, agent);
+        server.namespace().enter(start).unwrap_or_else(|error| panic!("{error}"));
+        Self {
+            server,
+            inbox,
+            recorder,
+            health,
+            services: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            node: None,
+            cidrs: Vec::new(),
+        }
+    }
+
+    /// What comes next.
+    #[track_caller]
+    pub fn update(&mut self) -> Update {
+        let events = self.inbox.recv_timeout(LONG);
+        match events.as_deref() {
+            Ok([Event::Cluster(update)]) => {
+                self.apply(update);
+                update.clone()
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => panic!("{error}; requests: {:#?}", self.server.requests()),
+        }
+    }
+
+    /// Takes what comes until this holds.
+    #[track_caller]
+    pub fn update_until(&mut self, condition: impl Fn(&Self) -> bool) {
+        while !condition(self) {
+            self.update();
+        }
+    }
+
+    /// Nothing comes, however long one waits.
+    #[track_caller]
+    pub fn is_quiet(&mut self) {
+        sleep(Duration::from_millis(200));
+        assert!(self.inbox.take().is_empty());
+    }
+
+    fn apply(&mut self, update: &Update) {
+        for change in update.changes.clone() {
+            match change {
+                Change::Service(name, Some(service)) => _ = self.services.insert(name, service),
+                Change::Service(name, None) => _ = self.services.remove(&name),
+                Change::Slice(name, Some(slice)) => _ = self.slices.insert(name, slice),
+                Change::Slice(name, None) => _ = self.slices.remove(&name),
+                Change::Services(all) => self.services = all.into_iter().collect(),
+                Change::Slices(all) => self.slices = all.into_iter().collect(),
+                Change::Node(node) => self.node = node,
+                Change::ServiceCidrs(all) => self.cidrs = all.iter().map(ToString::to_string).collect(),
+            }
+        }
+    }
+
+    pub fn service_names(&self) -> Vec<&str> {
+        self.services.keys().map(|name| &*name.name).collect()
+    }
+
+    pub fn port(&self, name: &str) -> u16 {
+        self.services[&ObjectName::new("default", name)].ports[0].port
+    }
+
+    /// The parameters of the requests for a resource so far, sorted, but for `timeoutSeconds` and the selectors; and when
+    /// they came.
+    pub fn queries(&self, resource: Resource) -> Vec<(Instant, String)> {
+        let requests = self.server.requests().into_iter().filter(|it| it.resource == Some(resource));
+        let is_shown = |name: &str| !matches!(name, "timeoutSeconds" | "labelSelector" | "fieldSelector");
+        let query = |query: &BTreeMap<String, String>| {
+            let shown = query.iter().filter(|(name, _)| is_shown(name));
+            shown.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+        };
+        requests.map(|request| (request.at, query(&request.query))).collect()
+    }
+
+    /// Waits for so many requests for a resource; gives the last of them.
+    #[track_caller]
+    pub fn query(&self, resource: Resource, number: usize) -> String {
+        let began = Instant::now();
+        loop {
+            if let Some((_, query)) = self.queries(resource).get(number - 1) {
+                return query.clone();
+            }
+            let waited = began.elapsed();
+            assert!(waited < LONG, "no request {number} of {resource:?}: {:#?}", self.queries(resource));
+            sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+pub fn service(name: &str, version: u64, port: u16) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "default", "resourceVersion": version.to_string()},
+        "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": port}]},
+    })
+}
+
+pub fn slice(name: &str, version: u64, addresses: &[&str]) -> Value {
+    let endpoints: Vec<Value> = addresses.iter().map(|address| json!({"addresses": [address]})).collect();
+    json!({
+        "metadata": {
+            "name": name, "namespace": "default", "resourceVersion": version.to_string(),
+            "labels": {"kubernetes.io/service-name": "web"},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "", "port": 8080}],
+        "endpoints": endpoints,
+    })
+}
+
+pub fn event(r#type: &str, object: &Value) -> Value {
+    json!({"type": r#type, "object": object})
+}
+
+pub fn added(object: &Value) -> Value {
+    event("ADDED", object)
+}
+
+pub fn bookmark(version: u64) -> Value {
+    event(
+        "BOOKMARK",
+        &json!({"metadata": {"resourceVersion": version.to_string(), "creationTimestamp": null}}),
+    )
+}
+
+pub fn initial_events_end(version: u64) -> Value {
+    let annotations = json!({"k8s.io/initial-events-end": "true"});
+    event(
+        "BOOKMARK",
+        &json!({"metadata": {"resourceVersion": version.to_string(), "annotations": annotations}}),
+    )
+}
+
+pub fn status(code: u16, reason: &str, message: &str) -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+        "reason": reason, "code": code,
+    })
+}
+
+pub fn expired() -> Value {
+    status(410, "Expired", "too old resource version: 9 (30)")
+}
+
+/// A list of Services.
+pub fn service_list(version: u64, items: &[Value]) -> Value {
+    json!({
+        "kind": "ServiceList", "apiVersion": "v1", "metadata": {"resourceVersion": version.to_string()},
+        "items": items,
+    })
+}
