@@ -138,10 +138,7 @@ fn take_over<T: Tables>(agent: &mut Agent<T>, event: Event) -> ControlFlow<Endin
     match event {
         Event::Manifests(update) => {
             manifest::report(&update.warnings, &update.errors);
-            agent.apply(update.changes);
-            if let Some(completeness) = update.completeness {
-                agent.set_input(completeness);
-            }
+            agent.apply_manifests(update.changes, update.completeness);
         }
         Event::Cluster(update) => agent.update(update),
         Event::Addresses => agent.addresses_changed(),
