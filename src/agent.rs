@@ -13,6 +13,7 @@ mod fight;
 mod first;
 mod isolate;
 mod node;
+mod queue;
 mod reconcile;
 mod refusal;
 mod repair;
@@ -43,7 +44,7 @@ use crate::{
     metrics::Metrics,
     recorder::{Recorder, Warning},
     settings::{Settings, SyncSettings},
-    source::{Change, Update},
+    source::{Change, MOST_TRIGGERS, Update},
 };
 
 pub use self::{
@@ -51,6 +52,7 @@ pub use self::{
     event::{Ending, Event},
     first::{Comparison, compare_at_start},
     node::NodeFacts,
+    queue::{Closed, Receiver, Sender, queue},
     reconcile::{FIRST_RETRY, LAST_RETRY, reconcile},
     report::{Cause, FlowRemoval, Reconcile},
     tables::Tables,
@@ -196,6 +198,8 @@ impl<T: Tables> Agent<T> {
     /// Takes over what the API server told.
     pub fn update(&mut self, update: Update) {
         self.report.triggers.extend(update.triggers);
+        // They stay until the kernel takes the changes, which may be long.
+        self.report.triggers.truncate(MOST_TRIGGERS);
         self.apply(update.changes);
     }
 

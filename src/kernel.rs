@@ -18,6 +18,7 @@ mod libnftnl;
 mod linearize;
 mod monitor;
 mod owner;
+mod probe;
 pub(crate) mod uapi;
 pub(crate) mod wire;
 
@@ -40,6 +41,7 @@ pub use self::{
     error::Error,
     monitor::{Event, Generation, Monitor, Subscription},
     owner::Ownership,
+    probe::{Feature, Features, Needs, RangeRemoval, Release, Served},
 };
 
 /// What a commit did and took.
@@ -96,6 +98,10 @@ impl Kernel {
         kernel.acknowledges = replies.acknowledged;
         match replies.refused {
             None => Ok(kernel),
+            Some(reply) if reply.errno == Errno::OPNOTSUPP.raw_os_error() => Err(Error::Lacking {
+                release: Release::running().to_string(),
+                what: "nf_tables (CONFIG_NF_TABLES)".to_owned(),
+            }),
             Some(reply) => Err(refused(&reply, None)),
         }
     }
@@ -125,6 +131,12 @@ impl Kernel {
         let (ruleset, exchanged) = dump::dump(&mut self.connection, &mut self.monitor, table, wanted)?;
         self.exchanged = exchanged;
         Ok(ruleset)
+    }
+
+    /// From now on the kernel refuses transactions, with `ERESTART`, if anybody else has committed since this generation
+    /// (`NFNL_BATCH_GENID`); `None`: it takes them whatever happened meanwhile.
+    pub fn expect_generation(&mut self, generation: Option<u32>) {
+        self.batch.generation = generation;
     }
 
     /// From now on the other plane of a family is in force: names are exchanged ([`portolan_rules::planes`]).
@@ -178,6 +190,7 @@ impl Kernel {
         if !self.acknowledges && replies.lost {
             return Err(Error::Unknown("replies to a commit were lost".to_owned()));
         }
+        self.batch.generation = self.batch.generation.map(|generation| generation.wrapping_add(1));
         self.batch.shrink();
         Ok(Commit { messages, bytes, encode, kernel })
     }
@@ -185,6 +198,11 @@ impl Kernel {
     /// The replies to a batch. All of them are there when sending returns: the kernel works on a batch within
     /// that system call.
     fn replies(&mut self) -> Result<Replies, Error> {
+        self.each_reply(&mut |_| Ok(()))
+    }
+
+    /// The same, and shows each error.
+    fn each_reply(&mut self, show: &mut dyn FnMut(&Reply) -> Result<(), Error>) -> Result<Replies, Error> {
         let mut replies = Replies::default();
         loop {
             match self.connection.receive(false)? {
@@ -195,9 +213,10 @@ impl Kernel {
                     {
                         if reply.errno == 0 {
                             replies.acknowledged = true;
-                        } else if replies.refused.is_none() {
-                            replies.refused = Some(reply);
+                            continue;
                         }
+                        show(&reply)?;
+                        replies.refused.get_or_insert(reply);
                     }
                 }
             }

@@ -91,6 +91,8 @@ pub(super) enum Event {
     },
     /// Notifications were lost, so that it is not known whether anybody did.
     Lost {
+        /// The sets that are known to be touched.
+        sets: Scope,
         /// When that was seen.
         seen: Instant,
         /// When to look.
@@ -150,9 +152,9 @@ impl Belief {
                 by: Some(by),
                 ..none
             },
-            Event::Lost { seen, due } => Doubt {
+            Event::Lost { sets, seen, due } => Doubt {
                 reading: LastReading { is_complete: false, ..reading },
-                sets: Sets::Some { named: Scope::new(), miscounted: true },
+                sets: Sets::Some { named: sets, miscounted: true },
                 due: Some(due),
                 seen: Some(seen),
                 ..none

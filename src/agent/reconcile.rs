@@ -3,14 +3,14 @@
 use std::{
     hash::{BuildHasher, RandomState},
     ops::ControlFlow,
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::mpsc::RecvTimeoutError,
     time::{Duration, Instant},
 };
 
 use tracing::{error, info, warn};
 
-use super::{Agent, Cause, Ending, Event, Tables};
-use crate::{manifest, memory};
+use super::{Agent, Cause, Ending, Event, Receiver, Tables};
+use crate::memory;
 
 /// After a failed reconcile, wait about this long before the next, and twice as long after every further one.
 pub const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -19,10 +19,10 @@ pub const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// Applies changes as they come until it is told to stop. Nothing is written before all Services and slices are
 /// known.
-pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>) -> Ending {
+pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver) -> Ending {
     while !agent.is_ready() {
-        let Ok(event) = inbox.recv() else { return Ending::Asked };
-        if let ControlFlow::Break(ending) = take_over(agent, event) {
+        let Ok(events) = inbox.recv() else { return Ending::Asked };
+        if let ControlFlow::Break(ending) = take_over(agent, events) {
             return ending;
         }
     }
@@ -96,18 +96,11 @@ struct Times {
 }
 
 /// Waits until there is a reason to reconcile, or to stop, and takes over all events until then.
-fn next<T: Tables>(
-    agent: &mut Agent<T>,
-    inbox: &Receiver<Event>,
-    times: &Times,
-) -> ControlFlow<Ending, Cause> {
+fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver, times: &Times) -> ControlFlow<Ending, Cause> {
     let mut changed = false;
     loop {
-        // All that is there already, before anything is done about it.
-        if let Ok(event) = inbox.try_recv() {
-            changed |= take_over(agent, event)?;
-            continue;
-        }
+        // All that is there already, before anything is done about it; what comes meanwhile has its turn later.
+        changed |= take_over(agent, inbox.take())?;
         let change = changed.then_some((times.earliest, Cause::Change));
         let retry = times.retry.map(|at| (at, Cause::Retry));
         let repair = agent.repair_due().map(|at| (at, Cause::Repair));
@@ -126,28 +119,37 @@ fn next<T: Tables>(
             continue;
         }
         match inbox.recv_timeout(at.min(retires_at).saturating_duration_since(now)) {
-            Ok(event) => changed |= take_over(agent, event)?,
+            Ok(events) => changed |= take_over(agent, events)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return ControlFlow::Break(Ending::Asked),
         }
     }
 }
 
-/// Takes over an event; says whether there may be something to write.
-fn take_over<T: Tables>(agent: &mut Agent<T>, event: Event) -> ControlFlow<Ending, bool> {
-    match event {
-        Event::Manifests(update) => {
-            manifest::report(&update.warnings, &update.errors);
-            agent.apply_manifests(update.changes, update.completeness);
-        }
-        Event::Cluster(update) => agent.update(update),
-        Event::Addresses => agent.addresses_changed(),
-        Event::Flows => return ControlFlow::Continue(agent.flows_removed()),
-        Event::Foreign(change) => {
-            agent.foreign(change);
-            return ControlFlow::Continue(false);
-        }
-        Event::Stop(ending) => return ControlFlow::Break(ending),
+/// Takes over events; says whether there may be something to write.
+fn take_over<T: Tables>(agent: &mut Agent<T>, events: Vec<Event>) -> ControlFlow<Ending, bool> {
+    let mut changed = false;
+    for event in events {
+        changed |= match event {
+            Event::Manifests { changes, completeness } => {
+                agent.apply_manifests(changes, completeness);
+                true
+            }
+            Event::Cluster(update) => {
+                agent.update(update);
+                true
+            }
+            Event::Addresses => {
+                agent.addresses_changed();
+                true
+            }
+            Event::Flows => agent.flows_removed(),
+            Event::Foreign(change) => {
+                agent.foreign(change);
+                false
+            }
+            Event::Stop(ending) => return ControlFlow::Break(ending),
+        };
     }
-    ControlFlow::Continue(true)
+    ControlFlow::Continue(changed)
 }

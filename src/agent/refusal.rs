@@ -12,6 +12,9 @@ use rustix::io::Errno;
 use super::{Agent, SyncError, Tables};
 use crate::kernel::Error;
 
+/// `ERESTART`, which is the kernel's own: no system call returns it.
+const RESTART: Errno = Errno::from_raw_os_error(85);
+
 impl<T: Tables> Agent<T> {
     /// Finds the Service that a refused operation belongs to.
     pub(super) fn owner(&self, transaction: &Transaction, operation: usize) -> Option<ObjectName> {
@@ -74,6 +77,11 @@ pub(super) fn refused_operation(error: &Error) -> Option<usize> {
         Error::Unencodable { operation, .. } => Some(*operation),
         _ => None,
     }
+}
+
+/// Whether a transaction came too late: another generation was expected ([`Tables::expect_generation`]).
+pub(super) fn is_outrun(error: &Error) -> bool {
+    matches!(error, Error::Refused { errno: RESTART, .. })
 }
 
 /// Whether an error may be the fault of one object, rather than of the system or of nobody.

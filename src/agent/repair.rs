@@ -75,13 +75,11 @@ impl<T: Tables> Agent<T> {
         let seen = Instant::now();
         let delay = self.fight.delay(seen);
         let due = seen + delay;
+        let plain = |(family, set)| (family, self.kernel.plain_name(family, &set));
+        let sets = change.sets.into_iter().map(plain).collect();
         let event = match change.by {
-            None => belief::Event::Lost { seen, due },
-            Some(by) => {
-                let plain = |(family, set)| (family, self.kernel.plain_name(family, &set));
-                let sets = change.sets.into_iter().map(plain).collect();
-                belief::Event::Changed { by, sets, seen, due }
-            }
+            None => belief::Event::Lost { sets, seen, due },
+            Some(by) => belief::Event::Changed { by, sets, seen, due },
         };
         self.note(event);
         if self.belief.is_contested() && !delay.is_zero() {

@@ -18,7 +18,7 @@ use super::{
     cold_start,
     describe::describe,
     first,
-    refusal::{is_attributable, is_structural},
+    refusal::{is_attributable, is_outrun, is_structural},
     repair::{Known, Reading},
 };
 use crate::kernel::{Error, Ownership, Scope};
@@ -108,7 +108,14 @@ impl<T: Tables> Agent<T> {
         match self.belief.action(Instant::now()) {
             Action::Commit if self.isolation.is_searching() => self.full(cause, Sets::All)?,
             Action::Commit => self.incremental(cause)?,
-            Action::Read(sets) => self.full(cause, sets)?,
+            Action::Read(Sets::All) => self.full(cause, Sets::All)?,
+            Action::Read(_) => {
+                // Changes of the state first: they may be about sets that are not read.
+                self.incremental(cause)?;
+                if let Action::Read(sets) = self.belief.action(Instant::now()) {
+                    self.full(cause, sets)?;
+                }
+            }
         }
         unfinished |= self.isolation.is_searching();
         if !self.isolation.is_searching() {
@@ -152,6 +159,7 @@ impl<T: Tables> Agent<T> {
     /// Reads the kernel back, of the elements those of some sets or all, and commits the difference.
     fn full(&mut self, cause: Cause, mut sets: Sets) -> Result<(), SyncError> {
         self.report.full = true;
+        let mut was_refused = false;
         for reading in 1.. {
             let is_first = self.belief == Belief::Unknown;
             let mut read = self.read(&sets)?;
@@ -160,7 +168,9 @@ impl<T: Tables> Agent<T> {
             }
             let desired = self.compare(&mut read);
             // Once a step was refused, all is committed at once or not at all: so it is known what the kernel holds.
-            let whole = (reading > 1 || !read.first.is_empty()).then(|| self.whole(&read, desired.as_ref()));
+            let whole = (was_refused || !read.first.is_empty()).then(|| self.whole(&read, desired.as_ref()));
+            // What was read must still hold; but whoever commits without end must not keep us from it.
+            self.kernel.expect_generation(Some(read.generation).filter(|_| reading < READINGS));
             let outcome = match (&whole, desired) {
                 (Some(whole), _) => self.commit(whole),
                 (None, Some(desired)) => {
@@ -168,15 +178,22 @@ impl<T: Tables> Agent<T> {
                 }
                 (None, None) => Ok(()),
             };
+            self.kernel.expect_generation(None);
             let refusal = match outcome {
                 Ok(()) => None,
+                Err(error) if is_outrun(&error) => {
+                    debug!(reading, "Somebody else committed between reading and writing; reading again");
+                    self.note(belief::Event::Failed);
+                    sets = Sets::All;
+                    continue;
+                }
                 Err(error) if is_attributable(&error) => Some(error),
                 Err(error) => return Err(error.into()),
             };
             if let Some(error) = refusal {
                 // From here on nothing is certain until the end.
                 self.note(belief::Event::Failed);
-                sets = Sets::All;
+                (sets, was_refused) = (Sets::All, true);
                 let untouched = self.kernel.generation()?.id == read.generation;
                 let Some(whole) = whole.filter(|_| reading >= READINGS || untouched && read.scope.is_none())
                 else {

@@ -17,6 +17,12 @@ pub trait Tables {
     /// Commits a transaction, all of it or nothing. See [`Kernel::commit`].
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error>;
 
+    /// Has commits be refused if anybody else has committed since a generation, or not. See
+    /// [`Kernel::expect_generation`].
+    fn expect_generation(&mut self, generation: Option<u32>) {
+        let _ = generation;
+    }
+
     /// From now on the other plane of a family is in force. See [`Kernel::exchange`].
     fn exchange(&mut self, family: Family);
 
@@ -40,6 +46,10 @@ impl Tables for Kernel {
 
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
         Self::commit(self, transaction)
+    }
+
+    fn expect_generation(&mut self, generation: Option<u32>) {
+        Self::expect_generation(self, generation);
     }
 
     fn exchange(&mut self, family: Family) {

@@ -425,6 +425,22 @@ fn only_the_sets_that_somebody_touched_are_read_back() {
 }
 
 #[test]
+fn a_change_that_comes_with_a_repair_of_other_sets_is_not_lost() {
+    let mut world = World::new(10);
+    world.sync();
+    let change = {
+        let mut fake = world.fake();
+        fake.generation += 1;
+        drop(fake);
+        change(&mut world, 0, &[SetName::Frontends])
+    };
+    world.endpoints(3, 4);
+    world.agent.foreign(change);
+    world.sync();
+    world.expect_clean();
+}
+
+#[test]
 fn a_set_that_somebody_declared_anew_gets_all_of_its_elements() {
     let mut world = World::new(10);
     world.sync();

@@ -5,10 +5,7 @@
 //! the rest.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{Sender, channel},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::channel},
     time::Duration,
 };
 
@@ -16,16 +13,24 @@ use portolan_rules::ruleset::{Family, Name};
 use rustix::event::{PollFd, PollFlags, poll};
 use tracing::{debug, info, trace, warn};
 
-use super::{Agent, Event, Tables};
+use super::{Agent, Event, Sender, Tables};
 use crate::kernel::{self, Generation, Monitor, Scope, Subscription};
 
 /// What somebody else did to our tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForeignChange {
-    /// The commit; `None` if notifications were lost, so that it is not known whether there was any.
+    /// The last commit; `None` if notifications were lost, so that there may have been others.
     pub by: Option<Generation>,
-    /// The sets that it touched.
+    /// The sets that are known to be touched.
     pub sets: Scope,
+}
+
+impl ForeignChange {
+    /// Adds a later change.
+    pub(super) fn append(&mut self, later: Self) {
+        self.by = self.by.take().and(later.by);
+        self.sets.extend(later.sets);
+    }
 }
 
 /// Gathers the notifications of one commit.
@@ -137,7 +142,7 @@ fn follow(heard: Option<u32>, generation: u32) -> (bool, Option<u32>) {
 }
 
 /// Listens, on a thread of its own, for commits of other threads than `own_thread` to the tables of this name.
-fn listen(table: Name, own_thread: u32, events: Sender<Event>) -> Result<Listener, kernel::Error> {
+fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, kernel::Error> {
     let (opened, outcome) = channel();
     let listening = move || {
         // Opened here, since the socket stays on its thread.
@@ -189,7 +194,7 @@ struct Hearing {
     monitor: Monitor,
     gatherer: Gatherer,
     listener: Listener,
-    events: Sender<Event>,
+    events: Sender,
 }
 
 impl Hearing {
@@ -235,7 +240,7 @@ impl<T: Tables> Agent<T> {
     ///
     /// # Errors
     /// The kernel lets no socket listen.
-    pub fn listen(&mut self, events: Sender<Event>) -> Result<(), kernel::Error> {
+    pub fn listen(&mut self, events: Sender) -> Result<(), kernel::Error> {
         let own_thread = self.kernel.generation()?.thread;
         let listener = listen(self.settings.config.table.clone(), own_thread, events)?;
         listener.caught_up(self.kernel.generation()?.id);

@@ -42,6 +42,12 @@ const REMEMBERED: usize = 1024;
 /// Longest `note`, in bytes.
 const LONGEST_NOTE: usize = 1024;
 
+/// Only the metadata of objects, from servers that know how.
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
+/// Longest object: `metadata.managedFields` and annotations alone may be long. etcd takes none over 1.5 MiB.
+const LONGEST_OBJECT: usize = 4 << 20;
+
 /// A Warning that was written.
 struct Series {
     event: String,
@@ -170,7 +176,7 @@ impl Writer {
         let mut path = format!("/api/v1/namespaces/{}/services", service.namespace);
         add_parameter(&mut path, "fieldSelector", &format!("metadata.name={}", service.name));
         add_parameter(&mut path, "resourceVersion", "0");
-        let text = self.connection.get(&path).await?.text().await?;
+        let text = self.connection.get_as(&path, METADATA).await?.text_up_to(LONGEST_OBJECT).await?;
         let list: Uids =
             serde_json::from_slice(&text).map_err(|error| Failure::Garbled(error.to_string()))?;
         let first = list.items.into_iter().next();

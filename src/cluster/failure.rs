@@ -41,7 +41,7 @@ impl Failure {
             }
             next = error.source();
         }
-        Self::Transport(message)
+        Self::Transport(super::connect::explain(message))
     }
 
     /// An error of kube's client, without the word that it adds.

@@ -85,9 +85,14 @@ impl Connection {
 
     /// Asks for a path, and gives what the answer begins with.
     pub async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        self.get_as(path, "application/json").await
+    }
+
+    /// The same, for this representation (`Accept`).
+    pub async fn get_as(&self, path: &str, representation: &'static str) -> Result<Answer, Failure> {
         // Decompression would buffer events; and nodes are near their API server.
         let request = Request::get(path)
-            .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT, representation)
             .header(header::ACCEPT_ENCODING, "identity");
         self.send(request.body(Body::empty())).await
     }
@@ -132,6 +137,9 @@ impl Connection {
         if head.status.is_success() {
             return Ok(answer);
         }
+        if head.status == http::StatusCode::UNAUTHORIZED {
+            self.credentials.refused();
+        }
         let asked = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let text = answer.text().await.unwrap_or_default();
         let status = serde_json::from_slice::<Status>(&text).ok();
@@ -164,11 +172,16 @@ impl Answer {
     }
 
     /// All of a short answer.
-    pub async fn text(mut self) -> Result<Vec<u8>, Failure> {
+    pub async fn text(self) -> Result<Vec<u8>, Failure> {
+        self.text_up_to(LONGEST_REFUSAL).await
+    }
+
+    /// All of an answer that is not longer than this, or a little more than that of a longer one.
+    pub async fn text_up_to(mut self, longest: usize) -> Result<Vec<u8>, Failure> {
         let mut text = Vec::new();
         while let Some(bytes) = self.next().await? {
             text.extend(bytes);
-            if text.len() > LONGEST_REFUSAL {
+            if text.len() > longest {
                 break;
             }
         }

@@ -1,6 +1,7 @@
 //! The cluster source against an API server that answers what the test says.
 
 mod connect;
+mod credentials;
 mod delivery;
 mod events;
 mod faults;
@@ -8,14 +9,7 @@ mod lists;
 mod server;
 mod store;
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        mpsc::{Receiver, TryRecvError, channel},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use portolan_rules::model::{self, ObjectName};
 use serde_json::{Value, json};
@@ -24,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use self::server::{Reply, Server};
 use super::{Options, Timing, request::Connection, watch};
 use crate::{
-    agent::Event,
+    agent::{Event, Receiver, queue},
     health::Health,
     source::{Change, Update},
 };
@@ -55,7 +49,7 @@ fn timing() -> Timing {
 /// A source that watches a server, and what the agent would know.
 struct World {
     server: Server,
-    inbox: Receiver<Event>,
+    inbox: Receiver,
     services: BTreeMap<ObjectName, Arc<model::Service>>,
     slices: BTreeMap<ObjectName, Arc<model::EndpointSlice>>,
     node: Option<Arc<model::Node>>,
@@ -75,7 +69,7 @@ impl World {
 
     fn with_options(server: Server, options: Options) -> Self {
         let connection = Connection::new(server.client(), options.timing);
-        let (agent, inbox) = channel();
+        let (agent, inbox) = queue(Health::default());
         tokio::spawn(async move { watch(connection, &options, None, Health::default(), agent).await });
         Self {
             server,
@@ -91,14 +85,14 @@ impl World {
     async fn update(&mut self) -> Update {
         let until = Instant::now() + LONG;
         loop {
-            match self.inbox.try_recv() {
-                Ok(Event::Cluster(update)) => {
+            match self.inbox.take().pop() {
+                Some(Event::Cluster(update)) => {
                     self.apply(&update);
                     return update;
                 }
-                Ok(other) => panic!("{other:?}"),
-                Err(TryRecvError::Empty) if Instant::now() < until => sleep(Duration::from_millis(2)).await,
-                Err(error) => panic!("{error}; requests: {:#?}", self.server.requests()),
+                Some(other) => panic!("{other:?}"),
+                None if Instant::now() < until => sleep(Duration::from_millis(2)).await,
+                None => panic!("nothing came; requests: {:#?}", self.server.requests()),
             }
         }
     }
@@ -106,7 +100,7 @@ impl World {
     /// Nothing comes, however long one waits.
     async fn is_quiet(&mut self) {
         sleep(Duration::from_millis(200)).await;
-        assert!(matches!(self.inbox.try_recv(), Err(TryRecvError::Empty)));
+        assert!(self.inbox.take().is_empty());
     }
 
     fn apply(&mut self, update: &Update) {

@@ -14,8 +14,9 @@ use super::input::{self, Input};
 use crate::{
     agent::NodeFacts,
     cli::{InputArgs, Output, RenderArgs},
-    kernel::Kernel,
+    kernel::{Error, Kernel, Needs},
     manifest::Completeness,
+    settings::Settings,
 };
 
 /// Prints the ruleset for this node.
@@ -42,7 +43,7 @@ pub fn render(args: &RenderArgs) -> ExitCode {
 /// Prints what would change in the kernel: exit status 0 nothing, 1 something, 2 an error.
 pub fn diff(args: &InputArgs) -> ExitCode {
     let error = ExitCode::from(2);
-    let input = match input::read(args) {
+    let mut input = match input::read(args) {
         Ok(input) => input,
         Err(failure) => {
             super::fail(&failure);
@@ -53,7 +54,7 @@ pub fn diff(args: &InputArgs) -> ExitCode {
         return error;
     }
     let table = input.settings.config.table.clone();
-    let kernel = match Kernel::open().and_then(|mut kernel| kernel.dump(&table)) {
+    let kernel = match read(&mut input.settings) {
         Ok(kernel) => kernel,
         Err(failure) => {
             super::fail(&failure);
@@ -73,6 +74,19 @@ pub fn diff(args: &InputArgs) -> ExitCode {
         ExitCode::SUCCESS => ExitCode::from(1),
         _ => error,
     }
+}
+
+/// Reads the tables, and takes those families out of the settings that `run` would leave out on this kernel.
+fn read(settings: &mut Settings) -> Result<Ruleset, Error> {
+    let config = &mut settings.config;
+    let mut kernel = Kernel::open()?;
+    let features = kernel.probe(&config.table)?;
+    let served = features.serve(Needs { element_counters: config.endpoint_counters })?;
+    for warning in served.warnings {
+        eprintln!("portolan: warning: {warning}");
+    }
+    config.families = served.families;
+    kernel.dump(&config.table)
 }
 
 /// Compiles the input against what the kernel has, of which nothing goes while the input is incomplete; says whether all

@@ -217,6 +217,23 @@ fn the_monitor_tells_of_every_commit() {
     assert_eq!(monitor.receive().unwrap(), None);
 }
 
+#[test]
+fn a_transaction_is_refused_after_others_committed_if_that_matters() {
+    let mut kernel = kernel();
+    let generation = kernel.generation().unwrap().id;
+    kernel.expect_generation(Some(generation));
+    commit(&mut kernel, &many(Family::Ip, 10));
+    commit(&mut kernel, &many(Family::Ip6, 10));
+    nft(&["-f", "-"], Some("table ip other { }"));
+    let mut last = Transaction::new(TABLE);
+    last.push(Family::Ip, Operation::DeleteTable);
+    let Err(Error::Refused { errno, .. }) = kernel.commit(&last) else { panic!("it is taken") };
+    assert_eq!(errno.raw_os_error(), 85, "ERESTART");
+    assert!(kernel.dump(TABLE).unwrap().tables.contains_key(&Family::Ip));
+    kernel.expect_generation(None);
+    commit(&mut kernel, &last);
+}
+
 /// All that a monitor has to say; nothing if some of it was lost.
 fn heard(monitor: &mut Monitor) -> Option<Vec<Event>> {
     let mut events = Vec::new();
@@ -242,6 +259,7 @@ fn a_neighbours_elements_take_no_room_in_the_monitor() {
 
 #[test]
 fn the_monitor_hears_of_our_elements_wherever_they_stand_in_a_commit() {
+    let _kernel = kernel();
     let set = |table: &str| format!("add table ip {table}\nadd set ip {table} s {{ type ipv4_addr; }}\n");
     let mut monitor = Monitor::open(TABLE).unwrap();
     let names = ["a", "other", TABLE, "somebody-elses-table"];

@@ -3,10 +3,12 @@
 //! Every test builds its own lab, so they run side by side. They need root and say so without it.
 
 mod crash;
+mod credentials;
 mod health;
 mod lists;
 mod node;
 mod outage;
+mod proxy;
 mod refusals;
 mod scale;
 mod scene;

@@ -21,8 +21,9 @@ fn event() -> impl Strategy<Value = (Event, u64)> {
                 due: at(seen + wait)
             }
         ),
-        (0..100_u64, 0..100_u64)
-            .prop_map(move |(seen, wait)| Event::Lost { seen: at(seen), due: at(seen + wait) }),
+        (prop::collection::vec(0..3_u8, 0..2), 0..100_u64, 0..100_u64).prop_map(move |(sets, seen, wait)| {
+            Event::Lost { sets: scope(sets), seen: at(seen), due: at(seen + wait) }
+        }),
         any::<bool>().prop_map(|heard_all| Event::Period { heard_all }),
     ];
     (event, 0..300_u64)
@@ -53,9 +54,9 @@ proptest! {
                 Event::Changed { by, sets, .. } if by.id > world.generation => {
                     world.differing.push(Sets::Some { named: sets.clone(), miscounted: false });
                 }
-                Event::Lost { .. } => {
+                Event::Lost { sets, .. } => {
                     missed = true;
-                    world.differing.push(Sets::Some { named: Scope::new(), miscounted: true });
+                    world.differing.push(Sets::Some { named: sets.clone(), miscounted: true });
                 }
                 Event::Period { heard_all } => {
                     if !heard_all || missed {

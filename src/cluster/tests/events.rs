@@ -36,7 +36,11 @@ fn connection(server: &Server) -> Connection {
 #[tokio::test]
 async fn a_warning_is_written_once_where_kubectl_finds_it() {
     let server = Server::new();
-    let found = json!({"metadata": {}, "items": [{"metadata": {"name": "web", "uid": "u-1"}}]});
+    // Who manages which field, and annotations, may be long.
+    let long = "f".repeat(1 << 20);
+    let found = json!({"metadata": {}, "items": [
+        {"metadata": {"managedFields": [{"manager": long}], "name": "web", "uid": "u-1"}},
+    ]});
     server.reply(LOOKUP, Reply::json(&found));
     server.reply(LOOKUP, Reply::refuse(&status(403, "no")));
     for _ in 0..2 {

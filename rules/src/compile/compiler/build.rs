@@ -48,7 +48,9 @@ impl Compiler {
         self.declare_expected_sizes(state);
         let table = self.config.table.clone();
         let mut parts = Parts::new(&table, take);
-        let bare = Family::ALL.map(|family| Whole { family, table: self.table(family), elements: &|_| () });
+        let families = self.config.families.clone();
+        let bare = |family: &Family| Whole { family: *family, table: self.table(*family), elements: &|_| () };
+        let bare: Vec<Whole<'_>> = families.iter().map(bare).collect();
         for table in &bare {
             table.declare(&mut parts);
         }
