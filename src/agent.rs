@@ -111,6 +111,8 @@ pub struct Agent<T = Kernel> {
     /// Whether all Services, and all slices, were told of: until then nothing is written.
     services_listed: bool,
     slices_listed: bool,
+    /// How much of the manifests is known, if they are the source.
+    completeness: Completeness,
     /// Whether part of the input could not be read since the start, so that what the kernel had beyond the rest stays.
     input_incomplete: bool,
     /// That, once the kernel was read.
@@ -154,6 +156,7 @@ impl<T: Tables> Agent<T> {
             belief: Belief::Unknown,
             services_listed: false,
             slices_listed: false,
+            completeness: Completeness::default(),
             input_incomplete: false,
             leftovers: None,
             problems: 0,
@@ -248,10 +251,16 @@ impl<T: Tables> Agent<T> {
         self.services_listed && self.slices_listed
     }
 
-    /// Says how much of the manifests is known. Until it is all known for the first time, nothing goes that the kernel
-    /// held at the start; later it stays known.
-    pub fn set_input(&mut self, completeness: Completeness) {
-        let is_partial = match completeness {
+    /// Takes over what changed of the manifests, and of how much of them is known. Until all is known for the first time,
+    /// nothing goes that the kernel held at the start; later it stays known.
+    pub fn apply_manifests(
+        &mut self,
+        changes: impl IntoIterator<Item = Change>,
+        completeness: Option<Completeness>,
+    ) {
+        self.apply(changes);
+        self.completeness = completeness.unwrap_or(self.completeness);
+        let is_partial = match self.completeness {
             Completeness::Nothing => return,
             Completeness::Partial => true,
             Completeness::Whole => false,
@@ -269,7 +278,6 @@ impl<T: Tables> Agent<T> {
                 // The rest of them is not the compiler's: it takes a full comparison to see it go.
                 self.note(belief::Event::Differs);
             }
-            self.queued();
         }
         (self.services_listed, self.slices_listed) = (true, true);
     }

@@ -25,7 +25,7 @@ mod slots;
 mod sources;
 mod sticky;
 
-pub(crate) use self::adopt::AdoptedSlots;
+pub(crate) use self::adopt::{AdoptedSlots, FrontendSlots};
 pub use self::{
     class::Class,
     compiler::{Compiler, Loaded, NoLocalEndpoints, SetSize, Update},

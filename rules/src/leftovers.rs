@@ -19,7 +19,7 @@ use std::{
 };
 
 use crate::{
-    compile::{AdoptedSlots, Compiler, FrontendKey, SetName},
+    compile::{AdoptedSlots, Compiler, FrontendKey, FrontendSlots, SetName},
     model::{
         Endpoint, EndpointPort, EndpointSlice, LoadBalancing, ObjectName, Protocol, Service, ServicePort,
     },
@@ -69,21 +69,21 @@ impl Leftovers {
             compiler.load(state, kernel);
             compiler
         };
-        let mut compiled = compile(state);
+        let mut loaded = compile(state);
         for missing in [Missing::Alone, Missing::WithAll] {
-            let slices = slices(kernel, &compiled, state, missing);
+            let slices = slices(kernel, &loaded, state, missing);
             if slices.is_empty() {
                 break;
             }
             leftovers.put(slices, state);
-            compiled = compile(state);
+            loaded = compile(state);
         }
-        leftovers.forget_claimed(&compiled);
+        leftovers.forget_claimed(&loaded);
         // Classes stay, since frontends that are left over need theirs whatever others do.
+        let desired = loaded.ruleset();
         for (family, table) in &mut leftovers.rest.tables {
-            let compiled = compiled.ruleset().tables.remove(family);
             for set in OF_ADDRESSES {
-                let known = compiled.as_ref().and_then(|compiled| compiled.sets.get(set.name()));
+                let known = desired.tables.get(family).and_then(|table| table.sets.get(set.name()));
                 if let (Some(set), Some(known)) = (table.sets.get_mut(set.name()), known) {
                     set.elements.retain(|key, _| !known.elements.contains_key(key));
                 }
@@ -307,7 +307,8 @@ fn slices(kernel: &Ruleset, compiler: &Compiler, state: &State, missing: Missing
         else {
             continue;
         };
-        let there: BTreeSet<SocketAddr> = now.get(frontend).into_iter().flat_map(|s| s.endpoints()).collect();
+        let there: BTreeSet<SocketAddr> =
+            now.get(frontend).into_iter().flat_map(FrontendSlots::endpoints).collect();
         let port_key = (owner.clone(), family, Arc::clone(&port.name), port.protocol);
         let (endpoints, is_missing) = ports.entry(port_key).or_default();
         for (endpoint, share) in shares(slots.endpoints(), service) {

@@ -149,6 +149,25 @@ fn a_frontend_that_another_service_claims_meanwhile_stays_with_the_one_that_had_
     assert_eq!(endpoints(&desired)[&own].len(), 10);
 }
 
+#[test]
+fn ranges_of_cluster_ips_stay_unless_others_overlap_them() {
+    let with = |ranges: &[&str], kernel: &Ruleset| {
+        let (mut state, mut compiler) = (state(&[1]), compiler());
+        let ranges: Vec<_> = ranges.iter().map(|range| range.parse().unwrap()).collect();
+        compiler.set_service_cidrs(&mut state, &ranges);
+        compiler.load(&mut state, kernel);
+        compiler.ruleset()
+    };
+    let of = |ruleset: &Ruleset| keys(ruleset, Family::Ip, SetName::ServiceCidrs);
+    let kernel = with(&["10.96.0.0/16", "10.98.0.0/16"], &Ruleset::default());
+    for (readable, count) in [(&[][..], 2), (&["10.97.0.0/16"], 3), (&["10.98.0.0/17"], 2)] {
+        let mut desired = with(readable, &kernel);
+        keep_leftovers(&mut desired, &kernel);
+        assert_eq!(of(&desired).len(), count, "{readable:?}");
+        assert_eq!(diff(&"portolan".into(), &kernel, &desired).apply(&kernel).unwrap(), desired);
+    }
+}
+
 /// A frontend that was left over and that its Service claims later keeps its endpoints.
 #[test]
 fn a_service_that_becomes_readable_alone_takes_its_endpoints_over() {

@@ -132,10 +132,7 @@ fn take_over<T: Tables>(agent: &mut Agent<T>, events: Vec<Event>) -> ControlFlow
     for event in events {
         changed |= match event {
             Event::Manifests { changes, completeness } => {
-                agent.apply(changes);
-                if let Some(completeness) = completeness {
-                    agent.set_input(completeness);
-                }
+                agent.apply_manifests(changes, completeness);
                 true
             }
             Event::Cluster(update) => {

@@ -225,6 +225,9 @@ impl<T: Tables> Agent<T> {
             self.number();
             let (kernel, guess) = first::read(&mut self.kernel, &self.compiler, &mut self.state)?;
             self.guess = guess;
+            if self.input_incomplete && self.leftovers.is_none() && !kernel.tables.is_empty() {
+                self.leftovers = Some(Leftovers::find(&kernel, &self.compiler, &mut self.state));
+            }
             kernel
         } else {
             let mut wanted = Known::new(&self.compiler, sets);
@@ -291,9 +294,6 @@ impl<T: Tables> Agent<T> {
     fn compare(&mut self, read: &mut Reading) -> Option<Ruleset> {
         let is_first = self.belief == Belief::Unknown;
         let is_equal = if is_first {
-            if self.input_incomplete && !read.kernel.tables.is_empty() {
-                self.leftovers = Some(Leftovers::find(&read.kernel, &self.compiler, &mut self.state));
-            }
             let is_equal = self.load(&read.kernel);
             // From here on the compiler has compiled something; the kernel does not hold it yet.
             self.note(belief::Event::Compared { generation: read.generation, sets: Sets::All });

@@ -5,8 +5,8 @@ use clap::Args;
 /// What to take of manifests.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct ManifestArgs {
-    /// Take nothing for "no Services": an empty file or standard input, a directory without manifests; otherwise that is
-    /// an error, and changes nothing
+    /// Accept input without objects as "no Services": an empty file or standard input, a directory without manifests;
+    /// otherwise these are errors, and change nothing
     #[arg(long, requires = "filenames")]
     pub allow_empty: bool,
 

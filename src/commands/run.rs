@@ -147,6 +147,9 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     } else {
         let (watcher, objects) = manifests(args, settings).watch().map_err(StartError::Watch)?;
         take_over(&mut agent, settings, objects);
+        if !agent.is_ready() && !watcher.can_change() {
+            return Ok(ExitCode::FAILURE);
+        }
         watch(watcher, events)?;
     }
     is_reading.store(false, Ordering::SeqCst);
@@ -186,8 +189,8 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
     info!(services = services.len(), endpoint_slices = slices.len(), "Manifests read");
     agent.apply(services.into_iter().map(|(name, service)| Change::Service(name, Some(service))));
     agent.apply(slices.into_iter().map(|(name, slice)| Change::Slice(name, Some(slice))));
-    agent.apply([Change::Node(node), Change::ServiceCidrs(service_cidrs)]);
-    agent.set_input(completeness);
+    let rest = [Change::Node(node), Change::ServiceCidrs(service_cidrs)];
+    agent.apply_manifests(rest, Some(completeness));
     if !agent.is_ready() {
         error!(
             "Nothing is programmed, and the kernel stays as it is: too little is known of what to program"

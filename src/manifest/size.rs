@@ -22,7 +22,7 @@ fn oversized_by(part: &Part<'_>, limit: usize) -> Option<u64> {
     if body.trim_start().starts_with('{') {
         let offset = text.len() - body.len() + oversized_json(body.as_bytes(), limit)?;
         let before = text.as_bytes().get(..offset).unwrap_or_default();
-        return Some(part.lines_before + 1 + before.iter().filter(|byte| **byte == b'\n').count() as u64);
+        return Some(part.lines_before + before.split(|byte| *byte == b'\n').count() as u64);
     }
     // Each item on its own; a document that is no such list is one object.
     let Some(list) = split::list(part, 1) else { return Some(part.lines_before + 1) };

@@ -54,7 +54,7 @@ pub struct Objects {
 /// How much is known of what the manifests are to say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Completeness {
-    /// Not one object that matters. Whoever meant that says so ([`Source::allow_empty`]).
+    /// Not one object that matters, unless that is allowed ([`Source::allow_empty`]).
     #[default]
     Nothing,
     /// Something has been wrong with a path or file ever since it was first read.
@@ -95,6 +95,9 @@ impl Update {
 
 /// The path that means standard input.
 const STDIN: &str = "-";
+
+/// What to do about input that is empty.
+const HINT: &str = "if that is intended, use --allow-empty";
 
 /// How large a file may be unless something else is said: 1 GiB.
 pub const MAX_FILE_SIZE: u64 = 1 << 30;
@@ -307,11 +310,12 @@ impl Source {
             return;
         }
         for (index, argument) in self.arguments.iter().enumerate() {
-            // Others say themselves why there is nothing in them.
+            // The other paths have errors of their own.
             let mut files = self.files.iter().filter(|((of, _), _)| *of == index);
             if argument.failure.is_none() && files.all(|(_, file)| file.errors.is_empty()) {
-                let message = "holds no Service, EndpointSlice, Pod, Node or ServiceCIDR, nor does any other path; \
-                               --allow-empty is for those who mean it";
+                let message = format!(
+                    "holds no Service, EndpointSlice, Pod, Node or ServiceCIDR, nor does any other path; {HINT}"
+                );
                 errors.push(Problem::of_file(&argument.path, message));
             }
         }
@@ -408,8 +412,9 @@ impl Source {
         state.signature = signature;
         // An editor, or a shell, empties a file before it writes it anew; a command that fails writes nothing.
         if contents.is_empty() && !self.allow_empty {
-            let hint = if *path == *Path::new(STDIN) { ": did the command before it fail?" } else { ";" };
-            let message = format!("holds no object{hint} --allow-empty is for those who mean it");
+            let is_stdin = *path == *Path::new(STDIN);
+            let hint = if is_stdin { " (did the command that writes it fail?)" } else { "" };
+            let message = format!("holds no object{hint}; {HINT}");
             contents.errors.push(Trouble::Text { line: None, message });
         }
         let Contents { objects, ignored, errors, warnings } = contents;

@@ -140,6 +140,11 @@ impl Watcher {
         }
     }
 
+    /// Whether anything can ever change: streams are read once.
+    pub fn can_change(&self) -> bool {
+        self.source.paths().next().is_some()
+    }
+
     fn read_events(&mut self) -> io::Result<()> {
         let now = Instant::now();
         let restless = &mut self.restless;

@@ -93,7 +93,10 @@ fn without_any_object_no_command_changes_anything() {
             assert_eq!(stderr.lines().filter(|line| line.contains(words)).count(), 1, "{case}");
         }
     }
-    // The agent that stays says so as well, and waits for more.
+    // Standard input is read once: nothing more can come.
+    let output = portolan(&scene, &["run", "-f", "-", "--healthz-bind-address="], STATUS);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    // The agent that watches says so as well, and waits for more.
     for name in ["comment.yaml", "status.json", "config.yaml", "tree", "none"] {
         let agent = Agent::spawn(&scene.lab.node_a, Path::new(&at(name)), &FACTS[2..]).unwrap();
         wait_until("it says so", || agent.stderr().contains("the kernel stays as it is"));
@@ -259,6 +262,50 @@ fn a_typo_in_a_slice_does_not_cost_its_service_the_endpoints_at_a_restart() {
     wait_for(&scene, 1, "web-2");
     assert_serve(&scene, 1, &["web-2"], "once all can be read");
     assert_refused(&scene.shell.client().tcp(scene.lab.cluster_ip(2).port(Family::V4, 80)), "still empty");
+    agent.terminate().unwrap();
+}
+
+/// Without the Node, nobody knows how pods are told from the rest: no rule changes before it can be read.
+#[test]
+fn rules_stay_while_the_node_that_they_depend_on_cannot_be_read() {
+    let scene = Scene::new();
+    let [one, ..] = scene.web_pods();
+    put(&scene, "web", 1, &[&one]);
+    let arguments = ["--detect-local-mode", "NodeCIDR"];
+    let start = |node| Agent::spawn(node, scene.manifests.path(), &arguments).unwrap();
+    Agent::start(&scene.lab.node_a, scene.manifests.path(), &arguments).unwrap().terminate().unwrap();
+    let before = list(&scene);
+    let good = fs::read_to_string(scene.manifests.file("nodes.yaml")).unwrap();
+    scene.manifests.put_text("nodes.yaml", "]").unwrap();
+    let agent = start(&scene.lab.node_a);
+    wait_until("it says so", || agent.stderr().contains("the kernel stays as it is"));
+    put(&scene, "new", 2, &[&one]);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(list(&scene), before);
+    // The Node is enough, though another file is broken meanwhile.
+    scene.manifests.put_text("broken.yaml", "]").unwrap();
+    scene.manifests.put_text("nodes.yaml", &good).unwrap();
+    wait_for(&scene, 2, "web-1");
+    assert_serve(&scene, 1, &["web-1"], "once the Node can be read");
+    agent.terminate().unwrap();
+}
+
+/// A table cannot be given an owner: another takes its place, and with it what was left over.
+#[test]
+fn what_is_left_over_moves_to_tables_with_an_owner() {
+    let scene = Scene::new();
+    let [one, two, _] = scene.web_pods();
+    put(&scene, "web", 1, &[&one]);
+    put(&scene, "other", 2, &[&one]);
+    agent(&scene).terminate().unwrap();
+    scene.manifests.put_text("web.yaml", "]").unwrap();
+    let arguments = ["--table-owner", "--cluster-cidr", CLUSTER_CIDR];
+    let agent = Agent::start(&scene.lab.node_a, scene.manifests.path(), &arguments).unwrap();
+    assert!(!agent.stderr().contains("has no effect"), "{}", agent.stderr());
+    assert_serve(&scene, 1, &["web-1"], "its file is broken");
+    put(&scene, "other", 2, &[&two]);
+    wait_for(&scene, 2, "web-2");
+    assert_serve(&scene, 1, &["web-1"], "another file changed");
     agent.terminate().unwrap();
 }
 

@@ -89,7 +89,10 @@ fn files_and_directories_add_up() {
         let answer = scene.shell.client().tcp(scene.lab.cluster_ip(1).port(family, 80));
         assert_served(&answer, &["web-1", "web-2"], &format!("over {family}"));
     }
-    // A slice alone goes away: the Service stays, without endpoints in that family.
+    // A slice alone goes away: the Service stays, without endpoints in that family. A directory without any manifest would
+    // be an error, and take nothing away.
+    fs::write(second.file("other.yaml"), "{apiVersion: v1, kind: ConfigMap, metadata: {name: other}}")
+        .unwrap();
     fs::remove_file(second.file("slice.json")).unwrap();
     let target = scene.lab.cluster_ip(1).port(Family::V4, 80);
     wait_until("IPv4 has no endpoints", || scene.shell.client().tcp(target).is_refused());
