@@ -72,7 +72,7 @@ const MOMENTS: usize = 5;
 /// After a failure, the listener is opened again after so long, and after twice as long each further time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// But never longer than this.
-const LAST_RETRY: Duration = Duration::from_secs(60);
+const LAST_RETRY: Duration = Duration::from_mins(1);
 
 /// What the reconciler shares with the thread that listens.
 #[derive(Debug)]

@@ -42,7 +42,6 @@ const LONGEST_NOTE: usize = 1024;
 /// Only the metadata of objects, from servers that know how.
 const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
-
 /// A Warning that was written.
 struct Series {
     event: String,

@@ -226,12 +226,12 @@ impl Kernel {
     }
 }
 
+/// Has a kernel judge trials; gives the indices of those that it refuses.
+type Judge<'a> = &'a mut dyn FnMut(&[Trial]) -> Result<BTreeSet<usize>, Error>;
+
 /// Which of these are missing. `refused` has the kernel judge the rest until it takes all of them: hooks are looked at
 /// only once nothing else is wrong.
-fn missing(
-    trials: &[(Family, Feature)],
-    refused: &mut dyn FnMut(&[Trial]) -> Result<BTreeSet<usize>, Error>,
-) -> Result<BTreeSet<(Family, Feature)>, Error> {
+fn missing(trials: &[(Family, Feature)], refused: Judge<'_>) -> Result<BTreeSet<(Family, Feature)>, Error> {
     let mut missing = BTreeSet::new();
     loop {
         let asked: Vec<_> = trials.iter().filter(|trial| !missing.contains(*trial)).copied().collect();

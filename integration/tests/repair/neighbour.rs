@@ -71,7 +71,7 @@ fn a_neighbour_that_loads_a_large_set_again_and_again_costs_no_reading() {
 fn what_a_neighbour_changes_of_ours_in_the_same_commit_is_undone() {
     let scene = Scene::new();
     let _agent = scene.run();
-    let elements: String = (0..100).map(|n| format!("10.0.0.{n},")).collect();
+    let elements = (0..100).map(|n| format!("10.0.0.{n}")).collect::<Vec<_>>().join(", ");
     scene.nft(&format!(
         "table ip blocklist {{ set a {{ type ipv4_addr; elements = {{ {elements} }}\n }}\n }}"
     ));

@@ -58,11 +58,7 @@ proptest! {
                     missed = true;
                     world.differing.push(Sets::Some { named: sets.clone(), miscounted: true });
                 }
-                Event::Period { heard_all } => {
-                    if !heard_all || missed {
-                        world.differing.push(Sets::All);
-                    }
-                }
+                Event::Period { heard_all } if !heard_all || missed => world.differing.push(Sets::All),
                 _ => {}
             }
             belief = belief.after(event);

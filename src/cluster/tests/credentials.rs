@@ -6,8 +6,8 @@ use kube::Config;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use serde_json::{Value, json};
 use crate::cluster::credentials::{Credentials, PluginTimes};
+use serde_json::{Value, json};
 
 /// Long enough for any machine; reached only by a test that fails.
 const LONG: Duration = Duration::from_secs(30);

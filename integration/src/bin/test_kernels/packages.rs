@@ -175,12 +175,11 @@ fn sources() -> Result<String, Error> {
     let Some(debian) = archive("Debian") else {
         return Err("apt has no source of Debian's on this machine (/etc/apt/sources.list.d)".into());
     };
-    let mut lines = format!("deb {debian} sid main\n");
+    let mut suites = vec![(debian, "sid".to_owned())];
     for release in RELEASES {
-        lines += &format!("deb {debian} {release} main\ndeb {debian} {release}-backports main\n");
-        if let Some(security) = archive("Debian-Security") {
-            lines += &format!("deb {security} {release}-security main\n");
-        }
+        suites.extend([(debian, release.to_owned()), (debian, format!("{release}-backports"))]);
+        suites.extend(archive("Debian-Security").map(|security| (security, format!("{release}-security"))));
     }
-    Ok(lines)
+    let lines: Vec<String> = suites.iter().map(|(uri, suite)| format!("deb {uri} {suite} main")).collect();
+    Ok(lines.join("\n") + "\n")
 }

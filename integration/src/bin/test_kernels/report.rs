@@ -104,7 +104,7 @@ pub fn table(reports: &[(&Kernel, Report)]) -> String {
             name,
             of_each(&|_, report| {
                 let found = report.outcomes.iter().find(|outcome| outcome.check == *name);
-                found.map_or_else(|| "–".to_owned(), |outcome| cell(outcome))
+                found.map_or_else(|| "–".to_owned(), cell)
             }),
         );
     }
