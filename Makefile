@@ -2,6 +2,7 @@
 CARGO ?= cargo
 PACKAGES = gcc libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iproute2 procps systemd
 IMAGE_PACKAGES = buildah mmdebstrap nftables
+KERNEL_PACKAGES = qemu-system-x86 kmod cpio binutils
 
 # How much `make soak` does: random clusters for the simulator, and connections through the kernel; and from which seed.
 CASES ?= 20000
@@ -9,10 +10,12 @@ PROBES ?= 200000
 SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 # What `make bench` is told: also --sizes 1000,10000 --rows cold,changes --full.
 BENCH ?= --json integration/figures/bench.json
+# Which kernels `make test-kernels` boots, such as 5.10,newest; all of them unless told.
+KERNELS ?=
 # How `make check-image` builds the binary; dev is faster to build.
 PROFILE ?= release
 
-.PHONY: help demo test lint soak bench bench-peers image check-image packages
+.PHONY: help demo test test-kernels lint soak bench bench-peers image check-image packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -26,6 +29,11 @@ test: packages lint ## lint, all tests, the demo, the image
 	$(CARGO) test --workspace --no-fail-fast
 	$(CARGO) run --quiet -p portolan-integration --bin demo
 	$(MAKE) --no-print-directory check-image PROFILE=dev
+
+test-kernels: packages ## the binary and its tests on Debian's kernels, emulated by QEMU: some minutes for each
+	$(call install,$(KERNEL_PACKAGES))
+	$(CARGO) build --quiet --workspace --bins
+	$(or $(CARGO_TARGET_DIR),target)/debug/test_kernels $(if $(KERNELS),--kernels $(KERNELS))
 
 lint: packages ## formatting, clippy, documentation
 	$(CARGO) fmt --all --check

@@ -4,6 +4,7 @@
 //! certain what the kernel holds, at the start, after a commit that failed or whose outcome is unknown, and when
 //! somebody else changed our tables, they are read back and the whole difference is committed.
 
+mod belief;
 mod carry_out;
 mod cold_start;
 mod describe;
@@ -12,6 +13,7 @@ mod fight;
 mod first;
 mod isolate;
 mod node;
+mod queue;
 mod reconcile;
 mod refusal;
 mod repair;
@@ -25,11 +27,10 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::sync::mpsc::Sender;
-
 use jiff::Timestamp;
 use portolan_rules::{
     compile::{Compiler, Problem, Severity},
+    leftovers::Leftovers,
     model::Node,
     state::State,
     transaction::Transaction,
@@ -38,11 +39,12 @@ use tracing::{error, warn};
 
 use crate::{
     health::{Health, ServiceHealth},
-    kernel::{self, Kernel, Subscription},
+    kernel::{self, Kernel},
+    manifest::Completeness,
     metrics::Metrics,
     recorder::{Recorder, Warning},
     settings::{Settings, SyncSettings},
-    source::{Change, Update},
+    source::{Change, MOST_TRIGGERS, Update},
 };
 
 pub use self::{
@@ -50,18 +52,20 @@ pub use self::{
     event::{Ending, Event},
     first::{Comparison, compare_at_start},
     node::NodeFacts,
+    queue::{Closed, Receiver, Sender, queue},
     reconcile::{FIRST_RETRY, LAST_RETRY, reconcile},
     report::{Cause, FlowRemoval, Reconcile},
     tables::Tables,
     watch::ForeignChange,
 };
+use belief::Belief;
 use fight::Fight;
 use first::Compiled;
 use isolate::Isolation;
 use node::HostAddresses;
-use repair::Drift;
 use retirement::Retirement;
 use stale_flows::StaleFlows;
+use watch::Listener;
 
 /// Why the kernel could not be made equal to the state.
 #[derive(Debug, thiserror::Error)]
@@ -103,12 +107,14 @@ pub struct Agent<T = Kernel> {
     health: Health,
     recorder: Recorder,
     metrics: Metrics,
-    knowledge: Knowledge,
+    belief: Belief,
     /// Whether all Services, and all slices, were told of: until then nothing is written.
     services_listed: bool,
     slices_listed: bool,
-    /// Whether part of the input cannot be read, so that what the kernel has beyond the rest must stay.
+    /// Whether part of the input could not be read since the start, so that what the kernel had beyond the rest stays.
     input_incomplete: bool,
+    /// That, once the kernel was read.
+    leftovers: Option<Leftovers>,
     problems: usize,
     /// Whether the node's object or addresses may differ from what the compiler was told.
     node_changed: bool,
@@ -117,34 +123,17 @@ pub struct Agent<T = Kernel> {
     service_health: ServiceHealth,
     /// Whether the tables are to belong to us, so that nobody else can change them.
     table_owner: bool,
-    /// Tells of foreign changes; ended during large commits.
-    subscription: Option<Subscription>,
-    /// The generation at the last reading of the kernel: what others did up to there was seen.
-    checked: Option<u32>,
+    /// Hears of what others do; paused during large commits.
+    listener: Option<Listener>,
     /// The state as compiled for the first reading of the kernel.
     guess: Option<Compiled>,
-    /// What others did since, as far as it is known.
-    drift: Option<Drift>,
     fight: Fight,
     isolation: Isolation,
     /// Updates that did not reach the kernel: these differences are nobody else's.
     unsent: Transaction,
     retirement: Retirement,
-    /// Whether rules differ for reasons of our own that no update holds.
-    rules_changed: bool,
     /// The next report.
     report: Reconcile,
-}
-
-/// What is known of the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Knowledge {
-    /// It was never read, and nothing was compiled yet.
-    Nothing,
-    /// It may differ from what the compiler last said.
-    Uncertain,
-    /// It holds what the compiler last said.
-    Certain,
 }
 
 impl<T: Tables> Agent<T> {
@@ -162,25 +151,23 @@ impl<T: Tables> Agent<T> {
             health,
             recorder,
             metrics,
-            knowledge: Knowledge::Nothing,
+            belief: Belief::Unknown,
             services_listed: false,
             slices_listed: false,
             input_incomplete: false,
+            leftovers: None,
             problems: 0,
             node_changed: true,
             host_addresses: HostAddresses::default(),
             stale_flows: StaleFlows::default(),
             service_health: ServiceHealth::default(),
             table_owner: false,
-            subscription: None,
-            checked: None,
+            listener: None,
             guess: None,
-            drift: None,
             fight: Fight::default(),
             isolation: Isolation::default(),
             unsent,
             retirement: Retirement::default(),
-            rules_changed: false,
             report: Reconcile::default(),
         }
     }
@@ -205,17 +192,11 @@ impl<T: Tables> Agent<T> {
         Ok(())
     }
 
-    /// From now on hears of what others do to our tables, as [`Event::Foreign`]. Commits must be made by the
-    /// calling thread.
-    pub fn listen(&mut self, events: Sender<Event>) -> Result<(), kernel::Error> {
-        let own_thread = self.kernel.generation()?.thread;
-        self.subscription = Some(watch::watch(self.settings.config.table.clone(), own_thread, events)?);
-        Ok(())
-    }
-
     /// Takes over what the API server told.
     pub fn update(&mut self, update: Update) {
         self.report.triggers.extend(update.triggers);
+        // They stay until the kernel takes the changes, which may be long.
+        self.report.triggers.truncate(MOST_TRIGGERS);
         self.apply(update.changes);
     }
 
@@ -267,14 +248,29 @@ impl<T: Tables> Agent<T> {
         self.services_listed && self.slices_listed
     }
 
-    /// Says that the manifests were read, and whether part of them cannot be.
-    pub fn set_input_incomplete(&mut self, incomplete: bool) {
-        // What stayed only because of it must go, which takes a full comparison.
-        if self.input_incomplete || incomplete {
-            self.doubt();
-            self.rules_changed = true;
+    /// Says how much of the manifests is known. Until it is all known for the first time, nothing goes that the kernel
+    /// held at the start; later it stays known.
+    pub fn set_input(&mut self, completeness: Completeness) {
+        let is_partial = match completeness {
+            Completeness::Nothing => return,
+            Completeness::Partial => true,
+            Completeness::Whole => false,
+        };
+        // Without the Node, nobody knows which rules tell pods from the rest.
+        if is_partial && !self.is_ready() && self.settings.lacks(self.state.node()).is_some() {
+            return;
         }
-        self.input_incomplete = incomplete;
+        if !self.is_ready() {
+            self.input_incomplete = is_partial;
+        } else if !is_partial && self.input_incomplete {
+            self.input_incomplete = false;
+            if let Some(leftovers) = self.leftovers.take() {
+                leftovers.release(&mut self.state);
+                // The rest of them is not the compiler's: it takes a full comparison to see it go.
+                self.note(belief::Event::Differs);
+            }
+            self.queued();
+        }
         (self.services_listed, self.slices_listed) = (true, true);
     }
 
@@ -284,16 +280,14 @@ impl<T: Tables> Agent<T> {
         self.health.queued();
     }
 
-    /// Has the next sync compare everything with the kernel.
-    fn doubt(&mut self) {
-        if self.knowledge == Knowledge::Certain {
-            self.knowledge = Knowledge::Uncertain;
-        }
-    }
-
     /// Whether any Service could not be programmed as it asks.
     pub fn has_problems(&self) -> bool {
         self.problems > 0
+    }
+
+    /// Number of Services that are left out because the kernel refuses them.
+    pub fn quarantined(&self) -> usize {
+        self.state.quarantined().len()
     }
 
     fn report_problems(&mut self, problems: &[Problem]) {

@@ -27,7 +27,7 @@ pub use self::{
     context::{Context, Fault, Issue, Kind, ObjectId},
     endpoint_slice::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, HintTarget},
     field::{Field, First, Labels, Parse},
-    metadata::{Metadata, NameRule},
+    metadata::{Metadata, NameRule, PROXY_NAME_LABEL},
     node::{Node, NodeAddress, NodeSpec, NodeStatus, Taint},
     pod::{Container, ContainerPort, Pod, PodCondition, PodFacts, PodIp, PodPort, PodSpec, PodStatus},
     service::{

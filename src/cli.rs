@@ -1,5 +1,6 @@
 //! The command line.
 
+mod manifests;
 mod node;
 mod run;
 mod spelling;
@@ -12,6 +13,7 @@ use clap::{
 };
 
 pub use self::{
+    manifests::ManifestArgs,
     node::NodeArgs,
     run::{ApiArgs, ConntrackArgs, IneffectiveArgs, ProcessArgs, RunArgs, ServerArgs, SyncArgs},
     spelling::normalize,
@@ -43,7 +45,8 @@ pub enum Command {
     /// Print the full ruleset for this node, without touching the kernel
     #[command(
         args_override_self = true,
-        after_help = "Exit status: 0 all input was used, 1 some was not (one line each on stderr).
+        after_help = "Exit status: 0 all input was used, 1 some was not (one line each on stderr). If a path cannot be read or
+nothing could be used of it, nothing is printed: `nft -f -` then changes nothing.
 
 Examples:
   portolan render -f web.yaml
@@ -108,6 +111,10 @@ pub struct InputArgs {
     /// File or directory with manifests (YAML or JSON), or - for standard input; may be repeated
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
     pub filenames: Vec<PathBuf>,
+
+    /// What to take of them.
+    #[command(flatten)]
+    pub manifests: ManifestArgs,
 
     /// How much to log.
     #[command(flatten)]

@@ -8,11 +8,13 @@ mod connect;
 mod credentials;
 mod delivery;
 mod events;
+mod exec_plugin;
 mod failure;
 mod kind;
 mod machine;
 mod notices;
 mod outages;
+mod proxy;
 mod reflector;
 mod request;
 mod split;
@@ -22,7 +24,7 @@ mod store;
 mod tests;
 mod timing;
 
-use std::sync::{Arc, mpsc::Sender};
+use std::sync::Arc;
 
 use http::Uri;
 use jiff::Timestamp;
@@ -30,7 +32,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc::{Receiver, channel},
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use self::{
     connect::IN_CLUSTER_HINT,
@@ -43,8 +45,8 @@ use self::{
     store::Store,
 };
 use crate::{
-    agent::Event,
-    api::{EndpointSlice, Node, Service, ServiceCidr},
+    agent::Sender,
+    api::{EndpointSlice, Node, PROXY_NAME_LABEL, Service, ServiceCidr},
     health::Health,
     metrics::Metrics,
     recorder::Warning,
@@ -52,12 +54,10 @@ use crate::{
 };
 
 pub use self::{connect::Error, timing::Timing};
+pub(crate) use connect::parse_url;
 
 /// Labels of slices that belong to a Service with a `ClusterIP`.
 const SLICE_LABELS: &str = "!service.kubernetes.io/headless,kubernetes.io/service-name";
-
-/// Label that gives a Service to another proxy (KEP-2447).
-const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
 
 /// What the tasks tell before the agent's messages are made of it; a full one slows reading down.
 const TOLD_CAPACITY: usize = 1024;
@@ -116,16 +116,19 @@ impl Cluster {
             .build()?;
         let config = runtime.block_on(connect::config(api))?;
         let url = config.cluster_url.clone();
-        let credentials = {
-            let _guard = runtime.enter();
-            Credentials::new(config)?
-        };
+        if let Some(proxy) = &config.proxy_url {
+            info!(proxy = proxy::shown(proxy), "The API server is reached through a proxy");
+        }
+        if config.accept_invalid_certs {
+            warn!("insecure-skip-tls-verify: anybody on the way can pretend to be the API server");
+        }
+        let credentials = runtime.block_on(Credentials::new(config))?;
         let is_in_cluster = api.kubeconfig.is_none() && api.master.is_none();
         let connection = Connection::new(credentials, options.timing);
         Ok(Self { runtime, connection, url, options, hint: is_in_cluster.then_some(IN_CLUSTER_HINT) })
     }
 
-    /// Begins to watch, on a thread of its own; the agent is told with [`Event::Cluster`], for the first time when
+    /// Begins to watch, on a thread of its own; the agent is told with [`Event::Cluster`](crate::agent::Event::Cluster), for the first time when
     /// everything is listed, however long that takes. Warnings are written as Events.
     ///
     /// # Errors
@@ -135,7 +138,7 @@ impl Cluster {
         health: Health,
         metrics: &Metrics,
         warnings: Receiver<Warning>,
-        events: Sender<Event>,
+        events: Sender,
     ) -> Result<(), Error> {
         let Self { runtime, connection, url, options, hint } = self;
         info!(%url, "API server");
@@ -163,7 +166,7 @@ pub fn start(
     health: Health,
     metrics: &Metrics,
     warnings: Receiver<Warning>,
-    events: Sender<Event>,
+    events: Sender,
 ) -> Result<(), Error> {
     Cluster::new(api, options)?.start(health, metrics, warnings, events)
 }
@@ -174,7 +177,7 @@ async fn watch(
     options: &Options,
     hint: Option<&'static str>,
     health: Health,
-    agent: Sender<Event>,
+    agent: Sender,
 ) {
     // Until it is seen, nobody knows that this node is not about to be removed.
     health.set_node_eligible(false);

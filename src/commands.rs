@@ -9,7 +9,10 @@ use std::{io::Write, process::ExitCode};
 
 use clap_complete::generate;
 
-use crate::cli::{Command, definition};
+use crate::{
+    cli::{Command, definition},
+    manifest::one_line,
+};
 
 /// Runs a subcommand.
 pub fn run(command: Command) -> ExitCode {
@@ -87,6 +90,6 @@ fn print(text: &[u8]) -> ExitCode {
 
 /// Says in one line what went wrong. What is quoted from elsewhere, such as the name of a file, may have several.
 fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("portolan: {}", error.to_string().replace('\n', "\\n"));
+    eprintln!("portolan: {}", one_line(error.to_string()));
     ExitCode::FAILURE
 }

@@ -6,12 +6,12 @@ mod services;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 
-use crate::{api::Kind, settings::SyncSettings};
+use crate::{api::Kind, clock::Moment, settings::SyncSettings};
 
 pub use self::{
     report::{Report, Unready},
@@ -36,14 +36,18 @@ struct Shared {
 #[derive(Clone, Debug)]
 struct Facts {
     /// Since when the oldest change waits that the kernel does not hold.
-    waiting_since: Option<Instant>,
+    waiting_since: Option<Moment>,
+    /// Since when the oldest change waits that the reconciler has not taken up.
+    arrived: Option<Moment>,
     /// When the kernel was last made equal to the input.
     synced: Option<Timestamp>,
     node_eligible: bool,
     /// Whether somebody else is known to have changed the tables, and the repair has to wait.
     contested: bool,
+    /// Number of Services that the kernel refuses.
+    quarantined: usize,
     /// The kinds that somebody must tell of, and when they last did.
-    heard: BTreeMap<Kind, Option<Instant>>,
+    heard: BTreeMap<Kind, Option<Moment>>,
 }
 
 impl Default for Health {
@@ -57,9 +61,11 @@ impl Health {
     pub fn new(sync_period: Duration) -> Self {
         let facts = Facts {
             waiting_since: None,
+            arrived: None,
             synced: None,
             node_eligible: true,
             contested: false,
+            quarantined: 0,
             heard: BTreeMap::default(),
         };
         Self(Arc::new(Shared { patience: sync_period.saturating_mul(2), facts: Mutex::new(facts) }))
@@ -77,12 +83,23 @@ impl Health {
     /// Notes that the API server said something about objects of this kind, if only that nothing changed: what is
     /// known of them is fresh.
     pub fn heard(&self, kind: Kind) {
-        self.facts().heard.insert(kind, Some(Instant::now()));
+        self.facts().heard.insert(kind, Some(Moment::now()));
     }
 
     /// Notes that a change waits to reach the kernel.
     pub fn queued(&self) {
-        self.facts().waiting_since.get_or_insert_with(Instant::now);
+        self.facts().waiting_since.get_or_insert_with(Moment::now);
+    }
+
+    /// Notes that a change waits for the reconciler.
+    pub fn arrived(&self) {
+        self.facts().arrived.get_or_insert_with(Moment::now);
+    }
+
+    /// Notes that the reconciler has taken up all changes: they wait to reach the kernel.
+    pub fn taken_up(&self) {
+        let mut facts = self.facts();
+        facts.waiting_since = [facts.waiting_since, facts.arrived.take()].into_iter().flatten().min();
     }
 
     /// Notes that the kernel is not known to be equal to the input: there is something to do, as if a change
@@ -103,6 +120,11 @@ impl Health {
         self.facts().contested = contested;
     }
 
+    /// Notes how many Services are left out because the kernel refuses them.
+    pub fn set_quarantined(&self, services: usize) {
+        self.facts().quarantined = services;
+    }
+
     /// Notes whether load balancers may send traffic to this node: its object exists, is not being deleted, and
     /// has no taint `ToBeDeletedByClusterAutoscaler` (KEP-3836). Until told otherwise, they may.
     pub fn set_node_eligible(&self, eligible: bool) {
@@ -116,19 +138,20 @@ impl Health {
 
     /// How long ago each kind was last heard of, in order; `None` if it should have been, but never was.
     pub fn ages(&self) -> Vec<(Kind, Option<Duration>)> {
-        let now = Instant::now();
+        let now = Moment::now();
         let heard = &self.facts().heard;
         heard.iter().map(|(kind, at)| (*kind, at.map(|at| now.saturating_duration_since(at)))).collect()
     }
 
     /// What there is to say now.
     pub fn report(&self) -> Report {
-        self.report_at(Instant::now())
+        self.report_at(Moment::now())
     }
 
-    fn report_at(&self, now: Instant) -> Report {
+    fn report_at(&self, now: Moment) -> Report {
         let facts = self.facts().clone();
-        let waiting = facts.waiting_since.map(|since| now.saturating_duration_since(since));
+        let waiting = [facts.waiting_since, facts.arrived].into_iter().flatten().min();
+        let waiting = waiting.map(|since| now.saturating_duration_since(since));
         Report {
             now: Timestamp::now(),
             synced: facts.synced,
@@ -136,6 +159,7 @@ impl Health {
             healthy: waiting.is_none_or(|waiting| waiting < self.0.patience),
             node_eligible: facts.node_eligible,
             contested: facts.contested,
+            quarantined: facts.quarantined,
             ages: facts
                 .heard
                 .into_iter()
@@ -158,7 +182,7 @@ mod tests {
 
     /// So many seconds after the oldest change, if there is one.
     fn after(health: &Health, seconds: u64) -> Report {
-        let since = health.facts().waiting_since.unwrap_or_else(Instant::now);
+        let since = health.facts().waiting_since.unwrap_or_else(Moment::now);
         health.report_at(since + Duration::from_secs(seconds))
     }
 

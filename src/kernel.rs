@@ -18,6 +18,7 @@ mod libnftnl;
 mod linearize;
 mod monitor;
 mod owner;
+mod probe;
 pub(crate) mod uapi;
 pub(crate) mod wire;
 
@@ -31,16 +32,16 @@ use portolan_rules::{
 use rustix::io::Errno;
 
 use connection::{Connection, Received, Reply};
-use dump::Wanted;
 use uapi::{NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLM_F_ACK};
 
 pub use self::{
     batch::{Batch, encode},
     counters::{Count, Counts, read_counts},
-    dump::{Expected, FOREIGN_PRIORITY, Scope},
+    dump::{Everything, FOREIGN_PRIORITY, Scope, Wanted},
     error::Error,
     monitor::{Event, Generation, Monitor, Subscription},
     owner::Ownership,
+    probe::{Feature, Features, Needs, RangeRemoval, Release, Served},
 };
 
 /// What a commit did and took.
@@ -97,6 +98,10 @@ impl Kernel {
         kernel.acknowledges = replies.acknowledged;
         match replies.refused {
             None => Ok(kernel),
+            Some(reply) if reply.errno == Errno::OPNOTSUPP.raw_os_error() => Err(Error::Lacking {
+                release: Release::running().to_string(),
+                what: "nf_tables (CONFIG_NF_TABLES)".to_owned(),
+            }),
             Some(reply) => Err(refused(&reply, None)),
         }
     }
@@ -116,25 +121,22 @@ impl Kernel {
     ///
     /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
     pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
-        self.read(table, Wanted::All)
+        self.read(table, &mut Everything)
     }
 
-    /// The same, but of the elements only those of the sets in `scope`: the other sets are there without any.
-    pub fn dump_scope(&mut self, table: &str, scope: &Scope) -> Result<Ruleset, Error> {
-        self.read(table, Wanted::Sets(scope))
-    }
-
-    /// The same as [`Kernel::dump`], in linear time where somebody knows what large sets may hold: their elements
-    /// are asked for by key. Sets that hold anything else are dumped, as they are if the kernel does not tell how
-    /// many elements a set has (before 6.16).
-    pub fn dump_expecting(&mut self, table: &str, expected: &mut dyn Expected) -> Result<Ruleset, Error> {
-        self.read(table, Wanted::Expected(expected))
-    }
-
-    fn read(&mut self, table: &str, wanted: Wanted<'_>) -> Result<Ruleset, Error> {
+    /// The same, but of the elements only those that are wanted, and in linear time where it is known which keys large
+    /// sets may have: their elements are asked for by key. Sets that hold anything else are dumped, as they are if the
+    /// kernel does not say how many elements a set has (before 6.16). Of other sets there are no elements.
+    pub fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
         let (ruleset, exchanged) = dump::dump(&mut self.connection, &mut self.monitor, table, wanted)?;
         self.exchanged = exchanged;
         Ok(ruleset)
+    }
+
+    /// From now on the kernel refuses transactions, with `ERESTART`, if anybody else has committed since this generation
+    /// (`NFNL_BATCH_GENID`); `None`: it takes them whatever happened meanwhile.
+    pub fn expect_generation(&mut self, generation: Option<u32>) {
+        self.batch.generation = generation;
     }
 
     /// From now on the other plane of a family is in force: names are exchanged ([`portolan_rules::planes`]).
@@ -188,6 +190,7 @@ impl Kernel {
         if !self.acknowledges && replies.lost {
             return Err(Error::Unknown("replies to a commit were lost".to_owned()));
         }
+        self.batch.generation = self.batch.generation.map(|generation| generation.wrapping_add(1));
         self.batch.shrink();
         Ok(Commit { messages, bytes, encode, kernel })
     }
@@ -195,6 +198,11 @@ impl Kernel {
     /// The replies to a batch. All of them are there when sending returns: the kernel works on a batch within
     /// that system call.
     fn replies(&mut self) -> Result<Replies, Error> {
+        self.each_reply(&mut |_| Ok(()))
+    }
+
+    /// The same, and shows each error.
+    fn each_reply(&mut self, show: &mut dyn FnMut(&Reply) -> Result<(), Error>) -> Result<Replies, Error> {
         let mut replies = Replies::default();
         loop {
             match self.connection.receive(false)? {
@@ -205,9 +213,10 @@ impl Kernel {
                     {
                         if reply.errno == 0 {
                             replies.acknowledged = true;
-                        } else if replies.refused.is_none() {
-                            replies.refused = Some(reply);
+                            continue;
                         }
+                        show(&reply)?;
+                        replies.refused.get_or_insert(reply);
                     }
                 }
             }

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod api;
 pub mod cli;
+mod clock;
 pub mod cluster;
 pub mod commands;
 pub mod config;

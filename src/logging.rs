@@ -6,29 +6,61 @@ mod klog;
 
 use std::fmt;
 
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::{
-    filter::LevelFilter,
+    filter::{LevelFilter, Targets},
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt as _,
     registry::LookupSpan,
+    util::SubscriberInitExt as _,
 };
 
 use crate::settings::LoggingSettings;
 
-/// Starts logging to standard error. Verbosity as klog counts it: 4 and more is for debugging.
+/// What our own crates' targets begin with.
+const OWN: &str = "portolan";
+
+/// From this verbosity on, other crates say as much as we do.
+const OTHERS: u32 = 8;
+
+/// Where kube says of every connection that it does not check certificates, which [`crate::cluster`] says once, and
+/// that a file of authorities cannot be read, which is said there, too.
+const KUBE_TLS: &str = "kube_client::client::tls";
+
+/// Starts logging to standard error. Verbosity as klog counts it: 4 and more is for debugging, 8 and more shows what
+/// other crates do below us.
 pub fn start(settings: LoggingSettings) {
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(match settings.verbosity {
-            0..=3 => LevelFilter::INFO,
-            4..=5 => LevelFilter::DEBUG,
-            _ => LevelFilter::TRACE,
-        })
+    let format = Format(if settings.is_json { json::write } else { klog::write });
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
         // A line that cannot be written is lost; saying so there as well would end the thread.
         .log_internal_errors(false)
-        .with_writer(std::io::stderr);
-    let format = Format(if settings.is_json { json::write } else { klog::write });
+        .with_writer(std::io::stderr)
+        .event_format(format)
+        .finish();
     // A second call, as in tests, changes nothing.
-    let _ = builder.event_format(format).try_init();
+    let _ = subscriber.with(targets(settings.verbosity)).try_init();
+}
+
+/// What is logged at a verbosity.
+fn targets(verbosity: u32) -> Targets {
+    let level = match verbosity {
+        0..=3 => LevelFilter::INFO,
+        4..=5 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    if verbosity >= OTHERS {
+        return Targets::new().with_default(level);
+    }
+    Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target(KUBE_TLS, LevelFilter::OFF)
+        .with_target(OWN, level)
+}
+
+/// The name of what logs, if it is not ours: klog's key `logger`.
+fn logger<'a>(metadata: &Metadata<'a>) -> Option<&'a str> {
+    Some(metadata.target()).filter(|target| !target.starts_with(OWN))
 }
 
 /// What writes an event as a line.
@@ -59,7 +91,7 @@ fn verbosity(level: Level) -> u32 {
 }
 
 /// The file's name without directories.
-fn file<'a>(metadata: &tracing::Metadata<'a>) -> &'a str {
+fn file<'a>(metadata: &Metadata<'a>) -> &'a str {
     metadata.file().and_then(|file| file.rsplit('/').next()).unwrap_or("unknown")
 }
 
@@ -108,6 +140,33 @@ mod tests {
         let body = error.split_once("] ").unwrap().1;
         assert_eq!(body, r#""It's\nbroken" err="no\nsuch \"file\"" path="a b" kind="Level(Info)""#);
         assert!(error.starts_with('E'));
+    }
+
+    #[test]
+    fn other_crates_are_quiet_below_8() {
+        let is_logged = |verbosity, target, level| targets(verbosity).would_enable(target, &level);
+        for (verbosity, most) in [(0, Level::INFO), (2, Level::INFO), (4, Level::DEBUG), (6, Level::TRACE)] {
+            for target in ["portolan::agent::sync", "portolan_rules::compile"] {
+                assert!(is_logged(verbosity, target, most), "-v {verbosity}");
+            }
+            let (pool, tls) = ("hyper_util::client::legacy::pool", "kube_client::client::tls::rustls_tls");
+            assert!(is_logged(verbosity, pool, Level::WARN));
+            assert!(!is_logged(verbosity, pool, Level::INFO), "-v {verbosity}");
+            assert!(!is_logged(verbosity, tls, Level::ERROR), "-v {verbosity}");
+        }
+        assert!(!is_logged(3, "portolan::agent", Level::DEBUG));
+        for target in ["portolan::agent", "hyper_util::client", "kube_client::client::tls"] {
+            assert!(is_logged(8, target, Level::TRACE));
+        }
+    }
+
+    #[test]
+    fn a_line_of_another_crate_names_it() {
+        let log = || tracing::warn!(target: "hyper_util::client", count = 2, "Something is");
+        let klog = lines(klog::write, log).remove(0);
+        assert!(klog.ends_with(r#"] "Something is" logger="hyper_util::client" count=2"#), "{klog}");
+        let json: serde_json::Value = serde_json::from_str(&lines(json::write, log)[0]).unwrap();
+        assert_eq!(json["logger"], "hyper_util::client");
     }
 
     #[test]

@@ -7,18 +7,19 @@ mod contents;
 mod derive;
 mod document;
 mod files;
-mod held;
 mod inotify;
-mod named;
+mod objects;
 mod parallel;
 mod parse;
 mod problem;
+mod size;
 mod source;
 mod split;
 mod watch;
 
+pub(crate) use self::problem::one_line;
 pub use self::{
     problem::{Problem, report},
-    source::{Objects, Source, Update},
+    source::{Completeness, MAX_FILE_SIZE, Objects, Source, Update},
     watch::Watcher,
 };

@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{
     config::Origin,
     health::{Health, ServiceHealth},
+    kernel::Features,
     metrics::Metrics,
     recorder::Recorder,
 };
@@ -34,6 +35,8 @@ pub struct ServerSettings {
     pub bind_hard_fail: bool,
     /// Who named the addresses.
     pub origin: Origin,
+    /// What the kernel can do, for people.
+    pub features: Features,
     /// What `/configz` shows: the configuration as it is in effect.
     pub config: serde_json::Value,
 }

@@ -17,10 +17,10 @@ use portolan_rules::{
 
 use crate::{
     api::{parse_cidr, parse_ip},
-    cli::NodeArgs,
+    cli::{ManifestArgs, NodeArgs},
     config::{DEFAULT_MASQUERADE_BIT, KubeProxyConfiguration, Origin},
     host,
-    manifest::Source,
+    manifest::{MAX_FILE_SIZE, Source},
 };
 
 pub use self::{
@@ -54,10 +54,17 @@ impl DetectLocal {
             Self::NodeCidr if node.pod_cidrs.is_empty() => None,
             Self::NodeCidr => Some(PodDetector::Networks(one_a_family(&node.pod_cidrs))),
             Self::Bridge(name) => Some(PodDetector::Interface { name: name.clone(), prefix: false }),
-            Self::InterfacePrefix(name) => Some(PodDetector::Interface { name: name.clone(), prefix: true }),
+            Self::InterfacePrefix(name) => {
+                // Nothing can follow as many characters as a name can have.
+                let prefix = name.len() < LONGEST_INTERFACE;
+                Some(PodDetector::Interface { name: name.clone(), prefix })
+            }
         }
     }
 }
+
+/// Characters of an interface's name at most (`IFNAMSIZ` less the zero at the end).
+const LONGEST_INTERFACE: usize = 15;
 
 /// Checked settings of one run.
 #[derive(Clone, Debug)]
@@ -127,9 +134,11 @@ impl Settings {
     }
 
     /// The manifests at these paths, of which this node serves what is its own.
-    pub fn manifests(&self, paths: &[PathBuf]) -> Source {
-        let source = Source::new(paths.iter().cloned(), &self.node_name);
-        source.with_proxy_name(self.proxy_name.clone())
+    pub fn manifests(&self, paths: &[PathBuf], args: ManifestArgs) -> Source {
+        Source::new(paths.iter().cloned(), &self.node_name)
+            .with_proxy_name(self.proxy_name.clone())
+            .allow_empty(args.allow_empty)
+            .with_max_file_size(args.max_file_size.unwrap_or(MAX_FILE_SIZE))
     }
 
     /// The addresses that answer node ports, from what the Node object says and from the addresses of the host's
@@ -178,7 +187,7 @@ fn detect_local(all: &KubeProxyConfiguration, origin: &Origin) -> Result<DetectL
 
 /// A name that an interface can have (`dev_valid_name` in the kernel), or its beginning.
 fn interface(place: &str, name: &str) -> Result<Arc<str>, SettingsError> {
-    let is_valid = (1..=15).contains(&name.len())
+    let is_valid = (1..=LONGEST_INTERFACE).contains(&name.len())
         && !name.contains(|c: char| c == '/' || c == '*' || c == '"' || c.is_whitespace());
     if is_valid {
         Ok(name.into())

@@ -1,10 +1,14 @@
 //! What a source of Services and endpoints tells the agent, whether manifests or the API server.
 
+mod backlog;
+
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
+
+pub use self::backlog::{Backlog, MOST_TRIGGERS};
 
 /// A difference between two states of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]

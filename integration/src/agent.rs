@@ -77,6 +77,16 @@ impl Agent {
         Self::spawn_from(node, &[], ("--kubeconfig", kubeconfig), arguments)
     }
 
+    /// The same, through another program, which must become it in the end: `["env", "NAME=value"]`.
+    pub fn spawn_in_cluster_by(
+        node: &Node,
+        program: &[&str],
+        kubeconfig: &Path,
+        arguments: &[&str],
+    ) -> Result<Self, LabError> {
+        Self::spawn_from(node, program, ("--kubeconfig", kubeconfig), arguments)
+    }
+
     fn spawn_from(
         node: &Node,
         program: &[&str],

@@ -25,6 +25,7 @@ mod slots;
 mod sources;
 mod sticky;
 
+pub(crate) use self::adopt::AdoptedSlots;
 pub use self::{
     class::Class,
     compiler::{Compiler, Loaded, NoLocalEndpoints, SetSize, Update},
@@ -33,6 +34,7 @@ pub use self::{
     frontend::{FrontendKey, endpoint_from_value},
     per_set::PerSet,
     pick::{Pick, is_of_clients},
+    scaffold::chains,
     service::{Problem, Severity},
     sets::{Role, SetName},
 };

@@ -204,7 +204,9 @@ impl Changes {
         };
         let mut parts = Parts::new(table, &mut take);
         let is_prepared = !self.declared.is_empty() || !new_chains.is_empty() || !prepared.is_empty();
-        parts.operations(self.declared);
+        for operation in self.declared {
+            parts.operations(vec![operation]);
+        }
         for family in Family::ALL {
             let of_family = new_chains.iter().filter(|(f, _)| *f == family);
             parts.chains(family, of_family.map(|(_, chain)| chain));

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use crate::{
-    compile::{SetName, is_of_clients},
+    compile::{SetName, chains, is_of_clients},
     ruleset::{
         Chain, Element, ElementData, Elements, Expression, Family, Name, Set, SetData, Statement, Table,
         Verdict,
@@ -25,7 +25,7 @@ pub const SUFFIX: &str = "-b";
 /// Whether both planes share the set or chain of this name.
 pub fn is_shared(name: &str) -> bool {
     name == SetName::Affinity.name()
-        || ["prerouting", "output", "postrouting"].contains(&name)
+        || [chains::PREROUTING, chains::OUTPUT, chains::POSTROUTING].contains(&name)
         || is_of_clients(name)
 }
 

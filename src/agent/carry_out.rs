@@ -8,7 +8,7 @@ use portolan_rules::{
     transaction::Transaction,
 };
 
-use super::{Agent, SyncError, Tables};
+use super::{Agent, SyncError, Tables, belief};
 use crate::kernel::Error;
 
 impl<T: Tables> Agent<T> {
@@ -77,7 +77,7 @@ impl<T: Tables> Agent<T> {
         let Some(retired) = self.take_retired() else { return Ok(()) };
         self.commit(&retired).map_err(|error| {
             self.unsent.operations.extend(retired.operations);
-            self.doubt();
+            self.note(belief::Event::Failed);
             error.into()
         })
     }

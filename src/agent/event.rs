@@ -1,15 +1,23 @@
 //! What wakes the reconciler.
 
 use super::ForeignChange;
-use crate::{manifest, source};
+use crate::{
+    manifest::Completeness,
+    source::{Change, Update},
+};
 
 /// Something that the reconciler must look at.
 #[derive(Debug)]
 pub enum Event {
     /// Manifests changed.
-    Manifests(manifest::Update),
+    Manifests {
+        /// Differences, the oldest first.
+        changes: Vec<Change>,
+        /// How much is known now, if that changed.
+        completeness: Option<Completeness>,
+    },
     /// The cluster changed.
-    Cluster(source::Update),
+    Cluster(Update),
     /// An address of this host came or went.
     Addresses,
     /// Stale flows were looked for.

@@ -2,13 +2,13 @@
 
 use portolan_rules::{
     compile::{Compiler, ExpectedKeys, Problem},
-    diff::diff,
+    diff::diff_into,
     ruleset::{Concat, Family, Ruleset},
     state::State,
 };
 
 use super::Tables;
-use crate::kernel::{Error, Expected};
+use crate::kernel::{Error, Wanted};
 
 /// Reads the kernel for the first time, with what was compiled to read it fast, if anything was. The compiler has
 /// compiled nothing yet.
@@ -18,7 +18,7 @@ pub(super) fn read(
     state: &mut State,
 ) -> Result<(Ruleset, Option<Compiled>), Error> {
     let mut guess = Guess { compiler, state, compiled: None };
-    let present = kernel.dump_expecting(&compiler.config().table, &mut guess)?;
+    let present = kernel.read(&compiler.config().table, &mut guess)?;
     Ok((present, guess.compiled))
 }
 
@@ -30,11 +30,17 @@ pub(super) fn load(
     present: &Ruleset,
     guess: Option<Compiled>,
 ) -> (Vec<Problem>, bool) {
-    let Some(guess) = guess.filter(|guess| guess.is_confirmed(present)) else {
+    // If the kernel holds just what this says, there is nothing to adopt. Neither is kept any longer than it takes to
+    // compare them: with large sets nothing takes more memory.
+    let confirmed = guess.and_then(|Compiled { compiler, problems, keys }| {
+        let table = compiler.config().table.clone();
+        diff_into(&table, present, keys.into_compiled()).is_empty().then_some((compiler, problems))
+    });
+    let Some((guessed, problems)) = confirmed else {
         return (compiler.load(state, present), false);
     };
-    *compiler = guess.compiler;
-    (guess.problems, true)
+    *compiler = guessed;
+    (problems, true)
 }
 
 /// What the kernel would be told if it held nothing, compiled only once somebody asks.
@@ -51,7 +57,7 @@ pub(super) struct Compiled {
     keys: ExpectedKeys,
 }
 
-impl Expected for Guess<'_> {
+impl Wanted for Guess<'_> {
     fn first(&self) -> &[&str] {
         &ExpectedKeys::FIRST
     }
@@ -66,13 +72,6 @@ impl Expected for Guess<'_> {
             Compiled { compiler, problems, keys }
         });
         compiled.keys.keys(read, family, set)
-    }
-}
-
-impl Compiled {
-    /// Whether the kernel holds just what this says: then there is nothing to adopt.
-    fn is_confirmed(&self, kernel: &Ruleset) -> bool {
-        diff(&self.compiler.config().table, kernel, self.keys.compiled()).is_empty()
     }
 }
 

@@ -4,7 +4,8 @@
 //! it says of the operation that it refused mostly names the Service. Where it does not, the Services that the
 //! transaction is about are all held back, which must succeed, and let in again group by group, halving those
 //! that are refused: k bad ones among n take some 2 k log n transactions. Held back means that the kernel keeps
-//! what it has of them meanwhile. The bad ones are then in quarantine: what the kernel had of them goes, since it
+//! what it has of them meanwhile. Only elements belong to Services: a table, set, chain or rule that is refused is a
+//! fault of ours or of the kernel, and ends the search. The bad ones are then in quarantine: what the kernel had of them goes, since it
 //! may lead to endpoints that are gone, and the others take the frontends that they claim too. They are tried
 //! again when they change, and with each periodic full comparison.
 
@@ -21,7 +22,9 @@ use tracing::{error, info, warn};
 
 use super::{
     Agent, SyncError, Tables,
-    refusal::{is_attributable, reason, refused_operation},
+    belief::Sets,
+    refusal::{is_attributable, is_structural, reason, refused_operation},
+    repair::Known,
 };
 use crate::{kernel::Error, recorder::Warning};
 
@@ -89,6 +92,7 @@ impl<T: Tables> Agent<T> {
             let (rest, _) = self.step(kernel, self.isolation.is_searching());
             match self.commit(&rest) {
                 Ok(()) => return Ok(()),
+                Err(next) if is_structural(&rest, &next) => return Err(self.explain(&rest, next)),
                 Err(next) if is_attributable(&next) => (refused, error) = (Some(rest), next),
                 Err(other) => return Err(other.into()),
             }
@@ -121,7 +125,8 @@ impl<T: Tables> Agent<T> {
 
     /// Goes on with a search that an earlier reconcile began.
     pub(super) fn search(&mut self) -> Result<(), SyncError> {
-        let kernel = self.kernel.dump(&self.settings.config.table, None)?;
+        let mut wanted = Known::new(&self.compiler, &Sets::All);
+        let kernel = self.kernel.read(&self.settings.config.table, &mut wanted)?;
         self.search_from(kernel)
     }
 
@@ -146,9 +151,9 @@ impl<T: Tables> Agent<T> {
             for name in &group {
                 self.state.quarantine(name, true);
             }
-            if !is_attributable(&error) {
+            if !is_attributable(&error) || is_structural(&transaction, &error) {
                 self.isolation.suspects.push(group);
-                return Err(error.into());
+                return Err(self.explain(&transaction, error));
             }
             match group.as_slice() {
                 [] => return Err(self.explain(&transaction, error)),
@@ -179,7 +184,8 @@ impl<T: Tables> Agent<T> {
         self.compiler.forget_retiring();
         let started = Instant::now();
         let mut desired = self.compiler.ruleset();
-        if hold || self.input_incomplete {
+        self.keep_leftovers(&mut desired);
+        if hold {
             keep_leftovers(&mut desired, kernel);
         }
         let transaction = diff_into(&self.settings.config.table, kernel, desired.clone());

@@ -3,14 +3,14 @@
 use std::{
     hash::{BuildHasher, RandomState},
     ops::ControlFlow,
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::mpsc::RecvTimeoutError,
     time::{Duration, Instant},
 };
 
 use tracing::{error, info, warn};
 
-use super::{Agent, Cause, Ending, Event, Tables};
-use crate::{manifest, memory};
+use super::{Agent, Cause, Ending, Event, Receiver, Tables};
+use crate::memory;
 
 /// After a failed reconcile, wait about this long before the next, and twice as long after every further one.
 pub const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -19,16 +19,17 @@ pub const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// Applies changes as they come until it is told to stop. Nothing is written before all Services and slices are
 /// known.
-pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>) -> Ending {
+pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver) -> Ending {
     while !agent.is_ready() {
-        let Ok(event) = inbox.recv() else { return Ending::Asked };
-        if let ControlFlow::Break(ending) = take_over(agent, event) {
+        let Ok(events) = inbox.recv() else { return Ending::Asked };
+        if let ControlFlow::Break(ending) = take_over(agent, events) {
             return ending;
         }
     }
     let mut wait = FIRST_RETRY;
     let mut synced_before = false;
     let mut failing = false;
+    let mut reported = 0;
     let mut cause = Cause::Start;
     let mut next_period = Instant::now() + agent.sync.full_period;
     loop {
@@ -40,13 +41,18 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver<Event>) -> En
                 if synced.large {
                     memory::give_back();
                 }
-                if !synced_before {
-                    info!(operations = synced.operations, "In sync: the kernel holds what the Services say");
-                    synced_before = true;
-                } else if failing {
-                    info!(operations = synced.operations, "In sync again");
+                let quarantined = agent.quarantined();
+                let is_news = !synced_before || failing || reported != quarantined;
+                match quarantined {
+                    _ if !is_news => {}
+                    0 if synced_before => info!(operations = synced.operations, "In sync again"),
+                    0 => info!(
+                        operations = synced.operations,
+                        "In sync: the kernel holds what the Services say"
+                    ),
+                    _ => warn!(quarantined, "Programmed all but the Services that the kernel refuses"),
                 }
-                failing = false;
+                (synced_before, failing, reported) = (true, false, quarantined);
                 if !synced.unfinished {
                     wait = FIRST_RETRY;
                 }
@@ -90,18 +96,11 @@ struct Times {
 }
 
 /// Waits until there is a reason to reconcile, or to stop, and takes over all events until then.
-fn next<T: Tables>(
-    agent: &mut Agent<T>,
-    inbox: &Receiver<Event>,
-    times: &Times,
-) -> ControlFlow<Ending, Cause> {
+fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver, times: &Times) -> ControlFlow<Ending, Cause> {
     let mut changed = false;
     loop {
-        // All that is there already, before anything is done about it.
-        if let Ok(event) = inbox.try_recv() {
-            changed |= take_over(agent, event)?;
-            continue;
-        }
+        // All that is there already, before anything is done about it; what comes meanwhile has its turn later.
+        changed |= take_over(agent, inbox.take())?;
         let change = changed.then_some((times.earliest, Cause::Change));
         let retry = times.retry.map(|at| (at, Cause::Retry));
         let repair = agent.repair_due().map(|at| (at, Cause::Repair));
@@ -120,29 +119,40 @@ fn next<T: Tables>(
             continue;
         }
         match inbox.recv_timeout(at.min(retires_at).saturating_duration_since(now)) {
-            Ok(event) => changed |= take_over(agent, event)?,
+            Ok(events) => changed |= take_over(agent, events)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return ControlFlow::Break(Ending::Asked),
         }
     }
 }
 
-/// Takes over an event; says whether there may be something to write.
-fn take_over<T: Tables>(agent: &mut Agent<T>, event: Event) -> ControlFlow<Ending, bool> {
-    match event {
-        Event::Manifests(update) => {
-            manifest::report(&update.warnings, &update.errors);
-            agent.apply(update.changes);
-            agent.set_input_incomplete(update.is_incomplete);
-        }
-        Event::Cluster(update) => agent.update(update),
-        Event::Addresses => agent.addresses_changed(),
-        Event::Flows => return ControlFlow::Continue(agent.flows_removed()),
-        Event::Foreign(change) => {
-            agent.foreign(change);
-            return ControlFlow::Continue(false);
-        }
-        Event::Stop(ending) => return ControlFlow::Break(ending),
+/// Takes over events; says whether there may be something to write.
+fn take_over<T: Tables>(agent: &mut Agent<T>, events: Vec<Event>) -> ControlFlow<Ending, bool> {
+    let mut changed = false;
+    for event in events {
+        changed |= match event {
+            Event::Manifests { changes, completeness } => {
+                agent.apply(changes);
+                if let Some(completeness) = completeness {
+                    agent.set_input(completeness);
+                }
+                true
+            }
+            Event::Cluster(update) => {
+                agent.update(update);
+                true
+            }
+            Event::Addresses => {
+                agent.addresses_changed();
+                true
+            }
+            Event::Flows => agent.flows_removed(),
+            Event::Foreign(change) => {
+                agent.foreign(change);
+                false
+            }
+            Event::Stop(ending) => return ControlFlow::Break(ending),
+        };
     }
-    ControlFlow::Continue(true)
+    ControlFlow::Continue(changed)
 }

@@ -12,6 +12,9 @@ use rustix::io::Errno;
 use super::{Agent, SyncError, Tables};
 use crate::kernel::Error;
 
+/// `ERESTART`, which is the kernel's own: no system call returns it.
+const RESTART: Errno = Errno::from_raw_os_error(85);
+
 impl<T: Tables> Agent<T> {
     /// Finds the Service that a refused operation belongs to.
     pub(super) fn owner(&self, transaction: &Transaction, operation: usize) -> Option<ObjectName> {
@@ -41,6 +44,15 @@ impl<T: Tables> Agent<T> {
     }
 }
 
+/// Whether the refused operation is about a table, set, chain or rule: only elements are a Service's. The fault is then
+/// ours or the kernel's, and no search for a Service helps.
+pub(super) fn is_structural(transaction: &Transaction, error: &Error) -> bool {
+    let operation = refused_operation(error).and_then(|at| transaction.operations.get(at));
+    operation.is_some_and(|(_, operation)| {
+        !matches!(operation, Operation::AddElement { .. } | Operation::DeleteElement { .. })
+    })
+}
+
 /// What the kernel says, and of which operation.
 pub(super) fn reason(transaction: &Transaction, error: &Error) -> String {
     let operation = refused_operation(error).and_then(|at| transaction.operations.get(at));
@@ -65,6 +77,11 @@ pub(super) fn refused_operation(error: &Error) -> Option<usize> {
         Error::Unencodable { operation, .. } => Some(*operation),
         _ => None,
     }
+}
+
+/// Whether a transaction came too late: another generation was expected ([`Tables::expect_generation`]).
+pub(super) fn is_outrun(error: &Error) -> bool {
+    matches!(error, Error::Refused { errno: RESTART, .. })
 }
 
 /// Whether an error may be the fault of one object, rather than of the system or of nobody.

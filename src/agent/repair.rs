@@ -1,37 +1,18 @@
-//! What others did to our tables, and when to undo it.
+//! What is read of the kernel when it is in doubt, and when.
 
 use std::time::Instant;
 
 use portolan_rules::{
-    ruleset::{Family, Ruleset},
+    compile::{Compiler, SetName},
+    ruleset::{Concat, Family, Ruleset, Set},
     transaction::Operation,
 };
 
-use super::{Agent, ForeignChange, Tables};
-use crate::kernel::{Generation, Scope};
-
-/// What others did since the kernel was last read.
-#[derive(Clone, Debug)]
-pub(super) struct Drift {
-    /// When the first of it was seen.
-    pub seen: Instant,
-    /// When to undo it.
-    pub due: Instant,
-    /// The sets that it touched; `None` if that is not known.
-    pub scope: Option<Scope>,
-    /// The last known commit.
-    pub by: Option<Generation>,
-}
-
-impl Drift {
-    /// Who it was: the name of the thread, and its number as the whole machine knows it.
-    pub(super) fn by(&self) -> String {
-        self.by.as_ref().map_or_else(
-            || "somebody".to_owned(),
-            |generation| format!("{}[{}]", generation.process, generation.thread),
-        )
-    }
-}
+use super::{
+    Agent, ForeignChange, Tables,
+    belief::{self, Sets},
+};
+use crate::kernel::{Scope, Wanted};
 
 /// What was read of the kernel, and what came of it.
 pub(super) struct Reading {
@@ -56,40 +37,66 @@ impl Reading {
     }
 }
 
-impl<T: Tables> Agent<T> {
-    /// Notes that somebody else changed our tables.
-    pub fn foreign(&mut self, change: ForeignChange) {
-        let seen = |by: &Generation| {
-            // Generations wrap around.
-            self.checked.is_some_and(|checked| by.id.wrapping_sub(checked).cast_signed() <= 0)
-        };
-        if change.by.as_ref().is_some_and(seen) {
-            return;
+/// Which elements to read, by what the compiler knows of them.
+pub(super) struct Known<'a> {
+    compiler: &'a Compiler,
+    sets: &'a Sets,
+    /// The sets whose elements were read.
+    pub(super) read: Scope,
+}
+
+impl<'a> Known<'a> {
+    pub(super) fn new(compiler: &'a Compiler, sets: &'a Sets) -> Self {
+        Self { compiler, sets, read: Scope::new() }
+    }
+}
+
+impl Wanted for Known<'_> {
+    fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
+        let wanted = SetName::from_name(&set.name).map(|name| self.compiler.held(family, name));
+        // Of single ranges the kernel counts both ends.
+        let count = count.filter(|_| !set.flags.interval || set.key.len() > 1);
+        let wants = !set.flags.dynamic && self.sets.contain(family, set, wanted, count);
+        if wants {
+            self.read.insert((family, set.name.clone()));
         }
-        let now = Instant::now();
-        let delay = self.fight.delay(now);
-        if !delay.is_zero() {
+        wants
+    }
+
+    fn keys(&mut self, _: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
+        let name = SetName::from_name(set);
+        name.map(|name| self.compiler.held_keys(family, name)).unwrap_or_default()
+    }
+}
+
+impl<T: Tables> Agent<T> {
+    /// Notes that somebody else changed our tables, or may have.
+    pub fn foreign(&mut self, change: ForeignChange) {
+        let seen = Instant::now();
+        let delay = self.fight.delay(seen);
+        let due = seen + delay;
+        let plain = |(family, set)| (family, self.kernel.plain_name(family, &set));
+        let sets = change.sets.into_iter().map(plain).collect();
+        let event = match change.by {
+            None => belief::Event::Lost { sets, seen, due },
+            Some(by) => belief::Event::Changed { by, sets, seen, due },
+        };
+        self.note(event);
+        if self.belief.is_contested() && !delay.is_zero() {
             self.health.set_contested(true);
         }
-        let drift = self.drift.get_or_insert_with(|| Drift {
-            seen: now,
-            due: now + delay,
-            scope: Some(Scope::new()),
-            by: None,
-        });
-        if change.by.is_none() {
-            drift.scope = None;
+        if self.belief.doubt().is_some() {
+            self.queued();
         }
-        if let Some(scope) = &mut drift.scope {
-            let sets = change.sets.into_iter();
-            scope.extend(sets.map(|(family, set)| (family, self.kernel.plain_name(family, &set))));
-        }
-        drift.by = change.by.or(drift.by.take());
-        self.queued();
+    }
+
+    /// Notes what happened to the kernel, or to what is known of it.
+    pub(super) fn note(&mut self, event: belief::Event) {
+        self.belief = std::mem::take(&mut self.belief).after(event);
     }
 
     /// When a repair is due, if there is something to repair.
     pub(super) fn repair_due(&self) -> Option<Instant> {
-        self.drift.as_ref().map(|drift| drift.due)
+        self.belief.due()
     }
 }

@@ -5,7 +5,7 @@ mod worker;
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    sync::{Arc, mpsc::Sender},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ use portolan_rules::{
 };
 use tracing::warn;
 
-use super::{Agent, Event, FlowRemoval, Tables};
+use super::{Agent, FlowRemoval, Sender, Tables};
 use worker::Desk;
 
 /// How long the end of what is handed over is waited for.
@@ -49,7 +49,7 @@ impl Drop for StaleFlows {
 
 impl StaleFlows {
     /// Starts the worker, in the network namespace of the calling thread. Until then everything is noted only.
-    pub(super) fn start(&mut self, events: Option<Sender<Event>>) -> std::io::Result<()> {
+    pub(super) fn start(&mut self, events: Option<Sender>) -> std::io::Result<()> {
         let desk = self.desk.insert(Arc::default()).clone();
         let work = move || worker::work(&desk, events.as_ref());
         thread::Builder::new().name("flows".into()).spawn(work).map(drop)
@@ -161,7 +161,7 @@ impl<T: Tables> Agent<T> {
     ///
     /// # Errors
     /// There can be no thread.
-    pub fn remove_stale_flows(&mut self, events: Option<Sender<Event>>) -> std::io::Result<()> {
+    pub fn remove_stale_flows(&mut self, events: Option<Sender>) -> std::io::Result<()> {
         self.stale_flows.start(events)
     }
 

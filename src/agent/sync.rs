@@ -5,20 +5,21 @@ use std::time::Instant;
 use portolan_rules::{
     compile::Loaded,
     diff::diff,
-    leftovers::keep_leftovers,
+    leftovers::{Leftovers, keep_leftovers},
     plan::is_made_anew,
     ruleset::{Elements, Ruleset},
     transaction::{Operation, Transaction},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::{
-    Agent, Cause, ColdStart, Knowledge, LAST_RETRY, NodeFacts, Reconcile, SyncError, Synced, Tables,
+    Agent, Cause, ColdStart, NodeFacts, Reconcile, SyncError, Synced, Tables,
+    belief::{self, Action, Belief, Doubt, Sets},
     cold_start,
     describe::describe,
     first,
-    refusal::is_attributable,
-    repair::{Drift, Reading},
+    refusal::{is_attributable, is_outrun, is_structural},
+    repair::{Known, Reading},
 };
 use crate::kernel::{Error, Ownership, Scope};
 
@@ -37,13 +38,13 @@ impl<T: Tables> Agent<T> {
     /// The same, for this reason. What it did and took is told to the metrics.
     pub fn sync_for(&mut self, cause: Cause) -> Result<Synced, SyncError> {
         let started = Instant::now();
-        self.report.cause = if self.knowledge == Knowledge::Nothing { Cause::Start } else { cause };
+        self.report.cause = if self.belief == Belief::Unknown { Cause::Start } else { cause };
         let outcome = self.try_sync(cause);
         if outcome.is_ok() {
             self.service_health.update(&self.state);
             self.metrics.programmed(&self.state, &self.compiler);
         } else {
-            self.doubt();
+            self.note(belief::Event::Failed);
         }
         let mut report = std::mem::take(&mut self.report);
         report.succeeded = outcome.is_ok();
@@ -71,9 +72,10 @@ impl<T: Tables> Agent<T> {
             "Reconciled"
         );
         // Last: who hears that the kernel is in sync finds all of that told as well.
+        self.health.set_quarantined(self.quarantined());
         if outcome.is_ok() {
             self.health.synced();
-            self.health.set_contested(self.drift.is_some());
+            self.health.set_contested(self.belief.is_contested());
         } else {
             self.health.out_of_sync();
         }
@@ -90,21 +92,30 @@ impl<T: Tables> Agent<T> {
             let facts = NodeFacts::with_host(&self.settings, self.state.node(), &self.host_addresses);
             self.service_health.set_addresses(facts.health_check_addresses.clone());
             if facts.apply(&mut self.compiler, &mut self.state) {
-                self.doubt();
-                self.rules_changed = true;
+                self.note(belief::Event::Differs);
             }
         }
         if cause == Cause::Period {
             self.release_quarantined();
-            self.doubt();
+            let heard_all = self.heard_all()?;
+            self.note(belief::Event::Period { heard_all });
+            if self.belief.doubt().is_none() {
+                debug!("Every commit since the last reading was heard of: there is nothing to compare");
+            }
         }
         self.isolation.note_touched(&self.state);
         self.service_health.note(&self.state);
-        let is_due = self.drift.as_ref().is_some_and(|drift| drift.due <= Instant::now());
-        if self.knowledge != Knowledge::Certain || is_due || self.isolation.is_searching() {
-            self.full(cause)?;
-        } else {
-            self.incremental(cause)?;
+        match self.belief.action(Instant::now()) {
+            Action::Commit if self.isolation.is_searching() => self.full(cause, Sets::All)?,
+            Action::Commit => self.incremental(cause)?,
+            Action::Read(Sets::All) => self.full(cause, Sets::All)?,
+            Action::Read(_) => {
+                // Changes of the state first: they may be about sets that are not read.
+                self.incremental(cause)?;
+                if let Action::Read(sets) = self.belief.action(Instant::now()) {
+                    self.full(cause, sets)?;
+                }
+            }
         }
         unfinished |= self.isolation.is_searching();
         if !self.isolation.is_searching() {
@@ -113,8 +124,10 @@ impl<T: Tables> Agent<T> {
         self.settle_quarantine();
         self.unsent.operations.clear();
         self.retirement.note(Instant::now(), self.compiler.retiring());
-        self.rules_changed = false;
-        self.knowledge = if self.input_incomplete { Knowledge::Uncertain } else { Knowledge::Certain };
+        // The compiler does not know what is left over.
+        if self.leftovers.is_some() {
+            self.note(belief::Event::Differs);
+        }
         if !self.isolation.is_searching() {
             self.stale_flows.hand_over(&self.compiler, self.input_incomplete);
         }
@@ -137,38 +150,27 @@ impl<T: Tables> Agent<T> {
                     return Err(error.into());
                 }
                 debug!(%error, "Refused; comparing everything");
-                self.doubt();
-                self.full(cause)
+                self.note(belief::Event::Failed);
+                self.full(cause, Sets::All)
             }
         }
     }
 
-    /// Reads the kernel back and commits the difference.
-    fn full(&mut self, cause: Cause) -> Result<(), SyncError> {
-        let mut drift = self.drift.take();
-        let outcome = self.read_and_write(cause, &mut drift);
-        if outcome.is_err() && self.drift.is_none() {
-            // Kept to say who it was. The retry repairs it: everything is in doubt.
-            self.drift = drift.map(|drift| Drift { due: Instant::now() + LAST_RETRY, ..drift });
-        }
-        outcome
-    }
-
-    fn read_and_write(&mut self, cause: Cause, drift: &mut Option<Drift>) -> Result<(), SyncError> {
+    /// Reads the kernel back, of the elements those of some sets or all, and commits the difference.
+    fn full(&mut self, cause: Cause, mut sets: Sets) -> Result<(), SyncError> {
         self.report.full = true;
+        let mut was_refused = false;
         for reading in 1.. {
-            let is_first = self.knowledge == Knowledge::Nothing;
-            let scope = match (self.knowledge, &*drift) {
-                (Knowledge::Certain, Some(Drift { scope, .. })) => scope.clone(),
-                _ => None,
-            };
-            let mut read = self.read(scope)?;
-            if is_first && read.is_blank() && !self.input_incomplete {
-                return self.start_cold();
+            let is_first = self.belief == Belief::Unknown;
+            let mut read = self.read(&sets)?;
+            if is_first && read.is_blank() {
+                return self.start_cold(read.generation);
             }
             let desired = self.compare(&mut read);
             // Once a step was refused, all is committed at once or not at all: so it is known what the kernel holds.
-            let whole = (reading > 1 || !read.first.is_empty()).then(|| self.whole(&read, desired.as_ref()));
+            let whole = (was_refused || !read.first.is_empty()).then(|| self.whole(&read, desired.as_ref()));
+            // What was read must still hold; but whoever commits without end must not keep us from it.
+            self.kernel.expect_generation(Some(read.generation).filter(|_| reading < READINGS));
             let outcome = match (&whole, desired) {
                 (Some(whole), _) => self.commit(whole),
                 (None, Some(desired)) => {
@@ -176,43 +178,59 @@ impl<T: Tables> Agent<T> {
                 }
                 (None, None) => Ok(()),
             };
+            self.kernel.expect_generation(None);
             let refusal = match outcome {
                 Ok(()) => None,
+                Err(error) if is_outrun(&error) => {
+                    debug!(reading, "Somebody else committed between reading and writing; reading again");
+                    self.note(belief::Event::Failed);
+                    sets = Sets::All;
+                    continue;
+                }
                 Err(error) if is_attributable(&error) => Some(error),
                 Err(error) => return Err(error.into()),
             };
-            // From here on nothing is certain until the end.
-            self.doubt();
             if let Some(error) = refusal {
+                // From here on nothing is certain until the end.
+                self.note(belief::Event::Failed);
+                (sets, was_refused) = (Sets::All, true);
                 let untouched = self.kernel.generation()?.id == read.generation;
                 let Some(whole) = whole.filter(|_| reading >= READINGS || untouched && read.scope.is_none())
                 else {
                     continue;
                 };
+                if is_structural(&whole, &error) {
+                    return Err(self.explain(&whole, error));
+                }
                 self.isolate(&read.kernel, &whole, error)?;
             } else if self.isolation.is_searching() {
                 self.search()?;
             }
             if !is_first {
-                self.tell_found(cause, drift.as_ref(), &read.found, read.found_operations);
+                self.tell_found(cause, &read.found, read.found_operations);
             }
+            self.note(belief::Event::Compared { generation: read.generation, sets });
             return Ok(());
         }
         Ok(())
     }
 
-    /// Reads the tables, or of the elements only those of the sets in the scope.
-    fn read(&mut self, scope: Option<Scope>) -> Result<Reading, SyncError> {
+    /// Reads the tables, with the elements of these sets.
+    fn read(&mut self, sets: &Sets) -> Result<Reading, SyncError> {
         let started = Instant::now();
         let table = self.settings.config.table.clone();
         let generation = self.kernel.generation()?.id;
-        let mut kernel = if self.knowledge == Knowledge::Nothing {
+        let mut scope = None;
+        let mut kernel = if self.belief == Belief::Unknown {
             self.number();
             let (kernel, guess) = first::read(&mut self.kernel, &self.compiler, &mut self.state)?;
             self.guess = guess;
             kernel
         } else {
-            self.kernel.dump(&table, scope.as_ref())?
+            let mut wanted = Known::new(&self.compiler, sets);
+            let kernel = self.kernel.read(&table, &mut wanted)?;
+            scope = (*sets != Sets::All).then_some(wanted.read);
+            kernel
         };
         let mut first = Vec::new();
         if self.table_owner {
@@ -227,21 +245,20 @@ impl<T: Tables> Agent<T> {
                         first.push((family, Operation::DeleteTable));
                         self.stale_flows.note_replaced(&kernel);
                         kernel.tables.remove(&family);
-                        self.rules_changed = true;
+                        self.note(belief::Event::Differs);
                     }
                 }
             }
         }
-        self.checked = Some(generation);
         self.report.dump += started.elapsed();
         Ok(Reading { kernel, generation, scope, first, found: String::new(), found_operations: 0 })
     }
 
     /// Compiles everything and commits it in parts, to a kernel that holds nothing.
-    fn start_cold(&mut self) -> Result<(), SyncError> {
+    fn start_cold(&mut self, generation: u32) -> Result<(), SyncError> {
         let unheard = self.stop_listening()?;
         let (done, result) = cold_start(&mut self.kernel, &mut self.compiler, &mut self.state);
-        self.knowledge = Knowledge::Uncertain;
+        self.note(belief::Event::Compared { generation, sets: Sets::All });
         if let Some(before) = unheard {
             self.listen_again(before.wrapping_add(done.transactions as u32));
         }
@@ -262,19 +279,29 @@ impl<T: Tables> Agent<T> {
                 self.report.failed_transactions += 1;
                 Err(error.into())
             }
-            _ => self.read_and_write(Cause::Start, &mut None),
+            _ => {
+                self.note(belief::Event::Failed);
+                self.full(Cause::Start, Sets::All)
+            }
         }
     }
 
     /// Compiles what is not compiled yet, and compares with the kernel. Gives what the kernel must hold, unless it is
     /// known to.
     fn compare(&mut self, read: &mut Reading) -> Option<Ruleset> {
-        let is_first = self.knowledge == Knowledge::Nothing;
+        let is_first = self.belief == Belief::Unknown;
         let is_equal = if is_first {
-            self.load(&read.kernel)
+            if self.input_incomplete && !read.kernel.tables.is_empty() {
+                self.leftovers = Some(Leftovers::find(&read.kernel, &self.compiler, &mut self.state));
+            }
+            let is_equal = self.load(&read.kernel);
+            // From here on the compiler has compiled something; the kernel does not hold it yet.
+            self.note(belief::Event::Compared { generation: read.generation, sets: Sets::All });
+            self.note(belief::Event::Failed);
+            is_equal
         } else {
             let steps = self.compile();
-            let own = steps.into_iter().chain([self.compiler.forget_retiring()]);
+            let own = steps.into_iter().chain([self.forget_retiring(read)]);
             self.unsent.operations.extend(own.flat_map(|transaction| transaction.operations));
             false
         };
@@ -287,13 +314,26 @@ impl<T: Tables> Agent<T> {
             Some(self.desired(&read.kernel, read.scope.as_ref()))
         };
         if let Some(desired) = desired.as_ref().filter(|_| {
-            !is_first && !self.rules_changed && !self.input_incomplete && !self.isolation.is_searching()
+            let is_ours = self.belief.doubt().is_some_and(|doubt| doubt.is_ours);
+            !is_first && !is_ours && self.leftovers.is_none() && !self.isolation.is_searching()
         }) {
             let undoing = diff(&self.settings.config.table, &read.kernel, desired);
             (read.found, read.found_operations) = describe(&read.kernel, &undoing, &self.unsent);
         }
         self.report.compile += started.elapsed();
         desired
+    }
+
+    /// Forgets what is retiring of what was read; gives what would have removed it. A table that is made anew takes all
+    /// of it along.
+    fn forget_retiring(&mut self, read: &Reading) -> Transaction {
+        match &read.scope {
+            None => self.compiler.forget_retiring(),
+            Some(scope) => {
+                self.compiler.forget_retiring_of(scope);
+                Transaction::new(self.settings.config.table.clone())
+            }
+        }
     }
 
     /// What leads from what was read to what the kernel must hold, as one transaction.
@@ -320,7 +360,6 @@ impl<T: Tables> Agent<T> {
         let (problems, is_equal) =
             first::load(&mut self.compiler, &mut self.state, kernel, self.guess.take());
         self.report_problems(&problems);
-        self.knowledge = Knowledge::Uncertain;
         self.report.compile += started.elapsed();
         is_equal
     }
@@ -331,19 +370,35 @@ impl<T: Tables> Agent<T> {
         let update = self.compiler.update(&mut self.state);
         self.report_problems(&update.problems);
         self.stale_flows.note(&self.compiler, &update.stale, self.input_incomplete);
+        let mut steps = update.steps;
+        if let Some(leftovers) = &mut self.leftovers
+            && leftovers.follow(&self.compiler, &mut self.state)
+        {
+            let update = self.compiler.update(&mut self.state);
+            self.stale_flows.note(&self.compiler, &update.stale, self.input_incomplete);
+            steps.extend(update.steps);
+        }
         self.report.compile += started.elapsed();
-        update.steps
+        steps
+    }
+
+    /// Adds to what is compiled what an incomplete input does not account for.
+    pub(super) fn keep_leftovers(&self, desired: &mut Ruleset) {
+        if let Some(leftovers) = &self.leftovers {
+            leftovers.keep(desired);
+        }
     }
 
     /// What the kernel must hold. Sets outside of the scope were not read: they hold what they should.
     fn desired(&mut self, kernel: &Ruleset, scope: Option<&Scope>) -> Ruleset {
-        if kernel.tables.is_empty() && !self.input_incomplete {
+        if kernel.tables.is_empty() && self.leftovers.is_none() {
             // Flows may be older than the rules.
             self.stale_flows.note_all(&self.compiler);
             return self.compiler.ruleset();
         }
         let mut desired = self.compiler.ruleset();
-        if self.input_incomplete || self.isolation.is_searching() {
+        self.keep_leftovers(&mut desired);
+        if self.isolation.is_searching() {
             keep_leftovers(&mut desired, kernel);
         }
         if let Some(scope) = scope {
@@ -391,23 +446,21 @@ impl<T: Tables> Agent<T> {
     }
 
     /// Says what a comparison found that is not our own doing.
-    fn tell_found(&mut self, cause: Cause, drift: Option<&Drift>, found: &str, operations: usize) {
-        if operations == 0 {
-            if cause == Cause::Period {
-                debug!(dump = ?self.report.dump, "The full comparison found nothing");
-            } else if let Some(drift) = drift {
-                debug!(by = drift.by(), "Somebody changed our tables, and nothing is different");
-            }
-            return;
-        }
-        self.report.repaired = true;
-        self.report.repair_operations = operations;
+    fn tell_found(&mut self, cause: Cause, found: &str, operations: usize) {
         if cause == Cause::Repair {
+            // Fruitless readings are spaced out like repairs.
             let Reconcile { dump, compile, encode, kernel, .. } = &self.report;
             self.fight.repaired(Instant::now(), *dump + *compile + *encode + *kernel);
         }
-        let by = drift.map_or_else(|| "somebody".to_owned(), Drift::by);
-        let after = drift.map(|drift| drift.seen.elapsed()).unwrap_or_default();
+        let doubt = self.belief.doubt();
+        let by = doubt.and_then(Doubt::by).unwrap_or_else(|| "somebody".to_owned());
+        if operations == 0 {
+            debug!(?cause, by, dump = ?self.report.dump, "The kernel was read, and nothing is different");
+            return;
+        }
+        let after = doubt.and_then(|doubt| doubt.seen).map(|seen| seen.elapsed()).unwrap_or_default();
+        self.report.repaired = true;
+        self.report.repair_operations = operations;
         if cause == Cause::Period {
             warn!(dump = ?self.report.dump, operations, "The full comparison repaired: {found}");
         } else {
@@ -415,28 +468,6 @@ impl<T: Tables> Agent<T> {
         }
         if cause == Cause::Repair && self.fight.begins() {
             warn!(by, "Our tables are changed again and again; repairs wait longer and longer");
-        }
-    }
-
-    /// Before a commit that nobody is to hear. Gives the generation, if anybody would have listened.
-    fn stop_listening(&mut self) -> Result<Option<u32>, Error> {
-        let Some(subscription) = &self.subscription else { return Ok(None) };
-        let before = self.kernel.generation()?.id;
-        subscription.listen(false)?;
-        Ok(Some(before))
-    }
-
-    /// After a commit that nobody heard: this must be the generation, else somebody else committed too.
-    fn listen_again(&mut self, expected: u32) {
-        let Some(subscription) = &self.subscription else { return };
-        let listening = subscription.listen(true).and_then(|()| self.kernel.generation());
-        match listening {
-            Ok(generation) if generation.id == expected => {}
-            Ok(_) => self.foreign(super::ForeignChange::default()),
-            Err(error) => {
-                info!(%error, "Changes by others may have been missed");
-                self.foreign(super::ForeignChange::default());
-            }
         }
     }
 }

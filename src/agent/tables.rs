@@ -7,23 +7,21 @@ use portolan_rules::{
     transaction::Transaction,
 };
 
-use crate::kernel::{Commit, Error, Expected, Generation, Kernel, Ownership, Scope};
+use crate::kernel::{Commit, Error, Generation, Kernel, Ownership, Wanted};
 
 /// What the reconciler needs of the kernel; [`Kernel`] is the one that packets meet.
 pub trait Tables {
-    /// Reads the tables of this name; with a scope, of the elements only those of the sets in it. See
-    /// [`Kernel::dump`].
-    fn dump(&mut self, table: &str, scope: Option<&Scope>) -> Result<Ruleset, Error>;
-
-    /// The same without a scope, fast for large sets of which somebody knows what they may hold. See
-    /// [`Kernel::dump_expecting`].
-    fn dump_expecting(&mut self, table: &str, expected: &mut dyn Expected) -> Result<Ruleset, Error> {
-        let _ = expected;
-        self.dump(table, None)
-    }
+    /// Reads the tables of this name, with the elements that are wanted. See [`Kernel::read`].
+    fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error>;
 
     /// Commits a transaction, all of it or nothing. See [`Kernel::commit`].
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error>;
+
+    /// Has commits be refused if anybody else has committed since a generation, or not. See
+    /// [`Kernel::expect_generation`].
+    fn expect_generation(&mut self, generation: Option<u32>) {
+        let _ = generation;
+    }
 
     /// From now on the other plane of a family is in force. See [`Kernel::exchange`].
     fn exchange(&mut self, family: Family);
@@ -42,19 +40,16 @@ pub trait Tables {
 }
 
 impl Tables for Kernel {
-    fn dump(&mut self, table: &str, scope: Option<&Scope>) -> Result<Ruleset, Error> {
-        match scope {
-            None => Self::dump(self, table),
-            Some(scope) => self.dump_scope(table, scope),
-        }
-    }
-
-    fn dump_expecting(&mut self, table: &str, expected: &mut dyn Expected) -> Result<Ruleset, Error> {
-        Self::dump_expecting(self, table, expected)
+    fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
+        Self::read(self, table, wanted)
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
         Self::commit(self, transaction)
+    }
+
+    fn expect_generation(&mut self, generation: Option<u32>) {
+        Self::expect_generation(self, generation);
     }
 
     fn exchange(&mut self, family: Family) {

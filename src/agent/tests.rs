@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use super::{Agent, Cause, ForeignChange, Tables};
 use crate::{
     health::Health,
-    kernel::{Commit, Error, Generation, Ownership, Scope},
+    kernel::{Commit, Error, Generation, Ownership, Scope, Wanted},
     metrics::Metrics,
     recorder::{Recorder, Warning},
     settings::{DetectLocal, Settings},
@@ -44,10 +44,10 @@ struct Fake {
     commits: usize,
     /// The fewest frontends that it ever held after a commit.
     fewest: Option<usize>,
-    /// The scope of each dump.
-    dumps: Vec<Option<Scope>>,
-    /// What somebody else does right after each of the next dumps.
-    after_dump: Vec<fn(&mut Ruleset)>,
+    /// The sets whose elements were read, of each reading.
+    reads: Vec<Scope>,
+    /// What somebody else does right after each of the next readings.
+    after_read: Vec<fn(&mut Ruleset)>,
 }
 
 #[derive(Clone, Default)]
@@ -67,18 +67,21 @@ impl Fake {
 }
 
 impl Tables for FakeKernel {
-    fn dump(&mut self, _: &str, scope: Option<&Scope>) -> Result<Ruleset, Error> {
+    fn read(&mut self, _: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
         let mut fake = self.0.borrow_mut();
-        fake.dumps.push(scope.cloned());
         let mut ruleset = fake.ruleset.clone();
+        let mut read = Scope::new();
         for (family, table) in &mut ruleset.tables {
             for set in table.sets.values_mut() {
-                if scope.is_some_and(|scope| !scope.contains(&(*family, set.name.clone()))) {
+                if wanted.wants(*family, set, Some(set.elements.len() as u32)) {
+                    read.insert((*family, set.name.clone()));
+                } else {
                     set.elements = portolan_rules::ruleset::Elements::new();
                 }
             }
         }
-        if let Some(change) = fake.after_dump.pop() {
+        fake.reads.push(read);
+        if let Some(change) = fake.after_read.pop() {
             change(&mut fake.ruleset);
             fake.generation += 1;
         }
@@ -297,10 +300,10 @@ fn a_change_that_is_refused_costs_only_its_service() {
         world.expect_all_but(50, &[20]);
         world.expect_clean();
         // What comes later is programmed without a full comparison.
-        let dumps = world.fake().dumps.len();
+        let reads = world.fake().reads.len();
         world.endpoints(3, 3);
         world.sync();
-        assert_eq!(world.fake().dumps.len(), dumps);
+        assert_eq!(world.fake().reads.len(), reads);
         world.expect_clean();
     }
 }
@@ -322,13 +325,19 @@ fn services_that_are_held_back_keep_their_rules_meanwhile() {
 }
 
 #[test]
-fn a_bad_chain_is_blamed_on_the_service_that_needs_it() {
+fn no_service_is_blamed_for_a_chain_that_the_kernel_refuses() {
     let mut world = World::new(30);
+    world.sync();
     world.endpoints(11, 9);
     world.fake().poisoned_chains.insert("cluster-9".into());
+    let before = world.fake().ruleset.clone();
+    let error = world.agent.sync().unwrap_err().to_string();
+    assert!(error.contains("cluster-9") && !error.contains("Service"), "{error}");
+    assert!(world.agent.state.quarantined().is_empty() && world.warned().is_empty());
+    assert!(world.fake().ruleset == before, "nothing is changed");
+    world.fake().poisoned_chains.clear();
     world.sync();
-    world.expect_all_but(30, &[11]);
-    world.expect_clean();
+    world.expect_all_but(30, &[]);
 }
 
 #[test]
@@ -373,9 +382,9 @@ fn what_somebody_else_does_between_reading_and_writing_is_not_blamed_on_a_servic
     let mut world = World::new(10);
     world.sync();
     // What the agent is about to change goes first.
-    world.fake().after_dump = vec![|ruleset| ruleset.tables.clear()];
+    world.fake().after_read = vec![|ruleset| ruleset.tables.clear()];
     world.endpoints(3, 0);
-    world.agent.doubt();
+    world.agent.note(super::belief::Event::Failed);
     world.sync();
     world.expect_all_but(10, &[]);
     world.expect_clean();
@@ -407,12 +416,28 @@ fn only_the_sets_that_somebody_touched_are_read_back() {
     world.sync();
     world.expect_clean();
     assert_eq!(world.fake().commits, before + 1);
-    assert_eq!(world.fake().dumps.last().unwrap().as_ref(), Some(&change.sets));
+    assert_eq!(world.fake().reads.last(), Some(&change.sets));
     // The same again was seen by that reading already.
-    let dumps = world.fake().dumps.len();
+    let reads = world.fake().reads.len();
     world.agent.foreign(change);
     world.sync();
-    assert_eq!(world.fake().dumps.len(), dumps);
+    assert_eq!(world.fake().reads.len(), reads);
+}
+
+#[test]
+fn a_change_that_comes_with_a_repair_of_other_sets_is_not_lost() {
+    let mut world = World::new(10);
+    world.sync();
+    let change = {
+        let mut fake = world.fake();
+        fake.generation += 1;
+        drop(fake);
+        change(&mut world, 0, &[SetName::Frontends])
+    };
+    world.endpoints(3, 4);
+    world.agent.foreign(change);
+    world.sync();
+    world.expect_clean();
 }
 
 #[test]
@@ -436,14 +461,54 @@ fn a_set_that_somebody_declared_anew_gets_all_of_its_elements() {
 }
 
 #[test]
-fn lost_notifications_take_a_whole_comparison() {
+fn lost_notifications_are_no_evidence() {
     let mut world = World::new(10);
     world.sync();
-    world.fake().ruleset.tables.remove(&Family::Ip6);
+    let commits = world.fake().commits;
+    world.agent.foreign(ForeignChange::default());
+    world.sync();
+    assert_eq!(world.fake().commits, commits);
+    let read = world.fake().reads.last().cloned().unwrap();
+    let single_ranges = |(_, set): &(Family, Name)| **set == *SetName::ServiceCidrs.name();
+    assert!(
+        read.iter().all(single_ranges),
+        "no elements are read where as many are there as should be: {read:?}"
+    );
+
+    // What is different is found, and only that is read.
+    let key = {
+        let mut fake = world.fake();
+        fake.ruleset.tables.remove(&Family::Ip6);
+        let table = fake.ruleset.tables.get_mut(&Family::Ip).unwrap();
+        let set = table.sets.get_mut(SetName::Endpoints.name()).unwrap();
+        let key = set.elements.keys().next().unwrap().clone();
+        set.elements.remove(&key);
+        (Family::Ip, Name::from(SetName::Endpoints.name()))
+    };
     world.agent.foreign(ForeignChange::default());
     world.sync();
     world.expect_clean();
-    assert_eq!(world.fake().dumps.last(), Some(&None));
+    let mut read = world.fake().reads.last().cloned().unwrap();
+    read.retain(|set| !single_ranges(set));
+    assert_eq!(read, Scope::from([key]));
+}
+
+#[test]
+fn what_counts_did_not_show_is_found_by_the_next_full_comparison() {
+    let mut world = World::new(10);
+    world.sync();
+    {
+        let mut fake = world.fake();
+        let table = fake.ruleset.tables.get_mut(&Family::Ip).unwrap();
+        let set = table.sets.get_mut(SetName::Endpoints.name()).unwrap();
+        let (key, other) =
+            (set.elements.keys().next().unwrap().clone(), set.elements.values().last().unwrap().clone());
+        set.elements.insert(key, other);
+    }
+    world.agent.foreign(ForeignChange::default());
+    world.sync();
+    world.agent.sync_for(Cause::Period).unwrap();
+    world.expect_clean();
 }
 
 #[test]

@@ -4,22 +4,33 @@
 //! reads that as it comes, passes over what the reconciler or others did elsewhere, and wakes the reconciler for
 //! the rest.
 
-use std::sync::mpsc::{Sender, channel};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::channel},
+    time::Duration,
+};
 
 use portolan_rules::ruleset::{Family, Name};
 use rustix::event::{PollFd, PollFlags, poll};
-use tracing::{error, trace};
+use tracing::{debug, info, trace, warn};
 
-use super::Event;
+use super::{Agent, Event, Sender, Tables};
 use crate::kernel::{self, Generation, Monitor, Scope, Subscription};
 
 /// What somebody else did to our tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForeignChange {
-    /// The commit; `None` if notifications were lost, so that it is not known whether there was any.
+    /// The last commit; `None` if notifications were lost, so that there may have been others.
     pub by: Option<Generation>,
-    /// The sets that it touched.
+    /// The sets that are known to be touched.
     pub sets: Scope,
+}
+
+impl ForeignChange {
+    /// Adds a later change.
+    pub(super) fn append(&mut self, later: Self) {
+        self.by = self.by.take().and(later.by);
+        self.sets.extend(later.sets);
+    }
 }
 
 /// Gathers the notifications of one commit.
@@ -55,56 +66,226 @@ impl Gatherer {
     }
 }
 
-/// Watches the tables of this name, on a thread of its own, for commits of other threads than `own_thread`.
-/// What is returned ends the subscription for a while.
-pub(super) fn watch(
-    table: Name,
-    own_thread: u32,
-    events: Sender<Event>,
-) -> Result<Subscription, kernel::Error> {
+/// How long to wait for the thread that listens, and how often.
+const MOMENT: Duration = Duration::from_millis(2);
+const MOMENTS: usize = 5;
+/// After a failure, the listener is opened again after so long, and after twice as long each further time.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// But never longer than this.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// What the reconciler shares with the thread that listens.
+#[derive(Debug)]
+pub(super) struct Listener(Arc<Mutex<Listening>>);
+
+#[derive(Debug)]
+struct Listening {
+    subscription: Subscription,
+    /// Whether notifications are wanted now.
+    listens: bool,
+    /// Every commit up to this generation was heard of, since the last that was not.
+    heard: Option<u32>,
+}
+
+impl Listener {
+    fn state(&self) -> MutexGuard<'_, Listening> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the subscription for a while.
+    fn pause(&self) -> Result<(), kernel::Error> {
+        let mut state = self.state();
+        (state.listens, state.heard) = (false, None);
+        state.subscription.listen(false)
+    }
+
+    fn resume(&self) -> Result<(), kernel::Error> {
+        let mut state = self.state();
+        state.listens = true;
+        state.subscription.listen(true)
+    }
+
+    /// Nothing up to this generation is missed.
+    fn caught_up(&self, generation: u32) {
+        self.state().heard = Some(generation);
+    }
+
+    /// Takes note of a commit. Whether those before it were heard of, too.
+    fn hear(&self, generation: u32) -> bool {
+        let mut state = self.state();
+        let (is_next, heard) = follow(state.heard, generation);
+        state.heard = heard;
+        is_next
+    }
+
+    fn miss(&self) {
+        self.state().heard = None;
+    }
+
+    /// Another socket takes the place of one that failed.
+    fn replace(&self, subscription: Subscription) -> Result<(), kernel::Error> {
+        let mut state = self.state();
+        subscription.listen(state.listens)?;
+        (state.subscription, state.heard) = (subscription, None);
+        Ok(())
+    }
+}
+
+/// Whether no generation was missed before this one, and up to which all are heard of after it. They wrap around.
+fn follow(heard: Option<u32>, generation: u32) -> (bool, Option<u32>) {
+    match heard.map(|heard| generation.wrapping_sub(heard).cast_signed()) {
+        None | Some(1) => (true, Some(generation)),
+        // From before the last that is known.
+        Some(..=0) => (true, heard),
+        Some(_) => (false, Some(generation)),
+    }
+}
+
+/// Listens, on a thread of its own, for commits of other threads than `own_thread` to the tables of this name.
+fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, kernel::Error> {
     let (opened, outcome) = channel();
-    let watching = move || {
-        let open = || {
-            let monitor = Monitor::open()?;
+    let listening = move || {
+        // Opened here, since the socket stays on its thread.
+        let open = || -> Result<(Monitor, Subscription), kernel::Error> {
+            let monitor = Monitor::open(&table)?;
             let subscription = monitor.subscription()?;
             Ok((monitor, subscription))
         };
-        // Opened here, since the socket stays on its thread.
-        let mut monitor = match open() {
+        let (monitor, listener) = match open() {
             Ok((monitor, subscription)) => {
-                let _ = opened.send(Ok(subscription));
-                monitor
+                let state = Listening { subscription, listens: true, heard: None };
+                let state = Arc::new(Mutex::new(state));
+                let _ = opened.send(Ok(Listener(state.clone())));
+                (monitor, Listener(state))
             }
             Err(error) => {
                 let _ = opened.send(Err(error));
                 return;
             }
         };
-        let mut gatherer = Gatherer { table, own_thread, ours: false, sets: Scope::new() };
-        loop {
-            let change = match monitor.receive() {
-                Ok(Some(event)) => gatherer.take(event),
-                Ok(None) => match poll(&mut [PollFd::new(&monitor, PollFlags::IN)], None) {
-                    Ok(_) | Err(rustix::io::Errno::INTR) => None,
-                    Err(error) => return say_deaf(&error),
-                },
-                Err(kernel::Error::Unknown(_)) => Some(gatherer.lose()),
-                Err(error) => return say_deaf(&error),
-            };
-            if let Some(change) = change
-                && events.send(Event::Foreign(change)).is_err()
-            {
+        let gatherer = Gatherer { table: table.clone(), own_thread, ours: false, sets: Scope::new() };
+        let mut hearing = Hearing { monitor, gatherer, listener, events };
+        let mut wait = FIRST_RETRY;
+        while let Err(error) = hearing.until_failure(&mut wait) {
+            warn!(%error, "Changes of our tables by others are not seen for now; listening again in {wait:?}");
+            std::thread::sleep(wait);
+            wait = (wait * 2).min(LAST_RETRY);
+            match open() {
+                Ok((monitor, subscription)) => {
+                    if hearing.listener.replace(subscription).is_ok() {
+                        info!("Listening again for changes of our tables by others");
+                    }
+                    hearing.monitor = monitor;
+                }
+                Err(error) => debug!(%error, "The listener cannot be opened"),
+            }
+            if !hearing.report(ForeignChange::default()) {
                 return;
             }
         }
     };
-    let started = std::thread::Builder::new().name("nftables".into()).spawn(watching);
+    let started = std::thread::Builder::new().name("nftables".into()).spawn(listening);
     started.map_err(|source| kernel::Error::Io { what: "cannot start a thread", source })?;
     outcome.recv().unwrap_or_else(|_| Err(kernel::Error::Unknown("a thread ended early".to_owned())))
 }
 
-fn say_deaf(error: &dyn std::error::Error) {
-    error!("Changes of the tables by others are no longer seen until the next full comparison: {error}");
+/// The thread that listens.
+struct Hearing {
+    monitor: Monitor,
+    gatherer: Gatherer,
+    listener: Listener,
+    events: Sender,
+}
+
+impl Hearing {
+    /// Reports what it hears, until that fails; without an error once nobody is left to report to.
+    fn until_failure(&mut self, wait: &mut Duration) -> Result<(), kernel::Error> {
+        loop {
+            let change = match self.monitor.receive() {
+                Ok(Some(event)) => {
+                    *wait = FIRST_RETRY;
+                    let generation = event.generation.as_ref().map(|generation| generation.id);
+                    let change = self.gatherer.take(event);
+                    let is_missed = generation.is_some_and(|generation| !self.listener.hear(generation));
+                    if is_missed { Some(self.gatherer.lose()) } else { change }
+                }
+                Ok(None) => match poll(&mut [PollFd::new(&self.monitor, PollFlags::IN)], None) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => None,
+                    Err(error) => {
+                        let source = error.into();
+                        return Err(kernel::Error::Io { what: "cannot wait for notifications", source });
+                    }
+                },
+                Err(kernel::Error::Unknown(_)) => {
+                    self.listener.miss();
+                    Some(self.gatherer.lose())
+                }
+                Err(error) => return Err(error),
+            };
+            if change.is_some_and(|change| !self.report(change)) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// False if nobody is left to report to.
+    fn report(&self, change: ForeignChange) -> bool {
+        self.events.send(Event::Foreign(change)).is_ok()
+    }
+}
+
+impl<T: Tables> Agent<T> {
+    /// From now on hears of what others do to our tables, as [`Event::Foreign`]. Commits must be made by the
+    /// calling thread.
+    ///
+    /// # Errors
+    /// The kernel lets no socket listen.
+    pub fn listen(&mut self, events: Sender) -> Result<(), kernel::Error> {
+        let own_thread = self.kernel.generation()?.thread;
+        let listener = listen(self.settings.config.table.clone(), own_thread, events)?;
+        listener.caught_up(self.kernel.generation()?.id);
+        self.listener = Some(listener);
+        Ok(())
+    }
+
+    /// Whether every commit up to the present was heard of.
+    pub(super) fn heard_all(&mut self) -> Result<bool, kernel::Error> {
+        let Some(listener) = &self.listener else { return Ok(false) };
+        // The thread that listens may be a moment behind.
+        for _ in 0..MOMENTS {
+            let present = self.kernel.generation()?.id;
+            if listener.state().heard == Some(present) {
+                return Ok(true);
+            }
+            std::thread::sleep(MOMENT);
+        }
+        Ok(false)
+    }
+
+    /// Before a commit without notifications. Gives the generation, if anything listens.
+    pub(super) fn stop_listening(&mut self) -> Result<Option<u32>, kernel::Error> {
+        let Some(listener) = &self.listener else { return Ok(None) };
+        let before = self.kernel.generation()?.id;
+        listener.pause()?;
+        Ok(Some(before))
+    }
+
+    /// After a commit without notifications: this must be the generation, else somebody else committed too.
+    pub(super) fn listen_again(&mut self, expected: u32) {
+        let Some(listener) = &self.listener else { return };
+        let generation = listener.resume().and_then(|()| self.kernel.generation());
+        match generation {
+            Ok(generation) if generation.id == expected => listener.caught_up(expected),
+            Ok(generation) => {
+                listener.caught_up(generation.id);
+                self.foreign(ForeignChange::default());
+            }
+            Err(error) => {
+                info!(%error, "Changes by others may have been missed");
+                self.foreign(ForeignChange::default());
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +337,15 @@ mod tests {
         assert_eq!(gatherer.take(end(OWN)), None);
         assert_eq!(gatherer.take(object(2, "other", None)), None);
         assert_eq!(gatherer.take(end(8)), None);
+    }
+
+    #[test]
+    fn a_generation_that_was_not_heard_of_is_noticed() {
+        assert_eq!(follow(None, 7), (true, Some(7)));
+        assert_eq!(follow(Some(7), 8), (true, Some(8)));
+        assert_eq!(follow(Some(7), 9), (false, Some(9)));
+        assert_eq!(follow(Some(7), 6), (true, Some(7)), "an old notification");
+        assert_eq!(follow(Some(u32::MAX), 0), (true, Some(0)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Label that gives a Service to another proxy (KEP-2447).
-pub(super) const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+pub const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
 
 /// Label that keeps a slice of a headless Service away from proxies.
 pub(super) const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";

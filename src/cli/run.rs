@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{NodeArgs, boolean, optional_path};
+use super::{ManifestArgs, NodeArgs, boolean, optional_path};
 use crate::config::Duration;
 
 /// Arguments of `run`.
@@ -18,6 +18,10 @@ pub struct RunArgs {
     /// Program the kernel once and exit; needs -f
     #[arg(long, requires = "filenames")]
     pub once: bool,
+
+    /// What to take of manifests.
+    #[command(flatten)]
+    pub manifests: ManifestArgs,
 
     /// KubeProxyConfiguration (v1alpha1), as kubeadm writes it; most flags have no effect beside it
     #[arg(long, value_name = "FILE", value_parser = optional_path())]

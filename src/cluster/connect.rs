@@ -2,8 +2,12 @@
 
 use std::{path::Path, time::Duration};
 
+use hyper_rustls::HttpsConnector;
 use hyper_util::{
-    client::legacy::{Client as HttpClient, connect::HttpConnector},
+    client::legacy::{
+        Client as HttpClient,
+        connect::{Connect, HttpConnector},
+    },
     rt::TokioExecutor,
 };
 use kube::{
@@ -13,7 +17,7 @@ use kube::{
 };
 use tower::{BoxError, ServiceBuilder};
 
-use super::failure::Failure;
+use super::{failure::Failure, proxy};
 use crate::settings::ApiSettings;
 
 /// How long a connection may take to be made.
@@ -58,11 +62,11 @@ pub enum Error {
          KUBERNETES_SERVICE_PORT, /var/run/secrets/kubernetes.io/serviceaccount): {0}"
     )]
     InCluster(#[from] InClusterError),
-    /// The cluster is behind a proxy.
-    #[error("{path}: proxy-url is not supported; a node must reach its API server directly")]
+    /// The proxy on the way cannot be used.
+    #[error("{reason}")]
     Proxy {
-        /// The file.
-        path: String,
+        /// What names it, and why not, in one line.
+        reason: String,
     },
     /// The credentials cannot be used.
     #[error("the credentials for {url} cannot be used: {reason}")]
@@ -86,6 +90,10 @@ pub(super) async fn config(settings: &ApiSettings) -> Result<Config, Error> {
         (None, Some(master)) => Config::new(parse_master(master, false)?),
         (None, None) => Config::incluster_env()?,
     };
+    if config.proxy_url.is_none() {
+        let chosen = proxy::of_environment(&config.cluster_url, |name| std::env::var(name).ok());
+        config.proxy_url = chosen.map_err(|reason| Error::Proxy { reason })?;
+    }
     config.connect_timeout = Some(CONNECT);
     Ok(config)
 }
@@ -107,13 +115,19 @@ async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
         let reason = format!("the context names the user {user:?}, and there is none of that name");
         return Err(Error::Kubeconfig { path: shown(), reason });
     }
+    for info in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
+        if let Some(command) = info.exec.as_mut().and_then(|exec| exec.command.as_mut())
+            && command.contains('/')
+            && let Some(directory) = path.parent()
+        {
+            // As client-go; a name without a slash is looked for in $PATH.
+            *command = directory.join(&*command).to_string_lossy().into_owned();
+        }
+    }
     let cluster_name = context.map(|context| context.cluster);
     let clusters = kubeconfig.clusters.iter_mut().filter(|named| Some(&named.name) == cluster_name.as_ref());
-    let mut authority = None;
+    let (mut authority, mut proxy) = (None, None);
     for cluster in clusters.filter_map(|named| named.cluster.as_mut()) {
-        if cluster.proxy_url.as_ref().is_some_and(|url| !url.is_empty()) {
-            return Err(Error::Proxy { path: shown() });
-        }
         if cluster.certificate_authority_data.is_none() {
             authority = cluster.certificate_authority.clone();
         }
@@ -129,6 +143,15 @@ async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
             // What is missing is told below.
             (None, None) => continue,
         };
+        if let Some(text) = cluster.proxy_url.take().filter(|text| !text.is_empty()) {
+            let refuse = |reason| Error::Proxy { reason: format!("{}: proxy-url: {reason}", shown()) };
+            if url.scheme_str() != Some("https") {
+                return Err(refuse(format!(
+                    "{url} has no TLS, and proxies are asked for connections with TLS only"
+                )));
+            }
+            proxy = Some(proxy::parse(&text).map_err(refuse)?);
+        }
         cluster.server = Some(url.to_string());
     }
     let options = KubeConfigOptions::default();
@@ -137,8 +160,15 @@ async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
         let reason = "the certificate authority has no certificate (PEM)".to_owned();
         return Err(Error::Kubeconfig { path: shown(), reason });
     }
-    // `$HTTPS_PROXY` is for the workload's way out of the cluster, not for the node's way to its API server.
-    config.proxy_url = None;
+    if let Some(provider) = &config.auth_info.auth_provider {
+        let reason = format!(
+            "the user's auth-provider {:?} is not supported, nor is it by kube-proxy; use exec, a token or a client \
+             certificate",
+            provider.name
+        );
+        return Err(Error::Kubeconfig { path: shown(), reason });
+    }
+    config.proxy_url = proxy;
     // Read again and again: authorities change, and nodes stay.
     config.root_cert_file = authority.map(Into::into);
     Ok(config)
@@ -154,8 +184,9 @@ fn parse_master(text: &str, is_tls: bool) -> Result<http::Uri, Error> {
     parse_url(text, is_tls).ok_or_else(|| Error::Master { value: text.to_owned() })
 }
 
-/// A URL; the scheme may be missing, as for client-go. kube takes such a one, and panics at the first request.
-fn parse_url(text: &str, is_tls: bool) -> Option<http::Uri> {
+/// A URL of an API server; the scheme may be missing, as for client-go: `is_tls` says what it is then. kube takes such
+/// a one, and panics at the first request.
+pub(crate) fn parse_url(text: &str, is_tls: bool) -> Option<http::Uri> {
     let scheme = if is_tls { "https" } else { "http" };
     let full = if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") };
     let url: http::Uri = full.parse().ok()?;
@@ -180,21 +211,44 @@ pub(super) fn client(config: &Config) -> Result<Client, Error> {
     connector.set_keepalive_interval(Some(KEEPALIVE_EVERY));
     connector.set_keepalive_retries(Some(KEEPALIVE_PROBES));
     connector.set_tcp_user_timeout(Some(KEEPALIVE_AFTER + KEEPALIVE_EVERY * KEEPALIVE_PROBES));
-    let connector = config.rustls_https_connector_with_connector(connector).map_err(refuse)?;
+    match &config.proxy_url {
+        None => assemble(config, connector),
+        Some(proxy) => assemble(config, proxy::tunnel(proxy, connector)),
+    }
+    .map_err(refuse)
+}
+
+/// A client on top of what makes connections.
+fn assemble<C>(config: &Config, connector: C) -> kube::Result<Client>
+where
+    HttpsConnector<C>: Connect + Clone + Send + Sync + 'static,
+{
+    let connector = config.rustls_https_connector_with_connector(connector)?;
     let http: HttpClient<_, Body> =
         HttpClient::builder(TokioExecutor::new()).http1_max_buf_size(READ_BUFFER).build(connector);
-    let command = config.auth_info.exec.as_ref().and_then(|exec| exec.command.as_deref());
-    let auth = config.auth_layer().map_err(|error| match (refuse(error), command) {
-        (Error::Credentials { url, reason }, Some(command)) => {
-            Error::Credentials { url, reason: format!("exec plugin {command:?}: {reason}") }
-        }
-        (error, _) => error,
-    })?;
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .option_layer(auth)
-        .layer(config.extra_headers_layer().map_err(refuse)?)
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
         .service(http);
     Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+/// Says in words what is only hinted at by the libraries below.
+pub(super) fn explain(mut message: String) -> String {
+    let hints = [
+        (
+            "CaUsedAsEndEntity",
+            "; the API server's certificate is that of a certificate authority (CA:TRUE), which is not accepted for a \
+             server: have the authority sign another one for it",
+        ),
+        ("tunnel error", "; the proxy is the one of $HTTPS_PROXY, or of proxy-url in the kubeconfig"),
+    ];
+    for (sign, hint) in hints {
+        if message.contains(sign) {
+            message.push_str(hint);
+        }
+    }
+    message
 }

@@ -1,6 +1,6 @@
 //! From what the watches tell to what the agent is sent: first everything at once, then whatever arrived.
 
-use std::{collections::BTreeSet, sync::mpsc::Sender};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use tokio::{
@@ -11,9 +11,9 @@ use tracing::{error, info, warn};
 
 use super::Options;
 use crate::{
-    agent::{Ending, Event},
+    agent::{Ending, Event, Sender},
     api::Kind,
-    source::{Change, Update},
+    source::{Backlog, Change, Update},
 };
 
 /// What a watch tells.
@@ -48,7 +48,7 @@ const NEEDED: [Kind; 2] = [Kind::Service, Kind::EndpointSlice];
 const WELCOME: [Kind; 2] = [Kind::Node, Kind::ServiceCidr];
 
 /// Sends the agent what the watches tell, until the agent is gone or no watch is left.
-pub(super) async fn deliver(mut inbox: Receiver<Told>, events: Sender<Event>, options: &Options) {
+pub(super) async fn deliver(mut inbox: Receiver<Told>, events: Sender, options: &Options) {
     let Ok(mut next) = gather(&mut inbox, options).await else {
         error!(
             node = &*options.node_name,
@@ -75,7 +75,7 @@ struct NoPodNetworks;
 async fn gather(inbox: &mut Receiver<Told>, options: &Options) -> Result<Option<Update>, NoPodNetworks> {
     let timing = options.timing;
     let began = Instant::now();
-    let mut update = Update::default();
+    let mut backlog = Backlog::default();
     let mut listed = BTreeSet::new();
     let (mut services, mut slices) = (0, 0);
     let (mut needed_at, mut is_said, mut refused) = (None, false, BTreeSet::new());
@@ -91,7 +91,9 @@ async fn gather(inbox: &mut Receiver<Told>, options: &Options) -> Result<Option<
             let until = needed_at + patience;
             if !missing.is_empty() && Instant::now() < until {
                 wake = Some(until);
-            } else if options.needs_pod_networks && !says_pod_networks(&update) {
+            } else if options.needs_pod_networks
+                && backlog.node().is_none_or(|node| node.pod_cidrs.is_empty())
+            {
                 // Without them nobody could be told from pods; the rules of an earlier run may know better.
                 let until = needed_at + timing.pod_networks;
                 if Instant::now() >= until {
@@ -107,7 +109,7 @@ async fn gather(inbox: &mut Receiver<Told>, options: &Options) -> Result<Option<
                     warn!("Starting without {}, which the API server does not tell", missing.join(", "));
                 }
                 info!(services, endpoint_slices = slices, elapsed = ?began.elapsed(), "Cluster listed");
-                return Ok(Some(update));
+                return Ok(Some(backlog.take()));
             }
         }
         let next = match wake {
@@ -120,29 +122,20 @@ async fn gather(inbox: &mut Receiver<Told>, options: &Options) -> Result<Option<
         let Some(told) = next else { return Ok(None) };
         match told.what {
             What::Refused => _ = refused.insert(told.kind),
-            What::Change { listed: Some(count), .. } => {
-                listed.insert(told.kind);
-                match told.kind {
-                    Kind::Service => services = count,
-                    Kind::EndpointSlice => slices = count,
-                    _ => {}
+            What::Change { listed: count, change, trigger } => {
+                if let Some(count) = count {
+                    listed.insert(told.kind);
+                    match told.kind {
+                        Kind::Service => services = count,
+                        Kind::EndpointSlice => slices = count,
+                        _ => {}
+                    }
                 }
-                // What was told before the list is in the list.
-                update.changes.retain(|change| kind(change) != told.kind);
+                backlog.push(change);
+                trigger.into_iter().for_each(|trigger| backlog.push_trigger(trigger));
             }
-            What::Change { .. } => {}
         }
-        take(&mut update, told);
     }
-}
-
-/// Whether the Node, as last told, has networks for its pods.
-fn says_pod_networks(update: &Update) -> bool {
-    let node = update.changes.iter().rev().find_map(|change| match change {
-        Change::Node(node) => Some(node),
-        _ => None,
-    });
-    node.is_some_and(|node| node.as_ref().is_some_and(|node| !node.pod_cidrs.is_empty()))
 }
 
 /// What arrived, as soon as anything has; nothing when no watch is left.
@@ -159,14 +152,5 @@ fn take(update: &mut Update, told: Told) {
     if let What::Change { change, trigger, .. } = told.what {
         update.triggers.extend(trigger);
         update.changes.push(change);
-    }
-}
-
-const fn kind(change: &Change) -> Kind {
-    match change {
-        Change::Service(..) | Change::Services(_) => Kind::Service,
-        Change::Slice(..) | Change::Slices(_) => Kind::EndpointSlice,
-        Change::Node(_) => Kind::Node,
-        Change::ServiceCidrs(_) => Kind::ServiceCidr,
     }
 }

@@ -39,6 +39,9 @@ const REMEMBERED: usize = 1024;
 /// Longest `note`, in bytes.
 const LONGEST_NOTE: usize = 1024;
 
+/// Only the metadata of objects, from servers that know how.
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
 /// A Warning that was written.
 struct Series {
     event: String,
@@ -164,7 +167,7 @@ impl Writer {
         let mut path = format!("/api/v1/namespaces/{}/services", service.namespace);
         add_parameter(&mut path, "fieldSelector", &format!("metadata.name={}", service.name));
         add_parameter(&mut path, "resourceVersion", "0");
-        let text = self.connection.get(&path).await?.text(LONGEST_OBJECT).await?;
+        let text = self.connection.get_as(&path, METADATA).await?.text(LONGEST_OBJECT).await?;
         let list: Uids = serde_json::from_slice(&text).map_err(Failure::malformed)?;
         let first = list.items.into_iter().next();
         first.map(|object| object.metadata.uid).ok_or_else(|| Failure::malformed("there is no such Service"))

@@ -114,7 +114,7 @@ impl Failure {
             }
             next = error.source();
         }
-        Self::new(Why::Unreachable, message)
+        Self::new(Why::Unreachable, super::connect::explain(message))
     }
 
     /// An error of kube's client, without the word that it adds.

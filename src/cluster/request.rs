@@ -67,9 +67,14 @@ impl Connection {
 
     /// Asks for a path, and gives what the answer begins with.
     pub async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        self.get_as(path, "application/json").await
+    }
+
+    /// The same, for this representation (`Accept`).
+    pub async fn get_as(&self, path: &str, representation: &'static str) -> Result<Answer, Failure> {
         // Decompression would buffer events; and nodes are near their API server.
         let request = Request::get(path)
-            .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT, representation)
             .header(header::ACCEPT_ENCODING, "identity");
         self.send(request.body(Body::empty())).await
     }
@@ -113,6 +118,9 @@ impl Connection {
         let answer = Answer { stream: stream.map_err(|error| Failure::client(&error)).boxed(), limit };
         if head.status.is_success() {
             return Ok(answer);
+        }
+        if head.status == http::StatusCode::UNAUTHORIZED {
+            self.credentials.refused();
         }
         let asked = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let text = answer.text(LONGEST_REFUSAL).await.unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use portolan_rules::{
-    ruleset::{Family, Name},
+    ruleset::Name,
     transaction::{Operation, Transaction},
 };
 
@@ -26,11 +26,12 @@ pub fn cleanup(args: &CleanupArgs) -> ExitCode {
     }
 }
 
-/// Removes the tables of this name in both families, at once.
+/// Removes the tables of this name, of both families at once.
 pub fn remove(table: &Name) -> Result<(), Error> {
     let mut kernel = Kernel::open()?;
     let mut transaction = Transaction::new(table.clone());
-    for family in Family::ALL {
+    // A kernel need not have both families.
+    for family in kernel.ownership(table)?.into_keys() {
         // Created first if it is not there, so that deleting it cannot fail.
         transaction.push(family, Operation::AddTable);
         transaction.push(family, Operation::DeleteTable);

@@ -4,23 +4,35 @@ use portolan_rules::{model::Node, state::State};
 
 use crate::{
     cli::InputArgs,
-    manifest::Objects,
+    manifest::{Completeness, Objects},
     settings::{Settings, SettingsError},
 };
 
-/// What the manifests say, and whether all of it could be used.
+/// What the manifests say, and how much of what they are to say it is.
 pub struct Input {
     pub settings: Settings,
     pub state: State,
     pub service_cidrs: Vec<ipnetwork::IpNetwork>,
-    pub complete: bool,
+    pub completeness: Completeness,
+    /// Whether nothing could be used of one of the paths, or a file could not be read.
+    pub is_path_missing: bool,
 }
 
-/// Reads the manifests. What is wrong with them is said on standard error, a line each.
+/// Reads the manifests. What is wrong with them is written to standard error, a line each.
 pub fn read(args: &InputArgs) -> Result<Input, SettingsError> {
     let settings = Settings::new(&args.node)?;
-    let mut source = settings.manifests(&args.filenames);
-    let Objects { services, slices, node, service_cidrs, ignored, warnings, errors } = source.load();
+    let mut source = settings.manifests(&args.filenames, args.manifests);
+    let Objects {
+        services,
+        slices,
+        node,
+        service_cidrs,
+        ignored,
+        warnings,
+        errors,
+        completeness,
+        is_path_missing,
+    } = source.load();
     for warning in &warnings {
         eprintln!("portolan: warning: {warning}");
     }
@@ -40,5 +52,5 @@ pub fn read(args: &InputArgs) -> Result<Input, SettingsError> {
     for (name, slice) in slices {
         state.set_slice(&name, Some(slice));
     }
-    Ok(Input { settings, state, service_cidrs, complete: errors.is_empty() })
+    Ok(Input { settings, state, service_cidrs, completeness, is_path_missing })
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use portolan_rules::{
     compile::{Compiler, Severity},
     diff,
-    leftovers::keep_leftovers,
+    leftovers::Leftovers,
     print,
     ruleset::Ruleset,
 };
@@ -14,7 +14,9 @@ use super::input::{self, Input};
 use crate::{
     agent::NodeFacts,
     cli::{InputArgs, Output, RenderArgs},
-    kernel::Kernel,
+    kernel::{Error, Kernel, Needs},
+    manifest::Completeness,
+    settings::Settings,
 };
 
 /// Prints the ruleset for this node.
@@ -23,6 +25,10 @@ pub fn render(args: &RenderArgs) -> ExitCode {
         Ok(input) => input,
         Err(error) => return super::fail(&error),
     };
+    // Loaded by nft, what is not printed is gone: the whole of a path must not be.
+    if input.completeness == Completeness::Nothing || input.is_path_missing {
+        return ExitCode::FAILURE;
+    }
     let (ruleset, complete) = compile(input, &Ruleset::default());
     let text = match args.output {
         Output::Nft => print::nft(&ruleset),
@@ -37,26 +43,25 @@ pub fn render(args: &RenderArgs) -> ExitCode {
 /// Prints what would change in the kernel: exit status 0 nothing, 1 something, 2 an error.
 pub fn diff(args: &InputArgs) -> ExitCode {
     let error = ExitCode::from(2);
-    let input = match input::read(args) {
+    let mut input = match input::read(args) {
         Ok(input) => input,
         Err(failure) => {
             super::fail(&failure);
             return error;
         }
     };
+    if input.completeness == Completeness::Nothing {
+        return error;
+    }
     let table = input.settings.config.table.clone();
-    let kernel = match Kernel::open().and_then(|mut kernel| kernel.dump(&table)) {
+    let kernel = match read(&mut input.settings) {
         Ok(kernel) => kernel,
         Err(failure) => {
             super::fail(&failure);
             return error;
         }
     };
-    let readable = input.complete;
-    let (mut desired, complete) = compile(input, &kernel);
-    if !readable {
-        keep_leftovers(&mut desired, &kernel);
-    }
+    let (desired, complete) = compile(input, &kernel);
     let transaction = diff::diff_into(&table, &kernel, desired);
     let mut text = String::new();
     for (family, operation) in &transaction.operations {
@@ -71,15 +76,31 @@ pub fn diff(args: &InputArgs) -> ExitCode {
     }
 }
 
-/// Compiles the input against what the kernel has; says whether all of it could be used.
+/// Reads the tables, and takes those families out of the settings that `run` would leave out on this kernel.
+fn read(settings: &mut Settings) -> Result<Ruleset, Error> {
+    let config = &mut settings.config;
+    let mut kernel = Kernel::open()?;
+    let features = kernel.probe(&config.table)?;
+    let served = features.serve(Needs { element_counters: config.endpoint_counters })?;
+    for warning in served.warnings {
+        eprintln!("portolan: warning: {warning}");
+    }
+    config.families = served.families;
+    kernel.dump(&config.table)
+}
+
+/// Compiles the input against what the kernel has, of which nothing goes while the input is incomplete; says whether all
+/// of it could be used.
 fn compile(input: Input, kernel: &Ruleset) -> (Ruleset, bool) {
-    let Input { settings, mut state, service_cidrs, complete } = input;
+    let Input { settings, mut state, service_cidrs, completeness, is_path_missing: _ } = input;
+    let is_whole = completeness == Completeness::Whole;
     let mut compiler = Compiler::new(settings.config.clone());
     if let Some(lacking) = settings.lacks(state.node()) {
         eprintln!("portolan: warning: {lacking}");
     }
     NodeFacts::new(&settings, state.node()).apply(&mut compiler, &mut state);
     compiler.set_service_cidrs(&mut state, &[service_cidrs, settings.service_cidrs].concat());
+    let leftovers = (!is_whole).then(|| Leftovers::find(kernel, &compiler, &mut state));
     let problems = compiler.load(&mut state, kernel);
     for problem in &problems {
         match problem.severity {
@@ -88,5 +109,9 @@ fn compile(input: Input, kernel: &Ruleset) -> (Ruleset, bool) {
         }
     }
     let all_programmed = problems.iter().all(|problem| problem.severity == Severity::Notice);
-    (compiler.ruleset(), complete && all_programmed)
+    let mut desired = compiler.ruleset();
+    if let Some(leftovers) = leftovers {
+        leftovers.keep(&mut desired);
+    }
+    (desired, is_whole && all_programmed)
 }

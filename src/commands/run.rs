@@ -5,22 +5,24 @@ mod setup;
 use std::{
     path::PathBuf,
     process::ExitCode,
-    sync::mpsc::{Sender, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use portolan_rules::model::Node;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    agent::{Agent, Ending, Event, FIRST_RETRY, LAST_RETRY, SyncError, reconcile},
+    agent::{Agent, Ending, Event, FIRST_RETRY, LAST_RETRY, Sender, SyncError, queue, reconcile},
     api::Kind,
     cli::RunArgs,
     cluster, endpoint_counters,
     health::Health,
     host::AddressMonitor,
-    kernel::{self, Kernel},
-    logging,
-    manifest::{Objects, Source, Watcher},
+    kernel, logging,
+    manifest::{Completeness, Objects, Source, Update, Watcher},
     memory,
     metrics::Metrics,
     recorder::Recorder,
@@ -88,43 +90,51 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     }
     setup::check_files(args, settings)?;
     let cluster = args.filenames.is_empty().then(|| setup::cluster(settings)).transpose()?;
-    info!(version = env!("CARGO_PKG_VERSION"), node = &*settings.node.node_name, "Starting");
+    let (kernel, features, served) = setup::open_kernel(settings)?;
     setup::warn_of_ineffective(settings);
     if cluster.is_some() {
         setup::warn_of_missing_cluster_cidr(settings);
     }
-    let kernel = Kernel::open()?;
     setup::set_up(args, settings)?;
 
     let health = Health::new(settings.sync.period);
     let ((recorder, warnings), metrics) = (Recorder::new(), Metrics::default());
-    let mut agent =
-        Agent::new(settings.node.clone(), kernel, health.clone(), recorder.clone(), metrics.clone());
+    let mut node = settings.node.clone();
+    node.config.families = served.families;
+    let mut agent = Agent::new(node, kernel, health.clone(), recorder.clone(), metrics.clone());
     agent.set_sync(settings.sync);
     if settings.table_owner {
         agent.own_tables()?;
     }
     if args.once {
         agent.remove_stale_flows(None).map_err(StartError::Runtime)?;
-        let complete = take_over(&mut agent, settings, manifests(args, settings).load());
-        return Ok(once(&mut agent, complete));
+        let is_whole = take_over(&mut agent, settings, manifests(args, settings).load());
+        return Ok(if agent.is_ready() { once(&mut agent, is_whole) } else { ExitCode::FAILURE });
     }
-    let (events, inbox) = channel();
+    let (events, inbox) = queue(health.clone());
     let servers = ServerSettings {
         node_name: settings.node.node_name.clone(),
         healthz: settings.healthz,
         metrics: settings.metrics,
         bind_hard_fail: settings.bind_hard_fail,
         origin: settings.origin(),
+        features,
         config: settings.configuration.to_json().map_err(StartError::Configuration)?,
     };
     let stop = events.clone();
+    let is_reading = Arc::new(AtomicBool::new(!args.filenames.is_empty()));
+    let still_reading = Arc::clone(&is_reading);
     if settings.node.config.endpoint_counters && settings.metrics.is_some() {
         let table = settings.node.config.table.clone();
         endpoint_counters::follow(table, metrics.connections()).map_err(StartError::Runtime)?;
     }
     let service_health = server::start(servers, health.clone(), metrics.clone(), recorder, move || {
         let _ = stop.send(Event::Stop(Ending::Asked));
+        // Standard input may never end, and until it does the reconciler does not look.
+        if still_reading.load(Ordering::SeqCst) {
+            info!("Stopping before the manifests are read; the rules stay in place");
+            std::process::exit(0);
+        }
     })?;
     agent.serve_health_checks(service_health);
     watch_addresses(events.clone())?;
@@ -139,6 +149,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         take_over(&mut agent, settings, objects);
         watch(watcher, events)?;
     }
+    is_reading.store(false, Ordering::SeqCst);
     let ending = reconcile(&mut agent, &inbox);
     if let Err(error) = agent.retire_all() {
         warn!("{error}; the next start removes what nothing leads to any more");
@@ -149,12 +160,22 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
 }
 
 fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
-    settings.node.manifests(&args.filenames)
+    settings.node.manifests(&args.filenames, args.manifests)
 }
 
 /// Takes over what the manifests say at first; says whether all of them could be used.
 fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> bool {
-    let Objects { services, slices, node, service_cidrs, ignored, warnings, errors } = objects;
+    let Objects {
+        services,
+        slices,
+        node,
+        service_cidrs,
+        ignored,
+        warnings,
+        errors,
+        completeness,
+        is_path_missing: _,
+    } = objects;
     crate::manifest::report(&warnings, &errors);
     for (kind, count) in ignored {
         debug!(%kind, count, "Objects that do not matter here");
@@ -166,8 +187,15 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
     agent.apply(services.into_iter().map(|(name, service)| Change::Service(name, Some(service))));
     agent.apply(slices.into_iter().map(|(name, slice)| Change::Slice(name, Some(slice))));
     agent.apply([Change::Node(node), Change::ServiceCidrs(service_cidrs)]);
-    agent.set_input_incomplete(!errors.is_empty());
-    errors.is_empty()
+    agent.set_input(completeness);
+    if !agent.is_ready() {
+        error!(
+            "Nothing is programmed, and the kernel stays as it is: too little is known of what to program"
+        );
+    } else if completeness == Completeness::Partial {
+        warn!("Until all manifests can be used, nothing is removed that the kernel holds now");
+    }
+    completeness == Completeness::Whole
 }
 
 fn once(agent: &mut Agent, complete: bool) -> ExitCode {
@@ -179,7 +207,15 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
                     warn!("{error}; trying again");
                     continue;
                 }
-                info!(operations = synced.operations, "In sync: the kernel holds what the manifests say");
+                match agent.quarantined() {
+                    0 => info!(
+                        operations = synced.operations,
+                        "In sync: the kernel holds what the manifests say"
+                    ),
+                    quarantined => {
+                        warn!(quarantined, "Programmed all but the Services that the kernel refuses");
+                    }
+                }
                 agent.finish_flows();
                 let used = complete && !agent.has_problems();
                 return if used { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -198,7 +234,7 @@ fn is_transient(error: &SyncError) -> bool {
 }
 
 /// Watches the addresses of this host on a thread of their own.
-fn watch_addresses(events: Sender<Event>) -> Result<(), StartError> {
+fn watch_addresses(events: Sender) -> Result<(), StartError> {
     let monitor = AddressMonitor::new().map_err(StartError::Addresses)?;
     let watching = move || {
         while monitor.wait().is_ok() {
@@ -213,13 +249,14 @@ fn watch_addresses(events: Sender<Event>) -> Result<(), StartError> {
 }
 
 /// Watches the manifests on a thread of their own.
-fn watch(mut watcher: Watcher, events: Sender<Event>) -> Result<(), StartError> {
+fn watch(mut watcher: Watcher, events: Sender) -> Result<(), StartError> {
     let watching = move || {
         loop {
             match watcher.wait(None) {
                 Ok(update) if update.is_empty() => {}
-                Ok(update) => {
-                    if events.send(Event::Manifests(update)).is_err() {
+                Ok(Update { changes, warnings, errors, completeness }) => {
+                    crate::manifest::report(&warnings, &errors);
+                    if events.send(Event::Manifests { changes, completeness }).is_err() {
                         return;
                     }
                 }

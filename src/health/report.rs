@@ -30,6 +30,9 @@ pub struct Report {
     pub node_eligible: bool,
     /// Whether somebody else keeps changing the tables, and the repair has to wait.
     pub contested: bool,
+    /// Number of Services that are left out because the kernel refuses them. Whoever may create Services must not be able
+    /// to take a node out of service, so that the proxy is ready all the same.
+    pub quarantined: usize,
     /// How long ago each kind was last heard of that somebody must tell of.
     pub ages: Vec<(Kind, Option<Duration>)>,
 }
@@ -126,6 +129,7 @@ impl Report {
         json!({
             "ready": reasons.is_empty(),
             "reasons": reasons,
+            "quarantinedServices": self.quarantined,
             "currentTime": self.now.to_string(),
             "lastUpdated": self.synced.map(|at| at.to_string()),
             "secondsSinceNews": ages.collect::<Map<_, _>>(),
@@ -146,6 +150,7 @@ mod tests {
             healthy: true,
             node_eligible: true,
             contested: false,
+            quarantined: 0,
             ages: Vec::new(),
         }
     }
@@ -183,7 +188,8 @@ mod tests {
     #[test]
     fn readyz_says_why_not_in_words() {
         let ages = vec![(Kind::Service, Some(FRESH * 2)), (Kind::EndpointSlice, None)];
-        let body = Report { synced: None, ages, ..report() }.readyz();
+        let body = Report { synced: None, ages, quarantined: 3, ..report() }.readyz();
+        assert_eq!(body["quarantinedServices"], 3);
         assert_eq!(body["ready"], false);
         let reasons = json!([
             "the kernel has not been programmed yet",

@@ -15,9 +15,11 @@ use super::{
     libnftnl::{CName, SetMessage, Writer},
     linearize::linearize,
     owner,
+    probe::Trial,
     uapi::{
-        HEADER, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFT_SET_ELEM_INTERVAL_END,
-        NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_LIST_ELEMENTS, NLM_F_ACK, NLM_F_REQUEST,
+        HEADER, NFNL_BATCH_GENID, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES,
+        NFT_SET_ELEM_INTERVAL_END, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_LIST_ELEMENTS, NLM_F_ACK,
+        NLM_F_REQUEST,
     },
     wire,
 };
@@ -36,6 +38,8 @@ pub struct Batch {
     writer: Option<Writer>,
     /// Flags that tables are given (`NFTA_TABLE_FLAGS`), if any.
     pub(super) table_flags: u32,
+    /// The generation that the kernel must be at, if that matters.
+    pub(super) generation: Option<u32>,
 }
 
 impl std::fmt::Debug for Batch {
@@ -83,8 +87,38 @@ impl Batch {
         self.messages.len()
     }
 
-    fn operations(&mut self, transaction: &Transaction, at: &mut usize) -> Result<(), String> {
+    /// Encodes transactions that the kernel is only to judge: the batch has no end, and the last message asks for an
+    /// acknowledgement. Gives, by sequence number less one, the index of the trial that a message is of.
+    pub(super) fn encode_trials(&mut self, trials: &[Trial]) -> Result<Vec<usize>, Error> {
+        self.bytes.clear();
+        self.messages.clear();
         frame(&mut self.bytes, NFNL_MSG_BATCH_BEGIN, 0, 0);
+        let (mut owners, kept_flags) = (Vec::new(), self.table_flags);
+        for (index, trial) in trials.iter().enumerate() {
+            let mut at = 0;
+            self.table_flags = trial.table_flags;
+            let result = self.append(&trial.transaction, &mut at);
+            self.table_flags = kept_flags;
+            result.map_err(|reason| Error::Unencodable { operation: at, reason })?;
+            owners.resize(self.messages.len(), index);
+        }
+        if let Some(flags) =
+            self.messages.last().and_then(|(start, _)| self.bytes.get_mut(start + 6..start + 8))
+        {
+            let acknowledged = NLM_F_ACK | u16::from_ne_bytes([flags[0], flags[1]]);
+            flags.copy_from_slice(&acknowledged.to_ne_bytes());
+        }
+        Ok(owners)
+    }
+
+    fn operations(&mut self, transaction: &Transaction, at: &mut usize) -> Result<(), String> {
+        self.begin();
+        self.append(transaction, at)?;
+        frame(&mut self.bytes, NFNL_MSG_BATCH_END, NLM_F_ACK, self.messages.len() as u32 + 1);
+        Ok(())
+    }
+
+    fn append(&mut self, transaction: &Transaction, at: &mut usize) -> Result<(), String> {
         let name = CName::new(&transaction.table)?;
         let operations = &transaction.operations;
         while let Some((family, operation)) = operations.get(*at) {
@@ -97,8 +131,18 @@ impl Batch {
                 *at += 1;
             }
         }
-        frame(&mut self.bytes, NFNL_MSG_BATCH_END, NLM_F_ACK, self.messages.len() as u32 + 1);
         Ok(())
+    }
+
+    /// Begins the batch; the kernel refuses all of it (`ERESTART`) if it is at another generation than the expected one
+    /// (`NFNL_BATCH_GENID`).
+    fn begin(&mut self) {
+        let (kind, flags) = (NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST);
+        let start = wire::begin_message(&mut self.bytes, kind, flags, 0, 0, NFNL_SUBSYS_NFTABLES);
+        if let Some(generation) = self.generation {
+            wire::number(&mut self.bytes, NFNL_BATCH_GENID, generation);
+        }
+        wire::end_message(&mut self.bytes, start);
     }
 
     /// Writes the operations from `at` on that add elements to this set, or delete them.
@@ -177,13 +221,18 @@ impl Batch {
     }
 
     /// The operation that the kernel speaks of when it refuses the message with this sequence number, for
-    /// the attribute at this offset. `None` if it speaks of the batch as a whole.
+    /// the attribute at this offset. `None` if it speaks of the batch as a whole, or of some element of several:
+    /// kernels before 5.19 do not say of which.
     pub(super) fn operation(&self, sequence: u32, offset: Option<u32>) -> Option<usize> {
         let index = usize::try_from(sequence).ok()?.checked_sub(1)?;
         let (start, first) = *self.messages.get(index)?;
         let message = Messages(self.bytes.get(start..)?).next()?;
         let list = message.attributes().find(NFTA_SET_ELEM_LIST_ELEMENTS);
-        let (Some(list), Some(offset)) = (list, offset) else { return Some(first) };
+        let Some(list) = list else { return Some(first) };
+        let Some(offset) = offset else {
+            let elements = list.nested().into_iter().filter(|element| !ends_range(element)).count();
+            return (elements == 1).then_some(first);
+        };
         // The first element's attribute starts where the list's value does.
         let mut at = list.value.as_ptr().addr() - message.payload.as_ptr().addr() + HEADER;
         let mut operations: usize = 0;
@@ -215,5 +264,13 @@ fn ends_range(element: &Attribute<'_>) -> bool {
 /// Writes the message that begins or ends a batch.
 pub(super) fn frame(buffer: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32) {
     let start = wire::begin_message(buffer, kind, NLM_F_REQUEST | flags, sequence, 0, NFNL_SUBSYS_NFTABLES);
+    wire::end_message(buffer, start);
+}
+
+/// Writes the message that begins a batch for this generation: a kernel that looks at it (`NFNL_BATCH_GENID`) refuses
+/// the batch in any other.
+pub(super) fn frame_for(buffer: &mut Vec<u8>, generation: u32) {
+    let start = wire::begin_message(buffer, NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, 0, 0, NFNL_SUBSYS_NFTABLES);
+    wire::number(buffer, NFNL_BATCH_GENID, generation);
     wire::end_message(buffer, start);
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use portolan_rules::{
+    compile::chains,
     planes::{is_swapped, swapped},
     ruleset::{
         BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Rule, Ruleset, Set, SetData,
@@ -43,33 +44,43 @@ const ATTEMPTS: usize = 10;
 const REPETITIONS: usize = 100;
 
 /// The priority in [`BaseChain`] that stands for a base chain that the model cannot describe, so that it
-/// differs from every chain that Portolan declares: one of another type, with another policy, or asleep with
-/// its table.
+/// differs from every chain that Portolan declares: one of another type, or with another policy. A table that is
+/// dormant, or has objects of kinds that Portolan does not make, has such a chain in the place of `prerouting`.
 pub const FOREIGN_PRIORITY: i32 = i32::MIN;
+
+const FOREIGN_BASE: BaseChain =
+    BaseChain { chain_type: ChainType::Filter, hook: Hook::Prerouting, priority: FOREIGN_PRIORITY };
 
 /// The sets whose elements to read.
 pub type Scope = BTreeSet<(Family, Name)>;
 
-/// What large sets may hold, for whoever can tell: to ask for elements by their keys takes the same time for each,
-/// where a dump takes time in the square of a set's size.
-pub trait Expected {
-    /// The names of sets that are read before all others, as they tell what these hold.
-    fn first(&self) -> &[&str];
-
-    /// The keys that a set of this name may have. `read` holds the tables with everything but elements, and the
-    /// elements of the sets read so far.
-    fn keys(&mut self, read: &Ruleset, family: Family, set: &str) -> Vec<Concat>;
-}
-
 /// Which elements to read, and how.
-pub(super) enum Wanted<'a> {
-    /// All.
-    All,
-    /// Those of these sets.
-    Sets(&'a Scope),
-    /// All, those of large sets by their keys.
-    Expected(&'a mut dyn Expected),
+pub trait Wanted {
+    /// The names of sets that are read before all others, as they say what these hold.
+    fn first(&self) -> &[&str] {
+        &[]
+    }
+
+    /// Whether to read the elements of a set, given how many the kernel says it has (since Linux 6.16).
+    fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
+        let _ = (family, set, count);
+        true
+    }
+
+    /// The keys that a large set may have. To ask for elements by their keys takes the same time for each, where a
+    /// dump takes time in the square of a set's size. `read` holds the tables with everything but elements, and the
+    /// elements of the sets read so far. Without any, the set is dumped.
+    fn keys(&mut self, read: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
+        let _ = (read, family, set);
+        Vec::new()
+    }
 }
+
+/// All elements, dumped.
+#[derive(Clone, Copy, Debug)]
+pub struct Everything;
+
+impl Wanted for Everything {}
 
 /// Reads the tables of this name. See [`Kernel::dump`](super::Kernel::dump).
 ///
@@ -79,8 +90,9 @@ pub(super) fn dump(
     connection: &mut Connection,
     monitor: &mut Monitor,
     table: &str,
-    wanted: Wanted<'_>,
+    wanted: &mut dyn Wanted,
 ) -> Result<(Ruleset, Exchanged), Error> {
+    monitor.only(table);
     monitor.listen(true)?;
     let outcome = repeated(connection, monitor, table, wanted);
     monitor.listen(false)?;
@@ -91,11 +103,11 @@ fn repeated(
     connection: &mut Connection,
     monitor: &mut Monitor,
     table: &str,
-    mut wanted: Wanted<'_>,
+    wanted: &mut dyn Wanted,
 ) -> Result<(Ruleset, Exchanged), Error> {
     for _ in 0..ATTEMPTS {
         monitor.forget()?;
-        if let Some(read) = attempt(connection, table, &mut wanted)?
+        if let Some(read) = attempt(connection, table, wanted)?
             && !changed(monitor, table)?
         {
             return Ok(read);
@@ -133,7 +145,7 @@ pub(super) fn generation(connection: &mut Connection) -> Result<Generation, Erro
 fn attempt(
     connection: &mut Connection,
     table: &str,
-    wanted: &mut Wanted<'_>,
+    wanted: &mut dyn Wanted,
 ) -> Result<Option<(Ruleset, Exchanged)>, Error> {
     let mut ruleset = Ruleset::default();
     let mut exchanged = Exchanged::default();
@@ -154,23 +166,18 @@ fn attempt(
     for (family, table) in &ruleset.tables {
         sets.extend(table.sets.keys().map(|set| (*family, set.clone())));
     }
-    match wanted {
-        Wanted::All => {}
-        Wanted::Sets(scope) => sets.retain(|set| scope.contains(set)),
-        Wanted::Expected(expected) => {
-            sets.sort_by_key(|(_, set)| !expected.first().contains(&&**set));
-        }
-    }
+    sets.sort_by_key(|(_, set)| !wanted.first().contains(&&**set));
     for (family, name) in sets {
         let set = ruleset.tables.get(&family).and_then(|table| table.sets.get(&name));
         let Some(set) = set.cloned() else { continue };
         let is_swapped = exchanged[family as usize];
         let mut set = if is_swapped { swapped(set) } else { set };
         let mut reader = Reader { connection, family, name: table, counts: &mut counts };
-        let known = match wanted {
-            Wanted::Expected(expected) if reader.is_large(&set) => expected.keys(&ruleset, family, &name),
-            _ => Vec::new(),
-        };
+        let count = reader.counts.get(&(family, set.name.clone())).copied();
+        if !wanted.wants(family, &Set { name: name.clone(), ..set.clone() }, count) {
+            continue;
+        }
+        let known = if reader.is_large(&set) { wanted.keys(&ruleset, family, &name) } else { Vec::new() };
         if !reader.elements(&mut set, &known)? {
             return Ok(None);
         }
@@ -218,8 +225,11 @@ impl Reader<'_> {
             return Ok(Reading::Incomplete);
         };
         let is_spoilt = flags & NFT_TABLE_F_DORMANT != 0 || !others.is_empty();
-        let complete =
-            self.sets(&mut table)? && self.chains(&mut table, is_spoilt)? && self.rules(&mut table)?;
+        let complete = self.sets(&mut table)? && self.chains(&mut table)? && self.rules(&mut table)?;
+        if is_spoilt {
+            // Another hook than ours, so that the table is made anew.
+            table.add_chain(Chain::base(chains::PREROUTING, FOREIGN_BASE, Vec::new()));
+        }
         Ok(if complete { Reading::Complete(table) } else { Reading::Incomplete })
     }
 
@@ -303,11 +313,8 @@ impl Reader<'_> {
         Ok(true)
     }
 
-    /// Reads the chains. Those of a spoilt table hook in where none of ours does, so that the table is made anew.
-    fn chains(&mut self, table: &mut Table, is_spoilt: bool) -> Result<bool, Error> {
-        let Some(chains) = self.objects(NFT_MSG_GETCHAIN, |attributes| chain(attributes, is_spoilt))? else {
-            return Ok(false);
-        };
+    fn chains(&mut self, table: &mut Table) -> Result<bool, Error> {
+        let Some(chains) = self.objects(NFT_MSG_GETCHAIN, chain)? else { return Ok(false) };
         for chain in chains {
             table.add_chain(chain);
         }
@@ -376,19 +383,15 @@ fn unknown_set(name: Name) -> Set {
 }
 
 /// A chain without its rules. `None` for a chain that belongs to the rule that jumps there.
-fn chain(attributes: Attributes<'_>, is_spoilt: bool) -> Option<Chain> {
+fn chain(attributes: Attributes<'_>) -> Option<Chain> {
     let name: Arc<str> = attributes.find(NFTA_CHAIN_NAME)?.name()?;
     let flags = attributes.number(NFTA_CHAIN_FLAGS).unwrap_or(0);
     if flags & NFT_CHAIN_BINDING != 0 {
         return None;
     }
     let base = attributes.find(NFTA_CHAIN_HOOK).map(|_| {
-        let described = if is_spoilt || flags & !NFT_CHAIN_BASE != 0 { None } else { base(attributes) };
-        described.unwrap_or(BaseChain {
-            chain_type: ChainType::Filter,
-            hook: Hook::Prerouting,
-            priority: FOREIGN_PRIORITY,
-        })
+        let described = if flags & !NFT_CHAIN_BASE != 0 { None } else { base(attributes) };
+        described.unwrap_or(FOREIGN_BASE)
     });
     Some(Chain { name, base, rules: Vec::new() })
 }
@@ -410,7 +413,7 @@ fn base(attributes: Attributes<'_>) -> Option<BaseChain> {
 #[cfg(test)]
 pub(super) fn read_for_test(family: Family, attributes: Attributes<'_>) {
     rule(family, attributes);
-    chain(attributes, false);
+    chain(attributes);
     if let Some(set) = set(attributes) {
         let mut elements = ElementReader::of(&set);
         elements.read(attributes);

@@ -47,6 +47,14 @@ pub enum Error {
          another portolan running with --table-owner?"
     )]
     Owned(Family),
+    /// The kernel was built without something that Portolan cannot do without, or is too old.
+    #[error("Linux {release} lacks what Portolan needs: {what}")]
+    Lacking {
+        /// Which Linux (`uname -r`).
+        release: String,
+        /// What it lacks, each with the option that adds it or its first version.
+        what: String,
+    },
     /// A system call failed; nothing was changed.
     #[error("{what}: {source}")]
     Io {

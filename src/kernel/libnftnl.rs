@@ -15,7 +15,7 @@ mod set;
 mod socket;
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::{CStr, CString, c_int},
     ptr::NonNull,
 };
 
@@ -31,7 +31,7 @@ use super::{
 pub(super) use self::set::{RawElement, elements_message};
 pub(super) use self::{
     set::SetMessage,
-    socket::{borrow, set_option},
+    socket::{attach_filter, borrow, set_option},
 };
 
 /// A name that libnftnl can take.
@@ -111,7 +111,7 @@ impl Writer {
         let chain = NftnlChain::new(chain, &table);
         let mut rule = NftnlRule::new(&chain);
         for instruction in instructions {
-            rule.add_expr(&expression::Prepared::new(instruction)?);
+            expression::Prepared::new(instruction)?.append_to(&mut rule);
         }
         self.write(out, &rule, sequence, MsgType::Add, NLM_F_CREATE | NLM_F_APPEND);
         Ok(())
@@ -166,6 +166,30 @@ const fn nftnl_hook(hook: Hook) -> nftnl::Hook {
         Hook::Forward => nftnl::Hook::Forward,
         Hook::Output => nftnl::Hook::Out,
         Hook::Postrouting => nftnl::Hook::PostRouting,
+    }
+}
+
+/// An attribute of one of libnftnl's objects.
+#[derive(Clone, Copy, Debug)]
+struct Attribute {
+    number: u32,
+    /// libnftnl's name of the number.
+    name: &'static str,
+}
+
+/// The [`Attribute`] of this name.
+macro_rules! attribute {
+    ($name:ident) => {
+        $crate::kernel::libnftnl::Attribute { number: nftnl_sys::$name, name: stringify!($name) }
+    };
+}
+use attribute;
+
+impl Attribute {
+    /// What a setter's result says: a library that lacks the attribute, or takes another length of value, would
+    /// leave it out without a word.
+    fn taken(self, result: c_int) -> Result<(), String> {
+        if result < 0 { Err(format!("libnftnl does not take {}", self.name)) } else { Ok(()) }
     }
 }
 

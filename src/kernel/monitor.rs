@@ -1,16 +1,20 @@
 //! Notices every change of `nf_tables`' rulesets, whoever makes it.
 
+mod filter;
+
 use std::{
     collections::VecDeque,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use portolan_rules::ruleset::Name;
+use tracing::debug;
 
 use super::{
     Error,
     attributes::Message,
     connection::{Connection, Received, set_member},
+    libnftnl::attach_filter,
     uapi::{
         NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTABLES, NFT_MSG_DELSET, NFT_MSG_DELSETELEM, NFT_MSG_NEWGEN,
         NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM, NFTA_GEN_ID, NFTA_GEN_PROC_NAME, NFTA_GEN_PROC_PID,
@@ -88,11 +92,21 @@ impl Subscription {
 }
 
 impl Monitor {
-    /// Subscribes to the changes in this thread's network namespace.
-    pub fn open() -> Result<Self, Error> {
+    /// Subscribes to the changes of tables of this name in this thread's network namespace, and to the end of every
+    /// commit.
+    pub fn open(table: &str) -> Result<Self, Error> {
         let monitor = Self::deaf()?;
+        monitor.only(table);
         monitor.listen(true)?;
         Ok(monitor)
+    }
+
+    /// Has the kernel drop most notifications about tables of other names. Where it cannot, they are passed over when
+    /// they are read.
+    pub(super) fn only(&self, table: &str) {
+        if let Err(error) = attach_filter(self.connection.as_fd(), &filter::program(table)) {
+            debug!(%error, "The kernel does not filter notifications");
+        }
     }
 
     /// Opens the socket without subscribing.

@@ -6,11 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use portolan_rules::{
-    ruleset::{Family, Name},
-    transaction::{Operation, Transaction},
-};
-use rustix::io::Errno;
+use portolan_rules::ruleset::Family;
 
 use super::{
     Error, Kernel,
@@ -39,21 +35,9 @@ impl Kernel {
     /// Has the tables that this socket declares from now on belong to it, and stay when it closes. False if this
     /// kernel lacks one of the two flags; then nothing changes. Nothing is committed to find out.
     pub fn own_tables(&mut self) -> Result<bool, Error> {
-        let mut probe = Transaction::new("portolan-owner-probe");
-        probe.push(Family::Ip, Operation::AddTable);
-        // Refused, so that the kernel looks at the flags and takes nothing.
-        probe.push(Family::Ip, Operation::DeleteChain(Name::from("none")));
-        self.batch.table_flags = NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST;
-        let supported = match self.commit(&probe) {
-            Err(Error::Refused { operation, errno: Errno::NOENT, .. }) => Ok(operation != Some(0)),
-            Err(Error::Refused { .. }) => Ok(false),
-            Err(error) => Err(error),
-            Ok(_) => Err(Error::Unknown("a probe was committed".to_owned())),
-        };
-        if !matches!(supported, Ok(true)) {
-            self.batch.table_flags = 0;
-        }
-        supported
+        let supported = self.has_owned_tables()?;
+        self.batch.table_flags = if supported { NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST } else { 0 };
+        Ok(supported)
     }
 
     /// Whose the tables of this name are. A family without such a table is absent.

@@ -177,3 +177,23 @@ fn user_data_without_a_comment_is_no_comment() {
     assert_eq!(dump::element_for_test(&[0, 30, b'h', b'i', 0]).comment, None);
     assert_eq!(dump::element_for_test(&[0]).comment, None);
 }
+
+/// The kernel's word on one element of several, with and without the offset (`NFTA_…` of elements since 5.19).
+#[test]
+fn without_an_offset_no_element_of_several_is_named() {
+    let set = Arc::new(Set::new("s", &[DataType::Ipv4Addr]));
+    let batch = |elements: u8| {
+        let mut transaction = Transaction::new("portolan");
+        for n in 0..elements {
+            let key = Concat::new(&[portolan_rules::ruleset::Value::Ipv4([10, 0, 0, n].into())]);
+            let set = set.clone();
+            transaction.push(Family::Ip, Operation::AddElement { set, key, element: Element::member() });
+        }
+        let mut batch = Batch::new();
+        batch.encode(&transaction).unwrap();
+        batch
+    };
+    assert_eq!(batch(1).operation(1, None), Some(0));
+    assert_eq!(batch(5).operation(1, None), None);
+    assert!(batch(5).operation(1, Some(u32::MAX)).is_some());
+}

@@ -27,6 +27,8 @@ pub(super) const HEADERS: usize = HEADER + 4;
 pub(super) const NFNL_SUBSYS_NFTABLES: u16 = 10;
 pub(super) const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 pub(super) const NFNL_MSG_BATCH_END: u16 = 0x11;
+/// In the message that begins a batch: the generation that it is meant for.
+pub(super) const NFNL_BATCH_GENID: u16 = 1;
 /// Multicast group of `nf_tables`' notifications.
 pub(super) const NFNLGRP_NFTABLES: u32 = 7;
 

@@ -22,6 +22,9 @@ pub fn write(writer: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
     if *metadata.level() != Level::ERROR {
         write!(writer, ",\"v\":{}", super::verbosity(*metadata.level()))?;
     }
+    if let Some(logger) = super::logger(metadata) {
+        write!(writer, ",\"logger\":{}", Value::from(logger))?;
+    }
     for (key, value) in fields.rest {
         write!(writer, ",{}:{value}", Value::from(key))?;
     }

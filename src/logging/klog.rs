@@ -20,7 +20,11 @@ pub fn write(writer: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
     write!(writer, "{severity}{now} {:7} {file}:{line}] ", std::process::id())?;
     let mut fields = Fields::default();
     event.record(&mut fields);
-    writeln!(writer, "{:?}{}", fields.message, fields.rest)
+    write!(writer, "{:?}", fields.message)?;
+    if let Some(logger) = super::logger(metadata) {
+        write!(writer, " logger={logger:?}")?;
+    }
+    writeln!(writer, "{}", fields.rest)
 }
 
 #[derive(Default)]

@@ -1,7 +1,8 @@
-//! The objects of all files together, and what changes when files do.
+//! The objects of all files together, and how two states of them differ.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -11,178 +12,126 @@ use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
 use super::{
     contents::{Object, ServiceEntry},
     derive::{self, PodIndex},
-    named::{Named, first},
+    objects::{Entry, FileObjects},
 };
 use crate::{
-    api::{Kind, ObjectId, PodFacts},
+    api::{ObjectId, PodFacts},
     source::Change,
 };
 
-/// The objects in force.
+/// The objects in force: of each kind in order of their names.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
-    node_name: Arc<str>,
-    services: Named<ServiceEntry>,
-    slices: Named<EndpointSlice>,
-    pods: BTreeMap<ObjectName, Arc<PodFacts>>,
+    services: Vec<Arc<ServiceEntry>>,
+    /// Slices that are given, and those derived from Pods.
+    slices: Vec<Arc<EndpointSlice>>,
     node: Option<Arc<Node>>,
-    service_cidrs: BTreeMap<ObjectName, Arc<Vec<IpNetwork>>>,
-    /// How many slices of the input belong to a Service.
-    slice_counts: HashMap<ObjectName, usize>,
-    /// Slices derived from Pods, by Service.
-    derived: BTreeMap<ObjectName, BTreeMap<ObjectName, Arc<EndpointSlice>>>,
+    service_cidrs: Vec<IpNetwork>,
 }
 
-/// What has to be derived anew.
-#[derive(Debug, Default)]
-struct Stale {
-    services: BTreeSet<ObjectName>,
-    /// Namespaces in which Pods changed.
-    namespaces: BTreeSet<Arc<str>>,
-}
-
-/// Puts a value into a map, or takes it out; says whether that changed anything.
-fn put<T: PartialEq>(map: &mut BTreeMap<ObjectName, T>, name: &ObjectName, value: Option<T>) -> bool {
-    if map.get(name) == value.as_ref() {
-        return false;
-    }
-    match value {
-        Some(value) => _ = map.insert(name.clone(), value),
-        None => _ = map.remove(name),
-    }
-    true
+/// An object that several files hold: which of them the last two are, as numbers in order of precedence.
+#[derive(Debug)]
+pub(super) struct Duplicate {
+    pub id: ObjectId,
+    pub unused: usize,
+    pub used: usize,
 }
 
 impl Cluster {
-    /// Nothing yet; of Node objects only the one of this name will count.
-    pub fn new(node_name: &str) -> Self {
-        Self { node_name: node_name.into(), ..Self::default() }
+    /// What the files, the more important ones later, say to the node of this name. Of an object that several of them
+    /// hold the last counts; such are given as well, in order of their names.
+    pub fn new<'a>(files: impl Iterator<Item = &'a FileObjects>, node_name: &str) -> (Self, Vec<Duplicate>) {
+        let mut all: Vec<(usize, &Entry)> = Vec::new();
+        for (file, objects) in files.enumerate() {
+            all.extend(objects.iter().map(|entry| (file, entry)));
+        }
+        // Stable: of the same object, the files stay in order.
+        all.sort_by(|(_, a), (_, b)| a.key().cmp(&b.key()));
+        let mut duplicates = Vec::new();
+        let mut cluster = Self::default();
+        let mut pods: BTreeMap<&ObjectName, &PodFacts> = BTreeMap::new();
+        let mut ranges: BTreeSet<IpNetwork> = BTreeSet::new();
+        for same in all.chunk_by(|(_, a), (_, b)| a.key() == b.key()) {
+            let Some(((used, entry), others)) = same.split_last() else { continue };
+            if let Some((unused, _)) = others.last() {
+                duplicates.push(Duplicate { id: entry.id(), unused: *unused, used: *used });
+            }
+            match entry {
+                Entry::Service(service) => cluster.services.push(Arc::clone(service)),
+                Entry::Slice(slice) => cluster.slices.push(Arc::clone(slice)),
+                Entry::Other(other) => match &**other {
+                    (id, Object::Pod(pod)) => _ = pods.insert(&id.name, pod),
+                    (id, Object::Node(node)) if *id.name.name == *node_name => {
+                        cluster.node = Some(Arc::clone(node));
+                    }
+                    (_, Object::ServiceCidr(networks)) => ranges.extend(networks.iter()),
+                    (_, Object::Service(_) | Object::Slice(_) | Object::Node(_)) => {}
+                },
+            }
+        }
+        cluster.service_cidrs = ranges.into_iter().collect();
+        cluster.derive(&pods);
+        (cluster, duplicates)
     }
 
-    /// Takes the objects that are now in force under these names, and gives the differences.
-    pub fn apply(&mut self, objects: impl Iterator<Item = (ObjectId, Option<Object>)>) -> Vec<Change> {
-        let mut changes = Vec::new();
-        let mut stale = Stale::default();
-        let ranges_before = self.service_cidrs();
-        for (id, object) in objects {
-            match id.kind {
-                Kind::Service => self.put_service(id.name, object, &mut stale, &mut changes),
-                Kind::EndpointSlice => self.put_slice(id.name, object, &mut stale, &mut changes),
-                Kind::Pod => {
-                    let pod = if let Some(Object::Pod(pod)) = object { Some(pod) } else { None };
-                    if put(&mut self.pods, &id.name, pod) {
-                        stale.namespaces.insert(id.name.namespace);
-                    }
-                }
-                Kind::Node if id.name.name == self.node_name => {
-                    let node = if let Some(Object::Node(node)) = object { Some(node) } else { None };
-                    if self.node != node {
-                        self.node.clone_from(&node);
-                        changes.push(Change::Node(node));
-                    }
-                }
-                Kind::Node => {}
-                Kind::ServiceCidr => {
-                    let ranges =
-                        if let Some(Object::ServiceCidr(ranges)) = object { Some(ranges) } else { None };
-                    put(&mut self.service_cidrs, &id.name, ranges);
+    /// Derives the endpoints of Services without slices from Pods.
+    fn derive(&mut self, pods: &BTreeMap<&ObjectName, &PodFacts>) {
+        if pods.is_empty() {
+            return;
+        }
+        let given: HashSet<(&Arc<str>, &Arc<str>)> =
+            self.slices.iter().map(|slice| (&slice.name.namespace, &slice.service)).collect();
+        let mut derived = Vec::new();
+        // Names sort by namespace first: one index serves all Services of a namespace.
+        for services in self.services.chunk_by(|a, b| a.service.name.namespace == b.service.name.namespace) {
+            let Some(first) = services.first() else { continue };
+            let namespace = &first.service.name.namespace;
+            let start = ObjectName { namespace: Arc::clone(namespace), name: "".into() };
+            let of_namespace =
+                pods.range::<ObjectName, _>(&start..).take_while(|(name, _)| name.namespace == *namespace);
+            let index = PodIndex::new(of_namespace.map(|(_, pod)| *pod));
+            for entry in services {
+                let name = &entry.service.name;
+                let Some(selection) = &entry.selection else { continue };
+                if !given.contains(&(&name.namespace, &name.name)) {
+                    derived.extend(derive::slices(entry, selection, &index).into_values());
                 }
             }
         }
-        self.derive(stale, &mut changes);
-        let ranges = self.service_cidrs();
-        if ranges != ranges_before {
-            changes.push(Change::ServiceCidrs(ranges));
+        self.slices.extend(derived);
+        self.slices.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// What changes from this state to another.
+    pub fn changes(&self, next: &Self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        // A change of the selector alone changes endpoints only.
+        let is_same = |a: &ServiceEntry, b: &ServiceEntry| a.service == b.service;
+        differences(
+            &self.services,
+            &next.services,
+            |entry| &entry.service.name,
+            is_same,
+            |name, entry| {
+                changes.push(Change::Service(name.clone(), entry.map(|entry| Arc::clone(&entry.service))));
+            },
+        );
+        differences(
+            &self.slices,
+            &next.slices,
+            |slice| &slice.name,
+            PartialEq::eq,
+            |name, slice| {
+                changes.push(Change::Slice(name.clone(), slice.cloned()));
+            },
+        );
+        if self.node != next.node {
+            changes.push(Change::Node(next.node.clone()));
+        }
+        if self.service_cidrs != next.service_cidrs {
+            changes.push(Change::ServiceCidrs(next.service_cidrs.clone()));
         }
         changes
-    }
-
-    fn put_service(
-        &mut self,
-        name: ObjectName,
-        object: Option<Object>,
-        stale: &mut Stale,
-        changes: &mut Vec<Change>,
-    ) {
-        let entry = if let Some(Object::Service(entry)) = object { entry } else { None };
-        let before = self.services.get(&name).map(|entry| Arc::clone(&entry.service));
-        let service = entry.as_ref().map(|entry| Arc::clone(&entry.service));
-        if !self.services.put(&name, entry) {
-            return;
-        }
-        stale.services.insert(name.clone());
-        // A change of the selector alone changes endpoints only.
-        if before != service {
-            changes.push(Change::Service(name, service));
-        }
-    }
-
-    fn put_slice(
-        &mut self,
-        name: ObjectName,
-        object: Option<Object>,
-        stale: &mut Stale,
-        changes: &mut Vec<Change>,
-    ) {
-        let slice = if let Some(Object::Slice(slice)) = object { slice } else { None };
-        let before = self.slices.get(&name).cloned();
-        if !self.slices.put(&name, slice.clone()) {
-            return;
-        }
-        let owner = |slice: &EndpointSlice| ObjectName {
-            namespace: Arc::clone(&slice.name.namespace),
-            name: Arc::clone(&slice.service),
-        };
-        if let Some(slice) = &slice {
-            let count = self.slice_counts.entry(owner(slice)).or_default();
-            *count += 1;
-            if *count == 1 {
-                stale.services.insert(owner(slice));
-            }
-        }
-        if let Some(before) = &before
-            && let Some(count) = self.slice_counts.get_mut(&owner(before))
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.slice_counts.remove(&owner(before));
-                stale.services.insert(owner(before));
-            }
-        }
-        changes.push(Change::Slice(name, slice));
-    }
-
-    /// Derives the endpoints of Services without slices from Pods, where something changed.
-    fn derive(&mut self, mut stale: Stale, changes: &mut Vec<Change>) {
-        for namespace in &stale.namespaces {
-            let services = self.services.of_namespace(namespace);
-            let selecting = services.filter(|entry| entry.selection.is_some());
-            stale.services.extend(selecting.map(|entry| entry.service.name.clone()));
-        }
-        // Names sort by namespace first: one index serves all Services of a namespace.
-        let mut indexed: Option<(Arc<str>, PodIndex<'_>)> = None;
-        for name in &stale.services {
-            let mut slices = BTreeMap::new();
-            if let Some(entry) = self.services.get(name)
-                && let Some(selection) = &entry.selection
-                && !self.slice_counts.contains_key(name)
-            {
-                let index = match indexed.take() {
-                    Some((namespace, index)) if namespace == name.namespace => index,
-                    _ => PodIndex::new(pods_of(&self.pods, &name.namespace)),
-                };
-                slices = derive::slices(entry, selection, &index);
-                indexed = Some((Arc::clone(&name.namespace), index));
-            }
-            let before = self.derived.remove(name).unwrap_or_default();
-            let gone = before.keys().filter(|name| !slices.contains_key(*name));
-            changes.extend(gone.map(|name| Change::Slice(name.clone(), None)));
-            let new = slices.iter().filter(|(name, slice)| before.get(*name) != Some(*slice));
-            changes.extend(new.map(|(name, slice)| Change::Slice(name.clone(), Some(Arc::clone(slice)))));
-            if !slices.is_empty() {
-                self.derived.insert(name.clone(), slices);
-            }
-        }
     }
 
     /// The Services, by name.
@@ -193,9 +142,7 @@ impl Cluster {
 
     /// The slices, given and derived, by name.
     pub fn slices(&self) -> BTreeMap<ObjectName, Arc<EndpointSlice>> {
-        let given = self.slices.iter();
-        let all = given.chain(self.derived.values().flat_map(BTreeMap::values));
-        all.map(|slice| (slice.name.clone(), Arc::clone(slice))).collect()
+        self.slices.iter().map(|slice| (slice.name.clone(), Arc::clone(slice))).collect()
     }
 
     /// The Node object of this node.
@@ -205,18 +152,31 @@ impl Cluster {
 
     /// The ranges of all `ServiceCIDR` objects, each once, in order.
     pub fn service_cidrs(&self) -> Vec<IpNetwork> {
-        let ranges: BTreeSet<IpNetwork> =
-            self.service_cidrs.values().flat_map(|r| r.iter().copied()).collect();
-        ranges.into_iter().collect()
+        self.service_cidrs.clone()
     }
 }
 
-/// The Pods of one namespace.
-fn pods_of<'a>(
-    pods: &'a BTreeMap<ObjectName, Arc<PodFacts>>,
-    namespace: &Arc<str>,
-) -> impl Iterator<Item = &'a PodFacts> + use<'a> {
-    let namespace = Arc::clone(namespace);
-    let of_namespace = pods.range(first(&namespace)..);
-    of_namespace.take_while(move |(name, _)| name.namespace == namespace).map(|(_, pod)| &**pod)
+/// Finds the objects of two lists, each in order of its names, that are new, different or gone.
+fn differences<T>(
+    before: &[Arc<T>],
+    after: &[Arc<T>],
+    name: fn(&T) -> &ObjectName,
+    is_same: fn(&T, &T) -> bool,
+    mut differ: impl FnMut(&ObjectName, Option<&Arc<T>>),
+) {
+    let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
+    loop {
+        let order = match (before.peek(), after.peek()) {
+            (None, None) => return,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(before), Some(after)) => name(before).cmp(name(after)),
+        };
+        let old = before.next_if(|_| order.is_le());
+        let new = after.next_if(|_| order.is_ge());
+        match (old, new) {
+            (Some(old), Some(new)) if Arc::ptr_eq(old, new) || is_same(old, new) => {}
+            (old, new) => new.or(old).into_iter().for_each(|object| differ(name(object), new)),
+        }
+    }
 }

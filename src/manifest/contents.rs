@@ -1,7 +1,7 @@
 //! What one file holds: its objects by name, and what is wrong with them.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::Arc,
 };
 
@@ -35,24 +35,19 @@ pub(super) struct ServiceEntry {
 pub(super) struct Contents {
     /// Every usable object.
     pub objects: HashMap<ObjectId, Object>,
-    /// Objects that are there but not usable.
-    pub unusable: HashSet<ObjectId>,
     /// Objects of kinds that do not matter, counted.
     pub ignored: BTreeMap<Box<str>, usize>,
     /// What is wrong with unusable objects.
     pub errors: Vec<Trouble>,
     /// What is ignored in usable ones.
     pub warnings: Vec<Trouble>,
-    /// Whether the file is empty but for white space.
-    pub is_blank: bool,
-    /// Whether some object could not be told by name, or some document not be read at all: then this
-    /// is not all that the file is meant to hold.
-    pub is_incomplete: bool,
 }
 
 /// Something to report about a file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Trouble {
+    /// The file, which cannot be read, or is larger than it may be.
+    Unread(String),
     /// The text itself; with the line, counted from 1.
     Text { line: Option<u64>, message: String },
     /// An object without a usable name: its kind if known, its place in the file, the field.
@@ -62,35 +57,34 @@ pub(super) enum Trouble {
 }
 
 impl Contents {
-    /// Contents that cannot be read.
-    pub fn broken(line: Option<u64>, message: String) -> Self {
-        let errors = vec![Trouble::Text { line, message }];
-        Self { errors, is_incomplete: true, ..Self::default() }
+    /// Contents of which nothing can be used, for this reason.
+    pub fn broken(trouble: Trouble) -> Self {
+        Self { errors: vec![trouble], ..Self::default() }
+    }
+
+    /// Whether there is nothing at all: no object of any kind, and nothing wrong.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.ignored.is_empty() && self.errors.is_empty()
     }
 
     /// Takes up what a later part of the same file holds; later objects replace earlier ones.
     pub fn append(&mut self, later: Self) {
-        for id in &later.unusable {
-            self.objects.remove(id);
-        }
+        let Self { objects, ignored, errors, warnings } = later;
         if self.objects.is_empty() {
-            self.objects = later.objects;
+            self.objects = objects;
         } else {
-            for (id, object) in later.objects {
+            for (id, object) in objects {
                 self.insert(id, object);
             }
         }
-        self.unusable.extend(later.unusable);
-        for (kind, count) in later.ignored {
+        for (kind, count) in ignored {
             *self.ignored.entry(kind).or_default() += count;
         }
-        self.errors.extend(later.errors);
-        self.warnings.extend(later.warnings);
-        self.is_incomplete |= later.is_incomplete;
+        self.errors.extend(errors);
+        self.warnings.extend(warnings);
     }
 
     fn insert(&mut self, id: ObjectId, object: Object) {
-        self.unusable.remove(&id);
         match self.objects.entry(id) {
             Entry::Vacant(entry) => _ = entry.insert(object),
             Entry::Occupied(mut entry) => {
@@ -109,6 +103,11 @@ impl Contents {
             Body::Pod(object) => (Kind::Pod, &object.metadata),
             Body::Node(object) => (Kind::Node, &object.metadata),
             Body::ServiceCidr(object) => (Kind::ServiceCidr, &object.metadata),
+            Body::Other if is_answer(&document) => {
+                let why = document.message.get().map(|message| format!(": {message}")).unwrap_or_default();
+                let message = format!("is a Status, which the API server sends in place of objects{why}");
+                return self.nameless(None, place(), Fault { field: String::new(), message });
+            }
             Body::Other => return self.ignore(&document.kind),
             Body::NoKind => {
                 let message = match document.kind {
@@ -135,11 +134,7 @@ impl Contents {
         self.warnings.extend(context.warnings.drain(..).map(Trouble::Object));
         match object {
             Ok(object) => self.insert(id, object),
-            Err(fault) => {
-                self.objects.remove(&id);
-                self.unusable.insert(id.clone());
-                self.errors.push(Trouble::Object(Issue { object: id, fault }));
-            }
+            Err(fault) => self.errors.push(Trouble::Object(Issue { object: id, fault })),
         }
     }
 
@@ -152,9 +147,14 @@ impl Contents {
     }
 
     fn nameless(&mut self, kind: Option<Kind>, place: String, fault: Fault) {
-        self.is_incomplete = true;
         self.errors.push(Trouble::Nameless { kind, place, fault });
     }
+}
+
+/// Whether it is the API server's answer to a request that failed (`metav1.Status`).
+fn is_answer(document: &Document) -> bool {
+    document.kind.get().is_some_and(|kind| &**kind == "Status")
+        && document.api_version.get().is_none_or(|version| &**version == "v1")
 }
 
 /// Whether `apiVersion` makes the kind the one that matters; other groups have kinds of the same name.

@@ -23,6 +23,8 @@ pub(super) struct Document {
     pub api_version: Field<Box<str>>,
     /// `kind`.
     pub kind: Field<Box<str>>,
+    /// `message`, which a `Status` has.
+    pub message: Field<Box<str>>,
     /// The rest.
     pub body: Body,
 }
@@ -79,6 +81,7 @@ enum Key {
     AddressType,
     Endpoints,
     Ports,
+    Message,
     Items,
     #[serde(other)]
     Other,
@@ -89,6 +92,7 @@ enum Key {
 pub(super) struct Pending {
     api_version: Field<Box<str>>,
     kind: Field<Box<str>>,
+    message: Field<Box<str>>,
     metadata: Field<Metadata>,
     /// The object, once its kind is known.
     body: Option<Body>,
@@ -194,7 +198,7 @@ impl Pending {
             }
             Body::Other | Body::NoKind | Body::NotAnObject(_) => {}
         }
-        Ok(Document { api_version: self.api_version, kind: self.kind, body })
+        Ok(Document { api_version: self.api_version, kind: self.kind, message: self.message, body })
     }
 }
 
@@ -214,7 +218,8 @@ impl<'de> DeserializeSeed<'de> for DocumentSeed<'_, '_> {
 impl DocumentSeed<'_, '_> {
     fn emit_wrong(self, found: &'static str) {
         let body = Body::NotAnObject(found);
-        (self.sink)(self.path, Document { api_version: Field::Absent, kind: Field::Absent, body });
+        let (api_version, kind, message) = (Field::Absent, Field::Absent, Field::Absent);
+        (self.sink)(self.path, Document { api_version, kind, message, body });
     }
 }
 
@@ -240,6 +245,7 @@ impl<'de> Visitor<'de> for DocumentSeed<'_, '_> {
                 Key::AddressType => object.slice.address_type = map.next_value()?,
                 Key::Endpoints => object.slice.endpoints = map.next_value()?,
                 Key::Ports => object.slice.ports = map.next_value()?,
+                Key::Message => object.message = map.next_value()?,
                 // Something else that happens to have items.
                 Key::Items if object.kind.get().is_some_and(|kind| !kind.ends_with("List")) => {
                     map.next_value::<IgnoredAny>()?;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, Metadata},
-    io::{self, Read as _},
+    io::{self, Read},
     os::unix::fs::MetadataExt as _,
     path::Path,
     sync::Arc,
@@ -10,6 +10,9 @@ use std::{
 
 /// Extensions of manifests in a directory, as for `kubectl apply -f DIRECTORY`.
 const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
+
+/// How much is read at a time.
+const PIECE: usize = 64 << 10;
 
 /// What tells one state of a file from another without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +40,8 @@ impl Signature {
 #[derive(Debug)]
 pub(super) struct Found {
     pub path: Arc<Path>,
-    pub signature: Signature,
+    /// `None` for a symbolic link that leads nowhere.
+    pub signature: Option<Signature>,
     /// Whether a file of a directory is a symbolic link: it may change without its directory.
     pub is_link: bool,
 }
@@ -45,8 +49,10 @@ pub(super) struct Found {
 /// What an argument names.
 #[derive(Debug)]
 pub(super) enum Listing {
-    /// Regular files: the file itself, or those of a directory in the order of their names.
-    Files(Vec<Found>),
+    /// A regular file.
+    File(Found),
+    /// The manifests of a directory in the order of their names, and whether it has subdirectories.
+    Directory { files: Vec<Found>, has_subdirectories: bool },
     /// Something that can be read once only, such as a pipe.
     Stream,
 }
@@ -55,31 +61,33 @@ pub(super) enum Listing {
 pub(super) fn list(path: &Arc<Path>) -> io::Result<Listing> {
     let metadata = fs::metadata(path)?;
     if metadata.is_file() {
-        return Ok(Listing::Files(vec![Found {
-            path: Arc::clone(path),
-            signature: Signature::new(&metadata),
-            is_link: false,
-        }]));
+        let signature = Some(Signature::new(&metadata));
+        return Ok(Listing::File(Found { path: Arc::clone(path), signature, is_link: false }));
     }
     if !metadata.is_dir() {
         return Ok(Listing::Stream);
     }
-    let mut found = Vec::new();
+    let (mut files, mut has_subdirectories) = (Vec::new(), false);
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        if !entry.file_name().to_str().is_some_and(is_manifest) {
+        let is_link = entry.file_type().is_ok_and(|file_type| file_type.is_symlink());
+        // Follows links. A file that vanished meanwhile is not there.
+        let metadata = fs::metadata(entry.path()).ok();
+        let name = entry.file_name();
+        if metadata.as_ref().is_some_and(Metadata::is_dir) {
+            has_subdirectories |= !name.as_encoded_bytes().starts_with(b".");
             continue;
         }
-        // Follows links. A file that vanished meanwhile, or a dangling link, is not there.
-        let Ok(metadata) = fs::metadata(entry.path()) else { continue };
-        if metadata.is_file() {
-            let is_link = entry.file_type().is_ok_and(|file_type| file_type.is_symlink());
-            let signature = Signature::new(&metadata);
-            found.push(Found { path: entry.path().into(), signature, is_link });
+        if !name.to_str().is_some_and(is_manifest) || !is_link && metadata.is_none() {
+            continue;
+        }
+        if metadata.as_ref().is_none_or(Metadata::is_file) {
+            let signature = metadata.as_ref().map(Signature::new);
+            files.push(Found { path: entry.path().into(), signature, is_link });
         }
     }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Listing::Files(found))
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Listing::Directory { files, has_subdirectories })
 }
 
 /// Whether a file of a directory is a manifest: by extension, but not hidden and no editor's temporary.
@@ -88,13 +96,45 @@ pub(super) fn is_manifest(name: &str) -> bool {
     has_extension && !name.starts_with(['.', '#'])
 }
 
-/// Reads a file; the signature is of the state that was read, or an older one.
-pub(super) fn read(path: &Path) -> io::Result<(Vec<u8>, Signature)> {
-    let mut file = File::open(path)?;
+/// Reads a file of at most so many bytes; the signature is of the state that was read, or an older one.
+pub(super) fn read(path: &Path, limit: u64) -> io::Result<(Vec<u8>, Signature)> {
+    let file = File::open(path)?;
     let metadata = file.metadata()?;
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    file.read_to_end(&mut bytes)?;
-    Ok((bytes, Signature::new(&metadata)))
+    // A sparse file says how long it is, and may be longer than all memory.
+    if metadata.is_file() && metadata.len() > limit {
+        return Err(too_large(limit));
+    }
+    Ok((read_text(file, metadata.len(), limit)?, Signature::new(&metadata)))
+}
+
+/// Reads a text of at most so many bytes; most likely it has as many as `expected`.
+///
+/// What holds a NUL byte is no text: that is found at once, not after a gigabyte of `/dev/zero`.
+pub(super) fn read_text(mut reader: impl Read, expected: u64, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(expected.min(limit)).unwrap_or(usize::MAX))?;
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = match reader.read(&mut piece) {
+            Ok(0) => return Ok(bytes),
+            Ok(count) => piece.get(..count).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if read.contains(&0) {
+            return Err(io::Error::other("it is not text, but holds NUL bytes"));
+        }
+        if (bytes.len() + read.len()) as u64 > limit {
+            return Err(too_large(limit));
+        }
+        bytes.try_reserve(read.len())?;
+        bytes.extend_from_slice(read);
+    }
+}
+
+fn too_large(limit: u64) -> io::Error {
+    let message = format!("it is larger than {limit} bytes (--max-file-size)");
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
 }
 
 #[cfg(test)]
@@ -118,5 +158,24 @@ mod tests {
         ] {
             assert_eq!(is_manifest(name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn reading_ends_at_the_limit_and_at_what_is_no_text() {
+        let read = |text: &[u8], limit| read_text(text, 0, limit).map_err(|error| error.to_string());
+        assert_eq!(read(b"a: b", 4).unwrap(), b"a: b");
+        assert_eq!(read(b"a: bc", 4).unwrap_err(), "it is larger than 4 bytes (--max-file-size)");
+        for reader in [&mut io::repeat(b'x') as &mut dyn Read, &mut io::repeat(0)] {
+            assert!(read_text(reader, u64::MAX, 1 << 20).is_err());
+        }
+        assert_eq!(read(b"a: b\0", 1 << 20).unwrap_err(), "it is not text, but holds NUL bytes");
+    }
+
+    #[test]
+    fn a_sparse_file_takes_no_memory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 42).unwrap();
+        let error = super::read(file.path(), 1 << 30).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
     }
 }

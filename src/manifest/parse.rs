@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use serde_saphyr::{Budget, Options};
 
 use super::{
-    contents::Contents,
+    contents::{Contents, Trouble},
     document::{self, Document},
-    parallel,
+    parallel, size,
     split::{self, Part},
 };
 use crate::api::Context;
@@ -28,11 +28,11 @@ pub(super) fn parse(bytes: &[u8], context: &mut Context) -> Contents {
         Err(error) => {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let line = before.split(|byte| *byte == b'\n').count() as u64;
-            return Contents::broken(Some(line), "is not UTF-8 text".to_owned());
+            return unreadable(Some(line), "is not UTF-8 text");
         }
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut contents = Contents { is_blank: text.trim().is_empty(), ..Contents::default() };
+    let mut contents = Contents::default();
     let documents = split::documents(text);
     let mut groups: Vec<&[Part<'_>]> = Vec::new();
     let mut rest = &*documents;
@@ -61,15 +61,24 @@ pub(super) fn parse(bytes: &[u8], context: &mut Context) -> Contents {
     contents
 }
 
+/// Contents that cannot be read as YAML or JSON.
+fn unreadable(line: Option<u64>, message: impl Into<String>) -> Contents {
+    Contents::broken(Trouble::Text { line, message: message.into() })
+}
+
 fn parse_part(part: &Part<'_>, context: &mut Context) -> Contents {
+    if let Some(line) = size::oversized(part) {
+        let message = format!("an object is larger than {} MiB", size::OBJECT >> 20);
+        return unreadable(Some(line), message);
+    }
     let body =
         if split::is_separator(part.text) { part.text.get(3..).unwrap_or_default() } else { part.text };
     if body.trim_start().starts_with('{') {
         match parse_json(body, part, context) {
             Ok(contents) => return contents,
             Err(error) if error.is_eof() => {
-                let message = "ends in the middle of a JSON object".to_owned();
-                return Contents::broken(Some(part.lines_before + error.line() as u64), message);
+                let line = part.lines_before + error.line() as u64;
+                return unreadable(Some(line), "ends in the middle of a JSON object");
             }
             // Braces may also be YAML's; what is neither, YAML explains no worse.
             Err(_) => {}
@@ -82,7 +91,7 @@ fn parse_part(part: &Part<'_>, context: &mut Context) -> Contents {
         Ok(contents) => contents,
         Err(error) => {
             let line = error.location().map(|location| part.lines_before + location.line());
-            Contents::broken(line, without_place(&error.to_string()))
+            unreadable(line, without_place(&error.to_string()))
         }
     }
 }
@@ -112,7 +121,7 @@ fn parse_list(part: &Part<'_>, context: &mut Context) -> Option<Contents> {
     for piece in read {
         contents.append(piece.ok()?);
     }
-    (!contents.is_incomplete).then_some(contents)
+    contents.errors.is_empty().then_some(contents)
 }
 
 fn parse_yaml(text: &str, part: &Part<'_>, context: &mut Context) -> Result<Contents, serde_saphyr::Error> {

@@ -23,7 +23,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
+        write!(f, "{}", one_line(self.file.display().to_string()))?;
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
@@ -44,6 +44,7 @@ impl Problem {
     pub(super) fn new(file: &Arc<Path>, trouble: Trouble) -> Self {
         let file = Arc::clone(file);
         let (object, fault) = match trouble {
+            Trouble::Unread(message) => return Self::of_file(&file, one_line(message)),
             Trouble::Text { line, message } => {
                 return Self { file, line, object: None, field: None, message: one_line(message) };
             }
@@ -67,10 +68,22 @@ pub fn report(warnings: &[Problem], errors: &[Problem]) {
     }
 }
 
-/// Text from a manifest may hold line breaks and worse: a name of a label, a parser's excerpt.
-fn one_line(text: String) -> String {
+/// Text from elsewhere may hold line breaks and worse: a name of a file or a label, a parser's excerpt.
+pub(crate) fn one_line(text: String) -> String {
     if !text.contains(char::is_control) {
         return text;
     }
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_one_line_whatever_the_file_is_called() {
+        let file: Arc<Path> = Path::new("a\nb\x1b[31m.yaml").into();
+        let problem = Problem::of_file(&file, "cannot be read: no");
+        assert_eq!(problem.to_string(), "a\\nb\\u{1b}[31m.yaml: cannot be read: no");
+    }
 }

@@ -1,4 +1,7 @@
 //! The files named on the command line, read again when they change.
+//!
+//! A file counts as a whole, and so does a path: while something is wrong with it, its last good version stays in force.
+//! Only of what never had one since the start, what can be used of it is.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -12,10 +15,10 @@ use ipnetwork::IpNetwork;
 use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
 
 use super::{
-    cluster::Cluster,
-    contents::{Contents, Object, Trouble},
+    cluster::{Cluster, Duplicate},
+    contents::{Contents, Trouble},
     files::{self, Found, Listing, Signature},
-    held::Held,
+    objects::FileObjects,
     parallel, parse,
     problem::Problem,
 };
@@ -39,8 +42,25 @@ pub struct Objects {
     pub ignored: BTreeMap<String, usize>,
     /// Parts of objects that are ignored.
     pub warnings: Vec<Problem>,
-    /// Files and objects that cannot be used.
+    /// Paths, files and objects that cannot be used.
     pub errors: Vec<Problem>,
+    /// How much of the input this is.
+    pub completeness: Completeness,
+    /// Whether nothing could be used of one of the paths, or a file could not be read: what it would have said is not
+    /// in here at all.
+    pub is_path_missing: bool,
+}
+
+/// How much is known of what the manifests are to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Completeness {
+    /// Not one object that matters. Whoever meant that says so ([`Source::allow_empty`]).
+    #[default]
+    Nothing,
+    /// Something has been wrong with a path or file ever since it was first read.
+    Partial,
+    /// A good version of everything.
+    Whole,
 }
 
 /// What changed since the last look, and what is newly wrong.
@@ -50,21 +70,34 @@ pub struct Update {
     pub changes: Vec<Change>,
     /// Parts of objects that are ignored; each is reported once.
     pub warnings: Vec<Problem>,
-    /// Files and objects that cannot be used, whose last good state stays; each is reported once.
+    /// Paths, files and objects that cannot be used; each is reported once.
     pub errors: Vec<Problem>,
-    /// Whether any file or object cannot be used, reported now or before.
-    pub is_incomplete: bool,
+    /// How much is known now, if that changed.
+    pub completeness: Option<Completeness>,
 }
 
 impl Update {
-    /// Whether there is nothing to do and nothing to say.
+    /// Whether there is nothing to do and nothing to report.
     pub const fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.warnings.is_empty() && self.errors.is_empty()
+        let Self { changes, warnings, errors, completeness } = self;
+        changes.is_empty() && warnings.is_empty() && errors.is_empty() && completeness.is_none()
+    }
+
+    /// Adds what came after it.
+    pub fn append(&mut self, later: Self) {
+        let Self { changes, warnings, errors, completeness } = later;
+        self.changes.extend(changes);
+        self.warnings.extend(warnings);
+        self.errors.extend(errors);
+        self.completeness = completeness.or(self.completeness);
     }
 }
 
 /// The path that means standard input.
 const STDIN: &str = "-";
+
+/// How large a file may be unless something else is said: 1 GiB.
+pub const MAX_FILE_SIZE: u64 = 1 << 30;
 
 /// Manifests at paths: files, directories, standard input.
 ///
@@ -75,19 +108,28 @@ const STDIN: &str = "-";
 pub struct Source {
     arguments: Vec<Argument>,
     files: BTreeMap<FileKey, FileState>,
+    node_name: Arc<str>,
     cluster: Cluster,
     /// The two last files with an object, for objects that several files hold.
-    duplicates: HashMap<ObjectId, (FileKey, FileKey)>,
+    duplicates: HashMap<ObjectId, (Arc<Path>, Arc<Path>)>,
     context: Context,
     stdin: Option<Box<dyn Read + Send>>,
+    allow_empty: bool,
+    max_file_size: u64,
+    /// Whether it was reported that there is nothing.
+    is_nothing_reported: bool,
+    /// What the last update said.
+    completeness: Completeness,
 }
 
 struct Argument {
     path: Arc<Path>,
     /// Whether a stream has been read, after which it has no more to say.
     is_read: bool,
-    /// Why it cannot be looked up, as last reported.
+    /// Why it cannot be read, as last reported. Its files stay as they were.
     failure: Option<String>,
+    /// Whether it could ever be read.
+    is_known: bool,
     /// Files of a directory that are symbolic links.
     links: Vec<Arc<Path>>,
 }
@@ -95,14 +137,14 @@ struct Argument {
 /// Files in order of precedence, the lowest first.
 type FileKey = (usize, Arc<Path>);
 
-/// Who has an object: the last file but one, and the last.
-type Holders<'a> = (Option<&'a FileKey>, Option<(&'a FileKey, Object)>);
-
-/// The last good state of a file.
+/// What is in force of a file.
 #[derive(Default)]
 struct FileState {
+    /// Of the version that was last read.
     signature: Option<Signature>,
-    objects: Held,
+    /// Whether the objects are those of a version with nothing wrong, rather than the usable ones of another.
+    is_good: bool,
+    objects: FileObjects,
     ignored: BTreeMap<Box<str>, usize>,
     /// What has been reported and still holds.
     errors: HashSet<Trouble>,
@@ -128,6 +170,7 @@ impl Source {
                     path: path.into(),
                     is_read: false,
                     failure: None,
+                    is_known: false,
                     links: Vec::new(),
                 });
             }
@@ -135,10 +178,15 @@ impl Source {
         Self {
             arguments,
             files: BTreeMap::new(),
-            cluster: Cluster::new(node_name),
+            node_name: node_name.into(),
+            cluster: Cluster::default(),
             duplicates: HashMap::new(),
             context: Context::default(),
             stdin: Some(Box::new(io::stdin())),
+            allow_empty: false,
+            max_file_size: MAX_FILE_SIZE,
+            is_nothing_reported: false,
+            completeness: Completeness::default(),
         }
     }
 
@@ -157,6 +205,21 @@ impl Source {
         self
     }
 
+    /// Whether files without an object, directories without manifests, and not one object that matters are input like
+    /// any other, rather than errors.
+    #[must_use]
+    pub fn allow_empty(mut self, allow_empty: bool) -> Self {
+        self.allow_empty = allow_empty;
+        self
+    }
+
+    /// Reads no file of more than so many bytes ([`MAX_FILE_SIZE`]).
+    #[must_use]
+    pub fn with_max_file_size(mut self, bytes: u64) -> Self {
+        self.max_file_size = bytes;
+        self
+    }
+
     /// Reads all manifests and returns what they say, and all that is wrong with them.
     pub fn load(&mut self) -> Objects {
         let Update { warnings, errors, .. } = self.refresh(&|_| false);
@@ -172,6 +235,8 @@ impl Source {
             ignored,
             warnings,
             errors,
+            completeness: self.completeness,
+            is_path_missing: self.is_path_missing(),
         }
     }
 
@@ -189,177 +254,202 @@ impl Source {
     /// writing them, and what they hold stays as it is.
     pub(super) fn refresh(&mut self, busy: &dyn Fn(&Path) -> bool) -> Update {
         let mut update = Update::default();
-        let mut changed = HashSet::new();
+        let mut is_changed = false;
         for index in 0..self.arguments.len() {
-            self.refresh_argument(index, busy, &mut changed, &mut update);
+            is_changed |= self.refresh_argument(index, busy, &mut update);
         }
-        let winners = self.winners(changed, &mut update.warnings);
-        update.changes = self.cluster.apply(winners.into_iter());
-        update.is_incomplete = self.arguments.iter().any(|argument| argument.failure.is_some())
-            || self.files.values().any(|file| !file.errors.is_empty());
+        let is_nothing = !self.allow_empty && self.files.values().all(|file| file.objects.is_empty());
+        if is_nothing {
+            self.report_nothing(&mut update.errors);
+        } else if is_changed {
+            let files = self.files.values().map(|file| &file.objects);
+            let (cluster, duplicates) = Cluster::new(files, &self.node_name);
+            self.report_duplicates(duplicates, &mut update.warnings);
+            update.changes = self.cluster.changes(&cluster);
+            self.cluster = cluster;
+        }
+        self.is_nothing_reported = is_nothing;
+        // Once something is in force it stays in force.
+        let completeness = match self.completeness {
+            before if is_nothing => before,
+            _ if self.is_whole() => Completeness::Whole,
+            _ => Completeness::Partial,
+        };
+        if completeness != self.completeness {
+            self.completeness = completeness;
+            update.completeness = Some(completeness);
+        }
         update
     }
 
-    fn refresh_argument(
-        &mut self,
-        index: usize,
-        busy: &dyn Fn(&Path) -> bool,
-        changed: &mut HashSet<ObjectId>,
-        update: &mut Update,
-    ) {
-        let Some(argument) = self.arguments.get_mut(index) else { return };
-        if argument.is_read {
+    /// Whether a good version of every path and file is in force.
+    fn is_whole(&self) -> bool {
+        self.arguments.iter().all(|argument| argument.is_known)
+            && self.files.values().all(|file| file.is_good)
+    }
+
+    /// Whether nothing can be used of one of the paths, or a file cannot be read.
+    fn is_path_missing(&self) -> bool {
+        let is_missing = |(index, argument): (usize, &Argument)| {
+            let (mut is_read, mut is_used) = (false, false);
+            for (_, file) in self.files.iter().filter(|((of, _), _)| *of == index) {
+                is_read = true;
+                is_used |= file.is_good || !file.objects.is_empty();
+            }
+            argument.failure.is_some() || is_read && !is_used
+        };
+        self.arguments.iter().enumerate().any(is_missing)
+            || self.files.values().any(|file| file.errors.iter().any(|e| matches!(e, Trouble::Unread(_))))
+    }
+
+    fn report_nothing(&self, errors: &mut Vec<Problem>) {
+        if self.is_nothing_reported {
             return;
+        }
+        for (index, argument) in self.arguments.iter().enumerate() {
+            // Others say themselves why there is nothing in them.
+            let mut files = self.files.iter().filter(|((of, _), _)| *of == index);
+            if argument.failure.is_none() && files.all(|(_, file)| file.errors.is_empty()) {
+                let message = "holds no Service, EndpointSlice, Pod, Node or ServiceCIDR, nor does any other path; \
+                               --allow-empty is for those who mean it";
+                errors.push(Problem::of_file(&argument.path, message));
+            }
+        }
+    }
+
+    /// Reads what changed at a path. Says whether anything of it may be different.
+    fn refresh_argument(&mut self, index: usize, busy: &dyn Fn(&Path) -> bool, update: &mut Update) -> bool {
+        let Some(argument) = self.arguments.get_mut(index) else { return false };
+        if argument.is_read {
+            return false;
         }
         let path = Arc::clone(&argument.path);
         let listing = if *path == *Path::new(STDIN) { Ok(Listing::Stream) } else { files::list(&path) };
-        let failure = listing.as_ref().err().map(|error| format!("cannot be read: {error}"));
+        let listing = match listing {
+            // Somebody is about to put another in its place.
+            Err(_) if busy(&path) => return false,
+            Err(error) => Err(format!("cannot be read: {error}")),
+            Ok(Listing::Directory { files, has_subdirectories }) if files.is_empty() && !self.allow_empty => {
+                let hint = if has_subdirectories { "; those in its subdirectories are not read" } else { "" };
+                Err(format!("holds no *.yaml, *.yml or *.json{hint}"))
+            }
+            Ok(listing) => Ok(listing),
+        };
+        let failure = listing.as_ref().err().cloned();
         if failure != argument.failure {
             update.errors.extend(failure.iter().map(|message| Problem::of_file(&path, message)));
             argument.failure = failure;
         }
         let found = match listing {
-            Ok(Listing::Files(found)) => found,
+            Ok(Listing::File(file)) => vec![file],
+            Ok(Listing::Directory { files, .. }) => files,
             Ok(Listing::Stream) => {
-                argument.is_read = true;
-                self.read_stream((index, path), changed, update);
-                return;
+                (argument.is_read, argument.is_known) = (true, true);
+                return self.read_stream((index, path), update);
             }
-            // Gone, and its files with it; any other failure says nothing about the files.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !busy(&path) => Vec::new(),
-            Err(_) => return,
+            Err(_) => return false,
         };
+        argument.is_known = true;
         argument.links = found.iter().filter(|f| f.is_link).map(|f| Arc::clone(&f.path)).collect();
         let present: HashSet<&Path> = found.iter().map(|found| &*found.path).collect();
-        let of_argument = self.files.keys().filter(|(argument, _)| *argument == index);
-        let is_gone = |(_, path): &&FileKey| !present.contains(&**path) && !busy(path);
-        let gone: Vec<FileKey> = of_argument.filter(is_gone).cloned().collect();
-        for key in gone {
-            let state = self.files.remove(&key).unwrap_or_default();
-            changed.extend(state.objects.iter().map(|(id, _)| id));
-        }
-        let is_changed = |found: &Found| {
+        let before = self.files.len();
+        let is_gone = |(of, path): &FileKey| *of == index && !present.contains(&**path) && !busy(path);
+        self.files.retain(|key, _| !is_gone(key));
+        let mut is_changed = self.files.len() != before;
+        let is_new = |found: &Found| {
             let key = (index, Arc::clone(&found.path));
+            let known = self.files.get(&key);
             !busy(&found.path)
-                && self.files.get(&key).is_none_or(|state| state.signature != Some(found.signature))
+                && known.is_none_or(|state| state.signature != found.signature || state.signature.is_none())
         };
-        let files: Vec<Found> = found.into_iter().filter(is_changed).collect();
+        let files: Vec<Found> = found.into_iter().filter(is_new).collect();
+        let limit = self.max_file_size;
         let read = parallel::map(&files, &mut self.context, |found, context| {
-            files::read(&found.path).map(|(bytes, signature)| (parse::parse(&bytes, context), signature))
+            files::read(&found.path, limit)
+                .map(|(bytes, signature)| (parse::parse(&bytes, context), signature))
         });
-        for (Found { path, .. }, result) in files.into_iter().zip(read) {
-            match result {
-                Ok((contents, signature)) => {
-                    self.take_up((index, path), Some(signature), contents, changed, update);
-                }
+        for (Found { path, signature, .. }, result) in files.into_iter().zip(read) {
+            let (contents, signature) = match result {
+                Ok((contents, signature)) => (contents, Some(signature)),
                 // Removed since it was listed: the next look will tell.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    let contents = Contents::broken(None, format!("cannot be read: {error}"));
-                    self.take_up((index, path), None, contents, changed, update);
-                }
-            }
+                Err(error) if error.kind() == io::ErrorKind::NotFound && signature.is_some() => continue,
+                Err(error) => (unread(&error), None),
+            };
+            is_changed |= self.take_up((index, path), signature, contents, update);
         }
+        is_changed
     }
 
-    fn read_stream(&mut self, key: FileKey, changed: &mut HashSet<ObjectId>, update: &mut Update) {
-        let mut bytes = Vec::new();
+    fn read_stream(&mut self, key: FileKey, update: &mut Update) -> bool {
         let result = if *key.1 == *Path::new(STDIN) {
-            self.stdin.take().map_or(Ok(0), |mut stdin| stdin.read_to_end(&mut bytes))
+            let stdin = self.stdin.take().unwrap_or_else(|| Box::new(io::empty()));
+            files::read_text(stdin, 0, self.max_file_size)
         } else {
-            std::fs::File::open(&key.1).and_then(|mut file| file.read_to_end(&mut bytes))
+            files::read(&key.1, self.max_file_size).map(|(bytes, _)| bytes)
         };
         let contents = match result {
-            Ok(_) => parse::parse(&bytes, &mut self.context),
-            Err(error) => Contents::broken(None, format!("cannot be read: {error}")),
+            Ok(bytes) => parse::parse(&bytes, &mut self.context),
+            Err(error) => unread(&error),
         };
-        self.take_up(key, None, contents, changed, update);
+        self.take_up(key, None, contents, update)
     }
 
-    /// Replaces the last good state of a file by what it holds now, as far as that is good.
+    /// Puts in force what a file holds now, unless something is wrong with it and it has a good version. Says whether
+    /// anything of it may be different.
     fn take_up(
         &mut self,
         key: FileKey,
         signature: Option<Signature>,
-        contents: Contents,
-        changed: &mut HashSet<ObjectId>,
+        mut contents: Contents,
         update: &mut Update,
-    ) {
+    ) -> bool {
         let path = Arc::clone(&key.1);
-        let is_new = !self.files.contains_key(&key);
         let state = self.files.entry(key).or_default();
         state.signature = signature;
-        let mut contents = contents;
-        // An editor, or a shell, empties a file before it writes it anew.
-        if contents.is_blank && !state.objects.is_empty() {
-            let message = "is empty; what it held stays in force until the file is removed".to_owned();
-            contents = Contents::broken(None, message);
+        // An editor, or a shell, empties a file before it writes it anew; a command that fails writes nothing.
+        if contents.is_empty() && !self.allow_empty {
+            let hint = if *path == *Path::new(STDIN) { ": did the command before it fail?" } else { ";" };
+            let message = format!("holds no object{hint} --allow-empty is for those who mean it");
+            contents.errors.push(Trouble::Text { line: None, message });
         }
-        let keeps_all = contents.is_incomplete && !is_new;
-        update.errors.extend(report(&path, contents.errors, &mut state.errors));
-        if keeps_all {
-            return;
+        let Contents { objects, ignored, errors, warnings } = contents;
+        let is_good = errors.is_empty();
+        update.errors.extend(report(&path, errors, &mut state.errors));
+        if !is_good && state.is_good {
+            return false;
         }
-        update.warnings.extend(report(&path, contents.warnings, &mut state.warnings));
-        let mut objects = contents.objects;
-        for id in contents.unusable {
-            if let Some(object) = state.objects.get(&id) {
-                objects.insert(id, object);
-            }
-        }
-        state.objects.replace(objects, |id| _ = changed.insert(id));
-        state.ignored = contents.ignored;
+        update.warnings.extend(report(&path, warnings, &mut state.warnings));
+        state.is_good = is_good;
+        state.objects = FileObjects::new(objects);
+        state.ignored = ignored;
+        true
     }
 
-    /// The objects in force under these names: of each the one in the last file that has it.
-    fn winners(
-        &mut self,
-        changed: HashSet<ObjectId>,
-        warnings: &mut Vec<Problem>,
-    ) -> Vec<(ObjectId, Option<Object>)> {
-        let mut holders: HashMap<ObjectId, Holders<'_>> =
-            changed.into_iter().map(|id| (id, (None, None))).collect();
-        for (key, state) in &self.files {
-            // Whichever is shorter: a change of one file among thousands, or of one huge file.
-            if state.objects.len() <= holders.len() {
-                for (id, object) in state.objects.iter() {
-                    if let Some(holder) = holders.get_mut(&id) {
-                        *holder = (holder.1.take().map(|(key, _)| key), Some((key, object)));
-                    }
-                }
-            } else {
-                for (id, holder) in &mut holders {
-                    if let Some(object) = state.objects.get(id) {
-                        *holder = (holder.1.take().map(|(key, _)| key), Some((key, object)));
-                    }
-                }
+    /// Reports objects that several files hold, each once.
+    fn report_duplicates(&mut self, duplicates: Vec<Duplicate>, warnings: &mut Vec<Problem>) {
+        let paths: Vec<&Arc<Path>> = self.files.keys().map(|(_, path)| path).collect();
+        let mut known = HashMap::new();
+        for Duplicate { id, unused, used } in duplicates {
+            let (Some(unused), Some(used)) = (paths.get(unused), paths.get(used)) else { continue };
+            let pair = (Arc::clone(unused), Arc::clone(used));
+            if self.duplicates.get(&id) != Some(&pair) {
+                warnings.push(Problem {
+                    file: Arc::clone(used),
+                    line: None,
+                    object: Some(id.to_string()),
+                    field: None,
+                    message: format!("is used instead of that in {}", unused.display()),
+                });
             }
+            known.insert(id, pair);
         }
-        // Names in order make the order of changes, and of warnings, the same every time.
-        let mut holders: Vec<_> = holders.into_iter().collect();
-        holders.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let mut winners = Vec::with_capacity(holders.len());
-        for (id, (before, last)) in holders {
-            match (before, &last) {
-                (Some(before), Some((last, _))) => {
-                    let pair = (before.clone(), FileKey::clone(last));
-                    if self.duplicates.get(&id) != Some(&pair) {
-                        warnings.push(Problem {
-                            file: Arc::clone(&last.1),
-                            line: None,
-                            object: Some(id.to_string()),
-                            field: None,
-                            message: format!("is used instead of that in {}", before.1.display()),
-                        });
-                        self.duplicates.insert(id.clone(), pair);
-                    }
-                }
-                _ => _ = self.duplicates.remove(&id),
-            }
-            winners.push((id, last.map(|(_, object)| object)));
-        }
-        winners
+        self.duplicates = known;
     }
+}
+
+/// The contents of a file that cannot be read.
+fn unread(error: &io::Error) -> Contents {
+    Contents::broken(Trouble::Unread(format!("cannot be read: {error}")))
 }
 
 /// Remembers what is wrong with a file now, and gives what was not before.

@@ -171,10 +171,7 @@ impl Watcher {
             let (_, problem) = self.watch_paths();
             update.warnings.extend(problem);
             let restless = &self.restless;
-            let news = self.source.refresh(&|path| restless.contains_key(path));
-            update.changes.extend(news.changes);
-            update.warnings.extend(news.warnings);
-            update.errors.extend(news.errors);
+            update.append(self.source.refresh(&|path| restless.contains_key(path)));
             let (is_new, problem) = self.watch_paths();
             update.warnings.extend(problem);
             if !is_new {

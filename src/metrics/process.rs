@@ -36,7 +36,7 @@ impl Process {
             threads: gauge("threads", "Number of OS threads in the process."),
             start_time: gauge("start_time_seconds", "Start time of the process since unix epoch in seconds."),
         };
-        process.start_time.set(jiff::Timestamp::now().as_second());
+        process.start_time.set(started().unwrap_or_default());
         process
     }
 
@@ -61,12 +61,23 @@ impl Process {
     }
 }
 
+/// When this process started, in seconds since the epoch: field 22 of `/proc/self/stat` counts from the start of the
+/// machine, which `btime` of `/proc/stat` tells.
+fn started() -> Option<i64> {
+    let stat = Stat::parse(&fs::read_to_string("/proc/self/stat").ok()?)?;
+    let machine = fs::read_to_string("/proc/stat").ok()?;
+    let booted: i64 = machine.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    Some(booted + i64::try_from(stat.start_ticks / clock_ticks_per_second().max(1)).ok()?)
+}
+
 /// Some fields of `/proc/self/stat`.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     /// `utime` and `stime` together.
     ticks: u64,
     threads: i64,
+    /// `starttime`, since the start of the machine.
+    start_ticks: u64,
     virtual_memory: i64,
     resident_pages: i64,
 }
@@ -79,6 +90,7 @@ impl Stat {
         Some(Self {
             ticks: field(14)?.parse::<u64>().ok()? + field(15)?.parse::<u64>().ok()?,
             threads: field(20)?.parse().ok()?,
+            start_ticks: field(22)?.parse().ok()?,
             virtual_memory: field(23)?.parse().ok()?,
             resident_pages: field(24)?.parse().ok()?,
         })
@@ -92,9 +104,24 @@ mod tests {
     #[test]
     fn the_name_of_the_program_may_look_like_fields() {
         let text = "7 (a) 1 (b) S 1 7 7 0 -1 4194304 90 0 0 0 25 17 0 0 20 0 4 0 123 8388608 512 1 2";
-        let stat = Stat { ticks: 42, threads: 4, virtual_memory: 8_388_608, resident_pages: 512 };
+        let stat =
+            Stat { ticks: 42, threads: 4, start_ticks: 123, virtual_memory: 8_388_608, resident_pages: 512 };
         assert_eq!(Stat::parse(text), Some(stat));
         assert_eq!(Stat::parse("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn the_start_is_that_of_the_process_not_of_the_metrics() {
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        let now = jiff::Timestamp::now().as_second();
+        let started = Process::new(&Registry::new()).start_time.get();
+        // `ps` works it out in the same way; it rounds otherwise.
+        let output = std::process::Command::new("ps")
+            .args(["-o", "etimes=", "-p", &std::process::id().to_string()])
+            .output()
+            .unwrap();
+        let elapsed: i64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
+        assert!(elapsed >= 1 && (now - elapsed - started).abs() <= 1, "{now} {elapsed} {started}");
     }
 
     #[test]

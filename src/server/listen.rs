@@ -6,7 +6,7 @@ use std::{
     convert::Infallible,
     future::Future as _,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
@@ -35,13 +35,47 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 128;
 
-/// Binds an address. With `one_family`, the unspecified IPv6 address does not take IPv4's as well.
-pub fn bind(address: SocketAddr, one_family: bool) -> io::Result<TcpListener> {
+/// Binds an address as Go's network "tcp" does: the unspecified address of either family takes both, so that the
+/// default of kube-proxy, `0.0.0.0`, also answers on nodes that have IPv6 alone. Where IPv6 is switched off,
+/// `0.0.0.0` is bound as it is.
+///
+/// # Errors
+/// Those of `socket(2)`, `bind(2)` and `listen(2)`.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    bind_any(address, open)
+}
+
+/// [`bind`], with the sockets that `open` makes; the flag says whether IPv4 is left out of an IPv6 socket.
+fn bind_any<T>(address: SocketAddr, open: impl Fn(SocketAddr, bool) -> io::Result<T>) -> io::Result<T> {
+    if address.ip() != Ipv4Addr::UNSPECIFIED {
+        return open(address, false);
+    }
+    match open((Ipv6Addr::UNSPECIFIED, address.port()).into(), false) {
+        // The port is taken, or may not be had; IPv4 alone would hide that from whoever connects over IPv6.
+        Err(error) if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
+            Err(error)
+        }
+        // No IPv6: the kernel was booted with ipv6.disable=1, or built without it.
+        Err(_) => open(address, false),
+        bound => bound,
+    }
+}
+
+/// Binds an address in its own family alone.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_in_family(address: SocketAddr) -> io::Result<TcpListener> {
+    open(address, true)
+}
+
+/// A listening socket; with `v6_only`, one of IPv6 takes no connections of IPv4.
+fn open(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => {
             let socket = TcpSocket::new_v6()?;
-            set_ipv6_v6only(&socket, one_family)?;
+            set_ipv6_v6only(&socket, v6_only)?;
             socket
         }
     };
@@ -67,7 +101,7 @@ impl Server {
         connections: usize,
         hard_fail: bool,
     ) -> Result<Self, ServerError> {
-        let bound = match bind(address, false) {
+        let bound = match bind(address) {
             Ok(listener) => Some(listener),
             Err(source) if hard_fail => return Err(ServerError::Bind { option, address, source }),
             Err(error) => {
@@ -82,7 +116,7 @@ impl Server {
     pub async fn serve(mut self, router: Router) {
         let limit = Limit::new(self.connections);
         let listener = loop {
-            match self.bound.take().map_or_else(|| bind(self.address, false), Ok) {
+            match self.bound.take().map_or_else(|| bind(self.address), Ok) {
                 Ok(listener) => break listener,
                 Err(_) => sleep(BIND_RETRY).await,
             }
@@ -236,6 +270,8 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -243,7 +279,7 @@ mod tests {
 
     /// A server of one page that takes so many connections at a time.
     fn server(most: usize, request: Duration) -> SocketAddr {
-        let listener = bind((std::net::Ipv4Addr::LOCALHOST, 0).into(), false).unwrap();
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(|| async { "page" }));
         let bounded = Bounded { listener, limit: Limit::new(most), request };
@@ -294,6 +330,39 @@ mod tests {
             }
         };
         assert!(tokio::time::timeout(Duration::from_mins(1), drip).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn either_unspecified_address_answers_both_families() {
+        for unspecified in [Ipv4Addr::UNSPECIFIED.into(), IpAddr::from(Ipv6Addr::UNSPECIFIED)] {
+            let listener = bind((unspecified, 0).into()).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            for address in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+                TcpStream::connect((address, port)).await.unwrap();
+            }
+        }
+        let listener = bind_in_family((Ipv6Addr::UNSPECIFIED, 0).into()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err());
+    }
+
+    #[test]
+    fn without_ipv6_the_ipv4_address_is_bound() {
+        let port = 10256;
+        let (both, ipv4) =
+            ((Ipv6Addr::UNSPECIFIED, port).into(), SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+        let bound = |refusal: io::ErrorKind| {
+            bind_any(ipv4, |at, v6_only| {
+                assert!(!v6_only);
+                if at == both { Err(refusal.into()) } else { Ok(at) }
+            })
+        };
+        // EAFNOSUPPORT, which has no kind of its own.
+        assert_eq!(bound(io::ErrorKind::Unsupported).unwrap(), ipv4);
+        assert_eq!(bound(io::ErrorKind::AddrNotAvailable).unwrap(), ipv4);
+        assert_eq!(bound(io::ErrorKind::AddrInUse).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let one = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        assert_eq!(bind_any(one, |at, _| Ok(at)).unwrap(), one, "any other address stays as it is");
     }
 
     #[tokio::test]

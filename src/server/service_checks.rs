@@ -24,7 +24,7 @@ use tracing::{info, warn};
 
 use super::{
     Shared,
-    listen::{BIND_RETRY, Bounded, Limit, bind},
+    listen::{BIND_RETRY, Bounded, Limit, bind_in_family},
 };
 use crate::{
     health::{Health, HealthCheckChange, HealthChecks},
@@ -197,7 +197,7 @@ impl ServiceChecks {
                     continue;
                 }
                 let at = SocketAddr::new(*address, service.port);
-                match bind(at, true) {
+                match bind_in_family(at) {
                     Ok(listener) => {
                         let listener = Bounded::new(listener, self.connections.clone());
                         let listening = listen(listener, service.answer.clone(), Family::of(*address));

@@ -8,12 +8,13 @@ use std::{
 use portolan_rules::{compile::SetName, ruleset::Family};
 
 use super::Shared;
-use crate::{agent::Reconcile, health::Report, metrics::Notes};
+use crate::{agent::Reconcile, health::Report, kernel::Features, metrics::Notes};
 
 /// The page, as plain text. Not for machines: it may change at any time.
 pub fn page(shared: &Shared) -> String {
     let page = Page {
         node_name: &shared.settings.node_name,
+        features: &shared.settings.features,
         up: shared.started.elapsed(),
         report: shared.health.report(),
         notes: shared.metrics.notes(),
@@ -23,6 +24,7 @@ pub fn page(shared: &Shared) -> String {
 
 struct Page<'a> {
     node_name: &'a str,
+    features: &'a Features,
     up: Duration,
     report: Report,
     notes: Notes,
@@ -30,12 +32,14 @@ struct Page<'a> {
 
 impl Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node_name, up, report, notes } = self;
+        let Self { node_name, features, up, report, notes } = self;
         writeln!(f, "portolan statusz")?;
         writeln!(f, "For people. The format may change at any time.\n")?;
         let mut line = |name: &str, value: &dyn Display| writeln!(f, "{name:<16}{value}");
         line("Version", &env!("CARGO_PKG_VERSION"))?;
         line("Node", node_name)?;
+        line("Kernel", &features.release)?;
+        line("Kernel features", features)?;
         line("Up", &span(*up))?;
         line("Now", &report.now)?;
         line("Healthy", &yes(report.healthy))?;

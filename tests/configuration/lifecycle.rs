@@ -7,7 +7,7 @@ use crate::process::{HEAD, Running, TestFile, conntrack, enter_namespace, nft, p
 /// An agent on an empty directory of manifests.
 fn run(file: &str, manifests: &tempfile::TempDir) -> Running {
     let manifests = manifests.path().to_str().unwrap();
-    let mut agent = Running::start(&["run", "-f", manifests, "--config", file]);
+    let mut agent = Running::start(&["run", "-f", manifests, "--allow-empty", "--config", file]);
     agent.wait_for("In sync: ");
     agent
 }
@@ -140,7 +140,7 @@ fn a_container_without_privileges_forgives_defaults_but_not_wishes() {
     let flags = ["--conntrack-max-per-core=0", "--conntrack-udp-timeout=44s"];
     assert_eq!(portolan(&[&["run", "--init-only"], &flags[..]].concat()).code, Some(0));
     let manifests = tempfile::tempdir().unwrap();
-    let once = ["run", "--once", "-f", manifests.path().to_str().unwrap()];
+    let once = ["run", "--once", "--allow-empty", "-f", manifests.path().to_str().unwrap()];
     let mut agent = Running::start_in_container(&[&once[..], &flags].concat());
     assert_eq!(agent.wait().code(), Some(0), "{}", agent.stderr());
 }
@@ -150,7 +150,7 @@ fn manifests_leave_connection_tracking_alone_unless_told() {
     enter_namespace();
     let manifests = tempfile::tempdir().unwrap();
     let established = conntrack("tcp_timeout_established");
-    let once = ["run", "--once", "-f", manifests.path().to_str().unwrap()];
+    let once = ["run", "--once", "--allow-empty", "-f", manifests.path().to_str().unwrap()];
     assert_eq!(portolan(&once).code, Some(0));
     assert_eq!(conntrack("tcp_timeout_established"), established);
     let outcome = portolan(&[&once[..], &["--conntrack-tcp-timeout-established=2h"]].concat());
@@ -162,7 +162,7 @@ fn manifests_leave_connection_tracking_alone_unless_told() {
 fn cleanup_removes_the_tables_of_the_name_and_no_others() {
     enter_namespace();
     let manifests = tempfile::tempdir().unwrap();
-    let once = ["run", "--once", "-f", manifests.path().to_str().unwrap()];
+    let once = ["run", "--once", "--allow-empty", "-f", manifests.path().to_str().unwrap()];
     assert_eq!(portolan(&once).code, Some(0));
     assert_eq!(portolan(&[&once[..], &["--table-name=edge"]].concat()).code, Some(0));
     for family in ["ip", "ip6"] {
@@ -216,7 +216,14 @@ fn the_oom_score_is_set() {
     let manifests = tempfile::tempdir().unwrap();
     // Raising it takes no privilege.
     let path = manifests.path().to_str().unwrap();
-    let mut agent = Running::start(&["run", "-f", path, "--oom-score-adj=321", "--healthz-bind-address="]);
+    let mut agent = Running::start(&[
+        "run",
+        "-f",
+        path,
+        "--allow-empty",
+        "--oom-score-adj=321",
+        "--healthz-bind-address=",
+    ]);
     agent.wait_for("In sync: ");
     let score = fs::read_to_string(format!("/proc/{}/oom_score_adj", agent.id())).unwrap();
     assert_eq!(score.trim(), "321");

@@ -6,7 +6,7 @@ use crate::process::{HEAD, TestFile, enter_namespace, portolan};
 fn warnings(arguments: &[&str]) -> Vec<String> {
     let empty = tempfile::tempdir().unwrap();
     let manifests = empty.path().to_str().unwrap();
-    let outcome = portolan(&[&["run", "-f", manifests, "--once"], arguments].concat());
+    let outcome = portolan(&[&["run", "-f", manifests, "--allow-empty", "--once"], arguments].concat());
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let lines = outcome.stderr.lines().filter(|line| line.starts_with('W'));
     lines.map(|line| line.split_once("] ").unwrap().1.to_owned()).collect()

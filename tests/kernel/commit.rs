@@ -5,14 +5,14 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-use portolan::kernel::{Batch, Error, Kernel, Monitor};
+use portolan::kernel::{Batch, Error, Event, Kernel, Monitor};
 use portolan_rules::{
     ruleset::{Concat, Element, Elements, Family, Name, Ruleset, Set},
     transaction::{Operation, Transaction},
 };
 
 use crate::{
-    namespace::{commit, expect, kernel},
+    namespace::{commit, expect, kernel, nft},
     tables::{address, class, create, data_plane, endpoint, everything_else, frontend, frontends, ruleset},
 };
 
@@ -163,7 +163,7 @@ fn many(family: Family, count: u32) -> Transaction {
 #[test]
 fn a_hundred_thousand_elements_are_one_transaction() {
     let mut kernel = kernel();
-    let mut monitor = Monitor::open().unwrap();
+    let mut monitor = Monitor::open(TABLE).unwrap();
     let before = kernel.generation().unwrap().id;
     let transaction = many(Family::Ip6, 100_000);
     let done = kernel.commit(&transaction).unwrap();
@@ -200,7 +200,7 @@ fn consecutive_elements_share_a_message() {
 #[test]
 fn the_monitor_tells_of_every_commit() {
     let mut kernel = kernel();
-    let mut monitor = Monitor::open().unwrap();
+    let mut monitor = Monitor::open(TABLE).unwrap();
     assert_eq!(monitor.receive().unwrap(), None);
     kernel.dump(TABLE).unwrap();
     assert_eq!(monitor.receive().unwrap(), None, "a dump writes nothing");
@@ -218,9 +218,69 @@ fn the_monitor_tells_of_every_commit() {
 }
 
 #[test]
+fn a_transaction_is_refused_after_others_committed_if_that_matters() {
+    let mut kernel = kernel();
+    let generation = kernel.generation().unwrap().id;
+    kernel.expect_generation(Some(generation));
+    commit(&mut kernel, &many(Family::Ip, 10));
+    commit(&mut kernel, &many(Family::Ip6, 10));
+    nft(&["-f", "-"], Some("table ip other { }"));
+    let mut last = Transaction::new(TABLE);
+    last.push(Family::Ip, Operation::DeleteTable);
+    let Err(Error::Refused { errno, .. }) = kernel.commit(&last) else { panic!("it is taken") };
+    assert_eq!(errno.raw_os_error(), 85, "ERESTART");
+    assert!(kernel.dump(TABLE).unwrap().tables.contains_key(&Family::Ip));
+    kernel.expect_generation(None);
+    commit(&mut kernel, &last);
+}
+
+/// All that a monitor has to say; nothing if some of it was lost.
+fn heard(monitor: &mut Monitor) -> Option<Vec<Event>> {
+    let mut events = Vec::new();
+    while let Some(event) = monitor.receive().ok()? {
+        events.push(event);
+    }
+    Some(events)
+}
+
+#[test]
+fn a_neighbours_elements_take_no_room_in_the_monitor() {
+    let mut kernel = kernel();
+    let mut monitor = Monitor::open(TABLE).unwrap();
+    for table in ["neighbour", "p", "portolan-and-more", "portolan-test"].map(Name::from) {
+        let name = table.clone();
+        kernel.commit(&Transaction { table, ..many(Family::Ip, 200_000) }).unwrap();
+        let events = heard(&mut monitor).expect("nothing was lost");
+        assert!(events.last().is_some_and(|event| event.generation.is_some()));
+        let foreign = events.iter().filter(|event| event.table.is_some()).count();
+        assert!(foreign < 10, "{foreign} notifications about {name}");
+    }
+}
+
+#[test]
+fn the_monitor_hears_of_our_elements_wherever_they_stand_in_a_commit() {
+    let _kernel = kernel();
+    let set = |table: &str| format!("add table ip {table}\nadd set ip {table} s {{ type ipv4_addr; }}\n");
+    let mut monitor = Monitor::open(TABLE).unwrap();
+    let names = ["a", "other", TABLE, "somebody-elses-table"];
+    nft(&["-f", "-"], Some(&names.map(set).concat()));
+    heard(&mut monitor).unwrap();
+    for ours in 0..60 {
+        let element = |n: u8| {
+            let table = if n == ours { TABLE } else { names[[0, 1, 3][usize::from(n) % 3]] };
+            format!("add element ip {table} s {{ 10.0.{ours}.{n} }}\n")
+        };
+        nft(&["-f", "-"], Some(&(0..60).map(element).collect::<String>()));
+        let events = heard(&mut monitor).unwrap();
+        let is_ours = |event: &&Event| event.table.as_deref() == Some(TABLE);
+        assert_eq!(events.iter().filter(is_ours).count(), 1, "as number {ours}");
+    }
+}
+
+#[test]
 fn the_monitor_can_be_waited_for() {
     let mut kernel = kernel();
-    let monitor = Monitor::open().unwrap();
+    let monitor = Monitor::open(TABLE).unwrap();
     let ready = |monitor: &Monitor| {
         let mut fds = [rustix::event::PollFd::new(monitor, rustix::event::PollFlags::IN)];
         rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())).unwrap()

@@ -90,9 +90,12 @@ fn chains_that_the_model_cannot_express_differ_from_all_others() {
 
 #[test]
 fn a_sleeping_table_differs_from_one_that_works() {
-    let table =
-        table("table ip portolan { flags dormant; chain usual { type filter hook input priority 0; }\n }");
-    assert_eq!(table.chains["usual"].base.unwrap().priority, FOREIGN_PRIORITY);
+    for table in [
+        table("table ip portolan { flags dormant; chain usual { type filter hook input priority 0; }\n }"),
+        table("table ip portolan { flags dormant; }"),
+    ] {
+        assert_eq!(table.chains["prerouting"].base.unwrap().priority, FOREIGN_PRIORITY);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{cell::Cell, collections::BTreeMap, net::Ipv4Addr, rc::Rc, sync::Arc};
 use portolan::{
     agent::{Agent, Cause, Tables},
     health::Health,
-    kernel::{Commit, Error, Generation, Kernel, Ownership, Scope},
+    kernel::{Commit, Error, Generation, Kernel, Ownership, Wanted},
     metrics::Metrics,
     recorder::Recorder,
     settings::{DetectLocal, Settings},
@@ -53,8 +53,8 @@ impl Contested {
 }
 
 impl Tables for Contested {
-    fn dump(&mut self, table: &str, scope: Option<&Scope>) -> Result<Ruleset, Error> {
-        Tables::dump(&mut self.kernel, table, scope)
+    fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
+        self.kernel.read(table, wanted)
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {

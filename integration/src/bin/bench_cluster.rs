@@ -51,7 +51,7 @@ fn measure(size: u16) -> Result<()> {
     server.put_all((0..size).flat_map(|number| numbered(number, 0..ENDPOINTS)).map(as_stored));
     // A monitor cannot change threads, so this one moves to the node.
     setns(File::open(lab.node_a.namespace().path())?, CloneFlags::CLONE_NEWNET)?;
-    let mut monitor = Monitor::open()?;
+    let mut monitor = Monitor::open("portolan")?;
 
     let arguments = ["--cluster-cidr", CLUSTER_CIDR];
     let agent = Agent::spawn_in_cluster(&lab.node_a, &server.kubeconfig(), &arguments)?;

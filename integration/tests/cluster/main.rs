@@ -4,10 +4,12 @@
 
 mod anywhere;
 mod crash;
+mod credentials;
 mod health;
 mod lists;
 mod node;
 mod outage;
+mod proxy;
 mod refusals;
 mod scale;
 mod scene;

@@ -1,8 +1,12 @@
 //! The other commands: `cleanup`, `diff`, `render`, `run --once`.
 
-use std::process::Output;
+use std::{
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
 
-use portolan_integration::{Agent, CLUSTER_CIDR, Family, Namespace, nft};
+use nix::{sys::signal, unistd::Pid};
+use portolan_integration::{Agent, CLUSTER_CIDR, Family, Namespace, eventually, nft};
 use serde_json::Value;
 
 use crate::scene::{Scene, assert_served, every_protocol, service, slices};
@@ -304,4 +308,32 @@ fn a_list_as_kubectl_prints_it_gives_the_same_rules() {
     let yaml = render("list.yaml", &portolan_integration::Manifests::text(std::slice::from_ref(&list)));
     assert_eq!(yaml, documents, "a List in YAML");
     assert_eq!(render("list.json", &list.to_string()), documents, "a List in JSON");
+}
+
+/// Whoever writes to it may never be done; the process may be the first of its container, which signals do not end by
+/// themselves.
+#[test]
+fn run_can_be_ended_while_it_reads_standard_input() {
+    let namespace = Namespace::new("stdin").unwrap_or_else(|error| panic!("{error}"));
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(portolan_integration::binary().unwrap());
+    command.args(["run", "-f", "-", "--hostname-override", "node-a"]);
+    command.stdin(Stdio::piped()).stderr(log.reopen().unwrap());
+    let mut child = namespace.enter(move || command.spawn()).unwrap();
+    let patience = Duration::from_mins(1);
+    // From then on signals are its own affair.
+    let serving =
+        eventually(patience, || std::fs::read_to_string(log.path()).unwrap().contains("Server listens"));
+    signal::kill(Pid::from_raw(child.id().cast_signed()), signal::SIGTERM).unwrap();
+    let mut status = None;
+    eventually(patience, || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    let _ = child.kill();
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    assert!(serving.is_some(), "{log}");
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "{log}");
+    assert!(nft(&namespace, &["list", "tables"], "").unwrap().is_empty());
 }

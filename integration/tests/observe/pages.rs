@@ -40,6 +40,16 @@ fn the_pages_say_what_is_there() {
     assert_eq!(words("Node "), ["Node", "node-a"]);
     assert_eq!(words("Version"), ["Version", env!("CARGO_PKG_VERSION")]);
     assert_eq!(words("Ready"), ["Ready", "yes"]);
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert_eq!(words("Kernel "), ["Kernel", release.trim()]);
+    assert!(line("Kernel features").contains("nf_tables nat masquerade ct fib numgen"), "{status}");
+    // The log begins with the same.
+    let log = agent.stderr();
+    let first = log.lines().next().unwrap_or_default();
+    let features = line("Kernel features").trim_start_matches("Kernel features").trim();
+    for part in [release.trim(), features] {
+        assert!(first.contains("Starting") && first.contains(part), "{first}");
+    }
     assert_eq!(words("  Services"), ["Services", "1"]);
     assert_eq!(words("  frontends"), ["frontends", "3", "3"]);
     assert_eq!(words("  endpoints"), ["endpoints", "6", "6"]);

@@ -1,10 +1,11 @@
 //! What is shipped under `docker/`: the kustomize base and overlays, the Helm chart, the pods that clean up, the
-//! systemd unit. Needs neither root nor a network.
+//! systemd unit. Needs root, to run it on nodes of its own (`node`); nothing else here does.
 
 mod chart;
 mod config;
 mod kustomize;
 mod manifests;
+mod node;
 mod rbac;
 mod schema;
 mod unit;

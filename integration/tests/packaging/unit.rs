@@ -59,3 +59,13 @@ fn the_unit_is_confined() {
     let output = analyze(&["security", "--offline=true", "--threshold=25", unit.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
+
+#[test]
+fn the_unit_has_a_limit_of_memory_that_is_the_daemonset_s() {
+    let unit = fs::read_to_string(shipped("systemd/portolan.service")).unwrap();
+    let limit = unit.lines().find_map(|line| line.strip_prefix("MemoryMax=")).unwrap();
+    let base = crate::kustomize::build("kustomize/base");
+    let container = &crate::one(&base, "DaemonSet")["spec"]["template"]["spec"]["containers"][0];
+    // systemd's suffixes are powers of 1024 without saying so.
+    assert_eq!(container["resources"]["limits"]["memory"], format!("{limit}i"));
+}

@@ -9,6 +9,7 @@ mod crash;
 mod faults;
 mod fight;
 mod isolation;
+mod neighbour;
 mod owner;
 mod period;
 mod proportional;

@@ -13,7 +13,7 @@ use crate::{
 /// Flushes everything; gives the time from the flush to the repair, as another listener hears both.
 fn flush(namespace: &Namespace) -> Duration {
     namespace.enter(|| {
-        let mut monitor = Monitor::open().unwrap();
+        let mut monitor = Monitor::open("portolan").unwrap();
         let status = std::process::Command::new("nft").args(["flush", "ruleset"]).status().unwrap();
         assert!(status.success());
         let (limit, mut flushed) = (Instant::now() + PATIENCE, None);

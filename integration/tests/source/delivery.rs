@@ -35,7 +35,7 @@ fn a_node_that_is_refused_is_not_waited_for_as_long_as_one_that_may_come() {
     let mut world = World::new(server, Timing { patience: Duration::ZERO, node: LONG, ..timing() });
     world.update();
     std::thread::sleep(Duration::from_millis(200));
-    for event in world.inbox.try_iter() {
+    for event in world.inbox.take() {
         assert!(matches!(&event, Event::Cluster(update) if !update.changes.is_empty()), "{event:?}");
     }
 }
@@ -86,8 +86,8 @@ fn networks_of_pods_that_never_come_end_the_agent() {
     server.prepare(Nodes, [refused("Forbidden", 403)]);
     let timing = Timing { patience: Duration::ZERO, pod_networks: Duration::from_millis(300), ..timing() };
     let world = needing_pod_networks(server, timing);
-    let event = world.inbox.recv_timeout(LONG).unwrap();
-    assert!(matches!(event, Event::Stop(Ending::Failed)), "{event:?}");
+    let events = world.inbox.recv_timeout(LONG).unwrap();
+    assert!(matches!(events[..], [Event::Stop(Ending::Failed)]), "{events:?}");
 }
 
 #[test]

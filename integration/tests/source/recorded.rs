@@ -97,7 +97,7 @@ fn the_events_of_a_watch_are_read() {
     world.update_until(|world| !world.slices.is_empty());
     let query = world.query(EndpointSlices, 3);
     assert_eq!(version(&query), Some("6933"), "the last bookmark: {query}");
-    while world.inbox.try_recv().is_ok() {}
+    world.inbox.take();
     assert_eq!(world.slices.len(), 1);
 }
 

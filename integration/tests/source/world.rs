@@ -2,16 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        mpsc::{Receiver, TryRecvError, channel},
-    },
+    sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use portolan::{
-    agent::Event,
+    agent::{Event, Receiver, queue},
     cluster::{self, Options, Timing},
     health::Health,
     metrics::Metrics,
@@ -65,7 +62,7 @@ pub fn server_but_services() -> ApiServer {
 /// The source and its server.
 pub struct World {
     pub server: ApiServer,
-    pub inbox: Receiver<Event>,
+    pub inbox: Receiver,
     pub recorder: Recorder,
     pub health: Health,
     pub services: BTreeMap<ObjectName, Arc<model::Service>>,
@@ -84,7 +81,7 @@ impl World {
 
     pub fn with_options(server: ApiServer, options: Options) -> Self {
         let api = ApiSettings { kubeconfig: Some(server.kubeconfig()), master: None };
-        let (agent, inbox) = channel();
+        let (agent, inbox) = queue(Health::default());
         let (recorder, warnings) = Recorder::new();
         let health = Health::default();
         let shared = health.clone();
@@ -106,10 +103,11 @@ impl World {
     /// What comes next.
     #[track_caller]
     pub fn update(&mut self) -> Update {
-        match self.inbox.recv_timeout(LONG) {
-            Ok(Event::Cluster(update)) => {
-                self.apply(&update);
-                update
+        let events = self.inbox.recv_timeout(LONG);
+        match events.as_deref() {
+            Ok([Event::Cluster(update)]) => {
+                self.apply(update);
+                update.clone()
             }
             Ok(other) => panic!("{other:?}"),
             Err(error) => panic!("{error}; requests: {:#?}", self.server.requests()),
@@ -128,7 +126,7 @@ impl World {
     #[track_caller]
     pub fn is_quiet(&mut self) {
         sleep(Duration::from_millis(200));
-        assert!(matches!(self.inbox.try_recv(), Err(TryRecvError::Empty)));
+        assert!(self.inbox.take().is_empty());
     }
 
     fn apply(&mut self, update: &Update) {

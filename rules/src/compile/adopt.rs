@@ -31,6 +31,15 @@ pub struct FrontendSlots {
     pub sources: Option<(RangeList, Vec<AddressRange>)>,
 }
 
+impl FrontendSlots {
+    /// The endpoints at all slots; those of policy Cluster as often as they have slots.
+    pub fn endpoints(&self) -> impl Iterator<Item = SocketAddr> {
+        let other = |endpoint: &SocketAddr| !self.plain.contains(&Some(*endpoint));
+        let local = self.local.iter().flatten().filter(move |endpoint| other(endpoint));
+        self.plain.iter().flatten().chain(local).copied()
+    }
+}
+
 /// The slots of every frontend of a ruleset.
 #[derive(Clone, Debug, Default)]
 pub struct AdoptedSlots(HashMap<FrontendKey, FrontendSlots>);
@@ -54,6 +63,16 @@ impl AdoptedSlots {
     /// The slots of a frontend.
     pub fn get(&self, frontend: &FrontendKey) -> Option<&FrontendSlots> {
         self.0.get(frontend)
+    }
+
+    /// All frontends with what stands at their slots.
+    pub fn iter(&self) -> impl Iterator<Item = (&FrontendKey, &FrontendSlots)> {
+        self.0.iter()
+    }
+
+    /// Whether nothing stands at any slot.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The numbers of the ServicePorts with session affinity.

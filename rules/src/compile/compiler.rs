@@ -179,11 +179,13 @@ impl Compiler {
     /// Sets the addresses of this node that answer node ports. Takes effect with the next update.
     pub fn set_node_addresses(&mut self, wanted: &BTreeSet<IpAddr>) {
         let current = self.ledger.addresses(SetName::NodeAddresses);
-        for address in wanted.iter().filter(|address| !current.contains(address)) {
+        let served: BTreeSet<_> =
+            wanted.iter().filter(|address| self.config.serves(**address)).copied().collect();
+        for address in served.iter().filter(|address| !current.contains(address)) {
             self.ledger.retain_address(SetName::NodeAddresses, *address);
             self.touch_node_address(*address, true);
         }
-        for address in current.iter().filter(|address| !wanted.contains(address)) {
+        for address in current.iter().filter(|address| !served.contains(address)) {
             self.ledger.release_address(SetName::NodeAddresses, *address);
             self.touch_node_address(*address, false);
         }
@@ -213,7 +215,8 @@ impl Compiler {
             let networks = networks.iter().filter(move |network| Family::of(network.ip()) == family);
             outermost(networks.map(|network| (network.network(), network.broadcast())).collect())
         };
-        let wanted: BTreeSet<AddressRange> = Family::ALL.into_iter().flat_map(ranges_of).collect();
+        let families = self.config.families.iter().copied();
+        let wanted: BTreeSet<AddressRange> = families.flat_map(ranges_of).collect();
         for range in self.service_cidrs.difference(&wanted) {
             let (key, element) = range_element(range);
             self.ledger.remove(Family::of(range.0), SetName::ServiceCidrs, key, element);
@@ -242,7 +245,7 @@ impl Compiler {
 
     /// Everything that the kernel must hold.
     pub fn ruleset(&self) -> Ruleset {
-        let mut ruleset = self.tables(&Family::ALL);
+        let mut ruleset = self.tables(&self.config.families);
         let mut elements =
             PerSet::from_fn(|family, set| Vec::with_capacity(self.ledger.count(family, set) as usize));
         self.each_element(&mut |family, set, key, element| elements[(family, set)].push((key, element)));
@@ -300,7 +303,7 @@ impl Compiler {
             let (key, element) = range_element(range);
             emit(Family::of(range.0), SetName::ServiceCidrs, key, element);
         }
-        for family in Family::ALL {
+        for &family in &self.config.families {
             for class in self.classes(family) {
                 let (key, element) = class_verdict(class);
                 emit(family, class.verdict_map(), key, element);
@@ -327,8 +330,8 @@ impl Compiler {
         self.claims.reserve(ranked.len());
         for (service, entry) in ranked.iter().filter(|(service, _)| !service.load_balancer_ips.is_empty()) {
             let Some(rank) = entry.service.clone().map(Rank::of) else { continue };
-            let of_port =
-                |port| Family::ALL.into_iter().flat_map(move |family| frontends(service, port, family));
+            let families = &self.config.families;
+            let of_port = |port| families.iter().flat_map(move |family| frontends(service, port, *family));
             for (key, door) in service.ports.iter().flat_map(of_port) {
                 if door == Door::LoadBalancer && not_ours(service, entry, &key, door).is_none() {
                     self.claims.claim(key, &rank);
@@ -352,6 +355,7 @@ impl Compiler {
                 self.adopted.get(key).filter(|_| free)
             };
             let mut surroundings = Surroundings {
+                families: &self.config.families,
                 node,
                 node_ips: &self.node_ips,
                 before,

@@ -1,6 +1,6 @@
 //! Settings that the rules depend on.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
 
@@ -54,6 +54,9 @@ impl PodDetector {
 pub struct Config {
     /// Name of the tables.
     pub table: Name,
+    /// The families that have a table, in the order of [`Family::ALL`]. What Services and nodes have of another is
+    /// not served.
+    pub families: Vec<Family>,
     /// How pods are told from the rest.
     pub pods: PodDetector,
     /// Masquerade every connection to a ClusterIP (`--masquerade-all`).
@@ -68,6 +71,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             table: "portolan".into(),
+            families: Family::ALL.to_vec(),
             pods: PodDetector::None,
             masquerade_all: false,
             masquerade_bit: 14,
@@ -77,6 +81,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether there is a table of this address's family.
+    pub fn serves(&self, address: IpAddr) -> bool {
+        self.families.contains(&Family::of(address))
+    }
+
     /// The mark with only the masquerade bit set.
     pub const fn masquerade_mark(&self) -> u32 {
         1 << (self.masquerade_bit & 31)

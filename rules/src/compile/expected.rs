@@ -22,16 +22,13 @@ impl ExpectedKeys {
     }
 
     /// What this run would write.
-    pub fn compiled(&self) -> &Ruleset {
-        &self.0
+    pub fn into_compiled(self) -> Ruleset {
+        self.0
     }
 
     /// The keys of one set, each once, in order. `read` holds the elements of [`ExpectedKeys::FIRST`].
     pub fn keys(&self, read: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
-        let find = |ruleset: &Ruleset, set: &str| -> Option<Set> {
-            ruleset.tables.get(&family)?.sets.get(set).cloned()
-        };
-        let Some(expected) = find(&self.0, set) else { return Vec::new() };
+        let Some(expected) = find(&self.0, family, set) else { return Vec::new() };
         let attributes = match SetName::from_name(set) {
             Some(SetName::Endpoints) => SetName::Attributes,
             Some(SetName::NodeEndpoints) => SetName::NodePortAttributes,
@@ -39,13 +36,18 @@ impl ExpectedKeys {
         };
         let plain = expected.elements.iter().map(|(key, _)| key);
         let mut keys: Vec<Concat> = plain.filter(|key| !is_lasting(key)).cloned().collect();
-        if let Some(attributes) = find(read, attributes.name()) {
+        if let Some(attributes) = find(read, family, attributes.name()) {
             keys.extend(attributes.elements.iter().filter_map(|(key, element)| lasting(key, &element.data)));
             keys.sort_unstable();
             keys.dedup();
         }
         keys
     }
+}
+
+/// A set, where it is: it may have hundreds of thousands of elements.
+fn find<'a>(ruleset: &'a Ruleset, family: Family, set: &str) -> Option<&'a Set> {
+    ruleset.tables.get(&family)?.sets.get(set)
 }
 
 /// Of an endpoint that stands at its lasting number, the attribute of the first slot that leads to such numbers.

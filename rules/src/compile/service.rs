@@ -94,6 +94,8 @@ impl CompiledService {
 
 /// What a Service is compiled against.
 pub struct Surroundings<'a, Adopted> {
+    /// The families that are served ([`Config::families`](super::config::Config::families)).
+    pub families: &'a [Family],
     /// The node.
     pub node: &'a Node,
     /// The node's own addresses, for source ranges.
@@ -119,7 +121,7 @@ where
 {
     let mut problems = admission::problems(service);
     let admitted = admission::admitted(service);
-    let drafts = drafts(&admitted, state, surroundings.node, &mut problems);
+    let drafts = drafts(&admitted, state, surroundings, &mut problems);
     note_left_out(service, state, &mut problems);
     let mut hairpin: Vec<IpAddr> = drafts.iter().flat_map(|draft| &draft.on_this_node).copied().collect();
     hairpin.sort_unstable();
@@ -211,17 +213,17 @@ impl Draft<'_> {
     }
 }
 
-/// All ports of a Service in both families.
-fn drafts<'a>(
+/// All ports of a Service in the families that are served.
+fn drafts<'a, Adopted>(
     service: &'a Service,
     state: &ServiceState,
-    node: &Node,
+    surroundings: &Surroundings<'_, Adopted>,
     problems: &mut Vec<Problem>,
 ) -> Vec<Draft<'a>> {
     let slices = SlicesByPort::of_service(state);
     let mut drafts = Vec::with_capacity(service.ports.len() * service.cluster_ips.len());
     let mut taken = HashSet::default();
-    for family in Family::ALL {
+    for &family in surroundings.families {
         for port in &service.ports {
             let mut doors = frontends(service, port, family);
             if doors.is_empty() {
@@ -246,7 +248,7 @@ fn drafts<'a>(
                 note(problems, cut(service, port));
             }
             let endpoints = merge(&slices, port, family);
-            let selection = select(&endpoints, node);
+            let selection = select(&endpoints, surroundings.node);
             let uses_local = doors.iter().any(|(_, door)| policy(service, *door) == TrafficPolicy::Local);
             drafts.push(Draft {
                 family,

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Makes the kernel, which holds the tables of `kernel`, hold those of `desired`. `take` carries out each act, in order,
-/// and says whether it did. What goes last is left to `retiring`, of which nothing else is left.
+/// and says whether it did. What goes last is left to `retiring`, which holds nothing else of the elements that were read.
 pub fn make_equal(
     table: &Name,
     kernel: &Ruleset,
@@ -22,7 +22,6 @@ pub fn make_equal(
     retiring: &mut Retiring,
     take: &mut dyn FnMut(Act) -> bool,
 ) {
-    retiring.clear();
     let (mut present, mut wanted) = (Ruleset::default(), Ruleset::default());
     for family in Family::ALL {
         let Some(new) = desired.tables.remove(&family) else { continue };

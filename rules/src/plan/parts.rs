@@ -2,6 +2,8 @@
 
 use std::{mem, sync::Arc};
 
+use foldhash::HashMap;
+
 use crate::{
     ruleset::{Chain, Concat, Element, Family, Name, Set},
     transaction::{Operation, Transaction},
@@ -9,11 +11,13 @@ use crate::{
 
 use super::{ElementChange, PART};
 
-/// Declared size from which on a set is made in a transaction of its own: its table of buckets has half a megabyte.
-const LARGE: u32 = 1 << 16;
-
 /// So many elements take the kernel as long as one chain or rule.
 const WEIGHT: usize = 4;
+/// For so many elements that a set is declared for, it takes the kernel as long as for one that is added to make the
+/// table of buckets.
+const MADE: u32 = 64;
+/// The same to walk these buckets, which it does for every rule that binds a map.
+const WALKED: u32 = 256;
 
 /// Elements of one set.
 type OfSet = (Family, Arc<Set>, Vec<(Concat, Element)>);
@@ -27,6 +31,10 @@ pub struct Parts<'a> {
     /// The transaction that is being made: additions of elements, by set, deletions of elements before them, and all
     /// else before both.
     first: Vec<(Family, Operation)>,
+    /// How many elements these take as long as.
+    weight: usize,
+    /// For how many elements the sets are declared that were made.
+    sizes: HashMap<(Family, Name), u32>,
     deletions: Vec<(Family, Operation)>,
     additions: Vec<OfSet>,
     /// Elements to be added.
@@ -44,6 +52,8 @@ impl<'a> Parts<'a> {
             take,
             is_wanted: true,
             first: Vec::new(),
+            weight: 0,
+            sizes: HashMap::default(),
             deletions: Vec::new(),
             additions: Vec::new(),
             count: 0,
@@ -51,11 +61,10 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// The same with fewer operations in the first part, and twice as many in each further one up to the limit: what
+    /// From here on, fewer operations in the first part, and twice as many in each further one up to the limit: what
     /// takes them is soon at work too.
-    #[must_use]
-    pub fn starting_with(self, limit: usize) -> Self {
-        Self { limit: limit.min(PART), ..self }
+    pub fn start_with(&mut self, limit: usize) {
+        self.limit = limit.min(PART);
     }
 
     /// Whether more is wanted.
@@ -63,40 +72,50 @@ impl<'a> Parts<'a> {
         self.is_wanted
     }
 
-    /// Ends the part if so many more operations do not fit in it.
-    fn reserve(&mut self, operations: usize) {
-        if self.first.len() * WEIGHT + self.deletions.len() + self.count + operations > self.limit {
+    /// Ends the part if what takes as long as so many elements does not fit in it.
+    fn reserve(&mut self, weight: usize) {
+        if self.weight + self.deletions.len() + self.count + weight > self.limit {
             self.end();
         }
     }
 
-    /// Operations that are committed in this order, before all changes of elements in their part. What makes a large
-    /// set ends a part.
-    pub fn operations(&mut self, operations: impl IntoIterator<Item = (Family, Operation)>) {
-        for (family, operation) in operations {
-            // A dynamic set grows with what is in it.
-            let is_large = matches!(&operation, Operation::AddSet(set)
-                if !set.flags.dynamic && set.size.is_some_and(|size| size >= LARGE));
-            self.first.push((family, operation));
-            if is_large {
-                self.end();
+    /// Operations that are committed in this order and in one part, before all changes of elements in it.
+    pub fn operations(&mut self, operations: Vec<(Family, Operation)>) {
+        let weights = operations.iter().map(|(family, operation)| self.weight_of(*family, operation));
+        let weight = weights.sum();
+        self.reserve(weight);
+        self.weight += weight;
+        for (family, operation) in &operations {
+            if let Operation::AddSet(set) = operation {
+                self.sizes.insert((*family, set.name.clone()), buckets(set));
             }
+        }
+        self.first.extend(operations);
+    }
+
+    fn weight_of(&self, family: Family, operation: &Operation) -> usize {
+        let more = match operation {
+            Operation::AddSet(set) => buckets(set) / MADE,
+            Operation::AddRule { rule, .. } => {
+                let sets = rule.statements.iter().flat_map(|statement| statement.sets());
+                sets.filter_map(|set| self.sizes.get(&(family, set.clone()))).map(|size| size / WALKED).sum()
+            }
+            _ => 0,
+        };
+        WEIGHT + more as usize
+    }
+
+    /// Sets that come.
+    pub fn sets<'s>(&mut self, family: Family, sets: impl Iterator<Item = &'s Set>) {
+        for set in sets {
+            self.operations(vec![(family, Operation::AddSet(Box::new(set.clone())))]);
         }
     }
 
     /// Chains that come, with their rules, which may lead from one to another.
     pub fn chains<'c>(&mut self, family: Family, chains: impl Iterator<Item = &'c Chain> + Clone) {
-        let declared = chains.clone().map(|chain| Chain { rules: Vec::new(), ..chain.clone() });
-        for chain in declared {
-            self.reserve(WEIGHT);
-            self.operations([(family, Operation::AddChain(Box::new(chain)))]);
-        }
-        for chain in chains {
-            self.reserve(WEIGHT * chain.rules.len());
-            let rules = chain.rules.iter().cloned();
-            self.operations(
-                rules.map(|rule| (family, Operation::AddRule { chain: chain.name.clone(), rule })),
-            );
+        for operation in made(family, chains) {
+            self.operations(vec![operation]);
         }
     }
 
@@ -153,6 +172,7 @@ impl<'a> Parts<'a> {
     /// Ends the transaction: what follows is committed after it.
     pub fn end(&mut self) {
         let mut operations = mem::take(&mut self.first);
+        self.weight = 0;
         operations.append(&mut self.deletions);
         operations.reserve(mem::take(&mut self.count));
         for (family, set, elements) in mem::take(&mut self.additions) {
@@ -168,4 +188,25 @@ impl<'a> Parts<'a> {
         self.limit = (self.limit * 2).min(PART);
         self.is_wanted = (self.take)(Transaction { table: self.table.clone(), operations });
     }
+}
+
+/// Makes chains, and then their rules.
+pub(super) fn made<'c>(
+    family: Family,
+    chains: impl Iterator<Item = &'c Chain> + Clone,
+) -> impl Iterator<Item = (Family, Operation)> {
+    let declared = chains.clone().map(|chain| Chain { rules: Vec::new(), ..chain.clone() });
+    let rules = chains.flat_map(|chain| {
+        let rules = chain.rules.iter().cloned();
+        rules.map(|rule| Operation::AddRule { chain: chain.name.clone(), rule })
+    });
+    declared
+        .map(|chain| Operation::AddChain(Box::new(chain)))
+        .chain(rules)
+        .map(move |operation| (family, operation))
+}
+
+/// For how many elements the kernel makes buckets at once: a dynamic set grows with what is in it.
+fn buckets(set: &Set) -> u32 {
+    set.size.filter(|_| !set.flags.dynamic).unwrap_or(0)
 }

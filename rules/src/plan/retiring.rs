@@ -1,6 +1,9 @@
 //! What the kernel still holds though nothing leads to it any more.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use foldhash::HashMap;
 
@@ -55,6 +58,19 @@ impl Retiring {
     /// Forgets everything: the kernel was read, and what is in it is known otherwise.
     pub fn clear(&mut self) {
         *self = Self { number: self.number, ..Self::default() };
+    }
+
+    /// Forgets the elements of these sets: they were read, and what is in them is known otherwise.
+    pub fn forget(&mut self, sets: &BTreeSet<(Family, Name)>) {
+        let of_sets = |key: &&ElementKey| sets.contains(&(key.0, key.1.clone()));
+        for key in self.elements.keys().filter(of_sets).cloned().collect::<Vec<_>>() {
+            self.take(&key);
+        }
+    }
+
+    /// The keys of a set's elements that are retiring.
+    pub fn keys<'a>(&'a self, family: Family, set: &'a str) -> impl Iterator<Item = &'a Concat> {
+        self.elements.keys().filter(move |key| key.0 == family && *key.1 == *set).map(|key| &key.2)
     }
 
     /// What retires from now on has a number of its own.

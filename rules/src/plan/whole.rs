@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Parts;
+use super::{Parts, parts::made};
 use crate::{
     planes::is_shared,
-    ruleset::{Chain, Concat, Element, Family, Set, Table},
+    ruleset::{Concat, Element, Family, Set, Table},
     transaction::Operation,
 };
 
@@ -23,11 +23,11 @@ pub struct Whole<'a> {
 }
 
 impl Whole<'_> {
-    /// Makes the table where there is none. The chains that hook it in come last, so that nothing is ever half visible.
-    pub fn create(self, parts: &mut Parts<'_>) {
-        parts.operations([(self.family, Operation::AddTable)]);
-        self.fill(parts, |_| true);
-        parts.chains(self.family, self.table.chains.values().filter(|chain| chain.base.is_some()));
+    /// Makes the table where there is none.
+    pub fn create(&self, parts: &mut Parts<'_>) {
+        self.declare(parts);
+        self.fill(parts);
+        parts.operations(self.hooks().collect());
         parts.end();
     }
 
@@ -35,31 +35,41 @@ impl Whole<'_> {
     /// all, the chains that hook it in lead to this one.
     ///
     /// All names are those that the objects are to have once the planes are exchanged ([`crate::planes`]).
-    pub fn create_beside(self, parts: &mut Parts<'_>, has: impl Fn(&str) -> bool) {
-        self.fill(parts, |name| !is_shared(name) || !has(name));
-        let family = self.family;
-        for Chain { name, rules, .. } in self.table.chains.into_values().filter(|chain| chain.base.is_some())
-        {
-            parts.operations([(family, Operation::FlushChain(name.clone()))]);
-            let rules = rules.into_iter().map(|rule| Operation::AddRule { chain: name.clone(), rule });
-            parts.operations(rules.map(|rule| (family, rule)));
-        }
+    pub fn create_beside(&self, parts: &mut Parts<'_>, has: impl Fn(&str) -> bool) {
+        self.objects(parts, |name| !is_shared(name) || !has(name));
+        self.fill(parts);
+        let changed = self.hooks().map(|(family, operation)| match operation {
+            Operation::AddChain(chain) => (family, Operation::FlushChain(chain.name)),
+            rule => (family, rule),
+        });
+        parts.operations(changed.collect());
         parts.end();
     }
 
-    /// Sets and chains with their rules first: a rule that binds an empty map costs nothing, one that binds a full map
+    /// Makes the table with all that is constant but the hooks.
+    pub fn declare(&self, parts: &mut Parts<'_>) {
+        parts.operations(vec![(self.family, Operation::AddTable)]);
+        self.objects(parts, |_| true);
+    }
+
+    /// Sets and chains with their rules first: a rule that binds an empty map costs little, one that binds a full map
     /// makes the kernel walk it.
-    fn fill(&self, parts: &mut Parts<'_>, is_new: impl Fn(&str) -> bool) {
-        let (family, table) = (self.family, &self.table);
-        let sets = table.sets.values().filter(|set| is_new(&set.name));
-        parts.operations(sets.map(|set| (family, Operation::AddSet(Box::new(set.clone())))));
-        parts.chains(
-            family,
-            table.chains.values().filter(|chain| chain.base.is_none() && is_new(&chain.name)),
-        );
+    fn objects(&self, parts: &mut Parts<'_>, is_new: impl Fn(&str) -> bool) {
+        let table = &self.table;
+        parts.sets(self.family, table.sets.values().filter(|set| is_new(&set.name)));
+        let chains = table.chains.values().filter(|chain| chain.base.is_none() && is_new(&chain.name));
+        parts.chains(self.family, chains);
+    }
+
+    fn fill(&self, parts: &mut Parts<'_>) {
         parts.end();
-        (self.elements)(&mut |set, key, element| parts.add_late_ranges(family, set, key, element));
+        (self.elements)(&mut |set, key, element| parts.add_late_ranges(self.family, set, key, element));
         parts.ranges();
         parts.end();
+    }
+
+    /// Makes the chains that hook the table in. They come last and at once, so that nothing is ever half visible.
+    pub fn hooks(&self) -> impl Iterator<Item = (Family, Operation)> {
+        made(self.family, self.table.chains.values().filter(|chain| chain.base.is_some()))
     }
 }

@@ -4,6 +4,7 @@
 mod cluster;
 mod cost;
 mod many_slices;
+mod one_family;
 mod owners;
 mod parts;
 mod plan;

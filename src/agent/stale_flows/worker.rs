@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     net::SocketAddr,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc::Sender},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,7 @@ use portolan_rules::{
 };
 use tracing::{debug, warn};
 
-use super::super::{Event, FIRST_RETRY, FlowRemoval, LAST_RETRY};
+use super::super::{Event, FIRST_RETRY, FlowRemoval, LAST_RETRY, Sender};
 use crate::conntrack::{Conntrack, Error};
 
 /// So long after the rules changed flows are looked for. A packet that came by while they did enters its flow a little
@@ -260,7 +260,7 @@ impl Desk {
 }
 
 /// Looks for stale flows until the desk is closed. `events` hears when something is done.
-pub(super) fn work(desk: &Desk, events: Option<&Sender<Event>>) {
+pub(super) fn work(desk: &Desk, events: Option<&Sender>) {
     // At once, while there are file descriptors left. A failure is said when there is something to do.
     let mut conntrack = Conntrack::open().ok();
     while let Some(job) = desk.next() {

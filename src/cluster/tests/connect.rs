@@ -64,9 +64,15 @@ fn a_kubeconfig_that_cannot_be_used_is_named() {
     fs::write(directory.path().join("ca.crt"), "no certificate").unwrap();
     error(Some(path), None);
 
-    let path =
-        kubeconfig(&directory, "{server: 'https://192.0.2.1:6443', proxy-url: 'http://192.0.2.9:3128'}");
-    assert!(error(Some(path), None).ends_with("a node must reach its API server directly"));
+    for (server, proxy, reason) in [
+        ("https://192.0.2.1:6443", "socks5://192.0.2.9", "proxies are asked by http://, not socks5://"),
+        ("https://192.0.2.1:6443", "://", "the proxy is not a URL such as http://192.0.2.1:3128"),
+        ("http://192.0.2.1:8080", "http://192.0.2.9:3128", "proxies are asked for connections with TLS only"),
+    ] {
+        let path = kubeconfig(&directory, &format!("{{server: '{server}', proxy-url: '{proxy}'}}"));
+        let shown = error(Some(path), None);
+        assert!(shown.contains("kubeconfig.conf: proxy-url: ") && shown.ends_with(reason), "{shown}");
+    }
 
     let path = kubeconfig(&directory, "{server: 'ftp://192.0.2.1'}");
     assert!(
@@ -81,8 +87,16 @@ fn a_kubeconfig_that_cannot_be_used_is_named() {
     let command =
         "exec: {apiVersion: client.authentication.k8s.io/v1, command: /none/login, interactiveMode: Never}";
     fs::write(&path, text.replace("tokenFile: token", command)).unwrap();
-    let shown = error(Some(path), None);
+    let shown = error(Some(path.clone()), None);
     assert!(shown.contains("exec plugin \"/none/login\": "), "{shown}");
+    // As client-go: beside the kubeconfig.
+    fs::write(&path, text.replace("tokenFile: token", &command.replace("/none/login", "./login"))).unwrap();
+    let shown = error(Some(path.clone()), None);
+    assert!(shown.contains(&format!("{}/./login", directory.path().display())), "{shown}");
+    let provider = "auth-provider: {name: gcp, config: {scopes: all}}";
+    fs::write(&path, text.replace("tokenFile: token", provider)).unwrap();
+    let shown = error(Some(path), None);
+    assert!(shown.contains("the user's auth-provider \"gcp\" is not supported"), "{shown}");
 
     for (token, reason) in [(" \n", "it is empty"), ("one\ntwo", "it holds something else than a token")] {
         fs::write(directory.path().join("token"), token).unwrap();
@@ -122,6 +136,24 @@ fn url(kubeconfig: Option<&PathBuf>, master: Option<&str>) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let config = runtime.block_on(crate::cluster::connect::config(&api)).unwrap();
     config.cluster_url.to_string()
+}
+
+#[test]
+fn the_proxy_of_a_kubeconfig_is_used() {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("token"), "t").unwrap();
+    let cluster = "{server: 'https://192.0.2.1:6443', proxy-url: 'http://me:secret@192.0.2.9:3128'}";
+    let api = ApiSettings { kubeconfig: Some(kubeconfig(&directory, cluster)), master: None };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let config = runtime.block_on(crate::cluster::connect::config(&api)).unwrap();
+    assert_eq!(crate::cluster::proxy::shown(&config.proxy_url.unwrap()), "192.0.2.9:3128");
+}
+
+#[test]
+fn a_certificate_that_is_its_own_authority_is_explained() {
+    let error = std::io::Error::other("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))");
+    let text = crate::cluster::failure::Failure::transport(&error).to_string();
+    assert!(text.contains("is that of a certificate authority (CA:TRUE)"), "{text}");
 }
 
 /// As client-go: with TLS if there is anything to check it with.

@@ -1,17 +1,18 @@
 //! What `run` does before it touches nftables, and the answers that need no kernel.
 
-use std::{fmt::Write as _, fs, io, path::PathBuf, process::ExitCode, sync::mpsc::Sender};
+use std::{fmt::Write as _, fs, io, path::PathBuf, process::ExitCode};
 
 use tracing::{debug, error, info, warn};
 
 use super::StartError;
 use crate::{
-    agent::{Ending, Event},
+    agent::{Ending, Event, Sender},
     cli::RunArgs,
     cluster::{Cluster, Options},
     commands,
     config::{self, Edit},
     conntrack,
+    kernel::{Features, Kernel, Needs, Served},
     settings::{DetectLocal, RunSettings, SettingsError},
     sysctl::{self, Effort, Sysctls},
 };
@@ -51,6 +52,20 @@ fn text(settings: &RunSettings) -> io::Result<String> {
     }
     text.push_str(&settings.configuration.to_yaml()?);
     Ok(text)
+}
+
+/// Opens the kernel and finds out what it can do, which is the first thing that is logged.
+pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served), StartError> {
+    let (version, node) = (env!("CARGO_PKG_VERSION"), &*settings.node.node_name);
+    let config = &settings.node.config;
+    let mut kernel = Kernel::open()?;
+    let features = kernel.probe(&config.table)?;
+    info!(version, node, kernel = %features.release, %features, "Starting");
+    let served = features.serve(Needs { element_counters: config.endpoint_counters })?;
+    for warning in &served.warnings {
+        warn!("{warning}");
+    }
+    Ok((kernel, features, served))
 }
 
 /// Says once what was given and means nothing.
@@ -134,11 +149,7 @@ fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), StartError>
 ///
 /// A file that cannot be used does not stop it: the next start would fail, and nothing is lost by serving on with
 /// what is known to work.
-pub fn watch_configuration(
-    args: &RunArgs,
-    settings: &RunSettings,
-    events: Sender<Event>,
-) -> Result<(), StartError> {
+pub fn watch_configuration(args: &RunArgs, settings: &RunSettings, events: Sender) -> Result<(), StartError> {
     let Some(file) = settings.config_file.clone() else { return Ok(()) };
     let mut follower =
         Follower { args: args.clone(), running: settings.clone(), problem: None, file: file.clone(), events };
@@ -151,7 +162,7 @@ struct Follower {
     /// What was last wrong with the file.
     problem: Option<String>,
     file: PathBuf,
-    events: Sender<Event>,
+    events: Sender,
 }
 
 impl Follower {

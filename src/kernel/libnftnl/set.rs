@@ -9,7 +9,7 @@ use nftnl::{MsgType, NlMsg};
 use nftnl_sys::{self as sys, libc};
 use portolan_rules::ruleset::{Family, Set, SetData};
 
-use super::{CName, allocated};
+use super::{Attribute, CName, allocated, attribute};
 use crate::kernel::{
     declaration::Declaration,
     uapi::{NFT_MSG_DELSET, NFT_MSG_NEWSET, UDATA_SET_DATA_BYTEORDER, UDATA_SET_KEY_BYTEORDER},
@@ -27,44 +27,41 @@ impl SetMessage {
         let name = CName::new(name)?;
         // SAFETY: libnftnl returns null or a set that nobody else has.
         let set = allocated(unsafe { sys::nftnl_set_alloc() });
-        // SAFETY: the set lives; the setters copy the strings.
-        unsafe {
-            let set = set.as_ptr();
-            sys::nftnl_set_set_u32(set, sys::NFTNL_SET_FAMILY as u16, family.number().into());
-            sys::nftnl_set_set_str(set, sys::NFTNL_SET_TABLE as u16, table.0.as_ptr());
-            sys::nftnl_set_set_str(set, sys::NFTNL_SET_NAME as u16, name.0.as_ptr());
-        }
-        Ok(Self { set, family })
+        let message = Self { set, family };
+        message.number(attribute!(NFTNL_SET_FAMILY), family.number().into())?;
+        message.data(attribute!(NFTNL_SET_TABLE), table.0.to_bytes_with_nul())?;
+        message.data(attribute!(NFTNL_SET_NAME), name.0.to_bytes_with_nul())?;
+        Ok(message)
     }
 
     /// A set or map as declared. `id` tells it from others of the same batch.
     pub(in crate::kernel) fn declared(table: (Family, &CName), set: &Set, id: u32) -> Result<Self, String> {
         let message = Self::named(table, &set.name)?;
         let declaration = Declaration::of(set)?;
-        message.number(sys::NFTNL_SET_FLAGS, declaration.flags);
-        message.number(sys::NFTNL_SET_KEY_TYPE, declaration.key_type);
-        message.number(sys::NFTNL_SET_KEY_LEN, declaration.key_length);
+        message.number(attribute!(NFTNL_SET_FLAGS), declaration.flags)?;
+        message.number(attribute!(NFTNL_SET_KEY_TYPE), declaration.key_type)?;
+        message.number(attribute!(NFTNL_SET_KEY_LEN), declaration.key_length)?;
         if set.data != SetData::None {
-            message.number(sys::NFTNL_SET_DATA_TYPE, declaration.data_type);
-            message.number(sys::NFTNL_SET_DATA_LEN, declaration.data_length);
+            message.number(attribute!(NFTNL_SET_DATA_TYPE), declaration.data_type)?;
+            message.number(attribute!(NFTNL_SET_DATA_LEN), declaration.data_length)?;
         }
-        message.number(sys::NFTNL_SET_ID, id);
+        message.number(attribute!(NFTNL_SET_ID), id)?;
         if let Some(size) = set.size {
-            message.number(sys::NFTNL_SET_DESC_SIZE, size);
+            message.number(attribute!(NFTNL_SET_DESC_SIZE), size)?;
         }
         if set.counter {
             message.counter();
         }
         if declaration.describes_fields() {
             let lengths: Vec<u8> = set.key.iter().map(|field| field.size() as u8).collect();
-            message.data(sys::NFTNL_SET_DESC_CONCAT, &lengths);
+            message.data(attribute!(NFTNL_SET_DESC_CONCAT), &lengths)?;
         }
         let mut userdata = Vec::with_capacity(12);
         record(&mut userdata, UDATA_SET_KEY_BYTEORDER, declaration.key_byte_order);
         if set.data != SetData::None {
             record(&mut userdata, UDATA_SET_DATA_BYTEORDER, declaration.data_byte_order);
         }
-        message.data(sys::NFTNL_SET_USERDATA, &userdata);
+        message.data(attribute!(NFTNL_SET_USERDATA), &userdata)?;
         Ok(message)
     }
 
@@ -77,18 +74,19 @@ impl SetMessage {
         }
     }
 
-    fn number(&self, attribute: u32, value: u32) {
-        // SAFETY: the set lives.
-        unsafe { sys::nftnl_set_set_u32(self.set.as_ptr(), attribute as u16, value) };
+    fn number(&self, attribute: Attribute, value: u32) -> Result<(), String> {
+        self.data(attribute, &value.to_ne_bytes())
     }
 
-    fn data(&self, attribute: u32, value: &[u8]) {
-        // SAFETY: the set lives; the setter copies as many bytes as it is told. The lengths of fields are
-        // at most 16, the number of fields that libnftnl has room for.
-        unsafe {
-            let length = value.len() as u32;
-            sys::nftnl_set_set_data(self.set.as_ptr(), attribute as u16, value.as_ptr().cast(), length);
-        }
+    /// Sets an attribute, numbers in host order and names with their zero. Refuses, with its name, one that libnftnl
+    /// does not take.
+    fn data(&self, attribute: Attribute, value: &[u8]) -> Result<(), String> {
+        let (number, length) = (attribute.number as u16, value.len() as u32);
+        // SAFETY: the set lives; the setter copies as many bytes as it is told, of names as many as the zero ends. The
+        // lengths of fields are at most 16, the number of fields that libnftnl has room for.
+        attribute.taken(unsafe {
+            sys::nftnl_set_set_data(self.set.as_ptr(), number, value.as_ptr().cast(), length)
+        })
     }
 
     fn header(&self, buffer: *mut c_void, kind: u16, sequence: u32) -> *mut libc::nlmsghdr {

@@ -7,6 +7,7 @@ use portolan_rules::node_ports::{NodePortAddresses, NodePortAddressesError};
 use super::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings, SyncSettings, Wish};
 use crate::{
     cli::RunArgs,
+    cluster,
     config::{DEFAULT_OOM_SCORE_ADJ, Duration, KubeProxyConfiguration, Origin, Text},
     settings::{Problem, Settings, SettingsError, masquerade_bit},
 };
@@ -284,19 +285,11 @@ pub(super) fn names(origin: &Origin, fields: &[String]) -> Vec<String> {
 
 fn api(all: &KubeProxyConfiguration, args: &RunArgs) -> Result<ApiSettings, SettingsError> {
     let kubeconfig = all.client_connection.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty());
-    let master = args.api.master.clone().filter(|master| !master.is_empty());
-    if let Some(master) = &master {
-        // Without a scheme it is a host, as for client-go: with TLS if the kubeconfig's cluster has it.
-        let has_scheme = master.contains("://");
-        let full = if has_scheme { master.trim().to_owned() } else { format!("https://{}", master.trim()) };
-        let uri: Option<http::Uri> = full.parse().ok();
-        let is_url = uri.is_some_and(|uri| {
-            matches!(uri.scheme_str(), Some("http" | "https"))
-                && uri.host().is_some_and(|host| !host.is_empty())
-        });
-        if !is_url {
-            return Err(SettingsError::new("--master", Problem::Url(master.clone())));
-        }
+    let master = args.api.master.as_deref().map(str::trim).filter(|master| !master.is_empty());
+    let invalid = master.filter(|master| cluster::parse_url(master, true).is_none());
+    if let Some(master) = invalid {
+        return Err(SettingsError::new("--master", Problem::Url(master.to_owned())));
     }
+    let master = master.map(str::to_owned);
     Ok(ApiSettings { kubeconfig, master })
 }

@@ -12,7 +12,7 @@ use portolan_integration::{
     synthetic::{Kinds, Synthetic, service_name, spare},
 };
 use portolan_rules::{
-    compile::{Compiler, Config, Loaded},
+    compile::{Compiler, Config, Loaded, SetName},
     model::{EndpointSlice, Service},
     ruleset::Family,
     state::State,
@@ -20,6 +20,9 @@ use portolan_rules::{
 };
 
 use super::Result;
+
+/// Elements for which the largest sets are declared.
+const LARGEST: u32 = 1 << 20;
 
 /// A compiler that has compiled nothing, with an address that answers node ports.
 pub fn compiler() -> Compiler {
@@ -32,6 +35,23 @@ pub fn compiler() -> Compiler {
 pub fn fresh_kernel() -> Result<Kernel> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
     Ok(Kernel::open()?)
+}
+
+/// Has the machine hold as much memory as the largest sets take. A virtual machine's memory that has been free for some
+/// seconds may have gone back to the host, and its first use then takes ten microseconds a page, some thousand pages a
+/// set, while the mutex is held.
+pub fn warm() -> Result<()> {
+    let mut kernel = fresh_kernel()?;
+    let mut transaction = Transaction::new(Config::default().table);
+    for family in Family::ALL {
+        transaction.push(family, Operation::AddTable);
+        for name in [SetName::Frontends, SetName::Endpoints, SetName::Attributes] {
+            let set = name.declaration(&Config::default(), family, LARGEST);
+            transaction.push(family, Operation::AddSet(Box::new(set)));
+        }
+    }
+    kernel.commit(&transaction)?;
+    retire(kernel)
 }
 
 /// Gives up a namespace, and waits until the kernel has nothing more to do with it.

@@ -13,6 +13,7 @@ mod figure;
 mod kernel_memory;
 mod manifests;
 mod memory;
+mod neighbour;
 mod nft;
 mod restart;
 mod rows;
@@ -60,6 +61,7 @@ enum Group {
     Changes,
     Churn,
     Restart,
+    Neighbour,
     Memory,
     KernelMemory,
     Variants,
@@ -76,6 +78,7 @@ impl Group {
             Self::Changes => changes::measure(services),
             Self::Churn => churn::measure(services, full),
             Self::Restart => restart::measure(services),
+            Self::Neighbour => neighbour::measure(services),
             Self::Memory => memory::measure(services),
             Self::KernelMemory => kernel_memory::measure(services),
             Self::Variants => variants::measure(services, full),

@@ -137,6 +137,15 @@ pub const ROWS: &[Row] = &[
     ),
     row("restart", "restart with equal state: time", Unit::Time, from_ten_thousand(0.4, 4.0)),
     row("rewritten", "operations that it commits", Unit::Count, everywhere(0.0)),
+    row("comparison", "the hourly comparison where every commit was heard of", Unit::Time, everywhere(1.0)),
+    row("comparison-read", "the same where that is not known: everything is read", Unit::Time, NO_TARGET),
+    row(
+        "neighbour",
+        "one endpoint swapped while a neighbour loads 200,000 elements again and again: p99 (a commit of one table \
+         alone, likewise)",
+        Unit::Time,
+        NO_TARGET,
+    ),
     row(
         "resident-run",
         "resident memory of `portolan run` that watches the YAML files",

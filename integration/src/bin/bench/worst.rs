@@ -18,14 +18,14 @@ use portolan_rules::{
 
 use super::{
     Result,
-    arena::{best, compiler, fresh_kernel, median, retire},
+    arena::{best, compiler, fresh_kernel, median, retire, warm},
     cold::once,
     figure::Figure,
 };
 
 /// Services at most: as many different timeouts as make a difference.
 const MOST: u32 = 2_000;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// Changes of which the median is told.
 const CHANGES: u8 = 20;
 
@@ -45,6 +45,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
 
     let (mut worst_times, mut plain_times, mut longest) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        warm()?;
         let start = once(&mut worst)?.0;
         longest.push(start.longest);
         worst_times.push(start.elapsed);

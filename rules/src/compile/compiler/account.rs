@@ -77,10 +77,15 @@ impl Compiler {
             }
         }
         // Retained before released, so that what stays never seems to go.
-        for (set, address) in after.into_iter().flat_map(CompiledService::shared_addresses) {
+        let config = &self.config;
+        let shared = |service: Option<&CompiledService>| {
+            let addresses = service.into_iter().flat_map(CompiledService::shared_addresses);
+            addresses.filter(|(_, address)| config.serves(*address)).collect::<SmallVec<[_; 4]>>()
+        };
+        for (set, address) in shared(after) {
             self.ledger.retain_address(set, address);
         }
-        for (set, address) in before.into_iter().flat_map(CompiledService::shared_addresses) {
+        for (set, address) in shared(before) {
             self.ledger.release_address(set, address);
         }
     }

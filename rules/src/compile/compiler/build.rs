@@ -19,11 +19,10 @@ use crate::{
         service::{CompiledService, Problem},
         sets::{SetName, size_for},
     },
-    diff::diff_into,
     model::{LoadBalancing, Node, Service, TrafficPolicy},
     plan::{Act, Emit, Parts, Whole},
     planes::is_shared,
-    ruleset::{Chain, Concat, Element, Family, Name, Ruleset, Table},
+    ruleset::{Chain, Concat, Element, Family, Name, Table},
     state::{ServiceState, State},
     transaction::Transaction,
 };
@@ -48,13 +47,15 @@ impl Compiler {
         state.clear_dirty();
         self.declare_expected_sizes(state);
         let table = self.config.table.clone();
-        let mut parts = Parts::new(&table, take).starting_with(FIRST);
-        let mut unhooked = self.tables(&Family::ALL);
-        for table in unhooked.tables.values_mut() {
-            table.chains.retain(|_, chain| chain.base.is_none());
+        let mut parts = Parts::new(&table, take);
+        let families = self.config.families.clone();
+        let bare = |family: &Family| Whole { family: *family, table: self.table(*family), elements: &|_| () };
+        let bare: Vec<Whole<'_>> = families.iter().map(bare).collect();
+        for table in &bare {
+            table.declare(&mut parts);
         }
-        parts.operations(diff_into(&table, &Ruleset::default(), unhooked.clone()).operations);
         parts.end();
+        parts.start_with(FIRST);
 
         let mut problems = Vec::new();
         // In the order of rank: who is granted a frontend keeps it.
@@ -86,23 +87,16 @@ impl Compiler {
         parts.end();
         let fits = self.outgrown(&NetChanges::default()).is_empty();
         if fits {
-            let hooked = self.tables(&Family::ALL);
-            for (family, table) in &hooked.tables {
-                let is_class = |chain: &&Chain| {
-                    let unhooked = unhooked.tables.get(family);
-                    chain.base.is_none()
-                        && unhooked.is_none_or(|table| !table.chains.contains_key(&chain.name))
-                };
-                parts.chains(*family, table.chains.values().filter(is_class));
+            for Whole { family, table, .. } in &bare {
+                let classes = self.table(*family);
+                let is_class = |chain: &&Chain| !table.chains.contains_key(&chain.name);
+                parts.chains(*family, classes.chains.values().filter(is_class));
                 for class in self.classes(*family) {
                     let (key, element) = class_verdict(class);
                     parts.add(*family, self.declaration(*family, class.verdict_map()), key, element);
                 }
             }
-            parts.end();
-            for (family, table) in &hooked.tables {
-                parts.chains(*family, table.chains.values().filter(|chain| chain.base.is_some()));
-            }
+            parts.operations(bare.iter().flat_map(Whole::hooks).collect());
             parts.end();
         }
         let is_complete = fits && parts.is_wanted();

@@ -1,6 +1,6 @@
 //! Turns what the ledger noted into the transactions of a plan.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use foldhash::HashSet;
 
@@ -73,6 +73,12 @@ impl Compiler {
     pub fn forget_retiring(&mut self) -> Transaction {
         self.rebuilds.clear();
         self.retire(u64::MAX, usize::MAX)
+    }
+
+    /// Forgets which elements of these sets are retiring, as they are about to be compared.
+    pub fn forget_retiring_of(&mut self, sets: &BTreeSet<(Family, Name)>) {
+        self.rebuilds.clear();
+        self.retiring.forget(sets);
     }
 
     fn changes(&self, net: NetChanges) -> Changes {

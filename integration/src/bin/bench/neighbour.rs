@@ -1,0 +1,161 @@
+//! The reconciler while somebody else changes tables of their own, and what it takes to compare everything.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use portolan::{
+    agent::{Agent, Cause, Event, Receiver, queue},
+    health::Health,
+    kernel::Kernel,
+    metrics::Metrics,
+    recorder::Recorder,
+    settings::{DetectLocal, Settings},
+    source::Change,
+};
+use portolan_integration::synthetic::{Kinds, Synthetic, service_name};
+use portolan_rules::{
+    compile::Config,
+    ruleset::{Concat, DataType, Element, Family, Set, Value},
+    transaction::{Operation, Transaction},
+};
+
+use super::{
+    Result,
+    arena::{best, fresh_kernel, percentile, retire, swap},
+    figure::Figure,
+};
+
+const ROUNDS: usize = 3;
+/// How long changes are made beside the neighbour.
+const LONG: Duration = Duration::from_secs(6);
+/// From the end of one change to the next.
+const PAUSE: Duration = Duration::from_millis(3);
+/// Elements that the neighbour loads at once, and deletes again.
+const ELEMENTS: u32 = 200_000;
+
+/// The rows of a full comparison, and of changes beside a neighbour.
+pub fn measure(services: u32) -> Result<Vec<Figure>> {
+    let synthetic = Synthetic::new(services, Kinds::Plain);
+    let mut agent = agent(&synthetic, services, fresh_kernel()?);
+    let mut read = Vec::new();
+    agent.sync()?;
+    for _ in 0..ROUNDS {
+        read.push(compare(&mut agent)?);
+    }
+    let health = Health::default();
+    let (sender, inbox) = queue(health);
+    agent.listen(sender)?;
+    // The first reading after listening began; the others have nothing to read.
+    compare(&mut agent)?;
+    let heard = (0..ROUNDS).map(|_| compare(&mut agent)).collect::<Result<Vec<_>>>()?;
+
+    let mut bare = Kernel::open()?;
+    let done = Arc::new(AtomicBool::new(false));
+    let neighbour = {
+        let done = Arc::clone(&done);
+        // A thread begins in the namespace of the one that starts it.
+        std::thread::spawn(move || neighbour(&done))
+    };
+    let (mut changes, mut commits) = (Vec::new(), Vec::new());
+    let (started, mut n) = (Instant::now(), 0);
+    while started.elapsed() < LONG {
+        n = (n + 7919) % services;
+        changes.push(change(&mut agent, &inbox, &synthetic, n)?);
+        std::thread::sleep(PAUSE);
+        commits.push(commit_one(&mut bare)?);
+        std::thread::sleep(PAUSE);
+    }
+    done.store(true, Ordering::Relaxed);
+    let loads = neighbour.join().map_err(|_| "the neighbour panicked")?.map_err(|error| error.to_string())?;
+    drop(agent);
+    retire(bare)?;
+    let floor = percentile(&mut commits, 99);
+    Ok(vec![
+        Figure::new("comparison", best(heard).as_secs_f64()),
+        Figure::new("comparison-read", best(read).as_secs_f64()),
+        Figure::new("neighbour", percentile(&mut changes, 99).as_secs_f64())
+            .with(format!("{:.0} ms; {loads} loads", floor.as_secs_f64() * 1e3)),
+    ])
+}
+
+fn agent(synthetic: &Synthetic, services: u32, kernel: Kernel) -> Agent {
+    let settings = Settings {
+        node_name: "node".into(),
+        node_port_addresses: portolan_rules::node_ports::NodePortAddresses::default(),
+        primary_address: None,
+        detect_local: DetectLocal::ClusterCidr(Vec::new()),
+        service_cidrs: Vec::new(),
+        proxy_name: None,
+        config: Config::default(),
+    };
+    let (recorder, _) = Recorder::new();
+    let mut agent = Agent::new(settings, kernel, Health::default(), recorder, Metrics::default());
+    let services = 0..services;
+    let service = |n| Change::Service(service_name(n), Some(Arc::new(synthetic.service(n))));
+    agent.apply(services.clone().map(service));
+    let slices = services.flat_map(|n| synthetic.slices(n));
+    agent.apply(slices.map(|slice| Change::Slice(slice.name.clone(), Some(Arc::new(slice)))));
+    agent
+}
+
+fn compare(agent: &mut Agent) -> Result<Duration> {
+    let started = Instant::now();
+    agent.sync_for(Cause::Period)?;
+    Ok(started.elapsed())
+}
+
+/// An endpoint swapped; from the event to the commit, with all that notifications ask for.
+fn change(agent: &mut Agent, inbox: &Receiver, synthetic: &Synthetic, n: u32) -> Result<Duration> {
+    let started = Instant::now();
+    for event in inbox.take() {
+        if let Event::Foreign(change) = event {
+            agent.foreign(change);
+        }
+    }
+    let mut slice = synthetic.slices(n).pop().ok_or("no slice")?;
+    swap(&mut slice);
+    agent.apply([Change::Slice(slice.name.clone(), Some(Arc::new(slice)))]);
+    agent.sync()?;
+    Ok(started.elapsed())
+}
+
+/// What any commit waits for at present: that of a table of its own.
+fn commit_one(kernel: &mut Kernel) -> Result<Duration> {
+    let mut transaction = Transaction::new("bare");
+    transaction.push(Family::Ip6, Operation::AddTable);
+    let started = Instant::now();
+    kernel.commit(&transaction)?;
+    let took = started.elapsed();
+    transaction.operations = vec![(Family::Ip6, Operation::DeleteTable)];
+    kernel.commit(&transaction)?;
+    Ok(took)
+}
+
+/// Loads a set and deletes it again and again; how often.
+fn neighbour(done: &AtomicBool) -> Result<usize, portolan::kernel::Error> {
+    let mut kernel = Kernel::open()?;
+    let set = Arc::new(Set::new("addresses", &[DataType::Ipv4Addr]));
+    let mut load = Transaction::new("neighbour");
+    load.push(Family::Ip, Operation::AddTable);
+    load.push(Family::Ip, Operation::AddSet(Box::new(Set::clone(&set))));
+    for n in 0..ELEMENTS {
+        let key = Concat::new(&[Value::Ipv4((0xc000_0000 + n).into())]);
+        load.push(Family::Ip, Operation::AddElement { set: set.clone(), key, element: Element::member() });
+    }
+    let mut delete = Transaction::new("neighbour");
+    delete.push(Family::Ip, Operation::DeleteTable);
+    let mut loads = 0;
+    while !done.load(Ordering::Relaxed) {
+        kernel.commit(&load)?;
+        kernel.commit(&delete)?;
+        loads += 1;
+        // What parses a list of addresses takes longer than the kernel.
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    Ok(loads)
+}

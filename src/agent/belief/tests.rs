@@ -1,0 +1,119 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What happened, with times in milliseconds and names of sets as numbers.
+fn event() -> impl Strategy<Value = (Event, u64)> {
+    let start = Instant::now();
+    let at = move |ms: u64| start + Duration::from_millis(ms);
+    let scope = |sets: Vec<u8>| sets.into_iter().map(|n| (Family::Ip, n.to_string().into())).collect();
+    let by = |id| Generation { id, thread: 2, process: "nft".into() };
+    let event = prop_oneof![
+        Just(Event::Failed),
+        Just(Event::Differs),
+        (0..40_u32, prop::collection::vec(0..3_u8, 0..3), 0..100_u64, 0..100_u64).prop_map(
+            move |(id, sets, seen, wait)| Event::Changed {
+                by: by(id),
+                sets: scope(sets),
+                seen: at(seen),
+                due: at(seen + wait)
+            }
+        ),
+        (prop::collection::vec(0..3_u8, 0..2), 0..100_u64, 0..100_u64).prop_map(move |(sets, seen, wait)| {
+            Event::Lost { sets: scope(sets), seen: at(seen), due: at(seen + wait) }
+        }),
+        any::<bool>().prop_map(|heard_all| Event::Period { heard_all }),
+    ];
+    (event, 0..300_u64)
+}
+
+/// A kernel that may have been changed behind our back, in sets by number or wholly.
+#[derive(Clone, Debug, Default)]
+struct World {
+    generation: u32,
+    /// What differs from what it should be, as far as anybody could say.
+    differing: Vec<Sets>,
+}
+
+proptest! {
+    /// Whatever may differ is read in the end, and nothing is read without a reason.
+    #[test]
+    fn what_may_differ_is_in_doubt(events in prop::collection::vec(event(), 0..40)) {
+        let start = Instant::now();
+        let mut belief = Belief::Unknown;
+        prop_assert_eq!(belief.action(start), Action::Read(Sets::All), "the first reading is of everything");
+        let mut world = World::default();
+        belief = belief.after(Event::Compared { generation: 0, sets: Sets::All });
+        let mut missed = false;
+        for (event, now) in events {
+            let now = start + Duration::from_millis(now);
+            match &event {
+                Event::Failed | Event::Differs => world.differing.push(Sets::All),
+                Event::Changed { by, sets, .. } if by.id > world.generation => {
+                    world.differing.push(Sets::Some { named: sets.clone(), miscounted: false });
+                }
+                Event::Lost { sets, .. } => {
+                    missed = true;
+                    world.differing.push(Sets::Some { named: sets.clone(), miscounted: true });
+                }
+                Event::Period { heard_all } => {
+                    if !heard_all || missed {
+                        world.differing.push(Sets::All);
+                    }
+                }
+                _ => {}
+            }
+            belief = belief.after(event);
+            prop_assert_eq!(world.differing.is_empty(), belief.doubt().is_none(), "{:?}", belief);
+            if let Action::Read(sets) = belief.action(now) {
+                prop_assert!(belief.doubt().is_some(), "no reading without a doubt");
+                for part in &world.differing {
+                    prop_assert_eq!(sets.clone().and(part.clone()), sets.clone(), "{:?} is not read", part);
+                }
+                if sets == Sets::All {
+                    missed = false;
+                }
+                world.differing.clear();
+                world.generation += 10;
+                belief = belief.after(Event::Compared { generation: world.generation, sets });
+                prop_assert_eq!(belief.action(now), Action::Commit);
+            }
+        }
+        // Every doubt says when it is resolved, or is resolved by the next reconcile.
+        if let Some(doubt) = belief.doubt() {
+            let due = doubt.due.unwrap_or(start);
+            prop_assert!(matches!(belief.action(due), Action::Read(_)));
+        }
+    }
+
+    /// A doubt is never put off by what happens later.
+    #[test]
+    fn further_events_do_not_put_a_repair_off(events in prop::collection::vec(event(), 1..20)) {
+        let mut belief = Belief::Certain(LastReading { generation: 0, is_complete: true });
+        let mut due: Option<Option<Instant>> = None;
+        for (event, _) in events {
+            belief = belief.after(event);
+            let now = belief.doubt().map(|doubt| doubt.due);
+            match (due, now) {
+                (Some(Some(before)), Some(after)) => prop_assert!(after.is_none_or(|after| after <= before)),
+                (Some(None), after) => prop_assert_eq!(after, Some(None)),
+                _ => {}
+            }
+            due = now;
+        }
+    }
+}
+
+#[test]
+fn only_sets_with_another_number_of_elements_are_read_after_a_loss() {
+    let sets = Sets::Some { named: [(Family::Ip, "named".into())].into(), miscounted: true };
+    let set = |name: &str| Set::new(name, &[]);
+    assert!(!sets.contain(Family::Ip, &set("a"), Some(3), Some(3)));
+    assert!(sets.contain(Family::Ip, &set("a"), Some(3), Some(4)));
+    assert!(sets.contain(Family::Ip, &set("a"), None, Some(4)), "a set that is not ours");
+    assert!(sets.contain(Family::Ip, &set("a"), Some(3), None), "the kernel does not count");
+    assert!(sets.contain(Family::Ip, &set("named"), Some(3), Some(3)));
+    assert!(!sets.contain(Family::Ip6, &set("named"), Some(3), Some(3)));
+}

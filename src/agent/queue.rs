@@ -1,0 +1,343 @@
+//! What waits for the reconciler: at most one entry an object and one of each other kind of event, so that a reconciler
+//! that is held, by a long commit or a log that is not read, costs no memory however much happens meanwhile.
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{RecvError, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{Ending, Event, ForeignChange};
+use crate::{health::Health, manifest::Completeness, source::Backlog};
+
+/// A queue, empty and open. Changes count as waiting, for health, from when they arrive in it.
+pub fn queue(health: Health) -> (Sender, Receiver) {
+    let shared = Arc::new(Shared {
+        health,
+        state: Mutex::new(State { pending: Pending::default(), senders: 1, is_received: true }),
+        filled: Condvar::new(),
+    });
+    (Sender(Arc::clone(&shared)), Receiver(shared))
+}
+
+/// Where events come from; clones fill the same queue.
+#[derive(Debug)]
+pub struct Sender(Arc<Shared>);
+
+/// Where events are taken up.
+#[derive(Debug)]
+pub struct Receiver(Arc<Shared>);
+
+/// Nothing takes events up any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the reconciler has ended")]
+pub struct Closed;
+
+#[derive(Debug)]
+struct Shared {
+    health: Health,
+    state: Mutex<State>,
+    /// Something came, or no more can.
+    filled: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    pending: Pending,
+    senders: usize,
+    is_received: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, state: &mut State) -> Vec<Event> {
+        let events = state.pending.take();
+        if !events.is_empty() {
+            self.health.taken_up();
+        }
+        events
+    }
+}
+
+impl Sender {
+    /// Adds an event; never waits.
+    ///
+    /// # Errors
+    /// The receiver is gone.
+    pub fn send(&self, event: Event) -> Result<(), Closed> {
+        let mut state = self.0.lock();
+        if !state.is_received {
+            return Err(Closed);
+        }
+        if matches!(event, Event::Cluster(_) | Event::Manifests { .. } | Event::Addresses) {
+            self.0.health.arrived();
+        }
+        state.pending.push(event);
+        drop(state);
+        self.0.filled.notify_one();
+        Ok(())
+    }
+}
+
+impl Clone for Sender {
+    fn clone(&self) -> Self {
+        self.0.lock().senders += 1;
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0.lock().senders -= 1;
+        self.0.filled.notify_one();
+    }
+}
+
+impl Receiver {
+    /// Takes all events that are there, which may be none.
+    pub fn take(&self) -> Vec<Event> {
+        self.0.take(&mut self.0.lock())
+    }
+
+    /// Waits for events, and takes them.
+    ///
+    /// # Errors
+    /// There are none, and no more can come.
+    pub fn recv(&self) -> Result<Vec<Event>, RecvError> {
+        let waits = |state: &mut State| state.pending.is_empty() && state.senders > 0;
+        let state = self.0.filled.wait_while(self.0.lock(), waits);
+        let events = self.0.take(&mut state.unwrap_or_else(PoisonError::into_inner));
+        if events.is_empty() { Err(RecvError) } else { Ok(events) }
+    }
+
+    /// The same, for no longer than this.
+    ///
+    /// # Errors
+    /// The time is over, or no more can come.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Vec<Event>, RecvTimeoutError> {
+        let began = Instant::now();
+        let mut state = self.0.lock();
+        loop {
+            let events = self.0.take(&mut state);
+            if !events.is_empty() {
+                return Ok(events);
+            }
+            if state.senders == 0 {
+                return Err(RecvTimeoutError::Disconnected);
+            }
+            let left = timeout.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return Err(RecvTimeoutError::Timeout);
+            }
+            state = self.0.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.is_received = false;
+        state.pending = Pending::default();
+    }
+}
+
+/// The events of a queue, each kind merged into one.
+#[derive(Debug, Default)]
+struct Pending {
+    cluster: Backlog,
+    manifests: Backlog,
+    /// How much is known of the manifests, if that changed.
+    completeness: Option<Completeness>,
+    addresses: bool,
+    flows: bool,
+    foreign: Option<ForeignChange>,
+    stop: Option<Ending>,
+}
+
+impl Pending {
+    fn push(&mut self, event: Event) {
+        match event {
+            Event::Cluster(update) => self.cluster.append(update),
+            Event::Manifests { changes, completeness } => {
+                changes.into_iter().for_each(|change| self.manifests.push(change));
+                self.completeness = completeness.or(self.completeness);
+            }
+            Event::Addresses => self.addresses = true,
+            Event::Flows => self.flows = true,
+            Event::Foreign(change) => match &mut self.foreign {
+                Some(foreign) => foreign.append(change),
+                none => *none = Some(change),
+            },
+            // The first reason to stop is the one that counts.
+            Event::Stop(ending) => _ = self.stop.get_or_insert(ending),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        let Self { cluster, manifests, completeness, addresses, flows, foreign, stop } = self;
+        cluster.is_empty()
+            && manifests.is_empty()
+            && completeness.is_none()
+            && !addresses
+            && !flows
+            && foreign.is_none()
+            && stop.is_none()
+    }
+
+    /// Everything as events, to stop as the last; nothing is left.
+    fn take(&mut self) -> Vec<Event> {
+        let pending = std::mem::take(self);
+        let Self { mut cluster, mut manifests, completeness, addresses, flows, foreign, stop } = pending;
+        let mut events = Vec::new();
+        if !cluster.is_empty() {
+            events.push(Event::Cluster(cluster.take()));
+        }
+        if !manifests.is_empty() || completeness.is_some() {
+            events.push(Event::Manifests { changes: manifests.take().changes, completeness });
+        }
+        events.extend(addresses.then_some(Event::Addresses));
+        events.extend(flows.then_some(Event::Flows));
+        events.extend(foreign.map(Event::Foreign));
+        events.extend(stop.map(Event::Stop));
+        events
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use portolan_rules::{
+        model::{EndpointSlice, ObjectName},
+        ruleset::Family,
+    };
+
+    use super::*;
+    use crate::{
+        kernel::{Generation, Scope},
+        source::{Change, Update},
+    };
+
+    fn slice(number: u32) -> Change {
+        let name = ObjectName::new("default", format!("s{number}"));
+        let (ports, endpoints) = (Vec::new(), Vec::new());
+        let slice = EndpointSlice { name: name.clone(), service: "web".into(), ports, endpoints };
+        Change::Slice(name, Some(Arc::new(slice)))
+    }
+
+    #[test]
+    fn a_storm_that_is_not_taken_up_leaves_one_entry_an_object() {
+        let (sender, receiver) = queue(Health::default());
+        for number in 0..1_000_000 {
+            let changes = vec![slice(number % 100)];
+            sender.send(Event::Cluster(Update { changes, triggers: Vec::new() })).unwrap();
+            if number % 1000 == 0 {
+                assert!(receiver.0.lock().pending.cluster.len() <= 100);
+            }
+        }
+        for event in [Event::Addresses, Event::Flows, Event::Addresses, Event::Flows] {
+            sender.send(event).unwrap();
+        }
+        let events = receiver.take();
+        let [Event::Cluster(update), Event::Addresses, Event::Flows] = &*events else { panic!("{events:?}") };
+        assert_eq!(update.changes.len(), 100);
+        assert!(receiver.take().is_empty());
+    }
+
+    #[test]
+    fn a_change_waits_from_when_it_arrives() {
+        let health = Health::default();
+        let (sender, receiver) = queue(health.clone());
+        for event in [Event::Flows, Event::Foreign(ForeignChange::default())] {
+            sender.send(event).unwrap();
+        }
+        assert_eq!(health.report().waiting, None, "there may be nothing to do");
+        sender.send(Event::Addresses).unwrap();
+        assert!(health.report().waiting.is_some());
+        // A reconcile that ends meanwhile knows nothing of it.
+        health.synced();
+        assert!(health.report().waiting.is_some());
+        receiver.take();
+        assert!(health.report().waiting.is_some(), "it is not in the kernel yet");
+        health.synced();
+        assert_eq!(health.report().waiting, None);
+    }
+
+    #[test]
+    fn manifests_are_merged_as_well() {
+        let (sender, receiver) = queue(Health::default());
+        let (partial, whole) = (Some(Completeness::Partial), Some(Completeness::Whole));
+        for (number, completeness) in [(1, partial), (2, whole), (1, None)] {
+            sender.send(Event::Manifests { changes: vec![slice(number)], completeness }).unwrap();
+        }
+        let events = receiver.take();
+        let [Event::Manifests { changes, completeness: Some(Completeness::Whole) }] = &*events else {
+            panic!("{events:?}")
+        };
+        assert_eq!(*changes, [slice(1), slice(2)]);
+        // That the input is complete again is news, though nothing else changed.
+        sender.send(Event::Manifests { changes: Vec::new(), completeness: whole }).unwrap();
+        assert_eq!(receiver.recv().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_others_did_is_one_change_with_all_that_they_touched() {
+        let by = |id| Some(Generation { id, thread: 9, process: "nft".to_owned() });
+        let scope = |set: &str| Scope::from([(Family::Ip, set.into())]);
+        let merged = |changes: [&ForeignChange; 2]| {
+            let (sender, receiver) = queue(Health::default());
+            for change in changes {
+                sender.send(Event::Foreign(change.clone())).unwrap();
+            }
+            match receiver.take().pop() {
+                Some(Event::Foreign(change)) => change,
+                other => panic!("{other:?}"),
+            }
+        };
+        let first = ForeignChange { by: by(3), sets: scope("frontends") };
+        let second = ForeignChange { by: by(4), sets: scope("endpoints") };
+        let both = merged([&first, &second]);
+        assert_eq!(both.by, by(4));
+        assert_eq!(both.sets, &scope("frontends") | &scope("endpoints"));
+        // What was lost may have touched anything, and what is known is known all the same.
+        let lost = ForeignChange::default();
+        assert_eq!(merged([&lost, &second]), ForeignChange { by: None, ..second.clone() });
+        assert_eq!(merged([&first, &lost]), ForeignChange { by: None, ..first.clone() });
+    }
+
+    #[test]
+    fn whoever_waits_is_woken_by_an_event_and_by_the_end() {
+        let (sender, receiver) = queue(Health::default());
+        let sending = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            sender.clone().send(Event::Addresses).unwrap();
+            thread::sleep(Duration::from_millis(50));
+        });
+        assert!(matches!(&*receiver.recv().unwrap(), [Event::Addresses]));
+        let ended = receiver.recv_timeout(Duration::from_mins(5));
+        assert_eq!(ended.unwrap_err(), RecvTimeoutError::Disconnected);
+        assert!(receiver.recv().is_err());
+        sending.join().unwrap();
+
+        let (sender, receiver) = queue(Health::default());
+        let ended = receiver.recv_timeout(Duration::from_millis(1));
+        assert_eq!(ended.unwrap_err(), RecvTimeoutError::Timeout);
+        drop(receiver);
+        assert_eq!(sender.send(Event::Addresses), Err(Closed));
+    }
+
+    #[test]
+    fn to_stop_comes_after_what_came_before() {
+        let (sender, receiver) = queue(Health::default());
+        for event in [Event::Stop(Ending::Failed), Event::Addresses, Event::Stop(Ending::Asked)] {
+            sender.send(event).unwrap();
+        }
+        assert!(matches!(&*receiver.take(), [Event::Addresses, Event::Stop(Ending::Failed)]));
+    }
+}

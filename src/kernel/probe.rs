@@ -1,0 +1,264 @@
+//! Finds out at the start what the kernel can do, by trying.
+//!
+//! Everything that the rules need is written into tables of their own, in one batch without an end: the kernel judges
+//! it, says what it does not take, and forgets it, as with `nft --check`. Nothing is committed, no generation begins,
+//! and no listener hears of it.
+
+mod feature;
+mod release;
+
+use std::{collections::BTreeSet, fmt};
+
+use portolan_rules::{ruleset::Family, transaction::Transaction};
+use rustix::io::Errno;
+
+use super::{
+    Error, Kernel, batch,
+    connection::{Connection, Outcome},
+    dump,
+    uapi::{
+        NFNL_MSG_BATCH_END, NFT_MSG_GETSET, NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST, NFTA_SET_COUNT,
+        NFTA_TABLE_NAME,
+    },
+};
+
+pub use self::{
+    feature::Feature,
+    release::{RangeRemoval, Release},
+};
+
+/// What a kernel can do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Which Linux it is.
+    pub release: Release,
+    /// What it lacks, by family.
+    pub missing: BTreeSet<(Family, Feature)>,
+    /// Whether it acknowledges the end of a batch (since 6.10).
+    pub acknowledges: bool,
+    /// Whether it refuses a batch that was meant for another generation (`NFNL_BATCH_GENID`).
+    pub checks_generation: bool,
+    /// Whether it tells how many elements a set has (`NFTA_SET_COUNT`, since 6.16), by which reading by keys is known
+    /// to be complete. `None` if there was no set to ask about.
+    pub counts_elements: Option<bool>,
+}
+
+/// What a run needs besides what every run needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// `--endpoint-counters`.
+    pub element_counters: bool,
+}
+
+/// What can be served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// The families, in the order of [`Family::ALL`]; one at least.
+    pub families: Vec<Family>,
+    /// What an operator must know, a line each: families that are left out, and faults of this kernel.
+    pub warnings: Vec<String>,
+}
+
+impl Needs {
+    fn includes(self, feature: Feature) -> bool {
+        match feature {
+            Feature::ElementCounters => self.element_counters,
+            // Asked for by a flag that goes without effect where it is not there.
+            Feature::OwnedTables => false,
+            _ => true,
+        }
+    }
+}
+
+impl Features {
+    /// Which families this kernel can serve. [`Error::Lacking`] if it is none.
+    pub fn serve(&self, needs: Needs) -> Result<Served, Error> {
+        let mut served = Served::default();
+        let mut lacking = Vec::new();
+        for family in Family::ALL {
+            let what = self.lacking(family, needs);
+            if what.is_empty() {
+                served.families.push(family);
+            } else {
+                served.warnings.push(format!(
+                    "{} is not served: Linux {} lacks {}",
+                    ip_version(family),
+                    self.release,
+                    what.join(", ")
+                ));
+                lacking.extend(what);
+            }
+        }
+        if served.families.is_empty() {
+            let mut known = BTreeSet::new();
+            lacking.retain(|what| known.insert(what.clone()));
+            return Err(Error::Lacking { release: self.release.to_string(), what: lacking.join(", ") });
+        }
+        let may = match self.release.range_removal() {
+            RangeRemoval::Sound => return Ok(served),
+            RangeRemoval::Broken => "has",
+            RangeRemoval::Doubtful => "may have",
+        };
+        served.warnings.push(format!(
+            "Linux {} {may} a fault in sets of ranges (fixed in 5.10.94, 5.15.17 and 5.17): once \
+             spec.loadBalancerSourceRanges of some Service loses a range, load balancer addresses with ranges may let \
+             nobody in",
+            self.release
+        ));
+        Ok(served)
+    }
+
+    /// What is needed in a family and not there, with where it comes from; not what only follows from that.
+    fn lacking(&self, family: Family, needs: Needs) -> Vec<String> {
+        let is_missing = |feature: &Feature| self.missing.contains(&(family, *feature));
+        let missing =
+            Feature::ALL.into_iter().filter(|feature| needs.includes(*feature) && is_missing(feature));
+        let causes = missing.filter(|feature| !feature.uses().iter().any(is_missing));
+        causes.map(|feature| format!("{feature} ({})", feature.origin(family))).collect()
+    }
+}
+
+impl fmt::Display for Features {
+    /// The names of those that it has, with the family where it has them in one only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names = Vec::new();
+        for feature in Feature::ALL {
+            let has = Family::ALL.into_iter().filter(|family| !self.missing.contains(&(*family, feature)));
+            match has.collect::<Vec<_>>()[..] {
+                [] => {}
+                [family] => names.push(format!("{feature} ({family} only)")),
+                _ => names.push(feature.name().to_owned()),
+            }
+        }
+        let of_batches = [
+            (self.acknowledges, "batch-acknowledgement"),
+            (self.checks_generation, "batch-generation"),
+            (self.counts_elements == Some(true), "element-counts"),
+        ];
+        names.extend(of_batches.into_iter().filter(|(has, _)| *has).map(|(_, name)| name.to_owned()));
+        f.write_str(&names.join(" "))
+    }
+}
+
+fn ip_version(family: Family) -> &'static str {
+    match family {
+        Family::Ip => "IPv4",
+        Family::Ip6 => "IPv6",
+    }
+}
+
+/// Something for the kernel to judge.
+#[derive(Clone, Debug)]
+pub(super) struct Trial {
+    pub transaction: Transaction,
+    /// Flags that its tables are given (`NFTA_TABLE_FLAGS`).
+    pub table_flags: u32,
+}
+
+impl Trial {
+    fn of(feature: Feature, family: Family) -> Self {
+        let owned = feature == Feature::OwnedTables;
+        let table_flags = if owned { NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST } else { 0 };
+        Self { transaction: feature.transaction(family), table_flags }
+    }
+}
+
+impl Kernel {
+    /// Finds out what the kernel can do. `table` is the name of our tables, of which the sets are asked about.
+    pub fn probe(&mut self, table: &str) -> Result<Features, Error> {
+        let trials: Vec<(Family, Feature)> = Family::ALL
+            .into_iter()
+            .flat_map(|family| Feature::ALL.map(|feature| (family, feature)))
+            .collect();
+        Ok(Features {
+            release: Release::running(),
+            missing: missing(&trials, &mut |trials| self.refused(trials))?,
+            acknowledges: self.acknowledges,
+            checks_generation: self.checks_generation()?,
+            counts_elements: counts_elements(&mut self.connection, table)?,
+        })
+    }
+
+    /// Whether tables can be owned and outlive their owner, in any family.
+    pub(super) fn has_owned_tables(&mut self) -> Result<bool, Error> {
+        let trials = Family::ALL.map(|family| (family, Feature::OwnedTables));
+        let missing = missing(&trials, &mut |trials| self.refused(trials))?;
+        Ok(missing.len() < trials.len())
+    }
+
+    /// Has the kernel judge these without committing any of them. Gives the indices of those that it refuses.
+    fn refused(&mut self, trials: &[Trial]) -> Result<BTreeSet<usize>, Error> {
+        let owners = self.batch.encode_trials(trials)?;
+        self.connection.drain()?;
+        self.connection.send(self.batch.bytes())?;
+        let mut refused = BTreeSet::new();
+        let replies = self.each_reply(&mut |reply| {
+            let owner = reply.sequence.checked_sub(1).and_then(|index| owners.get(index as usize));
+            match (Errno::from_raw_os_error(reply.errno), owner) {
+                (Errno::PERM, _) => return Err(Error::Permission),
+                (Errno::NOMEM | Errno::NOBUFS | Errno::INTR | Errno::AGAIN, _) => {
+                    return Err(Error::Unknown(format!("a probe failed: {}", super::refused(reply, None))));
+                }
+                (_, Some(owner)) => drop(refused.insert(*owner)),
+                (_, None) => return Err(super::refused(reply, None)),
+            }
+            Ok(())
+        })?;
+        if replies.lost || (refused.is_empty() && !replies.acknowledged) {
+            return Err(Error::Unknown("replies to a probe were lost".to_owned()));
+        }
+        Ok(refused)
+    }
+
+    /// Whether a batch for another generation is refused. It is empty, so that a kernel that does not look at the
+    /// generation commits nothing.
+    fn checks_generation(&mut self) -> Result<bool, Error> {
+        let present = dump::generation(&mut self.connection)?.id;
+        // Zero would mean any.
+        let other = (present ^ 1 << 31).max(1);
+        let mut empty = Vec::new();
+        batch::frame_for(&mut empty, other);
+        batch::frame(&mut empty, NFNL_MSG_BATCH_END, 0, 1);
+        self.connection.drain()?;
+        self.connection.send(&empty)?;
+        let replies = self.replies()?;
+        Ok(replies.refused.is_some_and(|reply| reply.errno == Errno::RESTART.raw_os_error()))
+    }
+}
+
+/// Which of these are missing. `refused` has the kernel judge the rest until it takes all of them: hooks are looked at
+/// only once nothing else is wrong.
+fn missing(
+    trials: &[(Family, Feature)],
+    refused: &mut dyn FnMut(&[Trial]) -> Result<BTreeSet<usize>, Error>,
+) -> Result<BTreeSet<(Family, Feature)>, Error> {
+    let mut missing = BTreeSet::new();
+    loop {
+        let asked: Vec<_> = trials.iter().filter(|trial| !missing.contains(*trial)).copied().collect();
+        let written: Vec<_> = asked.iter().map(|(family, feature)| Trial::of(*feature, *family)).collect();
+        let refused = if written.is_empty() { BTreeSet::new() } else { refused(&written)? };
+        if refused.is_empty() {
+            return Ok(missing);
+        }
+        missing.extend(refused.into_iter().filter_map(|index| asked.get(index).copied()));
+    }
+}
+
+/// Whether the kernel tells how many elements the sets of this table have; `None` if there is no set.
+fn counts_elements(connection: &mut Connection, table: &str) -> Result<Option<bool>, Error> {
+    let own = [(NFTA_TABLE_NAME, table)];
+    let mut counts = None;
+    for family in Family::ALL {
+        let outcome = connection.request(NFT_MSG_GETSET, family.number(), true, &own, |message| {
+            counts = Some(message.attributes().number(NFTA_SET_COUNT).is_some());
+        })?;
+        // Any answer will do: the kernel tells of all sets or of none.
+        if counts.is_some() && outcome != Outcome::Absent {
+            break;
+        }
+    }
+    Ok(counts)
+}
+
+#[cfg(test)]
+mod tests;
