@@ -26,10 +26,11 @@ fn steps() -> Vec<Step<'static>> {
     steps
 }
 
-/// A line of the log without what is never the same: time, process, line of the source.
+/// A line of the log without what is never the same: time, process, line of the source, the kernel and its features.
 fn lasting(line: &str) -> &str {
     let is_log = line.starts_with('I') && line.contains(".rs:");
-    line.split_once("] ").filter(|_| is_log).map_or(line, |(_, rest)| rest)
+    let Some((_, rest)) = line.split_once("] ").filter(|_| is_log) else { return line };
+    rest.split_once(" kernel=").map_or(rest, |(start, _)| start)
 }
 
 #[test]
