@@ -211,9 +211,13 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
                     continue;
                 }
                 match agent.quarantined() {
-                    0 => info!(
+                    0 if complete => info!(
                         operations = synced.operations,
                         "In sync: the kernel holds what the manifests say"
+                    ),
+                    0 => warn!(
+                        operations = synced.operations,
+                        "Programmed what could be read; nothing was taken away"
                     ),
                     quarantined => {
                         warn!(quarantined, "Programmed all but the Services that the kernel refuses");
