@@ -21,11 +21,7 @@ pub(in crate::kernel) fn set_option(
     name: c_int,
     value: c_int,
 ) -> io::Result<()> {
-    let length = size_of::<c_int>() as libc::socklen_t;
-    // SAFETY: the kernel reads `length` bytes of `value`, which outlives the call.
-    let result =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    set(socket, level, name, &value)
 }
 
 /// Has the kernel run a classic BPF program on each datagram for a socket, and drop those for which it returns zero
@@ -34,13 +30,18 @@ pub(in crate::kernel) fn attach_filter(
     socket: BorrowedFd<'_>,
     program: &[libc::sock_filter],
 ) -> io::Result<()> {
-    let length = program.len().try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
+    let len = program.len().try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
     // The kernel copies the program and writes nothing to it.
-    let value = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
-    let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
-    let length = size_of::<libc::sock_fprog>() as libc::socklen_t;
-    // SAFETY: the kernel reads `length` bytes of `value`, and the program that it points to; both outlive the call.
-    let result =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length) };
+    let value = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &value)
+}
+
+/// Sets an option; what the value points to must be there.
+fn set<T>(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel reads `length` bytes of `value`, and what it points to; both outlive the call.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length)
+    };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
