@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use portolan_rules::{
-    compile::{Compiler, SetName},
+    compile::{Compiler, PerSet, SetName},
     ruleset::{Concat, Family, Ruleset, Set},
     transaction::Operation,
 };
@@ -43,11 +43,13 @@ pub(super) struct Known<'a> {
     sets: &'a Sets,
     /// The sets whose elements were read.
     pub(super) read: Scope,
+    /// All keys, once any were asked for.
+    keys: Option<PerSet<Vec<Concat>>>,
 }
 
 impl<'a> Known<'a> {
     pub(super) fn new(compiler: &'a Compiler, sets: &'a Sets) -> Self {
-        Self { compiler, sets, read: Scope::new() }
+        Self { compiler, sets, read: Scope::new(), keys: None }
     }
 }
 
@@ -64,8 +66,8 @@ impl Wanted for Known<'_> {
     }
 
     fn keys(&mut self, _: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
-        let name = SetName::from_name(set);
-        name.map(|name| self.compiler.held_keys(family, name)).unwrap_or_default()
+        let Some(name) = SetName::from_name(set) else { return Vec::new() };
+        self.keys.get_or_insert_with(|| self.compiler.held_keys())[(family, name)].clone()
     }
 }
 

@@ -324,8 +324,7 @@ impl<T: Tables> Agent<T> {
         desired
     }
 
-    /// Forgets what is retiring of what was read; gives what would have removed it. A table that is made anew takes all
-    /// of it along.
+    /// Forgets what is retiring of what was read; gives what would have removed it.
     fn forget_retiring(&mut self, read: &Reading) -> Transaction {
         match &read.scope {
             None => self.compiler.forget_retiring(),

@@ -20,7 +20,7 @@ impl ExpectedKeys {
 
     /// Of what a compiler would write that has compiled the state for a kernel that holds nothing.
     pub fn new(compiled: &Compiler) -> Self {
-        Self(compiled.keys())
+        Self(compiled.held_keys())
     }
 
     /// The keys of one set, each once, in order; they are given out once. `read` holds the elements of

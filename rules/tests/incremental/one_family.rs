@@ -46,6 +46,7 @@ proptest! {
             Plan::of(&mut full, &update);
             prop_assert_eq!(without_slots(&kernel), without_slots(&of_family(&full.ruleset())));
         }
+        prop_assert!(compiler.is_held_by(&kernel));
         // A cold start in parts writes the same.
         let mut cold = Compiler::new(one);
         let mut written = Ruleset::default();

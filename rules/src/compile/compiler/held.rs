@@ -21,7 +21,7 @@ struct Found<'a> {
 impl Compiler {
     /// Whether a ruleset is [`Compiler::ruleset`], but for what [`crate::diff::diff`] passes over.
     pub fn is_held_by(&self, kernel: &Ruleset) -> bool {
-        let bare = self.tables(&Family::ALL);
+        let bare = self.tables(&self.config.families);
         if !diff_into(&self.config.table, &without_elements(kernel), bare).is_empty() {
             return false;
         }
@@ -49,10 +49,13 @@ impl Compiler {
         is_held && found.into_all().all(|(_, _, found)| found.seen.iter().all(|seen| *seen))
     }
 
-    /// The keys of the elements, by set, in order.
-    pub(in crate::compile) fn keys(&self) -> PerSet<Vec<Concat>> {
-        let mut keys =
-            PerSet::from_fn(|family, set| Vec::with_capacity(self.ledger.count(family, set) as usize));
+    /// The keys of all elements that the kernel holds if it holds what was compiled, by set, in order.
+    pub fn held_keys(&self) -> PerSet<Vec<Concat>> {
+        let mut keys = PerSet::from_fn(|family, set| {
+            let mut keys = Vec::with_capacity(self.held(family, set) as usize);
+            keys.extend(self.retiring.keys(family, set.name()).cloned());
+            keys
+        });
         self.each_element(&mut |family, set: SetName, key, _| keys[(family, set)].push(key));
         for family in Family::ALL {
             for set in SetName::ALL {

@@ -1,10 +1,7 @@
 //! How large everything is, for metrics: without looking at elements or Services.
 
 use super::Compiler;
-use crate::{
-    compile::sets::SetName,
-    ruleset::{Concat, Family},
-};
+use crate::{compile::sets::SetName, ruleset::Family};
 
 /// Number of elements of a set or map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,18 +33,6 @@ impl Compiler {
     /// How many elements the kernel holds of a set that Portolan fills, if it holds what was compiled.
     pub fn held(&self, family: Family, set: SetName) -> u32 {
         self.ledger.count(family, set) + self.retiring.count(family, set)
-    }
-
-    /// The keys of these elements.
-    pub fn held_keys(&self, family: Family, set: SetName) -> Vec<Concat> {
-        let mut keys = Vec::with_capacity(self.held(family, set) as usize);
-        self.each_element(&mut |f, s, key, _| {
-            if (f, s) == (family, set) {
-                keys.push(key);
-            }
-        });
-        keys.extend(self.retiring.keys(family, set.name()).cloned());
-        keys
     }
 
     /// The number of classes in use of each family, in the order of [`Family::ALL`].
