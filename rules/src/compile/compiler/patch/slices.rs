@@ -9,19 +9,46 @@ use crate::{
     state::{FormerSlices, ServiceState},
 };
 
+/// So many addresses are compared one after the other, which takes half the time of a search by halves.
+const FEW: usize = 16;
+
+/// Addresses, in order.
+struct Addresses(Vec<IpAddr>);
+
+impl Addresses {
+    fn new(mut addresses: Vec<IpAddr>) -> Self {
+        addresses.sort_unstable();
+        Self(addresses)
+    }
+
+    fn contains(&self, address: &IpAddr) -> bool {
+        self.0.binary_search(address).is_ok()
+    }
+
+    /// Whether any of these is among them.
+    fn contain_any<'a>(&self, mut addresses: impl Iterator<Item = &'a IpAddr>) -> bool {
+        if self.0.len() <= FEW {
+            addresses.any(|address| self.0.contains(address))
+        } else {
+            addresses.any(|address| self.contains(address))
+        }
+    }
+}
+
 /// The slices of a Service that say something of some addresses, before and after a change.
 pub struct Slices<'a> {
-    addresses: Vec<IpAddr>,
+    addresses: Addresses,
     before: SlicesByPort<'a>,
     after: SlicesByPort<'a>,
 }
 
 impl<'a> Slices<'a> {
     /// Those that changed, and those that have one of these addresses as well.
-    pub fn with(mut addresses: Vec<IpAddr>, entry: &'a ServiceState, former: &'a FormerSlices) -> Self {
-        addresses.sort_unstable();
-        let is_meant = |endpoint: &Endpoint| addresses.binary_search(&endpoint.address).is_ok();
-        let has_any = |slice: &EndpointSlice| slice.endpoints.iter().any(is_meant);
+    pub fn with(addresses: Vec<IpAddr>, entry: &'a ServiceState, former: &'a FormerSlices) -> Self {
+        let addresses = Addresses::new(addresses);
+        let has_any = |slice: &EndpointSlice| {
+            addresses.contain_any(slice.endpoints.iter().map(|endpoint| &endpoint.address))
+        };
         let (changed, others): (Vec<&EndpointSlice>, Vec<_>) = entry
             .slices
             .iter()
@@ -40,7 +67,7 @@ impl<'a> Slices<'a> {
 
     /// The endpoints of one port and family at these addresses, before and after the change, each merged.
     pub fn merged(&self, port: &ServicePort, family: Family) -> [Vec<(SocketAddr, &Endpoint)>; 2] {
-        let is_meant = |address| self.addresses.binary_search(&address).is_ok();
+        let is_meant = |address| self.addresses.contains(&address);
         [&self.before, &self.after].map(|slices| merge_some(slices, port, family, is_meant))
     }
 }
