@@ -12,6 +12,7 @@ mod event;
 mod fight;
 mod first;
 mod isolate;
+pub mod memory;
 mod node;
 mod queue;
 mod reconcile;
@@ -38,13 +39,14 @@ use portolan_rules::{
 use tracing::{error, warn};
 
 use crate::{
-    health::{Health, ServiceHealth},
-    kernel::{self, Kernel},
-    manifest::Completeness,
-    metrics::Metrics,
-    recorder::{Recorder, Warning},
-    settings::{Settings, SyncSettings},
-    source::{Change, MOST_TRIGGERS, Update},
+    config::settings::{Settings, SyncSettings},
+    kernel::nftables::{self, Kernel},
+    observe::{
+        events::{Recorder, Warning},
+        health::{Health, ServiceHealth},
+        metrics::Metrics,
+    },
+    source::{Change, MOST_TRIGGERS, Update, manifest::Completeness},
 };
 
 pub use self::{
@@ -72,7 +74,7 @@ use watch::Listener;
 pub enum SyncError {
     /// The kernel could not be read or written.
     #[error(transparent)]
-    Kernel(#[from] kernel::Error),
+    Kernel(#[from] nftables::Error),
     /// The kernel refused an operation.
     #[error("the kernel refused `{operation}`{owner}: {source}")]
     Refused {
@@ -81,7 +83,7 @@ pub enum SyncError {
         /// Of which Service, if it belongs to one.
         owner: String,
         /// What the kernel said.
-        source: kernel::Error,
+        source: nftables::Error,
     },
 }
 
@@ -187,7 +189,7 @@ impl<T: Tables> Agent<T> {
 
     /// Has the tables belong to this process, so that nobody else can change them, and stay when it ends. Where
     /// the kernel cannot do both (before 6.9), that is said once, and the tables stay open to everybody.
-    pub fn own_tables(&mut self) -> Result<(), kernel::Error> {
+    pub fn own_tables(&mut self) -> Result<(), nftables::Error> {
         self.table_owner = self.kernel.own_tables()?;
         if !self.table_owner {
             warn!("This kernel has no tables that outlive their owner; --table-owner has no effect");

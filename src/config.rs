@@ -1,8 +1,9 @@
 //! `KubeProxyConfiguration` (`kubeproxy.config.k8s.io/v1alpha1`), the file that kubeadm writes for kube-proxy.
 //!
-//! Flags and file meet here: both become a [`KubeProxyConfiguration`], which [`crate::settings`] checks and
+//! Flags and file meet here: both become a [`KubeProxyConfiguration`], which [`settings`] checks and
 //! turns into settings. So a flag and its field cannot mean different things.
 
+pub mod arguments;
 mod changes;
 mod defaults;
 mod duration;
@@ -11,6 +12,7 @@ mod flags;
 mod ineffective;
 mod read;
 mod schema;
+pub mod settings;
 mod watch;
 mod write;
 

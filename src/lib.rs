@@ -1,26 +1,19 @@
 //! Portolan: a Kubernetes service proxy for nodes, on nftables.
 //!
-//! Data flows one way: a source ([`cluster`] or [`manifest`]) says what the cluster holds, the [`agent`] keeps it as state,
-//! has it compiled and compared by `portolan_rules`, and hands the difference to the [`kernel`].
+//! The rooms, in the order in which data passes through them:
+//!
+//! - [`cli`]: the command line and its commands, one file a command.
+//! - [`config`]: flags and `KubeProxyConfiguration`, checked, as settings.
+//! - [`source`]: everything from which state comes: the API server, manifests, the host.
+//! - [`api`]: objects of the API to the model that `portolan_rules` compiles.
+//! - [`agent`]: the reconciler, which keeps the kernel equal to the state.
+//! - [`kernel`]: nftables, connection tracking and sysctls.
+//! - [`observe`]: health, metrics, logging and Events, and the servers that show them.
 
 pub mod agent;
 pub mod api;
 pub mod cli;
-mod clock;
-pub mod cluster;
-pub mod commands;
 pub mod config;
-pub mod conntrack;
-pub mod endpoint_counters;
-pub mod health;
-pub mod host;
 pub mod kernel;
-pub mod logging;
-pub mod manifest;
-mod memory;
-pub mod metrics;
-pub mod recorder;
-pub mod server;
-pub mod settings;
+pub mod observe;
 pub mod source;
-pub mod sysctl;

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use portolan::{
-    cli::{Cli, normalize},
-    commands,
+use portolan::cli::{
+    self,
+    arguments::{Cli, normalize},
 };
 
 fn main() -> ExitCode {
     match Cli::try_parse_from(normalize(std::env::args_os())) {
-        Ok(cli) => commands::run(cli.command),
-        Err(error) => commands::usage(&error),
+        Ok(cli) => cli::run(cli.command),
+        Err(error) => cli::usage(&error),
     }
 }

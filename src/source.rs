@@ -1,6 +1,9 @@
 //! What a source of Services and endpoints tells the agent, whether manifests or the API server.
 
 mod backlog;
+pub mod cluster;
+pub mod host;
+pub mod manifest;
 
 use std::sync::Arc;
 

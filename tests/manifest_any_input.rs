@@ -1,6 +1,6 @@
 //! Whatever the bytes: no panic, no endless work, one line for each problem.
 
-use portolan::manifest::{Objects, Source};
+use portolan::source::manifest::{Objects, Source};
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 const GOOD: &str = r#"apiVersion: v1

@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use portolan::{
+use portolan::source::{
+    Change,
     manifest::{Completeness, Objects, Source, Update, Watcher},
-    source::Change,
 };
 use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use portolan::manifest::{Objects, Source};
+use portolan::source::manifest::{Objects, Source};
 
 fn read(text: &str) -> Objects {
     let objects =

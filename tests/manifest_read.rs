@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
-use portolan::manifest::{Objects, Source};
+use portolan::source::manifest::{Objects, Source};
 use tempfile::TempDir;
 
 const SERVICE: &str = "

@@ -13,9 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portolan::{
+use portolan::source::{
+    Change,
     manifest::{Objects, Source, Update, Watcher},
-    source::Change,
 };
 use tempfile::TempDir;
 

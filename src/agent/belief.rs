@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use portolan_rules::ruleset::{Family, Set};
 
-use crate::kernel::{Generation, Scope};
+use crate::kernel::nftables::{Generation, Scope};
 
 /// What is believed of the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

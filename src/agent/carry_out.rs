@@ -9,7 +9,7 @@ use portolan_rules::{
 };
 
 use super::{Agent, SyncError, Tables, belief};
-use crate::kernel::Error;
+use crate::kernel::nftables::Error;
 
 impl<T: Tables> Agent<T> {
     /// Commits the steps of an update, with what has been retiring for long enough, and makes anew what the update

@@ -13,7 +13,7 @@ use portolan_rules::{
 };
 
 use super::Tables;
-use crate::kernel::{Commit, Error};
+use crate::kernel::nftables::{Commit, Error};
 
 /// Transactions that wait for the kernel.
 const WAITING: usize = 2;

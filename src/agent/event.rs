@@ -1,10 +1,7 @@
 //! What wakes the reconciler.
 
 use super::ForeignChange;
-use crate::{
-    manifest::Completeness,
-    source::{Change, Update},
-};
+use crate::source::{Change, Update, manifest::Completeness};
 
 /// Something that the reconciler must look at.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use portolan_rules::{
 };
 
 use super::Tables;
-use crate::kernel::{Error, Wanted};
+use crate::kernel::nftables::{Error, Wanted};
 
 /// Reads the kernel for the first time, with what was compiled to read it fast, if anything was. The compiler has
 /// compiled nothing yet.

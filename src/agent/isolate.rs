@@ -26,7 +26,7 @@ use super::{
     refusal::{is_attributable, is_structural, reason, refused_operation},
     repair::Known,
 };
-use crate::{kernel::Error, recorder::Warning};
+use crate::{kernel::nftables::Error, observe::events::Warning};
 
 /// So many Services in a row are taken to be bad because the kernel's answer points at them.
 const BY_NAME: usize = 32;

@@ -9,7 +9,7 @@ use portolan_rules::{
 };
 use tracing::warn;
 
-use crate::{host, settings::Settings};
+use crate::{config::settings::Settings, source::host};
 
 /// What the rules depend on of the node: its object and the addresses of its interfaces.
 #[derive(Debug)]

@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::{Ending, Event, ForeignChange};
-use crate::{health::Health, manifest::Completeness, source::Backlog};
+use crate::{
+    observe::health::Health,
+    source::{Backlog, manifest::Completeness},
+};
 
 /// A queue, empty and open. Changes count as waiting, for health, from when they arrive in it.
 pub fn queue(health: Health) -> (Sender, Receiver) {
@@ -222,7 +225,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        kernel::{Generation, Scope},
+        kernel::nftables::{Generation, Scope},
         source::{Change, Update},
     };
 

@@ -10,7 +10,7 @@ use std::{
 use tracing::{error, info, warn};
 
 use super::{Agent, Cause, Ending, Event, Receiver, Tables};
-use crate::memory;
+use crate::agent::memory;
 
 /// After a failed reconcile, wait about this long before the next, and twice as long after every further one.
 pub const FIRST_RETRY: Duration = Duration::from_millis(100);

@@ -10,7 +10,7 @@ use portolan_rules::{
 use rustix::io::Errno;
 
 use super::{Agent, SyncError, Tables};
-use crate::kernel::Error;
+use crate::kernel::nftables::Error;
 
 /// `ERESTART`, which is the kernel's own: no system call returns it.
 const RESTART: Errno = Errno::from_raw_os_error(85);

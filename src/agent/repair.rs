@@ -12,7 +12,7 @@ use super::{
     Agent, ForeignChange, Tables,
     belief::{self, Sets},
 };
-use crate::kernel::{Scope, Wanted};
+use crate::kernel::nftables::{Scope, Wanted};
 
 /// What was read of the kernel, and what came of it.
 pub(super) struct Reading {

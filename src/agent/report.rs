@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use portolan_rules::{compile::SetSize, model::Protocol};
 
-use crate::kernel::Commit;
+use crate::kernel::nftables::Commit;
 
 /// Why a reconcile was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,7 +19,7 @@ pub enum Cause {
     Retry,
     /// Somebody else changed our tables.
     Repair,
-    /// It was time to compare everything ([`crate::settings::SyncSettings::full_period`]).
+    /// It was time to compare everything ([`crate::config::settings::SyncSettings::full_period`]).
     Period,
 }
 

@@ -21,7 +21,7 @@ use super::{
     refusal::{is_attributable, is_outrun, is_structural},
     repair::{Known, Reading},
 };
-use crate::kernel::{Error, Ownership, Scope};
+use crate::kernel::nftables::{Error, Ownership, Scope};
 
 /// How often the kernel is read again because somebody else changed something between reading and writing.
 const READINGS: usize = 3;

@@ -7,7 +7,7 @@ use portolan_rules::{
     transaction::Transaction,
 };
 
-use crate::kernel::{Commit, Error, Generation, Kernel, Ownership, Wanted};
+use crate::kernel::nftables::{Commit, Error, Generation, Kernel, Ownership, Wanted};
 
 /// What the reconciler needs of the kernel; [`Kernel`] is the one that packets meet.
 pub trait Tables {

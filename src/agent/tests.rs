@@ -22,11 +22,13 @@ use rustix::io::Errno;
 
 use super::{Agent, Cause, Tables};
 use crate::{
-    health::Health,
-    kernel::{Commit, Error, Generation, Ownership, Scope, Wanted},
-    metrics::Metrics,
-    recorder::{Recorder, Warning},
-    settings::{DetectLocal, Settings},
+    config::settings::{DetectLocal, Settings},
+    kernel::nftables::{Commit, Error, Generation, Ownership, Scope, Wanted},
+    observe::{
+        events::{Recorder, Warning},
+        health::Health,
+        metrics::Metrics,
+    },
     source::Change,
 };
 

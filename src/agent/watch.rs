@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tracing::{debug, info, trace, warn};
 
 use super::{Agent, Event, Sender, Tables};
-use crate::kernel::{self, Generation, Monitor, Scope, Subscription};
+use crate::kernel::nftables::{self, Generation, Monitor, Scope, Subscription};
 
 /// What somebody else did to our tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ struct Gatherer {
 
 impl Gatherer {
     /// Takes a notification; gives what was changed when it was the last of a foreign commit to our tables.
-    fn take(&mut self, event: kernel::Event) -> Option<ForeignChange> {
+    fn take(&mut self, event: nftables::Event) -> Option<ForeignChange> {
         let Some(by) = event.generation else {
             let family = Family::ALL.into_iter().find(|family| family.number() == event.family);
             if let Some(family) = family.filter(|_| event.table.as_ref() == Some(&self.table)) {
@@ -93,13 +93,13 @@ impl Listener {
     }
 
     /// Ends the subscription for a while.
-    fn pause(&self) -> Result<(), kernel::Error> {
+    fn pause(&self) -> Result<(), nftables::Error> {
         let mut state = self.state();
         (state.listens, state.heard) = (false, None);
         state.subscription.listen(false)
     }
 
-    fn resume(&self) -> Result<(), kernel::Error> {
+    fn resume(&self) -> Result<(), nftables::Error> {
         let mut state = self.state();
         state.listens = true;
         state.subscription.listen(true)
@@ -123,7 +123,7 @@ impl Listener {
     }
 
     /// Another socket takes the place of one that failed.
-    fn replace(&self, subscription: Subscription) -> Result<(), kernel::Error> {
+    fn replace(&self, subscription: Subscription) -> Result<(), nftables::Error> {
         let mut state = self.state();
         subscription.listen(state.listens)?;
         (state.subscription, state.heard) = (subscription, None);
@@ -142,11 +142,11 @@ fn follow(heard: Option<u32>, generation: u32) -> (bool, Option<u32>) {
 }
 
 /// Listens, on a thread of its own, for commits of other threads than `own_thread` to the tables of this name.
-fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, kernel::Error> {
+fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, nftables::Error> {
     let (opened, outcome) = channel();
     let listening = move || {
         // Opened here, since the socket stays on its thread.
-        let open = || -> Result<(Monitor, Subscription), kernel::Error> {
+        let open = || -> Result<(Monitor, Subscription), nftables::Error> {
             let monitor = Monitor::open(&table)?;
             let subscription = monitor.subscription()?;
             Ok((monitor, subscription))
@@ -185,8 +185,8 @@ fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, kern
         }
     };
     let started = std::thread::Builder::new().name("nftables".into()).spawn(listening);
-    started.map_err(|source| kernel::Error::Io { what: "cannot start a thread", source })?;
-    outcome.recv().unwrap_or_else(|_| Err(kernel::Error::Unknown("a thread ended early".to_owned())))
+    started.map_err(|source| nftables::Error::Io { what: "cannot start a thread", source })?;
+    outcome.recv().unwrap_or_else(|_| Err(nftables::Error::Unknown("a thread ended early".to_owned())))
 }
 
 /// The thread that listens.
@@ -199,7 +199,7 @@ struct Hearing {
 
 impl Hearing {
     /// Reports what it hears, until that fails; without an error once nobody is left to report to.
-    fn until_failure(&mut self, wait: &mut Duration) -> Result<(), kernel::Error> {
+    fn until_failure(&mut self, wait: &mut Duration) -> Result<(), nftables::Error> {
         loop {
             let change = match self.monitor.receive() {
                 Ok(Some(event)) => {
@@ -213,10 +213,10 @@ impl Hearing {
                     Ok(_) | Err(rustix::io::Errno::INTR) => None,
                     Err(error) => {
                         let source = error.into();
-                        return Err(kernel::Error::Io { what: "cannot wait for notifications", source });
+                        return Err(nftables::Error::Io { what: "cannot wait for notifications", source });
                     }
                 },
-                Err(kernel::Error::Unknown(_)) => {
+                Err(nftables::Error::Unknown(_)) => {
                     self.listener.miss();
                     Some(self.gatherer.lose())
                 }
@@ -240,7 +240,7 @@ impl<T: Tables> Agent<T> {
     ///
     /// # Errors
     /// The kernel lets no socket listen.
-    pub fn listen(&mut self, events: Sender) -> Result<(), kernel::Error> {
+    pub fn listen(&mut self, events: Sender) -> Result<(), nftables::Error> {
         let own_thread = self.kernel.generation()?.thread;
         let listener = listen(self.settings.config.table.clone(), own_thread, events)?;
         listener.caught_up(self.kernel.generation()?.id);
@@ -249,7 +249,7 @@ impl<T: Tables> Agent<T> {
     }
 
     /// Whether every commit up to the present was heard of.
-    pub(super) fn heard_all(&mut self) -> Result<bool, kernel::Error> {
+    pub(super) fn heard_all(&mut self) -> Result<bool, nftables::Error> {
         let Some(listener) = &self.listener else { return Ok(false) };
         // The thread that listens may be a moment behind.
         for _ in 0..MOMENTS {
@@ -263,7 +263,7 @@ impl<T: Tables> Agent<T> {
     }
 
     /// Before a commit without notifications. Gives the generation, if anything listens.
-    pub(super) fn stop_listening(&mut self) -> Result<Option<u32>, kernel::Error> {
+    pub(super) fn stop_listening(&mut self) -> Result<Option<u32>, nftables::Error> {
         let Some(listener) = &self.listener else { return Ok(None) };
         let before = self.kernel.generation()?.id;
         listener.pause()?;
@@ -298,8 +298,8 @@ mod tests {
         Gatherer { table: "portolan".into(), own_thread: OWN, ours: false, sets: Scope::new() }
     }
 
-    fn object(family: u8, table: &str, set: Option<&str>) -> kernel::Event {
-        kernel::Event {
+    fn object(family: u8, table: &str, set: Option<&str>) -> nftables::Event {
+        nftables::Event {
             message: 12,
             family,
             table: Some(table.into()),
@@ -308,9 +308,9 @@ mod tests {
         }
     }
 
-    fn end(thread: u32) -> kernel::Event {
+    fn end(thread: u32) -> nftables::Event {
         let generation = Some(Generation { id: 3, thread, process: "nft".into() });
-        kernel::Event { message: 15, family: 0, table: None, set: None, generation }
+        nftables::Event { message: 15, family: 0, table: None, set: None, generation }
     }
 
     #[test]

@@ -1,239 +1,281 @@
-//! The arguments of `run`: kube-proxy's flags, and a few more.
+//! `run`: keep the kernel equal to the cluster, or to manifests.
 
-use std::path::PathBuf;
+mod setup;
 
-use clap::Args;
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use super::{ManifestArgs, NodeArgs, boolean, optional_path};
-use crate::config::Duration;
+use portolan_rules::model::Node;
+use tracing::{debug, error, info, warn};
 
-/// Arguments of `run`.
-#[derive(Args, Clone, Debug, Default)]
-pub struct RunArgs {
-    /// File or directory with manifests (YAML or JSON), or - for standard input, in place of an API server; may
-    /// be repeated
-    #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = ["kubeconfig", "master"])]
-    pub filenames: Vec<PathBuf>,
+use crate::{
+    agent::{Agent, Ending, Event, FIRST_RETRY, LAST_RETRY, Sender, SyncError, memory, queue, reconcile},
+    api::Kind,
+    config::{arguments::RunArgs, settings::RunSettings},
+    kernel::{nftables, sysctl::SysctlError},
+    observe::{
+        endpoint_counters,
+        events::Recorder,
+        health::Health,
+        logging,
+        metrics::Metrics,
+        server::{self, ServerError, ServerSettings},
+    },
+    source::{
+        Change, cluster,
+        host::AddressMonitor,
+        manifest::{Completeness, Objects, Source, Update, Watcher},
+    },
+};
 
-    /// Program the kernel once and exit; needs -f
-    #[arg(long, requires = "filenames")]
-    pub once: bool,
+/// How often `--once` tries.
+const ONCE_ATTEMPTS: u32 = 5;
 
-    /// What to take of manifests.
-    #[command(flatten)]
-    pub manifests: ManifestArgs,
-
-    /// KubeProxyConfiguration (v1alpha1), as kubeadm writes it; most flags have no effect beside it
-    #[arg(long, value_name = "FILE", value_parser = optional_path())]
-    pub config: Option<PathBuf>,
-
-    /// Print the resolved configuration and exit
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub show_config: Option<bool>,
-
-    /// Write the resolved configuration to a file and exit
-    #[arg(long, value_name = "FILE", value_parser = optional_path())]
-    pub write_config_to: Option<PathBuf>,
-
-    /// Do what needs privileges beyond NET_ADMIN (sysctls of connection tracking) and exit
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub init_only: Option<bool>,
-
-    /// Remove Portolan's tables and exit, as `portolan cleanup`
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub cleanup: Option<bool>,
-
-    /// Which proxy: nftables, the only one there is
-    #[arg(long, value_name = "MODE")]
-    pub proxy_mode: Option<String>,
-
-    /// API server.
-    #[command(flatten)]
-    pub api: ApiArgs,
-    /// Servers.
-    #[command(flatten)]
-    pub servers: ServerArgs,
-    /// Reconciler.
-    #[command(flatten)]
-    pub sync: SyncArgs,
-    /// Connection tracking.
-    #[command(flatten)]
-    pub conntrack: ConntrackArgs,
-    /// Process and logs.
-    #[command(flatten)]
-    pub process: ProcessArgs,
-    /// Facts of the node.
-    #[command(flatten)]
-    pub node: NodeArgs,
-    /// What kube-proxy has and nobody needs here. Last, as their heading holds for all that follows.
-    #[command(flatten)]
-    pub ineffective: IneffectiveArgs,
+/// Why the agent could not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("-f {path}: {source}")]
+    Path { path: String, source: std::io::Error },
+    #[error("{place}: {}: {source}", path.display())]
+    Kubeconfig { place: String, path: PathBuf, source: std::io::Error },
+    #[error("--write-config-to: {}: {source}", path.display())]
+    WriteConfig { path: PathBuf, source: std::io::Error },
+    #[error("cannot write down the configuration: {0}")]
+    Configuration(std::io::Error),
+    #[error("{place}: {source}{hint}")]
+    Sysctl { place: String, source: SysctlError, hint: &'static str },
+    #[error("{place}: {source}")]
+    Credentials { place: String, source: cluster::Error },
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    #[error(transparent)]
+    Kernel(#[from] nftables::Error),
+    #[error("cannot watch the addresses of this host: {0}")]
+    Addresses(std::io::Error),
+    #[error("cannot watch the manifests: {0}")]
+    Watch(std::io::Error),
+    #[error("cannot start a thread: {0}")]
+    Runtime(std::io::Error),
+    #[error(transparent)]
+    Servers(#[from] ServerError),
 }
 
-/// Where to find the API server.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "API server")]
-pub struct ApiArgs {
-    /// Kubeconfig file [default: the pod's own credentials]
-    #[arg(long, value_name = "FILE", value_parser = optional_path())]
-    pub kubeconfig: Option<PathBuf>,
-
-    /// URL of the API server, in place of the kubeconfig's; without a scheme http, or https if the kubeconfig has it
-    #[arg(long, value_name = "URL")]
-    pub master: Option<String>,
+/// Runs the agent.
+pub fn run(args: &RunArgs) -> ExitCode {
+    memory::share_arenas();
+    // Everything that can be wrong with flags and files is found before anything is touched.
+    let settings = match RunSettings::resolve(args) {
+        Ok(settings) => settings,
+        Err(error) => return super::fail(&error),
+    };
+    logging::start(settings.logging);
+    match start(args, &settings) {
+        Ok(code) => code,
+        // Who reads JSON reads it to the end.
+        Err(error) if settings.logging.is_json => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
+        Err(error) => super::fail(&error),
+    }
 }
 
-/// What to listen at.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Servers")]
-pub struct ServerArgs {
-    /// Address and port of the health server; empty to have none [default: 0.0.0.0:10256]
-    #[arg(long, value_name = "ADDR")]
-    pub healthz_bind_address: Option<String>,
+fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError> {
+    if let Some(code) = setup::answer(args, settings)? {
+        return Ok(code);
+    }
+    setup::check_files(args, settings)?;
+    let cluster = args.filenames.is_empty().then(|| setup::cluster(settings)).transpose()?;
+    let (kernel, features, served) = setup::open_kernel(settings)?;
+    setup::warn_of_ineffective(settings);
+    if cluster.is_some() {
+        setup::warn_of_missing_cluster_cidr(settings);
+    }
+    setup::set_up(args, settings)?;
 
-    /// Address and port of the metrics server; empty to have none [default: 127.0.0.1:10249]
-    #[arg(long, value_name = "ADDR")]
-    pub metrics_bind_address: Option<String>,
-
-    /// Port of the health server if its address has none; 0 to have no server. Superseded by
-    /// `--healthz-bind-address`
-    #[arg(long, value_name = "PORT", hide_short_help = true)]
-    pub healthz_port: Option<u16>,
-
-    /// Port of the metrics server, likewise
-    #[arg(long, value_name = "PORT", hide_short_help = true)]
-    pub metrics_port: Option<u16>,
-
-    /// Address that stands for the node's primary one, for `--nodeport-addresses primary`; IPv6 moves the default
-    /// listeners to IPv6 too. Nothing is bound to it
-    #[arg(long, value_name = "IP")]
-    pub bind_address: Option<String>,
-
-    /// End if a server cannot bind its address, rather than trying again
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub bind_address_hard_fail: Option<bool>,
+    let health = Health::new(settings.sync.period);
+    let ((recorder, warnings), metrics) = (Recorder::new(), Metrics::default());
+    let mut node = settings.node.clone();
+    node.config.families = served.families;
+    let mut agent = Agent::new(node, kernel, health.clone(), recorder.clone(), metrics.clone());
+    agent.set_sync(settings.sync);
+    if settings.table_owner {
+        agent.own_tables()?;
+    }
+    if args.once {
+        agent.remove_stale_flows(None).map_err(StartError::Runtime)?;
+        let is_whole = take_over(&mut agent, settings, manifests(args, settings).load());
+        return Ok(if agent.is_ready() { once(&mut agent, is_whole) } else { ExitCode::FAILURE });
+    }
+    let (events, inbox) = queue(health.clone());
+    let servers = ServerSettings {
+        node_name: settings.node.node_name.clone(),
+        healthz: settings.healthz,
+        metrics: settings.metrics,
+        bind_hard_fail: settings.bind_hard_fail,
+        origin: settings.origin(),
+        features,
+        config: settings.configuration.to_json().map_err(StartError::Configuration)?,
+    };
+    let stop = events.clone();
+    let is_reading = Arc::new(AtomicBool::new(!args.filenames.is_empty()));
+    let still_reading = Arc::clone(&is_reading);
+    if settings.node.config.endpoint_counters && settings.metrics.is_some() {
+        let table = settings.node.config.table.clone();
+        endpoint_counters::follow(table, metrics.connections()).map_err(StartError::Runtime)?;
+    }
+    let service_health = server::start(servers, health.clone(), metrics.clone(), recorder, move || {
+        let _ = stop.send(Event::Stop(Ending::Asked));
+        // Standard input may never end, and until it does the reconciler does not look.
+        if still_reading.load(Ordering::SeqCst) {
+            info!("Stopping before the manifests are read; the rules stay in place");
+            std::process::exit(0);
+        }
+    })?;
+    agent.serve_health_checks(service_health);
+    watch_addresses(events.clone())?;
+    agent.listen(events.clone())?;
+    agent.remove_stale_flows(Some(events.clone())).map_err(StartError::Runtime)?;
+    setup::watch_configuration(args, settings, events.clone())?;
+    if let Some(cluster) = cluster {
+        health.expect_news_of([Kind::Service, Kind::EndpointSlice]);
+        cluster.start(health, &metrics, warnings, events)?;
+    } else {
+        let (watcher, objects) = manifests(args, settings).watch().map_err(StartError::Watch)?;
+        take_over(&mut agent, settings, objects);
+        if !agent.is_ready() && !watcher.can_change() {
+            return Ok(ExitCode::FAILURE);
+        }
+        watch(watcher, events)?;
+    }
+    is_reading.store(false, Ordering::SeqCst);
+    let ending = reconcile(&mut agent, &inbox);
+    if let Err(error) = agent.retire_all() {
+        warn!("{error}; the next start removes what nothing leads to any more");
+    }
+    agent.finish_flows();
+    info!("Stopping; the rules stay in place");
+    Ok(if ending == Ending::Failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// When and how to write to the kernel.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Reconciling")]
-pub struct SyncArgs {
-    /// A change that waits for twice as long makes the agent unhealthy [default: 30s]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    pub iptables_sync_period: Option<Duration>,
-
-    /// Least time between two reconciles [default: 0s]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    pub iptables_min_sync_period: Option<Duration>,
-
-    /// How often the whole kernel is compared although nobody is known to have changed it [default: 1h]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    pub full_sync_period: Option<Duration>,
-
-    /// Own the tables, so that nobody else can change or flush them (where the kernel can)
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub table_owner: Option<bool>,
+fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
+    settings.node.manifests(&args.filenames, args.manifests)
 }
 
-/// Connection tracking.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Connection tracking")]
-pub struct ConntrackArgs {
-    /// Connections to track for each CPU; 0 leaves the limit alone [default: 32768]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub conntrack_max_per_core: Option<i32>,
-
-    /// At least so many connections, however few CPUs there are [default: 131072]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub conntrack_min: Option<i32>,
-
-    /// Idle time of an established TCP connection; 0 leaves it alone [default: 24h]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    pub conntrack_tcp_timeout_established: Option<Duration>,
-
-    /// Idle time of a TCP connection in CLOSE_WAIT; 0 leaves it alone [default: 1h]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    pub conntrack_tcp_timeout_close_wait: Option<Duration>,
-
-    /// Take TCP packets outside the window for valid
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub conntrack_tcp_be_liberal: Option<bool>,
-
-    /// Idle time of a UDP flow without reply; 0 leaves it alone [default: 0s]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    pub conntrack_udp_timeout: Option<Duration>,
-
-    /// Idle time of a UDP flow with replies; 0 leaves it alone [default: 0s]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    pub conntrack_udp_timeout_stream: Option<Duration>,
+/// Takes over what the manifests say at first; says whether all of them could be used.
+fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> bool {
+    let Objects {
+        services,
+        slices,
+        node,
+        service_cidrs,
+        ignored,
+        warnings,
+        errors,
+        completeness,
+        is_path_missing: _,
+    } = objects;
+    crate::source::manifest::report(&warnings, &errors);
+    for (kind, count) in ignored {
+        debug!(%kind, count, "Objects that do not matter here");
+    }
+    if let Some(lacking) = settings.node.lacks(node.as_deref().unwrap_or(&Node::default())) {
+        warn!("{lacking}");
+    }
+    info!(services = services.len(), endpoint_slices = slices.len(), "Manifests read");
+    agent.apply(services.into_iter().map(|(name, service)| Change::Service(name, Some(service))));
+    agent.apply(slices.into_iter().map(|(name, slice)| Change::Slice(name, Some(slice))));
+    let rest = [Change::Node(node), Change::ServiceCidrs(service_cidrs)];
+    agent.apply_manifests(rest, Some(completeness));
+    if !agent.is_ready() {
+        error!(
+            "Nothing is programmed, and the kernel stays as it is: too little is known of what to program"
+        );
+    } else if completeness == Completeness::Partial {
+        warn!("Until all manifests can be used, nothing is removed that the kernel holds now");
+    }
+    completeness == Completeness::Whole
 }
 
-/// The process itself, and what it says.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Process and logs")]
-pub struct ProcessArgs {
-    /// What the out-of-memory killer makes of this process, -1000 (spare it) to 1000 [default: -999]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub oom_score_adj: Option<i32>,
-
-    /// Format of log lines: text (klog's) or json [default: text]
-    #[arg(long, value_name = "FORMAT")]
-    pub logging_format: Option<String>,
-
-    /// Verbosity: 0 to 3 what an operator cares about, 4 and more for debugging [default: 0]
-    #[arg(short = 'v', long = "v", value_name = "LEVEL")]
-    pub verbosity: Option<u32>,
+fn once(agent: &mut Agent, complete: bool) -> ExitCode {
+    let mut wait = FIRST_RETRY;
+    for attempt in 1.. {
+        match agent.sync() {
+            Ok(synced) => {
+                if let Err(error) = agent.retire_all() {
+                    warn!("{error}; trying again");
+                    continue;
+                }
+                match agent.quarantined() {
+                    0 if complete => info!(
+                        operations = synced.operations,
+                        "In sync: the kernel holds what the manifests say"
+                    ),
+                    0 => warn!(
+                        operations = synced.operations,
+                        "Programmed what could be read; nothing was taken away"
+                    ),
+                    quarantined => {
+                        warn!(quarantined, "Programmed all but the Services that the kernel refuses");
+                    }
+                }
+                agent.finish_flows();
+                let used = complete && !agent.has_problems();
+                return if used { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            }
+            Err(error) if attempt == ONCE_ATTEMPTS || !is_transient(&error) => return super::fail(&error),
+            Err(error) => warn!("{error}; trying again"),
+        }
+        std::thread::sleep(wait);
+        wait = (wait * 2).min(LAST_RETRY);
+    }
+    ExitCode::FAILURE
 }
 
-/// Flags of kube-proxy that mean nothing here. Those that are given are named in one warning.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Accepted because kube-proxy has them; without effect")]
-#[expect(missing_docs, reason = "without meaning here")]
-pub struct IneffectiveArgs {
-    #[arg(long, value_name = "DURATION", hide_short_help = true, allow_hyphen_values = true)]
-    pub config_sync_period: Option<Duration>,
-    #[arg(long, value_name = "GATE=BOOL,…", hide_short_help = true)]
-    pub feature_gates: Vec<String>,
-    #[arg(long, value_name = "BOOL", hide_short_help = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub iptables_localhost_nodeports: Option<bool>,
-    #[arg(long, value_name = "CIDR,…", hide_short_help = true)]
-    pub ipvs_exclude_cidrs: Vec<String>,
-    #[arg(long, value_name = "DURATION", hide_short_help = true, allow_hyphen_values = true)]
-    pub ipvs_min_sync_period: Option<Duration>,
-    #[arg(long, value_name = "NAME", hide_short_help = true)]
-    pub ipvs_scheduler: Option<String>,
-    #[arg(long, value_name = "BOOL", hide_short_help = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub ipvs_strict_arp: Option<bool>,
-    #[arg(long, value_name = "DURATION", hide_short_help = true, allow_hyphen_values = true)]
-    pub ipvs_sync_period: Option<Duration>,
-    #[arg(long, value_name = "DURATION", hide_short_help = true, allow_hyphen_values = true)]
-    pub ipvs_tcp_timeout: Option<Duration>,
-    #[arg(long, value_name = "DURATION", hide_short_help = true, allow_hyphen_values = true)]
-    pub ipvs_tcpfin_timeout: Option<Duration>,
-    #[arg(long, value_name = "DURATION", hide_short_help = true, allow_hyphen_values = true)]
-    pub ipvs_udp_timeout: Option<Duration>,
-    #[arg(long, value_name = "N", hide_short_help = true, allow_negative_numbers = true)]
-    pub kube_api_burst: Option<i32>,
-    #[arg(long, value_name = "TYPE", hide_short_help = true)]
-    pub kube_api_content_type: Option<String>,
-    #[arg(long, value_name = "N", hide_short_help = true, allow_negative_numbers = true)]
-    pub kube_api_qps: Option<f32>,
-    #[arg(long, value_name = "DURATION", hide_short_help = true, allow_hyphen_values = true)]
-    pub log_flush_frequency: Option<Duration>,
-    #[arg(long, value_name = "SIZE", hide_short_help = true)]
-    pub log_json_info_buffer_size: Option<String>,
-    #[arg(long, value_name = "BOOL", hide_short_help = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub log_json_split_stream: Option<bool>,
-    #[arg(long, value_name = "SIZE", hide_short_help = true)]
-    pub log_text_info_buffer_size: Option<String>,
-    #[arg(long, value_name = "BOOL", hide_short_help = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub log_text_split_stream: Option<bool>,
-    #[arg(long, value_name = "BOOL", hide_short_help = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub profiling: Option<bool>,
-    #[arg(long, value_name = "FROM-TO", hide_short_help = true)]
-    pub proxy_port_range: Option<String>,
-    #[arg(long, value_name = "VERSION", hide_short_help = true)]
-    pub show_hidden_metrics_for_version: Option<String>,
-    #[arg(long, value_name = "FILE=LEVEL,…", hide_short_help = true)]
-    pub vmodule: Vec<String>,
+fn is_transient(error: &SyncError) -> bool {
+    matches!(error, SyncError::Kernel(nftables::Error::Unknown(_) | nftables::Error::Io { .. }))
+}
+
+/// Watches the addresses of this host on a thread of their own.
+fn watch_addresses(events: Sender) -> Result<(), StartError> {
+    let monitor = AddressMonitor::new().map_err(StartError::Addresses)?;
+    let watching = move || {
+        while monitor.wait().is_ok() {
+            if events.send(Event::Addresses).is_err() {
+                return;
+            }
+        }
+        error!("The addresses of this host cannot be watched; changes are no longer seen");
+    };
+    std::thread::Builder::new().name("addresses".into()).spawn(watching).map_err(StartError::Runtime)?;
+    Ok(())
+}
+
+/// Watches the manifests on a thread of their own.
+fn watch(mut watcher: Watcher, events: Sender) -> Result<(), StartError> {
+    let watching = move || {
+        loop {
+            match watcher.wait(None) {
+                Ok(update) if update.is_empty() => {}
+                Ok(Update { changes, warnings, errors, completeness }) => {
+                    crate::source::manifest::report(&warnings, &errors);
+                    if events.send(Event::Manifests { changes, completeness }).is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    error!(%error, "Manifests cannot be watched; changes are no longer seen");
+                    return;
+                }
+            }
+        }
+    };
+    std::thread::Builder::new().name("manifests".into()).spawn(watching).map_err(StartError::Runtime)?;
+    Ok(())
 }

@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn every_flag_in_the_list_exists() {
-        let command = crate::cli::Cli::command();
+        let command = crate::cli::arguments::Cli::command();
         let run = command.find_subcommand("run").unwrap();
         for (field, flag) in FLAGS {
             let name = flag.trim_start_matches('-');

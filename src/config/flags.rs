@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{KubeProxyConfiguration, Text, VModuleItem};
-use crate::{
-    cli::{NodeArgs, RunArgs},
+use crate::config::{
+    arguments::{NodeArgs, RunArgs},
     settings::{Problem, SettingsError},
 };
 
@@ -110,7 +110,7 @@ fn list(given: &[String]) -> Vec<String> {
 fn feature_gates(given: &[String]) -> Result<Option<BTreeMap<String, bool>>, SettingsError> {
     let gate = |entry: &str| {
         let (name, value) = entry.split_once('=')?;
-        let value = crate::cli::boolean(value.trim()).ok()?;
+        let value = crate::config::arguments::boolean(value.trim()).ok()?;
         Some((name.trim().to_owned(), value))
     };
     pairs("--feature-gates", "Gate=true", given, gate)

@@ -1,9 +1,8 @@
 //! `--show-config`, `--write-config-to`, and the file that kubeadm writes.
 
 use portolan::{
-    cli::{Cli, Command, RunArgs, normalize},
-    config::KubeProxyConfiguration,
-    settings::RunSettings,
+    cli::arguments::{Cli, Command, normalize},
+    config::{KubeProxyConfiguration, arguments::RunArgs, settings::RunSettings},
 };
 
 use crate::process::{HEAD, KUBEADM, TestFile, enter_namespace, portolan, ruleset};

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use portolan::conntrack::Conntrack;
+use portolan::kernel::conntrack::Conntrack;
 use portolan_rules::{
     flows::Destination,
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol},

@@ -13,9 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portolan::{
+use portolan::kernel::{
     conntrack::{self, Conntrack},
-    kernel::Kernel,
+    nftables::Kernel,
 };
 use portolan_rules::{
     compile::{Compiler, Config},

@@ -1,6 +1,6 @@
 //! What others put into Portolan's tables is seen.
 
-use portolan::kernel::FOREIGN_PRIORITY;
+use portolan::kernel::nftables::FOREIGN_PRIORITY;
 use portolan_rules::ruleset::{Concat, Element, Family, Statement, Table, Value, Verdict};
 
 use crate::namespace::{kernel, nft};

@@ -7,11 +7,9 @@ use std::{cell::Cell, collections::BTreeMap, net::Ipv4Addr, rc::Rc, sync::Arc};
 
 use portolan::{
     agent::{Agent, Cause, Tables},
-    health::Health,
-    kernel::{Commit, Error, Generation, Kernel, Ownership, Wanted},
-    metrics::Metrics,
-    recorder::Recorder,
-    settings::{DetectLocal, Settings},
+    config::settings::{DetectLocal, Settings},
+    kernel::nftables::{Commit, Error, Generation, Kernel, Ownership, Wanted},
+    observe::{events::Recorder, health::Health, metrics::Metrics},
     source::Change,
 };
 use portolan_rules::{

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use portolan::kernel::Kernel;
+use portolan::kernel::nftables::Kernel;
 use portolan_rules::{
     ruleset::{Family, Ruleset},
     transaction::Transaction,
@@ -34,12 +34,14 @@ pub fn commit(kernel: &mut Kernel, transaction: &Transaction) {
 }
 
 fn culprit<'a>(
-    error: &portolan::kernel::Error,
+    error: &portolan::kernel::nftables::Error,
     transaction: &'a Transaction,
 ) -> Option<&'a impl std::fmt::Debug> {
     match error {
-        portolan::kernel::Error::Refused { operation: Some(index), .. }
-        | portolan::kernel::Error::Unencodable { operation: index, .. } => transaction.operations.get(*index),
+        portolan::kernel::nftables::Error::Refused { operation: Some(index), .. }
+        | portolan::kernel::nftables::Error::Unencodable { operation: index, .. } => {
+            transaction.operations.get(*index)
+        }
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, setns},
 };
-use portolan::kernel::Monitor;
+use portolan::kernel::nftables::Monitor;
 use portolan_integration::{Agent, CLUSTER_CIDR, Lab, Node, eventually, numbered};
 use serde_json::{Value, json};
 
@@ -114,7 +114,7 @@ fn next_commit(monitor: &mut Monitor, limit: Duration) -> Result<Option<Instant>
     loop {
         while let Some(event) = monitor.receive().or_else(|error| match error {
             // Of a large commit some notifications may be lost; it is one all the same.
-            portolan::kernel::Error::Unknown(_) => Ok(None),
+            portolan::kernel::nftables::Error::Unknown(_) => Ok(None),
             error => Err(error),
         })? {
             if event.generation.is_some() {

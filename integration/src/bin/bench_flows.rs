@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portolan::{conntrack::Conntrack, kernel::Kernel};
+use portolan::kernel::{conntrack::Conntrack, nftables::Kernel};
 use portolan_rules::{
     compile::{Compiler, Config},
     diff::diff,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portolan::{
     agent::{cold_start, compare_at_start},
-    kernel::Kernel,
+    kernel::nftables::Kernel,
 };
 use portolan_integration::{
     Namespace, plan,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use portolan::manifest::{Objects, Source};
+use portolan::source::manifest::{Objects, Source};
 use portolan_integration::synthetic::{Format, Kinds, NODE, Synthetic, service_name};
 
 fn load(directory: &Path) -> Objects {

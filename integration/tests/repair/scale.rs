@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use portolan::kernel::Monitor;
+use portolan::kernel::nftables::Monitor;
 use portolan_integration::{Namespace, nft};
 
 use crate::{

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portolan::cluster::Timing;
+use portolan::source::cluster::Timing;
 use portolan_integration::{Reply, Resource};
 use serde_json::json;
 

@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use portolan::{
     agent::{Ending, Event},
-    cluster::{Options, Timing},
-    source::Change,
+    source::{
+        Change,
+        cluster::{Options, Timing},
+    },
 };
 use portolan_integration::{ApiServer, Reply, Resource};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::{thread::sleep, time::Duration};
 
-use portolan::{cluster::Timing, recorder::Warning};
+use portolan::{observe::events::Warning, source::cluster::Timing};
 use portolan_integration::{ApiServer, Fault, Resource, Rule};
 use portolan_rules::model::ObjectName;
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portolan::{cluster::Timing, source::Change};
+use portolan::source::{Change, cluster::Timing};
 use portolan_integration::{Feed, Reply, Resource};
 use serde_json::json;
 

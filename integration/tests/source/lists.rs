@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portolan::cluster::{Options, Timing};
+use portolan::source::cluster::{Options, Timing};
 use portolan_integration::{ApiServer, Reply, Resource};
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use portolan::cluster::Timing;
+use portolan::source::cluster::Timing;
 use portolan_integration::{Feed, Recording, Reply, Resource};
 
 use crate::world::*;

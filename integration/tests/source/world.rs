@@ -9,12 +9,12 @@ use std::{
 
 use portolan::{
     agent::{Event, Receiver, queue},
-    cluster::{self, Options, Timing},
-    health::Health,
-    metrics::Metrics,
-    recorder::Recorder,
-    settings::ApiSettings,
-    source::{Change, Update},
+    config::settings::ApiSettings,
+    observe::{events::Recorder, health::Health, metrics::Metrics},
+    source::{
+        Change, Update,
+        cluster::{self, Options, Timing},
+    },
 };
 use portolan_integration::{ApiServer, Namespace, Reply, Resource};
 use portolan_rules::model::{self, ObjectName};

@@ -19,7 +19,7 @@ use portolan_rules::{
 use tracing::{debug, warn};
 
 use super::super::{Event, FIRST_RETRY, FlowRemoval, LAST_RETRY, Sender};
-use crate::conntrack::{Conntrack, Error};
+use crate::kernel::conntrack::{Conntrack, Error};
 
 /// So long after the rules changed flows are looked for. A packet that came by while they did enters its flow a little
 /// later, and a TCP connection that was asked for right before may yet be answered.
@@ -375,7 +375,7 @@ mod tests {
         for _ in 0..2 {
             let (protocol, flows) = job(&mut papers).unwrap();
             assert!(flows.is_stale(destination, endpoint));
-            let error = crate::kernel::Error::Unknown(io::ErrorKind::Interrupted.to_string());
+            let error = crate::kernel::nftables::Error::Unknown(io::ErrorKind::Interrupted.to_string());
             ended(&mut papers, protocol, &Err(error.into()));
             assert!(papers.is_failing());
             assert!(papers.is_settled(), "nobody waits for it at the end");

@@ -8,7 +8,7 @@ use portolan_rules::{
 use super::World;
 use crate::{
     agent::{Cause, ForeignChange},
-    kernel::{Generation, Scope},
+    kernel::nftables::{Generation, Scope},
 };
 
 fn change(world: &mut World, id_offset: i32, sets: &[SetName]) -> ForeignChange {

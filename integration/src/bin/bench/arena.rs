@@ -6,7 +6,7 @@ use std::{
 };
 
 use nix::sys::resource::{UsageWho, getrusage};
-use portolan::{agent::cold_start, kernel::Kernel};
+use portolan::{agent::cold_start, kernel::nftables::Kernel};
 use portolan_integration::{
     plan,
     synthetic::{Kinds, Synthetic, service_name, spare},

@@ -10,11 +10,9 @@ use std::{
 
 use portolan::{
     agent::{Agent, Cause, Event, Receiver, queue},
-    health::Health,
-    kernel::Kernel,
-    metrics::Metrics,
-    recorder::Recorder,
-    settings::{DetectLocal, Settings},
+    config::settings::{DetectLocal, Settings},
+    kernel::nftables::Kernel,
+    observe::{events::Recorder, health::Health, metrics::Metrics},
     source::Change,
 };
 use portolan_integration::synthetic::{Kinds, Synthetic, service_name};
@@ -137,7 +135,7 @@ fn commit_one(kernel: &mut Kernel) -> Result<Duration> {
 }
 
 /// Loads a set and deletes it again and again; how often.
-fn neighbour(done: &AtomicBool) -> Result<usize, portolan::kernel::Error> {
+fn neighbour(done: &AtomicBool) -> Result<usize, portolan::kernel::nftables::Error> {
     let mut kernel = Kernel::open()?;
     let set = Arc::new(Set::new("addresses", &[DataType::Ipv4Addr]));
     let mut load = Transaction::new("neighbour");

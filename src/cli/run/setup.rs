@@ -1,0 +1,217 @@
+//! What `run` does before it touches nftables, and the answers that need no kernel.
+
+use std::{fmt::Write as _, fs, io, path::PathBuf, process::ExitCode};
+
+use tracing::{debug, error, info, warn};
+
+use super::StartError;
+use crate::{
+    agent::{Ending, Event, Sender},
+    cli,
+    config::{
+        self, Edit,
+        arguments::RunArgs,
+        settings::{DetectLocal, RunSettings, SettingsError},
+    },
+    kernel::{
+        conntrack,
+        nftables::{Features, Kernel, Needs, Served},
+        sysctl::{self, Effort, Sysctls},
+    },
+    source::cluster::{Cluster, Options},
+};
+
+/// Answers `--show-config`, `--write-config-to`, `--cleanup` and `--init-only`. Nothing if none of them is given.
+pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>, StartError> {
+    if args.show_config == Some(true) {
+        let text = text(settings).map_err(StartError::Configuration)?;
+        return Ok(Some(cli::print(text.as_bytes())));
+    }
+    if let Some(path) = args.write_config_to.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+        let written = text(settings).and_then(|text| fs::write(path, text));
+        written.map_err(|source| StartError::WriteConfig { path: path.clone(), source })?;
+        info!(path = %path.display(), "Configuration written");
+        return Ok(Some(ExitCode::SUCCESS));
+    }
+    if args.cleanup == Some(true) {
+        cli::cleanup::remove(&settings.node.config.table)?;
+        return Ok(Some(ExitCode::SUCCESS));
+    }
+    if args.init_only == Some(true) {
+        set_sysctls(settings, Effort::Everything)?;
+        return Ok(Some(ExitCode::SUCCESS));
+    }
+    Ok(None)
+}
+
+/// The configuration as a file, headed by what it cannot say.
+fn text(settings: &RunSettings) -> io::Result<String> {
+    let mut text = String::new();
+    if !settings.beside_configuration.is_empty() {
+        text.push_str("# There are no fields for these flags; give them beside --config:\n");
+        for flag in &settings.beside_configuration {
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "#   {}", flag.escape_debug());
+        }
+    }
+    text.push_str(&settings.configuration.to_yaml()?);
+    Ok(text)
+}
+
+/// Opens the kernel and finds out what it can do, which is the first thing that is logged.
+pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served), StartError> {
+    let (version, node) = (env!("CARGO_PKG_VERSION"), &*settings.node.node_name);
+    let config = &settings.node.config;
+    let mut kernel = Kernel::open()?;
+    let features = kernel.probe(&config.table)?;
+    info!(version, node, kernel = %features.release, %features, "Starting");
+    let served = features.serve(Needs { element_counters: config.endpoint_counters })?;
+    for warning in &served.warnings {
+        warn!("{warning}");
+    }
+    Ok((kernel, features, served))
+}
+
+/// Says once what was given and means nothing.
+pub fn warn_of_ineffective(settings: &RunSettings) {
+    if !settings.ineffective.is_empty() {
+        let file = settings.config_file.as_deref().map(|file| format!(" ({})", file.display()));
+        warn!("Without effect here{}: {}", file.unwrap_or_default(), settings.ineffective.join(", "));
+    }
+}
+
+/// Says that pods cannot be told from the rest, which is most often an oversight.
+pub fn warn_of_missing_cluster_cidr(settings: &RunSettings) {
+    if matches!(&settings.node.detect_local, DetectLocal::ClusterCidr(networks) if networks.is_empty()) {
+        let place = settings.origin().short_name("clusterCIDR");
+        warn!(
+            "No {place}: pods cannot be told from others, so that no connection to a ClusterIP is masqueraded"
+        );
+    }
+}
+
+/// Finds what can be found wrong with files that others will read, before anything is touched.
+pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> {
+    for path in args.filenames.iter().filter(|path| path.as_os_str() != "-") {
+        fs::metadata(path).map_err(|source| StartError::Path { path: path.display().to_string(), source })?;
+    }
+    let Some(path) = settings.api.kubeconfig.clone().filter(|_| args.filenames.is_empty()) else {
+        return Ok(());
+    };
+    let problem = match fs::File::open(&path).and_then(|file| file.metadata()) {
+        Ok(file) if file.is_dir() => io::ErrorKind::IsADirectory.into(),
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    let place = settings.origin().name("clientConnection.kubeconfig");
+    Err(StartError::Kubeconfig { place, path, source: problem })
+}
+
+/// Finds out where the API server is, and reads the credentials for it.
+pub fn cluster(settings: &RunSettings) -> Result<Cluster, StartError> {
+    Cluster::new(&settings.api, Options::from(&settings.node)).map_err(|source| {
+        if settings.api.kubeconfig.is_some() {
+            let place = settings.origin().name("clientConnection.kubeconfig");
+            StartError::Credentials { place, source }
+        } else {
+            source.into()
+        }
+    })
+}
+
+/// Sets what lies outside nftables. With manifests, a machine need not be a node: only what was asked for is set.
+pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> {
+    let is_node = args.filenames.is_empty();
+    let effort = if is_node { Effort::Explicit } else { Effort::OnlyExplicit };
+    set_sysctls(settings, effort)?;
+    if is_node || settings.oom_score_adj.is_explicit {
+        sysctl::set_oom_score(settings.oom_score_adj);
+    }
+    Ok(())
+}
+
+/// Sets the kernel's settings of connection tracking, once that is there.
+fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), StartError> {
+    let sysctls = Sysctls::default();
+    if !sysctls.are_there()
+        && let Err(error) = conntrack::load()
+    {
+        debug!("{error}");
+    }
+    sysctls.apply(&settings.conntrack, effort).map_err(|source| {
+        let place = settings.origin().name(source.field);
+        let hint = if effort != Effort::Everything && source.is_about_privileges() {
+            "; `portolan run --init-only` sets it once, with more privileges"
+        } else {
+            ""
+        };
+        StartError::Sysctl { place, source, hint }
+    })
+}
+
+/// Watches the configuration file, if there is one, and stops the agent when it says something else.
+///
+/// A file that cannot be used does not stop it: the next start would fail, and nothing is lost by serving on with
+/// what is known to work.
+pub fn watch_configuration(args: &RunArgs, settings: &RunSettings, events: Sender) -> Result<(), StartError> {
+    let Some(file) = settings.config_file.clone() else { return Ok(()) };
+    let mut follower =
+        Follower { args: args.clone(), running: settings.clone(), problem: None, file: file.clone(), events };
+    config::watch(&file, move |edit| follower.follow(edit)).map_err(StartError::Runtime)
+}
+
+struct Follower {
+    args: RunArgs,
+    running: RunSettings,
+    /// What was last wrong with the file.
+    problem: Option<String>,
+    file: PathBuf,
+    events: Sender,
+}
+
+impl Follower {
+    /// Judges an edit; says whether to go on watching.
+    fn follow(&mut self, edit: Edit) -> bool {
+        if edit == Edit::Removed {
+            warn!(path = %self.file.display(), "Configuration file is gone; going on with what it said");
+            self.problem = Some("it is gone".to_owned());
+            return true;
+        }
+        match RunSettings::resolve(&self.args) {
+            Ok(new) => self.compare(&new),
+            Err(error) => {
+                self.complain(&error);
+                true
+            }
+        }
+    }
+
+    fn compare(&mut self, new: &RunSettings) -> bool {
+        let changes = config::changes(&self.running.configuration, &new.configuration);
+        if changes.is_empty() {
+            if self.problem.take().is_some() {
+                info!(path = %self.file.display(), "Configuration file is right again");
+            }
+            return true;
+        }
+        let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        error!(
+            "Configuration file {} changed; ending so that I am started with it: {}",
+            self.file.display(),
+            changes.join(", ")
+        );
+        // Nobody listens if the agent is stopping anyway.
+        let _ = self.events.send(Event::Stop(Ending::Failed));
+        false
+    }
+
+    fn complain(&mut self, problem: &SettingsError) {
+        let problem = problem.to_string();
+        if self.problem.as_ref() != Some(&problem) {
+            error!(
+                "Configuration file changed but cannot be used; going on with what it said before: {problem}"
+            );
+        }
+        self.problem = Some(problem);
+    }
+}

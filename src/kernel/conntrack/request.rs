@@ -1,0 +1,92 @@
+//! Writes requests to ctnetlink.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use portolan_rules::{flows::Destination, model::Protocol};
+
+use crate::kernel::nftables::{
+    attributes::Attributes,
+    uapi::NLM_F_REQUEST,
+    wire::{attribute, begin_message, begin_nest, end_message, end_nest},
+};
+
+use super::uapi::{
+    CTA_FILTER, CTA_FILTER_F_CTA_IP_DST, CTA_FILTER_F_CTA_PROTO_DST_PORT, CTA_FILTER_F_CTA_PROTO_NUM,
+    CTA_FILTER_ORIG_FLAGS, CTA_ID, CTA_IP_V4_DST, CTA_PROTO_DST_PORT, CTA_PROTO_NUM, CTA_STATUS,
+    CTA_STATUS_MASK, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_ZONE, DELETE, IPS_SEEN_REPLY,
+};
+
+/// Which entries a dump is to hold. The kernel may return more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Filter {
+    /// Flows of a protocol to this port, at this address if there is one.
+    Destination(Protocol, Option<Ipv4Addr>, u16),
+    /// Flows of a protocol.
+    Of(Protocol),
+    /// All.
+    Nothing,
+}
+
+impl Filter {
+    /// The filter for flows to a destination. Not by an IPv6 address: kernels since 5.8 return all flows but
+    /// those to the address then (`ctnetlink_filter_match_tuple` of Linux 6.18 takes a comparison's zero for
+    /// "differs").
+    pub(super) fn to(destination: Destination) -> Self {
+        let address = match destination.at.ip() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        };
+        Self::Destination(destination.protocol, address, destination.at.port())
+    }
+
+    /// Appends the attributes that ask for it (`CTA_FILTER`, since Linux 5.8, and `CTA_STATUS_MASK`, since 5.15; those
+    /// before ignore them). Of TCP connections, only those that no answer was seen of are asked for.
+    pub(super) fn write(self, request: &mut Vec<u8>) {
+        let (protocol, address, port) = match self {
+            Self::Nothing => return,
+            Self::Of(protocol) => (protocol, None, None),
+            Self::Destination(protocol, address, port) => (protocol, address, Some(port)),
+        };
+        let mut flags = CTA_FILTER_F_CTA_PROTO_NUM;
+        let tuple = begin_nest(request, CTA_TUPLE_ORIG);
+        if let Some(address) = address {
+            flags |= CTA_FILTER_F_CTA_IP_DST;
+            let ip = begin_nest(request, CTA_TUPLE_IP);
+            attribute(request, CTA_IP_V4_DST, &address.octets());
+            end_nest(request, ip);
+        }
+        let nest = begin_nest(request, CTA_TUPLE_PROTO);
+        attribute(request, CTA_PROTO_NUM, &[protocol.number()]);
+        if let Some(port) = port {
+            flags |= CTA_FILTER_F_CTA_PROTO_DST_PORT;
+            attribute(request, CTA_PROTO_DST_PORT, &port.to_be_bytes());
+        }
+        end_nest(request, nest);
+        end_nest(request, tuple);
+        if protocol == Protocol::Tcp {
+            attribute(request, CTA_STATUS, &0_u32.to_be_bytes());
+            attribute(request, CTA_STATUS_MASK, &IPS_SEEN_REPLY.to_be_bytes());
+        }
+        let filter = begin_nest(request, CTA_FILTER);
+        // Unlike most numbers here, flags are in host order.
+        attribute(request, CTA_FILTER_ORIG_FLAGS, &flags.to_ne_bytes());
+        end_nest(request, filter);
+    }
+}
+
+/// Appends a message that deletes the entry with these attributes, if it is still the same: the kernel looks
+/// it up by its original tuple and its zone, and compares the id, which it computes from all of the entry.
+pub(super) fn delete(buffer: &mut Vec<u8>, family: u8, entry: Attributes<'_>) {
+    let start = begin_message(buffer, DELETE, NLM_F_REQUEST, 0, family, 0);
+    for kind in [CTA_TUPLE_ORIG, CTA_ZONE, CTA_ID] {
+        let Some(found) = entry.find(kind) else { continue };
+        if kind == CTA_TUPLE_ORIG {
+            let nest = begin_nest(buffer, kind);
+            buffer.extend_from_slice(found.value);
+            end_nest(buffer, nest);
+        } else {
+            attribute(buffer, kind, found.value);
+        }
+    }
+    end_message(buffer, start);
+}

@@ -1,0 +1,137 @@
+//! Reads a set's elements.
+
+use std::{collections::HashSet, sync::Arc};
+
+use portolan_rules::ruleset::{Concat, Element, ElementData, Elements, Set};
+
+use crate::kernel::nftables::{
+    attributes::{Attribute, Attributes},
+    element::{comment, padded, predecessor},
+    instruction::parse_verdict,
+    uapi::{
+        NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END, NFTA_DATA_VALUE, NFTA_DATA_VERDICT,
+        NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_KEY_END,
+        NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_USERDATA,
+    },
+};
+
+/// Collects the elements of one set.
+pub(super) struct ElementReader {
+    /// Length of a key in the kernel, of a set whose ranges are two elements each.
+    ranges: Option<usize>,
+    /// Whether every element is a range.
+    interval: bool,
+    found: Vec<(Concat, Element)>,
+    /// The ends of ranges: first keys after them.
+    ends: Vec<Concat>,
+    /// Comments seen: a frontend and its endpoints have the same.
+    comments: HashSet<Arc<str>>,
+}
+
+impl ElementReader {
+    /// For the elements of this set.
+    pub(super) fn of(set: &Set) -> Self {
+        let ranges = match (set.flags.interval, set.key.as_slice()) {
+            (true, [one]) => Some(one.size()),
+            _ => None,
+        };
+        Self {
+            ranges,
+            interval: set.flags.interval,
+            found: Vec::new(),
+            ends: Vec::new(),
+            comments: HashSet::new(),
+        }
+    }
+
+    /// Reads one message of a dump.
+    pub(super) fn read(&mut self, attributes: Attributes<'_>) {
+        if let Some(list) = attributes.find(NFTA_SET_ELEM_LIST_ELEMENTS) {
+            for element in list.nested() {
+                self.element(element.nested());
+            }
+        }
+    }
+
+    fn element(&mut self, attributes: Attributes<'_>) {
+        let (mut key, mut end, mut flags) = (None, None, 0);
+        let mut element = Element::member();
+        for attribute in attributes {
+            match attribute.kind {
+                NFTA_SET_ELEM_KEY => key = value(&attribute),
+                NFTA_SET_ELEM_KEY_END => end = value(&attribute),
+                NFTA_SET_ELEM_FLAGS => flags = attribute.number().unwrap_or(0),
+                NFTA_SET_ELEM_DATA => element.data = data(&attribute),
+                NFTA_SET_ELEM_USERDATA => element.comment = self.comment(attribute.value),
+                _ => {}
+            }
+        }
+        if flags & NFT_SET_ELEM_CATCHALL != 0 {
+            // It has no key. The empty one stands for it.
+            self.found.push((Concat::default(), element));
+            return;
+        }
+        let Some(key) = key else { return };
+        if flags & NFT_SET_ELEM_INTERVAL_END != 0 {
+            self.ends.push(key);
+            return;
+        }
+        if self.interval && self.ranges.is_none() {
+            element.end = Some(Box::new(end.unwrap_or_else(|| key.clone())));
+        }
+        self.found.push((key, element));
+    }
+
+    /// The comment in an element's user data.
+    fn comment(&mut self, records: &[u8]) -> Option<Arc<str>> {
+        let text = comment(records)?;
+        if let Some(known) = self.comments.get(text) {
+            return Some(known.clone());
+        }
+        let comment: Arc<str> = text.into();
+        self.comments.insert(comment.clone());
+        Some(comment)
+    }
+
+    /// All elements by key, each range with its end.
+    pub(super) fn finish(mut self) -> Elements {
+        if let Some(length) = self.ranges {
+            self.pair(length);
+        }
+        self.found.into()
+    }
+
+    /// Gives every range its end: the last key before the next end or, where ranges touch without one, before
+    /// the next start. A range without either reaches the greatest key.
+    fn pair(&mut self, length: usize) {
+        self.ends.sort_unstable();
+        self.found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let starts: Vec<Concat> = self.found.iter().map(|(key, _)| key.clone()).collect();
+        for (i, (key, element)) in self.found.iter_mut().enumerate() {
+            if key.as_bytes().is_empty() {
+                continue; // the catch-all element
+            }
+            let end = self.ends.get(self.ends.partition_point(|end| end <= &*key));
+            let after = end.into_iter().chain(starts.get(i + 1)).min();
+            let last = match after {
+                Some(after) => after.as_bytes().get(..length).and_then(predecessor),
+                None => Some(padded(&[0xff; 16][..length.min(16)])),
+            };
+            element.end = last.map(Box::new);
+        }
+    }
+}
+
+fn value(attribute: &Attribute<'_>) -> Option<Concat> {
+    Some(padded(attribute.nested().find(NFTA_DATA_VALUE)?.value))
+}
+
+fn data(attribute: &Attribute<'_>) -> ElementData {
+    match attribute.nested().into_iter().next() {
+        Some(data) if data.kind == NFTA_DATA_VALUE => ElementData::Value(padded(data.value)),
+        Some(data) if data.kind == NFTA_DATA_VERDICT => {
+            parse_verdict(data.nested()).map_or(ElementData::None, ElementData::Verdict)
+        }
+        _ => ElementData::None,
+    }
+}

@@ -1,0 +1,32 @@
+//! Verdicts as the kernel numbers them.
+
+use portolan_rules::ruleset::{Name, Verdict};
+
+use crate::kernel::nftables::{
+    attributes::Attributes,
+    uapi::{NF_ACCEPT, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_RETURN, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE},
+};
+
+/// The code of a verdict, and the chain that it leads to.
+pub(in crate::kernel::nftables) fn verdict_code(verdict: &Verdict) -> (i32, Option<&Name>) {
+    match verdict {
+        Verdict::Accept => (NF_ACCEPT, None),
+        Verdict::Drop => (NF_DROP, None),
+        Verdict::Return => (NFT_RETURN, None),
+        Verdict::Jump(chain) => (NFT_JUMP, Some(chain)),
+        Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
+    }
+}
+
+/// Reads the value of `NFTA_DATA_VERDICT`.
+pub(in crate::kernel::nftables) fn parse_verdict(attributes: Attributes<'_>) -> Option<Verdict> {
+    let chain = || attributes.find(NFTA_VERDICT_CHAIN)?.name();
+    match attributes.number(NFTA_VERDICT_CODE)?.cast_signed() {
+        NF_ACCEPT => Some(Verdict::Accept),
+        NF_DROP => Some(Verdict::Drop),
+        NFT_RETURN => Some(Verdict::Return),
+        NFT_JUMP => chain().map(Verdict::Jump),
+        NFT_GOTO => chain().map(Verdict::Goto),
+        _ => None,
+    }
+}

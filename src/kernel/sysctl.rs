@@ -1,0 +1,339 @@
+//! What the agent sets outside nftables: sysctls of connection tracking, and its own out-of-memory score.
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+    thread::available_parallelism,
+};
+
+use tracing::{debug, info, warn};
+
+use crate::config::settings::{ConntrackSettings, Wish};
+
+/// More connections than that are not tracked because there are many CPUs: the hash table of a machine with a
+/// hundred of them would take its memory for nothing.
+const MAX_BY_CPUS: u64 = 1 << 20;
+
+/// The limit itself, which needs a hash table to match.
+const LIMIT: &str = "nf_conntrack_max";
+
+/// How much of what cannot be set is an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Everything: setting it is all there is to do (`--init-only`).
+    Everything,
+    /// What was asked for; of defaults that cannot be set, one warning tells.
+    Explicit,
+    /// What was asked for; defaults are left alone.
+    OnlyExplicit,
+}
+
+/// A value that cannot be set.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set {name} to {value}{}: {source}", was.as_ref().map(|was| format!(" (it is {was})")).unwrap_or_default())]
+pub struct SysctlError {
+    /// The field of the configuration that asks for it, as `conntrack.udpTimeout`.
+    pub field: &'static str,
+    /// Name of the file, as `nf_conntrack_max`.
+    name: String,
+    /// What it was to have.
+    value: i64,
+    /// What it has, if it can be read.
+    was: Option<String>,
+    /// Why.
+    source: io::Error,
+}
+
+impl SysctlError {
+    /// Whether somebody with more privileges could set it.
+    pub fn is_about_privileges(&self) -> bool {
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(self.source.kind(), PermissionDenied | ReadOnlyFilesystem)
+    }
+}
+
+/// A value to set, and the field of the configuration that asks for it.
+struct Wanted {
+    /// Name of the file, as `nf_conntrack_max`.
+    name: &'static str,
+    field: &'static str,
+    wish: Wish<u64>,
+}
+
+/// Where the kernel has its settings.
+#[derive(Debug)]
+pub struct Sysctls {
+    netfilter: PathBuf,
+    hash_size: PathBuf,
+    cpus: PathBuf,
+}
+
+impl Default for Sysctls {
+    fn default() -> Self {
+        Self::under(Path::new("/"))
+    }
+}
+
+impl Sysctls {
+    /// Those of another root directory than `/`.
+    pub fn under(root: &Path) -> Self {
+        Self {
+            netfilter: root.join("proc/sys/net/netfilter"),
+            hash_size: root.join("sys/module/nf_conntrack/parameters/hashsize"),
+            cpus: root.join("sys/devices/system/cpu/online"),
+        }
+    }
+
+    /// Whether the kernel has any: it does once connection tracking is loaded.
+    pub fn are_there(&self) -> bool {
+        self.netfilter.join(LIMIT).exists()
+    }
+
+    /// Sets limits and timeouts of connection tracking; writes only what is different.
+    pub fn apply(&self, settings: &ConntrackSettings, effort: Effort) -> Result<(), SysctlError> {
+        let mut failures = String::new();
+        for wanted in wanted(settings, self.cpu_count()) {
+            if effort == Effort::OnlyExplicit && !wanted.wish.is_explicit {
+                continue;
+            }
+            match self.set(&wanted) {
+                Ok(()) => {}
+                Err(error) if wanted.wish.is_explicit || effort == Effort::Everything => return Err(error),
+                Err(error) => {
+                    let separator = if failures.is_empty() { "" } else { "; " };
+                    // Writing to a String does not fail.
+                    let _ = write!(failures, "{separator}{error}");
+                }
+            }
+        }
+        if !failures.is_empty() {
+            warn!(
+                "Defaults of connection tracking are not in force; `portolan run --init-only` sets them, with more \
+                 privileges: {failures}"
+            );
+        }
+        Ok(())
+    }
+
+    fn set(&self, wanted: &Wanted) -> Result<(), SysctlError> {
+        let &Wanted { name, field, wish } = wanted;
+        let path = self.netfilter.join(name);
+        let value = i64::try_from(wish.value).unwrap_or(i64::MAX);
+        if name != LIMIT {
+            return write_if_different(&path, value, field);
+        }
+        // A default is no reason to take away what somebody has granted.
+        if wish.is_explicit || number(&path).is_none_or(|limit| limit < value) {
+            write_if_different(&path, value, field)?;
+        }
+        // Then the chains of the hash table are four long on average.
+        let size = value / 4;
+        if number(&self.hash_size).is_none_or(|now| now < size) {
+            write_if_different(&self.hash_size, size, field)?;
+        }
+        Ok(())
+    }
+
+    /// CPUs of the machine: a container may be given fewer, but tracks the connections of all.
+    fn cpu_count(&self) -> u64 {
+        let online = fs::read_to_string(&self.cpus).ok().and_then(|list| count(&list));
+        online.unwrap_or_else(|| available_parallelism().map_or(1, |count| count.get() as u64))
+    }
+}
+
+/// The length of a list of ranges: `0-3,5`.
+fn count(list: &str) -> Option<u64> {
+    let ranges = list.trim().split(',').map(|range| {
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        to.parse::<u64>().ok()?.checked_sub(from.parse().ok()?)?.checked_add(1)
+    });
+    ranges.sum::<Option<u64>>().filter(|count| *count > 0)
+}
+
+/// What is to be set, in order.
+fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
+    let per_core = settings.max_per_core;
+    if per_core.value > 0 {
+        let scaled = (u64::from(per_core.value) * cpus).min(MAX_BY_CPUS);
+        let is_explicit = per_core.is_explicit || settings.min.is_explicit;
+        let wish = Wish { value: scaled.max(u64::from(settings.min.value)), is_explicit };
+        let field = if settings.min.is_explicit { "conntrack.min" } else { "conntrack.maxPerCore" };
+        wanted.push(Wanted { name: LIMIT, field, wish });
+    }
+    let timeouts = [
+        ("nf_conntrack_tcp_timeout_established", "conntrack.tcpEstablishedTimeout", settings.tcp_established),
+        ("nf_conntrack_tcp_timeout_close_wait", "conntrack.tcpCloseWaitTimeout", settings.tcp_close_wait),
+        ("nf_conntrack_udp_timeout", "conntrack.udpTimeout", settings.udp),
+        ("nf_conntrack_udp_timeout_stream", "conntrack.udpStreamTimeout", settings.udp_stream),
+    ];
+    let timeouts = timeouts.into_iter().map(|(name, field, wish)| Wanted { name, field, wish });
+    wanted.extend(timeouts.filter(|wanted| wanted.wish.value > 0));
+    if settings.tcp_be_liberal {
+        let wish = Wish { value: 1, is_explicit: true };
+        wanted.push(Wanted { name: "nf_conntrack_tcp_be_liberal", field: "conntrack.tcpBeLiberal", wish });
+    }
+    wanted
+}
+
+/// Sets what the out-of-memory killer makes of this process. Lowering it takes `CAP_SYS_RESOURCE`; without, the
+/// score stays, which is no reason not to run.
+pub fn set_oom_score(wish: Wish<i32>) {
+    match write_if_different(Path::new("/proc/self/oom_score_adj"), i64::from(wish.value), "oomScoreAdj") {
+        Ok(()) => {}
+        Err(error) if wish.is_explicit => warn!("{error}"),
+        // The kubelet gives a critical pod a score nearly as low.
+        Err(error) => debug!("{error}"),
+    }
+}
+
+/// What a file has, if it can be read and is a number.
+fn number(path: &Path) -> Option<i64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn write_if_different(path: &Path, value: i64, field: &'static str) -> Result<(), SysctlError> {
+    let now = fs::read_to_string(path).map(|text| text.trim().to_owned());
+    if now.as_ref().is_ok_and(|now| now.parse() == Ok(value)) {
+        return Ok(());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let was = now.as_ref().ok().cloned();
+    // A file that cannot be read is not there: connection tracking is not loaded.
+    match now.and_then(|_| fs::write(path, value.to_string())) {
+        Ok(()) => {
+            info!(%name, value, was = was.unwrap_or_default(), "Set");
+            Ok(())
+        }
+        Err(source) => Err(SysctlError { field, name, value, was, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{arguments::RunArgs, settings::RunSettings};
+
+    fn settings(change: impl FnOnce(&mut RunArgs)) -> ConntrackSettings {
+        let mut args = RunArgs::default();
+        args.node.hostname_override = Some("node-a".into());
+        change(&mut args);
+        RunSettings::resolve(&args).unwrap().conntrack
+    }
+
+    fn max(change: impl FnOnce(&mut RunArgs), cpus: u64) -> Option<u64> {
+        let wanted = wanted(&settings(change), cpus);
+        wanted.iter().find(|wanted| wanted.name == "nf_conntrack_max").map(|wanted| wanted.wish.value)
+    }
+
+    /// A root directory with the files of a kernel of one CPU, tracking 1000 connections.
+    fn kernel() -> (tempfile::TempDir, Sysctls) {
+        let root = tempfile::tempdir().unwrap();
+        let sysctls = Sysctls::under(root.path());
+        fs::create_dir_all(&sysctls.netfilter).unwrap();
+        fs::create_dir_all(sysctls.hash_size.parent().unwrap()).unwrap();
+        fs::create_dir_all(sysctls.cpus.parent().unwrap()).unwrap();
+        fs::write(&sysctls.cpus, "0\n").unwrap();
+        fs::write(&sysctls.hash_size, "250\n").unwrap();
+        for (name, value) in [
+            ("nf_conntrack_max", "1000\n"),
+            ("nf_conntrack_tcp_timeout_established", "432000\n"),
+            ("nf_conntrack_tcp_timeout_close_wait", "60\n"),
+            ("nf_conntrack_udp_timeout", "30\n"),
+            ("nf_conntrack_udp_timeout_stream", "120\n"),
+            ("nf_conntrack_tcp_be_liberal", "0\n"),
+        ] {
+            fs::write(sysctls.netfilter.join(name), value).unwrap();
+        }
+        (root, sysctls)
+    }
+
+    fn value(sysctls: &Sysctls, name: &str) -> String {
+        fs::read_to_string(sysctls.netfilter.join(name)).unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn the_limit_grows_with_the_cpus_between_bounds() {
+        assert_eq!(max(|_| (), 2), Some(131_072));
+        assert_eq!(max(|_| (), 8), Some(262_144));
+        assert_eq!(max(|_| (), 96), Some(1_048_576));
+        assert_eq!(max(|args| args.conntrack.conntrack_min = Some(2_000_000), 96), Some(2_000_000));
+        assert_eq!(max(|args| args.conntrack.conntrack_max_per_core = Some(0), 96), None);
+    }
+
+    #[test]
+    fn cpus_are_counted_in_ranges() {
+        assert_eq!(count("0-3,5,8-9\n"), Some(7));
+        assert_eq!(count("0"), Some(1));
+        assert_eq!(count(""), None);
+        assert_eq!(count("3-1"), None);
+    }
+
+    #[test]
+    fn defaults_and_wishes_are_written() {
+        let (_root, sysctls) = kernel();
+        let wishes = settings(|args| {
+            args.conntrack.conntrack_udp_timeout = Some("45s".parse().unwrap());
+            args.conntrack.conntrack_tcp_be_liberal = Some(true);
+        });
+        sysctls.apply(&wishes, Effort::Explicit).unwrap();
+        for (name, expected) in [
+            ("nf_conntrack_max", "131072"),
+            ("nf_conntrack_tcp_timeout_established", "86400"),
+            ("nf_conntrack_tcp_timeout_close_wait", "3600"),
+            ("nf_conntrack_udp_timeout", "45"),
+            ("nf_conntrack_udp_timeout_stream", "120"),
+            ("nf_conntrack_tcp_be_liberal", "1"),
+        ] {
+            assert_eq!(value(&sysctls, name), expected, "{name}");
+        }
+        assert_eq!(fs::read_to_string(&sysctls.hash_size).unwrap(), "32768");
+    }
+
+    #[test]
+    fn with_manifests_only_what_was_asked_for_is_written() {
+        let (_root, sysctls) = kernel();
+        let wishes =
+            settings(|args| args.conntrack.conntrack_udp_timeout_stream = Some("300s".parse().unwrap()));
+        sysctls.apply(&wishes, Effort::OnlyExplicit).unwrap();
+        assert_eq!(value(&sysctls, "nf_conntrack_max"), "1000");
+        assert_eq!(value(&sysctls, "nf_conntrack_udp_timeout_stream"), "300");
+    }
+
+    #[test]
+    fn a_default_that_cannot_be_set_is_forgiven_unless_it_is_all_there_is_to_do() {
+        let (_root, sysctls) = kernel();
+        fs::remove_file(sysctls.netfilter.join("nf_conntrack_max")).unwrap();
+        assert!(sysctls.apply(&settings(|_| ()), Effort::Explicit).is_ok());
+        assert_eq!(value(&sysctls, "nf_conntrack_tcp_timeout_close_wait"), "3600");
+        let error = sysctls.apply(&settings(|_| ()), Effort::Everything).unwrap_err().to_string();
+        assert_eq!(error, "cannot set nf_conntrack_max to 131072: No such file or directory (os error 2)");
+        let wish = settings(|args| args.conntrack.conntrack_min = Some(200_000));
+        assert!(sysctls.apply(&wish, Effort::Explicit).is_err());
+    }
+
+    #[test]
+    fn the_limit_is_lowered_only_for_somebody_who_asks_for_it() {
+        let (_root, sysctls) = kernel();
+        fs::write(sysctls.netfilter.join(LIMIT), "262144\n").unwrap();
+        sysctls.apply(&settings(|_| ()), Effort::Everything).unwrap();
+        assert_eq!(value(&sysctls, LIMIT), "262144");
+        let wish = settings(|args| {
+            args.conntrack.conntrack_max_per_core = Some(1000);
+            args.conntrack.conntrack_min = Some(0);
+        });
+        sysctls.apply(&wish, Effort::Explicit).unwrap();
+        assert_eq!(value(&sysctls, LIMIT), "1000");
+    }
+
+    #[test]
+    fn what_is_right_already_is_not_written() {
+        let (_root, sysctls) = kernel();
+        let path = sysctls.netfilter.join("nf_conntrack_tcp_timeout_close_wait");
+        // The kernel's notation stays, so nobody wrote.
+        fs::write(&path, "3600\n").unwrap();
+        sysctls.apply(&settings(|_| ()), Effort::Everything).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "3600\n");
+    }
+}

@@ -1,0 +1,72 @@
+//! Follows the kernel's counters of connections on a thread of its own, so that neither commits nor whoever asks for
+//! metrics wait for them.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use portolan_rules::ruleset::Name;
+use tracing::{info, warn};
+
+use crate::{
+    kernel::nftables::{self, Counts},
+    observe::metrics::Connections,
+};
+
+/// Time between readings.
+const PERIOD: Duration = Duration::from_secs(10);
+/// Readings take at most this part of the time: those of large maps come more seldom.
+const SHARE: u32 = 50;
+/// Most frontends and endpoints at slots, in both families, that are read: a third of a second of the kernel's time.
+const ELEMENTS: usize = 100_000;
+
+/// Reads the counters of the tables of this name for as long as the process lives. The first reading, here and now, is
+/// of what an earlier run has counted.
+pub fn follow(table: Name, connections: Connections) -> io::Result<()> {
+    let mut follower = Follower { table, connections, problem: None };
+    follower.read();
+    let following = move || {
+        let mut took = Duration::ZERO;
+        loop {
+            std::thread::sleep(PERIOD.max(took * SHARE));
+            took = follower.read();
+        }
+    };
+    std::thread::Builder::new().name("counters".into()).spawn(following)?;
+    Ok(())
+}
+
+struct Follower {
+    table: Name,
+    connections: Connections,
+    /// What was wrong last time.
+    problem: Option<String>,
+}
+
+impl Follower {
+    /// Reads once; says how long it took.
+    fn read(&mut self) -> Duration {
+        let start = Instant::now();
+        let problem = match nftables::read_counts(&self.table, ELEMENTS) {
+            Ok(counts) => {
+                self.connections.take(&counts, Instant::now());
+                (counts == Counts::TooMany)
+                    .then(|| format!("there are more than {ELEMENTS} frontends and endpoints"))
+            }
+            Err(error) => {
+                self.connections.fail();
+                Some(error.to_string())
+            }
+        };
+        match (&self.problem, &problem) {
+            (before, Some(problem)) if before.as_ref() != Some(problem) => {
+                warn!("Connections of endpoints are not counted: {problem}");
+            }
+            (Some(_), None) => info!("Connections of endpoints are counted again"),
+            _ => {}
+        }
+        self.problem = problem;
+        start.elapsed()
+    }
+}

@@ -1,0 +1,264 @@
+//! Whether the kernel holds what the input says, and whether what is known of the input is fresh.
+
+mod report;
+mod services;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use crate::{api::Kind, config::settings::SyncSettings, observe::clock::Moment};
+
+pub use self::{
+    report::{Report, Unready},
+    services::{HealthCheckChange, HealthChecks, ServiceHealth},
+};
+
+/// What the API server said is stale after this long without a word. Real servers send a bookmark about every
+/// minute and end a watch within ten.
+pub const FRESH: Duration = Duration::from_mins(10);
+
+/// Facts about the health of the proxy, shared between the reconciler, the sources and the servers.
+#[derive(Clone, Debug)]
+pub struct Health(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// A queued change older than this makes the proxy unhealthy.
+    patience: Duration,
+    facts: Mutex<Facts>,
+}
+
+#[derive(Clone, Debug)]
+struct Facts {
+    /// Since when the oldest change waits that the kernel does not hold.
+    waiting_since: Option<Moment>,
+    /// Since when the oldest change waits that the reconciler has not taken up.
+    arrived: Option<Moment>,
+    /// When the kernel was last made equal to the input.
+    synced: Option<Timestamp>,
+    node_eligible: bool,
+    /// Whether somebody else is known to have changed the tables, and the repair has to wait.
+    contested: bool,
+    /// Number of Services that the kernel refuses.
+    quarantined: usize,
+    /// The kinds that somebody must tell of, and when they last did.
+    heard: BTreeMap<Kind, Option<Moment>>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new(SyncSettings::default().period)
+    }
+}
+
+impl Health {
+    /// Of a proxy that is unhealthy when a change has waited for twice the sync period, as kube-proxy is.
+    pub fn new(sync_period: Duration) -> Self {
+        let facts = Facts {
+            waiting_since: None,
+            arrived: None,
+            synced: None,
+            node_eligible: true,
+            contested: false,
+            quarantined: 0,
+            heard: BTreeMap::default(),
+        };
+        Self(Arc::new(Shared { patience: sync_period.saturating_mul(2), facts: Mutex::new(facts) }))
+    }
+
+    /// Notes that news of these kinds are to be heard from now on: without any for [`FRESH`], what is known of
+    /// them is stale and the proxy not ready. For sources that can fall silent, as a watch can.
+    pub fn expect_news_of(&self, kinds: impl IntoIterator<Item = Kind>) {
+        let mut facts = self.facts();
+        for kind in kinds {
+            facts.heard.entry(kind).or_default();
+        }
+    }
+
+    /// Notes that the API server said something about objects of this kind, if only that nothing changed: what is
+    /// known of them is fresh.
+    pub fn heard(&self, kind: Kind) {
+        self.facts().heard.insert(kind, Some(Moment::now()));
+    }
+
+    /// Notes that a change waits to reach the kernel.
+    pub fn queued(&self) {
+        self.facts().waiting_since.get_or_insert_with(Moment::now);
+    }
+
+    /// Notes that a change waits for the reconciler.
+    pub fn arrived(&self) {
+        self.facts().arrived.get_or_insert_with(Moment::now);
+    }
+
+    /// Notes that the reconciler has taken up all changes: they wait to reach the kernel.
+    pub fn taken_up(&self) {
+        let mut facts = self.facts();
+        facts.waiting_since = [facts.waiting_since, facts.arrived.take()].into_iter().flatten().min();
+    }
+
+    /// Notes that the kernel is not known to be equal to the input: there is something to do, as if a change
+    /// waited.
+    pub fn out_of_sync(&self) {
+        self.queued();
+    }
+
+    /// Notes a successful reconcile: all that was queued is in the kernel.
+    pub fn synced(&self) {
+        let mut facts = self.facts();
+        facts.waiting_since = None;
+        facts.synced = Some(Timestamp::now());
+    }
+
+    /// Notes whether somebody else keeps changing the tables, so that a repair has to wait.
+    pub fn set_contested(&self, contested: bool) {
+        self.facts().contested = contested;
+    }
+
+    /// Notes how many Services are left out because the kernel refuses them.
+    pub fn set_quarantined(&self, services: usize) {
+        self.facts().quarantined = services;
+    }
+
+    /// Notes whether load balancers may send traffic to this node: its object exists, is not being deleted, and
+    /// has no taint `ToBeDeletedByClusterAutoscaler` (KEP-3836). Until told otherwise, they may.
+    pub fn set_node_eligible(&self, eligible: bool) {
+        self.facts().node_eligible = eligible;
+    }
+
+    /// Whether no change waits for too long.
+    pub fn is_healthy(&self) -> bool {
+        self.report().healthy
+    }
+
+    /// How long ago each kind was last heard of, in order; `None` if it should have been, but never was.
+    pub fn ages(&self) -> Vec<(Kind, Option<Duration>)> {
+        let now = Moment::now();
+        let heard = &self.facts().heard;
+        heard.iter().map(|(kind, at)| (*kind, at.map(|at| now.saturating_duration_since(at)))).collect()
+    }
+
+    /// What there is to say now.
+    pub fn report(&self) -> Report {
+        self.report_at(Moment::now())
+    }
+
+    fn report_at(&self, now: Moment) -> Report {
+        let facts = self.facts().clone();
+        let waiting = [facts.waiting_since, facts.arrived].into_iter().flatten().min();
+        let waiting = waiting.map(|since| now.saturating_duration_since(since));
+        Report {
+            now: Timestamp::now(),
+            synced: facts.synced,
+            waiting,
+            healthy: waiting.is_none_or(|waiting| waiting < self.0.patience),
+            node_eligible: facts.node_eligible,
+            contested: facts.contested,
+            quarantined: facts.quarantined,
+            ages: facts
+                .heard
+                .into_iter()
+                .map(|(kind, at)| (kind, at.map(|at| now.saturating_duration_since(at))))
+                .collect(),
+        }
+    }
+
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        // Whoever panicked left whole values.
+        self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(30);
+
+    /// So many seconds after the oldest change, if there is one.
+    fn after(health: &Health, seconds: u64) -> Report {
+        let since = health.facts().waiting_since.unwrap_or_else(Moment::now);
+        health.report_at(since + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn nothing_queued_is_healthy_even_before_the_first_sync() {
+        let health = Health::new(PERIOD);
+        assert!(after(&health, 3600).healthy);
+        assert!(!after(&health, 0).is_ready());
+    }
+
+    #[test]
+    fn the_oldest_change_counts_until_a_sync() {
+        let health = Health::new(PERIOD);
+        health.queued();
+        let report = |seconds| after(&health, seconds).healthy;
+        assert!(report(59));
+        assert!(!report(61));
+        let since = health.facts().waiting_since;
+        health.queued();
+        assert_eq!(health.facts().waiting_since, since, "a second change does not hide the first");
+        health.synced();
+        assert!(report(3600));
+    }
+
+    #[test]
+    fn a_sync_that_fails_with_nothing_queued_counts_as_a_change() {
+        let health = Health::new(PERIOD);
+        health.synced();
+        health.out_of_sync();
+        assert!(after(&health, 59).healthy && !after(&health, 61).healthy);
+    }
+
+    #[test]
+    fn readiness_takes_a_sync_and_fresh_data() {
+        let health = Health::new(PERIOD);
+        health.expect_news_of([Kind::Service, Kind::EndpointSlice]);
+        health.synced();
+        assert!(!after(&health, 0).is_ready(), "nothing was heard yet");
+        health.heard(Kind::Service);
+        health.heard(Kind::EndpointSlice);
+        assert!(after(&health, 0).is_ready());
+        assert!(after(&health, FRESH.as_secs() - 60).is_ready());
+        let stale = after(&health, FRESH.as_secs() + 1);
+        assert!(!stale.is_ready());
+        assert!(stale.healthy, "stale data does not take the node out of load balancers");
+        health.heard(Kind::Service);
+        assert_eq!(after(&health, 0).unready(), Vec::new());
+        health.expect_news_of([Kind::ServiceCidr]);
+        assert!(after(&health, 0).is_ready(), "what is programmed does not wait for these");
+    }
+
+    #[test]
+    fn nobody_is_ready_whose_tables_others_keep_changing() {
+        let health = Health::new(PERIOD);
+        health.synced();
+        health.set_contested(true);
+        let report = after(&health, 0);
+        assert!(!report.is_ready() && report.healthy);
+        health.set_contested(false);
+        assert!(after(&health, 0).is_ready());
+    }
+
+    #[test]
+    fn manifests_do_not_grow_stale() {
+        let health = Health::new(PERIOD);
+        health.synced();
+        assert!(after(&health, 1_000_000).is_ready());
+    }
+
+    #[test]
+    fn an_ineligible_node_is_healthy_and_ready() {
+        let health = Health::new(PERIOD);
+        health.synced();
+        health.set_node_eligible(false);
+        let report = after(&health, 0);
+        assert!(report.healthy && report.is_ready() && !report.node_eligible);
+        assert!(!report.admits_traffic());
+    }
+}

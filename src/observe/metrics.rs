@@ -1,0 +1,213 @@
+//! Metrics in the Prometheus text format: kube-proxy's, which dashboards know, and those of Portolan.
+
+mod api;
+mod connections;
+mod kube_proxy;
+mod portolan;
+mod process;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use portolan_rules::{
+    compile::{Compiler, Problem},
+    model::ObjectName,
+    state::State,
+};
+use prometheus::{Encoder, Registry, TextEncoder, core::Collector};
+
+pub use self::{api::ApiRequests, connections::Connections};
+use crate::{
+    agent::{FlowRemoval, Reconcile},
+    observe::health::Health,
+};
+use kube_proxy::KubeProxy;
+use portolan::Portolan;
+use process::Process;
+
+/// The content type of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// How many of the last problems are remembered for people.
+const PROBLEMS: usize = 20;
+
+/// The names of the families in the label `ip_family`, in the order of [`portolan_rules::ruleset::Family::ALL`].
+const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
+
+/// All metrics; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics(Arc<Inner>);
+
+/// An endpoint that says how the proxy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// `/healthz`.
+    Healthz,
+    /// `/livez`.
+    Livez,
+    /// `/readyz`.
+    Readyz,
+}
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    kube_proxy: KubeProxy,
+    portolan: Portolan,
+    process: Process,
+    api: ApiRequests,
+    notes: Mutex<Notes>,
+}
+
+/// What people want to know besides numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Notes {
+    /// The last reconcile that succeeded, and when it ended.
+    pub last_success: Option<(Timestamp, Reconcile)>,
+    /// The last that failed.
+    pub last_failure: Option<Timestamp>,
+    /// Number of Services programmed.
+    pub services: usize,
+    /// Services that the kernel cannot be given.
+    pub quarantined: Vec<ObjectName>,
+    /// The last problems with Services, the oldest first.
+    pub problems: Vec<(Timestamp, Problem)>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        let registry = Registry::new();
+        Self {
+            kube_proxy: KubeProxy::new(&registry),
+            portolan: Portolan::new(&registry),
+            process: Process::new(&registry),
+            api: ApiRequests::new(&registry),
+            registry,
+            notes: Mutex::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Adds the metrics of connections, which only those have who ask for them.
+    ///
+    /// # Panics
+    /// When called twice: metrics have names of their own.
+    pub fn connections(&self) -> Connections {
+        Connections::new(&self.0.registry)
+    }
+
+    /// Where requests to the API server are counted.
+    pub fn api_requests(&self) -> ApiRequests {
+        self.0.api.clone()
+    }
+
+    /// Counts one reconcile.
+    pub fn reconciled(&self, reconcile: &Reconcile) {
+        let now = Timestamp::now();
+        self.0.kube_proxy.reconciled(reconcile, now);
+        self.0.portolan.reconciled(reconcile);
+        let mut notes = self.notes_mut();
+        if reconcile.succeeded {
+            notes.last_success = Some((now, reconcile.clone()));
+        } else {
+            notes.last_failure = Some(now);
+        }
+    }
+
+    /// Counts what a look for stale flows removed; says whether some are left to be looked for.
+    pub fn flows_removed(&self, removal: &FlowRemoval, pending: bool) {
+        self.0.kube_proxy.flows_removed(removal);
+        self.0.portolan.flows_removed(removal, pending);
+    }
+
+    /// Notes what is programmed, after a successful reconcile.
+    pub fn programmed(&self, state: &State, compiler: &Compiler) {
+        self.0.kube_proxy.no_local_endpoints(compiler.no_local_endpoints());
+        self.0.portolan.services.set(i64::try_from(compiler.service_count()).unwrap_or(i64::MAX));
+        let mut notes = self.notes_mut();
+        notes.services = compiler.service_count();
+        if !(notes.quarantined.is_empty() && state.quarantined().is_empty()) {
+            notes.quarantined = state.quarantined().iter().cloned().collect();
+        }
+    }
+
+    /// Notes a problem with a Service.
+    pub fn problem(&self, problem: &Problem) {
+        self.0.portolan.problem(problem.severity);
+        let problems = &mut self.notes_mut().problems;
+        if problems.len() >= PROBLEMS {
+            problems.remove(0);
+        }
+        problems.push((Timestamp::now(), problem.clone()));
+    }
+
+    /// Counts an answer of the health server.
+    pub fn probed(&self, probe: Probe, code: u16) {
+        match probe {
+            Probe::Healthz => self.0.kube_proxy.healthz(code),
+            Probe::Livez => self.0.kube_proxy.livez(code),
+            Probe::Readyz => self.0.portolan.readyz(code),
+        }
+    }
+
+    /// What `GET /metrics` answers.
+    pub fn text(&self, health: &Health) -> String {
+        self.0.portolan.set_ages(&health.report());
+        self.0.process.read();
+        let mut text = encode(&self.0.registry);
+        // kube-proxy has a gauge whose name promises a counter, and dashboards know it by that name. It goes out
+        // without a type: that is as true, and keeps whoever checks the format from refusing all of it.
+        for name in kube_proxy::MISNAMED {
+            let declared = |r#type| format!("# TYPE {name} {type}\n");
+            text = text.replacen(&declared("gauge"), &declared("untyped"), 1);
+        }
+        text
+    }
+
+    /// What people want to know besides numbers.
+    pub fn notes(&self) -> Notes {
+        self.notes_mut().clone()
+    }
+
+    fn notes_mut(&self) -> MutexGuard<'_, Notes> {
+        // Whoever panicked left whole values.
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What `GET /metrics/slis` answers: the outcome of each health check, as Kubernetes components show it.
+pub fn slis(health: &Health) -> String {
+    let report = health.report();
+    let registry = Registry::new();
+    let checks = registered(
+        &registry,
+        prometheus::IntGaugeVec::new(
+            prometheus::Opts::new("kubernetes_healthcheck", "The result of a single health check."),
+            &["name", "type"],
+        ),
+    );
+    let outcomes =
+        [("healthz", report.admits_traffic()), ("livez", report.healthy), ("readyz", report.is_ready())];
+    for (r#type, well) in outcomes {
+        checks.with_label_values(&["proxy", r#type]).set(well.into());
+    }
+    encode(&registry)
+}
+
+fn encode(registry: &Registry) -> String {
+    let mut text = Vec::new();
+    // Writing to a vector does not fail, and families come only from the registry, which has checked them.
+    let _ = TextEncoder::new().encode(&registry.gather(), &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Registers a metric.
+///
+/// # Panics
+/// If its name or labels are not valid or not unique. They are constants: a test that makes a registry finds out.
+fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
+    let metric = metric.expect("names and labels are valid");
+    registry.register(Box::new(metric.clone())).expect("names are unique");
+    metric
+}

@@ -1,0 +1,191 @@
+//! New connections of each Service and endpoint (`--endpoint-counters`).
+//!
+//! Totals, although what they are made of comes and goes: an element of the kernel's maps counts from zero when an
+//! endpoint comes to a slot, and takes its count with it when the endpoint leaves.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use portolan_rules::compile::FrontendKey;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use super::registered;
+use crate::kernel::nftables::{Count, Counts};
+
+/// Most series of endpoints.
+const ENDPOINTS: usize = 2_000;
+/// Most series of Services' ports.
+const SERVICES: usize = 10_000;
+/// How long a series stays of what is gone: longer than anybody waits between two scrapes.
+const KEPT: Duration = Duration::from_mins(10);
+
+/// Totals of connections, and what they were made of last.
+#[derive(Debug)]
+pub struct Connections {
+    services: Series<Arc<str>>,
+    endpoints: Series<(Arc<str>, SocketAddr)>,
+    readable: IntGauge,
+    /// What each element had counted, and for whom. Nothing before the first reading: what elements had counted by
+    /// then is an earlier run's.
+    last: Option<HashMap<(FrontendKey, u32), (SocketAddr, u64)>>,
+}
+
+impl Connections {
+    /// Registers the metrics.
+    pub(super) fn new(registry: &Registry) -> Self {
+        Self::with_limits(registry, SERVICES, ENDPOINTS)
+    }
+
+    fn with_limits(registry: &Registry, services: usize, endpoints: usize) -> Self {
+        let opts = |name, help| Opts::new(format!("portolan_{name}"), help);
+        let gauge = |name, help| registered(registry, IntGauge::with_opts(opts(name, help)));
+        let counters =
+            |name, help, labels| registered(registry, IntCounterVec::new(opts(name, help), labels));
+        Self {
+            services: Series::new(
+                counters(
+                    "service_connections_total",
+                    "Number of new connections to a port of a Service, however addressed.",
+                    &["namespace", "service", "port"],
+                ),
+                gauge(
+                    "service_series_dropped",
+                    "Number of ports of Services that are too many to have a series of connections.",
+                ),
+                services,
+            ),
+            endpoints: Series::new(
+                counters(
+                    "endpoint_connections_total",
+                    "Number of new connections to a port of a Service that were sent to this endpoint.",
+                    &["namespace", "service", "port", "endpoint"],
+                ),
+                gauge(
+                    "endpoint_series_dropped",
+                    "Number of endpoints that are too many to have a series of connections.",
+                ),
+                endpoints,
+            ),
+            readable: gauge(
+                "endpoint_counters_readable",
+                "1 if connections are counted; 0 if the kernel's counters cannot be read, or are too many.",
+            ),
+            last: None,
+        }
+    }
+
+    /// Adds what was counted since the last reading.
+    pub fn take(&mut self, counts: &Counts, now: Instant) {
+        let (counts, complete) = match counts {
+            Counts::All(counts) => (counts, true),
+            Counts::Some(counts) => (counts, false),
+            Counts::TooMany => return self.fail(),
+        };
+        if self.last.is_none() && !complete {
+            return;
+        }
+        self.readable.set(1);
+        let first = self.last.is_none();
+        let last = self.last.get_or_insert_default();
+        let (mut services, mut endpoints) = (BTreeMap::new(), BTreeMap::new());
+        let mut present = HashMap::with_capacity(counts.len());
+        for Count { frontend, slot, endpoint, owner, connections } in counts {
+            let before = match last.get(&(*frontend, *slot)) {
+                _ if first => *connections,
+                Some((there, before)) if there == endpoint && before <= connections => *before,
+                _ => 0,
+            };
+            // What an interrupted reading shows twice is older the first time.
+            let found = (*endpoint, *connections);
+            last.insert((*frontend, *slot), found);
+            present.insert((*frontend, *slot), found);
+            *services.entry(owner.clone()).or_insert(0) += connections - before;
+            *endpoints.entry((owner.clone(), *endpoint)).or_insert(0) += connections - before;
+        }
+        if complete {
+            // What is gone; if it comes back, it counts from zero.
+            *last = present;
+        }
+        self.services.add(services, complete, now, |owner| labels(owner).map(str::to_owned).into());
+        self.endpoints.add(endpoints, complete, now, |(owner, endpoint)| {
+            let [namespace, service, port] = labels(owner).map(str::to_owned);
+            vec![namespace, service, port, endpoint.to_string()]
+        });
+    }
+
+    /// Notes that nothing could be read.
+    pub fn fail(&mut self) {
+        self.readable.set(0);
+    }
+}
+
+/// Namespace, Service and port of a comment. The port has no name if it needs none, as it is the only one.
+fn labels(comment: &str) -> [&str; 3] {
+    let (namespace, rest) = comment.split_once('/').unwrap_or(("", comment));
+    let (service, port) = rest.split_once(':').unwrap_or((rest, ""));
+    [namespace, service, port]
+}
+
+/// Counters of one kind, no more than a number of them: first come, first served.
+#[derive(Debug)]
+struct Series<K> {
+    counters: IntCounterVec,
+    dropped: IntGauge,
+    limit: usize,
+    known: HashMap<K, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    labels: Vec<String>,
+    counter: IntCounter,
+    seen: Instant,
+}
+
+impl<K: Hash + Ord> Series<K> {
+    fn new(counters: IntCounterVec, dropped: IntGauge, limit: usize) -> Self {
+        Self { counters, dropped, limit, known: HashMap::new() }
+    }
+
+    /// Adds to the series; if these are `all` that there are, forgets those that have been gone for long.
+    fn add(&mut self, more: BTreeMap<K, u64>, all: bool, now: Instant, labels: impl Fn(&K) -> Vec<String>) {
+        if all {
+            let counters = &self.counters;
+            self.known.retain(|key, known| {
+                let stays = more.contains_key(key) || now.duration_since(known.seen) < KEPT;
+                if !stays {
+                    let labels: Vec<&str> = known.labels.iter().map(String::as_str).collect();
+                    // It is there: it was made with these labels.
+                    let _ = counters.remove_label_values(&labels);
+                }
+                stays
+            });
+        }
+        let mut dropped = 0;
+        for (key, more) in more {
+            if !self.known.contains_key(&key) && self.known.len() >= self.limit {
+                dropped += 1;
+                continue;
+            }
+            let known = self.known.entry(key);
+            let known = known.or_insert_with_key(|key| {
+                let labels = labels(key);
+                let counter = self.counters.with_label_values(&labels);
+                Known { labels, counter, seen: now }
+            });
+            known.counter.inc_by(more);
+            known.seen = now;
+        }
+        if all {
+            self.dropped.set(dropped);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! Metrics that kube-proxy does not have.
+
+use portolan_rules::{compile::Severity, ruleset::Family};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    exponential_buckets,
+};
+
+use super::{FAMILIES, registered};
+use crate::{
+    agent::{Cause, FlowRemoval, Reconcile},
+    observe::health::Report,
+};
+
+/// The metrics.
+#[derive(Debug)]
+pub struct Portolan {
+    /// Number of Services programmed.
+    pub services: IntGauge,
+    stage_duration: HistogramVec,
+    reconciles: IntCounterVec,
+    transactions: IntCounter,
+    failed_transactions: IntCounter,
+    operations: IntCounterVec,
+    messages: IntCounter,
+    bytes: IntCounter,
+    full_comparisons: IntCounter,
+    full_comparison_duration: Histogram,
+    repairs: IntCounter,
+    repair_operations: IntCounter,
+    quarantined: IntGauge,
+    quarantines: IntCounter,
+    problems: IntCounterVec,
+    elements: IntGaugeVec,
+    sizes: IntGaugeVec,
+    classes: IntGaugeVec,
+    conntrack_deletions: IntCounterVec,
+    conntrack_deletions_by_protocol: IntCounterVec,
+    conntrack_pending: IntGauge,
+    age: IntGaugeVec,
+    waiting: IntGauge,
+    node_eligible: IntGauge,
+    ready: IntGauge,
+    readyz: IntCounterVec,
+}
+
+impl Portolan {
+    /// Registers them.
+    pub fn new(registry: &Registry) -> Self {
+        let opts = |name, help| Opts::new(format!("portolan_{name}"), help);
+        let gauge = |name, help| registered(registry, IntGauge::with_opts(opts(name, help)));
+        let gauges = |name, help, labels| registered(registry, IntGaugeVec::new(opts(name, help), labels));
+        let counter = |name, help| registered(registry, IntCounter::with_opts(opts(name, help)));
+        let counters =
+            |name, help, labels| registered(registry, IntCounterVec::new(opts(name, help), labels));
+        // From 10 µs, where an update of one endpoint is, to 80 s.
+        let buckets = || exponential_buckets(0.000_01, 2.0, 24).unwrap_or_default();
+        let histogram = |name, help| HistogramOpts { common_opts: opts(name, help), buckets: buckets() };
+        let build = gauges("build_info", "A constant 1, labelled with the version.", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Self {
+            services: gauge("services", "Number of Services programmed."),
+            stage_duration: registered(
+                registry,
+                HistogramVec::new(
+                    histogram(
+                        "reconcile_stage_duration_seconds",
+                        "Time that each stage of a reconcile took: dump, compile, encode, kernel.",
+                    ),
+                    &["stage"],
+                ),
+            ),
+            reconciles: counters(
+                "reconciles_total",
+                "Number of reconciles by what caused them and by outcome.",
+                &["cause", "outcome"],
+            ),
+            transactions: counter("transactions_total", "Number of transactions that the kernel committed."),
+            failed_transactions: counter(
+                "failed_transactions_total",
+                "Number of transactions that the kernel refused, or whose outcome is not known.",
+            ),
+            operations: counters("operations_total", "Number of operations committed.", &["ip_family"]),
+            messages: counter("netlink_messages_total", "Number of netlink messages committed."),
+            bytes: counter("committed_bytes_total", "Length of the transactions that the kernel committed."),
+            full_comparisons: counter(
+                "full_comparisons_total",
+                "Number of times that everything was compared with the kernel.",
+            ),
+            full_comparison_duration: registered(
+                registry,
+                Histogram::with_opts(histogram(
+                    "full_comparison_duration_seconds",
+                    "Time of reconciles that compared everything with the kernel.",
+                )),
+            ),
+            repairs: counter(
+                "drift_repairs_total",
+                "Number of times that somebody else had changed the tables and that was undone.",
+            ),
+            repair_operations: counter(
+                "drift_repair_operations_total",
+                "Number of operations that undid it.",
+            ),
+            quarantined: gauge("quarantined_services", "Number of Services that the kernel does not take."),
+            quarantines: counter(
+                "quarantines_total",
+                "Number of times that a Service was found that the kernel does not take.",
+            ),
+            problems: counters(
+                "service_problems_total",
+                "Number of problems that were found with Services.",
+                &["severity"],
+            ),
+            elements: gauges("set_elements", "Number of elements of a set or map.", &["ip_family", "set"]),
+            sizes: gauges(
+                "set_size",
+                "Number of elements that a set or map is declared for.",
+                &["ip_family", "set"],
+            ),
+            classes: gauges("classes", "Number of classes that frontends are of.", &["ip_family"]),
+            conntrack_deletions: counters(
+                "conntrack_deletions_total",
+                "Number of stale flows that were deleted.",
+                &["ip_family"],
+            ),
+            conntrack_deletions_by_protocol: counters(
+                "conntrack_deletions_by_protocol_total",
+                "Number of stale flows that were deleted, by protocol; of TCP, connections that were never answered.",
+                &["protocol"],
+            ),
+            conntrack_pending: gauge(
+                "conntrack_pending",
+                "1 while stale flows could not be looked for, so that it is tried again.",
+            ),
+            age: gauges(
+                "newest_data_age_seconds",
+                "Time since the API server last said something about objects of a kind.",
+                &["kind"],
+            ),
+            waiting: gauge(
+                "oldest_pending_change_age_seconds",
+                "Time that the oldest change has waited that the kernel does not hold.",
+            ),
+            node_eligible: gauge("node_eligible", "1 if load balancers may send traffic to this node."),
+            ready: gauge("ready", "1 if the node serves what the cluster says."),
+            readyz: counters("readyz_total", "Number of answers of /readyz by HTTP status.", &["code"]),
+        }
+    }
+
+    /// Counts one reconcile.
+    pub fn reconciled(&self, reconcile: &Reconcile) {
+        let outcome = if reconcile.succeeded { "success" } else { "failure" };
+        self.reconciles.with_label_values(&[cause(reconcile.cause), outcome]).inc();
+        let stages = [
+            ("dump", reconcile.dump),
+            ("compile", reconcile.compile),
+            ("encode", reconcile.encode),
+            ("kernel", reconcile.kernel),
+        ];
+        for (stage, took) in stages.into_iter().filter(|(_, took)| !took.is_zero()) {
+            self.stage_duration.with_label_values(&[stage]).observe(took.as_secs_f64());
+        }
+        if reconcile.full {
+            self.full_comparisons.inc();
+            self.full_comparison_duration.observe(reconcile.duration.as_secs_f64());
+        }
+        self.transactions.inc_by(reconcile.transactions as u64);
+        self.failed_transactions.inc_by(reconcile.failed_transactions as u64);
+        self.messages.inc_by(reconcile.messages as u64);
+        self.bytes.inc_by(reconcile.bytes as u64);
+        self.repairs.inc_by(reconcile.repaired.into());
+        self.repair_operations.inc_by(reconcile.repair_operations as u64);
+        self.quarantined.set(number(reconcile.quarantined));
+        self.quarantines.inc_by(reconcile.newly_quarantined as u64);
+        for (i, family) in FAMILIES.iter().enumerate() {
+            let of_family = &[*family];
+            let of = |counts: [usize; 2]| counts.get(i).copied().unwrap_or_default();
+            self.operations.with_label_values(of_family).inc_by(of(reconcile.operations) as u64);
+            self.classes.with_label_values(of_family).set(number(of(reconcile.classes)));
+        }
+        for size in &reconcile.sets {
+            let labels = &[family_label(size.family), size.set.name()];
+            self.elements.with_label_values(labels).set(size.elements.into());
+            if let Some(declared) = size.declared {
+                self.sizes.with_label_values(labels).set(declared.into());
+            }
+        }
+    }
+
+    /// Counts what a look for stale flows removed; says whether some are left to be looked for.
+    pub fn flows_removed(&self, removal: &FlowRemoval, pending: bool) {
+        let of_protocol = &[removal.protocol.name()];
+        for (family, removed) in FAMILIES.iter().zip(removal.removed) {
+            self.conntrack_deletions.with_label_values(&[*family]).inc_by(removed as u64);
+            self.conntrack_deletions_by_protocol.with_label_values(of_protocol).inc_by(removed as u64);
+        }
+        self.conntrack_pending.set(pending.into());
+    }
+
+    /// Counts a problem with a Service.
+    pub fn problem(&self, severity: Severity) {
+        let severity = match severity {
+            Severity::Error => "error",
+            Severity::Notice => "notice",
+        };
+        self.problems.with_label_values(&[severity]).inc();
+    }
+
+    /// Counts an answer of `/readyz`.
+    pub fn readyz(&self, code: u16) {
+        self.readyz.with_label_values(&[code.to_string()]).inc();
+    }
+
+    /// Sets what depends on when it is asked for.
+    pub fn set_ages(&self, report: &Report) {
+        for (kind, age) in &report.ages {
+            if let Some(age) = age {
+                self.age.with_label_values(&[kind.name()]).set(seconds(*age));
+            }
+        }
+        self.waiting.set(report.waiting.map_or(0, seconds));
+        self.node_eligible.set(report.node_eligible.into());
+        self.ready.set(report.is_ready().into());
+    }
+}
+
+fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Start => "start",
+        Cause::Change => "change",
+        Cause::Retry => "retry",
+        Cause::Repair => "repair",
+        Cause::Period => "period",
+    }
+}
+
+/// The label of a family.
+pub fn family_label(family: Family) -> &'static str {
+    match family {
+        Family::Ip => FAMILIES[0],
+        Family::Ip6 => FAMILIES[1],
+    }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn seconds(age: std::time::Duration) -> i64 {
+    i64::try_from(age.as_secs()).unwrap_or(i64::MAX)
+}

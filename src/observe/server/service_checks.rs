@@ -1,0 +1,360 @@
+//! The health checks of Services: at each `healthCheckNodePort`, whether this node has endpoints.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{
+        HeaderName, StatusCode,
+        header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+    },
+};
+use portolan_rules::{health_checks::HealthCheck, model::ObjectName, ruleset::Family};
+use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
+use tracing::{info, warn};
+
+use super::{
+    Shared,
+    listen::{BIND_RETRY, Bounded, Limit, bind_in_family},
+};
+use crate::observe::{
+    events::{Recorder, Warning},
+    health::{Health, HealthCheckChange, HealthChecks},
+};
+
+/// Connections at a time, of all Services together.
+const CONNECTIONS: usize = 1024;
+
+/// Name of the header that says how many endpoints this node has: load balancers may use it as a weight.
+const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
+
+/// The listeners of all Services.
+pub struct ServiceChecks {
+    inbox: HealthChecks,
+    health: Health,
+    recorder: Recorder,
+    node_name: Arc<str>,
+    connections: Limit,
+    addresses: BTreeSet<IpAddr>,
+    services: BTreeMap<ObjectName, Service>,
+}
+
+/// One Service: what it answers, and where.
+struct Service {
+    port: u16,
+    answer: Arc<Answer>,
+    sockets: BTreeMap<IpAddr, Socket>,
+}
+
+impl Service {
+    /// Whether a check is answered where this one is.
+    fn is_where(&self, check: &HealthCheck) -> bool {
+        let families = self.answer.local_endpoints.iter().zip(check.local_endpoints);
+        self.port == check.port && families.into_iter().all(|(a, b)| a.is_some() == b.is_some())
+    }
+}
+
+/// What a Service answers, on the addresses of each family for the endpoints of that family.
+struct Answer {
+    name: ObjectName,
+    /// By family; `None` where nothing is answered.
+    local_endpoints: [Option<AtomicUsize>; Family::ALL.len()],
+    health: Health,
+}
+
+impl Answer {
+    /// The number of a family's endpoints here.
+    fn local_endpoints(&self, family: Family) -> Option<&AtomicUsize> {
+        self.local_endpoints.get(family as usize)?.as_ref()
+    }
+}
+
+/// A socket of a Service.
+enum Socket {
+    Listening(Listening),
+    /// It could not be bound, which was said.
+    Failed,
+}
+
+/// A socket that listens, and the task that does.
+struct Listening {
+    task: JoinHandle<io::Result<()>>,
+    /// Dropped to end its connections.
+    _connections: oneshot::Sender<()>,
+}
+
+impl Listening {
+    /// Closes it. When this is done, the port is free.
+    async fn close(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+impl ServiceChecks {
+    /// None yet.
+    pub fn new(inbox: HealthChecks, shared: &Shared, recorder: Recorder) -> Self {
+        Self {
+            inbox,
+            health: shared.health.clone(),
+            recorder,
+            node_name: shared.settings.node_name.clone(),
+            connections: Limit::new(CONNECTIONS),
+            addresses: BTreeSet::new(),
+            services: BTreeMap::new(),
+        }
+    }
+
+    /// Serves until the reconciler is gone.
+    pub async fn serve(mut self) {
+        loop {
+            let failing = self.inbox.failing.load(Ordering::Relaxed) > 0;
+            let change = tokio::select! {
+                change = self.inbox.changes.recv() => change,
+                () = sleep(BIND_RETRY), if failing => Some(HealthCheckChange::Services(Vec::new())),
+            };
+            match change {
+                Some(HealthCheckChange::Services(changes)) => self.update(changes).await,
+                Some(HealthCheckChange::Addresses(addresses)) => self.move_to(addresses).await,
+                None => return,
+            }
+        }
+    }
+
+    async fn update(&mut self, changes: Vec<(ObjectName, Option<HealthCheck>)>) {
+        // All that closes before anything opens: a port may pass from one Service to another.
+        let mut open = Vec::new();
+        for (name, check) in changes {
+            match (self.services.get(&name), check) {
+                (Some(service), Some(check)) if service.is_where(&check) => {
+                    for (known, new) in service.answer.local_endpoints.iter().zip(check.local_endpoints) {
+                        if let (Some(known), Some(new)) = (known, new) {
+                            known.store(new, Ordering::Relaxed);
+                        }
+                    }
+                }
+                (Some(_), check) => {
+                    self.close(&name).await;
+                    open.extend(check.map(|check| (name, check)));
+                }
+                (None, check) => open.extend(check.map(|check| (name, check))),
+            }
+        }
+        let is_new = !open.is_empty();
+        for (name, HealthCheck { port, local_endpoints }) in open {
+            let health = self.health.clone();
+            let local_endpoints = local_endpoints.map(|count| count.map(AtomicUsize::new));
+            let answer = Arc::new(Answer { name: name.clone(), local_endpoints, health });
+            self.services.insert(name, Service { port, answer, sockets: BTreeMap::new() });
+        }
+        if is_new || self.inbox.failing.load(Ordering::Relaxed) > 0 {
+            self.bind_missing();
+        }
+    }
+
+    async fn move_to(&mut self, addresses: BTreeSet<IpAddr>) {
+        for service in self.services.values_mut() {
+            let gone: Vec<_> = service.sockets.keys().filter(|at| !addresses.contains(at)).copied().collect();
+            for address in gone {
+                if let Some(Socket::Listening(listening)) = service.sockets.remove(&address) {
+                    listening.close().await;
+                }
+            }
+        }
+        self.addresses = addresses;
+        self.bind_missing();
+    }
+
+    async fn close(&mut self, name: &ObjectName) {
+        let Some(service) = self.services.remove(name) else { return };
+        for (_, socket) in service.sockets {
+            if let Socket::Listening(listening) = socket {
+                listening.close().await;
+            }
+        }
+        info!(service = %name, port = service.port, "Health check closed");
+    }
+
+    /// Binds every socket that is not bound yet, and says what fails, or no longer does.
+    fn bind_missing(&mut self) {
+        let mut failing = 0;
+        for (name, service) in &mut self.services {
+            let mut errors = Vec::new();
+            let mut listens = false;
+            let has_family = |at: &&IpAddr| service.answer.local_endpoints(Family::of(**at)).is_some();
+            for address in self.addresses.iter().filter(has_family) {
+                let known = service.sockets.get(address);
+                if matches!(known, Some(Socket::Listening(_))) {
+                    continue;
+                }
+                let at = SocketAddr::new(*address, service.port);
+                match bind_in_family(at) {
+                    Ok(listener) => {
+                        let listener = Bounded::new(listener, self.connections.clone());
+                        let listening = listen(listener, service.answer.clone(), Family::of(*address));
+                        service.sockets.insert(*address, Socket::Listening(listening));
+                        listens = true;
+                    }
+                    Err(error) => {
+                        if known.is_none() {
+                            errors.push(format!("{at}: {error}"));
+                        }
+                        service.sockets.insert(*address, Socket::Failed);
+                        failing += 1;
+                    }
+                }
+            }
+            if listens {
+                info!(service = %name, port = service.port, "Health check listens");
+            }
+            if !errors.is_empty() {
+                let errors = errors.join(", ");
+                warn!("Service {name}: cannot answer health checks: {errors}; trying again");
+                let (node, port) = (&self.node_name, service.port);
+                self.recorder.warn(Warning {
+                    service: name.clone(),
+                    reason: "FailedToStartServiceHealthcheck",
+                    action: "Listen",
+                    note: format!("node {node} cannot answer health checks on port {port}: {errors}").into(),
+                });
+            }
+        }
+        self.inbox.failing.store(failing, Ordering::Relaxed);
+    }
+}
+
+fn listen(listener: Bounded, answer: Arc<Answer>, family: Family) -> Listening {
+    let (connections, end) = oneshot::channel();
+    let router = Router::new().fallback(check).with_state((answer, family));
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async {
+        let _ = end.await;
+    });
+    Listening { task: tokio::spawn(async { serving.await }), _connections: connections }
+}
+
+type Response = (StatusCode, [(HeaderName, String); 3], String);
+
+/// kube-proxy's answer to any request.
+async fn check(State((answer, family)): State<(Arc<Answer>, Family)>) -> Response {
+    let count = answer.local_endpoints(family).map_or(0, |count| count.load(Ordering::Relaxed));
+    let healthy = answer.health.is_healthy();
+    let code = if count > 0 && healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let headers = [
+        (CONTENT_TYPE, "application/json".to_owned()),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (WEIGHT, count.to_string()),
+    ];
+    (code, headers, body(&answer.name, count, healthy))
+}
+
+/// The body, indented as kube-proxy's is. Names of objects have no character that JSON would escape.
+fn body(name: &ObjectName, count: usize, healthy: bool) -> String {
+    let ObjectName { namespace, name } = name;
+    format!(
+        "{{\n\t\"service\": {{\n\t\t\"namespace\": \"{namespace}\",\n\t\t\"name\": \"{name}\"\n\t}},\n\
+         \t\"localEndpoints\": {count},\n\t\"serviceProxyHealthy\": {healthy}\n}}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// An address of the loopback that nobody else uses, so that its ports stay free.
+    fn own_address(test: u8) -> Ipv4Addr {
+        let [.., high, low] = std::process::id().to_be_bytes();
+        Ipv4Addr::new(127, 100 + test, high, low)
+    }
+
+    /// A port that is taken by somebody else.
+    fn taken(address: Ipv4Addr) -> (std::net::TcpListener, u16) {
+        let blocker = std::net::TcpListener::bind((address, 0)).unwrap();
+        let port = blocker.local_addr().unwrap().port();
+        (blocker, port)
+    }
+
+    fn checks(recorder: Recorder) -> (crate::observe::health::ServiceHealth, ServiceChecks) {
+        let (reconciler, inbox) = crate::observe::health::ServiceHealth::new();
+        let shared = Shared {
+            settings: Arc::new(super::super::ServerSettings {
+                node_name: "node-a".into(),
+                ..Default::default()
+            }),
+            health: Health::default(),
+            metrics: crate::observe::metrics::Metrics::default(),
+            started: std::time::Instant::now(),
+        };
+        (reconciler, ServiceChecks::new(inbox, &shared, recorder))
+    }
+
+    fn is_listening(checks: &ServiceChecks, name: &ObjectName) -> bool {
+        let service = checks.services.get(name).unwrap();
+        service.sockets.values().all(|socket| matches!(socket, Socket::Listening(_)))
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_told_once_and_bound_when_it_is_free() {
+        let (recorder, mut warnings) = Recorder::new();
+        let (_reconciler, mut checks) = checks(recorder);
+        let address = own_address(0);
+        let (blocker, port) = taken(address);
+        let name = ObjectName::new("shop", "web");
+        checks.move_to(BTreeSet::from([address.into()])).await;
+        let check = HealthCheck { port, local_endpoints: [Some(1), None] };
+        checks.update(vec![(name.clone(), Some(check))]).await;
+        let warning = warnings.try_recv().unwrap();
+        assert_eq!(warning.service, name);
+        assert_eq!(warning.reason, "FailedToStartServiceHealthcheck");
+        let expected = format!(
+            "node node-a cannot answer health checks on port {port}: {address}:{port}: Address already in use (os error 98)"
+        );
+        assert_eq!(&*warning.note, expected);
+        assert_eq!(checks.inbox.failing.load(Ordering::Relaxed), 1);
+
+        checks.update(Vec::new()).await;
+        assert!(warnings.try_recv().is_err(), "said once");
+        assert!(!is_listening(&checks, &name));
+        drop(blocker);
+        checks.update(Vec::new()).await;
+        assert!(is_listening(&checks, &name));
+        assert_eq!(checks.inbox.failing.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_port_may_pass_from_one_service_to_another_at_once() {
+        let (recorder, mut warnings) = Recorder::new();
+        let (_reconciler, mut checks) = checks(recorder);
+        let address = own_address(1);
+        // Both at once, so that they differ.
+        let ports = [taken(address), taken(address)].map(|(_, port)| port);
+        let [a, b] = ["a", "b"].map(|name| ObjectName::new("shop", name));
+        let check = |port| Some(HealthCheck { port, local_endpoints: [Some(1), None] });
+        checks.move_to(BTreeSet::from([address.into()])).await;
+        checks.update(vec![(a.clone(), check(ports[0])), (b.clone(), check(ports[1]))]).await;
+        checks.update(vec![(a.clone(), check(ports[1])), (b.clone(), check(ports[0]))]).await;
+        assert!(is_listening(&checks, &a) && is_listening(&checks, &b));
+        checks.update(vec![(a, None), (b.clone(), check(ports[1]))]).await;
+        assert!(is_listening(&checks, &b));
+        assert!(warnings.try_recv().is_err(), "no port was ever taken");
+    }
+
+    #[test]
+    fn the_body_is_json_indented_with_tabs() {
+        let body = body(&ObjectName::new("shop", "web"), 2, true);
+        let expected = "{\n\t\"service\": {\n\t\t\"namespace\": \"shop\",\n\t\t\"name\": \"web\"\n\t},\n\
+                        \t\"localEndpoints\": 2,\n\t\"serviceProxyHealthy\": true\n}";
+        assert_eq!(body, expected);
+        serde_json::from_str::<serde_json::Value>(&body).unwrap();
+    }
+}

@@ -1,0 +1,187 @@
+//! Writes Warnings as Events (`events.k8s.io/v1`), where `kubectl describe` shows them.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        core::v1::ObjectReference,
+        events::v1::{Event, EventSeries},
+    },
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
+use serde::Deserialize;
+use tokio::{sync::mpsc::Receiver, time::sleep};
+use tracing::debug;
+
+use super::{
+    failure::Failure,
+    request::{Connection, LONGEST_OBJECT, add_parameter},
+};
+use crate::observe::events::Warning;
+
+/// `reportingController`.
+const CONTROLLER: &str = "portolan";
+
+/// Least time between two requests: Events are a courtesy, and there are thousands of nodes.
+const PACE: Duration = Duration::from_millis(200);
+
+/// The same Warning within this time after the last is another one of a series.
+const SERIES: Duration = Duration::from_mins(10);
+
+/// How many different Warnings are remembered.
+const REMEMBERED: usize = 1024;
+
+/// Longest `note`, in bytes.
+const LONGEST_NOTE: usize = 1024;
+
+/// Only the metadata of objects, from servers that know how.
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
+/// A Warning that was written.
+struct Series {
+    event: String,
+    count: i32,
+    last: Instant,
+    written: Instant,
+}
+
+/// The UIDs of a list of objects.
+#[derive(Deserialize)]
+struct Uids {
+    items: Vec<Object>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    metadata: Uid,
+}
+
+#[derive(Deserialize)]
+struct Uid {
+    uid: String,
+}
+
+/// Writes Warnings until no more can come. What cannot be written is lost, but for a line in the debug log.
+pub(super) async fn write(connection: Connection, node_name: Arc<str>, mut warnings: Receiver<Warning>) {
+    let mut writer = Writer::new(connection, node_name);
+    while let Some(warning) = warnings.recv().await {
+        let (service, reason) = (warning.service.clone(), warning.reason);
+        match writer.take(warning).await {
+            Ok(false) => {}
+            Ok(true) => sleep(PACE).await,
+            Err(failure) => {
+                debug!(%service, reason, "Event not written: {failure}");
+                sleep(PACE).await;
+            }
+        }
+    }
+}
+
+/// Writes Events, and remembers which.
+struct Writer {
+    connection: Connection,
+    node_name: Arc<str>,
+    series: HashMap<Warning, Series>,
+}
+
+impl Writer {
+    fn new(connection: Connection, node_name: Arc<str>) -> Self {
+        Self { connection, node_name, series: HashMap::new() }
+    }
+
+    /// Writes a Warning down, alone or as one of a series; says whether that took a request.
+    async fn take(&mut self, warning: Warning) -> Result<bool, Failure> {
+        let now = Instant::now();
+        if let Some(series) = self.series.get_mut(&warning)
+            && now.duration_since(series.last) < SERIES
+        {
+            series.count = series.count.saturating_add(1);
+            series.last = now;
+            if now.duration_since(series.written) < self.connection.timing.series {
+                return Ok(false);
+            }
+            series.written = now;
+            let observed = EventSeries { count: series.count, last_observed_time: micro_time() };
+            let path = format!("{}/{}", collection(&warning), series.event);
+            let document = encode(&serde_json::json!({ "series": observed }))?;
+            let patched =
+                self.connection.write("PATCH", &path, "application/merge-patch+json", document).await;
+            if !patched.as_ref().is_err_and(|failure| failure.why.is_denied()) {
+                return patched.map(|()| true);
+            }
+            // Events are kept for an hour or so; this one is gone.
+        }
+        if self.series.len() >= REMEMBERED {
+            self.series.retain(|_, series| now.duration_since(series.last) < SERIES);
+        }
+        let event = self.event(&warning).await;
+        let name = event.metadata.name.clone().unwrap_or_default();
+        if self.series.len() < REMEMBERED {
+            let series = Series { event: name, count: 1, last: now, written: now };
+            self.series.insert(warning.clone(), series);
+        }
+        let document = encode(&event)?;
+        self.connection.write("POST", &collection(&warning), "application/json", document).await?;
+        Ok(true)
+    }
+
+    async fn event(&self, warning: &Warning) -> Event {
+        let service = &warning.service;
+        let mut note = warning.note.to_string();
+        note.truncate(note.floor_char_boundary(LONGEST_NOTE));
+        let name = format!("{}.{:x}", service.name, Timestamp::now().as_nanosecond());
+        Event {
+            metadata: ObjectMeta {
+                name: Some(name),
+                namespace: Some(service.namespace.to_string()),
+                ..ObjectMeta::default()
+            },
+            action: Some(warning.action.to_owned()),
+            event_time: Some(micro_time()),
+            note: Some(note),
+            reason: Some(warning.reason.to_owned()),
+            regarding: Some(ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Service".to_owned()),
+                namespace: Some(service.namespace.to_string()),
+                name: Some(service.name.to_string()),
+                // `kubectl describe` finds Events by it. It is not kept for every Service: Warnings are few.
+                uid: self.uid(warning).await.ok(),
+                ..ObjectReference::default()
+            }),
+            reporting_controller: Some(CONTROLLER.to_owned()),
+            reporting_instance: Some(self.node_name.to_string()),
+            type_: Some("Warning".to_owned()),
+            ..Event::default()
+        }
+    }
+
+    /// Asked for with a list, which a proxy may make; `get` may be forbidden.
+    async fn uid(&self, warning: &Warning) -> Result<String, Failure> {
+        let service = &warning.service;
+        let mut path = format!("/api/v1/namespaces/{}/services", service.namespace);
+        add_parameter(&mut path, "fieldSelector", &format!("metadata.name={}", service.name));
+        add_parameter(&mut path, "resourceVersion", "0");
+        let text = self.connection.get_as(&path, METADATA).await?.text(LONGEST_OBJECT).await?;
+        let list: Uids = serde_json::from_slice(&text).map_err(Failure::malformed)?;
+        let first = list.items.into_iter().next();
+        first.map(|object| object.metadata.uid).ok_or_else(|| Failure::malformed("there is no such Service"))
+    }
+}
+
+fn collection(warning: &Warning) -> String {
+    format!("/apis/events.k8s.io/v1/namespaces/{}/events", warning.service.namespace)
+}
+
+fn encode(document: &impl serde::Serialize) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec(document).map_err(Failure::malformed)
+}
+
+fn micro_time() -> MicroTime {
+    MicroTime(k8s_openapi::jiff::Timestamp::now())
+}
