@@ -18,7 +18,6 @@ mod queue;
 mod reconcile;
 mod refusal;
 mod repair;
-mod report;
 mod retirement;
 mod stale_flows;
 mod sync;
@@ -44,7 +43,7 @@ use crate::{
     observe::{
         events::{Recorder, Warning},
         health::{Health, ServiceHealth},
-        metrics::Metrics,
+        report::{Cause, FlowRemoval, Observer, Reconcile, Report},
     },
     source::{Change, MOST_TRIGGERS, Update, manifest::Completeness},
 };
@@ -54,9 +53,8 @@ pub use self::{
     event::{Ending, Event},
     first::{Comparison, compare_at_start},
     node::NodeFacts,
-    queue::{Closed, Receiver, Sender, queue},
+    queue::{Receiver, Sender, queue},
     reconcile::{FIRST_RETRY, LAST_RETRY, reconcile},
-    report::{Cause, FlowRemoval, Reconcile},
     tables::Tables,
     watch::ForeignChange,
 };
@@ -108,7 +106,7 @@ pub struct Agent<T = Kernel> {
     compiler: Compiler,
     health: Health,
     recorder: Recorder,
-    metrics: Metrics,
+    observer: Box<dyn Observer>,
     belief: Belief,
     /// Whether all Services, and all slices, were told of: until then nothing is written.
     services_listed: bool,
@@ -142,7 +140,13 @@ pub struct Agent<T = Kernel> {
 
 impl<T: Tables> Agent<T> {
     /// An agent that knows nothing of the cluster yet.
-    pub fn new(settings: Settings, kernel: T, health: Health, recorder: Recorder, metrics: Metrics) -> Self {
+    pub fn new(
+        settings: Settings,
+        kernel: T,
+        health: Health,
+        recorder: Recorder,
+        observer: impl Observer + 'static,
+    ) -> Self {
         let node = Node { name: settings.node_name.clone(), ..Node::default() };
         let compiler = Compiler::new(settings.config.clone());
         let unsent = Transaction::new(settings.config.table.clone());
@@ -154,7 +158,7 @@ impl<T: Tables> Agent<T> {
             compiler,
             health,
             recorder,
-            metrics,
+            observer: Box::new(observer),
             belief: Belief::Unknown,
             services_listed: false,
             slices_listed: false,
@@ -302,7 +306,7 @@ impl<T: Tables> Agent<T> {
 
     fn report_problems(&mut self, problems: &[Problem]) {
         for problem in problems {
-            self.metrics.problem(problem);
+            self.observer.report(Report::Problem(problem));
             match problem.severity {
                 Severity::Error => {
                     self.problems += 1;

@@ -6,4 +6,5 @@ pub mod events;
 pub mod health;
 pub mod logging;
 pub mod metrics;
+pub mod report;
 pub mod server;

@@ -1,4 +1,4 @@
-//! What a source of Services and endpoints tells the agent, whether manifests or the API server.
+//! Everything from which state comes: the API server, manifests and the host. Each reports [`Event`]s to an [`Inbox`].
 
 mod backlog;
 pub mod cluster;
@@ -12,6 +12,39 @@ use jiff::Timestamp;
 use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
 
 pub use self::backlog::{Backlog, MOST_TRIGGERS};
+use manifest::Completeness;
+
+/// What a source reports.
+#[derive(Debug)]
+pub enum Event {
+    /// Manifests changed.
+    Manifests {
+        /// Differences, the oldest first.
+        changes: Vec<Change>,
+        /// How much is known now, if that changed.
+        completeness: Option<Completeness>,
+    },
+    /// The cluster changed.
+    Cluster(Update),
+    /// An address of this host came or went.
+    Addresses,
+    /// The source cannot go on, and has logged why.
+    Failed,
+}
+
+/// Takes what sources report, from any thread; clones lead to the same place.
+pub trait Inbox: Clone + Send + 'static {
+    /// Takes an event; never waits.
+    ///
+    /// # Errors
+    /// Nothing takes events up any more.
+    fn report(&self, event: Event) -> Result<(), Closed>;
+}
+
+/// Nothing takes events up any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the reconciler has ended")]
+pub struct Closed;
 
 /// A difference between two states of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +63,7 @@ pub enum Change {
     ServiceCidrs(Vec<IpNetwork>),
 }
 
-/// What the API server told at once.
+/// What the API server reported at once.
 #[derive(Clone, Debug, Default)]
 pub struct Update {
     /// Differences, the oldest first.

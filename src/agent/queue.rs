@@ -12,7 +12,7 @@ use std::{
 use super::{Ending, Event, ForeignChange};
 use crate::{
     observe::health::Health,
-    source::{Backlog, manifest::Completeness},
+    source::{self, Backlog, Closed, Inbox, manifest::Completeness},
 };
 
 /// A queue, empty and open. Changes count as waiting, for health, from when they arrive in it.
@@ -32,11 +32,6 @@ pub struct Sender(Arc<Shared>);
 /// Where events are taken up.
 #[derive(Debug)]
 pub struct Receiver(Arc<Shared>);
-
-/// Nothing takes events up any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the reconciler has ended")]
-pub struct Closed;
 
 #[derive(Debug)]
 struct Shared {
@@ -77,13 +72,19 @@ impl Sender {
         if !state.is_received {
             return Err(Closed);
         }
-        if matches!(event, Event::Cluster(_) | Event::Manifests { .. } | Event::Addresses) {
+        if matches!(&event, Event::Source(news) if !matches!(news, source::Event::Failed)) {
             self.0.health.arrived();
         }
         state.pending.push(event);
         drop(state);
         self.0.filled.notify_one();
         Ok(())
+    }
+}
+
+impl Inbox for Sender {
+    fn report(&self, event: source::Event) -> Result<(), Closed> {
+        self.send(Event::Source(event))
     }
 }
 
@@ -166,22 +167,27 @@ struct Pending {
 impl Pending {
     fn push(&mut self, event: Event) {
         match event {
-            Event::Cluster(update) => self.cluster.append(update),
-            Event::Manifests { changes, completeness } => {
+            Event::Source(source::Event::Cluster(update)) => self.cluster.append(update),
+            Event::Source(source::Event::Manifests { changes, completeness }) => {
                 for change in changes {
                     self.manifests.push(change);
                 }
                 self.completeness = completeness.or(self.completeness);
             }
-            Event::Addresses => self.addresses = true,
+            Event::Source(source::Event::Addresses) => self.addresses = true,
+            Event::Source(source::Event::Failed) => self.stop(Ending::Failed),
             Event::Flows => self.flows = true,
             Event::Foreign(change) => match &mut self.foreign {
                 Some(foreign) => foreign.append(change),
                 none => *none = Some(change),
             },
-            // The first reason to stop is the one that counts.
-            Event::Stop(ending) => _ = self.stop.get_or_insert(ending),
+            Event::Stop(ending) => self.stop(ending),
         }
+    }
+
+    /// The first reason to stop is the one that counts.
+    fn stop(&mut self, ending: Ending) {
+        self.stop.get_or_insert(ending);
     }
 
     fn is_empty(&self) -> bool {
@@ -199,14 +205,15 @@ impl Pending {
     fn take(&mut self) -> Vec<Event> {
         let pending = std::mem::take(self);
         let Self { mut cluster, mut manifests, completeness, addresses, flows, foreign, stop } = pending;
-        let mut events = Vec::new();
+        let mut reported = Vec::new();
         if !cluster.is_empty() {
-            events.push(Event::Cluster(cluster.take()));
+            reported.push(source::Event::Cluster(cluster.take()));
         }
         if !manifests.is_empty() || completeness.is_some() {
-            events.push(Event::Manifests { changes: manifests.take().changes, completeness });
+            reported.push(source::Event::Manifests { changes: manifests.take().changes, completeness });
         }
-        events.extend(addresses.then_some(Event::Addresses));
+        reported.extend(addresses.then_some(source::Event::Addresses));
+        let mut events: Vec<_> = reported.into_iter().map(Event::Source).collect();
         events.extend(flows.then_some(Event::Flows));
         events.extend(foreign.map(Event::Foreign));
         events.extend(stop.map(Event::Stop));
@@ -229,6 +236,8 @@ mod tests {
         source::{Change, Update},
     };
 
+    const ADDRESSES: Event = Event::Source(source::Event::Addresses);
+
     fn slice(number: u32) -> Change {
         let name = ObjectName::new("default", format!("s{number}"));
         let (ports, endpoints) = (Vec::new(), Vec::new());
@@ -241,16 +250,23 @@ mod tests {
         let (sender, receiver) = queue(Health::default());
         for number in 0..1_000_000 {
             let changes = vec![slice(number % 100)];
-            sender.send(Event::Cluster(Update { changes, triggers: Vec::new() })).unwrap();
+            sender.report(source::Event::Cluster(Update { changes, triggers: Vec::new() })).unwrap();
             if number % 1000 == 0 {
                 assert!(receiver.0.lock().pending.cluster.len() <= 100);
             }
         }
-        for event in [Event::Addresses, Event::Flows, Event::Addresses, Event::Flows] {
+        for event in [ADDRESSES, Event::Flows, ADDRESSES, Event::Flows] {
             sender.send(event).unwrap();
         }
         let events = receiver.take();
-        let [Event::Cluster(update), Event::Addresses, Event::Flows] = &*events else { panic!("{events:?}") };
+        let [
+            Event::Source(source::Event::Cluster(update)),
+            Event::Source(source::Event::Addresses),
+            Event::Flows,
+        ] = &*events
+        else {
+            panic!("{events:?}")
+        };
         assert_eq!(update.changes.len(), 100);
         assert!(receiver.take().is_empty());
     }
@@ -263,7 +279,7 @@ mod tests {
             sender.send(event).unwrap();
         }
         assert_eq!(health.report().waiting, None, "there may be nothing to do");
-        sender.send(Event::Addresses).unwrap();
+        sender.send(ADDRESSES).unwrap();
         assert!(health.report().waiting.is_some());
         // A reconcile that ends meanwhile knows nothing of it.
         health.synced();
@@ -279,15 +295,17 @@ mod tests {
         let (sender, receiver) = queue(Health::default());
         let (partial, whole) = (Some(Completeness::Partial), Some(Completeness::Whole));
         for (number, completeness) in [(1, partial), (2, whole), (1, None)] {
-            sender.send(Event::Manifests { changes: vec![slice(number)], completeness }).unwrap();
+            sender.report(source::Event::Manifests { changes: vec![slice(number)], completeness }).unwrap();
         }
         let events = receiver.take();
-        let [Event::Manifests { changes, completeness: Some(Completeness::Whole) }] = &*events else {
+        let [Event::Source(source::Event::Manifests { changes, completeness: Some(Completeness::Whole) })] =
+            &*events
+        else {
             panic!("{events:?}")
         };
         assert_eq!(*changes, [slice(1), slice(2)]);
         // That the input is complete again is news, though nothing else changed.
-        sender.send(Event::Manifests { changes: Vec::new(), completeness: whole }).unwrap();
+        sender.report(source::Event::Manifests { changes: Vec::new(), completeness: whole }).unwrap();
         assert_eq!(receiver.recv().unwrap().len(), 1);
     }
 
@@ -321,10 +339,10 @@ mod tests {
         let (sender, receiver) = queue(Health::default());
         let sending = thread::spawn(move || {
             thread::sleep(Duration::from_millis(50));
-            sender.clone().send(Event::Addresses).unwrap();
+            sender.clone().send(ADDRESSES).unwrap();
             thread::sleep(Duration::from_millis(50));
         });
-        assert!(matches!(&*receiver.recv().unwrap(), [Event::Addresses]));
+        assert!(matches!(&*receiver.recv().unwrap(), [Event::Source(source::Event::Addresses)]));
         let ended = receiver.recv_timeout(Duration::from_mins(5));
         assert_eq!(ended.unwrap_err(), RecvTimeoutError::Disconnected);
         assert!(receiver.recv().is_err());
@@ -334,15 +352,18 @@ mod tests {
         let ended = receiver.recv_timeout(Duration::from_millis(1));
         assert_eq!(ended.unwrap_err(), RecvTimeoutError::Timeout);
         drop(receiver);
-        assert_eq!(sender.send(Event::Addresses), Err(Closed));
+        assert_eq!(sender.send(ADDRESSES), Err(Closed));
     }
 
     #[test]
     fn to_stop_comes_after_what_came_before() {
         let (sender, receiver) = queue(Health::default());
-        for event in [Event::Stop(Ending::Failed), Event::Addresses, Event::Stop(Ending::Asked)] {
+        for event in [Event::Stop(Ending::Failed), ADDRESSES, Event::Stop(Ending::Asked)] {
             sender.send(event).unwrap();
         }
-        assert!(matches!(&*receiver.take(), [Event::Addresses, Event::Stop(Ending::Failed)]));
+        assert!(matches!(
+            &*receiver.take(),
+            [Event::Source(source::Event::Addresses), Event::Stop(Ending::Failed)]
+        ));
     }
 }

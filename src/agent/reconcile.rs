@@ -10,7 +10,7 @@ use std::{
 use tracing::{error, info, warn};
 
 use super::{Agent, Cause, Ending, Event, Receiver, Tables};
-use crate::agent::memory;
+use crate::{agent::memory, source};
 
 /// After a failed reconcile, wait about this long before the next, and twice as long after every further one.
 pub const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -131,18 +131,19 @@ fn take_over<T: Tables>(agent: &mut Agent<T>, events: Vec<Event>) -> ControlFlow
     let mut changed = false;
     for event in events {
         changed |= match event {
-            Event::Manifests { changes, completeness } => {
+            Event::Source(source::Event::Manifests { changes, completeness }) => {
                 agent.apply_manifests(changes, completeness);
                 true
             }
-            Event::Cluster(update) => {
+            Event::Source(source::Event::Cluster(update)) => {
                 agent.update(update);
                 true
             }
-            Event::Addresses => {
+            Event::Source(source::Event::Addresses) => {
                 agent.addresses_changed();
                 true
             }
+            Event::Source(source::Event::Failed) => return ControlFlow::Break(Ending::Failed),
             Event::Flows => agent.flows_removed(),
             Event::Foreign(change) => {
                 agent.foreign(change);

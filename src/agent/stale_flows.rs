@@ -18,7 +18,7 @@ use portolan_rules::{
 };
 use tracing::warn;
 
-use super::{Agent, FlowRemoval, Sender, Tables};
+use super::{Agent, FlowRemoval, Report, Sender, Tables};
 use worker::Desk;
 
 /// How long the end of what is handed over is waited for.
@@ -169,7 +169,7 @@ impl<T: Tables> Agent<T> {
     pub fn flows_removed(&mut self) -> bool {
         let (reports, failing, is_found) = self.stale_flows.take_outcome(&self.compiler, &self.state);
         for report in &reports {
-            self.metrics.flows_removed(report, failing);
+            self.observer.report(Report::FlowsRemoved { removal: *report, pending: failing });
         }
         is_found
     }

@@ -13,7 +13,7 @@ use portolan_rules::{
 use tracing::{debug, warn};
 
 use super::{
-    Agent, Cause, ColdStart, NodeFacts, Reconcile, SyncError, Synced, Tables,
+    Agent, Cause, ColdStart, NodeFacts, Reconcile, Report, SyncError, Synced, Tables,
     belief::{self, Action, Belief, Doubt, Sets},
     cold_start,
     describe::describe,
@@ -35,14 +35,14 @@ impl<T: Tables> Agent<T> {
         self.sync_for(Cause::Change)
     }
 
-    /// The same, for this reason. What it did and took is told to the metrics.
+    /// The same, for this reason. What it did and took is reported.
     pub fn sync_for(&mut self, cause: Cause) -> Result<Synced, SyncError> {
         let started = Instant::now();
         self.report.cause = if self.belief == Belief::Unknown { Cause::Start } else { cause };
         let outcome = self.try_sync(cause);
         if outcome.is_ok() {
             self.service_health.update(&self.state);
-            self.metrics.programmed(&self.state, &self.compiler);
+            self.observer.report(Report::Programmed(&self.state, &self.compiler));
         } else {
             self.note(belief::Event::Failed);
         }
@@ -55,7 +55,7 @@ impl<T: Tables> Agent<T> {
         if !report.succeeded {
             self.report.triggers = std::mem::take(&mut report.triggers);
         }
-        self.metrics.reconciled(&report);
+        self.observer.report(Report::Reconciled(&report));
         let operations = report.operations.iter().sum();
         let large = report.full || operations > UNHEARD;
         debug!(

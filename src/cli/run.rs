@@ -15,7 +15,7 @@ use portolan_rules::model::Node;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    agent::{Agent, Ending, Event, FIRST_RETRY, LAST_RETRY, Sender, SyncError, memory, queue, reconcile},
+    agent::{Agent, Ending, Event, FIRST_RETRY, LAST_RETRY, SyncError, memory, queue, reconcile},
     api::Kind,
     config::{arguments::RunArgs, settings::RunSettings},
     kernel::{nftables, sysctl::SysctlError},
@@ -28,9 +28,8 @@ use crate::{
         server::{self, ServerError, ServerSettings},
     },
     source::{
-        Change, cluster,
-        host::AddressMonitor,
-        manifest::{Completeness, Objects, Source, Update, Watcher},
+        Change, cluster, host,
+        manifest::{self, Completeness, Objects, Source},
     },
 };
 
@@ -139,7 +138,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         }
     })?;
     agent.serve_health_checks(service_health);
-    watch_addresses(events.clone())?;
+    host::watch(events.clone()).map_err(StartError::Addresses)?;
     agent.listen(events.clone())?;
     agent.remove_stale_flows(Some(events.clone())).map_err(StartError::Runtime)?;
     setup::watch_configuration(args, settings, events.clone())?;
@@ -152,7 +151,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         if !agent.is_ready() && !watcher.can_change() {
             return Ok(ExitCode::FAILURE);
         }
-        watch(watcher, events)?;
+        watcher.start(events).map_err(StartError::Runtime)?;
     }
     is_reading.store(false, Ordering::SeqCst);
     let ending = reconcile(&mut agent, &inbox);
@@ -181,7 +180,7 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
         completeness,
         is_path_missing: _,
     } = objects;
-    crate::source::manifest::report(&warnings, &errors);
+    manifest::report(&warnings, &errors);
     for (kind, count) in ignored {
         debug!(%kind, count, "Objects that do not matter here");
     }
@@ -240,42 +239,4 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
 
 fn is_transient(error: &SyncError) -> bool {
     matches!(error, SyncError::Kernel(nftables::Error::Unknown(_) | nftables::Error::Io { .. }))
-}
-
-/// Watches the addresses of this host on a thread of their own.
-fn watch_addresses(events: Sender) -> Result<(), StartError> {
-    let monitor = AddressMonitor::new().map_err(StartError::Addresses)?;
-    let watching = move || {
-        while monitor.wait().is_ok() {
-            if events.send(Event::Addresses).is_err() {
-                return;
-            }
-        }
-        error!("The addresses of this host cannot be watched; changes are no longer seen");
-    };
-    std::thread::Builder::new().name("addresses".into()).spawn(watching).map_err(StartError::Runtime)?;
-    Ok(())
-}
-
-/// Watches the manifests on a thread of their own.
-fn watch(mut watcher: Watcher, events: Sender) -> Result<(), StartError> {
-    let watching = move || {
-        loop {
-            match watcher.wait(None) {
-                Ok(update) if update.is_empty() => {}
-                Ok(Update { changes, warnings, errors, completeness }) => {
-                    crate::source::manifest::report(&warnings, &errors);
-                    if events.send(Event::Manifests { changes, completeness }).is_err() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    error!(%error, "Manifests cannot be watched; changes are no longer seen");
-                    return;
-                }
-            }
-        }
-    };
-    std::thread::Builder::new().name("manifests".into()).spawn(watching).map_err(StartError::Runtime)?;
-    Ok(())
 }

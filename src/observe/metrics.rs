@@ -17,9 +17,9 @@ use portolan_rules::{
 use prometheus::{Encoder, Registry, TextEncoder, core::Collector};
 
 pub use self::{api::ApiRequests, connections::Connections};
-use crate::{
-    agent::{FlowRemoval, Reconcile},
-    observe::health::Health,
+use super::{
+    health::Health,
+    report::{FlowRemoval, Observer, Reconcile, Report},
 };
 use kube_proxy::KubeProxy;
 use portolan::Portolan;
@@ -88,6 +88,17 @@ impl Default for Inner {
     }
 }
 
+impl Observer for Metrics {
+    fn report(&self, report: Report<'_>) {
+        match report {
+            Report::Reconciled(reconcile) => self.reconciled(reconcile),
+            Report::Programmed(state, compiler) => self.programmed(state, compiler),
+            Report::FlowsRemoved { removal, pending } => self.flows_removed(&removal, pending),
+            Report::Problem(problem) => self.problem(problem),
+        }
+    }
+}
+
 impl Metrics {
     /// Adds the metrics of connections, which only those have who ask for them.
     ///
@@ -103,7 +114,7 @@ impl Metrics {
     }
 
     /// Counts one reconcile.
-    pub fn reconciled(&self, reconcile: &Reconcile) {
+    fn reconciled(&self, reconcile: &Reconcile) {
         let now = Timestamp::now();
         self.0.kube_proxy.reconciled(reconcile, now);
         self.0.portolan.reconciled(reconcile);
@@ -116,13 +127,13 @@ impl Metrics {
     }
 
     /// Counts what a look for stale flows removed; says whether some are left to be looked for.
-    pub fn flows_removed(&self, removal: &FlowRemoval, pending: bool) {
+    fn flows_removed(&self, removal: &FlowRemoval, pending: bool) {
         self.0.kube_proxy.flows_removed(removal);
         self.0.portolan.flows_removed(removal, pending);
     }
 
     /// Notes what is programmed, after a successful reconcile.
-    pub fn programmed(&self, state: &State, compiler: &Compiler) {
+    fn programmed(&self, state: &State, compiler: &Compiler) {
         self.0.kube_proxy.no_local_endpoints(compiler.no_local_endpoints());
         self.0.portolan.services.set(i64::try_from(compiler.service_count()).unwrap_or(i64::MAX));
         let mut notes = self.notes_mut();
@@ -133,7 +144,7 @@ impl Metrics {
     }
 
     /// Notes a problem with a Service.
-    pub fn problem(&self, problem: &Problem) {
+    fn problem(&self, problem: &Problem) {
         self.0.portolan.problem(problem.severity);
         let problems = &mut self.notes_mut().problems;
         if problems.len() >= PROBLEMS {

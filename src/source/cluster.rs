@@ -45,10 +45,10 @@ use self::{
     store::Store,
 };
 use crate::{
-    agent::Sender,
     api::{EndpointSlice, Node, PROXY_NAME_LABEL, Service, ServiceCidr},
     config::settings::{ApiSettings, DetectLocal, Settings},
     observe::{events::Warning, health::Health, metrics::Metrics},
+    source::Inbox,
 };
 
 pub use self::{connect::Error, timing::Timing};
@@ -126,7 +126,7 @@ impl Cluster {
         Ok(Self { runtime, connection, url, options, hint: is_in_cluster.then_some(IN_CLUSTER_HINT) })
     }
 
-    /// Begins to watch, on a thread of its own; the agent is told with [`Event::Cluster`](crate::agent::Event::Cluster), for the first time when
+    /// Begins to watch, on a thread of its own; the agent is told with [`Event::Cluster`](crate::source::Event::Cluster), for the first time when
     /// everything is listed, however long that takes. Warnings are written as Events.
     ///
     /// # Errors
@@ -136,7 +136,7 @@ impl Cluster {
         health: Health,
         metrics: &Metrics,
         warnings: Receiver<Warning>,
-        events: Sender,
+        events: impl Inbox,
     ) -> Result<(), Error> {
         let Self { runtime, connection, url, options, hint } = self;
         info!(%url, "API server");
@@ -164,7 +164,7 @@ pub fn start(
     health: Health,
     metrics: &Metrics,
     warnings: Receiver<Warning>,
-    events: Sender,
+    events: impl Inbox,
 ) -> Result<(), Error> {
     Cluster::new(api, options)?.start(health, metrics, warnings, events)
 }
@@ -175,7 +175,7 @@ async fn watch(
     options: &Options,
     hint: Option<&'static str>,
     health: Health,
-    agent: Sender,
+    agent: impl Inbox,
 ) {
     // Until it is seen, nobody knows that this node is not about to be removed.
     health.set_node_eligible(false);

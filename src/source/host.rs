@@ -11,6 +11,9 @@ use rustix::{
         socket_with,
     },
 };
+use tracing::error;
+
+use super::{Event, Inbox};
 
 /// Multicast groups of rtnetlink that tell of addresses (`RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`), as bits.
 const ADDRESS_GROUPS: u32 = 1 << (5 - 1) | 1 << (9 - 1);
@@ -28,6 +31,24 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
         v4.or_else(|| storage.as_sockaddr_in6().map(|a| IpAddr::from(a.ip())))
     };
     Ok(getifaddrs()?.filter_map(|interface| interface.address.and_then(address)).collect())
+}
+
+/// Reports changes of this host's addresses from now on, on a thread of its own.
+///
+/// # Errors
+/// There is no socket, or no thread, to be had.
+pub fn watch(inbox: impl Inbox) -> io::Result<()> {
+    let monitor = AddressMonitor::new()?;
+    let watching = move || {
+        while monitor.wait().is_ok() {
+            if inbox.report(Event::Addresses).is_err() {
+                return;
+            }
+        }
+        error!("The addresses of this host cannot be watched; changes are no longer seen");
+    };
+    std::thread::Builder::new().name("addresses".into()).spawn(watching)?;
+    Ok(())
 }
 
 /// Tells when an address of an interface in this network namespace comes or goes.

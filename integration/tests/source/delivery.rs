@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use portolan::{
     agent::{Ending, Event},
     source::{
-        Change,
+        self, Change,
         cluster::{Options, Timing},
     },
 };
@@ -38,7 +38,10 @@ fn a_node_that_is_refused_is_not_waited_for_as_long_as_one_that_may_come() {
     world.update();
     std::thread::sleep(Duration::from_millis(200));
     for event in world.inbox.take() {
-        assert!(matches!(&event, Event::Cluster(update) if !update.changes.is_empty()), "{event:?}");
+        assert!(
+            matches!(&event, Event::Source(source::Event::Cluster(update)) if !update.changes.is_empty()),
+            "{event:?}"
+        );
     }
 }
 

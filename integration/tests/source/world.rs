@@ -12,7 +12,7 @@ use portolan::{
     config::settings::ApiSettings,
     observe::{events::Recorder, health::Health, metrics::Metrics},
     source::{
-        Change, Update,
+        self, Change, Update,
         cluster::{self, Options, Timing},
     },
 };
@@ -105,7 +105,7 @@ impl World {
     pub fn update(&mut self) -> Update {
         let events = self.inbox.recv_timeout(LONG);
         match events.as_deref() {
-            Ok([Event::Cluster(update)]) => {
+            Ok([Event::Source(source::Event::Cluster(update))]) => {
                 self.apply(update);
                 update.clone()
             }

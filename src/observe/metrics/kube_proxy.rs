@@ -11,7 +11,7 @@ use prometheus::{
 };
 
 use super::{FAMILIES, registered};
-use crate::agent::{FlowRemoval, Reconcile};
+use crate::observe::report::{FlowRemoval, Reconcile};
 
 /// Gauges whose names end like a counter's.
 pub const MISNAMED: [&str; 1] = ["kubeproxy_sync_proxy_rules_no_local_endpoints_total"];

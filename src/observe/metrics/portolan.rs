@@ -8,8 +8,8 @@ use prometheus::{
 
 use super::{FAMILIES, registered};
 use crate::{
-    agent::{Cause, FlowRemoval, Reconcile},
     observe::health::Report,
+    observe::report::{Cause, FlowRemoval, Reconcile},
 };
 
 /// The metrics.

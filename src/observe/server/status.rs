@@ -9,8 +9,8 @@ use portolan_rules::{compile::SetName, ruleset::Family};
 
 use super::Shared;
 use crate::{
-    agent::Reconcile,
     kernel::nftables::Features,
+    observe::report::Reconcile,
     observe::{health::Report, metrics::Notes},
 };
 

@@ -11,9 +11,8 @@ use tracing::{error, info, warn};
 
 use super::Options;
 use crate::{
-    agent::{Ending, Event, Sender},
     api::Kind,
-    source::{Backlog, Change, Update},
+    source::{Backlog, Change, Event, Inbox, Update},
 };
 
 /// What a watch tells.
@@ -48,7 +47,7 @@ const NEEDED: [Kind; 2] = [Kind::Service, Kind::EndpointSlice];
 const WELCOME: [Kind; 2] = [Kind::Node, Kind::ServiceCidr];
 
 /// Sends the agent what the watches tell, until the agent is gone or no watch is left.
-pub(super) async fn deliver(mut inbox: Receiver<Told>, events: Sender, options: &Options) {
+pub(super) async fn deliver(mut inbox: Receiver<Told>, events: impl Inbox, options: &Options) {
     let Ok(mut next) = gather(&mut inbox, options).await else {
         error!(
             node = &*options.node_name,
@@ -57,11 +56,11 @@ pub(super) async fn deliver(mut inbox: Receiver<Told>, events: Sender, options: 
             options.timing.pod_networks
         );
         // Nobody listens if the agent is stopping anyway.
-        let _ = events.send(Event::Stop(Ending::Failed));
+        let _ = events.report(Event::Failed);
         return;
     };
     while let Some(update) = next {
-        if !update.changes.is_empty() && events.send(Event::Cluster(update)).is_err() {
+        if !update.changes.is_empty() && events.report(Event::Cluster(update)).is_err() {
             return;
         }
         next = batch(&mut inbox).await;

@@ -13,10 +13,12 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
 };
+use tracing::error;
 
 use super::{
+    super::{Event, Inbox},
     inotify::Inotify,
-    problem::Problem,
+    problem::{Problem, report},
     source::{Objects, Source, Update},
 };
 
@@ -36,7 +38,7 @@ const LOOK_UNWATCHED: Duration = Duration::from_secs(1);
 /// Follows the manifests of a [`Source`].
 ///
 /// ```no_run
-/// use portolan::manifest::Source;
+/// use portolan::source::manifest::Source;
 ///
 /// let source = Source::new(["manifests".into()], "node-1");
 /// let (mut watcher, objects) = source.watch()?;
@@ -111,6 +113,32 @@ impl Source {
 }
 
 impl Watcher {
+    /// Reports what changes from now on, on a thread of its own; problems are logged.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn start(mut self, inbox: impl Inbox) -> io::Result<()> {
+        let watching = move || {
+            loop {
+                match self.wait(None) {
+                    Ok(update) if update.is_empty() => {}
+                    Ok(Update { changes, warnings, errors, completeness }) => {
+                        report(&warnings, &errors);
+                        if inbox.report(Event::Manifests { changes, completeness }).is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        error!(%error, "Manifests cannot be watched; changes are no longer seen");
+                        return;
+                    }
+                }
+            }
+        };
+        std::thread::Builder::new().name("manifests".into()).spawn(watching)?;
+        Ok(())
+    }
+
     /// Waits until something changes, at most for the given time, and returns it; empty if nothing did.
     ///
     /// A change is returned about 40 ms after the last write to its file, or one second after the first

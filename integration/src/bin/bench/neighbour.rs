@@ -9,10 +9,10 @@ use std::{
 };
 
 use portolan::{
-    agent::{Agent, Cause, Event, Receiver, queue},
+    agent::{Agent, Event, Receiver, queue},
     config::settings::{DetectLocal, Settings},
     kernel::nftables::Kernel,
-    observe::{events::Recorder, health::Health, metrics::Metrics},
+    observe::{events::Recorder, health::Health, metrics::Metrics, report::Cause},
     source::Change,
 };
 use portolan_integration::synthetic::{Kinds, Synthetic, service_name};

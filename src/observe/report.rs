@@ -1,11 +1,39 @@
-//! What a reconcile did and took, for metrics and log lines.
+//! What the agent reports of its work, for metrics and log lines.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use portolan_rules::{compile::SetSize, model::Protocol};
+use portolan_rules::{
+    compile::{Compiler, Problem, SetSize},
+    model::Protocol,
+    state::State,
+};
 
 use crate::kernel::nftables::Commit;
+
+/// What the agent reports.
+#[derive(Clone, Copy, Debug)]
+pub enum Report<'a> {
+    /// A reconcile was made.
+    Reconciled(&'a Reconcile),
+    /// A reconcile succeeded: this is programmed.
+    Programmed(&'a State, &'a Compiler),
+    /// Stale flows were looked for.
+    FlowsRemoved {
+        /// What was removed.
+        removal: FlowRemoval,
+        /// Whether some are left to be looked for.
+        pending: bool,
+    },
+    /// Something is wrong with a Service.
+    Problem(&'a Problem),
+}
+
+/// Takes the agent's reports. Must not block.
+pub trait Observer: Send + Sync {
+    /// Takes one.
+    fn report(&self, report: Report<'_>);
+}
 
 /// Why a reconcile was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,7 +126,7 @@ pub struct FlowRemoval {
 
 impl Reconcile {
     /// Adds what commits did and took.
-    pub(super) fn committed(&mut self, transactions: usize, commit: &Commit) {
+    pub(crate) fn committed(&mut self, transactions: usize, commit: &Commit) {
         self.transactions += transactions;
         self.messages += commit.messages;
         self.bytes += commit.bytes;
