@@ -1,6 +1,9 @@
 //! `describe`, `check` and `trace`: why a Service does not answer, in one line each.
 
-use std::process::{Command, Output};
+use std::{
+    fmt::Write as _,
+    process::{Command, Output},
+};
 
 use portolan_integration::binary;
 use portolan_rules::explanation::Reason;
@@ -244,8 +247,9 @@ fn the_table_of_reasons_is_that_of_the_program() {
     );
     for reason in Reason::examples() {
         let severity = reason.severity().name();
-        page += &format!(
-            "| `{}` | {severity} | `{}` | {reason} | {} |\n",
+        let _ = writeln!(
+            page,
+            "| `{}` | {severity} | `{}` | {reason} | {} |",
             reason.code(),
             reason.field(),
             reason.hint()
