@@ -1,6 +1,5 @@
 //! What the cluster says now, and which Services are affected by what changed.
 
-mod cluster_ips;
 mod dirty;
 
 use std::{
@@ -14,9 +13,11 @@ use std::{
 use foldhash::{HashMap, HashSet};
 use smallvec::SmallVec;
 
-use crate::model::{EndpointSlice, Node, ObjectName, Service};
+use crate::{
+    frontends::{ClusterIps, NearAddresses},
+    model::{EndpointSlice, Node, ObjectName, Service},
+};
 
-use cluster_ips::{ClusterIps, NearAddresses};
 use dirty::Dirty;
 pub use dirty::{Changed, FormerSlices};
 

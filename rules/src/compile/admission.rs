@@ -9,11 +9,11 @@
 
 use std::sync::Arc;
 
-use super::{
-    maglev,
-    service::{Problem, Severity},
+use super::service::{Problem, Severity};
+use crate::{
+    model::{LoadBalancing, Service},
+    placement::maglev,
 };
-use crate::model::{LoadBalancing, Service};
 
 /// Slots of a Service at most, over all its ports, frontends and families: elements that lead to an endpoint. With
 /// session affinity a slot is two elements.

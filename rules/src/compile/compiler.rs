@@ -1,13 +1,13 @@
 //! The incremental compiler: what changed in the state, in; what to change in the kernel, out.
 
 mod account;
-mod build;
+mod cold_start;
 mod flows;
 mod held;
 mod lacking;
 mod patch;
+mod rebuild;
 mod sizes;
-mod transaction;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -19,33 +19,21 @@ use foldhash::{HashMap, HashSet};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    flows::Stale,
+    frontends::{Claim, Claimed, Claims, Door, FrontendKey, Rank, frontends, sort_by_rank},
+    incremental::{Ledger, flows::Stale, plan::Retiring},
     model::{Node, ObjectName, Service},
-    plan::Retiring,
-    ruleset::{Concat, Element, Family, Ruleset, Set, Table},
+    placement::{AdoptedSlots, PortNumbers},
+    plane::{Class, Config, PerSet, PodDetector, SetName, constant_chains, size_for},
+    ruleset::{Concat, Element, Family, Ruleset, Set, Table, Transaction},
+    selection::{AddressRange, outermost},
     state::{ServiceState, State},
-    transaction::Transaction,
 };
 
-use super::{
-    adopt::AdoptedSlots,
-    claims::{Claim, Claimed, Claims, Rank, sort_by_rank},
-    class::Class,
-    config::{Config, PodDetector},
-    delta::Ledger,
-    frontend::{Door, FrontendKey, frontends},
-    per_set::PerSet,
-    port::{CompiledPort, Frontend},
-    scaffold::constant_chains,
-    service::{CompiledService, Problem, Surroundings, compile, not_ours},
-    sets::{SetName, size_for},
-    sources::{AddressRange, outermost},
-    sticky::PortNumbers,
-};
-pub use build::Loaded;
+use super::service::{CompiledService, Problem, Surroundings, compile, not_ours};
+pub use cold_start::Loaded;
 use flows::TouchedFlows;
 use lacking::LackingPorts;
-use transaction::Rebuild;
+use rebuild::Rebuild;
 
 pub use self::{lacking::NoLocalEndpoints, sizes::SetSize};
 
@@ -115,7 +103,7 @@ impl Compiler {
 
     /// Compiles the whole state. Endpoints keep the slots, and sets the sizes, that they have in
     /// `kernel`, the ruleset that an earlier run left. Flows that this run has not seen begin may be stale
-    /// at any UDP destination of the kernel's ruleset or the compiled one ([`crate::flows::destinations`]); of those of
+    /// at any UDP destination of the kernel's ruleset or the compiled one ([`crate::incremental::flows::destinations`]); of those of
     /// other protocols, [`Compiler::unlisted`] tells.
     pub fn load(&mut self, state: &mut State, kernel: &Ruleset) -> Vec<Problem> {
         self.adopted = AdoptedSlots::of(kernel);

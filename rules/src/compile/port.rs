@@ -5,21 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use smallvec::SmallVec;
 
 use crate::{
-    endpoints::Topology,
-    flows::Serving,
+    frontends::{Door, FrontendKey, endpoint_value},
+    incremental::flows::Serving,
     model::{LoadBalancing, ObjectName, Protocol, Service, TrafficPolicy},
+    placement::{Placed, Sticky},
+    plane::{Class, LOCAL_SLOTS, Pick, RangeList, SetName, attribute},
     ruleset::{ClassId, Concat, Element, Family},
-};
-
-use super::{
-    class::Class,
-    frontend::{Door, FrontendKey, endpoint_value},
-    pick::Pick,
-    placed::Placed,
-    scaffold::{LOCAL_SLOTS, attribute},
-    sets::SetName,
-    sources::{AddressRange, RangeList},
-    sticky::Sticky,
+    selection::{AddressRange, Topology},
 };
 
 /// A compiled ServicePort.

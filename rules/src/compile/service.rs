@@ -8,26 +8,19 @@ use std::{
 use foldhash::{HashMap, HashSet};
 
 use crate::{
-    endpoints::{Chosen, SlicesByPort, Topology, merge, select, serving},
-    flows::Serving,
+    frontends::{Door, FrontendKey, Rank, frontends},
+    incremental::flows::Serving,
     model::{LoadBalancing, Node, ObjectName, Protocol, Service, ServicePort, TrafficPolicy},
+    placement::{FrontendSlots, Placed, Slots, Sticky, maglev, slots},
+    plane::{Pick, RangeList, SetName},
     ruleset::{COMMENT_MAX, Family},
+    selection::{AddressRange, Chosen, SlicesByPort, Topology, allowed_sources, merge, select, serving},
     state::ServiceState,
 };
 
 use super::{
     admission::{self, Demand},
-    adopt::{FrontendSlots, Slots},
-    claims::Rank,
-    frontend::{Door, FrontendKey, frontends},
-    maglev,
-    pick::Pick,
-    placed::Placed,
     port::{CompiledPort, Frontend, FrontendSlotUse, Picks, comment_length},
-    sets::SetName,
-    slots,
-    sources::{AddressRange, RangeList, allowed_sources},
-    sticky::Sticky,
 };
 
 /// Something about a Service that its owner should know; the rest of it is programmed all the same.
@@ -94,7 +87,7 @@ impl CompiledService {
 
 /// What a Service is compiled against.
 pub struct Surroundings<'a, Adopted> {
-    /// The families that are served ([`Config::families`](super::config::Config::families)).
+    /// The families that are served ([`Config::families`](crate::plane::Config::families)).
     pub families: &'a [Family],
     /// The node.
     pub node: &'a Node,

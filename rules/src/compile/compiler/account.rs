@@ -3,17 +3,18 @@
 use foldhash::{HashMap, HashSet};
 use smallvec::SmallVec;
 
-use super::Compiler;
-use crate::{
-    compile::{
-        class::Class,
-        delta::Ledger,
-        frontend::FrontendKey,
+use super::{
+    super::{
         port::{CompiledPort, Frontend},
         service::CompiledService,
-        sets::SetName,
     },
+    Compiler,
+};
+use crate::{
+    frontends::FrontendKey,
+    incremental::Ledger,
     model::ObjectName,
+    plane::{Class, SetName},
     ruleset::{Concat, Element, Family},
 };
 

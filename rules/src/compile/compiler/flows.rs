@@ -10,14 +10,22 @@ use foldhash::HashSet;
 use smallvec::SmallVec;
 
 use super::{
-    Class, CompiledPort, CompiledService, Compiler, Frontend, FrontendKey,
-    patch::{Slices, changed_addresses},
+    super::{
+        port::{CompiledPort, Frontend},
+        service::CompiledService,
+    },
+    Compiler,
 };
 use crate::{
-    endpoints::{SlicesByPort, merge},
-    flows::{Destination, Flows, Moved, Serving, Stale, destinations_of, each_frontend},
+    frontends::FrontendKey,
+    incremental::{
+        Slices, changed_addresses,
+        flows::{Destination, Flows, Moved, Serving, Stale, destinations_of, each_frontend},
+    },
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
+    plane::Class,
     ruleset::{Family, Ruleset},
+    selection::{SlicesByPort, merge},
     state::{Changed, State},
 };
 

@@ -1,11 +1,10 @@
 //! Whether the kernel holds what this compiler says, without a second ruleset beside the kernel's: with large sets
 //! nothing takes more memory.
 
-use super::{Compiler, Family, Ruleset, SetName};
+use super::Compiler;
 use crate::{
-    compile::per_set::PerSet,
-    diff::diff_into,
-    ruleset::{Concat, Elements, Set, Table},
+    plane::{PerSet, SetName},
+    ruleset::{Concat, Elements, Family, Ruleset, Set, Table, diff::diff_into},
 };
 
 /// What was found of a set's elements.
@@ -19,7 +18,7 @@ struct Found<'a> {
 }
 
 impl Compiler {
-    /// Whether a ruleset is [`Compiler::ruleset`], but for what [`crate::diff::diff`] passes over.
+    /// Whether a ruleset is [`Compiler::ruleset`], but for what [`crate::ruleset::diff::diff`] passes over.
     pub fn is_held_by(&self, kernel: &Ruleset) -> bool {
         let bare = self.tables(&self.config.families);
         if !diff_into(&self.config.table, &without_elements(kernel), bare).is_empty() {

@@ -1,13 +1,13 @@
 //! Which ServicePorts ask for endpoints on this node that it does not have, for metrics.
 
-use super::Compiler;
-use crate::{
-    compile::{
+use super::{
+    super::{
         port::{CompiledPort, FrontendSlotUse},
         service::CompiledService,
     },
-    ruleset::Family,
+    Compiler,
 };
+use crate::ruleset::Family;
 
 /// Number of ServicePorts of one family that have endpoints, but none on this node, where a policy asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,28 +5,31 @@
 //! that is certain, all that changes is whether the endpoint itself is chosen, and the Service as it was compiled is
 //! changed in place. Where it is not, and for what is rare, the Service is compiled as a whole.
 
-mod slices;
-
 use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
-use super::{CompiledPort, CompiledService, Compiler, account::BesideSlots};
-use crate::{
-    compile::{
+use super::{
+    super::{
         admission,
-        pick::Pick,
-        placed::Placed,
-        port::{Frontend, FrontendSlotUse, Picks},
-        slots::{self, SlotChange},
-        sources::{RangeList, allowed_sources},
+        port::{CompiledPort, Frontend, FrontendSlotUse, Picks},
+        service::CompiledService,
     },
-    flows::Moved,
+    Compiler,
+    account::BesideSlots,
+};
+use crate::{
+    incremental::{Slices, changed_addresses, flows::Moved},
     model::{Endpoint, Node, ObjectName, Service, ServicePort},
+    placement::{
+        Placed,
+        slots::{self, SlotChange},
+    },
+    plane::{Pick, RangeList},
     ruleset::Family,
+    selection::allowed_sources,
     state::{FormerSlices, ServiceState},
 };
-pub(super) use slices::{Slices, changed_addresses};
 
 /// More addresses at once are many: each is looked for in all slices.
 const FEW: usize = 8;

@@ -1,7 +1,7 @@
 //! How large everything is, for metrics: without looking at elements or Services.
 
 use super::Compiler;
-use crate::{compile::sets::SetName, ruleset::Family};
+use crate::{plane::SetName, ruleset::Family};
 
 /// Number of elements of a set or map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,193 @@
+//! Frontends: the addresses and ports that a Service answers.
+
+mod claims;
+mod cluster_ips;
+
+use std::net::{IpAddr, SocketAddr};
+
+use foldhash::{HashSet, HashSetExt};
+
+use crate::{
+    model::{Protocol, Service, ServicePort},
+    plane::SetName,
+    ruleset::{ClassId, Concat, DataType, Family, Value},
+};
+
+pub(crate) use self::{
+    claims::{Claim, Claimed, Claims, Rank, sort_by_rank},
+    cluster_ips::{ClusterIps, NearAddresses},
+};
+
+/// What makes a frontend distinct: no two Services may have the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FrontendKey {
+    /// A destination address, protocol and port.
+    Address(IpAddr, Protocol, u16),
+    /// A port on the node's own addresses.
+    NodePort(Family, Protocol, u16),
+}
+
+impl FrontendKey {
+    /// The family of the table that holds it.
+    pub const fn family(&self) -> Family {
+        match self {
+            Self::Address(address, ..) => Family::of(*address),
+            Self::NodePort(family, ..) => *family,
+        }
+    }
+
+    /// Its protocol.
+    pub const fn protocol(&self) -> Protocol {
+        match self {
+            Self::Address(_, protocol, _) | Self::NodePort(_, protocol, _) => *protocol,
+        }
+    }
+
+    /// The map that leads from the frontend to its class.
+    pub const fn class_map(&self) -> SetName {
+        match self {
+            Self::Address(..) => SetName::Frontends,
+            Self::NodePort(..) => SetName::NodePorts,
+        }
+    }
+
+    /// The map that leads from the frontend and a slot to an endpoint.
+    pub const fn endpoint_map(&self) -> SetName {
+        match self {
+            Self::Address(..) => SetName::Endpoints,
+            Self::NodePort(..) => SetName::NodeEndpoints,
+        }
+    }
+
+    /// The map that holds what only some frontends have.
+    pub const fn attribute_map(&self) -> SetName {
+        match self {
+            Self::Address(..) => SetName::Attributes,
+            Self::NodePort(..) => SetName::NodePortAttributes,
+        }
+    }
+
+    /// The key in the class map.
+    pub fn concat(&self) -> Concat {
+        match *self {
+            Self::Address(address, protocol, port) => {
+                Concat::new(&[address.into(), protocol.into(), Value::Port(port)])
+            }
+            Self::NodePort(_, protocol, port) => Concat::new(&[protocol.into(), Value::Port(port)]),
+        }
+    }
+
+    /// Reads the key of an element of the class map, or of the endpoint map without its slot.
+    pub fn from_values(family: Family, values: &[Value]) -> Option<Self> {
+        match *values {
+            [Value::Ipv4(address), Value::Proto(protocol), Value::Port(port)] => {
+                Some(Self::Address(address.into(), Protocol::from_number(protocol)?, port))
+            }
+            [Value::Ipv6(address), Value::Proto(protocol), Value::Port(port)] => {
+                Some(Self::Address(address.into(), Protocol::from_number(protocol)?, port))
+            }
+            [Value::Proto(protocol), Value::Port(port)] => {
+                Some(Self::NodePort(family, Protocol::from_number(protocol)?, port))
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads the key of an element of the endpoint map: the frontend, and its slot or lasting number.
+    pub fn from_slot(family: Family, types: &[DataType], key: &Concat) -> Option<(Self, u32)> {
+        let values = key.values(types)?;
+        let (Value::Class(slot), frontend) = values.split_last()? else { return None };
+        Some((Self::from_values(family, frontend)?, slot.0))
+    }
+
+    /// The key in the endpoint map, or of an attribute.
+    pub fn slot(&self, slot: u32) -> Concat {
+        self.concat().with(ClassId(slot).into())
+    }
+}
+
+impl std::fmt::Display for FrontendKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address, protocol, port) => {
+                write!(f, "{}/{protocol}", SocketAddr::new(*address, *port))
+            }
+            Self::NodePort(family, protocol, port) => {
+                write!(f, "node port {port}/{protocol} ({family})")
+            }
+        }
+    }
+}
+
+/// The door through which a packet comes to a Service. The earlier ones count more: a Service that has an address as
+/// several is entered by the first of them, and so is the first of several Services ([`claims`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Door {
+    /// The ClusterIP.
+    ClusterIp,
+    /// A load balancer's address.
+    LoadBalancer,
+    /// An externalIP.
+    ExternalIp,
+    /// A node port.
+    NodePort,
+}
+
+impl Door {
+    /// The field of a Service that opens it.
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "spec.clusterIPs",
+            Self::LoadBalancer => "status.loadBalancer.ingress",
+            Self::ExternalIp => "spec.externalIPs",
+            Self::NodePort => "spec.ports[].nodePort",
+        }
+    }
+
+    /// What a frontend at it is, in words.
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "a ClusterIP",
+            Self::LoadBalancer => "a load balancer address",
+            Self::ExternalIp => "an externalIP",
+            Self::NodePort => "a node port",
+        }
+    }
+}
+
+/// All frontends of one ServicePort in one family, each once. A family in which the Service has no
+/// ClusterIP has none.
+pub fn frontends(service: &Service, port: &ServicePort, family: Family) -> Vec<(FrontendKey, Door)> {
+    let of_family = |address: &&IpAddr| Family::of(**address) == family;
+    let Some(cluster_ip) = service.cluster_ips.iter().find(of_family) else { return Vec::new() };
+    let at = |address: &IpAddr| FrontendKey::Address(*address, port.protocol, port.port);
+
+    let mut all = vec![(at(cluster_ip), Door::ClusterIp)];
+    let load_balancer = service.load_balancer_ips.iter().filter(of_family);
+    all.extend(load_balancer.map(|address| (at(address), Door::LoadBalancer)));
+    let external = service.external_ips.iter().filter(of_family);
+    all.extend(external.map(|address| (at(address), Door::ExternalIp)));
+    // One address may be listed twice, or be both a load balancer's and an externalIP.
+    if all.len() > 1 {
+        let mut known = HashSet::with_capacity(all.len());
+        all.retain(|(key, _)| known.insert(*key));
+    }
+    if let Some(node_port) = port.node_port {
+        all.push((FrontendKey::NodePort(family, port.protocol, node_port), Door::NodePort));
+    }
+    all
+}
+
+/// The value of an endpoint in the endpoint maps: address and port.
+pub fn endpoint_value(endpoint: SocketAddr) -> Concat {
+    Concat::new(&[endpoint.ip().into(), Value::Port(endpoint.port())])
+}
+
+/// Reads the value of an element of an endpoint map: address and port.
+pub fn endpoint_from_value(family: Family, value: &Concat) -> Option<SocketAddr> {
+    match *value.values(&[family.address_type(), DataType::InetService])?.as_slice() {
+        [Value::Ipv4(address), Value::Port(port)] => Some((address, port).into()),
+        [Value::Ipv6(address), Value::Port(port)] => Some((address, port).into()),
+        _ => None,
+    }
+}
