@@ -7,11 +7,12 @@
 mod admission;
 mod compiler;
 mod port;
+mod problem;
 mod service;
 
 pub use self::{
     compiler::{Compiler, Loaded, NoLocalEndpoints, SetSize, Update},
-    service::{Problem, Severity},
+    problem::{Problem, Severity},
 };
 pub use crate::{
     frontends::{FrontendKey, endpoint_from_value},

@@ -9,7 +9,6 @@ use foldhash::{HashSet, HashSetExt};
 
 use crate::{
     model::{Protocol, Service, ServicePort},
-    plane::SetName,
     ruleset::{ClassId, Concat, DataType, Family, Value},
 };
 
@@ -40,30 +39,6 @@ impl FrontendKey {
     pub const fn protocol(&self) -> Protocol {
         match self {
             Self::Address(_, protocol, _) | Self::NodePort(_, protocol, _) => *protocol,
-        }
-    }
-
-    /// The map that leads from the frontend to its class.
-    pub const fn class_map(&self) -> SetName {
-        match self {
-            Self::Address(..) => SetName::Frontends,
-            Self::NodePort(..) => SetName::NodePorts,
-        }
-    }
-
-    /// The map that leads from the frontend and a slot to an endpoint.
-    pub const fn endpoint_map(&self) -> SetName {
-        match self {
-            Self::Address(..) => SetName::Endpoints,
-            Self::NodePort(..) => SetName::NodeEndpoints,
-        }
-    }
-
-    /// The map that holds what only some frontends have.
-    pub const fn attribute_map(&self) -> SetName {
-        match self {
-            Self::Address(..) => SetName::Attributes,
-            Self::NodePort(..) => SetName::NodePortAttributes,
         }
     }
 
@@ -119,10 +94,11 @@ impl std::fmt::Display for FrontendKey {
     }
 }
 
-/// The door through which a packet comes to a Service. The earlier ones count more: a Service that has an address as
-/// several is entered by the first of them, and so is the first of several Services ([`claims`]).
+/// What kind of frontend it is: which field of the Service lists it. The earlier ones come first: an address that a
+/// Service lists in several fields is a frontend of the first of these kinds, and of several Services the one that has it
+/// as the first kind owns it ([`claims`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Door {
+pub enum FrontendKind {
     /// The ClusterIP.
     ClusterIp,
     /// A load balancer's address.
@@ -133,8 +109,8 @@ pub enum Door {
     NodePort,
 }
 
-impl Door {
-    /// The field of a Service that opens it.
+impl FrontendKind {
+    /// The field of a Service that lists it.
     pub const fn field(self) -> &'static str {
         match self {
             Self::ClusterIp => "spec.clusterIPs",
@@ -144,7 +120,7 @@ impl Door {
         }
     }
 
-    /// What a frontend at it is, in words.
+    /// What it is, in words.
     pub const fn noun(self) -> &'static str {
         match self {
             Self::ClusterIp => "a ClusterIP",
@@ -157,23 +133,27 @@ impl Door {
 
 /// All frontends of one ServicePort in one family, each once. A family in which the Service has no
 /// ClusterIP has none.
-pub fn frontends(service: &Service, port: &ServicePort, family: Family) -> Vec<(FrontendKey, Door)> {
+pub fn frontends_of(
+    service: &Service,
+    port: &ServicePort,
+    family: Family,
+) -> Vec<(FrontendKey, FrontendKind)> {
     let of_family = |address: &&IpAddr| Family::of(**address) == family;
     let Some(cluster_ip) = service.cluster_ips.iter().find(of_family) else { return Vec::new() };
     let at = |address: &IpAddr| FrontendKey::Address(*address, port.protocol, port.port);
 
-    let mut all = vec![(at(cluster_ip), Door::ClusterIp)];
+    let mut all = vec![(at(cluster_ip), FrontendKind::ClusterIp)];
     let load_balancer = service.load_balancer_ips.iter().filter(of_family);
-    all.extend(load_balancer.map(|address| (at(address), Door::LoadBalancer)));
+    all.extend(load_balancer.map(|address| (at(address), FrontendKind::LoadBalancer)));
     let external = service.external_ips.iter().filter(of_family);
-    all.extend(external.map(|address| (at(address), Door::ExternalIp)));
+    all.extend(external.map(|address| (at(address), FrontendKind::ExternalIp)));
     // One address may be listed twice, or be both a load balancer's and an externalIP.
     if all.len() > 1 {
         let mut known = HashSet::with_capacity(all.len());
         all.retain(|(key, _)| known.insert(*key));
     }
     if let Some(node_port) = port.node_port {
-        all.push((FrontendKey::NodePort(family, port.protocol, node_port), Door::NodePort));
+        all.push((FrontendKey::NodePort(family, port.protocol, node_port), FrontendKind::NodePort));
     }
     all
 }

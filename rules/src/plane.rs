@@ -25,7 +25,9 @@ pub use self::{
 pub(crate) use self::{
     dispatch::constant_chains,
     keys::{
-        ENDPOINT_MASK, LOCAL_SLOTS, PORT_MASK, attribute, first_slot, is_first_slot, is_lasting, lasting,
+        ENDPOINT_MASK, Keys, LOCAL_SLOTS, PORT_MASK, attribute, attributes_of, first_slot, is_first_slot,
+        is_lasting, lasting,
     },
+    pick::Picks,
     sets::size_for,
 };

@@ -244,7 +244,7 @@ impl State {
     /// Looks at what a Service and its slices name near ClusterIPs. It is compiled again if that changes it.
     fn examine(&mut self, name: &ObjectName) {
         let Some(entry) = self.services.get_mut(name) else { return };
-        let near = self.cluster_ips.near(entry);
+        let near = self.cluster_ips.near(entry.service.as_deref(), &entry.slices);
         if near == entry.near {
             return;
         }

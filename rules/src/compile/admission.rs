@@ -9,10 +9,11 @@
 
 use std::sync::Arc;
 
-use super::service::{Problem, Severity};
+use super::problem::{Problem, Severity};
 use crate::{
     model::{LoadBalancing, Service},
     placement::maglev,
+    selection::session_affinity,
 };
 
 /// Slots of a Service at most, over all its ports, frontends and families: elements that lead to an endpoint. With
@@ -24,25 +25,8 @@ pub const MOST_FRONTENDS: usize = 65_536;
 pub const MOST_PORTS: usize = MOST_FRONTENDS / 4;
 /// Source ranges of a Service at most, of one family, times the frontends that they guard.
 pub const MOST_RANGES: usize = 8_192;
-/// Problems of a Service that are told at most.
-pub const MOST_PROBLEMS: usize = 20;
 /// Slots of one list of endpoints at most: a class counts them with 16 bits.
 const MOST_LISTED: usize = u16::MAX as usize;
-
-/// Timeouts of session affinity are multiples of the largest of these that is at most an eighth of them, in seconds:
-/// times as people set them stay as they are. So there are 116 different ones at most, up to a day.
-const TIMEOUT_UNITS: [u32; 14] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
-
-/// Longest timeout of session affinity that the API allows, in seconds.
-const LONGEST_TIMEOUT: u32 = 86_400;
-
-/// The timeout of session affinity for one that is asked for, in seconds: at least as long, and at most an eighth
-/// longer. Each is a chain of its own, so there are few.
-pub fn affinity_timeout(asked: u32) -> u32 {
-    let asked = asked.clamp(1, LONGEST_TIMEOUT);
-    let unit = TIMEOUT_UNITS.into_iter().rev().find(|unit| unit * 8 <= asked).unwrap_or(1);
-    asked.next_multiple_of(unit)
-}
 
 /// The Service as it is served: as it is, if it has no more ports and addresses than a Service may have.
 pub fn admitted(service: &Arc<Service>) -> Arc<Service> {
@@ -89,14 +73,13 @@ pub fn problems(service: &Service) -> Vec<Problem> {
         );
         say(Severity::Error, message);
     }
-    if let Some(asked) = service.affinity_timeout {
-        let timeout = affinity_timeout(asked);
-        if timeout != asked {
-            let message = format!(
-                "spec.sessionAffinityConfig.clientIP.timeoutSeconds: {asked} is rounded up to {timeout} seconds"
-            );
-            say(Severity::Notice, message);
-        }
+    if let Some((asked, timeout)) = service.affinity_timeout.zip(session_affinity::timeout(service))
+        && timeout != asked
+    {
+        let message = format!(
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds: {asked} is rounded up to {timeout} seconds"
+        );
+        say(Severity::Notice, message);
     }
     problems
 }
@@ -174,8 +157,6 @@ fn problem(service: &Service, severity: Severity, message: String) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
@@ -229,28 +210,6 @@ mod tests {
             let sum = |most: usize| -> usize { demands.iter().map(|d| d.slots.min(most) * d.frontends).sum() };
             prop_assert!(sum(most) <= MOST_SLOTS && most <= MOST_LISTED);
             prop_assert!(most == MOST_LISTED || sum(most + 1) > MOST_SLOTS, "no slot is left over");
-        }
-    }
-
-    #[test]
-    fn timeouts_are_few_and_at_most_an_eighth_longer() {
-        let mut steps = BTreeSet::new();
-        for asked in 1..=LONGEST_TIMEOUT {
-            let step = affinity_timeout(asked);
-            assert!(asked <= step && step * 8 <= asked * 9, "{asked} becomes {step}");
-            assert_eq!(affinity_timeout(step), step, "a step stays what it is");
-            steps.insert(step);
-        }
-        assert_eq!(steps.len(), 116);
-        assert_eq!(steps.last(), Some(&LONGEST_TIMEOUT));
-    }
-
-    #[test]
-    fn timeouts_as_people_set_them_stay_as_they_are() {
-        let minutes = [1, 2, 3, 4, 5, 10, 15, 20, 30, 45, 60, 90].map(|minutes| minutes * 60);
-        let hours = [2, 3, 4, 6, 8, 12, 16, 18, 24].map(|hours| hours * 3600);
-        for asked in [1, 5, 10, 30, 45, 90].into_iter().chain(minutes).chain(hours) {
-            assert_eq!(affinity_timeout(asked), asked);
         }
     }
 }

@@ -4,10 +4,9 @@ mod account;
 mod cold_start;
 mod flows;
 mod held;
-mod lacking;
+mod metrics;
 mod patch;
 mod rebuild;
-mod sizes;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -19,23 +18,26 @@ use foldhash::{HashMap, HashSet};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    frontends::{Claim, Claimed, Claims, Door, FrontendKey, Rank, frontends, sort_by_rank},
+    frontends::{Claim, Claims, FrontendKey, FrontendKind, Rank, frontends_of, sort_by_rank},
     incremental::{Ledger, flows::Stale, plan::Retiring},
     model::{Node, ObjectName, Service},
     placement::{AdoptedSlots, PortNumbers},
     plane::{Class, Config, PerSet, PodDetector, SetName, constant_chains, size_for},
     ruleset::{Concat, Element, Family, Ruleset, Set, Table, Transaction},
-    selection::{AddressRange, outermost},
+    selection::load_balancer_source_ranges::{AddressRange, outermost},
     state::{ServiceState, State},
 };
 
-use super::service::{CompiledService, Problem, Surroundings, compile, not_ours};
+use super::{
+    problem::{self, Problem},
+    service::{CompiledService, Surroundings, compile},
+};
 pub use cold_start::Loaded;
 use flows::TouchedFlows;
-use lacking::LackingPorts;
+use metrics::LackingPorts;
 use rebuild::Rebuild;
 
-pub use self::{lacking::NoLocalEndpoints, sizes::SetSize};
+pub use self::metrics::{NoLocalEndpoints, SetSize};
 
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]
@@ -320,9 +322,11 @@ impl Compiler {
         for (service, entry) in ranked.iter().filter(|(service, _)| !service.load_balancer_ips.is_empty()) {
             let Some(rank) = entry.service.clone().map(Rank::of) else { continue };
             let families = &self.config.families;
-            let of_port = |port| families.iter().flat_map(move |family| frontends(service, port, *family));
-            for (key, door) in service.ports.iter().flat_map(of_port) {
-                if door == Door::LoadBalancer && not_ours(service, entry, &key, door).is_none() {
+            let of_port = |port| families.iter().flat_map(move |family| frontends_of(service, port, *family));
+            for (key, kind) in service.ports.iter().flat_map(of_port) {
+                if kind == FrontendKind::LoadBalancer
+                    && problem::not_ours(service, entry, &key, kind).is_none()
+                {
                     self.claims.claim(key, &rank);
                 }
             }
@@ -362,15 +366,15 @@ impl Compiler {
 
         if let Some(before) = before {
             let rank = before.rank();
-            let kept: BTreeSet<(FrontendKey, Door)> = after
+            let kept: BTreeSet<(FrontendKey, FrontendKind)> = after
                 .iter()
                 .filter(|after| after.rank() == rank)
                 .flat_map(|after| {
-                    after.ports.iter().flat_map(|p| p.frontends.iter().map(|f| (f.key, f.door)))
+                    after.ports.iter().flat_map(|p| p.frontends.iter().map(|f| (f.key, f.kind)))
                 })
                 .collect();
             for frontend in before.ports.iter().flat_map(|p| &p.frontends) {
-                if !kept.contains(&(frontend.key, frontend.door)) {
+                if !kept.contains(&(frontend.key, frontend.kind)) {
                     queue.extend(self.claims.release(&frontend.key, &rank));
                 }
             }
@@ -387,13 +391,13 @@ impl Compiler {
                     Claim::TakenFrom(loser) => {
                         frontend.owned = true;
                         self.withdraw(loser.name(), &frontend.key);
-                        problems.push(contested(&frontend.key, &loser, &rank));
+                        problems.push(problem::contested(&frontend.key, &loser, &rank));
                         continue;
                     }
                 };
                 let known = before.iter().flat_map(|b| b.ports.iter().flat_map(|p| &p.frontends));
                 if !known.into_iter().any(|f| f.key == frontend.key && !f.owned) {
-                    problems.push(contested(&frontend.key, &rank, &holder));
+                    problems.push(problem::contested(&frontend.key, &rank, &holder));
                 }
             }
         }
@@ -435,15 +439,6 @@ impl Compiler {
             }
         }
     }
-}
-
-/// The problem of a Service with a frontend that another one answers.
-fn contested(key: &FrontendKey, loser: &Rank, holder: &Rank) -> Problem {
-    let (door, other) = (key.door(loser.service()), key.door(holder.service()));
-    let whose = if door == other { "belongs to the older".into() } else { format!("is {} of", other.noun()) };
-    let (field, holder) = (door.field(), holder.name());
-    let message = format!("{field}: {key} {whose} Service {holder}; not programmed for this one");
-    Problem::error(loser.name(), message)
 }
 
 fn range_element((first, last): &AddressRange) -> (Concat, Element) {

@@ -5,13 +5,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use smallvec::SmallVec;
 
 use crate::{
-    frontends::{Door, FrontendKey, endpoint_value},
-    incremental::flows::Serving,
-    model::{LoadBalancing, ObjectName, Protocol, Service, TrafficPolicy},
+    frontends::{FrontendKey, FrontendKind, endpoint_value},
+    model::{LoadBalancing, ObjectName, Protocol, Service},
     placement::{Placed, Sticky},
-    plane::{Class, LOCAL_SLOTS, Pick, RangeList, SetName, attribute},
+    plane::{Class, LOCAL_SLOTS, Pick, Picks, RangeList, SetName, attribute},
     ruleset::{ClassId, Concat, Element, Family},
-    selection::{AddressRange, Topology},
+    selection::{
+        EndpointScope, Serving, Topology,
+        load_balancer_source_ranges::{self, AddressRange},
+    },
 };
 
 /// A compiled ServicePort.
@@ -45,79 +47,34 @@ pub struct CompiledPort {
 #[derive(Clone, Debug)]
 pub struct Frontend {
     pub key: FrontendKey,
-    pub door: Door,
+    pub kind: FrontendKind,
     /// Whether this Service answers it, rather than another one that claims it too.
     pub owned: bool,
     /// The class in the class map.
     pub class: Class,
     /// The class for pods and this node, under policy Local.
     pub direct: Option<Class>,
-    /// Which endpoints stand at its slots.
-    pub slots: FrontendSlotUse,
-}
-
-/// Which endpoints stand at the slots of a frontend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrontendSlotUse {
-    /// Those of policy Cluster, from slot 0.
-    Cluster,
-    /// Those of policy Local, from slot 0.
-    Local,
-    /// Those of policy Cluster from slot 0, those of policy Local from [`LOCAL_SLOTS`].
-    Both,
-}
-
-impl FrontendSlotUse {
-    /// Which endpoints stand at the slots of a frontend at this door.
-    pub fn of(door: Door, service: &Service) -> Self {
-        let policy = if door == Door::ClusterIp { service.internal_policy } else { service.external_policy };
-        match policy {
-            TrafficPolicy::Cluster => Self::Cluster,
-            TrafficPolicy::Local if door == Door::ClusterIp => Self::Local,
-            TrafficPolicy::Local => Self::Both,
-        }
-    }
+    /// Which endpoints it leads to.
+    pub scope: EndpointScope,
 }
 
 impl Frontend {
-    /// Decides the class of a frontend at a door, whose sources may be restricted to those of a list. Not owned yet.
+    /// A frontend that is not owned yet. Its sources may be restricted to those of a list.
     pub fn new(
         key: FrontendKey,
-        door: Door,
+        kind: FrontendKind,
         service: &Service,
         picks: Picks,
         restricted: Option<RangeList>,
     ) -> Self {
-        let slots = FrontendSlotUse::of(door, service);
-        let Picks { cluster, local } = picks;
-        let (class, direct) = match (slots, door, cluster) {
-            (.., None) => (Class::NoEndpoints, None),
-            (FrontendSlotUse::Local, ..) => (local.map_or(Class::NoLocalEndpoints, Class::Cluster), None),
-            (FrontendSlotUse::Cluster, Door::ClusterIp, Some(pick)) => (Class::Cluster(pick), None),
-            (FrontendSlotUse::Cluster, Door::NodePort, Some(pick)) => (Class::NodePort(pick), None),
-            (FrontendSlotUse::Cluster, _, Some(pick)) => (Class::External(pick), None),
-            // Without a local endpoint, what comes from outside is dropped, but pods still get through.
-            (FrontendSlotUse::Both, Door::NodePort, Some(pick)) => {
-                (Class::NodePortLocal(local.unwrap_or(Pick::Random(0))), Some(Class::NodePortDirect(pick)))
-            }
-            (FrontendSlotUse::Both, _, Some(pick)) => {
-                (Class::Local(local.unwrap_or(Pick::Random(0))), Some(Class::Direct(pick)))
-            }
-        };
-        // Source ranges guard the load balancer's addresses only, even with no endpoints behind them.
+        let scope = EndpointScope::of(kind, service);
+        let (class, direct) = Class::of_frontend(kind, scope, picks);
         let class = match restricted {
-            Some(list) if door == Door::LoadBalancer => class.restricted(list),
+            Some(list) if load_balancer_source_ranges::guard(kind) => class.restricted(list),
             _ => class,
         };
-        Self { key, door, owned: false, class, direct, slots }
+        Self { key, kind, owned: false, class, direct, scope }
     }
-}
-
-/// How the two policies pick an endpoint; not at all if there is none.
-#[derive(Clone, Copy, Debug)]
-pub struct Picks {
-    pub cluster: Option<Pick>,
-    pub local: Option<Pick>,
 }
 
 impl CompiledPort {
@@ -214,11 +171,16 @@ impl CompiledPort {
 
     /// The endpoints that a frontend leads to, by the number of the first slot.
     fn chosen(&self, frontend: &Frontend) -> [(u32, &Placed); 2] {
-        match frontend.slots {
-            FrontendSlotUse::Cluster => [(0, &self.cluster), (LOCAL_SLOTS, &Placed::NONE)],
-            FrontendSlotUse::Local => [(0, &self.local), (LOCAL_SLOTS, &Placed::NONE)],
-            FrontendSlotUse::Both => [(0, &self.cluster), (LOCAL_SLOTS, &self.local)],
+        match frontend.scope {
+            EndpointScope::Cluster => [(0, &self.cluster), (LOCAL_SLOTS, &Placed::NONE)],
+            EndpointScope::Local => [(0, &self.local), (LOCAL_SLOTS, &Placed::NONE)],
+            EndpointScope::LocalFromOutside => [(0, &self.cluster), (LOCAL_SLOTS, &self.local)],
         }
+    }
+
+    /// How many slots a frontend has.
+    pub fn slot_count(&self, frontend: &Frontend) -> usize {
+        self.chosen(frontend).iter().map(|(_, endpoints)| endpoints.len()).sum()
     }
 
     /// Calls `count` with how many elements one of its frontends has in each set, in any number of parts.

@@ -8,52 +8,24 @@ use std::{
 use foldhash::{HashMap, HashSet};
 
 use crate::{
-    frontends::{Door, FrontendKey, Rank, frontends},
-    incremental::flows::Serving,
-    model::{LoadBalancing, Node, ObjectName, Protocol, Service, ServicePort, TrafficPolicy},
+    frontends::{FrontendKey, FrontendKind, Rank, frontends_of},
+    model::{LoadBalancing, Node, Protocol, Service, ServicePort},
     placement::{FrontendSlots, Placed, Slots, Sticky, maglev, slots},
-    plane::{Pick, RangeList, SetName},
+    plane::{Pick, Picks, RangeList, SetName},
     ruleset::{COMMENT_MAX, Family},
-    selection::{AddressRange, Chosen, SlicesByPort, Topology, allowed_sources, merge, select, serving},
+    selection::{
+        Chosen, EndpointScope, Serving, SlicesByPort, Topology,
+        load_balancer_source_ranges::{self, AddressRange, allowed_sources},
+        merge, select, serving, session_affinity,
+    },
     state::ServiceState,
 };
 
 use super::{
     admission::{self, Demand},
-    port::{CompiledPort, Frontend, FrontendSlotUse, Picks, comment_length},
+    port::{CompiledPort, Frontend, comment_length},
+    problem::{self, Problem, note},
 };
-
-/// Something about a Service that its owner should know; the rest of it is programmed all the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Whether something is not programmed as the Service asks.
-    pub severity: Severity,
-    /// The Service.
-    pub service: ObjectName,
-    /// What is wrong, as a sentence without a full stop.
-    pub message: String,
-}
-
-/// How much a [`Problem`] matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// Something is not programmed as the Service asks.
-    Error,
-    /// Everything is, or a part is left out that could not work; there is something to know.
-    Notice,
-}
-
-impl Problem {
-    pub(super) fn error(service: &ObjectName, message: String) -> Self {
-        Self { severity: Severity::Error, service: service.clone(), message }
-    }
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Service {}: {}", self.service, self.message)
-    }
-}
 
 /// A compiled Service.
 #[derive(Clone, Debug)]
@@ -115,7 +87,9 @@ where
     let mut problems = admission::problems(service);
     let admitted = admission::admitted(service);
     let drafts = drafts(&admitted, state, surroundings, &mut problems);
-    note_left_out(service, state, &mut problems);
+    if let Some(problem) = problem::left_out(service, state) {
+        note(&mut problems, problem);
+    }
     let mut hairpin: Vec<IpAddr> = drafts.iter().flat_map(|draft| &draft.on_this_node).copied().collect();
     hairpin.sort_unstable();
     hairpin.dedup();
@@ -127,23 +101,22 @@ where
     let sources = Family::ALL.map(|family| sources(&admitted, family, &drafts, surroundings, &mut problems));
     let mut ports = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        let Draft { family, port, doors, .. } = draft;
+        let Draft { family, port, frontends, .. } = draft;
         let (restricted, sources, list) = &sources[family as usize];
-        let prior = prior_slots(service, port, family, &doors, &known, surroundings);
+        let prior = prior_slots(service, port, family, &frontends, &known, surroundings);
         let mut place = |prior: &Slots, chosen: Chosen| place(service, prior, chosen, most, &mut problems);
         let cluster = place(&prior.slots.plain, draft.cluster);
         let local = place(&prior.slots.local, draft.local);
-        let sticky = service.affinity_timeout.and_then(|timeout| {
+        let sticky = session_affinity::timeout(service).and_then(|timeout| {
             let number = prior.sticky.as_ref().map(|s| s.port).or_else(|| {
                 let taken = (surroundings.port_number)(family, prior.slots.port);
                 if taken.is_none() {
-                    let message = "too many ports have session affinity; this one goes without".into();
-                    note(&mut problems, Problem::error(&service.name, message));
+                    note(&mut problems, problem::too_many_affinity_ports(service));
                 }
                 taken
             })?;
             let known = prior.sticky.or_else(|| Sticky::adopt(&prior.slots, surroundings.number_origin));
-            Some(Sticky::new(number, admission::affinity_timeout(timeout), known, &[&cluster, &local]))
+            Some(Sticky::new(number, timeout, known, &[&cluster, &local]))
         });
         let pick = |slots: &[SocketAddr]| {
             let pick = Pick::of_slots(slots.len(), service.load_balancing)?;
@@ -160,9 +133,9 @@ where
             name: port.name.clone(),
             protocol: port.protocol,
             service: service.clone(),
-            frontends: doors
+            frontends: frontends
                 .into_iter()
-                .map(|(key, door)| Frontend::new(key, door, service, picks, restricted.then_some(*list)))
+                .map(|(key, kind)| Frontend::new(key, kind, service, picks, restricted.then_some(*list)))
                 .collect(),
             cluster: Placed::new(family, &cluster),
             local: Placed::new(family, &local),
@@ -181,7 +154,7 @@ where
 struct Draft<'a> {
     family: Family,
     port: &'a ServicePort,
-    doors: Vec<(FrontendKey, Door)>,
+    frontends: Vec<(FrontendKey, FrontendKind)>,
     cluster: Chosen,
     /// Those of policy Local; none if no frontend is under it.
     local: Chosen,
@@ -193,15 +166,15 @@ struct Draft<'a> {
 impl Draft<'_> {
     /// How many slots its endpoints ask for.
     fn demands(&self, service: &Service) -> [Demand; 2] {
-        let count = |uses: &[FrontendSlotUse]| {
-            let used = |(_, door): &&(FrontendKey, Door)| uses.contains(&FrontendSlotUse::of(*door, service));
-            self.doors.iter().filter(used).count()
+        let count = |uses: fn(EndpointScope) -> bool| {
+            let scopes = self.frontends.iter().map(|(_, kind)| EndpointScope::of(*kind, service));
+            scopes.filter(|scope| uses(*scope)).count()
         };
         let demand =
             |chosen: &Chosen, frontends| Demand::new(chosen.slots(), frontends, service.load_balancing);
         [
-            demand(&self.cluster, count(&[FrontendSlotUse::Cluster, FrontendSlotUse::Both])),
-            demand(&self.local, count(&[FrontendSlotUse::Local, FrontendSlotUse::Both])),
+            demand(&self.cluster, count(EndpointScope::uses_cluster)),
+            demand(&self.local, count(EndpointScope::uses_local)),
         ]
     }
 }
@@ -218,11 +191,11 @@ fn drafts<'a, Adopted>(
     let mut taken = HashSet::default();
     for &family in surroundings.families {
         for port in &service.ports {
-            let mut doors = frontends(service, port, family);
-            if doors.is_empty() {
+            let mut frontends = frontends_of(service, port, family);
+            if frontends.is_empty() {
                 continue;
             }
-            doors.retain(|(key, door)| match not_ours(service, state, key, *door) {
+            frontends.retain(|(key, kind)| match problem::not_ours(service, state, key, *kind) {
                 Some(problem) => {
                     note(problems, problem);
                     false
@@ -230,23 +203,23 @@ fn drafts<'a, Adopted>(
                 None => true,
             });
             // The API server refuses a Service with two equal ports; a manifest can still say it.
-            doors.retain(|(key, _)| {
+            frontends.retain(|(key, _)| {
                 let first = service.ports.len() == 1 || taken.insert(*key);
                 if !first {
-                    note(problems, repeated(service, port, key));
+                    note(problems, problem::repeated(service, port, key));
                 }
                 first
             });
             if comment_length(&service.name, &port.name) > COMMENT_MAX {
-                note(problems, cut(service, port));
+                note(problems, problem::cut(service, port));
             }
             let endpoints = merge(&slices, port, family);
             let selection = select(&endpoints, surroundings.node);
-            let uses_local = doors.iter().any(|(_, door)| policy(service, *door) == TrafficPolicy::Local);
+            let uses_local = frontends.iter().any(|(_, kind)| EndpointScope::of(*kind, service).uses_local());
             drafts.push(Draft {
                 family,
                 port,
-                doors,
+                frontends,
                 cluster: selection.cluster,
                 local: if uses_local { selection.local } else { Chosen::default() },
                 on_this_node: selection.on_this_node,
@@ -274,17 +247,19 @@ where
     Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
 {
     let of_family = drafts.iter().filter(|draft| draft.family == family);
-    let doors = of_family.flat_map(|draft| &draft.doors);
+    let frontends = of_family.flat_map(|draft| &draft.frontends);
     // Nearly always none, and then shared by all.
     let Some(mut sources) = allowed_sources(service, family, surroundings.node_ips) else {
-        return (false, Arc::default(), list_for(&[], family, doors, surroundings));
+        return (false, Arc::default(), list_for(&[], family, frontends, surroundings));
     };
-    let most = admission::most_ranges(doors.clone().filter(|(_, door)| *door == Door::LoadBalancer).count());
+    let most = admission::most_ranges(
+        frontends.clone().filter(|(_, kind)| load_balancer_source_ranges::guard(*kind)).count(),
+    );
     if sources.len() > most {
         note(problems, admission::too_many_ranges(service));
         sources.truncate(most);
     }
-    let list = list_for(&sources, family, doors, surroundings);
+    let list = list_for(&sources, family, frontends, surroundings);
     (true, sources.into(), list)
 }
 
@@ -309,52 +284,11 @@ fn place(
     }
 }
 
-fn repeated(service: &Service, port: &ServicePort, key: &FrontendKey) -> Problem {
-    let message =
-        format!("port {:?} has {key}, as a port before it does, and is not served there", port.name);
-    Problem::error(&service.name, message)
-}
-
-/// The problem with a frontend at another Service's ClusterIP, which is not served.
-pub fn not_ours(service: &Service, state: &ServiceState, key: &FrontendKey, door: Door) -> Option<Problem> {
-    let FrontendKey::Address(address, ..) = key else { return None };
-    let other = state.cluster_ip_of(*address)?;
-    let field = door.field();
-    let message =
-        format!("{field}: {address} is the ClusterIP of Service {other}; not programmed for this one");
-    Some(Problem::error(&service.name, message))
-}
-
-/// Says in one line which endpoints are none.
-fn note_left_out(service: &Service, state: &ServiceState, problems: &mut Vec<Problem>) {
-    let is_served =
-        |address: &IpAddr| service.cluster_ips.iter().any(|ip| Family::of(*ip) == Family::of(*address));
-    let mut left_out = state.left_out().filter(|(address, _)| is_served(address));
-    let Some((address, owner)) = left_out.next() else { return };
-    let why = match owner {
-        Some(owner) => format!("is the ClusterIP of Service {owner}"),
-        None => "is in a ServiceCIDR".into(),
-    };
-    let more = match left_out.count() {
-        0 => String::new(),
-        more => format!(", and so are {more} more"),
-    };
-    let message = format!("endpoint {address} {why}, which no endpoint can be; left out{more}");
-    note(problems, Problem { severity: Severity::Notice, service: service.name.clone(), message });
-}
-
-fn policy(service: &Service, door: Door) -> TrafficPolicy {
-    match door {
-        Door::ClusterIp => service.internal_policy,
-        _ => service.external_policy,
-    }
-}
-
 /// The list for source ranges: the one in which they stand already, or the other one if others stand there.
 fn list_for<'a, 'd, Adopted>(
     sources: &[AddressRange],
     family: Family,
-    doors: impl Iterator<Item = &'d (FrontendKey, Door)>,
+    frontends: impl Iterator<Item = &'d (FrontendKey, FrontendKind)>,
     surroundings: &Surroundings<'a, Adopted>,
 ) -> RangeList
 where
@@ -368,7 +302,7 @@ where
     {
         return same(prior.range_list, &prior.sources);
     }
-    let mut adopted = doors.filter_map(|(key, _)| (surroundings.adopted)(key)?.sources.as_ref());
+    let mut adopted = frontends.filter_map(|(key, _)| (surroundings.adopted)(key)?.sources.as_ref());
     adopted.next().map_or_else(RangeList::default, |(list, present)| same(*list, present))
 }
 
@@ -395,7 +329,7 @@ fn prior_slots<'a, Adopted>(
     service: &Service,
     port: &ServicePort,
     family: Family,
-    doors: &[(FrontendKey, Door)],
+    frontends: &[(FrontendKey, FrontendKind)],
     before: &PriorPorts<'_>,
     surroundings: &Surroundings<'a, Adopted>,
 ) -> Prior
@@ -412,10 +346,10 @@ where
         return Prior { slots, sticky: prior.sticky.as_deref().cloned() };
     }
     let mut slots = FrontendSlots::default();
-    for (key, door) in doors {
+    for (key, kind) in frontends {
         let Some(adopted) = (surroundings.adopted)(key) else { continue };
-        // A ClusterIP under policy Local has the Local endpoints at its plain slots.
-        let local_at_plain = *door == Door::ClusterIp && policy(service, *door) == TrafficPolicy::Local;
+        // A frontend that never leads to the endpoints of policy Cluster has those of policy Local at its plain slots.
+        let local_at_plain = !EndpointScope::of(*kind, service).uses_cluster();
         let (plain, local) =
             if local_at_plain { (&slots.plain, &adopted.plain) } else { (&adopted.plain, &adopted.local) };
         if slots.plain.is_empty() {
@@ -429,19 +363,4 @@ where
         slots.lasting.extend(adopted.lasting.iter().map(|(number, endpoint)| (*number, *endpoint)));
     }
     Prior { slots, sticky: None }
-}
-
-/// Both families of a port have the same to say. Of very many ports, not each is told of.
-fn note(problems: &mut Vec<Problem>, problem: Problem) {
-    if problems.len() < admission::MOST_PROBLEMS && !problems.contains(&problem) {
-        problems.push(problem);
-    }
-}
-
-fn cut(service: &Service, port: &ServicePort) -> Problem {
-    let message = format!(
-        "port {:?}: namespace, name and port are longer than a comment in the kernel may be; it is cut at {COMMENT_MAX} bytes",
-        port.name
-    );
-    Problem { severity: Severity::Notice, service: service.name.clone(), message }
 }

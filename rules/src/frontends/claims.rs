@@ -12,7 +12,7 @@ use foldhash::HashMap;
 
 use crate::model::{ObjectName, Service};
 
-use super::{Door, FrontendKey};
+use super::{FrontendKey, FrontendKind};
 
 /// Rank of a Service among those that claim the same frontend; the smallest wins. There is one for every frontend:
 /// it is read from the Service, which the state has in the memory anyway.
@@ -86,25 +86,27 @@ pub fn sort_by_rank<'a, T>(services: impl Iterator<Item = (&'a Service, T)>) -> 
 
 /// What several Services may claim.
 pub trait Claimed: Copy + Eq + Hash {
-    /// The door through which it is this Service's.
-    fn door(&self, service: &Service) -> Door;
+    /// As which kind it is this Service's.
+    fn kind(&self, service: &Service) -> FrontendKind;
 }
 
 impl Claimed for FrontendKey {
-    fn door(&self, service: &Service) -> Door {
+    fn kind(&self, service: &Service) -> FrontendKind {
         match self {
-            Self::NodePort(..) => Door::NodePort,
-            Self::Address(address, ..) if service.cluster_ips.contains(address) => Door::ClusterIp,
-            Self::Address(address, ..) if service.load_balancer_ips.contains(address) => Door::LoadBalancer,
-            Self::Address(..) => Door::ExternalIp,
+            Self::NodePort(..) => FrontendKind::NodePort,
+            Self::Address(address, ..) if service.cluster_ips.contains(address) => FrontendKind::ClusterIp,
+            Self::Address(address, ..) if service.load_balancer_ips.contains(address) => {
+                FrontendKind::LoadBalancer
+            }
+            Self::Address(..) => FrontendKind::ExternalIp,
         }
     }
 }
 
 /// A ClusterIP as a whole.
 impl Claimed for IpAddr {
-    fn door(&self, _: &Service) -> Door {
-        Door::ClusterIp
+    fn kind(&self, _: &Service) -> FrontendKind {
+        FrontendKind::ClusterIp
     }
 }
 
@@ -123,7 +125,7 @@ pub enum Claim {
 #[derive(Clone, Debug)]
 pub struct Claims<K> {
     owners: HashMap<K, Rank>,
-    waiting: HashMap<K, BTreeSet<(Door, Rank)>>,
+    waiting: HashMap<K, BTreeSet<(FrontendKind, Rank)>>,
 }
 
 impl<K> Default for Claims<K> {
@@ -133,8 +135,7 @@ impl<K> Default for Claims<K> {
 }
 
 impl<K: Claimed> Claims<K> {
-    /// Claims something. Claiming it again changes nothing; through another door than before, it must be released
-    /// first.
+    /// Claims something. Claiming it again changes nothing; to claim it as another kind than before, release it first.
     pub fn claim(&mut self, key: K, rank: &Rank) -> Claim {
         let Some(owner) = self.owners.get_mut(&key) else {
             self.owners.insert(key, rank.clone());
@@ -146,7 +147,7 @@ impl<K: Claimed> Claims<K> {
             return Claim::Granted;
         }
         let waiting = self.waiting.entry(key).or_default();
-        let ranked = |rank: &Rank| (key.door(&rank.0), rank.clone());
+        let ranked = |rank: &Rank| (key.kind(&rank.0), rank.clone());
         let (held, claimed) = (ranked(owner), ranked(rank));
         if held < claimed {
             waiting.replace(claimed);
@@ -165,7 +166,7 @@ impl<K: Claimed> Claims<K> {
         let waiting = self.waiting.get_mut(key);
         if self.owners.get(key) != Some(rank) {
             if let Some(waiting) = waiting {
-                waiting.remove(&(key.door(&rank.0), rank.clone()));
+                waiting.remove(&(key.kind(&rank.0), rank.clone()));
                 if waiting.is_empty() {
                     self.waiting.remove(key);
                 }

@@ -24,10 +24,7 @@ use foldhash::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use super::claims::{Claim, Claims, Rank};
-use crate::{
-    model::{Endpoint, ObjectName, Service},
-    state::ServiceState,
-};
+use crate::model::{Endpoint, EndpointSlice, ObjectName, Service};
 
 /// Addresses near ClusterIPs that a Service lists or has endpoints at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,16 +129,20 @@ impl ClusterIps {
     }
 
     /// What a Service and its slices name near ClusterIPs.
-    pub fn near(&self, entry: &ServiceState) -> Option<Box<NearAddresses>> {
+    pub fn near(
+        &self,
+        service: Option<&Service>,
+        slices: &[Arc<EndpointSlice>],
+    ) -> Option<Box<NearAddresses>> {
         let mut near = NearAddresses::default();
-        if let Some(service) = &entry.service {
+        if let Some(service) = service {
             for address in listed(service).filter(|address| self.is_near(**address)) {
                 near.all.insert(*address);
                 let other = self.owners.owner(address).filter(|_| !service.cluster_ips.contains(address));
                 near.frontends.extend(other.map(|owner| (*address, owner.clone())));
             }
         }
-        for endpoint in entry.slices.iter().flat_map(|slice| &slice.endpoints) {
+        for endpoint in slices.iter().flat_map(|slice| &slice.endpoints) {
             let address = endpoint.address;
             if self.is_near(address) {
                 near.all.insert(address);

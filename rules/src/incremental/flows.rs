@@ -19,16 +19,12 @@ use std::{
 };
 
 use crate::{
-    compile::Compiler,
     frontends::FrontendKey,
     model::Protocol,
     plane::SetName,
     ruleset::{Concat, Family, Ruleset, Table, Value},
+    selection::Serving,
 };
-
-/// The endpoints that serve a ServicePort, sorted: those that are ready or serving, whatever policy,
-/// topology or termination make of them for new flows.
-pub type Serving = Arc<[SocketAddr]>;
 
 /// Where flows are sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +62,8 @@ impl fmt::Display for Destination {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stale {
     /// UDP destinations that began or ceased to be a frontend, lost an endpoint, or whose class changed: a packet
-    /// that came by at that moment may have left untranslated. [`Compiler::flows`] says who may answer there.
+    /// that came by at that moment may have left untranslated. [`crate::compile::Compiler::flows`] says
+    /// which endpoints may answer there.
     pub udp: BTreeSet<SocketAddr>,
     /// Of TCP and SCTP destinations, the endpoints that the slices list no longer, and those that they list now.
     pub moved: BTreeMap<Destination, Moved>,
@@ -150,11 +147,12 @@ impl Flows {
     }
 
     /// Follows an update: endpoints that serve or are listed again have no stale flows.
-    pub fn follow(&mut self, compiler: &Compiler, update: &Stale) {
+    /// `serving` says which endpoints serve UDP destinations now ([`crate::compile::Compiler::flows`]).
+    pub fn follow(&mut self, update: &Stale, serving: impl FnOnce(Vec<SocketAddr>) -> Self) {
         let udp = self.0.iter().filter(|(_, right)| matches!(right, Right::Serving(_)));
         let udp: Vec<SocketAddr> = udp.map(|(destination, _)| destination.at).collect();
         if !udp.is_empty() {
-            self.extend(compiler.flows(udp));
+            self.extend(serving(udp));
         }
         let Some((first, last)) = self.0.keys().next().copied().zip(self.0.keys().next_back().copied())
         else {
@@ -172,12 +170,12 @@ impl Flows {
         }
     }
 
-    /// Takes out the destinations that are nobody's frontend; of protocols other than UDP, with the endpoints that went.
+    /// Takes out the destinations that are not among the `owned`, those that are frontends; of protocols other than UDP,
+    /// with the endpoints that went.
     pub fn split_off_unowned(
         &mut self,
-        compiler: &Compiler,
+        owned: &BTreeSet<Destination>,
     ) -> Vec<(Destination, Option<BTreeSet<SocketAddr>>)> {
-        let owned = compiler.frontends(self.destinations());
         let unowned = self.0.extract_if(.., |destination, _| !owned.contains(destination));
         let gone = unowned.map(|(destination, right)| match right {
             Right::Serving(_) => (destination, None),

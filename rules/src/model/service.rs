@@ -51,7 +51,7 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// Which endpoints a door of a Service may lead to (`internalTrafficPolicy`, `externalTrafficPolicy`).
+/// Which endpoints a frontend of a Service may lead to (`internalTrafficPolicy`, `externalTrafficPolicy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TrafficPolicy {
     /// Every endpoint.

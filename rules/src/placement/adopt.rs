@@ -6,9 +6,9 @@ use foldhash::{HashMap, HashSet};
 
 use crate::{
     frontends::{FrontendKey, endpoint_from_value},
-    plane::{LOCAL_SLOTS, RangeList, SetName, attribute},
+    plane::{Keys, LOCAL_SLOTS, RangeList, SetName, attribute},
     ruleset::{Concat, DataType, ElementData, Family, Ruleset, Set, Table, Value},
-    selection::AddressRange,
+    selection::load_balancer_source_ranges::AddressRange,
 };
 
 /// Endpoints at their slots; a slot may be unknown.
@@ -47,11 +47,9 @@ impl AdoptedSlots {
     pub fn of(ruleset: &Ruleset) -> Self {
         let mut adopted = Self::default();
         for (family, table) in &ruleset.tables {
-            for map in [SetName::Endpoints, SetName::NodeEndpoints] {
-                adopted.endpoints(*family, table, map);
-            }
-            for map in [SetName::Attributes, SetName::NodePortAttributes] {
-                adopted.attributes(*family, table, map);
+            for keys in Keys::ALL {
+                adopted.endpoints(*family, table, keys.endpoints());
+                adopted.attributes(*family, table, keys.attributes());
             }
             adopted.sources(*family, table);
         }

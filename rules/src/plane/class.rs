@@ -5,16 +5,20 @@
 //! and another has not (its endpoints, its source ranges, its clients) is an element of a map: chains
 //! multiply with the number of *different numbers of endpoints*, and with the 116 timeouts of session affinity.
 
-use crate::ruleset::{
-    Chain, ClassId, Expression, Family, Field, MatchValue, Name, RejectWith, Rule, Statement, Verdict,
-    WritableField,
+use crate::{
+    frontends::FrontendKind,
+    ruleset::{
+        Chain, ClassId, Expression, Family, Field, MatchValue, Name, RejectWith, Rule, Statement, Verdict,
+        WritableField,
+    },
+    selection::EndpointScope,
 };
 
 use super::{
     config::Config,
-    dispatch::{Keys, chains, in_source_ranges},
-    keys::{LOCAL_SLOTS, attribute},
-    pick::{Pick, remember_chain, remember_chains, sticky_rules},
+    dispatch::{chains, in_source_ranges},
+    keys::{Keys, LOCAL_SLOTS, attribute},
+    pick::{Pick, Picks, remember_chain, remember_chains, sticky_rules},
     range_list::RangeList,
     sets::SetName,
 };
@@ -56,6 +60,24 @@ pub enum Class {
 }
 
 impl Class {
+    /// The class of a frontend, and the one that pods and this node are led to if that is another.
+    pub fn of_frontend(kind: FrontendKind, scope: EndpointScope, picks: Picks) -> (Self, Option<Self>) {
+        let Picks { cluster: Some(all), local } = picks else { return (Self::NoEndpoints, None) };
+        match (scope, kind) {
+            (EndpointScope::Local, _) => (local.map_or(Self::NoLocalEndpoints, Self::Cluster), None),
+            (EndpointScope::Cluster, FrontendKind::ClusterIp) => (Self::Cluster(all), None),
+            (EndpointScope::Cluster, FrontendKind::NodePort) => (Self::NodePort(all), None),
+            (EndpointScope::Cluster, _) => (Self::External(all), None),
+            // Without a local endpoint, packets from outside are dropped, but those of pods still get through.
+            (EndpointScope::LocalFromOutside, FrontendKind::NodePort) => {
+                (Self::NodePortLocal(local.unwrap_or(Pick::Random(0))), Some(Self::NodePortDirect(all)))
+            }
+            (EndpointScope::LocalFromOutside, _) => {
+                (Self::Local(local.unwrap_or(Pick::Random(0))), Some(Self::Direct(all)))
+            }
+        }
+    }
+
     /// The classes that exist whatever the Services are.
     pub const CONSTANT: [Self; 4] = [
         Self::NoEndpoints,

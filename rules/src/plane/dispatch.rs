@@ -7,7 +7,7 @@ use crate::ruleset::{
 
 use super::{
     config::Config,
-    keys::{LOCAL_SLOTS, attribute},
+    keys::{Keys, LOCAL_SLOTS, attribute},
     pick::shared_chains,
     range_list::RangeList,
     sets::SetName,
@@ -62,42 +62,12 @@ pub fn constant_chains(config: &Config, family: Family) -> Vec<Chain> {
     .collect()
 }
 
-/// How a frontend is recognised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keys {
-    /// By destination address, protocol and port.
-    Address,
-    /// By protocol and port, on the node's own addresses.
-    NodePort,
-}
-
 impl Keys {
     /// The key of the frontend, then `more`.
     pub fn with(self, more: impl IntoIterator<Item = Field>) -> Expression {
         let address = (self == Self::Address).then_some(Field::DestinationAddress);
         let fields = address.into_iter().chain([Field::L4Proto, Field::DestinationPort]).chain(more);
         Expression::Concat(fields.map(Expression::from).collect())
-    }
-
-    const fn classes(self) -> SetName {
-        match self {
-            Self::Address => SetName::Frontends,
-            Self::NodePort => SetName::NodePorts,
-        }
-    }
-
-    const fn attributes(self) -> SetName {
-        match self {
-            Self::Address => SetName::Attributes,
-            Self::NodePort => SetName::NodePortAttributes,
-        }
-    }
-
-    const fn endpoints(self) -> SetName {
-        match self {
-            Self::Address => SetName::Endpoints,
-            Self::NodePort => SetName::NodeEndpoints,
-        }
     }
 
     /// The chain that sends to the endpoint at a slot.

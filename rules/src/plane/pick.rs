@@ -10,8 +10,8 @@ use crate::{
 };
 
 use super::{
-    dispatch::{Keys, chains, to_class},
-    keys::{ENDPOINT_MASK, LOCAL_SLOTS, PORT_MASK, attribute},
+    dispatch::{chains, to_class},
+    keys::{ENDPOINT_MASK, Keys, LOCAL_SLOTS, PORT_MASK, attribute},
     sets::SetName,
 };
 
@@ -56,6 +56,13 @@ impl fmt::Display for Pick {
             Self::Sticky(timeout) => write!(f, "sticky-{timeout}"),
         }
     }
+}
+
+/// How the two policies pick an endpoint; not at all if there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Picks {
+    pub cluster: Option<Pick>,
+    pub local: Option<Pick>,
 }
 
 /// Names of the chains that all classes with session affinity share.

@@ -2,7 +2,7 @@
 
 use crate::{
     compile::Compiler,
-    plane::{PerSet, SetName, is_lasting, lasting},
+    plane::{PerSet, SetName, attributes_of, is_lasting, lasting},
     ruleset::{Concat, Family, Ruleset},
 };
 
@@ -25,11 +25,7 @@ impl ExpectedKeys {
     pub fn take(&mut self, read: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
         let Some(set) = SetName::from_name(set) else { return Vec::new() };
         let mut keys = std::mem::take(&mut self.0[(family, set)]);
-        let attributes = match set {
-            SetName::Endpoints => SetName::Attributes,
-            SetName::NodeEndpoints => SetName::NodePortAttributes,
-            _ => return keys,
-        };
+        let Some(attributes) = attributes_of(set) else { return keys };
         keys.retain(|key| !is_lasting(key));
         let attributes = read.tables.get(&family).and_then(|table| table.sets.get(attributes.name()));
         if let Some(attributes) = attributes.filter(|attributes| !attributes.elements.is_empty()) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{SlicesByPort, merge};
+use super::{SlicesByPort, is_local, merge};
 use crate::{
     model::{Endpoint, Node},
     ruleset::Family,
@@ -28,8 +28,7 @@ pub fn health_check(state: &ServiceState, node: &Node) -> Option<HealthCheck> {
     let service = state.service.as_deref()?;
     let port = service.health_check_node_port?;
     let counts = |endpoint: &Endpoint| {
-        let is_local = endpoint.node.as_ref().is_some_and(|name| *name == node.name);
-        is_local && endpoint.ready && !endpoint.terminating && endpoint.weight > 0
+        is_local(endpoint, node) && endpoint.ready && !endpoint.terminating && endpoint.weight > 0
     };
     let slices = SlicesByPort::of_service(state);
     let local_endpoints = Family::ALL.map(|family| {

@@ -4,13 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 
-use crate::{model::Service, ruleset::Family};
+use crate::{frontends::FrontendKind, model::Service, ruleset::Family};
+
+/// Whether the ranges guard a frontend: only the load balancer's addresses, even if no endpoint stands behind them.
+pub fn guard(kind: FrontendKind) -> bool {
+    kind == FrontendKind::LoadBalancer
+}
 
 /// First and last address of a range, both included.
 pub type AddressRange = (IpAddr, IpAddr);
 
 /// The ranges of a family that may use the Service's load balancer addresses, disjoint and sorted;
-/// `None` if everybody may: no range of the family is given, or one that holds all of it.
+/// `None` without a restriction: no range of the family is given, or one that holds all of it.
 ///
 /// If one of the node's own addresses is in a range, the Service's load balancer addresses are allowed
 /// sources too: what the node sends to such an address may bear it as its source.

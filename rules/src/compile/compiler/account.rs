@@ -3,14 +3,12 @@
 use foldhash::{HashMap, HashSet};
 use smallvec::SmallVec;
 
-use super::{
-    super::{
+use super::Compiler;
+use crate::{
+    compile::{
         port::{CompiledPort, Frontend},
         service::CompiledService,
     },
-    Compiler,
-};
-use crate::{
     frontends::FrontendKey,
     incremental::Ledger,
     model::ObjectName,

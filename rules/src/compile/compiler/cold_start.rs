@@ -8,24 +8,19 @@
 
 use std::{cell::RefCell, collections::VecDeque};
 
-use super::{
-    super::{
-        admission,
-        service::{CompiledService, Problem},
-    },
-    Compiler, class_verdict, range_element,
-    rebuild::Rebuild,
-};
+use super::{Compiler, class_verdict, range_element, rebuild::Rebuild};
 use crate::{
+    compile::{admission, problem::Problem, service::CompiledService},
     frontends::sort_by_rank,
     incremental::{
         NetChanges,
         plan::{Act, Emit, Parts, Whole},
     },
-    model::{LoadBalancing, Node, Service, TrafficPolicy},
+    model::{LoadBalancing, Node, Service},
     placement::maglev,
     plane::{PerSet, SetName, planes::is_shared, size_for},
     ruleset::{Chain, Concat, Element, Family, Name, Table, Transaction},
+    selection::{is_remote, may_use_local},
     state::{ServiceState, State},
 };
 
@@ -208,10 +203,10 @@ fn expect(service: &Service, entry: &ServiceState, node: &Node, expected: &mut P
         for endpoint in entry.slices.iter().flat_map(|slice| &slice.endpoints) {
             if Family::of(endpoint.address) == family {
                 slots += usize::from(endpoint.weight);
-                local_endpoints += u32::from(endpoint.node.as_ref().is_none_or(|name| *name == node.name));
+                local_endpoints += u32::from(!is_remote(endpoint, node));
             }
         }
-        let local = [service.internal_policy, service.external_policy].contains(&TrafficPolicy::Local);
+        let local = may_use_local(service);
         let slots = match service.load_balancing {
             LoadBalancing::Random => slots,
             LoadBalancing::SourceHash => usize::from(maglev::table_size(slots)),

@@ -9,23 +9,21 @@ use std::{
 use foldhash::HashSet;
 use smallvec::SmallVec;
 
-use super::{
-    super::{
+use super::Compiler;
+use crate::{
+    compile::{
         port::{CompiledPort, Frontend},
         service::CompiledService,
     },
-    Compiler,
-};
-use crate::{
     frontends::FrontendKey,
     incremental::{
         Slices, changed_addresses,
-        flows::{Destination, Flows, Moved, Serving, Stale, destinations_of, each_frontend},
+        flows::{Destination, Flows, Moved, Stale, destinations_of, each_frontend},
     },
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
     plane::Class,
     ruleset::{Family, Ruleset},
-    selection::{SlicesByPort, merge},
+    selection::{Serving, SlicesByPort, merge},
     state::{Changed, State},
 };
 

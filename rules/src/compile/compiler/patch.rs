@@ -9,25 +9,22 @@ use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
-use super::{
-    super::{
+use super::{Compiler, account::BesideSlots};
+use crate::{
+    compile::{
         admission,
-        port::{CompiledPort, Frontend, FrontendSlotUse, Picks},
+        port::{CompiledPort, Frontend},
         service::CompiledService,
     },
-    Compiler,
-    account::BesideSlots,
-};
-use crate::{
     incremental::{Slices, changed_addresses, flows::Moved},
     model::{Endpoint, Node, ObjectName, Service, ServicePort},
     placement::{
         Placed,
         slots::{self, SlotChange},
     },
-    plane::{Pick, RangeList},
+    plane::{Pick, Picks, RangeList},
     ruleset::Family,
-    selection::allowed_sources,
+    selection::{is_remote, load_balancer_source_ranges::allowed_sources},
     state::{FormerSlices, ServiceState},
 };
 
@@ -80,10 +77,8 @@ impl Compiler {
                     before.replace(BesideSlots::of(port, frontend), port.family, &mut self.ledger);
                 }
             }
-            for frontend in port.frontends.iter().filter(|frontend| frontend.owned) {
-                if frontend.slots == FrontendSlotUse::Local {
-                    continue;
-                }
+            let leads_there = |frontend: &&Frontend| frontend.owned && frontend.scope.uses_cluster();
+            for frontend in port.frontends.iter().filter(leads_there) {
                 for (slot, before, after) in &changes {
                     self.ledger.replace_slot(&frontend.key, *slot as u32, *before, *after);
                 }
@@ -98,8 +93,8 @@ fn count_anew(service: &Service, port: &mut CompiledPort, restricted: Option<Ran
     let pick = |endpoints: &Placed| Pick::of_slots(endpoints.len(), port.load_balancing);
     let picks = Picks { cluster: pick(&port.cluster), local: pick(&port.local) };
     for frontend in &mut port.frontends {
-        let Frontend { key, door, owned, .. } = *frontend;
-        *frontend = Frontend { owned, ..Frontend::new(key, door, service, picks, restricted) };
+        let Frontend { key, kind, owned, .. } = *frontend;
+        *frontend = Frontend { owned, ..Frontend::new(key, kind, service, picks, restricted) };
     }
 }
 
@@ -143,10 +138,8 @@ fn changes(
 fn fits(compiled: &CompiledService, changes: &[PortChange]) -> bool {
     let slots = |(port, change): (&CompiledPort, &PortChange)| -> usize {
         let come = change.slots.iter().filter(|(_, before, _)| before.is_none()).count();
-        let of_frontend = |frontend: &Frontend| match frontend.slots {
-            FrontendSlotUse::Cluster => port.cluster.len() + come,
-            FrontendSlotUse::Local => port.local.len(),
-            FrontendSlotUse::Both => port.cluster.len() + come + port.local.len(),
+        let of_frontend = |frontend: &Frontend| {
+            port.slot_count(frontend) + if frontend.scope.uses_cluster() { come } else { 0 }
         };
         port.frontends.iter().map(of_frontend).sum()
     };
@@ -165,8 +158,7 @@ fn port_changes(
     let [before, after] = slices.merged(of_service, port.family);
     // Endpoints on this node are in other sets too. With weights, one endpoint decides how often others are chosen.
     let is_plain = |(address, endpoint): &(SocketAddr, &Endpoint)| {
-        let is_elsewhere = endpoint.node.as_ref().is_some_and(|name| *name != node.name);
-        !changed.contains(&address.ip()) || is_elsewhere && endpoint.weight == 1
+        !changed.contains(&address.ip()) || is_remote(endpoint, node) && endpoint.weight == 1
     };
     let undrained: Vec<_> =
         after.iter().map(|(_, endpoint)| *endpoint).filter(|endpoint| endpoint.weight > 0).collect();
