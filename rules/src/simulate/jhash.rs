@@ -66,7 +66,7 @@ fn finish(state: &mut [u32; 3]) {
 
 #[cfg(test)]
 mod tests {
-    use crate::simulate::jhash::{jhash, scale};
+    use super::{jhash, scale};
 
     /// What a kernel (6.18, little-endian) left in the packet mark for a UDP packet from and to 10.9.0.1
     /// port 4000, or `fd09::1`; `mod 4294967295`.

@@ -2,11 +2,13 @@
 
 use serde_json::{Value as Json, json};
 
-use super::super::{
-    element::one_line,
-    expression::{Notation, sign},
-    json::{one_or, protocol, single, verdict},
-    statement::{interface, is_host, listed},
+use super::{
+    super::{
+        element::one_line,
+        expression::{Notation, sign},
+        statement::{interface, is_host, listed},
+    },
+    one_or, protocol, single, verdict,
 };
 use crate::ruleset::{
     ClassId, Expression, Family, Field, MatchOp, MatchValue, Name, RejectWith, Rule, Statement, WritableField,

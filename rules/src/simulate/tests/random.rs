@@ -2,16 +2,16 @@
 
 use proptest::prelude::*;
 
-use super::super::{
-    Fate, LIMITS, Limits, Memory, Outcome, Packet, Probability, UnknownReason, explain, simulate_within,
-    tests::{
-        arriving, drop_marked, entry, fate, host, only, passing, rule, run, set_mark, set_priority, table,
-    },
+use super::{
+    arriving, drop_marked, entry, fate, host, only, passing, rule, run, set_mark, set_priority, table,
 };
 use crate::{
     fixture::{arbitrary, concat},
     ruleset::{
         ChainType, ClassId, DataType, Element, Expression, Field, Hook, Set, Statement, Value, Verdict,
+    },
+    simulate::{
+        Fate, LIMITS, Limits, Memory, Outcome, Packet, Probability, UnknownReason, explain, simulate_within,
     },
 };
 

@@ -1,11 +1,8 @@
 //! One rule of the kernel's each. What is not obvious was observed with counters on a 6.18 kernel.
 
-use super::super::{
-    Decision, Fate, Input, Memory, Packet, UnknownReason, simulate,
-    tests::{
-        arriving, base, drop_marked, entry, fate, host, leaving, mark, only, packet, passing, rule, set_mark,
-        set_priority, table, way,
-    },
+use super::{
+    arriving, base, drop_marked, entry, fate, host, leaving, mark, only, packet, passing, rule, set_mark,
+    set_priority, table, way,
 };
 use crate::{
     fixture::concat,
@@ -13,6 +10,7 @@ use crate::{
         BitOp, Chain, ChainType, ClassId, DataType, Element, Expression, Family, Field, Hook, MatchValue,
         RejectWith, Rule, Ruleset, Set, SetFlags, Statement, Value, Verdict,
     },
+    simulate::{Decision, Fate, Input, Memory, Packet, UnknownReason, simulate},
 };
 
 const UNTOUCHED: Fate = Fate::Untouched { masqueraded: false };

@@ -2,13 +2,11 @@
 
 use std::net::SocketAddr;
 
-use super::super::{
-    Input, Memory, Outcome, Packet, Probability, explain, simulate,
-    tests::{Fate, TCP, UDP, host, only, packet, run},
-};
+use super::{Fate, TCP, UDP, host, only, packet, run};
 use crate::{
     fixture::{address, concat, services},
     ruleset::{ClassId, Family, RejectWith, Value},
+    simulate::{Input, Memory, Outcome, Packet, Probability, explain, simulate},
 };
 
 /// The distribution over endpoints `1.LAST:8080`, with whether the source is masqueraded.
