@@ -15,6 +15,6 @@ pub use self::{
     problem::{Problem, Severity},
 };
 pub use crate::{
-    frontends::{FrontendKey, endpoint_from_value},
-    plane::{Class, Config, PerSet, Pick, PodDetector, Role, SetName, chains},
+    frontends::FrontendKey,
+    plane::{Class, Config, PerSet, Pick, PodDetector, Role, SetName, chains, endpoint_from_value},
 };

@@ -9,7 +9,7 @@ use foldhash::{HashSet, HashSetExt};
 
 use crate::{
     model::{Protocol, Service, ServicePort},
-    ruleset::{ClassId, Concat, DataType, Family, Value},
+    ruleset::Family,
 };
 
 pub(crate) use self::{
@@ -17,7 +17,7 @@ pub(crate) use self::{
     cluster_ips::{ClusterIps, NearAddresses},
 };
 
-/// What makes a frontend distinct: no two Services may have the same one.
+/// What identifies a frontend. Only one Service owns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FrontendKey {
     /// A destination address, protocol and port.
@@ -41,44 +41,6 @@ impl FrontendKey {
             Self::Address(_, protocol, _) | Self::NodePort(_, protocol, _) => *protocol,
         }
     }
-
-    /// The key in the class map.
-    pub fn concat(&self) -> Concat {
-        match *self {
-            Self::Address(address, protocol, port) => {
-                Concat::new(&[address.into(), protocol.into(), Value::Port(port)])
-            }
-            Self::NodePort(_, protocol, port) => Concat::new(&[protocol.into(), Value::Port(port)]),
-        }
-    }
-
-    /// Reads the key of an element of the class map, or of the endpoint map without its slot.
-    pub fn from_values(family: Family, values: &[Value]) -> Option<Self> {
-        match *values {
-            [Value::Ipv4(address), Value::Proto(protocol), Value::Port(port)] => {
-                Some(Self::Address(address.into(), Protocol::from_number(protocol)?, port))
-            }
-            [Value::Ipv6(address), Value::Proto(protocol), Value::Port(port)] => {
-                Some(Self::Address(address.into(), Protocol::from_number(protocol)?, port))
-            }
-            [Value::Proto(protocol), Value::Port(port)] => {
-                Some(Self::NodePort(family, Protocol::from_number(protocol)?, port))
-            }
-            _ => None,
-        }
-    }
-
-    /// Reads the key of an element of the endpoint map: the frontend, and its slot or lasting number.
-    pub fn from_slot(family: Family, types: &[DataType], key: &Concat) -> Option<(Self, u32)> {
-        let values = key.values(types)?;
-        let (Value::Class(slot), frontend) = values.split_last()? else { return None };
-        Some((Self::from_values(family, frontend)?, slot.0))
-    }
-
-    /// The key in the endpoint map, or of an attribute.
-    pub fn slot(&self, slot: u32) -> Concat {
-        self.concat().with(ClassId(slot).into())
-    }
 }
 
 impl std::fmt::Display for FrontendKey {
@@ -95,8 +57,8 @@ impl std::fmt::Display for FrontendKey {
 }
 
 /// What kind of frontend it is: which field of the Service lists it. The earlier ones come first: an address that a
-/// Service lists in several fields is a frontend of the first of these kinds, and of several Services the one that has it
-/// as the first kind owns it ([`claims`]).
+/// Service lists in several fields is a frontend of the first of these kinds, and of several Services the one that has
+/// it as the first kind owns it ([`claims`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FrontendKind {
     /// The ClusterIP.
@@ -131,8 +93,7 @@ impl FrontendKind {
     }
 }
 
-/// All frontends of one ServicePort in one family, each once. A family in which the Service has no
-/// ClusterIP has none.
+/// All frontends of one ServicePort in one family, each once; none in a family without a ClusterIP.
 pub fn frontends_of(
     service: &Service,
     port: &ServicePort,
@@ -156,18 +117,4 @@ pub fn frontends_of(
         all.push((FrontendKey::NodePort(family, port.protocol, node_port), FrontendKind::NodePort));
     }
     all
-}
-
-/// The value of an endpoint in the endpoint maps: address and port.
-pub fn endpoint_value(endpoint: SocketAddr) -> Concat {
-    Concat::new(&[endpoint.ip().into(), Value::Port(endpoint.port())])
-}
-
-/// Reads the value of an element of an endpoint map: address and port.
-pub fn endpoint_from_value(family: Family, value: &Concat) -> Option<SocketAddr> {
-    match *value.values(&[family.address_type(), DataType::InetService])?.as_slice() {
-        [Value::Ipv4(address), Value::Port(port)] => Some((address, port).into()),
-        [Value::Ipv6(address), Value::Port(port)] => Some((address, port).into()),
-        _ => None,
-    }
 }

@@ -15,10 +15,10 @@
 //! 7. [`placement`]: which endpoint stands at which slot, and the endpoint ids of session affinity.
 //! 8. [`incremental`]: what changed, and the transactions that it is committed in.
 //! 9. [`compile`]: compiles each Service with all of these, and remembers the outcome.
-//! 10. [`restart`]: what an earlier run left in the kernel, beyond what the state says.
+//! 10. [`restart`]: what an earlier run left in the kernel.
 //!
 //! Two modules read rulesets, wherever they come from: [`print`](mod@print) writes one as text or JSON, and
-//! [`simulate`](mod@simulate) says what it does with a packet.
+//! [`simulate`](mod@simulate) computes what it does with a packet.
 #![forbid(unsafe_code)]
 
 pub mod compile;

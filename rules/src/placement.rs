@@ -8,6 +8,6 @@ pub(crate) mod slots;
 
 pub(crate) use self::{
     adopt::{AdoptedSlots, FrontendSlots, Slots},
-    endpoint_ids::{PortNumbers, Sticky},
+    endpoint_ids::{PortNumbers, SessionAffinity},
     placed::Placed,
 };

@@ -1,7 +1,7 @@
 //! What stands in the kernel: a constant number of chains, and the sets and maps that they look into.
 //!
-//! A frontend's element names its *class*, which says how its first packets are treated and among how many endpoints
-//! one is chosen. Whatever differs between Services is an element of a set.
+//! A frontend's element names its *class*, which decides how its first packets are treated and among how many endpoints
+//! one is chosen. Everything that differs between Services is an element of a set.
 
 mod class;
 mod config;
@@ -11,22 +11,25 @@ mod per_set;
 mod pick;
 pub mod planes;
 mod range_list;
+mod session_affinity;
 mod sets;
 
 pub use self::{
     class::Class,
     config::{Config, PodDetector},
     dispatch::chains,
+    keys::endpoint_from_value,
     per_set::PerSet,
-    pick::{Pick, is_of_clients},
+    pick::Pick,
     range_list::RangeList,
+    session_affinity::is_of_clients,
     sets::{Role, SetName},
 };
 pub(crate) use self::{
     dispatch::constant_chains,
     keys::{
-        ENDPOINT_MASK, Keys, LOCAL_SLOTS, PORT_MASK, attribute, attributes_of, first_slot, is_first_slot,
-        is_lasting, lasting,
+        ENDPOINT_MASK, Keys, LOCAL_SLOTS, PORT_MASK, attribute, attributes_of, endpoint_id_key,
+        endpoint_value, first_slot, is_at_endpoint_id, is_first_slot,
     },
     pick::Picks,
     sets::size_for,

@@ -1,8 +1,8 @@
-//! Admission: what a Service may cost a node, and what becomes of one that asks for more.
+//! Admission: what a Service may cost a node, and how one that asks for more is served.
 //!
-//! Whoever may create Services must not be able to stop a node. What an honest Service has is far below these
-//! bounds. Beyond them it is served as well as fits (a smaller hash table, coarser weights, a longer timeout), and
-//! what still does not fit is left out, the same on every node; one warning names the field.
+//! A user that may create Services must not be able to stop a node. Ordinary Services are far below these bounds.
+//! Beyond them a Service is served as well as fits (a smaller hash table, coarser weights, a longer timeout), and what
+//! still does not fit is left out, the same on every node; one warning names the field.
 //!
 //! Everything here is a pure function of the Service and the numbers of its endpoints. Messages hold no numbers that
 //! change with every endpoint: a warning is given once, not at each change.
@@ -52,7 +52,7 @@ fn external_addresses(service: &Service) -> usize {
     service.load_balancer_ips.len() + service.external_ips.len()
 }
 
-/// What is said of a Service that asks for more than it may have, whatever its endpoints are.
+/// The problems of a Service that asks for more than it may have, whatever its endpoints are.
 pub fn problems(service: &Service) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut say = |severity, message| problems.push(problem(service, severity, message));
@@ -84,7 +84,7 @@ pub fn problems(service: &Service) -> Vec<Problem> {
     problems
 }
 
-/// What is said of a Service with more source ranges than it may have.
+/// The problem of a Service with more source ranges than it may have.
 pub fn too_many_ranges(service: &Service) -> Problem {
     let message = format!(
         "spec.loadBalancerSourceRanges: more than {MOST_RANGES} ranges over all ports and addresses; what is in \
@@ -98,7 +98,7 @@ pub const fn most_ranges(frontends: usize) -> usize {
     MOST_RANGES / if frontends == 0 { 1 } else { frontends }
 }
 
-/// How many slots endpoints are to have, and at how many frontends.
+/// How many slots endpoints ask for, and at how many frontends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
     /// Number of slots at each of the frontends.
@@ -118,8 +118,8 @@ impl Demand {
     }
 }
 
-/// How many slots each list of endpoints of a Service may have, so that all fit: small lists have what they ask for,
-/// and large ones are alike.
+/// How many slots each list of endpoints of a Service may have, so that all fit: small lists get what they ask for, and
+/// large ones get equal shares.
 pub fn most_slots(mut demands: Vec<Demand>) -> usize {
     demands.retain(|demand| demand.frontends > 0);
     demands.sort_unstable_by_key(|demand| demand.slots);
@@ -136,7 +136,7 @@ pub fn most_slots(mut demands: Vec<Demand>) -> usize {
     MOST_LISTED
 }
 
-/// What is said of a Service whose endpoints have fewer slots than they ask for.
+/// The problem of a Service whose endpoints have fewer slots than they ask for.
 pub fn too_many_slots(service: &Service, is_left_out: bool) -> Problem {
     let all = format!("all endpoints at all ports and addresses are more than {MOST_SLOTS} slots");
     let (severity, message) = if is_left_out {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_honest_service_is_admitted_as_it_is() {
+    fn an_ordinary_service_is_admitted_as_it_is() {
         for (ports, external) in [(0, 0), (1, 1000), (30, 100), (4_000, 10), (8_000, 3)] {
             let service = service(ports, external);
             assert!(Arc::ptr_eq(&admitted(&service), &service));

@@ -9,7 +9,7 @@ use crate::{
     state::ServiceState,
 };
 
-/// Something about a Service that its owner should know; the rest of it is programmed all the same.
+/// Something about a Service that its author should know. The rest of the Service is programmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Whether something is not programmed as the Service asks.
@@ -25,7 +25,7 @@ pub struct Problem {
 pub enum Severity {
     /// Something is not programmed as the Service asks.
     Error,
-    /// Everything is, or a part is left out that could not work; there is something to know.
+    /// Everything that can work is programmed as the Service asks, but there is something to know.
     Notice,
 }
 

@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashSet};
 use crate::{
     frontends::{FrontendKey, FrontendKind, Rank, frontends_of},
     model::{LoadBalancing, Node, Protocol, Service, ServicePort},
-    placement::{FrontendSlots, Placed, Slots, Sticky, maglev, slots},
+    placement::{FrontendSlots, Placed, SessionAffinity, Slots, maglev, slots},
     plane::{Pick, Picks, RangeList, SetName},
     ruleset::{COMMENT_MAX, Family},
     selection::{
@@ -69,9 +69,9 @@ pub struct Surroundings<'a, Adopted> {
     pub before: Option<&'a CompiledService>,
     /// Slots that an earlier run left, of a frontend that is free.
     pub adopted: Adopted,
-    /// After which number endpoints that an earlier run did not number are numbered.
+    /// Endpoints that have no endpoint id from an earlier run get ids after this one.
     pub number_origin: u16,
-    /// Gives out a number for a ServicePort with session affinity: the adopted one if it is free.
+    /// Takes a port number for a ServicePort with session affinity: the adopted one if it is free.
     pub port_number: &'a mut dyn FnMut(Family, Option<u16>) -> Option<u16>,
 }
 
@@ -107,23 +107,24 @@ where
         let mut place = |prior: &Slots, chosen: Chosen| place(service, prior, chosen, most, &mut problems);
         let cluster = place(&prior.slots.plain, draft.cluster);
         let local = place(&prior.slots.local, draft.local);
-        let sticky = session_affinity::timeout(service).and_then(|timeout| {
-            let number = prior.sticky.as_ref().map(|s| s.port).or_else(|| {
+        let affinity = session_affinity::timeout(service).and_then(|timeout| {
+            let number = prior.affinity.as_ref().map(|s| s.port).or_else(|| {
                 let taken = (surroundings.port_number)(family, prior.slots.port);
                 if taken.is_none() {
                     note(&mut problems, problem::too_many_affinity_ports(service));
                 }
                 taken
             })?;
-            let known = prior.sticky.or_else(|| Sticky::adopt(&prior.slots, surroundings.number_origin));
-            Some(Sticky::new(number, timeout, known, &[&cluster, &local]))
+            let known =
+                prior.affinity.or_else(|| SessionAffinity::adopt(&prior.slots, surroundings.number_origin));
+            Some(SessionAffinity::new(number, timeout, known, &[&cluster, &local]))
         });
         let pick = |slots: &[SocketAddr]| {
             let pick = Pick::of_slots(slots.len(), service.load_balancing)?;
-            Some(sticky.as_ref().map_or(pick, |sticky| Pick::Sticky(sticky.timeout)))
+            Some(affinity.as_ref().map_or(pick, |affinity| Pick::Affinity(affinity.timeout)))
         };
         let picks = Picks { cluster: pick(&cluster), local: pick(&local) };
-        // Others depend on all endpoints for more than who is chosen.
+        // In all other ports more than the choice depends on all endpoints.
         let is_plain = port.protocol != Protocol::Udp
             && service.load_balancing == LoadBalancing::Random
             && service.affinity_timeout.is_none()
@@ -141,7 +142,7 @@ where
             local: Placed::new(family, &local),
             plain: draft.plain.filter(|_| is_plain),
             load_balancing: service.load_balancing,
-            sticky: sticky.map(Box::new),
+            affinity: affinity.map(Box::new),
             serving: draft.serving,
             sources: sources.clone(),
             range_list: *list,
@@ -156,7 +157,7 @@ struct Draft<'a> {
     port: &'a ServicePort,
     frontends: Vec<(FrontendKey, FrontendKind)>,
     cluster: Chosen,
-    /// Those of policy Local; none if no frontend is under it.
+    /// Those of policy Local; none if no frontend uses them.
     local: Chosen,
     on_this_node: Vec<IpAddr>,
     plain: Option<Topology>,
@@ -202,7 +203,7 @@ fn drafts<'a, Adopted>(
                 }
                 None => true,
             });
-            // The API server refuses a Service with two equal ports; a manifest can still say it.
+            // The API server refuses a Service with two equal ports, but a manifest may have one.
             frontends.retain(|(key, _)| {
                 let first = service.ports.len() == 1 || taken.insert(*key);
                 if !first {
@@ -234,8 +235,8 @@ fn drafts<'a, Adopted>(
     drafts
 }
 
-/// Whether the load balancer's addresses are for some sources only in this family, and which; and the list in which they
-/// stand.
+/// Whether the load balancer's addresses are for some sources only in this family, and which; and the list in which
+/// they stand.
 fn sources<'a, Adopted>(
     service: &Service,
     family: Family,
@@ -310,15 +311,15 @@ where
 #[derive(Default)]
 struct Prior {
     slots: FrontendSlots,
-    sticky: Option<Sticky>,
+    affinity: Option<SessionAffinity>,
 }
 
-/// The ports of a Service as it was compiled before, by what a port is known by.
+/// The ports of a Service as it was compiled before, by family, protocol and name.
 struct PriorPorts<'a>(HashMap<(Family, Protocol, &'a str), &'a CompiledPort>);
 
 impl<'a> PriorPorts<'a> {
     fn of(before: Option<&'a CompiledService>) -> Self {
-        // Of several that are alike the first counts, so it is put in last.
+        // Of several equal ports the first counts, so it is inserted last.
         let ports = before.into_iter().flat_map(|before| before.ports.iter().rev());
         Self(ports.map(|port| ((port.family, port.protocol, &*port.name), port)).collect())
     }
@@ -343,7 +344,7 @@ where
             local: known(&prior.local),
             ..FrontendSlots::default()
         };
-        return Prior { slots, sticky: prior.sticky.as_deref().cloned() };
+        return Prior { slots, affinity: prior.affinity.as_deref().cloned() };
     }
     let mut slots = FrontendSlots::default();
     for (key, kind) in frontends {
@@ -359,8 +360,8 @@ where
             slots.local = local.clone();
         }
         slots.port = slots.port.or(adopted.port);
-        // Each frontend has the lasting numbers of the endpoints that it may lead to; together, of all.
-        slots.lasting.extend(adopted.lasting.iter().map(|(number, endpoint)| (*number, *endpoint)));
+        // Each frontend has the ids of the endpoints that it may lead to; together they have all.
+        slots.endpoint_ids.extend(adopted.endpoint_ids.iter().map(|(number, endpoint)| (*number, *endpoint)));
     }
-    Prior { slots, sticky: None }
+    Prior { slots, affinity: None }
 }

@@ -1,10 +1,10 @@
-//! Which Service answers a frontend that several claim.
+//! Which Service owns a frontend that several claim.
 //!
-//! The API server prevents this of ClusterIPs and node ports; manifests can still say it. Of load balancer addresses and
-//! externalIPs it does not. The word that counts more wins: a load balancer address is written by a controller, an
-//! externalIP by whoever may edit a Service. (A ClusterIP is the API server's word, and no frontend of another Service
-//! at all: [`crate::state`].) Among equals the older Service by `creationTimestamp` wins, then the one whose name comes
-//! first. The others wait for it to go.
+//! The API server prevents that several Services have the same ClusterIP or node port, but manifests may have them; it
+//! does not prevent it for load balancer addresses and externalIPs. The more trusted field wins: a load balancer
+//! address is written by a controller, an externalIP by any user that may edit a Service. (A ClusterIP, which the API
+//! server assigns, is never a frontend of another Service: [`super::cluster_ips`].) Otherwise the older Service by
+//! `creationTimestamp` wins, then the one whose name sorts first. The others wait until it is gone.
 
 use std::{cmp::Ordering, collections::BTreeSet, hash::Hash, net::IpAddr, sync::Arc};
 
@@ -14,8 +14,8 @@ use crate::model::{ObjectName, Service};
 
 use super::{FrontendKey, FrontendKind};
 
-/// Rank of a Service among those that claim the same frontend; the smallest wins. There is one for every frontend:
-/// it is read from the Service, which the state has in the memory anyway.
+/// Rank of a Service among those that claim the same frontend; the smallest wins. There is one for each frontend, so it
+/// is read from the Service, which the state holds anyway.
 #[derive(Clone, Debug)]
 pub struct Rank(Arc<Service>);
 
@@ -86,7 +86,7 @@ pub fn sort_by_rank<'a, T>(services: impl Iterator<Item = (&'a Service, T)>) -> 
 
 /// What several Services may claim.
 pub trait Claimed: Copy + Eq + Hash {
-    /// As which kind it is this Service's.
+    /// Which kind of frontend it is of this Service.
     fn kind(&self, service: &Service) -> FrontendKind;
 }
 
@@ -113,15 +113,15 @@ impl Claimed for IpAddr {
 /// The outcome of a claim.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// Nobody else had it.
+    /// No other Service owned it.
     Granted,
     /// It was taken from this Service.
     TakenFrom(Rank),
-    /// This Service keeps it.
+    /// This Service keeps owning it.
     HeldBy(Rank),
 }
 
-/// All that is claimed with its owners, and the Services that wait for it.
+/// The owner of everything that is claimed, and the Services that wait for it.
 #[derive(Clone, Debug)]
 pub struct Claims<K> {
     owners: HashMap<K, Rank>,
@@ -142,7 +142,7 @@ impl<K: Claimed> Claims<K> {
             return Claim::Granted;
         };
         if owner == rank {
-            // The same, of the Service as it is now: nothing else need keep what it was.
+            // The Service as it is now, so that its former version can be freed.
             owner.clone_from(rank);
             return Claim::Granted;
         }
@@ -160,8 +160,7 @@ impl<K: Claimed> Claims<K> {
         Claim::TakenFrom(former)
     }
 
-    /// Gives up what a Service of this rank claimed, or waits for. Returns the Service that owns it from now on, if
-    /// that changed.
+    /// Gives up the claim of a Service of this rank. Returns the new owner, if the owner changed and there is one.
     pub fn release(&mut self, key: &K, rank: &Rank) -> Option<ObjectName> {
         let waiting = self.waiting.get_mut(key);
         if self.owners.get(key) != Some(rank) {

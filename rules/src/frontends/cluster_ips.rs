@@ -1,18 +1,19 @@
-//! Which addresses are ClusterIPs, and which Services name one that is not theirs.
+//! Which addresses are ClusterIPs, and which Services list the ClusterIP of another Service.
 //!
-//! A ClusterIP is the API server's word: it gives an address to one Service and to no other. Load balancer addresses
-//! and externalIPs are what people and controllers write, and so are the endpoints of slices that they make. So an
-//! address that is a ClusterIP belongs to its Service as a whole, the ports included that the Service does not have:
-//! another Service that lists the address is not served there (CVE-2020-8554; kube-proxy serves it, on whatever port is
-//! free or written last). It is no endpoint either, nor is an address that the API server may give to a Service: a
-//! packet is translated once, so it would leave by the default route.
+//! ClusterIPs are assigned by the API server, which gives an address to one Service only. Load balancer addresses and
+//! externalIPs are written by users and controllers, and so are endpoints of slices that they create. So a ClusterIP
+//! belongs to its Service with all ports, even those that the Service does not have: another Service that lists the
+//! address is not served there (CVE-2020-8554; kube-proxy serves it, at any port that is free or was written last). Nor
+//! can a ClusterIP be an endpoint, or an address that the API server may assign to a Service: a packet is translated
+//! once, so it would leave by the default route.
 //!
-//! Load balancer addresses and externalIPs are good endpoints, as they are for kube-proxy: they are routed, and whoever
-//! announces them translates the packet. Many are addresses of nodes besides (k3s), and so of pods in their network.
+//! Load balancer addresses and externalIPs are valid endpoints, as they are for kube-proxy: they are routed, and the
+//! node or device that announces them translates the packet. Many are addresses of nodes, too (k3s), and so of pods in
+//! the host's network.
 //!
-//! Hardly any address of an endpoint is near a ClusterIP: only those that are, are noted here. What is near is a
-//! ServiceCIDR, or a block of addresses around a ClusterIP in no known ServiceCIDR. A new block is a reason to look
-//! at all endpoints, which is rare; all other changes cost what they change.
+//! Hardly any endpoint has an address near a ClusterIP, and only those that do are noted here. Near are the addresses
+//! of a ServiceCIDR, or of a block around a ClusterIP that is in no known ServiceCIDR. After a new block, which is
+//! rare, all endpoints are examined; the cost of any other change is in proportion to the change.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,7 +39,7 @@ pub struct NearAddresses {
 }
 
 impl NearAddresses {
-    /// Whether it makes no difference to the Service.
+    /// Whether the difference does not matter to the Service.
     pub fn is_same(before: Option<&Self>, after: Option<&Self>) -> bool {
         let differs = |near: Option<&Self>| {
             near.is_some_and(|near| !near.frontends.is_empty() || !near.endpoints.is_empty())
@@ -52,20 +53,20 @@ impl NearAddresses {
     }
 }
 
-/// The ClusterIPs of all Services, and who names what is near them.
+/// The ClusterIPs of all Services, and the Services that name addresses near them.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterIps {
     owners: Claims<IpAddr>,
     /// The ServiceCIDRs as ranges, first and last address, disjoint and sorted.
     networks: Vec<(IpAddr, IpAddr)>,
-    /// Blocks around ClusterIPs that are in no ServiceCIDR. They stay: there are few.
+    /// Blocks around ClusterIPs that are in no ServiceCIDR. They are never removed: there are few.
     blocks: HashSet<IpAddr>,
     /// The Services that name an address near ClusterIPs.
     named: HashMap<IpAddr, BTreeSet<ObjectName>>,
 }
 
 impl ClusterIps {
-    /// Notes that a Service changed. Gives the addresses that became another Service's, or no Service's.
+    /// Notes that a Service changed. Returns the addresses that changed owner.
     pub fn replace(
         &mut self,
         before: Option<&Arc<Service>>,
@@ -97,7 +98,7 @@ impl ClusterIps {
         changed
     }
 
-    /// Notes which blocks these ClusterIPs are in; says whether there are new ones.
+    /// Notes which blocks these ClusterIPs are in; returns whether any block is new.
     pub fn surround<'a>(&mut self, cluster_ips: impl IntoIterator<Item = &'a IpAddr>) -> bool {
         let mut is_new = false;
         for address in cluster_ips {
@@ -106,7 +107,7 @@ impl ClusterIps {
         is_new
     }
 
-    /// Takes these for the ServiceCIDRs: disjoint ranges, sorted.
+    /// Sets the ServiceCIDRs: disjoint ranges, sorted.
     pub fn set_networks(&mut self, networks: Vec<(IpAddr, IpAddr)>) {
         self.networks = networks;
         let all: Vec<IpAddr> = self.owners.keys().copied().collect();
@@ -180,13 +181,13 @@ impl ClusterIps {
     }
 }
 
-/// The addresses that people and controllers write into a Service.
+/// The addresses that users and controllers write into a Service.
 fn listed(service: &Service) -> impl Iterator<Item = &IpAddr> {
     service.load_balancer_ips.iter().chain(&service.external_ips)
 }
 
-/// The block of addresses that an address is in: a /20 of IPv4, a /108 of IPv6. ClusterIPs fill few of them, and pods and
-/// nodes are in others.
+/// The block of addresses that an address is in: a /20 of IPv4, a /108 of IPv6. ClusterIPs fill few of them, and pods
+/// and nodes are in others.
 fn block(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(address) => Ipv4Addr::from(u32::from(address) >> 12 << 12).into(),

@@ -1,4 +1,4 @@
-//! What slices that changed say of which addresses, before and after.
+//! Which endpoints the slices of a Service list, before and after a change.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -35,7 +35,7 @@ impl Addresses {
     }
 }
 
-/// The slices of a Service that say something of some addresses, before and after a change.
+/// The slices of a Service that list some of these addresses, before and after a change.
 pub struct Slices<'a> {
     addresses: Addresses,
     before: SlicesByPort<'a>,
@@ -43,7 +43,7 @@ pub struct Slices<'a> {
 }
 
 impl<'a> Slices<'a> {
-    /// Those that changed, and those that have one of these addresses as well.
+    /// The slices that changed, and those that list one of these addresses as well.
     pub fn with(addresses: Vec<IpAddr>, entry: &'a ServiceState, former: &'a FormerSlices) -> Self {
         let addresses = Addresses::new(addresses);
         let has_any = |slice: &EndpointSlice| {
@@ -72,7 +72,7 @@ impl<'a> Slices<'a> {
     }
 }
 
-/// The addresses of which these slices say something else than before, each once; `None` if there are more than `most`.
+/// The addresses whose entries in these slices changed, each once; `None` if there are more than `most`.
 pub fn changed_addresses(entry: &ServiceState, former: &FormerSlices, most: usize) -> Option<Vec<IpAddr>> {
     let mut changed = Vec::new();
     for (name, before) in former {
@@ -94,7 +94,7 @@ pub fn changed_addresses(entry: &ServiceState, former: &FormerSlices, most: usiz
     Some(changed)
 }
 
-/// Adds the addresses of which two lists of endpoints say different things.
+/// Adds the addresses whose entries differ between two lists of endpoints.
 fn differing(before: &[Endpoint], after: &[Endpoint], addresses: &mut Vec<IpAddr>) {
     // Most often all but one are where they were.
     let same = before.iter().zip(after).take_while(|(before, after)| before == after).count();
@@ -106,7 +106,7 @@ fn differing(before: &[Endpoint], after: &[Endpoint], addresses: &mut Vec<IpAddr
     let before = before.iter().map(|endpoint| (endpoint.address, false, endpoint));
     let mut all: Vec<_> =
         before.chain(after.iter().map(|endpoint| (endpoint.address, true, endpoint))).collect();
-    // Stable: what is said twice of one address stays in order.
+    // Stable: several entries of one address stay in order.
     all.sort_by_key(|(address, is_after, _)| (*address, *is_after));
     for of_address in all.chunk_by(|a, b| a.0 == b.0) {
         let (before, after) = of_address.split_at(of_address.partition_point(|(_, is_after, _)| !is_after));

@@ -1,15 +1,15 @@
-//! Flows that connection tracking keeps where they should no longer go.
+//! Stale flows: those that connection tracking keeps sending to where they should no longer go.
 //!
-//! NAT decides about the first packet of a flow only. What goes on sending from one port keeps its flow, and with it an
-//! endpoint that may be gone: a UDP client; an SCTP client that begins anew; a TCP client that takes a port again from
-//! which a connection was begun, and never answered, not long ago.
+//! NAT decides about the first packet of a flow only. A client that goes on sending from one port keeps its flow, and
+//! with it an endpoint that may be gone: a UDP client; an SCTP client that connects again; a TCP client that reuses a
+//! port from which it recently began a connection that was never answered.
 //!
-//! - **UDP**: a flow stays with an endpoint that serves. Any other is stale, an untranslated one too.
-//! - **SCTP**, and **TCP** connections that were never answered: stale is what leads to an endpoint that stands in no
-//!   slice any more. One that drains still does. TCP connections that were answered end by themselves.
+//! - **UDP**: a flow may stay with an endpoint that serves. Any other flow is stale, even an untranslated one.
+//! - **SCTP**, and **TCP** connections that were never answered: a flow is stale if its endpoint is in no slice any
+//!   more. An endpoint that drains is still in one. TCP connections that were answered end by themselves.
 //!
-//! The compiler says which destinations to look at, this module which flows to them are stale, and nobody removes
-//! anything else.
+//! The compiler decides which destinations to look at, this module which flows to them are stale. No other flows are
+//! removed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -62,15 +62,15 @@ impl fmt::Display for Destination {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stale {
     /// UDP destinations that began or ceased to be a frontend, lost an endpoint, or whose class changed: a packet
-    /// that came by at that moment may have left untranslated. [`crate::compile::Compiler::flows`] says
-    /// which endpoints may answer there.
+    /// that arrived at that moment may have left untranslated. [`crate::compile::Compiler::flows`] has
+    /// the endpoints that may answer there.
     pub udp: BTreeSet<SocketAddr>,
-    /// Of TCP and SCTP destinations, the endpoints that the slices list no longer, and those that they list now.
+    /// For TCP and SCTP destinations, the endpoints that the slices no longer list, and those that they list now.
     pub moved: BTreeMap<Destination, Moved>,
 }
 
 impl Stale {
-    /// The flows to endpoints that went.
+    /// The flows to endpoints that were removed.
     pub fn gone(&self) -> Flows {
         let mut flows = Flows::default();
         for (destination, moved) in self.moved.iter().filter(|(_, moved)| !moved.gone.is_empty()) {
@@ -80,7 +80,8 @@ impl Stale {
     }
 }
 
-/// Endpoints that slices list no longer, or now. Whether they are ready, serve or drain does not matter.
+/// Endpoints that slices no longer list, or that they newly list. Whether they are ready, serve or drain does not
+/// matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     /// Those listed before and not now, sorted.
@@ -104,14 +105,14 @@ impl Moved {
     }
 }
 
-/// Some destinations, each with what says which flows to it are stale.
+/// Some destinations, and which flows to each are stale.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flows(BTreeMap<Destination, Right>);
 
-/// Which flows to a destination are right.
+/// Which flows to a destination are not stale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Right {
-    /// Those to these endpoints; `None` if it is nobody's frontend.
+    /// Those to these endpoints; `None` if it is no frontend.
     Serving(Option<Serving>),
     /// Those to any but these endpoints.
     Beside(BTreeSet<SocketAddr>),
@@ -128,7 +129,7 @@ impl Flows {
         self.0.is_empty()
     }
 
-    /// Adds endpoints that no slice lists any more: flows to `destination` that they answer are stale.
+    /// Adds endpoints that no slice lists any more: flows to `destination` that lead to them are stale.
     pub fn add_gone(&mut self, destination: Destination, gone: impl IntoIterator<Item = SocketAddr>) {
         let right = self.0.entry(destination).or_insert_with(|| Right::Beside(BTreeSet::new()));
         if let Right::Beside(known) = right {
@@ -136,7 +137,7 @@ impl Flows {
         }
     }
 
-    /// Adds destinations; what `newer` says of a UDP destination holds.
+    /// Adds destinations. For a UDP destination that both have, `newer` holds.
     pub fn extend(&mut self, newer: Self) {
         for (destination, right) in newer.0 {
             match right {
@@ -146,8 +147,8 @@ impl Flows {
         }
     }
 
-    /// Follows an update: endpoints that serve or are listed again have no stale flows.
-    /// `serving` says which endpoints serve UDP destinations now ([`crate::compile::Compiler::flows`]).
+    /// Follows an update: flows to endpoints that serve or are listed again are not stale.
+    /// `serving` finds the endpoints that serve UDP destinations now ([`crate::compile::Compiler::flows`]).
     pub fn follow(&mut self, update: &Stale, serving: impl FnOnce(Vec<SocketAddr>) -> Self) {
         let udp = self.0.iter().filter(|(_, right)| matches!(right, Right::Serving(_)));
         let udp: Vec<SocketAddr> = udp.map(|(destination, _)| destination.at).collect();
@@ -170,8 +171,8 @@ impl Flows {
         }
     }
 
-    /// Takes out the destinations that are not among the `owned`, those that are frontends; of protocols other than UDP,
-    /// with the endpoints that went.
+    /// Takes out the destinations that are not among `owned`, the frontends; for protocols other than UDP with the
+    /// endpoints that were removed.
     pub fn split_off_unowned(
         &mut self,
         owned: &BTreeSet<Destination>,
@@ -184,7 +185,7 @@ impl Flows {
         gone.collect()
     }
 
-    /// Those of each protocol of which there are any.
+    /// Splits them by protocol.
     pub fn by_protocol(self) -> Vec<(Protocol, Self)> {
         let mut of_each: BTreeMap<Protocol, Self> = BTreeMap::new();
         for (destination, right) in self.0 {
@@ -193,9 +194,9 @@ impl Flows {
         of_each.into_iter().collect()
     }
 
-    /// Whether a flow is stale that was sent to `destination` and is answered from `source`. Where the two
-    /// are equal, nobody translated it: over UDP that is stale at a frontend, and right where there is none.
-    /// Of TCP, that holds for connections that were never answered.
+    /// Whether a flow is stale that was sent to `destination` and is answered from `source`. Where the two are equal,
+    /// the flow is untranslated: over UDP that is stale at a frontend, and right elsewhere. For TCP, call this for
+    /// connections that were never answered only.
     pub fn is_stale(&self, destination: Destination, source: SocketAddr) -> bool {
         match self.0.get(&destination) {
             None => false,
@@ -206,7 +207,7 @@ impl Flows {
     }
 }
 
-/// Of UDP destinations, the endpoints that may answer; `None` for one that is nobody's frontend.
+/// UDP destinations with the endpoints that may answer; `None` for one that is no frontend.
 impl FromIterator<(SocketAddr, Option<Serving>)> for Flows {
     fn from_iter<I: IntoIterator<Item = (SocketAddr, Option<Serving>)>>(iter: I) -> Self {
         let right = |(at, serving): (SocketAddr, Option<Serving>)| {
@@ -319,16 +320,16 @@ mod tests {
         let to_itself = (udp("10.96.0.1:53"), at("10.96.0.1:53"));
         assert!(flows(Some(&["10.0.0.1:53"])).is_stale(to_itself.0, to_itself.1));
         assert!(flows(Some(&[])).is_stale(to_itself.0, to_itself.1), "it is to be refused");
-        assert!(!flows(None).is_stale(to_itself.0, to_itself.1), "whoever has the address now gets it");
+        assert!(!flows(None).is_stale(to_itself.0, to_itself.1), "the present owner of the address gets it");
     }
 
     #[test]
-    fn a_translated_flow_to_nobodys_frontend_is_stale() {
+    fn a_translated_flow_to_what_is_no_frontend_is_stale() {
         assert!(flows(None).is_stale(udp("10.96.0.1:53"), at("10.0.0.1:53")));
     }
 
     #[test]
-    fn flows_to_other_destinations_are_nobodys_business() {
+    fn flows_to_other_destinations_are_never_stale() {
         let flows = flows(Some(&[]));
         for destination in ["10.96.0.2:53", "10.96.0.1:54", "[fd00::1]:53"] {
             assert!(!flows.is_stale(udp(destination), at("10.0.0.1:53")), "{destination}");
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn of_other_protocols_only_what_leads_to_an_endpoint_that_went_is_stale() {
+    fn for_other_protocols_only_flows_to_removed_endpoints_are_stale() {
         let sctp = Destination::new(Protocol::Sctp, at("10.96.0.1:53"));
         let mut flows = flows(Some(&["10.0.0.1:53"]));
         flows.add_gone(sctp, [at("10.0.0.1:53")]);

@@ -1,15 +1,15 @@
-//! Keeps account of elements as Services change, and says in the end what has to be written.
+//! The ledger: which elements are programmed, and what of them an update changes.
 //!
-//! Within one update an element may be removed by one Service and added by another, or change twice;
-//! only the difference between before and after counts.
+//! Within one update an element may be removed by one Service and added by another, or change twice; only the
+//! difference between before and after counts.
 
 use std::net::{IpAddr, SocketAddr};
 
 use foldhash::{HashMap, HashSet};
 
 use crate::{
-    frontends::{FrontendKey, endpoint_value},
-    plane::{Class, PerSet, SetName},
+    frontends::FrontendKey,
+    plane::{Class, PerSet, SetName, endpoint_value},
     ruleset::{Concat, Element, Family},
 };
 
@@ -22,7 +22,7 @@ pub struct Ledger {
     shared: HashMap<(SetName, IpAddr), u32>,
     /// Number of elements of each set.
     counts: PerSet<u32>,
-    /// What has changed since the last [`Ledger::take_changes`], unless nobody wants to know.
+    /// What has changed since the last [`Ledger::take_changes`], once changes are tracked.
     changes: Option<Changes>,
 }
 
@@ -48,17 +48,17 @@ pub struct NetChanges {
 }
 
 impl Ledger {
-    /// From now on remembers what changes.
+    /// Tracks changes from now on.
     pub fn track(&mut self) {
         self.changes.get_or_insert_default();
     }
 
-    /// Whether it remembers what changes.
+    /// Whether changes are tracked.
     pub fn is_tracking(&self) -> bool {
         self.changes.is_some()
     }
 
-    /// Notes that so many elements are added, if nobody wants to know which.
+    /// Notes that so many elements are added, while changes are not tracked.
     pub fn count_added(&mut self, family: Family, set: SetName, elements: usize) {
         self.counts[(family, set)] += elements as u32;
     }
@@ -80,7 +80,7 @@ impl Ledger {
         }
     }
 
-    /// Notes that another endpoint stands at a slot of a frontend.
+    /// Notes that the endpoint at a slot of a frontend changed.
     pub fn replace_slot(
         &mut self,
         frontend: &FrontendKey,
@@ -147,7 +147,7 @@ impl Ledger {
     pub fn count(&self, family: Family, set: SetName) -> u32 {
         match set {
             SetName::Classes | SetName::DirectClasses | SetName::Draws => {
-                // Asked for at every update: counted where they lie, in no order.
+                // Asked for at every update, so it is counted without sorting.
                 let used = self.classes.keys().filter(|(f, _)| *f == family).map(|(_, class)| *class);
                 let all = Class::CONSTANT.into_iter().chain(used);
                 all.filter(|class| class.verdict_map() == set).count() as u32

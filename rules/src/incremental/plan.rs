@@ -1,13 +1,13 @@
-//! Plans: in which transactions a change is committed, so that no packet under way meets half of it.
+//! Plans: the transactions that a change is committed in, so that no packet under way finds half of it.
 //!
 //! A packet reads which rules are in force once, when it enters a base chain, and which elements at each lookup; sets
 //! of ranges change last of all ([`crate::simulate::Moment`]). So a change is committed in phases:
 //!
 //! 1. *prepare*: chains, the elements that lead to them, and source ranges. Nothing leads there yet.
-//! 2. *switch*: the elements that packets look up first, and with them or before them what they lead to.
-//! 3. *retire*: what nothing leads to any more, once no packet is under way that was led there; see [`Retiring`].
+//! 2. *switch*: the elements that packets look up first, and, with them or before them, the elements that they lead to.
+//! 3. *retire*: what nothing leads to any more, once no packet that was led there is under way; see [`Retiring`].
 //!
-//! What needs no preparation is one transaction: within it, a packet that finds a new frontend finds what it leads to.
+//! A change that needs no preparation is one transaction: a packet that finds a new frontend finds what it leads to.
 //! Each phase is cut into parts of [`PART`] operations, so that the kernel's mutex is never held for long.
 
 mod difference;
@@ -57,26 +57,26 @@ pub struct ElementChange {
     pub set: Arc<Set>,
     /// The key.
     pub key: Concat,
-    /// What the kernel was to hold before.
+    /// The element before the change.
     pub before: Option<Element>,
-    /// What it is to hold.
+    /// The element after it.
     pub after: Option<Element>,
 }
 
-/// What leads from one ruleset to another.
+/// The difference between two rulesets.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     /// Elements, in the order in which they are committed.
     pub elements: Vec<ElementChange>,
-    /// Chains that come, with their rules.
+    /// New chains, with their rules.
     pub new_chains: Vec<(Family, Chain)>,
-    /// Regular chains that go.
+    /// Regular chains that are deleted.
     pub old_chains: Vec<(Family, Name)>,
-    /// Operations on tables and sets that come first.
+    /// Operations on tables and sets, which come first.
     pub declared: Vec<(Family, Operation)>,
     /// Operations on the rules of chains that stay, and on base chains.
     pub rules: Vec<(Family, Operation)>,
-    /// Sets that go.
+    /// Sets that are deleted.
     pub old_sets: Vec<(Family, Name)>,
 }
 
@@ -86,7 +86,7 @@ impl Changes {
         let mut changes = Self::default();
         let mut at: HashMap<(Family, Name, Concat), usize> = HashMap::default();
         let mut new: HashSet<(Family, Name)> = HashSet::default();
-        // What nothing leads to, such as what others put into our tables, need not wait.
+        // Objects that nothing leads to, such as those that others put into our tables, need not wait.
         let leads = led_to(kernel);
         let waits = |family: Family, name: &Name| leads.contains(&(family, name.clone()));
         let deleted: HashSet<(Family, Name)> = difference
@@ -142,12 +142,12 @@ impl Changes {
         changes
     }
 
-    /// Cuts the changes into transactions that are committed one after the other. What goes last is left to
-    /// `retiring`, and what that still holds is not made again.
+    /// Cuts the changes into transactions that are committed one after the other. Deletions that come last are left to
+    /// `retiring`, and objects that are still retiring are not made again.
     pub fn stage(self, table: &Name, retiring: &mut Retiring) -> Vec<Transaction> {
         retiring.begin();
-        // Clients are remembered by the numbers of their endpoints, whatever else leads there. While the frontend goes
-        // on remembering clients, they must not find what is gone; once it does not, nothing leads there.
+        // Clients are remembered by endpoint ids, whatever else leads to the endpoint. While the frontend goes on
+        // remembering clients, they must not find a removed endpoint; once it does not, nothing leads there.
         let forgets: HashSet<(Family, SetName, Concat)> = self
             .elements
             .iter()
@@ -168,7 +168,7 @@ impl Changes {
             if change.before.is_none() {
                 change.before = retiring.keep_element(&change);
                 if let Some(set) = set.filter(|set| is_first_slot(*set, &change.key)) {
-                    // The frontend remembers clients again: what they were led to before must not be found.
+                    // The frontend remembers clients again: they must not find their former endpoints.
                     switched.extend(retiring.take_remembered(change.family, set, &change.key));
                 }
                 if change.before == change.after {
@@ -222,8 +222,8 @@ impl Changes {
         }
         parts.elements(led_to);
         parts.operations(self.rules);
-        // Within one transaction the order means nothing. Over several: what frontends lead to is replaced before they
-        // lead elsewhere, and what clients are remembered by goes last.
+        // Within one transaction the order has no meaning. Over several, what frontends lead to is replaced before they
+        // lead elsewhere, and what clients are remembered by is deleted last.
         switched.sort_by_key(rank);
         parts.elements(switched);
         parts.end();

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use foldhash::{HashMap, HashSet};
 
 use crate::{
-    frontends::{FrontendKey, endpoint_from_value},
-    plane::{Keys, LOCAL_SLOTS, RangeList, SetName, attribute},
+    frontends::FrontendKey,
+    plane::{Keys, LOCAL_SLOTS, RangeList, SetName, attribute, endpoint_from_value},
     ruleset::{Concat, DataType, ElementData, Family, Ruleset, Set, Table, Value},
     selection::load_balancer_source_ranges::AddressRange,
 };
@@ -14,17 +14,17 @@ use crate::{
 /// Endpoints at their slots; a slot may be unknown.
 pub type Slots = Vec<Option<SocketAddr>>;
 
-/// What stands at the slots of one frontend.
+/// The endpoints at the slots of one frontend.
 #[derive(Clone, Debug, Default)]
 pub struct FrontendSlots {
     /// At the slots from 0.
     pub plain: Slots,
     /// At the slots from [`LOCAL_SLOTS`].
     pub local: Slots,
-    /// Number of the ServicePort, with session affinity.
+    /// Port number of the ServicePort, with session affinity.
     pub port: Option<u16>,
-    /// At lasting numbers, with session affinity.
-    pub lasting: BTreeMap<u32, SocketAddr>,
+    /// At endpoint ids, with session affinity.
+    pub endpoint_ids: BTreeMap<u32, SocketAddr>,
     /// Source ranges in the list that its class reads.
     pub sources: Option<(RangeList, Vec<AddressRange>)>,
 }
@@ -43,7 +43,7 @@ impl FrontendSlots {
 pub struct AdoptedSlots(HashMap<FrontendKey, FrontendSlots>);
 
 impl AdoptedSlots {
-    /// Reads the endpoint maps, and the attributes that lead from a slot to a lasting number.
+    /// Reads the endpoint maps, and the attributes that lead from a slot to an endpoint id.
     pub fn of(ruleset: &Ruleset) -> Self {
         let mut adopted = Self::default();
         for (family, table) in &ruleset.tables {
@@ -61,17 +61,17 @@ impl AdoptedSlots {
         self.0.get(frontend)
     }
 
-    /// All frontends with what stands at their slots.
+    /// All frontends with the endpoints at their slots.
     pub fn iter(&self) -> impl Iterator<Item = (&FrontendKey, &FrontendSlots)> {
         self.0.iter()
     }
 
-    /// Whether nothing stands at any slot.
+    /// Whether no frontend has an endpoint.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The numbers of the ServicePorts with session affinity.
+    /// The port numbers of the ServicePorts with session affinity.
     pub fn port_numbers(&self, family: Family) -> HashSet<u16> {
         self.0.iter().filter(|(key, _)| key.family() == family).filter_map(|(_, slots)| slots.port).collect()
     }
@@ -83,7 +83,7 @@ impl AdoptedSlots {
             let Some(endpoint) = endpoint_from_value(family, value) else { continue };
             let slots = self.0.entry(frontend).or_default();
             if (number & !LOCAL_SLOTS) >> 16 != 0 {
-                slots.lasting.insert(number & !LOCAL_SLOTS, endpoint);
+                slots.endpoint_ids.insert(number & !LOCAL_SLOTS, endpoint);
             } else if number & LOCAL_SLOTS == 0 {
                 put(&mut slots.plain, number, endpoint);
             } else {
@@ -124,14 +124,14 @@ impl AdoptedSlots {
         let Some(set) = table.sets.get(map.name()) else { return };
         for (frontend, number, data) in numbered(family, set) {
             let ElementData::Value(value) = data else { continue };
-            let Some(Value::Class(lasting)) = Value::read(DataType::ClassId, value.as_bytes()) else {
+            let Some(Value::Class(id)) = Value::read(DataType::ClassId, value.as_bytes()) else {
                 continue;
             };
             let slots = self.0.entry(frontend).or_default();
-            if number == attribute::STICKY {
-                slots.port = Some((lasting.0 >> 16) as u16);
+            if number == attribute::PORT_NUMBER {
+                slots.port = Some((id.0 >> 16) as u16);
             }
-            let Some(endpoint) = slots.lasting.get(&lasting.0).copied() else { continue };
+            let Some(endpoint) = slots.endpoint_ids.get(&id.0).copied() else { continue };
             let slot = number & 0xffff;
             match number & !0xffff {
                 attribute::SLOTS => put(&mut slots.plain, slot, endpoint),

@@ -1,9 +1,9 @@
-//! Session affinity: lasting numbers of endpoints.
+//! Endpoint ids, for session affinity.
 //!
-//! A client's element in the affinity map holds the *lasting number* of its endpoint: a number that the
-//! endpoint keeps as long as it lives, whatever slot it moves to, and under which it also stands in the
-//! endpoint maps. When it goes, its number leads nowhere, and its clients are drawn anew. The upper half of the
-//! number is that of the ServicePort, the lower half counts endpoints.
+//! A client's element in the affinity map holds the *endpoint id* of its endpoint: a number that the endpoint keeps
+//! whatever slot it moves to, and at which it also stands in the endpoint maps. When the endpoint is removed, its id
+//! leads nowhere, and another endpoint is drawn for its clients. The upper half of the id is the *port number* of the
+//! ServicePort, the lower half counts endpoints.
 
 use std::net::SocketAddr;
 
@@ -12,28 +12,28 @@ use foldhash::{HashMap, HashMapExt, HashSet};
 use super::adopt::FrontendSlots;
 use crate::plane::{ENDPOINT_MASK, PORT_MASK};
 
-/// Numbers of ServicePorts with session affinity, of one family.
+/// The port numbers of the ServicePorts with session affinity, of one family.
 #[derive(Clone, Debug, Default)]
 pub struct PortNumbers {
     used: HashSet<u16>,
-    /// Numbers that ports yet to be compiled had in an earlier run.
+    /// Numbers that ports that are not compiled yet had in an earlier run.
     reserved: HashSet<u16>,
     last: u16,
 }
 
 impl PortNumbers {
-    /// Keeps numbers for those that had them in an earlier run; an empty set ends that.
+    /// Keeps numbers for the ports that had them in an earlier run; an empty set ends that.
     pub fn reserve(&mut self, numbers: HashSet<u16>) {
         self.reserved = numbers;
     }
 
-    /// Has the next number taken be the first free one after `origin`.
+    /// Makes the first free number after `origin` the next one to be taken.
     pub fn start_after(&mut self, origin: u16) {
         self.last = origin & (PORT_MASK >> 16) as u16;
     }
 
-    /// Takes a number that nobody has, the one after the last taken: numbers come back late, when elements that
-    /// clients left under them have expired. `None` if all 32,767 are taken.
+    /// Takes the first free number after the one taken last, so that a number is reused late, when elements of clients
+    /// that hold it have expired. `None` if all 32,767 are taken.
     pub fn take(&mut self) -> Option<u16> {
         let most = (PORT_MASK >> 16) as u16;
         for _ in 0..most {
@@ -58,18 +58,17 @@ impl PortNumbers {
 
 /// Session affinity of one ServicePort in one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sticky {
-    /// Number of the ServicePort.
+pub struct SessionAffinity {
+    /// Port number of the ServicePort.
     pub port: u16,
-    /// Seconds after a client's last connection in which it is led to the same endpoint, one of the steps of
-    /// `admission::affinity_timeout`.
+    /// Seconds after a client's last connection during which it stays with its endpoint.
     pub timeout: u32,
     endpoints: HashMap<SocketAddr, u16>,
     last: u16,
 }
 
-impl Sticky {
-    /// Numbers the endpoints; those that were numbered before keep their numbers.
+impl SessionAffinity {
+    /// Gives each endpoint an id; those that had one before keep it.
     pub fn new(port: u16, timeout: u32, prior: Option<Self>, wanted: &[&[SocketAddr]]) -> Self {
         let (mut known, mut last) = prior.map_or_else(Default::default, |p| (p.endpoints, p.last));
         let wanted: Vec<SocketAddr> = wanted.iter().flat_map(|list| list.iter().copied()).collect();
@@ -82,7 +81,7 @@ impl Sticky {
         let mut used: HashSet<u16> = endpoints.values().copied().collect();
         for endpoint in wanted {
             endpoints.entry(endpoint).or_insert_with(|| {
-                // As with ports, a number comes back late. Zero is no endpoint's.
+                // As with ports, a number is reused late. Zero is never used.
                 for _ in 0..u16::MAX {
                     last = last.checked_add(1).unwrap_or(1);
                     if used.insert(last) {
@@ -95,25 +94,25 @@ impl Sticky {
         Self { port, timeout, endpoints, last }
     }
 
-    /// What an earlier run left in the kernel. New endpoints are numbered after `origin`.
+    /// The ids that an earlier run left in the kernel. New endpoints are numbered after `origin`.
     pub fn adopt(slots: &FrontendSlots, origin: u16) -> Option<Self> {
         let port = slots.port?;
         let ours = slots
-            .lasting
+            .endpoint_ids
             .iter()
             .filter(|(number, _)| (*number >> 16) as u16 == port && *number & ENDPOINT_MASK != 0);
         let endpoints: HashMap<_, _> = ours.map(|(number, e)| (*e, (number & 0xffff) as u16)).collect();
         Some(Self { port, timeout: 1, endpoints, last: origin })
     }
 
-    /// The number that stands for the ServicePort as a whole.
-    pub fn base(&self) -> u32 {
+    /// The id of the ServicePort as a whole.
+    pub fn port_id(&self) -> u32 {
         u32::from(self.port) << 16
     }
 
-    /// The lasting number of an endpoint.
-    pub fn number(&self, endpoint: &SocketAddr) -> u32 {
-        self.base() | u32::from(self.endpoints.get(endpoint).copied().unwrap_or_default())
+    /// The id of an endpoint.
+    pub fn endpoint_id(&self, endpoint: &SocketAddr) -> u32 {
+        self.port_id() | u32::from(self.endpoints.get(endpoint).copied().unwrap_or_default())
     }
 }
 
@@ -126,18 +125,18 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_keeps_its_number_and_a_new_one_gets_a_new_one() {
-        let before = Sticky::new(1, 60, None, &[&endpoints(&[1, 2, 3])]);
-        let after = Sticky::new(1, 60, Some(before.clone()), &[&endpoints(&[1, 3, 4])]);
+    fn an_endpoint_keeps_its_id_and_a_new_one_gets_a_new_id() {
+        let before = SessionAffinity::new(1, 60, None, &[&endpoints(&[1, 2, 3])]);
+        let after = SessionAffinity::new(1, 60, Some(before.clone()), &[&endpoints(&[1, 3, 4])]);
         for kept in endpoints(&[1, 3]) {
-            assert_eq!(before.number(&kept), after.number(&kept));
+            assert_eq!(before.endpoint_id(&kept), after.endpoint_id(&kept));
         }
-        let new = after.number(&endpoints(&[4])[0]);
-        assert!(endpoints(&[1, 2, 3]).iter().all(|old| before.number(old) != new));
+        let new = after.endpoint_id(&endpoints(&[4])[0]);
+        assert!(endpoints(&[1, 2, 3]).iter().all(|old| before.endpoint_id(old) != new));
     }
 
     #[test]
-    fn numbers_of_ports_come_back_late() {
+    fn port_numbers_are_reused_late() {
         let mut numbers = PortNumbers::default();
         assert_eq!((numbers.take(), numbers.take()), (Some(1), Some(2)));
         numbers.release(1);

@@ -1,7 +1,7 @@
 //! Maglev tables (Eisenbud et al., NSDI 2016, §3.4): which endpoint stands at which hash.
 //!
-//! The table depends on the set of endpoints only, so every node fills it alike; and when one endpoint of N
-//! goes, little more than the 1/N of the table that was its own changes hands.
+//! The table depends on the set of endpoints only, so every node has the same one; and when one endpoint of N
+//! is removed, little more than its own 1/N of the table changes.
 
 use std::{collections::BTreeMap, hash::Hasher, net::SocketAddr};
 
@@ -31,7 +31,7 @@ pub fn size_within(most: usize) -> u16 {
     SIZES.into_iter().rev().find(|size| usize::from(*size) <= most).unwrap_or(1)
 }
 
-/// Fills a table from endpoints, each listed as often as its weight says.
+/// Fills a table from endpoints, each of which is listed as many times as its weight.
 pub fn table(endpoints: &[SocketAddr], size: u16) -> Vec<SocketAddr> {
     let mut weights: BTreeMap<SocketAddr, usize> = BTreeMap::new();
     for endpoint in endpoints {

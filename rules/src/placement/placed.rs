@@ -67,7 +67,7 @@ impl Placed {
         v4.iter().copied().map(SocketAddr::V4).chain(v6.iter().copied().map(SocketAddr::V6))
     }
 
-    /// Makes these changes. No room is left over: there are very many of these lists, and one that grows is copied soon.
+    /// Makes these changes. No capacity is left over: there are very many of these lists.
     pub fn apply(&mut self, changes: &[SlotChange]) {
         match &mut self.0 {
             Addresses::None => {
@@ -80,7 +80,7 @@ impl Placed {
         }
     }
 
-    /// Those of IPv4 and those of IPv6, of which there are none of one.
+    /// Those of IPv4 and those of IPv6; one of these lists is empty.
     const fn lists(&self) -> (&[SocketAddrV4], &[SocketAddrV6]) {
         match &self.0 {
             Addresses::None => (&[], &[]),

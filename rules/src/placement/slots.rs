@@ -1,7 +1,7 @@
 //! Slots: which endpoint stands at which number.
 //!
-//! Slots are dense, 0…N−1, so that one random number finds an endpoint. What is already in place stays
-//! there: an endpoint that goes is replaced by the one in the last slot, and one that comes takes the next.
+//! Slots are dense, 0…N−1, so that one random number finds an endpoint. Endpoints keep their slots: one that is removed
+//! is replaced by the one in the last slot, and a new one takes the next slot.
 
 use std::net::SocketAddr;
 
@@ -41,8 +41,8 @@ pub fn assign(prior: &[Option<SocketAddr>], wanted: Vec<SocketAddr>) -> Vec<Sock
     slots.into_iter().filter_map(|slot| slot.or_else(|| homeless.next())).collect()
 }
 
-/// What [`assign`] would change where each endpoint holds one slot, these (sorted) come and those go. `None` if one
-/// that goes is not there.
+/// What [`assign`] would change where each endpoint holds one slot, if the endpoints `come` (sorted) are added and the
+/// endpoints `go` are removed. `None` if one to be removed is not there.
 pub fn changes(slots: &Placed, come: &[SocketAddr], go: &[SocketAddr]) -> Option<Vec<SlotChange>> {
     let mut free: Vec<usize> = go.iter().map(|endpoint| slots.find(*endpoint)).collect::<Option<_>>()?;
     free.sort_unstable();

@@ -18,8 +18,9 @@ use super::{
     config::Config,
     dispatch::{chains, in_source_ranges},
     keys::{Keys, LOCAL_SLOTS, attribute},
-    pick::{Pick, Picks, remember_chain, remember_chains, sticky_rules},
+    pick::{Pick, Picks},
     range_list::RangeList,
+    session_affinity::{affinity_rules, remember_chain, remember_chains},
     sets::SetName,
 };
 
@@ -28,14 +29,14 @@ use super::{
 pub enum Class {
     /// Refuse: no endpoint anywhere.
     NoEndpoints,
-    /// Drop: endpoints elsewhere only, and the policy wants those of this node.
+    /// Drop: the policy wants endpoints on this node, and all are on others.
     NoLocalEndpoints,
-    /// As [`Class::NoEndpoints`] for sources in the Service's ranges, silence for all others.
+    /// As [`Class::NoEndpoints`] for sources in the Service's ranges; packets of all others are dropped.
     RestrictedNoEndpoints(RangeList),
-    /// Not a frontend's: chains with session affinity jump to it to remember a client for so many seconds.
+    /// Of no frontend: chains with session affinity jump to it to remember a client for so many seconds.
     Remember(u32),
-    /// Not a frontend's: other chains jump to it to choose one of so many slots for a client that is new to
-    /// session affinity.
+    /// Of no frontend: other chains jump to it to choose one of so many slots for a client that session affinity does
+    /// not remember.
     Draw(Pick),
     /// The same among the slots of policy Local.
     DrawLocal(Pick),
@@ -78,7 +79,7 @@ impl Class {
         }
     }
 
-    /// The classes that exist whatever the Services are.
+    /// The classes that always exist.
     pub const CONSTANT: [Self; 4] = [
         Self::NoEndpoints,
         Self::NoLocalEndpoints,
@@ -106,7 +107,7 @@ impl Class {
             Self::RestrictedLocal(RangeList::Second, pick) => (13, pick),
             Self::Draw(pick) => (10, pick),
             Self::DrawLocal(pick) => (11, pick),
-            Self::Remember(timeout) => (14, Pick::Sticky(timeout)),
+            Self::Remember(timeout) => (14, Pick::Affinity(timeout)),
         };
         ClassId(treatment << 16 | pick.id())
     }
@@ -155,7 +156,7 @@ impl Class {
         }
     }
 
-    /// The class that sources in the Service's ranges get, if this one keeps others out.
+    /// The class for sources in the Service's ranges, if this one keeps others out.
     pub const fn admitted(self) -> Option<Self> {
         match self {
             Self::RestrictedNoEndpoints(_) => Some(Self::NoEndpoints),
@@ -175,8 +176,8 @@ impl Class {
         }
     }
 
-    /// The class that keeps out sources outside of the Service's ranges, which stand in this list, and is this one for
-    /// all others.
+    /// The class that drops packets of sources outside of the Service's ranges, which stand in this list, and treats
+    /// all others as this class does.
     #[must_use]
     pub const fn restricted(self, list: RangeList) -> Self {
         match self {
@@ -187,7 +188,7 @@ impl Class {
         }
     }
 
-    /// Whether the class exists whatever the Services are.
+    /// Whether the class always exists.
     pub fn is_constant(self) -> bool {
         Self::CONSTANT.contains(&self)
     }
@@ -215,10 +216,10 @@ impl Class {
             Self::Direct(p) => pick(p, Keys::Address, false),
             Self::NodePortDirect(p) => pick(p, Keys::NodePort, false),
             Self::Local(p) => {
-                with(short_circuit(config, family, chains::SHORT_CIRCUIT), pick(p, Keys::Address, true))
+                with(lead_past_local(config, family, chains::SHORT_CIRCUIT), pick(p, Keys::Address, true))
             }
             Self::NodePortLocal(p) => {
-                let past = short_circuit(config, family, chains::SHORT_CIRCUIT_NODE_PORT);
+                let past = lead_past_local(config, family, chains::SHORT_CIRCUIT_NODE_PORT);
                 with(past, pick(p, Keys::NodePort, true))
             }
         };
@@ -230,13 +231,13 @@ impl Class {
 fn pick(pick: Pick, keys: Keys, is_local: bool) -> Vec<Rule> {
     let offset = if is_local { LOCAL_SLOTS } else { 0 };
     match pick {
-        // Silence, so that the client tries again and lands on another node.
+        // Dropped, so that the client tries again and reaches another node.
         Pick::Random(0) => vec![drop_it()],
         Pick::Random(_) | Pick::SourceHash(_) => {
             let send = [Statement::goto(keys.send())];
             vec![Rule::new(slot(pick, offset).into_iter().chain(send).collect::<Vec<_>>())]
         }
-        Pick::Sticky(timeout) => sticky_rules(timeout, keys, is_local),
+        Pick::Affinity(timeout) => affinity_rules(timeout, keys, is_local),
     }
 }
 
@@ -260,17 +261,17 @@ fn drop_it() -> Rule {
 }
 
 /// Puts a slot into the scratch field: `meta priority set numgen random mod N offset O`, each with equal
-/// probability, or by the source address. What a client had before is no slot.
+/// probability, or by the source address. Session affinity does not choose a slot.
 fn slot(pick: Pick, offset: u32) -> Option<Statement> {
     let slot = match pick {
         Pick::Random(n) => Expression::Random { modulus: u32::from(n), offset },
         Pick::SourceHash(size) => source_hash(size, offset),
-        Pick::Sticky(_) => return None,
+        Pick::Affinity(_) => return None,
     };
     Some(Statement::set(WritableField::Priority, slot))
 }
 
-/// Seed of the hash of a client's address: the same on every node, so that all choose alike.
+/// Seed of the hash of a client's address: the same on every node, so that all nodes choose the same endpoint.
 const SOURCE_HASH_SEED: u32 = 0x706f_7274;
 
 fn source_hash(size: u16, offset: u32) -> Expression {
@@ -282,8 +283,8 @@ fn source_hash(size: u16, offset: u32) -> Expression {
     }
 }
 
-/// Marks connections to a ClusterIP that do not come from a pod. Without a way to tell pods from the
-/// rest nothing is marked, unless everything is to be.
+/// Marks connections to a ClusterIP that do not come from a pod. If pods cannot be recognised, none is marked, unless
+/// all are to be.
 fn masquerade_non_pods(config: &Config, family: Family) -> Option<Rule> {
     if config.masquerade_all {
         return Some(Rule::new([config.mark()]));
@@ -292,9 +293,9 @@ fn masquerade_non_pods(config: &Config, family: Family) -> Option<Rule> {
     Some(Rule::new([not_a_pod, config.mark()]))
 }
 
-/// Under policy Local, pods and this node reach every endpoint, as if they had used the ClusterIP; only
-/// what comes from outside is held to the endpoints of this node.
-fn short_circuit(config: &Config, family: Family, chain: &str) -> Vec<Rule> {
+/// Under `externalTrafficPolicy: Local`, leads pods and this node to every endpoint; only packets from outside are held
+/// to the endpoints on this node.
+fn lead_past_local(config: &Config, family: Family, chain: &str) -> Vec<Rule> {
     let pods = config.pods.from(family).map(|from_pod| Rule::new([from_pod, Statement::goto(chain)]));
     let this_node = Rule::new([
         Statement::equal(Field::SourceAddressType, MatchValue::Local),

@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 
 use crate::ruleset::{BitOp, Expression, Family, Field, MatchValue, Name, Statement, WritableField};
 
-/// How connections of pods are told from all others (`detectLocalMode`).
+/// How connections of pods are recognised (`detectLocalMode`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PodDetector {
     /// Not at all: no traffic to a ClusterIP is masqueraded because of where it comes from.
@@ -24,7 +24,7 @@ pub enum PodDetector {
 }
 
 impl PodDetector {
-    /// A match on connections that come from pods, if there is a way to tell in this family.
+    /// A match on connections that come from pods, if these can be recognised in this family.
     pub fn from(&self, family: Family) -> Option<Statement> {
         self.matching(family).map(|(field, value)| Statement::equal(field, value))
     }
@@ -54,10 +54,9 @@ impl PodDetector {
 pub struct Config {
     /// Name of the tables.
     pub table: Name,
-    /// The families that have a table, in the order of [`Family::ALL`]. What Services and nodes have of another is
-    /// not served.
+    /// The families that have a table, in the order of [`Family::ALL`]. Addresses of other families are not served.
     pub families: Vec<Family>,
-    /// How pods are told from the rest.
+    /// How connections of pods are recognised.
     pub pods: PodDetector,
     /// Masquerade every connection to a ClusterIP (`--masquerade-all`).
     pub masquerade_all: bool,

@@ -1,4 +1,4 @@
-//! What does not depend on the Services: the chains that dispatch.
+//! The chains that dispatch. They do not depend on the Services.
 
 use crate::ruleset::{
     BaseChain, BitOp, Chain, ChainType, Expression, Family, Field, Hook, MatchValue, Rule, Statement,
@@ -8,8 +8,8 @@ use crate::ruleset::{
 use super::{
     config::Config,
     keys::{Keys, LOCAL_SLOTS, attribute},
-    pick::shared_chains,
     range_list::RangeList,
+    session_affinity::shared_chains,
     sets::SetName,
 };
 
@@ -19,7 +19,7 @@ pub mod chains {
     pub const SERVICES: &str = "services";
     /// Finds the class of a node port and goes to its chain.
     pub const NODE_PORTS: &str = "node-ports";
-    /// Refuses at a ClusterIP what is no frontend.
+    /// Refuses what is sent to a ClusterIP at a port that is no frontend.
     pub const CLUSTER_IP: &str = "cluster-ip";
     /// Refuses.
     pub const NO_ENDPOINTS: &str = "no-endpoints";
@@ -116,8 +116,8 @@ fn dispatch(keys: Keys) -> [Statement; 2] {
     [Statement::set(WritableField::Priority, class), to_class(SetName::Classes)]
 }
 
-/// A frontend that is there has the attributes that its class reads. Kernels before 6.17 may miss one that is just being
-/// replaced, once: so it is read again.
+/// A frontend that is found has the attributes that its class reads. Kernels before 6.17 may miss, once, an attribute
+/// that is being replaced, so it is read again.
 fn short_circuit(keys: Keys) -> Vec<Rule> {
     let mut direct = Vec::from(keys.attribute(attribute::DIRECT));
     direct.push(to_class(SetName::DirectClasses));
@@ -125,13 +125,13 @@ fn short_circuit(keys: Keys) -> Vec<Rule> {
     vec![direct.clone(), direct, Rule::new([Statement::goto(chains::NO_ENDPOINTS)])]
 }
 
-/// A match on sources in the ranges of the Service that the frontend belongs to, of these two lists of them the one.
+/// A match on sources in the ranges of the Service that the frontend belongs to, which stand in this list.
 pub fn in_source_ranges(list: RangeList) -> Statement {
     Statement::in_set(Keys::Address.with([Field::SourceAddress]), list.set().name())
 }
 
-/// What is looked up twice may have been missed: a frontend that comes while the packet is under way is not there at
-/// the first lookup, and kernels before 6.17 may miss, once, one that is just being replaced.
+/// Frontends are looked up twice: one that is added while the packet is under way is missing at the first lookup, and
+/// kernels before 6.17 may miss, once, one that is being replaced.
 fn services() -> Vec<Rule> {
     let at_cluster_ip = Statement::in_set(Field::DestinationAddress, SetName::ClusterIps.name());
     let at_node = Statement::in_set(Field::DestinationAddress, SetName::NodeAddresses.name());
@@ -140,7 +140,7 @@ fn services() -> Vec<Rule> {
         Rule::new([at_cluster_ip, Statement::goto(chains::CLUSTER_IP)]),
         Rule::new([at_node, Statement::jump(chains::NODE_PORTS)]),
         Rule::new(dispatch(Keys::Address)),
-        // A ClusterIP that is nobody's: silence, in case it becomes somebody's in a moment.
+        // A ClusterIP without a Service: dropped, in case a Service is about to get it.
         Rule::new([
             Statement::in_set(Field::DestinationAddress, SetName::ServiceCidrs.name()),
             Statement::Verdict(Verdict::Drop),
@@ -148,19 +148,19 @@ fn services() -> Vec<Rule> {
     ]
 }
 
-/// A node port, unless the address has a frontend of that port; one may become the other.
+/// A node port, unless the address has a frontend at that port; one may become the other.
 fn node_ports() -> Vec<Rule> {
     let order = [Keys::Address, Keys::NodePort, Keys::NodePort, Keys::Address];
     order.map(|keys| Rule::new(dispatch(keys))).into()
 }
 
-/// No frontend of this ClusterIP has that port: refuse rather than let it wander off.
+/// No frontend of this ClusterIP has that port: refused rather than routed.
 fn cluster_ip() -> Vec<Rule> {
     vec![Rule::new(dispatch(Keys::Address)), Rule::new([Statement::goto(chains::NO_ENDPOINTS)])]
 }
 
-/// What a class draws stands at its slot for as long as a packet may come that was led there. Kernels before 6.17 may
-/// miss one that is just being replaced, once; slot 0 of the same policy is always there.
+/// The endpoint at a drawn slot exists for as long as packets that were led there are under way. Kernels before 6.17
+/// may miss, once, one that is being replaced; slot 0 of the same policy always exists.
 fn send(keys: Keys, family: Family) -> Vec<Rule> {
     let first_slot = Expression::from(Field::Priority).bitwise(BitOp::And, LOCAL_SLOTS);
     vec![

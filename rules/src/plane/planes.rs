@@ -10,13 +10,13 @@
 
 use std::sync::Arc;
 
-use super::{dispatch::chains, pick::is_of_clients, sets::SetName};
+use super::{dispatch::chains, session_affinity::is_of_clients, sets::SetName};
 use crate::ruleset::{
     Chain, Element, ElementData, Elements, Expression, Family, Name, Operation, Set, SetData, Statement,
     Table, Transaction, Verdict,
 };
 
-/// What the names of the other plane end in.
+/// Suffix of the names of the other plane.
 pub const SUFFIX: &str = "-b";
 
 /// Whether both planes share the set or chain of this name.
@@ -49,7 +49,7 @@ pub fn is_swapped(table: &Table) -> bool {
     })
 }
 
-/// What has names of sets and chains in it.
+/// Something that contains names of sets and chains.
 trait Named {
     /// Exchanges the names of the two planes.
     fn swap(&mut self);
@@ -136,7 +136,7 @@ impl Named for Set {
 impl Named for Operation {
     fn swap(&mut self) {
         match self {
-            // The set of an element is shared with others, so it is not this one's to change.
+            // The declaration of an element's set is shared with other operations, and changed apart.
             Self::AddTable | Self::DeleteTable | Self::DeleteElement { .. } => {}
             Self::AddSet(set) => set.swap(),
             Self::AddChain(chain) => chain.swap(),
@@ -177,7 +177,7 @@ impl Table {
 impl Transaction {
     /// Exchanges the names of the two planes in these families.
     pub fn swap(&mut self, is_swapped: impl Fn(Family) -> bool) {
-        // Neighbours are of one set, whose declaration they share.
+        // Adjacent elements are of one set, and share its declaration.
         let mut last: Option<(Arc<Set>, Arc<Set>)> = None;
         for (_, operation) in self.operations.iter_mut().filter(|(family, _)| is_swapped(*family)) {
             if let Operation::AddElement { set, .. } | Operation::DeleteElement { set, .. } = operation {

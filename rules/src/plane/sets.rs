@@ -3,7 +3,7 @@
 use super::config::Config;
 use crate::ruleset::{DataType, Family, Set, SetFlags};
 
-/// How many clients are remembered at most. One more is served, but not remembered.
+/// Clients that are remembered at most. One more is served, but not remembered.
 const AFFINITY_CLIENTS: u32 = 1 << 20;
 
 /// The sets and maps of each table.
@@ -27,11 +27,11 @@ pub enum SetName {
     Attributes,
     /// Map: node port and number of an attribute → its value.
     NodePortAttributes,
-    /// Dynamic map: ServicePort with session affinity, client → lasting number of an endpoint.
+    /// Dynamic map: ServicePort with session affinity, client → endpoint id.
     Affinity,
-    /// Set: frontend with source ranges, source range.
+    /// Set: frontend, source range that it admits.
     AllowedSources,
-    /// The same, for those whose present ranges stand in the other one.
+    /// The same, for frontends whose previous ranges stand in the other set.
     OtherAllowedSources,
     /// Set: every ClusterIP.
     ClusterIps,
@@ -43,22 +43,23 @@ pub enum SetName {
     Hairpin,
 }
 
-/// When an element has to be there for packets that are under way while changes are committed ([`crate::incremental::plan`]).
+/// When an element has to exist, for packets that are under way while changes are committed
+/// ([`crate::incremental::plan`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Packets look it up by their own addresses and ports: what changes there takes effect at once.
+    /// Packets look it up by their own addresses and ports: a change takes effect at once.
     Leader,
-    /// Packets look it up when nothing else was found: it is there before the rest changes and goes after it.
+    /// Packets look it up when they found nothing else: it is added before the rest changes, and deleted after it.
     Fallback,
-    /// Another element or a rule leads there, which is looked up before it.
+    /// Another element or a rule, which is evaluated earlier, leads to it.
     Led,
-    /// Rules lead there, or it is a range that an element leads to: it must be there a transaction before what leads
-    /// there.
+    /// Rules lead to it, or it is a range that an element leads to: it must exist one transaction before what leads to
+    /// it.
     Prepared,
 }
 
 impl SetName {
-    /// When its elements have to be there.
+    /// When its elements have to exist.
     pub const fn role(self) -> Role {
         match self {
             Self::Frontends | Self::NodePorts | Self::ClusterIps | Self::NodeAddresses => Role::Leader,

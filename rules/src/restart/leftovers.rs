@@ -1,16 +1,15 @@
-//! What to keep of the kernel's ruleset while part of the input cannot be read, or while it is not known which Service
-//! the kernel refuses.
+//! Leftovers: what to keep of the kernel's ruleset while part of the input cannot be read, or while it is not known
+//! which Service the kernel refuses.
 //!
-//! A manifest that was good yesterday and cannot be read today must not cost its Services anything when the agent
-//! restarts. What was in it nobody knows, so that nothing goes until it can be read again: what the kernel has beyond
-//! what the readable input makes is *left over*, and stays.
+//! A manifest that was valid yesterday and cannot be read today must not interrupt its Services when the agent
+//! restarts. Its content is unknown, so nothing is deleted until it can be read again: what the kernel has beyond the
+//! readable input is *left over*, and stays.
 //!
-//! - A frontend of a Service that can be read keeps the endpoints that the kernel has for it: a slice that
-//!   may stand in an unreadable file. They become slices of the state, so that the compiler finds slots and classes for
-//!   all.
-//! - Any other frontend stays as it is, with all that its packets need. That is so as well if another Service claims it
-//!   now: the one that had it may stand in the unreadable file.
-//! - Of the sets that hold addresses only, every element stays.
+//! - A frontend of a readable Service keeps the endpoints that the kernel has for it, because their slice may be in an
+//!   unreadable file. They become slices of the state, so that the compiler finds slots and classes for all.
+//! - Any other frontend stays as it is, with all that its packets need, even if another Service claims it now: its
+//!   former owner may be in the unreadable file.
+//! - Every element of the sets that hold addresses only stays.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,7 +31,7 @@ use crate::{
     state::State,
 };
 
-/// The maps and sets whose keys begin with a frontend, behind the one that says which frontends there are.
+/// The maps and sets whose keys begin with a frontend. The first of each kind has the frontends themselves.
 const OF_FRONTENDS: [&[SetName]; 2] = [
     &[
         SetName::Frontends,
@@ -48,25 +47,24 @@ const OF_FRONTENDS: [&[SetName]; 2] = [
 const OF_ADDRESSES: [SetName; 4] =
     [SetName::ClusterIps, SetName::ServiceCidrs, SetName::NodeAddresses, SetName::Hairpin];
 
-/// The node of an endpoint that is not on this one, as far as the kernel tells. No Node has such a name.
+/// The node of an endpoint that is on another node, as far as the kernel's elements show. No Node has such a name.
 const ELSEWHERE: &str = ":";
 
-/// What an incomplete input does not account for in what the kernel held at the start.
+/// What the kernel held at the start and an incomplete input does not contain.
 #[derive(Debug, Default)]
 pub struct Leftovers {
-    /// Frontends, and what these need, that no Service claims which had them.
+    /// Frontends that their former owner does not claim, and what these need.
     rest: Ruleset,
     /// The slices that stand for endpoints of other frontends.
     slices: BTreeSet<ObjectName>,
 }
 
 impl Leftovers {
-    /// Finds what this ruleset of the kernel has beyond a state of which nobody knows what is missing. The endpoints
-    /// among it are put into the state; the rest is for [`Leftovers::keep`]. The compiler has compiled nothing yet, and
-    /// is to compile the state afterwards.
+    /// Finds what the kernel's ruleset has beyond an incomplete state. Endpoints among that are put into the state; the
+    /// rest is for [`Leftovers::keep`]. The compiler has compiled nothing yet, and is to compile the state afterwards.
     pub fn find(kernel: &Ruleset, compiler: &Compiler, state: &mut State) -> Self {
         let mut leftovers = Self { rest: kernel.clone(), slices: BTreeSet::new() };
-        // Endpoints that come back may end a fall-back, such as to those that terminate: then these are missing.
+        // Endpoints that come back may end a fallback, such as to terminating ones: then these are missing.
         let compile = |state: &mut State| {
             let mut compiler = compiler.clone();
             compiler.load(state, kernel);
@@ -82,7 +80,7 @@ impl Leftovers {
             loaded = compile(state);
         }
         leftovers.forget_claimed(&loaded);
-        // Classes stay, since frontends that are left over need theirs whatever others do.
+        // Classes stay, since frontends that are left over need theirs.
         let desired = loaded.ruleset();
         for (family, table) in &mut leftovers.rest.tables {
             for set in OF_ADDRESSES {
@@ -95,8 +93,8 @@ impl Leftovers {
         leftovers
     }
 
-    /// After the compiler has compiled changes: frontends that were left over and that their Services claim now give
-    /// their endpoints to the state. Says whether it is to be compiled again.
+    /// Follows what the compiler compiled: the endpoints of frontends that were left over, and that their former owners
+    /// claim now, are put into the state. Returns whether the state is to be compiled again.
     pub fn follow(&mut self, compiler: &Compiler, state: &mut State) -> bool {
         let slices = slices(&self.rest, compiler, state, Missing::WithAll);
         self.forget_claimed(compiler);
@@ -125,7 +123,7 @@ impl Leftovers {
         }
     }
 
-    /// Frontends of the Services that had them are the compiler's.
+    /// Forgets frontends that their former owners claim: the compiler has them.
     fn forget_claimed(&mut self, compiler: &Compiler) {
         for (family, table) in &mut self.rest.tables {
             for maps in OF_FRONTENDS {
@@ -258,18 +256,18 @@ fn is_among(frontends: &BTreeSet<Concat>, key: &Concat, length: usize) -> bool {
     key.as_bytes().get(..length).is_some_and(|start| frontends.contains(&Concat::from_bytes(start)))
 }
 
-/// The Service in the comment of a frontend; without its end if it is too long for a comment.
+/// The Service in the comment of a frontend; cut off if it is too long for a comment.
 fn owner_in(comment: &str) -> &str {
     comment.split(':').next().unwrap_or_default()
 }
 
-/// Whether two frontends belong to the same Service, as far as their comments say.
+/// Whether two frontends belong to the same Service by their comments.
 fn has_same_owner(a: &Element, b: &Element) -> bool {
     let (Some(a), Some(b)) = (&a.comment, &b.comment) else { return true };
     owner_in(a) == owner_in(b)
 }
 
-/// Whether a frontend belongs to this Service, as far as its comment says.
+/// Whether a frontend belongs to this Service by its comment.
 fn is_of(frontend: &Element, owner: &ObjectName) -> bool {
     let Some(comment) = &frontend.comment else { return true };
     let (named, owner) = (owner_in(comment), owner.to_string());
@@ -288,7 +286,7 @@ enum Missing {
 /// A ServicePort in one family.
 type PortKey = (ObjectName, Family, Arc<str>, Protocol);
 
-/// Slices with the endpoints of frontends of this ruleset that are compiled for the same Service, and that it lacks.
+/// Slices with the endpoints that a compiled Service lacks, and that the same Service's frontends have in this ruleset.
 fn slices(kernel: &Ruleset, compiler: &Compiler, state: &State, missing: Missing) -> Vec<EndpointSlice> {
     let before = AdoptedSlots::of(kernel);
     if before.is_empty() {
@@ -371,7 +369,7 @@ fn port_of<'a>(service: &'a Service, frontend: &FrontendKey) -> Option<&'a Servi
     })
 }
 
-/// Endpoints, each with the number of slots that it has, which is its weight, unless slots are drawn otherwise.
+/// Endpoints with their weights: the number of slots that each has, unless slots are not chosen at random.
 fn shares(slots: impl Iterator<Item = SocketAddr>, service: &Service) -> BTreeMap<SocketAddr, u16> {
     let mut shares = BTreeMap::new();
     for endpoint in slots {
@@ -384,7 +382,7 @@ fn shares(slots: impl Iterator<Item = SocketAddr>, service: &Service) -> BTreeMa
     shares
 }
 
-/// Whether an endpoint is on this node: the kernel knows those, as their pods may reach themselves.
+/// Whether an endpoint is on this node: these are in the set of hairpin connections.
 fn is_on_this_node(kernel: &Ruleset, family: Family, endpoint: SocketAddr) -> bool {
     let hairpin = kernel.tables.get(&family).and_then(|table| table.sets.get(SetName::Hairpin.name()));
     let address = endpoint.ip().into();

@@ -13,7 +13,7 @@ use crate::{model::Node, ruleset::Family};
 /// The setting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NodePortAddresses {
-    /// `primary`: the node's primary address of each family, as the Node object says. Without a Node
+    /// `primary`: the node's primary address of each family, by the Node object. Without a Node
     /// object it is not known which address that is, and every address but loopback and link-local
     /// ones counts.
     #[default]
@@ -22,7 +22,7 @@ pub enum NodePortAddresses {
     Networks(Vec<IpNetwork>),
 }
 
-/// Why a setting is not valid.
+/// Why a setting is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NodePortAddressesError {
     /// An entry is neither the word nor a network.
@@ -54,7 +54,7 @@ impl FromStr for NodePortAddresses {
 }
 
 impl NodePortAddresses {
-    /// Selects from what the Node object says and from the addresses of the host's interfaces.
+    /// Selects from the Node object's addresses and from those of the host's interfaces.
     pub fn select(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
         let usable = |address: &&IpAddr| !address.is_loopback() && !address.is_unspecified();
         match self {

@@ -14,8 +14,8 @@ const LONGEST_TIMEOUT: u32 = 86_400;
 
 /// Seconds after a client's last connection during which it stays with its endpoint; `None` without session affinity.
 ///
-/// It is at least what the Service asks for, and at most an eighth more. There is a chain for each timeout, so there are
-/// few of them.
+/// It is at least what the Service asks for, and at most an eighth more. There is a chain for each timeout, so there
+/// are few of them.
 pub fn timeout(service: &Service) -> Option<u32> {
     service.affinity_timeout.map(rounded)
 }

@@ -10,15 +10,15 @@ use crate::{
     state::ServiceState,
 };
 
-/// The slices of a Service by what they resolve: a Service with many ports looks at each slice once, not once a port.
+/// The slices of a Service by the ports that they resolve, so that each slice is examined once, not once for each port.
 #[derive(Debug)]
 pub struct SlicesByPort<'a> {
     resolved: SmallVec<[Resolved<'a>; 2]>,
-    /// The Service's state, which says what cannot be an endpoint.
+    /// The Service's state, which knows the addresses that cannot be endpoints.
     state: Option<&'a ServiceState>,
 }
 
-/// That a slice resolves a name and protocol to a port number.
+/// A slice that resolves a name and protocol to a port number.
 #[derive(Clone, Copy, Debug)]
 struct Resolved<'a> {
     name: &'a str,
@@ -33,7 +33,7 @@ impl<'a> SlicesByPort<'a> {
         Self { state: Some(state), ..Self::new(state.slices.iter().map(|slice| &**slice)) }
     }
 
-    /// These slices, in order of their names, with all that they list.
+    /// These slices, in order of their names, with all endpoints that they list.
     pub fn new(slices: impl IntoIterator<Item = &'a EndpointSlice>) -> Self {
         let resolved = |slice: &'a EndpointSlice| {
             slice.ports.iter().map(move |port| Resolved {
@@ -58,9 +58,9 @@ impl<'a> SlicesByPort<'a> {
     }
 }
 
-/// Merges the slices of a Service for one port and family: one entry an address and port, sorted. An address may
-/// stand in two slices while it moves between them, or when a pod reuses the IP of one that is leaving:
-/// a terminating copy never displaces another, any other copy always does. What cannot be an endpoint is left out.
+/// Merges the slices of a Service for one port and family: one entry for each address and port, sorted. An address may
+/// be in two slices while it moves between them, or when a pod reuses the IP of one that terminates: a terminating copy
+/// never replaces another, any other copy always does. Addresses that cannot be endpoints are left out.
 pub fn merge<'a>(
     slices: &SlicesByPort<'a>,
     port: &ServicePort,
@@ -69,7 +69,7 @@ pub fn merge<'a>(
     merge_some(slices, port, family, |_| true)
 }
 
-/// The same of those addresses only that are `wanted`.
+/// The same for the `wanted` addresses only.
 pub fn merge_some<'a>(
     slices: &SlicesByPort<'a>,
     port: &ServicePort,

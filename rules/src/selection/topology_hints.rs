@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use crate::model::{Endpoint, Node};
 
-/// Which hints restrict the choice (KEP-2433, KEP-3015).
+/// Which hints restrict the selection (KEP-2433, KEP-3015).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topology {
     /// Those to this node.
@@ -16,8 +16,8 @@ pub enum Topology {
 }
 
 impl Topology {
-    /// Decided by the ready endpoints only: a level counts if each of them has a hint of that level and
-    /// one of these names this node or zone.
+    /// Decided by the ready endpoints only: a level applies if each of them has a hint of that level, and one of these
+    /// names this node or zone.
     pub fn of(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Self {
         let level = |hints: fn(&Endpoint) -> &[Arc<str>], own: &str| {
             let mut ready = endpoints.iter().map(|(_, e)| *e).filter(|e| e.ready).peekable();
@@ -35,7 +35,7 @@ impl Topology {
         }
     }
 
-    /// Whether a ready endpoint is chosen from.
+    /// Whether a ready endpoint is selected.
     pub fn admits(self, endpoint: &Endpoint, node: &Node) -> bool {
         let own_zone = node.zone.as_deref().unwrap_or_default();
         match self {
@@ -45,7 +45,7 @@ impl Topology {
         }
     }
 
-    /// Whether this one of the ready endpoints is reason enough not to go down to another level.
+    /// Whether this endpoint alone, if it is ready, keeps another level from applying.
     pub fn is_held_by(self, endpoint: &Endpoint, node: &Node) -> bool {
         let (hints, has_zone) = (&*endpoint.hints, node.zone.as_ref().is_some_and(|zone| !zone.is_empty()));
         let holds = match self {
@@ -56,7 +56,7 @@ impl Topology {
         endpoint.ready && holds && self.admits(endpoint, node)
     }
 
-    /// Whether it stays this topology when these endpoints come to those that made it so. False if that depends on
+    /// Whether the level stays when these endpoints are added to those that it was decided by. False if that depends on
     /// others.
     pub fn stays(self, endpoints: &[&Endpoint], node: &Node) -> bool {
         let has_hint = |endpoint: &Endpoint| match self {

@@ -15,8 +15,8 @@ pub enum EndpointScope {
     Cluster,
     /// `internalTrafficPolicy: Local`: the endpoints on this node, for every client.
     Local,
-    /// `externalTrafficPolicy: Local`: the endpoints on this node for clients outside of the cluster, but every endpoint
-    /// for pods and for this node, as if they had used the ClusterIP.
+    /// `externalTrafficPolicy: Local`: the endpoints on this node for clients outside of the cluster, but every
+    /// endpoint for pods and for this node, as if they had used the ClusterIP.
     LocalFromOutside,
 }
 

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use crate::model::Endpoint;
 
-/// Endpoints to choose from, sorted, each once, with the shares that their weights give them.
+/// Selected endpoints, sorted, each once, with their weights.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chosen {
     addresses: Vec<SocketAddr>,
-    /// What each weighs, divided by what all weights have in common; empty if all weigh the same.
+    /// The weight of each, divided by the greatest common divisor; empty if all are the same.
     weights: Vec<u16>,
 }
 
@@ -45,7 +45,7 @@ impl Chosen {
         if self.weights.is_empty() { self.len() } else { self.weights.iter().copied().map(usize::from).sum() }
     }
 
-    /// Repeats each endpoint as often as its weight says, for `most` slots at most. Beyond that weights are made
+    /// Repeats each endpoint as many times as its weight, for `most` slots at most. Beyond that weights are made
     /// coarser, and if there are more endpoints than slots, the first ones have one each.
     pub fn spread(mut self, most: usize) -> Vec<SocketAddr> {
         let (slots, count) = (self.slots(), self.len());

@@ -1,8 +1,8 @@
-//! Makes whole tables in bounded parts, each a transaction: nobody else waits long for the kernel.
+//! Makes whole tables in bounded parts, each a transaction, so that other users of the kernel's mutex never wait long.
 //!
 //! First the tables with all that is constant but the hooks; then the elements; then the chains of the classes and,
-//! last of all, the hooks. Until these are there no packet comes by, so that nothing is ever half visible. Beside a
-//! table that is in force the same is made under other names ([`crate::plane::planes`]), and last of all the hooks lead there.
+//! last of all, the hooks. Until then the rules see no packet, so that no packet sees half of them. Beside a table that
+//! is in force the same is made under other names ([`crate::plane::planes`]), and last of all the hooks lead there.
 //!
 //! At a cold start, what is compiled first is in the kernel while the rest is compiled.
 
@@ -24,22 +24,22 @@ use crate::{
     state::{ServiceState, State},
 };
 
-/// What [`Compiler::load_in_parts`] came to.
+/// The outcome of [`Compiler::load_in_parts`].
 #[derive(Debug)]
 pub enum Loaded {
     /// All parts were taken; together they make [`Compiler::ruleset`].
     Complete(Vec<Problem>),
-    /// Some part was not taken, or the sets were declared too small: the state is compiled, but the kernel holds
-    /// only some of it, not hooked in.
+    /// Some part was not taken, or the sets were declared too small: the state is compiled, but the kernel holds only
+    /// part of it, without hooks.
     Incomplete(Vec<Problem>),
 }
 
-/// Elements of the first part at a cold start: few, so that the kernel is soon at work too.
+/// Elements of the first part at a cold start: few, so that the kernel begins to work soon.
 const FIRST: usize = 512;
 
 impl Compiler {
     /// Compiles the whole state for a kernel that holds no tables of ours, and has `take` commit it in
-    /// parts, in order. `take` says whether it wants more.
+    /// parts, in order. `take` returns whether it wants more.
     pub fn load_in_parts(&mut self, state: &mut State, take: &mut dyn FnMut(Transaction) -> bool) -> Loaded {
         state.clear_dirty();
         self.declare_expected_sizes(state);
@@ -55,7 +55,7 @@ impl Compiler {
         parts.start_with(FIRST);
 
         let mut problems = Vec::new();
-        // In the order of rank: who is granted a frontend keeps it.
+        // In the order of rank: a Service that is granted a frontend keeps it.
         let ranked = sort_by_rank(state.services());
         self.services.reserve(ranked.len());
         self.claim_ahead(&ranked);
@@ -103,8 +103,8 @@ impl Compiler {
         if is_complete { Loaded::Complete(problems) } else { Loaded::Incomplete(problems) }
     }
 
-    /// Makes the families anew, each beside what is in force, of which the last update wants that: `take` carries out
-    /// each act, in order, and says whether it did. Then what was in force retires.
+    /// Makes the families anew that the last update could not change in place, each beside what is in force: `take`
+    /// carries out each act, in order, and returns whether it did. Then what was in force retires.
     pub fn rebuild(&mut self, take: &mut dyn FnMut(Act) -> bool) {
         for rebuild in std::mem::take(&mut self.rebuilds) {
             if !self.rebuild_family(&rebuild, take) {
@@ -171,7 +171,7 @@ impl Compiler {
         });
     }
 
-    /// Declares sizes before anything is compiled: for as many elements as there can be at most.
+    /// Declares sizes before anything is compiled, for as many elements as there can be at most.
     fn declare_expected_sizes(&mut self, state: &State) {
         let mut expected = PerSet::<u32>::default();
         for (service, entry) in state.services() {
@@ -187,7 +187,7 @@ impl Compiler {
     }
 }
 
-/// Adds what a Service can have at most: every endpoint of every slice behind every port.
+/// Adds the elements that a Service can have at most: every endpoint of every slice behind every port.
 fn expect(service: &Service, entry: &ServiceState, node: &Node, expected: &mut PerSet<u32>) {
     let mut slots_left = PerSet::from_fn(|_, _| admission::MOST_SLOTS);
     let ports = &service.ports[..service.ports.len().min(admission::MOST_PORTS)];
@@ -213,7 +213,7 @@ fn expect(service: &Service, entry: &ServiceState, node: &Node, expected: &mut P
         } * if local { 2 } else { 1 };
         for port in ports {
             let mut add = |set, count: usize| {
-                // Without bounds of its own the kernel would make room for all that weights multiply to.
+                // Without this bound the kernel would make room for the product of all weights.
                 let left = &mut slots_left[(family, set)];
                 let count = count.min(*left);
                 *left -= count;
@@ -226,9 +226,9 @@ fn expect(service: &Service, entry: &ServiceState, node: &Node, expected: &mut P
             add(SetName::Endpoints, addresses * slots);
             add(SetName::NodeEndpoints, node_ports * slots);
             if service.affinity_timeout.is_some() || local {
-                let sticky = if service.affinity_timeout.is_some() { slots } else { 0 };
-                add(SetName::Attributes, addresses * (4 + sticky));
-                add(SetName::NodePortAttributes, node_ports * (4 + sticky));
+                let ids = if service.affinity_timeout.is_some() { slots } else { 0 };
+                add(SetName::Attributes, addresses * (4 + ids));
+                add(SetName::NodePortAttributes, node_ports * (4 + ids));
             }
         }
         expected[(family, SetName::ClusterIps)] += 1;

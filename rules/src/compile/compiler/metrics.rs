@@ -8,7 +8,7 @@ use crate::{
     selection::EndpointScope,
 };
 
-/// Number of ServicePorts of one family that have endpoints, but none on this node, where a policy asks for it.
+/// Number of ServicePorts of one family that have endpoints, but none on this node, where a policy asks for one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoLocalEndpoints {
     /// Under `internalTrafficPolicy: Local`.
@@ -19,9 +19,9 @@ pub struct NoLocalEndpoints {
 
 /// The counts, by family, kept as Services change.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LackingPorts([NoLocalEndpoints; Family::ALL.len()]);
+pub(super) struct NoLocalEndpointCounts([NoLocalEndpoints; Family::ALL.len()]);
 
-impl LackingPorts {
+impl NoLocalEndpointCounts {
     /// Notes that a Service was compiled again.
     pub(super) fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
         // Added before they are subtracted: no count falls below zero.
@@ -70,10 +70,10 @@ impl Compiler {
 
     /// The ServicePorts without local endpoints of each family, in the order of [`Family::ALL`].
     pub fn no_local_endpoints(&self) -> [NoLocalEndpoints; Family::ALL.len()] {
-        self.lacking.0
+        self.no_local_endpoints.0
     }
 
-    /// The number of elements of each set and map that Portolan fills, and not the packets.
+    /// The number of elements of each set and map that Portolan fills. Packets fill the map of clients.
     pub fn sizes(&self) -> impl Iterator<Item = SetSize> {
         let sets = SetName::ALL.into_iter().filter(|set| *set != SetName::Affinity);
         Family::ALL.into_iter().flat_map(move |family| {

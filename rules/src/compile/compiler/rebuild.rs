@@ -1,4 +1,5 @@
-//! Turns what the ledger noted into the transactions of a plan.
+//! Turns the changes in the ledger into the transactions of a plan, or into a rebuild of what cannot be changed in
+//! place.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,25 +15,25 @@ use crate::{
     ruleset::{Concat, Element, Family, Name, Ruleset, Set, Transaction},
 };
 
-/// A family of which everything is made anew beside what is in force, and what the update that wants it changes.
+/// A family that is made anew beside what is in force, and what the update that requires it changes.
 #[derive(Clone, Debug)]
 pub(super) struct Rebuild {
     pub(super) family: Family,
     changes: Vec<ElementChange>,
     /// Names of the chains that are in force and will not be.
     old_chains: Vec<Name>,
-    /// Chains that will be in force and are not.
+    /// Chains that will be in force and are not yet.
     new_chains: HashSet<Name>,
 }
 
 impl Compiler {
-    /// What the ledger noted since the last time, as transactions that are committed one after the other. Families
-    /// that must be made anew have none among them: they wait for [`Compiler::rebuild`].
+    /// The changes in the ledger since the last call, as transactions that are committed one after the other. They
+    /// leave out families that must be made anew, which wait for [`Compiler::rebuild`].
     pub(super) fn plan(&mut self) -> Vec<Transaction> {
         let net = self.ledger.take_changes();
         let outgrown = self.outgrown(&net);
         let mut steps = Vec::new();
-        // What is retiring makes room for what comes: in its sets, or of the names of the other plane.
+        // Deletes what is retiring first, if its room in a set or the names of the other plane are needed.
         while (!outgrown.is_empty() || self.is_tight(&net)) && !self.retiring.is_empty() {
             steps.push(self.retire(self.retiring.last(), PART));
         }
@@ -44,36 +45,37 @@ impl Compiler {
         steps
     }
 
-    /// Takes what nothing has led to any more since a number ([`Compiler::retiring`]), at most `limit` elements of it,
-    /// as a transaction; empty if there is nothing.
+    /// Takes what began to retire up to a number ([`Compiler::retiring`]), at most `limit` elements of it, as a
+    /// transaction; empty if there is nothing.
     pub fn retire(&mut self, up_to: u64, limit: usize) -> Transaction {
         self.retiring.take_part(&self.config.table, up_to, limit)
     }
 
-    /// The number of what began to retire last; `None` if nothing is left to be retired.
+    /// The number of the group that began to retire last; `None` if nothing is retiring.
     pub fn retiring(&self) -> Option<u64> {
         (!self.retiring.is_empty()).then(|| self.retiring.last())
     }
 
-    /// Makes the kernel, which was read, equal to a ruleset: `take` carries out each act, in order, and says whether it
-    /// did.
+    /// Makes the kernel, which was read, equal to a ruleset: `take` carries out each act, in order, and returns whether
+    /// it did.
     pub fn make_equal(&mut self, kernel: &Ruleset, desired: Ruleset, take: &mut dyn FnMut(Act) -> bool) {
         self.rebuilds.clear();
         make_equal(&self.config.table, kernel, desired, &mut self.retiring, take);
     }
 
-    /// Whether the last update wants families made anew ([`Compiler::rebuild`]).
+    /// Whether the last update requires families to be made anew ([`Compiler::rebuild`]).
     pub const fn wants_rebuild(&self) -> bool {
         !self.rebuilds.is_empty()
     }
 
-    /// Forgets what is retiring, as the kernel is about to be compared as a whole; gives what would have removed it.
+    /// Forgets what is retiring, because the kernel is about to be compared as a whole; returns the transaction that
+    /// would have deleted it.
     pub fn forget_retiring(&mut self) -> Transaction {
         self.rebuilds.clear();
         self.retire(u64::MAX, usize::MAX)
     }
 
-    /// Forgets which elements of these sets are retiring, as they are about to be compared.
+    /// Forgets which elements of these sets are retiring, because they are about to be compared.
     pub fn forget_retiring_of(&mut self, sets: &BTreeSet<(Family, Name)>) {
         self.rebuilds.clear();
         self.retiring.forget(sets);
@@ -108,7 +110,7 @@ impl Compiler {
         changes
     }
 
-    /// How many elements of each set go.
+    /// How many elements of each set are deleted.
     fn leaving(net: &NetChanges) -> PerSet<u32> {
         let mut leaving = PerSet::default();
         for ((family, set, _), before, after) in &net.elements {
@@ -122,7 +124,7 @@ impl Compiler {
         leaving
     }
 
-    /// Whether there is room for what comes only once what is retiring is gone.
+    /// Whether there is room for new elements only once those that are retiring are deleted.
     fn is_tight(&self, net: &NetChanges) -> bool {
         if self.retiring.is_empty() {
             return false;
@@ -136,9 +138,9 @@ impl Compiler {
         })
     }
 
-    /// Families with a set that has more elements than its declared size, while what goes is still there; or whose
-    /// Service networks change so that an old one and a new one overlap, which one set cannot hold. All their sets are
-    /// declared anew, for what there is now.
+    /// Families with a set that has more elements than its declared size while deleted ones are still there, or whose
+    /// ServiceCIDRs change so that an old one and a new one overlap, which one set cannot hold. All their sets are
+    /// declared anew, for the present numbers of elements.
     pub(super) fn outgrown(&mut self, net: &NetChanges) -> Vec<Family> {
         let leaving = Self::leaving(net);
         let is_outgrown = |family: Family| {
@@ -161,7 +163,7 @@ impl Compiler {
     }
 }
 
-/// Whether a Service network that goes and one that comes overlap.
+/// Whether a deleted ServiceCIDR and a new one overlap.
 fn overlap(net: &NetChanges, family: Family) -> bool {
     let of = |key: &Concat, element: &Element| (key.clone(), element.end.as_deref().unwrap_or(key).clone());
     let changes =
@@ -207,8 +209,8 @@ impl Rebuild {
         wanted
     }
 
-    /// What must be there for a while though it goes: packets that were led by what was in force are looked at by what
-    /// is, when they leave.
+    /// Elements that must stay for a while: packets that were led by the former plane are looked up in the new one when
+    /// they leave.
     pub(super) fn lingering(&self) -> Vec<ElementChange> {
         let lingers =
             |change: &&ElementChange| change.after.is_none() && *change.set.name == *SetName::Hairpin.name();

@@ -1,4 +1,4 @@
-//! From what the kernel holds to what it must hold, whatever that is.
+//! Makes the kernel hold a ruleset, whatever it holds.
 
 use std::sync::Arc;
 
@@ -16,8 +16,9 @@ use crate::{
     },
 };
 
-/// Makes the kernel, which holds the tables of `kernel`, hold those of `desired`. `take` carries out each act, in order,
-/// and says whether it did. What goes last is left to `retiring`, which holds nothing else of the elements that were read.
+/// Makes the kernel, which holds the tables of `kernel`, hold those of `desired`. `take` carries out each act, in
+/// order, and returns whether it did. Deletions that come last are left to `retiring`, which holds nothing else of the
+/// elements that were read.
 pub fn make_equal(
     table: &Name,
     kernel: &Ruleset,
@@ -54,7 +55,7 @@ pub fn make_equal(
     }
 }
 
-/// Whether what the kernel holds of a table cannot be changed in place to what it is to hold: all of it is made anew.
+/// Whether a table cannot be changed in place, so that all of it is made anew.
 pub fn is_made_anew(old: &Table, new: &Table) -> bool {
     hooks_differ(old, new) || sets_differ(old, new)
 }
@@ -75,8 +76,8 @@ fn sets_differ(old: &Table, new: &Table) -> bool {
 /// First and last value of a range's last field.
 type Ends = (Vec<u8>, Vec<u8>);
 
-/// Whether a range that goes and one that comes overlap: the kernel holds no two such ranges at once, and in the moment
-/// between it has neither.
+/// Whether a deleted range and a new one overlap: the kernel cannot hold both at once, and for a moment it would have
+/// neither.
 fn ranges_meet(old: &Set, new: &Set) -> bool {
     let last = new.key.last().map_or(0, |field| field.padded_size());
     // All fields but the last are the same from the start of a range to its end.
@@ -103,7 +104,7 @@ fn ranges_meet(old: &Set, new: &Set) -> bool {
         })
 }
 
-/// The elements of the sets of a table, which are taken out of it.
+/// Takes the elements of its sets out of a table.
 fn take_elements(table: &mut Table) -> Vec<(Arc<Set>, Elements)> {
     let take = |set: &mut Set| {
         let elements = std::mem::take(&mut set.elements);
@@ -139,7 +140,7 @@ fn create_beside(
     retiring: &mut Retiring,
     take: &mut dyn FnMut(Act) -> bool,
 ) -> bool {
-    // What an earlier attempt left under the names of the other plane is in the way.
+    // Deletes what an earlier attempt left under the names of the other plane.
     let mut leftover = Retiring::default();
     leftover.retire_table(family, old, |name| is_beside(name).then(|| name.into()));
     while !leftover.is_empty() {
@@ -186,8 +187,8 @@ fn create_beside(
     true
 }
 
-/// Adds what must be there for a while though it goes: packets that were led by what was in force are looked at by what
-/// is, when they leave.
+/// Adds elements that must stay for a while: packets that were led by the former plane are looked up in the new one
+/// when they leave.
 fn lingering(family: Family, old: &Table, new: &mut Table) -> Vec<ElementChange> {
     let name = SetName::Hairpin.name();
     let (Some(old), Some(new)) = (old.sets.get(name), new.sets.get_mut(name)) else { return Vec::new() };
@@ -206,7 +207,7 @@ fn lingering(family: Family, old: &Table, new: &mut Table) -> Vec<ElementChange>
 }
 
 impl Retiring {
-    /// Has objects of a table retire, each by the name that `name` gives it; those that have none stay.
+    /// Retires objects of a table, each by the name that `name` returns; objects without one stay.
     fn retire_table(&mut self, family: Family, table: &Table, name: impl Fn(&str) -> Option<Name>) {
         self.begin();
         for set in table.sets.values() {

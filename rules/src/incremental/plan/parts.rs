@@ -8,12 +8,12 @@ use crate::ruleset::{Chain, Concat, Element, Family, Name, Operation, Set, Trans
 
 use super::{ElementChange, PART};
 
-/// So many elements take the kernel as long as one chain or rule.
+/// One chain or rule takes the kernel as long as so many elements.
 const WEIGHT: usize = 4;
-/// For so many elements that a set is declared for, it takes the kernel as long as for one that is added to make the
-/// table of buckets.
+/// To make the buckets for so many declared elements takes the kernel as long as to add one element.
 const MADE: u32 = 64;
-/// The same to walk these buckets, which it does for every rule that binds a map.
+/// To walk the buckets of so many declared elements, which the kernel does for every rule that binds a map, takes as
+/// long as to add one element.
 const WALKED: u32 = 256;
 
 /// Elements of one set.
@@ -25,12 +25,12 @@ pub struct Parts<'a> {
     limit: usize,
     take: &'a mut dyn FnMut(Transaction) -> bool,
     is_wanted: bool,
-    /// The transaction that is being made: additions of elements, by set, deletions of elements before them, and all
-    /// else before both.
+    /// The transaction that is being made: other operations first, then deletions of elements, then additions of
+    /// elements, by set.
     first: Vec<(Family, Operation)>,
-    /// How many elements these take as long as.
+    /// How many elements take as long as `first`.
     weight: usize,
-    /// For how many elements the sets are declared that were made.
+    /// The declared sizes of the sets that were made.
     sizes: HashMap<(Family, Name), u32>,
     deletions: Vec<(Family, Operation)>,
     additions: Vec<OfSet>,
@@ -41,7 +41,7 @@ pub struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// For the tables of this name. `take` says whether it wants more.
+    /// For the tables of this name. `take` returns whether it wants more.
     pub fn new(table: &Name, take: &'a mut dyn FnMut(Transaction) -> bool) -> Self {
         Self {
             table: table.clone(),
@@ -58,8 +58,8 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// From here on, fewer operations in the first part, and twice as many in each further one up to the limit: what
-    /// takes them is soon at work too.
+    /// From here on, puts fewer operations into the first part, and twice as many into each further one up to the
+    /// limit, so that the consumer begins to work soon.
     pub fn start_with(&mut self, limit: usize) {
         self.limit = limit.min(PART);
     }
@@ -69,7 +69,7 @@ impl<'a> Parts<'a> {
         self.is_wanted
     }
 
-    /// Ends the part if what takes as long as so many elements does not fit in it.
+    /// Ends the part if work that takes as long as so many elements does not fit in it.
     fn reserve(&mut self, weight: usize) {
         if self.weight + self.deletions.len() + self.count + weight > self.limit {
             self.end();
@@ -102,27 +102,27 @@ impl<'a> Parts<'a> {
         WEIGHT + more as usize
     }
 
-    /// Sets that come.
+    /// Adds sets.
     pub fn sets<'s>(&mut self, family: Family, sets: impl Iterator<Item = &'s Set>) {
         for set in sets {
             self.operations(vec![(family, Operation::AddSet(Box::new(set.clone())))]);
         }
     }
 
-    /// Chains that come, with their rules, which may lead from one to another.
+    /// Adds chains, with their rules, which may lead from one to another.
     pub fn chains<'c>(&mut self, family: Family, chains: impl Iterator<Item = &'c Chain> + Clone) {
         for operation in made(family, chains) {
             self.operations(vec![operation]);
         }
     }
 
-    /// An element that comes.
+    /// Adds an element.
     pub fn add(&mut self, family: Family, set: &Arc<Set>, key: Concat, element: Element) {
         self.reserve(1);
         self.push(family, set, key, element);
     }
 
-    /// An element that comes; but a range only with [`Parts::ranges`]: the kernel copies a whole set of ranges for every
+    /// Adds an element; a range waits for [`Parts::ranges`], because the kernel copies a whole set of ranges for every
     /// transaction that adds some.
     pub fn add_late_ranges(&mut self, family: Family, set: &Arc<Set>, key: Concat, element: Element) {
         if set.flags.interval {
@@ -132,7 +132,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// The ranges that waited.
+    /// Adds the ranges that waited.
     pub fn ranges(&mut self) {
         for (family, set, key, element) in mem::take(&mut self.ranges) {
             self.add(family, &set, key, element);
@@ -141,7 +141,7 @@ impl<'a> Parts<'a> {
 
     fn push(&mut self, family: Family, set: &Arc<Set>, key: Concat, element: Element) {
         let is_same = |(f, s, _): &OfSet| *f == family && Arc::ptr_eq(s, set);
-        // Neighbours are most often of one set.
+        // Most often it is the set of the element before.
         let at = self.additions.iter().rposition(is_same).unwrap_or_else(|| {
             self.additions.push((family, set.clone(), Vec::new()));
             self.additions.len() - 1
@@ -150,7 +150,7 @@ impl<'a> Parts<'a> {
         self.count += 1;
     }
 
-    /// Elements that come, go or change; each in one part.
+    /// Adds, deletes and replaces elements; each of these in one part.
     pub fn elements(&mut self, changes: impl IntoIterator<Item = ElementChange>) {
         for change in changes {
             self.reserve(2);
@@ -187,7 +187,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Makes chains, and then their rules.
+/// The operations that add chains, and then their rules.
 pub(super) fn made<'c>(
     family: Family,
     chains: impl Iterator<Item = &'c Chain> + Clone,
@@ -203,7 +203,7 @@ pub(super) fn made<'c>(
         .map(move |operation| (family, operation))
 }
 
-/// For how many elements the kernel makes buckets at once: a dynamic set grows with what is in it.
+/// For how many elements the kernel makes buckets at once. A dynamic set grows with its elements.
 fn buckets(set: &Set) -> u32 {
     set.size.filter(|_| !set.flags.dynamic).unwrap_or(0)
 }

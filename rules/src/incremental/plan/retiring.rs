@@ -1,4 +1,4 @@
-//! What the kernel still holds though nothing leads to it any more.
+//! What the kernel still holds although nothing leads to it any more.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -17,17 +17,17 @@ use super::ElementChange;
 
 type ElementKey = (Family, Name, Concat);
 
-/// What the kernel still holds though nothing leads to it any more. It goes once no packet is under way that was led
-/// there; until then it is kept rather than made again if it is wanted again.
+/// What the kernel still holds although nothing leads to it any more. It is deleted once no packet is under way that
+/// was led there. If it is wanted again before that, it is kept rather than made again.
 ///
-/// Whatever begins to retire together has one number, counted up.
+/// Objects that begin to retire together share a number; each further group has the next number.
 #[derive(Clone, Debug, Default)]
 pub struct Retiring {
     number: u64,
     elements: HashMap<ElementKey, (u64, Arc<Set>, Element)>,
-    /// The keys of the elements in the order in which they began to retire; some are wanted again.
+    /// The keys of the elements in the order in which they began to retire. Some of these may be wanted again by now.
     order: VecDeque<(u64, ElementKey)>,
-    /// The elements of a plane that another has replaced. They are not wanted again.
+    /// The elements of a plane that another one has replaced. They are never wanted again.
     plane: VecDeque<(u64, Family, Arc<Set>, Vec<Concat>)>,
     chains: HashMap<(Family, Name), u64>,
     sets: HashMap<(Family, Name), u64>,
@@ -35,7 +35,7 @@ pub struct Retiring {
 }
 
 impl Retiring {
-    /// The number of what began to retire last.
+    /// The number of the group that began to retire last.
     pub const fn last(&self) -> u64 {
         self.number
     }
@@ -54,12 +54,12 @@ impl Retiring {
         SetName::from_name(set).map(|set| &mut self.counts[(family, set)])
     }
 
-    /// Forgets everything: the kernel was read, and what is in it is known otherwise.
+    /// Forgets everything, because the kernel was read.
     pub fn clear(&mut self) {
         *self = Self { number: self.number, ..Self::default() };
     }
 
-    /// Forgets the elements of these sets: they were read, and what is in them is known otherwise.
+    /// Forgets the elements of these sets, because they were read.
     pub fn forget(&mut self, sets: &BTreeSet<(Family, Name)>) {
         let of_sets = |key: &&ElementKey| sets.contains(&(key.0, key.1.clone()));
         for key in self.elements.keys().filter(of_sets).cloned().collect::<Vec<_>>() {
@@ -72,12 +72,12 @@ impl Retiring {
         self.elements.keys().filter(move |key| key.0 == family && *key.1 == *set).map(|key| &key.2)
     }
 
-    /// What retires from now on has a number of its own.
+    /// Begins a new group.
     pub(super) const fn begin(&mut self) {
         self.number += 1;
     }
 
-    /// Has an element retire.
+    /// Retires an element.
     pub fn retire_element(&mut self, change: ElementChange) {
         let ElementChange { family, set, key, before, .. } = change;
         let Some(element) = before else { return };
@@ -89,8 +89,8 @@ impl Retiring {
         self.elements.insert(key, (self.number, set, element));
     }
 
-    /// Has a plane retire that another has replaced, with what was retiring of it: these elements, and its sets and
-    /// chains, by the names that they had.
+    /// Retires a plane that another one has replaced: these elements, these sets and chains, by the names that they
+    /// had, and what was retiring of it already.
     pub fn retire_plane(
         &mut self,
         family: Family,
@@ -125,27 +125,27 @@ impl Retiring {
         }
     }
 
-    /// Has the elements of a set at these keys retire. They are not wanted again.
+    /// Retires the elements of a set at these keys. They are never wanted again.
     pub(super) fn retire_elements(&mut self, family: Family, set: Arc<Set>, keys: Vec<Concat>) {
         self.plane.push_back((self.number, family, set, keys));
     }
 
-    /// Has a chain retire, which no rule and no element that stays leads to.
+    /// Retires a chain that no remaining rule or element leads to.
     pub(super) fn retire_chain(&mut self, family: Family, chain: Name) {
         self.chains.insert((family, chain), self.number);
     }
 
-    /// Has a set retire, which no rule that stays reads.
+    /// Retires a set that no remaining rule reads.
     pub(super) fn retire_set(&mut self, family: Family, set: Name) {
         self.sets.insert((family, set), self.number);
     }
 
-    /// Keeps a chain that is wanted again; false if it is not there.
+    /// Keeps a chain that is wanted again; false if it was not retiring.
     pub(super) fn keep_chain(&mut self, family: Family, chain: &Name) -> bool {
         !self.chains.is_empty() && self.chains.remove(&(family, chain.clone())).is_some()
     }
 
-    /// The element that is still there at the key of one that comes. It retires no longer.
+    /// The retiring element at the key of one that is added. It is no longer retiring.
     pub(super) fn keep_element(&mut self, change: &ElementChange) -> Option<Element> {
         if self.elements.is_empty() {
             return None;
@@ -161,8 +161,8 @@ impl Retiring {
         Some(element)
     }
 
-    /// Moves ranges that are retiring into `ranges` which a range that comes may overlap: the kernel takes no
-    /// overlapping ones. They have the same fields before the last, the source.
+    /// Moves into `ranges` the retiring ranges that a new range may overlap, since the kernel refuses overlapping ones:
+    /// those whose fields before the last one, the source, are the same.
     pub(super) fn take_ranges(&mut self, change: &ElementChange, ranges: &mut Vec<ElementChange>) {
         if !change.set.flags.interval || self.elements.is_empty() {
             return;
@@ -185,7 +185,7 @@ impl Retiring {
         }
     }
 
-    /// Takes out the endpoints at lasting numbers that the attribute of a first slot leads to.
+    /// Takes out the endpoints at endpoint ids that the attribute of a first slot leads to.
     pub(super) fn take_remembered(
         &mut self,
         family: Family,
@@ -209,13 +209,13 @@ impl Retiring {
         taken
     }
 
-    /// Takes what has retired up to a number, at most `limit` elements of it, as a transaction; empty if there is
+    /// Takes what began to retire up to a number, at most `limit` elements of it, as a transaction; empty if there is
     /// nothing.
     pub fn take_part(&mut self, table: &Name, up_to: u64, limit: usize) -> Transaction {
         let mut transaction = Transaction::new(table.clone());
         while transaction.len() < limit {
             let Some((number, key)) = self.order.pop_front_if(|(number, _)| *number <= up_to) else { break };
-            // It may be wanted again, or may have begun to retire anew.
+            // It may be wanted again, or may have begun to retire a second time.
             if self.elements.get(&key).is_none_or(|(at, ..)| *at != number) {
                 continue;
             }
@@ -245,7 +245,7 @@ impl Retiring {
         transaction
     }
 
-    /// Chains and sets, once no element leads to them: all rules go before the first set, all sets before the first
+    /// Deletes chains and sets once no element leads to them: all rules before the first set, all sets before the first
     /// chain.
     fn objects(&mut self, up_to: u64, transaction: &mut Transaction) {
         let take = |map: &mut HashMap<(Family, Name), u64>| {

@@ -1,4 +1,4 @@
-//! Whole tables: made where there is none, or beside one that is in force.
+//! Whole tables: made where the kernel has none, or beside the one that is in force.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
 /// Takes the elements of a table.
 pub type Emit<'a> = &'a mut dyn FnMut(&Arc<Set>, Concat, Element);
 
-/// A table that is to be in force, and where its elements come from.
+/// A table that is to be put in force, and the source of its elements.
 pub struct Whole<'a> {
     /// Its family.
     pub family: Family,
@@ -22,7 +22,7 @@ pub struct Whole<'a> {
 }
 
 impl Whole<'_> {
-    /// Makes the table where there is none.
+    /// Makes the table where the kernel has none.
     pub fn create(&self, parts: &mut Parts<'_>) {
         self.declare(parts);
         self.fill(parts);
@@ -30,8 +30,8 @@ impl Whole<'_> {
         parts.end();
     }
 
-    /// Makes the table beside one that is in force, of which `has` says what it shares with this one already. Last of
-    /// all, the chains that hook it in lead to this one.
+    /// Makes the table beside the one that is in force; `has` returns whether that has a shared object already. Last of
+    /// all, the base chains are made to lead to this one.
     ///
     /// All names are those that the objects are to have once the planes are exchanged ([`crate::plane::planes`]).
     pub fn create_beside(&self, parts: &mut Parts<'_>, has: impl Fn(&str) -> bool) {
@@ -51,8 +51,8 @@ impl Whole<'_> {
         self.objects(parts, |_| true);
     }
 
-    /// Sets and chains with their rules first: a rule that binds an empty map costs little, one that binds a full map
-    /// makes the kernel walk it.
+    /// Makes sets, and chains with their rules, before the elements: a rule that binds an empty map costs little, one
+    /// that binds a full map makes the kernel walk it.
     fn objects(&self, parts: &mut Parts<'_>, is_new: impl Fn(&str) -> bool) {
         let table = &self.table;
         parts.sets(self.family, table.sets.values().filter(|set| is_new(&set.name)));
@@ -67,7 +67,7 @@ impl Whole<'_> {
         parts.end();
     }
 
-    /// Makes the chains that hook the table in. They come last and at once, so that nothing is ever half visible.
+    /// Makes the base chains. They come last and at once, so that no packet sees half of the table.
     pub fn hooks(&self) -> impl Iterator<Item = (Family, Operation)> {
         made(self.family, self.table.chains.values().filter(|chain| chain.base.is_some()))
     }
