@@ -22,7 +22,7 @@ use crate::{
     flows::Stale,
     model::{Node, ObjectName, Service},
     plan::Retiring,
-    ruleset::{Concat, Element, Family, Ruleset, Set, Table},
+    ruleset::{Chain, Concat, Element, Family, Ruleset, Set, Table},
     state::{ServiceState, State},
     transaction::Transaction,
 };
@@ -276,6 +276,14 @@ impl Compiler {
             ruleset.tables.insert(family, table);
         }
         ruleset
+    }
+
+    /// The chains of these names and those that always exist, as the settings have them, whatever the Services are.
+    pub fn chains(&self, family: Family, names: impl IntoIterator<Item: AsRef<str>>) -> Vec<Chain> {
+        let classes: BTreeSet<Class> =
+            names.into_iter().filter_map(|name| Class::of_chain(name.as_ref())).collect();
+        let of_classes = classes.into_iter().flat_map(|class| class.chains(&self.config, family));
+        constant_chains(&self.config, family).into_iter().chain(of_classes).collect()
     }
 
     fn classes(&self, family: Family) -> impl Iterator<Item = Class> {

@@ -46,6 +46,16 @@ impl Pick {
             Self::Sticky(timeout) => 2 << 20 | (timeout >> 16 & 1) << 20 | timeout & 0xffff,
         }
     }
+
+    /// The pick whose text a chain's name ends in.
+    pub fn at_end_of(name: &str) -> Option<Self> {
+        let (start, number) = name.rsplit_once('-')?;
+        if start.ends_with("-sticky") {
+            return number.parse().ok().map(Self::Sticky);
+        }
+        let number = number.parse().ok()?;
+        Some(if start.ends_with("-hash") { Self::SourceHash(number) } else { Self::Random(number) })
+    }
 }
 
 impl fmt::Display for Pick {
@@ -85,6 +95,13 @@ mod shared {
 /// The chain that remembers clients for so many seconds, of all Services with that timeout.
 pub fn remember_chain(timeout: u32) -> Name {
     format!("{}{timeout}", shared::REMEMBER).into()
+}
+
+/// The timeout of the [chains](remember_chains) of which one has this name.
+pub fn remembered_by(name: &str) -> Option<u32> {
+    let number = name.strip_prefix(shared::REMEMBER).or_else(|| name.strip_prefix(shared::REPLACE))?;
+    let timeout: u32 = number.parse().ok()?;
+    [remember_chain(timeout), replace_chain(timeout)].iter().any(|chain| **chain == *name).then_some(timeout)
 }
 
 /// The rules of session affinity: as many steps for a thousand endpoints as for one.
