@@ -85,7 +85,7 @@ fn compiled(services: &[u8], kernel: &Ruleset) -> Ruleset {
 fn only_more(state: &mut State, kernel: &Ruleset) -> (Ruleset, Leftovers) {
     let leftovers = Leftovers::find(kernel, &compiler(), state);
     let mut desired = load(state, kernel);
-    leftovers.keep(&mut desired);
+    leftovers.keep(&mut desired, &compiler());
     (desired, leftovers)
 }
 
@@ -96,7 +96,7 @@ fn nothing_changes_for_services_that_cannot_be_read() {
     let kernel = compiled(&ALL, &Ruleset::default());
     for readable in [&[][..], &[1], &[2, 3], &[4, 5, 6], &ALL] {
         let mut desired = compiled(readable, &kernel);
-        keep_leftovers(&mut desired, &kernel);
+        keep_leftovers(&mut desired, &kernel, &compiler());
         let changes = diff(&"portolan".into(), &kernel, &desired);
         assert!(changes.is_empty(), "with {readable:?}: {changes:#?}");
     }
@@ -106,7 +106,7 @@ fn nothing_changes_for_services_that_cannot_be_read() {
 fn services_that_can_be_read_change_beside_them_and_the_rest_goes_once_all_can() {
     let kernel = compiled(&[1, 2, 3, 4], &Ruleset::default());
     let mut desired = compiled(&[2, 5, 6], &kernel);
-    keep_leftovers(&mut desired, &kernel);
+    keep_leftovers(&mut desired, &kernel, &compiler());
     let both = diff(&"portolan".into(), &kernel, &desired).apply(&kernel).unwrap();
     assert_eq!(both, desired);
 
@@ -162,7 +162,7 @@ fn ranges_of_cluster_ips_stay_unless_others_overlap_them() {
     let kernel = with(&["10.96.0.0/16", "10.98.0.0/16"], &Ruleset::default());
     for (readable, count) in [(&[][..], 2), (&["10.97.0.0/16"], 3), (&["10.98.0.0/17"], 2)] {
         let mut desired = with(readable, &kernel);
-        keep_leftovers(&mut desired, &kernel);
+        keep_leftovers(&mut desired, &kernel, &compiler());
         assert_eq!(of(&desired).len(), count, "{readable:?}");
         assert_eq!(diff(&"portolan".into(), &kernel, &desired).apply(&kernel).unwrap(), desired);
     }
@@ -184,7 +184,7 @@ fn a_service_that_becomes_readable_alone_takes_its_endpoints_over() {
     compiler.update(&mut state);
     compiler.forget_retiring();
     let mut desired = compiler.ruleset();
-    leftovers.keep(&mut desired);
+    leftovers.keep(&mut desired, &compiler);
     assert_no_less(&kernel, &desired);
     leftovers.release(&mut state);
     compiler.update(&mut state);

@@ -3,7 +3,7 @@
 use portolan_rules::{
     compile::{Compiler, Problem},
     restart::ExpectedKeys,
-    ruleset::{Concat, Family, Ruleset},
+    ruleset::{Chain, Concat, Family, Name, Ruleset},
     state::State,
 };
 
@@ -54,6 +54,10 @@ pub(super) struct Compiled {
 }
 
 impl Wanted for Guess<'_> {
+    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
+        self.compiler.chains(family, names)
+    }
+
     fn first(&self) -> &[&str] {
         &ExpectedKeys::FIRST
     }

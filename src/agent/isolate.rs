@@ -186,7 +186,7 @@ impl<T: Tables> Agent<T> {
         let mut desired = self.compiler.ruleset();
         self.keep_leftovers(&mut desired);
         if hold {
-            keep_leftovers(&mut desired, kernel);
+            keep_leftovers(&mut desired, kernel, &self.compiler);
         }
         let transaction = diff_into(&self.settings.config.table, kernel, desired.clone());
         self.report.compile += started.elapsed();

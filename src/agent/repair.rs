@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use portolan_rules::{
     compile::{Compiler, PerSet, SetName},
-    ruleset::{Concat, Family, Ruleset, Set},
+    ruleset::{Chain, Concat, Family, Name, Ruleset, Set},
     transaction::Operation,
 };
 
@@ -54,6 +54,10 @@ impl<'a> Known<'a> {
 }
 
 impl Wanted for Known<'_> {
+    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
+        self.compiler.chains(family, names)
+    }
+
     fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
         let wanted = SetName::from_name(&set.name).map(|name| self.compiler.held(family, name));
         // Of single ranges the kernel counts both ends.

@@ -384,7 +384,7 @@ impl<T: Tables> Agent<T> {
     /// Adds to what is compiled what an incomplete input does not account for.
     pub(super) fn keep_leftovers(&self, desired: &mut Ruleset) {
         if let Some(leftovers) = &self.leftovers {
-            leftovers.keep(desired);
+            leftovers.keep(desired, &self.compiler);
         }
     }
 
@@ -398,7 +398,7 @@ impl<T: Tables> Agent<T> {
         let mut desired = self.compiler.ruleset();
         self.keep_leftovers(&mut desired);
         if self.isolation.is_searching() {
-            keep_leftovers(&mut desired, kernel);
+            keep_leftovers(&mut desired, kernel, &self.compiler);
         }
         if let Some(scope) = scope {
             self.stale_flows.note_all(&self.compiler);

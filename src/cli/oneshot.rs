@@ -29,13 +29,16 @@ pub fn render(args: &RenderArgs) -> ExitCode {
     if input.completeness == Completeness::Nothing || input.is_path_missing {
         return ExitCode::FAILURE;
     }
-    let (ruleset, complete) = compile(input, &Ruleset::default());
+    let compiled = match compile(input, |_| Ok(Ruleset::default())) {
+        Ok(compiled) => compiled,
+        Err(error) => return super::fail(&error),
+    };
     let text = match args.output {
-        Output::Nft => print::nft(&ruleset),
-        Output::Json => format!("{:#}\n", print::json(&ruleset)),
+        Output::Nft => print::nft(&compiled.desired),
+        Output::Json => format!("{:#}\n", print::json(&compiled.desired)),
     };
     match super::print(text.as_bytes()) {
-        ExitCode::SUCCESS if complete => ExitCode::SUCCESS,
+        ExitCode::SUCCESS if compiled.is_complete => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
 }
@@ -54,14 +57,15 @@ pub fn diff(args: &InputArgs) -> ExitCode {
         return error;
     }
     let table = input.settings.config.table.clone();
-    let kernel = match read(&mut input.settings) {
-        Ok(kernel) => kernel,
+    let compiled = open(&mut input.settings)
+        .and_then(|mut kernel| compile(input, |compiler| kernel.read(&table, &mut &*compiler)));
+    let Compiled { kernel, desired, is_complete } = match compiled {
+        Ok(compiled) => compiled,
         Err(failure) => {
             super::fail(&failure);
             return error;
         }
     };
-    let (desired, complete) = compile(input, &kernel);
     let transaction = diff::diff_into(&table, &kernel, desired);
     let mut text = String::new();
     for (family, operation) in &transaction.operations {
@@ -69,15 +73,15 @@ pub fn diff(args: &InputArgs) -> ExitCode {
         text.push('\n');
     }
     match super::print(text.as_bytes()) {
-        ExitCode::SUCCESS if !complete => error,
+        ExitCode::SUCCESS if !is_complete => error,
         ExitCode::SUCCESS if transaction.is_empty() => ExitCode::SUCCESS,
         ExitCode::SUCCESS => ExitCode::from(1),
         _ => error,
     }
 }
 
-/// Reads the tables, and takes those families out of the settings that `run` would leave out on this kernel.
-fn read(settings: &mut Settings) -> Result<Ruleset, Error> {
+/// Takes those families out of the settings that `run` would leave out on this kernel.
+fn open(settings: &mut Settings) -> Result<Kernel, Error> {
     let config = &mut settings.config;
     let mut kernel = Kernel::open()?;
     let features = kernel.probe(&config.table)?;
@@ -86,12 +90,21 @@ fn read(settings: &mut Settings) -> Result<Ruleset, Error> {
         eprintln!("portolan: warning: {warning}");
     }
     config.families = served.families;
-    kernel.dump(&config.table)
+    Ok(kernel)
 }
 
-/// Compiles the input against what the kernel has, of which nothing goes while the input is incomplete; says whether all
-/// of it could be used.
-fn compile(input: Input, kernel: &Ruleset) -> (Ruleset, bool) {
+/// What was compiled.
+struct Compiled {
+    /// What the kernel has.
+    kernel: Ruleset,
+    /// What it is to have.
+    desired: Ruleset,
+    /// Whether all of the input could be used.
+    is_complete: bool,
+}
+
+/// Compiles the input against what the kernel has, of which nothing goes while the input is incomplete.
+fn compile(input: Input, read: impl FnOnce(&Compiler) -> Result<Ruleset, Error>) -> Result<Compiled, Error> {
     let Input { settings, mut state, service_cidrs, completeness, workloads: _, is_path_missing: _ } = input;
     let is_whole = completeness == Completeness::Whole;
     let mut compiler = Compiler::new(settings.config.clone());
@@ -100,8 +113,9 @@ fn compile(input: Input, kernel: &Ruleset) -> (Ruleset, bool) {
     }
     NodeFacts::new(&settings, state.node()).apply(&mut compiler, &mut state);
     compiler.set_service_cidrs(&mut state, &[service_cidrs, settings.service_cidrs].concat());
-    let leftovers = (!is_whole).then(|| Leftovers::find(kernel, &compiler, &mut state));
-    let problems = compiler.load(&mut state, kernel);
+    let kernel = read(&compiler)?;
+    let leftovers = (!is_whole).then(|| Leftovers::find(&kernel, &compiler, &mut state));
+    let problems = compiler.load(&mut state, &kernel);
     for problem in &problems {
         match problem.severity {
             Severity::Error => eprintln!("portolan: {problem}"),
@@ -111,7 +125,7 @@ fn compile(input: Input, kernel: &Ruleset) -> (Ruleset, bool) {
     let all_programmed = problems.iter().all(|problem| problem.severity == Severity::Notice);
     let mut desired = compiler.ruleset();
     if let Some(leftovers) = leftovers {
-        leftovers.keep(&mut desired);
+        leftovers.keep(&mut desired, &compiler);
     }
-    (desired, is_whole && all_programmed)
+    Ok(Compiled { kernel, desired, is_complete: is_whole && all_programmed })
 }

@@ -7,7 +7,7 @@ mod entry;
 mod request;
 mod uapi;
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, ops::ControlFlow};
 
 use portolan_rules::{
     flows::{Destination, Flows},
@@ -61,7 +61,7 @@ pub enum Error {
 /// The kernel does not have it, or not for us.
 pub fn load() -> Result<(), Error> {
     let mut connection = Connection::open()?;
-    connection.ask(uapi::GET_STATS, 0, false, |_| (), |_| ())?;
+    connection.ask(uapi::GET_STATS, 0, false, |_| (), |_| ControlFlow::Continue(()))?;
     Ok(())
 }
 
@@ -195,6 +195,7 @@ impl Conntrack {
                     if let Some(entry) = Entry::read(attributes) {
                         read(&entry, attributes);
                     }
+                    ControlFlow::Continue(())
                 },
             );
             match outcome {

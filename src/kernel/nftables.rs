@@ -9,17 +9,17 @@ mod batch;
 pub(crate) mod connection;
 mod counters;
 mod declaration;
-mod delinearize;
 mod dump;
 mod element;
 mod error;
-mod instruction;
 mod libnftnl;
 mod linearize;
 mod monitor;
 mod owner;
 mod probe;
+mod rule;
 pub(crate) mod uapi;
+mod verdict;
 pub(crate) mod wire;
 
 use std::time::{Duration, Instant};
@@ -32,7 +32,6 @@ use portolan_rules::{
 use rustix::io::Errno;
 
 use connection::{Connection, Received, Reply};
-use uapi::{NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLM_F_ACK};
 
 pub use self::{
     batch::{Batch, encode},
@@ -91,8 +90,8 @@ impl Kernel {
             exchanged: Exchanged::default(),
         };
         let mut empty = Vec::new();
-        batch::frame(&mut empty, NFNL_MSG_BATCH_BEGIN, 0, 0);
-        batch::frame(&mut empty, NFNL_MSG_BATCH_END, NLM_F_ACK, 1);
+        batch::begin(&mut empty, None);
+        batch::end(&mut empty, 1);
         kernel.connection.send(&empty)?;
         let replies = kernel.replies()?;
         kernel.acknowledges = replies.acknowledged;
@@ -110,8 +109,8 @@ impl Kernel {
     /// from the ruleset.
     ///
     /// Nothing of other tables is read. What the model cannot express is there all the same, as something that
-    /// differs from all that Portolan writes: a rule as [`Statement::Foreign`], a set without types, a base
-    /// chain of [`FOREIGN_PRIORITY`]. Elements of dynamic sets are left out, as are anonymous sets and chains,
+    /// differs from all that Portolan writes: a set without types, a base chain of [`FOREIGN_PRIORITY`]. So is every
+    /// rule, as [`Statement::Foreign`]: [`Kernel::read`] compares them with those that are expected. Elements of dynamic sets are left out, as are anonymous sets and chains,
     /// which belong to a rule. Every element of a set with the interval flag has its end; an element with an
     /// empty key is the catch-all `*`. Objects of other kinds (counters, flow tables) are not part of the model.
     ///
@@ -124,7 +123,7 @@ impl Kernel {
         self.read(table, &mut Everything)
     }
 
-    /// The same, but of the elements only those that are wanted, and in linear time where it is known which keys large
+    /// The same, but with rules that are known, and of the elements only those that are wanted, in linear time where it is known which keys large
     /// sets may have: their elements are asked for by key. Sets that hold anything else are dumped, as they are if the
     /// kernel does not say how many elements a set has (before 6.16). Of other sets there are no elements.
     pub fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {

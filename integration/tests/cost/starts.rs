@@ -40,7 +40,7 @@ fn with_rules(kinds: Kinds, test: impl FnOnce(Kernel, Compiler, State) + Send + 
 fn a_cold_start_leaves_in_the_kernel_what_the_compiler_says() {
     for kinds in [Kinds::Plain, Kinds::Mixed, Kinds::DualStack, Kinds::NodePorts(500), Kinds::Large(3_000)] {
         with_rules(kinds, |mut kernel, compiler, _| {
-            let present = kernel.dump(&compiler.config().table).unwrap();
+            let present = kernel.read(&compiler.config().table, &mut &compiler).unwrap();
             assert_eq!(diff_into(&compiler.config().table, &present, compiler.ruleset()).operations, []);
         });
     }

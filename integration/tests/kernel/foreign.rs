@@ -1,9 +1,12 @@
 //! What others put into Portolan's tables is seen.
 
-use portolan::kernel::nftables::FOREIGN_PRIORITY;
-use portolan_rules::ruleset::{Concat, Element, Family, Statement, Table, Value, Verdict};
+use portolan::kernel::nftables::{FOREIGN_PRIORITY, Kernel};
+use portolan_rules::ruleset::{Concat, Element, Family, Ruleset, Statement, Table, Value, Verdict};
 
-use crate::namespace::{kernel, nft};
+use crate::{
+    namespace::{commit, kernel, nft},
+    tables::{create, data_plane, ruleset},
+};
 
 /// The IPv4 table that this text makes.
 fn table(text: &str) -> Table {
@@ -40,15 +43,39 @@ fn rules_that_portolan_never_writes_are_foreign() {
         .collect();
     assert_eq!(foreign.len(), 15);
     for (i, foreign) in foreign.into_iter().enumerate() {
-        // The fourth has Portolan's form. So have two that use an anonymous set and chain, whose names
-        // Portolan never gives.
-        let formed = [1, 3, 14].contains(&i);
-        assert_eq!(foreign, !formed, "rule {i}: {:?}", table.chains["c"].rules[i]);
+        assert!(foreign, "rule {i}: {:?}", table.chains["c"].rules[i]);
     }
     let description = Statement::Foreign("counter, immediate".into());
     assert_eq!(table.chains["c"].rules[0].statements, [description]);
     assert!(table.sets.is_empty(), "anonymous sets belong to their rules");
     assert_eq!(table.chains.len(), 1, "as do anonymous chains");
+}
+
+/// A rule is known in its place, as the whole that it is.
+#[test]
+fn rules_that_are_not_the_expected_ones_are_foreign() {
+    let mut kernel = kernel();
+    let mut expected = ruleset(data_plane);
+    commit(&mut kernel, &create(&expected));
+    let is_known = |kernel: &mut Kernel, expected: &Ruleset| -> Vec<bool> {
+        let found = kernel.read("portolan", &mut &*expected).unwrap();
+        let (found, expected) = (&found.tables[&Family::Ip], &expected.tables[&Family::Ip]);
+        let rules = |table: &Table| table.chains["services"].rules.clone();
+        rules(found).iter().enumerate().map(|(i, rule)| rules(expected).get(i) == Some(rule)).collect()
+    };
+    let count = expected.tables[&Family::Ip].chains["services"].rules.len();
+    assert_eq!(is_known(&mut kernel, &expected), vec![true; count]);
+    nft(&["-f", "-"], Some("add rule ip portolan services ct status dnat accept"));
+    assert_eq!(is_known(&mut kernel, &expected), [vec![true; count], vec![false]].concat());
+    nft(&["-f", "-"], Some("insert rule ip portolan services counter drop"));
+    assert!(!is_known(&mut kernel, &expected)[0]);
+    // Of a rule that leads elsewhere it is known where.
+    let services = expected.tables.get_mut(&Family::Ip).unwrap().chains.get_mut("services").unwrap();
+    services.rules.clear();
+    nft(&["-f", "-"], Some("flush chain ip portolan services\nadd rule ip portolan services goto send"));
+    let found = kernel.read("portolan", &mut &expected).unwrap();
+    let statements = &found.tables[&Family::Ip].chains["services"].rules[0].statements;
+    assert_eq!(statements[..], [Statement::Foreign("immediate".into()), Statement::goto("send")]);
 }
 
 #[test]

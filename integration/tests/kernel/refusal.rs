@@ -29,7 +29,7 @@ fn expect_refusal(kernel: &mut Kernel, transaction: &Transaction, index: usize, 
         }
         other => panic!("{other:?}"),
     }
-    expect(kernel, &before);
+    assert_eq!(kernel.dump("portolan").unwrap(), before);
 }
 
 #[test]

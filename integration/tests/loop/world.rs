@@ -177,6 +177,7 @@ impl World {
         let steps =
             if self.remembers { vec![Rules::default(), desired.clone()] } else { vec![desired.clone()] };
         self.remembers = cluster.services.iter().any(|service| service.affinity_timeout.is_some());
+        let wanted = desired.clone();
         let rules = self.node.enter(move || {
             let mut kernel = Kernel::open().map_err(text)?;
             let mut from = before;
@@ -184,7 +185,7 @@ impl World {
                 kernel.commit(&diff(&table, &from, &to)).map_err(text)?;
                 from = to;
             }
-            kernel.dump(&table).map_err(text)
+            kernel.read(&table, &mut &wanted).map_err(text)
         })?;
         self.rules = rules.clone();
         // The simulator then reads what the compiler wrote, from the kernel.

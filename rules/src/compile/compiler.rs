@@ -23,7 +23,7 @@ use crate::{
     model::{Node, ObjectName, Service},
     placement::{AdoptedSlots, PortNumbers},
     plane::{Class, Config, PerSet, PodDetector, SetName, constant_chains, size_for},
-    ruleset::{Concat, Element, Family, Ruleset, Set, Table, Transaction},
+    ruleset::{Chain, Concat, Element, Family, Ruleset, Set, Table, Transaction},
     selection::load_balancer_source_ranges::{AddressRange, outermost},
     state::{ServiceState, State},
 };
@@ -276,6 +276,14 @@ impl Compiler {
             ruleset.tables.insert(family, table);
         }
         ruleset
+    }
+
+    /// The chains of these names and those that always exist, as the settings have them, whatever the Services are.
+    pub fn chains(&self, family: Family, names: impl IntoIterator<Item: AsRef<str>>) -> Vec<Chain> {
+        let classes: BTreeSet<Class> =
+            names.into_iter().filter_map(|name| Class::of_chain(name.as_ref())).collect();
+        let of_classes = classes.into_iter().flat_map(|class| class.chains(&self.config, family));
+        constant_chains(&self.config, family).into_iter().chain(of_classes).collect()
     }
 
     fn classes(&self, family: Family) -> impl Iterator<Item = Class> {

@@ -20,7 +20,7 @@ use super::{
     keys::{Keys, LOCAL_SLOTS, attribute},
     pick::{Pick, Picks},
     range_list::RangeList,
-    session_affinity::{affinity_rules, remember_chain, remember_chains},
+    session_affinity::{affinity_rules, remember_chain, remember_chains, remembered_by},
     sets::SetName,
 };
 
@@ -136,6 +136,33 @@ impl Class {
             Self::RestrictedLocal(RangeList::First, pick) => format!("restricted-local-{pick}").into(),
             Self::RestrictedLocal(RangeList::Second, pick) => format!("restricted-2-local-{pick}").into(),
         }
+    }
+
+    /// The class that a chain of this name exists with.
+    pub fn of_chain(name: &str) -> Option<Self> {
+        const TREATMENTS: [fn(Pick) -> Class; 13] = [
+            Class::Draw,
+            Class::DrawLocal,
+            Class::Cluster,
+            Class::External,
+            Class::NodePort,
+            Class::Local,
+            Class::NodePortLocal,
+            Class::Direct,
+            Class::NodePortDirect,
+            |pick| Class::RestrictedExternal(RangeList::First, pick),
+            |pick| Class::RestrictedExternal(RangeList::Second, pick),
+            |pick| Class::RestrictedLocal(RangeList::First, pick),
+            |pick| Class::RestrictedLocal(RangeList::Second, pick),
+        ];
+        if let Some(constant) = Self::CONSTANT.into_iter().find(|class| *class.chain_name() == *name) {
+            return Some(constant);
+        }
+        if let Some(timeout) = remembered_by(name) {
+            return Some(Self::Remember(timeout));
+        }
+        let pick = Pick::at_end_of(name)?;
+        TREATMENTS.map(|class| class(pick)).into_iter().find(|class| *class.chain_name() == *name)
     }
 
     /// The verdict map that leads to the chain. Classes that other chains lead to have one of their own: a
@@ -303,4 +330,40 @@ fn lead_past_local(config: &Config, family: Family, chain: &str) -> Vec<Rule> {
         Statement::goto(chain),
     ]);
     pods.into_iter().chain([this_node]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_found_by_the_name_of_each_of_its_chains() {
+        let picks = [Pick::Random(0), Pick::Random(65_535), Pick::SourceHash(1021), Pick::Affinity(86_400)];
+        let classes = picks.into_iter().flat_map(|pick| {
+            [
+                Class::Draw(pick),
+                Class::DrawLocal(pick),
+                Class::Cluster(pick),
+                Class::External(pick),
+                Class::NodePort(pick),
+                Class::Local(pick),
+                Class::NodePortLocal(pick),
+                Class::Direct(pick),
+                Class::NodePortDirect(pick),
+                Class::RestrictedExternal(RangeList::First, pick),
+                Class::RestrictedExternal(RangeList::Second, pick),
+                Class::RestrictedLocal(RangeList::First, pick),
+                Class::RestrictedLocal(RangeList::Second, pick),
+            ]
+        });
+        for class in Class::CONSTANT.into_iter().chain([Class::Remember(10_800)]).chain(classes) {
+            for chain in class.chains(&Config::default(), Family::Ip) {
+                assert_eq!(Class::of_chain(&chain.name), Some(class), "{}", chain.name);
+            }
+        }
+        for name in ["", "services", "cluster", "cluster-", "cluster-03", "cluster-65536", "affinity-recall"]
+        {
+            assert_eq!(Class::of_chain(name), None, "{name}");
+        }
+    }
 }

@@ -35,6 +35,16 @@ impl Pick {
             Self::Affinity(timeout) => 2 << 20 | (timeout >> 16 & 1) << 20 | timeout & 0xffff,
         }
     }
+
+    /// The pick whose text a chain's name ends in.
+    pub fn at_end_of(name: &str) -> Option<Self> {
+        let (start, number) = name.rsplit_once('-')?;
+        if start.ends_with("-sticky") {
+            return number.parse().ok().map(Self::Affinity);
+        }
+        let number = number.parse().ok()?;
+        Some(if start.ends_with("-hash") { Self::SourceHash(number) } else { Self::Random(number) })
+    }
 }
 
 impl fmt::Display for Pick {

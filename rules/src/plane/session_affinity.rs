@@ -38,6 +38,13 @@ pub fn remember_chain(timeout: u32) -> Name {
     format!("{}{timeout}", shared::REMEMBER).into()
 }
 
+/// The timeout of the [chains](remember_chains) of which one has this name.
+pub fn remembered_by(name: &str) -> Option<u32> {
+    let number = name.strip_prefix(shared::REMEMBER).or_else(|| name.strip_prefix(shared::REPLACE))?;
+    let timeout: u32 = number.parse().ok()?;
+    [remember_chain(timeout), replace_chain(timeout)].iter().any(|chain| **chain == *name).then_some(timeout)
+}
+
 /// The rules of session affinity: as many steps for a thousand endpoints as for one.
 ///
 /// A class has jumps only, and the rules that read the large maps stand in [chains that all share](shared_chains): each

@@ -26,7 +26,8 @@ use crate::{
     placement::{AdoptedSlots, FrontendSlots},
     plane::SetName,
     ruleset::{
-        COMMENT_MAX, Concat, Element, ElementData, Family, Name, Ruleset, Set, Statement, Table, Verdict,
+        COMMENT_MAX, Chain, Concat, Element, ElementData, Family, Name, Ruleset, Set, Statement, Table,
+        Verdict,
     },
     state::State,
 };
@@ -111,8 +112,8 @@ impl Leftovers {
     }
 
     /// Adds the rest to what is compiled.
-    pub fn keep(&self, desired: &mut Ruleset) {
-        keep_leftovers(desired, &self.rest);
+    pub fn keep(&self, desired: &mut Ruleset, compiler: &Compiler) {
+        keep_leftovers(desired, &self.rest, compiler);
     }
 
     fn put(&mut self, slices: Vec<EndpointSlice>, state: &mut State) {
@@ -146,16 +147,18 @@ impl Leftovers {
 }
 
 /// Adds to `desired` what `kernel` has beyond it: frontends, with all that these need, and addresses. A frontend that
-/// both have for the same Service is as `desired` has it; one that both have for different Services, as `kernel`.
-pub fn keep_leftovers(desired: &mut Ruleset, kernel: &Ruleset) {
+/// both have for the same Service is as `desired` has it; one that both have for different Services, as `kernel`. Chains have
+/// the rules that the compiler's settings make.
+pub fn keep_leftovers(desired: &mut Ruleset, kernel: &Ruleset, compiler: &Compiler) {
     for (family, desired) in &mut desired.tables {
         if let Some(kernel) = kernel.tables.get(family) {
-            keep(desired, kernel);
+            let chains = compiler.chains(*family, kernel.chains.keys());
+            keep(desired, kernel, &chains);
         }
     }
 }
 
-fn keep(desired: &mut Table, kernel: &Table) {
+fn keep(desired: &mut Table, kernel: &Table, chains: &[Chain]) {
     for maps in OF_FRONTENDS {
         let Some(first) = maps.first() else { continue };
         let Some(theirs) = kernel.sets.get(first.name()) else { continue };
@@ -183,7 +186,7 @@ fn keep(desired: &mut Table, kernel: &Table) {
     for map in [SetName::Classes, SetName::DirectClasses, SetName::Draws] {
         for element in kernel.sets.get(map.name()).into_iter().flat_map(|set| set.elements.values()) {
             if let ElementData::Verdict(verdict) = &element.data {
-                keep_chains(desired, kernel, verdict);
+                keep_chains(desired, kernel, chains, verdict);
             }
         }
         copy(desired, kernel, map, |_, _| true);
@@ -196,12 +199,11 @@ fn last<'a>(first: &'a Concat, element: &'a Element) -> &'a Concat {
 }
 
 /// Keeps the chain that a verdict leads to, and those that it leads to in turn.
-fn keep_chains(desired: &mut Table, kernel: &Table, verdict: &Verdict) {
+fn keep_chains(desired: &mut Table, kernel: &Table, chains: &[Chain], verdict: &Verdict) {
     let mut wanted: Vec<Name> = target(verdict).cloned().into_iter().collect();
     while let Some(name) = wanted.pop() {
-        let Some(chain) = kernel.chains.get(&name).filter(|_| !desired.chains.contains_key(&name)) else {
-            continue;
-        };
+        let known = chains.iter().find(|chain| chain.name == name).or_else(|| kernel.chains.get(&name));
+        let Some(chain) = known.filter(|_| !desired.chains.contains_key(&name)) else { continue };
         for statement in chain.rules.iter().flat_map(|rule| &rule.statements) {
             if let Statement::Verdict(verdict) = statement {
                 wanted.extend(target(verdict).cloned());

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use nftnl::MsgType;
 use portolan_rules::{
     ruleset::{ElementData, Family, Set},
     transaction::{Operation, Transaction},
@@ -11,15 +10,18 @@ use portolan_rules::{
 use super::{
     Error,
     attributes::{Attribute, Messages},
+    declaration,
     element::{ElementRef, ElementWriter},
-    libnftnl::{CName, SetMessage, Writer},
+    libnftnl::{Name, Scratch},
     linearize::linearize,
-    owner,
     probe::Trial,
     uapi::{
         HEADER, NFNL_BATCH_GENID, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES,
-        NFT_SET_ELEM_INTERVAL_END, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_LIST_ELEMENTS, NLM_F_ACK,
-        NLM_F_REQUEST,
+        NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN,
+        NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_MSG_NEWTABLE, NFT_SET_ELEM_INTERVAL_END, NFTA_CHAIN_HOOK,
+        NFTA_CHAIN_NAME, NFTA_CHAIN_TYPE, NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_RULE_CHAIN,
+        NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_NAME, NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
+        NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST,
     },
     wire,
 };
@@ -35,7 +37,7 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// By sequence number less one: where the message starts, and its first operation.
     messages: Vec<(usize, usize)>,
-    writer: Option<Writer>,
+    scratch: Option<Scratch>,
     /// Flags that tables are given (`NFTA_TABLE_FLAGS`), if any.
     pub(super) table_flags: u32,
     /// The generation that the kernel must be at, if that matters.
@@ -92,7 +94,7 @@ impl Batch {
     pub(super) fn encode_trials(&mut self, trials: &[Trial]) -> Result<Vec<usize>, Error> {
         self.bytes.clear();
         self.messages.clear();
-        frame(&mut self.bytes, NFNL_MSG_BATCH_BEGIN, 0, 0);
+        begin(&mut self.bytes, None);
         let (mut owners, kept_flags) = (Vec::new(), self.table_flags);
         for (index, trial) in trials.iter().enumerate() {
             let mut at = 0;
@@ -112,14 +114,14 @@ impl Batch {
     }
 
     fn operations(&mut self, transaction: &Transaction, at: &mut usize) -> Result<(), String> {
-        self.begin();
+        begin(&mut self.bytes, self.generation);
         self.append(transaction, at)?;
-        frame(&mut self.bytes, NFNL_MSG_BATCH_END, NLM_F_ACK, self.messages.len() as u32 + 1);
+        end(&mut self.bytes, self.messages.len() as u32 + 1);
         Ok(())
     }
 
     fn append(&mut self, transaction: &Transaction, at: &mut usize) -> Result<(), String> {
-        let name = CName::new(&transaction.table)?;
+        let name = Name::new(&transaction.table)?;
         let operations = &transaction.operations;
         while let Some((family, operation)) = operations.get(*at) {
             if let Operation::AddElement { set, .. } | Operation::DeleteElement { set, .. } = operation {
@@ -127,22 +129,11 @@ impl Batch {
                 self.elements(transaction, *family, set, delete, at)?;
             } else {
                 self.messages.push((self.bytes.len(), *at));
-                self.object((*family, &name), &transaction.table, operation)?;
+                self.object((*family, &name), operation)?;
                 *at += 1;
             }
         }
         Ok(())
-    }
-
-    /// Begins the batch; the kernel refuses all of it (`ERESTART`) if it is at another generation than the expected one
-    /// (`NFNL_BATCH_GENID`).
-    fn begin(&mut self) {
-        let (kind, flags) = (NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST);
-        let start = wire::begin_message(&mut self.bytes, kind, flags, 0, 0, NFNL_SUBSYS_NFTABLES);
-        if let Some(generation) = self.generation {
-            wire::number(&mut self.bytes, NFNL_BATCH_GENID, generation);
-        }
-        wire::end_message(&mut self.bytes, start);
     }
 
     /// Writes the operations from `at` on that add elements to this set, or delete them.
@@ -154,7 +145,7 @@ impl Batch {
         delete: bool,
         at: &mut usize,
     ) -> Result<(), String> {
-        CName::new(&set.name)?;
+        Name::new(&set.name)?;
         self.messages.push((self.bytes.len(), *at));
         let mut sequence = self.messages.len() as u32;
         let mut writer =
@@ -184,39 +175,54 @@ impl Batch {
     }
 
     /// Writes an operation on a table, chain, rule or declaration.
-    fn object(
-        &mut self,
-        table: (Family, &CName),
-        plain_name: &str,
-        operation: &Operation,
-    ) -> Result<(), String> {
-        let writer = self.writer.get_or_insert_with(Writer::new);
+    fn object(&mut self, (family, table): (Family, &Name), operation: &Operation) -> Result<(), String> {
+        let (kind, flags) = match operation {
+            Operation::AddTable => (NFT_MSG_NEWTABLE, NLM_F_CREATE),
+            Operation::DeleteTable => (NFT_MSG_DELTABLE, 0),
+            Operation::AddSet(_) => (NFT_MSG_NEWSET, NLM_F_CREATE),
+            Operation::DeleteSet(_) => (NFT_MSG_DELSET, 0),
+            Operation::AddChain(_) => (NFT_MSG_NEWCHAIN, NLM_F_CREATE),
+            Operation::DeleteChain(_) => (NFT_MSG_DELCHAIN, 0),
+            Operation::AddRule { .. } => (NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND),
+            // A deletion without a rule's handle.
+            Operation::FlushChain(_) => (NFT_MSG_DELRULE, 0),
+            Operation::AddElement { .. } | Operation::DeleteElement { .. } => return Ok(()),
+        };
         let (out, sequence) = (&mut self.bytes, self.messages.len() as u32);
+        let (kind, flags) = (wire::nf_tables(kind), NLM_F_REQUEST | flags);
+        let start = wire::begin_message(out, kind, flags, sequence, family.number(), 0);
         match operation {
-            Operation::AddTable => {
-                owner::add_table(out, sequence, table.0, plain_name, self.table_flags);
-            }
-            Operation::DeleteTable => writer.table(out, sequence, table, MsgType::Del),
             Operation::AddSet(set) => {
-                writer.set(out, sequence, &SetMessage::declared(table, set, sequence)?, MsgType::Add);
-            }
-            Operation::DeleteSet(name) => {
-                writer.set(out, sequence, &SetMessage::named(table, name)?, MsgType::Del);
-            }
-            Operation::AddChain(chain) => {
-                let name = CName::new(&chain.name)?;
-                writer.chain(out, sequence, table, (&name, chain.base), MsgType::Add);
-            }
-            Operation::DeleteChain(name) => {
-                writer.chain(out, sequence, table, (&CName::new(name)?, None), MsgType::Del);
+                let set = declaration::write(table, set, sequence)?;
+                out.extend_from_slice(self.scratch.get_or_insert_default().attributes(&set));
             }
             Operation::AddRule { chain, rule } => {
-                let instructions = linearize(table.0, rule)?;
-                writer.rule(out, sequence, table, &CName::new(chain)?, &instructions)?;
+                let rule = linearize(family, (table, &Name::new(chain)?), rule)?;
+                out.extend_from_slice(self.scratch.get_or_insert_default().attributes(&rule));
             }
-            Operation::FlushChain(name) => writer.flush(out, sequence, table, &CName::new(name)?),
-            Operation::AddElement { .. } | Operation::DeleteElement { .. } => {}
+            _ => wire::string(out, NFTA_TABLE_NAME, table.text()),
         }
+        match operation {
+            Operation::AddTable if self.table_flags != 0 => {
+                // Without any, a table that exists keeps those that it has.
+                wire::number(out, NFTA_TABLE_FLAGS, self.table_flags);
+            }
+            Operation::DeleteSet(name) => wire::string(out, NFTA_SET_NAME, Name::new(name)?.text()),
+            Operation::DeleteChain(name) => wire::string(out, NFTA_CHAIN_NAME, Name::new(name)?.text()),
+            Operation::FlushChain(name) => wire::string(out, NFTA_RULE_CHAIN, Name::new(name)?.text()),
+            Operation::AddChain(chain) => {
+                wire::string(out, NFTA_CHAIN_NAME, Name::new(&chain.name)?.text());
+                if let Some(base) = chain.base {
+                    let hook = wire::begin_nest(out, NFTA_CHAIN_HOOK);
+                    wire::number(out, NFTA_HOOK_HOOKNUM, base.hook.number());
+                    wire::number(out, NFTA_HOOK_PRIORITY, base.priority.cast_unsigned());
+                    wire::end_nest(out, hook);
+                    wire::string(out, NFTA_CHAIN_TYPE, base.chain_type.name());
+                }
+            }
+            _ => {}
+        }
+        wire::end_message(out, start);
         Ok(())
     }
 
@@ -261,16 +267,20 @@ fn ends_range(element: &Attribute<'_>) -> bool {
     element.nested().number(NFTA_SET_ELEM_FLAGS) == Some(NFT_SET_ELEM_INTERVAL_END)
 }
 
-/// Writes the message that begins or ends a batch.
-pub(super) fn frame(buffer: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32) {
-    let start = wire::begin_message(buffer, kind, NLM_F_REQUEST | flags, sequence, 0, NFNL_SUBSYS_NFTABLES);
+/// Writes the message that begins a batch. The kernel refuses all of it (`ERESTART`) if it is at another generation than
+/// this one (`NFNL_BATCH_GENID`).
+pub(super) fn begin(buffer: &mut Vec<u8>, generation: Option<u32>) {
+    let kind = NFNL_MSG_BATCH_BEGIN;
+    let start = wire::begin_message(buffer, kind, NLM_F_REQUEST, 0, 0, NFNL_SUBSYS_NFTABLES);
+    if let Some(generation) = generation {
+        wire::number(buffer, NFNL_BATCH_GENID, generation);
+    }
     wire::end_message(buffer, start);
 }
 
-/// Writes the message that begins a batch for this generation: a kernel that looks at it (`NFNL_BATCH_GENID`) refuses
-/// the batch in any other.
-pub(super) fn frame_for(buffer: &mut Vec<u8>, generation: u32) {
-    let start = wire::begin_message(buffer, NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, 0, 0, NFNL_SUBSYS_NFTABLES);
-    wire::number(buffer, NFNL_BATCH_GENID, generation);
+/// Writes the message that ends a batch, and asks for an acknowledgement.
+pub(super) fn end(buffer: &mut Vec<u8>, sequence: u32) {
+    let flags = NLM_F_REQUEST | NLM_F_ACK;
+    let start = wire::begin_message(buffer, NFNL_MSG_BATCH_END, flags, sequence, 0, NFNL_SUBSYS_NFTABLES);
     wire::end_message(buffer, start);
 }

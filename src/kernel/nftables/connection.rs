@@ -225,36 +225,24 @@ impl Connection {
         family: u8,
         dump: bool,
         attributes: &[(u16, &str)],
-        read: impl FnMut(&Message<'_>),
+        mut read: impl FnMut(&Message<'_>),
     ) -> Result<Outcome, Error> {
         let write = |request: &mut Vec<u8>| {
             for (kind, value) in attributes {
                 wire::string(request, *kind, value);
             }
         };
-        self.ask(wire::nf_tables(kind), family, dump, write, read)
-    }
-
-    /// Asks a subsystem of nfnetlink, with the attributes that `write` appends, for one object or with `dump`
-    /// for all of them, and hands each reply to `read`.
-    pub(crate) fn ask(
-        &mut self,
-        kind: u16,
-        family: u8,
-        dump: bool,
-        write: impl FnOnce(&mut Vec<u8>),
-        mut read: impl FnMut(&Message<'_>),
-    ) -> Result<Outcome, Error> {
         let read = |message: &Message<'_>| {
             read(message);
             ControlFlow::Continue(())
         };
-        self.ask_until(kind, family, dump, write, read)
+        self.ask(wire::nf_tables(kind), family, dump, write, read)
     }
 
-    /// The same until `read` has enough, which makes the outcome incomplete. The kernel goes on with what it was
-    /// asked for: the socket is of no use then.
-    pub(crate) fn ask_until(
+    /// Asks a subsystem of nfnetlink, with the attributes that `write` appends, for one object or with `dump`
+    /// for all of them, and hands each reply to `read` until that has enough, which makes the outcome incomplete: the
+    /// kernel goes on with what it was asked for, and the socket is of no use then.
+    pub(crate) fn ask(
         &mut self,
         kind: u16,
         family: u8,

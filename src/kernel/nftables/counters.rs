@@ -137,7 +137,7 @@ impl Reader<'_> {
             wire::string(request, NFTA_SET_ELEM_LIST_SET, &name);
         };
         let kind = wire::nf_tables(NFT_MSG_GETSETELEM);
-        let outcome = connection.ask_until(kind, family.number(), true, write, |message| {
+        let outcome = connection.ask(kind, family.number(), true, write, |message| {
             let Some(list) = message.attributes().find(NFTA_SET_ELEM_LIST_ELEMENTS) else {
                 return ControlFlow::Continue(());
             };

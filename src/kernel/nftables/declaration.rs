@@ -2,8 +2,12 @@
 
 use portolan_rules::ruleset::{DataType, Elements, Set, SetData, SetFlags};
 
-use super::uapi::{
-    NFT_DATA_VERDICT, NFT_SET_CONCAT, NFT_SET_EVAL, NFT_SET_INTERVAL, NFT_SET_MAP, NFT_SET_TIMEOUT,
+use super::{
+    libnftnl::{self, Name, attributes},
+    uapi::{
+        NFT_DATA_VERDICT, NFT_SET_CONCAT, NFT_SET_EVAL, NFT_SET_INTERVAL, NFT_SET_MAP, NFT_SET_TIMEOUT,
+        UDATA_SET_DATA_BYTEORDER, UDATA_SET_KEY_BYTEORDER,
+    },
 };
 
 /// Bits that nft gives each field's type in a concatenation's (`TYPE_BITS`).
@@ -60,11 +64,46 @@ impl Declaration {
         let key_byte_order = byte_order(&set.key);
         Ok(Self { flags, key_type, key_length, data_type, data_length, key_byte_order, data_byte_order })
     }
+}
 
-    /// Whether the kernel needs the length of each field: for ranges of concatenations.
-    pub(super) const fn describes_fields(&self) -> bool {
-        self.flags & NFT_SET_CONCAT != 0
+/// A declaration in libnftnl's form. `id` tells it from others of the same batch.
+pub(super) fn write(table: &Name, set: &Set, id: u32) -> Result<libnftnl::Set, String> {
+    let declaration = Declaration::of(set)?;
+    let mut attributes = attributes![
+        NFTNL_SET_TABLE => table,
+        NFTNL_SET_NAME => &Name::new(&set.name)?,
+        NFTNL_SET_FLAGS => declaration.flags,
+        NFTNL_SET_KEY_TYPE => declaration.key_type,
+        NFTNL_SET_KEY_LEN => declaration.key_length,
+        NFTNL_SET_ID => id,
+    ];
+    let mut userdata = record(UDATA_SET_KEY_BYTEORDER, declaration.key_byte_order);
+    if set.data != SetData::None {
+        attributes.extend(attributes![
+            NFTNL_SET_DATA_TYPE => declaration.data_type,
+            NFTNL_SET_DATA_LEN => declaration.data_length,
+        ]);
+        userdata.extend(record(UDATA_SET_DATA_BYTEORDER, declaration.data_byte_order));
     }
+    if let Some(size) = set.size {
+        attributes.extend(attributes![NFTNL_SET_DESC_SIZE => size]);
+    }
+    if declaration.flags & NFT_SET_CONCAT != 0 {
+        let lengths: Vec<u8> = set.key.iter().map(|field| field.size() as u8).collect();
+        attributes.extend(attributes![NFTNL_SET_DESC_CONCAT => &lengths[..]]);
+    }
+    attributes.extend(attributes![NFTNL_SET_USERDATA => &userdata[..]]);
+    let mut declared = libnftnl::Set::new(c"", attributes)?;
+    if set.counter {
+        // The kernel gives elements that come without an expression a copy of the set's.
+        declared.add(libnftnl::Expression::new(c"counter", Vec::new())?);
+    }
+    Ok(declared)
+}
+
+/// A record of user data as libnftnl writes it: type, length, value.
+fn record(kind: u8, value: u32) -> Vec<u8> {
+    [&[kind, 4][..], &value.to_ne_bytes()].concat()
 }
 
 /// The declaration that these numbers make, without a counter, as far as the model has it. `None` if it has not.

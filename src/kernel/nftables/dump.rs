@@ -9,11 +9,11 @@ use std::{
 };
 
 use portolan_rules::{
-    compile::chains,
-    planes::{is_swapped, swapped},
+    compile::{Compiler, chains},
+    planes::{counterpart, is_swapped, swapped},
     ruleset::{
-        BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Rule, Ruleset, Set, SetData,
-        SetFlags, Table,
+        BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Ruleset, Set, SetData, SetFlags,
+        Table,
     },
 };
 
@@ -22,18 +22,18 @@ use super::{
     attributes::{Attributes, Message},
     connection::{Connection, Outcome},
     declaration,
-    delinearize::delinearize_or_foreign,
-    instruction::parse_expressions,
+    libnftnl::Scratch,
     monitor::{Generation, Monitor},
+    rule::Program,
     uapi::{
         COUNTER, NF_ACCEPT, NFT_CHAIN_BASE, NFT_CHAIN_BINDING, NFT_MSG_GETCHAIN, NFT_MSG_GETGEN,
         NFT_MSG_GETOBJ, NFT_MSG_GETRULE, NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETTABLE,
         NFT_SET_ANONYMOUS, NFT_TABLE_F_DORMANT, NFTA_CHAIN_FLAGS, NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME,
         NFTA_CHAIN_POLICY, NFTA_CHAIN_TYPE, NFTA_EXPR_NAME, NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY,
-        NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_SET_COUNT, NFTA_SET_DATA_LEN, NFTA_SET_DATA_TYPE,
-        NFTA_SET_DESC, NFTA_SET_DESC_SIZE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS,
-        NFTA_SET_FLAGS, NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_TIMEOUT,
-        NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
+        NFTA_RULE_CHAIN, NFTA_SET_COUNT, NFTA_SET_DATA_LEN, NFTA_SET_DATA_TYPE, NFTA_SET_DESC,
+        NFTA_SET_DESC_SIZE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS, NFTA_SET_FLAGS,
+        NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_TIMEOUT, NFTA_TABLE_FLAGS,
+        NFTA_TABLE_NAME,
     },
 };
 use elements::ElementReader;
@@ -54,8 +54,15 @@ const FOREIGN_BASE: BaseChain =
 /// The sets whose elements to read.
 pub type Scope = BTreeSet<(Family, Name)>;
 
-/// Which elements to read, and how.
+/// What is known of the tables before they are read, and which elements to read of them.
 pub trait Wanted {
+    /// Chains with the rules that are expected in them, of those that have these names. A rule that is what is expected
+    /// in its place is read as that; nothing is known of any other.
+    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
+        let _ = (family, names);
+        Vec::new()
+    }
+
     /// The names of sets that are read before all others, as they say what these hold.
     fn first(&self) -> &[&str] {
         &[]
@@ -76,11 +83,25 @@ pub trait Wanted {
     }
 }
 
-/// All elements, dumped.
+/// All elements, dumped; nothing is known of any rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Everything;
 
 impl Wanted for Everything {}
+
+/// All elements, dumped; rules as the compiler's settings make them.
+impl Wanted for &Compiler {
+    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
+        Compiler::chains(self, family, names)
+    }
+}
+
+/// All elements, dumped; rules as in this ruleset.
+impl Wanted for &Ruleset {
+    fn chains(&mut self, family: Family, _: &[Name]) -> Vec<Chain> {
+        self.tables.get(&family).into_iter().flat_map(|table| table.chains.values().cloned()).collect()
+    }
+}
 
 /// Reads the tables of this name. See [`Kernel::dump`](super::Kernel::dump).
 ///
@@ -147,14 +168,12 @@ fn attempt(
     table: &str,
     wanted: &mut dyn Wanted,
 ) -> Result<Option<(Ruleset, Exchanged)>, Error> {
-    let mut ruleset = Ruleset::default();
-    let mut exchanged = Exchanged::default();
+    let (mut ruleset, mut exchanged) = (Ruleset::default(), Exchanged::default());
     let mut counts = BTreeMap::new();
     for family in Family::ALL {
         let mut reader = Reader { connection, family, name: table, counts: &mut counts };
-        match reader.table()? {
-            Reading::Complete(table) => {
-                let is_swapped = is_swapped(&table);
+        match reader.table(wanted)? {
+            Reading::Complete(table, is_swapped) => {
                 exchanged[family as usize] = is_swapped;
                 ruleset.tables.insert(family, if is_swapped { table.swapped() } else { table });
             }
@@ -191,11 +210,12 @@ fn attempt(
 /// Whether the plane in force of a table bears the names of the other one.
 pub(super) fn is_exchanged(connection: &mut Connection, family: Family, table: &str) -> Result<bool, Error> {
     let mut reader = Reader { connection, family, name: table, counts: &mut BTreeMap::new() };
-    Ok(matches!(reader.table()?, Reading::Complete(table) if is_swapped(&table)))
+    Ok(matches!(reader.table(&mut Everything)?, Reading::Complete(_, true)))
 }
 
 enum Reading {
-    Complete(Table),
+    /// A table, and whether its names are those of the other plane.
+    Complete(Table, bool),
     Absent,
     Incomplete,
 }
@@ -210,7 +230,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// Everything but the elements.
-    fn table(&mut self) -> Result<Reading, Error> {
+    fn table(&mut self, wanted: &mut dyn Wanted) -> Result<Reading, Error> {
         let mut flags = 0;
         let own = [(NFTA_TABLE_NAME, self.name)];
         let read = |message: &Message<'_>| flags = message.attributes().number(NFTA_TABLE_FLAGS).unwrap_or(0);
@@ -219,18 +239,66 @@ impl Reader<'_> {
             Outcome::Absent => return Ok(Reading::Absent),
             Outcome::Incomplete => return Ok(Reading::Incomplete),
         }
-        let mut table = Table::new(self.name);
         // Counters and the like: we have none, so that somebody else put them there.
         let Some(others) = self.objects(NFT_MSG_GETOBJ, |_| Some(()))? else {
             return Ok(Reading::Incomplete);
         };
-        let is_spoilt = flags & NFT_TABLE_F_DORMANT != 0 || !others.is_empty();
-        let complete = self.sets(&mut table)? && self.chains(&mut table)? && self.rules(&mut table)?;
-        if is_spoilt {
+        let set = |attributes: Attributes<'_>| Some((set(attributes)?, attributes.number(NFTA_SET_COUNT)));
+        let Some(sets) = self.objects(NFT_MSG_GETSET, set)? else { return Ok(Reading::Incomplete) };
+        let Some(chains) = self.objects(NFT_MSG_GETCHAIN, chain)? else { return Ok(Reading::Incomplete) };
+        let rule = |rule: Attributes<'_>| Some((rule.find(NFTA_RULE_CHAIN)?.name()?, Program::read(rule)));
+        let Some(rules) = self.objects(NFT_MSG_GETRULE, rule)? else { return Ok(Reading::Incomplete) };
+
+        let mut table = Table::new(self.name);
+        for (set, count) in sets {
+            count.and_then(|count| self.counts.insert((self.family, set.name.clone()), count));
+            table.add_set(set);
+        }
+        for chain in chains {
+            table.add_chain(chain);
+        }
+        let mut programs: BTreeMap<Name, Vec<Program>> = BTreeMap::new();
+        for (chain, program) in rules {
+            if let Some(chain) = table.chains.get_mut(&chain) {
+                chain.rules.push(program.describe());
+            }
+            programs.entry(chain).or_default().push(program);
+        }
+        let is_swapped = is_swapped(&table);
+        self.recognize(&mut table, &programs, is_swapped, wanted);
+        if flags & NFT_TABLE_F_DORMANT != 0 || !others.is_empty() {
             // Another hook than ours, so that the table is made anew.
             table.add_chain(Chain::base(chains::PREROUTING, FOREIGN_BASE, Vec::new()));
         }
-        Ok(if complete { Reading::Complete(table) } else { Reading::Incomplete })
+        Ok(Reading::Complete(table, is_swapped))
+    }
+
+    /// Has the rules that are the wanted ones, each in its place, be those. Nothing is known of the others.
+    fn recognize(
+        &self,
+        table: &mut Table,
+        programs: &BTreeMap<Name, Vec<Program>>,
+        is_swapped: bool,
+        wanted: &mut dyn Wanted,
+    ) {
+        let plain = |name: &Name| if is_swapped { counterpart(name) } else { name.clone() };
+        let names: Vec<Name> = table.chains.keys().map(plain).collect();
+        let mut known = Table::new(self.name);
+        for chain in wanted.chains(self.family, &names) {
+            known.add_chain(chain);
+        }
+        let known = if is_swapped { known.swapped() } else { known };
+        let mut scratch = Scratch::default();
+        for (name, programs) in programs {
+            let (Some(chain), Some(known)) = (table.chains.get_mut(name), known.chains.get(name)) else {
+                continue;
+            };
+            for ((rule, program), known) in chain.rules.iter_mut().zip(programs).zip(&known.rules) {
+                if Program::of(self.family, known, &mut scratch).as_ref() == Some(program) {
+                    *rule = known.clone();
+                }
+            }
+        }
     }
 
     /// Asks for all objects of one kind in the table; those of a set, if one is named.
@@ -272,17 +340,6 @@ impl Reader<'_> {
         Ok(None)
     }
 
-    fn sets(&mut self, table: &mut Table) -> Result<bool, Error> {
-        let read = |attributes: Attributes<'_>| Some((set(attributes)?, attributes.number(NFTA_SET_COUNT)));
-        let Some(sets) = self.objects(NFT_MSG_GETSET, read)? else { return Ok(false) };
-        for (set, count) in sets {
-            let key = (self.family, set.name.clone());
-            count.and_then(|count| self.counts.insert(key, count));
-            table.add_set(set);
-        }
-        Ok(true)
-    }
-
     /// Whether it pays to ask for the elements by their keys, of a kernel that tells how many there are.
     fn is_large(&self, set: &Set) -> bool {
         let count = self.counts.get(&(self.family, set.name.clone()));
@@ -312,33 +369,6 @@ impl Reader<'_> {
         }
         Ok(true)
     }
-
-    fn chains(&mut self, table: &mut Table) -> Result<bool, Error> {
-        let Some(chains) = self.objects(NFT_MSG_GETCHAIN, chain)? else { return Ok(false) };
-        for chain in chains {
-            table.add_chain(chain);
-        }
-        Ok(true)
-    }
-
-    fn rules(&mut self, table: &mut Table) -> Result<bool, Error> {
-        let family = self.family;
-        let read = |attributes: Attributes<'_>| {
-            Some((attributes.find(NFTA_RULE_CHAIN)?.name()?, rule(family, attributes)))
-        };
-        let Some(rules) = self.objects(NFT_MSG_GETRULE, read)? else { return Ok(false) };
-        for (chain, rule) in rules {
-            if let Some(chain) = table.chains.get_mut(&chain) {
-                chain.rules.push(rule);
-            }
-        }
-        Ok(true)
-    }
-}
-
-fn rule(family: Family, attributes: Attributes<'_>) -> Rule {
-    let expressions = attributes.find(NFTA_RULE_EXPRESSIONS).map_or(Attributes(&[]), |list| list.nested());
-    delinearize_or_foreign(family, &parse_expressions(expressions))
 }
 
 /// A set's declaration. One that the model cannot express has no types, so that it differs from every set
@@ -412,7 +442,8 @@ fn base(attributes: Attributes<'_>) -> Option<BaseChain> {
 /// Hands attributes to every reader of this module.
 #[cfg(test)]
 pub(super) fn read_for_test(family: Family, attributes: Attributes<'_>) {
-    rule(family, attributes);
+    let _ = family;
+    Program::read(attributes).describe();
     chain(attributes);
     if let Some(set) = set(attributes) {
         let mut elements = ElementReader::of(&set);

@@ -5,7 +5,6 @@ use portolan_rules::ruleset::{
 };
 
 use super::{
-    instruction::verdict_code,
     uapi::{NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM},
     uapi::{
         NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END, NFTA_DATA_VALUE, NFTA_DATA_VERDICT,
@@ -14,6 +13,7 @@ use super::{
         NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE, NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_CREATE, NLM_F_REQUEST,
         UDATA_ELEM_COMMENT, UDATA_ELEM_F_INTERVAL_OPEN, UDATA_ELEM_FLAGS,
     },
+    verdict::verdict_code,
     wire,
 };
 
@@ -257,7 +257,7 @@ fn verdict(buffer: &mut Vec<u8>, verdict: &Verdict) -> Result<(), String> {
     let nest = wire::begin_nest(buffer, NFTA_DATA_VERDICT);
     wire::number(buffer, NFTA_VERDICT_CODE, code.cast_unsigned());
     if let Some(chain) = chain {
-        super::libnftnl::CName::new(chain)?;
+        super::libnftnl::Name::new(chain)?;
         wire::string(buffer, NFTA_VERDICT_CHAIN, chain);
     }
     wire::end_nest(buffer, nest);

@@ -1,5 +1,7 @@
-//! Turns a rule into the instructions that nft itself would send for it, so that a table written here and
-//! one loaded from text are the same, and nft can list both.
+//! Turns a rule into the expressions that nft itself would send for it, so that a table written here and one loaded
+//! from text are the same, and nft can list both.
+
+use std::ffi::CStr;
 
 use ipnetwork::IpNetwork;
 use portolan_rules::ruleset::{
@@ -7,40 +9,69 @@ use portolan_rules::ruleset::{
 };
 
 use super::{
-    delinearize::delinearize,
-    instruction::{Bytes, Destination, Instruction, Register},
+    libnftnl::{self, Attribute, Bytes, Name, Value, attributes},
     uapi::{
         IFNAMSIZ, IPS_DST_NAT, NF_NAT_RANGE_PROTO_RANDOM_FULLY, NFT_CMP_EQ, NFT_CMP_NEQ, NFT_CT_STATUS,
-        NFT_FIB_RESULT_ADDRTYPE, NFT_META_IIFNAME, NFT_META_L4PROTO, NFT_META_MARK, NFT_META_PRIORITY,
-        NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REJECT_ICMP_UNREACH,
-        NFT_REJECT_TCP_RST, NFT_RULE_MAXEXPRS, NFTA_FIB_F_DADDR, NFTA_FIB_F_SADDR, RTN_LOCAL,
+        NFT_DYNSET_OP_DELETE, NFT_DYNSET_OP_UPDATE, NFT_FIB_RESULT_ADDRTYPE, NFT_HASH_JENKINS,
+        NFT_LOOKUP_F_INV, NFT_META_IIFNAME, NFT_META_L4PROTO, NFT_META_MARK, NFT_META_PRIORITY, NFT_NAT_DNAT,
+        NFT_NG_RANDOM, NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REG_VERDICT,
+        NFT_REJECT_ICMP_UNREACH, NFT_REJECT_TCP_RST, NFT_RULE_MAXEXPRS, NFTA_FIB_F_DADDR, NFTA_FIB_F_SADDR,
+        RTN_LOCAL,
     },
+    verdict::verdict_code,
 };
 
-/// The instructions of a rule. Refuses, with the reason, what the kernel cannot hold and what a dump would
-/// not give back as the same rule: such a rule would look changed for ever.
-pub(super) fn linearize(family: Family, rule: &Rule) -> Result<Vec<Instruction>, String> {
-    let instructions = translate(family, rule)?;
-    if instructions.len() > NFT_RULE_MAXEXPRS {
-        return Err(format!("{} expressions; the kernel takes {NFT_RULE_MAXEXPRS}", instructions.len()));
-    }
-    if delinearize(family, &instructions).as_ref() != Some(rule) {
-        return Err("the rule would be read back as another one".to_owned());
-    }
-    Ok(instructions)
-}
-
-/// The instructions of a rule, whatever they are worth.
-pub(super) fn translate(family: Family, rule: &Rule) -> Result<Vec<Instruction>, String> {
-    let mut program = Program { family, instructions: Vec::new(), free: Register::FIRST };
+/// A rule in libnftnl's form. Refuses, with the reason, what the kernel cannot hold.
+pub(super) fn linearize(
+    family: Family,
+    (table, chain): (&Name, &Name),
+    rule: &Rule,
+) -> Result<libnftnl::Rule, String> {
+    let mut program = Program { family, expressions: Vec::new(), free: None };
     for statement in &rule.statements {
         program.statement(statement)?;
     }
-    Ok(program.instructions)
+    let count = program.expressions.len();
+    if count > NFT_RULE_MAXEXPRS {
+        return Err(format!("{count} expressions; the kernel takes {NFT_RULE_MAXEXPRS}"));
+    }
+    let names = attributes![NFTNL_RULE_TABLE => table, NFTNL_RULE_CHAIN => chain];
+    let mut rule = libnftnl::Rule::new(c"", names)?;
+    for expression in program.expressions {
+        rule.add(expression);
+    }
+    Ok(rule)
 }
 
+/// A register, counted in 4-byte words from the first. The kernel has 16 of them (`NFT_REG32_00` …).
+#[derive(Clone, Copy)]
+struct Register(u8);
+
+impl Register {
+    const FIRST: Self = Self(0);
+    const COUNT: u8 = 16;
+
+    /// The register `bytes` further on, rounded up to whole registers.
+    fn after(self, bytes: usize) -> Result<Self, String> {
+        let word = u8::try_from(bytes.div_ceil(4)).ok().and_then(|words| words.checked_add(self.0));
+        let register = word.filter(|word| *word < Self::COUNT).map(Self);
+        register.ok_or_else(|| "the values need more registers than the kernel has".to_owned())
+    }
+}
+
+impl Value for Register {
+    /// The number that nft sends: where it can, one of the older 16-byte registers (`NFT_REG_1` …).
+    fn bytes(self) -> Bytes {
+        let word = u32::from(self.0);
+        (if word.is_multiple_of(4) { 1 + word / 4 } else { 8 + word }).bytes()
+    }
+}
+
+/// nft gives every value that is not a concatenation a whole 16-byte register.
+const WHOLE_REGISTER: usize = 16;
+
 /// Length of an address in bytes.
-pub(super) const fn address_length(family: Family) -> u8 {
+const fn address_length(family: Family) -> u32 {
     match family {
         Family::Ip => 4,
         Family::Ip6 => 16,
@@ -48,7 +79,7 @@ pub(super) const fn address_length(family: Family) -> u8 {
 }
 
 /// Offset in the network header of the source or destination address.
-pub(super) const fn address_offset(family: Family, field: Field) -> Option<u32> {
+const fn address_offset(family: Family, field: Field) -> Option<u32> {
     match (family, field) {
         (Family::Ip, Field::SourceAddress) => Some(12),
         (Family::Ip, Field::DestinationAddress) => Some(16),
@@ -58,120 +89,126 @@ pub(super) const fn address_offset(family: Family, field: Field) -> Option<u32> 
     }
 }
 
-/// Where the port lies after a DNAT's map left an address and a port in the first registers.
-pub(super) fn port_register(family: Family, address: Register) -> Option<Register> {
-    address.after(usize::from(address_length(family)))
-}
-
-/// Code of "port unreachable" in ICMP and in `ICMPv6`.
-pub(super) const fn port_unreachable(family: Family) -> u32 {
-    match family {
-        Family::Ip => 3,
-        Family::Ip6 => 4,
-    }
-}
-
-/// The `meta` key of a field that rules write.
-pub(super) const fn writable_key(field: WritableField) -> u32 {
-    match field {
-        WritableField::Priority => NFT_META_PRIORITY,
-        WritableField::Mark => NFT_META_MARK,
-    }
-}
-
-/// nft gives every value that is not a concatenation a whole 16-byte register.
-const WHOLE_REGISTER: usize = 16;
-
 struct Program {
     family: Family,
-    instructions: Vec<Instruction>,
-    /// First register that the statement's own values leave free; a hash puts its key there.
-    free: Register,
+    expressions: Vec<libnftnl::Expression>,
+    /// First register that no value is meant for; a hash puts its key there. None if there are no more.
+    free: Option<Register>,
 }
 
 impl Program {
-    fn push(&mut self, instruction: Instruction) {
-        self.instructions.push(instruction);
+    fn push(&mut self, name: &CStr, attributes: Vec<(Attribute, Bytes)>) -> Result<(), String> {
+        self.expressions.push(libnftnl::Expression::new(name, attributes)?);
+        Ok(())
     }
 
     fn statement(&mut self, statement: &Statement) -> Result<(), String> {
         const FIRST: Register = Register::FIRST;
         match statement {
-            Statement::Match { left, op, right } => self.compare(left, *op, right)?,
+            Statement::Match { left, op, right } => self.compare(left, *op, right),
             Statement::InSet { key, set, negated } => {
                 self.value(key)?;
-                let to = Destination::Nowhere;
-                self.push(Instruction::Lookup { set: set.clone(), from: FIRST, to, inverted: *negated });
+                let flags =
+                    if *negated { attributes![NFTNL_EXPR_LOOKUP_FLAGS => NFT_LOOKUP_F_INV] } else { vec![] };
+                self.lookup(set, FIRST, flags)
             }
             Statement::Set { field, value } => {
                 self.value(value)?;
-                self.push(Instruction::SetMeta { key: writable_key(*field), from: FIRST });
+                let key = match field {
+                    WritableField::Priority => NFT_META_PRIORITY,
+                    WritableField::Mark => NFT_META_MARK,
+                };
+                self.push(c"meta", attributes![NFTNL_EXPR_META_KEY => key, NFTNL_EXPR_META_SREG => FIRST])
             }
             Statement::VerdictMap { key, map } => {
                 self.value(key)?;
-                let to = Destination::Verdict;
-                self.push(Instruction::Lookup { set: map.clone(), from: FIRST, to, inverted: false });
+                self.lookup(map, FIRST, attributes![NFTNL_EXPR_LOOKUP_DREG => NFT_REG_VERDICT])
             }
             Statement::Update { set, key, timeout_ms, data } => {
-                self.dynset(set, key, Some(*timeout_ms), data.as_ref())?;
+                let timeout = attributes![NFTNL_EXPR_DYNSET_TIMEOUT => *timeout_ms];
+                self.dynset(NFT_DYNSET_OP_UPDATE, set, key, data.as_ref(), timeout)
             }
-            Statement::Delete { set, key, data } => self.dynset(set, key, None, data.as_ref())?,
+            Statement::Delete { set, key, data } => {
+                self.dynset(NFT_DYNSET_OP_DELETE, set, key, data.as_ref(), Vec::new())
+            }
             Statement::Dnat { key, map } => {
                 self.value(key)?;
-                let to = Destination::Register(FIRST);
-                self.push(Instruction::Lookup { set: map.clone(), from: FIRST, to, inverted: false });
-                let port = port_register(self.family, FIRST).ok_or_else(out_of_registers)?;
-                self.push(Instruction::Dnat { family: self.family.number().into(), address: FIRST, port });
+                self.lookup(map, FIRST, attributes![NFTNL_EXPR_LOOKUP_DREG => FIRST])?;
+                let port = FIRST.after(address_length(self.family) as usize)?;
+                let attributes = attributes![
+                    NFTNL_EXPR_NAT_TYPE => NFT_NAT_DNAT,
+                    NFTNL_EXPR_NAT_FAMILY => u32::from(self.family.number()),
+                    NFTNL_EXPR_NAT_REG_ADDR_MIN => FIRST,
+                    NFTNL_EXPR_NAT_REG_PROTO_MIN => port,
+                ];
+                self.push(c"nat", attributes)
             }
             Statement::Masquerade => {
-                self.push(Instruction::Masquerade { flags: NF_NAT_RANGE_PROTO_RANDOM_FULLY });
+                self.push(c"masq", attributes![NFTNL_EXPR_MASQ_FLAGS => NF_NAT_RANGE_PROTO_RANDOM_FULLY])
             }
-            Statement::Reject(RejectWith::TcpReset) => {
-                self.push(Instruction::Reject { kind: NFT_REJECT_TCP_RST, code: 0 });
+            Statement::Reject(with) => {
+                let (kind, code) = match (with, self.family) {
+                    (RejectWith::TcpReset, _) => (NFT_REJECT_TCP_RST, 0),
+                    // "Port unreachable" in ICMP and in ICMPv6.
+                    (RejectWith::PortUnreachable, Family::Ip) => (NFT_REJECT_ICMP_UNREACH, 3_u8),
+                    (RejectWith::PortUnreachable, Family::Ip6) => (NFT_REJECT_ICMP_UNREACH, 4),
+                };
+                let attributes = attributes![NFTNL_EXPR_REJECT_TYPE => kind, NFTNL_EXPR_REJECT_CODE => code];
+                self.push(c"reject", attributes)
             }
-            Statement::Reject(RejectWith::PortUnreachable) => {
-                let code = port_unreachable(self.family);
-                self.push(Instruction::Reject { kind: NFT_REJECT_ICMP_UNREACH, code });
+            Statement::Verdict(verdict) => {
+                let (code, chain) = verdict_code(verdict);
+                let mut attributes = attributes![
+                    NFTNL_EXPR_IMM_DREG => NFT_REG_VERDICT,
+                    NFTNL_EXPR_IMM_VERDICT => code.cast_unsigned(),
+                ];
+                if let Some(chain) = chain {
+                    attributes.extend(attributes![NFTNL_EXPR_IMM_CHAIN => &Name::new(chain)?]);
+                }
+                self.push(c"immediate", attributes)
             }
-            Statement::Verdict(verdict) => self.push(Instruction::Verdict(verdict.clone())),
-            Statement::Foreign(what) => return Err(format!("not one of Portolan's statements: {what}")),
+            Statement::Foreign(what) => Err(format!("not one of Portolan's statements: {what}")),
         }
-        Ok(())
     }
 
-    /// With a timeout, an update; without, a deletion.
+    /// Looks up what is in the registers from `from` on.
+    fn lookup(&mut self, set: &str, from: Register, more: Vec<(Attribute, Bytes)>) -> Result<(), String> {
+        let mut attributes =
+            attributes![NFTNL_EXPR_LOOKUP_SREG => from, NFTNL_EXPR_LOOKUP_SET => &Name::new(set)?];
+        attributes.extend(more);
+        self.push(c"lookup", attributes)
+    }
+
     fn dynset(
         &mut self,
-        set: &portolan_rules::ruleset::Name,
+        operation: u32,
+        set: &str,
         key: &Expression,
-        timeout_ms: Option<u64>,
         data: Option<&Expression>,
+        more: Vec<(Attribute, Bytes)>,
     ) -> Result<(), String> {
         let length = self.value(key)?;
-        let data = data
-            .map(|data| {
-                let whole = length.next_multiple_of(WHOLE_REGISTER);
-                let to = Register::FIRST.after(whole).ok_or_else(out_of_registers)?;
-                self.load(data, to)?;
-                Ok::<_, String>(to)
-            })
-            .transpose()?;
-        let (set, key) = (set.clone(), Register::FIRST);
-        self.push(match timeout_ms {
-            Some(timeout_ms) => Instruction::Update { set, key, data, timeout_ms },
-            None => Instruction::Delete { set, key, data },
-        });
-        Ok(())
+        let mut attributes = attributes![
+            NFTNL_EXPR_DYNSET_SREG_KEY => Register::FIRST,
+            NFTNL_EXPR_DYNSET_OP => operation,
+            NFTNL_EXPR_DYNSET_SET_NAME => &Name::new(set)?,
+        ];
+        if let Some(data) = data {
+            let to = Register::FIRST.after(length.next_multiple_of(WHOLE_REGISTER))?;
+            self.load(data, to)?;
+            attributes.extend(attributes![NFTNL_EXPR_DYNSET_SREG_DATA => to]);
+        }
+        attributes.extend(more);
+        self.push(c"dynset", attributes)
     }
 
     /// Loads a statement's value into the first registers. Returns its length in bytes, with padding.
     fn value(&mut self, expression: &Expression) -> Result<usize, String> {
         let length = match expression {
-            Expression::Concat(fields) => fields.iter().map(|field| self.padded_length(field)).sum(),
+            Expression::Concat(_) => self.padded_length(expression),
             _ => WHOLE_REGISTER,
         };
-        // A key that fills all registers leaves none free, and needs none unless it holds a hash.
-        self.free = Register::FIRST.after(length).unwrap_or(Register::FIRST);
+        self.free = Register::FIRST.after(length).ok();
         self.load(expression, Register::FIRST)
     }
 
@@ -185,7 +222,7 @@ impl Program {
 
     fn field_length(&self, field: Field) -> usize {
         match field {
-            Field::SourceAddress | Field::DestinationAddress => address_length(self.family).into(),
+            Field::SourceAddress | Field::DestinationAddress => address_length(self.family) as usize,
             Field::L4Proto => 1,
             Field::DestinationPort => 2,
             Field::InputInterface => IFNAMSIZ,
@@ -200,9 +237,10 @@ impl Program {
     /// Loads a value into `to` and what follows. Returns its length in bytes, with padding.
     fn load(&mut self, expression: &Expression, to: Register) -> Result<usize, String> {
         match expression {
-            Expression::Field(field) => self.load_field(*field, to),
+            Expression::Field(field) => self.load_field(*field, to)?,
             Expression::Constant(number) => {
-                self.push(Instruction::Immediate { to, data: Bytes::from_slice(&number.to_ne_bytes()) });
+                let attributes = attributes![NFTNL_EXPR_IMM_DREG => to, NFTNL_EXPR_IMM_DATA => *number];
+                self.push(c"immediate", attributes)?;
             }
             Expression::Concat(fields) => {
                 let mut length = 0;
@@ -210,154 +248,194 @@ impl Program {
                     if matches!(field, Expression::Concat(_) | Expression::Lookup { .. }) {
                         return Err("a concatenation within another or of a map's values".to_owned());
                     }
-                    let to = to.after(length).ok_or_else(out_of_registers)?;
-                    length += self.load(field, to)?;
+                    length += self.load(field, to.after(length)?)?;
                 }
-                return Ok(length);
             }
             Expression::Lookup { key, map } => {
                 self.load(key, to)?;
-                let destination = Destination::Register(to);
-                let lookup =
-                    Instruction::Lookup { set: map.clone(), from: to, to: destination, inverted: false };
-                self.push(lookup);
+                self.lookup(map, to, attributes![NFTNL_EXPR_LOOKUP_DREG => to])?;
             }
             Expression::Random { modulus, offset } => {
-                self.push(Instruction::Random { to, modulus: *modulus, offset: *offset });
+                let attributes = attributes![
+                    NFTNL_EXPR_NG_DREG => to,
+                    NFTNL_EXPR_NG_MODULUS => *modulus,
+                    NFTNL_EXPR_NG_TYPE => NFT_NG_RANDOM,
+                    NFTNL_EXPR_NG_OFFSET => *offset,
+                ];
+                self.push(c"numgen", attributes)?;
             }
             Expression::Hash { key, modulus, seed, offset } => {
-                let from = self.free;
+                let outer = self.free;
+                let from = outer.map_or_else(|| Register::FIRST.after(usize::MAX), Ok)?;
+                self.free = from.after(self.padded_length(key)).ok();
                 let length = self.load(key, from)? as u32;
-                let (modulus, seed, offset) = (*modulus, *seed, *offset);
-                self.push(Instruction::Hash { from, to, length, modulus, seed, offset });
+                self.free = outer;
+                let attributes = attributes![
+                    NFTNL_EXPR_HASH_SREG => from,
+                    NFTNL_EXPR_HASH_DREG => to,
+                    NFTNL_EXPR_HASH_LEN => length,
+                    NFTNL_EXPR_HASH_MODULUS => *modulus,
+                    NFTNL_EXPR_HASH_SEED => *seed,
+                    NFTNL_EXPR_HASH_OFFSET => *offset,
+                    NFTNL_EXPR_HASH_TYPE => NFT_HASH_JENKINS,
+                ];
+                self.push(c"hash", attributes)?;
             }
-            Expression::Bitwise { op, left, right } => {
-                if self.load(left, to)? != 4 {
-                    return Err("a bitwise operation on a value that is not of four bytes".to_owned());
+            Expression::Bitwise { .. } => {
+                let (operand, mask, xor) = folded(expression);
+                if address_of(operand).is_some() || self.load(operand, to)? != 4 {
+                    return Err(
+                        "a bitwise operation on a value that is not a number of four bytes".to_owned()
+                    );
                 }
-                let (mask, xor) = match op {
-                    BitOp::And => (*right, 0),
-                    BitOp::Or => (!*right, *right),
-                    BitOp::Xor => (u32::MAX, *right),
-                };
-                self.bitwise(to, mask, xor);
+                self.bitwise(to, &mask.to_ne_bytes(), &xor.to_ne_bytes())?;
             }
         }
         Ok(self.padded_length(expression))
     }
 
-    /// Adds `to = (to & mask) ^ xor`; like nft, into the operation just before if that has the same target.
-    fn bitwise(&mut self, to: Register, mask: u32, xor: u32) {
-        let bytes = |number: u32| Bytes::from_slice(&number.to_ne_bytes());
-        if let Some(Instruction::Bitwise { to: before, mask: first, xor: then, .. }) =
-            self.instructions.last_mut()
-            && *before == to
-            && let (Some(m), Some(x)) = (number(first), number(then))
-        {
-            (*first, *then) = (bytes(m & mask), bytes(x & mask ^ xor));
-            return;
-        }
-        self.push(Instruction::Bitwise { from: to, to, mask: bytes(mask), xor: bytes(xor) });
+    /// `to = (to & mask) ^ xor`.
+    fn bitwise(&mut self, to: Register, mask: &[u8], xor: &[u8]) -> Result<(), String> {
+        let attributes = attributes![
+            NFTNL_EXPR_BITWISE_SREG => to,
+            NFTNL_EXPR_BITWISE_DREG => to,
+            NFTNL_EXPR_BITWISE_OP => 0_u32,
+            NFTNL_EXPR_BITWISE_LEN => mask.len() as u32,
+            NFTNL_EXPR_BITWISE_MASK => mask,
+            NFTNL_EXPR_BITWISE_XOR => xor,
+        ];
+        self.push(c"bitwise", attributes)
     }
 
-    fn load_field(&mut self, field: Field, to: Register) {
-        let meta = |key| Instruction::Meta { key, to };
-        let fib = |flags| Instruction::Fib { result: NFT_FIB_RESULT_ADDRTYPE, flags, to };
-        let instruction = match field {
-            Field::SourceAddress | Field::DestinationAddress => {
-                self.load_address(field, address_length(self.family), to);
-                return;
-            }
-            Field::L4Proto => meta(NFT_META_L4PROTO),
-            Field::DestinationPort => {
-                Instruction::Payload { base: NFT_PAYLOAD_TRANSPORT_HEADER, offset: 2, length: 2, to }
-            }
-            Field::Priority => meta(NFT_META_PRIORITY),
-            Field::Mark => meta(NFT_META_MARK),
-            Field::InputInterface => meta(NFT_META_IIFNAME),
-            Field::ConntrackStatus => Instruction::Conntrack { key: NFT_CT_STATUS, to },
-            Field::SourceAddressType => fib(NFTA_FIB_F_SADDR),
-            Field::DestinationAddressType => fib(NFTA_FIB_F_DADDR),
+    fn load_field(&mut self, field: Field, to: Register) -> Result<(), String> {
+        let meta = |key: u32| attributes![NFTNL_EXPR_META_KEY => key, NFTNL_EXPR_META_DREG => to];
+        let fib = |flags: u32| {
+            attributes![
+                NFTNL_EXPR_FIB_RESULT => NFT_FIB_RESULT_ADDRTYPE,
+                NFTNL_EXPR_FIB_FLAGS => flags,
+                NFTNL_EXPR_FIB_DREG => to,
+            ]
         };
-        self.push(instruction);
+        let (name, attributes) = match field {
+            Field::SourceAddress | Field::DestinationAddress => {
+                return self.load_address(field, address_length(self.family), to);
+            }
+            Field::DestinationPort => return self.load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, to),
+            Field::L4Proto => (c"meta", meta(NFT_META_L4PROTO)),
+            Field::Priority => (c"meta", meta(NFT_META_PRIORITY)),
+            Field::Mark => (c"meta", meta(NFT_META_MARK)),
+            Field::InputInterface => (c"meta", meta(NFT_META_IIFNAME)),
+            Field::ConntrackStatus => {
+                (c"ct", attributes![NFTNL_EXPR_CT_KEY => NFT_CT_STATUS, NFTNL_EXPR_CT_DREG => to])
+            }
+            Field::SourceAddressType => (c"fib", fib(NFTA_FIB_F_SADDR)),
+            Field::DestinationAddressType => (c"fib", fib(NFTA_FIB_F_DADDR)),
+        };
+        self.push(name, attributes)
     }
 
     /// Loads the first `length` bytes of an address.
-    fn load_address(&mut self, field: Field, length: u8, to: Register) {
-        let offset = address_offset(self.family, field).unwrap_or_default();
-        let base = NFT_PAYLOAD_NETWORK_HEADER;
-        self.push(Instruction::Payload { base, offset, length: length.into(), to });
+    fn load_address(&mut self, field: Field, length: u32, to: Register) -> Result<(), String> {
+        let offset = address_offset(self.family, field);
+        let offset = offset.ok_or_else(|| format!("{field:?} is not an address"))?;
+        self.load_payload(NFT_PAYLOAD_NETWORK_HEADER, offset, length, to)
+    }
+
+    fn load_payload(&mut self, base: u32, offset: u32, length: u32, to: Register) -> Result<(), String> {
+        let attributes = attributes![
+            NFTNL_EXPR_PAYLOAD_BASE => base,
+            NFTNL_EXPR_PAYLOAD_OFFSET => offset,
+            NFTNL_EXPR_PAYLOAD_LEN => length,
+            NFTNL_EXPR_PAYLOAD_DREG => to,
+        ];
+        self.push(c"payload", attributes)
     }
 
     fn compare(&mut self, left: &Expression, op: MatchOp, right: &MatchValue) -> Result<(), String> {
-        let from = Register::FIRST;
         let (equal, different) = match op {
             MatchOp::Equal => (NFT_CMP_EQ, NFT_CMP_NEQ),
             MatchOp::NotEqual => (NFT_CMP_NEQ, NFT_CMP_EQ),
         };
+        let is_number = self.padded_length(left) == 4
+            && address_of(left).is_none()
+            && *left != Expression::Field(Field::L4Proto);
         let (op, data) = match (right, left) {
             (MatchValue::Prefix(prefix), Expression::Field(field)) => (equal, self.prefix(*field, *prefix)?),
             (MatchValue::Proto(number), Expression::Field(Field::L4Proto)) => {
                 self.value(left)?;
-                (equal, Bytes::from_slice(&[*number]))
+                (equal, number.bytes())
             }
             (
                 MatchValue::Local,
                 Expression::Field(Field::SourceAddressType | Field::DestinationAddressType),
             ) => {
                 self.value(left)?;
-                (equal, Bytes::from_slice(&RTN_LOCAL.to_ne_bytes()))
+                (equal, RTN_LOCAL.bytes())
             }
             (MatchValue::Dnat, Expression::Field(Field::ConntrackStatus)) => {
                 self.value(left)?;
-                self.bitwise(from, IPS_DST_NAT, 0);
-                (different, Bytes::from_slice(&[0; 4]))
+                self.bitwise(Register::FIRST, &IPS_DST_NAT.to_ne_bytes(), &[0; 4])?;
+                (different, 0_u32.bytes())
             }
             (MatchValue::Interface { name, prefix }, Expression::Field(Field::InputInterface)) => {
                 self.value(left)?;
                 (equal, interface(name, *prefix)?)
             }
-            (MatchValue::Number(number), _) if self.padded_length(left) == 4 => {
+            (MatchValue::Number(number), _) if is_number => {
                 self.value(left)?;
-                (equal, Bytes::from_slice(&number.to_ne_bytes()))
+                (equal, number.bytes())
             }
             _ => return Err(format!("{left:?} cannot be compared with {right:?}")),
         };
-        self.push(Instruction::Compare { from, op, data });
-        Ok(())
+        let attributes = attributes![
+            NFTNL_EXPR_CMP_SREG => Register::FIRST,
+            NFTNL_EXPR_CMP_OP => op,
+            NFTNL_EXPR_CMP_DATA => &data[..],
+        ];
+        self.push(c"cmp", attributes)
     }
 
     /// Loads of an address what a prefix tells about it, and returns what that must be.
     fn prefix(&mut self, field: Field, prefix: IpNetwork) -> Result<Bytes, String> {
-        let network: Bytes = match (self.family, prefix) {
-            (Family::Ip, IpNetwork::V4(prefix)) => Bytes::from_slice(&prefix.network().octets()),
-            (Family::Ip6, IpNetwork::V6(prefix)) => Bytes::from_slice(&prefix.network().octets()),
+        let (network, mask): (Bytes, Bytes) = match (self.family, prefix) {
+            (Family::Ip, IpNetwork::V4(prefix)) => {
+                (prefix.network().octets()[..].bytes(), prefix.mask().octets()[..].bytes())
+            }
+            (Family::Ip6, IpNetwork::V6(prefix)) => {
+                (prefix.network().octets()[..].bytes(), prefix.mask().octets()[..].bytes())
+            }
             _ => return Err(format!("{prefix} is not of family {}", self.family)),
         };
-        if address_offset(self.family, field).is_none() {
-            return Err(format!("{field:?} is not an address"));
-        }
         let bits = prefix.prefix();
         if bits != 0 && bits.is_multiple_of(8) {
-            self.load_address(field, bits / 8, Register::FIRST);
-            return Ok(Bytes::from_slice(&network[..usize::from(bits / 8)]));
+            let length = bits / 8;
+            self.load_address(field, length.into(), Register::FIRST)?;
+            return Ok(Bytes::from_slice(&network[..length.into()]));
         }
-        self.load_address(field, address_length(self.family), Register::FIRST);
-        let (from, to) = (Register::FIRST, Register::FIRST);
-        let xor = Bytes::from_elem(0, network.len());
-        self.push(Instruction::Bitwise { from, to, mask: mask(bits, network.len()), xor });
+        self.load_address(field, address_length(self.family), Register::FIRST)?;
+        self.bitwise(Register::FIRST, &mask, &[0; 16][..mask.len()])?;
         Ok(network)
     }
 }
 
-/// A network mask of `bits` ones.
-pub(super) fn mask(bits: u8, length: usize) -> Bytes {
-    (0..length).map(|i| !(0xff_u16 >> usize::from(bits).saturating_sub(i * 8).min(8)) as u8).collect()
+/// The address that an expression is, if it is one.
+fn address_of(expression: &Expression) -> Option<Field> {
+    match expression {
+        Expression::Field(field @ (Field::SourceAddress | Field::DestinationAddress)) => Some(*field),
+        _ => None,
+    }
 }
 
-/// The number that four bytes in host order make.
-pub(super) fn number(bytes: &[u8]) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+/// Bitwise operations on a value as one, which nft makes of them: the value, a mask, and what to add by exclusive or.
+fn folded(expression: &Expression) -> (&Expression, u32, u32) {
+    let Expression::Bitwise { op, left, right } = expression else { return (expression, u32::MAX, 0) };
+    let (operand, mask, xor) = folded(left);
+    let (kept, flipped) = match op {
+        BitOp::And => (*right, 0),
+        BitOp::Or => (!*right, *right),
+        BitOp::Xor => (u32::MAX, *right),
+    };
+    (operand, mask & kept, xor & kept ^ flipped)
 }
 
 fn interface(name: &str, prefix: bool) -> Result<Bytes, String> {
@@ -370,8 +448,4 @@ fn interface(name: &str, prefix: bool) -> Result<Bytes, String> {
         bytes.resize(IFNAMSIZ, 0);
     }
     Ok(bytes)
-}
-
-fn out_of_registers() -> String {
-    "the values need more registers than the kernel has".to_owned()
 }

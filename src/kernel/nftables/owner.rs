@@ -12,10 +12,9 @@ use super::{
     Error, Kernel,
     connection::Outcome,
     uapi::{
-        NFT_MSG_GETTABLE, NFT_MSG_NEWTABLE, NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST, NFTA_TABLE_FLAGS,
-        NFTA_TABLE_NAME, NFTA_TABLE_OWNER, NLM_F_CREATE, NLM_F_REQUEST,
+        NFT_MSG_GETTABLE, NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST, NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
+        NFTA_TABLE_OWNER,
     },
-    wire,
 };
 
 /// Whose a table is.
@@ -69,16 +68,4 @@ impl Kernel {
         }
         Ok(ownership)
     }
-}
-
-/// Writes the message that creates a table with these flags, or takes it over. Without any, a table that exists
-/// keeps those that it has.
-pub(super) fn add_table(out: &mut Vec<u8>, sequence: u32, family: Family, name: &str, flags: u32) {
-    let kind = wire::nf_tables(NFT_MSG_NEWTABLE);
-    let start = wire::begin_message(out, kind, NLM_F_REQUEST | NLM_F_CREATE, sequence, family.number(), 0);
-    wire::string(out, NFTA_TABLE_NAME, name);
-    if flags != 0 {
-        wire::number(out, NFTA_TABLE_FLAGS, flags);
-    }
-    wire::end_message(out, start);
 }

@@ -16,10 +16,7 @@ use super::{
     Error, Kernel, batch,
     connection::{Connection, Outcome},
     dump,
-    uapi::{
-        NFNL_MSG_BATCH_END, NFT_MSG_GETSET, NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST, NFTA_SET_COUNT,
-        NFTA_TABLE_NAME,
-    },
+    uapi::{NFT_MSG_GETSET, NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST, NFTA_SET_COUNT, NFTA_TABLE_NAME},
 };
 
 pub use self::{
@@ -217,8 +214,8 @@ impl Kernel {
         // Zero would mean any.
         let other = (present ^ 1 << 31).max(1);
         let mut empty = Vec::new();
-        batch::frame_for(&mut empty, other);
-        batch::frame(&mut empty, NFNL_MSG_BATCH_END, 0, 1);
+        batch::begin(&mut empty, Some(other));
+        batch::end(&mut empty, 1);
         self.connection.drain()?;
         self.connection.send(&empty)?;
         let replies = self.replies()?;

@@ -3,24 +3,26 @@
 use std::sync::Arc;
 
 use portolan_rules::{
+    print,
     ruleset::{
-        Concat, DataType, Element, ElementData, Expression, Family, Field, Rule, Set, Statement, Verdict,
-        WritableField,
+        Concat, DataType, Element, ElementData, Expression, Family, Field, MatchValue, RejectWith, Rule, Set,
+        Statement, Verdict, WritableField,
     },
     transaction::{Operation, Transaction},
 };
 use proptest::prelude::*;
 
 use super::{
-    attributes::{Attributes, Messages},
+    attributes::{Attribute, Attributes, Messages},
     batch::Batch,
     connection::Reply,
-    delinearize::delinearize_or_foreign,
     dump,
-    instruction::{parse_expressions, parse_verdict},
-    linearize::{linearize, translate},
+    libnftnl::Scratch,
     monitor::Generation,
-    uapi::NFTA_RULE_EXPRESSIONS,
+    rule::Program,
+    uapi::{NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_RULE_EXPRESSIONS},
+    verdict::parse_verdict,
+    wire,
 };
 
 /// Hands the bytes to every reader, as if they came from the kernel.
@@ -36,8 +38,6 @@ fn read(bytes: &[u8]) {
     let _ = parse_verdict(attributes);
     for family in Family::ALL {
         dump::read_for_test(family, attributes);
-        let instructions = parse_expressions(attributes);
-        delinearize_or_foreign(family, &instructions);
     }
 }
 
@@ -52,7 +52,7 @@ fn batch() -> Batch {
         transaction.push(family, Operation::AddSet(Box::new((*set).clone())));
         let key = Expression::fields(&[Field::SourceAddress, Field::L4Proto, Field::Priority]);
         let rule = Rule::new([
-            Statement::equal(Field::ConntrackStatus, portolan_rules::ruleset::MatchValue::Dnat),
+            Statement::equal(Field::ConntrackStatus, MatchValue::Dnat),
             Statement::set(WritableField::Mark, key.clone().lookup("m")),
             Statement::Dnat { key, map: "m".into() },
         ]);
@@ -68,17 +68,123 @@ fn batch() -> Batch {
     batch
 }
 
+/// The attributes of the rules in a batch that adds these to a chain.
+fn written(family: Family, rules: &[Rule]) -> Result<Vec<Vec<u8>>, super::Error> {
+    let mut transaction = Transaction::new("portolan");
+    for rule in rules {
+        transaction.push(family, Operation::AddRule { chain: "c".into(), rule: rule.clone() });
+    }
+    let mut batch = Batch::new();
+    batch.encode(&transaction)?;
+    let messages = Messages(batch.bytes()).skip(1).take(rules.len());
+    Ok(messages.map(|message| message.attributes().0.to_vec()).collect())
+}
+
+/// The attributes of a rule with its expressions changed: their names and their attributes.
+fn rewritten(rule: &[u8], change: impl Fn(&str, &mut Vec<(u16, Vec<u8>)>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let list = wire::begin_nest(&mut bytes, NFTA_RULE_EXPRESSIONS);
+    for expression in Attributes(rule).find(NFTA_RULE_EXPRESSIONS).unwrap().nested() {
+        let name = expression.nested().find(NFTA_EXPR_NAME).unwrap().string().unwrap();
+        let data = expression.nested().find(NFTA_EXPR_DATA).unwrap().nested();
+        let mut attributes: Vec<_> =
+            data.into_iter().map(|Attribute { kind, value }| (kind, value.to_vec())).collect();
+        change(name, &mut attributes);
+        let nest = wire::begin_nest(&mut bytes, 1);
+        wire::string(&mut bytes, NFTA_EXPR_NAME, name);
+        let data = wire::begin_nest(&mut bytes, NFTA_EXPR_DATA);
+        for (kind, value) in attributes {
+            wire::attribute(&mut bytes, kind, &value);
+        }
+        wire::end_nest(&mut bytes, data);
+        wire::end_nest(&mut bytes, nest);
+    }
+    wire::end_nest(&mut bytes, list);
+    bytes
+}
+
+/// A rule with every expression of which kernels leave something out, or say more than nft wrote.
+fn every_expression() -> Rule {
+    let key = Expression::fields(&[Field::SourceAddress, Field::L4Proto]);
+    let hash = Expression::Hash { key: Box::new(key.clone()), modulus: 3, seed: 1, offset: 0 };
+    Rule::new([
+        Statement::equal(Field::ConntrackStatus, MatchValue::Dnat),
+        Statement::in_set(key.clone(), "s"),
+        Statement::set(WritableField::Priority, hash),
+        Statement::set(WritableField::Priority, Expression::Random { modulus: 3, offset: 0 }),
+        Statement::Delete { set: "d".into(), key: key.clone(), data: Some(Field::Mark.into()) },
+        Statement::Dnat { key, map: "m".into() },
+        Statement::Reject(RejectWith::TcpReset),
+        Statement::goto("c"),
+    ])
+}
+
 #[test]
-fn what_is_written_is_read() {
-    let batch = batch();
-    let expressions: Vec<_> = Messages(batch.bytes())
-        .filter_map(|message| message.attributes().find(NFTA_RULE_EXPRESSIONS))
-        .filter(|attribute| attribute.value.len() > 100)
-        .collect();
-    assert_eq!(expressions.len(), 2);
-    for (family, list) in Family::ALL.into_iter().zip(expressions) {
-        let rule = delinearize_or_foreign(family, &parse_expressions(list.nested()));
-        assert_eq!(rule.statements.len(), 3, "{rule:?}");
+fn what_only_some_kernels_say_makes_no_difference() {
+    let zero = |length: usize| vec![0; length];
+    for family in Family::ALL {
+        let rule = written(family, &[every_expression()]).unwrap().remove(0);
+        let expected = Program::of(family, &every_expression(), &mut Scratch::default()).unwrap();
+        assert_eq!(Program::read(Attributes(&rule)), expected);
+        let least = rewritten(&rule, |name, attributes| {
+            let left_out: &[u16] = match name {
+                "bitwise" => &[6],
+                "hash" => &[6, 7],
+                "numgen" => &[4],
+                "reject" => &[2],
+                _ => &[],
+            };
+            attributes.retain(|(kind, _)| !left_out.contains(kind));
+            attributes.reverse();
+        });
+        assert_eq!(Program::read(Attributes(&least)), expected);
+        let most = rewritten(&rule, |name, attributes| match name {
+            "lookup" => attributes.push((5, zero(4))),
+            "dynset" => attributes.extend([(8, zero(0)), (6, zero(8)), (9, zero(4))]),
+            "nat" => {
+                let [address, port] = [3, 5]
+                    .map(|kind| attributes.iter().find(|(number, _)| *number == kind).unwrap().1.clone());
+                attributes.extend([(4, address), (6, port), (7, 3_u32.to_be_bytes().to_vec())]);
+            }
+            _ => {}
+        });
+        assert_eq!(Program::read(Attributes(&most)), expected);
+    }
+}
+
+#[test]
+fn every_attribute_that_is_changed_or_added_makes_a_difference() {
+    for family in Family::ALL {
+        let rule = written(family, &[every_expression()]).unwrap().remove(0);
+        let expected = Program::read(Attributes(&rule));
+        let list = Attributes(&rule).find(NFTA_RULE_EXPRESSIONS).unwrap().nested();
+        for (at, expression) in list.into_iter().enumerate() {
+            let name = expression.nested().find(NFTA_EXPR_NAME).unwrap().string().unwrap();
+            for attribute in expression.nested().find(NFTA_EXPR_DATA).unwrap().nested() {
+                // What a reset has no use for.
+                if (name, attribute.kind) == ("reject", 2) {
+                    continue;
+                }
+                let index = std::cell::Cell::new(0);
+                let changed = rewritten(&rule, |_, attributes| {
+                    if index.replace(index.get() + 1) == at {
+                        let changed =
+                            attributes.iter_mut().find(|(kind, _)| *kind == attribute.kind).unwrap();
+                        // Of names and of data the last byte is a zero that ends them, or pads.
+                        let last = changed.1.iter().rposition(|byte| *byte != 0).unwrap_or(3);
+                        changed.1[last] ^= 0x40;
+                    }
+                });
+                assert_ne!(Program::read(Attributes(&changed)), expected, "{name} {}", attribute.kind);
+            }
+            let index = std::cell::Cell::new(0);
+            let more = rewritten(&rule, |_, attributes| {
+                if index.replace(index.get() + 1) == at {
+                    attributes.push((12, vec![0; 4]));
+                }
+            });
+            assert_ne!(Program::read(Attributes(&more)), expected, "{name}");
+        }
     }
 }
 
@@ -118,21 +224,28 @@ proptest! {
     }
 
     #[test]
-    fn a_rule_that_is_taken_is_read_back(
-        fields in proptest::collection::vec(0..10_usize, 1..9),
-        mask in any::<u32>(),
-        shape in 0..8_u8,
+    fn rules_are_read_as_equal_if_and_only_if_they_are_written_alike(
+        one in rules(),
+        other in rules(),
         ip6 in any::<bool>(),
     ) {
         let family = if ip6 { Family::Ip6 } else { Family::Ip };
-        let rule = Rule::new([statement(&fields, mask, shape), Statement::Verdict(Verdict::Drop)]);
-        if let Ok(instructions) = linearize(family, &rule) {
-            prop_assert_eq!(delinearize_or_foreign(family, &instructions), rule);
-        } else {
-            // Refused for a reason: too long for the registers, or not what the model calls by that name.
-            let _ = translate(family, &rule);
+        // Others are refused for a reason: they are too long for the registers.
+        if let (Ok(bytes), Ok(others)) = (written(family, &[one.clone()]), written(family, &[other.clone()])) {
+            let program = Program::read(Attributes(&bytes[0]));
+            let translated = Program::of(family, &one, &mut Scratch::default()).unwrap();
+            prop_assert_eq!(&program, &translated);
+            let is_equal = program == Program::read(Attributes(&others[0]));
+            prop_assert_eq!(is_equal, print::rule(&one, family) == print::rule(&other, family));
         }
     }
+}
+
+/// Rules of which two are often the same, or nearly.
+fn rules() -> impl Strategy<Value = Rule> {
+    (proptest::collection::vec(0..10_usize, 1..4), 0..4_u32, 0..8_u8).prop_map(|(fields, mask, shape)| {
+        Rule::new([statement(&fields, mask, shape), Statement::Verdict(Verdict::Drop)])
+    })
 }
 
 fn statement(fields: &[usize], mask: u32, shape: u8) -> Statement {

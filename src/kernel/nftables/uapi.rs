@@ -34,8 +34,13 @@ pub(super) const NFNLGRP_NFTABLES: u32 = 7;
 
 pub(super) const NFT_MSG_NEWTABLE: u16 = 0;
 pub(super) const NFT_MSG_GETTABLE: u16 = 1;
+pub(super) const NFT_MSG_DELTABLE: u16 = 2;
+pub(super) const NFT_MSG_NEWCHAIN: u16 = 3;
 pub(super) const NFT_MSG_GETCHAIN: u16 = 4;
+pub(super) const NFT_MSG_DELCHAIN: u16 = 5;
+pub(super) const NFT_MSG_NEWRULE: u16 = 6;
 pub(super) const NFT_MSG_GETRULE: u16 = 7;
+pub(super) const NFT_MSG_DELRULE: u16 = 8;
 pub(super) const NFT_MSG_NEWSET: u16 = 9;
 pub(super) const NFT_MSG_GETSET: u16 = 10;
 pub(super) const NFT_MSG_DELSET: u16 = 11;
@@ -122,6 +127,32 @@ pub(super) const NFTA_EXPR_DATA: u16 = 2;
 /// The expression that counts.
 pub(super) const COUNTER: &str = "counter";
 pub(super) const NFTA_COUNTER_PACKETS: u16 = 2;
+pub(super) const NFTA_BITWISE_MASK: u16 = 4;
+pub(super) const NFTA_BITWISE_XOR: u16 = 5;
+pub(super) const NFTA_BITWISE_OP: u16 = 6;
+pub(super) const NFTA_BYTEORDER_SREG: u16 = 1;
+pub(super) const NFTA_BYTEORDER_DREG: u16 = 2;
+pub(super) const NFTA_BYTEORDER_LEN: u16 = 4;
+pub(super) const NFTA_CMP_DATA: u16 = 3;
+pub(super) const NFTA_DYNSET_TIMEOUT: u16 = 6;
+pub(super) const NFTA_DYNSET_PAD: u16 = 8;
+pub(super) const NFTA_DYNSET_FLAGS: u16 = 9;
+pub(super) const NFTA_HASH_OFFSET: u16 = 6;
+pub(super) const NFTA_HASH_TYPE: u16 = 7;
+pub(super) const NFTA_IMMEDIATE_DATA: u16 = 2;
+pub(super) const NFTA_LOOKUP_FLAGS: u16 = 5;
+pub(super) const NFTA_MASQ_FLAGS: u16 = 1;
+pub(super) const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
+pub(super) const NFTA_NAT_REG_ADDR_MAX: u16 = 4;
+pub(super) const NFTA_NAT_REG_PROTO_MIN: u16 = 5;
+pub(super) const NFTA_NAT_REG_PROTO_MAX: u16 = 6;
+pub(super) const NFTA_NAT_FLAGS: u16 = 7;
+pub(super) const NFTA_NG_OFFSET: u16 = 4;
+pub(super) const NFTA_REJECT_TYPE: u16 = 1;
+pub(super) const NFTA_REJECT_ICMP_CODE: u16 = 2;
+
+/// The register that holds a verdict.
+pub(super) const NFT_REG_VERDICT: u32 = 0;
 
 pub(super) const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
 pub(super) const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;

@@ -7,12 +7,12 @@ use portolan_rules::ruleset::{Concat, Element, ElementData, Elements, Set};
 use crate::kernel::nftables::{
     attributes::{Attribute, Attributes},
     element::{comment, padded, predecessor},
-    instruction::parse_verdict,
     uapi::{
         NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END, NFTA_DATA_VALUE, NFTA_DATA_VERDICT,
         NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_KEY_END,
         NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_USERDATA,
     },
+    verdict::parse_verdict,
 };
 
 /// Collects the elements of one set.

@@ -9,11 +9,13 @@ use portolan_rules::{
 
 use super::super::{
     Batch,
-    libnftnl::{RawElement, elements_message},
-    uapi::{HEADERS, NF_ACCEPT, NFT_GOTO, NFT_SET_ELEM_INTERVAL_END},
+    attributes::Messages,
+    libnftnl::{self, Name, Scratch, attributes},
+    uapi::{NF_ACCEPT, NFT_GOTO, NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM, NFT_SET_ELEM_INTERVAL_END},
+    wire,
 };
 
-/// The bytes of one element message of ours, without the batch's first and last message.
+/// The attributes of one element message of ours.
 fn ours(family: Family, set: &Set, elements: &[(Concat, Element)], delete: bool) -> Vec<u8> {
     let set = Arc::new(set.clone());
     let mut transaction = Transaction::new("portolan");
@@ -31,10 +33,42 @@ fn ours(family: Family, set: &Set, elements: &[(Concat, Element)], delete: bool)
     let mut batch = Batch::new();
     batch.encode(&transaction).unwrap();
     assert_eq!(batch.messages(), 1);
-    let mut bytes = batch.bytes()[HEADERS..batch.bytes().len() - HEADERS].to_vec();
-    // libnftnl's caller chooses the flags.
-    bytes[6..8].copy_from_slice(&1_u16.to_ne_bytes());
-    bytes
+    let message = Messages(batch.bytes()).nth(1).unwrap();
+    let kind = if delete { NFT_MSG_DELSETELEM } else { NFT_MSG_NEWSETELEM };
+    assert_eq!((message.kind, message.family()), (wire::nf_tables(kind), family.number()));
+    message.attributes().0.to_vec()
+}
+
+/// An element as libnftnl takes it.
+struct RawElement<'a> {
+    flags: Option<u32>,
+    key: &'a [u8],
+    key_end: Option<&'a [u8]>,
+    data: Option<&'a [u8]>,
+    verdict: Option<(i32, Option<&'a str>)>,
+    userdata: Option<&'a [u8]>,
+}
+
+/// The attributes of libnftnl's message with these elements.
+fn theirs(table: &str, set: &str, elements: &[RawElement<'_>]) -> Vec<u8> {
+    let [table, set] = [table, set].map(|name| Name::new(name).unwrap());
+    let names = attributes![NFTNL_SET_TABLE => &table, NFTNL_SET_NAME => &set];
+    let mut set = libnftnl::Set::new(c"", names).unwrap();
+    for element in elements {
+        let mut attributes = attributes![NFTNL_SET_ELEM_KEY => element.key];
+        attributes.extend(element.flags.into_iter().flat_map(|n| attributes![NFTNL_SET_ELEM_FLAGS => n]));
+        attributes.extend(element.key_end.into_iter().flat_map(|n| attributes![NFTNL_SET_ELEM_KEY_END => n]));
+        attributes.extend(element.data.into_iter().flat_map(|n| attributes![NFTNL_SET_ELEM_DATA => n]));
+        if let Some((code, chain)) = element.verdict {
+            attributes.extend(attributes![NFTNL_SET_ELEM_VERDICT => code.cast_unsigned()]);
+            let chain = chain.map(|chain| Name::new(chain).unwrap());
+            attributes.extend(chain.iter().flat_map(|chain| attributes![NFTNL_SET_ELEM_CHAIN => chain]));
+        }
+        attributes
+            .extend(element.userdata.into_iter().flat_map(|n| attributes![NFTNL_SET_ELEM_USERDATA => n]));
+        set.add(libnftnl::Element::new(c"", attributes).unwrap());
+    }
+    Scratch::default().elements(&set).to_vec()
 }
 
 const EMPTY: RawElement<'_> =
@@ -71,13 +105,13 @@ fn a_data_map() {
         },
     ];
     if cfg!(target_endian = "little") {
-        let theirs = elements_message(Family::Ip, ("portolan", "endpoints"), false, 1, &raw);
-        assert_eq!(ours(Family::Ip, &set, &elements, false), theirs);
+        let expected = theirs("portolan", "endpoints", &raw);
+        assert_eq!(ours(Family::Ip, &set, &elements, false), expected);
     }
     let raw = [key(1), key(2)];
     let raw: Vec<_> = raw.iter().map(|key| RawElement { key: key.as_bytes(), ..EMPTY }).collect();
-    let theirs = elements_message(Family::Ip, ("portolan", "endpoints"), true, 1, &raw);
-    assert_eq!(ours(Family::Ip, &set, &elements, true), theirs);
+    let expected = theirs("portolan", "endpoints", &raw);
+    assert_eq!(ours(Family::Ip, &set, &elements, true), expected);
 }
 
 #[test]
@@ -93,8 +127,8 @@ fn a_verdict_map() {
         RawElement { key: one.as_bytes(), verdict: Some((NFT_GOTO, Some("cluster-3"))), ..EMPTY },
         RawElement { key: two.as_bytes(), verdict: Some((NF_ACCEPT, None)), ..EMPTY },
     ];
-    let theirs = elements_message(Family::Ip6, ("portolan", "classes"), false, 1, &raw);
-    assert_eq!(ours(Family::Ip6, &set, &elements, false), theirs);
+    let expected = theirs("portolan", "classes", &raw);
+    assert_eq!(ours(Family::Ip6, &set, &elements, false), expected);
 }
 
 #[test]
@@ -102,8 +136,8 @@ fn a_field_of_less_than_a_register() {
     let set = Set::map("ports", &[DataType::InetProto], &[DataType::InetService]);
     let elements = [(Concat::new(&[Value::Proto(6)]), Element::value(Concat::new(&[Value::Port(80)])))];
     let raw = [RawElement { key: &[6], data: Some(&[0, 80]), ..EMPTY }];
-    let theirs = elements_message(Family::Ip, ("portolan", "ports"), false, 1, &raw);
-    assert_eq!(ours(Family::Ip, &set, &elements, false), theirs);
+    let expected = theirs("portolan", "ports", &raw);
+    assert_eq!(ours(Family::Ip, &set, &elements, false), expected);
 }
 
 #[test]
@@ -127,8 +161,8 @@ fn ranges() {
         RawElement { key: &[224, 0, 0, 0], userdata: Some(&[1, 4, 1, 0, 0, 0]), ..EMPTY },
     ];
     if cfg!(target_endian = "little") {
-        let theirs = elements_message(Family::Ip, ("portolan", "cidrs"), false, 1, &raw);
-        assert_eq!(ours(Family::Ip, &set, &elements, false), theirs);
+        let expected = theirs("portolan", "cidrs", &raw);
+        assert_eq!(ours(Family::Ip, &set, &elements, false), expected);
     }
 }
 
@@ -141,7 +175,7 @@ fn ranges_of_concatenations() {
     let (from, to) = (key(0, 80), key(255, 90));
     let raw = [RawElement { key: from.as_bytes(), key_end: Some(to.as_bytes()), ..EMPTY }];
     for delete in [false, true] {
-        let theirs = elements_message(Family::Ip, ("portolan", "sources"), delete, 1, &raw);
-        assert_eq!(ours(Family::Ip, &set, &[(from.clone(), element.clone())], delete), theirs);
+        let expected = theirs("portolan", "sources", &raw);
+        assert_eq!(ours(Family::Ip, &set, &[(from.clone(), element.clone())], delete), expected);
     }
 }

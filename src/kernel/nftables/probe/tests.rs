@@ -8,7 +8,7 @@ use portolan_rules::{
 };
 
 use super::*;
-use crate::kernel::nftables::linearize::translate;
+use crate::kernel::nftables::{libnftnl::Scratch, rule::Program};
 
 /// A kernel that lacks what `lacks` says of an operation: gives the indices of the trials that it refuses.
 fn kernel(
@@ -25,12 +25,15 @@ fn all() -> Vec<(Family, Feature)> {
     Family::ALL.into_iter().flat_map(|family| Feature::ALL.map(|feature| (family, feature))).collect()
 }
 
+/// The expressions of a rule.
+fn names_of(family: Family, rule: &Rule) -> Vec<String> {
+    Program::of(family, rule, &mut Scratch::default()).unwrap().names
+}
+
 /// A kernel whose rules may not have this expression.
 fn without(expression: &'static str) -> impl FnMut(&[Trial]) -> Result<BTreeSet<usize>, Error> {
     kernel(move |family, _, operation| match operation {
-        Operation::AddRule { rule, .. } => {
-            translate(family, rule).unwrap().iter().any(|instruction| instruction.name() == expression)
-        }
+        Operation::AddRule { rule, .. } => names_of(family, rule).iter().any(|name| name == expression),
         _ => false,
     })
 }
@@ -183,8 +186,7 @@ fn every_expression_of_the_rules_is_tried() {
     const BUILT_IN: [&str; 6] = ["payload", "meta", "cmp", "bitwise", "immediate", "lookup"];
     for family in Family::ALL {
         let names = |rules: &[Rule]| -> BTreeSet<String> {
-            let instructions = rules.iter().flat_map(|rule| translate(family, rule).unwrap());
-            instructions.map(|instruction| instruction.name().to_owned()).collect()
+            rules.iter().flat_map(|rule| names_of(family, rule)).collect()
         };
         let tried: Vec<Rule> = Feature::ALL
             .into_iter()

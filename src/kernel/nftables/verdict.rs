@@ -2,13 +2,13 @@
 
 use portolan_rules::ruleset::{Name, Verdict};
 
-use crate::kernel::nftables::{
+use super::{
     attributes::Attributes,
     uapi::{NF_ACCEPT, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_RETURN, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE},
 };
 
 /// The code of a verdict, and the chain that it leads to.
-pub(in crate::kernel::nftables) fn verdict_code(verdict: &Verdict) -> (i32, Option<&Name>) {
+pub(super) fn verdict_code(verdict: &Verdict) -> (i32, Option<&Name>) {
     match verdict {
         Verdict::Accept => (NF_ACCEPT, None),
         Verdict::Drop => (NF_DROP, None),
@@ -19,7 +19,7 @@ pub(in crate::kernel::nftables) fn verdict_code(verdict: &Verdict) -> (i32, Opti
 }
 
 /// Reads the value of `NFTA_DATA_VERDICT`.
-pub(in crate::kernel::nftables) fn parse_verdict(attributes: Attributes<'_>) -> Option<Verdict> {
+pub(super) fn parse_verdict(attributes: Attributes<'_>) -> Option<Verdict> {
     let chain = || attributes.find(NFTA_VERDICT_CHAIN)?.name();
     match attributes.number(NFTA_VERDICT_CODE)?.cast_signed() {
         NF_ACCEPT => Some(Verdict::Accept),

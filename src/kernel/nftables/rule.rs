@@ -1,0 +1,141 @@
+//! Rules as the kernel describes them, compared with those that Portolan writes.
+//!
+//! A rule that was read is not translated back: the rule that is wanted in its place is translated as if it were to be
+//! written, and both are brought into one form. What the kernel adds of its own, and which depends on its version,
+//! is left out there.
+
+use portolan_rules::ruleset::{Family, Rule, Statement, Verdict};
+
+use super::{
+    attributes::{Attribute, Attributes},
+    libnftnl::{Name, Scratch},
+    linearize::linearize,
+    uapi::{
+        NF_NAT_RANGE_MAP_IPS, NF_NAT_RANGE_PROTO_SPECIFIED, NFT_REJECT_TCP_RST, NFTA_BITWISE_MASK,
+        NFTA_BITWISE_OP, NFTA_BITWISE_XOR, NFTA_BYTEORDER_DREG, NFTA_BYTEORDER_LEN, NFTA_BYTEORDER_SREG,
+        NFTA_CMP_DATA, NFTA_DATA_VERDICT, NFTA_DYNSET_FLAGS, NFTA_DYNSET_PAD, NFTA_DYNSET_TIMEOUT,
+        NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_HASH_OFFSET, NFTA_HASH_TYPE, NFTA_IMMEDIATE_DATA,
+        NFTA_LOOKUP_FLAGS, NFTA_MASQ_FLAGS, NFTA_NAT_FLAGS, NFTA_NAT_REG_ADDR_MAX, NFTA_NAT_REG_ADDR_MIN,
+        NFTA_NAT_REG_PROTO_MAX, NFTA_NAT_REG_PROTO_MIN, NFTA_NG_OFFSET, NFTA_REJECT_ICMP_CODE,
+        NFTA_REJECT_TYPE, NFTA_RULE_EXPRESSIONS,
+    },
+    verdict::parse_verdict,
+    wire,
+};
+
+/// A rule's expressions, the same bytes for all that mean the same to the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Program {
+    bytes: Vec<u8>,
+    /// The names of the expressions.
+    pub(super) names: Vec<String>,
+    /// Where it leads as a whole.
+    target: Option<Verdict>,
+}
+
+impl Program {
+    /// Reads the attributes of a rule.
+    pub(super) fn read(rule: Attributes<'_>) -> Self {
+        let mut program = Self::default();
+        let list = rule.find(NFTA_RULE_EXPRESSIONS).map_or(Attributes(&[]), |list| list.nested());
+        for expression in list {
+            let name = expression.nested().find(NFTA_EXPR_NAME).and_then(|name| name.string());
+            let data = expression.nested().find(NFTA_EXPR_DATA);
+            let data = data.map_or(Attributes(&[]), |data| data.nested());
+            program.add(name.unwrap_or("?"), data);
+        }
+        program
+    }
+
+    /// That of a rule which Portolan writes; none if it has no form in the kernel.
+    pub(super) fn of(family: Family, rule: &Rule, scratch: &mut Scratch) -> Option<Self> {
+        let any = Name::new("any").ok()?;
+        let rule = linearize(family, (&any, &any), rule).ok()?;
+        Some(Self::read(Attributes(scratch.attributes(&rule))))
+    }
+
+    fn add(&mut self, name: &str, data: Attributes<'_>) {
+        if is_idle(name, data) {
+            return;
+        }
+        if name == "immediate" {
+            let verdict =
+                data.find(NFTA_IMMEDIATE_DATA).and_then(|data| data.nested().find(NFTA_DATA_VERDICT));
+            self.target = verdict.and_then(|verdict| parse_verdict(verdict.nested()));
+        }
+        let mut attributes: Vec<Attribute<'_>> = data.into_iter().collect();
+        attributes.retain(|attribute| !is_implied(name, attribute, data));
+        attributes.sort_by_key(|attribute| attribute.kind);
+        wire::string(&mut self.bytes, NFTA_EXPR_NAME, name);
+        let list = wire::begin_nest(&mut self.bytes, NFTA_EXPR_DATA);
+        for attribute in attributes {
+            self.put(attribute, holds_data(name, attribute.kind));
+        }
+        wire::end_nest(&mut self.bytes, list);
+        self.names.push(name.to_owned());
+    }
+
+    /// Appends an attribute, with or without the attributes in it.
+    fn put(&mut self, attribute: Attribute<'_>, is_nest: bool) {
+        if !is_nest {
+            wire::attribute(&mut self.bytes, attribute.kind, attribute.value);
+            return;
+        }
+        let nest = wire::begin_nest(&mut self.bytes, attribute.kind);
+        for inner in attribute.nested() {
+            self.put(inner, inner.kind == NFTA_DATA_VERDICT);
+        }
+        wire::end_nest(&mut self.bytes, nest);
+    }
+
+    /// In words, for a rule that Portolan does not write: the names of its expressions, and the chain that it leads to.
+    pub(super) fn describe(&self) -> Rule {
+        let mut statements = vec![Statement::Foreign(self.names.join(", "))];
+        let leads = |verdict: &&Verdict| matches!(verdict, Verdict::Jump(_) | Verdict::Goto(_));
+        statements.extend(self.target.iter().filter(leads).cloned().map(Statement::Verdict));
+        Rule::new(statements)
+    }
+}
+
+/// Whether a `byteorder` swaps the bytes of a single byte in its place, as nft has it done to a protocol's number before
+/// it looks that up among ranges.
+fn is_idle(name: &str, data: Attributes<'_>) -> bool {
+    let [length, from, to] =
+        [NFTA_BYTEORDER_LEN, NFTA_BYTEORDER_SREG, NFTA_BYTEORDER_DREG].map(|kind| data.number(kind));
+    name == "byteorder" && length == Some(1) && from.is_some() && from == to
+}
+
+/// Whether an attribute says what goes without saying: some kernels leave it out, or only nft writes it.
+fn is_implied(name: &str, attribute: &Attribute<'_>, all: Attributes<'_>) -> bool {
+    let is_zero = attribute.value.iter().all(|byte| *byte == 0);
+    let repeats = |kind| all.find(kind).is_some_and(|other| other.value == attribute.value);
+    match (name, attribute.kind) {
+        ("bitwise", NFTA_BITWISE_OP)
+        | ("dynset", NFTA_DYNSET_FLAGS | NFTA_DYNSET_TIMEOUT)
+        | ("hash", NFTA_HASH_OFFSET | NFTA_HASH_TYPE)
+        | ("lookup", NFTA_LOOKUP_FLAGS)
+        | ("masq", NFTA_MASQ_FLAGS)
+        | ("numgen", NFTA_NG_OFFSET) => is_zero,
+        ("dynset", NFTA_DYNSET_PAD) => true,
+        // The kernel completes what nft leaves out: the maxima, and the two flags that say which minima there are.
+        ("nat", NFTA_NAT_REG_ADDR_MAX) => repeats(NFTA_NAT_REG_ADDR_MIN),
+        ("nat", NFTA_NAT_REG_PROTO_MAX) => repeats(NFTA_NAT_REG_PROTO_MIN),
+        ("nat", NFTA_NAT_FLAGS) => {
+            let implied = NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED;
+            attribute.number().is_some_and(|flags| flags & !implied == 0)
+        }
+        // It keeps a code only for the types that have one.
+        ("reject", NFTA_REJECT_ICMP_CODE) => all.number(NFTA_REJECT_TYPE) == Some(NFT_REJECT_TCP_RST),
+        _ => false,
+    }
+}
+
+/// Whether an attribute of an expression holds data: a value or a verdict.
+fn holds_data(name: &str, kind: u16) -> bool {
+    matches!(
+        (name, kind),
+        ("bitwise", NFTA_BITWISE_MASK | NFTA_BITWISE_XOR)
+            | ("cmp", NFTA_CMP_DATA)
+            | ("immediate", NFTA_IMMEDIATE_DATA)
+    )
+}
