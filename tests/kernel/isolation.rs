@@ -17,7 +17,7 @@ use portolan::{
 use portolan_rules::{
     compile::{Config, SetName},
     model::{ObjectName, Protocol, Service, ServicePort},
-    ruleset::{ClassId, Concat, Element, Family, Name, Ruleset, Value},
+    ruleset::{ClassId, Concat, Element, Elements, Family, Name, Ruleset, Set, Value},
     transaction::{Operation, Transaction},
 };
 
@@ -55,6 +55,16 @@ impl Contested {
 impl Tables for Contested {
     fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
         self.kernel.read(table, wanted)
+    }
+
+    fn elements(
+        &mut self,
+        table: &str,
+        family: Family,
+        set: &Set,
+        keys: &[Concat],
+    ) -> Result<Elements, Error> {
+        self.kernel.elements(table, family, set, keys)
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {

@@ -238,7 +238,10 @@ impl Compiler {
         let values = key.values(&declaration.key)?;
         let frontend = match set {
             SetName::Frontends | SetName::NodePorts => values.as_slice(),
-            SetName::Endpoints | SetName::NodeEndpoints => values.split_last()?.1,
+            SetName::Endpoints
+            | SetName::NodeEndpoints
+            | SetName::Attributes
+            | SetName::NodePortAttributes => values.split_last()?.1,
             _ => return None,
         };
         self.claims.owner(&FrontendKey::from_values(family, frontend)?)
@@ -282,7 +285,8 @@ impl Compiler {
         Class::CONSTANT.into_iter().chain(self.ledger.classes_in_use(family))
     }
 
-    fn each_element(&self, emit: &mut impl FnMut(Family, SetName, Concat, Element)) {
+    /// Emits everything that the kernel must hold in its sets.
+    pub fn each_element(&self, emit: &mut impl FnMut(Family, SetName, Concat, Element)) {
         // In the order of their keys, or nearly: maps are made of sorted elements in no time.
         let owned = self.services.values().flat_map(CompiledService::owned);
         let mut frontends = Vec::with_capacity(self.claims.len());
@@ -431,7 +435,8 @@ impl Compiler {
         }
     }
 
-    fn declaration(&self, family: Family, set: SetName) -> &Arc<Set> {
+    /// How a set is declared.
+    pub fn declaration(&self, family: Family, set: SetName) -> &Arc<Set> {
         &self.declarations[(family, set)]
     }
 
