@@ -2,7 +2,8 @@
 
 use portolan_rules::{
     compile::{Compiler, ExpectedKeys, PerSet, Problem, SetName},
-    ruleset::{Concat, Element, Elements, Family, Ruleset, Set},
+    model::ObjectName,
+    ruleset::{Concat, Element, Elements, Family, Ruleset, Set, Table},
     state::State,
 };
 
@@ -20,25 +21,19 @@ pub(super) struct First {
 }
 
 /// Reads the kernel for the first time. The compiler has compiled nothing yet.
-pub(super) fn read(
-    kernel: &mut impl Tables,
-    compiler: &Compiler,
-    state: &mut State,
-) -> Result<First, Error> {
+pub(super) fn read(kernel: &mut impl Tables, compiler: &Compiler, state: &mut State) -> Result<First, Error> {
     let before = kernel.generation()?.id;
     let mut small = Small::default();
-    let mut present = kernel.read(&compiler.config().table, &mut small)?;
+    let present = kernel.read(&compiler.config().table, &mut small)?;
     if small.unread.is_empty() {
         return Ok(First { kernel: present, guess: None, is_held: false });
     }
-    let compiled = Compiled::new(compiler, state, &present);
-    if small.is_rest_held(kernel, &compiled.compiler, &present)? && kernel.generation()?.id == before {
+    let mut compiled = Compiled::new(compiler, state, &present);
+    if small.is_rest_held(kernel, &mut compiled, state, &present)? && kernel.generation()?.id == before {
         return Ok(First { kernel: present, guess: Some(compiled), is_held: true });
     }
-    drop(present);
-    let mut guess = Guess { compiler, state, compiled: Some(compiled) };
-    present = kernel.read(&compiler.config().table, &mut guess)?;
-    Ok(First { kernel: present, guess: guess.compiled, is_held: false })
+    drop((present, compiled));
+    read_whole(kernel, compiler, state)
 }
 
 /// The same, with all elements, whatever they are.
@@ -63,7 +58,8 @@ pub(super) fn load(
     // If the kernel holds just what this says, there is nothing to adopt.
     let confirmed = guess.filter(|guess| is_held || guess.compiler.is_held_by(present));
     let Some(confirmed) = confirmed else {
-        return (compiler.load(state, present), false);
+        let problems = compiler.load(state, present);
+        return (problems, compiler.is_held_by(present));
     };
     *compiler = confirmed.compiler;
     (confirmed.problems, true)
@@ -71,7 +67,7 @@ pub(super) fn load(
 
 /// Sets of fewer elements are read before it is known what to expect.
 const LARGE: u32 = 4096;
-/// Elements of a large set that are read, and compared, at a time.
+/// Elements of large sets that are read, and compared, at a time.
 const AT_ONCE: usize = 1024;
 
 /// Reads all but the large sets, of a kernel that says how many elements these have.
@@ -90,14 +86,16 @@ impl Wanted for Small {
 }
 
 impl Small {
-    /// Whether the kernel holds just what was compiled. The large sets are compared as they are read: they are never in
-    /// memory as a whole.
+    /// Whether the kernel holds just what was compiled, but for the slots at which endpoints stand: these are taken over.
+    /// The large sets are compared as they are read: they are never in memory as a whole.
     fn is_rest_held(
         &self,
         kernel: &mut impl Tables,
-        compiler: &Compiler,
+        compiled: &mut Compiled,
+        state: &State,
         present: &Ruleset,
     ) -> Result<bool, Error> {
+        let Compiled { compiler, problems, .. } = compiled;
         let mut is_unread = PerSet::default();
         for (family, set, count) in &self.unread {
             if compiler.held(*family, *set) != *count {
@@ -105,32 +103,99 @@ impl Small {
             }
             is_unread[(*family, *set)] = true;
         }
-        if !compiler.is_held_except(present, &is_unread) {
-            return Ok(false);
+        let mut services: Vec<ObjectName> = compiler.services().cloned().collect();
+        while !services.is_empty() {
+            let (mut part, mut expected, mut count) = (Vec::new(), Part::default(), 0);
+            while count < AT_ONCE
+                && let Some(service) = services.pop()
+            {
+                count += expected.add(compiler, &service, &is_unread);
+                part.push(service);
+            }
+            let found = expected.read(kernel, compiler)?;
+            if found == expected {
+                continue;
+            }
+            if part.iter().any(|service| compiler.has_affinity(service)) {
+                return Ok(false);
+            }
+            problems.extend(compiler.adopt(state, &part, &found.ruleset(compiler)));
+            let mut expected = Part::default();
+            for service in &part {
+                expected.add(compiler, service, &is_unread);
+            }
+            if found != expected {
+                return Ok(false);
+            }
         }
-        let table = &compiler.config().table;
-        let mut is_held = |family, set, expected: &mut Vec<(Concat, Element)>| {
-            let keys: Vec<Concat> = expected.iter().map(|(key, _)| key.clone()).collect();
-            let found = kernel.elements(table, family, compiler.declaration(family, set), &keys)?;
-            Ok(found == Elements::from(std::mem::take(expected)))
-        };
-        let mut waiting: PerSet<Vec<(Concat, Element)>> = PerSet::default();
-        let mut outcome = Ok(true);
-        compiler.each_element(&mut |family, set, key, element| {
-            if is_unread[(family, set)] && matches!(outcome, Ok(true)) {
-                let waiting = &mut waiting[(family, set)];
-                waiting.push((key, element));
-                if waiting.len() == AT_ONCE {
-                    outcome = is_held(family, set, waiting);
-                }
+        let mut shared: Vec<_> =
+            compiler.shared_elements().filter(|(family, set, _)| is_unread[(*family, *set)]).collect();
+        while !shared.is_empty() {
+            let mut expected = Part::default();
+            for (family, set, key) in shared.split_off(shared.len().saturating_sub(AT_ONCE)) {
+                expected.0[(family, set)].push((key, Element::member()));
+            }
+            if expected.read(kernel, compiler)? != expected {
+                return Ok(false);
+            }
+        }
+        Ok(compiler.is_held_except(present, &is_unread))
+    }
+}
+
+/// Some of the elements of each set, in order of their keys.
+#[derive(Default)]
+struct Part(PerSet<Vec<(Concat, Element)>>);
+
+impl Part {
+    /// Adds what the kernel must hold for a Service in these sets; gives how much that is.
+    fn add(&mut self, compiler: &Compiler, service: &ObjectName, sets: &PerSet<bool>) -> usize {
+        let mut count = 0;
+        compiler.service_elements(service, &mut |family, set, key, element| {
+            if sets[(family, set)] {
+                self.0[(family, set)].push((key, element));
+                count += 1;
             }
         });
-        for (family, set, mut rest) in waiting.into_all().filter(|(.., rest)| !rest.is_empty()) {
-            if matches!(outcome, Ok(true)) {
-                outcome = is_held(family, set, &mut rest);
+        count
+    }
+
+    /// What the kernel has at the same keys.
+    fn read(&self, kernel: &mut impl Tables, compiler: &Compiler) -> Result<Self, Error> {
+        let mut found = Self::default();
+        for family in Family::ALL {
+            for set in SetName::ALL {
+                let keys: Vec<Concat> = self.0[(family, set)].iter().map(|(key, _)| key.clone()).collect();
+                if !keys.is_empty() {
+                    let declared = compiler.declaration(family, set);
+                    let elements = kernel.elements(&compiler.config().table, family, declared, &keys)?;
+                    found.0[(family, set)] = elements.into_iter().collect();
+                }
             }
         }
-        outcome
+        Ok(found)
+    }
+
+    /// Tables with these elements alone.
+    fn ruleset(&self, compiler: &Compiler) -> Ruleset {
+        let mut ruleset = Ruleset::default();
+        for family in Family::ALL {
+            let mut table = Table::new(compiler.config().table.clone());
+            for set in SetName::ALL {
+                let elements = self.0[(family, set)].clone().into();
+                table.add_set(Set { elements, ..Set::clone(compiler.declaration(family, set)) });
+            }
+            ruleset.tables.insert(family, table);
+        }
+        ruleset
+    }
+}
+
+impl PartialEq for Part {
+    fn eq(&self, other: &Self) -> bool {
+        let sets = || Family::ALL.into_iter().flat_map(|family| SetName::ALL.map(|set| (family, set)));
+        let sorted = |part: &Self, set| Elements::from(part.0[set].clone());
+        sets().all(|set| sorted(self, set) == sorted(other, set))
     }
 }
 

@@ -264,8 +264,7 @@ impl<T: Tables> Agent<T> {
             // What is left over is taken from all that there is, and a table that cannot be owned is made anew.
             let is_whole = self.input_incomplete || self.table_owner;
             let read = if is_whole { first::read_whole } else { first::read };
-            let First { kernel, guess, is_held } =
-                read(&mut self.kernel, &self.compiler, &mut self.state)?;
+            let First { kernel, guess, is_held } = read(&mut self.kernel, &self.compiler, &mut self.state)?;
             self.guess = (guess, is_held);
             if self.input_incomplete && self.leftovers.is_none() && !kernel.tables.is_empty() {
                 self.leftovers = Some(Leftovers::find(&kernel, &self.compiler, &mut self.state));

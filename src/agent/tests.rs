@@ -90,13 +90,7 @@ impl Tables for FakeKernel {
         Ok(ruleset)
     }
 
-    fn elements(
-        &mut self,
-        _: &str,
-        family: Family,
-        set: &Set,
-        keys: &[Concat],
-    ) -> Result<Elements, Error> {
+    fn elements(&mut self, _: &str, family: Family, set: &Set, keys: &[Concat]) -> Result<Elements, Error> {
         let fake = self.0.borrow();
         let set = fake.ruleset.tables.get(&family).and_then(|table| table.sets.get(&set.name));
         let Some(set) = set else { return Err(Error::Unknown("no such set".to_owned())) };

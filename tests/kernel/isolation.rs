@@ -113,7 +113,7 @@ fn service(n: u8, port: u16) -> Change {
     Change::Service(name, Some(Arc::new(service)))
 }
 
-fn settings() -> Settings {
+pub fn settings() -> Settings {
     Settings {
         node_name: "node".into(),
         node_port_addresses: "primary".parse().unwrap(),

@@ -134,7 +134,8 @@ impl Compiler {
         for (service, entry) in ranked {
             let before = (!fresh).then(|| self.services.remove(&service.name)).flatten();
             let service = (&service.name, Some(entry));
-            self.compile_one(state.node(), service, before.as_ref(), &mut VecDeque::new(), &mut problems);
+            let before = [before.as_ref(); 2];
+            self.compile_one(state.node(), service, before, &mut VecDeque::new(), &mut problems);
         }
         self.adopted = AdoptedSlots::default();
         for numbers in self.port_numbers.values_mut() {
@@ -146,6 +147,29 @@ impl Compiler {
         self.flows.clear();
         self.retiring.clear();
         self.rebuilds.clear();
+        problems
+    }
+
+    /// After [`Compiler::load`]: has endpoints of these Services keep the slots that they have in `kernel`, which holds what
+    /// the kernel has of their elements. Not for Services with session affinity: their numbers are given out at the first
+    /// compilation.
+    pub fn adopt(&mut self, state: &State, services: &[ObjectName], kernel: &Ruleset) -> Vec<Problem> {
+        self.adopted = AdoptedSlots::of(kernel);
+        let mut problems = Vec::new();
+        for name in services {
+            let before = self.services.remove(name);
+            let named = (name, state.get(name));
+            self.compile_one(
+                state.node(),
+                named,
+                [before.as_ref(), None],
+                &mut VecDeque::new(),
+                &mut problems,
+            );
+        }
+        self.adopted = AdoptedSlots::default();
+        self.ledger.take_changes();
+        self.flows.clear();
         problems
     }
 
@@ -325,7 +349,8 @@ impl Compiler {
         let mut queue: VecDeque<ObjectName> = names.into_iter().collect();
         while let Some(name) = queue.pop_front() {
             let before = self.services.remove(&name);
-            self.compile_one(state.node(), (&name, state.get(&name)), before.as_ref(), &mut queue, problems);
+            let before = [before.as_ref(); 2];
+            self.compile_one(state.node(), (&name, state.get(&name)), before, &mut queue, problems);
         }
     }
 
@@ -345,12 +370,13 @@ impl Compiler {
         }
     }
 
-    /// Compiles one Service; those that gain or lose a frontend by it join the queue.
+    /// Compiles one Service, given what was compiled before, and that again if endpoints are to keep the slots that they
+    /// had there; those that gain or lose a frontend by it join the queue.
     fn compile_one(
         &mut self,
         node: &Node,
         (name, entry): (&ObjectName, Option<&ServiceState>),
-        before: Option<&CompiledService>,
+        [before, kept]: [Option<&CompiledService>; 2],
         queue: &mut VecDeque<ObjectName>,
         problems: &mut Vec<Problem>,
     ) {
@@ -363,7 +389,7 @@ impl Compiler {
                 families: &self.config.families,
                 node,
                 node_ips: &self.node_ips,
-                before,
+                before: kept,
                 adopted,
                 number_origin: self.number_origin,
                 port_number: &mut |family, adopted| {

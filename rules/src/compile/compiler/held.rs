@@ -58,10 +58,20 @@ impl Compiler {
     }
 
     /// Emits the elements that the kernel must hold for one Service alone.
-    pub fn service_elements(&self, service: &ObjectName, emit: &mut dyn FnMut(Family, SetName, Concat, Element)) {
+    pub fn service_elements(
+        &self,
+        service: &ObjectName,
+        emit: &mut dyn FnMut(Family, SetName, Concat, Element),
+    ) {
         for (port, frontend) in self.services.get(service).into_iter().flat_map(CompiledService::owned) {
             port.elements(frontend, &mut |set, key, element| emit(port.family, set, key, element));
         }
+    }
+
+    /// Whether a Service has session affinity.
+    pub fn has_affinity(&self, service: &ObjectName) -> bool {
+        let compiled = self.services.get(service);
+        compiled.is_some_and(|compiled| compiled.ports.iter().any(|port| port.sticky.is_some()))
     }
 
     /// The Services of which there are elements.
