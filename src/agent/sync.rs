@@ -148,7 +148,7 @@ impl<T: Tables> Agent<T> {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.unsent.operations.extend(steps.into_iter().flat_map(|step| step.operations));
-                if !is_attributable(&error) {
+                if !is_attributable(&error) && !is_denied(&error) {
                     if rebuilds {
                         self.note(belief::Event::Failed);
                     } else {

@@ -3,7 +3,13 @@
 //! No Service makes a kernel in good health refuse it, as far as is known. What stands in for one is a stranger who
 //! puts an element in the way just before each commit, faster than any repair.
 
-use std::{cell::Cell, collections::BTreeMap, net::Ipv4Addr, rc::Rc, sync::Arc};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    rc::Rc,
+    sync::Arc,
+};
 
 use portolan::{
     agent::{Agent, Cause, Tables},
@@ -16,8 +22,8 @@ use portolan::{
 };
 use portolan_rules::{
     compile::{Config, SetName},
-    model::{ObjectName, Protocol, Service, ServicePort},
-    ruleset::{ClassId, Concat, Element, Elements, Family, Name, Ruleset, Set, Value},
+    model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
+    ruleset::{ClassId, Concat, DataType, Element, ElementData, Elements, Family, Name, Ruleset, Set, Value},
     transaction::{Operation, Transaction},
 };
 
@@ -176,6 +182,88 @@ fn a_service_that_the_kernel_refuses_is_left_out_and_told_of() {
             assert_eq!(answered().len(), 39);
             agent.sync_for(Cause::Period).unwrap();
             assert_eq!(answered().len(), 40);
+        })
+        .join()
+        .unwrap();
+    }
+}
+
+/// The endpoints' addresses that the kernel leads to.
+fn endpoints(family: Family) -> Vec<IpAddr> {
+    let tables = Kernel::open().unwrap().dump("portolan").unwrap().tables;
+    let Some(set) = tables.get(&family).and_then(|table| table.sets.get(SetName::Endpoints.name())) else {
+        return Vec::new();
+    };
+    let of = |element: &Element| match &element.data {
+        ElementData::Value(value) => value.values(&[family.address_type(), DataType::InetService]),
+        _ => None,
+    };
+    set.elements.values().map(|element| of(element).unwrap()[0].address().unwrap()).collect()
+}
+
+fn endpoint(n: u8, address: IpAddr) -> Change {
+    let service = format!("service-{n}");
+    let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+    let name = ObjectName::new("default", format!("{service}-{family}").as_str());
+    let slice = EndpointSlice {
+        name: name.clone(),
+        service: service.as_str().into(),
+        ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
+        endpoints: vec![Endpoint::ready(address)],
+    };
+    Change::Slice(name, Some(Arc::new(slice)))
+}
+
+#[test]
+fn one_family_is_served_though_the_kernel_refuses_what_is_for_the_other() {
+    for refused in Family::ALL {
+        std::thread::spawn(move || {
+            enter();
+            let served = if refused == Family::Ip { Family::Ip6 } else { Family::Ip };
+            let (recorder, _warnings) = Recorder::new();
+            let mut agent = Agent::new(
+                settings(),
+                Kernel::open().unwrap(),
+                Health::default(),
+                recorder,
+                Metrics::default(),
+            );
+            let ports =
+                vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None }];
+            let both = vec![address(1).into(), "fd00::1".parse().unwrap()];
+            let name = ObjectName::new("default", "service-1");
+            let service = Service::cluster_ip(name.clone(), both, ports);
+            agent.apply([Change::Service(name, Some(Arc::new(service)))]);
+            let addresses = |n: u16| -> [IpAddr; 2] {
+                [[10, 1, 0, n as u8].into(), [0xfd01, 0, 0, 0, 0, 0, 0, n].into()]
+            };
+            agent.apply(addresses(1).map(|address| endpoint(1, address)));
+            agent.sync().unwrap();
+            for family in Family::ALL {
+                assert_eq!(endpoints(family), [addresses(1)[family as usize]]);
+            }
+            // Another process takes the table of one family for its own.
+            let mut other = Kernel::open().unwrap();
+            assert!(other.own_tables().unwrap());
+            let mut take = Transaction::new("portolan");
+            take.push(refused, Operation::DeleteTable);
+            take.push(refused, Operation::AddTable);
+            other.commit(&take).unwrap();
+            for n in 2..5 {
+                agent.apply(addresses(n).map(|address| endpoint(1, address)));
+                let error = agent.sync().unwrap_err();
+                assert!(error.to_string().contains("belongs to"), "{error}");
+                assert_eq!(endpoints(served), [addresses(n)[served as usize]], "{served} is served");
+                assert_eq!(endpoints(refused), [] as [IpAddr; 0]);
+            }
+            // It goes, and takes its table with it.
+            let mut give_back = Transaction::new("portolan");
+            give_back.push(refused, Operation::DeleteTable);
+            other.commit(&give_back).unwrap();
+            while agent.sync().is_err() {}
+            for family in Family::ALL {
+                assert_eq!(endpoints(family), [addresses(4)[family as usize]]);
+            }
         })
         .join()
         .unwrap();
