@@ -41,12 +41,15 @@ impl<T: Tables> Agent<T> {
     }
 
     /// Whether the next part is to be compared when there is nothing else to do.
-    pub(super) fn is_checking(&self) -> bool {
+    pub fn is_checking(&self) -> bool {
         self.belief.checks().is_some()
     }
 
-    /// Compares the next part.
-    pub(super) fn compare_part(&mut self) -> Result<(), Error> {
+    /// Compares the next part with the kernel, and writes what differs.
+    ///
+    /// # Errors
+    /// The kernel cannot be read or written. The next sync compares everything.
+    pub fn compare_part(&mut self) -> Result<(), Error> {
         if self.belief.checks() == Some(Compared::Due) {
             self.check = Check {
                 services: self.compiler.services().cloned().collect(),
