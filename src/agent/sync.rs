@@ -217,7 +217,7 @@ impl<T: Tables> Agent<T> {
                 let outcome = if is_structural(&whole, &error) || is_denied(&error) {
                     Err(self.explain(&whole, error))
                 } else {
-                    self.isolate(&read.kernel, &whole, error)
+                    self.isolate((&read.kernel, &read.first), &whole, error)
                 };
                 if outcome.is_err() {
                     self.commit_apart(&whole);

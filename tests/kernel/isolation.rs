@@ -37,6 +37,8 @@ struct Contested {
     address: Rc<Cell<Option<Ipv4Addr>>>,
     /// Whether the kernel's word on which operation it refused is withheld.
     silent: bool,
+    /// Whether the refusal is made up: nobody can put anything into a table with an owner.
+    made_up: bool,
 }
 
 impl Contested {
@@ -74,7 +76,11 @@ impl Tables for Contested {
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
-        let obstacle = self.obstacle(transaction).filter(|(add, _)| self.stranger.commit(add).is_ok());
+        let obstacle = self.obstacle(transaction);
+        if self.made_up && obstacle.is_some() {
+            return Err(Error::Refused { operation: None, errno: rustix::io::Errno::EXIST, reason: None });
+        }
+        let obstacle = obstacle.filter(|(add, _)| self.stranger.commit(add).is_ok());
         let outcome = self.kernel.commit(transaction);
         if let Some((_, remove)) = obstacle {
             self.stranger.commit(&remove).expect("nobody else removes it");
@@ -154,6 +160,7 @@ fn a_service_that_the_kernel_refuses_is_left_out_and_told_of() {
                 stranger: Kernel::open().unwrap(),
                 address: address_wanted.clone(),
                 silent,
+                made_up: false,
             };
             let mut agent = Agent::new(settings(), kernel, Health::default(), recorder, Metrics::default());
             agent.apply((0..40).map(|n| service(n, 80)));
@@ -264,6 +271,45 @@ fn one_family_is_served_though_the_kernel_refuses_what_is_for_the_other() {
             for family in Family::ALL {
                 assert_eq!(endpoints(family), [addresses(4)[family as usize]]);
             }
+        })
+        .join()
+        .unwrap();
+    }
+}
+
+#[test]
+fn tables_become_ours_though_a_service_is_refused() {
+    for is_orphan in [false, true] {
+        std::thread::spawn(move || {
+            enter();
+            let agent = |kernel: Contested| {
+                let (recorder, _) = Recorder::new();
+                let mut agent =
+                    Agent::new(settings(), kernel, Health::default(), recorder, Metrics::default());
+                agent.apply((0..5).map(|n| service(n, 80)));
+                agent
+            };
+            let contested = |address| Contested {
+                kernel: Kernel::open().unwrap(),
+                stranger: Kernel::open().unwrap(),
+                address: Rc::new(Cell::new(address)),
+                silent: false,
+                made_up: true,
+            };
+            // An earlier run left tables: with an owner, which is gone, or without one.
+            let mut before = agent(contested(None));
+            if is_orphan {
+                before.own_tables().unwrap();
+            }
+            before.sync().unwrap();
+            drop(before);
+            let mut now = agent(contested(Some(address(3))));
+            now.own_tables().unwrap();
+            now.apply((0..5).map(|n| service(n, 81)));
+            while now.sync().unwrap().unfinished {}
+            assert_eq!(answered(), [0, 1, 2, 4].map(address), "orphan: {is_orphan}");
+            let whose = Kernel::open().unwrap().ownership("portolan").unwrap();
+            assert_eq!(whose, Family::ALL.map(|family| (family, Ownership::Others)).into());
         })
         .join()
         .unwrap();
