@@ -28,11 +28,11 @@ pub(super) fn read(kernel: &mut impl Tables, compiler: &Compiler, state: &mut St
     if small.unread.is_empty() {
         return Ok(First { kernel: present, guess: None, is_held: false });
     }
-    let mut compiled = Compiled::new(compiler, state, &present);
-    if small.is_rest_held(kernel, &mut compiled, state, &present)? && kernel.generation()?.id == before {
-        return Ok(First { kernel: present, guess: Some(compiled), is_held: true });
+    let mut guess = Compiled::new(compiler, state, &present);
+    if small.is_rest_held(kernel, &mut guess, state, &present)? && kernel.generation()?.id == before {
+        return Ok(First { kernel: present, guess: Some(guess), is_held: true });
     }
-    drop((present, compiled));
+    drop((present, guess));
     read_whole(kernel, compiler, state)
 }
 
