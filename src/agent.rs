@@ -6,6 +6,7 @@
 
 mod belief;
 mod carry_out;
+mod check;
 mod cold_start;
 mod describe;
 mod event;
@@ -59,6 +60,7 @@ pub use self::{
     watch::ForeignChange,
 };
 use belief::Belief;
+use check::Check;
 use fight::Fight;
 use first::Compiled;
 use isolate::Isolation;
@@ -127,8 +129,12 @@ pub struct Agent<T = Kernel> {
     table_owner: bool,
     /// Hears of what others do; paused during large commits.
     listener: Option<Listener>,
-    /// The state as compiled for the first reading of the kernel.
-    guess: Option<Compiled>,
+    /// The state as compiled for the first reading of the kernel, and whether that holds just what it says.
+    guess: (Option<Compiled>, bool),
+    /// What is left of a comparison in parts.
+    check: Check,
+    /// Whether the kernel says how many elements a set has (since Linux 6.16), as far as is known.
+    kernel_counts: bool,
     fight: Fight,
     isolation: Isolation,
     /// Updates that did not reach the kernel: these differences are nobody else's.
@@ -172,7 +178,9 @@ impl<T: Tables> Agent<T> {
             service_health: ServiceHealth::default(),
             table_owner: false,
             listener: None,
-            guess: None,
+            guess: (None, false),
+            check: Check::default(),
+            kernel_counts: true,
             fight: Fight::default(),
             isolation: Isolation::default(),
             unsent,

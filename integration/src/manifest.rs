@@ -231,13 +231,14 @@ impl Slice {
 }
 
 /// The nth of many Services, at 10.97.x.y, and its slice with these endpoints of its own; nobody is there.
-pub fn numbered(number: u16, endpoints: impl IntoIterator<Item = u8>) -> [Value; 2] {
-    let [high, low] = number.to_be_bytes();
+pub fn numbered(number: u32, endpoints: impl IntoIterator<Item = u8>) -> [Value; 2] {
+    let [_, block, high, low] = number.to_be_bytes();
     let name = format!("many-{number}");
-    let service = Service::new(&name, [[10, 97, high, low].into()]).port("http", Protocol::Tcp, 80).object();
+    let service =
+        Service::new(&name, [[10, 97 + block, high, low].into()]).port("http", Protocol::Tcp, 80).object();
     let endpoint = |n: u8| {
         json!({
-            "addresses": [format!("10.{}.{high}.{low}", 200 + n)],
+            "addresses": [format!("10.{}.{high}.{low}", 200 + n + 10 * block)],
             "conditions": {"ready": true, "serving": true, "terminating": false},
             "nodeName": "node-b",
             "targetRef": {"kind": "Pod", "name": format!("{name}-{n}"), "namespace": "default"},

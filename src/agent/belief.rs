@@ -3,11 +3,14 @@
 //! | belief | event | then |
 //! |---|---|---|
 //! | unknown | the kernel was read and made equal | certain |
-//! | any other | a commit failed, or the rules themselves are to differ | doubt of everything, at once |
+//! | any other | a commit failed, of which it is known what it was to write | doubt of that, at once |
+//! | any other | another commit failed, or the rules themselves are to differ | doubt of everything, at once |
 //! | any other | somebody else changed our tables | doubt of the sets that this touched, when a repair is due |
 //! | any other | notifications were lost | doubt of the sets that have another number of elements, when a repair is due |
 //! | certain | the time for a full comparison, and everything was heard since the last | the same |
-//! | any other | the time for a full comparison | doubt of everything, at once |
+//! | any other | the time for a full comparison, of few elements | doubt of everything, at once |
+//! | any other | the time for a full comparison, of many elements | the same, and a comparison in parts begins |
+//! | any other | all parts were compared | doubt of what has no part, and of sets that have another number of elements, at once |
 //! | doubt | further doubt | both |
 //! | doubt | the kernel was read and made equal | certain |
 //!
@@ -37,7 +40,35 @@ pub(super) struct LastReading {
     /// The generation then: what others did up to there was seen.
     pub generation: u32,
     /// Whether all elements were compared since notifications were last lost.
-    pub is_complete: bool,
+    pub compared: Compared,
+}
+
+/// How far the elements were compared that nobody is known to have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// Not since notifications were lost.
+    No,
+    /// They are to be compared, in parts, between commits.
+    Due,
+    /// Some parts were compared.
+    UnderWay {
+        /// Whether notifications were lost since the first part.
+        lost: bool,
+    },
+    /// All were, since notifications were last lost.
+    All,
+}
+
+impl Compared {
+    /// After notifications were lost.
+    const fn lost(self) -> Self {
+        match self {
+            Self::Due => Self::Due,
+            // Each part is still compared once: what was different before the first part is found.
+            Self::UnderWay { .. } => Self::UnderWay { lost: true },
+            Self::No | Self::All => Self::No,
+        }
+    }
 }
 
 /// Why the kernel may differ, and where.
@@ -76,6 +107,12 @@ pub(super) enum Sets {
 pub(super) enum Event {
     /// A commit was refused, or it is not known what came of it.
     Failed,
+    /// A commit failed of which it is known what it was to write. Elements of other sets than these are mended by their
+    /// keys.
+    Unsent {
+        /// Sets whose elements are not.
+        sets: Scope,
+    },
     /// The rules are to differ for reasons that no update holds.
     Differs,
     /// Somebody else changed our tables.
@@ -102,6 +139,17 @@ pub(super) enum Event {
     Period {
         /// Whether every commit up to the present was heard of, so that nothing can be different.
         heard_all: bool,
+        /// Whether there are so many elements that they are compared in parts.
+        in_parts: bool,
+    },
+    /// The comparison in parts begins.
+    Begun,
+    /// All parts were compared, since the comparison began.
+    Checked {
+        /// The sets that have no parts.
+        rest: Scope,
+        /// When.
+        now: Instant,
     },
     /// The kernel was read at this generation and made equal; only the elements of some sets, unless all.
     Compared {
@@ -127,22 +175,39 @@ impl Belief {
     pub(super) fn after(self, event: Event) -> Self {
         let reading = match (&self, &event) {
             (_, Event::Compared { generation, sets }) => {
-                let was_complete = self.reading().is_some_and(|reading| reading.is_complete);
-                let is_complete = match sets {
-                    Sets::All => true,
-                    Sets::Some { miscounted, .. } => was_complete && !miscounted,
-                };
-                return Self::Certain(LastReading { generation: *generation, is_complete });
+                let before = self.reading().map_or(Compared::No, |reading| reading.compared);
+                let compared = if *sets == Sets::All { Compared::All } else { before };
+                return Self::Certain(LastReading { generation: *generation, compared });
             }
             (Self::Unknown, _) => return self,
-            (Self::Certain(reading), Event::Period { heard_all: true }) if reading.is_complete => {
+            (Self::Certain(reading), Event::Period { heard_all: true, .. })
+                if reading.compared == Compared::All =>
+            {
                 return self;
             }
+            (_, Event::Period { in_parts: true, .. }) => {
+                return if self.checks().is_some() { self } else { self.with(Compared::Due) };
+            }
+            (_, Event::Begun) => return self.with(Compared::UnderWay { lost: false }),
             (Self::Certain(reading) | Self::InDoubt(Doubt { reading, .. }), _) => *reading,
         };
         let none = Doubt { reading, sets: Sets::All, due: None, is_ours: false, seen: None, by: None };
         let more = match event {
-            Event::Failed | Event::Period { .. } | Event::Compared { .. } => none,
+            Event::Failed | Event::Period { .. } | Event::Compared { .. } | Event::Begun => none,
+            Event::Checked { rest, now } => Doubt {
+                reading: LastReading {
+                    compared: match reading.compared {
+                        Compared::UnderWay { lost: false } => Compared::All,
+                        Compared::UnderWay { lost: true } => Compared::No,
+                        other => other,
+                    },
+                    ..reading
+                },
+                sets: Sets::Some { named: rest, miscounted: true },
+                due: Some(now),
+                ..none
+            },
+            Event::Unsent { sets } => Doubt { sets: Sets::Some { named: sets, miscounted: false }, ..none },
             Event::Differs => Doubt { is_ours: true, ..none },
             Event::Changed { by, .. } if reading.saw(&by) => return self,
             Event::Changed { by, sets, seen, due } => Doubt {
@@ -153,7 +218,7 @@ impl Belief {
                 ..none
             },
             Event::Lost { sets, seen, due } => Doubt {
-                reading: LastReading { is_complete: false, ..reading },
+                reading: LastReading { compared: reading.compared.lost(), ..reading },
                 sets: Sets::Some { named: sets, miscounted: true },
                 due: Some(due),
                 seen: Some(seen),
@@ -195,6 +260,21 @@ impl Belief {
         self.doubt().is_some_and(|doubt| doubt.due.is_some() && doubt.by.is_some())
     }
 
+    /// Whether elements are to be compared in parts, between commits.
+    pub(super) fn checks(&self) -> Option<Compared> {
+        let compared = self.reading()?.compared;
+        matches!(compared, Compared::Due | Compared::UnderWay { .. }).then_some(compared)
+    }
+
+    /// The same belief, with the elements compared so far.
+    fn with(mut self, compared: Compared) -> Self {
+        match &mut self {
+            Self::Unknown => {}
+            Self::InDoubt(Doubt { reading, .. }) | Self::Certain(reading) => reading.compared = compared,
+        }
+        self
+    }
+
     fn reading(&self) -> Option<LastReading> {
         match self {
             Self::Unknown => None,
@@ -212,9 +292,9 @@ impl LastReading {
 
 impl Doubt {
     fn and(self, more: Self) -> Self {
-        let is_complete = self.reading.is_complete && more.reading.is_complete;
         Self {
-            reading: LastReading { is_complete, ..self.reading },
+            // What happened last knows how far elements were compared before.
+            reading: more.reading,
             sets: self.sets.and(more.sets),
             due: self.due.zip(more.due).map(|(a, b)| a.min(b)),
             is_ours: self.is_ours || more.is_ours,

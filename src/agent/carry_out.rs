@@ -8,7 +8,7 @@ use portolan_rules::{
     transaction::Transaction,
 };
 
-use super::{Agent, SyncError, Tables, belief};
+use super::{Agent, SyncError, Tables};
 use crate::kernel::nftables::Error;
 
 impl<T: Tables> Agent<T> {
@@ -24,7 +24,10 @@ impl<T: Tables> Agent<T> {
                 retired.operations.extend(step.operations.iter().cloned());
                 steps.next();
             }
-            self.commit(&retired)?;
+            if let Err(error) = self.commit(&retired) {
+                self.unsent.operations.extend(retired.operations);
+                return Err(error);
+            }
         }
         for step in steps {
             self.commit(step)?;
@@ -77,7 +80,7 @@ impl<T: Tables> Agent<T> {
         let Some(retired) = self.take_retired() else { return Ok(()) };
         self.commit(&retired).map_err(|error| {
             self.unsent.operations.extend(retired.operations);
-            self.note(belief::Event::Failed);
+            self.note_unsent();
             error.into()
         })
     }

@@ -1,25 +1,51 @@
 //! The first reading of the kernel: it most likely holds what this state makes, from an earlier run.
 
 use portolan_rules::{
-    compile::{Compiler, Problem},
+    compile::{Compiler, PerSet, Problem, SetName},
+    model::ObjectName,
     restart::ExpectedKeys,
-    ruleset::{Chain, Concat, Family, Name, Ruleset},
+    ruleset::{Chain, Concat, Element, Elements, Family, Name, Ruleset, Set, Table},
     state::State,
 };
 
 use super::Tables;
 use crate::kernel::nftables::{Error, Wanted};
 
-/// Reads the kernel for the first time, with what was compiled to read it fast, if anything was. The compiler has
-/// compiled nothing yet.
-pub(super) fn read(
+/// What the first reading found.
+pub(super) struct First {
+    /// What the kernel holds.
+    pub kernel: Ruleset,
+    /// What was compiled to read it fast, if anything was.
+    pub guess: Option<Compiled>,
+    /// Whether the kernel holds just what that says: then its large sets have no elements in `kernel`.
+    pub is_held: bool,
+}
+
+/// Reads the kernel for the first time. The compiler has compiled nothing yet.
+pub(super) fn read(kernel: &mut impl Tables, compiler: &Compiler, state: &mut State) -> Result<First, Error> {
+    let before = kernel.generation()?.id;
+    let mut small = Small::default();
+    let present = kernel.read(&compiler.config().table, &mut small)?;
+    if small.unread.is_empty() {
+        return Ok(First { kernel: present, guess: None, is_held: false });
+    }
+    let mut guess = Compiled::new(compiler, state, &present);
+    if small.is_rest_held(kernel, &mut guess, state, &present)? && kernel.generation()?.id == before {
+        return Ok(First { kernel: present, guess: Some(guess), is_held: true });
+    }
+    drop((present, guess));
+    read_whole(kernel, compiler, state)
+}
+
+/// The same, with all elements, whatever they are.
+pub(super) fn read_whole(
     kernel: &mut impl Tables,
     compiler: &Compiler,
     state: &mut State,
-) -> Result<(Ruleset, Option<Compiled>), Error> {
+) -> Result<First, Error> {
     let mut guess = Guess { compiler, state, compiled: None };
     let present = kernel.read(&compiler.config().table, &mut guess)?;
-    Ok((present, guess.compiled))
+    Ok(First { kernel: present, guess: guess.compiled, is_held: false })
 }
 
 /// Compiles the state for a kernel that holds this: endpoints keep their slots. Gives what is wrong with it, and
@@ -28,15 +54,150 @@ pub(super) fn load(
     compiler: &mut Compiler,
     state: &mut State,
     present: &Ruleset,
-    guess: Option<Compiled>,
+    (guess, is_held): (Option<Compiled>, bool),
 ) -> (Vec<Problem>, bool) {
     // If the kernel holds just what this says, there is nothing to adopt.
-    let confirmed = guess.filter(|guess| guess.compiler.is_held_by(present));
+    let confirmed = guess.filter(|guess| is_held || guess.compiler.is_held_by(present));
     let Some(confirmed) = confirmed else {
-        return (compiler.load(state, present), false);
+        let problems = compiler.load(state, present);
+        return (problems, compiler.is_held_by(present));
     };
     *compiler = confirmed.compiler;
     (confirmed.problems, true)
+}
+
+/// Sets of fewer elements are read before it is known what to expect.
+const LARGE: u32 = 4096;
+/// Elements of large sets that are read, and compared, at a time.
+const AT_ONCE: usize = 1024;
+
+/// Reads all but the large sets, of a kernel that says how many elements these have.
+#[derive(Default)]
+struct Small {
+    unread: Vec<(Family, SetName, u32)>,
+}
+
+impl Wanted for Small {
+    fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
+        let name = SetName::from_name(&set.name).filter(|_| !set.flags.interval && !set.flags.dynamic);
+        let large = name.zip(count).filter(|(_, count)| *count >= LARGE);
+        self.unread.extend(large.map(|(set, count)| (family, set, count)));
+        large.is_none()
+    }
+}
+
+impl Small {
+    /// Whether the kernel holds just what was compiled, but for the slots at which endpoints stand: these are taken over.
+    /// The large sets are compared as they are read: they are never in memory as a whole.
+    fn is_rest_held(
+        &self,
+        kernel: &mut impl Tables,
+        compiled: &mut Compiled,
+        state: &State,
+        present: &Ruleset,
+    ) -> Result<bool, Error> {
+        let Compiled { compiler, problems, .. } = compiled;
+        let mut is_unread = PerSet::default();
+        for (family, set, count) in &self.unread {
+            if compiler.held(*family, *set) != *count {
+                return Ok(false);
+            }
+            is_unread[(*family, *set)] = true;
+        }
+        let mut services: Vec<ObjectName> = compiler.services().cloned().collect();
+        while !services.is_empty() {
+            let (mut part, mut expected, mut count) = (Vec::new(), Part::default(), 0);
+            while count < AT_ONCE
+                && let Some(service) = services.pop()
+            {
+                count += expected.add(compiler, &service, &is_unread);
+                part.push(service);
+            }
+            let found = expected.read(kernel, compiler)?;
+            if found == expected {
+                continue;
+            }
+            if part.iter().any(|service| compiler.has_affinity(service)) {
+                return Ok(false);
+            }
+            problems.extend(compiler.adopt(state, &part, &found.ruleset(compiler)));
+            let mut expected = Part::default();
+            for service in &part {
+                expected.add(compiler, service, &is_unread);
+            }
+            if found != expected {
+                return Ok(false);
+            }
+        }
+        let mut shared: Vec<_> =
+            compiler.shared_elements().filter(|(family, set, _)| is_unread[(*family, *set)]).collect();
+        while !shared.is_empty() {
+            let mut expected = Part::default();
+            for (family, set, key) in shared.split_off(shared.len().saturating_sub(AT_ONCE)) {
+                expected.0[(family, set)].push((key, Element::member()));
+            }
+            if expected.read(kernel, compiler)? != expected {
+                return Ok(false);
+            }
+        }
+        Ok(compiler.is_held_except(present, &is_unread))
+    }
+}
+
+/// Some of the elements of each set, in order of their keys.
+#[derive(Default)]
+struct Part(PerSet<Vec<(Concat, Element)>>);
+
+impl Part {
+    /// Adds what the kernel must hold for a Service in these sets; gives how much that is.
+    fn add(&mut self, compiler: &Compiler, service: &ObjectName, sets: &PerSet<bool>) -> usize {
+        let mut count = 0;
+        compiler.service_elements(service, &mut |family, set, key, element| {
+            if sets[(family, set)] {
+                self.0[(family, set)].push((key, element));
+                count += 1;
+            }
+        });
+        count
+    }
+
+    /// What the kernel has at the same keys.
+    fn read(&self, kernel: &mut impl Tables, compiler: &Compiler) -> Result<Self, Error> {
+        let mut found = Self::default();
+        for family in Family::ALL {
+            for set in SetName::ALL {
+                let keys: Vec<Concat> = self.0[(family, set)].iter().map(|(key, _)| key.clone()).collect();
+                if !keys.is_empty() {
+                    let declared = compiler.declaration(family, set);
+                    let elements = kernel.elements(&compiler.config().table, family, declared, &keys)?;
+                    found.0[(family, set)] = elements.into_iter().collect();
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Tables with these elements alone.
+    fn ruleset(&self, compiler: &Compiler) -> Ruleset {
+        let mut ruleset = Ruleset::default();
+        for family in Family::ALL {
+            let mut table = Table::new(compiler.config().table.clone());
+            for set in SetName::ALL {
+                let elements = self.0[(family, set)].clone().into();
+                table.add_set(Set { elements, ..Set::clone(compiler.declaration(family, set)) });
+            }
+            ruleset.tables.insert(family, table);
+        }
+        ruleset
+    }
+}
+
+impl PartialEq for Part {
+    fn eq(&self, other: &Self) -> bool {
+        let sets = || Family::ALL.into_iter().flat_map(|family| SetName::ALL.map(|set| (family, set)));
+        let sorted = |part: &Self, set| Elements::from(part.0[set].clone());
+        sets().all(|set| sorted(self, set) == sorted(other, set))
+    }
 }
 
 /// What the kernel would be told if it held nothing, compiled only once somebody asks.
@@ -50,7 +211,16 @@ struct Guess<'a> {
 pub(super) struct Compiled {
     compiler: Compiler,
     problems: Vec<Problem>,
-    keys: ExpectedKeys,
+    keys: Option<ExpectedKeys>,
+}
+
+impl Compiled {
+    /// The sets' sizes are those of the kernel.
+    fn new(compiler: &Compiler, state: &mut State, present: &Ruleset) -> Self {
+        let mut compiler = compiler.clone();
+        let problems = compiler.load(state, present);
+        Self { compiler, problems, keys: None }
+    }
 }
 
 impl Wanted for Guess<'_> {
@@ -64,27 +234,21 @@ impl Wanted for Guess<'_> {
 
     fn keys(&mut self, read: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
         let Self { compiler, state, compiled } = self;
-        let compiled = compiled.get_or_insert_with(|| {
-            let mut compiler = compiler.clone();
-            // The sets' sizes are those of the kernel.
-            let problems = compiler.load(state, read);
-            let keys = ExpectedKeys::new(&compiler);
-            Compiled { compiler, problems, keys }
-        });
-        let keys = compiled.keys.take(read, family, set);
-        if !keys.is_empty() {
-            return keys;
+        let compiled = compiled.get_or_insert_with(|| Compiled::new(compiler, state, read));
+        let Compiled { compiler, keys, .. } = compiled;
+        let of_set = keys.get_or_insert_with(|| ExpectedKeys::new(compiler)).take(read, family, set);
+        if !of_set.is_empty() {
+            return of_set;
         }
         // Asked for again, since somebody wrote while it was read.
-        compiled.keys = ExpectedKeys::new(&compiled.compiler);
-        compiled.keys.take(read, family, set)
+        keys.insert(ExpectedKeys::new(compiler)).take(read, family, set)
     }
 }
 
 /// What a start found in the kernel, and what it makes of it.
 #[derive(Debug)]
 pub struct Comparison {
-    /// What the kernel holds.
+    /// What the kernel holds, if it is not what it must hold.
     pub present: Ruleset,
     /// The compiler, which has compiled all of the state.
     pub compiler: Compiler,
@@ -104,12 +268,12 @@ pub fn compare_at_start(
     compiler: &Compiler,
     state: &mut State,
 ) -> Result<Option<Comparison>, Error> {
-    let (present, guess) = read(kernel, compiler, state)?;
+    let First { kernel: present, guess, is_held } = read(kernel, compiler, state)?;
     if present.tables.is_empty() {
         return Ok(None);
     }
     let mut compiler = compiler.clone();
-    let (problems, is_equal) = load(&mut compiler, state, &present, guess);
+    let (problems, is_equal) = load(&mut compiler, state, &present, (guess, is_held));
     let desired = (!is_equal).then(|| compiler.ruleset()).filter(|desired| *desired != present);
     Ok(Some(Comparison { present, compiler, problems, desired }))
 }

@@ -15,8 +15,12 @@ use std::{
 };
 
 use portolan_rules::{
-    diff::diff_into, leftovers::keep_leftovers, model::ObjectName, ruleset::Ruleset, state::State,
-    transaction::Transaction,
+    diff::diff_into,
+    leftovers::keep_leftovers,
+    model::ObjectName,
+    ruleset::{Family, Ruleset},
+    state::State,
+    transaction::{Operation, Transaction},
 };
 use tracing::{error, info, warn};
 
@@ -64,10 +68,10 @@ impl Isolation {
 
 impl<T: Tables> Agent<T> {
     /// After a refusal of the whole difference to this ruleset of the kernel: finds who is to blame, and commits
-    /// the rest.
+    /// the rest. What is to be done `first`, to own the tables, is part of each attempt.
     pub(super) fn isolate(
         &mut self,
-        kernel: &Ruleset,
+        (kernel, first): (&Ruleset, &[(Family, Operation)]),
         transaction: &Transaction,
         error: Error,
     ) -> Result<(), SyncError> {
@@ -89,7 +93,8 @@ impl<T: Tables> Agent<T> {
                 break;
             }
             self.convict(&culprit, reason);
-            let (rest, _) = self.step(kernel, self.isolation.is_searching());
+            let (mut rest, _) = self.step(kernel, self.isolation.is_searching());
+            rest.operations.splice(0..0, first.iter().cloned());
             match self.commit(&rest) {
                 Ok(()) => return Ok(()),
                 Err(next) if is_structural(&rest, &next) => return Err(self.explain(&rest, next)),
@@ -97,11 +102,16 @@ impl<T: Tables> Agent<T> {
                 Err(other) => return Err(other.into()),
             }
         }
-        self.hold_all(kernel, refused.as_ref().unwrap_or(transaction), error)
+        self.hold_all((kernel, first), refused.as_ref().unwrap_or(transaction), error)
     }
 
     /// Holds all suspects back, and begins to search among them.
-    fn hold_all(&mut self, kernel: &Ruleset, refused: &Transaction, error: Error) -> Result<(), SyncError> {
+    fn hold_all(
+        &mut self,
+        (kernel, first): (&Ruleset, &[(Family, Operation)]),
+        refused: &Transaction,
+        error: Error,
+    ) -> Result<(), SyncError> {
         let mut suspects: BTreeSet<ObjectName> = std::mem::take(&mut self.isolation.touched);
         suspects.retain(|name| self.state.get(name).is_some_and(|entry| entry.service.is_some()));
         let suspects: Vec<ObjectName> = suspects.into_iter().collect();
@@ -109,7 +119,8 @@ impl<T: Tables> Agent<T> {
         for name in &suspects {
             self.state.quarantine(name, true);
         }
-        let (rest, held) = self.step(kernel, true);
+        let (mut rest, held) = self.step(kernel, true);
+        rest.operations.splice(0..0, first.iter().cloned());
         if suspects.is_empty() || self.commit(&rest).is_err() {
             // Not a matter of these Services.
             for name in &suspects {

@@ -118,6 +118,13 @@ fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver, times: &Times) -> Con
             }
             continue;
         }
+        if agent.is_checking() {
+            if let Err(error) = agent.compare_part() {
+                warn!("{error}; comparing everything");
+                return ControlFlow::Continue(Cause::Retry);
+            }
+            continue;
+        }
         match inbox.recv_timeout(at.min(retires_at).saturating_duration_since(now)) {
             Ok(events) => changed |= take_over(agent, events)?,
             Err(RecvTimeoutError::Timeout) => {}

@@ -84,6 +84,11 @@ pub(super) fn is_outrun(error: &Error) -> bool {
     matches!(error, Error::Refused { errno: RESTART, .. })
 }
 
+/// Whether the kernel keeps us from writing to a table, such as one that belongs to somebody else.
+pub(super) fn is_denied(error: &Error) -> bool {
+    matches!(error, Error::Owned(_) | Error::Permission)
+}
+
 /// Whether an error may be the fault of one object, rather than of the system or of nobody.
 pub(super) fn is_attributable(error: &Error) -> bool {
     match error {

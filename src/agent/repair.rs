@@ -43,13 +43,15 @@ pub(super) struct Known<'a> {
     sets: &'a Sets,
     /// The sets whose elements were read.
     pub(super) read: Scope,
+    /// Whether the kernel says how many elements sets have.
+    pub(super) is_counted: bool,
     /// All keys, once any were asked for.
     keys: Option<PerSet<Vec<Concat>>>,
 }
 
 impl<'a> Known<'a> {
     pub(super) fn new(compiler: &'a Compiler, sets: &'a Sets) -> Self {
-        Self { compiler, sets, read: Scope::new(), keys: None }
+        Self { compiler, sets, read: Scope::new(), is_counted: true, keys: None }
     }
 }
 
@@ -60,6 +62,7 @@ impl Wanted for Known<'_> {
 
     fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
         let wanted = SetName::from_name(&set.name).map(|name| self.compiler.held(family, name));
+        self.is_counted &= count.is_some();
         // Of single ranges the kernel counts both ends.
         let count = count.filter(|_| !set.flags.interval || set.key.len() > 1);
         let wants = !set.flags.dynamic && self.sets.contain(family, set, wanted, count);

@@ -7,7 +7,7 @@ use portolan_rules::{
     diff::diff,
     leftovers::{Leftovers, keep_leftovers},
     plan::is_made_anew,
-    ruleset::{Elements, Ruleset},
+    ruleset::{Elements, Family, Ruleset},
     transaction::{Operation, Transaction},
 };
 use tracing::{debug, warn};
@@ -17,8 +17,8 @@ use super::{
     belief::{self, Action, Belief, Doubt, Sets},
     cold_start,
     describe::describe,
-    first,
-    refusal::{is_attributable, is_outrun, is_structural},
+    first::{self, First},
+    refusal::{is_attributable, is_denied, is_outrun, is_structural},
     repair::{Known, Reading},
 };
 use crate::kernel::nftables::{Error, Ownership, Scope};
@@ -43,8 +43,6 @@ impl<T: Tables> Agent<T> {
         if outcome.is_ok() {
             self.service_health.update(&self.state);
             self.observer.report(Report::Programmed(&self.state, &self.compiler));
-        } else {
-            self.note(belief::Event::Failed);
         }
         let mut report = std::mem::take(&mut self.report);
         report.succeeded = outcome.is_ok();
@@ -97,9 +95,9 @@ impl<T: Tables> Agent<T> {
         }
         if cause == Cause::Period {
             self.release_quarantined();
-            let heard_all = self.heard_all()?;
-            self.note(belief::Event::Period { heard_all });
-            if self.belief.doubt().is_none() {
+            let heard_all = self.heard_all().unwrap_or(false);
+            self.note(belief::Event::Period { heard_all, in_parts: self.compares_in_parts() });
+            if self.belief.doubt().is_none() && !self.is_checking() {
                 debug!("Every commit since the last reading was heard of: there is nothing to compare");
             }
         }
@@ -114,6 +112,9 @@ impl<T: Tables> Agent<T> {
                 self.incremental(cause)?;
                 if let Action::Read(sets) = self.belief.action(Instant::now()) {
                     self.full(cause, sets)?;
+                }
+                if !self.unsent.operations.is_empty() {
+                    self.mend_unsent()?;
                 }
             }
         }
@@ -142,11 +143,17 @@ impl<T: Tables> Agent<T> {
     /// so everything is compared before anybody is blamed.
     fn incremental(&mut self, cause: Cause) -> Result<(), SyncError> {
         let steps = self.compile();
+        let rebuilds = self.compiler.wants_rebuild();
         match self.carry_out(&steps) {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.unsent.operations.extend(steps.into_iter().flat_map(|step| step.operations));
-                if !is_attributable(&error) {
+                if !is_attributable(&error) && !is_denied(&error) {
+                    if rebuilds {
+                        self.note(belief::Event::Failed);
+                    } else {
+                        self.note_unsent();
+                    }
                     return Err(error.into());
                 }
                 debug!(%error, "Refused; comparing everything");
@@ -157,7 +164,15 @@ impl<T: Tables> Agent<T> {
     }
 
     /// Reads the kernel back, of the elements those of some sets or all, and commits the difference.
-    fn full(&mut self, cause: Cause, mut sets: Sets) -> Result<(), SyncError> {
+    fn full(&mut self, cause: Cause, sets: Sets) -> Result<(), SyncError> {
+        let outcome = self.read_and_write(cause, sets);
+        if outcome.is_err() {
+            self.note(belief::Event::Failed);
+        }
+        outcome
+    }
+
+    fn read_and_write(&mut self, cause: Cause, mut sets: Sets) -> Result<(), SyncError> {
         self.report.full = true;
         let mut was_refused = false;
         for reading in 1.. {
@@ -187,7 +202,7 @@ impl<T: Tables> Agent<T> {
                     sets = Sets::All;
                     continue;
                 }
-                Err(error) if is_attributable(&error) => Some(error),
+                Err(error) if is_attributable(&error) || is_denied(&error) => Some(error),
                 Err(error) => return Err(error.into()),
             };
             if let Some(error) = refusal {
@@ -199,10 +214,15 @@ impl<T: Tables> Agent<T> {
                 else {
                     continue;
                 };
-                if is_structural(&whole, &error) {
-                    return Err(self.explain(&whole, error));
+                let outcome = if is_structural(&whole, &error) || is_denied(&error) {
+                    Err(self.explain(&whole, error))
+                } else {
+                    self.isolate((&read.kernel, &read.first), &whole, error)
+                };
+                if outcome.is_err() {
+                    self.commit_apart(&whole);
                 }
-                self.isolate(&read.kernel, &whole, error)?;
+                outcome?;
             } else if self.isolation.is_searching() {
                 self.search()?;
             }
@@ -215,6 +235,24 @@ impl<T: Tables> Agent<T> {
         Ok(())
     }
 
+    /// Commits what was refused for each family apart: one is served though the other is not.
+    fn commit_apart(&mut self, refused: &Transaction) {
+        let of_family = |family| {
+            let operations = refused.operations.iter().filter(|(f, _)| *f == family).cloned().collect();
+            Transaction { operations, ..Transaction::new(refused.table.clone()) }
+        };
+        let parts = Family::ALL.map(|family| (family, of_family(family)));
+        if parts.iter().any(|(_, part)| part.is_empty()) {
+            return;
+        }
+        for (family, part) in parts {
+            match self.commit(&part) {
+                Ok(()) => warn!(%family, operations = part.len(), "Committed one family alone"),
+                Err(error) => debug!(%family, %error, "Refused for this family"),
+            }
+        }
+    }
+
     /// Reads the tables, with the elements of these sets.
     fn read(&mut self, sets: &Sets) -> Result<Reading, SyncError> {
         let started = Instant::now();
@@ -223,8 +261,11 @@ impl<T: Tables> Agent<T> {
         let mut scope = None;
         let mut kernel = if self.belief == Belief::Unknown {
             self.number();
-            let (kernel, guess) = first::read(&mut self.kernel, &self.compiler, &mut self.state)?;
-            self.guess = guess;
+            // What is left over is taken from all that there is, and a table that cannot be owned is made anew.
+            let is_whole = self.input_incomplete || self.table_owner;
+            let read = if is_whole { first::read_whole } else { first::read };
+            let First { kernel, guess, is_held } = read(&mut self.kernel, &self.compiler, &mut self.state)?;
+            self.guess = (guess, is_held);
             if self.input_incomplete && self.leftovers.is_none() && !kernel.tables.is_empty() {
                 self.leftovers = Some(Leftovers::find(&kernel, &self.compiler, &mut self.state));
             }
@@ -232,7 +273,9 @@ impl<T: Tables> Agent<T> {
         } else {
             let mut wanted = Known::new(&self.compiler, sets);
             let kernel = self.kernel.read(&table, &mut wanted)?;
-            scope = (*sets != Sets::All).then_some(wanted.read);
+            let Known { read, is_counted, .. } = wanted;
+            self.kernel_counts &= is_counted;
+            scope = (*sets != Sets::All).then_some(read);
             kernel
         };
         let mut first = Vec::new();
@@ -307,8 +350,13 @@ impl<T: Tables> Agent<T> {
         };
         let started = Instant::now();
         let desired = if is_equal {
-            let kernel = &read.kernel;
-            self.stale_flows.note_compared(&self.compiler, [kernel, kernel], true, self.input_incomplete);
+            if self.input_incomplete {
+                let kernel = &read.kernel;
+                self.stale_flows.note_compared(&self.compiler, [kernel, kernel], true, true);
+            } else {
+                // What the kernel answers is what the compiler says, and flows may be older than the rules.
+                self.stale_flows.note_all(&self.compiler);
+            }
             None
         } else {
             Some(self.desired(&read.kernel, read.scope.as_ref()))
@@ -357,7 +405,7 @@ impl<T: Tables> Agent<T> {
     fn load(&mut self, kernel: &Ruleset) -> bool {
         let started = Instant::now();
         let (problems, is_equal) =
-            first::load(&mut self.compiler, &mut self.state, kernel, self.guess.take());
+            first::load(&mut self.compiler, &mut self.state, kernel, std::mem::take(&mut self.guess));
         self.report_problems(&problems);
         self.report.compile += started.elapsed();
         is_equal

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portolan_rules::{
-    ruleset::{Family, Name, Ruleset},
+    ruleset::{Concat, Elements, Family, Name, Ruleset, Set},
     transaction::Transaction,
 };
 
@@ -13,6 +13,15 @@ use crate::kernel::nftables::{Commit, Error, Generation, Kernel, Ownership, Want
 pub trait Tables {
     /// Reads the tables of this name, with the elements that are wanted. See [`Kernel::read`].
     fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error>;
+
+    /// Reads the elements of a set at some keys. See [`Kernel::elements`].
+    fn elements(
+        &mut self,
+        table: &str,
+        family: Family,
+        set: &Set,
+        keys: &[Concat],
+    ) -> Result<Elements, Error>;
 
     /// Commits a transaction, all of it or nothing. See [`Kernel::commit`].
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error>;
@@ -42,6 +51,16 @@ pub trait Tables {
 impl Tables for Kernel {
     fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
         Self::read(self, table, wanted)
+    }
+
+    fn elements(
+        &mut self,
+        table: &str,
+        family: Family,
+        set: &Set,
+        keys: &[Concat],
+    ) -> Result<Elements, Error> {
+        Self::elements(self, table, family, set, keys)
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {

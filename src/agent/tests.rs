@@ -15,7 +15,7 @@ use portolan_rules::{
     compile::{Compiler, Config, SetName},
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
     plan::PART,
-    ruleset::{Family, Name, Ruleset, Value},
+    ruleset::{Concat, Elements, Family, Name, Ruleset, Set, Value},
     transaction::{Operation, Transaction},
 };
 use rustix::io::Errno;
@@ -90,6 +90,14 @@ impl Tables for FakeKernel {
             fake.generation += 1;
         }
         Ok(ruleset)
+    }
+
+    fn elements(&mut self, _: &str, family: Family, set: &Set, keys: &[Concat]) -> Result<Elements, Error> {
+        let fake = self.0.borrow();
+        let set = fake.ruleset.tables.get(&family).and_then(|table| table.sets.get(&set.name));
+        let Some(set) = set else { return Err(Error::Unknown("no such set".to_owned())) };
+        let at = |key: &Concat| Some((key.clone(), set.elements.get(key)?.clone()));
+        Ok(keys.iter().filter_map(at).collect())
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use portolan_rules::{
     planes::counterpart,
-    ruleset::{Family, Name, Ruleset},
+    ruleset::{Concat, Elements, Family, Name, Ruleset, Set},
     transaction::Transaction,
 };
 use rustix::io::Errno;
@@ -130,6 +130,19 @@ impl Kernel {
         let (ruleset, exchanged) = dump::dump(&mut self.connection, &mut self.monitor, table, wanted)?;
         self.exchanged = exchanged;
         Ok(ruleset)
+    }
+
+    /// The elements of a set, which has no ranges and is declared like this one, at these keys: of those that are there. This
+    /// takes the same time for each, however large the set. Changes between two calls are for the caller to notice.
+    pub fn elements(
+        &mut self,
+        table: &str,
+        family: Family,
+        set: &Set,
+        keys: &[Concat],
+    ) -> Result<Elements, Error> {
+        let name = if self.exchanged[family as usize] { counterpart(&set.name) } else { set.name.clone() };
+        dump::elements_at(&mut self.connection, (family, table), &Set { name, ..set.clone() }, keys)
     }
 
     /// From now on the kernel refuses transactions, with `ERESTART`, if anybody else has committed since this generation

@@ -1,5 +1,5 @@
-//! `make bench`: the agent against an API server: memory, the first commit, and a changed slice on its way from
-//! the server to the kernel.
+//! `make bench`: the agent against an API server: memory at a cold start and at a restart, the first commit, and a
+//! changed slice on its way from the server to the kernel. `bench_cluster 25000` is about so many Services.
 
 use std::{
     fs::File,
@@ -17,7 +17,7 @@ use portolan::kernel::nftables::Monitor;
 use portolan_integration::{Agent, CLUSTER_CIDR, Lab, Node, eventually, numbered};
 use serde_json::{Value, json};
 
-const SIZES: [u16; 2] = [1_000, 10_000];
+const SIZES: [u32; 2] = [1_000, 10_000];
 const ENDPOINTS: u8 = 5;
 /// How often a change is measured.
 const CHANGES: u16 = 200;
@@ -31,10 +31,14 @@ fn main() -> ExitCode {
     println!("The agent against an API server, {ENDPOINTS} endpoints a Service:");
     println!();
     println!(
-        "| Services | first commit after the last list | memory | at most | slice to kernel, median | 99 % |"
+        "| Services | first commit after the last list | memory | at most | restart: memory | at most | slice to kernel, median | 99 % |"
     );
-    println!("|---|---|---|---|---|---|");
-    for size in SIZES {
+    println!("|---|---|---|---|---|---|---|---|");
+    let mut sizes: Vec<u32> = std::env::args().skip(1).filter_map(|size| size.parse().ok()).collect();
+    if sizes.is_empty() {
+        sizes.extend(SIZES);
+    }
+    for size in sizes {
         let measured = thread::spawn(move || measure(size).map_err(|error| error.to_string())).join();
         if let Err(error) = measured.unwrap_or_else(|_| Err("a panic".into())) {
             eprintln!("bench_cluster: {error}");
@@ -44,7 +48,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn measure(size: u16) -> Result<()> {
+fn measure(size: u32) -> Result<()> {
     let lab = Lab::new()?;
     let server = lab.api_server(Duration::from_mins(1))?;
     server.put_all(lab.nodes().map(Node::object));
@@ -65,7 +69,7 @@ fn measure(size: u16) -> Result<()> {
 
     let mut times = Vec::new();
     for change in 0..CHANGES {
-        let number = u16::try_from(u32::from(change) * 7919 % u32::from(size))?;
+        let number = u32::from(change) * 7919 % size;
         let [_, slice] = numbered(number, 1..=ENDPOINTS).map(as_stored);
         let start = Instant::now();
         server.put(slice);
@@ -73,14 +77,22 @@ fn measure(size: u16) -> Result<()> {
         times.push(at - start);
         thread::sleep(Duration::from_millis(10));
     }
+    drop(agent);
+    let restarted = Agent::start_in_cluster(&lab.node_a, &server.kubeconfig(), &arguments)?;
+    while next_commit(&mut monitor, Duration::from_secs(2))?.is_some() {}
+    let memory_again = restarted.resident_memory().ok_or("the agent has ended")?;
+    let most_again = restarted.most_memory().ok_or("the agent has ended")?;
+
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100];
     let mebibytes = |kibibytes: u64| kibibytes.div_ceil(1024);
     println!(
-        "| {size} | {:.0?} | {} MiB | {} MiB | {:.2?} | {:.2?} |",
+        "| {size} | {:.0?} | {} MiB | {} MiB | {} MiB | {} MiB | {:.2?} | {:.2?} |",
         committed.saturating_duration_since(listed),
         mebibytes(memory),
         mebibytes(most),
+        mebibytes(memory_again),
+        mebibytes(most_again),
         at(50),
         at(99)
     );

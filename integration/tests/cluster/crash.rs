@@ -11,7 +11,7 @@ use portolan_integration::{Notifications, numbered};
 use crate::scene::{Scene, while_connecting};
 
 const CHANGES: u32 = 1_000;
-const SERVICES: u16 = 100;
+const SERVICES: u32 = 100;
 
 /// Numbers that look random and are the same in every run.
 struct Random(u64);
@@ -26,7 +26,7 @@ impl Random {
 
 /// A Service changes its endpoints, goes, or comes back.
 fn change(scene: &Scene, random: &mut Random) {
-    let number = random.below(SERVICES.into()) as u16;
+    let number = random.below(SERVICES.into()) as u32;
     if random.below(4) == 0 {
         return scene.server.delete_all(&numbered(number, []));
     }

@@ -210,7 +210,7 @@ fn connections_that_break_again_and_again_lose_nothing() {
     let _agent = scene.run();
     let (client, target) = (scene.shell.client(), scene.web());
     while_connecting(&client, target, || {
-        for round in 0..8_u16 {
+        for round in 0..8_u32 {
             let (first, last) = (round * 20, round * 20 + 40);
             scene.server.put_all((first..last).flat_map(|number| numbered(number, [round as u8])));
             thread::sleep(Duration::from_millis(100 + 150 * u64::from(round % 3)));

@@ -94,6 +94,29 @@ fn a_start_finds_the_slots_that_history_has_left() {
 }
 
 #[test]
+fn a_start_that_has_nothing_to_do_never_has_all_elements_in_memory() {
+    with_rules(Kinds::Plain, |mut kernel, mut compiler, mut state| {
+        let synthetic = Synthetic::new(SERVICES, Kinds::Plain);
+        // Endpoints stand at the slots that history has left them.
+        for n in (0..SERVICES).step_by(3) {
+            let mut slice = synthetic.slices(n).remove(0);
+            slice.endpoints[2] = spare(&slice, 0);
+            slice.endpoints.swap(0, 4);
+            state.set_slice(&slice.name.clone(), Some(Arc::new(slice)));
+        }
+        let update = compiler.update(&mut state);
+        plan::commit(&mut kernel, &mut compiler, &update).unwrap();
+        plan::retire(&mut kernel, &mut compiler).unwrap();
+        let start = compare_at_start(&mut kernel, &pristine(), &mut state).unwrap().unwrap();
+        assert!(start.desired.is_none(), "everything is as it must be");
+        let read = &start.present.tables[&Family::Ip].sets["endpoints"].elements;
+        assert_eq!(read.len(), 0, "the endpoints were compared as they were read");
+        let present = kernel.dump(&compiler.config().table).unwrap();
+        assert_eq!(start.compiler.ruleset(), present, "the slots are adopted");
+    });
+}
+
+#[test]
 fn what_is_missing_or_strange_is_found_at_the_start() {
     with_rules(Kinds::Plain, |mut kernel, compiler, mut state| {
         let table = compiler.config().table.clone();

@@ -3,7 +3,13 @@
 //! No Service makes a kernel in good health refuse it, as far as is known. What stands in for one is a stranger who
 //! puts an element in the way just before each commit, faster than any repair.
 
-use std::{cell::Cell, collections::BTreeMap, net::Ipv4Addr, rc::Rc, sync::Arc};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    rc::Rc,
+    sync::Arc,
+};
 
 use portolan::{
     agent::{Agent, Tables},
@@ -14,8 +20,8 @@ use portolan::{
 };
 use portolan_rules::{
     compile::{Config, SetName},
-    model::{ObjectName, Protocol, Service, ServicePort},
-    ruleset::{ClassId, Concat, Element, Family, Name, Ruleset, Value},
+    model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
+    ruleset::{ClassId, Concat, DataType, Element, ElementData, Elements, Family, Name, Ruleset, Set, Value},
     transaction::{Operation, Transaction},
 };
 
@@ -29,6 +35,8 @@ struct Contested {
     address: Rc<Cell<Option<Ipv4Addr>>>,
     /// Whether the kernel's word on which operation it refused is withheld.
     silent: bool,
+    /// Whether the refusal is made up: nobody can put anything into a table with an owner.
+    made_up: bool,
 }
 
 impl Contested {
@@ -55,8 +63,22 @@ impl Tables for Contested {
         self.kernel.read(table, wanted)
     }
 
+    fn elements(
+        &mut self,
+        table: &str,
+        family: Family,
+        set: &Set,
+        keys: &[Concat],
+    ) -> Result<Elements, Error> {
+        self.kernel.elements(table, family, set, keys)
+    }
+
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
-        let obstacle = self.obstacle(transaction).filter(|(add, _)| self.stranger.commit(add).is_ok());
+        let obstacle = self.obstacle(transaction);
+        if self.made_up && obstacle.is_some() {
+            return Err(Error::Refused { operation: None, errno: rustix::io::Errno::EXIST, reason: None });
+        }
+        let obstacle = obstacle.filter(|(add, _)| self.stranger.commit(add).is_ok());
         let outcome = self.kernel.commit(transaction);
         if let Some((_, remove)) = obstacle {
             self.stranger.commit(&remove).expect("nobody else removes it");
@@ -101,7 +123,7 @@ fn service(n: u8, port: u16) -> Change {
     Change::Service(name, Some(Arc::new(service)))
 }
 
-fn settings() -> Settings {
+pub fn settings() -> Settings {
     Settings {
         node_name: "node".into(),
         node_port_addresses: "primary".parse().unwrap(),
@@ -136,6 +158,7 @@ fn a_service_that_the_kernel_refuses_is_left_out_and_told_of() {
                 stranger: Kernel::open().unwrap(),
                 address: address_wanted.clone(),
                 silent,
+                made_up: false,
             };
             let mut agent = Agent::new(settings(), kernel, Health::default(), recorder, Metrics::default());
             agent.apply((0..40).map(|n| service(n, 80)));
@@ -164,6 +187,127 @@ fn a_service_that_the_kernel_refuses_is_left_out_and_told_of() {
             assert_eq!(answered().len(), 39);
             agent.sync_for(Cause::Period).unwrap();
             assert_eq!(answered().len(), 40);
+        })
+        .join()
+        .unwrap();
+    }
+}
+
+/// The endpoints' addresses that the kernel leads to.
+fn endpoints(family: Family) -> Vec<IpAddr> {
+    let tables = Kernel::open().unwrap().dump("portolan").unwrap().tables;
+    let Some(set) = tables.get(&family).and_then(|table| table.sets.get(SetName::Endpoints.name())) else {
+        return Vec::new();
+    };
+    let of = |element: &Element| match &element.data {
+        ElementData::Value(value) => value.values(&[family.address_type(), DataType::InetService]),
+        _ => None,
+    };
+    set.elements.values().map(|element| of(element).unwrap()[0].address().unwrap()).collect()
+}
+
+fn endpoint(n: u8, address: IpAddr) -> Change {
+    let service = format!("service-{n}");
+    let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+    let name = ObjectName::new("default", format!("{service}-{family}").as_str());
+    let slice = EndpointSlice {
+        name: name.clone(),
+        service: service.as_str().into(),
+        ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
+        endpoints: vec![Endpoint::ready(address)],
+    };
+    Change::Slice(name, Some(Arc::new(slice)))
+}
+
+#[test]
+fn one_family_is_served_though_the_kernel_refuses_what_is_for_the_other() {
+    for refused in Family::ALL {
+        std::thread::spawn(move || {
+            enter();
+            let served = if refused == Family::Ip { Family::Ip6 } else { Family::Ip };
+            let (recorder, _warnings) = Recorder::new();
+            let mut agent = Agent::new(
+                settings(),
+                Kernel::open().unwrap(),
+                Health::default(),
+                recorder,
+                Metrics::default(),
+            );
+            let ports =
+                vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None }];
+            let both = vec![address(1).into(), "fd00::1".parse().unwrap()];
+            let name = ObjectName::new("default", "service-1");
+            let service = Service::cluster_ip(name.clone(), both, ports);
+            agent.apply([Change::Service(name, Some(Arc::new(service)))]);
+            let addresses = |n: u16| -> [IpAddr; 2] {
+                [[10, 1, 0, n as u8].into(), [0xfd01, 0, 0, 0, 0, 0, 0, n].into()]
+            };
+            agent.apply(addresses(1).map(|address| endpoint(1, address)));
+            agent.sync().unwrap();
+            for family in Family::ALL {
+                assert_eq!(endpoints(family), [addresses(1)[family as usize]]);
+            }
+            // Another process takes the table of one family for its own.
+            let mut other = Kernel::open().unwrap();
+            assert!(other.own_tables().unwrap());
+            let mut take = Transaction::new("portolan");
+            take.push(refused, Operation::DeleteTable);
+            take.push(refused, Operation::AddTable);
+            other.commit(&take).unwrap();
+            for n in 2..5 {
+                agent.apply(addresses(n).map(|address| endpoint(1, address)));
+                let error = agent.sync().unwrap_err();
+                assert!(error.to_string().contains("belongs to"), "{error}");
+                assert_eq!(endpoints(served), [addresses(n)[served as usize]], "{served} is served");
+                assert_eq!(endpoints(refused), [] as [IpAddr; 0]);
+            }
+            // It goes, and takes its table with it.
+            let mut give_back = Transaction::new("portolan");
+            give_back.push(refused, Operation::DeleteTable);
+            other.commit(&give_back).unwrap();
+            while agent.sync().is_err() {}
+            for family in Family::ALL {
+                assert_eq!(endpoints(family), [addresses(4)[family as usize]]);
+            }
+        })
+        .join()
+        .unwrap();
+    }
+}
+
+#[test]
+fn tables_become_ours_though_a_service_is_refused() {
+    for is_orphan in [false, true] {
+        std::thread::spawn(move || {
+            enter();
+            let agent = |kernel: Contested| {
+                let (recorder, _) = Recorder::new();
+                let mut agent =
+                    Agent::new(settings(), kernel, Health::default(), recorder, Metrics::default());
+                agent.apply((0..5).map(|n| service(n, 80)));
+                agent
+            };
+            let contested = |address| Contested {
+                kernel: Kernel::open().unwrap(),
+                stranger: Kernel::open().unwrap(),
+                address: Rc::new(Cell::new(address)),
+                silent: false,
+                made_up: true,
+            };
+            // An earlier run left tables: with an owner, which is gone, or without one.
+            let mut before = agent(contested(None));
+            if is_orphan {
+                before.own_tables().unwrap();
+            }
+            before.sync().unwrap();
+            drop(before);
+            let mut now = agent(contested(Some(address(3))));
+            now.own_tables().unwrap();
+            now.apply((0..5).map(|n| service(n, 81)));
+            while now.sync().unwrap().unfinished {}
+            assert_eq!(answered(), [0, 1, 2, 4].map(address), "orphan: {is_orphan}");
+            let whose = Kernel::open().unwrap().ownership("portolan").unwrap();
+            assert_eq!(whose, Family::ALL.map(|family| (family, Ownership::Others)).into());
         })
         .join()
         .unwrap();

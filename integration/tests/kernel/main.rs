@@ -6,6 +6,7 @@ mod counters;
 mod foreign;
 mod isolation;
 mod namespace;
+mod parts;
 mod probe;
 mod refusal;
 mod roundtrip;

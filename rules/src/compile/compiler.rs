@@ -124,7 +124,8 @@ impl Compiler {
         for (service, entry) in ranked {
             let before = (!fresh).then(|| self.services.remove(&service.name)).flatten();
             let service = (&service.name, Some(entry));
-            self.compile_one(state.node(), service, before.as_ref(), &mut VecDeque::new(), &mut problems);
+            let before = [before.as_ref(); 2];
+            self.compile_one(state.node(), service, before, &mut VecDeque::new(), &mut problems);
         }
         self.adopted = AdoptedSlots::default();
         for numbers in self.port_numbers.values_mut() {
@@ -136,6 +137,29 @@ impl Compiler {
         self.flows.clear();
         self.retiring.clear();
         self.rebuilds.clear();
+        problems
+    }
+
+    /// After [`Compiler::load`]: has endpoints of these Services keep the slots that they have in `kernel`, which holds what
+    /// the kernel has of their elements. Not for Services with session affinity: their numbers are given out at the first
+    /// compilation.
+    pub fn adopt(&mut self, state: &State, services: &[ObjectName], kernel: &Ruleset) -> Vec<Problem> {
+        self.adopted = AdoptedSlots::of(kernel);
+        let mut problems = Vec::new();
+        for name in services {
+            let before = self.services.remove(name);
+            let named = (name, state.get(name));
+            self.compile_one(
+                state.node(),
+                named,
+                [before.as_ref(), None],
+                &mut VecDeque::new(),
+                &mut problems,
+            );
+        }
+        self.adopted = AdoptedSlots::default();
+        self.ledger.take_changes();
+        self.flows.clear();
         problems
     }
 
@@ -227,7 +251,10 @@ impl Compiler {
         let values = key.values(&declaration.key)?;
         let frontend = match set {
             SetName::Frontends | SetName::NodePorts => values.as_slice(),
-            SetName::Endpoints | SetName::NodeEndpoints => values.split_last()?.1,
+            SetName::Endpoints
+            | SetName::NodeEndpoints
+            | SetName::Attributes
+            | SetName::NodePortAttributes => values.split_last()?.1,
             _ => return None,
         };
         self.claims.owner(&FrontendKey::from_values(family, frontend)?)
@@ -290,8 +317,9 @@ impl Compiler {
         Class::CONSTANT.into_iter().chain(self.ledger.classes_in_use(family))
     }
 
-    fn each_element(&self, emit: &mut impl FnMut(Family, SetName, Concat, Element)) {
-        // In the order of their keys, or nearly, since sorted elements make a map fast.
+    /// Emits everything that the kernel must hold in its sets.
+    pub fn each_element(&self, emit: &mut impl FnMut(Family, SetName, Concat, Element)) {
+        // In the order of their keys, or nearly: sorted elements make a map fast.
         let owned = self.services.values().flat_map(CompiledService::owned);
         let mut frontends = Vec::with_capacity(self.claims.len());
         frontends.extend(owned.map(|(port, frontend)| (frontend.key, port, frontend)));
@@ -329,7 +357,8 @@ impl Compiler {
         let mut queue: VecDeque<ObjectName> = names.into_iter().collect();
         while let Some(name) = queue.pop_front() {
             let before = self.services.remove(&name);
-            self.compile_one(state.node(), (&name, state.get(&name)), before.as_ref(), &mut queue, problems);
+            let before = [before.as_ref(); 2];
+            self.compile_one(state.node(), (&name, state.get(&name)), before, &mut queue, problems);
         }
     }
 
@@ -351,12 +380,13 @@ impl Compiler {
         }
     }
 
-    /// Compiles one Service. Services that gain or lose a frontend by it are appended to the queue.
+    /// Compiles one Service, given what was compiled before, and that again if endpoints are to keep the slots that they
+    /// had there; those that gain or lose a frontend by it join the queue.
     fn compile_one(
         &mut self,
         node: &Node,
         (name, entry): (&ObjectName, Option<&ServiceState>),
-        before: Option<&CompiledService>,
+        [before, kept]: [Option<&CompiledService>; 2],
         queue: &mut VecDeque<ObjectName>,
         problems: &mut Vec<Problem>,
     ) {
@@ -369,7 +399,7 @@ impl Compiler {
                 families: &self.config.families,
                 node,
                 node_ips: &self.node_ips,
-                before,
+                before: kept,
                 adopted,
                 number_origin: self.number_origin,
                 port_number: &mut |family, adopted| {
@@ -441,7 +471,8 @@ impl Compiler {
         }
     }
 
-    fn declaration(&self, family: Family, set: SetName) -> &Arc<Set> {
+    /// How a set is declared.
+    pub fn declaration(&self, family: Family, set: SetName) -> &Arc<Set> {
         &self.declarations[(family, set)]
     }
 

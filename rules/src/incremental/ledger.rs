@@ -169,6 +169,19 @@ impl Ledger {
         self.shared.keys().map(|(set, address)| (Family::of(*address), *set, shared_key(*set, *address)))
     }
 
+    /// Whether a shared set has an element of this key.
+    pub fn has_shared(&self, set: SetName, key: &Concat) -> bool {
+        // Behind an address may stand the same again.
+        let bytes = key.as_bytes();
+        let address = match bytes.len() {
+            4 | 8 => bytes.first_chunk::<4>().map(|bytes| IpAddr::from(*bytes)),
+            _ => bytes.first_chunk::<16>().map(|bytes| IpAddr::from(*bytes)),
+        };
+        address.is_some_and(|address| {
+            self.shared.contains_key(&(set, address)) && shared_key(set, address) == *key
+        })
+    }
+
     /// The addresses of a shared set.
     pub fn addresses(&self, set: SetName) -> HashSet<IpAddr> {
         self.shared.keys().filter(|(s, _)| *s == set).map(|(_, address)| *address).collect()

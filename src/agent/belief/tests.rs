@@ -13,6 +13,7 @@ fn event() -> impl Strategy<Value = (Event, u64)> {
     let event = prop_oneof![
         Just(Event::Failed),
         Just(Event::Differs),
+        prop::collection::vec(0..3_u8, 0..2).prop_map(move |sets| Event::Unsent { sets: scope(sets) }),
         (0..40_u32, prop::collection::vec(0..3_u8, 0..3), 0..100_u64, 0..100_u64).prop_map(
             move |(id, sets, seen, wait)| Event::Changed {
                 by: by(id),
@@ -24,7 +25,7 @@ fn event() -> impl Strategy<Value = (Event, u64)> {
         (prop::collection::vec(0..3_u8, 0..2), 0..100_u64, 0..100_u64).prop_map(move |(sets, seen, wait)| {
             Event::Lost { sets: scope(sets), seen: at(seen), due: at(seen + wait) }
         }),
-        any::<bool>().prop_map(|heard_all| Event::Period { heard_all }),
+        any::<[bool; 2]>().prop_map(|[heard_all, in_parts]| Event::Period { heard_all, in_parts }),
     ];
     (event, 0..300_u64)
 }
@@ -35,33 +36,63 @@ struct World {
     generation: u32,
     /// What differs from what it should be, as far as anybody could say.
     differing: Vec<Sets>,
+    /// Whether all elements are to be compared in parts.
+    unchecked: bool,
+    /// Whether a notification was lost since that began.
+    lost: bool,
 }
 
 proptest! {
     /// Whatever may differ is read in the end, and nothing is read without a reason.
     #[test]
-    fn what_may_differ_is_in_doubt(events in prop::collection::vec(event(), 0..40)) {
+    fn what_may_differ_is_in_doubt(
+        events in prop::collection::vec((event(), prop::option::of(any::<bool>())), 0..40),
+    ) {
         let start = Instant::now();
         let mut belief = Belief::Unknown;
         prop_assert_eq!(belief.action(start), Action::Read(Sets::All), "the first reading is of everything");
         let mut world = World::default();
         belief = belief.after(Event::Compared { generation: 0, sets: Sets::All });
         let mut missed = false;
-        for (event, now) in events {
+        for ((event, now), part) in events {
             let now = start + Duration::from_millis(now);
             match &event {
                 Event::Failed | Event::Differs => world.differing.push(Sets::All),
                 Event::Changed { by, sets, .. } if by.id > world.generation => {
                     world.differing.push(Sets::Some { named: sets.clone(), miscounted: false });
                 }
+                Event::Unsent { sets } => {
+                    world.differing.push(Sets::Some { named: sets.clone(), miscounted: false });
+                }
                 Event::Lost { sets, .. } => {
-                    missed = true;
+                    (missed, world.lost) = (true, true);
                     world.differing.push(Sets::Some { named: sets.clone(), miscounted: true });
                 }
-                Event::Period { heard_all } if !heard_all || missed => world.differing.push(Sets::All),
+                Event::Period { heard_all, in_parts } => {
+                    // While something is in doubt, or a comparison in parts goes on, nothing is proved.
+                    let is_proved = *heard_all && !missed && belief.doubt().is_none() && !world.unchecked;
+                    match in_parts {
+                        _ if is_proved => {}
+                        true => world.unchecked = true,
+                        false => world.differing.push(Sets::All),
+                    }
+                }
                 _ => {}
             }
             belief = belief.after(event);
+            prop_assert_eq!(belief.checks().is_some(), world.unchecked, "{:?}", belief);
+            match (belief.checks(), part) {
+                (Some(Compared::Due), Some(_)) => {
+                    belief = belief.after(Event::Begun);
+                    world.lost = false;
+                }
+                (Some(_), Some(true)) => {
+                    belief = belief.after(Event::Checked { rest: Scope::new(), now });
+                    world.differing.push(Sets::Some { named: Scope::new(), miscounted: true });
+                    (world.unchecked, missed) = (false, world.lost);
+                }
+                _ => {}
+            }
             prop_assert_eq!(world.differing.is_empty(), belief.doubt().is_none(), "{:?}", belief);
             if let Action::Read(sets) = belief.action(now) {
                 prop_assert!(belief.doubt().is_some(), "no reading without a doubt");
@@ -69,7 +100,7 @@ proptest! {
                     prop_assert_eq!(sets.clone().and(part.clone()), sets.clone(), "{:?} is not read", part);
                 }
                 if sets == Sets::All {
-                    missed = false;
+                    (missed, world.unchecked) = (false, false);
                 }
                 world.differing.clear();
                 world.generation += 10;
@@ -82,12 +113,18 @@ proptest! {
             let due = doubt.due.unwrap_or(start);
             prop_assert!(matches!(belief.action(due), Action::Read(_)));
         }
+        // And a comparison in parts comes to its end, whatever happened meanwhile.
+        if belief.checks().is_some() {
+            let belief = belief.after(Event::Begun).after(Event::Checked { rest: Scope::new(), now: start });
+            prop_assert_eq!(belief.checks(), None);
+            prop_assert!(belief.doubt().is_some(), "what has no parts is read");
+        }
     }
 
     /// A doubt is never put off by what happens later.
     #[test]
     fn further_events_do_not_put_a_repair_off(events in prop::collection::vec(event(), 1..20)) {
-        let mut belief = Belief::Certain(LastReading { generation: 0, is_complete: true });
+        let mut belief = Belief::Certain(LastReading { generation: 0, compared: Compared::All });
         let mut due: Option<Option<Instant>> = None;
         for (event, _) in events {
             belief = belief.after(event);

@@ -213,6 +213,18 @@ pub(super) fn is_exchanged(connection: &mut Connection, family: Family, table: &
     Ok(matches!(reader.table(&mut Everything)?, Reading::Complete(_, true)))
 }
 
+/// The elements of a set at these keys, of those that are there.
+pub(super) fn elements_at(
+    connection: &mut Connection,
+    table: (Family, &str),
+    set: &Set,
+    keys: &[Concat],
+) -> Result<Elements, Error> {
+    let read = known::read_some(connection, table, set, keys)?;
+    let unread = || Error::Unknown(format!("set {} cannot be read by its keys", set.name));
+    read.map(|(elements, _)| elements.finish()).ok_or_else(unread)
+}
+
 enum Reading {
     /// A table, and whether its names are those of the other plane.
     Complete(Table, bool),

@@ -40,17 +40,17 @@ const ELEMENTS: u32 = 200_000;
 pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let synthetic = Synthetic::new(services, Kinds::Plain);
     let mut agent = agent(&synthetic, services, fresh_kernel()?);
-    let mut read = Vec::new();
+    let (mut read, mut parts) = (Vec::new(), Vec::new());
     agent.sync()?;
     for _ in 0..ROUNDS {
-        read.push(compare(&mut agent)?);
+        read.push(compare(&mut agent, &mut parts)?);
     }
     let health = Health::default();
     let (sender, inbox) = queue(health);
     agent.listen(sender)?;
     // The first reading after listening began; the others have nothing to read.
-    compare(&mut agent)?;
-    let heard = (0..ROUNDS).map(|_| compare(&mut agent)).collect::<Result<Vec<_>>>()?;
+    compare(&mut agent, &mut Vec::new())?;
+    let heard = (0..ROUNDS).map(|_| compare(&mut agent, &mut Vec::new())).collect::<Result<Vec<_>>>()?;
 
     let mut bare = Kernel::open()?;
     let done = Arc::new(AtomicBool::new(false));
@@ -75,7 +75,8 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let floor = percentile(&mut commits, 99);
     Ok(vec![
         Figure::new("comparison", best(heard).as_secs_f64()),
-        Figure::new("comparison-read", best(read).as_secs_f64()),
+        Figure::new("comparison-read", best(read).as_secs_f64())
+            .with(format!("{:.1} ms", percentile(&mut parts, 99).as_secs_f64() * 1e3)),
         Figure::new("neighbour", percentile(&mut changes, 99).as_secs_f64())
             .with(format!("{:.0} ms; {loads} loads", floor.as_secs_f64() * 1e3)),
     ])
@@ -101,9 +102,20 @@ fn agent(synthetic: &Synthetic, services: u32, kernel: Kernel) -> Agent {
     agent
 }
 
-fn compare(agent: &mut Agent) -> Result<Duration> {
+/// The whole comparison, and each part of it that a change would wait for.
+fn compare(agent: &mut Agent, parts: &mut Vec<Duration>) -> Result<Duration> {
     let started = Instant::now();
     agent.sync_for(Cause::Period)?;
+    let mut begun = started;
+    while agent.is_checking() {
+        parts.push(begun.elapsed());
+        begun = Instant::now();
+        agent.compare_part()?;
+    }
+    parts.push(begun.elapsed());
+    begun = Instant::now();
+    agent.sync_for(Cause::Repair)?;
+    parts.push(begun.elapsed());
     Ok(started.elapsed())
 }
 

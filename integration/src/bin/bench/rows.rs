@@ -138,7 +138,12 @@ pub const ROWS: &[Row] = &[
     row("restart", "restart with equal state: time", Unit::Time, from_ten_thousand(0.4, 4.0)),
     row("rewritten", "operations that it commits", Unit::Count, everywhere(0.0)),
     row("comparison", "the hourly comparison where every commit was heard of", Unit::Time, everywhere(1.0)),
-    row("comparison-read", "the same where that is not known: everything is read", Unit::Time, NO_TARGET),
+    row(
+        "comparison-read",
+        "the same where that is not known: everything is compared, in parts (p99 of what a change waits for)",
+        Unit::Time,
+        NO_TARGET,
+    ),
     row(
         "neighbour",
         "one endpoint swapped while a neighbour loads 200,000 elements again and again: p99 (a commit of one table \

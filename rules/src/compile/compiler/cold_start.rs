@@ -61,7 +61,7 @@ impl Compiler {
         self.claim_ahead(&ranked);
         for (service, entry) in ranked {
             let named = (&service.name, Some(entry));
-            self.compile_one(state.node(), named, None, &mut VecDeque::new(), &mut problems);
+            self.compile_one(state.node(), named, [None, None], &mut VecDeque::new(), &mut problems);
             if !parts.is_wanted() {
                 continue;
             }

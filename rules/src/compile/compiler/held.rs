@@ -1,10 +1,11 @@
 //! Whether the kernel holds what was compiled, without making a second ruleset beside the kernel's, which would take
 //! the most memory of all.
 
-use super::Compiler;
+use super::{CompiledService, Compiler};
 use crate::{
+    model::ObjectName,
     plane::{PerSet, SetName},
-    ruleset::{Concat, Elements, Family, Ruleset, Set, Table, diff::diff_into},
+    ruleset::{Concat, Element, Elements, Family, Ruleset, Set, Table, diff::diff_into},
 };
 
 /// Which elements of a set were found.
@@ -20,6 +21,11 @@ struct Found<'a> {
 impl Compiler {
     /// Whether a ruleset is [`Compiler::ruleset`], except for what [`crate::ruleset::diff::diff`] ignores.
     pub fn is_held_by(&self, kernel: &Ruleset) -> bool {
+        self.is_held_except(kernel, &PerSet::default())
+    }
+
+    /// The same, but for the elements of the sets that were not read.
+    pub fn is_held_except(&self, kernel: &Ruleset, unread: &PerSet<bool>) -> bool {
         let bare = self.tables(&self.config.families);
         if !diff_into(&self.config.table, &without_elements(kernel), bare).is_empty() {
             return false;
@@ -31,6 +37,9 @@ impl Compiler {
         });
         let mut is_held = true;
         self.each_element(&mut |family, set, key, element| {
+            if unread[(family, set)] {
+                return;
+            }
             let found = &mut found[(family, set)];
             let at = found.elements.and_then(|elements| elements.position(&key, found.next));
             let is_equal = at.is_some_and(|at| {
@@ -46,6 +55,43 @@ impl Compiler {
             is_held &= is_equal;
         });
         is_held && found.into_all().all(|(_, _, found)| found.seen.iter().all(|seen| *seen))
+    }
+
+    /// Emits the elements that the kernel must hold for one Service alone.
+    pub fn service_elements(
+        &self,
+        service: &ObjectName,
+        emit: &mut dyn FnMut(Family, SetName, Concat, Element),
+    ) {
+        for (port, frontend) in self.services.get(service).into_iter().flat_map(CompiledService::owned) {
+            port.elements(frontend, &mut |set, key, element| emit(port.family, set, key, element));
+        }
+    }
+
+    /// Whether a Service has session affinity.
+    pub fn has_affinity(&self, service: &ObjectName) -> bool {
+        let compiled = self.services.get(service);
+        compiled.is_some_and(|compiled| compiled.ports.iter().any(|port| port.affinity.is_some()))
+    }
+
+    /// The Services of which there are elements.
+    pub fn services(&self) -> impl ExactSizeIterator<Item = &ObjectName> {
+        self.services.keys()
+    }
+
+    /// The elements, keys only, of the sets that Services share.
+    pub fn shared_elements(&self) -> impl Iterator<Item = (Family, SetName, Concat)> {
+        self.ledger.shared_elements()
+    }
+
+    /// Whether an element of a set that Services share must be there.
+    pub fn is_shared_element(&self, set: SetName, key: &Concat) -> bool {
+        self.ledger.has_shared(set, key)
+    }
+
+    /// Whether the kernel still holds an element to which nothing leads any more.
+    pub fn is_retiring(&self, family: Family, set: &Set, key: &Concat) -> bool {
+        self.retiring.holds(family, &set.name, key)
     }
 
     /// The keys of all elements that the kernel holds if it holds what was compiled, by set, in order.

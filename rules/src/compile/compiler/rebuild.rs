@@ -63,6 +63,12 @@ impl Compiler {
         make_equal(&self.config.table, kernel, desired, &mut self.retiring, take);
     }
 
+    /// Cuts changes of elements, which the kernel was found to need, into transactions that are committed one after the
+    /// other.
+    pub fn mend(&mut self, elements: Vec<ElementChange>) -> Vec<Transaction> {
+        Changes { elements, ..Changes::default() }.stage(&self.config.table, &mut self.retiring)
+    }
+
     /// Whether the last update requires families to be made anew ([`Compiler::rebuild`]).
     pub const fn wants_rebuild(&self) -> bool {
         !self.rebuilds.is_empty()

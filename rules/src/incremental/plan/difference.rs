@@ -26,7 +26,7 @@ pub fn make_equal(
     retiring: &mut Retiring,
     take: &mut dyn FnMut(Act) -> bool,
 ) {
-    let (mut present, mut wanted) = (Ruleset::default(), Ruleset::default());
+    let mut wanted = Ruleset::default();
     for family in Family::ALL {
         let Some(new) = desired.tables.remove(&family) else { continue };
         let is_wanted = match kernel.tables.get(&family) {
@@ -37,8 +37,7 @@ pub fn make_equal(
                 take(Act::Commit(diff_into(table, &old, Ruleset { tables: [(family, new)].into() })))
             }
             Some(old) if sets_differ(old, &new) => create_beside(table, family, old, new, retiring, take),
-            Some(old) => {
-                present.tables.insert(family, old.clone());
+            Some(_) => {
                 wanted.tables.insert(family, new);
                 true
             }
@@ -47,8 +46,11 @@ pub fn make_equal(
             return;
         }
     }
-    let difference = diff_into(table, &present, wanted);
-    for transaction in Changes::of(difference, &present).stage(table, retiring) {
+    let families: Vec<Family> = wanted.tables.keys().copied().collect();
+    let mut difference = diff_into(table, kernel, wanted);
+    // The others are as they are to be.
+    difference.operations.retain(|(family, _)| families.contains(family));
+    for transaction in Changes::of(difference, kernel).stage(table, retiring) {
         if !take(Act::Commit(transaction)) {
             return;
         }

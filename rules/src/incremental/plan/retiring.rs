@@ -67,6 +67,11 @@ impl Retiring {
         }
     }
 
+    /// Whether an element is retiring.
+    pub fn holds(&self, family: Family, set: &Name, key: &Concat) -> bool {
+        !self.elements.is_empty() && self.elements.contains_key(&(family, set.clone(), key.clone()))
+    }
+
     /// The keys of a set's elements that are retiring.
     pub fn keys<'a>(&'a self, family: Family, set: &'a str) -> impl Iterator<Item = &'a Concat> {
         self.elements.keys().filter(move |key| key.0 == family && *key.1 == *set).map(|key| &key.2)

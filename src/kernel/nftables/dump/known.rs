@@ -35,6 +35,18 @@ pub(super) fn read(
     keys: &[Concat],
     count: u32,
 ) -> Result<Option<ElementReader>, Error> {
+    let read = read_some(connection, table, set, keys)?;
+    Ok(read.filter(|(_, found)| u32::try_from(*found) == Ok(count)).map(|(elements, _)| elements))
+}
+
+/// Asks for the elements of a set at these keys, each of which is there once; gives those that are there, and how many
+/// these are. Nothing if the kernel's answers were lost, or too many keys have no element.
+pub(super) fn read_some(
+    connection: &mut Connection,
+    table: (Family, &str),
+    set: &Set,
+    keys: &[Concat],
+) -> Result<Option<(ElementReader, usize)>, Error> {
     let mut elements = ElementReader::of(set);
     let (mut request, mut rest) = (Vec::new(), keys);
     let (mut found, mut missed) = (0, 0);
@@ -70,7 +82,7 @@ pub(super) fn read(
         }
         rest = rest.get(replies + usize::from(ended)..).unwrap_or_default();
     }
-    Ok((u32::try_from(found) == Ok(count)).then_some(elements))
+    Ok(Some((elements, found)))
 }
 
 /// Writes a request; nothing if a key cannot be written.

@@ -1,0 +1,208 @@
+//! Compares elements with the kernel by their keys: those of a commit that failed, and in parts, between commits, all, so
+//! that no change waits for longer than a part takes.
+//!
+//! Between two commits the kernel must hold what the compiler says, so that the elements of some Services can be compared
+//! without regard to the others: they are asked for by their keys, and what differs is written at once. Elements that
+//! nobody wants show in the numbers of elements: once all parts are compared, sets that have another number than they
+//! should are read, and what has no parts: tables, chains, rules, ranges and verdicts.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use portolan_rules::{
+    compile::{PerSet, SetName},
+    model::ObjectName,
+    plan::{ElementChange, PART},
+    ruleset::{Concat, Element, Family},
+    transaction::Operation,
+};
+use tracing::{debug, warn};
+
+use super::{
+    Agent, Tables,
+    belief::{self, Compared},
+};
+use crate::kernel::nftables::{Error, Scope};
+
+/// What is left to compare.
+#[derive(Debug, Default)]
+pub(super) struct Check {
+    services: Vec<ObjectName>,
+    shared: Vec<(Family, SetName, Concat)>,
+}
+
+/// What should stand at some keys; nothing where there should be no element.
+type Expected = PerSet<Vec<(Concat, Option<Element>)>>;
+
+impl<T: Tables> Agent<T> {
+    /// Whether there are so many elements that they are compared in parts, by a kernel that says how many it has.
+    pub(super) fn compares_in_parts(&self) -> bool {
+        let elements: usize = self.compiler.sizes().map(|size| size.elements as usize).sum();
+        self.kernel_counts && elements > PART && self.leftovers.is_none() && !self.isolation.is_searching()
+    }
+
+    /// Whether the next part is to be compared when there is nothing else to do.
+    pub fn is_checking(&self) -> bool {
+        self.belief.checks().is_some()
+    }
+
+    /// Compares the next part with the kernel, and writes what differs.
+    ///
+    /// # Errors
+    /// The kernel cannot be read or written. The next sync compares everything.
+    pub fn compare_part(&mut self) -> Result<(), Error> {
+        if self.belief.checks() == Some(Compared::Due) {
+            self.check = Check {
+                services: self.compiler.services().cloned().collect(),
+                shared: self.compiler.shared_elements().collect(),
+            };
+            self.note(belief::Event::Begun);
+        }
+        let started = Instant::now();
+        let expected = self.next_part();
+        let outcome = self.compare_at(expected);
+        match &outcome {
+            Ok(0) => {}
+            Ok(operations) => warn!(operations, "The full comparison repaired elements"),
+            Err(_) => self.note(belief::Event::Failed),
+        }
+        let left = self.check.services.len();
+        debug!(services_left = left, elapsed = ?started.elapsed(), "Compared a part");
+        if outcome.is_ok() && left == 0 && self.check.shared.is_empty() {
+            self.note(belief::Event::Checked { rest: self.without_parts(), now: Instant::now() });
+        }
+        outcome.map(drop)
+    }
+
+    /// Notes that a commit failed whose operations are those that are unsent.
+    pub(super) fn note_unsent(&mut self) {
+        let (mut is_known, mut sets) = (true, Scope::new());
+        for (family, operation) in &self.unsent.operations {
+            let (Operation::AddElement { set, .. } | Operation::DeleteElement { set, .. }) = operation else {
+                continue; // Tables, chains, rules and declarations are always read.
+            };
+            match SetName::from_name(&set.name) {
+                None => is_known = false,
+                Some(name) if has_parts(name) => {}
+                Some(_) => drop(sets.insert((*family, set.name.clone()))),
+            }
+        }
+        self.note(if is_known { belief::Event::Unsent { sets } } else { belief::Event::Failed });
+    }
+
+    /// Writes what of the unsent elements the kernel does not have as it should: the commit may have reached it.
+    pub(super) fn mend_unsent(&mut self) -> Result<(), Error> {
+        let mut keys: PerSet<BTreeSet<Concat>> = PerSet::default();
+        let mut services = BTreeSet::new();
+        for (family, operation) in &self.unsent.operations {
+            let (Operation::AddElement { set, key, .. } | Operation::DeleteElement { set, key, .. }) =
+                operation
+            else {
+                continue;
+            };
+            let Some(name) = SetName::from_name(&set.name).filter(|name| has_parts(*name)) else { continue };
+            keys[(*family, name)].insert(key.clone());
+            services.extend(self.compiler.owner(*family, name, key).cloned());
+        }
+        let mut expected = Expected::default();
+        for service in &services {
+            self.compiler.service_elements(service, &mut |family, set, key, element| {
+                if keys[(family, set)].remove(&key) {
+                    expected[(family, set)].push((key, Some(element)));
+                }
+            });
+        }
+        for (family, name, rest) in keys.into_all() {
+            let set = self.compiler.declaration(family, name);
+            for key in rest {
+                let is_shared = self.compiler.is_shared_element(name, &key);
+                if is_shared || !self.compiler.is_retiring(family, set, &key) {
+                    expected[(family, name)].push((key, is_shared.then(Element::member)));
+                }
+            }
+        }
+        let outcome = self.compare_at(expected);
+        if outcome.is_err() {
+            self.note(belief::Event::Failed);
+        }
+        outcome.map(|operations| debug!(operations, "Wrote what an earlier commit had not"))
+    }
+
+    /// What should stand at the keys of the next part.
+    fn next_part(&mut self) -> Expected {
+        let Self { compiler, check, .. } = self;
+        let (mut expected, mut count) = (Expected::default(), 0);
+        while count < PART
+            && let Some(service) = check.services.pop()
+        {
+            compiler.service_elements(&service, &mut |family, set, key, element| {
+                if has_parts(set) {
+                    expected[(family, set)].push((key, Some(element)));
+                    count += 1;
+                }
+            });
+        }
+        let more = PART.saturating_sub(count).min(check.shared.len());
+        for (family, set, key) in check.shared.split_off(check.shared.len() - more) {
+            if compiler.is_shared_element(set, &key) {
+                expected[(family, set)].push((key, Some(Element::member())));
+            }
+        }
+        expected
+    }
+
+    /// Compares elements with the kernel, and writes what differs. Gives how many do.
+    fn compare_at(&mut self, expected: Expected) -> Result<usize, Error> {
+        let table = self.settings.config.table.clone();
+        let mut changes = Vec::new();
+        for (family, name, wanted) in expected.into_all() {
+            if wanted.is_empty() {
+                continue;
+            }
+            let set = self.compiler.declaration(family, name).clone();
+            let keys: Vec<Concat> = wanted.iter().map(|(key, _)| key.clone()).collect();
+            let present = self.kernel.elements(&table, family, &set, &keys)?;
+            for (key, after) in wanted {
+                let before = present.get(&key).cloned();
+                if before != after {
+                    changes.push(ElementChange { family, set: set.clone(), key, before, after });
+                }
+            }
+        }
+        let different = changes.len();
+        if different > 0 {
+            let steps = self.compiler.mend(changes);
+            self.carry_out(&steps)?;
+            self.retirement.note(Instant::now(), self.compiler.retiring());
+        }
+        Ok(different)
+    }
+
+    /// The sets whose elements are not compared in parts.
+    fn without_parts(&self) -> Scope {
+        let families = self.settings.config.families.iter();
+        let names = || SetName::ALL.into_iter().filter(|set| !has_parts(*set));
+        families.flat_map(|family| names().map(|set| (*family, set.name().into()))).collect()
+    }
+}
+
+/// Whether a set's elements stand at single keys, and belong to Services.
+fn has_parts(set: SetName) -> bool {
+    match set {
+        SetName::Frontends
+        | SetName::Endpoints
+        | SetName::NodePorts
+        | SetName::NodeEndpoints
+        | SetName::Attributes
+        | SetName::NodePortAttributes
+        | SetName::ClusterIps
+        | SetName::NodeAddresses
+        | SetName::Hairpin => true,
+        SetName::Classes
+        | SetName::DirectClasses
+        | SetName::Draws
+        | SetName::Affinity
+        | SetName::AllowedSources
+        | SetName::OtherAllowedSources
+        | SetName::ServiceCidrs => false,
+    }
+}
