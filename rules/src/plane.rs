@@ -29,7 +29,7 @@ pub(crate) use self::{
     dispatch::constant_chains,
     keys::{
         ENDPOINT_MASK, Keys, LOCAL_SLOTS, PORT_MASK, attribute, attributes_of, endpoint_id_key,
-        endpoint_value, first_slot, is_at_endpoint_id, is_first_slot,
+        endpoint_value, first_slot, is_at_endpoint_id, is_first_slot, number_from_value,
     },
     pick::Picks,
     sets::size_for,
