@@ -2,7 +2,7 @@
 
 use super::sets::SetName;
 
-/// Which of two lists the ranges of a Service stand in. Those that come are written to the other list while the
+/// Which of two lists the ranges of a Service stand in. New ranges are written to the other list while the
 /// present ones are in force: the kernel takes no overlapping ranges in one set, and changes ranges last of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RangeList {
