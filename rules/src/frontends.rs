@@ -58,7 +58,7 @@ impl std::fmt::Display for FrontendKey {
 
 /// What kind of frontend it is: which field of the Service lists it. The earlier ones come first: an address that a
 /// Service lists in several fields is a frontend of the first of these kinds, and of several Services the one that has
-/// it as the first kind owns it ([`claims`]).
+/// it as the first kind owns it (`claims`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FrontendKind {
     /// The ClusterIP.

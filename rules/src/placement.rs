@@ -1,4 +1,7 @@
 //! Which endpoint stands at which slot of a frontend, and which endpoint ids session affinity gives out.
+//!
+//! `slots` gives endpoints slots for a random choice, `maglev` for a choice by the source address; `placed` keeps them.
+//! `endpoint_ids` numbers endpoints for session affinity. `adopt` reads both from the rules of an earlier run.
 
 mod adopt;
 mod endpoint_ids;

@@ -2,6 +2,10 @@
 //!
 //! A frontend's element names its *class*, which decides how its first packets are treated and among how many endpoints
 //! one is chosen. Everything that differs between Services is an element of a set.
+//!
+//! `dispatch` has the chains that always exist, [`Class`] those of the classes, `session_affinity` those that remember
+//! clients. [`SetName`] lists the sets, and `keys` makes and reads their keys and values. With [`planes`] all of it can
+//! stand beside what is in force, to replace it at once.
 
 mod class;
 mod config;
@@ -29,7 +33,7 @@ pub(crate) use self::{
     dispatch::constant_chains,
     keys::{
         ENDPOINT_MASK, Keys, LOCAL_SLOTS, PORT_MASK, attribute, attributes_of, endpoint_id_key,
-        endpoint_value, first_slot, is_at_endpoint_id, is_first_slot,
+        endpoint_value, first_slot, is_at_endpoint_id, is_first_slot, number_from_value,
     },
     pick::Picks,
     sets::size_for,

@@ -115,4 +115,16 @@ impl Table {
     pub fn add_chain(&mut self, chain: Chain) {
         self.chains.insert(chain.name.clone(), chain);
     }
+
+    /// The statements of all rules.
+    pub fn statements(&self) -> impl Iterator<Item = &Statement> {
+        self.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements)
+    }
+
+    /// The chains that rules and elements lead to, as often as they do.
+    pub fn targets(&self) -> impl Iterator<Item = &Name> {
+        let verdict_maps = self.sets.values().filter(|set| set.data == SetData::Verdict);
+        let by_element = verdict_maps.flat_map(|set| set.elements.values()).filter_map(Element::target);
+        self.statements().filter_map(Statement::target).chain(by_element)
+    }
 }

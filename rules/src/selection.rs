@@ -13,7 +13,7 @@
 //! | `health_check_node_port` | `healthCheckNodePort` |
 //! | `node_port_addresses` | `--nodeport-addresses` |
 //!
-//! [`select`] puts the first four together, for the endpoints that [`merge`] finds in the slices of a Service.
+//! `select` puts the first four together, for the endpoints that `merge` finds in the slices of a Service.
 
 pub mod health_check_node_port;
 pub(crate) mod load_balancer_source_ranges;

@@ -400,7 +400,7 @@ impl Compiler {
                 node,
                 node_ips: &self.node_ips,
                 before: kept,
-                adopted,
+                adopted: &adopted,
                 number_origin: self.number_origin,
                 port_number: &mut |family, adopted| {
                     let numbers = self.port_numbers.entry(family).or_default();

@@ -58,7 +58,7 @@ impl CompiledService {
 }
 
 /// What a Service is compiled against.
-pub struct Surroundings<'a, Adopted> {
+pub struct Surroundings<'a> {
     /// The families that are served ([`Config::families`](crate::plane::Config::families)).
     pub families: &'a [Family],
     /// The node.
@@ -68,7 +68,7 @@ pub struct Surroundings<'a, Adopted> {
     /// What was compiled before.
     pub before: Option<&'a CompiledService>,
     /// Slots that an earlier run left, of a frontend that is free.
-    pub adopted: Adopted,
+    pub adopted: &'a dyn Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
     /// Endpoints that have no endpoint id from an earlier run get ids after this one.
     pub number_origin: u16,
     /// Takes a port number for a ServicePort with session affinity: the adopted one if it is free.
@@ -76,14 +76,11 @@ pub struct Surroundings<'a, Adopted> {
 }
 
 /// Compiles a Service. No frontend is owned yet. Endpoints keep the slots that they had.
-pub fn compile<'a, Adopted>(
+pub fn compile(
     service: &Arc<Service>,
     state: &ServiceState,
-    surroundings: &mut Surroundings<'a, Adopted>,
-) -> CompiledService
-where
-    Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
-{
+    surroundings: &mut Surroundings<'_>,
+) -> CompiledService {
     let mut problems = admission::problems(service);
     let admitted = admission::admitted(service);
     let drafts = drafts(&admitted, state, surroundings, &mut problems);
@@ -181,10 +178,10 @@ impl Draft<'_> {
 }
 
 /// All ports of a Service in the families that are served.
-fn drafts<'a, Adopted>(
+fn drafts<'a>(
     service: &'a Service,
     state: &ServiceState,
-    surroundings: &Surroundings<'_, Adopted>,
+    surroundings: &Surroundings<'_>,
     problems: &mut Vec<Problem>,
 ) -> Vec<Draft<'a>> {
     let slices = SlicesByPort::of_service(state);
@@ -237,16 +234,13 @@ fn drafts<'a, Adopted>(
 
 /// Whether the load balancer's addresses are for some sources only in this family, and which; and the list in which
 /// they stand.
-fn sources<'a, Adopted>(
+fn sources(
     service: &Service,
     family: Family,
     drafts: &[Draft<'_>],
-    surroundings: &Surroundings<'a, Adopted>,
+    surroundings: &Surroundings<'_>,
     problems: &mut Vec<Problem>,
-) -> (bool, Arc<[AddressRange]>, RangeList)
-where
-    Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
-{
+) -> (bool, Arc<[AddressRange]>, RangeList) {
     let of_family = drafts.iter().filter(|draft| draft.family == family);
     let frontends = of_family.flat_map(|draft| &draft.frontends);
     // Nearly always none, and then shared by all.
@@ -286,15 +280,12 @@ fn place(
 }
 
 /// The list for source ranges: the one in which they stand already, or the other one if others stand there.
-fn list_for<'a, 'd, Adopted>(
+fn list_for<'d>(
     sources: &[AddressRange],
     family: Family,
     frontends: impl Iterator<Item = &'d (FrontendKey, FrontendKind)>,
-    surroundings: &Surroundings<'a, Adopted>,
-) -> RangeList
-where
-    Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
-{
+    surroundings: &Surroundings<'_>,
+) -> RangeList {
     let same = |list: RangeList, present: &[AddressRange]| {
         if present.is_empty() || sources.is_empty() || present == sources { list } else { list.other() }
     };
@@ -326,17 +317,14 @@ impl<'a> PriorPorts<'a> {
 }
 
 /// The slots that the endpoints of a port had before, or have in the kernel.
-fn prior_slots<'a, Adopted>(
+fn prior_slots(
     service: &Service,
     port: &ServicePort,
     family: Family,
     frontends: &[(FrontendKey, FrontendKind)],
     before: &PriorPorts<'_>,
-    surroundings: &Surroundings<'a, Adopted>,
-) -> Prior
-where
-    Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
-{
+    surroundings: &Surroundings<'_>,
+) -> Prior {
     let known = |slots: &Placed| slots.iter().map(Some).collect();
     if let Some(prior) = before.0.get(&(family, port.protocol, &*port.name)) {
         let slots = FrontendSlots {

@@ -242,7 +242,7 @@ pub fn destinations(ruleset: &Ruleset) -> BTreeSet<SocketAddr> {
 pub(crate) fn each_frontend(ruleset: &Ruleset, mut each: impl FnMut(FrontendKey, &[IpAddr])) {
     for (family, table) in &ruleset.tables {
         let addresses: Vec<IpAddr> =
-            keys(table, SetName::NodeAddresses).filter_map(|v| address(&v)).collect();
+            keys(table, SetName::NodeAddresses).filter_map(|key| key.first()?.address()).collect();
         for set in [SetName::Frontends, SetName::NodePorts] {
             for values in keys(table, set) {
                 if let Some(frontend) = FrontendKey::from_values(*family, &values) {
@@ -276,14 +276,6 @@ fn keys(table: &Table, set: SetName) -> impl Iterator<Item = Vec<Value>> {
         let values = |key: &Concat| Some(key.values(&set.key)?.to_vec());
         set.elements.keys().filter_map(values)
     })
-}
-
-fn address(values: &[Value]) -> Option<IpAddr> {
-    match *values {
-        [Value::Ipv4(address)] => Some(address.into()),
-        [Value::Ipv6(address)] => Some(address.into()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

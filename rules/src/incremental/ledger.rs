@@ -39,7 +39,7 @@ pub struct Changes {
 /// The changes of one update, in a fixed order.
 #[derive(Debug, Default)]
 pub struct NetChanges {
-    /// Elements that come, go or change: before and after.
+    /// Elements that are added, removed or changed: before and after.
     pub elements: Vec<(ElementKey, Option<Element>, Option<Element>)>,
     /// Classes that are used for the first time.
     pub new_classes: Vec<(Family, Class)>,

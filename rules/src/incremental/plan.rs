@@ -20,12 +20,8 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashSet};
 
 use crate::{
-    plane::{Role, SetName},
-    plane::{first_slot, is_first_slot},
-    ruleset::{
-        Chain, Concat, Element, ElementData, Family, Name, Operation, Ruleset, Set, SetData, Statement,
-        Transaction, Verdict,
-    },
+    plane::{Role, SetName, first_slot, is_first_slot},
+    ruleset::{Chain, Concat, Element, Family, Name, Operation, Ruleset, Set, Statement, Transaction},
 };
 
 pub use self::{
@@ -237,21 +233,8 @@ impl Changes {
 fn led_to(ruleset: &Ruleset) -> HashSet<(Family, Name)> {
     let mut led_to = HashSet::default();
     for (family, table) in &ruleset.tables {
-        for statement in
-            table.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements)
-        {
-            led_to.extend(statement.sets().into_iter().map(|set| (*family, set.clone())));
-            if let Statement::Verdict(Verdict::Jump(chain) | Verdict::Goto(chain)) = statement {
-                led_to.insert((*family, chain.clone()));
-            }
-        }
-        for set in table.sets.values().filter(|set| set.data == SetData::Verdict) {
-            for element in set.elements.values() {
-                if let ElementData::Verdict(Verdict::Jump(chain) | Verdict::Goto(chain)) = &element.data {
-                    led_to.insert((*family, chain.clone()));
-                }
-            }
-        }
+        let sets = table.statements().flat_map(Statement::sets);
+        led_to.extend(sets.chain(table.targets()).map(|name| (*family, name.clone())));
     }
     led_to
 }

@@ -6,8 +6,10 @@ use foldhash::{HashMap, HashSet};
 
 use crate::{
     frontends::FrontendKey,
-    plane::{Keys, LOCAL_SLOTS, RangeList, SetName, attribute, endpoint_from_value},
-    ruleset::{Concat, DataType, ElementData, Family, Ruleset, Set, Table, Value},
+    plane::{
+        Class, Keys, LOCAL_SLOTS, RangeList, SetName, attribute, endpoint_from_value, number_from_value,
+    },
+    ruleset::{ClassId, Concat, ElementData, Family, Ruleset, Set, Table},
     selection::load_balancer_source_ranges::AddressRange,
 };
 
@@ -98,7 +100,7 @@ impl AdoptedSlots {
             .elements
             .iter()
             .filter_map(|(key, element)| {
-                let list = list_of(&element.data)?;
+                let list = Class::range_list_of(number_from_value(&element.data)?)?;
                 Some((FrontendKey::from_values(family, &key.values(&frontends.key)?)?, list))
             })
             .collect();
@@ -123,15 +125,12 @@ impl AdoptedSlots {
     fn attributes(&mut self, family: Family, table: &Table, map: SetName) {
         let Some(set) = table.sets.get(map.name()) else { return };
         for (frontend, number, data) in numbered(family, set) {
-            let ElementData::Value(value) = data else { continue };
-            let Some(Value::Class(id)) = Value::read(DataType::ClassId, value.as_bytes()) else {
-                continue;
-            };
+            let Some(ClassId(id)) = number_from_value(data) else { continue };
             let slots = self.0.entry(frontend).or_default();
             if number == attribute::PORT_NUMBER {
-                slots.port = Some((id.0 >> 16) as u16);
+                slots.port = Some((id >> 16) as u16);
             }
-            let Some(endpoint) = slots.endpoint_ids.get(&id.0).copied() else { continue };
+            let Some(endpoint) = slots.endpoint_ids.get(&id).copied() else { continue };
             let slot = number & 0xffff;
             match number & !0xffff {
                 attribute::SLOTS => put(&mut slots.plain, slot, endpoint),
@@ -139,18 +138,6 @@ impl AdoptedSlots {
                 _ => {}
             }
         }
-    }
-}
-
-/// The list that a frontend's class reads, by the class's number.
-fn list_of(class: &ElementData) -> Option<RangeList> {
-    let ElementData::Value(value) = class else { return None };
-    let Value::Class(number) = Value::read(DataType::ClassId, value.as_bytes())? else { return None };
-    // Kinds of picks are above the treatment, their numbers below it.
-    match (number.0, number.0 >> 16 & 0xf) {
-        (3, 0) | (_, 8 | 9) => Some(RangeList::First),
-        (4, 0) | (_, 12 | 13) => Some(RangeList::Second),
-        _ => None,
     }
 }
 

@@ -15,8 +15,8 @@ const SKIP_KEY: (u64, u64) = (0x706f_7274_6f6c_616e, 2);
 const SIZES: [u16; 16] = [2, 3, 7, 13, 31, 61, 127, 251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521];
 
 /// The size of the table for so many endpoints: large enough that shares differ by five percent at most, and that an
-/// endpoint which goes moves less than 2/N of the table, up to 32 endpoints, or less than 5/N, up to 128. It changes at
-/// a few numbers only, because a table of another size is another table.
+/// endpoint that is removed moves less than 2/N of the table, up to 32 endpoints, or less than 5/N, up to 128. It
+/// changes at a few numbers only, because a table of another size is another table.
 pub fn table_size(endpoints: usize) -> u16 {
     match endpoints {
         0..=16 => 1021,

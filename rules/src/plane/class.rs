@@ -92,8 +92,7 @@ impl Class {
         let (treatment, pick) = match self {
             Self::NoEndpoints => return ClassId(1),
             Self::NoLocalEndpoints => return ClassId(2),
-            Self::RestrictedNoEndpoints(RangeList::First) => return ClassId(3),
-            Self::RestrictedNoEndpoints(RangeList::Second) => return ClassId(4),
+            Self::RestrictedNoEndpoints(list) => return ClassId(3 + list as u32),
             Self::Cluster(pick) => (1, pick),
             Self::External(pick) => (2, pick),
             Self::NodePort(pick) => (3, pick),
@@ -101,10 +100,8 @@ impl Class {
             Self::NodePortLocal(pick) => (5, pick),
             Self::Direct(pick) => (6, pick),
             Self::NodePortDirect(pick) => (7, pick),
-            Self::RestrictedExternal(RangeList::First, pick) => (8, pick),
-            Self::RestrictedLocal(RangeList::First, pick) => (9, pick),
-            Self::RestrictedExternal(RangeList::Second, pick) => (12, pick),
-            Self::RestrictedLocal(RangeList::Second, pick) => (13, pick),
+            Self::RestrictedExternal(list, pick) => (8 | (list as u32) << 2, pick),
+            Self::RestrictedLocal(list, pick) => (9 | (list as u32) << 2, pick),
             Self::Draw(pick) => (10, pick),
             Self::DrawLocal(pick) => (11, pick),
             Self::Remember(timeout) => (14, Pick::Affinity(timeout)),
@@ -112,13 +109,22 @@ impl Class {
         ClassId(treatment << 16 | pick.id())
     }
 
+    /// The list of source ranges that a class reads, by the class's number.
+    pub const fn range_list_of(id: ClassId) -> Option<RangeList> {
+        // The kind of pick is above the treatment, the pick's number below it.
+        match (id.0, id.0 >> 16 & 0xf) {
+            (3, 0) | (_, 8 | 9) => Some(RangeList::First),
+            (4, 0) | (_, 12 | 13) => Some(RangeList::Second),
+            _ => None,
+        }
+    }
+
     /// The chain that the class leads to.
     pub fn chain_name(self) -> Name {
         match self {
             Self::NoEndpoints => chains::NO_ENDPOINTS.into(),
             Self::NoLocalEndpoints => chains::NO_LOCAL_ENDPOINTS.into(),
-            Self::RestrictedNoEndpoints(RangeList::First) => "restricted-no-endpoints".into(),
-            Self::RestrictedNoEndpoints(RangeList::Second) => "restricted-2-no-endpoints".into(),
+            Self::RestrictedNoEndpoints(list) => format!("{}-no-endpoints", list.prefix()).into(),
             Self::Remember(timeout) => remember_chain(timeout),
             Self::Draw(pick) => format!("draw-{pick}").into(),
             Self::DrawLocal(pick) => format!("draw-local-{pick}").into(),
@@ -129,12 +135,8 @@ impl Class {
             Self::NodePortLocal(pick) => format!("node-port-local-{pick}").into(),
             Self::Direct(pick) => format!("direct-{pick}").into(),
             Self::NodePortDirect(pick) => format!("node-port-direct-{pick}").into(),
-            Self::RestrictedExternal(RangeList::First, pick) => format!("restricted-external-{pick}").into(),
-            Self::RestrictedExternal(RangeList::Second, pick) => {
-                format!("restricted-2-external-{pick}").into()
-            }
-            Self::RestrictedLocal(RangeList::First, pick) => format!("restricted-local-{pick}").into(),
-            Self::RestrictedLocal(RangeList::Second, pick) => format!("restricted-2-local-{pick}").into(),
+            Self::RestrictedExternal(list, pick) => format!("{}-external-{pick}", list.prefix()).into(),
+            Self::RestrictedLocal(list, pick) => format!("{}-local-{pick}", list.prefix()).into(),
         }
     }
 

@@ -86,11 +86,8 @@ impl FrontendKey {
     /// Reads the key of an element of the class map, or of the endpoint map without its slot.
     pub fn from_values(family: Family, values: &[Value]) -> Option<Self> {
         match *values {
-            [Value::Ipv4(address), Value::Proto(protocol), Value::Port(port)] => {
-                Some(Self::Address(address.into(), Protocol::from_number(protocol)?, port))
-            }
-            [Value::Ipv6(address), Value::Proto(protocol), Value::Port(port)] => {
-                Some(Self::Address(address.into(), Protocol::from_number(protocol)?, port))
+            [address, Value::Proto(protocol), Value::Port(port)] => {
+                Some(Self::Address(address.address()?, Protocol::from_number(protocol)?, port))
             }
             [Value::Proto(protocol), Value::Port(port)] => {
                 Some(Self::NodePort(family, Protocol::from_number(protocol)?, port))
@@ -120,10 +117,16 @@ pub fn endpoint_value(endpoint: SocketAddr) -> Concat {
 /// Reads the value of an element of an endpoint map: address and port.
 pub fn endpoint_from_value(family: Family, value: &Concat) -> Option<SocketAddr> {
     match *value.values(&[family.address_type(), DataType::InetService])?.as_slice() {
-        [Value::Ipv4(address), Value::Port(port)] => Some((address, port).into()),
-        [Value::Ipv6(address), Value::Port(port)] => Some((address, port).into()),
+        [address, Value::Port(port)] => Some((address.address()?, port).into()),
         _ => None,
     }
+}
+
+/// Reads the value of an element of a map of classes or attributes: a number.
+pub fn number_from_value(data: &ElementData) -> Option<ClassId> {
+    let ElementData::Value(value) = data else { return None };
+    let Value::Class(number) = Value::read(DataType::ClassId, value.as_bytes())? else { return None };
+    Some(number)
 }
 
 /// Bit of a slot number that is set for the slots of policy `Local`, and not for those of policy `Cluster`.
@@ -178,8 +181,7 @@ pub fn is_at_endpoint_id(key: &Concat) -> bool {
 /// The key of the endpoint whose id an attribute holds.
 pub fn endpoint_id_key(key: &Concat, data: &ElementData) -> Option<Concat> {
     let (frontend, number) = split(key)?;
-    let ElementData::Value(value) = data else { return None };
-    let Value::Class(id) = Value::read(DataType::ClassId, value.as_bytes())? else { return None };
+    let id = number_from_value(data)?;
     let list = number & !0xffff;
     let is_slot = list == attribute::SLOTS || list == attribute::LOCAL_SLOTS;
     let number = ClassId(id.0 | number & LOCAL_SLOTS);

@@ -43,10 +43,8 @@ pub fn is_beside(name: &str) -> bool {
 /// Whether the base chains of a table, as the kernel has it, lead to the plane whose names have the suffix.
 pub fn is_swapped(table: &Table) -> bool {
     let rules = table.chains.values().filter(|chain| chain.base.is_some()).flat_map(|chain| &chain.rules);
-    rules.flat_map(|rule| &rule.statements).any(|statement| match statement {
-        Statement::Verdict(Verdict::Jump(chain) | Verdict::Goto(chain)) => is_beside(chain),
-        _ => false,
-    })
+    let mut targets = rules.flat_map(|rule| &rule.statements).filter_map(Statement::target);
+    targets.any(|chain| is_beside(chain))
 }
 
 /// Something that contains names of sets and chains.

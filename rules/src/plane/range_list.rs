@@ -2,7 +2,7 @@
 
 use super::sets::SetName;
 
-/// Which of two lists the ranges of a Service stand in. Those that come are written to the other list while the
+/// Which of two lists the ranges of a Service stand in. New ranges are written to the other list while the
 /// present ones are in force: the kernel takes no overlapping ranges in one set, and changes ranges last of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RangeList {
@@ -22,6 +22,14 @@ impl RangeList {
         match self {
             Self::First => SetName::AllowedSources,
             Self::Second => SetName::OtherAllowedSources,
+        }
+    }
+
+    /// Prefix of the names of chains that let its sources in.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::First => "restricted",
+            Self::Second => "restricted-2",
         }
     }
 

@@ -25,10 +25,7 @@ use crate::{
     },
     placement::{AdoptedSlots, FrontendSlots},
     plane::SetName,
-    ruleset::{
-        COMMENT_MAX, Chain, Concat, Element, ElementData, Family, Name, Ruleset, Set, Statement, Table,
-        Verdict,
-    },
+    ruleset::{COMMENT_MAX, Chain, Concat, Element, Family, Name, Ruleset, Set, Statement, Table},
     state::State,
 };
 
@@ -185,9 +182,7 @@ fn keep(desired: &mut Table, kernel: &Table, chains: &[Chain]) {
     }
     for map in [SetName::Classes, SetName::DirectClasses, SetName::Draws] {
         for element in kernel.sets.get(map.name()).into_iter().flat_map(|set| set.elements.values()) {
-            if let ElementData::Verdict(verdict) = &element.data {
-                keep_chains(desired, kernel, chains, verdict);
-            }
+            keep_chains(desired, kernel, chains, element.target());
         }
         copy(desired, kernel, map, |_, _| true);
     }
@@ -198,25 +193,15 @@ fn last<'a>(first: &'a Concat, element: &'a Element) -> &'a Concat {
     element.end.as_deref().unwrap_or(first)
 }
 
-/// Keeps the chain that a verdict leads to, and those that it leads to in turn.
-fn keep_chains(desired: &mut Table, kernel: &Table, chains: &[Chain], verdict: &Verdict) {
-    let mut wanted: Vec<Name> = target(verdict).cloned().into_iter().collect();
+/// Keeps a chain, and those that it leads to in turn.
+fn keep_chains(desired: &mut Table, kernel: &Table, chains: &[Chain], name: Option<&Name>) {
+    let mut wanted: Vec<Name> = name.cloned().into_iter().collect();
     while let Some(name) = wanted.pop() {
         let known = chains.iter().find(|chain| chain.name == name).or_else(|| kernel.chains.get(&name));
         let Some(chain) = known.filter(|_| !desired.chains.contains_key(&name)) else { continue };
-        for statement in chain.rules.iter().flat_map(|rule| &rule.statements) {
-            if let Statement::Verdict(verdict) = statement {
-                wanted.extend(target(verdict).cloned());
-            }
-        }
+        let statements = chain.rules.iter().flat_map(|rule| &rule.statements);
+        wanted.extend(statements.filter_map(Statement::target).cloned());
         desired.add_chain(chain.clone());
-    }
-}
-
-fn target(verdict: &Verdict) -> Option<&Name> {
-    match verdict {
-        Verdict::Goto(chain) | Verdict::Jump(chain) => Some(chain),
-        _ => None,
     }
 }
 

@@ -75,7 +75,7 @@ fn change(transaction: &mut Transaction, family: Family, old: &Table, mut new: T
     }
 
     for set in new.sets.values().filter(|set| !same_set(set, old)) {
-        transaction.push(family, Operation::AddSet(Box::new(declaration(set))));
+        transaction.push(family, Operation::AddSet(Box::new(set.without_elements())));
     }
     for chain in new.chains.values().filter(|chain| !old.chains.contains_key(&chain.name)) {
         let declaration = Chain { rules: Vec::new(), ..chain.clone() };
@@ -94,18 +94,8 @@ fn change(transaction: &mut Transaction, family: Family, old: &Table, mut new: T
     }
 }
 
-fn declaration(set: &Set) -> Set {
-    Set {
-        elements: Elements::new(),
-        name: set.name.clone(),
-        key: set.key.clone(),
-        data: set.data.clone(),
-        ..*set
-    }
-}
-
 fn delete_elements(transaction: &mut Transaction, family: Family, old: &Set, new: &Set) {
-    let set = Arc::new(declaration(old));
+    let set = Arc::new(old.without_elements());
     let mut new = new.elements.iter().peekable();
     for (key, element) in &old.elements {
         while new.next_if(|(other, _)| *other < key).is_some() {}
@@ -123,7 +113,7 @@ fn add_elements(
     elements: Elements,
     set: &Set,
 ) {
-    let set = Arc::new(declaration(set));
+    let set = Arc::new(set.without_elements());
     let mut old = old.into_iter().flatten().peekable();
     if old.peek().is_none() {
         transaction.operations.reserve(elements.len());

@@ -9,7 +9,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{DataType, Value, Verdict};
+use super::{DataType, Name, Value, Verdict};
 
 /// Longest comment that nft accepts on an element, in bytes (`NFTNL_UDATA_COMMENT_MAXLEN`).
 pub const COMMENT_MAX: usize = 128;
@@ -183,6 +183,11 @@ pub struct Element {
 }
 
 impl Element {
+    /// The chain that it leads to, if its data is a verdict.
+    pub const fn target(&self) -> Option<&Name> {
+        if let ElementData::Verdict(verdict) = &self.data { verdict.target() } else { None }
+    }
+
     /// An element of a set.
     pub const fn member() -> Self {
         Self { end: None, data: ElementData::None, comment: None }

@@ -91,6 +91,18 @@ impl Set {
         self.data != SetData::None
     }
 
+    /// Its declaration: the same set without elements, which are not copied.
+    #[must_use]
+    pub fn without_elements(&self) -> Self {
+        Self {
+            elements: Elements::new(),
+            name: self.name.clone(),
+            key: self.key.clone(),
+            data: self.data.clone(),
+            ..*self
+        }
+    }
+
     /// Whether the two are declared alike: everything but the elements.
     pub fn same_declaration(&self, other: &Self) -> bool {
         self.name == other.name

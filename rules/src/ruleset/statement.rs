@@ -21,6 +21,16 @@ pub enum Verdict {
     Goto(Name),
 }
 
+impl Verdict {
+    /// The chain that it leads to.
+    pub const fn target(&self) -> Option<&Name> {
+        match self {
+            Self::Jump(chain) | Self::Goto(chain) => Some(chain),
+            Self::Accept | Self::Drop | Self::Return => None,
+        }
+    }
+}
+
 /// How a match compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MatchOp {
@@ -172,6 +182,11 @@ impl Statement {
     /// `goto chain`.
     pub fn goto(chain: impl Into<Name>) -> Self {
         Self::Verdict(Verdict::Goto(chain.into()))
+    }
+
+    /// The chain that it leads to, if it is a verdict.
+    pub const fn target(&self) -> Option<&Name> {
+        if let Self::Verdict(verdict) = self { verdict.target() } else { None }
     }
 
     /// The names of the sets and maps that the statement reads or writes.

@@ -34,7 +34,7 @@ pub fn allowed_sources(service: &Service, family: Family, node: &[IpAddr]) -> Op
 }
 
 /// Sorts networks and leaves out those that lie in others: the kernel takes no overlapping elements. Those that touch
-/// stay apart, so that one can come or go without the other.
+/// stay apart, so that one can be added or removed without the other.
 pub fn outermost(mut networks: Vec<AddressRange>) -> Vec<AddressRange> {
     networks.sort_unstable_by_key(|(first, last)| (*first, std::cmp::Reverse(*last)));
     networks.dedup_by(|inner, outer| inner.1 <= outer.1);

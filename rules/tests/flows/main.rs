@@ -68,8 +68,8 @@ fn slice(service: &str, port: u16, endpoints: &[(u8, Condition)]) -> EndpointSli
     }
 }
 
-/// One Service `dns` at 10.96.0.1:53 and node port 30053, of UDP unless a test says otherwise, and what each change of it
-/// makes stale.
+/// One Service `dns` at 10.96.0.1:53 and node port 30053, of UDP unless a test says otherwise, and what each change of
+/// it makes stale.
 struct Dns {
     state: State,
     compiler: Compiler,

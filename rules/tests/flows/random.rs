@@ -80,7 +80,7 @@ fn apply(state: &mut State, compiler: &mut Compiler, change: &Change) {
     }
 }
 
-/// Who serves each UDP destination, as the compiler says of all that its ruleset answers.
+/// The endpoints that serve each UDP destination that the ruleset answers, by the compiler.
 fn serving(
     compiler: &Compiler,
     candidates: &BTreeSet<SocketAddr>,
@@ -112,7 +112,7 @@ fn classes(compiler: &Compiler) -> BTreeMap<SocketAddr, Option<ElementData>> {
     classes
 }
 
-/// A flow in the kernel's table: where it was sent, and who answers it.
+/// A flow in the kernel's table: its destination, and the source of its answers.
 type Flow = (SocketAddr, SocketAddr);
 
 proptest! {
@@ -123,7 +123,7 @@ proptest! {
         let mut state = State::new(Node::default());
         let mut compiler = Compiler::new(Config::default());
         compiler.load(&mut state, &Ruleset::default());
-        // Every destination that could ever be, and a flow to each that nobody translated.
+        // Every destination that could ever be, and an untranslated flow to each.
         let addresses = (0..4).flat_map(|n| [format!("10.96.0.{n}:53"), format!("[fd00::{n}]:53")]);
         let node_ports = (1..4).flat_map(|n| (0..3).map(move |port| format!("192.0.2.{n}:3000{port}")));
         let everywhere: BTreeSet<SocketAddr> = addresses.chain(node_ports).map(|text| at(&text)).collect();
@@ -160,7 +160,7 @@ proptest! {
             let left: Vec<_> = flows.iter().filter(|(d, s)| all.is_stale(Destination::udp(*d), *s)).collect();
             prop_assert_eq!(left, Vec::<&Flow>::new());
 
-            // Clients go on: to endpoints where there are some, untranslated where nobody answers.
+            // Clients go on: to endpoints where there are some, untranslated where there is none.
             for at in &everywhere {
                 match after.get(at) {
                     Some(endpoints) => flows.extend(endpoints.iter().map(|endpoint| (*at, *endpoint))),
@@ -208,7 +208,7 @@ proptest! {
                 let left: Vec<_> = flows.iter().filter(|flow| !is_listed(flow)).collect();
                 prop_assert_eq!(left, Vec::<&(Destination, SocketAddr)>::new());
             }
-            // Whoever asks those that earlier runs left finds the same.
+            // Asking about the flows that earlier runs left finds the same.
             let all: Vec<_> = listed.iter().flat_map(|(at, listed)| listed.iter().map(|e| (*at, *e))).collect();
             prop_assert!(compiler.unlisted(&state, &BTreeSet::new(), all).is_empty());
 

@@ -37,21 +37,21 @@ pub struct Shape {
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
-    let doors = (option::of(0u8..3), option::of(0u8..3), option::of(0u8..3));
+    let kinds = (option::of(0u8..3), option::of(0u8..3), option::of(0u8..3));
     (
-        (option::of(0i64..3), 0u8..6, any::<bool>(), doors, 0u8..3, any::<bool>()),
+        (option::of(0i64..3), 0u8..6, any::<bool>(), kinds, 0u8..3, any::<bool>()),
         (any::<(bool, bool)>(), vec(0u8..8, 0..3)),
         (option::weighted(0.3, 60u32..62), prop::bool::weighted(0.05)),
     )
         .prop_map(|(basics, (local, ranges), (affinity, source_hash))| {
-            let (created, cluster_ip, dual_stack, doors, port, udp) = basics;
+            let (created, cluster_ip, dual_stack, kinds, port, udp) = basics;
             Shape {
                 created,
                 cluster_ip,
                 dual_stack,
-                external: doors.0,
-                node_port: doors.1,
-                load_balancer: doors.2,
+                external: kinds.0,
+                node_port: kinds.1,
+                load_balancer: kinds.2,
                 port,
                 udp,
                 local,

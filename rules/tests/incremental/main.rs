@@ -224,7 +224,7 @@ fn switching_counters_replaces_two_maps_and_keeps_every_slot() {
 }
 
 proptest! {
-    /// By whoever compares a kernel with the compiler, without a ruleset of its own.
+    /// By comparing a kernel with the compiler, without a second ruleset.
     #[test]
     fn an_element_too_many_too_few_or_different_is_noticed(
         steps in vec(change(), 1..12),

@@ -149,12 +149,12 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// The Service, with two ports or one, and with doors and policies of all kinds.
+/// The Service, with two ports or one, and with frontends and policies of all kinds.
 fn web() -> impl Strategy<Value = Service> {
     let rare = || prop::bool::weighted(0.1);
     let policy = |local| if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
-    let doors = (any::<bool>(), any::<bool>(), any::<bool>());
-    (doors, any::<bool>(), any::<bool>(), rare(), rare(), rare()).prop_map(
+    let kinds = (any::<bool>(), any::<bool>(), any::<bool>());
+    (kinds, any::<bool>(), any::<bool>(), rare(), rare(), rare()).prop_map(
         move |((dual_stack, two_ports, node_port), external_local, ranges, internal_local, udp, affinity)| {
             let mut service = service(&name("web"), &plain_shape(node_port.then_some(1)));
             if dual_stack {

@@ -1,4 +1,4 @@
-//! Whose an address is: as Services, slices and ServiceCIDRs come and go, the same as from nothing.
+//! Which Service owns an address: as Services, slices and ServiceCIDRs come and go, the same as compiled from nothing.
 
 mod objects;
 

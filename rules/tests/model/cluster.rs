@@ -70,7 +70,7 @@ impl Cluster {
     }
 }
 
-/// The outcome as an answer. Whoever compares it has to know that the simulator understood every rule.
+/// The outcome as an answer. It can be compared only if the simulator understood every rule.
 pub fn answer_of(outcome: &Outcome) -> Answer {
     assert!(outcome.cases.iter().all(portolan_rules::simulate::Case::is_certain), "a rule without meaning");
     outcome.fates().into_iter().collect()

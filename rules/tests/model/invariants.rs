@@ -85,7 +85,7 @@ fn only_frontends_react() {
                 // Node ports are ports of nodes only.
                 "VIP1:30080",
                 "externalIP1:30080",
-                // Nobody's, and an endpoint itself.
+                // No frontend, but an endpoint itself.
                 "VIP7:80",
                 "ext2:80",
                 "L1:80",
@@ -215,7 +215,7 @@ fn the_choice_is_uniform_whatever_came_before() {
     });
 }
 
-/// Invariant 9: names of every length the API allows, and frontends that make no sense, harm nobody.
+/// Invariant 9: names of every length the API allows, and frontends that make no sense, do no harm.
 #[test]
 fn a_service_at_the_limits_does_not_stop_the_others() {
     in_both_families(|scene| {
@@ -261,7 +261,7 @@ fn a_service_at_the_limits_does_not_stop_the_others() {
 }
 
 /// What several Services claim belongs to the oldest, then to the one whose name comes first, each frontend
-/// for itself; whoever has to wait keeps the rest.
+/// for itself; a Service that has to wait for one keeps its others.
 #[test]
 fn a_contested_frontend_belongs_to_the_oldest_service() {
     in_both_families(|scene| {

@@ -1,4 +1,4 @@
-//! Who is masqueraded, and who is led to which endpoints: three Services (default, `externalTrafficPolicy:
+//! Which clients are masqueraded, and to which endpoints each is led: three Services (default, `externalTrafficPolicy:
 //! Local`, `internalTrafficPolicy: Local`) by three sources (a pod, the node, outside) by three kinds of
 //! address, with and without a way to tell pods, and with everything masqueraded.
 
@@ -36,7 +36,7 @@ fn with_cluster_ips(rows: &[Row; 9], all: [&'static str; 3], local: [&'static st
     })
 }
 
-/// Nobody is known to be a pod, so policy Local holds pods like everybody else but the node.
+/// No client is known to be a pod, so policy Local holds for pods as for all clients but the node.
 fn without_short_circuit_of_pods(rows: &[Row; 9]) -> [Row; 9] {
     rows.map(|(to, outcomes)| match to {
         "node1:30081" | "VIP2:80" => (to, [LOCAL, ALL_SNAT, LOCAL]),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use portolan_rules::ruleset::Family;
 
-/// Whose address it is.
+/// What has the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Of a Service, allocated from the Service network.

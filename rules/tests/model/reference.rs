@@ -20,7 +20,7 @@ pub use self::clients::Clients;
 use self::clients::Recalled;
 use self::{
     endpoints::Endpoints,
-    frontends::{Door, Frontend},
+    frontends::{Frontend, Kind},
 };
 use crate::cluster::{Answer, Cluster};
 
@@ -60,7 +60,7 @@ pub fn answer(cluster: &Cluster, clients: &Clients, packet: &Packet) -> Promise 
     if frontends::is_cluster_ip(cluster, packet.destination) {
         return refused(packet);
     }
-    // A ClusterIP that nobody has.
+    // A ClusterIP that no Service has.
     if cluster.service_cidrs.iter().any(|network| network.contains(packet.destination)) {
         return certainly(Fate::Dropped);
     }
@@ -74,7 +74,7 @@ fn answer_frontend(
     frontend: &Frontend<'_>,
 ) -> Promise {
     let service = frontend.service;
-    if frontend.door == Door::LoadBalancer && !frontends::admits(cluster, service, packet.source) {
+    if frontend.kind == Kind::LoadBalancer && !frontends::admits(cluster, service, packet.source) {
         return certainly(Fate::Dropped);
     }
     let endpoints = Endpoints::of(cluster, frontend, Family::of(packet.destination));
@@ -83,8 +83,8 @@ fn answer_frontend(
     }
     let from_pod = is_from_pod(cluster, packet);
     let from_this_node = is_local(cluster, packet.source);
-    let (eligible, masquerade) = match (frontend.door, service.internal_policy, service.external_policy) {
-        (Door::ClusterIp, internal, _) => {
+    let (eligible, masquerade) = match (frontend.kind, service.internal_policy, service.external_policy) {
+        (Kind::ClusterIp, internal, _) => {
             let masquerade = cluster.config.masquerade_all || from_pod == Some(false);
             match internal {
                 TrafficPolicy::Cluster => (endpoints.cluster(), masquerade),

@@ -120,8 +120,7 @@ fn without_elements(ruleset: &Ruleset) -> Ruleset {
         let mut copy = Table::new(table.name.clone());
         copy.chains.clone_from(&table.chains);
         for set in table.sets.values() {
-            let (name, key, data) = (set.name.clone(), set.key.clone(), set.data.clone());
-            copy.add_set(Set { elements: Elements::new(), name, key, data, ..*set });
+            copy.add_set(set.without_elements());
         }
         bare.tables.insert(*family, copy);
     }

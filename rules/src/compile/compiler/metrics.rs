@@ -25,17 +25,15 @@ impl NoLocalEndpointCounts {
     /// Notes that a Service was compiled again.
     pub(super) fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
         // Added before they are subtracted: no count falls below zero.
-        for port in after.into_iter().flat_map(|service| &service.ports) {
-            let (internal, external) = lacks(port);
-            let counts = &mut self.0[port.family as usize];
-            counts.internal += u32::from(internal);
-            counts.external += u32::from(external);
-        }
-        for port in before.into_iter().flat_map(|service| &service.ports) {
-            let (internal, external) = lacks(port);
-            let counts = &mut self.0[port.family as usize];
-            counts.internal = counts.internal.saturating_sub(internal.into());
-            counts.external = counts.external.saturating_sub(external.into());
+        for (service, add) in [(after, true), (before, false)] {
+            for port in service.into_iter().flat_map(|service| &service.ports) {
+                let (internal, external) = lacks(port);
+                let counts = &mut self.0[port.family as usize];
+                for (count, lacks) in [(&mut counts.internal, internal), (&mut counts.external, external)] {
+                    let change = u32::from(lacks);
+                    *count = if add { *count + change } else { count.saturating_sub(change) };
+                }
+            }
         }
     }
 }

@@ -198,7 +198,7 @@ fn lingering(family: Family, old: &Table, new: &mut Table) -> Vec<ElementChange>
     if old.key != new.key || new.size.is_some_and(|size| new.elements.len() + gone.len() > size as usize) {
         return Vec::new();
     }
-    let set = Arc::new(Set { elements: Elements::new(), ..new.clone() });
+    let set = Arc::new(new.without_elements());
     let mut lingering = Vec::new();
     for (key, element) in gone {
         new.elements.insert(key.clone(), element.clone());
@@ -217,7 +217,7 @@ impl Retiring {
             // Ranges go with their sets; elements of dynamic sets are not known.
             if !set.flags.interval && !set.elements.is_empty() {
                 let keys = set.elements.keys().cloned().collect();
-                let declared = Set { name: name.clone(), elements: Elements::new(), ..set.clone() };
+                let declared = Set { name: name.clone(), ..set.without_elements() };
                 self.retire_elements(family, Arc::new(declared), keys);
             }
             self.retire_set(family, name);

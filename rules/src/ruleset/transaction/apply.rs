@@ -2,10 +2,8 @@
 
 use std::collections::btree_map::Entry;
 
-use super::{
-    super::{Chain, Elements, Family, Name, Ruleset, Set, Statement, Table, Verdict},
-    Operation, Transaction,
-};
+use super::{Operation, Transaction};
+use crate::ruleset::{Chain, Family, Name, Ruleset, Table};
 
 /// An operation that the kernel would refuse, and the transaction with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +48,7 @@ fn apply_one(
         Operation::AddSet(set) => match table.sets.get(&set.name) {
             Some(old) if !old.same_declaration(set) => return Err("the set exists with another declaration"),
             Some(_) => {}
-            None => table.add_set(Set { elements: Elements::new(), ..Set::clone(set) }),
+            None => table.add_set(set.without_elements()),
         },
         Operation::DeleteSet(set) => {
             if reads_set(table, set) {
@@ -64,7 +62,7 @@ fn apply_one(
             None => table.add_chain(Chain { rules: Vec::new(), ..Chain::clone(chain) }),
         },
         Operation::DeleteChain(chain) => {
-            if leads_to(table, chain) {
+            if table.targets().any(|target| target == chain) {
                 return Err("a verdict leads to the chain");
             }
             let removed = table.chains.shift_remove(chain).ok_or("no such chain")?;
@@ -77,9 +75,7 @@ fn apply_one(
                 if statement.sets().into_iter().any(|set| !table.sets.contains_key(set)) {
                     return Err("the rule refers to a set that does not exist");
                 }
-                if let Statement::Verdict(verdict) = statement
-                    && target(verdict).is_some_and(|target| !table.chains.contains_key(target))
-                {
+                if statement.target().is_some_and(|target| !table.chains.contains_key(target)) {
                     return Err("the rule leads to a chain that does not exist");
                 }
             }
@@ -87,9 +83,7 @@ fn apply_one(
         }
         Operation::FlushChain(chain) => table.chains.get_mut(chain).ok_or("no such chain")?.rules.clear(),
         Operation::AddElement { set, key, element } => {
-            if let crate::ruleset::ElementData::Verdict(verdict) = &element.data
-                && target(verdict).is_some_and(|target| !table.chains.contains_key(target))
-            {
+            if element.target().is_some_and(|target| !table.chains.contains_key(target)) {
                 return Err("the element leads to a chain that does not exist");
             }
             let set = table.sets.get_mut(&set.name).ok_or("no such set")?;
@@ -108,26 +102,6 @@ fn apply_one(
     Ok(())
 }
 
-fn target(verdict: &Verdict) -> Option<&Name> {
-    match verdict {
-        Verdict::Jump(chain) | Verdict::Goto(chain) => Some(chain),
-        Verdict::Accept | Verdict::Drop | Verdict::Return => None,
-    }
-}
-
-fn statements(table: &Table) -> impl Iterator<Item = &Statement> {
-    table.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements)
-}
-
 fn reads_set(table: &Table, set: &Name) -> bool {
-    statements(table).any(|statement| statement.sets().contains(&set))
-}
-
-fn leads_to(table: &Table, chain: &Name) -> bool {
-    let by_rule = statements(table)
-        .any(|statement| matches!(statement, Statement::Verdict(v) if target(v) == Some(chain)));
-    by_rule
-        || table.sets.values().flat_map(|set| set.elements.values()).any(|element| {
-            matches!(&element.data, crate::ruleset::ElementData::Verdict(v) if target(v) == Some(chain))
-        })
+    table.statements().any(|statement| statement.sets().contains(&set))
 }

@@ -23,7 +23,7 @@ use crate::plan::Plan;
 /// Slots, and frontends, of a Service at most.
 const MOST: usize = 65_536;
 
-/// What somebody who may create Services makes of one.
+/// A Service as a hostile user may make it.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each stands for a field of its own")]
 struct Asked {

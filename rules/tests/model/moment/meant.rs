@@ -103,7 +103,7 @@ impl Allowed {
     pub fn new(packet: &Packet, fates: HashSet<Fate>, updates: &Rulesets, rulesets: &[&Ruleset]) -> Self {
         let is_local = |address| updates.old.1.is_local(address) || updates.new.1.is_local(address);
         let sent: Vec<_> = fates.iter().filter_map(|fate| sent(*fate)).collect();
-        // Whom the one lets in may be led by it to an endpoint of the other.
+        // A client that one of them admits may be led by it to an endpoint of the other.
         let others = rulesets.iter().filter(|_| !sent.is_empty()).flat_map(|rules| behind(rules, packet));
         let mut masqueraded: HashSet<bool> = sent.iter().map(|(_, masqueraded)| *masqueraded).collect();
         if sent.iter().any(|(to, _)| is_local(to.ip())) {

@@ -109,8 +109,8 @@ impl<'a> Endpoints<'a> {
     }
 }
 
-/// Whether some Service leads to an endpoint at this address that runs on this node, or may, as nobody
-/// says where it runs.
+/// Whether some Service leads to an endpoint at this address that runs on this node, or may, as its
+/// node is not known.
 pub fn runs_here(cluster: &Cluster, address: IpAddr) -> bool {
     let family = Family::of(address);
     let handled = |service: &&Service| service.cluster_ips.iter().any(|ip| Family::of(*ip) == family);

@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 
 /// What kind of frontend a packet is addressed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Kind {
     ClusterIp,
     LoadBalancer,
     ExternalIp,
@@ -25,7 +25,7 @@ pub enum Door {
 pub struct Frontend<'a> {
     pub service: &'a Service,
     pub port: &'a ServicePort,
-    pub door: Door,
+    pub kind: Kind,
 }
 
 /// The frontend that a packet is addressed to. An address of the node that is a ClusterIP as well is a
@@ -41,29 +41,30 @@ pub fn is_cluster_ip(cluster: &Cluster, address: IpAddr) -> bool {
     cluster.services.iter().any(|service| service.cluster_ips.contains(&address))
 }
 
-/// Whether an address is no endpoint's: a Service has it as its ClusterIP, or the API server may give it to one.
+/// Whether an address cannot be an endpoint: it is a Service's ClusterIP, or the API server may assign it to one.
 pub fn is_of_services(cluster: &Cluster, address: IpAddr) -> bool {
     is_cluster_ip(cluster, address) || cluster.service_cidrs.iter().any(|network| network.contains(address))
 }
 
 /// The frontend that has the packet's destination address, protocol and port. An address that is a ClusterIP is its
-/// Service's alone, on every port. Else what a load balancer's controller wrote counts more than what anybody did.
+/// Service's alone, on every port. Otherwise a load balancer's address, which a controller wrote, wins over an
+/// externalIP.
 fn at_address<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a>> {
-    let at = |door| {
+    let at = |kind| {
         oldest(cluster, packet, |service, port| {
-            let listed = match door {
-                Door::ClusterIp => &service.cluster_ips,
-                Door::LoadBalancer => &service.load_balancer_ips,
-                Door::ExternalIp | Door::NodePort => &service.external_ips,
+            let listed = match kind {
+                Kind::ClusterIp => &service.cluster_ips,
+                Kind::LoadBalancer => &service.load_balancer_ips,
+                Kind::ExternalIp | Kind::NodePort => &service.external_ips,
             };
             let is_meant = port.port == packet.destination_port && listed.contains(&packet.destination);
-            is_meant.then_some(Frontend { service, port, door })
+            is_meant.then_some(Frontend { service, port, kind })
         })
     };
     if is_cluster_ip(cluster, packet.destination) {
-        return at(Door::ClusterIp);
+        return at(Kind::ClusterIp);
     }
-    at(Door::LoadBalancer).or_else(|| at(Door::ExternalIp))
+    at(Kind::LoadBalancer).or_else(|| at(Kind::ExternalIp))
 }
 
 /// The node port that a packet to one of the node's addresses is meant for.
@@ -73,7 +74,7 @@ fn at_node_port<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a
     }
     oldest(cluster, packet, |service, port| {
         let same = port.node_port == Some(packet.destination_port);
-        same.then_some(Frontend { service, port, door: Door::NodePort })
+        same.then_some(Frontend { service, port, kind: Kind::NodePort })
     })
 }
 
@@ -104,7 +105,7 @@ fn answers_node_ports(cluster: &Cluster, address: IpAddr) -> bool {
             NodePortAddresses::Networks(networks) => {
                 cluster.host.contains(&address) && networks.iter().any(|network| network.contains(address))
             }
-            // Nobody knows which one is the primary address.
+            // Which one is the primary address is not known.
             NodePortAddresses::Primary if node.is_empty() => cluster.host.contains(&address),
             NodePortAddresses::Primary => {
                 node.iter().find(|primary| primary.is_ipv4() == address.is_ipv4()) == Some(&address)
