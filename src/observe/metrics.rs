@@ -4,7 +4,6 @@ mod api;
 mod connections;
 mod kube_proxy;
 mod portolan;
-mod process;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +13,7 @@ use portolan_rules::{
     model::ObjectName,
     state::State,
 };
-use prometheus::{Encoder, Registry, TextEncoder, core::Collector};
+use prometheus::{Encoder, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector};
 
 pub use self::{api::ApiRequests, connections::Connections};
 use super::{
@@ -23,7 +22,6 @@ use super::{
 };
 use kube_proxy::KubeProxy;
 use portolan::Portolan;
-use process::Process;
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -54,7 +52,6 @@ struct Inner {
     registry: Registry,
     kube_proxy: KubeProxy,
     portolan: Portolan,
-    process: Process,
     api: ApiRequests,
     notes: Mutex<Notes>,
 }
@@ -77,10 +74,10 @@ pub struct Notes {
 impl Default for Inner {
     fn default() -> Self {
         let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self())).expect("names are unique");
         Self {
             kube_proxy: KubeProxy::new(&registry),
             portolan: Portolan::new(&registry),
-            process: Process::new(&registry),
             api: ApiRequests::new(&registry),
             registry,
             notes: Mutex::default(),
@@ -165,7 +162,6 @@ impl Metrics {
     /// What `GET /metrics` answers.
     pub fn text(&self, health: &Health) -> String {
         self.0.portolan.set_ages(&health.report());
-        self.0.process.read();
         let mut text = encode(&self.0.registry);
         // kube-proxy has a gauge whose name promises a counter, and dashboards know it by that name. It goes out
         // without a type: that is as true, and keeps whoever checks the format from refusing all of it.
@@ -221,4 +217,41 @@ fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: prome
     let metric = metric.expect("names and labels are valid");
     registry.register(Box::new(metric.clone())).expect("names are unique");
     metric
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(name: &str) -> i64 {
+        let text = Metrics::default().text(&Health::default());
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+        line.unwrap_or_else(|| panic!("no {name}: {text}")).parse().unwrap()
+    }
+
+    #[test]
+    fn the_start_is_that_of_the_process_not_of_the_metrics() {
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        let now = || Timestamp::now().as_second();
+        let before = now();
+        let started = value("process_start_time_seconds");
+        // `ps` works it out in the same way; it rounds otherwise.
+        let output = std::process::Command::new("ps")
+            .args(["-o", "etimes=", "-p", &std::process::id().to_string()])
+            .output()
+            .unwrap();
+        let elapsed: i64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
+        // `ps` looked at some moment between these.
+        let possible = before - elapsed - 1..=now() - elapsed + 1;
+        assert!(elapsed >= 1 && possible.contains(&started), "{possible:?} {elapsed} {started}");
+    }
+
+    #[test]
+    fn this_process_has_memory_and_open_files() {
+        assert!(value("process_resident_memory_bytes") > 1 << 20);
+        let open = value("process_open_fds");
+        assert!(open >= 3, "standard streams are open");
+        assert!(value("process_max_fds") >= open);
+    }
 }

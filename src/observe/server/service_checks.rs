@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
@@ -19,12 +18,12 @@ use axum::{
     },
 };
 use portolan_rules::{health_checks::HealthCheck, model::ObjectName, ruleset::Family};
-use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
+use tokio::{task::JoinHandle, time::sleep};
 use tracing::{info, warn};
 
 use super::{
     Shared,
-    listen::{BIND_RETRY, Bounded, Limit, bind_in_family},
+    listen::{BIND_RETRY, Limit, bind_in_family, serve},
 };
 use crate::observe::{
     events::{Recorder, Warning},
@@ -85,18 +84,14 @@ enum Socket {
     Failed,
 }
 
-/// A socket that listens, and the task that does.
-struct Listening {
-    task: JoinHandle<io::Result<()>>,
-    /// Dropped to end its connections.
-    _connections: oneshot::Sender<()>,
-}
+/// The task that serves a socket.
+struct Listening(JoinHandle<()>);
 
 impl Listening {
-    /// Closes it. When this is done, the port is free.
+    /// Closes the socket and its connections. When this is done, the port is free.
     async fn close(self) {
-        self.task.abort();
-        let _ = self.task.await;
+        self.0.abort();
+        let _ = self.0.await;
     }
 }
 
@@ -199,9 +194,10 @@ impl ServiceChecks {
                 let at = SocketAddr::new(*address, service.port);
                 match bind_in_family(at) {
                     Ok(listener) => {
-                        let listener = Bounded::new(listener, self.connections.clone());
-                        let listening = listen(listener, service.answer.clone(), Family::of(*address));
-                        service.sockets.insert(*address, Socket::Listening(listening));
+                        let answer = (service.answer.clone(), Family::of(*address));
+                        let router = Router::new().fallback(check).with_state(answer);
+                        let task = tokio::spawn(serve(listener, self.connections.clone(), router));
+                        service.sockets.insert(*address, Socket::Listening(Listening(task)));
                         listens = true;
                     }
                     Err(error) => {
@@ -218,8 +214,8 @@ impl ServiceChecks {
             }
             if !errors.is_empty() {
                 let errors = errors.join(", ");
-                warn!("Service {name}: cannot answer health checks: {errors}; trying again");
                 let (node, port) = (&self.node_name, service.port);
+                warn!(service = %name, port, error = errors, "Health checks cannot be answered; trying again");
                 self.recorder.warn(Warning {
                     service: name.clone(),
                     reason: "FailedToStartServiceHealthcheck",
@@ -230,15 +226,6 @@ impl ServiceChecks {
         }
         self.inbox.failing.store(failing, Ordering::Relaxed);
     }
-}
-
-fn listen(listener: Bounded, answer: Arc<Answer>, family: Family) -> Listening {
-    let (connections, end) = oneshot::channel();
-    let router = Router::new().fallback(check).with_state((answer, family));
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async {
-        let _ = end.await;
-    });
-    Listening { task: tokio::spawn(async { serving.await }), _connections: connections }
 }
 
 type Response = (StatusCode, [(HeaderName, String); 3], String);
