@@ -61,7 +61,7 @@ impl Follower {
         };
         match (&self.problem, &problem) {
             (before, Some(problem)) if before.as_ref() != Some(problem) => {
-                warn!("Connections of endpoints are not counted: {problem}");
+                warn!(error = problem, "Connections of endpoints are not counted");
             }
             (Some(_), None) => info!("Connections of endpoints are counted again"),
             _ => {}
