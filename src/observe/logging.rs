@@ -14,9 +14,7 @@ use tracing_subscriber::{
 };
 
 use crate::config::settings::LoggingSettings;
-
-/// The beginning of our own crates' targets.
-const OWN: &str = "portolan";
+use line::OWN;
 
 /// From this verbosity on, other crates are logged at our level.
 const OTHERS: u32 = 8;

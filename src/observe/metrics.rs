@@ -1,9 +1,10 @@
-//! Metrics in the Prometheus text format: kube-proxy's, which dashboards know, and those of Portolan.
+//! Metrics in the Prometheus text format: kube-proxy's, which dashboards use, and Portolan's own.
 
 mod api;
 mod connections;
 mod kube_proxy;
 mod portolan;
+mod register;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +14,7 @@ use portolan_rules::{
     model::ObjectName,
     state::State,
 };
-use prometheus::{Encoder, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector};
+use prometheus::{Encoder, Registry, TextEncoder, process_collector::ProcessCollector};
 
 pub use self::{api::ApiRequests, connections::Connections};
 use super::{
@@ -22,21 +23,19 @@ use super::{
 };
 use kube_proxy::KubeProxy;
 use portolan::Portolan;
+use register::registered;
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// How many of the last problems are remembered for people.
+/// How many of the last problems `/statusz` shows.
 const PROBLEMS: usize = 20;
-
-/// The names of the families in the label `ip_family`, in the order of [`portolan_rules::ruleset::Family::ALL`].
-const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
 /// All metrics; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics(Arc<Inner>);
 
-/// An endpoint that says how the proxy is.
+/// A path that reports the health of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// `/healthz`.
@@ -56,7 +55,7 @@ struct Inner {
     notes: Mutex<Notes>,
 }
 
-/// What people want to know besides numbers.
+/// What `/statusz` shows besides numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
     /// The last reconcile that succeeded, and when it ended.
@@ -65,7 +64,7 @@ pub struct Notes {
     pub last_failure: Option<Timestamp>,
     /// Number of Services programmed.
     pub services: usize,
-    /// Services that the kernel cannot be given.
+    /// Services that the kernel refuses.
     pub quarantined: Vec<ObjectName>,
     /// The last problems with Services, the oldest first.
     pub problems: Vec<(Timestamp, Problem)>,
@@ -97,10 +96,10 @@ impl Observer for Metrics {
 }
 
 impl Metrics {
-    /// Adds the metrics of connections, which only those have who ask for them.
+    /// Adds the metrics of connections (`--endpoint-counters`).
     ///
     /// # Panics
-    /// When called twice: metrics have names of their own.
+    /// When called twice: names are unique.
     pub fn connections(&self) -> Connections {
         Connections::new(&self.0.registry)
     }
@@ -123,13 +122,13 @@ impl Metrics {
         }
     }
 
-    /// Counts what a look for stale flows removed; says whether some are left to be looked for.
+    /// Counts the stale flows that were removed. `pending` if the search is to be retried.
     fn flows_removed(&self, removal: &FlowRemoval, pending: bool) {
         self.0.kube_proxy.flows_removed(removal);
         self.0.portolan.flows_removed(removal, pending);
     }
 
-    /// Notes what is programmed, after a successful reconcile.
+    /// Notes what a successful reconcile programmed.
     fn programmed(&self, state: &State, compiler: &Compiler) {
         self.0.kube_proxy.no_local_endpoints(compiler.no_local_endpoints());
         self.0.portolan.services.set(i64::try_from(compiler.service_count()).unwrap_or(i64::MAX));
@@ -163,8 +162,8 @@ impl Metrics {
     pub fn text(&self, health: &Health) -> String {
         self.0.portolan.set_ages(&health.report());
         let mut text = encode(&self.0.registry);
-        // kube-proxy has a gauge whose name promises a counter, and dashboards know it by that name. It goes out
-        // without a type: that is as true, and keeps whoever checks the format from refusing all of it.
+        // kube-proxy has a gauge whose name is that of a counter, and dashboards use that name. It goes out without a
+        // type, so that checks of the format accept it.
         for name in kube_proxy::MISNAMED {
             let declared = |r#type| format!("# TYPE {name} {type}\n");
             text = text.replacen(&declared("gauge"), &declared("untyped"), 1);
@@ -172,13 +171,13 @@ impl Metrics {
         text
     }
 
-    /// What people want to know besides numbers.
+    /// What `/statusz` shows besides numbers.
     pub fn notes(&self) -> Notes {
         self.notes_mut().clone()
     }
 
     fn notes_mut(&self) -> MutexGuard<'_, Notes> {
-        // Whoever panicked left whole values.
+        // A thread that panicked left valid values.
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -204,19 +203,9 @@ pub fn slis(health: &Health) -> String {
 
 fn encode(registry: &Registry) -> String {
     let mut text = Vec::new();
-    // Writing to a vector does not fail, and families come only from the registry, which has checked them.
+    // Writing to a vector does not fail, and the registry has checked all families.
     let _ = TextEncoder::new().encode(&registry.gather(), &mut text);
     String::from_utf8(text).unwrap_or_default()
-}
-
-/// Registers a metric.
-///
-/// # Panics
-/// If its name or labels are not valid or not unique. They are constants: a test that makes a registry finds out.
-fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
-    let metric = metric.expect("names and labels are valid");
-    registry.register(Box::new(metric.clone())).expect("names are unique");
-    metric
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use serde_json::Value;
 use tracing::{Event, Level, Metadata, field::Field};
 use tracing_subscriber::fmt::format::Writer;
 
-use super::OWN;
+/// The beginning of our own crates' targets.
+pub const OWN: &str = "portolan";
 
 /// Writes klog's text: `I0708 12:00:00.000000       1 agent.rs:42] "Message" key="value"`. Like klog, quotes everything
 /// but numbers and truth values.

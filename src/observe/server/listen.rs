@@ -23,7 +23,7 @@ use tokio::{
 };
 use tracing::{error, info};
 
-use super::ServerError;
+use super::shared::ServerError;
 
 /// How long to wait before trying again to bind an address that is taken, as kube-proxy does.
 pub const BIND_RETRY: Duration = Duration::from_secs(5);
@@ -45,13 +45,13 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     bind_any(address, open)
 }
 
-/// [`bind`], with the sockets that `open` makes; the flag says whether IPv4 is left out of an IPv6 socket.
+/// [`bind`], with the sockets that `open` makes; the flag leaves IPv4 out of an IPv6 socket.
 fn bind_any<T>(address: SocketAddr, open: impl Fn(SocketAddr, bool) -> io::Result<T>) -> io::Result<T> {
     if address.ip() != Ipv4Addr::UNSPECIFIED {
         return open(address, false);
     }
     match open((Ipv6Addr::UNSPECIFIED, address.port()).into(), false) {
-        // The port is taken, or may not be had; IPv4 alone would hide that from clients that connect over IPv6.
+        // The port is taken or not permitted; IPv4 alone would hide that from clients that connect over IPv6.
         Err(error) if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
             Err(error)
         }
