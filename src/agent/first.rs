@@ -29,7 +29,7 @@ pub(super) fn load(
     present: &Ruleset,
     guess: Option<Compiled>,
 ) -> (Vec<Problem>, bool) {
-    // If the kernel holds just what this says, there is nothing to adopt.
+    // If the kernel holds just this, there is nothing to adopt.
     let confirmed = guess.filter(|guess| guess.compiler.is_held_by(present));
     let Some(confirmed) = confirmed else {
         return (compiler.load(state, present), false);
