@@ -109,15 +109,15 @@ impl<'a> Found<'a> {
     }
 
     fn describe(self) -> String {
-        let mut changes: Vec<String> = Vec::new();
-        changes.extend(self.absent.iter().map(|family| format!("table {family} deleted")));
-        changes.extend(
+        let mut parts: Vec<String> = Vec::new();
+        parts.extend(self.absent.iter().map(|family| format!("table {family} deleted")));
+        parts.extend(
             self.rebuilt
                 .iter()
                 .map(|family| format!("base chains, flags or named objects of table {family} changed")),
         );
-        changes.extend(self.sets.iter().map(|((family, set), how)| format!("{family} set {set} {how}")));
-        changes
+        parts.extend(self.sets.iter().map(|((family, set), how)| format!("{family} set {set} {how}")));
+        parts
             .extend(self.chains.iter().map(|((family, chain), how)| format!("{family} chain {chain} {how}")));
         for ((family, name), Elements { set, added, deleted }) in &self.elements {
             let kind = if matches!(set.data, SetData::None) { "set" } else { "map" };
@@ -129,12 +129,12 @@ impl<'a> Found<'a> {
             ];
             for (count, how) in counts.into_iter().filter(|(count, _)| *count > 0) {
                 let elements = if count == 1 { "element" } else { "elements" };
-                changes.push(format!("{count} {elements} of {family} {kind} {name} {how}"));
+                parts.push(format!("{count} {elements} of {family} {kind} {name} {how}"));
             }
         }
-        let more = changes.len().saturating_sub(NAMED);
-        changes.truncate(NAMED);
-        let text = changes.join(", ");
+        let more = parts.len().saturating_sub(NAMED);
+        parts.truncate(NAMED);
+        let text = parts.join(", ");
         if more > 0 { format!("{text}, and {more} more") } else { text }
     }
 }
