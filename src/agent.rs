@@ -2,15 +2,15 @@
 //!
 //! Normally a change is compiled and committed on its own, without reading the kernel. Whenever it is not
 //! certain what the kernel holds, at the start, after a commit that failed or whose outcome is unknown, and when
-//! somebody else changed our tables, they are read back and the whole difference is committed.
+//! another process changed our tables, they are read back and the whole difference is committed.
 
+mod back_off;
 mod belief;
 mod carry_out;
 mod check;
 mod cold_start;
 mod describe;
 mod event;
-mod fight;
 mod first;
 mod isolate;
 pub mod memory;
@@ -59,9 +59,9 @@ pub use self::{
     tables::Tables,
     watch::ForeignChange,
 };
+use back_off::BackOff;
 use belief::Belief;
 use check::Check;
-use fight::Fight;
 use first::Compiled;
 use isolate::Isolation;
 use node::HostAddresses;
@@ -80,9 +80,9 @@ pub enum SyncError {
     Refused {
         /// The operation, as `portolan diff` shows it.
         operation: String,
-        /// Of which Service, if it belongs to one.
+        /// The Service that it belongs to, if any.
         owner: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: nftables::Error,
     },
 }
@@ -90,11 +90,11 @@ pub enum SyncError {
 /// What a reconcile did.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Synced {
-    /// Operations committed; none if the kernel was equal already.
+    /// Operations committed; zero if the kernel was equal already.
     pub operations: usize,
     /// Whether everything was compared, or so much was committed, that it took much memory for a moment.
     pub large: bool,
-    /// Whether something is left that the next reconcile tries again, though nothing is wrong with the rules.
+    /// Whether something is left for the next reconcile to retry, although the rules are right.
     pub unfinished: bool,
 }
 
@@ -110,24 +110,24 @@ pub struct Agent<T = Kernel> {
     recorder: Recorder,
     observer: Box<dyn Observer>,
     belief: Belief,
-    /// Whether all Services, and all slices, were told of: until then nothing is written.
+    /// Whether all Services, and all slices, are known: nothing is written before.
     services_listed: bool,
     slices_listed: bool,
     /// How much of the manifests is known, if they are the source.
     completeness: Completeness,
     /// Whether part of the input could not be read since the start, so that what the kernel had beyond the rest stays.
     input_incomplete: bool,
-    /// That, once the kernel was read.
+    /// What stays because of that, once the kernel was read.
     leftovers: Option<Leftovers>,
     problems: usize,
-    /// Whether the node's object or addresses may differ from what the compiler was told.
+    /// Whether the node's object or addresses may differ from those that the compiler has.
     node_changed: bool,
     host_addresses: HostAddresses,
     stale_flows: StaleFlows,
     service_health: ServiceHealth,
-    /// Whether the tables are to belong to us, so that nobody else can change them.
+    /// Whether the tables are to belong to this process, so that no other can change them.
     table_owner: bool,
-    /// Hears of what others do; paused during large commits.
+    /// Reports changes of other processes; unsubscribed during large commits.
     listener: Option<Listener>,
     /// The state as compiled for the first reading of the kernel, and whether that holds just what it says.
     guess: (Option<Compiled>, bool),
@@ -135,9 +135,9 @@ pub struct Agent<T = Kernel> {
     check: Check,
     /// Whether the kernel says how many elements a set has (since Linux 6.16), as far as is known.
     kernel_counts: bool,
-    fight: Fight,
+    back_off: BackOff,
     isolation: Isolation,
-    /// Updates that did not reach the kernel: these differences are nobody else's.
+    /// Updates that did not reach the kernel: these differences are our own.
     unsent: Transaction,
     retirement: Retirement,
     /// The next report.
@@ -181,7 +181,7 @@ impl<T: Tables> Agent<T> {
             guess: (None, false),
             check: Check::default(),
             kernel_counts: true,
-            fight: Fight::default(),
+            back_off: BackOff::default(),
             isolation: Isolation::default(),
             unsent,
             retirement: Retirement::default(),
@@ -189,7 +189,7 @@ impl<T: Tables> Agent<T> {
         }
     }
 
-    /// Has these servers be told what Services answer to health checks.
+    /// Sends the answers to Services' health checks to these servers from now on.
     pub fn serve_health_checks(&mut self, service_health: ServiceHealth) {
         self.service_health = service_health;
     }
@@ -199,8 +199,8 @@ impl<T: Tables> Agent<T> {
         self.sync = sync;
     }
 
-    /// Has the tables belong to this process, so that nobody else can change them, and stay when it ends. Where
-    /// the kernel cannot do both (before 6.9), that is said once, and the tables stay open to everybody.
+    /// Makes this process the owner of the tables, so that no other can change them; they stay when it ends. A kernel
+    /// that cannot do both (before 6.9) is logged, and the tables have no owner.
     pub fn own_tables(&mut self) -> Result<(), nftables::Error> {
         self.table_owner = self.kernel.own_tables()?;
         if !self.table_owner {
@@ -209,7 +209,7 @@ impl<T: Tables> Agent<T> {
         Ok(())
     }
 
-    /// Takes over what the API server told.
+    /// Takes over an update from the API server.
     pub fn update(&mut self, update: Update) {
         self.report.triggers.extend(update.triggers);
         // They stay until the kernel takes the changes, which may be long.
@@ -254,13 +254,13 @@ impl<T: Tables> Agent<T> {
         self.queued();
     }
 
-    /// Has the next sync ask for the addresses of the host's interfaces again.
+    /// Makes the next sync read the addresses of the host's interfaces again.
     pub fn addresses_changed(&mut self) {
         self.node_changed = true;
         self.queued();
     }
 
-    /// Whether enough is known to write anything: what is not known would be deleted.
+    /// Whether enough is known to write anything: what is unknown would be deleted.
     pub fn is_ready(&self) -> bool {
         self.services_listed && self.slices_listed
     }
@@ -279,7 +279,7 @@ impl<T: Tables> Agent<T> {
             Completeness::Partial => true,
             Completeness::Whole => false,
         };
-        // Without the Node, nobody knows which rules tell pods from the rest.
+        // Without the Node it is not known how to distinguish pods from the rest.
         if is_partial && !self.is_ready() && self.settings.lacks(self.state.node()).is_some() {
             return;
         }
@@ -302,7 +302,7 @@ impl<T: Tables> Agent<T> {
         self.health.queued();
     }
 
-    /// Whether any Service could not be programmed as it asks.
+    /// Whether a Service could not be programmed as specified.
     pub fn has_problems(&self) -> bool {
         self.problems > 0
     }
@@ -318,8 +318,8 @@ impl<T: Tables> Agent<T> {
             match problem.severity {
                 Severity::Error => {
                     self.problems += 1;
-                    error!("{problem}");
-                    // Whoever wrote the Service sees its Events, and seldom the logs of nodes.
+                    error!(service = %problem.service, error = problem.message, "Service is not fully programmed");
+                    // The authors of Services see Events, and seldom the logs of nodes.
                     self.recorder.warn(Warning {
                         service: problem.service.clone(),
                         reason: "PartlyProgrammed",
@@ -327,7 +327,9 @@ impl<T: Tables> Agent<T> {
                         note: problem.message.as_str().into(),
                     });
                 }
-                Severity::Notice => warn!("{problem}"),
+                Severity::Notice => {
+                    warn!(service = %problem.service, error = problem.message, "Service has a problem");
+                }
             }
         }
     }

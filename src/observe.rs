@@ -1,4 +1,4 @@
-//! What can be seen of a running agent: health, metrics, log lines and Events, and the servers that show them.
+//! How a running agent is observed: health, metrics, log lines and Events, and the HTTP servers that publish them.
 
 pub(crate) mod clock;
 pub mod endpoint_counters;

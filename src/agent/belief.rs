@@ -28,9 +28,9 @@ pub(super) enum Belief {
     /// It was never read, and nothing was compiled for it.
     #[default]
     Unknown,
-    /// It may differ from what the compiler last said.
+    /// It may differ from what was last compiled.
     InDoubt(Doubt),
-    /// It holds what the compiler last said.
+    /// It holds what was last compiled.
     Certain(LastReading),
 }
 
@@ -76,7 +76,7 @@ impl Compared {
 pub(super) struct Doubt {
     /// The last reading.
     pub reading: LastReading,
-    /// The sets whose elements may differ. Declarations, chains and rules may, whatever this says.
+    /// The sets whose elements may differ. Declarations, chains and rules may differ in any case.
     pub sets: Sets,
     /// When to read for its own sake; `None` if the next reconcile reads, whatever its reason.
     pub due: Option<Instant>,
@@ -115,7 +115,7 @@ pub(super) enum Event {
     },
     /// The rules are to differ for reasons that no update holds.
     Differs,
-    /// Somebody else changed our tables.
+    /// Another process changed our tables.
     Changed {
         /// The commit.
         by: Generation,
@@ -126,7 +126,7 @@ pub(super) enum Event {
         /// When to undo it.
         due: Instant,
     },
-    /// Notifications were lost, so that it is not known whether anybody did.
+    /// Notifications were lost, so that it is not known whether another process changed our tables.
     Lost {
         /// The sets that are known to be touched.
         sets: Scope,
@@ -303,7 +303,7 @@ impl Doubt {
         }
     }
 
-    /// Who changed our tables: the name of the thread, and its number as the whole machine knows it.
+    /// The thread that changed our tables: its name, and its number in the initial namespace.
     pub(super) fn by(&self) -> Option<String> {
         self.by.as_ref().map(|generation| format!("{}[{}]", generation.process, generation.thread))
     }

@@ -18,28 +18,29 @@ use crate::kernel::nftables::{Commit, Error};
 /// Transactions that wait for the kernel.
 const WAITING: usize = 2;
 
-/// What a cold start did and took.
+/// The outcome of a cold start.
 #[derive(Debug)]
 pub struct ColdStart {
-    /// What was compiled, and whether all of it was taken.
+    /// What was compiled, and whether the kernel took all of it.
     pub loaded: Loaded,
     /// Number of transactions.
     pub transactions: usize,
-    /// What the commits did and took together.
+    /// The sum of the commits.
     pub commit: Commit,
     /// Operations, by family.
     pub operations: [usize; 2],
-    /// Longest time in the kernel at once, for which everybody else had to wait.
+    /// Longest time of a commit in the kernel, during which all other commits wait.
     pub longest: Duration,
     /// All of it.
     pub elapsed: Duration,
 }
 
-/// Compiles the state, and commits it to a kernel that holds no tables of ours. Whatever the kernel says, the
-/// compiler has compiled all of the state in the end; what is in the kernel without the last part is not hooked in.
+/// Compiles the state, and commits it to a kernel that holds no tables of ours. The compiler has
+/// compiled all of the state in the end, whatever the outcome; without the last part, what is in the kernel is not hooked
+/// in.
 ///
 /// # Errors
-/// What a commit came to.
+/// A commit failed.
 pub fn cold_start(
     kernel: &mut impl Tables,
     compiler: &mut Compiler,

@@ -1,4 +1,4 @@
-//! What somebody else changed, in words: read from the transaction that undoes it.
+//! Describes a change of another process, read from the transaction that undoes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use portolan_rules::{
     transaction::{Operation, Transaction},
 };
 
-/// So many changes are named; the rest is counted.
+/// The most changes that are named; the rest are counted.
 const NAMED: usize = 5;
 
-/// An object that an operation writes, to tell what two transactions have in common.
+/// The object of an operation, to find the objects that two transactions have in common.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Target<'a> {
     Table(Family),
@@ -34,7 +34,7 @@ fn target((family, operation): &(Family, Operation)) -> Target<'_> {
     }
 }
 
-/// What was found, in the order in which it is told.
+/// The changes, in the order in which they are described.
 #[derive(Default)]
 struct Found<'a> {
     absent: BTreeSet<Family>,
@@ -50,9 +50,8 @@ struct Elements<'a> {
     deleted: BTreeSet<&'a Concat>,
 }
 
-/// What was different in the kernel, given what it held and the transaction that undoes it; without what our own
-/// update, made at the same time, would have changed anyway. Empty if there is nothing else. The second is the
-/// number of operations that undo it.
+/// Describes what was different in the kernel, given what it held and the transaction that undoes it. Leaves out what our
+/// own update would have changed anyway; empty if that is all. Also returns the number of operations that undo the rest.
 pub(super) fn describe(kernel: &Ruleset, undoing: &Transaction, own: &Transaction) -> (String, usize) {
     let own: BTreeSet<Target<'_>> = own.operations.iter().map(target).collect();
     let foreign = undoing.operations.iter().filter(|operation| !own.contains(&target(operation)));
@@ -62,7 +61,7 @@ pub(super) fn describe(kernel: &Ruleset, undoing: &Transaction, own: &Transactio
         count += 1;
         found.take(kernel, *family, operation);
     }
-    (found.tell(), count)
+    (found.describe(), count)
 }
 
 impl<'a> Found<'a> {
@@ -109,16 +108,17 @@ impl<'a> Found<'a> {
         self.elements.entry((family, &set.name)).or_insert_with(none)
     }
 
-    fn tell(self) -> String {
-        let mut told: Vec<String> = Vec::new();
-        told.extend(self.absent.iter().map(|family| format!("table {family} deleted")));
-        told.extend(
+    fn describe(self) -> String {
+        let mut parts: Vec<String> = Vec::new();
+        parts.extend(self.absent.iter().map(|family| format!("table {family} deleted")));
+        parts.extend(
             self.rebuilt
                 .iter()
                 .map(|family| format!("base chains, flags or named objects of table {family} changed")),
         );
-        told.extend(self.sets.iter().map(|((family, set), how)| format!("{family} set {set} {how}")));
-        told.extend(self.chains.iter().map(|((family, chain), how)| format!("{family} chain {chain} {how}")));
+        parts.extend(self.sets.iter().map(|((family, set), how)| format!("{family} set {set} {how}")));
+        parts
+            .extend(self.chains.iter().map(|((family, chain), how)| format!("{family} chain {chain} {how}")));
         for ((family, name), Elements { set, added, deleted }) in &self.elements {
             let kind = if matches!(set.data, SetData::None) { "set" } else { "map" };
             let changed = added.intersection(deleted).count();
@@ -129,12 +129,12 @@ impl<'a> Found<'a> {
             ];
             for (count, how) in counts.into_iter().filter(|(count, _)| *count > 0) {
                 let elements = if count == 1 { "element" } else { "elements" };
-                told.push(format!("{count} {elements} of {family} {kind} {name} {how}"));
+                parts.push(format!("{count} {elements} of {family} {kind} {name} {how}"));
             }
         }
-        let more = told.len().saturating_sub(NAMED);
-        told.truncate(NAMED);
-        let text = told.join(", ");
+        let more = parts.len().saturating_sub(NAMED);
+        parts.truncate(NAMED);
+        let text = parts.join(", ");
         if more > 0 { format!("{text}, and {more} more") } else { text }
     }
 }

@@ -1,16 +1,16 @@
-//! What wakes the reconciler.
+//! The events that wake the reconciler.
 
 use super::ForeignChange;
 use crate::source;
 
-/// Something that the reconciler must look at.
+/// An event for the reconciler.
 #[derive(Debug)]
 pub enum Event {
     /// A source has news.
     Source(source::Event),
-    /// Stale flows were looked for.
+    /// A search for stale flows ended.
     Flows,
-    /// Somebody else changed our tables.
+    /// Another process changed our tables.
     Foreign(ForeignChange),
     /// Stop; the rules stay.
     Stop(Ending),
@@ -21,6 +21,6 @@ pub enum Event {
 pub enum Ending {
     /// As asked.
     Asked,
-    /// It cannot go on as it is, and has said why: its supervisor starts it anew.
+    /// It cannot go on as it is, which has been logged: its supervisor starts it anew.
     Failed,
 }

@@ -1,13 +1,13 @@
 //! Finds the Services that the kernel refuses, and programs all the others.
 //!
-//! The kernel takes a transaction as a whole or not at all, so that one bad Service would stop all others. What
-//! it says of the operation that it refused mostly names the Service. Where it does not, the Services that the
-//! transaction is about are all held back, which must succeed, and let in again group by group, halving those
-//! that are refused: k bad ones among n take some 2 k log n transactions. Held back means that the kernel keeps
-//! what it has of them meanwhile. Only elements belong to Services: a table, set, chain or rule that is refused is a
-//! fault of ours or of the kernel, and ends the search. The bad ones are then in quarantine: what the kernel had of them goes, since it
-//! may lead to endpoints that are gone, and the others take the frontends that they claim too. They are tried
-//! again when they change, and with each periodic full comparison.
+//! The kernel commits a transaction as a whole or not at all, so that one faulty Service would block all others. The
+//! operation that it refuses mostly belongs to the faulty Service. If it does not, all Services of the transaction become
+//! candidates. They are held back, the rest is committed, and they are let in again group by group, halving the groups
+//! that are refused: k faulty ones among n take about 2 k log n transactions. The kernel keeps what it has of Services
+//! that are held back. Only elements belong to Services: a refused table, set, chain or rule is a fault of ours or of the
+//! kernel, and ends the search. Faulty Services are in quarantine: what the kernel had of them is removed, since it may
+//! lead to endpoints that are gone, and other Services get the frontends that they also claim. They are retried when they
+//! change, and with each periodic full comparison.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,19 +32,19 @@ use super::{
 };
 use crate::{kernel::nftables::Error, observe::events::Warning};
 
-/// So many Services in a row are taken to be bad because the kernel's answer points at them.
+/// This many Services in a row are taken to be faulty because the kernel's error points at them.
 const BY_NAME: usize = 32;
-/// So many transactions are spent on a search at a time; it goes on with the next reconcile, so that changes of
-/// others need not wait for its end.
+/// The most transactions of a search in one reconcile. The search goes on with the next, so that changes of other
+/// Services need not wait for its end.
 const AT_A_TIME: usize = 64;
 
-/// Services that are suspected, or known to be bad.
+/// The faulty Services, and the candidates.
 #[derive(Debug, Default)]
 pub(super) struct Isolation {
-    /// What the kernel says of each Service that it refuses.
+    /// The kernel's reason for each Service that it refuses.
     reasons: BTreeMap<ObjectName, String>,
     /// Groups that are held back and yet to be tried.
-    suspects: Vec<Vec<ObjectName>>,
+    candidates: Vec<Vec<ObjectName>>,
     /// Services that changed since the last reconcile that succeeded.
     touched: BTreeSet<ObjectName>,
 }
@@ -52,7 +52,7 @@ pub(super) struct Isolation {
 impl Isolation {
     /// Whether a search is under way.
     pub(super) fn is_searching(&self) -> bool {
-        !self.suspects.is_empty()
+        !self.candidates.is_empty()
     }
 
     /// Notes which Services are about to be compiled.
@@ -60,15 +60,15 @@ impl Isolation {
         self.touched.extend(state.dirty().iter().cloned());
     }
 
-    /// The kernel has all of them.
+    /// Notes that the kernel has all of them.
     pub(super) fn clear_touched(&mut self) {
         self.touched.clear();
     }
 }
 
 impl<T: Tables> Agent<T> {
-    /// After a refusal of the whole difference to this ruleset of the kernel: finds who is to blame, and commits
-    /// the rest. What is to be done `first`, to own the tables, is part of each attempt.
+    /// After the kernel refused the whole difference to its ruleset: finds the faulty Services, and commits the rest. What is to be done
+    /// `first`, to own the tables, is part of each attempt.
     pub(super) fn isolate(
         &mut self,
         (kernel, first): (&Ruleset, &[(Family, Operation)]),
@@ -84,15 +84,15 @@ impl<T: Tables> Agent<T> {
         let (mut refused, mut error) = (None::<Transaction>, error);
         for _ in 0..BY_NAME {
             let refused_now = refused.as_ref().unwrap_or(transaction);
-            let Some(culprit) = refused_operation(&error).and_then(|at| self.owner(refused_now, at)) else {
+            let Some(faulty) = refused_operation(&error).and_then(|at| self.owner(refused_now, at)) else {
                 break;
             };
             let reason = reason(refused_now, &error);
-            self.state.quarantine(&culprit, true);
-            if !self.state.quarantined().contains(&culprit) {
+            self.state.quarantine(&faulty, true);
+            if !self.state.quarantined().contains(&faulty) {
                 break;
             }
-            self.convict(&culprit, reason);
+            self.report_faulty(&faulty, reason);
             let (mut rest, _) = self.step(kernel, self.isolation.is_searching());
             rest.operations.splice(0..0, first.iter().cloned());
             match self.commit(&rest) {
@@ -105,32 +105,32 @@ impl<T: Tables> Agent<T> {
         self.hold_all((kernel, first), refused.as_ref().unwrap_or(transaction), error)
     }
 
-    /// Holds all suspects back, and begins to search among them.
+    /// Holds all candidates back, and begins to search among them.
     fn hold_all(
         &mut self,
         (kernel, first): (&Ruleset, &[(Family, Operation)]),
         refused: &Transaction,
         error: Error,
     ) -> Result<(), SyncError> {
-        let mut suspects: BTreeSet<ObjectName> = std::mem::take(&mut self.isolation.touched);
-        suspects.retain(|name| self.state.get(name).is_some_and(|entry| entry.service.is_some()));
-        let suspects: Vec<ObjectName> = suspects.into_iter().collect();
+        let mut candidates: BTreeSet<ObjectName> = std::mem::take(&mut self.isolation.touched);
+        candidates.retain(|name| self.state.get(name).is_some_and(|entry| entry.service.is_some()));
+        let candidates: Vec<ObjectName> = candidates.into_iter().collect();
         let explained = self.explain(refused, error);
-        for name in &suspects {
+        for name in &candidates {
             self.state.quarantine(name, true);
         }
         let (mut rest, held) = self.step(kernel, true);
         rest.operations.splice(0..0, first.iter().cloned());
-        if suspects.is_empty() || self.commit(&rest).is_err() {
-            // Not a matter of these Services.
-            for name in &suspects {
+        if candidates.is_empty() || self.commit(&rest).is_err() {
+            // The fault is not in these Services.
+            for name in &candidates {
                 self.state.quarantine(name, false);
             }
-            self.isolation.touched.extend(suspects);
+            self.isolation.touched.extend(candidates);
             return Err(explained);
         }
-        warn!(suspects = suspects.len(), "{explained}; searching for the Service that it is about");
-        self.isolation.suspects.push(suspects);
+        warn!(error = %explained, candidates = candidates.len(), "Commit refused; searching for the faulty Service");
+        self.isolation.candidates.push(candidates);
         self.search_from(held)
     }
 
@@ -141,12 +141,12 @@ impl<T: Tables> Agent<T> {
         self.search_from(kernel)
     }
 
-    /// Lets groups of suspects in, as long as the kernel takes them.
+    /// Lets groups of candidates in.
     fn search_from(&mut self, mut kernel: Ruleset) -> Result<(), SyncError> {
-        let mut convicted = false;
+        let mut found = false;
         for _ in 0..AT_A_TIME {
-            let Some(mut group) = self.isolation.suspects.pop() else { break };
-            // Who changed meanwhile is free already.
+            let Some(mut group) = self.isolation.candidates.pop() else { break };
+            // Services that changed meanwhile are no longer held back.
             group.retain(|name| self.state.quarantined().contains(name));
             for name in &group {
                 self.state.quarantine(name, false);
@@ -163,35 +163,35 @@ impl<T: Tables> Agent<T> {
                 self.state.quarantine(name, true);
             }
             if !is_attributable(&error) || is_structural(&transaction, &error) {
-                self.isolation.suspects.push(group);
+                self.isolation.candidates.push(group);
                 return Err(self.explain(&transaction, error));
             }
             match group.as_slice() {
                 [] => return Err(self.explain(&transaction, error)),
-                [culprit] => {
+                [faulty] => {
                     let reason = reason(&transaction, &error);
-                    self.convict(culprit, reason);
-                    convicted = true;
+                    self.report_faulty(faulty, reason);
+                    found = true;
                 }
                 _ => {
                     let second = group.split_off(group.len() / 2);
-                    self.isolation.suspects.extend([second, group]);
+                    self.isolation.candidates.extend([second, group]);
                 }
             }
         }
-        if convicted || !self.isolation.is_searching() {
-            // What the kernel still has of them goes.
+        if found || !self.isolation.is_searching() {
+            // Removes what the kernel still has of the faulty ones.
             let (transaction, _) = self.step(&kernel, self.isolation.is_searching());
             self.commit(&transaction)?;
         }
         Ok(())
     }
 
-    /// Compiles, and compares with this ruleset of the kernel; with what is held back left as it is there. Gives
-    /// what the kernel then holds, too.
+    /// Compiles, and compares with this ruleset of the kernel; with `hold`, leaves what is held back as it is there.
+    /// Returns the difference, and what the kernel holds after it.
     fn step(&mut self, kernel: &Ruleset, hold: bool) -> (Transaction, Ruleset) {
         self.compile();
-        // What is retiring is in what was read.
+        // What is retiring is part of what was read.
         self.compiler.forget_retiring();
         let started = Instant::now();
         let mut desired = self.compiler.ruleset();
@@ -204,14 +204,14 @@ impl<T: Tables> Agent<T> {
         (transaction, desired)
     }
 
-    /// Says that a Service is bad, unless that was said before.
-    fn convict(&mut self, name: &ObjectName, reason: String) {
+    /// Reports that a Service is faulty, once for each reason.
+    fn report_faulty(&mut self, name: &ObjectName, reason: String) {
         self.isolation.touched.remove(name);
-        let is_news = self.isolation.reasons.get(name) != Some(&reason);
-        if is_news {
+        let is_new = self.isolation.reasons.get(name) != Some(&reason);
+        if is_new {
             self.problems += 1;
             self.report.newly_quarantined += 1;
-            error!("Service {name} cannot be programmed and is left out until it changes: {reason}");
+            error!(service = %name, error = reason, "Service cannot be programmed and is left out until it changes");
             self.recorder.warn(Warning {
                 service: name.clone(),
                 reason: "FailedToProgram",
@@ -222,20 +222,20 @@ impl<T: Tables> Agent<T> {
         }
     }
 
-    /// Has those in quarantine tried again.
+    /// Lets the Services in quarantine be tried again.
     pub(super) fn release_quarantined(&mut self) {
         for name in self.isolation.reasons.keys() {
             self.state.quarantine(name, false);
         }
     }
 
-    /// After a reconcile that succeeded: who left the quarantine is programmed.
+    /// After a reconcile that succeeded: forgets, and logs, the Services that are no longer in quarantine.
     pub(super) fn settle_quarantine(&mut self) {
         let state = &self.state;
         self.isolation.reasons.retain(|name, _| {
             let stays = state.quarantined().contains(name);
             if !stays && state.get(name).is_some_and(|entry| entry.service.is_some()) {
-                info!("Service {name} is programmed again");
+                info!(service = %name, "Service is programmed again");
             }
             stays
         });

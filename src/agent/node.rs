@@ -1,4 +1,4 @@
-//! What the rules depend on of the node: its object and the addresses of its interfaces.
+//! The facts about the node that the rules depend on: its object and the addresses of its interfaces.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -11,10 +11,10 @@ use tracing::warn;
 
 use crate::{config::settings::Settings, source::host};
 
-/// What the rules depend on of the node: its object and the addresses of its interfaces.
+/// The facts about the node that the rules depend on.
 #[derive(Debug)]
 pub struct NodeFacts {
-    /// `None` if the Node object does not say it, though it should.
+    /// `None` if the Node object lacks them, although it should have them.
     pods: Option<PodDetector>,
     node_ips: Vec<IpAddr>,
     node_port_addresses: BTreeSet<IpAddr>,
@@ -23,14 +23,14 @@ pub struct NodeFacts {
 }
 
 impl NodeFacts {
-    /// Asks the host, and the Node object as far as there is one.
+    /// Reads the host's addresses, and takes the rest from the Node object.
     pub fn new(settings: &Settings, node: &Node) -> Self {
         let mut host = HostAddresses::default();
         host.read();
         Self::with_host(settings, node, &host)
     }
 
-    /// The same, with what the host said.
+    /// The same, with addresses that were read before.
     pub(super) fn with_host(settings: &Settings, node: &Node, host: &HostAddresses) -> Self {
         let host = &host.addresses;
         Self {
@@ -41,7 +41,7 @@ impl NodeFacts {
         }
     }
 
-    /// Tells the compiler. True if rules change that no update holds.
+    /// Sets them in the compiler. True if rules change that no update contains.
     pub fn apply(self, compiler: &mut Compiler, state: &mut State) -> bool {
         compiler.set_node_addresses(&self.node_port_addresses);
         compiler.set_node_ips(state, self.node_ips);
@@ -55,13 +55,13 @@ impl NodeFacts {
 #[derive(Debug, Default)]
 pub(super) struct HostAddresses {
     addresses: Vec<IpAddr>,
-    /// Whether the last attempt failed, which was said then.
+    /// Whether the last attempt failed, which has been logged.
     failing: bool,
 }
 
 impl HostAddresses {
-    /// Reads them. False if that fails, for example for want of file descriptors; then those of the last time
-    /// stay, since node ports must not cease to answer for it.
+    /// Reads them. False if that fails, such as for want of file descriptors; the last ones stay then, so that node ports
+    /// go on to answer.
     pub(super) fn read(&mut self) -> bool {
         match host::addresses() {
             Ok(addresses) => {
@@ -71,7 +71,8 @@ impl HostAddresses {
             Err(error) => {
                 if !self.failing {
                     warn!(
-                        "Cannot read the addresses of this host; node ports may not answer at new ones: {error}"
+                        %error,
+                        "Cannot read the addresses of this host; node ports may not answer at new ones"
                     );
                 }
                 self.failing = true;

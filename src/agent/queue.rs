@@ -1,5 +1,5 @@
-//! What waits for the reconciler: at most one entry an object and one of each other kind of event, so that a reconciler
-//! that is held, by a long commit or a log that is not read, costs no memory however much happens meanwhile.
+//! The queue of events for the reconciler. It has at most one entry an object and one of each other kind of event, so that
+//! its size is bounded while the reconciler is held by a long commit or a log that is not read.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ use crate::{
     source::{self, Backlog, Closed, Inbox, manifest::Completeness},
 };
 
-/// A queue, empty and open. Changes count as waiting, for health, from when they arrive in it.
+/// An empty queue. For health, changes wait from the moment when they arrive in it.
 pub fn queue(health: Health) -> (Sender, Receiver) {
     let shared = Arc::new(Shared {
         health,
@@ -25,11 +25,11 @@ pub fn queue(health: Health) -> (Sender, Receiver) {
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
-/// Where events come from; clones fill the same queue.
+/// The sending end; clones fill the same queue.
 #[derive(Debug)]
 pub struct Sender(Arc<Shared>);
 
-/// Where events are taken up.
+/// The receiving end.
 #[derive(Debug)]
 pub struct Receiver(Arc<Shared>);
 
@@ -37,7 +37,7 @@ pub struct Receiver(Arc<Shared>);
 struct Shared {
     health: Health,
     state: Mutex<State>,
-    /// Something came, or no more can.
+    /// Notified of an event, and when the last sender is gone.
     filled: Condvar,
 }
 
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_is_woken_by_an_event_and_by_the_end() {
+    fn a_receiver_is_woken_by_an_event_and_by_the_end() {
         let (sender, receiver) = queue(Health::default());
         let sending = thread::spawn(move || {
             thread::sleep(Duration::from_millis(50));

@@ -1,4 +1,4 @@
-//! The loop: what changed goes to the kernel as soon as the previous commit is done.
+//! The loop: changes go to the kernel as soon as the previous commit is done.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -17,7 +17,7 @@ pub const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// But never longer than this.
 pub const LAST_RETRY: Duration = Duration::from_secs(30);
 
-/// Applies changes as they come until it is told to stop. Nothing is written before all Services and slices are
+/// Applies changes as they come until it is asked to stop. Nothing is written before all Services and slices are
 /// known.
 pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver) -> Ending {
     while !agent.is_ready() {
@@ -46,10 +46,7 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver) -> Ending {
                 match quarantined {
                     _ if !is_news => {}
                     0 if synced_before => info!(operations = synced.operations, "In sync again"),
-                    0 => info!(
-                        operations = synced.operations,
-                        "In sync: the kernel holds what the Services say"
-                    ),
+                    0 => info!(operations = synced.operations, "In sync: the kernel has all Services"),
                     _ => warn!(quarantined, "Programmed all but the Services that the kernel refuses"),
                 }
                 (synced_before, failing, reported) = (true, false, quarantined);
@@ -61,7 +58,8 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver) -> Ending {
             Err(error) => {
                 failing = true;
                 let at = later(&mut wait);
-                error!("{error}; trying again in {:.1?}", at.saturating_duration_since(Instant::now()));
+                let retry = at.saturating_duration_since(Instant::now());
+                error!(%error, ?retry, "Reconcile failed; trying again");
                 Some(at)
             }
         };
@@ -113,7 +111,7 @@ fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver, times: &Times) -> Con
         let retires_at = agent.retires_at().unwrap_or(at);
         if retires_at <= now {
             if let Err(error) = agent.retire() {
-                warn!("{error}; comparing everything");
+                warn!(%error, "Removing what is no longer used failed; comparing everything");
                 return ControlFlow::Continue(Cause::Retry);
             }
             continue;
@@ -133,7 +131,7 @@ fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver, times: &Times) -> Con
     }
 }
 
-/// Takes over events; says whether there may be something to write.
+/// Takes over events; returns whether there may be something to write.
 fn take_over<T: Tables>(agent: &mut Agent<T>, events: Vec<Event>) -> ControlFlow<Ending, bool> {
     let mut changed = false;
     for event in events {

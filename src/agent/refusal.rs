@@ -1,4 +1,4 @@
-//! What the kernel's refusal of a transaction says: of which operation, and of which Service.
+//! The operation and the Service that the kernel's refusal of a transaction is about.
 
 use portolan_rules::{
     compile::SetName,
@@ -31,7 +31,7 @@ impl<T: Tables> Agent<T> {
         }
     }
 
-    /// Says which operation was refused, and of which Service.
+    /// Adds the refused operation and its Service to an error.
     pub(super) fn explain(&self, transaction: &Transaction, error: Error) -> SyncError {
         let Some(index) = refused_operation(&error) else { return error.into() };
         let Some((family, operation)) = transaction.operations.get(index) else { return error.into() };
@@ -44,8 +44,8 @@ impl<T: Tables> Agent<T> {
     }
 }
 
-/// Whether the refused operation is about a table, set, chain or rule: only elements are a Service's. The fault is then
-/// ours or the kernel's, and no search for a Service helps.
+/// Whether the refused operation is about a table, set, chain or rule: only elements belong to Services. The fault is then
+/// ours or the kernel's, and a search for a faulty Service is useless.
 pub(super) fn is_structural(transaction: &Transaction, error: &Error) -> bool {
     let operation = refused_operation(error).and_then(|at| transaction.operations.get(at));
     operation.is_some_and(|(_, operation)| {
@@ -53,7 +53,7 @@ pub(super) fn is_structural(transaction: &Transaction, error: &Error) -> bool {
     })
 }
 
-/// What the kernel says, and of which operation.
+/// The kernel's reason, and the operation.
 pub(super) fn reason(transaction: &Transaction, error: &Error) -> String {
     let operation = refused_operation(error).and_then(|at| transaction.operations.get(at));
     match (operation, error) {
@@ -84,12 +84,12 @@ pub(super) fn is_outrun(error: &Error) -> bool {
     matches!(error, Error::Refused { errno: RESTART, .. })
 }
 
-/// Whether the kernel keeps us from writing to a table, such as one that belongs to somebody else.
+/// Whether the kernel keeps us from writing to a table, such as one that belongs to another process.
 pub(super) fn is_denied(error: &Error) -> bool {
     matches!(error, Error::Owned(_) | Error::Permission)
 }
 
-/// Whether an error may be the fault of one object, rather than of the system or of nobody.
+/// Whether an error may be the fault of one object, rather than of the system.
 pub(super) fn is_attributable(error: &Error) -> bool {
     match error {
         Error::Refused { errno, .. } => {

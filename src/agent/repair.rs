@@ -79,10 +79,10 @@ impl Wanted for Known<'_> {
 }
 
 impl<T: Tables> Agent<T> {
-    /// Notes that somebody else changed our tables, or may have.
+    /// Notes that another process changed our tables, or may have.
     pub fn foreign(&mut self, change: ForeignChange) {
         let seen = Instant::now();
-        let delay = self.fight.delay(seen);
+        let delay = self.back_off.delay(seen);
         let due = seen + delay;
         let plain = |(family, set)| (family, self.kernel.plain_name(family, &set));
         let sets = change.sets.into_iter().map(plain).collect();

@@ -1,20 +1,20 @@
-//! When to remove what nothing leads to any more: a second after it was left, once no packet is under way that was led
-//! there. Until then it is kept ([`portolan_rules::plan::Retiring`]).
+//! When to remove what nothing refers to any more: after a second, when no packet is on its way there. Until then it is
+//! kept ([`portolan_rules::plan::Retiring`]).
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-/// How long a packet may take at most from one lookup to the next: its thread may be preempted in between.
+/// The longest time from one lookup of a packet to the next: its thread may be preempted in between.
 const AFTER: Duration = Duration::from_secs(1);
 
-/// What began to retire when, by number, the oldest first.
+/// When each number may be removed, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Retirement(VecDeque<(Instant, u64)>);
 
 impl Retirement {
-    /// Notes what is retiring now: the number of what began last, or that there is nothing.
+    /// Notes the number of what began to retire last; `None` if nothing is retiring.
     pub(super) fn note(&mut self, now: Instant, last: Option<u64>) {
         match last {
             None => self.0.clear(),
@@ -25,7 +25,7 @@ impl Retirement {
         }
     }
 
-    /// The number up to which what is retiring may be removed now.
+    /// The number up to which everything may be removed now.
     pub(super) fn due(&self, now: Instant) -> Option<u64> {
         let due = self.0.partition_point(|(at, _)| *at <= now);
         self.0.get(due.checked_sub(1)?).map(|(_, number)| *number)
@@ -36,7 +36,7 @@ impl Retirement {
         self.0.front().map(|(at, _)| *at)
     }
 
-    /// Nothing up to this number is left.
+    /// Notes that everything up to this number is removed.
     pub(super) fn done(&mut self, number: u64) {
         self.0.retain(|(_, other)| *other > number);
     }

@@ -1,4 +1,4 @@
-//! Stale flows: which destinations to look at, until the rules say the same and the worker has them.
+//! Stale flows: collects the destinations to search, and hands them to the worker once the kernel has the rules.
 
 mod worker;
 
@@ -19,53 +19,53 @@ use portolan_rules::{
 use tracing::warn;
 
 use super::{Agent, FlowRemoval, Report, Sender, Tables};
-use worker::Desk;
+use worker::Shared;
 
-/// How long the end of what is handed over is waited for.
+/// The longest wait for the worker to finish.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Destinations whose flows may be stale.
 #[derive(Debug, Default)]
 pub(super) struct StaleFlows {
-    /// UDP destinations to look at once the kernel answers them as the compiler says.
+    /// UDP destinations to search once the kernel has their rules.
     udp: BTreeSet<SocketAddr>,
-    /// Of other protocols, endpoints that no slice lists any more.
+    /// Endpoints of other protocols that no slice lists any more.
     gone: Flows,
     /// Destinations that an earlier run answered and this one does not, of protocols other than UDP.
     ceased: BTreeSet<Destination>,
     /// Whether the flows of these protocols are to be surveyed.
     survey: bool,
-    /// What the worker has, once there is one.
-    desk: Option<Arc<Desk>>,
+    /// The worker's tasks, once there is a worker.
+    shared: Option<Arc<Shared>>,
 }
 
 impl Drop for StaleFlows {
     fn drop(&mut self) {
-        if let Some(desk) = &self.desk {
-            desk.close();
+        if let Some(shared) = &self.shared {
+            shared.close();
         }
     }
 }
 
 impl StaleFlows {
-    /// Starts the worker, in the network namespace of the calling thread. Until then everything is noted only.
+    /// Starts the worker, in the network namespace of the calling thread. Before, everything is only noted.
     pub(super) fn start(&mut self, events: Option<Sender>) -> std::io::Result<()> {
-        let desk = self.desk.insert(Arc::default()).clone();
-        let work = move || worker::work(&desk, events.as_ref());
+        let shared = self.shared.insert(Arc::default()).clone();
+        let work = move || worker::work(&shared, events.as_ref());
         thread::Builder::new().name("flows".into()).spawn(work).map(drop)
     }
 
-    /// Notes what these tables answered, which are about to be replaced.
+    /// Notes the destinations of these tables, which are about to be replaced.
     pub(super) fn note_replaced(&mut self, kernel: &Ruleset) {
         self.udp.extend(destinations(kernel));
     }
 
-    /// Notes what an update may have made stale, once the kernel has it. What it says of destinations that are looked
-    /// at already holds at once: to an endpoint that is back there are new flows as soon as the kernel has the update.
+    /// Notes what an update may make stale, once the kernel has it. For destinations that are being searched, it applies at
+    /// once: an endpoint that is back has new flows as soon as the kernel has the update.
     pub(super) fn note(&mut self, compiler: &Compiler, update: &Stale, input_incomplete: bool) {
         self.gone.follow(update, |udp| compiler.flows(udp));
-        if let Some(desk) = self.desk.clone() {
-            desk.papers().each(|flows| {
+        if let Some(shared) = self.shared.clone() {
+            shared.tasks().each(|flows| {
                 flows.follow(update, |udp| compiler.flows(udp));
                 self.take_back(compiler, flows, input_incomplete);
             });
@@ -74,8 +74,8 @@ impl StaleFlows {
         self.gone.extend(update.gone());
     }
 
-    /// With part of the input unreadable, keeps back what nobody claims any more: the kernel still answers it, in case an
-    /// unreadable object does.
+    /// With part of the input unreadable, keeps back destinations that no object claims any more: the kernel still has
+    /// them, in case an unreadable object claims them.
     fn take_back(&mut self, compiler: &Compiler, flows: &mut Flows, input_incomplete: bool) {
         if !input_incomplete {
             return;
@@ -88,16 +88,16 @@ impl StaleFlows {
         }
     }
 
-    /// Notes that flows may be older than the rules, wherever they go.
+    /// Notes that any flow may be older than the rules.
     pub(super) fn note_all(&mut self, compiler: &Compiler) {
         self.udp.extend(compiler.udp_destinations());
         self.survey = true;
     }
 
-    /// Notes what may be stale when the kernel was read back: nobody knows what happened meanwhile, so all that
-    /// it answered, or answers from now on. With part of the input unreadable it is not known who serves what
-    /// was there before; what was not is taken over all the same. Of protocols other than UDP, only the `first` reading
-    /// tells something new: later, endpoints that go are seen.
+    /// Notes what may be stale when the kernel was read back. What happened meanwhile is unknown, so these are all
+    /// destinations that it had, or has from now on. With part of the input unreadable, only new destinations are noted:
+    /// the endpoints of the others are unknown. For protocols other than UDP, only the first reading shows anything new:
+    /// later, endpoints that go are noticed.
     pub(super) fn note_compared(
         &mut self,
         compiler: &Compiler,
@@ -118,33 +118,33 @@ impl StaleFlows {
         }
     }
 
-    /// Gives the worker what was noted, now that the kernel answers as the compiler says.
+    /// Hands what was noted to the worker, now that the kernel has the rules.
     pub(super) fn hand_over(&mut self, compiler: &Compiler, input_incomplete: bool) {
-        let Some(desk) = self.desk.clone() else { return };
+        let Some(shared) = self.shared.clone() else { return };
         if self.udp.is_empty() && self.gone.is_empty() && !self.survey {
             return;
         }
         let mut flows = compiler.flows(std::mem::take(&mut self.udp));
         flows.extend(std::mem::take(&mut self.gone));
         self.take_back(compiler, &mut flows, input_incomplete);
-        let mut papers = desk.papers();
-        papers.add(flows);
+        let mut tasks = shared.tasks();
+        tasks.add(flows);
         if self.survey && !input_incomplete {
             self.survey = false;
-            papers.survey();
+            tasks.survey();
         }
-        drop(papers);
-        desk.notify();
+        drop(tasks);
+        shared.notify();
     }
 
-    /// What the worker has done since the last call, and whether something failed that it will try again. What a survey
-    /// found is noted; says whether there is anything to hand over.
+    /// Returns what the worker has done since the last call, whether something failed that it will retry, and whether a
+    /// survey found something to hand over.
     fn take_outcome(&mut self, compiler: &Compiler, state: &State) -> (Vec<FlowRemoval>, bool, bool) {
-        let Some(desk) = &self.desk else { return (Vec::new(), false, false) };
-        let mut papers = desk.papers();
-        let (reports, failing) = (std::mem::take(&mut papers.reports), papers.is_failing());
-        let found = papers.take_survey();
-        drop(papers);
+        let Some(shared) = &self.shared else { return (Vec::new(), false, false) };
+        let mut tasks = shared.tasks();
+        let (reports, failing) = (std::mem::take(&mut tasks.reports), tasks.is_failing());
+        let found = tasks.take_survey();
+        drop(tasks);
         let is_found = found.is_some_and(|found| {
             let unlisted = compiler.unlisted(state, &std::mem::take(&mut self.ceased), found);
             let is_found = !unlisted.is_empty();
@@ -156,16 +156,16 @@ impl StaleFlows {
 }
 
 impl<T: Tables> Agent<T> {
-    /// From now on removes stale flows, on a thread of its own, in the network namespace of the calling one. `events` hears
+    /// Removes stale flows from now on, on a thread of its own, in the network namespace of the calling one. Sends an event
     /// when there is something for [`Agent::flows_removed`].
     ///
     /// # Errors
-    /// There can be no thread.
+    /// The thread cannot be started.
     pub fn remove_stale_flows(&mut self, events: Option<Sender>) -> std::io::Result<()> {
         self.stale_flows.start(events)
     }
 
-    /// Counts what was removed of stale flows. Says whether there is more to hand over, which the next sync does.
+    /// Reports the stale flows that were removed. Returns whether there is more to hand over, which the next sync does.
     pub fn flows_removed(&mut self) -> bool {
         let (reports, failing, is_found) = self.stale_flows.take_outcome(&self.compiler, &self.state);
         for report in &reports {
@@ -174,25 +174,25 @@ impl<T: Tables> Agent<T> {
         is_found
     }
 
-    /// Waits until the stale flows that were handed over are removed. What fails once is left.
+    /// Waits until the stale flows that were handed over are removed, without retries.
     pub fn finish_flows(&mut self) {
         let until = Instant::now() + PATIENCE;
-        let Some(desk) = self.stale_flows.desk.clone() else { return };
+        let Some(shared) = self.stale_flows.shared.clone() else { return };
         loop {
-            let mut papers = desk.papers();
-            papers.hurried = true;
-            desk.notify();
-            while !papers.is_settled() && !papers.is_surveyed() && Instant::now() < until {
-                papers = desk.wait(papers, Some(until));
+            let mut tasks = shared.tasks();
+            tasks.hurried = true;
+            shared.notify();
+            while !tasks.is_settled() && !tasks.is_surveyed() && Instant::now() < until {
+                tasks = shared.wait(tasks, Some(until));
             }
-            papers.hurried = false;
-            let settled = papers.is_settled();
-            drop(papers);
+            tasks.hurried = false;
+            let settled = tasks.is_settled();
+            drop(tasks);
             if self.flows_removed() {
                 self.stale_flows.hand_over(&self.compiler, self.input_incomplete);
             } else if settled || Instant::now() >= until {
                 if !settled {
-                    warn!("Stale flows are still looked for after {PATIENCE:?}");
+                    warn!(after = ?PATIENCE, "The search for stale flows takes long; going on without its end");
                 }
                 return;
             }

@@ -23,11 +23,11 @@ use super::{
 };
 use crate::kernel::nftables::{Error, Ownership, Scope};
 
-/// How often the kernel is read again because somebody else changed something between reading and writing.
+/// How often the kernel is read again because another process changed something between reading and writing.
 const READINGS: usize = 3;
-/// Commits of more operations are made unheard: the kernel would write a notification for each element, more of
+/// Commits of more operations are made unsubscribed: the kernel would write a notification for each element, more of
 /// them than a socket holds.
-const UNHEARD: usize = 2_000;
+const UNSUBSCRIBED: usize = 2_000;
 
 impl<T: Tables> Agent<T> {
     /// Makes the kernel equal to the state.
@@ -55,7 +55,7 @@ impl<T: Tables> Agent<T> {
         }
         self.observer.report(Report::Reconciled(&report));
         let operations = report.operations.iter().sum();
-        let large = report.full || operations > UNHEARD;
+        let large = report.full || operations > UNSUBSCRIBED;
         debug!(
             cause = ?report.cause,
             full = report.full,
@@ -69,7 +69,7 @@ impl<T: Tables> Agent<T> {
             duration = ?report.duration,
             "Reconciled"
         );
-        // Last: who hears that the kernel is in sync finds all of that told as well.
+        // Last: when health reports that the kernel is in sync, all of that has been reported.
         self.health.set_quarantined(self.quarantined());
         if outcome.is_ok() {
             self.health.synced();
@@ -95,10 +95,10 @@ impl<T: Tables> Agent<T> {
         }
         if cause == Cause::Period {
             self.release_quarantined();
-            let heard_all = self.heard_all().unwrap_or(false);
+            let heard_all = self.noticed_all().unwrap_or(false);
             self.note(belief::Event::Period { heard_all, in_parts: self.compares_in_parts() });
             if self.belief.doubt().is_none() && !self.is_checking() {
-                debug!("Every commit since the last reading was heard of: there is nothing to compare");
+                debug!("Every commit since the last reading was noticed: there is nothing to compare");
             }
         }
         self.isolation.note_touched(&self.state);
@@ -133,14 +133,14 @@ impl<T: Tables> Agent<T> {
             self.stale_flows.hand_over(&self.compiler, self.input_incomplete);
         }
         if self.report.cause == Cause::Start {
-            // Who hears that the node is ready finds no flow that went astray before.
+            // When the node is ready, no flow that went astray before is left.
             self.finish_flows();
         }
         Ok(unfinished)
     }
 
-    /// Commits what changed in the state. If the kernel refuses that, somebody else's doing may be the reason,
-    /// so everything is compared before anybody is blamed.
+    /// Commits what changed in the state. If the kernel refuses that, a change of another process may be the reason,
+    /// so everything is compared before a Service is found faulty.
     fn incremental(&mut self, cause: Cause) -> Result<(), SyncError> {
         let steps = self.compile();
         let rebuilds = self.compiler.wants_rebuild();
@@ -184,7 +184,7 @@ impl<T: Tables> Agent<T> {
             let desired = self.compare(&mut read);
             // Once a step was refused, all is committed at once or not at all: so it is known what the kernel holds.
             let whole = (was_refused || !read.first.is_empty()).then(|| self.whole(&read, desired.as_ref()));
-            // What was read must still hold; but whoever commits without end must not keep us from it.
+            // What was read must still hold; but endless commits of another process must not keep us from it.
             self.kernel.expect_generation(Some(read.generation).filter(|_| reading < READINGS));
             let outcome = match (&whole, desired) {
                 (Some(whole), _) => self.commit(whole),
@@ -197,7 +197,7 @@ impl<T: Tables> Agent<T> {
             let refusal = match outcome {
                 Ok(()) => None,
                 Err(error) if is_outrun(&error) => {
-                    debug!(reading, "Somebody else committed between reading and writing; reading again");
+                    debug!(reading, "Another process committed between reading and writing; reading again");
                     self.note(belief::Event::Failed);
                     sets = Sets::All;
                     continue;
@@ -227,7 +227,7 @@ impl<T: Tables> Agent<T> {
                 self.search()?;
             }
             if !is_first {
-                self.tell_found(cause, &read.found, read.found_operations);
+                self.report_found(cause, &read.found, read.found_operations);
             }
             self.note(belief::Event::Compared { generation: read.generation, sets });
             return Ok(());
@@ -302,11 +302,11 @@ impl<T: Tables> Agent<T> {
 
     /// Compiles everything and commits it in parts, to a kernel that holds nothing.
     fn start_cold(&mut self, generation: u32) -> Result<(), SyncError> {
-        let unheard = self.stop_listening()?;
+        let unsubscribed = self.unsubscribe()?;
         let (done, result) = cold_start(&mut self.kernel, &mut self.compiler, &mut self.state);
         self.note(belief::Event::Compared { generation, sets: Sets::All });
-        if let Some(before) = unheard {
-            self.listen_again(before.wrapping_add(done.transactions as u32));
+        if let Some(before) = unsubscribed {
+            self.resubscribe(before.wrapping_add(done.transactions as u32));
         }
         let ColdStart { loaded, transactions, commit, operations, elapsed, .. } = done;
         let report = &mut self.report;
@@ -320,7 +320,7 @@ impl<T: Tables> Agent<T> {
         self.report_problems(problems);
         match result {
             Ok(()) if matches!(loaded, Loaded::Complete(_)) => Ok(()),
-            // What is there of the tables is compared with what should be, and whoever is to blame is found.
+            // What is there of the tables is compared with what should be, and the faulty Service is found.
             Err(error) if !is_attributable(&error) => {
                 self.report.failed_transactions += 1;
                 Err(error.into())
@@ -465,10 +465,10 @@ impl<T: Tables> Agent<T> {
             return Ok(());
         }
         let started = Instant::now();
-        let unheard = if transaction.len() > UNHEARD { self.stop_listening()? } else { None };
+        let unsubscribed = if transaction.len() > UNSUBSCRIBED { self.unsubscribe()? } else { None };
         let outcome = self.kernel.commit(transaction);
-        if let Some(before) = unheard {
-            self.listen_again(if outcome.is_ok() { before.wrapping_add(1) } else { before });
+        if let Some(before) = unsubscribed {
+            self.resubscribe(if outcome.is_ok() { before.wrapping_add(1) } else { before });
         }
         let commit = match outcome {
             Ok(commit) => commit,
@@ -492,15 +492,15 @@ impl<T: Tables> Agent<T> {
         Ok(())
     }
 
-    /// Says what a comparison found that is not our own doing.
-    fn tell_found(&mut self, cause: Cause, found: &str, operations: usize) {
+    /// Reports what a comparison found that is not our own doing.
+    fn report_found(&mut self, cause: Cause, found: &str, operations: usize) {
         if cause == Cause::Repair {
             // Fruitless readings are spaced out like repairs.
             let Reconcile { dump, compile, encode, kernel, .. } = &self.report;
-            self.fight.repaired(Instant::now(), *dump + *compile + *encode + *kernel);
+            self.back_off.repaired(Instant::now(), *dump + *compile + *encode + *kernel);
         }
         let doubt = self.belief.doubt();
-        let by = doubt.and_then(Doubt::by).unwrap_or_else(|| "somebody".to_owned());
+        let by = doubt.and_then(Doubt::by).unwrap_or_else(|| "unknown".to_owned());
         if operations == 0 {
             debug!(?cause, by, dump = ?self.report.dump, "The kernel was read, and nothing is different");
             return;
@@ -509,11 +509,11 @@ impl<T: Tables> Agent<T> {
         self.report.repaired = true;
         self.report.repair_operations = operations;
         if cause == Cause::Period {
-            warn!(dump = ?self.report.dump, operations, "The full comparison repaired: {found}");
+            warn!(dump = ?self.report.dump, operations, found, "The full comparison found changes and undid them");
         } else {
-            warn!(by, ?after, operations, "Repaired what somebody else changed: {found}");
+            warn!(by, ?after, operations, found, "Repaired what another process changed");
         }
-        if cause == Cause::Repair && self.fight.begins() {
+        if cause == Cause::Repair && self.back_off.begins() {
             warn!(by, "Our tables are changed again and again; repairs wait longer and longer");
         }
     }

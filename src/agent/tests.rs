@@ -1,4 +1,4 @@
-//! The reconciler against a kernel in memory that refuses what it is told to.
+//! The reconciler against a kernel in memory that refuses what a test sets.
 
 mod doubt;
 
@@ -364,7 +364,7 @@ fn a_bad_service_is_tried_again_when_it_changes_and_once_in_a_while() {
     world.expect_all_but(10, &[4]);
     world.agent.sync_for(Cause::Period).unwrap();
     world.expect_all_but(10, &[4]);
-    assert!(world.warned().len() <= 1, "the same reason is told once for each change");
+    assert!(world.warned().len() <= 1, "the same reason is reported once for each change");
     world.poison([]);
     world.agent.sync().unwrap();
     world.expect_all_but(10, &[4]);
@@ -421,6 +421,6 @@ fn a_service_that_loses_a_frontend_gets_one_event() {
     assert_eq!(world.warnings.try_recv().ok(), Some(expected));
     world.endpoints(0, 2);
     world.sync();
-    assert_eq!(world.warnings.try_recv().ok(), None, "it is told once");
+    assert_eq!(world.warnings.try_recv().ok(), None, "it is reported once");
     world.expect_all_but(3, &[]);
 }

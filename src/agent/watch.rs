@@ -1,8 +1,7 @@
-//! Notices when somebody else changes our tables.
+//! Notices when another process changes our tables.
 //!
-//! The kernel notifies of every commit of anybody, and says at its end which thread made it. A thread of our own
-//! reads that as it comes, passes over what the reconciler or others did elsewhere, and wakes the reconciler for
-//! the rest.
+//! The kernel sends notifications of every commit, and names at its end the thread that made it. A thread of our own reads
+//! them, ignores the reconciler's commits and those to other tables, and wakes the reconciler for the rest.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::channel},
@@ -16,7 +15,7 @@ use tracing::{debug, info, trace, warn};
 use super::{Agent, Event, Sender, Tables};
 use crate::kernel::nftables::{self, Generation, Monitor, Scope, Subscription};
 
-/// What somebody else did to our tables.
+/// A change of our tables by another process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForeignChange {
     /// The last commit; `None` if notifications were lost, so that there may have been others.
@@ -44,7 +43,7 @@ struct Gatherer {
 }
 
 impl Gatherer {
-    /// Takes a notification; gives what was changed when it was the last of a foreign commit to our tables.
+    /// Takes a notification; returns the change if it was the last of another process's commit to our tables.
     fn take(&mut self, event: nftables::Event) -> Option<ForeignChange> {
         let Some(by) = event.generation else {
             let family = Family::ALL.into_iter().find(|family| family.number() == event.family);
@@ -66,25 +65,25 @@ impl Gatherer {
     }
 }
 
-/// How long to wait for the thread that listens, and how often.
+/// How long to wait for the listening thread, and how often.
 const MOMENT: Duration = Duration::from_millis(2);
 const MOMENTS: usize = 5;
-/// After a failure, the listener is opened again after so long, and after twice as long each further time.
+/// The wait before the listener is opened again after a failure; it doubles each further time,
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// But never longer than this.
+/// up to this.
 const LAST_RETRY: Duration = Duration::from_mins(1);
 
-/// What the reconciler shares with the thread that listens.
+/// The reconciler's handle on the listening thread.
 #[derive(Debug)]
 pub(super) struct Listener(Arc<Mutex<Listening>>);
 
 #[derive(Debug)]
 struct Listening {
     subscription: Subscription,
-    /// Whether notifications are wanted now.
-    listens: bool,
-    /// Every commit up to this generation was heard of, since the last that was not.
-    heard: Option<u32>,
+    /// Whether the socket is subscribed.
+    is_subscribed: bool,
+    /// The generation up to which every commit was noticed; `None` after one was missed.
+    noticed: Option<u32>,
 }
 
 impl Listener {
@@ -93,50 +92,50 @@ impl Listener {
     }
 
     /// Ends the subscription for a while.
-    fn pause(&self) -> Result<(), nftables::Error> {
+    fn unsubscribe(&self) -> Result<(), nftables::Error> {
         let mut state = self.state();
-        (state.listens, state.heard) = (false, None);
+        (state.is_subscribed, state.noticed) = (false, None);
         state.subscription.listen(false)
     }
 
-    fn resume(&self) -> Result<(), nftables::Error> {
+    fn subscribe(&self) -> Result<(), nftables::Error> {
         let mut state = self.state();
-        state.listens = true;
+        state.is_subscribed = true;
         state.subscription.listen(true)
     }
 
-    /// Nothing up to this generation is missed.
+    /// Notes that no commit up to this generation was missed.
     fn caught_up(&self, generation: u32) {
-        self.state().heard = Some(generation);
+        self.state().noticed = Some(generation);
     }
 
-    /// Takes note of a commit. Whether those before it were heard of, too.
-    fn hear(&self, generation: u32) -> bool {
+    /// Notes a commit. Returns whether those before it were noticed, too.
+    fn notice(&self, generation: u32) -> bool {
         let mut state = self.state();
-        let (is_next, heard) = follow(state.heard, generation);
-        state.heard = heard;
+        let (is_next, noticed) = follow(state.noticed, generation);
+        state.noticed = noticed;
         is_next
     }
 
     fn miss(&self) {
-        self.state().heard = None;
+        self.state().noticed = None;
     }
 
-    /// Another socket takes the place of one that failed.
+    /// Replaces the socket of a subscription that failed.
     fn replace(&self, subscription: Subscription) -> Result<(), nftables::Error> {
         let mut state = self.state();
-        subscription.listen(state.listens)?;
-        (state.subscription, state.heard) = (subscription, None);
+        subscription.listen(state.is_subscribed)?;
+        (state.subscription, state.noticed) = (subscription, None);
         Ok(())
     }
 }
 
-/// Whether no generation was missed before this one, and up to which all are heard of after it. They wrap around.
-fn follow(heard: Option<u32>, generation: u32) -> (bool, Option<u32>) {
-    match heard.map(|heard| generation.wrapping_sub(heard).cast_signed()) {
+/// Whether no generation was missed before this one, and the one up to which all are noticed after it. They wrap around.
+fn follow(noticed: Option<u32>, generation: u32) -> (bool, Option<u32>) {
+    match noticed.map(|noticed| generation.wrapping_sub(noticed).cast_signed()) {
         None | Some(1) => (true, Some(generation)),
-        // From before the last that is known.
-        Some(..=0) => (true, heard),
+        // An old one.
+        Some(..=0) => (true, noticed),
         Some(_) => (false, Some(generation)),
     }
 }
@@ -153,7 +152,7 @@ fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, nfta
         };
         let (monitor, listener) = match open() {
             Ok((monitor, subscription)) => {
-                let state = Listening { subscription, listens: true, heard: None };
+                let state = Listening { subscription, is_subscribed: true, noticed: None };
                 let state = Arc::new(Mutex::new(state));
                 let _ = opened.send(Ok(Listener(state.clone())));
                 (monitor, Listener(state))
@@ -164,22 +163,22 @@ fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, nfta
             }
         };
         let gatherer = Gatherer { table: table.clone(), own_thread, ours: false, sets: Scope::new() };
-        let mut hearing = Hearing { monitor, gatherer, listener, events };
+        let mut thread = ListenerThread { monitor, gatherer, listener, events };
         let mut wait = FIRST_RETRY;
-        while let Err(error) = hearing.until_failure(&mut wait) {
-            warn!(%error, "Changes of our tables by others are not seen for now; listening again in {wait:?}");
+        while let Err(error) = thread.until_failure(&mut wait) {
+            warn!(%error, retry = ?wait, "Changes of our tables by other processes are not noticed for now");
             std::thread::sleep(wait);
             wait = (wait * 2).min(LAST_RETRY);
             match open() {
                 Ok((monitor, subscription)) => {
-                    if hearing.listener.replace(subscription).is_ok() {
-                        info!("Listening again for changes of our tables by others");
+                    if thread.listener.replace(subscription).is_ok() {
+                        info!("Changes of our tables by other processes are noticed again");
                     }
-                    hearing.monitor = monitor;
+                    thread.monitor = monitor;
                 }
                 Err(error) => debug!(%error, "The listener cannot be opened"),
             }
-            if !hearing.report(ForeignChange::default()) {
+            if !thread.report(ForeignChange::default()) {
                 return;
             }
         }
@@ -189,16 +188,16 @@ fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, nfta
     outcome.recv().unwrap_or_else(|_| Err(nftables::Error::Unknown("a thread ended early".to_owned())))
 }
 
-/// The thread that listens.
-struct Hearing {
+/// The listening thread.
+struct ListenerThread {
     monitor: Monitor,
     gatherer: Gatherer,
     listener: Listener,
     events: Sender,
 }
 
-impl Hearing {
-    /// Reports what it hears, until that fails; without an error once nobody is left to report to.
+impl ListenerThread {
+    /// Reports changes until that fails; without an error once the queue is closed.
     fn until_failure(&mut self, wait: &mut Duration) -> Result<(), nftables::Error> {
         loop {
             let change = match self.monitor.receive() {
@@ -206,7 +205,7 @@ impl Hearing {
                     *wait = FIRST_RETRY;
                     let generation = event.generation.as_ref().map(|generation| generation.id);
                     let change = self.gatherer.take(event);
-                    let is_missed = generation.is_some_and(|generation| !self.listener.hear(generation));
+                    let is_missed = generation.is_some_and(|generation| !self.listener.notice(generation));
                     if is_missed { Some(self.gatherer.lose()) } else { change }
                 }
                 Ok(None) => match poll(&mut [PollFd::new(&self.monitor, PollFlags::IN)], None) {
@@ -228,18 +227,18 @@ impl Hearing {
         }
     }
 
-    /// False if nobody is left to report to.
+    /// False if the queue is closed.
     fn report(&self, change: ForeignChange) -> bool {
         self.events.send(Event::Foreign(change)).is_ok()
     }
 }
 
 impl<T: Tables> Agent<T> {
-    /// From now on hears of what others do to our tables, as [`Event::Foreign`]. Commits must be made by the
-    /// calling thread.
+    /// Sends [`Event::Foreign`] from now on when another process changes our tables. Commits must be made by the calling
+    /// thread.
     ///
     /// # Errors
-    /// The kernel lets no socket listen.
+    /// The kernel refuses the subscription.
     pub fn listen(&mut self, events: Sender) -> Result<(), nftables::Error> {
         let own_thread = self.kernel.generation()?.thread;
         let listener = listen(self.settings.config.table.clone(), own_thread, events)?;
@@ -248,13 +247,13 @@ impl<T: Tables> Agent<T> {
         Ok(())
     }
 
-    /// Whether every commit up to the present was heard of.
-    pub(super) fn heard_all(&mut self) -> Result<bool, nftables::Error> {
+    /// Whether every commit up to the present was noticed.
+    pub(super) fn noticed_all(&mut self) -> Result<bool, nftables::Error> {
         let Some(listener) = &self.listener else { return Ok(false) };
-        // The thread that listens may be a moment behind.
+        // The listening thread may be a moment behind.
         for _ in 0..MOMENTS {
             let present = self.kernel.generation()?.id;
-            if listener.state().heard == Some(present) {
+            if listener.state().noticed == Some(present) {
                 return Ok(true);
             }
             std::thread::sleep(MOMENT);
@@ -262,18 +261,18 @@ impl<T: Tables> Agent<T> {
         Ok(false)
     }
 
-    /// Before a commit without notifications. Gives the generation, if anything listens.
-    pub(super) fn stop_listening(&mut self) -> Result<Option<u32>, nftables::Error> {
+    /// Before a commit without notifications. Returns the generation, if there is a listener.
+    pub(super) fn unsubscribe(&mut self) -> Result<Option<u32>, nftables::Error> {
         let Some(listener) = &self.listener else { return Ok(None) };
         let before = self.kernel.generation()?.id;
-        listener.pause()?;
+        listener.unsubscribe()?;
         Ok(Some(before))
     }
 
-    /// After a commit without notifications: this must be the generation, else somebody else committed too.
-    pub(super) fn listen_again(&mut self, expected: u32) {
+    /// After a commit without notifications: this must be the generation, else another process committed too.
+    pub(super) fn resubscribe(&mut self, expected: u32) {
         let Some(listener) = &self.listener else { return };
-        let generation = listener.resume().and_then(|()| self.kernel.generation());
+        let generation = listener.subscribe().and_then(|()| self.kernel.generation());
         match generation {
             Ok(generation) if generation.id == expected => listener.caught_up(expected),
             Ok(generation) => {
@@ -281,7 +280,7 @@ impl<T: Tables> Agent<T> {
                 self.foreign(ForeignChange::default());
             }
             Err(error) => {
-                info!(%error, "Changes by others may have been missed");
+                info!(%error, "Changes by other processes may have been missed");
                 self.foreign(ForeignChange::default());
             }
         }
@@ -314,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_commit_is_told_with_the_sets_that_it_touched() {
+    fn a_foreign_commit_is_reported_with_the_sets_that_it_touched() {
         let mut gatherer = gatherer();
         for event in [
             object(2, "portolan", Some("frontends")),
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_commits_and_those_to_other_tables_are_passed_over() {
+    fn our_own_commits_and_those_to_other_tables_are_ignored() {
         let mut gatherer = gatherer();
         assert_eq!(gatherer.take(object(2, "portolan", Some("frontends"))), None);
         assert_eq!(gatherer.take(end(OWN)), None);
@@ -340,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_that_was_not_heard_of_is_noticed() {
+    fn a_missed_generation_is_noticed() {
         assert_eq!(follow(None, 7), (true, Some(7)));
         assert_eq!(follow(Some(7), 8), (true, Some(8)));
         assert_eq!(follow(Some(7), 9), (false, Some(9)));

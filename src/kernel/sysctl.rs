@@ -109,8 +109,9 @@ impl Sysctls {
         }
         if !failures.is_empty() {
             warn!(
+                error = failures,
                 "Defaults of connection tracking are not in force; `portolan run --init-only` sets them, with more \
-                 privileges: {failures}"
+                 privileges"
             );
         }
         Ok(())
@@ -182,9 +183,9 @@ fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<Wanted> {
 pub fn set_oom_score(wish: Wish<i32>) {
     match write_if_different(Path::new("/proc/self/oom_score_adj"), i64::from(wish.value), "oomScoreAdj") {
         Ok(()) => {}
-        Err(error) if wish.is_explicit => warn!("{error}"),
+        Err(error) if wish.is_explicit => warn!(%error, "The OOM score stays as it is"),
         // The kubelet gives a critical pod a score nearly as low.
-        Err(error) => debug!("{error}"),
+        Err(error) => debug!(%error, "The OOM score stays as it is"),
     }
 }
 
@@ -203,7 +204,7 @@ fn write_if_different(path: &Path, value: i64, field: &'static str) -> Result<()
     // A file that cannot be read is not there: connection tracking is not loaded.
     match now.and_then(|_| fs::write(path, value.to_string())) {
         Ok(()) => {
-            info!(%name, value, was = was.unwrap_or_default(), "Set");
+            info!(%name, value, was = was.unwrap_or_default(), "Sysctl set");
             Ok(())
         }
         Err(source) => Err(SysctlError { field, name, value, was, source }),

@@ -1,5 +1,5 @@
-//! A clock that goes on while the machine is suspended, as [`std::time::Instant`] does not: what was fresh before a
-//! night's sleep is stale after it.
+//! A clock that goes on while the machine is suspended, as [`std::time::Instant`] does not: data that was fresh before a
+//! suspension is stale after it.
 
 use std::{ops::Add, time::Duration};
 

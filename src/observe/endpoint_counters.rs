@@ -1,5 +1,4 @@
-//! Follows the kernel's counters of connections on a thread of its own, so that neither commits nor whoever asks for
-//! metrics wait for them.
+//! Reads the kernel's counters of connections on a thread of its own, so that neither commits nor scrapes wait for them.
 
 use std::{
     io,
@@ -16,13 +15,13 @@ use crate::{
 
 /// Time between readings.
 const PERIOD: Duration = Duration::from_secs(10);
-/// Readings take at most this part of the time: those of large maps come more seldom.
+/// Readings take at most one part in so many of the time: large maps are read less often.
 const SHARE: u32 = 50;
 /// Most frontends and endpoints at slots, in both families, that are read: a third of a second of the kernel's time.
 const ELEMENTS: usize = 100_000;
 
-/// Reads the counters of the tables of this name for as long as the process lives. The first reading, here and now, is
-/// of what an earlier run has counted.
+/// Reads the counters of the tables of this name for as long as the process lives. The first reading, before this
+/// returns, covers the counts of an earlier run.
 pub fn follow(table: Name, connections: Connections) -> io::Result<()> {
     let mut follower = Follower { table, connections, problem: None };
     follower.read();
@@ -40,12 +39,12 @@ pub fn follow(table: Name, connections: Connections) -> io::Result<()> {
 struct Follower {
     table: Name,
     connections: Connections,
-    /// What was wrong last time.
+    /// Why the last reading failed.
     problem: Option<String>,
 }
 
 impl Follower {
-    /// Reads once; says how long it took.
+    /// Reads once; returns how long that took.
     fn read(&mut self) -> Duration {
         let start = Instant::now();
         let problem = match nftables::read_counts(&self.table, ELEMENTS) {
@@ -61,7 +60,7 @@ impl Follower {
         };
         match (&self.problem, &problem) {
             (before, Some(problem)) if before.as_ref() != Some(problem) => {
-                warn!("Connections of endpoints are not counted: {problem}");
+                warn!(error = problem, "Connections of endpoints are not counted");
             }
             (Some(_), None) => info!("Connections of endpoints are counted again"),
             _ => {}

@@ -1,17 +1,17 @@
-//! Events on Services: what went wrong with one, where `kubectl describe` shows it.
+//! Events on Services: problems with a Service, where `kubectl describe` shows them.
 
 use std::sync::Arc;
 
 use portolan_rules::model::ObjectName;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// Events that wait to be written; what comes when so many wait is dropped: Events are a courtesy.
+/// The capacity of the queue of Events to be written. More are dropped: Events are best effort.
 const CAPACITY: usize = 256;
 
 /// A Warning about a Service (`events.k8s.io/v1` `Event`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Warning {
-    /// The Service that it regards.
+    /// The Service that it is about.
     pub service: ObjectName,
     /// `reason`: a word in upper camel case, such as `FailedToStartServiceHealthcheck`.
     pub reason: &'static str,
@@ -21,12 +21,12 @@ pub struct Warning {
     pub note: Arc<str>,
 }
 
-/// Takes Warnings; who writes them, if anybody, is the cluster source's business. Never blocks.
+/// Records Warnings, which the source of the cluster writes to the API server. Never blocks.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder(Option<Sender<Warning>>);
 
 impl Recorder {
-    /// A recorder, and what it records. [`Recorder::default`] is one that nobody reads.
+    /// A recorder and the queue of its Warnings. [`Recorder::default`] discards them.
     pub fn new() -> (Self, Receiver<Warning>) {
         let (sender, receiver) = channel(CAPACITY);
         (Self(Some(sender)), receiver)
@@ -35,7 +35,7 @@ impl Recorder {
     /// Records a Warning.
     pub fn warn(&self, warning: Warning) {
         if let Some(sender) = &self.0 {
-            // Full, or nobody there: see `CAPACITY`.
+            // Full or closed: see `CAPACITY`.
             let _ = sender.try_send(warning);
         }
     }

@@ -1,4 +1,4 @@
-//! Whether the kernel holds what the input says, and whether what is known of the input is fresh.
+//! Whether the kernel is in sync with the input, and whether the input is fresh.
 
 mod report;
 mod services;
@@ -14,13 +14,9 @@ use jiff::Timestamp;
 use crate::{api::Kind, config::settings::SyncSettings, observe::clock::Moment};
 
 pub use self::{
-    report::{Report, Unready},
+    report::{FRESH, Report, UnreadyReason},
     services::{HealthCheckChange, HealthChecks, ServiceHealth},
 };
-
-/// What the API server said is stale after this long without a word. Real servers send a bookmark about every
-/// minute and end a watch within ten.
-pub const FRESH: Duration = Duration::from_mins(10);
 
 /// Facts about the health of the proxy, shared between the reconciler, the sources and the servers.
 #[derive(Clone, Debug)]
@@ -35,18 +31,18 @@ struct Shared {
 
 #[derive(Clone, Debug)]
 struct Facts {
-    /// Since when the oldest change waits that the kernel does not hold.
+    /// Since when the oldest change waits that is not in the kernel.
     waiting_since: Option<Moment>,
     /// Since when the oldest change waits that the reconciler has not taken up.
     arrived: Option<Moment>,
     /// When the kernel was last made equal to the input.
     synced: Option<Timestamp>,
     node_eligible: bool,
-    /// Whether somebody else is known to have changed the tables, and the repair has to wait.
+    /// Whether another process keeps changing the tables, so that the repair has to wait.
     contested: bool,
     /// Number of Services that the kernel refuses.
     quarantined: usize,
-    /// The kinds that somebody must tell of, and when they last did.
+    /// The kinds of which news is expected, and when the last came.
     heard: BTreeMap<Kind, Option<Moment>>,
 }
 
@@ -57,7 +53,7 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Of a proxy that is unhealthy when a change has waited for twice the sync period, as kube-proxy is.
+    /// The health of a proxy that is unhealthy when a change has waited for twice the sync period, as kube-proxy is.
     pub fn new(sync_period: Duration) -> Self {
         let facts = Facts {
             waiting_since: None,
@@ -71,8 +67,8 @@ impl Health {
         Self(Arc::new(Shared { patience: sync_period.saturating_mul(2), facts: Mutex::new(facts) }))
     }
 
-    /// Notes that news of these kinds are to be heard from now on: without any for [`FRESH`], what is known of
-    /// them is stale and the proxy not ready. For sources that can fall silent, as a watch can.
+    /// Expects news of these kinds from now on: without any for [`FRESH`], their objects are stale and the proxy is not
+    /// ready. For sources that can fall silent, as a watch can.
     pub fn expect_news_of(&self, kinds: impl IntoIterator<Item = Kind>) {
         let mut facts = self.facts();
         for kind in kinds {
@@ -80,8 +76,8 @@ impl Health {
         }
     }
 
-    /// Notes that the API server said something about objects of this kind, if only that nothing changed: what is
-    /// known of them is fresh.
+    /// Notes that the API server sent something about objects of this kind, if only a bookmark: what is known of them
+    /// is fresh.
     pub fn heard(&self, kind: Kind) {
         self.facts().heard.insert(kind, Some(Moment::now()));
     }
@@ -102,20 +98,19 @@ impl Health {
         facts.waiting_since = [facts.waiting_since, facts.arrived.take()].into_iter().flatten().min();
     }
 
-    /// Notes that the kernel is not known to be equal to the input: there is something to do, as if a change
-    /// waited.
+    /// Notes that the kernel may differ from the input: there is something to do, as if a change waited.
     pub fn out_of_sync(&self) {
         self.queued();
     }
 
-    /// Notes a successful reconcile: all that was queued is in the kernel.
+    /// Notes a successful reconcile: all queued changes are in the kernel.
     pub fn synced(&self) {
         let mut facts = self.facts();
         facts.waiting_since = None;
         facts.synced = Some(Timestamp::now());
     }
 
-    /// Notes whether somebody else keeps changing the tables, so that a repair has to wait.
+    /// Notes whether another process keeps changing the tables, so that a repair has to wait.
     pub fn set_contested(&self, contested: bool) {
         self.facts().contested = contested;
     }
@@ -126,7 +121,7 @@ impl Health {
     }
 
     /// Notes whether load balancers may send traffic to this node: its object exists, is not being deleted, and
-    /// has no taint `ToBeDeletedByClusterAutoscaler` (KEP-3836). Until told otherwise, they may.
+    /// has no taint `ToBeDeletedByClusterAutoscaler` (KEP-3836). They may until this is called.
     pub fn set_node_eligible(&self, eligible: bool) {
         self.facts().node_eligible = eligible;
     }
@@ -136,14 +131,14 @@ impl Health {
         self.report().healthy
     }
 
-    /// How long ago each kind was last heard of, in order; `None` if it should have been, but never was.
+    /// How long ago the last news of each kind came, in the order of kinds; `None` if none came yet.
     pub fn ages(&self) -> Vec<(Kind, Option<Duration>)> {
         let now = Moment::now();
         let heard = &self.facts().heard;
         heard.iter().map(|(kind, at)| (*kind, at.map(|at| now.saturating_duration_since(at)))).collect()
     }
 
-    /// What there is to say now.
+    /// The health now.
     pub fn report(&self) -> Report {
         self.report_at(Moment::now())
     }
@@ -169,7 +164,7 @@ impl Health {
     }
 
     fn facts(&self) -> MutexGuard<'_, Facts> {
-        // Whoever panicked left whole values.
+        // A thread that panicked left valid values.
         self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -180,7 +175,7 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_secs(30);
 
-    /// So many seconds after the oldest change, if there is one.
+    /// The report this many seconds after the oldest change, or after now.
     fn after(health: &Health, seconds: u64) -> Report {
         let since = health.facts().waiting_since.unwrap_or_else(Moment::now);
         health.report_at(since + Duration::from_secs(seconds))
@@ -229,13 +224,13 @@ mod tests {
         assert!(!stale.is_ready());
         assert!(stale.healthy, "stale data does not take the node out of load balancers");
         health.heard(Kind::Service);
-        assert_eq!(after(&health, 0).unready(), Vec::new());
+        assert_eq!(after(&health, 0).unready_reasons(), Vec::new());
         health.expect_news_of([Kind::ServiceCidr]);
         assert!(after(&health, 0).is_ready(), "what is programmed does not wait for these");
     }
 
     #[test]
-    fn nobody_is_ready_whose_tables_others_keep_changing() {
+    fn a_proxy_whose_tables_others_keep_changing_is_not_ready() {
         let health = Health::new(PERIOD);
         health.synced();
         health.set_contested(true);

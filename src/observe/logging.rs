@@ -1,12 +1,10 @@
 //! Log lines as every Kubernetes component writes them: klog's text, or JSON.
 
-mod fields;
-mod json;
-mod klog;
+mod line;
 
 use std::fmt;
 
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
@@ -16,24 +14,21 @@ use tracing_subscriber::{
 };
 
 use crate::config::settings::LoggingSettings;
+use line::OWN;
 
-/// What our own crates' targets begin with.
-const OWN: &str = "portolan";
-
-/// From this verbosity on, other crates say as much as we do.
+/// From this verbosity on, other crates are logged at our level.
 const OTHERS: u32 = 8;
 
-/// Where kube says of every connection that it does not check certificates, which [`crate::source::cluster`] says once, and
-/// that a file of authorities cannot be read, which is said there, too.
+/// Where kube warns for every connection that it does not check certificates, and that a file of authorities cannot be
+/// read. The source of the cluster logs both once.
 const KUBE_TLS: &str = "kube_client::client::tls";
 
-/// Starts logging to standard error. Verbosity as klog counts it: 4 and more is for debugging, 8 and more shows what
-/// other crates do below us.
+/// Starts logging to standard error. Verbosity is klog's: 4 and more is for debugging, 8 and more includes other crates.
 pub fn start(settings: LoggingSettings) {
-    let format = Format(if settings.is_json { json::write } else { klog::write });
+    let format = Format(if settings.is_json { line::json } else { line::klog });
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
-        // A line that cannot be written is lost; saying so there as well would end the thread.
+        // A line that cannot be written is lost; reporting that on the same stream would end the thread.
         .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .event_format(format)
@@ -42,7 +37,7 @@ pub fn start(settings: LoggingSettings) {
     let _ = subscriber.with(targets(settings.verbosity)).try_init();
 }
 
-/// What is logged at a verbosity.
+/// The filter of a verbosity.
 fn targets(verbosity: u32) -> Targets {
     let level = match verbosity {
         0..=3 => LevelFilter::INFO,
@@ -58,12 +53,7 @@ fn targets(verbosity: u32) -> Targets {
         .with_target(OWN, level)
 }
 
-/// The name of what logs, if it is not ours: klog's key `logger`.
-fn logger<'a>(metadata: &Metadata<'a>) -> Option<&'a str> {
-    Some(metadata.target()).filter(|target| !target.starts_with(OWN))
-}
-
-/// What writes an event as a line.
+/// Writes an event as a line.
 struct Format(fn(&mut Writer<'_>, &Event<'_>) -> fmt::Result);
 
 impl<S, N> FormatEvent<S, N> for Format
@@ -81,29 +71,15 @@ where
     }
 }
 
-/// The verbosity from which on klog would write such a line.
-fn verbosity(level: Level) -> u32 {
-    match level {
-        Level::ERROR | Level::WARN | Level::INFO => 0,
-        Level::DEBUG => 4,
-        Level::TRACE => 6,
-    }
-}
-
-/// The file's name without directories.
-fn file<'a>(metadata: &Metadata<'a>) -> &'a str {
-    metadata.file().and_then(|file| file.rsplit('/').next()).unwrap_or("unknown")
-}
-
 #[cfg(test)]
 mod tests {
     use std::{io::Read as _, io::Seek as _, sync::Arc};
 
-    use tracing::{error, info};
+    use tracing::{Level, error, info};
 
     use super::*;
 
-    /// What a format makes of what is logged.
+    /// The lines that a format writes.
     fn lines(format: fn(&mut Writer<'_>, &Event<'_>) -> fmt::Result, log: impl FnOnce()) -> Vec<String> {
         let mut file = tempfile::tempfile().unwrap();
         let subscriber = tracing_subscriber::fmt()
@@ -125,7 +101,7 @@ mod tests {
 
     #[test]
     fn klog_quotes_all_but_numbers_and_truth_values() {
-        let lines = lines(klog::write, log);
+        let lines = lines(line::klog, log);
         let [info, error] = lines.as_slice() else { panic!("one line an event: {lines:?}") };
         let (head, body) = info.split_at(info.find(']').unwrap());
         assert_eq!(
@@ -163,15 +139,15 @@ mod tests {
     #[test]
     fn a_line_of_another_crate_names_it() {
         let log = || tracing::warn!(target: "hyper_util::client", count = 2, "Something is");
-        let klog = lines(klog::write, log).remove(0);
+        let klog = lines(line::klog, log).remove(0);
         assert!(klog.ends_with(r#"] "Something is" logger="hyper_util::client" count=2"#), "{klog}");
-        let json: serde_json::Value = serde_json::from_str(&lines(json::write, log)[0]).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&lines(line::json, log)[0]).unwrap();
         assert_eq!(json["logger"], "hyper_util::client");
     }
 
     #[test]
     fn json_has_the_keys_of_kubernetes_components() {
-        let lines = lines(json::write, log);
+        let lines = lines(line::json, log);
         let [info, error] = lines.as_slice() else { panic!("one line an event: {lines:?}") };
         let mut values = [info, error].map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         for value in &mut values {

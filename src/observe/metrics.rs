@@ -1,10 +1,10 @@
-//! Metrics in the Prometheus text format: kube-proxy's, which dashboards know, and those of Portolan.
+//! Metrics in the Prometheus text format: kube-proxy's, which dashboards use, and Portolan's own.
 
 mod api;
 mod connections;
 mod kube_proxy;
 mod portolan;
-mod process;
+mod register;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +14,7 @@ use portolan_rules::{
     model::ObjectName,
     state::State,
 };
-use prometheus::{Encoder, Registry, TextEncoder, core::Collector};
+use prometheus::{Encoder, Registry, TextEncoder, process_collector::ProcessCollector};
 
 pub use self::{api::ApiRequests, connections::Connections};
 use super::{
@@ -23,22 +23,19 @@ use super::{
 };
 use kube_proxy::KubeProxy;
 use portolan::Portolan;
-use process::Process;
+use register::registered;
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// How many of the last problems are remembered for people.
+/// How many of the last problems `/statusz` shows.
 const PROBLEMS: usize = 20;
-
-/// The names of the families in the label `ip_family`, in the order of [`portolan_rules::ruleset::Family::ALL`].
-const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
 /// All metrics; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics(Arc<Inner>);
 
-/// An endpoint that says how the proxy is.
+/// A path that reports the health of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// `/healthz`.
@@ -54,12 +51,11 @@ struct Inner {
     registry: Registry,
     kube_proxy: KubeProxy,
     portolan: Portolan,
-    process: Process,
     api: ApiRequests,
     notes: Mutex<Notes>,
 }
 
-/// What people want to know besides numbers.
+/// What `/statusz` shows besides numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
     /// The last reconcile that succeeded, and when it ended.
@@ -68,7 +64,7 @@ pub struct Notes {
     pub last_failure: Option<Timestamp>,
     /// Number of Services programmed.
     pub services: usize,
-    /// Services that the kernel cannot be given.
+    /// Services that the kernel refuses.
     pub quarantined: Vec<ObjectName>,
     /// The last problems with Services, the oldest first.
     pub problems: Vec<(Timestamp, Problem)>,
@@ -77,10 +73,10 @@ pub struct Notes {
 impl Default for Inner {
     fn default() -> Self {
         let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self())).expect("names are unique");
         Self {
             kube_proxy: KubeProxy::new(&registry),
             portolan: Portolan::new(&registry),
-            process: Process::new(&registry),
             api: ApiRequests::new(&registry),
             registry,
             notes: Mutex::default(),
@@ -100,10 +96,10 @@ impl Observer for Metrics {
 }
 
 impl Metrics {
-    /// Adds the metrics of connections, which only those have who ask for them.
+    /// Adds the metrics of connections (`--endpoint-counters`).
     ///
     /// # Panics
-    /// When called twice: metrics have names of their own.
+    /// When called twice: names are unique.
     pub fn connections(&self) -> Connections {
         Connections::new(&self.0.registry)
     }
@@ -126,13 +122,13 @@ impl Metrics {
         }
     }
 
-    /// Counts what a look for stale flows removed; says whether some are left to be looked for.
+    /// Counts the stale flows that were removed. `pending` if the search is to be retried.
     fn flows_removed(&self, removal: &FlowRemoval, pending: bool) {
         self.0.kube_proxy.flows_removed(removal);
         self.0.portolan.flows_removed(removal, pending);
     }
 
-    /// Notes what is programmed, after a successful reconcile.
+    /// Notes what a successful reconcile programmed.
     fn programmed(&self, state: &State, compiler: &Compiler) {
         self.0.kube_proxy.no_local_endpoints(compiler.no_local_endpoints());
         self.0.portolan.services.set(i64::try_from(compiler.service_count()).unwrap_or(i64::MAX));
@@ -165,10 +161,9 @@ impl Metrics {
     /// What `GET /metrics` answers.
     pub fn text(&self, health: &Health) -> String {
         self.0.portolan.set_ages(&health.report());
-        self.0.process.read();
         let mut text = encode(&self.0.registry);
-        // kube-proxy has a gauge whose name promises a counter, and dashboards know it by that name. It goes out
-        // without a type: that is as true, and keeps whoever checks the format from refusing all of it.
+        // kube-proxy has a gauge whose name is that of a counter, and dashboards use that name. It goes out without a
+        // type, so that checks of the format accept it.
         for name in kube_proxy::MISNAMED {
             let declared = |r#type| format!("# TYPE {name} {type}\n");
             text = text.replacen(&declared("gauge"), &declared("untyped"), 1);
@@ -176,13 +171,13 @@ impl Metrics {
         text
     }
 
-    /// What people want to know besides numbers.
+    /// What `/statusz` shows besides numbers.
     pub fn notes(&self) -> Notes {
         self.notes_mut().clone()
     }
 
     fn notes_mut(&self) -> MutexGuard<'_, Notes> {
-        // Whoever panicked left whole values.
+        // A thread that panicked left valid values.
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -208,17 +203,44 @@ pub fn slis(health: &Health) -> String {
 
 fn encode(registry: &Registry) -> String {
     let mut text = Vec::new();
-    // Writing to a vector does not fail, and families come only from the registry, which has checked them.
+    // Writing to a vector does not fail, and the registry has checked all families.
     let _ = TextEncoder::new().encode(&registry.gather(), &mut text);
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// Registers a metric.
-///
-/// # Panics
-/// If its name or labels are not valid or not unique. They are constants: a test that makes a registry finds out.
-fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
-    let metric = metric.expect("names and labels are valid");
-    registry.register(Box::new(metric.clone())).expect("names are unique");
-    metric
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(name: &str) -> i64 {
+        let text = Metrics::default().text(&Health::default());
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+        line.unwrap_or_else(|| panic!("no {name}: {text}")).parse().unwrap()
+    }
+
+    #[test]
+    fn the_start_is_that_of_the_process_not_of_the_metrics() {
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        let now = || Timestamp::now().as_second();
+        let before = now();
+        let started = value("process_start_time_seconds");
+        // `ps` works it out in the same way; it rounds otherwise.
+        let output = std::process::Command::new("ps")
+            .args(["-o", "etimes=", "-p", &std::process::id().to_string()])
+            .output()
+            .unwrap();
+        let elapsed: i64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
+        // `ps` looked at some moment between these.
+        let possible = before - elapsed - 1..=now() - elapsed + 1;
+        assert!(elapsed >= 1 && possible.contains(&started), "{possible:?} {elapsed} {started}");
+    }
+
+    #[test]
+    fn this_process_has_memory_and_open_files() {
+        assert!(value("process_resident_memory_bytes") > 1 << 20);
+        let open = value("process_open_fds");
+        assert!(open >= 3, "standard streams are open");
+        assert!(value("process_max_fds") >= open);
+    }
 }

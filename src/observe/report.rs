@@ -1,4 +1,4 @@
-//! What the agent reports of its work, for metrics and log lines.
+//! Reports of the agent's work, for metrics and log lines.
 
 use std::time::Duration;
 
@@ -11,27 +11,27 @@ use portolan_rules::{
 
 use crate::kernel::nftables::Commit;
 
-/// What the agent reports.
+/// A report of the agent.
 #[derive(Clone, Copy, Debug)]
 pub enum Report<'a> {
-    /// A reconcile was made.
+    /// A reconcile ended.
     Reconciled(&'a Reconcile),
-    /// A reconcile succeeded: this is programmed.
+    /// A reconcile succeeded and programmed this.
     Programmed(&'a State, &'a Compiler),
-    /// Stale flows were looked for.
+    /// A search for stale flows ended.
     FlowsRemoved {
         /// What was removed.
         removal: FlowRemoval,
-        /// Whether some are left to be looked for.
+        /// Whether the search is to be retried.
         pending: bool,
     },
-    /// Something is wrong with a Service.
+    /// A problem with a Service.
     Problem(&'a Problem),
 }
 
-/// Takes the agent's reports. Must not block.
+/// Receives the agent's reports. Must not block.
 pub trait Observer: Send + Sync {
-    /// Takes one.
+    /// Receives one.
     fn report(&self, report: Report<'_>);
 }
 
@@ -45,7 +45,7 @@ pub enum Cause {
     Change,
     /// The last one failed, or left something to do.
     Retry,
-    /// Somebody else changed our tables.
+    /// Another process changed our tables.
     Repair,
     /// It was time to compare everything ([`crate::config::settings::SyncSettings::full_period`]).
     Period,
@@ -93,17 +93,17 @@ pub struct Reconcile {
     /// When the newest of these changes, or of anything else that asked for a reconcile, came; `None` if nothing
     /// did since the last report.
     pub queued: Option<Timestamp>,
-    /// When the changes of endpoints that the kernel now holds began, as [`crate::source::Update::triggers`] told.
+    /// When the changes of endpoints that the kernel now holds began, by the annotations of the slices.
     /// Empty unless it succeeded; those of a failed reconcile are in the report of the next that succeeds.
     pub triggers: Vec<Timestamp>,
 
-    /// How many Services the kernel cannot be given, now.
+    /// Number of Services that the kernel refuses.
     pub quarantined: usize,
-    /// Services that were found to be such in this reconcile.
+    /// Number of those that this reconcile found.
     pub newly_quarantined: usize,
-    /// Whether somebody else's change of our tables was found and undone.
+    /// Whether a change that another process made to our tables was undone.
     pub repaired: bool,
-    /// Operations that undid it.
+    /// Number of operations that undid it.
     pub repair_operations: usize,
     /// Number of elements of each set and map, and how many it is declared for; without dynamic ones.
     pub sets: Vec<SetSize>,
@@ -111,21 +111,21 @@ pub struct Reconcile {
     pub classes: [usize; 2],
 }
 
-/// One look for stale flows of a protocol.
+/// One search for stale flows of a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowRemoval {
     /// The protocol.
     pub protocol: Protocol,
     /// Flows removed from connection tracking, by family.
     pub removed: [usize; 2],
-    /// To look for them, and to remove them.
+    /// The time to find and to remove them.
     pub duration: Duration,
-    /// Whether that failed, and will be tried again.
+    /// Whether that failed, and is to be retried.
     pub failed: bool,
 }
 
 impl Reconcile {
-    /// Adds what commits did and took.
+    /// Adds a commit.
     pub(crate) fn committed(&mut self, transactions: usize, commit: &Commit) {
         self.transactions += transactions;
         self.messages += commit.messages;

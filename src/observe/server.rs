@@ -5,70 +5,22 @@ mod health;
 mod listen;
 mod metrics;
 mod service_checks;
+mod shared;
 mod status;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{
-    config::Origin,
-    kernel::nftables::Features,
-    observe::{
-        events::Recorder,
-        health::{Health, ServiceHealth},
-        metrics::Metrics,
-    },
+pub use self::shared::{ServerError, ServerSettings};
+use crate::observe::{
+    events::Recorder,
+    health::{Health, ServiceHealth},
+    metrics::Metrics,
 };
 use listen::Server;
-
-/// What the servers need to know.
-#[derive(Clone, Debug, Default)]
-pub struct ServerSettings {
-    /// Name of this node, for people.
-    pub node_name: Arc<str>,
-    /// Where `/healthz`, `/livez` and `/readyz` are (`healthzBindAddress`); `None` for nowhere.
-    pub healthz: Option<SocketAddr>,
-    /// Where `/metrics` and its like are (`metricsBindAddress`); `None` for nowhere.
-    pub metrics: Option<SocketAddr>,
-    /// Whether an address that cannot be bound is an error (`bindAddressHardFail`); if not, it is tried again every
-    /// five seconds.
-    pub bind_hard_fail: bool,
-    /// Who named the addresses.
-    pub origin: Origin,
-    /// What the kernel can do, for people.
-    pub features: Features,
-    /// What `/configz` shows: the configuration as it is in effect.
-    pub config: serde_json::Value,
-}
-
-/// Why the servers could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// An address could not be bound, and that is to be an error.
-    #[error("{option} {address}: {source}")]
-    Bind {
-        /// The flag, or file and field, that names it.
-        option: String,
-        /// The address.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// There is no thread or no event queue to run on.
-    #[error("cannot start the runtime: {0}")]
-    Runtime(#[from] io::Error),
-}
-
-/// What the handlers share.
-#[derive(Clone, Debug)]
-struct Shared {
-    settings: Arc<ServerSettings>,
-    health: Health,
-    metrics: Metrics,
-    started: Instant,
-}
+use shared::Shared;
 
 /// Starts all servers on a thread of their own. SIGTERM and SIGINT call `stop` there; the servers then go on until
 /// the process ends. The reconciler keeps what is returned.
@@ -88,7 +40,7 @@ pub fn start(
         let option = settings.origin.name(field);
         address.map(|address| Server::bind(option, address, connections, settings.bind_hard_fail)).transpose()
     };
-    // Signals count from here on, and errors are found, before the thread starts.
+    // Signals are caught, and errors found, before the thread starts.
     let (signals, servers) = {
         let _guard = runtime.enter();
         let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
@@ -117,10 +69,10 @@ pub fn start(
     Ok(service_health)
 }
 
-/// Lets the process open as many files as it may: each health check of a Service takes a socket for each address,
-/// and the usual soft limit of 1,024 is there for the sake of `select(2)`.
+/// Raises the limit of open files to the hard limit: each health check of a Service takes a socket for each address, and
+/// the usual soft limit of 1,024 exists for the sake of `select(2)`.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
-    // If it may not, sockets that are too many fail to bind, and say so.
+    // If that fails, sockets beyond the limit fail to bind, which is logged.
     let _ = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });
 }

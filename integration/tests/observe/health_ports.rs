@@ -140,7 +140,7 @@ fn a_port_that_is_taken_is_said_once_and_served_when_it_is_free() {
     scene.put("web.yaml", &web(&scene, CHECK), endpoints(&[(&one, ready())]));
     scene.run();
     let node = &scene.lab.node_a;
-    let said = "Service default/web: cannot answer health checks: ";
+    let said = r#""Health checks cannot be answered; trying again" service="default/web""#;
     wait_until("it says so", || scene.stderr().contains(said));
     wait_until("the other family answers", || check(&scene, node, Family::V6, CHECK).is_some());
     drop(blocker);

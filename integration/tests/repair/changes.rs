@@ -1,16 +1,16 @@
-//! Every way to change our tables, undone, and told in a line.
+//! Every way to change our tables, undone, and logged.
 
 use portolan_integration::nft;
 
 use crate::scene::{Scene, count_lines, wait_for_line};
 
-/// Does these commands; expects that they are undone and that a line says this.
+/// Runs these commands; expects that they are undone, and that a line describes it like this.
 #[track_caller]
 fn undone(commands: &str, said: &str) {
     let scene = Scene::new();
     let agent = scene.run();
     scene.expect_restored(commands);
-    let line = wait_for_line(&agent, "Repaired what somebody else changed");
+    let line = wait_for_line(&agent, "Repaired what another process changed");
     assert!(line.contains(said), "{line}");
     assert!(line.contains("by=\"nft["), "it says who it was: {line}");
     assert!(line.starts_with('W'), "an operator should know: {line}");
@@ -26,12 +26,12 @@ fn a_flushed_ruleset() {
 
 #[test]
 fn one_deleted_table() {
-    undone("delete table ip6 portolan", ": table ip6 deleted\"");
+    undone("delete table ip6 portolan", r#"found="table ip6 deleted""#);
 }
 
 #[test]
 fn one_deleted_element() {
-    undone(&format!("delete element {FRONTEND} }}"), ": 1 element of ip map frontends deleted\"");
+    undone(&format!("delete element {FRONTEND} }}"), r#"found="1 element of ip map frontends deleted""#);
 }
 
 #[test]
@@ -50,17 +50,23 @@ fn an_element_with_another_value() {
 
 #[test]
 fn an_added_element() {
-    undone("add element ip portolan cluster-ips { 10.96.0.99 }", ": 1 element of ip set cluster-ips added\"");
+    undone(
+        "add element ip portolan cluster-ips { 10.96.0.99 }",
+        r#"found="1 element of ip set cluster-ips added""#,
+    );
 }
 
 #[test]
 fn a_rule_in_our_chain() {
-    undone("insert rule ip portolan services ip saddr 192.0.2.1 drop", ": ip chain services changed\"");
+    undone(
+        "insert rule ip portolan services ip saddr 192.0.2.1 drop",
+        r#"found="ip chain services changed""#,
+    );
 }
 
 #[test]
 fn a_flushed_chain() {
-    undone("flush chain ip6 portolan send", ": ip6 chain send changed\"");
+    undone("flush chain ip6 portolan send", r#"found="ip6 chain send changed""#);
 }
 
 #[test]
@@ -77,13 +83,13 @@ fn a_deleted_chain() {
 fn a_chain_that_hooks_into_the_node() {
     undone(
         "add chain ip portolan evil { type filter hook input priority 0; policy drop; }",
-        ": ip chain evil added\"",
+        r#"found="ip chain evil added""#,
     );
 }
 
 #[test]
 fn a_set_of_somebody_else() {
-    undone("add set ip portolan strangers { type ipv4_addr; }", ": ip set strangers added\"");
+    undone("add set ip portolan strangers { type ipv4_addr; }", r#"found="ip set strangers added""#);
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn a_service_that_the_kernel_refuses_holds_up_nobody_else() {
     };
     scene.manifests.put("both.yaml", &objects(&[7, 8])).unwrap();
     let line = wait_for_line(&agent, "cannot be programmed");
-    assert!(line.starts_with('E') && line.contains("Service default/s7 "), "{line}");
+    assert!(line.starts_with('E') && line.contains(r#"service="default/s7""#), "{line}");
     assert!(line.contains("element ip portolan frontends { 10.96.0.7 . tcp . 80"), "{line}");
     eventually(PATIENCE, || is_served(8)).expect("the other is programmed");
     assert!(!is_served(7), "{}", agent.stderr());
@@ -74,7 +74,7 @@ fn a_service_that_the_kernel_refuses_holds_up_nobody_else() {
     drop(stranger);
     let ports = service("s7", scene.lab.cluster_ip(7)).port("more", Protocol::Tcp, 81).object();
     scene.manifests.put("both.yaml", &[&objects(&[7, 8])[1..], &[ports]].concat()).unwrap();
-    wait_for_line(&agent, "Service default/s7 is programmed again");
+    wait_for_line(&agent, r#""Service is programmed again" service="default/s7""#);
     eventually(PATIENCE, || is_served(7)).expect("it is served");
     quarantined(0.0);
     eventually(PATIENCE, || is_served(8) && is_served(9)).expect("so are the others");

@@ -4,10 +4,10 @@
 //!
 //! These tests need root and say so without it.
 
+mod back_off;
 mod changes;
 mod crash;
 mod faults;
-mod fight;
 mod isolation;
 mod neighbour;
 mod owner;

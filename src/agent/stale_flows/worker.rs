@@ -1,8 +1,8 @@
-//! The thread that looks for stale flows, and what it shares with the reconciler.
+//! The thread that searches for stale flows, and its tasks, which it shares with the reconciler.
 //!
-//! The kernel walks its whole table for each look, 28 ms for 100,000 entries: nothing that a change of the rules should wait
-//! for. What is handed over stays here until it is done. What the reconciler learns meanwhile holds for what is under way:
-//! right before an entry is removed, it is asked whether it is still stale.
+//! The kernel walks its whole table for each search, 28 ms for 100,000 entries: changes of the rules must not wait for that.
+//! A task stays here until it is done. What the reconciler learns meanwhile applies to tasks that are under way: right
+//! before an entry is removed, it is checked once more that it is stale.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -21,15 +21,15 @@ use tracing::{debug, warn};
 use super::super::{Event, FIRST_RETRY, FlowRemoval, LAST_RETRY, Sender};
 use crate::kernel::conntrack::{Conntrack, Error};
 
-/// So long after the rules changed flows are looked for. A packet that came by while they did enters its flow a little
-/// later, and a TCP connection that was asked for right before may yet be answered.
+/// The time between a change of the rules and the search. A packet that came during the change enters its flow a little
+/// later, and a TCP connection that was opened right before may still be answered.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// The protocols of which a survey is made: of UDP, all destinations are looked at instead.
+/// The protocols of a survey: for UDP, all destinations are searched instead.
 const SURVEYED: [Protocol; 2] = [Protocol::Tcp, Protocol::Sctp];
 
-/// How much longer than a look took there is no other of that protocol, so that changes without end cost a bounded part of
-/// a processor. TCP changes come most often, and who waits for an answer asks again after a second.
+/// The pause after a search of a protocol, as a multiple of its duration, so that endless changes cost a bounded share of
+/// a processor. Changes of TCP are the most frequent, and its clients send again after a second.
 const fn rest(protocol: Protocol) -> u32 {
     match protocol {
         Protocol::Udp | Protocol::Sctp => 9,
@@ -37,38 +37,38 @@ const fn rest(protocol: Protocol) -> u32 {
     }
 }
 
-/// What the reconciler and the worker share.
+/// The tasks, and a notification of their changes.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
-    papers: Mutex<Papers>,
+pub(super) struct Shared {
+    tasks: Mutex<Tasks>,
     changed: Condvar,
 }
 
-/// What lies on the desk.
+/// The worker's tasks.
 #[derive(Debug, Default)]
-pub(super) struct Papers {
+pub(super) struct Tasks {
     queues: [Queue; Protocol::ALL.len()],
     survey: Survey,
-    /// What was done, and is not counted yet.
+    /// What was done and is not reported yet.
     pub reports: Vec<FlowRemoval>,
-    /// Whether somebody waits for the end.
+    /// Whether the reconciler waits for the end.
     pub hurried: bool,
     closed: bool,
 }
 
-/// What is to be done for a protocol.
+/// The tasks of a protocol.
 #[derive(Debug, Default)]
 struct Queue {
-    /// Where to look, and not before when.
+    /// What to search for, and the earliest time.
     waiting: VecDeque<(Instant, Flows)>,
-    /// Where the worker looks.
+    /// What the worker searches for.
     working: Arc<Flows>,
-    /// Not before this there is another look.
+    /// The earliest time of the next search.
     rested: Option<Instant>,
     retry: Retry,
 }
 
-/// Flows that an earlier run left: who answers which is asked for first, since nobody knows which endpoints went.
+/// Flows that an earlier run left: their endpoints are listed first, since it is unknown which of them are gone.
 #[derive(Debug, Default)]
 struct Survey {
     wanted: bool,
@@ -76,7 +76,7 @@ struct Survey {
     retry: Retry,
 }
 
-/// When to try again what failed.
+/// When to retry what failed.
 #[derive(Debug, Default)]
 struct Retry {
     /// `None` if it did not fail.
@@ -85,14 +85,14 @@ struct Retry {
 }
 
 impl Retry {
-    /// Notes an attempt. A failure is said once.
+    /// Notes an attempt. The first failure is logged.
     fn note(&mut self, outcome: &Result<(), Error>) {
         let Err(error) = outcome else {
             *self = Self::default();
             return;
         };
         if self.at.is_none() {
-            warn!("{error}; stale flows are looked for again later");
+            warn!(%error, "The search for stale flows failed; trying again later");
         }
         self.wait = (self.wait * 2).clamp(FIRST_RETRY, LAST_RETRY);
         self.at = Some(Instant::now() + self.wait);
@@ -100,14 +100,14 @@ impl Retry {
 }
 
 impl Queue {
-    /// When there is something to do next.
+    /// When the next task is due.
     fn due(&self, hurried: bool) -> Option<Instant> {
         let (due, _) = self.waiting.front()?;
         let rested = self.rested.filter(|_| !hurried);
         Some([Some(*due), rested, self.retry.at].into_iter().flatten().fold(*due, Ord::max))
     }
 
-    /// Takes what is due.
+    /// Takes the tasks that are due.
     fn take(&mut self, now: Instant) -> Arc<Flows> {
         let ready = self.waiting.partition_point(|(due, _)| *due <= now);
         let mut flows = Flows::default();
@@ -129,7 +129,7 @@ impl Survey {
     }
 }
 
-impl Papers {
+impl Tasks {
     /// Adds destinations whose flows may be stale from now on.
     pub(super) fn add(&mut self, flows: Flows) {
         let due = Instant::now() + SETTLE;
@@ -143,19 +143,19 @@ impl Papers {
         self.survey.wanted = true;
     }
 
-    /// Whether a survey has found something that nobody took yet.
+    /// Whether the outcome of a survey was not taken yet.
     pub(super) const fn is_surveyed(&self) -> bool {
         self.survey.found.is_some()
     }
 
-    /// What a survey found, once.
+    /// Takes the outcome of a survey.
     pub(super) fn take_survey(&mut self) -> Option<BTreeSet<(Destination, SocketAddr)>> {
         let found = self.survey.found.take()?;
         self.survey.wanted = false;
         Some(found)
     }
 
-    /// Calls `each` with all that waits or is under way.
+    /// Calls `each` with all tasks, waiting or under way.
     pub(super) fn each(&mut self, mut each: impl FnMut(&mut Flows)) {
         for queue in &mut self.queues {
             queue.waiting.iter_mut().for_each(|(_, flows)| each(flows));
@@ -166,19 +166,19 @@ impl Papers {
         }
     }
 
-    /// Whether nothing is left but what failed.
+    /// Whether nothing is left but tasks that failed.
     pub(super) fn is_settled(&self) -> bool {
         let surveyed = !self.survey.wanted || self.survey.retry.at.is_some();
         surveyed && self.queues.iter().all(Queue::is_settled)
     }
 
-    /// Whether something failed that will be tried again.
+    /// Whether a task failed and will be retried.
     pub(super) fn is_failing(&self) -> bool {
         let retries = self.queues.iter().map(|queue| &queue.retry).chain([&self.survey.retry]);
         retries.into_iter().any(|retry| retry.at.is_some())
     }
 
-    /// What there is to do now, or when there is.
+    /// The next job, or the time when it is due.
     fn next(&mut self) -> Result<Job, Option<Instant>> {
         let now = Instant::now();
         let mut next = self.survey.due(now);
@@ -188,15 +188,15 @@ impl Papers {
         for protocol in Protocol::ALL {
             let queue = &mut self.queues[protocol as usize];
             match queue.due(self.hurried) {
-                Some(due) if due <= now => return Ok(Job::Look(protocol, queue.take(now))),
+                Some(due) if due <= now => return Ok(Job::Search(protocol, queue.take(now))),
                 due => next = [next, due].into_iter().flatten().min(),
             }
         }
         Err(next)
     }
 
-    /// Notes how a look ended. What failed stays.
-    fn looked(&mut self, removal: FlowRemoval, destinations: usize, outcome: &Result<(), Error>) {
+    /// Notes the outcome of a search. What failed stays.
+    fn searched(&mut self, removal: FlowRemoval, destinations: usize, outcome: &Result<(), Error>) {
         let now = Instant::now();
         let queue = &mut self.queues[removal.protocol as usize];
         queue.retry.note(outcome);
@@ -213,73 +213,73 @@ impl Papers {
 
 enum Job {
     Survey,
-    Look(Protocol, Arc<Flows>),
+    Search(Protocol, Arc<Flows>),
 }
 
-impl Desk {
-    pub(super) fn papers(&self) -> MutexGuard<'_, Papers> {
-        // Whoever panicked left whole values.
-        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    pub(super) fn tasks(&self) -> MutexGuard<'_, Tasks> {
+        // A thread that panicked left valid values.
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has whoever waits look at the desk.
+    /// Wakes the threads that wait for a change of the tasks.
     pub(super) fn notify(&self) {
         self.changed.notify_all();
     }
 
-    /// Waits until something on the desk changed, or for so long.
+    /// Waits until the tasks change, or until this time.
     pub(super) fn wait<'a>(
         &self,
-        papers: MutexGuard<'a, Papers>,
+        tasks: MutexGuard<'a, Tasks>,
         until: Option<Instant>,
-    ) -> MutexGuard<'a, Papers> {
+    ) -> MutexGuard<'a, Tasks> {
         let Some(until) = until else {
-            return self.changed.wait(papers).unwrap_or_else(PoisonError::into_inner);
+            return self.changed.wait(tasks).unwrap_or_else(PoisonError::into_inner);
         };
         let left = until.saturating_duration_since(Instant::now());
-        self.changed.wait_timeout(papers, left).unwrap_or_else(PoisonError::into_inner).0
+        self.changed.wait_timeout(tasks, left).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Ends the worker, after what it is at.
+    /// Ends the worker after its current job.
     pub(super) fn close(&self) {
-        self.papers().closed = true;
+        self.tasks().closed = true;
         self.notify();
     }
 
     /// The next job; `None` at the end.
     fn next(&self) -> Option<Job> {
-        let mut papers = self.papers();
-        while !papers.closed {
-            match papers.next() {
+        let mut tasks = self.tasks();
+        while !tasks.closed {
+            match tasks.next() {
                 Ok(job) => return Some(job),
-                Err(due) => papers = self.wait(papers, due),
+                Err(due) => tasks = self.wait(tasks, due),
             }
         }
         None
     }
 }
 
-/// Looks for stale flows until the desk is closed. `events` hears when something is done.
-pub(super) fn work(desk: &Desk, events: Option<&Sender>) {
-    // At once, while there are file descriptors left. A failure is said when there is something to do.
+/// Searches for stale flows until the tasks are closed. Sends an event after each job.
+pub(super) fn work(shared: &Shared, events: Option<&Sender>) {
+    // At once, while there are file descriptors left. A failure is logged with the first job.
     let mut conntrack = Conntrack::open().ok();
-    while let Some(job) = desk.next() {
+    while let Some(job) = shared.next() {
         match job {
-            Job::Survey => survey(desk, &mut conntrack),
-            Job::Look(protocol, flows) => look(desk, &mut conntrack, protocol, &flows),
+            Job::Survey => survey(shared, &mut conntrack),
+            Job::Search(protocol, flows) => search(shared, &mut conntrack, protocol, &flows),
         }
-        desk.notify();
-        // Nobody hears it when the agent ends.
+        shared.notify();
+        // The queue is closed when the agent ends.
         let _ = events.map(|events| events.send(Event::Flows));
     }
 }
 
-/// Removes what is stale of a protocol, and still is when its turn comes.
-fn look(desk: &Desk, conntrack: &mut Option<Conntrack>, protocol: Protocol, flows: &Flows) {
+/// Removes the stale flows of a protocol.
+fn search(shared: &Shared, conntrack: &mut Option<Conntrack>, protocol: Protocol, flows: &Flows) {
     let started = Instant::now();
     let mut removed = [0; 2];
     let still = |destination: Destination, source: SocketAddr| {
-        desk.papers().queues[protocol as usize].working.is_stale(destination, source)
+        shared.tasks().queues[protocol as usize].working.is_stale(destination, source)
     };
     let outcome = opened(conntrack).and_then(|conntrack| {
         Family::ALL.into_iter().try_for_each(|family| {
@@ -287,11 +287,11 @@ fn look(desk: &Desk, conntrack: &mut Option<Conntrack>, protocol: Protocol, flow
         })
     });
     let removal = FlowRemoval { protocol, removed, duration: started.elapsed(), failed: outcome.is_err() };
-    desk.papers().looked(removal, flows.destinations().len(), &outcome);
+    shared.tasks().searched(removal, flows.destinations().len(), &outcome);
 }
 
-/// Finds out where the flows of all protocols but UDP go.
-fn survey(desk: &Desk, conntrack: &mut Option<Conntrack>) {
+/// Lists the endpoints of the flows of all protocols but UDP.
+fn survey(shared: &Shared, conntrack: &mut Option<Conntrack>) {
     let mut found = BTreeSet::new();
     let mut reports = Vec::new();
     let outcome = opened(conntrack).and_then(|conntrack| {
@@ -304,10 +304,10 @@ fn survey(desk: &Desk, conntrack: &mut Option<Conntrack>) {
             Ok(())
         })
     });
-    let mut papers = desk.papers();
-    papers.reports.extend(reports);
-    papers.survey.retry.note(&outcome);
-    papers.survey.found = outcome.is_ok().then_some(found);
+    let mut tasks = shared.tasks();
+    tasks.reports.extend(reports);
+    tasks.survey.retry.note(&outcome);
+    tasks.survey.found = outcome.is_ok().then_some(found);
 }
 
 fn opened(conntrack: &mut Option<Conntrack>) -> Result<&mut Conntrack, Error> {
@@ -330,77 +330,77 @@ mod tests {
         (destination, endpoint, flows)
     }
 
-    /// What there is to look at once all of it may be.
-    fn job(papers: &mut Papers) -> Option<(Protocol, Arc<Flows>)> {
+    /// The next search, once it is due.
+    fn job(tasks: &mut Tasks) -> Option<(Protocol, Arc<Flows>)> {
         loop {
-            match papers.next() {
-                Ok(Job::Look(protocol, flows)) => return Some((protocol, flows)),
-                Ok(Job::Survey) => panic!("nobody asked for it"),
+            match tasks.next() {
+                Ok(Job::Search(protocol, flows)) => return Some((protocol, flows)),
+                Ok(Job::Survey) => panic!("no survey was asked for"),
                 Err(due) => std::thread::sleep(due?.saturating_duration_since(Instant::now())),
             }
         }
     }
 
-    fn ended(papers: &mut Papers, protocol: Protocol, outcome: &Result<(), Error>) {
+    fn ended(tasks: &mut Tasks, protocol: Protocol, outcome: &Result<(), Error>) {
         let failed = outcome.is_err();
         let removal = FlowRemoval { protocol, removed: [0; 2], duration: Duration::ZERO, failed };
-        papers.looked(removal, 1, outcome);
+        tasks.searched(removal, 1, outcome);
     }
 
     #[test]
-    fn what_is_handed_over_is_looked_at_once_and_what_comes_meanwhile_later() {
-        let mut papers = Papers::default();
-        assert!(papers.is_settled() && job(&mut papers).is_none());
+    fn what_is_handed_over_is_searched_once_and_what_comes_meanwhile_later() {
+        let mut tasks = Tasks::default();
+        assert!(tasks.is_settled() && job(&mut tasks).is_none());
         let (destination, first, flows) = gone(Protocol::Sctp, "10.0.0.1:53");
-        papers.add(flows);
-        assert!(matches!(papers.next(), Err(Some(_))), "not before the rules have settled");
-        let (protocol, flows) = job(&mut papers).unwrap();
+        tasks.add(flows);
+        assert!(matches!(tasks.next(), Err(Some(_))), "not before the rules have settled");
+        let (protocol, flows) = job(&mut tasks).unwrap();
         assert_eq!(protocol, Protocol::Sctp);
-        assert!(flows.is_stale(destination, first) && !papers.is_settled());
+        assert!(flows.is_stale(destination, first) && !tasks.is_settled());
 
         let (_, second, more) = gone(Protocol::Sctp, "10.0.0.2:53");
-        papers.add(more);
-        ended(&mut papers, protocol, &Ok(()));
-        let (_, flows) = job(&mut papers).unwrap();
+        tasks.add(more);
+        ended(&mut tasks, protocol, &Ok(()));
+        let (_, flows) = job(&mut tasks).unwrap();
         assert!(flows.is_stale(destination, second) && !flows.is_stale(destination, first));
-        ended(&mut papers, protocol, &Ok(()));
-        assert!(papers.is_settled() && !papers.is_failing() && job(&mut papers).is_none());
+        ended(&mut tasks, protocol, &Ok(()));
+        assert!(tasks.is_settled() && !tasks.is_failing() && job(&mut tasks).is_none());
     }
 
     #[test]
     fn what_fails_stays_and_is_tried_again() {
-        let mut papers = Papers::default();
+        let mut tasks = Tasks::default();
         let (destination, endpoint, flows) = gone(Protocol::Tcp, "10.0.0.1:53");
-        papers.add(flows);
+        tasks.add(flows);
         for _ in 0..2 {
-            let (protocol, flows) = job(&mut papers).unwrap();
+            let (protocol, flows) = job(&mut tasks).unwrap();
             assert!(flows.is_stale(destination, endpoint));
             let error = crate::kernel::nftables::Error::Unknown(io::ErrorKind::Interrupted.to_string());
-            ended(&mut papers, protocol, &Err(error.into()));
-            assert!(papers.is_failing());
-            assert!(papers.is_settled(), "nobody waits for it at the end");
+            ended(&mut tasks, protocol, &Err(error.into()));
+            assert!(tasks.is_failing());
+            assert!(tasks.is_settled(), "the end does not wait for it");
         }
-        let (protocol, _) = job(&mut papers).unwrap();
-        ended(&mut papers, protocol, &Ok(()));
-        assert!(!papers.is_failing() && job(&mut papers).is_none());
+        let (protocol, _) = job(&mut tasks).unwrap();
+        ended(&mut tasks, protocol, &Ok(()));
+        assert!(!tasks.is_failing() && job(&mut tasks).is_none());
     }
 
     #[test]
     fn what_is_learnt_meanwhile_holds_for_what_is_under_way() {
-        let mut papers = Papers::default();
+        let mut tasks = Tasks::default();
         let (_, _, flows) = gone(Protocol::Tcp, "10.0.0.1:53");
-        papers.add(flows);
-        let (protocol, _) = job(&mut papers).unwrap();
+        tasks.add(flows);
+        let (protocol, _) = job(&mut tasks).unwrap();
         let (_, _, waiting) = gone(Protocol::Tcp, "10.0.0.2:53");
-        papers.add(waiting);
+        tasks.add(waiting);
         let mut seen = 0;
-        papers.each(|flows| {
+        tasks.each(|flows| {
             seen += 1;
             *flows = Flows::default();
         });
         assert_eq!(seen, 2);
-        assert!(papers.queues[protocol as usize].working.is_empty());
-        ended(&mut papers, protocol, &Ok(()));
-        assert!(papers.is_settled() && job(&mut papers).is_none());
+        assert!(tasks.queues[protocol as usize].working.is_empty());
+        ended(&mut tasks, protocol, &Ok(()));
+        assert!(tasks.is_settled() && job(&mut tasks).is_none());
     }
 }

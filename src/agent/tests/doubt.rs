@@ -74,7 +74,7 @@ fn a_set_that_somebody_declared_anew_gets_all_of_its_elements() {
         }
         fake.generation += 1;
     }
-    // Also if the notification did not say so.
+    // Also if the notification does not name it.
     let change = change(&mut world, 0, &[]);
     world.agent.foreign(change);
     world.sync();

@@ -1,16 +1,19 @@
-//! What there is to say about the health of the proxy at one moment.
+//! The health of the proxy at one moment.
 
 use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::FRESH;
 use crate::api::Kind;
+
+/// What the API server sent is stale after this long without news. Real servers send a bookmark about every minute and
+/// end a watch within ten.
+pub const FRESH: Duration = Duration::from_mins(10);
 
 /// How Go writes a time that was never set: what kube-proxy shows before its first sync.
 const NEVER: &str = "0001-01-01T00:00:00Z";
-/// The kinds without fresh news of which a proxy is not ready. Without news of the others, what it programs is right.
+/// The kinds that must be fresh for a proxy to be ready. What it programs is right even if the others are stale.
 const NEEDED: [Kind; 2] = [Kind::Service, Kind::EndpointSlice];
 /// The names of the families in kube-proxy's answer.
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
@@ -18,89 +21,89 @@ const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 /// The health of the proxy at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// When.
+    /// The moment.
     pub now: Timestamp,
     /// When the kernel was last made equal to the input.
     pub synced: Option<Timestamp>,
-    /// How long the oldest change has waited that the kernel does not hold.
+    /// How long the oldest change has waited that is not in the kernel.
     pub waiting: Option<Duration>,
-    /// Whether that is not too long.
+    /// Whether that is less than twice the sync period.
     pub healthy: bool,
     /// Whether load balancers may send traffic to this node (KEP-3836).
     pub node_eligible: bool,
-    /// Whether somebody else keeps changing the tables, and the repair has to wait.
+    /// Whether another process keeps changing the tables, so that the repair has to wait.
     pub contested: bool,
-    /// Number of Services that are left out because the kernel refuses them. Whoever may create Services must not be able
-    /// to take a node out of service, so that the proxy is ready all the same.
+    /// Number of Services that are left out because the kernel refuses them. The proxy is ready all the same: a user who
+    /// may create Services must not be able to take nodes out of service.
     pub quarantined: usize,
-    /// How long ago each kind was last heard of that somebody must tell of.
+    /// How long ago the last news of each kind came, of the kinds of which news is expected.
     pub ages: Vec<(Kind, Option<Duration>)>,
 }
 
-/// Why the proxy is not ready.
+/// A reason why the proxy is not ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unready {
-    /// Nothing was programmed yet.
+pub enum UnreadyReason {
+    /// Nothing has been programmed yet.
     NeverSynced,
     /// A change has waited for this long.
     Waiting(Duration),
-    /// Others changed the tables, and it is not undone yet.
+    /// Another process keeps changing the tables, and the repair waits.
     Contested,
-    /// Objects of this kind were not listed yet.
+    /// Objects of this kind have not been listed yet.
     NeverHeard(Kind),
-    /// Nothing was heard of this kind for this long.
+    /// No news of this kind has come for this long.
     Stale(Kind, Duration),
 }
 
-impl fmt::Display for Unready {
+impl fmt::Display for UnreadyReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NeverSynced => f.write_str("the kernel has not been programmed yet"),
             Self::Waiting(age) => {
                 write!(f, "a change has waited for {} s to reach the kernel", age.as_secs())
             }
-            Self::Contested => f.write_str("somebody else keeps changing the tables, and the repair waits"),
+            Self::Contested => f.write_str("another process keeps changing the tables, and the repair waits"),
             Self::NeverHeard(kind) => write!(f, "objects of kind {kind} have not been listed yet"),
             Self::Stale(kind, age) => {
-                write!(f, "nothing was heard of objects of kind {kind} for {} s", age.as_secs())
+                write!(f, "no news of objects of kind {kind} for {} s", age.as_secs())
             }
         }
     }
 }
 
 impl Report {
-    /// Whether load balancers should send traffic to this node: what `/healthz` says with its status code.
+    /// Whether load balancers should send traffic to this node: the status code of `/healthz`.
     pub fn admits_traffic(&self) -> bool {
         self.healthy && self.node_eligible
     }
 
-    /// Whether the node serves what the cluster says: it was programmed, no change waits for too long, and what is
-    /// known is fresh.
+    /// Whether the node serves the cluster's Services: it was programmed, no change waits for too long, and the input is
+    /// fresh.
     pub fn is_ready(&self) -> bool {
-        self.unready().is_empty()
+        self.unready_reasons().is_empty()
     }
 
-    /// What keeps the proxy from being ready.
-    pub fn unready(&self) -> Vec<Unready> {
-        let never = self.synced.is_none().then_some(Unready::NeverSynced);
-        let waiting = self.waiting.filter(|_| !self.healthy).map(Unready::Waiting);
+    /// Why the proxy is not ready; empty if it is.
+    pub fn unready_reasons(&self) -> Vec<UnreadyReason> {
+        let never = self.synced.is_none().then_some(UnreadyReason::NeverSynced);
+        let waiting = self.waiting.filter(|_| !self.healthy).map(UnreadyReason::Waiting);
         let needed = self.ages.iter().filter(|(kind, _)| NEEDED.contains(kind));
         let stale = needed.filter_map(|(kind, age)| match age {
-            None => Some(Unready::NeverHeard(*kind)),
-            Some(age) if *age > FRESH => Some(Unready::Stale(*kind, *age)),
+            None => Some(UnreadyReason::NeverHeard(*kind)),
+            Some(age) if *age > FRESH => Some(UnreadyReason::Stale(*kind, *age)),
             Some(_) => None,
         });
-        let contested = self.contested.then_some(Unready::Contested);
+        let contested = self.contested.then_some(UnreadyReason::Contested);
         never.into_iter().chain(waiting).chain(contested).chain(stale).collect()
     }
 
-    /// The body of `/livez`: kube-proxy's. Both families go to the kernel in one transaction, so that they never
+    /// The body of `/livez`: kube-proxy's. Both families go to the kernel in one transaction, so they never
     /// differ.
     pub fn livez(&self) -> Value {
         let synced = self.synced.map_or_else(|| NEVER.to_owned(), |at| at.to_string());
         let status = FAMILIES
             .map(|family| (family.to_owned(), json!({ "lastUpdated": synced, "healthy": self.healthy })));
-        // As kube-proxy: of a healthy proxy, everything is as of now.
+        // Like kube-proxy: a healthy proxy was last updated now.
         let updated = if self.healthy { self.now.to_string() } else { synced };
         json!({
             "lastUpdated": updated,
@@ -125,7 +128,7 @@ impl Report {
             .ages
             .iter()
             .map(|(kind, age)| (kind.to_string(), age.map_or(Value::Null, |age| json!(age.as_secs()))));
-        let reasons: Vec<String> = self.unready().iter().map(ToString::to_string).collect();
+        let reasons: Vec<String> = self.unready_reasons().iter().map(ToString::to_string).collect();
         json!({
             "ready": reasons.is_empty(),
             "reasons": reasons,
@@ -156,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_healthy_proxy_says_what_kube_proxy_says() {
+    fn a_healthy_proxy_answers_as_kube_proxy_does() {
         let expected = json!({
             "lastUpdated": "2027-01-15T08:01:40Z",
             "currentTime": "2027-01-15T08:01:40Z",
@@ -186,14 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn readyz_says_why_not_in_words() {
+    fn readyz_lists_the_reasons() {
         let ages = vec![(Kind::Service, Some(FRESH * 2)), (Kind::EndpointSlice, None)];
         let body = Report { synced: None, ages, quarantined: 3, ..report() }.readyz();
         assert_eq!(body["quarantinedServices"], 3);
         assert_eq!(body["ready"], false);
         let reasons = json!([
             "the kernel has not been programmed yet",
-            "nothing was heard of objects of kind Service for 1200 s",
+            "no news of objects of kind Service for 1200 s",
             "objects of kind EndpointSlice have not been listed yet",
         ]);
         assert_eq!(body["reasons"], reasons);

@@ -1,4 +1,4 @@
-//! Health checks of Services (`healthCheckNodePort`): what the reconciler tells the servers.
+//! Health checks of Services (`healthCheckNodePort`): what the reconciler sends to the servers.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -16,32 +16,32 @@ use portolan_rules::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// What the servers are told.
+/// A change of what the servers answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HealthCheckChange {
-    /// These Services answer so from now on; `None`: no longer at all. Who could not bind its port tries again.
+    /// These Services answer so from now on, or, with `None`, no longer. Ports that could not be bound are tried again.
     Services(Vec<(ObjectName, Option<HealthCheck>)>),
-    /// To be answered on these addresses.
+    /// Health checks are answered on these addresses.
     Addresses(BTreeSet<IpAddr>),
 }
 
 /// The servers' end.
 #[derive(Debug)]
 pub struct HealthChecks {
-    /// What changes.
+    /// The changes.
     pub changes: UnboundedReceiver<HealthCheckChange>,
-    /// Number of sockets that could not be bound: if there are any, each reconcile says something.
+    /// Number of sockets that could not be bound. If there are any, each reconcile sends a change.
     pub failing: Arc<AtomicUsize>,
 }
 
-/// The reconciler's end. It knows what the servers were told, and tells them what is different. Never blocks. The
-/// default is one that nobody listens to.
+/// The reconciler's end. It remembers what it sent to the servers, and sends what differs. Never blocks. The default
+/// discards everything.
 #[derive(Debug, Default)]
 pub struct ServiceHealth {
     servers: Option<(UnboundedSender<HealthCheckChange>, Arc<AtomicUsize>)>,
     known: HashMap<ObjectName, HealthCheck>,
     addresses: BTreeSet<IpAddr>,
-    /// Services that changed since the servers were last told.
+    /// Services that changed since the last update.
     changed: BTreeSet<ObjectName>,
 }
 
@@ -67,7 +67,7 @@ impl ServiceHealth {
         self.changed.extend(changed);
     }
 
-    /// Tells the servers on which addresses to answer.
+    /// Sends the servers the addresses on which to answer.
     pub fn set_addresses(&mut self, addresses: BTreeSet<IpAddr>) {
         if self.addresses != addresses {
             self.addresses.clone_from(&addresses);
@@ -75,11 +75,11 @@ impl ServiceHealth {
         }
     }
 
-    /// Tells the servers what is different, now that the kernel holds it.
+    /// Sends the servers the Services whose answers changed, now that the kernel has them.
     pub fn update(&mut self, state: &State) {
         let Some((_, failing)) = &self.servers else { return };
         let retry = failing.load(Ordering::Relaxed) > 0;
-        // Services may have gone there while the kernel refused them.
+        // Services may have been put in quarantine since: the kernel refused them.
         self.changed
             .extend(state.quarantined().iter().filter(|name| self.known.contains_key(*name)).cloned());
         let mut changes = Vec::new();

@@ -1,13 +1,13 @@
 //! Requests to the API server, under the names that every client of Kubernetes gives them
-//! (`k8s.io/component-base/metrics/prometheus/restclient`): kube-proxy's dashboards and alerts ask for these, too.
+//! (`k8s.io/component-base/metrics/prometheus/restclient`): kube-proxy's dashboards and alerts use these, too.
 
 use std::time::Duration;
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
-use super::registered;
+use super::register::registered;
 
-/// What client-go says in place of a status code when there was no answer.
+/// What client-go puts in place of a status code when there was no answer.
 const NO_ANSWER: &str = "<error>";
 
 /// The metrics; clones share them.
@@ -38,7 +38,7 @@ impl ApiRequests {
         }
     }
 
-    /// Counts a request, whose answer began after so long: with this status code, or with none.
+    /// Counts a request: its status code, or `None` if no answer came, and the time until the answer began.
     pub fn count(&self, method: &str, host: &str, code: Option<u16>, took: Duration) {
         let code = code.map_or_else(|| NO_ANSWER.to_owned(), |code| code.to_string());
         self.total.with_label_values(&[&*code, method, host]).inc();

@@ -1,7 +1,7 @@
 //! New connections of each Service and endpoint (`--endpoint-counters`).
 //!
-//! Totals, although what they are made of comes and goes: an element of the kernel's maps counts from zero when an
-//! endpoint comes to a slot, and takes its count with it when the endpoint leaves.
+//! These are totals, although the kernel's counters come and go: an element of its maps counts from zero when an endpoint
+//! is placed in a slot, and its count is lost when the endpoint leaves.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,24 +14,24 @@ use std::{
 use portolan_rules::compile::FrontendKey;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use super::registered;
+use super::register::registered;
 use crate::kernel::nftables::{Count, Counts};
 
 /// Most series of endpoints.
 const ENDPOINTS: usize = 2_000;
 /// Most series of Services' ports.
 const SERVICES: usize = 10_000;
-/// How long a series stays of what is gone: longer than anybody waits between two scrapes.
+/// How long a series stays after its object is gone: longer than the interval between two scrapes.
 const KEPT: Duration = Duration::from_mins(10);
 
-/// Totals of connections, and what they were made of last.
+/// Totals of connections, and the readings that they were made of.
 #[derive(Debug)]
 pub struct Connections {
     services: Series<Arc<str>>,
     endpoints: Series<(Arc<str>, SocketAddr)>,
     readable: IntGauge,
-    /// What each element had counted, and for whom. Nothing before the first reading: what elements had counted by
-    /// then is an earlier run's.
+    /// The endpoint and the count of each element at the last reading. `None` before the first: what elements had counted
+    /// by then is an earlier run's.
     last: Option<HashMap<(FrontendKey, u32), (SocketAddr, u64)>>,
 }
 
@@ -100,7 +100,7 @@ impl Connections {
                 Some((there, before)) if there == endpoint && before <= connections => *before,
                 _ => 0,
             };
-            // What an interrupted reading shows twice is older the first time.
+            // An interrupted reading may show an element twice; the later count is the newer.
             let found = (*endpoint, *connections);
             last.insert((*frontend, *slot), found);
             present.insert((*frontend, *slot), found);
@@ -108,7 +108,7 @@ impl Connections {
             *endpoints.entry((owner.clone(), *endpoint)).or_insert(0) += connections - before;
         }
         if complete {
-            // What is gone; if it comes back, it counts from zero.
+            // Elements that are gone count from zero if they come back.
             *last = present;
         }
         self.services.add(services, complete, now, |owner| labels(owner).map(str::to_owned).into());
@@ -118,20 +118,20 @@ impl Connections {
         });
     }
 
-    /// Notes that nothing could be read.
+    /// Notes that the counters could not be read.
     pub fn fail(&mut self) {
         self.readable.set(0);
     }
 }
 
-/// Namespace, Service and port of a comment. The port has no name if it needs none, as it is the only one.
+/// Namespace, Service and port in a comment. The only port of a Service need not have a name.
 fn labels(comment: &str) -> [&str; 3] {
     let (namespace, rest) = comment.split_once('/').unwrap_or(("", comment));
     let (service, port) = rest.split_once(':').unwrap_or((rest, ""));
     [namespace, service, port]
 }
 
-/// Counters of one kind, no more than a number of them: first come, first served.
+/// Counters of one kind, up to a limit: first come, first served.
 #[derive(Debug)]
 struct Series<K> {
     counters: IntCounterVec,
@@ -152,7 +152,7 @@ impl<K: Hash + Ord> Series<K> {
         Self { counters, dropped, limit, known: HashMap::new() }
     }
 
-    /// Adds to the series; if these are `all` that there are, forgets those that have been gone for long.
+    /// Adds to the series. If these are `all` there are, removes series whose objects have been gone for long.
     fn add(&mut self, more: BTreeMap<K, u64>, all: bool, now: Instant, labels: impl Fn(&K) -> Vec<String>) {
         if all {
             let counters = &self.counters;
@@ -160,7 +160,7 @@ impl<K: Hash + Ord> Series<K> {
                 let stays = more.contains_key(key) || now.duration_since(known.seen) < KEPT;
                 if !stays {
                     let labels: Vec<&str> = known.labels.iter().map(String::as_str).collect();
-                    // It is there: it was made with these labels.
+                    // The series exists: it was made with these labels.
                     let _ = counters.remove_label_values(&labels);
                 }
                 stays

@@ -1,7 +1,7 @@
 //! The metrics of kube-proxy's nftables mode, under its names (`pkg/proxy/metrics`).
 //!
-//! Both families go to the kernel in one transaction. What took time or failed did so for both, and is counted for
-//! both.
+//! Both families go to the kernel in one transaction. Durations and failures are
+//! therefore counted for both.
 
 use jiff::Timestamp;
 use portolan_rules::compile::NoLocalEndpoints;
@@ -10,7 +10,7 @@ use prometheus::{
     Registry, exponential_buckets,
 };
 
-use super::{FAMILIES, registered};
+use super::register::{FAMILIES, registered};
 use crate::observe::report::{FlowRemoval, Reconcile};
 
 /// Gauges whose names end like a counter's.
@@ -19,7 +19,7 @@ pub const MISNAMED: [&str; 1] = ["kubeproxy_sync_proxy_rules_no_local_endpoints_
 /// The metrics.
 #[derive(Debug)]
 pub struct KubeProxy {
-    /// When the process started, before which nobody's programming latency counts.
+    /// When the process started. Changes from before it do not count towards programming latency.
     started: Timestamp,
     sync_duration: HistogramVec,
     full_sync_duration: HistogramVec,
@@ -40,7 +40,7 @@ pub struct KubeProxy {
 }
 
 impl KubeProxy {
-    /// Registers them. What can be said from the start is there from the start, so that rates begin at zero.
+    /// Registers them. Series whose labels are known exist from the start, so that rates begin at zero.
     #[expect(clippy::too_many_lines, reason = "one metric after the other")]
     pub fn new(registry: &Registry) -> Self {
         let name = |name| format!("kubeproxy_{name}");
@@ -71,7 +71,7 @@ impl KubeProxy {
             }
             gauge
         };
-        // Nothing is ever left to be cleaned up later, so this stays zero; alerts that watch it still find it.
+        // Nothing is ever left for a later clean-up, so this stays zero; alerts on it find it.
         by_family(
             "sync_proxy_rules_nftables_cleanup_failures_total",
             "Cumulative proxy nftables cleanup failures",
@@ -182,7 +182,7 @@ impl KubeProxy {
         }
     }
 
-    /// Counts what a look for stale flows removed.
+    /// Counts the stale flows that were removed.
     pub fn flows_removed(&self, removal: &FlowRemoval) {
         for (family, removed) in FAMILIES.iter().zip(removal.removed) {
             let of_family = &[*family];
@@ -191,7 +191,7 @@ impl KubeProxy {
         }
     }
 
-    /// Sets how many ServicePorts of each family lack local endpoints.
+    /// Sets the number of Service ports of each family without local endpoints.
     pub fn no_local_endpoints(&self, lacking: [NoLocalEndpoints; 2]) {
         for (family, lacking) in FAMILIES.iter().zip(lacking) {
             for (policy, count) in [("internal", lacking.internal), ("external", lacking.external)] {

@@ -6,10 +6,10 @@ use prometheus::{
     exponential_buckets,
 };
 
-use super::{FAMILIES, registered};
-use crate::{
-    observe::health::Report,
-    observe::report::{Cause, FlowRemoval, Reconcile},
+use super::register::{FAMILIES, registered};
+use crate::observe::{
+    health::Report,
+    report::{Cause, FlowRemoval, Reconcile},
 };
 
 /// The metrics.
@@ -85,31 +85,31 @@ impl Portolan {
             bytes: counter("committed_bytes_total", "Length of the transactions that the kernel committed."),
             full_comparisons: counter(
                 "full_comparisons_total",
-                "Number of times that everything was compared with the kernel.",
+                "Number of full comparisons with the kernel.",
             ),
             full_comparison_duration: registered(
                 registry,
                 Histogram::with_opts(histogram(
                     "full_comparison_duration_seconds",
-                    "Time of reconciles that compared everything with the kernel.",
+                    "Time of reconciles with a full comparison.",
                 )),
             ),
             repairs: counter(
                 "drift_repairs_total",
-                "Number of times that somebody else had changed the tables and that was undone.",
+                "Number of repairs of changes that another process made to the tables.",
             ),
             repair_operations: counter(
                 "drift_repair_operations_total",
-                "Number of operations that undid it.",
+                "Number of operations of these repairs.",
             ),
-            quarantined: gauge("quarantined_services", "Number of Services that the kernel does not take."),
+            quarantined: gauge("quarantined_services", "Number of Services that the kernel refuses."),
             quarantines: counter(
                 "quarantines_total",
-                "Number of times that a Service was found that the kernel does not take.",
+                "Number of times that a Service was found to be refused by the kernel.",
             ),
             problems: counters(
                 "service_problems_total",
-                "Number of problems that were found with Services.",
+                "Number of problems found with Services.",
                 &["severity"],
             ),
             elements: gauges("set_elements", "Number of elements of a set or map.", &["ip_family", "set"]),
@@ -118,7 +118,7 @@ impl Portolan {
                 "Number of elements that a set or map is declared for.",
                 &["ip_family", "set"],
             ),
-            classes: gauges("classes", "Number of classes that frontends are of.", &["ip_family"]),
+            classes: gauges("classes", "Number of classes of frontends.", &["ip_family"]),
             conntrack_deletions: counters(
                 "conntrack_deletions_total",
                 "Number of stale flows that were deleted.",
@@ -131,19 +131,19 @@ impl Portolan {
             ),
             conntrack_pending: gauge(
                 "conntrack_pending",
-                "1 while stale flows could not be looked for, so that it is tried again.",
+                "1 while the search for stale flows failed and is to be retried.",
             ),
             age: gauges(
                 "newest_data_age_seconds",
-                "Time since the API server last said something about objects of a kind.",
+                "Time since the API server last sent something about objects of a kind.",
                 &["kind"],
             ),
             waiting: gauge(
                 "oldest_pending_change_age_seconds",
-                "Time that the oldest change has waited that the kernel does not hold.",
+                "Time that the oldest change has waited that is not in the kernel.",
             ),
             node_eligible: gauge("node_eligible", "1 if load balancers may send traffic to this node."),
-            ready: gauge("ready", "1 if the node serves what the cluster says."),
+            ready: gauge("ready", "1 if the node serves the cluster's Services."),
             readyz: counters("readyz_total", "Number of answers of /readyz by HTTP status.", &["code"]),
         }
     }
@@ -188,7 +188,7 @@ impl Portolan {
         }
     }
 
-    /// Counts what a look for stale flows removed; says whether some are left to be looked for.
+    /// Counts the stale flows that were removed. `pending` if the search is to be retried.
     pub fn flows_removed(&self, removal: &FlowRemoval, pending: bool) {
         let of_protocol = &[removal.protocol.name()];
         for (family, removed) in FAMILIES.iter().zip(removal.removed) {
@@ -212,7 +212,7 @@ impl Portolan {
         self.readyz.with_label_values(&[code.to_string()]).inc();
     }
 
-    /// Sets what depends on when it is asked for.
+    /// Sets the gauges that depend on the time of the scrape.
     pub fn set_ages(&self, report: &Report) {
         for (kind, age) in &report.ages {
             if let Some(age) = age {

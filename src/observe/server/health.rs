@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::Value;
 
-use super::Shared;
+use super::shared::Shared;
 use crate::observe::metrics::Probe;
 
 /// Connections at a time.

@@ -1,37 +1,37 @@
-//! Listening sockets: bound again and again until it works, with a bound on how many connections there are and on
-//! how long each may take.
+//! Listening sockets: bound again and again until it works, with a limit on the number of connections and on how long
+//! each may do nothing.
 
 use std::{
     collections::VecDeque,
-    convert::Infallible,
-    future::Future as _,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{Router, serve::Listener};
-use rustix::net::sockopt::set_ipv6_v6only;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use rustix::net::sockopt::{set_ipv6_v6only, set_tcp_user_timeout};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::oneshot,
-    time::{Instant, Sleep, sleep, sleep_until},
+    net::{TcpListener, TcpSocket},
+    task::{AbortHandle, JoinSet},
+    time::sleep,
 };
 use tracing::{error, info};
 
-use super::ServerError;
+use super::shared::ServerError;
 
 /// How long to wait before trying again to bind an address that is taken, as kube-proxy does.
 pub const BIND_RETRY: Duration = Duration::from_secs(5);
-/// A connection that asks nothing for this long after an answer is closed. Longer than Prometheus usually waits
-/// between two scrapes.
+/// A connection is closed if a request takes longer than this to arrive, counted from the answer to the one before, or
+/// if the peer takes nothing of an answer for this long. Longer than Prometheus usually waits between two scrapes.
 const IDLE: Duration = Duration::from_secs(90);
-/// Longest time from the beginning of a request to that of the answer: requests are a few lines.
-const REQUEST: Duration = Duration::from_secs(10);
+/// The longest head of a request: requests are a few lines.
+const REQUEST_BYTES: usize = 16 << 10;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 128;
 
@@ -45,13 +45,13 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     bind_any(address, open)
 }
 
-/// [`bind`], with the sockets that `open` makes; the flag says whether IPv4 is left out of an IPv6 socket.
+/// [`bind`], with the sockets that `open` makes; the flag leaves IPv4 out of an IPv6 socket.
 fn bind_any<T>(address: SocketAddr, open: impl Fn(SocketAddr, bool) -> io::Result<T>) -> io::Result<T> {
     if address.ip() != Ipv4Addr::UNSPECIFIED {
         return open(address, false);
     }
     match open((Ipv6Addr::UNSPECIFIED, address.port()).into(), false) {
-        // The port is taken, or may not be had; IPv4 alone would hide that from whoever connects over IPv6.
+        // The port is taken or not permitted; IPv4 alone would hide that from clients that connect over IPv6.
         Err(error) if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
             Err(error)
         }
@@ -93,8 +93,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the address that an option names, or finds out that it cannot be: which is an error, or said once and
-    /// tried again later.
+    /// Binds the address that an option names. An address that cannot be bound is an error with `hard_fail`;
+    /// without, it is logged once and tried again later.
     pub fn bind(
         option: String,
         address: SocketAddr,
@@ -105,7 +105,8 @@ impl Server {
             Ok(listener) => Some(listener),
             Err(source) if hard_fail => return Err(ServerError::Bind { option, address, source }),
             Err(error) => {
-                error!("{option} {address}: {error}; trying again every {BIND_RETRY:?}");
+                let retry = BIND_RETRY;
+                error!(%error, option, %address, ?retry, "Address cannot be bound; trying again");
                 None
             }
         };
@@ -114,7 +115,6 @@ impl Server {
 
     /// Serves until the runtime ends.
     pub async fn serve(mut self, router: Router) {
-        let limit = Limit::new(self.connections);
         let listener = loop {
             match self.bound.take().map_or_else(|| bind(self.address), Ok) {
                 Ok(listener) => break listener,
@@ -122,149 +122,59 @@ impl Server {
             }
         };
         info!(option = self.option, address = %self.address, "Server listens");
-        // Never ends: errors of single connections are theirs alone.
-        if let Err(error) = axum::serve(Bounded::new(listener, limit), router).await {
-            error!("{} {}: {error}; no longer served", self.option, self.address);
-        }
+        serve(listener, Limit::new(self.connections), router).await;
     }
 }
 
-/// How many connections there may be, at all listeners that share this. One more takes the place of the oldest: who
-/// holds connections open for no purpose must not keep probes out.
-#[derive(Clone, Debug)]
-pub struct Limit(Arc<Open>);
+/// Serves until the task is aborted, which closes the listener and its connections.
+pub async fn serve(mut listener: TcpListener, limit: Limit, router: Router) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limit.idle).max_buf_size(REQUEST_BYTES);
+    let user_timeout = u32::try_from(limit.idle.as_millis()).unwrap_or(u32::MAX);
+    let mut connections = JoinSet::new();
+    loop {
+        // Waits a second when there are no file descriptors left.
+        let (stream, _) = Listener::accept(&mut listener).await;
+        while connections.try_join_next().is_some() {}
+        // Without it, the peer is closed when others need its place.
+        let _ = set_tcp_user_timeout(&stream, user_timeout);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        limit.admit(connections.spawn(async {
+            // Errors of a connection concern its peer alone.
+            let _ = connection.await;
+        }));
+    }
+}
 
-#[derive(Debug)]
-struct Open {
+/// Limits the number of connections of all listeners that share it. One more takes the place of the oldest: idle
+/// connections must not keep probes out.
+#[derive(Clone, Debug)]
+pub struct Limit {
     most: usize,
-    /// The oldest first. Dropped to end the connection; closed once it has ended.
-    connections: Mutex<VecDeque<oneshot::Sender<Infallible>>>,
+    idle: Duration,
+    /// The oldest first.
+    connections: Arc<Mutex<VecDeque<AbortHandle>>>,
 }
 
 impl Limit {
-    /// At most so many.
+    /// A limit of this many connections.
     pub fn new(most: usize) -> Self {
-        Self(Arc::new(Open { most, connections: Mutex::default() }))
+        Self { most, idle: IDLE, connections: Arc::default() }
     }
 
-    /// One more connection; what it gets is ready when it has to end.
-    fn admit(&self) -> oneshot::Receiver<Infallible> {
-        let mut open = self.0.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.len() >= self.0.most {
-            open.retain(|connection| !connection.is_closed());
+    /// Counts a connection, and closes the oldest if it is one too many.
+    fn admit(&self, connection: AbortHandle) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if connections.len() >= self.most {
+            connections.retain(|connection| !connection.is_finished());
         }
-        if open.len() >= self.0.most {
-            open.pop_front();
+        if connections.len() >= self.most
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
         }
-        let (connection, end) = oneshot::channel();
-        open.push_back(connection);
-        end
-    }
-}
-
-/// A listener whose connections count against a limit.
-pub struct Bounded {
-    listener: TcpListener,
-    limit: Limit,
-    /// Longest time of a request.
-    request: Duration,
-}
-
-impl Bounded {
-    /// Bounds a listener.
-    pub fn new(listener: TcpListener, limit: Limit) -> Self {
-        Self { listener, limit, request: REQUEST }
-    }
-}
-
-impl Listener for Bounded {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // As of a plain listener: when there are no file descriptors left, waits a second.
-        let (stream, peer) = Listener::accept(&mut self.listener).await;
-        (Connection::new(stream, self.request, self.limit.admit()), peer)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that ends when its peer takes too long, or when others need its place.
-pub struct Connection {
-    stream: TcpStream,
-    /// Whether a request has begun, or is to, that is not answered yet.
-    asking: bool,
-    request: Duration,
-    until: Pin<Box<Sleep>>,
-    end: oneshot::Receiver<Infallible>,
-}
-
-impl Connection {
-    fn new(stream: TcpStream, request: Duration, end: oneshot::Receiver<Infallible>) -> Self {
-        Self { stream, asking: true, request, until: Box::pin(sleep(request)), end }
-    }
-
-    /// Notes that something was read, or with `answers` written.
-    fn note(&mut self, answers: bool) {
-        if answers {
-            self.asking = false;
-            self.until.set(sleep_until(Instant::now() + IDLE));
-        } else if !std::mem::replace(&mut self.asking, true) {
-            let until = Instant::now() + self.request;
-            self.until.set(sleep_until(until));
-        }
-    }
-
-    /// While there is nothing to do: whether to go on waiting.
-    fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let over = self.until.as_mut().poll(context).is_ready();
-        if over || Pin::new(&mut self.end).poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Poll::Pending
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_read(context, buffer) {
-            Poll::Pending => self.wait(context),
-            ready @ Poll::Ready(_) => {
-                self.note(false);
-                ready
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(context, bytes) {
-            Poll::Pending => self.wait(context),
-            ready @ Poll::Ready(_) => {
-                self.note(true);
-                ready
-            }
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        connections.push_back(connection);
     }
 }
 
@@ -273,17 +183,19 @@ mod tests {
     use std::net::IpAddr;
 
     use axum::routing::get;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
 
     use super::*;
 
     /// A server of one page that takes so many connections at a time.
-    fn server(most: usize, request: Duration) -> SocketAddr {
+    fn server(most: usize, idle: Duration) -> SocketAddr {
         let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(|| async { "page" }));
-        let bounded = Bounded { listener, limit: Limit::new(most), request };
-        tokio::spawn(async move { axum::serve(bounded, router).await });
+        tokio::spawn(serve(listener, Limit { idle, ..Limit::new(most) }, router));
         address
     }
 
@@ -304,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_holds_every_connection_keeps_nobody_out() {
+    async fn idle_connections_do_not_keep_a_probe_out() {
         let address = server(4, Duration::from_mins(1));
         let mut idle = Vec::new();
         for _ in 0..20 {
@@ -322,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_drips_in_is_given_up() {
+    async fn a_request_that_drips_in_is_closed() {
         let mut stream = connect(server(4, Duration::from_millis(300)), b"G").await;
         let drip = async {
             while stream.write_all(b"E").await.is_ok() {
@@ -330,6 +242,25 @@ mod tests {
             }
         };
         assert!(tokio::time::timeout(Duration::from_mins(1), drip).await.is_ok());
+    }
+
+    /// A peer that reads nothing of its answer is closed, although it acknowledges what its buffers take.
+    #[tokio::test]
+    async fn an_answer_that_is_not_read_is_closed() {
+        const IDLE: Duration = Duration::from_millis(300);
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(|| async { vec![0; 64 << 20] }));
+        let limit = Limit { idle: IDLE, ..Limit::new(4) };
+        let connections = Arc::clone(&limit.connections);
+        tokio::spawn(serve(listener, limit, router));
+        let _stream = connect(address, &[REQUEST_LINE, END].concat()).await;
+        let closed = async {
+            while !connections.lock().unwrap().front().is_some_and(AbortHandle::is_finished) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_mins(1), closed).await.is_ok());
     }
 
     #[tokio::test]

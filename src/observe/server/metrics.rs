@@ -1,4 +1,4 @@
-//! `/metrics`, and what people look at: `/statusz`, `/configz`, `/proxyMode`.
+//! `/metrics`, and the pages for people: `/statusz`, `/configz`, `/proxyMode`.
 
 use axum::{
     Json, Router,
@@ -11,13 +11,13 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{Shared, status};
+use super::{shared::Shared, status};
 use crate::observe::metrics::{CONTENT_TYPE as METRICS, slis};
 
 /// Connections at a time.
 pub const CONNECTIONS: usize = 64;
 
-/// The mode that `/proxyMode` names, as kube-proxy does: other components ask for it.
+/// The mode that `/proxyMode` names, as kube-proxy does: other components read it.
 const MODE: &str = "nftables";
 
 type Text<T> = ([(HeaderName, &'static str); 2], T);

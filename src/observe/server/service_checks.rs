@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
@@ -19,12 +18,12 @@ use axum::{
     },
 };
 use portolan_rules::{health_checks::HealthCheck, model::ObjectName, ruleset::Family};
-use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
+use tokio::{task::JoinHandle, time::sleep};
 use tracing::{info, warn};
 
 use super::{
-    Shared,
-    listen::{BIND_RETRY, Bounded, Limit, bind_in_family},
+    listen::{BIND_RETRY, Limit, bind_in_family, serve},
+    shared::Shared,
 };
 use crate::observe::{
     events::{Recorder, Warning},
@@ -34,7 +33,7 @@ use crate::observe::{
 /// Connections at a time, of all Services together.
 const CONNECTIONS: usize = 1024;
 
-/// Name of the header that says how many endpoints this node has: load balancers may use it as a weight.
+/// The header with the number of endpoints on this node: load balancers may use it as a weight.
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
 
 /// The listeners of all Services.
@@ -48,7 +47,7 @@ pub struct ServiceChecks {
     services: BTreeMap<ObjectName, Service>,
 }
 
-/// One Service: what it answers, and where.
+/// One Service: its answer, and its sockets.
 struct Service {
     port: u16,
     answer: Arc<Answer>,
@@ -56,23 +55,23 @@ struct Service {
 }
 
 impl Service {
-    /// Whether a check is answered where this one is.
-    fn is_where(&self, check: &HealthCheck) -> bool {
+    /// Whether a check is answered on the same sockets as this one.
+    fn has_sockets_of(&self, check: &HealthCheck) -> bool {
         let families = self.answer.local_endpoints.iter().zip(check.local_endpoints);
         self.port == check.port && families.into_iter().all(|(a, b)| a.is_some() == b.is_some())
     }
 }
 
-/// What a Service answers, on the addresses of each family for the endpoints of that family.
+/// The answer of a Service: on the addresses of each family, the endpoints of that family.
 struct Answer {
     name: ObjectName,
-    /// By family; `None` where nothing is answered.
+    /// By family; `None` for a family without answers.
     local_endpoints: [Option<AtomicUsize>; Family::ALL.len()],
     health: Health,
 }
 
 impl Answer {
-    /// The number of a family's endpoints here.
+    /// The number of a family's endpoints on this node.
     fn local_endpoints(&self, family: Family) -> Option<&AtomicUsize> {
         self.local_endpoints.get(family as usize)?.as_ref()
     }
@@ -81,22 +80,18 @@ impl Answer {
 /// A socket of a Service.
 enum Socket {
     Listening(Listening),
-    /// It could not be bound, which was said.
+    /// It could not be bound, which has been logged.
     Failed,
 }
 
-/// A socket that listens, and the task that does.
-struct Listening {
-    task: JoinHandle<io::Result<()>>,
-    /// Dropped to end its connections.
-    _connections: oneshot::Sender<()>,
-}
+/// The task that serves a socket.
+struct Listening(JoinHandle<()>);
 
 impl Listening {
-    /// Closes it. When this is done, the port is free.
+    /// Closes the socket and its connections. When this is done, the port is free.
     async fn close(self) {
-        self.task.abort();
-        let _ = self.task.await;
+        self.0.abort();
+        let _ = self.0.await;
     }
 }
 
@@ -131,11 +126,11 @@ impl ServiceChecks {
     }
 
     async fn update(&mut self, changes: Vec<(ObjectName, Option<HealthCheck>)>) {
-        // All that closes before anything opens: a port may pass from one Service to another.
+        // Sockets close before others open: a port may pass from one Service to another.
         let mut open = Vec::new();
         for (name, check) in changes {
             match (self.services.get(&name), check) {
-                (Some(service), Some(check)) if service.is_where(&check) => {
+                (Some(service), Some(check)) if service.has_sockets_of(&check) => {
                     for (known, new) in service.answer.local_endpoints.iter().zip(check.local_endpoints) {
                         if let (Some(known), Some(new)) = (known, new) {
                             known.store(new, Ordering::Relaxed);
@@ -184,7 +179,7 @@ impl ServiceChecks {
         info!(service = %name, port = service.port, "Health check closed");
     }
 
-    /// Binds every socket that is not bound yet, and says what fails, or no longer does.
+    /// Binds every socket that is not bound yet, and logs failures once.
     fn bind_missing(&mut self) {
         let mut failing = 0;
         for (name, service) in &mut self.services {
@@ -199,9 +194,10 @@ impl ServiceChecks {
                 let at = SocketAddr::new(*address, service.port);
                 match bind_in_family(at) {
                     Ok(listener) => {
-                        let listener = Bounded::new(listener, self.connections.clone());
-                        let listening = listen(listener, service.answer.clone(), Family::of(*address));
-                        service.sockets.insert(*address, Socket::Listening(listening));
+                        let answer = (service.answer.clone(), Family::of(*address));
+                        let router = Router::new().fallback(check).with_state(answer);
+                        let task = tokio::spawn(serve(listener, self.connections.clone(), router));
+                        service.sockets.insert(*address, Socket::Listening(Listening(task)));
                         listens = true;
                     }
                     Err(error) => {
@@ -218,8 +214,8 @@ impl ServiceChecks {
             }
             if !errors.is_empty() {
                 let errors = errors.join(", ");
-                warn!("Service {name}: cannot answer health checks: {errors}; trying again");
                 let (node, port) = (&self.node_name, service.port);
+                warn!(service = %name, port, error = errors, "Health checks cannot be answered; trying again");
                 self.recorder.warn(Warning {
                     service: name.clone(),
                     reason: "FailedToStartServiceHealthcheck",
@@ -230,15 +226,6 @@ impl ServiceChecks {
         }
         self.inbox.failing.store(failing, Ordering::Relaxed);
     }
-}
-
-fn listen(listener: Bounded, answer: Arc<Answer>, family: Family) -> Listening {
-    let (connections, end) = oneshot::channel();
-    let router = Router::new().fallback(check).with_state((answer, family));
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async {
-        let _ = end.await;
-    });
-    Listening { task: tokio::spawn(async { serving.await }), _connections: connections }
 }
 
 type Response = (StatusCode, [(HeaderName, String); 3], String);
@@ -271,13 +258,13 @@ mod tests {
 
     use super::*;
 
-    /// An address of the loopback that nobody else uses, so that its ports stay free.
+    /// An address of the loopback that no other test uses, so that its ports stay free.
     fn own_address(test: u8) -> Ipv4Addr {
         let [.., high, low] = std::process::id().to_be_bytes();
         Ipv4Addr::new(127, 100 + test, high, low)
     }
 
-    /// A port that is taken by somebody else.
+    /// A port that another socket has.
     fn taken(address: Ipv4Addr) -> (std::net::TcpListener, u16) {
         let blocker = std::net::TcpListener::bind((address, 0)).unwrap();
         let port = blocker.local_addr().unwrap().port();
@@ -287,7 +274,7 @@ mod tests {
     fn checks(recorder: Recorder) -> (crate::observe::health::ServiceHealth, ServiceChecks) {
         let (reconciler, inbox) = crate::observe::health::ServiceHealth::new();
         let shared = Shared {
-            settings: Arc::new(super::super::ServerSettings {
+            settings: Arc::new(super::super::shared::ServerSettings {
                 node_name: "node-a".into(),
                 ..Default::default()
             }),
@@ -304,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_taken_port_is_told_once_and_bound_when_it_is_free() {
+    async fn a_taken_port_is_reported_once_and_bound_when_it_is_free() {
         let (recorder, mut warnings) = Recorder::new();
         let (_reconciler, mut checks) = checks(recorder);
         let address = own_address(0);
@@ -323,7 +310,7 @@ mod tests {
         assert_eq!(checks.inbox.failing.load(Ordering::Relaxed), 1);
 
         checks.update(Vec::new()).await;
-        assert!(warnings.try_recv().is_err(), "said once");
+        assert!(warnings.try_recv().is_err(), "reported once");
         assert!(!is_listening(&checks, &name));
         drop(blocker);
         checks.update(Vec::new()).await;

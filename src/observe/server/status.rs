@@ -1,4 +1,4 @@
-//! `/statusz`: what a person wants to know first.
+//! `/statusz`: an overview for people.
 
 use std::{
     fmt::{self, Display, Write},
@@ -7,11 +7,10 @@ use std::{
 
 use portolan_rules::{compile::SetName, ruleset::Family};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::{
     kernel::nftables::Features,
-    observe::report::Reconcile,
-    observe::{health::Report, metrics::Notes},
+    observe::{health::Report, metrics::Notes, report::Reconcile},
 };
 
 /// The page, as plain text. Not for machines: it may change at any time.
@@ -49,7 +48,7 @@ impl Display for Page<'_> {
         line("Healthy", &yes(report.healthy))?;
         line("Node eligible", &yes(report.node_eligible))?;
         line("Ready", &yes(report.is_ready()))?;
-        for reason in report.unready() {
+        for reason in report.unready_reasons() {
             line("", &reason)?;
         }
         self.reconciles(f)?;
@@ -57,7 +56,7 @@ impl Display for Page<'_> {
         if let Some((_, reconcile)) = &notes.last_success {
             programmed(f, notes, reconcile)?;
         }
-        self.trouble(f)
+        self.problems(f)
     }
 }
 
@@ -91,7 +90,7 @@ impl Page<'_> {
         if self.report.ages.is_empty() {
             return Ok(());
         }
-        writeln!(f, "\nLast heard of")?;
+        writeln!(f, "\nLast news")?;
         for (kind, age) in &self.report.ages {
             let age = age.map_or_else(|| "never".to_owned(), |age| format!("{} ago", span(age)));
             writeln!(f, "  {:<15}{age}", kind.name())?;
@@ -99,9 +98,9 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn trouble(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn problems(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.notes.quarantined.is_empty() {
-            writeln!(f, "\nServices that the kernel does not take")?;
+            writeln!(f, "\nServices that the kernel refuses")?;
             for name in &self.notes.quarantined {
                 writeln!(f, "  {name}")?;
             }

@@ -132,7 +132,7 @@ fn series_are_bounded_and_those_of_the_gone_make_room() {
     let mut world = World::with_limits(vec![], 10, 2);
     let three = || vec![1, 2, 3].into_iter().map(|i| count(1, i, i as u8, OWNER, 5)).collect::<Vec<_>>();
     world.all(three());
-    assert_eq!(world.service(WEB), Some(15), "all of it, whoever has a series");
+    assert_eq!(world.service(WEB), Some(15), "all of it, with and without series");
     assert_eq!([1, 2, 3].map(|i| world.endpoint(i)), [Some(5), Some(5), None]);
     assert_eq!(world.sample("endpoint_series_dropped"), Some(1));
     let without_first = || three().split_off(1);

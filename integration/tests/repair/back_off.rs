@@ -1,4 +1,4 @@
-//! Somebody who changes our tables again and again.
+//! Another process that changes our tables again and again.
 
 use std::{
     thread,
@@ -9,11 +9,11 @@ use portolan_integration::{Agent, eventually};
 
 use crate::scene::{PATIENCE, Scene, count_lines, wait_for_line};
 
-/// What the agent says when repairs begin to wait.
+/// The line when repairs begin to wait.
 const AGAIN: &str = "Our tables are changed again and again";
 
-/// Does these nft commands so many times, and until the agent has had enough.
-fn fight(scene: &Scene, agent: &Agent, times: usize, commands: &str) {
+/// Runs these nft commands this many times, and until repairs wait.
+fn change_repeatedly(scene: &Scene, agent: &Agent, times: usize, commands: &str) {
     let limit = Instant::now() + PATIENCE;
     for n in 0.. {
         let enough = n >= times && count_lines(agent, AGAIN) > 0;
@@ -32,25 +32,25 @@ fn repairs_wait_longer_and_longer() {
     let agent = scene.run();
     let before = scene.tables();
     // Undone or not: what comes next must find the element.
-    fight(
+    change_repeatedly(
         &scene,
         &agent,
         60,
         "delete element ip portolan frontends { 10.96.0.1 . tcp . 80 }\n\
          add element ip portolan frontends { 10.96.0.1 . tcp . 80 : 0:7 }\n",
     );
-    let repairs = count_lines(&agent, "Repaired what somebody else changed");
+    let repairs = count_lines(&agent, "Repaired what another process changed");
     assert!((5..30).contains(&repairs), "{repairs} repairs of 60 changes: {}", agent.stderr());
-    assert_eq!(count_lines(&agent, "again and again"), 1, "said once");
+    assert_eq!(count_lines(&agent, "again and again"), 1, "logged once");
     // In the end everything is right: a repair waits for a minute at most.
     assert!(eventually(PATIENCE, || scene.tables() == before).is_some(), "{}", agent.stderr());
 }
 
 #[test]
-fn changes_of_services_do_not_wait_for_a_fight() {
+fn changes_of_services_do_not_wait_for_repairs() {
     let scene = Scene::new();
     let agent = scene.run();
-    fight(&scene, &agent, 40, "add chain ip portolan evil\n");
+    change_repeatedly(&scene, &agent, 40, "add chain ip portolan evil\n");
     let service = crate::scene::service("new", scene.lab.cluster_ip(7));
     scene.put("new", &service, &[&scene.pods[0]]);
     let address = scene.lab.cluster_ip(7).port(portolan_integration::Family::V4, 80);
