@@ -16,15 +16,14 @@ mod field;
 mod metadata;
 mod node;
 mod pod;
+mod port;
 mod service;
 mod service_cidr;
 
 pub use self::{
     address::{Address, family, parse_cidr, parse_ip, special},
-    annotations::{
-        Annotations, INITIAL_EVENTS_END, LAST_CHANGE_TRIGGER, LOAD_BALANCING, MAX_WEIGHT, WEIGHTS,
-    },
-    context::{Context, Fault, Issue, Kind, ObjectId},
+    annotations::{Annotations, LAST_CHANGE_TRIGGER, LOAD_BALANCING, MAX_WEIGHT, WEIGHTS},
+    context::{Context, FieldError, Kind, ObjectId, Problem},
     endpoint_slice::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, HintTarget},
     field::{Field, First, Labels, Parse},
     metadata::{Metadata, NameRule, PROXY_NAME_LABEL},

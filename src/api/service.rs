@@ -6,8 +6,6 @@ mod ports;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::ports::{port_number, protocol};
-
 use std::sync::Arc;
 
 use serde::Deserialize;

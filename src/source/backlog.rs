@@ -9,7 +9,7 @@ use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
 
-use super::{Change, Update};
+use super::event::{Change, Update};
 
 /// How many times of changes are kept for a metric while nothing takes them up; the oldest stay.
 pub const MOST_TRIGGERS: usize = 4096;

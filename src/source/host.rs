@@ -13,7 +13,7 @@ use rustix::{
 };
 use tracing::error;
 
-use super::{Event, Inbox};
+use super::event::{Event, Inbox};
 
 /// Multicast groups of rtnetlink that tell of addresses (`RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`), as bits.
 const ADDRESS_GROUPS: u32 = 1 << (5 - 1) | 1 << (9 - 1);

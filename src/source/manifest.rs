@@ -17,9 +17,9 @@ mod source;
 mod split;
 mod watch;
 
-pub(crate) use self::problem::one_line;
 pub use self::{
     problem::{Problem, report},
-    source::{Completeness, MAX_FILE_SIZE, Objects, Source, Update},
+    source::{MAX_FILE_SIZE, Objects, Source, Update},
     watch::Watcher,
 };
+pub use super::event::Completeness;

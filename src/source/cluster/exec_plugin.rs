@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::credentials::bearer;
+use super::connect::bearer;
 
 /// Longest output that is read.
 const LONGEST_OUTPUT: u64 = 1 << 20;
@@ -39,7 +39,7 @@ pub(super) struct Credential {
     pub expires: Option<Timestamp>,
 }
 
-/// Why a plugin gave nothing: one line that names it.
+/// Reason a plugin gave nothing: one line that names it.
 #[derive(Debug, thiserror::Error)]
 #[error("exec plugin {command:?}: {reason}")]
 pub(super) struct PluginError {

@@ -52,7 +52,7 @@ fn of_port(exempt: &str, port: u16) -> String {
 /// The URL of a proxy, whose scheme may be missing.
 ///
 /// # Errors
-/// Why not, in one line; a password is not in it.
+/// Reason not, in one line; a password is not in it.
 pub(super) fn parse(text: &str) -> Result<Uri, String> {
     let text = text.trim();
     let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };

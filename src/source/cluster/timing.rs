@@ -18,11 +18,11 @@ pub struct Timing {
     /// Longest silence of a watch, less up to an eighth. API servers send a bookmark about once a minute; two such
     /// silences and a list must fit into three minutes.
     pub idle: Duration,
-    /// After a failure, wait about this long before trying again, and twice as long after every further one.
+    /// After a error, wait about this long before trying again, and twice as long after every further one.
     pub first_retry: Duration,
     /// But never longer than this.
     pub last_retry: Duration,
-    /// A watch that lasted this long was good: the next failure is a first one. Shorter than what load balancers in
+    /// A watch that lasted this long was good: the next error is a first one. Shorter than what load balancers in
     /// front of API servers let a connection be idle (20 s in kubeadm's example), as that is how most quiet watches
     /// end there.
     pub good_after: Duration,

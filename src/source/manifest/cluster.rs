@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{ObjectId, PodFacts},
-    source::Change,
+    source::event::Change,
 };
 
 /// The objects in force: of each kind in order of their names.

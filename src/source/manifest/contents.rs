@@ -9,7 +9,9 @@ use ipnetwork::IpNetwork;
 use portolan_rules::model;
 
 use super::document::{Body, Document};
-use crate::api::{Context, Fault, Field, Issue, Kind, Metadata, ObjectId, PodFacts, Selection};
+use crate::api::{
+    Context, Field, FieldError, Kind, Metadata, ObjectId, PodFacts, Problem as ObjectProblem, Selection,
+};
 
 /// A converted object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +53,9 @@ pub(super) enum Trouble {
     /// The text itself; with the line, counted from 1.
     Text { line: Option<u64>, message: String },
     /// An object without a usable name: its kind if known, its place in the file, the field.
-    Nameless { kind: Option<Kind>, place: String, fault: Fault },
+    Nameless { kind: Option<Kind>, place: String, error: FieldError },
     /// An object.
-    Object(Issue),
+    Object(ObjectProblem),
 }
 
 impl Contents {
@@ -88,8 +90,8 @@ impl Contents {
         match self.objects.entry(id) {
             Entry::Vacant(entry) => _ = entry.insert(object),
             Entry::Occupied(mut entry) => {
-                let fault = Fault::new("metadata.name", "is in this file twice; the later one is used");
-                self.warnings.push(Trouble::Object(Issue { object: entry.key().clone(), fault }));
+                let error = FieldError::new("metadata.name", "is in this file twice; the later one is used");
+                self.warnings.push(Trouble::Object(ObjectProblem { object: entry.key().clone(), error }));
                 entry.insert(object);
             }
         }
@@ -106,7 +108,7 @@ impl Contents {
             Body::Other if is_answer(&document) => {
                 let why = document.message.get().map(|message| format!(": {message}")).unwrap_or_default();
                 let message = format!("is a Status, which the API server sends in place of objects{why}");
-                return self.nameless(None, place(), Fault { field: String::new(), message });
+                return self.nameless(None, place(), FieldError { field: String::new(), message });
             }
             Body::Other => return self.ignore(&document.kind),
             Body::NoKind => {
@@ -114,27 +116,27 @@ impl Contents {
                     Field::Wrong(found) => format!("expected text, found {found}"),
                     Field::Absent | Field::Value(_) => "is missing".to_owned(),
                 };
-                return self.nameless(None, place(), Fault::new("kind", message));
+                return self.nameless(None, place(), FieldError::new("kind", message));
             }
             Body::NotAnObject(found) => {
                 let message = format!("expected a Kubernetes object, found {found}");
-                return self.nameless(None, place(), Fault { field: String::new(), message });
+                return self.nameless(None, place(), FieldError { field: String::new(), message });
             }
         };
         match is_served(kind, &document.api_version) {
             Ok(true) => {}
             Ok(false) => return self.ignore(&document.kind),
-            Err(fault) => return self.nameless(Some(kind), place(), fault),
+            Err(error) => return self.nameless(Some(kind), place(), error),
         }
         let id = match identify(metadata, kind, context) {
             Ok(id) => id,
-            Err(fault) => return self.nameless(Some(kind), place(), fault),
+            Err(error) => return self.nameless(Some(kind), place(), error),
         };
         let object = convert(&document.body, &id, context);
         self.warnings.extend(context.warnings.drain(..).map(Trouble::Object));
         match object {
             Ok(object) => self.insert(id, object),
-            Err(fault) => self.errors.push(Trouble::Object(Issue { object: id, fault })),
+            Err(error) => self.errors.push(Trouble::Object(ObjectProblem { object: id, error })),
         }
     }
 
@@ -146,8 +148,8 @@ impl Contents {
         }
     }
 
-    fn nameless(&mut self, kind: Option<Kind>, place: String, fault: Fault) {
-        self.errors.push(Trouble::Nameless { kind, place, fault });
+    fn nameless(&mut self, kind: Option<Kind>, place: String, error: FieldError) {
+        self.errors.push(Trouble::Nameless { kind, place, error });
     }
 }
 
@@ -158,12 +160,12 @@ fn is_answer(document: &Document) -> bool {
 }
 
 /// Whether `apiVersion` makes the kind the one that matters; other groups have kinds of the same name.
-fn is_served(kind: Kind, api_version: &Field<Box<str>>) -> Result<bool, Fault> {
+fn is_served(kind: Kind, api_version: &Field<Box<str>>) -> Result<bool, FieldError> {
     const FIELD: &str = "apiVersion";
     let version = match api_version.read() {
         Ok(Some(version)) => &**version,
-        Ok(None) => return Err(Fault::new(FIELD, "is missing")),
-        Err(message) => return Err(Fault::new(FIELD, message)),
+        Ok(None) => return Err(FieldError::new(FIELD, "is missing")),
+        Err(message) => return Err(FieldError::new(FIELD, message)),
     };
     Ok(match kind {
         Kind::Service | Kind::Pod | Kind::Node => version == "v1",
@@ -173,7 +175,7 @@ fn is_served(kind: Kind, api_version: &Field<Box<str>>) -> Result<bool, Fault> {
             "discovery.k8s.io/v1beta1" => {
                 let message =
                     "discovery.k8s.io/v1beta1 was removed in Kubernetes 1.25; use discovery.k8s.io/v1";
-                return Err(Fault::new(FIELD, message));
+                return Err(FieldError::new(FIELD, message));
             }
             _ => false,
         },
@@ -181,15 +183,15 @@ fn is_served(kind: Kind, api_version: &Field<Box<str>>) -> Result<bool, Fault> {
     })
 }
 
-fn identify(metadata: &Field<Metadata>, kind: Kind, context: &mut Context) -> Result<ObjectId, Fault> {
+fn identify(metadata: &Field<Metadata>, kind: Kind, context: &mut Context) -> Result<ObjectId, FieldError> {
     match metadata.read() {
         Ok(Some(metadata)) => metadata.identify(kind, context),
-        Ok(None) => Err(Fault::new("metadata", "is missing")),
-        Err(message) => Err(Fault::new("metadata", message)),
+        Ok(None) => Err(FieldError::new("metadata", "is missing")),
+        Err(message) => Err(FieldError::new("metadata", message)),
     }
 }
 
-fn convert(body: &Body, id: &ObjectId, context: &mut Context) -> Result<Object, Fault> {
+fn convert(body: &Body, id: &ObjectId, context: &mut Context) -> Result<Object, FieldError> {
     Ok(match body {
         Body::Service(object) => Object::Service(
             object
@@ -201,7 +203,7 @@ fn convert(body: &Body, id: &ObjectId, context: &mut Context) -> Result<Object, 
         Body::Node(object) => Object::Node(Arc::new(object.to_model(id, context)?)),
         Body::ServiceCidr(object) => Object::ServiceCidr(Arc::new(object.to_model(id, context)?)),
         Body::Other | Body::NoKind | Body::NotAnObject(_) => {
-            return Err(Fault::new("kind", "is none of those that are converted"));
+            return Err(FieldError::new("kind", "is not a kind that is converted"));
         }
     })
 }

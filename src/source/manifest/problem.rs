@@ -5,6 +5,7 @@ use std::{fmt, path::Path, sync::Arc};
 use tracing::{error, warn};
 
 use super::contents::Trouble;
+use crate::text::one_line;
 
 /// Something wrong in a manifest: displayed as one line, `FILE[:LINE]: [OBJECT: ][FIELD: ]MESSAGE`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,18 +44,18 @@ impl Problem {
 
     pub(super) fn new(file: &Arc<Path>, trouble: Trouble) -> Self {
         let file = Arc::clone(file);
-        let (object, fault) = match trouble {
+        let (object, error) = match trouble {
             Trouble::Unread(message) => return Self::of_file(&file, one_line(message)),
             Trouble::Text { line, message } => {
                 return Self { file, line, object: None, field: None, message: one_line(message) };
             }
-            Trouble::Nameless { kind, place, fault } => {
-                (kind.map_or_else(|| place.clone(), |kind| format!("{kind} in {place}")), fault)
+            Trouble::Nameless { kind, place, error } => {
+                (kind.map_or_else(|| place.clone(), |kind| format!("{kind} in {place}")), error)
             }
-            Trouble::Object(issue) => (issue.object.to_string(), issue.fault),
+            Trouble::Object(issue) => (issue.object.to_string(), issue.error),
         };
-        let field = Some(one_line(fault.field)).filter(|field| !field.is_empty());
-        Self { file, line: None, object: Some(object), field, message: one_line(fault.message) }
+        let field = Some(one_line(error.field)).filter(|field| !field.is_empty());
+        Self { file, line: None, object: Some(object), field, message: one_line(error.message) }
     }
 }
 
@@ -66,14 +67,6 @@ pub fn report(warnings: &[Problem], errors: &[Problem]) {
     for error in errors {
         error!("{error}");
     }
-}
-
-/// Text from elsewhere may hold line breaks and worse: a name of a file or a label, a parser's excerpt.
-pub(crate) fn one_line(text: String) -> String {
-    if !text.contains(char::is_control) {
-        return text;
-    }
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 #[cfg(test)]

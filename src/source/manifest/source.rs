@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     api::{Context, ObjectId},
-    source::Change,
+    source::event::{Change, Completeness},
 };
 
 /// Everything that the manifests say.
@@ -49,18 +49,6 @@ pub struct Objects {
     /// Whether nothing could be used of one of the paths, or a file could not be read: what it would have said is not
     /// in here at all.
     pub is_path_missing: bool,
-}
-
-/// How much is known of what the manifests are to say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Completeness {
-    /// Not one object that matters, unless that is allowed ([`Source::allow_empty`]).
-    #[default]
-    Nothing,
-    /// Something has been wrong with a path or file ever since it was first read.
-    Partial,
-    /// A good version of everything.
-    Whole,
 }
 
 /// What changed since the last look, and what is newly wrong.

@@ -16,11 +16,11 @@ use rustix::{
 use tracing::error;
 
 use super::{
-    super::{Event, Inbox},
     inotify::Inotify,
     problem::{Problem, report},
     source::{Objects, Source, Update},
 };
+use crate::source::event::{Event, Inbox};
 
 /// How long a file must be left alone before it is read: its writer may not be done.
 const QUIET: Duration = Duration::from_millis(40);
