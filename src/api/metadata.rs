@@ -37,7 +37,7 @@ pub struct Metadata {
 
 structures!(Metadata);
 
-/// How long a name may be, and of what it is made (`k8s.io/apimachinery` validation).
+/// The length and the characters of a name (`k8s.io/apimachinery` validation).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameRule {
     /// Up to 63 lower-case letters, digits and dashes.
@@ -47,7 +47,7 @@ pub enum NameRule {
 }
 
 impl NameRule {
-    /// Refuses a name that no API server would have accepted.
+    /// Checks a name as the API server does.
     ///
     /// # Errors
     /// The reason.
@@ -102,12 +102,12 @@ impl Metadata {
         Ok(ObjectId { kind, name: ObjectName::new(context.intern(namespace), &**name) })
     }
 
-    /// The value of a label; a set of labels that is no mapping is reported by [`Self::check_labels`].
+    /// The value of a label; invalid labels are reported by [`Self::check_labels`].
     pub(super) fn label(&self, name: &str) -> Option<&str> {
         self.labels.get()?.get(name)
     }
 
-    /// Refuses labels that are no mapping of text to text.
+    /// Checks that labels are a mapping of text to text.
     pub(super) fn check_labels(&self) -> Result<(), FieldError> {
         let Some(labels) = read(&self.labels, "metadata.labels")? else { return Ok(()) };
         for (name, value) in &labels.0 {

@@ -114,7 +114,7 @@ pub struct PodFacts {
     /// `status.podIPs`; empty if the Pod has none or has ended (phase `Succeeded` or `Failed`).
     pub addresses: Vec<IpAddr>,
     /// Whether it takes requests: condition `Ready`. A manifest written by hand seldom has conditions; without
-    /// them a Pod with an address is ready unless its phase says that it does not run.
+    /// them a Pod with an address is ready unless it has another phase than `Running`.
     pub ready: bool,
     /// Whether it is being deleted (`metadata.deletionTimestamp`).
     pub terminating: bool,
@@ -197,7 +197,7 @@ impl PodStatus {
     }
 }
 
-/// The list, or the single address if the list is empty; what is no address is ignored with a warning.
+/// The list, or the single address if the list is empty; invalid addresses are ignored with a warning.
 fn addresses(
     list: &Field<Vec<Field<PodIp>>>,
     single: &Field<Box<str>>,

@@ -63,7 +63,7 @@ impl ServiceSpec {
     }
 
     /// `clusterIPs`, at most one a family; empty if none is allocated. `clusterIP` alone means a list of
-    /// one, as for the API server, and without `ipFamilies` the addresses say their families.
+    /// one, as for the API server, and without `ipFamilies` the families are those of the addresses.
     pub(super) fn cluster_ips(&self) -> Result<Vec<IpAddr>, FieldError> {
         let single = read(&self.cluster_ip, "spec.clusterIP")?.filter(|ip| !ip.is_empty());
         let list = read_list(&self.cluster_ips, "spec.clusterIPs")?;

@@ -12,7 +12,7 @@ use crate::api::{
     port::port_number,
 };
 
-/// `spec.type`, of which only some carry frontends.
+/// `spec.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServiceType {
     ClusterIp,
@@ -45,8 +45,7 @@ const POLICIES: [(&str, TrafficPolicy); 2] =
     [("Cluster", TrafficPolicy::Cluster), ("Local", TrafficPolicy::Local)];
 
 impl Service {
-    /// The model's Service, and how it selects Pods if it does; nothing if no proxy, or another one, is to
-    /// handle it: it is headless, an `ExternalName`, not yet given a `ClusterIP`, or another proxy's by its label
+    /// The model's Service, and how it selects Pods, if it does; nothing if no proxy, or another one, handles it: it is headless, an `ExternalName`, not yet given a `ClusterIP`, or another proxy's by its label
     /// `service.kubernetes.io/service-proxy-name`.
     ///
     /// # Errors
@@ -123,7 +122,7 @@ impl ServiceSpec {
         choice(&self.r#type, "spec.type", ServiceType::ClusterIp, &types)
     }
 
-    /// The policy counts only where it can mean something: node ports, load balancers, external IPs.
+    /// The policy applies to node ports, load balancers and external IPs only.
     fn external_policy(&self, r#type: ServiceType) -> Result<TrafficPolicy, FieldError> {
         let policy = choice(
             &self.external_traffic_policy,
@@ -181,7 +180,7 @@ impl ServiceSpec {
         }
     }
 
-    /// How Pods are selected; nothing without a selector, whose endpoints somebody else writes.
+    /// How Pods are selected; nothing without a selector, in which case the user or another controller writes slices.
     fn selection(&self, object: &ObjectId, context: &mut Context) -> Result<Option<Selection>, FieldError> {
         let targets = self.target_ports()?;
         let publish_not_ready = read(&self.publish_not_ready_addresses, "spec.publishNotReadyAddresses")?

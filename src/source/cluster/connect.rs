@@ -46,7 +46,7 @@ pub enum Error {
     Kubeconfig {
         /// The file.
         path: String,
-        /// Reason, in one line.
+        /// Why, in one line.
         reason: String,
     },
     /// `--master` is not a URL.
@@ -72,7 +72,7 @@ pub enum Error {
     Credentials {
         /// The API server.
         url: String,
-        /// Reason, in one line.
+        /// Why, in one line.
         reason: String,
     },
     /// The thread cannot be started.
@@ -146,7 +146,7 @@ async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
             let refuse = |reason| Error::Proxy { reason: format!("{}: proxy-url: {reason}", shown()) };
             if url.scheme_str() != Some("https") {
                 return Err(refuse(format!(
-                    "{url} has no TLS, and proxies are asked for connections with TLS only"
+                    "{url} has no TLS, and proxies are used for connections with TLS only"
                 )));
             }
             proxy = Some(proxy::parse(&text).map_err(refuse)?);

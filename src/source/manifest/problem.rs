@@ -1,13 +1,13 @@
-//! What is wrong with manifests, for whoever logs it.
+//! Problems with manifests, for the log and for people.
 
 use std::{fmt, path::Path, sync::Arc};
 
 use tracing::{error, warn};
 
-use super::contents::Trouble;
+use super::contents::Finding;
 use crate::text::one_line;
 
-/// Something wrong in a manifest: displayed as one line, `FILE[:LINE]: [OBJECT: ][FIELD: ]MESSAGE`.
+/// A problem with a manifest: displayed as one line, `FILE[:LINE]: [OBJECT: ][FIELD: ]MESSAGE`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problem {
     /// The file or directory; `-` is standard input.
@@ -42,30 +42,30 @@ impl Problem {
         Self { file: Arc::clone(file), line: None, object: None, field: None, message }
     }
 
-    pub(super) fn new(file: &Arc<Path>, trouble: Trouble) -> Self {
+    pub(super) fn new(file: &Arc<Path>, finding: Finding) -> Self {
         let file = Arc::clone(file);
-        let (object, error) = match trouble {
-            Trouble::Unread(message) => return Self::of_file(&file, one_line(message)),
-            Trouble::Text { line, message } => {
+        let (object, error) = match finding {
+            Finding::Unread(message) => return Self::of_file(&file, one_line(message)),
+            Finding::Text { line, message } => {
                 return Self { file, line, object: None, field: None, message: one_line(message) };
             }
-            Trouble::Nameless { kind, place, error } => {
+            Finding::Nameless { kind, place, error } => {
                 (kind.map_or_else(|| place.clone(), |kind| format!("{kind} in {place}")), error)
             }
-            Trouble::Object(issue) => (issue.object.to_string(), issue.error),
+            Finding::Object(problem) => (problem.object.to_string(), problem.error),
         };
         let field = Some(one_line(error.field)).filter(|field| !field.is_empty());
         Self { file, line: None, object: Some(object), field, message: one_line(error.message) }
     }
 }
 
-/// Logs what is newly wrong.
+/// Logs new problems.
 pub fn report(warnings: &[Problem], errors: &[Problem]) {
     for warning in warnings {
-        warn!("{warning}");
+        warn!(error = %warning, "Part of a manifest ignored");
     }
     for error in errors {
-        error!("{error}");
+        error!(%error, "Manifest cannot be used");
     }
 }
 

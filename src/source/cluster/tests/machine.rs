@@ -487,7 +487,7 @@ proptest! {
                 prop_assert!(pressed <= 8, "{pressed} requests in a row without a wait");
             }
         }
-        // Freshness now on the server is good, whether its history is the one that was known, or that of a backup.
+        // From now on the server is good, whether its history is the one that was known, or that of a backup.
         for version in [50_000, 3, 4, 70_000] {
             outage(&mut run);
             let wait = run.wait().unwrap_or_default();
