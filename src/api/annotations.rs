@@ -173,9 +173,9 @@ mod tests {
     #[test]
     fn the_time_of_a_change_is_read() {
         let trigger = |time: &str| {
-            let annotations =
+            let json =
                 format!(r#"{{"endpoints.kubernetes.io/last-change-trigger-time": "{time}", "x": "y"}}"#);
-            annotations(&annotations).last_change_trigger().map(|time| time.to_string())
+            annotations(&json).last_change_trigger().map(|time| time.to_string())
         };
         assert_eq!(trigger("2026-01-02T03:04:05Z").as_deref(), Some("2026-01-02T03:04:05Z"));
         assert_eq!(trigger("now"), None);

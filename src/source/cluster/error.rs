@@ -268,7 +268,7 @@ mod tests {
             (409, "Conflict", json!(null), Reason::Unavailable { code: 409 }),
         ] {
             let status = json!({
-                "kind": "Status", "metadata": null, "status": "RequestError", "message": null, "reason": reason,
+                "kind": "Status", "metadata": null, "status": "Failure", "message": null, "reason": reason,
                 "details": details, "code": code,
             });
             assert_eq!(RequestError::event(status.clone()).reason, expected, "{status}");
