@@ -205,7 +205,7 @@ impl<W: Watched> Reflector<W> {
             match parse::<W>(line.ok_or_else(ended)?)?.map_err(RequestError::malformed)? {
                 None => {}
                 Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                    self.add(&mut listing, &object)?
+                    self.add(&mut listing, &object)?;
                 }
                 Some(WatchEvent::Deleted(object)) => remove(&mut listing, &object),
                 Some(WatchEvent::Bookmark(bookmark)) => {
