@@ -16,7 +16,7 @@ use clap_complete::generate;
 
 use crate::{
     cli::arguments::{Command, DescribeCommand, definition},
-    source::manifest::one_line,
+    text::one_line,
 };
 
 /// Runs a subcommand.

@@ -14,6 +14,8 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod config;
+mod jitter;
 pub mod kernel;
 pub mod observe;
 pub mod source;
+mod text;

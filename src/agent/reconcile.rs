@@ -1,7 +1,6 @@
 //! The loop: changes go to the kernel as soon as the previous commit is done.
 
 use std::{
-    hash::{BuildHasher, RandomState},
     ops::ControlFlow,
     sync::mpsc::RecvTimeoutError,
     time::{Duration, Instant},
@@ -10,7 +9,7 @@ use std::{
 use tracing::{error, info, warn};
 
 use super::{Agent, Cause, Ending, Event, Receiver, Tables};
-use crate::{agent::memory, source};
+use crate::{agent::memory, jitter::jitter, source};
 
 /// After a failed reconcile, wait about this long before the next, and twice as long after every further one.
 pub const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -72,13 +71,9 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver) -> Ending {
     }
 }
 
-/// When to try again: somewhere in the second half of the wait, so that nodes do not all do it at once. The next
-/// time takes longer.
+/// When to try again: in the second half of the wait. The next wait is twice as long.
 fn later(wait: &mut Duration) -> Instant {
-    // Every `RandomState` has keys of its own.
-    let random = RandomState::new().hash_one(()) as u32;
-    let jitter = wait.mul_f64(0.5 * f64::from(random) / f64::from(u32::MAX));
-    let at = Instant::now() + *wait / 2 + jitter;
+    let at = Instant::now() + jitter(*wait, fastrand::f64());
     *wait = (*wait * 2).min(LAST_RETRY);
     at
 }

@@ -45,8 +45,8 @@ pub fn parse_cidr(text: &str) -> Option<IpNetwork> {
     IpNetwork::new(network.network(), network.prefix()).ok()
 }
 
-/// Why the API does not accept this address as an endpoint or external IP, if it does not: these
-/// would redirect traffic to or from the node's own services (CVE-2020-8554, CVE-2020-8558).
+/// The kind of address, if it is one that the API does not accept as an endpoint or external IP: these would
+/// redirect traffic to or from the node's own services (CVE-2020-8554, CVE-2020-8558).
 pub fn special(address: IpAddr) -> Option<&'static str> {
     let link_local = match address {
         IpAddr::V4(v4) => v4.is_link_local(),
@@ -70,7 +70,7 @@ pub const fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
-/// An address, or the text that is none: parsed while reading, so that lists of endpoints keep no text.
+/// An address, or the text that is not a valid one: parsed while reading, so that lists of endpoints keep no text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// An address.
@@ -91,7 +91,7 @@ impl Address {
     /// The address.
     ///
     /// # Errors
-    /// The text, if it is no address.
+    /// The text, if it is not a valid address.
     pub const fn ip(&self) -> Result<IpAddr, &str> {
         match self {
             Self::Ip(ip) => Ok(*ip),

@@ -1,5 +1,4 @@
-//! Annotations: Portolan's own, for what the API has no field for, and those of the API server and its
-//! controllers that say something about the object itself.
+//! Annotations: Portolan's own, for what the API has no field for, and those that controllers write about an object.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -10,28 +9,23 @@ use super::{
     address::parse_ip,
     context::{Context, ObjectId},
     field::{Field, Parse, quote},
-    metadata::Metadata,
 };
 
 /// How an endpoint is chosen: `random` (the default) or `source-hash`. On a Service.
 pub const LOAD_BALANCING: &str = "portolan.io/load-balancing";
 
 /// Shares of new connections: `10.0.0.1=3,10.0.0.2=0,*=1`. On an EndpointSlice. Addresses that are not named
-/// have the weight of `*`, 1 if there is none; weight 0 takes no new connections.
+/// have the weight of `*`, 1 by default; weight 0 takes no new connections.
 pub const WEIGHTS: &str = "portolan.io/weights";
 
-/// When the change began that a slice shows: the endpoint controller's, an RFC 3339 time. On an EndpointSlice.
+/// When the change that a slice shows began: an RFC 3339 time, written by the endpoint controller. On an EndpointSlice.
 pub const LAST_CHANGE_TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
-
-/// Marks the bookmark after the last of the objects that were there when a watch with `sendInitialEvents` began
-/// (KEP-3157); `true`.
-pub const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 /// Largest weight.
 pub const MAX_WEIGHT: u16 = 100;
 
-/// Annotations whose names begin with `portolan.io/`, [`LAST_CHANGE_TRIGGER`] and [`INITIAL_EVENTS_END`]; all
-/// others are skipped while reading.
+/// Annotations whose names begin with `portolan.io/`, and [`LAST_CHANGE_TRIGGER`]; all others are skipped while
+/// reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotations(Vec<(Box<str>, Field<Box<str>>)>);
 
@@ -41,8 +35,7 @@ impl<'de> Parse<'de> for Annotations {
     fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
         let mut own = Vec::new();
         while let Some(name) = map.next_key::<Box<str>>()? {
-            if name.starts_with("portolan.io/") || [LAST_CHANGE_TRIGGER, INITIAL_EVENTS_END].contains(&&*name)
-            {
+            if name.starts_with("portolan.io/") || *name == *LAST_CHANGE_TRIGGER {
                 own.push((name, map.next_value()?));
             } else {
                 map.next_value::<IgnoredAny>()?;
@@ -52,39 +45,34 @@ impl<'de> Parse<'de> for Annotations {
     }
 }
 
-impl Metadata {
-    fn annotation(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.annotations.get()?.0.iter().find(|(key, _)| **key == *name)?;
+impl Annotations {
+    fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(key, _)| **key == *name)?;
         Some(value.get().map_or("", |text| text))
     }
 
-    /// What a slice says of [`LAST_CHANGE_TRIGGER`], if that can be read.
-    pub fn last_change_trigger(&self) -> Option<jiff::Timestamp> {
-        self.annotation(LAST_CHANGE_TRIGGER)?.parse().ok()
+    /// The time in [`LAST_CHANGE_TRIGGER`], if it is valid.
+    pub(super) fn last_change_trigger(&self) -> Option<jiff::Timestamp> {
+        self.get(LAST_CHANGE_TRIGGER)?.parse().ok()
     }
 
-    /// What a bookmark says of [`INITIAL_EVENTS_END`].
-    pub fn is_end_of_initial_events(&self) -> bool {
-        self.annotation(INITIAL_EVENTS_END) == Some("true")
-    }
-
-    /// What the Service says of [`LOAD_BALANCING`]. What is not known is ignored, with a warning.
+    /// The value of [`LOAD_BALANCING`]. An unknown one is ignored, with a warning.
     pub(super) fn load_balancing(&self, object: &ObjectId, context: &mut Context) -> LoadBalancing {
-        match self.annotation(LOAD_BALANCING) {
+        match self.get(LOAD_BALANCING) {
             None | Some("random") => LoadBalancing::Random,
             Some("source-hash") => LoadBalancing::SourceHash,
             Some(other) => {
-                let message = format_args!("{} is none of random, source-hash; ignored", quote(other));
+                let message = format_args!("{} is not one of random, source-hash; ignored", quote(other));
                 context.warn(object, format_args!("metadata.annotations[{LOAD_BALANCING}]"), message);
                 LoadBalancing::Random
             }
         }
     }
 
-    /// What the slice says of [`WEIGHTS`]. An entry that cannot be read is ignored, with a warning.
+    /// The value of [`WEIGHTS`]. An invalid entry is ignored, with a warning.
     pub(super) fn weights(&self, object: &ObjectId, context: &mut Context) -> Weights {
-        let mut weights = Weights { by_address: BTreeMap::new(), others: 1 };
-        let text = self.annotation(WEIGHTS).unwrap_or_default();
+        let mut weights = Weights::default();
+        let text = self.get(WEIGHTS).unwrap_or_default();
         for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
             let parsed = entry.split_once('=').and_then(|(address, weight)| {
                 let weight = weight.trim().parse().ok().filter(|weight| *weight <= MAX_WEIGHT)?;
@@ -117,6 +105,12 @@ pub(super) struct Weights {
     others: u16,
 }
 
+impl Default for Weights {
+    fn default() -> Self {
+        Self { by_address: BTreeMap::new(), others: 1 }
+    }
+}
+
 impl Weights {
     /// The weight of an endpoint.
     pub fn of(&self, address: IpAddr) -> u16 {
@@ -129,10 +123,10 @@ mod tests {
     use portolan_rules::model::ObjectName;
 
     use super::*;
-    use crate::api::Kind;
+    use crate::api::context::Kind;
 
-    fn metadata(json: &str) -> Metadata {
-        serde_json::from_str(&format!(r#"{{"annotations": {json}}}"#)).unwrap()
+    fn annotations(json: &str) -> Annotations {
+        serde_json::from_str::<Field<Annotations>>(json).unwrap().get().unwrap().clone()
     }
 
     fn warnings(read: impl FnOnce(&ObjectId, &mut Context)) -> Vec<String> {
@@ -144,10 +138,10 @@ mod tests {
 
     #[test]
     fn weights_are_by_address_or_for_all_others() {
-        let metadata =
-            metadata(r#"{"a/b": "x", "portolan.io/weights": "10.0.0.1=3, fd00::1=0,*=2,10.0.0.2=101,x"}"#);
+        let annotations =
+            annotations(r#"{"a/b": "x", "portolan.io/weights": "10.0.0.1=3, fd00::1=0,*=2,10.0.0.2=101,x"}"#);
         let seen = warnings(|object, context| {
-            let weights = metadata.weights(object, context);
+            let weights = annotations.weights(object, context);
             let of = |address: &str| weights.of(address.parse().unwrap());
             assert_eq!((of("10.0.0.1"), of("fd00::1"), of("10.0.0.2"), of("10.9.9.9")), (3, 0, 2, 2));
         });
@@ -163,9 +157,9 @@ mod tests {
     #[test]
     fn an_unknown_way_to_balance_is_named_and_ignored() {
         let balancing = |json: &str| {
-            let metadata = metadata(json);
+            let annotations = annotations(json);
             let mut balancing = LoadBalancing::Random;
-            let seen = warnings(|object, context| balancing = metadata.load_balancing(object, context));
+            let seen = warnings(|object, context| balancing = annotations.load_balancing(object, context));
             (balancing, seen.len())
         };
         assert_eq!(balancing("{}"), (LoadBalancing::Random, 0));
@@ -177,16 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn the_api_servers_annotations_are_read() {
-        let bookmark = metadata(r#"{"k8s.io/initial-events-end": "true"}"#);
-        assert!(bookmark.is_end_of_initial_events());
-        assert_eq!(bookmark.last_change_trigger(), None);
-        let slice = metadata(
-            r#"{"endpoints.kubernetes.io/last-change-trigger-time": "2026-01-02T03:04:05Z", "x": "y"}"#,
-        );
-        assert!(!slice.is_end_of_initial_events());
-        assert_eq!(slice.last_change_trigger().unwrap().to_string(), "2026-01-02T03:04:05Z");
-        let unreadable = metadata(r#"{"endpoints.kubernetes.io/last-change-trigger-time": "now"}"#);
-        assert_eq!(unreadable.last_change_trigger(), None);
+    fn the_time_of_a_change_is_read() {
+        let trigger = |time: &str| {
+            let json =
+                format!(r#"{{"endpoints.kubernetes.io/last-change-trigger-time": "{time}", "x": "y"}}"#);
+            annotations(&json).last_change_trigger().map(|time| time.to_string())
+        };
+        assert_eq!(trigger("2026-01-02T03:04:05Z").as_deref(), Some("2026-01-02T03:04:05Z"));
+        assert_eq!(trigger("now"), None);
+        assert_eq!(annotations("{}").last_change_trigger(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What conversions share: names of objects, messages about them, interned text.
+//! What conversions share: names of objects, problems with them, interned text.
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
@@ -64,80 +64,82 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// Something to report about an object: displayed as `Service default/web: spec.clusterIP: why`.
+/// Something wrong with an object: displayed as `Service default/web: spec.clusterIP: why`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("{object}: {fault}")]
-pub struct Issue {
+#[error("{object}: {error}")]
+pub struct Problem {
     /// The object.
     pub object: ObjectId,
-    /// Where in it, and what.
-    pub fault: Fault,
+    /// The field, and what is wrong with it.
+    pub error: FieldError,
 }
 
-/// A field and what is the matter with it; one line.
+/// An invalid field, and why it is invalid; one line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{field}: {message}")]
-pub struct Fault {
+pub struct FieldError {
     /// Path of the field, such as `spec.ports[0].port`.
     pub field: String,
-    /// What is the matter.
+    /// What is wrong.
     pub message: String,
 }
 
-impl Fault {
-    /// Makes a fault of a path and a message.
+impl FieldError {
+    /// An error of a path and a message.
     pub fn new(field: impl fmt::Display, message: impl fmt::Display) -> Self {
         Self { field: field.to_string(), message: message.to_string() }
     }
 }
 
-/// Reads a field whose wrong type makes the object unusable.
+/// Reads a field; a value of a wrong type makes the object unusable.
 pub(super) fn read<'a, 'de, T: Parse<'de>>(
     field: &'a Field<T>,
     path: impl fmt::Display,
-) -> Result<Option<&'a T>, Fault> {
-    field.read().map_err(|message| Fault::new(path, message))
+) -> Result<Option<&'a T>, FieldError> {
+    field.read().map_err(|message| FieldError::new(path, message))
 }
 
-/// Reads the elements of a list whose wrong type makes the object unusable; none if it is absent.
+/// Reads the elements of a list, none if it is absent; a value of a wrong type makes the object unusable.
 pub(super) fn read_list<'a, 'de, T: Parse<'de>>(
     field: &'a Field<Vec<Field<T>>>,
     path: impl fmt::Display,
-) -> Result<&'a [Field<T>], Fault> {
+) -> Result<&'a [Field<T>], FieldError> {
     Ok(read(field, path)?.map_or(&[], Vec::as_slice))
 }
 
-/// Reads an element of a list, which must be there.
+/// Reads an element of a list, which must not be null.
 pub(super) fn read_element<'a, 'de, T: Parse<'de>>(
     field: &'a Field<T>,
     path: impl fmt::Display,
-) -> Result<&'a T, Fault> {
+) -> Result<&'a T, FieldError> {
     match field {
         Field::Value(value) => Ok(value),
-        Field::Wrong(found) => Err(Fault::new(path, format_args!("expected {}, found {found}", T::EXPECTED))),
-        Field::Absent => Err(Fault::new(path, format_args!("expected {}, found nothing", T::EXPECTED))),
+        Field::Wrong(found) => {
+            Err(FieldError::new(path, format_args!("expected {}, found {found}", T::EXPECTED)))
+        }
+        Field::Absent => Err(FieldError::new(path, format_args!("expected {}, found nothing", T::EXPECTED))),
     }
 }
 
-/// What conversions need besides the object, and where they leave their warnings.
+/// What conversions need besides the object, and where they put their warnings.
 #[derive(Debug, Default)]
 pub struct Context {
-    /// Only Services whose label `service.kubernetes.io/service-proxy-name` has this value are ours, and without
-    /// it only those without the label; all others belong to another proxy.
+    /// The value of the label `service.kubernetes.io/service-proxy-name` of this proxy's Services; without it, those
+    /// that lack the label. All others belong to another proxy.
     pub own_proxy_name: Option<Box<str>>,
-    /// What was ignored, with the reason; the caller takes it.
-    pub warnings: Vec<Issue>,
+    /// What was ignored, with the reason; the caller drains it.
+    pub warnings: Vec<Problem>,
     names: HashSet<Arc<str>>,
     prune_at: usize,
 }
 
 impl Context {
-    /// A context of its own for another thread.
+    /// A new context for another thread.
     pub(crate) fn fork(&self) -> Self {
         Self { own_proxy_name: self.own_proxy_name.clone(), ..Self::default() }
     }
 
-    /// The one shared copy of a text that many objects repeat: namespaces, nodes, zones, port names.
+    /// The shared copy of a text that many objects repeat: namespaces, nodes, zones, port names.
     pub fn intern(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.names.get(text) {
             return Arc::clone(known);
@@ -151,19 +153,19 @@ impl Context {
         new
     }
 
-    /// Notes that part of an object is ignored.
+    /// Adds a warning: part of an object is ignored.
     pub(super) fn warn(&mut self, object: &ObjectId, field: impl fmt::Display, message: impl fmt::Display) {
-        self.warnings.push(Issue { object: object.clone(), fault: Fault::new(field, message) });
+        self.warnings.push(Problem { object: object.clone(), error: FieldError::new(field, message) });
     }
 
-    /// Whether the label `service.kubernetes.io/service-proxy-name`, or its absence, gives a Service to another
-    /// proxy.
+    /// Whether a Service with this value of `service.kubernetes.io/service-proxy-name`, or without the label, belongs
+    /// to another proxy.
     pub(super) fn is_foreign_service(&self, proxy_name: Option<&str>) -> bool {
         proxy_name != self.own_proxy_name.as_deref()
     }
 
-    /// The same for a slice. The endpoint slice controller copies the Service's labels; whoever else writes
-    /// slices may not, and then the Service alone decides.
+    /// The same for a slice. The endpoint slice controller copies the Service's labels; other writers of slices may
+    /// not, and then the Service alone decides.
     pub(super) fn is_foreign_slice(&self, proxy_name: Option<&str>) -> bool {
         proxy_name.is_some_and(|name| self.own_proxy_name.as_deref() != Some(name))
     }

@@ -10,10 +10,10 @@ use serde::Deserialize;
 
 use super::{
     address::{Address, family, special},
-    context::{Context, Fault, ObjectId, read, read_element, read_list},
+    context::{Context, FieldError, ObjectId, read, read_element, read_list},
     field::{Field, First, quote, structures},
     metadata::{HEADLESS_LABEL, Metadata, NameRule, PROXY_NAME_LABEL},
-    service::{port_number, protocol},
+    port::{port_number, protocol},
 };
 
 /// Label with the name of the Service that a slice belongs to.
@@ -101,7 +101,7 @@ impl EndpointSlice {
         &self,
         object: &ObjectId,
         context: &mut Context,
-    ) -> Result<Option<model::EndpointSlice>, Fault> {
+    ) -> Result<Option<model::EndpointSlice>, FieldError> {
         let none = Metadata::default();
         let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none);
         metadata.check_labels()?;
@@ -116,7 +116,7 @@ impl EndpointSlice {
             return Ok(None);
         };
         let Some(address_type) = read(&self.address_type, "addressType")? else {
-            return Err(Fault::new("addressType", "is missing"));
+            return Err(FieldError::new("addressType", "is missing"));
         };
         let address_type = match &**address_type {
             "IPv4" => "IPv4",
@@ -126,8 +126,8 @@ impl EndpointSlice {
                 return Ok(None);
             }
             other => {
-                let message = format!("{} is none of IPv4, IPv6, FQDN", quote(other));
-                return Err(Fault::new("addressType", message));
+                let message = format!("{} is not one of IPv4, IPv6, FQDN", quote(other));
+                return Err(FieldError::new("addressType", message));
             }
         };
         let ports = self.ports(context)?;
@@ -143,14 +143,14 @@ impl EndpointSlice {
         Ok(Some(model::EndpointSlice { name: object.name.clone(), service, ports, endpoints }))
     }
 
-    fn ports(&self, context: &mut Context) -> Result<Vec<model::EndpointPort>, Fault> {
+    fn ports(&self, context: &mut Context) -> Result<Vec<model::EndpointPort>, FieldError> {
         let list = read_list(&self.ports, "ports")?;
         let mut ports = Vec::with_capacity(list.len());
         for (i, field) in list.iter().enumerate() {
             let port = read_element(field, format_args!("ports[{i}]"))?;
             let name = read(&port.name, format_args!("ports[{i}].name"))?.map_or("", |text| text);
             if !name.is_empty() {
-                let refused = |message| Fault::new(format_args!("ports[{i}].name"), message);
+                let refused = |message| FieldError::new(format_args!("ports[{i}].name"), message);
                 NameRule::Label.check(name).map_err(refused)?;
             }
             let protocol = protocol(&port.protocol, format_args!("ports[{i}].protocol"))?;
@@ -171,7 +171,7 @@ impl Endpoint {
         address_type: &str,
         object: &ObjectId,
         context: &mut Context,
-    ) -> Result<Option<model::Endpoint>, Fault> {
+    ) -> Result<Option<model::Endpoint>, FieldError> {
         let path = |field: &'static str| format!("endpoints[{i}].{field}");
         let address = match self.address(address_type) {
             Ok(address) => address,

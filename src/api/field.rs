@@ -1,8 +1,8 @@
 //! Fields that tolerate a wrong type.
 //!
-//! A derived `Deserialize` stops at the first value of a wrong type, and takes the rest of a list
-//! of ten thousand objects with it. A [`Field`] notes what it found instead and goes on, so that the
-//! conversion can name the object and the field, and every other object is used.
+//! A derived `Deserialize` stops at the first value of a wrong type, and with it the rest of a list of ten thousand
+//! objects. A [`Field`] records what it found instead, so that the conversion can report the object and the field, and
+//! all other objects are used.
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
@@ -19,15 +19,15 @@ pub enum Field<T> {
     Absent,
     /// There, and of the right type.
     Value(T),
-    /// There, but of a wrong type; says what was found, such as `the text "abc"`.
+    /// There, but of a wrong type: a description such as `the text "abc"`.
     Wrong(Box<str>),
 }
 
-/// What a [`Field`] may hold: which YAML and JSON types it accepts.
+/// A type that a [`Field`] may hold, and the YAML and JSON types that it accepts.
 ///
 /// Every method that is not overridden refuses the type.
 pub trait Parse<'de>: Sized {
-    /// What is accepted, for messages: "a number".
+    /// A description for messages: "a number".
     const EXPECTED: &'static str;
 
     /// Accepts a boolean.
@@ -85,7 +85,7 @@ impl<T> Field<T> {
     /// The value or nothing.
     ///
     /// # Errors
-    /// The message for a value of a wrong type: what was expected and what was found.
+    /// The value has a wrong type: what was expected, and what was found.
     pub fn read<'de>(&self) -> Result<Option<&T>, String>
     where
         T: Parse<'de>,
@@ -110,7 +110,7 @@ fn wrong<T>(value: Option<T>, found: impl FnOnce() -> String) -> Field<T> {
     value.map_or_else(|| Field::Wrong(found().into()), Field::Value)
 }
 
-/// Quotes text for a message: one line, and not longer than a reader needs to recognise it.
+/// Quotes text for a message, in one line, and shortened if it is long.
 pub(super) fn quote(text: &str) -> String {
     const SHOWN: usize = 60;
     if text.chars().nth(SHOWN).is_none() {
@@ -240,7 +240,7 @@ impl<'de, T: Parse<'de>> Parse<'de> for First<T> {
 pub struct Labels(pub Vec<(Box<str>, Field<Box<str>>)>);
 
 impl Labels {
-    /// The value of a label; empty if it is there with a value that is no text.
+    /// The value of a label; empty if it is not text.
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(key, _)| &**key == name)?;
         Some(value.get().map_or("", |text| text))

@@ -1,11 +1,11 @@
 //! `metadata`: what all objects share.
 
-use portolan_rules::model::ObjectName;
+use portolan_rules::model::{LoadBalancing, ObjectName};
 use serde::Deserialize;
 
 use super::{
-    annotations::Annotations,
-    context::{Context, Fault, Kind, ObjectId, read},
+    annotations::{Annotations, Weights},
+    context::{Context, FieldError, Kind, ObjectId, read},
     field::{Field, Labels, quote, structures},
 };
 
@@ -37,7 +37,7 @@ pub struct Metadata {
 
 structures!(Metadata);
 
-/// How long a name may be, and of what it is made (`k8s.io/apimachinery` validation).
+/// The length and the characters of a name (`k8s.io/apimachinery` validation).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameRule {
     /// Up to 63 lower-case letters, digits and dashes.
@@ -47,7 +47,7 @@ pub enum NameRule {
 }
 
 impl NameRule {
-    /// Refuses a name that no API server would have accepted.
+    /// Checks a name as the API server does.
     ///
     /// # Errors
     /// The reason.
@@ -86,32 +86,53 @@ impl Metadata {
     ///
     /// # Errors
     /// `metadata.name` or `metadata.namespace` is missing or cannot exist.
-    pub fn identify(&self, kind: Kind, context: &mut Context) -> Result<ObjectId, Fault> {
-        let name =
-            read(&self.name, "metadata.name")?.ok_or_else(|| Fault::new("metadata.name", "is missing"))?;
+    pub fn identify(&self, kind: Kind, context: &mut Context) -> Result<ObjectId, FieldError> {
+        let name = read(&self.name, "metadata.name")?
+            .ok_or_else(|| FieldError::new("metadata.name", "is missing"))?;
         let rule = if kind == Kind::Service { NameRule::Label } else { NameRule::Subdomain };
-        rule.check(name).map_err(|message| Fault::new("metadata.name", message))?;
+        rule.check(name).map_err(|message| FieldError::new("metadata.name", message))?;
         let mut namespace = "";
         if kind.is_namespaced() {
             let given = read(&self.namespace, "metadata.namespace")?.map_or("", |text| text);
             namespace = if given.is_empty() { DEFAULT_NAMESPACE } else { given };
-            NameRule::Label.check(namespace).map_err(|message| Fault::new("metadata.namespace", message))?;
+            NameRule::Label
+                .check(namespace)
+                .map_err(|message| FieldError::new("metadata.namespace", message))?;
         }
         Ok(ObjectId { kind, name: ObjectName::new(context.intern(namespace), &**name) })
     }
 
-    /// The value of a label; a set of labels that is no mapping is reported by [`Self::check_labels`].
+    /// The value of a label; invalid labels are reported by [`Self::check_labels`].
     pub(super) fn label(&self, name: &str) -> Option<&str> {
         self.labels.get()?.get(name)
     }
 
-    /// Refuses labels that are no mapping of text to text.
-    pub(super) fn check_labels(&self) -> Result<(), Fault> {
+    /// Checks that labels are a mapping of text to text.
+    pub(super) fn check_labels(&self) -> Result<(), FieldError> {
         let Some(labels) = read(&self.labels, "metadata.labels")? else { return Ok(()) };
         for (name, value) in &labels.0 {
             read(value, format_args!("metadata.labels[{name}]"))?;
         }
         Ok(())
+    }
+
+    /// When the change that a slice shows began, if the endpoint controller has written a valid time.
+    pub fn last_change_trigger(&self) -> Option<jiff::Timestamp> {
+        self.annotations.get()?.last_change_trigger()
+    }
+
+    /// How the Service's annotation wants endpoints to be chosen.
+    pub(super) fn load_balancing(&self, object: &ObjectId, context: &mut Context) -> LoadBalancing {
+        self.annotations
+            .get()
+            .map_or(LoadBalancing::Random, |annotations| annotations.load_balancing(object, context))
+    }
+
+    /// The weights in the slice's annotation.
+    pub(super) fn weights(&self, object: &ObjectId, context: &mut Context) -> Weights {
+        self.annotations
+            .get()
+            .map_or_else(Weights::default, |annotations| annotations.weights(object, context))
     }
 
     /// `creationTimestamp` in seconds since the epoch; an unreadable one is ignored with a warning.

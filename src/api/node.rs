@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{
     address::{parse_cidr, parse_ip},
-    context::{Context, Fault, ObjectId, read, read_element, read_list},
+    context::{Context, FieldError, ObjectId, read, read_element, read_list},
     field::{Field, quote, structures},
     metadata::Metadata,
 };
@@ -89,7 +89,7 @@ impl Node {
     ///
     /// # Errors
     /// The first field that makes the object unusable.
-    pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<model::Node, Fault> {
+    pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<model::Node, FieldError> {
         let none = Metadata::default();
         let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none);
         metadata.check_labels()?;
@@ -100,7 +100,7 @@ impl Node {
     }
 
     /// Internal addresses before external ones, each in the order given.
-    fn addresses(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>, Fault> {
+    fn addresses(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>, FieldError> {
         let Some(status) = read(&self.status, "status")? else { return Ok(Vec::new()) };
         let (mut internal, mut external) = (Vec::new(), Vec::new());
         for (i, field) in read_list(&status.addresses, "status.addresses")?.iter().enumerate() {
@@ -133,7 +133,7 @@ impl Node {
         &self,
         object: &ObjectId,
         context: &mut Context,
-    ) -> Result<Vec<ipnetwork::IpNetwork>, Fault> {
+    ) -> Result<Vec<ipnetwork::IpNetwork>, FieldError> {
         let Some(spec) = read(&self.spec, "spec")? else { return Ok(Vec::new()) };
         let list = read_list(&spec.pod_cidrs, "spec.podCIDRs")?;
         let mut given: Vec<(String, &str)> = Vec::new();

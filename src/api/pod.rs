@@ -10,10 +10,10 @@ use serde::Deserialize;
 
 use super::{
     address::{parse_ip, special},
-    context::{Context, Fault, ObjectId, read, read_element, read_list},
+    context::{Context, FieldError, ObjectId, read, read_element, read_list},
     field::{Field, quote, structures},
     metadata::Metadata,
-    service::{port_number, protocol},
+    port::{port_number, protocol},
 };
 
 /// A Pod.
@@ -118,7 +118,7 @@ pub struct PodFacts {
     /// `status.podIPs`; empty if the Pod has none or has ended (phase `Succeeded` or `Failed`).
     pub addresses: Vec<IpAddr>,
     /// Whether it takes requests: condition `Ready`. A manifest written by hand seldom has conditions; without
-    /// them a Pod with an address is ready unless its phase says that it does not run.
+    /// them a Pod with an address is ready unless it has another phase than `Running`.
     pub ready: bool,
     /// What the condition `Ready` says if it is not `True`: its reason and its message.
     pub condition: Option<Box<str>>,
@@ -146,7 +146,7 @@ impl Pod {
     ///
     /// # Errors
     /// The first field that makes the object unusable.
-    pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<PodFacts, Fault> {
+    pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<PodFacts, FieldError> {
         let none = (Metadata::default(), PodSpec::default(), PodStatus::default());
         let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none.0);
         let spec = read(&self.spec, "spec")?.unwrap_or(&none.1);
@@ -179,7 +179,7 @@ impl Pod {
 }
 
 impl PodStatus {
-    fn is_ready(&self, phase: &str) -> Result<bool, Fault> {
+    fn is_ready(&self, phase: &str) -> Result<bool, FieldError> {
         let conditions = read_list(&self.conditions, "status.conditions")?;
         if conditions.is_empty() {
             return Ok(matches!(phase, "Running" | ""));
@@ -209,24 +209,24 @@ impl PodStatus {
         })
     }
 
-    fn pod_addresses(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>, Fault> {
+    fn pod_addresses(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>, FieldError> {
         addresses(&self.pod_ips, &self.pod_ip, ["status.podIPs", "status.podIP"], object, context)
     }
 
     /// The node's addresses, which a Pod on the host network shares.
-    fn host_addresses(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>, Fault> {
+    fn host_addresses(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>, FieldError> {
         addresses(&self.host_ips, &self.host_ip, ["status.hostIPs", "status.hostIP"], object, context)
     }
 }
 
-/// The list, or the single address if the list is empty; what is no address is ignored with a warning.
+/// The list, or the single address if the list is empty; invalid addresses are ignored with a warning.
 fn addresses(
     list: &Field<Vec<Field<PodIp>>>,
     single: &Field<Box<str>>,
     paths: [&str; 2],
     object: &ObjectId,
     context: &mut Context,
-) -> Result<Vec<IpAddr>, Fault> {
+) -> Result<Vec<IpAddr>, FieldError> {
     let mut given: Vec<(String, &str)> = Vec::new();
     for (i, field) in read_list(list, paths[0])?.iter().enumerate() {
         let entry = read_element(field, format_args!("{}[{i}]", paths[0]))?;
@@ -258,7 +258,7 @@ fn addresses(
 impl PodSpec {
     /// Named ports in the order in which the endpoint slice controller looks for them: containers, then
     /// init containers that keep running.
-    fn named_ports(&self, context: &mut Context) -> Result<Vec<PodPort>, Fault> {
+    fn named_ports(&self, context: &mut Context) -> Result<Vec<PodPort>, FieldError> {
         let mut ports = Vec::new();
         let groups = [
             ("spec.containers", &self.containers, false),
@@ -278,14 +278,19 @@ impl PodSpec {
 }
 
 impl Container {
-    fn named_ports(&self, path: &str, ports: &mut Vec<PodPort>, context: &mut Context) -> Result<(), Fault> {
+    fn named_ports(
+        &self,
+        path: &str,
+        ports: &mut Vec<PodPort>,
+        context: &mut Context,
+    ) -> Result<(), FieldError> {
         for (i, field) in read_list(&self.ports, format_args!("{path}.ports"))?.iter().enumerate() {
             let port = read_element(field, format_args!("{path}.ports[{i}]"))?;
             let name = read(&port.name, format_args!("{path}.ports[{i}].name"))?.map_or("", |text| text);
             let protocol = protocol(&port.protocol, format_args!("{path}.ports[{i}].protocol"))?;
             let number_path = format_args!("{path}.ports[{i}].containerPort");
             let number = read(&port.container_port, number_path)?
-                .ok_or_else(|| Fault::new(number_path, "is missing"))?;
+                .ok_or_else(|| FieldError::new(number_path, "is missing"))?;
             let number = port_number(*number, number_path)?;
             if !name.is_empty() {
                 ports.push(PodPort { name: context.intern(name), protocol, port: number });

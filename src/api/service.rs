@@ -6,8 +6,6 @@ mod ports;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::ports::{port_number, protocol};
-
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -56,7 +54,7 @@ pub struct ServiceSpec {
     pub session_affinity: Field<Box<str>>,
     /// `sessionAffinityConfig`.
     pub session_affinity_config: Field<SessionAffinityConfig>,
-    /// `publishNotReadyAddresses`: endpoints derived from Pods are ready whatever the Pod says.
+    /// `publishNotReadyAddresses`: endpoints derived from Pods are always ready.
     pub publish_not_ready_addresses: Field<bool>,
     /// `selector`: labels of the Pods behind the Service.
     pub selector: Field<Labels>,
@@ -156,7 +154,7 @@ structures!(
     LoadBalancerIngress,
 );
 
-/// How a Service chooses Pods, and which of their ports: what is needed to derive its endpoints.
+/// How a Service selects Pods and their ports, to derive its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
     /// `selector`, not empty: a Pod must have all of these labels.

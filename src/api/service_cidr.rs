@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{
     address::parse_cidr,
-    context::{Context, Fault, ObjectId, read, read_element, read_list},
+    context::{Context, FieldError, ObjectId, read, read_element, read_list},
     field::{Field, quote, structures},
     metadata::Metadata,
 };
@@ -35,7 +35,7 @@ impl ServiceCidr {
     ///
     /// # Errors
     /// The first field that makes the object unusable.
-    pub fn to_model(&self, _object: &ObjectId, _context: &mut Context) -> Result<Vec<IpNetwork>, Fault> {
+    pub fn to_model(&self, _object: &ObjectId, _context: &mut Context) -> Result<Vec<IpNetwork>, FieldError> {
         let Some(spec) = read(&self.spec, "spec")? else { return Ok(Vec::new()) };
         read_list(&spec.cidrs, "spec.cidrs")?
             .iter()
@@ -44,7 +44,7 @@ impl ServiceCidr {
                 let path = format_args!("spec.cidrs[{i}]");
                 let text = read_element(field, path)?;
                 parse_cidr(text)
-                    .ok_or_else(|| Fault::new(path, format_args!("{} is not a CIDR", quote(text))))
+                    .ok_or_else(|| FieldError::new(path, format_args!("{} is not a CIDR", quote(text))))
             })
             .collect()
     }

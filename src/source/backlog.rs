@@ -1,4 +1,4 @@
-//! Changes that wait to be taken up: one entry an object, however often it changed.
+//! Pending changes: one entry an object, however often it changed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,14 +9,14 @@ use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
 
-use super::{Change, Update};
+use super::event::{Change, Update};
 
-/// How many times of changes are kept for a metric while nothing takes them up; the oldest stay.
+/// How many times of changes are kept for a metric; the oldest stay.
 pub const MOST_TRIGGERS: usize = 4096;
 
-/// Changes that were not taken up yet. Of an object that changed twice only the later state counts, and a list
-/// supersedes everything before it, so that a backlog is never larger than what it describes: the objects of the
-/// last list, and the names of objects that went since. Applied, it leads to the same state as all changes one by one.
+/// Pending changes. Of an object that changed twice only the later state is kept, and a list supersedes everything before
+/// it, so that a backlog is bounded by the objects of the last list and the names of those deleted since. It leads to the
+/// same state as all changes one by one.
 #[derive(Clone, Debug, Default)]
 pub struct Backlog {
     services: Objects<Service>,
@@ -30,9 +30,9 @@ pub struct Backlog {
 /// The objects of one kind.
 #[derive(Clone, Debug)]
 enum Objects<T> {
-    /// These are new or different, or gone. In order, so that what is logged of them is.
+    /// These are new or different, or gone; in order, for the log.
     Changed(BTreeMap<ObjectName, Option<Arc<T>>>),
-    /// These are all there are.
+    /// All objects.
     All(HashMap<ObjectName, Arc<T>>),
 }
 
@@ -79,7 +79,7 @@ impl<T> Objects<T> {
 }
 
 impl Backlog {
-    /// Adds a change, which came after all that is here.
+    /// Adds a later change.
     pub fn push(&mut self, change: Change) {
         match change {
             Change::Service(name, service) => self.services.set(name, service),
@@ -91,14 +91,14 @@ impl Backlog {
         }
     }
 
-    /// Notes when a change began.
+    /// Adds the time when a change began.
     pub fn push_trigger(&mut self, trigger: Timestamp) {
         if self.triggers.len() < MOST_TRIGGERS {
             self.triggers.push(trigger);
         }
     }
 
-    /// Adds an update, which came after all that is here.
+    /// Adds a later update.
     pub fn append(&mut self, update: Update) {
         for change in update.changes {
             self.push(change);
@@ -116,12 +116,12 @@ impl Backlog {
             + usize::from(self.service_cidrs.is_some())
     }
 
-    /// Whether there is no change; a list without objects is one.
+    /// Whether there are no changes; a list without objects is a change.
     pub fn is_empty(&self) -> bool {
         self.len() == 0 && !self.services.is_list() && !self.slices.is_list()
     }
 
-    /// This node's object, if there is one and something was said about it.
+    /// The pending state of this node's object.
     pub fn node(&self) -> Option<&Node> {
         match &self.node {
             Some(Change::Node(node)) => node.as_deref(),
@@ -129,7 +129,7 @@ impl Backlog {
         }
     }
 
-    /// Takes everything, and leaves nothing.
+    /// Removes and returns all changes.
     pub fn take(&mut self) -> Update {
         let Self { services, slices, node, service_cidrs, triggers } = std::mem::take(self);
         let mut changes = Vec::new();

@@ -1,28 +1,31 @@
 //! Services and endpoints from the Kubernetes API.
 //!
-//! One task for each kind of object lists and watches it (`reflector`), keeps what is known of it as the model
-//! (`store`), and tells what changes; one gathers that for the agent (`delivery`); one writes Events
-//! (`events`). All are on a thread of their own and wait for nothing but the network.
+//! One task for each kind of object lists and watches it (`reflector`), keeps its objects as the model (`store`), and
+//! reports deltas; one passes these on to the agent (`delivery`); one writes Events (`events`). All run on a thread of
+//! their own and wait for nothing but the network.
 
+mod action;
 mod connect;
 mod credentials;
 mod delivery;
+mod eligibility;
+mod error;
 mod events;
 mod exec_plugin;
-mod failure;
 mod kind;
 mod machine;
-mod notices;
+mod models;
+mod options;
 mod outages;
 mod proxy;
 mod reflector;
 mod request;
 mod split;
-mod standing;
 mod store;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod warn_once;
 
 use std::sync::Arc;
 
@@ -37,56 +40,30 @@ use tracing::{info, warn};
 use self::{
     connect::IN_CLUSTER_HINT,
     credentials::Credentials,
+    eligibility::EligibilityTracker,
     kind::Watched,
     outages::Outages,
-    reflector::{Outlet, Reflector},
-    request::{Connection, add_parameter},
-    standing::Lookout,
+    reflector::{Reflector, Reporter},
+    request::{Connection, with_parameters},
     store::Store,
 };
+use super::event::Inbox;
 use crate::{
     api::{EndpointSlice, Node, PROXY_NAME_LABEL, Service, ServiceCidr},
-    config::settings::{ApiSettings, DetectLocal, Settings},
+    config::settings::ApiSettings,
     observe::{events::Warning, health::Health, metrics::Metrics},
-    source::Inbox,
 };
 
-pub use self::{connect::Error, timing::Timing};
+pub use self::{connect::Error, options::Options, timing::Timing};
 pub(crate) use connect::parse_url;
 
 /// Labels of slices that belong to a Service with a `ClusterIP`.
 const SLICE_LABELS: &str = "!service.kubernetes.io/headless,kubernetes.io/service-name";
 
-/// What the tasks tell before the agent's messages are made of it; a full one slows reading down.
-const TOLD_CAPACITY: usize = 1024;
+/// Deltas that wait for delivery; when there are more, reflectors read more slowly.
+const DELTAS: usize = 1024;
 
-/// What must be known to watch a cluster.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Name of this node.
-    pub node_name: Arc<str>,
-    /// Only Services with this value of the label `service.kubernetes.io/service-proxy-name` are asked for; without
-    /// it, only those without the label.
-    pub proxy_name: Option<Box<str>>,
-    /// Whether nothing may be written before this node's object says which networks its pods have
-    /// (`spec.podCIDRs`, with `--detect-local-mode NodeCIDR`).
-    pub needs_pod_networks: bool,
-    /// How long to wait for what.
-    pub timing: Timing,
-}
-
-impl From<&Settings> for Options {
-    fn from(settings: &Settings) -> Self {
-        Self {
-            node_name: Arc::clone(&settings.node_name),
-            proxy_name: settings.proxy_name.clone(),
-            needs_pod_networks: settings.detect_local == DetectLocal::NodeCidr,
-            timing: Timing::default(),
-        }
-    }
-}
-
-/// A cluster that can be watched: the credentials are there.
+/// A cluster that can be watched: its credentials have been read.
 pub struct Cluster {
     runtime: Runtime,
     connection: Connection,
@@ -102,23 +79,23 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Finds out where the API server is, and reads the credentials; sends nothing yet.
+    /// Reads the address and the credentials of the API server; sends nothing yet.
     ///
     /// # Errors
     /// The flags, the kubeconfig or the credentials of the Pod cannot be used.
     pub fn new(api: &ApiSettings, options: Options) -> Result<Self, Error> {
         let runtime = Builder::new_current_thread()
             .enable_all()
-            // For name resolution alone.
+            // For name resolution only.
             .max_blocking_threads(4)
             .build()?;
         let config = runtime.block_on(connect::config(api))?;
         let url = config.cluster_url.clone();
         if let Some(proxy) = &config.proxy_url {
-            info!(proxy = proxy::shown(proxy), "The API server is reached through a proxy");
+            info!(proxy = proxy::shown(proxy), "Using a proxy to reach the API server");
         }
         if config.accept_invalid_certs {
-            warn!("insecure-skip-tls-verify: anybody on the way can pretend to be the API server");
+            warn!("insecure-skip-tls-verify: the certificate of the API server is not checked");
         }
         let credentials = runtime.block_on(Credentials::new(config))?;
         let is_in_cluster = api.kubeconfig.is_none() && api.master.is_none();
@@ -126,11 +103,11 @@ impl Cluster {
         Ok(Self { runtime, connection, url, options, hint: is_in_cluster.then_some(IN_CLUSTER_HINT) })
     }
 
-    /// Begins to watch, on a thread of its own; the agent is told with [`Event::Cluster`](crate::source::Event::Cluster), for the first time when
-    /// everything is listed, however long that takes. Warnings are written as Events.
+    /// Begins to watch, on a thread of its own. Reports changes as [`Event::Cluster`](crate::source::Event::Cluster),
+    /// for the first time when everything is listed, however long that takes. Warnings are written as Events.
     ///
     /// # Errors
-    /// There is no thread to be had.
+    /// The thread cannot be started.
     pub fn start(
         self,
         health: Health,
@@ -147,14 +124,14 @@ impl Cluster {
                 tokio::spawn(events::write(connection.clone(), node_name, warnings));
                 watch(connection, &options, hint, health, events).await;
             });
-            // Tasks that still wait for the network do not hold up the end.
+            // Tasks that wait for the network do not delay the end.
             runtime.shutdown_background();
         })?;
         Ok(())
     }
 }
 
-/// [`Cluster::new`] and [`Cluster::start`] at once.
+/// [`Cluster::new`] and [`Cluster::start`].
 ///
 /// # Errors
 /// As theirs.
@@ -177,19 +154,19 @@ async fn watch(
     health: Health,
     agent: impl Inbox,
 ) {
-    // Until it is seen, nobody knows that this node is not about to be removed.
+    // The Node may be leaving: until it is known, load balancers should avoid it.
     health.set_node_eligible(false);
-    let (told, inbox) = channel(TOLD_CAPACITY);
+    let (deltas, inbox) = channel(DELTAS);
     let outages = Arc::new(Outages::new(hint));
-    let lookout = Arc::new(Lookout::new(Arc::clone(&options.node_name)));
-    let outlet = Outlet { told, health, outages, lookout, started: Timestamp::now() };
+    let eligibility = Arc::new(EligibilityTracker::new(Arc::clone(&options.node_name)));
+    let reporter = Reporter { deltas, health, outages, eligibility, started: Timestamp::now() };
     let proxy_name = options.proxy_name.as_deref();
     let service_labels = match proxy_name {
         Some(name) => format!("{PROXY_NAME_LABEL}={name}"),
         None => format!("!{PROXY_NAME_LABEL}"),
     };
     let this_node = format!("metadata.name={}", options.node_name);
-    let spawn = Spawn { connection: &connection, proxy_name, outlet: &outlet };
+    let spawn = Spawn { connection: &connection, proxy_name, reporter: &reporter };
     spawn.reflector::<Service>(&[
         ("labelSelector", &service_labels),
         ("fieldSelector", "spec.clusterIP!=None"),
@@ -197,23 +174,20 @@ async fn watch(
     spawn.reflector::<EndpointSlice>(&[("labelSelector", SLICE_LABELS)]);
     spawn.reflector::<Node>(&[("fieldSelector", &this_node)]);
     spawn.reflector::<ServiceCidr>(&[]);
-    drop(outlet);
+    drop(reporter);
     delivery::deliver(inbox, agent, options).await;
 }
 
 struct Spawn<'a> {
     connection: &'a Connection,
     proxy_name: Option<&'a str>,
-    outlet: &'a Outlet,
+    reporter: &'a Reporter,
 }
 
 impl Spawn<'_> {
     fn reflector<W: Watched>(&self, selectors: &[(&str, &str)]) {
-        let mut path = W::PATH.to_owned();
-        for (name, value) in selectors {
-            add_parameter(&mut path, name, value);
-        }
+        let path = with_parameters(W::PATH, selectors);
         let store = Store::<W>::new(self.proxy_name);
-        tokio::spawn(Reflector::new(self.connection.clone(), path, store, self.outlet.clone()).run());
+        tokio::spawn(Reflector::new(self.connection.clone(), path, store, self.reporter.clone()).run());
     }
 }

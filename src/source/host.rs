@@ -1,4 +1,4 @@
-//! What the host says of itself: its name, the addresses of its interfaces, and when these change.
+//! The host: its name, the addresses of its interfaces, and changes of these.
 
 use std::{io, net::IpAddr};
 
@@ -13,9 +13,9 @@ use rustix::{
 };
 use tracing::error;
 
-use super::{Event, Inbox};
+use super::event::{Event, Inbox};
 
-/// Multicast groups of rtnetlink that tell of addresses (`RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`), as bits.
+/// Multicast groups of rtnetlink for addresses (`RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`), as bits.
 const ADDRESS_GROUPS: u32 = 1 << (5 - 1) | 1 << (9 - 1);
 
 /// The host's name (`gethostname(2)`).
@@ -36,27 +36,30 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
 /// Reports changes of this host's addresses from now on, on a thread of its own.
 ///
 /// # Errors
-/// There is no socket, or no thread, to be had.
+/// The socket cannot be opened, or the thread cannot be started.
 pub fn watch(inbox: impl Inbox) -> io::Result<()> {
     let monitor = AddressMonitor::new()?;
     let watching = move || {
-        while monitor.wait().is_ok() {
+        loop {
+            if let Err(error) = monitor.wait() {
+                error!(%error, "The addresses of this host cannot be watched; changes are no longer noticed");
+                return;
+            }
             if inbox.report(Event::Addresses).is_err() {
                 return;
             }
         }
-        error!("The addresses of this host cannot be watched; changes are no longer seen");
     };
     std::thread::Builder::new().name("addresses".into()).spawn(watching)?;
     Ok(())
 }
 
-/// Tells when an address of an interface in this network namespace comes or goes.
+/// Waits for changes of the addresses of interfaces in this network namespace.
 #[derive(Debug)]
 pub struct AddressMonitor(OwnedFd);
 
 impl AddressMonitor {
-    /// Starts to listen: what changes from now on is told.
+    /// Subscribes to changes from now on.
     pub fn new() -> io::Result<Self> {
         // No protocol is NETLINK_ROUTE, which is 0.
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
@@ -66,7 +69,7 @@ impl AddressMonitor {
 
     /// Waits for a change.
     pub fn wait(&self) -> io::Result<()> {
-        // What exactly changed does not matter, nor whether all of it was told: the addresses are read anew.
+        // The content does not matter, nor whether messages were lost: the addresses are read again.
         let mut ignored = [0; 8192];
         loop {
             match recv(&self.0, &mut ignored[..], RecvFlags::empty()) {

@@ -1,6 +1,6 @@
 //! Services and endpoints from manifests: files, directories, standard input.
 //!
-//! A [`Source`] reads them once ([`Source::load`]); a [`Watcher`] goes on to tell what changes.
+//! A [`Source`] reads them once ([`Source::load`]); a [`Watcher`] reports changes from then on.
 
 mod cluster;
 mod contents;
@@ -18,9 +18,9 @@ mod split;
 mod watch;
 mod workloads;
 
-pub(crate) use self::problem::one_line;
 pub use self::{
     problem::{Problem, report},
-    source::{Completeness, MAX_FILE_SIZE, Objects, Source, Update},
+    source::{MAX_FILE_SIZE, Objects, Refresh, Source},
     watch::Watcher,
 };
+pub use super::event::Completeness;

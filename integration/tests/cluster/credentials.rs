@@ -35,7 +35,9 @@ fn a_token_that_vanishes_is_reported_once_and_when_it_is_back() {
         scene.wait_until_served(&[pod.name()], "without the file");
     }
     assert_eq!(
-        count("The token cannot be used, going on with the last: token file "),
+        count(
+            "\"Credential cannot be used; continuing with the last one\" credential=\"token\" err=\"token file "
+        ),
         1,
         "{}",
         agent.stderr()
@@ -44,7 +46,7 @@ fn a_token_that_vanishes_is_reported_once_and_when_it_is_back() {
     scene.server.drop_connections().unwrap();
     scene.put_web(&[&pods[1]]);
     scene.wait_until_served(&["web-2"], "with the file");
-    assert_eq!(count("The token can be used again"), 1, "{}", agent.stderr());
+    assert_eq!(count("\"Credential can be used again\" credential=\"token\""), 1, "{}", agent.stderr());
 }
 
 #[test]
@@ -137,7 +139,11 @@ fn a_server_that_is_not_checked_is_said_once_in_words() {
     scene.wait_until_served(&["web-2"], "after a new connection");
     thread::sleep(Duration::from_millis(100));
     let log = agent.stderr();
-    assert_eq!(log.matches("insecure-skip-tls-verify: anybody on the way can pretend").count(), 1, "{log}");
+    assert_eq!(
+        log.matches("insecure-skip-tls-verify: the certificate of the API server is not checked").count(),
+        1,
+        "{log}"
+    );
     assert!(!log.contains("cert bypassed"), "{log}");
     assert!(log.contains("Reconciled"), "our own lines are there: {log}");
     for other in ["pool.rs", "http.rs", "tls.rs"] {

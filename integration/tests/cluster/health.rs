@@ -44,9 +44,9 @@ fn load_balancers_leave_a_node_that_is_about_to_go() {
         let metrics = agent.get(10249, "/metrics").unwrap().body;
         assert!(metrics.contains(&format!("\nportolan_node_eligible {}\n", u8::from(eligible))), "{what}");
     }
-    wait_until("it is said that it stays", || agent.stderr().matches("This node stays").count() == 2);
+    wait_until("it is said that it stays", || agent.stderr().matches("Node is eligible").count() == 2);
     let log = agent.stderr();
-    for (line, times) in [("This node is about to go", 2), ("This node stays", 2), ("There is no Node", 0)] {
+    for (line, times) in [("Node is being removed", 2), ("Node is eligible", 2), ("There is no Node", 0)] {
         assert_eq!(log.matches(line).count(), times, "{line}: {log}");
     }
 }
@@ -57,13 +57,13 @@ fn a_name_that_no_node_has_is_said() {
     let agent = scene.run_with(&["--hostname-override=node-z"]);
     assert_eq!(ask(&agent, "/readyz").0, 200, "Services work all the same");
     assert_eq!(agent.healthz(), Some(503));
-    let line = r#"is it what --hostname-override should be?" node="node-z""#;
+    let line = r#"check --hostname-override" node="node-z""#;
     wait_until("it is said", || agent.stderr().contains(line));
     let mut node = scene.lab.node_a.object();
     node["metadata"]["name"] = json!("node-z");
     scene.server.put(node);
     wait_until("the node joins", || agent.healthz() == Some(200));
-    wait_until("that is said, too", || agent.stderr().contains("This node stays"));
+    wait_until("that is said, too", || agent.stderr().contains("Node is eligible"));
     assert_eq!(agent.stderr().matches(line).count(), 1, "once");
 }
 

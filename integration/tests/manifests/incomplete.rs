@@ -11,7 +11,7 @@ use std::{
 
 use portolan::source::{
     Change,
-    manifest::{Completeness, Objects, Source, Update, Watcher},
+    manifest::{Completeness, Objects, Refresh, Source, Watcher},
 };
 use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;
@@ -192,14 +192,14 @@ fn watch(source: Source) -> (Watcher, Objects) {
 }
 
 /// The next update, long before files are looked at without an event.
-fn update(watcher: &mut Watcher) -> Update {
+fn update(watcher: &mut Watcher) -> Refresh {
     let update = watcher.wait(Some(Duration::from_secs(8))).unwrap();
     assert!(!update.is_empty(), "no update");
     update
 }
 
 /// The Services that an update is about, errors, and what is known now.
-fn told(update: &Update) -> (Vec<String>, usize, Option<Completeness>) {
+fn told(update: &Refresh) -> (Vec<String>, usize, Option<Completeness>) {
     let changes = update.changes.iter().map(|change| match change {
         Change::Service(name, Some(service)) => format!("{}={}", name.name, service.ports[0].port),
         Change::Service(name, None) => format!("-{}", name.name),

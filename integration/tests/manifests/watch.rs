@@ -15,7 +15,7 @@ use std::{
 
 use portolan::source::{
     Change,
-    manifest::{Objects, Source, Update, Watcher},
+    manifest::{Objects, Refresh, Source, Watcher},
 };
 use tempfile::TempDir;
 
@@ -37,7 +37,7 @@ fn watch(path: &Path) -> (Watcher, Objects) {
 }
 
 /// The next update.
-fn update(watcher: &mut Watcher) -> Update {
+fn update(watcher: &mut Watcher) -> Refresh {
     let update = watcher.wait(Some(PATIENCE)).unwrap();
     assert!(!update.is_empty(), "no update");
     update
@@ -45,11 +45,11 @@ fn update(watcher: &mut Watcher) -> Update {
 
 fn quiet(watcher: &mut Watcher) {
     let update = watcher.wait(Some(Duration::from_millis(300))).unwrap();
-    assert_eq!(update, Update::default());
+    assert_eq!(update, Refresh::default());
 }
 
 /// The changes as text: `web=80` for a Service with this port, `-web` for one that is gone.
-fn changes(update: &Update) -> Vec<String> {
+fn changes(update: &Refresh) -> Vec<String> {
     let changes = update.changes.iter().map(|change| match change {
         Change::Service(name, Some(service)) => format!("{}={}", name.name, service.ports[0].port),
         Change::Service(name, None) => format!("-{}", name.name),

@@ -210,7 +210,10 @@ pub fn added(object: &Value) -> Value {
 pub fn bookmark(version: u64) -> Value {
     event(
         "BOOKMARK",
-        &json!({"metadata": {"resourceVersion": version.to_string(), "creationTimestamp": null}}),
+        &json!({
+            "kind": "Service", "apiVersion": "v1",
+            "metadata": {"resourceVersion": version.to_string(), "creationTimestamp": null},
+        }),
     )
 }
 
@@ -218,7 +221,10 @@ pub fn initial_events_end(version: u64) -> Value {
     let annotations = json!({"k8s.io/initial-events-end": "true"});
     event(
         "BOOKMARK",
-        &json!({"metadata": {"resourceVersion": version.to_string(), "annotations": annotations}}),
+        &json!({
+            "kind": "Service", "apiVersion": "v1",
+            "metadata": {"resourceVersion": version.to_string(), "annotations": annotations},
+        }),
     )
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::{Kind, edit::put};
 
-type Converted = Result<Option<model::EndpointSlice>, Fault>;
+type Converted = Result<Option<model::EndpointSlice>, FieldError>;
 
 fn convert(change: impl FnOnce(&mut Value)) -> (Converted, Vec<String>) {
     let mut object = json!({
@@ -161,10 +161,10 @@ fn endpoints_that_cannot_be_reached_are_ignored_one_by_one() {
 fn impossible_objects_are_refused_by_field() {
     for (pointer, value, expected) in [
         ("/addressType", json!(null), "addressType: is missing"),
-        ("/addressType", json!("ipv4"), "addressType: \"ipv4\" is none of IPv4, IPv6, FQDN"),
+        ("/addressType", json!("ipv4"), "addressType: \"ipv4\" is not one of IPv4, IPv6, FQDN"),
         ("/ports", json!({}), "ports: expected a list, found a mapping"),
         ("/ports/0", json!({"port": 70_000}), "ports[0].port: 70000 is not a port number"),
-        ("/ports/0", json!({"port": 1, "protocol": "ICMP"}), "ports[0].protocol: \"ICMP\" is none of"),
+        ("/ports/0", json!({"port": 1, "protocol": "ICMP"}), "ports[0].protocol: \"ICMP\" is not one of"),
         ("/ports/0", json!({"port": 1, "name": "a b"}), "ports[0].name: \"a b\" is not a name"),
         ("/endpoints", json!("x"), "endpoints: expected a list, found the text \"x\""),
         ("/endpoints/0", json!("x"), "endpoints[0]: expected a mapping, found the text \"x\""),
@@ -176,7 +176,7 @@ fn impossible_objects_are_refused_by_field() {
         ("/endpoints/0/nodeName", json!([]), "endpoints[0].nodeName: expected text, found a list"),
     ] {
         let (converted, _) = convert(|o| put(o, pointer, value.clone()));
-        let fault = converted.expect_err(expected).to_string();
-        assert!(fault.starts_with(expected), "{pointer}: {fault}");
+        let error = converted.expect_err(expected).to_string();
+        assert!(error.starts_with(expected), "{pointer}: {error}");
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::Kind;
 
-fn convert(object: Value) -> (Result<PodFacts, Fault>, Vec<String>) {
+fn convert(object: Value) -> (Result<PodFacts, FieldError>, Vec<String>) {
     let pod: Pod = serde_json::from_value(object).unwrap();
     let mut context = Context::default();
     let id = pod.metadata.get().unwrap().identify(Kind::Pod, &mut context).unwrap();
@@ -125,6 +125,6 @@ fn impossible_ports_are_refused() {
         "metadata": {"name": "p"},
         "spec": {"containers": [{"ports": [{"name": "a", "containerPort": 65_536}]}]},
     }));
-    let fault = facts.unwrap_err().to_string();
-    assert!(fault.starts_with("spec.containers[0].ports[0].containerPort: 65536 is not a port"), "{fault}");
+    let error = facts.unwrap_err().to_string();
+    assert!(error.starts_with("spec.containers[0].ports[0].containerPort: 65536 is not a port"), "{error}");
 }

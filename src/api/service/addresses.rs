@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use super::{LoadBalancerIngress, Service, ServiceSpec};
 use crate::api::{
     address::{family, parse_cidr, parse_ip, special},
-    context::{Context, Fault, ObjectId, read, read_element, read_list},
+    context::{Context, FieldError, ObjectId, read, read_element, read_list},
     field::{Field, quote},
 };
 
@@ -15,12 +15,12 @@ use crate::api::{
 const HEADLESS: &str = "None";
 
 /// A `ClusterIP`, which must be an address that can be one.
-fn cluster_ip(text: &str, path: impl fmt::Display) -> Result<IpAddr, Fault> {
+fn cluster_ip(text: &str, path: impl fmt::Display) -> Result<IpAddr, FieldError> {
     let Some(ip) = parse_ip(text) else {
-        return Err(Fault::new(path, format_args!("{} is not an IP address", quote(text))));
+        return Err(FieldError::new(path, format_args!("{} is not an IP address", quote(text))));
     };
     match special(ip) {
-        Some(what) => Err(Fault::new(path, format_args!("{ip} is {what}"))),
+        Some(what) => Err(FieldError::new(path, format_args!("{ip} is {what}"))),
         None => Ok(ip),
     }
 }
@@ -63,8 +63,8 @@ impl ServiceSpec {
     }
 
     /// `clusterIPs`, at most one a family; empty if none is allocated. `clusterIP` alone means a list of
-    /// one, as for the API server, and without `ipFamilies` the addresses say their families.
-    pub(super) fn cluster_ips(&self) -> Result<Vec<IpAddr>, Fault> {
+    /// one, as for the API server, and without `ipFamilies` the families are those of the addresses.
+    pub(super) fn cluster_ips(&self) -> Result<Vec<IpAddr>, FieldError> {
         let single = read(&self.cluster_ip, "spec.clusterIP")?.filter(|ip| !ip.is_empty());
         let list = read_list(&self.cluster_ips, "spec.clusterIPs")?;
         let mut ips: Vec<IpAddr> = Vec::with_capacity(list.len().max(1));
@@ -76,7 +76,7 @@ impl ServiceSpec {
             }
             let ip = cluster_ip(text, path)?;
             if ips.iter().any(|other| family(*other) == family(ip)) {
-                return Err(Fault::new(path, format_args!("{ip} is a second {} address", family(ip))));
+                return Err(FieldError::new(path, format_args!("{ip} is a second {} address", family(ip))));
             }
             ips.push(ip);
         }
@@ -86,7 +86,7 @@ impl ServiceSpec {
                 None => ips.push(ip),
                 Some(first) if *first != ip => {
                     let message = format_args!("is {first}, but spec.clusterIP is {ip}");
-                    return Err(Fault::new("spec.clusterIPs[0]", message));
+                    return Err(FieldError::new("spec.clusterIPs[0]", message));
                 }
                 Some(_) => {}
             }
@@ -96,15 +96,15 @@ impl ServiceSpec {
     }
 
     /// Position i of `ipFamilies` is the family of position i of `clusterIPs`.
-    fn check_families(&self, ips: &[IpAddr]) -> Result<(), Fault> {
+    fn check_families(&self, ips: &[IpAddr]) -> Result<(), FieldError> {
         for (i, field) in read_list(&self.ip_families, "spec.ipFamilies")?.iter().enumerate() {
             let path = format_args!("spec.ipFamilies[{i}]");
             let text = &**read_element(field, path)?;
             if text != "IPv4" && text != "IPv6" {
-                return Err(Fault::new(path, format_args!("{} is none of IPv4, IPv6", quote(text))));
+                return Err(FieldError::new(path, format_args!("{} is not one of IPv4, IPv6", quote(text))));
             }
             if let Some(ip) = ips.get(i).filter(|ip| family(**ip) != text) {
-                return Err(Fault::new(path, format_args!("is {text}, but its ClusterIP is {ip}")));
+                return Err(FieldError::new(path, format_args!("is {text}, but its ClusterIP is {ip}")));
             }
         }
         Ok(())
@@ -114,7 +114,7 @@ impl ServiceSpec {
         &self,
         object: &ObjectId,
         context: &mut Context,
-    ) -> Result<Vec<IpAddr>, Fault> {
+    ) -> Result<Vec<IpAddr>, FieldError> {
         const PATH: &str = "spec.externalIPs";
         let list = read_list(&self.external_ips, PATH)?;
         Ok(lenient(list, PATH, object, context, |text| {
@@ -127,7 +127,7 @@ impl ServiceSpec {
         &self,
         object: &ObjectId,
         context: &mut Context,
-    ) -> Result<Vec<IpNetwork>, Fault> {
+    ) -> Result<Vec<IpNetwork>, FieldError> {
         const PATH: &str = "spec.loadBalancerSourceRanges";
         let list = read_list(&self.load_balancer_source_ranges, PATH)?;
         Ok(lenient(list, PATH, object, context, |text| {
@@ -149,7 +149,7 @@ impl Service {
         &self,
         object: &ObjectId,
         context: &mut Context,
-    ) -> Result<Vec<IpAddr>, Fault> {
+    ) -> Result<Vec<IpAddr>, FieldError> {
         let Some(status) = read(&self.status, "status")? else { return Ok(Vec::new()) };
         let Some(balancer) = read(&status.load_balancer, "status.loadBalancer")? else {
             return Ok(Vec::new());
@@ -180,7 +180,7 @@ impl LoadBalancerIngress {
             Ok(mode) => match mode.map_or("", |mode| mode) {
                 "VIP" | "" => {}
                 "Proxy" => return None,
-                mode => return warn("ipMode", format!("{} is none of VIP, Proxy", quote(mode))),
+                mode => return warn("ipMode", format!("{} is not one of VIP, Proxy", quote(mode))),
             },
             Err(message) => return warn("ipMode", message),
         }

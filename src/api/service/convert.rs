@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use portolan_rules::model::{self, TrafficPolicy};
 
-use super::{Selection, Service, ServiceSpec, port_number};
+use super::{Selection, Service, ServiceSpec};
 use crate::api::{
-    context::{Context, Fault, ObjectId, read},
+    context::{Context, FieldError, ObjectId, read},
     field::{Field, quote},
     metadata::{Metadata, PROXY_NAME_LABEL},
+    port::port_number,
 };
 
-/// `spec.type`, of which only some carry frontends.
+/// `spec.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServiceType {
     ClusterIp,
@@ -32,11 +33,11 @@ fn choice<T: Copy>(
     path: &str,
     default: T,
     choices: &[(&str, T)],
-) -> Result<T, Fault> {
+) -> Result<T, FieldError> {
     let Some(text) = read(field, path)?.filter(|text| !text.is_empty()) else { return Ok(default) };
     choices.iter().find(|(word, _)| **word == **text).map(|(_, value)| *value).ok_or_else(|| {
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        Fault::new(path, format_args!("{} is none of {}", quote(text), words.join(", ")))
+        FieldError::new(path, format_args!("{} is not one of {}", quote(text), words.join(", ")))
     })
 }
 
@@ -44,8 +45,7 @@ const POLICIES: [(&str, TrafficPolicy); 2] =
     [("Cluster", TrafficPolicy::Cluster), ("Local", TrafficPolicy::Local)];
 
 impl Service {
-    /// The model's Service, and how it selects Pods if it does; nothing if no proxy, or another one, is to
-    /// handle it: it is headless, an `ExternalName`, not yet given a `ClusterIP`, or another proxy's by its label
+    /// The model's Service, and how it selects Pods, if it does; nothing if no proxy, or another one, handles it: it is headless, an `ExternalName`, not yet given a `ClusterIP`, or another proxy's by its label
     /// `service.kubernetes.io/service-proxy-name`.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Service {
         &self,
         object: &ObjectId,
         context: &mut Context,
-    ) -> Result<Option<(model::Service, Option<Selection>)>, Fault> {
+    ) -> Result<Option<(model::Service, Option<Selection>)>, FieldError> {
         let none = Metadata::default();
         let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none);
         metadata.check_labels()?;
@@ -62,7 +62,7 @@ impl Service {
             return Ok(None);
         }
         let Some(spec) = read(&self.spec, "spec")? else {
-            return Err(Fault::new("spec", "is missing"));
+            return Err(FieldError::new("spec", "is missing"));
         };
         let r#type = spec.service_type()?;
         if r#type == ServiceType::ExternalName || spec.is_headless() {
@@ -116,7 +116,7 @@ impl Service {
 }
 
 impl ServiceSpec {
-    fn service_type(&self) -> Result<ServiceType, Fault> {
+    fn service_type(&self) -> Result<ServiceType, FieldError> {
         let types = [
             ("ClusterIP", ServiceType::ClusterIp),
             ("NodePort", ServiceType::NodePort),
@@ -126,8 +126,8 @@ impl ServiceSpec {
         choice(&self.r#type, "spec.type", ServiceType::ClusterIp, &types)
     }
 
-    /// The policy counts only where it can mean something: node ports, load balancers, external IPs.
-    fn external_policy(&self, r#type: ServiceType) -> Result<TrafficPolicy, Fault> {
+    /// The policy applies to node ports, load balancers and external IPs only.
+    fn external_policy(&self, r#type: ServiceType) -> Result<TrafficPolicy, FieldError> {
         let policy = choice(
             &self.external_traffic_policy,
             "spec.externalTrafficPolicy",
@@ -140,7 +140,11 @@ impl ServiceSpec {
     }
 
     /// `healthCheckNodePort`, which the API server allocates.
-    fn health_check_node_port(&self, object: &ObjectId, context: &mut Context) -> Result<Option<u16>, Fault> {
+    fn health_check_node_port(
+        &self,
+        object: &ObjectId,
+        context: &mut Context,
+    ) -> Result<Option<u16>, FieldError> {
         const FIELD: &str = "spec.healthCheckNodePort";
         match read(&self.health_check_node_port, FIELD)? {
             Some(&number) if number != 0 => port_number(number, FIELD).map(Some),
@@ -152,7 +156,7 @@ impl ServiceSpec {
         }
     }
 
-    fn affinity_timeout(&self) -> Result<Option<u32>, Fault> {
+    fn affinity_timeout(&self) -> Result<Option<u32>, FieldError> {
         const FIELD: &str = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
         /// API default, three hours.
         const DEFAULT: u32 = 10_800;
@@ -176,12 +180,12 @@ impl ServiceSpec {
         let Some(&seconds) = read(&client_ip.timeout_seconds, FIELD)? else { return Ok(Some(DEFAULT)) };
         match u32::try_from(seconds) {
             Ok(seconds @ 1..=MAXIMUM) => Ok(Some(seconds)),
-            _ => Err(Fault::new(FIELD, format_args!("{seconds} is not a number from 1 to {MAXIMUM}"))),
+            _ => Err(FieldError::new(FIELD, format_args!("{seconds} is not a number from 1 to {MAXIMUM}"))),
         }
     }
 
-    /// How Pods are selected; nothing without a selector, whose endpoints somebody else writes.
-    fn selection(&self, object: &ObjectId, context: &mut Context) -> Result<Option<Selection>, Fault> {
+    /// How Pods are selected; nothing without a selector, in which case the user or another controller writes slices.
+    fn selection(&self, object: &ObjectId, context: &mut Context) -> Result<Option<Selection>, FieldError> {
         let targets = self.target_ports()?;
         let publish_not_ready = read(&self.publish_not_ready_addresses, "spec.publishNotReadyAddresses")?
             .copied()

@@ -2,39 +2,15 @@
 
 use std::sync::Arc;
 
-use portolan_rules::model::{self, Protocol};
+use portolan_rules::model;
 
 use super::{PortOrName, ServicePort, ServiceSpec, TargetPort, convert::ServiceType};
 use crate::api::{
-    context::{Context, Fault, ObjectId, read, read_element, read_list},
+    context::{Context, FieldError, ObjectId, read, read_element, read_list},
     field::{Field, quote},
     metadata::NameRule,
+    port::{port_number, protocol},
 };
-
-/// Reads a protocol; TCP if absent.
-pub(in crate::api) fn protocol(
-    field: &Field<Box<str>>,
-    path: impl std::fmt::Display,
-) -> Result<Protocol, Fault> {
-    match field.read() {
-        Ok(None) => Ok(Protocol::Tcp),
-        Ok(Some(text)) => match &**text {
-            "TCP" | "" => Ok(Protocol::Tcp),
-            "UDP" => Ok(Protocol::Udp),
-            "SCTP" => Ok(Protocol::Sctp),
-            _ => Err(Fault::new(path, format_args!("{} is none of TCP, UDP, SCTP", quote(text)))),
-        },
-        Err(message) => Err(Fault::new(path, message)),
-    }
-}
-
-/// A port number that is not 0.
-pub(in crate::api) fn port_number(number: i64, path: impl std::fmt::Display) -> Result<u16, Fault> {
-    match u16::try_from(number) {
-        Ok(port @ 1..) => Ok(port),
-        _ => Err(Fault::new(path, format_args!("{number} is not a port number from 1 to 65535"))),
-    }
-}
 
 impl ServiceSpec {
     /// The ports, with the API's rules on what makes them distinct.
@@ -43,10 +19,10 @@ impl ServiceSpec {
         r#type: ServiceType,
         object: &ObjectId,
         context: &mut Context,
-    ) -> Result<Vec<model::ServicePort>, Fault> {
+    ) -> Result<Vec<model::ServicePort>, FieldError> {
         let given = read_list(&self.ports, "spec.ports")?;
         if given.is_empty() {
-            return Err(Fault::new("spec.ports", "is empty; a Service has at least one port"));
+            return Err(FieldError::new("spec.ports", "is empty; a Service has at least one port"));
         }
         let mut ports: Vec<model::ServicePort> = Vec::with_capacity(given.len());
         for (i, field) in given.iter().enumerate() {
@@ -54,22 +30,25 @@ impl ServiceSpec {
             let port = port.to_model(i, r#type, object, context)?;
             let path = |field: &str| format!("spec.ports[{i}].{field}");
             if port.name.is_empty() && given.len() > 1 {
-                return Err(Fault::new(path("name"), "is missing; with several ports each has a name"));
+                return Err(FieldError::new(path("name"), "is missing; with several ports each has a name"));
             }
             for (j, other) in ports.iter().enumerate() {
                 if other.name == port.name {
                     let message = format!("{} is the name of ports[{j}] too", quote(&port.name));
-                    return Err(Fault::new(path("name"), message));
+                    return Err(FieldError::new(path("name"), message));
                 }
                 if other.protocol != port.protocol {
                     continue;
                 }
                 if other.port == port.port {
                     let message = format!("{} {} is ports[{j}] too", port.protocol, port.port);
-                    return Err(Fault::new(path("port"), message));
+                    return Err(FieldError::new(path("port"), message));
                 }
                 if port.node_port.is_some() && other.node_port == port.node_port {
-                    return Err(Fault::new(path("nodePort"), format!("is the nodePort of ports[{j}] too")));
+                    return Err(FieldError::new(
+                        path("nodePort"),
+                        format!("is the nodePort of ports[{j}] too"),
+                    ));
                 }
             }
             ports.push(port);
@@ -78,7 +57,7 @@ impl ServiceSpec {
     }
 
     /// `targetPort` of each port; `port` where it is absent, zero or empty.
-    pub(super) fn target_ports(&self) -> Result<Vec<TargetPort>, Fault> {
+    pub(super) fn target_ports(&self) -> Result<Vec<TargetPort>, FieldError> {
         let given = read_list(&self.ports, "spec.ports")?;
         let mut targets = Vec::with_capacity(given.len());
         for (i, field) in given.iter().enumerate() {
@@ -106,17 +85,17 @@ impl ServicePort {
         r#type: ServiceType,
         object: &ObjectId,
         context: &mut Context,
-    ) -> Result<model::ServicePort, Fault> {
+    ) -> Result<model::ServicePort, FieldError> {
         let path = |field: &'static str| format!("spec.ports[{i}].{field}");
         let name = match &self.name {
             Field::Value(name) => name,
             field => read(field, format_args!("spec.ports[{i}].name"))?.map_or("", |text| text),
         };
         if !name.is_empty() {
-            NameRule::Label.check(name).map_err(|message| Fault::new(path("name"), message))?;
+            NameRule::Label.check(name).map_err(|message| FieldError::new(path("name"), message))?;
         }
         let number = read(&self.port, format_args!("spec.ports[{i}].port"))?
-            .ok_or_else(|| Fault::new(path("port"), "is missing"))?;
+            .ok_or_else(|| FieldError::new(path("port"), "is missing"))?;
         let port = port_number(*number, format_args!("spec.ports[{i}].port"))?;
         let protocol = protocol(&self.protocol, format_args!("spec.ports[{i}].protocol"))?;
         let node_port = match read(&self.node_port, format_args!("spec.ports[{i}].nodePort"))? {

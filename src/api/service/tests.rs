@@ -4,11 +4,11 @@ use portolan_rules::model::{Protocol, TrafficPolicy};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{Context, Fault, Kind, ObjectId, edit::put};
+use crate::api::{Context, FieldError, Kind, ObjectId, edit::put};
 
 type Change = fn(&mut Value);
 
-type Converted = Result<Option<(portolan_rules::model::Service, Option<Selection>)>, Fault>;
+type Converted = Result<Option<(portolan_rules::model::Service, Option<Selection>)>, FieldError>;
 
 fn convert_in(context: &mut Context, object: Value) -> Converted {
     let service: Service = serde_json::from_value(object).unwrap();
@@ -164,7 +164,7 @@ fn impossible_objects_are_refused_by_field() {
         ("/metadata/labels", json!({"v": 1.5}), "metadata.labels[v]: expected text, found the number 1.5"),
         ("/spec", Value::Null, "spec: is missing"),
         ("/spec", json!("x"), "spec: expected a mapping, found the text \"x\""),
-        ("/spec/type", json!("Cluster"), "spec.type: \"Cluster\" is none of ClusterIP, NodePort"),
+        ("/spec/type", json!("Cluster"), "spec.type: \"Cluster\" is not one of ClusterIP, NodePort"),
         ("/spec/clusterIP", json!("10.96.0.300"), "spec.clusterIP: \"10.96.0.300\" is not an IP address"),
         ("/spec/clusterIP", json!("127.0.0.1"), "spec.clusterIP: 127.0.0.1 is a loopback address"),
         ("/spec/clusterIP", json!("0.0.0.0"), "spec.clusterIP: 0.0.0.0 is the unspecified address"),
@@ -181,10 +181,14 @@ fn impossible_objects_are_refused_by_field() {
         ),
         ("/spec/clusterIPs", json!(["10.96.0.1", "x"]), "spec.clusterIPs[1]: \"x\" is not an IP address"),
         ("/spec/ipFamilies", json!(["IPv6"]), "spec.ipFamilies[0]: is IPv6, but its ClusterIP is 10.96.0.1"),
-        ("/spec/ipFamilies", json!(["ipv4"]), "spec.ipFamilies[0]: \"ipv4\" is none of IPv4, IPv6"),
-        ("/spec/internalTrafficPolicy", json!("local"), "spec.internalTrafficPolicy: \"local\" is none of"),
-        ("/spec/externalTrafficPolicy", json!("Node"), "spec.externalTrafficPolicy: \"Node\" is none of"),
-        ("/spec/sessionAffinity", json!("clientIP"), "spec.sessionAffinity: \"clientIP\" is none of"),
+        ("/spec/ipFamilies", json!(["ipv4"]), "spec.ipFamilies[0]: \"ipv4\" is not one of IPv4, IPv6"),
+        (
+            "/spec/internalTrafficPolicy",
+            json!("local"),
+            "spec.internalTrafficPolicy: \"local\" is not one of",
+        ),
+        ("/spec/externalTrafficPolicy", json!("Node"), "spec.externalTrafficPolicy: \"Node\" is not one of"),
+        ("/spec/sessionAffinity", json!("clientIP"), "spec.sessionAffinity: \"clientIP\" is not one of"),
         ("/spec/selector", json!({"app": true}), "spec.selector[app]: expected text, found the boolean true"),
         ("/spec/externalIPs", json!("10.0.0.1"), "spec.externalIPs: expected a list, found the text"),
         ("/spec/ports", json!([]), "spec.ports: is empty"),
@@ -209,7 +213,11 @@ fn impossible_objects_are_refused_by_field() {
             json!(u64::MAX),
             "spec.ports[0].port: expected a whole number, found the number",
         ),
-        ("/spec/ports/0/protocol", json!("tcp"), "spec.ports[0].protocol: \"tcp\" is none of TCP, UDP, SCTP"),
+        (
+            "/spec/ports/0/protocol",
+            json!("tcp"),
+            "spec.ports[0].protocol: \"tcp\" is not one of TCP, UDP, SCTP",
+        ),
         ("/spec/ports/0/nodePort", json!(70_000), "spec.ports[0].nodePort: 70000 is not a port number"),
         ("/spec/ports/0/targetPort", json!(70_000), "spec.ports[0].targetPort: 70000 is not a port number"),
         (
@@ -241,9 +249,9 @@ fn impossible_objects_are_refused_by_field() {
             o["spec"]["ports"][0]["name"] = Value::Null;
             put(o, pointer, value.clone());
         });
-        let fault = converted.expect_err(expected).to_string();
-        assert!(fault.starts_with(expected), "{pointer} = {value}: {fault}");
-        assert!(!fault.contains('\n'));
+        let error = converted.expect_err(expected).to_string();
+        assert!(error.starts_with(expected), "{pointer} = {value}: {error}");
+        assert!(!error.contains('\n'));
     }
 }
 
@@ -306,7 +314,7 @@ fn load_balancer_ips_that_want_no_node_are_left_alone() {
         warnings,
         [
             "Service shop/web: status.loadBalancer.ingress[5].ip: \"192.0.2\" is not an IP address, ignored",
-            "Service shop/web: status.loadBalancer.ingress[6].ipMode: \"Else\" is none of VIP, Proxy, ignored",
+            "Service shop/web: status.loadBalancer.ingress[6].ipMode: \"Else\" is not one of VIP, Proxy, ignored",
         ]
     );
 }
@@ -363,8 +371,8 @@ fn node_port_numbers_may_be_shared_by_protocols_only() {
         })
     };
     assert!(with(ports("UDP")).0.is_ok());
-    let fault = with(ports("TCP")).0.unwrap_err();
-    assert_eq!(fault.to_string(), "spec.ports[1].nodePort: is the nodePort of ports[0] too");
+    let error = with(ports("TCP")).0.unwrap_err();
+    assert_eq!(error.to_string(), "spec.ports[1].nodePort: is the nodePort of ports[0] too");
 }
 
 #[test]

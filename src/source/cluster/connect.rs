@@ -1,7 +1,8 @@
-//! Where the API server is, and with what credentials: `--kubeconfig`, `--master`, or those of a Pod.
+//! The address and credentials of the API server: of `--kubeconfig`, of `--master`, or of a Pod.
 
 use std::{path::Path, time::Duration};
 
+use http::HeaderValue;
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{
@@ -17,32 +18,30 @@ use kube::{
 };
 use tower::{BoxError, ServiceBuilder};
 
-use super::{failure::Failure, proxy};
+use super::{error::RequestError, proxy};
 use crate::config::settings::ApiSettings;
 
-/// How long a connection may take to be made.
+/// Timeout of a connection attempt.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// Most that is read of a connection at once. There is a buffer for each watch, which would grow to half a megabyte while
-/// everything is listed, and stay so.
+/// Size of the read buffer of a connection. By default it would grow to half a megabyte during lists, and stay so.
 const READ_BUFFER: usize = 64 << 10;
 
-/// A connection on which nothing was sent for so long is probed,
+/// A connection that has been idle for so long is probed (TCP keepalive).
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
-/// this often,
+/// Time between two probes.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
-/// and given up after so many probes without an answer; or when what was sent is not acknowledged for as long as
-/// all of that takes.
+/// A connection is closed after so many unanswered probes, or when data is not acknowledged for as long as these take.
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// Given when a Pod's API server cannot be reached: what most often is the matter when a proxy starts.
+/// Logged when a Pod's API server cannot be reached: the most frequent cause when a proxy starts.
 pub(super) const IN_CLUSTER_HINT: &str =
-    "; KUBERNETES_SERVICE_HOST must be an address that works without a proxy, not a ClusterIP";
+    "KUBERNETES_SERVICE_HOST must be an address that works without a proxy, not a ClusterIP";
 
-/// Why the API server cannot even be tried.
+/// The API server cannot be contacted: its configuration or credentials are invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kubeconfig file cannot be used.
+    /// The kubeconfig file is invalid.
     #[error("{path}: {reason}")]
     Kubeconfig {
         /// The file.
@@ -50,25 +49,25 @@ pub enum Error {
         /// Why, in one line.
         reason: String,
     },
-    /// The URL is none.
+    /// `--master` is not a URL.
     #[error("--master: {value:?} is not a URL such as https://192.0.2.1:6443")]
     Master {
         /// The value.
         value: String,
     },
-    /// A Pod's credentials are not there.
+    /// There are no Pod credentials.
     #[error(
         "no --kubeconfig and no --master, and not in a Pod with a service account (KUBERNETES_SERVICE_HOST, \
          KUBERNETES_SERVICE_PORT, /var/run/secrets/kubernetes.io/serviceaccount): {0}"
     )]
     InCluster(#[from] InClusterError),
-    /// The proxy on the way cannot be used.
+    /// The URL of the proxy is invalid.
     #[error("{reason}")]
     Proxy {
-        /// What names it, and why not, in one line.
+        /// Where it comes from, and why it is invalid, in one line.
         reason: String,
     },
-    /// The credentials cannot be used.
+    /// The credentials are invalid.
     #[error("the credentials for {url} cannot be used: {reason}")]
     Credentials {
         /// The API server.
@@ -81,8 +80,8 @@ pub enum Error {
     Thread(#[from] std::io::Error),
 }
 
-/// Finds out where the API server is. As client-go: the URL of `--master` wins over the kubeconfig's; without either,
-/// the environment and files of a Pod are used.
+/// The configuration of the client. As client-go: the URL of `--master` wins over the kubeconfig's; without either, the
+/// environment and files of a Pod are used.
 pub(super) async fn config(settings: &ApiSettings) -> Result<Config, Error> {
     let master = settings.master.as_deref().map(str::trim).filter(|master| !master.is_empty());
     let mut config = match (&settings.kubeconfig, master) {
@@ -100,7 +99,7 @@ pub(super) async fn config(settings: &ApiSettings) -> Result<Config, Error> {
 
 async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
     let shown = || path.display().to_string();
-    let refuse = |error: KubeconfigError| Error::Kubeconfig { path: shown(), reason: one_line(&error) };
+    let refuse = |error: KubeconfigError| Error::Kubeconfig { path: shown(), reason: first_line(&error) };
     let mut kubeconfig = Kubeconfig::read_from(path).map_err(refuse)?;
     if kubeconfig.current_context.as_ref().is_none_or(String::is_empty) {
         return Err(Error::Kubeconfig { path: shown(), reason: "it has no current-context".to_owned() });
@@ -111,8 +110,8 @@ async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
     });
     let user = context.as_ref().and_then(|context| context.user.as_ref()).filter(|user| !user.is_empty());
     if let Some(user) = user.filter(|user| !kubeconfig.auth_infos.iter().any(|info| info.name == **user)) {
-        // kube would go there as nobody.
-        let reason = format!("the context names the user {user:?}, and there is none of that name");
+        // kube would send requests without credentials.
+        let reason = format!("the context's user {user:?} does not exist");
         return Err(Error::Kubeconfig { path: shown(), reason });
     }
     for info in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
@@ -140,14 +139,14 @@ async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
                 path: shown(),
                 reason: format!("server {server:?} is not a URL such as https://192.0.2.1:6443"),
             })?,
-            // What is missing is told below.
+            // kube reports what is missing, below.
             (None, None) => continue,
         };
         if let Some(text) = cluster.proxy_url.take().filter(|text| !text.is_empty()) {
             let refuse = |reason| Error::Proxy { reason: format!("{}: proxy-url: {reason}", shown()) };
             if url.scheme_str() != Some("https") {
                 return Err(refuse(format!(
-                    "{url} has no TLS, and proxies are asked for connections with TLS only"
+                    "{url} has no TLS, and proxies are used for connections with TLS only"
                 )));
             }
             proxy = Some(proxy::parse(&text).map_err(refuse)?);
@@ -169,14 +168,14 @@ async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
         return Err(Error::Kubeconfig { path: shown(), reason });
     }
     config.proxy_url = proxy;
-    // Read again and again: authorities change, and nodes stay.
+    // kube reads it again from time to time: authorities change.
     config.root_cert_file = authority.map(Into::into);
     Ok(config)
 }
 
-/// The first line of an error with its causes; a parser goes on to show the text.
-fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
-    let text = Failure::transport(error).to_string();
+/// The first line of an error with its causes; parsers add excerpts of the text in further lines.
+fn first_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = RequestError::transport(error).to_string();
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
@@ -184,24 +183,24 @@ fn parse_master(text: &str, is_tls: bool) -> Result<http::Uri, Error> {
     parse_url(text, is_tls).ok_or_else(|| Error::Master { value: text.to_owned() })
 }
 
-/// A URL of an API server; the scheme may be missing, as for client-go: `is_tls` says what it is then. kube takes such
-/// a one, and panics at the first request.
+/// A URL of an API server. As for client-go, the scheme may be missing, and `is_tls` decides what it is then. kube accepts
+/// a URL without one, and panics at the first request.
 pub(crate) fn parse_url(text: &str, is_tls: bool) -> Option<http::Uri> {
     let scheme = if is_tls { "https" } else { "http" };
     let full = if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") };
     let url: http::Uri = full.parse().ok()?;
     let is_http = matches!(url.scheme_str(), Some("http" | "https"));
     let authority = url.authority()?;
-    // A port that is none is taken for the scheme's otherwise.
+    // Otherwise an invalid port would mean the default one.
     let is_address = authority.port_u16().is_some() || authority.as_str().ends_with(authority.host());
     (is_http && is_address && !authority.host().is_empty()).then_some(url)
 }
 
-/// A client that notices when its connections are dead. Must be called within a runtime.
+/// A client that detects dead connections. Must be called within a runtime.
 pub(super) fn client(config: &Config) -> Result<Client, Error> {
     let refuse = |error: kube::Error| Error::Credentials {
         url: config.cluster_url.to_string(),
-        reason: one_line(&error),
+        reason: first_line(&error),
     };
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
@@ -218,7 +217,7 @@ pub(super) fn client(config: &Config) -> Result<Client, Error> {
     .map_err(refuse)
 }
 
-/// A client on top of what makes connections.
+/// A client that uses this connector.
 fn assemble<C>(config: &Config, connector: C) -> kube::Result<Client>
 where
     HttpsConnector<C>: Connect + Clone + Send + Sync + 'static,
@@ -235,20 +234,9 @@ where
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-/// Says in words what is only hinted at by the libraries below.
-pub(super) fn explain(mut message: String) -> String {
-    let hints = [
-        (
-            "CaUsedAsEndEntity",
-            "; the API server's certificate is that of a certificate authority (CA:TRUE), which is not accepted for a \
-             server: have the authority sign another one for it",
-        ),
-        ("tunnel error", "; the proxy is the one of $HTTPS_PROXY, or of proxy-url in the kubeconfig"),
-    ];
-    for (sign, hint) in hints {
-        if message.contains(sign) {
-            message.push_str(hint);
-        }
-    }
-    message
+/// The `Authorization` header for a token; nothing if the token is invalid.
+pub(super) fn bearer(token: &str) -> Option<HeaderValue> {
+    let mut header = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+    header.set_sensitive(true);
+    Some(header)
 }

@@ -1,10 +1,9 @@
-//! Credentials that others replace while the agent runs: a token in a file every hour or so, a client certificate
-//! before it expires, what an exec plugin gives.
+//! Credentials that are replaced while the agent runs: the token in a file every hour or so, a client certificate before
+//! it expires, the credentials of an exec plugin.
 //!
-//! Files are read for every request, since requests are few. Left to itself, kube's client would read a certificate
-//! once, keep a token for a minute, and take the end of the line in a token's file for a part of the token. An exec
-//! plugin is run by a task of its own, before what it gave expires and when the server refuses that: no request waits
-//! for it.
+//! Files are read for every request, since requests are few. kube's client alone would read a certificate once, keep a
+//! token for a minute, and take the line break at the end of a token's file for a part of the token. A task of its own
+//! runs an exec plugin, before its credentials expire and when the server refuses them, so that no request waits for it.
 
 use std::{
     fs,
@@ -23,22 +22,22 @@ use tokio::{sync::Notify, time::sleep};
 use tracing::{debug, info, warn};
 
 use super::{
-    connect::{self, Error},
+    connect::{self, Error, bearer},
     exec_plugin::{Credential, Plugin},
 };
 
-/// A plugin is run anew this long before what it gave expires.
+/// A plugin runs again this long before its credentials expire.
 const BEFORE_EXPIRY: SignedDuration = SignedDuration::from_secs(60);
 
-/// How often to look at the clock: timers stand still while the machine is suspended.
+/// How often to check the clock: timers do not run while the machine is suspended.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// How plugins are run.
+/// Limits for plugins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PluginTimes {
-    /// Longest time that one may take.
+    /// Timeout of a run.
     pub limit: Duration,
-    /// Least time from its end until it is run again.
+    /// Least time between two runs.
     pub pause: Duration,
 }
 
@@ -48,30 +47,30 @@ impl Default for PluginTimes {
     }
 }
 
-/// As whom requests are made.
+/// The credentials of requests.
 pub(super) struct Credentials(Arc<Shared>);
 
 struct Shared {
-    /// What a client is made of; nothing if it stays the same.
+    /// The configuration of the client.
     config: Option<Config>,
     token_file: Option<PathBuf>,
-    /// Of the client's certificate, and its key.
+    /// The files of the client's certificate and key.
     certificate_files: Vec<PathBuf>,
     hasher: RandomState,
     last: Mutex<Last>,
-    /// The server does not know what the plugin gave.
+    /// The server has refused the plugin's credentials.
     refused: Notify,
 }
 
-/// What was read last.
+/// The credentials last read.
 struct Last {
     client: Client,
-    /// Contents of the certificate's files, as a hash: one of them is secret.
+    /// Contents of the certificate's files, as a hash, since the key is secret.
     certificate: Option<u64>,
-    certificate_trouble: Trouble,
+    certificate_state: CredentialState,
     token: Option<HeaderValue>,
-    token_trouble: Trouble,
-    authority_trouble: Trouble,
+    token_state: CredentialState,
+    authority_state: CredentialState,
 }
 
 impl From<Client> for Last {
@@ -79,31 +78,33 @@ impl From<Client> for Last {
         Self {
             client,
             certificate: None,
-            certificate_trouble: Trouble::default(),
+            certificate_state: CredentialState::default(),
             token: None,
-            token_trouble: Trouble::default(),
-            authority_trouble: Trouble::default(),
+            token_state: CredentialState::default(),
+            authority_state: CredentialState::default(),
         }
     }
 }
 
-/// Whether something cannot be used at the moment: logged when that begins and when it ends.
+/// Whether a credential is invalid at the moment: logged when that begins and when it ends.
 #[derive(Default)]
-struct Trouble(bool);
+struct CredentialState {
+    is_invalid: bool,
+}
 
-impl Trouble {
-    /// `what` is the beginning of a sentence, such as `The token`.
-    fn note<T>(&mut self, what: &str, outcome: Result<T, String>) -> Option<T> {
+impl CredentialState {
+    /// Returns the credential, if it is valid.
+    fn update<T>(&mut self, credential: &str, outcome: Result<T, String>) -> Option<T> {
         match outcome {
             Ok(value) => {
-                if std::mem::take(&mut self.0) {
-                    info!("{what} can be used again");
+                if std::mem::take(&mut self.is_invalid) {
+                    info!(credential, "Credential can be used again");
                 }
                 Some(value)
             }
-            Err(reason) => {
-                if !std::mem::replace(&mut self.0, true) {
-                    warn!("{what} cannot be used, going on with the last: {reason}");
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_invalid, true) {
+                    warn!(credential, error, "Credential cannot be used; continuing with the last one");
                 }
                 None
             }
@@ -112,27 +113,27 @@ impl Trouble {
 }
 
 impl Credentials {
-    /// Reads them for the first time. An exec plugin is run, and from then on when that is due, by a task of the
-    /// runtime.
+    /// Reads the credentials for the first time. Runs an exec plugin, and from then on a task of the runtime does so when
+    /// it is due.
     ///
     /// # Errors
-    /// They cannot be read, or make no sense; the plugin fails.
+    /// Credentials cannot be read or are invalid; the plugin fails.
     pub async fn new(config: Config) -> Result<Self, Error> {
         Self::with_times(config, PluginTimes::default()).await
     }
 
-    /// [`Credentials::new`], with other times for plugins.
+    /// [`Credentials::new`], with other limits for plugins.
     pub async fn with_times(mut config: Config, times: PluginTimes) -> Result<Self, Error> {
         let url = config.cluster_url.to_string();
         let refuse = |reason| Error::Credentials { url: url.clone(), reason };
         let user = &mut config.auth_info;
-        // As kube, which would run it by itself: only of a user without anything else.
+        // As kube, which would run it by itself: only for a user without other credentials.
         let has_other = user.token.is_some() || user.token_file.is_some() || user.password.is_some();
         let plugin = user.exec.take().filter(|_| !has_other).map(Plugin::new).transpose();
         let plugin = plugin.map_err(|error| refuse(error.to_string()))?;
         let token_file = user.token_file.take().map(PathBuf::from);
         if token_file.is_some() {
-            // As client-go: of both, the file counts.
+            // As client-go: the file wins.
             user.token = None;
         }
         let certificate_files = [
@@ -165,39 +166,39 @@ impl Credentials {
         Ok(Self(shared))
     }
 
-    /// The client to send a request with, and its `Authorization` if that is ours to add. What cannot be read at
-    /// the moment stays what it was.
+    /// The client to send a request with, and the `Authorization` header, if kube does not add it. Credentials that cannot
+    /// be read at the moment stay what they were.
     pub fn current(&self) -> (Client, Option<HeaderValue>) {
         let shared = &self.0;
         let mut last = shared.last();
         if let Some(token) = shared.token_file.as_deref().map(read_token)
-            && let Some(token) = last.token_trouble.note("The token", token)
+            && let Some(token) = last.token_state.update("token", token)
         {
             last.token = Some(token);
         }
         if let Some(config) = shared.config.as_ref().filter(|_| !shared.certificate_files.is_empty()) {
             let read = shared.read_certificate();
-            // Between the two files' being written they do not belong together, if only for a moment.
+            // While the files are being replaced, certificate and key do not match for a moment.
             let new = read.and_then(|certificate| {
                 let is_new = certificate != last.certificate;
                 let client = is_new.then(|| connect::client(config).map_err(|error| error.to_string()));
                 Ok(client.transpose()?.map(|client| (client, certificate)))
             });
             if let Some(Some((client, certificate))) =
-                last.certificate_trouble.note("The client certificate", new)
+                last.certificate_state.update("client certificate", new)
             {
-                info!("Using another client certificate, which was put in the place of the last");
+                info!("Client certificate replaced");
                 (last.client, last.certificate) = (client, certificate);
             }
         }
-        // kube reads it by itself, every few minutes, and keeps what it has.
+        // kube reads the file by itself, every few minutes, and keeps the last valid one.
         if let Some(file) = shared.config.as_ref().and_then(|config| config.root_cert_file.as_deref()) {
-            last.authority_trouble.note("The certificate authority", read_authority(file));
+            last.authority_state.update("certificate authority", read_authority(file));
         }
         (last.client.clone(), last.token.clone())
     }
 
-    /// The server does not know who we are (401): a plugin is run anew, if there is one.
+    /// The server has refused the credentials (401): a plugin runs again, if there is one.
     pub fn refused(&self) {
         self.0.refused.notify_one();
     }
@@ -208,7 +209,7 @@ impl Shared {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the certificate's files hold, as a hash; nothing if there are none.
+    /// The contents of the certificate's files, as a hash; nothing if there are no such files.
     fn read_certificate(&self) -> Result<Option<u64>, String> {
         if self.certificate_files.is_empty() {
             return Ok(None);
@@ -218,7 +219,7 @@ impl Shared {
         Ok(Some(self.hasher.hash_one(contents?)))
     }
 
-    /// Goes on with what a plugin gave.
+    /// Uses the credentials of a plugin from now on.
     fn take_over(&self, credential: Credential) -> Result<(), String> {
         let client = match (&self.config, &credential.identity) {
             (Some(config), Some(_)) => {
@@ -235,13 +236,13 @@ impl Shared {
     }
 }
 
-/// Runs a plugin when that is due, until the runtime ends.
+/// Runs a plugin when it is due, until the runtime ends.
 async fn follow(shared: Arc<Shared>, plugin: Plugin, mut expires: Option<Timestamp>, times: PluginTimes) {
-    let mut trouble = Trouble::default();
+    let mut state = CredentialState::default();
     loop {
-        // However soon it expires, and however often the server refuses it.
+        // However soon the credentials expire, and however often the server refuses them.
         sleep(times.pause).await;
-        if !trouble.0 {
+        if !state.is_invalid {
             tokio::select! {
                 () = expiring(expires) => {}
                 () = shared.refused.notified() => {}
@@ -252,14 +253,14 @@ async fn follow(shared: Arc<Shared>, plugin: Plugin, mut expires: Option<Timesta
             let new = credential.expires;
             shared.take_over(credential).map(|()| new)
         });
-        if let Some(new) = trouble.note("What the exec plugin gives", taken) {
-            debug!(?new, "Using what the exec plugin gave");
+        if let Some(new) = state.update("exec plugin", taken) {
+            debug!(expires = ?new, "Using new credentials of the exec plugin");
             expires = new;
         }
     }
 }
 
-/// Waits until something is about to expire.
+/// Waits until credentials are about to expire.
 async fn expiring(expires: Option<Timestamp>) {
     let Some(expires) = expires else { return std::future::pending().await };
     loop {
@@ -269,7 +270,7 @@ async fn expiring(expires: Option<Timestamp>) {
     }
 }
 
-/// Has a client show the certificate that a plugin gave, if it gave one.
+/// Adds the client certificate of a plugin, if it has one, to a configuration.
 fn identify(user: &mut AuthInfo, credential: &Credential) {
     if let Some((certificate, key)) = &credential.identity {
         user.client_certificate_data = Some(STANDARD.encode(certificate));
@@ -277,26 +278,22 @@ fn identify(user: &mut AuthInfo, credential: &Credential) {
     }
 }
 
-/// The header that shows a token; nothing if it is none.
-pub(super) fn bearer(token: &str) -> Option<HeaderValue> {
-    let mut header = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
-    header.set_sensitive(true);
-    Some(header)
-}
-
-/// The header that shows the token in a file; what is wrong, if there is none.
+/// The `Authorization` header for the token in a file.
+///
+/// # Errors
+/// Why there is none, in one line.
 fn read_token(path: &Path) -> Result<HeaderValue, String> {
     let refuse = |reason: &str| format!("token file {}: {reason}", path.display());
     let text = fs::read_to_string(path).map_err(|error| refuse(&error.to_string()))?;
-    // As client-go: whoever writes such a file by hand ends the line.
+    // As client-go: files written by hand end with a line break.
     let token = text.trim();
     if token.is_empty() {
         return Err(refuse("it is empty"));
     }
-    bearer(token).ok_or_else(|| refuse("it holds something else than a token"))
+    bearer(token).ok_or_else(|| refuse("it does not hold a token"))
 }
 
-/// What is wrong with a file of certificate authorities.
+/// Checks a file of certificate authorities.
 fn read_authority(path: &Path) -> Result<(), String> {
     let text = fs::read_to_string(path).map_err(|error| of_file(path, &error))?;
     if text.contains("-----BEGIN CERTIFICATE-----") {

@@ -1,4 +1,4 @@
-//! From what the watches tell to what the agent is sent: first everything at once, then whatever arrived.
+//! Passes the deltas of all watches on to the agent: first everything at once, then whatever has arrived.
 
 use std::collections::BTreeSet;
 
@@ -9,26 +9,22 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::Options;
+use super::options::Options;
 use crate::{
     api::Kind,
-    source::{Backlog, Change, Event, Inbox, Update},
+    source::{
+        backlog::Backlog,
+        event::{Change, Event, Inbox, Update},
+    },
 };
 
-/// What a watch tells.
+/// What a reflector reports of its kind.
 #[derive(Debug)]
-pub(super) struct Told {
-    /// Of which kind.
-    pub kind: Kind,
-    /// What of it.
-    pub what: What,
-}
-
-/// What a watch tells of its kind.
-#[derive(Debug)]
-pub(super) enum What {
-    /// Something changed.
-    Change {
+pub(super) enum Delta {
+    /// Objects changed.
+    Changed {
+        /// Their kind.
+        kind: Kind,
         /// Number of objects, if all of them were listed.
         listed: Option<usize>,
         /// What changed.
@@ -36,26 +32,26 @@ pub(super) enum What {
         /// When the change began.
         trigger: Option<Timestamp>,
     },
-    /// The server does not show it, at least not now.
-    Refused,
+    /// The server does not serve the kind, or does not permit reading it.
+    Denied(Kind),
 }
 
-/// Without these nothing is sent.
+/// Nothing is delivered before these are listed.
 const NEEDED: [Kind; 2] = [Kind::Service, Kind::EndpointSlice];
 
-/// These are waited for, but not for ever.
-const WELCOME: [Kind; 2] = [Kind::Node, Kind::ServiceCidr];
+/// The first delivery waits for these for a limited time.
+const OPTIONAL: [Kind; 2] = [Kind::Node, Kind::ServiceCidr];
 
-/// Sends the agent what the watches tell, until the agent is gone or no watch is left.
-pub(super) async fn deliver(mut inbox: Receiver<Told>, events: impl Inbox, options: &Options) {
-    let Ok(mut next) = gather(&mut inbox, options).await else {
+/// Delivers deltas to the agent until the agent or all watches are gone.
+pub(super) async fn deliver(mut deltas: Receiver<Delta>, events: impl Inbox, options: &Options) {
+    let Ok(mut next) = gather(&mut deltas, options).await else {
         error!(
             node = &*options.node_name,
-            "The Node does not say which networks its pods have (spec.podCIDRs), as --detect-local-mode NodeCIDR \
-             needs; giving up after {:?}. The rules stay as they are",
-            options.timing.pod_networks
+            after = ?options.timing.pod_networks,
+            "The Node has no spec.podCIDRs, which --detect-local-mode NodeCIDR needs; giving up, and leaving the rules \
+             as they are"
         );
-        // Nobody listens if the agent is stopping anyway.
+        // The agent may be stopping anyway.
         let _ = events.report(Event::Failed);
         return;
     };
@@ -63,28 +59,28 @@ pub(super) async fn deliver(mut inbox: Receiver<Told>, events: impl Inbox, optio
         if !update.changes.is_empty() && events.report(Event::Cluster(update)).is_err() {
             return;
         }
-        next = batch(&mut inbox).await;
+        next = batch(&mut deltas).await;
     }
 }
 
-/// The Node has not said which networks its pods have.
+/// The Node has no `spec.podCIDRs`.
 struct NoPodNetworks;
 
-/// Everything, once all kinds are listed, and the Node says what is needed of it; nothing when no watch is left.
-async fn gather(inbox: &mut Receiver<Told>, options: &Options) -> Result<Option<Update>, NoPodNetworks> {
+/// Everything, once all kinds are listed and the Node has what is needed of it; nothing when no watch is left.
+async fn gather(deltas: &mut Receiver<Delta>, options: &Options) -> Result<Option<Update>, NoPodNetworks> {
     let timing = options.timing;
     let began = Instant::now();
     let mut backlog = Backlog::default();
     let mut listed = BTreeSet::new();
     let (mut services, mut slices) = (0, 0);
-    let (mut needed_at, mut is_said, mut refused) = (None, false, BTreeSet::new());
+    let (mut needed_at, mut is_waiting_logged, mut denied) = (None, false, BTreeSet::new());
     loop {
         let is_listed = |kind: &Kind| listed.contains(kind);
         let mut wake = None;
         if NEEDED.iter().all(is_listed) {
             let missing: Vec<&str> =
-                WELCOME.iter().filter(|kind| !is_listed(kind)).map(|kind| kind.name()).collect();
-            let waits_for_node = !is_listed(&Kind::Node) && !refused.contains(&Kind::Node);
+                OPTIONAL.iter().filter(|kind| !is_listed(kind)).map(|kind| kind.name()).collect();
+            let waits_for_node = !is_listed(&Kind::Node) && !denied.contains(&Kind::Node);
             let patience = if waits_for_node { timing.node } else { timing.patience };
             let needed_at = *needed_at.get_or_insert_with(Instant::now);
             let until = needed_at + patience;
@@ -93,38 +89,40 @@ async fn gather(inbox: &mut Receiver<Told>, options: &Options) -> Result<Option<
             } else if options.needs_pod_networks
                 && backlog.node().is_none_or(|node| node.pod_cidrs.is_empty())
             {
-                // Without them nobody could be told from pods; the rules of an earlier run may know better.
+                // Without them pods cannot be told from other clients; the rules of an earlier run may be better.
                 let until = needed_at + timing.pod_networks;
                 if Instant::now() >= until {
                     return Err(NoPodNetworks);
                 }
-                if !std::mem::replace(&mut is_said, true) {
-                    let node = &*options.node_name;
-                    warn!(node, "Waiting for the Node to say which networks its pods have (spec.podCIDRs)");
+                if !std::mem::replace(&mut is_waiting_logged, true) {
+                    warn!(node = &*options.node_name, "Waiting for the Node's spec.podCIDRs");
                 }
                 wake = Some(until);
             } else {
                 if !missing.is_empty() {
-                    warn!("Starting without {}, which the API server does not tell", missing.join(", "));
+                    warn!(
+                        kinds = missing.join(", "),
+                        "Starting without kinds that the API server has not listed"
+                    );
                 }
                 info!(services, endpoint_slices = slices, elapsed = ?began.elapsed(), "Cluster listed");
                 return Ok(Some(backlog.take()));
             }
         }
         let next = match wake {
-            None => inbox.recv().await,
-            Some(until) => match timeout_at(until, inbox.recv()).await {
+            None => deltas.recv().await,
+            Some(until) => match timeout_at(until, deltas.recv()).await {
                 Ok(next) => next,
                 Err(_) => continue,
             },
         };
-        let Some(told) = next else { return Ok(None) };
-        match told.what {
-            What::Refused => _ = refused.insert(told.kind),
-            What::Change { listed: count, change, trigger } => {
+        match next {
+            None => return Ok(None),
+            Some(Delta::Denied(kind)) => _ = denied.insert(kind),
+            Some(Delta::Changed { kind, listed: count, change, trigger }) => {
                 if let Some(count) = count {
-                    listed.insert(told.kind);
-                    match told.kind {
+                    listed.insert(kind);
+                    match kind {
                         Kind::Service => services = count,
                         Kind::EndpointSlice => slices = count,
                         _ => {}
@@ -139,19 +137,16 @@ async fn gather(inbox: &mut Receiver<Told>, options: &Options) -> Result<Option<
     }
 }
 
-/// What arrived, as soon as anything has; nothing when no watch is left.
-async fn batch(inbox: &mut Receiver<Told>) -> Option<Update> {
+/// Everything that has arrived, as soon as anything has; nothing when no watch is left.
+async fn batch(deltas: &mut Receiver<Delta>) -> Option<Update> {
     let mut update = Update::default();
-    take(&mut update, inbox.recv().await?);
-    while let Ok(told) = inbox.try_recv() {
-        take(&mut update, told);
-    }
-    Some(update)
-}
-
-fn take(update: &mut Update, told: Told) {
-    if let What::Change { change, trigger, .. } = told.what {
-        update.triggers.extend(trigger);
-        update.changes.push(change);
+    let mut next = deltas.recv().await?;
+    loop {
+        if let Delta::Changed { change, trigger, .. } = next {
+            update.triggers.extend(trigger);
+            update.changes.push(change);
+        }
+        let Ok(more) = deltas.try_recv() else { return Some(update) };
+        next = more;
     }
 }

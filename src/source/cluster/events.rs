@@ -19,8 +19,8 @@ use tokio::{sync::mpsc::Receiver, time::sleep};
 use tracing::debug;
 
 use super::{
-    failure::Failure,
-    request::{Connection, LONGEST_OBJECT, add_parameter},
+    error::RequestError,
+    request::{Connection, LONGEST_OBJECT, with_parameters},
 };
 use crate::observe::events::Warning;
 
@@ -30,7 +30,7 @@ const CONTROLLER: &str = "portolan";
 /// Least time between two requests: Events are a courtesy, and there are thousands of nodes.
 const PACE: Duration = Duration::from_millis(200);
 
-/// The same Warning within this time after the last is another one of a series.
+/// The same Warning within this time after the last belongs to its series.
 const SERIES: Duration = Duration::from_mins(10);
 
 /// How many different Warnings are remembered.
@@ -39,7 +39,7 @@ const REMEMBERED: usize = 1024;
 /// Longest `note`, in bytes.
 const LONGEST_NOTE: usize = 1024;
 
-/// Only the metadata of objects, from servers that know how.
+/// Only the metadata of objects, from servers that support it.
 const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
 /// A Warning that was written.
@@ -66,7 +66,7 @@ struct Uid {
     uid: String,
 }
 
-/// Writes Warnings until no more can come. What cannot be written is lost, but for a line in the debug log.
+/// Writes Warnings until the sender is gone. One that cannot be written is only logged, at debug level.
 pub(super) async fn write(connection: Connection, node_name: Arc<str>, mut warnings: Receiver<Warning>) {
     let mut writer = Writer::new(connection, node_name);
     while let Some(warning) = warnings.recv().await {
@@ -74,15 +74,15 @@ pub(super) async fn write(connection: Connection, node_name: Arc<str>, mut warni
         match writer.take(warning).await {
             Ok(false) => {}
             Ok(true) => sleep(PACE).await,
-            Err(failure) => {
-                debug!(%service, reason, "Event not written: {failure}");
+            Err(error) => {
+                debug!(%service, reason, %error, "Event not written");
                 sleep(PACE).await;
             }
         }
     }
 }
 
-/// Writes Events, and remembers which.
+/// Writes Events, and remembers them.
 struct Writer {
     connection: Connection,
     node_name: Arc<str>,
@@ -94,8 +94,8 @@ impl Writer {
         Self { connection, node_name, series: HashMap::new() }
     }
 
-    /// Writes a Warning down, alone or as one of a series; says whether that took a request.
-    async fn take(&mut self, warning: Warning) -> Result<bool, Failure> {
+    /// Writes a Warning, alone or as one of a series; returns whether that took a request.
+    async fn take(&mut self, warning: Warning) -> Result<bool, RequestError> {
         let now = Instant::now();
         if let Some(series) = self.series.get_mut(&warning)
             && now.duration_since(series.last) < SERIES
@@ -111,10 +111,10 @@ impl Writer {
             let document = encode(&serde_json::json!({ "series": observed }))?;
             let patched =
                 self.connection.write("PATCH", &path, "application/merge-patch+json", document).await;
-            if !patched.as_ref().is_err_and(|failure| failure.why.is_denied()) {
+            if !patched.as_ref().is_err_and(|error| error.reason.is_denied()) {
                 return patched.map(|()| true);
             }
-            // Events are kept for an hour or so; this one is gone.
+            // Events expire after an hour or so: this one is gone.
         }
         if self.series.len() >= REMEMBERED {
             self.series.retain(|_, series| now.duration_since(series.last) < SERIES);
@@ -150,7 +150,7 @@ impl Writer {
                 kind: Some("Service".to_owned()),
                 namespace: Some(service.namespace.to_string()),
                 name: Some(service.name.to_string()),
-                // `kubectl describe` finds Events by it. It is not kept for every Service: Warnings are few.
+                // `kubectl describe` finds Events by it. Warnings are few, so it is not kept for every Service.
                 uid: self.uid(warning).await.ok(),
                 ..ObjectReference::default()
             }),
@@ -161,16 +161,19 @@ impl Writer {
         }
     }
 
-    /// Asked for with a list, which a proxy may make; `get` may be forbidden.
-    async fn uid(&self, warning: &Warning) -> Result<String, Failure> {
+    /// Read with a list, which a proxy is permitted; `get` may not be.
+    async fn uid(&self, warning: &Warning) -> Result<String, RequestError> {
         let service = &warning.service;
-        let mut path = format!("/api/v1/namespaces/{}/services", service.namespace);
-        add_parameter(&mut path, "fieldSelector", &format!("metadata.name={}", service.name));
-        add_parameter(&mut path, "resourceVersion", "0");
+        let path = with_parameters(
+            &format!("/api/v1/namespaces/{}/services", service.namespace),
+            &[("fieldSelector", &format!("metadata.name={}", service.name)), ("resourceVersion", "0")],
+        );
         let text = self.connection.get_as(&path, METADATA).await?.text(LONGEST_OBJECT).await?;
-        let list: Uids = serde_json::from_slice(&text).map_err(Failure::malformed)?;
+        let list: Uids = serde_json::from_slice(&text).map_err(RequestError::malformed)?;
         let first = list.items.into_iter().next();
-        first.map(|object| object.metadata.uid).ok_or_else(|| Failure::malformed("there is no such Service"))
+        first
+            .map(|object| object.metadata.uid)
+            .ok_or_else(|| RequestError::malformed("there is no such Service"))
     }
 }
 
@@ -178,8 +181,8 @@ fn collection(warning: &Warning) -> String {
     format!("/apis/events.k8s.io/v1/namespaces/{}/events", warning.service.namespace)
 }
 
-fn encode(document: &impl serde::Serialize) -> Result<Vec<u8>, Failure> {
-    serde_json::to_vec(document).map_err(Failure::malformed)
+fn encode(document: &impl serde::Serialize) -> Result<Vec<u8>, RequestError> {
+    serde_json::to_vec(document).map_err(RequestError::malformed)
 }
 
 fn micro_time() -> MicroTime {

@@ -1,7 +1,7 @@
 //! Exec plugins: programs of cloud providers that give credentials (`users[].user.exec` of a kubeconfig,
 //! `ExecCredential` of `client.authentication.k8s.io`).
 //!
-//! kube runs them, too, but for as long as they like, on a thread that stays blocked, and while every request waits.
+//! kube runs them, too, but without a timeout, on a thread that stays blocked, and while every request waits.
 
 use std::{fmt, io, process::Stdio, time::Duration};
 
@@ -17,18 +17,18 @@ use tokio::{
     time::timeout,
 };
 
-use super::credentials::bearer;
+use super::connect::bearer;
 
 /// Longest output that is read.
 const LONGEST_OUTPUT: u64 = 1 << 20;
 
-/// A plugin, and how it is run.
+/// A plugin and its configuration.
 pub(super) struct Plugin {
     exec: ExecConfig,
     command: String,
 }
 
-/// What a plugin gave.
+/// The credentials of a plugin.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Credential {
     /// `Authorization` of requests.
@@ -39,7 +39,7 @@ pub(super) struct Credential {
     pub expires: Option<Timestamp>,
 }
 
-/// Why a plugin gave nothing: one line that names it.
+/// A plugin has failed: one line that names it.
 #[derive(Debug, thiserror::Error)]
 #[error("exec plugin {command:?}: {reason}")]
 pub(super) struct PluginError {
@@ -66,7 +66,7 @@ impl Plugin {
     /// A plugin that a kubeconfig names.
     ///
     /// # Errors
-    /// It names no program, or one that only works at a terminal.
+    /// The command is missing, or needs a terminal.
     pub fn new(exec: ExecConfig) -> Result<Self, PluginError> {
         let command = exec.command.clone().unwrap_or_default();
         let refuse = |reason: &str| PluginError { command: command.clone(), reason: reason.to_owned() };
@@ -74,7 +74,7 @@ impl Plugin {
             return Err(refuse("there is no command"));
         }
         if exec.interactive_mode == Some(ExecInteractiveMode::Always) {
-            return Err(refuse("interactiveMode: Always needs a terminal, and there is none"));
+            return Err(refuse("interactiveMode: Always needs a terminal"));
         }
         Ok(Self { exec, command })
     }
@@ -137,11 +137,11 @@ impl Plugin {
     }
 }
 
-/// What a pipe gives until its end, up to a bound.
+/// The output of a pipe until its end, up to a bound.
 async fn read(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
-        // What was read before an error says more than the error.
+        // The output before an error is of more use than the error.
         let _ = pipe.take(LONGEST_OUTPUT).read_to_end(&mut bytes).await;
     }
     bytes
@@ -154,8 +154,7 @@ fn parse(output: &[u8]) -> Result<Credential, String> {
     let credential: ExecCredential = serde_saphyr::from_str(text).map_err(|error| refuse(&error))?;
     let status = credential.status.ok_or_else(|| refuse(&"it has no status"))?;
     let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-    let token =
-        given(status.token).map(|token| bearer(token.trim()).ok_or("gave something else than a token"));
+    let token = given(status.token).map(|token| bearer(token.trim()).ok_or("gave an invalid token"));
     let expires = given(status.expiration_timestamp).map(|time| time.trim().parse());
     let credential = Credential {
         token: token.transpose()?,
@@ -228,7 +227,7 @@ mod tests {
             ("echo hello", "gave no ExecCredential: "),
             ("echo '{}'", "gave no ExecCredential: it has no status"),
             ("echo '{\"status\": {}}'", "gave neither a token nor a client certificate with its key"),
-            ("printf '{\"status\": {\"token\": \"a\\\\u0001b\"}}'", "gave something else than a token"),
+            ("printf '{\"status\": {\"token\": \"a\\\\u0001b\"}}'", "gave an invalid token"),
         ] {
             let text = error(&shell(script)).await;
             assert!(text.starts_with("exec plugin \"/bin/sh\": ") && text.contains(reason), "{text}");
@@ -236,10 +235,7 @@ mod tests {
         let exec =
             serde_json::from_value(json!({ "command": "login", "interactiveMode": "Always" })).unwrap();
         let text = Plugin::new(exec).err().unwrap().to_string();
-        assert_eq!(
-            text,
-            "exec plugin \"login\": interactiveMode: Always needs a terminal, and there is none"
-        );
+        assert_eq!(text, "exec plugin \"login\": interactiveMode: Always needs a terminal");
     }
 
     #[tokio::test]

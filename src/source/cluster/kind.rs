@@ -1,4 +1,4 @@
-//! What is watched, and how it differs from kind to kind.
+//! The kinds of objects that are watched.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,50 +7,50 @@ use jiff::Timestamp;
 use portolan_rules::model::{self, ObjectName};
 use serde::de::DeserializeOwned;
 
-use super::{standing::Standing, store::Models};
+use super::{eligibility::Eligibility, models::Models};
 use crate::{
-    api::{Context, EndpointSlice, Fault, Field, Kind, Metadata, Node, ObjectId, Service, ServiceCidr},
-    source::Change,
+    api::{Context, EndpointSlice, Field, FieldError, Kind, Metadata, Node, ObjectId, Service, ServiceCidr},
+    source::event::Change,
 };
 
 /// A kind of object that is watched.
 pub(super) trait Watched: DeserializeOwned + Send + Sync + 'static {
-    /// Which.
+    /// The kind.
     const KIND: Kind;
     /// Path of the collection.
     const PATH: &'static str;
-    /// Whether the proxy works, if not as well, on a server that does not have the kind.
+    /// Whether the proxy works, if not as well, on a server that does not serve the kind.
     const IS_OPTIONAL: bool = false;
-    /// What an object is reduced to.
+    /// The part of an object that matters.
     type Model: PartialEq + Send + Sync;
 
     /// `metadata`.
     fn metadata(&self) -> &Field<Metadata>;
 
-    /// What of the object matters; nothing if no proxy, or another one, is to handle it.
+    /// The model of an object; none if no proxy, or another one, handles it.
     ///
     /// # Errors
-    /// The first field that makes the object unusable.
-    fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<Self::Model>, Fault>;
+    /// The first invalid field that makes the object unusable.
+    fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<Self::Model>, FieldError>;
 
     /// The change that one object makes.
-    fn one(name: ObjectName, model: Option<Arc<Self::Model>>, all: &Models<Self>) -> Change;
+    fn one(name: ObjectName, model: Option<Arc<Self::Model>>, all: &Models<Self::Model>) -> Change;
 
     /// The change that replaces all objects.
-    fn all(all: &Models<Self>) -> Change;
+    fn all(all: &Models<Self::Model>) -> Change;
 
-    /// Whether this node is there and stays, if this kind says so.
-    fn standing(_all: &Models<Self>) -> Option<Standing> {
+    /// Whether this node is eligible, if this kind decides it.
+    fn eligibility(_all: &Models<Self::Model>) -> Option<Eligibility> {
         None
     }
 
-    /// When the change began that this object shows.
+    /// When the change that this object shows began.
     fn trigger(&self) -> Option<Timestamp> {
         None
     }
 }
 
-fn models<W: Watched>(all: &Models<W>) -> Vec<(ObjectName, Arc<W::Model>)> {
+fn list<M>(all: &Models<M>) -> Vec<(ObjectName, Arc<M>)> {
     all.iter().map(|(name, model)| (name.clone(), Arc::clone(model))).collect()
 }
 
@@ -63,16 +63,16 @@ impl Watched for Service {
         &self.metadata
     }
 
-    fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<model::Service>, Fault> {
+    fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<model::Service>, FieldError> {
         Ok(self.to_model(id, context)?.map(|(service, _)| service))
     }
 
-    fn one(name: ObjectName, model: Option<Arc<model::Service>>, _: &Models<Self>) -> Change {
+    fn one(name: ObjectName, model: Option<Arc<model::Service>>, _: &Models<Self::Model>) -> Change {
         Change::Service(name, model)
     }
 
-    fn all(all: &Models<Self>) -> Change {
-        Change::Services(models(all))
+    fn all(all: &Models<Self::Model>) -> Change {
+        Change::Services(list(all))
     }
 }
 
@@ -85,16 +85,20 @@ impl Watched for EndpointSlice {
         &self.metadata
     }
 
-    fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<model::EndpointSlice>, Fault> {
+    fn reduce(
+        &self,
+        id: &ObjectId,
+        context: &mut Context,
+    ) -> Result<Option<model::EndpointSlice>, FieldError> {
         self.to_model(id, context)
     }
 
-    fn one(name: ObjectName, model: Option<Arc<model::EndpointSlice>>, _: &Models<Self>) -> Change {
+    fn one(name: ObjectName, model: Option<Arc<model::EndpointSlice>>, _: &Models<Self::Model>) -> Change {
         Change::Slice(name, model)
     }
 
-    fn all(all: &Models<Self>) -> Change {
-        Change::Slices(models(all))
+    fn all(all: &Models<Self::Model>) -> Change {
+        Change::Slices(list(all))
     }
 
     fn trigger(&self) -> Option<Timestamp> {
@@ -102,7 +106,7 @@ impl Watched for EndpointSlice {
     }
 }
 
-/// What matters of this node.
+/// This node, and whether it is eligible.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ThisNode {
     node: Arc<model::Node>,
@@ -118,24 +122,24 @@ impl Watched for Node {
         &self.metadata
     }
 
-    fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<ThisNode>, Fault> {
+    fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<ThisNode>, FieldError> {
         let node = Arc::new(self.to_model(id, context)?);
         Ok(Some(ThisNode { node, eligible: self.is_eligible() }))
     }
 
-    fn one(_: ObjectName, model: Option<Arc<ThisNode>>, _: &Models<Self>) -> Change {
+    fn one(_: ObjectName, model: Option<Arc<ThisNode>>, _: &Models<Self::Model>) -> Change {
         Change::Node(model.map(|this| Arc::clone(&this.node)))
     }
 
-    fn all(all: &Models<Self>) -> Change {
+    fn all(all: &Models<Self::Model>) -> Change {
         Change::Node(all.iter().next().map(|(_, this)| Arc::clone(&this.node)))
     }
 
-    fn standing(all: &Models<Self>) -> Option<Standing> {
+    fn eligibility(all: &Models<ThisNode>) -> Option<Eligibility> {
         Some(match all.iter().next() {
-            None => Standing::Missing,
-            Some((_, this)) if this.eligible => Standing::Stays,
-            Some(_) => Standing::Leaves,
+            None => Eligibility::Missing,
+            Some((_, this)) if this.eligible => Eligibility::Eligible,
+            Some(_) => Eligibility::Leaving,
         })
     }
 }
@@ -151,15 +155,15 @@ impl Watched for ServiceCidr {
         &self.metadata
     }
 
-    fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<Vec<IpNetwork>>, Fault> {
+    fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<Vec<IpNetwork>>, FieldError> {
         self.to_model(id, context).map(Some)
     }
 
-    fn one(_: ObjectName, _: Option<Arc<Vec<IpNetwork>>>, all: &Models<Self>) -> Change {
+    fn one(_: ObjectName, _: Option<Arc<Vec<IpNetwork>>>, all: &Models<Self::Model>) -> Change {
         Self::all(all)
     }
 
-    fn all(all: &Models<Self>) -> Change {
+    fn all(all: &Models<Self::Model>) -> Change {
         let ranges: BTreeSet<IpNetwork> = all.iter().flat_map(|(_, ranges)| ranges.iter().copied()).collect();
         Change::ServiceCidrs(ranges.into_iter().collect())
     }

@@ -1,34 +1,32 @@
-//! What to do next, of one kind of object: one function from a state, what became of the last action, and the time to
-//! the next state and action.
+//! The state machine of a reflector: a pure function from the state, the outcome of the last action and the time to the
+//! next state and action.
 //!
-//! It knows nothing of sockets and clocks; `reflector.rs` carries out what it decides. ARCHITECTURE.md has its table.
+//! It uses neither sockets nor clocks; `reflector.rs` carries out its actions. ARCHITECTURE.md has its table.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{
-    failure::{Failure, Why},
+    action::{Action, Effect, Freshness, ListMode, Outcome, Version},
+    error::{Reason, RequestError},
     timing::Timing,
 };
+use crate::jitter::jitter;
 
-/// A watch that was silent but alive for so long is taken for working.
-const SETTLED: Duration = Duration::from_secs(3);
+/// A watch that is still open after this time counts as working, even without an event.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
-/// How long streaming lists are given up after the server has refused their parameters.
-const REFUSED: Duration = Duration::from_hours(1);
+/// How long to list in pages after the server has refused the parameters of a streaming list.
+const STREAMING_RETRY: Duration = Duration::from_hours(1);
 
-/// Requests in a row that may go without a wait between them.
-const HURRIED: u32 = 3;
+/// How many requests in a row may follow each other without a delay.
+const MAX_IMMEDIATE: u32 = 3;
 
-/// Longest wait that a server may ask for; what is longer is a mistake.
+/// Longest delay that a server may ask for; a longer one is a mistake.
 const LONGEST_ASKED: Duration = Duration::from_hours(24);
 
-/// `resourceVersion`.
-pub(super) type Version = Box<str>;
-
-/// The time, and a number between 0 and 1 for this moment: a thousand nodes that lost the same API server must not
-/// come back at once.
+/// The time, and a random number between 0 and 1 for jitter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
     pub at: Instant,
@@ -38,49 +36,29 @@ pub(super) struct Now {
 impl Now {
     /// Between half of a duration and all of it.
     pub fn jitter(self, step: Duration) -> Duration {
-        step / 2 + (step / 2).mul_f64(self.random)
+        jitter(step, self.random)
     }
 }
 
-/// How everything is listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
-    /// As the initial events of a watch (KEP-3157).
-    Streaming,
-    /// As a list, in pages.
-    Paged,
-}
-
-/// How old a list may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum From {
-    /// Any age: the server's cache will do, which spares etcd when many nodes start.
-    Any,
-    /// Not older than this version.
-    NotOlder(Version),
-    /// The newest there is.
-    Newest,
-}
-
-/// What to ask for after a wait.
+/// The request that follows a delay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Request {
-    List(How),
+    List(ListMode),
     Watch(Version),
 }
 
-/// Where it stands.
+/// The state of a reflector.
 #[derive(Clone, Debug)]
 enum State {
     /// A list is under way.
-    Listing { how: How, lasts: Duration },
-    /// A watch is under way; everything up to the version is known.
-    Watching { version: Version, lasts: Duration, open: Option<Open> },
-    /// Nothing is under way.
+    Listing { mode: ListMode, duration: Duration },
+    /// A watch is under way; all changes up to the version are known.
+    Watching { version: Version, duration: Duration, open: Option<Open> },
+    /// Backing off.
     Waiting {
         until: Instant,
         next: Request,
-        /// The server asked for the wait, so that nothing shortens it.
+        /// The server asked for the delay, so that nothing shortens it.
         is_asked: bool,
     },
 }
@@ -89,128 +67,78 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 struct Open {
     since: Instant,
-    heard: Instant,
-    /// Longest silence.
+    /// When the last line came.
+    received: Instant,
+    /// How long it may be silent.
     idle: Duration,
-    /// It is taken for working.
+    /// Whether it counts as working.
     is_settled: bool,
 }
 
-/// What keeps objects from being read.
+/// A time during which objects cannot be read.
 #[derive(Clone, Debug)]
-pub(super) struct Trouble {
-    /// The last failure.
-    pub failure: Failure,
+pub(super) struct Outage {
+    /// The last error.
+    pub error: RequestError,
+    /// When it began.
     pub since: Instant,
-    /// The greatest [`Why::nearness`] since then.
-    pub nearness: u8,
+    /// The greatest [`Reason::progress`] since then.
+    pub progress: u8,
 }
 
-/// What became of an action.
-#[derive(Clone, Debug)]
-pub(super) enum Outcome {
-    /// A list is complete.
-    Listed {
-        version: Version,
-        /// Nothing is in it, though objects are known.
-        is_emptied: bool,
-    },
-    /// The server has accepted a watch.
-    Opened,
-    /// An event or a bookmark of a watch, with its version if it has one.
-    Heard(Option<Version>),
-    /// Nothing was heard until the time given.
-    Silent,
-    /// The watch ended without an error.
-    Ended,
-    /// A request failed, or its answer broke off.
-    Failed(Failure),
-    /// The wait is over.
-    Elapsed,
-    /// The server has answered a request for another kind.
-    Woken,
-}
-
-/// What becomes of what is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Nothing.
-    Keep,
-    /// The list replaces it.
-    Replace,
-    /// The event changes it.
-    Apply,
-    /// The server does not serve the kind, and it is not needed: there are no objects.
-    DoWithout,
-}
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    /// List; the initial events of a streaming list are followed by a watch that lasts so long.
-    List { how: How, from: From, lasts: Duration },
-    /// Watch from a version on, for so long.
-    Watch { version: Version, lasts: Duration },
-    /// Read the next line of the watch.
-    Read { until: Instant },
-    /// Wait.
-    Wait { until: Instant },
-}
-
-/// The state, and what outlives it.
+/// The state, and what outlasts it.
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     timing: Timing,
-    /// Without this kind the proxy works, if not as well.
+    /// Whether the proxy works, if not as well, without this kind.
     is_optional: bool,
     state: State,
-    /// The newest version seen; nothing while that is not known to be of the server's present history.
+    /// The newest version seen; none while it may belong to a history that the server has lost.
     known: Option<Version>,
-    /// A list was taken up, or the kind done without.
+    /// Whether a list is complete, or the optional kind is not served.
     is_listed: bool,
-    /// The last list was empty, and not believed.
+    /// Whether the last list was empty, and therefore not applied.
     is_emptied: bool,
-    trouble: Option<Trouble>,
-    /// Failures since the last good watch, or since the server came nearer to answering.
+    outage: Option<Outage>,
+    /// Failures since the last good watch, or since the last progress.
     failures: u32,
-    /// Requests without a wait since then.
-    hurried: u32,
+    /// Requests without a delay since then.
+    immediate: u32,
     /// How long watches have been open since the last line of one.
     silence: Duration,
-    /// How often that must be as long as two watches may be silent, to mean that history was replaced; each time
-    /// twice as often.
+    /// The silence of how many pairs of watches means that history was replaced; doubles each time.
     patience: u32,
-    /// No streaming lists before this.
+    /// When streaming lists may be tried again.
     streams_from: Option<Instant>,
-    /// When everything is listed anew, though nothing is known to be missing.
+    /// When to list again without a cause.
     relist_at: Option<Instant>,
 }
 
 impl Machine {
-    /// Nothing is known, and the first action.
+    /// The initial state and the first action.
     pub fn start(timing: Timing, is_optional: bool, now: Now) -> (Self, Action) {
         let mut machine = Self {
             timing,
             is_optional,
-            state: State::Listing { how: How::Streaming, lasts: Duration::ZERO },
+            state: State::Listing { mode: ListMode::Streaming, duration: Duration::ZERO },
             known: None,
             is_listed: false,
             is_emptied: false,
-            trouble: None,
+            outage: None,
             failures: 0,
-            hurried: 0,
+            immediate: 0,
             silence: Duration::ZERO,
             patience: 1,
             streams_from: None,
             relist_at: None,
         };
-        let action = machine.list(How::Streaming, now);
+        let action = machine.list(ListMode::Streaming, now);
         (machine, action)
     }
 
-    /// What keeps objects from being read, if anything does.
-    pub fn trouble(&self) -> Option<&Trouble> {
-        self.trouble.as_ref()
+    /// The present outage, if there is one.
+    pub fn outage(&self) -> Option<&Outage> {
+        self.outage.as_ref()
     }
 
     /// The newest version seen of the server's present history.
@@ -218,70 +146,77 @@ impl Machine {
         self.known.as_deref()
     }
 
-    /// Whether anything is known, if only that the kind is not served.
+    /// Whether the kind has been listed, or is known not to be served.
     pub fn is_listed(&self) -> bool {
         self.is_listed
     }
 
-    /// The next state and action, after the last action came to this.
+    /// The next state and action after this outcome.
     pub fn next(mut self, outcome: Outcome, now: Now) -> (Self, Effect, Action) {
         let mut effect = Effect::Keep;
         let action = match (self.state.clone(), outcome) {
-            (State::Listing { how, .. }, Outcome::Listed { is_emptied: true, .. }) if !self.is_emptied => {
+            (State::Listing { mode, .. }, Outcome::Listed { is_emptied: true, .. }) if !self.is_emptied => {
                 self.is_emptied = true;
-                let failure =
-                    Failure::new(Why::Emptied, "the list is empty, though it was not; asking once more");
-                self.pause(failure, Request::List(how), now)
+                let error = RequestError::new(
+                    Reason::Emptied,
+                    "the list is empty, though objects are known; listing again",
+                );
+                self.back_off(error, Request::List(mode), now)
             }
-            (State::Listing { how, lasts }, Outcome::Listed { version, .. }) => {
+            (State::Listing { mode, duration }, Outcome::Listed { version, .. }) => {
                 effect = Effect::Replace;
-                self.listed(how, lasts, version, now)
+                self.listed(mode, duration, version, now)
             }
-            (State::Listing { how, .. }, Outcome::Failed(failure)) => {
-                let is_without = self.is_optional && failure.why.is_denied();
+            (State::Listing { mode, .. }, Outcome::Failed(error)) => {
+                let is_without = self.is_optional && error.reason.is_denied();
                 if is_without && !self.is_listed {
-                    effect = Effect::DoWithout;
+                    effect = Effect::Clear;
                 }
-                self.list_failed(how, failure, now)
+                self.list_failed(mode, error, now)
             }
-            (State::Watching { version, lasts, open: None }, Outcome::Opened) => {
-                if self.trouble.is_some() {
-                    // It may be another server.
+            (State::Watching { version, duration, open: None }, Outcome::Opened) => {
+                if self.outage.is_some() {
+                    // It may be another server now.
                     self.patience = 1;
                 }
                 let open = self.open(false, now);
-                self.read(version, lasts, open)
+                self.read(version, duration, open)
             }
-            (State::Watching { version, open: Some(open), .. }, Outcome::Heard(Some(heard)))
-                if is_older(&heard, &version) =>
+            (State::Watching { version, open: Some(open), .. }, Outcome::Received(Some(received)))
+                if is_older(&received, &version) =>
             {
                 self.leave(open, now);
                 (self.silence, self.known) = (Duration::ZERO, None);
-                let message = format!("version {heard} came after {version}: history was replaced");
-                self.hurry(Failure::new(Why::Replaced, message), self.how(now), now)
+                let message = format!("version {received} came after {version}: history was replaced");
+                self.list_now(RequestError::new(Reason::Replaced, message), self.list_mode(now), now)
             }
-            (State::Watching { version, lasts, open: Some(open) }, Outcome::Heard(heard)) => {
+            (State::Watching { version, duration, open: Some(open) }, Outcome::Received(received)) => {
                 effect = Effect::Apply;
-                (self.silence, self.patience, self.trouble) = (Duration::ZERO, 1, None);
-                let version = heard.unwrap_or(version);
+                (self.silence, self.patience, self.outage) = (Duration::ZERO, 1, None);
+                let version = received.unwrap_or(version);
                 self.known = Some(version.clone());
-                self.read(version, lasts, Open { heard: now.at, is_settled: true, ..open })
+                self.read(version, duration, Open { received: now.at, is_settled: true, ..open })
             }
-            (State::Watching { version, lasts, open: Some(open) }, Outcome::Silent) => {
-                self.silent(version, lasts, open, now)
+            (State::Watching { version, duration, open: Some(open) }, Outcome::Silent) => {
+                self.silent(version, duration, open, now)
             }
             (State::Watching { version, open: Some(open), .. }, Outcome::Ended) => {
                 if self.leave(open, now) {
                     self.resume(version, now)
                 } else {
-                    self.pause_after(open, Failure::new(Why::Ended, "the watch ended at once"), version, now)
+                    self.back_off_after(
+                        open,
+                        RequestError::new(Reason::Ended, "the watch ended at once"),
+                        version,
+                        now,
+                    )
                 }
             }
-            (State::Watching { version, open, .. }, Outcome::Failed(failure)) => {
-                self.watch_failed(version, open, failure, now)
+            (State::Watching { version, open, .. }, Outcome::Failed(error)) => {
+                self.watch_failed(version, open, error, now)
             }
             (State::Waiting { next, .. }, Outcome::Elapsed) => match next {
-                Request::List(how) => self.list(how, now),
+                Request::List(mode) => self.list(mode, now),
                 Request::Watch(version) => self.resume(version, now),
             },
             (State::Waiting { until, next, is_asked: false }, Outcome::Woken) => {
@@ -289,193 +224,206 @@ impl Machine {
                 self.wait(until.min(soon), next, false)
             }
             (State::Waiting { until, next, is_asked }, _) => self.wait(until, next, is_asked),
-            // No action comes to this.
+            // No action has this outcome.
             _ => {
-                let failure = Failure::malformed("out of turn");
-                self.pause(failure, Request::List(self.how(now)), now)
+                let error = RequestError::malformed("unexpected outcome");
+                self.back_off(error, Request::List(self.list_mode(now)), now)
             }
         };
         (self, effect, action)
     }
 
-    fn how(&self, now: Now) -> How {
-        if self.streams_from.is_none_or(|from| now.at >= from) { How::Streaming } else { How::Paged }
+    fn list_mode(&self, now: Now) -> ListMode {
+        if self.streams_from.is_none_or(|from| now.at >= from) {
+            ListMode::Streaming
+        } else {
+            ListMode::Paged
+        }
     }
 
-    fn list(&mut self, how: How, now: Now) -> Action {
-        let lasts = now.jitter(self.timing.watch);
-        self.state = State::Listing { how, lasts };
-        let from = match &self.known {
-            Some(version) => From::NotOlder(version.clone()),
-            None if self.is_listed => From::Newest,
-            None => From::Any,
+    fn list(&mut self, mode: ListMode, now: Now) -> Action {
+        let duration = now.jitter(self.timing.watch);
+        self.state = State::Listing { mode, duration };
+        let freshness = match &self.known {
+            Some(version) => Freshness::NotOlder(version.clone()),
+            None if self.is_listed => Freshness::Newest,
+            None => Freshness::Any,
         };
-        Action::List { how, from, lasts }
+        Action::List { mode, freshness, duration }
     }
 
-    /// Watches, unless it is time to list.
+    /// Watches, unless a relist is due.
     fn watch(&mut self, version: Version, now: Now) -> Action {
         if self.relist_at.is_some_and(|at| now.at >= at) {
-            return self.list(self.how(now), now);
+            return self.list(self.list_mode(now), now);
         }
-        // No two nodes the same: watches that began together, when the server came back, must not end together.
-        let lasts = now.jitter(self.timing.watch);
-        self.state = State::Watching { version: version.clone(), lasts, open: None };
-        Action::Watch { version, lasts }
+        // Watches of many nodes that began together, when the server came back, must not end together.
+        let duration = now.jitter(self.timing.watch);
+        self.state = State::Watching { version: version.clone(), duration, open: None };
+        Action::Watch { version, duration }
     }
 
-    /// A watch that is accepted now.
+    /// A watch that the server has accepted now.
     fn open(&self, is_settled: bool, now: Now) -> Open {
-        // What fell silent for all nodes at once is not asked for by all at once.
+        // Watches of all nodes that fall silent together must not be replaced together.
         let idle = self.timing.idle / 16 * 13 + now.jitter(self.timing.idle / 8);
-        Open { since: now.at, heard: now.at, idle, is_settled }
+        Open { since: now.at, received: now.at, idle, is_settled }
     }
 
-    fn read(&mut self, version: Version, lasts: Duration, open: Open) -> Action {
-        self.state = State::Watching { version, lasts, open: Some(open) };
-        let settled = if open.is_settled { Duration::MAX } else { SETTLED };
-        let until = (open.heard + open.idle.min(settled)).min(open.since + lasts + self.timing.watch_margin);
+    fn read(&mut self, version: Version, duration: Duration, open: Open) -> Action {
+        self.state = State::Watching { version, duration, open: Some(open) };
+        let settled = if open.is_settled { Duration::MAX } else { SETTLED_AFTER };
+        let until =
+            (open.received + open.idle.min(settled)).min(open.since + duration + self.timing.watch_margin);
         Action::Read { until }
     }
 
-    fn listed(&mut self, how: How, lasts: Duration, version: Version, now: Now) -> Action {
-        (self.is_listed, self.is_emptied, self.trouble) = (true, false, None);
+    fn listed(&mut self, mode: ListMode, duration: Duration, version: Version, now: Now) -> Action {
+        (self.is_listed, self.is_emptied, self.outage) = (true, false, None);
         self.known = Some(version.clone());
         self.relist_at = Some(now.at + now.jitter(self.timing.relist));
-        match how {
-            How::Paged => self.watch(version, now),
-            How::Streaming => {
+        match mode {
+            ListMode::Paged => self.watch(version, now),
+            ListMode::Streaming => {
                 let open = self.open(true, now);
-                self.read(version, lasts, open)
+                self.read(version, duration, open)
             }
         }
     }
 
-    fn list_failed(&mut self, how: How, failure: Failure, now: Now) -> Action {
-        let again = Request::List(self.how(now));
-        match (&failure.why, how) {
-            (Why::VersionTooLarge | Why::Expired, _) => {
-                // History was replaced; or a token of a page is too old, and asking for the newest does no harm.
+    fn list_failed(&mut self, mode: ListMode, error: RequestError, now: Now) -> Action {
+        let again = Request::List(self.list_mode(now));
+        match (&error.reason, mode) {
+            (Reason::VersionTooLarge | Reason::Expired, _) => {
+                // History was replaced; or the token of a page has expired, and listing the newest does no harm.
                 self.known = None;
-                self.hurry(failure, how, now)
+                self.list_now(error, mode, now)
             }
-            (Why::Refused { .. }, How::Streaming) => {
-                self.streams_from = Some(now.at + REFUSED);
-                self.hurry(failure, How::Paged, now)
+            (Reason::Refused { .. }, ListMode::Streaming) => {
+                self.streams_from = Some(now.at + STREAMING_RETRY);
+                self.list_now(error, ListMode::Paged, now)
             }
-            // As something may do that does not know initial events: pages for once.
-            (Why::Silent | Why::Malformed | Why::Ended, How::Streaming) => {
-                self.hurry(failure, How::Paged, now)
+            // A server that does not know initial events may do so: list in pages this time.
+            (Reason::Silent | Reason::Malformed | Reason::Ended, ListMode::Streaming) => {
+                self.list_now(error, ListMode::Paged, now)
             }
-            (Why::Gateway { .. }, How::Streaming) => self.pause(failure, Request::List(How::Paged), now),
-            (Why::Refused { .. }, How::Paged) => {
+            (Reason::Gateway { .. }, ListMode::Streaming) => {
+                self.back_off(error, Request::List(ListMode::Paged), now)
+            }
+            (Reason::Refused { .. }, ListMode::Paged) => {
                 self.known = None;
-                self.pause(failure, again, now)
+                self.back_off(error, again, now)
             }
-            (why, _) if self.is_optional && why.is_denied() => {
+            (reason, _) if self.is_optional && reason.is_denied() => {
                 self.is_listed = true;
-                self.pause(failure, again.clone(), now);
+                self.back_off(error, again.clone(), now);
                 self.wait(now.at + now.jitter(self.timing.optional_retry), again, false)
             }
-            _ => self.pause(failure, again, now),
+            _ => self.back_off(error, again, now),
         }
     }
 
-    fn watch_failed(&mut self, version: Version, open: Option<Open>, failure: Failure, now: Now) -> Action {
+    fn watch_failed(
+        &mut self,
+        version: Version,
+        open: Option<Open>,
+        error: RequestError,
+        now: Now,
+    ) -> Action {
         if let Some(open) = open {
             self.leave(open, now);
         }
-        let how = self.how(now);
-        match &failure.why {
-            Why::Expired => self.hurry(failure, how, now),
-            Why::VersionTooLarge => {
+        let mode = self.list_mode(now);
+        match &error.reason {
+            Reason::Expired => self.list_now(error, mode, now),
+            Reason::VersionTooLarge => {
                 self.known = None;
-                self.hurry(failure, how, now)
+                self.list_now(error, mode, now)
             }
-            Why::Refused { .. } => {
+            Reason::Refused { .. } => {
                 self.known = None;
-                self.pause(failure, Request::List(how), now)
+                self.back_off(error, Request::List(mode), now)
             }
-            // The same would come again.
-            Why::NotFound | Why::Malformed => self.pause(failure, Request::List(how), now),
-            // The server ends a watch that works with an event that says why.
-            Why::Unavailable { .. } if open.is_some() => self.pause(failure, Request::List(how), now),
+            // The same watch would fail again.
+            Reason::NotFound | Reason::Malformed => self.back_off(error, Request::List(mode), now),
+            // The server ended a working watch with an ERROR event.
+            Reason::Unavailable { .. } if open.is_some() => self.back_off(error, Request::List(mode), now),
             _ => match open {
-                Some(open) => self.pause_after(open, failure, version, now),
-                None => self.pause(failure, Request::Watch(version), now),
+                Some(open) => self.back_off_after(open, error, version, now),
+                None => self.back_off(error, Request::Watch(version), now),
             },
         }
     }
 
-    fn silent(&mut self, version: Version, lasts: Duration, open: Open, now: Now) -> Action {
-        let is_over = now.at >= open.since + lasts + self.timing.watch_margin;
-        if !open.is_settled && !is_over && now.at < open.heard + open.idle {
-            self.trouble = None;
-            return self.read(version, lasts, Open { is_settled: true, ..open });
+    fn silent(&mut self, version: Version, duration: Duration, open: Open, now: Now) -> Action {
+        let is_over = now.at >= open.since + duration + self.timing.watch_margin;
+        if !open.is_settled && !is_over && now.at < open.received + open.idle {
+            self.outage = None;
+            return self.read(version, duration, Open { is_settled: true, ..open });
         }
         self.leave(open, now);
         self.resume(version, now)
     }
 
-    /// A watch is over. Says whether it was good; then the next failure is a first one.
+    /// A watch is over. Returns whether it was good, so that the next failure counts as the first.
     fn leave(&mut self, open: Open, now: Now) -> bool {
-        self.silence += now.at - open.heard;
+        self.silence += now.at - open.received;
         let was_good = now.at >= open.since + self.timing.good_after;
         if was_good {
-            (self.failures, self.hurried) = (0, 0);
+            (self.failures, self.immediate) = (0, 0);
         }
         was_good
     }
 
-    /// Watches on, unless watches have been silent for too long. A server says nothing, and refuses nothing, from a
-    /// version that it has not reached. One that sends no bookmarks is silent, too, while nothing changes.
+    /// Watches on, unless watches have been silent for too long. A server neither refuses a watch from a version that it
+    /// has not reached nor sends events. One that sends no bookmarks is silent, too, while nothing changes.
     fn resume(&mut self, version: Version, now: Now) -> Action {
         if self.silence < (self.timing.idle * 7 / 4).saturating_mul(self.patience) {
             return self.watch(version, now);
         }
         (self.silence, self.patience, self.known) = (Duration::ZERO, self.patience.saturating_mul(2), None);
-        let failure = Failure::new(Why::Replaced, "watches are silent: history may have been replaced");
-        self.hurry(failure, self.how(now), now)
+        let error = RequestError::new(Reason::Replaced, "watches are silent: history may have been replaced");
+        self.list_now(error, self.list_mode(now), now)
     }
 
-    /// Asks without a wait for what is known to do better, but never again and again, nor if the server asks to wait.
-    fn hurry(&mut self, failure: Failure, how: How, now: Now) -> Action {
-        self.approach(&failure.why);
-        if self.hurried >= HURRIED || failure.retry_after.is_some() {
-            return self.pause(failure, Request::List(how), now);
+    /// Lists without delay, but only a few times in a row, and not if the server asks for a delay.
+    fn list_now(&mut self, error: RequestError, mode: ListMode, now: Now) -> Action {
+        self.note_progress(&error.reason);
+        if self.immediate >= MAX_IMMEDIATE || error.retry_after.is_some() {
+            return self.back_off(error, Request::List(mode), now);
         }
-        self.hurried += 1;
-        self.list(how, now)
+        self.immediate += 1;
+        self.list(mode, now)
     }
 
-    /// Waits after a watch that had worked. Connections end, and are made anew; that this fails is what matters.
-    fn pause_after(&mut self, open: Open, failure: Failure, version: Version, now: Now) -> Action {
-        let is_trouble = self.trouble.is_some() || self.failures > 0 || !open.is_settled;
-        let action = self.pause(failure, Request::Watch(version), now);
+    /// Backs off after a watch that had been accepted. That a working watch ends is normal, and no outage.
+    fn back_off_after(&mut self, open: Open, error: RequestError, version: Version, now: Now) -> Action {
+        let is_trouble = self.outage.is_some() || self.failures > 0 || !open.is_settled;
+        let action = self.back_off(error, Request::Watch(version), now);
         if !is_trouble {
-            self.trouble = None;
+            self.outage = None;
         }
         action
     }
 
-    /// Waits: each time twice as long, and at least as long as the server asks for.
-    fn pause(&mut self, failure: Failure, next: Request, now: Now) -> Action {
-        self.approach(&failure.why);
-        let since = self.trouble.as_ref().map_or(now.at, |trouble| trouble.since);
+    /// Backs off: each time twice as long, and at least as long as the server asks for.
+    fn back_off(&mut self, error: RequestError, next: Request, now: Now) -> Action {
+        self.note_progress(&error.reason);
+        let since = self.outage.as_ref().map_or(now.at, |outage| outage.since);
         let Timing { first_retry, last_retry, .. } = self.timing;
         let mut step = first_retry.saturating_mul(1 << self.failures.min(16)).min(last_retry);
-        if failure.why == Why::Unreachable {
-            // To try costs the server nothing, and it may just be restarting.
+        if error.reason == Reason::Unreachable {
+            // Trying costs the server nothing, and it may just be restarting.
             step = step.min((first_retry * 2).max((now.at - since) / 8));
         }
         self.failures = self.failures.saturating_add(1);
         let mut until = now.at + now.jitter(step);
-        if let Some(asked) = failure.retry_after {
+        if let Some(asked) = error.retry_after {
             until = until.max(now.at + asked.min(LONGEST_ASKED) + now.jitter(first_retry));
         }
-        let nearness = self.trouble.as_ref().map_or(0, |trouble| trouble.nearness);
-        let (nearness, is_asked) = (nearness.max(failure.why.nearness()), failure.retry_after.is_some());
-        self.trouble = Some(Trouble { failure, since, nearness });
+        let progress = self.outage.as_ref().map_or(0, |outage| outage.progress);
+        let (progress, is_asked) = (progress.max(error.reason.progress()), error.retry_after.is_some());
+        self.outage = Some(Outage { error, since, progress });
         self.wait(until, next, is_asked)
     }
 
@@ -484,19 +432,19 @@ impl Machine {
         Action::Wait { until }
     }
 
-    /// A server that is coming back refuses requests before it is ready: each step nearer to being served, of one
-    /// outage, makes the failure a first one.
-    fn approach(&mut self, why: &Why) {
-        let Some(trouble) = &mut self.trouble else { return };
-        if why.nearness() > trouble.nearness {
-            trouble.nearness = why.nearness();
-            (self.failures, self.hurried) = (0, 0);
+    /// A server that is coming back refuses requests before it is ready: with each progress during an outage, the
+    /// back-off starts again.
+    fn note_progress(&mut self, reason: &Reason) {
+        let Some(outage) = &mut self.outage else { return };
+        if reason.progress() > outage.progress {
+            outage.progress = reason.progress();
+            (self.failures, self.immediate) = (0, 0);
         }
     }
 }
 
-/// Whether a version is older than another. Versions are whole numbers that grow with every write (KEP-5504); what is no
-/// number is never older.
+/// Whether a version is older than another. Versions are integers that grow with every write (KEP-5504); one that is
+/// not an integer is never older.
 fn is_older(version: &str, than: &str) -> bool {
     matches!((version.parse::<u64>(), than.parse::<u64>()), (Ok(version), Ok(than)) if version < than)
 }

@@ -1,5 +1,5 @@
-//! What is wrong with the API server, of all kinds of objects together: logged when it begins and when it ends, not for
-//! every attempt and every kind; and the signal that the server has answered.
+//! Outages of the API server, for all kinds of objects together: each is logged when it begins and when it ends, not for
+//! every attempt and kind. The first answer after one wakes the other kinds.
 
 use std::{
     collections::BTreeMap,
@@ -10,67 +10,71 @@ use std::{
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
-use super::failure::{Failure, Why};
+use super::error::{Reason, RequestError};
 use crate::api::Kind;
 
-/// What is wrong at present.
+/// The present outages.
 #[derive(Debug)]
 pub(super) struct Outages {
-    current: Mutex<BTreeMap<Kind, Why>>,
-    /// Something that may help, as long as the server was never reached.
+    current: Mutex<BTreeMap<Kind, Reason>>,
+    /// A likely cause, until the server is reached for the first time.
     hint: Mutex<Option<&'static str>>,
     answered: Notify,
 }
 
-/// Whether it concerns all kinds alike: permissions, for one, are by kind.
-const fn is_common(why: &Why) -> bool {
-    matches!(why, Why::Unreachable | Why::Gateway { .. } | Why::Unavailable { .. } | Why::Unauthorized)
+/// Whether it concerns all kinds alike; permissions, for example, are by kind.
+const fn is_common(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Unreachable | Reason::Gateway { .. } | Reason::Unavailable { .. } | Reason::Unauthorized
+    )
 }
 
 impl Outages {
-    /// No outage; the hint is given as long as the server was never reached.
+    /// No outage. The hint is logged as long as the server has never been reached.
     pub fn new(hint: Option<&'static str>) -> Self {
         Self { current: Mutex::default(), hint: Mutex::new(hint), answered: Notify::new() }
     }
 
-    fn current(&self) -> MutexGuard<'_, BTreeMap<Kind, Why>> {
+    fn current(&self) -> MutexGuard<'_, BTreeMap<Kind, Reason>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Objects of this kind cannot be read; without some kinds the proxy goes on.
-    pub fn failed(&self, kind: Kind, failure: &Failure, is_needed: bool) {
-        let why = match &failure.why {
-            Why::Silent => Why::Unreachable,
-            why => why.clone(),
+    /// Objects of this kind cannot be read; the proxy works without an optional kind.
+    pub fn failed(&self, kind: Kind, error: &RequestError, is_needed: bool) {
+        let reason = match &error.reason {
+            Reason::Silent => Reason::Unreachable,
+            reason => reason.clone(),
         };
         let mut current = self.current();
         let is_known =
-            current.iter().any(|(other, known)| *known == why && (*other == kind || is_common(&why)));
-        let is_unreachable = why == Why::Unreachable;
-        current.insert(kind, why);
+            current.iter().any(|(other, known)| *known == reason && (*other == kind || is_common(&reason)));
+        let is_unreachable = reason == Reason::Unreachable;
+        current.insert(kind, reason);
         if is_known {
-            debug!(%kind, "Still: {failure}");
+            debug!(%kind, %error, "Objects still cannot be read");
         } else if is_unreachable {
             let hint = *self.hint.lock().unwrap_or_else(PoisonError::into_inner);
-            warn!("API server cannot be reached; trying again: {failure}{}", hint.unwrap_or_default());
+            warn!(%error, hint, "API server cannot be reached; retrying");
         } else if is_needed {
-            warn!("{kind}s cannot be read; trying again: {failure}");
+            warn!(%kind, %error, "Objects cannot be read; retrying");
         } else {
-            info!("{kind}s cannot be read; going on without: {failure}");
+            info!(%kind, %error, "Objects cannot be read; continuing without them");
         }
     }
 
-    /// Objects of this kind can be read again, after so long.
+    /// Objects of this kind can be read again, after an outage of this length.
     pub fn recovered(&self, kind: Kind, after: Duration) {
         let mut current = self.current();
-        let Some(why) = current.remove(&kind) else { return };
-        if is_common(&why) && current.values().any(|other| *other == why) {
+        let Some(reason) = current.remove(&kind) else { return };
+        if is_common(&reason) && current.values().any(|other| *other == reason) {
             return;
         }
-        if why == Why::Unreachable {
-            info!("API server can be reached again after {after:.1?}");
+        let after = format_args!("{after:.1?}");
+        if reason == Reason::Unreachable {
+            info!(%after, "API server can be reached again");
         } else {
-            info!("{kind}s can be read again after {after:.1?}");
+            info!(%kind, %after, "Objects can be read again");
         }
     }
 
@@ -79,7 +83,7 @@ impl Outages {
         *self.hint.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The server has answered a request, after an outage: whoever waits for it need not wait any longer.
+    /// The server has answered a request after an outage: wakes the reflectors that back off.
     pub fn wake(&self) {
         self.answered.notify_waiters();
     }

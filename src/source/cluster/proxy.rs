@@ -13,7 +13,7 @@ use hyper_util::client::{
 /// without TLS.
 ///
 /// # Errors
-/// The proxy's URL cannot be used; why, in one line.
+/// Why the proxy's URL is invalid, in one line.
 pub(super) fn of_environment(
     url: &Uri,
     variable: impl Fn(&str) -> Option<String>,
@@ -37,8 +37,7 @@ pub(super) fn of_environment(
     parse(&proxy).map(Some).map_err(|reason| format!("${name}: {reason}"))
 }
 
-/// The entries of `$NO_PROXY` that may concern a port: those that name another fall out, which the matcher would take
-/// for names.
+/// The entries of `$NO_PROXY` that apply to a port, without it: the matcher takes an entry with a port for a name.
 fn of_port(exempt: &str, port: u16) -> String {
     let entries = exempt.split(',').map(str::trim).filter_map(|entry| match entry.rsplit_once(':') {
         Some((host, number)) if !host.contains(':') || host.ends_with(']') => {
@@ -52,7 +51,7 @@ fn of_port(exempt: &str, port: u16) -> String {
 /// The URL of a proxy, whose scheme may be missing.
 ///
 /// # Errors
-/// Why not, in one line; a password is not in it.
+/// Why the URL is invalid, in one line without its password.
 pub(super) fn parse(text: &str) -> Result<Uri, String> {
     let text = text.trim();
     let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
@@ -63,12 +62,12 @@ pub(super) fn parse(text: &str) -> Result<Uri, String> {
         Some("http") => Ok(url),
         scheme => {
             let scheme = scheme.unwrap_or_default();
-            Err(format!("proxies are asked by http://, not {scheme}://"))
+            Err(format!("a proxy must have an http:// URL, not {scheme}://"))
         }
     }
 }
 
-/// Host and port of a proxy, for people: without its password.
+/// Host and port of a proxy, without its password.
 pub(super) fn shown(proxy: &Uri) -> String {
     let authority = proxy.authority().map_or("", |authority| authority.as_str());
     authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned()
@@ -76,7 +75,7 @@ pub(super) fn shown(proxy: &Uri) -> String {
 
 /// Connections through a proxy (`CONNECT`).
 pub(super) fn tunnel<C>(proxy: &Uri, connector: C) -> Tunnel<C> {
-    // The matcher knows how a name and a password in a URL are sent.
+    // The matcher knows how to send the name and the password in a URL.
     let matcher = Matcher::builder().https(proxy.to_string()).build();
     let intercept: Option<Intercept> = matcher.intercept(&Uri::from_static("https://any.invalid"));
     let url = intercept.as_ref().map_or(proxy, Intercept::uri).clone();

@@ -1,11 +1,11 @@
-//! Requests to the API server, and what comes back, part by part.
+//! Requests to the API server, and their answers, part by part.
 
 use std::{
-    fmt::Write,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use form_urlencoded::Serializer;
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::{HeaderValue, Request, header};
 use http_body_util::BodyExt;
@@ -14,43 +14,41 @@ use tokio::time::timeout;
 
 use super::{
     credentials::Credentials,
-    failure::{Failure, Why},
+    error::{Reason, RequestError},
     timing::Timing,
 };
 use crate::observe::metrics::ApiRequests;
 
-/// Longest answer to a request that failed; what is longer says nothing more.
+/// How much is read of the answer to a request that failed.
 const LONGEST_REFUSAL: usize = 64 << 10;
 
-/// Longest object, in bytes, alone or with what a watch says of it. etcd takes none over 1.5 MiB unless told to.
+/// Longest object, in bytes, alone or as an event of a watch. The default limit of etcd is 1.5 MiB.
 pub(super) const LONGEST_OBJECT: usize = 4 << 20;
 
-/// Who asks, for the server's audit log.
+/// The `User-Agent`, which the server's audit log shows.
 const USER_AGENT: &str = concat!("portolan/v", env!("CARGO_PKG_VERSION"), " (linux)");
 
-/// Appends a parameter to a path.
-pub(super) fn add_parameter(path: &mut String, name: &str, value: &str) {
-    path.push(if path.contains('?') { '&' } else { '?' });
-    path.push_str(name);
-    path.push('=');
-    for byte in value.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(byte.into()),
-            // Writing to a String does not fail.
-            other => _ = write!(path, "%{other:02X}"),
-        }
-    }
+/// Appends parameters to a path.
+///
+/// kube's `Request` would do, were it not for its `WatchParams` and `ListParams`: they do not allow a watch to last five
+/// minutes or longer, always send a version with a watch, and drop `resourceVersion=0` beside a limit.
+pub(super) fn with_parameters(path: &str, parameters: &[(&str, &str)]) -> String {
+    let (target, start) = match path.find('?') {
+        Some(at) => (path.to_owned(), at + 1),
+        None => (format!("{path}?"), path.len() + 1),
+    };
+    Serializer::for_suffix(target, start).extend_pairs(parameters).finish()
 }
 
-/// What an answer is made of.
-type Parts = BoxStream<'static, Result<Vec<u8>, Failure>>;
+/// The parts of an answer.
+type Parts = BoxStream<'static, Result<Vec<u8>, RequestError>>;
 
-/// The API server, reached with the right credentials.
+/// The API server, with credentials.
 #[derive(Clone)]
 pub(super) struct Connection {
     credentials: Arc<Credentials>,
     pub timing: Timing,
-    /// The server's name and port, and where requests are counted.
+    /// The server's name and port, and the metric that counts requests.
     counted: Option<(Arc<str>, ApiRequests)>,
 }
 
@@ -59,46 +57,46 @@ impl Connection {
         Self { credentials: Arc::new(credentials), timing, counted: None }
     }
 
-    /// The same, counting requests to this server.
+    /// Counts requests to this server.
     pub fn counting(self, url: &http::Uri, requests: ApiRequests) -> Self {
         let host = url.authority().map_or("", |authority| authority.as_str());
         Self { counted: Some((host.into(), requests)), ..self }
     }
 
-    /// Asks for a path, and gives what the answer begins with.
-    pub async fn get(&self, path: &str) -> Result<Answer, Failure> {
+    /// Requests a path, and returns the answer as soon as it begins.
+    pub async fn get(&self, path: &str) -> Result<Answer, RequestError> {
         self.get_as(path, "application/json").await
     }
 
-    /// The same, for this representation (`Accept`).
-    pub async fn get_as(&self, path: &str, representation: &'static str) -> Result<Answer, Failure> {
-        // Decompression would buffer events; and nodes are near their API server.
+    /// Requests a path in this representation (`Accept`).
+    pub async fn get_as(&self, path: &str, representation: &'static str) -> Result<Answer, RequestError> {
+        // Decompression would buffer events, and nodes are near their API server.
         let request = Request::get(path)
             .header(header::ACCEPT, representation)
             .header(header::ACCEPT_ENCODING, "identity");
         self.send(request.body(Body::empty())).await
     }
 
-    /// Sends a document, and reads the answer to its end.
+    /// Sends a document, and reads the whole answer.
     pub async fn write(
         &self,
         method: &str,
         path: &str,
         kind: &str,
         document: Vec<u8>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RequestError> {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, kind);
         let answer = self.send(request.body(Body::from(document))).await?;
-        // Read to its end, the connection can be used again.
+        // Only then can the connection be reused.
         answer.text(LONGEST_REFUSAL).await.map(drop)
     }
 
-    async fn send(&self, request: http::Result<Request<Body>>) -> Result<Answer, Failure> {
-        let mut request = request.map_err(|error| Failure::transport(&error))?;
+    async fn send(&self, request: http::Result<Request<Body>>) -> Result<Answer, RequestError> {
+        let mut request = request.map_err(|error| RequestError::transport(&error))?;
         request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         let (client, token) = self.credentials.current();
         if let Some(token) = token {
@@ -112,10 +110,10 @@ impl Connection {
             let code = answer.map(|answer| answer.status().as_u16());
             requests.count(method.as_str(), host, code, began.elapsed());
         }
-        let response = response.map_err(|_| Failure::silent(limit))?;
-        let (head, body) = response.map_err(|error| Failure::client(&error))?.into_parts();
+        let response = response.map_err(|_| RequestError::silent(limit))?;
+        let (head, body) = response.map_err(|error| RequestError::client(&error))?.into_parts();
         let stream = body.into_data_stream().map_ok(|bytes| bytes.to_vec());
-        let answer = Answer { stream: stream.map_err(|error| Failure::client(&error)).boxed(), limit };
+        let answer = Answer { stream: stream.map_err(|error| RequestError::client(&error)).boxed(), limit };
         if head.status.is_success() {
             return Ok(answer);
         }
@@ -124,25 +122,25 @@ impl Connection {
         }
         let asked = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let text = answer.text(LONGEST_REFUSAL).await.unwrap_or_default();
-        Err(Failure::answer(head.status, &text, asked.map(Duration::from_secs)))
+        Err(RequestError::answer(head.status, &text, asked.map(Duration::from_secs)))
     }
 }
 
-/// What the server answers, as it arrives.
+/// An answer, as it arrives.
 pub(super) struct Answer {
     stream: Parts,
     limit: Duration,
 }
 
 impl Answer {
-    /// What came next; nothing at the end.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+    /// The next part; nothing at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, RequestError> {
         let next = timeout(self.limit, self.stream.next()).await;
-        next.map_err(|_| Failure::silent(self.limit))?.transpose()
+        next.map_err(|_| RequestError::silent(self.limit))?.transpose()
     }
 
-    /// All of a short answer; what is longer than so many bytes is not read.
-    pub async fn text(mut self, longest: usize) -> Result<Vec<u8>, Failure> {
+    /// A short answer as a whole; reading stops after so many bytes.
+    pub async fn text(mut self, longest: usize) -> Result<Vec<u8>, RequestError> {
         let mut text = Vec::new();
         while let Some(bytes) = self.next().await? {
             text.extend(bytes);
@@ -163,13 +161,13 @@ impl Answer {
 pub(super) struct Lines {
     stream: Parts,
     buffer: Vec<u8>,
-    /// How much of the buffer was given out.
+    /// How much of the buffer has been returned.
     taken: usize,
 }
 
 impl Lines {
-    /// The next line, without its end; nothing after the last. Can be dropped while it waits, without loss.
-    pub async fn next(&mut self) -> Result<Option<&[u8]>, Failure> {
+    /// The next line, without its end; nothing after the last. Cancel safe.
+    pub async fn next(&mut self) -> Result<Option<&[u8]>, RequestError> {
         let mut searched = self.taken;
         loop {
             let rest = self.buffer.get(searched..).unwrap_or_default();
@@ -185,13 +183,16 @@ impl Lines {
                 self.buffer = Vec::new();
             }
             if searched > LONGEST_OBJECT {
-                return Err(Failure::malformed("a line is longer than 4 MiB"));
+                return Err(RequestError::malformed("a line is longer than 4 MiB"));
             }
             match self.stream.next().await.transpose()? {
                 Some(bytes) => self.buffer.extend(bytes),
                 None if self.buffer.is_empty() => return Ok(None),
                 None => {
-                    return Err(Failure::new(Why::Unreachable, "the connection broke within an event"));
+                    return Err(RequestError::new(
+                        Reason::Unreachable,
+                        "the connection broke within an event",
+                    ));
                 }
             }
         }

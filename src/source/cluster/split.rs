@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::{failure::Failure, request::LONGEST_OBJECT};
+use super::{error::RequestError, request::LONGEST_OBJECT};
 
 /// `metadata` of a list (`ListMeta`).
 #[derive(Debug, Default, Deserialize)]
@@ -60,19 +60,23 @@ impl Splitter {
     pub fn feed(
         &mut self,
         bytes: &[u8],
-        item: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+        item: &mut dyn FnMut(&[u8]) -> Result<(), RequestError>,
+    ) -> Result<(), RequestError> {
         for &byte in bytes {
             self.step(byte, item)?;
         }
         Ok(())
     }
 
-    fn step(&mut self, byte: u8, item: &mut dyn FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+    fn step(
+        &mut self,
+        byte: u8,
+        item: &mut dyn FnMut(&[u8]) -> Result<(), RequestError>,
+    ) -> Result<(), RequestError> {
         if self.keeps() {
             self.part.push(byte);
             if self.part.len() > LONGEST_OBJECT {
-                return Err(Failure::malformed("an object of the list is longer than 4 MiB"));
+                return Err(RequestError::malformed("an object of the list is longer than 4 MiB"));
             }
         }
         if self.text != Text::Outside {
@@ -93,7 +97,7 @@ impl Splitter {
         }
         let is_between = byte.is_ascii_whitespace() || matches!(byte, b',' | b'{' | b'}' | b']');
         if self.in_items && self.depth == 2 && !is_between {
-            return Err(Failure::malformed("an item is not an object"));
+            return Err(RequestError::malformed("an item is not an object"));
         }
         match byte {
             b'"' => {
@@ -108,7 +112,7 @@ impl Splitter {
             b'n' if self.depth == 1 && self.key == b"items" => self.has_items = true,
             b'{' | b'[' => {
                 if self.depth == 0 && (byte == b'[' || self.complete) || self.depth == DEEPEST {
-                    return Err(Failure::malformed("it is not one object"));
+                    return Err(RequestError::malformed("it is not one object"));
                 }
                 if self.depth == 1 && byte == b'[' && self.key == b"items" {
                     (self.has_items, self.in_items) = (true, true);
@@ -125,7 +129,7 @@ impl Splitter {
                 self.depth = self
                     .depth
                     .checked_sub(1)
-                    .ok_or_else(|| Failure::malformed("a bracket closes that was never opened"))?;
+                    .ok_or_else(|| RequestError::malformed("a bracket closes that was never opened"))?;
                 if ended && !self.keeps() {
                     self.end_part(item)?;
                 }
@@ -142,13 +146,16 @@ impl Splitter {
         if self.in_items { self.depth >= 3 } else { self.depth >= 2 && self.key == b"metadata" }
     }
 
-    fn end_part(&mut self, item: &mut dyn FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+    fn end_part(
+        &mut self,
+        item: &mut dyn FnMut(&[u8]) -> Result<(), RequestError>,
+    ) -> Result<(), RequestError> {
         if self.in_items {
             return item(&self.part);
         }
         let meta = serde_json::from_slice(&self.part);
         self.meta =
-            meta.map_err(|error| Failure::malformed(format_args!("metadata of the list: {error}")))?;
+            meta.map_err(|error| RequestError::malformed(format_args!("metadata of the list: {error}")))?;
         Ok(())
     }
 
@@ -156,16 +163,18 @@ impl Splitter {
     ///
     /// # Errors
     /// The list broke off, or it is something else than a list of this kind.
-    pub fn finish(self, kind: &str) -> Result<ListMeta, Failure> {
+    pub fn finish(self, kind: &str) -> Result<ListMeta, RequestError> {
         if !self.complete {
-            return Err(Failure::malformed("the list breaks off"));
+            return Err(RequestError::malformed("the list breaks off"));
         }
         let found = self.kind.unwrap_or_default();
         if found.strip_suffix(b"List") != Some(kind.as_bytes()) {
             let found = String::from_utf8_lossy(&found);
-            return Err(Failure::malformed(format_args!("its kind is {found:?} and not \"{kind}List\"")));
+            return Err(RequestError::malformed(format_args!(
+                "its kind is {found:?} and not \"{kind}List\""
+            )));
         }
-        if self.has_items { Ok(self.meta) } else { Err(Failure::malformed("the list has no items")) }
+        if self.has_items { Ok(self.meta) } else { Err(RequestError::malformed("the list has no items")) }
     }
 }
 
@@ -173,7 +182,7 @@ impl Splitter {
 mod tests {
     use super::*;
 
-    fn split(text: &str, size: usize) -> Result<(Vec<String>, String, String), Failure> {
+    fn split(text: &str, size: usize) -> Result<(Vec<String>, String, String), RequestError> {
         let mut splitter = Splitter::default();
         let mut items = Vec::new();
         for chunk in text.as_bytes().chunks(size) {

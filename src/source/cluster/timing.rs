@@ -1,44 +1,44 @@
-//! How long to wait for what.
+//! Timeouts and intervals.
 
 use std::time::Duration;
 
-/// Times and sizes of the cluster source; tests choose shorter ones.
+/// Timeouts, intervals and sizes of the cluster source; tests choose shorter ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// Longest wait for the answer to a request, and for the next part of a list.
+    /// Timeout of the answer to a request, and of the next part of a list.
     pub response: Duration,
-    /// Longest silence before the end of initial events; then everything is listed in pages, for once.
+    /// Longest silence before the end of initial events; then the reflector lists in pages this time.
     pub initial_events: Duration,
-    /// How long a list may take as a whole.
+    /// Timeout of a whole list.
     pub list: Duration,
-    /// How long a watch is asked to last at most (`timeoutSeconds`); each lasts at least half as long.
+    /// The longest `timeoutSeconds` of a watch; each lasts at least half as long.
     pub watch: Duration,
-    /// How much longer it may last before it counts as stale.
+    /// How much longer a watch may last before it counts as dead.
     pub watch_margin: Duration,
     /// Longest silence of a watch, less up to an eighth. API servers send a bookmark about once a minute; two such
     /// silences and a list must fit into three minutes.
     pub idle: Duration,
-    /// After a failure, wait about this long before trying again, and twice as long after every further one.
+    /// Back-off after the first failure, less up to a half; twice as long after every further one.
     pub first_retry: Duration,
-    /// But never longer than this.
+    /// Longest back-off.
     pub last_retry: Duration,
-    /// A watch that lasted this long was good: the next failure is a first one. Shorter than what load balancers in
+    /// After a watch that lasted this long, the next failure counts as the first. Shorter than what load balancers in
     /// front of API servers let a connection be idle (20 s in kubeadm's example), as that is how most quiet watches
     /// end there.
     pub good_after: Duration,
     /// After Services and slices are listed, how long to wait for the `ServiceCIDRs`, and for a Node that the server
     /// refuses to show.
     pub patience: Duration,
-    /// How long to wait for the Node if nobody says no: rules that an earlier run left know its zone and its
-    /// addresses. kube-proxy waits as long.
+    /// After Services and slices are listed, how long to wait for the Node, whose zone and addresses the rules of an earlier
+    /// run contain. kube-proxy waits as long.
     pub node: Duration,
-    /// How long to wait at the start for the Node to say which networks its pods have, where that is needed.
+    /// How long to wait at the start for the Node's `spec.podCIDRs`, if they are needed.
     pub pod_networks: Duration,
-    /// How often to try again what this server does not serve, or does not allow, and what is not needed.
+    /// How often to try an optional kind again that the server does not serve or permit.
     pub optional_retry: Duration,
-    /// How often everything is listed anew, though nobody knows of an event that was lost.
+    /// How often everything is listed again without a cause.
     pub relist: Duration,
-    /// How often a series of Events is written down at most.
+    /// Least time between two updates of an Event series.
     pub series: Duration,
     /// Objects of a page of a list (`limit`).
     pub page: u32,

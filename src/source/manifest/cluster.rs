@@ -16,20 +16,20 @@ use super::{
 };
 use crate::{
     api::{ObjectId, PodFacts},
-    source::Change,
+    source::event::Change,
 };
 
-/// The objects in force: of each kind in order of their names.
+/// The objects in force, by kind, in order of their names.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     services: Vec<Arc<ServiceEntry>>,
-    /// Slices that are given, and those derived from Pods.
+    /// Slices of manifests, and those derived from Pods.
     slices: Vec<Arc<EndpointSlice>>,
     node: Option<Arc<Node>>,
     service_cidrs: Vec<IpNetwork>,
 }
 
-/// An object that several files hold: which of them the last two are, as numbers in order of precedence.
+/// An object that is in several files: the last two of them, as numbers in order of precedence.
 #[derive(Debug)]
 pub(super) struct Duplicate {
     pub id: ObjectId,
@@ -38,8 +38,8 @@ pub(super) struct Duplicate {
 }
 
 impl Cluster {
-    /// What the files, the more important ones later, say to the node of this name. Of an object that several of them
-    /// hold the last counts; such are given as well, in order of their names.
+    /// Merges the objects of files, in order of precedence, for the node of this name. Of an object in several files the
+    /// last is used; also returns such objects, in order of their names.
     pub fn new<'a>(files: impl Iterator<Item = &'a FileObjects>, node_name: &str) -> (Self, Vec<Duplicate>) {
         let mut all: Vec<(usize, &Entry)> = Vec::new();
         for (file, objects) in files.enumerate() {
@@ -102,7 +102,7 @@ impl Cluster {
         self.slices.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
-    /// What changes from this state to another.
+    /// The changes from this state to another.
     pub fn changes(&self, next: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
         // A change of the selector alone changes endpoints only.

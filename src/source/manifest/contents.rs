@@ -1,4 +1,4 @@
-//! What one file holds: its objects by name, and what is wrong with them.
+//! The objects of one file by name, and the problems with them.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
@@ -9,14 +9,14 @@ use ipnetwork::IpNetwork;
 use portolan_rules::model;
 
 use super::document::{Body, Document};
-use crate::api::{Context, Fault, Field, Issue, Kind, Metadata, ObjectId, PodFacts, Selection};
+use crate::api::{self, Context, Field, FieldError, Kind, Metadata, ObjectId, PodFacts, Selection};
 
 /// A converted object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Object {
-    /// A Service, or nothing where no proxy serves it.
+    /// A Service; nothing if this proxy does not serve it.
     Service(Option<Arc<ServiceEntry>>),
-    /// A slice, or nothing where no proxy serves it.
+    /// A slice; nothing if this proxy does not use it.
     Slice(Option<Arc<model::EndpointSlice>>),
     Pod(Arc<PodFacts>),
     Node(Arc<model::Node>),
@@ -33,41 +33,42 @@ pub(super) struct ServiceEntry {
 /// The objects of a file, or of a part of one.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    /// Every usable object.
+    /// All valid objects.
     pub objects: HashMap<ObjectId, Object>,
     /// Objects of kinds that do not matter, counted.
     pub ignored: BTreeMap<Box<str>, usize>,
-    /// What is wrong with unusable objects.
-    pub errors: Vec<Trouble>,
-    /// What is ignored in usable ones.
-    pub warnings: Vec<Trouble>,
+    /// Why objects, or the file, cannot be used.
+    pub errors: Vec<Finding>,
+    /// Parts of valid objects that are ignored.
+    pub warnings: Vec<Finding>,
 }
 
-/// Something to report about a file.
+/// Something wrong with a file or an object in it; with the name of the file, it is a
+/// [`Problem`](super::problem::Problem).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Trouble {
-    /// The file, which cannot be read, or is larger than it may be.
+pub(super) enum Finding {
+    /// The file cannot be read, or is too large.
     Unread(String),
-    /// The text itself; with the line, counted from 1.
+    /// The text is invalid at this line, counted from 1.
     Text { line: Option<u64>, message: String },
-    /// An object without a usable name: its kind if known, its place in the file, the field.
-    Nameless { kind: Option<Kind>, place: String, fault: Fault },
-    /// An object.
-    Object(Issue),
+    /// An object without a valid name: its kind if known, its place in the file, the field.
+    Nameless { kind: Option<Kind>, place: String, error: FieldError },
+    /// An object is invalid, or a part of it is ignored.
+    Object(api::Problem),
 }
 
 impl Contents {
-    /// Contents of which nothing can be used, for this reason.
-    pub fn broken(trouble: Trouble) -> Self {
-        Self { errors: vec![trouble], ..Self::default() }
+    /// The contents of a file that cannot be used at all.
+    pub fn broken(finding: Finding) -> Self {
+        Self { errors: vec![finding], ..Self::default() }
     }
 
-    /// Whether there is nothing at all: no object of any kind, and nothing wrong.
+    /// Whether the file is empty: it has no object of any kind, and no error.
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty() && self.ignored.is_empty() && self.errors.is_empty()
     }
 
-    /// Takes up what a later part of the same file holds; later objects replace earlier ones.
+    /// Adds the contents of a later part of the same file; later objects replace earlier ones.
     pub fn append(&mut self, later: Self) {
         let Self { objects, ignored, errors, warnings } = later;
         if self.objects.is_empty() {
@@ -88,14 +89,14 @@ impl Contents {
         match self.objects.entry(id) {
             Entry::Vacant(entry) => _ = entry.insert(object),
             Entry::Occupied(mut entry) => {
-                let fault = Fault::new("metadata.name", "is in this file twice; the later one is used");
-                self.warnings.push(Trouble::Object(Issue { object: entry.key().clone(), fault }));
+                let error = FieldError::new("metadata.name", "is in this file twice; the later one is used");
+                self.warnings.push(Finding::Object(api::Problem { object: entry.key().clone(), error }));
                 entry.insert(object);
             }
         }
     }
 
-    /// Converts a document and adds what it holds.
+    /// Converts a document and adds its object.
     pub fn add(&mut self, place: &dyn Fn() -> String, document: Document, context: &mut Context) {
         let (kind, metadata) = match &document.body {
             Body::Service(object) => (Kind::Service, &object.metadata),
@@ -106,7 +107,7 @@ impl Contents {
             Body::Other if is_answer(&document) => {
                 let why = document.message.get().map(|message| format!(": {message}")).unwrap_or_default();
                 let message = format!("is a Status, which the API server sends in place of objects{why}");
-                return self.nameless(None, place(), Fault { field: String::new(), message });
+                return self.nameless(None, place(), FieldError { field: String::new(), message });
             }
             Body::Other => return self.ignore(&document.kind),
             Body::NoKind => {
@@ -114,27 +115,27 @@ impl Contents {
                     Field::Wrong(found) => format!("expected text, found {found}"),
                     Field::Absent | Field::Value(_) => "is missing".to_owned(),
                 };
-                return self.nameless(None, place(), Fault::new("kind", message));
+                return self.nameless(None, place(), FieldError::new("kind", message));
             }
             Body::NotAnObject(found) => {
                 let message = format!("expected a Kubernetes object, found {found}");
-                return self.nameless(None, place(), Fault { field: String::new(), message });
+                return self.nameless(None, place(), FieldError { field: String::new(), message });
             }
         };
         match is_served(kind, &document.api_version) {
             Ok(true) => {}
             Ok(false) => return self.ignore(&document.kind),
-            Err(fault) => return self.nameless(Some(kind), place(), fault),
+            Err(error) => return self.nameless(Some(kind), place(), error),
         }
         let id = match identify(metadata, kind, context) {
             Ok(id) => id,
-            Err(fault) => return self.nameless(Some(kind), place(), fault),
+            Err(error) => return self.nameless(Some(kind), place(), error),
         };
         let object = convert(&document.body, &id, context);
-        self.warnings.extend(context.warnings.drain(..).map(Trouble::Object));
+        self.warnings.extend(context.warnings.drain(..).map(Finding::Object));
         match object {
             Ok(object) => self.insert(id, object),
-            Err(fault) => self.errors.push(Trouble::Object(Issue { object: id, fault })),
+            Err(error) => self.errors.push(Finding::Object(api::Problem { object: id, error })),
         }
     }
 
@@ -146,34 +147,34 @@ impl Contents {
         }
     }
 
-    fn nameless(&mut self, kind: Option<Kind>, place: String, fault: Fault) {
-        self.errors.push(Trouble::Nameless { kind, place, fault });
+    fn nameless(&mut self, kind: Option<Kind>, place: String, error: FieldError) {
+        self.errors.push(Finding::Nameless { kind, place, error });
     }
 }
 
-/// Whether it is the API server's answer to a request that failed (`metav1.Status`).
+/// Whether it is the API server's answer to a failed request (`metav1.Status`).
 fn is_answer(document: &Document) -> bool {
     document.kind.get().is_some_and(|kind| &**kind == "Status")
         && document.api_version.get().is_none_or(|version| &**version == "v1")
 }
 
-/// Whether `apiVersion` makes the kind the one that matters; other groups have kinds of the same name.
-fn is_served(kind: Kind, api_version: &Field<Box<str>>) -> Result<bool, Fault> {
+/// Whether the kind is of the group that matters; other groups have kinds of the same name.
+fn is_served(kind: Kind, api_version: &Field<Box<str>>) -> Result<bool, FieldError> {
     const FIELD: &str = "apiVersion";
     let version = match api_version.read() {
         Ok(Some(version)) => &**version,
-        Ok(None) => return Err(Fault::new(FIELD, "is missing")),
-        Err(message) => return Err(Fault::new(FIELD, message)),
+        Ok(None) => return Err(FieldError::new(FIELD, "is missing")),
+        Err(message) => return Err(FieldError::new(FIELD, message)),
     };
     Ok(match kind {
         Kind::Service | Kind::Pod | Kind::Node => version == "v1",
         Kind::EndpointSlice => match version {
             "discovery.k8s.io/v1" => true,
-            // It says where endpoints are in other fields; reading it as v1 would be half wrong.
+            // It has topology in other fields; reading it as v1 would be half wrong.
             "discovery.k8s.io/v1beta1" => {
                 let message =
                     "discovery.k8s.io/v1beta1 was removed in Kubernetes 1.25; use discovery.k8s.io/v1";
-                return Err(Fault::new(FIELD, message));
+                return Err(FieldError::new(FIELD, message));
             }
             _ => false,
         },
@@ -181,15 +182,15 @@ fn is_served(kind: Kind, api_version: &Field<Box<str>>) -> Result<bool, Fault> {
     })
 }
 
-fn identify(metadata: &Field<Metadata>, kind: Kind, context: &mut Context) -> Result<ObjectId, Fault> {
+fn identify(metadata: &Field<Metadata>, kind: Kind, context: &mut Context) -> Result<ObjectId, FieldError> {
     match metadata.read() {
         Ok(Some(metadata)) => metadata.identify(kind, context),
-        Ok(None) => Err(Fault::new("metadata", "is missing")),
-        Err(message) => Err(Fault::new("metadata", message)),
+        Ok(None) => Err(FieldError::new("metadata", "is missing")),
+        Err(message) => Err(FieldError::new("metadata", message)),
     }
 }
 
-fn convert(body: &Body, id: &ObjectId, context: &mut Context) -> Result<Object, Fault> {
+fn convert(body: &Body, id: &ObjectId, context: &mut Context) -> Result<Object, FieldError> {
     Ok(match body {
         Body::Service(object) => Object::Service(
             object
@@ -201,7 +202,7 @@ fn convert(body: &Body, id: &ObjectId, context: &mut Context) -> Result<Object, 
         Body::Node(object) => Object::Node(Arc::new(object.to_model(id, context)?)),
         Body::ServiceCidr(object) => Object::ServiceCidr(Arc::new(object.to_model(id, context)?)),
         Body::Other | Body::NoKind | Body::NotAnObject(_) => {
-            return Err(Fault::new("kind", "is none of those that are converted"));
+            return Err(FieldError::new("kind", "is not a kind that is converted"));
         }
     })
 }

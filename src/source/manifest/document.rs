@@ -1,4 +1,4 @@
-//! Reading objects out of a document, whatever its format and the order of its keys.
+//! Reads objects from a document, whatever its format and the order of its keys.
 //!
 //! Objects go straight from the parser into their types. That needs the kind before the rest;
 //! `kubectl` and the API server write it early, except in an `EndpointSlice`, whose own keys no other
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::api::{EndpointSlice, Field, Kind, Metadata, Node, Pod, Service, ServiceCidr};
 
-/// What a document, or an item of a list, turned out to be.
+/// A document, or an item of a list.
 #[derive(Debug)]
 pub(super) struct Document {
     /// `apiVersion`.
@@ -39,9 +39,9 @@ pub(super) enum Body {
     ServiceCidr(Box<ServiceCidr>),
     /// A kind that does not matter.
     Other,
-    /// No kind was given, or one that is no text.
+    /// The kind is missing, or is not text.
     NoKind,
-    /// No mapping at all; says what was found.
+    /// Not a mapping, but this.
     NotAnObject(&'static str),
 }
 
@@ -54,7 +54,7 @@ pub(super) struct DocumentSeed<'a, 's> {
     path: &'a mut Vec<usize>,
     /// `apiVersion` and `kind` of items that give none, from the list around them.
     inherited: Option<(&'a Field<Box<str>>, &'a str)>,
-    /// Items whose kind nobody knows until the list's own `kind` has been read.
+    /// Items whose kind is unknown until the list's own `kind` has been read.
     pending: &'a mut Vec<(Vec<usize>, Pending)>,
 }
 
@@ -172,7 +172,7 @@ impl Pending {
         Ok(())
     }
 
-    /// The object; `inherited` is what the list around it says of its items.
+    /// The object; `inherited` are `apiVersion` and `kind` from the list around it.
     fn finish(mut self, inherited: Option<(&Field<Box<str>>, &str)>) -> Result<Document, serde_json::Error> {
         if let (Some((api_version, kind)), true) = (inherited, self.kind.is_absent()) {
             self.set_kind(Field::Value(kind.into()));

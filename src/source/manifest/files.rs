@@ -1,4 +1,4 @@
-//! Which files the arguments name, and whether they changed.
+//! The files that the arguments name, and whether they changed.
 
 use std::{
     fs::{self, File, Metadata},
@@ -14,7 +14,7 @@ const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
 /// How much is read at a time.
 const PIECE: usize = 64 << 10;
 
-/// What tells one state of a file from another without reading it.
+/// Identifies the state of a file without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Signature {
     device: u64,
@@ -36,7 +36,7 @@ impl Signature {
     }
 }
 
-/// A file that is there.
+/// An existing file.
 #[derive(Debug)]
 pub(super) struct Found {
     pub path: Arc<Path>,
@@ -46,7 +46,7 @@ pub(super) struct Found {
     pub is_link: bool,
 }
 
-/// What an argument names.
+/// The file or files that an argument names.
 #[derive(Debug)]
 pub(super) enum Listing {
     /// A regular file.
@@ -100,16 +100,16 @@ pub(super) fn is_manifest(name: &str) -> bool {
 pub(super) fn read(path: &Path, limit: u64) -> io::Result<(Vec<u8>, Signature)> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
-    // A sparse file says how long it is, and may be longer than all memory.
+    // A sparse file may be larger than the memory.
     if metadata.is_file() && metadata.len() > limit {
         return Err(too_large(limit));
     }
     Ok((read_text(file, metadata.len(), limit)?, Signature::new(&metadata)))
 }
 
-/// Reads a text of at most so many bytes; most likely it has as many as `expected`.
+/// Reads a text of at most `limit` bytes, probably `expected`.
 ///
-/// What holds a NUL byte is no text: that is found at once, not after a gigabyte of `/dev/zero`.
+/// Stops at a NUL byte, which text does not have: `/dev/zero` is refused at once, not after a gigabyte.
 pub(super) fn read_text(mut reader: impl Read, expected: u64, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(usize::try_from(expected.min(limit)).unwrap_or(usize::MAX))?;
@@ -122,7 +122,7 @@ pub(super) fn read_text(mut reader: impl Read, expected: u64, limit: u64) -> io:
             Err(error) => return Err(error),
         };
         if read.contains(&0) {
-            return Err(io::Error::other("it is not text, but holds NUL bytes"));
+            return Err(io::Error::other("it is not text, but has NUL bytes"));
         }
         if (bytes.len() + read.len()) as u64 > limit {
             return Err(too_large(limit));
@@ -168,7 +168,7 @@ mod tests {
         for reader in [&mut io::repeat(b'x') as &mut dyn Read, &mut io::repeat(0)] {
             assert!(read_text(reader, u64::MAX, 1 << 20).is_err());
         }
-        assert_eq!(read(b"a: b\0", 1 << 20).unwrap_err(), "it is not text, but holds NUL bytes");
+        assert_eq!(read(b"a: b\0", 1 << 20).unwrap_err(), "it is not text, but has NUL bytes");
     }
 
     #[test]

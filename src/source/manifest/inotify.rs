@@ -1,4 +1,4 @@
-//! Which directories to watch, and what their events mean for the paths of a source.
+//! The directories to watch for the paths of a source, and the meaning of their events.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,7 +23,7 @@ use super::files;
 /// How many links a path may lead through (Linux: `MAXSYMLINKS`).
 const LINKS: usize = 40;
 
-/// Events of a directory that may change what a path says.
+/// Events of a directory that may change the file at a path.
 const EVENTS: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::CLOSE_WRITE)
     .union(WatchFlags::ATTRIB)
@@ -35,7 +35,7 @@ const EVENTS: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR);
 
-/// What a watched directory holds that matters.
+/// The part of a watched directory that matters.
 #[derive(Debug, Default)]
 struct Interest {
     /// The path of the source that this directory is: all its manifests matter.
@@ -63,8 +63,8 @@ impl Inotify {
         Ok(Self { fd: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?, watches: HashMap::new() })
     }
 
-    /// Watches everything on the way to these paths and nothing else. Says whether something is watched
-    /// that was not before, whose earlier changes went unseen.
+    /// Watches everything on the way to these paths and nothing else. Returns whether a directory is watched
+    /// that was not before, whose earlier changes were missed.
     ///
     /// # Errors
     /// A directory that is there cannot be watched, such as for want of `fs.inotify.max_user_watches`;
@@ -85,7 +85,7 @@ impl Inotify {
         for (directory, interest) in interests {
             match inotify::add_watch(&self.fd, &directory, EVENTS) {
                 Ok(watch) => watches.entry(watch).or_default().push(interest),
-                // Gone since; its parent is watched, and the next event tells.
+                // It is gone; its parent is watched, and has an event for that.
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(error) => result = Err(error.into()),
             }

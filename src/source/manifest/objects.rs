@@ -1,7 +1,7 @@
 //! The objects of a file, in order.
 //!
-//! There may be hundreds of thousands. The objects are the very ones that the agent's state holds, and most of
-//! them know their own names: they are kept in order rather than in a map, which costs a pointer an object.
+//! There may be hundreds of thousands. They are shared with the agent's state, and most of them include their names: a
+//! sorted list costs a pointer an object, less than a map.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -17,11 +17,11 @@ pub(super) struct FileObjects(Box<[Entry]>);
 /// An object and its name.
 #[derive(Debug)]
 pub(super) enum Entry {
-    /// A Service that a proxy serves.
+    /// A Service that this proxy serves.
     Service(Arc<ServiceEntry>),
-    /// A slice that a proxy uses.
+    /// A slice that this proxy uses.
     Slice(Arc<EndpointSlice>),
-    /// What does not know its name.
+    /// An object that does not include its name.
     Other(Box<(ObjectId, Object)>),
 }
 
@@ -51,7 +51,7 @@ impl Entry {
 }
 
 impl FileObjects {
-    /// Holds these objects.
+    /// Sorts these objects.
     pub fn new(objects: HashMap<ObjectId, Object>) -> Self {
         let mut entries: Box<[Entry]> =
             objects.into_iter().map(|(id, object)| Entry::new(id, object)).collect();
@@ -59,7 +59,7 @@ impl FileObjects {
         Self(entries)
     }
 
-    /// Whether there is none.
+    /// Whether there are no objects.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

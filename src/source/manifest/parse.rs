@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_saphyr::{Budget, Options};
 
 use super::{
-    contents::{Contents, Trouble},
+    contents::{Contents, Finding},
     document::{self, Document},
     parallel, size,
     split::{self, Part},
@@ -16,12 +16,12 @@ use crate::api::Context;
 /// resource definitions twice that. Half of what `serde_json` allows, since each level takes more stack.
 const DEPTH: usize = 64;
 
-/// How much of a file is read at a time, where it can be cut.
+/// Size of the pieces that are read separately, where a file can be cut.
 const PIECE: usize = 256 << 10;
 
 /// Reads the text of a manifest: YAML documents, JSON objects, or a mixture of both.
 ///
-/// Never fails: what cannot be read is among the errors of the contents.
+/// Never fails: errors are part of the contents.
 pub(super) fn parse(bytes: &[u8], context: &mut Context) -> Contents {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -63,7 +63,7 @@ pub(super) fn parse(bytes: &[u8], context: &mut Context) -> Contents {
 
 /// Contents that cannot be read as YAML or JSON.
 fn unreadable(line: Option<u64>, message: impl Into<String>) -> Contents {
-    Contents::broken(Trouble::Text { line, message: message.into() })
+    Contents::broken(Finding::Text { line, message: message.into() })
 }
 
 fn parse_part(part: &Part<'_>, context: &mut Context) -> Contents {
@@ -80,7 +80,7 @@ fn parse_part(part: &Part<'_>, context: &mut Context) -> Contents {
                 let line = part.lines_before + error.line() as u64;
                 return unreadable(Some(line), "ends in the middle of a JSON object");
             }
-            // Braces may also be YAML's; what is neither, YAML explains no worse.
+            // Braces may be YAML's; for text that is neither, the YAML parser has no worse message.
             Err(_) => {}
         }
     }
@@ -96,8 +96,8 @@ fn parse_part(part: &Part<'_>, context: &mut Context) -> Contents {
     }
 }
 
-/// Reads a long YAML list in pieces; nothing if it is none, or if anything is wrong with it: read as a
-/// whole it gives better messages.
+/// Reads a long YAML list in pieces; nothing if it is not one or is invalid, since errors have better messages when it
+/// is read as a whole.
 fn parse_list(part: &Part<'_>, context: &mut Context) -> Option<Contents> {
     if part.text.len() < 2 * PIECE {
         return None;
@@ -142,7 +142,7 @@ fn parse_json(text: &str, part: &Part<'_>, context: &mut Context) -> Result<Cont
         let mut sink = |path: &[usize], object| contents.add(&|| place(part, path), object, context);
         document::read(&mut deserializer, &mut sink)?;
         let Err(error) = deserializer.end() else { return Ok(contents) };
-        // The error points at what follows the object: another object, or rubbish.
+        // The error points at what follows the object: another object, or something invalid.
         let lines = rest.split_inclusive('\n').take(error.line().saturating_sub(1));
         let offset = lines.map(str::len).sum::<usize>() + error.column().saturating_sub(1);
         match rest.get(offset..) {
@@ -152,8 +152,7 @@ fn parse_json(text: &str, part: &Part<'_>, context: &mut Context) -> Result<Cont
     }
 }
 
-/// Limits that no manifest meets, however many objects it lists, and that a hostile one does: nesting
-/// and what aliases expand to.
+/// Limits of nesting and of the expansion of aliases, which only hostile manifests exceed.
 fn options() -> Options {
     let mut budget = Budget::default();
     budget.max_events = usize::MAX;
@@ -168,7 +167,7 @@ fn options() -> Options {
     options
 }
 
-/// Where an object without a name is: `document 2, items[3]`.
+/// The place of an object without a name: `document 2, items[3]`.
 fn place(part: &Part<'_>, path: &[usize]) -> String {
     let mut place = format!("document {}", part.document);
     for (depth, i) in path.iter().enumerate() {
@@ -179,8 +178,7 @@ fn place(part: &Part<'_>, path: &[usize]) -> String {
     place
 }
 
-/// A parser's message in one line, without the line number that it ends in: that counts from the
-/// beginning of the document.
+/// A parser's message in one line, without its line number, which counts from the beginning of the document.
 fn without_place(message: &str) -> String {
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     match message.rsplit_once(" at line ") {

@@ -1,12 +1,13 @@
-//! What is wrong with manifests, for whoever logs it.
+//! Problems with manifests, for the log and for people.
 
 use std::{fmt, path::Path, sync::Arc};
 
 use tracing::{error, warn};
 
-use super::contents::Trouble;
+use super::contents::Finding;
+use crate::text::one_line;
 
-/// Something wrong in a manifest: displayed as one line, `FILE[:LINE]: [OBJECT: ][FIELD: ]MESSAGE`.
+/// A problem with a manifest: displayed as one line, `FILE[:LINE]: [OBJECT: ][FIELD: ]MESSAGE`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problem {
     /// The file or directory; `-` is standard input.
@@ -41,39 +42,31 @@ impl Problem {
         Self { file: Arc::clone(file), line: None, object: None, field: None, message }
     }
 
-    pub(super) fn new(file: &Arc<Path>, trouble: Trouble) -> Self {
+    pub(super) fn new(file: &Arc<Path>, finding: Finding) -> Self {
         let file = Arc::clone(file);
-        let (object, fault) = match trouble {
-            Trouble::Unread(message) => return Self::of_file(&file, one_line(message)),
-            Trouble::Text { line, message } => {
+        let (object, error) = match finding {
+            Finding::Unread(message) => return Self::of_file(&file, one_line(message)),
+            Finding::Text { line, message } => {
                 return Self { file, line, object: None, field: None, message: one_line(message) };
             }
-            Trouble::Nameless { kind, place, fault } => {
-                (kind.map_or_else(|| place.clone(), |kind| format!("{kind} in {place}")), fault)
+            Finding::Nameless { kind, place, error } => {
+                (kind.map_or_else(|| place.clone(), |kind| format!("{kind} in {place}")), error)
             }
-            Trouble::Object(issue) => (issue.object.to_string(), issue.fault),
+            Finding::Object(problem) => (problem.object.to_string(), problem.error),
         };
-        let field = Some(one_line(fault.field)).filter(|field| !field.is_empty());
-        Self { file, line: None, object: Some(object), field, message: one_line(fault.message) }
+        let field = Some(one_line(error.field)).filter(|field| !field.is_empty());
+        Self { file, line: None, object: Some(object), field, message: one_line(error.message) }
     }
 }
 
-/// Logs what is newly wrong.
+/// Logs new problems.
 pub fn report(warnings: &[Problem], errors: &[Problem]) {
     for warning in warnings {
-        warn!("{warning}");
+        warn!(error = %warning, "Part of a manifest ignored");
     }
     for error in errors {
-        error!("{error}");
+        error!(%error, "Manifest cannot be used");
     }
-}
-
-/// Text from elsewhere may hold line breaks and worse: a name of a file or a label, a parser's excerpt.
-pub(crate) fn one_line(text: String) -> String {
-    if !text.contains(char::is_control) {
-        return text;
-    }
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 #[cfg(test)]

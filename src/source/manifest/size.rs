@@ -2,7 +2,7 @@
 
 use super::split::{self, Part};
 
-/// Bytes of one object at most, whatever is written around it. etcd stores none of more than 1.5 MiB.
+/// Longest object, in bytes, without what surrounds it. The default limit of etcd is 1.5 MiB.
 pub(super) const OBJECT: usize = 4 << 20;
 
 /// How deeply JSON is looked into; the parser refuses what is nested more deeply.
@@ -24,7 +24,7 @@ fn oversized_by(part: &Part<'_>, limit: usize) -> Option<u64> {
         let before = text.as_bytes().get(..offset).unwrap_or_default();
         return Some(part.lines_before + before.split(|byte| *byte == b'\n').count() as u64);
     }
-    // Each item on its own; a document that is no such list is one object.
+    // Items count separately; a document that is not such a list is one object.
     let Some(list) = split::list(part, 1) else { return Some(part.lines_before + 1) };
     if list.envelope.len() > limit {
         return Some(part.lines_before + 1);
@@ -111,7 +111,7 @@ mod tests {
         let large = format!("{{\"a\": \"{}\"}}", "x".repeat(100));
         assert_eq!(oversized_by(&part(&list(&[item, &large, item])), 80), Some(14));
         assert_eq!(oversized_by(&part(&list(&[item, &list(&[item; 9])])), 80), None);
-        // An object that does not say `items` of its own size is as large as it is.
+        // Other lists than `items` belong to their object.
         assert_eq!(oversized_by(&part(&text.replace("\"items\": [\n", "\"data\": [\n")), 80), Some(11));
         assert_eq!(oversized_by(&part(&format!("--- {large}")), 80), Some(11));
         assert_eq!(oversized_by(&part(&"[".repeat(1000)), 80), Some(11));

@@ -1,7 +1,7 @@
 //! The files named on the command line, read again when they change.
 //!
-//! A file counts as a whole, and so does a path: while something is wrong with it, its last good version stays in force.
-//! Only of what never had one since the start, what can be used of it is.
+//! A file is used as a whole, and so is a path: while it is invalid, its last valid version stays in force. A file that
+//! has had no valid version since the start is used in part.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -16,7 +16,7 @@ use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
 
 use super::{
     cluster::{Cluster, Duplicate},
-    contents::{Contents, Trouble},
+    contents::{Contents, Finding},
     files::{self, Found, Listing, Signature},
     objects::FileObjects,
     parallel, parse,
@@ -24,13 +24,13 @@ use super::{
 };
 use crate::{
     api::{Context, ObjectId},
-    source::Change,
+    source::event::{Change, Completeness},
 };
 
-/// Everything that the manifests say.
+/// The objects of all manifests.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
-    /// Services that a proxy serves.
+    /// Services that this proxy serves.
     pub services: BTreeMap<ObjectName, Arc<Service>>,
     /// Slices of Services, and those derived from Pods for Services that have none.
     pub slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
@@ -44,39 +44,26 @@ pub struct Objects {
     pub warnings: Vec<Problem>,
     /// Paths, files and objects that cannot be used.
     pub errors: Vec<Problem>,
-    /// How much of the input this is.
+    /// How complete the input is.
     pub completeness: Completeness,
-    /// Whether nothing could be used of one of the paths, or a file could not be read: what it would have said is not
-    /// in here at all.
+    /// Whether nothing of one of the paths could be used, or a file could not be read: its objects are unknown.
     pub is_path_missing: bool,
 }
 
-/// How much is known of what the manifests are to say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Completeness {
-    /// Not one object that matters, unless that is allowed ([`Source::allow_empty`]).
-    #[default]
-    Nothing,
-    /// Something has been wrong with a path or file ever since it was first read.
-    Partial,
-    /// A good version of everything.
-    Whole,
-}
-
-/// What changed since the last look, and what is newly wrong.
+/// What a refresh has changed, and new problems.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Update {
+pub struct Refresh {
     /// Differences: Services, slices, node, ranges.
     pub changes: Vec<Change>,
     /// Parts of objects that are ignored; each is reported once.
     pub warnings: Vec<Problem>,
     /// Paths, files and objects that cannot be used; each is reported once.
     pub errors: Vec<Problem>,
-    /// How much is known now, if that changed.
+    /// How complete the input is now, if that changed.
     pub completeness: Option<Completeness>,
 }
 
-impl Update {
+impl Refresh {
     /// Whether there is nothing to do and nothing to report.
     pub const fn is_empty(&self) -> bool {
         let Self { changes, warnings, errors, completeness } = self;
@@ -96,10 +83,10 @@ impl Update {
 /// The path that means standard input.
 const STDIN: &str = "-";
 
-/// What to do about input that is empty.
+/// How to allow empty input.
 const HINT: &str = "if that is intended, use --allow-empty";
 
-/// How large a file may be unless something else is said: 1 GiB.
+/// Default limit of the size of a file: 1 GiB.
 pub const MAX_FILE_SIZE: u64 = 1 << 30;
 
 /// Manifests at paths: files, directories, standard input.
@@ -119,17 +106,17 @@ pub struct Source {
     stdin: Option<Box<dyn Read + Send>>,
     allow_empty: bool,
     max_file_size: u64,
-    /// Whether it was reported that there is nothing.
+    /// Whether it was reported that there are no objects.
     is_nothing_reported: bool,
-    /// What the last update said.
+    /// As last reported.
     completeness: Completeness,
 }
 
 struct Argument {
     path: Arc<Path>,
-    /// Whether a stream has been read, after which it has no more to say.
+    /// Whether it is a stream that has been read.
     is_read: bool,
-    /// Why it cannot be read, as last reported. Its files stay as they were.
+    /// Why it cannot be read, as last reported. Its files stay in force.
     failure: Option<String>,
     /// Whether it could ever be read.
     is_known: bool,
@@ -140,7 +127,7 @@ struct Argument {
 /// Files in order of precedence, the lowest first.
 type FileKey = (usize, Arc<Path>);
 
-/// What is in force of a file.
+/// The state of a file.
 #[derive(Default)]
 struct FileState {
     /// Of the version that was last read.
@@ -149,9 +136,9 @@ struct FileState {
     is_good: bool,
     objects: FileObjects,
     ignored: BTreeMap<Box<str>, usize>,
-    /// What has been reported and still holds.
-    errors: HashSet<Trouble>,
-    warnings: HashSet<Trouble>,
+    /// Present errors, which have been reported.
+    errors: HashSet<Finding>,
+    warnings: HashSet<Finding>,
 }
 
 impl fmt::Debug for Source {
@@ -208,8 +195,7 @@ impl Source {
         self
     }
 
-    /// Whether files without an object, directories without manifests, and not one object that matters are input like
-    /// any other, rather than errors.
+    /// Whether empty files, directories without manifests, and input without an object that matters are allowed.
     #[must_use]
     pub fn allow_empty(mut self, allow_empty: bool) -> Self {
         self.allow_empty = allow_empty;
@@ -223,9 +209,9 @@ impl Source {
         self
     }
 
-    /// Reads all manifests and returns what they say, and all that is wrong with them.
+    /// Reads all manifests and returns their objects and problems.
     pub fn load(&mut self) -> Objects {
-        let Update { warnings, errors, .. } = self.refresh(&|_| false);
+        let Refresh { warnings, errors, .. } = self.refresh(&|_| false);
         let mut ignored = BTreeMap::new();
         for (kind, count) in self.files.values().flat_map(|file| &file.ignored) {
             *ignored.entry(kind.to_string()).or_default() += count;
@@ -248,7 +234,7 @@ impl Source {
         self.files.values().map(|file| &file.objects)
     }
 
-    /// The paths that are looked at again and again.
+    /// The paths that are read again when they change.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Arc<Path>> {
         self.arguments.iter().filter(|argument| !argument.is_read).map(|argument| &argument.path)
     }
@@ -258,17 +244,17 @@ impl Source {
         self.arguments.iter().flat_map(|argument| &argument.links)
     }
 
-    /// Reads the files that changed since the last time, but not those that are `busy`: somebody is still
-    /// writing them, and what they hold stays as it is.
-    pub(super) fn refresh(&mut self, busy: &dyn Fn(&Path) -> bool) -> Update {
-        let mut update = Update::default();
+    /// Reads the files that changed since the last time, except those that are `busy`, because they are still being
+    /// written; their objects stay in force.
+    pub(super) fn refresh(&mut self, busy: &dyn Fn(&Path) -> bool) -> Refresh {
+        let mut update = Refresh::default();
         let mut is_changed = false;
         for index in 0..self.arguments.len() {
             is_changed |= self.refresh_argument(index, busy, &mut update);
         }
         let is_nothing = !self.allow_empty && self.files.values().all(|file| file.objects.is_empty());
         if is_nothing {
-            self.report_nothing(&mut update.errors);
+            self.report_empty_paths(&mut update.errors);
         } else if is_changed {
             let files = self.files.values().map(|file| &file.objects);
             let (cluster, duplicates) = Cluster::new(files, &self.node_name);
@@ -277,7 +263,7 @@ impl Source {
             self.cluster = cluster;
         }
         self.is_nothing_reported = is_nothing;
-        // Once something is in force it stays in force.
+        // Without any object, the last ones stay in force.
         let completeness = match self.completeness {
             before if is_nothing => before,
             _ if self.is_whole() => Completeness::Whole,
@@ -307,10 +293,10 @@ impl Source {
             argument.failure.is_some() || is_read && !is_used
         };
         self.arguments.iter().enumerate().any(is_missing)
-            || self.files.values().any(|file| file.errors.iter().any(|e| matches!(e, Trouble::Unread(_))))
+            || self.files.values().any(|file| file.errors.iter().any(|e| matches!(e, Finding::Unread(_))))
     }
 
-    fn report_nothing(&self, errors: &mut Vec<Problem>) {
+    fn report_empty_paths(&self, errors: &mut Vec<Problem>) {
         if self.is_nothing_reported {
             return;
         }
@@ -326,8 +312,8 @@ impl Source {
         }
     }
 
-    /// Reads what changed at a path. Says whether anything of it may be different.
-    fn refresh_argument(&mut self, index: usize, busy: &dyn Fn(&Path) -> bool, update: &mut Update) -> bool {
+    /// Reads what changed at a path. Returns whether objects may have changed.
+    fn refresh_argument(&mut self, index: usize, busy: &dyn Fn(&Path) -> bool, update: &mut Refresh) -> bool {
         let Some(argument) = self.arguments.get_mut(index) else { return false };
         if argument.is_read {
             return false;
@@ -335,7 +321,7 @@ impl Source {
         let path = Arc::clone(&argument.path);
         let listing = if *path == *Path::new(STDIN) { Ok(Listing::Stream) } else { files::list(&path) };
         let listing = match listing {
-            // Somebody is about to put another in its place.
+            // It is being replaced.
             Err(_) if busy(&path) => return false,
             Err(error) => Err(format!("cannot be read: {error}")),
             Ok(Listing::Directory { files, has_subdirectories }) if files.is_empty() && !self.allow_empty => {
@@ -380,7 +366,7 @@ impl Source {
         for (Found { path, signature, .. }, result) in files.into_iter().zip(read) {
             let (contents, signature) = match result {
                 Ok((contents, signature)) => (contents, Some(signature)),
-                // Removed since it was listed: the next look will tell.
+                // Removed since it was listed; the next refresh notices.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && signature.is_some() => continue,
                 Err(error) => (unread(&error), None),
             };
@@ -389,7 +375,7 @@ impl Source {
         is_changed
     }
 
-    fn read_stream(&mut self, key: FileKey, update: &mut Update) -> bool {
+    fn read_stream(&mut self, key: FileKey, update: &mut Refresh) -> bool {
         let result = if *key.1 == *Path::new(STDIN) {
             let stdin = self.stdin.take().unwrap_or_else(|| Box::new(io::empty()));
             files::read_text(stdin, 0, self.max_file_size)
@@ -403,24 +389,24 @@ impl Source {
         self.take_up(key, None, contents, update)
     }
 
-    /// Puts in force what a file holds now, unless something is wrong with it and it has a good version. Says whether
-    /// anything of it may be different.
+    /// Puts the new contents of a file in force, unless they have errors and there is a valid version. Returns whether
+    /// objects may have changed.
     fn take_up(
         &mut self,
         key: FileKey,
         signature: Option<Signature>,
         mut contents: Contents,
-        update: &mut Update,
+        update: &mut Refresh,
     ) -> bool {
         let path = Arc::clone(&key.1);
         let state = self.files.entry(key).or_default();
         state.signature = signature;
-        // An editor, or a shell, empties a file before it writes it anew; a command that fails writes nothing.
+        // Editors and shells truncate a file before they write it; a command that fails writes nothing.
         if contents.is_empty() && !self.allow_empty {
             let is_stdin = *path == *Path::new(STDIN);
             let hint = if is_stdin { " (did the command that writes it fail?)" } else { "" };
             let message = format!("holds no object{hint}; {HINT}");
-            contents.errors.push(Trouble::Text { line: None, message });
+            contents.errors.push(Finding::Text { line: None, message });
         }
         let Contents { objects, ignored, errors, warnings } = contents;
         let is_good = errors.is_empty();
@@ -459,16 +445,16 @@ impl Source {
 
 /// The contents of a file that cannot be read.
 fn unread(error: &io::Error) -> Contents {
-    Contents::broken(Trouble::Unread(format!("cannot be read: {error}")))
+    Contents::broken(Finding::Unread(format!("cannot be read: {error}")))
 }
 
-/// Remembers what is wrong with a file now, and gives what was not before.
-fn report(path: &Arc<Path>, troubles: Vec<Trouble>, known: &mut HashSet<Trouble>) -> Vec<Problem> {
-    let mut now = HashSet::with_capacity(troubles.len());
+/// Remembers the present problems of a file, and returns the new ones.
+fn report(path: &Arc<Path>, findings: Vec<Finding>, known: &mut HashSet<Finding>) -> Vec<Problem> {
+    let mut now = HashSet::with_capacity(findings.len());
     let mut new = Vec::new();
-    for trouble in troubles {
-        if now.insert(trouble.clone()) && !known.contains(&trouble) {
-            new.push(Problem::new(path, trouble));
+    for finding in findings {
+        if now.insert(finding.clone()) && !known.contains(&finding) {
+            new.push(Problem::new(path, finding));
         }
     }
     *known = now;

@@ -1,4 +1,4 @@
-//! Splitting a file into parts that can be read alone.
+//! Splits a file into parts that can be read separately.
 
 /// A document of a file, or some items of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(super) struct Part<'a> {
     pub items_before: usize,
 }
 
-/// Splits a file at its document separators, and drops documents that say nothing. A line that starts
+/// Splits a file at its document separators, and drops empty documents. A line that starts
 /// with `---` is a separator wherever it stands: YAML does not allow it in a scalar, and JSON has no line
 /// breaks in strings.
 pub(super) fn documents(text: &str) -> Vec<Part<'_>> {
@@ -46,7 +46,7 @@ pub(super) fn is_separator(line: &str) -> bool {
     line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
-/// Whether nothing but comments, white space and separators is there.
+/// Whether there is nothing but comments, white space and separators.
 fn is_blank(text: &str) -> bool {
     text.lines().all(|line| {
         let line = if is_separator(line) { line.get(3..).unwrap_or_default() } else { line }.trim();

@@ -1,4 +1,4 @@
-//! Waiting for manifests to change.
+//! Waits for manifests to change.
 
 use std::{
     collections::HashMap,
@@ -16,23 +16,22 @@ use rustix::{
 use tracing::error;
 
 use super::{
-    super::{Event, Inbox},
     inotify::Inotify,
     problem::{Problem, report},
-    source::{Objects, Source, Update},
+    source::{Objects, Refresh, Source},
 };
+use crate::source::event::{Event, Inbox};
 
-/// How long a file must be left alone before it is read: its writer may not be done.
+/// A file is read when it has not changed for so long: its writer may not be done.
 const QUIET: Duration = Duration::from_millis(40);
 
-/// How long a file that is written all the time goes unread.
+/// A file that changes all the time is read this often.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often files are looked at without any event: network file systems send none for changes made
-/// elsewhere.
+/// How often files are checked without an event: network file systems send none for changes made elsewhere.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// The same where something cannot be watched.
+/// How often they are checked if something cannot be watched.
 const LOOK_UNWATCHED: Duration = Duration::from_secs(1);
 
 /// Follows the manifests of a [`Source`].
@@ -57,14 +56,14 @@ const LOOK_UNWATCHED: Duration = Duration::from_secs(1);
 pub struct Watcher {
     source: Source,
     inotify: Inotify,
-    /// Paths that something happened to a moment ago.
+    /// Paths with recent events.
     restless: HashMap<Arc<Path>, Restless>,
     next_look: Instant,
     /// Why something cannot be watched, as last reported.
     unwatched: Option<String>,
 }
 
-/// When something began to happen to a path, and when it last did.
+/// The times of the first and the last recent event of a path.
 #[derive(Clone, Copy, Debug)]
 struct Restless {
     since: Instant,
@@ -99,7 +98,7 @@ impl Source {
             next_look: Instant::now(),
             unwatched: None,
         };
-        // What is watched before it is read cannot change unseen in between.
+        // Watched before they are read, files cannot change unnoticed in between.
         watcher.watch_paths();
         let mut objects = watcher.source.load();
         let (is_new, problem) = watcher.watch_paths();
@@ -116,13 +115,13 @@ impl Watcher {
     /// Reports what changes from now on, on a thread of its own; problems are logged.
     ///
     /// # Errors
-    /// There is no thread to be had.
+    /// The thread cannot be started.
     pub fn start(mut self, inbox: impl Inbox) -> io::Result<()> {
         let watching = move || {
             loop {
                 match self.wait(None) {
                     Ok(update) if update.is_empty() => {}
-                    Ok(Update { changes, warnings, errors, completeness }) => {
+                    Ok(Refresh { changes, warnings, errors, completeness }) => {
                         report(&warnings, &errors);
                         if inbox.report(Event::Manifests { changes, completeness }).is_err() {
                             return;
@@ -139,14 +138,14 @@ impl Watcher {
         Ok(())
     }
 
-    /// Waits until something changes, at most for the given time, and returns it; empty if nothing did.
+    /// Waits for changes, at most for the given time, and returns them; empty if there are none.
     ///
     /// A change is returned about 40 ms after the last write to its file, or one second after the first
     /// if writes go on.
     ///
     /// # Errors
     /// Events cannot be read.
-    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Update> {
+    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Refresh> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             self.read_events()?;
@@ -160,7 +159,7 @@ impl Watcher {
             }
             let now = Instant::now();
             if deadline.is_some_and(|deadline| now >= deadline) {
-                return Ok(Update::default());
+                return Ok(Refresh::default());
             }
             let due = self.restless.values().map(|path| path.due());
             let wake = due.chain(deadline).chain([self.next_look]).min().unwrap_or(now);
@@ -168,7 +167,7 @@ impl Watcher {
         }
     }
 
-    /// Whether anything can ever change: streams are read once.
+    /// Whether there is anything but streams, which are read once.
     pub fn can_change(&self) -> bool {
         self.source.paths().next().is_some()
     }
@@ -186,7 +185,7 @@ impl Watcher {
     }
 
     fn sleep(&self, time: Duration) -> io::Result<()> {
-        // Rounded up to a millisecond: waking too early would only mean to sleep again.
+        // Rounded up to a millisecond, so as not to wake too early.
         let time = time + Duration::from_millis(1);
         let timeout = Timespec::try_from(time).map_err(io::Error::other)?;
         let mut fds = [PollFd::new(&self.inotify, PollFlags::IN)];
@@ -196,10 +195,10 @@ impl Watcher {
         }
     }
 
-    /// Reads what changed and has come to rest.
-    fn look(&mut self) -> Update {
-        let mut update = Update::default();
-        // Each round may bring directories and links to light that lead elsewhere.
+    /// Reads files that have changed, and do not change any more.
+    fn look(&mut self) -> Refresh {
+        let mut update = Refresh::default();
+        // Each round may find directories and links that lead elsewhere.
         for _ in 0..4 {
             let (_, problem) = self.watch_paths();
             update.warnings.extend(problem);
@@ -219,7 +218,7 @@ impl Watcher {
         if self.unwatched.is_some() { LOOK_UNWATCHED } else { LOOK }
     }
 
-    /// Watches what there is now. Says whether anything of it is new, and what newly stands in the way.
+    /// Watches the present paths. Returns whether some are new, and a new problem with watching.
     fn watch_paths(&mut self) -> (bool, Option<Problem>) {
         let paths = self.source.paths().chain(self.source.links());
         let (is_new, failure) = match self.inotify.watch(paths) {
@@ -230,7 +229,7 @@ impl Watcher {
         self.unwatched = failure;
         let problem = self.unwatched.as_ref().filter(|_| !is_known).and_then(|error| {
             let file = self.source.paths().next()?;
-            let message = format!("cannot be watched, is looked at every second instead: {error}");
+            let message = format!("cannot be watched, so it is checked every second: {error}");
             Some(Problem::of_file(file, message))
         });
         (is_new, problem)

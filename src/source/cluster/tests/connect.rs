@@ -1,4 +1,4 @@
-//! Where the API server is, and what is wrong with how that was told.
+//! The address of the API server, and errors of its configuration.
 
 use std::{fs, path::PathBuf};
 
@@ -65,9 +65,9 @@ fn a_kubeconfig_that_cannot_be_used_is_named() {
     error(Some(path), None);
 
     for (server, proxy, reason) in [
-        ("https://192.0.2.1:6443", "socks5://192.0.2.9", "proxies are asked by http://, not socks5://"),
+        ("https://192.0.2.1:6443", "socks5://192.0.2.9", "a proxy must have an http:// URL, not socks5://"),
         ("https://192.0.2.1:6443", "://", "the proxy is not a URL such as http://192.0.2.1:3128"),
-        ("http://192.0.2.1:8080", "http://192.0.2.9:3128", "proxies are asked for connections with TLS only"),
+        ("http://192.0.2.1:8080", "http://192.0.2.9:3128", "proxies are used for connections with TLS only"),
     ] {
         let path = kubeconfig(&directory, &format!("{{server: '{server}', proxy-url: '{proxy}'}}"));
         let shown = error(Some(path), None);
@@ -98,7 +98,7 @@ fn a_kubeconfig_that_cannot_be_used_is_named() {
     let shown = error(Some(path), None);
     assert!(shown.contains("the user's auth-provider \"gcp\" is not supported"), "{shown}");
 
-    for (token, reason) in [(" \n", "it is empty"), ("one\ntwo", "it holds something else than a token")] {
+    for (token, reason) in [(" \n", "it is empty"), ("one\ntwo", "it does not hold a token")] {
         fs::write(directory.path().join("token"), token).unwrap();
         let path = kubeconfig(&directory, "{server: 'https://192.0.2.1:6443'}");
         let shown = error(Some(path), None);
@@ -152,7 +152,7 @@ fn the_proxy_of_a_kubeconfig_is_used() {
 #[test]
 fn a_certificate_that_is_its_own_authority_is_explained() {
     let error = std::io::Error::other("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))");
-    let text = crate::source::cluster::failure::Failure::transport(&error).to_string();
+    let text = crate::source::cluster::error::RequestError::transport(&error).to_string();
     assert!(text.contains("is that of a certificate authority (CA:TRUE)"), "{text}");
 }
 

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use crate::source::cluster::{
-    failure::{Failure, Why},
-    machine::{Action, Effect, From, How, Machine, Now, Outcome},
+    action::{Action, Effect, Freshness, ListMode, Outcome},
+    error::{Reason, RequestError},
+    machine::{Machine, Now},
     timing::Timing,
 };
 
@@ -73,30 +74,30 @@ fn listed(version: u64) -> Outcome {
 }
 
 fn heard(version: u64) -> Outcome {
-    Outcome::Heard(Some(version.to_string().into()))
+    Outcome::Received(Some(version.to_string().into()))
 }
 
-fn failed(why: Why) -> Outcome {
-    Outcome::Failed(Failure::new(why, "it failed"))
+fn failed(reason: Reason) -> Outcome {
+    Outcome::Failed(RequestError::new(reason, "failed"))
 }
 
-fn gateway() -> Why {
-    Why::Gateway { code: 504 }
+fn gateway() -> Reason {
+    Reason::Gateway { code: 504 }
 }
 
-fn refused() -> Why {
-    Why::Refused { field: Some("sendInitialEvents".into()) }
+fn refused() -> Reason {
+    Reason::Refused { field: Some("sendInitialEvents".into()) }
 }
 
-fn list(action: &Action) -> Option<(How, &From)> {
-    if let Action::List { how, from, .. } = action { Some((*how, from)) } else { None }
+fn list(action: &Action) -> Option<(ListMode, &Freshness)> {
+    if let Action::List { mode, freshness, .. } = action { Some((*mode, freshness)) } else { None }
 }
 
 #[test]
 fn a_gateways_answer_costs_neither_the_position_nor_a_request_without_a_wait() {
     let mut run = Run::listed(1000);
     run.pass(Duration::from_mins(1));
-    run.step(failed(Why::Unreachable));
+    run.step(failed(Reason::Unreachable));
     let mut requests = 0;
     let began = run.now.at;
     while run.now.at - began < Duration::from_mins(1) {
@@ -114,21 +115,25 @@ fn a_gateways_answer_costs_neither_the_position_nor_a_request_without_a_wait() {
 #[test]
 fn a_forgotten_version_leads_to_a_list_at_once_but_not_again_and_again() {
     let mut run = Run::listed(1000);
-    let mut hurried = 0;
-    while list(run.step(failed(Why::Expired))).is_some_and(|(_, from)| *from == From::NotOlder("1000".into()))
+    let mut immediate = 0;
+    while list(run.step(failed(Reason::Expired)))
+        .is_some_and(|(_, from)| *from == Freshness::NotOlder("1000".into()))
     {
         run.step(listed(1000));
-        hurried += 1;
+        immediate += 1;
     }
-    assert_eq!(hurried, 3);
+    assert_eq!(immediate, 3);
     assert!(run.wait() >= Some(Duration::from_millis(400)));
 }
 
 #[test]
 fn a_version_that_the_server_has_not_reached_is_dropped() {
     let mut run = Run::listed(1000);
-    run.step(failed(Why::Expired));
-    assert_eq!(list(run.step(failed(Why::VersionTooLarge))), Some((How::Streaming, &From::Newest)));
+    run.step(failed(Reason::Expired));
+    assert_eq!(
+        list(run.step(failed(Reason::VersionTooLarge))),
+        Some((ListMode::Streaming, &Freshness::Newest))
+    );
     // Older than what was known: it is believed.
     run.step(listed(5));
     assert_eq!((run.effect, run.machine.known()), (Effect::Replace, Some("5")));
@@ -140,7 +145,7 @@ fn a_version_that_the_server_has_not_reached_is_dropped() {
 fn watches_that_are_silent_twice_in_a_row_lead_to_a_list() {
     let mut run = Run::listed(1000);
     run.pass(Duration::from_secs(30));
-    run.step(failed(Why::Unreachable));
+    run.step(failed(Reason::Unreachable));
     let restored = run.now.at;
     run.elapse();
     let mut watches = 1;
@@ -152,7 +157,7 @@ fn watches_that_are_silent_twice_in_a_row_lead_to_a_list() {
         }
     }
     assert_eq!(watches, 3, "one is counted twice");
-    assert_eq!(list(&run.action), Some((How::Streaming, &From::Newest)));
+    assert_eq!(list(&run.action), Some((ListMode::Streaming, &Freshness::Newest)));
     assert!(run.now.at - restored < CONVERGED, "{:?}", run.now.at - restored);
 }
 
@@ -167,7 +172,7 @@ fn silence_counts_however_often_the_connection_ends() {
             Action::Wait { .. } => _ = run.elapse(),
             _ => {
                 run.pass(Duration::from_secs(20));
-                run.step(failed(Why::Unreachable));
+                run.step(failed(Reason::Unreachable));
             }
         }
     }
@@ -200,43 +205,46 @@ fn what_comes_out_of_order_leads_to_a_list_and_changes_nothing() {
     run.step(heard(1010));
     assert_eq!(run.effect, Effect::Apply, "twice the same is in order");
     let action = run.step(heard(1009)).clone();
-    assert_eq!((run.effect, list(&action)), (Effect::Keep, Some((How::Streaming, &From::Newest))));
+    assert_eq!((run.effect, list(&action)), (Effect::Keep, Some((ListMode::Streaming, &Freshness::Newest))));
 }
 
 #[test]
 fn streaming_lists_are_given_up_for_an_hour_after_a_refusal_and_once_after_silence() {
-    // Lists, watches for 20 minutes, and lists again: how.
+    // Lists, watches for 20 minutes, and lists again: mode.
     let later = |run: &mut Run| {
         if let Action::Watch { .. } = run.step(listed(1000)) {
             run.step(Outcome::Opened);
         }
         run.step(heard(1000));
         run.pass(Duration::from_mins(20));
-        list(run.step(failed(Why::Expired))).unwrap().0
+        list(run.step(failed(Reason::Expired))).unwrap().0
     };
-    for why in [Why::Silent, Why::Malformed, Why::Ended] {
+    for reason in [Reason::Silent, Reason::Malformed, Reason::Ended] {
         let mut run = Run::new(false, 0.5);
-        assert_eq!(list(run.step(failed(why))), Some((How::Paged, &From::Any)));
-        assert_eq!(later(&mut run), How::Streaming);
+        assert_eq!(list(run.step(failed(reason))), Some((ListMode::Paged, &Freshness::Any)));
+        assert_eq!(later(&mut run), ListMode::Streaming);
     }
     let mut run = Run::new(false, 0.5);
-    let how = list(run.step(failed(refused()))).unwrap().0;
-    let seen = [how, later(&mut run), later(&mut run), later(&mut run), later(&mut run)];
-    assert_eq!(seen, [How::Paged, How::Paged, How::Paged, How::Streaming, How::Streaming]);
+    let mode = list(run.step(failed(refused()))).unwrap().0;
+    let seen = [mode, later(&mut run), later(&mut run), later(&mut run), later(&mut run)];
+    assert_eq!(
+        seen,
+        [ListMode::Paged, ListMode::Paged, ListMode::Paged, ListMode::Streaming, ListMode::Streaming]
+    );
 }
 
 #[test]
 fn an_empty_list_after_objects_counts_only_the_second_time() {
     let empty = || Outcome::Listed { version: "1001".into(), is_emptied: true };
     let mut run = Run::listed(1000);
-    run.step(failed(Why::Expired));
+    run.step(failed(Reason::Expired));
     run.step(empty());
     assert_eq!((run.effect, run.wait().is_some()), (Effect::Keep, true));
     run.elapse();
     run.step(empty());
     assert_eq!(run.effect, Effect::Replace);
     // The next time, too.
-    run.step(failed(Why::Expired));
+    run.step(failed(Reason::Expired));
     run.step(empty());
     assert_eq!(run.effect, Effect::Keep);
 }
@@ -245,31 +253,31 @@ fn an_empty_list_after_objects_counts_only_the_second_time() {
 fn a_server_that_comes_back_is_not_waited_for() {
     let mut run = Run::listed(1000);
     run.pass(Duration::from_mins(1));
-    run.step(failed(Why::Unreachable));
+    run.step(failed(Reason::Unreachable));
     let began = run.now.at;
     while run.now.at - began < Duration::from_secs(15) {
         run.elapse();
-        run.step(failed(Why::Unreachable));
+        run.step(failed(Reason::Unreachable));
         assert!(run.wait() <= Some(Duration::from_secs(2)), "a restart takes no longer: {:?}", run.wait());
     }
     while run.now.at - began < Duration::from_mins(5) {
         run.elapse();
-        run.step(failed(Why::Unreachable));
+        run.step(failed(Reason::Unreachable));
     }
     assert!(run.wait() >= Some(Duration::from_secs(15)), "{:?}", run.wait());
     // It answers, though not yet as it will.
-    for why in [gateway(), Why::Unavailable { code: 503 }, Why::Forbidden] {
+    for reason in [gateway(), Reason::Unavailable { code: 503 }, Reason::Forbidden] {
         run.elapse();
-        run.step(failed(why.clone()));
-        assert!(run.wait() <= Some(Duration::from_millis(800)), "{why:?}: {:?}", run.wait());
+        run.step(failed(reason.clone()));
+        assert!(run.wait() <= Some(Duration::from_millis(800)), "{reason:?}: {:?}", run.wait());
     }
     let wait = run.wait();
     run.step(Outcome::Woken);
     assert!(run.wait() < wait, "another kind was answered");
     // It does not help to go down again.
-    for why in [Why::Unreachable, Why::Forbidden, Why::Unreachable, Why::Forbidden] {
+    for reason in [Reason::Unreachable, Reason::Forbidden, Reason::Unreachable, Reason::Forbidden] {
         run.elapse();
-        run.step(failed(why));
+        run.step(failed(reason));
     }
     assert!(run.wait() > Some(Duration::from_secs(3)), "{:?}", run.wait());
 }
@@ -277,9 +285,9 @@ fn a_server_that_comes_back_is_not_waited_for() {
 #[test]
 fn the_wait_that_the_server_asks_for_is_kept_whole() {
     let asked = |seconds| {
-        let mut failure = Failure::new(Why::Unavailable { code: 429 }, "it is busy");
-        failure.retry_after = Some(Duration::from_secs(seconds));
-        Outcome::Failed(failure)
+        let mut error = RequestError::new(Reason::Unavailable { code: 429 }, "it is busy");
+        error.retry_after = Some(Duration::from_secs(seconds));
+        Outcome::Failed(error)
     };
     let mut run = Run::listed(1000);
     run.step(asked(300));
@@ -296,40 +304,40 @@ fn the_wait_that_the_server_asks_for_is_kept_whole() {
 #[test]
 fn what_is_not_needed_is_done_without() {
     let mut run = Run::new(true, 0.5);
-    run.step(failed(Why::NotFound));
-    assert_eq!(run.effect, Effect::DoWithout);
+    run.step(failed(Reason::NotFound));
+    assert_eq!(run.effect, Effect::Clear);
     assert!(run.wait() >= Some(Duration::from_mins(2)));
     run.step(Outcome::Woken);
     assert!(run.wait() <= Some(Duration::from_secs(1)), "permissions may have come with another kind's");
     run.elapse();
-    run.step(failed(Why::Forbidden));
+    run.step(failed(Reason::Forbidden));
     assert_eq!(run.effect, Effect::Keep, "once");
     run.elapse();
     run.step(listed(7));
     assert_eq!(run.effect, Effect::Replace);
 }
 
-fn whys() -> impl Strategy<Value = Why> {
+fn reasons() -> impl Strategy<Value = Reason> {
     prop_oneof![
-        Just(Why::Unreachable),
-        Just(Why::Silent),
-        (400..600_u16).prop_map(|code| Why::Gateway { code }),
-        Just(Why::Expired),
-        Just(Why::VersionTooLarge),
-        Just(Why::Unauthorized),
-        Just(Why::Forbidden),
-        Just(Why::NotFound),
+        Just(Reason::Unreachable),
+        Just(Reason::Silent),
+        (400..600_u16).prop_map(|code| Reason::Gateway { code }),
+        Just(Reason::Expired),
+        Just(Reason::VersionTooLarge),
+        Just(Reason::Unauthorized),
+        Just(Reason::Forbidden),
+        Just(Reason::NotFound),
         Just(refused()),
-        Just(Why::Unavailable { code: 503 }),
-        Just(Why::Malformed),
-        Just(Why::Ended),
+        Just(Reason::Unavailable { code: 503 }),
+        Just(Reason::Malformed),
+        Just(Reason::Ended),
     ]
 }
 
 /// What may happen, whatever is done.
 #[derive(Clone, Debug)]
 enum Happening {
-    Fails(Why, Option<u64>),
+    Fails(Reason, Option<u64>),
     Lists(u64, bool),
     Hears(Option<u64>),
     Ends,
@@ -341,7 +349,7 @@ enum Happening {
 
 fn happenings() -> impl Strategy<Value = Happening> {
     prop_oneof![
-        3 => (whys(), proptest::option::weighted(0.1, 0..20_u64)).prop_map(|(why, asked)| Happening::Fails(why, asked)),
+        3 => (reasons(), proptest::option::weighted(0.1, 0..20_u64)).prop_map(|(reason, asked)| Happening::Fails(reason, asked)),
         2 => (1..2000_u64, any::<bool>()).prop_map(|(version, emptied)| Happening::Lists(version, emptied)),
         2 => proptest::option::of(1..2000_u64).prop_map(Happening::Hears),
         1 => Just(Happening::Ends),
@@ -356,17 +364,17 @@ fn outcome(action: &Action, happening: &Happening) -> Option<Outcome> {
     match (action, happening) {
         (Action::Wait { .. }, Happening::Wakes) => Some(Outcome::Woken),
         (Action::Wait { .. }, _) => None,
-        (_, Happening::Fails(why, asked)) => {
-            let mut failure = Failure::new(why.clone(), "it failed");
-            failure.retry_after = asked.map(Duration::from_secs);
-            Some(Outcome::Failed(failure))
+        (_, Happening::Fails(reason, asked)) => {
+            let mut error = RequestError::new(reason.clone(), "failed");
+            error.retry_after = asked.map(Duration::from_secs);
+            Some(Outcome::Failed(error))
         }
         (Action::List { .. }, Happening::Lists(version, is_emptied)) => {
             Some(Outcome::Listed { version: version.to_string().into(), is_emptied: *is_emptied })
         }
         (Action::Watch { .. }, Happening::Goes) => Some(Outcome::Opened),
         (Action::Read { .. }, Happening::Hears(version)) => {
-            Some(Outcome::Heard(version.map(|version| version.to_string().into())))
+            Some(Outcome::Received(version.map(|version| version.to_string().into())))
         }
         (Action::Read { .. }, Happening::Ends) => Some(Outcome::Ended),
         _ => None,
@@ -379,7 +387,7 @@ fn outage(run: &mut Run) {
         if run.wait().is_some() {
             run.elapse();
         }
-        run.step(failed(Why::Unreachable));
+        run.step(failed(Reason::Unreachable));
     }
 }
 
@@ -387,11 +395,11 @@ fn outage(run: &mut Run) {
 fn answer(run: &mut Run, version: u64) -> Outcome {
     let number = |text: &str| text.parse::<u64>().unwrap();
     match run.action.clone() {
-        Action::List { from: From::NotOlder(known), .. } if number(&known) > version => {
-            failed(Why::VersionTooLarge)
+        Action::List { freshness: Freshness::NotOlder(known), .. } if number(&known) > version => {
+            failed(Reason::VersionTooLarge)
         }
         Action::List { .. } => listed(version),
-        Action::Watch { version: from, .. } if number(&from) + 100 < version => failed(Why::Expired),
+        Action::Watch { version: from, .. } if number(&from) + 100 < version => failed(Reason::Expired),
         Action::Watch { .. } => Outcome::Opened,
         Action::Wait { until } => {
             run.now.at = until;
@@ -450,10 +458,10 @@ proptest! {
                     emptied = *is_emptied && !is_believed;
                     if is_believed { Effect::Replace } else { Effect::Keep }
                 }
-                Happening::Fails(Why::Forbidden | Why::NotFound, _) if run.effect == Effect::DoWithout => {
+                Happening::Fails(Reason::Forbidden | Reason::NotFound, _) if run.effect == Effect::Clear => {
                     prop_assert!(is_optional && !without && known.is_none());
                     without = true;
-                    Effect::DoWithout
+                    Effect::Clear
                 }
                 Happening::Hears(Some(version)) => {
                     let is_late = known.as_ref().is_some_and(|known| *version < known.parse::<u64>().unwrap());
@@ -463,8 +471,8 @@ proptest! {
                 _ => Effect::Keep,
             };
             prop_assert_eq!(run.effect, expected);
-            if let Happening::Fails(why, asked) = happening {
-                if matches!(why, Why::Gateway { .. }) {
+            if let Happening::Fails(reason, asked) = happening {
+                if matches!(reason, Reason::Gateway { .. }) {
                     prop_assert!(run.wait() >= Some(Duration::from_millis(400)), "{:?}", run.action);
                     prop_assert_eq!(run.machine.known(), known.as_deref());
                 }

@@ -1,4 +1,4 @@
-//! What is known of objects.
+//! The store of objects.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::{
     source::{
         Change,
         cluster::{
+            eligibility::Eligibility,
             kind::Watched,
-            standing::Standing,
             store::{Listing, Store},
         },
     },
@@ -34,7 +34,7 @@ fn an_equal_object_is_kept_once() {
     let Some(Change::Service(_, Some(first))) = store.apply(&read(&service("web", 1, 80)), false) else {
         panic!("it is new")
     };
-    let mut list = Listing::default();
+    let mut list = Listing::<api::Service>::default();
     store.add(&mut list, &read(&service("web", 2, 80)));
     let (Change::Services(all), 0) = store.replace(list) else { panic!("it is a list") };
     assert!(Arc::ptr_eq(&all[0].1, &first));
@@ -55,26 +55,26 @@ fn an_object_that_becomes_another_proxys_is_gone() {
 }
 
 #[test]
-fn load_balancers_are_told_of_a_node_that_is_there_and_stays() {
+fn a_node_is_eligible_while_it_is_there_and_is_not_leaving() {
     let mut store = Store::<api::Node>::new(None);
-    let standing = |store: &Store<api::Node>| api::Node::standing(store.models()).unwrap();
-    assert_eq!(standing(&store), Standing::Missing, "not seen yet");
+    let eligibility = |store: &Store<api::Node>| api::Node::eligibility(store.models()).unwrap();
+    assert_eq!(eligibility(&store), Eligibility::Missing, "not seen yet");
     let node = |version: u64| json!({"metadata": {"name": "n1", "resourceVersion": version.to_string()}});
     store.apply(&read(&node(1)), false);
-    assert_eq!(standing(&store), Standing::Stays);
+    assert_eq!(eligibility(&store), Eligibility::Eligible);
     let mut tainted = node(2);
     tainted["spec"] = json!({"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]});
     assert!(store.apply(&read(&tainted), false).is_some());
-    assert_eq!(standing(&store), Standing::Leaves);
+    assert_eq!(eligibility(&store), Eligibility::Leaving);
     store.apply(&read(&node(3)), false);
-    assert_eq!(standing(&store), Standing::Stays);
+    assert_eq!(eligibility(&store), Eligibility::Eligible);
     let mut deleted = node(4);
     deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     store.apply(&read(&deleted), false);
-    assert_eq!(standing(&store), Standing::Leaves);
+    assert_eq!(eligibility(&store), Eligibility::Leaving);
     store.apply(&read(&node(5)), false);
     assert_eq!(store.apply(&read(&node(6)), true), Some(Change::Node(None)));
-    assert_eq!(standing(&store), Standing::Missing, "gone");
+    assert_eq!(eligibility(&store), Eligibility::Missing, "gone");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Why a request to the API server did not do what it should.
+//! Why a request to the API server failed.
 //!
-//! What stands before an API server (load balancers, gateways) answers with the same HTTP status codes for reasons of
-//! its own. Only an answer with a `Status` comes from an API server, so causes are told apart by its `reason` and
-//! `details.causes` (meta/v1), never by the code of the answer.
+//! Load balancers and gateways in front of an API server answer with the same HTTP status codes for reasons of their own.
+//! Only an answer with a `Status` comes from an API server, so causes are told apart by its `reason` and
+//! `details.causes` (meta/v1), never by the status code of the answer.
 
 use std::{error::Error, fmt::Write, time::Duration};
 
@@ -13,14 +13,14 @@ use serde_json::Value;
 /// Cause of a `Status` for a resource version that the server has not reached (`CauseTypeResourceVersionTooLarge`).
 const TOO_LARGE: &str = "ResourceVersionTooLarge";
 
-/// What went wrong, as far as it matters for what to do next.
+/// The kind of failure, as far as it decides what to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Why {
-    /// No connection, or it broke.
+pub(super) enum Reason {
+    /// There is no connection, or it broke.
     Unreachable,
-    /// Nothing came for too long.
+    /// Nothing was received for too long.
     Silent,
-    /// Something else than an API server answered: there is no `Status`.
+    /// The answer has no `Status`, so it is not from an API server.
     Gateway {
         /// HTTP status code.
         code: u16,
@@ -31,7 +31,7 @@ pub(super) enum Why {
     VersionTooLarge,
     /// The credentials are not accepted (`Unauthorized`).
     Unauthorized,
-    /// The credentials are accepted, but do not allow this (`Forbidden`).
+    /// The request is not permitted (`Forbidden`).
     Forbidden,
     /// The server does not have the kind of object (`NotFound`).
     NotFound,
@@ -40,25 +40,25 @@ pub(super) enum Why {
         /// The first field that the `Status` names.
         field: Option<Box<str>>,
     },
-    /// The server is there, but cannot serve now (`TooManyRequests`, `ServiceUnavailable`, `InternalError`, …).
+    /// The server cannot serve the request now (`TooManyRequests`, `ServiceUnavailable`, `InternalError`, …).
     Unavailable {
         /// `code` of the `Status`.
         code: u16,
     },
-    /// The answer is not what the API documents.
+    /// The answer is not one that the API documents.
     Malformed,
     /// A watch ended at once, or before the end of its initial events.
     Ended,
-    /// A list is empty, though objects were known.
+    /// A list is empty, though objects are known.
     Emptied,
     /// Versions went backwards, as they do when etcd is restored from a backup.
     Replaced,
 }
 
-impl Why {
-    /// How near the request came to being served: 0 is no answer, 1 one that need not be an API server's, 2 one of an
-    /// API server that is not ready, 3 one that is ready.
-    pub const fn nearness(&self) -> u8 {
+impl Reason {
+    /// How far the request got: 0 without an answer, 1 with an answer that may not be an API server's, 2 with that of an
+    /// API server that is not ready, 3 with that of one that is ready.
+    pub const fn progress(&self) -> u8 {
         match self {
             Self::Unreachable | Self::Silent => 0,
             Self::Gateway { .. } | Self::Malformed | Self::Ended => 1,
@@ -67,46 +67,46 @@ impl Why {
         }
     }
 
-    /// Whether the kind of object is not served, or not to us.
+    /// Whether the kind of object is not served, or reading it is not permitted.
     pub const fn is_denied(&self) -> bool {
         matches!(self, Self::Forbidden | Self::NotFound)
     }
 }
 
-/// A failed request, or an answer that broke off.
+/// A request failed, or its answer broke off.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub(super) struct Failure {
-    /// What went wrong.
-    pub why: Why,
+pub(super) struct RequestError {
+    /// The kind of failure.
+    pub reason: Reason,
     message: String,
-    /// How long the server asks to wait (`Retry-After`, or `details.retryAfterSeconds`).
+    /// The delay that the server asks for (`Retry-After`, or `details.retryAfterSeconds`).
     pub retry_after: Option<Duration>,
 }
 
-impl Failure {
-    /// A failure with its message.
-    pub fn new(why: Why, message: impl Into<String>) -> Self {
-        Self { why, message: message.into(), retry_after: None }
+impl RequestError {
+    /// An error of this kind.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), retry_after: None }
     }
 
-    /// An answer that is not what the API documents.
+    /// The answer is not one that the API documents.
     pub fn malformed(what: impl std::fmt::Display) -> Self {
-        Self::new(Why::Malformed, format!("the answer cannot be understood: {what}"))
+        Self::new(Reason::Malformed, format!("the answer is invalid: {what}"))
     }
 
-    /// Nothing came for so long.
+    /// Nothing was received for so long.
     pub fn silent(time: Duration) -> Self {
-        Self::new(Why::Silent, format!("nothing came for {time:.1?}"))
+        Self::new(Reason::Silent, format!("nothing was received for {time:.1?}"))
     }
 
-    /// An error with all that it came from.
+    /// An error of the transport, with its causes.
     pub fn transport(error: &(dyn Error + 'static)) -> Self {
         let mut message = String::new();
         let mut next = Some(error);
         while let Some(error) = next {
             let text = error.to_string();
-            // Some errors already end with what they came from.
+            // Some errors already end with their cause.
             if !message.ends_with(&text) {
                 let separator = if message.is_empty() { "" } else { ": " };
                 // Writing to a String does not fail.
@@ -114,10 +114,10 @@ impl Failure {
             }
             next = error.source();
         }
-        Self::new(Why::Unreachable, super::connect::explain(message))
+        Self::new(Reason::Unreachable, explain(message))
     }
 
-    /// An error of kube's client, without the word that it adds.
+    /// An error of kube's client, without its prefix.
     pub fn client(error: &kube::Error) -> Self {
         if let kube::Error::Service(cause) = error {
             return Self::transport(&**cause);
@@ -125,39 +125,44 @@ impl Failure {
         Self::transport(error)
     }
 
-    /// The body of an answer that is no success, and its `Retry-After`.
+    /// An answer with this status code, body and `Retry-After`, which is not a success.
     pub fn answer(code: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Self {
         let code = code.as_u16();
-        let failure = if let Some(status) = serde_json::from_slice(body).ok().and_then(read) {
-            Self::status(&status, code)
+        let error = if let Some(status) = serde_json::from_slice(body).ok().and_then(read_status) {
+            Self::with_code(&status, code)
         } else {
-            // The first line of a page, or of plain text, must do.
+            // The first line of a page or text is enough.
             let text = String::from_utf8_lossy(body);
             let line = text.lines().next().unwrap_or_default().trim();
-            Self::new(Why::Gateway { code }, format!("the server answered {code}: {line}"))
+            Self::new(Reason::Gateway { code }, format!("the server answered {code}: {line}"))
         };
-        Self { retry_after: retry_after.or(failure.retry_after), ..failure }
+        Self { retry_after: retry_after.or(error.retry_after), ..error }
     }
 
     /// The object of an event of type `ERROR`.
     pub fn event(object: Value) -> Self {
-        read(object).map_or_else(
+        read_status(object).map_or_else(
             || Self::malformed("an ERROR event without a Status"),
-            |status| Self::status(&status, status.code),
+            |status| Self::status(&status),
         )
     }
 
-    fn status(status: &Status, code: u16) -> Self {
+    /// A `Status`.
+    pub fn status(status: &Status) -> Self {
+        Self::with_code(status, status.code)
+    }
+
+    fn with_code(status: &Status, code: u16) -> Self {
         let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
         let retry_after = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
         let message = format!("the server answered {code}: {}", status.message);
-        Self { why: why(status), message, retry_after }
+        Self { reason: classify(status), message, retry_after }
     }
 }
 
-/// A `Status`; nothing if the document is something else. Not every server leaves out what it has nothing to say about,
-/// and kube takes no null.
-fn read(mut document: Value) -> Option<Status> {
+/// A `Status`; nothing if the document is something else. Some servers write null for empty fields, which kube does not
+/// accept.
+fn read_status(mut document: Value) -> Option<Status> {
     fn drop_nulls(value: &mut Value) {
         match value {
             Value::Object(fields) => {
@@ -175,17 +180,17 @@ fn read(mut document: Value) -> Option<Status> {
     serde_json::from_value(document).ok()
 }
 
-/// What a `Status` says; its code counts only if it gives no reason.
-fn why(status: &Status) -> Why {
+/// The kind of failure that a `Status` describes; its code counts only without a reason.
+fn classify(status: &Status) -> Reason {
     let causes = status.details.as_ref().map_or(&[][..], |details| &details.causes);
     if causes.iter().any(|cause| cause.reason == TOO_LARGE) {
-        return Why::VersionTooLarge;
+        return Reason::VersionTooLarge;
     }
     match (&*status.reason, status.code) {
-        (reason::EXPIRED | reason::GONE, _) | ("", 410) => Why::Expired,
-        (reason::UNAUTHORIZED, _) | ("", 401) => Why::Unauthorized,
-        (reason::FORBIDDEN, _) | ("", 403) => Why::Forbidden,
-        (reason::NOT_FOUND, _) | ("", 404) => Why::NotFound,
+        (reason::EXPIRED | reason::GONE, _) | ("", 410) => Reason::Expired,
+        (reason::UNAUTHORIZED, _) | ("", 401) => Reason::Unauthorized,
+        (reason::FORBIDDEN, _) | ("", 403) => Reason::Forbidden,
+        (reason::NOT_FOUND, _) | ("", 404) => Reason::NotFound,
         (
             reason::INVALID
             | reason::BAD_REQUEST
@@ -196,10 +201,28 @@ fn why(status: &Status) -> Why {
         )
         | ("", 400 | 405 | 406 | 415 | 422 | 501) => {
             let field = causes.iter().find(|cause| !cause.field.is_empty());
-            Why::Refused { field: field.map(|cause| (&*cause.field).into()) }
+            Reason::Refused { field: field.map(|cause| (&*cause.field).into()) }
         }
-        (_, code) => Why::Unavailable { code },
+        (_, code) => Reason::Unavailable { code },
     }
+}
+
+/// Adds an explanation to messages of libraries that only hint at the cause.
+fn explain(mut message: String) -> String {
+    let hints = [
+        (
+            "CaUsedAsEndEntity",
+            "; the API server's certificate is that of a certificate authority (CA:TRUE), which is not accepted for a \
+             server: have the authority sign another one for it",
+        ),
+        ("tunnel error", "; the proxy is the one of $HTTPS_PROXY, or of proxy-url in the kubeconfig"),
+    ];
+    for (sign, hint) in hints {
+        if message.contains(sign) {
+            message.push_str(hint);
+        }
+    }
+    message
 }
 
 #[cfg(test)]
@@ -215,25 +238,25 @@ mod tests {
     #[test]
     fn the_message_of_an_error_has_its_causes() {
         let error = Outer(std::io::Error::other("connection refused"));
-        assert_eq!(Failure::transport(&error).to_string(), "outer: connection refused");
+        assert_eq!(RequestError::transport(&error).to_string(), "outer: connection refused");
         let error = kube::Error::Service(Box::new(error));
-        assert_eq!(Failure::client(&error).to_string(), "outer: connection refused");
+        assert_eq!(RequestError::client(&error).to_string(), "outer: connection refused");
     }
 
     #[test]
     fn a_status_is_told_apart_by_its_reason_and_causes() {
         let cause = |reason: &str, field: &str| json!({"causes": [{"reason": reason, "field": field}]});
-        let refused = |field: Option<&str>| Why::Refused { field: field.map(Into::into) };
+        let refused = |field: Option<&str>| Reason::Refused { field: field.map(Into::into) };
         for (code, reason, details, expected) in [
-            (504, "Timeout", json!(null), Why::Unavailable { code: 504 }),
-            (504, "Timeout", cause("ResourceVersionTooLarge", ""), Why::VersionTooLarge),
-            (410, "Expired", json!(null), Why::Expired),
-            (410, "Gone", json!({}), Why::Expired),
-            (0, "Expired", json!({"causes": null}), Why::Expired),
-            (410, "", json!(null), Why::Expired),
-            (403, "Forbidden", json!({"kind": "services"}), Why::Forbidden),
-            (401, "Unauthorized", json!(null), Why::Unauthorized),
-            (404, "NotFound", json!({}), Why::NotFound),
+            (504, "Timeout", json!(null), Reason::Unavailable { code: 504 }),
+            (504, "Timeout", cause("ResourceVersionTooLarge", ""), Reason::VersionTooLarge),
+            (410, "Expired", json!(null), Reason::Expired),
+            (410, "Gone", json!({}), Reason::Expired),
+            (0, "Expired", json!({"causes": null}), Reason::Expired),
+            (410, "", json!(null), Reason::Expired),
+            (403, "Forbidden", json!({"kind": "services"}), Reason::Forbidden),
+            (401, "Unauthorized", json!(null), Reason::Unauthorized),
+            (404, "NotFound", json!({}), Reason::NotFound),
             (
                 422,
                 "Invalid",
@@ -241,16 +264,16 @@ mod tests {
                 refused(Some("sendInitialEvents")),
             ),
             (400, "BadRequest", json!(null), refused(None)),
-            (429, "TooManyRequests", json!({"retryAfterSeconds": 7}), Why::Unavailable { code: 429 }),
-            (409, "Conflict", json!(null), Why::Unavailable { code: 409 }),
+            (429, "TooManyRequests", json!({"retryAfterSeconds": 7}), Reason::Unavailable { code: 429 }),
+            (409, "Conflict", json!(null), Reason::Unavailable { code: 409 }),
         ] {
             let status = json!({
                 "kind": "Status", "metadata": null, "status": "Failure", "message": null, "reason": reason,
                 "details": details, "code": code,
             });
-            assert_eq!(Failure::event(status.clone()).why, expected, "{status}");
-            let answer = Failure::answer(StatusCode::IM_A_TEAPOT, status.to_string().as_bytes(), None);
-            assert_eq!(answer.why, expected, "the code of the answer does not matter: {status}");
+            assert_eq!(RequestError::event(status.clone()).reason, expected, "{status}");
+            let answer = RequestError::answer(StatusCode::IM_A_TEAPOT, status.to_string().as_bytes(), None);
+            assert_eq!(answer.reason, expected, "the code of the answer does not matter: {status}");
             let asked = (code == 429).then_some(Duration::from_secs(7));
             assert_eq!(answer.retry_after, asked, "{status}");
         }
@@ -267,14 +290,14 @@ mod tests {
             "[]",
         ] {
             for code in [400, 401, 404, 410, 422, 504] {
-                let failure = Failure::answer(
+                let error = RequestError::answer(
                     StatusCode::from_u16(code).unwrap(),
                     body.as_bytes(),
                     Some(Duration::from_secs(9)),
                 );
-                assert_eq!(failure.why, Why::Gateway { code }, "{body}");
-                assert_eq!(failure.retry_after, Some(Duration::from_secs(9)));
-                assert_eq!(failure.to_string().lines().count(), 1, "{failure}");
+                assert_eq!(error.reason, Reason::Gateway { code }, "{body}");
+                assert_eq!(error.retry_after, Some(Duration::from_secs(9)));
+                assert_eq!(error.to_string().lines().count(), 1, "{error}");
             }
         }
     }

@@ -1,0 +1,81 @@
+//! What a reflector does, and what comes of it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::error::RequestError;
+
+/// `resourceVersion`.
+pub(super) type Version = Box<str>;
+
+/// How to list all objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ListMode {
+    /// As the initial events of a watch (streaming list, KEP-3157).
+    Streaming,
+    /// As a list, in pages.
+    Paged,
+}
+
+/// How old a list may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Freshness {
+    /// Any age: the server's cache is enough, which spares etcd when many nodes start.
+    Any,
+    /// Not older than this version.
+    NotOlder(Version),
+    /// The newest there is.
+    Newest,
+}
+
+/// The outcome of an action.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    /// A list is complete.
+    Listed {
+        version: Version,
+        /// It has no objects, though objects are known.
+        is_emptied: bool,
+    },
+    /// The server has accepted a watch.
+    Opened,
+    /// A watch has sent an event or a bookmark, with this version if it has one.
+    Received(Option<Version>),
+    /// The watch has sent nothing until the time given.
+    Silent,
+    /// The watch ended without an error.
+    Ended,
+    /// A request failed, or its answer broke off.
+    Failed(RequestError),
+    /// The delay is over.
+    Elapsed,
+    /// The server has answered a request for another kind.
+    Woken,
+}
+
+/// What happens to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Nothing.
+    Keep,
+    /// The list replaces all objects.
+    Replace,
+    /// The event changes an object.
+    Apply,
+    /// The server does not serve the kind, and it is optional: there are no objects.
+    Clear,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// List; the watch that follows the initial events of a streaming list lasts for `duration`.
+    List { mode: ListMode, freshness: Freshness, duration: Duration },
+    /// Watch from a version on.
+    Watch { version: Version, duration: Duration },
+    /// Read the next line of the watch.
+    Read { until: Instant },
+    /// Wait.
+    Wait { until: Instant },
+}

@@ -1,0 +1,79 @@
+//! What sources report, and where to.
+
+use std::sync::Arc;
+
+use ipnetwork::IpNetwork;
+use jiff::Timestamp;
+use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
+
+/// What a source reports.
+#[derive(Debug)]
+pub enum Event {
+    /// Manifests changed.
+    Manifests {
+        /// Differences, the oldest first.
+        changes: Vec<Change>,
+        /// How complete the input is now, if that changed.
+        completeness: Option<Completeness>,
+    },
+    /// The cluster changed.
+    Cluster(Update),
+    /// An address of this host came or went.
+    Addresses,
+    /// The source cannot go on, and has logged why.
+    Failed,
+}
+
+/// Receives what sources report, from any thread; clones lead to the same receiver.
+pub trait Inbox: Clone + Send + 'static {
+    /// Takes an event; never blocks.
+    ///
+    /// # Errors
+    /// The receiver is gone.
+    fn report(&self, event: Event) -> Result<(), Closed>;
+}
+
+/// The receiver of events is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the reconciler has ended")]
+pub struct Closed;
+
+/// A difference between two states of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A Service is new or different, or gone.
+    Service(ObjectName, Option<Arc<Service>>),
+    /// A slice is new or different, or gone; slices derived from Pods are among them.
+    Slice(ObjectName, Option<Arc<EndpointSlice>>),
+    /// All Services: those not among them are gone.
+    Services(Vec<(ObjectName, Arc<Service>)>),
+    /// All slices: those not among them are gone.
+    Slices(Vec<(ObjectName, Arc<EndpointSlice>)>),
+    /// The Node object of this node is new or different, or gone.
+    Node(Option<Arc<Node>>),
+    /// All ranges of all `ServiceCIDR` objects, in order.
+    ServiceCidrs(Vec<IpNetwork>),
+}
+
+/// What the API server reported at once.
+#[derive(Clone, Debug, Default)]
+pub struct Update {
+    /// Differences, the oldest first.
+    pub changes: Vec<Change>,
+    /// When the changes of endpoints among them began, according to the endpoint controller (annotation
+    /// `endpoints.kubernetes.io/last-change-trigger-time`); for `network_programming_duration_seconds`.
+    pub triggers: Vec<Timestamp>,
+}
+
+/// How complete the manifests are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Completeness {
+    /// No object that matters, unless that is allowed
+    /// ([`manifest::Source::allow_empty`](super::manifest::Source::allow_empty)).
+    #[default]
+    Nothing,
+    /// Something has been wrong with a path or file ever since it was first read.
+    Partial,
+    /// A good version of everything.
+    Whole,
+}
