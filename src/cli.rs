@@ -12,7 +12,7 @@ use clap_complete::generate;
 
 use crate::{
     cli::arguments::{Command, definition},
-    source::manifest::one_line,
+    text::one_line,
 };
 
 /// Runs a subcommand.

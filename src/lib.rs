@@ -17,3 +17,4 @@ pub mod config;
 pub mod kernel;
 pub mod observe;
 pub mod source;
+mod text;

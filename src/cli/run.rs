@@ -17,7 +17,8 @@ use tracing::{debug, error, info, warn};
 use crate::{
     agent::{Agent, Ending, Event, FIRST_RETRY, LAST_RETRY, Sender, SyncError, memory, queue, reconcile},
     api::Kind,
-    config::{arguments::RunArgs, settings::RunSettings},
+    cli::{arguments::RunArgs, input},
+    config::settings::RunSettings,
     kernel::{nftables, sysctl::SysctlError},
     observe::{
         endpoint_counters,
@@ -46,7 +47,7 @@ enum StartError {
     Kubeconfig { place: String, path: PathBuf, source: std::io::Error },
     #[error("--write-config-to: {}: {source}", path.display())]
     WriteConfig { path: PathBuf, source: std::io::Error },
-    #[error("cannot write down the configuration: {0}")]
+    #[error("cannot write the configuration: {0}")]
     Configuration(std::io::Error),
     #[error("{place}: {source}{hint}")]
     Sysctl { place: String, source: SysctlError, hint: &'static str },
@@ -69,15 +70,15 @@ enum StartError {
 /// Runs the agent.
 pub fn run(args: &RunArgs) -> ExitCode {
     memory::share_arenas();
-    // Everything that can be wrong with flags and files is found before anything is touched.
-    let settings = match RunSettings::resolve(args) {
+    // Every problem with flags and files is found before anything is touched.
+    let settings = match args.settings() {
         Ok(settings) => settings,
         Err(error) => return super::fail(&error),
     };
     logging::start(settings.logging);
     match start(args, &settings) {
         Ok(code) => code,
-        // Who reads JSON reads it to the end.
+        // Every line of a JSON log is JSON.
         Err(error) if settings.logging.is_json => {
             error!("{error}");
             ExitCode::FAILURE
@@ -93,10 +94,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     setup::check_files(args, settings)?;
     let cluster = args.filenames.is_empty().then(|| setup::cluster(settings)).transpose()?;
     let (kernel, features, served) = setup::open_kernel(settings)?;
-    setup::warn_of_ineffective(settings);
-    if cluster.is_some() {
-        setup::warn_of_missing_cluster_cidr(settings);
-    }
+    setup::warn(args, settings);
     setup::set_up(args, settings)?;
 
     let health = Health::new(settings.sync.period);
@@ -119,9 +117,9 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         healthz: settings.healthz,
         metrics: settings.metrics,
         bind_hard_fail: settings.bind_hard_fail,
-        origin: settings.origin(),
+        origin: settings.origin.clone(),
         features,
-        config: settings.configuration.to_json().map_err(StartError::Configuration)?,
+        config: settings.options.to_json(),
     };
     let stop = events.clone();
     let is_reading = Arc::new(AtomicBool::new(!args.filenames.is_empty()));
@@ -165,7 +163,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
 }
 
 fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
-    settings.node.manifests(&args.filenames, args.manifests)
+    input::source(&settings.node, &args.filenames, args.manifests)
 }
 
 /// Takes over what the manifests say at first; says whether all of them could be used.

@@ -1,8 +1,8 @@
-//! What the host says of itself: its name, the addresses of its interfaces, and when these change.
+//! The addresses of the host's interfaces, and when they change.
 
 use std::{io, net::IpAddr};
 
-use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage, unistd::gethostname};
+use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
 use rustix::{
     fd::OwnedFd,
     io::Errno,
@@ -14,12 +14,6 @@ use rustix::{
 
 /// Multicast groups of rtnetlink that tell of addresses (`RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`), as bits.
 const ADDRESS_GROUPS: u32 = 1 << (5 - 1) | 1 << (9 - 1);
-
-/// The host's name (`gethostname(2)`).
-pub fn name() -> io::Result<String> {
-    let name = gethostname()?;
-    name.into_string().map_err(|name| io::Error::other(format!("{} is not text", name.display())))
-}
 
 /// The addresses of all interfaces in this network namespace (`getifaddrs(3)`, which asks rtnetlink).
 pub fn addresses() -> io::Result<Vec<IpAddr>> {

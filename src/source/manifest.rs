@@ -17,7 +17,6 @@ mod source;
 mod split;
 mod watch;
 
-pub(crate) use self::problem::one_line;
 pub use self::{
     problem::{Problem, report},
     source::{Completeness, MAX_FILE_SIZE, Objects, Source, Update},

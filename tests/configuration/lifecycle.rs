@@ -29,7 +29,7 @@ fn a_changed_file_ends_the_agent_and_the_rules_stay() {
     assert_eq!(status.code(), Some(1), "{}", agent.stderr());
     let stderr = agent.stderr();
     let told =
-        stderr.lines().filter(|line| line.contains(&format!("{} changed; ending", file.name()))).count();
+        stderr.lines().filter(|line| line.contains(&format!("{} changed; exiting", file.name()))).count();
     assert_eq!(told, 1, "{stderr}");
     assert!(stderr.contains(r#"clusterCIDR: \"10.0.0.0/8\" → \"172.16.0.0/12\""#), "{stderr}");
     assert!(stderr.contains("conntrack.min: 131072 → 5"), "{stderr}");
@@ -48,7 +48,7 @@ fn a_file_that_cannot_be_used_or_is_gone_leaves_the_agent_alone() {
     fs::remove_file(file.path()).unwrap();
     agent.wait_for("is gone");
     file.write(HEAD);
-    agent.wait_for("is right again");
+    agent.wait_for("is valid again");
     assert!(agent.is_running());
     assert_eq!(agent.terminate().code(), Some(0), "{}", agent.stderr());
 }

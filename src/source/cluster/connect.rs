@@ -18,7 +18,7 @@ use kube::{
 use tower::{BoxError, ServiceBuilder};
 
 use super::{failure::Failure, proxy};
-use crate::config::settings::ApiSettings;
+use crate::config::settings::{ApiSettings, parse_url};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -100,7 +100,7 @@ pub(super) async fn config(settings: &ApiSettings) -> Result<Config, Error> {
 
 async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
     let shown = || path.display().to_string();
-    let refuse = |error: KubeconfigError| Error::Kubeconfig { path: shown(), reason: one_line(&error) };
+    let refuse = |error: KubeconfigError| Error::Kubeconfig { path: shown(), reason: first_line(&error) };
     let mut kubeconfig = Kubeconfig::read_from(path).map_err(refuse)?;
     if kubeconfig.current_context.as_ref().is_none_or(String::is_empty) {
         return Err(Error::Kubeconfig { path: shown(), reason: "it has no current-context".to_owned() });
@@ -175,7 +175,7 @@ async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
 }
 
 /// The first line of an error with its causes; a parser goes on to show the text.
-fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+fn first_line(error: &(dyn std::error::Error + 'static)) -> String {
     let text = Failure::transport(error).to_string();
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
@@ -184,24 +184,11 @@ fn parse_master(text: &str, is_tls: bool) -> Result<http::Uri, Error> {
     parse_url(text, is_tls).ok_or_else(|| Error::Master { value: text.to_owned() })
 }
 
-/// A URL of an API server; the scheme may be missing, as for client-go: `is_tls` says what it is then. kube takes such
-/// a one, and panics at the first request.
-pub(crate) fn parse_url(text: &str, is_tls: bool) -> Option<http::Uri> {
-    let scheme = if is_tls { "https" } else { "http" };
-    let full = if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") };
-    let url: http::Uri = full.parse().ok()?;
-    let is_http = matches!(url.scheme_str(), Some("http" | "https"));
-    let authority = url.authority()?;
-    // A port that is none is taken for the scheme's otherwise.
-    let is_address = authority.port_u16().is_some() || authority.as_str().ends_with(authority.host());
-    (is_http && is_address && !authority.host().is_empty()).then_some(url)
-}
-
 /// A client that notices when its connections are dead. Must be called within a runtime.
 pub(super) fn client(config: &Config) -> Result<Client, Error> {
     let refuse = |error: kube::Error| Error::Credentials {
         url: config.cluster_url.to_string(),
-        reason: one_line(&error),
+        reason: first_line(&error),
     };
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);

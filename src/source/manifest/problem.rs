@@ -5,6 +5,7 @@ use std::{fmt, path::Path, sync::Arc};
 use tracing::{error, warn};
 
 use super::contents::Trouble;
+use crate::text::one_line;
 
 /// Something wrong in a manifest: displayed as one line, `FILE[:LINE]: [OBJECT: ][FIELD: ]MESSAGE`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,14 +67,6 @@ pub fn report(warnings: &[Problem], errors: &[Problem]) {
     for error in errors {
         error!("{error}");
     }
-}
-
-/// Text from elsewhere may hold line breaks and worse: a name of a file or a label, a parser's excerpt.
-pub(crate) fn one_line(text: String) -> String {
-    if !text.contains(char::is_control) {
-        return text;
-    }
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 #[cfg(test)]

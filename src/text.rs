@@ -1,0 +1,11 @@
+//! Text from elsewhere in messages of one line.
+
+/// The text in one line: line breaks and other control characters, which a name of a file, a label or a parser's
+/// excerpt may hold, are escaped.
+pub(crate) fn one_line(text: impl Into<String>) -> String {
+    let text = text.into();
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
