@@ -8,10 +8,10 @@ mod arguments;
 mod changes;
 mod document;
 mod duration;
+mod error;
 mod file;
 mod options;
 mod origin;
-mod problem;
 pub mod settings;
 mod value;
 mod watch;
@@ -21,10 +21,10 @@ pub use self::{
     arguments::{RulesFlags, RunFlags},
     changes::{FieldChange, changes},
     duration::Duration,
+    error::{Error, Place},
     file::{API_VERSION, KIND},
     options::{Effect, Options, ROWS, Row, Scope},
     origin::Origin,
-    problem::{Error, Place, Problem},
-    value::{Kind, Period, Quantity, Vmodule},
+    value::{Kind, Quantity, Vmodule},
     watch::{Edit, watch},
 };

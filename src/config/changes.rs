@@ -66,7 +66,7 @@ impl Options {
         for (field, value) in self.fields() {
             let effect = Row::of_field(&field).map(|row| row.effect);
             let Some(Effect::None(_, defaults) | Effect::InPlaceOf(_, defaults)) = effect else { continue };
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let text = text(&value);
             // A feature gate that is switched off asks for something, too.
             let is_zero = is_zero(&value) && !field.starts_with("featureGates.");
             if !is_zero && !defaults.contains(&&*text) {
@@ -106,6 +106,11 @@ impl Options {
     pub fn to_yaml(&self) -> io::Result<String> {
         serde_saphyr::to_string(&self.to_json()).map_err(io::Error::other)
     }
+}
+
+/// A value as a flag takes it.
+pub(super) fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Adds to a listener's address what it leaves out.

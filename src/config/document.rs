@@ -6,8 +6,6 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 use serde_saphyr::{Budget, DuplicateKeyPolicy, Options, Spanned};
 
-use super::Problem;
-
 /// A value and the line where it begins.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
@@ -60,7 +58,7 @@ impl Node {
 }
 
 /// Reads all documents of a text but the empty ones. What is wrong with it, and in which line, if that is known.
-pub(super) fn read(text: &str) -> Result<Vec<Node>, (Option<u64>, Problem)> {
+pub(super) fn read(text: &str) -> Result<Vec<Node>, (Option<u64>, String)> {
     let mut options = Options::default();
     options.underscored_numbers_as_strings = true;
     options.leading_zero_numbers_as_strings = true;
@@ -71,7 +69,8 @@ pub(super) fn read(text: &str) -> Result<Vec<Node>, (Option<u64>, Problem)> {
     options.budget = Some(budget);
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let line = error.location().map(|location| location.line());
-        (line, Problem::Syntax(error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")))
+        let message = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        (line, format!("is not valid YAML: {message}"))
     })
 }
 

@@ -5,8 +5,6 @@
 
 use std::{fmt, str::FromStr};
 
-use super::Problem;
-
 /// Units and their nanoseconds, longest first. Both letters that are written for micro are units.
 const UNITS: [(&str, i64); 8] = [
     ("h", 3_600_000_000_000),
@@ -29,16 +27,6 @@ impl Duration {
         Self(seconds.saturating_mul(1_000_000_000))
     }
 
-    /// A number of nanoseconds.
-    pub const fn from_nanos(nanoseconds: i64) -> Self {
-        Self(nanoseconds)
-    }
-
-    /// Whole seconds, rounded towards zero.
-    pub const fn as_secs(self) -> i64 {
-        self.0 / 1_000_000_000
-    }
-
     /// Whether it is zero.
     pub const fn is_zero(self) -> bool {
         self.0 == 0
@@ -51,11 +39,11 @@ impl Duration {
 }
 
 impl FromStr for Duration {
-    type Err = Problem;
+    type Err = String;
 
     /// `time.ParseDuration`: a sign, then numbers with units; a bare `0` needs none.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || Problem::Duration(text.to_owned());
+        let error = || format!("{text:?} is not a duration such as 30s or 1m30s");
         let (negative, mut rest) = match text.strip_prefix(['-', '+']) {
             Some(rest) => (text.starts_with('-'), rest),
             None => (false, text),

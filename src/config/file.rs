@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs::File, io::Read as _, path::Path};
 
 use super::{
-    Error, Options, Place, Problem, ROWS, Row,
+    Error, Options, Place, ROWS, Row,
     document::{self, Mapping, Node, Value},
 };
 
@@ -18,16 +18,18 @@ const LENGTH: u64 = 1 << 20;
 /// Keys of a `ConfigMap` that hold the configuration: kubeadm's, and that of EKS.
 const CONFIG_MAP_KEYS: [&str; 2] = ["config.conf", "config"];
 
+const NOT_A_MAPPING: &str = "is not a mapping of fields to values";
+
 /// Reads a configuration file, YAML or JSON: a `KubeProxyConfiguration`, alone or among other documents, or in a
 /// `ConfigMap`. Returns warnings, too, about fields that are unknown or there twice, which kube-proxy ignores.
 pub(super) fn read(path: &Path) -> Result<(Options, Vec<Error>), Error> {
-    let refuse = |problem| Error::new(place(path, None, ""), problem);
+    let refuse = |problem: &str| Error::new(place(path, None, ""), problem);
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(LENGTH + 1).read_to_end(&mut bytes))
-        .map_err(|error| refuse(Problem::Io(error.to_string())))?;
+        .map_err(|error| refuse(&error.to_string()))?;
     if bytes.len() as u64 > LENGTH {
-        return Err(refuse(Problem::Length));
+        return Err(refuse("is longer than a configuration can be (1 MiB)"));
     }
     parse(path, &bytes)
 }
@@ -35,7 +37,7 @@ pub(super) fn read(path: &Path) -> Result<(Options, Vec<Error>), Error> {
 /// Reads the content of a configuration file; the path is for messages.
 fn parse(path: &Path, bytes: &[u8]) -> Result<(Options, Vec<Error>), Error> {
     let text = std::str::from_utf8(bytes);
-    let text = text.map_err(|_| Error::new(place(path, None, ""), Problem::Encoding))?;
+    let text = text.map_err(|_| Error::new(place(path, None, ""), "is not UTF-8 text"))?;
     let fields = configuration(path, text, 0)?;
     let mut reader = Reader { path, options: Options::default(), warnings: Vec::new() };
     reader.mapping("", &fields)?;
@@ -48,51 +50,53 @@ fn place(path: &Path, line: Option<u64>, field: &str) -> Place {
 
 /// Finds the configuration among the documents of a text that begins after this many lines of the file.
 fn configuration(path: &Path, text: &str, lines_before: u64) -> Result<Mapping, Error> {
-    let refuse = |line: Option<u64>, field: &str, problem| {
+    let refuse = |line: Option<u64>, field: &str, problem: &str| {
         Error::new(place(path, line.map(|line| line + lines_before), field), problem)
     };
+    let missing = |field, value| refuse(None, field, &format!("is missing, must be {value}"));
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let documents = document::read(text).map_err(|(line, problem)| refuse(line, "", problem))?;
+    let documents = document::read(text).map_err(|(line, problem)| refuse(line, "", &problem))?;
     let (mut found, mut others) = (None, Vec::new());
     for document in &documents {
         let line = Some(document.line);
         let Value::Mapping(_) = &document.value else {
-            return Err(refuse(line, "", Problem::NotAMapping));
+            return Err(refuse(line, "", NOT_A_MAPPING));
         };
         match document.text("kind") {
-            Some(KIND) if found.is_some() => return Err(refuse(line, "", Problem::SecondConfiguration)),
+            Some(KIND) if found.is_some() => {
+                return Err(refuse(line, "", "there is more than one KubeProxyConfiguration"));
+            }
             Some(KIND) => found = Some(document),
             Some("ConfigMap") => {
                 let data = document.get("data");
                 let value = data.and_then(|data| CONFIG_MAP_KEYS.iter().find_map(|key| data.get(key)));
                 let Some(Node { value: Value::Text(text), line: at }) = value else {
-                    return Err(refuse(line, "", Problem::ConfigMap));
+                    return Err(refuse(
+                        line,
+                        "",
+                        "the ConfigMap has no key config.conf or config with a KubeProxyConfiguration",
+                    ));
                 };
                 // The text of a block begins in the line after its key.
                 return configuration(path, text, lines_before + at);
             }
             Some(kind) => others.push(format!("{kind:?}")),
-            None if document.get("apiVersion").is_none() => {
-                return Err(refuse(None, "apiVersion", Problem::Missing(API_VERSION)));
-            }
-            None => return Err(refuse(None, "kind", Problem::Missing(KIND))),
+            None if document.get("apiVersion").is_none() => return Err(missing("apiVersion", API_VERSION)),
+            None => return Err(missing("kind", KIND)),
         }
     }
-    let Some(document) = found else {
-        let missing = Problem::Missing(API_VERSION);
-        let unsupported = || Problem::Unsupported { found: others.join(", "), supported: KIND };
-        return Err(match others.is_empty() {
-            true => refuse(None, "apiVersion", missing),
-            false => refuse(None, "kind", unsupported()),
-        });
+    let unsupported = |field, found: &str, supported| {
+        refuse(None, field, &format!("{found} is not supported, only {supported}"))
+    };
+    let document = match found {
+        Some(document) => document,
+        None if others.is_empty() => return Err(missing("apiVersion", API_VERSION)),
+        None => return Err(unsupported("kind", &others.join(", "), KIND)),
     };
     match document.text("apiVersion") {
         Some(API_VERSION) => {}
-        Some(other) => {
-            let found = format!("{other:?}");
-            return Err(refuse(None, "apiVersion", Problem::Unsupported { found, supported: API_VERSION }));
-        }
-        None => return Err(refuse(None, "apiVersion", Problem::Missing(API_VERSION))),
+        Some(other) => return Err(unsupported("apiVersion", &format!("{other:?}"), API_VERSION)),
+        None => return Err(missing("apiVersion", API_VERSION)),
     }
     let Value::Mapping(fields) = &document.value else { return Ok(Mapping::new()) };
     let mut fields = fields.clone();
@@ -113,23 +117,27 @@ impl Reader<'_> {
         for (name, node) in fields {
             let field =
                 if prefix.is_empty() { name.value.clone() } else { format!("{prefix}.{}", name.value) };
-            let place = place(self.path, Some(node.line), &field);
+            let place = |line, suffix: &str| place(self.path, Some(line), &format!("{field}{suffix}"));
             if !seen.insert(&name.value) {
-                self.warnings.push(Error::new(place.clone(), Problem::Duplicate));
+                self.warnings.push(Error::new(place(node.line, ""), "is there twice; the last value counts"));
             }
             if let Some(row) = ROWS.iter().find(|row| row.field == field) {
                 // Null is the same as no value, as for Go.
                 if !matches!(node.value, Value::Null) {
-                    (row.read)(&mut self.options, node, &place)?;
+                    (row.read)(&mut self.options, node).map_err(|invalid| {
+                        Error::new(place(invalid.line, &invalid.entry), invalid.problem)
+                    })?;
                 }
             } else if ROWS.iter().any(|row| is_below(row.field, &field)) {
                 match &node.value {
                     Value::Mapping(fields) => self.mapping(&field, fields)?,
                     Value::Null => {}
-                    _ => return Err(Error::new(place, Problem::NotAMapping)),
+                    _ => return Err(Error::new(place(node.line, ""), NOT_A_MAPPING)),
                 }
             } else if !["apiVersion", "kind"].contains(&&*field) {
-                self.warnings.push(Error::new(place, Problem::UnknownField { nearest: nearest(&field) }));
+                let guess =
+                    nearest(&field).map(|field| format!("; did you mean {field}?")).unwrap_or_default();
+                self.warnings.push(Error::new(place(node.line, ""), format!("unknown field{guess}")));
             }
         }
         Ok(())
@@ -178,14 +186,14 @@ mod tests {
             ("clientConnection: {qps: fast}\n", "3: clientConnection.qps: is not a number"),
             ("bindAddressHardFail: perhaps\n", "3: bindAddressHardFail: is neither true nor false"),
             ("nodePortAddresses: primary\n", "3: nodePortAddresses: is not a list"),
-            ("nodePortAddresses:\n- null\n", "4: nodePortAddresses[0]: must not be null"),
+            ("nodePortAddresses:\n- null\n", "4: nodePortAddresses[0]: is not a text"),
             (
                 "logging: {flushFrequency: true}\n",
                 "3: logging.flushFrequency: is neither a text nor a number",
             ),
             (
                 "logging: {vmodule: [{verbosity: x}]}\n",
-                "3: logging.vmodule[0].verbosity: is not a whole number",
+                "3: logging.vmodule[0]: is not an entry such as {filePattern",
             ),
             ("conntrack: 5\n", "3: conntrack: is not a mapping of fields to values"),
             ("mode: [nftables]\n", "3: mode: is not a text"),

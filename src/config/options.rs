@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::{
-    Duration, Error, Place, Problem,
+    Duration,
     document::Node,
-    value::{Kind, Period, Quantity, Value, Vmodule},
+    value::{Invalid, Kind, Quantity, Value, Vmodule},
 };
 
 /// What an option does here.
@@ -61,8 +61,8 @@ pub struct Row {
     pub scope: Scope,
     /// How the flag takes its value.
     pub kind: Kind,
-    pub(super) parse: fn(&mut Options, &str) -> Result<(), Problem>,
-    pub(super) read: fn(&mut Options, &Node, &Place) -> Result<(), Error>,
+    pub(super) parse: fn(&mut Options, &str) -> Result<(), String>,
+    pub(super) read: fn(&mut Options, &Node) -> Result<(), Invalid>,
     pub(super) get: fn(&Options) -> Option<Json>,
     pub(super) take: fn(&mut Options, &mut Options),
 }
@@ -106,7 +106,7 @@ macro_rules! options {
             scope: Scope::$scope,
             kind: <$type as Value>::KIND,
             parse: |options, text| Ok(options.$name = Some(Value::parse(text)?)),
-            read: |options, node, place| Ok(options.$name = Some(Value::read(node, place)?)),
+            read: |options, node| Ok(options.$name = Some(Value::read(node)?)),
             get: |options| options.$name.as_ref().map(Value::to_json),
             take: |to, from| to.$name = from.$name.take().or(to.$name.take()),
         },)*)*];
@@ -264,7 +264,7 @@ options! {
         /// Requests to the API server each second
         kube_api_qps: f32 = "", "clientConnection.qps", "--kube-api-qps", "N", NoEffect(REQUESTS, &["5.0"]);
         /// How often buffered log lines are written
-        log_flush_frequency: Period = "", "logging.flushFrequency", "--log-flush-frequency", "DURATION", NoEffect(UNBUFFERED, &["5s"]);
+        log_flush_frequency: Quantity = "", "logging.flushFrequency", "--log-flush-frequency", "DURATION", NoEffect(UNBUFFERED, &["5s", "5000000000"]);
         /// Size of the buffer for JSON log lines
         log_json_info_buffer_size: Quantity = "", "logging.options.json.infoBufferSize", "--log-json-info-buffer-size", "SIZE", NoEffect(UNBUFFERED, &[]);
         /// Write JSON log lines that are not errors to standard output

@@ -1,8 +1,8 @@
 //! Where a configuration comes from.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
-use super::{Place, Row};
+use super::{Error, Place, Row};
 
 /// Where a configuration comes from: flags, or a file, of which flags may override some fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,11 @@ impl Origin {
                 field: self.given(field).to_owned(),
             },
         }
+    }
+
+    /// A problem with a field.
+    pub(super) fn error(&self, field: &str, problem: impl fmt::Display) -> Error {
+        Error::new(self.place(field), problem)
     }
 
     /// What to call a field in a message: `--conntrack-min`, or `/etc/config.conf: conntrack.min`.

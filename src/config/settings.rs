@@ -15,7 +15,7 @@ use portolan_rules::{
     ruleset::{Family, Name},
 };
 
-use super::{Error, Options, Origin, Place, Problem};
+use super::{Error, Options, Origin, Place};
 use crate::api::{parse_cidr, parse_ip};
 
 pub(crate) use self::run::parse_url;
@@ -102,9 +102,8 @@ impl Settings {
         let node_port_addresses = entries.collect::<Vec<_>>().join(",").parse();
         Ok(Self {
             node_name: node_name(all, origin)?,
-            node_port_addresses: node_port_addresses.map_err(|error: NodePortAddressesError| {
-                Error::new(origin.place("nodePortAddresses"), error)
-            })?,
+            node_port_addresses: node_port_addresses
+                .map_err(|error: NodePortAddressesError| origin.error("nodePortAddresses", error))?,
             primary_address: primary_address(all, origin)?,
             detect_local: detect_local(all, origin)?,
             service_cidrs: networks(
@@ -163,7 +162,7 @@ fn detect_local(all: &Options, origin: &Origin) -> Result<DetectLocal, Error> {
             .map(DetectLocal::InterfacePrefix),
         other => {
             let modes = "ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix";
-            Err(Error::new(origin.place("detectLocalMode"), Problem::NoneOf(other.to_owned(), modes)))
+            Err(origin.error("detectLocalMode", format!("{other:?} is none of {modes}")))
         }
     }
 }
@@ -172,20 +171,22 @@ fn detect_local(all: &Options, origin: &Origin) -> Result<DetectLocal, Error> {
 fn interface(place: Place, name: &str) -> Result<Arc<str>, Error> {
     let is_valid = (1..=LONGEST_INTERFACE).contains(&name.len())
         && !name.contains(|c: char| c == '/' || c == '*' || c == '"' || c.is_whitespace());
-    if is_valid { Ok(name.into()) } else { Err(Error::new(place, Problem::Interface(name.to_owned()))) }
+    let problem =
+        || format!("{name:?} is not the name of an interface: 1 to 15 characters, no blank, no slash");
+    if is_valid { Ok(name.into()) } else { Err(Error::new(place, problem())) }
 }
 
 fn masquerade_bit(origin: &Origin, field: &str, bit: Option<i32>) -> Result<u8, Error> {
     let given = bit.unwrap_or_default();
     let bit = u8::try_from(given).ok().filter(|bit| *bit <= 31);
-    bit.ok_or_else(|| Error::new(origin.place(field), Problem::Range(given.into(), 0, 31)))
+    bit.ok_or_else(|| origin.error(field, format!("{given} is not a number from 0 to 31")))
 }
 
 /// `bindAddress`, unless it stands for all addresses.
 fn primary_address(all: &Options, origin: &Origin) -> Result<Option<IpAddr>, Error> {
     let text = all.bind_address.as_deref().unwrap_or("0.0.0.0").trim();
     let address = parse_ip(text)
-        .ok_or_else(|| Error::new(origin.place("bindAddress"), Problem::Address(text.to_owned())))?;
+        .ok_or_else(|| origin.error("bindAddress", format!("{text:?} is not an IP address")))?;
     Ok((!address.is_unspecified()).then_some(address))
 }
 
@@ -196,11 +197,14 @@ pub fn table_name(given: Option<&str>) -> Result<Name, Error> {
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     let is_taken = name == KUBE_PROXY_TABLE;
-    match (is_valid, is_taken) {
-        (true, false) => Ok(name.into()),
-        (true, true) => Err(Error::new("--table-name", Problem::KubeProxyTable)),
-        (false, _) => Err(Error::new("--table-name", Problem::TableName(name.to_owned()))),
-    }
+    let problem = match (is_valid, is_taken) {
+        (true, false) => return Ok(name.into()),
+        (true, true) => "kube-proxy is the name of kube-proxy's own tables".to_owned(),
+        (false, _) => {
+            format!("{name:?} is not a name for a table: a letter, then letters, digits, - and _, 63 in all")
+        }
+    };
+    Err(Error::new("--table-name", problem))
 }
 
 /// A value that a label can have.
@@ -213,7 +217,12 @@ fn proxy_name(name: &str) -> Result<Option<Box<str>>, Error> {
     match name {
         "" => Ok(None),
         name if is_valid => Ok(Some(name.into())),
-        name => Err(Error::new("--service-proxy-name", Problem::LabelValue(name.to_owned()))),
+        name => Err(Error::new(
+            "--service-proxy-name",
+            format!(
+                "{name:?} is not the value of a label: letters, digits, -, _ and . between letters or digits, 63 in all"
+            ),
+        )),
     }
 }
 
@@ -225,7 +234,8 @@ fn one_a_family(networks: &[IpNetwork]) -> Vec<IpNetwork> {
 
 /// The given name, else `$NODE_NAME`, else the host's name; trimmed and in lower case, as for kube-proxy.
 fn node_name(all: &Options, origin: &Origin) -> Result<Arc<str>, Error> {
-    let error = |problem| Error::new(origin.place("hostnameOverride"), Problem::NodeName(problem));
+    let error =
+        |problem: String| origin.error("hostnameOverride", format!("the node has no name: {problem}"));
     let given = all.hostname_override.clone().filter(|name| !name.is_empty());
     let environment = || std::env::var("NODE_NAME").ok().filter(|name| !name.trim().is_empty());
     let host = || {
@@ -241,14 +251,15 @@ fn cluster_cidrs(place: &Place, list: &str) -> Result<Vec<IpNetwork>, Error> {
     if one_a_family(&networks).len() == networks.len() {
         Ok(networks)
     } else {
-        Err(Error::new(place.clone(), Problem::ClusterCidrs(list.to_owned())))
+        Err(Error::new(place.clone(), format!("at most one network of each family, not {list:?}")))
     }
 }
 
 fn networks(place: &Place, list: &str) -> Result<Vec<IpNetwork>, Error> {
     let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let network = |entry: &str| {
-        parse_cidr(entry).ok_or_else(|| Error::new(place.clone(), Problem::Network(entry.to_owned())))
+        let problem = || format!("{entry:?} is not a network such as 10.128.0.0/14");
+        parse_cidr(entry).ok_or_else(|| Error::new(place.clone(), problem()))
     };
     entries.map(network).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use super::{
-    Duration, Error, Place, Problem,
+    Duration,
     document::{Node, Value as Yaml},
 };
 
@@ -24,165 +24,127 @@ pub enum Kind {
     List,
 }
 
+/// A value of a field that cannot be used.
+pub(super) struct Invalid {
+    /// The line.
+    pub line: u64,
+    /// The entry of the field, as `[1]` or `.name`; empty if it has none.
+    pub entry: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl Invalid {
+    fn new(node: &Node, problem: impl Into<String>) -> Self {
+        Self { line: node.line, entry: String::new(), problem: problem.into() }
+    }
+
+    /// The same in an entry.
+    fn within(self, entry: String) -> Self {
+        Self { entry, ..self }
+    }
+}
+
 /// The type of an option.
 pub(super) trait Value: Sized {
     /// How a flag takes it.
     const KIND: Kind;
 
     /// Reads the value of a flag.
-    fn parse(text: &str) -> Result<Self, Problem>;
+    fn parse(text: &str) -> Result<Self, String>;
 
     /// Reads the value of a field, which is not null.
-    fn read(node: &Node, place: &Place) -> Result<Self, Error>;
+    fn read(node: &Node) -> Result<Self, Invalid>;
 
     /// The value as JSON, as the file has it.
     fn to_json(&self) -> Json;
 }
 
+const INTEGER: &str = "is not a whole number, or too large";
+const COUNT: &str = "is not a whole number from 0 on, or too large";
+const NUMBER: &str = "is not a number";
+
 /// Reads what Go's `strconv.ParseBool` does.
-pub(crate) fn boolean(text: &str) -> Result<bool, Problem> {
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(Problem::NotABoolean),
+        _ => Err("is neither true nor false".to_owned()),
     }
 }
 
-impl Value for bool {
-    const KIND: Kind = Kind::Boolean;
-
-    fn parse(text: &str) -> Result<Self, Problem> {
-        boolean(text)
-    }
-
-    fn read(node: &Node, place: &Place) -> Result<Self, Error> {
-        match node.value {
-            Yaml::Boolean(value) => Ok(value),
-            _ => Err(Error::new(place.clone(), Problem::NotABoolean)),
-        }
-    }
-
-    fn to_json(&self) -> Json {
-        json!(self)
-    }
-}
-
-macro_rules! number {
-    ($type:ty, $problem:expr, $read:expr) => {
-        impl Value for $type {
-            const KIND: Kind = Kind::Number;
-
-            fn parse(text: &str) -> Result<Self, Problem> {
-                text.parse().map_err(|_| $problem)
-            }
-
-            fn read(node: &Node, place: &Place) -> Result<Self, Error> {
-                let read: fn(&serde_json::Number) -> Option<Self> = $read;
-                let value = if let Yaml::Number(number) = &node.value { read(number) } else { None };
-                value.ok_or_else(|| Error::new(place.clone(), $problem))
-            }
-
-            fn to_json(&self) -> Json {
-                json!(self)
-            }
-        }
-    };
-}
-
-number!(i32, Problem::NotAnInteger, |number| number.as_i64()?.try_into().ok());
-number!(u32, Problem::NotACount, |number| number.as_u64()?.try_into().ok());
-number!(u16, Problem::NotACount, |number| number.as_u64()?.try_into().ok());
-number!(f32, Problem::NotANumber, |number| Some(number.as_f64()? as f32));
-
-impl Value for String {
-    const KIND: Kind = Kind::Text;
-
-    fn parse(text: &str) -> Result<Self, Problem> {
-        Ok(text.to_owned())
-    }
-
-    fn read(node: &Node, place: &Place) -> Result<Self, Error> {
-        match &node.value {
-            Yaml::Text(text) => Ok(text.clone()),
-            Yaml::Null => Err(Error::new(place.clone(), Problem::Null)),
-            _ => Err(Error::new(place.clone(), Problem::NotText)),
-        }
-    }
-
-    fn to_json(&self) -> Json {
-        json!(self)
-    }
-}
-
-impl Value for Duration {
-    const KIND: Kind = Kind::Duration;
-
-    fn parse(text: &str) -> Result<Self, Problem> {
-        text.parse()
-    }
-
-    fn read(node: &Node, place: &Place) -> Result<Self, Error> {
-        let text = match &node.value {
-            Yaml::Text(text) => text.clone(),
-            Yaml::Number(number) => number.to_string(),
-            _ => return Err(Error::new(place.clone(), Problem::NotText)),
-        };
-        text.parse().map_err(|problem: Problem| Error::new(place.clone(), problem))
-    }
-
-    fn to_json(&self) -> Json {
-        json!(self.to_string())
-    }
-}
-
-/// A time that the file may also give in nanoseconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Period(Duration);
-
-impl Value for Period {
-    const KIND: Kind = Kind::Duration;
-
-    fn parse(text: &str) -> Result<Self, Problem> {
-        text.parse().map(Self)
-    }
-
-    fn read(node: &Node, place: &Place) -> Result<Self, Error> {
-        match &node.value {
-            Yaml::Number(number) => {
-                let nanoseconds = number.as_i64().map(Duration::from_nanos);
-                nanoseconds.map(Self).ok_or_else(|| Error::new(place.clone(), Problem::NotAnInteger))
-            }
-            Yaml::Text(_) => Duration::read(node, place).map(Self),
-            _ => Err(Error::new(place.clone(), Problem::NotAScalar)),
-        }
-    }
-
-    fn to_json(&self) -> Json {
-        self.0.to_json()
-    }
-}
-
-/// A quantity, such as `64Ki`, which the file may also give as a number.
+/// A quantity or time that the file may also give as a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quantity(String);
 
-impl Value for Quantity {
-    const KIND: Kind = Kind::Text;
-
-    fn parse(text: &str) -> Result<Self, Problem> {
-        Ok(Self(text.to_owned()))
+impl Quantity {
+    /// The value as it is given.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
+}
 
-    fn read(node: &Node, place: &Place) -> Result<Self, Error> {
-        match &node.value {
-            Yaml::Number(number) => Ok(Self(number.to_string())),
-            Yaml::Text(text) => Ok(Self(text.clone())),
-            _ => Err(Error::new(place.clone(), Problem::NotAScalar)),
+macro_rules! scalars {
+    ($($type:ty: $kind:ident, $parse:expr, $read:expr, $to_json:expr;)*) => {$(
+        impl Value for $type {
+            const KIND: Kind = Kind::$kind;
+
+            fn parse(text: &str) -> Result<Self, String> {
+                let parse: fn(&str) -> Result<Self, String> = $parse;
+                parse(text)
+            }
+
+            fn read(node: &Node) -> Result<Self, Invalid> {
+                let read: fn(&Yaml) -> Result<Self, String> = $read;
+                read(&node.value).map_err(|problem| Invalid::new(node, problem))
+            }
+
+            fn to_json(&self) -> Json {
+                let to_json: fn(&Self) -> Json = $to_json;
+                to_json(self)
+            }
         }
+    )*};
+}
+
+// Columns: type: kind, from a flag, from the file, to JSON.
+scalars! {
+    bool: Boolean, boolean, Yaml::boolean, |value| json!(value);
+    i32: Number, |text| text.parse().map_err(|_| INTEGER.to_owned()), |value| value.integer(INTEGER), |value| json!(value);
+    u32: Number, |text| text.parse().map_err(|_| COUNT.to_owned()), |value| value.integer(COUNT), |value| json!(value);
+    u16: Number, |text| text.parse().map_err(|_| COUNT.to_owned()), |value| value.integer(COUNT), |value| json!(value);
+    f32: Number, |text| text.parse().map_err(|_| NUMBER.to_owned()), |value| value.float(NUMBER), |value| json!(value);
+    String: Text, |text| Ok(text.to_owned()), |value| value.text().map(str::to_owned), |value| json!(value);
+    Duration: Duration, str::parse, |value| value.text_or_number()?.parse(), |value| json!(value.to_string());
+    Quantity: Text, |text| Ok(Self(text.to_owned())), |value| value.text_or_number().map(Self), |value| json!(value.0);
+}
+
+/// Readers of scalars.
+impl Yaml {
+    fn boolean(&self) -> Result<bool, String> {
+        if let Self::Boolean(value) = self { Ok(*value) } else { boolean("") }
     }
 
-    fn to_json(&self) -> Json {
-        json!(self.0)
+    fn integer<T: TryFrom<i64>>(&self, problem: &str) -> Result<T, String> {
+        let number = if let Self::Number(number) = self { number.as_i64() } else { None };
+        number.and_then(|number| number.try_into().ok()).ok_or_else(|| problem.to_owned())
+    }
+
+    fn float(&self, problem: &str) -> Result<f32, String> {
+        let number = if let Self::Number(number) = self { number.as_f64() } else { None };
+        number.map(|number| number as f32).ok_or_else(|| problem.to_owned())
+    }
+
+    fn text(&self) -> Result<&str, String> {
+        if let Self::Text(text) = self { Ok(text) } else { Err("is not a text".to_owned()) }
+    }
+
+    fn text_or_number(&self) -> Result<String, String> {
+        match self {
+            Self::Text(text) => Ok(text.clone()),
+            Self::Number(number) => Ok(number.to_string()),
+            _ => Err("is neither a text nor a number".to_owned()),
+        }
     }
 }
 
@@ -194,29 +156,32 @@ fn entries(list: &str) -> impl Iterator<Item = &str> {
 /// Reads entries such as `Gate=true`.
 fn pairs<T, C: FromIterator<T>>(
     list: &str,
-    example: &'static str,
+    example: &str,
     read: impl Fn(&str, &str) -> Option<T>,
-) -> Result<C, Problem> {
+) -> Result<C, String> {
     let read = |entry: &str| {
         let pair = entry.split_once('=').and_then(|(name, value)| read(name.trim(), value.trim()));
-        pair.ok_or_else(|| Problem::Pair { value: entry.to_owned(), example })
+        pair.ok_or_else(|| format!("{entry:?} is not an entry such as {example}"))
     };
     entries(list).map(read).collect()
+}
+
+/// Reads the entries of a list of the file.
+fn list<T>(node: &Node, read: impl Fn(&Node) -> Result<T, Invalid>) -> Result<Vec<T>, Invalid> {
+    let Yaml::List(list) = &node.value else { return Err(Invalid::new(node, "is not a list")) };
+    let read = |(at, entry)| read(entry).map_err(|invalid| invalid.within(format!("[{at}]")));
+    list.iter().enumerate().map(read).collect()
 }
 
 impl Value for Vec<String> {
     const KIND: Kind = Kind::List;
 
-    fn parse(text: &str) -> Result<Self, Problem> {
+    fn parse(text: &str) -> Result<Self, String> {
         Ok(entries(text).map(str::to_owned).collect())
     }
 
-    fn read(node: &Node, place: &Place) -> Result<Self, Error> {
-        let Yaml::List(list) = &node.value else {
-            return Err(Error::new(place.clone(), Problem::NotAList));
-        };
-        let entries = list.iter().enumerate();
-        entries.map(|(at, entry)| String::read(entry, &place.entry(&format!("[{at}]"), entry.line))).collect()
+    fn read(node: &Node) -> Result<Self, Invalid> {
+        list(node, String::read)
     }
 
     fn to_json(&self) -> Json {
@@ -228,19 +193,20 @@ impl Value for Vec<String> {
 impl Value for BTreeMap<String, bool> {
     const KIND: Kind = Kind::List;
 
-    fn parse(text: &str) -> Result<Self, Problem> {
+    fn parse(text: &str) -> Result<Self, String> {
         pairs(text, "Gate=true", |name, value| Some((name.to_owned(), boolean(value).ok()?)))
     }
 
-    fn read(node: &Node, place: &Place) -> Result<Self, Error> {
+    fn read(node: &Node) -> Result<Self, Invalid> {
         let Yaml::Mapping(gates) = &node.value else {
-            return Err(Error::new(place.clone(), Problem::NotAMapping));
+            return Err(Invalid::new(node, "is not a mapping of fields to values"));
         };
-        let gate = |(name, value): &(serde_saphyr::Spanned<String>, Node)| {
-            let place = place.entry(&format!(".{}", name.value), value.line);
-            Ok((name.value.clone(), bool::read(value, &place)?))
-        };
-        gates.iter().map(gate).collect()
+        let mut read = Self::new();
+        for (name, value) in gates {
+            let value = bool::read(value).map_err(|invalid| invalid.within(format!(".{}", name.value)))?;
+            read.insert(name.value.clone(), value);
+        }
+        Ok(read)
     }
 
     fn to_json(&self) -> Json {
@@ -255,25 +221,19 @@ pub struct Vmodule(Vec<(String, u32)>);
 impl Value for Vmodule {
     const KIND: Kind = Kind::List;
 
-    fn parse(text: &str) -> Result<Self, Problem> {
+    fn parse(text: &str) -> Result<Self, String> {
         pairs(text, "file=4", |file, level| Some((file.to_owned(), level.parse().ok()?))).map(Self)
     }
 
-    fn read(node: &Node, place: &Place) -> Result<Self, Error> {
-        let Yaml::List(list) = &node.value else {
-            return Err(Error::new(place.clone(), Problem::NotAList));
+    fn read(node: &Node) -> Result<Self, Invalid> {
+        let item = |item: &Node| {
+            let (file, level) = (item.get("filePattern"), item.get("verbosity"));
+            let (Some(file), Some(level)) = (file, level) else {
+                return Err(Invalid::new(item, "is not an entry such as {filePattern: file, verbosity: 4}"));
+            };
+            Ok((String::read(file)?, u32::read(level)?))
         };
-        let item = |(at, item): (usize, &Node)| {
-            let field = |name: &str| item.get(name).filter(|node| !matches!(node.value, Yaml::Null));
-            let place = |name: &str| place.entry(&format!("[{at}].{name}"), item.line);
-            if !matches!(item.value, Yaml::Mapping(_)) {
-                return Err(Error::new(place("filePattern"), Problem::NotAMapping));
-            }
-            let file = field("filePattern").map(|node| String::read(node, &place("filePattern")));
-            let level = field("verbosity").map(|node| u32::read(node, &place("verbosity")));
-            Ok((file.transpose()?.unwrap_or_default(), level.transpose()?.unwrap_or_default()))
-        };
-        list.iter().enumerate().map(item).collect::<Result<_, _>>().map(Self)
+        list(node, item).map(Self)
     }
 
     fn to_json(&self) -> Json {

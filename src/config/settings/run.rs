@@ -91,13 +91,6 @@ pub struct Wish<T> {
     pub is_explicit: bool,
 }
 
-impl<T: PartialEq> Wish<T> {
-    /// A value beside the default.
-    fn new(value: T, default: &T) -> Self {
-        Self { is_explicit: value != *default, value }
-    }
-}
-
 /// Limits and timeouts of connection tracking (`net.netfilter.nf_conntrack_*`). Times are in seconds; `None` and 0
 /// leave the kernel's value alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use portolan_rules::node_ports::{NodePortAddresses, NodePortAddressesError};
 
 use super::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings, SyncSettings, Wish};
 use crate::config::{
-    Duration, Error, Options, Origin, Place, Problem, ROWS,
+    Duration, Effect, Error, Options, Origin, Place, Quantity, ROWS, Row,
+    changes::text,
     settings::{Settings, masquerade_bit},
 };
 
@@ -14,66 +15,33 @@ use crate::config::{
 /// in 31 bits (`proc_dointvec_jiffies`).
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(i32::MAX as i64 / 100);
 
-/// Names fields in errors.
-struct Checker<'a>(&'a Origin);
-
 impl Options {
     /// Gives the fields of a file the meaning that they have for kube-proxy: zero is the default of a period, and the
     /// `iptables` section is in force where `nftables` is silent, unless the mode is nftables. (kube-proxy's default
     /// is iptables, and its mode ipvs reads the section, too.) Returns the fields that are in force in place of others.
     pub(super) fn normalize_file(&mut self) -> Vec<(&'static str, &'static str)> {
-        for period in [
-            &mut self.sync_period,
-            &mut self.min_sync_period,
-            &mut self.iptables_sync_period,
-            &mut self.iptables_min_sync_period,
-            &mut self.config_sync_period,
-        ] {
-            period.take_if(|period| period.is_zero());
+        self.config_sync_period.take_if(|period| period.is_zero());
+        let is_nftables = self.mode.as_deref() == Some("nftables");
+        let mut in_place_of = Vec::new();
+        for row in ROWS {
+            let Effect::InPlaceOf(field, _) = row.effect else { continue };
+            let Some(other) = Row::of_field(field) else { continue };
+            for row in [row, other] {
+                // Zero says nothing, but for a number, such as that of a bit.
+                if (row.get)(self).is_some_and(|value| value == false || value == "0s") {
+                    (row.take)(&mut Self::default(), self);
+                }
+            }
+            let (value, others) = ((row.get)(self), (other.get)(self));
+            if let (false, Some(value), None) = (is_nftables, value, others) {
+                // Both have the same type.
+                let _ = (other.parse)(self, &text(&value));
+                (row.take)(&mut Self::default(), self);
+                in_place_of.push((field, row.field));
+            }
         }
-        for all in [&mut self.masquerade_all, &mut self.iptables_masquerade_all] {
-            all.take_if(|all| !*all);
-        }
-        if self.mode.as_deref() == Some("nftables") {
-            return Vec::new();
-        }
-        let fields = [
-            (
-                "nftables.masqueradeAll",
-                "iptables.masqueradeAll",
-                fill(&mut self.masquerade_all, &mut self.iptables_masquerade_all),
-            ),
-            (
-                "nftables.masqueradeBit",
-                "iptables.masqueradeBit",
-                fill(&mut self.masquerade_bit, &mut self.iptables_masquerade_bit),
-            ),
-            (
-                "nftables.syncPeriod",
-                "iptables.syncPeriod",
-                fill(&mut self.sync_period, &mut self.iptables_sync_period),
-            ),
-            (
-                "nftables.minSyncPeriod",
-                "iptables.minSyncPeriod",
-                fill(&mut self.min_sync_period, &mut self.iptables_min_sync_period),
-            ),
-        ];
-        fields
-            .into_iter()
-            .filter(|(.., is_filled)| *is_filled)
-            .map(|(other, given, _)| (other, given))
-            .collect()
+        in_place_of
     }
-}
-
-/// Moves a value to where there is none; says whether it did.
-fn fill<T>(to: &mut Option<T>, from: &mut Option<T>) -> bool {
-    if to.is_none() {
-        *to = from.take();
-        return to.is_some();
-    }
-    false
 }
 
 /// Completes the address of a server whose port is given apart, as kube-proxy's deprecated flags do. The port is for
@@ -89,29 +57,30 @@ pub(super) fn complete_listener(address: &mut Option<String>, port: Option<u16>)
 impl RunSettings {
     /// Checks options as they are given, without defaults.
     pub(super) fn check(given: &Options, origin: Origin) -> Result<Self, Error> {
-        let check = Checker(&origin);
-        check.mode(given)?;
+        mode(given, &origin)?;
         let all = given.complete();
-        check.without_effect(given)?;
+        check_without_effect(given, &origin)?;
         let mut settings = Self {
             node: Settings::check(&all, &origin)?,
-            sync: check.sync(&all)?,
+            sync: sync(&all, &origin)?,
             api: api(&all)?,
-            healthz: check.listener(
+            healthz: listener(
+                &origin,
                 "healthzBindAddress",
                 &given.healthz_bind_address,
                 &all.healthz_bind_address,
             )?,
-            metrics: check.listener(
+            metrics: listener(
+                &origin,
                 "metricsBindAddress",
                 &given.metrics_bind_address,
                 &all.metrics_bind_address,
             )?,
             bind_hard_fail: all.bind_address_hard_fail == Some(true),
             table_owner: all.table_owner == Some(true),
-            conntrack: check.conntrack(&all)?,
-            oom_score_adj: check.oom_score_adj(&all)?,
-            logging: check.logging(&all)?,
+            conntrack: conntrack(&all, &origin)?,
+            oom_score_adj: oom_score_adj(&all, &origin)?,
+            logging: logging(&all, &origin)?,
             flags_beside_file: Vec::new(),
             without_effect: names(&origin, given.without_effect()),
             warnings: Vec::new(),
@@ -126,8 +95,8 @@ impl RunSettings {
         for row in ROWS.iter().filter(|row| row.field.is_empty()) {
             let is_port = ["--healthz-port", "--metrics-port"].contains(&row.flags);
             let value = (row.get)(given).filter(|value| !is_port && *value != false && *value != "");
-            let text = value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-            settings.flags_beside_file.extend(text.map(|text| format!("{}={text}", row.flags)));
+            let flag = value.map(|value| format!("{}={}", row.flags, text(&value)));
+            settings.flags_beside_file.extend(flag);
         }
         for (server, field, address) in [
             (settings.healthz, "healthzBindAddress", &mut settings.options.healthz_bind_address),
@@ -153,158 +122,142 @@ impl RunSettings {
     }
 }
 
-impl Checker<'_> {
-    fn error(&self, field: &str, problem: Problem) -> Error {
-        Error::new(self.0.place(field), problem)
+fn mode(given: &Options, origin: &Origin) -> Result<(), Error> {
+    let remedy = match origin.place("mode") {
+        Place::Flag(_) => "leave the flag out, or say --proxy-mode=nftables",
+        Place::File { .. } => {
+            "add --proxy-mode=nftables, or set `mode: nftables` in the file, or delete the field"
+        }
+    };
+    match given.mode.as_deref().unwrap_or("") {
+        "" | "nftables" => Ok(()),
+        mode => {
+            Err(origin
+                .error("mode", format!("Portolan is an nftables proxy and has no mode {mode:?}; {remedy}")))
+        }
     }
+}
 
-    fn mode(&self, given: &Options) -> Result<(), Error> {
-        let remedy = match self.0.place("mode") {
-            Place::Flag(_) => "leave the flag out, or say --proxy-mode=nftables",
-            Place::File { .. } => {
-                "add --proxy-mode=nftables, or set `mode: nftables` in the file, or delete the field"
-            }
-        };
-        match given.mode.as_deref().unwrap_or("") {
-            "" | "nftables" => Ok(()),
-            mode => Err(self.error("mode", Problem::Mode { mode: mode.to_owned(), remedy })),
-        }
+fn sync(all: &Options, origin: &Origin) -> Result<SyncSettings, Error> {
+    let (field, min_field) = ("nftables.syncPeriod", "nftables.minSyncPeriod");
+    let (given, given_min) = (all.sync_period.unwrap_or_default(), all.min_sync_period.unwrap_or_default());
+    let period = positive(origin.place(field), given)?;
+    let min_period = time_from_zero(origin, min_field, given_min)?;
+    if min_period > period {
+        let longer = format!("{given_min} is longer than {} ({given})", origin.short_name(field));
+        return Err(origin.error(min_field, longer));
     }
+    let full_period = positive("--full-sync-period".into(), all.full_sync_period.unwrap_or_default())?;
+    Ok(SyncSettings { period, min_period, full_period })
+}
 
-    fn sync(&self, all: &Options) -> Result<SyncSettings, Error> {
-        let (field, min_field) = ("nftables.syncPeriod", "nftables.minSyncPeriod");
-        let (given, given_min) =
-            (all.sync_period.unwrap_or_default(), all.min_sync_period.unwrap_or_default());
-        let period = positive(self.0.place(field), given)?;
-        let min_period = self.time(min_field, given_min)?;
-        if min_period > period {
-            let longer = Problem::Longer {
-                min: given_min.to_string(),
-                limit: given.to_string(),
-                period: self.0.short_name(field),
-            };
-            return Err(self.error(min_field, longer));
-        }
-        let full_period = positive("--full-sync-period".into(), all.full_sync_period.unwrap_or_default())?;
-        Ok(SyncSettings { period, min_period, full_period })
+/// A listener; there is none if it is given as empty.
+fn listener(
+    origin: &Origin,
+    field: &str,
+    given: &Option<String>,
+    complete: &Option<String>,
+) -> Result<Option<SocketAddr>, Error> {
+    if given.as_ref().is_some_and(|given| given.trim().is_empty()) {
+        return Ok(None);
     }
+    let text = complete.as_deref().unwrap_or_default().trim();
+    let address: Option<SocketAddr> = text.parse().ok();
+    match address.filter(|address| address.port() != 0) {
+        Some(address) => Ok(Some(address)),
+        None => {
+            Err(origin.error(field, format!("{text:?} is not an address and port such as 0.0.0.0:10256")))
+        }
+    }
+}
 
-    /// A listener; there is none if it is given as empty.
-    fn listener(
-        &self,
-        field: &str,
-        given: &Option<String>,
-        complete: &Option<String>,
-    ) -> Result<Option<SocketAddr>, Error> {
-        if given.as_ref().is_some_and(|given| given.trim().is_empty()) {
-            return Ok(None);
+fn conntrack(all: &Options, origin: &Origin) -> Result<ConntrackSettings, Error> {
+    let default = Options::default().complete();
+    let count = |field: &str, get: fn(&Options) -> Option<i32>| {
+        let value = get(all).unwrap_or_default();
+        let count = u32::try_from(value);
+        let value = count.map_err(|_| origin.error(field, format!("{value} is negative")))?;
+        Ok::<_, Error>(Wish { value, is_explicit: get(all) != get(&default) })
+    };
+    let time = |field: &str, get: fn(&Options) -> Option<Duration>| {
+        let given = get(all).unwrap_or_default();
+        let time = time_from_zero(origin, field, given)?;
+        if given > LONGEST_TIMEOUT {
+            let problem =
+                format!("{given} is longer than {LONGEST_TIMEOUT}, the longest that the kernel can have");
+            return Err(origin.error(field, problem));
         }
-        let text = complete.as_deref().unwrap_or_default().trim();
-        let address: Option<SocketAddr> = text.parse().ok();
-        match address.filter(|address| address.port() != 0) {
-            Some(address) => Ok(Some(address)),
-            None => Err(self.error(field, Problem::Listener(text.to_owned()))),
-        }
-    }
+        // The kernel counts in seconds; a part of one is one, as 0 means something else.
+        let value = time.as_millis().div_ceil(1000) as u64;
+        Ok::<_, Error>(Wish { value, is_explicit: get(all) != get(&default) })
+    };
+    Ok(ConntrackSettings {
+        max_per_core: count("conntrack.maxPerCore", |all| all.conntrack_max_per_core)?,
+        min: count("conntrack.min", |all| all.conntrack_min)?,
+        tcp_established: time("conntrack.tcpEstablishedTimeout", |all| {
+            all.conntrack_tcp_timeout_established
+        })?,
+        tcp_close_wait: time("conntrack.tcpCloseWaitTimeout", |all| all.conntrack_tcp_timeout_close_wait)?,
+        tcp_be_liberal: all.conntrack_tcp_be_liberal == Some(true),
+        udp: time("conntrack.udpTimeout", |all| all.conntrack_udp_timeout)?,
+        udp_stream: time("conntrack.udpStreamTimeout", |all| all.conntrack_udp_timeout_stream)?,
+    })
+}
 
-    fn conntrack(&self, all: &Options) -> Result<ConntrackSettings, Error> {
-        let default = Options::default().complete();
-        let count = |field: &str, value: Option<i32>, default: Option<i32>| {
-            let value = value.unwrap_or_default();
-            let count = u32::try_from(value);
-            let count = count.map_err(|_| self.error(field, Problem::Negative(value.to_string())))?;
-            let default = u32::try_from(default.unwrap_or_default()).unwrap_or_default();
-            Ok::<_, Error>(Wish::new(count, &default))
-        };
-        let time = |field: &str, value: Option<Duration>, default: Option<Duration>| {
-            // The kernel counts in seconds; a part of one is one, as 0 means something else.
-            let seconds = |time: std::time::Duration| time.as_millis().div_ceil(1000) as u64;
-            let given = value.unwrap_or_default();
-            let time = self.time(field, given)?;
-            if given > LONGEST_TIMEOUT {
-                let problem = Problem::TooLong(given.to_string(), LONGEST_TIMEOUT.to_string());
-                return Err(self.error(field, problem));
-            }
-            let default = default.and_then(Duration::unsigned).unwrap_or_default();
-            Ok::<_, Error>(Wish::new(seconds(time), &seconds(default)))
-        };
-        Ok(ConntrackSettings {
-            max_per_core: count(
-                "conntrack.maxPerCore",
-                all.conntrack_max_per_core,
-                default.conntrack_max_per_core,
-            )?,
-            min: count("conntrack.min", all.conntrack_min, default.conntrack_min)?,
-            tcp_established: time(
-                "conntrack.tcpEstablishedTimeout",
-                all.conntrack_tcp_timeout_established,
-                default.conntrack_tcp_timeout_established,
-            )?,
-            tcp_close_wait: time(
-                "conntrack.tcpCloseWaitTimeout",
-                all.conntrack_tcp_timeout_close_wait,
-                default.conntrack_tcp_timeout_close_wait,
-            )?,
-            tcp_be_liberal: all.conntrack_tcp_be_liberal == Some(true),
-            udp: time("conntrack.udpTimeout", all.conntrack_udp_timeout, default.conntrack_udp_timeout)?,
-            udp_stream: time(
-                "conntrack.udpStreamTimeout",
-                all.conntrack_udp_timeout_stream,
-                default.conntrack_udp_timeout_stream,
-            )?,
-        })
+fn oom_score_adj(all: &Options, origin: &Origin) -> Result<Wish<i32>, Error> {
+    let value = all.oom_score_adj.unwrap_or_default();
+    if (-1000..=1000).contains(&value) {
+        let is_explicit = all.oom_score_adj != Options::default().complete().oom_score_adj;
+        Ok(Wish { value, is_explicit })
+    } else {
+        Err(origin.error("oomScoreAdj", format!("{value} is not a number from -1000 to 1000")))
     }
+}
 
-    fn oom_score_adj(&self, all: &Options) -> Result<Wish<i32>, Error> {
-        let default = Options::default().complete().oom_score_adj.unwrap_or_default();
-        let score = all.oom_score_adj.unwrap_or_default();
-        if (-1000..=1000).contains(&score) {
-            Ok(Wish::new(score, &default))
-        } else {
-            Err(self.error("oomScoreAdj", Problem::Range(score.into(), -1000, 1000)))
+fn logging(all: &Options, origin: &Origin) -> Result<LoggingSettings, Error> {
+    let is_json = match all.logging_format.as_deref().unwrap_or("text") {
+        "text" => false,
+        "json" => true,
+        other => {
+            return Err(origin.error("logging.format", format!("{other:?} is none of text, json")));
         }
-    }
+    };
+    Ok(LoggingSettings { is_json, verbosity: all.verbosity.unwrap_or_default() })
+}
 
-    fn logging(&self, all: &Options) -> Result<LoggingSettings, Error> {
-        let is_json = match all.logging_format.as_deref().unwrap_or("text") {
-            "text" => false,
-            "json" => true,
-            other => {
-                return Err(self.error("logging.format", Problem::NoneOf(other.to_owned(), "text, json")));
-            }
-        };
-        Ok(LoggingSettings { is_json, verbosity: all.verbosity.unwrap_or_default() })
+/// Values that kube-proxy refuses are refused although they have no effect: they are mistakes all the same.
+fn check_without_effect(given: &Options, origin: &Origin) -> Result<(), Error> {
+    if given.iptables_masquerade_bit.is_some() {
+        masquerade_bit(origin, "iptables.masqueradeBit", given.iptables_masquerade_bit)?;
     }
+    if let Some(period) = given.config_sync_period {
+        positive(origin.place("configSyncPeriod"), period)?;
+    }
+    let blank = given.nodeport_addresses.iter().flatten().position(|entry| entry.trim().is_empty());
+    if let Some(at) = blank {
+        let blank = NodePortAddressesError::NotANetwork(String::new());
+        return Err(origin.error(&format!("nodePortAddresses[{at}]"), blank));
+    }
+    if let Some(period) = given.log_flush_frequency.as_ref().map(Quantity::as_str)
+        && period.parse::<i64>().is_err()
+    {
+        period.parse::<Duration>().map_err(|problem| origin.error("logging.flushFrequency", problem))?;
+    }
+    match given.kube_api_burst {
+        Some(burst) if burst < 0 => {
+            Err(origin.error("clientConnection.burst", format!("{burst} is negative")))
+        }
+        _ => Ok(()),
+    }
+}
 
-    /// Values that kube-proxy refuses are refused although they have no effect: they are mistakes all the same.
-    fn without_effect(&self, given: &Options) -> Result<(), Error> {
-        if given.iptables_masquerade_bit.is_some() {
-            masquerade_bit(self.0, "iptables.masqueradeBit", given.iptables_masquerade_bit)?;
-        }
-        if let Some(period) = given.config_sync_period {
-            positive(self.0.place("configSyncPeriod"), period)?;
-        }
-        let blank = given.nodeport_addresses.iter().flatten().position(|entry| entry.trim().is_empty());
-        if let Some(at) = blank {
-            let blank = NodePortAddressesError::NotANetwork(String::new());
-            return Err(self.error(&format!("nodePortAddresses[{at}]"), blank.into()));
-        }
-        match given.kube_api_burst {
-            Some(burst) if burst < 0 => {
-                Err(self.error("clientConnection.burst", Problem::Negative(burst.to_string())))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn time(&self, field: &str, given: Duration) -> Result<std::time::Duration, Error> {
-        given.unsigned().ok_or_else(|| self.error(field, Problem::Negative(given.to_string())))
-    }
+fn time_from_zero(origin: &Origin, field: &str, given: Duration) -> Result<std::time::Duration, Error> {
+    given.unsigned().ok_or_else(|| origin.error(field, format!("{given} is negative")))
 }
 
 fn positive(place: Place, given: Duration) -> Result<std::time::Duration, Error> {
     let time = given.unsigned().filter(|time| !time.is_zero());
-    time.ok_or_else(|| Error::new(place, Problem::NotPositive(given.to_string())))
+    time.ok_or_else(|| Error::new(place, format!("{given} is not more than zero")))
 }
 
 /// What to call fields, each once: some flags set several.
@@ -323,7 +276,10 @@ fn api(all: &Options) -> Result<ApiSettings, Error> {
     let master = all.master.as_deref().map(str::trim).filter(|master| !master.is_empty());
     let invalid = master.filter(|master| parse_url(master, true).is_none());
     if let Some(master) = invalid {
-        return Err(Error::new("--master", Problem::Url(master.to_owned())));
+        return Err(Error::new(
+            "--master",
+            format!("{master:?} is not a URL such as https://192.0.2.1:6443"),
+        ));
     }
     let master = master.map(str::to_owned);
     Ok(ApiSettings { kubeconfig, master })
