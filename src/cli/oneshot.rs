@@ -25,7 +25,7 @@ pub fn render(args: &RenderArgs) -> ExitCode {
         Ok(input) => input,
         Err(error) => return super::fail(&error),
     };
-    // Loaded by nft, what is not printed is gone: the whole of a path must not be.
+    // `nft -f` removes the rules of Services that are not printed; those of a whole path must stay.
     if input.completeness == Completeness::Nothing || input.is_path_missing {
         return ExitCode::FAILURE;
     }
@@ -89,8 +89,8 @@ fn read(settings: &mut Settings) -> Result<Ruleset, Error> {
     kernel.dump(&config.table)
 }
 
-/// Compiles the input against what the kernel has, of which nothing goes while the input is incomplete; says whether all
-/// of it could be used.
+/// Compiles the input against the rules in the kernel, of which nothing is removed while the input is incomplete; returns
+/// whether all of it could be used.
 fn compile(input: Input, kernel: &Ruleset) -> (Ruleset, bool) {
     let Input { settings, mut state, service_cidrs, completeness, is_path_missing: _ } = input;
     let is_whole = completeness == Completeness::Whole;

@@ -155,7 +155,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     is_reading.store(false, Ordering::SeqCst);
     let ending = reconcile(&mut agent, &inbox);
     if let Err(error) = agent.retire_all() {
-        warn!("{error}; the next start removes what nothing leads to any more");
+        warn!(%error, "Unused objects stay in the tables until the next start");
     }
     agent.finish_flows();
     info!("Stopping; the rules stay in place");
@@ -166,7 +166,7 @@ fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
     input::source(&settings.node, &args.filenames, args.manifests)
 }
 
-/// Takes over what the manifests say at first; says whether all of them could be used.
+/// Takes over the first state of the manifests; returns whether all of them could be used.
 fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> bool {
     let Objects {
         services,
@@ -207,7 +207,7 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
         match agent.sync() {
             Ok(synced) => {
                 if let Err(error) = agent.retire_all() {
-                    warn!("{error}; trying again");
+                    warn!(%error, "Cannot remove unused objects; trying again");
                     continue;
                 }
                 match agent.quarantined() {
@@ -228,7 +228,7 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
                 return if used { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             }
             Err(error) if attempt == ONCE_ATTEMPTS || !is_transient(&error) => return super::fail(&error),
-            Err(error) => warn!("{error}; trying again"),
+            Err(error) => warn!(%error, "Cannot program the kernel; trying again"),
         }
         std::thread::sleep(wait);
         wait = (wait * 2).min(LAST_RETRY);

@@ -52,7 +52,8 @@ impl Options {
         listen(&mut all.metrics_bind_address, loopback, 10249);
         for row in ROWS.iter().filter(|row| !row.default.is_empty()) {
             let is_empty = |value: &Value| *value == Value::from("") || *value == Value::Array(Vec::new());
-            if (row.get)(&all).is_none_or(|value| is_empty(&value)) {
+            let is_unset = |value| !row.field.is_empty() && is_empty(&value);
+            if (row.get)(&all).is_none_or(is_unset) {
                 // A test reads each of them.
                 let _ = (row.parse)(&mut all, row.default);
             }

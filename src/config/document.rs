@@ -28,16 +28,6 @@ pub(super) enum Value {
 pub(super) type Mapping = Vec<(Spanned<String>, Node)>;
 
 impl Node {
-    /// Counts lines from further up.
-    pub fn shift(&mut self, lines: u64) {
-        self.line += lines;
-        match &mut self.value {
-            Value::List(entries) => entries.iter_mut().for_each(|entry| entry.shift(lines)),
-            Value::Mapping(fields) => fields.iter_mut().for_each(|(_, node)| node.shift(lines)),
-            _ => {}
-        }
-    }
-
     /// The value of a text field of a mapping.
     pub fn text(&self, key: &str) -> Option<&str> {
         match &self.get(key)?.value {
@@ -46,12 +36,15 @@ impl Node {
         }
     }
 
-    /// The value of a field of a mapping. The last counts if there are several.
-    pub fn get(&self, key: &str) -> Option<&Node> {
+    /// The value of a field of a mapping.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        self.entry(key).map(|(_, node)| node)
+    }
+
+    /// The key and value of a field of a mapping. The last counts if there are several.
+    pub fn entry(&self, key: &str) -> Option<&(Spanned<String>, Self)> {
         match &self.value {
-            Value::Mapping(fields) => {
-                fields.iter().rev().find(|(name, _)| name.value == key).map(|(_, node)| node)
-            }
+            Value::Mapping(fields) => fields.iter().rev().find(|(name, _)| name.value == key),
             _ => None,
         }
     }

@@ -37,6 +37,13 @@ pub enum Place {
     },
 }
 
+impl Place {
+    /// The line of the file.
+    pub(super) fn line(&self) -> Option<u64> {
+        if let Self::File { line, .. } = self { *line } else { None }
+    }
+}
+
 impl From<&'static str> for Place {
     fn from(flag: &'static str) -> Self {
         Self::Flag(flag)

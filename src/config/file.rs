@@ -1,9 +1,9 @@
 //! Reading a configuration file.
 
-use std::{collections::BTreeSet, fs::File, io::Read as _, path::Path};
+use std::{collections::BTreeMap, fs::File, io::Read as _, path::Path};
 
 use super::{
-    Error, Options, Place, ROWS, Row,
+    Error, Options, Place, ROWS,
     document::{self, Mapping, Node, Value},
 };
 
@@ -38,9 +38,10 @@ pub(super) fn read(path: &Path) -> Result<(Options, Vec<Error>), Error> {
 fn parse(path: &Path, bytes: &[u8]) -> Result<(Options, Vec<Error>), Error> {
     let text = std::str::from_utf8(bytes);
     let text = text.map_err(|_| Error::new(place(path, None, ""), "is not UTF-8 text"))?;
-    let fields = configuration(path, text, 0)?;
-    let mut reader = Reader { path, options: Options::default(), warnings: Vec::new() };
+    let (fields, lines_before) = configuration(path, text, 0)?;
+    let mut reader = Reader { path, lines_before, options: Options::default(), warnings: Vec::new() };
     reader.mapping("", &fields)?;
+    reader.warnings.sort_by_key(|warning| warning.place.line());
     Ok((reader.options, reader.warnings))
 }
 
@@ -48,8 +49,9 @@ fn place(path: &Path, line: Option<u64>, field: &str) -> Place {
     Place::File { path: path.to_owned(), line, field: field.to_owned() }
 }
 
-/// Finds the configuration among the documents of a text that begins after this many lines of the file.
-fn configuration(path: &Path, text: &str, lines_before: u64) -> Result<Mapping, Error> {
+/// Finds the configuration among the documents of a text that begins after this many lines of the file. Returns its
+/// fields and the number of lines before its text.
+fn configuration(path: &Path, text: &str, lines_before: u64) -> Result<(Mapping, u64), Error> {
     let refuse = |line: Option<u64>, field: &str, problem: &str| {
         Error::new(place(path, line.map(|line| line + lines_before), field), problem)
     };
@@ -67,10 +69,10 @@ fn configuration(path: &Path, text: &str, lines_before: u64) -> Result<Mapping, 
                 return Err(refuse(line, "", "there is more than one KubeProxyConfiguration"));
             }
             Some(KIND) => found = Some(document),
-            Some("ConfigMap") => {
+            Some("ConfigMap") if lines_before == 0 => {
                 let data = document.get("data");
-                let value = data.and_then(|data| CONFIG_MAP_KEYS.iter().find_map(|key| data.get(key)));
-                let Some(Node { value: Value::Text(text), line: at }) = value else {
+                let value = data.and_then(|data| CONFIG_MAP_KEYS.iter().find_map(|key| data.entry(key)));
+                let Some((key, Node { value: Value::Text(text), .. })) = value else {
                     return Err(refuse(
                         line,
                         "",
@@ -78,7 +80,7 @@ fn configuration(path: &Path, text: &str, lines_before: u64) -> Result<Mapping, 
                     ));
                 };
                 // The text of a block begins in the line after its key.
-                return configuration(path, text, lines_before + at);
+                return configuration(path, text, key.referenced.line());
             }
             Some(kind) => others.push(format!("{kind:?}")),
             None if document.get("apiVersion").is_none() => return Err(missing("apiVersion", API_VERSION)),
@@ -98,14 +100,13 @@ fn configuration(path: &Path, text: &str, lines_before: u64) -> Result<Mapping, 
         Some(other) => return Err(unsupported("apiVersion", &format!("{other:?}"), API_VERSION)),
         None => return Err(missing("apiVersion", API_VERSION)),
     }
-    let Value::Mapping(fields) = &document.value else { return Ok(Mapping::new()) };
-    let mut fields = fields.clone();
-    fields.iter_mut().for_each(|(_, node)| node.shift(lines_before));
-    Ok(fields)
+    let fields = if let Value::Mapping(fields) = &document.value { fields.clone() } else { Mapping::new() };
+    Ok((fields, lines_before))
 }
 
 struct Reader<'a> {
     path: &'a Path,
+    lines_before: u64,
     options: Options,
     warnings: Vec<Error>,
 }
@@ -113,13 +114,18 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Reads the fields of a mapping, which is the file itself or a field that has fields.
     fn mapping(&mut self, prefix: &str, fields: &Mapping) -> Result<(), Error> {
-        let mut seen = BTreeSet::new();
-        for (name, node) in fields {
+        let keys = fields.iter().enumerate().map(|(at, (name, _))| (&*name.value, at));
+        let last: BTreeMap<&str, usize> = keys.collect();
+        for (at, (name, node)) in fields.iter().enumerate() {
             let field =
                 if prefix.is_empty() { name.value.clone() } else { format!("{prefix}.{}", name.value) };
-            let place = |line, suffix: &str| place(self.path, Some(line), &format!("{field}{suffix}"));
-            if !seen.insert(&name.value) {
-                self.warnings.push(Error::new(place(node.line, ""), "is there twice; the last value counts"));
+            let (path, lines_before) = (self.path, self.lines_before);
+            let place =
+                |line, entry: &str| place(path, Some(line + lines_before), &format!("{field}{entry}"));
+            let here = || place(name.referenced.line(), "");
+            if last.get(&*name.value) != Some(&at) {
+                self.warnings.push(Error::new(here(), "is there again; the last value counts"));
+                continue;
             }
             if let Some(row) = ROWS.iter().find(|row| row.field == field) {
                 // Null is the same as no value, as for Go.
@@ -132,12 +138,12 @@ impl Reader<'_> {
                 match &node.value {
                     Value::Mapping(fields) => self.mapping(&field, fields)?,
                     Value::Null => {}
-                    _ => return Err(Error::new(place(node.line, ""), NOT_A_MAPPING)),
+                    _ => return Err(Error::new(here(), NOT_A_MAPPING)),
                 }
             } else if !["apiVersion", "kind"].contains(&&*field) {
                 let guess =
                     nearest(&field).map(|field| format!("; did you mean {field}?")).unwrap_or_default();
-                self.warnings.push(Error::new(place(node.line, ""), format!("unknown field{guess}")));
+                self.warnings.push(Error::new(here(), format!("unknown field{guess}")));
             }
         }
         Ok(())
@@ -151,13 +157,11 @@ fn is_below(field: &str, section: &str) -> bool {
 
 /// The known field with the name that is most similar to an unknown one: the same name elsewhere, or a misspelt one.
 fn nearest(field: &str) -> Option<&'static str> {
-    let last = |field: &'_ str| field.rsplit('.').next().unwrap_or_default().to_lowercase();
-    let rows = || ROWS.iter().filter(|row| !row.field.is_empty());
-    let moved = rows().filter(|row| last(row.field) == last(field));
-    let misspelt =
-        rows().filter(|row| strsim::osa_distance(&row.field.to_lowercase(), &field.to_lowercase()) <= 3);
-    let best = |row: &&&Row| strsim::osa_distance(&row.field.to_lowercase(), &field.to_lowercase());
-    moved.chain(misspelt).collect::<Vec<_>>().iter().min_by_key(best).map(|row| row.field)
+    let last = |field: &str| field.rsplit('.').next().unwrap_or_default().to_lowercase();
+    let distance = |other: &str| strsim::osa_distance(&other.to_lowercase(), &field.to_lowercase());
+    let known = ROWS.iter().map(|row| row.field).filter(|known| !known.is_empty());
+    let is_similar = |known: &&str| last(known) == last(field) || distance(known) <= (field.len() / 4).max(2);
+    known.filter(is_similar).min_by_key(|known| distance(known))
 }
 
 #[cfg(test)]
@@ -208,7 +212,7 @@ mod tests {
             ("featureGates: {Foo: \"true\"}\n", "3: featureGates.Foo: is neither true nor false"),
             ("hostnameOverride: 5\n", "3: hostnameOverride: is not a text"),
             ("hostnameOverride: true\n", "3: hostnameOverride: is not a text"),
-            ("conntrack: [1\n", "4: is not valid YAML: "),
+            ("conntrack: [1\n", "3: is not valid YAML: "),
             ("a: &a [*a]\n", "3: is not valid YAML: "),
         ] {
             let error = error(&format!("{HEAD}{body}"));
@@ -228,8 +232,8 @@ mod tests {
             ("ipvs:\nstrictARP: true\n", "4: strictARP: unknown field; did you mean ipvs.strictARP?"),
             ("ipvs:\n  masqueradeAll: true\n", "4: ipvs.masqueradeAll: unknown field; did you mean "),
             ("somethingOfLaterReleases: {a: 1}\n", "3: somethingOfLaterReleases: unknown field"),
-            ("mode: nftables\nmode: nftables\n", "4: mode: is there twice; the last value counts"),
-            ("conntrack:\n  min: 1\n  min: 2\n", "5: conntrack.min: is there twice; the last value counts"),
+            ("mode: nftables\nmode: nftables\n", "3: mode: is there again; the last value counts"),
+            ("conntrack:\n  min: 1\n  min: 2\n", "4: conntrack.min: is there again; the last value counts"),
             ("\"x\\e[31my\": 1\n", "3: x\\u{1b}[31my: unknown field"),
             ("\"two\\nlines\": 1\n", "3: two\\nlines: unknown field"),
         ] {

@@ -161,8 +161,8 @@ fn detect_local(all: &Options, origin: &Origin) -> Result<DetectLocal, Error> {
         "InterfaceNamePrefix" => of("detectLocal.interfaceNamePrefix", &all.pod_interface_name_prefix)
             .map(DetectLocal::InterfacePrefix),
         other => {
-            let modes = "ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix";
-            Err(origin.error("detectLocalMode", format!("{other:?} is none of {modes}")))
+            let modes = "ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix";
+            Err(origin.error("detectLocalMode", format!("{other:?} is invalid, must be {modes}")))
         }
     }
 }

@@ -213,7 +213,7 @@ fn a_file_with_questionable_fields_is_refused_if_asked_for() {
         ("ipvs:\nstrictARP: true", ":4: strictARP: unknown field; did you mean ipvs.strictARP?"),
         ("conntrack:\n  maxPerCpu: 1", ":4: conntrack.maxPerCpu: unknown field; did you mean"),
         ("logging:\n  options:\n    json:\n      size: 1", ":6: logging.options.json.size: unknown field"),
-        ("mode: nftables\nmode: nftables", ":4: mode: is there twice"),
+        ("mode: nftables\nmode: nftables", ":3: mode: is there again; the last value counts"),
     ] {
         let file = TestFile::new(&format!("{HEAD}{body}\n"));
         refused(&["run", "--config", &file.name(), "--strict-config"], &[&file.name(), word]);

@@ -37,7 +37,7 @@ fn fields_and_flags_without_meaning_are_named_in_one_line() {
     assert_eq!(
         named,
         [format!(
-            "\"Without effect here ({}): clientConnection.qps, enableProfiling, featureGates.TopologyAwareHints, \
+            "\"Without effect here\" file=\"{}\" options=\"clientConnection.qps, enableProfiling, featureGates.TopologyAwareHints, \
              iptables.masqueradeAll, ipvs.excludeCIDRs, ipvs.strictARP, portRange, winkernel.networkName, \
              --healthz-port, --conntrack-min, --profiling\"",
             file.name()
@@ -50,11 +50,13 @@ fn fields_and_flags_without_meaning_are_named_in_one_line() {
             "--profiling=false",
             "--kube-api-qps=5"
         ]),
-        [r#""Without effect here: --feature-gates, --ipvs-scheduler""#]
+        [r#""Without effect here" options="--feature-gates, --ipvs-scheduler""#]
     );
     assert_eq!(
         warnings(&["--nodeport-addresses=127.0.0.0/8,10.0.0.0/8", "--proxy-port-range=1-2"]),
-        [r#""Without effect here: --proxy-port-range, --nodeport-addresses 127.0.0.0/8 (loopback)""#]
+        [
+            r#""Without effect here" options="--proxy-port-range, --nodeport-addresses 127.0.0.0/8 (loopback)""#
+        ]
     );
 }
 
@@ -82,7 +84,7 @@ fn fields_that_kube_proxy_ignores_are_named_one_by_one_and_the_agent_runs() {
     let expected = [
         line("3: clusterCidr: unknown field; did you mean clusterCIDR?"),
         line("5: strictARP: unknown field; did you mean ipvs.strictARP?"),
-        line("7: mode: is there twice; the last value counts"),
+        line("6: mode: is there again; the last value counts"),
         line("8: ofALaterRelease: unknown field"),
     ];
     assert_eq!(warnings(&["--config", &name]), expected);
@@ -97,8 +99,8 @@ fn show_config_warns_as_run_does() {
     enter_namespace();
     let file = TestFile::new(&format!("{HEAD}ipvs: {{strictARP: true}}\n"));
     let shown = portolan(&["run", "--config", &file.name(), "--show-config"]);
-    let without_effect = format!("Without effect here ({}): ipvs.strictARP", file.name());
-    for expected in [&without_effect, "No clusterCIDR: "] {
+    let without_effect = format!(r#""Without effect here" file="{}" options="ipvs.strictARP""#, file.name());
+    for expected in [&without_effect, "missing=\"clusterCIDR\""] {
         assert_eq!(shown.stderr.matches(expected).count(), 1, "{shown:?}");
     }
     assert_eq!(shown.code, Some(0));

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, io, path::PathBuf, process::ExitCode};
 
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, field::display, info, warn};
 
 use super::StartError;
 use crate::{
@@ -78,17 +78,15 @@ pub fn warn(args: &RunArgs, settings: &RunSettings) {
         warn!(err = %warning, "Configuration file has a field that does not count");
     }
     if !settings.without_effect.is_empty() {
-        let file = settings.origin.file.as_deref().map(|file| format!(" ({})", file.display()));
-        warn!("Without effect here{}: {}", file.unwrap_or_default(), settings.without_effect.join(", "));
+        let file = settings.origin.file.as_deref().map(|file| display(file.display()));
+        warn!(file, options = settings.without_effect.join(", "), "Without effect here");
     }
     let is_cluster = args.filenames.is_empty();
     if is_cluster
         && matches!(&settings.node.detect_local, DetectLocal::ClusterCidr(networks) if networks.is_empty())
     {
-        let place = settings.origin.short_name("clusterCIDR");
-        warn!(
-            "No {place}: pods cannot be told from others, so that no connection to a ClusterIP is masqueraded"
-        );
+        let missing = settings.origin.short_name("clusterCIDR");
+        warn!(missing, "Pods cannot be recognised, so that no connection to a ClusterIP is masqueraded");
     }
 }
 
@@ -197,11 +195,11 @@ impl Follower {
             }
             return true;
         }
-        let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        let changes = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         error!(
-            "Configuration file {} changed; exiting so that the supervisor restarts with the new configuration: {}",
-            self.file.display(),
-            changes.join(", ")
+            path = %self.file.display(),
+            changes,
+            "Configuration file changed; exiting so that the supervisor restarts with the new configuration"
         );
         // The queue is closed if the agent is stopping anyway.
         let _ = self.events.send(Event::Stop(Ending::Failed));
@@ -212,7 +210,8 @@ impl Follower {
         let problem = problem.to_string();
         if self.problem.as_ref() != Some(&problem) {
             error!(
-                "Configuration file changed but cannot be used; going on with the configuration from before: {problem}"
+                err = problem,
+                "Configuration file changed but cannot be used; going on with the configuration from before"
             );
         }
         self.problem = Some(problem);

@@ -57,7 +57,7 @@ fn pods_are_recognised_by_what_the_mode_names() {
     );
     assert_eq!(
         mode("Cluster").unwrap_err().to_string(),
-        r#"--detect-local-mode: "Cluster" is none of ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix"#
+        r#"--detect-local-mode: "Cluster" is invalid, must be ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix"#
     );
 }
 

@@ -219,7 +219,7 @@ fn logging(all: &Options, origin: &Origin) -> Result<LoggingSettings, Error> {
         "text" => false,
         "json" => true,
         other => {
-            return Err(origin.error("logging.format", format!("{other:?} is none of text, json")));
+            return Err(origin.error("logging.format", format!("{other:?} is invalid, must be text or json")));
         }
     };
     Ok(LoggingSettings { is_json, verbosity: all.verbosity.unwrap_or_default() })
