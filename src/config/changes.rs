@@ -1,6 +1,10 @@
 //! Configurations as a file has them: written, completed by defaults, and compared field by field.
 
-use std::{collections::BTreeMap, fmt, io, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    net::IpAddr,
+};
 
 use serde_json::{Map, Value};
 
@@ -28,13 +32,13 @@ impl fmt::Display for FieldChange {
 /// The fields that differ, in the order of their names.
 pub fn changes(before: &Options, after: &Options) -> Vec<FieldChange> {
     let (before, after) = (before.fields(), after.fields());
-    let fields: BTreeMap<&String, ()> = before.keys().chain(after.keys()).map(|field| (field, ())).collect();
+    let fields: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let change = |field: &String| {
         let text = |values: &BTreeMap<String, Value>| values.get(field).map(Value::to_string);
         let (before, after) = (text(&before), text(&after));
         (before != after).then(|| FieldChange { field: field.clone(), before, after })
     };
-    fields.into_keys().filter_map(change).collect()
+    fields.into_iter().filter_map(change).collect()
 }
 
 impl Options {
@@ -51,7 +55,7 @@ impl Options {
         listen(&mut all.healthz_bind_address, any, 10256);
         listen(&mut all.metrics_bind_address, loopback, 10249);
         for row in ROWS.iter().filter(|row| !row.default.is_empty()) {
-            let is_empty = |value: &Value| *value == Value::from("") || *value == Value::Array(Vec::new());
+            let is_empty = |value: &Value| value == "" || value.as_array().is_some_and(Vec::is_empty);
             let is_unset = |value| !row.field.is_empty() && is_empty(&value);
             if (row.get)(&all).is_none_or(is_unset) {
                 // A test reads each of them.

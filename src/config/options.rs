@@ -90,6 +90,7 @@ macro_rules! options {
     })*) => {
         /// The options as they are given, by flags or by a file: each may be absent.
         #[derive(Clone, Debug, Default, PartialEq)]
+        #[expect(clippy::doc_markdown, reason = "these are help texts, too")]
         pub struct Options {
             $($($(#[doc = $help])+ pub $name: Option<$type>,)*)*
         }

@@ -1,6 +1,6 @@
 //! The types of options: how a flag and a field of the file are read, and how a value is written.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
 use serde_json::{Value as Json, json};
 
@@ -60,6 +60,7 @@ pub(super) trait Value: Sized {
     fn to_json(&self) -> Json;
 }
 
+const BOOLEAN: &str = "is neither true nor false";
 const INTEGER: &str = "is not a whole number, or too large";
 const COUNT: &str = "is not a whole number from 0 on, or too large";
 const NUMBER: &str = "is not a number";
@@ -69,8 +70,13 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("is neither true nor false".to_owned()),
+        _ => Err(format!("{text:?} {BOOLEAN}")),
     }
+}
+
+/// Reads a number of a flag.
+fn number<T: FromStr>(text: &str, problem: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text:?} {problem}"))
 }
 
 /// A quantity or time that the file may also give as a number.
@@ -110,10 +116,10 @@ macro_rules! scalars {
 // Columns: type: kind, from a flag, from the file, to JSON.
 scalars! {
     bool: Boolean, boolean, Yaml::boolean, |value| json!(value);
-    i32: Number, |text| text.parse().map_err(|_| INTEGER.to_owned()), |value| value.integer(INTEGER), |value| json!(value);
-    u32: Number, |text| text.parse().map_err(|_| COUNT.to_owned()), |value| value.integer(COUNT), |value| json!(value);
-    u16: Number, |text| text.parse().map_err(|_| COUNT.to_owned()), |value| value.integer(COUNT), |value| json!(value);
-    f32: Number, |text| text.parse().map_err(|_| NUMBER.to_owned()), |value| value.float(NUMBER), |value| json!(value);
+    i32: Number, |text| number(text, INTEGER), |value| value.integer(INTEGER), |value| json!(value);
+    u32: Number, |text| number(text, COUNT), |value| value.integer(COUNT), |value| json!(value);
+    u16: Number, |text| number(text, COUNT), |value| value.integer(COUNT), |value| json!(value);
+    f32: Number, |text| number(text, NUMBER), |value| value.float(NUMBER), |value| json!(value);
     String: Text, |text| Ok(text.to_owned()), |value| value.text().map(str::to_owned), |value| json!(value);
     Duration: Duration, str::parse, |value| value.text_or_number()?.parse(), |value| json!(value.to_string());
     Quantity: Text, |text| Ok(Self(text.to_owned())), |value| value.text_or_number().map(Self), |value| json!(value.0);
@@ -122,7 +128,7 @@ scalars! {
 /// Readers of scalars.
 impl Yaml {
     fn boolean(&self) -> Result<bool, String> {
-        if let Self::Boolean(value) = self { Ok(*value) } else { boolean("") }
+        if let Self::Boolean(value) = self { Ok(*value) } else { Err(BOOLEAN.to_owned()) }
     }
 
     fn integer<T: TryFrom<i64>>(&self, problem: &str) -> Result<T, String> {

@@ -67,14 +67,14 @@ impl RunSettings {
             healthz: listener(
                 &origin,
                 "healthzBindAddress",
-                &given.healthz_bind_address,
-                &all.healthz_bind_address,
+                given.healthz_bind_address.as_ref(),
+                all.healthz_bind_address.as_ref(),
             )?,
             metrics: listener(
                 &origin,
                 "metricsBindAddress",
-                &given.metrics_bind_address,
-                &all.metrics_bind_address,
+                given.metrics_bind_address.as_ref(),
+                all.metrics_bind_address.as_ref(),
             )?,
             bind_hard_fail: all.bind_address_hard_fail == Some(true),
             table_owner: all.table_owner == Some(true),
@@ -155,13 +155,13 @@ fn sync(all: &Options, origin: &Origin) -> Result<SyncSettings, Error> {
 fn listener(
     origin: &Origin,
     field: &str,
-    given: &Option<String>,
-    complete: &Option<String>,
+    given: Option<&String>,
+    complete: Option<&String>,
 ) -> Result<Option<SocketAddr>, Error> {
-    if given.as_ref().is_some_and(|given| given.trim().is_empty()) {
+    if given.is_some_and(|given| given.trim().is_empty()) {
         return Ok(None);
     }
-    let text = complete.as_deref().unwrap_or_default().trim();
+    let text = complete.map(|address| address.trim()).unwrap_or_default();
     let address: Option<SocketAddr> = text.parse().ok();
     match address.filter(|address| address.port() != 0) {
         Some(address) => Ok(Some(address)),
