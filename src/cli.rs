@@ -65,7 +65,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // Nothing is wrong but that nothing was asked for: the help answers that, not one line of it.
+        // The whole help answers a command line without arguments.
         let _ = error.print();
         return ExitCode::FAILURE;
     }
@@ -87,7 +87,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Writes to standard output; a reader that has gone away is no reason to complain.
+/// Writes to standard output; a reader that has closed it is not an error.
 fn print(text: &[u8]) -> ExitCode {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text).and_then(|()| stdout.flush()) {
@@ -96,7 +96,7 @@ fn print(text: &[u8]) -> ExitCode {
     }
 }
 
-/// Says in one line what went wrong. What is quoted from elsewhere, such as the name of a file, may have several.
+/// Prints an error in one line; a quoted name of a file may have several.
 fn fail(error: &dyn std::error::Error) -> ExitCode {
     eprintln!("portolan: {}", one_line(error.to_string()));
     ExitCode::FAILURE

@@ -1,30 +1,30 @@
-//! `KubeProxyConfiguration` (`kubeproxy.config.k8s.io/v1alpha1`), the file that kubeadm writes for kube-proxy.
+//! Flags and `KubeProxyConfiguration` (`kubeproxy.config.k8s.io/v1alpha1`), the file that kubeadm writes for
+//! kube-proxy, to settings.
 //!
-//! Flags and file meet here: both become a [`KubeProxyConfiguration`], which [`settings`] checks and
-//! turns into settings. So a flag and its field cannot mean different things.
+//! [`ROWS`] lists every option. Flags and file both become [`Options`], which [`settings`] checks, so that a flag and
+//! its field cannot mean different things.
 
-pub mod arguments;
+mod arguments;
 mod changes;
-mod defaults;
+mod document;
 mod duration;
-mod fields;
-mod flags;
-mod ineffective;
-mod read;
-mod schema;
+mod error;
+mod file;
+mod options;
+mod origin;
 pub mod settings;
+mod value;
 mod watch;
-mod write;
 
+pub(crate) use self::value::boolean;
 pub use self::{
-    changes::{FieldChange, changes, fields_set},
-    defaults::{DEFAULT_MASQUERADE_BIT, DEFAULT_OOM_SCORE_ADJ},
-    duration::{Duration, DurationError},
-    fields::Origin,
-    read::{API_VERSION, KIND, ReadError, read},
-    schema::{
-        ClientConnection, Conntrack, DetectLocal, IpTables, Ipvs, KubeProxyConfiguration, Logging,
-        LoggingOptions, NfTables, OutputOptions, Text, VModuleItem, Winkernel,
-    },
+    arguments::{RulesFlags, RunFlags},
+    changes::{FieldChange, changes},
+    duration::Duration,
+    error::{Error, Place},
+    file::{API_VERSION, KIND},
+    options::{Effect, Options, ROWS, Row, Scope},
+    origin::Origin,
+    value::{Kind, Quantity, Vmodule},
     watch::{Edit, watch},
 };

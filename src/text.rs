@@ -1,7 +1,8 @@
 //! Text for people.
 
 /// Text in one line: line breaks and other control characters of file names, labels and parsers' excerpts are escaped.
-pub(crate) fn one_line(text: String) -> String {
+pub(crate) fn one_line(text: impl Into<String>) -> String {
+    let text = text.into();
     if !text.contains(char::is_control) {
         return text;
     }

@@ -5,7 +5,10 @@ mod spelling;
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 
 pub use self::{
     explain::{
@@ -13,7 +16,7 @@ pub use self::{
     },
     spelling::normalize,
 };
-use crate::config::arguments::{ManifestArgs, NodeArgs, RunArgs};
+use crate::config::{Error, RulesFlags, RunFlags, boolean, settings::RunSettings};
 
 /// Portolan turns Kubernetes Services and EndpointSlices into nftables rules that never grow.
 #[derive(Debug, Parser)]
@@ -138,14 +141,14 @@ Examples:
     },
 }
 
-/// Manifests, and what must be known of the node.
+/// Manifests, and the options of the rules.
 #[derive(Args, Clone, Debug)]
 pub struct InputArgs {
     /// File or directory with manifests (YAML or JSON), or - for standard input; may be repeated
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
     pub filenames: Vec<PathBuf>,
 
-    /// What to take of them.
+    /// What to accept of them.
     #[command(flatten)]
     pub manifests: ManifestArgs,
 
@@ -153,9 +156,92 @@ pub struct InputArgs {
     #[command(flatten)]
     pub logging: LoggingArgs,
 
-    /// Facts of the node. Last, as their heading holds for all that follows.
+    /// Options of the rules.
     #[command(flatten)]
-    pub node: NodeArgs,
+    pub options: RulesFlags,
+}
+
+/// What to accept of manifests.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct ManifestArgs {
+    /// Accept input without objects as "no Services": an empty file or standard input, a directory without manifests;
+    /// otherwise these are errors, and change nothing
+    #[arg(long, requires = "filenames")]
+    pub allow_empty: bool,
+
+    /// Read no file of more bytes than that, with an optional Ki, Mi or Gi [default: 1Gi]
+    #[arg(long, value_name = "SIZE", requires = "filenames", value_parser = size)]
+    pub max_file_size: Option<u64>,
+}
+
+/// Arguments of `run`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RunArgs {
+    /// File or directory with manifests (YAML or JSON), or - for standard input, in place of an API server; may
+    /// be repeated
+    #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = ["kubeconfig", "master"])]
+    pub filenames: Vec<PathBuf>,
+
+    /// Program the kernel once and exit; needs -f
+    #[arg(long, requires = "filenames")]
+    pub once: bool,
+
+    /// What to accept of manifests.
+    #[command(flatten)]
+    pub manifests: ManifestArgs,
+
+    /// File with a KubeProxyConfiguration (v1alpha1), as kubeadm writes it; most flags have no effect beside it
+    #[arg(long, value_name = "FILE", value_parser = optional_path())]
+    pub config: Option<PathBuf>,
+
+    /// Refuse a configuration file with fields that are unknown or there twice, rather than warn of them
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    pub strict_config: Option<bool>,
+
+    /// Print the resolved configuration and exit
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    pub show_config: Option<bool>,
+
+    /// Write the resolved configuration to a file and exit
+    #[arg(long, value_name = "FILE", value_parser = optional_path())]
+    pub write_config_to: Option<PathBuf>,
+
+    /// Set the sysctls of connection tracking, which needs more privileges than NET_ADMIN, and exit
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    pub init_only: Option<bool>,
+
+    /// Remove Portolan's tables and exit, as `portolan cleanup`
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    pub cleanup: Option<bool>,
+
+    /// Options of the agent.
+    #[command(flatten)]
+    pub options: RunFlags,
+}
+
+impl RunArgs {
+    /// Reads the configuration file, if one is given, and checks it and the flags.
+    pub fn settings(&self) -> Result<RunSettings, Error> {
+        RunSettings::resolve(&self.options.0, self.config.as_deref(), self.strict_config == Some(true))
+    }
+}
+
+/// Reads a path that may be empty, which is the same as none: scripts write down every flag that they know.
+fn optional_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// Reads a number of bytes, as Kubernetes writes quantities in powers of two.
+fn size(text: &str) -> Result<u64, &'static str> {
+    const INVALID: &str = "must be a number of bytes, or one with Ki, Mi or Gi";
+    let units = [("Ki", 10), ("Mi", 20), ("Gi", 30)];
+    let unit = units.iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, *bits)));
+    let (number, bits) = unit.unwrap_or((text, 0));
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(INVALID);
+    }
+    let number: u64 = number.parse().map_err(|_| INVALID)?;
+    number.checked_mul(1 << bits).ok_or(INVALID)
 }
 
 /// How much to log.
@@ -225,7 +311,7 @@ mod tests {
 
     #[test]
     fn switches_are_written_as_in_go() {
-        let all = |flags: &[&str]| run(flags).unwrap().node.masquerade_all;
+        let all = |flags: &[&str]| run(flags).unwrap().options.0.masquerade_all;
         assert_eq!(all(&[]), None);
         assert_eq!(all(&["--masquerade-all"]), Some(true));
         for (text, value) in [("true", true), ("1", true), ("T", true), ("false", false), ("0", false)] {
@@ -238,17 +324,27 @@ mod tests {
     fn of_a_repeated_flag_the_last_counts_and_lists_grow() {
         let args =
             run(&["--cluster-cidr=10.0.0.0/8", "--cluster-cidr", "172.16.0.0/12", "-v2", "--v=4"]).unwrap();
-        assert_eq!(args.node.cluster_cidr.as_deref(), Some("172.16.0.0/12"));
-        assert_eq!(args.process.verbosity, Some(4));
+        assert_eq!(args.options.0.cluster_cidr.as_deref(), Some("172.16.0.0/12"));
+        assert_eq!(args.options.0.verbosity, Some(4));
         let args = run(&["--nodeport-addresses=10.0.0.0/8", "--nodeport-addresses=fd00::/8"]).unwrap();
-        assert_eq!(args.node.nodeport_addresses, ["10.0.0.0/8", "fd00::/8"]);
+        assert_eq!(args.options.0.nodeport_addresses.unwrap(), ["10.0.0.0/8", "fd00::/8"]);
         assert_eq!(run(&["-f", "a", "-f", "b"]).unwrap().filenames.len(), 2);
     }
 
     #[test]
     fn negative_numbers_may_follow_a_blank() {
-        assert_eq!(run(&["--oom-score-adj", "-998"]).unwrap().process.oom_score_adj, Some(-998));
-        assert_eq!(run(&["--oom-score-adj=-998"]).unwrap().process.oom_score_adj, Some(-998));
+        assert_eq!(run(&["--oom-score-adj", "-998"]).unwrap().options.0.oom_score_adj, Some(-998));
+        assert_eq!(run(&["--oom-score-adj=-998"]).unwrap().options.0.oom_score_adj, Some(-998));
+    }
+
+    #[test]
+    fn sizes_are_powers_of_two() {
+        assert_eq!(size("1000"), Ok(1000));
+        assert_eq!(size("4Ki"), Ok(4096));
+        assert_eq!(size("2Gi"), Ok(2 << 30));
+        for wrong in ["", "Ki", "-1", "+1", "1K", "1.5Gi", "1 Gi", "99999999999Gi"] {
+            assert!(size(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     kernel::nftables::{Error, Kernel},
 };
 
-/// Removes the tables of both families, or kube-proxy's in their place. Nothing to remove is no error.
+/// Removes the tables of both families, or kube-proxy's in their place. It is not an error if there are none.
 pub fn cleanup(args: &CleanupArgs) -> ExitCode {
     let table = if args.kube_proxy {
         Ok(Name::from(KUBE_PROXY_TABLE))

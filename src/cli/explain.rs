@@ -15,7 +15,7 @@ use super::{
     arguments::ViewArgs,
     input::{self, Input},
 };
-use crate::{agent::NodeFacts, config::settings::SettingsError, source::manifest::Completeness};
+use crate::{agent::NodeFacts, config::Error, source::manifest::Completeness};
 
 /// The input, compiled as a node would.
 pub struct Scene {
@@ -32,10 +32,10 @@ pub struct Scene {
 
 impl Scene {
     /// Reads the input and compiles it. Nothing if no object of it can be used, which was reported.
-    pub fn read(args: &ViewArgs) -> Result<Option<Self>, SettingsError> {
+    pub fn read(args: &ViewArgs) -> Result<Option<Self>, Error> {
         let mut input_args = args.input.clone();
         if args.node.is_some() {
-            input_args.node.hostname_override.clone_from(&args.node);
+            input_args.options.0.hostname_override.clone_from(&args.node);
         }
         let Input { settings, mut state, service_cidrs, completeness, workloads, .. } =
             input::read(&input_args)?;

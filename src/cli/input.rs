@@ -1,14 +1,24 @@
-//! Reads the manifests of a command that does not stay.
+//! Reads the manifests of a command.
+
+use std::path::PathBuf;
 
 use portolan_rules::{explanation::Workloads, model::Node, state::State};
 
 use crate::{
-    cli::arguments::InputArgs,
-    config::settings::{Settings, SettingsError},
-    source::manifest::{Completeness, Objects},
+    cli::arguments::{InputArgs, ManifestArgs},
+    config::{Error, settings::Settings},
+    source::manifest::{Completeness, MAX_FILE_SIZE, Objects, Source},
 };
 
-/// What the manifests say, and how much of what they are to say it is.
+/// The manifests at these paths, of which this node serves what is its own.
+pub fn source(settings: &Settings, paths: &[PathBuf], args: ManifestArgs) -> Source {
+    Source::new(paths.iter().cloned(), &settings.node_name)
+        .with_proxy_name(settings.proxy_name.clone())
+        .allow_empty(args.allow_empty)
+        .with_max_file_size(args.max_file_size.unwrap_or(MAX_FILE_SIZE))
+}
+
+/// The state that the manifests give, and how complete it is.
 pub struct Input {
     pub settings: Settings,
     pub state: State,
@@ -20,10 +30,10 @@ pub struct Input {
     pub is_path_missing: bool,
 }
 
-/// Reads the manifests. What is wrong with them is written to standard error, a line each.
-pub fn read(args: &InputArgs) -> Result<Input, SettingsError> {
-    let settings = Settings::new(&args.node)?;
-    let mut source = settings.manifests(&args.filenames, args.manifests);
+/// Reads the manifests. Problems with them are written to standard error, a line each.
+pub fn read(args: &InputArgs) -> Result<Input, Error> {
+    let settings = Settings::new(&args.options.0)?;
+    let mut source = source(&settings, &args.filenames, args.manifests);
     let Objects {
         services,
         slices,

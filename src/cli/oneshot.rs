@@ -25,7 +25,7 @@ pub fn render(args: &RenderArgs) -> ExitCode {
         Ok(input) => input,
         Err(error) => return super::fail(&error),
     };
-    // Loaded by nft, what is not printed is gone: the whole of a path must not be.
+    // `nft -f` removes the rules of Services that are not printed; those of a whole path must stay.
     if input.completeness == Completeness::Nothing || input.is_path_missing {
         return ExitCode::FAILURE;
     }

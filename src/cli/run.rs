@@ -17,7 +17,8 @@ use tracing::{debug, error, info, warn};
 use crate::{
     agent::{Agent, Ending, Event, FIRST_RETRY, LAST_RETRY, SyncError, memory, queue, reconcile},
     api::Kind,
-    config::{arguments::RunArgs, settings::RunSettings},
+    cli::{arguments::RunArgs, input},
+    config::settings::RunSettings,
     kernel::{nftables, sysctl::SysctlError},
     observe::{
         endpoint_counters,
@@ -45,7 +46,7 @@ enum StartError {
     Kubeconfig { place: String, path: PathBuf, source: std::io::Error },
     #[error("--write-config-to: {}: {source}", path.display())]
     WriteConfig { path: PathBuf, source: std::io::Error },
-    #[error("cannot write down the configuration: {0}")]
+    #[error("cannot write the configuration: {0}")]
     Configuration(std::io::Error),
     #[error("{place}: {source}{hint}")]
     Sysctl { place: String, source: SysctlError, hint: &'static str },
@@ -68,15 +69,15 @@ enum StartError {
 /// Runs the agent.
 pub fn run(args: &RunArgs) -> ExitCode {
     memory::share_arenas();
-    // Everything that can be wrong with flags and files is found before anything is touched.
-    let settings = match RunSettings::resolve(args) {
+    // Every problem with flags and files is found before anything is touched.
+    let settings = match args.settings() {
         Ok(settings) => settings,
         Err(error) => return super::fail(&error),
     };
     logging::start(settings.logging);
     match start(args, &settings) {
         Ok(code) => code,
-        // Who reads JSON reads it to the end.
+        // Every line of a JSON log is JSON.
         Err(error) if settings.logging.is_json => {
             error!("{error}");
             ExitCode::FAILURE
@@ -92,10 +93,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     setup::check_files(args, settings)?;
     let cluster = args.filenames.is_empty().then(|| setup::cluster(settings)).transpose()?;
     let (kernel, features, served) = setup::open_kernel(settings)?;
-    setup::warn_of_ineffective(settings);
-    if cluster.is_some() {
-        setup::warn_of_missing_cluster_cidr(settings);
-    }
+    setup::warn(args, settings);
     setup::set_up(args, settings)?;
 
     let health = Health::new(settings.sync.period);
@@ -118,9 +116,9 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         healthz: settings.healthz,
         metrics: settings.metrics,
         bind_hard_fail: settings.bind_hard_fail,
-        origin: settings.origin(),
+        origin: settings.origin.clone(),
         features,
-        config: settings.configuration.to_json().map_err(StartError::Configuration)?,
+        config: settings.options.to_json(),
     };
     let stop = events.clone();
     let is_reading = Arc::new(AtomicBool::new(!args.filenames.is_empty()));
@@ -156,7 +154,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     is_reading.store(false, Ordering::SeqCst);
     let ending = reconcile(&mut agent, &inbox);
     if let Err(error) = agent.retire_all() {
-        warn!("{error}; the next start removes what nothing leads to any more");
+        warn!(%error, "Unused objects stay in the tables until the next start");
     }
     agent.finish_flows();
     info!("Stopping; the rules stay in place");
@@ -164,10 +162,10 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
 }
 
 fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
-    settings.node.manifests(&args.filenames, args.manifests)
+    input::source(&settings.node, &args.filenames, args.manifests)
 }
 
-/// Takes over what the manifests say at first; says whether all of them could be used.
+/// Takes over the first state of the manifests; returns whether all of them could be used.
 fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> bool {
     let Objects {
         services,
@@ -208,7 +206,7 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
         match agent.sync() {
             Ok(synced) => {
                 if let Err(error) = agent.retire_all() {
-                    warn!("{error}; trying again");
+                    warn!(%error, "Cannot remove unused objects; trying again");
                     continue;
                 }
                 match agent.quarantined() {
@@ -229,7 +227,7 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
                 return if used { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             }
             Err(error) if attempt == ONCE_ATTEMPTS || !is_transient(&error) => return super::fail(&error),
-            Err(error) => warn!("{error}; trying again"),
+            Err(error) => warn!(%error, "Cannot program the kernel; trying again"),
         }
         std::thread::sleep(wait);
         wait = (wait * 2).min(LAST_RETRY);

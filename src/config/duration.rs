@@ -1,8 +1,9 @@
 //! Durations in Go's notation, as `metav1.Duration` and pflag have them: `30s`, `1m30s`, `24h0m0s`.
+//!
+//! `kube::core::Duration` reads the empty text as well, loses nanoseconds to floating point, and does not print as Go
+//! does.
 
 use std::{fmt, str::FromStr};
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// Units and their nanoseconds, longest first. Both letters that are written for micro are units.
 const UNITS: [(&str, i64); 8] = [
@@ -20,28 +21,13 @@ const UNITS: [(&str, i64); 8] = [
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(i64);
 
-/// A text that is no duration.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a duration such as 30s or 1m30s")]
-pub struct DurationError(String);
-
 impl Duration {
-    /// So many seconds.
+    /// A number of seconds.
     pub const fn from_secs(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1_000_000_000))
     }
 
-    /// So many nanoseconds.
-    pub const fn from_nanos(nanoseconds: i64) -> Self {
-        Self(nanoseconds)
-    }
-
-    /// Whole seconds, rounded towards zero.
-    pub const fn as_secs(self) -> i64 {
-        self.0 / 1_000_000_000
-    }
-
-    /// Whether it is none at all, which in a configuration file means the default.
+    /// Whether it is zero.
     pub const fn is_zero(self) -> bool {
         self.0 == 0
     }
@@ -53,11 +39,11 @@ impl Duration {
 }
 
 impl FromStr for Duration {
-    type Err = DurationError;
+    type Err = String;
 
     /// `time.ParseDuration`: a sign, then numbers with units; a bare `0` needs none.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || DurationError(text.to_owned());
+        let error = || format!("{text:?} is not a duration such as 30s or 1m30s");
         let (negative, mut rest) = match text.strip_prefix(['-', '+']) {
             Some(rest) => (text.starts_with('-'), rest),
             None => (false, text),
@@ -130,18 +116,6 @@ impl fmt::Display for Duration {
     }
 }
 
-impl<'de> Deserialize<'de> for Duration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
-impl Serialize for Duration {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,7 +140,7 @@ mod tests {
             let duration: Duration = text.parse().unwrap();
             assert_eq!(duration, Duration(nanoseconds), "{text}");
             assert_eq!(duration.to_string(), written, "{text}");
-            assert_eq!(written.parse(), Ok(duration), "{written}");
+            assert_eq!(written.parse::<Duration>().unwrap(), duration, "{written}");
         }
     }
 
@@ -174,7 +148,7 @@ mod tests {
     fn what_is_no_duration_is_named() {
         for text in ["", "-", "5", "s", "5x", "1.2.3s", ".s", "1m 30s", "thirty", "300000000h", "\u{1f600}s"]
         {
-            let error = text.parse::<Duration>().unwrap_err().to_string();
+            let error = text.parse::<Duration>().unwrap_err();
             assert_eq!(error, format!("{text:?} is not a duration such as 30s or 1m30s"));
         }
     }
@@ -183,7 +157,7 @@ mod tests {
         #[test]
         fn any_duration_is_read_as_it_was_written(nanoseconds in -i64::MAX..) {
             let duration = Duration(nanoseconds);
-            proptest::prop_assert_eq!(duration.to_string().parse(), Ok(duration));
+            proptest::prop_assert_eq!(duration.to_string().parse::<Duration>().unwrap(), duration);
         }
 
         #[test]

@@ -1,13 +1,13 @@
-//! What flags and configuration file say, checked.
+//! Options, checked, as settings.
 
-mod problem;
 mod run;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
+use nix::unistd::gethostname;
 use portolan_rules::{
     compile::{Config, PodDetector},
     model::Node,
@@ -15,30 +15,19 @@ use portolan_rules::{
     ruleset::{Family, Name},
 };
 
-use crate::{
-    api::{parse_cidr, parse_ip},
-    config::{
-        DEFAULT_MASQUERADE_BIT, KubeProxyConfiguration, Origin,
-        arguments::{ManifestArgs, NodeArgs},
-    },
-    source::{
-        host,
-        manifest::{MAX_FILE_SIZE, Source},
-    },
-};
+use super::{Error, Options, Origin, Place};
+use crate::api::{parse_cidr, parse_ip};
 
-pub use self::{
-    problem::{Problem, SettingsError},
-    run::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings, SyncSettings, Wish},
-};
+pub(crate) use self::run::parse_url;
+pub use self::run::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings, SyncSettings, Wish};
 
 /// kube-proxy's nftables tables; another agent must not share them.
 pub const KUBE_PROXY_TABLE: &str = "kube-proxy";
 
-/// How connections of pods are told from all others (`--detect-local-mode`).
+/// How connections of Pods are recognised (`--detect-local-mode`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DetectLocal {
-    /// By the networks of `--cluster-cidr`; without one, not at all.
+    /// By the networks of `--cluster-cidr`; without any, they are not.
     ClusterCidr(Vec<IpNetwork>),
     /// By the Node object's `spec.podCIDRs`.
     NodeCidr,
@@ -49,8 +38,8 @@ pub enum DetectLocal {
 }
 
 impl DetectLocal {
-    /// What that means for the rules of this node. `None` if that takes a Node object that says `spec.podCIDRs`,
-    /// and this one does not: then nobody knows.
+    /// What that means for the rules of this node. `None` if it takes `spec.podCIDRs` of the Node object, and this one
+    /// has none.
     pub fn detector(&self, node: &Node) -> Option<PodDetector> {
         match self {
             Self::ClusterCidr(networks) if networks.is_empty() => Some(PodDetector::None),
@@ -59,7 +48,7 @@ impl DetectLocal {
             Self::NodeCidr => Some(PodDetector::Networks(one_a_family(&node.pod_cidrs))),
             Self::Bridge(name) => Some(PodDetector::Interface { name: name.clone(), prefix: false }),
             Self::InterfacePrefix(name) => {
-                // Nothing can follow as many characters as a name can have.
+                // A name of full length is not the beginning of a longer one.
                 let prefix = name.len() < LONGEST_INTERFACE;
                 Some(PodDetector::Interface { name: name.clone(), prefix })
             }
@@ -79,7 +68,7 @@ pub struct Settings {
     pub node_port_addresses: NodePortAddresses,
     /// Stands for the node's primary address of its family (`bindAddress`).
     pub primary_address: Option<IpAddr>,
-    /// How pods are told from the rest; decides [`Config::pods`] once the node is known.
+    /// How connections of Pods are recognised; decides [`Config::pods`] once the node is known.
     pub detect_local: DetectLocal,
     /// Networks of ClusterIPs besides those of ServiceCIDR objects.
     pub service_cidrs: Vec<IpNetwork>,
@@ -91,42 +80,42 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Checks the facts that the command line gives, and asks the host for what it leaves out.
-    pub fn new(args: &NodeArgs) -> Result<Self, SettingsError> {
-        Self::check(&KubeProxyConfiguration::from(args).complete(), &Origin::Flags, args)
+    /// Checks the options that every command has that compiles rules.
+    pub fn new(flags: &Options) -> Result<Self, Error> {
+        Self::check(&flags.complete(), &Origin::default())
     }
 
-    /// Checks a configuration in which defaults are written down. Flags give what it has no field for.
-    fn check(all: &KubeProxyConfiguration, origin: &Origin, args: &NodeArgs) -> Result<Self, SettingsError> {
+    /// Checks complete options.
+    fn check(all: &Options, origin: &Origin) -> Result<Self, Error> {
         let config = Config {
-            table: table_name(args.table_name.as_deref())?,
-            masquerade_all: all.nftables.masquerade_all == Some(true),
-            endpoint_counters: args.endpoint_counters == Some(true),
-            masquerade_bit: masquerade_bit(origin, "nftables.masqueradeBit", all.nftables.masquerade_bit)?,
+            table: table_name(all.table_name.as_deref())?,
+            masquerade_all: all.masquerade_all == Some(true),
+            endpoint_counters: all.endpoint_counters == Some(true),
+            masquerade_bit: masquerade_bit(origin, "nftables.masqueradeBit", all.masquerade_bit)?,
             ..Config::default()
         };
-        let entries = all.node_port_addresses.as_deref().unwrap_or_default();
+        let entries = all.nodeport_addresses.as_deref().unwrap_or_default();
         // As lenient about zeros as for networks in objects.
         let entries = entries.iter().map(|entry| {
             parse_cidr(entry.trim()).map_or_else(|| entry.clone(), |network| network.to_string())
         });
+        let node_port_addresses = entries.collect::<Vec<_>>().join(",").parse();
         Ok(Self {
-            node_name: node_name(all, origin, args)?,
-            node_port_addresses: entries.collect::<Vec<_>>().join(",").parse().map_err(
-                |error: NodePortAddressesError| SettingsError::new(origin.name("nodePortAddresses"), error),
-            )?,
+            node_name: node_name(all, origin)?,
+            node_port_addresses: node_port_addresses
+                .map_err(|error: NodePortAddressesError| origin.error("nodePortAddresses", error))?,
             primary_address: primary_address(all, origin)?,
             detect_local: detect_local(all, origin)?,
             service_cidrs: networks(
-                "--service-cluster-ip-range",
-                args.service_cluster_ip_range.as_deref().unwrap_or_default(),
+                &"--service-cluster-ip-range".into(),
+                all.service_cluster_ip_range.as_deref().unwrap_or_default(),
             )?,
-            proxy_name: proxy_name(args)?,
+            proxy_name: proxy_name(all.service_proxy_name.as_deref().unwrap_or_default())?,
             config,
         })
     }
 
-    /// What a manifest does not say, though the settings need it: one line, or nothing.
+    /// A warning if the settings need something of the Node object that it does not have.
     pub fn lacks(&self, node: &Node) -> Option<String> {
         let name = &self.node_name;
         self.detect_local.detector(node).is_none().then(|| {
@@ -135,14 +124,6 @@ impl Settings {
                  ClusterIP is masqueraded"
             )
         })
-    }
-
-    /// The manifests at these paths, of which this node serves what is its own.
-    pub fn manifests(&self, paths: &[PathBuf], args: ManifestArgs) -> Source {
-        Source::new(paths.iter().cloned(), &self.node_name)
-            .with_proxy_name(self.proxy_name.clone())
-            .allow_empty(args.allow_empty)
-            .with_max_file_size(args.max_file_size.unwrap_or(MAX_FILE_SIZE))
     }
 
     /// The addresses that answer node ports, from what the Node object says and from the addresses of the host's
@@ -166,71 +147,68 @@ impl Settings {
     }
 }
 
-fn detect_local(all: &KubeProxyConfiguration, origin: &Origin) -> Result<DetectLocal, SettingsError> {
-    // Checked in every mode: a typo must not wait for the mode to change.
+fn detect_local(all: &Options, origin: &Origin) -> Result<DetectLocal, Error> {
+    // Checked in every mode, so that a typo is found before the mode changes.
     let cluster_cidrs =
-        cluster_cidrs(&origin.name("clusterCIDR"), all.cluster_cidr.as_deref().unwrap_or(""))?;
-    let of =
-        |field: &str, name: &Option<String>| interface(&origin.name(field), name.as_deref().unwrap_or(""));
+        cluster_cidrs(&origin.place("clusterCIDR"), all.cluster_cidr.as_deref().unwrap_or(""))?;
+    let of = |field, name: &Option<String>| interface(origin.place(field), name.as_deref().unwrap_or(""));
     match all.detect_local_mode.as_deref().unwrap_or("") {
         "" | "ClusterCIDR" => Ok(DetectLocal::ClusterCidr(cluster_cidrs)),
         "NodeCIDR" => Ok(DetectLocal::NodeCidr),
         "BridgeInterface" => {
-            of("detectLocal.bridgeInterface", &all.detect_local.bridge_interface).map(DetectLocal::Bridge)
+            of("detectLocal.bridgeInterface", &all.pod_bridge_interface).map(DetectLocal::Bridge)
         }
-        "InterfaceNamePrefix" => {
-            of("detectLocal.interfaceNamePrefix", &all.detect_local.interface_name_prefix)
-                .map(DetectLocal::InterfacePrefix)
-        }
+        "InterfaceNamePrefix" => of("detectLocal.interfaceNamePrefix", &all.pod_interface_name_prefix)
+            .map(DetectLocal::InterfacePrefix),
         other => {
-            let modes = "ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix";
-            Err(SettingsError::new(origin.name("detectLocalMode"), Problem::NoneOf(other.to_owned(), modes)))
+            let modes = "ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix";
+            Err(origin.error("detectLocalMode", format!("{other:?} is invalid, must be {modes}")))
         }
     }
 }
 
 /// A name that an interface can have (`dev_valid_name` in the kernel), or its beginning.
-fn interface(place: &str, name: &str) -> Result<Arc<str>, SettingsError> {
+fn interface(place: Place, name: &str) -> Result<Arc<str>, Error> {
     let is_valid = (1..=LONGEST_INTERFACE).contains(&name.len())
         && !name.contains(|c: char| c == '/' || c == '*' || c == '"' || c.is_whitespace());
-    if is_valid {
-        Ok(name.into())
-    } else {
-        Err(SettingsError::new(place, Problem::Interface(name.to_owned())))
-    }
+    let problem =
+        || format!("{name:?} is not the name of an interface: 1 to 15 characters, no blank, no slash");
+    if is_valid { Ok(name.into()) } else { Err(Error::new(place, problem())) }
 }
 
-fn masquerade_bit(origin: &Origin, field: &str, bit: Option<i32>) -> Result<u8, SettingsError> {
-    let given = bit.unwrap_or(DEFAULT_MASQUERADE_BIT);
+fn masquerade_bit(origin: &Origin, field: &str, bit: Option<i32>) -> Result<u8, Error> {
+    let given = bit.unwrap_or_default();
     let bit = u8::try_from(given).ok().filter(|bit| *bit <= 31);
-    bit.ok_or_else(|| SettingsError::new(origin.name(field), Problem::Range(given.into(), 0, 31)))
+    bit.ok_or_else(|| origin.error(field, format!("{given} is not a number from 0 to 31")))
 }
 
 /// `bindAddress`, unless it stands for all addresses.
-fn primary_address(all: &KubeProxyConfiguration, origin: &Origin) -> Result<Option<IpAddr>, SettingsError> {
+fn primary_address(all: &Options, origin: &Origin) -> Result<Option<IpAddr>, Error> {
     let text = all.bind_address.as_deref().unwrap_or("0.0.0.0").trim();
     let address = parse_ip(text)
-        .ok_or_else(|| SettingsError::new(origin.name("bindAddress"), Problem::Address(text.to_owned())))?;
+        .ok_or_else(|| origin.error("bindAddress", format!("{text:?} is not an IP address")))?;
     Ok((!address.is_unspecified()).then_some(address))
 }
 
 /// Checks the name of tables: nft must also take it back, as an operator types it.
-pub fn table_name(given: Option<&str>) -> Result<Name, SettingsError> {
+pub fn table_name(given: Option<&str>) -> Result<Name, Error> {
     let Some(name) = given else { return Ok(Config::default().table) };
     let is_valid = name.len() <= 63
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     let is_taken = name == KUBE_PROXY_TABLE;
-    match (is_valid, is_taken) {
-        (true, false) => Ok(name.into()),
-        (true, true) => Err(SettingsError::new("--table-name", Problem::KubeProxyTable)),
-        (false, _) => Err(SettingsError::new("--table-name", Problem::TableName(name.to_owned()))),
-    }
+    let problem = match (is_valid, is_taken) {
+        (true, false) => return Ok(name.into()),
+        (true, true) => "kube-proxy is the name of kube-proxy's own tables".to_owned(),
+        (false, _) => {
+            format!("{name:?} is not a name for a table: a letter, then letters, digits, - and _, 63 in all")
+        }
+    };
+    Err(Error::new("--table-name", problem))
 }
 
 /// A value that a label can have.
-fn proxy_name(args: &NodeArgs) -> Result<Option<Box<str>>, SettingsError> {
-    let name = args.service_proxy_name.as_deref().unwrap_or("");
+fn proxy_name(name: &str) -> Result<Option<Box<str>>, Error> {
     let ends = name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.ends_with(|c: char| c.is_ascii_alphanumeric());
     let is_valid = name.len() <= 63
@@ -239,7 +217,12 @@ fn proxy_name(args: &NodeArgs) -> Result<Option<Box<str>>, SettingsError> {
     match name {
         "" => Ok(None),
         name if is_valid => Ok(Some(name.into())),
-        name => Err(SettingsError::new("--service-proxy-name", Problem::LabelValue(name.to_owned()))),
+        name => Err(Error::new(
+            "--service-proxy-name",
+            format!(
+                "{name:?} is not the value of a label: letters, digits, -, _ and . between letters or digits, 63 in all"
+            ),
+        )),
     }
 }
 
@@ -249,35 +232,34 @@ fn one_a_family(networks: &[IpNetwork]) -> Vec<IpNetwork> {
     Family::ALL.into_iter().filter_map(first).map(masked).collect()
 }
 
-/// The given name, else `$NODE_NAME`, else the host's name; as kube-proxy, trimmed and lower case.
-fn node_name(
-    all: &KubeProxyConfiguration,
-    origin: &Origin,
-    args: &NodeArgs,
-) -> Result<Arc<str>, SettingsError> {
-    // The flag beats the file.
-    let origin = if args.hostname_override.is_some() { &Origin::Flags } else { origin };
-    let error = |problem| SettingsError::new(origin.name("hostnameOverride"), Problem::NodeName(problem));
+/// The given name, else `$NODE_NAME`, else the host's name; trimmed and in lower case, as for kube-proxy.
+fn node_name(all: &Options, origin: &Origin) -> Result<Arc<str>, Error> {
+    let error =
+        |problem: String| origin.error("hostnameOverride", format!("the node has no name: {problem}"));
     let given = all.hostname_override.clone().filter(|name| !name.is_empty());
     let environment = || std::env::var("NODE_NAME").ok().filter(|name| !name.trim().is_empty());
-    let name = given.or_else(environment).map_or_else(host::name, Ok);
-    let name = name.map_err(|problem| error(problem.to_string()))?.trim().to_lowercase();
+    let host = || {
+        let name = gethostname().map_err(|problem| error(problem.to_string()))?;
+        name.into_string().map_err(|name| error(format!("{} is not text", name.display())))
+    };
+    let name = given.or_else(environment).map_or_else(host, Ok)?.trim().to_lowercase();
     if name.is_empty() { Err(error("it is empty".to_owned())) } else { Ok(name.into()) }
 }
 
-fn cluster_cidrs(place: &str, list: &str) -> Result<Vec<IpNetwork>, SettingsError> {
+fn cluster_cidrs(place: &Place, list: &str) -> Result<Vec<IpNetwork>, Error> {
     let networks = networks(place, list)?;
     if one_a_family(&networks).len() == networks.len() {
         Ok(networks)
     } else {
-        Err(SettingsError::new(place, Problem::ClusterCidrs(list.to_owned())))
+        Err(Error::new(place.clone(), format!("at most one network of each family, not {list:?}")))
     }
 }
 
-fn networks(place: &str, list: &str) -> Result<Vec<IpNetwork>, SettingsError> {
+fn networks(place: &Place, list: &str) -> Result<Vec<IpNetwork>, Error> {
     let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let network = |entry: &str| {
-        parse_cidr(entry).ok_or_else(|| SettingsError::new(place, Problem::Network(entry.to_owned())))
+        let problem = || format!("{entry:?} is not a network such as 10.128.0.0/14");
+        parse_cidr(entry).ok_or_else(|| Error::new(place.clone(), problem()))
     };
     entries.map(network).collect()
 }

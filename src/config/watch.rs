@@ -2,25 +2,25 @@
 
 use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path, thread, time::Duration};
 
-/// How often to look. Looking works for editors, renames, links that a `ConfigMap` swaps and network file systems
-/// alike, and costs a system call.
+/// How often to poll. That works for editors, renames, links that a `ConfigMap` swaps and network file systems alike,
+/// and costs a system call.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What happened to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
-    /// Somebody wrote it, or another file took its place; its content need not differ.
+    /// It was written or replaced; its content need not differ.
     Written,
     /// It is gone.
     Removed,
 }
 
-/// Looks at a file for as long as the callback says so, on a thread of its own. The callback is also called for
-/// what happened since the file was first read: the first look is always taken for an edit.
+/// Watches a file on a thread of its own, until the callback returns false. The first look counts as an edit, so that
+/// edits since the file was read are not missed.
 ///
 /// # Errors
 /// No thread can be started.
-pub fn watch(path: &Path, mut told: impl FnMut(Edit) -> bool + Send + 'static) -> io::Result<()> {
+pub fn watch(path: &Path, mut callback: impl FnMut(Edit) -> bool + Send + 'static) -> io::Result<()> {
     let path = path.to_owned();
     let watching = move || {
         let mut known = Look::Unknown;
@@ -28,7 +28,7 @@ pub fn watch(path: &Path, mut told: impl FnMut(Edit) -> bool + Send + 'static) -
             let now = settled(&path);
             if now != known && now != Look::Unknown {
                 let edit = if now == Look::Gone { Edit::Removed } else { Edit::Written };
-                if !told(edit) {
+                if !callback(edit) {
                     return;
                 }
                 known = now;
@@ -58,12 +58,12 @@ fn look(path: &Path) -> Look {
             (file.ctime(), file.ctime_nsec()),
         ),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Look::Gone,
-        // It cannot be looked at now, such as for want of file descriptors; that says nothing about it.
+        // For example, there are too many open files; the file itself may be fine.
         Err(_) => Look::Unknown,
     }
 }
 
-/// Looks until two looks in a row agree, though not for ever: the writer may not be done.
+/// Looks until two looks in a row agree, for two seconds at most: the writer may not be done.
 fn settled(path: &Path) -> Look {
     let mut last = look(path);
     for _ in 0..20 {

@@ -214,16 +214,15 @@ fn write_if_different(path: &Path, value: i64, field: &'static str) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{arguments::RunArgs, settings::RunSettings};
+    use crate::config::{Options, settings::RunSettings};
 
-    fn settings(change: impl FnOnce(&mut RunArgs)) -> ConntrackSettings {
-        let mut args = RunArgs::default();
-        args.node.hostname_override = Some("node-a".into());
-        change(&mut args);
-        RunSettings::resolve(&args).unwrap().conntrack
+    fn settings(change: impl FnOnce(&mut Options)) -> ConntrackSettings {
+        let mut options = Options { hostname_override: Some("node-a".into()), ..Options::default() };
+        change(&mut options);
+        RunSettings::resolve(&options, None, false).unwrap().conntrack
     }
 
-    fn max(change: impl FnOnce(&mut RunArgs), cpus: u64) -> Option<u64> {
+    fn max(change: impl FnOnce(&mut Options), cpus: u64) -> Option<u64> {
         let wanted = wanted(&settings(change), cpus);
         wanted.iter().find(|wanted| wanted.name == "nf_conntrack_max").map(|wanted| wanted.wish.value)
     }
@@ -259,8 +258,8 @@ mod tests {
         assert_eq!(max(|_| (), 2), Some(131_072));
         assert_eq!(max(|_| (), 8), Some(262_144));
         assert_eq!(max(|_| (), 96), Some(1_048_576));
-        assert_eq!(max(|args| args.conntrack.conntrack_min = Some(2_000_000), 96), Some(2_000_000));
-        assert_eq!(max(|args| args.conntrack.conntrack_max_per_core = Some(0), 96), None);
+        assert_eq!(max(|options| options.conntrack_min = Some(2_000_000), 96), Some(2_000_000));
+        assert_eq!(max(|options| options.conntrack_max_per_core = Some(0), 96), None);
     }
 
     #[test]
@@ -274,9 +273,9 @@ mod tests {
     #[test]
     fn defaults_and_wishes_are_written() {
         let (_root, sysctls) = kernel();
-        let wishes = settings(|args| {
-            args.conntrack.conntrack_udp_timeout = Some("45s".parse().unwrap());
-            args.conntrack.conntrack_tcp_be_liberal = Some(true);
+        let wishes = settings(|options| {
+            options.conntrack_udp_timeout = Some("45s".parse().unwrap());
+            options.conntrack_tcp_be_liberal = Some(true);
         });
         sysctls.apply(&wishes, Effort::Explicit).unwrap();
         for (name, expected) in [
@@ -295,8 +294,7 @@ mod tests {
     #[test]
     fn with_manifests_only_what_was_asked_for_is_written() {
         let (_root, sysctls) = kernel();
-        let wishes =
-            settings(|args| args.conntrack.conntrack_udp_timeout_stream = Some("300s".parse().unwrap()));
+        let wishes = settings(|options| options.conntrack_udp_timeout_stream = Some("300s".parse().unwrap()));
         sysctls.apply(&wishes, Effort::OnlyExplicit).unwrap();
         assert_eq!(value(&sysctls, "nf_conntrack_max"), "1000");
         assert_eq!(value(&sysctls, "nf_conntrack_udp_timeout_stream"), "300");
@@ -310,7 +308,7 @@ mod tests {
         assert_eq!(value(&sysctls, "nf_conntrack_tcp_timeout_close_wait"), "3600");
         let error = sysctls.apply(&settings(|_| ()), Effort::Everything).unwrap_err().to_string();
         assert_eq!(error, "cannot set nf_conntrack_max to 131072: No such file or directory (os error 2)");
-        let wish = settings(|args| args.conntrack.conntrack_min = Some(200_000));
+        let wish = settings(|options| options.conntrack_min = Some(200_000));
         assert!(sysctls.apply(&wish, Effort::Explicit).is_err());
     }
 
@@ -320,9 +318,9 @@ mod tests {
         fs::write(sysctls.netfilter.join(LIMIT), "262144\n").unwrap();
         sysctls.apply(&settings(|_| ()), Effort::Everything).unwrap();
         assert_eq!(value(&sysctls, LIMIT), "262144");
-        let wish = settings(|args| {
-            args.conntrack.conntrack_max_per_core = Some(1000);
-            args.conntrack.conntrack_min = Some(0);
+        let wish = settings(|options| {
+            options.conntrack_max_per_core = Some(1000);
+            options.conntrack_min = Some(0);
         });
         sysctls.apply(&wish, Effort::Explicit).unwrap();
         assert_eq!(value(&sysctls, LIMIT), "1000");

@@ -55,7 +55,6 @@ use crate::{
 };
 
 pub use self::{connect::Error, options::Options, timing::Timing};
-pub(crate) use connect::parse_url;
 
 /// Labels of slices that belong to a Service with a `ClusterIP`.
 const SLICE_LABELS: &str = "!service.kubernetes.io/headless,kubernetes.io/service-name";

@@ -1,8 +1,8 @@
-//! The host: its name, the addresses of its interfaces, and changes of these.
+//! The addresses of the host's interfaces, and changes of these.
 
 use std::{io, net::IpAddr};
 
-use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage, unistd::gethostname};
+use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
 use rustix::{
     fd::OwnedFd,
     io::Errno,
@@ -17,12 +17,6 @@ use super::event::{Event, Inbox};
 
 /// Multicast groups of rtnetlink for addresses (`RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`), as bits.
 const ADDRESS_GROUPS: u32 = 1 << (5 - 1) | 1 << (9 - 1);
-
-/// The host's name (`gethostname(2)`).
-pub fn name() -> io::Result<String> {
-    let name = gethostname()?;
-    name.into_string().map_err(|name| io::Error::other(format!("{} is not text", name.display())))
-}
 
 /// The addresses of all interfaces in this network namespace (`getifaddrs(3)`, which asks rtnetlink).
 pub fn addresses() -> io::Result<Vec<IpAddr>> {

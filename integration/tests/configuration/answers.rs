@@ -1,8 +1,8 @@
 //! `--show-config`, `--write-config-to`, and the file that kubeadm writes.
 
 use portolan::{
-    cli::arguments::{Cli, Command, normalize},
-    config::{KubeProxyConfiguration, arguments::RunArgs, settings::RunSettings},
+    cli::arguments::{Cli, Command, RunArgs, normalize},
+    config::{Options, Origin, settings::RunSettings},
 };
 
 use crate::process::{HEAD, KUBEADM, TestFile, enter_namespace, portolan, ruleset};
@@ -16,14 +16,14 @@ fn parse(arguments: &[&str]) -> RunArgs {
 }
 
 fn resolve(arguments: &[&str]) -> RunSettings {
-    RunSettings::resolve(&parse(arguments)).unwrap()
+    parse(arguments).settings().unwrap()
 }
 
 /// All that the agent goes by; what it was read from may differ.
 fn essence(mut settings: RunSettings) -> String {
-    settings.config_file = None;
-    settings.configuration = KubeProxyConfiguration::default();
-    settings.ineffective.clear();
+    settings.origin = Origin::default();
+    settings.options = Options::default();
+    settings.without_effect.clear();
     format!("{settings:#?}")
 }
 
@@ -31,7 +31,7 @@ fn essence(mut settings: RunSettings) -> String {
 fn kubeadm_s_file_is_accepted_unchanged_and_means_the_defaults() {
     let file = TestFile::new(KUBEADM);
     let settings = resolve(&["--config", &file.name()]);
-    assert_eq!(settings.ineffective, Vec::<String>::new());
+    assert_eq!(settings.without_effect, Vec::<String>::new());
     let flags =
         resolve(&["--cluster-cidr=10.244.0.0/16", "--kubeconfig=/var/lib/kube-proxy/kubeconfig.conf"]);
     assert_eq!(essence(settings), essence(flags));
@@ -46,10 +46,7 @@ fn kubeadm_s_file_is_accepted_unchanged_and_means_the_defaults() {
 #[test]
 fn the_same_file_as_json_is_the_same() {
     let yaml = TestFile::new(KUBEADM);
-    let value: serde_json::Value = {
-        let shown = resolve(&["--config", &yaml.name()]).configuration;
-        serde_json::to_value(&shown).unwrap()
-    };
+    let value: serde_json::Value = { resolve(&["--config", &yaml.name()]).options.to_json() };
     let json = TestFile::new(&value.to_string());
     assert_eq!(essence(resolve(&["--config", &yaml.name()])), essence(resolve(&["--config", &json.name()])));
 }
@@ -101,7 +98,7 @@ fn what_is_written_reads_back_to_the_same_settings() {
 
         // What the file has no field for stands at its head, ready to be given again.
         let beside: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#   ")).collect();
-        assert_eq!(beside, expected.beside_configuration);
+        assert_eq!(beside, expected.flags_beside_file);
         let name = file.name();
         let again = resolve(&[&["--config", &name], &*beside].concat());
         assert_eq!(essence(again), essence(expected), "{text}");
@@ -114,8 +111,7 @@ fn the_flag_beats_the_file_where_kube_proxy_has_it_so() {
     let file = TestFile::new(&format!(
         "{HEAD}hostnameOverride: node-file\nlogging:\n  format: json\n  verbosity: 2\nclusterCIDR: 10.0.0.0/8\n"
     ));
-    let settings =
-        RunSettings::resolve(&RunArgs { config: Some(file.path()), ..RunArgs::default() }).unwrap();
+    let settings = RunArgs { config: Some(file.path()), ..RunArgs::default() }.settings().unwrap();
     assert_eq!(&*settings.node.node_name, "node-file");
     assert!(settings.logging.is_json);
     let settings = resolve(&["--config", &file.name(), "--logging-format=text", "-v=4"]);
@@ -125,7 +121,7 @@ fn the_flag_beats_the_file_where_kube_proxy_has_it_so() {
     let beside = resolve(&["--config", &file.name(), "--cluster-cidr=172.16.0.0/12"]);
     let alone = resolve(&["--config", &file.name()]);
     assert_eq!(essence(beside.clone()), essence(alone));
-    assert_eq!(beside.ineffective, ["--cluster-cidr"]);
+    assert_eq!(beside.without_effect, ["--cluster-cidr"]);
 }
 
 #[test]
@@ -168,7 +164,7 @@ fn the_api_server_may_be_a_host_without_a_scheme() {
 fn ports_of_servers_may_be_given_apart() {
     let servers = |flags: &[&str]| {
         let settings = resolve(flags);
-        ([settings.healthz, settings.metrics].map(|at| at.map(|at| at.to_string())), settings.ineffective)
+        ([settings.healthz, settings.metrics].map(|at| at.map(|at| at.to_string())), settings.without_effect)
     };
     let at = |healthz: &str, metrics: &str| [Some(healthz.to_owned()), Some(metrics.to_owned())];
     let (none, silent) = ([None, None], Vec::<String>::new());
@@ -192,6 +188,72 @@ fn ports_of_servers_may_be_given_apart() {
 #[test]
 fn a_server_that_there_is_not_is_shown_without_an_address() {
     let settings = resolve(&["--healthz-bind-address="]);
-    assert_eq!(settings.configuration.healthz_bind_address.as_deref(), Some(""));
-    assert_eq!(settings.configuration.metrics_bind_address.as_deref(), Some("127.0.0.1:10249"));
+    assert_eq!(settings.options.healthz_bind_address.as_deref(), Some(""));
+    assert_eq!(settings.options.metrics_bind_address.as_deref(), Some("127.0.0.1:10249"));
+}
+
+/// Until the mode is nftables, kube-proxy reads the section `iptables`.
+#[test]
+fn the_iptables_section_is_in_force_unless_the_file_asks_for_nftables() {
+    let section = "iptables: {masqueradeAll: true, masqueradeBit: 13, syncPeriod: 1m, minSyncPeriod: 2s}\n";
+    let node = |text: &str, flags: &[&str]| {
+        let file = TestFile::new(&format!("{HEAD}{text}"));
+        let settings = resolve(&[&["--config", &file.name()], flags].concat());
+        let RunSettings { node, sync, without_effect, .. } = settings;
+        let config = node.config;
+        let periods = [sync.period, sync.min_period].map(|period| period.as_secs());
+        (config.masquerade_all, config.masquerade_bit, periods, without_effect)
+    };
+    let silent = Vec::<String>::new();
+    let in_force = (true, 13, [60, 2], silent.clone());
+    assert_eq!(node(section, &[]), in_force);
+    assert_eq!(node(&format!("mode: \"\"\n{section}"), &[]), in_force);
+    assert_eq!(node(&format!("mode: iptables\n{section}"), &["--proxy-mode=nftables"]), in_force);
+    // kubeadm writes zeros for what the section nftables leaves out.
+    let zeros = "nftables: {masqueradeAll: false, masqueradeBit: null, syncPeriod: 0s, minSyncPeriod: 0s}\n";
+    assert_eq!(node(&format!("{zeros}{section}"), &[]), in_force);
+    // What nftables has stays.
+    let own = "nftables: {masqueradeBit: 3, syncPeriod: 10s}\n";
+    let fields = ["iptables.masqueradeBit", "iptables.syncPeriod"].map(str::to_owned).to_vec();
+    assert_eq!(node(&format!("{own}{section}"), &[]), (true, 3, [10, 2], fields));
+    let (all, bit, periods, without_effect) = node(&format!("mode: nftables\n{section}"), &[]);
+    assert_eq!((all, bit, periods, without_effect.len()), (false, 14, [30, 0], 4));
+    // A mistake is named as the file has it.
+    let file = TestFile::new(&format!("{HEAD}iptables: {{minSyncPeriod: 1m}}\n"));
+    let error = parse(&["--config", &file.name()]).settings().unwrap_err().to_string();
+    let expected = "iptables.minSyncPeriod: 1m0s is longer than nftables.syncPeriod (30s)";
+    assert_eq!(error, format!("{}: {expected}", file.name()));
+}
+
+#[test]
+fn the_proxy_mode_beside_a_file_overrides_its_mode() {
+    for mode in ["iptables", "ipvs", "nftables", "\"\""] {
+        let file = TestFile::new(&format!("{HEAD}mode: {mode}\n"));
+        let settings = resolve(&["--config", &file.name(), "--proxy-mode", "nftables"]);
+        assert_eq!(settings.options.mode.as_deref(), Some("nftables"));
+        assert_eq!(settings.without_effect, Vec::<String>::new());
+        let error = parse(&["--config", &file.name(), "--proxy-mode=ipvs"]).settings().unwrap_err();
+        assert!(error.to_string().starts_with("--proxy-mode: "), "{error}");
+    }
+}
+
+#[test]
+fn the_file_that_people_have_is_taken() {
+    let alone = format!("{HEAD}clusterCIDR: 10.0.0.0/8\n");
+    let expected = essence(resolve(&["--config", &TestFile::new(&alone).name()]));
+    let block = alone.replace('\n', "\n    ");
+    for text in [
+        format!(
+            "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\nnodeRegistration: {{}}\n---\n{alone}"
+        ),
+        format!("{alone}---\napiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n"),
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\ndata:\n  config.conf: |-\n    {block}\n  kubeconfig.conf: x\n"
+        ),
+        format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  config: |-\n    {block}\n"),
+    ] {
+        let settings = resolve(&["--config", &TestFile::new(&text).name()]);
+        assert_eq!(settings.warnings.len(), 0, "{text}");
+        assert_eq!(essence(settings), expected, "{text}");
+    }
 }

@@ -1,6 +1,7 @@
 //! `portolan run` and what it is told: flags, configuration files, and what becomes of wrong ones.
 
 mod answers;
+mod document;
 mod lifecycle;
 mod process;
 mod refusals;

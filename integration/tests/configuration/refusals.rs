@@ -114,14 +114,16 @@ fn a_wrong_flag_is_named() {
 fn a_wrong_field_is_named_with_its_file() {
     enter_namespace();
     for (body, words) in [
-        ("mode: iptables", &["mode: ", "set `mode: nftables` in the file, or delete the field"][..]),
+        (
+            "mode: iptables",
+            &[
+                "mode: ",
+                "add --proxy-mode=nftables, or set `mode: nftables` in the file, or delete the field",
+            ][..],
+        ),
         ("mode: ipvs", &["mode: "]),
         ("mode: kernelspace", &["mode: "]),
         ("mode: [nftables]", &[":3: mode: "]),
-        ("clusterCidr: 10.0.0.0/8", &[":3: clusterCidr: is no field of this file"]),
-        ("conntrack:\n  maxPerCpu: 1", &[":4: conntrack.maxPerCpu: is no field of this file"]),
-        ("logging:\n  options:\n    json:\n      size: 1", &[":6: logging.options.json.size: is no field"]),
-        ("mode: nftables\nmode: nftables", &[":4: "]),
         ("clusterCIDR: 10.0.0.0", &["clusterCIDR: "]),
         ("clusterCIDR: 10.0.0.0/8,172.16.0.0/12", &["clusterCIDR: "]),
         ("clusterCIDR: [10.0.0.0/8]", &["clusterCIDR: "]),
@@ -188,7 +190,8 @@ fn a_file_of_another_kind_is_refused() {
         ("", "apiVersion: is missing"),
         ("just text", "config.conf:1: "),
         ("\u{0}\u{1}", "config.conf"),
-        ("apiVersion: v1\nkind: ConfigMap\n", "apiVersion: \"v1\" is not supported"),
+        ("apiVersion: v1\nkind: ConfigMap\n", ":1: the ConfigMap has no key config.conf or config"),
+        ("apiVersion: v1\nkind: Pod\n", "kind: \"Pod\" is not supported, only KubeProxyConfiguration"),
         ("apiVersion: kubeproxy.config.k8s.io/v1alpha2\nkind: KubeProxyConfiguration\n", "apiVersion: "),
         ("apiVersion: kubeproxy.config.k8s.io/v1alpha1\n", "kind: is missing"),
         ("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeletConfiguration\n", "kind: "),
@@ -199,6 +202,26 @@ fn a_file_of_another_kind_is_refused() {
     // What kubeadm wrote, in the mode that its users may have chosen.
     let file = TestFile::new(&KUBEADM.replace("mode: \"\"", "mode: ipvs"));
     refused(&["run", "--config", &file.name()], &[&file.name(), "mode: ", "nftables"]);
+}
+
+/// Fields that kube-proxy ignores with a line in the log, and what is said of them.
+#[test]
+fn a_file_with_questionable_fields_is_refused_if_asked_for() {
+    enter_namespace();
+    for (body, word) in [
+        ("clusterCidr: 10.0.0.0/8", ":3: clusterCidr: unknown field; did you mean clusterCIDR?"),
+        ("ipvs:\nstrictARP: true", ":4: strictARP: unknown field; did you mean ipvs.strictARP?"),
+        ("conntrack:\n  maxPerCpu: 1", ":4: conntrack.maxPerCpu: unknown field; did you mean"),
+        ("logging:\n  options:\n    json:\n      size: 1", ":6: logging.options.json.size: unknown field"),
+        ("mode: nftables\nmode: nftables", ":3: mode: is there again; the last value counts"),
+    ] {
+        let file = TestFile::new(&format!("{HEAD}{body}\n"));
+        refused(&["run", "--config", &file.name(), "--strict-config"], &[&file.name(), word]);
+        refused(
+            &["run", "--config", &file.name(), "--show-config", "--strict-config"],
+            &[&file.name(), word],
+        );
+    }
 }
 
 #[test]

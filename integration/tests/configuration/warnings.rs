@@ -1,4 +1,4 @@
-//! What is accepted and means nothing is named, in one line.
+//! What is accepted and has no effect is named, and what is questionable.
 
 use crate::process::{HEAD, TestFile, enter_namespace, portolan};
 
@@ -29,7 +29,7 @@ fn nothing_is_said_of_defaults() {
 fn fields_and_flags_without_meaning_are_named_in_one_line() {
     enter_namespace();
     let file = TestFile::new(&format!(
-        "{HEAD}clientConnection:\n  qps: 50\nenableProfiling: true\nfeatureGates:\n  TopologyAwareHints: false\n\
+        "{HEAD}mode: nftables\nclientConnection:\n  qps: 50\nenableProfiling: true\nfeatureGates:\n  TopologyAwareHints: false\n\
          iptables:\n  masqueradeAll: true\nipvs:\n  excludeCIDRs: [10.0.0.0/8, 10.1.0.0/16]\n  strictARP: true\n\
          portRange: 1-2\nwinkernel:\n  networkName: x\n"
     ));
@@ -37,7 +37,7 @@ fn fields_and_flags_without_meaning_are_named_in_one_line() {
     assert_eq!(
         named,
         [format!(
-            "\"Without effect here ({}): clientConnection.qps, enableProfiling, featureGates.TopologyAwareHints, \
+            "\"Without effect here\" file=\"{}\" options=\"clientConnection.qps, enableProfiling, featureGates.TopologyAwareHints, \
              iptables.masqueradeAll, ipvs.excludeCIDRs, ipvs.strictARP, portRange, winkernel.networkName, \
              --healthz-port, --conntrack-min, --profiling\"",
             file.name()
@@ -50,11 +50,13 @@ fn fields_and_flags_without_meaning_are_named_in_one_line() {
             "--profiling=false",
             "--kube-api-qps=5"
         ]),
-        [r#""Without effect here: --feature-gates, --ipvs-scheduler""#]
+        [r#""Without effect here" options="--feature-gates, --ipvs-scheduler""#]
     );
     assert_eq!(
         warnings(&["--nodeport-addresses=127.0.0.0/8,10.0.0.0/8", "--proxy-port-range=1-2"]),
-        [r#""Without effect here: --proxy-port-range, --nodeport-addresses 127.0.0.0/8 (loopback)""#]
+        [
+            r#""Without effect here" options="--proxy-port-range, --nodeport-addresses 127.0.0.0/8 (loopback)""#
+        ]
     );
 }
 
@@ -68,4 +70,38 @@ fn a_node_that_should_say_its_networks_and_does_not_is_named() {
           masqueraded\""
         ]
     );
+}
+
+#[test]
+fn fields_that_kube_proxy_ignores_are_named_one_by_one_and_the_agent_runs() {
+    enter_namespace();
+    let file = TestFile::new(&format!(
+        "{HEAD}clusterCidr: 10.0.0.0/8\nipvs:\nstrictARP: true\nmode: iptables\nmode: nftables\nofALaterRelease: {{a: [1]}}\n"
+    ));
+    let name = file.name();
+    let line =
+        |text: &str| format!("\"Configuration file has a field that does not count\" err=\"{name}:{text}\"");
+    let expected = [
+        line("3: clusterCidr: unknown field; did you mean clusterCIDR?"),
+        line("5: strictARP: unknown field; did you mean ipvs.strictARP?"),
+        line("6: mode: is there again; the last value counts"),
+        line("8: ofALaterRelease: unknown field"),
+    ];
+    assert_eq!(warnings(&["--config", &name]), expected);
+    // The same before anything is started.
+    let shown = portolan(&["run", "-f", "/dev/null", "--config", &name, "--show-config"]);
+    let lines: Vec<&str> = shown.stderr.lines().map(|line| line.split_once("] ").unwrap().1).collect();
+    assert_eq!((shown.code, lines), (Some(0), expected.each_ref().map(String::as_str).to_vec()));
+}
+
+#[test]
+fn show_config_warns_as_run_does() {
+    enter_namespace();
+    let file = TestFile::new(&format!("{HEAD}ipvs: {{strictARP: true}}\n"));
+    let shown = portolan(&["run", "--config", &file.name(), "--show-config"]);
+    let without_effect = format!(r#""Without effect here" file="{}" options="ipvs.strictARP""#, file.name());
+    for expected in [&without_effect, "missing=\"clusterCIDR\""] {
+        assert_eq!(shown.stderr.matches(expected).count(), 1, "{shown:?}");
+    }
+    assert_eq!(shown.code, Some(0));
 }

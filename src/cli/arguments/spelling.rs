@@ -1,8 +1,8 @@
-//! Spellings of flags that kube-proxy's command line has and clap's has not.
+//! Spellings of flags that kube-proxy accepts and clap does not.
 
 use std::ffi::OsString;
 
-use crate::config::arguments::boolean;
+use crate::config::boolean;
 
 /// Rewrites a command line as clap reads it: `--cluster_cidr` is `--cluster-cidr` (`WordSepNormalizeFunc` of
 /// `k8s.io/component-base`), and `--version` may have a value.
@@ -18,14 +18,14 @@ pub fn normalize(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString>
     arguments.into_iter().filter_map(rewrite).collect()
 }
 
-/// A flag, without the dashes that lead it; nothing if it asks for nothing.
+/// Rewrites a flag, given without its dashes; `None` if it asks for nothing.
 fn spell(flag: &str) -> Option<OsString> {
     let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
     let name = name.replace('_', "-");
     match (&*name, value) {
         ("version", Some("raw")) => Some("--version".into()),
-        ("version", Some(value)) if boolean(value) == Ok(true) => Some("--version".into()),
-        ("version", Some(value)) if boolean(value) == Ok(false) => None,
+        ("version", Some(value)) if matches!(boolean(value), Ok(true)) => Some("--version".into()),
+        ("version", Some(value)) if matches!(boolean(value), Ok(false)) => None,
         (_, None) => Some(format!("--{name}").into()),
         (_, Some(value)) => Some(format!("--{name}={value}").into()),
     }

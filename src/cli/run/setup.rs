@@ -1,17 +1,16 @@
-//! What `run` does before it touches nftables, and the answers that need no kernel.
+//! What `run` does before it touches nftables, and the flags that it answers without.
 
 use std::{fmt::Write as _, fs, io, path::PathBuf, process::ExitCode};
 
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, field::display, info, warn};
 
 use super::StartError;
 use crate::{
     agent::{Ending, Event, Sender},
-    cli,
+    cli::{self, arguments::RunArgs},
     config::{
-        self, Edit,
-        arguments::RunArgs,
-        settings::{DetectLocal, RunSettings, SettingsError},
+        self, Edit, Error,
+        settings::{DetectLocal, RunSettings},
     },
     kernel::{
         conntrack,
@@ -21,9 +20,10 @@ use crate::{
     source::cluster::{Cluster, Options},
 };
 
-/// Answers `--show-config`, `--write-config-to`, `--cleanup` and `--init-only`. Nothing if none of them is given.
+/// Answers `--show-config`, `--write-config-to`, `--cleanup` and `--init-only`; `None` if none of them is given.
 pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>, StartError> {
     if args.show_config == Some(true) {
+        warn(args, settings);
         let text = text(settings).map_err(StartError::Configuration)?;
         return Ok(Some(cli::print(text.as_bytes())));
     }
@@ -44,17 +44,17 @@ pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>
     Ok(None)
 }
 
-/// The configuration as a file, headed by what it cannot say.
+/// The configuration as a file, headed by the flags that it has no fields for.
 fn text(settings: &RunSettings) -> io::Result<String> {
     let mut text = String::new();
-    if !settings.beside_configuration.is_empty() {
+    if !settings.flags_beside_file.is_empty() {
         text.push_str("# There are no fields for these flags; give them beside --config:\n");
-        for flag in &settings.beside_configuration {
+        for flag in &settings.flags_beside_file {
             // Writing to a String does not fail.
             let _ = writeln!(text, "#   {}", flag.escape_debug());
         }
     }
-    text.push_str(&settings.configuration.to_yaml()?);
+    text.push_str(&settings.options.to_yaml()?);
     Ok(text)
 }
 
@@ -72,25 +72,25 @@ pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served),
     Ok((kernel, features, served))
 }
 
-/// Says once what was given and means nothing.
-pub fn warn_of_ineffective(settings: &RunSettings) {
-    if !settings.ineffective.is_empty() {
-        let file = settings.config_file.as_deref().map(|file| format!(" ({})", file.display()));
-        warn!("Without effect here{}: {}", file.unwrap_or_default(), settings.ineffective.join(", "));
+/// Logs what is questionable about the configuration.
+pub fn warn(args: &RunArgs, settings: &RunSettings) {
+    for warning in &settings.warnings {
+        warn!(err = %warning, "Configuration file has a field that does not count");
+    }
+    if !settings.without_effect.is_empty() {
+        let file = settings.origin.file.as_deref().map(|file| display(file.display()));
+        warn!(file, options = settings.without_effect.join(", "), "Without effect here");
+    }
+    let is_cluster = args.filenames.is_empty();
+    if is_cluster
+        && matches!(&settings.node.detect_local, DetectLocal::ClusterCidr(networks) if networks.is_empty())
+    {
+        let missing = settings.origin.short_name("clusterCIDR");
+        warn!(missing, "Pods cannot be recognised, so that no connection to a ClusterIP is masqueraded");
     }
 }
 
-/// Says that pods cannot be told from the rest, which is most often an oversight.
-pub fn warn_of_missing_cluster_cidr(settings: &RunSettings) {
-    if matches!(&settings.node.detect_local, DetectLocal::ClusterCidr(networks) if networks.is_empty()) {
-        let place = settings.origin().short_name("clusterCIDR");
-        warn!(
-            "No {place}: pods cannot be told from others, so that no connection to a ClusterIP is masqueraded"
-        );
-    }
-}
-
-/// Finds what can be found wrong with files that others will read, before anything is touched.
+/// Checks the files that are read later, before anything is touched.
 pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> {
     for path in args.filenames.iter().filter(|path| path.as_os_str() != "-") {
         fs::metadata(path).map_err(|source| StartError::Path { path: path.display().to_string(), source })?;
@@ -103,7 +103,7 @@ pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), StartEr
         Ok(_) => return Ok(()),
         Err(error) => error,
     };
-    let place = settings.origin().name("clientConnection.kubeconfig");
+    let place = settings.origin.name("clientConnection.kubeconfig");
     Err(StartError::Kubeconfig { place, path, source: problem })
 }
 
@@ -111,7 +111,7 @@ pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), StartEr
 pub fn cluster(settings: &RunSettings) -> Result<Cluster, StartError> {
     Cluster::new(&settings.api, Options::from(&settings.node)).map_err(|source| {
         if settings.api.kubeconfig.is_some() {
-            let place = settings.origin().name("clientConnection.kubeconfig");
+            let place = settings.origin.name("clientConnection.kubeconfig");
             StartError::Credentials { place, source }
         } else {
             source.into()
@@ -119,7 +119,8 @@ pub fn cluster(settings: &RunSettings) -> Result<Cluster, StartError> {
     })
 }
 
-/// Sets what lies outside nftables. With manifests, a machine need not be a node: only what was asked for is set.
+/// Sets sysctls and the out-of-memory score. With manifests the machine need not be a node, so that only what was asked
+/// for is set.
 pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> {
     let is_node = args.filenames.is_empty();
     let effort = if is_node { Effort::Explicit } else { Effort::OnlyExplicit };
@@ -130,7 +131,7 @@ pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> 
     Ok(())
 }
 
-/// Sets the kernel's settings of connection tracking, once that is there.
+/// Sets the sysctls of connection tracking, which must be loaded for that.
 fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), StartError> {
     let sysctls = Sysctls::default();
     if !sysctls.are_there()
@@ -139,7 +140,7 @@ fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), StartError>
         debug!("{error}");
     }
     sysctls.apply(&settings.conntrack, effort).map_err(|source| {
-        let place = settings.origin().name(source.field);
+        let place = settings.origin.name(source.field);
         let hint = if effort != Effort::Everything && source.is_about_privileges() {
             "; `portolan run --init-only` sets it once, with more privileges"
         } else {
@@ -149,12 +150,12 @@ fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), StartError>
     })
 }
 
-/// Watches the configuration file, if there is one, and stops the agent when it says something else.
+/// Watches the configuration file, if there is one, and stops the agent when the configuration changes.
 ///
-/// A file that cannot be used does not stop it: the next start would fail, and nothing is lost by serving on with
-/// what is known to work.
+/// An invalid file does not stop it: the next start would fail, and the agent can go on with the configuration that it
+/// has.
 pub fn watch_configuration(args: &RunArgs, settings: &RunSettings, events: Sender) -> Result<(), StartError> {
-    let Some(file) = settings.config_file.clone() else { return Ok(()) };
+    let Some(file) = settings.origin.file.clone() else { return Ok(()) };
     let mut follower =
         Follower { args: args.clone(), running: settings.clone(), problem: None, file: file.clone(), events };
     config::watch(&file, move |edit| follower.follow(edit)).map_err(StartError::Runtime)
@@ -163,21 +164,21 @@ pub fn watch_configuration(args: &RunArgs, settings: &RunSettings, events: Sende
 struct Follower {
     args: RunArgs,
     running: RunSettings,
-    /// What was last wrong with the file.
+    /// The last problem with the file.
     problem: Option<String>,
     file: PathBuf,
     events: Sender,
 }
 
 impl Follower {
-    /// Judges an edit; says whether to go on watching.
+    /// Handles an edit; returns whether to go on watching.
     fn follow(&mut self, edit: Edit) -> bool {
         if edit == Edit::Removed {
-            warn!(path = %self.file.display(), "Configuration file is gone; going on with what it said");
+            warn!(path = %self.file.display(), "Configuration file is gone; going on with the configuration that was read from it");
             self.problem = Some("it is gone".to_owned());
             return true;
         }
-        match RunSettings::resolve(&self.args) {
+        match self.args.settings() {
             Ok(new) => self.compare(&new),
             Err(error) => {
                 self.complain(&error);
@@ -187,29 +188,30 @@ impl Follower {
     }
 
     fn compare(&mut self, new: &RunSettings) -> bool {
-        let changes = config::changes(&self.running.configuration, &new.configuration);
+        let changes = config::changes(&self.running.options, &new.options);
         if changes.is_empty() {
             if self.problem.take().is_some() {
-                info!(path = %self.file.display(), "Configuration file is right again");
+                info!(path = %self.file.display(), "Configuration file is valid again");
             }
             return true;
         }
-        let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        let changes = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         error!(
-            "Configuration file {} changed; ending so that I am started with it: {}",
-            self.file.display(),
-            changes.join(", ")
+            path = %self.file.display(),
+            changes,
+            "Configuration file changed; exiting so that the supervisor restarts with the new configuration"
         );
-        // Nobody listens if the agent is stopping anyway.
+        // The queue is closed if the agent is stopping anyway.
         let _ = self.events.send(Event::Stop(Ending::Failed));
         false
     }
 
-    fn complain(&mut self, problem: &SettingsError) {
+    fn complain(&mut self, problem: &Error) {
         let problem = problem.to_string();
         if self.problem.as_ref() != Some(&problem) {
             error!(
-                "Configuration file changed but cannot be used; going on with what it said before: {problem}"
+                err = problem,
+                "Configuration file changed but cannot be used; going on with the configuration from before"
             );
         }
         self.problem = Some(problem);

@@ -1,13 +1,19 @@
-//! Settings of an agent that stays, checked: what `portolan run` needs beyond the facts of the node.
+//! Settings of the agent: what `portolan run` needs beyond the settings of the rules.
 
 mod check;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use super::{Settings, SettingsError};
-use crate::config::{self, KubeProxyConfiguration, Origin, arguments::RunArgs};
+use super::Settings;
+use crate::config::{Effect, Error, Options, Origin, ROWS, file};
 
-/// Everything that `portolan run` was told, by flags or by a configuration file.
+pub(crate) use self::check::parse_url;
+
+/// The settings of `portolan run`, from flags or a configuration file.
 #[derive(Clone, Debug)]
 pub struct RunSettings {
     /// What the rules depend on.
@@ -24,7 +30,7 @@ pub struct RunSettings {
     /// again every 5 seconds.
     pub bind_hard_fail: bool,
     /// Whether the tables carry the kernel's owner and persist flags (`NFT_TABLE_F_OWNER`, `NFT_TABLE_F_PERSIST`),
-    /// so that nobody else can change or flush them.
+    /// so that no other process can change or flush them.
     pub table_owner: bool,
     /// Limits and timeouts of connection tracking (`conntrack`).
     pub conntrack: ConntrackSettings,
@@ -32,15 +38,16 @@ pub struct RunSettings {
     pub oom_score_adj: Wish<i32>,
     /// How to log (`logging`).
     pub logging: LoggingSettings,
-    /// The configuration file that all this was read from.
-    pub config_file: Option<PathBuf>,
-    /// All this as a configuration file has it, with defaults written down: what `/configz` shows and
-    /// `--write-config-to` writes.
-    pub configuration: KubeProxyConfiguration,
-    /// What the file cannot say, as flags: `--table-name=edge`.
-    pub beside_configuration: Vec<String>,
-    /// Fields and flags that were given but mean nothing here, or not beside a configuration file.
-    pub ineffective: Vec<String>,
+    /// Where all this comes from.
+    pub origin: Origin,
+    /// All options with their defaults: what `/configz` shows and `--write-config-to` writes.
+    pub options: Options,
+    /// Flags for which the file has no field, as `--table-name=edge`.
+    pub flags_beside_file: Vec<String>,
+    /// Fields and flags that are given but have no effect here, or none beside a configuration file.
+    pub without_effect: Vec<String>,
+    /// Fields of the file that are unknown or there twice.
+    pub warnings: Vec<Error>,
 }
 
 /// When to reconcile.
@@ -51,7 +58,7 @@ pub struct SyncSettings {
     /// Least time from the end of one reconcile to the start of the next (`nftables.minSyncPeriod`); zero for
     /// none.
     pub min_period: Duration,
-    /// How often everything is compared with the kernel although nobody is known to have changed it.
+    /// How often all rules are compared with the kernel's, although no change of them is known.
     pub full_period: Duration,
 }
 
@@ -80,15 +87,8 @@ pub struct ApiSettings {
 pub struct Wish<T> {
     /// The value.
     pub value: T,
-    /// Whether it was asked for, rather than being the default: only then is it an error if it cannot be had.
+    /// Whether it was asked for, rather than being the default: only then is it an error if it cannot be set.
     pub is_explicit: bool,
-}
-
-impl<T: PartialEq> Wish<T> {
-    /// A value beside the default.
-    fn new(value: T, default: &T) -> Self {
-        Self { is_explicit: value != *default, value }
-    }
 }
 
 /// Limits and timeouts of connection tracking (`net.netfilter.nf_conntrack_*`). Times are in seconds; `None` and 0
@@ -97,7 +97,7 @@ impl<T: PartialEq> Wish<T> {
 pub struct ConntrackSettings {
     /// Connections to track for each CPU (`maxPerCore`).
     pub max_per_core: Wish<u32>,
-    /// At least so many in all (`min`).
+    /// Connections to track at least (`min`).
     pub min: Wish<u32>,
     /// `tcp_timeout_established`.
     pub tcp_established: Wish<u64>,
@@ -121,36 +121,51 @@ pub struct LoggingSettings {
 }
 
 impl RunSettings {
-    /// Reads the configuration file, if one is given, and checks everything. Touches nothing else.
+    /// Reads the configuration file, if one is given, and checks everything. Touches nothing else. If `strict`, a
+    /// field of the file that is unknown or there twice is an error.
     ///
-    /// Beside a file only those flags count that it has no field for, and `--hostname-override` and those of
-    /// logging, which override it, as for kube-proxy.
-    pub fn resolve(args: &RunArgs) -> Result<Self, SettingsError> {
-        let flags = KubeProxyConfiguration::try_from(args)?;
-        let Some(path) = args.config.as_ref().filter(|path| !path.as_os_str().is_empty()) else {
-            return Self::check(&flags, &Origin::Flags, args);
+    /// Beside a file only those flags count that it has no field for, and those that override it
+    /// ([`Effect::Overrides`]).
+    pub fn resolve(flags: &Options, config: Option<&Path>, strict: bool) -> Result<Self, Error> {
+        let mut flags = flags.clone();
+        let ports = [flags.healthz_port, flags.metrics_port];
+        let Some(path) = config.filter(|path| !path.as_os_str().is_empty()) else {
+            check::complete_listener(&mut flags.healthz_bind_address, flags.healthz_port);
+            check::complete_listener(&mut flags.metrics_bind_address, flags.metrics_port);
+            let mut settings = Self::check(&flags, Origin::default())?;
+            settings.note_ports(ports);
+            return Ok(settings);
         };
-        let mut given = config::read(path)?;
-        let mut inert = flags;
-        for (over, field) in [
-            (&mut inert.hostname_override, &mut given.hostname_override),
-            (&mut inert.logging.format, &mut given.logging.format),
+        let (mut given, mut warnings) = file::read(path)?;
+        if strict && !warnings.is_empty() {
+            return Err(warnings.swap_remove(0));
+        }
+        let in_place_of = given.normalize_file();
+        flags.mode.take_if(|mode| mode.is_empty());
+        let mut origin = Origin { file: Some(path.to_owned()), overridden: Vec::new(), in_place_of };
+        for row in ROWS {
+            let overrides = row.effect == Effect::Overrides;
+            if overrides && (row.get)(&flags).is_some() {
+                origin.overridden.push(row.field);
+            }
+            if overrides || row.field.is_empty() {
+                (row.take)(&mut given, &mut flags);
+            }
+        }
+        // Empty, they ask for what a file cannot.
+        for (flag, field) in [
+            (&mut flags.healthz_bind_address, &mut given.healthz_bind_address),
+            (&mut flags.metrics_bind_address, &mut given.metrics_bind_address),
         ] {
-            *field = over.take().or(field.take());
+            let is_none = flag.as_ref().is_some_and(|address| address.trim().is_empty());
+            *field =
+                if is_none { flag.take() } else { field.take().filter(|address| !address.trim().is_empty()) };
         }
-        given.logging.verbosity = inert.logging.verbosity.take().or(given.logging.verbosity);
-        // Empty, they say what a file cannot.
-        for listener in [&mut inert.healthz_bind_address, &mut inert.metrics_bind_address] {
-            listener.take_if(|address| address.trim().is_empty());
-        }
-        let mut settings = Self::check(&given, &Origin::File(path.clone()), args)?;
-        settings.ineffective.extend(check::names(&Origin::Flags, &config::fields_set(&inert)));
-        settings.config_file = Some(path.clone());
+        let mut settings = Self::check(&given, origin)?;
+        settings.note_ports(ports);
+        let names = check::names(&Origin::default(), flags.fields().into_keys());
+        settings.without_effect.extend(names);
+        settings.warnings = warnings;
         Ok(settings)
-    }
-
-    /// Who said all this.
-    pub fn origin(&self) -> Origin {
-        self.config_file.clone().map_or(Origin::Flags, Origin::File)
     }
 }

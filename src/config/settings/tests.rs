@@ -1,13 +1,13 @@
 use super::*;
 
-fn args(cluster_cidr: &str) -> NodeArgs {
-    NodeArgs {
+fn args(cluster_cidr: &str) -> Options {
+    Options {
         hostname_override: Some(" Node-A ".into()),
         cluster_cidr: Some(cluster_cidr.into()),
         pod_bridge_interface: Some("br0".into()),
         pod_interface_name_prefix: Some("cali/".into()),
         service_cluster_ip_range: Some("10.96.0.1/12".into()),
-        ..NodeArgs::default()
+        ..Options::default()
     }
 }
 
@@ -32,7 +32,7 @@ fn what_is_wrong_is_named() {
 
 #[test]
 fn leading_zeros_are_decimal_as_in_objects() {
-    let args = NodeArgs { nodeport_addresses: vec!["192.000.002.0/24".into()], ..args("010.0.0.0/8") };
+    let args = Options { nodeport_addresses: Some(vec!["192.000.002.0/24".into()]), ..args("010.0.0.0/8") };
     let settings = Settings::new(&args).unwrap();
     assert_eq!(settings.detect_local, DetectLocal::ClusterCidr(vec!["10.0.0.0/8".parse().unwrap()]));
     let networks = NodePortAddresses::Networks(vec!["192.0.2.0/24".parse().unwrap()]);
@@ -40,15 +40,15 @@ fn leading_zeros_are_decimal_as_in_objects() {
 }
 
 #[test]
-fn pods_are_told_by_what_the_mode_names() {
+fn pods_are_recognised_by_what_the_mode_names() {
     let node = Node { pod_cidrs: vec!["10.1.2.3/24".parse().unwrap()], ..Node::default() };
     let mode = |mode: &str| {
-        let args = NodeArgs { detect_local_mode: Some(mode.into()), ..args("") };
+        let args = Options { detect_local_mode: Some(mode.into()), ..args("") };
         Settings::new(&args).map(|settings| settings.detect_local.detector(&node))
     };
     assert_eq!(mode("ClusterCIDR").unwrap(), Some(PodDetector::None));
     assert_eq!(mode("NodeCIDR").unwrap(), Some(PodDetector::Networks(vec!["10.1.2.0/24".parse().unwrap()])));
-    assert_eq!(DetectLocal::NodeCidr.detector(&Node::default()), None, "nobody knows");
+    assert_eq!(DetectLocal::NodeCidr.detector(&Node::default()), None, "unknown");
     let bridge = PodDetector::Interface { name: "br0".into(), prefix: false };
     assert_eq!(mode("BridgeInterface").unwrap(), Some(bridge));
     assert_eq!(
@@ -57,13 +57,13 @@ fn pods_are_told_by_what_the_mode_names() {
     );
     assert_eq!(
         mode("Cluster").unwrap_err().to_string(),
-        r#"--detect-local-mode: "Cluster" is none of ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix"#
+        r#"--detect-local-mode: "Cluster" is invalid, must be ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix"#
     );
 }
 
 #[test]
 fn the_masquerade_bit_is_one_of_the_mark() {
-    let bit = |bit| Settings::new(&NodeArgs { masquerade_bit: Some(bit), ..args("") });
+    let bit = |bit| Settings::new(&Options { masquerade_bit: Some(bit), ..args("") });
     assert_eq!(bit(31).unwrap().config.masquerade_bit, 31);
     assert_eq!(bit(32).unwrap_err().to_string(), "--masquerade-bit: 32 is not a number from 0 to 31");
     assert_eq!(bit(-1).unwrap_err().to_string(), "--masquerade-bit: -1 is not a number from 0 to 31");
@@ -71,7 +71,7 @@ fn the_masquerade_bit_is_one_of_the_mark() {
 
 #[test]
 fn tables_have_names_that_nft_reads() {
-    let table = |name: &str| Settings::new(&NodeArgs { table_name: Some(name.into()), ..args("") });
+    let table = |name: &str| Settings::new(&Options { table_name: Some(name.into()), ..args("") });
     assert_eq!(&*table("portolan-2").unwrap().config.table, "portolan-2");
     assert_eq!(&*Settings::new(&args("")).unwrap().config.table, "portolan");
     for name in ["", "2", "a b", "a\"", "kube-proxy", &"a".repeat(64)] {
@@ -83,7 +83,7 @@ fn tables_have_names_that_nft_reads() {
 #[test]
 fn the_proxy_name_is_a_label_s_value() {
     let name = |name: &str| {
-        let args = NodeArgs { service_proxy_name: Some(name.into()), ..args("") };
+        let args = Options { service_proxy_name: Some(name.into()), ..args("") };
         Settings::new(&args).map(|settings| settings.proxy_name)
     };
     assert_eq!(name("").unwrap(), None);
@@ -97,11 +97,11 @@ fn the_proxy_name_is_a_label_s_value() {
 fn the_bind_address_stands_for_the_primary_one_of_its_family() {
     let addresses = |list: &[&str]| list.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>();
     let node = Node { addresses: addresses(&["192.0.2.1", "2001:db8::1"]), ..Node::default() };
-    let mut all = KubeProxyConfiguration::from(&args("")).complete();
+    let mut all = args("").complete();
     let mut selected = |bind: &str, networks: &str| {
         all.bind_address = Some(bind.into());
-        all.node_port_addresses = Some(vec![networks.into()]);
-        let settings = Settings::check(&all, &Origin::Flags, &args("")).unwrap();
+        all.nodeport_addresses = Some(vec![networks.into()]);
+        let settings = Settings::check(&all, &Origin::default()).unwrap();
         Vec::from_iter(settings.node_port_addresses(&node, &addresses(&["192.0.2.1", "198.51.100.1"])))
     };
     assert_eq!(selected("0.0.0.0", "primary"), addresses(&["192.0.2.1", "2001:db8::1"]));

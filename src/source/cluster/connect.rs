@@ -19,7 +19,7 @@ use kube::{
 use tower::{BoxError, ServiceBuilder};
 
 use super::{error::RequestError, proxy};
-use crate::config::settings::ApiSettings;
+use crate::config::settings::{ApiSettings, parse_url};
 
 /// Timeout of a connection attempt.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -181,19 +181,6 @@ fn first_line(error: &(dyn std::error::Error + 'static)) -> String {
 
 fn parse_master(text: &str, is_tls: bool) -> Result<http::Uri, Error> {
     parse_url(text, is_tls).ok_or_else(|| Error::Master { value: text.to_owned() })
-}
-
-/// A URL of an API server. As for client-go, the scheme may be missing, and `is_tls` decides what it is then. kube accepts
-/// a URL without one, and panics at the first request.
-pub(crate) fn parse_url(text: &str, is_tls: bool) -> Option<http::Uri> {
-    let scheme = if is_tls { "https" } else { "http" };
-    let full = if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") };
-    let url: http::Uri = full.parse().ok()?;
-    let is_http = matches!(url.scheme_str(), Some("http" | "https"));
-    let authority = url.authority()?;
-    // Otherwise an invalid port would mean the default one.
-    let is_address = authority.port_u16().is_some() || authority.as_str().ends_with(authority.host());
-    (is_http && is_address && !authority.host().is_empty()).then_some(url)
 }
 
 /// A client that detects dead connections. Must be called within a runtime.

@@ -1,283 +1,269 @@
-//! From a configuration to settings.
+//! From options to settings.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use portolan_rules::node_ports::{NodePortAddresses, NodePortAddressesError};
 
 use super::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings, SyncSettings, Wish};
-use crate::{
-    config::{
-        DEFAULT_OOM_SCORE_ADJ, Duration, KubeProxyConfiguration, Origin, Text,
-        arguments::RunArgs,
-        settings::{Problem, Settings, SettingsError, masquerade_bit},
-    },
-    source::cluster,
+use crate::config::{
+    Duration, Effect, Error, Options, Origin, Place, Quantity, ROWS, Row,
+    changes::text,
+    settings::{Settings, masquerade_bit},
 };
 
 /// Longest timeout of connection tracking: the kernel counts it in ticks, of which there are 100 a second at least,
 /// in 31 bits (`proc_dointvec_jiffies`).
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(i32::MAX as i64 / 100);
 
-/// Names fields in errors.
-struct Checker<'a>(&'a Origin);
-
-impl RunSettings {
-    /// Checks a configuration as it was given, without defaults. Flags give what it has no field for.
-    pub(super) fn check(
-        given: &KubeProxyConfiguration,
-        origin: &Origin,
-        args: &RunArgs,
-    ) -> Result<Self, SettingsError> {
-        let check = Checker(origin);
-        check.mode(given)?;
-        let all = given.complete();
-        let node = Settings::check(&all, origin, &args.node)?;
-        // Ports that are given apart count as part of the address, but not beside a file.
-        let flag = |all, alone| Option::as_deref(if *origin == Origin::Flags { all } else { alone });
-        let mut settings = Self {
-            node,
-            sync: check.sync(given, &all, args)?,
-            api: api(&all, args)?,
-            healthz: check.listener(
-                "healthzBindAddress",
-                flag(&given.healthz_bind_address, &args.servers.healthz_bind_address),
-                all.healthz_bind_address.as_deref(),
-            )?,
-            metrics: check.listener(
-                "metricsBindAddress",
-                flag(&given.metrics_bind_address, &args.servers.metrics_bind_address),
-                all.metrics_bind_address.as_deref(),
-            )?,
-            bind_hard_fail: all.bind_address_hard_fail == Some(true),
-            table_owner: args.sync.table_owner == Some(true),
-            conntrack: check.conntrack(&all)?,
-            oom_score_adj: check.oom_score_adj(&all)?,
-            logging: check.logging(&all, args)?,
-            config_file: None,
-            beside_configuration: Vec::new(),
-            ineffective: names(origin, &given.ineffective()),
-            configuration: all,
-        };
-        check.ineffective(given)?;
-        if let NodePortAddresses::Networks(networks) = &settings.node.node_port_addresses {
-            let loopback = networks.iter().filter(|network| network.ip().is_loopback());
-            let name = origin.short_name("nodePortAddresses");
-            settings.ineffective.extend(loopback.map(|network| format!("{name} {network} (loopback)")));
-        }
-        let shown = &mut settings.configuration;
-        for (server, address) in [
-            (settings.healthz, &mut shown.healthz_bind_address),
-            (settings.metrics, &mut shown.metrics_bind_address),
-        ] {
-            // None is in effect, whatever the default is.
-            if server.is_none() {
-                *address = Some(String::new());
+impl Options {
+    /// Gives the fields of a file the meaning that they have for kube-proxy: zero is the default of a period, and the
+    /// `iptables` section is in force where `nftables` is silent, unless the mode is nftables. (kube-proxy's default
+    /// is iptables, and its mode ipvs reads the section, too.) Returns the fields that are in force in place of others.
+    pub(super) fn normalize_file(&mut self) -> Vec<(&'static str, &'static str)> {
+        self.config_sync_period.take_if(|period| period.is_zero());
+        let is_nftables = self.mode.as_deref() == Some("nftables");
+        let mut in_place_of = Vec::new();
+        for row in ROWS {
+            let Effect::InPlaceOf(field, _) = row.effect else { continue };
+            let Some(other) = Row::of_field(field) else { continue };
+            for row in [row, other] {
+                // Zero says nothing, but for a number, such as that of a bit.
+                if (row.get)(self).is_some_and(|value| value == false || value == "0s") {
+                    (row.take)(&mut Self::default(), self);
+                }
+            }
+            let (value, others) = ((row.get)(self), (other.get)(self));
+            if let (false, Some(value), None) = (is_nftables, value, others) {
+                // Both have the same type.
+                let _ = (other.parse)(self, &text(&value));
+                (row.take)(&mut Self::default(), self);
+                in_place_of.push((field, row.field));
             }
         }
-        settings.note_flags(args);
+        in_place_of
+    }
+}
+
+/// Completes the address of a server whose port is given apart, as kube-proxy's deprecated flags do. The port is for
+/// an address without one, and 0 is for no server.
+pub(super) fn complete_listener(address: &mut Option<String>, port: Option<u16>) {
+    match (address.as_deref().map(|address| address.trim().parse::<IpAddr>()), port) {
+        (_, Some(0)) => *address = Some(String::new()),
+        (Some(Ok(ip)), Some(port)) => *address = Some(SocketAddr::new(ip, port).to_string()),
+        _ => {}
+    }
+}
+
+impl RunSettings {
+    /// Checks options as they are given, without defaults.
+    pub(super) fn check(given: &Options, origin: Origin) -> Result<Self, Error> {
+        mode(given, &origin)?;
+        let all = given.complete();
+        check_without_effect(given, &origin)?;
+        let mut settings = Self {
+            node: Settings::check(&all, &origin)?,
+            sync: sync(&all, &origin)?,
+            api: api(&all)?,
+            healthz: listener(
+                &origin,
+                "healthzBindAddress",
+                given.healthz_bind_address.as_ref(),
+                all.healthz_bind_address.as_ref(),
+            )?,
+            metrics: listener(
+                &origin,
+                "metricsBindAddress",
+                given.metrics_bind_address.as_ref(),
+                all.metrics_bind_address.as_ref(),
+            )?,
+            bind_hard_fail: all.bind_address_hard_fail == Some(true),
+            table_owner: all.table_owner == Some(true),
+            conntrack: conntrack(&all, &origin)?,
+            oom_score_adj: oom_score_adj(&all, &origin)?,
+            logging: logging(&all, &origin)?,
+            flags_beside_file: Vec::new(),
+            without_effect: names(&origin, given.without_effect()),
+            warnings: Vec::new(),
+            options: all,
+            origin,
+        };
+        if let NodePortAddresses::Networks(networks) = &settings.node.node_port_addresses {
+            let loopback = networks.iter().filter(|network| network.ip().is_loopback());
+            let name = settings.origin.short_name("nodePortAddresses");
+            settings.without_effect.extend(loopback.map(|network| format!("{name} {network} (loopback)")));
+        }
+        for row in ROWS.iter().filter(|row| row.field.is_empty()) {
+            let is_port = ["--healthz-port", "--metrics-port"].contains(&row.flags);
+            let value = (row.get)(given).filter(|value| !is_port && *value != false && *value != "");
+            let flag = value.map(|value| format!("{}={}", row.flags, text(&value)));
+            settings.flags_beside_file.extend(flag);
+        }
+        for (server, field, address) in [
+            (settings.healthz, "healthzBindAddress", &mut settings.options.healthz_bind_address),
+            (settings.metrics, "metricsBindAddress", &mut settings.options.metrics_bind_address),
+        ] {
+            // There is none, whatever the default is.
+            if server.is_none() {
+                *address = Some(String::new());
+                settings.flags_beside_file.push(format!("{}=", Origin::default().short_name(field)));
+            }
+        }
         Ok(settings)
     }
 
-    /// Notes what flags say that no field can, and flags that never mean anything.
-    fn note_flags(&mut self, args: &RunArgs) {
-        let mut beside = |flag: &str, value: Option<String>| {
-            self.beside_configuration.extend(value.map(|value| format!("{flag}={value}")));
-        };
-        let yes = |flag: Option<bool>| (flag == Some(true)).then(|| "true".to_owned());
-        beside("--master", self.api.master.clone());
-        beside("--full-sync-period", args.sync.full_sync_period.map(|period| period.to_string()));
-        beside("--table-owner", yes(args.sync.table_owner));
-        beside("--endpoint-counters", yes(args.node.endpoint_counters));
-        beside("--service-cluster-ip-range", args.node.service_cluster_ip_range.clone());
-        beside("--service-proxy-name", args.node.service_proxy_name.clone());
-        beside("--table-name", args.node.table_name.clone());
-        beside("--healthz-bind-address", self.healthz.is_none().then(String::new));
-        beside("--metrics-bind-address", self.metrics.is_none().then(String::new));
-        for (port, flag, server) in [
-            (args.servers.healthz_port, "--healthz-port", self.healthz),
-            (args.servers.metrics_port, "--metrics-port", self.metrics),
-        ] {
+    /// Notes which of the flags for the ports of the servers have no effect.
+    pub(super) fn note_ports(&mut self, [healthz, metrics]: [Option<u16>; 2]) {
+        for (port, flag, server) in
+            [(healthz, "--healthz-port", self.healthz), (metrics, "--metrics-port", self.metrics)]
+        {
             let is_effective = |port: u16| port == server.map_or(0, |server| server.port());
-            self.ineffective.extend(port.filter(|port| !is_effective(*port)).map(|_| flag.to_owned()));
+            self.without_effect.extend(port.filter(|port| !is_effective(*port)).map(|_| flag.to_owned()));
         }
     }
 }
 
-impl Checker<'_> {
-    fn error(&self, field: &str, problem: Problem) -> SettingsError {
-        SettingsError::new(self.0.name(field), problem)
-    }
-
-    fn mode(&self, given: &KubeProxyConfiguration) -> Result<(), SettingsError> {
-        let remedy = match self.0 {
-            Origin::Flags => "leave the flag out, or say --proxy-mode=nftables",
-            Origin::File(_) => "set `mode: nftables` in the file, or delete the field",
-        };
-        match given.mode.as_deref().unwrap_or("") {
-            "" | "nftables" => Ok(()),
-            mode => Err(self.error("mode", Problem::Mode { mode: mode.to_owned(), remedy })),
+fn mode(given: &Options, origin: &Origin) -> Result<(), Error> {
+    let remedy = match origin.place("mode") {
+        Place::Flag(_) => "leave the flag out, or say --proxy-mode=nftables",
+        Place::File { .. } => {
+            "add --proxy-mode=nftables, or set `mode: nftables` in the file, or delete the field"
+        }
+    };
+    match given.mode.as_deref().unwrap_or("") {
+        "" | "nftables" => Ok(()),
+        mode => {
+            Err(origin
+                .error("mode", format!("Portolan is an nftables proxy and has no mode {mode:?}; {remedy}")))
         }
     }
+}
 
-    fn sync(
-        &self,
-        given: &KubeProxyConfiguration,
-        all: &KubeProxyConfiguration,
-        args: &RunArgs,
-    ) -> Result<SyncSettings, SettingsError> {
-        let (field, min_field) = ("nftables.syncPeriod", "nftables.minSyncPeriod");
-        // In a file zero is the default; somebody who types it means it.
-        let asked = if *self.0 == Origin::Flags { given.nftables.sync_period } else { None };
-        let given = asked.or(all.nftables.sync_period).unwrap_or_default();
-        let period = self.positive(field, given)?;
-        let given_min = all.nftables.min_sync_period.unwrap_or_default();
-        let min_period = self.time(min_field, given_min)?;
-        if min_period > period {
-            let longer = Problem::Longer {
-                min: given_min.to_string(),
-                limit: given.to_string(),
-                period: self.0.short_name(field),
-            };
-            return Err(self.error(min_field, longer));
-        }
-        let flags = Checker(&Origin::Flags);
-        let full = args.sync.full_sync_period.map(|full| flags.positive("--full-sync-period", full));
-        let full_period = full.transpose()?.unwrap_or(SyncSettings::default().full_period);
-        Ok(SyncSettings { period, min_period, full_period })
+fn sync(all: &Options, origin: &Origin) -> Result<SyncSettings, Error> {
+    let (field, min_field) = ("nftables.syncPeriod", "nftables.minSyncPeriod");
+    let (given, given_min) = (all.sync_period.unwrap_or_default(), all.min_sync_period.unwrap_or_default());
+    let period = positive(origin.place(field), given)?;
+    let min_period = time_from_zero(origin, min_field, given_min)?;
+    if min_period > period {
+        let longer = format!("{given_min} is longer than {} ({given})", origin.short_name(field));
+        return Err(origin.error(min_field, longer));
     }
+    let full_period = positive("--full-sync-period".into(), all.full_sync_period.unwrap_or_default())?;
+    Ok(SyncSettings { period, min_period, full_period })
+}
 
-    /// A listener. A flag may be empty to have none, even beside a file, where an empty field is the default.
-    fn listener(
-        &self,
-        field: &str,
-        flag: Option<&str>,
-        complete: Option<&str>,
-    ) -> Result<Option<SocketAddr>, SettingsError> {
-        if flag.is_some_and(|flag| flag.trim().is_empty()) {
-            return Ok(None);
-        }
-        let text = complete.unwrap_or_default().trim();
-        let address: Option<SocketAddr> = text.parse().ok();
-        match address.filter(|address| address.port() != 0) {
-            Some(address) => Ok(Some(address)),
-            None => Err(self.error(field, Problem::Listener(text.to_owned()))),
+/// A listener; there is none if it is given as empty.
+fn listener(
+    origin: &Origin,
+    field: &str,
+    given: Option<&String>,
+    complete: Option<&String>,
+) -> Result<Option<SocketAddr>, Error> {
+    if given.is_some_and(|given| given.trim().is_empty()) {
+        return Ok(None);
+    }
+    let text = complete.map(|address| address.trim()).unwrap_or_default();
+    let address: Option<SocketAddr> = text.parse().ok();
+    match address.filter(|address| address.port() != 0) {
+        Some(address) => Ok(Some(address)),
+        None => {
+            Err(origin.error(field, format!("{text:?} is not an address and port such as 0.0.0.0:10256")))
         }
     }
+}
 
-    fn conntrack(&self, all: &KubeProxyConfiguration) -> Result<ConntrackSettings, SettingsError> {
-        let given = &all.conntrack;
-        let default = KubeProxyConfiguration::default().complete().conntrack;
-        let count = |field: &str, value: Option<i32>, default: Option<i32>| {
-            let value = value.unwrap_or_default();
-            let count = u32::try_from(value);
-            let count = count.map_err(|_| self.error(field, Problem::Negative(value.to_string())))?;
-            let default = u32::try_from(default.unwrap_or_default()).unwrap_or_default();
-            Ok::<_, SettingsError>(Wish::new(count, &default))
-        };
-        let time = |field: &str, value: Option<Duration>, default: Option<Duration>| {
-            // The kernel counts in seconds; a part of one is one, as 0 means something else.
-            let seconds = |time: std::time::Duration| time.as_millis().div_ceil(1000) as u64;
-            let given = value.unwrap_or_default();
-            let time = self.time(field, given)?;
-            if given > LONGEST_TIMEOUT {
-                let problem = Problem::TooLong(given.to_string(), LONGEST_TIMEOUT.to_string());
-                return Err(self.error(field, problem));
-            }
-            let default = default.and_then(Duration::unsigned).unwrap_or_default();
-            Ok::<_, SettingsError>(Wish::new(seconds(time), &seconds(default)))
-        };
-        Ok(ConntrackSettings {
-            max_per_core: count("conntrack.maxPerCore", given.max_per_core, default.max_per_core)?,
-            min: count("conntrack.min", given.min, default.min)?,
-            tcp_established: time(
-                "conntrack.tcpEstablishedTimeout",
-                given.tcp_established_timeout,
-                default.tcp_established_timeout,
-            )?,
-            tcp_close_wait: time(
-                "conntrack.tcpCloseWaitTimeout",
-                given.tcp_close_wait_timeout,
-                default.tcp_close_wait_timeout,
-            )?,
-            tcp_be_liberal: given.tcp_be_liberal == Some(true),
-            udp: time("conntrack.udpTimeout", given.udp_timeout, default.udp_timeout)?,
-            udp_stream: time(
-                "conntrack.udpStreamTimeout",
-                given.udp_stream_timeout,
-                default.udp_stream_timeout,
-            )?,
-        })
-    }
-
-    fn oom_score_adj(&self, all: &KubeProxyConfiguration) -> Result<Wish<i32>, SettingsError> {
-        let score = all.oom_score_adj.unwrap_or(DEFAULT_OOM_SCORE_ADJ);
-        if (-1000..=1000).contains(&score) {
-            Ok(Wish::new(score, &DEFAULT_OOM_SCORE_ADJ))
-        } else {
-            Err(self.error("oomScoreAdj", Problem::Range(score.into(), -1000, 1000)))
+fn conntrack(all: &Options, origin: &Origin) -> Result<ConntrackSettings, Error> {
+    let default = Options::default().complete();
+    let count = |field: &str, get: fn(&Options) -> Option<i32>| {
+        let value = get(all).unwrap_or_default();
+        let count = u32::try_from(value);
+        let value = count.map_err(|_| origin.error(field, format!("{value} is negative")))?;
+        Ok::<_, Error>(Wish { value, is_explicit: get(all) != get(&default) })
+    };
+    let time = |field: &str, get: fn(&Options) -> Option<Duration>| {
+        let given = get(all).unwrap_or_default();
+        let time = time_from_zero(origin, field, given)?;
+        if given > LONGEST_TIMEOUT {
+            let problem =
+                format!("{given} is longer than {LONGEST_TIMEOUT}, the longest that the kernel can have");
+            return Err(origin.error(field, problem));
         }
-    }
+        // The kernel counts in seconds; a part of one is one, as 0 means something else.
+        let value = time.as_millis().div_ceil(1000) as u64;
+        Ok::<_, Error>(Wish { value, is_explicit: get(all) != get(&default) })
+    };
+    Ok(ConntrackSettings {
+        max_per_core: count("conntrack.maxPerCore", |all| all.conntrack_max_per_core)?,
+        min: count("conntrack.min", |all| all.conntrack_min)?,
+        tcp_established: time("conntrack.tcpEstablishedTimeout", |all| {
+            all.conntrack_tcp_timeout_established
+        })?,
+        tcp_close_wait: time("conntrack.tcpCloseWaitTimeout", |all| all.conntrack_tcp_timeout_close_wait)?,
+        tcp_be_liberal: all.conntrack_tcp_be_liberal == Some(true),
+        udp: time("conntrack.udpTimeout", |all| all.conntrack_udp_timeout)?,
+        udp_stream: time("conntrack.udpStreamTimeout", |all| all.conntrack_udp_timeout_stream)?,
+    })
+}
 
-    fn logging(
-        &self,
-        all: &KubeProxyConfiguration,
-        args: &RunArgs,
-    ) -> Result<LoggingSettings, SettingsError> {
-        // The flag beats the file.
-        let origin = if args.process.logging_format.is_some() { &Origin::Flags } else { self.0 };
-        let is_json = match all.logging.format.as_deref().unwrap_or("text") {
-            "text" => false,
-            "json" => true,
-            other => {
-                let problem = Problem::NoneOf(other.to_owned(), "text, json");
-                return Err(SettingsError::new(origin.name("logging.format"), problem));
-            }
-        };
-        Ok(LoggingSettings { is_json, verbosity: all.logging.verbosity.unwrap_or_default() })
+fn oom_score_adj(all: &Options, origin: &Origin) -> Result<Wish<i32>, Error> {
+    let value = all.oom_score_adj.unwrap_or_default();
+    if (-1000..=1000).contains(&value) {
+        let is_explicit = all.oom_score_adj != Options::default().complete().oom_score_adj;
+        Ok(Wish { value, is_explicit })
+    } else {
+        Err(origin.error("oomScoreAdj", format!("{value} is not a number from -1000 to 1000")))
     }
+}
 
-    /// What kube-proxy refuses is refused even where it would mean nothing: it is a mistake all the same.
-    fn ineffective(&self, given: &KubeProxyConfiguration) -> Result<(), SettingsError> {
-        masquerade_bit(self.0, "iptables.masqueradeBit", given.iptables.masquerade_bit)?;
-        match given.config_sync_period {
-            Some(period) if !period.is_zero() || *self.0 == Origin::Flags => {
-                self.positive("configSyncPeriod", period)?;
-            }
-            _ => {}
+fn logging(all: &Options, origin: &Origin) -> Result<LoggingSettings, Error> {
+    let is_json = match all.logging_format.as_deref().unwrap_or("text") {
+        "text" => false,
+        "json" => true,
+        other => {
+            return Err(origin.error("logging.format", format!("{other:?} is invalid, must be text or json")));
         }
-        if let Some(Text(text)) = &given.logging.flush_frequency
-            && text.parse::<i64>().is_err()
-        {
-            let parsed = text.parse::<Duration>();
-            parsed.map_err(|error| self.error("logging.flushFrequency", Problem::Duration(error)))?;
-        }
-        let blank = given.node_port_addresses.iter().flatten().position(|entry| entry.trim().is_empty());
-        if let Some(at) = blank {
-            let blank = NodePortAddressesError::NotANetwork(String::new());
-            return Err(SettingsError::new(self.0.name(&format!("nodePortAddresses[{at}]")), blank));
-        }
-        match given.client_connection.burst {
-            Some(burst) if burst < 0 => {
-                Err(self.error("clientConnection.burst", Problem::Negative(burst.to_string())))
-            }
-            _ => Ok(()),
-        }
-    }
+    };
+    Ok(LoggingSettings { is_json, verbosity: all.verbosity.unwrap_or_default() })
+}
 
-    fn time(&self, field: &str, given: Duration) -> Result<std::time::Duration, SettingsError> {
-        given.unsigned().ok_or_else(|| self.error(field, Problem::Negative(given.to_string())))
+/// Values that kube-proxy refuses are refused although they have no effect: they are mistakes all the same.
+fn check_without_effect(given: &Options, origin: &Origin) -> Result<(), Error> {
+    if given.iptables_masquerade_bit.is_some() {
+        masquerade_bit(origin, "iptables.masqueradeBit", given.iptables_masquerade_bit)?;
     }
+    if let Some(period) = given.config_sync_period {
+        positive(origin.place("configSyncPeriod"), period)?;
+    }
+    let blank = given.nodeport_addresses.iter().flatten().position(|entry| entry.trim().is_empty());
+    if let Some(at) = blank {
+        let blank = NodePortAddressesError::NotANetwork(String::new());
+        return Err(origin.error(&format!("nodePortAddresses[{at}]"), blank));
+    }
+    if let Some(period) = given.log_flush_frequency.as_ref().map(Quantity::as_str)
+        && period.parse::<i64>().is_err()
+    {
+        period.parse::<Duration>().map_err(|problem| origin.error("logging.flushFrequency", problem))?;
+    }
+    match given.kube_api_burst {
+        Some(burst) if burst < 0 => {
+            Err(origin.error("clientConnection.burst", format!("{burst} is negative")))
+        }
+        _ => Ok(()),
+    }
+}
 
-    fn positive(&self, field: &str, given: Duration) -> Result<std::time::Duration, SettingsError> {
-        let time = given.unsigned().filter(|time| !time.is_zero());
-        time.ok_or_else(|| self.error(field, Problem::NotPositive(given.to_string())))
-    }
+fn time_from_zero(origin: &Origin, field: &str, given: Duration) -> Result<std::time::Duration, Error> {
+    given.unsigned().ok_or_else(|| origin.error(field, format!("{given} is negative")))
+}
+
+fn positive(place: Place, given: Duration) -> Result<std::time::Duration, Error> {
+    let time = given.unsigned().filter(|time| !time.is_zero());
+    time.ok_or_else(|| Error::new(place, format!("{given} is not more than zero")))
 }
 
 /// What to call fields, each once: some flags set several.
-pub(super) fn names(origin: &Origin, fields: &[String]) -> Vec<String> {
+pub(super) fn names(origin: &Origin, fields: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for name in fields.iter().map(|field| origin.short_name(field)) {
+    for name in fields.into_iter().map(|field| origin.short_name(&field)) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -285,13 +271,29 @@ pub(super) fn names(origin: &Origin, fields: &[String]) -> Vec<String> {
     names
 }
 
-fn api(all: &KubeProxyConfiguration, args: &RunArgs) -> Result<ApiSettings, SettingsError> {
-    let kubeconfig = all.client_connection.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty());
-    let master = args.api.master.as_deref().map(str::trim).filter(|master| !master.is_empty());
-    let invalid = master.filter(|master| cluster::parse_url(master, true).is_none());
+fn api(all: &Options) -> Result<ApiSettings, Error> {
+    let kubeconfig = all.kubeconfig.as_ref().filter(|path| !path.is_empty()).map(Into::into);
+    let master = all.master.as_deref().map(str::trim).filter(|master| !master.is_empty());
+    let invalid = master.filter(|master| parse_url(master, true).is_none());
     if let Some(master) = invalid {
-        return Err(SettingsError::new("--master", Problem::Url(master.to_owned())));
+        return Err(Error::new(
+            "--master",
+            format!("{master:?} is not a URL such as https://192.0.2.1:6443"),
+        ));
     }
     let master = master.map(str::to_owned);
     Ok(ApiSettings { kubeconfig, master })
+}
+
+/// Reads the URL of an API server. The scheme may be missing, as for client-go: it is then https if `is_tls`, else
+/// http. (kube accepts such a URL, and panics at the first request.)
+pub(crate) fn parse_url(text: &str, is_tls: bool) -> Option<http::Uri> {
+    let scheme = if is_tls { "https" } else { "http" };
+    let full = if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") };
+    let url: http::Uri = full.parse().ok()?;
+    let is_http = matches!(url.scheme_str(), Some("http" | "https"));
+    let authority = url.authority()?;
+    // The scheme's port would take the place of an invalid one.
+    let is_address = authority.port_u16().is_some() || authority.as_str().ends_with(authority.host());
+    (is_http && is_address && !authority.host().is_empty()).then_some(url)
 }

@@ -1,0 +1,139 @@
+//! The YAML or JSON text of a configuration file, as a tree that knows its lines.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Number;
+use serde_saphyr::{Budget, DuplicateKeyPolicy, Options, Spanned};
+
+/// A value and the line where it begins.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub line: u64,
+    pub value: Value,
+}
+
+/// A value with the type that the text shows: a number in quotes is a text, as for kube-proxy's decoder.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Null,
+    Boolean(bool),
+    Number(Number),
+    Text(String),
+    List(Vec<Node>),
+    Mapping(Mapping),
+}
+
+/// Keys in order, with their lines; a key may be there twice.
+pub(super) type Mapping = Vec<(Spanned<String>, Node)>;
+
+impl Node {
+    /// The value of a text field of a mapping.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        match &self.get(key)?.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value of a field of a mapping.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        self.entry(key).map(|(_, node)| node)
+    }
+
+    /// The key and value of a field of a mapping. The last counts if there are several.
+    pub fn entry(&self, key: &str) -> Option<&(Spanned<String>, Self)> {
+        match &self.value {
+            Value::Mapping(fields) => fields.iter().rev().find(|(name, _)| name.value == key),
+            _ => None,
+        }
+    }
+}
+
+/// Reads all documents of a text but the empty ones. What is wrong with it, and in which line, if that is known.
+pub(super) fn read(text: &str) -> Result<Vec<Node>, (Option<u64>, String)> {
+    let mut options = Options::default();
+    options.underscored_numbers_as_strings = true;
+    options.leading_zero_numbers_as_strings = true;
+    options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
+    options.with_snippet = false;
+    let mut budget = Budget::default();
+    budget.max_depth = 32;
+    options.budget = Some(budget);
+    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
+        let line = error.location().map(|location| location.line());
+        let message = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        (line, format!("is not valid YAML: {message}"))
+    })
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        Ok(Self { line: spanned.referenced.line(), value: spanned.value })
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        Value::deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Boolean(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or_else(|| Value::Text(value.to_string()), Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(entry) = entries.next_element()? {
+            list.push(entry);
+        }
+        Ok(Value::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut mapping = Mapping::new();
+        while let Some(entry) = entries.next_entry()? {
+            mapping.push(entry);
+        }
+        Ok(Value::Mapping(mapping))
+    }
+}

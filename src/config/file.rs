@@ -1,0 +1,322 @@
+//! Reading a configuration file.
+
+use std::{collections::BTreeMap, fs::File, io::Read as _, path::Path};
+
+use super::{
+    Error, Options, Place, ROWS,
+    document::{self, Mapping, Node, Value},
+};
+
+/// The group and version of the file.
+pub const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
+/// Its kind.
+pub const KIND: &str = "KubeProxyConfiguration";
+
+/// No configuration is longer; a device or a wrong file may be.
+const LENGTH: u64 = 1 << 20;
+
+/// Keys of a `ConfigMap` that hold the configuration: kubeadm's, and that of EKS.
+const CONFIG_MAP_KEYS: [&str; 2] = ["config.conf", "config"];
+
+const NOT_A_MAPPING: &str = "is not a mapping of fields to values";
+
+/// Reads a configuration file, YAML or JSON: a `KubeProxyConfiguration`, alone or among other documents, or in a
+/// `ConfigMap`. Returns warnings, too, about fields that are unknown or there twice, which kube-proxy ignores.
+pub(super) fn read(path: &Path) -> Result<(Options, Vec<Error>), Error> {
+    let refuse = |problem: &str| Error::new(place(path, None, ""), problem);
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LENGTH + 1).read_to_end(&mut bytes))
+        .map_err(|error| refuse(&error.to_string()))?;
+    if bytes.len() as u64 > LENGTH {
+        return Err(refuse("is longer than a configuration can be (1 MiB)"));
+    }
+    parse(path, &bytes)
+}
+
+/// Reads the content of a configuration file; the path is for messages.
+fn parse(path: &Path, bytes: &[u8]) -> Result<(Options, Vec<Error>), Error> {
+    let text = std::str::from_utf8(bytes);
+    let text = text.map_err(|_| Error::new(place(path, None, ""), "is not UTF-8 text"))?;
+    let (fields, lines_before) = configuration(path, text, 0)?;
+    let mut reader = Reader { path, lines_before, options: Options::default(), warnings: Vec::new() };
+    reader.mapping("", &fields)?;
+    reader.warnings.sort_by_key(|warning| warning.place.line());
+    Ok((reader.options, reader.warnings))
+}
+
+fn place(path: &Path, line: Option<u64>, field: &str) -> Place {
+    Place::File { path: path.to_owned(), line, field: field.to_owned() }
+}
+
+/// Finds the configuration among the documents of a text that begins after this many lines of the file. Returns its
+/// fields and the number of lines before its text.
+fn configuration(path: &Path, text: &str, lines_before: u64) -> Result<(Mapping, u64), Error> {
+    let refuse = |line: Option<u64>, field: &str, problem: &str| {
+        Error::new(place(path, line.map(|line| line + lines_before), field), problem)
+    };
+    let missing = |field, value| refuse(None, field, &format!("is missing, must be {value}"));
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let documents = document::read(text).map_err(|(line, problem)| refuse(line, "", &problem))?;
+    let (mut found, mut others) = (None, Vec::new());
+    for document in &documents {
+        let line = Some(document.line);
+        let Value::Mapping(_) = &document.value else {
+            return Err(refuse(line, "", NOT_A_MAPPING));
+        };
+        match document.text("kind") {
+            Some(KIND) if found.is_some() => {
+                return Err(refuse(line, "", "there is more than one KubeProxyConfiguration"));
+            }
+            Some(KIND) => found = Some(document),
+            Some("ConfigMap") if lines_before == 0 => {
+                let data = document.get("data");
+                let value = data.and_then(|data| CONFIG_MAP_KEYS.iter().find_map(|key| data.entry(key)));
+                let Some((key, Node { value: Value::Text(text), .. })) = value else {
+                    return Err(refuse(
+                        line,
+                        "",
+                        "the ConfigMap has no key config.conf or config with a KubeProxyConfiguration",
+                    ));
+                };
+                // The text of a block begins in the line after its key.
+                return configuration(path, text, key.referenced.line());
+            }
+            Some(kind) => others.push(format!("{kind:?}")),
+            None if document.get("apiVersion").is_none() => return Err(missing("apiVersion", API_VERSION)),
+            None => return Err(missing("kind", KIND)),
+        }
+    }
+    let unsupported = |field, found: &str, supported| {
+        refuse(None, field, &format!("{found} is not supported, only {supported}"))
+    };
+    let document = match found {
+        Some(document) => document,
+        None if others.is_empty() => return Err(missing("apiVersion", API_VERSION)),
+        None => return Err(unsupported("kind", &others.join(", "), KIND)),
+    };
+    match document.text("apiVersion") {
+        Some(API_VERSION) => {}
+        Some(other) => return Err(unsupported("apiVersion", &format!("{other:?}"), API_VERSION)),
+        None => return Err(missing("apiVersion", API_VERSION)),
+    }
+    let fields = if let Value::Mapping(fields) = &document.value { fields.clone() } else { Mapping::new() };
+    Ok((fields, lines_before))
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    lines_before: u64,
+    options: Options,
+    warnings: Vec<Error>,
+}
+
+impl Reader<'_> {
+    /// Reads the fields of a mapping, which is the file itself or a field that has fields.
+    fn mapping(&mut self, prefix: &str, fields: &Mapping) -> Result<(), Error> {
+        let keys = fields.iter().enumerate().map(|(at, (name, _))| (&*name.value, at));
+        let last: BTreeMap<&str, usize> = keys.collect();
+        for (at, (name, node)) in fields.iter().enumerate() {
+            let field =
+                if prefix.is_empty() { name.value.clone() } else { format!("{prefix}.{}", name.value) };
+            let (path, lines_before) = (self.path, self.lines_before);
+            let place =
+                |line, entry: &str| place(path, Some(line + lines_before), &format!("{field}{entry}"));
+            let here = || place(name.referenced.line(), "");
+            if last.get(&*name.value) != Some(&at) {
+                self.warnings.push(Error::new(here(), "is there again; the last value counts"));
+                continue;
+            }
+            if let Some(row) = ROWS.iter().find(|row| row.field == field) {
+                // Null is the same as no value, as for Go.
+                if !matches!(node.value, Value::Null) {
+                    (row.read)(&mut self.options, node).map_err(|invalid| {
+                        Error::new(place(invalid.line, &invalid.entry), invalid.problem)
+                    })?;
+                }
+            } else if ROWS.iter().any(|row| is_below(row.field, &field)) {
+                match &node.value {
+                    Value::Mapping(fields) => self.mapping(&field, fields)?,
+                    Value::Null => {}
+                    _ => return Err(Error::new(here(), NOT_A_MAPPING)),
+                }
+            } else if !["apiVersion", "kind"].contains(&&*field) {
+                let guess =
+                    nearest(&field).map(|field| format!("; did you mean {field}?")).unwrap_or_default();
+                self.warnings.push(Error::new(here(), format!("unknown field{guess}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a field is part of another.
+fn is_below(field: &str, section: &str) -> bool {
+    field.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// The known field with the name that is most similar to an unknown one: the same name elsewhere, or a misspelt one.
+fn nearest(field: &str) -> Option<&'static str> {
+    let last = |field: &str| field.rsplit('.').next().unwrap_or_default().to_lowercase();
+    let distance = |other: &str| strsim::osa_distance(&other.to_lowercase(), &field.to_lowercase());
+    let known = ROWS.iter().map(|row| row.field).filter(|known| !known.is_empty());
+    let is_similar = |known: &&str| last(known) == last(field) || distance(known) <= (field.len() / 4).max(2);
+    known.filter(is_similar).min_by_key(|known| distance(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+
+    fn error(text: &str) -> String {
+        parse(Path::new("/etc/config.conf"), text.as_bytes()).unwrap_err().to_string()
+    }
+
+    fn warnings(text: &str) -> Vec<String> {
+        let (_, warnings) = parse(Path::new("/etc/config.conf"), text.as_bytes()).unwrap();
+        warnings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_file_line_and_field() {
+        for (body, expected) in [
+            ("conntrack:\n  min: many\n", "4: conntrack.min: is not a whole number"),
+            ("nftables:\n  syncPeriod: 30\n", "4: nftables.syncPeriod: \"30\" is not a duration"),
+            ("oomScoreAdj: 99999999999\n", "3: oomScoreAdj: is not a whole number, or too large"),
+            ("conntrack:\n  min: 0.5\n", "4: conntrack.min: is not a whole number, or too large"),
+            ("logging: {verbosity: -1}\n", "3: logging.verbosity: is not a whole number from 0 on"),
+            ("clientConnection: {qps: fast}\n", "3: clientConnection.qps: is not a number"),
+            ("bindAddressHardFail: perhaps\n", "3: bindAddressHardFail: is neither true nor false"),
+            ("nodePortAddresses: primary\n", "3: nodePortAddresses: is not a list"),
+            ("nodePortAddresses:\n- null\n", "4: nodePortAddresses[0]: is not a text"),
+            (
+                "logging: {flushFrequency: true}\n",
+                "3: logging.flushFrequency: is neither a text nor a number",
+            ),
+            (
+                "logging: {vmodule: [{verbosity: x}]}\n",
+                "3: logging.vmodule[0]: is not an entry such as {filePattern",
+            ),
+            ("conntrack: 5\n", "3: conntrack: is not a mapping of fields to values"),
+            ("mode: [nftables]\n", "3: mode: is not a text"),
+            ("---\nmode: nftables\n", " apiVersion: is missing"),
+            ("oomScoreAdj: \"5\"\n", "3: oomScoreAdj: is not a whole number, or too large"),
+            ("nftables: {masqueradeBit: 1_0}\n", "3: nftables.masqueradeBit: is not a whole number"),
+            ("nftables: {masqueradeBit: 010}\n", "3: nftables.masqueradeBit: is not a whole number"),
+            ("clientConnection: {qps: \"5\"}\n", "3: clientConnection.qps: is not a number"),
+            ("clientConnection: {qps: .nan}\n", "3: "),
+            ("clientConnection: {kubeconfig: 5}\n", "3: clientConnection.kubeconfig: is not a text"),
+            ("bindAddressHardFail: \"true\"\n", "3: bindAddressHardFail: is neither true nor false"),
+            ("featureGates: {Foo: \"true\"}\n", "3: featureGates.Foo: is neither true nor false"),
+            ("hostnameOverride: 5\n", "3: hostnameOverride: is not a text"),
+            ("hostnameOverride: true\n", "3: hostnameOverride: is not a text"),
+            ("conntrack: [1\n", "3: is not valid YAML: "),
+            ("a: &a [*a]\n", "3: is not valid YAML: "),
+        ] {
+            let error = error(&format!("{HEAD}{body}"));
+            assert!(error.starts_with(&format!("/etc/config.conf:{expected}")), "{body}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn unknown_misplaced_and_doubled_fields_are_warnings_with_a_guess() {
+        for (body, expected) in [
+            ("clusterCidr: 10.0.0.0/8\n", "3: clusterCidr: unknown field; did you mean clusterCIDR?"),
+            (
+                "conntrack:\n  minimum: 5\n",
+                "4: conntrack.minimum: unknown field; did you mean conntrack.min?",
+            ),
+            ("ipvs:\nstrictARP: true\n", "4: strictARP: unknown field; did you mean ipvs.strictARP?"),
+            ("ipvs:\n  masqueradeAll: true\n", "4: ipvs.masqueradeAll: unknown field; did you mean "),
+            ("somethingOfLaterReleases: {a: 1}\n", "3: somethingOfLaterReleases: unknown field"),
+            ("mode: nftables\nmode: nftables\n", "3: mode: is there again; the last value counts"),
+            ("conntrack:\n  min: 1\n  min: 2\n", "4: conntrack.min: is there again; the last value counts"),
+            ("\"x\\e[31my\": 1\n", "3: x\\u{1b}[31my: unknown field"),
+            ("\"two\\nlines\": 1\n", "3: two\\nlines: unknown field"),
+        ] {
+            let warnings = warnings(&format!("{HEAD}{body}"));
+            let [warning] = &*warnings else { panic!("{body}: {warnings:?}") };
+            assert!(warning.starts_with(&format!("/etc/config.conf:{expected}")), "{body}: {warning}");
+            assert!(!warning.contains('\n'), "{warning}");
+        }
+        let (options, _) =
+            parse(Path::new("x"), format!("{HEAD}oomScoreAdj: 1\noomScoreAdj: 2\n").as_bytes()).unwrap();
+        assert_eq!(options.oom_score_adj, Some(2));
+    }
+
+    #[test]
+    fn another_kind_or_version_is_refused_by_its_name() {
+        for (text, expected) in [
+            ("", "apiVersion: is missing, must be kubeproxy.config.k8s.io/v1alpha1"),
+            ("# nothing\n---\n", "apiVersion: is missing, must be kubeproxy.config.k8s.io/v1alpha1"),
+            ("apiVersion: v1\nkind: ConfigMap\n", "the ConfigMap has no key config.conf or config"),
+            ("apiVersion: v1\nkind: Pod\n", "kind: \"Pod\" is not supported, only KubeProxyConfiguration"),
+            (
+                "kind: InitConfiguration\n---\nkind: ClusterConfiguration\n",
+                "kind: \"InitConfiguration\", \"ClusterConfiguration\" is not supported, only KubeProxyConfiguration",
+            ),
+            (
+                "apiVersion: kubeproxy.config.k8s.io/v1\nkind: KubeProxyConfiguration\n",
+                "apiVersion: \"kubeproxy.config.k8s.io/v1\" is not supported, only kubeproxy.config.k8s.io/v1alpha1",
+            ),
+            (&format!("{HEAD}---\n{HEAD}"), "there is more than one KubeProxyConfiguration"),
+        ] {
+            let error = error(text);
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_configuration_is_found_among_other_documents_and_in_a_config_map() {
+        let inner = format!("{HEAD}oomScoreAdj: 5\nstrictARP: true\n");
+        let block = inner.replace('\n', "\n    ");
+        for (text, line) in [
+            (format!("{inner}---\n"), 4),
+            (format!("{inner}--- # end\n\n# that is all\n---\n"), 4),
+            (format!("kind: InitConfiguration\na: {{b: 1}}\n---\n{inner}"), 7),
+            (format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  config.conf: |\n    {block}\n"), 8),
+            (format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  config: |-\n    {block}\n"), 8),
+        ] {
+            let (options, warnings) = parse(Path::new("x"), text.as_bytes()).unwrap();
+            assert_eq!(options.oom_score_adj, Some(5), "{text}");
+            assert!(
+                warnings[0].to_string().starts_with(&format!("x:{line}: strictARP: ")),
+                "{text}: {warnings:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn json_and_null_are_fine() {
+        let text = r#"{"apiVersion":"kubeproxy.config.k8s.io/v1alpha1","kind":"KubeProxyConfiguration",
+            "conntrack":null,"clusterCIDR":null,"nftables":{"masqueradeBit":3}}"#;
+        let (options, warnings) = parse(Path::new("x"), text.as_bytes()).unwrap();
+        assert_eq!(options, Options { masquerade_bit: Some(3), ..Options::default() });
+        assert!(warnings.is_empty());
+    }
+
+    const KUBEADM: &str = include_str!("../../integration/tests/configuration/data/kubeadm.conf");
+
+    proptest::proptest! {
+        #[test]
+        fn a_damaged_file_is_refused_in_one_line_or_read(
+            at in 0..KUBEADM.len(),
+            length in 0..40_usize,
+            rubbish in "[ -~\n\t\u{e9}]{0,8}",
+        ) {
+            let (before, after) = KUBEADM.split_at(at);
+            let text = format!("{before}{rubbish}{}", after.get(length..).unwrap_or_default());
+            match parse(Path::new("x"), text.as_bytes()) {
+                Ok((_, warnings)) => {
+                    for warning in warnings {
+                        proptest::prop_assert_eq!(warning.to_string().lines().count(), 1);
+                    }
+                }
+                Err(error) => proptest::prop_assert_eq!(error.to_string().lines().count(), 1),
+            }
+        }
+    }
+}
