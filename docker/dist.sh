@@ -5,7 +5,7 @@
 #
 # Needs cargo, a C compiler with binutils, pkg-config, libnftnl, libmnl and dpkg-deb. The binary is built with libnftnl and
 # libmnl inside where the system has them as archives (Debian: libnftnl only); what it still links is glibc and the rest.
-# With BINARY=FILE that binary is packed, and nothing is built. The same commit gives the same files.
+# PROFILE=dev builds faster. With BINARY=FILE that binary is packed, and nothing is built. The same commit gives the same files.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-target/dist}
@@ -31,8 +31,9 @@ if [ -z "${BINARY:-}" ]; then
         directory=$(static $library)
         [ -z "$directory" ] || export "$(echo $library | tr a-z A-Z)_LIB_DIR=$directory"
     done
-    cargo build --locked --release --target-dir target/static --bin portolan
-    BINARY=target/static/release/portolan
+    profile=${PROFILE:-release}
+    cargo build --locked --profile "$profile" --target-dir target/static --bin portolan
+    BINARY=target/static/$(echo "$profile" | sed 's/^dev$/debug/')/portolan
 fi
 
 # A tree for /usr or /usr/local.

@@ -57,7 +57,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut current = Vec::new();
     for document in DOCUMENTS {
         let path = top.join(document);
-        let text = fill(&fs::read_to_string(&path)?, &blocks).map_err(|error| format!("{document}: {error}"))?;
+        let text =
+            fill(&fs::read_to_string(&path)?, &blocks).map_err(|error| format!("{document}: {error}"))?;
         current.push((path, text));
     }
     let drawing = tempfile::tempdir()?;
@@ -98,8 +99,10 @@ fn fill(text: &str, blocks: &[(&str, String)]) -> Result<String> {
     for part in rest.split(BEGIN) {
         let (name, part) = part.split_once(CLOSE).ok_or("a comment that does not end")?;
         let (_, after) = part.split_once(END).ok_or_else(|| format!("the figures {name:?} have no end"))?;
-        let (_, figures) =
-            blocks.iter().find(|(block, _)| *block == name).ok_or_else(|| format!("no figures are called {name:?}"))?;
+        let (_, figures) = blocks
+            .iter()
+            .find(|(block, _)| *block == name)
+            .ok_or_else(|| format!("no figures are called {name:?}"))?;
         filled += &format!("{BEGIN}{name}{CLOSE}\n{}\n\n{END}{after}", figures.trim());
     }
     Ok(filled)

@@ -27,11 +27,16 @@ fn links_lead_somewhere() {
     let mut found = 0;
     for (path, text) in documents() {
         for link in links(&prose(&text)) {
-            let (file, heading) = link.split_once('#').map_or((link.as_str(), None), |(file, part)| (file, Some(part)));
+            let (file, heading) =
+                link.split_once('#').map_or((link.as_str(), None), |(file, part)| (file, Some(part)));
             let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
             assert!(target.exists(), "{}: {link} leads nowhere", path.display());
             if let Some(heading) = heading {
-                assert!(has_heading(&target, heading), "{}: {link}: there is no such heading", path.display());
+                assert!(
+                    has_heading(&target, heading),
+                    "{}: {link}: there is no such heading",
+                    path.display()
+                );
             }
             found += 1;
         }
@@ -48,6 +53,9 @@ fn the_readme_leads_to_every_page() {
     for (path, _) in &documents {
         let name = path.strip_prefix(readme.parent().unwrap()).unwrap().to_str().unwrap();
         let is_linked = links.iter().any(|link| link.split('#').next() == Some(name));
-        assert!(is_linked || ["README.md", "CHANGELOG.md"].contains(&name), "{name} is not linked from the README");
+        assert!(
+            is_linked || ["README.md", "CHANGELOG.md"].contains(&name),
+            "{name} is not linked from the README"
+        );
     }
 }

@@ -18,7 +18,8 @@ fn top() -> PathBuf {
 
 /// Every document and its text: the Markdown files at the top and in `docs`.
 fn documents() -> Vec<(PathBuf, String)> {
-    let files = [top(), top().join("docs")].into_iter().flat_map(|directory| fs::read_dir(directory).unwrap());
+    let files =
+        [top(), top().join("docs")].into_iter().flat_map(|directory| fs::read_dir(directory).unwrap());
     let files = files.map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
     files.sort();

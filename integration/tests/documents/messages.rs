@@ -34,7 +34,10 @@ fn messages_in_troubleshooting_are_printed() {
         // What is between two of these is a value.
         for part in message.split(['…', '"']).filter(|part| part.len() > 8) {
             let part = part.trim_end_matches(['(', '_']).trim();
-            assert!(source.contains(part) || message.starts_with("curl"), "{message}: no source has {part:?}");
+            assert!(
+                source.contains(part) || message.starts_with("curl"),
+                "{message}: no source has {part:?}"
+            );
         }
     }
 }

@@ -16,7 +16,8 @@ type Step<'a> = (&'a str, Vec<&'a str>);
 /// The command of a line with a prompt. A comment in a ruleset begins with the same sign.
 fn command(line: &str) -> Option<&str> {
     let privileged = line.strip_prefix("# ");
-    let privileged = privileged.filter(|rest| ["portolan ", "nft "].iter().any(|start| rest.starts_with(start)));
+    let privileged =
+        privileged.filter(|rest| ["portolan ", "nft "].iter().any(|start| rest.starts_with(start)));
     line.strip_prefix("$ ").or(privileged)
 }
 
@@ -83,7 +84,11 @@ fn transcripts_show_what_is_printed() {
 fn a_transcript_is_marked_as_one() {
     for (path, text) in documents() {
         for (language, lines) in blocks(&text).into_iter().filter(|(language, _)| *language != "console") {
-            assert!(["sh", "text", "yaml", "toml", "rust"].contains(&language), "{}: {language:?}", path.display());
+            assert!(
+                ["sh", "text", "yaml", "toml", "rust"].contains(&language),
+                "{}: {language:?}",
+                path.display()
+            );
             let prompt = lines.iter().find(|line| command(line).is_some());
             assert!(prompt.is_none(), "{}: {prompt:?} is in no transcript", path.display());
         }

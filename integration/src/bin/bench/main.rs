@@ -139,7 +139,8 @@ fn run(arguments: &Arguments) -> Result<()> {
 
 /// Prints the table.
 fn show(arguments: &Arguments, results: &[(u32, Figure)]) -> Result<()> {
-    if let Some(key) = arguments.keys.iter().find(|key| results.iter().all(|(_, figure)| figure.row != **key)) {
+    if let Some(key) = arguments.keys.iter().find(|key| results.iter().all(|(_, figure)| figure.row != **key))
+    {
         return Err(format!("there is no figure of a row {key:?}").into());
     }
     let is_shown = |row: &str| arguments.keys.is_empty() || arguments.keys.iter().any(|key| key == row);
