@@ -21,7 +21,7 @@ use std::time::Duration;
 pub use self::{
     address::{CLUSTER_CIDR, Dual, Family},
     error::LabError,
-    namespace::Namespace,
+    namespace::{Namespace, enter_fresh_namespace},
     node::Node,
     pod::Pod,
 };

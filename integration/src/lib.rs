@@ -30,7 +30,9 @@ pub use self::{
     api_server::{ApiServer, Backup, EventFaults, Fault, Feed, Reply, Request, Resource, Rule, Verb, Wrong},
     commits::{Commits, Moment},
     http::{Response, get, request},
-    lab::{CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, eventually},
+    lab::{
+        CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, enter_fresh_namespace, eventually,
+    },
     machine::machine,
     manifest::{Manifests, Service, Slice, numbered, pod_object},
     nft::{Notifications, nft},

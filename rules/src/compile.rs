@@ -25,13 +25,16 @@ mod slots;
 mod sources;
 mod sticky;
 
-pub(crate) use self::adopt::{AdoptedSlots, FrontendSlots};
+pub(crate) use self::{
+    adopt::{AdoptedSlots, FrontendSlots},
+    frontend::frontends,
+};
 pub use self::{
     class::Class,
     compiler::{Compiler, Loaded, NoLocalEndpoints, SetSize, Update},
     config::{Config, PodDetector},
     expected::{ExpectedKeys, first_slot, is_first_slot},
-    frontend::{FrontendKey, endpoint_from_value},
+    frontend::{Door, FrontendKey, endpoint_from_value},
     per_set::PerSet,
     pick::{Pick, is_of_clients},
     scaffold::chains,

@@ -194,7 +194,7 @@ pub enum Topology {
 impl Topology {
     /// Decided by the ready endpoints only: a level counts if each of them has a hint of that level and
     /// one of these names this node or zone.
-    fn of(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Self {
+    pub(crate) fn of(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Self {
         let level = |hints: fn(&Endpoint) -> &[Arc<str>], own: &str| {
             let mut ready = endpoints.iter().map(|(_, e)| *e).filter(|e| e.ready).peekable();
             ready.peek().is_some()

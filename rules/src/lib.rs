@@ -10,6 +10,7 @@
 pub mod compile;
 pub mod diff;
 pub mod endpoints;
+pub mod explanation;
 #[cfg(test)]
 mod fixture;
 pub mod flows;

@@ -140,6 +140,11 @@ impl State {
         all.filter_map(|(_, entry)| Some((entry.service.as_deref()?, entry)))
     }
 
+    /// All names of which there is a Service or slices, in quarantine or not, in no particular order.
+    pub fn entries(&self) -> impl Iterator<Item = (&ObjectName, &ServiceState)> {
+        self.services.iter()
+    }
+
     /// Puts a Service into quarantine, or lets it out. While it is there, it is compiled as if it did not exist.
     /// It leaves by itself when it or one of its slices changes.
     pub fn quarantine(&mut self, name: &ObjectName, quarantined: bool) {

@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(configuration.nftables.masquerade_bit, Some(3));
     }
 
-    const KUBEADM: &str = include_str!("../../tests/configuration/data/kubeadm.conf");
+    const KUBEADM: &str = include_str!("../../integration/tests/configuration/data/kubeadm.conf");
 
     proptest::proptest! {
         #[test]

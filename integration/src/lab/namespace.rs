@@ -157,3 +157,13 @@ impl Namespace {
         self.enter(move || Socket::new(domain, kind, protocol.map(socket2::Protocol::from)))
     }
 }
+
+/// Moves this thread, the sockets that it opens and the processes that it starts into a network namespace of its own,
+/// which goes with them.
+///
+/// # Panics
+/// Without root.
+pub fn enter_fresh_namespace() {
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root: it makes network namespaces");
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a network namespace");
+}

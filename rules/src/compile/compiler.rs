@@ -244,6 +244,17 @@ impl Compiler {
         self.claims.owner(&FrontendKey::from_values(family, frontend)?)
     }
 
+    /// The Service that has a frontend.
+    pub fn owner_of(&self, frontend: &FrontendKey) -> Option<&ObjectName> {
+        self.claims.owner(frontend)
+    }
+
+    /// The addresses of this node that answer node ports, of one family.
+    pub fn node_port_addresses(&self, family: Family) -> BTreeSet<IpAddr> {
+        let all = self.ledger.addresses(SetName::NodeAddresses);
+        all.into_iter().filter(|address| Family::of(*address) == family).collect()
+    }
+
     /// Everything that the kernel must hold.
     pub fn ruleset(&self) -> Ruleset {
         let mut ruleset = self.tables(&self.config.families);

@@ -7,6 +7,7 @@
 
 mod affinity;
 mod cluster;
+mod explanation;
 mod invariants;
 mod live;
 mod manifest;

@@ -6,19 +6,11 @@ use std::{
 };
 
 use portolan::kernel::nftables::Kernel;
+pub use portolan_integration::enter_fresh_namespace as enter;
 use portolan_rules::{
     ruleset::{Family, Ruleset},
     transaction::Transaction,
 };
-
-/// Moves this test's thread into a network namespace of its own, which goes with the thread. The sockets
-/// that it opens and the processes that it starts are in there too.
-pub fn enter() {
-    assert!(rustix::process::geteuid().is_root(), "this test needs root: it makes network namespaces");
-    // Deprecated because some of its flags are unsafe to use; this one is not.
-    #[expect(deprecated)]
-    rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).expect("a network namespace");
-}
 
 /// A connection in a fresh network namespace.
 pub fn kernel() -> Kernel {

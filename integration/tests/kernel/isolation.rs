@@ -6,10 +6,10 @@
 use std::{cell::Cell, collections::BTreeMap, net::Ipv4Addr, rc::Rc, sync::Arc};
 
 use portolan::{
-    agent::{Agent, Cause, Tables},
+    agent::{Agent, Tables},
     config::settings::{DetectLocal, Settings},
     kernel::nftables::{Commit, Error, Generation, Kernel, Ownership, Wanted},
-    observe::{events::Recorder, health::Health, metrics::Metrics},
+    observe::{events::Recorder, health::Health, metrics::Metrics, report::Cause},
     source::Change,
 };
 use portolan_rules::{

@@ -8,6 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use portolan_integration::binary;
+pub use portolan_integration::enter_fresh_namespace as enter_namespace;
+
 /// The file that kubeadm writes for kube-proxy, unchanged.
 pub const KUBEADM: &str = include_str!("data/kubeadm.conf");
 
@@ -16,14 +19,6 @@ pub const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: Kube
 
 /// Long enough for a loaded machine.
 const PATIENCE: Duration = Duration::from_mins(3);
-
-/// Moves this test's thread, and the processes that it starts, into a network namespace of its own.
-pub fn enter_namespace() {
-    assert!(rustix::process::geteuid().is_root(), "this test needs root: it makes network namespaces");
-    // Deprecated because some of its flags are unsafe to use; this one is not.
-    #[expect(deprecated)]
-    rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).expect("a network namespace");
-}
 
 /// What a command said and how it ended.
 #[derive(Debug)]
@@ -34,7 +29,7 @@ pub struct Outcome {
 }
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+    let mut command = Command::new(binary().expect("cargo build --bins makes it"));
     command.args(arguments).env("NODE_NAME", "node-a").stdin(Stdio::null());
     command
 }
@@ -90,7 +85,9 @@ impl Running {
         const SCRIPT: &str =
             "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"";
         let mut container = Command::new("unshare");
-        container.args(["--mount", "sh", "-c", SCRIPT, "sh", env!("CARGO_BIN_EXE_portolan")]);
+        container
+            .args(["--mount", "sh", "-c", SCRIPT, "sh"])
+            .arg(binary().expect("cargo build --bins makes it"));
         container.args(arguments).env("NODE_NAME", "node-a").stdin(Stdio::null());
         Self::spawn(container)
     }

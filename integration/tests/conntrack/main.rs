@@ -65,10 +65,7 @@ struct World {
 impl World {
     /// A namespace of its own with the addresses that tests use, all of them local, and the base rules.
     fn new() -> Self {
-        assert!(rustix::process::geteuid().is_root(), "this test needs root: it makes network namespaces");
-        // Deprecated because some of its flags are unsafe to use; this one is not.
-        #[expect(deprecated)]
-        rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).expect("a network namespace");
+        portolan_integration::enter_fresh_namespace();
         let addresses = Family::ALL.into_iter().flat_map(|family| {
             let own = [1, 2, 3, CLIENT, NODE].map(|last| local(family, last));
             own.into_iter().chain((1..20).map(move |number| cluster_ip(family, number)))

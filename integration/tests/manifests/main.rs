@@ -1,0 +1,7 @@
+//! Services and endpoints from manifests: files, directories, standard input.
+
+mod any_input;
+mod incomplete;
+mod pods;
+mod read;
+mod watch;

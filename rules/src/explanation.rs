@@ -1,0 +1,355 @@
+//! The explanation of a node's Services: which frontends there are, where each leads with which share, and everything
+//! that was left out, with the reason and the API field that decided it.
+//!
+//! It is made from the state, the compiler and the ruleset that program the kernel, and shares come from
+//! [`crate::simulate`]. Nothing here reads the API a second time or decides anything anew: a test holds that the
+//! endpoints without a reason are those that the compiler selected.
+
+mod finding;
+mod reason;
+mod workload;
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+pub use self::{
+    finding::Finding,
+    reason::{Reason, Severity},
+    workload::{Labels, Pod, Selector, Workloads, edit_distance},
+};
+use crate::{
+    compile::{Compiler, Door, FrontendKey, PodDetector, frontends},
+    endpoints::{SlicesByPort, Topology, merge},
+    model::{Endpoint, Node, ObjectName, Service, ServicePort, TrafficPolicy},
+    ruleset::{Family, Ruleset},
+    simulate::{Host, Input, Memory, Outcome, Packet, simulate},
+    state::{ServiceState, State},
+};
+
+/// What is explained.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The cluster, as this node knows it.
+    pub state: &'a State,
+    /// What compiled it.
+    pub compiler: &'a Compiler,
+    /// What it compiled to, or what the kernel holds.
+    pub ruleset: &'a Ruleset,
+    /// The node's addresses.
+    pub host: &'a Host,
+    /// The Pods behind the Services.
+    pub workloads: &'a Workloads,
+}
+
+/// Where a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A Pod on this node, of which no address is known.
+    Pod,
+    /// This node.
+    Node,
+    /// Outside of the cluster.
+    Outside,
+    /// At this address, beyond an interface of this node.
+    Address(IpAddr),
+}
+
+/// A Service.
+#[derive(Clone, Debug)]
+pub struct ExplainedService {
+    /// The Service.
+    pub service: Arc<Service>,
+    /// Each of its ports in each of its families.
+    pub ports: Vec<ExplainedPort>,
+    /// What is wrong with it, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+/// A port of a Service in one family.
+#[derive(Clone, Debug)]
+pub struct ExplainedPort {
+    /// The port.
+    pub port: ServicePort,
+    /// The family.
+    pub family: Family,
+    /// Where it can be reached.
+    pub frontends: Vec<ExplainedFrontend>,
+    /// Every endpoint that the slices list for it.
+    pub endpoints: Vec<ExplainedEndpoint>,
+}
+
+/// A frontend.
+#[derive(Clone, Debug)]
+pub struct ExplainedFrontend {
+    /// Address or node port.
+    pub key: FrontendKey,
+    /// What kind it is of.
+    pub door: Door,
+    /// The traffic policy that holds for it.
+    pub policy: TrafficPolicy,
+    /// Why it is not this Service's.
+    pub left_out: Option<Reason>,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug)]
+pub struct ExplainedEndpoint {
+    /// Address and port.
+    pub at: SocketAddr,
+    /// Its node.
+    pub node: Option<Arc<str>>,
+    /// Its Pod, where the input has it.
+    pub pod: Option<ObjectName>,
+    /// Its weight.
+    pub weight: u16,
+    /// Why policy `Cluster` does not lead to it.
+    pub cluster: Option<Reason>,
+    /// Why policy `Local` does not lead to it.
+    pub local: Option<Reason>,
+}
+
+impl ExplainedEndpoint {
+    /// Why this policy does not lead to it.
+    pub const fn left_out(&self, policy: TrafficPolicy) -> Option<&Reason> {
+        match policy {
+            TrafficPolicy::Cluster => self.cluster.as_ref(),
+            TrafficPolicy::Local => self.local.as_ref(),
+        }
+    }
+}
+
+impl View<'_> {
+    /// All Services, in order of their names.
+    pub fn services(&self) -> Vec<ExplainedService> {
+        let mut names: Vec<&ObjectName> = self.state.entries().map(|(name, _)| name).collect();
+        names.sort();
+        names.into_iter().filter_map(|name| self.service(name)).collect()
+    }
+
+    /// One Service.
+    pub fn service(&self, name: &ObjectName) -> Option<ExplainedService> {
+        let entry = self.state.entry(name)?;
+        let service = entry.service.clone()?;
+        let families = Family::ALL
+            .into_iter()
+            .filter(|family| service.cluster_ips.iter().any(|address| Family::of(*address) == *family));
+        let ports = families
+            .flat_map(|family| service.ports.iter().map(move |port| (family, port)))
+            .map(|(family, port)| self.port(&service, entry, family, port))
+            .collect();
+        let mut ports: Vec<ExplainedPort> = ports;
+        let mut taken = HashSet::new();
+        for frontend in ports.iter_mut().flat_map(|port| &mut port.frontends) {
+            if !taken.insert(frontend.key) {
+                frontend.left_out.get_or_insert(Reason::RepeatedPort);
+            }
+        }
+        let mut explained = ExplainedService { service, ports, findings: Vec::new() };
+        explained.findings = finding::of(self, entry, &explained);
+        Some(explained)
+    }
+
+    fn port(
+        &self,
+        service: &Service,
+        entry: &ServiceState,
+        family: Family,
+        port: &ServicePort,
+    ) -> ExplainedPort {
+        ExplainedPort {
+            port: port.clone(),
+            family,
+            frontends: frontends(service, port, family)
+                .into_iter()
+                .map(|(key, door)| self.frontend(service, entry, key, door))
+                .collect(),
+            endpoints: self.endpoints(service, entry, family, port),
+        }
+    }
+
+    fn frontend(
+        &self,
+        service: &Service,
+        entry: &ServiceState,
+        key: FrontendKey,
+        door: Door,
+    ) -> ExplainedFrontend {
+        let others = match key {
+            FrontendKey::Address(address, ..) => entry
+                .cluster_ip_of(address)
+                .map(|owner| Reason::OthersClusterIp { address, owner: owner.clone() }),
+            FrontendKey::NodePort(..) => None,
+        };
+        let held = || {
+            let owner = self.compiler.owner_of(&key)?;
+            (*owner != service.name).then(|| Reason::HeldBy { owner: owner.clone() })
+        };
+        let policy = match door {
+            Door::ClusterIp => service.internal_policy,
+            _ => service.external_policy,
+        };
+        ExplainedFrontend { key, door, policy, left_out: others.or_else(held) }
+    }
+
+    fn endpoints(
+        &self,
+        service: &Service,
+        entry: &ServiceState,
+        family: Family,
+        port: &ServicePort,
+    ) -> Vec<ExplainedEndpoint> {
+        // With those that the compiler leaves out from the start.
+        let slices = SlicesByPort::new(entry.slices.iter().map(|slice| &**slice));
+        let all = merge(&slices, port, family);
+        let usable: Vec<_> = all.iter().filter(|(at, _)| !entry.leaves_out(at.ip())).copied().collect();
+        let judge = Judge::new(&usable, self.state.node());
+        let explain = |(at, endpoint): &(SocketAddr, &Endpoint)| {
+            let refused = entry.left_out().find(|(address, _)| *address == at.ip());
+            let refused = refused.map(|(_, owner)| Reason::ServiceAddress { owner: owner.cloned() });
+            let pod = self.workloads.pod_at(&service.name.namespace, at.ip());
+            let reason = |policy| {
+                let reason = refused.clone().or_else(|| judge.left_out(endpoint, policy))?;
+                Some(match (reason, pod) {
+                    (Reason::NotReady { .. }, Some(pod)) => {
+                        Reason::NotReady { condition: pod.condition.clone() }
+                    }
+                    (reason, _) => reason,
+                })
+            };
+            ExplainedEndpoint {
+                at: *at,
+                node: endpoint.node.clone(),
+                pod: pod.map(|pod| pod.name.clone()),
+                weight: endpoint.weight,
+                cluster: reason(TrafficPolicy::Cluster),
+                local: reason(TrafficPolicy::Local),
+            }
+        };
+        all.iter().map(explain).collect()
+    }
+
+    /// What becomes of a connection to a frontend.
+    pub fn connect(&self, origin: Origin, key: &FrontendKey) -> Option<Outcome> {
+        let (destination, port) = match *key {
+            FrontendKey::Address(address, _, port) => (address, port),
+            FrontendKey::NodePort(family, _, port) => (self.node_address(family)?, port),
+        };
+        Some(self.send(origin, SocketAddr::new(destination, port), key.protocol().number()))
+    }
+
+    /// What becomes of the first packet of a connection.
+    pub fn send(&self, origin: Origin, to: SocketAddr, protocol: u8) -> Outcome {
+        let (source, input) = self.source(origin, Family::of(to.ip()));
+        let packet = Packet {
+            source,
+            destination: to.ip(),
+            protocol,
+            source_port: 40_000,
+            destination_port: to.port(),
+            input,
+        };
+        simulate(self.ruleset, self.host, &packet, &Memory::default())
+    }
+
+    /// The first address of this node that answers node ports.
+    pub fn node_address(&self, family: Family) -> Option<IpAddr> {
+        self.compiler.node_port_addresses(family).into_iter().next()
+    }
+
+    /// Where a client's packets come from: address and interface.
+    fn source(&self, origin: Origin, family: Family) -> (IpAddr, Input) {
+        let outside = match family {
+            Family::Ip => Ipv4Addr::new(203, 0, 113, 10).into(),
+            Family::Ip6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10).into(),
+        };
+        let of_family = |address: &&IpAddr| Family::of(**address) == family;
+        let own = || self.host.local_addresses.iter().find(of_family).copied();
+        match origin {
+            Origin::Address(address) => (address, Input::Interface("eth0".into())),
+            Origin::Outside => (outside, Input::Interface("eth0".into())),
+            Origin::Node => {
+                let loopback = match family {
+                    Family::Ip => Ipv4Addr::LOCALHOST.into(),
+                    Family::Ip6 => Ipv6Addr::LOCALHOST.into(),
+                };
+                (own().unwrap_or(loopback), Input::Local)
+            }
+            Origin::Pod => match &self.compiler.config().pods {
+                PodDetector::Networks(networks) => {
+                    let network = networks.iter().find(|network| Family::of(network.ip()) == family);
+                    let nth = |network: &ipnetwork::IpNetwork| network.iter().nth(250.min(usable(network)));
+                    (network.and_then(nth).unwrap_or(outside), Input::Interface("veth0".into()))
+                }
+                PodDetector::Interface { name, .. } => (outside, Input::Interface(name.clone())),
+                PodDetector::None => (outside, Input::Interface("veth0".into())),
+            },
+        }
+    }
+}
+
+/// The last host's number in a network, of those that are counted.
+fn usable(network: &ipnetwork::IpNetwork) -> usize {
+    let bits = (if network.is_ipv4() { 32 } else { 128 }) - u32::from(network.prefix());
+    if bits >= 8 { 250 } else { (1_usize << bits) - 1 }
+}
+
+/// Says why endpoints are left out, given all of a port.
+#[derive(Debug)]
+struct Judge<'a> {
+    node: &'a Node,
+    topology: Topology,
+    /// Whether an endpoint is ready and near enough, so that terminating ones are not needed; and on this node.
+    any_ready: bool,
+    any_ready_here: bool,
+}
+
+impl<'a> Judge<'a> {
+    fn new(endpoints: &[(SocketAddr, &Endpoint)], node: &'a Node) -> Self {
+        let undrained: Vec<_> = endpoints.iter().filter(|(_, e)| e.weight > 0).copied().collect();
+        let topology = Topology::of(&undrained, node);
+        let ready = |e: &Endpoint| e.ready && topology.admits(e, node);
+        Self {
+            node,
+            topology,
+            any_ready: undrained.iter().any(|(_, e)| ready(e)),
+            any_ready_here: undrained.iter().any(|(_, e)| e.ready && is_here(e, node)),
+        }
+    }
+
+    /// Why this policy does not lead to an endpoint; `None` if it does.
+    fn left_out(&self, endpoint: &Endpoint, policy: TrafficPolicy) -> Option<Reason> {
+        let is_local = policy == TrafficPolicy::Local;
+        if endpoint.weight == 0 {
+            return Some(Reason::Drained);
+        }
+        if is_local && !is_here(endpoint, self.node) {
+            return Some(Reason::NotOnThisNode { node: endpoint.node.clone() });
+        }
+        if endpoint.ready {
+            if is_local || self.topology.admits(endpoint, self.node) {
+                return None;
+            }
+            return match self.topology {
+                Topology::SameNode => Some(Reason::OtherNodeHinted { nodes: endpoint.hints.nodes.clone() }),
+                Topology::SameZone => Some(Reason::OtherZone { zones: endpoint.hints.zones.clone() }),
+                Topology::Anywhere => None,
+            };
+        }
+        if !endpoint.terminating {
+            return Some(Reason::NotReady { condition: None });
+        }
+        let any_ready = if is_local { self.any_ready_here } else { self.any_ready };
+        match (endpoint.serving, any_ready) {
+            (true, false) => None,
+            (true, true) => Some(Reason::Terminating),
+            (false, _) => Some(Reason::NotServing),
+        }
+    }
+}
+
+fn is_here(endpoint: &Endpoint, node: &Node) -> bool {
+    endpoint.node.as_ref().is_some_and(|name| *name == node.name)
+}

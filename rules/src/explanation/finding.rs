@@ -1,0 +1,139 @@
+//! What is wrong with a Service as a whole.
+
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use super::{ExplainedPort, ExplainedService, Reason, Severity, View};
+use crate::{
+    compile::Door,
+    model::{Endpoint, ObjectName, Service, TrafficPolicy},
+    ruleset::Family,
+    state::ServiceState,
+};
+
+/// Something that is wrong with a Service, or worth knowing of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is here.
+    pub severity: Severity,
+    /// Why.
+    pub reason: Reason,
+    /// The Service.
+    pub service: ObjectName,
+    /// Which part of it: a port, a frontend; empty for all of it.
+    pub subject: String,
+}
+
+/// All findings of a Service, the worst first.
+pub(super) fn of(view: &View<'_>, entry: &ServiceState, explained: &ExplainedService) -> Vec<Finding> {
+    let service = &*explained.service;
+    let mut findings = Vec::new();
+    let mut note = |severity, reason: Reason, subject: String| {
+        let service = service.name.clone();
+        let finding = Finding { severity, reason, service, subject };
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    };
+    if view.state.quarantined().contains(&service.name) {
+        note(Severity::Error, Reason::Quarantined, String::new());
+    }
+    for port in &explained.ports {
+        let subject = subject(port);
+        if let Some(reason) = why_refused(view, entry, service, port) {
+            note(Severity::Error, reason, subject.clone());
+        } else if let Some(reason) = dropped_here(port) {
+            let severity = reason.severity();
+            note(severity, reason, subject.clone());
+        }
+        for frontend in &port.frontends {
+            if let Some(reason) = &frontend.left_out {
+                note(reason.severity(), reason.clone(), frontend.key.to_string());
+            }
+        }
+    }
+    for reason in of_load_balancer(view, service) {
+        note(reason.severity(), reason, String::new());
+    }
+    if let Some(reason) = incomplete_hints(entry) {
+        note(reason.severity(), reason, String::new());
+    }
+    findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+    findings
+}
+
+fn subject(port: &ExplainedPort) -> String {
+    let name = if port.port.name.is_empty() { String::new() } else { format!("{} ", port.port.name) };
+    format!("port {name}{}/{} ({})", port.port.port, port.port.protocol, port.family)
+}
+
+/// Why no endpoint is left, whatever the policy: the one cause that explains it best.
+fn why_refused(
+    view: &View<'_>,
+    entry: &ServiceState,
+    service: &Service,
+    port: &ExplainedPort,
+) -> Option<Reason> {
+    if port.endpoints.iter().any(|endpoint| endpoint.cluster.is_none()) {
+        return None;
+    }
+    // What is listed but left out says why best; of several reasons the worst.
+    if let Some(reason) =
+        port.endpoints.iter().filter_map(|endpoint| endpoint.cluster.clone()).max_by_key(Reason::severity)
+    {
+        return Some(reason);
+    }
+    if let Some(cause) = view.workloads.cause(&service.name) {
+        return Some(cause);
+    }
+    let slices = || entry.slices.iter().filter(|slice| !slice.endpoints.is_empty());
+    if slices().next().is_none() {
+        return Some(Reason::NoEndpoints);
+    }
+    let of_protocol = slices().flat_map(|slice| &slice.ports).filter(|p| p.protocol == port.port.protocol);
+    let names: BTreeSet<&Arc<str>> = of_protocol.map(|port| &port.name).collect();
+    if names.contains(&port.port.name) {
+        return Some(Reason::NoEndpointOfFamily { family: port.family });
+    }
+    if slices().flat_map(|slice| &slice.ports).any(|other| other.name == port.port.name) {
+        return Some(Reason::ProtocolDiffers { protocol: port.port.protocol });
+    }
+    Some(Reason::NoSuchPort { names: names.into_iter().cloned().collect() })
+}
+
+/// That connections are dropped on this node, where others have endpoints.
+fn dropped_here(port: &ExplainedPort) -> Option<Reason> {
+    let is_empty = port.endpoints.iter().all(|endpoint| endpoint.local.is_some());
+    let mut local = port.frontends.iter().filter(|frontend| frontend.policy == TrafficPolicy::Local);
+    let internal = local.clone().any(|frontend| frontend.door == Door::ClusterIp);
+    (is_empty && local.next().is_some()).then_some(Reason::DroppedHere { internal })
+}
+
+fn of_load_balancer(view: &View<'_>, service: &Service) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let facts = view.workloads.selectors.get(&service.name);
+    if facts.is_some_and(|facts| facts.is_load_balancer) {
+        if service.load_balancer_ips.is_empty() && !facts.is_some_and(|facts| facts.has_load_balancer) {
+            reasons.push(Reason::NoLoadBalancerAddress);
+        }
+        if service.external_policy == TrafficPolicy::Local && service.health_check_node_port.is_none() {
+            reasons.push(Reason::NoHealthCheckNodePort);
+        }
+    }
+    let admits = |address: &IpAddr| {
+        service.source_ranges.iter().any(|range| Family::of(range.ip()) == Family::of(*address))
+    };
+    if !service.source_ranges.is_empty() {
+        let closed = service.load_balancer_ips.iter().filter(|address| !admits(address));
+        reasons.extend(closed.map(|address| Reason::SourceRangesOfOneFamily { address: *address }));
+    }
+    reasons
+}
+
+/// That only some ready endpoints have topology hints.
+fn incomplete_hints(entry: &ServiceState) -> Option<Reason> {
+    let ready = || entry.slices.iter().flat_map(|slice| &slice.endpoints).filter(|endpoint| endpoint.ready);
+    let has_hints = |endpoint: &&Endpoint| !endpoint.hints.zones.is_empty();
+    let missing = ready().filter(|endpoint| !has_hints(endpoint)).count();
+    (missing > 0 && ready().any(|endpoint| has_hints(&endpoint)))
+        .then_some(Reason::IncompleteHints { missing })
+}

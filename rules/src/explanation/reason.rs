@@ -1,0 +1,369 @@
+//! Why an endpoint or a frontend is not used: every reason has a stable code, a sentence and a hint.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use crate::{
+    model::{ObjectName, Protocol},
+    ruleset::Family,
+};
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// As it should be: worth knowing.
+    Info,
+    /// Part of a Service does not work, or may not.
+    Warning,
+    /// A Service, or one of its frontends, does not answer.
+    Error,
+}
+
+impl Severity {
+    /// Its name, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// Why something of a Service is not used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The endpoint is not ready.
+    NotReady {
+        /// The Pod's condition in words, where it is known.
+        condition: Option<Arc<str>>,
+    },
+    /// The endpoint terminates, and others are ready.
+    Terminating,
+    /// The endpoint terminates and no longer serves.
+    NotServing,
+    /// The weight of the endpoint is 0.
+    Drained,
+    /// Topology hints name other zones than this node's.
+    OtherZone {
+        /// The zones that the hints name.
+        zones: Vec<Arc<str>>,
+    },
+    /// Topology hints name other nodes.
+    OtherNodeHinted {
+        /// The nodes that the hints name.
+        nodes: Vec<Arc<str>>,
+    },
+    /// The traffic policy is `Local` and the endpoint is on another node.
+    NotOnThisNode {
+        /// Its node, where it is known.
+        node: Option<Arc<str>>,
+    },
+    /// The address is that of a Service.
+    ServiceAddress {
+        /// Of which one; none if the address is only inside a ServiceCIDR.
+        owner: Option<ObjectName>,
+    },
+    /// No slice names a port of the Service.
+    NoSuchPort {
+        /// The names that the slices have for that protocol.
+        names: Vec<Arc<str>>,
+    },
+    /// The slices are of a family in which the Service has no ClusterIP.
+    WrongFamily,
+    /// The slices have the port, but no endpoint of the family.
+    NoEndpointOfFamily {
+        /// The family.
+        family: Family,
+    },
+    /// The Service has no slice, and nothing that it could be made from.
+    NoEndpoints,
+    /// The selector matches no Pod.
+    SelectorMatchesNothing {
+        /// The selector, as `app=web,tier=front`.
+        selector: Arc<str>,
+        /// What nearly matches, in words.
+        nearest: Option<Arc<str>>,
+    },
+    /// No container of a Pod has a port of the name that `targetPort` gives.
+    NoContainerPort {
+        /// `targetPort`.
+        target: Arc<str>,
+        /// The names that the containers' ports have.
+        names: Vec<Arc<str>>,
+    },
+    /// Another Service has the frontend.
+    HeldBy {
+        /// Which one.
+        owner: ObjectName,
+    },
+    /// An earlier port of the same Service has the frontend.
+    RepeatedPort,
+    /// The address is the ClusterIP of another Service.
+    OthersClusterIp {
+        /// The address.
+        address: IpAddr,
+        /// The Service.
+        owner: ObjectName,
+    },
+    /// A load balancer has given no address.
+    NoLoadBalancerAddress,
+    /// The kernel refused to take the Service.
+    Quarantined,
+    /// No endpoint is left for this frontend: connections are refused.
+    Refused,
+    /// The policy is `Local` and this node has no endpoint: connections from outside are dropped.
+    DroppedHere {
+        /// Whether that is the ClusterIP's policy.
+        internal: bool,
+    },
+    /// `externalTrafficPolicy: Local` without a port on which a load balancer can ask for this node's endpoints.
+    NoHealthCheckNodePort,
+    /// `loadBalancerSourceRanges` has ranges of one family, and the load balancer an address of the other.
+    SourceRangesOfOneFamily {
+        /// The address that no source may use.
+        address: IpAddr,
+    },
+    /// Some endpoints have topology hints and others have none, so that none counts.
+    IncompleteHints {
+        /// How many ready endpoints have none.
+        missing: usize,
+    },
+    /// A port name is served for one protocol only by the slices.
+    ProtocolDiffers {
+        /// The protocol that the Service has.
+        protocol: Protocol,
+    },
+}
+
+impl Reason {
+    /// An example of each reason, for the documentation's table; a test holds that none is missing.
+    pub fn examples() -> Vec<Self> {
+        let name = ObjectName::new("shop", "older");
+        let address = IpAddr::from([192, 0, 2, 1]);
+        vec![
+            Self::NotReady { condition: None },
+            Self::Terminating,
+            Self::NotServing,
+            Self::Drained,
+            Self::OtherZone { zones: vec!["zone-b".into()] },
+            Self::OtherNodeHinted { nodes: vec!["node-2".into()] },
+            Self::NotOnThisNode { node: Some("node-2".into()) },
+            Self::ServiceAddress { owner: Some(name.clone()) },
+            Self::NoSuchPort { names: vec!["https".into()] },
+            Self::WrongFamily,
+            Self::NoEndpointOfFamily { family: Family::Ip6 },
+            Self::NoEndpoints,
+            Self::SelectorMatchesNothing { selector: "app=web".into(), nearest: None },
+            Self::NoContainerPort { target: "http".into(), names: vec!["web".into()] },
+            Self::HeldBy { owner: name.clone() },
+            Self::RepeatedPort,
+            Self::OthersClusterIp { address, owner: name },
+            Self::NoLoadBalancerAddress,
+            Self::Quarantined,
+            Self::Refused,
+            Self::DroppedHere { internal: false },
+            Self::NoHealthCheckNodePort,
+            Self::SourceRangesOfOneFamily { address },
+            Self::IncompleteHints { missing: 1 },
+            Self::ProtocolDiffers { protocol: Protocol::Udp },
+        ]
+    }
+
+    /// Its code, which stays the same from version to version.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotReady { .. } => "not-ready",
+            Self::Terminating => "terminating",
+            Self::NotServing => "not-serving",
+            Self::Drained => "drained",
+            Self::OtherZone { .. } => "other-zone",
+            Self::OtherNodeHinted { .. } => "other-node-hinted",
+            Self::NotOnThisNode { .. } => "not-on-this-node",
+            Self::ServiceAddress { .. } => "service-address",
+            Self::NoSuchPort { .. } => "no-such-port",
+            Self::WrongFamily => "wrong-family",
+            Self::NoEndpointOfFamily { .. } => "no-endpoint-of-family",
+            Self::NoEndpoints => "no-endpoints",
+            Self::SelectorMatchesNothing { .. } => "selector-matches-nothing",
+            Self::NoContainerPort { .. } => "no-container-port",
+            Self::HeldBy { .. } => "frontend-held-by",
+            Self::RepeatedPort => "repeated-port",
+            Self::OthersClusterIp { .. } => "others-cluster-ip",
+            Self::NoLoadBalancerAddress => "no-load-balancer-address",
+            Self::Quarantined => "quarantined",
+            Self::Refused => "refused",
+            Self::DroppedHere { .. } => "dropped-here",
+            Self::NoHealthCheckNodePort => "no-health-check-node-port",
+            Self::SourceRangesOfOneFamily { .. } => "source-ranges-of-one-family",
+            Self::IncompleteHints { .. } => "incomplete-hints",
+            Self::ProtocolDiffers { .. } => "protocol-differs",
+        }
+    }
+
+    /// How bad it is where it is the cause of what a client sees.
+    pub const fn severity(&self) -> Severity {
+        match self {
+            Self::Drained
+            | Self::Terminating
+            | Self::NotServing
+            | Self::OtherZone { .. }
+            | Self::OtherNodeHinted { .. }
+            | Self::DroppedHere { internal: false } => Severity::Info,
+            Self::NotReady { .. }
+            | Self::NotOnThisNode { .. }
+            | Self::DroppedHere { internal: true }
+            | Self::WrongFamily
+            | Self::NoLoadBalancerAddress
+            | Self::NoHealthCheckNodePort
+            | Self::IncompleteHints { .. }
+            | Self::SourceRangesOfOneFamily { .. } => Severity::Warning,
+            Self::ServiceAddress { .. }
+            | Self::NoSuchPort { .. }
+            | Self::ProtocolDiffers { .. }
+            | Self::NoEndpoints
+            | Self::NoEndpointOfFamily { .. }
+            | Self::SelectorMatchesNothing { .. }
+            | Self::NoContainerPort { .. }
+            | Self::HeldBy { .. }
+            | Self::RepeatedPort
+            | Self::OthersClusterIp { .. }
+            | Self::Quarantined
+            | Self::Refused => Severity::Error,
+        }
+    }
+
+    /// The API field that decides it.
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::NotReady { .. } => "endpoints[].conditions.ready",
+            Self::Terminating => "endpoints[].conditions.terminating",
+            Self::NotServing => "endpoints[].conditions.serving",
+            Self::Drained => "metadata.annotations[portolan.io/weights]",
+            Self::OtherZone { .. } | Self::IncompleteHints { .. } => "endpoints[].hints.forZones",
+            Self::OtherNodeHinted { .. } => "endpoints[].hints.forNodes",
+            Self::NotOnThisNode { .. } => "endpoints[].nodeName",
+            Self::ServiceAddress { .. } => "endpoints[].addresses",
+            Self::NoSuchPort { .. } => "spec.ports[].name",
+            Self::ProtocolDiffers { .. } => "spec.ports[].protocol",
+            Self::WrongFamily | Self::NoEndpointOfFamily { .. } => "spec.ipFamilies",
+            Self::NoEndpoints | Self::SelectorMatchesNothing { .. } => "spec.selector",
+            Self::NoContainerPort { .. } => "spec.ports[].targetPort",
+            Self::HeldBy { .. } | Self::RepeatedPort => "spec.ports[]",
+            Self::OthersClusterIp { .. } => "spec.externalIPs",
+            Self::NoLoadBalancerAddress => "status.loadBalancer.ingress",
+            Self::Quarantined | Self::Refused => "metadata.name",
+            Self::DroppedHere { internal: false } => "spec.externalTrafficPolicy",
+            Self::DroppedHere { internal: true } => "spec.internalTrafficPolicy",
+            Self::NoHealthCheckNodePort => "spec.healthCheckNodePort",
+            Self::SourceRangesOfOneFamily { .. } => "spec.loadBalancerSourceRanges",
+        }
+    }
+
+    /// What to do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::NotReady { .. } => "look at the Pod's readiness probe and its log",
+            Self::Terminating | Self::NotServing => "nothing to do: the Pod is being deleted",
+            Self::Drained => "raise its weight in the annotation portolan.io/weights",
+            Self::OtherZone { .. } => {
+                "expected with topology-aware routing; remove spec.trafficDistribution to use every zone"
+            }
+            Self::OtherNodeHinted { .. } => {
+                "expected with trafficDistribution PreferSameNode; this node has an endpoint of its own"
+            }
+            Self::NotOnThisNode { .. } => {
+                "set the policy to Cluster, or run a Pod on every node that clients come to"
+            }
+            Self::ServiceAddress { .. } => "list Pods' addresses, not a Service's",
+            Self::NoSuchPort { .. } => "give the port of the slice and that of the Service the same name",
+            Self::ProtocolDiffers { .. } => "give the port the protocol that the Pods serve",
+            Self::WrongFamily => {
+                "add the family to spec.ipFamilies, or set spec.ipFamilyPolicy to PreferDualStack"
+            }
+            Self::NoEndpointOfFamily { .. } => {
+                "give the Pods addresses of this family, or remove it from spec.ipFamilies"
+            }
+            Self::NoEndpoints => {
+                "add a selector, or an EndpointSlice with the label kubernetes.io/service-name"
+            }
+            Self::SelectorMatchesNothing { .. } => "compare spec.selector with the labels of the Pods",
+            Self::NoContainerPort { .. } => {
+                "name a container's port like spec.ports[].targetPort, or give its number"
+            }
+            Self::HeldBy { .. } => "give one of the Services another address or port",
+            Self::RepeatedPort => "give each port of the Service a number of its own",
+            Self::OthersClusterIp { .. } => "remove the address from the Service",
+            Self::NoLoadBalancerAddress => "see whether a load balancer controller runs, and its Events",
+            Self::Quarantined => "see the log of the agent for what the kernel refused",
+            Self::Refused => "see why each endpoint is left out",
+            Self::DroppedHere { .. } => {
+                "send clients to nodes with an endpoint, or set the policy to Cluster"
+            }
+            Self::NoHealthCheckNodePort => "let the API server allocate spec.healthCheckNodePort",
+            Self::SourceRangesOfOneFamily { .. } => "add ranges of the other family",
+            Self::IncompleteHints { .. } => {
+                "wait for the endpoint slice controller; until every endpoint has hints none counts"
+            }
+        }
+    }
+}
+
+/// The sentence.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &[Arc<str>]| match names {
+            [] => "none".to_owned(),
+            names => names.join(", "),
+        };
+        match self {
+            Self::NotReady { condition: None } => f.write_str("not ready"),
+            Self::NotReady { condition: Some(condition) } => write!(f, "not ready: {condition}"),
+            Self::Terminating => f.write_str("terminating, and other endpoints are ready"),
+            Self::NotServing => f.write_str("terminating, and no longer serving"),
+            Self::Drained => f.write_str("its weight is 0"),
+            Self::OtherZone { zones } => write!(f, "hinted to zone {}, not to this node's", list(zones)),
+            Self::OtherNodeHinted { nodes } => write!(f, "hinted to node {}, not to this one", list(nodes)),
+            Self::NotOnThisNode { node: Some(node) } => write!(f, "on node {node}, and the policy is Local"),
+            Self::NotOnThisNode { node: None } => f.write_str("its node is not known, and the policy is Local"),
+            Self::ServiceAddress { owner: Some(owner) } => write!(f, "its address is the ClusterIP of {owner}"),
+            Self::ServiceAddress { owner: None } => f.write_str("its address is in a ServiceCIDR"),
+            Self::NoSuchPort { names } => {
+                let shown: Vec<Arc<str>> =
+                    names.iter().map(|name| if name.is_empty() { "(unnamed)".into() } else { name.clone() }).collect();
+                write!(f, "no EndpointSlice has a port of this name; they have: {}", list(&shown))
+            }
+            Self::ProtocolDiffers { protocol } => {
+                write!(f, "the EndpointSlices have a port of this name, but not for {protocol}")
+            }
+            Self::WrongFamily => f.write_str("the Service has no ClusterIP of this family"),
+            Self::NoEndpointOfFamily { family } => write!(f, "no Pod has an address of family {family}"),
+            Self::NoEndpoints => f.write_str("the Service has no EndpointSlice and no selector that matches a Pod"),
+            Self::SelectorMatchesNothing { selector, nearest } => {
+                write!(f, "selector {selector} matches no Pod")?;
+                nearest.as_ref().map_or(Ok(()), |nearest| write!(f, "; {nearest}"))
+            }
+            Self::NoContainerPort { target, names } => {
+                write!(f, "targetPort {target}: no container of the Pods has a port of this name; they have: {}", list(names))
+            }
+            Self::HeldBy { owner } => write!(f, "Service {owner} has this frontend"),
+            Self::RepeatedPort => f.write_str("an earlier port of this Service has this frontend"),
+            Self::OthersClusterIp { address, owner } => write!(f, "{address} is the ClusterIP of Service {owner}"),
+            Self::NoLoadBalancerAddress => f.write_str("the load balancer has no address yet"),
+            Self::Quarantined => f.write_str("the kernel refused this Service, and it is not programmed"),
+            Self::Refused => f.write_str("no endpoint can be used: connections are refused"),
+            Self::DroppedHere { internal } => {
+                let from = if *internal { "" } else { " from outside" };
+                write!(f, "this node has no endpoint and the policy is Local: connections{from} are dropped here")
+            }
+            Self::NoHealthCheckNodePort => {
+                f.write_str("policy Local without healthCheckNodePort: a load balancer cannot see which nodes have endpoints")
+            }
+            Self::SourceRangesOfOneFamily { address } => {
+                write!(f, "no range is of the family of {address}: it admits no client")
+            }
+            Self::IncompleteHints { missing } => {
+                write!(f, "{missing} ready endpoints have no topology hints, so that hints are ignored")
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The Pods behind Services, where the input has them: what says why a Service has no endpoints.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use super::Reason;
+use crate::model::ObjectName;
+
+/// Labels or a selector, in order of their keys.
+pub type Labels = Vec<(Arc<str>, Arc<str>)>;
+
+/// Selectors and Pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workloads {
+    /// `spec.selector` and the named `targetPort`s of Services.
+    pub selectors: BTreeMap<ObjectName, Selector>,
+    /// The Pods, in order of their names.
+    pub pods: Vec<Pod>,
+}
+
+/// What a Service says of its Pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// `spec.selector`.
+    pub labels: Labels,
+    /// `targetPort` of each of `spec.ports` that has a name there rather than a number, by the port's name.
+    pub targets: Vec<(Arc<str>, Arc<str>)>,
+    /// Whether `spec.type` is `LoadBalancer`.
+    pub is_load_balancer: bool,
+    /// Whether `status.loadBalancer` has an entry, if only with a name.
+    pub has_load_balancer: bool,
+}
+
+/// A Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// `status.podIPs`.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it takes requests.
+    pub ready: bool,
+    /// What its condition `Ready` says if it does not, in words.
+    pub condition: Option<Arc<str>>,
+    /// `spec.nodeName`.
+    pub node: Option<Arc<str>>,
+    /// Names of its containers' ports.
+    pub port_names: Vec<Arc<str>>,
+}
+
+impl Workloads {
+    /// The Pod of an address. Of several, as with the host's network, none is known to be meant.
+    pub fn pod_at(&self, namespace: &str, address: IpAddr) -> Option<&Pod> {
+        let here = |pod: &&Pod| &*pod.name.namespace == namespace && pod.addresses.contains(&address);
+        let mut found = self.pods.iter().filter(here);
+        found.next().filter(|_| found.next().is_none())
+    }
+
+    /// Why a Service with a selector has no endpoints: the cause nearest to it. `None` if the input has no Pods or no
+    /// selector, so that nothing can be said.
+    pub fn cause(&self, service: &ObjectName) -> Option<Reason> {
+        let selector = self.selectors.get(service)?;
+        if selector.labels.is_empty() || self.pods.is_empty() {
+            return None;
+        }
+        let here: Vec<&Pod> =
+            self.pods.iter().filter(|pod| pod.name.namespace == service.namespace).collect();
+        let matches = |pod: &&&Pod| selector.labels.iter().all(|label| pod.labels.contains(label));
+        let matching: Vec<&&Pod> = here.iter().filter(matches).collect();
+        if matching.is_empty() {
+            let shown: Vec<String> =
+                selector.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let nearest = nearest(&selector.labels, &here).map(Into::into);
+            return Some(Reason::SelectorMatchesNothing { selector: shown.join(",").into(), nearest });
+        }
+        let names = || {
+            let mut names: Vec<Arc<str>> =
+                matching.iter().flat_map(|pod| pod.port_names.iter().cloned()).collect();
+            names.sort();
+            names.dedup();
+            names
+        };
+        let missing = selector
+            .targets
+            .iter()
+            .find(|(_, target)| !matching.iter().any(|pod| pod.port_names.contains(target)));
+        if let Some((_, target)) = missing {
+            return Some(Reason::NoContainerPort { target: target.clone(), names: names() });
+        }
+        matching.iter().all(|pod| !pod.ready).then(|| Reason::NotReady {
+            condition: matching.first().map(|pod| {
+                let why = pod.condition.as_deref().unwrap_or("its condition Ready is not True");
+                format!("Pod {}: {why}", pod.name).into()
+            }),
+        })
+    }
+}
+
+/// The labels that come nearest to a selector which matches nothing, in words.
+fn nearest(selector: &Labels, pods: &[&Pod]) -> Option<String> {
+    let mut best: Option<(usize, usize, String)> = None;
+    for (key, value) in selector {
+        for pod in pods {
+            for (other_key, other) in &pod.labels {
+                let distance = edit_distance(key, other_key) + edit_distance(value, other);
+                // Further away it is another word.
+                let most = 1 + (key.len() + value.len()) / 3;
+                if distance == 0 || distance > most {
+                    continue;
+                }
+                let has =
+                    |pod: &&&Pod| pod.labels.iter().any(|label| label.0 == *other_key && label.1 == *other);
+                let count = pods.iter().filter(has).count();
+                if best.as_ref().is_none_or(|(least, _, _)| distance < *least) {
+                    let pods = if count == 1 { "Pod has" } else { "Pods of this namespace have" };
+                    best = Some((distance, count, format!("{count} {pods} {other_key}={other}")));
+                }
+            }
+        }
+    }
+    if best.is_none() && selector.len() > 1 {
+        let some = |pod: &&&Pod| selector.iter().any(|label| pod.labels.contains(label));
+        let pod = pods.iter().find(some)?;
+        let lacking = selector.iter().find(|label| !pod.labels.contains(label))?;
+        return Some(format!("Pod {} lacks {}={}", pod.name, lacking.0, lacking.1));
+    }
+    best.map(|(_, _, text)| text)
+}
+
+/// The number of letters to insert, delete, replace or swap with their neighbour (optimal string alignment).
+pub fn edit_distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    for (j, cell) in rows[0].iter_mut().enumerate() {
+        *cell = j;
+    }
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = least;
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_that_changed_places_are_one_mistake() {
+        assert_eq!(edit_distance("web", "wbe"), 1);
+        assert_eq!(edit_distance("web", "webb"), 1);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("htttp", "http"), 1);
+        assert_eq!(edit_distance("app", "app"), 0);
+    }
+}
