@@ -1,10 +1,11 @@
 //! The documents: their transcripts show what is printed, their links lead somewhere, their figures are current, and
-//! the messages that they explain exist. Needs root: transcripts program a kernel, in a network namespace.
+//! the messages that they explain exist; and the workflows of the hosting site. Needs root: transcripts program a kernel, in a network namespace.
 
 mod benchmarks;
 mod links;
 mod messages;
 mod transcripts;
+mod workflows;
 
 use std::{
     fs,
