@@ -17,20 +17,24 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 umask 022
 
-# A directory with nothing but the archive leaves the linker no choice.
-static() {
-    archive=$(pkg-config --variable=libdir "$1")/$1.a
-    [ -e "$archive" ] || return 0
+# A directory in which the linker finds a library, as an archive if there is one, and nothing else.
+alone() {
     mkdir -p "target/static/$1"
-    ln -sf "$archive" "target/static/$1/"
-    echo "$PWD/target/static/$1"
+    system=$(pkg-config --variable=libdir "$1")
+    for file in "$system/$1.a" "$system/$1.so"; do
+        [ -e "$file" ] || continue
+        ln -sf "$file" "target/static/$1/"
+        echo "$PWD/target/static/$1"
+        return
+    done
+    echo "dist: $1 is not in $system" >&2
+    exit 1
 }
 
 if [ -z "${BINARY:-}" ]; then
-    for library in libnftnl libmnl; do
-        directory=$(static $library)
-        [ -z "$directory" ] || export "$(echo $library | tr a-z A-Z)_LIB_DIR=$directory"
-    done
+    LIBNFTNL_LIB_DIR=$(alone libnftnl)
+    LIBMNL_LIB_DIR=$(alone libmnl)
+    export LIBNFTNL_LIB_DIR LIBMNL_LIB_DIR
     profile=${PROFILE:-release}
     cargo build --locked --profile "$profile" --target-dir target/static --bin portolan
     BINARY=target/static/$(echo "$profile" | sed 's/^dev$/debug/')/portolan
