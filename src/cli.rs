@@ -1,17 +1,21 @@
 //! The subcommands.
 
 pub mod arguments;
+mod check;
 mod cleanup;
+mod describe;
+mod explain;
 mod input;
 mod oneshot;
 mod run;
+mod trace;
 
 use std::{io::Write, process::ExitCode};
 
 use clap_complete::generate;
 
 use crate::{
-    cli::arguments::{Command, definition},
+    cli::arguments::{Command, DescribeCommand, definition},
     source::manifest::one_line,
 };
 
@@ -20,6 +24,9 @@ pub fn run(command: Command) -> ExitCode {
     match command {
         Command::Render(args) => oneshot::render(&args),
         Command::Diff(args) => oneshot::diff(&args),
+        Command::Describe { command: DescribeCommand::Service(args) } => describe::service(&args),
+        Command::Trace(args) => trace::trace(&args),
+        Command::Check(args) => check::check(&args),
         Command::Run(args) => run::run(&args),
         Command::Cleanup(args) => cleanup::cleanup(&args),
         Command::Completions { shell } => {

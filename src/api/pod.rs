@@ -94,6 +94,10 @@ pub struct PodCondition {
     pub r#type: Field<Box<str>>,
     /// `status`: `True`, `False` or `Unknown`.
     pub status: Field<Box<str>>,
+    /// `reason`, a word.
+    pub reason: Field<Box<str>>,
+    /// `message`, for people.
+    pub message: Field<Box<str>>,
 }
 
 /// One entry of `status.podIPs` or `status.hostIPs` of a [`Pod`].
@@ -116,6 +120,8 @@ pub struct PodFacts {
     /// Whether it takes requests: condition `Ready`. A manifest written by hand seldom has conditions; without
     /// them a Pod with an address is ready unless its phase says that it does not run.
     pub ready: bool,
+    /// What the condition `Ready` says if it is not `True`: its reason and its message.
+    pub condition: Option<Box<str>>,
     /// Whether it is being deleted (`metadata.deletionTimestamp`).
     pub terminating: bool,
     /// `spec.nodeName`.
@@ -164,6 +170,7 @@ impl Pod {
             labels,
             addresses,
             ready: status.is_ready(phase)?,
+            condition: status.why_not_ready(),
             terminating: !metadata.deletion_timestamp.is_absent(),
             node: on_node.map(|name| context.intern(name)),
             ports: spec.named_ports(context)?,
@@ -185,6 +192,21 @@ impl PodStatus {
             }
         }
         Ok(false)
+    }
+
+    /// Reason and message of the condition `Ready`, if it is there and not `True`.
+    fn why_not_ready(&self) -> Option<Box<str>> {
+        let conditions = self.conditions.get()?.iter().filter_map(Field::get);
+        let mut ready =
+            conditions.filter(|condition| condition.r#type.get().is_some_and(|name| **name == *"Ready"));
+        let condition = ready.next()?;
+        let text = |field: &Field<Box<str>>| field.get().filter(|text| !text.is_empty()).cloned();
+        let status = text(&condition.status).unwrap_or_default();
+        (*status != *"True").then(|| match (text(&condition.reason), text(&condition.message)) {
+            (Some(reason), Some(message)) => format!("{reason}: {message}").into(),
+            (Some(either), None) | (None, Some(either)) => either,
+            (None, None) => format!("condition Ready is {status}").into(),
+        })
     }
 
     fn pod_addresses(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>, Fault> {

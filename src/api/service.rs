@@ -165,6 +165,10 @@ pub struct Selection {
     pub targets: Vec<TargetPort>,
     /// `publishNotReadyAddresses`.
     pub publish_not_ready: bool,
+    /// Whether `type` is `LoadBalancer`.
+    pub is_load_balancer: bool,
+    /// Whether `status.loadBalancer.ingress` has an entry, if only one with a name.
+    pub has_load_balancer: bool,
 }
 
 /// A valid `targetPort`.

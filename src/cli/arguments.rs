@@ -1,12 +1,18 @@
 //! The command line.
 
+mod explain;
 mod spelling;
 
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-pub use self::spelling::normalize;
+pub use self::{
+    explain::{
+        CheckArgs, CheckOutput, DescribeCommand, DescribeServiceArgs, FailOn, TraceArgs, ViewArgs, When,
+    },
+    spelling::normalize,
+};
 use crate::config::arguments::{ManifestArgs, NodeArgs, RunArgs};
 
 /// Portolan turns Kubernetes Services and EndpointSlices into nftables rules that never grow.
@@ -54,6 +60,43 @@ Examples:
   portolan diff -f manifests/ && echo in sync"
     )]
     Diff(InputArgs),
+
+    /// Explain a Service: where its frontends lead, and what is left out and why
+    #[command(
+        subcommand_required = true,
+        after_help = "Exit status: 0 the Service is there, 1 it is not, 2 an error.
+
+Examples:
+  portolan describe service shop/web -f manifests/ --node node-1"
+    )]
+    Describe {
+        /// What is described.
+        #[command(subcommand)]
+        command: DescribeCommand,
+    },
+
+    /// Say what becomes of a connection, and why
+    #[command(
+        args_override_self = true,
+        after_help = "Exit status: 0 it reaches an endpoint, 1 it is refused, dropped or left alone, 2 an error.
+
+Examples:
+  portolan trace outside svc/shop/web:80 -f manifests/ --node node-1
+  portolan trace pod/shop/client 10.96.0.10:53 -p udp -f manifests/
+  portolan trace outside=203.0.113.10 :30080 -f manifests/"
+    )]
+    Trace(TraceArgs),
+
+    /// Report what keeps Services from answering
+    #[command(
+        args_override_self = true,
+        after_help = "Exit status: 0 nothing to fail for, 1 something, 2 an error.
+
+Examples:
+  portolan check -f manifests/ --fail-on warning
+  portolan check -f manifests/ -o sarif > portolan.sarif"
+    )]
+    Check(CheckArgs),
 
     /// Be this node's service proxy: program the kernel and keep it equal to the cluster, or to manifests
     #[command(

@@ -1,6 +1,6 @@
 //! Reads the manifests of a command that does not stay.
 
-use portolan_rules::{model::Node, state::State};
+use portolan_rules::{explanation::Workloads, model::Node, state::State};
 
 use crate::{
     cli::arguments::InputArgs,
@@ -14,6 +14,8 @@ pub struct Input {
     pub state: State,
     pub service_cidrs: Vec<ipnetwork::IpNetwork>,
     pub completeness: Completeness,
+    /// What explains why a Service has no endpoints.
+    pub workloads: Workloads,
     /// Whether nothing could be used of one of the paths, or a file could not be read.
     pub is_path_missing: bool,
 }
@@ -52,5 +54,6 @@ pub fn read(args: &InputArgs) -> Result<Input, SettingsError> {
     for (name, slice) in slices {
         state.set_slice(&name, Some(slice));
     }
-    Ok(Input { settings, state, service_cidrs, completeness, is_path_missing })
+    let workloads = source.workloads();
+    Ok(Input { settings, state, service_cidrs, completeness, workloads, is_path_missing })
 }

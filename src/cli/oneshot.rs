@@ -92,7 +92,7 @@ fn read(settings: &mut Settings) -> Result<Ruleset, Error> {
 /// Compiles the input against what the kernel has, of which nothing goes while the input is incomplete; says whether all
 /// of it could be used.
 fn compile(input: Input, kernel: &Ruleset) -> (Ruleset, bool) {
-    let Input { settings, mut state, service_cidrs, completeness, is_path_missing: _ } = input;
+    let Input { settings, mut state, service_cidrs, completeness, workloads: _, is_path_missing: _ } = input;
     let is_whole = completeness == Completeness::Whole;
     let mut compiler = Compiler::new(settings.config.clone());
     if let Some(lacking) = settings.lacks(state.node()) {

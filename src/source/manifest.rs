@@ -16,6 +16,7 @@ mod size;
 mod source;
 mod split;
 mod watch;
+mod workloads;
 
 pub(crate) use self::problem::one_line;
 pub use self::{

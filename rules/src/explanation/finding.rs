@@ -1,6 +1,6 @@
 //! What is wrong with a Service as a whole.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use super::{ExplainedPort, ExplainedService, Reason, Severity, View};
 use crate::{
@@ -57,7 +57,7 @@ pub(super) fn of(view: &View<'_>, entry: &ServiceState, explained: &ExplainedSer
     if let Some(reason) = incomplete_hints(entry) {
         note(reason.severity(), reason, String::new());
     }
-    findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+    findings.sort_by_key(|finding| Reverse(finding.severity));
     findings
 }
 

@@ -67,9 +67,10 @@ fn endpoints_without_a_reason_are_those_that_connections_reach() {
                     let kept: BTreeSet<SocketAddr> = kept.iter().map(|endpoint| endpoint.at).collect();
                     // Of these, the client's address decides for one.
                     let is_hashed = explained.service.load_balancing == LoadBalancing::SourceHash;
-                    let is_right = match is_hashed {
-                        true => reached.is_subset(&kept) && reached.is_empty() == kept.is_empty(),
-                        false => reached == kept,
+                    let is_right = if is_hashed {
+                        reached.is_subset(&kept) && reached.is_empty() == kept.is_empty()
+                    } else {
+                        reached == kept
                     };
                     if !is_right {
                         let text =

@@ -137,6 +137,12 @@ impl ServiceSpec {
 }
 
 impl Service {
+    /// Whether a load balancer has given anything, be it an address or a name.
+    pub(super) fn has_load_balancer(&self) -> bool {
+        let balancer = self.status.get().and_then(|status| status.load_balancer.get());
+        balancer.and_then(|balancer| balancer.ingress.get()).is_some_and(|ingress| !ingress.is_empty())
+    }
+
     /// IPs that the node answers for a load balancer. With `ipMode: Proxy` the load balancer wants
     /// to see the traffic itself, so the node leaves the address alone (KEP-1860).
     pub(super) fn load_balancer_ips(

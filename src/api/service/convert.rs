@@ -70,7 +70,11 @@ impl Service {
         }
         let cluster_ips = spec.cluster_ips()?;
         let ports = spec.ports(r#type, object, context)?;
-        let selection = spec.selection(object, context)?;
+        let selection = spec.selection(object, context)?.map(|selection| Selection {
+            is_load_balancer: r#type == ServiceType::LoadBalancer,
+            has_load_balancer: self.has_load_balancer(),
+            ..selection
+        });
         let external_ips = spec.external_ips(object, context)?;
         let internal_policy = choice(
             &spec.internal_traffic_policy,
@@ -194,6 +198,12 @@ impl ServiceSpec {
             let value = if is_own_name { Arc::clone(&object.name.name) } else { Arc::from(value) };
             labels.push((context.intern(name), value));
         }
-        Ok(Some(Selection { labels, targets, publish_not_ready }))
+        Ok(Some(Selection {
+            labels,
+            targets,
+            publish_not_ready,
+            is_load_balancer: false,
+            has_load_balancer: false,
+        }))
     }
 }

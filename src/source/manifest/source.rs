@@ -243,6 +243,11 @@ impl Source {
         }
     }
 
+    /// The objects of each file, in order of precedence.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &FileObjects> {
+        self.files.values().map(|file| &file.objects)
+    }
+
     /// The paths that are looked at again and again.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Arc<Path>> {
         self.arguments.iter().filter(|argument| !argument.is_read).map(|argument| &argument.path)

@@ -1,0 +1,162 @@
+//! `check`: what keeps Services from answering.
+
+use std::{collections::HashSet, fmt::Write as _, fs, path::Path, process::ExitCode};
+
+use portolan_rules::explanation::{Finding, Severity};
+use serde_json::{Value, json};
+
+use super::{
+    arguments::{CheckArgs, CheckOutput, FailOn},
+    explain::Scene,
+};
+
+/// Reports the findings of all Services: exit status 0 none that counts, 1 some, 2 an error.
+pub fn check(args: &CheckArgs) -> ExitCode {
+    let error = ExitCode::from(2);
+    let scene = match Scene::read(&args.view) {
+        Ok(Some(scene)) => scene,
+        Ok(None) => return error,
+        Err(failure) => {
+            super::fail(&failure);
+            return error;
+        }
+    };
+    let baseline = match args.baseline.as_deref().map(baseline).transpose() {
+        Ok(baseline) => baseline.unwrap_or_default(),
+        Err(message) => {
+            eprintln!("portolan: {message}");
+            return error;
+        }
+    };
+    let is_known = |finding: &Finding| {
+        baseline.contains(&(finding.reason.code().to_owned(), finding.service.to_string()))
+    };
+    let services = scene.view().services();
+    let findings: Vec<&Finding> =
+        services.iter().flat_map(|service| &service.findings).filter(|finding| !is_known(finding)).collect();
+    let text = match args.output {
+        CheckOutput::Text => text(&findings, services.len(), &scene.origin),
+        CheckOutput::Json => {
+            format!("{:#}\n", Value::from(findings.iter().map(|f| value(f)).collect::<Vec<_>>()))
+        }
+        CheckOutput::Sarif => format!("{:#}\n", sarif(&findings)),
+        CheckOutput::Github => github(&findings),
+    };
+    let least = match args.fail_on {
+        FailOn::Error => Severity::Error,
+        FailOn::Warning => Severity::Warning,
+    };
+    match super::print(text.as_bytes()) {
+        ExitCode::SUCCESS if !scene.is_whole => error,
+        ExitCode::SUCCESS if findings.iter().any(|finding| finding.severity >= least) => ExitCode::from(1),
+        ExitCode::SUCCESS => ExitCode::SUCCESS,
+        _ => error,
+    }
+}
+
+/// Codes and Services to ignore. Empty lines and those that begin with `#` say nothing.
+fn baseline(path: &Path) -> Result<HashSet<(String, String)>, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut known = HashSet::new();
+    for (number, line) in text.lines().enumerate() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [] => {}
+            [first, ..] if first.starts_with('#') => {}
+            [code, service] if service.contains('/') => {
+                known.insert(((*code).to_owned(), (*service).to_owned()));
+            }
+            _ => {
+                let place = format!("{}, line {}", path.display(), number + 1);
+                return Err(format!("{place}: expected a code and NAMESPACE/NAME, found {line:?}"));
+            }
+        }
+    }
+    Ok(known)
+}
+
+/// What a finding is about.
+fn subject(finding: &Finding) -> String {
+    match &*finding.subject {
+        "" => format!("Service {}", finding.service),
+        subject => format!("Service {}, {subject}", finding.service),
+    }
+}
+
+fn text(findings: &[&Finding], services: usize, origin: &str) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let reason = &finding.reason;
+        // Writing into a `String` does not fail.
+        let _ = writeln!(text, "{:<7} {}: {reason}", finding.severity.name(), subject(finding));
+        let _ = writeln!(text, "        {} [{}]: {}", reason.field(), reason.code(), reason.hint());
+    }
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let _ = writeln!(
+        text,
+        "{services} Services, {} errors, {} warnings, {} notes; {origin}",
+        count(Severity::Error),
+        count(Severity::Warning),
+        count(Severity::Info)
+    );
+    text
+}
+
+fn value(finding: &Finding) -> Value {
+    json!({
+        "severity": finding.severity.name(),
+        "code": finding.reason.code(),
+        "service": finding.service.to_string(),
+        "subject": finding.subject,
+        "field": finding.reason.field(),
+        "message": finding.reason.to_string(),
+        "hint": finding.reason.hint(),
+    })
+}
+
+fn sarif(findings: &[&Finding]) -> Value {
+    let level = |severity| match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Info => "note",
+    };
+    let results: Vec<Value> = findings
+        .iter()
+        .map(|finding| {
+            let name = format!("Service/{}/{}", finding.service, finding.reason.field());
+            json!({
+                "ruleId": finding.reason.code(),
+                "level": level(finding.severity),
+                "message": { "text": format!("{}: {}. Hint: {}", subject(finding), finding.reason, finding.reason.hint()) },
+                "locations": [{ "logicalLocations": [{ "fullyQualifiedName": name }] }],
+            })
+        })
+        .collect();
+    let mut codes: Vec<&str> = findings.iter().map(|finding| finding.reason.code()).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    let rules: Vec<Value> = codes.into_iter().map(|code| json!({ "id": code })).collect();
+    json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": { "name": "portolan", "version": env!("CARGO_PKG_VERSION"), "rules": rules } },
+            "results": results,
+        }],
+    })
+}
+
+fn github(findings: &[&Finding]) -> String {
+    let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let mut text = String::new();
+    for finding in findings {
+        let command = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Info => "notice",
+        };
+        let message = format!("{}: {} ({})", subject(finding), finding.reason, finding.reason.hint());
+        let _ = writeln!(text, "::{command} title={}::{}", finding.reason.code(), escape(&message));
+    }
+    text
+}

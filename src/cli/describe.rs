@@ -1,0 +1,271 @@
+//! `describe service`: the tree of frontends and endpoints, and what was left out and why.
+
+use std::{collections::HashMap, fmt::Write as _, io::Write as _, net::SocketAddr, process::ExitCode};
+
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+use portolan_rules::{
+    compile::{Door, FrontendKey},
+    explanation::{
+        ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Origin, Severity, View,
+    },
+    model::{LoadBalancing, ObjectName, TrafficPolicy},
+    simulate::{Fate, Probability},
+};
+
+use super::{
+    arguments::{DescribeServiceArgs, When},
+    explain::{Scene, kind, percent},
+};
+
+/// Letters of a bar that stands for all connections.
+const BAR: u32 = 20;
+
+/// Describes a Service: exit status 0, or 1 if there is none of that name, or 2 for an error.
+pub fn service(args: &DescribeServiceArgs) -> ExitCode {
+    let error = ExitCode::from(2);
+    let scene = match Scene::read(&args.view) {
+        Ok(Some(scene)) => scene,
+        Ok(None) => return error,
+        Err(failure) => {
+            super::fail(&failure);
+            return error;
+        }
+    };
+    let (namespace, name) = args.name.split_once('/').unwrap_or((&args.namespace, &args.name));
+    let name = ObjectName::new(namespace, name);
+    let Some(service) = scene.view().service(&name) else {
+        let all = scene.view().services();
+        let nearest = nearest(&name, all.iter().map(|service| &service.service.name));
+        let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
+        eprintln!("portolan: there is no Service {name} in the input{hint}");
+        return ExitCode::from(1);
+    };
+    let text = text(&scene.view(), &service, &scene.origin);
+    let choice = match args.color {
+        When::Auto => anstream::stdout().current_choice(),
+        When::Always => anstream::ColorChoice::Always,
+        When::Never => anstream::ColorChoice::Never,
+    };
+    let mut out = AutoStream::new(Vec::new(), choice);
+    // Writing into a vector does not fail.
+    let _ = out.write_all(text.as_bytes());
+    match super::print(&out.into_inner()) {
+        ExitCode::SUCCESS if !scene.is_whole => error,
+        code => code,
+    }
+}
+
+/// The name that comes nearest to one that is not there.
+pub fn nearest<'a>(name: &ObjectName, all: impl Iterator<Item = &'a ObjectName>) -> Option<&'a ObjectName> {
+    let distance = |other: &ObjectName| {
+        portolan_rules::explanation::edit_distance(&name.to_string(), &other.to_string())
+    };
+    let nearest = all.map(|other| (distance(other), other)).min();
+    nearest.filter(|(distance, other)| *distance <= 2 || other.name == name.name).map(|(_, other)| other)
+}
+
+const BOLD: Style = Style::new().bold();
+const GREY: Style = Style::new().dimmed();
+
+const fn colour(severity: Severity) -> Style {
+    let colour = match severity {
+        Severity::Error => AnsiColor::Red,
+        Severity::Warning => AnsiColor::Yellow,
+        Severity::Info => AnsiColor::Blue,
+    };
+    colour.on_default()
+}
+
+fn text(view: &View<'_>, explained: &ExplainedService, origin: &str) -> String {
+    let service = &explained.service;
+    let mut text = String::new();
+    // Writing into a `String` does not fail.
+    let _ = write(&mut text, view, explained, origin);
+    if service.load_balancing == LoadBalancing::SourceHash {
+        let _ = writeln!(text, "\n{GREY}source-hash: a client's address decides on its endpoint{GREY:#}");
+    }
+    if let Some(seconds) = service.affinity_timeout {
+        let _ = writeln!(
+            text,
+            "\n{GREY}sessionAffinity ClientIP: a client keeps its endpoint for {seconds} s after each connection{GREY:#}"
+        );
+    }
+    text
+}
+
+fn write(out: &mut String, view: &View<'_>, explained: &ExplainedService, origin: &str) -> std::fmt::Result {
+    writeln!(out, "{BOLD}Service {}{BOLD:#}  {GREY}{origin}{GREY:#}", explained.service.name)?;
+    for finding in &explained.findings {
+        let style = colour(finding.severity);
+        let subject =
+            if finding.subject.is_empty() { String::new() } else { format!("{}: ", finding.subject) };
+        writeln!(out, "  {style}{:<7}{style:#} {subject}{}", finding.severity.name(), finding.reason)?;
+        writeln!(out, "          {GREY}{}: {}{GREY:#}", finding.reason.field(), finding.reason.hint())?;
+    }
+    for port in &explained.ports {
+        write_port(out, view, explained, port)?;
+    }
+    Ok(())
+}
+
+fn write_port(
+    out: &mut String,
+    view: &View<'_>,
+    explained: &ExplainedService,
+    port: &ExplainedPort,
+) -> std::fmt::Result {
+    let name = if port.port.name.is_empty() { String::new() } else { format!(" {}", port.port.name) };
+    writeln!(out, "\nPort{name} {}/{} ({})", port.port.port, port.port.protocol, port.family)?;
+    // The outer doors lead through the inner ones.
+    let outside_in = [Door::LoadBalancer, Door::ExternalIp, Door::NodePort, Door::ClusterIp];
+    let mut depth = 0;
+    for door in outside_in {
+        let mut of_door = port.frontends.iter().filter(|frontend| frontend.door == door).peekable();
+        if of_door.peek().is_none() {
+            continue;
+        }
+        for frontend in of_door {
+            write_frontend(out, view, port, frontend, depth)?;
+        }
+        depth += 1;
+    }
+    if port.endpoints.is_empty() {
+        return writeln!(out, "  no endpoints");
+    }
+    writeln!(out, "  endpoints")?;
+    let policies: Vec<TrafficPolicy> = [TrafficPolicy::Cluster, TrafficPolicy::Local]
+        .into_iter()
+        .filter(|policy| port.frontends.iter().any(|frontend| frontend.policy == *policy))
+        .collect();
+    for endpoint in &port.endpoints {
+        write_endpoint(out, view, explained, port, endpoint, &policies)?;
+    }
+    Ok(())
+}
+
+/// Address or node port, as a client would write it.
+fn address(view: &View<'_>, key: &FrontendKey) -> String {
+    match *key {
+        FrontendKey::Address(address, _, port) => SocketAddr::new(address, port).to_string(),
+        FrontendKey::NodePort(family, _, port) => match view.node_address(family) {
+            Some(address) => format!("{} (every node)", SocketAddr::new(address, port)),
+            None => format!(":{port}, at no address of this node"),
+        },
+    }
+}
+
+fn write_frontend(
+    out: &mut String,
+    view: &View<'_>,
+    port: &ExplainedPort,
+    frontend: &ExplainedFrontend,
+    depth: usize,
+) -> std::fmt::Result {
+    let indent = 2 + 2 * depth;
+    let title = format!("{} {}", kind(frontend.door), address(view, &frontend.key));
+    let width = 46_usize.saturating_sub(indent);
+    if let Some(reason) = &frontend.left_out {
+        let style = colour(Severity::Error);
+        return writeln!(out, "{:indent$}{title:<width$} {style}not served: {reason}{style:#}", "");
+    }
+    let used = port.endpoints.iter().filter(|e| e.left_out(frontend.policy).is_none()).count();
+    let policy = match frontend.policy {
+        TrafficPolicy::Cluster => "Cluster",
+        TrafficPolicy::Local => "Local",
+    };
+    writeln!(
+        out,
+        "{:indent$}{title:<width$} policy {policy}, {used} of {} endpoints; {}",
+        "",
+        port.endpoints.len(),
+        outcome(view, frontend)
+    )
+}
+
+/// What a client inside and outside meets, in words.
+fn outcome(view: &View<'_>, frontend: &ExplainedFrontend) -> String {
+    let of = |origin| {
+        let fates = view.connect(origin, &frontend.key)?.fates();
+        let masqueraded =
+            fates.keys().filter(|fate| matches!(fate, Fate::Sent { masqueraded: true, .. })).count();
+        Some(match fates.keys().next()? {
+            Fate::Sent { .. } if masqueraded == 0 => "source kept",
+            Fate::Sent { .. } if masqueraded == fates.len() => "masqueraded",
+            Fate::Sent { .. } => "masqueraded for some endpoints",
+            Fate::Rejected(_) => "refused",
+            Fate::Dropped => "dropped",
+            Fate::Untouched { .. } => "left alone",
+            Fate::Unknown(_) => "not known",
+        })
+    };
+    match (of(Origin::Pod), of(Origin::Outside)) {
+        (Some(pod), Some(outside)) if pod == outside => pod.to_owned(),
+        (Some(pod), Some(outside)) => format!("from a Pod {pod}, from outside {outside}"),
+        _ => "answers nowhere on this node".to_owned(),
+    }
+}
+
+fn write_endpoint(
+    out: &mut String,
+    view: &View<'_>,
+    explained: &ExplainedService,
+    port: &ExplainedPort,
+    endpoint: &ExplainedEndpoint,
+    policies: &[TrafficPolicy],
+) -> std::fmt::Result {
+    let pod = endpoint.pod.as_ref().map(|pod| format!(" Pod {pod}")).unwrap_or_default();
+    let node = endpoint.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+    write!(out, "    {}{pod}{node}", endpoint.at)?;
+    for policy in policies {
+        let label = match (policies.len(), policy) {
+            (1, _) => "",
+            (_, TrafficPolicy::Cluster) => "Cluster: ",
+            (_, TrafficPolicy::Local) => "Local: ",
+        };
+        match endpoint.left_out(*policy) {
+            Some(reason) => write!(out, "\n      {GREY}{label}not used: {reason}{GREY:#}")?,
+            None => match shares(view, explained, port, *policy).get(&endpoint.at) {
+                Some(share) => {
+                    let bar = bar(share);
+                    write!(out, "\n      {label}{bar:<20} {share} ({})", percent(share))?;
+                }
+                None => write!(out, "\n      {label}used")?,
+            },
+        }
+    }
+    writeln!(out)
+}
+
+/// A bar as long as the share, of [`BAR`] letters at most.
+fn bar(share: &Probability) -> String {
+    let letters = (1..=BAR).take_while(|letter| {
+        // At least as much as the middle of the letter.
+        share.to_f64() * 2.0 * f64::from(BAR) >= f64::from(2 * letter - 1)
+    });
+    "█".repeat(letters.count().max(1))
+}
+
+/// The share of each endpoint among connections to a frontend under this policy.
+fn shares(
+    view: &View<'_>,
+    explained: &ExplainedService,
+    port: &ExplainedPort,
+    policy: TrafficPolicy,
+) -> HashMap<SocketAddr, Probability> {
+    let mut shares = HashMap::new();
+    if explained.service.load_balancing == LoadBalancing::SourceHash {
+        return shares;
+    }
+    let is_meant = |frontend: &&ExplainedFrontend| frontend.policy == policy && frontend.left_out.is_none();
+    let mut outcomes = port.frontends.iter().filter(is_meant);
+    let Some(outcome) = outcomes.find_map(|frontend| view.connect(Origin::Outside, &frontend.key)) else {
+        return shares;
+    };
+    for (fate, share) in outcome.fates() {
+        if let Fate::Sent { to, .. } = fate {
+            *shares.entry(to).or_insert_with(|| Probability::new(0, 1)) += &share;
+        }
+    }
+    shares
+}
