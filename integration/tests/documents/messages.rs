@@ -1,6 +1,8 @@
-//! The messages that the documents explain are those that Portolan prints.
+//! The messages that the documents explain are those that Portolan prints, and every command is documented.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
+
+use portolan_integration::binary;
 
 use crate::top;
 
@@ -39,5 +41,22 @@ fn messages_in_troubleshooting_are_printed() {
                 "{message}: no source has {part:?}"
             );
         }
+    }
+}
+
+#[test]
+fn every_command_is_documented() {
+    let text = fs::read_to_string(top().join("docs/commands.md")).unwrap();
+    let output = Command::new(binary().unwrap()).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let commands = commands.lines().take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"render"), "{commands:?}");
+    for command in commands.into_iter().filter(|command| *command != "help") {
+        assert!(
+            text.contains(&format!("| `portolan {command}")),
+            "docs/commands.md has no `portolan {command}`"
+        );
     }
 }

@@ -11,7 +11,8 @@ fn workflows() -> Vec<(PathBuf, Value)> {
     let entries = fs::read_dir(top().join(".github/workflows")).unwrap();
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).unwrap();
-        let workflow = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let workflow =
+            serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         (path, workflow)
     };
     entries.map(|entry| read(entry.unwrap().path())).collect()
