@@ -55,5 +55,5 @@ fn prose(text: &str) -> String {
         is_inside ^= is_fence;
         !is_inside && !is_fence
     };
-    text.lines().filter(outside).map(|line| format!("{line}\n")).collect()
+    text.lines().filter(outside).collect::<Vec<_>>().join("\n")
 }
