@@ -103,7 +103,7 @@ fn fill(text: &str, blocks: &[(&str, String)]) -> Result<String> {
             .iter()
             .find(|(block, _)| *block == name)
             .ok_or_else(|| format!("no figures are called {name:?}"))?;
-        filled += &format!("{BEGIN}{name}{CLOSE}\n{}\n\n{END}{after}", figures.trim());
+        filled.extend([BEGIN, name, CLOSE, "\n", figures.trim(), "\n\n", END, after]);
     }
     Ok(filled)
 }
