@@ -21,10 +21,11 @@ pub use self::{
     workload::{Labels, Pod, Selector, Workloads, edit_distance},
 };
 use crate::{
-    compile::{Compiler, Door, FrontendKey, PodDetector, frontends},
-    endpoints::{SlicesByPort, Topology, merge},
+    compile::{Compiler, PodDetector},
+    frontends::{FrontendKey, FrontendKind, frontends_of},
     model::{Endpoint, Node, ObjectName, Service, ServicePort, TrafficPolicy},
     ruleset::{Family, Ruleset},
+    selection::{EndpointScope, SlicesByPort, Topology, is_local, merge},
     simulate::{Host, Input, Memory, Outcome, Packet, simulate},
     state::{ServiceState, State},
 };
@@ -87,7 +88,7 @@ pub struct ExplainedFrontend {
     /// Address or node port.
     pub key: FrontendKey,
     /// What kind it is of.
-    pub door: Door,
+    pub kind: FrontendKind,
     /// The traffic policy that holds for it.
     pub policy: TrafficPolicy,
     /// Why it is not this Service's.
@@ -162,9 +163,9 @@ impl View<'_> {
         ExplainedPort {
             port: port.clone(),
             family,
-            frontends: frontends(service, port, family)
+            frontends: frontends_of(service, port, family)
                 .into_iter()
-                .map(|(key, door)| self.frontend(service, entry, key, door))
+                .map(|(key, kind)| self.frontend(service, entry, key, kind))
                 .collect(),
             endpoints: self.endpoints(service, entry, family, port),
         }
@@ -175,7 +176,7 @@ impl View<'_> {
         service: &Service,
         entry: &ServiceState,
         key: FrontendKey,
-        door: Door,
+        kind: FrontendKind,
     ) -> ExplainedFrontend {
         let others = match key {
             FrontendKey::Address(address, ..) => entry
@@ -187,11 +188,12 @@ impl View<'_> {
             let owner = self.compiler.owner_of(&key)?;
             (*owner != service.name).then(|| Reason::HeldBy { owner: owner.clone() })
         };
-        let policy = match door {
-            Door::ClusterIp => service.internal_policy,
-            _ => service.external_policy,
+        let policy = if EndpointScope::of(kind, service).uses_local() {
+            TrafficPolicy::Local
+        } else {
+            TrafficPolicy::Cluster
         };
-        ExplainedFrontend { key, door, policy, left_out: others.or_else(held) }
+        ExplainedFrontend { key, kind, policy, left_out: others.or_else(held) }
     }
 
     fn endpoints(
@@ -315,21 +317,21 @@ impl<'a> Judge<'a> {
             node,
             topology,
             any_ready: undrained.iter().any(|(_, e)| ready(e)),
-            any_ready_here: undrained.iter().any(|(_, e)| e.ready && is_here(e, node)),
+            any_ready_here: undrained.iter().any(|(_, e)| e.ready && is_local(e, node)),
         }
     }
 
     /// Why this policy does not lead to an endpoint; `None` if it does.
     fn left_out(&self, endpoint: &Endpoint, policy: TrafficPolicy) -> Option<Reason> {
-        let is_local = policy == TrafficPolicy::Local;
+        let local_only = policy == TrafficPolicy::Local;
         if endpoint.weight == 0 {
             return Some(Reason::Drained);
         }
-        if is_local && !is_here(endpoint, self.node) {
+        if local_only && !is_local(endpoint, self.node) {
             return Some(Reason::NotOnThisNode { node: endpoint.node.clone() });
         }
         if endpoint.ready {
-            if is_local || self.topology.admits(endpoint, self.node) {
+            if local_only || self.topology.admits(endpoint, self.node) {
                 return None;
             }
             return match self.topology {
@@ -341,15 +343,11 @@ impl<'a> Judge<'a> {
         if !endpoint.terminating {
             return Some(Reason::NotReady { condition: None });
         }
-        let any_ready = if is_local { self.any_ready_here } else { self.any_ready };
+        let any_ready = if local_only { self.any_ready_here } else { self.any_ready };
         match (endpoint.serving, any_ready) {
             (true, false) => None,
             (true, true) => Some(Reason::Terminating),
             (false, _) => Some(Reason::NotServing),
         }
     }
-}
-
-fn is_here(endpoint: &Endpoint, node: &Node) -> bool {
-    endpoint.node.as_ref().is_some_and(|name| *name == node.name)
 }

@@ -1,27 +1,46 @@
 //! Compiles Kubernetes Services and `EndpointSlices` into an nftables ruleset.
 //!
-//! Data flows one way: the [`model`] holds what the cluster says, [`state`] keeps it and knows what
-//! changed, [`compile`] turns it into a [`ruleset`], [`diff`] into the [`transaction`] that leads from
-//! one ruleset to another, and [`print`](mod@print) writes it as text or JSON;
-//! [`simulate`](mod@simulate) says what a ruleset does with a packet. Everything here is a pure
-//! function of its arguments: no I/O, no clock, no unsafe code.
+//! The API is small: a [`state::State`] takes the objects of the cluster, a [`compile::Compiler`] takes the state and
+//! gives an [`Update`](compile::Update): the transactions to commit. Everything here is a pure function of its
+//! arguments: no I/O, no clock, no unsafe code.
+//!
+//! The modules, in the order in which data passes through them; each uses only those before it:
+//!
+//! 1. [`model`]: Services, `EndpointSlices` and the node, as far as a service proxy needs them.
+//! 2. [`ruleset`]: tables, chains, rules, sets and elements; transactions, and the difference between two rulesets.
+//! 3. [`frontends`]: the addresses and ports that a Service answers, and which Service owns one that several claim.
+//! 4. [`state`]: all objects of the cluster, and which Services a change of them affects.
+//! 5. [`selection`]: which endpoints a frontend leads to: one file for each field of the API that decides it.
+//! 6. [`plane`]: the chains and sets that stand in the kernel, and the class of each frontend.
+//! 7. [`placement`]: which endpoint stands at which slot, and the endpoint ids of session affinity.
+//! 8. [`incremental`]: what changed, and the transactions that it is committed in.
+//! 9. [`compile`]: compiles each Service with all of these, and remembers the outcome.
+//! 10. [`restart`]: what an earlier run left in the kernel.
+//!
+//! Two modules read rulesets, wherever they come from: [`print`](mod@print) writes one as text or JSON, and
+//! [`simulate`](mod@simulate) computes what it does with a packet.
 #![forbid(unsafe_code)]
 
 pub mod compile;
-pub mod diff;
-pub mod endpoints;
 pub mod explanation;
 #[cfg(test)]
 mod fixture;
-pub mod flows;
-pub mod health_checks;
-pub mod leftovers;
+pub mod frontends;
+pub mod incremental;
 pub mod model;
-pub mod node_ports;
-pub mod plan;
-pub mod planes;
+pub mod placement;
+pub mod plane;
 pub mod print;
+pub mod restart;
 pub mod ruleset;
+pub mod selection;
 pub mod simulate;
 pub mod state;
-pub mod transaction;
+
+pub use self::{
+    incremental::{flows, plan},
+    plane::planes,
+    restart::leftovers,
+    ruleset::{diff, transaction},
+    selection::{health_check_node_port as health_checks, node_port_addresses as node_ports},
+};

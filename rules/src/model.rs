@@ -1,8 +1,7 @@
-//! What the cluster says, reduced to what a service proxy needs: Services, `EndpointSlices`, the node.
+//! The objects of the cluster, reduced to what a service proxy needs: Services, `EndpointSlices`, the node.
 //!
-//! These types hold no defaults to be applied and no unparsed text: whoever builds them (the
-//! manifest reader, the cluster watch) has already applied the API's defaults and dropped, with a
-//! message, what cannot be parsed.
+//! These types hold no defaults to be applied and no unparsed text: the manifest reader and the cluster watch apply the
+//! API's defaults, and drop what cannot be parsed, with a message, before they build them.
 
 mod endpoint_slice;
 mod name;

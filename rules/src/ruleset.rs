@@ -4,11 +4,13 @@
 //! decoder and the diff all speak of these types, so none of them can disagree about what a rule means.
 
 mod chain;
+pub mod diff;
 mod element;
 mod elements;
 mod expression;
 mod set;
 mod statement;
+pub mod transaction;
 mod value;
 
 use indexmap::IndexMap;
@@ -21,6 +23,7 @@ pub use self::{
     expression::{BitOp, Expression, Field},
     set::{Set, SetData, SetFlags},
     statement::{MatchOp, MatchValue, RejectWith, Statement, Verdict, WritableField},
+    transaction::{Operation, Refusal, Transaction},
     value::{ClassId, DataType, Value},
 };
 

@@ -1,6 +1,5 @@
-//! What the cluster says now, and which Services are affected by what changed.
+//! The objects of the cluster as they are now, and which Services a change affects.
 
-mod cluster_ips;
 mod dirty;
 
 use std::{
@@ -14,9 +13,11 @@ use std::{
 use foldhash::{HashMap, HashSet};
 use smallvec::SmallVec;
 
-use crate::model::{EndpointSlice, Node, ObjectName, Service};
+use crate::{
+    frontends::{ClusterIps, NearAddresses},
+    model::{EndpointSlice, Node, ObjectName, Service},
+};
 
-use cluster_ips::{ClusterIps, NearAddresses};
 use dirty::Dirty;
 pub use dirty::{Changed, FormerSlices};
 
@@ -27,7 +28,7 @@ pub struct ServiceState {
     pub service: Option<Arc<Service>>,
     /// Its slices, in order of their names.
     pub slices: SmallVec<[Arc<EndpointSlice>; 1]>,
-    /// The addresses near ClusterIPs that it and its slices name. Hardly any does.
+    /// The addresses near ClusterIPs that it and its slices name. Hardly any Service has some.
     near: Option<Box<NearAddresses>>,
     /// Whether it must be compiled again.
     dirty: bool,
@@ -40,26 +41,26 @@ impl ServiceState {
         self.service.is_none() && self.slices.is_empty()
     }
 
-    /// Its changes are taken.
+    /// Notes that its changes were taken.
     fn taken(&mut self) {
         self.dirty = false;
         self.is_known = self.service.is_some();
     }
 
     /// The other Service whose ClusterIP this address is, if this Service lists it as a load balancer address or
-    /// externalIP: it is not served there.
+    /// externalIP. This Service is not served there.
     pub fn cluster_ip_of(&self, address: IpAddr) -> Option<&ObjectName> {
         self.near.as_ref()?.frontends.get(&address)
     }
 
-    /// The addresses of its endpoints that are no endpoints: each is the ClusterIP of this Service or, without one, in a
-    /// ServiceCIDR. In order.
+    /// The addresses of its endpoints that cannot be endpoints, in order, each with the Service whose ClusterIP it is;
+    /// `None` if it is in a ServiceCIDR only.
     pub fn left_out(&self) -> impl Iterator<Item = (IpAddr, Option<&ObjectName>)> {
         let near = self.near.iter().flat_map(|near| &near.endpoints);
         near.map(|(address, owner)| (*address, owner.as_ref()))
     }
 
-    /// Whether this address of an endpoint is none.
+    /// Whether this address of an endpoint cannot be an endpoint.
     pub fn leaves_out(&self, address: IpAddr) -> bool {
         self.near.as_ref().is_some_and(|near| near.endpoints.contains_key(&address))
     }
@@ -108,7 +109,7 @@ pub struct State {
     node: Node,
     cluster_ips: ClusterIps,
     dirty: Dirty,
-    /// Services to be left out until they change.
+    /// Services that are left out until they change.
     quarantined: BTreeSet<ObjectName>,
 }
 
@@ -145,8 +146,8 @@ impl State {
         self.services.iter()
     }
 
-    /// Puts a Service into quarantine, or lets it out. While it is there, it is compiled as if it did not exist.
-    /// It leaves by itself when it or one of its slices changes.
+    /// Puts a Service into quarantine, or releases it. While it is in quarantine, it is compiled as if it did not
+    /// exist. It is released when it or one of its slices changes.
     pub fn quarantine(&mut self, name: &ObjectName, quarantined: bool) {
         let Some(entry) = self.services.get_mut(name) else { return };
         let changed =
@@ -219,7 +220,7 @@ impl State {
         let concerned = entry.near.is_some() || self.cluster_ips.concern_endpoints(&slice.endpoints);
         let before = match entry.find(&name.name) {
             Ok(at) if entry.slices[at] == slice => {
-                // One copy is enough.
+                // Keeps one copy of equal slices.
                 entry.slices[at] = slice;
                 return;
             }
@@ -245,10 +246,11 @@ impl State {
         self.examine_all();
     }
 
-    /// Looks at what a Service and its slices name near ClusterIPs. It is compiled again if that changes it.
+    /// Finds which addresses near ClusterIPs a Service and its slices name. If that changed, the Service is compiled
+    /// again.
     fn examine(&mut self, name: &ObjectName) {
         let Some(entry) = self.services.get_mut(name) else { return };
-        let near = self.cluster_ips.near(entry);
+        let near = self.cluster_ips.near(entry.service.as_deref(), &entry.slices);
         if near == entry.near {
             return;
         }
@@ -259,7 +261,7 @@ impl State {
         }
     }
 
-    /// The same for all Services, of which there are few that name anything there.
+    /// The same for all Services. Few name any such address.
     fn examine_all(&mut self) {
         let concerns = |entry: &ServiceState| {
             let service = entry.service.as_ref();
@@ -273,7 +275,7 @@ impl State {
         }
     }
 
-    /// Takes these for all Services there are: what is not among them is gone.
+    /// Replaces all Services: those that are not among these are removed.
     pub fn replace_services(&mut self, services: Vec<(ObjectName, Arc<Service>)>) {
         let names: HashSet<ObjectName> = services.iter().map(|(name, _)| name.clone()).collect();
         let known = self.services.iter().filter(|(_, entry)| entry.service.is_some());
@@ -281,7 +283,7 @@ impl State {
         for name in gone.cloned().collect::<Vec<_>>() {
             self.set_service(&name, None);
         }
-        // At once: each new block of ClusterIPs is a reason to look at everything.
+        // All at once, since everything is examined for each new block of ClusterIPs.
         if self.cluster_ips.surround(services.iter().flat_map(|(_, service)| &service.cluster_ips)) {
             self.examine_all();
         }
@@ -290,7 +292,7 @@ impl State {
         }
     }
 
-    /// Takes these for all slices there are: what is not among them is gone.
+    /// Replaces all slices: those that are not among these are removed.
     pub fn replace_slices(&mut self, slices: Vec<(ObjectName, Arc<EndpointSlice>)>) {
         let names: HashSet<ObjectName> = slices.iter().map(|(name, _)| name.clone()).collect();
         let gone = self.slices.iter().map(|slice| &slice.0.name).filter(|name| !names.contains(*name));
@@ -302,8 +304,8 @@ impl State {
         }
     }
 
-    /// Replaces what is known of the node. What its name or zone decides (which endpoints are local,
-    /// which hints apply) is compiled again for every Service.
+    /// Replaces the node. If its name or zone changed, which decide what endpoints are local and which hints apply,
+    /// every Service is compiled again.
     pub fn set_node(&mut self, node: Node) {
         if node.name != self.node.name || node.zone != self.node.zone {
             for (name, entry) in &mut self.services {
@@ -313,7 +315,7 @@ impl State {
         self.node = node;
     }
 
-    /// Has the Services that something outside of the state affects compiled again.
+    /// Marks the Services that a change outside of the state affects as to be compiled again.
     pub fn touch(&mut self, affected: impl Fn(&Service) -> bool) {
         for (name, entry) in &mut self.services {
             if entry.service.as_deref().is_some_and(&affected) {
@@ -340,7 +342,7 @@ impl State {
         self.dirty.take()
     }
 
-    /// The same for whoever compiles all Services: nothing needs to be compiled again.
+    /// Forgets what changed, because all Services are compiled.
     pub fn clear_dirty(&mut self) {
         self.services.retain(|_, entry| {
             entry.taken();

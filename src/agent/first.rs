@@ -1,7 +1,8 @@
 //! The first reading of the kernel: it most likely holds what this state makes, from an earlier run.
 
 use portolan_rules::{
-    compile::{Compiler, ExpectedKeys, Problem},
+    compile::{Compiler, Problem},
+    restart::ExpectedKeys,
     ruleset::{Concat, Family, Ruleset},
     state::State,
 };

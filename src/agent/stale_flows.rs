@@ -63,10 +63,10 @@ impl StaleFlows {
     /// Notes what an update may have made stale, once the kernel has it. What it says of destinations that are looked
     /// at already holds at once: to an endpoint that is back there are new flows as soon as the kernel has the update.
     pub(super) fn note(&mut self, compiler: &Compiler, update: &Stale, input_incomplete: bool) {
-        self.gone.follow(compiler, update);
+        self.gone.follow(update, |udp| compiler.flows(udp));
         if let Some(desk) = self.desk.clone() {
             desk.papers().each(|flows| {
-                flows.follow(compiler, update);
+                flows.follow(update, |udp| compiler.flows(udp));
                 self.take_back(compiler, flows, input_incomplete);
             });
         }
@@ -80,7 +80,7 @@ impl StaleFlows {
         if !input_incomplete {
             return;
         }
-        for (destination, gone) in flows.split_off_unowned(compiler) {
+        for (destination, gone) in flows.split_off_unowned(&compiler.frontends(flows.destinations())) {
             match gone {
                 Some(gone) => self.gone.add_gone(destination, gone),
                 None => drop(self.udp.insert(destination.at)),

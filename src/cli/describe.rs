@@ -5,10 +5,10 @@ use std::{collections::HashMap, fmt::Write as _, io::Write as _, net::SocketAddr
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use portolan_rules::{
-    compile::{Door, FrontendKey},
     explanation::{
         ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Origin, Severity, View,
     },
+    frontends::{FrontendKey, FrontendKind},
     model::{LoadBalancing, ObjectName, TrafficPolicy},
     simulate::{Fate, Probability},
 };
@@ -118,14 +118,19 @@ fn write_port(
     let name = if port.port.name.is_empty() { String::new() } else { format!(" {}", port.port.name) };
     writeln!(out, "\nPort{name} {}/{} ({})", port.port.port, port.port.protocol, port.family)?;
     // The outer doors lead through the inner ones.
-    let outside_in = [Door::LoadBalancer, Door::ExternalIp, Door::NodePort, Door::ClusterIp];
+    let outside_in = [
+        FrontendKind::LoadBalancer,
+        FrontendKind::ExternalIp,
+        FrontendKind::NodePort,
+        FrontendKind::ClusterIp,
+    ];
     let mut depth = 0;
-    for door in outside_in {
-        let mut of_door = port.frontends.iter().filter(|frontend| frontend.door == door).peekable();
-        if of_door.peek().is_none() {
+    for kind in outside_in {
+        let mut of_kind = port.frontends.iter().filter(|frontend| frontend.kind == kind).peekable();
+        if of_kind.peek().is_none() {
             continue;
         }
-        for frontend in of_door {
+        for frontend in of_kind {
             write_frontend(out, view, port, frontend, depth)?;
         }
         depth += 1;
@@ -163,7 +168,7 @@ fn write_frontend(
     depth: usize,
 ) -> std::fmt::Result {
     let indent = 2 + 2 * depth;
-    let title = format!("{} {}", kind(frontend.door), address(view, &frontend.key));
+    let title = format!("{} {}", kind(frontend.kind), address(view, &frontend.key));
     let width = 46_usize.saturating_sub(indent);
     if let Some(reason) = &frontend.left_out {
         let style = colour(Severity::Error);

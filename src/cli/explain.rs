@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use portolan_rules::{
-    compile::{Compiler, Door},
+    compile::Compiler,
     explanation::{View, Workloads},
+    frontends::FrontendKind,
     ruleset::{Family, Ruleset},
     simulate::{Host, Probability},
     state::State,
@@ -82,12 +83,12 @@ impl Scene {
 }
 
 /// What kind of frontend it is, in the API's words.
-pub const fn kind(door: Door) -> &'static str {
-    match door {
-        Door::ClusterIp => "ClusterIP",
-        Door::LoadBalancer => "LoadBalancer",
-        Door::ExternalIp => "externalIP",
-        Door::NodePort => "NodePort",
+pub const fn kind(kind: FrontendKind) -> &'static str {
+    match kind {
+        FrontendKind::ClusterIp => "ClusterIP",
+        FrontendKind::LoadBalancer => "LoadBalancer",
+        FrontendKind::ExternalIp => "externalIP",
+        FrontendKind::NodePort => "NodePort",
     }
 }
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 use portolan_rules::{
-    compile::{Door, FrontendKey},
     explanation::{ExplainedFrontend, ExplainedPort, ExplainedService, Origin, View},
+    frontends::{FrontendKey, FrontendKind},
     model::{ObjectName, TrafficPolicy},
     ruleset::Family,
     simulate::{Fate, Outcome, explain},
@@ -189,14 +189,14 @@ fn ladder(view: &View<'_>, args: &TraceArgs, to: SocketAddr, outcome: &Outcome) 
             }
         }
         Some((service, port, frontend)) => {
-            let field = frontend.door.field();
+            let field = frontend.kind.field();
             lines.push(format!(
                 "{to}/{} is the {} of Service {} ({field})",
                 args.protocol,
-                kind(frontend.door),
+                kind(frontend.kind),
                 service.service.name
             ));
-            let is_internal = frontend.door == Door::ClusterIp;
+            let is_internal = frontend.kind == FrontendKind::ClusterIp;
             let policy = match frontend.policy {
                 TrafficPolicy::Cluster => "Cluster: endpoints of every node",
                 TrafficPolicy::Local if is_internal => "Local: endpoints of this node",

@@ -1,19 +1,20 @@
-//! Admission: what a Service may cost a node, and what becomes of one that asks for more.
+//! Admission: what a Service may cost a node, and how one that asks for more is served.
 //!
-//! Whoever may create Services must not be able to stop a node. What an honest Service has is far below these
-//! bounds. Beyond them it is served as well as fits (a smaller hash table, coarser weights, a longer timeout), and
-//! what still does not fit is left out, the same on every node; one warning names the field.
+//! A user that may create Services must not be able to stop a node. Ordinary Services are far below these bounds.
+//! Beyond them a Service is served as well as fits (a smaller hash table, coarser weights, a longer timeout), and what
+//! still does not fit is left out, the same on every node; one warning names the field.
 //!
 //! Everything here is a pure function of the Service and the numbers of its endpoints. Messages hold no numbers that
 //! change with every endpoint: a warning is given once, not at each change.
 
 use std::sync::Arc;
 
-use super::{
-    maglev,
-    service::{Problem, Severity},
+use super::problem::{Problem, Severity};
+use crate::{
+    model::{LoadBalancing, Service},
+    placement::maglev,
+    selection::session_affinity,
 };
-use crate::model::{LoadBalancing, Service};
 
 /// Slots of a Service at most, over all its ports, frontends and families: elements that lead to an endpoint. With
 /// session affinity a slot is two elements.
@@ -24,25 +25,8 @@ pub const MOST_FRONTENDS: usize = 65_536;
 pub const MOST_PORTS: usize = MOST_FRONTENDS / 4;
 /// Source ranges of a Service at most, of one family, times the frontends that they guard.
 pub const MOST_RANGES: usize = 8_192;
-/// Problems of a Service that are told at most.
-pub const MOST_PROBLEMS: usize = 20;
 /// Slots of one list of endpoints at most: a class counts them with 16 bits.
 const MOST_LISTED: usize = u16::MAX as usize;
-
-/// Timeouts of session affinity are multiples of the largest of these that is at most an eighth of them, in seconds:
-/// times as people set them stay as they are. So there are 116 different ones at most, up to a day.
-const TIMEOUT_UNITS: [u32; 14] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
-
-/// Longest timeout of session affinity that the API allows, in seconds.
-const LONGEST_TIMEOUT: u32 = 86_400;
-
-/// The timeout of session affinity for one that is asked for, in seconds: at least as long, and at most an eighth
-/// longer. Each is a chain of its own, so there are few.
-pub fn affinity_timeout(asked: u32) -> u32 {
-    let asked = asked.clamp(1, LONGEST_TIMEOUT);
-    let unit = TIMEOUT_UNITS.into_iter().rev().find(|unit| unit * 8 <= asked).unwrap_or(1);
-    asked.next_multiple_of(unit)
-}
 
 /// The Service as it is served: as it is, if it has no more ports and addresses than a Service may have.
 pub fn admitted(service: &Arc<Service>) -> Arc<Service> {
@@ -68,7 +52,7 @@ fn external_addresses(service: &Service) -> usize {
     service.load_balancer_ips.len() + service.external_ips.len()
 }
 
-/// What is said of a Service that asks for more than it may have, whatever its endpoints are.
+/// The problems of a Service that asks for more than it may have, whatever its endpoints are.
 pub fn problems(service: &Service) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut say = |severity, message| problems.push(problem(service, severity, message));
@@ -89,19 +73,18 @@ pub fn problems(service: &Service) -> Vec<Problem> {
         );
         say(Severity::Error, message);
     }
-    if let Some(asked) = service.affinity_timeout {
-        let timeout = affinity_timeout(asked);
-        if timeout != asked {
-            let message = format!(
-                "spec.sessionAffinityConfig.clientIP.timeoutSeconds: {asked} is rounded up to {timeout} seconds"
-            );
-            say(Severity::Notice, message);
-        }
+    if let Some((asked, timeout)) = service.affinity_timeout.zip(session_affinity::timeout(service))
+        && timeout != asked
+    {
+        let message = format!(
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds: {asked} is rounded up to {timeout} seconds"
+        );
+        say(Severity::Notice, message);
     }
     problems
 }
 
-/// What is said of a Service with more source ranges than it may have.
+/// The problem of a Service with more source ranges than it may have.
 pub fn too_many_ranges(service: &Service) -> Problem {
     let message = format!(
         "spec.loadBalancerSourceRanges: more than {MOST_RANGES} ranges over all ports and addresses; what is in \
@@ -115,7 +98,7 @@ pub const fn most_ranges(frontends: usize) -> usize {
     MOST_RANGES / if frontends == 0 { 1 } else { frontends }
 }
 
-/// How many slots endpoints are to have, and at how many frontends.
+/// How many slots endpoints ask for, and at how many frontends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
     /// Number of slots at each of the frontends.
@@ -135,8 +118,8 @@ impl Demand {
     }
 }
 
-/// How many slots each list of endpoints of a Service may have, so that all fit: small lists have what they ask for,
-/// and large ones are alike.
+/// How many slots each list of endpoints of a Service may have, so that all fit: small lists get what they ask for, and
+/// large ones get equal shares.
 pub fn most_slots(mut demands: Vec<Demand>) -> usize {
     demands.retain(|demand| demand.frontends > 0);
     demands.sort_unstable_by_key(|demand| demand.slots);
@@ -153,7 +136,7 @@ pub fn most_slots(mut demands: Vec<Demand>) -> usize {
     MOST_LISTED
 }
 
-/// What is said of a Service whose endpoints have fewer slots than they ask for.
+/// The problem of a Service whose endpoints have fewer slots than they ask for.
 pub fn too_many_slots(service: &Service, is_left_out: bool) -> Problem {
     let all = format!("all endpoints at all ports and addresses are more than {MOST_SLOTS} slots");
     let (severity, message) = if is_left_out {
@@ -174,8 +157,6 @@ fn problem(service: &Service, severity: Severity, message: String) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
@@ -196,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_honest_service_is_admitted_as_it_is() {
+    fn an_ordinary_service_is_admitted_as_it_is() {
         for (ports, external) in [(0, 0), (1, 1000), (30, 100), (4_000, 10), (8_000, 3)] {
             let service = service(ports, external);
             assert!(Arc::ptr_eq(&admitted(&service), &service));
@@ -229,28 +210,6 @@ mod tests {
             let sum = |most: usize| -> usize { demands.iter().map(|d| d.slots.min(most) * d.frontends).sum() };
             prop_assert!(sum(most) <= MOST_SLOTS && most <= MOST_LISTED);
             prop_assert!(most == MOST_LISTED || sum(most + 1) > MOST_SLOTS, "no slot is left over");
-        }
-    }
-
-    #[test]
-    fn timeouts_are_few_and_at_most_an_eighth_longer() {
-        let mut steps = BTreeSet::new();
-        for asked in 1..=LONGEST_TIMEOUT {
-            let step = affinity_timeout(asked);
-            assert!(asked <= step && step * 8 <= asked * 9, "{asked} becomes {step}");
-            assert_eq!(affinity_timeout(step), step, "a step stays what it is");
-            steps.insert(step);
-        }
-        assert_eq!(steps.len(), 116);
-        assert_eq!(steps.last(), Some(&LONGEST_TIMEOUT));
-    }
-
-    #[test]
-    fn timeouts_as_people_set_them_stay_as_they_are() {
-        let minutes = [1, 2, 3, 4, 5, 10, 15, 20, 30, 45, 60, 90].map(|minutes| minutes * 60);
-        let hours = [2, 3, 4, 6, 8, 12, 16, 18, 24].map(|hours| hours * 3600);
-        for asked in [1, 5, 10, 30, 45, 90].into_iter().chain(minutes).chain(hours) {
-            assert_eq!(affinity_timeout(asked), asked);
         }
     }
 }

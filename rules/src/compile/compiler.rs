@@ -1,13 +1,12 @@
-//! The incremental compiler: what changed in the state, in; what to change in the kernel, out.
+//! The incremental compiler: takes what changed in the state, and returns what to change in the kernel.
 
 mod account;
-mod build;
+mod cold_start;
 mod flows;
 mod held;
-mod lacking;
+mod metrics;
 mod patch;
-mod sizes;
-mod transaction;
+mod rebuild;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -19,48 +18,39 @@ use foldhash::{HashMap, HashSet};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    flows::Stale,
+    frontends::{Claim, Claims, FrontendKey, FrontendKind, Rank, frontends_of, sort_by_rank},
+    incremental::{Ledger, flows::Stale, plan::Retiring},
     model::{Node, ObjectName, Service},
-    plan::Retiring,
-    ruleset::{Concat, Element, Family, Ruleset, Set, Table},
+    placement::{AdoptedSlots, PortNumbers},
+    plane::{Class, Config, PerSet, PodDetector, SetName, constant_chains, size_for},
+    ruleset::{Concat, Element, Family, Ruleset, Set, Table, Transaction},
+    selection::load_balancer_source_ranges::{AddressRange, outermost},
     state::{ServiceState, State},
-    transaction::Transaction,
 };
 
 use super::{
-    adopt::AdoptedSlots,
-    claims::{Claim, Claimed, Claims, Rank, sort_by_rank},
-    class::Class,
-    config::{Config, PodDetector},
-    delta::Ledger,
-    frontend::{Door, FrontendKey, frontends},
-    per_set::PerSet,
-    port::{CompiledPort, Frontend},
-    scaffold::constant_chains,
-    service::{CompiledService, Problem, Surroundings, compile, not_ours},
-    sets::{SetName, size_for},
-    sources::{AddressRange, outermost},
-    sticky::PortNumbers,
+    problem::{self, Problem},
+    service::{CompiledService, Surroundings, compile},
 };
-pub use build::Loaded;
+pub use cold_start::Loaded;
 use flows::TouchedFlows;
-use lacking::LackingPorts;
-use transaction::Rebuild;
+use metrics::NoLocalEndpointCounts;
+use rebuild::Rebuild;
 
-pub use self::{lacking::NoLocalEndpoints, sizes::SetSize};
+pub use self::metrics::{NoLocalEndpoints, SetSize};
 
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]
 pub struct Update {
-    /// What to send to the kernel, one after the other. If these are too much for some sets,
-    /// [`Compiler::rebuild`] has the rest. What is no longer wanted follows later: [`Compiler::retire`].
+    /// The transactions to commit, in order. If they are too much for some sets, [`Compiler::rebuild`] has the rest.
+    /// What is no longer wanted is deleted later: [`Compiler::retire`].
     pub steps: Vec<Transaction>,
-    /// What is wrong with which Service, each said once.
+    /// What is wrong with Services, each problem once.
     pub problems: Vec<Problem>,
-    /// Where flows may be stale once the transaction is committed.
+    /// Where flows may be stale once the transactions are committed.
     pub stale: Stale,
-    /// How many Services that changed were compiled as a whole. Of the others, only the endpoints that changed were
-    /// looked at.
+    /// How many of the changed Services were compiled as a whole. For the others, only the changed endpoints were
+    /// examined.
     pub recompiled: usize,
 }
 
@@ -79,8 +69,8 @@ pub struct Compiler {
     number_origin: u16,
     declarations: PerSet<Arc<Set>>,
     flows: TouchedFlows,
-    lacking: LackingPorts,
-    /// What the kernel still holds though nothing leads to it any more.
+    no_local_endpoints: NoLocalEndpointCounts,
+    /// What the kernel still holds although nothing leads to it any more.
     retiring: Retiring,
     /// Families that wait to be made anew.
     rebuilds: Vec<Rebuild>,
@@ -102,7 +92,7 @@ impl Compiler {
             port_numbers: HashMap::default(),
             number_origin: 0,
             flows: TouchedFlows::default(),
-            lacking: LackingPorts::default(),
+            no_local_endpoints: NoLocalEndpointCounts::default(),
             retiring: Retiring::default(),
             rebuilds: Vec::new(),
         }
@@ -115,8 +105,8 @@ impl Compiler {
 
     /// Compiles the whole state. Endpoints keep the slots, and sets the sizes, that they have in
     /// `kernel`, the ruleset that an earlier run left. Flows that this run has not seen begin may be stale
-    /// at any UDP destination of the kernel's ruleset or the compiled one ([`crate::flows::destinations`]); of those of
-    /// other protocols, [`Compiler::unlisted`] tells.
+    /// at any UDP destination of the kernel's ruleset or the compiled one
+    /// ([`crate::incremental::flows::destinations`]); for those of other protocols, ask [`Compiler::unlisted`].
     pub fn load(&mut self, state: &mut State, kernel: &Ruleset) -> Vec<Problem> {
         self.adopted = AdoptedSlots::of(kernel);
         let mut problems = Vec::new();
@@ -124,7 +114,7 @@ impl Compiler {
         for family in Family::ALL {
             self.port_numbers.entry(family).or_default().reserve(self.adopted.port_numbers(family));
         }
-        // In the order of rank, so that nobody adopts the slots of a frontend that will be another's.
+        // In the order of rank, so that no Service adopts the slots of a frontend that another one will own.
         let ranked = sort_by_rank(state.services());
         let fresh = self.services.is_empty();
         self.services.reserve(ranked.len());
@@ -167,9 +157,9 @@ impl Compiler {
         Update { steps, problems, stale: self.take_stale(state, &changed), recompiled }
     }
 
-    /// Has numbers for session affinity be given out after this one. Over what an earlier run left, choose one that
-    /// earlier runs hardly had: clients are remembered by number for longer than anybody has it, and nobody knows
-    /// which they are. To be called before [`Compiler::load`].
+    /// Sets the origin of port numbers and endpoint ids: new ones are counted from there. If an earlier run left rules,
+    /// choose an origin that earlier runs are unlikely to have used: clients are remembered for longer than an id is in
+    /// use, and which ids they hold is not known. Call this before [`Compiler::load`].
     pub fn set_number_origin(&mut self, origin: u16) {
         self.number_origin = origin;
         for family in Family::ALL {
@@ -192,7 +182,7 @@ impl Compiler {
         }
     }
 
-    /// Sets how pods are told from the rest; says whether that is new. The rules that depend on it are not
+    /// Sets how connections of pods are recognised; returns whether that changed. The rules that depend on it are not
     /// part of an update: compare with [`Compiler::ruleset`].
     pub fn set_pod_detector(&mut self, pods: PodDetector) -> bool {
         let is_new = self.config.pods != pods;
@@ -208,9 +198,8 @@ impl Compiler {
         }
     }
 
-    /// Sets the networks that ClusterIPs are allocated from (ServiceCIDR objects): whoever asks for an
-    /// address in them that no Service has meets silence, and no endpoint is in one. Takes effect with the next
-    /// update.
+    /// Sets the networks that ClusterIPs are allocated from (ServiceCIDR objects): packets to an address in them that
+    /// no Service has are dropped, and no endpoint can be in one. Takes effect with the next update.
     pub fn set_service_cidrs(&mut self, state: &mut State, networks: &[IpNetwork]) {
         let ranges_of = |family| {
             let networks = networks.iter().filter(move |network| Family::of(network.ip()) == family);
@@ -294,12 +283,12 @@ impl Compiler {
     }
 
     fn each_element(&self, emit: &mut impl FnMut(Family, SetName, Concat, Element)) {
-        // In the order of their keys, or nearly: maps are made of sorted elements in no time.
+        // In the order of their keys, or nearly, since sorted elements make a map fast.
         let owned = self.services.values().flat_map(CompiledService::owned);
         let mut frontends = Vec::with_capacity(self.claims.len());
         frontends.extend(owned.map(|(port, frontend)| (frontend.key, port, frontend)));
         frontends.sort_unstable_by_key(|(key, ..)| *key);
-        // First the classes of all, then the endpoints of all: neighbours go to one set, in one message.
+        // First the classes of all, then the endpoints of all: elements of one set go into one message.
         for (_, port, frontend) in &frontends {
             for (set, key, element) in port.attributes(frontend) {
                 emit(port.family, set, key, element);
@@ -336,23 +325,25 @@ impl Compiler {
         }
     }
 
-    /// Before any Service is compiled, in order of rank, claims the frontends of load balancers: they win over externalIPs
-    /// of Services that are compiled earlier. Who is granted a frontend later keeps it.
+    /// Claims the frontends of load balancers, in order of rank, before any Service is compiled: they win over
+    /// externalIPs of Services that are compiled earlier. After that, a Service that is granted a frontend keeps it.
     pub(super) fn claim_ahead(&mut self, ranked: &[(&Service, &ServiceState)]) {
         self.claims.reserve(ranked.len());
         for (service, entry) in ranked.iter().filter(|(service, _)| !service.load_balancer_ips.is_empty()) {
             let Some(rank) = entry.service.clone().map(Rank::of) else { continue };
             let families = &self.config.families;
-            let of_port = |port| families.iter().flat_map(move |family| frontends(service, port, *family));
-            for (key, door) in service.ports.iter().flat_map(of_port) {
-                if door == Door::LoadBalancer && not_ours(service, entry, &key, door).is_none() {
+            let of_port = |port| families.iter().flat_map(move |family| frontends_of(service, port, *family));
+            for (key, kind) in service.ports.iter().flat_map(of_port) {
+                if kind == FrontendKind::LoadBalancer
+                    && problem::not_ours(service, entry, &key, kind).is_none()
+                {
                     self.claims.claim(key, &rank);
                 }
             }
         }
     }
 
-    /// Compiles one Service; those that gain or lose a frontend by it join the queue.
+    /// Compiles one Service. Services that gain or lose a frontend by it are appended to the queue.
     fn compile_one(
         &mut self,
         node: &Node,
@@ -385,15 +376,15 @@ impl Compiler {
 
         if let Some(before) = before {
             let rank = before.rank();
-            let kept: BTreeSet<(FrontendKey, Door)> = after
+            let kept: BTreeSet<(FrontendKey, FrontendKind)> = after
                 .iter()
                 .filter(|after| after.rank() == rank)
                 .flat_map(|after| {
-                    after.ports.iter().flat_map(|p| p.frontends.iter().map(|f| (f.key, f.door)))
+                    after.ports.iter().flat_map(|p| p.frontends.iter().map(|f| (f.key, f.kind)))
                 })
                 .collect();
             for frontend in before.ports.iter().flat_map(|p| &p.frontends) {
-                if !kept.contains(&(frontend.key, frontend.door)) {
+                if !kept.contains(&(frontend.key, frontend.kind)) {
                     queue.extend(self.claims.release(&frontend.key, &rank));
                 }
             }
@@ -410,32 +401,32 @@ impl Compiler {
                     Claim::TakenFrom(loser) => {
                         frontend.owned = true;
                         self.withdraw(loser.name(), &frontend.key);
-                        problems.push(contested(&frontend.key, &loser, &rank));
+                        problems.push(problem::contested(&frontend.key, &loser, &rank));
                         continue;
                     }
                 };
                 let known = before.iter().flat_map(|b| b.ports.iter().flat_map(|p| &p.frontends));
                 if !known.into_iter().any(|f| f.key == frontend.key && !f.owned) {
-                    problems.push(contested(&frontend.key, &rank, &holder));
+                    problems.push(problem::contested(&frontend.key, &rank, &holder));
                 }
             }
         }
         self.release_port_numbers(before, after.as_ref());
         self.account(before, after.as_ref());
-        self.lacking.account(before, after.as_ref());
+        self.no_local_endpoints.account(before, after.as_ref());
         if let Some(after) = after {
             self.services.insert(name.clone(), after);
         }
     }
 
-    /// Gives back the numbers of ports that have no session affinity any more.
+    /// Releases the port numbers of ports that have no session affinity any more.
     fn release_port_numbers(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
-        if !before.is_some_and(|before| before.ports.iter().any(|port| port.sticky.is_some())) {
+        if !before.is_some_and(|before| before.ports.iter().any(|port| port.affinity.is_some())) {
             return;
         }
         let numbers = |service: Option<&CompiledService>| -> BTreeSet<(Family, u16)> {
             let ports = service.into_iter().flat_map(|service| &service.ports);
-            ports.filter_map(|port| Some((port.family, port.sticky.as_ref()?.port))).collect()
+            ports.filter_map(|port| Some((port.family, port.affinity.as_ref()?.port))).collect()
         };
         for (family, number) in numbers(before).difference(&numbers(after)) {
             self.port_numbers.entry(*family).or_default().release(*number);
@@ -458,15 +449,6 @@ impl Compiler {
             }
         }
     }
-}
-
-/// The problem of a Service with a frontend that another one answers.
-fn contested(key: &FrontendKey, loser: &Rank, holder: &Rank) -> Problem {
-    let (door, other) = (key.door(loser.service()), key.door(holder.service()));
-    let whose = if door == other { "belongs to the older".into() } else { format!("is {} of", other.noun()) };
-    let (field, holder) = (door.field(), holder.name());
-    let message = format!("{field}: {key} {whose} Service {holder}; not programmed for this one");
-    Problem::error(loser.name(), message)
 }
 
 fn range_element((first, last): &AddressRange) -> (Concat, Element) {

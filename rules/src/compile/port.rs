@@ -5,21 +5,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use smallvec::SmallVec;
 
 use crate::{
-    endpoints::Topology,
-    flows::Serving,
-    model::{LoadBalancing, ObjectName, Protocol, Service, TrafficPolicy},
+    frontends::{FrontendKey, FrontendKind},
+    model::{LoadBalancing, ObjectName, Protocol, Service},
+    placement::{Placed, SessionAffinity},
+    plane::{Class, LOCAL_SLOTS, Pick, Picks, RangeList, SetName, attribute, endpoint_value},
     ruleset::{ClassId, Concat, Element, Family},
-};
-
-use super::{
-    class::Class,
-    frontend::{Door, FrontendKey, endpoint_value},
-    pick::Pick,
-    placed::Placed,
-    scaffold::{LOCAL_SLOTS, attribute},
-    sets::SetName,
-    sources::{AddressRange, RangeList},
-    sticky::Sticky,
+    selection::{
+        EndpointScope, Serving, Topology,
+        load_balancer_source_ranges::{self, AddressRange},
+    },
 };
 
 /// A compiled ServicePort.
@@ -33,15 +27,15 @@ pub struct CompiledPort {
     pub frontends: SmallVec<[Frontend; 1]>,
     /// The endpoints of policy Cluster at their slots.
     pub cluster: Placed,
-    /// Those of policy Local; none if no frontend is under it.
+    /// Those of policy Local; none if no frontend uses them.
     pub local: Placed,
     /// If one of its endpoints can change without looking at the rest: what `cluster` was chosen by.
     pub plain: Option<Topology>,
     /// How new clients are spread over the slots.
     pub load_balancing: LoadBalancing,
-    /// Lasting numbers of the endpoints, with session affinity.
-    pub sticky: Option<Box<Sticky>>,
-    /// Of a UDP port, every endpoint that its flows may stay with; empty for other protocols.
+    /// Its endpoint ids, with session affinity.
+    pub affinity: Option<Box<SessionAffinity>>,
+    /// For a UDP port, every endpoint that its flows may stay with; empty for other protocols.
     pub serving: Serving,
     /// Sources that may use the load balancer's addresses.
     pub sources: Arc<[AddressRange]>,
@@ -53,79 +47,34 @@ pub struct CompiledPort {
 #[derive(Clone, Debug)]
 pub struct Frontend {
     pub key: FrontendKey,
-    pub door: Door,
+    pub kind: FrontendKind,
     /// Whether this Service answers it, rather than another one that claims it too.
     pub owned: bool,
     /// The class in the class map.
     pub class: Class,
     /// The class for pods and this node, under policy Local.
     pub direct: Option<Class>,
-    /// Which endpoints stand at its slots.
-    pub slots: FrontendSlotUse,
-}
-
-/// Which endpoints stand at the slots of a frontend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrontendSlotUse {
-    /// Those of policy Cluster, from slot 0.
-    Cluster,
-    /// Those of policy Local, from slot 0.
-    Local,
-    /// Those of policy Cluster from slot 0, those of policy Local from [`LOCAL_SLOTS`].
-    Both,
-}
-
-impl FrontendSlotUse {
-    /// Which endpoints stand at the slots of a frontend at this door.
-    pub fn of(door: Door, service: &Service) -> Self {
-        let policy = if door == Door::ClusterIp { service.internal_policy } else { service.external_policy };
-        match policy {
-            TrafficPolicy::Cluster => Self::Cluster,
-            TrafficPolicy::Local if door == Door::ClusterIp => Self::Local,
-            TrafficPolicy::Local => Self::Both,
-        }
-    }
+    /// Which endpoints it leads to.
+    pub scope: EndpointScope,
 }
 
 impl Frontend {
-    /// Decides the class of a frontend at a door, whose sources may be restricted to those of a list. Not owned yet.
+    /// A frontend that is not owned yet. Its sources may be restricted to those of a list.
     pub fn new(
         key: FrontendKey,
-        door: Door,
+        kind: FrontendKind,
         service: &Service,
         picks: Picks,
         restricted: Option<RangeList>,
     ) -> Self {
-        let slots = FrontendSlotUse::of(door, service);
-        let Picks { cluster, local } = picks;
-        let (class, direct) = match (slots, door, cluster) {
-            (.., None) => (Class::NoEndpoints, None),
-            (FrontendSlotUse::Local, ..) => (local.map_or(Class::NoLocalEndpoints, Class::Cluster), None),
-            (FrontendSlotUse::Cluster, Door::ClusterIp, Some(pick)) => (Class::Cluster(pick), None),
-            (FrontendSlotUse::Cluster, Door::NodePort, Some(pick)) => (Class::NodePort(pick), None),
-            (FrontendSlotUse::Cluster, _, Some(pick)) => (Class::External(pick), None),
-            // Without a local endpoint, what comes from outside is dropped, but pods still get through.
-            (FrontendSlotUse::Both, Door::NodePort, Some(pick)) => {
-                (Class::NodePortLocal(local.unwrap_or(Pick::Random(0))), Some(Class::NodePortDirect(pick)))
-            }
-            (FrontendSlotUse::Both, _, Some(pick)) => {
-                (Class::Local(local.unwrap_or(Pick::Random(0))), Some(Class::Direct(pick)))
-            }
-        };
-        // Source ranges guard the load balancer's addresses only, even with no endpoints behind them.
+        let scope = EndpointScope::of(kind, service);
+        let (class, direct) = Class::of_frontend(kind, scope, picks);
         let class = match restricted {
-            Some(list) if door == Door::LoadBalancer => class.restricted(list),
+            Some(list) if load_balancer_source_ranges::guard(kind) => class.restricted(list),
             _ => class,
         };
-        Self { key, door, owned: false, class, direct, slots }
+        Self { key, kind, owned: false, class, direct, scope }
     }
-}
-
-/// How the two policies pick an endpoint; not at all if there is none.
-#[derive(Clone, Copy, Debug)]
-pub struct Picks {
-    pub cluster: Option<Pick>,
-    pub local: Option<Pick>,
 }
 
 impl CompiledPort {
@@ -135,17 +84,17 @@ impl CompiledPort {
         classes.push(frontend.class);
         classes.extend(frontend.class.admitted());
         classes.extend(frontend.direct);
-        if let Some(sticky) = &self.sticky {
-            classes.push(Class::Remember(sticky.timeout));
+        if let Some(affinity) = &self.affinity {
+            classes.push(Class::Remember(affinity.timeout));
         }
         classes.extend(self.draws(frontend).into_iter().map(|(_, class)| class));
         classes
     }
 
-    /// Whether one of its frontends has the classes and [attributes](Self::attributes) that it had in `before`, as far
-    /// as that is seen at a glance. So it is nearly always when endpoints change.
+    /// Whether one of its frontends certainly has the classes and [attributes](Self::attributes) that it had in
+    /// `before`, without making them. So it is nearly always when endpoints change.
     pub fn is_same_but_slots(&self, frontend: &Frontend, before: &Self, former: &Frontend) -> bool {
-        let has_affinity = self.sticky.is_some() || before.sticky.is_some();
+        let has_affinity = self.affinity.is_some() || before.affinity.is_some();
         !has_affinity
             && (frontend.key, frontend.class, frontend.direct) == (former.key, former.class, former.direct)
             && self.name == before.name
@@ -153,9 +102,9 @@ impl CompiledPort {
             && self.range_list == before.range_list
     }
 
-    /// What a frontend with session affinity draws from: the attribute that says so, and the class.
+    /// What a frontend with session affinity draws from: the attribute, and the class that is its value.
     fn draws(&self, frontend: &Frontend) -> Vec<(u32, Class)> {
-        if self.sticky.is_none() {
+        if self.affinity.is_none() {
             return Vec::new();
         }
         let draw = |(first, endpoints): (u32, &Placed)| {
@@ -169,7 +118,7 @@ impl CompiledPort {
     }
 
     /// The elements of a frontend that do not stand at slots. With session affinity that is all of them:
-    /// what stands at a slot then is an endpoint's lasting number.
+    /// what stands at a slot then is an endpoint id.
     pub fn attributes(&self, frontend: &Frontend) -> SmallVec<[(SetName, Concat, Element); 1]> {
         let key = frontend.key.concat();
         let class = |class: Class| Element::value(Concat::new(&[class.id().into()]));
@@ -190,21 +139,21 @@ impl CompiledPort {
                 elements.push((list.set(), key.with((*first).into()), element));
             }
         }
-        let Some(sticky) = &self.sticky else { return elements };
+        let Some(affinity) = &self.affinity else { return elements };
         let number = |number: u32| Element::value(Concat::new(&[ClassId(number).into()]));
         let mut attribute = |at: u32, value| elements.push((attributes, frontend.key.slot(at), value));
-        attribute(attribute::STICKY, number(sticky.base()));
+        attribute(attribute::PORT_NUMBER, number(affinity.port_id()));
         for (at, draw) in self.draws(frontend) {
             attribute(at, class(draw));
         }
-        let mut lasting = BTreeMap::new();
+        let mut by_id = BTreeMap::new();
         for (first, endpoints) in self.chosen(frontend) {
             for (slot, endpoint) in (first | attribute::SLOTS..).zip(endpoints.iter()) {
-                attribute(slot, number(sticky.number(&endpoint)));
-                lasting.insert(first | sticky.number(&endpoint), endpoint);
+                attribute(slot, number(affinity.endpoint_id(&endpoint)));
+                by_id.insert(first | affinity.endpoint_id(&endpoint), endpoint);
             }
         }
-        elements.extend(lasting.into_iter().map(|(number, endpoint)| {
+        elements.extend(by_id.into_iter().map(|(number, endpoint)| {
             let element = Element::value(endpoint_value(endpoint));
             (frontend.key.endpoint_map(), frontend.key.slot(number), element)
         }));
@@ -213,7 +162,7 @@ impl CompiledPort {
 
     /// The endpoints at the slots of a frontend, by the number of the first slot; none with session affinity.
     pub fn slots(&self, frontend: &Frontend) -> [(u32, &Placed); 2] {
-        if self.sticky.is_some() {
+        if self.affinity.is_some() {
             [(0, &Placed::NONE), (LOCAL_SLOTS, &Placed::NONE)]
         } else {
             self.chosen(frontend)
@@ -222,21 +171,26 @@ impl CompiledPort {
 
     /// The endpoints that a frontend leads to, by the number of the first slot.
     fn chosen(&self, frontend: &Frontend) -> [(u32, &Placed); 2] {
-        match frontend.slots {
-            FrontendSlotUse::Cluster => [(0, &self.cluster), (LOCAL_SLOTS, &Placed::NONE)],
-            FrontendSlotUse::Local => [(0, &self.local), (LOCAL_SLOTS, &Placed::NONE)],
-            FrontendSlotUse::Both => [(0, &self.cluster), (LOCAL_SLOTS, &self.local)],
+        match frontend.scope {
+            EndpointScope::Cluster => [(0, &self.cluster), (LOCAL_SLOTS, &Placed::NONE)],
+            EndpointScope::Local => [(0, &self.local), (LOCAL_SLOTS, &Placed::NONE)],
+            EndpointScope::LocalFromOutside => [(0, &self.cluster), (LOCAL_SLOTS, &self.local)],
         }
+    }
+
+    /// How many slots a frontend has.
+    pub fn slot_count(&self, frontend: &Frontend) -> usize {
+        self.chosen(frontend).iter().map(|(_, endpoints)| endpoints.len()).sum()
     }
 
     /// Calls `count` with how many elements one of its frontends has in each set, in any number of parts.
     pub fn counts(&self, frontend: &Frontend, count: &mut impl FnMut(SetName, usize)) {
-        if self.sticky.is_some() || frontend.class.admitted().is_some() {
+        if self.affinity.is_some() || frontend.class.admitted().is_some() {
             for (set, ..) in self.attributes(frontend) {
                 count(set, 1);
             }
         } else {
-            // Nearly all: known without making the elements.
+            // So it is for nearly all ports: counted without making the elements.
             count(frontend.key.class_map(), 1);
             count(frontend.key.attribute_map(), usize::from(frontend.direct.is_some()));
         }
@@ -271,7 +225,7 @@ pub fn comment_length(service: &ObjectName, port: &str) -> usize {
     service.namespace.len() + 1 + service.name.len() + colon + port.len()
 }
 
-/// `namespace/name:port`, the comment of a port's elements. Made when it is wanted: there is one for every port.
+/// `namespace/name:port`, the comment of a port's elements. It is not kept, since there is one for every port.
 fn comment(service: &ObjectName, port: &str) -> Arc<str> {
     let (namespace, name) = (&*service.namespace, &*service.name);
     if port.is_empty() {

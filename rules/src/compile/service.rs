@@ -8,59 +8,24 @@ use std::{
 use foldhash::{HashMap, HashSet};
 
 use crate::{
-    endpoints::{Chosen, SlicesByPort, Topology, merge, select, serving},
-    flows::Serving,
-    model::{LoadBalancing, Node, ObjectName, Protocol, Service, ServicePort, TrafficPolicy},
+    frontends::{FrontendKey, FrontendKind, Rank, frontends_of},
+    model::{LoadBalancing, Node, Protocol, Service, ServicePort},
+    placement::{FrontendSlots, Placed, SessionAffinity, Slots, maglev, slots},
+    plane::{Pick, Picks, RangeList, SetName},
     ruleset::{COMMENT_MAX, Family},
+    selection::{
+        Chosen, EndpointScope, Serving, SlicesByPort, Topology,
+        load_balancer_source_ranges::{self, AddressRange, allowed_sources},
+        merge, select, serving, session_affinity,
+    },
     state::ServiceState,
 };
 
 use super::{
     admission::{self, Demand},
-    adopt::{FrontendSlots, Slots},
-    claims::Rank,
-    frontend::{Door, FrontendKey, frontends},
-    maglev,
-    pick::Pick,
-    placed::Placed,
-    port::{CompiledPort, Frontend, FrontendSlotUse, Picks, comment_length},
-    sets::SetName,
-    slots,
-    sources::{AddressRange, RangeList, allowed_sources},
-    sticky::Sticky,
+    port::{CompiledPort, Frontend, comment_length},
+    problem::{self, Problem, note},
 };
-
-/// Something about a Service that its owner should know; the rest of it is programmed all the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Whether something is not programmed as the Service asks.
-    pub severity: Severity,
-    /// The Service.
-    pub service: ObjectName,
-    /// What is wrong, as a sentence without a full stop.
-    pub message: String,
-}
-
-/// How much a [`Problem`] matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// Something is not programmed as the Service asks.
-    Error,
-    /// Everything is, or a part is left out that could not work; there is something to know.
-    Notice,
-}
-
-impl Problem {
-    pub(super) fn error(service: &ObjectName, message: String) -> Self {
-        Self { severity: Severity::Error, service: service.clone(), message }
-    }
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Service {}: {}", self.service, self.message)
-    }
-}
 
 /// A compiled Service.
 #[derive(Clone, Debug)]
@@ -94,7 +59,7 @@ impl CompiledService {
 
 /// What a Service is compiled against.
 pub struct Surroundings<'a, Adopted> {
-    /// The families that are served ([`Config::families`](super::config::Config::families)).
+    /// The families that are served ([`Config::families`](crate::plane::Config::families)).
     pub families: &'a [Family],
     /// The node.
     pub node: &'a Node,
@@ -104,9 +69,9 @@ pub struct Surroundings<'a, Adopted> {
     pub before: Option<&'a CompiledService>,
     /// Slots that an earlier run left, of a frontend that is free.
     pub adopted: Adopted,
-    /// After which number endpoints that an earlier run did not number are numbered.
+    /// Endpoints that have no endpoint id from an earlier run get ids after this one.
     pub number_origin: u16,
-    /// Gives out a number for a ServicePort with session affinity: the adopted one if it is free.
+    /// Takes a port number for a ServicePort with session affinity: the adopted one if it is free.
     pub port_number: &'a mut dyn FnMut(Family, Option<u16>) -> Option<u16>,
 }
 
@@ -122,7 +87,9 @@ where
     let mut problems = admission::problems(service);
     let admitted = admission::admitted(service);
     let drafts = drafts(&admitted, state, surroundings, &mut problems);
-    note_left_out(service, state, &mut problems);
+    if let Some(problem) = problem::left_out(service, state) {
+        note(&mut problems, problem);
+    }
     let mut hairpin: Vec<IpAddr> = drafts.iter().flat_map(|draft| &draft.on_this_node).copied().collect();
     hairpin.sort_unstable();
     hairpin.dedup();
@@ -134,30 +101,30 @@ where
     let sources = Family::ALL.map(|family| sources(&admitted, family, &drafts, surroundings, &mut problems));
     let mut ports = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        let Draft { family, port, doors, .. } = draft;
+        let Draft { family, port, frontends, .. } = draft;
         let (restricted, sources, list) = &sources[family as usize];
-        let prior = prior_slots(service, port, family, &doors, &known, surroundings);
+        let prior = prior_slots(service, port, family, &frontends, &known, surroundings);
         let mut place = |prior: &Slots, chosen: Chosen| place(service, prior, chosen, most, &mut problems);
         let cluster = place(&prior.slots.plain, draft.cluster);
         let local = place(&prior.slots.local, draft.local);
-        let sticky = service.affinity_timeout.and_then(|timeout| {
-            let number = prior.sticky.as_ref().map(|s| s.port).or_else(|| {
+        let affinity = session_affinity::timeout(service).and_then(|timeout| {
+            let number = prior.affinity.as_ref().map(|s| s.port).or_else(|| {
                 let taken = (surroundings.port_number)(family, prior.slots.port);
                 if taken.is_none() {
-                    let message = "too many ports have session affinity; this one goes without".into();
-                    note(&mut problems, Problem::error(&service.name, message));
+                    note(&mut problems, problem::too_many_affinity_ports(service));
                 }
                 taken
             })?;
-            let known = prior.sticky.or_else(|| Sticky::adopt(&prior.slots, surroundings.number_origin));
-            Some(Sticky::new(number, admission::affinity_timeout(timeout), known, &[&cluster, &local]))
+            let known =
+                prior.affinity.or_else(|| SessionAffinity::adopt(&prior.slots, surroundings.number_origin));
+            Some(SessionAffinity::new(number, timeout, known, &[&cluster, &local]))
         });
         let pick = |slots: &[SocketAddr]| {
             let pick = Pick::of_slots(slots.len(), service.load_balancing)?;
-            Some(sticky.as_ref().map_or(pick, |sticky| Pick::Sticky(sticky.timeout)))
+            Some(affinity.as_ref().map_or(pick, |affinity| Pick::Affinity(affinity.timeout)))
         };
         let picks = Picks { cluster: pick(&cluster), local: pick(&local) };
-        // Others depend on all endpoints for more than who is chosen.
+        // In all other ports more than the choice depends on all endpoints.
         let is_plain = port.protocol != Protocol::Udp
             && service.load_balancing == LoadBalancing::Random
             && service.affinity_timeout.is_none()
@@ -167,15 +134,15 @@ where
             name: port.name.clone(),
             protocol: port.protocol,
             service: service.clone(),
-            frontends: doors
+            frontends: frontends
                 .into_iter()
-                .map(|(key, door)| Frontend::new(key, door, service, picks, restricted.then_some(*list)))
+                .map(|(key, kind)| Frontend::new(key, kind, service, picks, restricted.then_some(*list)))
                 .collect(),
             cluster: Placed::new(family, &cluster),
             local: Placed::new(family, &local),
             plain: draft.plain.filter(|_| is_plain),
             load_balancing: service.load_balancing,
-            sticky: sticky.map(Box::new),
+            affinity: affinity.map(Box::new),
             serving: draft.serving,
             sources: sources.clone(),
             range_list: *list,
@@ -188,9 +155,9 @@ where
 struct Draft<'a> {
     family: Family,
     port: &'a ServicePort,
-    doors: Vec<(FrontendKey, Door)>,
+    frontends: Vec<(FrontendKey, FrontendKind)>,
     cluster: Chosen,
-    /// Those of policy Local; none if no frontend is under it.
+    /// Those of policy Local; none if no frontend uses them.
     local: Chosen,
     on_this_node: Vec<IpAddr>,
     plain: Option<Topology>,
@@ -200,15 +167,15 @@ struct Draft<'a> {
 impl Draft<'_> {
     /// How many slots its endpoints ask for.
     fn demands(&self, service: &Service) -> [Demand; 2] {
-        let count = |uses: &[FrontendSlotUse]| {
-            let used = |(_, door): &&(FrontendKey, Door)| uses.contains(&FrontendSlotUse::of(*door, service));
-            self.doors.iter().filter(used).count()
+        let count = |uses: fn(EndpointScope) -> bool| {
+            let scopes = self.frontends.iter().map(|(_, kind)| EndpointScope::of(*kind, service));
+            scopes.filter(|scope| uses(*scope)).count()
         };
         let demand =
             |chosen: &Chosen, frontends| Demand::new(chosen.slots(), frontends, service.load_balancing);
         [
-            demand(&self.cluster, count(&[FrontendSlotUse::Cluster, FrontendSlotUse::Both])),
-            demand(&self.local, count(&[FrontendSlotUse::Local, FrontendSlotUse::Both])),
+            demand(&self.cluster, count(EndpointScope::uses_cluster)),
+            demand(&self.local, count(EndpointScope::uses_local)),
         ]
     }
 }
@@ -225,35 +192,35 @@ fn drafts<'a, Adopted>(
     let mut taken = HashSet::default();
     for &family in surroundings.families {
         for port in &service.ports {
-            let mut doors = frontends(service, port, family);
-            if doors.is_empty() {
+            let mut frontends = frontends_of(service, port, family);
+            if frontends.is_empty() {
                 continue;
             }
-            doors.retain(|(key, door)| match not_ours(service, state, key, *door) {
+            frontends.retain(|(key, kind)| match problem::not_ours(service, state, key, *kind) {
                 Some(problem) => {
                     note(problems, problem);
                     false
                 }
                 None => true,
             });
-            // The API server refuses a Service with two equal ports; a manifest can still say it.
-            doors.retain(|(key, _)| {
+            // The API server refuses a Service with two equal ports, but a manifest may have one.
+            frontends.retain(|(key, _)| {
                 let first = service.ports.len() == 1 || taken.insert(*key);
                 if !first {
-                    note(problems, repeated(service, port, key));
+                    note(problems, problem::repeated(service, port, key));
                 }
                 first
             });
             if comment_length(&service.name, &port.name) > COMMENT_MAX {
-                note(problems, cut(service, port));
+                note(problems, problem::cut(service, port));
             }
             let endpoints = merge(&slices, port, family);
             let selection = select(&endpoints, surroundings.node);
-            let uses_local = doors.iter().any(|(_, door)| policy(service, *door) == TrafficPolicy::Local);
+            let uses_local = frontends.iter().any(|(_, kind)| EndpointScope::of(*kind, service).uses_local());
             drafts.push(Draft {
                 family,
                 port,
-                doors,
+                frontends,
                 cluster: selection.cluster,
                 local: if uses_local { selection.local } else { Chosen::default() },
                 on_this_node: selection.on_this_node,
@@ -268,8 +235,8 @@ fn drafts<'a, Adopted>(
     drafts
 }
 
-/// Whether the load balancer's addresses are for some sources only in this family, and which; and the list in which they
-/// stand.
+/// Whether the load balancer's addresses are for some sources only in this family, and which; and the list in which
+/// they stand.
 fn sources<'a, Adopted>(
     service: &Service,
     family: Family,
@@ -281,17 +248,19 @@ where
     Adopted: Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
 {
     let of_family = drafts.iter().filter(|draft| draft.family == family);
-    let doors = of_family.flat_map(|draft| &draft.doors);
+    let frontends = of_family.flat_map(|draft| &draft.frontends);
     // Nearly always none, and then shared by all.
     let Some(mut sources) = allowed_sources(service, family, surroundings.node_ips) else {
-        return (false, Arc::default(), list_for(&[], family, doors, surroundings));
+        return (false, Arc::default(), list_for(&[], family, frontends, surroundings));
     };
-    let most = admission::most_ranges(doors.clone().filter(|(_, door)| *door == Door::LoadBalancer).count());
+    let most = admission::most_ranges(
+        frontends.clone().filter(|(_, kind)| load_balancer_source_ranges::guard(*kind)).count(),
+    );
     if sources.len() > most {
         note(problems, admission::too_many_ranges(service));
         sources.truncate(most);
     }
-    let list = list_for(&sources, family, doors, surroundings);
+    let list = list_for(&sources, family, frontends, surroundings);
     (true, sources.into(), list)
 }
 
@@ -316,52 +285,11 @@ fn place(
     }
 }
 
-fn repeated(service: &Service, port: &ServicePort, key: &FrontendKey) -> Problem {
-    let message =
-        format!("port {:?} has {key}, as a port before it does, and is not served there", port.name);
-    Problem::error(&service.name, message)
-}
-
-/// The problem with a frontend at another Service's ClusterIP, which is not served.
-pub fn not_ours(service: &Service, state: &ServiceState, key: &FrontendKey, door: Door) -> Option<Problem> {
-    let FrontendKey::Address(address, ..) = key else { return None };
-    let other = state.cluster_ip_of(*address)?;
-    let field = door.field();
-    let message =
-        format!("{field}: {address} is the ClusterIP of Service {other}; not programmed for this one");
-    Some(Problem::error(&service.name, message))
-}
-
-/// Says in one line which endpoints are none.
-fn note_left_out(service: &Service, state: &ServiceState, problems: &mut Vec<Problem>) {
-    let is_served =
-        |address: &IpAddr| service.cluster_ips.iter().any(|ip| Family::of(*ip) == Family::of(*address));
-    let mut left_out = state.left_out().filter(|(address, _)| is_served(address));
-    let Some((address, owner)) = left_out.next() else { return };
-    let why = match owner {
-        Some(owner) => format!("is the ClusterIP of Service {owner}"),
-        None => "is in a ServiceCIDR".into(),
-    };
-    let more = match left_out.count() {
-        0 => String::new(),
-        more => format!(", and so are {more} more"),
-    };
-    let message = format!("endpoint {address} {why}, which no endpoint can be; left out{more}");
-    note(problems, Problem { severity: Severity::Notice, service: service.name.clone(), message });
-}
-
-fn policy(service: &Service, door: Door) -> TrafficPolicy {
-    match door {
-        Door::ClusterIp => service.internal_policy,
-        _ => service.external_policy,
-    }
-}
-
 /// The list for source ranges: the one in which they stand already, or the other one if others stand there.
 fn list_for<'a, 'd, Adopted>(
     sources: &[AddressRange],
     family: Family,
-    doors: impl Iterator<Item = &'d (FrontendKey, Door)>,
+    frontends: impl Iterator<Item = &'d (FrontendKey, FrontendKind)>,
     surroundings: &Surroundings<'a, Adopted>,
 ) -> RangeList
 where
@@ -375,7 +303,7 @@ where
     {
         return same(prior.range_list, &prior.sources);
     }
-    let mut adopted = doors.filter_map(|(key, _)| (surroundings.adopted)(key)?.sources.as_ref());
+    let mut adopted = frontends.filter_map(|(key, _)| (surroundings.adopted)(key)?.sources.as_ref());
     adopted.next().map_or_else(RangeList::default, |(list, present)| same(*list, present))
 }
 
@@ -383,15 +311,15 @@ where
 #[derive(Default)]
 struct Prior {
     slots: FrontendSlots,
-    sticky: Option<Sticky>,
+    affinity: Option<SessionAffinity>,
 }
 
-/// The ports of a Service as it was compiled before, by what a port is known by.
+/// The ports of a Service as it was compiled before, by family, protocol and name.
 struct PriorPorts<'a>(HashMap<(Family, Protocol, &'a str), &'a CompiledPort>);
 
 impl<'a> PriorPorts<'a> {
     fn of(before: Option<&'a CompiledService>) -> Self {
-        // Of several that are alike the first counts, so it is put in last.
+        // Of several equal ports the first counts, so it is inserted last.
         let ports = before.into_iter().flat_map(|before| before.ports.iter().rev());
         Self(ports.map(|port| ((port.family, port.protocol, &*port.name), port)).collect())
     }
@@ -402,7 +330,7 @@ fn prior_slots<'a, Adopted>(
     service: &Service,
     port: &ServicePort,
     family: Family,
-    doors: &[(FrontendKey, Door)],
+    frontends: &[(FrontendKey, FrontendKind)],
     before: &PriorPorts<'_>,
     surroundings: &Surroundings<'a, Adopted>,
 ) -> Prior
@@ -416,13 +344,13 @@ where
             local: known(&prior.local),
             ..FrontendSlots::default()
         };
-        return Prior { slots, sticky: prior.sticky.as_deref().cloned() };
+        return Prior { slots, affinity: prior.affinity.as_deref().cloned() };
     }
     let mut slots = FrontendSlots::default();
-    for (key, door) in doors {
+    for (key, kind) in frontends {
         let Some(adopted) = (surroundings.adopted)(key) else { continue };
-        // A ClusterIP under policy Local has the Local endpoints at its plain slots.
-        let local_at_plain = *door == Door::ClusterIp && policy(service, *door) == TrafficPolicy::Local;
+        // A frontend that never leads to the endpoints of policy Cluster has those of policy Local at its plain slots.
+        let local_at_plain = !EndpointScope::of(*kind, service).uses_cluster();
         let (plain, local) =
             if local_at_plain { (&slots.plain, &adopted.plain) } else { (&adopted.plain, &adopted.local) };
         if slots.plain.is_empty() {
@@ -432,23 +360,8 @@ where
             slots.local = local.clone();
         }
         slots.port = slots.port.or(adopted.port);
-        // Each frontend has the lasting numbers of the endpoints that it may lead to; together, of all.
-        slots.lasting.extend(adopted.lasting.iter().map(|(number, endpoint)| (*number, *endpoint)));
+        // Each frontend has the ids of the endpoints that it may lead to; together they have all.
+        slots.endpoint_ids.extend(adopted.endpoint_ids.iter().map(|(number, endpoint)| (*number, *endpoint)));
     }
-    Prior { slots, sticky: None }
-}
-
-/// Both families of a port have the same to say. Of very many ports, not each is told of.
-fn note(problems: &mut Vec<Problem>, problem: Problem) {
-    if problems.len() < admission::MOST_PROBLEMS && !problems.contains(&problem) {
-        problems.push(problem);
-    }
-}
-
-fn cut(service: &Service, port: &ServicePort) -> Problem {
-    let message = format!(
-        "port {:?}: namespace, name and port are longer than a comment in the kernel may be; it is cut at {COMMENT_MAX} bytes",
-        port.name
-    );
-    Problem { severity: Severity::Notice, service: service.name.clone(), message }
+    Prior { slots, affinity: None }
 }

@@ -4,9 +4,10 @@ use std::{cmp::Reverse, collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use super::{ExplainedPort, ExplainedService, Reason, Severity, View};
 use crate::{
-    compile::Door,
+    frontends::FrontendKind,
     model::{Endpoint, ObjectName, Service, TrafficPolicy},
     ruleset::Family,
+    selection::EndpointScope,
     state::ServiceState,
 };
 
@@ -104,7 +105,7 @@ fn why_refused(
 fn dropped_here(port: &ExplainedPort) -> Option<Reason> {
     let is_empty = port.endpoints.iter().all(|endpoint| endpoint.local.is_some());
     let mut local = port.frontends.iter().filter(|frontend| frontend.policy == TrafficPolicy::Local);
-    let internal = local.clone().any(|frontend| frontend.door == Door::ClusterIp);
+    let internal = local.clone().any(|frontend| frontend.kind == FrontendKind::ClusterIp);
     (is_empty && local.next().is_some()).then_some(Reason::DroppedHere { internal })
 }
 
@@ -115,7 +116,9 @@ fn of_load_balancer(view: &View<'_>, service: &Service) -> Vec<Reason> {
         if service.load_balancer_ips.is_empty() && !facts.is_some_and(|facts| facts.has_load_balancer) {
             reasons.push(Reason::NoLoadBalancerAddress);
         }
-        if service.external_policy == TrafficPolicy::Local && service.health_check_node_port.is_none() {
+        if EndpointScope::of(FrontendKind::LoadBalancer, service).uses_local()
+            && service.health_check_node_port.is_none()
+        {
             reasons.push(Reason::NoHealthCheckNodePort);
         }
     }

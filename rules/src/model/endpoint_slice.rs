@@ -35,7 +35,7 @@ pub struct EndpointPort {
 /// One entry of an `EndpointSlice`'s `endpoints`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `addresses[0]`; further addresses carry no meaning.
+    /// `addresses[0]`; further addresses have no meaning.
     pub address: IpAddr,
     /// `conditions.ready`, true if unset.
     pub ready: bool,
@@ -46,14 +46,14 @@ pub struct Endpoint {
     /// `nodeName`.
     pub node: Option<Arc<str>>,
     /// Share of new connections relative to the other endpoints (annotation `portolan.io/weights` of the
-    /// slice), 1 if nothing is said; 0 drains it.
+    /// slice), 1 without the annotation; 0 drains it.
     pub weight: u16,
     /// `hints`.
     pub hints: Hints,
 }
 
 impl Endpoint {
-    /// One that is ready, and of which nothing else is said.
+    /// One that is ready, with defaults for everything else.
     pub fn ready(address: IpAddr) -> Self {
         Self {
             address,
@@ -71,7 +71,7 @@ impl Endpoint {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hints(Option<Box<HintTargets>>);
 
-/// Whom topology hints name (`hints.forZones`, `hints.forNodes`).
+/// The zones and nodes that topology hints name (`hints.forZones`, `hints.forNodes`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HintTargets {
     /// Zones whose nodes should use the endpoint.

@@ -51,7 +51,7 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// Which endpoints a door of a Service may lead to (`internalTrafficPolicy`, `externalTrafficPolicy`).
+/// Which endpoints a frontend of a Service may lead to (`internalTrafficPolicy`, `externalTrafficPolicy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TrafficPolicy {
     /// Every endpoint.
@@ -64,7 +64,7 @@ pub enum TrafficPolicy {
 /// How an endpoint is chosen for a new connection (annotation `portolan.io/load-balancing`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum LoadBalancing {
-    /// `random`: each with equal probability, or as its weight says.
+    /// `random`: each with equal probability, or in proportion to its weight.
     #[default]
     Random,
     /// `source-hash`: by the client's address, the same on every node.
@@ -77,7 +77,7 @@ pub enum LoadBalancing {
 pub struct Service {
     /// Namespace and name.
     pub name: ObjectName,
-    /// `metadata.creationTimestamp` in seconds since the epoch; decides who keeps a contested frontend.
+    /// `metadata.creationTimestamp` in seconds since the epoch; decides which Service owns a contested frontend.
     pub created: Option<i64>,
     /// `spec.clusterIPs`, at most one a family. A family without one has no frontends at all.
     pub cluster_ips: Vec<IpAddr>,
@@ -95,15 +95,15 @@ pub struct Service {
     pub affinity_timeout: Option<u32>,
     /// Annotation `portolan.io/load-balancing`.
     pub load_balancing: LoadBalancing,
-    /// `spec.healthCheckNodePort` of a load balancer under `externalTrafficPolicy: Local`: where the node says
-    /// whether it has endpoints.
+    /// `spec.healthCheckNodePort` of a load balancer under `externalTrafficPolicy: Local`: where the node
+    /// answers whether it has endpoints.
     pub health_check_node_port: Option<u16>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
 }
 
 impl Service {
-    /// One of type `ClusterIP` that asks for nothing more than to be served at these addresses and ports.
+    /// One of type `ClusterIP` with these addresses and ports, and defaults for everything else.
     pub fn cluster_ip(name: ObjectName, cluster_ips: Vec<IpAddr>, ports: Vec<ServicePort>) -> Self {
         Self {
             name,

@@ -75,7 +75,7 @@ pub(super) const fn sign(op: BitOp) -> &'static str {
     }
 }
 
-/// An expression on its own; its constants are priorities unless it says otherwise.
+/// An expression on its own; its constants are priorities unless its context has another type.
 pub(super) const fn expression(expression: &Expression, family: Family) -> Written<'_> {
     Written { expression, family, notation: Notation::Class, grouping: Grouping::Bare }
 }
@@ -142,7 +142,7 @@ impl fmt::Display for Written<'_> {
     }
 }
 
-/// An expression, in parentheses if so told. The spaces inside them matter: nft does not see the end of
+/// An expression, in parentheses if asked for. The spaces inside them matter: nft does not see the end of
 /// a class such as `1:3` at a parenthesis.
 struct Grouped<'a>(Written<'a>, bool);
 

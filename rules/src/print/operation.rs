@@ -5,10 +5,7 @@ use super::{
     nft::{chain_line, kind, set_line},
     statement::rule,
 };
-use crate::{
-    ruleset::{Family, Set},
-    transaction::Operation,
-};
+use crate::ruleset::{Family, Operation, Set};
 
 /// An operation on `table` as one line: `+` and what is added, `-` and what goes away, in the words of
 /// nft's commands.

@@ -6,10 +6,9 @@ use super::{element, json, key, nft, operation, rule, set_declaration, statement
 use crate::{
     fixture::{self, arbitrary, concat},
     ruleset::{
-        BaseChain, Chain, ChainType, ClassId, DataType, Element, Family, Field, Hook, MatchValue, RejectWith,
-        Rule, Ruleset, Set, SetFlags, Statement, Value, Verdict,
+        BaseChain, Chain, ChainType, ClassId, DataType, Element, Family, Field, Hook, MatchValue, Operation,
+        RejectWith, Rule, Ruleset, Set, SetFlags, Statement, Value, Verdict,
     },
-    transaction::Operation,
 };
 
 #[test]

@@ -19,7 +19,7 @@ pub const COMMENT_MAX: usize = 128;
 const IN_PLACE: usize = 30;
 
 /// A value or a concatenation of values, in the layout of the kernel's registers: each field padded to
-/// four bytes. The types are the set's to tell.
+/// four bytes. The types are those of the set.
 #[derive(Clone)]
 pub struct Concat(Bytes);
 

@@ -83,7 +83,7 @@ impl Elements {
         self.find(key).ok().map(|at| self.0.remove(at).1)
     }
 
-    /// Removes those elements that `keep` says no to.
+    /// Removes the elements for which `keep` returns false.
     pub fn retain(&mut self, mut keep: impl FnMut(&Concat, &Element) -> bool) {
         self.0.retain(|(key, element)| keep(key, element));
     }

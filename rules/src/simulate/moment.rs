@@ -37,7 +37,7 @@ pub struct Moment<'a> {
 }
 
 impl Moment<'_> {
-    /// All that may become of a packet that meets the commit at any point of its way, or not at all. The
+    /// Every fate of a packet, for a commit at any point of its way, or at none. The
     /// probabilities mean nothing: it is not known when a packet comes.
     pub fn outcome(&self, host: &Host, packet: &Packet, memory: &Memory) -> Outcome {
         every_course(LIMITS, &self.machine(host, packet, memory))
@@ -147,7 +147,7 @@ impl<'a> Commit<'a> {
 
 impl Course<'_, '_> {
     /// Lets the commit go on, or not, before the packet's next step. If that is a lookup of an element that is
-    /// `replaced`, says whether it finds neither version.
+    /// `replaced`, returns whether it finds neither version.
     pub(super) fn pass(&mut self, replaced: bool) -> Result<bool, Stop> {
         if self.machine.commit.lookups.is_none() {
             return Ok(false);

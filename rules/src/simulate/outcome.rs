@@ -22,11 +22,11 @@ pub enum Fate {
         /// Whether its source becomes this node's address.
         masqueraded: bool,
     },
-    /// It is refused, and its sender told.
+    /// It is refused, and its sender is notified.
     Rejected(RejectWith),
     /// It disappears.
     Dropped,
-    /// The simulator cannot say.
+    /// The simulator cannot decide.
     Unknown(UnknownReason),
 }
 

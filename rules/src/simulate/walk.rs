@@ -81,10 +81,10 @@ impl<'a> Machine<'a> {
         Self { commit, family, host, memory, packet, rules_per_course, texts: RefCell::default() }
     }
 
-    /// The stages of a hook in order, as these rules have it. The kernel calls nat chains from one hook function of its own, at
-    /// priority -100 for destinations and 100 for sources, which it registers at all hooks with the first
-    /// nat chain; their own priorities order them among each other. Of two equal priorities, the one that
-    /// was registered last comes first.
+    /// The stages of a hook in order, as these rules have it. The kernel calls nat chains from one hook function of its
+    /// own, at priority -100 for destinations and 100 for sources, which it registers at all hooks with the first nat
+    /// chain; their own priorities order them among each other. Of two equal priorities, the one that was registered
+    /// last comes first.
     fn stages(hook: Hook, rules: Option<&'a Table>) -> Vec<Stage<'a>> {
         let Some(table) = rules else { return Vec::new() };
         let is_nat = |base: BaseChain| base.chain_type == ChainType::Nat;

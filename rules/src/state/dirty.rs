@@ -26,9 +26,9 @@ pub struct Changed {
 /// The Services to compile again.
 #[derive(Clone, Debug, Default)]
 pub struct Dirty {
-    /// The names of those whose entries say so, each once.
+    /// The names of the Services whose entries are marked, each once.
     names: Vec<ObjectName>,
-    /// Of those that were there before and of which slices changed, what changed.
+    /// What changed of each Service that existed before and whose slices changed.
     changed: HashMap<ObjectName, Changed>,
 }
 
@@ -70,7 +70,7 @@ impl Dirty {
         }
     }
 
-    /// Forgets them, but for the marks in their entries.
+    /// Takes them all. The marks in their entries are left to the caller.
     pub fn take(&mut self) -> BTreeMap<ObjectName, Changed> {
         let changed = &mut self.changed;
         let taken = self.names.drain(..).map(|name| {

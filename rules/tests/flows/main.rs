@@ -133,7 +133,7 @@ const BOTH: [&str; 2] = ["10.96.0.1:53", "192.0.2.1:30053"];
 
 /// What there is to look for after one more update.
 fn follow(flows: &mut Flows, compiler: &Compiler, update: &Stale) {
-    flows.follow(compiler, update);
+    flows.follow(update, |udp| compiler.flows(udp));
     flows.extend(compiler.flows(update.udp.iter().copied()));
     flows.extend(update.gone());
 }

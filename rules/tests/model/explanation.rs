@@ -3,8 +3,8 @@
 use std::{cell::Cell, collections::BTreeSet, net::SocketAddr};
 
 use portolan_rules::{
-    compile::{Door, FrontendKey},
     explanation::{Origin, Reason, View, Workloads},
+    frontends::{FrontendKey, FrontendKind},
     model::LoadBalancing,
     ruleset::Ruleset,
     simulate::{Fate, Host},
@@ -38,7 +38,8 @@ fn endpoints_without_a_reason_are_those_that_connections_reach() {
             for port in &explained.ports {
                 let meant = port.frontends.iter().filter(|frontend| frontend.left_out.is_none());
                 // Source ranges decide before endpoints do.
-                let is_open = |door| door != Door::LoadBalancer || explained.service.source_ranges.is_empty();
+                let is_open =
+                    |kind| kind != FrontendKind::LoadBalancer || explained.service.source_ranges.is_empty();
                 // An externalIP may be this node's address, and its port the node port.
                 let is_external = |key: &FrontendKey| match *key {
                     FrontendKey::Address(..) => false,
@@ -48,7 +49,7 @@ fn endpoints_without_a_reason_are_those_that_connections_reach() {
                         key.is_some_and(|key| compiler.owner_of(&key).is_some())
                     }
                 };
-                let meant = meant.filter(|frontend| is_open(frontend.door) && !is_external(&frontend.key));
+                let meant = meant.filter(|frontend| is_open(frontend.kind) && !is_external(&frontend.key));
                 for frontend in meant {
                     let Some(outcome) = view.connect(Origin::Outside, &frontend.key) else { continue };
                     frontends.set(frontends.get() + 1);

@@ -1,4 +1,4 @@
-//! Notes in the ledger what the difference between two versions of a Service is.
+//! Notes the difference between two versions of a Service in the ledger.
 
 use foldhash::{HashMap, HashSet};
 use smallvec::SmallVec;
@@ -6,14 +6,13 @@ use smallvec::SmallVec;
 use super::Compiler;
 use crate::{
     compile::{
-        class::Class,
-        delta::Ledger,
-        frontend::FrontendKey,
         port::{CompiledPort, Frontend},
         service::CompiledService,
-        sets::SetName,
     },
+    frontends::FrontendKey,
+    incremental::Ledger,
     model::ObjectName,
+    plane::{Class, SetName},
     ruleset::{Concat, Element, Family},
 };
 
@@ -76,7 +75,7 @@ impl Compiler {
                 });
             }
         }
-        // Retained before released, so that what stays never seems to go.
+        // Retained before released, so that what stays is never counted as deleted.
         let config = &self.config;
         let shared = |service: Option<&CompiledService>| {
             let addresses = service.into_iter().flat_map(CompiledService::shared_addresses);
@@ -123,7 +122,7 @@ impl BesideSlots {
         Self { classes: port.classes(frontend), attributes: port.attributes(frontend) }
     }
 
-    /// Notes that this becomes that.
+    /// Notes that this is replaced by `after`.
     pub(super) fn replace(self, after: Self, family: Family, ledger: &mut Ledger) {
         for class in after.classes {
             ledger.retain_class(family, class);

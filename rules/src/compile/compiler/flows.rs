@@ -1,4 +1,4 @@
-//! Which destinations an update may leave stale flows at.
+//! At which destinations an update may leave stale flows.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -9,28 +9,34 @@ use std::{
 use foldhash::HashSet;
 use smallvec::SmallVec;
 
-use super::{
-    Class, CompiledPort, CompiledService, Compiler, Frontend, FrontendKey,
-    patch::{Slices, changed_addresses},
-};
+use super::Compiler;
 use crate::{
-    endpoints::{SlicesByPort, merge},
-    flows::{Destination, Flows, Moved, Serving, Stale, destinations_of, each_frontend},
+    compile::{
+        port::{CompiledPort, Frontend},
+        service::CompiledService,
+    },
+    frontends::FrontendKey,
+    incremental::{
+        Slices, changed_addresses,
+        flows::{Destination, Flows, Moved, Stale, destinations_of, each_frontend},
+    },
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
+    plane::Class,
     ruleset::{Family, Ruleset},
+    selection::{Serving, SlicesByPort, merge},
     state::{Changed, State},
 };
 
-/// What changed since the last update that may have left flows where they should not go.
+/// What changed since the last update and may have left stale flows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TouchedFlows {
     /// The addresses that answer node ports now.
     node_addresses: BTreeSet<IpAddr>,
-    /// Frontends that were compiled again or changed owner: what they were before, `None` if they were none.
+    /// Frontends that were compiled again or changed owner, as they were before; `None` if they did not exist.
     frontends: HashMap<FrontendKey, Option<Former>>,
-    /// What the short way changed of TCP and SCTP frontends.
+    /// What the short way changed for TCP and SCTP frontends.
     moved: Vec<(FrontendKey, Moved)>,
-    /// Node ports on addresses that became the node's or are no longer.
+    /// Node ports at addresses that began or ceased to answer node ports.
     node_ports: BTreeSet<SocketAddr>,
 }
 
@@ -39,7 +45,7 @@ pub(super) struct TouchedFlows {
 struct Former {
     service: Arc<Service>,
     port: Arc<str>,
-    /// Of a UDP frontend: the endpoints that served it, and all its classes.
+    /// For a UDP frontend: the endpoints that served it, and all its classes.
     serving: Serving,
     classes: SmallVec<[Class; 5]>,
 }
@@ -55,7 +61,7 @@ impl TouchedFlows {
         self.node_ports.clear();
     }
 
-    /// Notes what a frontend is before it changes. Only the first note of an update counts.
+    /// Notes a frontend as it is before it changes. Only the first note of an update counts.
     pub(super) fn note(&mut self, port: &CompiledPort, frontend: &Frontend, existed: bool) {
         let former = || Former {
             service: port.service.clone(),
@@ -69,7 +75,7 @@ impl TouchedFlows {
         self.frontends.entry(frontend.key).or_insert_with(|| existed.then(former));
     }
 
-    /// Notes that of a port nothing changed but the endpoints that slices list.
+    /// Notes that only the endpoints that slices list for a port changed.
     pub(super) fn note_moved(&mut self, port: &CompiledPort, moved: &Moved) {
         let owned = port.frontends.iter().filter(|frontend| frontend.owned);
         self.moved.extend(owned.map(|frontend| (frontend.key, moved.clone())));
@@ -77,8 +83,8 @@ impl TouchedFlows {
 }
 
 impl Compiler {
-    /// Of these UDP destinations, who may answer the flows to them. A destination stands on its own: an
-    /// address and a port, be they a frontend's, a node port on one of the node's addresses, or nobody's.
+    /// Which endpoints may answer the flows to these UDP destinations: each is an address and a port, of a frontend, of
+    /// a node port at one of the node's addresses, or of neither.
     pub fn flows(&self, destinations: impl IntoIterator<Item = SocketAddr>) -> Flows {
         let keys: Vec<_> =
             destinations.into_iter().map(|at| (at, self.frontend(Destination::udp(at)))).collect();
@@ -87,7 +93,7 @@ impl Compiler {
         keys.into_iter().map(|(at, key)| (at, serving(key))).collect()
     }
 
-    /// Every UDP destination that is a frontend's.
+    /// Every UDP destination that is a frontend.
     pub fn udp_destinations(&self) -> BTreeSet<SocketAddr> {
         let frontends = self.services.values().flat_map(CompiledService::owned);
         let udp = frontends.filter(|(port, _)| port.protocol == Protocol::Udp);
@@ -96,12 +102,12 @@ impl Compiler {
             .collect()
     }
 
-    /// Those of these destinations that are a frontend's.
+    /// Those of these destinations that are frontends.
     pub fn frontends(&self, destinations: impl IntoIterator<Item = Destination>) -> BTreeSet<Destination> {
         destinations.into_iter().filter(|destination| self.frontend(*destination).is_some()).collect()
     }
 
-    /// The TCP and SCTP destinations that a ruleset answers and this compiler's does not.
+    /// The TCP and SCTP destinations that are frontends in a ruleset, but not in this compiler's.
     pub fn ceased(&self, ruleset: &Ruleset) -> BTreeSet<Destination> {
         let mut ceased = BTreeSet::new();
         each_frontend(ruleset, |frontend, node_addresses| {
@@ -112,8 +118,8 @@ impl Compiler {
         ceased
     }
 
-    /// Of flows over TCP and SCTP, told by where they were sent and who answers, those that are stale: no slice lists
-    /// the endpoint for that frontend, or the destination is one that `ceased` to be a frontend.
+    /// Those of these TCP and SCTP flows, given by destination and by the source of answers, that are stale: no slice
+    /// lists the endpoint for that frontend, or the destination is one that `ceased` to be a frontend.
     pub fn unlisted(
         &self,
         state: &State,
@@ -154,7 +160,7 @@ impl Compiler {
         })
     }
 
-    /// The frontends of the Services that own these, with their ports.
+    /// All frontends of the Services that own these frontends, with their ports.
     fn owned_by(
         &self,
         keys: impl IntoIterator<Item = FrontendKey>,
@@ -166,7 +172,7 @@ impl Compiler {
         owned.map(|(port, frontend)| (frontend.key, (port, frontend))).collect()
     }
 
-    /// Notes that node ports begin or cease to answer on an address.
+    /// Notes that an address begins or ceases to answer node ports.
     pub(super) fn touch_node_address(&mut self, address: IpAddr, answers: bool) {
         if answers {
             self.flows.node_addresses.insert(address);
@@ -191,7 +197,7 @@ impl Compiler {
         let mut touched = Stale { udp: std::mem::take(&mut self.flows.node_ports), ..Stale::default() };
         let now = self.owned_by(frontends.keys().copied());
         let mut lists = Lists { state, changed, slices: HashMap::new(), known: HashMap::new() };
-        // Of what was compiled as a whole as well, that counts.
+        // If a frontend was compiled as a whole as well, that counts.
         let mut moved: Vec<(FrontendKey, Moved)> =
             patched.into_iter().filter(|(key, _)| !frontends.contains_key(key)).collect();
         for (key, before) in &frontends {
@@ -230,14 +236,14 @@ fn is_touched(before: Option<&Former>, after: Option<(&CompiledPort, &Frontend)>
 struct Lists<'a> {
     state: &'a State,
     changed: &'a BTreeMap<ObjectName, Changed>,
-    /// The slices of a Service that say something of what changed.
+    /// The slices of a Service that list what changed.
     slices: HashMap<&'a ObjectName, Option<Slices<'a>>>,
-    /// What was worked out already: the frontends of a port have the same.
+    /// Results so far: all frontends of a port have the same one.
     known: HashMap<(Option<PortName<'a>>, Option<PortName<'a>>, Family, Protocol), Moved>,
 }
 
 impl<'a> Lists<'a> {
-    /// The difference for a frontend that was this port's, and is that one's.
+    /// The difference for a frontend that belonged to one port before, and to another after.
     fn moved(
         &mut self,
         before: Option<PortName<'a>>,
@@ -265,7 +271,7 @@ impl<'a> Lists<'a> {
         moved
     }
 
-    /// The difference for a port that is the same Service's as before: only slices that changed can make one.
+    /// The difference for a frontend of the same port as before: only changed slices can make one.
     fn differing(&mut self, service: &'a ObjectName, port: &ServicePort, family: Family) -> Moved {
         let Self { state, changed, slices, .. } = self;
         let slices = slices.entry(service).or_insert_with(|| {

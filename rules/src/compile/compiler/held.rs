@@ -1,14 +1,13 @@
-//! Whether the kernel holds what this compiler says, without a second ruleset beside the kernel's: with large sets
-//! nothing takes more memory.
+//! Whether the kernel holds what was compiled, without making a second ruleset beside the kernel's, which would take
+//! the most memory of all.
 
-use super::{Compiler, Family, Ruleset, SetName};
+use super::Compiler;
 use crate::{
-    compile::per_set::PerSet,
-    diff::diff_into,
-    ruleset::{Concat, Elements, Set, Table},
+    plane::{PerSet, SetName},
+    ruleset::{Concat, Elements, Family, Ruleset, Set, Table, diff::diff_into},
 };
 
-/// What was found of a set's elements.
+/// Which elements of a set were found.
 #[derive(Default)]
 struct Found<'a> {
     elements: Option<&'a Elements>,
@@ -19,7 +18,7 @@ struct Found<'a> {
 }
 
 impl Compiler {
-    /// Whether a ruleset is [`Compiler::ruleset`], but for what [`crate::diff::diff`] passes over.
+    /// Whether a ruleset is [`Compiler::ruleset`], except for what [`crate::ruleset::diff::diff`] ignores.
     pub fn is_held_by(&self, kernel: &Ruleset) -> bool {
         let bare = self.tables(&self.config.families);
         if !diff_into(&self.config.table, &without_elements(kernel), bare).is_empty() {
@@ -60,7 +59,7 @@ impl Compiler {
         for family in Family::ALL {
             for set in SetName::ALL {
                 let keys = &mut keys[(family, set)];
-                // They are, or nearly.
+                // They are nearly sorted.
                 keys.sort();
                 keys.dedup();
             }

@@ -1,46 +1,45 @@
-//! The short way for a Service of which a few endpoints changed: only these are looked at, whatever the number of the
-//! others.
+//! The short way for a Service with a few changed endpoints: only these are examined, however many others there are.
 //!
-//! Which endpoints are chosen depends on all of them, but mostly in a way that one more or less does not change. Where
-//! that is certain, all that changes is whether the endpoint itself is chosen, and the Service as it was compiled is
-//! changed in place. Where it is not, and for what is rare, the Service is compiled as a whole.
-
-mod slices;
+//! Which endpoints are selected depends on all of them, but mostly in a way that one more or less does not change.
+//! Where that is certain, only the selection of the endpoint itself changes, and the compiled Service is changed in
+//! place. Otherwise, and in rare cases, the Service is compiled as a whole.
 
 use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
-use super::{CompiledPort, CompiledService, Compiler, account::BesideSlots};
+use super::{Compiler, account::BesideSlots};
 use crate::{
     compile::{
         admission,
-        pick::Pick,
-        placed::Placed,
-        port::{Frontend, FrontendSlotUse, Picks},
-        slots::{self, SlotChange},
-        sources::{RangeList, allowed_sources},
+        port::{CompiledPort, Frontend},
+        service::CompiledService,
     },
-    flows::Moved,
+    incremental::{Slices, changed_addresses, flows::Moved},
     model::{Endpoint, Node, ObjectName, Service, ServicePort},
+    placement::{
+        Placed,
+        slots::{self, SlotChange},
+    },
+    plane::{Pick, Picks, RangeList},
     ruleset::Family,
+    selection::{is_remote, load_balancer_source_ranges::allowed_sources},
     state::{FormerSlices, ServiceState},
 };
-pub(super) use slices::{Slices, changed_addresses};
 
-/// More addresses at once are many: each is looked for in all slices.
+/// Changed addresses at most: each is searched for in all slices.
 const FEW: usize = 8;
 
 /// What changes of a port.
 #[derive(Default)]
 struct PortChange {
     slots: Vec<SlotChange>,
-    /// Endpoints that the slices list no longer, or now.
+    /// Endpoints that the slices no longer list, or newly list.
     moved: Moved,
 }
 
 impl Compiler {
-    /// Compiles a Service of which these slices changed. Says whether that could be done.
+    /// Compiles a Service whose slices changed. Returns whether that could be done the short way.
     pub(super) fn patch(
         &mut self,
         node: &Node,
@@ -61,7 +60,7 @@ impl Compiler {
             if changes.is_empty() {
                 continue;
             }
-            // While there are as many endpoints, nothing changes but what stands at slots.
+            // If the number of endpoints is the same, only elements at slots change.
             if changes.iter().all(|(_, before, after)| before.is_some() && after.is_some()) {
                 port.cluster.apply(&changes);
             } else {
@@ -77,10 +76,8 @@ impl Compiler {
                     before.replace(BesideSlots::of(port, frontend), port.family, &mut self.ledger);
                 }
             }
-            for frontend in port.frontends.iter().filter(|frontend| frontend.owned) {
-                if frontend.slots == FrontendSlotUse::Local {
-                    continue;
-                }
+            let leads_there = |frontend: &&Frontend| frontend.owned && frontend.scope.uses_cluster();
+            for frontend in port.frontends.iter().filter(leads_there) {
                 for (slot, before, after) in &changes {
                     self.ledger.replace_slot(&frontend.key, *slot as u32, *before, *after);
                 }
@@ -95,12 +92,12 @@ fn count_anew(service: &Service, port: &mut CompiledPort, restricted: Option<Ran
     let pick = |endpoints: &Placed| Pick::of_slots(endpoints.len(), port.load_balancing);
     let picks = Picks { cluster: pick(&port.cluster), local: pick(&port.local) };
     for frontend in &mut port.frontends {
-        let Frontend { key, door, owned, .. } = *frontend;
-        *frontend = Frontend { owned, ..Frontend::new(key, door, service, picks, restricted) };
+        let Frontend { key, kind, owned, .. } = *frontend;
+        *frontend = Frontend { owned, ..Frontend::new(key, kind, service, picks, restricted) };
     }
 }
 
-/// What changes, of each port; `None` if that depends on all endpoints.
+/// What changes in each port; `None` if that depends on all endpoints.
 fn changes(
     node: &Node,
     service: &Service,
@@ -110,7 +107,7 @@ fn changes(
 ) -> Option<Vec<PortChange>> {
     let changed = changed_addresses(entry, former, FEW)?;
     let concerns = |port: &CompiledPort| changed.iter().any(|address| Family::of(*address) == port.family);
-    // Beside these, if none of them does, one endpoint of each port that keeps the topology what it is.
+    // Beside these, one endpoint of each port that keeps the topology as it is, if none of these does.
     let mut watched = changed.clone();
     let now = former.keys().filter_map(|name| entry.slice(name)).flat_map(|slice| &slice.endpoints);
     let now = now.filter(|endpoint| changed.contains(&endpoint.address));
@@ -140,17 +137,15 @@ fn changes(
 fn fits(compiled: &CompiledService, changes: &[PortChange]) -> bool {
     let slots = |(port, change): (&CompiledPort, &PortChange)| -> usize {
         let come = change.slots.iter().filter(|(_, before, _)| before.is_none()).count();
-        let of_frontend = |frontend: &Frontend| match frontend.slots {
-            FrontendSlotUse::Cluster => port.cluster.len() + come,
-            FrontendSlotUse::Local => port.local.len(),
-            FrontendSlotUse::Both => port.cluster.len() + come + port.local.len(),
+        let of_frontend = |frontend: &Frontend| {
+            port.slot_count(frontend) + if frontend.scope.uses_cluster() { come } else { 0 }
         };
         port.frontends.iter().map(of_frontend).sum()
     };
     compiled.ports.iter().zip(changes).map(slots).sum::<usize>() <= admission::MOST_SLOTS
 }
 
-/// The same of one port.
+/// What changes in one port; `None` if that depends on all endpoints.
 fn port_changes(
     node: &Node,
     ports: &PortsByName<'_>,
@@ -160,10 +155,9 @@ fn port_changes(
 ) -> Option<PortChange> {
     let (topology, of_service) = (port.plain?, ports.of_port(port)?);
     let [before, after] = slices.merged(of_service, port.family);
-    // Endpoints on this node are in other sets too. With weights, one endpoint decides how often others are chosen.
+    // Endpoints on this node are in other sets, too. With weights, an endpoint changes the shares of the others.
     let is_plain = |(address, endpoint): &(SocketAddr, &Endpoint)| {
-        let is_elsewhere = endpoint.node.as_ref().is_some_and(|name| *name != node.name);
-        !changed.contains(&address.ip()) || is_elsewhere && endpoint.weight == 1
+        !changed.contains(&address.ip()) || is_remote(endpoint, node) && endpoint.weight == 1
     };
     let undrained: Vec<_> =
         after.iter().map(|(_, endpoint)| *endpoint).filter(|endpoint| endpoint.weight > 0).collect();

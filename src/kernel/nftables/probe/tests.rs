@@ -207,8 +207,12 @@ fn written(family: Family) -> Vec<Rule> {
     let config = Config::default();
     let slots = |balancing| Pick::of_slots(3, balancing).unwrap();
     let [random, hashed] = [LoadBalancing::Random, LoadBalancing::SourceHash].map(slots);
-    let classes =
-        [Class::Cluster(random), Class::Cluster(hashed), Class::Local(Pick::Sticky(60)), Class::Remember(60)];
+    let classes = [
+        Class::Cluster(random),
+        Class::Cluster(hashed),
+        Class::Local(Pick::Affinity(60)),
+        Class::Remember(60),
+    ];
     let mut chains: Vec<_> = classes.into_iter().flat_map(|class| class.chains(&config, family)).collect();
     chains.extend(Compiler::new(config).ruleset().tables.remove(&family).unwrap().chains.into_values());
     chains.into_iter().flat_map(|chain| chain.rules).collect()

@@ -1,0 +1,98 @@
+//! Numbers for metrics, kept as Services change: asking for them looks at no Service and no element.
+
+use super::Compiler;
+use crate::{
+    compile::{port::CompiledPort, service::CompiledService},
+    plane::SetName,
+    ruleset::Family,
+    selection::EndpointScope,
+};
+
+/// Number of ServicePorts of one family that have endpoints, but none on this node, where a policy asks for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoLocalEndpoints {
+    /// Under `internalTrafficPolicy: Local`.
+    pub internal: u32,
+    /// Under `externalTrafficPolicy: Local`.
+    pub external: u32,
+}
+
+/// The counts, by family, kept as Services change.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NoLocalEndpointCounts([NoLocalEndpoints; Family::ALL.len()]);
+
+impl NoLocalEndpointCounts {
+    /// Notes that a Service was compiled again.
+    pub(super) fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
+        // Added before they are subtracted: no count falls below zero.
+        for port in after.into_iter().flat_map(|service| &service.ports) {
+            let (internal, external) = lacks(port);
+            let counts = &mut self.0[port.family as usize];
+            counts.internal += u32::from(internal);
+            counts.external += u32::from(external);
+        }
+        for port in before.into_iter().flat_map(|service| &service.ports) {
+            let (internal, external) = lacks(port);
+            let counts = &mut self.0[port.family as usize];
+            counts.internal = counts.internal.saturating_sub(internal.into());
+            counts.external = counts.external.saturating_sub(external.into());
+        }
+    }
+}
+
+/// Whether a port lacks local endpoints inside and outside of the cluster.
+fn lacks(port: &CompiledPort) -> (bool, bool) {
+    if port.cluster.is_empty() || !port.local.is_empty() {
+        return (false, false);
+    }
+    let has = |scope| port.frontends.iter().any(|frontend| frontend.scope == scope);
+    (has(EndpointScope::Local), has(EndpointScope::LocalFromOutside))
+}
+
+/// Number of elements of a set or map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetSize {
+    /// Family of its table.
+    pub family: Family,
+    /// The set or map.
+    pub set: SetName,
+    /// Number of elements.
+    pub elements: u32,
+    /// How many it is declared for (`NFTA_SET_DESC_SIZE`); `None` without a limit.
+    pub declared: Option<u32>,
+}
+
+impl Compiler {
+    /// The number of Services that are compiled.
+    pub fn service_count(&self) -> usize {
+        self.services.len()
+    }
+
+    /// The ServicePorts without local endpoints of each family, in the order of [`Family::ALL`].
+    pub fn no_local_endpoints(&self) -> [NoLocalEndpoints; Family::ALL.len()] {
+        self.no_local_endpoints.0
+    }
+
+    /// The number of elements of each set and map that Portolan fills. Packets fill the map of clients.
+    pub fn sizes(&self) -> impl Iterator<Item = SetSize> {
+        let sets = SetName::ALL.into_iter().filter(|set| *set != SetName::Affinity);
+        Family::ALL.into_iter().flat_map(move |family| {
+            sets.clone().map(move |set| SetSize {
+                family,
+                set,
+                elements: self.ledger.count(family, set),
+                declared: self.declaration(family, set).size,
+            })
+        })
+    }
+
+    /// How many elements the kernel holds of a set that Portolan fills, if it holds what was compiled.
+    pub fn held(&self, family: Family, set: SetName) -> u32 {
+        self.ledger.count(family, set) + self.retiring.count(family, set)
+    }
+
+    /// The number of classes in use of each family, in the order of [`Family::ALL`].
+    pub fn class_counts(&self) -> [usize; Family::ALL.len()] {
+        Family::ALL.map(|family| self.classes(family).count())
+    }
+}

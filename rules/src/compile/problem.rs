@@ -1,0 +1,115 @@
+//! What is wrong with a Service, in words that name the field.
+
+use std::net::IpAddr;
+
+use crate::{
+    frontends::{Claimed, FrontendKey, FrontendKind, Rank},
+    model::{ObjectName, Service, ServicePort},
+    ruleset::{COMMENT_MAX, Family},
+    state::ServiceState,
+};
+
+/// Something about a Service that its author should know. The rest of the Service is programmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Whether something is not programmed as the Service asks.
+    pub severity: Severity,
+    /// The Service.
+    pub service: ObjectName,
+    /// What is wrong, as a sentence without a full stop.
+    pub message: String,
+}
+
+/// How much a [`Problem`] matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Something is not programmed as the Service asks.
+    Error,
+    /// Everything that can work is programmed as the Service asks, but there is something to know.
+    Notice,
+}
+
+impl Problem {
+    fn error(service: &ObjectName, message: String) -> Self {
+        Self { severity: Severity::Error, service: service.clone(), message }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Service {}: {}", self.service, self.message)
+    }
+}
+
+/// Problems of a Service that are reported at most.
+const MOST: usize = 20;
+
+/// Adds a problem to those of a Service, unless it is among them: both families of a port have the same ones.
+pub fn note(problems: &mut Vec<Problem>, problem: Problem) {
+    if problems.len() < MOST && !problems.contains(&problem) {
+        problems.push(problem);
+    }
+}
+
+/// A frontend that another Service answers is not served.
+pub fn contested(key: &FrontendKey, loser: &Rank, holder: &Rank) -> Problem {
+    let (kind, other) = (key.kind(loser.service()), key.kind(holder.service()));
+    let whose = if kind == other { "belongs to the older".into() } else { format!("is {} of", other.noun()) };
+    let (field, holder) = (kind.field(), holder.name());
+    let message = format!("{field}: {key} {whose} Service {holder}; not programmed for this one");
+    Problem::error(loser.name(), message)
+}
+
+/// A frontend at another Service's ClusterIP is not served.
+pub fn not_ours(
+    service: &Service,
+    state: &ServiceState,
+    key: &FrontendKey,
+    kind: FrontendKind,
+) -> Option<Problem> {
+    let FrontendKey::Address(address, ..) = key else { return None };
+    let other = state.cluster_ip_of(*address)?;
+    let field = kind.field();
+    let message =
+        format!("{field}: {address} is the ClusterIP of Service {other}; not programmed for this one");
+    Some(Problem::error(&service.name, message))
+}
+
+/// The API server refuses a Service with two equal ports; a manifest may still have one. The second is not served.
+pub fn repeated(service: &Service, port: &ServicePort, key: &FrontendKey) -> Problem {
+    let message =
+        format!("port {:?} has {key}, as a port before it does, and is not served there", port.name);
+    Problem::error(&service.name, message)
+}
+
+/// Addresses that no endpoint can have are left out: one line for all of them.
+pub fn left_out(service: &Service, state: &ServiceState) -> Option<Problem> {
+    let is_served =
+        |address: &IpAddr| service.cluster_ips.iter().any(|ip| Family::of(*ip) == Family::of(*address));
+    let mut left_out = state.left_out().filter(|(address, _)| is_served(address));
+    let (address, owner) = left_out.next()?;
+    let why = match owner {
+        Some(owner) => format!("is the ClusterIP of Service {owner}"),
+        None => "is in a ServiceCIDR".into(),
+    };
+    let more = match left_out.count() {
+        0 => String::new(),
+        more => format!(", and so are {more} more"),
+    };
+    let message = format!("endpoint {address} {why}, which no endpoint can be; left out{more}");
+    Some(Problem { severity: Severity::Notice, service: service.name.clone(), message })
+}
+
+/// There are more ports with session affinity than port numbers.
+pub fn too_many_affinity_ports(service: &Service) -> Problem {
+    Problem::error(&service.name, "too many ports have session affinity; this one goes without".into())
+}
+
+/// The comment on a port's elements is too long for the kernel.
+pub fn cut(service: &Service, port: &ServicePort) -> Problem {
+    let message = format!(
+        "port {:?}: namespace, name and port are longer than a comment in the kernel may be; it is cut at {COMMENT_MAX} bytes",
+        port.name
+    );
+    Problem { severity: Severity::Notice, service: service.name.clone(), message }
+}

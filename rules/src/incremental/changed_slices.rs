@@ -1,0 +1,117 @@
+//! Which endpoints the slices of a Service list, before and after a change.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::{
+    model::{Endpoint, EndpointSlice, ServicePort},
+    ruleset::Family,
+    selection::{SlicesByPort, merge_some},
+    state::{FormerSlices, ServiceState},
+};
+
+/// So many addresses are compared one after the other, which takes half the time of a search by halves.
+const FEW: usize = 16;
+
+/// Addresses, in order.
+struct Addresses(Vec<IpAddr>);
+
+impl Addresses {
+    fn new(mut addresses: Vec<IpAddr>) -> Self {
+        addresses.sort_unstable();
+        Self(addresses)
+    }
+
+    fn contains(&self, address: &IpAddr) -> bool {
+        self.0.binary_search(address).is_ok()
+    }
+
+    /// Whether any of these is among them.
+    fn contain_any<'a>(&self, mut addresses: impl Iterator<Item = &'a IpAddr>) -> bool {
+        if self.0.len() <= FEW {
+            addresses.any(|address| self.0.contains(address))
+        } else {
+            addresses.any(|address| self.contains(address))
+        }
+    }
+}
+
+/// The slices of a Service that list some of these addresses, before and after a change.
+pub struct Slices<'a> {
+    addresses: Addresses,
+    before: SlicesByPort<'a>,
+    after: SlicesByPort<'a>,
+}
+
+impl<'a> Slices<'a> {
+    /// The slices that changed, and those that list one of these addresses as well.
+    pub fn with(addresses: Vec<IpAddr>, entry: &'a ServiceState, former: &'a FormerSlices) -> Self {
+        let addresses = Addresses::new(addresses);
+        let has_any = |slice: &EndpointSlice| {
+            addresses.contain_any(slice.endpoints.iter().map(|endpoint| &endpoint.address))
+        };
+        let (changed, others): (Vec<&EndpointSlice>, Vec<_>) = entry
+            .slices
+            .iter()
+            .map(|slice| &**slice)
+            .partition(|slice| former.contains_key(&slice.name.name));
+        let others: Vec<&EndpointSlice> = others.into_iter().filter(|slice| has_any(slice)).collect();
+        let ordered = |changed: Vec<&'a EndpointSlice>| {
+            let mut slices = [changed, others.clone()].concat();
+            slices.sort_unstable_by(|a, b| a.name.name.cmp(&b.name.name));
+            SlicesByPort::new(slices)
+        };
+        let before = ordered(former.values().flatten().map(|slice| &**slice).collect());
+        let after = ordered(changed);
+        Self { addresses, before, after }
+    }
+
+    /// The endpoints of one port and family at these addresses, before and after the change, each merged.
+    pub fn merged(&self, port: &ServicePort, family: Family) -> [Vec<(SocketAddr, &Endpoint)>; 2] {
+        let is_meant = |address| self.addresses.contains(&address);
+        [&self.before, &self.after].map(|slices| merge_some(slices, port, family, is_meant))
+    }
+}
+
+/// The addresses whose entries in these slices changed, each once; `None` if there are more than `most`.
+pub fn changed_addresses(entry: &ServiceState, former: &FormerSlices, most: usize) -> Option<Vec<IpAddr>> {
+    let mut changed = Vec::new();
+    for (name, before) in former {
+        let after = entry.slice(name);
+        let [before_endpoints, after_endpoints] =
+            [before.as_deref(), after].map(|slice| slice.map_or(&[][..], |slice| &slice.endpoints));
+        if before.as_deref().zip(after).is_some_and(|(before, after)| before.ports != after.ports) {
+            differing(before_endpoints, &[], &mut changed);
+            differing(&[], after_endpoints, &mut changed);
+        } else {
+            differing(before_endpoints, after_endpoints, &mut changed);
+        }
+        if changed.len() > most {
+            return None;
+        }
+    }
+    changed.sort_unstable();
+    changed.dedup();
+    Some(changed)
+}
+
+/// Adds the addresses whose entries differ between two lists of endpoints.
+fn differing(before: &[Endpoint], after: &[Endpoint], addresses: &mut Vec<IpAddr>) {
+    // Most often all but one are where they were.
+    let same = before.iter().zip(after).take_while(|(before, after)| before == after).count();
+    let (before, after) = (&before[same..], &after[same..]);
+    let same =
+        before.iter().rev().zip(after.iter().rev()).take_while(|(before, after)| before == after).count();
+    let (before, after) = (&before[..before.len() - same], &after[..after.len() - same]);
+
+    let before = before.iter().map(|endpoint| (endpoint.address, false, endpoint));
+    let mut all: Vec<_> =
+        before.chain(after.iter().map(|endpoint| (endpoint.address, true, endpoint))).collect();
+    // Stable: several entries of one address stay in order.
+    all.sort_by_key(|(address, is_after, _)| (*address, *is_after));
+    for of_address in all.chunk_by(|a, b| a.0 == b.0) {
+        let (before, after) = of_address.split_at(of_address.partition_point(|(_, is_after, _)| !is_after));
+        if !before.iter().map(|entry| entry.2).eq(after.iter().map(|entry| entry.2)) {
+            addresses.push(of_address[0].0);
+        }
+    }
+}

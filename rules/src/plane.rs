@@ -1,0 +1,36 @@
+//! What stands in the kernel: a constant number of chains, and the sets and maps that they look into.
+//!
+//! A frontend's element names its *class*, which decides how its first packets are treated and among how many endpoints
+//! one is chosen. Everything that differs between Services is an element of a set.
+
+mod class;
+mod config;
+mod dispatch;
+mod keys;
+mod per_set;
+mod pick;
+pub mod planes;
+mod range_list;
+mod session_affinity;
+mod sets;
+
+pub use self::{
+    class::Class,
+    config::{Config, PodDetector},
+    dispatch::chains,
+    keys::endpoint_from_value,
+    per_set::PerSet,
+    pick::Pick,
+    range_list::RangeList,
+    session_affinity::is_of_clients,
+    sets::{Role, SetName},
+};
+pub(crate) use self::{
+    dispatch::constant_chains,
+    keys::{
+        ENDPOINT_MASK, Keys, LOCAL_SLOTS, PORT_MASK, attribute, attributes_of, endpoint_id_key,
+        endpoint_value, first_slot, is_at_endpoint_id, is_first_slot,
+    },
+    pick::Picks,
+    sets::size_for,
+};

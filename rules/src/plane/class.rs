@@ -1,0 +1,306 @@
+//! Classes: how the first packet of a connection to a frontend is treated.
+//!
+//! A class is a number in the frontends map and a chain. Its number is computed from what it means, so
+//! nothing has to be remembered for a restart to arrive at the same numbers. Whatever one Service has
+//! and another has not (its endpoints, its source ranges, its clients) is an element of a map: chains
+//! multiply with the number of *different numbers of endpoints*, and with the 116 timeouts of session affinity.
+
+use crate::{
+    frontends::FrontendKind,
+    ruleset::{
+        Chain, ClassId, Expression, Family, Field, MatchValue, Name, RejectWith, Rule, Statement, Verdict,
+        WritableField,
+    },
+    selection::EndpointScope,
+};
+
+use super::{
+    config::Config,
+    dispatch::{chains, in_source_ranges},
+    keys::{Keys, LOCAL_SLOTS, attribute},
+    pick::{Pick, Picks},
+    range_list::RangeList,
+    session_affinity::{affinity_rules, remember_chain, remember_chains},
+    sets::SetName,
+};
+
+/// A treatment together with how it picks an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// Refuse: no endpoint anywhere.
+    NoEndpoints,
+    /// Drop: the policy wants endpoints on this node, and all are on others.
+    NoLocalEndpoints,
+    /// As [`Class::NoEndpoints`] for sources in the Service's ranges; packets of all others are dropped.
+    RestrictedNoEndpoints(RangeList),
+    /// Of no frontend: chains with session affinity jump to it to remember a client for so many seconds.
+    Remember(u32),
+    /// Of no frontend: other chains jump to it to choose one of so many slots for a client that session affinity does
+    /// not remember.
+    Draw(Pick),
+    /// The same among the slots of policy Local.
+    DrawLocal(Pick),
+    /// A ClusterIP: masquerade what does not come from a pod.
+    Cluster(Pick),
+    /// An external address (load balancer, externalIP): masquerade everything.
+    External(Pick),
+    /// A node port: masquerade everything.
+    NodePort(Pick),
+    /// An external address under policy Local.
+    Local(Pick),
+    /// A node port under policy Local.
+    NodePortLocal(Pick),
+    /// An address, without masquerading: what traffic from pods under policy Local is led to.
+    Direct(Pick),
+    /// A node port, without masquerading.
+    NodePortDirect(Pick),
+    /// As [`Class::External`] for sources in the Service's ranges (`loadBalancerSourceRanges`).
+    RestrictedExternal(RangeList, Pick),
+    /// As [`Class::Local`] for sources in the Service's ranges.
+    RestrictedLocal(RangeList, Pick),
+}
+
+impl Class {
+    /// The class of a frontend, and the one that pods and this node are led to if that is another.
+    pub fn of_frontend(kind: FrontendKind, scope: EndpointScope, picks: Picks) -> (Self, Option<Self>) {
+        let Picks { cluster: Some(all), local } = picks else { return (Self::NoEndpoints, None) };
+        match (scope, kind) {
+            (EndpointScope::Local, _) => (local.map_or(Self::NoLocalEndpoints, Self::Cluster), None),
+            (EndpointScope::Cluster, FrontendKind::ClusterIp) => (Self::Cluster(all), None),
+            (EndpointScope::Cluster, FrontendKind::NodePort) => (Self::NodePort(all), None),
+            (EndpointScope::Cluster, _) => (Self::External(all), None),
+            // Without a local endpoint, packets from outside are dropped, but those of pods still get through.
+            (EndpointScope::LocalFromOutside, FrontendKind::NodePort) => {
+                (Self::NodePortLocal(local.unwrap_or(Pick::Random(0))), Some(Self::NodePortDirect(all)))
+            }
+            (EndpointScope::LocalFromOutside, _) => {
+                (Self::Local(local.unwrap_or(Pick::Random(0))), Some(Self::Direct(all)))
+            }
+        }
+    }
+
+    /// The classes that always exist.
+    pub const CONSTANT: [Self; 4] = [
+        Self::NoEndpoints,
+        Self::NoLocalEndpoints,
+        Self::RestrictedNoEndpoints(RangeList::First),
+        Self::RestrictedNoEndpoints(RangeList::Second),
+    ];
+
+    /// The value in the frontends map: treatment and kind of pick above, the pick's number below.
+    pub const fn id(self) -> ClassId {
+        let (treatment, pick) = match self {
+            Self::NoEndpoints => return ClassId(1),
+            Self::NoLocalEndpoints => return ClassId(2),
+            Self::RestrictedNoEndpoints(RangeList::First) => return ClassId(3),
+            Self::RestrictedNoEndpoints(RangeList::Second) => return ClassId(4),
+            Self::Cluster(pick) => (1, pick),
+            Self::External(pick) => (2, pick),
+            Self::NodePort(pick) => (3, pick),
+            Self::Local(pick) => (4, pick),
+            Self::NodePortLocal(pick) => (5, pick),
+            Self::Direct(pick) => (6, pick),
+            Self::NodePortDirect(pick) => (7, pick),
+            Self::RestrictedExternal(RangeList::First, pick) => (8, pick),
+            Self::RestrictedLocal(RangeList::First, pick) => (9, pick),
+            Self::RestrictedExternal(RangeList::Second, pick) => (12, pick),
+            Self::RestrictedLocal(RangeList::Second, pick) => (13, pick),
+            Self::Draw(pick) => (10, pick),
+            Self::DrawLocal(pick) => (11, pick),
+            Self::Remember(timeout) => (14, Pick::Affinity(timeout)),
+        };
+        ClassId(treatment << 16 | pick.id())
+    }
+
+    /// The chain that the class leads to.
+    pub fn chain_name(self) -> Name {
+        match self {
+            Self::NoEndpoints => chains::NO_ENDPOINTS.into(),
+            Self::NoLocalEndpoints => chains::NO_LOCAL_ENDPOINTS.into(),
+            Self::RestrictedNoEndpoints(RangeList::First) => "restricted-no-endpoints".into(),
+            Self::RestrictedNoEndpoints(RangeList::Second) => "restricted-2-no-endpoints".into(),
+            Self::Remember(timeout) => remember_chain(timeout),
+            Self::Draw(pick) => format!("draw-{pick}").into(),
+            Self::DrawLocal(pick) => format!("draw-local-{pick}").into(),
+            Self::Cluster(pick) => format!("cluster-{pick}").into(),
+            Self::External(pick) => format!("external-{pick}").into(),
+            Self::NodePort(pick) => format!("node-port-{pick}").into(),
+            Self::Local(pick) => format!("local-{pick}").into(),
+            Self::NodePortLocal(pick) => format!("node-port-local-{pick}").into(),
+            Self::Direct(pick) => format!("direct-{pick}").into(),
+            Self::NodePortDirect(pick) => format!("node-port-direct-{pick}").into(),
+            Self::RestrictedExternal(RangeList::First, pick) => format!("restricted-external-{pick}").into(),
+            Self::RestrictedExternal(RangeList::Second, pick) => {
+                format!("restricted-2-external-{pick}").into()
+            }
+            Self::RestrictedLocal(RangeList::First, pick) => format!("restricted-local-{pick}").into(),
+            Self::RestrictedLocal(RangeList::Second, pick) => format!("restricted-2-local-{pick}").into(),
+        }
+    }
+
+    /// The verdict map that leads to the chain. Classes that other chains lead to have one of their own: a
+    /// verdict map that could lead to a chain that reads it would be a loop, which the kernel refuses.
+    pub const fn verdict_map(self) -> SetName {
+        match self {
+            Self::Direct(_) | Self::NodePortDirect(_) => SetName::DirectClasses,
+            Self::Draw(_) | Self::DrawLocal(_) => SetName::Draws,
+            _ => SetName::Classes,
+        }
+    }
+
+    /// The verdict in that map.
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::Draw(_) | Self::DrawLocal(_) => Verdict::Jump(self.chain_name()),
+            _ => Verdict::Goto(self.chain_name()),
+        }
+    }
+
+    /// The class for sources in the Service's ranges, if this one keeps others out.
+    pub const fn admitted(self) -> Option<Self> {
+        match self {
+            Self::RestrictedNoEndpoints(_) => Some(Self::NoEndpoints),
+            Self::RestrictedExternal(_, pick) => Some(Self::External(pick)),
+            Self::RestrictedLocal(_, pick) => Some(Self::Local(pick)),
+            _ => None,
+        }
+    }
+
+    /// The list of ranges that it lets in, if it keeps others out.
+    pub const fn range_list(self) -> Option<RangeList> {
+        match self {
+            Self::RestrictedNoEndpoints(list)
+            | Self::RestrictedExternal(list, _)
+            | Self::RestrictedLocal(list, _) => Some(list),
+            _ => None,
+        }
+    }
+
+    /// The class that drops packets of sources outside of the Service's ranges, which stand in this list, and treats
+    /// all others as this class does.
+    #[must_use]
+    pub const fn restricted(self, list: RangeList) -> Self {
+        match self {
+            Self::NoEndpoints => Self::RestrictedNoEndpoints(list),
+            Self::External(pick) => Self::RestrictedExternal(list, pick),
+            Self::Local(pick) => Self::RestrictedLocal(list, pick),
+            other => other,
+        }
+    }
+
+    /// Whether the class always exists.
+    pub fn is_constant(self) -> bool {
+        Self::CONSTANT.contains(&self)
+    }
+
+    /// The chains that exist with this class.
+    pub fn chains(self, config: &Config, family: Family) -> Vec<Chain> {
+        let mark = || Rule::new([config.mark()]);
+        let rules = match self {
+            Self::NoEndpoints => refuse(),
+            Self::NoLocalEndpoints => vec![drop_it()],
+            Self::RestrictedNoEndpoints(list)
+            | Self::RestrictedExternal(list, _)
+            | Self::RestrictedLocal(list, _) => {
+                let admitted = self.admitted().unwrap_or(Self::NoEndpoints).chain_name();
+                vec![Rule::new([in_source_ranges(list), Statement::goto(admitted)]), drop_it()]
+            }
+            Self::Remember(timeout) => return remember_chains(timeout),
+            Self::Draw(pick) => vec![Rule::new(slot(pick, attribute::SLOTS).into_iter().collect::<Vec<_>>())],
+            Self::DrawLocal(pick) => {
+                vec![Rule::new(slot(pick, attribute::LOCAL_SLOTS).into_iter().collect::<Vec<_>>())]
+            }
+            Self::Cluster(p) => with(masquerade_non_pods(config, family), pick(p, Keys::Address, false)),
+            Self::External(p) => with([mark()], pick(p, Keys::Address, false)),
+            Self::NodePort(p) => with([mark()], pick(p, Keys::NodePort, false)),
+            Self::Direct(p) => pick(p, Keys::Address, false),
+            Self::NodePortDirect(p) => pick(p, Keys::NodePort, false),
+            Self::Local(p) => {
+                with(lead_past_local(config, family, chains::SHORT_CIRCUIT), pick(p, Keys::Address, true))
+            }
+            Self::NodePortLocal(p) => {
+                let past = lead_past_local(config, family, chains::SHORT_CIRCUIT_NODE_PORT);
+                with(past, pick(p, Keys::NodePort, true))
+            }
+        };
+        vec![Chain::regular(self.chain_name(), rules)]
+    }
+}
+
+/// The rules that choose a slot and send the packet there.
+fn pick(pick: Pick, keys: Keys, is_local: bool) -> Vec<Rule> {
+    let offset = if is_local { LOCAL_SLOTS } else { 0 };
+    match pick {
+        // Dropped, so that the client tries again and reaches another node.
+        Pick::Random(0) => vec![drop_it()],
+        Pick::Random(_) | Pick::SourceHash(_) => {
+            let send = [Statement::goto(keys.send())];
+            vec![Rule::new(slot(pick, offset).into_iter().chain(send).collect::<Vec<_>>())]
+        }
+        Pick::Affinity(timeout) => affinity_rules(timeout, keys, is_local),
+    }
+}
+
+fn with(first: impl IntoIterator<Item = Rule>, rest: Vec<Rule>) -> Vec<Rule> {
+    first.into_iter().chain(rest).collect()
+}
+
+/// A reset is answered at once and never rate limited, unlike an ICMP error.
+fn refuse() -> Vec<Rule> {
+    vec![
+        Rule::new([
+            Statement::equal(Field::L4Proto, MatchValue::Proto(6)),
+            Statement::Reject(RejectWith::TcpReset),
+        ]),
+        Rule::new([Statement::Reject(RejectWith::PortUnreachable)]),
+    ]
+}
+
+fn drop_it() -> Rule {
+    Rule::new([Statement::Verdict(Verdict::Drop)])
+}
+
+/// Puts a slot into the scratch field: `meta priority set numgen random mod N offset O`, each with equal
+/// probability, or by the source address. Session affinity does not choose a slot.
+fn slot(pick: Pick, offset: u32) -> Option<Statement> {
+    let slot = match pick {
+        Pick::Random(n) => Expression::Random { modulus: u32::from(n), offset },
+        Pick::SourceHash(size) => source_hash(size, offset),
+        Pick::Affinity(_) => return None,
+    };
+    Some(Statement::set(WritableField::Priority, slot))
+}
+
+/// Seed of the hash of a client's address: the same on every node, so that all nodes choose the same endpoint.
+const SOURCE_HASH_SEED: u32 = 0x706f_7274;
+
+fn source_hash(size: u16, offset: u32) -> Expression {
+    Expression::Hash {
+        key: Box::new(Field::SourceAddress.into()),
+        modulus: u32::from(size),
+        seed: SOURCE_HASH_SEED,
+        offset,
+    }
+}
+
+/// Marks connections to a ClusterIP that do not come from a pod. If pods cannot be recognised, none is marked, unless
+/// all are to be.
+fn masquerade_non_pods(config: &Config, family: Family) -> Option<Rule> {
+    if config.masquerade_all {
+        return Some(Rule::new([config.mark()]));
+    }
+    let not_a_pod = config.pods.not_from(family)?;
+    Some(Rule::new([not_a_pod, config.mark()]))
+}
+
+/// Under `externalTrafficPolicy: Local`, leads pods and this node to every endpoint; only packets from outside are held
+/// to the endpoints on this node.
+fn lead_past_local(config: &Config, family: Family, chain: &str) -> Vec<Rule> {
+    let pods = config.pods.from(family).map(|from_pod| Rule::new([from_pod, Statement::goto(chain)]));
+    let this_node = Rule::new([
+        Statement::equal(Field::SourceAddressType, MatchValue::Local),
+        config.mark(),
+        Statement::goto(chain),
+    ]);
+    pods.into_iter().chain([this_node]).collect()
+}

@@ -1,0 +1,192 @@
+//! How keys and values of the maps are written and read: a frontend; then the number of a slot, an attribute, or an
+//! endpoint id.
+
+use std::net::SocketAddr;
+
+use crate::{
+    frontends::FrontendKey,
+    model::Protocol,
+    ruleset::{ClassId, Concat, DataType, ElementData, Family, Value},
+};
+
+use super::sets::SetName;
+
+/// How a frontend is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// By destination address, protocol and port.
+    Address,
+    /// By protocol and port, on the node's own addresses.
+    NodePort,
+}
+
+impl Keys {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Address, Self::NodePort];
+
+    /// The map that leads from a frontend to its class.
+    pub const fn classes(self) -> SetName {
+        match self {
+            Self::Address => SetName::Frontends,
+            Self::NodePort => SetName::NodePorts,
+        }
+    }
+
+    /// The map that holds what only some frontends have.
+    pub const fn attributes(self) -> SetName {
+        match self {
+            Self::Address => SetName::Attributes,
+            Self::NodePort => SetName::NodePortAttributes,
+        }
+    }
+
+    /// The map that leads from a frontend and a slot, or an endpoint id, to an endpoint.
+    pub const fn endpoints(self) -> SetName {
+        match self {
+            Self::Address => SetName::Endpoints,
+            Self::NodePort => SetName::NodeEndpoints,
+        }
+    }
+}
+
+impl FrontendKey {
+    /// How it is recognised.
+    const fn keys(&self) -> Keys {
+        match self {
+            Self::Address(..) => Keys::Address,
+            Self::NodePort(..) => Keys::NodePort,
+        }
+    }
+
+    /// The map that leads from the frontend to its class.
+    pub const fn class_map(&self) -> SetName {
+        self.keys().classes()
+    }
+
+    /// The map that leads from the frontend and a slot to an endpoint.
+    pub const fn endpoint_map(&self) -> SetName {
+        self.keys().endpoints()
+    }
+
+    /// The map that holds what only some frontends have.
+    pub const fn attribute_map(&self) -> SetName {
+        self.keys().attributes()
+    }
+
+    /// The key in the class map.
+    pub fn concat(&self) -> Concat {
+        match *self {
+            Self::Address(address, protocol, port) => {
+                Concat::new(&[address.into(), protocol.into(), Value::Port(port)])
+            }
+            Self::NodePort(_, protocol, port) => Concat::new(&[protocol.into(), Value::Port(port)]),
+        }
+    }
+
+    /// Reads the key of an element of the class map, or of the endpoint map without its slot.
+    pub fn from_values(family: Family, values: &[Value]) -> Option<Self> {
+        match *values {
+            [Value::Ipv4(address), Value::Proto(protocol), Value::Port(port)] => {
+                Some(Self::Address(address.into(), Protocol::from_number(protocol)?, port))
+            }
+            [Value::Ipv6(address), Value::Proto(protocol), Value::Port(port)] => {
+                Some(Self::Address(address.into(), Protocol::from_number(protocol)?, port))
+            }
+            [Value::Proto(protocol), Value::Port(port)] => {
+                Some(Self::NodePort(family, Protocol::from_number(protocol)?, port))
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads the key of an element of the endpoint map: the frontend, and its slot or endpoint id.
+    pub fn from_slot(family: Family, types: &[DataType], key: &Concat) -> Option<(Self, u32)> {
+        let values = key.values(types)?;
+        let (Value::Class(slot), frontend) = values.split_last()? else { return None };
+        Some((Self::from_values(family, frontend)?, slot.0))
+    }
+
+    /// The key in the endpoint map, or of an attribute.
+    pub fn slot(&self, slot: u32) -> Concat {
+        self.concat().with(ClassId(slot).into())
+    }
+}
+
+/// The value of an endpoint in the endpoint maps: address and port.
+pub fn endpoint_value(endpoint: SocketAddr) -> Concat {
+    Concat::new(&[endpoint.ip().into(), Value::Port(endpoint.port())])
+}
+
+/// Reads the value of an element of an endpoint map: address and port.
+pub fn endpoint_from_value(family: Family, value: &Concat) -> Option<SocketAddr> {
+    match *value.values(&[family.address_type(), DataType::InetService])?.as_slice() {
+        [Value::Ipv4(address), Value::Port(port)] => Some((address, port).into()),
+        [Value::Ipv6(address), Value::Port(port)] => Some((address, port).into()),
+        _ => None,
+    }
+}
+
+/// Bit of a slot number that is set for the slots of policy `Local`, and not for those of policy `Cluster`.
+pub const LOCAL_SLOTS: u32 = 1 << 31;
+
+/// Numbers of the attributes that a frontend may have.
+pub mod attribute {
+    /// The class for pods and this node, under policy Local.
+    pub const DIRECT: u32 = 1;
+    /// The port number of the ServicePort, with session affinity.
+    pub const PORT_NUMBER: u32 = 2;
+    /// The class that draws among the endpoints of policy Cluster, with session affinity.
+    pub const DRAW: u32 = 3;
+    /// The class that draws among those of policy Local.
+    pub const LOCAL_DRAW: u32 = 4;
+    /// From here on, the id of the endpoint at each slot of policy Cluster.
+    pub const SLOTS: u32 = 1 << 16;
+    /// The same for policy Local.
+    pub const LOCAL_SLOTS: u32 = super::LOCAL_SLOTS | SLOTS;
+}
+
+/// Bits of an endpoint id that hold the port number of the ServicePort.
+pub const PORT_MASK: u32 = 0x7fff_0000;
+/// Bits of an endpoint id that hold the endpoint's own number; never all zero.
+pub const ENDPOINT_MASK: u32 = 0xffff;
+
+/// For the key of an endpoint at its endpoint id: the attribute of the first slot that leads to endpoint ids.
+pub fn first_slot(set: SetName, key: &Concat) -> Option<(SetName, Concat)> {
+    let attributes = attributes_of(set)?;
+    let (frontend, number) = split(key).filter(|_| is_at_endpoint_id(key))?;
+    let slot = ClassId(attribute::SLOTS | number & LOCAL_SLOTS);
+    Some((attributes, Concat::from_bytes(frontend).with(slot.into())))
+}
+
+/// Whether this is the key of such an attribute.
+pub fn is_first_slot(set: SetName, key: &Concat) -> bool {
+    Keys::ALL.iter().any(|keys| keys.attributes() == set)
+        && split(key).is_some_and(|(_, number)| number & !LOCAL_SLOTS == attribute::SLOTS)
+}
+
+/// The number at the end of a key, and what stands before it.
+fn split(key: &Concat) -> Option<(&[u8], u32)> {
+    let (rest, number) = key.as_bytes().split_last_chunk()?;
+    Some((rest, u32::from_ne_bytes(*number)))
+}
+
+/// Whether this is the key of an endpoint at its endpoint id, rather than at a slot.
+pub fn is_at_endpoint_id(key: &Concat) -> bool {
+    split(key).is_some_and(|(_, number)| (number & !LOCAL_SLOTS) >> 16 != 0)
+}
+
+/// The key of the endpoint whose id an attribute holds.
+pub fn endpoint_id_key(key: &Concat, data: &ElementData) -> Option<Concat> {
+    let (frontend, number) = split(key)?;
+    let ElementData::Value(value) = data else { return None };
+    let Value::Class(id) = Value::read(DataType::ClassId, value.as_bytes())? else { return None };
+    let list = number & !0xffff;
+    let is_slot = list == attribute::SLOTS || list == attribute::LOCAL_SLOTS;
+    let number = ClassId(id.0 | number & LOCAL_SLOTS);
+    is_slot.then(|| Concat::from_bytes(frontend).with(number.into()))
+}
+
+/// The map of attributes beside a map of endpoints.
+pub fn attributes_of(endpoints: SetName) -> Option<SetName> {
+    Keys::ALL.into_iter().find(|keys| keys.endpoints() == endpoints).map(Keys::attributes)
+}

@@ -1,0 +1,173 @@
+//! The sets and maps of each table.
+
+use super::config::Config;
+use crate::ruleset::{DataType, Family, Set, SetFlags};
+
+/// Clients that are remembered at most. One more is served, but not remembered.
+const AFFINITY_CLIENTS: u32 = 1 << 20;
+
+/// The sets and maps of each table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SetName {
+    /// Map: destination address, protocol, port → class.
+    Frontends,
+    /// Map: destination address, protocol, port, slot → endpoint.
+    Endpoints,
+    /// Map: protocol, node port → class.
+    NodePorts,
+    /// Map: protocol, node port, slot → endpoint.
+    NodeEndpoints,
+    /// Verdict map: class → chain.
+    Classes,
+    /// Verdict map: class of what pods and this node are led to under policy Local → chain.
+    DirectClasses,
+    /// Verdict map: class of a draw, to which other chains jump → chain.
+    Draws,
+    /// Map: frontend and number of an attribute → its value. What only some frontends have.
+    Attributes,
+    /// Map: node port and number of an attribute → its value.
+    NodePortAttributes,
+    /// Dynamic map: ServicePort with session affinity, client → endpoint id.
+    Affinity,
+    /// Set: frontend, source range that it admits.
+    AllowedSources,
+    /// The same, for frontends whose previous ranges stand in the other set.
+    OtherAllowedSources,
+    /// Set: every ClusterIP.
+    ClusterIps,
+    /// Set: the networks that ClusterIPs are allocated from.
+    ServiceCidrs,
+    /// Set: the node's addresses that answer node ports.
+    NodeAddresses,
+    /// Set: address of each endpoint on this node, twice: source and destination of a hairpin connection.
+    Hairpin,
+}
+
+/// When an element has to exist, for packets that are under way while changes are committed
+/// ([`crate::incremental::plan`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Packets look it up by their own addresses and ports: a change takes effect at once.
+    Leader,
+    /// Packets look it up when they found nothing else: it is added before the rest changes, and deleted after it.
+    Fallback,
+    /// Another element or a rule, which is evaluated earlier, leads to it.
+    Led,
+    /// Rules lead to it, or it is a range that an element leads to: it must exist one transaction before what leads to
+    /// it.
+    Prepared,
+}
+
+impl SetName {
+    /// When its elements have to exist.
+    pub const fn role(self) -> Role {
+        match self {
+            Self::Frontends | Self::NodePorts | Self::ClusterIps | Self::NodeAddresses => Role::Leader,
+            Self::ServiceCidrs => Role::Fallback,
+            Self::Endpoints
+            | Self::NodeEndpoints
+            | Self::Attributes
+            | Self::NodePortAttributes
+            | Self::Affinity
+            | Self::Hairpin => Role::Led,
+            Self::Classes
+            | Self::DirectClasses
+            | Self::Draws
+            | Self::AllowedSources
+            | Self::OtherAllowedSources => Role::Prepared,
+        }
+    }
+
+    /// All sets and maps, in the order in which they are declared.
+    pub const ALL: [Self; 16] = [
+        Self::Frontends,
+        Self::Endpoints,
+        Self::NodePorts,
+        Self::NodeEndpoints,
+        Self::Classes,
+        Self::DirectClasses,
+        Self::Draws,
+        Self::Attributes,
+        Self::NodePortAttributes,
+        Self::Affinity,
+        Self::AllowedSources,
+        Self::OtherAllowedSources,
+        Self::ClusterIps,
+        Self::ServiceCidrs,
+        Self::NodeAddresses,
+        Self::Hairpin,
+    ];
+
+    /// The name in the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Frontends => "frontends",
+            Self::Endpoints => "endpoints",
+            Self::NodePorts => "node-ports",
+            Self::NodeEndpoints => "node-endpoints",
+            Self::Classes => "classes",
+            Self::DirectClasses => "direct-classes",
+            Self::Draws => "draws",
+            Self::Attributes => "attributes",
+            Self::NodePortAttributes => "node-port-attributes",
+            Self::Affinity => "affinity",
+            Self::AllowedSources => "allowed-sources",
+            Self::OtherAllowedSources => "other-allowed-sources",
+            Self::ClusterIps => "cluster-ips",
+            Self::ServiceCidrs => "service-cidrs",
+            Self::NodeAddresses => "node-addresses",
+            Self::Hairpin => "hairpin",
+        }
+    }
+
+    /// The set of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|set| set.name() == name)
+    }
+
+    /// The declaration, without elements.
+    pub fn declaration(self, config: &Config, family: Family, size: u32) -> Set {
+        use DataType::{ClassId, InetProto, InetService};
+        let address = family.address_type();
+        let name = self.name();
+        let set = match self {
+            Self::Frontends => Set::map(name, &[address, InetProto, InetService], &[ClassId]),
+            Self::Endpoints => {
+                Set::map(name, &[address, InetProto, InetService, ClassId], &[address, InetService])
+            }
+            Self::NodePorts => Set::map(name, &[InetProto, InetService], &[ClassId]),
+            Self::NodeEndpoints => {
+                Set::map(name, &[InetProto, InetService, ClassId], &[address, InetService])
+            }
+            Self::Classes | Self::DirectClasses | Self::Draws => Set::verdict_map(name, &[ClassId]),
+            Self::Attributes => Set::map(name, &[address, InetProto, InetService, ClassId], &[ClassId]),
+            Self::NodePortAttributes => Set::map(name, &[InetProto, InetService, ClassId], &[ClassId]),
+            Self::ClusterIps | Self::NodeAddresses => Set::new(name, &[address]),
+            Self::Hairpin => Set::new(name, &[address, address]),
+            // The class first: nft 1.0.6 cannot list an update whose key has an IPv6 address before it.
+            Self::Affinity => {
+                let dynamic = SetFlags { dynamic: true, timeout: true, ..SetFlags::default() };
+                let set = Set::map(name, &[ClassId, address], &[ClassId]);
+                return set.with_flags(dynamic).with_size(AFFINITY_CLIENTS);
+            }
+            // Intervals: a declared size would not make them any faster.
+            Self::ServiceCidrs => return intervals(Set::new(name, &[address])),
+            Self::AllowedSources | Self::OtherAllowedSources => {
+                return intervals(Set::new(name, &[address, InetProto, InetService, address]));
+            }
+        };
+        let counts = config.endpoint_counters && matches!(self, Self::Endpoints | Self::NodeEndpoints);
+        let set = set.with_size(size);
+        if counts { set.with_counter() } else { set }
+    }
+}
+
+fn intervals(set: Set) -> Set {
+    set.with_flags(SetFlags { interval: true, ..SetFlags::default() })
+}
+
+/// The size to declare for so many elements: room to grow by half, so that it is outgrown rarely, and a
+/// power of two, so that the same state seldom declares another size.
+pub fn size_for(elements: u32) -> u32 {
+    elements.saturating_add(elements / 2).max(1024).checked_next_power_of_two().unwrap_or(u32::MAX)
+}

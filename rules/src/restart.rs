@@ -1,0 +1,9 @@
+//! What an earlier run left in the kernel, and how it is taken over.
+//!
+//! Slots are taken over by the compiler itself ([`crate::compile::Compiler::load`]). Here are the keys that the kernel
+//! should have, and the leftovers: what it has beyond an incomplete state.
+
+mod expected;
+pub mod leftovers;
+
+pub use self::expected::ExpectedKeys;

@@ -1,0 +1,390 @@
+//! Leftovers: what to keep of the kernel's ruleset while part of the input cannot be read, or while it is not known
+//! which Service the kernel refuses.
+//!
+//! A manifest that was valid yesterday and cannot be read today must not interrupt its Services when the agent
+//! restarts. Its content is unknown, so nothing is deleted until it can be read again: what the kernel has beyond the
+//! readable input is *left over*, and stays.
+//!
+//! - A frontend of a readable Service keeps the endpoints that the kernel has for it, because their slice may be in an
+//!   unreadable file. They become slices of the state, so that the compiler finds slots and classes for all.
+//! - Any other frontend stays as it is, with all that its packets need, even if another Service claims it now: its
+//!   former owner may be in the unreadable file.
+//! - Every element of the sets that hold addresses only stays.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use crate::{
+    compile::Compiler,
+    frontends::FrontendKey,
+    model::{
+        Endpoint, EndpointPort, EndpointSlice, LoadBalancing, ObjectName, Protocol, Service, ServicePort,
+    },
+    placement::{AdoptedSlots, FrontendSlots},
+    plane::SetName,
+    ruleset::{
+        COMMENT_MAX, Concat, Element, ElementData, Family, Name, Ruleset, Set, Statement, Table, Verdict,
+    },
+    state::State,
+};
+
+/// The maps and sets whose keys begin with a frontend. The first of each kind has the frontends themselves.
+const OF_FRONTENDS: [&[SetName]; 2] = [
+    &[
+        SetName::Frontends,
+        SetName::Endpoints,
+        SetName::Attributes,
+        SetName::AllowedSources,
+        SetName::OtherAllowedSources,
+    ],
+    &[SetName::NodePorts, SetName::NodeEndpoints, SetName::NodePortAttributes],
+];
+
+/// The sets of addresses.
+const OF_ADDRESSES: [SetName; 4] =
+    [SetName::ClusterIps, SetName::ServiceCidrs, SetName::NodeAddresses, SetName::Hairpin];
+
+/// The node of an endpoint that is on another node, as far as the kernel's elements show. No Node has such a name.
+const ELSEWHERE: &str = ":";
+
+/// What the kernel held at the start and an incomplete input does not contain.
+#[derive(Debug, Default)]
+pub struct Leftovers {
+    /// Frontends that their former owner does not claim, and what these need.
+    rest: Ruleset,
+    /// The slices that stand for endpoints of other frontends.
+    slices: BTreeSet<ObjectName>,
+}
+
+impl Leftovers {
+    /// Finds what the kernel's ruleset has beyond an incomplete state. Endpoints among that are put into the state; the
+    /// rest is for [`Leftovers::keep`]. The compiler has compiled nothing yet, and is to compile the state afterwards.
+    pub fn find(kernel: &Ruleset, compiler: &Compiler, state: &mut State) -> Self {
+        let mut leftovers = Self { rest: kernel.clone(), slices: BTreeSet::new() };
+        // Endpoints that come back may end a fallback, such as to terminating ones: then these are missing.
+        let compile = |state: &mut State| {
+            let mut compiler = compiler.clone();
+            compiler.load(state, kernel);
+            compiler
+        };
+        let mut loaded = compile(state);
+        for missing in [Missing::Alone, Missing::WithAll] {
+            let slices = slices(kernel, &loaded, state, missing);
+            if slices.is_empty() {
+                break;
+            }
+            leftovers.put(slices, state);
+            loaded = compile(state);
+        }
+        leftovers.forget_claimed(&loaded);
+        // Classes stay, since frontends that are left over need theirs.
+        let desired = loaded.ruleset();
+        for (family, table) in &mut leftovers.rest.tables {
+            for set in OF_ADDRESSES {
+                let known = desired.tables.get(family).and_then(|table| table.sets.get(set.name()));
+                if let (Some(set), Some(known)) = (table.sets.get_mut(set.name()), known) {
+                    set.elements.retain(|key, _| !known.elements.contains_key(key));
+                }
+            }
+        }
+        leftovers
+    }
+
+    /// Follows what the compiler compiled: the endpoints of frontends that were left over, and that their former owners
+    /// claim now, are put into the state. Returns whether the state is to be compiled again.
+    pub fn follow(&mut self, compiler: &Compiler, state: &mut State) -> bool {
+        let slices = slices(&self.rest, compiler, state, Missing::WithAll);
+        self.forget_claimed(compiler);
+        let is_changed = !slices.is_empty();
+        self.put(slices, state);
+        is_changed
+    }
+
+    /// Takes the endpoints out of the state again, once all input is known.
+    pub fn release(self, state: &mut State) {
+        for name in &self.slices {
+            state.set_slice(name, None);
+        }
+    }
+
+    /// Adds the rest to what is compiled.
+    pub fn keep(&self, desired: &mut Ruleset) {
+        keep_leftovers(desired, &self.rest);
+    }
+
+    fn put(&mut self, slices: Vec<EndpointSlice>, state: &mut State) {
+        for slice in slices {
+            let name = slice.name.clone();
+            state.set_slice(&name, Some(Arc::new(slice)));
+            self.slices.insert(name);
+        }
+    }
+
+    /// Forgets frontends that their former owners claim: the compiler has them.
+    fn forget_claimed(&mut self, compiler: &Compiler) {
+        for (family, table) in &mut self.rest.tables {
+            for maps in OF_FRONTENDS {
+                let Some(frontends) = maps.first().and_then(|set| table.sets.get(set.name())) else {
+                    continue;
+                };
+                let claimed: BTreeSet<Concat> = frontends
+                    .elements
+                    .iter()
+                    .filter(|(key, element)| {
+                        let owner = maps.first().and_then(|set| compiler.owner(*family, *set, key));
+                        owner.is_some_and(|owner| is_of(element, owner))
+                    })
+                    .map(|(key, _)| key.clone())
+                    .collect();
+                remove(table, maps, &claimed);
+            }
+        }
+    }
+}
+
+/// Adds to `desired` what `kernel` has beyond it: frontends, with all that these need, and addresses. A frontend that
+/// both have for the same Service is as `desired` has it; one that both have for different Services, as `kernel`.
+pub fn keep_leftovers(desired: &mut Ruleset, kernel: &Ruleset) {
+    for (family, desired) in &mut desired.tables {
+        if let Some(kernel) = kernel.tables.get(family) {
+            keep(desired, kernel);
+        }
+    }
+}
+
+fn keep(desired: &mut Table, kernel: &Table) {
+    for maps in OF_FRONTENDS {
+        let Some(first) = maps.first() else { continue };
+        let Some(theirs) = kernel.sets.get(first.name()) else { continue };
+        let ours = desired.sets.get(first.name()).map(|set| &set.elements);
+        let is_kept = |key: &Concat, element: &Element| {
+            let ours = ours.and_then(|elements| elements.get(key));
+            ours.is_none_or(|ours| !has_same_owner(ours, element))
+        };
+        let kept = theirs.elements.iter().filter(|(key, element)| is_kept(key, element));
+        let kept: BTreeSet<Concat> = kept.map(|(key, _)| key.clone()).collect();
+        remove(desired, maps, &kept);
+        let length = length(theirs);
+        for map in maps {
+            copy(desired, kernel, *map, |key, _| is_among(&kept, key, length));
+        }
+    }
+    for set in OF_ADDRESSES {
+        // Ranges must not overlap.
+        let ranges = desired.sets.get(set.name()).filter(|set| set.flags.interval);
+        let ranges = ranges.map(|set| set.elements.clone()).unwrap_or_default();
+        copy(desired, kernel, set, |first, element| {
+            ranges.iter().all(|(other, ours)| last(first, element) < other || last(other, ours) < first)
+        });
+    }
+    for map in [SetName::Classes, SetName::DirectClasses, SetName::Draws] {
+        for element in kernel.sets.get(map.name()).into_iter().flat_map(|set| set.elements.values()) {
+            if let ElementData::Verdict(verdict) = &element.data {
+                keep_chains(desired, kernel, verdict);
+            }
+        }
+        copy(desired, kernel, map, |_, _| true);
+    }
+}
+
+/// The last key of an element of a set of ranges.
+fn last<'a>(first: &'a Concat, element: &'a Element) -> &'a Concat {
+    element.end.as_deref().unwrap_or(first)
+}
+
+/// Keeps the chain that a verdict leads to, and those that it leads to in turn.
+fn keep_chains(desired: &mut Table, kernel: &Table, verdict: &Verdict) {
+    let mut wanted: Vec<Name> = target(verdict).cloned().into_iter().collect();
+    while let Some(name) = wanted.pop() {
+        let Some(chain) = kernel.chains.get(&name).filter(|_| !desired.chains.contains_key(&name)) else {
+            continue;
+        };
+        for statement in chain.rules.iter().flat_map(|rule| &rule.statements) {
+            if let Statement::Verdict(verdict) = statement {
+                wanted.extend(target(verdict).cloned());
+            }
+        }
+        desired.add_chain(chain.clone());
+    }
+}
+
+fn target(verdict: &Verdict) -> Option<&Name> {
+    match verdict {
+        Verdict::Goto(chain) | Verdict::Jump(chain) => Some(chain),
+        _ => None,
+    }
+}
+
+fn copy(desired: &mut Table, kernel: &Table, set: SetName, wanted: impl Fn(&Concat, &Element) -> bool) {
+    let (Some(into), Some(from)) = (desired.sets.get_mut(set.name()), kernel.sets.get(set.name())) else {
+        return;
+    };
+    if into.key != from.key || into.data != from.data || into.flags != from.flags {
+        return;
+    }
+    let kept = from.elements.iter().filter(|(key, element)| wanted(key, element));
+    into.elements.insert_missing(kept.map(|(key, element)| (key.clone(), element.clone())));
+    let count = into.elements.len() as u32;
+    if into.size.is_some_and(|size| size < count) {
+        into.size = from.size.max(Some(count));
+    }
+}
+
+/// Removes these frontends, and what they have in these maps.
+fn remove(table: &mut Table, maps: &[SetName], frontends: &BTreeSet<Concat>) {
+    let Some(length) = maps.first().and_then(|set| table.sets.get(set.name())).map(length) else { return };
+    if frontends.is_empty() {
+        return;
+    }
+    for map in maps {
+        if let Some(set) = table.sets.get_mut(map.name()) {
+            set.elements.retain(|key, _| !is_among(frontends, key, length));
+        }
+    }
+}
+
+/// How many bytes the keys of a set have.
+fn length(set: &Set) -> usize {
+    set.key.iter().map(|field| field.padded_size()).sum()
+}
+
+/// Whether a key begins with one of these frontends.
+fn is_among(frontends: &BTreeSet<Concat>, key: &Concat, length: usize) -> bool {
+    key.as_bytes().get(..length).is_some_and(|start| frontends.contains(&Concat::from_bytes(start)))
+}
+
+/// The Service in the comment of a frontend; cut off if it is too long for a comment.
+fn owner_in(comment: &str) -> &str {
+    comment.split(':').next().unwrap_or_default()
+}
+
+/// Whether two frontends belong to the same Service by their comments.
+fn has_same_owner(a: &Element, b: &Element) -> bool {
+    let (Some(a), Some(b)) = (&a.comment, &b.comment) else { return true };
+    owner_in(a) == owner_in(b)
+}
+
+/// Whether a frontend belongs to this Service by its comment.
+fn is_of(frontend: &Element, owner: &ObjectName) -> bool {
+    let Some(comment) = &frontend.comment else { return true };
+    let (named, owner) = (owner_in(comment), owner.to_string());
+    named == owner || comment.len() >= COMMENT_MAX && owner.starts_with(named)
+}
+
+/// Which endpoints to keep of a ServicePort that lacks some.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    /// Those that it lacks.
+    Alone,
+    /// All that the kernel has for it.
+    WithAll,
+}
+
+/// A ServicePort in one family.
+type PortKey = (ObjectName, Family, Arc<str>, Protocol);
+
+/// Slices with the endpoints that a compiled Service lacks, and that the same Service's frontends have in this ruleset.
+fn slices(kernel: &Ruleset, compiler: &Compiler, state: &State, missing: Missing) -> Vec<EndpointSlice> {
+    let before = AdoptedSlots::of(kernel);
+    if before.is_empty() {
+        return Vec::new();
+    }
+    let now = AdoptedSlots::of(&compiler.ruleset());
+    // Of each port: the endpoints with their shares, and whether any is missing.
+    let mut ports: BTreeMap<PortKey, (BTreeMap<SocketAddr, u16>, bool)> = BTreeMap::new();
+    for (frontend, slots) in before.iter() {
+        let key = frontend.concat();
+        let (family, map) = (frontend.family(), frontend.class_map());
+        let Some(owner) = compiler.owner(family, map, &key) else { continue };
+        let element = kernel.tables.get(&family).and_then(|table| table.sets.get(map.name()));
+        if !element.and_then(|set| set.elements.get(&key)).is_some_and(|element| is_of(element, owner)) {
+            continue;
+        }
+        let service = state.get(owner).and_then(|entry| entry.service.as_deref());
+        let Some((service, port)) = service.and_then(|service| Some((service, port_of(service, frontend)?)))
+        else {
+            continue;
+        };
+        let there: BTreeSet<SocketAddr> =
+            now.get(frontend).into_iter().flat_map(FrontendSlots::endpoints).collect();
+        let port_key = (owner.clone(), family, Arc::clone(&port.name), port.protocol);
+        let (endpoints, is_missing) = ports.entry(port_key).or_default();
+        for (endpoint, share) in shares(slots.endpoints(), service) {
+            let is_there = there.contains(&endpoint);
+            *is_missing |= !is_there;
+            if !is_there || missing == Missing::WithAll {
+                let known = endpoints.entry(endpoint).or_default();
+                *known = share.max(*known);
+            }
+        }
+    }
+    let mut slices = Vec::new();
+    for ((owner, family, name, protocol), (endpoints, is_missing)) in ports {
+        if is_missing {
+            let of_port = (&*name, protocol);
+            slices.extend(slices_of(&owner, of_port, endpoints, |endpoint| {
+                is_on_this_node(kernel, family, endpoint).then(|| Arc::clone(&state.node().name))
+            }));
+        }
+    }
+    slices
+}
+
+/// The slices of one port: one for each number that its endpoints have. No object has such names.
+fn slices_of(
+    owner: &ObjectName,
+    (name, protocol): (&str, Protocol),
+    endpoints: BTreeMap<SocketAddr, u16>,
+    node: impl Fn(SocketAddr) -> Option<Arc<str>>,
+) -> Vec<EndpointSlice> {
+    let mut slices: BTreeMap<(bool, u16), EndpointSlice> = BTreeMap::new();
+    for (endpoint, weight) in endpoints {
+        let (is_ipv4, number) = (endpoint.is_ipv4(), endpoint.port());
+        let slice = slices.entry((is_ipv4, number)).or_insert_with(|| {
+            let family = Family::of(endpoint.ip());
+            let slice_name = format!("{}:left:{family}:{name}:{protocol}:{number}", owner.name);
+            EndpointSlice {
+                name: ObjectName { namespace: Arc::clone(&owner.namespace), name: slice_name.into() },
+                service: Arc::clone(&owner.name),
+                ports: vec![EndpointPort { name: name.into(), protocol, port: number }],
+                endpoints: Vec::new(),
+            }
+        });
+        let node = node(endpoint).unwrap_or_else(|| ELSEWHERE.into());
+        slice.endpoints.push(Endpoint { node: Some(node), weight, ..Endpoint::ready(endpoint.ip()) });
+    }
+    slices.into_values().collect()
+}
+
+/// The port of a Service that a frontend leads to.
+fn port_of<'a>(service: &'a Service, frontend: &FrontendKey) -> Option<&'a ServicePort> {
+    service.ports.iter().find(|port| match frontend {
+        FrontendKey::Address(_, protocol, number) => port.protocol == *protocol && port.port == *number,
+        FrontendKey::NodePort(_, protocol, number) => {
+            port.protocol == *protocol && port.node_port == Some(*number)
+        }
+    })
+}
+
+/// Endpoints with their weights: the number of slots that each has, unless slots are not chosen at random.
+fn shares(slots: impl Iterator<Item = SocketAddr>, service: &Service) -> BTreeMap<SocketAddr, u16> {
+    let mut shares = BTreeMap::new();
+    for endpoint in slots {
+        let share: &mut u16 = shares.entry(endpoint).or_default();
+        *share = match service.load_balancing {
+            LoadBalancing::Random => share.saturating_add(1),
+            LoadBalancing::SourceHash => 1,
+        };
+    }
+    shares
+}
+
+/// Whether an endpoint is on this node: these are in the set of hairpin connections.
+fn is_on_this_node(kernel: &Ruleset, family: Family, endpoint: SocketAddr) -> bool {
+    let hairpin = kernel.tables.get(&family).and_then(|table| table.sets.get(SetName::Hairpin.name()));
+    let address = endpoint.ip().into();
+    hairpin.is_some_and(|set| set.elements.contains_key(&Concat::new(&[address, address])))
+}

@@ -1,0 +1,56 @@
+//! `sessionAffinity`: whether clients stay with their endpoint, and for how long.
+//!
+//! What follows from it stands elsewhere: chains that remember clients in [`crate::plane`], and the ids of endpoints
+//! that clients are remembered with in [`crate::placement`].
+
+use crate::model::Service;
+
+/// Timeouts are multiples of the largest of these that is at most an eighth of them, in seconds: common values stay as
+/// they are. So there are at most 116 different ones, up to a day.
+const TIMEOUT_UNITS: [u32; 14] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
+
+/// Longest timeout that the API allows, in seconds.
+const LONGEST_TIMEOUT: u32 = 86_400;
+
+/// Seconds after a client's last connection during which it stays with its endpoint; `None` without session affinity.
+///
+/// It is at least what the Service asks for, and at most an eighth more. There is a chain for each timeout, so there
+/// are few of them.
+pub fn timeout(service: &Service) -> Option<u32> {
+    service.affinity_timeout.map(rounded)
+}
+
+fn rounded(asked: u32) -> u32 {
+    let asked = asked.clamp(1, LONGEST_TIMEOUT);
+    let unit = TIMEOUT_UNITS.into_iter().rev().find(|unit| unit * 8 <= asked).unwrap_or(1);
+    asked.next_multiple_of(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn timeouts_are_few_and_at_most_an_eighth_longer() {
+        let mut steps = BTreeSet::new();
+        for asked in 1..=LONGEST_TIMEOUT {
+            let step = rounded(asked);
+            assert!(asked <= step && step * 8 <= asked * 9, "{asked} becomes {step}");
+            assert_eq!(rounded(step), step, "a step stays what it is");
+            steps.insert(step);
+        }
+        assert_eq!(steps.len(), 116);
+        assert_eq!(steps.last(), Some(&LONGEST_TIMEOUT));
+    }
+
+    #[test]
+    fn common_timeouts_stay_as_they_are() {
+        let minutes = [1, 2, 3, 4, 5, 10, 15, 20, 30, 45, 60, 90].map(|minutes| minutes * 60);
+        let hours = [2, 3, 4, 6, 8, 12, 16, 18, 24].map(|hours| hours * 3600);
+        for asked in [1, 5, 10, 30, 45, 90].into_iter().chain(minutes).chain(hours) {
+            assert_eq!(rounded(asked), asked);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The conditions `ready`, `serving` and `terminating` of endpoints (KEP-1669).
+//!
+//! `publishNotReadyAddresses` needs no rule of its own: under it the API server's controller marks every endpoint as
+//! ready.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use crate::model::Endpoint;
+
+/// The endpoints that serve a ServicePort, sorted: those that are ready or serving, whatever policy, topology or
+/// termination make of them for new flows.
+pub type Serving = Arc<[SocketAddr]>;
+
+/// The endpoints that may keep the UDP flows they have: all that serve, terminating or not, and whatever
+/// policy and topology say of new flows. One that is ready gets new flows, so it keeps the old ones even if
+/// it claims not to serve (`publishNotReadyAddresses`).
+pub fn serving(endpoints: &[(SocketAddr, &Endpoint)]) -> Serving {
+    endpoints.iter().filter(|(_, e)| e.ready || e.serving).map(|(address, _)| *address).collect()
+}
+
+/// The ready endpoints among those that are admitted.
+pub fn ready(endpoints: &[(SocketAddr, &Endpoint)], admits: impl Fn(&Endpoint) -> bool) -> Vec<SocketAddr> {
+    filtered(endpoints, |endpoint| endpoint.ready && admits(endpoint))
+}
+
+/// These ready endpoints; if there is none, those among the admitted that terminate but still serve.
+pub fn or_terminating(
+    ready: Vec<SocketAddr>,
+    endpoints: &[(SocketAddr, &Endpoint)],
+    admits: impl Fn(&Endpoint) -> bool,
+) -> Vec<SocketAddr> {
+    if ready.is_empty() {
+        filtered(endpoints, |endpoint| endpoint.serving && endpoint.terminating && admits(endpoint))
+    } else {
+        ready
+    }
+}
+
+fn filtered(endpoints: &[(SocketAddr, &Endpoint)], admits: impl Fn(&Endpoint) -> bool) -> Vec<SocketAddr> {
+    // Nearly always all of them. What is too much is given back: it is kept for each of very many ports.
+    let mut filtered = Vec::with_capacity(endpoints.len());
+    filtered.extend(endpoints.iter().filter(|(_, e)| admits(e)).map(|(address, _)| *address));
+    filtered.shrink_to_fit();
+    filtered
+}
