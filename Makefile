@@ -1,6 +1,6 @@
 # Everything a contributor or CI runs. `make demo` and `make test` install what Debian has and is missing.
 CARGO ?= cargo
-PACKAGES = gcc libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iproute2 procps systemd
+PACKAGES = gcc binutils libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iproute2 procps systemd
 IMAGE_PACKAGES = buildah mmdebstrap nftables
 KERNEL_PACKAGES = qemu-system-x86 kmod cpio binutils
 
@@ -12,10 +12,13 @@ SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 BENCH ?= --json integration/figures/bench.json
 # Which kernels `make test-kernels` boots, such as 5.10,newest; all of them unless told.
 KERNELS ?=
+# The version of cargo-deny that `make lint` uses; it is built once, into target/tools.
+DENY_VERSION = 0.20.2
+DENY = target/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # How `make check-image` builds the binary; dev is faster to build.
 PROFILE ?= release
 
-.PHONY: help demo test test-kernels lint soak bench bench-peers image check-image packages
+.PHONY: help demo test test-kernels lint deny advisories soak bench bench-peers bench-docs image check-image dist check-dist packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -24,10 +27,11 @@ demo: packages ## walk through what a Service is, with real packets
 	$(CARGO) build --quiet --workspace --bins
 	$(CARGO) run --quiet -p portolan-integration --bin demo
 
-test: packages lint ## lint, all tests, the demo, the image
+test: packages lint ## lint, all tests, the demo, the packages, the image
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --no-fail-fast
 	$(CARGO) run --quiet -p portolan-integration --bin demo
+	docker/check-dist.sh
 	$(MAKE) --no-print-directory check-image PROFILE=dev
 
 test-kernels: packages ## the binary and its tests on Debian's kernels, emulated by QEMU: some minutes for each
@@ -35,10 +39,25 @@ test-kernels: packages ## the binary and its tests on Debian's kernels, emulated
 	$(CARGO) build --quiet --workspace --bins
 	$(or $(CARGO_TARGET_DIR),target)/debug/test_kernels $(if $(KERNELS),--kernels $(KERNELS))
 
-lint: packages ## formatting, clippy, documentation
+# Where libnftnl and libmnl are missing, any directory stands for theirs: what is only checked is not linked.
+UNLINKED = $(shell pkg-config --exists libnftnl libmnl 2>/dev/null || echo LIBNFTNL_LIB_DIR=$(CURDIR) LIBMNL_LIB_DIR=$(CURDIR))
+
+lint: deny ## formatting, clippy, documentation, licences and sources of dependencies; needs cargo alone
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+	$(UNLINKED) $(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(UNLINKED) RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+
+deny: $(DENY) ## licences, duplicates and sources of dependencies
+	$(DENY) --locked --log-level error check licenses bans sources
+
+advisories: $(DENY) ## what RustSec has published about dependencies; needs the network
+	$(DENY) --locked check advisories
+
+# Without optimization: it is quicker to build so, and runs for a second.
+$(DENY):
+	$(CARGO) install --quiet --locked --debug --root target/tools/cargo-deny-$(DENY_VERSION) \
+		--target-dir target/tools/build cargo-deny@$(DENY_VERSION)
+	rm -r target/tools/build
 
 soak: packages ## random clusters for as long as it is worth leaving a machine alone with
 	@echo "SEED=$(SEED)"
@@ -50,13 +69,17 @@ bench: packages ## cold start, changes, churn, restart, memory, stale flows, the
 	$(CARGO) build --release --quiet --workspace --bins
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench -- $(BENCH)
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_flows
-	$(CARGO) run --release --quiet -p portolan-integration --bin bench_cluster
+	$(CARGO) run --release --quiet -p portolan-integration --bin bench_cluster -- --json integration/figures/cluster.json
 
 bench-peers: packages ## the same Services as kube-proxy has them: packets, load, changes, and a picture
 	mkdir -p integration/figures
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_packets -- --json integration/figures/packets.json
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_peers -- \
 		--json integration/figures/scale.json --svg integration/figures/scale.svg
+
+bench-docs: ## write the figures that were measured last into the documents
+	$(CARGO) build --quiet -p portolan-integration --bins
+	$(CARGO) run --quiet -p portolan-integration --bin bench_docs
 
 image: ## the container image, with docker
 	docker build -f docker/Dockerfile -t portolan \
@@ -66,6 +89,14 @@ image: ## the container image, with docker
 check-image: ## build the image without docker or a registry, and check what is in it
 	$(call install,$(IMAGE_PACKAGES))
 	PROFILE=$(PROFILE) docker/check-image.sh
+
+dist: packages ## a tarball, a Debian package and the chart's package of this version, in target/dist
+	docker/dist.sh target/dist
+	DIST=target/dist docker/check-dist.sh
+
+check-dist: packages ## pack the binary as it is built for tests, and check what is in the packages
+	$(CARGO) build --quiet --bin portolan
+	docker/check-dist.sh
 
 # Only if something is missing: a machine that has everything needs neither root nor the network for this.
 # promtool comes alone: the package that has it would start a Prometheus server.

@@ -1,23 +1,26 @@
 //! `make bench`: the agent against an API server: memory at a cold start and at a restart, the first commit, and a
-//! changed slice on its way from the server to the kernel. `bench_cluster 25000` is about so many Services.
+//! changed slice on its way from the server to the kernel.
 
 use std::{
+    fmt::Write as _,
     fs::File,
     os::fd::AsFd,
+    path::PathBuf,
     process::ExitCode,
     thread,
     time::{Duration, Instant},
 };
 
+use clap::Parser as _;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, setns},
 };
 use portolan::kernel::nftables::Monitor;
 use portolan_integration::{Agent, CLUSTER_CIDR, Lab, Node, eventually, numbered};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-const SIZES: [u32; 2] = [1_000, 10_000];
 const ENDPOINTS: u8 = 5;
 /// How often a change is measured.
 const CHANGES: u16 = 200;
@@ -26,29 +29,106 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-fn main() -> ExitCode {
-    println!();
-    println!("The agent against an API server, {ENDPOINTS} endpoints a Service:");
-    println!();
-    println!(
-        "| Services | first commit after the last list | memory | at most | restart: memory | at most | slice to kernel, median | 99 % |"
-    );
-    println!("|---|---|---|---|---|---|---|---|");
-    let mut sizes: Vec<u32> = std::env::args().skip(1).filter_map(|size| size.parse().ok()).collect();
-    if sizes.is_empty() {
-        sizes.extend(SIZES);
-    }
-    for size in sizes {
-        let measured = thread::spawn(move || measure(size).map_err(|error| error.to_string())).join();
-        if let Err(error) = measured.unwrap_or_else(|_| Err("a panic".into())) {
-            eprintln!("bench_cluster: {error}");
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
+/// The agent against an API server: memory, the first commit, and how long a changed slice takes to the kernel.
+#[derive(Debug, clap::Parser)]
+struct Arguments {
+    /// Numbers of Services.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000])]
+    sizes: Vec<u32>,
+    /// Write the figures to this file, too.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Measure nothing: take the figures that an earlier run wrote with --json.
+    #[arg(long)]
+    from: Option<PathBuf>,
 }
 
-fn measure(size: u32) -> Result<()> {
+/// Everything that one run measured.
+#[derive(Debug, Serialize, Deserialize)]
+struct Results {
+    machine: String,
+    rows: Vec<Row>,
+}
+
+/// The figures of one number of Services.
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    services: u32,
+    /// From the end of the last list to the first commit.
+    first_commit_seconds: f64,
+    memory_kib: u64,
+    most_memory_kib: u64,
+    /// The same of an agent that starts over rules that are right.
+    #[serde(default)]
+    restart_memory_kib: Option<u64>,
+    #[serde(default)]
+    most_restart_memory_kib: Option<u64>,
+    /// From a changed slice to its commit.
+    change_median_seconds: f64,
+    change_99_seconds: f64,
+}
+
+fn main() -> ExitCode {
+    run(&Arguments::parse()).map_or_else(
+        |error| {
+            eprintln!("bench_cluster: {error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let results = match &arguments.from {
+        Some(path) => serde_json::from_str(&std::fs::read_to_string(path)?)?,
+        None => all(&arguments.sizes)?,
+    };
+    print!("{}", results.markdown());
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(&results)?))?;
+    }
+    Ok(())
+}
+
+/// Each size on a thread of its own, since the thread moves to the node's namespace.
+fn all(sizes: &[u32]) -> Result<Results> {
+    let mut rows = Vec::new();
+    for size in sizes.iter().copied() {
+        let measured = thread::spawn(move || measure(size).map_err(|error| error.to_string())).join();
+        rows.push(measured.unwrap_or_else(|_| Err("a panic".into()))?);
+    }
+    Ok(Results { machine: portolan_integration::machine(), rows })
+}
+
+impl Results {
+    fn markdown(&self) -> String {
+        let mut text = format!(
+            "{}\n\n| Services | first commit after the last list | memory | at most | restart: memory | at most | slice to kernel, median | 99 % |\n\
+             |---|---|---|---|---|---|---|---|\n",
+            self.machine
+        );
+        let mebibytes = |kibibytes: u64| format!("{} MiB", kibibytes.div_ceil(1024));
+        let known = |kibibytes: Option<u64>| kibibytes.map_or_else(|| "–".to_owned(), mebibytes);
+        for row in &self.rows {
+            // Writing into a `String` does not fail.
+            let _ = writeln!(
+                text,
+                "| {} | {:.0} ms | {} | {} | {} | {} | {:.2} ms | {:.2} ms |",
+                row.services,
+                row.first_commit_seconds * 1e3,
+                mebibytes(row.memory_kib),
+                mebibytes(row.most_memory_kib),
+                known(row.restart_memory_kib),
+                known(row.most_restart_memory_kib),
+                row.change_median_seconds * 1e3,
+                row.change_99_seconds * 1e3,
+            );
+        }
+        text
+    }
+}
+
+fn measure(size: u32) -> Result<Row> {
     let lab = Lab::new()?;
     let server = lab.api_server(Duration::from_mins(1))?;
     server.put_all(lab.nodes().map(Node::object));
@@ -80,23 +160,21 @@ fn measure(size: u32) -> Result<()> {
     drop(agent);
     let restarted = Agent::start_in_cluster(&lab.node_a, &server.kubeconfig(), &arguments)?;
     while next_commit(&mut monitor, Duration::from_secs(2))?.is_some() {}
-    let memory_again = restarted.resident_memory().ok_or("the agent has ended")?;
-    let most_again = restarted.most_memory().ok_or("the agent has ended")?;
+    let restart_memory_kib = Some(restarted.resident_memory().ok_or("the agent has ended")?);
+    let most_restart_memory_kib = Some(restarted.most_memory().ok_or("the agent has ended")?);
 
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100];
-    let mebibytes = |kibibytes: u64| kibibytes.div_ceil(1024);
-    println!(
-        "| {size} | {:.0?} | {} MiB | {} MiB | {} MiB | {} MiB | {:.2?} | {:.2?} |",
-        committed.saturating_duration_since(listed),
-        mebibytes(memory),
-        mebibytes(most),
-        mebibytes(memory_again),
-        mebibytes(most_again),
-        at(50),
-        at(99)
-    );
-    Ok(())
+    Ok(Row {
+        services: size,
+        first_commit_seconds: committed.saturating_duration_since(listed).as_secs_f64(),
+        memory_kib: memory,
+        most_memory_kib: most,
+        restart_memory_kib,
+        most_restart_memory_kib,
+        change_median_seconds: at(50).as_secs_f64(),
+        change_99_seconds: at(99).as_secs_f64(),
+    })
 }
 
 fn gave_up(what: &str, agent: &Agent) -> String {

@@ -1,6 +1,15 @@
-//! The walk-through, as `make demo` runs it.
+//! The walk-through, as `make demo` runs it, and what the documents show of it.
 
 use std::process::Command;
+
+const DOCUMENT: &str = include_str!("../../../docs/reading-the-rules.md");
+
+/// A line without what differs from run to run: times, and numbers of connections with their bars.
+fn lasting(line: &str) -> String {
+    let is_counted = line.contains(['█', '▌', '▍']) || line.contains(" ms after");
+    let differs = |c: char| is_counted && (c.is_ascii_digit() || matches!(c, ' ' | '▁'..='▏'));
+    line.trim_end().chars().filter(|c| !differs(*c)).collect()
+}
 
 #[test]
 fn every_act_does_what_it_says() {
@@ -11,4 +20,11 @@ fn every_act_does_what_it_says() {
         assert!(stdout.contains(&format!("Act {act}")), "{stdout}");
     }
     assert!(!stdout.contains('\u{1b}'), "no escape sequences with NO_COLOR:\n{stdout}");
+
+    let shown = DOCUMENT.split("```text\n").find(|block| block.starts_with("━━ Act")).unwrap();
+    let shown: Vec<String> = shown.lines().take_while(|line| *line != "```").map(lasting).collect();
+    let printed: Vec<String> = stdout.lines().map(lasting).collect();
+    let start = printed.iter().position(|line| *line == shown[0]).unwrap_or_else(|| panic!("{}", shown[0]));
+    let printed = printed[start..].iter().take(shown.len());
+    assert!(shown.len() > 20 && printed.clone().eq(&shown), "{:#?}\n{shown:#?}", printed.collect::<Vec<_>>());
 }

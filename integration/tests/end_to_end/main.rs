@@ -17,7 +17,6 @@ mod load_balancer;
 mod masquerade;
 mod node_port;
 mod ports;
-mod readme;
 mod refuse;
 mod restart;
 mod scale;

@@ -159,7 +159,7 @@ fn numbers_move_with_what_happens() {
     assert_eq!(after["portolan_services"], 1.0);
     assert_eq!(after[&last], 1.0);
     assert!(after[r#"portolan_set_size{ip_family="IPv4",set="endpoints"}"#] >= 2.0);
-    assert_eq!(after[r#"portolan_build_info{version="0.1.0"}"#], 1.0);
+    assert_eq!(after[concat!(r#"portolan_build_info{version=""#, env!("CARGO_PKG_VERSION"), "\"}")], 1.0);
     assert!(after["process_resident_memory_bytes"] > 1e6);
     assert!(after["process_open_fds"] >= 3.0);
     assert!(after["process_start_time_seconds"] > 1.7e9);

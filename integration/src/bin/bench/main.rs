@@ -44,6 +44,12 @@ struct Arguments {
     /// Write the figures to this file, too.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Measure nothing: take the figures that an earlier run wrote with --json.
+    #[arg(long)]
+    from: Option<PathBuf>,
+    /// Show only these rows of the table, by their keys in the file of --json.
+    #[arg(long, value_delimiter = ',')]
+    keys: Vec<String>,
     /// Longer churn, and every variant at every size.
     #[arg(long)]
     full: bool,
@@ -100,6 +106,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(path) = &arguments.from {
+        let (machine, results) = table::from_json(&std::fs::read(path)?)?;
+        println!("{machine}\n");
+        return show(arguments, &results);
+    }
     if !nix::unistd::geteuid().is_root() {
         return Err("network namespaces of its own take root".into());
     }
@@ -119,10 +130,22 @@ fn run(arguments: &Arguments) -> Result<()> {
             results.extend(figures.into_iter().map(|figure| (services, figure)));
         }
     }
-    print!("{}", table::markdown(&arguments.sizes, &results));
+    show(arguments, &results)?;
     if let Some(path) = &arguments.json {
         std::fs::write(path, format!("{:#}\n", table::json(&results)))?;
     }
+    Ok(())
+}
+
+/// Prints the table.
+fn show(arguments: &Arguments, results: &[(u32, Figure)]) -> Result<()> {
+    if let Some(key) = arguments.keys.iter().find(|key| results.iter().all(|(_, figure)| figure.row != **key))
+    {
+        return Err(format!("there is no figure of a row {key:?}").into());
+    }
+    let is_shown = |row: &str| arguments.keys.is_empty() || arguments.keys.iter().any(|key| key == row);
+    let shown: Vec<_> = results.iter().filter(|(_, figure)| is_shown(&figure.row)).cloned().collect();
+    print!("{}", table::markdown(&arguments.sizes, &shown));
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{
+    Result,
     figure::Figure,
     rows::{ROWS, Row},
 };
@@ -82,4 +83,18 @@ pub fn json(results: &[(u32, Figure)]) -> Value {
         "machine": portolan_integration::machine(),
         "figures": results.iter().map(figure).collect::<Vec<_>>(),
     })
+}
+
+/// What [`json`] wrote: the machine, and the figures.
+pub fn from_json(text: &[u8]) -> Result<(String, Vec<(u32, Figure)>)> {
+    let value: Value = serde_json::from_slice(text)?;
+    let read = |value: &Value| {
+        let services = u32::try_from(value["services"].as_u64()?).ok()?;
+        let figure = Figure::new(value["row"].as_str()?, value["value"].as_f64()?);
+        Some((services, figure.with(value["detail"].as_str()?)))
+    };
+    let figures = value["figures"].as_array().ok_or("a file without figures")?;
+    let figures: Option<_> = figures.iter().map(read).collect();
+    let machine = value["machine"].as_str().ok_or("a file without its machine")?;
+    Ok((machine.to_owned(), figures.ok_or("a figure without row, services or value")?))
 }

@@ -15,6 +15,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::Parser as _;
 
 use arena::Arena;
+use report::Report;
 use variant::Variant;
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -44,6 +45,9 @@ struct Arguments {
     /// Write the figures to this file, too.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Measure nothing: take the figures that an earlier run wrote with --json.
+    #[arg(long)]
+    from: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -57,6 +61,21 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    let report = match &arguments.from {
+        Some(path) => serde_json::from_str(&std::fs::read_to_string(path)?)?,
+        None => measure(arguments)?,
+    };
+    println!("{}\n", report.machine);
+    println!("Time of connect(2). Ratios are medians of the rounds' own ratios.\n");
+    print!("{}", report.markdown());
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    }
+    Ok(())
+}
+
+/// Lets the rulesets take turns.
+fn measure(arguments: &Arguments) -> Result<Report> {
     let mut arenas = Vec::new();
     for variant in arguments.variants.iter().chain(&arguments.rulesets) {
         let arena = Arena::new()?;
@@ -76,17 +95,5 @@ fn run(arguments: &Arguments) -> Result<()> {
         Vec::new()
     };
     let names: Vec<_> = arenas.iter().map(|(variant, _)| variant.to_string()).collect();
-    let report = report::Report::new(&names, &samples, &turns);
-    println!("{}", portolan_integration::machine());
-    println!();
-    println!(
-        "Time of connect(2), {} rounds of {} connections. Ratios are medians of the rounds' own ratios.",
-        shape.rounds, shape.connections
-    );
-    println!();
-    print!("{}", report.markdown());
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, format!("{:#}\n", report.json()))?;
-    }
-    Ok(())
+    Ok(Report::new(&names, &samples, &turns))
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::{connect::Round, established::Turn};
 
@@ -13,13 +13,17 @@ const PEER: &str = "kube-proxy-";
 /// What established connections are compared with.
 const NO_RULES: &str = "none";
 
-/// Figures of each ruleset.
+/// Figures of each ruleset, as they are shown and as they are kept.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
+    /// What it ran on.
+    pub machine: String,
     peer: Option<String>,
     connect: Vec<Connect>,
     established: Vec<Established>,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
 struct Connect {
     ruleset: String,
     p01: Quantile,
@@ -27,21 +31,29 @@ struct Connect {
 }
 
 /// One quantile over the rounds, in microseconds.
+#[derive(Debug, Serialize, Deserialize)]
 struct Quantile {
+    #[serde(rename = "best_us")]
     best: f64,
+    #[serde(rename = "median_us")]
     median: f64,
     /// Median of the ratio to the floor in the same round.
+    #[serde(rename = "ratio_to_floor")]
     to_floor: Option<f64>,
     /// The same to the peer.
+    #[serde(rename = "ratio_to_peer")]
     to_peer: Option<f64>,
 }
 
 /// Medians over the turns, and the medians of the ratios to no rules in the same turn.
+#[derive(Debug, Serialize, Deserialize)]
 struct Established {
     ruleset: String,
     bytes_per_second: f64,
+    #[serde(rename = "bytes_ratio_to_none")]
     bytes_ratio: Option<f64>,
     round_trip_us: f64,
+    #[serde(rename = "round_trip_ratio_to_none")]
     round_trip_ratio: Option<f64>,
 }
 
@@ -60,6 +72,7 @@ impl Report {
         };
         let established = |(name, turns): (&String, &Vec<Turn>)| Established::new(name, turns, no_rules);
         Self {
+            machine: portolan_integration::machine(),
             peer: peer.and_then(|i| names.get(i)).cloned(),
             connect: names.iter().zip(samples).map(connect).collect(),
             established: names.iter().zip(turns).map(established).collect(),
@@ -109,34 +122,6 @@ impl Report {
             );
         }
         text
-    }
-
-    /// The same for programs.
-    pub fn json(&self) -> Value {
-        let quantile = |quantile: &Quantile| {
-            json!({
-                "best_us": quantile.best,
-                "median_us": quantile.median,
-                "ratio_to_floor": quantile.to_floor,
-                "ratio_to_peer": quantile.to_peer,
-            })
-        };
-        let connect = |row: &Connect| json!({ "ruleset": row.ruleset, "p01": quantile(&row.p01), "p50": quantile(&row.p50) });
-        let established = |row: &Established| {
-            json!({
-                "ruleset": row.ruleset,
-                "bytes_per_second": row.bytes_per_second,
-                "bytes_ratio_to_none": row.bytes_ratio,
-                "round_trip_us": row.round_trip_us,
-                "round_trip_ratio_to_none": row.round_trip_ratio,
-            })
-        };
-        json!({
-            "machine": portolan_integration::machine(),
-            "peer": self.peer,
-            "connect": self.connect.iter().map(connect).collect::<Vec<_>>(),
-            "established": self.established.iter().map(established).collect::<Vec<_>>(),
-        })
     }
 }
 

@@ -1,0 +1,62 @@
+//! The messages that the documents explain are those that Portolan prints, and every command is documented.
+
+use std::{fs, path::Path, process::Command};
+
+use portolan_integration::binary;
+
+use crate::top;
+
+/// The sources of the binary and of the compiler, each on one line: literals are continued over several.
+fn sources(directory: &Path, text: &mut String) {
+    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let source = fs::read_to_string(&path).unwrap();
+            for line in source.lines() {
+                text.push_str(line.trim_start().trim_end_matches('\\'));
+            }
+        }
+    }
+}
+
+#[test]
+fn messages_in_troubleshooting_are_printed() {
+    let mut source = String::new();
+    for directory in ["src", "rules/src"] {
+        sources(&top().join(directory), &mut source);
+    }
+    let source = source.replace("\\\"", "\"");
+    let text = fs::read_to_string(top().join("docs/troubleshooting.md")).unwrap();
+    let rows: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("| `")).collect();
+    assert!(rows.len() >= 8, "{rows:?}");
+    for row in rows {
+        let (message, _) = row.split_once('`').unwrap();
+        // What is between two of these is a value.
+        for part in message.split(['…', '"']).filter(|part| part.len() > 8) {
+            let part = part.trim_end_matches(['(', '_']).trim();
+            assert!(
+                source.contains(part) || message.starts_with("curl"),
+                "{message}: no source has {part:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_command_is_documented() {
+    let text = fs::read_to_string(top().join("docs/commands.md")).unwrap();
+    let output = Command::new(binary().unwrap()).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let commands = commands.lines().take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"render"), "{commands:?}");
+    for command in commands.into_iter().filter(|command| *command != "help") {
+        assert!(
+            text.contains(&format!("| `portolan {command}")),
+            "docs/commands.md has no `portolan {command}`"
+        );
+    }
+}
