@@ -63,6 +63,8 @@ impl Service {
     pub fn new(name: &str, cluster_ips: impl IntoIterator<Item = IpAddr>) -> Self {
         let ips: Vec<IpAddr> = cluster_ips.into_iter().collect();
         let families: Vec<_> = ips.iter().map(|ip| Family::of(*ip).name()).collect();
+        // A server takes a second address only if this is said.
+        let policy = if ips.len() > 1 { "RequireDualStack" } else { "SingleStack" };
         Self(json!({
             "apiVersion": "v1",
             "kind": "Service",
@@ -72,6 +74,7 @@ impl Service {
                 "clusterIP": ips.first(),
                 "clusterIPs": ips,
                 "ipFamilies": families,
+                "ipFamilyPolicy": policy,
                 "ports": [],
             },
         }))

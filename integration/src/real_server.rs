@@ -95,13 +95,18 @@ impl RealServer {
     pub fn put_all(&self, objects: impl IntoIterator<Item = Value>) {
         for object in objects {
             let path = path(&object);
-            let apply = |path: &str| {
-                let url = format!("{path}?fieldManager={MANAGER}&force=true");
-                self.request("PATCH", &url, Some(("application/apply-patch+yaml", &object)));
-            };
-            apply(&path);
-            if !object["status"].is_null() {
-                apply(&format!("{path}/status"));
+            let mut applied = object.clone();
+            let status = applied.as_object_mut().and_then(|fields| fields.remove("status"));
+            let url = format!("{path}?fieldManager={MANAGER}&force=true");
+            self.request("PATCH", &url, Some(("application/apply-patch+yaml", &applied)));
+            if let Some(status) = status {
+                // The addresses of a Node cannot be applied: its schema has one address of each type.
+                let patch = json!({"status": status});
+                self.request(
+                    "PATCH",
+                    &format!("{path}/status"),
+                    Some(("application/merge-patch+json", &patch)),
+                );
             }
             self.stored.lock().unwrap_or_else(PoisonError::into_inner).push(object);
         }

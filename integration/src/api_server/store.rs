@@ -64,11 +64,19 @@ impl Store {
     /// Stores an object, new or instead of its predecessor, with the metadata that a server adds.
     ///
     /// # Panics
-    /// If it is of no known kind or has no name: the test is wrong.
+    /// If it is of no known kind or has no name, or if a real server refuses it: the test is wrong.
     pub fn put(&mut self, mut object: Value) {
         let resource = Resource::of(&object)
             .unwrap_or_else(|| panic!("{} {} is not stored here", object["apiVersion"], object["kind"]));
         let key = key(resource, &object);
+        // A Service with a second address, if it does not say that it is dual-stack.
+        let spec = &object["spec"];
+        let is_single = spec["clusterIPs"].as_array().is_none_or(|ips| ips.len() < 2);
+        let is_dual = matches!(spec["ipFamilyPolicy"].as_str(), Some("RequireDualStack" | "PreferDualStack"));
+        assert!(
+            is_single || is_dual,
+            "spec.ipFamilyPolicy: must be 'RequireDualStack' or 'PreferDualStack': {object}"
+        );
         let before = self.objects.get(&key).cloned();
         self.version += 1;
         let metadata = &mut object["metadata"];

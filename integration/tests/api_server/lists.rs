@@ -128,3 +128,17 @@ fn events_are_written_and_changed() {
     let [written] = &scene.server.events()[..] else { panic!("one Event") };
     assert_eq!((&written["note"], &written["reason"]), (&json!("why"), &json!("Refused")));
 }
+
+#[test]
+#[should_panic(expected = "spec.ipFamilyPolicy: must be 'RequireDualStack' or 'PreferDualStack'")]
+fn a_service_that_a_real_server_refuses_is_not_stored() {
+    let scene = Scene::new();
+    let mut service = service("two", None);
+    service["spec"]["clusterIPs"] = json!(["10.96.0.9", "fd00:10:96::9"]);
+    for policy in ["RequireDualStack", "PreferDualStack"] {
+        service["spec"]["ipFamilyPolicy"] = policy.into();
+        scene.server.put(service.clone());
+    }
+    service["spec"]["ipFamilyPolicy"].take();
+    scene.server.put(service);
+}

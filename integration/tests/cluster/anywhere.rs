@@ -1,26 +1,36 @@
 //! What needs nothing of the test API server that a real one does not do: it runs against the server of
 //! `PORTOLAN_TEST_KUBECONFIG` if that is set. Everything else here has the server go wrong, and says so.
 
-use std::path::PathBuf;
+use std::{
+    any::Any,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use portolan_integration::{ApiServer, Namespace, Resource};
 use serde_json::json;
 
 use crate::scene::{Api, Scene};
 
-/// A server that is none of the lab's: of the kubeconfig that is set, or the test API server on a machine of its own.
-fn scene() -> (Scene<Box<dyn Api>>, Option<ApiServer>) {
+/// All tests store the same objects, and there is only one real server.
+static REAL_SERVER: Mutex<()> = Mutex::new(());
+
+/// A server that is none of the lab's: of the kubeconfig that is set, or the test API server on a machine of its own. What
+/// is beside it is to be kept as long.
+fn scene() -> (Box<dyn Any>, Scene<Box<dyn Api>>) {
     if let Some(path) = std::env::var_os("PORTOLAN_TEST_KUBECONFIG") {
-        return (Scene::at(&PathBuf::from(path), None), None);
+        let turn = REAL_SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+        return (Box::new(turn), Scene::at(&PathBuf::from(path), None));
     }
     let elsewhere = Namespace::new("elsewhere").unwrap_or_else(|error| panic!("{error}"));
     let server = ApiServer::start(&elsewhere, ([127, 0, 0, 1], 6443).into()).unwrap();
-    (Scene::at(&server.kubeconfig(), Some(&elsewhere)), Some(server))
+    let scene = Scene::at(&server.kubeconfig(), Some(&elsewhere));
+    (Box::new(server), scene)
 }
 
 #[test]
 fn whatever_the_server_services_are_served_changed_and_withdrawn() {
-    let (scene, _server) = scene();
+    let (_server, scene) = scene();
     let [one, two] = scene.web_pods();
     scene.put_web(&[&one]);
     let _agent = scene.run();
@@ -46,7 +56,7 @@ fn whatever_the_server_services_are_served_changed_and_withdrawn() {
 
 #[test]
 fn whatever_the_server_traffic_follows_the_zone_of_the_node() {
-    let (scene, _server) = scene();
+    let (_server, scene) = scene();
     let [one, two] = scene.web_pods();
     let set_zone = |zone: &str| {
         let mut node = scene.lab.node_a.object();
