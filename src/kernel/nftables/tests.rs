@@ -68,16 +68,13 @@ fn batch() -> Batch {
     batch
 }
 
-/// The attributes of the rules in a batch that adds these to a chain.
-fn written(family: Family, rules: &[Rule]) -> Result<Vec<Vec<u8>>, super::Error> {
+/// The attributes of a rule in a batch that adds it to a chain.
+fn written(family: Family, rule: &Rule) -> Result<Vec<u8>, super::Error> {
     let mut transaction = Transaction::new("portolan");
-    for rule in rules {
-        transaction.push(family, Operation::AddRule { chain: "c".into(), rule: rule.clone() });
-    }
+    transaction.push(family, Operation::AddRule { chain: "c".into(), rule: rule.clone() });
     let mut batch = Batch::new();
     batch.encode(&transaction)?;
-    let messages = Messages(batch.bytes()).skip(1).take(rules.len());
-    Ok(messages.map(|message| message.attributes().0.to_vec()).collect())
+    Ok(Messages(batch.bytes()).nth(1).unwrap().attributes().0.to_vec())
 }
 
 /// The attributes of a rule with its expressions changed: their names and their attributes.
@@ -123,7 +120,7 @@ fn every_expression() -> Rule {
 fn what_only_some_kernels_say_makes_no_difference() {
     let zero = |length: usize| vec![0; length];
     for family in Family::ALL {
-        let rule = written(family, &[every_expression()]).unwrap().remove(0);
+        let rule = written(family, &every_expression()).unwrap();
         let expected = Program::of(family, &every_expression(), &mut Scratch::default()).unwrap();
         assert_eq!(Program::read(Attributes(&rule)), expected);
         let least = rewritten(&rule, |name, attributes| {
@@ -155,7 +152,7 @@ fn what_only_some_kernels_say_makes_no_difference() {
 #[test]
 fn every_attribute_that_is_changed_or_added_makes_a_difference() {
     for family in Family::ALL {
-        let rule = written(family, &[every_expression()]).unwrap().remove(0);
+        let rule = written(family, &every_expression()).unwrap();
         let expected = Program::read(Attributes(&rule));
         let list = Attributes(&rule).find(NFTA_RULE_EXPRESSIONS).unwrap().nested();
         for (at, expression) in list.into_iter().enumerate() {
@@ -171,8 +168,8 @@ fn every_attribute_that_is_changed_or_added_makes_a_difference() {
                         let changed =
                             attributes.iter_mut().find(|(kind, _)| *kind == attribute.kind).unwrap();
                         // Of names and of data the last byte is a zero that ends them, or pads.
-                        let last = changed.1.iter().rposition(|byte| *byte != 0).unwrap_or(3);
-                        changed.1[last] ^= 0x40;
+                        let end = changed.1.iter().rposition(|byte| *byte != 0).unwrap_or(3);
+                        changed.1[end] ^= 0x40;
                     }
                 });
                 assert_ne!(Program::read(Attributes(&changed)), expected, "{name} {}", attribute.kind);
@@ -231,11 +228,11 @@ proptest! {
     ) {
         let family = if ip6 { Family::Ip6 } else { Family::Ip };
         // Others are refused for a reason: they are too long for the registers.
-        if let (Ok(bytes), Ok(others)) = (written(family, &[one.clone()]), written(family, &[other.clone()])) {
-            let program = Program::read(Attributes(&bytes[0]));
+        if let (Ok(bytes), Ok(others)) = (written(family, &one), written(family, &other)) {
+            let program = Program::read(Attributes(&bytes));
             let translated = Program::of(family, &one, &mut Scratch::default()).unwrap();
             prop_assert_eq!(&program, &translated);
-            let is_equal = program == Program::read(Attributes(&others[0]));
+            let is_equal = program == Program::read(Attributes(&others));
             prop_assert_eq!(is_equal, print::rule(&one, family) == print::rule(&other, family));
         }
     }
