@@ -101,11 +101,11 @@ impl RealServer {
             self.request("PATCH", &url, Some(("application/apply-patch+yaml", &applied)));
             if let Some(status) = status {
                 // The addresses of a Node cannot be applied: its schema has one address of each type.
-                let patch = json!({"status": status});
+                let change = json!({"status": status});
                 self.request(
                     "PATCH",
                     &format!("{path}/status"),
-                    Some(("application/merge-patch+json", &patch)),
+                    Some(("application/merge-patch+json", &change)),
                 );
             }
             self.stored.lock().unwrap_or_else(PoisonError::into_inner).push(object);

@@ -26,7 +26,7 @@ impl Random {
 
 /// A Service changes its endpoints, goes, or comes back.
 fn change(scene: &Scene, random: &mut Random) {
-    let number = random.below(SERVICES.into()) as u32;
+    let number = random.below(SERVICES);
     if random.below(4) == 0 {
         return scene.server.delete_all(&numbered(number, []));
     }

@@ -42,8 +42,11 @@ pub struct TraceArgs {
     #[arg(value_name = "FROM")]
     pub from: String,
 
-    /// Where it goes to: svc/NAMESPACE/NAME[:PORT], NAME.NAMESPACE.svc[:PORT], ADDRESS:PORT, or :NODEPORT
-    #[arg(value_name = "TO")]
+    /// Where it goes to.
+    #[arg(
+        value_name = "TO",
+        help = "Where it goes to: svc/NAMESPACE/NAME[:PORT], NAME.NAMESPACE.svc[:PORT], ADDRESS:PORT, or :NODEPORT"
+    )]
     pub to: String,
 
     /// Its protocol
