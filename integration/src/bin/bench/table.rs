@@ -85,7 +85,7 @@ pub fn json(results: &[(u32, Figure)]) -> Value {
     })
 }
 
-/// What [`json`] wrote: the machine, and the figures.
+/// What [`json()`] wrote: the machine, and the figures.
 pub fn from_json(text: &[u8]) -> Result<(String, Vec<(u32, Figure)>)> {
     let value: Value = serde_json::from_slice(text)?;
     let read = |value: &Value| {
