@@ -14,7 +14,7 @@ use std::{
     ptr::NonNull,
 };
 
-use nftnl_sys::{
+use nftnl::nftnl_sys::{
     self as sys,
     libc::{self, nlmsghdr},
 };
@@ -40,7 +40,7 @@ pub(super) struct Attribute {
 macro_rules! attributes {
     ($($name:ident => $value:expr),* $(,)?) => {
         vec![$((
-            $crate::kernel::nftables::libnftnl::Attribute { number: nftnl_sys::$name, name: stringify!($name) },
+            $crate::kernel::nftables::libnftnl::Attribute { number: nftnl::nftnl_sys::$name, name: stringify!($name) },
             $crate::kernel::nftables::libnftnl::Value::bytes($value),
         )),*]
     };

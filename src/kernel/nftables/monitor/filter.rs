@@ -5,7 +5,7 @@
 //! nothing. A socket filter (classic BPF) looks at each message of a datagram and lets it pass if any of them ends a
 //! commit or is about our tables.
 
-use nftnl_sys::libc::{self, sock_filter};
+use nftnl::nftnl_sys::libc::{self, sock_filter};
 
 use crate::kernel::nftables::uapi::NFT_MSG_NEWGEN;
 
