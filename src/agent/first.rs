@@ -24,7 +24,7 @@ pub(super) struct First {
 /// Reads the kernel for the first time. The compiler has compiled nothing yet.
 pub(super) fn read(kernel: &mut impl Tables, compiler: &Compiler, state: &mut State) -> Result<First, Error> {
     let before = kernel.generation()?.id;
-    let mut small = Small::default();
+    let mut small = Small { compiler, unread: Vec::new() };
     let present = kernel.read(&compiler.config().table, &mut small)?;
     if small.unread.is_empty() {
         return Ok(First { kernel: present, guess: None, is_held: false });
@@ -72,12 +72,16 @@ const LARGE: u32 = 4096;
 const AT_ONCE: usize = 1024;
 
 /// Reads all but the large sets, of a kernel that says how many elements these have.
-#[derive(Default)]
-struct Small {
+struct Small<'a> {
+    compiler: &'a Compiler,
     unread: Vec<(Family, SetName, u32)>,
 }
 
-impl Wanted for Small {
+impl Wanted for Small<'_> {
+    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
+        self.compiler.chains(family, names)
+    }
+
     fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
         let name = SetName::from_name(&set.name).filter(|_| !set.flags.interval && !set.flags.dynamic);
         let large = name.zip(count).filter(|(_, count)| *count >= LARGE);
@@ -86,7 +90,7 @@ impl Wanted for Small {
     }
 }
 
-impl Small {
+impl Small<'_> {
     /// Whether the kernel holds just what was compiled, but for the slots at which endpoints stand: these are taken over.
     /// The large sets are compared as they are read: they are never in memory as a whole.
     fn is_rest_held(

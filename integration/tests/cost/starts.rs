@@ -111,7 +111,7 @@ fn a_start_that_has_nothing_to_do_never_has_all_elements_in_memory() {
         assert!(start.desired.is_none(), "everything is as it must be");
         let read = &start.present.tables[&Family::Ip].sets["endpoints"].elements;
         assert_eq!(read.len(), 0, "the endpoints were compared as they were read");
-        let present = kernel.dump(&compiler.config().table).unwrap();
+        let present = kernel.read(&compiler.config().table, &mut &compiler).unwrap();
         assert_eq!(start.compiler.ruleset(), present, "the slots are adopted");
     });
 }
