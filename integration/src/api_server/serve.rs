@@ -240,7 +240,9 @@ fn nowhere(user: &str, uri: &Uri, query: &BTreeMap<String, String>) -> Result<Re
 
 /// Stores an object as it is given, with the status that it has; or its status alone.
 fn apply(store: &mut Store, key: &Key, object: Value, is_status: bool) -> Result<Json<Value>, Refusal> {
-    if Resource::of(&object) != Some(key.0) || object["metadata"]["name"] != key.2 {
+    // A merge patch of the status need not name the object.
+    let names_it = Resource::of(&object) == Some(key.0) && object["metadata"]["name"] == key.2;
+    if !(names_it || is_status && object["metadata"].is_null()) {
         return Err(Refusal::new(400, "the object is not the one of the URL"));
     }
     let known = store.get(key).map(|known| Value::clone(known));

@@ -205,7 +205,9 @@ fn log_lines_are_json_if_asked_for() {
     assert!(read["caller"].as_str().unwrap().starts_with("run.rs:"), "{read}");
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64() * 1000.0;
     assert!((0.0..600_000.0).contains(&(now - read["ts"].as_f64().unwrap())), "{read}");
-    assert!(with("broken.yaml").get("v").is_none());
+    let broken = with("Manifest cannot be used");
+    assert!(broken.get("v").is_none());
+    assert!(broken["err"].as_str().unwrap().contains("broken.yaml"), "{broken}");
     assert_eq!(with("Without effect here")["v"], 0);
 }
 

@@ -255,7 +255,7 @@ fn credentials_that_cannot_be_used_are_named_with_what_named_them() {
                 "current-context: a\ncontexts: [{name: a, context: {cluster: c, user: nobody}}]\n\
                  clusters: [{name: c, cluster: {server: 'https://192.0.2.1:6443'}}]\nusers: [{name: u, user: {}}]\n",
             ),
-            "the user \"nobody\"",
+            "the context's user \"nobody\" does not exist",
         ),
         (kubeconfig(&format!("{server}, certificate-authority: /nonexistent/ca"), ""), "/nonexistent/ca"),
         (kubeconfig(&format!("{server}, certificate-authority-data: aGVsbG8="), ""), "has no certificate"),

@@ -82,7 +82,7 @@ pub struct CheckArgs {
 #[derive(Args, Debug)]
 pub struct ViewArgs {
     /// The node whose view it is, rather than this one
-    #[arg(long, value_name = "NAME", conflicts_with = "hostname_override")]
+    #[arg(long, value_name = "NAME", conflicts_with = "hostname-override")]
     pub node: Option<String>,
 
     /// Input.
