@@ -18,7 +18,7 @@ use std::{
 pub use self::{
     finding::Finding,
     reason::{Reason, Severity},
-    workload::{Labels, Pod, Selector, Workloads, edit_distance},
+    workload::{Labels, Pod, Selector, Workloads},
 };
 use crate::{
     compile::{Compiler, PodDetector},

@@ -7,25 +7,20 @@ use serde_json::{Value, json};
 
 use super::{
     arguments::{CheckArgs, CheckOutput, FailOn},
-    explain::Scene,
+    explain::{self, Scene},
 };
 
 /// Reports the findings of all Services: exit status 0 none that counts, 1 some, 2 an error.
 pub fn check(args: &CheckArgs) -> ExitCode {
-    let error = ExitCode::from(2);
-    let scene = match Scene::read(&args.view) {
-        Ok(Some(scene)) => scene,
-        Ok(None) => return error,
-        Err(failure) => {
-            super::fail(&failure);
-            return error;
-        }
+    let scene = match Scene::open(&args.view) {
+        Ok(scene) => scene,
+        Err(code) => return code,
     };
     let baseline = match args.baseline.as_deref().map(baseline).transpose() {
         Ok(baseline) => baseline.unwrap_or_default(),
         Err(message) => {
             eprintln!("portolan: {message}");
-            return error;
+            return explain::error();
         }
     };
     let is_known = |finding: &Finding| {
@@ -47,10 +42,10 @@ pub fn check(args: &CheckArgs) -> ExitCode {
         FailOn::Warning => Severity::Warning,
     };
     match super::print(text.as_bytes()) {
-        ExitCode::SUCCESS if !scene.is_whole => error,
+        ExitCode::SUCCESS if !scene.is_whole => explain::error(),
         ExitCode::SUCCESS if findings.iter().any(|finding| finding.severity >= least) => ExitCode::from(1),
         ExitCode::SUCCESS => ExitCode::SUCCESS,
-        _ => error,
+        _ => explain::error(),
     }
 }
 

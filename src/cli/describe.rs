@@ -15,7 +15,7 @@ use portolan_rules::{
 
 use super::{
     arguments::{DescribeServiceArgs, When},
-    explain::{Scene, kind, percent},
+    explain::{self, Scene, kind, no_service, percent},
 };
 
 /// Letters of a bar that stands for all connections.
@@ -23,22 +23,14 @@ const BAR: u32 = 20;
 
 /// Describes a Service: exit status 0, or 1 if there is none of that name, or 2 for an error.
 pub fn service(args: &DescribeServiceArgs) -> ExitCode {
-    let error = ExitCode::from(2);
-    let scene = match Scene::read(&args.view) {
-        Ok(Some(scene)) => scene,
-        Ok(None) => return error,
-        Err(failure) => {
-            super::fail(&failure);
-            return error;
-        }
+    let scene = match Scene::open(&args.view) {
+        Ok(scene) => scene,
+        Err(code) => return code,
     };
     let (namespace, name) = args.name.split_once('/').unwrap_or((&args.namespace, &args.name));
     let name = ObjectName::new(namespace, name);
     let Some(service) = scene.view().service(&name) else {
-        let all = scene.view().services();
-        let nearest = nearest(&name, all.iter().map(|service| &service.service.name));
-        let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
-        eprintln!("portolan: there is no Service {name} in the input{hint}");
+        eprintln!("portolan: {}", no_service(&scene.view(), &name));
         return ExitCode::from(1);
     };
     let text = text(&scene.view(), &service, &scene.origin);
@@ -51,18 +43,9 @@ pub fn service(args: &DescribeServiceArgs) -> ExitCode {
     // Writing into a vector does not fail.
     let _ = out.write_all(text.as_bytes());
     match super::print(&out.into_inner()) {
-        ExitCode::SUCCESS if !scene.is_whole => error,
+        ExitCode::SUCCESS if !scene.is_whole => explain::error(),
         code => code,
     }
-}
-
-/// The name that comes nearest to one that is not there.
-pub fn nearest<'a>(name: &ObjectName, all: impl Iterator<Item = &'a ObjectName>) -> Option<&'a ObjectName> {
-    let distance = |other: &ObjectName| {
-        portolan_rules::explanation::edit_distance(&name.to_string(), &other.to_string())
-    };
-    let nearest = all.map(|other| (distance(other), other)).min();
-    nearest.filter(|(distance, other)| *distance <= 2 || other.name == name.name).map(|(_, other)| other)
 }
 
 const BOLD: Style = Style::new().bold();
@@ -139,12 +122,12 @@ fn write_port(
         return writeln!(out, "  no endpoints");
     }
     writeln!(out, "  endpoints")?;
-    let policies: Vec<TrafficPolicy> = [TrafficPolicy::Cluster, TrafficPolicy::Local]
-        .into_iter()
-        .filter(|policy| port.frontends.iter().any(|frontend| frontend.policy == *policy))
-        .collect();
+    let is_in_force =
+        |policy: &TrafficPolicy| port.frontends.iter().any(|frontend| frontend.policy == *policy);
+    let policies = [TrafficPolicy::Cluster, TrafficPolicy::Local].into_iter().filter(is_in_force);
+    let shares: Vec<_> = policies.map(|policy| (policy, shares(view, explained, port, policy))).collect();
     for endpoint in &port.endpoints {
-        write_endpoint(out, view, explained, port, endpoint, &policies)?;
+        write_endpoint(out, endpoint, &shares)?;
     }
     Ok(())
 }
@@ -211,26 +194,24 @@ fn outcome(view: &View<'_>, frontend: &ExplainedFrontend) -> String {
     }
 }
 
+/// An endpoint, with its share under each policy that is in force.
 fn write_endpoint(
     out: &mut String,
-    view: &View<'_>,
-    explained: &ExplainedService,
-    port: &ExplainedPort,
     endpoint: &ExplainedEndpoint,
-    policies: &[TrafficPolicy],
+    shares: &[(TrafficPolicy, HashMap<SocketAddr, Probability>)],
 ) -> std::fmt::Result {
     let pod = endpoint.pod.as_ref().map(|pod| format!(" Pod {pod}")).unwrap_or_default();
     let node = endpoint.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
     write!(out, "    {}{pod}{node}", endpoint.at)?;
-    for policy in policies {
-        let label = match (policies.len(), policy) {
+    for (policy, of_policy) in shares {
+        let label = match (shares.len(), policy) {
             (1, _) => "",
             (_, TrafficPolicy::Cluster) => "Cluster: ",
             (_, TrafficPolicy::Local) => "Local: ",
         };
         match endpoint.left_out(*policy) {
             Some(reason) => write!(out, "\n      {GREY}{label}not used: {reason}{GREY:#}")?,
-            None => match shares(view, explained, port, *policy).get(&endpoint.at) {
+            None => match of_policy.get(&endpoint.at) {
                 Some(share) => {
                     let bar = bar(share);
                     write!(out, "\n      {label}{bar:<20} {share} ({})", percent(share))?;

@@ -1,11 +1,12 @@
 //! What the commands that explain have in common: the input, compiled for a node.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, process::ExitCode};
 
 use portolan_rules::{
     compile::Compiler,
     explanation::{View, Workloads},
     frontends::FrontendKind,
+    model::ObjectName,
     ruleset::{Family, Ruleset},
     simulate::{Host, Probability},
     state::State,
@@ -15,7 +16,12 @@ use super::{
     arguments::ViewArgs,
     input::{self, Input},
 };
-use crate::{agent::NodeFacts, config::Error, source::manifest::Completeness};
+use crate::{config::Error, source::manifest::Completeness};
+
+/// The exit status for input that cannot be used, and other errors.
+pub fn error() -> ExitCode {
+    ExitCode::from(2)
+}
 
 /// The input, compiled as a node would.
 pub struct Scene {
@@ -31,23 +37,29 @@ pub struct Scene {
 }
 
 impl Scene {
+    /// Reads the input and compiles it; if that fails, it is reported, and this is the exit status.
+    pub fn open(args: &ViewArgs) -> Result<Self, ExitCode> {
+        match Self::read(args) {
+            Ok(scene) => scene.ok_or_else(error),
+            Err(failure) => {
+                super::fail(&failure);
+                Err(error())
+            }
+        }
+    }
+
     /// Reads the input and compiles it. Nothing if no object of it can be used, which was reported.
-    pub fn read(args: &ViewArgs) -> Result<Option<Self>, Error> {
+    fn read(args: &ViewArgs) -> Result<Option<Self>, Error> {
         let mut input_args = args.input.clone();
         if args.node.is_some() {
             input_args.options.0.hostname_override.clone_from(&args.node);
         }
-        let Input { settings, mut state, service_cidrs, completeness, workloads, .. } =
-            input::read(&input_args)?;
-        if completeness == Completeness::Nothing {
+        let mut input = input::read(&input_args)?;
+        if input.completeness == Completeness::Nothing {
             return Ok(None);
         }
-        let mut compiler = Compiler::new(settings.config.clone());
-        if let Some(lacking) = settings.lacks(state.node()) {
-            eprintln!("portolan: warning: {lacking}");
-        }
-        NodeFacts::new(&settings, state.node()).apply(&mut compiler, &mut state);
-        compiler.set_service_cidrs(&mut state, &[service_cidrs, settings.service_cidrs].concat());
+        let mut compiler = input.compiler();
+        let Input { settings, mut state, completeness, workloads, .. } = input;
         compiler.load(&mut state, &Ruleset::default());
         let mut local_addresses: BTreeSet<IpAddr> = state.node().addresses.iter().copied().collect();
         for family in Family::ALL {
@@ -80,6 +92,16 @@ impl Scene {
             workloads: &self.workloads,
         }
     }
+}
+
+/// That there is no such Service, and which name comes nearest.
+pub fn no_service(view: &View<'_>, name: &ObjectName) -> String {
+    let distance = |other: &ObjectName| strsim::osa_distance(&name.to_string(), &other.to_string());
+    let services = view.state.services().map(|(service, _)| &service.name);
+    let nearest = services.map(|other| (distance(other), other)).min();
+    let nearest = nearest.filter(|(distance, other)| *distance <= 2 || other.name == name.name);
+    let hint = nearest.map(|(_, nearest)| format!("; did you mean {nearest}?")).unwrap_or_default();
+    format!("there is no Service {name} in the input{hint}")
 }
 
 /// What kind of frontend it is, in the API's words.

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use portolan_rules::{explanation::Workloads, model::Node, state::State};
+use portolan_rules::{compile::Compiler, explanation::Workloads, model::Node, state::State};
 
 use crate::{
+    agent::NodeFacts,
     cli::arguments::{InputArgs, ManifestArgs},
     config::{Error, settings::Settings},
     source::manifest::{Completeness, MAX_FILE_SIZE, Objects, Source},
@@ -28,6 +29,20 @@ pub struct Input {
     pub workloads: Workloads,
     /// Whether nothing could be used of one of the paths, or a file could not be read.
     pub is_path_missing: bool,
+}
+
+impl Input {
+    /// A compiler that knows the node and the ServiceCIDRs, and has compiled nothing yet.
+    pub fn compiler(&mut self) -> Compiler {
+        let Self { settings, state, service_cidrs, .. } = self;
+        let mut compiler = Compiler::new(settings.config.clone());
+        if let Some(lacking) = settings.lacks(state.node()) {
+            eprintln!("portolan: warning: {lacking}");
+        }
+        NodeFacts::new(settings, state.node()).apply(&mut compiler, state);
+        compiler.set_service_cidrs(state, &[&service_cidrs[..], &settings.service_cidrs].concat());
+        compiler
+    }
 }
 
 /// Reads the manifests. Problems with them are written to standard error, a line each.

@@ -12,7 +12,6 @@ use portolan_rules::{
 
 use super::input::{self, Input};
 use crate::{
-    agent::NodeFacts,
     cli::arguments::{InputArgs, Output, RenderArgs},
     config::settings::Settings,
     kernel::nftables::{Error, Kernel, Needs},
@@ -104,15 +103,13 @@ struct Compiled {
 }
 
 /// Compiles the input against what the kernel has, of which nothing goes while the input is incomplete.
-fn compile(input: Input, read: impl FnOnce(&Compiler) -> Result<Ruleset, Error>) -> Result<Compiled, Error> {
-    let Input { settings, mut state, service_cidrs, completeness, workloads: _, is_path_missing: _ } = input;
+fn compile(
+    mut input: Input,
+    read: impl FnOnce(&Compiler) -> Result<Ruleset, Error>,
+) -> Result<Compiled, Error> {
+    let mut compiler = input.compiler();
+    let Input { mut state, completeness, .. } = input;
     let is_whole = completeness == Completeness::Whole;
-    let mut compiler = Compiler::new(settings.config.clone());
-    if let Some(lacking) = settings.lacks(state.node()) {
-        eprintln!("portolan: warning: {lacking}");
-    }
-    NodeFacts::new(&settings, state.node()).apply(&mut compiler, &mut state);
-    compiler.set_service_cidrs(&mut state, &[service_cidrs, settings.service_cidrs].concat());
     let kernel = read(&compiler)?;
     let leftovers = (!is_whole).then(|| Leftovers::find(&kernel, &compiler, &mut state));
     let problems = compiler.load(&mut state, &kernel);

@@ -10,25 +10,19 @@ use portolan_rules::{
     frontends::{FrontendKey, FrontendKind},
     model::{ObjectName, TrafficPolicy},
     ruleset::Family,
-    simulate::{Fate, Outcome, explain},
+    simulate::{self, Fate, Outcome},
 };
 
 use super::{
     arguments::TraceArgs,
-    describe::nearest,
-    explain::{Scene, kind, percent},
+    explain::{self, Scene, kind, no_service, percent},
 };
 
 /// Traces a connection: exit status 0 it reaches an endpoint, 1 it does not, 2 an error.
 pub fn trace(args: &TraceArgs) -> ExitCode {
-    let error = ExitCode::from(2);
-    let scene = match Scene::read(&args.view) {
-        Ok(Some(scene)) => scene,
-        Ok(None) => return error,
-        Err(failure) => {
-            super::fail(&failure);
-            return error;
-        }
+    let scene = match Scene::open(&args.view) {
+        Ok(scene) => scene,
+        Err(code) => return code,
     };
     let view = scene.view();
     let traced = destination(&view, args).and_then(|to| {
@@ -39,7 +33,7 @@ pub fn trace(args: &TraceArgs) -> ExitCode {
         Ok(traced) => traced,
         Err(message) => {
             eprintln!("portolan: {message}");
-            return error;
+            return explain::error();
         }
     };
     let reaches = outcome.fates().keys().any(|fate| matches!(fate, Fate::Sent { .. }));
@@ -47,16 +41,16 @@ pub fn trace(args: &TraceArgs) -> ExitCode {
     text.push_str(&ladder(&view, args, to, &outcome));
     if args.view.input.logging.verbosity > 0 {
         text.push_str("\nRules\n");
-        text.push_str(&explain(&outcome));
+        text.push_str(&simulate::explain(&outcome));
     }
     text.push('\n');
     text.push_str(&scene.origin);
     text.push('\n');
     match super::print(text.as_bytes()) {
-        ExitCode::SUCCESS if !scene.is_whole => error,
+        ExitCode::SUCCESS if !scene.is_whole => explain::error(),
         ExitCode::SUCCESS if reaches => ExitCode::SUCCESS,
         ExitCode::SUCCESS => ExitCode::from(1),
-        _ => error,
+        _ => explain::error(),
     }
 }
 
@@ -125,10 +119,7 @@ fn destination(view: &View<'_>, args: &TraceArgs) -> Result<SocketAddr, String> 
         }
     };
     let Some(service) = view.service(&name) else {
-        let all = view.services();
-        let nearest = nearest(&name, all.iter().map(|service| &service.service.name));
-        let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
-        return Err(format!("TO: there is no Service {name} in the input{hint}"));
+        return Err(format!("TO: {}", no_service(view, &name)));
     };
     let is_meant = |wanted: &&ExplainedPort| {
         let given =

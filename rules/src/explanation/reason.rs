@@ -68,8 +68,6 @@ pub enum Reason {
         /// The names that the slices have for that protocol.
         names: Vec<Arc<str>>,
     },
-    /// The slices are of a family in which the Service has no ClusterIP.
-    WrongFamily,
     /// The slices have the port, but no endpoint of the family.
     NoEndpointOfFamily {
         /// The family.
@@ -109,8 +107,6 @@ pub enum Reason {
     NoLoadBalancerAddress,
     /// The kernel refused to take the Service.
     Quarantined,
-    /// No endpoint is left for this frontend: connections are refused.
-    Refused,
     /// The policy is `Local` and this node has no endpoint: connections from outside are dropped.
     DroppedHere {
         /// Whether that is the ClusterIP's policy.
@@ -150,7 +146,6 @@ impl Reason {
             Self::NotOnThisNode { node: Some("node-2".into()) },
             Self::ServiceAddress { owner: Some(name.clone()) },
             Self::NoSuchPort { names: vec!["https".into()] },
-            Self::WrongFamily,
             Self::NoEndpointOfFamily { family: Family::Ip6 },
             Self::NoEndpoints,
             Self::SelectorMatchesNothing { selector: "app=web".into(), nearest: None },
@@ -160,7 +155,6 @@ impl Reason {
             Self::OthersClusterIp { address, owner: name },
             Self::NoLoadBalancerAddress,
             Self::Quarantined,
-            Self::Refused,
             Self::DroppedHere { internal: false },
             Self::NoHealthCheckNodePort,
             Self::SourceRangesOfOneFamily { address },
@@ -181,7 +175,6 @@ impl Reason {
             Self::NotOnThisNode { .. } => "not-on-this-node",
             Self::ServiceAddress { .. } => "service-address",
             Self::NoSuchPort { .. } => "no-such-port",
-            Self::WrongFamily => "wrong-family",
             Self::NoEndpointOfFamily { .. } => "no-endpoint-of-family",
             Self::NoEndpoints => "no-endpoints",
             Self::SelectorMatchesNothing { .. } => "selector-matches-nothing",
@@ -191,7 +184,6 @@ impl Reason {
             Self::OthersClusterIp { .. } => "others-cluster-ip",
             Self::NoLoadBalancerAddress => "no-load-balancer-address",
             Self::Quarantined => "quarantined",
-            Self::Refused => "refused",
             Self::DroppedHere { .. } => "dropped-here",
             Self::NoHealthCheckNodePort => "no-health-check-node-port",
             Self::SourceRangesOfOneFamily { .. } => "source-ranges-of-one-family",
@@ -212,7 +204,6 @@ impl Reason {
             Self::NotReady { .. }
             | Self::NotOnThisNode { .. }
             | Self::DroppedHere { internal: true }
-            | Self::WrongFamily
             | Self::NoLoadBalancerAddress
             | Self::NoHealthCheckNodePort
             | Self::IncompleteHints { .. }
@@ -227,8 +218,7 @@ impl Reason {
             | Self::HeldBy { .. }
             | Self::RepeatedPort
             | Self::OthersClusterIp { .. }
-            | Self::Quarantined
-            | Self::Refused => Severity::Error,
+            | Self::Quarantined => Severity::Error,
         }
     }
 
@@ -245,13 +235,13 @@ impl Reason {
             Self::ServiceAddress { .. } => "endpoints[].addresses",
             Self::NoSuchPort { .. } => "spec.ports[].name",
             Self::ProtocolDiffers { .. } => "spec.ports[].protocol",
-            Self::WrongFamily | Self::NoEndpointOfFamily { .. } => "spec.ipFamilies",
+            Self::NoEndpointOfFamily { .. } => "spec.ipFamilies",
             Self::NoEndpoints | Self::SelectorMatchesNothing { .. } => "spec.selector",
             Self::NoContainerPort { .. } => "spec.ports[].targetPort",
             Self::HeldBy { .. } | Self::RepeatedPort => "spec.ports[]",
             Self::OthersClusterIp { .. } => "spec.externalIPs",
             Self::NoLoadBalancerAddress => "status.loadBalancer.ingress",
-            Self::Quarantined | Self::Refused => "metadata.name",
+            Self::Quarantined => "metadata.name",
             Self::DroppedHere { internal: false } => "spec.externalTrafficPolicy",
             Self::DroppedHere { internal: true } => "spec.internalTrafficPolicy",
             Self::NoHealthCheckNodePort => "spec.healthCheckNodePort",
@@ -277,9 +267,6 @@ impl Reason {
             Self::ServiceAddress { .. } => "list Pods' addresses, not a Service's",
             Self::NoSuchPort { .. } => "give the port of the slice and that of the Service the same name",
             Self::ProtocolDiffers { .. } => "give the port the protocol that the Pods serve",
-            Self::WrongFamily => {
-                "add the family to spec.ipFamilies, or set spec.ipFamilyPolicy to PreferDualStack"
-            }
             Self::NoEndpointOfFamily { .. } => {
                 "give the Pods addresses of this family, or remove it from spec.ipFamilies"
             }
@@ -295,7 +282,6 @@ impl Reason {
             Self::OthersClusterIp { .. } => "remove the address from the Service",
             Self::NoLoadBalancerAddress => "see whether a load balancer controller runs, and its Events",
             Self::Quarantined => "see the log of the agent for what the kernel refused",
-            Self::Refused => "see why each endpoint is left out",
             Self::DroppedHere { .. } => {
                 "send clients to nodes with an endpoint, or set the policy to Cluster"
             }
@@ -335,7 +321,6 @@ impl fmt::Display for Reason {
             Self::ProtocolDiffers { protocol } => {
                 write!(f, "the EndpointSlices have a port of this name, but not for {protocol}")
             }
-            Self::WrongFamily => f.write_str("the Service has no ClusterIP of this family"),
             Self::NoEndpointOfFamily { family } => write!(f, "no Pod has an address of family {family}"),
             Self::NoEndpoints => f.write_str("the Service has no EndpointSlice and no selector that matches a Pod"),
             Self::SelectorMatchesNothing { selector, nearest } => {
@@ -350,7 +335,6 @@ impl fmt::Display for Reason {
             Self::OthersClusterIp { address, owner } => write!(f, "{address} is the ClusterIP of Service {owner}"),
             Self::NoLoadBalancerAddress => f.write_str("the load balancer has no address yet"),
             Self::Quarantined => f.write_str("the kernel refused this Service, and it is not programmed"),
-            Self::Refused => f.write_str("no endpoint can be used: connections are refused"),
             Self::DroppedHere { internal } => {
                 let from = if *internal { "" } else { " from outside" };
                 write!(f, "this node has no endpoint and the policy is Local: connections{from} are dropped here")

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+use strsim::osa_distance;
+
 use super::Reason;
 use crate::model::ObjectName;
 
@@ -103,7 +105,7 @@ fn nearest(selector: &Labels, pods: &[&Pod]) -> Option<String> {
     for (key, value) in selector {
         for pod in pods {
             for (other_key, other) in &pod.labels {
-                let distance = edit_distance(key, other_key) + edit_distance(value, other);
+                let distance = osa_distance(key, other_key) + osa_distance(value, other);
                 // Further away it is another word.
                 let most = 1 + (key.len() + value.len()) / 3;
                 if distance == 0 || distance > most {
@@ -128,39 +130,16 @@ fn nearest(selector: &Labels, pods: &[&Pod]) -> Option<String> {
     best.map(|(_, _, text)| text)
 }
 
-/// The number of letters to insert, delete, replace or swap with their neighbour (optimal string alignment).
-pub fn edit_distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for (i, row) in rows.iter_mut().enumerate() {
-        row[0] = i;
-    }
-    for (j, cell) in rows[0].iter_mut().enumerate() {
-        *cell = j;
-    }
-    for i in 1..=a.len() {
-        for j in 1..=b.len() {
-            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            rows[i][j] = least;
-        }
-    }
-    rows[a.len()][b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn letters_that_changed_places_are_one_mistake() {
-        assert_eq!(edit_distance("web", "wbe"), 1);
-        assert_eq!(edit_distance("web", "webb"), 1);
-        assert_eq!(edit_distance("", "abc"), 3);
-        assert_eq!(edit_distance("htttp", "http"), 1);
-        assert_eq!(edit_distance("app", "app"), 0);
+        assert_eq!(osa_distance("web", "wbe"), 1);
+        assert_eq!(osa_distance("web", "webb"), 1);
+        assert_eq!(osa_distance("", "abc"), 3);
+        assert_eq!(osa_distance("htttp", "http"), 1);
+        assert_eq!(osa_distance("app", "app"), 0);
     }
 }
