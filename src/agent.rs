@@ -10,6 +10,7 @@ mod carry_out;
 mod check;
 mod cold_start;
 mod describe;
+mod desired;
 mod event;
 mod first;
 mod isolate;

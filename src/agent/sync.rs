@@ -5,9 +5,8 @@ use std::time::Instant;
 use portolan_rules::{
     compile::Loaded,
     diff::diff,
-    leftovers::{Leftovers, keep_leftovers},
-    plan::is_made_anew,
-    ruleset::{Elements, Family, Ruleset},
+    leftovers::Leftovers,
+    ruleset::{Family, Ruleset},
     transaction::{Operation, Transaction},
 };
 use tracing::{debug, warn};
@@ -21,7 +20,7 @@ use super::{
     refusal::{is_attributable, is_denied, is_outrun, is_structural},
     repair::{Known, Reading},
 };
-use crate::kernel::nftables::{Error, Ownership, Scope};
+use crate::kernel::nftables::{Error, Ownership};
 
 /// How often the kernel is read again because another process changed something between reading and writing.
 const READINGS: usize = 3;
@@ -394,71 +393,6 @@ impl<T: Tables> Agent<T> {
         whole
     }
 
-    /// Numbers for session affinity begin elsewhere at every start: an earlier run may have given out the same.
-    fn number(&mut self) {
-        // An odd factor puts those of one second and the next far apart.
-        let now = jiff::Timestamp::now().as_second().unsigned_abs();
-        self.compiler.set_number_origin(now.wrapping_mul(40_503) as u16);
-    }
-
-    /// Compiles everything for the first time. Gives whether the kernel is known to hold just that.
-    fn load(&mut self, kernel: &Ruleset) -> bool {
-        let started = Instant::now();
-        let (problems, is_equal) =
-            first::load(&mut self.compiler, &mut self.state, kernel, std::mem::take(&mut self.guess));
-        self.report_problems(&problems);
-        self.report.compile += started.elapsed();
-        is_equal
-    }
-
-    /// Compiles what changed.
-    pub(super) fn compile(&mut self) -> Vec<Transaction> {
-        let started = Instant::now();
-        let update = self.compiler.update(&mut self.state);
-        self.report_problems(&update.problems);
-        self.stale_flows.note(&self.compiler, &update.stale, self.input_incomplete);
-        let mut steps = update.steps;
-        if let Some(leftovers) = &mut self.leftovers
-            && leftovers.follow(&self.compiler, &mut self.state)
-        {
-            let update = self.compiler.update(&mut self.state);
-            self.stale_flows.note(&self.compiler, &update.stale, self.input_incomplete);
-            steps.extend(update.steps);
-        }
-        self.report.compile += started.elapsed();
-        steps
-    }
-
-    /// Adds to what is compiled what an incomplete input does not account for.
-    pub(super) fn keep_leftovers(&self, desired: &mut Ruleset) {
-        if let Some(leftovers) = &self.leftovers {
-            leftovers.keep(desired, &self.compiler);
-        }
-    }
-
-    /// What the kernel must hold. Sets outside of the scope were not read: they hold what they should.
-    fn desired(&mut self, kernel: &Ruleset, scope: Option<&Scope>) -> Ruleset {
-        if kernel.tables.is_empty() && self.leftovers.is_none() {
-            // Flows may be older than the rules.
-            self.stale_flows.note_all(&self.compiler);
-            return self.compiler.ruleset();
-        }
-        let mut desired = self.compiler.ruleset();
-        self.keep_leftovers(&mut desired);
-        if self.isolation.is_searching() {
-            keep_leftovers(&mut desired, kernel, &self.compiler);
-        }
-        if let Some(scope) = scope {
-            self.stale_flows.note_all(&self.compiler);
-            leave_unread(&mut desired, kernel, scope);
-        } else {
-            let is_first = self.report.cause == Cause::Start;
-            let both = [kernel, &desired];
-            self.stale_flows.note_compared(&self.compiler, both, is_first, self.input_incomplete);
-        }
-        desired
-    }
-
     /// Commits a transaction and accounts for it.
     pub(super) fn commit(&mut self, transaction: &Transaction) -> Result<(), Error> {
         if transaction.is_empty() {
@@ -515,23 +449,6 @@ impl<T: Tables> Agent<T> {
         }
         if cause == Cause::Repair && self.back_off.begins() {
             warn!(by, "Our tables are changed again and again; repairs wait longer and longer");
-        }
-    }
-}
-
-/// Takes out of `desired` the elements of sets that were not read and stay.
-fn leave_unread(desired: &mut Ruleset, kernel: &Ruleset, scope: &Scope) {
-    for (family, table) in &mut desired.tables {
-        let Some(read) = kernel.tables.get(family) else { continue };
-        // What cannot be changed in place is made anew, and with it all that the table holds.
-        if is_made_anew(read, table) {
-            continue;
-        }
-        for set in table.sets.values_mut() {
-            let stays = read.sets.get(&set.name).is_some_and(|read| read.same_declaration(set));
-            if stays && !scope.contains(&(*family, set.name.clone())) {
-                set.elements = Elements::new();
-            }
         }
     }
 }

@@ -1,0 +1,97 @@
+//! What the kernel must hold: compiled, with what an incomplete input does not account for.
+
+use std::time::Instant;
+
+use portolan_rules::{
+    leftovers::keep_leftovers,
+    plan::is_made_anew,
+    ruleset::{Elements, Ruleset},
+    transaction::Transaction,
+};
+
+use super::{Agent, Cause, Tables, first};
+use crate::kernel::nftables::Scope;
+
+impl<T: Tables> Agent<T> {
+    /// Numbers for session affinity begin elsewhere at every start: an earlier run may have given out the same.
+    pub(super) fn number(&mut self) {
+        // An odd factor puts those of one second and the next far apart.
+        let now = jiff::Timestamp::now().as_second().unsigned_abs();
+        self.compiler.set_number_origin(now.wrapping_mul(40_503) as u16);
+    }
+
+    /// Compiles everything for the first time. Gives whether the kernel is known to hold just that.
+    pub(super) fn load(&mut self, kernel: &Ruleset) -> bool {
+        let started = Instant::now();
+        let (problems, is_equal) =
+            first::load(&mut self.compiler, &mut self.state, kernel, std::mem::take(&mut self.guess));
+        self.report_problems(&problems);
+        self.report.compile += started.elapsed();
+        is_equal
+    }
+
+    /// Compiles what changed.
+    pub(super) fn compile(&mut self) -> Vec<Transaction> {
+        let started = Instant::now();
+        let update = self.compiler.update(&mut self.state);
+        self.report_problems(&update.problems);
+        self.stale_flows.note(&self.compiler, &update.stale, self.input_incomplete);
+        let mut steps = update.steps;
+        if let Some(leftovers) = &mut self.leftovers
+            && leftovers.follow(&self.compiler, &mut self.state)
+        {
+            let update = self.compiler.update(&mut self.state);
+            self.stale_flows.note(&self.compiler, &update.stale, self.input_incomplete);
+            steps.extend(update.steps);
+        }
+        self.report.compile += started.elapsed();
+        steps
+    }
+
+    /// Adds to what is compiled what an incomplete input does not account for.
+    pub(super) fn keep_leftovers(&self, desired: &mut Ruleset) {
+        if let Some(leftovers) = &self.leftovers {
+            leftovers.keep(desired, &self.compiler);
+        }
+    }
+
+    /// What the kernel must hold. Sets outside of the scope were not read: they hold what they should.
+    pub(super) fn desired(&mut self, kernel: &Ruleset, scope: Option<&Scope>) -> Ruleset {
+        if kernel.tables.is_empty() && self.leftovers.is_none() {
+            // Flows may be older than the rules.
+            self.stale_flows.note_all(&self.compiler);
+            return self.compiler.ruleset();
+        }
+        let mut desired = self.compiler.ruleset();
+        self.keep_leftovers(&mut desired);
+        if self.isolation.is_searching() {
+            keep_leftovers(&mut desired, kernel, &self.compiler);
+        }
+        if let Some(scope) = scope {
+            self.stale_flows.note_all(&self.compiler);
+            leave_unread(&mut desired, kernel, scope);
+        } else {
+            let is_first = self.report.cause == Cause::Start;
+            let both = [kernel, &desired];
+            self.stale_flows.note_compared(&self.compiler, both, is_first, self.input_incomplete);
+        }
+        desired
+    }
+}
+
+/// Takes out of `desired` the elements of sets that were not read and stay.
+fn leave_unread(desired: &mut Ruleset, kernel: &Ruleset, scope: &Scope) {
+    for (family, table) in &mut desired.tables {
+        let Some(read) = kernel.tables.get(family) else { continue };
+        // What cannot be changed in place is made anew, and with it all that the table holds.
+        if is_made_anew(read, table) {
+            continue;
+        }
+        for set in table.sets.values_mut() {
+            let stays = read.sets.get(&set.name).is_some_and(|read| read.same_declaration(set));
+            if stays && !scope.contains(&(*family, set.name.clone())) {
+                set.elements = Elements::new();
+            }
+        }
+    }
+}
