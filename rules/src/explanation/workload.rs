@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+use foldhash::HashMap;
 use strsim::osa_distance;
 
 use super::Reason;
@@ -17,6 +18,8 @@ pub struct Workloads {
     pub selectors: BTreeMap<ObjectName, Selector>,
     /// The Pods, in order of their names.
     pub pods: Vec<Pod>,
+    /// Where the Pods with an address stand in the list.
+    by_address: HashMap<IpAddr, Vec<usize>>,
 }
 
 /// What a Service says of its Pods.
@@ -52,10 +55,22 @@ pub struct Pod {
 }
 
 impl Workloads {
+    /// These selectors, and these Pods in order of their names.
+    pub fn new(selectors: BTreeMap<ObjectName, Selector>, pods: Vec<Pod>) -> Self {
+        let mut by_address: HashMap<IpAddr, Vec<usize>> = HashMap::default();
+        for (number, pod) in pods.iter().enumerate() {
+            for address in &pod.addresses {
+                by_address.entry(*address).or_default().push(number);
+            }
+        }
+        Self { selectors, pods, by_address }
+    }
+
     /// The Pod of an address. Of several, as with the host's network, none is known to be meant.
     pub fn pod_at(&self, namespace: &str, address: IpAddr) -> Option<&Pod> {
-        let here = |pod: &&Pod| &*pod.name.namespace == namespace && pod.addresses.contains(&address);
-        let mut found = self.pods.iter().filter(here);
+        let with_address = self.by_address.get(&address).into_iter().flatten();
+        let pods = with_address.filter_map(|number| self.pods.get(*number));
+        let mut found = pods.filter(|pod| *pod.name.namespace == *namespace);
         found.next().filter(|_| found.next().is_none())
     }
 

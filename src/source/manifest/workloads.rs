@@ -1,5 +1,7 @@
 //! Selectors and Pods, for the commands that explain why a Service has no endpoints.
 
+use std::collections::BTreeMap;
+
 use portolan_rules::explanation::{Pod, Selector, Workloads};
 
 use super::{contents::Object, objects::Entry, source::Source};
@@ -9,7 +11,7 @@ impl Source {
     /// The selectors of Services and the Pods of all files that were read. Of an object that several files hold, the
     /// last counts.
     pub fn workloads(&self) -> Workloads {
-        let mut workloads = Workloads::default();
+        let (mut selectors, mut pods) = (BTreeMap::new(), Vec::new());
         for entry in self.objects().flat_map(super::objects::FileObjects::iter) {
             match entry {
                 Entry::Service(service) => {
@@ -26,11 +28,11 @@ impl Source {
                         is_load_balancer: selection.is_load_balancer,
                         has_load_balancer: selection.has_load_balancer,
                     };
-                    workloads.selectors.insert(service.service.name.clone(), selector);
+                    selectors.insert(service.service.name.clone(), selector);
                 }
                 Entry::Other(other) => {
                     let (id, Object::Pod(pod)) = &**other else { continue };
-                    workloads.pods.push(Pod {
+                    pods.push(Pod {
                         name: id.name.clone(),
                         labels: pod.labels.clone(),
                         addresses: pod.addresses.clone(),
@@ -43,9 +45,9 @@ impl Source {
                 Entry::Slice(_) => {}
             }
         }
-        workloads.pods.reverse();
-        workloads.pods.sort_by(|a, b| a.name.cmp(&b.name));
-        workloads.pods.dedup_by(|a, b| a.name == b.name);
-        workloads
+        pods.reverse();
+        pods.sort_by(|a: &Pod, b| a.name.cmp(&b.name));
+        pods.dedup_by(|a, b| a.name == b.name);
+        Workloads::new(selectors, pods)
     }
 }
