@@ -1,22 +1,26 @@
-//! The command line.
+//! The command line: the subcommands. The arguments of each are in a file of its own.
 
-mod explain;
+mod check;
+mod cleanup;
+mod describe;
+mod input;
+mod render;
+mod run;
 mod spelling;
+mod trace;
 
-use std::path::PathBuf;
-
-use clap::{
-    Args, CommandFactory, Parser, Subcommand, ValueEnum,
-    builder::{OsStringValueParser, TypedValueParser},
-};
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub use self::{
-    explain::{
-        CheckArgs, CheckOutput, DescribeCommand, DescribeServiceArgs, FailOn, TraceArgs, ViewArgs, When,
-    },
+    check::{CheckArgs, CheckOutput, FailOn},
+    cleanup::CleanupArgs,
+    describe::{DescribeCommand, DescribeServiceArgs, When},
+    input::{InputArgs, LoggingArgs, ManifestArgs, ViewArgs},
+    render::{Output, RenderArgs},
+    run::RunArgs,
     spelling::normalize,
+    trace::TraceArgs,
 };
-use crate::config::{Error, RulesFlags, RunFlags, boolean, settings::RunSettings};
 
 /// Portolan turns Kubernetes Services and EndpointSlices into nftables rules that never grow.
 #[derive(Debug, Parser)]
@@ -42,36 +46,15 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print the full ruleset for this node, without touching the kernel
-    #[command(
-        args_override_self = true,
-        after_help = "Exit status: 0 all input was used, 1 some was not (one line each on stderr). If a path cannot be read or
-nothing could be used of it, nothing is printed: `nft -f -` then changes nothing.
-
-Examples:
-  portolan render -f web.yaml
-  portolan render -f web.yaml --cluster-cidr 10.128.0.0/14 -o json
-  portolan render -f web.yaml | nft -c -f -"
-    )]
+    #[command(args_override_self = true, after_help = render::RENDER)]
     Render(RenderArgs),
 
     /// Show what would change in the kernel
-    #[command(
-        args_override_self = true,
-        after_help = "Exit status: 0 nothing would change, 1 something would, 2 an error.
-
-Examples:
-  portolan diff -f manifests/ && echo in sync"
-    )]
+    #[command(args_override_self = true, after_help = render::DIFF)]
     Diff(InputArgs),
 
     /// Explain a Service: where its frontends lead, and what is left out and why
-    #[command(
-        subcommand_required = true,
-        after_help = "Exit status: 0 the Service is there, 1 it is not, 2 an error.
-
-Examples:
-  portolan describe service shop/web -f manifests/ --node node-1"
-    )]
+    #[command(subcommand_required = true, after_help = describe::HELP)]
     Describe {
         /// What is described.
         #[command(subcommand)]
@@ -79,47 +62,19 @@ Examples:
     },
 
     /// Say what becomes of a connection, and why
-    #[command(
-        args_override_self = true,
-        after_help = "Exit status: 0 it reaches an endpoint, 1 it is refused, dropped or left alone, 2 an error.
-
-Examples:
-  portolan trace outside svc/shop/web:80 -f manifests/ --node node-1
-  portolan trace pod/shop/client 10.96.0.10:53 -p udp -f manifests/
-  portolan trace outside=203.0.113.10 :30080 -f manifests/"
-    )]
+    #[command(args_override_self = true, after_help = trace::HELP)]
     Trace(TraceArgs),
 
     /// Report what keeps Services from answering
-    #[command(
-        args_override_self = true,
-        after_help = "Exit status: 0 nothing to fail for, 1 something, 2 an error.
-
-Examples:
-  portolan check -f manifests/ --fail-on warning
-  portolan check -f manifests/ -o sarif > portolan.sarif"
-    )]
+    #[command(args_override_self = true, after_help = check::HELP)]
     Check(CheckArgs),
 
     /// Be this node's service proxy: program the kernel and keep it equal to the cluster, or to manifests
-    #[command(
-        display_name = "portolan",
-        version,
-        args_override_self = true,
-        after_help = "Takes kube-proxy's flags and its configuration file. Without -f, Services and EndpointSlices come from
-the API server. Stays until SIGTERM, which leaves the rules in place. --help lists all flags.
-
-Exit status: 0 done, 1 an error, a changed configuration file, or with --once some input was not used.
-
-Examples:
-  portolan run --config /var/lib/kube-proxy/config.conf --hostname-override $NODE_NAME
-  portolan run --kubeconfig /etc/kubernetes/proxy.conf --cluster-cidr 10.128.0.0/14,fd00:128::/56
-  portolan run -f web.yaml --once"
-    )]
+    #[command(display_name = "portolan", version, args_override_self = true, after_help = run::HELP)]
     Run(Box<RunArgs>),
 
     /// Remove Portolan's tables from the kernel; nothing else is touched
-    #[command(after_help = "Exit status: 0 the tables are gone or never were, 1 an error.")]
+    #[command(after_help = cleanup::HELP)]
     Cleanup(CleanupArgs),
 
     /// Print a completion script for a shell
@@ -141,217 +96,12 @@ Examples:
     },
 }
 
-/// Manifests, and the options of the rules.
-#[derive(Args, Clone, Debug)]
-pub struct InputArgs {
-    /// File or directory with manifests (YAML or JSON), or - for standard input; may be repeated
-    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
-    pub filenames: Vec<PathBuf>,
-
-    /// What to accept of them.
-    #[command(flatten)]
-    pub manifests: ManifestArgs,
-
-    /// How much to log.
-    #[command(flatten)]
-    pub logging: LoggingArgs,
-
-    /// Options of the rules.
-    #[command(flatten)]
-    pub options: RulesFlags,
-}
-
-/// What to accept of manifests.
-#[derive(Args, Clone, Copy, Debug, Default)]
-pub struct ManifestArgs {
-    /// Accept input without objects as "no Services": an empty file or standard input, a directory without manifests;
-    /// otherwise these are errors, and change nothing
-    #[arg(long, requires = "filenames")]
-    pub allow_empty: bool,
-
-    /// Read no file of more bytes than that, with an optional Ki, Mi or Gi [default: 1Gi]
-    #[arg(long, value_name = "SIZE", requires = "filenames", value_parser = size)]
-    pub max_file_size: Option<u64>,
-}
-
-/// Arguments of `run`.
-#[derive(Args, Clone, Debug, Default)]
-pub struct RunArgs {
-    /// File or directory with manifests (YAML or JSON), or - for standard input, in place of an API server; may
-    /// be repeated
-    #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = ["kubeconfig", "master"])]
-    pub filenames: Vec<PathBuf>,
-
-    /// Program the kernel once and exit; needs -f
-    #[arg(long, requires = "filenames")]
-    pub once: bool,
-
-    /// What to accept of manifests.
-    #[command(flatten)]
-    pub manifests: ManifestArgs,
-
-    /// File with a KubeProxyConfiguration (v1alpha1), as kubeadm writes it; most flags have no effect beside it
-    #[arg(long, value_name = "FILE", value_parser = optional_path())]
-    pub config: Option<PathBuf>,
-
-    /// Refuse a configuration file with fields that are unknown or there twice, rather than warn of them
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub strict_config: Option<bool>,
-
-    /// Print the resolved configuration and exit
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub show_config: Option<bool>,
-
-    /// Write the resolved configuration to a file and exit
-    #[arg(long, value_name = "FILE", value_parser = optional_path())]
-    pub write_config_to: Option<PathBuf>,
-
-    /// Set the sysctls of connection tracking, which needs more privileges than NET_ADMIN, and exit
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub init_only: Option<bool>,
-
-    /// Remove Portolan's tables and exit, as `portolan cleanup`
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub cleanup: Option<bool>,
-
-    /// Options of the agent.
-    #[command(flatten)]
-    pub options: RunFlags,
-}
-
-impl RunArgs {
-    /// Reads the configuration file, if one is given, and checks it and the flags.
-    pub fn settings(&self) -> Result<RunSettings, Error> {
-        RunSettings::resolve(&self.options.0, self.config.as_deref(), self.strict_config == Some(true))
-    }
-}
-
-/// Reads a path that may be empty, which is the same as none: scripts write down every flag that they know.
-fn optional_path() -> impl TypedValueParser<Value = PathBuf> {
-    OsStringValueParser::new().map(PathBuf::from)
-}
-
-/// Reads a number of bytes, as Kubernetes writes quantities in powers of two.
-fn size(text: &str) -> Result<u64, &'static str> {
-    const INVALID: &str = "must be a number of bytes, or one with Ki, Mi or Gi";
-    let units = [("Ki", 10), ("Mi", 20), ("Gi", 30)];
-    let unit = units.iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, *bits)));
-    let (number, bits) = unit.unwrap_or((text, 0));
-    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(INVALID);
-    }
-    let number: u64 = number.parse().map_err(|_| INVALID)?;
-    number.checked_mul(1 << bits).ok_or(INVALID)
-}
-
-/// How much to log.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct LoggingArgs {
-    /// Verbosity: 0 to 3 what an operator cares about, 4 and more for debugging
-    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
-    pub verbosity: u8,
-}
-
-/// Arguments of `render`.
-#[derive(Args, Debug)]
-pub struct RenderArgs {
-    /// Notation: what `nft -f` takes, or libnftables JSON
-    #[arg(short, long, value_enum, default_value_t = Output::Nft)]
-    pub output: Output,
-
-    /// Input.
-    #[command(flatten)]
-    pub input: InputArgs,
-}
-
-/// Notation of `render`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// nft's own.
-    Nft,
-    /// libnftables JSON.
-    Json,
-}
-
-/// Arguments of `cleanup`.
-#[derive(Args, Debug)]
-pub struct CleanupArgs {
-    /// Name of the tables to remove
-    #[arg(long, value_name = "NAME", help = "Name of the tables to remove [default: portolan]")]
-    pub table_name: Option<String>,
-
-    /// Remove the tables of kube-proxy's nftables mode instead, once it no longer runs on this node
-    #[arg(long, conflicts_with = "table_name")]
-    pub kube_proxy: bool,
-
-    /// How much to log.
-    #[command(flatten)]
-    pub logging: LoggingArgs,
-}
-
 /// The definition of the command line, for completions and the manual page.
 pub fn definition() -> clap::Command {
     Cli::command()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_definition_is_consistent() {
-        definition().debug_assert();
-    }
-
-    fn run(flags: &[&str]) -> Result<RunArgs, clap::Error> {
-        let cli = Cli::try_parse_from([&["portolan", "run"], flags].concat())?;
-        let Command::Run(args) = cli.command else { panic!("run was parsed") };
-        Ok(*args)
-    }
-
-    #[test]
-    fn switches_are_written_as_in_go() {
-        let all = |flags: &[&str]| run(flags).unwrap().options.0.masquerade_all;
-        assert_eq!(all(&[]), None);
-        assert_eq!(all(&["--masquerade-all"]), Some(true));
-        for (text, value) in [("true", true), ("1", true), ("T", true), ("false", false), ("0", false)] {
-            assert_eq!(all(&[&format!("--masquerade-all={text}")]), Some(value));
-        }
-        assert!(run(&["--masquerade-all=maybe"]).is_err());
-    }
-
-    #[test]
-    fn of_a_repeated_flag_the_last_counts_and_lists_grow() {
-        let args =
-            run(&["--cluster-cidr=10.0.0.0/8", "--cluster-cidr", "172.16.0.0/12", "-v2", "--v=4"]).unwrap();
-        assert_eq!(args.options.0.cluster_cidr.as_deref(), Some("172.16.0.0/12"));
-        assert_eq!(args.options.0.verbosity, Some(4));
-        let args = run(&["--nodeport-addresses=10.0.0.0/8", "--nodeport-addresses=fd00::/8"]).unwrap();
-        assert_eq!(args.options.0.nodeport_addresses.unwrap(), ["10.0.0.0/8", "fd00::/8"]);
-        assert_eq!(run(&["-f", "a", "-f", "b"]).unwrap().filenames.len(), 2);
-    }
-
-    #[test]
-    fn negative_numbers_may_follow_a_blank() {
-        assert_eq!(run(&["--oom-score-adj", "-998"]).unwrap().options.0.oom_score_adj, Some(-998));
-        assert_eq!(run(&["--oom-score-adj=-998"]).unwrap().options.0.oom_score_adj, Some(-998));
-    }
-
-    #[test]
-    fn sizes_are_powers_of_two() {
-        assert_eq!(size("1000"), Ok(1000));
-        assert_eq!(size("4Ki"), Ok(4096));
-        assert_eq!(size("2Gi"), Ok(2 << 30));
-        for wrong in ["", "Ki", "-1", "+1", "1K", "1.5Gi", "1 Gi", "99999999999Gi"] {
-            assert!(size(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn manifests_take_the_place_of_an_api_server() {
-        assert!(run(&["-f", "x", "--master", "https://192.0.2.1"]).is_err());
-        assert!(run(&["-f", "x", "--kubeconfig", "y"]).is_err());
-        assert!(run(&["--once"]).is_err());
-        assert!(run(&["--once", "-f", "x"]).is_ok());
-    }
+#[test]
+fn the_definition_is_consistent() {
+    definition().debug_assert();
 }

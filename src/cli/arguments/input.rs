@@ -1,0 +1,88 @@
+//! The arguments that commands share which read manifests.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::RulesFlags;
+
+/// Manifests, and the options of the rules.
+#[derive(Args, Clone, Debug)]
+pub struct InputArgs {
+    /// File or directory with manifests (YAML or JSON), or - for standard input; may be repeated
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    pub filenames: Vec<PathBuf>,
+
+    /// What to accept of them.
+    #[command(flatten)]
+    pub manifests: ManifestArgs,
+
+    /// How much to log.
+    #[command(flatten)]
+    pub logging: LoggingArgs,
+
+    /// Options of the rules.
+    #[command(flatten)]
+    pub options: RulesFlags,
+}
+
+/// What to accept of manifests.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct ManifestArgs {
+    /// Accept input without objects as "no Services": an empty file or standard input, a directory without manifests;
+    /// otherwise these are errors, and change nothing
+    #[arg(long, requires = "filenames")]
+    pub allow_empty: bool,
+
+    /// Read no file of more bytes than that, with an optional Ki, Mi or Gi [default: 1Gi]
+    #[arg(long, value_name = "SIZE", requires = "filenames", value_parser = size)]
+    pub max_file_size: Option<u64>,
+}
+
+/// Whose view is explained, of which input.
+#[derive(Args, Debug)]
+pub struct ViewArgs {
+    /// The node whose view it is, rather than this one
+    #[arg(long, value_name = "NAME", conflicts_with = "hostname-override")]
+    pub node: Option<String>,
+
+    /// Input.
+    #[command(flatten)]
+    pub input: InputArgs,
+}
+
+/// How much to log.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct LoggingArgs {
+    /// Verbosity: 0 to 3 what an operator cares about, 4 and more for debugging
+    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
+    pub verbosity: u8,
+}
+
+/// Reads a number of bytes, as Kubernetes writes quantities in powers of two.
+fn size(text: &str) -> Result<u64, &'static str> {
+    const INVALID: &str = "must be a number of bytes, or one with Ki, Mi or Gi";
+    let units = [("Ki", 10), ("Mi", 20), ("Gi", 30)];
+    let unit = units.iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, *bits)));
+    let (number, bits) = unit.unwrap_or((text, 0));
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(INVALID);
+    }
+    let number: u64 = number.parse().map_err(|_| INVALID)?;
+    number.checked_mul(1 << bits).ok_or(INVALID)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_two() {
+        assert_eq!(size("1000"), Ok(1000));
+        assert_eq!(size("4Ki"), Ok(4096));
+        assert_eq!(size("2Gi"), Ok(2 << 30));
+        for wrong in ["", "Ki", "-1", "+1", "1K", "1.5Gi", "1 Gi", "99999999999Gi"] {
+            assert!(size(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
