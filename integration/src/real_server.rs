@@ -131,7 +131,7 @@ impl RealServer {
                 item
             })
         };
-        Resource::ALL.into_iter().flat_map(list).collect()
+        Resource::ALL.into_iter().filter(|resource| *resource != Resource::Pods).flat_map(list).collect()
     }
 
     fn request(&self, method: &str, url: &str, document: Option<(&str, &Value)>) -> Value {

@@ -30,6 +30,11 @@ impl NodeFacts {
         Self::with_host(settings, node, &host)
     }
 
+    /// The same for a node that is not this machine: what is known of its addresses is in its Node object.
+    pub fn elsewhere(settings: &Settings, node: &Node) -> Self {
+        Self::with_host(settings, node, &HostAddresses::default())
+    }
+
     /// The same, with addresses that were read before.
     pub(super) fn with_host(settings: &Settings, node: &Node, host: &HostAddresses) -> Self {
         let host = &host.addresses;

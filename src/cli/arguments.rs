@@ -8,6 +8,7 @@ mod render;
 mod run;
 mod spelling;
 mod trace;
+mod view;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -15,11 +16,12 @@ pub use self::{
     check::{CheckArgs, CheckOutput, FailOn},
     cleanup::CleanupArgs,
     describe::{DescribeCommand, DescribeServiceArgs, When},
-    input::{InputArgs, LoggingArgs, ManifestArgs, ViewArgs},
+    input::{InputArgs, LoggingArgs, ManifestArgs},
     render::{Output, RenderArgs},
     run::RunArgs,
     spelling::normalize,
     trace::TraceArgs,
+    view::ViewArgs,
 };
 
 /// Portolan turns Kubernetes Services and EndpointSlices into nftables rules that never grow.

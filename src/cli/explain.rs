@@ -1,5 +1,7 @@
 //! What the commands that explain have in common: the input, compiled for a node.
 
+mod cluster;
+
 use std::{collections::BTreeSet, net::IpAddr, process::ExitCode};
 
 use portolan_rules::{
@@ -16,14 +18,28 @@ use super::{
     arguments::ViewArgs,
     input::{self, Input},
 };
-use crate::{config::Error, source::manifest::Completeness};
+use crate::{
+    config::{self, settings::Settings},
+    source::{cluster as api, manifest::Completeness},
+};
 
 /// The exit status for input that cannot be used, and other errors.
 pub fn error() -> ExitCode {
     ExitCode::from(2)
 }
 
-/// The input, compiled as a node would.
+/// Why there is nothing to explain.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Of the flags.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// Of the API server.
+    #[error(transparent)]
+    Cluster(#[from] api::Error),
+}
+
+/// The state of a cluster, compiled as a node would.
 pub struct Scene {
     state: State,
     compiler: Compiler,
@@ -32,12 +48,12 @@ pub struct Scene {
     workloads: Workloads,
     /// Whether all of the input could be used.
     pub is_whole: bool,
-    /// Which input it is, and whose view: for people.
+    /// Where it comes from, how old it is, and whose view it is: for people.
     pub origin: String,
 }
 
 impl Scene {
-    /// Reads the input and compiles it; if that fails, it is reported, and this is the exit status.
+    /// Gets the state and compiles it; if that fails, it is reported, and this is the exit status.
     pub fn open(args: &ViewArgs) -> Result<Self, ExitCode> {
         match Self::read(args) {
             Ok(scene) => scene.ok_or_else(error),
@@ -48,16 +64,26 @@ impl Scene {
         }
     }
 
-    /// Reads the input and compiles it. Nothing if no object of it can be used, which was reported.
+    /// Gets the state and compiles it. Nothing if no object of it can be used, which was reported.
     fn read(args: &ViewArgs) -> Result<Option<Self>, Error> {
-        let mut input_args = args.input.clone();
+        let mut options = args.options.0.clone();
         if args.node.is_some() {
-            input_args.options.0.hostname_override.clone_from(&args.node);
+            options.hostname_override.clone_from(&args.node);
         }
-        let mut input = input::read(&input_args)?;
-        if input.completeness == Completeness::Nothing {
-            return Ok(None);
+        let settings = Settings::new(&options)?;
+        if args.filenames.is_empty() {
+            return cluster::read(args, settings).map(Some);
         }
+        let source = input::source(&settings, &args.filenames, args.manifests);
+        let paths = args.filenames.iter().map(|path| path.display().to_string());
+        let origin = format!("from {}", paths.collect::<Vec<_>>().join(", "));
+        let mut input = input::load(settings, source, args.logging);
+        input.is_this_node = args.node.is_none();
+        Ok((input.completeness != Completeness::Nothing).then(|| Self::compile(input, &origin)))
+    }
+
+    /// Compiles what was read.
+    fn compile(mut input: Input, origin: &str) -> Self {
         let mut compiler = input.compiler();
         let Input { settings, mut state, completeness, workloads, .. } = input;
         compiler.load(&mut state, &Ruleset::default());
@@ -65,21 +91,15 @@ impl Scene {
         for family in Family::ALL {
             local_addresses.extend(compiler.node_port_addresses(family));
         }
-        let paths = args.input.filenames.iter().map(|path| path.display().to_string());
-        let origin = format!(
-            "from {}, as node {} would program it",
-            paths.collect::<Vec<_>>().join(", "),
-            settings.node_name
-        );
-        Ok(Some(Self {
+        Self {
             ruleset: compiler.ruleset(),
             host: Host { local_addresses },
             state,
             compiler,
             workloads,
             is_whole: completeness == Completeness::Whole,
-            origin,
-        }))
+            origin: format!("{origin}, as node {} would program it", settings.node_name),
+        }
     }
 
     /// The explanation.

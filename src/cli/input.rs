@@ -6,7 +6,7 @@ use portolan_rules::{compile::Compiler, explanation::Workloads, model::Node, sta
 
 use crate::{
     agent::NodeFacts,
-    cli::arguments::{InputArgs, ManifestArgs},
+    cli::arguments::{InputArgs, LoggingArgs, ManifestArgs},
     config::{Error, settings::Settings},
     source::manifest::{Completeness, MAX_FILE_SIZE, Objects, Source},
 };
@@ -29,17 +29,20 @@ pub struct Input {
     pub workloads: Workloads,
     /// Whether nothing could be used of one of the paths, or a file could not be read.
     pub is_path_missing: bool,
+    /// Whether this machine is the node, so that its addresses are the node's.
+    pub is_this_node: bool,
 }
 
 impl Input {
     /// A compiler that knows the node and the ServiceCIDRs, and has compiled nothing yet.
     pub fn compiler(&mut self) -> Compiler {
-        let Self { settings, state, service_cidrs, .. } = self;
+        let Self { settings, state, service_cidrs, is_this_node, .. } = self;
         let mut compiler = Compiler::new(settings.config.clone());
         if let Some(lacking) = settings.lacks(state.node()) {
             eprintln!("portolan: warning: {lacking}");
         }
-        NodeFacts::new(settings, state.node()).apply(&mut compiler, state);
+        let facts = if *is_this_node { NodeFacts::new } else { NodeFacts::elsewhere };
+        facts(settings, state.node()).apply(&mut compiler, state);
         compiler.set_service_cidrs(state, &[&service_cidrs[..], &settings.service_cidrs].concat());
         compiler
     }
@@ -48,7 +51,12 @@ impl Input {
 /// Reads the manifests. Problems with them are written to standard error, a line each.
 pub fn read(args: &InputArgs) -> Result<Input, Error> {
     let settings = Settings::new(&args.options.0)?;
-    let mut source = source(&settings, &args.filenames, args.manifests);
+    let source = source(&settings, &args.filenames, args.manifests);
+    Ok(load(settings, source, args.logging))
+}
+
+/// Loads a source. Problems with it are written to standard error, a line each.
+pub fn load(settings: Settings, mut source: Source, logging: LoggingArgs) -> Input {
     let Objects {
         services,
         slices,
@@ -66,7 +74,7 @@ pub fn read(args: &InputArgs) -> Result<Input, Error> {
     for error in &errors {
         eprintln!("portolan: {error}");
     }
-    if args.logging.verbosity >= 4 {
+    if logging.verbosity >= 4 {
         for (kind, count) in ignored {
             eprintln!("portolan: {count} objects of kind {kind} do not matter here");
         }
@@ -80,5 +88,5 @@ pub fn read(args: &InputArgs) -> Result<Input, Error> {
         state.set_slice(&name, Some(slice));
     }
     let workloads = source.workloads();
-    Ok(Input { settings, state, service_cidrs, completeness, workloads, is_path_missing })
+    Input { settings, state, service_cidrs, completeness, workloads, is_path_missing, is_this_node: true }
 }

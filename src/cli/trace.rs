@@ -39,7 +39,7 @@ pub fn trace(args: &TraceArgs) -> ExitCode {
     let reaches = outcome.fates().keys().any(|fate| matches!(fate, Fate::Sent { .. }));
     let mut text = format!("{}\n", answer(&outcome));
     text.push_str(&ladder(&view, args, to, &outcome));
-    if args.view.input.logging.verbosity > 0 {
+    if args.view.logging.verbosity > 0 {
         text.push_str("\nRules\n");
         text.push_str(&simulate::explain(&outcome));
     }

@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod exec_plugin;
 mod kind;
+mod list;
 mod machine;
 mod models;
 mod options;
@@ -54,7 +55,7 @@ use crate::{
     observe::{events::Warning, health::Health, metrics::Metrics},
 };
 
-pub use self::{connect::Error, options::Options, timing::Timing};
+pub use self::{connect::Error, list::Listed, options::Options, timing::Timing};
 
 /// Labels of slices that belong to a Service with a `ClusterIP`.
 const SLICE_LABELS: &str = "!service.kubernetes.io/headless,kubernetes.io/service-name";

@@ -13,11 +13,14 @@ pub enum Resource {
     Nodes,
     /// `servicecidrs` of `networking.k8s.io/v1`.
     ServiceCidrs,
+    /// `pods` of `v1`.
+    Pods,
 }
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Services, Self::EndpointSlices, Self::Nodes, Self::ServiceCidrs];
+    pub const ALL: [Self; 5] =
+        [Self::Services, Self::EndpointSlices, Self::Nodes, Self::ServiceCidrs, Self::Pods];
 
     /// The resource of an object, by its `apiVersion` and `kind`.
     pub fn of(object: &Value) -> Option<Self> {
@@ -33,6 +36,7 @@ impl Resource {
             Self::EndpointSlices => "endpointslices",
             Self::Nodes => "nodes",
             Self::ServiceCidrs => "servicecidrs",
+            Self::Pods => "pods",
         }
     }
 
@@ -43,13 +47,14 @@ impl Resource {
             Self::EndpointSlices => "EndpointSlice",
             Self::Nodes => "Node",
             Self::ServiceCidrs => "ServiceCIDR",
+            Self::Pods => "Pod",
         }
     }
 
     /// `apiVersion` of its objects: the group, if it has one, and the version.
     pub fn version(self) -> &'static str {
         match self {
-            Self::Services | Self::Nodes => "v1",
+            Self::Services | Self::Nodes | Self::Pods => "v1",
             Self::EndpointSlices => "discovery.k8s.io/v1",
             Self::ServiceCidrs => "networking.k8s.io/v1",
         }
@@ -57,14 +62,14 @@ impl Resource {
 
     /// Whether its objects are in namespaces.
     pub fn is_namespaced(self) -> bool {
-        matches!(self, Self::Services | Self::EndpointSlices)
+        matches!(self, Self::Services | Self::EndpointSlices | Self::Pods)
     }
 
     /// Fields that a field selector may name, as the API server's `SelectableFields`.
     pub(super) fn selectable_fields(self) -> &'static [&'static str] {
         match self {
             Self::Services => &["metadata.name", "metadata.namespace", "spec.clusterIP", "spec.type"],
-            Self::EndpointSlices => &["metadata.name", "metadata.namespace"],
+            Self::EndpointSlices | Self::Pods => &["metadata.name", "metadata.namespace"],
             Self::Nodes => &["metadata.name", "spec.unschedulable"],
             Self::ServiceCidrs => &["metadata.name"],
         }

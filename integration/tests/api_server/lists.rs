@@ -42,7 +42,7 @@ fn a_list_has_a_version_and_items_without_kind() {
     assert_eq!(names(&scene.get("/api/v1/namespaces/other/services").json()), [""; 0]);
     let one = scene.get("/api/v1/namespaces/default/services/a").json();
     assert_eq!((&one["kind"], &one["metadata"]["name"]), (&json!("Service"), &json!("a")));
-    for nowhere in ["/api/v1/namespaces/default/services/c", "/api/v1/pods", "/metrics"] {
+    for nowhere in ["/api/v1/namespaces/default/services/c", "/api/v1/endpoints", "/metrics"] {
         assert_eq!(scene.get(nowhere).status, 404, "{nowhere}");
     }
 }

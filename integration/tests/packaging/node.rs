@@ -194,6 +194,7 @@ fn the_rights_are_those_that_the_agent_uses() {
             Some(Resource::Nodes) => ("", "nodes"),
             Some(Resource::EndpointSlices) => ("discovery.k8s.io", "endpointslices"),
             Some(Resource::ServiceCidrs) => ("networking.k8s.io", "servicecidrs"),
+            Some(Resource::Pods) => ("", "pods"),
             None => ("events.k8s.io", "events"),
         };
         [group.to_owned(), resource.to_owned(), format!("{:?}", request.verb).to_lowercase()]

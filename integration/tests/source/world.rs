@@ -80,7 +80,7 @@ impl World {
     }
 
     pub fn with_options(server: ApiServer, options: Options) -> Self {
-        let api = ApiSettings { kubeconfig: Some(server.kubeconfig()), master: None };
+        let api = ApiSettings { kubeconfig: Some(server.kubeconfig()), ..ApiSettings::default() };
         let (agent, inbox) = queue(Health::default());
         let (recorder, warnings) = Recorder::new();
         let health = Health::default();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::input::ViewArgs;
+use super::view::ViewArgs;
 
 /// The end of the help.
 pub(super) const HELP: &str = "\

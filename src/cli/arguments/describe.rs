@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::input::ViewArgs;
+use super::view::ViewArgs;
 
 /// The end of the help.
 pub(super) const HELP: &str = "\

@@ -39,18 +39,6 @@ pub struct ManifestArgs {
     pub max_file_size: Option<u64>,
 }
 
-/// Whose view is explained, of which input.
-#[derive(Args, Debug)]
-pub struct ViewArgs {
-    /// The node whose view it is, rather than this one
-    #[arg(long, value_name = "NAME", conflicts_with = "hostname-override")]
-    pub node: Option<String>,
-
-    /// Input.
-    #[command(flatten)]
-    pub input: InputArgs,
-}
-
 /// How much to log.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct LoggingArgs {

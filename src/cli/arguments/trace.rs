@@ -3,7 +3,7 @@
 use clap::Args;
 use portolan_rules::model::Protocol;
 
-use super::input::ViewArgs;
+use super::view::ViewArgs;
 
 /// The end of the help.
 pub(super) const HELP: &str = "\

@@ -78,6 +78,8 @@ pub struct ApiSettings {
     /// A kubeconfig file (`clientConnection.kubeconfig`); in-cluster credentials if neither this nor `master` is
     /// given.
     pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig, rather than its current one.
+    pub context: Option<String>,
     /// URL of the API server (`--master`), which overrides the kubeconfig's.
     pub master: Option<String>,
 }

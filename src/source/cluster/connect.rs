@@ -75,6 +75,14 @@ pub enum Error {
         /// Why, in one line.
         reason: String,
     },
+    /// The API server does not list what is needed.
+    #[error("{url}: {reason}")]
+    List {
+        /// The API server.
+        url: String,
+        /// Why, in one line.
+        reason: String,
+    },
     /// The thread cannot be started.
     #[error("cannot start the thread of the API server: {0}")]
     Thread(#[from] std::io::Error),
@@ -85,7 +93,7 @@ pub enum Error {
 pub(super) async fn config(settings: &ApiSettings) -> Result<Config, Error> {
     let master = settings.master.as_deref().map(str::trim).filter(|master| !master.is_empty());
     let mut config = match (&settings.kubeconfig, master) {
-        (Some(path), _) => from_file(path, master).await?,
+        (Some(path), _) => from_file(path, settings.context.as_deref(), master).await?,
         (None, Some(master)) => Config::new(parse_master(master, false)?),
         (None, None) => Config::incluster_env()?,
     };
@@ -97,10 +105,18 @@ pub(super) async fn config(settings: &ApiSettings) -> Result<Config, Error> {
     Ok(config)
 }
 
-async fn from_file(path: &Path, master: Option<&str>) -> Result<Config, Error> {
+async fn from_file(path: &Path, context: Option<&str>, master: Option<&str>) -> Result<Config, Error> {
     let shown = || path.display().to_string();
     let refuse = |error: KubeconfigError| Error::Kubeconfig { path: shown(), reason: first_line(&error) };
     let mut kubeconfig = Kubeconfig::read_from(path).map_err(refuse)?;
+    if let Some(name) = context {
+        if !kubeconfig.contexts.iter().any(|context| context.name == name) {
+            let known: Vec<&str> = kubeconfig.contexts.iter().map(|context| &*context.name).collect();
+            let reason = format!("it has no context {name:?}, but {}", known.join(", "));
+            return Err(Error::Kubeconfig { path: shown(), reason });
+        }
+        kubeconfig.current_context = Some(name.to_owned());
+    }
     if kubeconfig.current_context.as_ref().is_none_or(String::is_empty) {
         return Err(Error::Kubeconfig { path: shown(), reason: "it has no current-context".to_owned() });
     }

@@ -39,8 +39,12 @@ pub(super) struct Duplicate {
 
 impl Cluster {
     /// Merges the objects of files, in order of precedence, for the node of this name. Of an object in several files the
-    /// last is used; also returns such objects, in order of their names.
-    pub fn new<'a>(files: impl Iterator<Item = &'a FileObjects>, node_name: &str) -> (Self, Vec<Duplicate>) {
+    /// last is used; also returns such objects, in order of their names. If asked to, derives endpoints from Pods.
+    pub fn new<'a>(
+        files: impl Iterator<Item = &'a FileObjects>,
+        node_name: &str,
+        derives: bool,
+    ) -> (Self, Vec<Duplicate>) {
         let mut all: Vec<(usize, &Entry)> = Vec::new();
         for (file, objects) in files.enumerate() {
             all.extend(objects.iter().map(|entry| (file, entry)));
@@ -70,7 +74,9 @@ impl Cluster {
             }
         }
         cluster.service_cidrs = ranges.into_iter().collect();
-        cluster.derive(&pods);
+        if derives {
+            cluster.derive(&pods);
+        }
         (cluster, duplicates)
     }
 

@@ -104,6 +104,10 @@ pub struct Source {
     duplicates: HashMap<ObjectId, (Arc<Path>, Arc<Path>)>,
     context: Context,
     stdin: Option<Box<dyn Read + Send>>,
+    /// The path that means standard input.
+    stdin_path: Arc<Path>,
+    /// Whether Services without slices get some that are derived from Pods.
+    derives: bool,
     allow_empty: bool,
     max_file_size: u64,
     /// Whether it was reported that there are no objects.
@@ -173,11 +177,20 @@ impl Source {
             duplicates: HashMap::new(),
             context: Context::default(),
             stdin: Some(Box::new(io::stdin())),
+            stdin_path: Path::new(STDIN).into(),
+            derives: true,
             allow_empty: false,
             max_file_size: MAX_FILE_SIZE,
             is_nothing_reported: false,
             completeness: Completeness::default(),
         }
+    }
+
+    /// A source of what a cluster holds, in this text: Services without slices get none that are derived from Pods. The
+    /// name stands for it in messages.
+    pub fn of_cluster(name: &str, text: impl Read + Send + 'static, node_name: &str) -> Self {
+        let source = Self::new([PathBuf::from(name)], node_name).with_stdin(text);
+        Self { stdin_path: Path::new(name).into(), derives: false, allow_empty: true, ..source }
     }
 
     /// Serves only Services whose label `service.kubernetes.io/service-proxy-name` has this value or, without one,
@@ -257,7 +270,7 @@ impl Source {
             self.report_empty_paths(&mut update.errors);
         } else if is_changed {
             let files = self.files.values().map(|file| &file.objects);
-            let (cluster, duplicates) = Cluster::new(files, &self.node_name);
+            let (cluster, duplicates) = Cluster::new(files, &self.node_name, self.derives);
             self.report_duplicates(duplicates, &mut update.warnings);
             update.changes = self.cluster.changes(&cluster);
             self.cluster = cluster;
@@ -319,7 +332,7 @@ impl Source {
             return false;
         }
         let path = Arc::clone(&argument.path);
-        let listing = if *path == *Path::new(STDIN) { Ok(Listing::Stream) } else { files::list(&path) };
+        let listing = if path == self.stdin_path { Ok(Listing::Stream) } else { files::list(&path) };
         let listing = match listing {
             // It is being replaced.
             Err(_) if busy(&path) => return false,
@@ -376,7 +389,7 @@ impl Source {
     }
 
     fn read_stream(&mut self, key: FileKey, update: &mut Refresh) -> bool {
-        let result = if *key.1 == *Path::new(STDIN) {
+        let result = if key.1 == self.stdin_path {
             let stdin = self.stdin.take().unwrap_or_else(|| Box::new(io::empty()));
             files::read_text(stdin, 0, self.max_file_size)
         } else {
@@ -403,7 +416,7 @@ impl Source {
         state.signature = signature;
         // Editors and shells truncate a file before they write it; a command that fails writes nothing.
         if contents.is_empty() && !self.allow_empty {
-            let is_stdin = *path == *Path::new(STDIN);
+            let is_stdin = path == self.stdin_path;
             let hint = if is_stdin { " (did the command that writes it fail?)" } else { "" };
             let message = format!("holds no object{hint}; {HINT}");
             contents.errors.push(Finding::Text { line: None, message });

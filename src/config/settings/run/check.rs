@@ -282,7 +282,7 @@ fn api(all: &Options) -> Result<ApiSettings, Error> {
         ));
     }
     let master = master.map(str::to_owned);
-    Ok(ApiSettings { kubeconfig, master })
+    Ok(ApiSettings { kubeconfig, context: None, master })
 }
 
 /// Reads the URL of an API server. The scheme may be missing, as for client-go: it is then https if `is_tls`, else

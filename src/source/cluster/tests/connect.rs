@@ -14,7 +14,7 @@ fn options() -> Options {
 }
 
 fn error(kubeconfig: Option<PathBuf>, master: Option<&str>) -> String {
-    let api = ApiSettings { kubeconfig, master: master.map(str::to_owned) };
+    let api = ApiSettings { kubeconfig, master: master.map(str::to_owned), ..ApiSettings::default() };
     let error = Cluster::new(&api, options()).unwrap_err().to_string();
     assert_eq!(error.lines().count(), 1, "{error}");
     error
@@ -132,7 +132,11 @@ fn without_a_pod_there_are_no_credentials() {
 }
 
 fn url(kubeconfig: Option<&PathBuf>, master: Option<&str>) -> String {
-    let api = ApiSettings { kubeconfig: kubeconfig.cloned(), master: master.map(str::to_owned) };
+    let api = ApiSettings {
+        kubeconfig: kubeconfig.cloned(),
+        master: master.map(str::to_owned),
+        ..ApiSettings::default()
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let config = runtime.block_on(crate::source::cluster::connect::config(&api)).unwrap();
     config.cluster_url.to_string()
@@ -143,7 +147,7 @@ fn the_proxy_of_a_kubeconfig_is_used() {
     let directory = TempDir::new().unwrap();
     fs::write(directory.path().join("token"), "t").unwrap();
     let cluster = "{server: 'https://192.0.2.1:6443', proxy-url: 'http://me:secret@192.0.2.9:3128'}";
-    let api = ApiSettings { kubeconfig: Some(kubeconfig(&directory, cluster)), master: None };
+    let api = ApiSettings { kubeconfig: Some(kubeconfig(&directory, cluster)), ..ApiSettings::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let config = runtime.block_on(crate::source::cluster::connect::config(&api)).unwrap();
     assert_eq!(crate::source::cluster::proxy::shown(&config.proxy_url.unwrap()), "192.0.2.9:3128");

@@ -1,0 +1,107 @@
+//! The state from the API server: one list, as any node would see it.
+
+use portolan_integration::{Fault, Resource, Rule};
+use serde_json::{Value, json};
+
+use crate::{
+    scene::Scene,
+    shared::{Answer, portolan},
+};
+
+/// The Pod of an address, which is not ready.
+fn pod(name: &str, address: &str, node: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "labels": {"app": "web"}},
+        "spec": {"nodeName": node, "containers": [{"name": "c", "ports": [{"containerPort": 8080}]}]},
+        "status": {
+            "phase": "Running", "podIPs": [{"ip": address}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    })
+}
+
+struct Cluster {
+    scene: Scene,
+    kubeconfig: String,
+}
+
+impl Cluster {
+    /// A Service `web` of two Pods, on node-a and node-b.
+    fn new() -> Self {
+        let scene = Scene::new();
+        let pods = scene.web_pods();
+        scene.put_web(&[&pods[0], &pods[1]]);
+        for pod_of in &pods {
+            scene.server.put(pod(pod_of.name(), &pod_of.address().v4.to_string(), pod_of.node_name()));
+        }
+        let kubeconfig = scene.server.kubeconfig().display().to_string();
+        Self { scene, kubeconfig }
+    }
+
+    #[track_caller]
+    fn run(&self, arguments: &[&str]) -> Answer {
+        let arguments =
+            [arguments, &["--kubeconfig", &self.kubeconfig, "--cluster-cidr", "10.128.0.0/16"]].concat();
+        portolan(self.scene.lab.node_a.namespace(), &arguments)
+    }
+}
+
+#[test]
+fn one_list_of_the_cluster_explains_any_node() {
+    let cluster = Cluster::new();
+    let answer = cluster.run(&["describe", "service", "web", "--node", "node-b"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert_eq!(answer.stderr, "");
+    let first = answer.stdout.lines().next().unwrap();
+    assert!(first.contains("from the API server https://") && first.contains("listed at "), "{first}");
+    assert!(first.ends_with("as node node-b would program it"), "{first}");
+    for pod in ["Pod default/web-1 on node-a", "Pod default/web-2 on node-b"] {
+        assert!(answer.stdout.contains(pod), "{}", answer.stdout);
+    }
+    assert!(answer.stdout.contains("1/2 (50.0 %)"), "{}", answer.stdout);
+
+    let answer = cluster.run(&["trace", "pod/web-1", "web.default.svc", "--node", "node-b"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(answer.stdout.starts_with("reaches one of 2 endpoints, 50.0 % each; source kept"), "{answer:?}");
+    assert_eq!(cluster.run(&["check", "--node", "node-a"]).code, Some(0));
+}
+
+#[test]
+fn a_node_that_does_not_exist_is_answered_with_those_that_do() {
+    let cluster = Cluster::new();
+    let answer = cluster.run(&["check", "--node", "node-x"]);
+    assert_eq!(
+        answer.stderr,
+        "portolan: warning: there is no Node node-x; there are node-a, node-b (--node)\n"
+    );
+}
+
+#[test]
+fn what_may_not_be_read_is_left_out_or_an_error_of_one_line() {
+    let cluster = Cluster::new();
+    cluster.scene.server.inject(Rule::always(Fault::Refuse(403, None)).of(Resource::Pods));
+    cluster.scene.server.inject(Rule::always(Fault::Refuse(403, None)).of(Resource::ServiceCidrs));
+    let answer = cluster.run(&["describe", "service", "web", "--node", "node-a"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert_eq!(answer.stderr.lines().count(), 1, "{}", answer.stderr);
+    assert!(
+        answer.stderr.starts_with("portolan: warning: without Pods, so that selectors"),
+        "{}",
+        answer.stderr
+    );
+    assert!(!answer.stdout.contains("Pod default/web-1"), "{}", answer.stdout);
+
+    cluster.scene.server.inject(Rule::always(Fault::Refuse(403, None)).of(Resource::Services));
+    let answer = cluster.run(&["check", "--node", "node-a"]);
+    assert_eq!((answer.code, answer.stderr.lines().count()), (Some(2), 1), "{answer:?}");
+    assert!(answer.stderr.contains("the server answered 403"), "{}", answer.stderr);
+}
+
+#[test]
+fn a_context_that_does_not_exist_is_answered_with_those_that_do() {
+    let cluster = Cluster::new();
+    let answer = cluster.run(&["check", "--context", "nowhere"]);
+    assert_eq!(answer.code, Some(2));
+    assert!(answer.stderr.contains("it has no context \"nowhere\", but "), "{}", answer.stderr);
+}

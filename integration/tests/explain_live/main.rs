@@ -1,0 +1,8 @@
+//! The commands that explain, with their state from the API server, the running agent and the kernel: the real binary in
+//! the lab.
+
+mod cluster;
+#[path = "../cluster/scene.rs"]
+#[allow(dead_code, reason = "shared with the tests of the cluster source, which use all of it")]
+mod scene;
+mod shared;

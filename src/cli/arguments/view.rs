@@ -1,0 +1,41 @@
+//! Whose view the commands that explain give, and of what.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{LoggingArgs, ManifestArgs};
+use crate::config::RulesFlags;
+
+/// Whose view is explained, and where the state comes from: manifests, the API server, or the agent that runs here.
+#[derive(Args, Clone, Debug)]
+pub struct ViewArgs {
+    /// The node whose view it is, rather than this one
+    #[arg(long, value_name = "NAME", conflicts_with = "hostname-override")]
+    pub node: Option<String>,
+
+    /// File or directory with manifests (YAML or JSON), or - for standard input; may be repeated. Without it, the agent
+    /// that runs here is asked, or else the API server
+    #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
+    pub filenames: Vec<PathBuf>,
+
+    /// List the cluster of this kubeconfig, rather than ask the agent that runs here
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// The context of the kubeconfig, rather than its current one
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// What to accept of manifests.
+    #[command(flatten)]
+    pub manifests: ManifestArgs,
+
+    /// How much to log.
+    #[command(flatten)]
+    pub logging: LoggingArgs,
+
+    /// Options of the rules.
+    #[command(flatten)]
+    pub options: RulesFlags,
+}

@@ -1,0 +1,51 @@
+//! The state of a cluster, listed once from its API server.
+
+use std::{io::Cursor, path::PathBuf};
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::{Error, Scene};
+use crate::{
+    cli::{arguments::ViewArgs, input},
+    config::settings::{ApiSettings, Settings},
+    source::{
+        cluster::{Cluster, Listed, Options},
+        manifest::Source,
+    },
+};
+
+/// Lists the cluster of a kubeconfig, or of the Pod that this runs in, and compiles it.
+pub(super) fn read(args: &ViewArgs, settings: Settings) -> Result<Scene, Error> {
+    let api = ApiSettings {
+        kubeconfig: kubeconfig(args),
+        context: args.context.clone().filter(|context| !context.is_empty()),
+        master: None,
+    };
+    let Listed { text, warnings, server } = Cluster::new(&api, Options::from(&settings))?.list()?;
+    for warning in warnings {
+        eprintln!("portolan: warning: {warning}");
+    }
+    let source = Source::of_cluster(&server, Cursor::new(text), &settings.node_name)
+        .with_proxy_name(settings.proxy_name.clone());
+    let mut input = input::load(settings, source, args.logging);
+    // The host's addresses are those of a Pod or a desk, as likely as not.
+    input.is_this_node = false;
+    let now = Timestamp::now().to_zoned(TimeZone::UTC).strftime("%H:%M:%SZ");
+    Ok(Scene::compile(input, &format!("from the API server {server}, listed at {now}")))
+}
+
+/// The kubeconfig as kubectl finds it: of the flag, `$KUBECONFIG`, or the home directory; nothing in a Pod.
+fn kubeconfig(args: &ViewArgs) -> Option<PathBuf> {
+    let given = args.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty());
+    given.or_else(default_kubeconfig)
+}
+
+/// The first file of `$KUBECONFIG` that exists, else `~/.kube/config` if that exists.
+pub(super) fn default_kubeconfig() -> Option<PathBuf> {
+    let listed = std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty());
+    let paths: Vec<PathBuf> = match &listed {
+        Some(list) => std::env::split_paths(list).collect(),
+        None => std::env::home_dir().map(|home| home.join(".kube/config")).into_iter().collect(),
+    };
+    paths.into_iter().find(|path| path.is_file())
+}
