@@ -7,6 +7,7 @@ mod describe;
 mod explain;
 mod input;
 mod oneshot;
+mod precheck;
 mod run;
 mod trace;
 
@@ -28,6 +29,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Trace(args) => trace::trace(&args),
         Command::Check(args) => check::check(&args),
         Command::Run(args) => run::run(&args),
+        Command::Precheck(args) => precheck::precheck(&args),
         Command::Cleanup(args) => cleanup::cleanup(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -58,8 +60,8 @@ fn man(subcommand: Option<&str>) -> ExitCode {
     }
 }
 
-/// Answers a command line that cannot be used: one line and exit status 1 (2 for `diff`, whose 1 means
-/// that something would change). Help and version are no errors.
+/// Answers a command line that cannot be used: one line and exit status 1 (2 for commands whose 1 means
+/// that something was found). Help and version are no errors.
 pub fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -80,7 +82,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     // clap spreads a list over several lines.
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     eprintln!("portolan: {}", lines.collect::<Vec<_>>().join(" "));
-    if std::env::args().nth(1).is_some_and(|command| command == "diff") {
+    if std::env::args().nth(1).is_some_and(|command| ["diff", "precheck"].contains(&&*command)) {
         ExitCode::from(2)
     } else {
         ExitCode::FAILURE

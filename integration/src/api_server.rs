@@ -6,6 +6,7 @@
 //! objects and say what is to go wrong; the server runs on a thread of its own, on a socket that was opened
 //! in a namespace of the lab.
 
+mod access;
 mod events;
 mod fault;
 mod query;
@@ -104,6 +105,12 @@ impl ApiServer {
         server.write_kubeconfig("kubeconfig", &server.identity.authority, TOKEN, None)?;
         server.resume()?;
         Ok(server)
+    }
+
+    /// From now on, reviews of the client's rights say that it may not do this with a resource: `("list", "nodes")`. What
+    /// it does is answered all the same.
+    pub fn deny(&self, verb: &str, resource: &str) {
+        self.shared.denied().insert((verb.into(), resource.into()));
     }
 
     /// The namespace that the server is in.

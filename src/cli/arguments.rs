@@ -4,6 +4,7 @@ mod check;
 mod cleanup;
 mod describe;
 mod input;
+mod precheck;
 mod render;
 mod run;
 mod spelling;
@@ -17,6 +18,7 @@ pub use self::{
     cleanup::CleanupArgs,
     describe::{DescribeCommand, DescribeServiceArgs, When},
     input::{InputArgs, LoggingArgs, ManifestArgs},
+    precheck::{PrecheckArgs, PrecheckOutput},
     render::{Output, RenderArgs},
     run::RunArgs,
     spelling::normalize,
@@ -74,6 +76,13 @@ pub enum Command {
     /// Be this node's service proxy: program the kernel and keep it equal to the cluster, or to manifests
     #[command(display_name = "portolan", version, args_override_self = true, after_help = run::HELP)]
     Run(Box<RunArgs>),
+
+    /// Check whether this node could be served, before kube-proxy is replaced; nothing is changed
+    #[command(
+        args_override_self = true,
+        after_help = precheck::HELP
+    )]
+    Precheck(Box<PrecheckArgs>),
 
     /// Remove Portolan's tables from the kernel; nothing else is touched
     #[command(after_help = cleanup::HELP)]

@@ -15,6 +15,7 @@ mod error;
 mod libnftnl;
 mod linearize;
 mod monitor;
+mod neighbours;
 mod owner;
 mod probe;
 mod rule;
@@ -39,6 +40,7 @@ pub use self::{
     dump::{Everything, FOREIGN_PRIORITY, Scope, Wanted},
     error::Error,
     monitor::{Event, Generation, Monitor, Subscription},
+    neighbours::{Neighbour, Proxy},
     owner::Ownership,
     probe::{Feature, Features, Needs, RangeRemoval, Release, Served},
 };

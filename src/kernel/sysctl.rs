@@ -61,6 +61,21 @@ struct Wanted {
     wish: Wish<u64>,
 }
 
+/// A value that is not as the configuration wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Name of the file, as `nf_conntrack_max`.
+    pub name: &'static str,
+    /// What it has.
+    pub is: i64,
+    /// What it is to have.
+    pub wanted: i64,
+    /// Whether that was asked for, rather than being the default.
+    pub is_explicit: bool,
+    /// Whether this process may write it.
+    pub is_writable: bool,
+}
+
 /// Where the kernel has its settings.
 #[derive(Debug)]
 pub struct Sysctls {
@@ -115,6 +130,25 @@ impl Sysctls {
             );
         }
         Ok(())
+    }
+
+    /// What [`Sysctls::apply`] would write.
+    pub fn differences(&self, settings: &ConntrackSettings) -> Vec<Difference> {
+        let difference = |Wanted { name, wish, .. }: Wanted| {
+            let path = self.netfilter.join(name);
+            let (is, wanted) = (number(&path)?, i64::try_from(wish.value).unwrap_or(i64::MAX));
+            let is_enough = name == LIMIT && !wish.is_explicit && is >= wanted;
+            let is_writable = rustix::fs::access(&path, rustix::fs::Access::WRITE_OK).is_ok();
+            let difference = Difference { name, is, wanted, is_explicit: wish.is_explicit, is_writable };
+            (is != wanted && !is_enough).then_some(difference)
+        };
+        wanted(settings, self.cpu_count()).into_iter().filter_map(difference).collect()
+    }
+
+    /// How many connections are tracked, and how many can be.
+    pub fn tracked(&self) -> Option<(u64, u64)> {
+        let number = |name| number(&self.netfilter.join(name)).and_then(|number| u64::try_from(number).ok());
+        Some((number("nf_conntrack_count")?, number(LIMIT)?))
     }
 
     fn set(&self, wanted: &Wanted) -> Result<(), SysctlError> {

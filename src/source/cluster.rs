@@ -12,6 +12,7 @@ mod eligibility;
 mod error;
 mod events;
 mod exec_plugin;
+mod inspect;
 mod kind;
 mod list;
 mod machine;
@@ -55,7 +56,13 @@ use crate::{
     observe::{events::Warning, health::Health, metrics::Metrics},
 };
 
-pub use self::{connect::Error, list::Listed, options::Options, timing::Timing};
+pub use self::{
+    connect::Error,
+    inspect::{Inspection, RIGHTS, Right},
+    list::Listed,
+    options::Options,
+    timing::Timing,
+};
 
 /// Labels of slices that belong to a Service with a `ClusterIP`.
 const SLICE_LABELS: &str = "!service.kubernetes.io/headless,kubernetes.io/service-name";

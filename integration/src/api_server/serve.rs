@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use super::{
     Fault, Reply, Request, Resource, Verb,
+    access::{self, Denied},
     events::Events,
     fault::Faults,
     query::{self, ListOptions, Target},
@@ -46,6 +47,7 @@ pub(super) struct Shared {
     events: Mutex<Events>,
     /// Of resources that are answered with what the test has prepared, and then with nothing.
     replies: Mutex<BTreeMap<Resource, VecDeque<Reply>>>,
+    denied: Mutex<Denied>,
     token: Mutex<String>,
     bookmarks: Mutex<u64>,
     last_list: Mutex<Option<Instant>>,
@@ -63,6 +65,7 @@ impl Shared {
             requests: Mutex::default(),
             events: Mutex::default(),
             replies: Mutex::default(),
+            denied: Mutex::default(),
             token: Mutex::new(token.into()),
             bookmarks: Mutex::default(),
             last_list: Mutex::default(),
@@ -93,6 +96,10 @@ impl Shared {
 
     pub fn replies(&self) -> MutexGuard<'_, BTreeMap<Resource, VecDeque<Reply>>> {
         lock(&self.replies)
+    }
+
+    pub fn denied(&self) -> MutexGuard<'_, Denied> {
+        lock(&self.denied)
     }
 
     /// How many bookmarks the test has asked for.
@@ -142,6 +149,11 @@ pub(super) async fn answer(
     if accepted.is_some_and(|kinds| !accepts(kinds)) {
         return Err(Refusal::not_acceptable());
     }
+    if parts.uri.path() == access::PATH && parts.method == http::Method::POST {
+        let review = read(body).await?;
+        let review = access::review(&shared.denied(), review);
+        return Ok((StatusCode::CREATED, Json(review)).into_response());
+    }
     let Some(target) = Target::parse(parts.uri.path()) else {
         return nowhere(user, &parts.uri, &query);
     };
@@ -180,8 +192,7 @@ pub(super) async fn answer(
     }
     let mut document = Value::Null;
     if matches!(verb, Verb::Create | Verb::Patch) {
-        let body = to_bytes(body, BODY).await.map_err(|error| Refusal::new(400, error.to_string()))?;
-        document = serde_json::from_slice(&body).map_err(|error| Refusal::new(400, error.to_string()))?;
+        document = read(body).await?;
     }
     let Some(resource) = target.resource else {
         return write_event(&shared, target, document);
@@ -210,6 +221,12 @@ pub(super) async fn answer(
         Verb::Watch => watch(&shared, options),
         _ => list(&shared, &options),
     }
+}
+
+/// The document that a client sent.
+async fn read(body: Body) -> Result<Value, Refusal> {
+    let body = to_bytes(body, BODY).await.map_err(|error| Refusal::new(400, error.to_string()))?;
+    serde_json::from_slice(&body).map_err(|error| Refusal::new(400, error.to_string()))
 }
 
 /// Whom the client is taken for.

@@ -3,6 +3,7 @@
 mod answers;
 mod document;
 mod lifecycle;
+mod precheck;
 mod process;
 mod refusals;
 mod shared;

@@ -61,6 +61,13 @@ pub fn build(directory: &str) -> Vec<Value> {
     objects
 }
 
+/// The same with a component that no overlay has.
+pub fn build_with(directory: &str, component: &str) -> Vec<Value> {
+    let mut objects = build(directory);
+    accumulate(&shipped(component), "Component", &mut objects);
+    objects
+}
+
 fn accumulate(directory: &Path, kind: &str, objects: &mut Vec<Value>) {
     let text = read(&directory.join("kustomization.yaml"));
     let this: Kustomization = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{error}"));
@@ -141,4 +148,24 @@ fn the_example_overlay_replaces_every_placeholder() {
         "\""
     )));
     assert!(text.contains(r#""service-proxy":"portolan""#), "the component node-by-node is not applied");
+}
+
+#[test]
+fn the_job_that_checks_a_node_has_the_configuration_of_the_agent() {
+    let objects = build_with("kustomize/base", "kustomize/components/precheck");
+    let job = crate::one(&objects, "Job");
+    assert_eq!(crate::schema::problems(job), [""; 0]);
+    let (job, agent) = (&job["spec"]["template"]["spec"], crate::one(&objects, "DaemonSet"));
+    let agent = &agent["spec"]["template"]["spec"];
+    for field in ["serviceAccountName", "hostNetwork", "volumes", "dnsPolicy", "tolerations", "nodeSelector"]
+    {
+        assert_eq!(job[field], agent[field], "{field}");
+    }
+    let (job, agent) = (&job["containers"][0], &agent["containers"][0]);
+    for field in ["image", "env", "volumeMounts"] {
+        assert_eq!(job[field], agent[field], "{field}");
+    }
+    assert_eq!(job["command"][1], "precheck");
+    let flags = |container: &Value| container["command"].as_array().unwrap()[2..].to_vec();
+    assert_eq!(flags(job), flags(agent));
 }

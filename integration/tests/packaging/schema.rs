@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
+    batch::v1::Job,
     core::v1::{ConfigMap, Pod, ServiceAccount},
     rbac::v1::{ClusterRole, ClusterRoleBinding},
 };
@@ -16,6 +17,7 @@ pub fn problems(object: &Value) -> Vec<String> {
         ("v1", "Pod") => rewrite::<Pod>(object),
         ("v1", "ServiceAccount") => rewrite::<ServiceAccount>(object),
         ("apps/v1", "DaemonSet") => rewrite::<DaemonSet>(object),
+        ("batch/v1", "Job") => rewrite::<Job>(object),
         ("rbac.authorization.k8s.io/v1", "ClusterRole") => rewrite::<ClusterRole>(object),
         ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => rewrite::<ClusterRoleBinding>(object),
         (version, kind) => Err(format!("{version} {kind} is not expected here")),

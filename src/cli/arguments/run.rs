@@ -75,7 +75,7 @@ impl RunArgs {
 }
 
 /// Reads a path that may be empty, which is the same as none: scripts write down every flag that they know.
-fn optional_path() -> impl TypedValueParser<Value = PathBuf> {
+pub(super) fn optional_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 

@@ -13,7 +13,7 @@ use crate::{
         settings::{DetectLocal, RunSettings},
     },
     kernel::{
-        conntrack,
+        conntrack, kube_proxy,
         nftables::{Features, Kernel, Needs, Served},
         sysctl::{self, Effort, Sysctls},
     },
@@ -68,6 +68,13 @@ pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served),
     let served = features.serve(Needs { element_counters: config.endpoint_counters })?;
     for warning in &served.warnings {
         warn!("{warning}");
+    }
+    let rules = kube_proxy::traces(&mut kernel)?;
+    if !rules.is_empty() {
+        warn!(
+            rules = rules.join(", "),
+            "kube-proxy's rules are on this node as well; remove them once it no longer runs here"
+        );
     }
     Ok((kernel, features, served))
 }

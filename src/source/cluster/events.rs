@@ -112,7 +112,7 @@ impl Writer {
             let patched =
                 self.connection.write("PATCH", &path, "application/merge-patch+json", document).await;
             if !patched.as_ref().is_err_and(|error| error.reason.is_denied()) {
-                return patched.map(|()| true);
+                return patched.map(|_| true);
             }
             // Events expire after an hour or so: this one is gone.
         }

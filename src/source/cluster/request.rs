@@ -84,7 +84,7 @@ impl Connection {
         path: &str,
         kind: &str,
         document: Vec<u8>,
-    ) -> Result<(), RequestError> {
+    ) -> Result<Vec<u8>, RequestError> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -92,7 +92,7 @@ impl Connection {
             .header(header::CONTENT_TYPE, kind);
         let answer = self.send(request.body(Body::from(document))).await?;
         // Only then can the connection be reused.
-        answer.text(LONGEST_REFUSAL).await.map(drop)
+        answer.text(LONGEST_REFUSAL).await
     }
 
     async fn send(&self, request: http::Result<Request<Body>>) -> Result<Answer, RequestError> {

@@ -1,0 +1,138 @@
+//! `precheck`: whether this node could be served, before anything is changed.
+
+mod cluster;
+mod configuration;
+mod host;
+mod neighbours;
+mod rules;
+mod sockets;
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use serde_json::{Value, json};
+
+use super::arguments::{FailOn, PrecheckArgs, PrecheckOutput};
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Status {
+    /// All is well.
+    Ok,
+    /// It could not be done, for the reason that it gives.
+    Skipped,
+    /// Something to know or to do; the agent would serve.
+    Warning,
+    /// The agent would not start, or Services would go unserved.
+    Failed,
+}
+
+impl Status {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Skipped => "skipped",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One result of a check; a check may have several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Check {
+    /// What was looked at, as `ports`.
+    name: &'static str,
+    status: Status,
+    /// What was found, in one line.
+    message: String,
+    /// What to do about it; empty if there is nothing to do.
+    hint: String,
+}
+
+impl Check {
+    fn ok(name: &'static str, message: impl Into<String>) -> Self {
+        Self { name, status: Status::Ok, message: message.into(), hint: String::new() }
+    }
+
+    fn skipped(name: &'static str, message: impl Into<String>) -> Self {
+        Self { status: Status::Skipped, ..Self::ok(name, message) }
+    }
+
+    fn warning(name: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { status: Status::Warning, hint: hint.into(), ..Self::ok(name, message) }
+    }
+
+    fn failed(name: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { status: Status::Failed, hint: hint.into(), ..Self::ok(name, message) }
+    }
+}
+
+/// Checks this node: exit status 0 nothing that counts, 1 something, 2 an error.
+pub fn precheck(args: &PrecheckArgs) -> ExitCode {
+    let settings = match args.settings() {
+        Ok(settings) => settings,
+        Err(error) => {
+            super::fail(&error);
+            return ExitCode::from(2);
+        }
+    };
+    let mut checks = configuration::check(&settings);
+    checks.extend(host::check(&settings));
+    checks.extend(rules::check(&settings.node.config));
+    checks.extend(neighbours::check(&settings.node.config.table));
+    checks.extend(sockets::check(&settings, &args.service_node_port_range));
+    checks.extend(cluster::check(&settings));
+    let text = match args.output {
+        PrecheckOutput::Text => text(&checks, &settings.node.node_name),
+        PrecheckOutput::Json => format!("{:#}\n", value(&checks, &settings.node.node_name)),
+    };
+    let worst = checks.iter().map(|check| check.status).max();
+    let least = match args.fail_on {
+        FailOn::Error => Status::Failed,
+        FailOn::Warning => Status::Warning,
+    };
+    match super::print(text.as_bytes()) {
+        ExitCode::SUCCESS if worst >= Some(least) => ExitCode::from(1),
+        ExitCode::SUCCESS => ExitCode::SUCCESS,
+        _ => ExitCode::from(2),
+    }
+}
+
+fn count(checks: &[Check], status: Status) -> usize {
+    checks.iter().filter(|check| check.status == status).count()
+}
+
+fn text(checks: &[Check], node: &str) -> String {
+    let mut text = String::new();
+    for Check { name, status, message, hint } in checks {
+        // Writing into a `String` does not fail.
+        let _ = writeln!(text, "{:<7} {name}: {message}", status.name());
+        if !hint.is_empty() {
+            let _ = writeln!(text, "        {hint}");
+        }
+    }
+    let _ = writeln!(
+        text,
+        "node {node}: {} failed, {} warnings, {} ok, {} skipped",
+        count(checks, Status::Failed),
+        count(checks, Status::Warning),
+        count(checks, Status::Ok),
+        count(checks, Status::Skipped)
+    );
+    text
+}
+
+fn value(checks: &[Check], node: &str) -> Value {
+    let list = checks.iter().map(|check| {
+        json!({
+            "name": check.name, "status": check.status.name(), "message": check.message, "hint": check.hint,
+        })
+    });
+    json!({
+        "node": node,
+        "version": env!("CARGO_PKG_VERSION"),
+        "failed": count(checks, Status::Failed),
+        "warnings": count(checks, Status::Warning),
+        "checks": list.collect::<Vec<_>>(),
+    })
+}

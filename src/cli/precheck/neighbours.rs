@@ -1,0 +1,94 @@
+//! Other service proxies' rules on this node.
+
+use super::Check;
+use crate::kernel::{
+    kube_proxy,
+    nftables::{Error, Kernel, Neighbour, Proxy},
+};
+
+/// What is there: of kube-proxy, in words, and of Portolan.
+struct Found {
+    kube_proxy: Vec<String>,
+    tables: Vec<Neighbour>,
+}
+
+pub fn check(table: &str) -> Vec<Check> {
+    let found = match find() {
+        Ok(found) => found,
+        Err(Error::Permission) => {
+            return vec![Check::skipped("kube-proxy", "only CAP_NET_ADMIN may list the tables of nf_tables")];
+        }
+        Err(error) => return vec![Check::skipped("kube-proxy", error.to_string())],
+    };
+    let mut checks = kube_proxy(&found.kube_proxy);
+    checks.extend(portolan(&found.tables, table));
+    checks
+}
+
+fn find() -> Result<Found, Error> {
+    let mut kernel = Kernel::open()?;
+    let tables = kernel.neighbours()?.into_iter().filter(|neighbour| neighbour.proxy == Proxy::Portolan);
+    Ok(Found { tables: tables.collect(), kube_proxy: kube_proxy::traces(&mut kernel)? })
+}
+
+fn kube_proxy(traces: &[String]) -> Vec<Check> {
+    const NAME: &str = "kube-proxy";
+    let mut checks = Vec::new();
+    if !traces.is_empty() {
+        let hint = "remove them once Portolan is ready on this node: `portolan cleanup --kube-proxy` for mode \
+                    nftables, `kube-proxy --cleanup` for the others";
+        checks.push(Check::warning(NAME, format!("its rules are here: {}", traces.join(", ")), hint));
+    }
+    for (command, table) in kube_proxy::legacy_tables() {
+        checks.push(Check::warning(
+            NAME,
+            format!(
+                "the kernel has the legacy iptables table {table}, whose chains cannot be seen from here"
+            ),
+            format!("`{command} | grep KUBE-SERVICES` prints nothing if they are not kube-proxy's"),
+        ));
+    }
+    if checks.is_empty() {
+        checks.push(Check::ok(NAME, "none of its rules are here"));
+    }
+    checks
+}
+
+fn portolan(tables: &[Neighbour], table: &str) -> Vec<Check> {
+    const NAME: &str = "portolan";
+    let (own, others): (Vec<_>, Vec<_>) = tables.iter().partition(|neighbour| neighbour.table == table);
+    let names = |tables: &[&Neighbour]| tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut checks = Vec::new();
+    if !others.is_empty() {
+        let hint = "two agents serve the same Services twice: `portolan cleanup --table-name NAME` removes one, or \
+                    give one of them --service-proxy-name";
+        checks.push(Check::warning(NAME, format!("tables of another name: {}", names(&others)), hint));
+    }
+    if own.is_empty() {
+        checks.push(Check::ok(NAME, format!("there is no table {table} yet")));
+    } else {
+        checks.push(Check::ok(NAME, format!("`run` takes over what is there: {}", names(&own))));
+    }
+    checks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::precheck::Status;
+
+    fn neighbour(table: &str) -> Neighbour {
+        Neighbour { proxy: Proxy::Portolan, family: "ip", table: table.to_owned() }
+    }
+
+    #[test]
+    fn a_table_of_another_name_is_another_agent() {
+        let statuses = |tables: &[&str]| -> Vec<Status> {
+            let tables: Vec<_> = tables.iter().map(|table| neighbour(table)).collect();
+            portolan(&tables, "portolan").iter().map(|check| check.status).collect()
+        };
+        assert_eq!(statuses(&[]), [Status::Ok]);
+        assert_eq!(statuses(&["portolan"]), [Status::Ok]);
+        assert_eq!(statuses(&["edge", "portolan"]), [Status::Warning, Status::Ok]);
+    }
+}

@@ -1,0 +1,68 @@
+//! Whether the kernel takes the rules: they are written into a network namespace that ends with the check.
+
+use nix::sched::{CloneFlags, unshare};
+use portolan_rules::{
+    compile::{Compiler, Config},
+    diff,
+    model::Node,
+    ruleset::Ruleset,
+    state::State,
+};
+
+use super::Check;
+use crate::kernel::nftables::{Error, Kernel, Needs, Served};
+
+const NAME: &str = "kernel";
+
+/// How far the kernel was tried.
+struct Trial {
+    served: Served,
+    release: String,
+    /// How many operations it committed; none if there was no namespace to commit them in.
+    committed: Option<usize>,
+}
+
+pub fn check(config: &Config) -> Vec<Check> {
+    let config = config.clone();
+    // A thread can leave the namespace of its process.
+    let trial = std::thread::spawn(move || try_rules(&config)).join();
+    let trial = match trial {
+        Ok(Ok(trial)) => trial,
+        Ok(Err(Error::Permission)) => {
+            return vec![Check::skipped(NAME, "the kernel lets only CAP_NET_ADMIN try what it can do")];
+        }
+        Ok(Err(error)) => {
+            let hint = "load the module, or choose another kernel; docs/limits.md lists what is needed";
+            return vec![Check::failed(NAME, error.to_string(), hint)];
+        }
+        Err(_) => return vec![Check::skipped(NAME, "the kernel could not be tried")],
+    };
+    let Served { families, warnings } = trial.served;
+    let families: Vec<String> = families.iter().map(ToString::to_string).collect();
+    let how = match trial.committed {
+        Some(operations) => format!("committed all {operations} operations in a namespace of its own"),
+        None => "accepts each of their parts".to_owned(),
+    };
+    let message = format!("Linux {} {how}; families: {}", trial.release, families.join(", "));
+    let mut checks = vec![Check::ok(NAME, message)];
+    checks.extend(warnings.into_iter().map(|warning| Check::warning(NAME, warning, "")));
+    checks
+}
+
+/// Writes the program without Services. Without the right to make a network namespace, its parts are judged in the
+/// present one, where nothing is committed.
+fn try_rules(config: &Config) -> Result<Trial, Error> {
+    let is_apart = unshare(CloneFlags::CLONE_NEWNET).is_ok();
+    let mut kernel = Kernel::open()?;
+    let features = kernel.probe(&config.table)?;
+    let served = features.serve(Needs { element_counters: config.endpoint_counters })?;
+    let release = features.release.to_string();
+    if !is_apart {
+        return Ok(Trial { served, release, committed: None });
+    }
+    let mut compiler = Compiler::new(Config { families: served.families.clone(), ..config.clone() });
+    compiler.load(&mut State::new(Node::default()), &Ruleset::default());
+    let transaction = diff::diff_into(&config.table, &Ruleset::default(), compiler.ruleset());
+    kernel.commit(&transaction)?;
+    Ok(Trial { served, release, committed: Some(transaction.operations.len()) })
+}

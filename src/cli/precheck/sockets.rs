@@ -1,0 +1,239 @@
+//! Ports that the agent needs or that node ports take, and the processes that have them.
+
+use std::{
+    collections::HashMap,
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::RangeInclusive,
+    path::Path,
+};
+
+use super::Check;
+use crate::config::settings::RunSettings;
+
+const NAME: &str = "ports";
+
+/// How many sockets of one kind are named.
+const SHOWN: usize = 10;
+
+/// State of a TCP socket that listens, and of a UDP socket without a peer (`/proc/net/tcp`).
+const LISTENS: &str = "0A";
+const UNCONNECTED: &str = "07";
+
+/// A socket that waits for connections or datagrams.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Socket {
+    protocol: &'static str,
+    address: SocketAddr,
+    /// `name (pid N)`; nothing if its process cannot be seen from here.
+    process: Option<String>,
+}
+
+impl Socket {
+    /// What it is, for people.
+    fn describe(&self) -> String {
+        let process = self.process.as_deref().unwrap_or("a process that cannot be seen from here");
+        format!("{} {} by {process}", self.protocol, self.address)
+    }
+
+    fn is_of(&self, name: &str) -> bool {
+        self.process.as_deref().is_some_and(|process| process.starts_with(&format!("{name} (")))
+    }
+}
+
+pub fn check(settings: &RunSettings, node_ports: &RangeInclusive<u16>) -> Vec<Check> {
+    let sockets = read(Path::new("/proc"));
+    let mut checks = Vec::new();
+    for (field, address) in
+        [("healthzBindAddress", settings.healthz), ("metricsBindAddress", settings.metrics)]
+    {
+        let Some(address) = address else { continue };
+        let taken =
+            sockets.iter().find(|socket| socket.protocol == "TCP" && conflicts(socket.address, address));
+        checks.extend(taken.map(|socket| taken_by(socket, field, settings)));
+    }
+    checks.extend(in_node_ports(&sockets, node_ports));
+    let sysctl = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+    let (local, reserved) = (sysctl("ip_local_port_range"), sysctl("ip_local_reserved_ports"));
+    if let Some(overlap) = overlap(&local, &reserved, node_ports) {
+        let message = format!(
+            "ports {}-{} are node ports and given to connections from this node as well",
+            overlap.start(),
+            overlap.end()
+        );
+        let hint = "add them to net.ipv4.ip_local_reserved_ports";
+        checks.push(Check::warning(NAME, message, hint));
+    }
+    if checks.is_empty() {
+        checks.push(Check::ok(NAME, "those that the agent needs are free"));
+    }
+    checks
+}
+
+fn taken_by(socket: &Socket, field: &str, settings: &RunSettings) -> Check {
+    let option = settings.origin.short_name(field);
+    let message = format!("{option}: taken: {}", socket.describe());
+    if socket.is_of("kube-proxy") {
+        Check::warning(NAME, message, "kube-proxy must end on this node before Portolan can listen there")
+    } else if socket.is_of("portolan") || socket.process.is_none() {
+        Check::warning(
+            NAME,
+            message,
+            "if it is the agent or kube-proxy, that is as it should be until it is replaced",
+        )
+    } else {
+        Check::failed(NAME, message, "choose another address or port, or end that process")
+    }
+}
+
+/// Node ports come before listeners: a Service takes their connections.
+fn in_node_ports(sockets: &[Socket], node_ports: &RangeInclusive<u16>) -> Option<Check> {
+    // Health check node ports of Services are theirs.
+    let is_proxy = |socket: &Socket| socket.is_of("kube-proxy") || socket.is_of("portolan");
+    let found: Vec<String> = sockets
+        .iter()
+        .filter(|socket| node_ports.contains(&socket.address.port()))
+        .filter(|socket| !socket.address.ip().is_loopback() && !is_proxy(socket))
+        .map(Socket::describe)
+        .collect();
+    let more = found.len().saturating_sub(SHOWN);
+    let list = found.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let message = format!("within the range of node ports: {list}{more}");
+    let hint =
+        "a Service with that node port takes its connections, and its health check node port cannot be bound";
+    (!found.is_empty()).then(|| Check::warning(NAME, message, hint))
+}
+
+fn conflicts(taken: SocketAddr, wanted: SocketAddr) -> bool {
+    let (taken_ip, wanted_ip) = (taken.ip().to_canonical(), wanted.ip().to_canonical());
+    taken.port() == wanted.port()
+        && (taken_ip.is_unspecified() || wanted_ip.is_unspecified() || taken_ip == wanted_ip)
+}
+
+/// The ports of both ranges that are not reserved, if there are any: from the first to the last.
+fn overlap(local: &str, reserved: &str, node_ports: &RangeInclusive<u16>) -> Option<RangeInclusive<u16>> {
+    let mut bounds = local.split_whitespace().map(|port| port.parse::<u16>().ok());
+    let local = bounds.next()??..=bounds.next()??;
+    let reserved: Vec<RangeInclusive<u16>> = reserved
+        .trim()
+        .split(',')
+        .filter_map(|range| {
+            let (from, to) = range.split_once('-').unwrap_or((range, range));
+            Some(from.parse().ok()?..=to.parse().ok()?)
+        })
+        .collect();
+    let is_given = |port: &u16| local.contains(port) && !reserved.iter().any(|range| range.contains(port));
+    let mut both = node_ports.clone().filter(is_given);
+    let first = both.next()?;
+    Some(first..=both.next_back().unwrap_or(first))
+}
+
+/// The sockets of this network namespace, with their processes as far as they can be seen.
+fn read(proc: &Path) -> Vec<Socket> {
+    let mut sockets = Vec::new();
+    for (file, protocol, state) in [
+        ("tcp", "TCP", LISTENS),
+        ("tcp6", "TCP", LISTENS),
+        ("udp", "UDP", UNCONNECTED),
+        ("udp6", "UDP", UNCONNECTED),
+    ] {
+        let text = fs::read_to_string(proc.join("net").join(file)).unwrap_or_default();
+        let lines = text.lines().skip(1).filter_map(|line| parse(line, state));
+        sockets.extend(lines.map(|(address, inode)| (protocol, address, inode)));
+    }
+    let processes = processes(proc);
+    let mut sockets: Vec<_> = sockets
+        .into_iter()
+        .map(|(protocol, address, inode)| Socket {
+            protocol,
+            address,
+            process: processes.get(&inode).cloned(),
+        })
+        .collect();
+    sockets.sort();
+    sockets.dedup();
+    sockets
+}
+
+/// Address and inode of a line of `/proc/net/tcp`, if the socket is in this state.
+fn parse(line: &str, state: &str) -> Option<(SocketAddr, u64)> {
+    let mut words = line.split_whitespace();
+    let (address, found, inode) = (words.nth(1)?, words.nth(1)?, words.nth(5)?);
+    if found != state {
+        return None;
+    }
+    let (ip, port) = address.split_once(':')?;
+    // Words of 32 bits in the order of this machine.
+    let word = |at: usize| Some(u32::from_str_radix(ip.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
+    let ip = if ip.len() == 8 {
+        IpAddr::from(Ipv4Addr::from(word(0)?))
+    } else {
+        let words: Vec<[u8; 4]> = (0..4).map(|at| word(at * 8)).collect::<Option<_>>()?;
+        IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(words.concat()).ok()?))
+    };
+    Some((SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?), inode.parse().ok()?))
+}
+
+/// The process of each socket, by inode. Those of other users or of another namespace of processes are not seen.
+fn processes(proc: &Path) -> HashMap<u64, String> {
+    let mut processes = HashMap::new();
+    for entry in fs::read_dir(proc).into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let mut name = None;
+        for file in fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten() {
+            let Ok(target) = fs::read_link(file.path()) else { continue };
+            let inode = target.to_str().and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']'));
+            let Some(inode) = inode.and_then(|inode| inode.parse().ok()) else { continue };
+            let name = name.get_or_insert_with(|| {
+                let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+                format!("{} (pid {pid})", comm.trim())
+            });
+            processes.insert(inode, name.clone());
+        }
+    }
+    processes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_conflicts_with_itself_and_with_all() {
+        assert!(conflicts(address("0.0.0.0:10256"), address("127.0.0.1:10256")));
+        assert!(conflicts(address("[::]:10256"), address("192.0.2.1:10256")));
+        assert!(conflicts(address("[::ffff:127.0.0.1]:10249"), address("127.0.0.1:10249")));
+        assert!(!conflicts(address("127.0.0.1:10249"), address("192.0.2.1:10249")));
+        assert!(!conflicts(address("0.0.0.0:10249"), address("0.0.0.0:10256")));
+    }
+
+    #[test]
+    fn reserved_ports_are_not_given_to_connections() {
+        let range = 30000..=32767;
+        assert_eq!(overlap("32768\t60999\n", "\n", &range), None);
+        assert_eq!(overlap("1024\t65535\n", "\n", &range), Some(30000..=32767));
+        assert_eq!(overlap("1024\t65535\n", "30000-32767\n", &range), None);
+        assert_eq!(overlap("1024\t65535\n", "30000-31000,31002-32767\n", &range), Some(31001..=31001));
+        assert_eq!(overlap("", "", &range), None);
+    }
+
+    #[test]
+    fn this_process_is_found_by_its_socket() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = std::net::TcpListener::bind("[::1]:0").unwrap();
+        let sockets = read(Path::new("/proc"));
+        for listener in [listener, other] {
+            let at = listener.local_addr().unwrap();
+            let found = sockets.iter().find(|socket| socket.address == at).expect("it is listed");
+            let pid = format!("(pid {})", std::process::id());
+            assert!(found.process.as_ref().is_some_and(|process| process.ends_with(&pid)), "{found:?}");
+        }
+    }
+}

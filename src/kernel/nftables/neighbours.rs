@@ -1,0 +1,107 @@
+//! Which other service proxies have rules in this network namespace.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::{
+    Error, Kernel,
+    uapi::{NFT_MSG_GETCHAIN, NFTA_CHAIN_NAME, NFTA_TABLE_NAME},
+};
+use crate::config::settings::KUBE_PROXY_TABLE;
+
+/// A chain that every table of Portolan's has, in either plane.
+const PORTOLAN_CHAIN: &str = "short-circuit-node-port";
+
+/// Chains of kube-proxy in its modes iptables and ipvs. The kubelet makes `KUBE-FIREWALL`, `KUBE-IPTABLES-HINT` and
+/// `KUBE-KUBELET-CANARY`, which say nothing of kube-proxy.
+const KUBE_PROXY_CHAINS: [&str; 3] = ["KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-PROXY-CANARY"];
+
+/// Whose rules a table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Proxy {
+    /// kube-proxy's in mode nftables.
+    KubeProxyNftables,
+    /// kube-proxy's in mode iptables or ipvs, written by an iptables that uses `nf_tables`.
+    KubeProxyIptables,
+    /// Portolan's.
+    Portolan,
+}
+
+/// A table with the rules of a service proxy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Neighbour {
+    /// Whose it is.
+    pub proxy: Proxy,
+    /// `ip`, `ip6` or `inet`.
+    pub family: &'static str,
+    /// Its name.
+    pub table: String,
+}
+
+impl fmt::Display for Neighbour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.family, self.table)
+    }
+}
+
+impl Kernel {
+    /// The tables of this network namespace that have the rules of a service proxy, whatever their name is. Chains of
+    /// iptables in the kernel's older subsystem (legacy) are not among them.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub fn neighbours(&mut self) -> Result<Vec<Neighbour>, Error> {
+        let mut found = BTreeMap::new();
+        let mut read = |family: u8, table: &str, chain: &str| {
+            let (Some(family), Some(proxy)) = (family_name(family), proxy(table, chain)) else { return };
+            found.insert((family, table.to_owned()), proxy);
+        };
+        self.connection.request(NFT_MSG_GETCHAIN, 0, true, &[], |message| {
+            let attributes = message.attributes();
+            let text = |kind| attributes.find(kind).and_then(|attribute| attribute.string());
+            if let (Some(table), Some(chain)) = (text(NFTA_TABLE_NAME), text(NFTA_CHAIN_NAME)) {
+                read(message.family(), table, chain);
+            }
+        })?;
+        let neighbour = |((family, table), proxy)| Neighbour { proxy, family, table };
+        let mut neighbours: Vec<_> = found.into_iter().map(neighbour).collect();
+        neighbours.sort();
+        Ok(neighbours)
+    }
+}
+
+fn proxy(table: &str, chain: &str) -> Option<Proxy> {
+    if table == KUBE_PROXY_TABLE {
+        Some(Proxy::KubeProxyNftables)
+    } else if KUBE_PROXY_CHAINS.contains(&chain) {
+        Some(Proxy::KubeProxyIptables)
+    } else if chain.starts_with(PORTOLAN_CHAIN) {
+        Some(Proxy::Portolan)
+    } else {
+        None
+    }
+}
+
+/// The families of tables that see packets for Services (`NFPROTO_…`).
+const fn family_name(number: u8) -> Option<&'static str> {
+    match number {
+        1 => Some("inet"),
+        2 => Some("ip"),
+        10 => Some("ip6"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kubelet_makes_is_not_kube_proxy_s() {
+        for chain in ["KUBE-FIREWALL", "KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT", "PREROUTING"] {
+            assert_eq!(proxy("nat", chain), None, "{chain}");
+        }
+        assert_eq!(proxy("nat", "KUBE-SERVICES"), Some(Proxy::KubeProxyIptables));
+        assert_eq!(proxy("kube-proxy", "services"), Some(Proxy::KubeProxyNftables));
+        assert_eq!(proxy("edge", "short-circuit-node-port-b"), Some(Proxy::Portolan));
+    }
+}
