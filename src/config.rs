@@ -1,30 +1,25 @@
 //! Flags and `KubeProxyConfiguration` (`kubeproxy.config.k8s.io/v1alpha1`), the file that kubeadm writes for
 //! kube-proxy, to settings.
 //!
-//! [`ROWS`] lists every option. Flags and file both become [`Options`], which [`settings`] checks, so that a flag and
+//! [`options`] lists every option. Flags and file both become [`Options`], which [`settings`] checks, so that a flag and
 //! its field cannot mean different things.
 
-mod arguments;
-mod changes;
 mod document;
-mod duration;
 mod error;
 mod file;
-mod options;
-mod origin;
+mod flags;
+mod kind;
+pub mod options;
 pub mod settings;
-mod value;
+mod values;
 mod watch;
 
-pub(crate) use self::value::boolean;
+pub(crate) use self::kind::boolean;
 pub use self::{
-    arguments::{RulesFlags, RunFlags},
-    changes::{FieldChange, changes},
-    duration::Duration,
-    error::{Error, Place},
-    file::{API_VERSION, KIND},
-    options::{Effect, Options, ROWS, Row, Scope},
-    origin::Origin,
-    value::{Kind, Quantity, Vmodule},
+    error::{Error, Origin, Place},
+    flags::{RulesFlags, RunFlags},
+    kind::Kind,
+    options::{Effect, Row, Scope, rows},
+    values::{FieldChange, Options, changes},
     watch::{Edit, watch},
 };

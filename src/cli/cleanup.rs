@@ -15,11 +15,7 @@ use crate::{
 
 /// Removes the tables of both families, or kube-proxy's in their place. It is not an error if there are none.
 pub fn cleanup(args: &CleanupArgs) -> ExitCode {
-    let table = if args.kube_proxy {
-        Ok(Name::from(KUBE_PROXY_TABLE))
-    } else {
-        table_name(args.table_name.as_deref())
-    };
+    let table = if args.kube_proxy { Ok(Name::from(KUBE_PROXY_TABLE)) } else { table_name(&args.table_name) };
     match table {
         Ok(table) => remove(&table).map_or_else(|error| super::fail(&error), |()| ExitCode::SUCCESS),
         Err(error) => super::fail(&error),

@@ -19,7 +19,7 @@ use super::{
     input::{self, Input},
 };
 use crate::{
-    config::{self, settings::Settings},
+    config::{self, options::HOSTNAME_OVERRIDE, settings::Settings},
     source::{cluster as api, manifest::Completeness},
 };
 
@@ -67,8 +67,8 @@ impl Scene {
     /// Gets the state and compiles it. Nothing if no object of it can be used, which was reported.
     fn read(args: &ViewArgs) -> Result<Option<Self>, Error> {
         let mut options = args.options.0.clone();
-        if args.node.is_some() {
-            options.hostname_override.clone_from(&args.node);
+        if let Some(node) = &args.node {
+            options.set(&HOSTNAME_OVERRIDE, Some(node.clone().into()));
         }
         let settings = Settings::new(&options)?;
         if args.filenames.is_empty() {

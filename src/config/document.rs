@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::Number;
+use serde_json::Value as Json;
 use serde_saphyr::{Budget, DuplicateKeyPolicy, Options, Spanned};
 
 /// A value and the line where it begins.
@@ -16,10 +16,7 @@ pub(super) struct Node {
 /// A value with the type that the text shows: a number in quotes is a text, as for kube-proxy's decoder.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
-    Null,
-    Boolean(bool),
-    Number(Number),
-    Text(String),
+    Scalar(Json),
     List(Vec<Node>),
     Mapping(Mapping),
 }
@@ -28,12 +25,14 @@ pub(super) enum Value {
 pub(super) type Mapping = Vec<(Spanned<String>, Node)>;
 
 impl Node {
+    /// The value, if it is a text.
+    pub fn as_text(&self) -> Option<&str> {
+        if let Value::Scalar(value) = &self.value { value.as_str() } else { None }
+    }
+
     /// The value of a text field of a mapping.
     pub fn text(&self, key: &str) -> Option<&str> {
-        match &self.get(key)?.value {
-            Value::Text(text) => Some(text),
-            _ => None,
-        }
+        self.get(key)?.as_text()
     }
 
     /// The value of a field of a mapping.
@@ -90,35 +89,27 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        Value::deserialize(deserializer)
+        Ok(Value::Scalar(Json::Null))
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Boolean(value))
+        Ok(Value::Scalar(value.into()))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+        Ok(Value::Scalar(value.into()))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+        Ok(Value::Scalar(value.into()))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(value).map_or_else(|| Value::Text(value.to_string()), Value::Number))
+        Ok(Value::Scalar(value.into()))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::Text(value.to_owned()))
+        Ok(Value::Scalar(value.into()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {

@@ -1,7 +1,8 @@
-//! What can be wrong with an option.
+//! What can be wrong with an option, and where it is given.
 
 use std::{fmt, path::PathBuf};
 
+use super::options::Row;
 use crate::text::one_line;
 
 /// An option that cannot be used: one line that names the flag, or the file and field, and what is wrong.
@@ -16,8 +17,8 @@ pub struct Error {
 
 impl Error {
     /// A problem with the option given there.
-    pub fn new(place: impl Into<Place>, problem: impl fmt::Display) -> Self {
-        Self { place: place.into(), problem: problem.to_string() }
+    pub fn new(place: Place, problem: impl fmt::Display) -> Self {
+        Self { place, problem: problem.to_string() }
     }
 }
 
@@ -44,12 +45,6 @@ impl Place {
     }
 }
 
-impl From<&'static str> for Place {
-    fn from(flag: &'static str) -> Self {
-        Self::Flag(flag)
-    }
-}
-
 impl fmt::Display for Place {
     /// `--conntrack-min`, or `/etc/config.conf:12: conntrack.min`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,6 +57,47 @@ impl fmt::Display for Place {
                 }
                 if field.is_empty() { Ok(()) } else { write!(f, ": {}", one_line(field)) }
             }
+        }
+    }
+}
+
+/// Where a configuration comes from: flags, or a file, of which flags may override some fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The configuration file, if there is one.
+    pub file: Option<PathBuf>,
+    /// The fields that flags override.
+    pub(super) overridden: Vec<&'static str>,
+    /// Fields that are in force in place of others: the other one, and the one that the file gives.
+    pub(super) in_place_of: Vec<(&'static str, &'static str)>,
+}
+
+impl Origin {
+    /// Where the value of an option comes from.
+    pub fn place(&self, row: &Row) -> Place {
+        match (&self.file, row.flag()) {
+            (None, Some(flag)) => Place::Flag(flag),
+            (_, Some(flag)) if row.field.is_empty() || self.overridden.contains(&row.field) => {
+                Place::Flag(flag)
+            }
+            (path, _) => {
+                let given = self.in_place_of.iter().find(|(other, _)| *other == row.field);
+                let field = given.map_or(row.field, |(_, given)| given).to_owned();
+                Place::File { path: path.clone().unwrap_or_default(), line: None, field }
+            }
+        }
+    }
+
+    /// What to call an option in a message: `--conntrack-min`, or `/etc/config.conf: conntrack.min`.
+    pub fn name(&self, row: &Row) -> String {
+        self.place(row).to_string()
+    }
+
+    /// The same where the file goes without saying.
+    pub fn short_name(&self, row: &Row) -> String {
+        match self.place(row) {
+            Place::Flag(flag) => flag.to_owned(),
+            Place::File { field, .. } => field,
         }
     }
 }

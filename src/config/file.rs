@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeMap, fs::File, io::Read as _, path::Path};
 
+use serde_json::Value as Json;
+
 use super::{
-    Error, Options, Place, ROWS,
-    document::{self, Mapping, Node, Value},
+    Error, Options, Place,
+    document::{self, Mapping, Value},
+    options::rows,
 };
 
 /// The group and version of the file.
@@ -72,7 +75,7 @@ fn configuration(path: &Path, text: &str, lines_before: u64) -> Result<(Mapping,
             Some("ConfigMap") if lines_before == 0 => {
                 let data = document.get("data");
                 let value = data.and_then(|data| CONFIG_MAP_KEYS.iter().find_map(|key| data.entry(key)));
-                let Some((key, Node { value: Value::Text(text), .. })) = value else {
+                let Some((key, text)) = value.and_then(|(key, node)| Some((key, node.as_text()?))) else {
                     return Err(refuse(
                         line,
                         "",
@@ -127,19 +130,19 @@ impl Reader<'_> {
                 self.warnings.push(Error::new(here(), "is there again; the last value counts"));
                 continue;
             }
-            if let Some(row) = ROWS.iter().find(|row| row.field == field) {
-                // Null is the same as no value, as for Go.
-                if !matches!(node.value, Value::Null) {
-                    (row.read)(&mut self.options, node).map_err(|invalid| {
-                        Error::new(place(invalid.line, &invalid.entry), invalid.problem)
-                    })?;
-                }
-            } else if ROWS.iter().any(|row| is_below(row.field, &field)) {
-                match &node.value {
-                    Value::Mapping(fields) => self.mapping(&field, fields)?,
-                    Value::Null => {}
-                    _ => return Err(Error::new(here(), NOT_A_MAPPING)),
-                }
+            if matches!(node.value, Value::Scalar(Json::Null)) && is_known(&field) {
+                // The same as no value, as for Go.
+            } else if let Some(row) = rows().find(|row| row.field == field) {
+                let value = row
+                    .kind
+                    .read(node)
+                    .map_err(|invalid| Error::new(place(invalid.line, &invalid.entry), invalid.problem))?;
+                self.options.set(row, Some(value));
+            } else if is_known(&field) {
+                let Value::Mapping(fields) = &node.value else {
+                    return Err(Error::new(here(), NOT_A_MAPPING));
+                };
+                self.mapping(&field, fields)?;
             } else if !["apiVersion", "kind"].contains(&&*field) {
                 let guess =
                     nearest(&field).map(|field| format!("; did you mean {field}?")).unwrap_or_default();
@@ -150,16 +153,17 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a field is part of another.
-fn is_below(field: &str, section: &str) -> bool {
-    field.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
+/// Whether this is a field, or a section of fields.
+fn is_known(field: &str) -> bool {
+    rows()
+        .any(|row| row.field.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 /// The known field with the name that is most similar to an unknown one: the same name elsewhere, or a misspelt one.
 fn nearest(field: &str) -> Option<&'static str> {
     let last = |field: &str| field.rsplit('.').next().unwrap_or_default().to_lowercase();
     let distance = |other: &str| strsim::osa_distance(&other.to_lowercase(), &field.to_lowercase());
-    let known = ROWS.iter().map(|row| row.field).filter(|known| !known.is_empty());
+    let known = rows().map(|row| row.field).filter(|known| !known.is_empty());
     let is_similar = |known: &&str| last(known) == last(field) || distance(known) <= (field.len() / 4).max(2);
     known.filter(is_similar).min_by_key(|known| distance(known))
 }
@@ -167,6 +171,7 @@ fn nearest(field: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::options::{MASQUERADE_BIT, OOM_SCORE_ADJ};
 
     const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
 
@@ -181,37 +186,44 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_with_file_line_and_field() {
+        let (count, text) = ("is not a whole number from 0 to 2147483647", "is not a text");
         for (body, expected) in [
-            ("conntrack:\n  min: many\n", "4: conntrack.min: is not a whole number"),
-            ("nftables:\n  syncPeriod: 30\n", "4: nftables.syncPeriod: \"30\" is not a duration"),
-            ("oomScoreAdj: 99999999999\n", "3: oomScoreAdj: is not a whole number, or too large"),
-            ("conntrack:\n  min: 0.5\n", "4: conntrack.min: is not a whole number, or too large"),
-            ("logging: {verbosity: -1}\n", "3: logging.verbosity: is not a whole number from 0 on"),
-            ("clientConnection: {qps: fast}\n", "3: clientConnection.qps: is not a number"),
-            ("bindAddressHardFail: perhaps\n", "3: bindAddressHardFail: is neither true nor false"),
-            ("nodePortAddresses: primary\n", "3: nodePortAddresses: is not a list"),
-            ("nodePortAddresses:\n- null\n", "4: nodePortAddresses[0]: is not a text"),
+            ("conntrack:\n  min: many\n", &*format!("4: conntrack.min: \"many\" {count}")),
+            ("nftables:\n  syncPeriod: 30\n", "4: nftables.syncPeriod: 30 is not a duration"),
             (
-                "logging: {flushFrequency: true}\n",
-                "3: logging.flushFrequency: is neither a text nor a number",
+                "oomScoreAdj: 99999999999\n",
+                "3: oomScoreAdj: 99999999999 is not a whole number from -1000 to 1000",
             ),
+            ("conntrack:\n  min: 0.5\n", &format!("4: conntrack.min: 0.5 {count}")),
+            ("logging: {verbosity: -1}\n", "3: logging.verbosity: -1 is not a whole number from 0"),
+            ("clientConnection: {qps: fast}\n", "3: clientConnection.qps: \"fast\" is not a number"),
+            (
+                "bindAddressHardFail: perhaps\n",
+                "3: bindAddressHardFail: \"perhaps\" is neither true nor false",
+            ),
+            ("nodePortAddresses: primary\n", "3: nodePortAddresses: \"primary\" is not a list"),
+            ("nodePortAddresses:\n- null\n", &format!("4: nodePortAddresses[0]: null {text}")),
+            ("logging: {flushFrequency: true}\n", "3: logging.flushFrequency: true is not a duration"),
             (
                 "logging: {vmodule: [{verbosity: x}]}\n",
                 "3: logging.vmodule[0]: is not an entry such as {filePattern",
             ),
             ("conntrack: 5\n", "3: conntrack: is not a mapping of fields to values"),
-            ("mode: [nftables]\n", "3: mode: is not a text"),
+            ("mode: [nftables]\n", &format!("3: mode: {text}")),
             ("---\nmode: nftables\n", " apiVersion: is missing"),
-            ("oomScoreAdj: \"5\"\n", "3: oomScoreAdj: is not a whole number, or too large"),
-            ("nftables: {masqueradeBit: 1_0}\n", "3: nftables.masqueradeBit: is not a whole number"),
-            ("nftables: {masqueradeBit: 010}\n", "3: nftables.masqueradeBit: is not a whole number"),
-            ("clientConnection: {qps: \"5\"}\n", "3: clientConnection.qps: is not a number"),
+            ("oomScoreAdj: \"5\"\n", "3: oomScoreAdj: \"5\" is not a whole number"),
+            (
+                "nftables: {masqueradeBit: 1_0}\n",
+                "3: nftables.masqueradeBit: \"1_0\" is not a whole number from 0 to 31",
+            ),
+            ("nftables: {masqueradeBit: 010}\n", "3: nftables.masqueradeBit: \"010\" is not a whole number"),
+            ("clientConnection: {qps: \"5\"}\n", "3: clientConnection.qps: \"5\" is not a number"),
             ("clientConnection: {qps: .nan}\n", "3: "),
-            ("clientConnection: {kubeconfig: 5}\n", "3: clientConnection.kubeconfig: is not a text"),
-            ("bindAddressHardFail: \"true\"\n", "3: bindAddressHardFail: is neither true nor false"),
-            ("featureGates: {Foo: \"true\"}\n", "3: featureGates.Foo: is neither true nor false"),
-            ("hostnameOverride: 5\n", "3: hostnameOverride: is not a text"),
-            ("hostnameOverride: true\n", "3: hostnameOverride: is not a text"),
+            ("clientConnection: {kubeconfig: 5}\n", &format!("3: clientConnection.kubeconfig: 5 {text}")),
+            ("bindAddressHardFail: \"true\"\n", "3: bindAddressHardFail: \"true\" is neither true nor false"),
+            ("featureGates: {Foo: \"true\"}\n", "3: featureGates.Foo: \"true\" is neither true nor false"),
+            ("hostnameOverride: 5\n", &format!("3: hostnameOverride: 5 {text}")),
+            ("hostnameOverride: true\n", &format!("3: hostnameOverride: true {text}")),
             ("conntrack: [1\n", "3: is not valid YAML: "),
             ("a: &a [*a]\n", "3: is not valid YAML: "),
         ] {
@@ -244,7 +256,7 @@ mod tests {
         }
         let (options, _) =
             parse(Path::new("x"), format!("{HEAD}oomScoreAdj: 1\noomScoreAdj: 2\n").as_bytes()).unwrap();
-        assert_eq!(options.oom_score_adj, Some(2));
+        assert_eq!(options.number::<i64>(&OOM_SCORE_ADJ), 2);
     }
 
     #[test]
@@ -281,7 +293,7 @@ mod tests {
             (format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  config: |-\n    {block}\n"), 8),
         ] {
             let (options, warnings) = parse(Path::new("x"), text.as_bytes()).unwrap();
-            assert_eq!(options.oom_score_adj, Some(5), "{text}");
+            assert_eq!(options.number::<i64>(&OOM_SCORE_ADJ), 5, "{text}");
             assert!(
                 warnings[0].to_string().starts_with(&format!("x:{line}: strictARP: ")),
                 "{text}: {warnings:?}"
@@ -294,7 +306,7 @@ mod tests {
         let text = r#"{"apiVersion":"kubeproxy.config.k8s.io/v1alpha1","kind":"KubeProxyConfiguration",
             "conntrack":null,"clusterCIDR":null,"nftables":{"masqueradeBit":3}}"#;
         let (options, warnings) = parse(Path::new("x"), text.as_bytes()).unwrap();
-        assert_eq!(options, Options { masquerade_bit: Some(3), ..Options::default() });
+        assert_eq!(options, Options::of(&[(&MASQUERADE_BIT, "3")]));
         assert!(warnings.is_empty());
     }
 

@@ -1,29 +1,23 @@
 //! The list of options: a row for each flag of `portolan run` that is a setting, and for each field of
 //! `KubeProxyConfiguration`.
 //!
-//! From it come the fields of [`Options`], clap's arguments, the reading and writing of the file, defaults, names in
+//! From it come clap's arguments, the reading and writing of the file, defaults, checks of types and ranges, names in
 //! messages, the warning about what has no effect, and `docs/configuration.md`. To add an option, add a row here and
-//! use its field of [`Options`] in [`super::settings`].
+//! use it in [`super::settings`].
 
-use std::collections::BTreeMap;
-
-use serde_json::Value as Json;
-
-use super::{
-    Duration,
-    document::Node,
-    value::{Invalid, Kind, Quantity, Value, Vmodule},
+use super::kind::Kind::{
+    self, Boolean, Choice, Duration, Float, Gates, List, Nanoseconds, Number, Period, Size, Text, Vmodule,
 };
 
 /// What an option does here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Effect {
     /// It is in force. Beside a configuration file, a flag counts only if the file has no field for it.
     Used,
     /// It is in force, and the flag overrides the file.
     Overrides,
     /// It is in force in place of another field that the file leaves at zero, unless the file asks for nftables.
-    InPlaceOf(&'static str, Defaults),
+    InPlaceOf(&'static Row, Defaults),
     /// It is accepted because kube-proxy has it, and has no effect, for this reason.
     None(&'static str, Defaults),
 }
@@ -34,7 +28,7 @@ type Defaults = &'static [&'static str];
 /// The commands that have the flag of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Those that compile rules: `render`, `diff` and `run`.
+    /// Those that compile rules, such as `render`, `diff` and `run`.
     Rules,
     /// `run`.
     Run,
@@ -47,8 +41,8 @@ pub struct Row {
     pub field: &'static str,
     /// The flag with its dashes, then other names of it; empty if there is none.
     pub flags: &'static str,
-    /// What stands for the value in help texts.
-    pub placeholder: &'static str,
+    /// Its type.
+    pub kind: Kind,
     /// The default, as the flag takes it; empty if there is none.
     pub default: &'static str,
     /// What it does here.
@@ -59,12 +53,6 @@ pub struct Row {
     pub heading: &'static str,
     /// The commands that have its flag.
     pub scope: Scope,
-    /// How the flag takes its value.
-    pub kind: Kind,
-    pub(super) parse: fn(&mut Options, &str) -> Result<(), String>,
-    pub(super) read: fn(&mut Options, &Node) -> Result<(), Invalid>,
-    pub(super) get: fn(&Options) -> Option<Json>,
-    pub(super) take: fn(&mut Options, &mut Options),
 }
 
 impl Row {
@@ -73,48 +61,177 @@ impl Row {
         self.flags.split_whitespace().find(|flag| flag.starts_with("--"))
     }
 
-    /// The row of this field, or of the field that it is part of.
-    pub(super) fn of_field(field: &str) -> Option<&'static Self> {
-        let contains = |row: &&Self| {
-            let rest = (!row.field.is_empty()).then(|| field.strip_prefix(row.field)).flatten();
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
-        ROWS.iter().find(contains)
+    /// What sets it apart from all others: its field, or else its flag.
+    pub(super) fn name(&self) -> &'static str {
+        if self.field.is_empty() { self.flags } else { self.field }
     }
+
+    /// Whether it is accepted and nothing more.
+    pub fn is_without_effect(&self) -> bool {
+        matches!(self.effect, Effect::None(..))
+    }
+}
+
+/// All options.
+pub fn rows() -> impl Iterator<Item = &'static Row> {
+    USED.iter().copied().chain(WITHOUT_EFFECT)
 }
 
 macro_rules! options {
     ($($heading:literal $scope:ident {
         $($(#[doc = $help:literal])+
-        $name:ident: $type:ty = $default:literal, $field:literal, $flags:literal, $placeholder:literal, $effect:expr;)*
+        $name:ident: $kind:expr, $default:literal, $field:literal, $flags:literal, $effect:expr;)*
     })*) => {
-        /// The options as they are given, by flags or by a file: each may be absent.
-        #[derive(Clone, Debug, Default, PartialEq)]
-        #[expect(clippy::doc_markdown, reason = "these are help texts, too")]
-        pub struct Options {
-            $($($(#[doc = $help])+ pub $name: Option<$type>,)*)*
-        }
-
-        /// All options.
-        pub static ROWS: &[Row] = &[$($(Row {
+        $($($(#[doc = $help])+
+        #[allow(clippy::doc_markdown, reason = "it is a help text, too")]
+        pub static $name: Row = Row {
             field: $field,
             flags: $flags,
-            placeholder: $placeholder,
+            kind: $kind,
             default: $default,
             effect: $effect,
             help: concat!($($help),+),
             heading: $heading,
             scope: Scope::$scope,
-            kind: <$type as Value>::KIND,
-            parse: |options, text| Ok(options.$name = Some(Value::parse(text)?)),
-            read: |options, node| Ok(options.$name = Some(Value::read(node)?)),
-            get: |options| options.$name.as_ref().map(Value::to_json),
-            take: |to, from| to.$name = from.$name.take().or(to.$name.take()),
-        },)*)*];
+        };)*)*
+
+        static USED: &[&Row] = &[$($(&$name),*),*];
     };
 }
 
-use Effect::{InPlaceOf, None as NoEffect, Overrides, Used};
+use Effect::{InPlaceOf, Overrides, Used};
+
+// Columns: name: type, default, field, flags, effect.
+options! {
+    "" Run {
+        /// Proxy mode: nftables, the only one there is; beside --config it overrides the mode of the file
+        MODE: Choice("MODE", &["nftables"]), "nftables", "mode", "--proxy-mode", Overrides;
+    }
+
+    "API server" Run {
+        /// Kubeconfig file [default: the Pod's own credentials]
+        KUBECONFIG: Text("FILE"), "", "clientConnection.kubeconfig", "--kubeconfig", Used;
+        /// URL of the API server, in place of the kubeconfig's; without a scheme it is http, or https if the
+        /// kubeconfig's is
+        MASTER: Text("URL"), "", "", "--master", Used;
+    }
+
+    "Servers" Run {
+        /// Address and port of the health server; empty for none
+        HEALTHZ_BIND_ADDRESS: Text("ADDR"), "0.0.0.0:10256", "healthzBindAddress", "--healthz-bind-address", Used;
+        /// Address and port of the metrics server; empty for none
+        METRICS_BIND_ADDRESS: Text("ADDR"), "127.0.0.1:10249", "metricsBindAddress", "--metrics-bind-address", Used;
+        /// Port of the health server if its address has none; 0 for no server. Superseded by --healthz-bind-address
+        HEALTHZ_PORT: Number(0, u16::MAX as i64), "", "", "--healthz-port", Used;
+        /// Port of the metrics server if its address has none; 0 for no server. Superseded by --metrics-bind-address
+        METRICS_PORT: Number(0, u16::MAX as i64), "", "", "--metrics-port", Used;
+        /// Address that takes the place of the node's primary one of its family, for --nodeport-addresses primary. An
+        /// IPv6 address moves the default listeners to IPv6, too. Nothing is bound to it
+        BIND_ADDRESS: Text("IP"), "0.0.0.0", "bindAddress", "--bind-address", Used;
+        /// Exit if a server cannot bind its address, rather than try again
+        BIND_ADDRESS_HARD_FAIL: Boolean, "false", "bindAddressHardFail", "--bind-address-hard-fail", Used;
+    }
+
+    "Reconciling" Run {
+        /// A change that has waited for twice this time makes the agent unhealthy
+        SYNC_PERIOD: Period, "30s", "nftables.syncPeriod", "--iptables-sync-period", Used;
+        /// Least time between two reconciles
+        MIN_SYNC_PERIOD: Duration, "0s", "nftables.minSyncPeriod", "--iptables-min-sync-period", Used;
+        /// How often all rules are compared with the kernel's, although no change of them is known
+        FULL_SYNC_PERIOD: Period, "1h", "", "--full-sync-period", Used;
+        /// Own the tables, so that no other process can change or flush them (Linux 6.9 and later)
+        TABLE_OWNER: Boolean, "false", "", "--table-owner", Used;
+        /// In place of nftables.syncPeriod if the file leaves that at zero and does not ask for nftables
+        IPTABLES_SYNC_PERIOD: Period, "", "iptables.syncPeriod", "", InPlaceOf(&SYNC_PERIOD, &["30s"]);
+        /// In place of nftables.minSyncPeriod, likewise
+        IPTABLES_MIN_SYNC_PERIOD: Duration, "", "iptables.minSyncPeriod", "", InPlaceOf(&MIN_SYNC_PERIOD, &["1s"]);
+    }
+
+    "Connection tracking" Run {
+        /// Connections to track for each CPU; 0 leaves the kernel's limit alone
+        CONNTRACK_MAX_PER_CORE: COUNT, "32768", "conntrack.maxPerCore", "--conntrack-max-per-core", Used;
+        /// Connections to track at least, however few CPUs there are
+        CONNTRACK_MIN: COUNT, "131072", "conntrack.min", "--conntrack-min", Used;
+        /// Idle time of an established TCP connection; 0 leaves the kernel's alone
+        CONNTRACK_TCP_TIMEOUT_ESTABLISHED: Duration, "24h", "conntrack.tcpEstablishedTimeout", "--conntrack-tcp-timeout-established", Used;
+        /// Idle time of a TCP connection in CLOSE_WAIT; 0 leaves the kernel's alone
+        CONNTRACK_TCP_TIMEOUT_CLOSE_WAIT: Duration, "1h", "conntrack.tcpCloseWaitTimeout", "--conntrack-tcp-timeout-close-wait", Used;
+        /// Treat TCP packets outside the window as valid
+        CONNTRACK_TCP_BE_LIBERAL: Boolean, "false", "conntrack.tcpBeLiberal", "--conntrack-tcp-be-liberal", Used;
+        /// Idle time of a UDP flow without reply; 0 leaves the kernel's alone
+        CONNTRACK_UDP_TIMEOUT: Duration, "0s", "conntrack.udpTimeout", "--conntrack-udp-timeout", Used;
+        /// Idle time of a UDP flow with replies; 0 leaves the kernel's alone
+        CONNTRACK_UDP_TIMEOUT_STREAM: Duration, "0s", "conntrack.udpStreamTimeout", "--conntrack-udp-timeout-stream", Used;
+    }
+
+    "Process and logs" Run {
+        /// Score of this process for the kernel's out-of-memory killer, -1000 (never kill it) to 1000
+        OOM_SCORE_ADJ: Number(-1000, 1000), "-999", "oomScoreAdj", "--oom-score-adj", Used;
+        /// Format of log lines: text (klog's) or json
+        LOGGING_FORMAT: Choice("FORMAT", &["text", "json"]), "text", "logging.format", "--logging-format", Overrides;
+        /// Verbosity: 0 to 3 for operators, 4 and more for debugging, 8 and more for what libraries log, too
+        VERBOSITY: Number(0, u32::MAX as i64), "0", "logging.verbosity", "-v --v", Overrides;
+    }
+
+    "Node" Rules {
+        /// Name of this node [default: $NODE_NAME, else the host's name]
+        HOSTNAME_OVERRIDE: Text("NAME"), "", "hostnameOverride", "--hostname-override", Overrides;
+        /// Networks of the cluster's Pods, one for each family, separated by a comma; traffic to a ClusterIP from
+        /// elsewhere is masqueraded
+        CLUSTER_CIDR: Text("CIDR,…"), "", "clusterCIDR", "--cluster-cidr", Used;
+        /// Networks of this node's addresses that answer node ports, or primary: the first address of each family of
+        /// the Node object, or every address if there is none
+        NODEPORT_ADDRESSES: List("CIDR,…"), "primary", "nodePortAddresses", "--nodeport-addresses", Used;
+        /// How connections of Pods are recognised: ClusterCIDR, NodeCIDR (of the Node object), BridgeInterface or
+        /// InterfaceNamePrefix
+        DETECT_LOCAL_MODE: Choice("MODE", &["nftables"]), "ClusterCIDR", "detectLocalMode", "--detect-local-mode", Used;
+        /// Bridge of this node's Pods, for BridgeInterface
+        POD_BRIDGE_INTERFACE: Text("NAME"), "", "detectLocal.bridgeInterface", "--pod-bridge-interface", Used;
+        /// Beginning of the names of the interfaces of Pods, for InterfaceNamePrefix
+        POD_INTERFACE_NAME_PREFIX: Text("PREFIX"), "", "detectLocal.interfaceNamePrefix", "--pod-interface-name-prefix", Used;
+        /// Networks of ClusterIPs besides those of ServiceCIDR objects; packets to an address in them that no Service
+        /// has are dropped
+        SERVICE_CLUSTER_IP_RANGE: Text("CIDR,…"), "", "", "--service-cluster-ip-range", Used;
+        /// Bit of the packet mark, 0 to 31, that asks for masquerading
+        MASQUERADE_BIT: Number(0, 31), "14", "nftables.masqueradeBit", "--masquerade-bit --iptables-masquerade-bit", Used;
+        /// Masquerade all traffic to ClusterIPs
+        MASQUERADE_ALL: Boolean, "false", "nftables.masqueradeAll", "--masquerade-all", Used;
+        /// In place of nftables.masqueradeBit if the file leaves that out and does not ask for nftables
+        IPTABLES_MASQUERADE_BIT: Number(0, 31), "", "iptables.masqueradeBit", "", InPlaceOf(&MASQUERADE_BIT, &["14"]);
+        /// In place of nftables.masqueradeAll, likewise
+        IPTABLES_MASQUERADE_ALL: Boolean, "", "iptables.masqueradeAll", "", InPlaceOf(&MASQUERADE_ALL, &[]);
+        /// Count the new connections of each endpoint in the kernel; `run` shows them as metrics
+        ENDPOINT_COUNTERS: Boolean, "false", "", "--endpoint-counters", Used;
+        /// Serve the Services whose label service.kubernetes.io/service-proxy-name has this value, rather than those
+        /// without the label
+        SERVICE_PROXY_NAME: Text("NAME"), "", "", "--service-proxy-name", Used;
+        /// Name of the nftables tables; several agents on a node need different names
+        TABLE_NAME: Text("NAME"), "portolan", "", "--table-name", Used;
+    }
+}
+
+const fn none(
+    field: &'static str,
+    flags: &'static str,
+    kind: Kind,
+    why: &'static str,
+    defaults: Defaults,
+    help: &'static str,
+) -> Row {
+    let heading = "Accepted because kube-proxy has them; without effect";
+    Row {
+        field,
+        flags,
+        kind,
+        default: "",
+        effect: Effect::None(why, defaults),
+        help,
+        heading,
+        scope: Scope::Run,
+    }
+}
+
+const COUNT: Kind = Number(0, i32::MAX as i64);
 
 const IPVS: &str = "there is no ipvs mode";
 const JSON: &str = "objects are read as JSON";
@@ -123,182 +240,41 @@ const REQUESTS: &str = "there are a handful of requests in all";
 const UNBUFFERED: &str = "log lines are not buffered";
 const WINDOWS: &str = "it is for Windows";
 
-// Columns: name and type = default, field, flags, placeholder, effect.
-options! {
-    "" Run {
-        /// Proxy mode: nftables, the only one there is; beside --config it overrides the mode of the file
-        mode: String = "nftables", "mode", "--proxy-mode", "MODE", Overrides;
-    }
-
-    "API server" Run {
-        /// Kubeconfig file [default: the Pod's own credentials]
-        kubeconfig: String = "", "clientConnection.kubeconfig", "--kubeconfig", "FILE", Used;
-        /// URL of the API server, in place of the kubeconfig's; without a scheme it is http, or https if the
-        /// kubeconfig's is
-        master: String = "", "", "--master", "URL", Used;
-    }
-
-    "Servers" Run {
-        /// Address and port of the health server; empty for none
-        healthz_bind_address: String = "0.0.0.0:10256", "healthzBindAddress", "--healthz-bind-address", "ADDR", Used;
-        /// Address and port of the metrics server; empty for none
-        metrics_bind_address: String = "127.0.0.1:10249", "metricsBindAddress", "--metrics-bind-address", "ADDR", Used;
-        /// Port of the health server if its address has none; 0 for no server. Superseded by --healthz-bind-address
-        healthz_port: u16 = "", "", "--healthz-port", "PORT", Used;
-        /// Port of the metrics server if its address has none; 0 for no server. Superseded by --metrics-bind-address
-        metrics_port: u16 = "", "", "--metrics-port", "PORT", Used;
-        /// Address that takes the place of the node's primary one of its family, for --nodeport-addresses primary. An
-        /// IPv6 address moves the default listeners to IPv6, too. Nothing is bound to it
-        bind_address: String = "0.0.0.0", "bindAddress", "--bind-address", "IP", Used;
-        /// Exit if a server cannot bind its address, rather than try again
-        bind_address_hard_fail: bool = "false", "bindAddressHardFail", "--bind-address-hard-fail", "BOOL", Used;
-    }
-
-    "Reconciling" Run {
-        /// A change that has waited for twice this time makes the agent unhealthy
-        sync_period: Duration = "30s", "nftables.syncPeriod", "--iptables-sync-period", "DURATION", Used;
-        /// Least time between two reconciles
-        min_sync_period: Duration = "0s", "nftables.minSyncPeriod", "--iptables-min-sync-period", "DURATION", Used;
-        /// How often all rules are compared with the kernel's, although no change of them is known
-        full_sync_period: Duration = "1h", "", "--full-sync-period", "DURATION", Used;
-        /// Own the tables, so that no other process can change or flush them (Linux 6.9 and later)
-        table_owner: bool = "false", "", "--table-owner", "BOOL", Used;
-        /// In place of nftables.syncPeriod if the file leaves that at zero and does not ask for nftables
-        iptables_sync_period: Duration = "", "iptables.syncPeriod", "", "", InPlaceOf("nftables.syncPeriod", &["30s"]);
-        /// In place of nftables.minSyncPeriod, likewise
-        iptables_min_sync_period: Duration = "", "iptables.minSyncPeriod", "", "", InPlaceOf("nftables.minSyncPeriod", &["1s"]);
-    }
-
-    "Connection tracking" Run {
-        /// Connections to track for each CPU; 0 leaves the kernel's limit alone
-        conntrack_max_per_core: i32 = "32768", "conntrack.maxPerCore", "--conntrack-max-per-core", "N", Used;
-        /// Connections to track at least, however few CPUs there are
-        conntrack_min: i32 = "131072", "conntrack.min", "--conntrack-min", "N", Used;
-        /// Idle time of an established TCP connection; 0 leaves the kernel's alone
-        conntrack_tcp_timeout_established: Duration = "24h", "conntrack.tcpEstablishedTimeout", "--conntrack-tcp-timeout-established", "DURATION", Used;
-        /// Idle time of a TCP connection in CLOSE_WAIT; 0 leaves the kernel's alone
-        conntrack_tcp_timeout_close_wait: Duration = "1h", "conntrack.tcpCloseWaitTimeout", "--conntrack-tcp-timeout-close-wait", "DURATION", Used;
-        /// Treat TCP packets outside the window as valid
-        conntrack_tcp_be_liberal: bool = "false", "conntrack.tcpBeLiberal", "--conntrack-tcp-be-liberal", "BOOL", Used;
-        /// Idle time of a UDP flow without reply; 0 leaves the kernel's alone
-        conntrack_udp_timeout: Duration = "0s", "conntrack.udpTimeout", "--conntrack-udp-timeout", "DURATION", Used;
-        /// Idle time of a UDP flow with replies; 0 leaves the kernel's alone
-        conntrack_udp_timeout_stream: Duration = "0s", "conntrack.udpStreamTimeout", "--conntrack-udp-timeout-stream", "DURATION", Used;
-    }
-
-    "Process and logs" Run {
-        /// Score of this process for the kernel's out-of-memory killer, -1000 (never kill it) to 1000
-        oom_score_adj: i32 = "-999", "oomScoreAdj", "--oom-score-adj", "N", Used;
-        /// Format of log lines: text (klog's) or json
-        logging_format: String = "text", "logging.format", "--logging-format", "FORMAT", Overrides;
-        /// Verbosity: 0 to 3 for operators, 4 and more for debugging, 8 and more for what libraries log, too
-        verbosity: u32 = "0", "logging.verbosity", "-v --v", "LEVEL", Overrides;
-    }
-
-    "Node" Rules {
-        /// Name of this node [default: $NODE_NAME, else the host's name]
-        hostname_override: String = "", "hostnameOverride", "--hostname-override", "NAME", Overrides;
-        /// Networks of the cluster's Pods, one for each family, separated by a comma; traffic to a ClusterIP from
-        /// elsewhere is masqueraded
-        cluster_cidr: String = "", "clusterCIDR", "--cluster-cidr", "CIDR,…", Used;
-        /// Networks of this node's addresses that answer node ports, or primary: the first address of each family of
-        /// the Node object, or every address if there is none
-        nodeport_addresses: Vec<String> = "primary", "nodePortAddresses", "--nodeport-addresses", "CIDR,…", Used;
-        /// How connections of Pods are recognised: ClusterCIDR, NodeCIDR (of the Node object), BridgeInterface or
-        /// InterfaceNamePrefix
-        detect_local_mode: String = "ClusterCIDR", "detectLocalMode", "--detect-local-mode", "MODE", Used;
-        /// Bridge of this node's Pods, for BridgeInterface
-        pod_bridge_interface: String = "", "detectLocal.bridgeInterface", "--pod-bridge-interface", "NAME", Used;
-        /// Beginning of the names of the interfaces of Pods, for InterfaceNamePrefix
-        pod_interface_name_prefix: String = "", "detectLocal.interfaceNamePrefix", "--pod-interface-name-prefix", "PREFIX", Used;
-        /// Networks of ClusterIPs besides those of ServiceCIDR objects; packets to an address in them that no Service
-        /// has are dropped
-        service_cluster_ip_range: String = "", "", "--service-cluster-ip-range", "CIDR,…", Used;
-        /// Bit of the packet mark, 0 to 31, that asks for masquerading
-        masquerade_bit: i32 = "14", "nftables.masqueradeBit", "--masquerade-bit --iptables-masquerade-bit", "BIT", Used;
-        /// Masquerade all traffic to ClusterIPs
-        masquerade_all: bool = "false", "nftables.masqueradeAll", "--masquerade-all", "BOOL", Used;
-        /// In place of nftables.masqueradeBit if the file leaves that out and does not ask for nftables
-        iptables_masquerade_bit: i32 = "", "iptables.masqueradeBit", "", "", InPlaceOf("nftables.masqueradeBit", &["14"]);
-        /// In place of nftables.masqueradeAll, likewise
-        iptables_masquerade_all: bool = "", "iptables.masqueradeAll", "", "", InPlaceOf("nftables.masqueradeAll", &[]);
-        /// Count the new connections of each endpoint in the kernel; `run` shows them as metrics
-        endpoint_counters: bool = "false", "", "--endpoint-counters", "BOOL", Used;
-        /// Serve the Services whose label service.kubernetes.io/service-proxy-name has this value, rather than those
-        /// without the label
-        service_proxy_name: String = "", "", "--service-proxy-name", "NAME", Used;
-        /// Name of the nftables tables; several agents on a node need different names
-        table_name: String = "portolan", "", "--table-name", "NAME", Used;
-    }
-
-    "Accepted because kube-proxy has them; without effect" Run {
-        /// How often kube-proxy lists all objects again
-        config_sync_period: Duration = "", "configSyncPeriod", "--config-sync-period", "DURATION", NoEffect("objects are watched", &["15m0s"]);
-        /// Experiments of kube-proxy
-        feature_gates: BTreeMap<String, bool> = "", "featureGates", "--feature-gates", "GATE=BOOL,…", NoEffect("the gates are kube-proxy's", &[]);
-        /// Whether node ports answer on loopback addresses
-        iptables_localhost_nodeports: bool = "", "iptables.localhostNodePorts", "--iptables-localhost-nodeports", "BOOL", NoEffect("node ports do not answer on loopback addresses", &["true"]);
-        /// Masquerading of node addresses
-        iptables_snat_node_internal_ip: bool = "", "iptables.snatNodeInternalIP", "", "", NoEffect("there is no iptables mode", &[]);
-        /// Networks that ipvs leaves alone
-        ipvs_exclude_cidrs: Vec<String> = "", "ipvs.excludeCIDRs", "--ipvs-exclude-cidrs", "CIDR,…", NoEffect(IPVS, &[]);
-        /// Least time between two reconciles of ipvs
-        ipvs_min_sync_period: Duration = "", "ipvs.minSyncPeriod", "--ipvs-min-sync-period", "DURATION", NoEffect(IPVS, &["1s"]);
-        /// Scheduler of ipvs
-        ipvs_scheduler: String = "", "ipvs.scheduler", "--ipvs-scheduler", "NAME", NoEffect(IPVS, &[]);
-        /// ARP settings for ipvs
-        ipvs_strict_arp: bool = "", "ipvs.strictARP", "--ipvs-strict-arp", "BOOL", NoEffect(IPVS, &[]);
-        /// Time between reconciles of ipvs
-        ipvs_sync_period: Duration = "", "ipvs.syncPeriod", "--ipvs-sync-period", "DURATION", NoEffect(IPVS, &["30s"]);
-        /// Idle time of TCP connections in ipvs
-        ipvs_tcp_timeout: Duration = "", "ipvs.tcpTimeout", "--ipvs-tcp-timeout", "DURATION", NoEffect(IPVS, &[]);
-        /// Idle time of TCP connections in ipvs after a FIN
-        ipvs_tcpfin_timeout: Duration = "", "ipvs.tcpFinTimeout", "--ipvs-tcpfin-timeout", "DURATION", NoEffect(IPVS, &[]);
-        /// Idle time of UDP flows in ipvs
-        ipvs_udp_timeout: Duration = "", "ipvs.udpTimeout", "--ipvs-udp-timeout", "DURATION", NoEffect(IPVS, &[]);
-        /// Requests to the API server at once
-        kube_api_burst: i32 = "", "clientConnection.burst", "--kube-api-burst", "N", NoEffect(REQUESTS, &["10"]);
-        /// Media type of requests to the API server
-        kube_api_content_type: String = "", "clientConnection.contentType", "--kube-api-content-type", "TYPE", NoEffect(JSON, &["application/vnd.kubernetes.protobuf"]);
-        /// Media types that the API server may answer with
-        accept_content_types: String = "", "clientConnection.acceptContentTypes", "", "", NoEffect(JSON, &[]);
-        /// Requests to the API server each second
-        kube_api_qps: f32 = "", "clientConnection.qps", "--kube-api-qps", "N", NoEffect(REQUESTS, &["5.0"]);
-        /// How often buffered log lines are written
-        log_flush_frequency: Quantity = "", "logging.flushFrequency", "--log-flush-frequency", "DURATION", NoEffect(UNBUFFERED, &["5s", "5000000000"]);
-        /// Size of the buffer for JSON log lines
-        log_json_info_buffer_size: Quantity = "", "logging.options.json.infoBufferSize", "--log-json-info-buffer-size", "SIZE", NoEffect(UNBUFFERED, &[]);
-        /// Write JSON log lines that are not errors to standard output
-        log_json_split_stream: bool = "", "logging.options.json.splitStream", "--log-json-split-stream", "BOOL", NoEffect("all log lines go to standard error", &[]);
-        /// Size of the buffer for text log lines
-        log_text_info_buffer_size: Quantity = "", "logging.options.text.infoBufferSize", "--log-text-info-buffer-size", "SIZE", NoEffect(UNBUFFERED, &[]);
-        /// Write text log lines that are not errors to standard output
-        log_text_split_stream: bool = "", "logging.options.text.splitStream", "--log-text-split-stream", "BOOL", NoEffect("all log lines go to standard error", &[]);
-        /// Go's profiler
-        profiling: bool = "", "enableProfiling", "--profiling", "BOOL", NoEffect("there is no Go profiler", &[]);
-        /// Ports of the userspace mode
-        proxy_port_range: String = "", "portRange", "--proxy-port-range", "FROM-TO", NoEffect(OLD, &[]);
-        /// Show metrics that this version of kube-proxy hides
-        show_hidden_metrics_for_version: String = "", "showHiddenMetricsForVersion", "--show-hidden-metrics-for-version", "VERSION", NoEffect("no metrics are hidden", &[]);
-        /// Verbosity of single source files
-        vmodule: Vmodule = "", "logging.vmodule", "--vmodule", "FILE=LEVEL,…", NoEffect("verbosity holds for all source files", &[]);
-        /// Limit of tracked connections
-        conntrack_max: i32 = "", "conntrack.max", "", "", NoEffect(OLD, &[]);
-        /// Container to run in
-        resource_container: String = "", "resourceContainer", "", "", NoEffect(OLD, &["/kube-proxy"]);
-        /// Idle time of UDP flows in the userspace mode
-        udp_idle_timeout: Duration = "", "udpIdleTimeout", "", "", NoEffect(OLD, &["250ms"]);
-        /// Run as a service of Windows
-        windows_run_as_service: bool = "", "windowsRunAsService", "", "", NoEffect(WINDOWS, &[]);
-        /// Network of Windows
-        winkernel_network_name: String = "", "winkernel.networkName", "", "", NoEffect(WINDOWS, &[]);
-        /// Source address on Windows
-        winkernel_source_vip: String = "", "winkernel.sourceVip", "", "", NoEffect(WINDOWS, &[]);
-        /// Direct server return on Windows
-        winkernel_enable_dsr: bool = "", "winkernel.enableDSR", "", "", NoEffect(WINDOWS, &[]);
-        /// Endpoint name on Windows
-        winkernel_root_hns_endpoint_name: String = "", "winkernel.rootHnsEndpointName", "", "", NoEffect(WINDOWS, &[]);
-        /// Health checks of load balancers on Windows
-        winkernel_forward_health_check_vip: bool = "", "winkernel.forwardHealthCheckVip", "", "", NoEffect(WINDOWS, &[]);
-    }
-}
+// Columns: field, flags, type, why it has no effect, kube-proxy's defaults, what it means for kube-proxy.
+#[rustfmt::skip]
+static WITHOUT_EFFECT: &[Row] = &[
+    none("configSyncPeriod", "--config-sync-period", Period, "objects are watched", &["15m"], "How often kube-proxy lists all objects again"),
+    none("featureGates", "--feature-gates", Gates, "the gates are kube-proxy's", &[], "Experiments of kube-proxy"),
+    none("iptables.localhostNodePorts", "--iptables-localhost-nodeports", Boolean, "node ports do not answer on loopback addresses", &["true"], "Whether node ports answer on loopback addresses"),
+    none("iptables.snatNodeInternalIP", "", Boolean, "there is no iptables mode", &[], "Masquerading of node addresses"),
+    none("ipvs.excludeCIDRs", "--ipvs-exclude-cidrs", List("CIDR,…"), IPVS, &[], "Networks that ipvs leaves alone"),
+    none("ipvs.minSyncPeriod", "--ipvs-min-sync-period", Duration, IPVS, &["1s"], "Least time between two reconciles of ipvs"),
+    none("ipvs.scheduler", "--ipvs-scheduler", Text("NAME"), IPVS, &[], "Scheduler of ipvs"),
+    none("ipvs.strictARP", "--ipvs-strict-arp", Boolean, IPVS, &[], "ARP settings for ipvs"),
+    none("ipvs.syncPeriod", "--ipvs-sync-period", Duration, IPVS, &["30s"], "Time between reconciles of ipvs"),
+    none("ipvs.tcpTimeout", "--ipvs-tcp-timeout", Duration, IPVS, &[], "Idle time of TCP connections in ipvs"),
+    none("ipvs.tcpFinTimeout", "--ipvs-tcpfin-timeout", Duration, IPVS, &[], "Idle time of TCP connections in ipvs after a FIN"),
+    none("ipvs.udpTimeout", "--ipvs-udp-timeout", Duration, IPVS, &[], "Idle time of UDP flows in ipvs"),
+    none("clientConnection.burst", "--kube-api-burst", COUNT, REQUESTS, &["10"], "Requests to the API server at once"),
+    none("clientConnection.contentType", "--kube-api-content-type", Text("TYPE"), JSON, &["application/vnd.kubernetes.protobuf"], "Media type of requests to the API server"),
+    none("clientConnection.acceptContentTypes", "", Text(""), JSON, &[], "Media types that the API server may answer with"),
+    none("clientConnection.qps", "--kube-api-qps", Float, REQUESTS, &["5.0"], "Requests to the API server each second"),
+    none("logging.flushFrequency", "--log-flush-frequency", Nanoseconds, UNBUFFERED, &["5s", "5000000000"], "How often buffered log lines are written"),
+    none("logging.options.json.infoBufferSize", "--log-json-info-buffer-size", Size, UNBUFFERED, &[], "Size of the buffer for JSON log lines"),
+    none("logging.options.json.splitStream", "--log-json-split-stream", Boolean, "all log lines go to standard error", &[], "Write JSON log lines that are not errors to standard output"),
+    none("logging.options.text.infoBufferSize", "--log-text-info-buffer-size", Size, UNBUFFERED, &[], "Size of the buffer for text log lines"),
+    none("logging.options.text.splitStream", "--log-text-split-stream", Boolean, "all log lines go to standard error", &[], "Write text log lines that are not errors to standard output"),
+    none("enableProfiling", "--profiling", Boolean, "there is no Go profiler", &[], "Go's profiler"),
+    none("portRange", "--proxy-port-range", Text("FROM-TO"), OLD, &[], "Ports of the userspace mode"),
+    none("showHiddenMetricsForVersion", "--show-hidden-metrics-for-version", Text("VERSION"), "no metrics are hidden", &[], "Show metrics that this version of kube-proxy hides"),
+    none("logging.vmodule", "--vmodule", Vmodule, "verbosity holds for all source files", &[], "Verbosity of single source files"),
+    none("conntrack.max", "", COUNT, OLD, &[], "Limit of tracked connections"),
+    none("resourceContainer", "", Text(""), OLD, &["/kube-proxy"], "Container to run in"),
+    none("udpIdleTimeout", "", Duration, OLD, &["250ms"], "Idle time of UDP flows in the userspace mode"),
+    none("windowsRunAsService", "", Boolean, WINDOWS, &[], "Run as a service of Windows"),
+    none("winkernel.networkName", "", Text(""), WINDOWS, &[], "Network of Windows"),
+    none("winkernel.sourceVip", "", Text(""), WINDOWS, &[], "Source address on Windows"),
+    none("winkernel.enableDSR", "", Boolean, WINDOWS, &[], "Direct server return on Windows"),
+    none("winkernel.rootHnsEndpointName", "", Text(""), WINDOWS, &[], "Endpoint name on Windows"),
+    none("winkernel.forwardHealthCheckVip", "", Boolean, WINDOWS, &[], "Health checks of load balancers on Windows"),
+];

@@ -4,7 +4,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
 use nix::unistd::gethostname;
@@ -15,7 +15,14 @@ use portolan_rules::{
     ruleset::{Family, Name},
 };
 
-use super::{Error, Options, Origin, Place};
+use super::{
+    Error, Options, Origin,
+    options::{
+        BIND_ADDRESS, CLUSTER_CIDR, DETECT_LOCAL_MODE, ENDPOINT_COUNTERS, HOSTNAME_OVERRIDE, MASQUERADE_ALL,
+        MASQUERADE_BIT, NODEPORT_ADDRESSES, POD_BRIDGE_INTERFACE, POD_INTERFACE_NAME_PREFIX, Row,
+        SERVICE_CLUSTER_IP_RANGE, SERVICE_PROXY_NAME, TABLE_NAME,
+    },
+};
 use crate::api::{parse_cidr, parse_ip};
 
 pub(crate) use self::run::parse_url;
@@ -88,29 +95,25 @@ impl Settings {
     /// Checks complete options.
     fn check(all: &Options, origin: &Origin) -> Result<Self, Error> {
         let config = Config {
-            table: table_name(all.table_name.as_deref())?,
-            masquerade_all: all.masquerade_all == Some(true),
-            endpoint_counters: all.endpoint_counters == Some(true),
-            masquerade_bit: masquerade_bit(origin, "nftables.masqueradeBit", all.masquerade_bit)?,
+            table: table_name(all.text(&TABLE_NAME))?,
+            masquerade_all: all.is_on(&MASQUERADE_ALL),
+            endpoint_counters: all.is_on(&ENDPOINT_COUNTERS),
+            masquerade_bit: all.number(&MASQUERADE_BIT),
             ..Config::default()
         };
-        let entries = all.nodeport_addresses.as_deref().unwrap_or_default();
         // As lenient about zeros as for networks in objects.
-        let entries = entries.iter().map(|entry| {
-            parse_cidr(entry.trim()).map_or_else(|| entry.clone(), |network| network.to_string())
-        });
+        let entries = all
+            .list(&NODEPORT_ADDRESSES)
+            .map(|entry| parse_cidr(entry).map_or_else(|| entry.to_owned(), |network| network.to_string()));
         let node_port_addresses = entries.collect::<Vec<_>>().join(",").parse();
         Ok(Self {
             node_name: node_name(all, origin)?,
             node_port_addresses: node_port_addresses
-                .map_err(|error: NodePortAddressesError| origin.error("nodePortAddresses", error))?,
+                .map_err(|error: NodePortAddressesError| refuse(origin, &NODEPORT_ADDRESSES, error))?,
             primary_address: primary_address(all, origin)?,
             detect_local: detect_local(all, origin)?,
-            service_cidrs: networks(
-                &"--service-cluster-ip-range".into(),
-                all.service_cluster_ip_range.as_deref().unwrap_or_default(),
-            )?,
-            proxy_name: proxy_name(all.service_proxy_name.as_deref().unwrap_or_default())?,
+            service_cidrs: networks(all, origin, &SERVICE_CLUSTER_IP_RANGE)?,
+            proxy_name: proxy_name(all, origin)?,
             config,
         })
     }
@@ -149,80 +152,80 @@ impl Settings {
 
 fn detect_local(all: &Options, origin: &Origin) -> Result<DetectLocal, Error> {
     // Checked in every mode, so that a typo is found before the mode changes.
-    let cluster_cidrs =
-        cluster_cidrs(&origin.place("clusterCIDR"), all.cluster_cidr.as_deref().unwrap_or(""))?;
-    let of = |field, name: &Option<String>| interface(origin.place(field), name.as_deref().unwrap_or(""));
-    match all.detect_local_mode.as_deref().unwrap_or("") {
-        "" | "ClusterCIDR" => Ok(DetectLocal::ClusterCidr(cluster_cidrs)),
+    let cluster_cidrs = networks(all, origin, &CLUSTER_CIDR)?;
+    if one_a_family(&cluster_cidrs).len() != cluster_cidrs.len() {
+        let problem = format!("at most one network of each family, not {:?}", all.text(&CLUSTER_CIDR));
+        return Err(refuse(origin, &CLUSTER_CIDR, problem));
+    }
+    match all.text(&DETECT_LOCAL_MODE) {
+        "ClusterCIDR" => Ok(DetectLocal::ClusterCidr(cluster_cidrs)),
         "NodeCIDR" => Ok(DetectLocal::NodeCidr),
-        "BridgeInterface" => {
-            of("detectLocal.bridgeInterface", &all.pod_bridge_interface).map(DetectLocal::Bridge)
+        "BridgeInterface" => interface(all, origin, &POD_BRIDGE_INTERFACE).map(DetectLocal::Bridge),
+        "InterfaceNamePrefix" => {
+            interface(all, origin, &POD_INTERFACE_NAME_PREFIX).map(DetectLocal::InterfacePrefix)
         }
-        "InterfaceNamePrefix" => of("detectLocal.interfaceNamePrefix", &all.pod_interface_name_prefix)
-            .map(DetectLocal::InterfacePrefix),
         other => {
             let modes = "ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix";
-            Err(origin.error("detectLocalMode", format!("{other:?} is invalid, must be {modes}")))
+            Err(refuse(origin, &DETECT_LOCAL_MODE, format!("{other:?} is invalid, must be {modes}")))
         }
     }
 }
 
+/// A problem with an option.
+fn refuse(origin: &Origin, row: &Row, problem: impl fmt::Display) -> Error {
+    Error::new(origin.place(row), problem)
+}
+
 /// A name that an interface can have (`dev_valid_name` in the kernel), or its beginning.
-fn interface(place: Place, name: &str) -> Result<Arc<str>, Error> {
+fn interface(all: &Options, origin: &Origin, row: &Row) -> Result<Arc<str>, Error> {
+    let name = all.text(row);
     let is_valid = (1..=LONGEST_INTERFACE).contains(&name.len())
         && !name.contains(|c: char| c == '/' || c == '*' || c == '"' || c.is_whitespace());
     let problem =
         || format!("{name:?} is not the name of an interface: 1 to 15 characters, no blank, no slash");
-    if is_valid { Ok(name.into()) } else { Err(Error::new(place, problem())) }
-}
-
-fn masquerade_bit(origin: &Origin, field: &str, bit: Option<i32>) -> Result<u8, Error> {
-    let given = bit.unwrap_or_default();
-    let bit = u8::try_from(given).ok().filter(|bit| *bit <= 31);
-    bit.ok_or_else(|| origin.error(field, format!("{given} is not a number from 0 to 31")))
+    if is_valid { Ok(name.into()) } else { Err(refuse(origin, row, problem())) }
 }
 
 /// `bindAddress`, unless it stands for all addresses.
 fn primary_address(all: &Options, origin: &Origin) -> Result<Option<IpAddr>, Error> {
-    let text = all.bind_address.as_deref().unwrap_or("0.0.0.0").trim();
-    let address = parse_ip(text)
-        .ok_or_else(|| origin.error("bindAddress", format!("{text:?} is not an IP address")))?;
+    let text = all.text(&BIND_ADDRESS);
+    let problem = || refuse(origin, &BIND_ADDRESS, format!("{text:?} is not an IP address"));
+    let address = parse_ip(text).ok_or_else(problem)?;
     Ok((!address.is_unspecified()).then_some(address))
 }
 
 /// Checks the name of tables: nft must also take it back, as an operator types it.
-pub fn table_name(given: Option<&str>) -> Result<Name, Error> {
-    let Some(name) = given else { return Ok(Config::default().table) };
+pub fn table_name(name: &str) -> Result<Name, Error> {
     let is_valid = name.len() <= 63
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    let is_taken = name == KUBE_PROXY_TABLE;
-    let problem = match (is_valid, is_taken) {
-        (true, false) => return Ok(name.into()),
-        (true, true) => "kube-proxy is the name of kube-proxy's own tables".to_owned(),
-        (false, _) => {
+    let problem = match name {
+        KUBE_PROXY_TABLE => "kube-proxy is the name of kube-proxy's own tables".to_owned(),
+        name if is_valid => return Ok(name.into()),
+        name => {
             format!("{name:?} is not a name for a table: a letter, then letters, digits, - and _, 63 in all")
         }
     };
-    Err(Error::new("--table-name", problem))
+    Err(refuse(&Origin::default(), &TABLE_NAME, problem))
 }
 
 /// A value that a label can have.
-fn proxy_name(name: &str) -> Result<Option<Box<str>>, Error> {
-    let ends = name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.ends_with(|c: char| c.is_ascii_alphanumeric());
-    let is_valid = name.len() <= 63
-        && ends
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    match name {
+fn proxy_name(all: &Options, origin: &Origin) -> Result<Option<Box<str>>, Error> {
+    let is_valid = |name: &str| {
+        name.len() <= 63
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.ends_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    match all.text(&SERVICE_PROXY_NAME) {
         "" => Ok(None),
-        name if is_valid => Ok(Some(name.into())),
-        name => Err(Error::new(
-            "--service-proxy-name",
-            format!(
+        name if is_valid(name) => Ok(Some(name.into())),
+        name => {
+            let problem = format!(
                 "{name:?} is not the value of a label: letters, digits, -, _ and . between letters or digits, 63 in all"
-            ),
-        )),
+            );
+            Err(refuse(origin, &SERVICE_PROXY_NAME, problem))
+        }
     }
 }
 
@@ -234,33 +237,24 @@ fn one_a_family(networks: &[IpNetwork]) -> Vec<IpNetwork> {
 
 /// The given name, else `$NODE_NAME`, else the host's name; trimmed and in lower case, as for kube-proxy.
 fn node_name(all: &Options, origin: &Origin) -> Result<Arc<str>, Error> {
-    let error =
-        |problem: String| origin.error("hostnameOverride", format!("the node has no name: {problem}"));
-    let given = all.hostname_override.clone().filter(|name| !name.is_empty());
+    let error = |problem| refuse(origin, &HOSTNAME_OVERRIDE, format!("the node has no name: {problem}"));
+    let given = all.get(&HOSTNAME_OVERRIDE).and_then(|name| name.as_str()).filter(|name| !name.is_empty());
     let environment = || std::env::var("NODE_NAME").ok().filter(|name| !name.trim().is_empty());
     let host = || {
         let name = gethostname().map_err(|problem| error(problem.to_string()))?;
         name.into_string().map_err(|name| error(format!("{} is not text", name.display())))
     };
-    let name = given.or_else(environment).map_or_else(host, Ok)?.trim().to_lowercase();
+    let name = given.map(str::to_owned).or_else(environment).map_or_else(host, Ok)?.trim().to_lowercase();
     if name.is_empty() { Err(error("it is empty".to_owned())) } else { Ok(name.into()) }
 }
 
-fn cluster_cidrs(place: &Place, list: &str) -> Result<Vec<IpNetwork>, Error> {
-    let networks = networks(place, list)?;
-    if one_a_family(&networks).len() == networks.len() {
-        Ok(networks)
-    } else {
-        Err(Error::new(place.clone(), format!("at most one network of each family, not {list:?}")))
-    }
-}
-
-fn networks(place: &Place, list: &str) -> Result<Vec<IpNetwork>, Error> {
-    let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+/// Networks, separated by commas.
+fn networks(all: &Options, origin: &Origin, row: &Row) -> Result<Vec<IpNetwork>, Error> {
     let network = |entry: &str| {
-        let problem = || format!("{entry:?} is not a network such as 10.128.0.0/14");
-        parse_cidr(entry).ok_or_else(|| Error::new(place.clone(), problem()))
+        let problem = || refuse(origin, row, format!("{entry:?} is not a network such as 10.128.0.0/14"));
+        parse_cidr(entry).ok_or_else(problem)
     };
+    let entries = all.text(row).split(',').map(str::trim).filter(|entry| !entry.is_empty());
     entries.map(network).collect()
 }
 

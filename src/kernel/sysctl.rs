@@ -9,7 +9,14 @@ use std::{
 
 use tracing::{debug, info, warn};
 
-use crate::config::settings::{ConntrackSettings, Wish};
+use crate::config::{
+    options::{
+        CONNTRACK_MAX_PER_CORE, CONNTRACK_MIN, CONNTRACK_TCP_BE_LIBERAL, CONNTRACK_TCP_TIMEOUT_CLOSE_WAIT,
+        CONNTRACK_TCP_TIMEOUT_ESTABLISHED, CONNTRACK_UDP_TIMEOUT, CONNTRACK_UDP_TIMEOUT_STREAM,
+        OOM_SCORE_ADJ, Row,
+    },
+    settings::{ConntrackSettings, Wish},
+};
 
 /// More connections than that are not tracked because there are many CPUs: the hash table of a machine with a
 /// hundred of them would take its memory for nothing.
@@ -33,8 +40,8 @@ pub enum Effort {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set {name} to {value}{}: {source}", was.as_ref().map(|was| format!(" (it is {was})")).unwrap_or_default())]
 pub struct SysctlError {
-    /// The field of the configuration that asks for it, as `conntrack.udpTimeout`.
-    pub field: &'static str,
+    /// The option that asks for it.
+    pub option: &'static Row,
     /// Name of the file, as `nf_conntrack_max`.
     name: String,
     /// What it was to have.
@@ -53,11 +60,11 @@ impl SysctlError {
     }
 }
 
-/// A value to set, and the field of the configuration that asks for it.
+/// A value to set, and the option that asks for it.
 struct Wanted {
     /// Name of the file, as `nf_conntrack_max`.
     name: &'static str,
-    field: &'static str,
+    option: &'static Row,
     wish: Wish<u64>,
 }
 
@@ -152,20 +159,20 @@ impl Sysctls {
     }
 
     fn set(&self, wanted: &Wanted) -> Result<(), SysctlError> {
-        let &Wanted { name, field, wish } = wanted;
+        let &Wanted { name, option, wish } = wanted;
         let path = self.netfilter.join(name);
         let value = i64::try_from(wish.value).unwrap_or(i64::MAX);
         if name != LIMIT {
-            return write_if_different(&path, value, field);
+            return write_if_different(&path, value, option);
         }
         // A default is no reason to take away what somebody has granted.
         if wish.is_explicit || number(&path).is_none_or(|limit| limit < value) {
-            write_if_different(&path, value, field)?;
+            write_if_different(&path, value, option)?;
         }
         // Then the chains of the hash table are four long on average.
         let size = value / 4;
         if number(&self.hash_size).is_none_or(|now| now < size) {
-            write_if_different(&self.hash_size, size, field)?;
+            write_if_different(&self.hash_size, size, option)?;
         }
         Ok(())
     }
@@ -194,20 +201,24 @@ fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<Wanted> {
         let scaled = (u64::from(per_core.value) * cpus).min(MAX_BY_CPUS);
         let is_explicit = per_core.is_explicit || settings.min.is_explicit;
         let wish = Wish { value: scaled.max(u64::from(settings.min.value)), is_explicit };
-        let field = if settings.min.is_explicit { "conntrack.min" } else { "conntrack.maxPerCore" };
-        wanted.push(Wanted { name: LIMIT, field, wish });
+        let option = if settings.min.is_explicit { &CONNTRACK_MIN } else { &CONNTRACK_MAX_PER_CORE };
+        wanted.push(Wanted { name: LIMIT, option, wish });
     }
     let timeouts = [
-        ("nf_conntrack_tcp_timeout_established", "conntrack.tcpEstablishedTimeout", settings.tcp_established),
-        ("nf_conntrack_tcp_timeout_close_wait", "conntrack.tcpCloseWaitTimeout", settings.tcp_close_wait),
-        ("nf_conntrack_udp_timeout", "conntrack.udpTimeout", settings.udp),
-        ("nf_conntrack_udp_timeout_stream", "conntrack.udpStreamTimeout", settings.udp_stream),
+        (
+            "nf_conntrack_tcp_timeout_established",
+            &CONNTRACK_TCP_TIMEOUT_ESTABLISHED,
+            settings.tcp_established,
+        ),
+        ("nf_conntrack_tcp_timeout_close_wait", &CONNTRACK_TCP_TIMEOUT_CLOSE_WAIT, settings.tcp_close_wait),
+        ("nf_conntrack_udp_timeout", &CONNTRACK_UDP_TIMEOUT, settings.udp),
+        ("nf_conntrack_udp_timeout_stream", &CONNTRACK_UDP_TIMEOUT_STREAM, settings.udp_stream),
     ];
-    let timeouts = timeouts.into_iter().map(|(name, field, wish)| Wanted { name, field, wish });
+    let timeouts = timeouts.into_iter().map(|(name, option, wish)| Wanted { name, option, wish });
     wanted.extend(timeouts.filter(|wanted| wanted.wish.value > 0));
     if settings.tcp_be_liberal {
-        let wish = Wish { value: 1, is_explicit: true };
-        wanted.push(Wanted { name: "nf_conntrack_tcp_be_liberal", field: "conntrack.tcpBeLiberal", wish });
+        let (option, wish) = (&CONNTRACK_TCP_BE_LIBERAL, Wish { value: 1, is_explicit: true });
+        wanted.push(Wanted { name: "nf_conntrack_tcp_be_liberal", option, wish });
     }
     wanted
 }
@@ -215,7 +226,7 @@ fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<Wanted> {
 /// Sets what the out-of-memory killer makes of this process. Lowering it takes `CAP_SYS_RESOURCE`; without, the
 /// score stays, which is no reason not to run.
 pub fn set_oom_score(wish: Wish<i32>) {
-    match write_if_different(Path::new("/proc/self/oom_score_adj"), i64::from(wish.value), "oomScoreAdj") {
+    match write_if_different(Path::new("/proc/self/oom_score_adj"), i64::from(wish.value), &OOM_SCORE_ADJ) {
         Ok(()) => {}
         Err(error) if wish.is_explicit => warn!(%error, "The OOM score stays as it is"),
         // The kubelet gives a critical pod a score nearly as low.
@@ -228,7 +239,7 @@ fn number(path: &Path) -> Option<i64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn write_if_different(path: &Path, value: i64, field: &'static str) -> Result<(), SysctlError> {
+fn write_if_different(path: &Path, value: i64, option: &'static Row) -> Result<(), SysctlError> {
     let now = fs::read_to_string(path).map(|text| text.trim().to_owned());
     if now.as_ref().is_ok_and(|now| now.parse() == Ok(value)) {
         return Ok(());
@@ -241,23 +252,22 @@ fn write_if_different(path: &Path, value: i64, field: &'static str) -> Result<()
             info!(%name, value, was = was.unwrap_or_default(), "Sysctl set");
             Ok(())
         }
-        Err(source) => Err(SysctlError { field, name, value, was, source }),
+        Err(source) => Err(SysctlError { option, name, value, was, source }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Options, settings::RunSettings};
+    use crate::config::{Options, options::HOSTNAME_OVERRIDE, settings::RunSettings};
 
-    fn settings(change: impl FnOnce(&mut Options)) -> ConntrackSettings {
-        let mut options = Options { hostname_override: Some("node-a".into()), ..Options::default() };
-        change(&mut options);
+    fn settings(given: &[(&Row, &str)]) -> ConntrackSettings {
+        let options = Options::of(&[&[(&HOSTNAME_OVERRIDE, "node-a")], given].concat());
         RunSettings::resolve(&options, None, false).unwrap().conntrack
     }
 
-    fn max(change: impl FnOnce(&mut Options), cpus: u64) -> Option<u64> {
-        let wanted = wanted(&settings(change), cpus);
+    fn max(given: &[(&Row, &str)], cpus: u64) -> Option<u64> {
+        let wanted = wanted(&settings(given), cpus);
         wanted.iter().find(|wanted| wanted.name == "nf_conntrack_max").map(|wanted| wanted.wish.value)
     }
 
@@ -289,11 +299,11 @@ mod tests {
 
     #[test]
     fn the_limit_grows_with_the_cpus_between_bounds() {
-        assert_eq!(max(|_| (), 2), Some(131_072));
-        assert_eq!(max(|_| (), 8), Some(262_144));
-        assert_eq!(max(|_| (), 96), Some(1_048_576));
-        assert_eq!(max(|options| options.conntrack_min = Some(2_000_000), 96), Some(2_000_000));
-        assert_eq!(max(|options| options.conntrack_max_per_core = Some(0), 96), None);
+        assert_eq!(max(&[], 2), Some(131_072));
+        assert_eq!(max(&[], 8), Some(262_144));
+        assert_eq!(max(&[], 96), Some(1_048_576));
+        assert_eq!(max(&[(&CONNTRACK_MIN, "2000000")], 96), Some(2_000_000));
+        assert_eq!(max(&[(&CONNTRACK_MAX_PER_CORE, "0")], 96), None);
     }
 
     #[test]
@@ -307,10 +317,7 @@ mod tests {
     #[test]
     fn defaults_and_wishes_are_written() {
         let (_root, sysctls) = kernel();
-        let wishes = settings(|options| {
-            options.conntrack_udp_timeout = Some("45s".parse().unwrap());
-            options.conntrack_tcp_be_liberal = Some(true);
-        });
+        let wishes = settings(&[(&CONNTRACK_UDP_TIMEOUT, "45s"), (&CONNTRACK_TCP_BE_LIBERAL, "true")]);
         sysctls.apply(&wishes, Effort::Explicit).unwrap();
         for (name, expected) in [
             ("nf_conntrack_max", "131072"),
@@ -328,7 +335,7 @@ mod tests {
     #[test]
     fn with_manifests_only_what_was_asked_for_is_written() {
         let (_root, sysctls) = kernel();
-        let wishes = settings(|options| options.conntrack_udp_timeout_stream = Some("300s".parse().unwrap()));
+        let wishes = settings(&[(&CONNTRACK_UDP_TIMEOUT_STREAM, "300s")]);
         sysctls.apply(&wishes, Effort::OnlyExplicit).unwrap();
         assert_eq!(value(&sysctls, "nf_conntrack_max"), "1000");
         assert_eq!(value(&sysctls, "nf_conntrack_udp_timeout_stream"), "300");
@@ -338,11 +345,11 @@ mod tests {
     fn a_default_that_cannot_be_set_is_forgiven_unless_it_is_all_there_is_to_do() {
         let (_root, sysctls) = kernel();
         fs::remove_file(sysctls.netfilter.join("nf_conntrack_max")).unwrap();
-        assert!(sysctls.apply(&settings(|_| ()), Effort::Explicit).is_ok());
+        assert!(sysctls.apply(&settings(&[]), Effort::Explicit).is_ok());
         assert_eq!(value(&sysctls, "nf_conntrack_tcp_timeout_close_wait"), "3600");
-        let error = sysctls.apply(&settings(|_| ()), Effort::Everything).unwrap_err().to_string();
+        let error = sysctls.apply(&settings(&[]), Effort::Everything).unwrap_err().to_string();
         assert_eq!(error, "cannot set nf_conntrack_max to 131072: No such file or directory (os error 2)");
-        let wish = settings(|options| options.conntrack_min = Some(200_000));
+        let wish = settings(&[(&CONNTRACK_MIN, "200000")]);
         assert!(sysctls.apply(&wish, Effort::Explicit).is_err());
     }
 
@@ -350,12 +357,9 @@ mod tests {
     fn the_limit_is_lowered_only_for_somebody_who_asks_for_it() {
         let (_root, sysctls) = kernel();
         fs::write(sysctls.netfilter.join(LIMIT), "262144\n").unwrap();
-        sysctls.apply(&settings(|_| ()), Effort::Everything).unwrap();
+        sysctls.apply(&settings(&[]), Effort::Everything).unwrap();
         assert_eq!(value(&sysctls, LIMIT), "262144");
-        let wish = settings(|options| {
-            options.conntrack_max_per_core = Some(1000);
-            options.conntrack_min = Some(0);
-        });
+        let wish = settings(&[(&CONNTRACK_MAX_PER_CORE, "1000"), (&CONNTRACK_MIN, "0")]);
         sysctls.apply(&wish, Effort::Explicit).unwrap();
         assert_eq!(value(&sysctls, LIMIT), "1000");
     }
@@ -366,7 +370,7 @@ mod tests {
         let path = sysctls.netfilter.join("nf_conntrack_tcp_timeout_close_wait");
         // The kernel's notation stays, so nobody wrote.
         fs::write(&path, "3600\n").unwrap();
-        sysctls.apply(&settings(|_| ()), Effort::Everything).unwrap();
+        sysctls.apply(&settings(&[]), Effort::Everything).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "3600\n");
     }
 }

@@ -14,10 +14,13 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use self::shared::{ServerError, ServerSettings};
-use crate::observe::{
-    events::Recorder,
-    health::{Health, ServiceHealth},
-    metrics::Metrics,
+use crate::{
+    config::options::{HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS},
+    observe::{
+        events::Recorder,
+        health::{Health, ServiceHealth},
+        metrics::Metrics,
+    },
 };
 use listen::Server;
 use shared::Shared;
@@ -44,8 +47,8 @@ pub fn start(
     let (signals, servers) = {
         let _guard = runtime.enter();
         let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-        let healthz = bind("healthzBindAddress", settings.healthz, health::CONNECTIONS)?;
-        let metrics = bind("metricsBindAddress", settings.metrics, metrics::CONNECTIONS)?;
+        let healthz = bind(&HEALTHZ_BIND_ADDRESS, settings.healthz, health::CONNECTIONS)?;
+        let metrics = bind(&METRICS_BIND_ADDRESS, settings.metrics, metrics::CONNECTIONS)?;
         (signals, [healthz.zip(Some(health::router(&shared))), metrics.zip(Some(metrics::router(&shared)))])
     };
     let service_checks = service_checks::ServiceChecks::new(checks, &shared, recorder);

@@ -2,7 +2,11 @@
 
 use portolan::{
     cli::arguments::{Cli, Command, RunArgs, normalize},
-    config::{Options, Origin, settings::RunSettings},
+    config::{
+        Options, Origin,
+        options::{HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS, MODE},
+        settings::RunSettings,
+    },
 };
 
 use crate::process::{HEAD, KUBEADM, TestFile, enter_namespace, portolan, ruleset};
@@ -40,7 +44,7 @@ fn kubeadm_s_file_is_accepted_unchanged_and_means_the_defaults() {
     assert_eq!((shown.code, &*shown.stderr), (Some(0), ""));
     assert!(shown.stdout.contains("clusterCIDR: 10.244.0.0/16\n"), "{}", shown.stdout);
     assert!(shown.stdout.contains("mode: nftables\n"), "{}", shown.stdout);
-    assert!(shown.stdout.contains("  tcpEstablishedTimeout: 24h0m0s\n"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("  tcpEstablishedTimeout: 24h\n"), "{}", shown.stdout);
 }
 
 #[test]
@@ -188,8 +192,8 @@ fn ports_of_servers_may_be_given_apart() {
 #[test]
 fn a_server_that_there_is_not_is_shown_without_an_address() {
     let settings = resolve(&["--healthz-bind-address="]);
-    assert_eq!(settings.options.healthz_bind_address.as_deref(), Some(""));
-    assert_eq!(settings.options.metrics_bind_address.as_deref(), Some("127.0.0.1:10249"));
+    assert_eq!(settings.options.get(&HEALTHZ_BIND_ADDRESS), Some(&"".into()));
+    assert_eq!(settings.options.text(&METRICS_BIND_ADDRESS), "127.0.0.1:10249");
 }
 
 /// Until the mode is nftables, kube-proxy reads the section `iptables`.
@@ -221,7 +225,7 @@ fn the_iptables_section_is_in_force_unless_the_file_asks_for_nftables() {
     // A mistake is named as the file has it.
     let file = TestFile::new(&format!("{HEAD}iptables: {{minSyncPeriod: 1m}}\n"));
     let error = parse(&["--config", &file.name()]).settings().unwrap_err().to_string();
-    let expected = "iptables.minSyncPeriod: 1m0s is longer than nftables.syncPeriod (30s)";
+    let expected = "iptables.minSyncPeriod: 1m is longer than nftables.syncPeriod (30s)";
     assert_eq!(error, format!("{}: {expected}", file.name()));
 }
 
@@ -230,7 +234,7 @@ fn the_proxy_mode_beside_a_file_overrides_its_mode() {
     for mode in ["iptables", "ipvs", "nftables", "\"\""] {
         let file = TestFile::new(&format!("{HEAD}mode: {mode}\n"));
         let settings = resolve(&["--config", &file.name(), "--proxy-mode", "nftables"]);
-        assert_eq!(settings.options.mode.as_deref(), Some("nftables"));
+        assert_eq!(settings.options.text(&MODE), "nftables");
         assert_eq!(settings.without_effect, Vec::<String>::new());
         let error = parse(&["--config", &file.name(), "--proxy-mode=ipvs"]).settings().unwrap_err();
         assert!(error.to_string().starts_with("--proxy-mode: "), "{error}");

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use portolan::{
     cli::arguments::definition,
-    config::{Effect, ROWS, Row, Scope},
+    config::{Effect, Row, Scope, rows},
 };
 
 /// If this is set, the file is written.
@@ -42,25 +42,28 @@ fn code(text: &str) -> String {
 
 fn flags(row: &Row) -> String {
     let flags = row.flags.split_whitespace().map(code).collect::<Vec<_>>().join(", ");
-    if flags.is_empty() { flags } else { format!("{flags} {}", cell(row.placeholder)) }
+    if flags.is_empty() { flags } else { format!("{flags} {}", cell(row.kind.placeholder())) }
 }
 
 fn document() -> String {
     let mut text = INTRODUCTION.to_owned();
     let mut heading = "";
-    for row in ROWS.iter().filter(|row| !matches!(row.effect, Effect::None(..))) {
+    for row in rows().filter(|row| !row.is_without_effect()) {
         if row.heading != heading || text == INTRODUCTION {
             heading = row.heading;
             let title = if heading.is_empty() { "Mode" } else { heading };
-            let commands =
-                if row.scope == Scope::Rules { " (`render` and `diff` have these flags, too)" } else { "" };
+            let commands = if row.scope == Scope::Rules {
+                " (every command that compiles rules has these flags)"
+            } else {
+                ""
+            };
             // Writing to a String does not fail.
             let _ = write!(
                 text,
                 "\n## {title}{commands}\n\n| Flag | Field | Default | Meaning |\n|---|---|---|---|\n"
             );
         }
-        let overrides = if row.effect == Effect::Overrides { " **Overrides** the file." } else { "" };
+        let overrides = if matches!(row.effect, Effect::Overrides) { " **Overrides** the file." } else { "" };
         let (flags, field, default) = (flags(row), code(row.field), code(row.default));
         let _ = writeln!(text, "| {flags} | {field} | {default} | {}.{overrides} |", cell(row.help));
     }
@@ -69,7 +72,7 @@ fn document() -> String {
          or kube-proxy's default is named in a warning.\n\n| Flag | Field | For kube-proxy | Why it has no effect |\n\
          |---|---|---|---|\n",
     );
-    for row in ROWS {
+    for row in rows() {
         if let Effect::None(why, _) = row.effect {
             let (flags, field) = (flags(row), code(row.field));
             let _ = writeln!(text, "| {flags} | {field} | {} | {} |", cell(row.help), cell(why));
@@ -84,7 +87,7 @@ fn document() -> String {
     for argument in command.find_subcommand("run").unwrap().get_arguments() {
         let Some(long) = argument.get_long() else { continue };
         let flag = format!("--{long}");
-        if ROWS.iter().any(|row| row.flag() == Some(&*flag)) {
+        if rows().any(|row| row.flag() == Some(&*flag)) {
             continue;
         }
         let short = argument.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();

@@ -11,8 +11,8 @@ pub(super) const HELP: &str = "Exit status: 0 the tables are gone or never were,
 #[derive(Args, Debug)]
 pub struct CleanupArgs {
     /// Name of the tables to remove
-    #[arg(long, value_name = "NAME", help = "Name of the tables to remove [default: portolan]")]
-    pub table_name: Option<String>,
+    #[arg(long, value_name = "NAME", default_value = "portolan")]
+    pub table_name: String,
 
     /// Remove the tables of kube-proxy's nftables mode instead, once it no longer runs on this node
     #[arg(long, conflicts_with = "table_name")]

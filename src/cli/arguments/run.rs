@@ -84,6 +84,9 @@ mod tests {
     use clap::FromArgMatches as _;
 
     use super::*;
+    use crate::config::options::{
+        CLUSTER_CIDR, MASQUERADE_ALL, NODEPORT_ADDRESSES, OOM_SCORE_ADJ, VERBOSITY,
+    };
 
     fn run(flags: &[&str]) -> Result<RunArgs, clap::Error> {
         let command = RunArgs::augment_args(clap::Command::new("run").args_override_self(true));
@@ -92,7 +95,9 @@ mod tests {
 
     #[test]
     fn switches_are_written_as_in_go() {
-        let all = |flags: &[&str]| run(flags).unwrap().options.0.masquerade_all;
+        let all = |flags: &[&str]| {
+            run(flags).unwrap().options.0.get(&MASQUERADE_ALL).and_then(serde_json::Value::as_bool)
+        };
         assert_eq!(all(&[]), None);
         assert_eq!(all(&["--masquerade-all"]), Some(true));
         for (text, value) in [("true", true), ("1", true), ("T", true), ("false", false), ("0", false)] {
@@ -105,17 +110,18 @@ mod tests {
     fn of_a_repeated_flag_the_last_counts_and_lists_grow() {
         let args =
             run(&["--cluster-cidr=10.0.0.0/8", "--cluster-cidr", "172.16.0.0/12", "-v2", "--v=4"]).unwrap();
-        assert_eq!(args.options.0.cluster_cidr.as_deref(), Some("172.16.0.0/12"));
-        assert_eq!(args.options.0.verbosity, Some(4));
+        assert_eq!(args.options.0.text(&CLUSTER_CIDR), "172.16.0.0/12");
+        assert_eq!(args.options.0.number::<u32>(&VERBOSITY), 4);
         let args = run(&["--nodeport-addresses=10.0.0.0/8", "--nodeport-addresses=fd00::/8"]).unwrap();
-        assert_eq!(args.options.0.nodeport_addresses.unwrap(), ["10.0.0.0/8", "fd00::/8"]);
+        assert_eq!(args.options.0.list(&NODEPORT_ADDRESSES).collect::<Vec<_>>(), ["10.0.0.0/8", "fd00::/8"]);
         assert_eq!(run(&["-f", "a", "-f", "b"]).unwrap().filenames.len(), 2);
     }
 
     #[test]
     fn negative_numbers_may_follow_a_blank() {
-        assert_eq!(run(&["--oom-score-adj", "-998"]).unwrap().options.0.oom_score_adj, Some(-998));
-        assert_eq!(run(&["--oom-score-adj=-998"]).unwrap().options.0.oom_score_adj, Some(-998));
+        for flags in [&["--oom-score-adj", "-998"][..], &["--oom-score-adj=-998"]] {
+            assert_eq!(run(flags).unwrap().options.0.number::<i64>(&OOM_SCORE_ADJ), -998);
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What of the configuration has no effect, or not the one that it seems to have.
 
 use super::Check;
-use crate::config::settings::{DetectLocal, RunSettings};
+use crate::config::{
+    options::CLUSTER_CIDR,
+    settings::{DetectLocal, RunSettings},
+};
 
 const NAME: &str = "configuration";
 
@@ -16,7 +19,7 @@ pub fn check(settings: &RunSettings) -> Vec<Check> {
         checks.push(Check::warning(NAME, message, "docs/configuration.md says what takes their place"));
     }
     if matches!(&settings.node.detect_local, DetectLocal::ClusterCidr(networks) if networks.is_empty()) {
-        let missing = settings.origin.short_name("clusterCIDR");
+        let missing = settings.origin.short_name(&CLUSTER_CIDR);
         checks.push(Check::warning(
             NAME,
             format!(

@@ -120,15 +120,15 @@ mod tests {
     use super::*;
     use crate::{
         cli::precheck::Status,
-        config::{Options, settings::RunSettings},
+        config::{
+            Options,
+            options::{HEALTHZ_BIND_ADDRESS, HOSTNAME_OVERRIDE},
+            settings::RunSettings,
+        },
     };
 
     fn settings(healthz: &str) -> RunSettings {
-        let options = Options {
-            hostname_override: Some("node-a".into()),
-            healthz_bind_address: Some(healthz.into()),
-            ..Options::default()
-        };
+        let options = Options::of(&[(&HOSTNAME_OVERRIDE, "node-a"), (&HEALTHZ_BIND_ADDRESS, healthz)]);
         RunSettings::resolve(&options, None, false).unwrap()
     }
 

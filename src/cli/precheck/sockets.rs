@@ -9,7 +9,11 @@ use std::{
 };
 
 use super::Check;
-use crate::config::settings::RunSettings;
+use crate::config::{
+    Row,
+    options::{HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS},
+    settings::RunSettings,
+};
 
 const NAME: &str = "ports";
 
@@ -44,13 +48,13 @@ impl Socket {
 pub fn check(settings: &RunSettings, node_ports: &RangeInclusive<u16>) -> Vec<Check> {
     let sockets = read(Path::new("/proc"));
     let mut checks = Vec::new();
-    for (field, address) in
-        [("healthzBindAddress", settings.healthz), ("metricsBindAddress", settings.metrics)]
+    for (row, address) in
+        [(&HEALTHZ_BIND_ADDRESS, settings.healthz), (&METRICS_BIND_ADDRESS, settings.metrics)]
     {
         let Some(address) = address else { continue };
         let taken =
             sockets.iter().find(|socket| socket.protocol == "TCP" && conflicts(socket.address, address));
-        checks.extend(taken.map(|socket| taken_by(socket, field, settings)));
+        checks.extend(taken.map(|socket| taken_by(socket, row, settings)));
     }
     checks.extend(in_node_ports(&sockets, node_ports));
     let sysctl = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
@@ -70,8 +74,8 @@ pub fn check(settings: &RunSettings, node_ports: &RangeInclusive<u16>) -> Vec<Ch
     checks
 }
 
-fn taken_by(socket: &Socket, field: &str, settings: &RunSettings) -> Check {
-    let option = settings.origin.short_name(field);
+fn taken_by(socket: &Socket, row: &Row, settings: &RunSettings) -> Check {
+    let option = settings.origin.short_name(row);
     let message = format!("{option}: taken: {}", socket.describe());
     if socket.is_of("kube-proxy") {
         Check::warning(NAME, message, "kube-proxy must end on this node before Portolan can listen there")

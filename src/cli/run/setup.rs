@@ -10,6 +10,7 @@ use crate::{
     cli::{self, arguments::RunArgs},
     config::{
         self, Edit, Error,
+        options::{CLUSTER_CIDR, KUBECONFIG},
         settings::{DetectLocal, RunSettings},
     },
     kernel::{
@@ -92,7 +93,7 @@ pub fn warn(args: &RunArgs, settings: &RunSettings) {
     if is_cluster
         && matches!(&settings.node.detect_local, DetectLocal::ClusterCidr(networks) if networks.is_empty())
     {
-        let missing = settings.origin.short_name("clusterCIDR");
+        let missing = settings.origin.short_name(&CLUSTER_CIDR);
         warn!(missing, "Pods cannot be recognised, so that no connection to a ClusterIP is masqueraded");
     }
 }
@@ -110,7 +111,7 @@ pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), StartEr
         Ok(_) => return Ok(()),
         Err(error) => error,
     };
-    let place = settings.origin.name("clientConnection.kubeconfig");
+    let place = settings.origin.name(&KUBECONFIG);
     Err(StartError::Kubeconfig { place, path, source: problem })
 }
 
@@ -118,7 +119,7 @@ pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), StartEr
 pub fn cluster(settings: &RunSettings) -> Result<Cluster, StartError> {
     Cluster::new(&settings.api, Options::from(&settings.node)).map_err(|source| {
         if settings.api.kubeconfig.is_some() {
-            let place = settings.origin.name("clientConnection.kubeconfig");
+            let place = settings.origin.name(&KUBECONFIG);
             StartError::Credentials { place, source }
         } else {
             source.into()
@@ -147,7 +148,7 @@ fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), StartError>
         debug!("{error}");
     }
     sysctls.apply(&settings.conntrack, effort).map_err(|source| {
-        let place = settings.origin.name(source.field);
+        let place = settings.origin.name(source.option);
         let hint = if effort != Effort::Everything && source.is_about_privileges() {
             "; `portolan run --init-only` sets it once, with more privileges"
         } else {

@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::Settings;
-use crate::config::{Effect, Error, Options, Origin, ROWS, file};
+use crate::config::{
+    Effect, Error, Options, Origin, file,
+    options::{HEALTHZ_BIND_ADDRESS, HEALTHZ_PORT, METRICS_BIND_ADDRESS, METRICS_PORT, MODE, rows},
+};
 
 pub(crate) use self::check::parse_url;
 
@@ -130,43 +133,41 @@ impl RunSettings {
     /// ([`Effect::Overrides`]).
     pub fn resolve(flags: &Options, config: Option<&Path>, strict: bool) -> Result<Self, Error> {
         let mut flags = flags.clone();
-        let ports = [flags.healthz_port, flags.metrics_port];
         let Some(path) = config.filter(|path| !path.as_os_str().is_empty()) else {
-            check::complete_listener(&mut flags.healthz_bind_address, flags.healthz_port);
-            check::complete_listener(&mut flags.metrics_bind_address, flags.metrics_port);
-            let mut settings = Self::check(&flags, Origin::default())?;
-            settings.note_ports(ports);
-            return Ok(settings);
+            check::complete_listener(&mut flags, &HEALTHZ_BIND_ADDRESS, &HEALTHZ_PORT);
+            check::complete_listener(&mut flags, &METRICS_BIND_ADDRESS, &METRICS_PORT);
+            return Self::check(&flags, Origin::default());
         };
         let (mut given, mut warnings) = file::read(path)?;
         if strict && !warnings.is_empty() {
             return Err(warnings.swap_remove(0));
         }
-        let in_place_of = given.normalize_file();
-        flags.mode.take_if(|mode| mode.is_empty());
+        let in_place_of = check::normalize(&mut given);
+        if flags.text(&MODE).is_empty() {
+            flags.set(&MODE, None);
+        }
         let mut origin = Origin { file: Some(path.to_owned()), overridden: Vec::new(), in_place_of };
-        for row in ROWS {
-            let overrides = row.effect == Effect::Overrides;
-            if overrides && (row.get)(&flags).is_some() {
+        for row in rows() {
+            let overrides = matches!(row.effect, Effect::Overrides);
+            if (overrides || row.field.is_empty())
+                && let Some(value) = flags.set(row, None)
+            {
+                given.set(row, Some(value));
                 origin.overridden.push(row.field);
             }
-            if overrides || row.field.is_empty() {
-                (row.take)(&mut given, &mut flags);
+        }
+        for row in [&HEALTHZ_BIND_ADDRESS, &METRICS_BIND_ADDRESS] {
+            // An empty flag asks for what a file cannot: there an empty field has its default.
+            if flags.get(row).is_some_and(|flag| flag == "") {
+                let none = flags.set(row, None);
+                given.set(row, none);
+            } else if given.text(row).is_empty() {
+                given.set(row, None);
             }
         }
-        // Empty, they ask for what a file cannot.
-        for (flag, field) in [
-            (&mut flags.healthz_bind_address, &mut given.healthz_bind_address),
-            (&mut flags.metrics_bind_address, &mut given.metrics_bind_address),
-        ] {
-            let is_none = flag.as_ref().is_some_and(|address| address.trim().is_empty());
-            *field =
-                if is_none { flag.take() } else { field.take().filter(|address| !address.trim().is_empty()) };
-        }
         let mut settings = Self::check(&given, origin)?;
-        settings.note_ports(ports);
-        let names = check::names(&Origin::default(), flags.fields().into_keys());
-        settings.without_effect.extend(names);
+        let beside = rows().filter(|row| flags.get(row).is_some());
+        settings.without_effect.extend(beside.map(|row| Origin::default().short_name(row)));
         settings.warnings = warnings;
         Ok(settings)
     }

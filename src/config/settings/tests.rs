@@ -1,19 +1,19 @@
 use super::*;
+use crate::config::options::*;
 
-fn args(cluster_cidr: &str) -> Options {
-    Options {
-        hostname_override: Some(" Node-A ".into()),
-        cluster_cidr: Some(cluster_cidr.into()),
-        pod_bridge_interface: Some("br0".into()),
-        pod_interface_name_prefix: Some("cali/".into()),
-        service_cluster_ip_range: Some("10.96.0.1/12".into()),
-        ..Options::default()
-    }
+fn args(given: &[(&Row, &str)]) -> Options {
+    let usual = [
+        (&HOSTNAME_OVERRIDE, " Node-A "),
+        (&POD_BRIDGE_INTERFACE, "br0"),
+        (&POD_INTERFACE_NAME_PREFIX, "cali/"),
+        (&SERVICE_CLUSTER_IP_RANGE, "10.96.0.1/12"),
+    ];
+    Options::of(&[&usual[..], given].concat())
 }
 
 #[test]
 fn names_and_networks_are_normalised() {
-    let settings = Settings::new(&args("10.128.0.1/14, fd00::/56")).unwrap();
+    let settings = Settings::new(&args(&[(&CLUSTER_CIDR, "10.128.0.1/14, fd00::/56")])).unwrap();
     assert_eq!(&*settings.node_name, "node-a");
     let networks = ["10.128.0.0/14", "fd00::/56"].map(|network| network.parse().unwrap());
     assert_eq!(settings.detect_local, DetectLocal::ClusterCidr(networks.into()));
@@ -22,7 +22,7 @@ fn names_and_networks_are_normalised() {
 
 #[test]
 fn what_is_wrong_is_named() {
-    let error = |list| Settings::new(&args(list)).unwrap_err().to_string();
+    let error = |list| Settings::new(&args(&[(&CLUSTER_CIDR, list)])).unwrap_err().to_string();
     assert_eq!(error("10.0.0.1"), r#"--cluster-cidr: "10.0.0.1" is not a network such as 10.128.0.0/14"#);
     assert_eq!(
         error("10.0.0.0/8,172.16.0.0/12"),
@@ -32,7 +32,7 @@ fn what_is_wrong_is_named() {
 
 #[test]
 fn leading_zeros_are_decimal_as_in_objects() {
-    let args = Options { nodeport_addresses: Some(vec!["192.000.002.0/24".into()]), ..args("010.0.0.0/8") };
+    let args = args(&[(&NODEPORT_ADDRESSES, "192.000.002.0/24"), (&CLUSTER_CIDR, "010.0.0.0/8")]);
     let settings = Settings::new(&args).unwrap();
     assert_eq!(settings.detect_local, DetectLocal::ClusterCidr(vec!["10.0.0.0/8".parse().unwrap()]));
     let networks = NodePortAddresses::Networks(vec!["192.0.2.0/24".parse().unwrap()]);
@@ -43,7 +43,7 @@ fn leading_zeros_are_decimal_as_in_objects() {
 fn pods_are_recognised_by_what_the_mode_names() {
     let node = Node { pod_cidrs: vec!["10.1.2.3/24".parse().unwrap()], ..Node::default() };
     let mode = |mode: &str| {
-        let args = Options { detect_local_mode: Some(mode.into()), ..args("") };
+        let args = args(&[(&DETECT_LOCAL_MODE, mode)]);
         Settings::new(&args).map(|settings| settings.detect_local.detector(&node))
     };
     assert_eq!(mode("ClusterCIDR").unwrap(), Some(PodDetector::None));
@@ -63,17 +63,18 @@ fn pods_are_recognised_by_what_the_mode_names() {
 
 #[test]
 fn the_masquerade_bit_is_one_of_the_mark() {
-    let bit = |bit| Settings::new(&Options { masquerade_bit: Some(bit), ..args("") });
-    assert_eq!(bit(31).unwrap().config.masquerade_bit, 31);
-    assert_eq!(bit(32).unwrap_err().to_string(), "--masquerade-bit: 32 is not a number from 0 to 31");
-    assert_eq!(bit(-1).unwrap_err().to_string(), "--masquerade-bit: -1 is not a number from 0 to 31");
+    assert_eq!(Settings::new(&args(&[(&MASQUERADE_BIT, "31")])).unwrap().config.masquerade_bit, 31);
+    for wrong in ["32", "-1"] {
+        let problem = Options::default().parse(&MASQUERADE_BIT, wrong).unwrap_err();
+        assert_eq!(problem, format!("{wrong} is not a whole number from 0 to 31"));
+    }
 }
 
 #[test]
 fn tables_have_names_that_nft_reads() {
-    let table = |name: &str| Settings::new(&Options { table_name: Some(name.into()), ..args("") });
+    let table = |name: &str| Settings::new(&args(&[(&TABLE_NAME, name)]));
     assert_eq!(&*table("portolan-2").unwrap().config.table, "portolan-2");
-    assert_eq!(&*Settings::new(&args("")).unwrap().config.table, "portolan");
+    assert_eq!(&*Settings::new(&args(&[])).unwrap().config.table, "portolan");
     for name in ["", "2", "a b", "a\"", "kube-proxy", &"a".repeat(64)] {
         let error = table(name).unwrap_err().to_string();
         assert!(error.starts_with("--table-name: "), "{error}");
@@ -83,7 +84,7 @@ fn tables_have_names_that_nft_reads() {
 #[test]
 fn the_proxy_name_is_a_label_s_value() {
     let name = |name: &str| {
-        let args = Options { service_proxy_name: Some(name.into()), ..args("") };
+        let args = args(&[(&SERVICE_PROXY_NAME, name)]);
         Settings::new(&args).map(|settings| settings.proxy_name)
     };
     assert_eq!(name("").unwrap(), None);
@@ -97,11 +98,9 @@ fn the_proxy_name_is_a_label_s_value() {
 fn the_bind_address_stands_for_the_primary_one_of_its_family() {
     let addresses = |list: &[&str]| list.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>();
     let node = Node { addresses: addresses(&["192.0.2.1", "2001:db8::1"]), ..Node::default() };
-    let mut all = args("").complete();
-    let mut selected = |bind: &str, networks: &str| {
-        all.bind_address = Some(bind.into());
-        all.nodeport_addresses = Some(vec![networks.into()]);
-        let settings = Settings::check(&all, &Origin::default()).unwrap();
+    let selected = |bind: &str, networks: &str| {
+        let settings =
+            Settings::new(&args(&[(&BIND_ADDRESS, bind), (&NODEPORT_ADDRESSES, networks)])).unwrap();
         Vec::from_iter(settings.node_port_addresses(&node, &addresses(&["192.0.2.1", "198.51.100.1"])))
     };
     assert_eq!(selected("0.0.0.0", "primary"), addresses(&["192.0.2.1", "2001:db8::1"]));

@@ -1,0 +1,262 @@
+//! The types of options: how the value of a flag and that of a field of the file are read.
+
+use std::time;
+
+use jiff::{
+    SignedDuration,
+    fmt::friendly::{Designator, Spacing, SpanPrinter},
+};
+use serde_json::{Number, Value as Json, json};
+
+use super::document::{Node, Value};
+
+/// The type of an option. Texts and lists have the placeholder that stands for a value in help texts.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// `--flag` alone means `--flag=true`, and only `=` may precede a value, as for pflag.
+    Boolean,
+    /// A whole number of this range.
+    Number(i64, i64),
+    /// Any number.
+    Float,
+    /// A duration in Go's notation, which is not negative.
+    Duration,
+    /// The same, but not zero. In a file, zero stands for the default.
+    Period,
+    /// The same, or a number of nanoseconds.
+    Nanoseconds,
+    /// A text, or a number.
+    Size,
+    /// A text.
+    Text(&'static str),
+    /// One of these words, which is checked where it is used.
+    Choice(&'static str, &'static [&'static str]),
+    /// A list of texts, separated by commas; the flag may be repeated.
+    List(&'static str),
+    /// Feature gates.
+    Gates,
+    /// klog's verbosity of single source files.
+    Vmodule,
+}
+
+/// A value of a field that cannot be used.
+pub(super) struct Invalid {
+    /// The line.
+    pub line: u64,
+    /// The entry of the field, as `[1]` or `.name`; empty if it has none.
+    pub entry: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl Kind {
+    /// What stands for the value in help texts.
+    pub fn placeholder(self) -> &'static str {
+        match self {
+            Self::Boolean => "BOOL",
+            Self::Number(..) | Self::Float => "N",
+            Self::Duration | Self::Period | Self::Nanoseconds => "DURATION",
+            Self::Size => "SIZE",
+            Self::Text(name) | Self::Choice(name, _) | Self::List(name) => name,
+            Self::Gates => "GATE=BOOL,…",
+            Self::Vmodule => "FILE=LEVEL,…",
+        }
+    }
+
+    /// Whether a flag may be repeated, each with a part of the value.
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::List(_) | Self::Gates | Self::Vmodule)
+    }
+
+    fn expected(self) -> String {
+        match self {
+            Self::Boolean => "is neither true nor false".to_owned(),
+            Self::Number(from, to) => format!("is not a whole number from {from} to {to}"),
+            Self::Float => "is not a number".to_owned(),
+            Self::Duration | Self::Nanoseconds => "is not a duration such as 30s or 1m30s".to_owned(),
+            Self::Period => "is not a duration of more than zero such as 30s or 1m30s".to_owned(),
+            Self::Size => "is neither a text nor a number".to_owned(),
+            Self::Text(_) | Self::Choice(..) => "is not a text".to_owned(),
+            Self::List(_) => "is not a list".to_owned(),
+            Self::Gates => "is not an entry such as Gate=true".to_owned(),
+            Self::Vmodule => "is not an entry such as file=4".to_owned(),
+        }
+    }
+
+    /// Reads the value of a flag.
+    pub(super) fn parse(self, text: &str) -> Result<Json, String> {
+        let entries = || text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        // An entry such as `Gate=true`.
+        let pair = |entry: &str, kind: Self| {
+            let (name, value) = entry.split_once('=')?;
+            Some((name.trim().to_owned(), kind.parse(value.trim()).ok()?))
+        };
+        let problem = |entry: &str| format!("{entry:?} {}", self.expected());
+        match self {
+            Self::List(_) => Ok(entries().collect()),
+            Self::Gates => entries()
+                .map(|entry| pair(entry, Self::Boolean).ok_or_else(|| problem(entry)))
+                .collect::<Result<serde_json::Map<_, _>, _>>()
+                .map(Json::Object),
+            Self::Vmodule => entries()
+                .map(|entry| {
+                    let (file, level) = pair(entry, LEVEL).ok_or_else(|| problem(entry))?;
+                    Ok(json!({ "filePattern": file, "verbosity": level }))
+                })
+                .collect(),
+            Self::Boolean => boolean(text).map(Json::from),
+            Self::Number(..) => self.scalar(&text.parse::<i64>().map_or_else(|_| text.into(), Json::from)),
+            Self::Float => self.scalar(&text.parse::<f64>().map_or_else(|_| text.into(), Json::from)),
+            Self::Period if duration(text).is_some_and(|time| time.is_zero()) => Err(problem(text)),
+            _ => self.scalar(&text.into()),
+        }
+    }
+
+    /// Reads the value of a field, which is not null.
+    pub(super) fn read(self, node: &Node) -> Result<Json, Invalid> {
+        let invalid = |entry: String, problem| Invalid { line: node.line, entry, problem };
+        let within = |entry: String| move |invalid: Invalid| Invalid { entry, ..invalid };
+        match (self, &node.value) {
+            (Self::List(_) | Self::Vmodule, Value::List(list)) => {
+                let kind = if matches!(self, Self::Vmodule) { Self::Vmodule } else { ENTRY };
+                let read = |(at, node)| kind.entry(node).map_err(within(format!("[{at}]")));
+                list.iter().enumerate().map(read).collect()
+            }
+            (Self::Gates, Value::Mapping(gates)) => {
+                let read = |(name, node): &(serde_saphyr::Spanned<String>, Node)| {
+                    let value = Self::Boolean.read(node).map_err(within(format!(".{}", name.value)))?;
+                    Ok((name.value.clone(), value))
+                };
+                gates.iter().map(read).collect::<Result<_, _>>().map(Json::Object)
+            }
+            (Self::Gates, _) => {
+                Err(invalid(String::new(), "is not a mapping of fields to values".to_owned()))
+            }
+            (Self::Vmodule, _) => Err(invalid(String::new(), Self::List("").expected())),
+            (_, Value::Scalar(value)) => {
+                self.scalar(value).map_err(|problem| invalid(String::new(), problem))
+            }
+            _ => Err(invalid(String::new(), self.expected())),
+        }
+    }
+
+    /// Reads an entry of a list of the file.
+    fn entry(self, node: &Node) -> Result<Json, Invalid> {
+        let invalid =
+            |problem: &str| Invalid { line: node.line, entry: String::new(), problem: problem.to_owned() };
+        if !matches!(self, Self::Vmodule) {
+            return match self.read(node)? {
+                Json::String(text) if text.trim().is_empty() => Err(invalid("is empty")),
+                value => Ok(value),
+            };
+        }
+        let (Some(file), Some(level)) = (node.get("filePattern"), node.get("verbosity")) else {
+            return Err(invalid("is not an entry such as {filePattern: file, verbosity: 4}"));
+        };
+        Ok(json!({ "filePattern": ENTRY.read(file)?, "verbosity": LEVEL.read(level)? }))
+    }
+
+    /// Checks a scalar, and writes it down as all equal ones.
+    fn scalar(self, value: &Json) -> Result<Json, String> {
+        let read = match (self, value) {
+            (Self::Boolean, Json::Bool(_))
+            | (Self::Text(_) | Self::Choice(..) | Self::Size, Json::String(_))
+            | (Self::Size | Self::Nanoseconds, Json::Number(_)) => Some(value.clone()),
+            (Self::Number(from, to), Json::Number(number)) => {
+                number.as_i64().filter(|number| (from..=to).contains(number)).map(Json::from)
+            }
+            (Self::Float, Json::Number(number)) => {
+                number.as_f64().and_then(Number::from_f64).map(Json::Number)
+            }
+            (Self::Duration | Self::Period | Self::Nanoseconds, Json::String(text)) => {
+                duration(text).map(|duration| print(duration).into())
+            }
+            _ => None,
+        };
+        read.ok_or_else(|| format!("{value} {}", self.expected()))
+    }
+}
+
+const LEVEL: Kind = Kind::Number(0, i32::MAX as i64);
+const ENTRY: Kind = Kind::Text("");
+
+/// Reads what Go's `strconv.ParseBool` does.
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("{text:?} {}", Kind::Boolean.expected())),
+    }
+}
+
+/// Reads a duration in Go's notation, as `1m30s`, that is not negative. (`kube::core::Duration` panics at those that are
+/// too long.)
+pub(super) fn duration(text: &str) -> Option<time::Duration> {
+    let is_go_s = text.chars().all(|c| c.is_ascii_digit() || "+-.hmsun\u{b5}\u{3bc}".contains(c));
+    match text {
+        "0" | "+0" | "-0" => Some(time::Duration::ZERO),
+        _ if is_go_s => text.parse::<SignedDuration>().ok()?.try_into().ok(),
+        _ => None,
+    }
+}
+
+/// The notation in which all equal durations are the same.
+pub(super) fn print(duration: time::Duration) -> String {
+    let printer = SpanPrinter::new().designator(Designator::Compact).spacing(Spacing::None);
+    printer.unsigned_duration_to_string(&duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_go_s() {
+        for (text, milliseconds, written) in [
+            ("0", 0, "0s"),
+            ("30s", 30_000, "30s"),
+            ("90s", 90_000, "1m30s"),
+            ("1m30s", 90_000, "1m30s"),
+            ("+24h0m0s", 86_400_000, "24h"),
+            ("1.5h", 5_400_000, "1h30m"),
+            ("1m1.25s", 61_250, "1m1s250ms"),
+            ("250000us", 250, "250ms"),
+            ("250000\u{b5}s", 250, "250ms"),
+            ("1000000ns", 1, "1ms"),
+        ] {
+            let duration = duration(text).expect(text);
+            assert_eq!(duration.as_millis(), milliseconds, "{text}");
+            assert_eq!(print(duration), written, "{text}");
+        }
+        for text in [
+            "",
+            "-",
+            "5",
+            "s",
+            "5x",
+            "1.2.3s",
+            ".s",
+            "1m 30s",
+            "PT5S",
+            "1d",
+            "thirty",
+            "-1s",
+            "99999999999999999h",
+        ] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_duration_is_read_as_it_was_written(nanoseconds: u64) {
+            let given = time::Duration::from_nanos(nanoseconds);
+            proptest::prop_assert_eq!(duration(&print(given)), Some(given));
+        }
+
+        #[test]
+        fn no_text_brings_the_reader_down(text in "[-+0-9.hmsun\u{b5}]{0,12}") {
+            let _ = duration(&text);
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Options as they are given: completed by defaults, compared, and written as a file.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    net::IpAddr,
+    time::Duration,
+};
+
+use serde_json::{Map, Value};
+
+use super::{
+    file::{API_VERSION, KIND},
+    kind::{Kind, duration},
+    options::{BIND_ADDRESS, Effect, HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS, Row, rows},
+};
+
+/// Options as they are given, by flags or by a file, by name; each may be absent. Their values have the types of their
+/// rows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options(BTreeMap<&'static str, Value>);
+
+impl Options {
+    /// The value of an option.
+    pub fn get(&self, row: &Row) -> Option<&Value> {
+        self.0.get(row.name())
+    }
+
+    /// Sets an option, or takes it away.
+    pub fn set(&mut self, row: &Row, value: Option<Value>) -> Option<Value> {
+        match value {
+            Some(value) => self.0.insert(row.name(), value),
+            None => self.0.remove(row.name()),
+        }
+    }
+
+    /// Sets an option as its flag does.
+    ///
+    /// # Errors
+    /// The value is invalid.
+    pub fn parse(&mut self, row: &Row, text: &str) -> Result<(), String> {
+        let value = row.kind.parse(text)?;
+        self.set(row, Some(value));
+        Ok(())
+    }
+
+    /// These options, given as flags take them.
+    #[cfg(test)]
+    pub(crate) fn of(given: &[(&Row, &str)]) -> Self {
+        let mut options = Self::default();
+        for (row, text) in given {
+            options.parse(row, text).unwrap();
+        }
+        options
+    }
+
+    /// A text without blanks around it; empty if it is absent.
+    pub fn text(&self, row: &Row) -> &str {
+        self.get(row).and_then(Value::as_str).unwrap_or_default().trim()
+    }
+
+    /// A switch; false if it is absent.
+    pub fn is_on(&self, row: &Row) -> bool {
+        self.get(row) == Some(&Value::Bool(true))
+    }
+
+    /// A number; zero if it is absent.
+    pub fn number<T: TryFrom<i64> + Default>(&self, row: &Row) -> T {
+        self.get(row).and_then(Value::as_i64).and_then(|number| number.try_into().ok()).unwrap_or_default()
+    }
+
+    /// A duration; zero if it is absent.
+    pub fn duration(&self, row: &Row) -> Duration {
+        duration(self.text(row)).unwrap_or_default()
+    }
+
+    /// The entries of a list.
+    pub fn list(&self, row: &Row) -> impl Iterator<Item = &str> {
+        self.get(row).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::trim)
+    }
+
+    /// Whether an option has its default.
+    pub(super) fn is_default(&self, row: &Row) -> bool {
+        self.get(row) == row.kind.parse(row.default).ok().as_ref()
+    }
+
+    /// The same with the defaults of everything that has an effect here.
+    ///
+    /// They are kube-proxy's, but for `mode`, which is nftables, and `nftables.minSyncPeriod`, which is 0: what a
+    /// change costs depends on the change, so there is nothing to save by waiting.
+    #[must_use]
+    pub fn complete(&self) -> Self {
+        let mut all = self.clone();
+        let is_v6 = matches!(all.text(&BIND_ADDRESS).parse(), Ok(IpAddr::V6(_)));
+        let (any, loopback) = if is_v6 { ("[::]", "[::1]") } else { ("0.0.0.0", "127.0.0.1") };
+        for (row, default, port) in
+            [(&HEALTHZ_BIND_ADDRESS, any, 10256), (&METRICS_BIND_ADDRESS, loopback, 10249)]
+        {
+            let address = match (all.text(row), all.text(row).parse()) {
+                ("", _) => format!("{default}:{port}"),
+                (_, Ok(ip)) => std::net::SocketAddr::new(ip, port).to_string(),
+                (given, Err(_)) => given.to_owned(),
+            };
+            all.set(row, Some(address.into()));
+        }
+        for row in rows().filter(|row| !row.default.is_empty()) {
+            let is_empty = |value: &Value| value == "" || value.as_array().is_some_and(Vec::is_empty);
+            if all.get(row).is_none_or(|value| !row.field.is_empty() && is_empty(value)) {
+                all.set(row, row.kind.parse(row.default).ok());
+            }
+        }
+        all
+    }
+
+    /// The fields of the file that are set and have no effect here, unless they are zero or kube-proxy's default.
+    pub(super) fn without_effect(&self) -> impl Iterator<Item = (&'static Row, String)> {
+        rows().flat_map(|row| {
+            let (Effect::None(_, defaults) | Effect::InPlaceOf(_, defaults)) = row.effect else {
+                return Vec::new();
+            };
+            match (row.kind, self.get(row)) {
+                // A gate that is switched off asks for something, too.
+                (Kind::Gates, Some(Value::Object(gates))) => {
+                    gates.keys().map(|gate| (row, format!(".{gate}"))).collect()
+                }
+                (_, Some(value)) if !is_zero(value) && !defaults.contains(&&*text(value)) => {
+                    vec![(row, String::new())]
+                }
+                _ => Vec::new(),
+            }
+        })
+    }
+
+    /// All values that are set and that the file has fields for, by field.
+    fn fields(&self) -> BTreeMap<String, String> {
+        let mut fields = BTreeMap::new();
+        for row in rows().filter(|row| !row.field.is_empty()) {
+            if let Some(value) = self.get(row) {
+                flatten(row.field.to_owned(), value, &mut fields);
+            }
+        }
+        fields
+    }
+
+    /// The file that sets these options, as JSON.
+    pub fn to_json(&self) -> Value {
+        let mut file = Map::new();
+        file.insert("apiVersion".to_owned(), API_VERSION.into());
+        file.insert("kind".to_owned(), KIND.into());
+        for row in rows().filter(|row| !row.field.is_empty()) {
+            if let Some(value) = self.get(row) {
+                insert(&mut file, row.field, value);
+            }
+        }
+        Value::Object(file)
+    }
+
+    /// The same as YAML.
+    pub fn to_yaml(&self) -> io::Result<String> {
+        serde_saphyr::to_string(&self.to_json()).map_err(io::Error::other)
+    }
+}
+
+/// A field whose value is not what it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldChange {
+    /// The field, as `conntrack.min`.
+    pub field: String,
+    /// Its value before, as JSON; `None` if it was not set.
+    pub before: Option<String>,
+    /// Its value now.
+    pub after: Option<String>,
+}
+
+impl fmt::Display for FieldChange {
+    /// `conntrack.min: 131072 → 65536`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+        write!(f, "{}: {} → {}", self.field, text(&self.before), text(&self.after))
+    }
+}
+
+/// The fields that differ, in the order of their names.
+pub fn changes(before: &Options, after: &Options) -> Vec<FieldChange> {
+    let (before, after) = (before.fields(), after.fields());
+    let fields: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let change = |field: &String| {
+        let (before, after) = (before.get(field).cloned(), after.get(field).cloned());
+        (before != after).then(|| FieldChange { field: field.clone(), before, after })
+    };
+    fields.into_iter().filter_map(change).collect()
+}
+
+/// A value as a flag takes it.
+pub(super) fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Adds a field to a mapping, with the mappings that it is in.
+fn insert(mapping: &mut Map<String, Value>, field: &str, value: &Value) {
+    let Some((section, rest)) = field.split_once('.') else {
+        mapping.insert(field.to_owned(), value.clone());
+        return;
+    };
+    if let Value::Object(section) = mapping.entry(section).or_insert_with(|| Map::new().into()) {
+        insert(section, rest, value);
+    }
+}
+
+fn flatten(field: String, value: &Value, fields: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(entries) => {
+            entries.iter().for_each(|(name, value)| flatten(format!("{field}.{name}"), value, fields));
+        }
+        Value::Array(entries) => {
+            entries.iter().enumerate().for_each(|(i, value)| flatten(format!("{field}[{i}]"), value, fields));
+        }
+        value => _ = fields.insert(field, value.to_string()),
+    }
+}
+
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Array(entries) => entries.is_empty(),
+        value => *value == false || *value == "" || *value == "0" || *value == "0s",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::options::{CLUSTER_CIDR, CONNTRACK_MIN, NODEPORT_ADDRESSES};
+
+    #[test]
+    fn changes_are_listed_field_by_field() {
+        let before = Options::of(&[(&CONNTRACK_MIN, "131072"), (&CLUSTER_CIDR, "10.0.0.0/8")]);
+        assert_eq!(changes(&before, &before), []);
+        let after = Options::of(&[(&CONNTRACK_MIN, "65536"), (&NODEPORT_ADDRESSES, "192.0.2.0/24")]);
+        let changes: Vec<String> = changes(&before, &after).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            changes,
+            [
+                r#"clusterCIDR: "10.0.0.0/8" → nothing"#,
+                "conntrack.min: 131072 → 65536",
+                r#"nodePortAddresses[0]: nothing → "192.0.2.0/24""#,
+            ]
+        );
+    }
+
+    #[test]
+    fn every_default_is_a_value_and_every_field_and_flag_is_there_once() {
+        let (mut fields, mut flags) = (Vec::new(), Vec::new());
+        for row in rows() {
+            if !row.default.is_empty() {
+                row.kind.parse(row.default).expect(row.default);
+            }
+            fields.extend(Some(row.field).filter(|field| !field.is_empty()));
+            flags.extend(row.flags.split_whitespace());
+        }
+        for names in [&mut fields, &mut flags] {
+            names.sort_unstable();
+            let count = names.len();
+            names.dedup();
+            assert_eq!(count, names.len());
+        }
+    }
+}
