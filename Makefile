@@ -18,7 +18,7 @@ DENY = target/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # How `make check-image` builds the binary; dev is faster to build.
 PROFILE ?= release
 
-.PHONY: help demo test test-kernels lint deny advisories soak bench bench-peers bench-docs image check-image dist check-dist packages
+.PHONY: help demo test test-kernels lint deny advisories soak bench bench-peers bench-docs pictures image check-image dist check-dist packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -76,6 +76,10 @@ bench-peers: packages ## the same Services as kube-proxy has them: packets, load
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_packets -- --json integration/figures/packets.json
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_peers -- \
 		--json integration/figures/scale.json --svg integration/figures/scale.svg
+
+pictures: ## draw the pictures of the documents
+	$(CARGO) build --quiet --bin portolan
+	PATH=$(abspath $(or $(CARGO_TARGET_DIR),target))/debug:$$PATH docs/draw.sh
 
 bench-docs: ## write the figures that were measured last into the documents
 	$(CARGO) build --quiet -p portolan-integration --bins

@@ -4,6 +4,7 @@ pub mod arguments;
 mod check;
 mod cleanup;
 mod describe;
+mod draw;
 mod explain;
 mod input;
 mod oneshot;
@@ -28,6 +29,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Describe { command: DescribeCommand::Service(args) } => describe::service(&args),
         Command::Trace(args) => trace::trace(&args),
         Command::Check(args) => check::check(&args),
+        Command::Draw(args) => draw::draw(&args),
         Command::Run(args) => run::run(&args),
         Command::Precheck(args) => precheck::precheck(&args),
         Command::Cleanup(args) => cleanup::cleanup(&args),

@@ -7,6 +7,7 @@
 
 mod finding;
 mod reason;
+mod summary;
 mod workload;
 
 use std::{
@@ -18,6 +19,7 @@ use std::{
 pub use self::{
     finding::Finding,
     reason::{Reason, Severity},
+    summary::Answer,
     workload::{Labels, Pod, Selector, Workloads},
 };
 use crate::{
@@ -106,6 +108,8 @@ pub struct ExplainedEndpoint {
     pub pod: Option<ObjectName>,
     /// Its weight.
     pub weight: u16,
+    /// Whether its Pod is being deleted.
+    pub terminating: bool,
     /// Why policy `Cluster` does not lead to it.
     pub cluster: Option<Reason>,
     /// Why policy `Local` does not lead to it.
@@ -226,6 +230,7 @@ impl View<'_> {
                 node: endpoint.node.clone(),
                 pod: pod.map(|pod| pod.name.clone()),
                 weight: endpoint.weight,
+                terminating: endpoint.terminating,
                 cluster: reason(TrafficPolicy::Cluster),
                 local: reason(TrafficPolicy::Local),
             }

@@ -18,7 +18,8 @@
 //! 10. [`restart`]: what an earlier run left in the kernel.
 //!
 //! Two modules read rulesets, wherever they come from: [`print`](mod@print) writes one as text or JSON, and
-//! [`simulate`](mod@simulate) computes what it does with a packet.
+//! [`simulate`](mod@simulate) computes what it does with a packet. [`explanation`] says with both where Services lead and
+//! why, and [`picture`] draws that.
 #![forbid(unsafe_code)]
 
 pub mod compile;
@@ -28,6 +29,7 @@ mod fixture;
 pub mod frontends;
 pub mod incremental;
 pub mod model;
+pub mod picture;
 pub mod placement;
 pub mod plane;
 pub mod print;

@@ -94,14 +94,19 @@ impl Node {
         let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none);
         metadata.check_labels()?;
         let zone = metadata.label(ZONE_LABEL).filter(|zone| !zone.is_empty()).map(Arc::from);
-        let addresses = self.addresses(object, context)?;
+        let (addresses, external_addresses) = self.addresses(object, context)?;
         let name = Arc::clone(&object.name.name);
-        Ok(model::Node { name, addresses, zone, pod_cidrs: self.pod_cidrs(object, context)? })
+        let pod_cidrs = self.pod_cidrs(object, context)?;
+        Ok(model::Node { name, addresses, external_addresses, zone, pod_cidrs })
     }
 
-    /// Internal addresses before external ones, each in the order given.
-    fn addresses(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>, FieldError> {
-        let Some(status) = read(&self.status, "status")? else { return Ok(Vec::new()) };
+    /// Internal addresses before external ones, each in the order given; and those that are external only.
+    fn addresses(
+        &self,
+        object: &ObjectId,
+        context: &mut Context,
+    ) -> Result<(Vec<IpAddr>, Vec<IpAddr>), FieldError> {
+        let Some(status) = read(&self.status, "status")? else { return Ok(Default::default()) };
         let (mut internal, mut external) = (Vec::new(), Vec::new());
         for (i, field) in read_list(&status.addresses, "status.addresses")?.iter().enumerate() {
             let entry = read_element(field, format_args!("status.addresses[{i}]"))?;
@@ -121,12 +126,13 @@ impl Node {
             }
         }
         let mut addresses: Vec<IpAddr> = Vec::with_capacity(internal.len() + external.len());
-        for ip in internal.into_iter().chain(external) {
-            if !addresses.contains(&ip) {
-                addresses.push(ip);
+        for ip in internal.iter().chain(&external) {
+            if !addresses.contains(ip) {
+                addresses.push(*ip);
             }
         }
-        Ok(addresses)
+        let only_external = addresses.iter().filter(|ip| !internal.contains(ip)).copied().collect();
+        Ok((addresses, only_external))
     }
 
     fn pod_cidrs(

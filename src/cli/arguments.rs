@@ -3,6 +3,7 @@
 mod check;
 mod cleanup;
 mod describe;
+mod draw;
 mod input;
 mod precheck;
 mod render;
@@ -17,6 +18,7 @@ pub use self::{
     check::{CheckArgs, CheckOutput, FailOn},
     cleanup::CleanupArgs,
     describe::{DescribeCommand, DescribeServiceArgs, When},
+    draw::{DrawArgs, DrawOutput},
     input::{InputArgs, LoggingArgs, ManifestArgs},
     precheck::{PrecheckArgs, PrecheckOutput},
     render::{Output, RenderArgs},
@@ -72,6 +74,10 @@ pub enum Command {
     /// Report what keeps Services from answering
     #[command(args_override_self = true, after_help = check::HELP)]
     Check(CheckArgs),
+
+    /// Draw Services: frontends, nodes and endpoints, with shares and what is left out
+    #[command(args_override_self = true, after_help = draw::HELP)]
+    Draw(DrawArgs),
 
     /// Be this node's service proxy: program the kernel and keep it equal to the cluster, or to manifests
     #[command(display_name = "portolan", version, args_override_self = true, after_help = run::HELP)]

@@ -5,12 +5,10 @@ use std::{collections::HashMap, fmt::Write as _, io::Write as _, net::SocketAddr
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use portolan_rules::{
-    explanation::{
-        ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Origin, Severity, View,
-    },
+    explanation::{ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Severity, View},
     frontends::{FrontendKey, FrontendKind},
     model::{LoadBalancing, ObjectName, TrafficPolicy},
-    simulate::{Fate, Probability},
+    simulate::Probability,
 };
 
 use super::{
@@ -125,7 +123,7 @@ fn write_port(
     let is_in_force =
         |policy: &TrafficPolicy| port.frontends.iter().any(|frontend| frontend.policy == *policy);
     let policies = [TrafficPolicy::Cluster, TrafficPolicy::Local].into_iter().filter(is_in_force);
-    let shares: Vec<_> = policies.map(|policy| (policy, shares(view, explained, port, policy))).collect();
+    let shares: Vec<_> = policies.map(|policy| (policy, view.shares(explained, port, policy))).collect();
     for endpoint in &port.endpoints {
         write_endpoint(out, endpoint, &shares)?;
     }
@@ -167,31 +165,8 @@ fn write_frontend(
         "{:indent$}{title:<width$} policy {policy}, {used} of {} endpoints; {}",
         "",
         port.endpoints.len(),
-        outcome(view, frontend)
+        view.answers(&frontend.key)
     )
-}
-
-/// What a client inside and outside meets, in words.
-fn outcome(view: &View<'_>, frontend: &ExplainedFrontend) -> String {
-    let of = |origin| {
-        let fates = view.connect(origin, &frontend.key)?.fates();
-        let masqueraded =
-            fates.keys().filter(|fate| matches!(fate, Fate::Sent { masqueraded: true, .. })).count();
-        Some(match fates.keys().next()? {
-            Fate::Sent { .. } if masqueraded == 0 => "source kept",
-            Fate::Sent { .. } if masqueraded == fates.len() => "masqueraded",
-            Fate::Sent { .. } => "masqueraded for some endpoints",
-            Fate::Rejected(_) => "refused",
-            Fate::Dropped => "dropped",
-            Fate::Untouched { .. } => "left alone",
-            Fate::Unknown(_) => "not known",
-        })
-    };
-    match (of(Origin::Pod), of(Origin::Outside)) {
-        (Some(pod), Some(outside)) if pod == outside => pod.to_owned(),
-        (Some(pod), Some(outside)) => format!("from a Pod {pod}, from outside {outside}"),
-        _ => "answers nowhere on this node".to_owned(),
-    }
 }
 
 /// An endpoint, with its share under each policy that is in force.
@@ -230,28 +205,4 @@ fn bar(share: &Probability) -> String {
         share.to_f64() * 2.0 * f64::from(BAR) >= f64::from(2 * letter - 1)
     });
     "█".repeat(letters.count().max(1))
-}
-
-/// The share of each endpoint among connections to a frontend under this policy.
-fn shares(
-    view: &View<'_>,
-    explained: &ExplainedService,
-    port: &ExplainedPort,
-    policy: TrafficPolicy,
-) -> HashMap<SocketAddr, Probability> {
-    let mut shares = HashMap::new();
-    if explained.service.load_balancing == LoadBalancing::SourceHash {
-        return shares;
-    }
-    let is_meant = |frontend: &&ExplainedFrontend| frontend.policy == policy && frontend.left_out.is_none();
-    let mut outcomes = port.frontends.iter().filter(is_meant);
-    let Some(outcome) = outcomes.find_map(|frontend| view.connect(Origin::Outside, &frontend.key)) else {
-        return shares;
-    };
-    for (fate, share) in outcome.fates() {
-        if let Fate::Sent { to, .. } = fate {
-            *shares.entry(to).or_insert_with(|| Probability::new(0, 1)) += &share;
-        }
-    }
-    shares
 }

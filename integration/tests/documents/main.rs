@@ -1,9 +1,10 @@
-//! The documents: their transcripts show what is printed, their links lead somewhere, their figures are current, and
-//! the messages that they explain exist; and the workflows of the hosting site. Needs root: transcripts program a kernel, in a network namespace.
+//! The documents: their transcripts show what is printed, their links lead somewhere, their figures and pictures
+//! are current, and the messages that they explain exist; and the workflows of the hosting site. Needs root: transcripts program a kernel, in a network namespace.
 
 mod benchmarks;
 mod links;
 mod messages;
+mod pictures;
 mod transcripts;
 mod workflows;
 

@@ -8,6 +8,7 @@ mod cluster_ip;
 mod commands;
 mod demo;
 mod distribution;
+mod draw;
 mod explain;
 mod host_network;
 mod ignored;

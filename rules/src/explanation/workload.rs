@@ -6,18 +6,20 @@ use foldhash::HashMap;
 use strsim::osa_distance;
 
 use super::Reason;
-use crate::model::ObjectName;
+use crate::model::{Node, ObjectName};
 
 /// Labels or a selector, in order of their keys.
 pub type Labels = Vec<(Arc<str>, Arc<str>)>;
 
-/// Selectors and Pods.
+/// Selectors, Pods and nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workloads {
     /// `spec.selector` and the named `targetPort`s of Services.
     pub selectors: BTreeMap<ObjectName, Selector>,
     /// The Pods, in order of their names.
     pub pods: Vec<Pod>,
+    /// The nodes, by name.
+    pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
     /// Where the Pods with an address stand in the list.
     by_address: HashMap<IpAddr, Vec<usize>>,
 }
@@ -63,7 +65,13 @@ impl Workloads {
                 by_address.entry(*address).or_default().push(number);
             }
         }
-        Self { selectors, pods, by_address }
+        Self { selectors, pods, nodes: BTreeMap::new(), by_address }
+    }
+
+    /// The same, with these nodes.
+    #[must_use]
+    pub fn with_nodes(self, nodes: impl IntoIterator<Item = Arc<Node>>) -> Self {
+        Self { nodes: nodes.into_iter().map(|node| (node.name.clone(), node)).collect(), ..self }
     }
 
     /// The Pod of an address. Of several, as with the host's network, none is known to be meant.

@@ -11,6 +11,8 @@ pub struct Node {
     pub name: Arc<str>,
     /// `status.addresses` of the Node object, `InternalIP` before `ExternalIP`; empty if there is no Node object.
     pub addresses: Vec<IpAddr>,
+    /// Those of `addresses` that are an `ExternalIP` and no `InternalIP`.
+    pub external_addresses: Vec<IpAddr>,
     /// Label `topology.kubernetes.io/zone`.
     pub zone: Option<Arc<str>>,
     /// `spec.podCIDRs`.

@@ -15,6 +15,7 @@ mod masquerade_matrix;
 mod moment;
 mod packet_flows;
 mod packets;
+mod picture;
 mod places;
 mod random;
 mod reference;

@@ -66,6 +66,7 @@ impl Scene {
             name: "here".into(),
             addresses: vec![here(1)],
             zone: Some("east".into()),
+            external_addresses: Vec::new(),
             pod_cidrs: Vec::new(),
         };
         let cluster = Cluster {

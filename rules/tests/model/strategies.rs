@@ -185,6 +185,7 @@ fn node() -> impl Strategy<Value = Node> {
         name: "here".into(),
         addresses: addresses.into_iter().map(|(n, family)| Place::ThisNode(n).address(family)).collect(),
         zone: zone.map(Arc::from),
+        external_addresses: Vec::new(),
         pod_cidrs: Vec::new(),
     })
 }

@@ -1,6 +1,6 @@
-//! Selectors and Pods, for the commands that explain why a Service has no endpoints.
+//! Selectors, Pods and nodes, for the commands that explain why a Service has no endpoints.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_rules::explanation::{Pod, Selector, Workloads};
 
@@ -8,10 +8,10 @@ use super::{contents::Object, objects::Entry, source::Source};
 use crate::api::TargetPort;
 
 impl Source {
-    /// The selectors of Services and the Pods of all files that were read. Of an object that several files hold, the
+    /// The selectors of Services, the Pods and the nodes of all files that were read. Of an object that several files hold, the
     /// last counts.
     pub fn workloads(&self) -> Workloads {
-        let (mut selectors, mut pods) = (BTreeMap::new(), Vec::new());
+        let (mut selectors, mut pods, mut nodes) = (BTreeMap::new(), Vec::new(), Vec::new());
         for entry in self.objects().flat_map(super::objects::FileObjects::iter) {
             match entry {
                 Entry::Service(service) => {
@@ -31,7 +31,14 @@ impl Source {
                     selectors.insert(service.service.name.clone(), selector);
                 }
                 Entry::Other(other) => {
-                    let (id, Object::Pod(pod)) = &**other else { continue };
+                    let (id, pod) = match &**other {
+                        (id, Object::Pod(pod)) => (id, pod),
+                        (_, Object::Node(node)) => {
+                            nodes.push(Arc::clone(node));
+                            continue;
+                        }
+                        _ => continue,
+                    };
                     pods.push(Pod {
                         name: id.name.clone(),
                         labels: pod.labels.clone(),
@@ -48,6 +55,6 @@ impl Source {
         pods.reverse();
         pods.sort_by(|a: &Pod, b| a.name.cmp(&b.name));
         pods.dedup_by(|a, b| a.name == b.name);
-        Workloads::new(selectors, pods)
+        Workloads::new(selectors, pods).with_nodes(nodes)
     }
 }

@@ -1,0 +1,96 @@
+//! What becomes of connections to a frontend, in a word, and with which share each endpoint is chosen.
+
+use std::{collections::HashMap, fmt, net::SocketAddr};
+
+use super::{ExplainedFrontend, ExplainedPort, ExplainedService, Origin, View};
+use crate::{
+    frontends::FrontendKey,
+    model::{LoadBalancing, TrafficPolicy},
+    simulate::{Fate, Probability},
+};
+
+/// What becomes of a connection, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It reaches an endpoint, which sees the client's address.
+    SourceKept,
+    /// It reaches an endpoint, which sees an address of this node.
+    Masqueraded,
+    /// It reaches an endpoint; some see the client's address, others one of this node.
+    MasqueradedForSome,
+    /// It is refused.
+    Refused,
+    /// It gets no answer.
+    Dropped,
+    /// It goes where it was addressed to.
+    LeftAlone,
+    /// The simulator cannot decide.
+    NotKnown,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SourceKept => "source kept",
+            Self::Masqueraded => "masqueraded",
+            Self::MasqueradedForSome => "masqueraded for some endpoints",
+            Self::Refused => "refused",
+            Self::Dropped => "dropped",
+            Self::LeftAlone => "left alone",
+            Self::NotKnown => "not known",
+        })
+    }
+}
+
+impl View<'_> {
+    /// What becomes of a client's connection to a frontend. `None` if no address of this node answers its node port.
+    pub fn answer(&self, origin: Origin, key: &FrontendKey) -> Option<Answer> {
+        let fates = self.connect(origin, key)?.fates();
+        let masqueraded =
+            fates.keys().filter(|fate| matches!(fate, Fate::Sent { masqueraded: true, .. })).count();
+        Some(match fates.keys().next()? {
+            Fate::Sent { .. } if masqueraded == 0 => Answer::SourceKept,
+            Fate::Sent { .. } if masqueraded == fates.len() => Answer::Masqueraded,
+            Fate::Sent { .. } => Answer::MasqueradedForSome,
+            Fate::Rejected(_) => Answer::Refused,
+            Fate::Dropped => Answer::Dropped,
+            Fate::Untouched { .. } => Answer::LeftAlone,
+            Fate::Unknown(_) => Answer::NotKnown,
+        })
+    }
+
+    /// What a client inside and one outside meet at a frontend, in words.
+    pub fn answers(&self, key: &FrontendKey) -> String {
+        match (self.answer(Origin::Pod, key), self.answer(Origin::Outside, key)) {
+            (Some(pod), Some(outside)) if pod == outside => pod.to_string(),
+            (Some(pod), Some(outside)) => format!("from a Pod {pod}, from outside {outside}"),
+            _ => "answers nowhere on this node".to_owned(),
+        }
+    }
+
+    /// The share of each endpoint among new connections from outside to a frontend with this policy. Empty if the
+    /// client's address decides.
+    pub fn shares(
+        &self,
+        explained: &ExplainedService,
+        port: &ExplainedPort,
+        policy: TrafficPolicy,
+    ) -> HashMap<SocketAddr, Probability> {
+        let mut shares = HashMap::new();
+        if explained.service.load_balancing == LoadBalancing::SourceHash {
+            return shares;
+        }
+        let is_meant =
+            |frontend: &&ExplainedFrontend| frontend.policy == policy && frontend.left_out.is_none();
+        let mut outcomes = port.frontends.iter().filter(is_meant);
+        let Some(outcome) = outcomes.find_map(|frontend| self.connect(Origin::Outside, &frontend.key)) else {
+            return shares;
+        };
+        for (fate, share) in outcome.fates() {
+            if let Fate::Sent { to, .. } = fate {
+                *shares.entry(to).or_insert_with(|| Probability::new(0, 1)) += &share;
+            }
+        }
+        shares
+    }
+}

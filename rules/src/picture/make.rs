@@ -1,0 +1,324 @@
+//! Makes the picture from the explanation.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use super::{
+    ADDRESSES, Address, Counts, Door, DoorState, LEAST_PODS, Line, LineState, More, NODES, NodeBox, PANELS,
+    PODS, PORTS, PROBLEMS, Panel, Picture, Place, PodCard, Port, Problem, ROWS, Row, Share, Subject,
+    words::{clean, number, percent},
+};
+use crate::{
+    explanation::{
+        Answer, ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Finding, Origin,
+        Severity, View,
+    },
+    frontends::{FrontendKey, FrontendKind},
+    model::{LoadBalancing, TrafficPolicy},
+    simulate::Probability,
+};
+
+/// Frontends from the outside in: the outer ones lead through the inner ones.
+const OUTSIDE_IN: [FrontendKind; 4] =
+    [FrontendKind::LoadBalancer, FrontendKind::ExternalIp, FrontendKind::NodePort, FrontendKind::ClusterIp];
+
+/// Nodes in the order in which they are drawn: where it is, whether its name is not known, and the name.
+type NodeKey = (Place, bool, Option<Arc<str>>);
+
+/// The shares of the endpoints under a policy.
+type Shares = Vec<(TrafficPolicy, HashMap<SocketAddr, Probability>)>;
+
+/// The picture of these Services: each whole if they are few.
+pub fn picture(view: &View<'_>, services: &[ExplainedService], origin: &str) -> Picture {
+    if services.len() > PANELS {
+        return overview(view, services, origin);
+    }
+    let panels = services.iter().map(|service| panel(view, service)).collect();
+    Picture { origin: clean(origin), subject: Subject::Services(panels) }
+}
+
+/// An overview of these Services.
+pub fn overview(view: &View<'_>, services: &[ExplainedService], origin: &str) -> Picture {
+    let mut rows: Vec<Row> = services.iter().map(|service| row(view, service)).collect();
+    let mut total = Counts::default();
+    for row in &rows {
+        total.here += row.counts.here;
+        total.zone += row.counts.zone;
+        total.elsewhere += row.counts.elsewhere;
+        total.unused += row.counts.unused;
+    }
+    let urgency = |row: &Row| match &row.problem {
+        Some(problem) if problem.severity > Severity::Info => Some(problem.severity),
+        _ => None,
+    };
+    rows.sort_by_key(|row| Reverse(urgency(row)));
+    let more = rows.len().saturating_sub(ROWS);
+    rows.truncate(ROWS);
+    Picture { origin: clean(origin), subject: Subject::Overview { rows, more, total } }
+}
+
+fn row(view: &View<'_>, service: &ExplainedService) -> Row {
+    let mut counts = Counts::default();
+    for port in &service.ports {
+        let policies = policies(port);
+        for endpoint in &port.endpoints {
+            let is_used = policies.iter().any(|policy| endpoint.left_out(*policy).is_none());
+            let count = match place(view, endpoint.node.as_ref()) {
+                _ if !is_used => &mut counts.unused,
+                Place::Here => &mut counts.here,
+                Place::Zone => &mut counts.zone,
+                Place::Elsewhere => &mut counts.elsewhere,
+            };
+            *count += 1;
+        }
+    }
+    let frontends = || service.ports.iter().flat_map(|port| &port.frontends);
+    let outermost =
+        OUTSIDE_IN.into_iter().find_map(|kind| frontends().find(|frontend| frontend.kind == kind));
+    let more = match frontends().count() {
+        0 | 1 => String::new(),
+        n => format!(" +{}", number(n - 1)),
+    };
+    Row {
+        name: clean(&service.service.name.to_string()),
+        kind: outermost.map_or("no address", |frontend| kind(frontend.kind)),
+        address: outermost.map(|first| format!("{}{more}", address(view, &first.key))).unwrap_or_default(),
+        counts,
+        problem: service
+            .findings
+            .first()
+            .map(|finding| Problem { sentence: clean(&finding.reason.to_string()), ..problem(finding) }),
+    }
+}
+
+fn problem(finding: &Finding) -> Problem {
+    let subject = if finding.subject.is_empty() { String::new() } else { format!("{}: ", finding.subject) };
+    Problem {
+        severity: finding.severity,
+        sentence: clean(&format!("{subject}{}", finding.reason)),
+        hint: format!("{}: {}", finding.reason.field(), finding.reason.hint()),
+    }
+}
+
+fn panel(view: &View<'_>, explained: &ExplainedService) -> Panel {
+    let service = &explained.service;
+    let mut notes = Vec::new();
+    if service.load_balancing == LoadBalancing::SourceHash {
+        notes.push("source-hash: a client's address decides on its endpoint".to_owned());
+    }
+    if let Some(seconds) = service.affinity_timeout {
+        notes.push(format!("sessionAffinity ClientIP: a client keeps its endpoint for {seconds} s"));
+    }
+    Panel {
+        name: clean(&service.name.to_string()),
+        problems: explained.findings.iter().take(PROBLEMS).map(problem).collect(),
+        notes,
+        ports: explained.ports.iter().take(PORTS).map(|port| self::port(view, explained, port)).collect(),
+        more_ports: explained.ports.len().saturating_sub(PORTS),
+    }
+}
+
+fn port(view: &View<'_>, explained: &ExplainedService, port: &ExplainedPort) -> Port {
+    let name = if port.port.name.is_empty() { String::new() } else { format!("{} ", port.port.name) };
+    let doors = OUTSIDE_IN.into_iter().filter_map(|kind| door(view, port, kind)).collect();
+    let shares: Shares =
+        policies(port).into_iter().map(|policy| (policy, view.shares(explained, port, policy))).collect();
+    let mut of_nodes: BTreeMap<NodeKey, Vec<&ExplainedEndpoint>> = BTreeMap::new();
+    let this = &view.state.node().name;
+    of_nodes.insert((Place::Here, false, Some(this.clone())), Vec::new());
+    for endpoint in &port.endpoints {
+        let place = place(view, endpoint.node.as_ref());
+        // Those whose node is not known come last.
+        let key = (place, endpoint.node.is_none(), endpoint.node.clone());
+        of_nodes.entry(key).or_default().push(endpoint);
+    }
+    let with_endpoints = of_nodes.values().filter(|endpoints| !endpoints.is_empty()).count();
+    let idle_nodes = view.workloads.nodes.keys().filter(|name| {
+        let key = (place(view, Some(name)), false, Some((*name).clone()));
+        *name != this && !of_nodes.contains_key(&key)
+    });
+    let idle_nodes = idle_nodes.count();
+    let most = (PODS / with_endpoints.clamp(1, NODES)).max(LEAST_PODS);
+    let hidden = match of_nodes.keys().nth(NODES).cloned() {
+        Some(first) => of_nodes.split_off(&first),
+        None => BTreeMap::new(),
+    };
+    let nodes = of_nodes
+        .into_iter()
+        .map(|((place, _, name), endpoints)| node(view, place, name.as_ref(), endpoints, most, &shares))
+        .collect();
+    let hidden: Vec<&ExplainedEndpoint> = hidden.into_values().flatten().collect();
+    Port {
+        title: clean(&format!("{name}{}/{} ({})", port.port.port, port.port.protocol, port.family)),
+        doors,
+        nodes,
+        more: more(&hidden, &shares),
+        idle_nodes,
+    }
+}
+
+/// The policies in force, `Cluster` first.
+fn policies(port: &ExplainedPort) -> Vec<TrafficPolicy> {
+    let is_in_force =
+        |policy: &TrafficPolicy| port.frontends.iter().any(|frontend| frontend.policy == *policy);
+    [TrafficPolicy::Cluster, TrafficPolicy::Local].into_iter().filter(is_in_force).collect()
+}
+
+const fn policy(policy: TrafficPolicy) -> &'static str {
+    match policy {
+        TrafficPolicy::Cluster => "Cluster",
+        TrafficPolicy::Local => "Local",
+    }
+}
+
+const fn kind(kind: FrontendKind) -> &'static str {
+    match kind {
+        FrontendKind::ClusterIp => "ClusterIP",
+        FrontendKind::LoadBalancer => "LoadBalancer",
+        FrontendKind::ExternalIp => "externalIP",
+        FrontendKind::NodePort => "NodePort",
+    }
+}
+
+/// Address or node port, as a client would write it.
+fn address(view: &View<'_>, key: &FrontendKey) -> String {
+    match *key {
+        FrontendKey::Address(address, _, port) => SocketAddr::new(address, port).to_string(),
+        FrontendKey::NodePort(family, _, port) => match view.node_address(family) {
+            Some(_) => format!(":{port} of every node"),
+            None => format!(":{port}, at no address of this node"),
+        },
+    }
+}
+
+fn door(view: &View<'_>, port: &ExplainedPort, wanted: FrontendKind) -> Option<Door> {
+    let all: Vec<&ExplainedFrontend> =
+        port.frontends.iter().filter(|frontend| frontend.kind == wanted).collect();
+    let first = all.first()?;
+    let served = all.iter().find(|frontend| frontend.left_out.is_none());
+    let answer = served.and_then(|frontend| {
+        let pod = view.answer(Origin::Pod, &frontend.key)?;
+        let outside = view.answer(Origin::Outside, &frontend.key)?;
+        // A ClusterIP is for those inside; the rest is for those outside.
+        Some(if wanted == FrontendKind::ClusterIp { pod } else { outside })
+    });
+    let state = match answer {
+        None => DoorState::NotServed,
+        Some(Answer::Refused) => DoorState::Refused,
+        Some(Answer::Dropped) => DoorState::Dropped,
+        Some(_) => DoorState::Open,
+    };
+    let answers = served.map(|frontend| view.answers(&frontend.key)).unwrap_or_default();
+    Some(Door {
+        kind: kind(wanted),
+        policy: policy(first.policy),
+        addresses: all
+            .iter()
+            .take(ADDRESSES)
+            .map(|frontend| Address {
+                text: address(view, &frontend.key),
+                left_out: frontend.left_out.as_ref().map(|reason| clean(&reason.to_string())),
+            })
+            .collect(),
+        more: all.len().saturating_sub(ADDRESSES),
+        answers,
+        state,
+    })
+}
+
+/// Where a node is, seen from this one.
+fn place(view: &View<'_>, node: Option<&Arc<str>>) -> Place {
+    let this = view.state.node();
+    let Some(name) = node else { return Place::Elsewhere };
+    if *name == this.name {
+        return Place::Here;
+    }
+    let zone = view.workloads.nodes.get(name).and_then(|node| node.zone.as_ref());
+    if zone.is_some() && zone == this.zone.as_ref() { Place::Zone } else { Place::Elsewhere }
+}
+
+fn node(
+    view: &View<'_>,
+    place: Place,
+    name: Option<&Arc<str>>,
+    mut endpoints: Vec<&ExplainedEndpoint>,
+    most: usize,
+    shares: &Shares,
+) -> NodeBox {
+    let this = view.state.node();
+    let object = if place == Place::Here {
+        Some(this)
+    } else {
+        name.and_then(|name| view.workloads.nodes.get(name)).map(|node| &**node)
+    };
+    let list = |addresses: Vec<&IpAddr>| addresses.into_iter().map(ToString::to_string).collect();
+    let (inside, outside) = object.map_or((Vec::new(), Vec::new()), |node| {
+        node.addresses.iter().partition(|address| !node.external_addresses.contains(address))
+    });
+    // What is folded is what is alike: an endpoint that is left out is seen before one of many that serve.
+    let is_plain = |endpoint: &ExplainedEndpoint| {
+        shares.iter().any(|(policy, _)| endpoint.left_out(*policy).is_none()) && !endpoint.terminating
+    };
+    if endpoints.len() > most {
+        let (plain, odd): (Vec<_>, Vec<_>) = endpoints.iter().copied().partition(|e| is_plain(e));
+        let odd_shown = odd.len().min(most / 2).max(most.saturating_sub(plain.len()));
+        let plain_shown = most - odd_shown.min(most);
+        let (mut shown, mut rest) = (Vec::new(), Vec::new());
+        for (list, most) in [(plain, plain_shown), (odd, odd_shown)] {
+            let (first, later) = list.split_at(most.min(list.len()));
+            shown.extend_from_slice(first);
+            rest.extend_from_slice(later);
+        }
+        shown.extend(rest);
+        endpoints = shown;
+    }
+    let (shown, hidden) = endpoints.split_at(most.min(endpoints.len()));
+    NodeBox {
+        name: name.map(|name| clean(name)),
+        place,
+        zone: object.and_then(|node| node.zone.as_deref()).map(clean),
+        inside: list(inside),
+        outside: list(outside),
+        pods: shown.iter().map(|endpoint| card(endpoint, shares)).collect(),
+        more: more(hidden, shares),
+    }
+}
+
+fn card(endpoint: &ExplainedEndpoint, shares: &Shares) -> PodCard {
+    let line = |(of, shares): &(TrafficPolicy, HashMap<SocketAddr, Probability>)| {
+        let share = shares
+            .get(&endpoint.at)
+            .map(|share| Share { fraction: share.to_string(), percent: percent(share) });
+        let state = match endpoint.left_out(*of) {
+            Some(reason) => LineState::LeftOut { code: reason.code(), sentence: clean(&reason.to_string()) },
+            None if endpoint.terminating => LineState::Terminates(share),
+            None => LineState::Serves(share),
+        };
+        Line { policy: policy(*of), state }
+    };
+    PodCard {
+        pod: endpoint.pod.as_ref().map(|pod| clean(&pod.name)),
+        address: endpoint.at.to_string(),
+        weight: Some(endpoint.weight).filter(|weight| *weight != 1),
+        lines: shares.iter().map(line).collect(),
+    }
+}
+
+fn more(hidden: &[&ExplainedEndpoint], shares: &Shares) -> More {
+    let is_used = |endpoint: &&&ExplainedEndpoint| {
+        shares.iter().any(|(policy, _)| endpoint.left_out(*policy).is_none())
+    };
+    let percent = shares.first().filter(|(_, shares)| !shares.is_empty()).map(|(_, shares)| {
+        let mut sum = Probability::new(0, 1);
+        for share in hidden.iter().filter_map(|endpoint| shares.get(&endpoint.at)) {
+            sum += share;
+        }
+        percent(&sum)
+    });
+    let used = hidden.iter().filter(is_used).count();
+    More { endpoints: hidden.len(), used, percent: percent.filter(|_| used > 0) }
+}

@@ -1,0 +1,283 @@
+//! A Service.
+
+use maud::{Markup, html};
+
+use super::{MARGIN, Part, Pen, WIDTH, nl};
+use crate::picture::{
+    Door, DoorState, Line, LineState, NodeBox, Panel, Place, PodCard, Port,
+    words::{count, severity_class, shorten},
+};
+
+/// Where the frontends end, the nodes begin, and how wide these are.
+const DOORS_END: usize = 420;
+const NODES_START: usize = 568;
+const NODE_WIDTH: usize = WIDTH - MARGIN - NODES_START;
+/// How far a frontend stands inside the next.
+const INSET: usize = 12;
+/// Height of a line of text.
+const LINE: usize = 17;
+/// Height of an endpoint, and from one to the next.
+const POD: usize = 40;
+const POD_STEP: usize = 46;
+/// Width of a letter of addresses, and of most others.
+const MONO: usize = 8;
+const LETTER: usize = 7;
+
+/// A Service with its ports.
+pub(super) fn panel(panel: &Panel) -> Part {
+    let mut pen = Pen(18);
+    let mut markup = vec![html! {
+        (nl()) text.head x=(MARGIN) y=(pen.down(24)) { "Service " (shorten(&panel.name, 80)) }
+    }];
+    for problem in &panel.problems {
+        let class = severity_class(problem.severity);
+        markup.push(html! {
+            (nl()) text.(class) x=(MARGIN) y=(pen.down(LINE)) {
+                title { (problem.hint) }
+                (problem.severity.name()) ": " (shorten(&problem.sentence, 140))
+            }
+            (nl()) text.small.dim x=(MARGIN + 16) y=(pen.down(LINE + 3)) { (shorten(&problem.hint, 150)) }
+        });
+    }
+    for note in &panel.notes {
+        markup.push(html! { (nl()) text.dim x=(MARGIN) y=(pen.down(LINE)) { (note) } });
+    }
+    for port in &panel.ports {
+        let (height, drawn) = self::port(port);
+        markup
+            .push(html! { (nl()) g transform={ "translate(0 " (pen.down(height)) ")" } { (drawn) (nl()) } });
+    }
+    if panel.more_ports > 0 {
+        markup.push(html! {
+            (nl()) text.dim x=(MARGIN) y=(pen.down(LINE) + 4) {
+                "and " (count(panel.more_ports, "more port", "more ports"))
+            }
+        });
+    }
+    (pen.0 + 10, html! { @for part in &markup { (part) } })
+}
+
+/// An endpoint or a node to which a line may go.
+struct Target<'a> {
+    y: usize,
+    node: &'a NodeBox,
+    /// None for where connections end that reach no endpoint.
+    pod: Option<&'a PodCard>,
+}
+
+fn port(port: &Port) -> Part {
+    let top = 26;
+    // The nodes begin where the innermost frontend does, from which most lines go.
+    let inner = port.doors.iter().rev().skip(1).map(head).sum::<usize>();
+    let mut y = top + inner;
+    let mut targets = Vec::new();
+    let mut nodes = Vec::new();
+    for node in &port.nodes {
+        let (height, drawn) = self::node(node, y, &mut targets);
+        nodes.push(drawn);
+        y += height + 12;
+    }
+    let elsewhere = port.more.words().map(|words| format!("{words}, on other nodes"));
+    let idle = (port.idle_nodes > 0)
+        .then(|| format!("and {} without endpoints", count(port.idle_nodes, "node", "nodes")));
+    for words in elsewhere.into_iter().chain(idle) {
+        nodes.push(html! { (nl()) text.dim x=(NODES_START + 10) y=(y + 10) { (words) } });
+        y += LINE;
+    }
+    let heads: usize = port.doors.iter().map(head).sum();
+    let bottom = (y - 12).max(top + heads + INSET * port.doors.len() + 20);
+    let doors = port.doors.iter().enumerate().scan(top, |y, (depth, door)| {
+        let at = *y;
+        *y += head(door);
+        Some(self::door(door, depth, at, bottom - depth * INSET))
+    });
+    let markup = html! {
+        (nl()) text.name x=(MARGIN) y="16" { "Port " (shorten(&port.title, 100)) }
+        @for door in doors { (door) }
+        @for node in &nodes { (node) }
+        @for target in &targets { (lines(port, target)) }
+    };
+    (bottom + 24, markup)
+}
+
+/// Height of what is written at the top of a frontend.
+fn head(door: &Door) -> usize {
+    12 + LINE * (2 + door.addresses.len() + usize::from(door.more > 0))
+}
+
+fn door(door: &Door, depth: usize, y: usize, bottom: usize) -> Markup {
+    let x = MARGIN + depth * INSET;
+    let width = DOORS_END - x - depth * INSET;
+    let bad = match door.state {
+        DoorState::Open => "",
+        DoorState::Refused | DoorState::Dropped | DoorState::NotServed => " bad",
+    };
+    let left = x + 10;
+    let letters = (width - 20) / MONO;
+    let mut pen = Pen(y + LINE + 1);
+    html! {
+        (nl()) g {
+            title { (door.kind) ", policy " (door.policy) ": " (door.answers) }
+            rect class={ "door" (bad) } x=(x) y=(y) width=(width) height=(bottom - y) rx="8" {}
+            (nl()) text.name x=(left) y=(pen.down(LINE)) { (door.kind) tspan.dim { "  policy " (door.policy) } }
+            @for address in &door.addresses {
+                @if let Some(reason) = &address.left_out {
+                    (nl()) text.mono.bad x=(left) y=(pen.down(LINE)) {
+                        title { (address.text) ": " (reason) }
+                        (shorten(&format!("✗ {} {reason}", address.text), letters))
+                    }
+                } @else {
+                    (nl()) text.mono x=(left) y=(pen.down(LINE)) { (shorten(&address.text, letters)) }
+                }
+            }
+            @if door.more > 0 {
+                (nl()) text.small.dim x=(left) y=(pen.down(LINE)) { "and " (count(door.more, "more", "more")) }
+            }
+            @if door.state == DoorState::NotServed {
+                (nl()) text.small.bad x=(left) y=(pen.down(LINE)) { "not served by this node" }
+            } @else {
+                (nl()) text.small.dim x=(left) y=(pen.down(LINE)) { (shorten(&door.answers, (width - 20) / 6)) }
+            }
+        }
+    }
+}
+
+fn node<'a>(node: &'a NodeBox, y: usize, targets: &mut Vec<Target<'a>>) -> Part {
+    let addresses = node.addresses();
+    let class = node.place.class();
+    let mut pen = Pen(y + 8 + LINE);
+    let left = NODES_START + 12;
+    let letters = (NODE_WIDTH - 24) / LETTER;
+    let heading = html! { (nl()) text.name.(class) x=(left) y=(pen.down(LINE)) { (shorten(&node.heading(), letters)) } };
+    let addresses = (!addresses.is_empty()).then(|| {
+        html! {
+            (nl()) text.small.dim x=(left) y=(pen.down(LINE)) {
+                title { (addresses) }
+                (shorten(&addresses, letters + 4))
+            }
+        }
+    });
+    if node.pods.is_empty() && node.more.endpoints == 0 {
+        pen.down(LINE);
+    }
+    if node.place == Place::Here {
+        targets.push(Target { y: y + 8 + LINE - 4, node, pod: None });
+    }
+    let mut cards = Vec::new();
+    let mut at = pen.0 - 8;
+    for pod in &node.pods {
+        targets.push(Target { y: at + POD / 2, node, pod: Some(pod) });
+        cards.push(card(pod, left, at));
+        at += POD_STEP;
+    }
+    let more = node.more.words().map(|words| {
+        at += LINE;
+        html! { (nl()) text.dim x=(left) y=(at - 3) { (words) } }
+    });
+    let empty = node.pods.is_empty() && node.more.endpoints == 0;
+    let height = at + 6 - y;
+    let markup = html! {
+        (nl()) rect class={ "node " (class) } x=(NODES_START) y=(y) width=(NODE_WIDTH) height=(height) rx="8" {}
+        (heading)
+        @if let Some(addresses) = addresses { (addresses) }
+        @if empty { (nl()) text.dim x=(left) y=(at - LINE + 12) { "no endpoint on this node" } }
+        @for card in cards { (card) }
+        @if let Some(more) = more { (more) }
+    };
+    (height, markup)
+}
+
+fn card(pod: &PodCard, x: usize, y: usize) -> Markup {
+    let width = NODE_WIDTH - 24;
+    let why = pod.lines.iter().find_map(|line| match &line.state {
+        LineState::LeftOut { sentence, .. } => Some(sentence),
+        LineState::Terminates(_) | LineState::Serves(_) => None,
+    });
+    let weight = pod.weight.map(|weight| format!("  weight {weight}")).unwrap_or_default();
+    let unused = if pod.is_used() { "" } else { " unused" };
+    let dim = if pod.is_used() { "" } else { " dim" };
+    html! {
+        (nl()) g {
+            title { (pod.address) @for line in &pod.lines { "\n" (line.sentence()) } }
+            rect class={ "pod" (unused) } x=(x) y=(y) width=(width) height=(POD) rx="6" {}
+            @if let Some(name) = &pod.pod {
+                text class={ "name" (dim) } x=(x + 10) y=(y + 16) { (shorten(name, 26)) tspan.dim { (weight) } }
+                text class={ "mono" (dim) } x=(x + width - 10) y=(y + 16) text-anchor="end" {
+                    (shorten(&pod.address, 48_usize.saturating_sub(name.chars().count().min(26))))
+                }
+            } @else {
+                text class={ "mono" (dim) } x=(x + 10) y=(y + 16) { (pod.address) tspan.dim { (weight) } }
+            }
+            @if let Some(why) = why.filter(|_| !pod.is_used()) {
+                text.small.dim x=(x + 10) y=(y + 32) { "not used: " (shorten(why, 52)) }
+            } @else {
+                text.small.dim x=(x + 10) y=(y + 32) { (shorten(&summary(pod), 62)) }
+            }
+        }
+    }
+}
+
+/// What the policies make of an endpoint that is used.
+fn summary(pod: &PodCard) -> String {
+    let several = pod.lines.len() > 1;
+    let share = |line: &Line| match &line.state {
+        LineState::Serves(Some(share)) | LineState::Terminates(Some(share)) => {
+            let policy = if several { format!("{} ", line.policy) } else { String::new() };
+            Some(format!("{policy}{}", if share.fraction == "1" { "all" } else { &share.fraction }))
+        }
+        LineState::Serves(None) | LineState::Terminates(None) | LineState::LeftOut { .. } => None,
+    };
+    let shares: Vec<String> = pod.lines.iter().filter_map(share).collect();
+    let is_ending = pod.lines.iter().any(|line| matches!(line.state, LineState::Terminates(_)));
+    let ending = if is_ending { "terminating, no other is ready: " } else { "" };
+    match shares.as_slice() {
+        [] => format!("{ending}used"),
+        shares => format!("{ending}{} of new connections", shares.join(", ")),
+    }
+}
+
+/// The lines to an endpoint, one for each policy that leads to it; or the one that ends at this node.
+fn lines(port: &Port, target: &Target<'_>) -> Markup {
+    let Some(pod) = target.pod else { return broken(port, target) };
+    let used: Vec<_> =
+        pod.lines.iter().filter(|line| !matches!(line.state, LineState::LeftOut { .. })).collect();
+    let class = target.node.place.class();
+    html! {
+        @for (number, line) in used.iter().enumerate() {
+            @let y = if used.len() == 1 { target.y } else { target.y - 8 + 20 * number };
+            @let ends = if matches!(line.state, LineState::Terminates(_)) { " ends" } else { "" };
+            @let label = if pod.lines.len() > 1 { format!("{} {}", line.policy, line.label()) } else { line.label() };
+            (arrow(start(port, line.policy), y, NODES_START + 10, &format!("{class}{ends}"), class, &label, &line.sentence()))
+        }
+    }
+}
+
+/// Where the lines of a policy begin: at the edge of the innermost frontend that it holds for.
+fn start(port: &Port, policy: &str) -> usize {
+    let depth = port.doors.iter().rposition(|door| door.policy == policy).unwrap_or(0);
+    DOORS_END - depth * INSET
+}
+
+/// The line that ends at this node, for frontends that lead to no endpoint.
+fn broken(port: &Port, target: &Target<'_>) -> Markup {
+    let ends = |state: DoorState| matches!(state, DoorState::Refused | DoorState::Dropped);
+    let Some((depth, door)) = port.doors.iter().enumerate().rev().find(|(_, door)| ends(door.state)) else {
+        return html! {};
+    };
+    let word = if door.state == DoorState::Refused { "✗ refused" } else { "✗ dropped" };
+    let from = DOORS_END - depth * INSET;
+    let sentence = format!("{}: {}", door.kind, door.answers);
+    arrow(from, target.y, NODES_START, "bad", "bad", word, &sentence)
+}
+
+fn arrow(from: usize, y: usize, to: usize, line: &str, class: &str, label: &str, sentence: &str) -> Markup {
+    let middle = usize::midpoint(DOORS_END, NODES_START);
+    html! {
+        (nl()) g {
+            title { (sentence) }
+            path class={ "line " (line) } d={ "M" (from) " " (y) "H" (to - 6) } {}
+            path class={ "tip " (class) } d={ "M" (to) " " (y) "l-9 -4v8z" } {}
+            text class={ "small " (class) } x=(middle) y=(y - 4) text-anchor="middle" { (label) }
+        }
+    }
+}

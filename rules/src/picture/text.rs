@@ -1,0 +1,238 @@
+//! A picture as text, at most [`WIDTH`] columns wide.
+//!
+//! ```text
+//! ╭ NodePort :30080 of every node ─────────────╮
+//! │ ╭ ClusterIP 10.96.0.10:3000 ─────────────╮ │
+//! ╰─┴──────┬─────────────────────────────────┴─╯
+//!          │   ╭ node-b ─────────────────────────╮
+//!          ├───┼─ 50.0 % ─▶ pod-1  10.128.2.4:443 │
+//! ```
+
+use super::{
+    Counts, Door, DoorState, Line, LineState, NodeBox, Panel, Picture, Place, PodCard, Port, Row, Subject,
+    words::{count, number, shorten},
+};
+use crate::explanation::Severity;
+
+/// Columns.
+const WIDTH: usize = 80;
+/// The column in which the lines to endpoints run down.
+const TRUNK: usize = 9;
+/// Letters of the bar of a Service's endpoints.
+const BAR: usize = 20;
+
+/// The picture.
+pub fn text(picture: &Picture) -> String {
+    let mut rows = Vec::new();
+    match &picture.subject {
+        Subject::Services(panels) => {
+            if panels.is_empty() {
+                rows.push("There are no Services to draw.".to_owned());
+            }
+            for panel in panels {
+                self::panel(&mut rows, panel);
+                rows.push(String::new());
+            }
+        }
+        Subject::Overview { rows: services, more, .. } => {
+            rows.push(picture.title());
+            rows.push("█ this node  ▓ same zone  ▒ elsewhere  · not used".to_owned());
+            rows.push(String::new());
+            for row in services {
+                rows.push(overview(row));
+                if let Some(problem) = row.problem.as_ref().filter(|it| it.severity > Severity::Info) {
+                    rows.extend(wrap(&problem.sentence, 4, 4));
+                }
+            }
+            if *more > 0 {
+                rows.push(format!("and {}", count(*more, "more Service", "more Services")));
+            }
+            rows.push(String::new());
+        }
+    }
+    rows.push(picture.origin.clone());
+    let mut text = String::new();
+    for row in rows {
+        text.push_str(row.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn overview(row: &Row) -> String {
+    let Counts { here, zone, elsewhere, unused } = row.counts;
+    let all = row.counts.all().max(1);
+    let mut sum = 0;
+    let mut bar = String::new();
+    for (part, letter) in [(here, "█"), (zone, "▓"), (elsewhere, "▒"), (unused, "·")] {
+        let from = sum * BAR / all;
+        sum += part;
+        bar.push_str(&letter.repeat(sum * BAR / all - from));
+    }
+    let counts = format!("{} of {}", number(row.counts.used()), number(row.counts.all()));
+    let start = format!("{:<30} {counts:>9}  {bar:<BAR$}", shorten(&row.name, 30));
+    match &row.problem {
+        Some(problem) => format!("{start} {}", problem.severity.name()),
+        None => format!("{start} {}", row.kind),
+    }
+}
+
+fn panel(rows: &mut Vec<String>, panel: &Panel) {
+    rows.push(format!("Service {}", shorten(&panel.name, WIDTH - 8)));
+    for problem in &panel.problems {
+        rows.extend(wrap(&format!("{}: {}", problem.severity.name(), problem.sentence), 2, 4));
+        rows.extend(wrap(&problem.hint, 4, 4));
+    }
+    rows.extend(panel.notes.iter().map(|note| format!("  {note}")));
+    for port in &panel.ports {
+        rows.push(format!("Port {}", shorten(&port.title, WIDTH - 5)));
+        self::port(rows, port);
+    }
+    if panel.more_ports > 0 {
+        rows.push(format!("and {}", count(panel.more_ports, "more port", "more ports")));
+    }
+}
+
+/// Lines of at most [`WIDTH`] columns.
+fn wrap(text: &str, first: usize, later: usize) -> Vec<String> {
+    let mut lines = vec![" ".repeat(first)];
+    for word in text.split(' ') {
+        let line = lines.last_mut().map_or(0, |line| line.chars().count());
+        if line > later && line + 1 + word.chars().count() > WIDTH {
+            lines.push(" ".repeat(later));
+        }
+        let Some(last) = lines.last_mut() else { break };
+        if last.chars().any(|c| c != ' ') {
+            last.push(' ');
+        }
+        last.push_str(&shorten(word, WIDTH - later));
+    }
+    lines
+}
+
+fn port(rows: &mut Vec<String>, port: &Port) {
+    let outer: Vec<&str> = port.doors.iter().map(|_| "│ ").collect();
+    for (depth, door) in port.doors.iter().enumerate() {
+        self::door(rows, door, &outer, depth);
+    }
+    // All of them close in one row, from which the lines go down.
+    let inner = port.doors.len().saturating_sub(1);
+    let corner = format!("╰─{}", "┴─".repeat(inner));
+    let right = format!("{}─╯", "─┴".repeat(inner));
+    let used = corner.chars().count() + right.chars().count();
+    let bottom: String = format!("{corner}{}{right}", "─".repeat(WIDTH.saturating_sub(used)));
+    let bottom = bottom.chars().enumerate().map(|(column, c)| if column == TRUNK { '┬' } else { c });
+    rows.push(bottom.collect());
+
+    let broken =
+        port.doors.iter().rev().find(|door| matches!(door.state, DoorState::Refused | DoorState::Dropped));
+    let several = port.nodes.iter().flat_map(|node| &node.pods).any(|pod| pod.lines.len() > 1);
+    for node in &port.nodes {
+        self::node(rows, node, broken, several);
+    }
+    let trunk = format!("{}┆   ", " ".repeat(TRUNK));
+    if let Some(words) = port.more.words() {
+        rows.push(format!("{trunk}{words}, on other nodes"));
+    }
+    if port.idle_nodes > 0 {
+        rows.push(format!("{trunk}and {} without endpoints", count(port.idle_nodes, "node", "nodes")));
+    }
+}
+
+fn door(rows: &mut Vec<String>, door: &Door, outer: &[&str], depth: usize) {
+    let before = outer.get(..depth).unwrap_or_default().concat();
+    let after = " │".repeat(depth);
+    let width = WIDTH - 4 * depth;
+    let title = match door.addresses.as_slice() {
+        [only] if only.left_out.is_none() => format!("{} {}", door.kind, only.text),
+        _ => door.kind.to_owned(),
+    };
+    let title = shorten(&title, width - 5);
+    let rest = "─".repeat(width.saturating_sub(4 + title.chars().count()));
+    rows.push(format!("{before}╭ {title} {rest}╮{after}"));
+    let mut line = |text: &str| {
+        let text = shorten(text, width - 4);
+        rows.push(format!("{before}│ {text:<0$} │{after}", width - 4));
+    };
+    if door.addresses.len() > 1 || door.addresses.iter().any(|address| address.left_out.is_some()) {
+        for address in &door.addresses {
+            match &address.left_out {
+                Some(reason) => line(&format!("✗ {}: {reason}", address.text)),
+                None => line(&address.text),
+            }
+        }
+    }
+    if door.more > 0 {
+        line(&format!("and {} more", number(door.more)));
+    }
+    match door.state {
+        DoorState::NotServed => line("✗ not served by this node"),
+        DoorState::Open | DoorState::Refused | DoorState::Dropped => {
+            line(&format!("policy {}: {}", door.policy, door.answers));
+        }
+    }
+}
+
+fn node(rows: &mut Vec<String>, node: &NodeBox, broken: Option<&Door>, several: bool) {
+    let width = WIDTH - TRUNK - 4;
+    let trunk = format!("{}│   ", " ".repeat(TRUNK));
+    let mut title = node.heading();
+    let addresses = node.addresses();
+    let fits = title.chars().count() + addresses.chars().count() + 8 <= width;
+    if fits && !addresses.is_empty() {
+        title = format!("{title} · {addresses}");
+    }
+    let title = shorten(&title, width - 5);
+    let rest = "─".repeat(width.saturating_sub(4 + title.chars().count()));
+    rows.push(format!("{trunk}╭ {title} {rest}╮"));
+    let inside = |rows: &mut Vec<String>, text: &str| {
+        rows.push(format!("{trunk}│ {:<1$} │", shorten(text, width - 4), width - 4));
+    };
+    if !fits && !addresses.is_empty() {
+        inside(rows, &addresses);
+    }
+    let branch = |rows: &mut Vec<String>, arrow: &str, text: &str| {
+        let room = width.saturating_sub(4 + arrow.chars().count());
+        rows.push(format!("{}├───┼{arrow} {:<room$} │", " ".repeat(TRUNK), shorten(text, room)));
+    };
+    if let Some(door) = broken.filter(|_| node.place == Place::Here) {
+        let word = if door.state == DoorState::Refused { "refused" } else { "dropped" };
+        branch(rows, &format!("─ {word} ─✗"), "");
+    }
+    if node.pods.is_empty() && node.more.endpoints == 0 {
+        inside(rows, "no endpoint here");
+    }
+    for pod in &node.pods {
+        let name = name(pod);
+        let used: Vec<&Line> =
+            pod.lines.iter().filter(|line| !matches!(line.state, LineState::LeftOut { .. })).collect();
+        for line in &used {
+            let policy = if several { format!("{} ", line.policy) } else { String::new() };
+            let arrow = match line.state {
+                LineState::Terminates(_) => format!("╌ {policy}{} ╌▶", line.label()),
+                _ => format!("─ {policy}{} ─▶", line.label()),
+            };
+            branch(rows, &arrow, &name);
+        }
+        let left_out = pod.lines.iter().find_map(|line| match &line.state {
+            LineState::LeftOut { sentence, .. } => Some(sentence),
+            LineState::Serves(_) | LineState::Terminates(_) => None,
+        });
+        if let Some(sentence) = left_out.filter(|_| used.is_empty()) {
+            inside(rows, &format!("  ✗ {name}"));
+            inside(rows, &format!("    {sentence}"));
+        }
+    }
+    if let Some(words) = node.more.words() {
+        inside(rows, &words);
+    }
+    rows.push(format!("{trunk}╰{}╯", "─".repeat(width - 2)));
+}
+
+fn name(pod: &PodCard) -> String {
+    let weight = pod.weight.map(|weight| format!("  weight {weight}")).unwrap_or_default();
+    match &pod.pod {
+        Some(name) => format!("{}  {}{weight}", pod.address, shorten(name, 40)),
+        None => format!("{}{weight}", pod.address),
+    }
+}

@@ -1,0 +1,189 @@
+//! Words and numbers that all writers use.
+
+use super::{Line, LineState, More, NodeBox, Picture, Place, Share, Subject};
+use crate::{explanation::Severity, simulate::Probability};
+
+/// Characters of a name that are kept.
+const LONGEST: usize = 300;
+
+/// Text from outside without what a terminal or a browser might obey: control characters, and those that turn the
+/// direction of writing.
+pub(super) fn clean(text: &str) -> String {
+    let is_odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}')
+    };
+    let mut cleaned: String =
+        text.chars().take(LONGEST).map(|c| if is_odd(c) { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        cleaned.push('…');
+    }
+    cleaned
+}
+
+/// At most this many characters.
+pub(super) fn shorten(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// A number with commas.
+pub(super) fn number(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of things.
+pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{} {}", self::number(number), if number == 1 { one } else { many })
+}
+
+/// A share as a percentage.
+pub(super) fn percent(share: &Probability) -> String {
+    format!("{:.1} %", share.to_f64() * 100.0)
+}
+
+impl Picture {
+    /// What it shows, in a line.
+    pub fn title(&self) -> String {
+        match &self.subject {
+            Subject::Services(panels) => match panels.as_slice() {
+                [] => "no Services".to_owned(),
+                [panel] => format!("Service {}", panel.name),
+                panels => count(panels.len(), "Service", "Services"),
+            },
+            Subject::Overview { rows, more, total } => format!(
+                "{}, {}, {} of them used",
+                count(rows.len() + more, "Service", "Services"),
+                count(total.all(), "endpoint", "endpoints"),
+                number(total.used())
+            ),
+        }
+    }
+}
+
+impl Place {
+    /// In words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Here => "this node",
+            Self::Zone => "same zone",
+            Self::Elsewhere => "elsewhere",
+        }
+    }
+
+    /// As a class of the style sheet.
+    pub(super) const fn class(self) -> &'static str {
+        match self {
+            Self::Here => "here",
+            Self::Zone => "zone",
+            Self::Elsewhere => "far",
+        }
+    }
+}
+
+/// A severity as a class of the style sheet.
+pub(super) const fn severity_class(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "bad",
+        Severity::Warning => "warn",
+        Severity::Info => "note",
+    }
+}
+
+impl NodeBox {
+    /// Name, place and zone.
+    pub(super) fn heading(&self) -> String {
+        let Some(name) = &self.name else { return "node not known".to_owned() };
+        let mut heading = match self.place {
+            Place::Elsewhere => name.clone(),
+            place => format!("{name} · {}", place.words()),
+        };
+        if let Some(zone) = &self.zone {
+            heading.push_str(" · zone ");
+            heading.push_str(zone);
+        }
+        heading
+    }
+
+    /// Inside and outside addresses.
+    pub(super) fn addresses(&self) -> String {
+        let of = |word: &str, addresses: &[String]| {
+            (!addresses.is_empty()).then(|| format!("{word} {}", addresses.join(", ")))
+        };
+        let both = [of("inside", &self.inside), of("outside", &self.outside)];
+        both.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+    }
+}
+
+impl Line {
+    /// The share, or why there is none, in few words.
+    pub(super) fn label(&self) -> String {
+        let share = |share: &Option<Share>| share.as_ref().map_or("used".to_owned(), |s| s.percent.clone());
+        match &self.state {
+            LineState::Serves(given) | LineState::Terminates(given) => share(given),
+            LineState::LeftOut { .. } => "not used".to_owned(),
+        }
+    }
+
+    /// All of it, for a tooltip.
+    pub(super) fn sentence(&self) -> String {
+        let share = |share: &Option<Share>| {
+            share.as_ref().map_or("used".to_owned(), |s| {
+                let part = if s.fraction == "1" { "all" } else { &s.fraction };
+                format!("{part} of new connections ({})", s.percent)
+            })
+        };
+        match &self.state {
+            LineState::Serves(given) => format!("policy {}: {}", self.policy, share(given)),
+            LineState::Terminates(given) => {
+                format!("policy {}: {}; terminating, and no other is ready", self.policy, share(given))
+            }
+            LineState::LeftOut { code, sentence } => {
+                format!("policy {}: not used: {sentence} [{code}]", self.policy)
+            }
+        }
+    }
+}
+
+impl More {
+    /// `and 1,940 more, 1,900 of them used: 97.0 %`; nothing if there are none.
+    pub(super) fn words(&self) -> Option<String> {
+        if self.endpoints == 0 {
+            return None;
+        }
+        let used = match self.used {
+            0 => ", not used".to_owned(),
+            used if used == self.endpoints => String::new(),
+            used => format!(", {} of them used", number(used)),
+        };
+        let percent = self.percent.as_ref().map(|percent| format!(": {percent}")).unwrap_or_default();
+        Some(format!("and {} more{used}{percent}", number(self.endpoints)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_commas() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn nothing_is_left_that_a_terminal_obeys() {
+        assert_eq!(clean("a\u{1b}[31m\u{202e}b\n"), "a�[31m�b�");
+        assert_eq!(clean(&"x".repeat(1000)).chars().count(), LONGEST + 1);
+        assert_eq!(shorten("abcdef", 4), "abc…");
+    }
+}
