@@ -17,7 +17,7 @@ use crate::explanation::Severity;
 
 pub use self::{
     dot::dot,
-    html::{content, html},
+    html::{PAGE_STYLE, content, html},
     make::{overview, picture},
     mermaid::mermaid,
     svg::{STYLE, fragment, svg},

@@ -32,7 +32,8 @@ impl NodeFacts {
 
     /// The same for a node that is not this machine: what is known of its addresses is in its Node object.
     pub fn elsewhere(settings: &Settings, node: &Node) -> Self {
-        Self::with_host(settings, node, &HostAddresses::default())
+        let host = HostAddresses { addresses: node.addresses.clone(), failing: false };
+        Self::with_host(settings, node, &host)
     }
 
     /// The same, with addresses that were read before.

@@ -53,6 +53,16 @@ fn what_is_not_used_is_drawn_with_its_reason() {
     }
 }
 
+/// Which of another node's addresses answer node ports is decided among those of its Node object.
+#[test]
+fn node_ports_of_another_node_are_at_the_addresses_of_its_object() {
+    let arguments = ["-f", "4-load-balancer.yaml", "--nodeport-addresses"];
+    let outside = stdout(&draw(&[&arguments[..], &["192.0.2.0/24"]].concat()), 0);
+    assert!(outside.contains("NodePort :30080 of every node"), "{outside}");
+    let nowhere = stdout(&draw(&[&arguments[..], &["198.18.0.0/15"]].concat()), 0);
+    assert!(nowhere.contains("NodePort :30080, at no address of this node"), "{nowhere}");
+}
+
 #[test]
 fn names_are_looked_up_and_a_missing_one_is_one_line() {
     let unknown = draw(&["service-pyhton", "-f", "4-load-balancer.yaml"]);

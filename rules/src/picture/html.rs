@@ -8,7 +8,7 @@ use super::{
 };
 
 /// The style sheet of the page around pictures.
-const PAGE: &str = include_str!("page.css");
+pub const PAGE_STYLE: &str = include_str!("page.css");
 
 /// A page with the picture, and the same in a table that can be searched and copied.
 pub fn html(picture: &Picture) -> String {
@@ -20,7 +20,7 @@ pub fn html(picture: &Picture) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (picture.title()) " — Portolan" }
-                style { "\n" (PreEscaped(PAGE)) (PreEscaped(STYLE)) }
+                style { "\n" (PreEscaped(PAGE_STYLE)) (PreEscaped(STYLE)) }
             }
             body { main { (content(picture)) } }
         }

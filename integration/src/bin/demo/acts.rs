@@ -1,4 +1,4 @@
-//! The four acts.
+//! The acts in which everything works.
 
 use portolan_integration::{Answer, Family, Pod, Protocol};
 
@@ -11,7 +11,7 @@ use crate::{
 const PYTHON: [&str; 3] = ["pod-python", "pod-python-2", "pod-python-3"];
 /// The container's port in all manifests.
 const TARGET_PORT: u16 = 443;
-const NODE_PORT: u16 = 30_080;
+pub(crate) const NODE_PORT: u16 = 30_080;
 
 /// The pods on stage.
 pub(crate) struct Cast {
@@ -59,7 +59,7 @@ fn service_ip(stage: &Stage) -> Result<std::net::SocketAddr, DemoError> {
 }
 
 /// An arrow from nginx to what it asks, and on to who answers, if anybody does.
-fn one_try(stage: &Stage, caption: &str, asked: &[&str], answer: &Answer) {
+fn one_try(stage: &mut Stage, caption: &str, asked: &[&str], answer: &Answer) {
     let end = match answer {
         Answer::Served { server, .. } => Picture::targets(&[format!("{server} answers")]),
         other => Picture::text(&format!("✗ {other}")),
@@ -85,12 +85,12 @@ pub(crate) fn no_service(stage: &mut Stage, cast: &mut Cast) -> Result<(), DemoE
     one_try(stage, "nginx asks the pod's address", &[&target.to_string()], &answer);
     stage.claim("nginx reaches python at its pod IP", answer.server() == Some(PYTHON[0]));
 
-    println!("\n  python is recreated:");
+    stage.say("python is recreated");
     cast.recreate(stage, 3, "1-python-recreated.yaml")?;
     let answer = cast.nginx.client().tcp(target);
     one_try(stage, "nginx asks the address it knows", &[&target.to_string(), "nobody there"], &answer);
     stage.claim("nginx no longer reaches python", answer.server().is_none());
-    Ok(())
+    stage.draw_services()
 }
 
 /// Act 2: a ClusterIP stays, whatever happens to the pods.
@@ -112,7 +112,7 @@ pub(crate) fn cluster_ip(stage: &mut Stage, cast: &mut Cast) -> Result<(), DemoE
     one_try(stage, "nginx asks the Service", &via, &answer);
     stage.claim("nginx reaches python through service-python:3000", answer.server() == Some(PYTHON[0]));
 
-    println!("\n  python is recreated once more, with another address:");
+    stage.say("python is recreated once more, with another address");
     cast.recreate(stage, 4, "2-python-recreated.yaml")?;
     let answer = nginx.tcp(service);
     one_try(stage, "nginx asks the Service, as before", &via, &answer);
@@ -121,7 +121,7 @@ pub(crate) fn cluster_ip(stage: &mut Stage, cast: &mut Cast) -> Result<(), DemoE
         answer.server() == Some(PYTHON[0]),
     );
 
-    println!("\n  python is scaled to three:");
+    stage.say("python is scaled to three");
     for (name, host) in PYTHON.iter().zip(4..).skip(1) {
         cast.python.push(start(stage, name, host)?);
     }
@@ -133,7 +133,7 @@ pub(crate) fn cluster_ip(stage: &mut Stage, cast: &mut Cast) -> Result<(), DemoE
     stage.draw("90 requests from nginx", &service.to("", tree(&shares, 60)));
     stage.claim("every request was served", total(&shares) == 90);
     stage.claim("they are spread over the three pods", is_spread(&shares));
-    Ok(())
+    stage.draw_services()
 }
 
 /// Act 3: two more lines open a port on every node.
@@ -164,7 +164,7 @@ pub(crate) fn node_port(stage: &mut Stage) -> Result<(), DemoError> {
     stage.claim(&format!("node-a reaches it at node-b's inside address {inside}"), answer.server().is_some());
     let answer = stage.lab.node_a.client().tcp(service_ip(stage)?);
     stage.claim("it is still a ClusterIP", answer.server().is_some());
-    Ok(())
+    stage.draw_services()
 }
 
 /// Act 4: one address for all nodes.
@@ -185,11 +185,12 @@ pub(crate) fn load_balancer(stage: &mut Stage) -> Result<(), DemoError> {
     let nodes = stage.lab.nodes().map(|node| {
         // A pod sees the node that forwarded the connection, by its address.
         let through = answers.iter().filter(|answer| answer.source().is_some_and(|ip| node.owns(ip)));
-        (node.name(), through.count() as u32)
+        (node.name().to_owned(), through.count() as u32)
     });
     let client = Picture::boxed(&["client", "203.0.113.10"]);
     let vip = Picture::boxed(&["VIP 198.51.100.80:3000", "at the router"]);
-    let picture = client.to("▶", vip).to("", tree(&nodes, 60));
+    let picture =
+        client.to("▶", vip).to("", tree(&nodes.each_ref().map(|(name, count)| (&**name, *count)), 60));
     stage.draw("60 requests from outside to the VIP: through which node", &picture);
     let shares = counts(&answers, &PYTHON);
     stage.draw("and to which pod", &Picture::boxed(&["node-a and node-b"]).to("", tree(&shares, 60)));
@@ -202,7 +203,7 @@ pub(crate) fn load_balancer(stage: &mut Stage) -> Result<(), DemoError> {
     stage.claim("it is still a NodePort", answer.server().is_some());
     let answer = stage.lab.node_a.client().tcp(service_ip(stage)?);
     stage.claim("it is still a ClusterIP", answer.server().is_some());
-    Ok(())
+    stage.draw_services()
 }
 
 /// A tree of counts, each with its bar; `full` would be the longest.

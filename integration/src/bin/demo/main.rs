@@ -1,14 +1,16 @@
 //! The walk-through: what a Service is, shown with real packets in a lab of two nodes.
 //!
-//! Four acts, each a change of a manifest under `integration/examples/demo`: what the file changes,
+//! Five acts, each a change of a manifest under `integration/examples/demo`: what the file changes,
 //! which elements of the kernel change with it, and what becomes of the traffic. The exit code is 0
 //! only if every act did what it says.
 #![forbid(unsafe_code)]
 
 mod acts;
 mod manifest_diff;
+mod no_answer;
 mod picture;
 mod stage;
+mod story;
 mod style;
 
 use std::{process::ExitCode, time::Instant};
@@ -32,7 +34,7 @@ fn play() -> Result<bool, DemoError> {
     let start = Instant::now();
     let style = Style::detect();
     let mut stage = Stage::new(style, "1-no-service.yaml")?;
-    println!("{}\n", style.bold("What a Service is: two nodes, three kinds of Service, real packets."));
+    println!("{}\n", style.bold(TITLE));
     for line in MAP {
         println!("  {line}");
     }
@@ -41,17 +43,23 @@ fn play() -> Result<bool, DemoError> {
     acts::cluster_ip(&mut stage, &mut cast)?;
     acts::node_port(&mut stage)?;
     acts::load_balancer(&mut stage)?;
+    no_answer::no_answer(&mut stage)?;
+    let page = stage.write_page(TITLE, &MAP)?;
     let failures = stage.failures().to_vec();
     println!();
     if failures.is_empty() {
         let seconds = start.elapsed().as_secs_f32();
         println!("{}", style.green(&format!("Every act did what it says ({seconds:.1} s).")));
+        println!("The same with pictures: {}", page.display());
     }
     for failure in &failures {
         println!("{}", style.red(&format!("Not as told: {failure}")));
     }
     Ok(failures.is_empty())
 }
+
+/// What it is about.
+const TITLE: &str = "What a Service is: two nodes, three kinds of Service, real packets.";
 
 /// The lab, for the audience.
 const MAP: [&str; 9] = [

@@ -6,9 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portolan_integration::{Agent, Answer, Lab, LabError, Manifests, Node, eventually};
+use portolan_integration::{Agent, Answer, Lab, LabError, Manifests, Node, binary, eventually};
 
-use crate::{manifest_diff::changes, picture::Picture, style::Style};
+use crate::{
+    manifest_diff::changes,
+    picture::Picture,
+    story::{Scene, Story},
+    style::Style,
+};
 
 /// Facts of both nodes: where pods live, and at which of its addresses a node answers node ports.
 const FACTS: [&str; 4] =
@@ -31,9 +36,12 @@ pub(crate) enum DemoError {
         /// What it should say.
         what: String,
     },
-    /// `portolan diff` failed.
-    #[error("portolan diff: {0}")]
-    Diff(String),
+    /// A command of `portolan` failed.
+    #[error("portolan {0}: {1}")]
+    Command(&'static str, String),
+    /// The page cannot be written.
+    #[error("{0}: {1}")]
+    Page(PathBuf, std::io::Error),
     /// The agents did not apply a manifest.
     #[error("{0} was not applied within {1:?}")]
     NotApplied(String, Duration),
@@ -45,7 +53,10 @@ pub(crate) struct Stage {
     pub(crate) style: Style,
     manifests: Manifests,
     agents: Vec<Agent>,
+    /// The file in force, and its text.
+    file: String,
     current: String,
+    story: Story,
     failures: Vec<String>,
 }
 
@@ -61,17 +72,25 @@ impl Stage {
             .map(|node| Agent::start(node, manifests.path(), &FACTS))
             .into_iter()
             .collect::<Result<_, _>>()?;
-        Ok(Self { lab, style, manifests, agents, current, failures: Vec::new() })
+        let (file, story) = (first.to_owned(), Story::default());
+        Ok(Self { lab, style, manifests, agents, file, current, story, failures: Vec::new() })
     }
 
     /// Opens an act.
-    pub(crate) fn act(&self, number: u32, title: &str, story: &[&str]) {
+    pub(crate) fn act(&mut self, number: u32, title: &str, story: &[&str]) {
         let line = format!("━━ Act {number}: {title} ");
         let rest = 96_usize.saturating_sub(line.chars().count());
         println!("\n{}\n", self.style.bold(&format!("{line}{}", "━".repeat(rest))));
         for line in story {
             println!("  {line}");
         }
+        self.story.act(title.to_owned(), story);
+    }
+
+    /// Says what happens next.
+    pub(crate) fn say(&mut self, text: &str) {
+        println!("\n  {text}:");
+        self.story.add(Scene::Heading(text.to_owned()));
     }
 
     /// Shows what a manifest changes and which elements of node-a's kernel differ from it, then applies
@@ -79,9 +98,11 @@ impl Stage {
     pub(crate) fn change(&mut self, file: &str) -> Result<(), DemoError> {
         let next = read(file)?;
         println!("\n  {}", self.style.cyan(&format!("the manifest ({file})")));
-        for line in changes(&self.current, &next) {
-            println!("    {}", self.style.change(&line));
+        let lines = changes(&self.current, &next);
+        for line in &lines {
+            println!("    {}", self.style.change(line));
         }
+        self.story.add(Scene::Lines(format!("the manifest ({file})"), lines));
         let preview = Manifests::new()?;
         put(&preview, &next)?;
         let (_, planned) = diff(&self.lab.node_a, preview.path())?;
@@ -113,7 +134,9 @@ impl Stage {
             let time =
                 format!("in both kernels {} ms after the file was written", written.elapsed().as_millis());
             println!("    {}", self.style.dim(&time));
+            self.story.add(Scene::Lines("the kernel of node-a (portolan diff)".to_owned(), planned));
         }
+        file.clone_into(&mut self.file);
         self.current = next;
         Ok(())
     }
@@ -127,15 +150,80 @@ impl Stage {
     }
 
     /// Draws a picture.
-    pub(crate) fn draw(&self, caption: &str, picture: &Picture) {
+    pub(crate) fn draw(&mut self, caption: &str, picture: &Picture) {
         println!("\n  {}", self.style.cyan(caption));
         for row in picture.rows() {
             println!("    {row}");
+        }
+        self.story.add(Scene::Lines(caption.to_owned(), picture.rows().map(str::to_owned).collect()));
+    }
+
+    /// Draws the Services as node-a sees them.
+    pub(crate) fn draw_services(&mut self) -> Result<(), DemoError> {
+        let (_, text) = self.portolan("draw", &["draw"])?;
+        println!(
+            "\n  {}",
+            self.style.cyan(&format!("the Services, from node-a (portolan draw -f {})", self.file))
+        );
+        for line in text.lines() {
+            println!("{}", format!("    {line}").trim_end());
+        }
+        let (_, svg) = self.portolan("draw", &["draw", "-o", "svg"])?;
+        let element = svg.find("<svg").and_then(|start| svg.get(start..)).unwrap_or_default();
+        self.story.add(Scene::Picture(element.to_owned()));
+        Ok(())
+    }
+
+    /// Asks `portolan` about the manifest in force, as node-a, and shows the first lines of what it says. Returns the
+    /// exit status and all of it.
+    pub(crate) fn ask(
+        &mut self,
+        command: &'static str,
+        arguments: &[&str],
+        lines: usize,
+    ) -> Result<(i32, String), DemoError> {
+        let (code, text) = self.portolan(command, &[&[command], arguments].concat())?;
+        let caption = format!("portolan {command} {} -f {}", arguments.join(" "), self.file);
+        println!("\n  {}", self.style.cyan(&caption));
+        let shown: Vec<String> = text.lines().take(lines).map(str::to_owned).collect();
+        for line in &shown {
+            println!("    {line}");
+        }
+        self.story.add(Scene::Lines(caption, shown));
+        Ok((code, text))
+    }
+
+    /// Runs a command that explains the manifest in force, on node-a: its exit status and output.
+    fn portolan(&self, command: &'static str, arguments: &[&str]) -> Result<(i32, String), DemoError> {
+        let node = &self.lab.node_a;
+        let path = examples().join(&self.file);
+        let path = path.to_string_lossy();
+        let options = [&["-f", &path, "--node", node.name()][..], &FACTS].concat();
+        let output = Agent::command(node, &[arguments, &options].concat())?;
+        match output.status.code() {
+            Some(code @ (0 | 1)) => {
+                // The name of the file is enough for the audience.
+                let directory = format!("{}/", examples().display());
+                Ok((code, String::from_utf8_lossy(&output.stdout).replace(&directory, "")))
+            }
+            _ => Err(DemoError::Command(command, String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+        }
+    }
+
+    /// Writes the page of what was shown beside the binaries' directory, and returns its path.
+    pub(crate) fn write_page(&self, title: &str, map: &[&str]) -> Result<PathBuf, DemoError> {
+        let binary = binary()?;
+        let target = binary.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+        let path = target.join("demo.html");
+        match fs::write(&path, self.story.html(title, map)) {
+            Ok(()) => Ok(path),
+            Err(error) => Err(DemoError::Page(path, error)),
         }
     }
 
     /// States what the act should have shown, and whether it did.
     pub(crate) fn claim(&mut self, claim: &str, holds: bool) {
+        self.story.add(Scene::Claim(claim.to_owned(), holds));
         if holds {
             println!("  {} {claim}", self.style.green("✓"));
         } else {
@@ -173,13 +261,18 @@ fn diff(node: &Node, manifests: &Path) -> Result<(bool, Vec<String>), DemoError>
             let lines = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
             Ok((code == 0, lines))
         }
-        _ => Err(DemoError::Diff(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+        _ => Err(DemoError::Command("diff", String::from_utf8_lossy(&output.stderr).trim().to_owned())),
     }
 }
 
 fn read(file: &str) -> Result<String, DemoError> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo").join(file);
+    let path = examples().join(file);
     fs::read_to_string(&path).map_err(|error| DemoError::Manifest(path, error))
+}
+
+/// Where the manifests are.
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo")
 }
 
 fn put(manifests: &Manifests, text: &str) -> Result<(), DemoError> {
