@@ -12,7 +12,6 @@ mod kind;
 pub mod options;
 pub mod settings;
 mod values;
-mod watch;
 
 pub(crate) use self::kind::boolean;
 pub use self::{
@@ -20,6 +19,5 @@ pub use self::{
     flags::{RulesFlags, RunFlags},
     kind::Kind,
     options::{Effect, Row, Scope, rows},
-    values::{FieldChange, Options, changes},
-    watch::{Edit, watch},
+    values::Options,
 };

@@ -19,3 +19,4 @@ pub mod kernel;
 pub mod observe;
 pub mod source;
 mod text;
+mod watch;

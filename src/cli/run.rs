@@ -1,5 +1,6 @@
 //! `run`: keep the kernel equal to the cluster, or to manifests.
 
+mod follow;
 mod setup;
 
 use std::{
@@ -58,8 +59,6 @@ enum StartError {
     Kernel(#[from] nftables::Error),
     #[error("cannot watch the addresses of this host: {0}")]
     Addresses(std::io::Error),
-    #[error("cannot watch the manifests: {0}")]
-    Watch(std::io::Error),
     #[error("cannot start a thread: {0}")]
     Runtime(std::io::Error),
     #[error(transparent)]
@@ -139,12 +138,12 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     host::watch(events.clone()).map_err(StartError::Addresses)?;
     agent.listen(events.clone())?;
     agent.remove_stale_flows(Some(events.clone())).map_err(StartError::Runtime)?;
-    setup::watch_configuration(args, settings, events.clone())?;
+    follow::follow(args, settings, events.clone())?;
     if let Some(cluster) = cluster {
         health.expect_news_of([Kind::Service, Kind::EndpointSlice]);
         cluster.start(health, &metrics, warnings, events)?;
     } else {
-        let (watcher, objects) = manifests(args, settings).watch().map_err(StartError::Watch)?;
+        let (watcher, objects) = manifests(args, settings).watch();
         take_over(&mut agent, settings, objects);
         if !agent.is_ready() && !watcher.can_change() {
             return Ok(ExitCode::FAILURE);

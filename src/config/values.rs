@@ -1,11 +1,6 @@
 //! Options as they are given: completed by defaults, compared, and written as a file.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt, io,
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::IpAddr, time::Duration};
 
 use serde_json::{Map, Value};
 
@@ -131,15 +126,13 @@ impl Options {
         })
     }
 
-    /// All values that are set and that the file has fields for, by field.
-    fn fields(&self) -> BTreeMap<String, String> {
-        let mut fields = BTreeMap::new();
-        for row in rows().filter(|row| !row.field.is_empty()) {
-            if let Some(value) = self.get(row) {
-                flatten(row.field.to_owned(), value, &mut fields);
-            }
-        }
-        fields
+    /// The fields of the file that differ, as `conntrack.min: 131072 → 65536`.
+    pub fn changes_from(&self, before: &Self) -> Vec<String> {
+        let changed = rows().filter(|row| !row.field.is_empty() && self.get(row) != before.get(row));
+        let text = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
+        changed
+            .map(|row| format!("{}: {} → {}", row.field, text(before.get(row)), text(self.get(row))))
+            .collect()
     }
 
     /// The file that sets these options, as JSON.
@@ -161,36 +154,6 @@ impl Options {
     }
 }
 
-/// A field whose value is not what it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldChange {
-    /// The field, as `conntrack.min`.
-    pub field: String,
-    /// Its value before, as JSON; `None` if it was not set.
-    pub before: Option<String>,
-    /// Its value now.
-    pub after: Option<String>,
-}
-
-impl fmt::Display for FieldChange {
-    /// `conntrack.min: 131072 → 65536`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
-        write!(f, "{}: {} → {}", self.field, text(&self.before), text(&self.after))
-    }
-}
-
-/// The fields that differ, in the order of their names.
-pub fn changes(before: &Options, after: &Options) -> Vec<FieldChange> {
-    let (before, after) = (before.fields(), after.fields());
-    let fields: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let change = |field: &String| {
-        let (before, after) = (before.get(field).cloned(), after.get(field).cloned());
-        (before != after).then(|| FieldChange { field: field.clone(), before, after })
-    };
-    fields.into_iter().filter_map(change).collect()
-}
-
 /// A value as a flag takes it.
 pub(super) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
@@ -204,18 +167,6 @@ fn insert(mapping: &mut Map<String, Value>, field: &str, value: &Value) {
     };
     if let Value::Object(section) = mapping.entry(section).or_insert_with(|| Map::new().into()) {
         insert(section, rest, value);
-    }
-}
-
-fn flatten(field: String, value: &Value, fields: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Object(entries) => {
-            entries.iter().for_each(|(name, value)| flatten(format!("{field}.{name}"), value, fields));
-        }
-        Value::Array(entries) => {
-            entries.iter().enumerate().for_each(|(i, value)| flatten(format!("{field}[{i}]"), value, fields));
-        }
-        value => _ = fields.insert(field, value.to_string()),
     }
 }
 
@@ -235,15 +186,14 @@ mod tests {
     #[test]
     fn changes_are_listed_field_by_field() {
         let before = Options::of(&[(&CONNTRACK_MIN, "131072"), (&CLUSTER_CIDR, "10.0.0.0/8")]);
-        assert_eq!(changes(&before, &before), []);
+        assert_eq!(before.changes_from(&before), Vec::<String>::new());
         let after = Options::of(&[(&CONNTRACK_MIN, "65536"), (&NODEPORT_ADDRESSES, "192.0.2.0/24")]);
-        let changes: Vec<String> = changes(&before, &after).iter().map(ToString::to_string).collect();
         assert_eq!(
-            changes,
+            after.changes_from(&before),
             [
-                r#"clusterCIDR: "10.0.0.0/8" → nothing"#,
                 "conntrack.min: 131072 → 65536",
-                r#"nodePortAddresses[0]: nothing → "192.0.2.0/24""#,
+                r#"clusterCIDR: "10.0.0.0/8" → nothing"#,
+                r#"nodePortAddresses: nothing → ["192.0.2.0/24"]"#,
             ]
         );
     }

@@ -7,7 +7,6 @@ mod contents;
 mod derive;
 mod document;
 mod files;
-mod inotify;
 mod objects;
 mod parallel;
 mod parse;

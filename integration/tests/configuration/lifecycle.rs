@@ -72,6 +72,46 @@ fn a_link_that_a_config_map_swaps_is_a_change() {
 }
 
 #[test]
+fn a_file_in_a_directory_that_goes_and_comes_back_is_followed() {
+    enter_namespace();
+    let (manifests, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (inner, aside) = (directory.path().join("a/b"), directory.path().join("b"));
+    let file = inner.join("config.conf");
+    fs::create_dir_all(&inner).unwrap();
+    fs::write(&file, HEAD).unwrap();
+    let mut agent = run(file.to_str().unwrap(), &manifests);
+    fs::remove_dir_all(inner.parent().unwrap()).unwrap();
+    agent.wait_for("it is gone");
+    fs::create_dir_all(&inner).unwrap();
+    fs::write(&file, HEAD).unwrap();
+    agent.wait_for("is valid again");
+    // Another directory in its place.
+    fs::create_dir(&aside).unwrap();
+    fs::write(aside.join("config.conf"), format!("{HEAD}clusterCIDR: 10.0.0.0/8\n")).unwrap();
+    fs::rename(&inner, directory.path().join("away")).unwrap();
+    fs::rename(&aside, &inner).unwrap();
+    assert_eq!(agent.wait().code(), Some(1), "{}", agent.stderr());
+    assert!(agent.stderr().contains("clusterCIDR: nothing → "), "{}", agent.stderr());
+}
+
+#[test]
+fn files_are_followed_where_nothing_can_be_watched() {
+    enter_namespace();
+    let manifests = tempfile::tempdir().unwrap();
+    let file = TestFile::new(&format!("{HEAD}healthzBindAddress: 127.0.0.1:10256\n"));
+    let path = manifests.path().to_str().unwrap();
+    let mut agent =
+        Running::start_without_inotify(&["run", "-f", path, "--allow-empty", "--config", &file.name()]);
+    agent.wait_for("Configuration file cannot be watched, so it is checked every second");
+    agent.wait_for("cannot be watched, so it is checked every second: ");
+    agent.wait_for("In sync: ");
+    fs::write(manifests.path().join("broken.yaml"), "kind: [\n").unwrap();
+    agent.wait_for("broken.yaml");
+    file.write(&format!("{HEAD}clusterCIDR: 10.0.0.0/8\n"));
+    assert_eq!(agent.wait().code(), Some(1), "{}", agent.stderr());
+}
+
+#[test]
 fn init_only_sets_what_was_asked_for_and_nothing_else() {
     enter_namespace();
     // The limit itself belongs to the machine: it cannot be set from another namespace than its first.

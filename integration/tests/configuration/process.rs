@@ -82,11 +82,21 @@ impl Running {
 
     /// Starts it as in a container without privileges: `/proc/sys` is read-only.
     pub fn start_in_container(arguments: &[&str]) -> Self {
-        const SCRIPT: &str =
-            "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"";
+        let script = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"";
+        Self::start_unshared(&["--mount"], script, arguments)
+    }
+
+    /// Starts it where no instance of inotify is left, in namespaces of its own.
+    pub fn start_without_inotify(arguments: &[&str]) -> Self {
+        let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+        Self::start_unshared(&["--user", "--map-root-user", "--net"], script, arguments)
+    }
+
+    fn start_unshared(namespaces: &[&str], script: &str, arguments: &[&str]) -> Self {
         let mut container = Command::new("unshare");
         container
-            .args(["--mount", "sh", "-c", SCRIPT, "sh"])
+            .args(namespaces)
+            .args(["sh", "-c", script, "sh"])
             .arg(binary().expect("cargo build --bins makes it"));
         container.args(arguments).env("NODE_NAME", "node-a").stdin(Stdio::null());
         Self::spawn(container)

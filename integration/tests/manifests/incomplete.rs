@@ -188,7 +188,7 @@ fn an_object_has_4_mib_at_most_and_a_list_of_them_more() {
 }
 
 fn watch(source: Source) -> (Watcher, Objects) {
-    source.watch().unwrap()
+    source.watch()
 }
 
 /// The next update, long before files are looked at without an event.

@@ -33,7 +33,7 @@ fn service(name: &str, port: u16) -> String {
 }
 
 fn watch(path: &Path) -> (Watcher, Objects) {
-    Source::new([path.to_path_buf()], "node-1").watch().unwrap()
+    Source::new([path.to_path_buf()], "node-1").watch()
 }
 
 /// The next update.
@@ -440,7 +440,7 @@ fn standard_input_is_read_once() {
     let text = service("typed", 80);
     let source = Source::new(["-".into(), directory.path().to_path_buf()], "node-1")
         .with_stdin(std::io::Cursor::new(text));
-    let (mut watcher, objects) = source.watch().unwrap();
+    let (mut watcher, objects) = source.watch();
     assert_eq!(objects.services.len(), 2);
     fs::write(&file, service("web", 81)).unwrap();
     // The whole may live in a thread of its own.

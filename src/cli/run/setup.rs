@@ -1,15 +1,13 @@
 //! What `run` does before it touches nftables, and the flags that it answers without.
 
-use std::{fmt::Write as _, fs, io, path::PathBuf, process::ExitCode};
+use std::{fmt::Write as _, fs, io, process::ExitCode};
 
-use tracing::{debug, error, field::display, info, warn};
+use tracing::{debug, field::display, info, warn};
 
 use super::StartError;
 use crate::{
-    agent::{Ending, Event, Sender},
     cli::{self, arguments::RunArgs},
     config::{
-        self, Edit, Error,
         options::{CLUSTER_CIDR, KUBECONFIG},
         settings::{DetectLocal, RunSettings},
     },
@@ -156,72 +154,4 @@ fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), StartError>
         };
         StartError::Sysctl { place, source, hint }
     })
-}
-
-/// Watches the configuration file, if there is one, and stops the agent when the configuration changes.
-///
-/// An invalid file does not stop it: the next start would fail, and the agent can go on with the configuration that it
-/// has.
-pub fn watch_configuration(args: &RunArgs, settings: &RunSettings, events: Sender) -> Result<(), StartError> {
-    let Some(file) = settings.origin.file.clone() else { return Ok(()) };
-    let mut follower =
-        Follower { args: args.clone(), running: settings.clone(), problem: None, file: file.clone(), events };
-    config::watch(&file, move |edit| follower.follow(edit)).map_err(StartError::Runtime)
-}
-
-struct Follower {
-    args: RunArgs,
-    running: RunSettings,
-    /// The last problem with the file.
-    problem: Option<String>,
-    file: PathBuf,
-    events: Sender,
-}
-
-impl Follower {
-    /// Handles an edit; returns whether to go on watching.
-    fn follow(&mut self, edit: Edit) -> bool {
-        if edit == Edit::Removed {
-            warn!(path = %self.file.display(), "Configuration file is gone; going on with the configuration that was read from it");
-            self.problem = Some("it is gone".to_owned());
-            return true;
-        }
-        match self.args.settings() {
-            Ok(new) => self.compare(&new),
-            Err(error) => {
-                self.complain(&error);
-                true
-            }
-        }
-    }
-
-    fn compare(&mut self, new: &RunSettings) -> bool {
-        let changes = config::changes(&self.running.options, &new.options);
-        if changes.is_empty() {
-            if self.problem.take().is_some() {
-                info!(path = %self.file.display(), "Configuration file is valid again");
-            }
-            return true;
-        }
-        let changes = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        error!(
-            path = %self.file.display(),
-            changes,
-            "Configuration file changed; exiting so that the supervisor restarts with the new configuration"
-        );
-        // The queue is closed if the agent is stopping anyway.
-        let _ = self.events.send(Event::Stop(Ending::Failed));
-        false
-    }
-
-    fn complain(&mut self, problem: &Error) {
-        let problem = problem.to_string();
-        if self.problem.as_ref() != Some(&problem) {
-            error!(
-                err = problem,
-                "Configuration file changed but cannot be used; going on with the configuration from before"
-            );
-        }
-        self.problem = Some(problem);
-    }
 }

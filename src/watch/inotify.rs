@@ -1,4 +1,4 @@
-//! The directories to watch for the paths of a source, and the meaning of their events.
+//! The directories to watch for paths, and the meaning of their events.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -6,7 +6,7 @@ use std::{
     fs, io,
     mem::MaybeUninit,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::{Component, Path, PathBuf},
@@ -17,8 +17,6 @@ use rustix::{
     fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags},
     io::Errno,
 };
-
-use super::files;
 
 /// How many links a path may lead through (Linux: `MAXSYMLINKS`).
 const LINKS: usize = 40;
@@ -38,9 +36,9 @@ const EVENTS: WatchFlags = WatchFlags::MODIFY
 /// The part of a watched directory that matters.
 #[derive(Debug, Default)]
 struct Interest {
-    /// The path of the source that this directory is: all its manifests matter.
+    /// The watched path that this directory is: its entries matter.
     directory: Option<Arc<Path>>,
-    /// Names in it, with the paths of the source that lead through them.
+    /// Names in it, with the watched paths that lead through them.
     names: HashMap<OsString, Vec<Arc<Path>>>,
 }
 
@@ -49,18 +47,20 @@ struct Interest {
 #[derive(Debug)]
 pub(super) struct Inotify {
     fd: OwnedFd,
+    /// Which entries of a watched directory matter, by name.
+    matters: fn(&str) -> bool,
     watches: HashMap<i32, Vec<Interest>>,
 }
 
-impl AsFd for Inotify {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
 impl Inotify {
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { fd: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?, watches: HashMap::new() })
+    pub fn new(matters: fn(&str) -> bool) -> io::Result<Self> {
+        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        Ok(Self { fd, matters, watches: HashMap::new() })
+    }
+
+    /// Readable while events wait.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Watches everything on the way to these paths and nothing else. Returns whether a directory is watched
@@ -99,7 +99,7 @@ impl Inotify {
         result.map(|()| is_new)
     }
 
-    /// Reads all waiting events and names the paths of the source that they touch. Returns whether events
+    /// Reads all waiting events and names the paths that they touch. Returns whether events
     /// were lost, or a watched directory itself: anything may have changed then.
     pub fn read(&mut self, mut touched: impl FnMut(Arc<Path>)) -> io::Result<bool> {
         let mut buffer = [MaybeUninit::uninit(); 16 << 10];
@@ -126,7 +126,7 @@ impl Inotify {
             for interest in self.watches.get(&event.wd()).into_iter().flatten() {
                 interest.names.get(name).into_iter().flatten().cloned().for_each(&mut touched);
                 if let Some(directory) = &interest.directory
-                    && name.to_str().is_some_and(files::is_manifest)
+                    && name.to_str().is_some_and(self.matters)
                 {
                     touched(directory.join(name).into());
                 }
