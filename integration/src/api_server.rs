@@ -225,17 +225,28 @@ impl ApiServer {
     /// Has the objects and their versions be those of a backup again. As after a restart of the API servers, which that
     /// takes: connections have ended, and what was before the backup is forgotten.
     pub fn restore(&mut self, backup: &Backup) -> Result<(), LabError> {
+        self.restore_and(backup, |_| {})
+    }
+
+    /// The same, and has something happen before clients can connect again.
+    pub fn restore_and(&mut self, backup: &Backup, happen: impl FnOnce(&Self)) -> Result<(), LabError> {
         self.end();
         let mut store = backup.0.clone();
         store.compact();
         *self.shared.store() = store;
+        happen(self);
         self.resume()
     }
 
     /// Answers requests for this resource from now on with what is prepared, one reply after the other, and then not at
     /// all.
     pub fn prepare(&self, resource: Resource, replies: impl IntoIterator<Item = Reply>) {
-        self.shared.replies().entry(resource).or_default().extend(replies);
+        self.shared.replies().entry(resource).or_default().next.extend(replies);
+    }
+
+    /// Answers the next list of exactly one version with this, where answers are prepared; else it is forgotten.
+    pub fn prepare_exact(&self, resource: Resource, reply: Reply) {
+        self.shared.replies().entry(resource).or_default().exact = Some(reply);
     }
 
     /// Sends a bookmark on every watch that wants them.

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tracing::{debug, info, trace, warn};
 
 use super::{Agent, Event, Sender, Tables};
-use crate::kernel::nftables::{self, Generation, Monitor, Scope, Subscription};
+use crate::kernel::nftables::{self, Generation, Monitor, Scope};
 
 /// A change of our tables by another process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,13 +73,45 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// up to this.
 const LAST_RETRY: Duration = Duration::from_mins(1);
 
+/// A socket that receives notifications.
+trait Notifications {
+    /// The next notification; nothing if there is none now.
+    fn receive(&mut self) -> Result<Option<nftables::Event>, nftables::Error>;
+
+    /// Waits for the next one.
+    fn wait(&self) -> Result<(), nftables::Error>;
+}
+
+impl Notifications for Monitor {
+    fn receive(&mut self) -> Result<Option<nftables::Event>, nftables::Error> {
+        self.receive()
+    }
+
+    fn wait(&self) -> Result<(), nftables::Error> {
+        match poll(&mut [PollFd::new(self, PollFlags::IN)], None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => {
+                Err(nftables::Error::Io { what: "cannot wait for notifications", source: error.into() })
+            }
+        }
+    }
+}
+
+/// Subscribes a socket, or ends that.
+type Subscribe = Box<dyn Fn(bool) -> Result<(), nftables::Error> + Send>;
+
 /// The reconciler's handle on the listening thread.
-#[derive(Debug)]
 pub(super) struct Listener(Arc<Mutex<Listening>>);
 
-#[derive(Debug)]
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.state();
+        f.debug_struct("Listener").field("noticed", &state.noticed).finish_non_exhaustive()
+    }
+}
+
 struct Listening {
-    subscription: Subscription,
+    subscribe: Subscribe,
     /// Whether the socket is subscribed.
     is_subscribed: bool,
     /// The generation up to which every commit was noticed; `None` after one was missed.
@@ -95,13 +127,13 @@ impl Listener {
     fn unsubscribe(&self) -> Result<(), nftables::Error> {
         let mut state = self.state();
         (state.is_subscribed, state.noticed) = (false, None);
-        state.subscription.listen(false)
+        (state.subscribe)(false)
     }
 
     fn subscribe(&self) -> Result<(), nftables::Error> {
         let mut state = self.state();
         state.is_subscribed = true;
-        state.subscription.listen(true)
+        (state.subscribe)(true)
     }
 
     /// Notes that no commit up to this generation was missed.
@@ -122,10 +154,10 @@ impl Listener {
     }
 
     /// Replaces the socket of a subscription that failed.
-    fn replace(&self, subscription: Subscription) -> Result<(), nftables::Error> {
+    fn replace(&self, subscribe: Subscribe) -> Result<(), nftables::Error> {
         let mut state = self.state();
-        subscription.listen(state.is_subscribed)?;
-        (state.subscription, state.noticed) = (subscription, None);
+        subscribe(state.is_subscribed)?;
+        (state.subscribe, state.noticed) = (subscribe, None);
         Ok(())
     }
 }
@@ -142,17 +174,28 @@ fn follow(noticed: Option<u32>, generation: u32) -> (bool, Option<u32>) {
 
 /// Listens, on a thread of its own, for commits of other threads than `own_thread` to the tables of this name.
 fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, nftables::Error> {
+    let name = table.clone();
+    let open = move || -> Result<(Monitor, Subscribe), nftables::Error> {
+        let monitor = Monitor::open(&name)?;
+        let subscription = monitor.subscription()?;
+        Ok((monitor, Box::new(move |listen| subscription.listen(listen))))
+    };
+    listen_on(open, table, own_thread, events)
+}
+
+/// The same on sockets that are opened so; anew after one has failed.
+fn listen_on<N: Notifications>(
+    open: impl Fn() -> Result<(N, Subscribe), nftables::Error> + Send + 'static,
+    table: Name,
+    own_thread: u32,
+    events: Sender,
+) -> Result<Listener, nftables::Error> {
     let (opened, outcome) = channel();
     let listening = move || {
         // Opened here, since the socket stays on its thread.
-        let open = || -> Result<(Monitor, Subscription), nftables::Error> {
-            let monitor = Monitor::open(&table)?;
-            let subscription = monitor.subscription()?;
-            Ok((monitor, subscription))
-        };
         let (monitor, listener) = match open() {
-            Ok((monitor, subscription)) => {
-                let state = Listening { subscription, is_subscribed: true, noticed: None };
+            Ok((monitor, subscribe)) => {
+                let state = Listening { subscribe, is_subscribed: true, noticed: None };
                 let state = Arc::new(Mutex::new(state));
                 let _ = opened.send(Ok(Listener(state.clone())));
                 (monitor, Listener(state))
@@ -162,7 +205,7 @@ fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, nfta
                 return;
             }
         };
-        let gatherer = Gatherer { table: table.clone(), own_thread, ours: false, sets: Scope::new() };
+        let gatherer = Gatherer { table, own_thread, ours: false, sets: Scope::new() };
         let mut thread = ListenerThread { monitor, gatherer, listener, events };
         let mut wait = FIRST_RETRY;
         while let Err(error) = thread.until_failure(&mut wait) {
@@ -170,8 +213,8 @@ fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, nfta
             std::thread::sleep(wait);
             wait = (wait * 2).min(LAST_RETRY);
             match open() {
-                Ok((monitor, subscription)) => {
-                    if thread.listener.replace(subscription).is_ok() {
+                Ok((monitor, subscribe)) => {
+                    if thread.listener.replace(subscribe).is_ok() {
                         info!("Changes of our tables by other processes are noticed again");
                     }
                     thread.monitor = monitor;
@@ -189,14 +232,14 @@ fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, nfta
 }
 
 /// The listening thread.
-struct ListenerThread {
-    monitor: Monitor,
+struct ListenerThread<N> {
+    monitor: N,
     gatherer: Gatherer,
     listener: Listener,
     events: Sender,
 }
 
-impl ListenerThread {
+impl<N: Notifications> ListenerThread<N> {
     /// Reports changes until that fails; without an error once the queue is closed.
     fn until_failure(&mut self, wait: &mut Duration) -> Result<(), nftables::Error> {
         loop {
@@ -208,13 +251,10 @@ impl ListenerThread {
                     let is_missed = generation.is_some_and(|generation| !self.listener.notice(generation));
                     if is_missed { Some(self.gatherer.lose()) } else { change }
                 }
-                Ok(None) => match poll(&mut [PollFd::new(&self.monitor, PollFlags::IN)], None) {
-                    Ok(_) | Err(rustix::io::Errno::INTR) => None,
-                    Err(error) => {
-                        let source = error.into();
-                        return Err(nftables::Error::Io { what: "cannot wait for notifications", source });
-                    }
-                },
+                Ok(None) => {
+                    self.monitor.wait()?;
+                    None
+                }
                 Err(nftables::Error::Unknown(_)) => {
                     self.listener.miss();
                     Some(self.gatherer.lose())
@@ -336,6 +376,60 @@ mod tests {
         assert_eq!(gatherer.take(end(OWN)), None);
         assert_eq!(gatherer.take(object(2, "other", None)), None);
         assert_eq!(gatherer.take(end(8)), None);
+    }
+
+    /// A socket that has these notifications, and then fails.
+    struct Scripted(Vec<nftables::Event>);
+
+    impl Notifications for Scripted {
+        fn receive(&mut self) -> Result<Option<nftables::Event>, nftables::Error> {
+            let failed = || nftables::Error::Io {
+                what: "cannot receive from the kernel",
+                source: std::io::Error::other("it failed"),
+            };
+            self.0.pop().map(Some).ok_or_else(failed)
+        }
+
+        fn wait(&self) -> Result<(), nftables::Error> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_listener_that_fails_is_opened_again_and_what_it_missed_is_looked_for() {
+        let (events, inbox) = super::super::queue(crate::observe::health::Health::default());
+        let (subscribed, subscriptions) = channel();
+        let opened = std::cell::Cell::new(0);
+        let open = move || -> Result<(Scripted, Subscribe), nftables::Error> {
+            opened.set(opened.get() + 1);
+            let subscribed = subscribed.clone();
+            let number = opened.get();
+            let subscribe: Subscribe = Box::new(move |listen| {
+                let _ = subscribed.send((number, listen));
+                Ok(())
+            });
+            match number {
+                1 => Ok((Scripted(Vec::new()), subscribe)),
+                2 => Err(nftables::Error::Unknown("it cannot be opened now".to_owned())),
+                _ => Ok((Scripted(vec![end(8), object(2, "portolan", Some("frontends"))]), subscribe)),
+            }
+        };
+        let listener = listen_on(open, "portolan".into(), OWN, events).unwrap();
+        listener.caught_up(2);
+        // Something may have been missed; then a commit is noticed again.
+        let mut changes = ForeignChange {
+            by: Some(Generation { id: 2, thread: 8, process: "nft".into() }),
+            ..Default::default()
+        };
+        while changes.sets.is_empty() {
+            for event in inbox.recv_timeout(Duration::from_mins(1)).expect("it listens again") {
+                let Event::Foreign(change) = event else { panic!("{event:?}") };
+                changes.append(change);
+                assert_eq!(changes.by, None, "what was missed is not known");
+            }
+        }
+        assert_eq!(changes.sets, Scope::from([(Family::Ip, "frontends".into())]));
+        assert_eq!(subscriptions.try_iter().next(), Some((3, true)));
     }
 
     #[test]

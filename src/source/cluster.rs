@@ -45,8 +45,8 @@ use self::{
     eligibility::EligibilityTracker,
     kind::Watched,
     outages::Outages,
-    reflector::{Reflector, Reporter},
-    request::{Connection, with_parameters},
+    reflector::{Reflector, Reporter, Selectors},
+    request::Connection,
     store::Store,
 };
 use super::event::Inbox;
@@ -174,13 +174,10 @@ async fn watch(
     };
     let this_node = format!("metadata.name={}", options.node_name);
     let spawn = Spawn { connection: &connection, proxy_name, reporter: &reporter };
-    spawn.reflector::<Service>(&[
-        ("labelSelector", &service_labels),
-        ("fieldSelector", "spec.clusterIP!=None"),
-    ]);
-    spawn.reflector::<EndpointSlice>(&[("labelSelector", SLICE_LABELS)]);
-    spawn.reflector::<Node>(&[("fieldSelector", &this_node)]);
-    spawn.reflector::<ServiceCidr>(&[]);
+    spawn.reflector::<Service>(&service_labels, "spec.clusterIP!=None");
+    spawn.reflector::<EndpointSlice>(SLICE_LABELS, "");
+    spawn.reflector::<Node>("", &this_node);
+    spawn.reflector::<ServiceCidr>("", "");
     drop(reporter);
     delivery::deliver(inbox, agent, options).await;
 }
@@ -192,9 +189,9 @@ struct Spawn<'a> {
 }
 
 impl Spawn<'_> {
-    fn reflector<W: Watched>(&self, selectors: &[(&str, &str)]) {
-        let path = with_parameters(W::PATH, selectors);
+    fn reflector<W: Watched>(&self, labels: &str, fields: &str) {
+        let selectors = Selectors { labels: labels.to_owned(), fields: fields.to_owned() };
         let store = Store::<W>::new(self.proxy_name);
-        tokio::spawn(Reflector::new(self.connection.clone(), path, store, self.reporter.clone()).run());
+        tokio::spawn(Reflector::new(self.connection.clone(), selectors, store, self.reporter.clone()).run());
     }
 }

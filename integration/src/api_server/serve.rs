@@ -46,7 +46,7 @@ pub(super) struct Shared {
     requests: Mutex<Vec<Request>>,
     events: Mutex<Events>,
     /// Of resources that are answered with what the test has prepared, and then with nothing.
-    replies: Mutex<BTreeMap<Resource, VecDeque<Reply>>>,
+    replies: Mutex<BTreeMap<Resource, Prepared>>,
     denied: Mutex<Denied>,
     token: Mutex<String>,
     bookmarks: Mutex<u64>,
@@ -55,6 +55,14 @@ pub(super) struct Shared {
     pub bookmark_period: Duration,
     /// Changes whenever watches should look.
     signal: watch::Sender<u64>,
+}
+
+/// Answers that a test has prepared.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    pub next: VecDeque<Reply>,
+    /// To a list of exactly one version.
+    pub exact: Option<Reply>,
 }
 
 impl Shared {
@@ -94,7 +102,7 @@ impl Shared {
         lock(&self.token)
     }
 
-    pub fn replies(&self) -> MutexGuard<'_, BTreeMap<Resource, VecDeque<Reply>>> {
+    pub fn replies(&self) -> MutexGuard<'_, BTreeMap<Resource, Prepared>> {
         lock(&self.replies)
     }
 
@@ -165,8 +173,18 @@ pub(super) async fn answer(
         let resource = target.resource.map_or("events", Resource::name);
         return Err(Refusal::forbidden(user, if verb == Verb::Watch { "watch" } else { "list" }, resource));
     }
-    let reply =
-        target.resource.and_then(|resource| shared.replies().get_mut(&resource).map(VecDeque::pop_front));
+    // What there was at a version is forgotten, unless that is prepared.
+    let is_exact = request.query.get("resourceVersionMatch").is_some_and(|matching| matching == "Exact");
+    let reply = target.resource.and_then(|resource| {
+        let mut replies = shared.replies();
+        let prepared = replies.get_mut(&resource)?;
+        let forgotten = || Reply::refuse(&expired().status());
+        Some(if is_exact {
+            Some(prepared.exact.take().unwrap_or_else(forgotten))
+        } else {
+            prepared.next.pop_front()
+        })
+    });
     match reply {
         None => {}
         Some(Some(reply)) => return Ok(reply.into_response()),
@@ -293,13 +311,15 @@ fn list(shared: &Shared, options: &ListOptions) -> Result<Response, Refusal> {
     if let Some(version) = options.version.filter(|version| *version > newest) {
         return Err(Refusal::too_large(version, newest));
     }
-    if options.exact && options.version != Some(newest) {
-        return Err(Refusal::gone("The resourceVersion for the provided list is too old."));
+    let mut start = None;
+    if let Some(version) = options.version.filter(|_| options.exact) {
+        store.keep(version).map_err(|_| expired())?;
+        start = Some((version, (options.resource, String::new(), String::new())));
     }
     let limit = options.limit.filter(|_| !options.from_cache || shared.faults().lacks.watch_cache);
     let continued =
         options.continued.as_deref().map(|token| read_token(options.resource, token)).transpose()?;
-    let page = page(&mut store, options, continued, limit.unwrap_or(usize::MAX))?;
+    let page = page(&mut store, options, continued.or(start), limit.unwrap_or(usize::MAX))?;
     drop(store);
     if page.next.is_none() {
         shared.listed();
@@ -318,6 +338,10 @@ fn list(shared: &Shared, options: &ListOptions) -> Result<Response, Refusal> {
         "items": page.items.iter().map(|object| bare(object)).collect::<Vec<_>>(),
     }))
     .into_response())
+}
+
+fn expired() -> Refusal {
+    Refusal::gone("The resourceVersion for the provided list is too old.")
 }
 
 /// As from a real server, the items of a list do not repeat their kind.

@@ -146,6 +146,22 @@ impl Store {
         Ok(self.history.range(known..))
     }
 
+    /// Keeps the objects as they were at a version, for [`Self::list`] to continue from.
+    pub fn keep(&mut self, version: u64) -> Result<(), Gone> {
+        let mut objects = Objects::clone(&self.objects);
+        let later: Vec<_> = self.since(version)?.cloned().collect();
+        for Change { resource, before, after, .. } in later.into_iter().rev() {
+            let Some(object) = before.as_ref().or(after.as_ref()) else { continue };
+            let key = key(resource, object);
+            match before {
+                Some(before) => _ = objects.insert(key, before),
+                None => _ = objects.remove(&key),
+            }
+        }
+        self.snapshots.insert(version, Arc::new(objects));
+        Ok(())
+    }
+
     /// Forgets all history, and the snapshots of lists that are under way.
     pub fn compact(&mut self) {
         self.history.clear();
@@ -231,6 +247,28 @@ mod tests {
         assert_eq!((names(&second), second.version, &second.next), (vec!["c"], first.version, &None));
         store.compact();
         assert_eq!(store.list(Resource::Services, at, 2, |_| true).unwrap_err(), Gone);
+    }
+
+    #[test]
+    fn what_was_is_known_until_it_is_forgotten() {
+        let mut store = Store::default();
+        store.put(service("a", 80));
+        store.put(service("b", 80));
+        store.put(service("a", 81));
+        store.delete(&named("b"));
+        store.put(service("c", 80));
+        let mut at = |version| {
+            store.keep(version)?;
+            let start = (Resource::Services, String::new(), String::new());
+            let page = store.list(Resource::Services, Some((version, start)), 9, |_| true)?;
+            let shown = |object: &Arc<Value>| format!("{}", object["metadata"]["resourceVersion"]);
+            Ok::<_, Gone>((names(&page).join(" "), page.items.iter().map(shown).collect::<String>()))
+        };
+        assert_eq!(at(2).unwrap(), ("a b".to_owned(), "\"1\"\"2\"".to_owned()));
+        assert_eq!(at(3).unwrap(), ("a b".to_owned(), "\"3\"\"2\"".to_owned()));
+        assert_eq!(at(5).unwrap(), ("a c".to_owned(), "\"3\"\"5\"".to_owned()));
+        store.compact();
+        assert_eq!(store.keep(3), Err(Gone));
     }
 
     #[test]

@@ -101,6 +101,8 @@ fn a_list_is_at_least_as_new_as_was_asked_for() {
     }
     scene.server.put(service("a", None));
     let old = format!("{SERVICES}?resourceVersion=1&resourceVersionMatch=Exact");
+    assert_eq!(scene.get(&old).status, 200);
+    scene.server.compact();
     assert_eq!(scene.get(&old).status, 410);
 }
 

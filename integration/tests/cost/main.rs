@@ -2,5 +2,6 @@
 //! machine. How long it all takes is the benchmarks' to say.
 
 mod changes;
+mod ports;
 mod starts;
 mod synthetic;

@@ -234,17 +234,6 @@ fn an_event_that_comes_twice_changes_nothing() {
     assert_eq!((world.port("a"), world.queries(SERVICES).len()), (82, 1));
 }
 
-/// As a real server does with a watch from a version that it has not reached: it says nothing at all.
-#[test]
-fn watches_that_are_silent_twice_in_a_row_lead_to_a_list() {
-    let (mut world, feed) = listed(Timing { idle: Duration::from_millis(800), ..timing() });
-    world.server.prepare(SERVICES, [Reply::lines([]).and_wait(), afterwards()]);
-    check_afterwards(&mut world);
-    assert_eq!(world.query(SERVICES, 2), watch_from(9));
-    assert!(!world.query(SERVICES, 3).contains("resourceVersion="));
-    drop(feed);
-}
-
 #[test]
 fn a_watch_that_says_nothing_is_started_anew() {
     let (mut world, feed) = listed(Timing { idle: SHORT, ..timing() });

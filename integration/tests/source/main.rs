@@ -9,4 +9,5 @@ mod events;
 mod faults;
 mod lists;
 mod recorded;
+mod restored;
 mod world;

@@ -153,9 +153,11 @@ impl World {
     }
 
     /// The parameters of the requests for a resource so far, sorted, but for `timeoutSeconds` and the selectors; and when
-    /// they came.
+    /// they came. Requests that verify a position are left out.
     pub fn queries(&self, resource: Resource) -> Vec<(Instant, String)> {
         let requests = self.server.requests().into_iter().filter(|it| it.resource == Some(resource));
+        let requests =
+            requests.filter(|it| it.query.get("resourceVersionMatch").is_none_or(|it| it != "Exact"));
         let is_shown = |name: &str| !matches!(name, "timeoutSeconds" | "labelSelector" | "fieldSelector");
         let query = |query: &BTreeMap<String, String>| {
             let shown = query.iter().filter(|(name, _)| is_shown(name));

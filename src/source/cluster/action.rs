@@ -38,6 +38,10 @@ pub(super) enum Outcome {
         /// It has no objects, though objects are known.
         is_emptied: bool,
     },
+    /// The server's history still contains the version, with what is known of it.
+    Verified,
+    /// At that version, the server has something else than what is known.
+    Contradicted,
     /// The server has accepted a watch.
     Opened,
     /// A watch has sent an event or a bookmark, with this version if it has one.
@@ -52,6 +56,8 @@ pub(super) enum Outcome {
     Elapsed,
     /// The server has answered a request for another kind.
     Woken,
+    /// The reflector of another kind has found that the server's history was replaced.
+    Alerted,
 }
 
 /// What happens to the store.
@@ -65,6 +71,8 @@ pub(super) enum Effect {
     Apply,
     /// The server does not serve the kind, and it is optional: there are no objects.
     Clear,
+    /// Nothing; but the server's history was replaced, which concerns all kinds.
+    Alert,
 }
 
 /// What to do next.
@@ -72,6 +80,8 @@ pub(super) enum Effect {
 pub(super) enum Action {
     /// List; the watch that follows the initial events of a streaming list lasts for `duration`.
     List { mode: ListMode, freshness: Freshness, duration: Duration },
+    /// Ask whether the server's history still contains this version.
+    Verify { version: Version },
     /// Watch from a version on.
     Watch { version: Version, duration: Duration },
     /// Read the next line of the watch.

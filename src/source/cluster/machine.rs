@@ -23,6 +23,12 @@ const STREAMING_RETRY: Duration = Duration::from_hours(1);
 /// How many requests in a row may follow each other without a delay.
 const MAX_IMMEDIATE: u32 = 3;
 
+/// After so many failures in a row the position is not verified any more: some servers may not be able to.
+const MAX_VERIFICATIONS: u32 = 8;
+
+/// How much earlier than by its timeout a watch may end.
+const EARLY: Duration = Duration::from_secs(2);
+
 /// Longest delay that a server may ask for; a longer one is a mistake.
 const LONGEST_ASKED: Duration = Duration::from_hours(24);
 
@@ -44,6 +50,7 @@ impl Now {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Request {
     List(ListMode),
+    Verify(Version),
     Watch(Version),
 }
 
@@ -52,6 +59,8 @@ enum Request {
 enum State {
     /// A list is under way.
     Listing { mode: ListMode, duration: Duration },
+    /// The server is asked whether its history still contains the version.
+    Verifying { version: Version },
     /// A watch is under way; all changes up to the version are known.
     Watching { version: Version, duration: Duration, open: Option<Open> },
     /// Backing off.
@@ -104,10 +113,6 @@ pub(super) struct Machine {
     failures: u32,
     /// Requests without a delay since then.
     immediate: u32,
-    /// How long watches have been open since the last line of one.
-    silence: Duration,
-    /// The silence of how many pairs of watches means that history was replaced; doubles each time.
-    patience: u32,
     /// When streaming lists may be tried again.
     streams_from: Option<Instant>,
     /// When to list again without a cause.
@@ -127,8 +132,6 @@ impl Machine {
             outage: None,
             failures: 0,
             immediate: 0,
-            silence: Duration::ZERO,
-            patience: 1,
             streams_from: None,
             relist_at: None,
         };
@@ -163,36 +166,52 @@ impl Machine {
                 );
                 self.back_off(error, Request::List(mode), now)
             }
+            (State::Listing { .. }, Outcome::Listed { version, .. })
+                if self.is_older_than_known(&version) =>
+            {
+                effect = Effect::Alert;
+                let message = format!("a list of version {version} is older than what is known");
+                self.replaced(message, now)
+            }
             (State::Listing { mode, duration }, Outcome::Listed { version, .. }) => {
                 effect = Effect::Replace;
                 self.listed(mode, duration, version, now)
             }
             (State::Listing { mode, .. }, Outcome::Failed(error)) => {
+                if error.reason == Reason::VersionTooLarge && self.known.is_some() {
+                    effect = Effect::Alert;
+                }
                 let is_without = self.is_optional && error.reason.is_denied();
                 if is_without && !self.is_listed {
                     effect = Effect::Clear;
                 }
                 self.list_failed(mode, error, now)
             }
-            (State::Watching { version, duration, open: None }, Outcome::Opened) => {
-                if self.outage.is_some() {
-                    // It may be another server now.
-                    self.patience = 1;
+            (State::Verifying { version }, Outcome::Verified) => self.watch(version, now),
+            (State::Verifying { .. }, Outcome::Contradicted) => {
+                effect = Effect::Alert;
+                self.replaced("an object was not what it is known to have been".to_owned(), now)
+            }
+            (State::Verifying { version }, Outcome::Failed(error)) => {
+                if error.reason == Reason::VersionTooLarge {
+                    effect = Effect::Alert;
                 }
+                self.verify_failed(version, error, now)
+            }
+            (State::Watching { version, duration, open: None }, Outcome::Opened) => {
                 let open = self.open(false, now);
                 self.read(version, duration, open)
             }
             (State::Watching { version, open: Some(open), .. }, Outcome::Received(Some(received)))
                 if is_older(&received, &version) =>
             {
+                effect = Effect::Alert;
                 self.leave(open, now);
-                (self.silence, self.known) = (Duration::ZERO, None);
-                let message = format!("version {received} came after {version}: history was replaced");
-                self.list_now(RequestError::new(Reason::Replaced, message), self.list_mode(now), now)
+                self.replaced(format!("version {received} came after {version}"), now)
             }
             (State::Watching { version, duration, open: Some(open) }, Outcome::Received(received)) => {
                 effect = Effect::Apply;
-                (self.silence, self.patience, self.outage) = (Duration::ZERO, 1, None);
+                self.outage = None;
                 let version = received.unwrap_or(version);
                 self.known = Some(version.clone());
                 self.read(version, duration, Open { received: now.at, is_settled: true, ..open })
@@ -200,9 +219,13 @@ impl Machine {
             (State::Watching { version, duration, open: Some(open) }, Outcome::Silent) => {
                 self.silent(version, duration, open, now)
             }
-            (State::Watching { version, open: Some(open), .. }, Outcome::Ended) => {
-                if self.leave(open, now) {
-                    self.resume(version, now)
+            (State::Watching { version, duration, open: Some(open) }, Outcome::Ended) => {
+                if now.at + EARLY >= open.since + duration {
+                    // By its timeout: it is the same server.
+                    self.leave(open, now);
+                    self.watch(version, now)
+                } else if self.leave(open, now) {
+                    self.verify(version)
                 } else {
                     self.back_off_after(
                         open,
@@ -213,12 +236,21 @@ impl Machine {
                 }
             }
             (State::Watching { version, open, .. }, Outcome::Failed(error)) => {
+                if error.reason == Reason::VersionTooLarge {
+                    effect = Effect::Alert;
+                }
                 self.watch_failed(version, open, error, now)
             }
             (State::Waiting { next, .. }, Outcome::Elapsed) => match next {
                 Request::List(mode) => self.list(mode, now),
-                Request::Watch(version) => self.resume(version, now),
+                Request::Verify(version) => self.verify(version),
+                Request::Watch(version) => self.watch(version, now),
             },
+            (State::Waiting { until, is_asked, .. }, Outcome::Alerted) => {
+                self.known = None;
+                self.wait(until, Request::List(self.list_mode(now)), is_asked)
+            }
+            (_, Outcome::Alerted) => self.replaced("another kind's history was replaced".to_owned(), now),
             (State::Waiting { until, next, is_asked: false }, Outcome::Woken) => {
                 let soon = now.at + now.jitter(self.timing.first_retry / 4);
                 self.wait(until.min(soon), next, false)
@@ -261,6 +293,44 @@ impl Machine {
         let duration = now.jitter(self.timing.watch);
         self.state = State::Watching { version: version.clone(), duration, open: None };
         Action::Watch { version, duration }
+    }
+
+    /// Asks whether the history is still the one that is known: after any trouble, the server may have been restored from
+    /// a backup. It does not refuse a watch from a version that it has not reached, but is silent; and if it has passed
+    /// that version again, nothing shows what was lost.
+    fn verify(&mut self, version: Version) -> Action {
+        self.state = State::Verifying { version: version.clone() };
+        Action::Verify { version }
+    }
+
+    fn verify_failed(&mut self, version: Version, error: RequestError, now: Now) -> Action {
+        match &error.reason {
+            Reason::VersionTooLarge => {
+                self.known = None;
+                self.list_now(error, self.list_mode(now), now)
+            }
+            // The server does not know any more, or cannot; whether its watches go back so far, it will say.
+            Reason::Expired | Reason::Refused { .. } if error.retry_after.is_some() => {
+                self.back_off(error, Request::Watch(version), now)
+            }
+            Reason::Expired | Reason::Refused { .. } => self.watch(version, now),
+            Reason::NotFound | Reason::Malformed => {
+                self.back_off(error, Request::List(self.list_mode(now)), now)
+            }
+            _ if self.failures >= MAX_VERIFICATIONS => self.back_off(error, Request::Watch(version), now),
+            _ => self.back_off(error, Request::Verify(version), now),
+        }
+    }
+
+    /// The server's history is not the one that is known: the newest list is believed.
+    fn replaced(&mut self, message: String, now: Now) -> Action {
+        self.known = None;
+        let error = RequestError::new(Reason::Replaced, format!("{message}: history was replaced"));
+        self.list_now(error, self.list_mode(now), now)
+    }
+
+    fn is_older_than_known(&self, version: &str) -> bool {
+        self.known.as_ref().is_some_and(|known| is_older(version, known))
     }
 
     /// A watch that the server has accepted now.
@@ -350,7 +420,7 @@ impl Machine {
             Reason::Unavailable { .. } if open.is_some() => self.back_off(error, Request::List(mode), now),
             _ => match open {
                 Some(open) => self.back_off_after(open, error, version, now),
-                None => self.back_off(error, Request::Watch(version), now),
+                None => self.back_off(error, Request::Verify(version), now),
             },
         }
     }
@@ -362,28 +432,16 @@ impl Machine {
             return self.read(version, duration, Open { is_settled: true, ..open });
         }
         self.leave(open, now);
-        self.resume(version, now)
+        self.verify(version)
     }
 
     /// A watch is over. Returns whether it was good, so that the next failure counts as the first.
     fn leave(&mut self, open: Open, now: Now) -> bool {
-        self.silence += now.at - open.received;
         let was_good = now.at >= open.since + self.timing.good_after;
         if was_good {
             (self.failures, self.immediate) = (0, 0);
         }
         was_good
-    }
-
-    /// Watches on, unless watches have been silent for too long. A server neither refuses a watch from a version that it
-    /// has not reached nor sends events. One that sends no bookmarks is silent, too, while nothing changes.
-    fn resume(&mut self, version: Version, now: Now) -> Action {
-        if self.silence < (self.timing.idle * 7 / 4).saturating_mul(self.patience) {
-            return self.watch(version, now);
-        }
-        (self.silence, self.patience, self.known) = (Duration::ZERO, self.patience.saturating_mul(2), None);
-        let error = RequestError::new(Reason::Replaced, "watches are silent: history may have been replaced");
-        self.list_now(error, self.list_mode(now), now)
     }
 
     /// Lists without delay, but only a few times in a row, and not if the server asks for a delay.
@@ -399,7 +457,7 @@ impl Machine {
     /// Backs off after a watch that had been accepted. That a working watch ends is normal, and no outage.
     fn back_off_after(&mut self, open: Open, error: RequestError, version: Version, now: Now) -> Action {
         let is_trouble = self.outage.is_some() || self.failures > 0 || !open.is_settled;
-        let action = self.back_off(error, Request::Watch(version), now);
+        let action = self.back_off(error, Request::Verify(version), now);
         if !is_trouble {
             self.outage = None;
         }

@@ -1,5 +1,6 @@
 //! Outages of the API server, for all kinds of objects together: each is logged when it begins and when it ends, not for
-//! every attempt and kind. The first answer after one wakes the other kinds.
+//! every attempt and kind. The first answer after one wakes the other kinds; and what one kind finds out about the
+//! server's history concerns all.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::{debug, info, warn};
 
 use super::error::{Reason, RequestError};
@@ -20,6 +21,27 @@ pub(super) struct Outages {
     /// A likely cause, until the server is reached for the first time.
     hint: Mutex<Option<&'static str>>,
     answered: Notify,
+    /// How often history was found to be replaced.
+    replaced: watch::Sender<u32>,
+}
+
+/// What other kinds find out about the server's history.
+#[derive(Debug)]
+pub(super) struct Alerts(watch::Receiver<u32>);
+
+impl Alerts {
+    /// Waits until another kind finds that history was replaced. Cancel safe.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // All other kinds are gone: the process ends.
+            std::future::pending().await
+        }
+    }
+
+    /// Ignores what was found until now.
+    pub fn skip(&mut self) {
+        self.0.mark_unchanged();
+    }
 }
 
 /// Whether it concerns all kinds alike; permissions, for example, are by kind.
@@ -33,7 +55,12 @@ const fn is_common(reason: &Reason) -> bool {
 impl Outages {
     /// No outage. The hint is logged as long as the server has never been reached.
     pub fn new(hint: Option<&'static str>) -> Self {
-        Self { current: Mutex::default(), hint: Mutex::new(hint), answered: Notify::new() }
+        Self {
+            current: Mutex::default(),
+            hint: Mutex::new(hint),
+            answered: Notify::new(),
+            replaced: watch::Sender::new(0),
+        }
     }
 
     fn current(&self) -> MutexGuard<'_, BTreeMap<Kind, Reason>> {
@@ -86,6 +113,16 @@ impl Outages {
     /// The server has answered a request after an outage: wakes the reflectors that back off.
     pub fn wake(&self) {
         self.answered.notify_waiters();
+    }
+
+    /// The server's history was replaced: all kinds must list anew.
+    pub fn alert(&self) {
+        self.replaced.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// What other kinds find out from now on.
+    pub fn alerts(&self) -> Alerts {
+        Alerts(self.replaced.subscribe())
     }
 
     /// Waits until the server answers a request for another kind.

@@ -23,8 +23,8 @@ use super::{
     machine::{Machine, Now, Outage},
     outages::Outages,
     request::{Connection, Lines, with_parameters},
-    split::Splitter,
-    store::{Listing, Store, remove},
+    split::{ListMeta, Splitter},
+    store::{self, Listing, Store, remove},
 };
 use crate::{observe::health::Health, source::event::Change};
 
@@ -42,11 +42,29 @@ pub(super) struct Reporter {
     pub started: Timestamp,
 }
 
+/// Which objects of a kind are wanted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Selectors {
+    /// `labelSelector`.
+    pub labels: String,
+    /// `fieldSelector`.
+    pub fields: String,
+}
+
+impl Selectors {
+    /// A collection with these selectors and other parameters.
+    fn path(&self, collection: &str, parameters: &[(&str, &str)]) -> String {
+        let selectors = [("labelSelector", &*self.labels), ("fieldSelector", &*self.fields)];
+        let given = selectors.into_iter().filter(|(_, selector)| !selector.is_empty());
+        with_parameters(collection, &given.chain(parameters.iter().copied()).collect::<Vec<_>>())
+    }
+}
+
 /// Lists and watches one kind.
 pub(super) struct Reflector<W: Watched> {
     connection: Connection,
-    /// Path of the collection, with its selectors.
-    path: String,
+    /// Which objects are wanted.
+    selectors: Selectors,
     store: Store<W>,
     reporter: Reporter,
     /// The present watch.
@@ -66,19 +84,27 @@ fn version<W: Watched>(object: &W) -> Option<Version> {
 }
 
 impl<W: Watched> Reflector<W> {
-    /// A reflector of the collection at this path, which may have selectors.
-    pub fn new(connection: Connection, path: String, store: Store<W>, reporter: Reporter) -> Self {
-        Self { connection, path, store, reporter, lines: None, listing: None, event: None }
+    /// A reflector of the objects that these selectors choose.
+    pub fn new(connection: Connection, selectors: Selectors, store: Store<W>, reporter: Reporter) -> Self {
+        Self { connection, selectors, store, reporter, lines: None, listing: None, event: None }
     }
 
     /// Never ends.
     pub async fn run(mut self) {
         let (mut machine, mut action) = Machine::start(self.connection.timing, W::IS_OPTIONAL, now());
+        let mut alerts = self.reporter.outages.alerts();
         loop {
-            let outcome = self.perform(action).await.unwrap_or_else(Outcome::Failed);
-            let is_answered = matches!(outcome, Outcome::Opened | Outcome::Listed { .. });
+            let outcome = tokio::select! {
+                outcome = self.perform(action) => outcome.unwrap_or_else(Outcome::Failed),
+                // Without a position there is nothing to forget.
+                () = alerts.next(), if machine.known().is_some() => Outcome::Alerted,
+            };
+            let is_answered = matches!(
+                outcome,
+                Outcome::Opened | Outcome::Verified | Outcome::Contradicted | Outcome::Listed { .. }
+            );
             let error = if let Outcome::Failed(error) = &outcome { Some(error.clone()) } else { None };
-            let (before, was_known) = (machine.outage().cloned(), machine.known().is_some());
+            let before = machine.outage().cloned();
             let (next, effect, then) = machine.next(outcome, now());
             machine = next;
             let is_failure = error.is_some() || before.is_none();
@@ -88,11 +114,12 @@ impl<W: Watched> Reflector<W> {
                     self.send(Delta::Denied(W::KIND)).await;
                 }
             }
-            if was_known && machine.known().is_none() {
-                info!(kind = %W::KIND, "The API server's history may have been replaced; relisting");
-            }
             self.report(before.as_ref(), is_answered, is_failure, &machine);
             self.effect(effect, &machine).await;
+            if matches!(effect, Effect::Alert | Effect::Replace) {
+                // What this kind has found itself, or has listed since, is no news to it.
+                alerts.skip();
+            }
             action = then;
         }
     }
@@ -122,6 +149,11 @@ impl<W: Watched> Reflector<W> {
     async fn effect(&mut self, effect: Effect, machine: &Machine) {
         match effect {
             Effect::Keep => self.event = None,
+            Effect::Alert => {
+                self.event = None;
+                info!(kind = %W::KIND, "The API server's history was replaced, as by a backup; relisting all kinds");
+                self.reporter.outages.alert();
+            }
             Effect::Replace => {
                 let listing = self.listing.take().unwrap_or_default();
                 self.reporter.health.heard(W::KIND);
@@ -153,9 +185,13 @@ impl<W: Watched> Reflector<W> {
                 let late =
                     RequestError::new(Reason::Silent, format!("the list was not complete within {limit:?}"));
                 let (listing, version) = timeout(limit, list).await.map_err(|_| late)??;
-                let is_emptied = listing.0.is_empty() && !self.store.models().0.is_empty();
+                let is_emptied = listing.objects.is_empty() && !self.store.models().objects.is_empty();
                 self.listing = Some(listing);
                 Ok(Outcome::Listed { version, is_emptied })
+            }
+            Action::Verify { version } => {
+                self.lines = None;
+                self.verify(&version).await
             }
             Action::Watch { version, duration } => {
                 self.lines = None;
@@ -174,6 +210,33 @@ impl<W: Watched> Reflector<W> {
         }
     }
 
+    /// Asks what the object that was changed last was at a version.
+    async fn verify(&mut self, version: &str) -> Result<Outcome, RequestError> {
+        let exact = [("resourceVersion", version), ("resourceVersionMatch", "Exact")];
+        let Some(latest) = self.store.models().latest.clone() else {
+            let path = self.selectors.path(W::PATH, &[&[("limit", "1")], &exact[..]].concat());
+            page::<W>(&self.connection, &path, &mut |_| Ok(())).await?;
+            return Ok(Outcome::Verified);
+        };
+        let mut selectors = self.selectors.clone();
+        let separator = if selectors.fields.is_empty() { "" } else { "," };
+        selectors.fields += &format!("{separator}metadata.name={}", latest.name.name);
+        let collection = match W::PATH.rsplit_once('/') {
+            Some((group, kind)) if W::KIND.is_namespaced() => {
+                format!("{group}/namespaces/{}/{kind}", latest.name.namespace)
+            }
+            _ => W::PATH.to_owned(),
+        };
+        let mut found = None;
+        let mut item = |object: &W| {
+            found = store::version(object);
+            Ok(())
+        };
+        page(&self.connection, &selectors.path(&collection, &exact), &mut item).await?;
+        let expected = (!latest.is_deletion).then_some(latest.version);
+        Ok(if found == expected { Outcome::Verified } else { Outcome::Contradicted })
+    }
+
     /// The path of a watch from a version, if there is one, with these parameters.
     fn watch_path(&self, version: &str, duration: Duration, more: &[(&str, &str)]) -> String {
         let seconds = duration.as_secs().max(1).to_string();
@@ -183,7 +246,7 @@ impl<W: Watched> Reflector<W> {
             parameters.push(("resourceVersion", version));
         }
         parameters.extend(more);
-        with_parameters(&self.path, &parameters)
+        self.selectors.path(W::PATH, &parameters)
     }
 
     /// Lists with a watch that begins with all objects.
@@ -205,7 +268,7 @@ impl<W: Watched> Reflector<W> {
             match parse::<W>(line.ok_or_else(ended)?)?.map_err(RequestError::malformed)? {
                 None => {}
                 Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                    self.add(&mut listing, &object)?;
+                    add(&mut self.store, &mut listing, &object)?;
                 }
                 Some(WatchEvent::Deleted(object)) => remove(&mut listing, &object),
                 Some(WatchEvent::Bookmark(bookmark)) => {
@@ -237,25 +300,15 @@ impl<W: Watched> Reflector<W> {
             let path = match (&*token, freshness) {
                 // Old servers read a list with a limit and a version from etcd. As client-go, without a limit.
                 ("", Freshness::NotOlder(version)) => {
-                    with_parameters(&self.path, &[("resourceVersion", version)])
+                    self.selectors.path(W::PATH, &[("resourceVersion", version)])
                 }
-                ("", Freshness::Any) => with_parameters(&self.path, &[limit, ("resourceVersion", "0")]),
-                ("", Freshness::Newest) => with_parameters(&self.path, &[limit]),
-                (token, _) => with_parameters(&self.path, &[limit, ("continue", token)]),
+                ("", Freshness::Any) => self.selectors.path(W::PATH, &[limit, ("resourceVersion", "0")]),
+                ("", Freshness::Newest) => self.selectors.path(W::PATH, &[limit]),
+                (token, _) => self.selectors.path(W::PATH, &[limit, ("continue", token)]),
             };
-            let mut answer = self.connection.get(&path).await?;
-            let mut splitter = Splitter::default();
-            let mut item = |item: &[u8]| {
-                let object = serde_json::from_slice::<W>(item);
-                self.add(
-                    &mut listing,
-                    &object.map_err(|error| RequestError::malformed(format_args!("an item: {error}")))?,
-                )
-            };
-            while let Some(bytes) = answer.next().await? {
-                splitter.feed(&bytes, &mut item)?;
-            }
-            let meta = splitter.finish(W::KIND.name())?;
+            let meta =
+                page(&self.connection, &path, &mut |object| add(&mut self.store, &mut listing, object))
+                    .await?;
             match meta.r#continue.filter(|token| !token.is_empty()) {
                 Some(next) if next == token => {
                     return Err(RequestError::malformed("the continue token is that of the previous page"));
@@ -269,16 +322,6 @@ impl<W: Watched> Reflector<W> {
                 }
             }
         }
-    }
-
-    /// Adds an object to a list.
-    fn add(&mut self, listing: &mut Listing<W>, object: &W) -> Result<(), RequestError> {
-        let name = object.metadata().get().and_then(|metadata| metadata.name.get());
-        if name.is_none_or(|name| name.is_empty()) {
-            return Err(RequestError::malformed("an item: metadata.name is missing"));
-        }
-        self.store.add(listing, object);
-        Ok(())
     }
 
     /// Reads the next line of the watch.
@@ -311,7 +354,7 @@ impl<W: Watched> Reflector<W> {
     /// Replaces all objects.
     async fn replace(&mut self, listing: Listing<W>, version: Option<&str>) {
         let (change, removed) = self.store.replace(listing);
-        let count = self.store.models().0.len();
+        let count = self.store.models().objects.len();
         if removed > 0 {
             info!(kind = %W::KIND, count, removed, version, "Listed; objects that are no longer there are removed");
         } else {
@@ -331,6 +374,34 @@ impl<W: Watched> Reflector<W> {
         // The receiver is gone when the process ends.
         let _ = self.reporter.deltas.send(delta).await;
     }
+}
+
+/// Requests a page of a list, and gives its objects one by one.
+async fn page<W: Watched>(
+    connection: &Connection,
+    path: &str,
+    object: &mut (dyn FnMut(&W) -> Result<(), RequestError> + Send),
+) -> Result<ListMeta, RequestError> {
+    let mut answer = connection.get(path).await?;
+    let mut splitter = Splitter::default();
+    let mut item = |item: &[u8]| {
+        let decoded = serde_json::from_slice::<W>(item);
+        object(&decoded.map_err(|error| RequestError::malformed(format_args!("an item: {error}")))?)
+    };
+    while let Some(bytes) = answer.next().await? {
+        splitter.feed(&bytes, &mut item)?;
+    }
+    splitter.finish(W::KIND.name())
+}
+
+/// Adds an object to a list.
+fn add<W: Watched>(store: &mut Store<W>, listing: &mut Listing<W>, object: &W) -> Result<(), RequestError> {
+    let name = object.metadata().get().and_then(|metadata| metadata.name.get());
+    if name.is_none_or(|name| name.is_empty()) {
+        return Err(RequestError::malformed("an item: metadata.name is missing"));
+    }
+    store.add(listing, object);
+    Ok(())
 }
 
 /// The event in a line of a watch; nothing if the line is blank. The inner error is that the object cannot be decoded.

@@ -33,11 +33,8 @@ const USER_AGENT: &str = concat!("portolan/v", env!("CARGO_PKG_VERSION"), " (lin
 /// kube's `Request` would do, were it not for its `WatchParams` and `ListParams`: they do not allow a watch to last five
 /// minutes or longer, always send a version with a watch, and drop `resourceVersion=0` beside a limit.
 pub(super) fn with_parameters(path: &str, parameters: &[(&str, &str)]) -> String {
-    let (target, start) = match path.find('?') {
-        Some(at) => (path.to_owned(), at + 1),
-        None => (format!("{path}?"), path.len() + 1),
-    };
-    Serializer::for_suffix(target, start).extend_pairs(parameters).finish()
+    let start = path.len() + 1;
+    Serializer::for_suffix(format!("{path}?"), start).extend_pairs(parameters).finish()
 }
 
 /// The parts of an answer.

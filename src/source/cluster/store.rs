@@ -40,13 +40,14 @@ impl<W: Watched> Store<W> {
     /// Applies an event: the object is new or different, or with `is_deletion` gone. Returns the change, if any.
     pub fn apply(&mut self, object: &W, is_deletion: bool) -> Option<Change> {
         let id = self.identify(object)?;
+        self.models.note(&id.name, version(object), is_deletion);
         if is_deletion {
             self.warn_once.forget(&id.name);
-            self.models.0.remove(&id.name)??;
+            self.models.objects.remove(&id.name)??;
             return Some(W::one(id.name, None, &self.models));
         }
         let model = self.reduce(object, &id);
-        let before = self.models.0.insert(id.name.clone(), model.clone()).flatten();
+        let before = self.models.objects.insert(id.name.clone(), model.clone()).flatten();
         let is_same = match (&before, &model) {
             (None, None) => true,
             (Some(before), Some(model)) => Arc::ptr_eq(before, model),
@@ -61,7 +62,7 @@ impl<W: Watched> Store<W> {
         let metadata = object.metadata().get().unwrap_or(&none);
         match metadata.identify(W::KIND, &mut self.context) {
             Ok(mut id) => {
-                if let Some((name, _)) = self.models.0.get_key_value(&id.name) {
+                if let Some((name, _)) = self.models.objects.get_key_value(&id.name) {
                     id.name = name.clone();
                 }
                 Some(id)
@@ -77,20 +78,22 @@ impl<W: Watched> Store<W> {
     pub fn add(&mut self, list: &mut Listing<W>, object: &W) {
         let Some(id) = self.identify(object) else { return };
         let model = self.reduce(object, &id);
-        list.0.insert(id.name, model);
+        list.note(&id.name, version(object), false);
+        list.objects.insert(id.name, model);
     }
 
-    /// Logs an event without an object.
+    /// Logs an event without an object, so that what was changed last is not known.
     pub fn undecodable(&mut self, error: &serde_json::Error) {
+        self.models.latest = None;
         self.warn_once.undecodable(W::KIND, error);
     }
 
     /// Replaces all objects. Returns the change, and how many objects are gone.
     pub fn replace(&mut self, list: Listing<W>) -> (Change, usize) {
         let before = std::mem::replace(&mut self.models, list);
-        let removed = before.0.keys().filter(|name| !self.models.0.contains_key(name)).count();
-        self.models.0.shrink_to_fit();
-        self.warn_once.retain(|name| self.models.0.contains_key(name));
+        let removed = before.objects.keys().filter(|name| !self.models.objects.contains_key(name)).count();
+        self.models.objects.shrink_to_fit();
+        self.warn_once.retain(|name| self.models.objects.contains_key(name));
         (W::all(&self.models), removed)
     }
 
@@ -114,6 +117,13 @@ impl<W: Watched> Store<W> {
 pub(super) fn remove<W: Watched>(list: &mut Listing<W>, object: &W) {
     let name = |field: &Field<Box<str>>| field.get().cloned().unwrap_or_default();
     if let Some(metadata) = object.metadata().get() {
-        list.0.remove(&ObjectName::new(name(&metadata.namespace), name(&metadata.name)));
+        let name = ObjectName::new(name(&metadata.namespace), name(&metadata.name));
+        list.note(&name, version(object), true);
+        list.objects.remove(&name);
     }
+}
+
+/// `resourceVersion` as a number.
+pub(super) fn version<W: Watched>(object: &W) -> Option<u64> {
+    object.metadata().get()?.resource_version.get()?.parse().ok()
 }

@@ -13,8 +13,8 @@ use crate::source::cluster::{
     timing::Timing,
 };
 
-/// Longest time from good answers to what is known being what there is: the longest wait, two silences of a watch and
-/// a list.
+/// Longest time from good answers to what is known being what there is: the longest wait, a silence of a watch and a
+/// list.
 const CONVERGED: Duration = Duration::from_mins(3);
 
 /// A machine, its clock, and what it has done so far.
@@ -103,13 +103,14 @@ fn a_gateways_answer_costs_neither_the_position_nor_a_request_without_a_wait() {
     let began = run.now.at;
     while run.now.at - began < Duration::from_mins(1) {
         let action = run.elapse();
-        assert!(matches!(action, Action::Watch { version, .. } if &**version == "1000"), "{action:?}");
+        assert!(matches!(action, Action::Verify { version } if &**version == "1000"), "{action:?}");
         requests += 1;
         run.step(failed(gateway()));
         assert!(run.wait() >= Some(Duration::from_millis(400)));
     }
     assert!(requests < 10, "{requests} in a minute");
     run.elapse();
+    run.step(Outcome::Verified);
     assert!(matches!(run.step(Outcome::Opened), Action::Read { .. }), "nothing was missed");
 }
 
@@ -135,6 +136,7 @@ fn a_version_that_the_server_has_not_reached_is_dropped() {
         list(run.step(failed(Reason::VersionTooLarge))),
         Some((ListMode::Streaming, &Freshness::Newest))
     );
+    assert_eq!(run.effect, Effect::Alert);
     // Older than what was known: it is believed.
     run.step(listed(5));
     assert_eq!((run.effect, run.machine.known()), (Effect::Replace, Some("5")));
@@ -142,61 +144,110 @@ fn a_version_that_the_server_has_not_reached_is_dropped() {
     assert_eq!((run.effect, run.machine.known()), (Effect::Apply, Some("6")));
 }
 
+fn verifies(action: &Action, position: u64) -> bool {
+    matches!(action, Action::Verify { version } if **version == *position.to_string())
+}
+
+/// However a watch ends, it is resumed only once the server's history is known to be the same.
 #[test]
-fn watches_that_are_silent_twice_in_a_row_lead_to_a_list() {
+fn a_position_is_verified_after_any_trouble() {
+    let troubles = [
+        (Some(failed(Reason::Unreachable)), true),
+        (Some(failed(Reason::Unauthorized)), true),
+        (Some(failed(gateway())), true),
+        (Some(Outcome::Ended), false),
+        (None, false),
+    ];
+    for (trouble, waits) in troubles {
+        let mut run = Run::listed(1000);
+        run.pass(Duration::from_secs(30));
+        match trouble {
+            Some(outcome) => _ = run.step(outcome),
+            None => _ = run.elapse(),
+        }
+        assert_eq!(run.wait().is_some(), waits, "{:?}", run.action);
+        if waits {
+            run.elapse();
+        }
+        assert!(verifies(&run.action, 1000), "{:?}", run.action);
+        // It may take some time until the server is ready.
+        for reason in [Reason::Forbidden, Reason::Unavailable { code: 503 }, Reason::Silent] {
+            run.step(failed(reason));
+            assert!(verifies(run.elapse(), 1000), "{:?}", run.action);
+        }
+        for outcome in [Outcome::Contradicted, failed(Reason::VersionTooLarge)] {
+            let (_, effect, action) = run.machine.clone().next(outcome, run.now);
+            assert_eq!(effect, Effect::Alert);
+            assert_eq!(list(&action), Some((ListMode::Streaming, &Freshness::Newest)));
+        }
+        assert!(matches!(run.step(Outcome::Verified), Action::Watch { .. }));
+    }
+}
+
+#[test]
+fn a_watch_that_ends_by_its_timeout_is_resumed_at_once() {
+    let mut run = Run::new(false, 0.5);
+    let Action::List { duration, .. } = run.action else { panic!("{:?}", run.action) };
+    run.step(listed(1000));
+    run.pass(duration - Duration::from_secs(1));
+    assert!(matches!(run.step(Outcome::Ended), Action::Watch { .. }), "{:?}", run.action);
+}
+
+/// Not every server has what a version was, and some may fail when asked.
+#[test]
+fn a_position_that_cannot_be_verified_is_watched_from() {
+    for reason in [Reason::Expired, refused()] {
+        let mut run = Run::listed(1000);
+        run.elapse();
+        assert!(matches!(run.step(failed(reason)), Action::Watch { .. }), "{:?}", run.action);
+    }
     let mut run = Run::listed(1000);
-    run.pass(Duration::from_secs(30));
-    run.step(failed(Reason::Unreachable));
-    let restored = run.now.at;
+    let began = run.elapse().clone();
+    assert!(verifies(&began, 1000));
+    let mut asked = 0;
+    while verifies(&run.action, 1000) {
+        asked += 1;
+        run.step(failed(Reason::Unavailable { code: 500 }));
+        run.elapse();
+    }
+    assert!((4..20).contains(&asked), "{asked}");
+    assert!(matches!(run.action, Action::Watch { .. }), "{:?}", run.action);
+}
+
+#[test]
+fn what_another_kind_finds_makes_a_kind_list_anew_whatever_it_does() {
+    let newest = Some((ListMode::Streaming, &Freshness::Newest));
+    let mut run = Run::listed(1000);
+    assert_eq!(list(run.step(Outcome::Alerted)), newest, "it watches");
+    assert_eq!(run.effect, Effect::Keep, "it is not passed on");
+    let mut run = Run::listed(1000);
     run.elapse();
-    let mut watches = 1;
-    while list(&run.action).is_none() {
-        watches += usize::from(matches!(run.action, Action::Watch { .. }));
+    assert!(verifies(&run.action, 1000));
+    assert_eq!(list(run.step(Outcome::Alerted)), newest, "it verifies");
+    let mut run = Run::listed(1000);
+    run.step(failed(Reason::Expired));
+    assert_eq!(list(run.step(Outcome::Alerted)), newest, "it lists");
+    let mut run = Run::listed(1000);
+    run.step(failed(Reason::Unreachable));
+    let wait = run.wait();
+    run.step(Outcome::Alerted);
+    assert_eq!(run.wait(), wait, "it waits");
+    assert_eq!(list(run.elapse()), newest);
+}
+
+/// A server without bookmarks, where nothing changes.
+#[test]
+fn silence_that_means_nothing_costs_no_list() {
+    let mut run = Run::listed(1000);
+    let began = run.now.at;
+    while run.now.at - began < Duration::from_hours(1) {
         match run.action {
             Action::Watch { .. } => _ = run.step(Outcome::Opened),
+            Action::Verify { .. } => _ = run.step(Outcome::Verified),
+            Action::List { .. } => panic!("{:?}", run.machine),
             _ => _ = run.elapse(),
         }
     }
-    assert_eq!(watches, 3, "one is counted twice");
-    assert_eq!(list(&run.action), Some((ListMode::Streaming, &Freshness::Newest)));
-    assert!(run.now.at - restored < CONVERGED, "{:?}", run.now.at - restored);
-}
-
-/// As behind a load balancer that lets no connection be idle for long.
-#[test]
-fn silence_counts_however_often_the_connection_ends() {
-    let mut run = Run::listed(1000);
-    let began = run.now.at;
-    while list(&run.action).is_none() {
-        match run.action {
-            Action::Watch { .. } => _ = run.step(Outcome::Opened),
-            Action::Wait { .. } => _ = run.elapse(),
-            _ => {
-                run.pass(Duration::from_secs(20));
-                run.step(failed(Reason::Unreachable));
-            }
-        }
-    }
-    assert!(run.now.at - began < CONVERGED, "{:?}", run.now.at - began);
-}
-
-/// A server without bookmarks, where nothing changes: everything is listed less and less often.
-#[test]
-fn silence_that_means_nothing_leads_to_ever_fewer_lists() {
-    let mut run = Run::listed(1000);
-    let began = run.now.at;
-    let mut lists = 0;
-    while run.now.at - began < Duration::from_hours(2) {
-        match run.action {
-            Action::Watch { .. } => _ = run.step(Outcome::Opened),
-            Action::List { .. } => {
-                lists += 1;
-                run.step(listed(1000));
-            }
-            _ => _ = run.elapse(),
-        }
-    }
-    assert!((3..8).contains(&lists), "{lists} lists in two hours");
 }
 
 #[test]
@@ -206,7 +257,7 @@ fn what_comes_out_of_order_leads_to_a_list_and_changes_nothing() {
     run.step(heard(1010));
     assert_eq!(run.effect, Effect::Apply, "twice the same is in order");
     let action = run.step(heard(1009)).clone();
-    assert_eq!((run.effect, list(&action)), (Effect::Keep, Some((ListMode::Streaming, &Freshness::Newest))));
+    assert_eq!((run.effect, list(&action)), (Effect::Alert, Some((ListMode::Streaming, &Freshness::Newest))));
 }
 
 #[test]

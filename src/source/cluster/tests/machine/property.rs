@@ -29,6 +29,8 @@ enum Happening {
     Hears(Option<u64>),
     Ends,
     Wakes,
+    Alerts,
+    Verifies(bool),
     /// What was waited for comes to its end, or a watch is opened.
     Goes,
     Passes(u64),
@@ -41,6 +43,8 @@ fn happenings() -> impl Strategy<Value = Happening> {
         2 => proptest::option::of(1..2000_u64).prop_map(Happening::Hears),
         1 => Just(Happening::Ends),
         1 => Just(Happening::Wakes),
+        1 => Just(Happening::Alerts),
+        2 => any::<bool>().prop_map(Happening::Verifies),
         4 => Just(Happening::Goes),
         1 => (0..400_000_u64).prop_map(Happening::Passes),
     ]
@@ -49,6 +53,7 @@ fn happenings() -> impl Strategy<Value = Happening> {
 /// What comes of an action when this happens; nothing if it cannot.
 fn outcome(action: &Action, happening: &Happening) -> Option<Outcome> {
     match (action, happening) {
+        (_, Happening::Alerts) => Some(Outcome::Alerted),
         (Action::Wait { .. }, Happening::Wakes) => Some(Outcome::Woken),
         (Action::Wait { .. }, _) => None,
         (_, Happening::Fails(reason, asked)) => {
@@ -60,6 +65,8 @@ fn outcome(action: &Action, happening: &Happening) -> Option<Outcome> {
             Some(Outcome::Listed { version: version.to_string().into(), is_emptied: *is_emptied })
         }
         (Action::Watch { .. }, Happening::Goes) => Some(Outcome::Opened),
+        (Action::Verify { .. }, Happening::Verifies(true)) => Some(Outcome::Verified),
+        (Action::Verify { .. }, Happening::Verifies(false)) => Some(Outcome::Contradicted),
         (Action::Read { .. }, Happening::Hears(version)) => {
             Some(Outcome::Received(version.map(|version| version.to_string().into())))
         }
@@ -78,14 +85,19 @@ fn outage(run: &mut Run) {
     }
 }
 
-/// What a good server answers that is at this version: it knows the last hundred, and is silent on later ones.
-fn answer(run: &mut Run, version: u64) -> Outcome {
+/// What a good server answers that is at this version: it knows the last hundred, and is silent on later ones. If its
+/// history was replaced, what is known is not what it was.
+fn answer(run: &mut Run, version: u64, is_replaced: bool) -> Outcome {
     let number = |text: &str| text.parse::<u64>().unwrap();
     match run.action.clone() {
         Action::List { freshness: Freshness::NotOlder(known), .. } if number(&known) > version => {
             failed(Reason::VersionTooLarge)
         }
         Action::List { .. } => listed(version),
+        Action::Verify { version: from } if number(&from) > version => failed(Reason::VersionTooLarge),
+        Action::Verify { version: from } if number(&from) + 200 < version => failed(Reason::Expired),
+        Action::Verify { .. } if is_replaced => Outcome::Contradicted,
+        Action::Verify { .. } => Outcome::Verified,
         Action::Watch { version: from, .. } if number(&from) + 100 < version => failed(Reason::Expired),
         Action::Watch { .. } => Outcome::Opened,
         Action::Wait { until } => {
@@ -138,8 +150,12 @@ proptest! {
                 }
                 None => continue,
             }
+            let is_older = |version: u64| known.as_ref().is_some_and(|known| version < known.parse().unwrap());
             // What is known changes by an answer alone, and goes by a complete list alone, an empty one if it comes twice.
             let expected = match happening {
+                Happening::Lists(version, is_emptied) if is_older(*version) && (!is_emptied || emptied) => {
+                    Effect::Alert
+                }
                 Happening::Lists(_, is_emptied) => {
                     let is_believed = !is_emptied || emptied;
                     emptied = *is_emptied && !is_believed;
@@ -150,14 +166,17 @@ proptest! {
                     without = true;
                     Effect::Clear
                 }
-                Happening::Hears(Some(version)) => {
-                    let is_late = known.as_ref().is_some_and(|known| *version < known.parse::<u64>().unwrap());
-                    if is_late { Effect::Keep } else { Effect::Apply }
-                }
+                Happening::Hears(Some(version)) if is_older(*version) => Effect::Alert,
+                Happening::Hears(Some(_)) => Effect::Apply,
+                Happening::Fails(Reason::VersionTooLarge, _) if known.is_some() => Effect::Alert,
+                Happening::Verifies(false) => Effect::Alert,
                 Happening::Hears(None) => Effect::Apply,
                 _ => Effect::Keep,
             };
             prop_assert_eq!(run.effect, expected);
+            if matches!(run.effect, Effect::Alert) || matches!(happening, Happening::Alerts) {
+                prop_assert_eq!(run.machine.known(), None);
+            }
             if let Happening::Fails(reason, asked) = happening {
                 if matches!(reason, Reason::Gateway { .. }) {
                     prop_assert!(run.wait() >= Some(Duration::from_millis(400)), "{:?}", run.action);
@@ -175,16 +194,18 @@ proptest! {
             }
         }
         // From now on the server is good, whether its history is the one that was known, or that of a backup.
-        for version in [50_000, 3, 4, 70_000] {
+        let histories = [(50_000, false), (3, true), (4, false), (70, true), (71, true), (70_000, false), (69_999, true)];
+        for (version, is_replaced) in histories {
             outage(&mut run);
             let wait = run.wait().unwrap_or_default();
             let began = run.now.at;
             let mut steps = 0;
             loop {
-                let outcome = answer(&mut run, version);
+                let outcome = answer(&mut run, version, is_replaced);
                 run.step(outcome);
                 steps += 1;
-                let is_known = matches!(run.effect, Effect::Replace | Effect::Apply)
+                let is_current = run.effect == Effect::Replace || run.effect == Effect::Apply && !is_replaced;
+                let is_known = is_current
                     && run.machine.known() == Some(&*version.to_string());
                 if is_known {
                     break;
