@@ -166,7 +166,7 @@ impl Writer {
         let service = &warning.service;
         let path = with_parameters(
             &format!("/api/v1/namespaces/{}/services", service.namespace),
-            [("fieldSelector", &*format!("metadata.name={}", service.name)), ("resourceVersion", "0")],
+            &[("fieldSelector", &format!("metadata.name={}", service.name)), ("resourceVersion", "0")],
         );
         let text = self.connection.get_as(&path, METADATA).await?.text(LONGEST_OBJECT).await?;
         let list: Uids = serde_json::from_slice(&text).map_err(RequestError::malformed)?;

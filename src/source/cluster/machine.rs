@@ -156,7 +156,11 @@ impl Machine {
 
     /// The next state and action after this outcome.
     pub fn next(mut self, outcome: Outcome, now: Now) -> (Self, Effect, Action) {
-        let mut effect = Effect::Keep;
+        let is_too_large = |error: &RequestError| error.reason == Reason::VersionTooLarge;
+        let mut effect = match &outcome {
+            Outcome::Failed(error) if is_too_large(error) && self.known.is_some() => Effect::Alert,
+            _ => Effect::Keep,
+        };
         let action = match (self.state.clone(), outcome) {
             (State::Listing { mode, .. }, Outcome::Listed { is_emptied: true, .. }) if !self.is_emptied => {
                 self.is_emptied = true;
@@ -171,16 +175,13 @@ impl Machine {
             {
                 effect = Effect::Alert;
                 let message = format!("a list of version {version} is older than what is known");
-                self.replaced(message, now)
+                self.replaced(&message, now)
             }
             (State::Listing { mode, duration }, Outcome::Listed { version, .. }) => {
                 effect = Effect::Replace;
                 self.listed(mode, duration, version, now)
             }
             (State::Listing { mode, .. }, Outcome::Failed(error)) => {
-                if error.reason == Reason::VersionTooLarge && self.known.is_some() {
-                    effect = Effect::Alert;
-                }
                 let is_without = self.is_optional && error.reason.is_denied();
                 if is_without && !self.is_listed {
                     effect = Effect::Clear;
@@ -190,14 +191,9 @@ impl Machine {
             (State::Verifying { version }, Outcome::Verified) => self.watch(version, now),
             (State::Verifying { .. }, Outcome::Contradicted) => {
                 effect = Effect::Alert;
-                self.replaced("an object was not what it is known to have been".to_owned(), now)
+                self.replaced("an object was not what it is known to have been", now)
             }
-            (State::Verifying { version }, Outcome::Failed(error)) => {
-                if error.reason == Reason::VersionTooLarge {
-                    effect = Effect::Alert;
-                }
-                self.verify_failed(version, error, now)
-            }
+            (State::Verifying { version }, Outcome::Failed(error)) => self.verify_failed(version, error, now),
             (State::Watching { version, duration, open: None }, Outcome::Opened) => {
                 let open = self.open(false, now);
                 self.read(version, duration, open)
@@ -207,7 +203,7 @@ impl Machine {
             {
                 effect = Effect::Alert;
                 self.leave(open, now);
-                self.replaced(format!("version {received} came after {version}"), now)
+                self.replaced(&format!("version {received} came after {version}"), now)
             }
             (State::Watching { version, duration, open: Some(open) }, Outcome::Received(received)) => {
                 effect = Effect::Apply;
@@ -236,9 +232,6 @@ impl Machine {
                 }
             }
             (State::Watching { version, open, .. }, Outcome::Failed(error)) => {
-                if error.reason == Reason::VersionTooLarge {
-                    effect = Effect::Alert;
-                }
                 self.watch_failed(version, open, error, now)
             }
             (State::Waiting { next, .. }, Outcome::Elapsed) => match next {
@@ -250,7 +243,7 @@ impl Machine {
                 self.known = None;
                 self.wait(until, Request::List(self.list_mode(now)), is_asked)
             }
-            (_, Outcome::Alerted) => self.replaced("another kind's history was replaced".to_owned(), now),
+            (_, Outcome::Alerted) => self.replaced("another kind found it", now),
             (State::Waiting { until, next, is_asked: false }, Outcome::Woken) => {
                 let soon = now.at + now.jitter(self.timing.first_retry / 4);
                 self.wait(until.min(soon), next, false)
@@ -323,7 +316,7 @@ impl Machine {
     }
 
     /// The server's history is not the one that is known: the newest list is believed.
-    fn replaced(&mut self, message: String, now: Now) -> Action {
+    fn replaced(&mut self, message: &str, now: Now) -> Action {
         self.known = None;
         let error = RequestError::new(Reason::Replaced, format!("{message}: history was replaced"));
         self.list_now(error, self.list_mode(now), now)

@@ -34,7 +34,7 @@ impl Alerts {
     pub async fn next(&mut self) {
         if self.0.changed().await.is_err() {
             // All other kinds are gone: the process ends.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -219,8 +219,10 @@ impl<W: Watched> Reflector<W> {
             return Ok(Outcome::Verified);
         };
         let mut selectors = self.selectors.clone();
-        let separator = if selectors.fields.is_empty() { "" } else { "," };
-        selectors.fields += &format!("{separator}metadata.name={}", latest.name.name);
+        if !selectors.fields.is_empty() {
+            selectors.fields.push(',');
+        }
+        selectors.fields.extend(["metadata.name=", &*latest.name.name]);
         let collection = match W::PATH.rsplit_once('/') {
             Some((group, kind)) if W::KIND.is_namespaced() => {
                 format!("{group}/namespaces/{}/{kind}", latest.name.namespace)

@@ -189,7 +189,7 @@ fn a_watch_that_ends_by_its_timeout_is_resumed_at_once() {
     let mut run = Run::new(false, 0.5);
     let Action::List { duration, .. } = run.action else { panic!("{:?}", run.action) };
     run.step(listed(1000));
-    run.pass(duration - Duration::from_secs(1));
+    run.pass(duration.saturating_sub(Duration::from_secs(1)));
     assert!(matches!(run.step(Outcome::Ended), Action::Watch { .. }), "{:?}", run.action);
 }
 

@@ -167,10 +167,9 @@ proptest! {
                     Effect::Clear
                 }
                 Happening::Hears(Some(version)) if is_older(*version) => Effect::Alert,
-                Happening::Hears(Some(_)) => Effect::Apply,
                 Happening::Fails(Reason::VersionTooLarge, _) if known.is_some() => Effect::Alert,
                 Happening::Verifies(false) => Effect::Alert,
-                Happening::Hears(None) => Effect::Apply,
+                Happening::Hears(_) => Effect::Apply,
                 _ => Effect::Keep,
             };
             prop_assert_eq!(run.effect, expected);
