@@ -18,7 +18,7 @@ DENY = target/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # How `make check-image` builds the binary; dev is faster to build.
 PROFILE ?= release
 
-.PHONY: help demo test test-kernels lint deny advisories soak bench bench-peers bench-docs pictures image check-image dist check-dist packages
+.PHONY: help demo test test-kernels lint deny advisories soak bench bench-peers bench-docs generate pictures image check-image dist check-dist packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -84,6 +84,11 @@ pictures: ## draw the pictures of the documents
 bench-docs: ## write the figures that were measured last into the documents
 	$(CARGO) build --quiet -p portolan-integration --bins
 	$(CARGO) run --quiet -p portolan-integration --bin bench_docs
+
+generate: ## write the documents and the chart's files that are made from the options, the values and the metrics
+	$(CARGO) build --quiet --bin portolan
+	PORTOLAN_UPDATE_DOCS=1 $(CARGO) test --quiet -p portolan-integration --test configuration document
+	PORTOLAN_UPDATE_DOCS=1 $(CARGO) test --quiet -p portolan-integration --test packaging generated
 
 image: ## the container image, with docker
 	docker build -f docker/Dockerfile -t portolan \

@@ -3,6 +3,7 @@
 mod api;
 mod connections;
 mod kube_proxy;
+mod now;
 mod portolan;
 mod register;
 
@@ -16,14 +17,15 @@ use portolan_rules::{
 };
 use prometheus::{Encoder, Registry, TextEncoder, process_collector::ProcessCollector};
 
-pub use self::{api::ApiRequests, connections::Connections};
+pub use self::{api::ApiRequests, connections::Connections, register::Declared};
 use super::{
     health::Health,
     report::{FlowRemoval, Observer, Reconcile, Report},
 };
 use kube_proxy::KubeProxy;
+use now::Now;
 use portolan::Portolan;
-use register::registered;
+use register::{Register, registered};
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -48,9 +50,10 @@ pub enum Probe {
 
 #[derive(Debug)]
 struct Inner {
-    registry: Registry,
+    register: Register,
     kube_proxy: KubeProxy,
     portolan: Portolan,
+    now: Now,
     api: ApiRequests,
     notes: Mutex<Notes>,
 }
@@ -72,13 +75,14 @@ pub struct Notes {
 
 impl Default for Inner {
     fn default() -> Self {
-        let registry = Registry::new();
-        registry.register(Box::new(ProcessCollector::for_self())).expect("names are unique");
+        let register = Register::default();
+        register.registry.register(Box::new(ProcessCollector::for_self())).expect("names are unique");
         Self {
-            kube_proxy: KubeProxy::new(&registry),
-            portolan: Portolan::new(&registry),
-            api: ApiRequests::new(&registry),
-            registry,
+            kube_proxy: KubeProxy::new(&register),
+            portolan: Portolan::new(&register),
+            now: Now::new(&register),
+            api: ApiRequests::new(&register),
+            register,
             notes: Mutex::default(),
         }
     }
@@ -101,7 +105,15 @@ impl Metrics {
     /// # Panics
     /// When called twice: names are unique.
     pub fn connections(&self) -> Connections {
-        Connections::new(&self.0.registry)
+        Connections::new(&self.0.register)
+    }
+
+    /// Every metric that there can be, with those of connections; not those of the process, which Prometheus' own clients
+    /// have as well.
+    pub fn declared() -> Vec<Declared> {
+        let metrics = Self::default();
+        let _connections = metrics.connections();
+        metrics.0.register.declared()
     }
 
     /// Where requests to the API server are counted.
@@ -131,7 +143,7 @@ impl Metrics {
     /// Notes what a successful reconcile programmed.
     fn programmed(&self, state: &State, compiler: &Compiler) {
         self.0.kube_proxy.no_local_endpoints(compiler.no_local_endpoints());
-        self.0.portolan.services.set(i64::try_from(compiler.service_count()).unwrap_or(i64::MAX));
+        self.0.portolan.programmed(compiler.service_count(), compiler.without_endpoints());
         let mut notes = self.notes_mut();
         notes.services = compiler.service_count();
         if !(notes.quarantined.is_empty() && state.quarantined().is_empty()) {
@@ -154,14 +166,14 @@ impl Metrics {
         match probe {
             Probe::Healthz => self.0.kube_proxy.healthz(code),
             Probe::Livez => self.0.kube_proxy.livez(code),
-            Probe::Readyz => self.0.portolan.readyz(code),
+            Probe::Readyz => self.0.now.readyz(code),
         }
     }
 
     /// What `GET /metrics` answers.
     pub fn text(&self, health: &Health) -> String {
-        self.0.portolan.set_ages(&health.report());
-        let mut text = encode(&self.0.registry);
+        self.0.now.set(&health.report());
+        let mut text = encode(&self.0.register.registry);
         // kube-proxy has a gauge whose name is that of a counter, and dashboards use that name. It goes out without a
         // type, so that checks of the format accept it.
         for name in kube_proxy::MISNAMED {
@@ -185,9 +197,9 @@ impl Metrics {
 /// What `GET /metrics/slis` answers: the outcome of each health check, as Kubernetes components show it.
 pub fn slis(health: &Health) -> String {
     let report = health.report();
-    let registry = Registry::new();
+    let register = Register::default();
     let checks = registered(
-        &registry,
+        &register,
         prometheus::IntGaugeVec::new(
             prometheus::Opts::new("kubernetes_healthcheck", "The result of a single health check."),
             &["name", "type"],
@@ -198,7 +210,7 @@ pub fn slis(health: &Health) -> String {
     for (r#type, well) in outcomes {
         checks.with_label_values(&["proxy", r#type]).set(well.into());
     }
-    encode(&registry)
+    encode(&register.registry)
 }
 
 fn encode(registry: &Registry) -> String {

@@ -207,3 +207,33 @@ fn ports_without_a_local_endpoint_are_counted_while_there_are_others() {
     scene.put("web.yaml", &both, slices(&[]));
     wait_for(0.0, 0.0, "no endpoint at all is another matter");
 }
+
+#[test]
+fn services_without_endpoints_are_counted() {
+    let scene = Scene::new();
+    let [one, two, _] = scene.web_pods();
+    let agent = start(&scene);
+    let web = service("web", scene.lab.cluster_ip(1)).port("http", Protocol::Tcp, 80);
+    let slices = |pods: &[_]| Slice::both("web", ("http", Protocol::Tcp, 8080), pods);
+    let wait_for = |count: f64, what: &str| {
+        wait_until(what, || {
+            value(&agent, "portolan_services") == 1.0
+                && value(&agent, "portolan_services_without_endpoints") == count
+        });
+    };
+    scene.put("web.yaml", &web, slices(&[]));
+    wait_for(1.0, "none at all");
+    scene.put("web.yaml", &web, slices(&[&one, &two]));
+    wait_for(0.0, "both");
+    scene.put("web.yaml", &web, slices(&[&two]));
+    wait_for(0.0, "one elsewhere");
+    scene.put("web.yaml", &web, slices(&[]));
+    wait_for(1.0, "none again");
+    let other = web.clone().port("other", Protocol::Tcp, 81);
+    scene.put("web.yaml", &other, slices(&[&two]));
+    wait_for(1.0, "a port without");
+    let samples = samples(&text(&agent));
+    assert!(samples["portolan_conntrack_limit"] > 0.0);
+    assert!(samples["portolan_conntrack_entries"] <= samples["portolan_conntrack_limit"]);
+    assert_eq!(samples["portolan_tables_contested"], 0.0);
+}

@@ -9,9 +9,25 @@ use crate::{documents, shipped};
 
 const API_SERVER: &str = "https://192.0.2.10:6443";
 
+/// What must be set.
+fn least() -> Value {
+    json!({ "apiServer": API_SERVER, "config": {"clusterCIDR": "10.244.0.0/16"} })
+}
+
 /// The chart's objects with nothing set but what must be.
 pub fn defaults() -> Vec<Value> {
-    render(&json!({ "apiServer": API_SERVER }))
+    render(&least())
+}
+
+/// The same with these values.
+fn with(values: &Value) -> Vec<Value> {
+    render(&with_least(values))
+}
+
+fn with_least(values: &Value) -> Value {
+    let mut all = least();
+    merge(&mut all, values);
+    all
 }
 
 /// The chart's objects with no value at its default.
@@ -21,7 +37,7 @@ pub fn everything() -> Vec<Value> {
 }
 
 fn render(values: &Value) -> Vec<Value> {
-    let manifests = ["rbac.yaml", "configmap.yaml", "daemonset.yaml"];
+    let manifests = ["rbac.yaml", "configmap.yaml", "daemonset.yaml", "monitoring.yaml"];
     let text = |name| render_file(name, values).unwrap_or_else(|error| panic!("{name}: {error}"));
     manifests.into_iter().flat_map(|name| documents(&text(name))).collect()
 }
@@ -38,18 +54,94 @@ fn render_file(name: &str, values: &Value) -> Result<String, String> {
         "Release": {"Name": "portolan", "Namespace": "kube-system"},
         "Values": all,
     });
-    let mut template = Template::default();
-    let functions: [(&str, Func); 6] = [
-        ("toYaml", to_yaml),
+    let text = read(&format!("templates/{name}"))?;
+    execute(&text, to_go(&context))
+}
+
+/// Executes a template with the functions of Helm's that the chart uses, and with its named templates.
+fn execute(text: &str, context: GoValue) -> Result<String, String> {
+    let functions: [(&str, Func); 13] = [
+        ("default", default),
+        ("fail", fail),
+        ("filesGet", files_get),
+        ("hasKey", has_key),
+        ("hasPrefix", has_prefix),
+        ("include", include),
         ("indent", indent),
         ("omit", omit),
         ("quote", quote),
+        ("regexFind", trailing_digits),
         ("required", required),
         ("sha256sum", sha256sum),
+        ("toYaml", to_yaml),
     ];
+    let mut template = Template::default();
     template.add_funcs(&functions);
-    template.parse(read(&format!("templates/{name}"))?).map_err(|error| error.to_string())?;
-    template.render(&Context::from(to_go(&context))).map_err(|error| error.to_string())
+    let helpers = fs::read_to_string(shipped("helm/portolan/templates/_helpers.tpl"));
+    // Methods with arguments are unknown here, comments before an end as well.
+    let helpers = helpers.map_err(|error| error.to_string())?;
+    let text = helpers + &text.replace(".Files.Get", "filesGet");
+    template.parse(text).map_err(|error| error.to_string())?;
+    template.render(&Context::from(context)).map_err(|error| error.to_string())
+}
+
+fn include(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
+    let [GoValue::String(name), context] = arguments else {
+        return Err(FuncError::UnableToConvertFromValue);
+    };
+    let text = execute(&format!("{{{{- template {name:?} . -}}}}"), context.clone());
+    text.map(|text| text.trim_start().into()).map_err(FuncError::Generic)
+}
+
+fn is_empty(value: &GoValue) -> bool {
+    match value {
+        GoValue::Nil | GoValue::NoValue => true,
+        GoValue::String(text) => text.is_empty(),
+        _ => false,
+    }
+}
+
+fn default(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
+    match arguments {
+        [otherwise] => Ok(otherwise.clone()),
+        [otherwise, value] => Ok(if is_empty(value) { otherwise } else { value }.clone()),
+        _ => Err(FuncError::ExactlyXArgs("default".into(), 2)),
+    }
+}
+
+fn fail(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
+    Err(FuncError::Generic(arguments.first().map(ToString::to_string).unwrap_or_default()))
+}
+
+fn files_get(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
+    let [GoValue::String(path)] = arguments else { return Err(FuncError::UnableToConvertFromValue) };
+    let text = fs::read_to_string(shipped("helm/portolan").join(path));
+    text.map(GoValue::from).map_err(|error| FuncError::Generic(error.to_string()))
+}
+
+fn has_key(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
+    let [GoValue::Map(fields), GoValue::String(key)] = arguments else {
+        return Err(FuncError::UnableToConvertFromValue);
+    };
+    Ok(fields.contains_key(key).into())
+}
+
+fn has_prefix(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
+    let [GoValue::String(prefix), GoValue::String(text)] = arguments else {
+        return Err(FuncError::UnableToConvertFromValue);
+    };
+    Ok(text.starts_with(prefix.as_str()).into())
+}
+
+/// `regexFind`, for the one expression that the chart has.
+fn trailing_digits(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
+    match arguments {
+        [GoValue::String(expression), GoValue::String(text)] if expression == "[0-9]+$" => {
+            let rest = text.trim_end_matches(|character: char| character.is_ascii_digit());
+            Ok(text[rest.len()..].into())
+        }
+        _ => Err(FuncError::UnableToConvertFromValue),
+    }
 }
 
 /// Helm's merge: objects key by key, null removes, all else replaces.
@@ -148,9 +240,12 @@ fn every_template_is_rendered() {
     let names = templates.map(|file| file.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.collect();
     names.sort();
-    assert_eq!(names, ["NOTES.txt", "configmap.yaml", "daemonset.yaml", "rbac.yaml"]);
+    let known =
+        ["NOTES.txt", "_helpers.tpl", "configmap.yaml", "daemonset.yaml", "monitoring.yaml", "rbac.yaml"];
+    assert_eq!(names, known);
     let notes = render_file("NOTES.txt", &json!({})).unwrap();
     assert!(notes.contains("rollout status daemonset/portolan"), "{notes}");
+    assert!(notes.contains("`helm uninstall`"), "{notes}");
 }
 
 #[test]
@@ -166,17 +261,73 @@ fn the_chart_is_of_this_version() {
 
 #[test]
 fn the_address_of_the_api_server_must_be_set() {
-    let error = render_file("configmap.yaml", &json!({})).unwrap_err();
+    let error = render_file("configmap.yaml", &with_least(&json!({ "apiServer": "" }))).unwrap_err();
     assert!(error.contains("apiServer must be set"), "{error}");
 }
 
 #[test]
+fn it_must_be_said_how_pods_are_recognised() {
+    let error = render_file("configmap.yaml", &json!({ "apiServer": API_SERVER })).unwrap_err();
+    assert!(error.contains("config.clusterCIDR must be set"), "{error}");
+    for config in [json!({"detectLocalMode": "NodeCIDR"}), json!({"clusterCIDR": null})] {
+        let values = json!({ "apiServer": API_SERVER, "config": config });
+        render_file("configmap.yaml", &values).unwrap_or_else(|error| panic!("{config}: {error}"));
+    }
+}
+
+#[test]
+fn probes_and_ports_follow_the_configuration() {
+    for (address, port, host) in [
+        ("0.0.0.0:10256", 10256, None),
+        ("[::]:10356", 10356, None),
+        ("127.0.0.1:1234", 1234, Some("127.0.0.1")),
+        ("[::1]:1235", 1235, Some("::1")),
+    ] {
+        let objects = with(&json!({"config": {"healthzBindAddress": address}}));
+        let container = &crate::one(&objects, "DaemonSet")["spec"]["template"]["spec"]["containers"][0];
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            let target = &container[probe]["httpGet"];
+            assert_eq!((target["port"].as_u64(), target["host"].as_str()), (Some(port), host), "{address}");
+        }
+    }
+    let monitored = |address: &str| {
+        let values = json!({"config": {"metricsBindAddress": address}, "podMonitor": {"enabled": true}});
+        let text = render_file("monitoring.yaml", &with_least(&values))?;
+        render_file("daemonset.yaml", &with_least(&values)).map(|daemon_set| (text, daemon_set))
+    };
+    for loopback in ["", "127.0.0.1:10249", "[::1]:10249"] {
+        let error = monitored(loopback).unwrap_err();
+        assert!(error.contains("config.metricsBindAddress"), "{loopback}: {error}");
+    }
+    let (_, daemon_set) = monitored("0.0.0.0:9100").unwrap();
+    assert!(daemon_set.contains("containerPort: 9100"), "{daemon_set}");
+}
+
+#[test]
+fn an_account_of_another_s_making_may_be_used() {
+    let objects = with(&json!({"serviceAccount": {"create": false, "name": "theirs"}}));
+    assert!(!objects.iter().any(|object| object["kind"] == "ServiceAccount"));
+    assert_eq!(crate::one(&objects, "ClusterRoleBinding")["subjects"][0]["name"], "theirs");
+    let pod = &crate::one(&objects, "DaemonSet")["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], "theirs");
+}
+
+#[test]
+fn the_image_is_named_by_its_digest_if_there_is_one() {
+    let image = |values: Value| -> String {
+        let objects = with(&json!({ "image": values }));
+        let pod = &crate::one(&objects, "DaemonSet")["spec"]["template"]["spec"];
+        pod["containers"][0]["image"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(image(json!({"tag": "1"})), "portolan:1");
+    assert_eq!(image(json!({"tag": "1", "digest": "sha256:12"})), "portolan@sha256:12");
+}
+
+#[test]
 fn a_whole_file_of_kubeadm_s_may_be_the_configuration() {
-    let values = json!({
-        "apiServer": API_SERVER,
+    let objects = with(&json!({
         "config": {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": ""},
-    });
-    let objects = render(&values);
+    }));
     let text = crate::one(&objects, "ConfigMap")["data"]["config.conf"].as_str().unwrap();
     for key in ["apiVersion:", "kind:"] {
         assert_eq!(text.lines().filter(|line| line.starts_with(key)).count(), 1, "{text}");
@@ -201,7 +352,7 @@ fn every_value_matters() {
         template["metadata"]["annotations"]["checksum/config"].as_str().unwrap().to_owned()
     };
     assert_ne!(checksum(&defaults), checksum(&everything), "a changed configuration would not roll out");
-    let without = render(&json!({ "apiServer": API_SERVER, "rbac": false }));
+    let without = with(&json!({"rbac": {"create": false}, "serviceAccount": {"create": false}}));
     let kinds: Vec<_> = without.iter().map(|object| object["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["ConfigMap", "DaemonSet"]);
 }

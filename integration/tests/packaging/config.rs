@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Container, PodSpec};
 use kube::config::Kubeconfig;
 use serde_json::Value;
 
-use crate::{bundles, one};
+use crate::{bundles, configuration, one};
 
 const DIRECTORY: &str = "/var/lib/kube-proxy";
 
@@ -21,7 +21,7 @@ impl Given {
     fn all() -> Vec<Self> {
         let given = |(bundle, objects): (&'static str, Vec<Value>)| {
             let pod = one(&objects, "DaemonSet")["spec"]["template"]["spec"].clone();
-            let config_map = one(&objects, "ConfigMap").clone();
+            let config_map = configuration(&objects).clone();
             Self {
                 bundle,
                 pod: serde_json::from_value(pod).unwrap(),

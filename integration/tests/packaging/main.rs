@@ -3,12 +3,18 @@
 
 mod chart;
 mod config;
+mod dashboard;
+mod generated;
 mod kustomize;
 mod manifests;
+mod metrics_page;
+mod monitoring;
 mod node;
 mod rbac;
+mod readme;
 mod schema;
 mod unit;
+mod values_schema;
 mod workload;
 
 use std::path::PathBuf;
@@ -33,6 +39,13 @@ fn bundles() -> Vec<(&'static str, Vec<Value>)> {
         ("chart", chart::defaults()),
         ("chart with every value", chart::everything()),
     ]
+}
+
+/// The ConfigMap of the agent, beside which there may be one with a dashboard.
+#[track_caller]
+fn configuration(objects: &[Value]) -> &Value {
+    let is_it = |object: &&Value| object["kind"] == "ConfigMap" && object["data"]["config.conf"].is_string();
+    objects.iter().find(is_it).expect("there is a configuration")
 }
 
 /// The one object of a kind.

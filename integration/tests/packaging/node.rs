@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{Container, Probe};
 use portolan_integration::{ApiServer, Family, Namespace, Resource, Verb, eventually, get};
 use serde_json::{Value, json};
 
-use crate::{bundles, one, rbac};
+use crate::{bundles, configuration, one, rbac};
 
 /// How long a start may take that takes a second on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -112,7 +112,7 @@ fn shipped() -> Vec<(&'static str, Container, String)> {
     let unchanged = bundles().into_iter().filter(|(name, _)| ["kustomize base", "chart"].contains(name));
     let shipped = unchanged.map(|(name, objects)| {
         let container = one(&objects, "DaemonSet")["spec"]["template"]["spec"]["containers"][0].clone();
-        let config = one(&objects, "ConfigMap")["data"]["config.conf"].as_str().unwrap().to_owned();
+        let config = configuration(&objects)["data"]["config.conf"].as_str().unwrap().to_owned();
         (name, serde_json::from_value(container).unwrap(), config)
     });
     shipped.collect()
@@ -121,14 +121,15 @@ fn shipped() -> Vec<(&'static str, Container, String)> {
 /// What the kubelet asks of a pod in the host's network: at the node's addresses, the first of which is the pod's.
 fn probe(node: &Node, probe: Option<&Probe>) -> Vec<Option<u16>> {
     let http = probe.and_then(|probe| probe.http_get.as_ref()).expect("there is a probe");
-    assert_eq!(http.host, None);
+    let host = http.host.as_ref().map(|host| host.parse().expect("an address"));
+    let hosts = host.map_or_else(|| node.addresses.clone(), |host| vec![host]);
     let port = serde_json::to_value(&http.port).unwrap().as_u64().unwrap();
     let path = http.path.as_deref().unwrap();
     let ask = |address: &std::net::IpAddr| {
         let target = SocketAddr::new(*address, port.try_into().unwrap());
         get(&node.namespace, target, path).map(|response| response.code)
     };
-    node.addresses.iter().map(ask).collect()
+    hosts.iter().map(ask).collect()
 }
 
 fn the_probes_pass(families: &[Family]) {
@@ -164,6 +165,32 @@ fn the_probes_pass_with_ipv6_alone() {
 #[test]
 fn the_probes_pass_in_dual_stack() {
     the_probes_pass(&Family::BOTH);
+}
+
+/// The patch of kubeadm's DaemonSet in the document, wherever the ConfigMap has the health server.
+#[test]
+fn the_documented_probe_passes_on_loopback_too() {
+    let document = fs::read_to_string(crate::shipped("../docs/replace-kube-proxy.md")).unwrap();
+    let (_, patch) = document.split_once("patch daemonset kube-proxy --type json -p '").unwrap();
+    let (patch, _) = patch.split_once('\'').unwrap();
+    let patch: Value = serde_json::from_str(patch).unwrap();
+    let find = |path: &str| {
+        let operations = patch.as_array().unwrap().iter();
+        let mut values = operations.filter(|operation| operation["path"].as_str().unwrap().ends_with(path));
+        values.next().unwrap()["value"].clone()
+    };
+    let (_, shipped, config) = shipped().remove(0);
+    let command = serde_json::from_value(find("/command")).unwrap();
+    let probe: Probe = serde_json::from_value(find("/readinessProbe")).unwrap();
+    let container = Container { command, ..shipped };
+    for address in ["", "0.0.0.0:10256", "127.0.0.1:10256", "[::]:10256"] {
+        let node = Node::new(&Family::BOTH);
+        let server = node.api_server();
+        let config = format!("{config}\nhealthzBindAddress: \"{address}\"\n");
+        let pod = Pod::start(&node, &server, &container, &config);
+        let passes = eventually(PATIENCE, || self::probe(&node, Some(&probe)) == [Some(200)]);
+        assert!(passes.is_some(), "{address}:\n{}", pod.log());
+    }
 }
 
 /// Least privilege: what the role grants is what the agent asks for.

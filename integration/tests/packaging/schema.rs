@@ -20,6 +20,8 @@ pub fn problems(object: &Value) -> Vec<String> {
         ("batch/v1", "Job") => rewrite::<Job>(object),
         ("rbac.authorization.k8s.io/v1", "ClusterRole") => rewrite::<ClusterRole>(object),
         ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => rewrite::<ClusterRoleBinding>(object),
+        // The types of the Prometheus operator are not the API's; `monitoring` looks at them.
+        ("monitoring.coreos.com/v1", "PodMonitor" | "PrometheusRule") => Ok(object.clone()),
         (version, kind) => Err(format!("{version} {kind} is not expected here")),
     };
     match rewritten {

@@ -34,7 +34,7 @@ use super::{
 };
 pub use cold_start::Loaded;
 use flows::TouchedFlows;
-use metrics::NoLocalEndpointCounts;
+use metrics::EndpointCounts;
 use rebuild::Rebuild;
 
 pub use self::metrics::{NoLocalEndpoints, SetSize};
@@ -69,7 +69,7 @@ pub struct Compiler {
     number_origin: u16,
     declarations: PerSet<Arc<Set>>,
     flows: TouchedFlows,
-    no_local_endpoints: NoLocalEndpointCounts,
+    endpoint_counts: EndpointCounts,
     /// What the kernel still holds although nothing leads to it any more.
     retiring: Retiring,
     /// Families that wait to be made anew.
@@ -92,7 +92,7 @@ impl Compiler {
             port_numbers: HashMap::default(),
             number_origin: 0,
             flows: TouchedFlows::default(),
-            no_local_endpoints: NoLocalEndpointCounts::default(),
+            endpoint_counts: EndpointCounts::default(),
             retiring: Retiring::default(),
             rebuilds: Vec::new(),
         }
@@ -451,7 +451,7 @@ impl Compiler {
         }
         self.release_port_numbers(before, after.as_ref());
         self.account(before, after.as_ref());
-        self.no_local_endpoints.account(before, after.as_ref());
+        self.endpoint_counts.account(before, after.as_ref());
         if let Some(after) = after {
             self.services.insert(name.clone(), after);
         }

@@ -344,6 +344,7 @@ proptest! {
             prop_assert_eq!(update.stale, of_whole.stale);
             prop_assert_eq!(compiler.ruleset(), whole.ruleset());
             prop_assert_eq!(compiler.no_local_endpoints(), whole.no_local_endpoints());
+            prop_assert_eq!(compiler.without_endpoints(), whole.without_endpoints());
         }
     }
 }

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
 
-use super::register::registered;
+use super::register::{Register, registered};
 
 /// What client-go puts in place of a status code when there was no answer.
 const NO_ANSWER: &str = "<error>";
@@ -19,7 +19,7 @@ pub struct ApiRequests {
 
 impl ApiRequests {
     /// Registers them.
-    pub(super) fn new(registry: &Registry) -> Self {
+    pub(super) fn new(registry: &Register) -> Self {
         let total = Opts::new(
             "rest_client_requests_total",
             "Number of HTTP requests, partitioned by status code, method, and host.",

@@ -12,9 +12,9 @@ use std::{
 };
 
 use portolan_rules::compile::FrontendKey;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts};
 
-use super::register::registered;
+use super::register::{Register, registered};
 use crate::kernel::nftables::{Count, Counts};
 
 /// Most series of endpoints.
@@ -37,11 +37,11 @@ pub struct Connections {
 
 impl Connections {
     /// Registers the metrics.
-    pub(super) fn new(registry: &Registry) -> Self {
+    pub(super) fn new(registry: &Register) -> Self {
         Self::with_limits(registry, SERVICES, ENDPOINTS)
     }
 
-    fn with_limits(registry: &Registry, services: usize, endpoints: usize) -> Self {
+    fn with_limits(registry: &Register, services: usize, endpoints: usize) -> Self {
         let opts = |name, help| Opts::new(format!("portolan_{name}"), help);
         let gauge = |name, help| registered(registry, IntGauge::with_opts(opts(name, help)));
         let counters =

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use portolan_rules::compile::NoLocalEndpoints;
 use prometheus::{
     Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, exponential_buckets,
+    exponential_buckets,
 };
 
-use super::register::{FAMILIES, registered};
+use super::register::{FAMILIES, Register, registered};
 use crate::observe::report::{FlowRemoval, Reconcile};
 
 /// Gauges whose names end like a counter's.
@@ -42,7 +42,7 @@ pub struct KubeProxy {
 impl KubeProxy {
     /// Registers them. Series whose labels are known exist from the start, so that rates begin at zero.
     #[expect(clippy::too_many_lines, reason = "one metric after the other")]
-    pub fn new(registry: &Registry) -> Self {
+    pub fn new(registry: &Register) -> Self {
         let name = |name| format!("kubeproxy_{name}");
         let histogram = |of, help, buckets| {
             let options = HistogramOpts::new(name(of), help).buckets(buckets);

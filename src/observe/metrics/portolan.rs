@@ -2,21 +2,18 @@
 
 use portolan_rules::{compile::Severity, ruleset::Family};
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     exponential_buckets,
 };
 
-use super::register::{FAMILIES, registered};
-use crate::observe::{
-    health::Report,
-    report::{Cause, FlowRemoval, Reconcile},
-};
+use super::register::{FAMILIES, Register, registered};
+use crate::observe::report::{Cause, FlowRemoval, Reconcile};
 
 /// The metrics.
 #[derive(Debug)]
 pub struct Portolan {
-    /// Number of Services programmed.
-    pub services: IntGauge,
+    services: IntGauge,
+    without_endpoints: IntGauge,
     stage_duration: HistogramVec,
     reconciles: IntCounterVec,
     transactions: IntCounter,
@@ -37,16 +34,11 @@ pub struct Portolan {
     conntrack_deletions: IntCounterVec,
     conntrack_deletions_by_protocol: IntCounterVec,
     conntrack_pending: IntGauge,
-    age: IntGaugeVec,
-    waiting: IntGauge,
-    node_eligible: IntGauge,
-    ready: IntGauge,
-    readyz: IntCounterVec,
 }
 
 impl Portolan {
     /// Registers them.
-    pub fn new(registry: &Registry) -> Self {
+    pub fn new(registry: &Register) -> Self {
         let opts = |name, help| Opts::new(format!("portolan_{name}"), help);
         let gauge = |name, help| registered(registry, IntGauge::with_opts(opts(name, help)));
         let gauges = |name, help, labels| registered(registry, IntGaugeVec::new(opts(name, help), labels));
@@ -60,6 +52,10 @@ impl Portolan {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self {
             services: gauge("services", "Number of Services programmed."),
+            without_endpoints: gauge(
+                "services_without_endpoints",
+                "Number of Services with a port that has no usable endpoint of either family, on any node.",
+            ),
             stage_duration: registered(
                 registry,
                 HistogramVec::new(
@@ -133,19 +129,13 @@ impl Portolan {
                 "conntrack_pending",
                 "1 while the search for stale flows failed and is to be retried.",
             ),
-            age: gauges(
-                "newest_data_age_seconds",
-                "Time since the API server last sent something about objects of a kind.",
-                &["kind"],
-            ),
-            waiting: gauge(
-                "oldest_pending_change_age_seconds",
-                "Time that the oldest change has waited that is not in the kernel.",
-            ),
-            node_eligible: gauge("node_eligible", "1 if load balancers may send traffic to this node."),
-            ready: gauge("ready", "1 if the node serves the cluster's Services."),
-            readyz: counters("readyz_total", "Number of answers of /readyz by HTTP status.", &["code"]),
         }
+    }
+
+    /// Sets the number of Services, and of those without endpoints.
+    pub fn programmed(&self, services: usize, without_endpoints: u32) {
+        self.services.set(number(services));
+        self.without_endpoints.set(without_endpoints.into());
     }
 
     /// Counts one reconcile.
@@ -206,23 +196,6 @@ impl Portolan {
         };
         self.problems.with_label_values(&[severity]).inc();
     }
-
-    /// Counts an answer of `/readyz`.
-    pub fn readyz(&self, code: u16) {
-        self.readyz.with_label_values(&[code.to_string()]).inc();
-    }
-
-    /// Sets the gauges that depend on the time of the scrape.
-    pub fn set_ages(&self, report: &Report) {
-        for (kind, age) in &report.ages {
-            if let Some(age) = age {
-                self.age.with_label_values(&[kind.name()]).set(seconds(*age));
-            }
-        }
-        self.waiting.set(report.waiting.map_or(0, seconds));
-        self.node_eligible.set(report.node_eligible.into());
-        self.ready.set(report.is_ready().into());
-    }
 }
 
 fn cause(cause: Cause) -> &'static str {
@@ -245,8 +218,4 @@ pub fn family_label(family: Family) -> &'static str {
 
 fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-fn seconds(age: std::time::Duration) -> i64 {
-    i64::try_from(age.as_secs()).unwrap_or(i64::MAX)
 }

@@ -17,18 +17,24 @@ pub struct NoLocalEndpoints {
     pub external: u32,
 }
 
-/// The counts, by family, kept as Services change.
+/// The counts, kept as Services change.
 #[derive(Clone, Debug, Default)]
-pub(super) struct NoLocalEndpointCounts([NoLocalEndpoints; Family::ALL.len()]);
+pub(super) struct EndpointCounts {
+    /// By family.
+    no_local: [NoLocalEndpoints; Family::ALL.len()],
+    /// Services that [`lacks_endpoints`].
+    without: u32,
+}
 
-impl NoLocalEndpointCounts {
+impl EndpointCounts {
     /// Notes that a Service was compiled again.
     pub(super) fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
+        self.changed(before.is_some_and(lacks_endpoints), after.is_some_and(lacks_endpoints));
         // Added before they are subtracted: no count falls below zero.
         for (service, add) in [(after, true), (before, false)] {
             for port in service.into_iter().flat_map(|service| &service.ports) {
                 let (internal, external) = lacks(port);
-                let counts = &mut self.0[port.family as usize];
+                let counts = &mut self.no_local[port.family as usize];
                 for (count, lacks) in [(&mut counts.internal, internal), (&mut counts.external, external)] {
                     let change = u32::from(lacks);
                     *count = if add { *count + change } else { count.saturating_sub(change) };
@@ -36,6 +42,22 @@ impl NoLocalEndpointCounts {
             }
         }
     }
+}
+
+impl EndpointCounts {
+    /// Notes that a Service lacked endpoints, and whether it does now.
+    pub(super) fn changed(&mut self, lacked: bool, lacks: bool) {
+        self.without = (self.without + u32::from(lacks)).saturating_sub(u32::from(lacked));
+    }
+}
+
+/// Whether a Service has a port without an endpoint of policy Cluster, in any family: one that has endpoints of one
+/// family alone can be used.
+pub(super) fn lacks_endpoints(service: &CompiledService) -> bool {
+    service.ports.iter().any(|port| {
+        let is_same = |other: &&CompiledPort| other.name == port.name && other.protocol == port.protocol;
+        service.ports.iter().filter(is_same).all(|other| other.cluster.is_empty())
+    })
 }
 
 /// Whether a port lacks local endpoints inside and outside of the cluster.
@@ -68,7 +90,12 @@ impl Compiler {
 
     /// The ServicePorts without local endpoints of each family, in the order of [`Family::ALL`].
     pub fn no_local_endpoints(&self) -> [NoLocalEndpoints; Family::ALL.len()] {
-        self.no_local_endpoints.0
+        self.endpoint_counts.no_local
+    }
+
+    /// The number of Services with a port that has no endpoint, whatever node it is on, in any family.
+    pub fn without_endpoints(&self) -> u32 {
+        self.endpoint_counts.without
     }
 
     /// The number of elements of each set and map that Portolan fills. Packets fill the map of clients.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
-use super::{Compiler, account::BesideSlots};
+use super::{Compiler, account::BesideSlots, metrics::lacks_endpoints};
 use crate::{
     compile::{
         admission,
@@ -53,6 +53,7 @@ impl Compiler {
             return false;
         }
         let Some(changes) = changes(node, service, entry, compiled, former) else { return false };
+        let lacked = lacks_endpoints(compiled);
         for (port, PortChange { slots: changes, moved }) in compiled.ports.iter_mut().zip(changes) {
             if !moved.is_empty() {
                 self.flows.note_moved(port, &moved);
@@ -83,6 +84,7 @@ impl Compiler {
                 }
             }
         }
+        self.endpoint_counts.changed(lacked, lacks_endpoints(compiled));
         true
     }
 }

@@ -14,7 +14,7 @@ fn count(frontend: u8, slot: u32, endpoint: u8, owner: &str, connections: u64) -
 }
 
 struct World {
-    registry: Registry,
+    register: Register,
     connections: Connections,
     now: Instant,
 }
@@ -26,9 +26,9 @@ impl World {
     }
 
     fn with_limits(counts: Vec<Count>, services: usize, endpoints: usize) -> Self {
-        let registry = Registry::new();
-        let connections = Connections::with_limits(&registry, services, endpoints);
-        let mut world = Self { registry, connections, now: Instant::now() };
+        let register = Register::default();
+        let connections = Connections::with_limits(&register, services, endpoints);
+        let mut world = Self { register, connections, now: Instant::now() };
         world.take(&Counts::All(counts));
         world
     }
@@ -45,7 +45,7 @@ impl World {
     /// The samples, without the name's beginning.
     fn samples(&self) -> Vec<String> {
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text).unwrap();
+        TextEncoder::new().encode(&self.register.registry.gather(), &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         text.lines().filter_map(|line| line.strip_prefix("portolan_")).map(str::to_owned).collect()
     }
