@@ -2,6 +2,7 @@
 
 mod backlog;
 pub mod cluster;
+mod eligibility;
 mod event;
 pub mod host;
 pub mod manifest;

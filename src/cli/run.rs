@@ -148,7 +148,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         if !agent.is_ready() && !watcher.can_change() {
             return Ok(ExitCode::FAILURE);
         }
-        watcher.start(events).map_err(StartError::Runtime)?;
+        watcher.start(events, health).map_err(StartError::Runtime)?;
     }
     is_reading.store(false, Ordering::SeqCst);
     let ending = reconcile(&mut agent, &inbox);

@@ -179,8 +179,8 @@ options! {
         /// Networks of the cluster's Pods, one for each family, separated by a comma; traffic to a ClusterIP from
         /// elsewhere is masqueraded
         CLUSTER_CIDR: Text("CIDR,…"), "", "clusterCIDR", "--cluster-cidr", Used;
-        /// Networks of this node's addresses that answer node ports, or primary: the first address of each family of
-        /// the Node object, or every address if there is none
+        /// Networks of this node's addresses that answer node ports; a family without any answers on every address. Or
+        /// primary: the first address of each family of the Node object, or every address if there is none
         NODEPORT_ADDRESSES: List("CIDR,…"), "primary", "nodePortAddresses", "--nodeport-addresses", Used;
         /// How connections of Pods are recognised: ClusterCIDR, NodeCIDR (of the Node object), BridgeInterface or
         /// InterfaceNamePrefix

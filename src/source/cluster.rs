@@ -8,7 +8,6 @@ mod action;
 mod connect;
 mod credentials;
 mod delivery;
-mod eligibility;
 mod error;
 mod events;
 mod exec_plugin;
@@ -42,7 +41,6 @@ use tracing::{info, warn};
 use self::{
     connect::IN_CLUSTER_HINT,
     credentials::Credentials,
-    eligibility::EligibilityTracker,
     kind::Watched,
     outages::Outages,
     reflector::{Reflector, Reporter, Selectors},
@@ -54,6 +52,7 @@ use crate::{
     api::{EndpointSlice, Node, PROXY_NAME_LABEL, Service, ServiceCidr},
     config::settings::ApiSettings,
     observe::{events::Warning, health::Health, metrics::Metrics},
+    source::eligibility::EligibilityTracker,
 };
 
 pub use self::{

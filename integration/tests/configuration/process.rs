@@ -176,6 +176,13 @@ pub fn nft(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
+/// Runs iproute2 in this namespace.
+#[track_caller]
+pub fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().expect("ip");
+    assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// A setting of connection tracking in this namespace.
 #[track_caller]
 pub fn conntrack(name: &str) -> String {

@@ -1,6 +1,6 @@
 //! What is accepted and has no effect is named, and what is questionable.
 
-use crate::process::{HEAD, TestFile, enter_namespace, portolan};
+use crate::process::{HEAD, TestFile, enter_namespace, ip, portolan};
 
 /// Lines that are warnings, from a run that programs the kernel once from no manifests at all.
 fn warnings(arguments: &[&str]) -> Vec<String> {
@@ -58,6 +58,27 @@ fn fields_and_flags_without_meaning_are_named_in_one_line() {
             r#""Without effect here" options="--proxy-port-range, --nodeport-addresses 127.0.0.0/8 (loopback)""#
         ]
     );
+}
+
+/// As kube-proxy has it, so that a changed image closes nothing that answers today.
+#[test]
+fn a_family_whose_node_ports_are_open_on_every_address_is_named() {
+    enter_namespace();
+    ip(&["link", "set", "lo", "up"]);
+    ip(&["address", "add", "192.0.2.1/24", "dev", "lo"]);
+    let networks = "--nodeport-addresses=192.0.2.0/24";
+    assert_eq!(warnings(&[networks]), Vec::<String>::new(), "there is no other family");
+    ip(&["address", "add", "2001:db8::1/64", "dev", "lo"]);
+    let open = |option: &str| {
+        let message =
+            "Node ports answer on every address of a family of which no network is listed; primary closes it";
+        [format!("\"{message}\" option=\"{option}\" family=\"IPv6\"")]
+    };
+    assert_eq!(warnings(&[networks]), open("--nodeport-addresses"));
+    let file = TestFile::new(&format!("{HEAD}nodePortAddresses: [192.0.2.0/24]\n"));
+    assert_eq!(warnings(&["--config", &file.name()]), open("nodePortAddresses"));
+    assert_eq!(warnings(&[networks, "--nodeport-addresses=2001:db8::/64"]), Vec::<String>::new());
+    assert_eq!(warnings(&["--nodeport-addresses=primary"]), Vec::<String>::new());
 }
 
 #[test]

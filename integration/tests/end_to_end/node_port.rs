@@ -81,6 +81,22 @@ fn nodeport_addresses_choose_among_the_nodes_own() {
     }
 }
 
+/// As kube-proxy has it.
+#[test]
+fn without_a_network_of_a_family_all_addresses_of_it_answer() {
+    let mut scene = Scene::new();
+    let [one, ..] = scene.web_pods();
+    scene.put_node_port(&[&one]);
+    scene.run_with(&["--cluster-cidr", CLUSTER_CIDR, "--nodeport-addresses", "172.16.0.0/24"]);
+    let node = &scene.lab.node_a;
+    let client = scene.shell.client();
+    for address in [node.inside(), node.outside()] {
+        assert_served(&client.tcp(address.port(Family::V6, 30_080)), &["web-1"], "any address over IPv6");
+    }
+    assert_served(&client.tcp(node.inside().port(Family::V4, 30_080)), &["web-1"], "the listed network");
+    assert!(client.tcp(node.outside().port(Family::V4, 30_080)).is_refused(), "nobody listens there");
+}
+
 #[test]
 fn other_ports_of_the_node_are_left_alone() {
     let mut scene = Scene::new();

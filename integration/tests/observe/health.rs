@@ -93,6 +93,30 @@ fn a_change_that_does_not_reach_the_kernel_makes_an_agent_unhealthy_until_it_doe
     });
 }
 
+/// As in a cluster (KEP-3836): load balancers should avoid a node that goes, but nothing restarts its agent.
+#[test]
+fn a_node_that_is_being_removed_is_not_healthy_but_live() {
+    let scene = Scene::new();
+    let node = |change: fn(&mut serde_json::Value)| {
+        let mut nodes = scene.lab.nodes().map(portolan_integration::Node::object);
+        change(&mut nodes[0]);
+        scene.manifests.put("nodes.yaml", &nodes).unwrap();
+    };
+    let tainted = |node: &mut serde_json::Value| {
+        node["spec"]["taints"] = json!([{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]);
+    };
+    node(tainted);
+    let agent = Agent::spawn(&scene.lab.node_a, scene.manifests.path(), &[]).unwrap();
+    wait_until("unhealthy from the start", || agent.healthz() == Some(503) && agent.readyz() == Some(200));
+    assert_eq!(ask(&agent, "/healthz").json()["nodeEligible"], false);
+    assert_eq!(ask(&agent, "/livez").code, 200);
+    node(|_| ());
+    wait_until("healthy without the taint", || agent.healthz() == Some(200));
+    node(|node| node["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"));
+    wait_until("unhealthy once the Node is being deleted", || agent.healthz() == Some(503));
+    assert_eq!(ask(&agent, "/livez").code, 200);
+}
+
 #[test]
 fn a_health_address_that_is_taken_is_tried_again_or_fatal() {
     let scene = Scene::new();

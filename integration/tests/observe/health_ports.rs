@@ -90,6 +90,26 @@ fn each_node_counts_its_own_ready_endpoints() {
     wait_for(&scene, &scene.lab.node_b, 503, "0", "no endpoints");
 }
 
+/// Kubernetes' own tests of load balancers ask on both.
+#[test]
+fn a_service_of_one_family_is_checked_on_addresses_of_both() {
+    let mut scene = Scene::new();
+    let [one, two, _] = scene.web_pods();
+    let of_one_family = |scene: &Scene, family: Family| {
+        let address = scene.lab.cluster_ip(1).of(family);
+        let web = web(scene, CHECK).with("/spec/clusterIP", json!(address));
+        web.with("/spec/clusterIPs", json!([address])).with("/spec/ipFamilies", json!([family.name()]))
+    };
+    scene.run();
+    for family in Family::BOTH {
+        let web = of_one_family(&scene, family);
+        scene.put("web.yaml", &web, endpoints(&[(&one, ready()), (&two, ready())]));
+        wait_for(&scene, &scene.lab.node_a, 200, "1", "one pod");
+        scene.put("web.yaml", &web, endpoints(&[(&two, ready())]));
+        wait_for(&scene, &scene.lab.node_a, 503, "0", "no pod here");
+    }
+}
+
 #[test]
 fn terminating_endpoints_do_not_count_though_they_are_served() {
     let mut scene = Scene::new();

@@ -15,8 +15,7 @@ pub struct HealthCheck {
     /// `spec.healthCheckNodePort`.
     pub port: u16,
     /// Number of addresses of endpoints on this node that are ready, over all ports of the Service, by family; `None`
-    /// for a family without a ClusterIP, which has no frontends. As kube-proxy, of which there is one for each
-    /// family, the node answers on its addresses of a family for the endpoints of that family.
+    /// for a family without a ClusterIP, which has no frontends.
     pub local_endpoints: [Option<usize>; Family::ALL.len()],
 }
 

@@ -18,7 +18,8 @@ pub enum NodePortAddresses {
     /// ones counts.
     #[default]
     Primary,
-    /// The addresses inside these networks. A family of which no network is listed has no node ports.
+    /// The addresses inside these networks. A family of which no network is listed answers on every address, as for
+    /// kube-proxy.
     Networks(Vec<IpNetwork>),
 }
 
@@ -58,12 +59,14 @@ impl NodePortAddresses {
     pub fn select(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
         let usable = |address: &&IpAddr| !address.is_loopback() && !address.is_unspecified();
         match self {
-            Self::Networks(networks) => host
-                .iter()
-                .filter(usable)
-                .filter(|address| networks.iter().any(|network| network.contains(**address)))
-                .copied()
-                .collect(),
+            Self::Networks(networks) => {
+                let unlisted: Vec<Family> = self.unlisted().collect();
+                let is_inside = |address: &&IpAddr| {
+                    networks.iter().any(|network| network.contains(**address))
+                        || unlisted.contains(&Family::of(**address))
+                };
+                host.iter().filter(usable).filter(is_inside).copied().collect()
+            }
             Self::Primary if node.addresses.is_empty() => {
                 host.iter().filter(usable).filter(|address| !is_link_local(address)).copied().collect()
             }
@@ -76,12 +79,30 @@ impl NodePortAddresses {
         }
     }
 
+    /// The families that answer on every address because only networks of another are listed, and of which the host has
+    /// an address that others can reach.
+    pub fn open_families(&self, host: &[IpAddr]) -> impl Iterator<Item = Family> {
+        let is_reachable = |address: &IpAddr| !address.is_loopback() && !is_link_local(address);
+        let reachable = host.iter().filter(|address| is_reachable(address));
+        let of: BTreeSet<Family> = reachable.map(|address| Family::of(*address)).collect();
+        self.unlisted().filter(move |family| of.contains(family))
+    }
+
+    /// The families of which no network is listed while one of another is.
+    fn unlisted(&self) -> impl Iterator<Item = Family> {
+        let networks = if let Self::Networks(networks) = self { &networks[..] } else { &[] };
+        let is_listed = |family: &Family| networks.iter().any(|network| Family::of(network.ip()) == *family);
+        Family::ALL.into_iter().filter(move |family| !networks.is_empty() && !is_listed(family))
+    }
+
     /// Where health checks of Services are answered (`healthCheckNodePort`): on the same addresses, or if that is
     /// all of a family that the host has, on the unspecified address, which needs one socket only.
     pub fn health_check_addresses(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
         let every = |family: &Family| match self {
             Self::Networks(networks) => {
-                networks.iter().any(|network| network.prefix() == 0 && Family::of(network.ip()) == *family)
+                let mut all =
+                    networks.iter().filter(|network| network.prefix() == 0).map(|all| Family::of(all.ip()));
+                all.any(|of| of == *family) || self.unlisted().any(|of| of == *family)
             }
             Self::Primary => node.addresses.is_empty(),
         };
@@ -135,11 +156,27 @@ mod tests {
 
     #[test]
     fn networks_select_from_the_host_but_never_loopback() {
-        assert_eq!(selected("0.0.0.0/0", &[], &HOST), addresses(&["192.0.2.1", "198.51.100.1"]));
         assert_eq!(
             selected("192.0.2.0/24, ::/0", &[], &HOST),
             addresses(&["192.0.2.1", "2001:db8::1", "fe80::1"])
         );
+    }
+
+    #[test]
+    fn a_family_without_a_network_answers_on_every_address() {
+        assert_eq!(selected("192.0.2.0/24", &[], &HOST), addresses(&["192.0.2.1", "2001:db8::1", "fe80::1"]));
+        assert_eq!(
+            selected("2001:db8::/32", &["192.0.2.1"], &HOST),
+            addresses(&["192.0.2.1", "198.51.100.1", "2001:db8::1"])
+        );
+        let open = |setting: &str, host: &[&str]| -> Vec<Family> {
+            let setting: NodePortAddresses = setting.parse().unwrap();
+            setting.open_families(&addresses(host)).collect()
+        };
+        assert_eq!(open("192.0.2.0/24", &HOST), [Family::Ip6]);
+        assert_eq!(open("192.0.2.0/24", &["192.0.2.1", "::1", "fe80::1"]), []);
+        assert_eq!(open("192.0.2.0/24,::/0", &HOST), []);
+        assert_eq!(open("primary", &HOST), []);
     }
 
     #[test]
@@ -152,7 +189,7 @@ mod tests {
         assert_eq!(listen("primary", &["192.0.2.1"]), addresses(&["192.0.2.1"]));
         assert_eq!(listen("primary", &[]), addresses(&["0.0.0.0", "::"]));
         assert_eq!(listen("192.0.2.0/24,::/0", &[]), addresses(&["192.0.2.1", "::"]));
-        assert_eq!(listen("203.0.113.0/24", &[]), addresses(&[]));
+        assert_eq!(listen("203.0.113.0/24", &[]), addresses(&["::"]));
     }
 
     #[test]

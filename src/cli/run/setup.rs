@@ -2,13 +2,14 @@
 
 use std::{fmt::Write as _, fs, io, process::ExitCode};
 
+use portolan_rules::ruleset::Family;
 use tracing::{debug, field::display, info, warn};
 
 use super::StartError;
 use crate::{
     cli::{self, arguments::RunArgs},
     config::{
-        options::{CLUSTER_CIDR, KUBECONFIG},
+        options::{CLUSTER_CIDR, KUBECONFIG, NODEPORT_ADDRESSES},
         settings::{DetectLocal, RunSettings},
     },
     kernel::{
@@ -16,7 +17,10 @@ use crate::{
         nftables::{Features, Kernel, Needs, Served},
         sysctl::{self, Effort, Sysctls},
     },
-    source::cluster::{Cluster, Options},
+    source::{
+        cluster::{Cluster, Options},
+        host,
+    },
 };
 
 /// Answers `--show-config`, `--write-config-to`, `--cleanup` and `--init-only`; `None` if none of them is given.
@@ -86,6 +90,16 @@ pub fn warn(args: &RunArgs, settings: &RunSettings) {
     if !settings.without_effect.is_empty() {
         let file = settings.origin.file.as_deref().map(|file| display(file.display()));
         warn!(file, options = settings.without_effect.join(", "), "Without effect here");
+    }
+    let host = host::addresses().unwrap_or_default();
+    for family in settings.node.node_port_addresses.open_families(&host) {
+        let option = settings.origin.short_name(&NODEPORT_ADDRESSES);
+        let family = if family == Family::Ip { "IPv4" } else { "IPv6" };
+        warn!(
+            option,
+            family,
+            "Node ports answer on every address of a family of which no network is listed; primary closes it"
+        );
     }
     let is_cluster = args.filenames.is_empty();
     if is_cluster

@@ -106,5 +106,5 @@ fn the_bind_address_stands_for_the_primary_one_of_its_family() {
     assert_eq!(selected("0.0.0.0", "primary"), addresses(&["192.0.2.1", "2001:db8::1"]));
     assert_eq!(selected("198.51.100.1", "primary"), addresses(&["198.51.100.1", "2001:db8::1"]));
     assert_eq!(selected("2001:db8::7", "primary"), addresses(&["192.0.2.1", "2001:db8::7"]));
-    assert_eq!(selected("198.51.100.1", "192.0.2.0/24"), addresses(&["192.0.2.1"]));
+    assert_eq!(selected("198.51.100.1", "192.0.2.0/24,::/0"), addresses(&["192.0.2.1"]));
 }

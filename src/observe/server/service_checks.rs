@@ -62,18 +62,20 @@ impl Service {
     }
 }
 
-/// The answer of a Service: on the addresses of each family, the endpoints of that family.
+/// The answer of a Service: on the addresses of each family, the endpoints of that family, or of the only family that
+/// the Service has: load balancers ask on either.
 struct Answer {
     name: ObjectName,
-    /// By family; `None` for a family without answers.
+    /// By family; `None` for a family that the Service does not have.
     local_endpoints: [Option<AtomicUsize>; Family::ALL.len()],
     health: Health,
 }
 
 impl Answer {
-    /// The number of a family's endpoints on this node.
+    /// The number of endpoints on this node that is answered on addresses of a family.
     fn local_endpoints(&self, family: Family) -> Option<&AtomicUsize> {
-        self.local_endpoints.get(family as usize)?.as_ref()
+        let of_family = self.local_endpoints.get(family as usize)?.as_ref();
+        of_family.or_else(|| self.local_endpoints.iter().flatten().next())
     }
 }
 

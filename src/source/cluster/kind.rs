@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use portolan_rules::model::{self, ObjectName};
 use serde::de::DeserializeOwned;
 
-use super::{eligibility::Eligibility, models::Models};
+use super::models::Models;
 use crate::{
     api::{Context, EndpointSlice, Field, FieldError, Kind, Metadata, Node, ObjectId, Service, ServiceCidr},
-    source::event::Change,
+    source::{eligibility::Eligibility, event::Change},
 };
 
 /// A kind of object that is watched.
@@ -138,8 +138,7 @@ impl Watched for Node {
     fn eligibility(all: &Models<ThisNode>) -> Option<Eligibility> {
         Some(match all.iter().next() {
             None => Eligibility::Missing,
-            Some((_, this)) if this.eligible => Eligibility::Eligible,
-            Some(_) => Eligibility::Leaving,
+            Some((_, this)) => Eligibility::of(this.eligible),
         })
     }
 }

@@ -17,7 +17,6 @@ use tracing::{debug, info};
 use super::{
     action::{Action, Effect, Freshness, ListMode, Outcome, Version},
     delivery::Delta,
-    eligibility::EligibilityTracker,
     error::{Reason, RequestError},
     kind::Watched,
     machine::{Machine, Now, Outage},
@@ -26,7 +25,10 @@ use super::{
     split::{ListMeta, Splitter},
     store::{self, Listing, Store, remove},
 };
-use crate::{observe::health::Health, source::event::Change};
+use crate::{
+    observe::health::Health,
+    source::{eligibility::EligibilityTracker, event::Change},
+};
 
 /// Annotation of the bookmark after the initial events of a streaming list (KEP-3157); `true`.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";

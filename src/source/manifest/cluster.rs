@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{ObjectId, PodFacts},
-    source::event::Change,
+    source::{eligibility::Eligibility, event::Change},
 };
 
 /// The objects in force, by kind, in order of their names.
@@ -26,6 +26,8 @@ pub(super) struct Cluster {
     /// Slices of manifests, and those derived from Pods.
     slices: Vec<Arc<EndpointSlice>>,
     node: Option<Arc<Node>>,
+    /// Whether load balancers may use this node; they may if there is no Node object.
+    pub eligibility: Eligibility,
     service_cidrs: Vec<IpNetwork>,
 }
 
@@ -65,11 +67,12 @@ impl Cluster {
                 Entry::Slice(slice) => cluster.slices.push(Arc::clone(slice)),
                 Entry::Other(other) => match &**other {
                     (id, Object::Pod(pod)) => _ = pods.insert(&id.name, pod),
-                    (id, Object::Node(node)) if *id.name.name == *node_name => {
+                    (id, Object::Node(node, eligibility)) if *id.name.name == *node_name => {
                         cluster.node = Some(Arc::clone(node));
+                        cluster.eligibility = *eligibility;
                     }
                     (_, Object::ServiceCidr(networks)) => ranges.extend(networks.iter()),
-                    (_, Object::Service(_) | Object::Slice(_) | Object::Node(_)) => {}
+                    (_, Object::Service(_) | Object::Slice(_) | Object::Node(..)) => {}
                 },
             }
         }

@@ -9,7 +9,10 @@ use ipnetwork::IpNetwork;
 use portolan_rules::model;
 
 use super::document::{Body, Document};
-use crate::api::{self, Context, Field, FieldError, Kind, Metadata, ObjectId, PodFacts, Selection};
+use crate::{
+    api::{self, Context, Field, FieldError, Kind, Metadata, ObjectId, PodFacts, Selection},
+    source::eligibility::Eligibility,
+};
 
 /// A converted object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +22,7 @@ pub(super) enum Object {
     /// A slice; nothing if this proxy does not use it.
     Slice(Option<Arc<model::EndpointSlice>>),
     Pod(Arc<PodFacts>),
-    Node(Arc<model::Node>),
+    Node(Arc<model::Node>, Eligibility),
     ServiceCidr(Arc<Vec<IpNetwork>>),
 }
 
@@ -199,7 +202,10 @@ fn convert(body: &Body, id: &ObjectId, context: &mut Context) -> Result<Object, 
         ),
         Body::EndpointSlice(object) => Object::Slice(object.to_model(id, context)?.map(Arc::new)),
         Body::Pod(object) => Object::Pod(Arc::new(object.to_model(id, context)?)),
-        Body::Node(object) => Object::Node(Arc::new(object.to_model(id, context)?)),
+        Body::Node(object) => {
+            let eligibility = Eligibility::of(object.is_eligible());
+            Object::Node(Arc::new(object.to_model(id, context)?), eligibility)
+        }
         Body::ServiceCidr(object) => Object::ServiceCidr(Arc::new(object.to_model(id, context)?)),
         Body::Other | Body::NoKind | Body::NotAnObject(_) => {
             return Err(FieldError::new("kind", "is not a kind that is converted"));

@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     api::{Context, ObjectId},
-    source::event::{Change, Completeness},
+    source::{
+        eligibility::Eligibility,
+        event::{Change, Completeness},
+    },
 };
 
 /// The objects of all manifests.
@@ -61,22 +64,26 @@ pub struct Refresh {
     pub errors: Vec<Problem>,
     /// How complete the input is now, if that changed.
     pub completeness: Option<Completeness>,
+    /// Whether load balancers may use this node now, if that changed.
+    pub(super) eligibility: Option<Eligibility>,
 }
 
 impl Refresh {
     /// Whether there is nothing to do and nothing to report.
     pub const fn is_empty(&self) -> bool {
-        let Self { changes, warnings, errors, completeness } = self;
-        changes.is_empty() && warnings.is_empty() && errors.is_empty() && completeness.is_none()
+        let Self { changes, warnings, errors, completeness, eligibility } = self;
+        let is_same = completeness.is_none() && eligibility.is_none();
+        is_same && changes.is_empty() && warnings.is_empty() && errors.is_empty()
     }
 
     /// Adds what came after it.
     pub fn append(&mut self, later: Self) {
-        let Self { changes, warnings, errors, completeness } = later;
+        let Self { changes, warnings, errors, completeness, eligibility } = later;
         self.changes.extend(changes);
         self.warnings.extend(warnings);
         self.errors.extend(errors);
         self.completeness = completeness.or(self.completeness);
+        self.eligibility = eligibility.or(self.eligibility);
     }
 }
 
@@ -242,6 +249,16 @@ impl Source {
         }
     }
 
+    /// The name of this node.
+    pub(super) fn node_name(&self) -> Arc<str> {
+        Arc::clone(&self.node_name)
+    }
+
+    /// Whether load balancers may use this node.
+    pub(super) fn eligibility(&self) -> Eligibility {
+        self.cluster.eligibility
+    }
+
     /// The objects of each file, in order of precedence.
     pub(super) fn objects(&self) -> impl Iterator<Item = &FileObjects> {
         self.files.values().map(|file| &file.objects)
@@ -273,6 +290,8 @@ impl Source {
             let (cluster, duplicates) = Cluster::new(files, &self.node_name, self.derives);
             self.report_duplicates(duplicates, &mut update.warnings);
             update.changes = self.cluster.changes(&cluster);
+            let eligibility = cluster.eligibility;
+            update.eligibility = Some(eligibility).filter(|now| *now != self.cluster.eligibility);
             self.cluster = cluster;
         }
         self.is_nothing_reported = is_nothing;

@@ -13,7 +13,11 @@ use super::{
     source::{Objects, Refresh, Source},
 };
 use crate::{
-    source::event::{Event, Inbox},
+    observe::health::Health,
+    source::{
+        eligibility::EligibilityTracker,
+        event::{Event, Inbox},
+    },
     watch::FileWatch,
 };
 
@@ -60,12 +64,17 @@ impl Watcher {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(mut self, inbox: impl Inbox) -> io::Result<()> {
+    pub fn start(mut self, inbox: impl Inbox, health: Health) -> io::Result<()> {
+        let tracker = EligibilityTracker::new(self.source.node_name());
+        tracker.update(self.source.eligibility(), &health);
         let watching = move || {
             loop {
                 match self.wait(None) {
                     Ok(update) if update.is_empty() => {}
-                    Ok(Refresh { changes, warnings, errors, completeness }) => {
+                    Ok(Refresh { changes, warnings, errors, completeness, eligibility }) => {
+                        if let Some(eligibility) = eligibility {
+                            tracker.update(eligibility, &health);
+                        }
                         report(&warnings, &errors);
                         if inbox.report(Event::Manifests { changes, completeness }).is_err() {
                             return;

@@ -33,7 +33,7 @@ impl Source {
                 Entry::Other(other) => {
                     let (id, pod) = match &**other {
                         (id, Object::Pod(pod)) => (id, pod),
-                        (_, Object::Node(node)) => {
+                        (_, Object::Node(node, _)) => {
                             nodes.push(Arc::clone(node));
                             continue;
                         }

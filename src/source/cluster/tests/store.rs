@@ -10,10 +10,10 @@ use crate::{
     source::{
         Change,
         cluster::{
-            eligibility::Eligibility,
             kind::Watched,
             store::{Listing, Store},
         },
+        eligibility::Eligibility,
     },
 };
 

@@ -7,14 +7,22 @@ use tracing::{info, warn};
 use crate::observe::health::Health;
 
 /// Whether this node is eligible for the traffic of load balancers (KEP-3836).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Eligibility {
     /// The Node exists and is not being removed.
+    #[default]
     Eligible,
     /// The Node is being deleted, or the cluster autoscaler is about to delete it.
     Leaving,
     /// There is no Node of this name.
     Missing,
+}
+
+impl Eligibility {
+    /// That of a Node that exists.
+    pub fn of(is_eligible: bool) -> Self {
+        if is_eligible { Self::Eligible } else { Self::Leaving }
+    }
 }
 
 /// Reports the eligibility of this node, and logs changes.
