@@ -4,6 +4,7 @@
 //! certain what the kernel holds, at the start, after a commit that failed or whose outcome is unknown, and when
 //! another process changed our tables, they are read back and the whole difference is committed.
 
+mod answer;
 mod back_off;
 mod belief;
 mod carry_out;
@@ -29,17 +30,19 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 use portolan_rules::{
     compile::{Compiler, Problem, Severity},
     leftovers::Leftovers,
-    model::Node,
+    model::{Node, ObjectName},
     state::State,
     transaction::Transaction,
 };
 use tracing::{error, warn};
 
 use crate::{
+    api::Kind,
     config::settings::{Settings, SyncSettings},
     kernel::nftables::{self, Kernel},
     observe::{
@@ -124,6 +127,8 @@ pub struct Agent<T = Kernel> {
     /// Whether the node's object or addresses may differ from those that the compiler has.
     node_changed: bool,
     host_addresses: HostAddresses,
+    /// The networks of ClusterIPs.
+    service_cidrs: Vec<IpNetwork>,
     stale_flows: StaleFlows,
     service_health: ServiceHealth,
     /// Whether the tables are to belong to this process, so that no other can change them.
@@ -175,6 +180,7 @@ impl<T: Tables> Agent<T> {
             problems: 0,
             node_changed: true,
             host_addresses: HostAddresses::default(),
+            service_cidrs: Vec::new(),
             stale_flows: StaleFlows::default(),
             service_health: ServiceHealth::default(),
             table_owner: false,
@@ -224,10 +230,12 @@ impl<T: Tables> Agent<T> {
             match change {
                 Change::Service(name, service) => {
                     self.report.service_changes += 1;
+                    self.report.changed(Kind::Service, &name);
                     self.state.set_service(&name, service);
                 }
                 Change::Slice(name, slice) => {
                     self.report.slice_changes += 1;
+                    self.report.changed(Kind::EndpointSlice, &name);
                     self.state.set_slice(&name, slice);
                 }
                 Change::Services(services) => {
@@ -241,6 +249,7 @@ impl<T: Tables> Agent<T> {
                     self.slices_listed = true;
                 }
                 Change::Node(node) => {
+                    self.report.changed(Kind::Node, &ObjectName::new("", self.settings.node_name.clone()));
                     let name = self.settings.node_name.clone();
                     let unknown = || Node { name, ..Node::default() };
                     self.state.set_node(node.map_or_else(unknown, |node| Node::clone(&node)));
@@ -249,6 +258,7 @@ impl<T: Tables> Agent<T> {
                 Change::ServiceCidrs(mut networks) => {
                     networks.extend(&self.settings.service_cidrs);
                     self.compiler.set_service_cidrs(&mut self.state, &networks);
+                    self.service_cidrs = networks;
                 }
             }
         }

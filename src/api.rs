@@ -28,6 +28,7 @@ mod pod;
 mod port;
 mod service;
 mod service_cidr;
+mod write;
 
 pub use self::{
     address::{Address, family, parse_cidr, parse_ip, special},
@@ -43,4 +44,5 @@ pub use self::{
         ServiceSpec, ServiceStatus, SessionAffinityConfig, TargetPort,
     },
     service_cidr::{ServiceCidr, ServiceCidrSpec},
+    write::Written,
 };

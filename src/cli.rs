@@ -6,6 +6,7 @@ mod cleanup;
 mod describe;
 mod draw;
 mod explain;
+mod get;
 mod input;
 mod oneshot;
 mod precheck;
@@ -17,7 +18,7 @@ use std::{io::Write, process::ExitCode};
 use clap_complete::generate;
 
 use crate::{
-    cli::arguments::{Command, DescribeCommand, definition},
+    cli::arguments::{Command, DescribeCommand, GetCommand, definition},
     text::one_line,
 };
 
@@ -30,6 +31,9 @@ pub fn run(command: Command) -> ExitCode {
         Command::Trace(args) => trace::trace(&args),
         Command::Check(args) => check::check(&args),
         Command::Draw(args) => draw::draw(&args),
+        Command::Get { command: GetCommand::Services(args) } => get::get(&args, get::Listed::Services),
+        Command::Get { command: GetCommand::Endpoints(args) } => get::get(&args, get::Listed::Endpoints),
+        Command::Get { command: GetCommand::Commits(args) } => get::commits(&args),
         Command::Run(args) => run::run(&args),
         Command::Precheck(args) => precheck::precheck(&args),
         Command::Cleanup(args) => cleanup::cleanup(&args),

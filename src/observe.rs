@@ -1,10 +1,14 @@
 //! How a running agent is observed: health, metrics, log lines and Events, and the HTTP servers that publish them.
 
 pub(crate) mod clock;
+pub mod counts;
 pub mod endpoint_counters;
 pub mod events;
 pub mod health;
+pub mod history;
 pub mod logging;
 pub mod metrics;
+pub mod query;
 pub mod report;
 pub mod server;
+pub mod state_text;

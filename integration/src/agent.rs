@@ -100,6 +100,10 @@ impl Agent {
         command.args(["--pdeathsig", "KILL"]).args(program);
         command.arg(binary()?).arg("run").arg(flag).arg(source);
         command.args(["--hostname-override", node.name()]).args(arguments);
+        if !arguments.iter().any(|argument| argument.starts_with("--socket")) {
+            // All agents of all tests would share the default.
+            command.args(["--socket", ""]);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = node.namespace().enter(move || command.spawn()).map_err(LabError::io("run portolan"))?;
         Ok(Self { child, node: node.name().into(), namespace: node.namespace().clone(), stderr })

@@ -12,5 +12,5 @@ pub use self::{
     endpoint_slice::{Endpoint, EndpointPort, EndpointSlice, HintTargets, Hints},
     name::ObjectName,
     node::Node,
-    service::{LoadBalancing, Protocol, Service, ServicePort, TrafficPolicy},
+    service::{LoadBalancing, Protocol, Service, ServicePort, ServiceType, TrafficPolicy},
 };

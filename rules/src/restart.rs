@@ -5,5 +5,9 @@
 
 mod expected;
 pub mod leftovers;
+mod read_back;
 
-pub use self::expected::ExpectedKeys;
+pub use self::{
+    expected::ExpectedKeys,
+    read_back::{node_addresses, read_back},
+};

@@ -1,7 +1,7 @@
 //! The events that wake the reconciler.
 
 use super::ForeignChange;
-use crate::source;
+use crate::{observe::query::Query, source};
 
 /// An event for the reconciler.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub enum Event {
     Flows,
     /// Another process changed our tables.
     Foreign(ForeignChange),
+    /// Somebody asks what the agent holds.
+    Query(Query),
     /// Stop; the rules stay.
     Stop(Ending),
 }

@@ -222,6 +222,13 @@ impl<T: Tables> Agent<T> {
         }
     }
 
+    /// The Services in quarantine, each with the kernel's words. While a search is under way, it has none for those that
+    /// are held back.
+    pub(super) fn quarantine(&self) -> Vec<(ObjectName, String)> {
+        let reason = |name: &ObjectName| self.isolation.reasons.get(name).cloned().unwrap_or_default();
+        self.state.quarantined().iter().map(|name| (name.clone(), reason(name))).collect()
+    }
+
     /// Lets the Services in quarantine be tried again.
     pub(super) fn release_quarantined(&mut self) {
         for name in self.isolation.reasons.keys() {

@@ -66,6 +66,11 @@ pub(super) struct HostAddresses {
 }
 
 impl HostAddresses {
+    /// The addresses.
+    pub(super) fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
     /// Reads them. False if that fails, such as for want of file descriptors; the last ones stay then, so that node ports
     /// go on to answer.
     pub(super) fn read(&mut self) -> bool {

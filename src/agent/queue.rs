@@ -11,9 +11,12 @@ use std::{
 
 use super::{Ending, Event, ForeignChange};
 use crate::{
-    observe::health::Health,
+    observe::{health::Health, query::Query},
     source::{self, Backlog, Closed, Inbox, manifest::Completeness},
 };
+
+/// Questions that may wait for an answer.
+const QUERIES: usize = 16;
 
 /// An empty queue. For health, changes wait from the moment when they arrive in it.
 pub fn queue(health: Health) -> (Sender, Receiver) {
@@ -161,6 +164,8 @@ struct Pending {
     addresses: bool,
     flows: bool,
     foreign: Option<ForeignChange>,
+    /// The newest; those before are not answered.
+    queries: Vec<Query>,
     stop: Option<Ending>,
 }
 
@@ -181,6 +186,12 @@ impl Pending {
                 Some(foreign) => foreign.append(change),
                 none => *none = Some(change),
             },
+            Event::Query(query) => {
+                if self.queries.len() >= QUERIES {
+                    self.queries.remove(0);
+                }
+                self.queries.push(query);
+            }
             Event::Stop(ending) => self.stop(ending),
         }
     }
@@ -191,20 +202,22 @@ impl Pending {
     }
 
     fn is_empty(&self) -> bool {
-        let Self { cluster, manifests, completeness, addresses, flows, foreign, stop } = self;
+        let Self { cluster, manifests, completeness, addresses, flows, foreign, queries, stop } = self;
         cluster.is_empty()
             && manifests.is_empty()
             && completeness.is_none()
             && !addresses
             && !flows
             && foreign.is_none()
+            && queries.is_empty()
             && stop.is_none()
     }
 
     /// Everything as events, to stop as the last; nothing is left.
     fn take(&mut self) -> Vec<Event> {
         let pending = std::mem::take(self);
-        let Self { mut cluster, mut manifests, completeness, addresses, flows, foreign, stop } = pending;
+        let Self { mut cluster, mut manifests, completeness, addresses, flows, foreign, queries, stop } =
+            pending;
         let mut reported = Vec::new();
         if !cluster.is_empty() {
             reported.push(source::Event::Cluster(cluster.take()));
@@ -216,6 +229,7 @@ impl Pending {
         let mut events: Vec<_> = reported.into_iter().map(Event::Source).collect();
         events.extend(flows.then_some(Event::Flows));
         events.extend(foreign.map(Event::Foreign));
+        events.extend(queries.into_iter().map(Event::Query));
         events.extend(stop.map(Event::Stop));
         events
     }

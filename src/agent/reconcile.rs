@@ -149,6 +149,10 @@ fn take_over<T: Tables>(agent: &mut Agent<T>, events: Vec<Event>) -> ControlFlow
                 agent.foreign(change);
                 false
             }
+            Event::Query(query) => {
+                agent.answer(query);
+                false
+            }
             Event::Stop(ending) => return ControlFlow::Break(ending),
         };
     }

@@ -45,6 +45,7 @@ impl<T: Tables> Agent<T> {
         }
         let mut report = std::mem::take(&mut self.report);
         report.succeeded = outcome.is_ok();
+        report.error = outcome.as_ref().err().map(ToString::to_string);
         report.duration = started.elapsed();
         report.quarantined = self.state.quarantined().len();
         report.sets = self.compiler.sizes().collect();
@@ -413,6 +414,7 @@ impl<T: Tables> Agent<T> {
         };
         let report = &mut self.report;
         report.committed(1, &commit);
+        report.note_operations(transaction, &self.settings.config.table);
         for (family, _) in &transaction.operations {
             report.operations[*family as usize] += 1;
         }

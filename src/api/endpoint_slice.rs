@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Label with the name of the Service that a slice belongs to.
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// An `EndpointSlice`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

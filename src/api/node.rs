@@ -19,7 +19,7 @@ use super::{
 const TO_BE_DELETED_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
 
 /// Label with a node's zone.
-const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+pub(super) const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// A Node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -4,6 +4,7 @@ mod check;
 mod cleanup;
 mod describe;
 mod draw;
+mod get;
 mod input;
 mod precheck;
 mod render;
@@ -19,6 +20,7 @@ pub use self::{
     cleanup::CleanupArgs,
     describe::{DescribeCommand, DescribeServiceArgs, When},
     draw::{DrawArgs, DrawOutput},
+    get::{CommitsArgs, CommitsOutput, GetArgs, GetCommand, GetOutput},
     input::{InputArgs, LoggingArgs, ManifestArgs},
     precheck::{PrecheckArgs, PrecheckOutput},
     render::{Output, RenderArgs},
@@ -74,6 +76,14 @@ pub enum Command {
     /// Report what keeps Services from answering
     #[command(args_override_self = true, after_help = check::HELP)]
     Check(CheckArgs),
+
+    /// List Services, endpoints or commits as they are on this node
+    #[command(subcommand_required = true, after_help = get::HELP)]
+    Get {
+        /// What is listed.
+        #[command(subcommand)]
+        command: GetCommand,
+    },
 
     /// Draw Services: frontends, nodes and endpoints, with shares and what is left out
     #[command(args_override_self = true, after_help = draw::HELP)]

@@ -13,25 +13,27 @@ use portolan_rules::{
 
 use super::{
     arguments::{DescribeServiceArgs, When},
-    explain::{self, Scene, kind, no_service, percent},
+    explain::{self, Compared, Scene, kind, percent},
 };
+use crate::observe::query::Wanted;
 
 /// Letters of a bar that stands for all connections.
 const BAR: u32 = 20;
 
 /// Describes a Service: exit status 0, or 1 if there is none of that name, or 2 for an error.
 pub fn service(args: &DescribeServiceArgs) -> ExitCode {
-    let scene = match Scene::open(&args.view) {
+    let (namespace, name) = args.name.split_once('/').unwrap_or((&args.namespace, &args.name));
+    let name = ObjectName::new(namespace, name);
+    let scene = match Scene::open_for(&args.view, &Wanted::Service(name.clone())) {
         Ok(scene) => scene,
         Err(code) => return code,
     };
-    let (namespace, name) = args.name.split_once('/').unwrap_or((&args.namespace, &args.name));
-    let name = ObjectName::new(namespace, name);
     let Some(service) = scene.view().service(&name) else {
-        eprintln!("portolan: {}", no_service(&scene.view(), &name));
+        eprintln!("portolan: {}", scene.no_service(&args.view, &name));
         return ExitCode::from(1);
     };
-    let text = text(&scene.view(), &service, &scene.origin);
+    let mut text = text(&scene.view(), &service, &scene.origin);
+    text.push_str(&kernel(&scene, &service));
     let choice = match args.color {
         When::Auto => anstream::stdout().current_choice(),
         When::Always => anstream::ColorChoice::Always,
@@ -44,6 +46,31 @@ pub fn service(args: &DescribeServiceArgs) -> ExitCode {
         ExitCode::SUCCESS if !scene.is_whole => explain::error(),
         code => code,
     }
+}
+
+/// Whether the kernel does the same, of a running agent.
+fn kernel(scene: &Scene, explained: &ExplainedService) -> String {
+    let compared = match Compared::read(scene) {
+        None => return String::new(),
+        Some(Err(error)) => return format!("\nKernel: cannot be read: {error}\n"),
+        Some(Ok(compared)) => compared,
+    };
+    let view = scene.view();
+    let frontends = explained.ports.iter().flat_map(|port| &port.frontends);
+    let served: Vec<_> = frontends.filter(|frontend| frontend.left_out.is_none()).collect();
+    let mut text = String::new();
+    for frontend in &served {
+        if let Some(difference) = compared.difference(&view, &frontend.key) {
+            let style = colour(Severity::Error);
+            let at = address(&view, &frontend.key);
+            // Writing into a `String` does not fail.
+            let _ = writeln!(text, "{style}Kernel differs{style:#} at {at}: {difference}");
+        }
+    }
+    if text.is_empty() {
+        let _ = writeln!(text, "Kernel: does the same at all {} frontends", served.len());
+    }
+    format!("\n{text}")
 }
 
 const BOLD: Style = Style::new().bold();

@@ -1,8 +1,15 @@
 //! What the commands that explain have in common: the input, compiled for a node.
 
+pub mod agent;
 mod cluster;
+mod kernel;
+pub mod socket;
 
-use std::{collections::BTreeSet, net::IpAddr, process::ExitCode};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    process::ExitCode,
+};
 
 use portolan_rules::{
     compile::Compiler,
@@ -14,12 +21,14 @@ use portolan_rules::{
     state::State,
 };
 
+pub use self::{agent::Live, kernel::Compared, socket::SocketError};
 use super::{
     arguments::ViewArgs,
     input::{self, Input},
 };
 use crate::{
     config::{self, options::HOSTNAME_OVERRIDE, settings::Settings},
+    observe::query::Wanted,
     source::{cluster as api, manifest::Completeness},
 };
 
@@ -37,6 +46,21 @@ pub enum Error {
     /// Of the API server.
     #[error(transparent)]
     Cluster(#[from] api::Error),
+    /// Of the agent.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Of its answer.
+    #[error(transparent)]
+    Agent(#[from] agent::Unreadable),
+    /// Of the kernel.
+    #[error(transparent)]
+    Kernel(#[from] crate::kernel::nftables::Error),
+    /// There is no source.
+    #[error(
+        "nothing to explain: no agent listens at {}, and there is no kubeconfig; give -f FILE or --kubeconfig FILE",
+        .0.display()
+    )]
+    NoSource(std::path::PathBuf),
 }
 
 /// The state of a cluster, compiled as a node would.
@@ -48,14 +72,25 @@ pub struct Scene {
     workloads: Workloads,
     /// Whether all of the input could be used.
     pub is_whole: bool,
+    /// The Services that cannot be used at all, and why.
+    pub unusable: BTreeMap<ObjectName, String>,
     /// Where it comes from, how old it is, and whose view it is: for people.
     pub origin: String,
+    /// The agent, if the state is that of a running one.
+    pub live: Option<Live>,
+    /// Whether the state is that of the kernel's own tables.
+    is_of_kernel: bool,
 }
 
 impl Scene {
     /// Gets the state and compiles it; if that fails, it is reported, and this is the exit status.
     pub fn open(args: &ViewArgs) -> Result<Self, ExitCode> {
-        match Self::read(args) {
+        Self::open_for(args, &Wanted::All)
+    }
+
+    /// The same for a command that needs no other Services than these.
+    pub fn open_for(args: &ViewArgs, wanted: &Wanted) -> Result<Self, ExitCode> {
+        match Self::read(args, wanted) {
             Ok(scene) => scene.ok_or_else(error),
             Err(failure) => {
                 super::fail(&failure);
@@ -65,14 +100,14 @@ impl Scene {
     }
 
     /// Gets the state and compiles it. Nothing if no object of it can be used, which was reported.
-    fn read(args: &ViewArgs) -> Result<Option<Self>, Error> {
+    fn read(args: &ViewArgs, wanted: &Wanted) -> Result<Option<Self>, Error> {
         let mut options = args.options.0.clone();
         if let Some(node) = &args.node {
             options.set(&HOSTNAME_OVERRIDE, Some(node.clone().into()));
         }
         let settings = Settings::new(&options)?;
         if args.filenames.is_empty() {
-            return cluster::read(args, settings).map(Some);
+            return Self::read_live(args, settings, wanted).map(Some);
         }
         let source = input::source(&settings, &args.filenames, args.manifests);
         let paths = args.filenames.iter().map(|path| path.display().to_string());
@@ -82,23 +117,60 @@ impl Scene {
         Ok((input.completeness != Completeness::Nothing).then(|| Self::compile(input, &origin)))
     }
 
+    /// Gets the state of the agent that runs here, or of a cluster.
+    fn read_live(args: &ViewArgs, settings: Settings, wanted: &Wanted) -> Result<Self, Error> {
+        let is_cluster = args.kubeconfig.is_some() || args.context.is_some() || args.node.is_some();
+        if is_cluster && args.socket.is_none() {
+            return cluster::read(args, settings);
+        }
+        let nobody = match agent::read(args, &settings, wanted) {
+            Err(Error::Socket(nobody @ SocketError::Nobody(_))) => nobody,
+            read => return read,
+        };
+        if args.socket.is_some() {
+            return Err(nobody.into());
+        }
+        if let Some(scene) = kernel::read(&settings)? {
+            return Ok(scene);
+        }
+        if cluster::is_known() {
+            return cluster::read(args, settings);
+        }
+        Err(Error::NoSource(agent::socket_of(args, &settings)))
+    }
+
     /// Compiles what was read.
     fn compile(mut input: Input, origin: &str) -> Self {
         let mut compiler = input.compiler();
-        let Input { settings, mut state, completeness, workloads, .. } = input;
+        let Input { settings, mut state, completeness, workloads, unusable, .. } = input;
         compiler.load(&mut state, &Ruleset::default());
-        let mut local_addresses: BTreeSet<IpAddr> = state.node().addresses.iter().copied().collect();
-        for family in Family::ALL {
-            local_addresses.extend(compiler.node_port_addresses(family));
-        }
         Self {
             ruleset: compiler.ruleset(),
-            host: Host { local_addresses },
+            host: host(&state, &compiler),
             state,
             compiler,
             workloads,
             is_whole: completeness == Completeness::Whole,
+            unusable,
             origin: format!("{origin}, as node {} would program it", settings.node_name),
+            live: None,
+            is_of_kernel: false,
+        }
+    }
+
+    /// Whether the state is what the kernel of this machine is programmed with, rather than what it would be.
+    pub fn is_programmed(&self) -> bool {
+        self.live.is_some() || self.is_of_kernel
+    }
+
+    /// That there is no such Service, and which name comes nearest. Of a running agent, this asks for all names.
+    pub fn no_service(&self, args: &ViewArgs, name: &ObjectName) -> String {
+        match &self.live {
+            Some(_) => Self::read(args, &Wanted::All)
+                .ok()
+                .flatten()
+                .map_or_else(|| no_service(&self.view(), name), |all| no_service(&all.view(), name)),
+            None => no_service(&self.view(), name),
         }
     }
 
@@ -112,6 +184,15 @@ impl Scene {
             workloads: &self.workloads,
         }
     }
+}
+
+/// The addresses of the node.
+fn host(state: &State, compiler: &Compiler) -> Host {
+    let mut local_addresses: BTreeSet<IpAddr> = state.node().addresses.iter().copied().collect();
+    for family in Family::ALL {
+        local_addresses.extend(compiler.node_port_addresses(family));
+    }
+    Host { local_addresses }
 }
 
 /// That there is no such Service, and which name comes nearest.

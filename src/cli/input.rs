@@ -1,14 +1,19 @@
 //! Reads the manifests of a command.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use portolan_rules::{compile::Compiler, explanation::Workloads, model::Node, state::State};
+use portolan_rules::{
+    compile::Compiler,
+    explanation::Workloads,
+    model::{Node, ObjectName},
+    state::State,
+};
 
 use crate::{
     agent::NodeFacts,
     cli::arguments::{InputArgs, LoggingArgs, ManifestArgs},
     config::{Error, settings::Settings},
-    source::manifest::{Completeness, MAX_FILE_SIZE, Objects, Source},
+    source::manifest::{Completeness, MAX_FILE_SIZE, Objects, Problem, Source},
 };
 
 /// The manifests at these paths, of which this node serves what is its own.
@@ -29,6 +34,8 @@ pub struct Input {
     pub workloads: Workloads,
     /// Whether nothing could be used of one of the paths, or a file could not be read.
     pub is_path_missing: bool,
+    /// The Services that cannot be used at all, and why.
+    pub unusable: BTreeMap<ObjectName, String>,
     /// Whether this machine is the node, so that its addresses are the node's.
     pub is_this_node: bool,
 }
@@ -87,6 +94,23 @@ pub fn load(settings: Settings, mut source: Source, logging: LoggingArgs) -> Inp
     for (name, slice) in slices {
         state.set_slice(&name, Some(slice));
     }
+    let unusable = errors.iter().filter_map(unusable).collect();
     let workloads = source.workloads();
-    Input { settings, state, service_cidrs, completeness, workloads, is_path_missing, is_this_node: true }
+    Input {
+        settings,
+        state,
+        service_cidrs,
+        completeness,
+        workloads,
+        is_path_missing,
+        unusable,
+        is_this_node: true,
+    }
+}
+
+/// The Service that a problem makes unusable.
+fn unusable(problem: &Problem) -> Option<(ObjectName, String)> {
+    let (namespace, name) = problem.object.as_deref()?.strip_prefix("Service ")?.split_once('/')?;
+    let field = problem.field.as_deref().map(|field| format!("{field} ")).unwrap_or_default();
+    Some((ObjectName::new(namespace, name), format!("{field}{}", problem.message)))
 }

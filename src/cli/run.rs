@@ -25,8 +25,10 @@ use crate::{
         endpoint_counters,
         events::Recorder,
         health::Health,
+        history::History,
         logging,
         metrics::Metrics,
+        query::Asker,
         server::{self, ServerError, ServerSettings},
     },
     source::{
@@ -99,7 +101,9 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     let ((recorder, warnings), metrics) = (Recorder::new(), Metrics::default());
     let mut node = settings.node.clone();
     node.config.families = served.families;
-    let mut agent = Agent::new(node, kernel, health.clone(), recorder.clone(), metrics.clone());
+    let history = History::new(settings.node.config.table.clone());
+    let observers = (metrics.clone(), history.clone());
+    let mut agent = Agent::new(node, kernel, health.clone(), recorder.clone(), observers);
     agent.set_sync(settings.sync);
     if settings.table_owner {
         agent.own_tables()?;
@@ -114,6 +118,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         node_name: settings.node.node_name.clone(),
         healthz: settings.healthz,
         metrics: settings.metrics,
+        socket: settings.socket.clone(),
         bind_hard_fail: settings.bind_hard_fail,
         origin: settings.origin.clone(),
         features,
@@ -122,18 +127,25 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     let stop = events.clone();
     let is_reading = Arc::new(AtomicBool::new(!args.filenames.is_empty()));
     let still_reading = Arc::clone(&is_reading);
-    if settings.node.config.endpoint_counters && settings.metrics.is_some() {
+    let is_counted =
+        settings.node.config.endpoint_counters && (settings.metrics.is_some() || settings.socket.is_some());
+    let counters = is_counted.then(|| {
         let table = settings.node.config.table.clone();
-        endpoint_counters::follow(table, metrics.connections()).map_err(StartError::Runtime)?;
-    }
-    let service_health = server::start(servers, health.clone(), metrics.clone(), recorder, move || {
-        let _ = stop.send(Event::Stop(Ending::Asked));
-        // Standard input may never end, and until it does the reconciler does not look.
-        if still_reading.load(Ordering::SeqCst) {
-            info!("Stopping before the manifests are read; the rules stay in place");
-            std::process::exit(0);
-        }
-    })?;
+        endpoint_counters::follow(table, metrics.connections()).map_err(StartError::Runtime)
+    });
+    let counters = counters.transpose()?;
+    let queries = events.clone();
+    let asker = Asker::new(move |query| queries.send(Event::Query(query)).is_ok());
+    let behind_socket = (history, asker, counters);
+    let service_health =
+        server::start(servers, health.clone(), metrics.clone(), recorder, behind_socket, move || {
+            let _ = stop.send(Event::Stop(Ending::Asked));
+            // Standard input may never end, and until it does the reconciler does not look.
+            if still_reading.load(Ordering::SeqCst) {
+                info!("Stopping before the manifests are read; the rules stay in place");
+                std::process::exit(0);
+            }
+        })?;
     agent.serve_health_checks(service_health);
     host::watch(events.clone()).map_err(StartError::Addresses)?;
     agent.listen(events.clone())?;

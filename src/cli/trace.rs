@@ -1,7 +1,7 @@
 //! `trace`: what becomes of a connection, and why.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
 };
 
@@ -15,21 +15,22 @@ use portolan_rules::{
 
 use super::{
     arguments::TraceArgs,
-    explain::{self, Scene, kind, no_service, percent},
+    explain::{self, Compared, Scene, kind, percent},
 };
+use crate::observe::query::Wanted;
 
 /// Traces a connection: exit status 0 it reaches an endpoint, 1 it does not, 2 an error.
 pub fn trace(args: &TraceArgs) -> ExitCode {
-    let scene = match Scene::open(&args.view) {
+    let scene = match Scene::open_for(&args.view, &wanted(&args.to)) {
         Ok(scene) => scene,
         Err(code) => return code,
     };
     let view = scene.view();
-    let traced = destination(&view, args).and_then(|to| {
+    let traced = destination(&scene, args).and_then(|to| {
         let origin = origin(&view, &args.from, Family::of(to.ip()))?;
-        Ok((to, view.send(origin, to, args.protocol.number())))
+        Ok((to, origin, view.send(origin, to, args.protocol.number())))
     });
-    let (to, outcome) = match traced {
+    let (to, origin, outcome) = match traced {
         Ok(traced) => traced,
         Err(message) => {
             eprintln!("portolan: {message}");
@@ -39,6 +40,7 @@ pub fn trace(args: &TraceArgs) -> ExitCode {
     let reaches = outcome.fates().keys().any(|fate| matches!(fate, Fate::Sent { .. }));
     let mut text = format!("{}\n", answer(&outcome));
     text.push_str(&ladder(&view, args, to, &outcome));
+    text.push_str(&kernel(&scene, (origin, to, args.protocol.number()), &outcome));
     if args.view.logging.verbosity > 0 {
         text.push_str("\nRules\n");
         text.push_str(&simulate::explain(&outcome));
@@ -51,6 +53,34 @@ pub fn trace(args: &TraceArgs) -> ExitCode {
         ExitCode::SUCCESS if reaches => ExitCode::SUCCESS,
         ExitCode::SUCCESS => ExitCode::from(1),
         _ => explain::error(),
+    }
+}
+
+/// Which Services an agent needs to be asked for.
+fn wanted(to: &str) -> Wanted {
+    if let Ok(address) = to.parse() {
+        return Wanted::Frontend(address);
+    }
+    if let Some(port) = to.strip_prefix(':').and_then(|port| port.parse().ok()) {
+        // At no address in particular.
+        return Wanted::Frontend(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
+    }
+    service_name(to).map_or(Wanted::All, |(name, _)| Wanted::Service(name))
+}
+
+/// Whether the kernel does the same, of a running agent.
+fn kernel(scene: &Scene, (origin, to, protocol): (Origin, SocketAddr, u8), outcome: &Outcome) -> String {
+    match Compared::read(scene) {
+        None => String::new(),
+        Some(Err(error)) => format!("  the kernel cannot be read: {error}\n"),
+        Some(Ok(compared)) => {
+            let found = compared.view(&scene.view()).send(origin, to, protocol);
+            if Compared::is_same(outcome, &found) {
+                "  the kernel's tables do the same\n".to_owned()
+            } else {
+                format!("  but the kernel's tables do otherwise: {}\n", answer(&found))
+            }
+        }
     }
 }
 
@@ -72,7 +102,10 @@ fn origin(view: &View<'_>, text: &str, family: Family) -> Result<Origin, String>
                 .pods
                 .iter()
                 .find(|pod| *pod.name.namespace == *namespace && *pod.name.name == *name);
-            let pod = pod.ok_or_else(|| format!("FROM: there is no Pod {namespace}/{name} in the input"))?;
+            let hint =
+                if view.workloads.pods.is_empty() { ", which has no Pods; give its address" } else { "" };
+            let pod =
+                pod.ok_or_else(|| format!("FROM: there is no Pod {namespace}/{name} in the input{hint}"))?;
             let of_family = pod.addresses.iter().find(|address| Family::of(**address) == family);
             of_family
                 .copied()
@@ -88,8 +121,8 @@ fn other_family(address: IpAddr, family: Family) -> String {
 }
 
 /// Reads TO.
-fn destination(view: &View<'_>, args: &TraceArgs) -> Result<SocketAddr, String> {
-    let text = &*args.to;
+fn destination(scene: &Scene, args: &TraceArgs) -> Result<SocketAddr, String> {
+    let (view, text) = (&scene.view(), &*args.to);
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
@@ -100,26 +133,13 @@ fn destination(view: &View<'_>, args: &TraceArgs) -> Result<SocketAddr, String> 
         let address = address.ok_or("TO: no address of this node answers node ports")?;
         return Ok(SocketAddr::new(address, port));
     }
-    let (name, port) = match text.rsplit_once(':') {
-        Some((name, port)) => (name, Some(port)),
-        None => (text, None),
-    };
-    let name = if let Some(name) = name.strip_prefix("svc/").or_else(|| name.strip_prefix("service/")) {
-        let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
-        ObjectName::new(namespace, name)
-    } else {
-        let mut labels = name.split('.');
-        match (labels.next(), labels.next(), labels.next()) {
-            (Some(name), Some(namespace), Some("svc")) => ObjectName::new(namespace, name),
-            _ => {
-                return Err(format!(
-                    "TO: {text:?} is not svc/NAMESPACE/NAME[:PORT], NAME.NAMESPACE.svc[:PORT], ADDRESS:PORT or :NODEPORT"
-                ));
-            }
-        }
-    };
+    let (name, port) = service_name(text).ok_or_else(|| {
+        format!(
+            "TO: {text:?} is not svc/NAMESPACE/NAME[:PORT], NAME.NAMESPACE.svc[:PORT], ADDRESS:PORT or :NODEPORT"
+        )
+    })?;
     let Some(service) = view.service(&name) else {
-        return Err(format!("TO: {}", no_service(view, &name)));
+        return Err(format!("TO: {}", scene.no_service(&args.view, &name)));
     };
     let is_meant = |wanted: &&ExplainedPort| {
         let given =
@@ -134,6 +154,23 @@ fn destination(view: &View<'_>, args: &TraceArgs) -> Result<SocketAddr, String> 
     let cluster_ip = service.service.cluster_ips.iter().find(|address| Family::of(**address) == meant.family);
     let cluster_ip = cluster_ip.ok_or_else(|| format!("TO: Service {name} has no ClusterIP"))?;
     Ok(SocketAddr::new(*cluster_ip, meant.port.port))
+}
+
+/// The name of a Service, and its port if one is given.
+fn service_name(text: &str) -> Option<(ObjectName, Option<&str>)> {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) => (name, Some(port)),
+        None => (text, None),
+    };
+    if let Some(name) = name.strip_prefix("svc/").or_else(|| name.strip_prefix("service/")) {
+        let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
+        return Some((ObjectName::new(namespace, name), port));
+    }
+    let mut labels = name.split('.');
+    match (labels.next(), labels.next(), labels.next()) {
+        (Some(name), Some(namespace), Some("svc")) => Some((ObjectName::new(namespace, name), port)),
+        _ => None,
+    }
 }
 
 /// The answer in one line.

@@ -128,6 +128,9 @@ options! {
         /// Address that takes the place of the node's primary one of its family, for --nodeport-addresses primary. An
         /// IPv6 address moves the default listeners to IPv6, too. Nothing is bound to it
         BIND_ADDRESS: Text("IP"), "0.0.0.0", "bindAddress", "--bind-address", Used;
+        /// Unix socket where commands on this node ask the agent, for root alone [default: /run/portolan/TABLE.sock]; empty
+        /// for none
+        SOCKET: Text("PATH"), "", "", "--socket", Used;
         /// Exit if a server cannot bind its address, rather than try again
         BIND_ADDRESS_HARD_FAIL: Boolean, "false", "bindAddressHardFail", "--bind-address-hard-fail", Used;
     }

@@ -4,7 +4,13 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ipnetwork::IpNetwork;
 use nix::unistd::gethostname;
@@ -30,6 +36,14 @@ pub use self::run::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings
 
 /// kube-proxy's nftables tables; another agent must not share them.
 pub const KUBE_PROXY_TABLE: &str = "kube-proxy";
+
+/// Where the sockets of agents are. The directory is root's alone.
+pub const SOCKET_DIRECTORY: &str = "/run/portolan";
+
+/// The socket of the agent whose tables have this name, unless it is told otherwise.
+pub fn socket_path(table: &str) -> PathBuf {
+    Path::new(SOCKET_DIRECTORY).join(format!("{table}.sock"))
+}
 
 /// How connections of Pods are recognised (`--detect-local-mode`).
 #[derive(Clone, Debug, PartialEq, Eq)]

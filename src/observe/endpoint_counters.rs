@@ -1,7 +1,8 @@
 //! Reads the kernel's counters of connections on a thread of its own, so that neither commits nor scrapes wait for them.
 
 use std::{
-    io,
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -10,11 +11,13 @@ use tracing::{info, warn};
 
 use crate::{
     kernel::nftables::{self, Counts},
-    observe::metrics::Connections,
+    observe::{counts::Total, metrics::Connections},
 };
 
 /// Time between readings.
 const PERIOD: Duration = Duration::from_secs(10);
+/// What was read so long ago is new enough.
+const MOMENT: Duration = Duration::from_millis(200);
 /// Readings take at most one part in so many of the time: large maps are read less often.
 const SHARE: u32 = 50;
 /// Most frontends and endpoints at slots, in both families, that are read: a third of a second of the kernel's time.
@@ -22,25 +25,55 @@ const ELEMENTS: usize = 100_000;
 
 /// Reads the counters of the tables of this name for as long as the process lives. The first reading, before this
 /// returns, covers the counts of an earlier run.
-pub fn follow(table: Name, connections: Connections) -> io::Result<()> {
-    let mut follower = Follower { table, connections, problem: None };
+pub fn follow(table: Name, connections: Connections) -> io::Result<Counters> {
+    let mut follower = Follower { table, connections, problem: None, last: None };
     follower.read();
+    let counters = Counters(Arc::new(Mutex::new(follower)));
+    let shared = counters.clone();
     let following = move || {
         let mut took = Duration::ZERO;
         loop {
             std::thread::sleep(PERIOD.max(took * SHARE));
-            took = follower.read();
+            took = shared.lock().read();
         }
     };
     std::thread::Builder::new().name("counters".into()).spawn(following)?;
-    Ok(())
+    Ok(counters)
 }
 
-struct Follower {
+/// The counters, to be read at any time; clones read the same.
+#[derive(Clone)]
+pub struct Counters(Arc<Mutex<Follower>>);
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Counters")
+    }
+}
+
+impl Counters {
+    fn lock(&self) -> MutexGuard<'_, Follower> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// New connections of each endpoint since the agent started. Reads the kernel's counters, unless they were read a
+    /// moment ago or take long.
+    pub fn totals(&self) -> Vec<Total> {
+        let mut follower = self.lock();
+        if follower.last.is_none_or(|(at, took)| at.elapsed() > MOMENT.max(took * SHARE)) {
+            follower.read();
+        }
+        follower.connections.totals()
+    }
+}
+
+pub(super) struct Follower {
     table: Name,
     connections: Connections,
     /// Why the last reading failed.
     problem: Option<String>,
+    /// When the last reading ended, and how long it took.
+    last: Option<(Instant, Duration)>,
 }
 
 impl Follower {
@@ -66,6 +99,7 @@ impl Follower {
             _ => {}
         }
         self.problem = problem;
+        self.last = Some((Instant::now(), start.elapsed()));
         start.elapsed()
     }
 }

@@ -5,11 +5,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use portolan_rules::{
     compile::{Compiler, Problem, SetSize},
-    model::Protocol,
+    model::{ObjectName, Protocol},
+    ruleset::Name,
     state::State,
+    transaction::Transaction,
 };
 
-use crate::kernel::nftables::Commit;
+use super::history::{NAMED, Sampled};
+use crate::{
+    api::{Kind, ObjectId},
+    kernel::nftables::Commit,
+};
 
 /// A report of the agent.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +33,14 @@ pub enum Report<'a> {
     },
     /// A problem with a Service.
     Problem(&'a Problem),
+}
+
+/// Both receive them.
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    fn report(&self, report: Report<'_>) {
+        self.0.report(report);
+        self.1.report(report);
+    }
 }
 
 /// Receives the agent's reports. Must not block.
@@ -49,6 +63,19 @@ pub enum Cause {
     Repair,
     /// It was time to compare everything ([`crate::config::settings::SyncSettings::full_period`]).
     Period,
+}
+
+impl Cause {
+    /// Its name, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Change => "change",
+            Self::Retry => "retry",
+            Self::Repair => "repair",
+            Self::Period => "period",
+        }
+    }
 }
 
 /// One reconcile: compile, compare, commit. There is one report for each, whether it succeeded or not, also if
@@ -86,6 +113,13 @@ pub struct Reconcile {
     /// Length of what was committed, in bytes.
     pub bytes: usize,
 
+    /// The first of the operations that were committed, up to [`NAMED`].
+    pub sample: Vec<Sampled>,
+    /// Why it failed, if it did.
+    pub error: Option<String>,
+
+    /// The first of the objects that changed since the last report, up to [`NAMED`].
+    pub objects: Vec<ObjectId>,
     /// Changes of Services that came since the last report, whether or not they made it to the kernel.
     pub service_changes: usize,
     /// Changes of `EndpointSlices` that came since the last report.
@@ -125,6 +159,20 @@ pub struct FlowRemoval {
 }
 
 impl Reconcile {
+    /// Notes an object that changed.
+    pub(crate) fn changed(&mut self, kind: Kind, name: &ObjectName) {
+        if self.objects.len() < NAMED {
+            self.objects.push(ObjectId { kind, name: name.clone() });
+        }
+    }
+
+    /// Notes operations that were committed.
+    pub(crate) fn note_operations(&mut self, transaction: &Transaction, table: &Name) {
+        let rest = NAMED.saturating_sub(self.sample.len());
+        let operations = transaction.operations.iter().take(rest);
+        self.sample.extend(operations.map(|(family, operation)| Sampled::new(*family, operation, table)));
+    }
+
     /// Adds a commit.
     pub(crate) fn committed(&mut self, transactions: usize, commit: &Commit) {
         self.transactions += transactions;

@@ -3,6 +3,7 @@
 
 mod health;
 mod listen;
+pub mod local;
 mod metrics;
 mod service_checks;
 mod shared;
@@ -17,9 +18,12 @@ pub use self::shared::{ServerError, ServerSettings};
 use crate::{
     config::options::{HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS},
     observe::{
+        endpoint_counters::Counters,
         events::Recorder,
         health::{Health, ServiceHealth},
+        history::History,
         metrics::Metrics,
+        query::Asker,
     },
 };
 use listen::Server;
@@ -32,12 +36,21 @@ pub fn start(
     health: Health,
     metrics: Metrics,
     recorder: Recorder,
+    (history, asker, counters): (History, Asker, Option<Counters>),
     stop: impl FnOnce() + Send + 'static,
 ) -> Result<ServiceHealth, ServerError> {
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (service_health, checks) = ServiceHealth::new();
-    let shared = Shared { settings: Arc::new(settings), health, metrics, started: Instant::now() };
+    let shared = Shared {
+        settings: Arc::new(settings),
+        health,
+        metrics,
+        history,
+        asker,
+        counters,
+        started: Instant::now(),
+    };
     let settings = &shared.settings;
     let bind = |field, address: Option<SocketAddr>, connections| {
         let option = settings.origin.name(field);
@@ -51,11 +64,15 @@ pub fn start(
         let metrics = bind(&METRICS_BIND_ADDRESS, settings.metrics, metrics::CONNECTIONS)?;
         (signals, [healthz.zip(Some(health::router(&shared))), metrics.zip(Some(metrics::router(&shared)))])
     };
+    let local = settings.socket.clone().map(|path| local::serve(path, local::router(&shared)));
     let service_checks = service_checks::ServiceChecks::new(checks, &shared, recorder);
     let serving = move || {
         runtime.block_on(async move {
             for (server, router) in servers.into_iter().flatten() {
                 tokio::spawn(server.serve(router));
+            }
+            if let Some(local) = local {
+                tokio::spawn(local);
             }
             tokio::spawn(service_checks.serve());
             let [mut terminate, mut interrupt]: [Signal; 2] = signals;

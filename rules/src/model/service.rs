@@ -71,6 +71,29 @@ pub enum LoadBalancing {
     SourceHash,
 }
 
+/// `spec.type` of a Service that a proxy handles. Rules depend on the fields that come with it alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ServiceType {
+    /// `ClusterIP`.
+    #[default]
+    ClusterIp,
+    /// `NodePort`.
+    NodePort,
+    /// `LoadBalancer`.
+    LoadBalancer,
+}
+
+impl ServiceType {
+    /// The API's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "ClusterIP",
+            Self::NodePort => "NodePort",
+            Self::LoadBalancer => "LoadBalancer",
+        }
+    }
+}
+
 /// A Service that a proxy handles: it has a `ClusterIP`, is not `ExternalName`, and is not marked for
 /// another proxy (`service.kubernetes.io/service-proxy-name`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +102,8 @@ pub struct Service {
     pub name: ObjectName,
     /// `metadata.creationTimestamp` in seconds since the epoch; decides which Service owns a contested frontend.
     pub created: Option<i64>,
+    /// `spec.type`.
+    pub service_type: ServiceType,
     /// `spec.clusterIPs`, at most one a family. A family without one has no frontends at all.
     pub cluster_ips: Vec<IpAddr>,
     /// `spec.externalIPs`.
@@ -108,6 +133,7 @@ impl Service {
         Self {
             name,
             created: None,
+            service_type: ServiceType::ClusterIp,
             cluster_ips,
             external_ips: Vec::new(),
             load_balancer_ips: Vec::new(),

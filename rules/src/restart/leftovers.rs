@@ -244,7 +244,7 @@ fn is_among(frontends: &BTreeSet<Concat>, key: &Concat, length: usize) -> bool {
 }
 
 /// The Service in the comment of a frontend; cut off if it is too long for a comment.
-fn owner_in(comment: &str) -> &str {
+pub(super) fn owner_in(comment: &str) -> &str {
     comment.split(':').next().unwrap_or_default()
 }
 
@@ -321,7 +321,7 @@ fn slices(kernel: &Ruleset, compiler: &Compiler, state: &State, missing: Missing
 }
 
 /// The slices of one port: one for each number that its endpoints have. No object has such names.
-fn slices_of(
+pub(super) fn slices_of(
     owner: &ObjectName,
     (name, protocol): (&str, Protocol),
     endpoints: BTreeMap<SocketAddr, u16>,
@@ -370,7 +370,7 @@ fn shares(slots: impl Iterator<Item = SocketAddr>, service: &Service) -> BTreeMa
 }
 
 /// Whether an endpoint is on this node: these are in the set of hairpin connections.
-fn is_on_this_node(kernel: &Ruleset, family: Family, endpoint: SocketAddr) -> bool {
+pub(super) fn is_on_this_node(kernel: &Ruleset, family: Family, endpoint: SocketAddr) -> bool {
     let hairpin = kernel.tables.get(&family).and_then(|table| table.sets.get(SetName::Hairpin.name()));
     let address = endpoint.ip().into();
     hairpin.is_some_and(|set| set.elements.contains_key(&Concat::new(&[address, address])))

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use portolan_rules::{
     model::{
         Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
-        ServicePort, TrafficPolicy,
+        ServicePort, ServiceType, TrafficPolicy,
     },
     state::State,
 };
@@ -98,6 +98,7 @@ pub fn service(name: &ObjectName, shape: &Shape) -> Service {
     Service {
         name: name.clone(),
         created: shape.created,
+        service_type: ServiceType::ClusterIp,
         cluster_ips,
         external_ips: shape.external.iter().map(|n| [192, 0, 2, *n].into()).collect(),
         load_balancer_ips: shape.load_balancer.iter().map(|n| [192, 0, 2, *n].into()).collect(),

@@ -7,7 +7,7 @@ use portolan_rules::{
     compile::{Config, PodDetector},
     model::{
         Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
-        ServicePort, TrafficPolicy,
+        ServicePort, ServiceType, TrafficPolicy,
     },
     node_ports::NodePortAddresses,
     ruleset::Family,
@@ -93,6 +93,7 @@ pub fn service() -> impl Strategy<Value = Service> {
                 Service {
                     name,
                     created,
+                    service_type: ServiceType::ClusterIp,
                     cluster_ips: cluster_ips
                         .into_iter()
                         .map(|(n, f)| Place::ClusterIp(n).address(f))

@@ -100,6 +100,11 @@ impl Service {
         let service = model::Service {
             name: object.name.clone(),
             created: metadata.created(object, context),
+            service_type: match r#type {
+                ServiceType::NodePort => model::ServiceType::NodePort,
+                ServiceType::LoadBalancer => model::ServiceType::LoadBalancer,
+                ServiceType::ClusterIp | ServiceType::ExternalName => model::ServiceType::ClusterIp,
+            },
             cluster_ips,
             external_ips,
             load_balancer_ips,

@@ -27,6 +27,10 @@ pub struct ViewArgs {
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
 
+    /// The socket of the agent to ask [default: /run/portolan/TABLE.sock]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["filenames", "kubeconfig", "context", "node"])]
+    pub socket: Option<PathBuf>,
+
     /// What to accept of manifests.
     #[command(flatten)]
     pub manifests: ManifestArgs,

@@ -40,8 +40,13 @@ fn kubeconfig(args: &ViewArgs) -> Option<PathBuf> {
     given.or_else(default_kubeconfig)
 }
 
+/// Whether a cluster is at hand without a flag: there is a kubeconfig, or this is a Pod.
+pub(super) fn is_known() -> bool {
+    default_kubeconfig().is_some() || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
+
 /// The first file of `$KUBECONFIG` that exists, else `~/.kube/config` if that exists.
-pub(super) fn default_kubeconfig() -> Option<PathBuf> {
+fn default_kubeconfig() -> Option<PathBuf> {
     let listed = std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty());
     let paths: Vec<PathBuf> = match &listed {
         Some(list) => std::env::split_paths(list).collect(),

@@ -29,6 +29,8 @@ pub struct RunSettings {
     pub healthz: Option<SocketAddr>,
     /// Metrics server (`metricsBindAddress`); `None` to have none.
     pub metrics: Option<SocketAddr>,
+    /// Where commands on this node ask the agent (`--socket`); `None` to have no socket.
+    pub socket: Option<PathBuf>,
     /// Whether a server that cannot bind its address ends the agent (`bindAddressHardFail`); if not, it tries
     /// again every 5 seconds.
     pub bind_hard_fail: bool,

@@ -15,7 +15,10 @@ use portolan_rules::compile::FrontendKey;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts};
 
 use super::register::{Register, registered};
-use crate::kernel::nftables::{Count, Counts};
+use crate::{
+    kernel::nftables::{Count, Counts},
+    observe::counts::Total,
+};
 
 /// Most series of endpoints.
 const ENDPOINTS: usize = 2_000;
@@ -116,6 +119,16 @@ impl Connections {
             let [namespace, service, port] = labels(owner).map(str::to_owned);
             vec![namespace, service, port, endpoint.to_string()]
         });
+    }
+
+    /// The totals of all endpoints that have a series.
+    pub fn totals(&self) -> Vec<Total> {
+        let total = |((owner, endpoint), known): (&(Arc<str>, SocketAddr), &Known)| Total {
+            owner: owner.to_string(),
+            endpoint: *endpoint,
+            connections: known.counter.get(),
+        };
+        self.endpoints.known.iter().map(total).collect()
     }
 
     /// Notes that the counters could not be read.

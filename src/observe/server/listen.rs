@@ -31,7 +31,7 @@ pub const BIND_RETRY: Duration = Duration::from_secs(5);
 /// if the peer takes nothing of an answer for this long. Longer than Prometheus usually waits between two scrapes.
 const IDLE: Duration = Duration::from_secs(90);
 /// The longest head of a request: requests are a few lines.
-const REQUEST_BYTES: usize = 16 << 10;
+pub const REQUEST_BYTES: usize = 16 << 10;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 128;
 
@@ -164,7 +164,7 @@ impl Limit {
     }
 
     /// Counts a connection, and closes the oldest if it is one too many.
-    fn admit(&self, connection: AbortHandle) {
+    pub fn admit(&self, connection: AbortHandle) {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         if connections.len() >= self.most {
             connections.retain(|connection| !connection.is_finished());

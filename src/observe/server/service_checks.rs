@@ -282,6 +282,9 @@ mod tests {
             }),
             health: Health::default(),
             metrics: crate::observe::metrics::Metrics::default(),
+            history: crate::observe::history::History::new("portolan".into()),
+            asker: crate::observe::query::Asker::new(|_| false),
+            counters: None,
             started: std::time::Instant::now(),
         };
         (reconciler, ServiceChecks::new(inbox, &shared, recorder))

@@ -1,11 +1,13 @@
 //! The servers' settings, and what their handlers share.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
 
 use crate::{
     config::Origin,
     kernel::nftables::Features,
-    observe::{health::Health, metrics::Metrics},
+    observe::{
+        endpoint_counters::Counters, health::Health, history::History, metrics::Metrics, query::Asker,
+    },
 };
 
 /// The settings of the servers.
@@ -17,6 +19,8 @@ pub struct ServerSettings {
     pub healthz: Option<SocketAddr>,
     /// Where `/metrics` and its like are (`metricsBindAddress`); `None` for nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where commands on this node ask (`--socket`); `None` for nowhere.
+    pub socket: Option<PathBuf>,
     /// Whether an address that cannot be bound is an error (`bindAddressHardFail`); if not, it is retried every five
     /// seconds.
     pub bind_hard_fail: bool,
@@ -52,5 +56,8 @@ pub(super) struct Shared {
     pub settings: Arc<ServerSettings>,
     pub health: Health,
     pub metrics: Metrics,
+    pub history: History,
+    pub asker: Asker,
+    pub counters: Option<Counters>,
     pub started: Instant,
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -12,7 +13,7 @@ use crate::config::{
     Effect, Error, Options, Origin, Place,
     kind::print,
     options::{self, Row, rows},
-    settings::{Settings, refuse},
+    settings::{Settings, refuse, socket_path},
     values::text,
 };
 
@@ -57,17 +58,29 @@ pub(super) fn complete_listener(flags: &mut Options, address: &Row, port: &Row) 
     flags.set(address, Some(complete.into()));
 }
 
+/// Where commands on this node ask the agent.
+fn socket(given: &Options, table: &str) -> Option<PathBuf> {
+    match given.get(&options::SOCKET).map(|_| given.text(&options::SOCKET)) {
+        None => Some(socket_path(table)),
+        Some("") => None,
+        Some(path) => Some(path.into()),
+    }
+}
+
 impl RunSettings {
     /// Checks options as they are given, without defaults.
     pub(super) fn check(given: &Options, origin: Origin) -> Result<Self, Error> {
         mode(given, &origin)?;
         let all = given.complete();
+        let node = Settings::check(&all, &origin)?;
+        let socket = socket(given, &node.config.table);
         let mut settings = Self {
-            node: Settings::check(&all, &origin)?,
+            node,
             sync: sync(&all, &origin)?,
             api: api(&all, &origin)?,
             healthz: listener(&origin, &options::HEALTHZ_BIND_ADDRESS, given, &all)?,
             metrics: listener(&origin, &options::METRICS_BIND_ADDRESS, given, &all)?,
+            socket,
             bind_hard_fail: all.is_on(&options::BIND_ADDRESS_HARD_FAIL),
             table_owner: all.is_on(&options::TABLE_OWNER),
             conntrack: conntrack(&all, &origin)?,

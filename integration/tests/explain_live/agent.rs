@@ -1,0 +1,305 @@
+//! The state of the running agent, and what the kernel holds.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    path::PathBuf,
+    time::Duration,
+};
+
+use portolan_integration::{Agent, Family, Pod, Protocol, Slice, eventually, nft};
+use serde_json::Value;
+
+use crate::{
+    manifests::{Scene, service},
+    shared::{Answer, portolan},
+};
+
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// An agent on node-a with a Service `web`, a NodePort with two endpoints.
+struct Running {
+    scene: Scene,
+    agent: Agent,
+    /// The Pods behind the Service.
+    pods: [Pod; 3],
+    directory: tempfile::TempDir,
+}
+
+impl Running {
+    fn new(arguments: &[&str]) -> Self {
+        let scene = Scene::new();
+        let pods = scene.web_pods();
+        let web = service("web", scene.lab.cluster_ip(1))
+            .of_type("NodePort")
+            .port("http", Protocol::Tcp, 80)
+            .node_port(30_080);
+        let slices = Slice::both("web", ("http", Protocol::Tcp, 8080), &[&pods[0], &pods[1]]);
+        scene.put("web.yaml", &web, slices);
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("agent.sock").display().to_string();
+        let arguments = [&["--socket", &socket][..], arguments].concat();
+        let agent = Agent::start(&scene.lab.node_a, scene.manifests.path(), &arguments);
+        let agent = agent.unwrap_or_else(|error| panic!("{error}"));
+        let running = Self { scene, agent, pods, directory };
+        assert!(eventually(PATIENCE, || running.socket().exists()).is_some(), "{}", running.agent.stderr());
+        running
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("agent.sock")
+    }
+
+    /// Runs a command that asks the agent.
+    #[track_caller]
+    fn run(&self, arguments: &[&str]) -> Answer {
+        let socket = self.socket().display().to_string();
+        portolan(self.scene.lab.node_a.namespace(), &[arguments, &["--socket", &socket]].concat())
+    }
+
+    /// Reads or changes tables behind the agent's back.
+    fn nft(&self, arguments: &[&str]) -> String {
+        nft(self.scene.lab.node_a.namespace(), arguments, "").unwrap()
+    }
+
+    /// Connects to the agent and sends a request.
+    fn connect(&self, request: &str) -> UnixStream {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+}
+
+#[test]
+fn the_agent_says_what_it_holds_and_the_kernel_is_compared() {
+    let running = Running::new(&[]);
+    let answer = running.run(&["describe", "service", "web"]);
+    assert_eq!((answer.code, &*answer.stderr), (Some(0), ""), "{answer:?}");
+    let first = answer.stdout.lines().next().unwrap();
+    assert!(first.contains("from the agent on node node-a (process "), "{first}");
+    assert!(first.contains("in sync since "), "{first}");
+    assert!(answer.stdout.contains("NodePort 192.0.2."), "{}", answer.stdout);
+    assert!(answer.stdout.contains("1/2 (50.0 %)"), "{}", answer.stdout);
+    assert!(answer.stdout.ends_with("Kernel: does the same at all 4 frontends\n"), "{}", answer.stdout);
+
+    for to in [
+        "svc/default/web",
+        "web.default.svc:80",
+        ":30080",
+        &running.scene.lab.cluster_ip(1).port(Family::V4, 80).to_string(),
+    ] {
+        let answer = running.run(&["trace", "outside", to]);
+        assert_eq!(answer.code, Some(0), "{to}: {answer:?}");
+        assert!(answer.stdout.contains("the kernel's tables do the same"), "{to}: {}", answer.stdout);
+    }
+    let answer = running.run(&["describe", "service", "wbe"]);
+    assert_eq!(answer.code, Some(1));
+    assert!(answer.stderr.ends_with("did you mean default/web?\n"), "{}", answer.stderr);
+    assert_eq!(running.run(&["check"]).code, Some(0));
+}
+
+#[test]
+fn what_the_kernel_does_otherwise_is_named() {
+    // Nothing is repaired as long as this waits: repairs begin at once, and the full comparison an hour later.
+    let running = Running::new(&[]);
+    let rules = running.nft(&["list", "map", "ip", "portolan", "node-ports"]);
+    assert!(rules.contains("30080"), "{rules}");
+    let changing = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        // Again and again, so that repairs wait longer and longer.
+        scope.spawn(|| {
+            while changing.load(std::sync::atomic::Ordering::Relaxed) {
+                running.nft(&["flush", "map", "ip", "portolan", "node-ports"]);
+            }
+        });
+        let differs = || {
+            let answer = running.run(&["describe", "service", "web"]);
+            let trace = running.run(&["trace", "outside", ":30080"]);
+            answer.stdout.contains("Kernel differs at 192.0.2.")
+                && answer.stdout.contains(":30080 (every node): from ")
+                && trace.stdout.contains("but the kernel's tables do otherwise: left alone")
+        };
+        let seen = eventually(PATIENCE, differs);
+        changing.store(false, std::sync::atomic::Ordering::Relaxed);
+        assert!(seen.is_some(), "{:?}", running.run(&["describe", "service", "web"]));
+    });
+}
+
+#[test]
+fn the_socket_is_for_its_owner_alone_and_another_user_gets_one_line() {
+    let running = Running::new(&[]);
+    let mode = fs::metadata(running.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    fs::set_permissions(running.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = portolan_integration::binary().unwrap().display().to_string();
+    let socket = running.socket().display().to_string();
+    let arguments = ["--reuid=65534", "--clear-groups", &binary, "check", "--socket", &socket];
+    let output = running.scene.lab.node_a.namespace().output("setpriv", &arguments, "").unwrap();
+    let answer = Answer::from(output);
+    assert_eq!(answer.code, Some(2), "{answer:?}");
+    assert_eq!(answer.stderr.lines().count(), 1, "{}", answer.stderr);
+    assert!(answer.stderr.contains("only root may ask the agent that runs here"), "{}", answer.stderr);
+}
+
+#[test]
+fn the_state_is_a_manifest_of_its_own() {
+    let running = Running::new(&[]);
+    let mut text = String::new();
+    running.connect("GET /state HTTP/1.0\r\n\r\n").read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.0 200"), "{head}");
+    let first: Value = serde_json::from_str(body.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["kind"], &first["node"]), (&"AgentState".into(), &"node-a".into()));
+    let file = running.directory.path().join("state.json");
+    fs::write(&file, body).unwrap();
+    let file = file.display().to_string();
+    let namespace = running.scene.lab.node_a.namespace();
+    let answer = portolan(namespace, &["diff", "-f", &file, "--hostname-override", "node-a"]);
+    assert_eq!((answer.code, &*answer.stdout), (Some(0), ""), "{answer:?}");
+}
+
+#[test]
+fn a_reader_that_does_not_read_holds_up_nobody() {
+    let running = Running::new(&[]);
+    let idle: Vec<_> = (0..40).map(|_| running.connect("GET /state HTTP/1.0\r\n")).collect();
+    assert_eq!(running.run(&["check"]).code, Some(0), "the oldest make room");
+    let strange = [
+        "",
+        "\r\n\r\n",
+        "GET /state?service=x HTTP/1.0\r\n\r\n",
+        "GET /state?x=y HTTP/1.0\r\n\r\n",
+        "\0\0\0\0\r\n\r\n",
+    ];
+    for request in strange {
+        let mut stream = running.connect(request);
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut text = Vec::new();
+        let _ = stream.read_to_end(&mut text);
+        assert!(!text.starts_with(b"HTTP/1.0 200"), "{request:?}");
+    }
+    let mut long = running.connect("GET /state HTTP/1.0\r\n");
+    let _ = long.write_all("x: y\r\n".repeat(100_000).as_bytes());
+    assert_eq!(running.run(&["check"]).code, Some(0));
+    drop(idle);
+}
+
+#[test]
+fn an_agent_takes_the_place_of_one_that_was_killed_and_only_of_that() {
+    let running = Running::new(&[]);
+    let Running { scene, agent, directory, pods: _pods } = running;
+    let socket = directory.path().join("agent.sock").display().to_string();
+    // Two agents on one table are another matter: this one has tables of its own.
+    let second = [
+        "--socket",
+        &*socket,
+        "--table-name",
+        "second",
+        "--healthz-bind-address=",
+        "--metrics-bind-address=",
+    ];
+    let other = Agent::spawn(&scene.lab.node_a, scene.manifests.path(), &second).unwrap();
+    let refused = || other.stderr().contains("another agent has the socket");
+    assert!(eventually(PATIENCE, refused).is_some(), "{}", other.stderr());
+    agent.kill().unwrap();
+    let takes_over = || {
+        let answer = portolan(scene.lab.node_a.namespace(), &["check", "--socket", &socket]);
+        answer.stdout.contains("from the agent on node node-a")
+    };
+    assert!(eventually(PATIENCE, takes_over).is_some(), "{}", other.stderr());
+}
+
+#[test]
+fn without_an_agent_the_kernels_tables_are_read() {
+    let running = Running::new(&["--table-name", "edge"]);
+    let Running { scene, agent, .. } = running;
+    agent.kill().unwrap();
+    let namespace = scene.lab.node_a.namespace();
+    let answer = portolan(namespace, &["describe", "service", "web", "--table-name", "edge"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let first = answer.stdout.lines().next().unwrap();
+    assert!(first.contains("from the kernel's tables edge, now: no agent listens here"), "{first}");
+    assert!(
+        answer.stdout.contains("ClusterIP 10.96.0.1:80") && answer.stdout.contains("(every node)"),
+        "{}",
+        answer.stdout
+    );
+    assert_eq!(answer.stdout.matches("1/2 (50.0 %)").count(), 4, "{}", answer.stdout);
+}
+
+#[test]
+fn services_and_endpoints_are_listed_with_the_connections_that_were_made() {
+    let running = Running::new(&["--endpoint-counters"]);
+    let target = running.scene.lab.cluster_ip(1).port(Family::V4, 80);
+    let mut answered = std::collections::BTreeMap::new();
+    for answer in running.scene.shell.client().many(Protocol::Tcp, target, 40, 4) {
+        *answered.entry(answer.server().unwrap().to_owned()).or_insert(0_u64) += 1;
+    }
+    let read = || -> Value {
+        let answer = running.run(&["get", "services", "web", "-o", "json"]);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        serde_json::from_str(&answer.stdout).unwrap()
+    };
+    let counted = eventually(PATIENCE, || read()["items"][0]["connections"] == 40);
+    let list = read();
+    assert!(counted.is_some(), "{list:#}");
+    assert_eq!((&list["kind"], &list["items"][0]["state"]), (&"ServiceList".into(), &"programmed".into()));
+    let port = &list["items"][0]["ports"][0];
+    for (number, pod) in running.pods.iter().take(2).enumerate() {
+        let endpoint = &port["endpoints"][number];
+        assert_eq!(endpoint["address"], pod.address().port(Family::V4, 8080).to_string());
+        assert_eq!(endpoint["connections"], answered[pod.name()], "{port:#}");
+        assert_eq!(endpoint["share"], 0.5);
+    }
+    let table = running.run(&["get", "svc", "-A"]);
+    let lines: Vec<Vec<&str>> = table.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    let heads = [
+        "NAMESPACE",
+        "NAME",
+        "TYPE",
+        "CLUSTER-IP",
+        "EXTERNAL-IP",
+        "PORT(S)",
+        "ENDPOINTS",
+        "STATE",
+        "CONNECTIONS",
+    ];
+    assert_eq!(lines[0], heads);
+    assert_eq!(&lines[1][..3], ["default", "web", "NodePort"]);
+    assert_eq!(&lines[1][5..], ["80:30080/TCP", "4/4", "programmed", "40"]);
+    assert!(table.stderr.contains("from the agent on node node-a"), "{}", table.stderr);
+
+    let endpoints = running.run(&["get", "endpoints", "--no-headers"]);
+    assert_eq!(endpoints.stdout.lines().count(), 4, "{}", endpoints.stdout);
+    assert!(endpoints.stdout.lines().all(|line| line.contains("50.0%   used")), "{}", endpoints.stdout);
+    assert_eq!(running.run(&["get", "services", "-o", "name"]).stdout, "service/web\n");
+    let yaml = running.run(&["get", "services", "-o", "yaml"]).stdout;
+    assert!(yaml.contains("kind: ServiceList") && yaml.contains("connections: 40"), "{yaml}");
+    let missing = running.run(&["get", "services", "wbe"]);
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.stderr.contains("did you mean default/web?"), "{}", missing.stderr);
+    assert_eq!(running.run(&["get", "services", "-n", "other"]).stdout, "");
+}
+
+#[test]
+fn the_last_commits_say_what_they_changed_and_why() {
+    let running = Running::new(&[]);
+    let web = service("web", running.scene.lab.cluster_ip(1)).port("http", Protocol::Tcp, 80);
+    running.scene.put(
+        "web.yaml",
+        &web,
+        Slice::both("web", ("http", Protocol::Tcp, 8080), &[&running.pods[2]]),
+    );
+    let changed = eventually(PATIENCE, || running.run(&["get", "commits"]).stdout.contains(" change: "));
+    let answer = running.run(&["get", "commits", "-o", "json"]);
+    assert!(changed.is_some(), "{answer:?}");
+    let list: Value = serde_json::from_str(&answer.stdout).unwrap();
+    let commits = list["commits"].as_array().unwrap();
+    assert_eq!(commits.last().unwrap()["cause"], "start", "the newest is the first: {list:#}");
+    let change = commits.iter().find(|commit| commit["cause"] == "change").unwrap();
+    assert_eq!((&change["succeeded"], &list["lastFailure"]), (&true.into(), &Value::Null));
+    let objects = change["objects"].as_array().unwrap();
+    assert!(objects.contains(&"Service default/web".into()), "{change:#}");
+    let sample = change["sample"].as_array().unwrap();
+    assert!(sample.iter().any(|line| line.as_str().unwrap().contains("element ip portolan ")), "{change:#}");
+}

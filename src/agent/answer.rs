@@ -1,0 +1,82 @@
+//! Answers what the agent holds.
+
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use portolan_rules::{
+    frontends::frontends_of,
+    model::{ObjectName, Service},
+    ruleset::Family,
+    state::ServiceState,
+};
+
+use super::{Agent, Tables};
+use crate::observe::query::{Query, Snapshot, Wanted};
+
+impl<T: Tables> Agent<T> {
+    /// Answers a question. Copies pointers only.
+    pub fn answer(&self, query: Query) {
+        // Nobody may be waiting any more.
+        let _ = query.reply.send(self.snapshot(&query.wanted));
+    }
+
+    /// What it holds of these Services.
+    fn snapshot(&self, wanted: &Wanted) -> Snapshot {
+        let mut names: BTreeSet<&ObjectName> = self
+            .state
+            .entries()
+            .filter(|(name, entry)| is_wanted(wanted, name, entry))
+            .map(|(n, _)| n)
+            .collect();
+        if *wanted != Wanted::All {
+            let others: Vec<&ObjectName> = names.iter().flat_map(|name| self.others(name)).collect();
+            names.extend(others);
+        }
+        let entries = || names.iter().filter_map(|name| self.state.entry(name));
+        let node_port_addresses =
+            Family::ALL.into_iter().flat_map(|family| self.compiler.node_port_addresses(family));
+        let node = self.state.node();
+        let node_ips =
+            if node.addresses.is_empty() { self.host_addresses.addresses() } else { &node.addresses };
+        Snapshot {
+            node: node.clone(),
+            config: self.compiler.config().clone(),
+            node_port_addresses: node_port_addresses.collect(),
+            node_ips: node_ips.to_vec(),
+            service_cidrs: self.service_cidrs.clone(),
+            services: entries().filter_map(|entry| entry.service.clone()).collect(),
+            slices: entries().flat_map(|entry| entry.slices.iter().cloned()).collect(),
+            total: self.compiler.service_count(),
+            waiting: self.state.dirty().to_vec(),
+            quarantined: self.quarantine(),
+        }
+    }
+
+    /// The other Services that decide on the frontends and endpoints of one.
+    fn others(&self, name: &ObjectName) -> Vec<&ObjectName> {
+        let Some(entry) = self.state.entry(name) else { return Vec::new() };
+        let Some(service) = &entry.service else { return Vec::new() };
+        let ports = service.ports.iter().flat_map(|port| Family::ALL.map(|family| (port, family)));
+        let keys = ports.flat_map(|(port, family)| frontends_of(service, port, family));
+        let mut others: Vec<&ObjectName> = keys.filter_map(|(key, _)| self.compiler.owner_of(&key)).collect();
+        others.extend(addresses(service).filter_map(|address| entry.cluster_ip_of(*address)));
+        others.extend(entry.left_out().filter_map(|(_, owner)| owner));
+        others
+    }
+}
+
+/// The addresses of a Service's frontends.
+fn addresses(service: &Arc<Service>) -> impl Iterator<Item = &IpAddr> {
+    service.cluster_ips.iter().chain(&service.load_balancer_ips).chain(&service.external_ips)
+}
+
+fn is_wanted(wanted: &Wanted, name: &ObjectName, entry: &ServiceState) -> bool {
+    match wanted {
+        Wanted::All => true,
+        Wanted::Namespace(namespace) => *name.namespace == **namespace,
+        Wanted::Service(one) => name == one,
+        Wanted::Frontend(to) => entry.service.as_ref().is_some_and(|service| {
+            addresses(service).any(|address| *address == to.ip())
+                || service.ports.iter().any(|port| port.node_port == Some(to.port()))
+        }),
+    }
+}

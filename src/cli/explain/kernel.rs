@@ -1,0 +1,123 @@
+//! The kernel's tables: what is explained where no agent runs, and what a running agent's state is compared with.
+
+use std::collections::BTreeMap;
+
+use portolan_rules::{
+    compile::{Compiler, FrontendKey},
+    explanation::{Origin, View, Workloads},
+    model::Node,
+    restart::{node_addresses, read_back},
+    ruleset::Ruleset,
+    simulate::{Fate, Outcome, Probability},
+    state::State,
+};
+
+use super::{Error, Scene, host};
+use crate::{
+    config::settings::Settings,
+    kernel::nftables::{Error as KernelError, Kernel},
+};
+
+/// Reads the tables of this compiler, with the rules that it knows.
+fn tables(compiler: &Compiler) -> Result<Ruleset, KernelError> {
+    let mut known = compiler;
+    Kernel::open()?.read(&compiler.config().table, &mut known)
+}
+
+/// What the kernel's tables show, if there are any. Nothing without the privilege to read them.
+pub(super) fn read(settings: &Settings) -> Result<Option<Scene>, Error> {
+    let mut compiler = Compiler::new(settings.config.clone());
+    let kernel = match tables(&compiler) {
+        Ok(kernel) if kernel.tables.is_empty() => return Ok(None),
+        Ok(kernel) => kernel,
+        Err(KernelError::Permission) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let (services, slices) = read_back(&kernel, &settings.node_name);
+    let mut state = State::new(Node { name: settings.node_name.clone(), ..Node::default() });
+    for service in services {
+        state.set_service(&service.name.clone(), Some(service.into()));
+    }
+    for slice in slices {
+        state.set_slice(&slice.name.clone(), Some(slice.into()));
+    }
+    compiler.set_node_addresses(&node_addresses(&kernel));
+    compiler.load(&mut state, &kernel);
+    let table = &settings.config.table;
+    Ok(Some(Scene {
+        ruleset: compiler.ruleset(),
+        host: host(&state, &compiler),
+        state,
+        compiler,
+        workloads: Workloads::default(),
+        is_whole: true,
+        unusable: BTreeMap::new(),
+        origin: format!(
+            "from the kernel's tables {table}, now: no agent listens here, so that it shows neither Pods nor what is left out"
+        ),
+        live: None,
+        is_of_kernel: true,
+    }))
+}
+
+/// What the kernel does with connections to frontends, beside what the state says.
+pub struct Compared {
+    kernel: Ruleset,
+}
+
+impl Compared {
+    /// Reads the kernel's tables, if this process may, and if they are those of the agent that was asked.
+    pub fn read(scene: &Scene) -> Option<Result<Self, KernelError>> {
+        if !scene.live.as_ref()?.is_here {
+            return None;
+        }
+        match tables(&scene.compiler) {
+            Err(KernelError::Permission) => None,
+            read => Some(read.map(|kernel| Self { kernel })),
+        }
+    }
+
+    /// The same view of what the kernel holds.
+    pub fn view<'a>(&'a self, view: &View<'a>) -> View<'a> {
+        View { ruleset: &self.kernel, ..*view }
+    }
+
+    /// Whether the same becomes of a packet.
+    pub fn is_same(wanted: &Outcome, found: &Outcome) -> bool {
+        shares(wanted.fates()) == shares(found.fates())
+    }
+
+    /// How the kernel treats connections to a frontend if that is not as the state has it.
+    pub fn difference(&self, view: &View<'_>, key: &FrontendKey) -> Option<String> {
+        let kernel = self.view(view);
+        [Origin::Pod, Origin::Node, Origin::Outside].into_iter().find_map(|origin| {
+            let (wanted, found) = (view.connect(origin, key)?, kernel.connect(origin, key)?);
+            (!Self::is_same(&wanted, &found)).then(|| {
+                let found = shares(found.fates());
+                let from = match origin {
+                    Origin::Pod => "a Pod",
+                    Origin::Node => "this node",
+                    Origin::Outside | Origin::Address(_) => "outside",
+                };
+                format!("from {from}: {}", listed(&found))
+            })
+        })
+    }
+}
+
+/// Fates and their probabilities as text, in an order of their own.
+fn shares(fates: impl IntoIterator<Item = (Fate, Probability)>) -> BTreeMap<String, String> {
+    fates.into_iter().map(|(fate, share)| (fate.to_string(), share.to_string())).collect()
+}
+
+/// The most fates that are named.
+const NAMED: usize = 4;
+
+fn listed(fates: &BTreeMap<String, String>) -> String {
+    let named = fates.iter().take(NAMED).map(|(fate, share)| format!("{share} {fate}"));
+    let text = named.collect::<Vec<_>>().join(", ");
+    match fates.len().saturating_sub(NAMED) {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}

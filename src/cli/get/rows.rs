@@ -1,0 +1,337 @@
+//! What `get` lists, from the explanation: the schema of `-o json`, which `docs/commands.md` describes.
+
+use std::{collections::HashMap, net::SocketAddr};
+
+use portolan_rules::{
+    explanation::{
+        ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Origin, Severity, View,
+    },
+    frontends::{FrontendKey, FrontendKind},
+    model::{LoadBalancing, ObjectName, Protocol, ServiceType, TrafficPolicy},
+    simulate::{Fate, Probability},
+};
+use serde::Serialize;
+
+use super::super::explain::{Scene, kind};
+use crate::observe::counts::Totals;
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceRow {
+    pub namespace: String,
+    pub name: String,
+    pub r#type: &'static str,
+    #[serde(rename = "clusterIPs")]
+    pub cluster_ips: Vec<String>,
+    /// Addresses of load balancers, then externalIPs.
+    pub external_addresses: Vec<String>,
+    pub internal_traffic_policy: &'static str,
+    pub external_traffic_policy: &'static str,
+    pub session_affinity_seconds: Option<u32>,
+    pub load_balancing: &'static str,
+    pub state: State,
+    /// Why it is not simply programmed.
+    pub message: Option<String>,
+    /// Endpoints that connections are sent to, and all that are listed; an address counts once.
+    pub endpoints: Ratio,
+    /// New connections, where they are counted.
+    pub connections: Option<u64>,
+    pub ports: Vec<PortRow>,
+    pub problems: Vec<Problem>,
+}
+
+/// How many of how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ratio {
+    pub used: usize,
+    pub all: usize,
+}
+
+/// What has become of a Service on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// The kernel has it as it is.
+    Programmed,
+    /// It would be programmed so; no agent says whether it is.
+    Planned,
+    /// It changed, and the kernel does not have it yet.
+    Waiting,
+    /// Another Service has all or some of its frontends.
+    Shadowed,
+    /// The kernel refuses it.
+    Quarantined,
+    /// Its object is invalid.
+    Unusable,
+}
+
+impl State {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Programmed => "programmed",
+            Self::Planned => "planned",
+            Self::Waiting => "waiting",
+            Self::Shadowed => "shadowed",
+            Self::Quarantined => "quarantined",
+            Self::Unusable => "unusable",
+        }
+    }
+}
+
+/// A port of a Service in one family.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortRow {
+    pub name: String,
+    pub protocol: &'static str,
+    pub port: u16,
+    pub node_port: Option<u16>,
+    pub family: String,
+    pub connections: Option<u64>,
+    pub frontends: Vec<FrontendRow>,
+    pub endpoints: Vec<EndpointRow>,
+}
+
+/// Where a port answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrontendRow {
+    pub kind: &'static str,
+    /// Address and port; the port alone of a node port.
+    pub address: String,
+    pub policy: &'static str,
+    /// Why it is not served.
+    pub left_out: Option<Cause>,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointRow {
+    pub address: String,
+    pub node: Option<String>,
+    pub pod: Option<String>,
+    pub weight: u16,
+    /// Its share of new connections from outside, as a fraction of 1; of the first frontend that leads to it.
+    pub share: Option<f64>,
+    /// Why no frontend leads to it.
+    pub left_out: Option<Cause>,
+    pub connections: Option<u64>,
+}
+
+/// A reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cause {
+    pub code: &'static str,
+    pub message: String,
+}
+
+/// Something that is wrong, or worth knowing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    pub severity: &'static str,
+    pub code: &'static str,
+    pub subject: String,
+    pub message: String,
+}
+
+/// What is known beside the explanation.
+pub struct Beside<'a> {
+    pub scene: &'a Scene,
+    pub totals: Option<&'a Totals>,
+    /// Whether shares are shown, which takes a simulation for each port.
+    pub has_shares: bool,
+}
+
+/// A Service as `get` lists it.
+pub fn service(beside: &Beside<'_>, explained: &ExplainedService) -> ServiceRow {
+    let service = &*explained.service;
+    let ports: Vec<PortRow> = explained.ports.iter().map(|port| port_row(beside, explained, port)).collect();
+    let (state, message) = state(beside.scene, explained);
+    let external = service.load_balancer_ips.iter().chain(&service.external_ips);
+    ServiceRow {
+        namespace: service.name.namespace.to_string(),
+        name: service.name.name.to_string(),
+        r#type: service.service_type.name(),
+        cluster_ips: service.cluster_ips.iter().map(ToString::to_string).collect(),
+        external_addresses: external.map(ToString::to_string).collect(),
+        internal_traffic_policy: policy(service.internal_policy),
+        external_traffic_policy: policy(service.external_policy),
+        session_affinity_seconds: service.affinity_timeout,
+        load_balancing: match service.load_balancing {
+            LoadBalancing::Random => "random",
+            LoadBalancing::SourceHash => "source-hash",
+        },
+        state,
+        message,
+        endpoints: ratio(explained),
+        connections: beside.totals.map(|totals| totals.of_service(&service.name)),
+        ports,
+        problems: explained
+            .findings
+            .iter()
+            .map(|finding| Problem {
+                severity: finding.severity.name(),
+                code: finding.reason.code(),
+                subject: finding.subject.clone(),
+                message: finding.reason.to_string(),
+            })
+            .collect(),
+    }
+}
+
+/// A Service of which only the name and what is wrong with it is known.
+pub fn unusable(name: &ObjectName, message: &str) -> ServiceRow {
+    ServiceRow {
+        namespace: name.namespace.to_string(),
+        name: name.name.to_string(),
+        r#type: ServiceType::ClusterIp.name(),
+        cluster_ips: Vec::new(),
+        external_addresses: Vec::new(),
+        internal_traffic_policy: policy(TrafficPolicy::Cluster),
+        external_traffic_policy: policy(TrafficPolicy::Cluster),
+        session_affinity_seconds: None,
+        load_balancing: "random",
+        state: State::Unusable,
+        message: Some(message.to_owned()),
+        endpoints: Ratio::default(),
+        connections: None,
+        ports: Vec::new(),
+        problems: Vec::new(),
+    }
+}
+
+pub const fn policy(policy: TrafficPolicy) -> &'static str {
+    match policy {
+        TrafficPolicy::Cluster => "Cluster",
+        TrafficPolicy::Local => "Local",
+    }
+}
+
+fn state(scene: &Scene, explained: &ExplainedService) -> (State, Option<String>) {
+    let name = explained.service.name.to_string();
+    if let Some(live) = &scene.live {
+        if let Some((_, words)) = live.state.quarantined.iter().find(|(refused, _)| *refused == name) {
+            return (State::Quarantined, Some(words.clone()));
+        }
+        if live.state.waiting.contains(&name) || live.state.synced.is_none() {
+            return (State::Waiting, None);
+        }
+    }
+    let mut frontends = explained.ports.iter().flat_map(|port| &port.frontends);
+    if let Some(reason) = frontends.find_map(|frontend| frontend.left_out.as_ref()) {
+        return (State::Shadowed, Some(reason.to_string()));
+    }
+    let worst = explained.findings.iter().find(|finding| finding.severity == Severity::Error);
+    let state = if scene.is_programmed() { State::Programmed } else { State::Planned };
+    (state, worst.map(|finding| finding.reason.to_string()))
+}
+
+/// The policies that are in force at a port.
+fn policies(port: &ExplainedPort) -> Vec<TrafficPolicy> {
+    let served = || port.frontends.iter().filter(|frontend| frontend.left_out.is_none());
+    [TrafficPolicy::Cluster, TrafficPolicy::Local]
+        .into_iter()
+        .filter(|policy| served().any(|frontend| frontend.policy == *policy))
+        .collect()
+}
+
+fn is_used(port: &ExplainedPort, endpoint: &ExplainedEndpoint) -> bool {
+    policies(port).iter().any(|policy| endpoint.left_out(*policy).is_none())
+}
+
+/// Of the addresses of all ports.
+fn ratio(explained: &ExplainedService) -> Ratio {
+    let mut known: HashMap<std::net::IpAddr, bool> = HashMap::new();
+    for port in &explained.ports {
+        for endpoint in &port.endpoints {
+            *known.entry(endpoint.at.ip()).or_default() |= is_used(port, endpoint);
+        }
+    }
+    Ratio { used: known.values().filter(|used| **used).count(), all: known.len() }
+}
+
+fn cause(reason: &portolan_rules::explanation::Reason) -> Cause {
+    Cause { code: reason.code(), message: reason.to_string() }
+}
+
+fn port_row(beside: &Beside<'_>, explained: &ExplainedService, port: &ExplainedPort) -> PortRow {
+    let shares =
+        if beside.has_shares { shares(&beside.scene.view(), explained, port) } else { HashMap::new() };
+    let (service, name) = (&explained.service.name, &*port.port.name);
+    let endpoint = |endpoint: &ExplainedEndpoint| EndpointRow {
+        address: endpoint.at.to_string(),
+        node: endpoint.node.as_deref().filter(|node| *node != ":").map(str::to_owned),
+        pod: endpoint.pod.as_ref().map(ToString::to_string),
+        weight: endpoint.weight,
+        share: shares.get(&endpoint.at).map(Probability::to_f64),
+        left_out: (!is_used(port, endpoint))
+            .then(|| endpoint.cluster.as_ref().or(endpoint.local.as_ref()).map(cause))
+            .flatten(),
+        connections: beside.totals.map(|totals| totals.of_endpoint(service, name, endpoint.at)),
+    };
+    PortRow {
+        name: name.to_owned(),
+        protocol: protocol(port.port.protocol),
+        port: port.port.port,
+        node_port: port.port.node_port,
+        family: port.family.to_string(),
+        connections: beside.totals.map(|totals| totals.of_port(service, name, port.family)),
+        frontends: port.frontends.iter().map(frontend).collect(),
+        endpoints: port.endpoints.iter().map(endpoint).collect(),
+    }
+}
+
+pub const fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "TCP",
+        Protocol::Udp => "UDP",
+        Protocol::Sctp => "SCTP",
+    }
+}
+
+fn frontend(frontend: &ExplainedFrontend) -> FrontendRow {
+    FrontendRow {
+        kind: kind(frontend.kind),
+        address: match frontend.key {
+            FrontendKey::Address(address, _, port) => SocketAddr::new(address, port).to_string(),
+            FrontendKey::NodePort(_, _, port) => port.to_string(),
+        },
+        policy: policy(frontend.policy),
+        left_out: frontend.left_out.as_ref().map(cause),
+    }
+}
+
+/// The share of each endpoint among new connections from outside, at the first frontend that has any.
+fn shares(
+    view: &View<'_>,
+    explained: &ExplainedService,
+    port: &ExplainedPort,
+) -> HashMap<SocketAddr, Probability> {
+    let mut shares = HashMap::new();
+    if explained.service.load_balancing == LoadBalancing::SourceHash {
+        return shares;
+    }
+    // The outer frontends last: what is seen inside holds for most.
+    let served = port.frontends.iter().filter(|frontend| frontend.left_out.is_none());
+    let by_kind = |kind| served.clone().filter(move |frontend| frontend.kind == kind);
+    let order = [
+        FrontendKind::ClusterIp,
+        FrontendKind::LoadBalancer,
+        FrontendKind::ExternalIp,
+        FrontendKind::NodePort,
+    ];
+    for frontend in order.into_iter().flat_map(by_kind) {
+        let Some(outcome) = view.connect(Origin::Outside, &frontend.key) else { continue };
+        for (fate, share) in outcome.fates() {
+            if let Fate::Sent { to, .. } = fate {
+                *shares.entry(to).or_insert_with(|| Probability::new(0, 1)) += &share;
+            }
+        }
+        if !shares.is_empty() {
+            break;
+        }
+    }
+    shares
+}

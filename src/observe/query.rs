@@ -1,0 +1,99 @@
+//! Questions to the reconciler: what it holds, for the commands that explain and for pages.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use ipnetwork::IpNetwork;
+use portolan_rules::{
+    compile::Config,
+    model::{EndpointSlice, Node, ObjectName, Service},
+};
+use tokio::{sync::oneshot, time::timeout};
+
+/// How long an answer may take: the reconciler may be committing to a kernel that holds very much.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which Services, with their slices, are wanted. What decides on their frontends comes with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All of them.
+    All,
+    /// Those of a namespace.
+    Namespace(Box<str>),
+    /// One.
+    Service(ObjectName),
+    /// Those that name this address, or this number as a node port.
+    Frontend(SocketAddr),
+}
+
+/// A question, and where the answer goes.
+#[derive(Debug)]
+pub struct Query {
+    /// What is wanted.
+    pub wanted: Wanted,
+    /// Takes the answer; the question is over when it is dropped.
+    pub reply: oneshot::Sender<Snapshot>,
+}
+
+/// What the agent holds at one moment. Its objects are shared with the agent's state.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// This node.
+    pub node: Node,
+    /// What the rules depend on.
+    pub config: Config,
+    /// The addresses that answer node ports.
+    pub node_port_addresses: Vec<IpAddr>,
+    /// The addresses that are this node's.
+    pub node_ips: Vec<IpAddr>,
+    /// The networks of ClusterIPs.
+    pub service_cidrs: Vec<IpNetwork>,
+    /// The Services that are wanted.
+    pub services: Vec<Arc<Service>>,
+    /// Their slices.
+    pub slices: Vec<Arc<EndpointSlice>>,
+    /// Number of all Services.
+    pub total: usize,
+    /// The Services that changed and are not in the kernel yet.
+    pub waiting: Vec<ObjectName>,
+    /// The Services that the kernel refuses, each with its words.
+    pub quarantined: Vec<(ObjectName, String)>,
+}
+
+/// Asks the reconciler; clones ask the same.
+#[derive(Clone)]
+pub struct Asker(Arc<dyn Fn(Query) -> bool + Send + Sync>);
+
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asker")
+    }
+}
+
+/// The reconciler does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the agent is busy, or has not read its input yet")]
+pub struct Unanswered;
+
+impl Asker {
+    /// Asks through this, which is false if the reconciler is gone, and never waits.
+    pub fn new(ask: impl Fn(Query) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// None came in time.
+    pub async fn ask(&self, wanted: Wanted) -> Result<Snapshot, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        if !(self.0)(Query { wanted, reply }) {
+            return Err(Unanswered);
+        }
+        timeout(PATIENCE, answer).await.ok().and_then(Result::ok).ok_or(Unanswered)
+    }
+}

@@ -1,0 +1,196 @@
+//! The Unix socket: what the agent holds, for commands on this node. Only its owner can connect.
+
+use std::{
+    fs::{self, DirBuilder, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    http::{StatusCode, Uri, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use portolan_rules::model::ObjectName;
+use rustix::{
+    fs::{Mode, fchmod},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
+    process::geteuid,
+};
+use serde_json::Value;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tracing::{info, warn};
+
+use super::{
+    listen::{BIND_RETRY, Limit, REQUEST_BYTES},
+    metrics,
+    shared::Shared,
+};
+use crate::{
+    config::settings::SOCKET_DIRECTORY,
+    observe::{
+        counts::Total,
+        query::Wanted,
+        state_text::{AgentState, Parts},
+    },
+};
+
+/// Connections at a time.
+const CONNECTIONS: usize = 8;
+
+/// How long a connection may last: one question and its answer.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 16;
+
+/// The routes: those of the metrics server, and what only root may see.
+pub(super) fn router(shared: &Shared) -> Router {
+    let own = Router::new()
+        .route("/state", get(state))
+        .route("/commits", get(commits))
+        .route("/connections", get(connections));
+    own.with_state(shared.clone()).merge(metrics::router(shared))
+}
+
+/// Serves until the runtime ends. While another agent has the socket, or it cannot be made, it is tried again.
+pub async fn serve(path: PathBuf, router: Router) {
+    let mut problem = None;
+    let listener = loop {
+        match open(&path).await {
+            Ok(listener) => break listener,
+            Err(error) => {
+                let error = error.to_string();
+                if problem.as_ref() != Some(&error) {
+                    let retry = BIND_RETRY;
+                    warn!(error, path = %path.display(), ?retry, "Commands on this node cannot ask the agent; trying again");
+                    problem = Some(error);
+                }
+            }
+        }
+        sleep(BIND_RETRY).await;
+    };
+    info!(path = %path.display(), "Server listens for commands on this node");
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(LONGEST).max_buf_size(REQUEST_BYTES).keep_alive(false);
+    let limit = Limit::new(CONNECTIONS);
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // There are no file descriptors left.
+            sleep(Duration::from_secs(1)).await;
+            continue;
+        };
+        while connections.try_join_next().is_some() {}
+        let connection =
+            http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        limit.admit(connections.spawn(async {
+            // A reader that takes too long is cut off; errors concern the peer alone.
+            let _ = timeout(LONGEST, connection).await;
+        }));
+    }
+}
+
+/// Makes the socket, in place of one that an agent left behind.
+async fn open(path: &Path) -> io::Result<UnixListener> {
+    if let Some(parent) = path.parent().filter(|parent| *parent == Path::new(SOCKET_DIRECTORY)) {
+        make_directory(parent)?;
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent has the socket")),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
+    // The file gets the mode of the socket, so that nobody else could connect at any moment.
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, BACKLOG)?;
+    UnixListener::from_std(socket.into())
+}
+
+/// Makes the directory, for its owner alone.
+fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path)?;
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_dir() || metadata.uid() != geteuid().as_raw() {
+        let message = format!("{} is not a directory of this user", path.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Which Services the parameters of `/state` ask for: `service=NAMESPACE/NAME`, `namespace=NAME`, `frontend=ADDRESS:PORT`;
+/// all without any.
+fn wanted(query: &str) -> Result<Wanted, &'static str> {
+    let Some((key, value)) = form_urlencoded::parse(query.as_bytes()).next() else { return Ok(Wanted::All) };
+    match &*key {
+        "service" => {
+            let (namespace, name) = value.split_once('/').ok_or("service: expected NAMESPACE/NAME")?;
+            Ok(Wanted::Service(ObjectName::new(namespace, name)))
+        }
+        "namespace" => Ok(Wanted::Namespace(value.into())),
+        "frontend" => value.parse().map(Wanted::Frontend).map_err(|_| "frontend: expected ADDRESS:PORT"),
+        _ => Err("expected service, namespace or frontend"),
+    }
+}
+
+/// What the agent holds.
+async fn state(State(shared): State<Shared>, uri: Uri) -> Response {
+    let wanted = match wanted(uri.query().unwrap_or_default()) {
+        Ok(wanted) => wanted,
+        Err(message) => return (StatusCode::BAD_REQUEST, message).into_response(),
+    };
+    let snapshot = match shared.asker.ask(wanted).await {
+        Ok(snapshot) => snapshot,
+        Err(error) => return (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+    };
+    let report = shared.health.report();
+    let ages = report.ages.iter();
+    let state = AgentState {
+        now: report.now.to_string(),
+        synced: report.synced.map(|synced| synced.to_string()),
+        waiting_seconds: report.waiting.map(|waiting| waiting.as_secs_f64()),
+        unready: report.unready_reasons().iter().map(ToString::to_string).collect(),
+        ages: ages.map(|(kind, age)| (kind.to_string(), age.map(|age| age.as_secs_f64()))).collect(),
+        ..AgentState::of(&snapshot)
+    };
+    let parts = Parts::new(&state, snapshot).map(Ok::<_, std::convert::Infallible>);
+    let body = Body::from_stream(futures_util::stream::iter(parts));
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// New connections of each endpoint; null where they are not counted.
+async fn connections(State(shared): State<Shared>) -> Json<Option<Vec<Total>>> {
+    let Some(counters) = shared.counters else { return Json(None) };
+    // The kernel may take a third of a second.
+    Json(tokio::task::spawn_blocking(move || counters.totals()).await.ok())
+}
+
+/// The last commits.
+async fn commits(State(shared): State<Shared>) -> Json<Value> {
+    Json(shared.history.to_json())
+}

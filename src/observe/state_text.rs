@@ -1,0 +1,260 @@
+//! What the agent holds, as text: a line about the agent itself, then its objects as a `v1` `List`. Another Portolan reads
+//! it as manifests, with the agent's settings.
+
+use std::{io, net::IpAddr, sync::Arc};
+
+use ipnetwork::IpNetwork;
+use portolan_rules::{
+    compile::{Config, PodDetector},
+    model::{EndpointSlice, Service},
+    ruleset::Family,
+};
+use serde::{Deserialize, Serialize};
+
+use super::query::Snapshot;
+use crate::api::Written;
+
+/// The length of a part of the text. Objects are written while it is sent, part by part.
+const PART: usize = 32 << 10;
+
+/// The first line: the agent, and what the rules depend on beside the objects.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AgentState {
+    /// `portolan.io/v1alpha1`.
+    pub api_version: String,
+    /// `AgentState`.
+    pub kind: String,
+    /// Version of the agent.
+    pub version: String,
+    /// Id of its process, as it sees it itself.
+    pub pid: u32,
+    /// Its network namespace: device and inode.
+    pub network_namespace: String,
+    /// Name of the node.
+    pub node: String,
+    /// The moment, RFC 3339.
+    pub now: String,
+    /// When the kernel was last made equal to the objects, RFC 3339; absent before the first time.
+    pub synced: Option<String>,
+    /// Since how many seconds a change waits that is not in the kernel.
+    pub waiting_seconds: Option<f64>,
+    /// Why the node is not ready, a sentence each.
+    pub unready: Vec<String>,
+    /// For how many seconds nothing was heard of objects of a kind; without manifests.
+    pub ages: Vec<(String, Option<f64>)>,
+    /// Name of the tables.
+    pub table: String,
+    /// The families that are served.
+    pub families: Vec<String>,
+    /// Networks of Pods.
+    pub pod_networks: Vec<String>,
+    /// Interface of Pods, or with `*` at the end the beginning of its name.
+    pub pod_interface: Option<String>,
+    /// `--masquerade-all`.
+    pub masquerade_all: bool,
+    /// `nftables.masqueradeBit`.
+    pub masquerade_bit: u8,
+    /// `--endpoint-counters`.
+    pub endpoint_counters: bool,
+    /// The addresses that answer node ports.
+    pub node_port_addresses: Vec<IpAddr>,
+    /// The addresses of the node.
+    pub node_ips: Vec<IpAddr>,
+    /// Number of all Services, which may not all follow.
+    pub services: usize,
+    /// The Services, as `namespace/name`, that are not in the kernel as they are here.
+    pub waiting: Vec<String>,
+    /// The Services that the kernel refuses, each with its words.
+    pub quarantined: Vec<(String, String)>,
+}
+
+impl AgentState {
+    /// Version of the text.
+    pub const API_VERSION: &str = "portolan.io/v1alpha1";
+    /// Its kind.
+    pub const KIND: &str = "AgentState";
+
+    /// What the snapshot says; the rest is the default.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        let config = &snapshot.config;
+        let (pod_networks, pod_interface) = match &config.pods {
+            PodDetector::None => (Vec::new(), None),
+            PodDetector::Networks(networks) => (networks.iter().map(ToString::to_string).collect(), None),
+            PodDetector::Interface { name, prefix } => {
+                (Vec::new(), Some(format!("{name}{}", if *prefix { "*" } else { "" })))
+            }
+        };
+        Self {
+            api_version: Self::API_VERSION.to_owned(),
+            kind: Self::KIND.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            network_namespace: network_namespace().unwrap_or_default(),
+            node: snapshot.node.name.to_string(),
+            table: config.table.to_string(),
+            families: config.families.iter().map(ToString::to_string).collect(),
+            pod_networks,
+            pod_interface,
+            masquerade_all: config.masquerade_all,
+            masquerade_bit: config.masquerade_bit,
+            endpoint_counters: config.endpoint_counters,
+            node_port_addresses: snapshot.node_port_addresses.clone(),
+            node_ips: snapshot.node_ips.clone(),
+            services: snapshot.total,
+            waiting: snapshot.waiting.iter().map(ToString::to_string).collect(),
+            quarantined: snapshot.quarantined.iter().map(|(n, why)| (n.to_string(), why.clone())).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The settings of the rules.
+    pub fn config(&self) -> Config {
+        let networks: Vec<IpNetwork> =
+            self.pod_networks.iter().filter_map(|network| network.parse().ok()).collect();
+        let pods = match &self.pod_interface {
+            Some(name) => match name.strip_suffix('*') {
+                Some(beginning) => PodDetector::Interface { name: beginning.into(), prefix: true },
+                None => PodDetector::Interface { name: name.as_str().into(), prefix: false },
+            },
+            None if networks.is_empty() => PodDetector::None,
+            None => PodDetector::Networks(networks),
+        };
+        let served = |family: &Family| self.families.contains(&family.to_string());
+        Config {
+            table: self.table.as_str().into(),
+            families: Family::ALL.into_iter().filter(served).collect(),
+            pods,
+            masquerade_all: self.masquerade_all,
+            masquerade_bit: self.masquerade_bit,
+            endpoint_counters: self.endpoint_counters,
+        }
+    }
+}
+
+/// The network namespace of this process: device and inode.
+pub fn network_namespace() -> io::Result<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = std::fs::metadata("/proc/self/ns/net")?;
+    Ok(format!("{}:{}", metadata.dev(), metadata.ino()))
+}
+
+/// The text, part by part. Each is written when it is asked for, so that the whole is never in memory.
+#[derive(Debug)]
+pub struct Parts {
+    /// What comes before the next object.
+    pending: Vec<u8>,
+    services: std::vec::IntoIter<Arc<Service>>,
+    slices: std::vec::IntoIter<Arc<EndpointSlice>>,
+    is_first: bool,
+    is_ended: bool,
+}
+
+impl Parts {
+    /// The text of a snapshot, after this line.
+    pub fn new(state: &AgentState, snapshot: Snapshot) -> Self {
+        let mut pending = Vec::new();
+        // Writing to a vector does not fail, and neither does serializing these.
+        let _ = serde_json::to_writer(&mut pending, state);
+        pending.extend_from_slice(b"\n{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[\n");
+        let Snapshot { node, service_cidrs, services, slices, .. } = snapshot;
+        let mut parts = Self {
+            pending,
+            services: services.into_iter(),
+            slices: slices.into_iter(),
+            is_first: true,
+            is_ended: false,
+        };
+        parts.write(&Written::node(&node));
+        if !service_cidrs.is_empty() {
+            parts.write(&Written::service_cidr(&service_cidrs));
+        }
+        parts
+    }
+
+    fn write(&mut self, object: &Written<'_>) {
+        if !std::mem::replace(&mut self.is_first, false) {
+            self.pending.extend_from_slice(b",\n");
+        }
+        let _ = serde_json::to_writer(&mut self.pending, object);
+    }
+}
+
+impl Iterator for Parts {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        while self.pending.len() < PART && !self.is_ended {
+            if let Some(service) = self.services.next() {
+                self.write(&Written::service(&service));
+            } else if let Some(slice) = self.slices.next() {
+                self.write(&Written::slice(&slice));
+            } else {
+                self.pending.extend_from_slice(b"\n]}\n");
+                self.is_ended = true;
+            }
+        }
+        Some(std::mem::take(&mut self.pending)).filter(|part| !part.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use portolan_rules::model::{Node, ObjectName, Protocol, ServicePort};
+
+    use super::*;
+    use crate::source::manifest::Source;
+
+    fn snapshot(services: u16) -> Snapshot {
+        let port = || ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None };
+        let service = |number: u16| {
+            let [high, low] = number.to_be_bytes();
+            let name = ObjectName::new("default", format!("web-{number}"));
+            Arc::new(Service::cluster_ip(name, vec![[10, 96, high, low].into()], vec![port()]))
+        };
+        Snapshot {
+            node: Node { name: "here".into(), addresses: vec![[192, 0, 2, 1].into()], ..Node::default() },
+            config: Config::default(),
+            node_port_addresses: vec![[192, 0, 2, 1].into()],
+            node_ips: vec![[192, 0, 2, 1].into()],
+            service_cidrs: vec!["10.96.0.0/12".parse().unwrap()],
+            services: (0..services).map(service).collect(),
+            slices: Vec::new(),
+            total: services.into(),
+            waiting: Vec::new(),
+            quarantined: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_whole_text_is_a_manifest() {
+        for services in [0, 1, 2_000] {
+            let snapshot = snapshot(services);
+            let parts: Vec<Vec<u8>> = Parts::new(&AgentState::of(&snapshot), snapshot).collect();
+            assert!(parts.iter().all(|part| part.len() < 2 * PART));
+            assert_eq!(parts.len() > 3, services == 2_000);
+            let objects = Source::of_cluster("agent", Cursor::new(parts.concat()), "here").load();
+            assert_eq!(objects.errors, []);
+            assert_eq!(objects.services.len(), usize::from(services));
+            assert_eq!(objects.node.unwrap().addresses, [IpAddr::from([192, 0, 2, 1])]);
+            assert_eq!(objects.service_cidrs.len(), 1);
+        }
+    }
+
+    #[test]
+    fn the_settings_are_read_back_as_they_were() {
+        let interface = |prefix| PodDetector::Interface { name: "cali".into(), prefix };
+        let networks = PodDetector::Networks(vec!["10.1.0.0/16".parse().unwrap()]);
+        for pods in [PodDetector::None, networks, interface(true), interface(false)] {
+            let config =
+                Config { pods, masquerade_all: true, families: vec![Family::Ip6], ..Config::default() };
+            let state = AgentState::of(&Snapshot { config: config.clone(), ..snapshot(0) });
+            let text = serde_json::to_string(&state).unwrap();
+            let back: AgentState = serde_json::from_str(&text).unwrap();
+            assert_eq!(back, state);
+            assert_eq!(back.config(), config);
+        }
+    }
+}
