@@ -8,6 +8,7 @@
 mod finding;
 mod reason;
 mod summary;
+pub mod trace;
 mod workload;
 
 use std::{

@@ -82,6 +82,16 @@ impl FrontendKind {
         }
     }
 
+    /// Its name in the API's words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "ClusterIP",
+            Self::LoadBalancer => "LoadBalancer",
+            Self::ExternalIp => "externalIP",
+            Self::NodePort => "NodePort",
+        }
+    }
+
     /// What it is, in words.
     pub const fn noun(self) -> &'static str {
         match self {

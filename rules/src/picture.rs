@@ -18,10 +18,11 @@ use crate::explanation::Severity;
 pub use self::{
     dot::dot,
     html::{PAGE_STYLE, content, html},
-    make::{overview, picture},
+    make::{overview, picture, row},
     mermaid::mermaid,
     svg::{STYLE, fragment, svg},
     text::text,
+    words::severity_class,
 };
 
 /// Services that are drawn whole; of more there is an overview.

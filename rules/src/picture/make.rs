@@ -10,12 +10,12 @@ use std::{
 use super::{
     ADDRESSES, Address, Counts, Door, DoorState, LEAST_PODS, Line, LineState, More, NODES, NodeBox, PANELS,
     PODS, PORTS, PROBLEMS, Panel, Picture, Place, PodCard, Port, Problem, ROWS, Row, Share, Subject,
-    words::{clean, number, percent},
+    words::{clean, number},
 };
 use crate::{
     explanation::{
         Answer, ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Finding, Origin,
-        Severity, View,
+        Severity, View, trace::percent,
     },
     frontends::{FrontendKey, FrontendKind},
     model::{LoadBalancing, TrafficPolicy},
@@ -61,7 +61,8 @@ pub fn overview(view: &View<'_>, services: &[ExplainedService], origin: &str) ->
     Picture { origin: clean(origin), subject: Subject::Overview { rows, more, total } }
 }
 
-fn row(view: &View<'_>, service: &ExplainedService) -> Row {
+/// A Service in an overview.
+pub fn row(view: &View<'_>, service: &ExplainedService) -> Row {
     let mut counts = Counts::default();
     for port in &service.ports {
         let policies = policies(port);
@@ -85,7 +86,7 @@ fn row(view: &View<'_>, service: &ExplainedService) -> Row {
     };
     Row {
         name: clean(&service.service.name.to_string()),
-        kind: outermost.map_or("no address", |frontend| kind(frontend.kind)),
+        kind: outermost.map_or("no address", |frontend| frontend.kind.name()),
         address: outermost.map(|first| format!("{}{more}", address(view, &first.key))).unwrap_or_default(),
         counts,
         problem: service
@@ -175,15 +176,6 @@ const fn policy(policy: TrafficPolicy) -> &'static str {
     }
 }
 
-const fn kind(kind: FrontendKind) -> &'static str {
-    match kind {
-        FrontendKind::ClusterIp => "ClusterIP",
-        FrontendKind::LoadBalancer => "LoadBalancer",
-        FrontendKind::ExternalIp => "externalIP",
-        FrontendKind::NodePort => "NodePort",
-    }
-}
-
 /// Address or node port, as a client would write it.
 fn address(view: &View<'_>, key: &FrontendKey) -> String {
     match *key {
@@ -214,7 +206,7 @@ fn door(view: &View<'_>, port: &ExplainedPort, wanted: FrontendKind) -> Option<D
     };
     let answers = served.map(|frontend| view.answers(&frontend.key)).unwrap_or_default();
     Some(Door {
-        kind: kind(wanted),
+        kind: wanted.name(),
         policy: policy(first.policy),
         addresses: all
             .iter()

@@ -1,7 +1,7 @@
 //! Words and numbers that all writers use.
 
 use super::{Line, LineState, More, NodeBox, Picture, Place, Share, Subject};
-use crate::{explanation::Severity, simulate::Probability};
+use crate::explanation::Severity;
 
 /// Characters of a name that are kept.
 const LONGEST: usize = 300;
@@ -47,11 +47,6 @@ pub(super) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{} {}", self::number(number), if number == 1 { one } else { many })
 }
 
-/// A share as a percentage.
-pub(super) fn percent(share: &Probability) -> String {
-    format!("{:.1} %", share.to_f64() * 100.0)
-}
-
 impl Picture {
     /// What it shows, in a line.
     pub fn title(&self) -> String {
@@ -92,7 +87,7 @@ impl Place {
 }
 
 /// A severity as a class of the style sheet.
-pub(super) const fn severity_class(severity: Severity) -> &'static str {
+pub const fn severity_class(severity: Severity) -> &'static str {
     match severity {
         Severity::Error => "bad",
         Severity::Warning => "warn",

@@ -1,0 +1,48 @@
+//! The last commits: what they changed, why, and the last that failed.
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use crate::observe::{
+    history::{Committed, History},
+    server::status::span,
+};
+
+/// The page.
+pub fn page(history: &History, now: Timestamp) -> Markup {
+    let (commits, failure) = history.commits();
+    html! {
+        h1 { "Commits" }
+        p.dim { "What was last written to the kernel, the newest first, and why. The same as JSON is on the agent's socket." }
+        @if let Some(failure) = &failure {
+            h2 { "The last that failed" }
+            (commit(history, failure, now))
+        }
+        h2 { "The last " (commits.len()) }
+        @if commits.is_empty() { p { "Nothing was written yet." } }
+        @for committed in &commits { "\n" (commit(history, committed, now)) }
+    }
+}
+
+fn commit(history: &History, committed: &Committed, now: Timestamp) -> Markup {
+    let operations = history.operations(committed);
+    let rest = committed.operations.saturating_sub(operations.len());
+    let objects: Vec<String> = committed.objects.iter().map(ToString::to_string).collect();
+    let others = committed.changes.saturating_sub(objects.len());
+    html! {
+        details {
+            summary {
+                @if committed.succeeded { span.good { "✓" } } @else { span.bad { "✗" } }
+                " " (span(now.duration_since(committed.at).unsigned_abs())) " ago: " (committed.operations) " operations in "
+                (format!("{:.1?}", committed.duration)) ", because of " (committed.cause.name())
+                @if !objects.is_empty() { ": " (objects.join(", ")) }
+                @if others > 0 { " and " (others) " more" }
+            }
+            p.dim { (committed.at) }
+            @if let Some(error) = &committed.error { p.bad { (error) } }
+            @if !operations.is_empty() {
+                pre { @for operation in &operations { (operation) "\n" } @if rest > 0 { "and " (rest) " more\n" } }
+            }
+        }
+    }
+}

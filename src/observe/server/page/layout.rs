@@ -1,0 +1,70 @@
+//! What all pages have in common.
+
+use std::time::Duration;
+
+use maud::{DOCTYPE, Markup, html};
+
+use crate::observe::server::{shared::Shared, status::span};
+
+/// A document around a page.
+pub fn document(node: &str, title: &str, page: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " · " (node) " · Portolan" }
+                link rel="stylesheet" href="/page.css";
+                script src="/page.js" defer {}
+                noscript { meta http-equiv="refresh" content="30"; }
+            }
+            body {
+                header {
+                    nav {
+                        a.home href="/" { "Portolan" }
+                        span.dim { (node) }
+                        a href="/trace" { "Trace" }
+                        a href="/commits" { "Commits" }
+                        a href="/statusz" { "Status" }
+                        a href="/metrics" { "Metrics" }
+                        form action="/" role="search" {
+                            input type="search" name="q" placeholder="Service or address" aria-label="Search Services";
+                        }
+                    }
+                }
+                main { (page) }
+            }
+        }
+    }
+}
+
+/// How this node is: in sync or not, since when, and how old its data is.
+pub fn status(shared: &Shared) -> Markup {
+    let report = shared.health.report();
+    let reasons = report.unready_reasons();
+    let ago = |at: jiff::Timestamp| span(report.now.duration_since(at).unsigned_abs());
+    let oldest = report.ages.iter().map(|(_, age)| *age).max_by_key(|age| age.unwrap_or(Duration::MAX));
+    html! {
+        section.status.bad[!reasons.is_empty()] {
+            p.verdict {
+                @match (report.synced, report.waiting) {
+                    (None, _) => { "The kernel was not programmed yet" }
+                    (Some(_), Some(waiting)) => { "A change waits for the kernel since " (span(waiting)) }
+                    (Some(synced), None) => { "In sync" span.dim { ", last compared " (ago(synced)) " ago" } }
+                }
+            }
+            @for reason in &reasons { p.warn { (reason) } }
+            p.dim {
+                "Version " (env!("CARGO_PKG_VERSION")) ", up " (span(shared.started.elapsed()))
+                @if let Some(oldest) = oldest {
+                    ", last news of the API server: "
+                    @match oldest {
+                        Some(age) => { (span(age)) " ago" }
+                        None => { "never" }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The Services, some at a time, and how this node is.
+
+use std::collections::HashSet;
+
+use maud::{Markup, html};
+use portolan_rules::{
+    model::{ObjectName, Service},
+    picture::{self, Row},
+};
+
+use super::{layout, scene::Scene};
+use crate::observe::{query::Snapshot, server::shared::Shared};
+
+/// Services of a page.
+const PAGE: usize = 100;
+
+/// The page of this number, counted from 1, of the Services that contain this text.
+pub fn page(shared: &Shared, snapshot: &Snapshot, search: &str, number: usize) -> Markup {
+    let mut found: Vec<&Service> =
+        snapshot.services.iter().map(|service| &**service).filter(|service| contains(service, search)).collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    let pages = found.len().div_ceil(PAGE).max(1);
+    let number = number.clamp(1, pages);
+    let shown: HashSet<&ObjectName> =
+        found.iter().skip((number - 1) * PAGE).take(PAGE).map(|service| &service.name).collect();
+    let scene = Scene::only(snapshot, &shown);
+    let view = scene.view();
+    let rows = view.services();
+    let link = |number: usize| {
+        let mut query = form_urlencoded::Serializer::new("/?".to_owned());
+        if !search.is_empty() {
+            query.append_pair("q", search);
+        }
+        query.append_pair("page", &number.to_string()).finish()
+    };
+    html! {
+        (layout::status(shared))
+        h1 { "Services" }
+        p.dim {
+            @if search.is_empty() { (found.len()) " in this cluster" }
+            @else { (found.len()) " of " (snapshot.total) " contain " code { (search) } ", " a href="/" { "show all" } }
+        }
+        @if !rows.is_empty() {
+            table {
+                thead { tr {
+                    th { "Service" }
+                    th.wide { "Frontend" }
+                    th.number { "Endpoints" }
+                    th { "State" }
+                } }
+                tbody {
+                    @for explained in &rows {
+                        "\n" (self::row(snapshot, &explained.service.name, &picture::row(&view, explained)))
+                    }
+                }
+            }
+        }
+        @if pages > 1 {
+            p.pages {
+                @if number > 1 { a rel="prev" href=(link(number - 1)) { "← previous" } }
+                span.dim { "page " (number) " of " (pages) }
+                @if number < pages { a rel="next" href=(link(number + 1)) { "next →" } }
+            }
+        }
+    }
+}
+
+/// Whether its name or one of its addresses contains the text.
+fn contains(service: &Service, search: &str) -> bool {
+    if search.is_empty() || service.name.to_string().contains(search) {
+        return true;
+    }
+    // Addresses begin with a digit or a letter of hexadecimal, or two colons.
+    let mut addresses =
+        service.cluster_ips.iter().chain(&service.load_balancer_ips).chain(&service.external_ips);
+    let is_number = search.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, '.' | ':'));
+    is_number
+        && (addresses.any(|address| address.to_string().contains(search))
+            || service.ports.iter().any(|port| port.node_port.is_some_and(|port| port.to_string() == search)))
+}
+
+fn row(snapshot: &Snapshot, name: &ObjectName, row: &Row) -> Markup {
+    let class = |problem: &picture::Problem| picture::severity_class(problem.severity);
+    html! {
+        tr {
+            td { a href=(path(name)) { (row.name) } }
+            td.wide { (row.kind) " " code { (row.address) } }
+            td.number { (row.counts.used()) " of " (row.counts.all()) }
+            td {
+                @if let Some((_, words)) = snapshot.quarantined.iter().find(|(refused, _)| refused == name) {
+                    span.bad { "refused by the kernel: " (words) }
+                } @else if snapshot.waiting.contains(name) {
+                    span.warn { "waiting for the kernel" }
+                } @else if let Some(problem) = &row.problem {
+                    span class=(class(problem)) title=(problem.hint) { (problem.sentence) }
+                } @else {
+                    span.good { "programmed" }
+                }
+            }
+        }
+    }
+}
+
+/// Where the page of a Service is.
+pub fn path(name: &ObjectName) -> String {
+    let encode = |part: &str| form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>().replace('+', "%20");
+    format!("/services/{}/{}", encode(&name.namespace), encode(&name.name))
+}

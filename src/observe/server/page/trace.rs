@@ -1,0 +1,84 @@
+//! A form for a connection, and what becomes of it.
+
+use std::{borrow::Cow, net::SocketAddr};
+
+use maud::{Markup, html};
+use portolan_rules::{
+    explanation::trace,
+    model::Protocol,
+    ruleset::Family,
+};
+
+use super::scene::Scene;
+use crate::observe::query::{Snapshot, Wanted};
+
+/// What is asked.
+pub struct Question {
+    from: String,
+    to: String,
+    protocol: Protocol,
+}
+
+impl Question {
+    /// Reads it from the parameters of the form.
+    pub fn new<'a>(parameter: impl Fn(&str) -> Option<Cow<'a, str>>) -> Self {
+        let text = |name| parameter(name).unwrap_or_default().trim().to_owned();
+        let protocol = text("protocol").to_ascii_lowercase();
+        let protocol = Protocol::ALL.into_iter().find(|known| known.name() == protocol);
+        let from = text("from");
+        Self {
+            from: if from.is_empty() { "outside".to_owned() } else { from },
+            to: text("to"),
+            protocol: protocol.unwrap_or(Protocol::Tcp),
+        }
+    }
+
+    /// Which Services the reconciler is to be asked for.
+    pub fn wanted(&self) -> Wanted {
+        if let Ok(address) = self.to.parse() {
+            return Wanted::Frontend(address);
+        }
+        if let Some(port) = self.to.strip_prefix(':').and_then(|port| port.parse().ok()) {
+            // At no address in particular.
+            return Wanted::Frontend(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port));
+        }
+        // Nothing is at no address.
+        let nothing = Wanted::Frontend(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0));
+        trace::service_name(&self.to).map_or(nothing, |(name, _)| Wanted::Service(name))
+    }
+}
+
+/// The form, and the answer if there is a question.
+pub fn page(question: &Question, snapshot: &Snapshot) -> Markup {
+    let Question { from, to, protocol } = question;
+    html! {
+        h1 { "Trace" }
+        p.dim { "What would become of a new connection on this node, and what decides it. Nothing is sent." }
+        form.trace action="/trace" {
+            label { "From: pod, node, outside or an address" input name="from" value=(from) required; }
+            label { "To: svc/NAMESPACE/NAME:PORT, ADDRESS:PORT or :NODEPORT" input name="to" size="40" value=(to) required; }
+            label { "Protocol" select name="protocol" {
+                @for known in Protocol::ALL { option selected[known == *protocol] { (known.name()) } }
+            } }
+            button { "Trace" }
+        }
+        @if !to.is_empty() { (answer(question, snapshot)) }
+    }
+}
+
+fn answer(question: &Question, snapshot: &Snapshot) -> Markup {
+    let scene = Scene::new(snapshot);
+    let view = scene.view();
+    let no_service = |name: &portolan_rules::model::ObjectName| format!("there is no Service {name}");
+    let traced = trace::destination(&view, &question.to, question.protocol, no_service).and_then(|to| {
+        let origin = trace::origin(&view, &question.from, Family::of(to.ip()))?;
+        Ok((to, view.send(origin, to, question.protocol.number())))
+    });
+    match traced {
+        Err(message) => html! { p.bad { (message) } },
+        Ok((to, outcome)) => html! {
+            h2 #answer { (trace::answer(&outcome)) }
+            ol { @for step in trace::ladder(&view, to, question.protocol, &outcome) { li { (step) } } }
+        },
+    }
+}
