@@ -1,6 +1,7 @@
 # Everything a contributor or CI runs. `make demo` and `make test` install what Debian has and is missing.
 CARGO ?= cargo
-PACKAGES = gcc binutils libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iptables iproute2 procps systemd
+PACKAGES = gcc binutils libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iptables iproute2 procps systemd \
+	chromium chromium-driver
 IMAGE_PACKAGES = buildah mmdebstrap nftables
 KERNEL_PACKAGES = qemu-system-x86 kmod cpio binutils
 

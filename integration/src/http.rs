@@ -47,15 +47,52 @@ pub fn get(namespace: &Namespace, target: SocketAddr, path: &str) -> Option<Resp
 
 /// Sends a request without a body; `None` if nobody answers.
 pub fn request(namespace: &Namespace, target: SocketAddr, method: &str, path: &str) -> Option<Response> {
+    send(namespace, target, method, path, None)
+}
+
+/// Sends a request with a body of JSON; `None` if nobody answers.
+pub fn send(
+    namespace: &Namespace,
+    target: SocketAddr,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> Option<Response> {
     let socket = namespace.socket(Domain::for_address(target), Type::STREAM, None).ok()?;
     socket.connect_timeout(&target.into(), LIMIT).ok()?;
     let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(LIMIT)).ok()?;
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let body = body.map(Value::to_string).unwrap_or_default();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
+    stream.write_all(body.as_bytes()).ok()?;
+    read(stream)
+}
+
+/// Reads an answer: as long as it says, or until the other end closes.
+fn read(mut stream: TcpStream) -> Option<Response> {
+    let mut answer = Vec::new();
+    let mut part = [0; 16 << 10];
+    let mut end = None;
+    while end.is_none_or(|end| answer.len() < end) {
+        match stream.read(&mut part).ok()? {
+            0 => break,
+            length => answer.extend_from_slice(part.get(..length)?),
+        }
+        end = end.or_else(|| {
+            let body = answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+            let length: usize = parse(answer.get(..body)?)?.header("content-length")?.parse().ok()?;
+            Some(body + length)
+        });
+    }
+    parse(&answer)
+}
+
+fn parse(answer: &[u8]) -> Option<Response> {
+    let (head, body) = std::str::from_utf8(answer).ok()?.split_once("\r\n\r\n")?;
     let mut lines = head.lines();
     let code = lines.next()?.split_whitespace().nth(1)?.parse().ok()?;
     let header = |line: &str| {

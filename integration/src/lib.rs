@@ -29,7 +29,7 @@ pub use self::{
     agent::{Agent, binary},
     api_server::{ApiServer, Backup, EventFaults, Fault, Feed, Reply, Request, Resource, Rule, Verb, Wrong},
     commits::{Commits, Moment},
-    http::{Response, get, request},
+    http::{Response, get, request, send},
     lab::{
         CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, enter_fresh_namespace, eventually,
     },

@@ -22,7 +22,7 @@ pub use self::{
     mermaid::mermaid,
     svg::{STYLE, fragment, svg},
     text::text,
-    words::severity_class,
+    words::{number, severity_class},
 };
 
 /// Services that are drawn whole; of more there is an overview.

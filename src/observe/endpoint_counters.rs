@@ -56,6 +56,11 @@ impl Counters {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// New connections of each endpoint since the agent started, as last read; nothing while they are being read.
+    pub fn recent(&self) -> Option<Vec<Total>> {
+        self.0.try_lock().ok().map(|follower| follower.connections.totals())
+    }
+
     /// New connections of each endpoint since the agent started. Reads the kernel's counters, unless they were read a
     /// moment ago or take long.
     pub fn totals(&self) -> Vec<Total> {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -10,6 +10,7 @@ use std::{
 use ipnetwork::IpNetwork;
 use portolan_rules::{
     compile::Config,
+    explanation::trace::service_name,
     model::{EndpointSlice, Node, ObjectName, Service},
 };
 use tokio::{sync::oneshot, time::timeout};
@@ -28,6 +29,20 @@ pub enum Wanted {
     Service(ObjectName),
     /// Those that name this address, or this number as a node port.
     Frontend(SocketAddr),
+}
+
+impl Wanted {
+    /// What says where connections go, to a destination as `trace` takes it. Nothing if it is none.
+    pub fn of_destination(to: &str) -> Option<Self> {
+        if let Ok(address) = to.parse() {
+            return Some(Self::Frontend(address));
+        }
+        if let Some(port) = to.strip_prefix(':').and_then(|port| port.parse().ok()) {
+            // At no address in particular.
+            return Some(Self::Frontend(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)));
+        }
+        service_name(to).map(|(name, _)| Self::Service(name))
+    }
 }
 
 /// A question, and where the answer goes.

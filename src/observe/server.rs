@@ -5,6 +5,7 @@ mod health;
 mod listen;
 pub mod local;
 mod metrics;
+mod page;
 mod service_checks;
 mod shared;
 mod status;
@@ -62,7 +63,13 @@ pub fn start(
         let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
         let healthz = bind(&HEALTHZ_BIND_ADDRESS, settings.healthz, health::CONNECTIONS)?;
         let metrics = bind(&METRICS_BIND_ADDRESS, settings.metrics, metrics::CONNECTIONS)?;
-        (signals, [healthz.zip(Some(health::router(&shared))), metrics.zip(Some(metrics::router(&shared)))])
+        (
+            signals,
+            [
+                healthz.zip(Some(health::router(&shared))),
+                metrics.zip(Some(metrics::router(&shared).merge(page::router(&shared)))),
+            ],
+        )
     };
     let local = settings.socket.clone().map(|path| local::serve(path, local::router(&shared)));
     let service_checks = service_checks::ServiceChecks::new(checks, &shared, recorder);

@@ -150,7 +150,7 @@ pub fn ladder(view: &View<'_>, to: SocketAddr, protocol: Protocol, outcome: &Out
     let found = find(view, to, protocol);
     match &found {
         None => {
-            lines.push(format!("{to}/{} is no frontend of any Service", protocol));
+            lines.push(format!("{to}/{protocol} is no frontend of any Service"));
             if matches!(outcome.only_fate(), Some(Fate::Dropped | Fate::Rejected(_))) {
                 lines.push(
                     "it is an address of a Service or in a ServiceCIDR, and has no such port".to_owned(),

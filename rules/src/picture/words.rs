@@ -30,7 +30,7 @@ pub(super) fn shorten(text: &str, most: usize) -> String {
 }
 
 /// A number with commas.
-pub(super) fn number(number: usize) -> String {
+pub fn number(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {

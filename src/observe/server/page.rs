@@ -39,7 +39,7 @@ use crate::observe::query::{Snapshot, Unanswered, Wanted};
 const RENDERED: usize = 2;
 
 /// What a page may do: take its style sheet and its script from here, and nothing else.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; \
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
 
 /// What the handlers of the page share.
@@ -59,6 +59,7 @@ pub fn router(shared: &Shared) -> Router {
         .route("/commits", get(committed))
         .route("/page.css", get(style))
         .route("/page.js", get(script))
+        .route("/page.svg", get(icon))
         .with_state(pages)
 }
 
@@ -69,14 +70,19 @@ fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<Cow<'a, str>> {
 }
 
 async fn style() -> Response {
-    let text = [PAGE_STYLE, STYLE, include_str!("page/page.css")].concat();
-    ([(CONTENT_TYPE, "text/css; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")], text).into_response()
+    file("text/css; charset=utf-8", [PAGE_STYLE, STYLE, include_str!("page/page.css")].concat())
 }
 
 async fn script() -> Response {
-    let text = include_str!("page/page.js");
-    ([(CONTENT_TYPE, "text/javascript; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")], text)
-        .into_response()
+    file("text/javascript; charset=utf-8", include_str!("page/page.js"))
+}
+
+async fn icon() -> Response {
+    file("image/svg+xml", include_str!("page/page.svg"))
+}
+
+fn file(kind: &'static str, text: impl IntoResponse) -> Response {
+    ([(CONTENT_TYPE, kind), (X_CONTENT_TYPE_OPTIONS, "nosniff")], text).into_response()
 }
 
 /// The Services, and how this node is.

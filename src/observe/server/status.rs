@@ -142,7 +142,7 @@ fn yes(is: bool) -> &'static str {
 }
 
 /// Days, hours, minutes and seconds, from the first that is not zero.
-fn span(duration: Duration) -> String {
+pub fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [("d", seconds / 86_400), ("h", seconds / 3600 % 24), ("m", seconds / 60 % 60)];
     let mut text = String::new();

@@ -2,9 +2,11 @@
 
 use jiff::Timestamp;
 use maud::{Markup, html};
+use portolan_rules::picture::number;
 
 use crate::observe::{
     history::{Committed, History},
+    report::Cause,
     server::status::span,
 };
 
@@ -13,7 +15,7 @@ pub fn page(history: &History, now: Timestamp) -> Markup {
     let (commits, failure) = history.commits();
     html! {
         h1 { "Commits" }
-        p.dim { "What was last written to the kernel, the newest first, and why. The same as JSON is on the agent's socket." }
+        p.dim { "What was last written to the kernel, the newest first, and why." }
         @if let Some(failure) = &failure {
             h2 { "The last that failed" }
             (commit(history, failure, now))
@@ -33,16 +35,27 @@ fn commit(history: &History, committed: &Committed, now: Timestamp) -> Markup {
         details {
             summary {
                 @if committed.succeeded { span.good { "✓" } } @else { span.bad { "✗" } }
-                " " (span(now.duration_since(committed.at).unsigned_abs())) " ago: " (committed.operations) " operations in "
-                (format!("{:.1?}", committed.duration)) ", because of " (committed.cause.name())
+                " " (span(now.duration_since(committed.at).unsigned_abs())) " ago: " (number(committed.operations)) " operations in "
+                (format!("{:.1?}", committed.duration)) ", " (why(committed.cause))
                 @if !objects.is_empty() { ": " (objects.join(", ")) }
-                @if others > 0 { " and " (others) " more" }
+                @if others > 0 { " and " (number(others)) " more" }
             }
             p.dim { (committed.at) }
             @if let Some(error) = &committed.error { p.bad { (error) } }
             @if !operations.is_empty() {
-                pre { @for operation in &operations { (operation) "\n" } @if rest > 0 { "and " (rest) " more\n" } }
+                pre { @for operation in &operations { (operation) "\n" } @if rest > 0 { "and " (number(rest)) " more\n" } }
             }
         }
+    }
+}
+
+/// Why it was made, in words.
+const fn why(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Start => "at the start",
+        Cause::Change => "for what changed",
+        Cause::Retry => "as the last one failed or left something to do",
+        Cause::Repair => "as another process had changed the tables",
+        Cause::Period => "as everything is compared from time to time",
     }
 }

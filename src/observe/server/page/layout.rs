@@ -16,6 +16,7 @@ pub fn document(node: &str, title: &str, page: &Markup) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) " · " (node) " · Portolan" }
                 link rel="stylesheet" href="/page.css";
+                link rel="icon" href="/page.svg";
                 script src="/page.js" defer {}
                 noscript { meta http-equiv="refresh" content="30"; }
             }
@@ -51,7 +52,7 @@ pub fn status(shared: &Shared) -> Markup {
                 @match (report.synced, report.waiting) {
                     (None, _) => { "The kernel was not programmed yet" }
                     (Some(_), Some(waiting)) => { "A change waits for the kernel since " (span(waiting)) }
-                    (Some(synced), None) => { "In sync" span.dim { ", last compared " (ago(synced)) " ago" } }
+                    (Some(synced), None) => { "In sync" span.dim { ", last reconcile " (ago(synced)) " ago" } }
                 }
             }
             @for reason in &reasons { p.warn { (reason) } }

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use maud::{Markup, html};
 use portolan_rules::{
+    explanation::Severity,
     model::{ObjectName, Service},
-    picture::{self, Row},
+    picture::{self, Row, number},
 };
 
 use super::{layout, scene::Scene};
@@ -15,30 +16,34 @@ use crate::observe::{query::Snapshot, server::shared::Shared};
 const PAGE: usize = 100;
 
 /// The page of this number, counted from 1, of the Services that contain this text.
-pub fn page(shared: &Shared, snapshot: &Snapshot, search: &str, number: usize) -> Markup {
-    let mut found: Vec<&Service> =
-        snapshot.services.iter().map(|service| &**service).filter(|service| contains(service, search)).collect();
+pub fn page(shared: &Shared, snapshot: &Snapshot, search: &str, at: usize) -> Markup {
+    let mut found: Vec<&Service> = snapshot
+        .services
+        .iter()
+        .map(|service| &**service)
+        .filter(|service| contains(service, search))
+        .collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     let pages = found.len().div_ceil(PAGE).max(1);
-    let number = number.clamp(1, pages);
+    let at = at.clamp(1, pages);
     let shown: HashSet<&ObjectName> =
-        found.iter().skip((number - 1) * PAGE).take(PAGE).map(|service| &service.name).collect();
+        found.iter().skip((at - 1) * PAGE).take(PAGE).map(|service| &service.name).collect();
     let scene = Scene::only(snapshot, &shown);
     let view = scene.view();
     let rows = view.services();
-    let link = |number: usize| {
+    let link = |page: usize| {
         let mut query = form_urlencoded::Serializer::new("/?".to_owned());
         if !search.is_empty() {
             query.append_pair("q", search);
         }
-        query.append_pair("page", &number.to_string()).finish()
+        query.append_pair("page", &page.to_string()).finish()
     };
     html! {
         (layout::status(shared))
         h1 { "Services" }
         p.dim {
-            @if search.is_empty() { (found.len()) " in this cluster" }
-            @else { (found.len()) " of " (snapshot.total) " contain " code { (search) } ", " a href="/" { "show all" } }
+            @if search.is_empty() { (number(found.len())) " in this cluster" }
+            @else { (number(found.len())) " of " (number(snapshot.total)) " contain " code { (search) } ", " a href="/" { "show all" } }
         }
         @if !rows.is_empty() {
             table {
@@ -57,9 +62,9 @@ pub fn page(shared: &Shared, snapshot: &Snapshot, search: &str, number: usize) -
         }
         @if pages > 1 {
             p.pages {
-                @if number > 1 { a rel="prev" href=(link(number - 1)) { "← previous" } }
-                span.dim { "page " (number) " of " (pages) }
-                @if number < pages { a rel="next" href=(link(number + 1)) { "next →" } }
+                @if at > 1 { a rel="prev" href=(link(at - 1)) { "← previous" } }
+                span.dim { "page " (at) " of " (pages) }
+                @if at < pages { a rel="next" href=(link(at + 1)) { "next →" } }
             }
         }
     }
@@ -85,16 +90,17 @@ fn row(snapshot: &Snapshot, name: &ObjectName, row: &Row) -> Markup {
         tr {
             td { a href=(path(name)) { (row.name) } }
             td.wide { (row.kind) " " code { (row.address) } }
-            td.number { (row.counts.used()) " of " (row.counts.all()) }
+            td.number { (number(row.counts.used())) " of " (number(row.counts.all())) }
             td {
                 @if let Some((_, words)) = snapshot.quarantined.iter().find(|(refused, _)| refused == name) {
                     span.bad { "refused by the kernel: " (words) }
                 } @else if snapshot.waiting.contains(name) {
                     span.warn { "waiting for the kernel" }
-                } @else if let Some(problem) = &row.problem {
+                } @else if let Some(problem) = row.problem.as_ref().filter(|it| it.severity > Severity::Info) {
                     span class=(class(problem)) title=(problem.hint) { (problem.sentence) }
                 } @else {
                     span.good { "programmed" }
+                    @if let Some(problem) = &row.problem { span.dim title=(problem.hint) { ", " (problem.sentence) } }
                 }
             }
         }
@@ -103,6 +109,7 @@ fn row(snapshot: &Snapshot, name: &ObjectName, row: &Row) -> Markup {
 
 /// Where the page of a Service is.
 pub fn path(name: &ObjectName) -> String {
-    let encode = |part: &str| form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>().replace('+', "%20");
+    let encode =
+        |part: &str| form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>().replace('+', "%20");
     format!("/services/{}/{}", encode(&name.namespace), encode(&name.name))
 }

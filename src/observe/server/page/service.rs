@@ -45,12 +45,13 @@ pub fn page(shared: &Shared, snapshot: &Snapshot, name: &ObjectName) -> Option<M
     })
 }
 
-/// New connections by endpoint; nothing if they are not counted.
+/// New connections by endpoint as last read, within the last ten seconds unless that takes long; nothing if they are not
+/// counted.
 fn connections(shared: &Shared, name: &ObjectName) -> Option<HashMap<SocketAddr, u64>> {
-    let totals = shared.counters.as_ref()?.totals();
+    let name = name.to_string();
     let mut of_service = HashMap::new();
-    for total in totals {
-        if total.owner.split(':').next() == Some(&name.to_string()) {
+    for total in shared.counters.as_ref()?.recent()? {
+        if total.owner.split(':').next() == Some(&name) {
             *of_service.entry(total.endpoint).or_insert(0) += total.connections;
         }
     }

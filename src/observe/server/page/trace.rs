@@ -1,16 +1,22 @@
 //! A form for a connection, and what becomes of it.
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::{
+    borrow::Cow,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use maud::{Markup, html};
 use portolan_rules::{
     explanation::trace,
-    model::Protocol,
+    model::{ObjectName, Protocol},
     ruleset::Family,
 };
 
 use super::scene::Scene;
 use crate::observe::query::{Snapshot, Wanted};
+
+/// Steps that are shown: there is one for each endpoint.
+const STEPS: usize = 200;
 
 /// What is asked.
 pub struct Question {
@@ -35,16 +41,9 @@ impl Question {
 
     /// Which Services the reconciler is to be asked for.
     pub fn wanted(&self) -> Wanted {
-        if let Ok(address) = self.to.parse() {
-            return Wanted::Frontend(address);
-        }
-        if let Some(port) = self.to.strip_prefix(':').and_then(|port| port.parse().ok()) {
-            // At no address in particular.
-            return Wanted::Frontend(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port));
-        }
         // Nothing is at no address.
-        let nothing = Wanted::Frontend(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0));
-        trace::service_name(&self.to).map_or(nothing, |(name, _)| Wanted::Service(name))
+        let nothing = Wanted::Frontend(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
+        Wanted::of_destination(&self.to).unwrap_or(nothing)
     }
 }
 
@@ -69,7 +68,7 @@ pub fn page(question: &Question, snapshot: &Snapshot) -> Markup {
 fn answer(question: &Question, snapshot: &Snapshot) -> Markup {
     let scene = Scene::new(snapshot);
     let view = scene.view();
-    let no_service = |name: &portolan_rules::model::ObjectName| format!("there is no Service {name}");
+    let no_service = |name: &ObjectName| format!("there is no Service {name}");
     let traced = trace::destination(&view, &question.to, question.protocol, no_service).and_then(|to| {
         let origin = trace::origin(&view, &question.from, Family::of(to.ip()))?;
         Ok((to, view.send(origin, to, question.protocol.number())))
@@ -78,7 +77,9 @@ fn answer(question: &Question, snapshot: &Snapshot) -> Markup {
         Err(message) => html! { p.bad { (message) } },
         Ok((to, outcome)) => html! {
             h2 #answer { (trace::answer(&outcome)) }
-            ol { @for step in trace::ladder(&view, to, question.protocol, &outcome) { li { (step) } } }
+            @let steps = trace::ladder(&view, to, question.protocol, &outcome);
+            ol { @for step in steps.iter().take(STEPS) { li { (step) } } }
+            @if steps.len() > STEPS { p.dim { "and " (steps.len() - STEPS) " more" } }
         },
     }
 }

@@ -1,0 +1,236 @@
+//! The page: in a browser, without one, with very many Services, and with questions that nobody would ask.
+
+use std::{
+    io::Write,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+};
+
+use portolan_integration::{Agent, CLUSTER_CIDR, Response, get, numbered};
+use socket2::{Domain, Type};
+
+use crate::{
+    browser::Browser,
+    scene::{Scene, wait_until},
+};
+
+const PORT: u16 = 10249;
+
+/// What paths and parameters are made of at random.
+const PARTS: [&str; 36] = [
+    "/",
+    "services",
+    "trace",
+    "commits",
+    "page.css",
+    "?",
+    "&",
+    "=",
+    "q",
+    "from",
+    "to",
+    "protocol",
+    "page",
+    "%00",
+    "%ff",
+    "%C3%28",
+    "%0d%0a",
+    "..",
+    "%2e%2e",
+    "svc%2F",
+    "default",
+    "web",
+    ":",
+    "80",
+    "99999",
+    "-1",
+    "10.96.0.1",
+    "[::1]",
+    "pod",
+    "node",
+    "outside",
+    "+",
+    "<script>",
+    "%F0%9F%92%A3",
+    "tcp",
+    "sctp",
+];
+
+/// An agent on node-a with the Services `web`, which has two Pods, and `empty`.
+fn start(scene: &Scene) -> Agent {
+    let [one, two, _] = scene.web_pods();
+    scene.put_services(&[&one, &two]);
+    Agent::start(&scene.lab.node_a, scene.manifests.path(), &["--cluster-cidr", CLUSTER_CIDR]).unwrap()
+}
+
+fn ask(agent: &Agent, path: &str) -> Response {
+    agent.get(PORT, path).unwrap_or_else(|| panic!("{path}: no answer"))
+}
+
+#[test]
+fn a_person_searches_opens_and_traces_a_service_that_breaks_meanwhile() {
+    let scene = Scene::new();
+    let _agent = start(&scene);
+    let browser = Browser::start(scene.lab.node_a.namespace());
+    browser.open(&format!("http://127.0.0.1:{PORT}/"));
+    browser.wait_for(".status", "In sync");
+    browser.wait_for("tbody", "default/empty");
+
+    browser.enter("nav input", "default/we\u{e007}");
+    browser.wait_for("main", "1 of 2 contain");
+    browser.click("tbody a");
+    browser.wait_for("h1", "default/web");
+    assert!(browser.url().ends_with("/services/default/web"), "{}", browser.url());
+    browser.wait_for(".picture", "50.0 %");
+    browser.wait_for("main table", "1/2 of new connections");
+
+    // It breaks while the page is open, which shows that without a reload.
+    scene.put_services(&[]);
+    browser.wait_for(".picture", "refused");
+    browser.wait_for("main", "the Service has no EndpointSlice");
+
+    browser.click("nav a[href='/trace']");
+    browser.wait_for("h1", "Trace");
+    browser.enter("input[name=to]", "svc/default/web:80");
+    browser.click("main form button");
+    browser.wait_for("#answer", "refused");
+
+    let [_, _, three] = scene_pods(&scene);
+    scene.put_services(&[&three]);
+    wait_until("the trace reaches the new Pod", || {
+        browser.open(&browser.url());
+        browser.text("#answer").contains("reaches")
+    });
+
+    browser.click("nav a[href='/commits']");
+    browser.wait_for("main", "EndpointSlice default/web");
+    let complaints = browser.complaints();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+/// Other Pods than those of [`Scene::web_pods`].
+fn scene_pods(scene: &Scene) -> [portolan_integration::Pod; 3] {
+    ["web-4", "web-5", "web-6"].map(|name| scene.lab.node_b.pod(name).unwrap())
+}
+
+#[test]
+fn the_page_is_readable_without_a_script_and_may_load_nothing_from_elsewhere() {
+    let scene = Scene::new();
+    let agent = start(&scene);
+    for (path, parts) in [
+        ("/", &["In sync", "default/web", "href=\"/services/default/web\"", "programmed"][..]),
+        ("/?q=nothing+has+this+name", &["0 of 2 contain"]),
+        ("/services/default/web", &["<svg", "50.0 %", "10.96.0.1:80", "Programmed as shown"]),
+        ("/services/default/empty", &["refused", "no endpoint on this node"]),
+        ("/trace?from=outside&to=%3A30080&protocol=tcp", &["reaches one of 2 endpoints, 50.0 % each"]),
+        ("/trace?from=nowhere&to=svc%2Fdefault%2Fweb", &["FROM: &quot;nowhere&quot; is not an IP address"]),
+        ("/commits", &["operations in", "at the start", "Service default/empty"]),
+    ] {
+        let page = ask(&agent, path);
+        assert_eq!(page.code, 200, "{path}");
+        for part in parts {
+            assert!(page.body.contains(part), "{path} has no {part:?}:\n{}", page.body);
+        }
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+        for part in ["style=", "onclick", "onload", "http://", "https://"] {
+            let body = page.body.replace("http://www.w3.org/2000/svg", "");
+            assert!(!body.contains(part), "{path} has {part:?}:\n{body}");
+        }
+    }
+    for (path, kind) in
+        [("/page.css", "text/css"), ("/page.js", "text/javascript"), ("/page.svg", "image/svg+xml")]
+    {
+        let file = ask(&agent, path);
+        assert_eq!(file.code, 200);
+        assert!(file.header("content-type").unwrap().starts_with(kind));
+    }
+    let missing = ask(&agent, "/services/default/%3Cscript%3E");
+    assert_eq!(missing.code, 404);
+    assert!(
+        !missing.body.contains("<script>") && missing.body.contains("&lt;script&gt;"),
+        "{}",
+        missing.body
+    );
+}
+
+#[test]
+fn ten_thousand_services_are_shown_some_at_a_time() {
+    let scene = Scene::new();
+    let services: Vec<_> = (0..10_000).flat_map(|n| numbered(n, 1..=5)).collect();
+    scene.manifests.put("many.yaml", &services).unwrap();
+    let agent =
+        Agent::start(&scene.lab.node_a, scene.manifests.path(), &["--cluster-cidr", CLUSTER_CIDR]).unwrap();
+    let first = ask(&agent, "/");
+    assert!(first.body.contains("10,000 in this cluster") && first.body.contains("page 1 of 100"));
+    let link = first.body.split("href=\"/services/").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let pages = [
+        "/".to_owned(),
+        "/?page=100".to_owned(),
+        "/?page=18446744073709551615".to_owned(),
+        "/?q=9&page=2".to_owned(),
+        format!("/services/{link}"),
+        "/trace?from=pod&to=10.96.0.1:80".to_owned(),
+        "/commits".to_owned(),
+    ];
+    for path in &pages {
+        let page = ask(&agent, path);
+        assert_eq!(page.code, 200, "{path}");
+        assert!(page.body.len() < 1_000_000, "{path}: {} bytes", page.body.len());
+    }
+    let found = ask(&agent, &format!("/?q={}", link.replace('/', "%2F")));
+    assert!(found.body.contains(&format!("href=\"/services/{link}\"")), "{}", found.body);
+}
+
+#[test]
+fn questions_that_nobody_asks_harm_nothing() {
+    let scene = Scene::new();
+    let agent = start(&scene);
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % below as u64) as usize
+    };
+    let mut codes = std::collections::BTreeSet::new();
+    for _ in 0..1500 {
+        let mut path = "/".to_owned();
+        for _ in 0..random(14) {
+            path.push_str(PARTS[random(PARTS.len())]);
+        }
+        if random(50) == 0 {
+            path.push_str(&"a".repeat(random(12_000)));
+        }
+        let answer = ask(&agent, &path);
+        codes.insert(answer.code);
+        assert!(matches!(answer.code, 200 | 400 | 404 | 414), "{path}: {}\n{}", answer.code, answer.body);
+        assert!(!answer.body.contains("<script>"), "{path}: {}", answer.body);
+    }
+    assert!(codes.contains(&200) && codes.contains(&404), "{codes:?}");
+    assert_eq!(agent.readyz(), Some(200));
+    assert!(!agent.stderr().contains("panicked"), "{}", agent.stderr());
+}
+
+#[test]
+fn who_reads_nothing_holds_up_nobody() {
+    let scene = Scene::new();
+    let agent = start(&scene);
+    let namespace = scene.lab.node_a.namespace();
+    let target: SocketAddr = (Ipv4Addr::LOCALHOST, PORT).into();
+    let mut idle = Vec::new();
+    for _ in 0..60 {
+        let socket = namespace.socket(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(1024).unwrap();
+        socket.connect(&target.into()).unwrap();
+        let mut stream = TcpStream::from(socket);
+        for _ in 0..20 {
+            stream.write_all(b"GET /services/default/web HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        }
+        idle.push(stream);
+    }
+    for _ in 0..20 {
+        assert_eq!(ask(&agent, "/services/default/web").code, 200);
+        assert_eq!(get(namespace, (Ipv4Addr::LOCALHOST, 10256).into(), "/healthz").unwrap().code, 200);
+    }
+}
