@@ -21,6 +21,7 @@ mod nft;
 pub mod plan;
 mod real_server;
 mod recorded;
+mod stale_flows;
 pub mod synthetic;
 mod traffic;
 mod yaml;
@@ -38,5 +39,6 @@ pub use self::{
     nft::{Notifications, nft},
     real_server::RealServer,
     recorded::Recording,
+    stale_flows::remove_stale,
     traffic::{Answer, Bursts, Client, Connection, Failure, Fate, Flows, Protocol, Responder, Server, Tally},
 };

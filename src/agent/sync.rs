@@ -287,7 +287,7 @@ impl<T: Tables> Agent<T> {
                     // Taken over by declaring it.
                     Ownership::Orphan => first.push((family, Operation::AddTable)),
                     // It cannot be given an owner: another takes its place.
-                    Ownership::Nobodys => {
+                    Ownership::None => {
                         first.push((family, Operation::DeleteTable));
                         self.stale_flows.note_replaced(&kernel);
                         kernel.tables.remove(&family);

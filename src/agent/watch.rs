@@ -178,7 +178,7 @@ fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, nfta
     let open = move || -> Result<(Monitor, Subscribe), nftables::Error> {
         let monitor = Monitor::open(&name)?;
         let subscription = monitor.subscription()?;
-        Ok((monitor, Box::new(move |listen| subscription.listen(listen))))
+        Ok((monitor, Box::new(move |listen| subscription.set(listen))))
     };
     listen_on(open, table, own_thread, events)
 }

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use crate::kernel::nftables::{
     self,
     attributes::Attributes,
-    connection::{Connection, Outcome, Received, Reply},
+    connection::{Connection, Outcome},
 };
 use entry::Entry;
 use request::Filter;
@@ -32,8 +32,8 @@ const ONE_BY_ONE: usize = 3;
 const FEW_ONE_BY_ONE: usize = 1;
 /// How often a dump is tried when the table is rearranged meanwhile.
 const ATTEMPTS: usize = 5;
-/// How much is sent to the kernel at once: a few hundred deletions, whose refusals fit the receive buffer.
-const CHUNK: usize = 64 << 10;
+/// How many deletions are sent to the kernel at once: as many as the receive buffer has room for refusals.
+const AT_ONCE: usize = 500;
 
 /// Why stale flows could not be removed.
 #[derive(Debug, thiserror::Error)]
@@ -54,14 +54,11 @@ pub enum Error {
     Interrupted,
 }
 
-/// Has the kernel load connection tracking, as it does for whoever asks for it: on a fresh node nobody may have, and
-/// its sysctls are there only then.
-///
-/// # Errors
-/// The kernel does not have it, or not for us.
+/// Has the kernel load connection tracking, as it does at the first request for it. On a fresh node there may have been
+/// none yet, and the sysctls exist only then.
 pub fn load() -> Result<(), Error> {
     let mut connection = Connection::open()?;
-    connection.ask(uapi::GET_STATS, 0, false, |_| (), |_| ControlFlow::Continue(()))?;
+    connection.ask(uapi::CT_GET_STATS, 0, false, |_| (), |_| ControlFlow::Continue(()))?;
     Ok(())
 }
 
@@ -84,28 +81,13 @@ impl Conntrack {
         Ok(Self { connection: Connection::open()?, filters: true })
     }
 
-    /// Removes the flows to these destinations that are stale. Returns how many there were; one that ended
-    /// meanwhile does not count. After an error some may be gone already, and asking again is safe.
+    /// Removes those flows of a family to these destinations that are stale, and of these only the ones that are `still`
+    /// stale, which is asked right before they are removed. Adds their number to `removed`; a flow that ended meanwhile
+    /// does not count. After an error some may be gone already, and it is safe to try again.
     ///
-    /// An entry in a zone of its own (`CTA_ZONE`) that nobody translated is not touched: others track flows in
-    /// zones before or after the translation, and see the destination untranslated for good.
-    ///
-    /// # Errors
-    /// The kernel could not be asked, or refused.
-    pub fn remove_stale(&mut self, flows: &Flows) -> Result<usize, Error> {
-        let mut removed = 0;
-        for family in Family::ALL {
-            self.remove_stale_of(family, flows, &|_, _| true, &mut removed)?;
-        }
-        Ok(removed)
-    }
-
-    /// The same for the destinations of one family, and of the stale flows only for those that are `still` stale, which
-    /// is asked right before they are removed. Adds their number to `removed`.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn remove_stale_of(
+    /// An entry in a zone of its own (`CTA_ZONE`) that is not translated is not touched: such zones are for tracking
+    /// before or after the translation, and see the destination untranslated for good.
+    pub fn remove_stale(
         &mut self,
         family: Family,
         flows: &Flows,
@@ -140,10 +122,10 @@ impl Conntrack {
         removed: &mut usize,
     ) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
-            let mut deletions = Deletions::default();
+            let mut deletions = Vec::new();
             let outcome = self.dump(family.number(), filter, |entry, attributes| {
-                if !entry.is_before_translation() && flows.is_stale(entry.destination, entry.source) {
-                    deletions.push(entry, |chunk| request::delete(chunk, family.number(), attributes));
+                if flows.is_stale(entry.destination, entry.source) {
+                    deletions.push((entry, request::delete(family.number(), attributes)));
                 }
             })?;
             self.delete(&deletions, still, removed)?;
@@ -154,16 +136,13 @@ impl Conntrack {
         Err(Error::Interrupted)
     }
 
-    /// Where the flows of a protocol go, and who answers them: each pair once. Of TCP only connections that were never
-    /// answered count.
-    ///
-    /// # Errors
-    /// The kernel could not be asked.
+    /// The destinations of the flows of a protocol, and the sources of their replies: each pair once. Of TCP only
+    /// connections that were never answered count.
     pub fn survey(&mut self, protocol: Protocol) -> Result<BTreeSet<(Destination, SocketAddr)>, Error> {
         let mut found = BTreeSet::new();
         for _ in 0..ATTEMPTS {
             let outcome = self.dump(uapi::EVERY_FAMILY, Filter::Of(protocol), |entry, _| {
-                if entry.destination.protocol == protocol && !entry.is_before_translation() {
+                if entry.destination.protocol == protocol {
                     found.insert((entry.destination, entry.source));
                 }
             })?;
@@ -179,25 +158,22 @@ impl Conntrack {
         &mut self,
         family: u8,
         mut filter: Filter,
-        mut read: impl FnMut(&Entry, Attributes<'_>),
+        mut read: impl FnMut(Entry, Attributes<'_>),
     ) -> Result<Outcome, Error> {
         if !self.filters {
             filter = Filter::Nothing;
         }
         loop {
-            let outcome = self.connection.ask(
-                uapi::GET,
-                family,
-                true,
-                |request| filter.write(request),
-                |message| {
-                    let attributes = message.attributes();
-                    if let Some(entry) = Entry::read(attributes) {
-                        read(&entry, attributes);
-                    }
-                    ControlFlow::Continue(())
-                },
-            );
+            let write = |request: &mut Vec<u8>| filter.write(request);
+            let outcome = self.connection.ask(uapi::CT_GET, family, true, write, |message| {
+                let attributes = message.attributes();
+                if let Some(entry) = Entry::read(attributes)
+                    && !entry.is_before_translation()
+                {
+                    read(entry, attributes);
+                }
+                ControlFlow::Continue(())
+            });
             match outcome {
                 // A refusal comes before any entry.
                 Err(error) if filter != Filter::Nothing && is_refusal(&error) => {
@@ -208,87 +184,34 @@ impl Conntrack {
         }
     }
 
-    /// Sends deletions of what is `still` stale. What is not there any more is as good as deleted, but does not count.
+    /// Sends the messages that delete what is `still` stale. What is not there any more is as good as deleted, but does
+    /// not count.
     fn delete(
         &mut self,
-        deletions: &Deletions,
+        deletions: &[(Entry, Vec<u8>)],
         still: &dyn Fn(Destination, SocketAddr) -> bool,
         removed: &mut usize,
     ) -> Result<(), Error> {
-        let mut refused = 0;
-        let mut first = None;
-        for chunk in &deletions.0 {
-            let (bytes, mut count) = chunk.of(still);
-            if count == 0 {
+        let mut refused = Vec::new();
+        for deletions in deletions.chunks(AT_ONCE) {
+            let due = deletions.iter().filter(|(entry, _)| still(entry.destination, entry.source));
+            let messages: Vec<&[u8]> = due.map(|(_, message)| &message[..]).collect();
+            if messages.is_empty() {
                 continue;
             }
-            self.connection.send(&bytes)?;
-            // All replies are there when sending returns, and there is none for what was deleted.
-            loop {
-                match self.connection.receive(false)? {
-                    Received::Nothing => break,
-                    Received::Lost => {
-                        return Err(nftables::Error::Unknown("replies were lost".to_owned()).into());
-                    }
-                    Received::Bytes(length) => {
-                        for reply in self.connection.messages(length).filter_map(|m| Reply::read(&m)) {
-                            count = count.saturating_sub(1);
-                            match Errno::from_raw_os_error(reply.errno) {
-                                Errno::NOENT => {}
-                                errno => {
-                                    refused += 1;
-                                    first.get_or_insert(errno);
-                                }
-                            }
-                        }
-                    }
-                }
+            // There is no reply for what was deleted.
+            let replies = self.connection.execute(&messages.concat())?;
+            if replies.lost {
+                return Err(nftables::Error::Unknown("replies were lost".to_owned()).into());
             }
-            *removed += count;
+            *removed += messages.len().saturating_sub(replies.errors.len());
+            let errors = replies.errors.iter().map(|reply| Errno::from_raw_os_error(reply.errno));
+            refused.extend(errors.filter(|errno| *errno != Errno::NOENT));
         }
-        match first {
-            Some(errno) => Err(Error::Refused { count: refused, errno }),
+        match refused.first() {
+            Some(errno) => Err(Error::Refused { count: refused.len(), errno: *errno }),
             None => Ok(()),
         }
-    }
-}
-
-/// Messages that each delete an entry, in datagrams.
-#[derive(Default)]
-struct Deletions(Vec<Chunk>);
-
-/// One datagram.
-#[derive(Default)]
-struct Chunk {
-    bytes: Vec<u8>,
-    /// What each message deletes, and where it ends.
-    messages: Vec<(Destination, SocketAddr, usize)>,
-}
-
-impl Deletions {
-    fn push(&mut self, entry: &Entry, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.0.last().is_none_or(|chunk| chunk.bytes.len() >= CHUNK) {
-            self.0.push(Chunk::default());
-        }
-        if let Some(chunk) = self.0.last_mut() {
-            write(&mut chunk.bytes);
-            chunk.messages.push((entry.destination, entry.source, chunk.bytes.len()));
-        }
-    }
-}
-
-impl Chunk {
-    /// The messages about flows that are `still` stale, and their number.
-    fn of(&self, still: &dyn Fn(Destination, SocketAddr) -> bool) -> (Vec<u8>, usize) {
-        let (mut bytes, mut count, mut start) = (Vec::with_capacity(self.bytes.len()), 0, 0);
-        for (destination, source, end) in &self.messages {
-            if still(*destination, *source) {
-                bytes.extend_from_slice(self.bytes.get(start..*end).unwrap_or_default());
-                count += 1;
-            }
-            start = *end;
-        }
-        (bytes, count)
     }
 }
 

@@ -68,7 +68,7 @@ fn measure() -> Result<()> {
             socket.send_to(b"?", (CLUSTER_IP, 53))?;
             let flows = stale(frontends);
             let started = Instant::now();
-            let removed = conntrack.remove_stale(&flows)?;
+            let removed = portolan_integration::remove_stale(&mut conntrack, &flows)?;
             times.push(started.elapsed());
             if removed != 1 {
                 return Err(format!("{removed} flows were removed, not one").into());
@@ -86,7 +86,7 @@ fn measure() -> Result<()> {
             let mut times = Vec::new();
             for _ in 0..RUNS {
                 let started = Instant::now();
-                conntrack.remove_stale(&flows)?;
+                portolan_integration::remove_stale(&mut conntrack, &flows)?;
                 times.push(started.elapsed());
             }
             times.sort_unstable();

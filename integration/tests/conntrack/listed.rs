@@ -185,7 +185,7 @@ fn what_is_not_stale_any_more_is_not_removed() {
         let [cluster_ip, _] = frontends(family);
         let mut removed = 0;
         let still = |to: Destination, _| to.at != cluster_ip;
-        world.conntrack.remove_stale_of(family, &stale, &still, &mut removed).unwrap();
+        world.conntrack.remove_stale(family, &stale, &still, &mut removed).unwrap();
         assert_eq!((removed, entries()), (1, 1));
     }
 }

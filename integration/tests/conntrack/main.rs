@@ -138,13 +138,13 @@ impl World {
         let stale = self.sync();
         let mut flows = self.compiler.flows(stale.udp.iter().copied());
         flows.extend(stale.gone());
-        self.conntrack.remove_stale(&flows).expect("stale flows are removed")
+        portolan_integration::remove_stale(&mut self.conntrack, &flows).expect("stale flows are removed")
     }
 
     /// Removes all flows to a destination; gives their number.
     fn remove_all(&mut self, destination: SocketAddr) -> usize {
         let nobody: Flows = [(destination, Some([].into()))].into_iter().collect();
-        self.conntrack.remove_stale(&nobody).expect("flows are removed")
+        portolan_integration::remove_stale(&mut self.conntrack, &nobody).expect("flows are removed")
     }
 }
 
@@ -315,7 +315,11 @@ fn untranslated_flows_go_when_a_service_comes_and_stay_when_it_goes() {
         assert_eq!(client.ask(destination, &own), Some(42));
         assert_eq!(world.clean(), 0);
         let nobody: Flows = [(destination, None)].into_iter().collect();
-        assert_eq!(world.conntrack.remove_stale(&nobody).unwrap(), 0, "an untranslated flow is now right");
+        assert_eq!(
+            portolan_integration::remove_stale(&mut world.conntrack, &nobody).unwrap(),
+            0,
+            "an untranslated flow is now right"
+        );
     }
 }
 
@@ -338,7 +342,7 @@ fn looking_at_everything_removes_nothing_that_is_right() {
     assert_eq!((before, all.len()), (76, 76));
     // As at a restart.
     let flows = world.compiler.flows(all);
-    assert_eq!(world.conntrack.remove_stale(&flows).unwrap(), 0);
+    assert_eq!(portolan_integration::remove_stale(&mut world.conntrack, &flows).unwrap(), 0);
     assert_eq!(entries(), before);
     // More destinations than are asked for one by one.
     for number in 1..20 {

@@ -81,7 +81,7 @@ fn the_tables_outlive_their_owner_and_the_next_takes_them_over() {
     scene.nft("flush ruleset");
     let restored = || dump(&scene) == before;
     portolan_integration::eventually(crate::scene::PATIENCE, restored).expect("a flush is undone");
-    expect_both(&scene, Ownership::Nobodys);
+    expect_both(&scene, Ownership::None);
     open.terminate().unwrap();
 }
 

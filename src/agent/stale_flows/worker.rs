@@ -283,7 +283,7 @@ fn search(shared: &Shared, conntrack: &mut Option<Conntrack>, protocol: Protocol
     };
     let outcome = opened(conntrack).and_then(|conntrack| {
         Family::ALL.into_iter().try_for_each(|family| {
-            conntrack.remove_stale_of(family, flows, &still, &mut removed[family as usize])
+            conntrack.remove_stale(family, flows, &still, &mut removed[family as usize])
         })
     });
     let removal = FlowRemoval { protocol, removed, duration: started.elapsed(), failed: outcome.is_err() };

@@ -6,12 +6,7 @@ use portolan_rules::{flows::Destination, model::Protocol};
 
 use crate::kernel::nftables::attributes::{Attribute, Attributes};
 
-use super::uapi::{
-    CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT, CTA_PROTO_NUM,
-    CTA_PROTO_SRC_PORT, CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE, CTA_STATUS, CTA_TUPLE_IP,
-    CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, CTA_TUPLE_ZONE, CTA_ZONE, IPS_SEEN_REPLY,
-    TCP_CONNTRACK_SYN_SENT,
-};
+use super::uapi::*;
 
 /// What an entry says of its flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +43,10 @@ impl Entry {
     }
 }
 
-/// Whether a TCP connection was asked for, and nothing came back.
+/// Whether a TCP connection was requested and not answered.
 fn is_unanswered(attributes: Attributes<'_>) -> bool {
-    let status = attributes.find(CTA_STATUS).and_then(|status| status.value.try_into().ok());
-    let seen_reply = status.is_none_or(|status| u32::from_be_bytes(status) & IPS_SEEN_REPLY != 0);
-    let info = attributes.find(CTA_PROTOINFO).and_then(|info| info.nested().find(CTA_PROTOINFO_TCP));
-    let state = info.and_then(|tcp| tcp.nested().find(CTA_PROTOINFO_TCP_STATE));
+    let seen_reply = attributes.number(CTA_STATUS).is_none_or(|status| status & IPS_SEEN_REPLY != 0);
+    let state = attributes.nested(CTA_PROTOINFO).nested(CTA_PROTOINFO_TCP).find(CTA_PROTOINFO_TCP_STATE);
     !seen_reply && state.is_some_and(|state| state.value == [TCP_CONNTRACK_SYN_SENT])
 }
 

@@ -6,15 +6,11 @@ use portolan_rules::{flows::Destination, model::Protocol};
 
 use crate::kernel::nftables::{
     attributes::Attributes,
-    uapi::NLM_F_REQUEST,
+    uapi::{NLA_F_NESTED, NLM_F_REQUEST},
     wire::{attribute, begin_message, begin_nest, end_message, end_nest},
 };
 
-use super::uapi::{
-    CTA_FILTER, CTA_FILTER_F_CTA_IP_DST, CTA_FILTER_F_CTA_PROTO_DST_PORT, CTA_FILTER_F_CTA_PROTO_NUM,
-    CTA_FILTER_ORIG_FLAGS, CTA_ID, CTA_IP_V4_DST, CTA_PROTO_DST_PORT, CTA_PROTO_NUM, CTA_STATUS,
-    CTA_STATUS_MASK, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_ZONE, DELETE, IPS_SEEN_REPLY,
-};
+use super::uapi::*;
 
 /// Which entries a dump is to hold. The kernel may return more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,19 +70,16 @@ impl Filter {
     }
 }
 
-/// Appends a message that deletes the entry with these attributes, if it is still the same: the kernel looks
+/// A message that deletes the entry with these attributes, if it is still the same: the kernel looks
 /// it up by its original tuple and its zone, and compares the id, which it computes from all of the entry.
-pub(super) fn delete(buffer: &mut Vec<u8>, family: u8, entry: Attributes<'_>) {
-    let start = begin_message(buffer, DELETE, NLM_F_REQUEST, 0, family, 0);
-    for kind in [CTA_TUPLE_ORIG, CTA_ZONE, CTA_ID] {
-        let Some(found) = entry.find(kind) else { continue };
-        if kind == CTA_TUPLE_ORIG {
-            let nest = begin_nest(buffer, kind);
-            buffer.extend_from_slice(found.value);
-            end_nest(buffer, nest);
-        } else {
-            attribute(buffer, kind, found.value);
+pub(super) fn delete(family: u8, entry: Attributes<'_>) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    let start = begin_message(&mut buffer, CT_DELETE, NLM_F_REQUEST, 0, family, 0);
+    for (kind, flag) in [(CTA_TUPLE_ORIG, NLA_F_NESTED), (CTA_ZONE, 0), (CTA_ID, 0)] {
+        if let Some(found) = entry.find(kind) {
+            attribute(&mut buffer, kind | flag, found.value);
         }
     }
-    end_message(buffer, start);
+    end_message(&mut buffer, start);
+    buffer
 }

@@ -1,21 +1,17 @@
 //! Numbers of ctnetlink, as `linux/netfilter/nfnetlink.h` and `linux/netfilter/nfnetlink_conntrack.h` define
 //! them.
 
-const NFNL_SUBSYS_CTNETLINK: u16 = 1;
-const IPCTNL_MSG_CT_GET: u16 = 1;
-const IPCTNL_MSG_CT_DELETE: u16 = 2;
-const IPCTNL_MSG_CT_GET_STATS: u16 = 5;
+use crate::kernel::nftables::uapi::{NFNL_SUBSYS_CTNETLINK, c_int};
 
 /// The family that stands for all of them.
 pub(super) const EVERY_FAMILY: u8 = 0;
 
 /// Type of the message that asks for entries.
-pub(super) const GET: u16 = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET;
+pub(super) const CT_GET: c_int = NFNL_SUBSYS_CTNETLINK << 8 | 1;
 /// Type of the message that deletes one.
-pub(super) const DELETE: u16 = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE;
-
+pub(super) const CT_DELETE: c_int = NFNL_SUBSYS_CTNETLINK << 8 | 2;
 /// Type of the message that asks how many there are.
-pub(super) const GET_STATS: u16 = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_STATS;
+pub(super) const CT_GET_STATS: c_int = NFNL_SUBSYS_CTNETLINK << 8 | 5;
 
 pub(super) const CTA_TUPLE_ORIG: u16 = 1;
 pub(super) const CTA_TUPLE_REPLY: u16 = 2;

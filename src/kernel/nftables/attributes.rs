@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::uapi::{HEADER, HEADERS, NLA_TYPE_MASK};
+use super::uapi::*;
 
 /// A netlink message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message<'a> {
     /// Type, with the subsystem in the high byte.
-    pub kind: u16,
+    pub kind: c_int,
     /// Flags.
-    pub flags: u16,
+    pub flags: c_int,
     /// Sequence number of the request that this answers.
     pub sequence: u32,
     /// What follows the header.
@@ -41,8 +41,8 @@ impl<'a> Iterator for Messages<'a> {
         let message = self.0.get(..length)?;
         let payload = message.get(HEADER..)?;
         let message = Message {
-            kind: u16_at(message, 4)?,
-            flags: u16_at(message, 6)?,
+            kind: u16_at(message, 4)?.into(),
+            flags: u16_at(message, 6)?.into(),
             sequence: u32_at(message, 8)?,
             payload,
         };
@@ -80,11 +80,6 @@ impl<'a> Attribute<'a> {
     pub(crate) fn string(&self) -> Option<&'a str> {
         std::str::from_utf8(self.value.split(|&byte| byte == 0).next()?).ok()
     }
-
-    /// A string as a shared name.
-    pub(crate) fn name(&self) -> Option<Arc<str>> {
-        self.string().map(Arc::from)
-    }
 }
 
 /// The attributes in these bytes; ends at the first that is malformed.
@@ -100,6 +95,26 @@ impl<'a> Attributes<'a> {
     /// The number in the first attribute of this type.
     pub(crate) fn number(self, kind: u16) -> Option<u32> {
         self.find(kind)?.number()
+    }
+
+    /// The flags in the first attribute of this type; none if there is no such attribute.
+    pub(crate) fn flags(self, kind: u16) -> c_int {
+        self.number(kind).unwrap_or(0).cast_signed()
+    }
+
+    /// The string in the first attribute of this type.
+    pub(crate) fn string(self, kind: u16) -> Option<&'a str> {
+        self.find(kind)?.string()
+    }
+
+    /// The string in the first attribute of this type, as a shared name.
+    pub(crate) fn name(self, kind: u16) -> Option<Arc<str>> {
+        self.string(kind).map(Arc::from)
+    }
+
+    /// The attributes in the first attribute of this type; none if there is no such attribute.
+    pub(crate) fn nested(self, kind: u16) -> Self {
+        self.find(kind).map_or(Self(&[]), |attribute| attribute.nested())
     }
 }
 

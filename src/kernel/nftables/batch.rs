@@ -14,20 +14,20 @@ use super::{
     element::{ElementRef, ElementWriter},
     libnftnl::{Name, Scratch},
     linearize::linearize,
-    probe::Trial,
-    uapi::{
-        HEADER, NFNL_BATCH_GENID, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES,
-        NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN,
-        NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_MSG_NEWTABLE, NFT_SET_ELEM_INTERVAL_END, NFTA_CHAIN_HOOK,
-        NFTA_CHAIN_NAME, NFTA_CHAIN_TYPE, NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_RULE_CHAIN,
-        NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_NAME, NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
-        NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST,
-    },
+    uapi::*,
     wire,
 };
 
 /// How large a buffer is kept, in bytes: enough for thousands of elements.
 const KEPT: usize = 1 << 20;
+
+/// A transaction for the kernel to judge.
+#[derive(Clone, Debug)]
+pub(super) struct Trial {
+    pub transaction: Transaction,
+    /// Flags that its tables are given (`NFTA_TABLE_FLAGS`).
+    pub table_flags: c_int,
+}
 
 /// A transaction in the kernel's form: the messages of one batch, one after the other.
 ///
@@ -39,7 +39,7 @@ pub struct Batch {
     messages: Vec<(usize, usize)>,
     scratch: Option<Scratch>,
     /// Flags that tables are given (`NFTA_TABLE_FLAGS`), if any.
-    pub(super) table_flags: u32,
+    pub(super) table_flags: c_int,
     /// The generation that the kernel must be at, if that matters.
     pub(super) generation: Option<u32>,
 }
@@ -107,7 +107,7 @@ impl Batch {
         if let Some(flags) =
             self.messages.last().and_then(|(start, _)| self.bytes.get_mut(start + 6..start + 8))
         {
-            let acknowledged = NLM_F_ACK | u16::from_ne_bytes([flags[0], flags[1]]);
+            let acknowledged = NLM_F_ACK as u16 | u16::from_ne_bytes([flags[0], flags[1]]);
             flags.copy_from_slice(&acknowledged.to_ne_bytes());
         }
         Ok(owners)
@@ -205,7 +205,7 @@ impl Batch {
         match operation {
             Operation::AddTable if self.table_flags != 0 => {
                 // Without any, a table that exists keeps those that it has.
-                wire::number(out, NFTA_TABLE_FLAGS, self.table_flags);
+                wire::flags(out, NFTA_TABLE_FLAGS, self.table_flags);
             }
             Operation::DeleteSet(name) => wire::string(out, NFTA_SET_NAME, Name::new(name)?.text()),
             Operation::DeleteChain(name) => wire::string(out, NFTA_CHAIN_NAME, Name::new(name)?.text()),
@@ -264,12 +264,20 @@ pub fn encode(transaction: &Transaction, buffer: &mut Vec<u8>) -> Result<(), Err
 
 /// Whether an element is the end of a range, which is no operation of its own.
 fn ends_range(element: &Attribute<'_>) -> bool {
-    element.nested().number(NFTA_SET_ELEM_FLAGS) == Some(NFT_SET_ELEM_INTERVAL_END)
+    element.nested().flags(NFTA_SET_ELEM_FLAGS) == NFT_SET_ELEM_INTERVAL_END
+}
+
+/// A batch without any message.
+pub(super) fn empty(generation: Option<u32>) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    begin(&mut buffer, generation);
+    end(&mut buffer, 1);
+    buffer
 }
 
 /// Writes the message that begins a batch. The kernel refuses all of it (`ERESTART`) if it is at another generation than
 /// this one (`NFNL_BATCH_GENID`).
-pub(super) fn begin(buffer: &mut Vec<u8>, generation: Option<u32>) {
+fn begin(buffer: &mut Vec<u8>, generation: Option<u32>) {
     let kind = NFNL_MSG_BATCH_BEGIN;
     let start = wire::begin_message(buffer, kind, NLM_F_REQUEST, 0, 0, NFNL_SUBSYS_NFTABLES);
     if let Some(generation) = generation {
@@ -279,7 +287,7 @@ pub(super) fn begin(buffer: &mut Vec<u8>, generation: Option<u32>) {
 }
 
 /// Writes the message that ends a batch, and asks for an acknowledgement.
-pub(super) fn end(buffer: &mut Vec<u8>, sequence: u32) {
+fn end(buffer: &mut Vec<u8>, sequence: u32) {
     let flags = NLM_F_REQUEST | NLM_F_ACK;
     let start = wire::begin_message(buffer, NFNL_MSG_BATCH_END, flags, sequence, 0, NFNL_SUBSYS_NFTABLES);
     wire::end_message(buffer, start);

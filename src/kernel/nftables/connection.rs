@@ -1,7 +1,6 @@
 //! A socket to the subsystems of nfnetlink: requests and their replies.
 
 use std::{
-    ffi::c_int,
     ops::ControlFlow,
     os::fd::{AsFd, BorrowedFd},
     time::Duration,
@@ -17,20 +16,9 @@ use super::{
     Error,
     attributes::{Attributes, Message, Messages, u32_at},
     libnftnl::{borrow, set_option},
-    uapi::{
-        HEADER, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE,
-        NLMSG_ERROR, NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS,
-    },
+    uapi::*,
     wire,
 };
-
-const SOL_NETLINK: c_int = 270;
-const NETLINK_ADD_MEMBERSHIP: c_int = 1;
-const NETLINK_DROP_MEMBERSHIP: c_int = 2;
-const NETLINK_CAP_ACK: c_int = 10;
-const NETLINK_EXT_ACK: c_int = 11;
-const SOL_SOCKET: c_int = 1;
-const SO_SNDBUFFORCE: c_int = 32;
 
 /// Room for the replies to a large batch; what does not fit is lost.
 const RECEIVE_BUFFER: usize = 4 << 20;
@@ -71,12 +59,21 @@ impl Reply {
         Some(Self {
             sequence: message.sequence,
             errno,
-            offset: attributes
-                .find(NLMSGERR_ATTR_OFFS)
-                .and_then(|offset| Some(u32::from_ne_bytes(offset.value.try_into().ok()?))),
-            reason: attributes.find(NLMSGERR_ATTR_MSG).and_then(|reason| reason.string()).map(str::to_owned),
+            offset: attributes.find(NLMSGERR_ATTR_OFFS).and_then(|offset| u32_at(offset.value, 0)),
+            reason: attributes.string(NLMSGERR_ATTR_MSG).map(str::to_owned),
         })
     }
+}
+
+/// All that the kernel says of a datagram.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    /// Whether it acknowledged something: of a batch, its end.
+    pub acknowledged: bool,
+    /// What it refused.
+    pub errors: Vec<Reply>,
+    /// Whether some replies were lost.
+    pub lost: bool,
 }
 
 /// How a request ended.
@@ -102,11 +99,11 @@ pub(crate) enum Received {
     Lost,
 }
 
-/// Has a socket join a multicast group, or leave it.
-pub(super) fn set_member(fd: BorrowedFd<'_>, group: u32, member: bool) -> Result<(), Error> {
+/// Has a socket join the multicast group of `nf_tables`, or leave it.
+pub(super) fn set_member(fd: BorrowedFd<'_>, member: bool) -> Result<(), Error> {
     let option = if member { NETLINK_ADD_MEMBERSHIP } else { NETLINK_DROP_MEMBERSHIP };
-    set_option(fd, SOL_NETLINK, option, group.cast_signed())
-        .map_err(Error::io("cannot set what a netlink socket listens to"))
+    set_option(fd, SOL_NETLINK, option, NFNLGRP_NFTABLES)
+        .map_err(Error::io("cannot change the subscription of a netlink socket"))
 }
 
 /// A socket to `nf_tables`, or to another subsystem of nfnetlink.
@@ -130,23 +127,22 @@ impl Connection {
     pub(crate) fn open() -> Result<Self, Error> {
         let socket = Socket::open(Bus::Netfilter).map_err(Error::io("cannot open a netlink socket"))?;
         socket.bind(0, 0).map_err(Error::io("cannot bind a netlink socket"))?;
-        rustix::io::fcntl_setfd(borrow(&socket), FdFlags::CLOEXEC)
-            .map_err(Error::io("cannot set a netlink socket's flags"))?;
-        for option in [NETLINK_EXT_ACK, NETLINK_CAP_ACK] {
-            set_option(borrow(&socket), SOL_NETLINK, option, 1)
-                .map_err(Error::io("cannot set a netlink socket's option"))?;
-        }
         let fd = borrow(&socket);
-        if sockopt::set_socket_recv_buffer_size_force(fd, RECEIVE_BUFFER).is_err() {
-            sockopt::set_socket_recv_buffer_size(fd, RECEIVE_BUFFER)
-                .map_err(Error::io("cannot set a netlink socket's receive buffer"))?;
-        }
-        sockopt::set_socket_timeout(fd, sockopt::Timeout::Recv, Some(TIMEOUT))
-            .map_err(Error::io("cannot set a netlink socket's timeout"))?;
-        let limit = sockopt::socket_send_buffer_size(fd)
-            .map_err(Error::io("cannot read a netlink socket's send buffer"))?
-            .saturating_sub(SEND_OVERHEAD);
+        let limit = Self::configure(fd).map_err(Error::io("cannot configure a netlink socket"))?;
         Ok(Self { socket, sequence: 0, buffer: vec![0; DATAGRAM], limit })
+    }
+
+    /// Sets a socket's options; returns the longest datagram that it may send.
+    fn configure(fd: BorrowedFd<'_>) -> std::io::Result<usize> {
+        rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC)?;
+        for option in [NETLINK_EXT_ACK, NETLINK_CAP_ACK] {
+            set_option(fd, SOL_NETLINK, option, 1)?;
+        }
+        if sockopt::set_socket_recv_buffer_size_force(fd, RECEIVE_BUFFER).is_err() {
+            sockopt::set_socket_recv_buffer_size(fd, RECEIVE_BUFFER)?;
+        }
+        sockopt::set_socket_timeout(fd, sockopt::Timeout::Recv, Some(TIMEOUT))?;
+        send_limit(fd)
     }
 
     /// The socket's address: by it the kernel knows who owns a table.
@@ -154,8 +150,9 @@ impl Connection {
         self.socket.portid()
     }
 
-    /// Sends one datagram; makes the send buffer large enough.
+    /// Sends one datagram; makes the send buffer large enough. Replies to earlier ones are thrown away.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.drain()?;
         if bytes.len() > self.limit {
             self.widen(bytes.len())?;
         }
@@ -179,13 +176,11 @@ impl Connection {
             sockopt::set_socket_send_buffer_size(fd, wanted)
                 .map_err(Error::io("cannot set a netlink socket's send buffer"))?;
         }
-        self.limit = sockopt::socket_send_buffer_size(fd)
-            .map_err(Error::io("cannot read a netlink socket's send buffer"))?
-            .saturating_sub(SEND_OVERHEAD);
+        self.limit = send_limit(fd).map_err(Error::io("cannot read a netlink socket's send buffer"))?;
         if bytes > self.limit { Err(Error::TooLarge { bytes, limit: self.limit }) } else { Ok(()) }
     }
 
-    /// Receives one datagram into the buffer; without waiting, unless told to.
+    /// Receives one datagram into the buffer, after waiting for it if `wait` is set.
     pub(crate) fn receive(&mut self, wait: bool) -> Result<Received, Error> {
         let flags = RecvFlags::TRUNC | if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
         loop {
@@ -206,51 +201,52 @@ impl Connection {
         Messages(self.buffer.get(..length).unwrap_or_default())
     }
 
-    /// A sequence number for a request of one's own.
+    /// Calls `read` for each message that was received so far. Returns whether some were lost.
+    pub(crate) fn received(&mut self, mut read: impl FnMut(&Message<'_>)) -> Result<bool, Error> {
+        let mut lost = false;
+        loop {
+            match self.receive(false)? {
+                Received::Nothing => return Ok(lost),
+                Received::Lost => lost = true,
+                Received::Bytes(length) => self.messages(length).for_each(|message| read(&message)),
+            }
+        }
+    }
+
+    /// Throws away what was received so far.
+    pub(crate) fn drain(&mut self) -> Result<(), Error> {
+        self.received(|_| ()).map(drop)
+    }
+
+    /// Sends a datagram, and reads all replies. They are there when sending returns, since the kernel works on the
+    /// datagram within that system call.
+    pub(crate) fn execute(&mut self, bytes: &[u8]) -> Result<Replies, Error> {
+        self.send(bytes)?;
+        let mut replies = Replies::default();
+        replies.lost = self.received(|message| match Reply::read(message) {
+            Some(reply) if reply.errno != 0 => replies.errors.push(reply),
+            reply => replies.acknowledged |= reply.is_some(),
+        })?;
+        Ok(replies)
+    }
+
+    /// A new sequence number for a request.
     pub(crate) fn next_sequence(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
         self.sequence
     }
 
-    /// Throws away replies that nobody waited for.
-    pub(crate) fn drain(&mut self) -> Result<(), Error> {
-        while !matches!(self.receive(false)?, Received::Nothing) {}
-        Ok(())
-    }
-
-    /// Asks `nf_tables` for one object, or with `dump` for all of them, and hands each reply to `read`.
-    pub(crate) fn request(
-        &mut self,
-        kind: u16,
-        family: u8,
-        dump: bool,
-        attributes: &[(u16, &str)],
-        mut read: impl FnMut(&Message<'_>),
-    ) -> Result<Outcome, Error> {
-        let write = |request: &mut Vec<u8>| {
-            for (kind, value) in attributes {
-                wire::string(request, *kind, value);
-            }
-        };
-        let read = |message: &Message<'_>| {
-            read(message);
-            ControlFlow::Continue(())
-        };
-        self.ask(wire::nf_tables(kind), family, dump, write, read)
-    }
-
     /// Asks a subsystem of nfnetlink, with the attributes that `write` appends, for one object or with `dump`
-    /// for all of them, and hands each reply to `read` until that has enough, which makes the outcome incomplete: the
+    /// for all of them, and calls `read` for each reply until that breaks, which makes the outcome incomplete: the
     /// kernel goes on with what it was asked for, and the socket is of no use then.
     pub(crate) fn ask(
         &mut self,
-        kind: u16,
+        kind: c_int,
         family: u8,
         dump: bool,
         write: impl FnOnce(&mut Vec<u8>),
         mut read: impl FnMut(&Message<'_>) -> ControlFlow<()>,
     ) -> Result<Outcome, Error> {
-        self.drain()?;
         let sequence = self.next_sequence();
         let flags = NLM_F_REQUEST | if dump { NLM_F_DUMP } else { 0 };
         let mut request = Vec::new();
@@ -265,29 +261,26 @@ impl Connection {
                 Received::Nothing => return Err(Error::Unknown("no reply to a request".to_owned())),
                 Received::Lost => return Ok(Outcome::Incomplete),
             };
-            for message in self.messages(length) {
-                if message.sequence != sequence {
-                    continue;
-                }
+            for message in self.messages(length).filter(|message| message.sequence == sequence) {
                 if message.flags & NLM_F_DUMP_INTR != 0 {
                     outcome = Outcome::Interrupted;
                 }
                 match message.kind {
                     NLMSG_ERROR => return refusal(&message),
                     NLMSG_DONE => return Ok(outcome),
-                    answer if answer >> 8 == kind >> 8 => {
-                        if read(&message).is_break() {
-                            return Ok(Outcome::Incomplete);
-                        }
-                        if !dump {
-                            return Ok(outcome);
-                        }
-                    }
+                    answer if answer >> 8 != kind >> 8 => {}
+                    _ if read(&message).is_break() => return Ok(Outcome::Incomplete),
+                    _ if !dump => return Ok(outcome),
                     _ => {}
                 }
             }
         }
     }
+}
+
+/// The longest datagram that a socket may send.
+fn send_limit(fd: BorrowedFd<'_>) -> std::io::Result<usize> {
+    Ok(sockopt::socket_send_buffer_size(fd)?.saturating_sub(SEND_OVERHEAD))
 }
 
 fn refusal(message: &Message<'_>) -> Result<Outcome, Error> {

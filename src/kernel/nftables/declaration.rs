@@ -1,13 +1,11 @@
 //! The numbers that declare a set or map to the kernel, and what they say about a set found there.
 
-use portolan_rules::ruleset::{DataType, Elements, Set, SetData, SetFlags};
+use portolan_rules::ruleset::{DataType, Set, SetData, SetFlags};
 
 use super::{
+    attributes::Attributes,
     libnftnl::{self, Name, attributes},
-    uapi::{
-        NFT_DATA_VERDICT, NFT_SET_CONCAT, NFT_SET_EVAL, NFT_SET_INTERVAL, NFT_SET_MAP, NFT_SET_TIMEOUT,
-        UDATA_SET_DATA_BYTEORDER, UDATA_SET_KEY_BYTEORDER,
-    },
+    uapi::*,
 };
 
 /// Bits that nft gives each field's type in a concatenation's (`TYPE_BITS`).
@@ -21,7 +19,7 @@ const FIELDS_MAX: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Declaration {
     /// `NFTA_SET_FLAGS`.
-    pub flags: u32,
+    pub flags: c_int,
     /// `NFTA_SET_KEY_TYPE`.
     pub key_type: u32,
     /// `NFTA_SET_KEY_LEN`.
@@ -40,16 +38,14 @@ impl Declaration {
     /// The numbers of a set. Refuses, with the reason, what the kernel cannot hold.
     pub(super) fn of(set: &Set) -> Result<Self, String> {
         let (key_type, key_length) = type_and_length(&set.key)?;
-        let mut flags = 0;
-        for (flag, bit) in [
+        let flags = [
             (set.flags.interval, NFT_SET_INTERVAL),
             (set.flags.interval && set.key.len() > 1, NFT_SET_CONCAT),
             (set.is_map(), NFT_SET_MAP),
             (set.flags.timeout, NFT_SET_TIMEOUT),
             (set.flags.dynamic, NFT_SET_EVAL),
-        ] {
-            flags |= if flag { bit } else { 0 };
-        }
+        ];
+        let flags = flags.into_iter().fold(0, |all, (flag, bit)| if flag { all | bit } else { all });
         let (data_type, data_length, data_byte_order) = match &set.data {
             SetData::None => (0, 0, 0),
             SetData::Value(types) => {
@@ -106,39 +102,30 @@ fn record(kind: u8, value: u32) -> Vec<u8> {
     [&[kind, 4][..], &value.to_ne_bytes()].concat()
 }
 
-/// The declaration that these numbers make, without a counter, as far as the model has it. `None` if it has not.
-pub(super) fn read(
-    name: &std::sync::Arc<str>,
-    flags: u32,
-    (key_type, key_length): (u32, u32),
-    (data_type, data_length): (u32, u32),
-    size: Option<u32>,
-) -> Option<Set> {
-    let key = types(key_type)?;
-    let data = match data_type {
+/// The declaration in the attributes of a set, without a counter, as far as the model has it. `None` if it has not.
+pub(super) fn read(name: &str, attributes: Attributes<'_>) -> Option<Set> {
+    let number = |kind| attributes.number(kind).unwrap_or(0);
+    let flags = attributes.flags(NFTA_SET_FLAGS);
+    let data = match number(NFTA_SET_DATA_TYPE) {
         _ if flags & NFT_SET_MAP == 0 => SetData::None,
         NFT_DATA_VERDICT => SetData::Verdict,
         data_type => SetData::Value(types(data_type)?),
     };
     let set = Set {
-        name: name.clone(),
-        key,
         data,
         flags: SetFlags {
             interval: flags & NFT_SET_INTERVAL != 0,
             dynamic: flags & NFT_SET_EVAL != 0,
             timeout: flags & NFT_SET_TIMEOUT != 0,
         },
-        size,
-        counter: false,
-        elements: Elements::new(),
+        size: attributes.nested(NFTA_SET_DESC).number(NFTA_SET_DESC_SIZE),
+        ..Set::new(name, &types(number(NFTA_SET_KEY_TYPE))?)
     };
     let declaration = Declaration::of(&set).ok()?;
-    let same_data = match set.data {
-        SetData::Value(_) => declaration.data_length == data_length,
-        SetData::None | SetData::Verdict => true,
-    };
-    (declaration.flags == flags && declaration.key_length == key_length && same_data).then_some(set)
+    let same_data =
+        !matches!(set.data, SetData::Value(_)) || declaration.data_length == number(NFTA_SET_DATA_LEN);
+    let same_key = declaration.key_length == number(NFTA_SET_KEY_LEN);
+    (declaration.flags == flags && same_key && same_data).then_some(set)
 }
 
 fn type_and_length(types: &[DataType]) -> Result<(u32, u32), String> {

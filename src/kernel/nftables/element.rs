@@ -4,18 +4,7 @@ use portolan_rules::ruleset::{
     COMMENT_MAX, Concat, DataType, Element, ElementData, Family, Set, SetData, Verdict,
 };
 
-use super::{
-    uapi::{NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM},
-    uapi::{
-        NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END, NFTA_DATA_VALUE, NFTA_DATA_VERDICT,
-        NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_KEY_END,
-        NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_USERDATA, NFTA_TABLE_NAME,
-        NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE, NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_CREATE, NLM_F_REQUEST,
-        UDATA_ELEM_COMMENT, UDATA_ELEM_F_INTERVAL_OPEN, UDATA_ELEM_FLAGS,
-    },
-    verdict::verdict_code,
-    wire,
-};
+use super::{uapi::*, verdict::verdict_code, wire};
 
 /// How many bytes keys and data of a set have: in the kernel, and in a [`Concat`], whose fields are padded.
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +141,7 @@ impl<'a> ElementWriter<'a> {
     ) -> Result<(), String> {
         if key.as_bytes().is_empty() {
             let start = self.begin_element(buffer);
-            wire::number(buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_CATCHALL);
+            wire::flags(buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_CATCHALL);
             self.rest(buffer, element, false)?;
             wire::end_nest(buffer, start);
             return Ok(());
@@ -180,7 +169,7 @@ impl<'a> ElementWriter<'a> {
                 if let Some(after) = after {
                     wire::end_nest(buffer, start);
                     let start = self.begin_element(buffer);
-                    wire::number(buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
+                    wire::flags(buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
                     value(buffer, NFTA_SET_ELEM_KEY, &after);
                     wire::end_nest(buffer, start);
                     return Ok(());

@@ -20,10 +20,7 @@ use nftnl::nftnl_sys::{
 };
 use smallvec::SmallVec;
 
-use super::{
-    attributes::u32_at,
-    uapi::{HEADERS, NAME_MAX},
-};
+use super::{attributes::u32_at, uapi::*};
 
 /// The value of an attribute: at most an IPv6 address, or a name.
 pub(super) type Bytes = SmallVec<[u8; 16]>;
@@ -62,7 +59,7 @@ macro_rules! number {
         })*
     };
 }
-number!(u8, u32, u64);
+number!(u8, i32, u32, u64);
 
 impl Value for &[u8] {
     fn bytes(self) -> Bytes {

@@ -10,14 +10,7 @@ use portolan_rules::ruleset::{
 
 use super::{
     libnftnl::{self, Attribute, Bytes, Name, Value, attributes},
-    uapi::{
-        IFNAMSIZ, IPS_DST_NAT, NF_NAT_RANGE_PROTO_RANDOM_FULLY, NFT_CMP_EQ, NFT_CMP_NEQ, NFT_CT_STATUS,
-        NFT_DYNSET_OP_DELETE, NFT_DYNSET_OP_UPDATE, NFT_FIB_RESULT_ADDRTYPE, NFT_HASH_JENKINS,
-        NFT_LOOKUP_F_INV, NFT_META_IIFNAME, NFT_META_L4PROTO, NFT_META_MARK, NFT_META_PRIORITY, NFT_NAT_DNAT,
-        NFT_NG_RANDOM, NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REG_VERDICT,
-        NFT_REJECT_ICMP_UNREACH, NFT_REJECT_TCP_RST, NFT_RULE_MAXEXPRS, NFTA_FIB_F_DADDR, NFTA_FIB_F_SADDR,
-        RTN_LOCAL,
-    },
+    uapi::*,
     verdict::verdict_code,
 };
 
@@ -181,7 +174,7 @@ impl Program {
 
     fn dynset(
         &mut self,
-        operation: u32,
+        operation: c_int,
         set: &str,
         key: &Expression,
         data: Option<&Expression>,
@@ -308,7 +301,7 @@ impl Program {
     }
 
     fn load_field(&mut self, field: Field, to: Register) -> Result<(), String> {
-        let meta = |key: u32| attributes![NFTNL_EXPR_META_KEY => key, NFTNL_EXPR_META_DREG => to];
+        let meta = |key: c_int| attributes![NFTNL_EXPR_META_KEY => key, NFTNL_EXPR_META_DREG => to];
         let fib = |flags: u32| {
             attributes![
                 NFTNL_EXPR_FIB_RESULT => NFT_FIB_RESULT_ADDRTYPE,
@@ -341,7 +334,7 @@ impl Program {
         self.load_payload(NFT_PAYLOAD_NETWORK_HEADER, offset, length, to)
     }
 
-    fn load_payload(&mut self, base: u32, offset: u32, length: u32, to: Register) -> Result<(), String> {
+    fn load_payload(&mut self, base: c_int, offset: u32, length: u32, to: Register) -> Result<(), String> {
         let attributes = attributes![
             NFTNL_EXPR_PAYLOAD_BASE => base,
             NFTNL_EXPR_PAYLOAD_OFFSET => offset,

@@ -1,4 +1,4 @@
-//! Notices every change of `nf_tables`' rulesets, whoever makes it.
+//! Notices every change of `nf_tables`' rulesets, by any process.
 
 mod filter;
 
@@ -15,11 +15,7 @@ use super::{
     attributes::Message,
     connection::{Connection, Received, set_member},
     libnftnl::attach_filter,
-    uapi::{
-        NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTABLES, NFT_MSG_DELSET, NFT_MSG_DELSETELEM, NFT_MSG_NEWGEN,
-        NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM, NFTA_GEN_ID, NFTA_GEN_PROC_NAME, NFTA_GEN_PROC_PID,
-        NFTA_SET_NAME, NFTA_TABLE_NAME,
-    },
+    uapi::*,
 };
 
 /// The ruleset's generation: a number that each commit raises (`NFT_MSG_NEWGEN`).
@@ -39,10 +35,9 @@ impl Generation {
         Some(Self {
             id: attributes.number(NFTA_GEN_ID)?,
             thread: attributes.number(NFTA_GEN_PROC_PID).unwrap_or(0),
-            process: attributes
-                .find(NFTA_GEN_PROC_NAME)
-                .map(|name| String::from_utf8_lossy(name.value).trim_end_matches('\0').to_owned())
-                .unwrap_or_default(),
+            process: attributes.find(NFTA_GEN_PROC_NAME).map_or_else(String::new, |name| {
+                String::from_utf8_lossy(name.value).trim_end_matches('\0').to_owned()
+            }),
         })
     }
 }
@@ -51,7 +46,7 @@ impl Generation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// What was changed (`NFT_MSG_…`).
-    pub message: u16,
+    pub message: c_int,
     /// Family of its table (`NFPROTO_…`).
     pub family: u8,
     /// Its table's name; `None` for the generation.
@@ -80,14 +75,14 @@ impl AsFd for Monitor {
     }
 }
 
-/// A handle on the subscription of a [`Monitor`], wherever that is.
+/// A handle on the subscription of a [`Monitor`], which may be on another thread.
 #[derive(Debug)]
 pub struct Subscription(OwnedFd);
 
 impl Subscription {
-    /// Ends the subscription, or renews it. What is changed in between is not told.
-    pub fn listen(&self, listen: bool) -> Result<(), Error> {
-        set_member(self.0.as_fd(), NFNLGRP_NFTABLES, listen)
+    /// Ends the subscription, or renews it. Changes in between are not reported.
+    pub fn set(&self, subscribed: bool) -> Result<(), Error> {
+        set_member(self.0.as_fd(), subscribed)
     }
 }
 
@@ -95,40 +90,40 @@ impl Monitor {
     /// Subscribes to the changes of tables of this name in this thread's network namespace, and to the end of every
     /// commit.
     pub fn open(table: &str) -> Result<Self, Error> {
-        let monitor = Self::deaf()?;
+        let monitor = Self::unsubscribed()?;
         monitor.only(table);
-        monitor.listen(true)?;
+        monitor.subscribe(true)?;
         Ok(monitor)
+    }
+
+    /// Opens the socket without subscribing.
+    pub(super) fn unsubscribed() -> Result<Self, Error> {
+        Ok(Self { connection: Connection::open()?, events: VecDeque::new() })
     }
 
     /// Has the kernel drop most notifications about tables of other names. Where it cannot, they are passed over when
     /// they are read.
     pub(super) fn only(&self, table: &str) {
-        if let Err(error) = attach_filter(self.connection.as_fd(), &filter::program(table)) {
+        if let Err(error) = attach_filter(self.as_fd(), &filter::program(table)) {
             debug!(%error, "The kernel does not filter notifications");
         }
     }
 
-    /// Opens the socket without subscribing.
-    pub(super) fn deaf() -> Result<Self, Error> {
-        Ok(Self { connection: Connection::open()?, events: VecDeque::new() })
+    /// Subscribes, or unsubscribes. For each subscription the kernel writes a notification for each element of every
+    /// commit.
+    pub(super) fn subscribe(&self, subscribed: bool) -> Result<(), Error> {
+        set_member(self.as_fd(), subscribed)
     }
 
-    /// Subscribes, or ends that. While somebody is subscribed, the kernel writes a notification for each
-    /// element of every commit.
-    pub(super) fn listen(&self, listen: bool) -> Result<(), Error> {
-        set_member(self.connection.as_fd(), NFNLGRP_NFTABLES, listen)
-    }
-
-    /// Throws away what was told so far.
-    pub(super) fn forget(&mut self) -> Result<(), Error> {
+    /// Discards the notifications so far.
+    pub(super) fn discard(&mut self) -> Result<(), Error> {
         self.events.clear();
         self.connection.drain()
     }
 
     /// For another thread: with it the subscription can be ended for a while.
     pub fn subscription(&self) -> Result<Subscription, Error> {
-        let socket = self.connection.as_fd().try_clone_to_owned();
+        let socket = self.as_fd().try_clone_to_owned();
         socket.map(Subscription).map_err(Error::io("cannot duplicate a netlink socket"))
     }
 
@@ -155,14 +150,12 @@ fn event(message: &Message<'_>) -> Option<Event> {
     }
     let kind = message.kind & 0xff;
     let attributes = message.attributes();
-    let name = |number| attributes.find(number).and_then(|name| name.name());
-    let (table, generation) = if kind == NFT_MSG_NEWGEN {
-        (None, Generation::read(message))
-    } else {
-        (name(NFTA_TABLE_NAME), None)
+    let (table, generation) = match kind {
+        NFT_MSG_NEWGEN => (None, Generation::read(message)),
+        _ => (attributes.name(NFTA_TABLE_NAME), None),
     };
     let of_set = [NFT_MSG_NEWSET, NFT_MSG_DELSET, NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM].contains(&kind);
     // The number is the same in messages about elements (`NFTA_SET_ELEM_LIST_SET`).
-    let set = of_set.then(|| name(NFTA_SET_NAME)).flatten();
+    let set = of_set.then(|| attributes.name(NFTA_SET_NAME)).flatten();
     Some(Event { message: kind, family: message.family(), table, set, generation })
 }

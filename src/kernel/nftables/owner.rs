@@ -1,28 +1,21 @@
-//! Tables that nobody else may change: the owner and persist flags of a table.
+//! Tables that only their owner may change: the owner and persist flags of a table.
 //!
-//! The owner is a socket. When it closes, a table with the persist flag (kernel 6.9) stays and belongs to nobody,
-//! until somebody takes it over by declaring it with the owner flag again; without that flag it would go, and all
-//! traffic with it. Neither flag can be taken from a table or given to one that was made without them.
+//! The owner is a socket. When it closes, a table with the persist flag (kernel 6.9) stays without an owner, until a
+//! process takes it over by declaring it with the owner flag again; without the persist flag it would be deleted, and
+//! all traffic interrupted. Neither flag can be taken from a table or given to one that was made without them.
 
 use std::collections::BTreeMap;
 
 use portolan_rules::ruleset::Family;
 
-use super::{
-    Error, Kernel,
-    connection::Outcome,
-    uapi::{
-        NFT_MSG_GETTABLE, NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST, NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
-        NFTA_TABLE_OWNER,
-    },
-};
+use super::{Error, Kernel, reader::Reader, uapi::*};
 
 /// Whose a table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
     /// It was made without an owner, and can have none.
-    Nobodys,
-    /// Its owner has gone: whoever comes first can take it over.
+    None,
+    /// Its owner has gone; the first process that declares it takes it over.
     Orphan,
     /// This socket's.
     Ours,
@@ -41,30 +34,17 @@ impl Kernel {
 
     /// Whose the tables of this name are. A family without such a table is absent.
     pub fn ownership(&mut self, table: &str) -> Result<BTreeMap<Family, Ownership>, Error> {
-        let port = self.connection.port();
         let mut ownership = BTreeMap::new();
         for family in Family::ALL {
-            let (mut flags, mut owner) = (0, None);
-            let own = [(NFTA_TABLE_NAME, table)];
-            let outcome =
-                self.connection.request(NFT_MSG_GETTABLE, family.number(), false, &own, |message| {
-                    let attributes = message.attributes();
-                    flags = attributes.number(NFTA_TABLE_FLAGS).unwrap_or(0);
-                    owner = attributes.number(NFTA_TABLE_OWNER);
-                })?;
-            match outcome {
-                Outcome::Absent => {}
-                Outcome::Incomplete => return Err(Error::Unknown("no answer about a table".to_owned())),
-                Outcome::Complete | Outcome::Interrupted => {
-                    let whose = match (flags & NFT_TABLE_F_OWNER != 0, flags & NFT_TABLE_F_PERSIST != 0) {
-                        (true, _) if owner == Some(port) => Ownership::Ours,
-                        (true, _) => Ownership::Others,
-                        (false, true) => Ownership::Orphan,
-                        (false, false) => Ownership::Nobodys,
-                    };
-                    ownership.insert(family, whose);
-                }
-            }
+            let mut reader = Reader { connection: &mut self.connection, family, table };
+            let Some((flags, owner)) = reader.table()? else { continue };
+            let whose = match (flags & NFT_TABLE_F_OWNER != 0, flags & NFT_TABLE_F_PERSIST != 0) {
+                (true, _) if owner == Some(self.connection.port()) => Ownership::Ours,
+                (true, _) => Ownership::Others,
+                (false, true) => Ownership::Orphan,
+                (false, false) => Ownership::None,
+            };
+            ownership.insert(family, whose);
         }
         Ok(ownership)
     }

@@ -5,24 +5,20 @@
 //! and no listener hears of it.
 
 mod feature;
-mod release;
 
 use std::{collections::BTreeSet, fmt};
 
-use portolan_rules::{ruleset::Family, transaction::Transaction};
+use portolan_rules::ruleset::Family;
 use rustix::io::Errno;
 
 use super::{
-    Error, Kernel, batch,
-    connection::{Connection, Outcome},
-    dump,
-    uapi::{NFT_MSG_GETSET, NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST, NFTA_SET_COUNT, NFTA_TABLE_NAME},
+    Error, Kernel, RangeRemoval, Release,
+    batch::{self, Trial},
+    reader::Reader,
+    uapi::*,
 };
 
-pub use self::{
-    feature::Feature,
-    release::{RangeRemoval, Release},
-};
+pub use self::feature::Feature;
 
 /// What a kernel can do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,20 +140,11 @@ fn ip_version(family: Family) -> &'static str {
     }
 }
 
-/// Something for the kernel to judge.
-#[derive(Clone, Debug)]
-pub(super) struct Trial {
-    pub transaction: Transaction,
-    /// Flags that its tables are given (`NFTA_TABLE_FLAGS`).
-    pub table_flags: u32,
-}
-
-impl Trial {
-    fn of(feature: Feature, family: Family) -> Self {
-        let owned = feature == Feature::OwnedTables;
-        let table_flags = if owned { NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST } else { 0 };
-        Self { transaction: feature.transaction(family), table_flags }
-    }
+/// What shows whether a feature is there.
+fn trial(feature: Feature, family: Family) -> Trial {
+    let owned = feature == Feature::OwnedTables;
+    let table_flags = if owned { NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST } else { 0 };
+    Trial { transaction: feature.transaction(family), table_flags }
 }
 
 impl Kernel {
@@ -172,7 +159,7 @@ impl Kernel {
             missing: missing(&trials, &mut |trials| self.refused(trials))?,
             acknowledges: self.acknowledges,
             checks_generation: self.checks_generation()?,
-            counts_elements: counts_elements(&mut self.connection, table)?,
+            counts_elements: self.counts_elements(table)?,
         })
     }
 
@@ -186,21 +173,19 @@ impl Kernel {
     /// Has the kernel judge these without committing any of them. Gives the indices of those that it refuses.
     fn refused(&mut self, trials: &[Trial]) -> Result<BTreeSet<usize>, Error> {
         let owners = self.batch.encode_trials(trials)?;
-        self.connection.drain()?;
-        self.connection.send(self.batch.bytes())?;
+        let replies = self.connection.execute(self.batch.bytes())?;
         let mut refused = BTreeSet::new();
-        let replies = self.each_reply(&mut |reply| {
+        for reply in &replies.errors {
             let owner = reply.sequence.checked_sub(1).and_then(|index| owners.get(index as usize));
             match (Errno::from_raw_os_error(reply.errno), owner) {
                 (Errno::PERM, _) => return Err(Error::Permission),
                 (Errno::NOMEM | Errno::NOBUFS | Errno::INTR | Errno::AGAIN, _) => {
-                    return Err(Error::Unknown(format!("a probe failed: {}", super::refused(reply, None))));
+                    return Err(Error::Unknown(format!("a probe failed: {}", Error::refused(reply, None))));
                 }
                 (_, Some(owner)) => drop(refused.insert(*owner)),
-                (_, None) => return Err(super::refused(reply, None)),
+                (_, None) => return Err(Error::refused(reply, None)),
             }
-            Ok(())
-        })?;
+        }
         if replies.lost || (refused.is_empty() && !replies.acknowledged) {
             return Err(Error::Unknown("replies to a probe were lost".to_owned()));
         }
@@ -210,16 +195,24 @@ impl Kernel {
     /// Whether a batch for another generation is refused. It is empty, so that a kernel that does not look at the
     /// generation commits nothing.
     fn checks_generation(&mut self) -> Result<bool, Error> {
-        let present = dump::generation(&mut self.connection)?.id;
+        let present = self.generation()?.id;
         // Zero would mean any.
         let other = (present ^ 1 << 31).max(1);
-        let mut empty = Vec::new();
-        batch::begin(&mut empty, Some(other));
-        batch::end(&mut empty, 1);
-        self.connection.drain()?;
-        self.connection.send(&empty)?;
-        let replies = self.replies()?;
-        Ok(replies.refused.is_some_and(|reply| reply.errno == Errno::RESTART.raw_os_error()))
+        let replies = self.connection.execute(&batch::empty(Some(other)))?;
+        Ok(replies.errors.first().is_some_and(|reply| reply.errno == Errno::RESTART.raw_os_error()))
+    }
+
+    /// Whether the kernel says how many elements the sets of this table have; `None` if there is no set.
+    fn counts_elements(&mut self, table: &str) -> Result<Option<bool>, Error> {
+        for family in Family::ALL {
+            let mut reader = Reader { connection: &mut self.connection, family, table };
+            let counts = reader.objects(NFT_MSG_GETSET, |set| Some(set.find(NFTA_SET_COUNT).is_some()))?;
+            // It does so for all sets or for none.
+            if let Some(counts) = counts.first() {
+                return Ok(Some(*counts));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -232,29 +225,13 @@ fn missing(trials: &[(Family, Feature)], refused: Judge<'_>) -> Result<BTreeSet<
     let mut missing = BTreeSet::new();
     loop {
         let asked: Vec<_> = trials.iter().filter(|trial| !missing.contains(*trial)).copied().collect();
-        let written: Vec<_> = asked.iter().map(|(family, feature)| Trial::of(*feature, *family)).collect();
+        let written: Vec<_> = asked.iter().map(|(family, feature)| trial(*feature, *family)).collect();
         let refused = if written.is_empty() { BTreeSet::new() } else { refused(&written)? };
         if refused.is_empty() {
             return Ok(missing);
         }
         missing.extend(refused.into_iter().filter_map(|index| asked.get(index).copied()));
     }
-}
-
-/// Whether the kernel tells how many elements the sets of this table have; `None` if there is no set.
-fn counts_elements(connection: &mut Connection, table: &str) -> Result<Option<bool>, Error> {
-    let own = [(NFTA_TABLE_NAME, table)];
-    let mut counts = None;
-    for family in Family::ALL {
-        let outcome = connection.request(NFT_MSG_GETSET, family.number(), true, &own, |message| {
-            counts = Some(message.attributes().number(NFTA_SET_COUNT).is_some());
-        })?;
-        // Any answer will do: the kernel tells of all sets or of none.
-        if counts.is_some() && outcome != Outcome::Absent {
-            break;
-        }
-    }
-    Ok(counts)
 }
 
 #[cfg(test)]

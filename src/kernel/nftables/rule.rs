@@ -10,15 +10,7 @@ use super::{
     attributes::{Attribute, Attributes},
     libnftnl::{Name, Scratch},
     linearize::linearize,
-    uapi::{
-        NF_NAT_RANGE_MAP_IPS, NF_NAT_RANGE_PROTO_SPECIFIED, NFT_REJECT_TCP_RST, NFTA_BITWISE_MASK,
-        NFTA_BITWISE_OP, NFTA_BITWISE_XOR, NFTA_BYTEORDER_DREG, NFTA_BYTEORDER_LEN, NFTA_BYTEORDER_SREG,
-        NFTA_CMP_DATA, NFTA_DATA_VERDICT, NFTA_DYNSET_FLAGS, NFTA_DYNSET_PAD, NFTA_DYNSET_TIMEOUT,
-        NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_HASH_OFFSET, NFTA_HASH_TYPE, NFTA_IMMEDIATE_DATA,
-        NFTA_LOOKUP_FLAGS, NFTA_MASQ_FLAGS, NFTA_NAT_FLAGS, NFTA_NAT_REG_ADDR_MAX, NFTA_NAT_REG_ADDR_MIN,
-        NFTA_NAT_REG_PROTO_MAX, NFTA_NAT_REG_PROTO_MIN, NFTA_NG_OFFSET, NFTA_REJECT_ICMP_CODE,
-        NFTA_REJECT_TYPE, NFTA_RULE_EXPRESSIONS,
-    },
+    uapi::*,
     verdict::parse_verdict,
     wire,
 };
@@ -37,12 +29,9 @@ impl Program {
     /// Reads the attributes of a rule.
     pub(super) fn read(rule: Attributes<'_>) -> Self {
         let mut program = Self::default();
-        let list = rule.find(NFTA_RULE_EXPRESSIONS).map_or(Attributes(&[]), |list| list.nested());
-        for expression in list {
-            let name = expression.nested().find(NFTA_EXPR_NAME).and_then(|name| name.string());
-            let data = expression.nested().find(NFTA_EXPR_DATA);
-            let data = data.map_or(Attributes(&[]), |data| data.nested());
-            program.add(name.unwrap_or("?"), data);
+        for expression in rule.nested(NFTA_RULE_EXPRESSIONS) {
+            let name = expression.nested().string(NFTA_EXPR_NAME).unwrap_or("?");
+            program.add(name, expression.nested().nested(NFTA_EXPR_DATA));
         }
         program
     }
@@ -59,9 +48,7 @@ impl Program {
             return;
         }
         if name == "immediate" {
-            let verdict =
-                data.find(NFTA_IMMEDIATE_DATA).and_then(|data| data.nested().find(NFTA_DATA_VERDICT));
-            self.target = verdict.and_then(|verdict| parse_verdict(verdict.nested()));
+            self.target = parse_verdict(data.nested(NFTA_IMMEDIATE_DATA).nested(NFTA_DATA_VERDICT));
         }
         let mut attributes: Vec<Attribute<'_>> = data.into_iter().collect();
         attributes.retain(|attribute| !is_implied(name, attribute, data));
@@ -125,7 +112,7 @@ fn is_implied(name: &str, attribute: &Attribute<'_>, all: Attributes<'_>) -> boo
             attribute.number().is_some_and(|flags| flags & !implied == 0)
         }
         // It keeps a code only for the types that have one.
-        ("reject", NFTA_REJECT_ICMP_CODE) => all.number(NFTA_REJECT_TYPE) == Some(NFT_REJECT_TCP_RST),
+        ("reject", NFTA_REJECT_ICMP_CODE) => all.flags(NFTA_REJECT_TYPE) == NFT_REJECT_TCP_RST,
         _ => false,
     }
 }

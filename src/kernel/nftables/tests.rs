@@ -20,7 +20,7 @@ use super::{
     libnftnl::Scratch,
     monitor::Generation,
     rule::Program,
-    uapi::{NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_RULE_EXPRESSIONS},
+    uapi::*,
     verdict::parse_verdict,
     wire,
 };

@@ -2,10 +2,7 @@
 
 use portolan_rules::ruleset::{Name, Verdict};
 
-use super::{
-    attributes::Attributes,
-    uapi::{NF_ACCEPT, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_RETURN, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE},
-};
+use super::{attributes::Attributes, uapi::*};
 
 /// The code of a verdict, and the chain that it leads to.
 pub(super) fn verdict_code(verdict: &Verdict) -> (i32, Option<&Name>) {
@@ -20,7 +17,7 @@ pub(super) fn verdict_code(verdict: &Verdict) -> (i32, Option<&Name>) {
 
 /// Reads the value of `NFTA_DATA_VERDICT`.
 pub(super) fn parse_verdict(attributes: Attributes<'_>) -> Option<Verdict> {
-    let chain = || attributes.find(NFTA_VERDICT_CHAIN)?.name();
+    let chain = || attributes.name(NFTA_VERDICT_CHAIN);
     match attributes.number(NFTA_VERDICT_CODE)?.cast_signed() {
         NF_ACCEPT => Some(Verdict::Accept),
         NF_DROP => Some(Verdict::Drop),

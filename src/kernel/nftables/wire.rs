@@ -1,6 +1,6 @@
 //! Writes netlink messages and attributes into a growing buffer.
 
-use super::uapi::{HEADERS, NFNL_SUBSYS_NFTABLES, NLA_F_NESTED};
+use super::uapi::*;
 
 /// Longest attribute: its length field has 16 bits.
 pub(crate) const ATTRIBUTE_MAX: usize = u16::MAX as usize;
@@ -8,19 +8,19 @@ pub(crate) const ATTRIBUTE_MAX: usize = u16::MAX as usize;
 /// Starts a message with `struct nfgenmsg`; [`end_message`] completes it. Returns where it starts.
 pub(crate) fn begin_message(
     buffer: &mut Vec<u8>,
-    kind: u16,
-    flags: u16,
+    kind: c_int,
+    flags: c_int,
     sequence: u32,
     family: u8,
-    resource: u16,
+    resource: c_int,
 ) -> usize {
     let start = buffer.len();
     let mut header = [0; HEADERS];
-    header[4..6].copy_from_slice(&kind.to_ne_bytes());
-    header[6..8].copy_from_slice(&flags.to_ne_bytes());
+    header[4..6].copy_from_slice(&(kind.cast_unsigned() as u16).to_ne_bytes());
+    header[6..8].copy_from_slice(&(flags.cast_unsigned() as u16).to_ne_bytes());
     header[8..12].copy_from_slice(&sequence.to_ne_bytes());
     header[16] = family;
-    header[18..20].copy_from_slice(&resource.to_be_bytes());
+    header[18..20].copy_from_slice(&(resource.cast_unsigned() as u16).to_be_bytes());
     buffer.extend_from_slice(&header);
     start
 }
@@ -32,7 +32,7 @@ pub(crate) fn end_message(buffer: &mut [u8], start: usize) {
 }
 
 /// The type of an `nf_tables` message (`NFT_MSG_…`) in a netlink header.
-pub(crate) const fn nf_tables(kind: u16) -> u16 {
+pub(crate) const fn nf_tables(kind: c_int) -> c_int {
     NFNL_SUBSYS_NFTABLES << 8 | kind
 }
 
@@ -59,6 +59,11 @@ pub(crate) fn string(buffer: &mut Vec<u8>, kind: u16, value: &str) {
 #[inline]
 pub(crate) fn number(buffer: &mut Vec<u8>, kind: u16, value: u32) {
     attribute(buffer, kind, &value.to_be_bytes());
+}
+
+/// Appends flags, a number.
+pub(crate) fn flags(buffer: &mut Vec<u8>, kind: u16, value: c_int) {
+    number(buffer, kind, value.cast_unsigned());
 }
 
 /// Starts an attribute that holds attributes; [`end_nest`] completes it. Returns where it starts.

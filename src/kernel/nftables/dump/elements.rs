@@ -7,11 +7,7 @@ use portolan_rules::ruleset::{Concat, Element, ElementData, Elements, Set};
 use crate::kernel::nftables::{
     attributes::{Attribute, Attributes},
     element::{comment, padded, predecessor},
-    uapi::{
-        NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END, NFTA_DATA_VALUE, NFTA_DATA_VERDICT,
-        NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_KEY_END,
-        NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_USERDATA,
-    },
+    uapi::*,
     verdict::parse_verdict,
 };
 
@@ -31,37 +27,32 @@ pub(super) struct ElementReader {
 impl ElementReader {
     /// For the elements of this set.
     pub(super) fn of(set: &Set) -> Self {
-        let ranges = match (set.flags.interval, set.key.as_slice()) {
-            (true, [one]) => Some(one.size()),
+        let interval = set.flags.interval;
+        let ranges = match set.key.as_slice() {
+            [one] if interval => Some(one.size()),
             _ => None,
         };
-        Self {
-            ranges,
-            interval: set.flags.interval,
-            found: Vec::new(),
-            ends: Vec::new(),
-            comments: HashSet::new(),
-        }
+        Self { ranges, interval, found: Vec::new(), ends: Vec::new(), comments: HashSet::new() }
     }
 
-    /// Reads one message of a dump.
+    /// Reads the elements in a message.
+    pub(super) fn read_list(&mut self, attributes: Attributes<'_>) {
+        attributes
+            .nested(NFTA_SET_ELEM_LIST_ELEMENTS)
+            .into_iter()
+            .for_each(|element| self.read(element.nested()));
+    }
+
+    /// Reads one element.
     pub(super) fn read(&mut self, attributes: Attributes<'_>) {
-        if let Some(list) = attributes.find(NFTA_SET_ELEM_LIST_ELEMENTS) {
-            for element in list.nested() {
-                self.element(element.nested());
-            }
-        }
-    }
-
-    fn element(&mut self, attributes: Attributes<'_>) {
         let (mut key, mut end, mut flags) = (None, None, 0);
         let mut element = Element::member();
         for attribute in attributes {
             match attribute.kind {
-                NFTA_SET_ELEM_KEY => key = value(&attribute),
-                NFTA_SET_ELEM_KEY_END => end = value(&attribute),
-                NFTA_SET_ELEM_FLAGS => flags = attribute.number().unwrap_or(0),
-                NFTA_SET_ELEM_DATA => element.data = data(&attribute),
+                NFTA_SET_ELEM_KEY => key = value(attribute),
+                NFTA_SET_ELEM_KEY_END => end = value(attribute),
+                NFTA_SET_ELEM_FLAGS => flags = attribute.number().unwrap_or(0).cast_signed(),
+                NFTA_SET_ELEM_DATA => element.data = data(attribute),
                 NFTA_SET_ELEM_USERDATA => element.comment = self.comment(attribute.value),
                 _ => {}
             }
@@ -122,16 +113,13 @@ impl ElementReader {
     }
 }
 
-fn value(attribute: &Attribute<'_>) -> Option<Concat> {
+/// The value of an attribute that holds data.
+pub(in super::super) fn value(attribute: Attribute<'_>) -> Option<Concat> {
     Some(padded(attribute.nested().find(NFTA_DATA_VALUE)?.value))
 }
 
-fn data(attribute: &Attribute<'_>) -> ElementData {
-    match attribute.nested().into_iter().next() {
-        Some(data) if data.kind == NFTA_DATA_VALUE => ElementData::Value(padded(data.value)),
-        Some(data) if data.kind == NFTA_DATA_VERDICT => {
-            parse_verdict(data.nested()).map_or(ElementData::None, ElementData::Verdict)
-        }
-        _ => ElementData::None,
-    }
+fn data(attribute: Attribute<'_>) -> ElementData {
+    let verdict = || parse_verdict(attribute.nested().nested(NFTA_DATA_VERDICT));
+    let value = value(attribute).map(ElementData::Value);
+    value.or_else(|| verdict().map(ElementData::Verdict)).unwrap_or(ElementData::None)
 }

@@ -4,19 +4,10 @@
 //! square of the set's size. Asking for elements by key takes the same time for each. If as many are found as the
 //! set has, then these are all.
 
-use portolan_rules::ruleset::{Concat, Family, Set};
+use portolan_rules::ruleset::{Concat, Set};
 
 use super::elements::ElementReader;
-use crate::kernel::nftables::{
-    Error,
-    connection::{Connection, Received},
-    element::write_key,
-    uapi::{
-        NFT_MSG_GETSETELEM, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_TABLE_NAME,
-        NLM_F_REQUEST, NLMSG_ERROR,
-    },
-    wire,
-};
+use crate::kernel::nftables::{Error, element::write_key, reader::Reader, uapi::*, wire};
 
 /// Keys in one request. The kernel puts a reply for each into the socket's buffer before it comes back, and these
 /// must all find room.
@@ -26,24 +17,10 @@ pub(super) const WORTH_IT: u32 = 4096;
 /// Keys without an element, after which asking is given up: each ends its request.
 const MISSES: usize = 20_000;
 
-/// Asks for the elements of a set at these keys, each of which is there once. Nothing if they are not all that the
-/// set has, which is `count`.
-pub(super) fn read(
-    connection: &mut Connection,
-    table: (Family, &str),
-    set: &Set,
-    keys: &[Concat],
-    count: u32,
-) -> Result<Option<ElementReader>, Error> {
-    let read = read_some(connection, table, set, keys)?;
-    Ok(read.filter(|(_, found)| u32::try_from(*found) == Ok(count)).map(|(elements, _)| elements))
-}
-
 /// Asks for the elements of a set at these keys, each of which is there once; gives those that are there, and how many
 /// these are. Nothing if the kernel's answers were lost, or too many keys have no element.
-pub(super) fn read_some(
-    connection: &mut Connection,
-    table: (Family, &str),
+pub(super) fn read(
+    reader: &mut Reader<'_>,
     set: &Set,
     keys: &[Concat],
 ) -> Result<Option<(ElementReader, usize)>, Error> {
@@ -53,31 +30,23 @@ pub(super) fn read_some(
     while !rest.is_empty() {
         let asked = &rest[..rest.len().min(AT_ONCE)];
         request.clear();
-        let sequence = connection.next_sequence();
-        if write(&mut request, sequence, table, set, asked).is_none() {
+        let sequence = reader.connection.next_sequence();
+        if write(&mut request, sequence, reader, set, asked).is_none() {
             return Ok(None);
         }
-        connection.drain()?;
-        connection.send(&request)?;
+        reader.connection.send(&request)?;
         let (mut replies, mut ended) = (0, false);
-        loop {
-            let length = match connection.receive(false)? {
-                Received::Bytes(length) => length,
-                Received::Nothing => break,
-                Received::Lost => return Ok(None),
-            };
-            for message in connection.messages(length).filter(|message| message.sequence == sequence) {
-                // The first key without an element ends a request.
-                ended |= message.kind == NLMSG_ERROR;
-                if !ended {
-                    elements.read(message.attributes());
-                    replies += 1;
-                }
+        let lost = reader.connection.received(|message| {
+            // The first key without an element ends a request.
+            ended |= message.kind == NLMSG_ERROR && message.sequence == sequence;
+            if !ended && message.sequence == sequence {
+                elements.read_list(message.attributes());
+                replies += 1;
             }
-        }
+        })?;
         found += replies;
         missed += usize::from(ended);
-        if missed > MISSES || (!ended && replies != asked.len()) {
+        if lost || missed > MISSES || (!ended && replies != asked.len()) {
             return Ok(None);
         }
         rest = rest.get(replies + usize::from(ended)..).unwrap_or_default();
@@ -89,14 +58,14 @@ pub(super) fn read_some(
 fn write(
     request: &mut Vec<u8>,
     sequence: u32,
-    (family, table): (Family, &str),
+    reader: &Reader<'_>,
     set: &Set,
     keys: &[Concat],
 ) -> Option<()> {
-    let kind = wire::nf_tables(NFT_MSG_GETSETELEM);
-    let start = wire::begin_message(request, kind, NLM_F_REQUEST, sequence, family.number(), 0);
+    let (kind, family) = (wire::nf_tables(NFT_MSG_GETSETELEM), reader.family.number());
+    let start = wire::begin_message(request, kind, NLM_F_REQUEST, sequence, family, 0);
     wire::string(request, NFTA_SET_ELEM_LIST_SET, &set.name);
-    wire::string(request, NFTA_TABLE_NAME, table);
+    wire::string(request, NFTA_TABLE_NAME, reader.table);
     let list = wire::begin_nest(request, NFTA_SET_ELEM_LIST_ELEMENTS);
     for key in keys {
         write_key(request, set, key).ok()?;

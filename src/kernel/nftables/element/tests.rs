@@ -11,7 +11,7 @@ use super::super::{
     Batch,
     attributes::Messages,
     libnftnl::{self, Name, Scratch, attributes},
-    uapi::{NF_ACCEPT, NFT_GOTO, NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM, NFT_SET_ELEM_INTERVAL_END},
+    uapi::{NF_ACCEPT, NFT_GOTO, NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM, NFT_SET_ELEM_INTERVAL_END, c_int},
     wire,
 };
 
@@ -41,7 +41,7 @@ fn ours(family: Family, set: &Set, elements: &[(Concat, Element)], delete: bool)
 
 /// An element as libnftnl takes it.
 struct RawElement<'a> {
-    flags: Option<u32>,
+    flags: Option<c_int>,
     key: &'a [u8],
     key_end: Option<&'a [u8]>,
     data: Option<&'a [u8]>,

@@ -7,7 +7,7 @@
 
 use nftnl::nftnl_sys::libc::{self, sock_filter};
 
-use crate::kernel::nftables::uapi::NFT_MSG_NEWGEN;
+use crate::kernel::nftables::uapi::*;
 
 /// Messages looked at in one datagram; one with more passes. The kernel fills less than a page, and a message about an
 /// element has some 60 bytes at least. The program must fit into `net.core.optmem_max`, which was 20 KiB before 6.7.
@@ -55,7 +55,7 @@ pub(super) fn program(table: &str) -> Vec<sock_filter> {
         program.push(jump(libc::BPF_JGT | libc::BPF_X, 0, 1, 0));
         program.push(ends(DROP));
         program.push(load(libc::BPF_B, low(TYPE, 2)));
-        program.push(jump(libc::BPF_JEQ, u32::from(NFT_MSG_NEWGEN), 0, 1));
+        program.push(jump(libc::BPF_JEQ, NFT_MSG_NEWGEN.cast_unsigned(), 0, 1));
         program.push(ends(PASS));
         program.push(load(libc::BPF_H, ATTRIBUTE));
         // Past the words, two operations each, and the verdict.

@@ -1,0 +1,177 @@
+//! The socket by which tables are read and changed.
+
+use std::time::{Duration, Instant};
+
+use portolan_rules::{
+    planes::counterpart,
+    ruleset::{Concat, Elements, Family, Name, Ruleset, Set},
+    transaction::Transaction,
+};
+use rustix::io::Errno;
+
+use super::{
+    Error, Generation, Ownership, Release, Wanted,
+    batch::{self, Batch},
+    connection::Connection,
+    dump::{self, Everything, Exchanged},
+    monitor::Monitor,
+    reader::Reader,
+};
+
+/// What a commit did and took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// Number of netlink messages, without those that begin and end the batch.
+    pub messages: usize,
+    /// Length of the datagram.
+    pub bytes: usize,
+    /// Time to encode it.
+    pub encode: Duration,
+    /// Time in the kernel: from sending to the last reply.
+    pub kernel: Duration,
+}
+
+/// A socket to `nf_tables` in the network namespace of the thread that opened it. It stays on its thread: a
+/// commit blocks for as long as the kernel works on it.
+pub struct Kernel {
+    pub(super) connection: Connection,
+    /// Listens during dumps.
+    monitor: Monitor,
+    pub(super) batch: Batch,
+    /// Whether this kernel acknowledges the end of a batch (since 6.10). Those before only report errors.
+    pub(super) acknowledges: bool,
+    /// In which families the plane in force bears the names of the other one ([`portolan_rules::planes`]).
+    exchanged: Exchanged,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").field("acknowledges", &self.acknowledges).finish_non_exhaustive()
+    }
+}
+
+impl Kernel {
+    /// Opens the socket and asks the kernel, with an empty batch, whether it may be used.
+    /// [`Error::Permission`] without `CAP_NET_ADMIN`.
+    pub fn open() -> Result<Self, Error> {
+        let mut connection = Connection::open()?;
+        let replies = connection.execute(&batch::empty(None))?;
+        match replies.errors.first() {
+            None => {}
+            Some(reply) if reply.errno == Errno::OPNOTSUPP.raw_os_error() => {
+                return Err(Error::Lacking {
+                    release: Release::running().to_string(),
+                    what: "nf_tables (CONFIG_NF_TABLES)".to_owned(),
+                });
+            }
+            Some(reply) => return Err(Error::refused(reply, None)),
+        }
+        Ok(Self {
+            connection,
+            monitor: Monitor::unsubscribed()?,
+            batch: Batch::new(),
+            acknowledges: replies.acknowledged,
+            exchanged: Exchanged::default(),
+        })
+    }
+
+    /// Reads the tables of this name, of families `ip` and `ip6`. A family without such a table is absent
+    /// from the ruleset.
+    ///
+    /// Nothing of other tables is read. What the model cannot express is there all the same, as something that
+    /// differs from all that Portolan writes: a set without types, a base chain of [`FOREIGN_PRIORITY`]. So is every
+    /// rule, as [`Statement::Foreign`]: [`Kernel::read`] compares them with those that are expected. Elements of dynamic sets are left out, as are anonymous sets and chains,
+    /// which belong to a rule. Every element of a set with the interval flag has its end; an element with an
+    /// empty key is the catch-all `*`. Objects of other kinds (counters, flow tables) are not part of the model.
+    ///
+    /// Changes of other tables meanwhile do no harm. [`Error::Unknown`] if these tables changed during each of
+    /// several attempts. The kernel walks a set from its beginning for every 32 KiB, so that the time grows with
+    /// the square of a set's size: a third of a second for 100,000 elements, a quarter of a minute for 600,000.
+    ///
+    /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
+    pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
+        self.read(table, &mut Everything)
+    }
+
+    /// The same, but with rules that are known, and of the elements only those that are wanted, in linear time where it is known which keys large
+    /// sets may have: their elements are asked for by key. Sets that hold anything else are dumped, as they are if the
+    /// kernel does not say how many elements a set has (before 6.16). Of other sets there are no elements.
+    pub fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
+        let (ruleset, exchanged) = dump::dump(&mut self.connection, &mut self.monitor, table, wanted)?;
+        self.exchanged = exchanged;
+        Ok(ruleset)
+    }
+
+    /// The elements of a set, which has no ranges and is declared like this one, at these keys: of those that are there. This
+    /// takes the same time for each, however large the set. Changes between two calls are for the caller to notice.
+    pub fn elements(
+        &mut self,
+        table: &str,
+        family: Family,
+        set: &Set,
+        keys: &[Concat],
+    ) -> Result<Elements, Error> {
+        let set = Set { name: self.plain_name(family, &set.name), ..set.clone() };
+        dump::elements_at(&mut Reader { connection: &mut self.connection, family, table }, &set, keys)
+    }
+
+    /// From now on the kernel refuses transactions, with `ERESTART`, if there was another commit since this generation
+    /// (`NFNL_BATCH_GENID`); `None`: it takes them in any case.
+    pub fn expect_generation(&mut self, generation: Option<u32>) {
+        self.batch.generation = generation;
+    }
+
+    /// From now on the other plane of a family is in force: names are exchanged ([`portolan_rules::planes`]).
+    pub fn exchange(&mut self, family: Family) {
+        let exchanged = &mut self.exchanged[family as usize];
+        *exchanged = !*exchanged;
+    }
+
+    /// The name that an object has in rulesets, by the one that it has in the kernel.
+    pub fn plain_name(&self, family: Family, name: &Name) -> Name {
+        if self.exchanged[family as usize] { counterpart(name) } else { name.clone() }
+    }
+
+    /// The generation of the namespace's rulesets, which each commit raises.
+    pub fn generation(&mut self) -> Result<Generation, Error> {
+        dump::generation(&mut self.connection)
+    }
+
+    /// Commits a transaction. The kernel takes all of it or nothing.
+    ///
+    /// [`Error::Refused`] names the operation that the kernel did not take; [`Error::Unknown`] means that it
+    /// may or may not have committed.
+    pub fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
+        let start = Instant::now();
+        if self.exchanged.contains(&true) {
+            let mut transaction = transaction.clone();
+            transaction.swap(|family| self.exchanged[family as usize]);
+            self.batch.encode(&transaction)?;
+        } else {
+            self.batch.encode(transaction)?;
+        }
+        let encode = start.elapsed();
+        let (messages, bytes) = (self.batch.messages(), self.batch.bytes().len());
+        let start = Instant::now();
+        let replies = self.connection.execute(self.batch.bytes())?;
+        let kernel = start.elapsed();
+        if let Some(reply) = replies.errors.first() {
+            let error = Error::refused(reply, self.batch.operation(reply.sequence, reply.offset));
+            if matches!(error, Error::Permission) {
+                let owned = self.ownership(&transaction.table)?;
+                let others = owned.into_iter().find(|(_, whose)| *whose == Ownership::Others);
+                return Err(others.map_or(error, |(family, _)| Error::Owned(family)));
+            }
+            return Err(error);
+        }
+        if self.acknowledges && !replies.acknowledged {
+            return Err(Error::Unknown("no acknowledgement of a commit".to_owned()));
+        }
+        if !self.acknowledges && replies.lost {
+            return Err(Error::Unknown("replies to a commit were lost".to_owned()));
+        }
+        self.batch.generation = self.batch.generation.map(|generation| generation.wrapping_add(1));
+        self.batch.shrink();
+        Ok(Commit { messages, bytes, encode, kernel })
+    }
+}

@@ -1,0 +1,126 @@
+//! Asks the kernel about the tables of one name and family. Everything that is read of tables, for whatever reason, is
+//! read here.
+
+use std::ops::ControlFlow;
+
+use portolan_rules::ruleset::Family;
+
+use super::{
+    Error,
+    attributes::{Attributes, Message},
+    connection::{Connection, Outcome},
+    uapi::*,
+    wire,
+};
+
+/// How often one request is repeated: each time, some table changed meanwhile.
+const REPETITIONS: usize = 100;
+
+/// Why a reading ended early.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Something is missing, because tables changed or replies were lost: it takes another reading.
+    Incomplete,
+    /// The kernel could not be asked.
+    Error(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Incomplete => Self::Unknown("replies about a table are missing".to_owned()),
+            Failure::Error(error) => error,
+        }
+    }
+}
+
+/// A table to ask about.
+pub(super) struct Reader<'a> {
+    pub connection: &'a mut Connection,
+    pub family: Family,
+    pub table: &'a str,
+}
+
+impl Reader<'_> {
+    /// The flags of the table (`NFTA_TABLE_FLAGS`), and the address of the socket that owns it. `None` if there is no
+    /// such table.
+    pub(super) fn table(&mut self) -> Result<Option<(c_int, Option<u32>)>, Failure> {
+        let mut table = (0, None);
+        let outcome = self.ask(NFT_MSG_GETTABLE, false, None, |attributes| {
+            table = (attributes.flags(NFTA_TABLE_FLAGS), attributes.number(NFTA_TABLE_OWNER));
+            ControlFlow::Continue(())
+        })?;
+        match outcome {
+            Outcome::Complete | Outcome::Interrupted => Ok(Some(table)),
+            Outcome::Absent => Ok(None),
+            Outcome::Incomplete => Err(Failure::Incomplete),
+        }
+    }
+
+    /// The objects of one kind, as far as `read` makes something of them. An interrupted dump of these may lack some,
+    /// since the kernel counts those of all tables to find its place again; so it is repeated.
+    pub(super) fn objects<T>(
+        &mut self,
+        kind: c_int,
+        mut read: impl FnMut(Attributes<'_>) -> Option<T>,
+    ) -> Result<Vec<T>, Failure> {
+        for _ in 0..REPETITIONS {
+            let mut objects = Vec::new();
+            let outcome = self.ask(kind, true, None, |attributes| {
+                objects.extend(read(attributes));
+                ControlFlow::Continue(())
+            })?;
+            match outcome {
+                Outcome::Complete => return Ok(objects),
+                Outcome::Absent => break,
+                Outcome::Interrupted | Outcome::Incomplete => {}
+            }
+        }
+        Err(Failure::Incomplete)
+    }
+
+    /// Calls `read` for each element of a set, until it breaks. Other tables may change meanwhile: within a set the
+    /// kernel finds its place again.
+    pub(super) fn elements(
+        &mut self,
+        set: &str,
+        mut read: impl FnMut(Attributes<'_>) -> ControlFlow<()>,
+    ) -> Result<Outcome, Error> {
+        self.ask(NFT_MSG_GETSETELEM, true, Some(set), |attributes| {
+            let list = attributes.nested(NFTA_SET_ELEM_LIST_ELEMENTS);
+            list.into_iter().try_for_each(|element| read(element.nested()))
+        })
+    }
+
+    fn ask(
+        &mut self,
+        kind: c_int,
+        dump: bool,
+        set: Option<&str>,
+        mut read: impl FnMut(Attributes<'_>) -> ControlFlow<()>,
+    ) -> Result<Outcome, Error> {
+        let Self { connection, family, table } = self;
+        let family = family.number();
+        let write = |request: &mut Vec<u8>| {
+            wire::string(request, NFTA_TABLE_NAME, table);
+            if let Some(set) = set {
+                wire::string(request, NFTA_SET_ELEM_LIST_SET, set);
+            }
+        };
+        // The kernel does not filter every kind of dump by table.
+        let read = |message: &Message<'_>| {
+            let attributes = message.attributes();
+            if message.family() == family && attributes.string(NFTA_TABLE_NAME) == Some(table) {
+                return read(attributes);
+            }
+            ControlFlow::Continue(())
+        };
+        connection.ask(wire::nf_tables(kind), family, dump, write, read)
+    }
+}
