@@ -69,12 +69,6 @@ pub struct Conntrack {
     filters: bool,
 }
 
-impl std::fmt::Debug for Conntrack {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conntrack").field("filters", &self.filters).finish_non_exhaustive()
-    }
-}
-
 impl Conntrack {
     /// Opens the socket.
     pub fn open() -> Result<Self, Error> {

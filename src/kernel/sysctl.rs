@@ -1,7 +1,6 @@
 //! What the agent sets outside nftables: sysctls of connection tracking, and its own out-of-memory score.
 
 use std::{
-    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
     thread::available_parallelism,
@@ -18,8 +17,8 @@ use crate::config::{
     settings::{ConntrackSettings, Wish},
 };
 
-/// More connections than that are not tracked because there are many CPUs: the hash table of a machine with a
-/// hundred of them would take its memory for nothing.
+/// The greatest limit that follows from the number of CPUs: on a machine with a hundred of them a hash table in
+/// proportion would be a waste of memory.
 const MAX_BY_CPUS: u64 = 1 << 20;
 
 /// The limit itself, which needs a hash table to match.
@@ -30,7 +29,7 @@ const LIMIT: &str = "nf_conntrack_max";
 pub enum Effort {
     /// Everything: setting it is all there is to do (`--init-only`).
     Everything,
-    /// What was asked for; of defaults that cannot be set, one warning tells.
+    /// What was asked for; one warning lists the defaults that cannot be set.
     Explicit,
     /// What was asked for; defaults are left alone.
     OnlyExplicit,
@@ -53,7 +52,7 @@ pub struct SysctlError {
 }
 
 impl SysctlError {
-    /// Whether somebody with more privileges could set it.
+    /// Whether it could be set with more privileges.
     pub fn is_about_privileges(&self) -> bool {
         use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
         matches!(self.source.kind(), PermissionDenied | ReadOnlyFilesystem)
@@ -114,24 +113,19 @@ impl Sysctls {
 
     /// Sets limits and timeouts of connection tracking; writes only what is different.
     pub fn apply(&self, settings: &ConntrackSettings, effort: Effort) -> Result<(), SysctlError> {
-        let mut failures = String::new();
+        let mut failures = Vec::new();
         for wanted in wanted(settings, self.cpu_count()) {
             if effort == Effort::OnlyExplicit && !wanted.wish.is_explicit {
                 continue;
             }
             match self.set(&wanted) {
-                Ok(()) => {}
                 Err(error) if wanted.wish.is_explicit || effort == Effort::Everything => return Err(error),
-                Err(error) => {
-                    let separator = if failures.is_empty() { "" } else { "; " };
-                    // Writing to a String does not fail.
-                    let _ = write!(failures, "{separator}{error}");
-                }
+                result => failures.extend(result.err().map(|error| error.to_string())),
             }
         }
         if !failures.is_empty() {
             warn!(
-                error = failures,
+                error = failures.join("; "),
                 "Defaults of connection tracking are not in force; `portolan run --init-only` sets them, with more \
                  privileges"
             );
@@ -165,7 +159,7 @@ impl Sysctls {
         if name != LIMIT {
             return write_if_different(&path, value, option);
         }
-        // A default is no reason to take away what somebody has granted.
+        // A default does not lower a limit that was set before.
         if wish.is_explicit || number(&path).is_none_or(|limit| limit < value) {
             write_if_different(&path, value, option)?;
         }
@@ -223,8 +217,8 @@ fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<Wanted> {
     wanted
 }
 
-/// Sets what the out-of-memory killer makes of this process. Lowering it takes `CAP_SYS_RESOURCE`; without, the
-/// score stays, which is no reason not to run.
+/// Sets this process's score for the out-of-memory killer. Lowering it takes `CAP_SYS_RESOURCE`; without that, the score
+/// stays as it is.
 pub fn set_oom_score(wish: Wish<i32>) {
     match write_if_different(Path::new("/proc/self/oom_score_adj"), i64::from(wish.value), &OOM_SCORE_ADJ) {
         Ok(()) => {}

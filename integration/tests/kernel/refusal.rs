@@ -217,7 +217,7 @@ fn without_the_capability_the_error_says_so() {
     let mut sets = rustix::thread::capabilities(None).unwrap();
     sets.effective.remove(rustix::thread::CapabilitySet::NET_ADMIN);
     rustix::thread::set_capabilities(None, sets).unwrap();
-    let error = Kernel::open().unwrap_err();
+    let error = Kernel::open().err().unwrap();
     assert!(matches!(error, Error::Permission), "{error}");
     assert_eq!(error.to_string(), "not permitted to use nf_tables: CAP_NET_ADMIN is needed");
 }

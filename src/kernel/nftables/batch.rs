@@ -44,12 +44,6 @@ pub struct Batch {
     pub(super) generation: Option<u32>,
 }
 
-impl std::fmt::Debug for Batch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Batch of {} messages, {} bytes", self.messages(), self.bytes.len())
-    }
-}
-
 impl Batch {
     /// An empty batch.
     pub fn new() -> Self {
@@ -63,13 +57,10 @@ impl Batch {
     pub fn encode(&mut self, transaction: &Transaction) -> Result<(), Error> {
         self.bytes.clear();
         self.messages.clear();
-        let mut at = 0;
-        let result = self.operations(transaction, &mut at);
-        if result.is_err() {
-            self.bytes.clear();
-            self.messages.clear();
-        }
-        result.map_err(|reason| Error::Unencodable { operation: at, reason })
+        begin(&mut self.bytes, self.generation);
+        self.append(transaction)?;
+        end(&mut self.bytes, self.messages.len() as u32 + 1);
+        Ok(())
     }
 
     /// Gives up what memory a large transaction took.
@@ -97,11 +88,10 @@ impl Batch {
         begin(&mut self.bytes, None);
         let (mut owners, kept_flags) = (Vec::new(), self.table_flags);
         for (index, trial) in trials.iter().enumerate() {
-            let mut at = 0;
             self.table_flags = trial.table_flags;
-            let result = self.append(&trial.transaction, &mut at);
+            let result = self.append(&trial.transaction);
             self.table_flags = kept_flags;
-            result.map_err(|reason| Error::Unencodable { operation: at, reason })?;
+            result?;
             owners.resize(self.messages.len(), index);
         }
         if let Some(flags) =
@@ -113,17 +103,14 @@ impl Batch {
         Ok(owners)
     }
 
-    fn operations(&mut self, transaction: &Transaction, at: &mut usize) -> Result<(), String> {
-        begin(&mut self.bytes, self.generation);
-        self.append(transaction, at)?;
-        end(&mut self.bytes, self.messages.len() as u32 + 1);
-        Ok(())
+    fn append(&mut self, transaction: &Transaction) -> Result<(), Error> {
+        let mut at = 0;
+        self.operations(transaction, &mut at).map_err(|reason| Error::Unencodable { operation: at, reason })
     }
 
-    fn append(&mut self, transaction: &Transaction, at: &mut usize) -> Result<(), String> {
+    fn operations(&mut self, transaction: &Transaction, at: &mut usize) -> Result<(), String> {
         let name = Name::new(&transaction.table)?;
-        let operations = &transaction.operations;
-        while let Some((family, operation)) = operations.get(*at) {
+        while let Some((family, operation)) = transaction.operations.get(*at) {
             if let Operation::AddElement { set, .. } | Operation::DeleteElement { set, .. } = operation {
                 let delete = matches!(operation, Operation::DeleteElement { .. });
                 self.elements(transaction, *family, set, delete, at)?;
@@ -203,9 +190,9 @@ impl Batch {
             _ => wire::string(out, NFTA_TABLE_NAME, table.text()),
         }
         match operation {
+            // Without any, a table that exists keeps those that it has.
             Operation::AddTable if self.table_flags != 0 => {
-                // Without any, a table that exists keeps those that it has.
-                wire::flags(out, NFTA_TABLE_FLAGS, self.table_flags);
+                wire::flags(out, NFTA_TABLE_FLAGS, self.table_flags)
             }
             Operation::DeleteSet(name) => wire::string(out, NFTA_SET_NAME, Name::new(name)?.text()),
             Operation::DeleteChain(name) => wire::string(out, NFTA_CHAIN_NAME, Name::new(name)?.text()),

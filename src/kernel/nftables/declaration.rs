@@ -89,12 +89,9 @@ pub(super) fn write(table: &Name, set: &Set, id: u32) -> Result<libnftnl::Set, S
         attributes.extend(attributes![NFTNL_SET_DESC_CONCAT => &lengths[..]]);
     }
     attributes.extend(attributes![NFTNL_SET_USERDATA => &userdata[..]]);
-    let mut declared = libnftnl::Set::new(c"", attributes)?;
-    if set.counter {
-        // The kernel gives elements that come without an expression a copy of the set's.
-        declared.add(libnftnl::Expression::new(c"counter", Vec::new())?);
-    }
-    Ok(declared)
+    // The kernel gives elements that come without an expression a copy of the set's.
+    let counter = set.counter.then(|| libnftnl::Expression::expression(c"counter", Vec::new()));
+    libnftnl::Set::new(attributes, counter.into_iter().collect::<Result<_, _>>()?)
 }
 
 /// A record of user data as libnftnl writes it: type, length, value.

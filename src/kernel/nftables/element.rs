@@ -4,7 +4,12 @@ use portolan_rules::ruleset::{
     COMMENT_MAX, Concat, DataType, Element, ElementData, Family, Set, SetData, Verdict,
 };
 
-use super::{uapi::*, verdict::verdict_code, wire};
+use super::{
+    libnftnl::{Bytes, Name},
+    uapi::*,
+    verdict::verdict_code,
+    wire,
+};
 
 /// How many bytes keys and data of a set have: in the kernel, and in a [`Concat`], whose fields are padded.
 #[derive(Clone, Copy, Debug)]
@@ -197,7 +202,7 @@ impl<'a> ElementWriter<'a> {
                 value(buffer, NFTA_SET_ELEM_DATA, self.data.cut(data)?);
             }
             (ElementData::Verdict(data), SetData::Verdict) => verdict(buffer, data)?,
-            _ => return Err("data of a kind that the set has not".to_owned()),
+            _ => return Err("data of another kind than the set's".to_owned()),
         }
         userdata(buffer, element.comment, open)
     }
@@ -246,7 +251,7 @@ fn verdict(buffer: &mut Vec<u8>, verdict: &Verdict) -> Result<(), String> {
     let nest = wire::begin_nest(buffer, NFTA_DATA_VERDICT);
     wire::number(buffer, NFTA_VERDICT_CODE, code.cast_unsigned());
     if let Some(chain) = chain {
-        super::libnftnl::Name::new(chain)?;
+        Name::new(chain)?;
         wire::string(buffer, NFTA_VERDICT_CHAIN, chain);
     }
     wire::end_nest(buffer, nest);
@@ -256,26 +261,24 @@ fn verdict(buffer: &mut Vec<u8>, verdict: &Verdict) -> Result<(), String> {
 
 /// Writes the records that nft reads: type, length and value each.
 fn userdata(buffer: &mut Vec<u8>, comment: Option<&str>, open: bool) -> Result<(), String> {
-    if comment.is_none() && !open {
+    let length = 4 + comment.map_or(0, |comment| comment.len() + 3) + if open { 6 } else { 0 };
+    if length == 4 {
         return Ok(());
     }
-    let records = comment.map_or(0, |comment| 2 + comment.len() + 1) + if open { 6 } else { 0 };
+    buffer.extend_from_slice(&wire::header(length, NFTA_SET_ELEM_USERDATA));
     if let Some(comment) = comment {
         if comment.len() > COMMENT_MAX || comment.contains('\0') {
             return Err(format!("a comment of {} bytes, or with a zero byte", comment.len()));
         }
-        buffer.extend_from_slice(&wire::header(4 + records, NFTA_SET_ELEM_USERDATA));
         buffer.extend_from_slice(&[UDATA_ELEM_COMMENT, comment.len() as u8 + 1]);
         buffer.extend_from_slice(comment.as_bytes());
         buffer.push(0);
-    } else {
-        buffer.extend_from_slice(&wire::header(4 + records, NFTA_SET_ELEM_USERDATA));
     }
     if open {
         buffer.extend_from_slice(&[UDATA_ELEM_FLAGS, 4]);
         buffer.extend_from_slice(&UDATA_ELEM_F_INTERVAL_OPEN.to_ne_bytes());
     }
-    wire::pad(buffer, 4 + records);
+    wire::pad(buffer, length);
     Ok(())
 }
 
@@ -291,27 +294,24 @@ pub(super) fn comment(mut records: &[u8]) -> Option<&str> {
     None
 }
 
-/// The next key in network order; `None` after the greatest.
-fn successor(key: &[u8]) -> Option<smallvec::SmallVec<[u8; 16]>> {
-    let mut next: smallvec::SmallVec<[u8; 16]> = smallvec::SmallVec::from_slice(key);
-    for byte in next.iter_mut().rev() {
-        let carry;
-        (*byte, carry) = byte.overflowing_add(1);
-        if !carry {
-            return Some(next);
-        }
-    }
-    None
+/// The key after this one in network order; `None` after the greatest.
+fn successor(key: &[u8]) -> Option<Bytes> {
+    neighbour(key, |byte| byte.overflowing_add(1))
 }
 
 /// The key before this one in network order; `None` before the least.
 pub(super) fn predecessor(key: &[u8]) -> Option<Concat> {
-    let mut previous: smallvec::SmallVec<[u8; 16]> = smallvec::SmallVec::from_slice(key);
-    for byte in previous.iter_mut().rev() {
-        let borrow;
-        (*byte, borrow) = byte.overflowing_sub(1);
-        if !borrow {
-            return Some(padded(&previous));
+    Some(padded(&neighbour(key, |byte| byte.overflowing_sub(1))?))
+}
+
+/// A key with a step done at its last byte, and at those before it as far as the step carries over.
+fn neighbour(key: &[u8], step: impl Fn(u8) -> (u8, bool)) -> Option<Bytes> {
+    let mut next = Bytes::from_slice(key);
+    for byte in next.iter_mut().rev() {
+        let carry;
+        (*byte, carry) = step(*byte);
+        if !carry {
+            return Some(next);
         }
     }
     None
@@ -322,7 +322,7 @@ pub(super) fn padded(bytes: &[u8]) -> Concat {
     if bytes.len().is_multiple_of(4) {
         return Concat::from_bytes(bytes);
     }
-    let mut whole: smallvec::SmallVec<[u8; 16]> = smallvec::SmallVec::from_slice(bytes);
+    let mut whole = Bytes::from_slice(bytes);
     whole.resize(bytes.len().next_multiple_of(4), 0);
     Concat::from_bytes(&whole)
 }

@@ -44,12 +44,6 @@ pub struct Kernel {
     exchanged: Exchanged,
 }
 
-impl std::fmt::Debug for Kernel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Kernel").field("acknowledges", &self.acknowledges).finish_non_exhaustive()
-    }
-}
-
 impl Kernel {
     /// Opens the socket and asks the kernel, with an empty batch, whether it may be used.
     /// [`Error::Permission`] without `CAP_NET_ADMIN`.

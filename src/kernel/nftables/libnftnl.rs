@@ -2,14 +2,13 @@
 //! only unsafe code of Portolan, but for one declaration in `memory.rs`.
 //!
 //! libnftnl writes what is nested: the expressions of rules, and declarations of sets. All of its objects work alike:
-//! they are allocated, given attributes of which they copy the values, perhaps given to another object, written as the
+//! they are allocated, given attributes of which they copy the values, perhaps given expressions, written as the
 //! attributes of a message, and freed.
 #![allow(unsafe_code)] // libnftnl and libmnl are C libraries
 
 use std::{
     ffi::{CStr, CString, c_int, c_void},
     io,
-    marker::PhantomData,
     os::fd::{AsRawFd, BorrowedFd},
     ptr::NonNull,
 };
@@ -94,92 +93,54 @@ impl Name {
 /// One of libnftnl's kinds of objects.
 ///
 /// # Safety
-/// The functions are those of libnftnl for this kind; `allocate` gives null or an object that nothing else owns.
+/// The functions are those of libnftnl for this kind.
 pub(super) unsafe trait Kind {
-    fn allocate(name: &CStr) -> *mut Self;
-    unsafe fn free(object: *mut Self);
-    unsafe fn set(object: *mut Self, attribute: u16, value: *const c_void, length: u32) -> c_int;
+    const FREE: unsafe extern "C" fn(*const Self);
+    const SET: unsafe extern "C" fn(*mut Self, u16, *const c_void, u32) -> c_int;
 }
 
-/// Objects of which libnftnl writes a message.
+/// Objects that have expressions, and of which libnftnl writes a message.
 ///
 /// # Safety
-/// `write` appends attributes to a message, no more of them than [`MESSAGE_MAX`] has room for.
+/// The functions are those of libnftnl for this kind: `ADD` makes the object free the expression with itself. `WRITE`
+/// appends attributes to a message, no more of them than [`MESSAGE_MAX`] has room for.
 pub(super) unsafe trait Message: Kind {
-    unsafe fn write(message: *mut nlmsghdr, object: *mut Self);
+    const ALLOCATE: unsafe extern "C" fn() -> *mut Self;
+    const ADD: unsafe extern "C" fn(*mut Self, *mut sys::nftnl_expr);
+    const WRITE: unsafe extern "C" fn(*mut nlmsghdr, *mut Self);
 }
 
-/// Objects that an object takes over.
-///
-/// # Safety
-/// `give` makes `owner` free the object with itself.
-pub(super) unsafe trait PartOf<Owner: Kind>: Kind {
-    unsafe fn give(owner: *mut Owner, object: *mut Self);
+// SAFETY: these are libnftnl's functions for the kind. In all messages names have at most 255 bytes; a rule has at most
+// 128 expressions, and a set's declaration one without parameters, and a few numbers.
+unsafe impl Kind for sys::nftnl_expr {
+    const FREE: unsafe extern "C" fn(*const Self) = sys::nftnl_expr_free;
+    const SET: unsafe extern "C" fn(*mut Self, u16, *const c_void, u32) -> c_int = sys::nftnl_expr_set;
 }
-
-macro_rules! kind {
-    ($kind:ident, $allocate:expr, $free:ident, $set:ident $(, $write:ident)?) => {
-        // SAFETY: these are libnftnl's functions for this kind.
-        unsafe impl Kind for sys::$kind {
-            fn allocate(name: &CStr) -> *mut Self {
-                let allocate: fn(&CStr) -> *mut Self = $allocate;
-                allocate(name)
-            }
-            unsafe fn free(object: *mut Self) {
-                // SAFETY: as the caller says.
-                unsafe { sys::$free(object) }
-            }
-            unsafe fn set(object: *mut Self, attribute: u16, value: *const c_void, length: u32) -> c_int {
-                // SAFETY: as the caller says.
-                unsafe { sys::$set(object, attribute, value, length) }
-            }
-        }
-        // SAFETY: names have at most 255 bytes, a rule at most 128 expressions, and a set's declaration one without
-        // parameters, and a few numbers.
-        $(unsafe impl Message for sys::$kind {
-            unsafe fn write(message: *mut nlmsghdr, object: *mut Self) {
-                // SAFETY: as the caller says.
-                unsafe { sys::$write(message, object) }
-            }
-        })?
-    };
-}
-
-macro_rules! part {
-    ($part:ident of $owner:ident, $give:ident) => {
-        // SAFETY: it hangs the part into the owner's list, which is freed with the owner.
-        unsafe impl PartOf<sys::$owner> for sys::$part {
-            unsafe fn give(owner: *mut sys::$owner, object: *mut Self) {
-                // SAFETY: as the caller says.
-                unsafe { sys::$give(owner, object) }
-            }
-        }
-    };
-}
-
-// SAFETY: an expression's name ends with its zero; the others take nothing.
-kind!(nftnl_expr, |name| unsafe { sys::nftnl_expr_alloc(name.as_ptr()) }, nftnl_expr_free, nftnl_expr_set);
 // SAFETY: as above.
-kind!(
-    nftnl_rule,
-    |_| unsafe { sys::nftnl_rule_alloc() },
-    nftnl_rule_free,
-    nftnl_rule_set_data,
-    nftnl_rule_nlmsg_build_payload
-);
+unsafe impl Kind for sys::nftnl_rule {
+    const FREE: unsafe extern "C" fn(*const Self) = sys::nftnl_rule_free;
+    const SET: unsafe extern "C" fn(*mut Self, u16, *const c_void, u32) -> c_int = sys::nftnl_rule_set_data;
+}
 // SAFETY: as above.
-kind!(
-    nftnl_set,
-    |_| unsafe { sys::nftnl_set_alloc() },
-    nftnl_set_free,
-    nftnl_set_set_data,
-    nftnl_set_nlmsg_build_payload
-);
-part!(nftnl_expr of nftnl_rule, nftnl_rule_add_expr);
-part!(nftnl_expr of nftnl_set, nftnl_set_add_expr);
+unsafe impl Message for sys::nftnl_rule {
+    const ALLOCATE: unsafe extern "C" fn() -> *mut Self = sys::nftnl_rule_alloc;
+    const ADD: unsafe extern "C" fn(*mut Self, *mut sys::nftnl_expr) = sys::nftnl_rule_add_expr;
+    const WRITE: unsafe extern "C" fn(*mut nlmsghdr, *mut Self) = sys::nftnl_rule_nlmsg_build_payload;
+}
+// SAFETY: as above.
+unsafe impl Kind for sys::nftnl_set {
+    const FREE: unsafe extern "C" fn(*const Self) = sys::nftnl_set_free;
+    const SET: unsafe extern "C" fn(*mut Self, u16, *const c_void, u32) -> c_int = sys::nftnl_set_set_data;
+}
+// SAFETY: as above.
+unsafe impl Message for sys::nftnl_set {
+    const ALLOCATE: unsafe extern "C" fn() -> *mut Self = sys::nftnl_set_alloc;
+    const ADD: unsafe extern "C" fn(*mut Self, *mut sys::nftnl_expr) = sys::nftnl_set_add_expr;
+    const WRITE: unsafe extern "C" fn(*mut nlmsghdr, *mut Self) = sys::nftnl_set_nlmsg_build_payload;
+}
 
 /// An object that this owns.
-pub(super) struct Object<T: Kind>(NonNull<T>, PhantomData<T>);
+pub(super) struct Object<T: Kind>(NonNull<T>);
 
 /// An expression of a rule or a set.
 pub(super) type Expression = Object<sys::nftnl_expr>;
@@ -188,19 +149,43 @@ pub(super) type Rule = Object<sys::nftnl_rule>;
 /// A set's declaration.
 pub(super) type Set = Object<sys::nftnl_set>;
 
+impl Expression {
+    /// An expression of this name.
+    pub(super) fn expression(name: &CStr, attributes: Vec<(Attribute, Bytes)>) -> Result<Self, String> {
+        // SAFETY: the name ends with its zero.
+        Self::with(unsafe { sys::nftnl_expr_alloc(name.as_ptr()) }, attributes)
+    }
+}
+
+impl<T: Message> Object<T> {
+    /// An object with these expressions.
+    pub(super) fn new(
+        attributes: Vec<(Attribute, Bytes)>,
+        expressions: Vec<Expression>,
+    ) -> Result<Self, String> {
+        // SAFETY: it takes nothing.
+        let object = Self::with(unsafe { T::ALLOCATE() }, attributes)?;
+        for expression in expressions {
+            // SAFETY: both live, and from here on the object frees the expression.
+            unsafe { T::ADD(object.0.as_ptr(), expression.0.as_ptr()) };
+            std::mem::forget(expression);
+        }
+        Ok(object)
+    }
+}
+
 impl<T: Kind> Object<T> {
-    /// An object with these attributes; an expression needs its name. Refuses, by its name, an attribute that libnftnl
+    /// Gives these attributes to an object that nothing else owns. Refuses, by its name, an attribute that libnftnl
     /// does not take: a library that lacks it, or wants another length of value, would leave it out silently.
-    pub(super) fn new(name: &CStr, attributes: Vec<(Attribute, Bytes)>) -> Result<Self, String> {
+    fn with(object: *mut T, attributes: Vec<(Attribute, Bytes)>) -> Result<Self, String> {
         // Allocation fails only when memory is out for a few dozen bytes; like the standard library's own collections,
         // Portolan does not go on then.
-        let object = NonNull::new(T::allocate(name)).unwrap_or_else(|| std::process::abort());
-        let object = Self(object, PhantomData);
+        let object = Self(NonNull::new(object).unwrap_or_else(|| std::process::abort()));
         for (Attribute { number, name }, value) in attributes {
             // SAFETY: the object lives, and the setter copies as many bytes as it is told, of names as many as their zero
             // ends. Constants have at most 16 bytes, where 64 fit, and a set at most 16 fields.
             let result = unsafe {
-                T::set(object.0.as_ptr(), number as u16, value.as_ptr().cast(), value.len() as u32)
+                T::SET(object.0.as_ptr(), number as u16, value.as_ptr().cast(), value.len() as u32)
             };
             if result < 0 {
                 return Err(format!("libnftnl does not take {name}"));
@@ -208,19 +193,12 @@ impl<T: Kind> Object<T> {
         }
         Ok(object)
     }
-
-    /// Gives it a part.
-    pub(super) fn add<P: PartOf<T>>(&mut self, part: Object<P>) {
-        // SAFETY: both live, and from here on this frees the part.
-        unsafe { P::give(self.0.as_ptr(), part.0.as_ptr()) };
-        std::mem::forget(part);
-    }
 }
 
 impl<T: Kind> Drop for Object<T> {
     fn drop(&mut self) {
-        // SAFETY: allocated by `new`, and given to no other object.
-        unsafe { T::free(self.0.as_ptr()) };
+        // SAFETY: it was allocated, and given to no other object.
+        unsafe { T::FREE(self.0.as_ptr()) };
     }
 }
 
@@ -241,7 +219,7 @@ impl Scratch {
     pub(super) fn attributes<T: Message>(&mut self, object: &Object<T>) -> &[u8] {
         self.written(|message| {
             // SAFETY: both live, and the message has the room that `Message` asks for.
-            unsafe { T::write(message, object.0.as_ptr()) };
+            unsafe { T::WRITE(message, object.0.as_ptr()) };
         })
     }
 
@@ -293,11 +271,32 @@ fn set<T>(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::R
 /// An element of a set, for the test that compares libnftnl's bytes with our own encoder's.
 #[cfg(test)]
 pub(super) type Element = Object<sys::nftnl_set_elem>;
+
 #[cfg(test)]
 // SAFETY: as above.
-kind!(nftnl_set_elem, |_| unsafe { sys::nftnl_set_elem_alloc() }, nftnl_set_elem_free, nftnl_set_elem_set);
+unsafe impl Kind for sys::nftnl_set_elem {
+    const FREE: unsafe extern "C" fn(*const Self) = {
+        unsafe extern "C" fn free(element: *const sys::nftnl_set_elem) {
+            // SAFETY: as the caller says.
+            unsafe { sys::nftnl_set_elem_free(element.cast_mut()) };
+        }
+        free
+    };
+    const SET: unsafe extern "C" fn(*mut Self, u16, *const c_void, u32) -> c_int = sys::nftnl_set_elem_set;
+}
+
 #[cfg(test)]
-part!(nftnl_set_elem of nftnl_set, nftnl_set_elem_add);
+impl Set {
+    /// Gives it an element with these attributes.
+    pub(super) fn add(&mut self, attributes: Vec<(Attribute, Bytes)>) {
+        // SAFETY: allocation takes nothing; both live, and from here on the set frees the element.
+        unsafe {
+            let element = Element::with(sys::nftnl_set_elem_alloc(), attributes).unwrap();
+            sys::nftnl_set_elem_add(self.0.as_ptr(), element.0.as_ptr());
+            std::mem::forget(element);
+        }
+    }
+}
 
 #[cfg(test)]
 impl Scratch {
@@ -317,10 +316,10 @@ mod tests {
     #[test]
     fn an_attribute_that_libnftnl_does_not_know_is_named() {
         let mut attributes = attributes![NFTNL_EXPR_NG_MODULUS => 3_u32];
-        assert!(Expression::new(c"numgen", attributes.clone()).is_ok());
+        assert!(Expression::expression(c"numgen", attributes.clone()).is_ok());
         let unknown = Attribute { number: 40, name: "NFTNL_EXPR_NG_SEED" };
         attributes.push((unknown, 1_u32.bytes()));
-        let error = Expression::new(c"numgen", attributes).err().unwrap();
+        let error = Expression::expression(c"numgen", attributes).err().unwrap();
         assert_eq!(error, "libnftnl does not take NFTNL_EXPR_NG_SEED");
     }
 }

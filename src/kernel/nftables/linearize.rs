@@ -29,26 +29,24 @@ pub(super) fn linearize(
         return Err(format!("{count} expressions; the kernel takes {NFT_RULE_MAXEXPRS}"));
     }
     let names = attributes![NFTNL_RULE_TABLE => table, NFTNL_RULE_CHAIN => chain];
-    let mut rule = libnftnl::Rule::new(c"", names)?;
-    for expression in program.expressions {
-        rule.add(expression);
-    }
-    Ok(rule)
+    libnftnl::Rule::new(names, program.expressions)
 }
 
 /// A register, counted in 4-byte words from the first. The kernel has 16 of them (`NFT_REG32_00` …).
 #[derive(Clone, Copy)]
 struct Register(u8);
 
+const FIRST: Register = Register(0);
+
 impl Register {
-    const FIRST: Self = Self(0);
     const COUNT: u8 = 16;
 
     /// The register `bytes` further on, rounded up to whole registers.
     fn after(self, bytes: usize) -> Result<Self, String> {
         let word = u8::try_from(bytes.div_ceil(4)).ok().and_then(|words| words.checked_add(self.0));
-        let register = word.filter(|word| *word < Self::COUNT).map(Self);
-        register.ok_or_else(|| "the values need more registers than the kernel has".to_owned())
+        word.filter(|word| *word < Self::COUNT)
+            .map(Self)
+            .ok_or_else(|| "the values need more registers than the kernel has".to_owned())
     }
 }
 
@@ -62,14 +60,6 @@ impl Value for Register {
 
 /// nft gives every value that is not a concatenation a whole 16-byte register.
 const WHOLE_REGISTER: usize = 16;
-
-/// Length of an address in bytes.
-const fn address_length(family: Family) -> u32 {
-    match family {
-        Family::Ip => 4,
-        Family::Ip6 => 16,
-    }
-}
 
 /// Offset in the network header of the source or destination address.
 const fn address_offset(family: Family, field: Field) -> Option<u32> {
@@ -91,12 +81,11 @@ struct Program {
 
 impl Program {
     fn push(&mut self, name: &CStr, attributes: Vec<(Attribute, Bytes)>) -> Result<(), String> {
-        self.expressions.push(libnftnl::Expression::new(name, attributes)?);
+        self.expressions.push(libnftnl::Expression::expression(name, attributes)?);
         Ok(())
     }
 
     fn statement(&mut self, statement: &Statement) -> Result<(), String> {
-        const FIRST: Register = Register::FIRST;
         match statement {
             Statement::Match { left, op, right } => self.compare(left, *op, right),
             Statement::InSet { key, set, negated } => {
@@ -127,7 +116,7 @@ impl Program {
             Statement::Dnat { key, map } => {
                 self.value(key)?;
                 self.lookup(map, FIRST, attributes![NFTNL_EXPR_LOOKUP_DREG => FIRST])?;
-                let port = FIRST.after(address_length(self.family) as usize)?;
+                let port = FIRST.after(self.address_length())?;
                 let attributes = attributes![
                     NFTNL_EXPR_NAT_TYPE => NFT_NAT_DNAT,
                     NFTNL_EXPR_NAT_FAMILY => u32::from(self.family.number()),
@@ -182,12 +171,12 @@ impl Program {
     ) -> Result<(), String> {
         let length = self.value(key)?;
         let mut attributes = attributes![
-            NFTNL_EXPR_DYNSET_SREG_KEY => Register::FIRST,
+            NFTNL_EXPR_DYNSET_SREG_KEY => FIRST,
             NFTNL_EXPR_DYNSET_OP => operation,
             NFTNL_EXPR_DYNSET_SET_NAME => &Name::new(set)?,
         ];
         if let Some(data) = data {
-            let to = Register::FIRST.after(length.next_multiple_of(WHOLE_REGISTER))?;
+            let to = FIRST.after(length.next_multiple_of(WHOLE_REGISTER))?;
             self.load(data, to)?;
             attributes.extend(attributes![NFTNL_EXPR_DYNSET_SREG_DATA => to]);
         }
@@ -201,8 +190,13 @@ impl Program {
             Expression::Concat(_) => self.padded_length(expression),
             _ => WHOLE_REGISTER,
         };
-        self.free = Register::FIRST.after(length).ok();
-        self.load(expression, Register::FIRST)
+        self.free = FIRST.after(length).ok();
+        self.load(expression, FIRST)
+    }
+
+    /// Length of an address in bytes.
+    fn address_length(&self) -> usize {
+        self.family.address_type().size()
     }
 
     fn padded_length(&self, expression: &Expression) -> usize {
@@ -215,7 +209,7 @@ impl Program {
 
     fn field_length(&self, field: Field) -> usize {
         match field {
-            Field::SourceAddress | Field::DestinationAddress => address_length(self.family) as usize,
+            Field::SourceAddress | Field::DestinationAddress => self.address_length(),
             Field::L4Proto => 1,
             Field::DestinationPort => 2,
             Field::InputInterface => IFNAMSIZ,
@@ -259,7 +253,7 @@ impl Program {
             }
             Expression::Hash { key, modulus, seed, offset } => {
                 let outer = self.free;
-                let from = outer.map_or_else(|| Register::FIRST.after(usize::MAX), Ok)?;
+                let from = outer.map_or_else(|| FIRST.after(usize::MAX), Ok)?;
                 self.free = from.after(self.padded_length(key)).ok();
                 let length = self.load(key, from)? as u32;
                 self.free = outer;
@@ -301,37 +295,36 @@ impl Program {
     }
 
     fn load_field(&mut self, field: Field, to: Register) -> Result<(), String> {
-        let meta = |key: c_int| attributes![NFTNL_EXPR_META_KEY => key, NFTNL_EXPR_META_DREG => to];
+        let meta =
+            |key: c_int| (c"meta", attributes![NFTNL_EXPR_META_KEY => key, NFTNL_EXPR_META_DREG => to]);
         let fib = |flags: u32| {
-            attributes![
-                NFTNL_EXPR_FIB_RESULT => NFT_FIB_RESULT_ADDRTYPE,
-                NFTNL_EXPR_FIB_FLAGS => flags,
-                NFTNL_EXPR_FIB_DREG => to,
-            ]
+            let result = attributes![NFTNL_EXPR_FIB_RESULT => NFT_FIB_RESULT_ADDRTYPE];
+            let of = attributes![NFTNL_EXPR_FIB_FLAGS => flags, NFTNL_EXPR_FIB_DREG => to];
+            (c"fib", [result, of].concat())
         };
         let (name, attributes) = match field {
             Field::SourceAddress | Field::DestinationAddress => {
-                return self.load_address(field, address_length(self.family), to);
+                return self.load_address(field, self.address_length(), to);
             }
             Field::DestinationPort => return self.load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, to),
-            Field::L4Proto => (c"meta", meta(NFT_META_L4PROTO)),
-            Field::Priority => (c"meta", meta(NFT_META_PRIORITY)),
-            Field::Mark => (c"meta", meta(NFT_META_MARK)),
-            Field::InputInterface => (c"meta", meta(NFT_META_IIFNAME)),
+            Field::L4Proto => meta(NFT_META_L4PROTO),
+            Field::Priority => meta(NFT_META_PRIORITY),
+            Field::Mark => meta(NFT_META_MARK),
+            Field::InputInterface => meta(NFT_META_IIFNAME),
             Field::ConntrackStatus => {
                 (c"ct", attributes![NFTNL_EXPR_CT_KEY => NFT_CT_STATUS, NFTNL_EXPR_CT_DREG => to])
             }
-            Field::SourceAddressType => (c"fib", fib(NFTA_FIB_F_SADDR)),
-            Field::DestinationAddressType => (c"fib", fib(NFTA_FIB_F_DADDR)),
+            Field::SourceAddressType => fib(NFTA_FIB_F_SADDR),
+            Field::DestinationAddressType => fib(NFTA_FIB_F_DADDR),
         };
         self.push(name, attributes)
     }
 
     /// Loads the first `length` bytes of an address.
-    fn load_address(&mut self, field: Field, length: u32, to: Register) -> Result<(), String> {
+    fn load_address(&mut self, field: Field, length: usize, to: Register) -> Result<(), String> {
         let offset = address_offset(self.family, field);
         let offset = offset.ok_or_else(|| format!("{field:?} is not an address"))?;
-        self.load_payload(NFT_PAYLOAD_NETWORK_HEADER, offset, length, to)
+        self.load_payload(NFT_PAYLOAD_NETWORK_HEADER, offset, length as u32, to)
     }
 
     fn load_payload(&mut self, base: c_int, offset: u32, length: u32, to: Register) -> Result<(), String> {
@@ -345,68 +338,69 @@ impl Program {
     }
 
     fn compare(&mut self, left: &Expression, op: MatchOp, right: &MatchValue) -> Result<(), String> {
+        use Field::{ConntrackStatus, DestinationAddressType, InputInterface, L4Proto, SourceAddressType};
+
         let (equal, different) = match op {
             MatchOp::Equal => (NFT_CMP_EQ, NFT_CMP_NEQ),
             MatchOp::NotEqual => (NFT_CMP_NEQ, NFT_CMP_EQ),
         };
         let is_number = self.padded_length(left) == 4
             && address_of(left).is_none()
-            && *left != Expression::Field(Field::L4Proto);
-        let (op, data) = match (right, left) {
-            (MatchValue::Prefix(prefix), Expression::Field(field)) => (equal, self.prefix(*field, *prefix)?),
-            (MatchValue::Proto(number), Expression::Field(Field::L4Proto)) => {
-                self.value(left)?;
-                (equal, number.bytes())
+            && *left != Expression::Field(L4Proto);
+        let data = match (right, left) {
+            (MatchValue::Prefix(prefix), Expression::Field(field)) => self.prefix(*field, *prefix)?,
+            (MatchValue::Proto(number), Expression::Field(L4Proto)) => self.loaded(left, number.bytes())?,
+            (MatchValue::Local, Expression::Field(SourceAddressType | DestinationAddressType)) => {
+                self.loaded(left, RTN_LOCAL.bytes())?
             }
-            (
-                MatchValue::Local,
-                Expression::Field(Field::SourceAddressType | Field::DestinationAddressType),
-            ) => {
-                self.value(left)?;
-                (equal, RTN_LOCAL.bytes())
+            (MatchValue::Dnat, Expression::Field(ConntrackStatus)) => {
+                let none = self.loaded(left, 0_u32.bytes())?;
+                self.bitwise(FIRST, &IPS_DST_NAT.to_ne_bytes(), &none)?;
+                none
             }
-            (MatchValue::Dnat, Expression::Field(Field::ConntrackStatus)) => {
-                self.value(left)?;
-                self.bitwise(Register::FIRST, &IPS_DST_NAT.to_ne_bytes(), &[0; 4])?;
-                (different, 0_u32.bytes())
+            (MatchValue::Interface { name, prefix }, Expression::Field(InputInterface)) => {
+                self.loaded(left, interface(name, *prefix)?)?
             }
-            (MatchValue::Interface { name, prefix }, Expression::Field(Field::InputInterface)) => {
-                self.value(left)?;
-                (equal, interface(name, *prefix)?)
-            }
-            (MatchValue::Number(number), _) if is_number => {
-                self.value(left)?;
-                (equal, number.bytes())
-            }
+            (MatchValue::Number(number), _) if is_number => self.loaded(left, number.bytes())?,
             _ => return Err(format!("{left:?} cannot be compared with {right:?}")),
         };
+        // The bit is set if what remains differs from zero.
+        let op = if *right == MatchValue::Dnat { different } else { equal };
         let attributes = attributes![
-            NFTNL_EXPR_CMP_SREG => Register::FIRST,
+            NFTNL_EXPR_CMP_SREG => FIRST,
             NFTNL_EXPR_CMP_OP => op,
             NFTNL_EXPR_CMP_DATA => &data[..],
         ];
         self.push(c"cmp", attributes)
     }
 
-    /// Loads of an address what a prefix tells about it, and returns what that must be.
+    /// Loads a value that is to be compared with this one.
+    fn loaded(&mut self, value: &Expression, with: Bytes) -> Result<Bytes, String> {
+        self.value(value)?;
+        Ok(with)
+    }
+
+    /// Loads the part of an address that a prefix is about, and returns what that must be.
     fn prefix(&mut self, field: Field, prefix: IpNetwork) -> Result<Bytes, String> {
-        let (network, mask): (Bytes, Bytes) = match (self.family, prefix) {
-            (Family::Ip, IpNetwork::V4(prefix)) => {
-                (prefix.network().octets()[..].bytes(), prefix.mask().octets()[..].bytes())
-            }
-            (Family::Ip6, IpNetwork::V6(prefix)) => {
-                (prefix.network().octets()[..].bytes(), prefix.mask().octets()[..].bytes())
-            }
+        let (mut network, mask): (Bytes, Bytes) = match (self.family, prefix) {
+            (Family::Ip, IpNetwork::V4(prefix)) => (
+                prefix.network().octets().into_iter().collect(),
+                prefix.mask().octets().into_iter().collect(),
+            ),
+            (Family::Ip6, IpNetwork::V6(prefix)) => (
+                prefix.network().octets().into_iter().collect(),
+                prefix.mask().octets().into_iter().collect(),
+            ),
             _ => return Err(format!("{prefix} is not of family {}", self.family)),
         };
-        let bits = prefix.prefix();
+        let bits = usize::from(prefix.prefix());
         if bits != 0 && bits.is_multiple_of(8) {
-            let length = bits / 8;
-            self.load_address(field, length.into(), Register::FIRST)?;
-            return Ok(Bytes::from_slice(&network[..length.into()]));
+            network.truncate(bits / 8);
+            self.load_address(field, bits / 8, FIRST)?;
+        } else {
+            self.load_address(field, self.address_length(), FIRST)?;
+            self.bitwise(FIRST, &mask, &[0; 16][..mask.len()])?;
         }
-        self.load_address(field, address_length(self.family), Register::FIRST)?;
-        self.bitwise(Register::FIRST, &mask, &[0; 16][..mask.len()])?;
         Ok(network)
     }
 }

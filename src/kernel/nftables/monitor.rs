@@ -63,12 +63,6 @@ pub struct Monitor {
     events: VecDeque<Event>,
 }
 
-impl std::fmt::Debug for Monitor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Monitor").field("events", &self.events).finish_non_exhaustive()
-    }
-}
-
 impl AsFd for Monitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.connection.as_fd()

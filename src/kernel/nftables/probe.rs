@@ -206,6 +206,9 @@ impl Kernel {
     fn counts_elements(&mut self, table: &str) -> Result<Option<bool>, Error> {
         for family in Family::ALL {
             let mut reader = Reader { connection: &mut self.connection, family, table };
+            if reader.table()?.is_none() {
+                continue;
+            }
             let counts = reader.objects(NFT_MSG_GETSET, |set| Some(set.find(NFTA_SET_COUNT).is_some()))?;
             // It does so for all sets or for none.
             if let Some(counts) = counts.first() {

@@ -53,7 +53,7 @@ struct RawElement<'a> {
 fn theirs(table: &str, set: &str, elements: &[RawElement<'_>]) -> Vec<u8> {
     let [table, set] = [table, set].map(|name| Name::new(name).unwrap());
     let names = attributes![NFTNL_SET_TABLE => &table, NFTNL_SET_NAME => &set];
-    let mut set = libnftnl::Set::new(c"", names).unwrap();
+    let mut set = libnftnl::Set::new(names, Vec::new()).unwrap();
     for element in elements {
         let mut attributes = attributes![NFTNL_SET_ELEM_KEY => element.key];
         attributes.extend(element.flags.into_iter().flat_map(|n| attributes![NFTNL_SET_ELEM_FLAGS => n]));
@@ -66,7 +66,7 @@ fn theirs(table: &str, set: &str, elements: &[RawElement<'_>]) -> Vec<u8> {
         }
         attributes
             .extend(element.userdata.into_iter().flat_map(|n| attributes![NFTNL_SET_ELEM_USERDATA => n]));
-        set.add(libnftnl::Element::new(c"", attributes).unwrap());
+        set.add(attributes);
     }
     Scratch::default().elements(&set).to_vec()
 }

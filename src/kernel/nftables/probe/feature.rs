@@ -62,46 +62,37 @@ impl Feature {
 
     /// Its name in logs and on `/statusz`.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tables => "nf_tables",
-            Self::Nat => "nat",
-            Self::Masquerade => "masquerade",
-            Self::Conntrack => "ct",
-            Self::Fib => "fib",
-            Self::Numgen => "numgen",
-            Self::Hash => "jhash",
-            Self::Reject => "reject",
-            Self::RejectBeforeRouting => "reject-before-routing",
-            Self::DynamicMaps => "dynamic-maps",
-            Self::ConcatenatedRanges => "concatenated-ranges",
-            Self::ElementCounters => "element-counters",
-            Self::OwnedTables => "owned-tables",
-        }
+        self.described().0
     }
 
     /// Where it comes from: the option that the kernel is built with, or its first version.
     pub const fn origin(self, family: Family) -> &'static str {
-        match (self, family) {
-            (Self::Tables, Family::Ip) => "CONFIG_NF_TABLES_IPV4",
-            (Self::Tables, Family::Ip6) => "CONFIG_NF_TABLES_IPV6",
-            (Self::Nat, _) => "CONFIG_NFT_NAT",
-            (Self::Masquerade, _) => "CONFIG_NFT_MASQ",
-            (Self::Conntrack, _) => "CONFIG_NFT_CT",
-            (Self::Fib, Family::Ip) => "CONFIG_NFT_FIB_IPV4",
-            (Self::Fib, Family::Ip6) => "CONFIG_NFT_FIB_IPV6",
-            (Self::Numgen, _) => "CONFIG_NFT_NUMGEN",
-            (Self::Hash, _) => "CONFIG_NFT_HASH",
-            (Self::Reject, Family::Ip) => "CONFIG_NFT_REJECT, CONFIG_NFT_REJECT_IPV4",
-            (Self::Reject, Family::Ip6) => "CONFIG_NFT_REJECT, CONFIG_NFT_REJECT_IPV6",
-            (Self::RejectBeforeRouting, _) => "Linux 5.9",
-            (Self::DynamicMaps, _) => "Linux 5.4",
-            (Self::ConcatenatedRanges, _) => "Linux 5.6",
-            (Self::ElementCounters, _) => "CONFIG_NFT_COUNTER, Linux 5.7",
-            (Self::OwnedTables, _) => "Linux 6.9",
+        self.described().1[family as usize]
+    }
+
+    /// Its name, and where it comes from in each family.
+    const fn described(self) -> (&'static str, [&'static str; 2]) {
+        match self {
+            Self::Tables => ("nf_tables", ["CONFIG_NF_TABLES_IPV4", "CONFIG_NF_TABLES_IPV6"]),
+            Self::Nat => ("nat", ["CONFIG_NFT_NAT"; 2]),
+            Self::Masquerade => ("masquerade", ["CONFIG_NFT_MASQ"; 2]),
+            Self::Conntrack => ("ct", ["CONFIG_NFT_CT"; 2]),
+            Self::Fib => ("fib", ["CONFIG_NFT_FIB_IPV4", "CONFIG_NFT_FIB_IPV6"]),
+            Self::Numgen => ("numgen", ["CONFIG_NFT_NUMGEN"; 2]),
+            Self::Hash => ("jhash", ["CONFIG_NFT_HASH"; 2]),
+            Self::Reject => (
+                "reject",
+                ["CONFIG_NFT_REJECT, CONFIG_NFT_REJECT_IPV4", "CONFIG_NFT_REJECT, CONFIG_NFT_REJECT_IPV6"],
+            ),
+            Self::RejectBeforeRouting => ("reject-before-routing", ["Linux 5.9"; 2]),
+            Self::DynamicMaps => ("dynamic-maps", ["Linux 5.4"; 2]),
+            Self::ConcatenatedRanges => ("concatenated-ranges", ["Linux 5.6"; 2]),
+            Self::ElementCounters => ("element-counters", ["CONFIG_NFT_COUNTER, Linux 5.7"; 2]),
+            Self::OwnedTables => ("owned-tables", ["Linux 6.9"; 2]),
         }
     }
 
-    /// What else its transaction uses: where that is missing, nothing is known of this.
+    /// What else its transaction uses: where that is missing, nothing is known of this feature.
     pub(super) const fn uses(self) -> &'static [Self] {
         match self {
             Self::Tables => &[],
@@ -116,12 +107,8 @@ impl Feature {
         match self {
             Self::Tables | Self::OwnedTables => {}
             Self::Nat => {
-                let key = Expression::fields(&[
-                    Field::DestinationAddress,
-                    Field::L4Proto,
-                    Field::DestinationPort,
-                    Field::Priority,
-                ]);
+                use Field::{DestinationAddress, DestinationPort, L4Proto, Priority};
+                let key = Expression::fields(&[DestinationAddress, L4Proto, DestinationPort, Priority]);
                 let map = probe.set(SetName::Endpoints);
                 probe.chain(Some(BEFORE_ROUTING), [Statement::Dnat { key, map }]);
             }
