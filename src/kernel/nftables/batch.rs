@@ -192,7 +192,7 @@ impl Batch {
         match operation {
             // Without any, a table that exists keeps those that it has.
             Operation::AddTable if self.table_flags != 0 => {
-                wire::flags(out, NFTA_TABLE_FLAGS, self.table_flags)
+                wire::flags(out, NFTA_TABLE_FLAGS, self.table_flags);
             }
             Operation::DeleteSet(name) => wire::string(out, NFTA_SET_NAME, Name::new(name)?.text()),
             Operation::DeleteChain(name) => wire::string(out, NFTA_CHAIN_NAME, Name::new(name)?.text()),

@@ -144,16 +144,11 @@ fn changed(monitor: &mut Monitor, table: &str) -> Result<bool, Error> {
 /// The present generation.
 pub(super) fn generation(connection: &mut Connection) -> Result<Generation, Error> {
     let mut generation = None;
-    connection.ask(
-        wire::nf_tables(NFT_MSG_GETGEN),
-        0,
-        false,
-        |_| (),
-        |message: &Message<'_>| {
-            generation = Generation::read(message);
-            ControlFlow::Continue(())
-        },
-    )?;
+    let read = |message: &Message<'_>| {
+        generation = Generation::read(message);
+        ControlFlow::Continue(())
+    };
+    connection.ask(wire::nf_tables(NFT_MSG_GETGEN), 0, false, |_| (), read)?;
     generation.ok_or_else(|| Error::Unknown("the kernel does not report the ruleset's generation".to_owned()))
 }
 

@@ -1,11 +1,8 @@
-//! Which other service proxies have rules in this network namespace.
+//! Which service proxies have rules in this network namespace.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, ops::ControlFlow};
 
-use super::{
-    Error, Kernel,
-    uapi::{NFT_MSG_GETCHAIN, NFTA_CHAIN_NAME, NFTA_TABLE_NAME},
-};
+use super::{Error, Kernel, attributes::Message, uapi::*, wire};
 use crate::config::settings::KUBE_PROXY_TABLE;
 
 /// A chain that every table of Portolan's has, in either plane.
@@ -15,7 +12,7 @@ const PORTOLAN_CHAIN: &str = "short-circuit-node-port";
 /// `KUBE-KUBELET-CANARY`, which say nothing of kube-proxy.
 const KUBE_PROXY_CHAINS: [&str; 3] = ["KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-PROXY-CANARY"];
 
-/// Whose rules a table has.
+/// The proxy whose rules a table has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Proxy {
     /// kube-proxy's in mode nftables.
@@ -51,17 +48,17 @@ impl Kernel {
     /// The kernel does not answer.
     pub fn neighbours(&mut self) -> Result<Vec<Neighbour>, Error> {
         let mut found = BTreeMap::new();
-        let mut read = |family: u8, table: &str, chain: &str| {
-            let (Some(family), Some(proxy)) = (family_name(family), proxy(table, chain)) else { return };
-            found.insert((family, table.to_owned()), proxy);
-        };
-        self.connection.request(NFT_MSG_GETCHAIN, 0, true, &[], |message| {
-            let attributes = message.attributes();
-            let text = |kind| attributes.find(kind).and_then(|attribute| attribute.string());
-            if let (Some(table), Some(chain)) = (text(NFTA_TABLE_NAME), text(NFTA_CHAIN_NAME)) {
-                read(message.family(), table, chain);
+        let read = |message: &Message<'_>| {
+            let (family, attributes) = (family_name(message.family()), message.attributes());
+            let names = attributes.string(NFTA_TABLE_NAME).zip(attributes.string(NFTA_CHAIN_NAME));
+            if let (Some(family), Some((table, chain))) = (family, names)
+                && let Some(proxy) = proxy(table, chain)
+            {
+                found.insert((family, table.to_owned()), proxy);
             }
-        })?;
+            ControlFlow::Continue(())
+        };
+        self.connection.ask(wire::nf_tables(NFT_MSG_GETCHAIN), 0, true, |_| (), read)?;
         let neighbour = |((family, table), proxy)| Neighbour { proxy, family, table };
         let mut neighbours: Vec<_> = found.into_iter().map(neighbour).collect();
         neighbours.sort();
