@@ -10,338 +10,37 @@ mod belief;
 mod carry_out;
 mod check;
 mod cold_start;
+mod core;
 mod describe;
 mod desired;
 mod event;
 mod first;
+mod foreign;
 mod isolate;
+mod isolation;
 pub mod memory;
 mod node;
 mod queue;
+mod reading;
 mod reconcile;
 mod refusal;
-mod repair;
+mod removal;
 mod retirement;
+mod retry;
 mod stale_flows;
 mod sync;
-mod tables;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
-use ipnetwork::IpNetwork;
-use jiff::Timestamp;
-use portolan_rules::{
-    compile::{Compiler, Problem, Severity},
-    leftovers::Leftovers,
-    model::{Node, ObjectName},
-    state::State,
-    transaction::Transaction,
-};
-use tracing::{error, warn};
-
-use crate::{
-    api::Kind,
-    config::settings::{Settings, SyncSettings},
-    kernel::nftables::{self, Kernel},
-    observe::{
-        events::{Recorder, Warning},
-        health::{Health, ServiceHealth},
-        report::{Cause, FlowRemoval, Observer, Reconcile, Report},
-    },
-    source::{Change, MOST_TRIGGERS, Update, manifest::Completeness},
-};
-
 pub use self::{
     cold_start::{ColdStart, cold_start},
-    event::{Ending, Event},
+    core::{Agent, SyncError, Synced},
+    event::{Ending, Event, ForeignChange},
     first::{Comparison, compare_at_start},
     node::NodeFacts,
     queue::{Receiver, Sender, queue},
-    reconcile::{FIRST_RETRY, LAST_RETRY, reconcile},
-    tables::Tables,
-    watch::ForeignChange,
+    reconcile::reconcile,
+    retry::Retry,
 };
-use back_off::BackOff;
-use belief::Belief;
-use check::Check;
-use first::Compiled;
-use isolate::Isolation;
-use node::HostAddresses;
-use retirement::Retirement;
-use stale_flows::StaleFlows;
-use watch::Listener;
-
-/// Why the kernel could not be made equal to the state.
-#[derive(Debug, thiserror::Error)]
-pub enum SyncError {
-    /// The kernel could not be read or written.
-    #[error(transparent)]
-    Kernel(#[from] nftables::Error),
-    /// The kernel refused an operation.
-    #[error("the kernel refused `{operation}`{owner}: {source}")]
-    Refused {
-        /// The operation, as `portolan diff` shows it.
-        operation: String,
-        /// The Service that it belongs to, if any.
-        owner: String,
-        /// The kernel's error.
-        source: nftables::Error,
-    },
-}
-
-/// What a reconcile did.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Synced {
-    /// Operations committed; zero if the kernel was equal already.
-    pub operations: usize,
-    /// Whether everything was compared, or so much was committed, that it took much memory for a moment.
-    pub large: bool,
-    /// Whether something is left for the next reconcile to retry, although the rules are right.
-    pub unfinished: bool,
-}
-
-/// State, compiler and kernel of one node.
-#[expect(clippy::struct_excessive_bools)] // facts that have nothing to do with each other
-pub struct Agent<T = Kernel> {
-    settings: Settings,
-    sync: SyncSettings,
-    kernel: T,
-    state: State,
-    compiler: Compiler,
-    health: Health,
-    recorder: Recorder,
-    observer: Box<dyn Observer>,
-    belief: Belief,
-    /// Whether all Services, and all slices, are known: nothing is written before.
-    services_listed: bool,
-    slices_listed: bool,
-    /// How much of the manifests is known, if they are the source.
-    completeness: Completeness,
-    /// Whether part of the input could not be read since the start, so that what the kernel had beyond the rest stays.
-    input_incomplete: bool,
-    /// What stays because of that, once the kernel was read.
-    leftovers: Option<Leftovers>,
-    problems: usize,
-    /// Whether the node's object or addresses may differ from those that the compiler has.
-    node_changed: bool,
-    host_addresses: HostAddresses,
-    /// The networks of ClusterIPs.
-    service_cidrs: Vec<IpNetwork>,
-    stale_flows: StaleFlows,
-    service_health: ServiceHealth,
-    /// Whether the tables are to belong to this process, so that no other can change them.
-    table_owner: bool,
-    /// Reports changes of other processes; unsubscribed during large commits.
-    listener: Option<Listener>,
-    /// The state as compiled for the first reading of the kernel, and whether that holds just what it says.
-    guess: (Option<Compiled>, bool),
-    /// What is left of a comparison in parts.
-    check: Check,
-    /// Whether the kernel says how many elements a set has (since Linux 6.16), as far as is known.
-    kernel_counts: bool,
-    back_off: BackOff,
-    isolation: Isolation,
-    /// Updates that did not reach the kernel: these differences are our own.
-    unsent: Transaction,
-    retirement: Retirement,
-    /// The next report.
-    report: Reconcile,
-}
-
-impl<T: Tables> Agent<T> {
-    /// An agent that knows nothing of the cluster yet.
-    pub fn new(
-        settings: Settings,
-        kernel: T,
-        health: Health,
-        recorder: Recorder,
-        observer: impl Observer + 'static,
-    ) -> Self {
-        let node = Node { name: settings.node_name.clone(), ..Node::default() };
-        let compiler = Compiler::new(settings.config.clone());
-        let unsent = Transaction::new(settings.config.table.clone());
-        Self {
-            settings,
-            sync: SyncSettings::default(),
-            kernel,
-            state: State::new(node),
-            compiler,
-            health,
-            recorder,
-            observer: Box::new(observer),
-            belief: Belief::Unknown,
-            services_listed: false,
-            slices_listed: false,
-            completeness: Completeness::default(),
-            input_incomplete: false,
-            leftovers: None,
-            problems: 0,
-            node_changed: true,
-            host_addresses: HostAddresses::default(),
-            service_cidrs: Vec::new(),
-            stale_flows: StaleFlows::default(),
-            service_health: ServiceHealth::default(),
-            table_owner: false,
-            listener: None,
-            guess: (None, false),
-            check: Check::default(),
-            kernel_counts: true,
-            back_off: BackOff::default(),
-            isolation: Isolation::default(),
-            unsent,
-            retirement: Retirement::default(),
-            report: Reconcile::default(),
-        }
-    }
-
-    /// Sends the answers to Services' health checks to these servers from now on.
-    pub fn serve_health_checks(&mut self, service_health: ServiceHealth) {
-        self.service_health = service_health;
-    }
-
-    /// Sets when to reconcile.
-    pub fn set_sync(&mut self, sync: SyncSettings) {
-        self.sync = sync;
-    }
-
-    /// Makes this process the owner of the tables, so that no other can change them; they stay when it ends. A kernel
-    /// that cannot do both (before 6.9) is logged, and the tables have no owner.
-    pub fn own_tables(&mut self) -> Result<(), nftables::Error> {
-        self.table_owner = self.kernel.own_tables()?;
-        if !self.table_owner {
-            warn!("This kernel has no tables that outlive their owner; --table-owner has no effect");
-        }
-        Ok(())
-    }
-
-    /// Takes over an update from the API server.
-    pub fn update(&mut self, update: Update) {
-        self.report.triggers.extend(update.triggers);
-        // They stay until the kernel takes the changes, which may be long.
-        self.report.triggers.truncate(MOST_TRIGGERS);
-        self.apply(update.changes);
-    }
-
-    /// Takes over changes of the cluster; they reach the kernel with the next [`Agent::sync`].
-    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
-        for change in changes {
-            match change {
-                Change::Service(name, service) => {
-                    self.report.service_changes += 1;
-                    self.report.changed(Kind::Service, &name);
-                    self.state.set_service(&name, service);
-                }
-                Change::Slice(name, slice) => {
-                    self.report.slice_changes += 1;
-                    self.report.changed(Kind::EndpointSlice, &name);
-                    self.state.set_slice(&name, slice);
-                }
-                Change::Services(services) => {
-                    self.report.service_changes += services.len();
-                    self.state.replace_services(services);
-                    self.services_listed = true;
-                }
-                Change::Slices(slices) => {
-                    self.report.slice_changes += slices.len();
-                    self.state.replace_slices(slices);
-                    self.slices_listed = true;
-                }
-                Change::Node(node) => {
-                    self.report.changed(Kind::Node, &ObjectName::new("", self.settings.node_name.clone()));
-                    let name = self.settings.node_name.clone();
-                    let unknown = || Node { name, ..Node::default() };
-                    self.state.set_node(node.map_or_else(unknown, |node| Node::clone(&node)));
-                    self.node_changed = true;
-                }
-                Change::ServiceCidrs(mut networks) => {
-                    networks.extend(&self.settings.service_cidrs);
-                    self.compiler.set_service_cidrs(&mut self.state, &networks);
-                    self.service_cidrs = networks;
-                }
-            }
-        }
-        self.queued();
-    }
-
-    /// Makes the next sync read the addresses of the host's interfaces again.
-    pub fn addresses_changed(&mut self) {
-        self.node_changed = true;
-        self.queued();
-    }
-
-    /// Whether enough is known to write anything: what is unknown would be deleted.
-    pub fn is_ready(&self) -> bool {
-        self.services_listed && self.slices_listed
-    }
-
-    /// Takes over what changed of the manifests, and of how much of them is known. Until all is known for the first time,
-    /// nothing goes that the kernel held at the start; later it stays known.
-    pub fn apply_manifests(
-        &mut self,
-        changes: impl IntoIterator<Item = Change>,
-        completeness: Option<Completeness>,
-    ) {
-        self.apply(changes);
-        self.completeness = completeness.unwrap_or(self.completeness);
-        let is_partial = match self.completeness {
-            Completeness::Nothing => return,
-            Completeness::Partial => true,
-            Completeness::Whole => false,
-        };
-        // Without the Node it is not known how to distinguish pods from the rest.
-        if is_partial && !self.is_ready() && self.settings.lacks(self.state.node()).is_some() {
-            return;
-        }
-        if !self.is_ready() {
-            self.input_incomplete = is_partial;
-        } else if !is_partial && self.input_incomplete {
-            self.input_incomplete = false;
-            if let Some(leftovers) = self.leftovers.take() {
-                leftovers.release(&mut self.state);
-                // The rest of them is not the compiler's: it takes a full comparison to see it go.
-                self.note(belief::Event::Differs);
-            }
-        }
-        (self.services_listed, self.slices_listed) = (true, true);
-    }
-
-    /// Notes that there is something to do.
-    fn queued(&mut self) {
-        self.report.queued = Some(Timestamp::now());
-        self.health.queued();
-    }
-
-    /// Whether a Service could not be programmed as specified.
-    pub fn has_problems(&self) -> bool {
-        self.problems > 0
-    }
-
-    /// Number of Services that are left out because the kernel refuses them.
-    pub fn quarantined(&self) -> usize {
-        self.state.quarantined().len()
-    }
-
-    fn report_problems(&mut self, problems: &[Problem]) {
-        for problem in problems {
-            self.observer.report(Report::Problem(problem));
-            match problem.severity {
-                Severity::Error => {
-                    self.problems += 1;
-                    error!(service = %problem.service, error = problem.message, "Service is not fully programmed");
-                    // The authors of Services see Events, and seldom the logs of nodes.
-                    self.recorder.warn(Warning {
-                        service: problem.service.clone(),
-                        reason: "PartlyProgrammed",
-                        action: "SyncProxyRules",
-                        note: problem.message.as_str().into(),
-                    });
-                }
-                Severity::Notice => {
-                    warn!(service = %problem.service, error = problem.message, "Service has a problem");
-                }
-            }
-        }
-    }
-}

@@ -1,6 +1,6 @@
 //! Carries out what the compiler plans, as the agent does.
 
-use portolan::kernel::nftables::{Commit, Error, Kernel};
+use portolan::kernel::nftables::{Commit, Error, Kernel, Tables};
 use portolan_rules::{
     compile::{Compiler, Update},
     diff::diff_into,

@@ -9,13 +9,16 @@ use portolan_rules::{
     state::ServiceState,
 };
 
-use super::{Agent, Tables};
-use crate::observe::query::{Query, Snapshot, Wanted};
+use super::core::Agent;
+use crate::{
+    kernel::nftables::Tables,
+    observe::query::{Query, Snapshot, Wanted},
+};
 
 impl<T: Tables> Agent<T> {
     /// Answers a question. Copies pointers only.
     pub fn answer(&self, query: Query) {
-        // Nobody may be waiting any more.
+        // The query may have been given up.
         let _ = query.reply.send(self.snapshot(&query.wanted));
     }
 

@@ -13,7 +13,7 @@ const SHARE: u32 = 20;
 const LEAST_MAX_WAIT: Duration = Duration::from_secs(1);
 /// and to this at most.
 const MOST_MAX_WAIT: Duration = Duration::from_mins(1);
-/// The back-off ends when no repair was made for this long, beyond the wait.
+/// The back-off ends when no repair was made for this long after the wait.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// Counts repairs that follow each other closely.

@@ -5,9 +5,9 @@
 //! | unknown | the kernel was read and made equal | certain |
 //! | any other | a commit failed, of which it is known what it was to write | doubt of that, at once |
 //! | any other | another commit failed, or the rules themselves are to differ | doubt of everything, at once |
-//! | any other | somebody else changed our tables | doubt of the sets that this touched, when a repair is due |
+//! | any other | another process changed our tables | doubt of the sets that this touched, when a repair is due |
 //! | any other | notifications were lost | doubt of the sets that have another number of elements, when a repair is due |
-//! | certain | the time for a full comparison, and everything was heard since the last | the same |
+//! | certain | the time for a full comparison, and every commit since the last was noticed | the same |
 //! | any other | the time for a full comparison, of few elements | doubt of everything, at once |
 //! | any other | the time for a full comparison, of many elements | the same, and a comparison in parts begins |
 //! | any other | all parts were compared | doubt of what has no part, and of sets that have another number of elements, at once |
@@ -37,13 +37,13 @@ pub(super) enum Belief {
 /// The last reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LastReading {
-    /// The generation then: what others did up to there was seen.
+    /// The generation then: other processes' commits up to it were seen.
     pub generation: u32,
     /// Whether all elements were compared since notifications were last lost.
     pub compared: Compared,
 }
 
-/// How far the elements were compared that nobody is known to have changed.
+/// How far elements were compared of which no change is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compared {
     /// Not since notifications were lost.
@@ -82,9 +82,9 @@ pub(super) struct Doubt {
     pub due: Option<Instant>,
     /// Whether there is a difference that is our own doing.
     pub is_ours: bool,
-    /// When others were first seen to change our tables, or notifications to be lost.
+    /// When it was first noticed that another process changed our tables, or that notifications were lost.
     pub seen: Option<Instant>,
-    /// The last commit of others to our tables, if it is known.
+    /// The last commit of another process to our tables, if it is known.
     pub by: Option<Generation>,
 }
 
@@ -105,15 +105,14 @@ pub(super) enum Sets {
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    /// A commit was refused, or it is not known what came of it.
+    /// A commit was refused, or its outcome is unknown.
     Failed,
-    /// A commit failed of which it is known what it was to write. Elements of other sets than these are mended by their
-    /// keys.
+    /// A commit failed whose operations are known. Elements of other sets than these are repaired by their keys.
     Unsent {
         /// Sets whose elements are not.
         sets: Scope,
     },
-    /// The rules are to differ for reasons that no update holds.
+    /// Rules must change for a reason that no update contains.
     Differs,
     /// Another process changed our tables.
     Changed {
@@ -137,8 +136,8 @@ pub(super) enum Event {
     },
     /// It is time for a full comparison.
     Period {
-        /// Whether every commit up to the present was heard of, so that nothing can be different.
-        heard_all: bool,
+        /// Whether every commit up to the present was noticed, so that nothing can be different.
+        noticed_all: bool,
         /// Whether there are so many elements that they are compared in parts.
         in_parts: bool,
     },
@@ -180,7 +179,7 @@ impl Belief {
                 return Self::Certain(LastReading { generation: *generation, compared });
             }
             (Self::Unknown, _) => return self,
-            (Self::Certain(reading), Event::Period { heard_all: true, .. })
+            (Self::Certain(reading), Event::Period { noticed_all: true, .. })
                 if reading.compared == Compared::All =>
             {
                 return self;
@@ -255,7 +254,7 @@ impl Belief {
         }
     }
 
-    /// Whether others are known to have changed our tables, and the repair waits.
+    /// Whether another process is known to have changed our tables, and the repair waits.
     pub(super) fn is_contested(&self) -> bool {
         self.doubt().is_some_and(|doubt| doubt.due.is_some() && doubt.by.is_some())
     }
@@ -293,7 +292,7 @@ impl LastReading {
 impl Doubt {
     fn and(self, more: Self) -> Self {
         Self {
-            // What happened last knows how far elements were compared before.
+            // The latest says how far elements were compared before.
             reading: more.reading,
             sets: self.sets.and(more.sets),
             due: self.due.zip(more.due).map(|(a, b)| a.min(b)),

@@ -8,8 +8,8 @@ use portolan_rules::{
     transaction::Transaction,
 };
 
-use super::{Agent, SyncError, Tables};
-use crate::kernel::nftables::Error;
+use super::core::{Agent, SyncError};
+use crate::kernel::nftables::{Error, Tables};
 
 impl<T: Tables> Agent<T> {
     /// Commits the steps of an update, with what has been retiring for long enough, and makes anew what the update

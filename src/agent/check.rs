@@ -3,32 +3,24 @@
 //!
 //! Between two commits the kernel must hold what the compiler says, so that the elements of some Services can be compared
 //! without regard to the others: they are asked for by their keys, and what differs is written at once. Elements that
-//! nobody wants show in the numbers of elements: once all parts are compared, sets that have another number than they
-//! should are read, and what has no parts: tables, chains, rules, ranges and verdicts.
+//! should not be there show in the numbers of elements: once all parts are compared, sets with another number than they
+//! should have are read, and so is what has no parts: tables, chains, rules, ranges and verdicts.
 
 use std::{collections::BTreeSet, time::Instant};
 
 use portolan_rules::{
     compile::{PerSet, SetName},
-    model::ObjectName,
     plan::{ElementChange, PART},
-    ruleset::{Concat, Element, Family},
+    ruleset::{Concat, Element},
     transaction::Operation,
 };
 use tracing::{debug, warn};
 
 use super::{
-    Agent, Tables,
     belief::{self, Compared},
+    core::{Agent, Check},
 };
-use crate::kernel::nftables::{Error, Scope};
-
-/// What is left to compare.
-#[derive(Debug, Default)]
-pub(super) struct Check {
-    services: Vec<ObjectName>,
-    shared: Vec<(Family, SetName, Concat)>,
-}
+use crate::kernel::nftables::{Error, Scope, Tables};
 
 /// What should stand at some keys; nothing where there should be no element.
 type Expected = PerSet<Vec<(Concat, Option<Element>)>>;
@@ -73,7 +65,7 @@ impl<T: Tables> Agent<T> {
         outcome.map(drop)
     }
 
-    /// Notes that a commit failed whose operations are those that are unsent.
+    /// Notes that the commit of the unsent operations failed.
     pub(super) fn note_unsent(&mut self) {
         let (mut is_known, mut sets) = (true, Scope::new());
         for (family, operation) in &self.unsent.operations {

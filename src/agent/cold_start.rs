@@ -12,8 +12,7 @@ use portolan_rules::{
     transaction::Transaction,
 };
 
-use super::Tables;
-use crate::kernel::nftables::{Commit, Error};
+use crate::kernel::nftables::{Commit, Error, Tables};
 
 /// Transactions that wait for the kernel.
 const WAITING: usize = 2;

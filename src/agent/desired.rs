@@ -9,8 +9,11 @@ use portolan_rules::{
     transaction::Transaction,
 };
 
-use super::{Agent, Cause, Tables, first};
-use crate::kernel::nftables::Scope;
+use super::{core::Agent, first};
+use crate::{
+    kernel::nftables::{Scope, Tables},
+    observe::report::Cause,
+};
 
 impl<T: Tables> Agent<T> {
     /// Numbers for session affinity begin elsewhere at every start: an earlier run may have given out the same.

@@ -1,7 +1,10 @@
 //! The events that wake the reconciler.
 
-use super::ForeignChange;
-use crate::{observe::query::Query, source};
+use crate::{
+    kernel::nftables::{Generation, Scope},
+    observe::query::Query,
+    source,
+};
 
 /// An event for the reconciler.
 #[derive(Debug)]
@@ -25,4 +28,21 @@ pub enum Ending {
     Asked,
     /// It cannot go on as it is, which has been logged: its supervisor starts it anew.
     Failed,
+}
+
+/// A change of our tables by another process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForeignChange {
+    /// The last commit; `None` if notifications were lost, so that there may have been others.
+    pub by: Option<Generation>,
+    /// The sets that are known to be touched.
+    pub sets: Scope,
+}
+
+impl ForeignChange {
+    /// Adds a later change.
+    pub(super) fn append(&mut self, later: Self) {
+        self.by = self.by.take().and(later.by);
+        self.sets.extend(later.sets);
+    }
 }

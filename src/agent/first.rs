@@ -8,8 +8,7 @@ use portolan_rules::{
     state::State,
 };
 
-use super::Tables;
-use crate::kernel::nftables::{Error, Wanted};
+use crate::kernel::nftables::{Error, Tables, Wanted};
 
 /// What the first reading found.
 pub(super) struct First {
@@ -204,7 +203,7 @@ impl PartialEq for Part {
     }
 }
 
-/// What the kernel would be told if it held nothing, compiled only once somebody asks.
+/// What a blank kernel would be given; compiled only if it is needed.
 struct Guess<'a> {
     compiler: &'a Compiler,
     state: &'a mut State,
@@ -244,7 +243,7 @@ impl Wanted for Guess<'_> {
         if !of_set.is_empty() {
             return of_set;
         }
-        // Asked for again, since somebody wrote while it was read.
+        // Asked for again, since the tables changed while they were read.
         keys.insert(ExpectedKeys::new(compiler)).take(read, family, set)
     }
 }

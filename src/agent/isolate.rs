@@ -9,62 +9,33 @@
 //! lead to endpoints that are gone, and other Services get the frontends that they also claim. They are retried when they
 //! change, and with each periodic full comparison.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::{collections::BTreeSet, time::Instant};
 
 use portolan_rules::{
     diff::diff_into,
     leftovers::keep_leftovers,
     model::ObjectName,
     ruleset::{Family, Ruleset},
-    state::State,
     transaction::{Operation, Transaction},
 };
 use tracing::{error, info, warn};
 
 use super::{
-    Agent, SyncError, Tables,
     belief::Sets,
+    core::{Agent, SyncError},
+    reading::Known,
     refusal::{is_attributable, is_structural, reason, refused_operation},
-    repair::Known,
 };
-use crate::{kernel::nftables::Error, observe::events::Warning};
+use crate::{
+    kernel::nftables::{Error, Tables},
+    observe::events::Warning,
+};
 
 /// This many Services in a row are taken to be faulty because the kernel's error points at them.
 const BY_NAME: usize = 32;
 /// The most transactions of a search in one reconcile. The search goes on with the next, so that changes of other
 /// Services need not wait for its end.
 const AT_A_TIME: usize = 64;
-
-/// The faulty Services, and the candidates.
-#[derive(Debug, Default)]
-pub(super) struct Isolation {
-    /// The kernel's reason for each Service that it refuses.
-    reasons: BTreeMap<ObjectName, String>,
-    /// Groups that are held back and yet to be tried.
-    candidates: Vec<Vec<ObjectName>>,
-    /// Services that changed since the last reconcile that succeeded.
-    touched: BTreeSet<ObjectName>,
-}
-
-impl Isolation {
-    /// Whether a search is under way.
-    pub(super) fn is_searching(&self) -> bool {
-        !self.candidates.is_empty()
-    }
-
-    /// Notes which Services are about to be compiled.
-    pub(super) fn note_touched(&mut self, state: &State) {
-        self.touched.extend(state.dirty().iter().cloned());
-    }
-
-    /// Notes that the kernel has all of them.
-    pub(super) fn clear_touched(&mut self) {
-        self.touched.clear();
-    }
-}
 
 impl<T: Tables> Agent<T> {
     /// After the kernel refused the whole difference to its ruleset: finds the faulty Services, and commits the rest. What is to be done

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Ending, Event, ForeignChange};
+use super::event::{Ending, Event, ForeignChange};
 use crate::{
     observe::{health::Health, query::Query},
     source::{self, Backlog, Closed, Inbox, manifest::Completeness},

@@ -1,20 +1,17 @@
 //! The loop: changes go to the kernel as soon as the previous commit is done.
 
-use std::{
-    ops::ControlFlow,
-    sync::mpsc::RecvTimeoutError,
-    time::{Duration, Instant},
-};
+use std::{ops::ControlFlow, sync::mpsc::RecvTimeoutError, time::Instant};
 
 use tracing::{error, info, warn};
 
-use super::{Agent, Cause, Ending, Event, Receiver, Tables};
-use crate::{agent::memory, jitter::jitter, source};
-
-/// After a failed reconcile, wait about this long before the next, and twice as long after every further one.
-pub const FIRST_RETRY: Duration = Duration::from_millis(100);
-/// But never longer than this.
-pub const LAST_RETRY: Duration = Duration::from_secs(30);
+use super::{
+    core::Agent,
+    event::{Ending, Event},
+    memory,
+    queue::Receiver,
+    retry::Retry,
+};
+use crate::{kernel::nftables::Tables, observe::report::Cause, source};
 
 /// Applies changes as they come until it is asked to stop. Nothing is written before all Services and slices are
 /// known.
@@ -25,7 +22,7 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver) -> Ending {
             return ending;
         }
     }
-    let mut wait = FIRST_RETRY;
+    let mut waits = Retry::default();
     let mut synced_before = false;
     let mut failing = false;
     let mut reported = 0;
@@ -50,16 +47,15 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver) -> Ending {
                 }
                 (synced_before, failing, reported) = (true, false, quarantined);
                 if !synced.unfinished {
-                    wait = FIRST_RETRY;
+                    waits.succeeded();
                 }
-                synced.unfinished.then(|| later(&mut wait))
+                synced.unfinished.then(|| Instant::now() + waits.wait())
             }
             Err(error) => {
                 failing = true;
-                let at = later(&mut wait);
-                let retry = at.saturating_duration_since(Instant::now());
+                let retry = waits.wait();
                 error!(%error, ?retry, "Reconcile failed; trying again");
-                Some(at)
+                Some(Instant::now() + retry)
             }
         };
         let ended = Instant::now();
@@ -69,13 +65,6 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver) -> Ending {
             ControlFlow::Break(ending) => return ending,
         }
     }
-}
-
-/// When to try again: in the second half of the wait. The next wait is twice as long.
-fn later(wait: &mut Duration) -> Instant {
-    let at = Instant::now() + jitter(*wait, fastrand::f64());
-    *wait = (*wait * 2).min(LAST_RETRY);
-    at
 }
 
 /// When to reconcile next.

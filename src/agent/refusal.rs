@@ -9,8 +9,8 @@ use portolan_rules::{
 };
 use rustix::io::Errno;
 
-use super::{Agent, SyncError, Tables};
-use crate::kernel::nftables::Error;
+use super::core::{Agent, SyncError};
+use crate::kernel::nftables::{Error, Tables};
 
 /// `ERESTART`, which is the kernel's own: no system call returns it.
 const RESTART: Errno = Errno::from_raw_os_error(85);

@@ -2,27 +2,17 @@
 
 mod worker;
 
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, thread, time::Instant};
 
+use super::queue::Sender;
+use crate::observe::report::FlowRemoval;
 use portolan_rules::{
     compile::Compiler,
     flows::{Destination, Flows, Stale, destinations},
     ruleset::Ruleset,
     state::State,
 };
-use tracing::warn;
-
-use super::{Agent, FlowRemoval, Report, Sender, Tables};
 use worker::Shared;
-
-/// The longest wait for the worker to finish.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Destinations whose flows may be stale.
 #[derive(Debug, Default)]
@@ -137,9 +127,27 @@ impl StaleFlows {
         shared.notify();
     }
 
+    /// Waits until the worker has tried everything, or has an outcome of a survey, but no longer than this. Returns whether
+    /// nothing is left but what it will retry.
+    pub(super) fn wait(&self, until: Instant) -> bool {
+        let Some(shared) = &self.shared else { return true };
+        let mut tasks = shared.tasks();
+        tasks.hurried = true;
+        shared.notify();
+        while !tasks.is_settled() && !tasks.is_surveyed() && Instant::now() < until {
+            tasks = shared.wait(tasks, Some(until));
+        }
+        tasks.hurried = false;
+        tasks.is_settled()
+    }
+
     /// Returns what the worker has done since the last call, whether something failed that it will retry, and whether a
     /// survey found something to hand over.
-    fn take_outcome(&mut self, compiler: &Compiler, state: &State) -> (Vec<FlowRemoval>, bool, bool) {
+    pub(super) fn take_outcome(
+        &mut self,
+        compiler: &Compiler,
+        state: &State,
+    ) -> (Vec<FlowRemoval>, bool, bool) {
         let Some(shared) = &self.shared else { return (Vec::new(), false, false) };
         let mut tasks = shared.tasks();
         let (reports, failing) = (std::mem::take(&mut tasks.reports), tasks.is_failing());
@@ -152,50 +160,5 @@ impl StaleFlows {
             is_found
         });
         (reports, failing, is_found)
-    }
-}
-
-impl<T: Tables> Agent<T> {
-    /// Removes stale flows from now on, on a thread of its own, in the network namespace of the calling one. Sends an event
-    /// when there is something for [`Agent::flows_removed`].
-    ///
-    /// # Errors
-    /// The thread cannot be started.
-    pub fn remove_stale_flows(&mut self, events: Option<Sender>) -> std::io::Result<()> {
-        self.stale_flows.start(events)
-    }
-
-    /// Reports the stale flows that were removed. Returns whether there is more to hand over, which the next sync does.
-    pub fn flows_removed(&mut self) -> bool {
-        let (reports, failing, is_found) = self.stale_flows.take_outcome(&self.compiler, &self.state);
-        for report in &reports {
-            self.observer.report(Report::FlowsRemoved { removal: *report, pending: failing });
-        }
-        is_found
-    }
-
-    /// Waits until the stale flows that were handed over are removed, without retries.
-    pub fn finish_flows(&mut self) {
-        let until = Instant::now() + PATIENCE;
-        let Some(shared) = self.stale_flows.shared.clone() else { return };
-        loop {
-            let mut tasks = shared.tasks();
-            tasks.hurried = true;
-            shared.notify();
-            while !tasks.is_settled() && !tasks.is_surveyed() && Instant::now() < until {
-                tasks = shared.wait(tasks, Some(until));
-            }
-            tasks.hurried = false;
-            let settled = tasks.is_settled();
-            drop(tasks);
-            if self.flows_removed() {
-                self.stale_flows.hand_over(&self.compiler, self.input_incomplete);
-            } else if settled || Instant::now() >= until {
-                if !settled {
-                    warn!(after = ?PATIENCE, "The search for stale flows takes long; going on without its end");
-                }
-                return;
-            }
-        }
     }
 }

@@ -12,15 +12,19 @@ use portolan_rules::{
 use tracing::{debug, warn};
 
 use super::{
-    Agent, Cause, ColdStart, NodeFacts, Reconcile, Report, SyncError, Synced, Tables,
     belief::{self, Action, Belief, Doubt, Sets},
-    cold_start,
+    cold_start::{ColdStart, cold_start},
+    core::{Agent, SyncError, Synced},
     describe::describe,
     first::{self, First},
+    node::NodeFacts,
+    reading::{Known, Reading},
     refusal::{is_attributable, is_denied, is_outrun, is_structural},
-    repair::{Known, Reading},
 };
-use crate::kernel::nftables::{Error, Ownership};
+use crate::{
+    kernel::nftables::{Error, Ownership, Tables},
+    observe::report::{Cause, Reconcile, Report},
+};
 
 /// How often the kernel is read again because another process changed something between reading and writing.
 const READINGS: usize = 3;
@@ -95,8 +99,8 @@ impl<T: Tables> Agent<T> {
         }
         if cause == Cause::Period {
             self.release_quarantined();
-            let heard_all = self.noticed_all().unwrap_or(false);
-            self.note(belief::Event::Period { heard_all, in_parts: self.compares_in_parts() });
+            let noticed_all = self.noticed_all().unwrap_or(false);
+            self.note(belief::Event::Period { noticed_all, in_parts: self.compares_in_parts() });
             if self.belief.doubt().is_none() && !self.is_checking() {
                 debug!("Every commit since the last reading was noticed: there is nothing to compare");
             }

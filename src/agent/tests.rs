@@ -20,14 +20,15 @@ use portolan_rules::{
 };
 use rustix::io::Errno;
 
-use super::{Agent, Cause, Tables};
+use super::Agent;
 use crate::{
     config::settings::{DetectLocal, Settings},
-    kernel::nftables::{Commit, Error, Generation, Ownership, Scope, Wanted},
+    kernel::nftables::{Commit, Error, Generation, Ownership, Scope, Tables, Wanted},
     observe::{
         events::{Recorder, Warning},
         health::Health,
         metrics::Metrics,
+        report::Cause,
     },
     source::Change,
 };

@@ -12,25 +12,11 @@ use portolan_rules::ruleset::{Family, Name};
 use rustix::event::{PollFd, PollFlags, poll};
 use tracing::{debug, info, trace, warn};
 
-use super::{Agent, Event, Sender, Tables};
-use crate::kernel::nftables::{self, Generation, Monitor, Scope};
-
-/// A change of our tables by another process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ForeignChange {
-    /// The last commit; `None` if notifications were lost, so that there may have been others.
-    pub by: Option<Generation>,
-    /// The sets that are known to be touched.
-    pub sets: Scope,
-}
-
-impl ForeignChange {
-    /// Adds a later change.
-    pub(super) fn append(&mut self, later: Self) {
-        self.by = self.by.take().and(later.by);
-        self.sets.extend(later.sets);
-    }
-}
+use super::{
+    event::{Event, ForeignChange},
+    queue::Sender,
+};
+use crate::kernel::nftables::{self, Monitor, Scope};
 
 /// Gathers the notifications of one commit.
 #[derive(Debug)]
@@ -65,9 +51,6 @@ impl Gatherer {
     }
 }
 
-/// How long to wait for the listening thread, and how often.
-const MOMENT: Duration = Duration::from_millis(2);
-const MOMENTS: usize = 5;
 /// The wait before the listener is opened again after a failure; it doubles each further time,
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// up to this.
@@ -124,21 +107,26 @@ impl Listener {
     }
 
     /// Ends the subscription for a while.
-    fn unsubscribe(&self) -> Result<(), nftables::Error> {
+    pub(super) fn unsubscribe(&self) -> Result<(), nftables::Error> {
         let mut state = self.state();
         (state.is_subscribed, state.noticed) = (false, None);
         (state.subscribe)(false)
     }
 
-    fn subscribe(&self) -> Result<(), nftables::Error> {
+    pub(super) fn subscribe(&self) -> Result<(), nftables::Error> {
         let mut state = self.state();
         state.is_subscribed = true;
         (state.subscribe)(true)
     }
 
     /// Notes that no commit up to this generation was missed.
-    fn caught_up(&self, generation: u32) {
+    pub(super) fn caught_up(&self, generation: u32) {
         self.state().noticed = Some(generation);
+    }
+
+    /// Whether every commit up to this generation was noticed.
+    pub(super) fn noticed(&self, generation: u32) -> bool {
+        self.state().noticed == Some(generation)
     }
 
     /// Notes a commit. Returns whether those before it were noticed, too.
@@ -173,7 +161,7 @@ fn follow(noticed: Option<u32>, generation: u32) -> (bool, Option<u32>) {
 }
 
 /// Listens, on a thread of its own, for commits of other threads than `own_thread` to the tables of this name.
-fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, nftables::Error> {
+pub(super) fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, nftables::Error> {
     let name = table.clone();
     let open = move || -> Result<(Monitor, Subscribe), nftables::Error> {
         let monitor = Monitor::open(&name)?;
@@ -273,63 +261,10 @@ impl<N: Notifications> ListenerThread<N> {
     }
 }
 
-impl<T: Tables> Agent<T> {
-    /// Sends [`Event::Foreign`] from now on when another process changes our tables. Commits must be made by the calling
-    /// thread.
-    ///
-    /// # Errors
-    /// The kernel refuses the subscription.
-    pub fn listen(&mut self, events: Sender) -> Result<(), nftables::Error> {
-        let own_thread = self.kernel.generation()?.thread;
-        let listener = listen(self.settings.config.table.clone(), own_thread, events)?;
-        listener.caught_up(self.kernel.generation()?.id);
-        self.listener = Some(listener);
-        Ok(())
-    }
-
-    /// Whether every commit up to the present was noticed.
-    pub(super) fn noticed_all(&mut self) -> Result<bool, nftables::Error> {
-        let Some(listener) = &self.listener else { return Ok(false) };
-        // The listening thread may be a moment behind.
-        for _ in 0..MOMENTS {
-            let present = self.kernel.generation()?.id;
-            if listener.state().noticed == Some(present) {
-                return Ok(true);
-            }
-            std::thread::sleep(MOMENT);
-        }
-        Ok(false)
-    }
-
-    /// Before a commit without notifications. Returns the generation, if there is a listener.
-    pub(super) fn unsubscribe(&mut self) -> Result<Option<u32>, nftables::Error> {
-        let Some(listener) = &self.listener else { return Ok(None) };
-        let before = self.kernel.generation()?.id;
-        listener.unsubscribe()?;
-        Ok(Some(before))
-    }
-
-    /// After a commit without notifications: this must be the generation, else another process committed too.
-    pub(super) fn resubscribe(&mut self, expected: u32) {
-        let Some(listener) = &self.listener else { return };
-        let generation = listener.subscribe().and_then(|()| self.kernel.generation());
-        match generation {
-            Ok(generation) if generation.id == expected => listener.caught_up(expected),
-            Ok(generation) => {
-                listener.caught_up(generation.id);
-                self.foreign(ForeignChange::default());
-            }
-            Err(error) => {
-                info!(%error, "Changes by other processes may have been missed");
-                self.foreign(ForeignChange::default());
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::nftables::Generation;
 
     const OWN: u32 = 7;
 

@@ -10,7 +10,7 @@ use portolan_rules::{
 use crate::{
     cli::arguments::CleanupArgs,
     config::settings::{KUBE_PROXY_TABLE, table_name},
-    kernel::nftables::{Error, Kernel},
+    kernel::nftables::{Error, Kernel, Tables},
 };
 
 /// Removes the tables of both families, or kube-proxy's in their place. It is not an error if there are none.

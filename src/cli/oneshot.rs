@@ -14,7 +14,7 @@ use super::input::{self, Input};
 use crate::{
     cli::arguments::{InputArgs, Output, RenderArgs},
     config::settings::Settings,
-    kernel::nftables::{Error, Kernel, Needs},
+    kernel::nftables::{Error, Kernel, Needs, Tables},
     source::manifest::Completeness,
 };
 

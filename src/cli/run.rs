@@ -16,7 +16,7 @@ use portolan_rules::model::Node;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    agent::{Agent, Ending, Event, FIRST_RETRY, LAST_RETRY, SyncError, memory, queue, reconcile},
+    agent::{Agent, Ending, Event, Retry, SyncError, memory, queue, reconcile},
     api::Kind,
     cli::{arguments::RunArgs, input},
     config::settings::RunSettings,
@@ -212,7 +212,7 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
 }
 
 fn once(agent: &mut Agent, complete: bool) -> ExitCode {
-    let mut wait = FIRST_RETRY;
+    let mut waits = Retry::default();
     for attempt in 1.. {
         match agent.sync() {
             Ok(synced) => {
@@ -240,8 +240,7 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
             Err(error) if attempt == ONCE_ATTEMPTS || !is_transient(&error) => return super::fail(&error),
             Err(error) => warn!(%error, "Cannot program the kernel; trying again"),
         }
-        std::thread::sleep(wait);
-        wait = (wait * 2).min(LAST_RETRY);
+        std::thread::sleep(waits.wait());
     }
     ExitCode::FAILURE
 }

@@ -38,7 +38,7 @@ const AT_ONCE: usize = 500;
 /// Why stale flows could not be removed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel could not be asked or told.
+    /// A request to the kernel failed.
     #[error("connection tracking: {0}")]
     Kernel(#[from] nftables::Error),
     /// The kernel refused to delete entries; others are gone.

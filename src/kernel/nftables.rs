@@ -22,6 +22,7 @@ mod probe;
 mod reader;
 mod release;
 mod rule;
+mod tables;
 pub(crate) mod uapi;
 mod verdict;
 pub(crate) mod wire;
@@ -31,12 +32,13 @@ pub use self::{
     counters::{Count, Counts, read_counts},
     dump::{Everything, FOREIGN_PRIORITY, Scope, Wanted},
     error::Error,
-    handle::{Commit, Kernel},
+    handle::Kernel,
     monitor::{Event, Generation, Monitor, Subscription},
     neighbours::{Neighbour, Proxy},
     owner::Ownership,
     probe::{Feature, Features, Needs, Served},
     release::{RangeRemoval, Release},
+    tables::{Commit, Tables},
 };
 
 #[cfg(test)]

@@ -362,7 +362,7 @@ mod tests {
     fn what_is_right_already_is_not_written() {
         let (_root, sysctls) = kernel();
         let path = sysctls.netfilter.join("nf_conntrack_tcp_timeout_close_wait");
-        // The kernel's notation stays, so nobody wrote.
+        // The kernel's notation stays, so nothing was written.
         fs::write(&path, "3600\n").unwrap();
         sysctls.apply(&settings(&[]), Effort::Everything).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "3600\n");

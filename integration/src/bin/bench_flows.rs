@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portolan::kernel::{conntrack::Conntrack, nftables::Kernel};
+use portolan::kernel::{
+    conntrack::Conntrack,
+    nftables::{Kernel, Tables},
+};
 use portolan_rules::{
     compile::{Compiler, Config},
     diff::diff,

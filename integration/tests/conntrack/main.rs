@@ -15,7 +15,7 @@ use std::{
 
 use portolan::kernel::{
     conntrack::{self, Conntrack},
-    nftables::Kernel,
+    nftables::{Kernel, Tables},
 };
 use portolan_rules::{
     compile::{Compiler, Config},

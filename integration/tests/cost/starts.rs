@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portolan::{
     agent::{cold_start, compare_at_start},
-    kernel::nftables::Kernel,
+    kernel::nftables::{Kernel, Tables},
 };
 use portolan_integration::{
     Namespace, plan,

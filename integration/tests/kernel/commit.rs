@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-use portolan::kernel::nftables::{Batch, Error, Event, Kernel, Monitor};
+use portolan::kernel::nftables::{Batch, Error, Event, Kernel, Monitor, Tables};
 use portolan_rules::{
     ruleset::{Concat, Element, Elements, Family, Name, Ruleset, Set},
     transaction::{Operation, Transaction},

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use portolan::kernel::nftables::{Count, Counts, read_counts};
+use portolan::kernel::nftables::{Count, Counts, Tables, read_counts};
 use portolan_rules::{
     compile::{Compiler, Config, FrontendKey},
     model::{Node, Protocol},

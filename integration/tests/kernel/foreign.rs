@@ -1,6 +1,6 @@
 //! What others put into Portolan's tables is seen.
 
-use portolan::kernel::nftables::{FOREIGN_PRIORITY, Kernel};
+use portolan::kernel::nftables::{FOREIGN_PRIORITY, Kernel, Tables};
 use portolan_rules::ruleset::{Concat, Element, Family, Ruleset, Statement, Table, Value, Verdict};
 
 use crate::{

@@ -12,9 +12,9 @@ use std::{
 };
 
 use portolan::{
-    agent::{Agent, Tables},
+    agent::Agent,
     config::settings::{DetectLocal, Settings},
-    kernel::nftables::{Commit, Error, Generation, Kernel, Ownership, Wanted},
+    kernel::nftables::{Commit, Error, Generation, Kernel, Ownership, Tables, Wanted},
     observe::{events::Recorder, health::Health, metrics::Metrics, report::Cause},
     source::Change,
 };

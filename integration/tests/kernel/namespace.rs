@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use portolan::kernel::nftables::Kernel;
+use portolan::kernel::nftables::{Kernel, Tables};
 pub use portolan_integration::enter_fresh_namespace as enter;
 use portolan_rules::{
     ruleset::{Family, Ruleset},

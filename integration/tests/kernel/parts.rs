@@ -11,9 +11,9 @@ use std::{
 };
 
 use portolan::{
-    agent::{Agent, Ending, Event, Tables, queue, reconcile},
+    agent::{Agent, Ending, Event, queue, reconcile},
     config::settings::SyncSettings,
-    kernel::nftables::{Commit, Error, Generation, Kernel, Ownership, Wanted},
+    kernel::nftables::{Commit, Error, Generation, Kernel, Ownership, Tables, Wanted},
     observe::{events::Recorder, health::Health, metrics::Metrics},
     source::{self, Change, Update},
 };

@@ -1,6 +1,6 @@
 //! What this kernel can do is found out without a trace.
 
-use portolan::kernel::nftables::{Feature, Needs};
+use portolan::kernel::nftables::{Feature, Needs, Tables};
 use portolan_rules::{
     ruleset::{Family, Ruleset},
     transaction::Transaction,

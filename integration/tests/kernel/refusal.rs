@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portolan::kernel::nftables::{Error, Kernel};
+use portolan::kernel::nftables::{Error, Kernel, Tables};
 use portolan_rules::{
     ruleset::{Concat, Element, Elements, Family, MatchValue, Rule, Ruleset, Set, Statement, Value},
     transaction::{Operation, Transaction},

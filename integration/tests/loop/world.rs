@@ -14,7 +14,7 @@
 
 use std::{cell::Cell, net::IpAddr};
 
-use portolan::kernel::nftables::Kernel;
+use portolan::kernel::nftables::{Kernel, Tables};
 use portolan_integration::{Client, LabError, Namespace, Responder};
 use portolan_rules::{
     diff::diff,

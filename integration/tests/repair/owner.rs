@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portolan::kernel::nftables::{Kernel, Ownership};
+use portolan::kernel::nftables::{Kernel, Ownership, Tables};
 use portolan_integration::{Agent, CLUSTER_CIDR, Notifications, nft};
 use portolan_rules::ruleset::{Family, Ruleset};
 

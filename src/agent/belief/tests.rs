@@ -25,7 +25,7 @@ fn event() -> impl Strategy<Value = (Event, u64)> {
         (prop::collection::vec(0..3_u8, 0..2), 0..100_u64, 0..100_u64).prop_map(move |(sets, seen, wait)| {
             Event::Lost { sets: scope(sets), seen: at(seen), due: at(seen + wait) }
         }),
-        any::<[bool; 2]>().prop_map(|[heard_all, in_parts]| Event::Period { heard_all, in_parts }),
+        any::<[bool; 2]>().prop_map(|[noticed_all, in_parts]| Event::Period { noticed_all, in_parts }),
     ];
     (event, 0..300_u64)
 }
@@ -68,9 +68,9 @@ proptest! {
                     (missed, world.lost) = (true, true);
                     world.differing.push(Sets::Some { named: sets.clone(), miscounted: true });
                 }
-                Event::Period { heard_all, in_parts } => {
+                Event::Period { noticed_all, in_parts } => {
                     // While something is in doubt, or a comparison in parts goes on, nothing is proved.
-                    let is_proved = *heard_all && !missed && belief.doubt().is_none() && !world.unchecked;
+                    let is_proved = *noticed_all && !missed && belief.doubt().is_none() && !world.unchecked;
                     match in_parts {
                         _ if is_proved => {}
                         true => world.unchecked = true,

@@ -18,8 +18,11 @@ use portolan_rules::{
 };
 use tracing::{debug, warn};
 
-use super::super::{Event, FIRST_RETRY, FlowRemoval, LAST_RETRY, Sender};
-use crate::kernel::conntrack::{Conntrack, Error};
+use crate::{
+    agent::{event::Event, queue::Sender, retry},
+    kernel::conntrack::{Conntrack, Error},
+    observe::report::FlowRemoval,
+};
 
 /// The time between a change of the rules and the search. A packet that came during the change enters its flow a little
 /// later, and a TCP connection that was opened right before may still be answered.
@@ -81,7 +84,7 @@ struct Survey {
 struct Retry {
     /// `None` if it did not fail.
     at: Option<Instant>,
-    wait: Duration,
+    waits: retry::Retry,
 }
 
 impl Retry {
@@ -94,8 +97,7 @@ impl Retry {
         if self.at.is_none() {
             warn!(%error, "The search for stale flows failed; trying again later");
         }
-        self.wait = (self.wait * 2).clamp(FIRST_RETRY, LAST_RETRY);
-        self.at = Some(Instant::now() + self.wait);
+        self.at = Some(Instant::now() + self.waits.wait());
     }
 }
 

@@ -7,8 +7,9 @@ use portolan_rules::{
 
 use super::World;
 use crate::{
-    agent::{Cause, ForeignChange},
+    agent::ForeignChange,
     kernel::nftables::{Generation, Scope},
+    observe::report::Cause,
 };
 
 fn change(world: &mut World, id_offset: i32, sets: &[SetName]) -> ForeignChange {

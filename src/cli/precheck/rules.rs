@@ -10,7 +10,7 @@ use portolan_rules::{
 };
 
 use super::Check;
-use crate::kernel::nftables::{Error, Kernel, Needs, Served};
+use crate::kernel::nftables::{Error, Kernel, Needs, Served, Tables};
 
 const NAME: &str = "kernel";
 

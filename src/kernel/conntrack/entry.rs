@@ -15,7 +15,7 @@ pub(super) struct Entry {
     pub destination: Destination,
     /// From where it is answered (source of the reply direction).
     pub source: SocketAddr,
-    /// Whether it is in a zone that somebody set apart, rather than the default one.
+    /// Whether it is in another zone than the default one.
     pub zoned: bool,
 }
 
@@ -36,7 +36,7 @@ impl Entry {
         })
     }
 
-    /// Whether nobody translated it, in a zone of its own. Others track flows in zones before or after the translation,
+    /// Whether it is in a zone of its own and not translated. Such zones are for tracking before or after the translation,
     /// and see the destination untranslated for good.
     pub(super) fn is_before_translation(&self) -> bool {
         self.zoned && self.source == self.destination.at

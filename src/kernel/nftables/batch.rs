@@ -8,10 +8,10 @@ use portolan_rules::{
 };
 
 use super::{
-    Error,
     attributes::{Attribute, Messages},
     declaration,
     element::{ElementRef, ElementWriter},
+    error::Error,
     libnftnl::{Name, Scratch},
     linearize::linearize,
     uapi::*,

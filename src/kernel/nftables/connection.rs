@@ -13,8 +13,8 @@ use rustix::{
 };
 
 use super::{
-    Error,
     attributes::{Attributes, Message, Messages, u32_at},
+    error::Error,
     libnftnl::{borrow, set_option},
     uapi::*,
     wire,
@@ -62,6 +62,15 @@ impl Reply {
             offset: attributes.find(NLMSGERR_ATTR_OFFS).and_then(|offset| u32_at(offset.value, 0)),
             reason: attributes.string(NLMSGERR_ATTR_MSG).map(str::to_owned),
         })
+    }
+
+    /// The refusal of a batch, of this operation.
+    pub(super) fn error(&self, operation: Option<usize>) -> Error {
+        match Errno::from_raw_os_error(self.errno) {
+            Errno::PERM => Error::Permission,
+            Errno::INTR => Error::Unknown("interrupted".to_owned()),
+            errno => Error::Refused { operation, errno, reason: self.reason.clone() },
+        }
     }
 }
 

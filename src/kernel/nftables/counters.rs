@@ -14,16 +14,16 @@ use portolan_rules::{
 };
 
 use super::{
-    Error,
     attributes::Attributes,
     connection::{Connection, Outcome},
     dump::{is_exchanged, value},
     element::comment,
+    error::Error,
     reader::Reader,
     uapi::*,
 };
 
-/// How often a reading begins anew: each time, somebody changed any table meanwhile.
+/// How often a reading begins anew: each time, some table changed meanwhile.
 const ATTEMPTS: usize = 5;
 
 /// What an element of an endpoint map has counted since it was added.

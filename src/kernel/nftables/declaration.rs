@@ -62,7 +62,7 @@ impl Declaration {
     }
 }
 
-/// A declaration in libnftnl's form. `id` tells it from others of the same batch.
+/// A declaration in libnftnl's form. `id` distinguishes it from others in the same batch.
 pub(super) fn write(table: &Name, set: &Set, id: u32) -> Result<libnftnl::Set, String> {
     let declaration = Declaration::of(set)?;
     let mut attributes = attributes![

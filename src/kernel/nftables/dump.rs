@@ -15,10 +15,10 @@ use portolan_rules::{
 };
 
 use super::{
-    Error,
     attributes::{Attributes, Message},
     connection::{Connection, Outcome},
     declaration,
+    error::Error,
     libnftnl::Scratch,
     monitor::{Generation, Monitor},
     reader::{Failure, Reader},

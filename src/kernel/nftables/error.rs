@@ -3,8 +3,6 @@
 use portolan_rules::ruleset::Family;
 use rustix::io::Errno;
 
-use super::connection::Reply;
-
 /// Why the kernel does not hold what it should, or could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -68,15 +66,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// The refusal of a batch, for this operation.
-    pub(super) fn refused(reply: &Reply, operation: Option<usize>) -> Self {
-        match Errno::from_raw_os_error(reply.errno) {
-            Errno::PERM => Self::Permission,
-            Errno::INTR => Self::Unknown("interrupted".to_owned()),
-            errno => Self::Refused { operation, errno, reason: reply.reason.clone() },
-        }
-    }
-
     /// For `map_err`: an error of a system call.
     pub(super) fn io<E: Into<std::io::Error>>(what: &'static str) -> impl FnOnce(E) -> Self {
         move |error| {

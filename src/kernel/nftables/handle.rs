@@ -1,6 +1,6 @@
 //! The socket by which tables are read and changed.
 
-use std::time::{Duration, Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use portolan_rules::{
     planes::counterpart,
@@ -10,26 +10,17 @@ use portolan_rules::{
 use rustix::io::Errno;
 
 use super::{
-    Error, Generation, Ownership, Release, Wanted,
     batch::{self, Batch},
     connection::Connection,
-    dump::{self, Everything, Exchanged},
-    monitor::Monitor,
+    dump::{self, Everything, Exchanged, Wanted},
+    error::Error,
+    monitor::{Generation, Monitor},
+    owner::{self, Ownership},
     reader::Reader,
+    release::Release,
+    tables::{Commit, Tables},
+    uapi::*,
 };
-
-/// What a commit did and took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Commit {
-    /// Number of netlink messages, without those that begin and end the batch.
-    pub messages: usize,
-    /// Length of the datagram.
-    pub bytes: usize,
-    /// Time to encode it.
-    pub encode: Duration,
-    /// Time in the kernel: from sending to the last reply.
-    pub kernel: Duration,
-}
 
 /// A socket to `nf_tables` in the network namespace of the thread that opened it. It stays on its thread: a
 /// commit blocks for as long as the kernel works on it.
@@ -58,7 +49,7 @@ impl Kernel {
                     what: "nf_tables (CONFIG_NF_TABLES)".to_owned(),
                 });
             }
-            Some(reply) => return Err(Error::refused(reply, None)),
+            Some(reply) => return Err(reply.error(None)),
         }
         Ok(Self {
             connection,
@@ -74,8 +65,8 @@ impl Kernel {
     ///
     /// Nothing of other tables is read. What the model cannot express is there all the same, as something that
     /// differs from all that Portolan writes: a set without types, a base chain of [`FOREIGN_PRIORITY`]. So is every
-    /// rule, as [`Statement::Foreign`]: [`Kernel::read`] compares them with those that are expected. Elements of dynamic sets are left out, as are anonymous sets and chains,
-    /// which belong to a rule. Every element of a set with the interval flag has its end; an element with an
+    /// rule, as [`Statement::Foreign`]: [`Tables::read`] compares them with those that are expected. Elements of dynamic
+    /// sets are left out, as are anonymous sets and chains, which belong to a rule. Every element of a set with the interval flag has its end; an element with an
     /// empty key is the catch-all `*`. Objects of other kinds (counters, flow tables) are not part of the model.
     ///
     /// Changes of other tables meanwhile do no harm. [`Error::Unknown`] if these tables changed during each of
@@ -86,19 +77,16 @@ impl Kernel {
     pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
         self.read(table, &mut Everything)
     }
+}
 
-    /// The same, but with rules that are known, and of the elements only those that are wanted, in linear time where it is known which keys large
-    /// sets may have: their elements are asked for by key. Sets that hold anything else are dumped, as they are if the
-    /// kernel does not say how many elements a set has (before 6.16). Of other sets there are no elements.
-    pub fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
+impl Tables for Kernel {
+    fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
         let (ruleset, exchanged) = dump::dump(&mut self.connection, &mut self.monitor, table, wanted)?;
         self.exchanged = exchanged;
         Ok(ruleset)
     }
 
-    /// The elements of a set, which has no ranges and is declared like this one, at these keys: of those that are there. This
-    /// takes the same time for each, however large the set. Changes between two calls are for the caller to notice.
-    pub fn elements(
+    fn elements(
         &mut self,
         table: &str,
         family: Family,
@@ -109,33 +97,34 @@ impl Kernel {
         dump::elements_at(&mut Reader { connection: &mut self.connection, family, table }, &set, keys)
     }
 
-    /// From now on the kernel refuses transactions, with `ERESTART`, if there was another commit since this generation
-    /// (`NFNL_BATCH_GENID`); `None`: it takes them in any case.
-    pub fn expect_generation(&mut self, generation: Option<u32>) {
+    fn expect_generation(&mut self, generation: Option<u32>) {
         self.batch.generation = generation;
     }
 
-    /// From now on the other plane of a family is in force: names are exchanged ([`portolan_rules::planes`]).
-    pub fn exchange(&mut self, family: Family) {
+    fn exchange(&mut self, family: Family) {
         let exchanged = &mut self.exchanged[family as usize];
         *exchanged = !*exchanged;
     }
 
-    /// The name that an object has in rulesets, by the one that it has in the kernel.
-    pub fn plain_name(&self, family: Family, name: &Name) -> Name {
+    fn plain_name(&self, family: Family, name: &Name) -> Name {
         if self.exchanged[family as usize] { counterpart(name) } else { name.clone() }
     }
 
-    /// The generation of the namespace's rulesets, which each commit raises.
-    pub fn generation(&mut self) -> Result<Generation, Error> {
+    fn generation(&mut self) -> Result<Generation, Error> {
         dump::generation(&mut self.connection)
     }
 
-    /// Commits a transaction. The kernel takes all of it or nothing.
-    ///
-    /// [`Error::Refused`] names the operation that the kernel did not take; [`Error::Unknown`] means that it
-    /// may or may not have committed.
-    pub fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
+    fn own_tables(&mut self) -> Result<bool, Error> {
+        let supported = self.has_owned_tables()?;
+        self.batch.table_flags = if supported { NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST } else { 0 };
+        Ok(supported)
+    }
+
+    fn ownership(&mut self, table: &str) -> Result<BTreeMap<Family, Ownership>, Error> {
+        owner::read(&mut self.connection, table)
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
         let start = Instant::now();
         if self.exchanged.contains(&true) {
             let mut transaction = transaction.clone();
@@ -150,7 +139,7 @@ impl Kernel {
         let replies = self.connection.execute(self.batch.bytes())?;
         let kernel = start.elapsed();
         if let Some(reply) = replies.errors.first() {
-            let error = Error::refused(reply, self.batch.operation(reply.sequence, reply.offset));
+            let error = reply.error(self.batch.operation(reply.sequence, reply.offset));
             if matches!(error, Error::Permission) {
                 let owned = self.ownership(&transaction.table)?;
                 let others = owned.into_iter().find(|(_, whose)| *whose == Ownership::Others);

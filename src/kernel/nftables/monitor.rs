@@ -11,9 +11,9 @@ use portolan_rules::ruleset::Name;
 use tracing::debug;
 
 use super::{
-    Error,
     attributes::Message,
     connection::{Connection, Received, set_member},
+    error::Error,
     libnftnl::attach_filter,
     uapi::*,
 };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, ops::ControlFlow};
 
-use super::{Error, Kernel, attributes::Message, uapi::*, wire};
+use super::{attributes::Message, error::Error, handle::Kernel, uapi::*, wire};
 use crate::config::settings::KUBE_PROXY_TABLE;
 
 /// A chain that every table of Portolan's has, in either plane.

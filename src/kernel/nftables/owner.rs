@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use portolan_rules::ruleset::Family;
 
-use super::{Error, Kernel, reader::Reader, uapi::*};
+use super::{connection::Connection, error::Error, reader::Reader, uapi::*};
 
-/// Whose a table is.
+/// The owner of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
     /// It was made without an owner, and can have none.
@@ -23,29 +23,18 @@ pub enum Ownership {
     Others,
 }
 
-impl Kernel {
-    /// Has the tables that this socket declares from now on belong to it, and stay when it closes. False if this
-    /// kernel lacks one of the two flags; then nothing changes. Nothing is committed to find out.
-    pub fn own_tables(&mut self) -> Result<bool, Error> {
-        let supported = self.has_owned_tables()?;
-        self.batch.table_flags = if supported { NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST } else { 0 };
-        Ok(supported)
+/// The owners of the tables of this name. A family without such a table is absent.
+pub(super) fn read(connection: &mut Connection, table: &str) -> Result<BTreeMap<Family, Ownership>, Error> {
+    let mut ownership = BTreeMap::new();
+    for family in Family::ALL {
+        let Some((flags, owner)) = Reader { connection, family, table }.table()? else { continue };
+        let whose = match (flags & NFT_TABLE_F_OWNER != 0, flags & NFT_TABLE_F_PERSIST != 0) {
+            (true, _) if owner == Some(connection.port()) => Ownership::Ours,
+            (true, _) => Ownership::Others,
+            (false, true) => Ownership::Orphan,
+            (false, false) => Ownership::None,
+        };
+        ownership.insert(family, whose);
     }
-
-    /// Whose the tables of this name are. A family without such a table is absent.
-    pub fn ownership(&mut self, table: &str) -> Result<BTreeMap<Family, Ownership>, Error> {
-        let mut ownership = BTreeMap::new();
-        for family in Family::ALL {
-            let mut reader = Reader { connection: &mut self.connection, family, table };
-            let Some((flags, owner)) = reader.table()? else { continue };
-            let whose = match (flags & NFT_TABLE_F_OWNER != 0, flags & NFT_TABLE_F_PERSIST != 0) {
-                (true, _) if owner == Some(self.connection.port()) => Ownership::Ours,
-                (true, _) => Ownership::Others,
-                (false, true) => Ownership::Orphan,
-                (false, false) => Ownership::None,
-            };
-            ownership.insert(family, whose);
-        }
-        Ok(ownership)
-    }
+    Ok(ownership)
 }

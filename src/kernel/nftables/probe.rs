@@ -2,7 +2,7 @@
 //!
 //! Everything that the rules need is written into tables of their own, in one batch without an end: the kernel judges
 //! it, says what it does not take, and forgets it, as with `nft --check`. Nothing is committed, no generation begins,
-//! and no listener hears of it.
+//! and no subscriber is notified.
 
 mod feature;
 
@@ -12,9 +12,12 @@ use portolan_rules::ruleset::Family;
 use rustix::io::Errno;
 
 use super::{
-    Error, Kernel, RangeRemoval, Release,
     batch::{self, Trial},
+    error::Error,
+    handle::Kernel,
     reader::Reader,
+    release::{RangeRemoval, Release},
+    tables::Tables,
     uapi::*,
 };
 
@@ -31,7 +34,7 @@ pub struct Features {
     pub acknowledges: bool,
     /// Whether it refuses a batch that was meant for another generation (`NFNL_BATCH_GENID`).
     pub checks_generation: bool,
-    /// Whether it tells how many elements a set has (`NFTA_SET_COUNT`, since 6.16), by which reading by keys is known
+    /// Whether it says how many elements a set has (`NFTA_SET_COUNT`, since 6.16), by which reading by keys is known
     /// to be complete. `None` if there was no set to ask about.
     pub counts_elements: Option<bool>,
 }
@@ -180,10 +183,10 @@ impl Kernel {
             match (Errno::from_raw_os_error(reply.errno), owner) {
                 (Errno::PERM, _) => return Err(Error::Permission),
                 (Errno::NOMEM | Errno::NOBUFS | Errno::INTR | Errno::AGAIN, _) => {
-                    return Err(Error::Unknown(format!("a probe failed: {}", Error::refused(reply, None))));
+                    return Err(Error::Unknown(format!("a probe failed: {}", reply.error(None))));
                 }
                 (_, Some(owner)) => drop(refused.insert(*owner)),
-                (_, None) => return Err(Error::refused(reply, None)),
+                (_, None) => return Err(reply.error(None)),
             }
         }
         if replies.lost || (refused.is_empty() && !replies.acknowledged) {

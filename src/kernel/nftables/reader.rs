@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 use portolan_rules::ruleset::Family;
 
 use super::{
-    Error,
     attributes::{Attributes, Message},
     connection::{Connection, Outcome},
+    error::Error,
     uapi::*,
     wire,
 };

@@ -6,7 +6,10 @@ use std::{
 };
 
 use nix::sys::resource::{UsageWho, getrusage};
-use portolan::{agent::cold_start, kernel::nftables::Kernel};
+use portolan::{
+    agent::cold_start,
+    kernel::nftables::{Kernel, Tables},
+};
 use portolan_integration::{
     plan,
     synthetic::{Kinds, Synthetic, service_name, spare},

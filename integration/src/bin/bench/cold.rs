@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use portolan::agent::{ColdStart, cold_start};
+use portolan::{
+    agent::{ColdStart, cold_start},
+    kernel::nftables::Tables,
+};
 use portolan_integration::{
     plan,
     synthetic::{Kinds, Synthetic},

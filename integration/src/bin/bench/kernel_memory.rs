@@ -2,6 +2,7 @@
 
 use std::{fs, time::Duration};
 
+use portolan::kernel::nftables::Tables;
 use portolan_integration::{
     plan,
     synthetic::{Kinds, Synthetic},

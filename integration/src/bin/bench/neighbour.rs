@@ -11,7 +11,7 @@ use std::{
 use portolan::{
     agent::{Agent, Event, Receiver, queue},
     config::settings::{DetectLocal, Settings},
-    kernel::nftables::Kernel,
+    kernel::nftables::{Kernel, Tables},
     observe::{events::Recorder, health::Health, metrics::Metrics, report::Cause},
     source::Change,
 };

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
-use portolan::kernel::nftables::Kernel;
+use portolan::kernel::nftables::{Kernel, Tables};
 use portolan_integration::{
     kube_proxy::{Extent, Shape, Table},
     plan,

@@ -10,7 +10,7 @@ use nix::sys::{
     resource::{UsageWho, getrusage},
     time::{TimeVal, TimeValLike as _},
 };
-use portolan::kernel::nftables::Kernel;
+use portolan::kernel::nftables::{Kernel, Tables};
 use portolan_integration::{
     Namespace,
     kube_proxy::{Extent, Shape, Table},

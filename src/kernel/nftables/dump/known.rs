@@ -7,7 +7,7 @@
 use portolan_rules::ruleset::{Concat, Set};
 
 use super::elements::ElementReader;
-use crate::kernel::nftables::{Error, element::write_key, reader::Reader, uapi::*, wire};
+use crate::kernel::nftables::{element::write_key, error::Error, reader::Reader, uapi::*, wire};
 
 /// Keys in one request. The kernel puts a reply for each into the socket's buffer before it comes back, and these
 /// must all find room.

@@ -1,6 +1,6 @@
 //! Has the kernel drop notifications about other tables before they take room in a socket.
 //!
-//! While somebody listens, the kernel writes a notification for each element, rule and chain of every commit, several to
+//! While a socket is subscribed, the kernel writes a notification for each element, rule and chain of every commit, several to
 //! a datagram. A neighbour that loads a large set would overflow the socket, and wake its reader thousands of times, for
 //! nothing. A socket filter (classic BPF) looks at each message of a datagram and lets it pass if any of them ends a
 //! commit or is about our tables.

@@ -1,6 +1,4 @@
-//! What is read of the kernel when it is in doubt, and when.
-
-use std::time::Instant;
+//! What is read of the kernel when it is in doubt.
 
 use portolan_rules::{
     compile::{Compiler, PerSet, SetName},
@@ -8,10 +6,7 @@ use portolan_rules::{
     transaction::Operation,
 };
 
-use super::{
-    Agent, ForeignChange, Tables,
-    belief::{self, Sets},
-};
+use super::belief::Sets;
 use crate::kernel::nftables::{Scope, Wanted};
 
 /// What was read of the kernel, and what came of it.
@@ -75,37 +70,5 @@ impl Wanted for Known<'_> {
     fn keys(&mut self, _: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
         let Some(name) = SetName::from_name(set) else { return Vec::new() };
         self.keys.get_or_insert_with(|| self.compiler.held_keys())[(family, name)].clone()
-    }
-}
-
-impl<T: Tables> Agent<T> {
-    /// Notes that another process changed our tables, or may have.
-    pub fn foreign(&mut self, change: ForeignChange) {
-        let seen = Instant::now();
-        let delay = self.back_off.delay(seen);
-        let due = seen + delay;
-        let plain = |(family, set)| (family, self.kernel.plain_name(family, &set));
-        let sets = change.sets.into_iter().map(plain).collect();
-        let event = match change.by {
-            None => belief::Event::Lost { sets, seen, due },
-            Some(by) => belief::Event::Changed { by, sets, seen, due },
-        };
-        self.note(event);
-        if self.belief.is_contested() && !delay.is_zero() {
-            self.health.set_contested(true);
-        }
-        if self.belief.doubt().is_some() {
-            self.queued();
-        }
-    }
-
-    /// Notes what happened to the kernel, or to what is known of it.
-    pub(super) fn note(&mut self, event: belief::Event) {
-        self.belief = std::mem::take(&mut self.belief).after(event);
-    }
-
-    /// When a repair is due, if there is something to repair.
-    pub(super) fn repair_due(&self) -> Option<Instant> {
-        self.belief.due()
     }
 }

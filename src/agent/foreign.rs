@@ -1,0 +1,96 @@
+//! What the reconciler makes of commits by other processes, and whether it can miss any.
+
+use std::time::{Duration, Instant};
+
+use tracing::info;
+
+use super::{belief, core::Agent, event::ForeignChange, queue::Sender, watch::listen};
+use crate::kernel::nftables::{self, Tables};
+
+/// How long to wait for the listening thread, and how often.
+const MOMENT: Duration = Duration::from_millis(2);
+const MOMENTS: usize = 5;
+
+impl<T: Tables> Agent<T> {
+    /// Sends [`Event::Foreign`] from now on when another process changes our tables. Commits must be made by the calling
+    /// thread.
+    ///
+    /// # Errors
+    /// The kernel refuses the subscription.
+    pub fn listen(&mut self, events: Sender) -> Result<(), nftables::Error> {
+        let own_thread = self.kernel.generation()?.thread;
+        let listener = listen(self.settings.config.table.clone(), own_thread, events)?;
+        listener.caught_up(self.kernel.generation()?.id);
+        self.listener = Some(listener);
+        Ok(())
+    }
+
+    /// Whether every commit up to the present was noticed.
+    pub(super) fn noticed_all(&mut self) -> Result<bool, nftables::Error> {
+        let Some(listener) = &self.listener else { return Ok(false) };
+        // The listening thread may be a moment behind.
+        for _ in 0..MOMENTS {
+            let present = self.kernel.generation()?.id;
+            if listener.noticed(present) {
+                return Ok(true);
+            }
+            std::thread::sleep(MOMENT);
+        }
+        Ok(false)
+    }
+
+    /// Before a commit without notifications. Returns the generation, if there is a listener.
+    pub(super) fn unsubscribe(&mut self) -> Result<Option<u32>, nftables::Error> {
+        let Some(listener) = &self.listener else { return Ok(None) };
+        let before = self.kernel.generation()?.id;
+        listener.unsubscribe()?;
+        Ok(Some(before))
+    }
+
+    /// After a commit without notifications: this must be the generation, else another process committed too.
+    pub(super) fn resubscribe(&mut self, expected: u32) {
+        let Some(listener) = &self.listener else { return };
+        let generation = listener.subscribe().and_then(|()| self.kernel.generation());
+        match generation {
+            Ok(generation) if generation.id == expected => listener.caught_up(expected),
+            Ok(generation) => {
+                listener.caught_up(generation.id);
+                self.foreign(ForeignChange::default());
+            }
+            Err(error) => {
+                info!(%error, "Changes by other processes may have been missed");
+                self.foreign(ForeignChange::default());
+            }
+        }
+    }
+
+    /// Notes that another process changed our tables, or may have.
+    pub fn foreign(&mut self, change: ForeignChange) {
+        let seen = Instant::now();
+        let delay = self.back_off.delay(seen);
+        let due = seen + delay;
+        let plain = |(family, set)| (family, self.kernel.plain_name(family, &set));
+        let sets = change.sets.into_iter().map(plain).collect();
+        let event = match change.by {
+            None => belief::Event::Lost { sets, seen, due },
+            Some(by) => belief::Event::Changed { by, sets, seen, due },
+        };
+        self.note(event);
+        if self.belief.is_contested() && !delay.is_zero() {
+            self.health.set_contested(true);
+        }
+        if self.belief.doubt().is_some() {
+            self.queued();
+        }
+    }
+
+    /// Notes what happened to the kernel, or to what is known of it.
+    pub(super) fn note(&mut self, event: belief::Event) {
+        self.belief = std::mem::take(&mut self.belief).after(event);
+    }
+
+    /// When a repair is due, if there is something to repair.
+    pub(super) fn repair_due(&self) -> Option<Instant> {
+        self.belief.due()
+    }
+}
