@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portolan::{
     agent::cold_start,
-    kernel::nftables::{Commit, Kernel, Tables},
+    kernel::nftables::{Commit, Kernel},
 };
 use portolan_integration::{
     Namespace, plan,
