@@ -13,6 +13,7 @@ mod cold_start;
 mod core;
 mod describe;
 mod desired;
+mod elements;
 mod event;
 mod first;
 mod foreign;

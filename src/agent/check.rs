@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use portolan_rules::{
     compile::{PerSet, SetName},
-    plan::{ElementChange, PART},
+    plan::PART,
     ruleset::{Concat, Element},
     transaction::Operation,
 };
@@ -19,11 +19,9 @@ use tracing::{debug, warn};
 use super::{
     belief::{self, Compared},
     core::{Agent, Check},
+    elements::Expected,
 };
 use crate::kernel::nftables::{Error, Scope, Tables};
-
-/// What should stand at some keys; nothing where there should be no element.
-type Expected = PerSet<Vec<(Concat, Option<Element>)>>;
 
 impl<T: Tables> Agent<T> {
     /// Whether there are so many elements that they are compared in parts, by a kernel that says how many it has.
@@ -97,18 +95,14 @@ impl<T: Tables> Agent<T> {
         }
         let mut expected = Expected::default();
         for service in &services {
-            self.compiler.service_elements(service, &mut |family, set, key, element| {
-                if keys[(family, set)].remove(&key) {
-                    expected[(family, set)].push((key, Some(element)));
-                }
-            });
+            expected.add(&self.compiler, service, |family, set, key| keys[(family, set)].remove(key));
         }
         for (family, name, rest) in keys.into_all() {
             let set = self.compiler.declaration(family, name);
             for key in rest {
                 let is_shared = self.compiler.is_shared_element(name, &key);
                 if is_shared || !self.compiler.is_retiring(family, set, &key) {
-                    expected[(family, name)].push((key, is_shared.then(Element::member)));
+                    expected.push((family, name), key, is_shared.then(Element::member));
                 }
             }
         }
@@ -126,17 +120,12 @@ impl<T: Tables> Agent<T> {
         while count < PART
             && let Some(service) = check.services.pop()
         {
-            compiler.service_elements(&service, &mut |family, set, key, element| {
-                if has_parts(set) {
-                    expected[(family, set)].push((key, Some(element)));
-                    count += 1;
-                }
-            });
+            count += expected.add(compiler, &service, |_, set, _| has_parts(set));
         }
         let more = PART.saturating_sub(count).min(check.shared.len());
         for (family, set, key) in check.shared.split_off(check.shared.len() - more) {
             if compiler.is_shared_element(set, &key) {
-                expected[(family, set)].push((key, Some(Element::member())));
+                expected.push((family, set), key, Some(Element::member()));
             }
         }
         expected
@@ -144,22 +133,8 @@ impl<T: Tables> Agent<T> {
 
     /// Compares elements with the kernel, and writes what differs. Gives how many do.
     fn compare_at(&mut self, expected: Expected) -> Result<usize, Error> {
-        let table = self.settings.config.table.clone();
-        let mut changes = Vec::new();
-        for (family, name, wanted) in expected.into_all() {
-            if wanted.is_empty() {
-                continue;
-            }
-            let set = self.compiler.declaration(family, name).clone();
-            let keys: Vec<Concat> = wanted.iter().map(|(key, _)| key.clone()).collect();
-            let present = self.kernel.elements(&table, family, &set, &keys)?;
-            for (key, after) in wanted {
-                let before = present.get(&key).cloned();
-                if before != after {
-                    changes.push(ElementChange { family, set: set.clone(), key, before, after });
-                }
-            }
-        }
+        let found = expected.read(&mut self.kernel, &self.compiler)?;
+        let changes = expected.changes(&found, &self.compiler);
         let different = changes.len();
         if different > 0 {
             let steps = self.compiler.mend(changes);

@@ -4,10 +4,11 @@ use portolan_rules::{
     compile::{Compiler, PerSet, Problem, SetName},
     model::ObjectName,
     restart::ExpectedKeys,
-    ruleset::{Chain, Concat, Element, Elements, Family, Name, Ruleset, Set, Table},
+    ruleset::{Chain, Concat, Element, Family, Name, Ruleset, Set, Table},
     state::State,
 };
 
+use super::elements::{Expected, Found};
 use crate::kernel::nftables::{Error, Tables, Wanted};
 
 /// What the first reading found.
@@ -109,37 +110,37 @@ impl Small<'_> {
         }
         let mut services: Vec<ObjectName> = compiler.services().cloned().collect();
         while !services.is_empty() {
-            let (mut part, mut expected, mut count) = (Vec::new(), Part::default(), 0);
+            let (mut part, mut expected, mut count) = (Vec::new(), Expected::default(), 0);
             while count < AT_ONCE
                 && let Some(service) = services.pop()
             {
-                count += expected.add(compiler, &service, &is_unread);
+                count += expected.add(compiler, &service, |family, set, _| is_unread[(family, set)]);
                 part.push(service);
             }
             let found = expected.read(kernel, compiler)?;
-            if found == expected {
+            if expected.are(&found) {
                 continue;
             }
             if part.iter().any(|service| compiler.has_affinity(service)) {
                 return Ok(false);
             }
-            problems.extend(compiler.adopt(state, &part, &found.ruleset(compiler)));
-            let mut expected = Part::default();
+            problems.extend(compiler.adopt(state, &part, &tables(found.clone(), compiler)));
+            let mut expected = Expected::default();
             for service in &part {
-                expected.add(compiler, service, &is_unread);
+                expected.add(compiler, service, |family, set, _| is_unread[(family, set)]);
             }
-            if found != expected {
+            if !expected.are(&found) {
                 return Ok(false);
             }
         }
         let mut shared: Vec<_> =
             compiler.shared_elements().filter(|(family, set, _)| is_unread[(*family, *set)]).collect();
         while !shared.is_empty() {
-            let mut expected = Part::default();
+            let mut expected = Expected::default();
             for (family, set, key) in shared.split_off(shared.len().saturating_sub(AT_ONCE)) {
-                expected.0[(family, set)].push((key, Element::member()));
+                expected.push((family, set), key, Some(Element::member()));
             }
-            if expected.read(kernel, compiler)? != expected {
+            if !expected.are(&expected.read(kernel, compiler)?) {
                 return Ok(false);
             }
         }
@@ -147,60 +148,15 @@ impl Small<'_> {
     }
 }
 
-/// Some of the elements of each set, in order of their keys.
-#[derive(Default)]
-struct Part(PerSet<Vec<(Concat, Element)>>);
-
-impl Part {
-    /// Adds what the kernel must hold for a Service in these sets; gives how much that is.
-    fn add(&mut self, compiler: &Compiler, service: &ObjectName, sets: &PerSet<bool>) -> usize {
-        let mut count = 0;
-        compiler.service_elements(service, &mut |family, set, key, element| {
-            if sets[(family, set)] {
-                self.0[(family, set)].push((key, element));
-                count += 1;
-            }
-        });
-        count
+/// Tables with these elements alone.
+fn tables(elements: Found, compiler: &Compiler) -> Ruleset {
+    let mut ruleset = Ruleset::default();
+    for (family, set, elements) in elements.into_all() {
+        let name = || Table::new(compiler.config().table.clone());
+        let table = ruleset.tables.entry(family).or_insert_with(name);
+        table.add_set(Set { elements, ..Set::clone(compiler.declaration(family, set)) });
     }
-
-    /// What the kernel has at the same keys.
-    fn read(&self, kernel: &mut impl Tables, compiler: &Compiler) -> Result<Self, Error> {
-        let mut found = Self::default();
-        for family in Family::ALL {
-            for set in SetName::ALL {
-                let keys: Vec<Concat> = self.0[(family, set)].iter().map(|(key, _)| key.clone()).collect();
-                if !keys.is_empty() {
-                    let declared = compiler.declaration(family, set);
-                    let elements = kernel.elements(&compiler.config().table, family, declared, &keys)?;
-                    found.0[(family, set)] = elements.into_iter().collect();
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Tables with these elements alone.
-    fn ruleset(&self, compiler: &Compiler) -> Ruleset {
-        let mut ruleset = Ruleset::default();
-        for family in Family::ALL {
-            let mut table = Table::new(compiler.config().table.clone());
-            for set in SetName::ALL {
-                let elements = self.0[(family, set)].clone().into();
-                table.add_set(Set { elements, ..Set::clone(compiler.declaration(family, set)) });
-            }
-            ruleset.tables.insert(family, table);
-        }
-        ruleset
-    }
-}
-
-impl PartialEq for Part {
-    fn eq(&self, other: &Self) -> bool {
-        let sets = || Family::ALL.into_iter().flat_map(|family| SetName::ALL.map(|set| (family, set)));
-        let sorted = |part: &Self, set| Elements::from(part.0[set].clone());
-        sets().all(|set| sorted(self, set) == sorted(other, set))
-    }
+    ruleset
 }
 
 /// What a blank kernel would be given; compiled only if it is needed.

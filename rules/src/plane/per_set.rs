@@ -17,6 +17,13 @@ impl<T> PerSet<T> {
     }
 
     /// The values with their sets, in the order in which the sets are declared.
+    pub fn iter(&self) -> impl Iterator<Item = (Family, SetName, &T)> {
+        Family::ALL.into_iter().zip(&self.0).flat_map(|(family, values)| {
+            SetName::ALL.into_iter().zip(values).map(move |(set, value)| (family, set, value))
+        })
+    }
+
+    /// The same, by value.
     pub fn into_all(self) -> impl Iterator<Item = (Family, SetName, T)> {
         Family::ALL.into_iter().zip(self.0).flat_map(|(family, values)| {
             SetName::ALL.into_iter().zip(values).map(move |(set, value)| (family, set, value))

@@ -1,0 +1,76 @@
+//! Elements at single keys: what should stand there, and what the kernel has.
+
+use portolan_rules::{
+    compile::{Compiler, PerSet, SetName},
+    model::ObjectName,
+    plan::ElementChange,
+    ruleset::{Concat, Element, Elements, Family},
+};
+
+use crate::kernel::nftables::{Error, Tables};
+
+/// What should stand at some keys of each set; `None` where there should be no element.
+#[derive(Default)]
+pub(super) struct Expected(PerSet<Vec<(Concat, Option<Element>)>>);
+
+/// What the kernel has at such keys.
+pub(super) type Found = PerSet<Elements>;
+
+impl Expected {
+    /// Adds a key.
+    pub(super) fn push(&mut self, (family, set): (Family, SetName), key: Concat, element: Option<Element>) {
+        self.0[(family, set)].push((key, element));
+    }
+
+    /// Adds the elements of a Service at the keys that are wanted. Returns how many these are.
+    pub(super) fn add(
+        &mut self,
+        compiler: &Compiler,
+        service: &ObjectName,
+        mut is_wanted: impl FnMut(Family, SetName, &Concat) -> bool,
+    ) -> usize {
+        let mut count = 0;
+        compiler.service_elements(service, &mut |family, set, key, element| {
+            if is_wanted(family, set, &key) {
+                self.push((family, set), key, Some(element));
+                count += 1;
+            }
+        });
+        count
+    }
+
+    /// Reads what the kernel has at these keys.
+    pub(super) fn read(&self, kernel: &mut impl Tables, compiler: &Compiler) -> Result<Found, Error> {
+        let mut found = Found::default();
+        for (family, set, expected) in self.0.iter().filter(|(_, _, expected)| !expected.is_empty()) {
+            let keys: Vec<Concat> = expected.iter().map(|(key, _)| key.clone()).collect();
+            let (table, declared) = (&compiler.config().table, compiler.declaration(family, set));
+            found[(family, set)] = kernel.elements(table, family, declared, &keys)?;
+        }
+        Ok(found)
+    }
+
+    /// Whether the kernel has these elements, and no others of those that were read.
+    pub(super) fn are(&self, found: &Found) -> bool {
+        self.0.iter().all(|(family, set, expected)| {
+            let found = &found[(family, set)];
+            let count = expected.iter().filter(|(_, element)| element.is_some()).count();
+            count == found.len() && expected.iter().all(|(key, element)| found.get(key) == element.as_ref())
+        })
+    }
+
+    /// What has to change in the kernel.
+    pub(super) fn changes(self, found: &Found, compiler: &Compiler) -> Vec<ElementChange> {
+        let mut changes = Vec::new();
+        for (family, name, expected) in self.0.into_all() {
+            for (key, after) in expected {
+                let before = found[(family, name)].get(&key).cloned();
+                if before != after {
+                    let set = compiler.declaration(family, name).clone();
+                    changes.push(ElementChange { family, set, key, before, after });
+                }
+            }
+        }
+        changes
+    }
+}
