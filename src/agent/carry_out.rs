@@ -59,7 +59,7 @@ impl<T: Tables> Agent<T> {
         outcome
     }
 
-    /// Some of what nothing has led to for long enough, if there is anything.
+    /// Takes some of what has been unused for long enough, if there is anything.
     fn take_retired(&mut self) -> Option<Transaction> {
         let due = self.retirement.due(Instant::now())?;
         let retired = self.compiler.retire(due, PART);
@@ -69,13 +69,13 @@ impl<T: Tables> Agent<T> {
         (!retired.is_empty()).then_some(retired)
     }
 
-    /// When something that nothing leads to any more may be removed.
+    /// When something unused may be removed.
     pub fn retires_at(&self) -> Option<Instant> {
         self.retirement.next()
     }
 
-    /// Removes some of what nothing has led to for long enough. What fails is found by the next reconcile, which
-    /// compares everything.
+    /// Removes some of what has been unused for long enough. What fails is found by the next reconcile, which compares
+    /// everything.
     pub fn retire(&mut self) -> Result<(), SyncError> {
         let Some(retired) = self.take_retired() else { return Ok(()) };
         self.commit(&retired).map_err(|error| {
@@ -85,7 +85,7 @@ impl<T: Tables> Agent<T> {
         })
     }
 
-    /// Waits until all of it may be removed, and removes it.
+    /// Waits until everything unused may be removed, and removes it.
     pub fn retire_all(&mut self) -> Result<(), SyncError> {
         while let Some(at) = self.retires_at() {
             std::thread::sleep(at.saturating_duration_since(Instant::now()));

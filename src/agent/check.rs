@@ -1,5 +1,5 @@
-//! Compares elements with the kernel by their keys: those of a commit that failed, and in parts, between commits, all, so
-//! that no change waits for longer than a part takes.
+//! Compares elements with the kernel by their keys: those of a commit that failed and, in parts between commits, all of
+//! them, so that no change waits for longer than a part takes.
 //!
 //! Between two commits the kernel must hold what the compiler says, so that the elements of some Services can be compared
 //! without regard to the others: they are asked for by their keys, and what differs is written at once. Elements that
@@ -79,7 +79,7 @@ impl<T: Tables> Agent<T> {
         self.note(if is_known { belief::Event::Unsent { sets } } else { belief::Event::Failed });
     }
 
-    /// Writes what of the unsent elements the kernel does not have as it should: the commit may have reached it.
+    /// Commits what the kernel lacks of the unsent elements: the commit that failed may have reached it all the same.
     pub(super) fn mend_unsent(&mut self) -> Result<(), Error> {
         let mut keys: PerSet<BTreeSet<Concat>> = PerSet::default();
         let mut services = BTreeSet::new();

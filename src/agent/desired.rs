@@ -16,7 +16,8 @@ use crate::{
 };
 
 impl<T: Tables> Agent<T> {
-    /// Numbers for session affinity begin elsewhere at every start: an earlier run may have given out the same.
+    /// Has the endpoint ids of session affinity begin elsewhere at every start: clients may still have those of an earlier
+    /// run.
     pub(super) fn number(&mut self) {
         // An odd factor puts those of one second and the next far apart.
         let now = jiff::Timestamp::now().as_second().unsigned_abs();

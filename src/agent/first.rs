@@ -1,4 +1,4 @@
-//! The first reading of the kernel: it most likely holds what this state makes, from an earlier run.
+//! The first reading of the kernel: most likely it holds what an earlier run made of the same state.
 
 use portolan_rules::{
     compile::{Compiler, PerSet, Problem, SetName},

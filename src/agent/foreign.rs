@@ -12,7 +12,7 @@ const MOMENT: Duration = Duration::from_millis(2);
 const MOMENTS: usize = 5;
 
 impl<T: Tables> Agent<T> {
-    /// Sends [`Event::Foreign`] from now on when another process changes our tables. Commits must be made by the calling
+    /// Sends [`Event::Foreign`](super::Event::Foreign) from now on when another process changes our tables. Commits must be made by the calling
     /// thread.
     ///
     /// # Errors

@@ -112,7 +112,7 @@ impl<T: Tables> Agent<T> {
         self.search_from(kernel)
     }
 
-    /// Lets groups of candidates in.
+    /// Programs groups of candidates again.
     fn search_from(&mut self, mut kernel: Ruleset) -> Result<(), SyncError> {
         let mut found = false;
         for _ in 0..AT_A_TIME {

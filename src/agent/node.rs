@@ -51,8 +51,7 @@ impl NodeFacts {
     pub fn apply(self, compiler: &mut Compiler, state: &mut State) -> bool {
         compiler.set_node_addresses(&self.node_port_addresses);
         compiler.set_node_ips(state, self.node_ips);
-        // If it is not known any more, it is what it was: pods must not be masqueraded, or others not, because a
-        // Node object was deleted.
+        // Without a Node object the last detector stays: deleting the object must not change what is masqueraded.
         self.pods.is_some_and(|pods| compiler.set_pod_detector(pods))
     }
 }

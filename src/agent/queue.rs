@@ -1,5 +1,5 @@
 //! The queue of events for the reconciler. It has at most one entry an object and one of each other kind of event, so that
-//! its size is bounded while the reconciler is held by a long commit or a log that is not read.
+//! its size is bounded while the reconciler is delayed by a long commit or a log that is not read.
 
 use std::{
     sync::{

@@ -81,7 +81,7 @@ struct Times {
 fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver, times: &Times) -> ControlFlow<Ending, Cause> {
     let mut changed = false;
     loop {
-        // All that is there already, before anything is done about it; what comes meanwhile has its turn later.
+        // First all that is queued; what arrives meanwhile is taken up in the next round.
         changed |= take_over(agent, inbox.take())?;
         let change = changed.then_some((times.earliest, Cause::Change));
         let retry = times.retry.map(|at| (at, Cause::Retry));

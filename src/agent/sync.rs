@@ -188,7 +188,7 @@ impl<T: Tables> Agent<T> {
             let desired = self.compare(&mut read);
             // Once a step was refused, all is committed at once or not at all: so it is known what the kernel holds.
             let whole = (was_refused || !read.first.is_empty()).then(|| self.whole(&read, desired.as_ref()));
-            // What was read must still hold; but endless commits of another process must not keep us from it.
+            // The reading must still hold; but endless commits of another process must not prevent ours.
             self.kernel.expect_generation(Some(read.generation).filter(|_| reading < READINGS));
             let outcome = match (&whole, desired) {
                 (Some(whole), _) => self.commit(whole),
@@ -336,8 +336,8 @@ impl<T: Tables> Agent<T> {
         }
     }
 
-    /// Compiles what is not compiled yet, and compares with the kernel. Gives what the kernel must hold, unless it is
-    /// known to.
+    /// Compiles what is not compiled yet, and compares with the kernel. Returns what the kernel must hold, or `None` if it
+    /// is known to hold that.
     fn compare(&mut self, read: &mut Reading) -> Option<Ruleset> {
         let is_first = self.belief == Belief::Unknown;
         let is_equal = if is_first {

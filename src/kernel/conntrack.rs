@@ -24,7 +24,7 @@ use crate::kernel::nftables::{
 use entry::Entry;
 use request::Filter;
 
-/// Up to so many UDP destinations of a family are asked for one by one (over IPv6: ports). The kernel walks its
+/// The most UDP destinations of a family that are requested one by one (over IPv6: ports). The kernel walks its
 /// whole table for each, 28 ms for 100,000 entries; with more of them, one walk that returns all UDP flows is
 /// cheaper: the same and 1.3 ms for every 1,000 of these.
 const ONE_BY_ONE: usize = 3;
@@ -178,8 +178,7 @@ impl Conntrack {
         }
     }
 
-    /// Sends the messages that delete what is `still` stale. What is not there any more is as good as deleted, but does
-    /// not count.
+    /// Sends the messages that delete what is `still` stale. Entries that have gone by themselves do not count.
     fn delete(
         &mut self,
         deletions: &[(Entry, Vec<u8>)],

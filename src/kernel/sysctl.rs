@@ -24,7 +24,7 @@ const MAX_BY_CPUS: u64 = 1 << 20;
 /// The limit itself, which needs a hash table to match.
 const LIMIT: &str = "nf_conntrack_max";
 
-/// How much of what cannot be set is an error.
+/// Which values must be set: a failure to do so is an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
     /// Everything: setting it is all there is to do (`--init-only`).

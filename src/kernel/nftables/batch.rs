@@ -50,7 +50,7 @@ impl Batch {
         Self::default()
     }
 
-    /// Encodes a transaction, in the place of what was in the batch. Consecutive additions to one set share
+    /// Encodes a transaction, and replaces what was in the batch. Consecutive additions to one set share
     /// messages, as do deletions.
     ///
     /// [`Error::Unencodable`] if an operation has no form in the kernel.
@@ -63,7 +63,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Gives up what memory a large transaction took.
+    /// Frees the memory of a large transaction.
     pub(super) fn shrink(&mut self) {
         if self.bytes.capacity() > KEPT {
             (self.bytes, self.messages) = (Vec::new(), Vec::new());
@@ -81,7 +81,7 @@ impl Batch {
     }
 
     /// Encodes transactions that the kernel is only to judge: the batch has no end, and the last message asks for an
-    /// acknowledgement. Gives, by sequence number less one, the index of the trial that a message is of.
+    /// acknowledgement. Returns, by sequence number less one, the index of the trial that each message belongs to.
     pub(super) fn encode_trials(&mut self, trials: &[Trial]) -> Result<Vec<usize>, Error> {
         self.bytes.clear();
         self.messages.clear();
@@ -213,9 +213,8 @@ impl Batch {
         Ok(())
     }
 
-    /// The operation that the kernel speaks of when it refuses the message with this sequence number, for
-    /// the attribute at this offset. `None` if it speaks of the batch as a whole, or of some element of several:
-    /// kernels before 5.19 do not say of which.
+    /// The operation that the kernel refused, by the sequence number and the offset in its reply. `None` if the reply is
+    /// about the batch as a whole, or about one of several elements without saying which, as before Linux 5.19.
     pub(super) fn operation(&self, sequence: u32, offset: Option<u32>) -> Option<usize> {
         let index = usize::try_from(sequence).ok()?.checked_sub(1)?;
         let (start, first) = *self.messages.get(index)?;
@@ -240,7 +239,7 @@ impl Batch {
     }
 }
 
-/// Encodes a transaction into a buffer, in the place of what that holds, as [`Kernel::commit`](super::Kernel::commit) sends it.
+/// Encodes a transaction as [`Tables::commit`](super::Tables::commit) sends it, and replaces what the buffer holds.
 /// [`Error::Unencodable`] if an operation has no form in the kernel.
 pub fn encode(transaction: &Transaction, buffer: &mut Vec<u8>) -> Result<(), Error> {
     let mut batch = Batch { bytes: std::mem::take(buffer), ..Batch::default() };

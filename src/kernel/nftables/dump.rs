@@ -254,7 +254,7 @@ fn describe(reader: &mut Reader<'_>, wanted: &mut dyn Wanted) -> Result<Option<D
     Ok(Some(Described { table, is_exchanged, counts }))
 }
 
-/// Replaces the rules that are known, each in its place, by what they are; nothing is known of the others.
+/// Replaces the rules that are equal to the known one in their place; of the others, nothing more is known.
 fn recognize(family: Family, table: &mut Table, programs: &BTreeMap<Name, Vec<Program>>, known: &Table) {
     let mut scratch = Scratch::default();
     for (name, programs) in programs {

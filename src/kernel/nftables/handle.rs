@@ -64,7 +64,7 @@ impl Kernel {
     /// from the ruleset.
     ///
     /// Nothing of other tables is read. What the model cannot express is there all the same, as something that
-    /// differs from all that Portolan writes: a set without types, a base chain of [`FOREIGN_PRIORITY`]. So is every
+    /// differs from all that Portolan writes: a set without types, a base chain of [`FOREIGN_PRIORITY`](super::FOREIGN_PRIORITY). So is every
     /// rule, as [`Statement::Foreign`]: [`Tables::read`] compares them with those that are expected. Elements of dynamic
     /// sets are left out, as are anonymous sets and chains, which belong to a rule. Every element of a set with the interval flag has its end; an element with an
     /// empty key is the catch-all `*`. Objects of other kinds (counters, flow tables) are not part of the model.

@@ -95,7 +95,7 @@ impl Monitor {
         Ok(Self { connection: Connection::open()?, events: VecDeque::new() })
     }
 
-    /// Has the kernel drop most notifications about tables of other names. Where it cannot, they are passed over when
+    /// Has the kernel drop most notifications about tables of other names. Where it cannot, they are skipped when
     /// they are read.
     pub(super) fn only(&self, table: &str) {
         if let Err(error) = attach_filter(self.as_fd(), &filter::program(table)) {

@@ -104,7 +104,7 @@ impl Features {
         Ok(served)
     }
 
-    /// What is needed in a family and not there, with where it comes from; not what only follows from that.
+    /// What a family needs and lacks, each with its origin; without what only follows from something else that is missing.
     fn lacking(&self, family: Family, needs: Needs) -> Vec<String> {
         let is_missing = |feature: &Feature| self.missing.contains(&(family, *feature));
         let missing =

@@ -5,7 +5,7 @@ use std::fmt;
 /// A version of Linux: version, patch level, sub-level.
 type Version = (u32, u32, u32);
 
-/// The kernel's own account of itself.
+/// How the kernel describes itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Release {
     /// Its release (`uname -r`), such as `6.1.0-37-amd64`.
@@ -16,14 +16,14 @@ pub struct Release {
     pub signature: String,
 }
 
-/// What becomes of a set of concatenated ranges once a range was removed from it.
+/// Whether a set of concatenated ranges still works once a range was removed from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RangeRemoval {
     /// The other ranges are found.
     Sound,
     /// Nothing is found in it until a range is added: the kernel lacks commit 23c54263efd7 (January 2022).
     Broken,
-    /// The version is among those that lacked it, but that says little of what a distribution put on top of it.
+    /// The version is among those that lacked it, but its distribution may have added it.
     Doubtful,
 }
 
@@ -38,7 +38,7 @@ impl Release {
         }
     }
 
-    /// Judges by the version, since it takes a packet to find out.
+    /// Judges by the version, since trying it would take a packet.
     pub fn range_removal(&self) -> RangeRemoval {
         let Some(named) = version(&self.release) else { return RangeRemoval::Doubtful };
         if !lacks_fix(named) {

@@ -36,7 +36,7 @@ impl Program {
         program
     }
 
-    /// That of a rule which Portolan writes; none if it has no form in the kernel.
+    /// The program of a rule that Portolan writes; `None` if the kernel cannot hold it.
     pub(super) fn of(family: Family, rule: &Rule, scratch: &mut Scratch) -> Option<Self> {
         let any = Name::new("any").ok()?;
         let rule = linearize(family, (&any, &any), rule).ok()?;
@@ -84,15 +84,15 @@ impl Program {
     }
 }
 
-/// Whether a `byteorder` swaps the bytes of a single byte in its place, as nft has it done to a protocol's number before
-/// it looks that up among ranges.
+/// Whether an expression does nothing: a `byteorder` of a single byte in its place, as nft writes it before a protocol's
+/// number is looked up among ranges.
 fn is_idle(name: &str, data: Attributes<'_>) -> bool {
     let [length, from, to] =
         [NFTA_BYTEORDER_LEN, NFTA_BYTEORDER_SREG, NFTA_BYTEORDER_DREG].map(|kind| data.number(kind));
     name == "byteorder" && length == Some(1) && from.is_some() && from == to
 }
 
-/// Whether an attribute says what goes without saying: some kernels leave it out, or only nft writes it.
+/// Whether an attribute states a default: some kernels leave it out, or only nft writes it.
 fn is_implied(name: &str, attribute: &Attribute<'_>, all: Attributes<'_>) -> bool {
     let is_zero = attribute.value.iter().all(|byte| *byte == 0);
     let repeats = |kind| all.find(kind).is_some_and(|other| other.value == attribute.value);
