@@ -15,7 +15,7 @@ use portolan_rules::{
 use super::{Error, Scene, host};
 use crate::{
     config::settings::Settings,
-    kernel::nftables::{Error as KernelError, Kernel},
+    kernel::nftables::{Error as KernelError, Kernel, Tables},
 };
 
 /// Reads the tables of this compiler, with the rules that it knows.
