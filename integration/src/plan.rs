@@ -3,10 +3,8 @@
 use portolan::kernel::nftables::{Commit, Error, Kernel, Tables};
 use portolan_rules::{
     compile::{Compiler, Update},
-    diff::diff_into,
-    plan::{Act, PART},
-    ruleset::Ruleset,
-    transaction::Transaction,
+    incremental::plan::{Act, PART},
+    ruleset::{Ruleset, Transaction, diff::diff_into},
 };
 
 /// All that was compiled, as one transaction for a kernel that holds nothing of ours.

@@ -1,7 +1,7 @@
 //! Removes flows from connection tracking, as the agent does.
 
 use portolan::kernel::conntrack::{Conntrack, Error};
-use portolan_rules::{flows::Flows, ruleset::Family};
+use portolan_rules::{incremental::flows::Flows, ruleset::Family};
 
 /// Removes the stale flows of both families; gives their number.
 ///

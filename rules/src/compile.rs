@@ -14,7 +14,3 @@ pub use self::{
     compiler::{Compiler, Loaded, NoLocalEndpoints, SetSize, Update},
     problem::{Problem, Severity},
 };
-pub use crate::{
-    frontends::FrontendKey,
-    plane::{Class, Config, PerSet, Pick, PodDetector, Role, SetName, chains, endpoint_from_value},
-};

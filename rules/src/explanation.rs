@@ -24,9 +24,10 @@ pub use self::{
     workload::{Labels, Pod, Selector, Workloads},
 };
 use crate::{
-    compile::{Compiler, PodDetector},
+    compile::Compiler,
     frontends::{FrontendKey, FrontendKind, frontends_of},
     model::{Endpoint, Node, ObjectName, Service, ServicePort, TrafficPolicy},
+    plane::PodDetector,
     ruleset::{Family, Ruleset},
     selection::{EndpointScope, SlicesByPort, Topology, is_local, merge},
     simulate::{Host, Input, Memory, Outcome, Packet, simulate},

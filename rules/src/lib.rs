@@ -38,11 +38,3 @@ pub mod ruleset;
 pub mod selection;
 pub mod simulate;
 pub mod state;
-
-pub use self::{
-    incremental::{flows, plan},
-    plane::planes,
-    restart::leftovers,
-    ruleset::{diff, transaction},
-    selection::{health_check_node_port as health_checks, node_port_addresses as node_ports},
-};

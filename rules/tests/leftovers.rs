@@ -8,14 +8,15 @@ use std::{
 };
 
 use portolan_rules::{
-    compile::{Compiler, Config, FrontendKey, SetName, endpoint_from_value},
-    diff::diff,
-    leftovers::{Leftovers, keep_leftovers},
+    compile::Compiler,
+    frontends::FrontendKey,
     model::{
         Endpoint, EndpointPort, EndpointSlice, LoadBalancing, Node, ObjectName, Protocol, Service,
         ServicePort, TrafficPolicy,
     },
-    ruleset::{Concat, ElementData, Family, Ruleset, Verdict},
+    plane::{Config, SetName, endpoint_from_value},
+    restart::leftovers::{Leftovers, keep_leftovers},
+    ruleset::{Concat, ElementData, Family, Ruleset, Verdict, diff::diff},
     state::State,
 };
 use proptest::{collection::vec, prelude::*, sample::select};

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use portolan_rules::{
     compile::Compiler,
-    plan::{Act, PART},
-    transaction::Transaction,
+    incremental::plan::{Act, PART},
+    ruleset::Transaction,
 };
 
 use super::core::{Agent, SyncError};

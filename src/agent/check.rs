@@ -9,10 +9,9 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use portolan_rules::{
-    compile::{PerSet, SetName},
-    plan::PART,
-    ruleset::{Concat, Element},
-    transaction::Operation,
+    incremental::plan::PART,
+    plane::{PerSet, SetName},
+    ruleset::{Concat, Element, Operation},
 };
 use tracing::{debug, warn};
 

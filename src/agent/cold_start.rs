@@ -8,8 +8,8 @@ use std::{
 
 use portolan_rules::{
     compile::{Compiler, Loaded},
+    ruleset::Transaction,
     state::State,
-    transaction::Transaction,
 };
 
 use crate::kernel::nftables::{Commit, Error, Tables};

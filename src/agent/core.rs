@@ -3,13 +3,12 @@
 use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 use portolan_rules::{
-    compile::SetName,
     compile::{Compiler, Problem, Severity},
-    leftovers::Leftovers,
     model::{Node, ObjectName},
-    ruleset::{Concat, Family},
+    plane::SetName,
+    restart::leftovers::Leftovers,
+    ruleset::{Concat, Family, Transaction},
     state::State,
-    transaction::Transaction,
 };
 use tracing::{error, warn};
 

@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_rules::{
-    ruleset::{Concat, Family, Name, Ruleset, Set, SetData},
-    transaction::{Operation, Transaction},
-};
+use portolan_rules::ruleset::{Concat, Family, Name, Operation, Ruleset, Set, SetData, Transaction};
 
 /// The most changes that are named; the rest are counted.
 const NAMED: usize = 5;

@@ -3,10 +3,9 @@
 use std::time::Instant;
 
 use portolan_rules::{
-    leftovers::keep_leftovers,
-    plan::is_made_anew,
-    ruleset::{Elements, Ruleset},
-    transaction::Transaction,
+    incremental::plan::is_made_anew,
+    restart::leftovers::keep_leftovers,
+    ruleset::{Elements, Ruleset, Transaction},
 };
 
 use super::{core::Agent, first};

@@ -1,9 +1,10 @@
 //! Elements at single keys: what should stand there, and what the kernel has.
 
 use portolan_rules::{
-    compile::{Compiler, PerSet, SetName},
+    compile::Compiler,
+    incremental::plan::ElementChange,
     model::ObjectName,
-    plan::ElementChange,
+    plane::{PerSet, SetName},
     ruleset::{Concat, Element, Elements, Family},
 };
 

@@ -1,8 +1,9 @@
 //! The first reading of the kernel: most likely it holds what an earlier run made of the same state.
 
 use portolan_rules::{
-    compile::{Compiler, PerSet, Problem, SetName},
+    compile::{Compiler, Problem},
     model::ObjectName,
+    plane::{PerSet, SetName},
     restart::ExpectedKeys,
     ruleset::{Chain, Concat, Element, Family, Name, Ruleset, Set, Table},
     state::State,

@@ -12,11 +12,9 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use portolan_rules::{
-    diff::diff_into,
-    leftovers::keep_leftovers,
     model::ObjectName,
-    ruleset::{Family, Ruleset},
-    transaction::{Operation, Transaction},
+    restart::leftovers::keep_leftovers,
+    ruleset::{Family, Operation, Ruleset, Transaction, diff::diff_into},
 };
 use tracing::{error, info, warn};
 

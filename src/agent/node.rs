@@ -2,11 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use portolan_rules::{
-    compile::{Compiler, PodDetector},
-    model::Node,
-    state::State,
-};
+use portolan_rules::{compile::Compiler, model::Node, plane::PodDetector, state::State};
 use tracing::warn;
 
 use crate::{config::settings::Settings, source::host};

@@ -1,9 +1,9 @@
 //! What is read of the kernel when it is in doubt.
 
 use portolan_rules::{
-    compile::{Compiler, PerSet, SetName},
-    ruleset::{Chain, Concat, Family, Name, Ruleset, Set},
-    transaction::Operation,
+    compile::Compiler,
+    plane::{PerSet, SetName},
+    ruleset::{Chain, Concat, Family, Name, Operation, Ruleset, Set},
 };
 
 use super::belief::Sets;

@@ -1,11 +1,10 @@
 //! The operation and the Service that the kernel's refusal of a transaction is about.
 
 use portolan_rules::{
-    compile::SetName,
     model::ObjectName,
+    plane::SetName,
     print,
-    ruleset::Family,
-    transaction::{Operation, Transaction},
+    ruleset::{Family, Operation, Transaction},
 };
 use rustix::io::Errno;
 

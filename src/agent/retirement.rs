@@ -1,5 +1,5 @@
 //! When to remove what nothing refers to any more: after a second, when no packet is on its way there. Until then it is
-//! kept ([`portolan_rules::plan::Retiring`]).
+//! kept ([`portolan_rules::incremental::plan::Retiring`]).
 
 use std::{
     collections::VecDeque,

@@ -8,7 +8,7 @@ use super::queue::Sender;
 use crate::observe::report::FlowRemoval;
 use portolan_rules::{
     compile::Compiler,
-    flows::{Destination, Flows, Stale, destinations},
+    incremental::flows::{Destination, Flows, Stale, destinations},
     ruleset::Ruleset,
     state::State,
 };

@@ -4,10 +4,8 @@ use std::time::Instant;
 
 use portolan_rules::{
     compile::Loaded,
-    diff::diff,
-    leftovers::Leftovers,
-    ruleset::{Family, Ruleset},
-    transaction::{Operation, Transaction},
+    restart::leftovers::Leftovers,
+    ruleset::{Family, Operation, Ruleset, Transaction, diff::diff},
 };
 use tracing::{debug, warn};
 

@@ -12,11 +12,11 @@ use std::{
 };
 
 use portolan_rules::{
-    compile::{Compiler, Config, SetName},
+    compile::Compiler,
+    incremental::plan::PART,
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
-    plan::PART,
-    ruleset::{Concat, Elements, Family, Name, Ruleset, Set, Value},
-    transaction::{Operation, Transaction},
+    plane::{Config, SetName},
+    ruleset::{Concat, Elements, Family, Name, Operation, Ruleset, Set, Transaction, Value},
 };
 use rustix::io::Errno;
 

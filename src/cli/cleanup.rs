@@ -2,10 +2,7 @@
 
 use std::process::ExitCode;
 
-use portolan_rules::{
-    ruleset::Name,
-    transaction::{Operation, Transaction},
-};
+use portolan_rules::ruleset::{Name, Operation, Transaction};
 
 use crate::{
     cli::arguments::CleanupArgs,

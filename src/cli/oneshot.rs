@@ -4,10 +4,9 @@ use std::process::ExitCode;
 
 use portolan_rules::{
     compile::{Compiler, Severity},
-    diff,
-    leftovers::Leftovers,
     print,
-    ruleset::Ruleset,
+    restart::leftovers::Leftovers,
+    ruleset::{Ruleset, diff},
 };
 
 use super::input::{self, Input};

@@ -15,10 +15,10 @@ use std::{
 use ipnetwork::IpNetwork;
 use nix::unistd::gethostname;
 use portolan_rules::{
-    compile::{Config, PodDetector},
     model::Node,
-    node_ports::{NodePortAddresses, NodePortAddressesError},
+    plane::{Config, PodDetector},
     ruleset::{Family, Name},
+    selection::node_port_addresses::{NodePortAddresses, NodePortAddressesError},
 };
 
 use super::{

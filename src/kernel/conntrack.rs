@@ -1,6 +1,6 @@
 //! Connection tracking: removes flows that lead where they no longer should, over ctnetlink.
 //!
-//! Only what is proven stale by `portolan_rules::flows` goes, entry by entry. TCP connections that were answered are
+//! Only what is proven stale by `portolan_rules::incremental::flows` goes, entry by entry. TCP connections that were answered are
 //! never looked at.
 
 mod entry;
@@ -10,7 +10,7 @@ mod uapi;
 use std::{collections::BTreeSet, net::SocketAddr, ops::ControlFlow};
 
 use portolan_rules::{
-    flows::{Destination, Flows},
+    incremental::flows::{Destination, Flows},
     model::Protocol,
     ruleset::Family,
 };

@@ -10,8 +10,7 @@ use std::{
 use jiff::Timestamp;
 use portolan_rules::{
     print,
-    ruleset::{Family, Name},
-    transaction::Operation,
+    ruleset::{Family, Name, Operation},
 };
 use serde_json::{Value, json};
 

@@ -9,9 +9,9 @@ use std::{
 
 use ipnetwork::IpNetwork;
 use portolan_rules::{
-    compile::Config,
     explanation::trace::service_name,
     model::{EndpointSlice, Node, ObjectName, Service},
+    plane::Config,
 };
 use tokio::{sync::oneshot, time::timeout};
 

@@ -6,9 +6,8 @@ use jiff::Timestamp;
 use portolan_rules::{
     compile::{Compiler, Problem, SetSize},
     model::{ObjectName, Protocol},
-    ruleset::Name,
+    ruleset::{Name, Transaction},
     state::State,
-    transaction::Transaction,
 };
 
 use super::history::{NAMED, Sampled};

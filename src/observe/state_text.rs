@@ -5,8 +5,8 @@ use std::{io, net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
 use portolan_rules::{
-    compile::{Config, PodDetector},
     model::{EndpointSlice, Service},
+    plane::{Config, PodDetector},
     ruleset::Family,
 };
 use serde::{Deserialize, Serialize};

@@ -12,11 +12,11 @@ use portolan::kernel::{
     nftables::{Kernel, Tables},
 };
 use portolan_rules::{
-    compile::{Compiler, Config},
-    diff::diff,
-    flows::{Destination, Flows},
+    compile::Compiler,
+    incremental::flows::{Destination, Flows},
     model::{Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Service, ServicePort},
-    ruleset::Ruleset,
+    plane::Config,
+    ruleset::{Ruleset, diff::diff},
     state::State,
 };
 

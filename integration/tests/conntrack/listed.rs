@@ -9,7 +9,7 @@ use std::{
 
 use portolan::kernel::conntrack::Conntrack;
 use portolan_rules::{
-    flows::Destination,
+    incremental::flows::Destination,
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol},
     ruleset::Family,
 };

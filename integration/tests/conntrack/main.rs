@@ -18,11 +18,11 @@ use portolan::kernel::{
     nftables::{Kernel, Tables},
 };
 use portolan_rules::{
-    compile::{Compiler, Config},
-    diff::diff,
-    flows::{Flows, Stale, destinations},
+    compile::Compiler,
+    incremental::flows::{Flows, Stale, destinations},
     model::{Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Service, ServicePort},
-    ruleset::{Family, Ruleset},
+    plane::Config,
+    ruleset::{Family, Ruleset, diff::diff},
     state::State,
 };
 

@@ -10,11 +10,7 @@ use portolan_integration::{
     Namespace, plan,
     synthetic::{Kinds, Synthetic, service_name, spare},
 };
-use portolan_rules::{
-    compile::{Compiler, Config},
-    model::EndpointSlice,
-    state::State,
-};
+use portolan_rules::{compile::Compiler, model::EndpointSlice, plane::Config, state::State};
 
 /// What one change after the other took.
 struct Changes {

@@ -8,8 +8,9 @@ use portolan_integration::{
     synthetic::{Kinds, Synthetic, spare},
 };
 use portolan_rules::{
-    compile::{Compiler, Config},
+    compile::Compiler,
     model::{EndpointPort, EndpointSlice, Service, ServicePort},
+    plane::Config,
     state::State,
 };
 

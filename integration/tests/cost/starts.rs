@@ -11,11 +11,10 @@ use portolan_integration::{
     synthetic::{Kinds, Synthetic, spare},
 };
 use portolan_rules::{
-    compile::{Compiler, Config, Loaded},
-    diff::diff_into,
-    ruleset::{Elements, Family, Set},
+    compile::{Compiler, Loaded},
+    plane::Config,
+    ruleset::{Elements, Family, Operation, Set, Transaction, diff::diff_into},
     state::State,
-    transaction::{Operation, Transaction},
 };
 
 const SERVICES: u32 = 1_000;

@@ -6,9 +6,8 @@ use std::sync::{
 };
 
 use portolan::kernel::nftables::{Batch, Error, Event, Kernel, Monitor, Tables};
-use portolan_rules::{
-    ruleset::{Concat, Element, Elements, Family, Name, Ruleset, Set},
-    transaction::{Operation, Transaction},
+use portolan_rules::ruleset::{
+    Concat, Element, Elements, Family, Name, Operation, Ruleset, Set, Transaction,
 };
 
 use crate::{

@@ -3,11 +3,12 @@
 use std::{net::IpAddr, sync::Arc};
 
 use portolan_rules::{
-    compile::{Compiler, Config, PodDetector},
+    compile::Compiler,
     model::{
         Endpoint, EndpointPort, EndpointSlice, LoadBalancing, Node, ObjectName, Protocol, Service,
         ServicePort, TrafficPolicy,
     },
+    plane::{Config, PodDetector},
     ruleset::Ruleset,
     state::State,
 };
@@ -99,7 +100,7 @@ fn nft_lists_every_class_as_it_would_itself_have_written_it() {
         }
     }
     let table = Config::default().table;
-    commit(&mut kernel, &portolan_rules::diff::diff(&table, &Ruleset::default(), &ruleset));
+    commit(&mut kernel, &portolan_rules::ruleset::diff::diff(&table, &Ruleset::default(), &ruleset));
     expect(&mut kernel, &ruleset);
     list();
     let ruleset = loadable(ruleset);

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use portolan::kernel::nftables::{Count, Counts, Tables, read_counts};
 use portolan_rules::{
-    compile::{Compiler, Config, FrontendKey},
+    compile::Compiler,
+    frontends::FrontendKey,
     model::{Node, Protocol},
+    plane::Config,
     ruleset::{Family, Ruleset},
     state::State,
 };

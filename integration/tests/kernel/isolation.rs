@@ -19,10 +19,12 @@ use portolan::{
     source::Change,
 };
 use portolan_rules::{
-    compile::{Config, SetName},
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
-    ruleset::{ClassId, Concat, DataType, Element, ElementData, Elements, Family, Name, Ruleset, Set, Value},
-    transaction::{Operation, Transaction},
+    plane::{Config, SetName},
+    ruleset::{
+        ClassId, Concat, DataType, Element, ElementData, Elements, Family, Name, Operation, Ruleset, Set,
+        Transaction, Value,
+    },
 };
 
 use crate::namespace::enter;

@@ -7,10 +7,7 @@ use std::{
 
 use portolan::kernel::nftables::{Kernel, Tables};
 pub use portolan_integration::enter_fresh_namespace as enter;
-use portolan_rules::{
-    ruleset::{Family, Ruleset},
-    transaction::Transaction,
-};
+use portolan_rules::ruleset::{Family, Ruleset, Transaction};
 
 /// A connection in a fresh network namespace.
 pub fn kernel() -> Kernel {

@@ -18,10 +18,9 @@ use portolan::{
     source::{self, Change, Update},
 };
 use portolan_rules::{
-    compile::SetName,
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
-    ruleset::{Concat, Element, Elements, Family, Name, Ruleset, Set, Table, Value},
-    transaction::{Operation, Transaction},
+    plane::SetName,
+    ruleset::{Concat, Element, Elements, Family, Name, Operation, Ruleset, Set, Table, Transaction, Value},
 };
 
 use crate::{

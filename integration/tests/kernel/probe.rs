@@ -1,10 +1,7 @@
 //! What this kernel can do is found out without a trace.
 
 use portolan::kernel::nftables::{Feature, Needs, Tables};
-use portolan_rules::{
-    ruleset::{Family, Ruleset},
-    transaction::Transaction,
-};
+use portolan_rules::ruleset::{Family, Ruleset, Transaction};
 
 use crate::{
     namespace::{commit, kernel, nft},

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use portolan::kernel::nftables::{Error, Kernel, Tables};
-use portolan_rules::{
-    ruleset::{Concat, Element, Elements, Family, MatchValue, Rule, Ruleset, Set, Statement, Value},
-    transaction::{Operation, Transaction},
+use portolan_rules::ruleset::{
+    Concat, Element, Elements, Family, MatchValue, Operation, Rule, Ruleset, Set, Statement, Transaction,
+    Value,
 };
 use rustix::io::Errno;
 

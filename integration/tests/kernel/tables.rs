@@ -2,13 +2,10 @@
 
 use std::{net::Ipv6Addr, sync::Arc};
 
-use portolan_rules::{
-    ruleset::{
-        BaseChain, BitOp, Chain, ChainType, ClassId, Concat, DataType, Element, Elements, Expression, Family,
-        Field, Hook, MatchValue, RejectWith, Rule, Ruleset, Set, SetFlags, Statement, Table, Value, Verdict,
-        WritableField,
-    },
-    transaction::{Operation, Transaction},
+use portolan_rules::ruleset::{
+    BaseChain, BitOp, Chain, ChainType, ClassId, Concat, DataType, Element, Elements, Expression, Family,
+    Field, Hook, MatchValue, Operation, RejectWith, Rule, Ruleset, Set, SetFlags, Statement, Table,
+    Transaction, Value, Verdict, WritableField,
 };
 
 use DataType::{ClassId as Class, InetProto, InetService};

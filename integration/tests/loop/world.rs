@@ -17,8 +17,7 @@ use std::{cell::Cell, net::IpAddr};
 use portolan::kernel::nftables::{Kernel, Tables};
 use portolan_integration::{Client, LabError, Namespace, Responder};
 use portolan_rules::{
-    diff::diff,
-    ruleset::{Family, Ruleset},
+    ruleset::{Family, Ruleset, diff::diff},
     simulate::{Input, Packet},
 };
 

@@ -118,8 +118,9 @@ pub fn node_addresses(kernel: &Ruleset) -> BTreeSet<std::net::IpAddr> {
 mod tests {
     use super::*;
     use crate::{
-        compile::{Compiler, Config},
+        compile::Compiler,
         model::{Endpoint, EndpointPort, Node},
+        plane::Config,
         state::State,
     };
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portolan_rules::{
-    flows::{Destination, Flows, destinations},
+    incremental::flows::{Destination, Flows, destinations},
     model::{EndpointSlice, ObjectName, Protocol},
 };
 

@@ -12,9 +12,10 @@ use std::{
 };
 
 use portolan_rules::{
-    compile::{Compiler, Config},
-    flows::{Destination, Flows, Stale},
+    compile::Compiler,
+    incremental::flows::{Destination, Flows, Stale},
     model::{Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Service, ServicePort},
+    plane::Config,
     ruleset::Ruleset,
     state::State,
 };

@@ -7,9 +7,11 @@ use std::{
 };
 
 use portolan_rules::{
-    compile::{Compiler, Config, FrontendKey},
-    flows::{Destination, Flows, destinations},
+    compile::Compiler,
+    frontends::FrontendKey,
+    incremental::flows::{Destination, Flows, destinations},
     model::{EndpointSlice, Node, ObjectName, Protocol},
+    plane::Config,
     ruleset::{ElementData, Family, Ruleset},
     state::State,
 };

@@ -5,12 +5,12 @@ mod bounds;
 use std::{collections::BTreeSet, sync::Arc};
 
 use portolan_rules::{
-    compile::{Compiler, Config, Loaded},
+    compile::{Compiler, Loaded},
+    incremental::plan::PART,
     model::{Endpoint, ObjectName},
-    plan::PART,
-    ruleset::{Element, Ruleset},
+    plane::Config,
+    ruleset::{Element, Operation, Ruleset, Transaction},
     state::State,
-    transaction::{Operation, Transaction},
 };
 
 use crate::{

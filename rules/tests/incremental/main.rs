@@ -12,11 +12,10 @@ mod plan;
 use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_rules::{
-    compile::{Compiler, Config},
-    diff::diff,
+    compile::Compiler,
     model::{Endpoint, ObjectName},
-    ruleset::{ClassId, Concat, ElementData, Family, Ruleset, Table, Verdict},
-    transaction::Operation,
+    plane::Config,
+    ruleset::{ClassId, Concat, ElementData, Family, Operation, Ruleset, Table, Verdict, diff::diff},
 };
 use proptest::{collection::vec, prelude::*};
 

@@ -3,11 +3,12 @@
 use std::{net::IpAddr, sync::Arc};
 
 use portolan_rules::{
-    compile::{Compiler, Config},
+    compile::Compiler,
     model::{
         Endpoint, EndpointPort, EndpointSlice, Hints, Node, ObjectName, Protocol, Service, ServicePort,
         TrafficPolicy,
     },
+    plane::Config,
     ruleset::Ruleset,
     state::State,
 };

@@ -1,9 +1,9 @@
 //! A node whose kernel has one family only.
 
 use portolan_rules::{
-    compile::{Compiler, Config, Loaded},
-    ruleset::{Family, Ruleset},
-    transaction::Transaction,
+    compile::{Compiler, Loaded},
+    plane::Config,
+    ruleset::{Family, Ruleset, Transaction},
 };
 use proptest::{collection::vec, prelude::*};
 

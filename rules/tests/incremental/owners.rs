@@ -5,13 +5,12 @@ mod objects;
 use std::{net::IpAddr, sync::Arc};
 
 use portolan_rules::{
-    compile::{Compiler, Config, Loaded, Severity, Update},
-    diff::diff,
-    health_checks::health_check,
+    compile::{Compiler, Loaded, Severity, Update},
     model::{ObjectName, Service},
-    ruleset::{DataType, ElementData, Family, Ruleset, Value},
+    plane::Config,
+    ruleset::{DataType, ElementData, Family, Operation, Ruleset, Value, diff::diff},
+    selection::health_check_node_port::health_check,
     state::State,
-    transaction::Operation,
 };
 use proptest::{collection::vec, prelude::*};
 

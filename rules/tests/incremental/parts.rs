@@ -1,9 +1,9 @@
 //! A cold start in parts comes to the same as one in one go.
 
 use portolan_rules::{
-    compile::{Compiler, Config, Loaded},
-    ruleset::Ruleset,
-    transaction::Operation,
+    compile::{Compiler, Loaded},
+    plane::Config,
+    ruleset::{Operation, Ruleset},
 };
 use proptest::{collection::vec, prelude::*};
 

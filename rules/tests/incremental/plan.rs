@@ -2,9 +2,8 @@
 
 use portolan_rules::{
     compile::{Compiler, Update},
-    plan::{Act, PART},
-    ruleset::Ruleset,
-    transaction::{Refusal, Transaction},
+    incremental::plan::{Act, PART},
+    ruleset::{Refusal, Ruleset, Transaction},
 };
 
 /// All acts of an update or a comparison, and the transactions that remove what nothing leads to any more.

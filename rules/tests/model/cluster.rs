@@ -4,10 +4,11 @@ use std::{collections::BTreeSet, collections::HashMap, net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
 use portolan_rules::{
-    compile::{Compiler, Config},
+    compile::Compiler,
     model::{EndpointSlice, Node, Service},
-    node_ports::NodePortAddresses,
+    plane::Config,
     ruleset::Ruleset,
+    selection::node_port_addresses::NodePortAddresses,
     simulate::{Fate, Host, Memory, Outcome, Packet, Probability, simulate},
     state::State,
 };

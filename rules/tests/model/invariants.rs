@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use portolan_rules::{
     compile::Compiler,
     model::{EndpointSlice, ObjectName, Protocol, ServicePort},
-    node_ports::NodePortAddresses,
     ruleset::{RejectWith, Ruleset},
+    selection::node_port_addresses::NodePortAddresses,
     simulate::{Fate, Host, Memory, Probability, simulate},
     state::State,
 };

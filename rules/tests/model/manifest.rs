@@ -3,9 +3,9 @@
 use std::fmt::{self, Display, Write};
 
 use portolan_rules::{
-    compile::PodDetector,
     model::{Endpoint, EndpointSlice, LoadBalancing, ObjectName, Protocol, Service, TrafficPolicy},
-    node_ports::NodePortAddresses,
+    plane::PodDetector,
+    selection::node_port_addresses::NodePortAddresses,
 };
 
 use crate::cluster::Cluster;

@@ -2,7 +2,7 @@
 //! Local`, `internalTrafficPolicy: Local`) by three sources (a pod, the node, outside) by three kinds of
 //! address, with and without a way to tell pods, and with everything masqueraded.
 
-use portolan_rules::compile::PodDetector;
+use portolan_rules::plane::PodDetector;
 
 use crate::scene::{Scene, in_both_families};
 

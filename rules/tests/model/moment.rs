@@ -13,13 +13,12 @@ use std::{
 use ipnetwork::IpNetwork;
 use portolan_rules::{
     compile::Compiler,
+    incremental::plan::{Act, PART},
     model::{Endpoint, LoadBalancing, Service, TrafficPolicy},
-    plan::{Act, PART},
-    planes::is_swapped,
-    ruleset::{Family, Ruleset},
+    plane::planes::is_swapped,
+    ruleset::{Family, Ruleset, Transaction},
     simulate::{Case, Host, Lookups, Memory, Moment, Packet},
     state::State,
-    transaction::Transaction,
 };
 use proptest::{
     collection::vec,

@@ -10,8 +10,8 @@ mod frontends;
 use std::net::SocketAddr;
 
 use portolan_rules::{
-    compile::PodDetector,
     model::{LoadBalancing, Protocol, TrafficPolicy},
+    plane::PodDetector,
     ruleset::{Family, RejectWith},
     simulate::{Fate, Input, Packet, Probability},
 };

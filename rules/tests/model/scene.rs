@@ -17,11 +17,11 @@ use std::{
 
 use ipnetwork::IpNetwork;
 use portolan_rules::{
-    compile::{Config, PodDetector},
     model::{
         Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Service, ServicePort,
         TrafficPolicy,
     },
+    plane::{Config, PodDetector},
     ruleset::{Family, RejectWith},
     simulate::{Fate, Input, Packet, Probability, explain},
 };

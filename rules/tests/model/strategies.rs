@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
 use portolan_rules::{
-    compile::{Config, PodDetector},
     model::{
         Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancing, Node, ObjectName, Protocol, Service,
         ServicePort, ServiceType, TrafficPolicy,
     },
-    node_ports::NodePortAddresses,
+    plane::{Config, PodDetector},
     ruleset::Family,
+    selection::node_port_addresses::NodePortAddresses,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 

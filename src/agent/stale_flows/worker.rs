@@ -12,7 +12,7 @@ use std::{
 };
 
 use portolan_rules::{
-    flows::{Destination, Flows},
+    incremental::flows::{Destination, Flows},
     model::Protocol,
     ruleset::Family,
 };

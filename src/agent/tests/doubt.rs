@@ -1,7 +1,7 @@
 //! What is read and committed when the kernel is in doubt.
 
 use portolan_rules::{
-    compile::SetName,
+    plane::SetName,
     ruleset::{Family, Name},
 };
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use portolan_rules::{
-    compile::{Compiler, FrontendKey},
+    compile::Compiler,
     explanation::{Origin, View, Workloads},
+    frontends::FrontendKey,
     model::Node,
     restart::{node_addresses, read_back},
     ruleset::Ruleset,

@@ -2,10 +2,10 @@
 
 use nix::sched::{CloneFlags, unshare};
 use portolan_rules::{
-    compile::{Compiler, Config},
-    diff,
+    compile::Compiler,
     model::Node,
-    ruleset::Ruleset,
+    plane::Config,
+    ruleset::{Ruleset, diff},
     state::State,
 };
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use portolan_rules::{flows::Destination, model::Protocol};
+use portolan_rules::{incremental::flows::Destination, model::Protocol};
 
 use crate::kernel::nftables::attributes::{Attribute, Attributes};
 

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use portolan_rules::{
-    ruleset::{ElementData, Family, Set},
-    transaction::{Operation, Transaction},
-};
+use portolan_rules::ruleset::{ElementData, Family, Operation, Set, Transaction};
 
 use super::{
     attributes::{Attribute, Messages},

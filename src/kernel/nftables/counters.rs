@@ -8,8 +8,8 @@ use std::{
 };
 
 use portolan_rules::{
-    compile::{Config, FrontendKey, SetName, endpoint_from_value},
-    planes::counterpart,
+    frontends::FrontendKey,
+    plane::{Config, SetName, endpoint_from_value, planes::counterpart},
     ruleset::{DataType, Family},
 };
 

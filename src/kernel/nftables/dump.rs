@@ -9,8 +9,11 @@ use std::{
 };
 
 use portolan_rules::{
-    compile::{Compiler, chains},
-    planes::{counterpart, is_swapped, swapped},
+    compile::Compiler,
+    plane::{
+        chains,
+        planes::{counterpart, is_swapped, swapped},
+    },
     ruleset::{BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Ruleset, Set, Table},
 };
 

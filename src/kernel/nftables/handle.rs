@@ -3,9 +3,8 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use portolan_rules::{
-    planes::counterpart,
-    ruleset::{Concat, Elements, Family, Name, Ruleset, Set},
-    transaction::Transaction,
+    plane::planes::counterpart,
+    ruleset::{Concat, Elements, Family, Name, Ruleset, Set, Transaction},
 };
 use rustix::io::Errno;
 
@@ -31,7 +30,7 @@ pub struct Kernel {
     pub(super) batch: Batch,
     /// Whether this kernel acknowledges the end of a batch (since 6.10). Those before only report errors.
     pub(super) acknowledges: bool,
-    /// In which families the plane in force bears the names of the other one ([`portolan_rules::planes`]).
+    /// In which families the plane in force bears the names of the other one ([`portolan_rules::plane::planes`]).
     exchanged: Exchanged,
 }
 

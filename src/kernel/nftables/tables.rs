@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use portolan_rules::{
-    ruleset::{Concat, Elements, Family, Name, Ruleset, Set},
-    transaction::Transaction,
-};
+use portolan_rules::ruleset::{Concat, Elements, Family, Name, Ruleset, Set, Transaction};
 
 use super::{dump::Wanted, error::Error, monitor::Generation, owner::Ownership};
 
@@ -52,7 +49,7 @@ pub trait Tables {
         let _ = generation;
     }
 
-    /// From now on the other plane of a family is in force: names are exchanged ([`portolan_rules::planes`]).
+    /// From now on the other plane of a family is in force: names are exchanged ([`portolan_rules::plane::planes`]).
     fn exchange(&mut self, family: Family);
 
     /// The name that an object has in rulesets, by the one that it has in the kernel.

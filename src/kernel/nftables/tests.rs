@@ -5,10 +5,9 @@ use std::sync::Arc;
 use portolan_rules::{
     print,
     ruleset::{
-        Concat, DataType, Element, ElementData, Expression, Family, Field, MatchValue, RejectWith, Rule, Set,
-        Statement, Verdict, WritableField,
+        Concat, DataType, Element, ElementData, Expression, Family, Field, MatchValue, Operation, RejectWith,
+        Rule, Set, Statement, Transaction, Verdict, WritableField,
     },
-    transaction::{Operation, Transaction},
 };
 use proptest::prelude::*;
 

@@ -10,8 +10,8 @@ use std::{
 };
 
 use portolan_rules::{
-    health_checks::{HealthCheck, health_check},
     model::ObjectName,
+    selection::health_check_node_port::{HealthCheck, health_check},
     state::State,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portolan_rules::compile::FrontendKey;
+use portolan_rules::frontends::FrontendKey;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts};
 
 use super::register::{Register, registered};

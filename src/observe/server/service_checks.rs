@@ -17,7 +17,7 @@ use axum::{
         header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
     },
 };
-use portolan_rules::{health_checks::HealthCheck, model::ObjectName, ruleset::Family};
+use portolan_rules::{model::ObjectName, ruleset::Family, selection::health_check_node_port::HealthCheck};
 use tokio::{task::JoinHandle, time::sleep};
 use tracing::{info, warn};
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use portolan_rules::{compile::SetName, ruleset::Family};
+use portolan_rules::{plane::SetName, ruleset::Family};
 
 use super::shared::Shared;
 use crate::{

@@ -15,11 +15,11 @@ use portolan_integration::{
     synthetic::{Kinds, Synthetic, service_name, spare},
 };
 use portolan_rules::{
-    compile::{Compiler, Config, Loaded, SetName},
+    compile::{Compiler, Loaded},
     model::{EndpointSlice, Service},
-    ruleset::Family,
+    plane::{Config, SetName},
+    ruleset::{Family, Operation, Transaction},
     state::State,
-    transaction::{Operation, Transaction},
 };
 
 use super::Result;

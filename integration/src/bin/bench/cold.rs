@@ -10,7 +10,11 @@ use portolan_integration::{
     plan,
     synthetic::{Kinds, Synthetic},
 };
-use portolan_rules::{compile::Loaded, ruleset::Ruleset, state::State, transaction::Transaction};
+use portolan_rules::{
+    compile::Loaded,
+    ruleset::{Ruleset, Transaction},
+    state::State,
+};
 
 use super::{
     Result,

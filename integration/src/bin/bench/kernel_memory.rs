@@ -7,7 +7,7 @@ use portolan_integration::{
     plan,
     synthetic::{Kinds, Synthetic},
 };
-use portolan_rules::{ruleset::Ruleset, transaction::Operation};
+use portolan_rules::ruleset::{Operation, Ruleset};
 
 use super::{
     Result,

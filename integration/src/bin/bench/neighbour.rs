@@ -17,9 +17,8 @@ use portolan::{
 };
 use portolan_integration::synthetic::{Kinds, Synthetic, service_name};
 use portolan_rules::{
-    compile::Config,
-    ruleset::{Concat, DataType, Element, Family, Set, Value},
-    transaction::{Operation, Transaction},
+    plane::Config,
+    ruleset::{Concat, DataType, Element, Family, Operation, Set, Transaction, Value},
 };
 
 use super::{
@@ -85,7 +84,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
 fn agent(synthetic: &Synthetic, services: u32, kernel: Kernel) -> Agent {
     let settings = Settings {
         node_name: "node".into(),
-        node_port_addresses: portolan_rules::node_ports::NodePortAddresses::default(),
+        node_port_addresses: portolan_rules::selection::node_port_addresses::NodePortAddresses::default(),
         primary_address: None,
         detect_local: DetectLocal::ClusterCidr(Vec::new()),
         service_cidrs: Vec::new(),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use portolan::agent::compare_at_start;
 use portolan_integration::synthetic::Kinds;
-use portolan_rules::diff::diff_into;
+use portolan_rules::ruleset::diff::diff_into;
 
 use super::{
     Result,

@@ -9,7 +9,8 @@ use portolan_integration::{
     synthetic::{Kinds, Synthetic},
 };
 use portolan_rules::{
-    compile::{Compiler, Config, PodDetector},
+    compile::Compiler,
+    plane::{Config, PodDetector},
     ruleset::Ruleset,
 };
 

@@ -18,7 +18,8 @@ use portolan_integration::{
     synthetic::{Kinds, Synthetic},
 };
 use portolan_rules::{
-    compile::{Compiler, Config, PodDetector},
+    compile::Compiler,
+    plane::{Config, PodDetector},
     print,
     ruleset::Ruleset,
 };

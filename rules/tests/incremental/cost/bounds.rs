@@ -6,15 +6,15 @@ use std::{
 };
 
 use portolan_rules::{
-    compile::{Compiler, Config, PodDetector, Problem, Severity},
+    compile::{Compiler, Problem, Severity},
+    incremental::plan::PART,
     model::{
         Endpoint, EndpointPort, EndpointSlice, LoadBalancing, Node, ObjectName, Protocol, Service,
         ServicePort, TrafficPolicy,
     },
-    plan::PART,
-    ruleset::{Ruleset, Table},
+    plane::{Config, PodDetector},
+    ruleset::{Ruleset, Table, Transaction},
     state::State,
-    transaction::Transaction,
 };
 use proptest::{collection::vec, prelude::*};
 

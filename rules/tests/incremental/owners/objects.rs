@@ -7,8 +7,9 @@ use std::{
 };
 
 use portolan_rules::{
-    compile::{Compiler, Config},
+    compile::Compiler,
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
+    plane::Config,
     state::State,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};

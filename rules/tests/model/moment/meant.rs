@@ -7,7 +7,7 @@ use std::{
 };
 
 use portolan_rules::{
-    compile::endpoint_from_value,
+    plane::endpoint_from_value,
     ruleset::{Concat, Element, ElementData, Family, Ruleset, Value},
     simulate::{Fate, Host, Lookups, Memory, Moment, Packet, simulate},
 };

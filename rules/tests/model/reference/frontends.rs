@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use portolan_rules::{
     model::{Service, ServicePort},
-    node_ports::NodePortAddresses,
+    selection::node_port_addresses::NodePortAddresses,
     simulate::Packet,
 };
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use portolan_rules::node_ports::NodePortAddresses;
+use portolan_rules::selection::node_port_addresses::NodePortAddresses;
 
 use super::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings, SyncSettings, Wish};
 use crate::config::{

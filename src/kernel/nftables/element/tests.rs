@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use portolan_rules::{
-    ruleset::{ClassId, Concat, DataType, Element, Family, Set, SetFlags, Value, Verdict},
-    transaction::{Operation, Transaction},
+use portolan_rules::ruleset::{
+    ClassId, Concat, DataType, Element, Family, Operation, Set, SetFlags, Transaction, Value, Verdict,
 };
 
 use super::super::{

@@ -3,12 +3,11 @@
 use std::fmt;
 
 use portolan_rules::{
-    compile::{Config, SetName},
+    plane::{Config, SetName},
     ruleset::{
-        BaseChain, Chain, ChainType, Expression, Family, Field, Hook, MatchValue, Name, RejectWith, Rule,
-        Set, Statement, WritableField,
+        BaseChain, Chain, ChainType, Expression, Family, Field, Hook, MatchValue, Name, Operation,
+        RejectWith, Rule, Set, Statement, Transaction, WritableField,
     },
-    transaction::{Operation, Transaction},
 };
 
 /// Something that a kernel may lack: it was built without it, has no module for it, or is too old.

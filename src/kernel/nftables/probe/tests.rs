@@ -1,10 +1,10 @@
 //! Kernels that lack something, made up.
 
 use portolan_rules::{
-    compile::{Class, Compiler, Config, Pick},
+    compile::Compiler,
     model::LoadBalancing,
-    ruleset::Rule,
-    transaction::Operation,
+    plane::{Class, Config, Pick},
+    ruleset::{Operation, Rule},
 };
 
 use super::*;
