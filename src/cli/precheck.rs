@@ -79,7 +79,7 @@ pub fn precheck(args: &PrecheckArgs) -> ExitCode {
     let mut checks = configuration::check(&settings);
     checks.extend(host::check(&settings));
     checks.extend(rules::check(&settings.node.config));
-    checks.extend(neighbours::check(&settings.node.config.table));
+    checks.extend(neighbours::check(&settings));
     checks.extend(sockets::check(&settings, &args.service_node_port_range));
     checks.extend(cluster::check(&settings));
     let text = match args.output {

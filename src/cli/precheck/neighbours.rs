@@ -1,9 +1,14 @@
 //! Other service proxies' rules on this node.
 
+use std::os::unix::net::UnixStream;
+
 use super::Check;
-use crate::kernel::{
-    kube_proxy,
-    nftables::{Error, Kernel, Neighbour, Proxy},
+use crate::{
+    config::settings::RunSettings,
+    kernel::{
+        kube_proxy,
+        nftables::{Error, Kernel, Neighbour, Proxy},
+    },
 };
 
 /// What is there: of kube-proxy, in words, and of Portolan.
@@ -12,7 +17,18 @@ struct Found {
     tables: Vec<Neighbour>,
 }
 
-pub fn check(table: &str) -> Vec<Check> {
+pub fn check(settings: &RunSettings) -> Vec<Check> {
+    let table = &*settings.node.config.table;
+    let mut checks = tables(table);
+    if let Some(socket) = settings.socket.as_deref().filter(|socket| UnixStream::connect(socket).is_ok()) {
+        let message = format!("an agent listens at {} already", socket.display());
+        let hint = "two agents must not program the same tables: end it, or give another --table-name";
+        checks.push(Check::warning("portolan", message, hint));
+    }
+    checks
+}
+
+fn tables(table: &str) -> Vec<Check> {
     let found = match find() {
         Ok(found) => found,
         Err(Error::Permission) => {
