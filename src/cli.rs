@@ -3,6 +3,7 @@
 pub mod arguments;
 mod check;
 mod cleanup;
+mod connectivity_test;
 mod describe;
 mod draw;
 mod explain;
@@ -36,6 +37,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Get { command: GetCommand::Commits(args) } => get::commits(&args),
         Command::Run(args) => run::run(&args),
         Command::Precheck(args) => precheck::precheck(&args),
+        Command::ConnectivityTest(args) => connectivity_test::connectivity_test(&args),
         Command::Cleanup(args) => cleanup::cleanup(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -88,7 +90,10 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     // clap spreads a list over several lines.
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     eprintln!("portolan: {}", lines.collect::<Vec<_>>().join(" "));
-    if std::env::args().nth(1).is_some_and(|command| ["diff", "precheck"].contains(&&*command)) {
+    if std::env::args()
+        .nth(1)
+        .is_some_and(|command| ["connectivity-test", "diff", "precheck"].contains(&&*command))
+    {
         ExitCode::from(2)
     } else {
         ExitCode::FAILURE

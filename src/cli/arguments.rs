@@ -2,6 +2,7 @@
 
 mod check;
 mod cleanup;
+mod connectivity_test;
 mod describe;
 mod draw;
 mod get;
@@ -18,6 +19,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use self::{
     check::{CheckArgs, CheckOutput, FailOn},
     cleanup::CleanupArgs,
+    connectivity_test::{ConnectivityTestArgs, ConnectivityTestOutput},
     describe::{DescribeCommand, DescribeServiceArgs, When},
     draw::{DrawArgs, DrawOutput},
     get::{CommitsArgs, CommitsOutput, GetArgs, GetCommand, GetOutput},
@@ -99,6 +101,10 @@ pub enum Command {
         after_help = precheck::HELP
     )]
     Precheck(Box<PrecheckArgs>),
+
+    /// Connect to each frontend of a Service, from Pods, nodes and here
+    #[command(args_override_self = true, after_help = connectivity_test::HELP)]
+    ConnectivityTest(Box<ConnectivityTestArgs>),
 
     /// Remove Portolan's tables from the kernel; nothing else is touched
     #[command(after_help = cleanup::HELP)]

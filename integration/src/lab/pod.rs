@@ -94,6 +94,11 @@ impl Pod {
         self.address
     }
 
+    /// The pod's namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     /// A client in the pod.
     pub fn client(&self) -> Client {
         Client::new(&self.namespace)

@@ -6,6 +6,7 @@ mod bad_input;
 mod changes;
 mod cluster_ip;
 mod commands;
+mod connectivity_test;
 mod demo;
 mod distribution;
 mod draw;

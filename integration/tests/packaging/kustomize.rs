@@ -169,3 +169,30 @@ fn the_job_that_checks_a_node_has_the_configuration_of_the_agent() {
     let flags = |container: &Value| container["command"].as_array().unwrap()[2..].to_vec();
     assert_eq!(flags(job), flags(agent));
 }
+
+#[test]
+fn the_test_of_connections_is_of_the_api_and_names_what_it_makes() {
+    let objects = build("kustomize/connectivity-test");
+    for object in &objects {
+        assert_eq!(crate::schema::problems(object), [""; 0], "{}", object["kind"]);
+        let namespace = &object["metadata"]["namespace"];
+        let is_cluster_wide =
+            ["Namespace", "ClusterRole", "ClusterRoleBinding"].contains(&object["kind"].as_str().unwrap());
+        assert!(is_cluster_wide || namespace == "portolan-connectivity-test", "{object:#}");
+    }
+    let find = |kind: &str, name: &str| {
+        objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name).unwrap()
+    };
+    for name in ["server", "node"] {
+        let (service, set) = (find("Service", name), find("DaemonSet", name));
+        let pod = &set["spec"]["template"];
+        assert_eq!(service["spec"]["selector"], pod["metadata"]["labels"]);
+        let command = pod["spec"]["containers"][0]["command"].as_array().unwrap();
+        let port = &service["spec"]["ports"][0]["targetPort"];
+        assert!(command.contains(&format!("--port={port}").into()), "{command:?}");
+        assert_eq!(&pod["spec"]["containers"][0]["readinessProbe"]["tcpSocket"]["port"], port);
+    }
+    let command = &crate::one(&objects, "Job")["spec"]["template"]["spec"]["containers"][0]["command"];
+    assert_eq!(command[2], "portolan-connectivity-test/server");
+    assert_eq!(command[3], "--source=portolan-connectivity-test/node");
+}

@@ -3,7 +3,7 @@
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
     batch::v1::Job,
-    core::v1::{ConfigMap, Pod, ServiceAccount},
+    core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount},
     rbac::v1::{ClusterRole, ClusterRoleBinding},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,7 +14,9 @@ pub fn problems(object: &Value) -> Vec<String> {
     let kind = (object["apiVersion"].as_str().unwrap_or(""), object["kind"].as_str().unwrap_or(""));
     let rewritten = match kind {
         ("v1", "ConfigMap") => rewrite::<ConfigMap>(object),
+        ("v1", "Namespace") => rewrite::<Namespace>(object),
         ("v1", "Pod") => rewrite::<Pod>(object),
+        ("v1", "Service") => rewrite::<Service>(object),
         ("v1", "ServiceAccount") => rewrite::<ServiceAccount>(object),
         ("apps/v1", "DaemonSet") => rewrite::<DaemonSet>(object),
         ("batch/v1", "Job") => rewrite::<Job>(object),

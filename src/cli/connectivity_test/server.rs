@@ -1,0 +1,125 @@
+//! The server of the test: it answers with its name, and connects where a test asks for it.
+
+use std::{
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use nix::unistd::gethostname;
+use portolan_rules::model::Protocol;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::probe::{GREETING, LONGEST, connect};
+
+/// Connections at a time; more are closed.
+const CONNECTIONS: usize = 64;
+/// How long a request may take to come.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Serves until SIGTERM or SIGINT.
+pub fn serve(port: u16) -> ExitCode {
+    match start(port) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("portolan: connectivity-test: port {port}: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn start(port: u16) -> io::Result<()> {
+    let name = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
+    let host = || gethostname().map(|name| name.to_string_lossy().into_owned());
+    let name: Arc<str> = name.map_or_else(host, Ok)?.into();
+    // Of both families, or of IPv4 where there is no other.
+    let either = |listen: &dyn Fn(SocketAddr) -> io::Result<()>| {
+        listen((Ipv6Addr::UNSPECIFIED, port).into()).or_else(|error| match error.kind() {
+            io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+            _ => listen((Ipv4Addr::UNSPECIFIED, port).into()),
+        })
+    };
+    either(&|at| {
+        let (socket, name) = (UdpSocket::bind(at)?, Arc::clone(&name));
+        thread::Builder::new().spawn(move || answer_datagrams(&socket, &name)).map(drop)
+    })?;
+    either(&|at| {
+        let (listener, name) = (TcpListener::bind(at)?, Arc::clone(&name));
+        thread::Builder::new().spawn(move || accept(&listener, &name)).map(drop)
+    })?;
+    eprintln!("portolan: connectivity-test: {name} answers on port {port}");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // A process that is the first of its container ignores signals that it does not handle.
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
+}
+
+fn answer_datagrams(socket: &UdpSocket, name: &str) {
+    let mut request = [0; LONGEST as usize];
+    loop {
+        // Errors are of one datagram: an ICMP error about an earlier answer.
+        if let Ok((_, from)) = socket.recv_from(&mut request) {
+            let _ = socket.send_to(format!("{GREETING}{name}\n").as_bytes(), from);
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, name: &Arc<str>) {
+    let open = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else {
+            // No file descriptors are left.
+            thread::sleep(Duration::from_millis(100));
+            continue;
+        };
+        if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
+            open.fetch_sub(1, Ordering::Relaxed);
+            continue;
+        }
+        let (name, count) = (Arc::clone(name), Arc::clone(&open));
+        let answering = thread::Builder::new().spawn(move || {
+            // Errors concern the peer alone.
+            let _ = answer(stream, &name);
+            count.fetch_sub(1, Ordering::Relaxed);
+        });
+        if answering.is_err() {
+            open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn answer(mut stream: TcpStream, name: &str) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut request = String::new();
+    BufReader::new((&stream).take(LONGEST)).read_line(&mut request)?;
+    let words: Vec<&str> = request.split_whitespace().collect();
+    let answer = match words.as_slice() {
+        ["connect", protocol, to] => match (protocol_of(protocol), to.parse()) {
+            (Some(protocol), Ok(to)) => match connect(protocol, to) {
+                Ok(server) => format!("answered {server}"),
+                Err(problem) => format!("failed {problem}"),
+            },
+            _ => "failed invalid request".to_owned(),
+        },
+        _ => name.to_owned(),
+    };
+    stream.write_all(format!("{GREETING}{answer}\n").as_bytes())
+}
+
+fn protocol_of(text: &str) -> Option<Protocol> {
+    [Protocol::Tcp, Protocol::Udp].into_iter().find(|protocol| protocol.name() == text)
+}
