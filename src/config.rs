@@ -16,7 +16,7 @@ mod values;
 pub(crate) use self::kind::boolean;
 pub use self::{
     error::{Error, Origin, Place},
-    flags::{RulesFlags, RunFlags},
+    flags::{RulesFlags, RunFlags, Words},
     kind::Kind,
     options::{Effect, Row, Scope, rows},
     values::Options,

@@ -14,7 +14,9 @@ mod spelling;
 mod trace;
 mod view;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use std::sync::LazyLock;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     check::{CheckArgs, CheckOutput, FailOn},
@@ -31,6 +33,7 @@ pub use self::{
     trace::TraceArgs,
     view::ViewArgs,
 };
+use crate::config::Words;
 
 /// Portolan turns Kubernetes Services and EndpointSlices into nftables rules that never grow.
 #[derive(Debug, Parser)]
@@ -121,17 +124,39 @@ pub enum Command {
     /// Print a manual page, in roff
     #[command(after_help = "Examples:
   portolan man > portolan.1
-  portolan man run > portolan-run.1")]
+  portolan man run > portolan-run.1
+  portolan man describe service")]
     Man {
-        /// Of this subcommand, rather than of portolan itself
-        #[arg(value_name = "COMMAND")]
-        subcommand: Option<String>,
+        /// Of this command, rather than of portolan itself
+        command: Vec<String>,
+    },
+
+    /// Print the version, the commit, what the kernel can do, and the libraries that are loaded
+    #[command(after_help = "Examples:
+  portolan version -o json")]
+    Version {
+        /// Notation
+        #[arg(short, long, value_enum, default_value_t = VersionOutput::Text)]
+        output: VersionOutput,
     },
 }
 
-/// The definition of the command line, for completions and the manual page.
+/// Notation of `version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VersionOutput {
+    /// Lines for people.
+    Text,
+    /// An object.
+    Json,
+}
+
+/// The definition of the command line. Completions know the commands that `man` describes.
 pub fn definition() -> clap::Command {
-    Cli::command()
+    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+        Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
+    });
+    let names = Words(NAMES.iter().map(String::as_str).collect());
+    Cli::command().mut_subcommand("man", |man| man.mut_arg("command", |command| command.value_parser(names)))
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn argument(row: &Row, flag: &'static str) -> Arg {
         Kind::Number(..) => argument.allow_negative_numbers(true),
         Kind::Duration | Kind::Period => argument.allow_hyphen_values(true),
         // For completions and help; which of them count is said by the checks.
-        Kind::Choice(_, words) => argument.value_parser(Words(words)),
+        Kind::Choice(_, words) => argument.value_parser(Words(words.to_vec())),
         kind if kind.is_list() => argument.action(ArgAction::Append),
         _ => argument,
     };
@@ -86,12 +86,17 @@ fn argument(row: &Row, flag: &'static str) -> Arg {
         (_, "" | "false") => String::new(),
         (_, default) => format!(" [default: {default}]"),
     };
-    argument.help(format!("{}{more}", row.help.trim())).hide_short_help(row.is_without_effect())
+    let help = format!("{}{more}", row.help.trim());
+    if row.is_without_effect() {
+        // For --help and the manual page; -h leaves it out.
+        argument = argument.long_help(help.clone()).hide_short_help(true);
+    }
+    argument.help(help)
 }
 
 /// Reads any text, and suggests these words.
 #[derive(Clone)]
-struct Words(&'static [&'static str]);
+pub struct Words(pub Vec<&'static str>);
 
 impl TypedValueParser for Words {
     type Value = String;

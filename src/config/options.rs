@@ -187,7 +187,7 @@ options! {
         NODEPORT_ADDRESSES: List("CIDR,…"), "primary", "nodePortAddresses", "--nodeport-addresses", Used;
         /// How connections of Pods are recognised: ClusterCIDR, NodeCIDR (of the Node object), BridgeInterface or
         /// InterfaceNamePrefix
-        DETECT_LOCAL_MODE: Choice("MODE", &["nftables"]), "ClusterCIDR", "detectLocalMode", "--detect-local-mode", Used;
+        DETECT_LOCAL_MODE: Choice("MODE", &["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"]), "ClusterCIDR", "detectLocalMode", "--detect-local-mode", Used;
         /// Bridge of this node's Pods, for BridgeInterface
         POD_BRIDGE_INTERFACE: Text("NAME"), "", "detectLocal.bridgeInterface", "--pod-bridge-interface", Used;
         /// Beginning of the names of the interfaces of Pods, for InterfaceNamePrefix

@@ -19,7 +19,7 @@ fn parse(arguments: &[&str]) -> RunArgs {
     *args
 }
 
-fn resolve(arguments: &[&str]) -> RunSettings {
+pub fn resolve(arguments: &[&str]) -> RunSettings {
     parse(arguments).settings().unwrap()
 }
 

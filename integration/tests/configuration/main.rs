@@ -1,6 +1,8 @@
 //! `portolan run` and what it is told: flags, configuration files, and what becomes of wrong ones.
 
 mod answers;
+mod command_line;
+mod distributions;
 mod document;
 mod lifecycle;
 mod precheck;
