@@ -10,17 +10,24 @@ use portolan_rules::{
 
 use super::{
     arguments::{DrawArgs, DrawOutput},
-    explain::{self, Scene, no_service},
+    explain::{self, Scene},
 };
+use crate::observe::query::Wanted;
 
 /// Draws Services: exit status 0, or 1 if there is none of a name, or 2 for an error.
 pub fn draw(args: &DrawArgs) -> ExitCode {
-    let scene = match Scene::open(&args.view) {
+    let names = names(args);
+    let wanted = match (names.as_slice(), &args.namespace) {
+        ([name], _) => Wanted::Service(name.clone()),
+        ([], Some(namespace)) => Wanted::Namespace(namespace.as_str().into()),
+        _ => Wanted::All,
+    };
+    let scene = match Scene::open_for(&args.view, &wanted) {
         Ok(scene) => scene,
         Err(code) => return code,
     };
     let view = scene.view();
-    let services = match services(args, &scene) {
+    let services = match services(args, &names, &scene) {
         Ok(services) => services,
         Err(message) => {
             eprintln!("portolan: {message}");
@@ -34,26 +41,31 @@ pub fn draw(args: &DrawArgs) -> ExitCode {
     }
 }
 
-/// The Services that are meant, each once, in order of their names.
-fn services(args: &DrawArgs, scene: &Scene) -> Result<Vec<ExplainedService>, String> {
+/// The names that are given, each once, in order.
+fn names(args: &DrawArgs) -> Vec<ObjectName> {
+    let default = args.namespace.as_deref().unwrap_or("default");
+    let split = |name: &String| {
+        let (namespace, name) = name.split_once('/').unwrap_or((default, name));
+        ObjectName::new(namespace, name)
+    };
+    let mut names: Vec<ObjectName> = args.names.iter().map(split).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The Services of these names; without any, all of them, or those of a namespace.
+fn services(args: &DrawArgs, names: &[ObjectName], scene: &Scene) -> Result<Vec<ExplainedService>, String> {
     let view = scene.view();
-    if args.names.is_empty() {
+    if names.is_empty() {
         let mut all = view.services();
         if let Some(namespace) = &args.namespace {
             all.retain(|explained| *explained.service.name.namespace == **namespace);
         }
         return Ok(all);
     }
-    let default = args.namespace.as_deref().unwrap_or("default");
-    let mut names: Vec<ObjectName> = args
-        .names
-        .iter()
-        .map(|name| name.split_once('/').unwrap_or((default, name)))
-        .map(|(namespace, name)| ObjectName::new(namespace, name))
-        .collect();
-    names.sort();
-    names.dedup();
-    names.iter().map(|name| view.service(name).ok_or_else(|| no_service(&view, name))).collect()
+    let find = |name| view.service(name).ok_or_else(|| scene.no_service(&args.view, name));
+    names.iter().map(find).collect()
 }
 
 fn write(picture: &Picture, output: DrawOutput) -> String {

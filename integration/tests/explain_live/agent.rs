@@ -303,3 +303,23 @@ fn the_last_commits_say_what_they_changed_and_why() {
     let sample = change["sample"].as_array().unwrap();
     assert!(sample.iter().any(|line| line.as_str().unwrap().contains("element ip portolan ")), "{change:#}");
 }
+
+#[test]
+fn a_service_is_drawn_from_what_the_agent_holds() {
+    let running = Running::new(&[]);
+    for arguments in [&["draw", "web"][..], &["draw", "-n", "default"], &["draw"]] {
+        let answer = running.run(arguments);
+        assert_eq!((answer.code, &*answer.stderr), (Some(0), ""), "{answer:?}");
+        for part in [
+            "Service default/web",
+            "NodePort :30080 of every node",
+            "─ 50.0 % ─▶",
+            "from the agent on node node-a",
+        ] {
+            assert!(answer.stdout.contains(part), "{part}:\n{}", answer.stdout);
+        }
+    }
+    let unknown = running.run(&["draw", "wbe"]);
+    assert_eq!((unknown.code, &*unknown.stdout), (Some(1), ""), "{unknown:?}");
+    assert!(unknown.stderr.contains("did you mean default/web?"), "{}", unknown.stderr);
+}

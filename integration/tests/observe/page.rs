@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
 };
 
-use portolan_integration::{Agent, CLUSTER_CIDR, Response, get, numbered};
+use portolan_integration::{Agent, CLUSTER_CIDR, Family, Protocol, Response, get, numbered};
 use socket2::{Domain, Type};
 
 use crate::{
@@ -152,6 +152,30 @@ fn the_page_is_readable_without_a_script_and_may_load_nothing_from_elsewhere() {
         "{}",
         missing.body
     );
+}
+
+#[test]
+fn connections_are_counted_as_they_were_made() {
+    let scene = Scene::new();
+    let [one, two, _] = scene.web_pods();
+    scene.put_services(&[&one, &two]);
+    let arguments = ["--cluster-cidr", CLUSTER_CIDR, "--endpoint-counters"];
+    let agent = Agent::start(&scene.lab.node_a, scene.manifests.path(), &arguments).unwrap();
+    let target = scene.lab.cluster_ip(1).port(Family::V4, 80);
+    let answers = scene.shell.client().many(Protocol::Tcp, target, 40, 2);
+    let made = |name: &str| answers.iter().filter(|answer| answer.server() == Some(name)).count();
+    let made = [(&one, made("web-1")), (&two, made("web-2"))];
+    assert_eq!(made.iter().map(|(_, count)| count).sum::<usize>(), 40);
+    wait_until("the page shows what was counted", || {
+        let page = ask(&agent, "/services/default/web").body;
+        made.iter().all(|(pod, count)| {
+            let endpoint = format!("<code>{}</code>", pod.address().port(Family::V4, 8080));
+            // The row of TCP; the other protocols have the same addresses.
+            let tcp = page.split("<h2>").find(|part| part.contains("80/tcp (ip)"));
+            let row = tcp.and_then(|part| part.split(&endpoint).nth(1)?.split("</tr>").next());
+            row.is_some_and(|row| row.contains(&format!("<td class=\"number\">{count}</td>")))
+        })
+    });
 }
 
 #[test]
