@@ -171,7 +171,7 @@ fn connections_are_counted_as_they_were_made() {
         made.iter().all(|(pod, count)| {
             let endpoint = format!("<code>{}</code>", pod.address().port(Family::V4, 8080));
             // The row of TCP; the other protocols have the same addresses.
-            let tcp = page.split("<h2>").find(|part| part.contains("80/tcp (ip)"));
+            let tcp = page.split("<h2>").skip(1).find(|part| part.contains("80/tcp (ip)"));
             let row = tcp.and_then(|part| part.split(&endpoint).nth(1)?.split("</tr>").next());
             row.is_some_and(|row| row.contains(&format!("<td class=\"number\">{count}</td>")))
         })

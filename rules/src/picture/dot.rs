@@ -49,22 +49,18 @@ fn write(out: &mut String, picture: &Picture) -> std::fmt::Result {
 }
 
 fn port(out: &mut String, id: &str, service: &str, port: &Port) -> std::fmt::Result {
+    writeln!(out, "  subgraph cluster_{id} {{")?;
+    writeln!(out, "    label={}; style=rounded;", quote(&format!("{service}\nport {}", port.title)))?;
     for (d, door) in port.doors.iter().enumerate() {
         let addresses: Vec<&str> = door.addresses.iter().map(|address| &*address.text).collect();
-        let label = format!(
-            "{service}\nPort {}\n{} {}\npolicy {}; {}",
-            port.title,
-            door.kind,
-            addresses.join(", "),
-            door.policy,
-            door.answers
-        );
+        let label = format!("{} {}\n{}", door.kind, addresses.join(", "), door.summary());
         let colour = if door.state == super::DoorState::Open { "" } else { ", color=red" };
-        writeln!(out, "  {id}d{d} [label={}, style=rounded{colour}];", quote(&label))?;
+        writeln!(out, "    {id}d{d} [label={}, style=rounded{colour}];", quote(&label))?;
         if d > 0 {
-            writeln!(out, "  {id}d{} -> {id}d{d} [style=dotted, arrowhead=none];", d - 1)?;
+            writeln!(out, "    {id}d{} -> {id}d{d} [style=dotted, arrowhead=none];", d - 1)?;
         }
     }
+    writeln!(out, "  }}")?;
     for (n, node) in port.nodes.iter().enumerate() {
         writeln!(out, "  subgraph cluster_{id}n{n} {{")?;
         let label = format!("{}\n{}", node.heading(), node.addresses());
@@ -85,6 +81,9 @@ fn port(out: &mut String, id: &str, service: &str, port: &Port) -> std::fmt::Res
             writeln!(out, "    {id}n{n}more [shape=plain, label={}];", quote(&words))?;
         }
         writeln!(out, "  }}")?;
+        if let Some((d, word)) = port.broken_at(node) {
+            writeln!(out, "  {id}d{d} -> {id}n{n}e [label={}, color=red, arrowhead=tee];", quote(word))?;
+        }
         for (e, pod) in node.pods.iter().enumerate() {
             for line in &pod.lines {
                 let style = match &line.state {

@@ -42,11 +42,11 @@ fn write(out: &mut String, picture: &Picture) -> std::fmt::Result {
 }
 
 fn port(out: &mut String, id: &str, service: &str, port: &Port) -> std::fmt::Result {
-    writeln!(out, "  subgraph {id}[{}]", quote(&[service, &format!("port {}", port.title)]))?;
+    writeln!(out, "  subgraph {id}[{}]", quote(&[&format!("{service} · port {}", port.title)]))?;
     for (d, door) in port.doors.iter().enumerate() {
         let addresses: Vec<&str> = door.addresses.iter().map(|address| &*address.text).collect();
         let class = if door.state == DoorState::Open { "" } else { ":::bad" };
-        let policy = format!("policy {}; {}", door.policy, door.answers);
+        let policy = door.summary();
         let label = quote(&[door.kind, &addresses.join(", "), &policy]);
         writeln!(out, "    {id}d{d}({label}){class}")?;
         if d > 0 {
@@ -55,7 +55,7 @@ fn port(out: &mut String, id: &str, service: &str, port: &Port) -> std::fmt::Res
     }
     writeln!(out, "  end")?;
     for (n, node) in port.nodes.iter().enumerate() {
-        writeln!(out, "  subgraph {id}n{n}[{}]", quote(&[&node.heading(), &node.addresses()]))?;
+        writeln!(out, "  subgraph {id}n{n}[{}]", quote(&[&node.title()]))?;
         if node.pods.is_empty() {
             writeln!(out, "    {id}n{n}e[\"no endpoint\"]:::unused")?;
         }
@@ -68,6 +68,9 @@ fn port(out: &mut String, id: &str, service: &str, port: &Port) -> std::fmt::Res
             writeln!(out, "    {id}n{n}more[{}]", quote(&[&words]))?;
         }
         writeln!(out, "  end")?;
+        if let Some((d, word)) = port.broken_at(node) {
+            writeln!(out, "  {id}d{d} --x|{}| {id}n{n}e", quote(&[word]))?;
+        }
         for (e, pod) in node.pods.iter().enumerate() {
             for line in &pod.lines {
                 let arrow = match &line.state {

@@ -1,6 +1,6 @@
 //! Words and numbers that all writers use.
 
-use super::{Line, LineState, More, NodeBox, Picture, Place, Share, Subject};
+use super::{Door, DoorState, Line, LineState, More, NodeBox, Picture, Place, Port, Share, Subject};
 use crate::explanation::Severity;
 
 /// Characters of a name that are kept.
@@ -117,6 +117,42 @@ impl NodeBox {
         };
         let both = [of("inside", &self.inside), of("outside", &self.outside)];
         both.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+    }
+}
+
+impl NodeBox {
+    /// All of that in one line.
+    pub(super) fn title(&self) -> String {
+        match &*self.addresses() {
+            "" => self.heading(),
+            addresses => format!("{} · {addresses}", self.heading()),
+        }
+    }
+}
+
+impl Door {
+    /// The policy, and what becomes of connections.
+    pub(super) fn summary(&self) -> String {
+        match self.state {
+            DoorState::NotServed => format!("policy {}, not served by this node", self.policy),
+            _ => format!("policy {}: {}", self.policy, self.answers),
+        }
+    }
+}
+
+impl Port {
+    /// The innermost frontend whose connections reach no endpoint, and what becomes of them; if this is the node whose
+    /// view it is, and it has no endpoint.
+    pub(super) fn broken_at(&self, node: &NodeBox) -> Option<(usize, &'static str)> {
+        if node.place != Place::Here || !node.pods.is_empty() {
+            return None;
+        }
+        let word = |door: &Door| match door.state {
+            DoorState::Refused => Some("refused"),
+            DoorState::Dropped => Some("dropped"),
+            DoorState::Open | DoorState::NotServed => None,
+        };
+        self.doors.iter().enumerate().rev().find_map(|(depth, door)| Some((depth, word(door)?)))
     }
 }
 

@@ -1,16 +1,16 @@
 //! A Service: its picture, what is wrong with it, and its endpoints.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::net::SocketAddr;
 
 use maud::{Markup, html};
 use portolan_rules::{
     explanation::{ExplainedEndpoint, ExplainedPort, ExplainedService, View},
     model::{ObjectName, TrafficPolicy},
-    picture,
+    picture::{self, number},
 };
 
 use super::scene::Scene;
-use crate::observe::{query::Snapshot, server::shared::Shared};
+use crate::observe::{counts::Totals, endpoint_counters::Counters, query::Snapshot, server::shared::Shared};
 
 /// Endpoints that the table of a port lists.
 const ENDPOINTS: usize = 500;
@@ -20,7 +20,8 @@ pub fn page(shared: &Shared, snapshot: &Snapshot, name: &ObjectName) -> Option<M
     let scene = Scene::new(snapshot);
     let view = scene.view();
     let explained = view.service(name)?;
-    let counted = connections(shared, name);
+    // As last read, within the last ten seconds unless that takes long.
+    let counted = shared.counters.as_ref().and_then(Counters::recent).map(Totals::new);
     let origin = format!("from the agent on node {}", shared.settings.node_name);
     let drawn = picture::picture(&view, std::slice::from_ref(&explained), &origin);
     let cluster_ip = explained.service.cluster_ips.first();
@@ -45,24 +46,11 @@ pub fn page(shared: &Shared, snapshot: &Snapshot, name: &ObjectName) -> Option<M
     })
 }
 
-/// New connections by endpoint as last read, within the last ten seconds unless that takes long; nothing if they are not
-/// counted.
-fn connections(shared: &Shared, name: &ObjectName) -> Option<HashMap<SocketAddr, u64>> {
-    let name = name.to_string();
-    let mut of_service = HashMap::new();
-    for total in shared.counters.as_ref()?.recent()? {
-        if total.owner.split(':').next() == Some(&name) {
-            *of_service.entry(total.endpoint).or_insert(0) += total.connections;
-        }
-    }
-    Some(of_service)
-}
-
 fn endpoints(
     view: &View<'_>,
     explained: &ExplainedService,
     port: &ExplainedPort,
-    counted: Option<&HashMap<SocketAddr, u64>>,
+    counted: Option<&Totals>,
 ) -> Markup {
     let policies: Vec<(TrafficPolicy, _)> = [TrafficPolicy::Cluster, TrafficPolicy::Local]
         .into_iter()
@@ -103,7 +91,7 @@ fn endpoints(
                             td { (endpoint.node.as_deref().unwrap_or("not known")) }
                             td { (verdict(endpoint)) }
                             @if let Some(counted) = counted {
-                                td.number { (counted.get(&endpoint.at).copied().unwrap_or_default()) }
+                                td.number { (number(counted.of_endpoint(&explained.service.name, &port.port.name, endpoint.at) as usize)) }
                             }
                         }
                     }
