@@ -26,6 +26,7 @@ mod metadata;
 mod node;
 mod pod;
 mod port;
+pub mod protobuf;
 mod service;
 mod service_cidr;
 mod write;

@@ -9,6 +9,7 @@
 mod access;
 mod events;
 mod fault;
+mod protobuf;
 mod query;
 mod reply;
 mod resource;
@@ -23,7 +24,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -57,12 +58,15 @@ pub struct ApiServer {
     address: SocketAddr,
     listener: Option<TcpListener>,
     serving: Option<Serving>,
+    /// Those that accept no more connections, but serve the ones that they have.
+    retired: Vec<Serving>,
     files: tempfile::TempDir,
 }
 
 /// The thread that serves, and what ends it.
 struct Serving {
     stop: oneshot::Sender<()>,
+    retire: Option<oneshot::Sender<()>>,
     thread: JoinHandle<()>,
 }
 
@@ -100,6 +104,7 @@ impl ApiServer {
             address,
             listener: None,
             serving: None,
+            retired: Vec::new(),
             files,
         };
         server.write_kubeconfig("kubeconfig", &server.identity.authority, TOKEN, None)?;
@@ -286,6 +291,11 @@ impl ApiServer {
         self.shared.faults().lacks.streaming = true;
     }
 
+    /// Answers in JSON alone.
+    pub fn refuse_protobuf(&self) {
+        self.shared.faults().lacks.protobuf = true;
+    }
+
     /// Has no watch cache, as with `--watch-cache=false`: a list is in pages also where the client is content with any
     /// version.
     pub fn disable_watch_cache(&self) {
@@ -365,19 +375,48 @@ impl ApiServer {
         self.resume()
     }
 
+    /// Asks clients to leave their connections (GOAWAY): requests that are under way go on there, new ones need another
+    /// connection. As kube-apiserver does with `--goaway-chance`.
+    pub fn retire_connections(&mut self) -> Result<(), LabError> {
+        if let Some(mut serving) = self.serving.take() {
+            // It waits for this, unless it could not begin.
+            let _ = serving.retire.take().map(|retire| retire.send(()));
+            self.retired.push(serving);
+        }
+        self.resume()
+    }
+
+    /// Offers HTTP/1.1 alone from now on.
+    pub fn offer_http1_only(&mut self) -> Result<(), LabError> {
+        self.identity.offer_http1_only();
+        self.drop_connections()
+    }
+
+    /// How many connections there were so far.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Relaxed)
+    }
+
     fn begin(&mut self) -> io::Result<()> {
         let (Some(listener), None) = (&self.listener, &self.serving) else { return Ok(()) };
         let (listener, identity, shared) =
             (listener.try_clone()?, self.identity.clone(), self.shared.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
+        let (retire, retired) = oneshot::channel::<()>();
         let serve = move || {
             runtime.block_on(async move {
                 // It can be registered: it is a socket, and does not block.
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+                let connections = TlsListener::new(listener, &identity, Arc::clone(&shared.connections));
                 let router = Router::new().fallback(serve::answer).with_state(shared);
+                let retired = async {
+                    if retired.await.is_err() {
+                        std::future::pending().await
+                    }
+                };
                 tokio::select! {
-                    _ = axum::serve(TlsListener::new(listener, &identity), router) => {}
+                    _ = axum::serve(connections, router).with_graceful_shutdown(retired) => {}
                     _ = stopped => {}
                 }
             });
@@ -385,12 +424,12 @@ impl ApiServer {
             drop(runtime);
         };
         let thread = std::thread::Builder::new().name("api-server".into()).spawn(serve)?;
-        self.serving = Some(Serving { stop, thread });
+        self.serving = Some(Serving { stop, retire: Some(retire), thread });
         Ok(())
     }
 
     fn end(&mut self) {
-        if let Some(Serving { stop, thread }) = self.serving.take() {
+        for Serving { stop, thread, .. } in self.serving.take().into_iter().chain(self.retired.drain(..)) {
             // It waits for this, unless it could not begin.
             let _ = stop.send(());
             let _ = thread.join();

@@ -85,6 +85,17 @@ impl Recording {
         self.url.contains("watch=true")
     }
 
+    /// The body of an answer in protobuf; of a watch its frames, one after the other.
+    ///
+    /// # Panics
+    /// If it is not in hexadecimal.
+    pub fn bytes(&self) -> Vec<u8> {
+        let digits: Vec<char> = self.body.chars().filter(|c| !c.is_whitespace()).collect();
+        let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16);
+        let bytes: Result<_, _> = digits.chunks(2).map(byte).collect();
+        bytes.unwrap_or_else(|error| panic!("{}: {error}", self.name))
+    }
+
     /// The body as JSON.
     pub fn json(&self) -> Option<Value> {
         serde_json::from_str(&self.body).ok()

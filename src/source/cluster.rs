@@ -7,6 +7,7 @@
 mod action;
 mod connect;
 mod credentials;
+mod decode;
 mod delivery;
 mod error;
 mod events;

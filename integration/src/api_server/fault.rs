@@ -35,6 +35,8 @@ pub struct Request {
     pub resource: Option<Resource>,
     /// The parameters of the URL.
     pub query: BTreeMap<String, String>,
+    /// Whether the answer may be in protobuf.
+    pub is_protobuf: bool,
 }
 
 /// How a request goes wrong.
@@ -121,6 +123,8 @@ pub struct EventFaults {
 pub(super) struct Lacks {
     /// Lists are not streamed: `sendInitialEvents` is refused, as by servers without `WatchList`.
     pub streaming: bool,
+    /// Answers are in JSON alone, as of what stands before API servers.
+    pub protobuf: bool,
     /// There is no watch cache (`--watch-cache=false`), which would ignore the limit of a list.
     pub watch_cache: bool,
 }
@@ -188,6 +192,7 @@ mod tests {
     fn rules_wear_out() {
         let request = Request {
             at: Instant::now(),
+            is_protobuf: false,
             verb: Verb::List,
             resource: Some(Resource::Nodes),
             query: BTreeMap::new(),
@@ -203,6 +208,7 @@ mod tests {
     fn a_rule_of_further_pages_spares_the_first() {
         let request = |query: &[&str]| Request {
             at: Instant::now(),
+            is_protobuf: false,
             verb: Verb::List,
             resource: Some(Resource::Services),
             query: query.iter().map(|name| ((*name).to_owned(), String::new())).collect(),

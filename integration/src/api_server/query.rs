@@ -85,6 +85,8 @@ pub(super) struct ListOptions {
     pub bookmarks: bool,
     pub send_initial_events: Option<bool>,
     pub timeout: Option<Duration>,
+    /// The answer is to be in protobuf.
+    pub is_protobuf: bool,
 }
 
 impl ListOptions {
@@ -112,6 +114,7 @@ impl ListOptions {
             bookmarks: is_true(get("allowWatchBookmarks")),
             send_initial_events: get("sendInitialEvents").map(|text| is_true(Some(text))),
             timeout: number("timeoutSeconds")?.map(Duration::from_secs),
+            is_protobuf: request.is_protobuf,
         };
         options.validate(request.verb, matching, get("resourceVersion").is_some())?;
         Ok(options)

@@ -19,7 +19,7 @@ const FLUSH: Duration = Duration::from_millis(100);
 pub struct Reply {
     status: StatusCode,
     headers: Vec<(&'static str, String)>,
-    text: String,
+    text: Vec<u8>,
     then: Then,
 }
 
@@ -57,7 +57,12 @@ impl Reply {
 
     /// Anything.
     pub fn text(text: impl Into<String>) -> Self {
-        Self { status: StatusCode::OK, headers: Vec::new(), text: text.into(), then: Then::End }
+        Self::bytes(text.into().into_bytes())
+    }
+
+    /// Anything, not only text.
+    pub fn bytes(bytes: Vec<u8>) -> Self {
+        Self { status: StatusCode::OK, headers: Vec::new(), text: bytes, then: Then::End }
     }
 
     /// The lines of a watch, after which it ends.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -12,10 +12,11 @@ use axum::{
     extract::State,
     http::{
         self, HeaderMap, StatusCode, Uri,
-        header::{ACCEPT, AUTHORIZATION},
+        header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
     },
     response::{IntoResponse, Response},
 };
+use portolan::api::protobuf::MEDIA_TYPE;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -24,6 +25,7 @@ use super::{
     access::{self, Denied},
     events::Events,
     fault::Faults,
+    protobuf,
     query::{self, ListOptions, Target},
     status::Refusal,
     store::{Key, Page, Store},
@@ -51,6 +53,8 @@ pub(super) struct Shared {
     token: Mutex<String>,
     bookmarks: Mutex<u64>,
     last_list: Mutex<Option<Instant>>,
+    /// How many connections there were.
+    pub connections: Arc<AtomicUsize>,
     /// How often a watch gets a bookmark.
     pub bookmark_period: Duration,
     /// Changes whenever watches should look.
@@ -77,6 +81,7 @@ impl Shared {
             token: Mutex::new(token.into()),
             bookmarks: Mutex::default(),
             last_list: Mutex::default(),
+            connections: Arc::default(),
             bookmark_period,
             signal: watch::Sender::new(0),
         }
@@ -145,16 +150,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Answers one request.
-pub(super) async fn answer(
-    State(shared): State<Arc<Shared>>,
+pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: http::Request<Body>) -> Response {
+    let accepted = request.headers().get(ACCEPT).and_then(|kinds| kinds.to_str().ok()).unwrap_or_default();
+    let is_protobuf = accepted.starts_with(MEDIA_TYPE) && !shared.faults().lacks.protobuf;
+    match serve(&shared, request, is_protobuf).await {
+        Ok(response) => response,
+        Err(refusal) if is_protobuf => refusal.into_protobuf(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn serve(
+    shared: &Arc<Shared>,
     request: http::Request<Body>,
+    is_protobuf: bool,
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let query = query::parameters(&parts.uri);
     let user = authenticate(&shared, &parts.headers)?;
     let accepts = |kinds: &str| kinds.contains("json") || kinds.contains("*/*");
     let accepted = parts.headers.get(ACCEPT).and_then(|kinds| kinds.to_str().ok());
-    if accepted.is_some_and(|kinds| !accepts(kinds)) {
+    if accepted.is_some_and(|kinds| !accepts(kinds) && !is_protobuf) {
         return Err(Refusal::not_acceptable());
     }
     if parts.uri.path() == access::PATH && parts.method == http::Method::POST {
@@ -167,7 +183,7 @@ pub(super) async fn answer(
     };
     let unknown = || Refusal::new(405, "the server does not allow this method on the requested resource");
     let verb = target.verb(&parts.method, &query).ok_or_else(unknown)?;
-    let request = Request { at: Instant::now(), verb, resource: target.resource, query };
+    let request = Request { at: Instant::now(), verb, resource: target.resource, query, is_protobuf };
     shared.requests().push(request.clone());
     if user == ANONYMOUS {
         let resource = target.resource.map_or("events", Resource::name);
@@ -331,13 +347,17 @@ fn list(shared: &Shared, options: &ListOptions) -> Result<Response, Refusal> {
             metadata["remainingItemCount"] = page.remaining.into();
         }
     }
-    Ok(Json(json!({
+    let list = json!({
         "kind": format!("{}List", options.resource.kind()),
         "apiVersion": options.resource.version(),
         "metadata": metadata,
         "items": page.items.iter().map(|object| bare(object)).collect::<Vec<_>>(),
-    }))
-    .into_response())
+    });
+    Ok(if options.is_protobuf {
+        ([(CONTENT_TYPE, MEDIA_TYPE)], protobuf::list(options.resource, &list)).into_response()
+    } else {
+        Json(list).into_response()
+    })
 }
 
 fn expired() -> Refusal {

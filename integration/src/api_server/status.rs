@@ -2,9 +2,13 @@
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header::RETRY_AFTER},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
+    },
     response::{IntoResponse, Response},
 };
+use portolan::api::protobuf::MEDIA_TYPE;
 use serde_json::{Value, json};
 
 use super::Resource;
@@ -74,7 +78,8 @@ impl Refusal {
 
     /// The server has no representation that the client accepts.
     pub fn not_acceptable() -> Self {
-        let types = "application/json, application/json;stream=watch";
+        let types = "application/json, application/vnd.kubernetes.protobuf, application/json;stream=watch, \
+                     application/vnd.kubernetes.protobuf;stream=watch";
         let refusal = Self::new(406, format!("406: Not Acceptable\n\nAvailable representations: {types}"));
         Self { details: json!({}), ..refusal }
     }
@@ -82,6 +87,16 @@ impl Refusal {
     /// With `Retry-After`, in seconds.
     pub fn retry_after(self, seconds: Option<u32>) -> Self {
         Self { retry_after: seconds, ..self }
+    }
+
+    /// The answer, in protobuf.
+    pub fn into_protobuf(self) -> Response {
+        let body = super::protobuf::status(&self.status());
+        let mut response = self.into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        response.headers_mut().remove(CONTENT_LENGTH);
+        *response.body_mut() = body.into();
+        response
     }
 
     /// The object.

@@ -1,6 +1,14 @@
 //! A certificate authority, the server's certificate, and TLS on accepted connections.
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use axum::serve::Listener;
 use rcgen::{
@@ -54,6 +62,11 @@ impl Identity {
         Ok(Self { authority: authority.pem(), certificate, key, config })
     }
 
+    /// Offers HTTP/1.1 alone, as what stands before API servers may.
+    pub fn offer_http1_only(&mut self) {
+        Arc::make_mut(&mut self.config).alpn_protocols.clear();
+    }
+
     /// Has only clients be served that an authority of their own has signed; makes both.
     pub fn demand_clients(&mut self) -> io::Result<ClientIdentity> {
         let authority = authority().map_err(io::Error::other)?;
@@ -77,12 +90,13 @@ fn config(
     clients: Arc<dyn ClientCertVerifier>,
 ) -> io::Result<Arc<ServerConfig>> {
     let key = key.serialize_der().try_into().map_err(io::Error::other)?;
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .with_client_cert_verifier(clients)
         .with_single_cert(vec![certificate.clone()], key)
         .map_err(io::Error::other)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
@@ -103,17 +117,23 @@ fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
 pub(super) struct TlsListener(mpsc::Receiver<TlsStream<TcpStream>>);
 
 impl TlsListener {
-    /// Accepts from now on, until the runtime ends.
-    pub fn new(listener: TcpListener, identity: &Identity) -> Self {
+    /// Accepts from now on, until the runtime ends, and counts connections.
+    pub fn new(listener: TcpListener, identity: &Identity, count: Arc<AtomicUsize>) -> Self {
         let (ready, accepted) = mpsc::channel(16);
         let acceptor = TlsAcceptor::from(identity.config.clone());
         tokio::spawn(async move {
             loop {
-                let Ok((stream, _)) = listener.accept().await else {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    // Nobody takes more connections.
+                    () = ready.closed() => return,
+                };
+                let Ok((stream, _)) = accepted else {
                     // Out of file descriptors, or the client has gone: the next may do better.
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
                 };
+                count.fetch_add(1, Relaxed);
                 let (acceptor, ready) = (acceptor.clone(), ready.clone());
                 tokio::spawn(async move {
                     // Events are small; without this the kernel would hold them back.

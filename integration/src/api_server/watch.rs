@@ -11,7 +11,7 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::{sync::watch::Receiver, time::Instant};
 
-use super::{query::ListOptions, serve::Shared, status::Refusal, store::Change};
+use super::{protobuf, query::ListOptions, serve::Shared, status::Refusal, store::Change};
 
 /// How long a watch lasts that has no `timeoutSeconds`; a real server ends it after 30 to 60 minutes.
 const LIFETIME: Duration = Duration::from_mins(30);
@@ -79,6 +79,10 @@ pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Respon
     if faults.gone_as_status && store.since(start).is_err() {
         return Err(too_old(start));
     }
+    let content_type = match options.is_protobuf {
+        true => "application/vnd.kubernetes.protobuf;stream=watch",
+        false => "application/json",
+    };
     let now = Instant::now();
     let end = now + options.timeout.unwrap_or(LIFETIME);
     let watch = Watch {
@@ -105,7 +109,7 @@ pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Respon
         let piece = watch.next().await?;
         Some((Ok::<_, Infallible>(piece), watch))
     });
-    Ok(([(CONTENT_TYPE, "application/json")], Body::from_stream(pieces)).into_response())
+    Ok(([(CONTENT_TYPE, content_type)], Body::from_stream(pieces)).into_response())
 }
 
 impl Watch {
@@ -121,15 +125,17 @@ impl Watch {
                 }
                 if !self.ready.is_empty() {
                     let count = self.ready.len().min(PIECE);
-                    let text = self
-                        .ready
-                        .drain(..count)
-                        .fold(String::new(), |text, line| text + &format!("{line}\n"));
+                    let (resource, is_protobuf) = (self.options.resource, self.options.is_protobuf);
+                    let encode = |event: Value| match is_protobuf {
+                        true => protobuf::event(resource, &event),
+                        false => format!("{event}\n").into_bytes(),
+                    };
+                    let piece: Vec<u8> = self.ready.drain(..count).flat_map(encode).collect();
                     if self.initial && self.ready.is_empty() {
                         self.initial = false;
                         self.shared.listed();
                     }
-                    return Some(text.into());
+                    return Some(piece.into());
                 }
             }
             let ended = !silent && (self.over || Instant::now() >= self.end);

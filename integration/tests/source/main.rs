@@ -10,4 +10,5 @@ mod faults;
 mod lists;
 mod recorded;
 mod restored;
+mod wire;
 mod world;

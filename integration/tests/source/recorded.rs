@@ -12,10 +12,17 @@ use Resource::{EndpointSlices, Services};
 /// The answer as it was, of a watch with all its lines at once.
 fn recorded(name: &str) -> Reply {
     let recording = Recording::named(name);
-    let reply = Reply::text(recording.body).with_status(recording.status);
-    let asked = recording.headers.iter().find(|(name, _)| name == "retry-after");
+    let reply = if recording.is_protobuf() {
+        let kind = recording.headers.iter().find(|(name, _)| name == "content-type");
+        let (_, kind) = kind.unwrap_or_else(|| panic!("{name} has a type"));
+        Reply::bytes(recording.bytes()).with_header("content-type", kind)
+    } else {
+        Reply::text(recording.body)
+    };
+    let reply = reply.with_status(recording.status);
+    let asked = Recording::named(name).headers.into_iter().find(|(name, _)| name == "retry-after");
     match asked {
-        Some((_, seconds)) => reply.with_header("retry-after", seconds),
+        Some((_, seconds)) => reply.with_header("retry-after", &seconds),
         None => reply,
     }
 }
@@ -50,6 +57,40 @@ fn a_list_is_read() {
     assert!(world.services.len() > 1);
     let query = world.query(Services, 3);
     assert_eq!(version(&query), Some("13310"), "{query}");
+}
+
+#[test]
+fn a_list_in_protobuf_is_what_it_is_in_json() {
+    let (json, _feed) = listed();
+    let server = server_but_services();
+    let replies = ["watch-initial-events-no-match", "list-protobuf"].map(recorded);
+    server.prepare(Services, replies);
+    server.prepare(Services, [Reply::lines([]).and_wait()]);
+    let mut world = World::new(server, timing());
+    world.update();
+    assert_eq!(world.services, json.services);
+    let query = world.query(Services, 3);
+    assert_eq!(version(&query), Some("13311"), "{query}");
+}
+
+#[test]
+fn events_in_protobuf_are_read() {
+    let server = quiet_server([Services, Resource::Nodes, Resource::ServiceCidrs]);
+    server.prepare(EndpointSlices, [recorded("watch-initial-events-protobuf").and_wait()]);
+    let mut world = World::new(server, timing());
+    world.update();
+    assert_eq!(world.slices.keys().map(|name| &*name.name).collect::<Vec<_>>(), ["recorded-1-a"]);
+
+    let server = quiet_server([Services, Resource::Nodes, Resource::ServiceCidrs]);
+    server.prepare(EndpointSlices, [Reply::lines([initial_events_end(6_999)]), recorded("watch-protobuf")]);
+    server.prepare(EndpointSlices, [Reply::lines([]).and_wait()]);
+    let mut world = World::new(server, timing());
+    let query = world.query(EndpointSlices, 3);
+    assert_eq!(version(&query), Some("7186"), "the last bookmark: {query}");
+    world.update_until(|world| {
+        let endpoints = world.slices.values().flat_map(|slice| &slice.endpoints);
+        endpoints.map(|endpoint| endpoint.address.to_string()).eq(["192.0.2.9"])
+    });
 }
 
 #[test]

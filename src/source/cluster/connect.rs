@@ -3,13 +3,13 @@
 use std::{path::Path, time::Duration};
 
 use http::HeaderValue;
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{
         Client as HttpClient,
         connect::{Connect, HttpConnector},
     },
-    rt::TokioExecutor,
+    rt::{TokioExecutor, TokioTimer},
 };
 use kube::{
     Client, Config,
@@ -27,7 +27,15 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Size of the read buffer of a connection. By default it would grow to half a megabyte during lists, and stay so.
 const READ_BUFFER: usize = 64 << 10;
 
-/// A connection that has been idle for so long is probed (TCP keepalive).
+/// How much a server may send on an HTTP/2 connection, and for one request of it, before it was read.
+const CONNECTION_WINDOW: u32 = 2 << 20;
+const STREAM_WINDOW: u32 = 256 << 10;
+
+/// How often an HTTP/2 connection is probed (PING), and for how long an answer may take; as client-go.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A connection that has been idle for so long is probed (TCP keepalive), for servers without HTTP/2.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 /// Time between two probes.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
@@ -220,14 +228,26 @@ pub(super) fn client(config: &Config) -> Result<Client, Error> {
     .map_err(refuse)
 }
 
-/// A client that uses this connector.
+/// A client that uses this connector: HTTP/2 on one connection where the server offers it, else HTTP/1.1.
 fn assemble<C>(config: &Config, connector: C) -> kube::Result<Client>
 where
     HttpsConnector<C>: Connect + Clone + Send + Sync + 'static,
 {
-    let connector = config.rustls_https_connector_with_connector(connector)?;
-    let http: HttpClient<_, Body> =
-        HttpClient::builder(TokioExecutor::new()).http1_max_buf_size(READ_BUFFER).build(connector);
+    let mut builder =
+        HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_or_http();
+    if let Some(name) = config.tls_server_name.clone() {
+        let name = name.try_into().map_err(|error| kube::Error::Service(Box::new(error)))?;
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    let connector = builder.enable_http1().enable_http2().wrap_connector(connector);
+    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .http1_max_buf_size(READ_BUFFER)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_keep_alive_interval(PING_EVERY)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .build(connector);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)

@@ -10,6 +10,8 @@ use http::StatusCode;
 use kube::core::{Status, response::reason};
 use serde_json::Value;
 
+use crate::api::protobuf;
+
 /// Cause of a `Status` for a resource version that the server has not reached (`CauseTypeResourceVersionTooLarge`).
 const TOO_LARGE: &str = "ResourceVersionTooLarge";
 
@@ -128,7 +130,7 @@ impl RequestError {
     /// An answer with this status code, body and `Retry-After`, which is not a success.
     pub fn answer(code: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Self {
         let code = code.as_u16();
-        let error = if let Some(status) = serde_json::from_slice(body).ok().and_then(read_status) {
+        let error = if let Some(status) = document(body).and_then(read_status) {
             Self::with_code(&status, code)
         } else {
             // The first line of a page or text is enough.
@@ -147,6 +149,11 @@ impl RequestError {
         )
     }
 
+    /// The object of an event of type `ERROR`, in protobuf.
+    pub fn event_document(bytes: &[u8]) -> Self {
+        Self::event(document(bytes).unwrap_or_default())
+    }
+
     /// A `Status`.
     pub fn status(status: &Status) -> Self {
         Self::with_code(status, status.code)
@@ -158,6 +165,17 @@ impl RequestError {
         let message = format!("the server answered {code}: {}", status.message);
         Self { reason: classify(status), message, retry_after }
     }
+}
+
+/// A document in JSON, or a `Status` in protobuf.
+fn document(bytes: &[u8]) -> Option<Value> {
+    if !bytes.starts_with(protobuf::MAGIC) {
+        return serde_json::from_slice(bytes).ok();
+    }
+    let (kind, object) = protobuf::document(bytes).ok()?;
+    let mut document: Value = protobuf::read(object, protobuf::STATUS).ok()?;
+    document["kind"] = kind.into();
+    Some(document)
 }
 
 /// A `Status`; nothing if the document is something else. Some servers write null for empty fields, which kube does not

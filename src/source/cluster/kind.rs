@@ -9,7 +9,10 @@ use serde::de::DeserializeOwned;
 
 use super::models::Models;
 use crate::{
-    api::{Context, EndpointSlice, Field, FieldError, Kind, Metadata, Node, ObjectId, Service, ServiceCidr},
+    api::{
+        Context, EndpointSlice, Field, FieldError, Kind, Metadata, Node, ObjectId, Service, ServiceCidr,
+        protobuf::{self, Schema},
+    },
     source::{eligibility::Eligibility, event::Change},
 };
 
@@ -19,6 +22,8 @@ pub(super) trait Watched: DeserializeOwned + Send + Sync + 'static {
     const KIND: Kind;
     /// Path of the collection.
     const PATH: &'static str;
+    /// The fields that are read of it, in protobuf.
+    const SCHEMA: Schema;
     /// Whether the proxy works, if not as well, on a server that does not serve the kind.
     const IS_OPTIONAL: bool = false;
     /// The part of an object that matters.
@@ -57,6 +62,7 @@ fn list<M>(all: &Models<M>) -> Vec<(ObjectName, Arc<M>)> {
 impl Watched for Service {
     const KIND: Kind = Kind::Service;
     const PATH: &'static str = "/api/v1/services";
+    const SCHEMA: Schema = protobuf::SERVICE;
     type Model = model::Service;
 
     fn metadata(&self) -> &Field<Metadata> {
@@ -79,6 +85,7 @@ impl Watched for Service {
 impl Watched for EndpointSlice {
     const KIND: Kind = Kind::EndpointSlice;
     const PATH: &'static str = "/apis/discovery.k8s.io/v1/endpointslices";
+    const SCHEMA: Schema = protobuf::ENDPOINT_SLICE;
     type Model = model::EndpointSlice;
 
     fn metadata(&self) -> &Field<Metadata> {
@@ -116,6 +123,7 @@ pub(super) struct ThisNode {
 impl Watched for Node {
     const KIND: Kind = Kind::Node;
     const PATH: &'static str = "/api/v1/nodes";
+    const SCHEMA: Schema = protobuf::NODE;
     type Model = ThisNode;
 
     fn metadata(&self) -> &Field<Metadata> {
@@ -146,6 +154,7 @@ impl Watched for Node {
 impl Watched for ServiceCidr {
     const KIND: Kind = Kind::ServiceCidr;
     const PATH: &'static str = "/apis/networking.k8s.io/v1/servicecidrs";
+    const SCHEMA: Schema = protobuf::SERVICE_CIDR;
     // In v1 since Kubernetes 1.33.
     const IS_OPTIONAL: bool = true;
     type Model = Vec<IpNetwork>;

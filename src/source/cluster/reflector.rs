@@ -6,8 +6,6 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::core::WatchEvent;
-use serde_json::Value;
 use tokio::{
     sync::mpsc::Sender,
     time::{Instant, sleep_until, timeout, timeout_at},
@@ -16,22 +14,19 @@ use tracing::{debug, info};
 
 use super::{
     action::{Action, Effect, Freshness, ListMode, Outcome, Version},
+    decode::{self, Event, page},
     delivery::Delta,
     error::{Reason, RequestError},
     kind::Watched,
     machine::{Machine, Now, Outage},
     outages::Outages,
     request::{Connection, Lines, with_parameters},
-    split::{ListMeta, Splitter},
     store::{self, Listing, Store, remove},
 };
 use crate::{
     observe::health::Health,
     source::{eligibility::EligibilityTracker, event::Change},
 };
-
-/// Annotation of the bookmark after the initial events of a streaming list (KEP-3157); `true`.
-const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 /// Where all reflectors report to.
 #[derive(Clone)]
@@ -198,7 +193,7 @@ impl<W: Watched> Reflector<W> {
             Action::Watch { version, duration } => {
                 self.lines = None;
                 let path = self.watch_path(&version, duration, &[]);
-                self.lines = Some(self.connection.get(&path).await?.lines());
+                self.lines = Some(self.connection.get_objects(&path).await?.lines());
                 Ok(Outcome::Opened)
             }
             Action::Read { until } => self.read(until).await,
@@ -262,34 +257,28 @@ impl<W: Watched> Reflector<W> {
         let version = if let Freshness::NotOlder(version) = freshness { version } else { "" };
         let streaming = [("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")];
         let path = self.watch_path(version, duration, &streaming);
-        let mut lines = self.connection.get(&path).await?.lines();
+        let mut lines = self.connection.get_objects(&path).await?.lines();
+        let encoding = lines.encoding;
         let mut listing = Listing::<W>::default();
         let silence = self.connection.timing.initial_events;
         loop {
             let line = timeout(silence, lines.next()).await.map_err(|_| RequestError::silent(silence))??;
             let ended =
                 || RequestError::new(Reason::Ended, "the watch ended before the end of initial events");
-            match parse::<W>(line.ok_or_else(ended)?)?.map_err(RequestError::malformed)? {
+            match decode::event::<W>(line.ok_or_else(ended)?, encoding)? {
                 None => {}
-                Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                    add(&mut self.store, &mut listing, &object)?;
+                Some(Event::Object(object, false)) => add(&mut self.store, &mut listing, &object)?,
+                Some(Event::Object(object, true)) => remove(&mut listing, &object),
+                Some(Event::Bookmark { is_end: false, .. }) => {
+                    // The server does not know initial events, and took this for an ordinary watch.
+                    return Err(RequestError::malformed("a bookmark came before the end of initial events"));
                 }
-                Some(WatchEvent::Deleted(object)) => remove(&mut listing, &object),
-                Some(WatchEvent::Bookmark(bookmark)) => {
-                    let metadata = bookmark.metadata;
-                    if metadata.annotations.get(INITIAL_EVENTS_END).is_none_or(|value| value != "true") {
-                        // The server does not know initial events, and took this for an ordinary watch.
-                        return Err(RequestError::malformed(
-                            "a bookmark came before the end of initial events",
-                        ));
-                    }
-                    if metadata.resource_version.is_empty() {
-                        return Err(RequestError::malformed("the bookmark has no resourceVersion"));
-                    }
+                Some(Event::Bookmark { version, is_end: true }) => {
+                    let missing = || RequestError::malformed("the bookmark has no resourceVersion");
                     self.lines = Some(lines);
-                    return Ok((listing, metadata.resource_version.into()));
+                    return Ok((listing, version.ok_or_else(missing)?));
                 }
-                Some(WatchEvent::Error(status)) => return Err(RequestError::status(&status)),
+                Some(Event::Undecodable(error)) => return Err(RequestError::malformed(error)),
             }
         }
     }
@@ -331,27 +320,24 @@ impl<W: Watched> Reflector<W> {
     /// Reads the next line of the watch.
     async fn read(&mut self, until: Instant) -> Result<Outcome, RequestError> {
         let Some(lines) = &mut self.lines else { return Ok(Outcome::Ended) };
+        let encoding = lines.encoding;
         loop {
             let Ok(line) = timeout_at(until, lines.next()).await else { return Ok(Outcome::Silent) };
             let Some(line) = line? else { return Ok(Outcome::Ended) };
-            let (object, is_deletion) = match parse::<W>(line)? {
-                Ok(None) => continue,
-                Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => (object, false),
-                Ok(Some(WatchEvent::Deleted(object))) => (object, true),
-                Ok(Some(WatchEvent::Bookmark(bookmark))) => {
-                    let version = bookmark.metadata.resource_version;
-                    return Ok(Outcome::Received((!version.is_empty()).then(|| version.into())));
+            match decode::event::<W>(line, encoding)? {
+                None => {}
+                Some(Event::Object(object, is_deletion)) => {
+                    let version = version(&object);
+                    self.event = Some((object, is_deletion));
+                    return Ok(Outcome::Received(version));
                 }
-                Ok(Some(WatchEvent::Error(status))) => return Err(RequestError::status(&status)),
-                Err(error) => {
+                Some(Event::Bookmark { version, .. }) => return Ok(Outcome::Received(version)),
+                Some(Event::Undecodable(error)) => {
                     // The object keeps its state.
                     self.store.undecodable(&error);
                     return Ok(Outcome::Received(None));
                 }
-            };
-            let version = version(&object);
-            self.event = Some((object, is_deletion));
-            return Ok(Outcome::Received(version));
+            }
         }
     }
 
@@ -380,24 +366,6 @@ impl<W: Watched> Reflector<W> {
     }
 }
 
-/// Requests a page of a list, and gives its objects one by one.
-async fn page<W: Watched>(
-    connection: &Connection,
-    path: &str,
-    object: &mut (dyn FnMut(&W) -> Result<(), RequestError> + Send),
-) -> Result<ListMeta, RequestError> {
-    let mut answer = connection.get(path).await?;
-    let mut splitter = Splitter::default();
-    let mut item = |item: &[u8]| {
-        let decoded = serde_json::from_slice::<W>(item);
-        object(&decoded.map_err(|error| RequestError::malformed(format_args!("an item: {error}")))?)
-    };
-    while let Some(bytes) = answer.next().await? {
-        splitter.feed(&bytes, &mut item)?;
-    }
-    splitter.finish(W::KIND.name())
-}
-
 /// Adds an object to a list.
 fn add<W: Watched>(store: &mut Store<W>, listing: &mut Listing<W>, object: &W) -> Result<(), RequestError> {
     let name = object.metadata().get().and_then(|metadata| metadata.name.get());
@@ -406,19 +374,4 @@ fn add<W: Watched>(store: &mut Store<W>, listing: &mut Listing<W>, object: &W) -
     }
     store.add(listing, object);
     Ok(())
-}
-
-/// The event in a line of a watch; nothing if the line is blank. The inner error is that the object cannot be decoded.
-fn parse<W: Watched>(line: &[u8]) -> Result<Result<Option<WatchEvent<W>>, serde_json::Error>, RequestError> {
-    if line.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Ok(None));
-    }
-    let error = match serde_json::from_slice(line) {
-        Ok(event) => return Ok(Ok(Some(event))),
-        Err(error) if error.is_data() => error,
-        Err(error) => return Err(RequestError::malformed(error)),
-    };
-    // A Status with a null, which kube does not accept.
-    let mut event: Value = serde_json::from_slice(line).map_err(RequestError::malformed)?;
-    if event["type"] == "ERROR" { Err(RequestError::event(event["object"].take())) } else { Ok(Err(error)) }
 }

@@ -1,7 +1,11 @@
 //! Requests to the API server, and their answers, part by part.
 
 use std::{
-    sync::Arc,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -10,10 +14,14 @@ use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::{HeaderValue, Request, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
-use tokio::time::timeout;
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::timeout,
+};
 
 use super::{
     credentials::Credentials,
+    decode::Encoding,
     error::{Reason, RequestError},
     timing::Timing,
 };
@@ -24,6 +32,10 @@ const LONGEST_REFUSAL: usize = 64 << 10;
 
 /// Longest object, in bytes, alone or as an event of a watch. The default limit of etcd is 1.5 MiB.
 pub(super) const LONGEST_OBJECT: usize = 4 << 20;
+
+/// Media types of answers.
+const JSON: &str = "application/json";
+const PROTOBUF_OR_JSON: &str = "application/vnd.kubernetes.protobuf,application/json";
 
 /// The `User-Agent`, which the server's audit log shows.
 const USER_AGENT: &str = concat!("portolan/v", env!("CARGO_PKG_VERSION"), " (linux)");
@@ -40,18 +52,52 @@ pub(super) fn with_parameters(path: &str, parameters: &[(&str, &str)]) -> String
 /// The parts of an answer.
 type Parts = BoxStream<'static, Result<Vec<u8>, RequestError>>;
 
+/// How long a request waits for another one to connect.
+const TURN: Duration = Duration::from_secs(2);
+
+/// Has requests that begin together share one connection: while there is none, one is sent after the other.
+#[derive(Debug, Default)]
+struct Turns {
+    is_connected: AtomicBool,
+    turn: Mutex<()>,
+}
+
+impl Turns {
+    /// Waits until no other request is connecting; none is waited for if there is a connection, nor for long.
+    async fn next(&self) -> Option<MutexGuard<'_, ()>> {
+        if self.is_connected.load(Relaxed) {
+            return None;
+        }
+        let turn = timeout(TURN, self.turn.lock()).await.ok();
+        turn.filter(|_| !self.is_connected.load(Relaxed))
+    }
+
+    fn note(&self, is_connected: bool) {
+        self.is_connected.store(is_connected, Relaxed);
+    }
+}
+
 /// The API server, with credentials.
 #[derive(Clone)]
 pub(super) struct Connection {
     credentials: Arc<Credentials>,
+    turns: Arc<Turns>,
     pub timing: Timing,
+    /// Whether objects are read as JSON alone.
+    pub is_json: bool,
     /// The server's name and port, and the metric that counts requests.
     counted: Option<(Arc<str>, ApiRequests)>,
 }
 
 impl Connection {
     pub fn new(credentials: Credentials, timing: Timing) -> Self {
-        Self { credentials: Arc::new(credentials), timing, counted: None }
+        Self {
+            credentials: Arc::new(credentials),
+            turns: Arc::default(),
+            timing,
+            is_json: false,
+            counted: None,
+        }
     }
 
     /// Counts requests to this server.
@@ -62,7 +108,12 @@ impl Connection {
 
     /// Requests a path, and returns the answer as soon as it begins.
     pub async fn get(&self, path: &str) -> Result<Answer, RequestError> {
-        self.get_as(path, "application/json").await
+        self.get_as(path, JSON).await
+    }
+
+    /// Requests a list or a watch, in protobuf if the server has that and it is wanted.
+    pub async fn get_objects(&self, path: &str) -> Result<Answer, RequestError> {
+        self.get_as(path, if self.is_json { JSON } else { PROTOBUF_OR_JSON }).await
     }
 
     /// Requests a path in this representation (`Accept`).
@@ -85,7 +136,7 @@ impl Connection {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT, JSON)
             .header(header::CONTENT_TYPE, kind);
         let answer = self.send(request.body(Body::from(document))).await?;
         // Only then can the connection be reused.
@@ -101,7 +152,10 @@ impl Connection {
         }
         let limit = self.timing.response;
         let (began, method) = (Instant::now(), request.method().clone());
+        let turn = self.turns.next().await;
         let response = timeout(limit, client.send(request)).await;
+        self.turns.note(matches!(response, Ok(Ok(_))));
+        drop(turn);
         if let Some((host, requests)) = &self.counted {
             let answer = response.as_ref().ok().and_then(|response| response.as_ref().ok());
             let code = answer.map(|answer| answer.status().as_u16());
@@ -110,7 +164,14 @@ impl Connection {
         let response = response.map_err(|_| RequestError::silent(limit))?;
         let (head, body) = response.map_err(|error| RequestError::client(&error))?.into_parts();
         let stream = body.into_data_stream().map_ok(|bytes| bytes.to_vec());
-        let answer = Answer { stream: stream.map_err(|error| RequestError::client(&error)).boxed(), limit };
+        let turns = Arc::clone(&self.turns);
+        let broken = move |error| {
+            turns.note(false);
+            RequestError::client(&error)
+        };
+        let encoding = head.headers.get(header::CONTENT_TYPE).map(|kind| Encoding::of(kind.as_bytes()));
+        let encoding = encoding.unwrap_or_default();
+        let answer = Answer { stream: stream.map_err(broken).boxed(), limit, encoding };
         if head.status.is_success() {
             return Ok(answer);
         }
@@ -127,6 +188,7 @@ impl Connection {
 pub(super) struct Answer {
     stream: Parts,
     limit: Duration,
+    pub encoding: Encoding,
 }
 
 impl Answer {
@@ -148,30 +210,33 @@ impl Answer {
         Ok(text)
     }
 
-    /// The lines of a watch.
+    /// The events of a watch.
     pub fn lines(self) -> Lines {
-        Lines { stream: self.stream, buffer: Vec::new(), taken: 0 }
+        Lines { stream: self.stream, buffer: Vec::new(), taken: 0, encoding: self.encoding }
     }
 }
 
-/// The lines of an answer that does not end.
+/// The lines, or in protobuf the frames, of an answer that does not end.
 pub(super) struct Lines {
     stream: Parts,
+    pub encoding: Encoding,
     buffer: Vec<u8>,
     /// How much of the buffer has been returned.
     taken: usize,
 }
 
 impl Lines {
-    /// The next line, without its end; nothing after the last. Cancel safe.
+    /// The next line or frame, without its end or its length; nothing after the last. Cancel safe.
     pub async fn next(&mut self) -> Result<Option<&[u8]>, RequestError> {
         let mut searched = self.taken;
         loop {
-            let rest = self.buffer.get(searched..).unwrap_or_default();
-            if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
-                let line = self.taken..searched + length;
-                self.taken = line.end + 1;
-                return Ok(self.buffer.get(line));
+            let found = match self.encoding {
+                Encoding::Json => self.line(searched),
+                Encoding::Protobuf => self.frame()?,
+            };
+            if let Some((part, end)) = found {
+                self.taken = end;
+                return Ok(self.buffer.get(part));
             }
             self.buffer.drain(..self.taken);
             self.taken = 0;
@@ -193,5 +258,25 @@ impl Lines {
                 }
             }
         }
+    }
+
+    /// Where the next line is, and where the one after it begins; the end of this one is not before `searched`.
+    fn line(&self, searched: usize) -> Option<(Range<usize>, usize)> {
+        let length = self.buffer.get(searched..)?.iter().position(|byte| *byte == b'\n')?;
+        Some((self.taken..searched + length, searched + length + 1))
+    }
+
+    /// Where the next frame is, and where the one after it begins.
+    fn frame(&self) -> Result<Option<(Range<usize>, usize)>, RequestError> {
+        let Some((length, rest)) = self.buffer.get(self.taken..).and_then(|rest| rest.split_first_chunk())
+        else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes(*length) as usize;
+        if length > LONGEST_OBJECT {
+            return Err(RequestError::malformed("a frame is longer than 4 MiB"));
+        }
+        let begin = self.taken + 4;
+        Ok((rest.len() >= length).then(|| (begin..begin + length, begin + length)))
     }
 }

@@ -3,8 +3,11 @@
 //! A server that ignores `limit` (resource version 0 is answered from its cache, in one piece) sends tens of
 //! megabytes. Only the object that is being received is kept.
 
+mod protobuf;
+
 use serde::Deserialize;
 
+pub(super) use self::protobuf::ProtobufSplitter;
 use super::{error::RequestError, request::LONGEST_OBJECT};
 
 /// `metadata` of a list (`ListMeta`).
@@ -167,15 +170,18 @@ impl Splitter {
         if !self.complete {
             return Err(RequestError::malformed("the list breaks off"));
         }
-        let found = self.kind.unwrap_or_default();
-        if found.strip_suffix(b"List") != Some(kind.as_bytes()) {
-            let found = String::from_utf8_lossy(&found);
-            return Err(RequestError::malformed(format_args!(
-                "its kind is {found:?} and not \"{kind}List\""
-            )));
-        }
+        check_kind(&self.kind.unwrap_or_default(), kind)?;
         if self.has_items { Ok(self.meta) } else { Err(RequestError::malformed("the list has no items")) }
     }
+}
+
+/// Whether it is a list of this kind.
+fn check_kind(found: &[u8], kind: &str) -> Result<(), RequestError> {
+    if found.strip_suffix(b"List") == Some(kind.as_bytes()) {
+        return Ok(());
+    }
+    let found = String::from_utf8_lossy(found);
+    Err(RequestError::malformed(format_args!("its kind is {found:?} and not \"{kind}List\"")))
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ impl<W: Watched> Store<W> {
     }
 
     /// Logs an event without an object, so that what was changed last is not known.
-    pub fn undecodable(&mut self, error: &serde_json::Error) {
+    pub fn undecodable(&mut self, error: &str) {
         self.models.latest = None;
         self.warn_once.undecodable(W::KIND, error);
     }

@@ -58,8 +58,8 @@ impl WarnOnce {
     }
 
     /// Logs something that cannot be decoded as an object.
-    pub fn undecodable(&mut self, kind: Kind, error: &serde_json::Error) {
-        if self.is_new((kind, error.to_string())) {
+    pub fn undecodable(&mut self, kind: Kind, error: &str) {
+        if self.is_new((kind, error)) {
             error!(%kind, %error, "Event of a watch ignored: it has no object");
         }
     }

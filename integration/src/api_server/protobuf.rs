@@ -1,0 +1,114 @@
+//! Objects in Kubernetes' protobuf encoding, as far as a proxy reads them.
+
+use portolan::api::protobuf::{self, Field, Kind, LIST_META, MAGIC, STATUS, Schema};
+use serde_json::Value;
+
+use super::Resource;
+
+/// The fields of a resource's objects.
+pub(super) const fn schema(resource: Resource) -> Schema {
+    match resource {
+        Resource::Services => protobuf::SERVICE,
+        Resource::EndpointSlices => protobuf::ENDPOINT_SLICE,
+        Resource::Nodes => protobuf::NODE,
+        Resource::ServiceCidrs => protobuf::SERVICE_CIDR,
+        Resource::Pods => &[],
+    }
+}
+
+/// A list, as the server has it in JSON.
+pub(super) fn list(resource: Resource, list: &Value) -> Vec<u8> {
+    let mut object = bytes(1, &message(&list["metadata"], LIST_META));
+    for item in list["items"].as_array().into_iter().flatten() {
+        object.extend(bytes(2, &message(item, schema(resource))));
+    }
+    document(list, &object)
+}
+
+/// A `Status`.
+pub(super) fn status(status: &Value) -> Vec<u8> {
+    document(status, &message(status, STATUS))
+}
+
+/// An event of a watch, after its length.
+pub(super) fn event(resource: Resource, event: &Value) -> Vec<u8> {
+    let object = &event["object"];
+    let document = if object["kind"] == "Status" {
+        status(object)
+    } else {
+        document(object, &message(object, schema(resource)))
+    };
+    let kind = event["type"].as_str().unwrap_or_default();
+    let event = [bytes(1, kind.as_bytes()), bytes(2, &bytes(1, &document))].concat();
+    [&(event.len() as u32).to_be_bytes()[..], &event].concat()
+}
+
+/// The document of an object, which has its kind and version beside it.
+fn document(object: &Value, encoded: &[u8]) -> Vec<u8> {
+    let text = |field: &str| object[field].as_str().unwrap_or_default().as_bytes();
+    let types = [bytes(1, text("apiVersion")), bytes(2, text("kind"))].concat();
+    [MAGIC, &bytes(1, &types), &bytes(2, encoded), &bytes(3, b""), &bytes(4, b"")].concat()
+}
+
+fn message(object: &Value, schema: Schema) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    for field in schema {
+        let (number, name, kind, is_repeated) = field.parts();
+        match &object[name] {
+            Value::Null => {}
+            Value::Array(all) if is_repeated => {
+                all.iter().for_each(|value| encoded.extend(value_of(field, value)));
+            }
+            Value::Object(entries) if matches!(kind, Kind::Texts) => {
+                for (key, value) in entries {
+                    let value = value.as_str().unwrap_or_default();
+                    let entry = [bytes(1, key.as_bytes()), bytes(2, value.as_bytes())].concat();
+                    encoded.extend(bytes(number, &entry));
+                }
+            }
+            value => encoded.extend(value_of(field, value)),
+        }
+    }
+    encoded
+}
+
+fn value_of(field: &Field, value: &Value) -> Vec<u8> {
+    let (number, name, kind, _) = field.parts();
+    let text = || value.as_str().unwrap_or_else(|| panic!("{name} is {value}"));
+    let integer = || value.as_i64().unwrap_or_else(|| panic!("{name} is {value}")).cast_unsigned();
+    match kind {
+        Kind::Text => bytes(number, text().as_bytes()),
+        Kind::Integer => integer_of(number, integer()),
+        Kind::Boolean => integer_of(number, u64::from(value == &Value::Bool(true))),
+        Kind::Message(schema) => bytes(number, &message(value, schema)),
+        Kind::Time => {
+            let time: jiff::Timestamp = text().parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+            bytes(number, &integer_of(1, time.as_second().cast_unsigned()))
+        }
+        Kind::NumberOrText if value.is_string() => {
+            bytes(number, &[integer_of(1, 1), integer_of(2, 0), bytes(3, text().as_bytes())].concat())
+        }
+        Kind::NumberOrText => {
+            bytes(number, &[integer_of(1, 0), integer_of(2, integer()), bytes(3, b"")].concat())
+        }
+        Kind::Texts => panic!("{name} is {value}"),
+    }
+}
+
+fn integer_of(field: u32, value: u64) -> Vec<u8> {
+    [varint(u64::from(field) << 3), varint(value)].concat()
+}
+
+fn bytes(field: u32, value: &[u8]) -> Vec<u8> {
+    [&varint(u64::from(field) << 3 | 2), &varint(value.len() as u64), value].concat()
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    while value > 0x7f {
+        encoded.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    encoded.push(value as u8);
+    encoded
+}

@@ -1,0 +1,316 @@
+//! Objects as Kubernetes encodes them in protobuf, read by the same `Deserialize` as JSON.
+//!
+//! A schema gives the fields that matter the names that they have in JSON, so that there is one set of types and one
+//! conversion for both. All other fields are skipped where they stand; nothing is copied that is not kept. Empty text and
+//! zeros are left out, as in JSON. A library would read every field into messages of its own first.
+
+mod schema;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
+use serde::{
+    Deserialize,
+    de::{
+        DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+        value::Error,
+    },
+    forward_to_deserialize_any,
+};
+
+pub use self::schema::{ENDPOINT_SLICE, LIST_META, NODE, OBJECT_META, SERVICE, SERVICE_CIDR, STATUS};
+pub use self::wire::{Value, Wire};
+
+/// The media type of documents; that of watches has a parameter.
+pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
+
+/// The first bytes of a document.
+pub const MAGIC: &[u8] = b"k8s\0";
+
+/// Fields of a message that are read; all others are skipped.
+pub type Schema = &'static [Field];
+
+/// A field that is read.
+#[derive(Debug)]
+pub struct Field {
+    number: u32,
+    name: &'static str,
+    is_repeated: bool,
+    kind: Kind,
+}
+
+/// The type of a field.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// `string`.
+    Text,
+    /// `int32` or `int64`.
+    Integer,
+    /// `bool`.
+    Boolean,
+    /// A message with these fields.
+    Message(Schema),
+    /// `map<string, string>`.
+    Texts,
+    /// `Time`: in JSON a text, RFC 3339.
+    Time,
+    /// `IntOrString`: in JSON a number or a text.
+    NumberOrText,
+}
+
+impl Field {
+    /// The number of the field, its name in JSON, and its type.
+    pub fn parts(&self) -> (u32, &'static str, Kind, bool) {
+        (self.number, self.name, self.kind, self.is_repeated)
+    }
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// It is not a message of this schema.
+pub fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8], schema: Schema) -> Result<T, Error> {
+    T::deserialize(Message { bytes, schema })
+}
+
+/// A document (`runtime.Unknown`): the kind of its object, and the object.
+///
+/// # Errors
+/// It is not such a document.
+pub fn document(bytes: &[u8]) -> Result<(&str, &[u8]), Error> {
+    let body = bytes.strip_prefix(MAGIC).ok_or_else(|| Error::custom("it does not begin with \"k8s\\0\""))?;
+    let (mut kind, mut object) = ("", &[][..]);
+    for field in Wire::new(body) {
+        match field? {
+            (1, Value::Bytes(types)) => kind = type_kind(types)?,
+            (2, Value::Bytes(raw)) => object = raw,
+            _ => {}
+        }
+    }
+    Ok((kind, object))
+}
+
+/// `kind` in a `TypeMeta`.
+///
+/// # Errors
+/// It is not such a message.
+pub fn type_kind(types: &[u8]) -> Result<&str, Error> {
+    let mut kind = "";
+    for field in Wire::new(types) {
+        if let (2, Value::Bytes(name)) = field? {
+            kind = text(name)?;
+        }
+    }
+    Ok(kind)
+}
+
+/// An event of a watch: its type and its object, a document.
+///
+/// # Errors
+/// It is not such an event.
+pub fn event(bytes: &[u8]) -> Result<(&str, &[u8]), Error> {
+    let (mut kind, mut object) = ("", &[][..]);
+    for field in Wire::new(bytes) {
+        match field? {
+            (1, Value::Bytes(name)) => kind = text(name)?,
+            (2, Value::Bytes(extension)) => {
+                for field in Wire::new(extension) {
+                    if let (1, Value::Bytes(raw)) = field? {
+                        object = raw;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((kind, object))
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Error> {
+    std::str::from_utf8(bytes).map_err(Error::custom)
+}
+
+/// A message that is being read.
+struct Message<'de> {
+    bytes: &'de [u8],
+    schema: Schema,
+}
+
+impl<'de> Deserializer<'de> for Message<'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_map(Fields { rest: Wire::new(self.bytes), schema: self.schema, seen: 0, current: None })
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+/// The fields of a message.
+struct Fields<'de> {
+    rest: Wire<'de>,
+    schema: Schema,
+    /// Which repeated fields have been read, as bits by their place in the schema.
+    seen: u64,
+    current: Option<Element<'de>>,
+}
+
+impl<'de> MapAccess<'de> for Fields<'de> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+        while let Some(field) = self.rest.next() {
+            let (number, value) = field?;
+            let Some(place) = self.schema.iter().position(|field| field.number == number) else { continue };
+            let field = &self.schema[place];
+            let all = if field.is_repeated {
+                if self.seen & (1 << place) != 0 {
+                    continue;
+                }
+                self.seen |= 1 << place;
+                Some(self.rest.clone())
+            } else if matches!(
+                (field.kind, value),
+                (Kind::Text, Value::Bytes([])) | (Kind::Integer, Value::Number(0))
+            ) || matches!((field.kind, value), (Kind::Time, Value::Bytes([])))
+            {
+                continue;
+            } else {
+                None
+            };
+            self.current = Some(Element { value, field, others: all });
+            return seed.deserialize(field.name.into_deserializer()).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        let element = self.current.take().ok_or_else(|| Error::custom("a value without a name"))?;
+        seed.deserialize(element)
+    }
+}
+
+/// The value of a field; of a repeated one, the first value and where the others are.
+struct Element<'de> {
+    value: Value<'de>,
+    field: &'static Field,
+    others: Option<Wire<'de>>,
+}
+
+impl<'de> Deserializer<'de> for Element<'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let Self { value, field, others } = self;
+        if let Some(rest) = others {
+            let elements = Elements { next: Some(value), rest, field };
+            return match field.kind {
+                Kind::Texts => visitor.visit_map(elements),
+                _ => visitor.visit_seq(elements),
+            };
+        }
+        let wrong = || Error::custom(format_args!("{}: its encoding is not that of its type", field.name));
+        match (field.kind, value) {
+            (Kind::Text, Value::Bytes(bytes)) => visitor.visit_borrowed_str(text(bytes)?),
+            (Kind::Integer, Value::Number(number)) => visitor.visit_i64(number.cast_signed()),
+            (Kind::Boolean, Value::Number(number)) => visitor.visit_bool(number != 0),
+            (Kind::Message(schema), Value::Bytes(bytes)) => {
+                Message { bytes, schema }.deserialize_any(visitor)
+            }
+            (Kind::Time, Value::Bytes(bytes)) => {
+                let mut seconds = 0;
+                for field in Wire::new(bytes) {
+                    if let (1, Value::Number(number)) = field? {
+                        seconds = number.cast_signed();
+                    }
+                }
+                let time = Timestamp::from_second(seconds).map_err(Error::custom)?;
+                visitor.visit_string(DateTimePrinter::new().timestamp_to_string(&time))
+            }
+            (Kind::NumberOrText, Value::Bytes(bytes)) => {
+                let (mut is_text, mut number, mut name) = (false, 0, "");
+                for field in Wire::new(bytes) {
+                    match field? {
+                        (1, Value::Number(kind)) => is_text = kind == 1,
+                        (2, Value::Number(value)) => number = value.cast_signed(),
+                        (3, Value::Bytes(value)) => name = text(value)?,
+                        _ => {}
+                    }
+                }
+                if is_text { visitor.visit_borrowed_str(name) } else { visitor.visit_i64(number) }
+            }
+            _ => Err(wrong()),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_some(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+/// The values of a repeated field, or the entries of a map.
+struct Elements<'de> {
+    next: Option<Value<'de>>,
+    rest: Wire<'de>,
+    field: &'static Field,
+}
+
+impl<'de> Elements<'de> {
+    fn take(&mut self) -> Result<Option<Value<'de>>, Error> {
+        if let Some(value) = self.next.take() {
+            return Ok(Some(value));
+        }
+        for field in self.rest.by_ref() {
+            let (number, value) = field?;
+            if number == self.field.number {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<'de> SeqAccess<'de> for Elements<'de> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        let field = self.field;
+        let value = self.take()?;
+        value.map(|value| seed.deserialize(Element { value, field, others: None })).transpose()
+    }
+}
+
+impl<'de> MapAccess<'de> for Elements<'de> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+        let Some(entry) = self.take()? else { return Ok(None) };
+        let Value::Bytes(entry) = entry else { return Err(Error::custom("an entry of a map is a number")) };
+        let (mut key, mut value) = ("", "");
+        for field in Wire::new(entry) {
+            match field? {
+                (1, Value::Bytes(bytes)) => key = text(bytes)?,
+                (2, Value::Bytes(bytes)) => value = text(bytes)?,
+                _ => {}
+            }
+        }
+        self.next = Some(Value::Bytes(value.as_bytes()));
+        seed.deserialize(key.into_deserializer()).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        match self.next.take() {
+            Some(Value::Bytes(value)) => seed.deserialize(text(value)?.into_deserializer()),
+            _ => Err(Error::custom("a value without a name")),
+        }
+    }
+}

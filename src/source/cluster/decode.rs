@@ -1,0 +1,161 @@
+//! Lists and events, in the encoding that the server has chosen: JSON or Kubernetes' protobuf.
+
+use std::collections::BTreeMap;
+
+use kube::core::WatchEvent;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    action::Version,
+    error::RequestError,
+    kind::Watched,
+    request::Connection,
+    split::{ListMeta, ProtobufSplitter, Splitter},
+};
+use crate::api::protobuf;
+
+/// Annotation of the bookmark after the initial events of a streaming list (KEP-3157); `true`.
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// The encoding of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// JSON; events are lines.
+    #[default]
+    Json,
+    /// Kubernetes' protobuf; events follow their length, four bytes.
+    Protobuf,
+}
+
+impl Encoding {
+    /// That of a `Content-Type`.
+    pub fn of(content_type: &[u8]) -> Self {
+        if content_type.starts_with(protobuf::MEDIA_TYPE.as_bytes()) { Self::Protobuf } else { Self::Json }
+    }
+}
+
+/// An event of a watch.
+pub(super) enum Event<W> {
+    /// An object, new or changed; or with `true` as it was when it was deleted.
+    Object(W, bool),
+    /// All changes up to this version were sent.
+    Bookmark {
+        /// The version, if there is one.
+        version: Option<Version>,
+        /// Whether it ends the initial events.
+        is_end: bool,
+    },
+    /// The object cannot be decoded.
+    Undecodable(String),
+}
+
+fn bookmark<W>(version: String, annotations: &BTreeMap<String, String>) -> Event<W> {
+    let is_end = annotations.get(INITIAL_EVENTS_END).is_some_and(|value| value == "true");
+    Event::Bookmark { version: (!version.is_empty()).then(|| version.into()), is_end }
+}
+
+/// Reads an event; nothing if it is a blank line.
+///
+/// # Errors
+/// It is not an event, or it is one of type `ERROR`.
+pub(super) fn event<W: Watched>(bytes: &[u8], encoding: Encoding) -> Result<Option<Event<W>>, RequestError> {
+    match encoding {
+        Encoding::Json => json_event(bytes),
+        Encoding::Protobuf => protobuf_event(bytes).map(Some),
+    }
+}
+
+fn json_event<W: Watched>(line: &[u8]) -> Result<Option<Event<W>>, RequestError> {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    let error = match serde_json::from_slice(line) {
+        Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+            return Ok(Some(Event::Object(object, false)));
+        }
+        Ok(WatchEvent::Deleted(object)) => return Ok(Some(Event::Object(object, true))),
+        Ok(WatchEvent::Bookmark(mark)) => {
+            return Ok(Some(bookmark(mark.metadata.resource_version, &mark.metadata.annotations)));
+        }
+        Ok(WatchEvent::Error(status)) => return Err(RequestError::status(&status)),
+        Err(error) if error.is_data() => error,
+        Err(error) => return Err(RequestError::malformed(error)),
+    };
+    // A Status with a null, which kube does not accept.
+    let mut event: Value = serde_json::from_slice(line).map_err(RequestError::malformed)?;
+    if event["type"] == "ERROR" {
+        return Err(RequestError::event(event["object"].take()));
+    }
+    Ok(Some(Event::Undecodable(error.to_string())))
+}
+
+/// An object of which only some metadata matters.
+#[derive(Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[derive(Default)]
+struct Bookmark {
+    metadata: BookmarkMeta,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct BookmarkMeta {
+    resource_version: String,
+    annotations: BTreeMap<String, String>,
+}
+
+fn protobuf_event<W: Watched>(frame: &[u8]) -> Result<Event<W>, RequestError> {
+    let (kind, document) = protobuf::event(frame).map_err(RequestError::malformed)?;
+    let object = |schema| protobuf::document(document).map(|(_, object)| (object, schema));
+    let (object, schema) = object(W::SCHEMA).map_err(RequestError::malformed)?;
+    match kind {
+        "ADDED" | "MODIFIED" | "DELETED" => Ok(match protobuf::read(object, schema) {
+            Ok(decoded) => Event::Object(decoded, kind == "DELETED"),
+            Err(error) => Event::Undecodable(error.to_string()),
+        }),
+        "BOOKMARK" => {
+            let Bookmark { metadata } = protobuf::read(object, schema).map_err(RequestError::malformed)?;
+            Ok(bookmark(metadata.resource_version, &metadata.annotations))
+        }
+        "ERROR" => Err(RequestError::event_document(document)),
+        other => Err(RequestError::malformed(format_args!("an event of type {other:?}"))),
+    }
+}
+
+/// Requests a page of a list, and gives its objects one by one.
+///
+/// # Errors
+/// The request fails, or the answer is not a list of this kind.
+pub(super) async fn page<W: Watched>(
+    connection: &Connection,
+    path: &str,
+    object: &mut (dyn FnMut(&W) -> Result<(), RequestError> + Send),
+) -> Result<ListMeta, RequestError> {
+    let mut answer = connection.get_objects(path).await?;
+    let invalid = |error: &dyn std::fmt::Display| RequestError::malformed(format_args!("an item: {error}"));
+    match answer.encoding {
+        Encoding::Json => {
+            let mut splitter = Splitter::default();
+            let mut item = |item: &[u8]| {
+                let decoded = serde_json::from_slice::<W>(item);
+                object(&decoded.map_err(|error| invalid(&error))?)
+            };
+            while let Some(bytes) = answer.next().await? {
+                splitter.feed(&bytes, &mut item)?;
+            }
+            splitter.finish(W::KIND.name())
+        }
+        Encoding::Protobuf => {
+            let mut splitter = ProtobufSplitter::default();
+            let mut item = |item: &[u8]| {
+                let decoded = protobuf::read::<W>(item, W::SCHEMA);
+                object(&decoded.map_err(|error| invalid(&error))?)
+            };
+            while let Some(bytes) = answer.next().await? {
+                splitter.feed(&bytes, &mut item)?;
+            }
+            splitter.finish(W::KIND.name())
+        }
+    }
+}

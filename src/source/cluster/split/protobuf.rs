@@ -1,0 +1,117 @@
+//! The same for a list in protobuf.
+
+use serde::de::value::Error;
+
+use super::ListMeta;
+use crate::{
+    api::protobuf::{self, LIST_META, Wire},
+    source::cluster::{error::RequestError, request::LONGEST_OBJECT},
+};
+
+/// Takes a list in protobuf apart: a document whose object has the metadata of the list and its items as fields.
+#[derive(Debug, Default)]
+pub struct ProtobufSplitter {
+    /// What has not been read, since it is not complete.
+    buffer: Vec<u8>,
+    place: Place,
+    kind: String,
+    meta: ListMeta,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// The document has not begun.
+    #[default]
+    Start,
+    /// A field of the document, before its object.
+    Document,
+    /// A field of the list, of which so many bytes are to come.
+    List(u64),
+    /// A field of the document, after its object.
+    End,
+}
+
+impl ProtobufSplitter {
+    /// Takes what arrived, and gives each object that is complete.
+    ///
+    /// # Errors
+    /// This cannot be a list, or an object is refused.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        item: &mut dyn FnMut(&[u8]) -> Result<(), RequestError>,
+    ) -> Result<(), RequestError> {
+        self.buffer.extend_from_slice(bytes);
+        let buffer = std::mem::take(&mut self.buffer);
+        let mut read = 0;
+        while let Some(length) = self.step(buffer.get(read..).unwrap_or_default(), item)? {
+            read += length;
+        }
+        self.buffer = buffer;
+        self.buffer.drain(..read);
+        if self.buffer.len() > LONGEST_OBJECT {
+            return Err(RequestError::malformed("an object of the list is longer than 4 MiB"));
+        }
+        Ok(())
+    }
+
+    /// Reads the next part, and returns its length; nothing if it is not complete.
+    fn step(
+        &mut self,
+        rest: &[u8],
+        item: &mut dyn FnMut(&[u8]) -> Result<(), RequestError>,
+    ) -> Result<Option<usize>, RequestError> {
+        if self.place == Place::Start {
+            if rest.len() < protobuf::MAGIC.len() {
+                return Ok(None);
+            }
+            if !rest.starts_with(protobuf::MAGIC) {
+                return Err(RequestError::malformed("the list does not begin with \"k8s\\0\""));
+            }
+            self.place = Place::Document;
+            return Ok(Some(protobuf::MAGIC.len()));
+        }
+        if self.place == Place::List(0) {
+            self.place = Place::End;
+        }
+        let refuse = |error: Error| RequestError::malformed(error);
+        let mut wire = Wire::new(rest);
+        let Some((number, kind, length)) = wire.head().map_err(refuse)? else { return Ok(None) };
+        let head = rest.len() - wire.left();
+        if self.place == Place::Document && (number, kind) == (2, 2) {
+            self.place = Place::List(length);
+            return Ok(Some(head));
+        }
+        let length = if kind == 0 { 0 } else { length };
+        if length > LONGEST_OBJECT as u64 {
+            return Err(RequestError::malformed("an object of the list is longer than 4 MiB"));
+        }
+        let whole = head + length as usize;
+        let Some(value) = rest.get(head..whole) else { return Ok(None) };
+        match (self.place, number, kind) {
+            (Place::Document, 1, 2) => protobuf::type_kind(value).map_err(refuse)?.clone_into(&mut self.kind),
+            (Place::List(_), 1, 2) => self.meta = protobuf::read(value, LIST_META).map_err(refuse)?,
+            (Place::List(_), 2, 2) => item(value)?,
+            _ => {}
+        }
+        if let Place::List(left) = &mut self.place {
+            *left = left
+                .checked_sub(whole as u64)
+                .ok_or_else(|| RequestError::malformed("an item is longer than the list"))?;
+        }
+        Ok(Some(whole))
+    }
+
+    /// The metadata of a list of this kind, after its end.
+    ///
+    /// # Errors
+    /// The list broke off, or it is something else than a list of this kind.
+    pub fn finish(self, kind: &str) -> Result<ListMeta, RequestError> {
+        if !self.buffer.is_empty() || !matches!(self.place, Place::End | Place::List(0)) {
+            return Err(RequestError::malformed("the list breaks off"));
+        }
+        super::check_kind(self.kind.as_bytes(), kind)?;
+        Ok(self.meta)
+    }
+}
