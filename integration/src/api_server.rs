@@ -412,7 +412,7 @@ impl ApiServer {
                 let router = Router::new().fallback(serve::answer).with_state(shared);
                 let retired = async {
                     if retired.await.is_err() {
-                        std::future::pending().await
+                        std::future::pending::<()>().await;
                     }
                 };
                 tokio::select! {

@@ -114,6 +114,9 @@ options! {
         /// URL of the API server, in place of the kubeconfig's; without a scheme it is http, or https if the
         /// kubeconfig's is
         MASTER: Text("URL"), "", "", "--master", Used;
+        /// Encoding of the objects that are read: application/vnd.kubernetes.protobuf, where the server has it, or
+        /// application/json
+        CONTENT_TYPE: Text("TYPE"), "application/vnd.kubernetes.protobuf", "clientConnection.contentType", "--kube-api-content-type", Used;
     }
 
     "Servers" Run {
@@ -237,7 +240,7 @@ const fn none(
 const COUNT: Kind = Number(0, i32::MAX as i64);
 
 const IPVS: &str = "there is no ipvs mode";
-const JSON: &str = "objects are read as JSON";
+const CONTENT: &str = "`contentType` decides";
 const OLD: &str = "earlier versions of kube-proxy had it";
 const REQUESTS: &str = "there are a handful of requests in all";
 const UNBUFFERED: &str = "log lines are not buffered";
@@ -259,8 +262,7 @@ static WITHOUT_EFFECT: &[Row] = &[
     none("ipvs.tcpFinTimeout", "--ipvs-tcpfin-timeout", Duration, IPVS, &[], "Idle time of TCP connections in ipvs after a FIN"),
     none("ipvs.udpTimeout", "--ipvs-udp-timeout", Duration, IPVS, &[], "Idle time of UDP flows in ipvs"),
     none("clientConnection.burst", "--kube-api-burst", COUNT, REQUESTS, &["10"], "Requests to the API server at once"),
-    none("clientConnection.contentType", "--kube-api-content-type", Text("TYPE"), JSON, &["application/vnd.kubernetes.protobuf"], "Media type of requests to the API server"),
-    none("clientConnection.acceptContentTypes", "", Text(""), JSON, &[], "Media types that the API server may answer with"),
+    none("clientConnection.acceptContentTypes", "", Text(""), CONTENT, &[], "Media types that the API server may answer with"),
     none("clientConnection.qps", "--kube-api-qps", Float, REQUESTS, &["5.0"], "Requests to the API server each second"),
     none("logging.flushFrequency", "--log-flush-frequency", Nanoseconds, UNBUFFERED, &["5s", "5000000000"], "How often buffered log lines are written"),
     none("logging.options.json.infoBufferSize", "--log-json-info-buffer-size", Size, UNBUFFERED, &[], "Size of the buffer for JSON log lines"),

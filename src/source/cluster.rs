@@ -106,7 +106,7 @@ impl Cluster {
         }
         let credentials = runtime.block_on(Credentials::new(config))?;
         let is_in_cluster = api.kubeconfig.is_none() && api.master.is_none();
-        let connection = Connection::new(credentials, options.timing);
+        let connection = Connection::new(credentials, options.timing, api.is_json);
         Ok(Self { runtime, connection, url, options, hint: is_in_cluster.then_some(IN_CLUSTER_HINT) })
     }
 

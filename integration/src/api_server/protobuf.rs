@@ -5,6 +5,13 @@ use serde_json::Value;
 
 use super::Resource;
 
+/// The encoding of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Json,
+    Protobuf,
+}
+
 /// The fields of a resource's objects.
 pub(super) const fn schema(resource: Resource) -> Schema {
     match resource {
@@ -57,7 +64,7 @@ fn message(object: &Value, schema: Schema) -> Vec<u8> {
         match &object[name] {
             Value::Null => {}
             Value::Array(all) if is_repeated => {
-                all.iter().for_each(|value| encoded.extend(value_of(field, value)));
+                encoded.extend(all.iter().flat_map(|value| value_of(field, value)));
             }
             Value::Object(entries) if matches!(kind, Kind::Texts) => {
                 for (key, value) in entries {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use axum::http::{Method, Uri};
 
-use super::{Request, Resource, Verb, selector::Selector, status::Refusal};
+use super::{Request, Resource, Verb, protobuf::Encoding, selector::Selector, status::Refusal};
 
 /// The path of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,8 +85,7 @@ pub(super) struct ListOptions {
     pub bookmarks: bool,
     pub send_initial_events: Option<bool>,
     pub timeout: Option<Duration>,
-    /// The answer is to be in protobuf.
-    pub is_protobuf: bool,
+    pub encoding: Encoding,
 }
 
 impl ListOptions {
@@ -114,7 +113,7 @@ impl ListOptions {
             bookmarks: is_true(get("allowWatchBookmarks")),
             send_initial_events: get("sendInitialEvents").map(|text| is_true(Some(text))),
             timeout: number("timeoutSeconds")?.map(Duration::from_secs),
-            is_protobuf: request.is_protobuf,
+            encoding: if request.is_protobuf { Encoding::Protobuf } else { Encoding::Json },
         };
         options.validate(request.verb, matching, get("resourceVersion").is_some())?;
         Ok(options)

@@ -25,7 +25,7 @@ use super::{
     access::{self, Denied},
     events::Events,
     fault::Faults,
-    protobuf,
+    protobuf::{self, Encoding},
     query::{self, ListOptions, Target},
     status::Refusal,
     store::{Key, Page, Store},
@@ -167,7 +167,7 @@ async fn serve(
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let query = query::parameters(&parts.uri);
-    let user = authenticate(&shared, &parts.headers)?;
+    let user = authenticate(shared, &parts.headers)?;
     let accepts = |kinds: &str| kinds.contains("json") || kinds.contains("*/*");
     let accepted = parts.headers.get(ACCEPT).and_then(|kinds| kinds.to_str().ok());
     if accepted.is_some_and(|kinds| !accepts(kinds) && !is_protobuf) {
@@ -229,7 +229,7 @@ async fn serve(
         document = read(body).await?;
     }
     let Some(resource) = target.resource else {
-        return write_event(&shared, target, document);
+        return write_event(shared, target, document);
     };
     if let Some(name) = target.name {
         let key = (resource, target.namespace.unwrap_or_default(), name);
@@ -252,8 +252,8 @@ async fn serve(
     }
     let options = ListOptions::parse(&request, resource, target.namespace)?;
     match verb {
-        Verb::Watch => watch(&shared, options),
-        _ => list(&shared, &options),
+        Verb::Watch => watch(shared, options),
+        _ => list(shared, &options),
     }
 }
 
@@ -353,7 +353,7 @@ fn list(shared: &Shared, options: &ListOptions) -> Result<Response, Refusal> {
         "metadata": metadata,
         "items": page.items.iter().map(|object| bare(object)).collect::<Vec<_>>(),
     });
-    Ok(if options.is_protobuf {
+    Ok(if options.encoding == Encoding::Protobuf {
         ([(CONTENT_TYPE, MEDIA_TYPE)], protobuf::list(options.resource, &list)).into_response()
     } else {
         Json(list).into_response()

@@ -11,7 +11,13 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::{sync::watch::Receiver, time::Instant};
 
-use super::{protobuf, query::ListOptions, serve::Shared, status::Refusal, store::Change};
+use super::{
+    protobuf::{self, Encoding},
+    query::ListOptions,
+    serve::Shared,
+    status::Refusal,
+    store::Change,
+};
 
 /// How long a watch lasts that has no `timeoutSeconds`; a real server ends it after 30 to 60 minutes.
 const LIFETIME: Duration = Duration::from_mins(30);
@@ -79,9 +85,9 @@ pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Respon
     if faults.gone_as_status && store.since(start).is_err() {
         return Err(too_old(start));
     }
-    let content_type = match options.is_protobuf {
-        true => "application/vnd.kubernetes.protobuf;stream=watch",
-        false => "application/json",
+    let content_type = match options.encoding {
+        Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        Encoding::Json => "application/json",
     };
     let now = Instant::now();
     let end = now + options.timeout.unwrap_or(LIFETIME);
@@ -125,10 +131,10 @@ impl Watch {
                 }
                 if !self.ready.is_empty() {
                     let count = self.ready.len().min(PIECE);
-                    let (resource, is_protobuf) = (self.options.resource, self.options.is_protobuf);
-                    let encode = |event: Value| match is_protobuf {
-                        true => protobuf::event(resource, &event),
-                        false => format!("{event}\n").into_bytes(),
+                    let (resource, encoding) = (self.options.resource, self.options.encoding);
+                    let encode = |event: Value| match encoding {
+                        Encoding::Protobuf => protobuf::event(resource, &event),
+                        Encoding::Json => format!("{event}\n").into_bytes(),
                     };
                     let piece: Vec<u8> = self.ready.drain(..count).flat_map(encode).collect();
                     if self.initial && self.ready.is_empty() {

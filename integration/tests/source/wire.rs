@@ -2,7 +2,7 @@
 
 use std::{thread::sleep, time::Duration};
 
-use portolan::source::cluster::Timing;
+use portolan::{config::settings::ApiSettings, source::cluster::Timing};
 use portolan_integration::{ApiServer, Resource, Verb};
 use serde_json::{Value, json};
 
@@ -172,4 +172,13 @@ fn objects_are_the_same_in_protobuf_and_in_json_streamed_and_in_pages() {
         assert_eq!(world.slices, json.slices);
         assert_eq!((world.node, &world.cidrs), (json.node.clone(), &json.cidrs));
     }
+}
+
+#[test]
+fn a_configured_type_of_content_is_kept_to() {
+    let server = filled_server();
+    let api = ApiSettings { is_json: true, ..ApiSettings::default() };
+    let mut world = World::with_settings(server, options(timing()), api);
+    world.update_until(|world| world.services.len() == 100);
+    assert!(world.server.requests().iter().all(|request| !request.is_protobuf));
 }

@@ -59,6 +59,11 @@ pub fn server_but_services() -> ApiServer {
     quiet_server([Resource::EndpointSlices, Resource::Nodes, Resource::ServiceCidrs])
 }
 
+/// Options of a node.
+pub fn options(timing: Timing) -> Options {
+    Options { node_name: "n1".into(), proxy_name: None, needs_pod_networks: false, timing }
+}
+
 /// The source and its server.
 pub struct World {
     pub server: ApiServer,
@@ -73,14 +78,16 @@ pub struct World {
 
 impl World {
     pub fn new(server: ApiServer, timing: Timing) -> Self {
-        Self::with_options(
-            server,
-            Options { node_name: "n1".into(), proxy_name: None, needs_pod_networks: false, timing },
-        )
+        Self::with_options(server, options(timing))
     }
 
     pub fn with_options(server: ApiServer, options: Options) -> Self {
-        let api = ApiSettings { kubeconfig: Some(server.kubeconfig()), ..ApiSettings::default() };
+        Self::with_settings(server, options, ApiSettings::default())
+    }
+
+    /// With the server's kubeconfig in place of that of the settings.
+    pub fn with_settings(server: ApiServer, options: Options, settings: ApiSettings) -> Self {
+        let api = ApiSettings { kubeconfig: Some(server.kubeconfig()), ..settings };
         let (agent, inbox) = queue(Health::default());
         let (recorder, warnings) = Recorder::new();
         let health = Health::default();

@@ -20,6 +20,7 @@ pub(super) fn read(args: &ViewArgs, settings: Settings) -> Result<Scene, Error> 
         kubeconfig: kubeconfig(args),
         context: args.context.clone().filter(|context| !context.is_empty()),
         master: None,
+        ..ApiSettings::default()
     };
     let Listed { text, warnings, server } = Cluster::new(&api, Options::from(&settings))?.list()?;
     for warning in warnings {

@@ -87,6 +87,9 @@ pub struct ApiSettings {
     pub context: Option<String>,
     /// URL of the API server (`--master`), which overrides the kubeconfig's.
     pub master: Option<String>,
+    /// Whether objects are read as JSON alone (`clientConnection.contentType`), rather than in protobuf where the server
+    /// has it.
+    pub is_json: bool,
 }
 
 /// A value that something outside this process is to have.

@@ -84,20 +84,14 @@ pub(super) struct Connection {
     turns: Arc<Turns>,
     pub timing: Timing,
     /// Whether objects are read as JSON alone.
-    pub is_json: bool,
+    is_json: bool,
     /// The server's name and port, and the metric that counts requests.
     counted: Option<(Arc<str>, ApiRequests)>,
 }
 
 impl Connection {
-    pub fn new(credentials: Credentials, timing: Timing) -> Self {
-        Self {
-            credentials: Arc::new(credentials),
-            turns: Arc::default(),
-            timing,
-            is_json: false,
-            counted: None,
-        }
+    pub fn new(credentials: Credentials, timing: Timing, is_json: bool) -> Self {
+        Self { credentials: Arc::new(credentials), turns: Arc::default(), timing, is_json, counted: None }
     }
 
     /// Counts requests to this server.

@@ -225,6 +225,9 @@ fn logging(all: &Options, origin: &Origin) -> Result<LoggingSettings, Error> {
     Ok(LoggingSettings { is_json, verbosity: all.number(&options::VERBOSITY) })
 }
 
+/// The media type of objects in protobuf.
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
 fn api(all: &Options, origin: &Origin) -> Result<ApiSettings, Error> {
     let of = |row| Some(all.text(row)).filter(|text| !text.is_empty());
     let master = of(&options::MASTER);
@@ -232,7 +235,16 @@ fn api(all: &Options, origin: &Origin) -> Result<ApiSettings, Error> {
         let problem = format!("{master:?} is not a URL such as https://192.0.2.1:6443");
         return Err(refuse(origin, &options::MASTER, problem));
     }
+    let is_json = match all.text(&options::CONTENT_TYPE) {
+        "" | PROTOBUF => false,
+        "application/json" => true,
+        other => {
+            let problem = format!("{other:?} is invalid, must be {PROTOBUF} or application/json");
+            return Err(refuse(origin, &options::CONTENT_TYPE, problem));
+        }
+    };
     Ok(ApiSettings {
+        is_json,
         kubeconfig: of(&options::KUBECONFIG).map(Into::into),
         context: None,
         master: master.map(str::to_owned),
