@@ -67,6 +67,15 @@ pub use self::{
 /// Labels of slices that belong to a Service with a `ClusterIP`.
 const SLICE_LABELS: &str = "!service.kubernetes.io/headless,kubernetes.io/service-name";
 
+/// The labels of the Services of the proxy of this name, and of their slices. Slices that lack the name of a proxy may
+/// belong to a Service that has it, as not all writers of slices copy the Service's labels.
+fn labels(proxy_name: Option<&str>) -> (String, String) {
+    match proxy_name {
+        Some(name) => (format!("{PROXY_NAME_LABEL}={name}"), SLICE_LABELS.to_owned()),
+        None => (format!("!{PROXY_NAME_LABEL}"), format!("{SLICE_LABELS},!{PROXY_NAME_LABEL}")),
+    }
+}
+
 /// Deltas that wait for delivery; when there are more, reflectors read more slowly.
 const DELTAS: usize = 1024;
 
@@ -168,14 +177,11 @@ async fn watch(
     let eligibility = Arc::new(EligibilityTracker::new(Arc::clone(&options.node_name)));
     let reporter = Reporter { deltas, health, outages, eligibility, started: Timestamp::now() };
     let proxy_name = options.proxy_name.as_deref();
-    let service_labels = match proxy_name {
-        Some(name) => format!("{PROXY_NAME_LABEL}={name}"),
-        None => format!("!{PROXY_NAME_LABEL}"),
-    };
+    let (service_labels, slice_labels) = labels(proxy_name);
     let this_node = format!("metadata.name={}", options.node_name);
     let spawn = Spawn { connection: &connection, proxy_name, reporter: &reporter };
     spawn.reflector::<Service>(&service_labels, "spec.clusterIP!=None");
-    spawn.reflector::<EndpointSlice>(SLICE_LABELS, "");
+    spawn.reflector::<EndpointSlice>(&slice_labels, "");
     spawn.reflector::<Node>("", &this_node);
     spawn.reflector::<ServiceCidr>("", "");
     drop(reporter);

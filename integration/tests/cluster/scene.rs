@@ -180,7 +180,12 @@ impl<S: Api> Scene<S> {
         match output.status.code() {
             Some(0) => None,
             Some(1) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
-            code => panic!("portolan diff: {code:?}: {}", String::from_utf8_lossy(&output.stderr)),
+            code => {
+                let error = String::from_utf8_lossy(&output.stderr);
+                // Changes are under way.
+                assert!(error.contains("the tables changed during"), "portolan diff: {code:?}: {error}");
+                Some(error.into_owned())
+            }
         }
     }
 

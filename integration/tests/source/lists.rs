@@ -48,7 +48,13 @@ fn nothing_is_sent_before_services_and_slices_are_listed() {
     };
     for (resource, expected) in [
         (SERVICES, ["!service.kubernetes.io/service-proxy-name", "spec.clusterIP!=None"]),
-        (Resource::EndpointSlices, ["!service.kubernetes.io/headless,kubernetes.io/service-name", ""]),
+        (
+            Resource::EndpointSlices,
+            [
+                "!service.kubernetes.io/headless,kubernetes.io/service-name,!service.kubernetes.io/service-proxy-name",
+                "",
+            ],
+        ),
         (Resource::Nodes, ["", "metadata.name=n1"]),
         (Resource::ServiceCidrs, ["", ""]),
     ] {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Cluster, Error, SLICE_LABELS, error::RequestError, kind::Watched, request::with_parameters};
-use crate::api::{EndpointSlice, Node, PROXY_NAME_LABEL, Service, ServiceCidr};
+use super::{Cluster, Error, error::RequestError, kind::Watched, labels, request::with_parameters};
+use crate::api::{EndpointSlice, Node, Service, ServiceCidr};
 
 /// Longest list of one kind, in bytes.
 const LONGEST: usize = 1 << 30;
@@ -49,10 +49,7 @@ impl Cluster {
             })
         };
         let mut listed = Listed { server: server.clone(), ..Listed::default() };
-        let services = match options.proxy_name.as_deref() {
-            Some(name) => format!("{PROXY_NAME_LABEL}={name}"),
-            None => format!("!{PROXY_NAME_LABEL}"),
-        };
+        let (services, slices) = labels(options.proxy_name.as_deref());
         let this_node = format!("metadata.name={}", options.node_name);
         // From the server's cache, as the agent's first list may be.
         let newest = ("resourceVersion", "0");
@@ -61,7 +58,7 @@ impl Cluster {
                 Service::PATH,
                 &[newest, ("labelSelector", &services), ("fieldSelector", "spec.clusterIP!=None")],
             ),
-            (EndpointSlice::PATH, &[newest, ("labelSelector", SLICE_LABELS)]),
+            (EndpointSlice::PATH, &[newest, ("labelSelector", &slices)]),
             (Node::PATH, &[newest, ("fieldSelector", &this_node)]),
         ];
         for (path, selectors) in needed {
