@@ -1,12 +1,14 @@
 //! The subcommands.
 
 pub mod arguments;
+mod bundle;
 mod check;
 mod cleanup;
 mod connectivity_test;
 mod describe;
 mod draw;
 mod explain;
+mod flows;
 mod get;
 mod input;
 mod man;
@@ -39,6 +41,8 @@ pub fn run(command: Command) -> ExitCode {
         Command::Get { command: GetCommand::Services(args) } => get::get(&args, get::Listed::Services),
         Command::Get { command: GetCommand::Endpoints(args) } => get::get(&args, get::Listed::Endpoints),
         Command::Get { command: GetCommand::Commits(args) } => get::commits(&args),
+        Command::Flows(args) => flows::flows(&args),
+        Command::SupportBundle(args) => bundle::bundle(&args),
         Command::Run(args) => run::run(&args),
         Command::Precheck(args) => precheck::precheck(&args),
         Command::ConnectivityTest(args) => connectivity_test::connectivity_test(&args),

@@ -1,10 +1,12 @@
 //! The command line: the subcommands. The arguments of each are in a file of its own.
 
+mod bundle;
 mod check;
 mod cleanup;
 mod connectivity_test;
 mod describe;
 mod draw;
+mod flows;
 mod get;
 mod input;
 mod precheck;
@@ -19,11 +21,13 @@ use std::sync::LazyLock;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use self::{
+    bundle::BundleArgs,
     check::{CheckArgs, CheckOutput, FailOn},
     cleanup::CleanupArgs,
     connectivity_test::{ConnectivityTestArgs, ConnectivityTestOutput},
     describe::{DescribeCommand, DescribeServiceArgs, When},
     draw::{DrawArgs, DrawOutput},
+    flows::{FlowsArgs, FlowsOutput},
     get::{CommitsArgs, CommitsOutput, GetArgs, GetCommand, GetOutput},
     input::{InputArgs, LoggingArgs, ManifestArgs},
     precheck::{PrecheckArgs, PrecheckOutput},
@@ -89,6 +93,14 @@ pub enum Command {
         #[command(subcommand)]
         command: GetCommand,
     },
+
+    /// List the live connections of Services, from connection tracking
+    #[command(args_override_self = true, after_help = flows::HELP)]
+    Flows(FlowsArgs),
+
+    /// Collect all that helps to find out what is wrong on this node into an archive
+    #[command(args_override_self = true, after_help = bundle::HELP)]
+    SupportBundle(BundleArgs),
 
     /// Draw Services: frontends, nodes and endpoints, with shares and what is left out
     #[command(args_override_self = true, after_help = draw::HELP)]

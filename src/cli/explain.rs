@@ -2,7 +2,7 @@
 
 pub mod agent;
 mod cluster;
-mod kernel;
+pub mod kernel;
 pub mod socket;
 
 use std::{
@@ -119,7 +119,8 @@ impl Scene {
 
     /// Gets the state of the agent that runs here, or of a cluster.
     fn read_live(args: &ViewArgs, settings: Settings, wanted: &Wanted) -> Result<Self, Error> {
-        let is_cluster = args.kubeconfig.is_some() || args.context.is_some() || args.node.is_some();
+        let is_cluster =
+            is_plugin() || args.kubeconfig.is_some() || args.context.is_some() || args.node.is_some();
         if is_cluster && args.socket.is_none() {
             return cluster::read(args, settings);
         }
@@ -158,6 +159,15 @@ impl Scene {
         }
     }
 
+    /// What the kernel must hold for a running agent's state, given what it holds: slots and numbers are taken over.
+    pub fn compiled_for(&self, kernel: &Ruleset) -> Option<Ruleset> {
+        let live = self.live.as_ref()?;
+        let mut state = self.state.clone();
+        let mut compiler = agent::compiler(&live.state, &mut state, &live.service_cidrs);
+        compiler.load(&mut state, kernel);
+        Some(compiler.ruleset())
+    }
+
     /// Whether the state is what the kernel of this machine is programmed with, rather than what it would be.
     pub fn is_programmed(&self) -> bool {
         self.live.is_some() || self.is_of_kernel
@@ -184,6 +194,12 @@ impl Scene {
             workloads: &self.workloads,
         }
     }
+}
+
+/// Whether this is kubectl's plugin, which is about the cluster rather than about the machine that it runs on.
+fn is_plugin() -> bool {
+    let name = std::env::args_os().next().map(std::path::PathBuf::from);
+    name.as_deref().and_then(std::path::Path::file_name).is_some_and(|name| name == "kubectl-portolan")
 }
 
 /// The addresses of the node.

@@ -9,8 +9,8 @@ use std::{collections::HashMap, io::Write as _, process::ExitCode, time::Duratio
 use portolan_rules::{explanation::ExplainedService, model::ObjectName};
 use serde::Serialize;
 
-pub use self::commits::commits;
 use self::rows::{Beside, ServiceRow};
+pub use self::{commits::commits, table::align};
 use super::{
     arguments::{GetArgs, GetOutput},
     explain::{self, Scene, agent, socket},

@@ -1,13 +1,13 @@
 //! `trace`: what becomes of a connection, and why.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, process::ExitCode};
 
 use portolan_rules::{
     explanation::{
         Origin,
         trace::{answer, destination, ladder, origin},
     },
-    model::ObjectName,
+    model::{ObjectName, Protocol},
     ruleset::Family,
     simulate::{self, Fate, Outcome},
 };
@@ -16,7 +16,10 @@ use super::{
     arguments::TraceArgs,
     explain::{self, Compared, Scene},
 };
-use crate::observe::query::Wanted;
+use crate::{
+    kernel::conntrack::{Conntrack, Flow},
+    observe::query::Wanted,
+};
 
 /// Traces a connection: exit status 0 it reaches an endpoint, 1 it does not, 2 an error.
 pub fn trace(args: &TraceArgs) -> ExitCode {
@@ -63,11 +66,42 @@ fn kernel(scene: &Scene, (origin, to, protocol): (Origin, SocketAddr, u8), outco
         Some(Err(error)) => format!("  the kernel cannot be read: {error}\n"),
         Some(Ok(compared)) => {
             let found = compared.view(&scene.view()).send(origin, to, protocol);
-            if Compared::is_same(outcome, &found) {
+            let tables = if Compared::is_same(outcome, &found) {
                 "  the kernel's tables do the same\n".to_owned()
             } else {
                 format!("  but the kernel's tables do otherwise: {}\n", answer(&found))
-            }
+            };
+            tables + &connections((origin, to, protocol), outcome)
         }
     }
+}
+
+/// The connections there that connection tracking has, and whether they lead where new ones would.
+fn connections((origin, to, protocol): (Origin, SocketAddr, u8), outcome: &Outcome) -> String {
+    let Some(protocol) = Protocol::from_number(protocol) else { return String::new() };
+    let flows = match Conntrack::open().and_then(|mut conntrack| conntrack.list(&[(protocol, to)])) {
+        Ok(flows) => flows,
+        Err(error) => return format!("  {error}\n"),
+    };
+    let of_client = |flow: &Flow| match origin {
+        Origin::Address(address) => flow.client.ip() == address,
+        Origin::Pod | Origin::Node | Origin::Outside => true,
+    };
+    let mut endpoints: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+    let is_meant = |flow: &&Flow| flow.protocol == protocol && flow.frontend == to && of_client(flow);
+    for flow in flows.iter().filter(is_meant) {
+        *endpoints.entry(flow.endpoint).or_default() += 1;
+    }
+    let count: usize = endpoints.values().sum();
+    let connections = if count == 1 { "connection" } else { "connections" };
+    let whose = if matches!(origin, Origin::Address(_)) { " of this client" } else { "" };
+    let mut text = format!("  connection tracking has {count} {connections}{whose} there\n");
+    let fates = outcome.fates();
+    for (endpoint, count) in endpoints {
+        let takes_new = fates.keys().any(|fate| matches!(fate, Fate::Sent { to, .. } if *to == endpoint));
+        let stale = if takes_new { "" } else { ", which takes no new connections of this client" };
+        // Writing into a `String` does not fail.
+        let _ = writeln!(text, "    {count} to {endpoint}{stale}");
+    }
+    text
 }

@@ -4,6 +4,7 @@
 //! never looked at.
 
 mod entry;
+mod list;
 mod request;
 mod uapi;
 
@@ -16,6 +17,7 @@ use portolan_rules::{
 };
 use rustix::io::Errno;
 
+pub use self::list::{Flow, FlowState};
 use crate::kernel::nftables::{
     self,
     attributes::Attributes,

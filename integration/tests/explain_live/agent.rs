@@ -323,3 +323,79 @@ fn a_service_is_drawn_from_what_the_agent_holds() {
     assert_eq!((unknown.code, &*unknown.stdout), (Some(1), ""), "{unknown:?}");
     assert!(unknown.stderr.contains("did you mean default/web?"), "{}", unknown.stderr);
 }
+
+#[test]
+fn live_connections_are_listed_with_the_endpoint_that_took_them() {
+    let running = Running::new(&[]);
+    let shell = running.scene.shell.client();
+    let target = running.scene.lab.cluster_ip(1).port(Family::V4, 80);
+    let open = shell.open(target).unwrap();
+    let taken_by = open.answer().server().unwrap().to_owned();
+    let other = shell.open(running.scene.lab.cluster_ip(1).port(Family::V6, 80)).unwrap();
+    let list = |arguments: &[&str]| -> Vec<Value> {
+        let answer = running.run(&[&["flows"], arguments, &["-o", "json"]].concat());
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        serde_json::from_str(&answer.stdout).unwrap()
+    };
+    let flows = list(&["web"]);
+    let of =
+        |flows: &[Value]| flows.iter().find(|flow| flow["frontend"] == target.to_string()).cloned().unwrap();
+    let flow = of(&flows);
+    let pod = running.pods.iter().find(|pod| pod.name() == taken_by).unwrap();
+    assert_eq!(flow["endpoint"], pod.address().port(Family::V4, 8080).to_string());
+    assert!(
+        flow["client"].as_str().unwrap().starts_with(&running.scene.shell.address().v4.to_string()),
+        "{flow}"
+    );
+    assert_eq!((&flow["service"], &flow["port"]), (&"default/web".into(), &"http".into()));
+    assert_eq!((&flow["state"], &flow["stale"]), (&"ESTABLISHED".into(), &Value::Null));
+    assert_eq!(list(&[]).len(), flows.len(), "all Services: there is one");
+    let counted: u64 = list(&["--count"]).iter().map(|count| count["connections"].as_u64().unwrap()).sum();
+    assert_eq!(counted, flows.len() as u64);
+    let client = running.scene.shell.address().v4.to_string();
+    let trace = running.run(&["trace", &client, &target.to_string()]).stdout;
+    assert!(trace.contains("connection tracking has 1 connection of this client"), "{trace}");
+
+    // The connection stays when its endpoint goes, and is marked.
+    let rest: Vec<&Pod> = running.pods.iter().filter(|pod| pod.name() != taken_by).collect();
+    let web = service("web", running.scene.lab.cluster_ip(1)).port("http", Protocol::Tcp, 80);
+    running.scene.put("web.yaml", &web, Slice::both("web", ("http", Protocol::Tcp, 8080), &rest));
+    let is_stale = || of(&list(&["web"]))["stale"] == "gone";
+    assert!(eventually(PATIENCE, is_stale).is_some(), "{:#}", of(&list(&["web"])));
+    let table = running.run(&["flows", "web"]).stdout;
+    assert!(table.starts_with("SERVICE       PORT       CLIENT"), "{table}");
+    drop((open, other));
+    assert_eq!(running.run(&["flows", "wbe"]).code, Some(1));
+}
+
+#[test]
+fn a_support_bundle_has_everything_and_no_credentials() {
+    let running = Running::new(&[]);
+    let file = running.directory.path().join("bundle.tar.gz").display().to_string();
+    let answer = running.run(&["support-bundle", "--file", &file]);
+    assert_eq!((answer.code, &*answer.stderr), (Some(0), ""), "{answer:?}");
+    assert!(!answer.stdout.contains("missing"), "{}", answer.stdout);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let namespace = running.scene.lab.node_a.namespace();
+    let directory = running.directory.path().display().to_string();
+    let unpacked =
+        namespace.output("tar", &["-xzf", &file, "-C", &directory, "--strip-components=1"], "").unwrap();
+    assert!(unpacked.status.success(), "{unpacked:?}");
+    let read = |name: &str| fs::read_to_string(running.directory.path().join(name)).unwrap();
+    assert_eq!(read("difference.txt"), "");
+    assert!(read("tables.nft").contains("table ip portolan"), "{}", read("tables.nft"));
+    assert!(read("metrics.txt").contains("portolan_"));
+    assert!(
+        read("commits.json").contains("\"cause\": \"start\"")
+            || read("commits.json").contains("\"cause\":\"start\"")
+    );
+    assert!(read("versions.txt").starts_with("portolan "));
+    assert!(read("configuration.json").contains("kubeproxy.config.k8s.io"));
+    for name in ["README.txt", "findings.txt", "flows.txt", "sysctls.txt", "status.txt", "connections.json"] {
+        assert!(answer.stdout.contains(name) || name == "README.txt");
+        read(name);
+    }
+    let state = running.directory.path().join("state.json").display().to_string();
+    let again = portolan(namespace, &["get", "services", "-f", &state, "-o", "name"]);
+    assert_eq!(again.stdout, "service/web\n", "{again:?}");
+}

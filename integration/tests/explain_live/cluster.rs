@@ -105,3 +105,23 @@ fn a_context_that_does_not_exist_is_answered_with_those_that_do() {
     assert_eq!(answer.code, Some(2));
     assert!(answer.stderr.contains("it has no context \"nowhere\", but "), "{}", answer.stderr);
 }
+
+#[test]
+fn the_binary_is_a_plugin_of_kubectl() {
+    let cluster = Cluster::new();
+    let directory = tempfile::tempdir().unwrap();
+    let plugin = directory.path().join("kubectl-portolan");
+    std::os::unix::fs::symlink(portolan_integration::binary().unwrap(), &plugin).unwrap();
+    let kubeconfig = format!("KUBECONFIG={}", cluster.kubeconfig);
+    let plugin = plugin.display().to_string();
+    let arguments = [&*kubeconfig, &plugin, "get", "endpoints", "web", "--node", "node-b", "--no-headers"];
+    let namespace = cluster.scene.lab.node_a.namespace();
+    let answer = Answer::from(namespace.output("env", &arguments, "").unwrap());
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(answer.stderr.contains("from the API server https://"), "{}", answer.stderr);
+    assert_eq!(answer.stdout.lines().count(), 4, "{}", answer.stdout);
+    // Whose view it is must be said, as the machine is no node.
+    let arguments = [&*kubeconfig, &plugin, "check"];
+    let answer = Answer::from(namespace.output("env", &arguments, "").unwrap());
+    assert!(answer.stderr.contains("there are node-a, node-b (--node)"), "{answer:?}");
+}

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io::Cursor, path::PathBuf};
 
+use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 use portolan_rules::{
     compile::Compiler, explanation::Workloads, model::ObjectName, ruleset::Name, state::State,
@@ -28,6 +29,8 @@ pub struct Unreadable(#[from] serde_json::Error);
 pub struct Live {
     /// What it says of itself.
     pub state: AgentState,
+    /// The networks of ClusterIPs.
+    pub service_cidrs: Vec<IpNetwork>,
     /// Where it was asked.
     pub socket: PathBuf,
     /// Whether it is in the network namespace of this process, so that its tables can be read here.
@@ -79,10 +82,7 @@ fn compile(agent: AgentState, socket: PathBuf, text: Vec<u8>) -> Scene {
             state.quarantine(&ObjectName::new(namespace, name), true);
         }
     }
-    let mut compiler = Compiler::new(agent.config());
-    compiler.set_node_addresses(&agent.node_port_addresses.iter().copied().collect());
-    compiler.set_node_ips(&mut state, agent.node_ips.clone());
-    compiler.set_service_cidrs(&mut state, &service_cidrs);
+    let mut compiler = compiler(&agent, &mut state, &service_cidrs);
     compiler.load(&mut state, &Ruleset::default());
     let host: Host = host(&state, &compiler);
     Scene {
@@ -97,10 +97,20 @@ fn compile(agent: AgentState, socket: PathBuf, text: Vec<u8>) -> Scene {
         live: Some(Live {
             is_here: network_namespace().is_ok_and(|here| here == agent.network_namespace),
             state: agent,
+            service_cidrs,
             socket,
         }),
         is_of_kernel: false,
     }
+}
+
+/// A compiler with the agent's settings, which has compiled nothing yet.
+pub(super) fn compiler(agent: &AgentState, state: &mut State, service_cidrs: &[IpNetwork]) -> Compiler {
+    let mut compiler = Compiler::new(agent.config());
+    compiler.set_node_addresses(&agent.node_port_addresses.iter().copied().collect());
+    compiler.set_node_ips(state, agent.node_ips.clone());
+    compiler.set_service_cidrs(state, service_cidrs);
+    compiler
 }
 
 /// Which agent it is, and how old what it says is.

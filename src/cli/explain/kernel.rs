@@ -19,8 +19,13 @@ use crate::{
     kernel::nftables::{Error as KernelError, Kernel, Tables},
 };
 
+/// Reads the tables of this scene.
+pub fn tables(scene: &Scene) -> Result<Ruleset, KernelError> {
+    tables_of(&scene.compiler)
+}
+
 /// Reads the tables of this compiler, with the rules that it knows.
-fn tables(compiler: &Compiler) -> Result<Ruleset, KernelError> {
+fn tables_of(compiler: &Compiler) -> Result<Ruleset, KernelError> {
     let mut known = compiler;
     Kernel::open()?.read(&compiler.config().table, &mut known)
 }
@@ -28,7 +33,7 @@ fn tables(compiler: &Compiler) -> Result<Ruleset, KernelError> {
 /// What the kernel's tables show, if there are any. Nothing without the privilege to read them.
 pub(super) fn read(settings: &Settings) -> Result<Option<Scene>, Error> {
     let mut compiler = Compiler::new(settings.config.clone());
-    let kernel = match tables(&compiler) {
+    let kernel = match tables_of(&compiler) {
         Ok(kernel) if kernel.tables.is_empty() => return Ok(None),
         Ok(kernel) => kernel,
         Err(KernelError::Permission) => return Ok(None),
@@ -72,7 +77,7 @@ impl Compared {
         if !scene.live.as_ref()?.is_here {
             return None;
         }
-        match tables(&scene.compiler) {
+        match tables(scene) {
             Err(KernelError::Permission) => None,
             read => Some(read.map(|kernel| Self { kernel })),
         }

@@ -199,7 +199,7 @@ fn endpoint(args: &GetArgs, (row, port, endpoint): (&ServiceRow, &PortRow, &Endp
 }
 
 /// Columns of equal width; the last ends with its text.
-fn align(lines: &[Vec<String>]) -> String {
+pub fn align(lines: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for line in lines {
         for (column, cell) in line.iter().enumerate() {

@@ -51,7 +51,7 @@ fn is_unanswered(attributes: Attributes<'_>) -> bool {
 }
 
 /// The protocol of a tuple, and one of its ends.
-fn end(tuple: Attributes<'_>, addresses: [u16; 2], port: u16) -> Option<(Protocol, SocketAddr)> {
+pub(super) fn end(tuple: Attributes<'_>, addresses: [u16; 2], port: u16) -> Option<(Protocol, SocketAddr)> {
     let ports = tuple.find(CTA_TUPLE_PROTO)?.nested();
     let [number] = *ports.find(CTA_PROTO_NUM)?.value else { return None };
     let protocol = Protocol::from_number(number)?;

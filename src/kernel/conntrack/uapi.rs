@@ -17,13 +17,23 @@ pub(super) const CTA_TUPLE_ORIG: u16 = 1;
 pub(super) const CTA_TUPLE_REPLY: u16 = 2;
 pub(super) const CTA_STATUS: u16 = 3;
 pub(super) const CTA_PROTOINFO: u16 = 4;
+pub(super) const CTA_TIMEOUT: u16 = 7;
+pub(super) const CTA_COUNTERS_ORIG: u16 = 9;
+pub(super) const CTA_COUNTERS_REPLY: u16 = 10;
 pub(super) const CTA_ID: u16 = 12;
 pub(super) const CTA_ZONE: u16 = 18;
+pub(super) const CTA_TIMESTAMP: u16 = 20;
 pub(super) const CTA_FILTER: u16 = 25;
 pub(super) const CTA_STATUS_MASK: u16 = 26;
 
 /// The bit of `CTA_STATUS` that says that an answer was seen.
 pub(super) const IPS_SEEN_REPLY: u32 = 1 << 1;
+
+/// The bit that says that the flow has been in use for a while.
+pub(super) const IPS_ASSURED: u32 = 1 << 2;
+
+pub(super) const CTA_COUNTERS_BYTES: u16 = 2;
+pub(super) const CTA_TIMESTAMP_START: u16 = 1;
 
 pub(super) const CTA_PROTOINFO_TCP: u16 = 1;
 pub(super) const CTA_PROTOINFO_TCP_STATE: u16 = 1;

@@ -1,0 +1,211 @@
+//! `support-bundle`: all that helps to find out what is wrong on a node, in one archive.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{Display, Write as _},
+    fs::OpenOptions,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use flate2::{Compression, write::GzEncoder};
+use jiff::{Timestamp, tz::TimeZone};
+use portolan_rules::{
+    explanation::Finding,
+    print,
+    ruleset::{Ruleset, diff::diff_into},
+};
+use rustix::system::uname;
+
+use super::{
+    arguments::BundleArgs,
+    explain::{self, Scene, agent, kernel, socket},
+};
+use crate::{
+    config::settings::Settings,
+    kernel::{conntrack::Conntrack, nftables::Kernel},
+};
+
+/// Sysctls that matter, below `/proc/sys/net`.
+const SYSCTLS: [&str; 10] = [
+    "netfilter/nf_conntrack_max",
+    "netfilter/nf_conntrack_count",
+    "netfilter/nf_conntrack_tcp_be_liberal",
+    "netfilter/nf_conntrack_tcp_timeout_established",
+    "netfilter/nf_conntrack_udp_timeout",
+    "netfilter/nf_conntrack_acct",
+    "ipv4/ip_forward",
+    "ipv6/conf/all/forwarding",
+    "ipv4/conf/all/rp_filter",
+    "ipv4/conf/all/route_localnet",
+];
+
+/// The files of an archive.
+#[derive(Default)]
+struct Bundle {
+    /// Name, what it is, and content.
+    files: Vec<(&'static str, &'static str, Vec<u8>)>,
+    errors: Vec<String>,
+}
+
+impl Bundle {
+    fn add(
+        &mut self,
+        name: &'static str,
+        what: &'static str,
+        content: Result<impl Into<Vec<u8>>, impl Display>,
+    ) {
+        match content {
+            Ok(content) => self.files.push((name, what, content.into())),
+            Err(error) => self.errors.push(format!("{name}: {error}")),
+        }
+    }
+}
+
+/// Writes the archive: exit status 0, or 2 for an error.
+pub fn bundle(args: &BundleArgs) -> ExitCode {
+    let settings = match Settings::new(&args.view.options.0) {
+        Ok(settings) => settings,
+        Err(error) => {
+            super::fail(&error);
+            return explain::error();
+        }
+    };
+    let mut bundle = collect(args, &settings);
+    let now = Timestamp::now().to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ").to_string();
+    let root = format!("portolan-{}-{now}", settings.node_name);
+    let path = args.file.clone().unwrap_or_else(|| PathBuf::from(format!("{root}.tar.gz")));
+    let contents = contents(&bundle);
+    bundle.files.insert(0, ("README.txt", "this list", contents.clone().into_bytes()));
+    if let Err(error) = write(&path, &root, &bundle) {
+        eprintln!("portolan: {}: {error}", path.display());
+        return explain::error();
+    }
+    super::print(format!("{}\n{contents}", path.display()).as_bytes())
+}
+
+/// What is in it, for people.
+fn contents(bundle: &Bundle) -> String {
+    let mut text = String::new();
+    for (name, what, content) in &bundle.files {
+        text.push_str(&format_line(name, what, content.len()));
+    }
+    for error in &bundle.errors {
+        text.push_str("missing: ");
+        text.push_str(error);
+        text.push('\n');
+    }
+    text.push_str("No tokens, certificates or Secrets; addresses and names are kept.\n");
+    text
+}
+
+fn format_line(name: &str, what: &str, length: usize) -> String {
+    format!("{name:<18} {length:>9} bytes  {what}\n")
+}
+
+fn collect(args: &BundleArgs, settings: &Settings) -> Bundle {
+    let mut bundle = Bundle::default();
+    let socket = agent::socket_of(&args.view, settings);
+    let table = &settings.config.table;
+    let asked = [
+        ("/state", "state.json", "what the agent holds, as manifests: every command takes it with -f"),
+        ("/configz", "configuration.json", "the configuration in effect"),
+        ("/statusz", "status.txt", "the agent's overview: reconciles, ages, problems"),
+        ("/commits", "commits.json", "the last commits, and the last that failed"),
+        ("/connections", "connections.json", "new connections of each endpoint, where they are counted"),
+        ("/metrics", "metrics.txt", "metrics"),
+    ];
+    for (path, name, what) in asked {
+        bundle.add(name, what, socket::get(&socket, path));
+    }
+    bundle.add("versions.txt", "versions, and features of the kernel", versions(table));
+    bundle.add("sysctls.txt", "sysctls of connection tracking and forwarding", Ok::<_, String>(sysctls()));
+    if let Ok(scene) = Scene::open(&args.view) {
+        bundle.add("findings.txt", "what keeps Services from answering", Ok::<_, String>(findings(&scene)));
+        match kernel::tables(&scene) {
+            Ok(tables) => {
+                bundle.add("tables.nft", "the kernel's tables", Ok::<_, String>(print::nft(&tables)));
+                bundle.add(
+                    "difference.txt",
+                    "what would change to make the kernel what the agent holds",
+                    difference(&scene, &tables),
+                );
+            }
+            Err(error) => bundle.errors.push(format!("tables.nft, difference.txt: {error}")),
+        }
+    }
+    bundle.add("flows.txt", "number of flows in connection tracking by destination", flows());
+    bundle
+}
+
+fn versions(table: &str) -> Result<String, crate::kernel::nftables::Error> {
+    let system = uname();
+    let text = format!(
+        "portolan {}\n{} {} {}\n",
+        env!("CARGO_PKG_VERSION"),
+        system.sysname().to_string_lossy(),
+        system.release().to_string_lossy(),
+        system.machine().to_string_lossy()
+    );
+    let features = Kernel::open()?.probe(table)?;
+    Ok(format!("{text}features: {features}\n"))
+}
+
+fn sysctls() -> String {
+    let read = |name: &&str| {
+        let value = std::fs::read_to_string(Path::new("/proc/sys/net").join(name));
+        let value = value.map_or_else(|error| format!("({error})"), |value| value.trim().to_owned());
+        format!("net.{} = {value}\n", name.replace('/', "."))
+    };
+    SYSCTLS.iter().map(read).collect()
+}
+
+fn findings(scene: &Scene) -> String {
+    let services = scene.view().services();
+    let line = |finding: &Finding| {
+        let Finding { severity, reason, service, subject } = finding;
+        format!("{} Service {service} {subject}: {reason} [{}]\n", severity.name(), reason.code())
+    };
+    let lines: String = services.iter().flat_map(|service| &service.findings).map(line).collect();
+    format!("{} Services, {}\n{lines}", services.len(), scene.origin)
+}
+
+/// What would change, a line an operation.
+fn difference(scene: &Scene, tables: &Ruleset) -> Result<String, String> {
+    let Some(desired) = scene.compiled_for(tables) else { return Err("no agent listens".to_owned()) };
+    let table = &scene.view().compiler.config().table;
+    let transaction = diff_into(table, tables, desired);
+    let line = |(family, operation)| print::operation(operation, family, table) + "\n";
+    Ok(transaction.operations.iter().map(|(family, operation)| line((*family, operation))).collect())
+}
+
+fn flows() -> Result<String, crate::kernel::conntrack::Error> {
+    let mut counts = BTreeMap::new();
+    for flow in Conntrack::open()?.list(&[])? {
+        *counts.entry((flow.protocol, flow.frontend, flow.endpoint)).or_insert(0_u64) += 1;
+    }
+    let mut text = String::new();
+    for ((protocol, frontend, endpoint), count) in counts {
+        // Writing into a `String` does not fail.
+        let _ = writeln!(text, "{count:>8} {protocol} {frontend} -> {endpoint}");
+    }
+    Ok(text)
+}
+
+/// Writes the files into one directory of the archive, which only its owner may read.
+fn write(path: &Path, root: &str, bundle: &Bundle) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
+    let errors = bundle.errors.iter().flat_map(|error| [error.as_str(), "\n"]).collect::<String>();
+    let errors = ("errors.txt", "", errors.into_bytes());
+    for (name, _, content) in bundle.files.iter().chain((!bundle.errors.is_empty()).then_some(&errors)) {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o600);
+        header.set_mtime(Timestamp::now().as_second().unsigned_abs());
+        archive.append_data(&mut header, format!("{root}/{name}"), content.as_slice())?;
+    }
+    archive.into_inner()?.finish()?.flush()
+}
