@@ -19,7 +19,7 @@ architecture=$(dpkg --print-architecture)
 [ "$(cd "$DIST" && echo *)" = "SHA256SUMS portolan-$version-linux-$architecture.tar.gz portolan-$version.tgz portolan_${version}_$architecture.deb" ] ||
     fail "there are other packages than expected: $(ls "$DIST")"
 
-commands=$(sed -n 's/^| `portolan \([a-z]*\).*/\1/p' docs/commands.md | sort -u)
+commands=$(sed -n 's/^| `portolan \([a-z-]*\).*/\1/p' docs/commands.md | sort -u)
 [ -n "$commands" ] || fail "docs/commands.md names no commands"
 
 # The tree $1 starts, and has what belongs to it; the name of the licence is $2, the folder of zsh's completions $3.
