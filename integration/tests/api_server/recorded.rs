@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, Scene};
 
-/// What the test server does not do: it knows JSON alone.
+/// Documents in protobuf are not compared here; the source reads them, recorded and of this server alike.
 fn is_left_out(recording: &Recording) -> bool {
     recording.is_protobuf()
 }

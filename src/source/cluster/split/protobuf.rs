@@ -115,3 +115,71 @@ impl ProtobufSplitter {
         Ok(self.meta)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(number: u8, value: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2, value.len() as u8], value].concat()
+    }
+
+    /// A list with this kind, and what follows its metadata.
+    fn list(kind: &str, items: &[u8]) -> Vec<u8> {
+        let types = [field(1, b"v1"), field(2, kind.as_bytes())].concat();
+        let metadata = [field(1, b""), field(2, b"7"), field(3, b"x")].concat();
+        let object = [&field(1, &metadata), items].concat();
+        [protobuf::MAGIC, &field(1, &types), &field(2, &object), &field(3, b""), &field(4, b"")].concat()
+    }
+
+    fn split(bytes: &[u8], size: usize) -> Result<(Vec<Vec<u8>>, ListMeta), RequestError> {
+        let mut splitter = ProtobufSplitter::default();
+        let mut items = Vec::new();
+        for chunk in bytes.chunks(size) {
+            splitter.feed(chunk, &mut |item| {
+                items.push(item.to_vec());
+                Ok(())
+            })?;
+        }
+        Ok((items, splitter.finish("Service")?))
+    }
+
+    #[test]
+    fn objects_are_found_however_the_bytes_are_cut() {
+        // With a field of a later version.
+        let items = [field(2, b"one"), field(9, b"new"), field(2, b""), field(2, b"three")].concat();
+        let bytes = list("ServiceList", &items);
+        for size in 1..bytes.len() {
+            let (items, meta) = split(&bytes, size).unwrap();
+            assert_eq!(items, [&b"one"[..], b"", b"three"], "{size} bytes at once");
+            assert_eq!(
+                (meta.resource_version.as_deref(), meta.r#continue.as_deref()),
+                (Some("7"), Some("x"))
+            );
+        }
+        assert!(split(&list("ServiceList", b""), 3).unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn what_breaks_off_or_is_not_a_list_is_an_error() {
+        let whole = list("ServiceList", &field(2, b"one"));
+        // What comes after the list is empty, and may be missing.
+        for length in 0..whole.len() - 4 {
+            assert!(split(&whole[..length], 5).is_err(), "{length} bytes");
+        }
+        for wrong in [list("NodeList", b""), list("Service", b""), b"k8s\0\x0b".to_vec(), b"{}{}{}".to_vec()]
+        {
+            assert!(split(&wrong, 5).is_err(), "{wrong:?}");
+        }
+        // An item that is longer than the list.
+        let long = [protobuf::MAGIC, &[0x12, 2, 0x12, 3], b"abc"].concat();
+        assert!(split(&long, 5).is_err());
+    }
+
+    #[test]
+    fn nothing_grows_without_bound() {
+        let mut splitter = ProtobufSplitter::default();
+        let huge = [protobuf::MAGIC, &[0x12, 0xff, 0xff, 0xff, 0x7f, 0x12, 0xff, 0xff, 0xff, 0x0f]].concat();
+        assert!(splitter.feed(&huge, &mut |_| Ok(())).is_err());
+    }
+}
