@@ -21,6 +21,7 @@ mod context;
 #[cfg(test)]
 mod edit;
 mod endpoint_slice;
+mod endpoints;
 mod field;
 mod metadata;
 mod node;
@@ -29,6 +30,8 @@ mod port;
 pub mod protobuf;
 mod service;
 mod service_cidr;
+mod unknown;
+mod workload;
 mod write;
 
 pub use self::{
@@ -36,14 +39,16 @@ pub use self::{
     annotations::{Annotations, LAST_CHANGE_TRIGGER, LOAD_BALANCING, MAX_WEIGHT, WEIGHTS},
     context::{Context, FieldError, Kind, ObjectId, Problem},
     endpoint_slice::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, HintTarget},
+    endpoints::{EndpointAddress, EndpointSubset, Endpoints, SubsetPort},
     field::{Field, First, Labels, Parse},
     metadata::{Metadata, NameRule, PROXY_NAME_LABEL},
     node::{Node, NodeAddress, NodeSpec, NodeStatus, Taint},
     pod::{Container, ContainerPort, Pod, PodCondition, PodFacts, PodIp, PodPort, PodSpec, PodStatus},
     service::{
-        ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, PortOrName, Selection, Service, ServicePort,
-        ServiceSpec, ServiceStatus, SessionAffinityConfig, TargetPort,
+        ClientIpConfig, Lacks, LoadBalancerIngress, LoadBalancerStatus, PortOrName, Selection, Service,
+        ServicePort, ServiceSpec, ServiceStatus, SessionAffinityConfig, TargetPort, WantedFamilies,
     },
     service_cidr::{ServiceCidr, ServiceCidrSpec},
+    workload::{JobSpec, JobTemplate, PodCount, PodSet, PodTemplate, Workload, WorkloadSpec},
     write::Written,
 };

@@ -6,6 +6,7 @@ mod check;
 mod cleanup;
 mod connectivity_test;
 mod describe;
+mod diff;
 mod draw;
 mod explain;
 mod flows;
@@ -33,7 +34,7 @@ use crate::{
 pub fn run(command: Command) -> ExitCode {
     match command {
         Command::Render(args) => oneshot::render(&args),
-        Command::Diff(args) => oneshot::diff(&args),
+        Command::Diff(args) => diff::diff(&args),
         Command::Describe { command: DescribeCommand::Service(args) } => describe::service(&args),
         Command::Trace(args) => trace::trace(&args),
         Command::Check(args) => check::check(&args),

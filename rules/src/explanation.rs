@@ -7,6 +7,7 @@
 
 mod finding;
 mod reason;
+mod stand_ins;
 mod summary;
 pub mod trace;
 mod workload;
@@ -20,6 +21,7 @@ use std::{
 pub use self::{
     finding::Finding,
     reason::{Reason, Severity},
+    stand_ins::StandIns,
     summary::Answer,
     workload::{Labels, Pod, Selector, Workloads},
 };
@@ -97,6 +99,8 @@ pub struct ExplainedFrontend {
     pub policy: TrafficPolicy,
     /// Why it is not this Service's.
     pub left_out: Option<Reason>,
+    /// Whether its address or port stands for one that a cluster would assign.
+    pub is_stand_in: bool,
 }
 
 /// An endpoint.
@@ -112,6 +116,8 @@ pub struct ExplainedEndpoint {
     pub weight: u16,
     /// Whether its Pod is being deleted.
     pub terminating: bool,
+    /// Whether its address stands for one that a cluster would assign.
+    pub is_stand_in: bool,
     /// Why policy `Cluster` does not lead to it.
     pub cluster: Option<Reason>,
     /// Why policy `Local` does not lead to it.
@@ -199,7 +205,8 @@ impl View<'_> {
         } else {
             TrafficPolicy::Cluster
         };
-        ExplainedFrontend { key, kind, policy, left_out: others.or_else(held) }
+        let is_stand_in = self.workloads.stand_ins().has_frontend(&key);
+        ExplainedFrontend { key, kind, policy, left_out: others.or_else(held), is_stand_in }
     }
 
     fn endpoints(
@@ -233,6 +240,7 @@ impl View<'_> {
                 pod: pod.map(|pod| pod.name.clone()),
                 weight: endpoint.weight,
                 terminating: endpoint.terminating,
+                is_stand_in: self.workloads.stand_ins().addresses.contains(&at.ip()),
                 cluster: reason(TrafficPolicy::Cluster),
                 local: reason(TrafficPolicy::Local),
             }

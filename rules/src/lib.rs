@@ -19,9 +19,10 @@
 //!
 //! Two modules read rulesets, wherever they come from: [`print`](mod@print) writes one as text or JSON, and
 //! [`simulate`](mod@simulate) computes what it does with a packet. [`explanation`] says with both where Services lead and
-//! why, and [`picture`] draws that.
+//! why, [`picture`] draws that, and [`comparison`] says what differs between two states.
 #![forbid(unsafe_code)]
 
+pub mod comparison;
 pub mod compile;
 pub mod explanation;
 #[cfg(test)]

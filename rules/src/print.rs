@@ -11,6 +11,7 @@
 
 mod element;
 mod expression;
+mod iptables;
 mod json;
 mod nft;
 mod operation;
@@ -21,6 +22,7 @@ mod tests;
 use crate::ruleset::{Concat, Element, Expression, Family, Rule, Set, Statement};
 
 pub use self::{
+    iptables::iptables,
     json::json,
     nft::{nft, write_nft},
     operation::operation,

@@ -21,10 +21,13 @@ pub const WEIGHTS: &str = "portolan.io/weights";
 /// When the change that a slice shows began: an RFC 3339 time, written by the endpoint controller. On an EndpointSlice.
 pub const LAST_CHANGE_TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
+/// A lock of a leader election, which is in an `Endpoints` object that nobody mirrors.
+const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
+
 /// Largest weight.
 pub const MAX_WEIGHT: u16 = 100;
 
-/// Annotations whose names begin with `portolan.io/`, and [`LAST_CHANGE_TRIGGER`]; all others are skipped while
+/// Annotations whose names begin with `portolan.io/`, [`LAST_CHANGE_TRIGGER`], and [`LEADER`]; all others are skipped while
 /// reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotations(Vec<(Box<str>, Field<Box<str>>)>);
@@ -35,7 +38,7 @@ impl<'de> Parse<'de> for Annotations {
     fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
         let mut own = Vec::new();
         while let Some(name) = map.next_key::<Box<str>>()? {
-            if name.starts_with("portolan.io/") || *name == *LAST_CHANGE_TRIGGER {
+            if name.starts_with("portolan.io/") || *name == *LAST_CHANGE_TRIGGER || *name == *LEADER {
                 own.push((name, map.next_value()?));
             } else {
                 map.next_value::<IgnoredAny>()?;
@@ -49,6 +52,11 @@ impl Annotations {
     fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(key, _)| **key == *name)?;
         Some(value.get().map_or("", |text| text))
+    }
+
+    /// Whether [`LEADER`] is there.
+    pub(super) fn is_leader_lock(&self) -> bool {
+        self.get(LEADER).is_some()
     }
 
     /// The time in [`LAST_CHANGE_TRIGGER`], if it is valid.

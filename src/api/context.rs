@@ -19,9 +19,72 @@ pub enum Kind {
     Node,
     /// `networking.k8s.io/v1` `ServiceCIDR`.
     ServiceCidr,
+    /// `v1` `Endpoints`.
+    Endpoints,
+    /// `apps/v1` `Deployment`.
+    Deployment,
+    /// `apps/v1` `StatefulSet`.
+    StatefulSet,
+    /// `apps/v1` `DaemonSet`.
+    DaemonSet,
+    /// `apps/v1` `ReplicaSet`.
+    ReplicaSet,
+    /// `v1` `ReplicationController`.
+    ReplicationController,
+    /// `batch/v1` `Job`.
+    Job,
+    /// `batch/v1` `CronJob`.
+    CronJob,
 }
 
 impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 13] = [
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Pod,
+        Self::Node,
+        Self::ServiceCidr,
+        Self::Endpoints,
+        Self::Deployment,
+        Self::StatefulSet,
+        Self::DaemonSet,
+        Self::ReplicaSet,
+        Self::ReplicationController,
+        Self::Job,
+        Self::CronJob,
+    ];
+
+    /// The kind that the API spells like this.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The group and version that have this kind.
+    pub const fn api_version(self) -> &'static str {
+        match self {
+            Self::Service | Self::Pod | Self::Node | Self::Endpoints | Self::ReplicationController => "v1",
+            Self::EndpointSlice => "discovery.k8s.io/v1",
+            Self::ServiceCidr => "networking.k8s.io/v1",
+            Self::Deployment | Self::StatefulSet | Self::DaemonSet | Self::ReplicaSet => "apps/v1",
+            Self::Job | Self::CronJob => "batch/v1",
+        }
+    }
+
+    /// Whether it has a template of Pods.
+    pub const fn is_workload(self) -> bool {
+        matches!(
+            self,
+            Self::Deployment
+                | Self::StatefulSet
+                | Self::DaemonSet
+                | Self::ReplicaSet
+                | Self::ReplicationController
+                | Self::Job
+                | Self::CronJob
+        )
+    }
+
     /// Whether objects of this kind live in a namespace.
     pub const fn is_namespaced(self) -> bool {
         !matches!(self, Self::Node | Self::ServiceCidr)
@@ -35,6 +98,14 @@ impl Kind {
             Self::Pod => "Pod",
             Self::Node => "Node",
             Self::ServiceCidr => "ServiceCIDR",
+            Self::Endpoints => "Endpoints",
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
+            Self::ReplicaSet => "ReplicaSet",
+            Self::ReplicationController => "ReplicationController",
+            Self::Job => "Job",
+            Self::CronJob => "CronJob",
         }
     }
 }
@@ -127,6 +198,8 @@ pub struct Context {
     /// The value of the label `service.kubernetes.io/service-proxy-name` of this proxy's Services; without it, those
     /// that lack the label. All others belong to another proxy.
     pub own_proxy_name: Option<Box<str>>,
+    /// Whether a Service without a `ClusterIP` is converted as well: it will get a stand-in.
+    pub has_stand_ins: bool,
     /// What was ignored, with the reason; the caller drains it.
     pub warnings: Vec<Problem>,
     names: HashSet<Arc<str>>,
@@ -136,7 +209,11 @@ pub struct Context {
 impl Context {
     /// A new context for another thread.
     pub(crate) fn fork(&self) -> Self {
-        Self { own_proxy_name: self.own_proxy_name.clone(), ..Self::default() }
+        Self {
+            own_proxy_name: self.own_proxy_name.clone(),
+            has_stand_ins: self.has_stand_ins,
+            ..Self::default()
+        }
     }
 
     /// The shared copy of a text that many objects repeat: namespaces, nodes, zones, port names.

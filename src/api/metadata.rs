@@ -116,6 +116,16 @@ impl Metadata {
         Ok(())
     }
 
+    /// Whether the object was read from a cluster: an API server has given it a version.
+    pub(crate) fn is_from_a_cluster(&self) -> bool {
+        self.resource_version.get().is_some_and(|version| !version.is_empty())
+    }
+
+    /// Whether it is a lock of a leader election.
+    pub(super) fn is_leader_lock(&self) -> bool {
+        self.annotations.get().is_some_and(Annotations::is_leader_lock)
+    }
+
     /// When the change that a slice shows began, if the endpoint controller has written a valid time.
     pub fn last_change_trigger(&self) -> Option<jiff::Timestamp> {
         self.annotations.get()?.last_change_trigger()

@@ -112,6 +112,7 @@ structures!(PodSpec, Container, ContainerPort, PodStatus, PodCondition, PodIp);
 
 /// What of a Pod bears on endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says what another field of the API says")]
 pub struct PodFacts {
     /// `metadata.labels`.
     pub labels: Vec<(Arc<str>, Arc<str>)>,
@@ -128,6 +129,10 @@ pub struct PodFacts {
     pub node: Option<Arc<str>>,
     /// Named ports of containers and sidecars.
     pub ports: Vec<PodPort>,
+    /// Whether it has its node's addresses (`spec.hostNetwork`).
+    pub is_on_host: bool,
+    /// Whether it has no addresses because it was never in a cluster: it has no `status`.
+    pub is_unborn: bool,
 }
 
 /// A named container port.
@@ -158,9 +163,9 @@ impl Pod {
         }
         let phase = read(&status.phase, "status.phase")?.map_or("", |text| text);
         let mut addresses = Vec::new();
+        let is_on_host = read(&spec.host_network, "spec.hostNetwork")?.copied().unwrap_or(false);
         if phase != "Succeeded" && phase != "Failed" {
             addresses = status.pod_addresses(object, context)?;
-            let is_on_host = read(&spec.host_network, "spec.hostNetwork")?.copied().unwrap_or(false);
             if addresses.is_empty() && is_on_host {
                 addresses = status.host_addresses(object, context)?;
             }
@@ -174,6 +179,8 @@ impl Pod {
             terminating: !metadata.deletion_timestamp.is_absent(),
             node: on_node.map(|name| context.intern(name)),
             ports: spec.named_ports(context)?,
+            is_on_host,
+            is_unborn: *status == PodStatus::default() && !metadata.is_from_a_cluster(),
         })
     }
 }

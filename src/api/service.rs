@@ -2,17 +2,21 @@
 
 mod addresses;
 mod convert;
+mod lacks;
 mod ports;
 #[cfg(test)]
 mod tests;
 
+pub use self::lacks::{Lacks, WantedFamilies};
+
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::MapAccess};
 
 use super::{
-    field::{Field, Labels, Parse, structures},
+    field::{Field, Labels, Parse, structure, structures},
     metadata::Metadata,
+    unknown::KnownKeys,
 };
 
 /// A Service.
@@ -41,6 +45,10 @@ pub struct ServiceSpec {
     pub cluster_ips: Field<Vec<Field<Box<str>>>>,
     /// `ipFamilies`, which position of `clusterIPs` is of which family.
     pub ip_families: Field<Vec<Field<Box<str>>>>,
+    /// `ipFamilyPolicy`.
+    pub ip_family_policy: Field<Box<str>>,
+    /// `allocateLoadBalancerNodePorts`; true if absent.
+    pub allocate_load_balancer_node_ports: Field<bool>,
     /// `externalIPs`.
     #[serde(rename = "externalIPs")]
     pub external_ips: Field<Vec<Field<Box<str>>>>,
@@ -62,6 +70,9 @@ pub struct ServiceSpec {
     pub health_check_node_port: Field<i64>,
     /// `ports`.
     pub ports: Field<Vec<Field<ServicePort>>>,
+    /// Keys that the API does not have.
+    #[serde(skip)]
+    pub unknown: Vec<Box<str>>,
 }
 
 /// `spec.sessionAffinityConfig` of a [`Service`].
@@ -95,6 +106,9 @@ pub struct ServicePort {
     pub target_port: Field<PortOrName>,
     /// `nodePort`.
     pub node_port: Field<i64>,
+    /// Keys that the API does not have.
+    #[serde(skip)]
+    pub unknown: Vec<Box<str>>,
 }
 
 /// A port's number or name, as written (`IntOrString`).
@@ -144,15 +158,59 @@ pub struct LoadBalancerIngress {
     pub ip_mode: Field<Box<str>>,
 }
 
-structures!(
-    ServiceSpec,
-    SessionAffinityConfig,
-    ClientIpConfig,
-    ServicePort,
-    ServiceStatus,
-    LoadBalancerStatus,
-    LoadBalancerIngress,
-);
+impl ServiceSpec {
+    /// The keys of `spec`, as of Kubernetes 1.37.
+    pub(super) const KEYS: [&'static str; 20] = [
+        "allocateLoadBalancerNodePorts",
+        "clusterIP",
+        "clusterIPs",
+        "externalIPs",
+        "externalName",
+        "externalTrafficPolicy",
+        "healthCheckNodePort",
+        "internalTrafficPolicy",
+        "ipFamilies",
+        "ipFamilyPolicy",
+        "loadBalancerClass",
+        "loadBalancerIP",
+        "loadBalancerSourceRanges",
+        "ports",
+        "publishNotReadyAddresses",
+        "selector",
+        "sessionAffinity",
+        "sessionAffinityConfig",
+        "trafficDistribution",
+        "type",
+    ];
+}
+
+impl ServicePort {
+    /// The keys of an entry of `spec.ports`, as of Kubernetes 1.37.
+    pub(super) const KEYS: [&'static str; 6] =
+        ["name", "protocol", "appProtocol", "port", "targetPort", "nodePort"];
+}
+
+impl<'de> Parse<'de> for ServiceSpec {
+    const EXPECTED: &'static str = "a mapping";
+
+    fn from_map<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
+        let mut unknown = Vec::new();
+        let spec: Option<Self> = structure(KnownKeys { map, known: &Self::KEYS, unknown: &mut unknown })?;
+        Ok(spec.map(|spec| Self { unknown, ..spec }))
+    }
+}
+
+impl<'de> Parse<'de> for ServicePort {
+    const EXPECTED: &'static str = "a mapping";
+
+    fn from_map<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
+        let mut unknown = Vec::new();
+        let port: Option<Self> = structure(KnownKeys { map, known: &Self::KEYS, unknown: &mut unknown })?;
+        Ok(port.map(|port| Self { unknown, ..port }))
+    }
+}
+
+structures!(SessionAffinityConfig, ClientIpConfig, ServiceStatus, LoadBalancerStatus, LoadBalancerIngress,);
 
 /// How a Service selects Pods and their ports, to derive its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]

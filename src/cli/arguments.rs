@@ -5,11 +5,13 @@ mod check;
 mod cleanup;
 mod connectivity_test;
 mod describe;
+mod diff;
 mod draw;
 mod flows;
 mod get;
 mod input;
 mod precheck;
+mod read;
 mod render;
 mod run;
 mod spelling;
@@ -26,11 +28,13 @@ pub use self::{
     cleanup::CleanupArgs,
     connectivity_test::{ConnectivityTestArgs, ConnectivityTestOutput},
     describe::{DescribeCommand, DescribeServiceArgs, When},
+    diff::{DiffArgs, DiffOutput},
     draw::{DrawArgs, DrawOutput},
     flows::{FlowsArgs, FlowsOutput},
     get::{CommitsArgs, CommitsOutput, GetArgs, GetCommand, GetOutput},
     input::{InputArgs, LoggingArgs, ManifestArgs},
     precheck::{PrecheckArgs, PrecheckOutput},
+    read::ReadArgs,
     render::{Output, RenderArgs},
     run::RunArgs,
     spelling::normalize,
@@ -63,12 +67,12 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print the full ruleset for this node, without touching the kernel
-    #[command(args_override_self = true, after_help = render::RENDER)]
+    #[command(args_override_self = true, after_help = render::HELP)]
     Render(RenderArgs),
 
-    /// Show what would change in the kernel
-    #[command(args_override_self = true, after_help = render::DIFF)]
-    Diff(InputArgs),
+    /// Show what would change in the kernel, or what differs between two states of manifests
+    #[command(args_override_self = true, after_help = diff::HELP)]
+    Diff(DiffArgs),
 
     /// Explain a Service: where its frontends lead, and what is left out and why
     #[command(subcommand_required = true, after_help = describe::HELP)]

@@ -12,7 +12,9 @@ use super::{
 
 /// Reports the findings of all Services: exit status 0 none that counts, 1 some, 2 an error.
 pub fn check(args: &CheckArgs) -> ExitCode {
-    let scene = match Scene::open(&args.view) {
+    let mut view = args.view.clone();
+    view.filenames.extend(args.paths.iter().cloned());
+    let scene = match Scene::open(&view) {
         Ok(scene) => scene,
         Err(code) => return code,
     };

@@ -5,7 +5,9 @@ use std::{collections::HashMap, fmt::Write as _, io::Write as _, net::SocketAddr
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use portolan_rules::{
-    explanation::{ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Severity, View},
+    explanation::{
+        ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Severity, StandIns, View,
+    },
     frontends::{FrontendKey, FrontendKind},
     model::{LoadBalancing, ObjectName, TrafficPolicy},
     simulate::Probability,
@@ -176,7 +178,8 @@ fn write_frontend(
     depth: usize,
 ) -> std::fmt::Result {
     let indent = 2 + 2 * depth;
-    let title = format!("{} {}", kind(frontend.kind), address(view, &frontend.key));
+    let stand_in = StandIns::mark(frontend.is_stand_in);
+    let title = format!("{} {}{stand_in}", kind(frontend.kind), address(view, &frontend.key));
     let width = 46_usize.saturating_sub(indent);
     if let Some(reason) = &frontend.left_out {
         let style = colour(Severity::Error);
@@ -204,7 +207,7 @@ fn write_endpoint(
 ) -> std::fmt::Result {
     let pod = endpoint.pod.as_ref().map(|pod| format!(" Pod {pod}")).unwrap_or_default();
     let node = endpoint.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
-    write!(out, "    {}{pod}{node}", endpoint.at)?;
+    write!(out, "    {}{}{pod}{node}", endpoint.at, StandIns::mark(endpoint.is_stand_in))?;
     for (policy, of_policy) in shares {
         let label = match (shares.len(), policy) {
             (1, _) => "",

@@ -1,13 +1,14 @@
 //! What the commands that explain have in common: the input, compiled for a node.
 
 pub mod agent;
-mod cluster;
+pub(super) mod cluster;
 pub mod kernel;
 pub mod socket;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -23,7 +24,7 @@ use portolan_rules::{
 
 pub use self::{agent::Live, kernel::Compared, socket::SocketError};
 use super::{
-    arguments::ViewArgs,
+    arguments::{InputArgs, ViewArgs},
     input::{self, Input},
 };
 use crate::{
@@ -90,7 +91,20 @@ impl Scene {
 
     /// The same for a command that needs no other Services than these.
     pub fn open_for(args: &ViewArgs, wanted: &Wanted) -> Result<Self, ExitCode> {
-        match Self::read(args, wanted) {
+        Self::of(Self::read(args, wanted))
+    }
+
+    /// Reads and compiles manifests as this node sees them.
+    pub fn of_input(args: &InputArgs) -> Result<Self, ExitCode> {
+        let read = || {
+            let input = input::read(args)?;
+            Ok(Self::of_files(input, &args.all_paths()))
+        };
+        Self::of(read())
+    }
+
+    fn of(read: Result<Option<Self>, Error>) -> Result<Self, ExitCode> {
+        match read {
             Ok(scene) => scene.ok_or_else(error),
             Err(failure) => {
                 super::fail(&failure);
@@ -105,16 +119,19 @@ impl Scene {
         if let Some(node) = &args.node {
             options.set(&HOSTNAME_OVERRIDE, Some(node.clone().into()));
         }
-        let settings = Settings::new(&options)?;
+        let settings = input::settings(&options, &args.read)?;
         if args.filenames.is_empty() {
             return Self::read_live(args, settings, wanted).map(Some);
         }
-        let source = input::source(&settings, &args.filenames, args.manifests);
-        let paths = args.filenames.iter().map(|path| path.display().to_string());
+        let input = input::files(settings, &args.filenames, args.manifests, &args.read, args.logging);
+        Ok(Self::of_files(input, &args.filenames))
+    }
+
+    /// Nothing if no object can be used.
+    pub fn of_files(input: Input, paths: &[PathBuf]) -> Option<Self> {
+        let paths = paths.iter().map(|path| path.display().to_string());
         let origin = format!("from {}", paths.collect::<Vec<_>>().join(", "));
-        let mut input = input::load(settings, source, args.logging);
-        input.is_this_node = args.node.is_none();
-        Ok((input.completeness != Completeness::Nothing).then(|| Self::compile(input, &origin)))
+        (input.completeness != Completeness::Nothing).then(|| Self::compile(input, &origin))
     }
 
     /// Gets the state of the agent that runs here, or of a cluster.
@@ -145,6 +162,11 @@ impl Scene {
         let mut compiler = input.compiler();
         let Input { settings, mut state, completeness, workloads, unusable, .. } = input;
         compiler.load(&mut state, &Ruleset::default());
+        let stand_ins = if workloads.stand_ins().is_empty() {
+            ""
+        } else {
+            ", with stand-ins for what a cluster would assign"
+        };
         Self {
             ruleset: compiler.ruleset(),
             host: host(&state, &compiler),
@@ -153,7 +175,7 @@ impl Scene {
             workloads,
             is_whole: completeness == Completeness::Whole,
             unusable,
-            origin: format!("{origin}, as node {} would program it", settings.node_name),
+            origin: format!("{origin}, as node {} would program it{stand_ins}", settings.node_name),
             live: None,
             is_of_kernel: false,
         }

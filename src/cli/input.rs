@@ -1,6 +1,6 @@
 //! Reads the manifests of a command.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use portolan_rules::{
     compile::Compiler,
@@ -11,9 +11,16 @@ use portolan_rules::{
 
 use crate::{
     agent::NodeFacts,
-    cli::arguments::{InputArgs, LoggingArgs, ManifestArgs},
-    config::{Error, settings::Settings},
-    source::manifest::{Completeness, MAX_FILE_SIZE, Objects, Problem, Source},
+    cli::{
+        arguments::{InputArgs, LoggingArgs, ManifestArgs, ReadArgs},
+        explain::{Error, cluster},
+    },
+    config::{
+        self, Options,
+        options::MODE,
+        settings::{DetectLocal, RunSettings, Settings},
+    },
+    source::manifest::{Completeness, MAX_FILE_SIZE, Objects, Problem, Source, StandInRanges, is_pattern},
 };
 
 /// The manifests at these paths, of which this node serves what is its own.
@@ -22,6 +29,42 @@ pub fn source(settings: &Settings, paths: &[PathBuf], args: ManifestArgs) -> Sou
         .with_proxy_name(settings.proxy_name.clone())
         .allow_empty(args.allow_empty)
         .with_max_file_size(args.max_file_size.unwrap_or(MAX_FILE_SIZE))
+}
+
+/// The settings of the rules, from flags or from the configuration file of `run`.
+pub fn settings(options: &Options, read: &ReadArgs) -> Result<Settings, config::Error> {
+    let Some(path) = &read.config else { return Settings::new(options) };
+    let mut options = options.clone();
+    // What is printed is for nftables, whatever mode the file is for.
+    options.set(&MODE, Some("nftables".to_owned().into()));
+    let settings = RunSettings::resolve(&options, Some(path), false)?;
+    for warning in &settings.warnings {
+        eprintln!("portolan: warning: {warning}");
+    }
+    if !settings.without_effect.is_empty() {
+        eprintln!("portolan: warning: without effect here: {}", settings.without_effect.join(", "));
+    }
+    Ok(settings.node)
+}
+
+/// The paths, with the files in place of patterns that the shell has not expanded.
+fn expand(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let expand = |path: &PathBuf| -> Vec<PathBuf> {
+        let pattern = path.to_str().filter(|text| is_pattern(text) && !path.exists());
+        let found = pattern.and_then(|pattern| glob::glob(pattern).ok());
+        let found: Vec<PathBuf> = found.into_iter().flatten().filter_map(Result::ok).collect();
+        if found.is_empty() { vec![path.clone()] } else { found }
+    };
+    paths.iter().flat_map(expand).collect()
+}
+
+/// Where stand-ins come from, besides what the manifests say.
+pub fn stand_in_ranges(settings: &Settings) -> StandInRanges {
+    let pods = match &settings.detect_local {
+        DetectLocal::ClusterCidr(networks) => networks.clone(),
+        DetectLocal::NodeCidr | DetectLocal::Bridge(_) | DetectLocal::InterfacePrefix(_) => Vec::new(),
+    };
+    StandInRanges { services: settings.service_cidrs.clone(), pods, has_node: false }
 }
 
 /// The state that the manifests give, and how complete it is.
@@ -36,30 +79,61 @@ pub struct Input {
     pub is_path_missing: bool,
     /// The Services that cannot be used at all, and why.
     pub unusable: BTreeMap<ObjectName, String>,
-    /// Whether this machine is the node, so that its addresses are the node's.
-    pub is_this_node: bool,
+    /// Whether the addresses of this machine count.
+    pub host_addresses: bool,
 }
 
 impl Input {
     /// A compiler that knows the node and the ServiceCIDRs, and has compiled nothing yet.
     pub fn compiler(&mut self) -> Compiler {
-        let Self { settings, state, service_cidrs, is_this_node, .. } = self;
+        let Self { settings, state, service_cidrs, host_addresses, .. } = self;
         let mut compiler = Compiler::new(settings.config.clone());
         if let Some(lacking) = settings.lacks(state.node()) {
             eprintln!("portolan: warning: {lacking}");
         }
-        let facts = if *is_this_node { NodeFacts::new } else { NodeFacts::elsewhere };
-        facts(settings, state.node()).apply(&mut compiler, state);
+        let facts = if *host_addresses {
+            NodeFacts::new(settings, state.node())
+        } else {
+            let has_node_ports =
+                || state.services().any(|(service, _)| service.ports.iter().any(|p| p.node_port.is_some()));
+            if state.node().addresses.is_empty() && has_node_ports() {
+                eprintln!(
+                    "portolan: warning: the input has no addresses of Node {}: node ports answer nowhere; \
+                     --host-addresses takes those of this machine",
+                    settings.node_name
+                );
+            }
+            NodeFacts::elsewhere(settings, state.node())
+        };
+        facts.apply(&mut compiler, state);
         compiler.set_service_cidrs(state, &[&service_cidrs[..], &settings.service_cidrs].concat());
         compiler
     }
 }
 
-/// Reads the manifests. Problems with them are written to standard error, a line each.
+/// Reads the manifests, or lists the cluster. Problems are written to standard error, a line each.
 pub fn read(args: &InputArgs) -> Result<Input, Error> {
-    let settings = Settings::new(&args.options.0)?;
-    let source = source(&settings, &args.filenames, args.manifests);
-    Ok(load(settings, source, args.logging))
+    let settings = settings(&args.options.0, &args.read)?;
+    if args.kubeconfig.is_none() && args.context.is_none() {
+        return Ok(files(settings, &args.all_paths(), args.manifests, &args.read, args.logging));
+    }
+    let (input, _) = cluster::list(args.kubeconfig.clone(), args.context.clone(), settings, args.logging)?;
+    Ok(Input { host_addresses: args.read.host_addresses, ..input })
+}
+
+/// Reads the manifests at these paths. Problems with them are written to standard error, a line each.
+pub fn files(
+    settings: Settings,
+    paths: &[PathBuf],
+    manifests: ManifestArgs,
+    read: &ReadArgs,
+    logging: LoggingArgs,
+) -> Input {
+    let ranges = StandInRanges { has_node: !read.host_addresses, ..stand_in_ranges(&settings) };
+    let ranges = (!read.no_stand_ins).then_some(ranges);
+    let source =
+        source(&settings, &expand(paths), manifests).recursive(read.recursive).with_stand_ins(ranges);
+    Input { host_addresses: read.host_addresses, ..load(settings, source, logging) }
 }
 
 /// Loads a source. Problems with it are written to standard error, a line each.
@@ -69,6 +143,9 @@ pub fn load(settings: Settings, mut source: Source, logging: LoggingArgs) -> Inp
         slices,
         node,
         service_cidrs,
+        node_names,
+        stand_ins,
+        without_stand_in,
         ignored,
         warnings,
         errors,
@@ -80,6 +157,19 @@ pub fn load(settings: Settings, mut source: Source, logging: LoggingArgs) -> Inp
     }
     for error in &errors {
         eprintln!("portolan: {error}");
+    }
+    for object in without_stand_in {
+        eprintln!("portolan: warning: {object} is left for a stand-in");
+    }
+    if let Some(warning) = unknown_node(&settings.node_name, &node_names) {
+        eprintln!("portolan: warning: {warning}");
+    }
+    if !stand_ins.is_empty() {
+        let count = stand_ins.addresses.len() + stand_ins.node_ports.len();
+        eprintln!(
+            "portolan: warning: {count} addresses and ports that a cluster would assign are stand-ins \
+             (--no-stand-ins leaves out what lacks them)"
+        );
     }
     if logging.verbosity >= 4 {
         for (kind, count) in ignored {
@@ -104,7 +194,7 @@ pub fn load(settings: Settings, mut source: Source, logging: LoggingArgs) -> Inp
         workloads,
         is_path_missing,
         unusable,
-        is_this_node: true,
+        host_addresses: false,
     }
 }
 
@@ -113,4 +203,18 @@ fn unusable(problem: &Problem) -> Option<(ObjectName, String)> {
     let (namespace, name) = problem.object.as_deref()?.strip_prefix("Service ")?.split_once('/')?;
     let field = problem.field.as_deref().map(|field| format!("{field} ")).unwrap_or_default();
     Some((ObjectName::new(namespace, name), format!("{field}{}", problem.message)))
+}
+
+/// A warning if the input has Nodes, but not the one of this name.
+pub fn unknown_node(name: &Arc<str>, names: &[Arc<str>]) -> Option<String> {
+    const SHOWN: usize = 5;
+    if names.is_empty() || names.contains(name) {
+        return None;
+    }
+    let shown = names.iter().take(SHOWN).map(|name| &**name).collect::<Vec<_>>().join(", ");
+    let more = names.len().checked_sub(SHOWN).filter(|more| *more > 0);
+    let more = more.map(|more| format!(" and {more} more")).unwrap_or_default();
+    Some(format!(
+        "the input has no Node {name}, but {shown}{more}; --hostname-override says which node this is"
+    ))
 }

@@ -1,4 +1,4 @@
-//! `render` and `diff`: what the rules are, and what would change.
+//! `render`: what the rules are. What `diff` shares with it.
 
 use std::process::ExitCode;
 
@@ -6,14 +6,17 @@ use portolan_rules::{
     compile::{Compiler, Severity},
     print,
     restart::leftovers::Leftovers,
-    ruleset::{Ruleset, diff},
+    ruleset::Ruleset,
 };
 
-use super::input::{self, Input};
+use super::{
+    explain::Scene,
+    input::{self, Input},
+};
 use crate::{
     cli::arguments::{InputArgs, Output, RenderArgs},
     config::settings::Settings,
-    kernel::nftables::{Error, Kernel, Needs, Tables},
+    kernel::nftables::{Error, Kernel, Needs},
     source::manifest::Completeness,
 };
 
@@ -27,13 +30,23 @@ pub fn render(args: &RenderArgs) -> ExitCode {
     if input.completeness == Completeness::Nothing || input.is_path_missing {
         return ExitCode::FAILURE;
     }
+    if args.output == Output::Iptables {
+        return iptables(input, &args.input);
+    }
+    let stand_ins = input.workloads.stand_ins().lines(&input.state, &input.workloads);
     let compiled = match compile(input, |_| Ok(Ruleset::default())) {
         Ok(compiled) => compiled,
         Err(error) => return super::fail(&error),
     };
     let text = match args.output {
-        Output::Nft => print::nft(&compiled.desired),
-        Output::Json => format!("{:#}\n", print::json(&compiled.desired)),
+        Output::Nft => comments(&stand_ins) + &print::nft(&compiled.desired),
+        Output::Iptables | Output::Json => {
+            let mut json = print::json(&compiled.desired);
+            if !stand_ins.is_empty() {
+                json["nftables"][0]["metainfo"]["stand_ins"] = stand_ins.into();
+            }
+            format!("{json:#}\n")
+        }
     };
     match super::print(text.as_bytes()) {
         ExitCode::SUCCESS if compiled.is_complete => ExitCode::SUCCESS,
@@ -41,45 +54,28 @@ pub fn render(args: &RenderArgs) -> ExitCode {
     }
 }
 
-/// Prints what would change in the kernel: exit status 0 nothing, 1 something, 2 an error.
-pub fn diff(args: &InputArgs) -> ExitCode {
-    let error = ExitCode::from(2);
-    let mut input = match input::read(args) {
-        Ok(input) => input,
-        Err(failure) => {
-            super::fail(&failure);
-            return error;
-        }
-    };
-    if input.completeness == Completeness::Nothing {
-        return error;
-    }
-    let table = input.settings.config.table.clone();
-    let compiled = open(&mut input.settings)
-        .and_then(|mut kernel| compile(input, |compiler| kernel.read(&table, &mut &*compiler)));
-    let Compiled { kernel, desired, is_complete } = match compiled {
-        Ok(compiled) => compiled,
-        Err(failure) => {
-            super::fail(&failure);
-            return error;
-        }
-    };
-    let transaction = diff::diff_into(&table, &kernel, desired);
-    let mut text = String::new();
-    for (family, operation) in &transaction.operations {
-        text.push_str(&print::operation(operation, *family, &table));
-        text.push('\n');
-    }
+/// Prints the Services as `iptables-restore` takes them.
+fn iptables(input: Input, args: &InputArgs) -> ExitCode {
+    let cidrs = [&input.service_cidrs[..], &input.settings.service_cidrs].concat();
+    let stand_ins = input.workloads.stand_ins().lines(&input.state, &input.workloads);
+    let Some(scene) = Scene::of_files(input, &args.all_paths()) else { return ExitCode::FAILURE };
+    let view = scene.view();
+    let text = comments(&stand_ins) + &print::iptables(&view, &view.services(), &cidrs);
     match super::print(text.as_bytes()) {
-        ExitCode::SUCCESS if !is_complete => error,
-        ExitCode::SUCCESS if transaction.is_empty() => ExitCode::SUCCESS,
-        ExitCode::SUCCESS => ExitCode::from(1),
-        _ => error,
+        ExitCode::SUCCESS if scene.is_whole => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     }
 }
 
+/// Stand-ins as comments of a file for `nft -f`.
+fn comments(stand_ins: &[String]) -> String {
+    let title = (!stand_ins.is_empty()).then_some("Stand-ins, in place of what a cluster would assign:\n");
+    let lines = stand_ins.iter().map(|line| format!("#   {line}\n"));
+    title.into_iter().map(|title| format!("# {title}")).chain(lines).collect()
+}
+
 /// Takes those families out of the settings that `run` would leave out on this kernel.
-fn open(settings: &mut Settings) -> Result<Kernel, Error> {
+pub(super) fn open(settings: &mut Settings) -> Result<Kernel, Error> {
     let config = &mut settings.config;
     let mut kernel = Kernel::open()?;
     let features = kernel.probe(&config.table)?;
@@ -92,17 +88,17 @@ fn open(settings: &mut Settings) -> Result<Kernel, Error> {
 }
 
 /// What was compiled.
-struct Compiled {
+pub(super) struct Compiled {
     /// What the kernel has.
-    kernel: Ruleset,
+    pub kernel: Ruleset,
     /// What it is to have.
-    desired: Ruleset,
+    pub desired: Ruleset,
     /// Whether all of the input could be used.
-    is_complete: bool,
+    pub is_complete: bool,
 }
 
 /// Compiles the input against what the kernel has, of which nothing goes while the input is incomplete.
-fn compile(
+pub(super) fn compile(
     mut input: Input,
     read: impl FnOnce(&Compiler) -> Result<Ruleset, Error>,
 ) -> Result<Compiled, Error> {

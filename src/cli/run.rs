@@ -173,7 +173,8 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
 }
 
 fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
-    input::source(&settings.node, &args.filenames, args.manifests)
+    let ranges = args.stand_ins.then(|| input::stand_in_ranges(&settings.node));
+    input::source(&settings.node, &args.filenames, args.manifests).with_stand_ins(ranges)
 }
 
 /// Takes over the first state of the manifests; returns whether all of them could be used.
@@ -188,8 +189,21 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
         errors,
         completeness,
         is_path_missing: _,
+        node_names,
+        stand_ins,
+        without_stand_in,
     } = objects;
     manifest::report(&warnings, &errors);
+    if let Some(warning) = input::unknown_node(&settings.node.node_name, &node_names) {
+        warn!(error = warning, "This node is none of the manifests' Nodes");
+    }
+    for object in without_stand_in {
+        warn!(object, "No stand-in is left");
+    }
+    if !stand_ins.is_empty() {
+        let (addresses, ports) = (stand_ins.addresses.len(), stand_ins.node_ports.len());
+        warn!(addresses, ports, "Stand-ins are used for what a cluster would assign");
+    }
     for (kind, count) in ignored {
         debug!(%kind, count, "Objects that do not matter here");
     }

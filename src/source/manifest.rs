@@ -7,6 +7,7 @@ mod contents;
 mod derive;
 mod document;
 mod files;
+mod mistake;
 mod objects;
 mod parallel;
 mod parse;
@@ -14,12 +15,14 @@ mod problem;
 mod size;
 mod source;
 mod split;
+mod stand_ins;
 mod watch;
 mod workloads;
 
 pub use self::{
     problem::{Problem, report},
-    source::{MAX_FILE_SIZE, Objects, Refresh, Source},
+    source::{MAX_FILE_SIZE, Objects, Refresh, Source, is_pattern},
+    stand_ins::StandInRanges,
     watch::Watcher,
 };
 pub use super::event::Completeness;

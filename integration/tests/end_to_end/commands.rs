@@ -94,7 +94,8 @@ fn diff_says_what_would_change_and_its_exit_code_whether() {
     assert_code(&portolan(&scene, &["run", "--once"]), 0);
     let same = portolan(&scene, &["diff"]);
     assert_code(&same, 0);
-    assert_eq!(stdout(&same), "", "nothing to say");
+    assert!(stdout(&same).starts_with("No difference from the kernel: "), "{}", stdout(&same));
+    assert_eq!(stdout(&portolan(&scene, &["diff", "-o", "nft"])), "", "no operation");
 
     scene.put_services(&[&two]);
     let swapped = portolan(&scene, &["diff"]);

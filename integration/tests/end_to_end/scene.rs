@@ -25,6 +25,8 @@ pub struct Scene {
     pub manifests: Manifests,
     pub shell: Pod,
     agents: Vec<Agent>,
+    /// Whether rules are printed for iptables and loaded, rather than written by the binary.
+    is_iptables: bool,
 }
 
 impl Scene {
@@ -33,7 +35,13 @@ impl Scene {
         let manifests = Manifests::new().unwrap();
         manifests.put("nodes.yaml", &lab.nodes().map(portolan_integration::Node::object)).unwrap();
         let shell = lab.node_a.pod("shell").unwrap();
-        Self { lab, manifests, shell, agents: Vec::new() }
+        Self { lab, manifests, shell, agents: Vec::new(), is_iptables: false }
+    }
+
+    /// The same with rules that are printed for iptables, and loaded once.
+    #[allow(dead_code, reason = "for the tests of policies, which share this file")]
+    pub fn with_iptables() -> Self {
+        Self { is_iptables: true, ..Self::new() }
     }
 
     /// Pods `web-1` on node-a and `web-2`, `web-3` on node-b, which answer every protocol on port 8080.
@@ -43,6 +51,12 @@ impl Scene {
             let pod = node.pod(name).unwrap().serve(Protocol::Tcp, 8080).unwrap();
             pod.serve(Protocol::Udp, 8080).unwrap().serve(Protocol::Sctp, 8080).unwrap()
         })
+    }
+
+    /// Whether rules are printed for iptables and loaded once.
+    #[allow(dead_code, reason = "for the tests of policies, which share this file")]
+    pub fn is_iptables(&self) -> bool {
+        self.is_iptables
     }
 
     /// Writes a manifest file: a Service and its slices, or whatever else.
@@ -83,8 +97,26 @@ impl Scene {
     /// Runs the binary on both nodes with these arguments.
     pub fn run_with(&mut self, arguments: &[&str]) {
         for node in self.lab.nodes() {
+            if self.is_iptables {
+                self.load(node, arguments);
+                continue;
+            }
             let agent = Agent::start(node, self.manifests.path(), arguments);
             self.agents.push(agent.unwrap_or_else(|error| panic!("{error}")));
+        }
+    }
+
+    /// Loads what the binary prints for iptables.
+    fn load(&self, node: &portolan_integration::Node, arguments: &[&str]) {
+        let facts = ["-f", self.manifests.path().to_str().unwrap(), "--hostname-override", node.name()];
+        let render = [&["render", "-o", "iptables"][..], &facts, arguments].concat();
+        let rendered = Agent::command(node, &render).unwrap();
+        assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+        let text = String::from_utf8(rendered.stdout).unwrap();
+        for restore in ["iptables-restore", "ip6tables-restore"] {
+            let output = node.namespace().output(restore, &["-n"], &text).unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{restore}: {said}\n{text}");
         }
     }
 

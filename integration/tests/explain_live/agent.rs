@@ -156,7 +156,7 @@ fn the_state_is_a_manifest_of_its_own() {
     let file = file.display().to_string();
     let namespace = running.scene.lab.node_a.namespace();
     let answer = portolan(namespace, &["diff", "-f", &file, "--hostname-override", "node-a"]);
-    assert_eq!((answer.code, &*answer.stdout), (Some(0), ""), "{answer:?}");
+    assert!(answer.code == Some(0) && answer.stdout.starts_with("No difference"), "{answer:?}");
 }
 
 #[test]

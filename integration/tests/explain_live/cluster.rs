@@ -125,3 +125,18 @@ fn the_binary_is_a_plugin_of_kubectl() {
     let answer = Answer::from(namespace.output("env", &arguments, "").unwrap());
     assert!(answer.stderr.contains("there are node-a, node-b (--node)"), "{answer:?}");
 }
+
+#[test]
+fn rules_are_printed_and_compared_without_a_pipe() {
+    let cluster = Cluster::new();
+    let node = ["--hostname-override", "node-a"];
+    let render = cluster.run(&[&["render"][..], &node].concat());
+    assert_eq!((render.code, &*render.stderr), (Some(0), ""));
+    assert!(render.stdout.contains("comment \"default/web:http\""), "{}", render.stdout);
+    let diff = cluster.run(&[&["diff"][..], &node].concat());
+    assert_eq!(diff.code, Some(1), "{}", diff.stderr);
+    assert!(diff.stdout.contains("default/web: new: "), "{}", diff.stdout);
+    let both = cluster.run(&["render", "-f", "web.yaml"]);
+    assert_eq!(both.code, Some(1));
+    assert!(both.stderr.contains("cannot be used with"), "{}", both.stderr);
+}

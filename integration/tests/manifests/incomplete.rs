@@ -104,7 +104,7 @@ fn objects_of_other_kinds_alone_are_nothing_and_beside_others_they_are_fine() {
     fs::write(directory.path().join("a.yaml"), "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}")
         .unwrap();
     let objects = source(directory.path()).load();
-    assert_one_error(&objects, "holds no Service, EndpointSlice, Pod, Node or ServiceCIDR");
+    assert_one_error(&objects, "holds no Service, EndpointSlice, Endpoints, Pod, Node or ServiceCIDR");
     assert_eq!(objects.completeness, Completeness::Nothing);
     fs::write(directory.path().join("b.yaml"), service("web", 80)).unwrap();
     let objects = source(directory.path()).load();

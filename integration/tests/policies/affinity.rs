@@ -64,7 +64,10 @@ pub fn each(clients: &[Client], target: SocketAddr) -> Vec<String> {
 /// another port, with a choice of its own.
 #[test]
 fn a_client_meets_one_endpoint_at_every_frontend_of_the_port() {
-    let mut scene = Scene::new();
+    a_client_meets_one_endpoint_at_every_frontend_of_the_port_in(Scene::new());
+}
+
+pub fn a_client_meets_one_endpoint_at_every_frontend_of_the_port_in(mut scene: Scene) {
     let [one, two, three] = scene.web_pods();
     scene.lab.route_external_through(&scene.lab.node_a).unwrap();
     put(&scene, 1, &sticky(&exposed(&scene, 1), 3600), &ready(&[&one, &two, &three]));
@@ -95,7 +98,10 @@ fn a_client_meets_one_endpoint_at_every_frontend_of_the_port() {
 /// "Not shared between its ports": each port draws for itself.
 #[test]
 fn the_ports_of_a_service_are_independent() {
-    let mut scene = Scene::new();
+    the_ports_of_a_service_are_independent_in(Scene::new());
+}
+
+pub fn the_ports_of_a_service_are_independent_in(mut scene: Scene) {
     let [one, two, three] = scene.web_pods();
     let address = scene.lab.cluster_ip(1);
     let two_ports =

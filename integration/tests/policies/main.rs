@@ -6,6 +6,7 @@ mod affinity_changes;
 mod balancing;
 mod frontends;
 mod host_network;
+mod iptables;
 mod local;
 mod matrix;
 mod node_addresses;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Policy, source, destination, and what is met: the local endpoint, the remote one, whether masqueraded.
-type Cell = (&'static str, &'static str, &'static str, &'static str);
+pub type Cell = (&'static str, &'static str, &'static str, &'static str);
 
 const WITH_DETECTOR: [Cell; 27] = [
     ("default", "pod", "ClusterIP", "L+R"),
@@ -48,7 +48,7 @@ const WITH_DETECTOR: [Cell; 27] = [
 ];
 
 /// What is different without a detector: node and outside lose SNAT at ClusterIPs, pods are led to L only.
-const WITHOUT_DETECTOR: [Cell; 8] = [
+pub const WITHOUT_DETECTOR: [Cell; 8] = [
     ("default", "node", "ClusterIP", "L+R"),
     ("default", "outside", "ClusterIP", "L+R"),
     ("eTP=Local", "pod", "node port", "L"),
@@ -60,7 +60,7 @@ const WITHOUT_DETECTOR: [Cell; 8] = [
 ];
 
 /// What is different with `--masquerade-all`: pods, too, are hidden from the endpoints of ClusterIPs.
-const MASQUERADE_ALL: [Cell; 3] = [
+pub const MASQUERADE_ALL: [Cell; 3] = [
     ("default", "pod", "ClusterIP", "L+R SNAT"),
     ("eTP=Local", "pod", "ClusterIP", "L+R SNAT"),
     ("iTP=Local", "pod", "ClusterIP", "L SNAT"),
@@ -111,7 +111,10 @@ fn met(client: &Client, own: IpAddr, target: SocketAddr) -> String {
 }
 
 fn holds(arguments: &[&str], changes: &[&[Cell]]) {
-    let mut scene = Scene::new();
+    holds_in(Scene::new(), arguments, changes);
+}
+
+pub fn holds_in(mut scene: Scene, arguments: &[&str], changes: &[&[Cell]]) {
     let [one, two, _] = scene.web_pods();
     scene.lab.route_external_through(&scene.lab.node_a).unwrap();
     // What is not masqueraded is answered to the client itself, which must come through node-a again.

@@ -41,7 +41,10 @@ fn from(client: &Client, source: IpAddr) -> Client {
 /// Rows "ext allowed/blocked → NodePort, VIPs", "pod → VIPs", "node → VIPs".
 #[test]
 fn a_vip_is_for_sources_in_the_ranges_and_the_other_frontends_for_all() {
-    let mut scene = Scene::new();
+    a_vip_is_for_sources_in_the_ranges_and_the_other_frontends_for_all_in(Scene::new());
+}
+
+pub fn a_vip_is_for_sources_in_the_ranges_and_the_other_frontends_for_all_in(mut scene: Scene) {
     let [one, two, _] = scene.web_pods();
     let stranger = stranger(&scene);
     scene.lab.route_external_through(&scene.lab.node_a).unwrap();
@@ -71,7 +74,10 @@ fn a_vip_is_for_sources_in_the_ranges_and_the_other_frontends_for_all() {
 /// "node→VIPs; source=VIP→same VIP".
 #[test]
 fn the_node_in_a_range_may_use_the_vip_as_its_source() {
-    let mut scene = Scene::new();
+    the_node_in_a_range_may_use_the_vip_as_its_source_in(Scene::new());
+}
+
+pub fn the_node_in_a_range_may_use_the_vip_as_its_source_in(mut scene: Scene) {
     let [one, two, _] = scene.web_pods();
     let stranger = stranger(&scene);
     scene.lab.route_external_through(&scene.lab.node_a).unwrap();
@@ -123,7 +129,10 @@ fn ranges_of_one_family_leave_the_other_open() {
 /// "The filter exists even with zero endpoints: disallowed drop, allowed reject."
 #[test]
 fn without_endpoints_the_allowed_are_refused_and_the_others_meet_silence() {
-    let mut scene = Scene::new();
+    without_endpoints_the_allowed_are_refused_and_the_others_meet_silence_in(Scene::new());
+}
+
+pub fn without_endpoints_the_allowed_are_refused_and_the_others_meet_silence_in(mut scene: Scene) {
     let stranger = stranger(&scene);
     scene.lab.route_external_through(&scene.lab.node_a).unwrap();
     put(&scene, 1, &ranges(&exposed(&scene, 1), &CLIENTS), &[]);

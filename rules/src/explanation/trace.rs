@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{ExplainedFrontend, ExplainedPort, ExplainedService, Origin, View};
+use super::{ExplainedFrontend, ExplainedPort, ExplainedService, Origin, StandIns, View};
 use crate::{
     frontends::{FrontendKey, FrontendKind},
     model::{ObjectName, Protocol, TrafficPolicy},
@@ -160,10 +160,11 @@ pub fn ladder(view: &View<'_>, to: SocketAddr, protocol: Protocol, outcome: &Out
         Some((service, port, frontend)) => {
             let field = frontend.kind.field();
             lines.push(format!(
-                "{to}/{} is the {} of Service {} ({field})",
+                "{to}/{} is the {} of Service {} ({field}){}",
                 protocol,
                 frontend.kind.name(),
-                service.service.name
+                service.service.name,
+                StandIns::mark(frontend.is_stand_in)
             ));
             let is_internal = frontend.kind == FrontendKind::ClusterIp;
             let policy = match frontend.policy {
@@ -188,7 +189,8 @@ pub fn ladder(view: &View<'_>, to: SocketAddr, protocol: Protocol, outcome: &Out
                     (None, Some(reason)) => format!("not used: {reason} ({})", reason.field()),
                     (None, None) => "not for this client".to_owned(),
                 };
-                lines.push(format!("endpoint {}{pod}: {what}", endpoint.at));
+                let stand_in = StandIns::mark(endpoint.is_stand_in);
+                lines.push(format!("endpoint {}{stand_in}{pod}: {what}", endpoint.at));
             }
             if !outcome.fates().keys().any(|fate| matches!(fate, Fate::Sent { .. })) {
                 let worst = service.findings.first();

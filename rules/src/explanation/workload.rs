@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use foldhash::HashMap;
 use strsim::osa_distance;
 
-use super::Reason;
+use super::{Reason, StandIns};
 use crate::model::{Node, ObjectName};
 
 /// Labels or a selector, in order of their keys.
@@ -22,6 +22,8 @@ pub struct Workloads {
     pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
     /// Where the Pods with an address stand in the list.
     by_address: HashMap<IpAddr, Vec<usize>>,
+    /// Which addresses and node ports stand for those of a cluster.
+    stand_ins: StandIns,
 }
 
 /// What a Service says of its Pods.
@@ -65,13 +67,24 @@ impl Workloads {
                 by_address.entry(*address).or_default().push(number);
             }
         }
-        Self { selectors, pods, nodes: BTreeMap::new(), by_address }
+        Self { selectors, pods, nodes: BTreeMap::new(), by_address, stand_ins: StandIns::default() }
     }
 
     /// The same, with these nodes.
     #[must_use]
     pub fn with_nodes(self, nodes: impl IntoIterator<Item = Arc<Node>>) -> Self {
         Self { nodes: nodes.into_iter().map(|node| (node.name.clone(), node)).collect(), ..self }
+    }
+
+    /// With these stand-ins.
+    #[must_use]
+    pub fn with_stand_ins(self, stand_ins: StandIns) -> Self {
+        Self { stand_ins, ..self }
+    }
+
+    /// Which addresses and node ports stand for those of a cluster.
+    pub const fn stand_ins(&self) -> &StandIns {
+        &self.stand_ins
     }
 
     /// The Pod of an address. Of several, as with the host's network, none is known to be meant.

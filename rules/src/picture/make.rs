@@ -15,7 +15,7 @@ use super::{
 use crate::{
     explanation::{
         Answer, ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Finding, Origin,
-        Severity, View, trace::percent,
+        Severity, StandIns, View, trace::percent,
     },
     frontends::{FrontendKey, FrontendKind},
     model::{LoadBalancing, TrafficPolicy},
@@ -212,7 +212,7 @@ fn door(view: &View<'_>, port: &ExplainedPort, wanted: FrontendKind) -> Option<D
             .iter()
             .take(ADDRESSES)
             .map(|frontend| Address {
-                text: address(view, &frontend.key),
+                text: address(view, &frontend.key) + StandIns::mark(frontend.is_stand_in),
                 left_out: frontend.left_out.as_ref().map(|reason| clean(&reason.to_string())),
             })
             .collect(),
@@ -294,7 +294,7 @@ fn card(endpoint: &ExplainedEndpoint, shares: &Shares) -> PodCard {
     };
     PodCard {
         pod: endpoint.pod.as_ref().map(|pod| clean(&pod.name)),
-        address: endpoint.at.to_string(),
+        address: format!("{}{}", endpoint.at, StandIns::mark(endpoint.is_stand_in)),
         weight: Some(endpoint.weight).filter(|weight| *weight != 1),
         lines: shares.iter().map(line).collect(),
     }

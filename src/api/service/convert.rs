@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use portolan_rules::model::{self, TrafficPolicy};
 
-use super::{Selection, Service, ServiceSpec};
+use super::{Selection, Service, ServicePort, ServiceSpec};
 use crate::api::{
     context::{Context, FieldError, ObjectId, read},
     field::{Field, quote},
     metadata::{Metadata, PROXY_NAME_LABEL},
     port::port_number,
+    unknown::message,
 };
 
 /// `spec.type`.
@@ -47,6 +48,7 @@ const POLICIES: [(&str, TrafficPolicy); 2] =
 impl Service {
     /// The model's Service, and how it selects Pods, if it does; nothing if no proxy, or another one, handles it: it is headless, an `ExternalName`, not yet given a `ClusterIP`, or another proxy's by its label
     /// `service.kubernetes.io/service-proxy-name`.
+    /// With [`Context::has_stand_ins`], one without a `ClusterIP` is given without addresses; see [`Self::lacks`].
     ///
     /// # Errors
     /// The first field that no API server would have accepted: the object is unusable.
@@ -64,6 +66,10 @@ impl Service {
         let Some(spec) = read(&self.spec, "spec")? else {
             return Err(FieldError::new("spec", "is missing"));
         };
+        // What an API server has accepted has the fields of its version.
+        if !metadata.is_from_a_cluster() {
+            spec.warn_of_unknown(object, context);
+        }
         let r#type = spec.service_type()?;
         if r#type == ServiceType::ExternalName || spec.is_headless() {
             return Ok(None);
@@ -86,7 +92,7 @@ impl Service {
         let source_ranges = spec.source_ranges(object, context)?;
         let affinity_timeout = spec.affinity_timeout()?;
         let load_balancer_ips = self.load_balancer_ips(object, context)?;
-        if cluster_ips.is_empty() {
+        if cluster_ips.is_empty() && !context.has_stand_ins {
             let message = "is not set; without one (an API server allocates it) the Service is not served";
             context.warn(object, "spec.clusterIP", message);
             return Ok(None);
@@ -121,7 +127,21 @@ impl Service {
 }
 
 impl ServiceSpec {
-    fn service_type(&self) -> Result<ServiceType, FieldError> {
+    /// Warns of keys that the API does not have.
+    fn warn_of_unknown(&self, object: &ObjectId, context: &mut Context) {
+        for key in &self.unknown {
+            context.warn(object, format_args!("spec.{key}"), message(key, &Self::KEYS, "spec"));
+        }
+        let ports = self.ports.get().into_iter().flatten().filter_map(Field::get);
+        for (i, port) in ports.enumerate() {
+            for key in &port.unknown {
+                let message = message(key, &ServicePort::KEYS, "a port");
+                context.warn(object, format_args!("spec.ports[{i}].{key}"), message);
+            }
+        }
+    }
+
+    pub(super) fn service_type(&self) -> Result<ServiceType, FieldError> {
         let types = [
             ("ClusterIP", ServiceType::ClusterIp),
             ("NodePort", ServiceType::NodePort),
@@ -153,6 +173,7 @@ impl ServiceSpec {
         const FIELD: &str = "spec.healthCheckNodePort";
         match read(&self.health_check_node_port, FIELD)? {
             Some(&number) if number != 0 => port_number(number, FIELD).map(Some),
+            _ if context.has_stand_ins => Ok(None),
             _ => {
                 let message = "is not set; load balancers cannot ask this node whether it has endpoints";
                 context.warn(object, FIELD, message);

@@ -29,6 +29,10 @@ pub struct CheckArgs {
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
 
+    /// The same as -f
+    #[arg(value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
+    pub paths: Vec<PathBuf>,
+
     /// Whose view it is.
     #[command(flatten)]
     pub view: ViewArgs,

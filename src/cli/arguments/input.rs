@@ -4,18 +4,42 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::read::ReadArgs;
 use crate::config::RulesFlags;
 
 /// Manifests, and the options of the rules.
 #[derive(Args, Clone, Debug)]
 pub struct InputArgs {
-    /// File or directory with manifests (YAML or JSON), or - for standard input; may be repeated
-    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    /// The same as -f
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// File or directory with manifests (YAML or JSON), a pattern such as '*.yaml', or - for standard input; may be
+    /// repeated
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "PATH",
+        required_unless_present_any = ["paths", "kubeconfig", "context"],
+        conflicts_with_all = ["kubeconfig", "context"]
+    )]
     pub filenames: Vec<PathBuf>,
+
+    /// List the cluster of this kubeconfig in place of manifests
+    #[arg(long, value_name = "FILE", conflicts_with = "paths")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// The context of the kubeconfig, rather than its current one
+    #[arg(long, value_name = "NAME", conflicts_with = "paths")]
+    pub context: Option<String>,
 
     /// What to accept of them.
     #[command(flatten)]
     pub manifests: ManifestArgs,
+
+    /// What to assume where they say nothing.
+    #[command(flatten)]
+    pub read: ReadArgs,
 
     /// How much to log.
     #[command(flatten)]
@@ -26,16 +50,23 @@ pub struct InputArgs {
     pub options: RulesFlags,
 }
 
+impl InputArgs {
+    /// The paths of both.
+    pub fn all_paths(&self) -> Vec<PathBuf> {
+        self.paths.iter().chain(&self.filenames).cloned().collect()
+    }
+}
+
 /// What to accept of manifests.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct ManifestArgs {
     /// Accept input without objects as "no Services": an empty file or standard input, a directory without manifests;
     /// otherwise these are errors, and change nothing
-    #[arg(long, requires = "filenames")]
+    #[arg(long)]
     pub allow_empty: bool,
 
     /// Read no file of more bytes than that, with an optional Ki, Mi or Gi [default: 1Gi]
-    #[arg(long, value_name = "SIZE", requires = "filenames", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_file_size: Option<u64>,
 }
 

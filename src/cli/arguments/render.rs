@@ -1,30 +1,24 @@
-//! Arguments of `render` and `diff`.
+//! Arguments of `render`.
 
 use clap::{Args, ValueEnum};
 
 use super::input::InputArgs;
 
-/// The end of the help of `render`.
-pub(super) const RENDER: &str = "\
+/// The end of the help.
+pub(super) const HELP: &str = "\
 Exit status: 0 all input was used, 1 some was not (one line each on stderr). If a path cannot be read or
 nothing could be used of it, nothing is printed: `nft -f -` then changes nothing.
 
 Examples:
   portolan render -f web.yaml
   portolan render -f web.yaml --cluster-cidr 10.128.0.0/14 -o json
-  portolan render -f web.yaml | nft -c -f -";
-
-/// The end of the help of `diff`.
-pub(super) const DIFF: &str = "\
-Exit status: 0 nothing would change, 1 something would, 2 an error.
-
-Examples:
-  portolan diff -f manifests/ && echo in sync";
+  portolan render -f web.yaml | nft -c -f -
+  portolan render -f web.yaml -o iptables | iptables-restore -n --test";
 
 /// Arguments of `render`.
 #[derive(Args, Debug)]
 pub struct RenderArgs {
-    /// Notation: what `nft -f` takes, or libnftables JSON
+    /// Notation: what `nft -f` takes, libnftables JSON, or what iptables-restore and ip6tables-restore take
     #[arg(short, long, value_enum, default_value_t = Output::Nft)]
     pub output: Output,
 
@@ -40,4 +34,6 @@ pub enum Output {
     Nft,
     /// libnftables JSON.
     Json,
+    /// For `iptables-restore -n` and `ip6tables-restore -n`.
+    Iptables,
 }

@@ -34,6 +34,11 @@ pub struct RunArgs {
     #[arg(long, requires = "filenames")]
     pub once: bool,
 
+    /// Give Services of manifests without a ClusterIP, node port or load balancer address stand-ins, and workloads Pods, as
+    /// `render` does
+    #[arg(long, requires = "filenames")]
+    pub stand_ins: bool,
+
     /// What to accept of manifests.
     #[command(flatten)]
     pub manifests: ManifestArgs,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{LoggingArgs, ManifestArgs};
+use super::{LoggingArgs, ManifestArgs, ReadArgs};
 use crate::config::RulesFlags;
 
 /// Whose view is explained, and where the state comes from: manifests, the API server, or the agent that runs here.
@@ -34,6 +34,10 @@ pub struct ViewArgs {
     /// What to accept of manifests.
     #[command(flatten)]
     pub manifests: ManifestArgs,
+
+    /// What to assume where they say nothing.
+    #[command(flatten)]
+    pub read: ReadArgs,
 
     /// How much to log.
     #[command(flatten)]

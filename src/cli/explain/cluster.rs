@@ -6,7 +6,10 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::{Error, Scene};
 use crate::{
-    cli::{arguments::ViewArgs, input},
+    cli::{
+        arguments::{LoggingArgs, ViewArgs},
+        input::{self, Input},
+    },
     config::settings::{ApiSettings, Settings},
     source::{
         cluster::{Cluster, Listed, Options},
@@ -16,9 +19,20 @@ use crate::{
 
 /// Lists the cluster of a kubeconfig, or of the Pod that this runs in, and compiles it.
 pub(super) fn read(args: &ViewArgs, settings: Settings) -> Result<Scene, Error> {
+    let (input, origin) = list(args.kubeconfig.clone(), args.context.clone(), settings, args.logging)?;
+    Ok(Scene::compile(input, &origin))
+}
+
+/// Lists the cluster of a kubeconfig, or of the Pod that this runs in; also says when and where.
+pub(in crate::cli) fn list(
+    kubeconfig: Option<PathBuf>,
+    context: Option<String>,
+    settings: Settings,
+    logging: LoggingArgs,
+) -> Result<(Input, String), Error> {
     let api = ApiSettings {
-        kubeconfig: kubeconfig(args),
-        context: args.context.clone().filter(|context| !context.is_empty()),
+        kubeconfig: kubeconfig.filter(|path| !path.as_os_str().is_empty()).or_else(default_kubeconfig),
+        context: context.filter(|context| !context.is_empty()),
         master: None,
         ..ApiSettings::default()
     };
@@ -28,17 +42,10 @@ pub(super) fn read(args: &ViewArgs, settings: Settings) -> Result<Scene, Error> 
     }
     let source = Source::of_cluster(&server, Cursor::new(text), &settings.node_name)
         .with_proxy_name(settings.proxy_name.clone());
-    let mut input = input::load(settings, source, args.logging);
-    // The host's addresses are those of a Pod or a desk, as likely as not.
-    input.is_this_node = false;
+    // The host's addresses are those of a Pod or a desk, as likely as not: they are left out.
+    let input = input::load(settings, source, logging);
     let now = Timestamp::now().to_zoned(TimeZone::UTC).strftime("%H:%M:%SZ");
-    Ok(Scene::compile(input, &format!("from the API server {server}, listed at {now}")))
-}
-
-/// The kubeconfig as kubectl finds it: of the flag, `$KUBECONFIG`, or the home directory; nothing in a Pod.
-fn kubeconfig(args: &ViewArgs) -> Option<PathBuf> {
-    let given = args.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty());
-    given.or_else(default_kubeconfig)
+    Ok((input, format!("from the API server {server}, listed at {now}")))
 }
 
 /// Whether a cluster is at hand without a flag: there is a kubeconfig, or this is a Pod.

@@ -2,20 +2,24 @@
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use ipnetwork::IpNetwork;
-use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
+use portolan_rules::{
+    explanation::StandIns,
+    model::{EndpointSlice, Node, ObjectName, Service},
+};
 
 use super::{
     contents::{Object, ServiceEntry},
     derive::{self, PodIndex},
     objects::{Entry, FileObjects},
+    stand_ins::{Chooser, StandInRanges},
 };
 use crate::{
-    api::{ObjectId, PodFacts},
+    api::{ObjectId, PodFacts, PodSet},
     source::{eligibility::Eligibility, event::Change},
 };
 
@@ -29,6 +33,14 @@ pub(super) struct Cluster {
     /// Whether load balancers may use this node; they may if there is no Node object.
     pub eligibility: Eligibility,
     service_cidrs: Vec<IpNetwork>,
+    /// The names of all Nodes of the input.
+    node_names: Vec<Arc<str>>,
+    /// What stands for what a cluster would assign.
+    stand_ins: StandIns,
+    /// Pods with such addresses.
+    stand_in_pods: Vec<(ObjectName, Arc<PodFacts>)>,
+    /// Objects for which there was nothing left.
+    without_stand_in: Vec<String>,
 }
 
 /// An object that is in several files: the last two of them, as numbers in order of precedence.
@@ -41,11 +53,13 @@ pub(super) struct Duplicate {
 
 impl Cluster {
     /// Merges the objects of files, in order of precedence, for the node of this name. Of an object in several files the
-    /// last is used; also returns such objects, in order of their names. If asked to, derives endpoints from Pods.
+    /// last is used; also returns such objects, in order of their names. If asked to, derives endpoints from Pods and
+    /// `Endpoints`. With ranges, objects get stand-ins.
     pub fn new<'a>(
         files: impl Iterator<Item = &'a FileObjects>,
-        node_name: &str,
+        node_name: &Arc<str>,
         derives: bool,
+        ranges: Option<&StandInRanges>,
     ) -> (Self, Vec<Duplicate>) {
         let mut all: Vec<(usize, &Entry)> = Vec::new();
         for (file, objects) in files.enumerate() {
@@ -55,8 +69,11 @@ impl Cluster {
         all.sort_by(|(_, a), (_, b)| a.key().cmp(&b.key()));
         let mut duplicates = Vec::new();
         let mut cluster = Self::default();
-        let mut pods: BTreeMap<&ObjectName, &PodFacts> = BTreeMap::new();
-        let mut ranges: BTreeSet<IpNetwork> = BTreeSet::new();
+        let mut pods: BTreeMap<ObjectName, Arc<PodFacts>> = BTreeMap::new();
+        let mut service_cidrs: BTreeSet<IpNetwork> = BTreeSet::new();
+        let mut mirrored: HashMap<&ObjectName, &[Arc<EndpointSlice>]> = HashMap::new();
+        let mut nodes: Vec<Arc<Node>> = Vec::new();
+        let mut workloads: Vec<(&ObjectName, &Arc<PodSet>)> = Vec::new();
         for same in all.chunk_by(|(_, a), (_, b)| a.key() == b.key()) {
             let Some(((used, entry), others)) = same.split_last() else { continue };
             if let Some((unused, _)) = others.last() {
@@ -66,26 +83,48 @@ impl Cluster {
                 Entry::Service(service) => cluster.services.push(Arc::clone(service)),
                 Entry::Slice(slice) => cluster.slices.push(Arc::clone(slice)),
                 Entry::Other(other) => match &**other {
-                    (id, Object::Pod(pod)) => _ = pods.insert(&id.name, pod),
-                    (id, Object::Node(node, eligibility)) if *id.name.name == *node_name => {
-                        cluster.node = Some(Arc::clone(node));
-                        cluster.eligibility = *eligibility;
+                    (id, Object::Pod(pod)) => _ = pods.insert(id.name.clone(), Arc::clone(pod)),
+                    (id, Object::Node(node, eligibility)) => {
+                        if id.name.name == *node_name {
+                            cluster.node = Some(Arc::clone(node));
+                            cluster.eligibility = *eligibility;
+                        }
+                        nodes.push(Arc::clone(node));
                     }
-                    (_, Object::ServiceCidr(networks)) => ranges.extend(networks.iter()),
-                    (_, Object::Service(_) | Object::Slice(_) | Object::Node(..)) => {}
+                    (_, Object::ServiceCidr(networks)) => service_cidrs.extend(networks.iter()),
+                    (id, Object::Endpoints(slices)) => _ = mirrored.insert(&id.name, slices),
+                    (id, Object::Workload(Some(set))) => workloads.push((&id.name, set)),
+                    (_, Object::Service(_) | Object::Slice(_) | Object::Workload(None)) => {}
                 },
             }
         }
-        cluster.service_cidrs = ranges.into_iter().collect();
+        cluster.service_cidrs = service_cidrs.into_iter().collect();
+        cluster.node_names = nodes.iter().map(|node| Arc::clone(&node.name)).collect();
+        if let Some(ranges) = ranges {
+            let mut ranges = ranges.clone();
+            ranges.services.extend(&cluster.service_cidrs);
+            let (services, slices) = (&cluster.services, &cluster.slices);
+            let mut chooser = Chooser::new(&ranges, &nodes, node_name, services, slices, &pods);
+            chooser.complete_services(&mut cluster.services);
+            cluster.node = cluster.node.or_else(|| chooser.node(&cluster.services));
+            cluster.stand_in_pods = chooser.complete_pods(&mut pods, &workloads, &cluster.services);
+            (cluster.stand_ins, cluster.without_stand_in) = chooser.finish();
+        }
         if derives {
-            cluster.derive(&pods);
+            cluster.derive(&pods, &mirrored);
         }
         (cluster, duplicates)
     }
 
-    /// Derives the endpoints of Services without slices from Pods.
-    fn derive(&mut self, pods: &BTreeMap<&ObjectName, &PodFacts>) {
-        if pods.is_empty() {
+    /// Derives the endpoints of Services without slices: those with a selector from Pods, as the endpoint slice controller
+    /// does, the others from `Endpoints`, as the mirroring controller does. If there are no such Pods, `Endpoints` of a
+    /// Service with a selector are what another controller has found.
+    fn derive(
+        &mut self,
+        pods: &BTreeMap<ObjectName, Arc<PodFacts>>,
+        mirrored: &HashMap<&ObjectName, &[Arc<EndpointSlice>]>,
+    ) {
+        if pods.is_empty() && mirrored.is_empty() {
             return;
         }
         let given: HashSet<(&Arc<str>, &Arc<str>)> =
@@ -96,14 +135,18 @@ impl Cluster {
             let Some(first) = services.first() else { continue };
             let namespace = &first.service.name.namespace;
             let start = ObjectName { namespace: Arc::clone(namespace), name: "".into() };
-            let of_namespace =
-                pods.range::<ObjectName, _>(&start..).take_while(|(name, _)| name.namespace == *namespace);
-            let index = PodIndex::new(of_namespace.map(|(_, pod)| *pod));
+            let of_namespace = pods.range(start..).take_while(|(name, _)| name.namespace == *namespace);
+            let index = PodIndex::new(of_namespace.map(|(_, pod)| &**pod));
             for entry in services {
                 let name = &entry.service.name;
-                let Some(selection) = &entry.selection else { continue };
-                if !given.contains(&(&name.namespace, &name.name)) {
-                    derived.extend(derive::slices(entry, selection, &index).into_values());
+                if given.contains(&(&name.namespace, &name.name)) {
+                    continue;
+                }
+                let selected =
+                    entry.selection.as_ref().map(|selection| derive::slices(entry, selection, &index));
+                match selected.filter(|slices| !slices.is_empty()) {
+                    Some(slices) => derived.extend(slices.into_values()),
+                    None => derived.extend(mirrored.get(name).into_iter().copied().flatten().cloned()),
                 }
             }
         }
@@ -157,6 +200,31 @@ impl Cluster {
     /// The Node object of this node.
     pub fn node(&self) -> Option<Arc<Node>> {
         self.node.clone()
+    }
+
+    /// The names of all Nodes of the input, in order.
+    pub fn node_names(&self) -> &[Arc<str>] {
+        &self.node_names
+    }
+
+    /// What stands for what a cluster would assign.
+    pub const fn stand_ins(&self) -> &StandIns {
+        &self.stand_ins
+    }
+
+    /// Objects for which there was no stand-in left, in words.
+    pub fn without_stand_in(&self) -> &[String] {
+        &self.without_stand_in
+    }
+
+    /// Services and how they select Pods.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<ServiceEntry>> {
+        self.services.iter()
+    }
+
+    /// Pods whose addresses are stand-ins.
+    pub fn stand_in_pods(&self) -> &[(ObjectName, Arc<PodFacts>)] {
+        &self.stand_in_pods
     }
 
     /// The ranges of all `ServiceCIDR` objects, each once, in order.

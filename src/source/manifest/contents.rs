@@ -10,7 +10,7 @@ use portolan_rules::model;
 
 use super::document::{Body, Document};
 use crate::{
-    api::{self, Context, Field, FieldError, Kind, Metadata, ObjectId, PodFacts, Selection},
+    api::{self, Context, Field, FieldError, Kind, Lacks, Metadata, ObjectId, PodFacts, PodSet, Selection},
     source::eligibility::Eligibility,
 };
 
@@ -24,6 +24,10 @@ pub(super) enum Object {
     Pod(Arc<PodFacts>),
     Node(Arc<model::Node>, Eligibility),
     ServiceCidr(Arc<Vec<IpNetwork>>),
+    /// `Endpoints`, as the slices that mirror them.
+    Endpoints(Vec<Arc<model::EndpointSlice>>),
+    /// The Pods that a `Deployment` or the like stands for; nothing if its Pods are objects of their own.
+    Workload(Option<Arc<PodSet>>),
 }
 
 /// A Service, and how it selects Pods.
@@ -31,6 +35,8 @@ pub(super) enum Object {
 pub(super) struct ServiceEntry {
     pub service: Arc<model::Service>,
     pub selection: Option<Selection>,
+    /// What it needs stand-ins for.
+    pub lacks: Option<Box<Lacks>>,
 }
 
 /// The objects of a file, or of a part of one.
@@ -107,12 +113,19 @@ impl Contents {
             Body::Pod(object) => (Kind::Pod, &object.metadata),
             Body::Node(object) => (Kind::Node, &object.metadata),
             Body::ServiceCidr(object) => (Kind::ServiceCidr, &object.metadata),
+            Body::Endpoints(object) => (Kind::Endpoints, &object.metadata),
+            // They do not matter where Pods have no stand-ins.
+            Body::Workload(..) if !context.has_stand_ins => return self.ignore(&document.kind),
+            Body::Workload(kind, object) => (*kind, &object.metadata),
             Body::Other if is_answer(&document) => {
                 let why = document.message.get().map(|message| format!(": {message}")).unwrap_or_default();
                 let message = format!("is a Status, which the API server sends in place of objects{why}");
                 return self.nameless(None, place(), FieldError { field: String::new(), message });
             }
-            Body::Other => return self.ignore(&document.kind),
+            Body::Other => {
+                self.warn_of_similar(&document, place);
+                return self.ignore(&document.kind);
+            }
             Body::NoKind => {
                 let message = match document.kind {
                     Field::Wrong(found) => format!("expected text, found {found}"),
@@ -150,9 +163,27 @@ impl Contents {
         }
     }
 
+    /// Warns of a kind that is another by its letters only, such as `service`: the API server knows none of that name.
+    fn warn_of_similar(&mut self, document: &Document, place: &dyn Fn() -> String) {
+        let (Some(name), Some(version)) = (document.kind.get(), document.api_version.get()) else { return };
+        let Some(kind) = similar_kind(name, version) else { return };
+        let error =
+            FieldError::new("kind", format_args!("{name} is unknown and left out; did you mean {kind}?"));
+        self.warnings.push(Finding::Nameless { kind: None, place: place(), error });
+    }
+
     fn nameless(&mut self, kind: Option<Kind>, place: String, error: FieldError) {
         self.errors.push(Finding::Nameless { kind, place, error });
     }
+}
+
+/// The kind of this group and version that this is a misspelt name of.
+fn similar_kind(name: &str, version: &str) -> Option<Kind> {
+    let lower = name.to_lowercase();
+    let distance = |kind: &Kind| strsim::osa_distance(&lower, &kind.name().to_lowercase());
+    let kinds = Kind::ALL.into_iter().filter(|kind| kind.api_version() == version);
+    // A short name is soon another.
+    kinds.min_by_key(distance).filter(|kind| distance(kind) <= if kind.name().len() > 5 { 2 } else { 1 })
 }
 
 /// Whether it is the API server's answer to a failed request (`metav1.Status`).
@@ -170,7 +201,6 @@ fn is_served(kind: Kind, api_version: &Field<Box<str>>) -> Result<bool, FieldErr
         Err(message) => return Err(FieldError::new(FIELD, message)),
     };
     Ok(match kind {
-        Kind::Service | Kind::Pod | Kind::Node => version == "v1",
         Kind::EndpointSlice => match version {
             "discovery.k8s.io/v1" => true,
             // It has topology in other fields; reading it as v1 would be half wrong.
@@ -182,6 +212,9 @@ fn is_served(kind: Kind, api_version: &Field<Box<str>>) -> Result<bool, FieldErr
             _ => false,
         },
         Kind::ServiceCidr => version.starts_with("networking.k8s.io/"),
+        // Older versions have the same fields, and people still write them.
+        Kind::CronJob => version.starts_with("batch/"),
+        kind => version == kind.api_version(),
     })
 }
 
@@ -195,11 +228,13 @@ fn identify(metadata: &Field<Metadata>, kind: Kind, context: &mut Context) -> Re
 
 fn convert(body: &Body, id: &ObjectId, context: &mut Context) -> Result<Object, FieldError> {
     Ok(match body {
-        Body::Service(object) => Object::Service(
-            object
-                .to_model(id, context)?
-                .map(|(service, selection)| Arc::new(ServiceEntry { service: Arc::new(service), selection })),
-        ),
+        Body::Service(object) => {
+            Object::Service(object.to_model(id, context)?.map(|(service, selection)| {
+                let lacks = context.has_stand_ins.then(|| object.lacks());
+                let lacks = lacks.filter(|lacks| !lacks.is_empty()).map(Box::new);
+                Arc::new(ServiceEntry { service: Arc::new(service), selection, lacks })
+            }))
+        }
         Body::EndpointSlice(object) => Object::Slice(object.to_model(id, context)?.map(Arc::new)),
         Body::Pod(object) => Object::Pod(Arc::new(object.to_model(id, context)?)),
         Body::Node(object) => {
@@ -207,6 +242,10 @@ fn convert(body: &Body, id: &ObjectId, context: &mut Context) -> Result<Object, 
             Object::Node(Arc::new(object.to_model(id, context)?), eligibility)
         }
         Body::ServiceCidr(object) => Object::ServiceCidr(Arc::new(object.to_model(id, context)?)),
+        Body::Endpoints(object) => {
+            Object::Endpoints(object.to_model(id, context)?.into_iter().map(Arc::new).collect())
+        }
+        Body::Workload(_, object) => Object::Workload(object.to_model(id, context)?),
         Body::Other | Body::NoKind | Body::NotAnObject(_) => {
             return Err(FieldError::new("kind", "is not a kind that is converted"));
         }

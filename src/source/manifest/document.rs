@@ -14,7 +14,9 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::api::{EndpointSlice, Field, Kind, Metadata, Node, Pod, Service, ServiceCidr};
+use crate::api::{
+    EndpointSlice, Endpoints, Field, Kind, Metadata, Node, Pod, Service, ServiceCidr, Workload,
+};
 
 /// A document, or an item of a list.
 #[derive(Debug)]
@@ -37,6 +39,9 @@ pub(super) enum Body {
     Pod(Box<Pod>),
     Node(Box<Node>),
     ServiceCidr(Box<ServiceCidr>),
+    Endpoints(Box<Endpoints>),
+    /// Something with a template of Pods.
+    Workload(Kind, Box<Workload>),
     /// A kind that does not matter.
     Other,
     /// The kind is missing, or is not text.
@@ -81,6 +86,7 @@ enum Key {
     AddressType,
     Endpoints,
     Ports,
+    Subsets,
     Message,
     Items,
     #[serde(other)]
@@ -98,25 +104,23 @@ pub(super) struct Pending {
     body: Option<Body>,
     /// The keys of an `EndpointSlice`, which precede its kind in alphabetical order.
     slice: EndpointSlice,
+    /// `subsets`, which only `Endpoints` have.
+    endpoints: Endpoints,
     /// `spec` and `status`, if they came before the kind.
     spec: Option<Value>,
     status: Option<Value>,
 }
 
-fn kind_of(name: &str) -> Option<Kind> {
-    [Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::Node, Kind::ServiceCidr]
-        .into_iter()
-        .find(|kind| kind.name() == name)
-}
-
 impl Body {
     fn new(kind: &str) -> Self {
-        match kind_of(kind) {
+        match Kind::from_name(kind) {
             Some(Kind::Service) => Self::Service(Box::default()),
             Some(Kind::EndpointSlice) => Self::EndpointSlice(Box::default()),
             Some(Kind::Pod) => Self::Pod(Box::default()),
             Some(Kind::Node) => Self::Node(Box::default()),
             Some(Kind::ServiceCidr) => Self::ServiceCidr(Box::default()),
+            Some(Kind::Endpoints) => Self::Endpoints(Box::default()),
+            Some(kind) => Self::Workload(kind, Box::default()),
             None => Self::Other,
         }
     }
@@ -127,6 +131,7 @@ impl Body {
             Self::Pod(object) => object.spec = Field::deserialize(spec)?,
             Self::Node(object) => object.spec = Field::deserialize(spec)?,
             Self::ServiceCidr(object) => object.spec = Field::deserialize(spec)?,
+            Self::Workload(_, object) => object.spec = Field::deserialize(spec)?,
             _ => _ = IgnoredAny::deserialize(spec)?,
         }
         Ok(())
@@ -192,6 +197,11 @@ impl Pending {
             Body::Pod(object) => object.metadata = self.metadata,
             Body::Node(object) => object.metadata = self.metadata,
             Body::ServiceCidr(object) => object.metadata = self.metadata,
+            Body::Workload(_, object) => object.metadata = self.metadata,
+            Body::Endpoints(object) => {
+                **object = self.endpoints;
+                object.metadata = self.metadata;
+            }
             Body::EndpointSlice(object) => {
                 **object = self.slice;
                 object.metadata = self.metadata;
@@ -245,6 +255,7 @@ impl<'de> Visitor<'de> for DocumentSeed<'_, '_> {
                 Key::AddressType => object.slice.address_type = map.next_value()?,
                 Key::Endpoints => object.slice.endpoints = map.next_value()?,
                 Key::Ports => object.slice.ports = map.next_value()?,
+                Key::Subsets => object.endpoints.subsets = map.next_value()?,
                 Key::Message => object.message = map.next_value()?,
                 // Something else that happens to have items.
                 Key::Items if object.kind.get().is_some_and(|kind| !kind.ends_with("List")) => {

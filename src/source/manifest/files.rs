@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use super::mistake;
+
 /// Extensions of manifests in a directory, as for `kubectl apply -f DIRECTORY`.
 const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
 
@@ -46,19 +48,26 @@ pub(super) struct Found {
     pub is_link: bool,
 }
 
+/// A file of a directory that is known to be no manifest, and what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Other {
+    pub path: Arc<Path>,
+    pub what: &'static str,
+}
+
 /// The file or files that an argument names.
 #[derive(Debug)]
 pub(super) enum Listing {
     /// A regular file.
     File(Found),
-    /// The manifests of a directory in the order of their names, and whether it has subdirectories.
-    Directory { files: Vec<Found>, has_subdirectories: bool },
+    /// The manifests of a directory in the order of their names, whether it has subdirectories, and what is left out.
+    Directory { files: Vec<Found>, has_subdirectories: bool, others: Vec<Other> },
     /// Something that can be read once only, such as a pipe.
     Stream,
 }
 
 /// Looks up what an argument names.
-pub(super) fn list(path: &Arc<Path>) -> io::Result<Listing> {
+pub(super) fn list(path: &Arc<Path>, recursive: bool) -> io::Result<Listing> {
     let metadata = fs::metadata(path)?;
     if metadata.is_file() {
         let signature = Some(Signature::new(&metadata));
@@ -67,27 +76,61 @@ pub(super) fn list(path: &Arc<Path>) -> io::Result<Listing> {
     if !metadata.is_dir() {
         return Ok(Listing::Stream);
     }
-    let (mut files, mut has_subdirectories) = (Vec::new(), false);
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        let is_link = entry.file_type().is_ok_and(|file_type| file_type.is_symlink());
-        // Follows links. A file that vanished meanwhile is not there.
-        let metadata = fs::metadata(entry.path()).ok();
-        let name = entry.file_name();
-        if metadata.as_ref().is_some_and(Metadata::is_dir) {
-            has_subdirectories |= !name.as_encoded_bytes().starts_with(b".");
-            continue;
-        }
-        if !name.to_str().is_some_and(is_manifest) || !is_link && metadata.is_none() {
-            continue;
-        }
-        if metadata.as_ref().is_none_or(Metadata::is_file) {
-            let signature = metadata.as_ref().map(Signature::new);
-            files.push(Found { path: entry.path().into(), signature, is_link });
-        }
-    }
+    let mut directory = Directory::default();
+    directory.read(path, recursive)?;
+    let Directory { mut files, mut others, has_subdirectories } = directory;
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Listing::Directory { files, has_subdirectories })
+    others.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Listing::Directory { files, has_subdirectories, others })
+}
+
+/// What is in a directory.
+#[derive(Default)]
+struct Directory {
+    files: Vec<Found>,
+    others: Vec<Other>,
+    /// Whether there are subdirectories that are not read.
+    has_subdirectories: bool,
+}
+
+impl Directory {
+    /// Reads a directory; those in it as well if it is recursive, but no links to directories, which may lead anywhere.
+    fn read(&mut self, path: &Path, recursive: bool) -> io::Result<()> {
+        let Self { files, others, has_subdirectories } = self;
+        let mut subdirectories = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            let is_link = entry.file_type().is_ok_and(|file_type| file_type.is_symlink());
+            // Follows links. A file that vanished meanwhile is not there.
+            let metadata = fs::metadata(entry.path()).ok();
+            let name = entry.file_name();
+            if metadata.as_ref().is_some_and(Metadata::is_dir) {
+                let is_hidden = name.as_encoded_bytes().starts_with(b".");
+                if recursive && !is_link && !is_hidden {
+                    subdirectories.push(entry.path());
+                } else {
+                    *has_subdirectories |= !is_hidden;
+                }
+                continue;
+            }
+            if !name.to_str().is_some_and(is_manifest) || !is_link && metadata.is_none() {
+                continue;
+            }
+            if let Some(what) = name.to_str().and_then(mistake::by_name) {
+                others.push(Other { path: entry.path().into(), what });
+                continue;
+            }
+            if metadata.as_ref().is_none_or(Metadata::is_file) {
+                let signature = metadata.as_ref().map(Signature::new);
+                files.push(Found { path: entry.path().into(), signature, is_link });
+            }
+        }
+        // The templates of a chart are no manifests.
+        if recursive && path.join("Chart.yaml").exists() {
+            subdirectories.retain(|path| !path.ends_with("templates"));
+        }
+        subdirectories.iter().try_for_each(|path| self.read(path, recursive))
+    }
 }
 
 /// Whether a file of a directory is a manifest: by extension, but not hidden and no editor's temporary.
@@ -122,7 +165,15 @@ pub(super) fn read_text(mut reader: impl Read, expected: u64, limit: u64) -> io:
             Err(error) => return Err(error),
         };
         if read.contains(&0) {
-            return Err(io::Error::other("it is not text, but has NUL bytes"));
+            let start = if bytes.is_empty() { read } else { &bytes };
+            // As Windows PowerShell redirects.
+            let is_utf16 = start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff");
+            let what = if is_utf16 {
+                "it is UTF-16 text; save it as UTF-8"
+            } else {
+                "it is not text, but has NUL bytes"
+            };
+            return Err(io::Error::other(what));
         }
         if (bytes.len() + read.len()) as u64 > limit {
             return Err(too_large(limit));

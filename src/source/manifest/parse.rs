@@ -7,14 +7,14 @@ use serde_saphyr::{Budget, Options};
 use super::{
     contents::{Contents, Finding},
     document::{self, Document},
-    parallel, size,
+    mistake, parallel, size,
     split::{self, Part},
 };
 use crate::api::Context;
 
 /// How deeply mappings and lists of YAML may be nested: manifests need 20 levels, the schemas of custom
 /// resource definitions twice that. Half of what `serde_json` allows, since each level takes more stack.
-const DEPTH: usize = 64;
+pub(super) const DEPTH: usize = 64;
 
 /// Size of the pieces that are read separately, where a file can be cut.
 const PIECE: usize = 256 << 10;
@@ -67,6 +67,17 @@ fn unreadable(line: Option<u64>, message: impl Into<String>) -> Contents {
 }
 
 fn parse_part(part: &Part<'_>, context: &mut Context) -> Contents {
+    let contents = parse_document(part, context);
+    if contents.errors.is_empty() || !contents.objects.is_empty() {
+        return contents;
+    }
+    match mistake::recognise(part.text) {
+        Some((line, message)) => unreadable(line.map(|line| part.lines_before + line), message),
+        None => contents,
+    }
+}
+
+fn parse_document(part: &Part<'_>, context: &mut Context) -> Contents {
     if let Some(line) = size::oversized(part) {
         let message = format!("an object is larger than {} MiB", size::OBJECT >> 20);
         return unreadable(Some(line), message);
@@ -90,8 +101,13 @@ fn parse_part(part: &Part<'_>, context: &mut Context) -> Contents {
     match parse_yaml(part.text, part, context) {
         Ok(contents) => contents,
         Err(error) => {
-            let line = error.location().map(|location| part.lines_before + location.line());
-            unreadable(line, without_place(&error.to_string()))
+            let line = |number: u64| part.text.lines().nth((number as usize).checked_sub(1)?);
+            let is_tabbed = |number: &u64| line(*number).is_some_and(|line| line.starts_with('\t'));
+            // A tab is noticed before its line.
+            let noticed = error.location().map(|location| location.line());
+            let number = noticed.map(|number| Some(number + 1).filter(is_tabbed).unwrap_or(number));
+            let line = number.and_then(line);
+            unreadable(number.map(|number| part.lines_before + number), mistake::explain(&error, line))
         }
     }
 }
@@ -176,15 +192,6 @@ fn place(part: &Part<'_>, path: &[usize]) -> String {
         _ = write!(place, "{separator}items[{}]", before + i);
     }
     place
-}
-
-/// A parser's message in one line, without its line number, which counts from the beginning of the document.
-fn without_place(message: &str) -> String {
-    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    match message.rsplit_once(" at line ") {
-        Some((message, _)) => message.to_owned(),
-        None => message,
-    }
 }
 
 #[cfg(test)]

@@ -12,15 +12,19 @@ use std::{
 };
 
 use ipnetwork::IpNetwork;
-use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
+use portolan_rules::{
+    explanation::StandIns,
+    model::{EndpointSlice, Node, ObjectName, Service},
+};
 
 use super::{
     cluster::{Cluster, Duplicate},
     contents::{Contents, Finding},
-    files::{self, Found, Listing, Signature},
+    files::{self, Found, Listing, Other, Signature},
     objects::FileObjects,
     parallel, parse,
     problem::Problem,
+    stand_ins::StandInRanges,
 };
 use crate::{
     api::{Context, ObjectId},
@@ -41,6 +45,12 @@ pub struct Objects {
     pub node: Option<Arc<Node>>,
     /// The ranges of all `ServiceCIDR` objects, in order.
     pub service_cidrs: Vec<IpNetwork>,
+    /// The names of all Nodes of the input, in order.
+    pub node_names: Vec<Arc<str>>,
+    /// What stands for what a cluster would assign.
+    pub stand_ins: StandIns,
+    /// Objects for which there was no stand-in left, in words.
+    pub without_stand_in: Vec<String>,
     /// Objects of kinds that do not matter here, counted by kind.
     pub ignored: BTreeMap<String, usize>,
     /// Parts of objects that are ignored.
@@ -93,6 +103,19 @@ const STDIN: &str = "-";
 /// How to allow empty input.
 const HINT: &str = "if that is intended, use --allow-empty";
 
+/// What to do with an URL.
+const URL: &str = "is an URL, and Portolan fetches none; pipe it in (curl -fsSL URL | portolan … -f -)";
+
+/// Whether a path may be a pattern of names.
+pub fn is_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
+/// Whether a path is an URL rather than a file.
+fn is_url(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme)))
+}
+
 /// Default limit of the size of a file: 1 GiB.
 pub const MAX_FILE_SIZE: u64 = 1 << 30;
 
@@ -102,6 +125,7 @@ pub const MAX_FILE_SIZE: u64 = 1 << 30;
 /// the order of their names, objects in the order of the file. A directory stands for its files named
 /// `*.yaml`, `*.yml` and `*.json`, not for its subdirectories, as for `kubectl apply -f`; hidden files are
 /// left out. Standard input, and anything else that is not a regular file, is read once.
+#[expect(clippy::struct_excessive_bools, reason = "options that have nothing to do with each other")]
 pub struct Source {
     arguments: Vec<Argument>,
     files: BTreeMap<FileKey, FileState>,
@@ -115,6 +139,8 @@ pub struct Source {
     stdin_path: Arc<Path>,
     /// Whether Services without slices get some that are derived from Pods.
     derives: bool,
+    stand_ins: Option<StandInRanges>,
+    recursive: bool,
     allow_empty: bool,
     max_file_size: u64,
     /// Whether it was reported that there are no objects.
@@ -133,6 +159,8 @@ struct Argument {
     is_known: bool,
     /// Files of a directory that are symbolic links.
     links: Vec<Arc<Path>>,
+    /// Files of a directory that are no manifests, as last reported.
+    others: Vec<Other>,
 }
 
 /// Files in order of precedence, the lowest first.
@@ -173,6 +201,7 @@ impl Source {
                     failure: None,
                     is_known: false,
                     links: Vec::new(),
+                    others: Vec::new(),
                 });
             }
         }
@@ -186,6 +215,8 @@ impl Source {
             stdin: Some(Box::new(io::stdin())),
             stdin_path: Path::new(STDIN).into(),
             derives: true,
+            stand_ins: None,
+            recursive: false,
             allow_empty: false,
             max_file_size: MAX_FILE_SIZE,
             is_nothing_reported: false,
@@ -208,10 +239,26 @@ impl Source {
         self
     }
 
+    /// Gives objects that lack what a cluster would assign stand-ins from these ranges, and Pods to what has a template of
+    /// them.
+    #[must_use]
+    pub fn with_stand_ins(mut self, ranges: Option<StandInRanges>) -> Self {
+        self.context.has_stand_ins = ranges.is_some();
+        self.stand_ins = ranges;
+        self
+    }
+
     /// Reads something else for the path `-`.
     #[must_use]
     pub fn with_stdin(mut self, stdin: impl Read + Send + 'static) -> Self {
         self.stdin = Some(Box::new(stdin));
+        self
+    }
+
+    /// Whether directories stand for the files of their subdirectories, too. These are not watched.
+    #[must_use]
+    pub fn recursive(mut self, recursive: bool) -> Self {
+        self.recursive = recursive;
         self
     }
 
@@ -241,6 +288,9 @@ impl Source {
             slices: self.cluster.slices(),
             node: self.cluster.node(),
             service_cidrs: self.cluster.service_cidrs(),
+            node_names: self.cluster.node_names().to_vec(),
+            stand_ins: self.cluster.stand_ins().clone(),
+            without_stand_in: self.cluster.without_stand_in().to_vec(),
             ignored,
             warnings,
             errors,
@@ -257,6 +307,11 @@ impl Source {
     /// Whether load balancers may use this node.
     pub(super) fn eligibility(&self) -> Eligibility {
         self.cluster.eligibility
+    }
+
+    /// The objects in force.
+    pub(super) const fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     /// The objects of each file, in order of precedence.
@@ -287,7 +342,8 @@ impl Source {
             self.report_empty_paths(&mut update.errors);
         } else if is_changed {
             let files = self.files.values().map(|file| &file.objects);
-            let (cluster, duplicates) = Cluster::new(files, &self.node_name, self.derives);
+            let (cluster, duplicates) =
+                Cluster::new(files, &self.node_name, self.derives, self.stand_ins.as_ref());
             self.report_duplicates(duplicates, &mut update.warnings);
             update.changes = self.cluster.changes(&cluster);
             let eligibility = cluster.eligibility;
@@ -337,7 +393,7 @@ impl Source {
             let mut files = self.files.iter().filter(|((of, _), _)| *of == index);
             if argument.failure.is_none() && files.all(|(_, file)| file.errors.is_empty()) {
                 let message = format!(
-                    "holds no Service, EndpointSlice, Pod, Node or ServiceCIDR, nor does any other path; {HINT}"
+                    "holds no Service, EndpointSlice, Endpoints, Pod, Node or ServiceCIDR, nor does any other path; {HINT}"
                 );
                 errors.push(Problem::of_file(&argument.path, message));
             }
@@ -351,13 +407,21 @@ impl Source {
             return false;
         }
         let path = Arc::clone(&argument.path);
-        let listing = if path == self.stdin_path { Ok(Listing::Stream) } else { files::list(&path) };
+        let listing =
+            if path == self.stdin_path { Ok(Listing::Stream) } else { files::list(&path, self.recursive) };
         let listing = match listing {
             // It is being replaced.
             Err(_) if busy(&path) => return false,
+            Err(_) if is_url(&path) => Err(URL.to_owned()),
+            Err(_) if path.to_str().is_some_and(is_pattern) => {
+                Err("is the name of no file, and a pattern that matches none".to_owned())
+            }
             Err(error) => Err(format!("cannot be read: {error}")),
-            Ok(Listing::Directory { files, has_subdirectories }) if files.is_empty() && !self.allow_empty => {
-                let hint = if has_subdirectories { "; those in its subdirectories are not read" } else { "" };
+            Ok(Listing::Directory { files, has_subdirectories, .. })
+                if files.is_empty() && !self.allow_empty =>
+            {
+                let hint =
+                    if has_subdirectories { "; those in its subdirectories are not read (-R)" } else { "" };
                 Err(format!("holds no *.yaml, *.yml or *.json{hint}"))
             }
             Ok(listing) => Ok(listing),
@@ -369,7 +433,14 @@ impl Source {
         }
         let found = match listing {
             Ok(Listing::File(file)) => vec![file],
-            Ok(Listing::Directory { files, .. }) => files,
+            Ok(Listing::Directory { files, others, .. }) => {
+                for Other { path, what } in others.iter().filter(|other| !argument.others.contains(other)) {
+                    let message = format!("is {what}, and left out");
+                    update.warnings.push(Problem::of_file(path, message));
+                }
+                argument.others = others;
+                files
+            }
             Ok(Listing::Stream) => {
                 (argument.is_read, argument.is_known) = (true, true);
                 return self.read_stream((index, path), update);

@@ -2,59 +2,61 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portolan_rules::explanation::{Pod, Selector, Workloads};
+use portolan_rules::{
+    explanation::{Pod, Selector, Workloads},
+    model::{Node, ObjectName, ServicePort},
+};
 
 use super::{contents::Object, objects::Entry, source::Source};
-use crate::api::TargetPort;
+use crate::api::{PodFacts, TargetPort};
 
 impl Source {
-    /// The selectors of Services, the Pods and the nodes of all files that were read. Of an object that several files hold, the
-    /// last counts.
+    /// The selectors of Services, the Pods and the nodes of all files that were read, with those that are stand-ins. Of an
+    /// object that several files hold, the last counts.
     pub fn workloads(&self) -> Workloads {
-        let (mut selectors, mut pods, mut nodes) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut selectors = BTreeMap::new();
+        for service in self.cluster().entries() {
+            let Some(selection) = &service.selection else { continue };
+            let ports = service.service.ports.iter().zip(&selection.targets);
+            let named = |(port, target): (&ServicePort, &TargetPort)| match target {
+                TargetPort::Name(name) => Some((port.name.clone(), name.clone())),
+                TargetPort::Number(_) => None,
+            };
+            let selector = Selector {
+                labels: selection.labels.clone(),
+                targets: ports.filter_map(named).collect(),
+                is_load_balancer: selection.is_load_balancer,
+                has_load_balancer: selection.has_load_balancer,
+            };
+            selectors.insert(service.service.name.clone(), selector);
+        }
+        let mut pods: BTreeMap<ObjectName, Pod> = BTreeMap::new();
+        // This node may be a stand-in.
+        let mut nodes: Vec<Arc<Node>> = self.cluster().node().into_iter().collect();
         for entry in self.objects().flat_map(super::objects::FileObjects::iter) {
-            match entry {
-                Entry::Service(service) => {
-                    let Some(selection) = &service.selection else { continue };
-                    let ports = service.service.ports.iter().zip(&selection.targets);
-                    let named =
-                        |(port, target): (&portolan_rules::model::ServicePort, &TargetPort)| match target {
-                            TargetPort::Name(name) => Some((port.name.clone(), name.clone())),
-                            TargetPort::Number(_) => None,
-                        };
-                    let selector = Selector {
-                        labels: selection.labels.clone(),
-                        targets: ports.filter_map(named).collect(),
-                        is_load_balancer: selection.is_load_balancer,
-                        has_load_balancer: selection.has_load_balancer,
-                    };
-                    selectors.insert(service.service.name.clone(), selector);
-                }
-                Entry::Other(other) => {
-                    let (id, pod) = match &**other {
-                        (id, Object::Pod(pod)) => (id, pod),
-                        (_, Object::Node(node, _)) => {
-                            nodes.push(Arc::clone(node));
-                            continue;
-                        }
-                        _ => continue,
-                    };
-                    pods.push(Pod {
-                        name: id.name.clone(),
-                        labels: pod.labels.clone(),
-                        addresses: pod.addresses.clone(),
-                        ready: pod.ready,
-                        condition: pod.condition.as_deref().map(Into::into),
-                        node: pod.node.clone(),
-                        port_names: pod.ports.iter().map(|port| port.name.clone()).collect(),
-                    });
-                }
-                Entry::Slice(_) => {}
+            let Entry::Other(other) = entry else { continue };
+            match &**other {
+                (id, Object::Pod(pod)) => _ = pods.insert(id.name.clone(), describe(&id.name, pod)),
+                (_, Object::Node(node, _)) => nodes.push(Arc::clone(node)),
+                _ => {}
             }
         }
-        pods.reverse();
-        pods.sort_by(|a: &Pod, b| a.name.cmp(&b.name));
-        pods.dedup_by(|a, b| a.name == b.name);
-        Workloads::new(selectors, pods).with_nodes(nodes)
+        let stand_ins = self.cluster().stand_in_pods();
+        pods.extend(stand_ins.iter().map(|(name, pod)| (name.clone(), describe(name, pod))));
+        Workloads::new(selectors, pods.into_values().collect())
+            .with_nodes(nodes)
+            .with_stand_ins(self.cluster().stand_ins().clone())
+    }
+}
+
+fn describe(name: &ObjectName, pod: &PodFacts) -> Pod {
+    Pod {
+        name: name.clone(),
+        labels: pod.labels.clone(),
+        addresses: pod.addresses.clone(),
+        ready: pod.ready,
+        condition: pod.condition.as_deref().map(Into::into),
+        node: pod.node.clone(),
+        port_names: pod.ports.iter().map(|port| port.name.clone()).collect(),
     }
 }

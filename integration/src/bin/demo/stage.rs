@@ -254,7 +254,8 @@ pub(crate) fn counts<'a>(answers: &'a [Answer], servers: &[&'a str]) -> Vec<(&'a
 /// Runs `portolan diff` on a node: whether the kernel equals the manifests, and what differs.
 fn diff(node: &Node, manifests: &Path) -> Result<(bool, Vec<String>), DemoError> {
     let path = manifests.to_string_lossy();
-    let arguments = [&["diff", "-f", &path, "--hostname-override", node.name()][..], &FACTS].concat();
+    let arguments =
+        [&["diff", "-o", "nft", "-f", &path, "--hostname-override", node.name()][..], &FACTS].concat();
     let output = Agent::command(node, &arguments)?;
     match output.status.code() {
         Some(code @ (0 | 1)) => {

@@ -161,7 +161,7 @@ fn run_once() -> Result<(), Error> {
 }
 
 fn diff_is_empty() -> Result<(), Error> {
-    let output = portolan("diff", &[])?;
+    let output = portolan("diff", &["-o", "nft"])?;
     require(output.status.success() && output.stdout.is_empty(), &output)
 }
 

@@ -1,0 +1,91 @@
+//! Manifests that say something else than their authors meant, and those that once went wrong.
+
+use super::{case, on};
+
+#[test]
+fn endpoints_without_slices_are_mirrored() {
+    let answer = on("endpoints-object.yaml", &["trace", "outside", "10.96.7.7:5432"]);
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    assert!(answer.stdout.starts_with("reaches 192.0.2.40:5432"), "{}", answer.stdout);
+}
+
+#[test]
+fn misspelt_fields_and_kinds_are_named() {
+    let answer = on("unknown-fields.yaml", &["render"]);
+    for expected in [
+        "Service shop/web: spec.externaltrafficPolicy: is no field of spec, ignored; did you mean externalTrafficPolicy?",
+        "Service shop/web: spec.ports[0].targetport: is no field of a port, ignored; did you mean targetPort?",
+        "document 2: kind: service is unknown and left out; did you mean Service?",
+    ] {
+        assert!(answer.stderr.contains(expected), "{expected}: {}", answer.stderr);
+    }
+    assert_eq!(answer.code, Some(0));
+}
+
+#[test]
+fn another_nodes_name_is_remarked_on() {
+    let answer = on("wrong-node.yaml", &["render", "--hostname-override", "worker1"]);
+    let expected =
+        "the input has no Node worker1, but worker-1, worker-2; --hostname-override says which node this is";
+    assert!(answer.stderr.contains(expected), "{}", answer.stderr);
+    let right = on("wrong-node.yaml", &["render", "--hostname-override", "worker-1"]);
+    assert_eq!((right.code, &*right.stderr), (Some(0), ""));
+}
+
+#[test]
+fn each_service_without_an_answer_has_its_reason() {
+    let answer = on("why-no-answer.yaml", &["check"]);
+    for code in [
+        "selector-matches-nothing",
+        "no-container-port",
+        "dropped-here",
+        "not-ready",
+        "no-load-balancer-address",
+    ] {
+        assert_eq!(answer.stdout.matches(&format!("[{code}]")).count(), 1, "{code}: {}", answer.stdout);
+    }
+    assert_eq!(answer.code, Some(1));
+    let answer = on("port-name-differs.yaml", &["check"]);
+    assert!(answer.stdout.contains("[no-such-port]"), "{}", answer.stdout);
+}
+
+#[test]
+fn an_address_stays_with_the_service_that_it_was_given_to() {
+    for (name, to) in [
+        ("externalip-takes-clusterip.yaml", "10.96.40.10:80"),
+        ("externalip-takes-loadbalancer.yaml", "203.0.113.10:80"),
+    ] {
+        let answer = on(name, &["trace", "outside", to]);
+        assert!(answer.stdout.starts_with("reaches 10.244.1.10:8080"), "{name}: {}", answer.stdout);
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_a_cluster_ip_is_left_out() {
+    let answer = on("endpoint-is-clusterip.yaml", &["trace", "pod", "svc/default/front:80"]);
+    assert!(answer.stdout.starts_with("refused"), "{}", answer.stdout);
+    assert!(answer.stdout.contains("10.96.40.10"), "{}", answer.stdout);
+}
+
+#[test]
+fn what_changes_while_packets_flow_is_served_in_each_state() {
+    for (name, to, protocol) in [
+        ("policy-flips.yaml", "203.0.113.10:53", "udp"),
+        ("ranges-come.yaml", "203.0.113.10:53", "udp"),
+        ("scaled-to-new-count.yaml", "203.0.113.10:53", "udp"),
+        ("sctp-keeps-port.yaml", "10.96.40.10:5000", "sctp"),
+    ] {
+        let answer = on(name, &["trace", "outside=198.51.100.7", to, "-p", protocol]);
+        assert_eq!(answer.code, Some(0), "{name}: {}{}", answer.stdout, answer.stderr);
+    }
+}
+
+#[test]
+fn every_case_is_tested() {
+    let names = std::fs::read_dir(case("")).unwrap().map(|entry| entry.unwrap().file_name());
+    let sources = [include_str!("mistakes.rs"), include_str!("plain.rs"), include_str!("served.rs")].concat();
+    for name in names {
+        let name = name.into_string().unwrap();
+        assert!(sources.contains(&format!("\"{name}\"")), "{name}");
+    }
+}

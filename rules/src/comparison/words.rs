@@ -1,0 +1,202 @@
+//! Differences in sentences.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::{Aspect, Change, Difference, Door, Port, Presence};
+use crate::frontends::{FrontendKey, FrontendKind};
+
+/// Endpoints that are named one by one at most.
+const NAMED: usize = 3;
+
+impl Difference {
+    /// What differs, in short sentences without a full stop.
+    pub fn sentences(&self) -> Vec<String> {
+        match self.presence {
+            Presence::New => return vec![format!("new: {}", self.size(|(_, after)| *after))],
+            Presence::Gone => return vec![format!("gone: had {}", self.size(|(before, _)| *before))],
+            Presence::Both => {}
+        }
+        let mut sentences = Vec::new();
+        let mut say = |sentence: String| {
+            if !sentences.contains(&sentence) {
+                sentences.push(sentence);
+            }
+        };
+        for sentence in self.of_endpoints() {
+            say(sentence);
+        }
+        for change in &self.changes {
+            if let Some(sentence) = self.sentence(change) {
+                say(sentence);
+            }
+        }
+        sentences
+    }
+
+    /// How many frontends and endpoints a Service has that is in one state only.
+    fn size(&self, count: impl Fn(&(usize, usize)) -> usize) -> String {
+        let frontends = self.changes.iter().filter(|c| matches!(c.aspect, Aspect::Frontend { .. })).count();
+        let endpoints = self.endpoints.values().map(count).max().unwrap_or(0);
+        format!("{}, {}", plural(frontends, "frontend"), plural(endpoints, "endpoint"))
+    }
+
+    /// Whether a port is in one state only: then what belongs to it needs no words.
+    fn is_port_of_one(&self, port: Port) -> bool {
+        let is_it = |change: &&Change| change.aspect == Aspect::Port(port);
+        self.changes
+            .iter()
+            .find(is_it)
+            .is_some_and(|change| change.before.is_none() != change.after.is_none())
+    }
+
+    /// Whether a frontend is in one state only.
+    fn is_frontend_of_one(&self, frontend: FrontendKey) -> bool {
+        self.changes.iter().any(|change| {
+            matches!(change.aspect, Aspect::Frontend { key, .. } if key == frontend)
+                && change.before.is_none() != change.after.is_none()
+        })
+    }
+
+    fn of_endpoints(&self) -> Vec<String> {
+        let mut by_text: BTreeMap<String, Vec<Door>> = BTreeMap::new();
+        let doors = self.endpoints.iter().filter(|(door, _)| match door {
+            Door::Port(port) => !self.is_port_of_one(*port),
+            Door::Frontend(key) => !self.is_frontend_of_one(*key),
+        });
+        let mut are_others_equal = false;
+        for (door, (before, after)) in doors {
+            let mut names: [Vec<String>; 2] = Default::default();
+            for change in &self.changes {
+                let Aspect::Endpoint { of, at } = &change.aspect else { continue };
+                let was = change.before.as_ref().is_some_and(|fact| fact.is_used);
+                let is = change.after.as_ref().is_some_and(|fact| fact.is_used);
+                if of == door && was != is {
+                    names[usize::from(is)].push(at.to_string());
+                }
+            }
+            let [gone, new] = names;
+            let text = match (before == after, gone.is_empty() && new.is_empty()) {
+                (_, true) => {
+                    are_others_equal = true;
+                    continue;
+                }
+                (true, _) => format!("{} of {} replaced", gone.len(), plural(*after, "endpoint")),
+                (false, _) => format!("{before} → {}", plural(*after, "endpoint")),
+            };
+            let list = |sign: &str, names: Vec<String>| match names.len() {
+                0 => String::new(),
+                1..=NAMED => format!(" {sign}{}", names.join(&format!(" {sign}"))),
+                count => {
+                    format!(" {sign}{} and {} more", names[..NAMED].join(&format!(" {sign}")), count - NAMED)
+                }
+            };
+            let members = format!("{}{}", list("-", gone), list("+", new));
+            by_text.entry(format!("{text} ({})", members.trim_start())).or_default().push(*door);
+        }
+        // What is said of all of its doors needs no name of them.
+        let is_of_all = by_text.len() == 1 && !are_others_equal;
+        let with_doors = |(text, doors): (String, Vec<Door>)| {
+            if is_of_all {
+                return text;
+            }
+            let doors: Vec<String> = doors.iter().map(ToString::to_string).collect();
+            format!("{}: {text}", doors.join(", "))
+        };
+        by_text.into_iter().map(with_doors).collect()
+    }
+
+    fn sentence(&self, change: &Change) -> Option<String> {
+        let (before, after) = (&change.before, &change.after);
+        let value = after.as_ref().map_or("", |fact| &fact.value);
+        let presence = match (before, after) {
+            (None, _) => Some("new"),
+            (_, None) => Some("gone"),
+            _ => None,
+        };
+        match &change.aspect {
+            Aspect::Port(port) => Some(match presence {
+                Some(presence) => format!("port {}/{} {presence}", port.number, port.protocol),
+                None => format!("port {}/{} now named {value:?}", port.number, port.protocol),
+            }),
+            Aspect::Setting { of: Some(key), .. } if self.is_frontend_of_one(*key) => None,
+            Aspect::Setting { of, field } => {
+                let of = of.map(|key| format!("{key}: ")).unwrap_or_default();
+                let value = if after.is_none() { "nothing" } else { value };
+                Some(format!("{of}{field} now {value}"))
+            }
+            Aspect::Frontend { port: Some(port), .. } if self.is_port_of_one(*port) => None,
+            Aspect::Frontend { key, kind, .. } => {
+                let name = match (kind, key) {
+                    (None, _) | (_, FrontendKey::NodePort(..)) => key.to_string(),
+                    (Some(kind), _) => format!("{} {key}", name(*kind)),
+                };
+                Some(match (presence, value) {
+                    (Some(presence), "") => format!("{name} {presence}"),
+                    (Some(presence), value) => format!("{name} {presence}, {value}"),
+                    (None, "") => format!("{name} now served"),
+                    (None, value) => format!("{name} now {value}"),
+                })
+            }
+            Aspect::Endpoint { of: Door::Port(port), .. } if self.is_port_of_one(*port) => None,
+            // Their numbers say it.
+            Aspect::Endpoint { of: Door::Frontend(_), .. } => None,
+            Aspect::Endpoint { at, .. } => match (before, after) {
+                (Some(_), Some(after)) if after.value.is_empty() => Some(format!("endpoint {at} now used")),
+                (Some(_), Some(after)) => Some(format!("endpoint {at} now {}", after.value)),
+                (None, Some(after)) if !after.is_used => Some(format!("endpoint {at} new, {}", after.value)),
+                (Some(before), None) if !before.is_used => {
+                    Some(format!("endpoint {at} gone, was {}", before.value))
+                }
+                _ => None,
+            },
+        }
+    }
+}
+
+const fn name(kind: FrontendKind) -> &'static str {
+    match kind {
+        FrontendKind::ClusterIp => "ClusterIP",
+        FrontendKind::LoadBalancer => "load balancer address",
+        FrontendKind::ExternalIp => "externalIP",
+        FrontendKind::NodePort => "node port",
+    }
+}
+
+/// A number and a noun.
+fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "port {}/{} ({})", self.number, self.protocol, self.family)
+    }
+}
+
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => port.fmt(f),
+            Self::Frontend(key) => key.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    /// `default/web: 3 → 2 endpoints (-10.244.1.5:8080); port 80/tcp gone`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.service, self.sentences().join("; "))
+    }
+}
+
+impl fmt::Display for Aspect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => port.fmt(f),
+            Self::Setting { of: None, field } => f.write_str(field),
+            Self::Setting { of: Some(key), field } => write!(f, "{field} of {key}"),
+            Self::Frontend { key, .. } => write!(f, "frontend {key}"),
+            Self::Endpoint { of, at } => write!(f, "endpoint {at} of {of}"),
+        }
+    }
+}

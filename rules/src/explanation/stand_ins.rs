@@ -1,0 +1,78 @@
+//! Addresses and ports that stand for those which a cluster would assign.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::Workloads;
+use crate::{
+    frontends::FrontendKey,
+    model::{Service, ServicePort},
+    state::State,
+};
+
+/// The addresses and node ports that were made up for manifests that lack them. No object of the input has any of these
+/// itself, so that an address says whether it is one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StandIns {
+    /// `ClusterIPs`, addresses of load balancers, and addresses of Pods.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Node ports, and node ports of health checks.
+    pub node_ports: BTreeSet<u16>,
+}
+
+impl StandIns {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.node_ports.is_empty()
+    }
+
+    /// What follows an address or a node port in words if it is one.
+    pub const fn mark(is_stand_in: bool) -> &'static str {
+        if is_stand_in { " (stand-in)" } else { "" }
+    }
+
+    /// Whether a frontend is one.
+    pub fn has_frontend(&self, key: &FrontendKey) -> bool {
+        match key {
+            FrontendKey::Address(address, ..) => self.addresses.contains(address),
+            FrontendKey::NodePort(_, _, port) => self.node_ports.contains(port),
+        }
+    }
+
+    /// What was made up for a Service, in words; nothing if it has everything itself.
+    pub fn of_service(&self, service: &Service) -> Option<String> {
+        let mut parts: Vec<String> = Vec::new();
+        let lists =
+            [("ClusterIP", &service.cluster_ips), ("load balancer address", &service.load_balancer_ips)];
+        for (name, addresses) in lists {
+            let own = addresses.iter().filter(|address| self.addresses.contains(address));
+            parts.extend(own.map(|address| format!("{name} {address}")));
+        }
+        let port = |ServicePort { port, protocol, node_port, .. }: &ServicePort| {
+            let node_port = node_port.filter(|node_port| self.node_ports.contains(node_port))?;
+            Some(format!("node port {node_port} of port {port}/{protocol}"))
+        };
+        parts.extend(service.ports.iter().filter_map(port));
+        let health = service.health_check_node_port.filter(|port| self.node_ports.contains(port));
+        parts.extend(health.map(|port| format!("healthCheckNodePort {port}")));
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+
+    /// All of them in words: this node, and a line each Service and Pod, in order of their names.
+    pub fn lines(&self, state: &State, workloads: &Workloads) -> Vec<String> {
+        let mut services: Vec<_> = state.services().map(|(service, _)| service).collect();
+        services.sort_by(|a, b| a.name.cmp(&b.name));
+        let services = services
+            .into_iter()
+            .filter_map(|service| Some(format!("Service {}: {}", service.name, self.of_service(service)?)));
+        let pods = workloads.pods.iter().filter_map(|pod| {
+            let own = pod.addresses.iter().filter(|address| self.addresses.contains(address));
+            let own: Vec<String> = own.map(ToString::to_string).collect();
+            (!own.is_empty()).then(|| format!("Pod {}: {}", pod.name, own.join(", ")))
+        });
+        let node = state.node();
+        let own = node.addresses.iter().filter(|address| self.addresses.contains(address));
+        let own: Vec<String> = own.map(ToString::to_string).collect();
+        let node = (!own.is_empty()).then(|| format!("Node {}: {}", node.name, own.join(", ")));
+        node.into_iter().chain(services).chain(pods).collect()
+    }
+}

@@ -1,0 +1,128 @@
+//! Objects with a template of Pods, such as a `Deployment`: which Pods a cluster would make of them.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::{
+    context::{Context, FieldError, Kind, ObjectId, read},
+    field::{Field, structures},
+    metadata::Metadata,
+    pod::{Pod, PodFacts, PodSpec},
+};
+
+/// A `Deployment`, `StatefulSet`, `DaemonSet`, `ReplicaSet`, `ReplicationController`, `Job` or `CronJob`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Workload {
+    /// `metadata`.
+    pub metadata: Field<Metadata>,
+    /// `spec`.
+    pub spec: Field<WorkloadSpec>,
+}
+
+/// `spec` of a [`Workload`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkloadSpec {
+    /// `replicas`; 1 if absent.
+    pub replicas: Field<i64>,
+    /// `parallelism` of a `Job`; 1 if absent.
+    pub parallelism: Field<i64>,
+    /// `template`.
+    pub template: Field<PodTemplate>,
+    /// `jobTemplate` of a `CronJob`.
+    pub job_template: Field<JobTemplate>,
+}
+
+/// A template of Pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PodTemplate {
+    /// `metadata`, of which only labels count.
+    pub metadata: Field<Metadata>,
+    /// `spec`.
+    pub spec: Field<PodSpec>,
+}
+
+/// `spec.jobTemplate` of a `CronJob`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct JobTemplate {
+    /// `spec`.
+    pub spec: Field<JobSpec>,
+}
+
+/// `spec` of a [`JobTemplate`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct JobSpec {
+    /// `parallelism`; 1 if absent.
+    pub parallelism: Field<i64>,
+    /// `template`.
+    pub template: Field<PodTemplate>,
+}
+
+structures!(WorkloadSpec, PodTemplate, JobTemplate, JobSpec);
+
+/// The Pods that a workload stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodSet {
+    /// How many.
+    pub count: PodCount,
+    /// What they have in common; it has no addresses.
+    pub pod: PodFacts,
+}
+
+/// How many Pods a workload has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodCount {
+    /// So many.
+    Number(u32),
+    /// One on each Node, as a `DaemonSet`.
+    OnEachNode,
+}
+
+impl Workload {
+    /// The Pods that a cluster would make; nothing for an object that was read from a cluster, which has its Pods there.
+    ///
+    /// # Errors
+    /// The first field that makes the object unusable.
+    pub fn to_model(
+        &self,
+        object: &ObjectId,
+        context: &mut Context,
+    ) -> Result<Option<Arc<PodSet>>, FieldError> {
+        let none = (WorkloadSpec::default(), JobTemplate::default(), JobSpec::default());
+        if self.metadata.get().is_some_and(Metadata::is_from_a_cluster) {
+            return Ok(None);
+        }
+        let spec = read(&self.spec, "spec")?.unwrap_or(&none.0);
+        let (path, template, count) = match object.kind {
+            Kind::CronJob => {
+                let job = read(&spec.job_template, "spec.jobTemplate")?.unwrap_or(&none.1);
+                let job = read(&job.spec, "spec.jobTemplate.spec")?.unwrap_or(&none.2);
+                let path = "spec.jobTemplate.spec";
+                (path, &job.template, number(&job.parallelism, &format!("{path}.parallelism"))?)
+            }
+            Kind::Job => ("spec", &spec.template, number(&spec.parallelism, "spec.parallelism")?),
+            Kind::DaemonSet => ("spec", &spec.template, PodCount::OnEachNode),
+            _ => ("spec", &spec.template, number(&spec.replicas, "spec.replicas")?),
+        };
+        let path = format!("{path}.template");
+        let Some(template) = read(template, &path)? else { return Err(FieldError::new(path, "is missing")) };
+        let pod = Pod { metadata: template.metadata.clone(), spec: template.spec.clone(), ..Pod::default() };
+        let pod = pod.to_model(object, context).map_err(|FieldError { field, message }| FieldError {
+            field: format!("{path}.{field}"),
+            message,
+        })?;
+        Ok(Some(Arc::new(PodSet { count, pod })))
+    }
+}
+
+/// `replicas` or `parallelism`.
+fn number(field: &Field<i64>, path: &str) -> Result<PodCount, FieldError> {
+    let number = read(field, path)?.copied().unwrap_or(1);
+    let number = u32::try_from(number);
+    number.map(PodCount::Number).map_err(|_| FieldError::new(path, "is not a number of Pods"))
+}

@@ -1,0 +1,186 @@
+//! `diff`: what would change in the kernel, or between two states of files, Service by Service.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use portolan_rules::{
+    comparison::{self, Difference, Presence, Services},
+    print,
+    ruleset::{Name, Ruleset, diff::diff_into, transaction::Transaction},
+};
+use serde_json::{Value, json};
+
+use super::{
+    arguments::{DiffArgs, DiffOutput, InputArgs},
+    explain::Scene,
+    input,
+    oneshot::{self, Compiled},
+};
+use crate::{kernel::nftables::Tables, source::manifest::Completeness};
+
+/// Exit status of an error.
+fn error() -> ExitCode {
+    ExitCode::from(2)
+}
+
+/// Two states to compare.
+struct Sides {
+    before: Services,
+    after: Services,
+    transaction: Transaction,
+    table: Name,
+    /// Whether all of the input could be used.
+    is_complete: bool,
+    /// What the earlier state is, and how the later one is spoken of.
+    words: [&'static str; 2],
+}
+
+/// Prints what differs: exit status 0 nothing, 1 something, 2 an error.
+pub fn diff(args: &DiffArgs) -> ExitCode {
+    let sides = if args.from.is_empty() { with_kernel(&args.input) } else { of_files(args) };
+    let Some(sides) = sides else { return error() };
+    let text = match args.output {
+        DiffOutput::Nft => operations(&sides),
+        output => {
+            let differences = comparison::compare(&sides.before, &sides.after);
+            match output {
+                DiffOutput::Json => format!("{:#}\n", json(&differences, &sides)),
+                DiffOutput::Markdown => markdown(&differences, &sides),
+                DiffOutput::Text | DiffOutput::Nft => text(&differences, &sides),
+            }
+        }
+    };
+    let is_equal = sides.transaction.is_empty() && sides.before == sides.after;
+    match super::print(text.as_bytes()) {
+        ExitCode::SUCCESS if !sides.is_complete => error(),
+        ExitCode::SUCCESS if is_equal => ExitCode::SUCCESS,
+        ExitCode::SUCCESS => ExitCode::from(1),
+        _ => error(),
+    }
+}
+
+/// The kernel, and the input. Nothing after an error, which was reported.
+fn with_kernel(args: &InputArgs) -> Option<Sides> {
+    // The kernel's rules have the addresses of this machine.
+    let mut args = args.clone();
+    args.read.host_addresses = true;
+    let read = input::read(&args).map_err(|failure| super::fail(&failure));
+    let mut input = read.ok().filter(|input| input.completeness != Completeness::Nothing)?;
+    let table = input.settings.config.table.clone();
+    let compiled = oneshot::open(&mut input.settings)
+        .and_then(|mut kernel| oneshot::compile(input, |compiler| kernel.read(&table, &mut &*compiler)));
+    let Compiled { kernel, desired, is_complete } = compiled.map_err(|failure| super::fail(&failure)).ok()?;
+    Some(Sides {
+        before: comparison::programmed(&kernel),
+        after: comparison::programmed(&desired),
+        transaction: diff_into(&table, &kernel, desired),
+        table,
+        is_complete,
+        words: ["the kernel", "would change"],
+    })
+}
+
+/// Two states of files. Nothing after an error, which was reported.
+fn of_files(args: &DiffArgs) -> Option<Sides> {
+    let earlier = InputArgs { filenames: args.from.clone(), paths: Vec::new(), ..args.input.clone() };
+    let before = Scene::of_input(&InputArgs { kubeconfig: None, context: None, ..earlier });
+    let after = Scene::of_input(&args.input);
+    let (before, after) = (before.ok()?, after.ok()?);
+    let services = |scene: &Scene| comparison::explained(&scene.view().services());
+    let table = after.view().compiler.config().table.clone();
+    let desired: Ruleset = after.view().ruleset.clone();
+    Some(Sides {
+        before: services(&before),
+        after: services(&after),
+        transaction: diff_into(&table, before.view().ruleset, desired),
+        table,
+        is_complete: before.is_whole && after.is_whole,
+        words: ["the earlier files", "differ"],
+    })
+}
+
+fn operations(sides: &Sides) -> String {
+    let mut text = String::new();
+    for (family, operation) in &sides.transaction.operations {
+        text.push_str(&print::operation(operation, *family, &sides.table));
+        text.push('\n');
+    }
+    text
+}
+
+fn count(differences: &[Difference], presence: Presence) -> usize {
+    differences.iter().filter(|difference| difference.presence == presence).count()
+}
+
+/// What differs, in one line.
+fn summary(differences: &[Difference], sides: &Sides) -> String {
+    let [earlier, verb] = sides.words;
+    let operations = sides.transaction.operations.len();
+    match (differences.len(), operations) {
+        (0, 0) => format!("No difference from {earlier}: {} Services", sides.after.len()),
+        (0, operations) => {
+            format!(
+                "No Service differs from {earlier}; {operations} operations on the rest of the rules (-o nft lists them)"
+            )
+        }
+        (all, operations) => format!(
+            "{all} of {} Services {verb}: {} new, {} gone, {} changed; {operations} operations (-o nft lists them)",
+            sides.after.len() + count(differences, Presence::Gone),
+            count(differences, Presence::New),
+            count(differences, Presence::Gone),
+            count(differences, Presence::Both)
+        ),
+    }
+}
+
+fn text(differences: &[Difference], sides: &Sides) -> String {
+    let mut text = String::new();
+    for difference in differences {
+        // Writing into a `String` does not fail.
+        let _ = writeln!(text, "{difference}");
+    }
+    text + &summary(differences, sides) + "\n"
+}
+
+fn markdown(differences: &[Difference], sides: &Sides) -> String {
+    let mut text = String::new();
+    if !differences.is_empty() {
+        text.push_str("| Service | Change |\n|---|---|\n");
+    }
+    for difference in differences {
+        let sentences = difference.sentences().join("<br>").replace('|', "\\|");
+        // Writing into a `String` does not fail.
+        let _ = writeln!(text, "| `{}` | {sentences} |", difference.service);
+    }
+    if !differences.is_empty() {
+        text.push('\n');
+    }
+    text + &summary(differences, sides) + "\n"
+}
+
+fn json(differences: &[Difference], sides: &Sides) -> Value {
+    let services = differences.iter().map(|difference| {
+        let changes = difference.changes.iter().map(|change| {
+            let value = |fact: &Option<comparison::Fact>| {
+                fact.as_ref().map(|fact| json!({ "value": fact.value, "used": fact.is_used }))
+            };
+            json!({
+                "what": change.aspect.to_string(),
+                "before": value(&change.before),
+                "after": value(&change.after),
+            })
+        });
+        json!({
+            "service": difference.service.to_string(),
+            "change": difference.presence.name(),
+            "sentences": difference.sentences(),
+            "changes": changes.collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "services": services.collect::<Vec<_>>(),
+        "new": count(differences, Presence::New),
+        "gone": count(differences, Presence::Gone),
+        "changed": count(differences, Presence::Both),
+        "operations": sides.transaction.operations.len(),
+    })
+}
