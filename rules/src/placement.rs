@@ -12,5 +12,5 @@ pub(crate) mod slots;
 pub(crate) use self::{
     adopt::{AdoptedSlots, FrontendSlots, Slots},
     endpoint_ids::{PortNumbers, SessionAffinity},
-    placed::Placed,
+    placed::{Placed, SlotChange},
 };

@@ -7,6 +7,7 @@
 //! clients. [`SetName`] lists the sets, and `keys` makes and reads their keys and values. With [`planes`] all of it can
 //! stand beside what is in force, to replace it at once.
 
+pub mod chains;
 mod class;
 mod config;
 mod dispatch;
@@ -21,7 +22,6 @@ mod sets;
 pub use self::{
     class::Class,
     config::{Config, PodDetector},
-    dispatch::chains,
     keys::endpoint_from_value,
     per_set::PerSet,
     pick::Pick,

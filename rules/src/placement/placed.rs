@@ -5,8 +5,10 @@ use std::{
     net::{SocketAddr, SocketAddrV4, SocketAddrV6},
 };
 
-use super::slots::SlotChange;
 use crate::ruleset::Family;
+
+/// A slot, and the endpoints that stand there before and after a change.
+pub type SlotChange = (usize, Option<SocketAddr>, Option<SocketAddr>);
 
 /// Endpoints of one family in order of their slots. One of IPv4 takes 6 bytes, where one of either family takes 32.
 #[derive(Clone, Debug, Default)]

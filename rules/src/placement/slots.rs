@@ -5,10 +5,7 @@
 
 use std::net::SocketAddr;
 
-use super::placed::Placed;
-
-/// A slot, and the endpoints that stand there before and after a change.
-pub type SlotChange = (usize, Option<SocketAddr>, Option<SocketAddr>);
+use super::placed::{Placed, SlotChange};
 
 /// Assigns `wanted` (sorted; an endpoint may hold several slots) to slots, changing as few of the
 /// `prior` ones as possible. A prior slot may be unknown.

@@ -15,8 +15,9 @@ use crate::{
 };
 
 use super::{
+    chains,
     config::Config,
-    dispatch::{chains, in_source_ranges},
+    dispatch::in_source_ranges,
     keys::{Keys, LOCAL_SLOTS, attribute},
     pick::{Pick, Picks},
     range_list::RangeList,

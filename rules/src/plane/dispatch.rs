@@ -6,40 +6,13 @@ use crate::ruleset::{
 };
 
 use super::{
+    chains,
     config::Config,
     keys::{Keys, LOCAL_SLOTS, attribute},
     range_list::RangeList,
     session_affinity::shared_chains,
     sets::SetName,
 };
-
-/// Names of the chains that always exist.
-pub mod chains {
-    /// Finds the frontend's class and goes to its chain.
-    pub const SERVICES: &str = "services";
-    /// Finds the class of a node port and goes to its chain.
-    pub const NODE_PORTS: &str = "node-ports";
-    /// Refuses what is sent to a ClusterIP at a port that is no frontend.
-    pub const CLUSTER_IP: &str = "cluster-ip";
-    /// Refuses.
-    pub const NO_ENDPOINTS: &str = "no-endpoints";
-    /// Drops.
-    pub const NO_LOCAL_ENDPOINTS: &str = "no-local-endpoints";
-    /// Leads pods and this node past policy Local.
-    pub const SHORT_CIRCUIT: &str = "short-circuit";
-    /// The same for a node port.
-    pub const SHORT_CIRCUIT_NODE_PORT: &str = "short-circuit-node-port";
-    /// Rewrites the destination to the endpoint at the drawn slot of a frontend with an address.
-    pub const SEND: &str = "send";
-    /// The same for a node port.
-    pub const SEND_NODE_PORT: &str = "send-node-port";
-    /// Hook of packets that arrive.
-    pub const PREROUTING: &str = "prerouting";
-    /// Hook of packets that this node sends.
-    pub const OUTPUT: &str = "output";
-    /// Hook of packets that leave.
-    pub const POSTROUTING: &str = "postrouting";
-}
 
 /// The chains that always exist, without those of the classes, in the order of a packet's way.
 pub fn constant_chains(config: &Config, family: Family) -> Vec<Chain> {
@@ -105,22 +78,17 @@ impl Keys {
     }
 }
 
-/// `meta priority vmap @classes`.
-pub fn to_class(classes: SetName) -> Statement {
-    Statement::VerdictMap { key: Field::Priority.into(), map: classes.name().into() }
-}
-
 /// `meta priority set KEY map @map meta priority vmap @classes`: no frontend, no effect.
 fn dispatch(keys: Keys) -> [Statement; 2] {
     let class = keys.with([]).lookup(keys.classes().name());
-    [Statement::set(WritableField::Priority, class), to_class(SetName::Classes)]
+    [Statement::set(WritableField::Priority, class), SetName::Classes.to_class()]
 }
 
 /// A frontend that is found has the attributes that its class reads. Kernels before 6.17 may miss, once, an attribute
 /// that is being replaced, so it is read again.
 fn short_circuit(keys: Keys) -> Vec<Rule> {
     let mut direct = Vec::from(keys.attribute(attribute::DIRECT));
-    direct.push(to_class(SetName::DirectClasses));
+    direct.push(SetName::DirectClasses.to_class());
     let direct = Rule::new(direct);
     vec![direct.clone(), direct, Rule::new([Statement::goto(chains::NO_ENDPOINTS)])]
 }

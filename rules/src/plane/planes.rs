@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use super::{dispatch::chains, session_affinity::is_of_clients, sets::SetName};
+use super::{chains, session_affinity::is_of_clients, sets::SetName};
 use crate::ruleset::{
     Chain, Element, ElementData, Elements, Expression, Family, Name, Operation, Set, SetData, Statement,
     Table, Transaction, Verdict,

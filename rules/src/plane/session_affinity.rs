@@ -1,7 +1,7 @@
 //! The chains of `sessionAffinity`: they remember each client's endpoint, and lead the client there again.
 
 use super::{
-    dispatch::{chains, to_class},
+    chains,
     keys::{ENDPOINT_MASK, Keys, LOCAL_SLOTS, PORT_MASK, attribute},
     sets::SetName,
 };
@@ -148,7 +148,7 @@ impl Affinity {
         let back = Statement::Verdict(Verdict::Return);
         let nothing = Statement::set(WritableField::Priority, Expression::Constant(0));
         vec![
-            Rule::new([&self.keys.attribute(draw)[..], &[to_class(SetName::Draws)]].concat()),
+            Rule::new([&self.keys.attribute(draw)[..], &[SetName::Draws.to_class()]].concat()),
             // Only a slot is looked up, and only what is found there is used.
             Rule::new([drawn, self.keys.read_attribute(), back]),
             Rule::new([nothing]),

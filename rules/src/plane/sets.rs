@@ -1,7 +1,7 @@
 //! The sets and maps of each table.
 
 use super::config::Config;
-use crate::ruleset::{DataType, Family, Set, SetFlags};
+use crate::ruleset::{DataType, Family, Field, Set, SetFlags, Statement};
 
 /// Clients that are remembered at most. One more is served, but not remembered.
 const AFFINITY_CLIENTS: u32 = 1 << 20;
@@ -97,6 +97,11 @@ impl SetName {
         Self::NodeAddresses,
         Self::Hairpin,
     ];
+
+    /// `meta priority vmap @map`: goes to the chain of a class, by one of the maps of classes.
+    pub(super) fn to_class(self) -> Statement {
+        Statement::VerdictMap { key: Field::Priority.into(), map: self.name().into() }
+    }
 
     /// The name in the table.
     pub const fn name(self) -> &'static str {

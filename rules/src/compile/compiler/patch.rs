@@ -17,10 +17,7 @@ use crate::{
     },
     incremental::{Slices, changed_addresses, flows::Moved},
     model::{Endpoint, Node, ObjectName, Service, ServicePort},
-    placement::{
-        Placed,
-        slots::{self, SlotChange},
-    },
+    placement::{Placed, SlotChange, slots},
     plane::{Pick, Picks, RangeList},
     ruleset::Family,
     selection::{is_remote, load_balancer_source_ranges::allowed_sources},
