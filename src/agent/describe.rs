@@ -34,10 +34,8 @@ fn target((family, operation): &(Family, Operation)) -> Target<'_> {
 /// The changes, in the order in which they are described.
 #[derive(Default)]
 struct Found<'a> {
-    absent: BTreeSet<Family>,
-    rebuilt: BTreeSet<Family>,
-    chains: BTreeMap<(Family, &'a Name), &'static str>,
-    sets: BTreeMap<(Family, &'a Name), &'static str>,
+    /// What became of tables, sets and chains. Of a table that is here, nothing else is.
+    objects: BTreeMap<Target<'a>, &'static str>,
     elements: BTreeMap<(Family, &'a Name), Elements<'a>>,
 }
 
@@ -54,50 +52,45 @@ pub(super) fn describe(kernel: &Ruleset, undoing: &Transaction, own: &Transactio
     let foreign = undoing.operations.iter().filter(|operation| !own.contains(&target(operation)));
     let mut found = Found::default();
     let mut count = 0;
-    for (family, operation) in foreign {
+    for change in foreign {
         count += 1;
-        found.take(kernel, *family, operation);
+        found.take(kernel, change);
     }
     (found.describe(), count)
 }
 
 impl<'a> Found<'a> {
-    fn take(&mut self, kernel: &Ruleset, family: Family, operation: &'a Operation) {
-        let Some(table) = kernel.tables.get(&family) else {
-            self.absent.insert(family);
+    fn take(&mut self, kernel: &Ruleset, change: &'a (Family, Operation)) {
+        let (family, operation) = change;
+        let Some(table) = kernel.tables.get(family) else {
+            self.objects.insert(Target::Table(*family), "deleted");
             return;
         };
-        if self.rebuilt.contains(&family) {
+        if self.objects.contains_key(&Target::Table(*family)) {
             return;
         }
-        match operation {
-            Operation::DeleteTable => {
-                self.rebuilt.insert(family);
+        let how = match operation {
+            Operation::AddTable => return,
+            Operation::DeleteTable => "changed",
+            Operation::AddSet(set) if table.sets.contains_key(&set.name) => "changed",
+            Operation::AddSet(_) | Operation::AddChain(_) => "deleted",
+            Operation::DeleteSet(_) | Operation::DeleteChain(_) => "added",
+            Operation::FlushChain(_) | Operation::AddRule { .. } => {
+                self.objects.entry(target(change)).or_insert("changed");
+                return;
             }
-            Operation::AddChain(chain) => {
-                self.chains.insert((family, &chain.name), "deleted");
-            }
-            Operation::DeleteChain(chain) => {
-                self.chains.insert((family, chain), "added");
-            }
-            Operation::FlushChain(chain) | Operation::AddRule { chain, .. } => {
-                self.chains.entry((family, chain)).or_insert("changed");
-            }
-            Operation::DeleteSet(set) => {
-                self.sets.insert((family, set), "added");
-            }
-            Operation::AddSet(set) => {
-                let how = if table.sets.contains_key(&set.name) { "changed" } else { "deleted" };
-                self.sets.insert((family, &set.name), how);
-            }
-            Operation::AddElement { set, key, .. } if !self.sets.contains_key(&(family, &set.name)) => {
-                self.elements(family, set).added.insert(key);
+            Operation::AddElement { set, key, .. } => {
+                if !self.objects.contains_key(&Target::Set(*family, &set.name)) {
+                    self.elements(*family, set).added.insert(key);
+                }
+                return;
             }
             Operation::DeleteElement { set, key, .. } => {
-                self.elements(family, set).deleted.insert(key);
+                self.elements(*family, set).deleted.insert(key);
+                return;
             }
-            Operation::AddTable | Operation::AddElement { .. } => {}
-        }
+        };
+        self.objects.insert(target(change), how);
     }
 
     fn elements(&mut self, family: Family, set: &'a Set) -> &mut Elements<'a> {
@@ -106,16 +99,15 @@ impl<'a> Found<'a> {
     }
 
     fn describe(self) -> String {
-        let mut parts: Vec<String> = Vec::new();
-        parts.extend(self.absent.iter().map(|family| format!("table {family} deleted")));
-        parts.extend(
-            self.rebuilt
-                .iter()
-                .map(|family| format!("base chains, flags or named objects of table {family} changed")),
-        );
-        parts.extend(self.sets.iter().map(|((family, set), how)| format!("{family} set {set} {how}")));
-        parts
-            .extend(self.chains.iter().map(|((family, chain), how)| format!("{family} chain {chain} {how}")));
+        let describe = |(object, how): (&Target<'_>, &&str)| match object {
+            Target::Table(family) if *how == "deleted" => format!("table {family} deleted"),
+            Target::Table(family) => format!("base chains, flags or named objects of table {family} {how}"),
+            Target::Set(family, name) | Target::Element(family, name, _) => {
+                format!("{family} set {name} {how}")
+            }
+            Target::Chain(family, name) => format!("{family} chain {name} {how}"),
+        };
+        let mut parts: Vec<String> = self.objects.iter().map(describe).collect();
         for ((family, name), Elements { set, added, deleted }) in &self.elements {
             let kind = if matches!(set.data, SetData::None) { "set" } else { "map" };
             let changed = added.intersection(deleted).count();
