@@ -1,5 +1,7 @@
 //! Numbers for metrics, kept as Services change: asking for them looks at no Service and no element.
 
+use foldhash::HashSet;
+
 use super::Compiler;
 use crate::{
     compile::{port::CompiledPort, service::CompiledService},
@@ -54,10 +56,14 @@ impl EndpointCounts {
 /// Whether a Service has a port without an endpoint of policy Cluster, in any family: one that has endpoints of one
 /// family alone can be used.
 pub(super) fn lacks_endpoints(service: &CompiledService) -> bool {
-    service.ports.iter().any(|port| {
-        let is_same = |other: &&CompiledPort| other.name == port.name && other.protocol == port.protocol;
-        service.ports.iter().filter(is_same).all(|other| other.cluster.is_empty())
-    })
+    let is_empty = |port: &&CompiledPort| port.cluster.is_empty();
+    if !service.ports.iter().any(|port| is_empty(&port)) {
+        return false;
+    }
+    // Each port looked up once: a Service may have thousands.
+    let name = |port: &CompiledPort| (port.name.clone(), port.protocol);
+    let served: HashSet<_> = service.ports.iter().filter(|port| !is_empty(port)).map(name).collect();
+    service.ports.iter().filter(is_empty).any(|port| !served.contains(&name(port)))
 }
 
 /// Whether a port lacks local endpoints inside and outside of the cluster.
