@@ -102,7 +102,7 @@ fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver, times: &Times) -> Con
         }
         if agent.is_checking() {
             if let Err(error) = agent.compare_part() {
-                warn!("{error}; comparing everything");
+                warn!(%error, "Comparing a part failed; comparing everything");
                 return ControlFlow::Continue(Cause::Retry);
             }
             continue;

@@ -80,7 +80,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         Ok(code) => code,
         // Every line of a JSON log is JSON.
         Err(error) if settings.logging.is_json => {
-            error!("{error}");
+            error!(%error, "Agent cannot start");
             ExitCode::FAILURE
         }
         Err(error) => super::fail(&error),
@@ -208,7 +208,7 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
         debug!(%kind, count, "Objects that do not matter here");
     }
     if let Some(lacking) = settings.node.lacks(node.as_deref().unwrap_or(&Node::default())) {
-        warn!("{lacking}");
+        warn!(err = lacking, "Node lacks what the configuration needs");
     }
     info!(services = services.len(), endpoint_slices = slices.len(), "Manifests read");
     agent.apply(services.into_iter().map(|(name, service)| Change::Service(name, Some(service))));

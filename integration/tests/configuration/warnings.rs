@@ -87,8 +87,8 @@ fn a_node_that_should_say_its_networks_and_does_not_is_named() {
     assert_eq!(
         warnings(&["--detect-local-mode=NodeCIDR"]),
         [
-            "\"--detect-local-mode NodeCIDR: there is no Node node-a with spec.podCIDRs: no connection to a ClusterIP is \
-          masqueraded\""
+            "\"Node lacks what the configuration needs\" err=\"--detect-local-mode NodeCIDR: there is no Node node-a with \
+             spec.podCIDRs: no connection to a ClusterIP is masqueraded\""
         ]
     );
 }

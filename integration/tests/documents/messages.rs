@@ -44,6 +44,24 @@ fn messages_in_troubleshooting_are_printed() {
     }
 }
 
+/// klog's contract: what varies is in keys, so that lines can be counted and searched.
+#[test]
+fn messages_of_the_log_are_constant() {
+    let mut source = String::new();
+    sources(&top().join("src"), &mut source);
+    let mut calls = 0;
+    for level in ["error!(", "warn!(", "info!(", "debug!(", "trace!("] {
+        for (at, _) in source.match_indices(level) {
+            let is_other = source[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            let call = source[at..].split(");").next().unwrap();
+            let Some(message) = call.rsplit('"').nth(1).filter(|_| !is_other) else { continue };
+            calls += 1;
+            assert!(!message.contains('{'), "a value is in the message of {call})");
+        }
+    }
+    assert!(calls > 60, "{calls}");
+}
+
 #[test]
 fn every_command_is_documented() {
     let text = fs::read_to_string(top().join("docs/commands.md")).unwrap();

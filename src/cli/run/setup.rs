@@ -70,7 +70,7 @@ pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served),
     info!(version, node, kernel = %features.release, %features, "Starting");
     let served = features.serve(Needs { element_counters: config.endpoint_counters })?;
     for warning in &served.warnings {
-        warn!("{warning}");
+        warn!(err = %warning, "Kernel is limited");
     }
     let rules = kube_proxy::traces(&mut kernel)?;
     if !rules.is_empty() {
@@ -157,7 +157,7 @@ fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), StartError>
     if !sysctls.are_there()
         && let Err(error) = conntrack::load()
     {
-        debug!("{error}");
+        debug!(%error, "Connection tracking cannot be loaded");
     }
     sysctls.apply(&settings.conntrack, effort).map_err(|source| {
         let place = settings.origin.name(source.option);
