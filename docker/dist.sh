@@ -36,6 +36,9 @@ if [ -z "${BINARY:-}" ]; then
     LIBMNL_LIB_DIR=$(alone libmnl)
     export LIBNFTNL_LIB_DIR LIBMNL_LIB_DIR
     profile=${PROFILE:-release}
+    # What `portolan version` says it was built from.
+    PORTOLAN_COMMIT=$(git rev-parse HEAD 2> /dev/null || true)
+    export PORTOLAN_COMMIT
     cargo build --locked --profile "$profile" --target-dir target/static --bin portolan
     BINARY=target/static/$(echo "$profile" | sed 's/^dev$/debug/')/portolan
 fi
