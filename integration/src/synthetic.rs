@@ -11,7 +11,7 @@ use std::{
 
 use portolan_rules::{
     model::{
-        Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Service, ServicePort,
+        Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Service, ServicePort, ServiceType,
         TrafficPolicy,
     },
     ruleset::Family,
@@ -144,16 +144,19 @@ impl Synthetic {
             (Kinds::Mixed, 0) => service.affinity_timeout = Some(10_800),
             (Kinds::Mixed, 10) => {
                 let network = |a| ipnetwork::IpNetwork::new([a, b, c, 0].into(), 24).ok();
+                service.service_type = ServiceType::LoadBalancer;
                 service.load_balancer_ips = load_balancer_ips;
                 service.source_ranges = [198, 203].into_iter().filter_map(network).collect();
             }
             (Kinds::Mixed, 20) => {
+                service.service_type = ServiceType::LoadBalancer;
                 service.load_balancer_ips = load_balancer_ips;
                 service.external_policy = TrafficPolicy::Local;
                 service.health_check_node_port = Some(20_000 + (n / 30 % 10_000) as u16);
             }
             (Kinds::DualStack, _) => service.cluster_ips.push(ipv6(0x10, n).into()),
             (Kinds::NodePorts(count), _) if n < count => {
+                service.service_type = ServiceType::NodePort;
                 service.ports.iter_mut().for_each(|port| port.node_port = Some((FIRST_NODE_PORT + n) as u16));
             }
             _ => {}

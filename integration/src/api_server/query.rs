@@ -173,7 +173,7 @@ mod tests {
         for nowhere in [
             "/",
             "/api/v1",
-            "/api/v1/pods",
+            "/api/v1/configmaps",
             "/api/v1/services/a",
             "/api/v1/namespaces/x/nodes",
             "/apis/discovery.k8s.io/v1beta1/endpointslices",
