@@ -97,13 +97,16 @@ fn oldest<'a>(
 }
 
 /// `--nodeport-addresses`: the first address of each family of the Node object, or what the host has in
-/// the networks. Never loopback.
+/// the networks, and all that it has of a family without networks. Never loopback.
 fn answers_node_ports(cluster: &Cluster, address: IpAddr) -> bool {
     let node = &cluster.node.addresses;
     !address.is_loopback()
         && match &cluster.node_port_addresses {
             NodePortAddresses::Networks(networks) => {
-                cluster.host.contains(&address) && networks.iter().any(|network| network.contains(address))
+                let mut of_family =
+                    networks.iter().filter(|network| network.is_ipv4() == address.is_ipv4()).peekable();
+                cluster.host.contains(&address)
+                    && (of_family.peek().is_none() || of_family.any(|network| network.contains(address)))
             }
             // Which one is the primary address is not known.
             NodePortAddresses::Primary if node.is_empty() => cluster.host.contains(&address),
