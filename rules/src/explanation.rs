@@ -13,7 +13,7 @@ pub mod trace;
 mod workload;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
@@ -49,6 +49,15 @@ pub struct View<'a> {
     pub host: &'a Host,
     /// The Pods behind the Services.
     pub workloads: &'a Workloads,
+}
+
+/// The addresses of a node: those of its object, and those that answer node ports.
+pub fn host(state: &State, compiler: &Compiler) -> Host {
+    let mut local_addresses: BTreeSet<IpAddr> = state.node().addresses.iter().copied().collect();
+    for family in Family::ALL {
+        local_addresses.extend(compiler.node_port_addresses(family));
+    }
+    Host { local_addresses }
 }
 
 /// Where a client is.

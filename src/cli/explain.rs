@@ -5,19 +5,14 @@ pub(super) mod cluster;
 pub mod kernel;
 pub mod socket;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use portolan_rules::{
     compile::Compiler,
-    explanation::{View, Workloads},
+    explanation::{View, Workloads, host},
     frontends::FrontendKind,
     model::ObjectName,
-    ruleset::{Family, Ruleset},
+    ruleset::Ruleset,
     simulate::{Host, Probability},
     state::State,
 };
@@ -222,15 +217,6 @@ impl Scene {
 fn is_plugin() -> bool {
     let name = std::env::args_os().next().map(std::path::PathBuf::from);
     name.as_deref().and_then(std::path::Path::file_name).is_some_and(|name| name == "kubectl-portolan")
-}
-
-/// The addresses of the node.
-fn host(state: &State, compiler: &Compiler) -> Host {
-    let mut local_addresses: BTreeSet<IpAddr> = state.node().addresses.iter().copied().collect();
-    for family in Family::ALL {
-        local_addresses.extend(compiler.node_port_addresses(family));
-    }
-    Host { local_addresses }
 }
 
 /// That there is no such Service, and which name comes nearest.

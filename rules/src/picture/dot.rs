@@ -91,7 +91,7 @@ fn port(out: &mut String, id: &str, service: &str, port: &Port) -> std::fmt::Res
                     LineState::Terminates(_) => "dashed",
                     LineState::LeftOut { .. } => continue,
                 };
-                let from = port.doors.iter().rposition(|door| door.policy == line.policy).unwrap_or(0);
+                let from = port.door_of(line.policy);
                 let (label, colour) = (quote(&line.label()), colour(node.place));
                 writeln!(
                     out,

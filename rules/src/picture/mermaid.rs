@@ -78,7 +78,7 @@ fn port(out: &mut String, id: &str, service: &str, port: &Port) -> std::fmt::Res
                     LineState::Terminates(_) => "-.->",
                     LineState::LeftOut { .. } => continue,
                 };
-                let from = port.doors.iter().rposition(|door| door.policy == line.policy).unwrap_or(0);
+                let from = port.door_of(line.policy);
                 writeln!(out, "  {id}d{from} {arrow}|{}| {id}n{n}e{e}", quote(&[&line.label()]))?;
             }
         }

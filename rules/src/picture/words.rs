@@ -141,6 +141,11 @@ impl Door {
 }
 
 impl Port {
+    /// The innermost frontend with this policy: where the lines to its endpoints begin.
+    pub(super) fn door_of(&self, policy: &str) -> usize {
+        self.doors.iter().rposition(|door| door.policy == policy).unwrap_or(0)
+    }
+
     /// The innermost frontend whose connections reach no endpoint, and what becomes of them; if this is the node whose
     /// view it is, and it has no endpoint.
     pub(super) fn broken_at(&self, node: &NodeBox) -> Option<(usize, &'static str)> {

@@ -254,7 +254,7 @@ fn lines(port: &Port, target: &Target<'_>) -> Markup {
 
 /// Where the lines of a policy begin: at the edge of the innermost frontend that it holds for.
 fn start(port: &Port, policy: &str) -> usize {
-    let depth = port.doors.iter().rposition(|door| door.policy == policy).unwrap_or(0);
+    let depth = port.door_of(policy);
     DOORS_END - depth * INSET
 }
 

@@ -1,15 +1,12 @@
 //! What the reconciler answered, compiled, so that it can be explained.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    net::IpAddr,
-};
+use std::collections::HashSet;
 
 use portolan_rules::{
     compile::Compiler,
-    explanation::{View, Workloads},
+    explanation::{View, Workloads, host},
     model::ObjectName,
-    ruleset::{Family, Ruleset},
+    ruleset::Ruleset,
     simulate::Host,
     state::State,
 };
@@ -55,13 +52,9 @@ impl Scene {
         compiler.set_node_ips(&mut state, snapshot.node_ips.clone());
         compiler.set_service_cidrs(&mut state, &snapshot.service_cidrs);
         compiler.load(&mut state, &Ruleset::default());
-        let mut local_addresses: BTreeSet<IpAddr> = snapshot.node.addresses.iter().copied().collect();
-        for family in Family::ALL {
-            local_addresses.extend(compiler.node_port_addresses(family));
-        }
         Self {
             ruleset: compiler.ruleset(),
-            host: Host { local_addresses },
+            host: host(&state, &compiler),
             state,
             compiler,
             workloads: Workloads::default(),
