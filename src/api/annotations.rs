@@ -27,8 +27,8 @@ const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 /// Largest weight.
 pub const MAX_WEIGHT: u16 = 100;
 
-/// Annotations whose names begin with `portolan.io/`, [`LAST_CHANGE_TRIGGER`], and [`LEADER`]; all others are skipped while
-/// reading.
+/// Annotations whose names begin with `portolan.io/`, [`LAST_CHANGE_TRIGGER`], and a leader election's lock; all others are
+/// skipped while reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotations(Vec<(Box<str>, Field<Box<str>>)>);
 
