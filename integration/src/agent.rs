@@ -35,6 +35,21 @@ pub fn binary() -> Result<PathBuf, LabError> {
     [near, above.clone()].into_iter().find(|path| path.is_file()).ok_or(LabError::NoBinary(above))
 }
 
+/// The time that the threads of a process which run now have spent on a CPU; of those of one name, if it is given.
+pub fn cpu_time(pid: u32, name: Option<&str>) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let time = |path: PathBuf| {
+        let comm = fs::read_to_string(path.join("comm")).ok()?;
+        if name.is_some_and(|name| comm.trim_end() != name) {
+            return None;
+        }
+        let times = fs::read_to_string(path.join("schedstat")).ok()?;
+        times.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+    };
+    // A thread may end meanwhile.
+    threads.filter_map(|thread| time(thread.path())).sum()
+}
+
 /// A running `portolan run`. Dropping it kills it; if a test is failing then, its stderr is shown.
 #[derive(Debug)]
 pub struct Agent {

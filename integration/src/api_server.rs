@@ -9,6 +9,7 @@
 mod access;
 mod events;
 mod fault;
+mod object;
 mod protobuf;
 mod query;
 mod reply;
@@ -24,7 +25,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -43,12 +44,15 @@ use self::{
     serve::Shared,
     tls::{ClientIdentity, Identity, TlsListener},
 };
-use crate::{LabError, Namespace};
+use crate::{LabError, Namespace, wire::Wire};
 
 /// The token that clients must show, until a test sets another.
 const TOKEN: &str = "token-of-the-test";
 /// How often a watch gets a bookmark; about what a real server does.
 const BOOKMARKS: Duration = Duration::from_mins(1);
+
+/// The name of the thread that serves.
+pub const THREAD: &str = "api-server";
 
 /// A test API server. Dropping it stops it.
 pub struct ApiServer {
@@ -388,13 +392,23 @@ impl ApiServer {
 
     /// Offers HTTP/1.1 alone from now on.
     pub fn offer_http1_only(&mut self) -> Result<(), LabError> {
-        self.identity.offer_http1_only();
+        self.offer_http2(false)
+    }
+
+    /// Offers HTTP/2 from now on, or HTTP/1.1 alone.
+    pub fn offer_http2(&mut self, is_offered: bool) -> Result<(), LabError> {
+        self.identity.offer_http2(is_offered);
         self.drop_connections()
     }
 
     /// How many connections there were so far.
     pub fn connections(&self) -> usize {
-        self.shared.connections.load(Relaxed)
+        self.wire().connections()
+    }
+
+    /// What was sent.
+    pub fn wire(&self) -> &Wire {
+        &self.shared.wire
     }
 
     fn begin(&mut self) -> io::Result<()> {
@@ -408,7 +422,7 @@ impl ApiServer {
             runtime.block_on(async move {
                 // It can be registered: it is a socket, and does not block.
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-                let connections = TlsListener::new(listener, &identity, Arc::clone(&shared.connections));
+                let connections = TlsListener::new(listener, &identity, Arc::clone(&shared.wire));
                 let router = Router::new().fallback(serve::answer).with_state(shared);
                 let retired = async {
                     if retired.await.is_err() {
@@ -423,7 +437,7 @@ impl ApiServer {
             // Every connection is a task: with the runtime they end.
             drop(runtime);
         };
-        let thread = std::thread::Builder::new().name("api-server".into()).spawn(serve)?;
+        let thread = std::thread::Builder::new().name(THREAD.into()).spawn(serve)?;
         self.serving = Some(Serving { stop, retire: Some(retire), thread });
         Ok(())
     }

@@ -24,11 +24,15 @@ mod recorded;
 mod stale_flows;
 pub mod synthetic;
 mod traffic;
+mod wire;
 mod yaml;
 
 pub use self::{
-    agent::{Agent, binary},
-    api_server::{ApiServer, Backup, EventFaults, Fault, Feed, Reply, Request, Resource, Rule, Verb, Wrong},
+    agent::{Agent, binary, cpu_time},
+    api_server::{
+        ApiServer, Backup, EventFaults, Fault, Feed, Reply, Request, Resource, Rule,
+        THREAD as API_SERVER_THREAD, Verb, Wrong,
+    },
     commits::{Commits, Moment},
     http::{Response, get, request, send},
     lab::{
@@ -41,4 +45,5 @@ pub use self::{
     recorded::Recording,
     stale_flows::remove_stale,
     traffic::{Answer, Bursts, Client, Connection, Failure, Fate, Flows, Protocol, Responder, Server, Tally},
+    wire::Wire,
 };

@@ -4,7 +4,7 @@
 //! API server would be, and hands them on to the real one, TLS and all. What a test stores is removed in the end.
 
 use std::{
-    io,
+    io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::Runtime;
 
-use crate::{LabError, Namespace, Resource};
+use crate::{LabError, Namespace, Resource, wire::Wire};
 
 /// Who owns the fields of what is stored.
 const MANAGER: &str = "portolan-test";
@@ -33,6 +33,7 @@ pub struct RealServer {
     kubeconfig: PathBuf,
     _files: tempfile::TempDir,
     stored: Mutex<Vec<Value>>,
+    wire: Arc<Wire>,
 }
 
 /// The socket that takes connections in; dropping it ends them.
@@ -60,8 +61,9 @@ impl RealServer {
         let server = retarget(&mut config, address).ok_or_else(|| failed("it names no server".to_owned()))?;
         let target = server.to_socket_addrs().ok().and_then(|mut all| all.next());
         let target = target.ok_or_else(|| failed(format!("{server} is not an address")))?;
-        let relay =
-            relay(namespace, address, target, way).map_err(LabError::io("relay to the API server"))?;
+        let wire = Arc::new(Wire::default());
+        let relay = relay(namespace, address, target, way, Arc::clone(&wire))
+            .map_err(LabError::io("relay to the API server"))?;
         let files = tempfile::tempdir().map_err(LabError::io("make a directory for a kubeconfig"))?;
         let path = files.path().join("kubeconfig");
         std::fs::write(&path, json!(config).to_string()).map_err(LabError::io("write a kubeconfig"))?;
@@ -80,7 +82,13 @@ impl RealServer {
             kubeconfig: path,
             _files: files,
             stored: Mutex::default(),
+            wire,
         })
+    }
+
+    /// What the server has sent into the lab.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
     }
 
     /// A kubeconfig for the lab.
@@ -180,6 +188,7 @@ fn relay(
     address: SocketAddr,
     target: SocketAddr,
     way: Option<&Namespace>,
+    wire: Arc<Wire>,
 ) -> io::Result<Relay> {
     let socket = namespace.socket(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -198,18 +207,27 @@ fn relay(
             };
             // Without the server the connection ends, as it would there.
             let Ok(far) = far else { continue };
-            for (from, to) in [(&near, &far), (&far, &near)] {
+            wire.note_connection();
+            for (from, to, wire) in [(&near, &far, None), (&far, &near, Some(Arc::clone(&wire)))] {
                 let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { continue };
-                std::thread::spawn(move || copy(from, to));
+                std::thread::spawn(move || copy(from, to, wire.as_deref()));
             }
         }
     })?;
     Ok(Relay(socket))
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream) {
+fn copy(mut from: TcpStream, mut to: TcpStream, wire: Option<&Wire>) {
+    let mut bytes = vec![0; 64 << 10];
     // However it ends, the other side hears of it.
-    let _ = io::copy(&mut from, &mut to);
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        if let Some(wire) = wire {
+            wire.note_sent(count);
+        }
+        if to.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
     let _ = to.shutdown(Shutdown::Write);
 }
 

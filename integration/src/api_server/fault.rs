@@ -37,6 +37,8 @@ pub struct Request {
     pub query: BTreeMap<String, String>,
     /// Whether the answer may be in protobuf.
     pub is_protobuf: bool,
+    /// Whether the answer may be compressed.
+    pub takes_gzip: bool,
 }
 
 /// How a request goes wrong.
@@ -193,6 +195,7 @@ mod tests {
         let request = Request {
             at: Instant::now(),
             is_protobuf: false,
+            takes_gzip: false,
             verb: Verb::List,
             resource: Some(Resource::Nodes),
             query: BTreeMap::new(),
@@ -209,6 +212,7 @@ mod tests {
         let request = |query: &[&str]| Request {
             at: Instant::now(),
             is_protobuf: false,
+            takes_gzip: false,
             verb: Verb::List,
             resource: Some(Resource::Services),
             query: query.iter().map(|name| ((*name).to_owned(), String::new())).collect(),

@@ -1,8 +1,11 @@
-//! Objects in Kubernetes' protobuf encoding, as far as a proxy reads them.
+//! Objects in Kubernetes' protobuf encoding, as Go's API server writes them.
 
-use portolan::api::protobuf::{self, Field, Kind, LIST_META, MAGIC, STATUS, Schema};
+mod schema;
+
+use portolan::api::protobuf::MAGIC;
 use serde_json::Value;
 
+use self::schema::{Field, LIST_META, STATUS, Schema};
 use super::Resource;
 
 /// The encoding of an answer.
@@ -12,22 +15,32 @@ pub(super) enum Encoding {
     Protobuf,
 }
 
-/// The fields of a resource's objects.
-pub(super) const fn schema(resource: Resource) -> Schema {
-    match resource {
-        Resource::Services => protobuf::SERVICE,
-        Resource::EndpointSlices => protobuf::ENDPOINT_SLICE,
-        Resource::Nodes => protobuf::NODE,
-        Resource::ServiceCidrs => protobuf::SERVICE_CIDR,
-        Resource::Pods => &[],
-    }
+/// The type of a field.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    /// `string`.
+    Text,
+    /// `int32` or `int64`.
+    Integer,
+    /// `bool`.
+    Boolean,
+    /// A message with these fields.
+    Message(Schema),
+    /// `map<string, string>`.
+    Texts,
+    /// `Time`: in JSON a text, RFC 3339.
+    Time,
+    /// `IntOrString`: in JSON a number or a text.
+    NumberOrText,
+    /// `FieldsV1`, which holds JSON.
+    Json,
 }
 
 /// A list, as the server has it in JSON.
 pub(super) fn list(resource: Resource, list: &Value) -> Vec<u8> {
     let mut object = bytes(1, &message(&list["metadata"], LIST_META));
     for item in list["items"].as_array().into_iter().flatten() {
-        object.extend(bytes(2, &message(item, schema(resource))));
+        object.extend(bytes(2, &message(item, schema::of(resource))));
     }
     document(list, &object)
 }
@@ -37,16 +50,17 @@ pub(super) fn status(status: &Value) -> Vec<u8> {
     document(status, &message(status, STATUS))
 }
 
+/// A document with one object.
+pub(super) fn object(resource: Resource, object: &Value) -> Vec<u8> {
+    if object["kind"] == "Status" {
+        return status(object);
+    }
+    document(object, &message(object, schema::of(resource)))
+}
+
 /// An event of a watch, after its length.
-pub(super) fn event(resource: Resource, event: &Value) -> Vec<u8> {
-    let object = &event["object"];
-    let document = if object["kind"] == "Status" {
-        status(object)
-    } else {
-        document(object, &message(object, schema(resource)))
-    };
-    let kind = event["type"].as_str().unwrap_or_default();
-    let event = [bytes(1, kind.as_bytes()), bytes(2, &bytes(1, &document))].concat();
+pub(super) fn event(kind: &str, document: &[u8]) -> Vec<u8> {
+    let event = [bytes(1, kind.as_bytes()), bytes(2, &bytes(1, document))].concat();
     [&(event.len() as u32).to_be_bytes()[..], &event].concat()
 }
 
@@ -60,17 +74,16 @@ fn document(object: &Value, encoded: &[u8]) -> Vec<u8> {
 fn message(object: &Value, schema: Schema) -> Vec<u8> {
     let mut encoded = Vec::new();
     for field in schema {
-        let (number, name, kind, is_repeated) = field.parts();
-        match &object[name] {
-            Value::Null => {}
-            Value::Array(all) if is_repeated => {
+        match &object[field.name] {
+            Value::Null if !field.is_always => {}
+            Value::Array(all) if field.is_repeated => {
                 encoded.extend(all.iter().flat_map(|value| value_of(field, value)));
             }
-            Value::Object(entries) if matches!(kind, Kind::Texts) => {
+            Value::Object(entries) if matches!(field.kind, Kind::Texts) => {
                 for (key, value) in entries {
                     let value = value.as_str().unwrap_or_default();
                     let entry = [bytes(1, key.as_bytes()), bytes(2, value.as_bytes())].concat();
-                    encoded.extend(bytes(number, &entry));
+                    encoded.extend(bytes(field.number, &entry));
                 }
             }
             value => encoded.extend(value_of(field, value)),
@@ -80,17 +93,24 @@ fn message(object: &Value, schema: Schema) -> Vec<u8> {
 }
 
 fn value_of(field: &Field, value: &Value) -> Vec<u8> {
-    let (number, name, kind, _) = field.parts();
-    let text = || value.as_str().unwrap_or_else(|| panic!("{name} is {value}"));
-    let integer = || value.as_i64().unwrap_or_else(|| panic!("{name} is {value}")).cast_unsigned();
+    let Field { number, name, kind, .. } = *field;
+    let text = || match value {
+        Value::Null => "",
+        value => value.as_str().unwrap_or_else(|| panic!("{name} is {value}")),
+    };
+    let integer = || match value {
+        Value::Null => 0,
+        value => value.as_i64().unwrap_or_else(|| panic!("{name} is {value}")).cast_unsigned(),
+    };
     match kind {
         Kind::Text => bytes(number, text().as_bytes()),
         Kind::Integer => integer_of(number, integer()),
         Kind::Boolean => integer_of(number, u64::from(value == &Value::Bool(true))),
         Kind::Message(schema) => bytes(number, &message(value, schema)),
+        Kind::Time if value.is_null() => bytes(number, b""),
         Kind::Time => {
             let time: jiff::Timestamp = text().parse().unwrap_or_else(|error| panic!("{name}: {error}"));
-            bytes(number, &integer_of(1, time.as_second().cast_unsigned()))
+            bytes(number, &[integer_of(1, time.as_second().cast_unsigned()), integer_of(2, 0)].concat())
         }
         Kind::NumberOrText if value.is_string() => {
             bytes(number, &[integer_of(1, 1), integer_of(2, 0), bytes(3, text().as_bytes())].concat())
@@ -98,6 +118,7 @@ fn value_of(field: &Field, value: &Value) -> Vec<u8> {
         Kind::NumberOrText => {
             bytes(number, &[integer_of(1, 0), integer_of(2, integer()), bytes(3, b"")].concat())
         }
+        Kind::Json => bytes(number, &bytes(1, value.to_string().as_bytes())),
         Kind::Texts => panic!("{name} is {value}"),
     }
 }
@@ -118,4 +139,22 @@ fn varint(mut value: u64) -> Vec<u8> {
     }
     encoded.push(value as u8);
     encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Recording;
+
+    /// What a real server wrote, byte for byte: of the objects that it has written in JSON as well.
+    #[test]
+    fn objects_are_encoded_as_by_a_real_server() {
+        let json = Recording::named("list-json").json().unwrap();
+        let recorded = Recording::named("list-protobuf").bytes();
+        for item in json["items"].as_array().unwrap() {
+            let encoded = message(item, schema::of(Resource::Services));
+            let is_there = recorded.windows(encoded.len()).any(|part| part == encoded);
+            assert!(is_there, "{item}");
+        }
+    }
 }

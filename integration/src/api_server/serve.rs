@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    io::{self, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -12,10 +13,11 @@ use axum::{
     extract::State,
     http::{
         self, HeaderMap, StatusCode, Uri,
-        header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+        header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE},
     },
     response::{IntoResponse, Response},
 };
+use flate2::{Compression, write::GzEncoder};
 use portolan::api::protobuf::MEDIA_TYPE;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -31,6 +33,7 @@ use super::{
     store::{Key, Page, Store},
     watch::watch,
 };
+use crate::wire::Wire;
 
 /// How often a request that is held is looked at.
 const HELD: Duration = Duration::from_millis(10);
@@ -38,6 +41,9 @@ const HELD: Duration = Duration::from_millis(10);
 const ANONYMOUS: &str = "system:anonymous";
 /// Whom any other is taken for.
 const USER: &str = "system:node:n1";
+/// The encoding of long lists, for clients that take it; and from which size on. Watches are never compressed.
+const GZIP: &str = "gzip";
+const COMPRESSED_FROM: usize = 128 << 10;
 /// How long a body may be.
 const BODY: usize = 1 << 20;
 
@@ -53,8 +59,8 @@ pub(super) struct Shared {
     token: Mutex<String>,
     bookmarks: Mutex<u64>,
     last_list: Mutex<Option<Instant>>,
-    /// How many connections there were.
-    pub connections: Arc<AtomicUsize>,
+    /// What was sent.
+    pub wire: Arc<Wire>,
     /// How often a watch gets a bookmark.
     pub bookmark_period: Duration,
     /// Changes whenever watches should look.
@@ -81,7 +87,7 @@ impl Shared {
             token: Mutex::new(token.into()),
             bookmarks: Mutex::default(),
             last_list: Mutex::default(),
-            connections: Arc::default(),
+            wire: Arc::default(),
             bookmark_period,
             signal: watch::Sender::new(0),
         }
@@ -183,7 +189,10 @@ async fn serve(
     };
     let unknown = || Refusal::new(405, "the server does not allow this method on the requested resource");
     let verb = target.verb(&parts.method, &query).ok_or_else(unknown)?;
-    let request = Request { at: Instant::now(), verb, resource: target.resource, query, is_protobuf };
+    let encodings = parts.headers.get(ACCEPT_ENCODING).and_then(|encodings| encodings.to_str().ok());
+    let takes_gzip = encodings.is_some_and(|encodings| encodings.contains(GZIP));
+    let request =
+        Request { at: Instant::now(), verb, resource: target.resource, query, is_protobuf, takes_gzip };
     shared.requests().push(request.clone());
     if user == ANONYMOUS {
         let resource = target.resource.map_or("events", Resource::name);
@@ -248,12 +257,12 @@ async fn serve(
                 Err(missing())
             };
         }
-        return shared.store().get(&key).map(|object| Json(&**object).into_response()).ok_or_else(missing);
+        return shared.store().get(&key).map(|object| Json(&***object).into_response()).ok_or_else(missing);
     }
     let options = ListOptions::parse(&request, resource, target.namespace)?;
     match verb {
         Verb::Watch => watch(shared, options),
-        _ => list(shared, &options),
+        _ => list(shared, &options, takes_gzip),
     }
 }
 
@@ -321,7 +330,7 @@ fn write_event(shared: &Shared, target: Target, body: Value) -> Result<Response,
     })
 }
 
-fn list(shared: &Shared, options: &ListOptions) -> Result<Response, Refusal> {
+fn list(shared: &Shared, options: &ListOptions, takes_gzip: bool) -> Result<Response, Refusal> {
     let mut store = shared.store();
     let newest = store.version();
     if let Some(version) = options.version.filter(|version| *version > newest) {
@@ -353,11 +362,21 @@ fn list(shared: &Shared, options: &ListOptions) -> Result<Response, Refusal> {
         "metadata": metadata,
         "items": page.items.iter().map(|object| bare(object)).collect::<Vec<_>>(),
     });
-    Ok(if options.encoding == Encoding::Protobuf {
-        ([(CONTENT_TYPE, MEDIA_TYPE)], protobuf::list(options.resource, &list)).into_response()
-    } else {
-        Json(list).into_response()
-    })
+    let (kind, body) = match options.encoding {
+        Encoding::Protobuf => (MEDIA_TYPE, protobuf::list(options.resource, &list)),
+        Encoding::Json => ("application/json", list.to_string().into_bytes()),
+    };
+    if takes_gzip && body.len() > COMPRESSED_FROM {
+        let compressed = gzip(&body).map_err(|error| Refusal::new(500, error.to_string()))?;
+        return Ok(([(CONTENT_TYPE, kind), (CONTENT_ENCODING, GZIP)], compressed).into_response());
+    }
+    Ok(([(CONTENT_TYPE, kind)], body).into_response())
+}
+
+fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(body)?;
+    encoder.finish()
 }
 
 fn expired() -> Refusal {

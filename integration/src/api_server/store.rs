@@ -8,14 +8,14 @@ use std::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Resource;
+use super::{Resource, object::Object};
 
 /// How many changes are remembered; the API promises none, a real server keeps those of five minutes.
 const HISTORY: usize = 100_000;
 
 /// What names an object: its resource, namespace (empty if it has none) and name.
 pub(super) type Key = (Resource, String, String);
-pub(super) type Objects = BTreeMap<Key, Arc<Value>>;
+pub(super) type Objects = BTreeMap<Key, Arc<Object>>;
 
 /// One change of an object.
 #[derive(Debug, Clone)]
@@ -23,8 +23,8 @@ pub(super) struct Change {
     /// `resourceVersion` that the change made.
     pub version: u64,
     pub resource: Resource,
-    pub before: Option<Arc<Value>>,
-    pub after: Option<Arc<Value>>,
+    pub before: Option<Arc<Object>>,
+    pub after: Option<Arc<Object>>,
 }
 
 /// A part of a list.
@@ -32,7 +32,7 @@ pub(super) struct Change {
 pub(super) struct Page {
     /// `resourceVersion` of the whole list.
     pub version: u64,
-    pub items: Vec<Arc<Value>>,
+    pub items: Vec<Arc<Object>>,
     /// Where the next part begins.
     pub next: Option<Key>,
     /// How many objects are in the parts to come.
@@ -83,9 +83,9 @@ impl Store {
         metadata["resourceVersion"] = self.version.to_string().into();
         let created = || json!(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         let uid = || json!(format!("00000000-0000-4000-8000-{:012x}", self.version));
-        keep(metadata, "creationTimestamp", before.as_deref(), created);
-        keep(metadata, "uid", before.as_deref(), uid);
-        let after = Arc::new(object);
+        keep(metadata, "creationTimestamp", before.as_deref().map(|before| &**before), created);
+        keep(metadata, "uid", before.as_deref().map(|before| &**before), uid);
+        let after = Object::new(object);
         Arc::make_mut(&mut self.objects).insert(key, after.clone());
         self.remember(resource, before, Some(after));
     }
@@ -99,11 +99,11 @@ impl Store {
         true
     }
 
-    pub fn get(&self, key: &Key) -> Option<&Arc<Value>> {
+    pub fn get(&self, key: &Key) -> Option<&Arc<Object>> {
         self.objects.get(key)
     }
 
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Value>> {
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Object>> {
         self.objects.values()
     }
 
@@ -169,7 +169,7 @@ impl Store {
         self.forgotten = self.version;
     }
 
-    fn remember(&mut self, resource: Resource, before: Option<Arc<Value>>, after: Option<Arc<Value>>) {
+    fn remember(&mut self, resource: Resource, before: Option<Arc<Object>>, after: Option<Arc<Object>>) {
         self.history.push_back(Change { version: self.version, resource, before, after });
         if self.history.len() > HISTORY
             && let Some(oldest) = self.history.pop_front()
@@ -261,7 +261,7 @@ mod tests {
             store.keep(version)?;
             let start = (Resource::Services, String::new(), String::new());
             let page = store.list(Resource::Services, Some((version, start)), 9, |_| true)?;
-            let shown = |object: &Arc<Value>| format!("{}", object["metadata"]["resourceVersion"]);
+            let shown = |object: &Arc<Object>| format!("{}", object["metadata"]["resourceVersion"]);
             Ok::<_, Gone>((names(&page).join(" "), page.items.iter().map(shown).collect::<String>()))
         };
         assert_eq!(at(2).unwrap(), ("a b".to_owned(), "\"1\"\"2\"".to_owned()));

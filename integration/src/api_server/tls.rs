@@ -1,24 +1,13 @@
 //! A certificate authority, the server's certificate, and TLS on accepted connections.
 
-use std::{
-    io,
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::serve::Listener;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
-};
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -30,8 +19,13 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
+use crate::wire::{Counted, Wire};
+
 /// How long a client may take to set up TLS.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// The protocols that are offered, by ALPN.
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// What the server proves itself with, and what clients check that against.
 #[derive(Clone)]
@@ -62,9 +56,10 @@ impl Identity {
         Ok(Self { authority: authority.pem(), certificate, key, config })
     }
 
-    /// Offers HTTP/1.1 alone, as what stands before API servers may.
-    pub fn offer_http1_only(&mut self) {
-        Arc::make_mut(&mut self.config).alpn_protocols.clear();
+    /// Offers HTTP/2, or HTTP/1.1 alone, as what stands before API servers may.
+    pub fn offer_http2(&mut self, is_offered: bool) {
+        let offered = if is_offered { ALPN.map(<[u8]>::to_vec).into() } else { Vec::new() };
+        Arc::make_mut(&mut self.config).alpn_protocols = offered;
     }
 
     /// Has only clients be served that an authority of their own has signed; makes both.
@@ -96,7 +91,7 @@ fn config(
         .with_client_cert_verifier(clients)
         .with_single_cert(vec![certificate.clone()], key)
         .map_err(io::Error::other)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
     Ok(Arc::new(config))
 }
 
@@ -114,11 +109,11 @@ fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
 }
 
 /// Connections that have TLS already: a client that is slow about it keeps nobody waiting.
-pub(super) struct TlsListener(mpsc::Receiver<TlsStream<TcpStream>>);
+pub(super) struct TlsListener(mpsc::Receiver<TlsStream<Counted>>);
 
 impl TlsListener {
-    /// Accepts from now on, until the runtime ends, and counts connections.
-    pub fn new(listener: TcpListener, identity: &Identity, count: Arc<AtomicUsize>) -> Self {
+    /// Accepts from now on, until the runtime ends, and counts what is sent.
+    pub fn new(listener: TcpListener, identity: &Identity, wire: Arc<Wire>) -> Self {
         let (ready, accepted) = mpsc::channel(16);
         let acceptor = TlsAcceptor::from(identity.config.clone());
         tokio::spawn(async move {
@@ -133,11 +128,11 @@ impl TlsListener {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
                 };
-                count.fetch_add(1, Relaxed);
+                // Events are small; without this the kernel would hold them back.
+                let _ = stream.set_nodelay(true);
+                let stream = Counted::new(stream, Arc::clone(&wire));
                 let (acceptor, ready) = (acceptor.clone(), ready.clone());
                 tokio::spawn(async move {
-                    // Events are small; without this the kernel would hold them back.
-                    let _ = stream.set_nodelay(true);
                     // A client that does not trust us says so to its user, not to us.
                     if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                         let _ = ready.send(stream).await;
@@ -150,7 +145,7 @@ impl TlsListener {
 }
 
 impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
+    type Io = TlsStream<Counted>;
     type Addr = ();
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {

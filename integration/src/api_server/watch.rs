@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tokio::{sync::watch::Receiver, time::Instant};
 
 use super::{
-    protobuf::{self, Encoding},
+    object::{Event, Object},
+    protobuf::Encoding,
     query::ListOptions,
     serve::Shared,
     status::Refusal,
@@ -34,8 +35,8 @@ struct Watch {
     start: u64,
     /// The changes up to this version have been sent, or do not matter.
     position: u64,
-    /// Lines that are ready to be sent.
-    ready: VecDeque<Value>,
+    /// Events that are ready to be sent.
+    ready: VecDeque<Event>,
     /// How many events there were.
     count: usize,
     signal: Receiver<u64>,
@@ -74,11 +75,9 @@ pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Respon
         over = true;
     } else if initial {
         let page = super::serve::page(&mut store, &options, None, usize::MAX)?;
-        ready.extend(page.items.iter().map(|object| event("ADDED", object)));
+        ready.extend(page.items.into_iter().map(|object| Event { kind: "ADDED", object }));
         if options.send_initial_events.is_some() && options.bookmarks {
-            let mut mark = bookmark(&options, newest);
-            mark["object"]["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
-            ready.push_back(mark);
+            ready.push_back(bookmark(&options, newest, true));
         }
     }
     let start = if initial { newest } else { options.version.unwrap_or(newest) };
@@ -132,10 +131,7 @@ impl Watch {
                 if !self.ready.is_empty() {
                     let count = self.ready.len().min(PIECE);
                     let (resource, encoding) = (self.options.resource, self.options.encoding);
-                    let encode = |event: Value| match encoding {
-                        Encoding::Protobuf => protobuf::event(resource, &event),
-                        Encoding::Json => format!("{event}\n").into_bytes(),
-                    };
+                    let encode = |event: Event| event.encoded(resource, encoding);
                     let piece: Vec<u8> = self.ready.drain(..count).flat_map(encode).collect();
                     if self.initial && self.ready.is_empty() {
                         self.initial = false;
@@ -174,7 +170,7 @@ impl Watch {
         let is_last = self.last_bookmark.take_if(|last| now >= *last).is_some();
         let is_due = is_last || asked != self.bookmarks || now >= self.next_bookmark;
         if self.options.bookmarks && is_due && self.position > self.start {
-            self.ready.push_back(bookmark(&self.options, self.position));
+            self.ready.push_back(bookmark(&self.options, self.position, false));
         }
         self.bookmarks = asked;
         if now >= self.next_bookmark {
@@ -183,41 +179,39 @@ impl Watch {
     }
 
     /// What a change is to this watch: an object that is no longer selected is gone, one that now is is new.
-    fn event(&self, change: &Change) -> Option<Value> {
-        let selected = |object: &&Arc<Value>| super::serve::is_wanted(&self.options, object);
+    fn event(&self, change: &Change) -> Option<Event> {
+        let selected = |object: &&Arc<Object>| super::serve::is_wanted(&self.options, object);
         if change.resource != self.options.resource {
             return None;
         }
         let (before, after) =
             (change.before.as_ref().filter(selected), change.after.as_ref().filter(selected));
+        let event = |kind, object: &Arc<Object>| Event { kind, object: Arc::clone(object) };
         match (before, after) {
             (None, None) => None,
             (None, Some(object)) => Some(event("ADDED", object)),
             (Some(_), Some(object)) => Some(event("MODIFIED", object)),
             (Some(object), None) => {
-                let mut event = event("DELETED", object);
-                event["object"]["metadata"]["resourceVersion"] = change.version.to_string().into();
-                Some(event)
+                let mut object = Value::clone(object);
+                object["metadata"]["resourceVersion"] = change.version.to_string().into();
+                Some(Event::new("DELETED", object))
             }
         }
     }
 }
 
-fn event(kind: &str, object: &Value) -> Value {
-    json!({"type": kind, "object": object})
+fn error(refusal: &Refusal) -> Event {
+    Event::new("ERROR", refusal.status())
 }
 
-fn error(refusal: &Refusal) -> Value {
-    json!({"type": "ERROR", "object": refusal.status()})
-}
-
-fn bookmark(options: &ListOptions, version: u64) -> Value {
+fn bookmark(options: &ListOptions, version: u64, is_end_of_initial_events: bool) -> Event {
     let resource = options.resource;
-    json!({"type": "BOOKMARK", "object": {
-        "kind": resource.kind(),
-        "apiVersion": resource.version(),
-        "metadata": {"resourceVersion": version.to_string()},
-    }})
+    let mut metadata = json!({"resourceVersion": version.to_string()});
+    if is_end_of_initial_events {
+        metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+    }
+    let object = json!({"kind": resource.kind(), "apiVersion": resource.version(), "metadata": metadata});
+    Event::new("BOOKMARK", object)
 }
 
 fn too_old(version: u64) -> Refusal {
