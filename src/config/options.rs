@@ -117,6 +117,8 @@ options! {
         /// Encoding of the objects that are read: application/vnd.kubernetes.protobuf, where the server has it, or
         /// application/json
         CONTENT_TYPE: Text("TYPE"), "application/vnd.kubernetes.protobuf", "clientConnection.contentType", "--kube-api-content-type", Used;
+        /// How often all objects are listed anew, less up to a half, although no change of them was missed; 0 for never
+        RELIST_PERIOD: Duration, "0s", "", "--relist-period", Used;
     }
 
     "Servers" Run {

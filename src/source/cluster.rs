@@ -12,6 +12,7 @@ mod delivery;
 mod error;
 mod events;
 mod exec_plugin;
+mod gunzip;
 mod inspect;
 mod kind;
 mod list;
@@ -36,6 +37,7 @@ use jiff::Timestamp;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc::{Receiver, channel},
+    time::sleep,
 };
 use tracing::{info, warn};
 
@@ -172,6 +174,7 @@ async fn watch(
 ) {
     // The Node may be leaving: until it is known, load balancers should avoid it.
     health.set_node_eligible(false);
+    sleep(options.spread.mul_f64(fastrand::f64())).await;
     let (deltas, inbox) = channel(DELTAS);
     let outages = Arc::new(Outages::new(hint));
     let eligibility = Arc::new(EligibilityTracker::new(Arc::clone(&options.node_name)));

@@ -81,6 +81,7 @@ fn what_is_written_reads_back_to_the_same_settings() {
         &["--healthz-bind-address=192.0.2.1", "--metrics-bind-address=[::]:9999", "--kubeconfig=k.conf"],
         &["--healthz-bind-address=", "--metrics-bind-address=", "--master=https://192.0.2.1:6443"],
         &["--table-name=edge", "--service-proxy-name=edge", "--full-sync-period=2h", "--table-owner"],
+        &["--relist-period=24h"],
         &[
             "--healthz-port=0",
             "--metrics-bind-address=192.0.2.1",

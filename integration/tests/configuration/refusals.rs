@@ -57,6 +57,7 @@ fn a_wrong_flag_is_named() {
         (&["--iptables-sync-period=1s", "--iptables-min-sync-period=2s"], "--iptables-min-sync-period: "),
         (&["--full-sync-period=0s"], "--full-sync-period: "),
         (&["--full-sync-period=hourly"], "--full-sync-period"),
+        (&["--relist-period=-1s"], "--relist-period: "),
         (&["--config-sync-period=0s"], "--config-sync-period: "),
         (&["--conntrack-max-per-core=-1"], "--conntrack-max-per-core: "),
         (&["--conntrack-min=-5"], "--conntrack-min: "),

@@ -69,6 +69,19 @@ fn an_item_without_an_end_is_given_up() {
     assert!(after < before + (64 << 10), "{before} KiB, then {after}");
 }
 
+/// Sixteen megabytes, in a few kilobytes.
+#[test]
+fn an_item_without_an_end_is_given_up_compressed_as_well() {
+    let before = peak();
+    let mut bomb = br#"{"kind":"ServiceList","items":[{"metadata":{"name":""#.to_vec();
+    bomb.resize(16 << 20, b'x');
+    let bomb = gzip(&bomb);
+    assert!(bomb.len() < 128 << 10);
+    survives([Reply::bytes(bomb).with_header("content-encoding", "gzip")], timing());
+    let after = peak();
+    assert!(after < before + (64 << 10), "{before} KiB, then {after}");
+}
+
 #[test]
 fn a_token_that_repeats_is_not_followed() {
     let page = || {

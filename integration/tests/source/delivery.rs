@@ -59,7 +59,7 @@ fn node_and_ranges_are_not_waited_for_for_ever() {
 
 /// A source that must know the networks of the node's pods before it sends anything.
 fn needing_pod_networks(server: ApiServer, timing: Timing) -> World {
-    let options = Options { node_name: "n1".into(), proxy_name: None, needs_pod_networks: true, timing };
+    let options = Options { needs_pod_networks: true, ..options(timing) };
     World::with_options(server, options)
 }
 

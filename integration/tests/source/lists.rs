@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use crate::world::*;
 
 const SERVICES: Resource = Resource::Services;
-const STREAMED: &str =
-    "allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&sendInitialEvents=true&watch=true";
+const STREAMED: &str = "allowWatchBookmarks=true&resourceVersion=0&resourceVersionMatch=NotOlderThan&sendInitialEvents=true&watch=true";
 
 #[test]
 fn nothing_is_sent_before_services_and_slices_are_listed() {
@@ -69,12 +68,7 @@ fn nothing_is_sent_before_services_and_slices_are_listed() {
 
 #[test]
 fn with_a_proxy_name_only_its_services_are_asked_for() {
-    let options = Options {
-        node_name: "n1".into(),
-        proxy_name: Some("mesh".into()),
-        needs_pod_networks: false,
-        timing: timing(),
-    };
+    let options = Options { proxy_name: Some("mesh".into()), ..options(timing()) };
     let world = World::with_options(server(), options);
     world.query(SERVICES, 1);
     let requests = world.server.requests();
@@ -156,7 +150,49 @@ fn streaming_lists_come_back_after_silence() {
     let mut world = World::new(server, Timing { initial_events: SHORT, ..timing() });
     world.update();
     feed.send(&event("ERROR", &expired()));
-    assert_eq!(world.query(SERVICES, 4), STREAMED.replacen('&', "&resourceVersion=8&", 1));
+    assert_eq!(world.query(SERVICES, 4), STREAMED.replace("resourceVersion=0", "resourceVersion=8"));
+}
+
+/// As a server without streaming lists sends long ones: in one piece from its cache, compressed.
+#[test]
+fn a_compressed_list_is_read() {
+    let text = service_list(7, &[service("web", 4, 80)]).to_string();
+    for (compressed, is_good) in [(gzip(text.as_bytes()), true), (gzip(&text.as_bytes()[..50]), false)] {
+        let server = server_but_services();
+        let refusal = Reply::refuse(&status(422, "Invalid", "sendInitialEvents is forbidden"));
+        let list = Reply::bytes(compressed).with_header("content-encoding", "gzip");
+        server.prepare(SERVICES, [refusal, list]);
+        server.prepare(SERVICES, [Reply::lines([added(&service("zoo", 8, 80))]).and_wait()]);
+        let mut world = World::new(server, timing());
+        if is_good {
+            world.update_until(|world| world.service_names() == ["web", "zoo"]);
+            let requests = world.server.requests();
+            let of_services = requests.iter().filter(|request| request.resource == Some(SERVICES));
+            assert_eq!(of_services.map(|it| it.takes_gzip).collect::<Vec<_>>(), [false, true, false]);
+        } else {
+            world.query(SERVICES, 3);
+            world.is_quiet();
+        }
+    }
+}
+
+#[test]
+fn everything_is_listed_anew_only_if_that_is_asked_for() {
+    let watch = Duration::from_secs(2);
+    for relist in [None, Some(Duration::from_millis(10))] {
+        let mut world = World::new(server(), Timing { watch, relist, ..timing() });
+        world.update();
+        // Watches end, and the next begin.
+        world.query(SERVICES, 4);
+        let queries = world.queries(SERVICES).into_iter().map(|(_, query)| query);
+        let lists: Vec<String> = queries.filter(|query| query.contains("sendInitialEvents")).collect();
+        assert_eq!(lists[0], STREAMED);
+        assert_eq!(lists.len() > 1, relist.is_some(), "{lists:#?}");
+        // From the server's cache.
+        assert!(
+            lists.iter().all(|query| query.contains("NotOlderThan") && query.contains("resourceVersion="))
+        );
+    }
 }
 
 /// Old servers read a list with a limit and a version from etcd.

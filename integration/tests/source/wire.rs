@@ -166,6 +166,8 @@ fn objects_are_the_same_in_protobuf_and_in_json_streamed_and_in_pages() {
         server.refuse_streaming_lists();
         server.disable_watch_cache();
     });
+    let is_list = |request: &&portolan_integration::Request| request.verb == Verb::List;
+    assert!(cached.server.requests().iter().filter(is_list).all(|request| request.takes_gzip));
     for world in [streamed, cached, paged] {
         assert!(world.server.requests().iter().all(|request| request.is_protobuf));
         assert!(world.services == json.services, "{:#?}", world.services.values().last());

@@ -2,11 +2,13 @@
 
 use std::{
     collections::BTreeMap,
+    io::Write,
     sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
 };
 
+use flate2::{Compression, write::GzEncoder};
 use portolan::{
     agent::{Event, Receiver, queue},
     config::settings::ApiSettings,
@@ -61,7 +63,13 @@ pub fn server_but_services() -> ApiServer {
 
 /// Options of a node.
 pub fn options(timing: Timing) -> Options {
-    Options { node_name: "n1".into(), proxy_name: None, needs_pod_networks: false, timing }
+    Options {
+        node_name: "n1".into(),
+        proxy_name: None,
+        needs_pod_networks: false,
+        spread: Duration::ZERO,
+        timing,
+    }
 }
 
 /// The source and its server.
@@ -242,6 +250,13 @@ pub fn status(code: u16, reason: &str, message: &str) -> Value {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
         "reason": reason, "code": code,
     })
+}
+
+/// A text, compressed.
+pub fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
 }
 
 pub fn expired() -> Value {

@@ -129,7 +129,9 @@ pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), StartEr
 
 /// Finds out where the API server is, and reads the credentials for it.
 pub fn cluster(settings: &RunSettings) -> Result<Cluster, StartError> {
-    Cluster::new(&settings.api, Options::from(&settings.node)).map_err(|source| {
+    let mut options = Options::from(&settings.node);
+    options.timing.relist = settings.api.relist;
+    Cluster::new(&settings.api, options).map_err(|source| {
         if settings.api.kubeconfig.is_some() {
             let place = settings.origin.name(&KUBECONFIG);
             StartError::Credentials { place, source }

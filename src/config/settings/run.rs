@@ -90,6 +90,8 @@ pub struct ApiSettings {
     /// Whether objects are read as JSON alone (`clientConnection.contentType`), rather than in protobuf where the server
     /// has it.
     pub is_json: bool,
+    /// How often all objects are listed anew, less up to a half (`--relist-period`); `None` for never.
+    pub relist: Option<Duration>,
 }
 
 /// A value that something outside this process is to have.

@@ -132,7 +132,7 @@ pub(super) async fn page<W: Watched>(
     path: &str,
     object: &mut (dyn FnMut(&W) -> Result<(), RequestError> + Send),
 ) -> Result<ListMeta, RequestError> {
-    let mut answer = connection.get_objects(path).await?;
+    let mut answer = connection.list(path).await?;
     let invalid = |error: &dyn std::fmt::Display| RequestError::malformed(format_args!("an item: {error}"));
     match answer.encoding {
         Encoding::Json => {

@@ -344,7 +344,7 @@ impl Machine {
     fn listed(&mut self, mode: ListMode, duration: Duration, version: Version, now: Now) -> Action {
         (self.is_listed, self.is_emptied, self.outage) = (true, false, None);
         self.known = Some(version.clone());
-        self.relist_at = Some(now.at + now.jitter(self.timing.relist));
+        self.relist_at = self.timing.relist.map(|period| now.at + now.jitter(period));
         match mode {
             ListMode::Paged => self.watch(version, now),
             ListMode::Streaming => {

@@ -1,9 +1,12 @@
 //! What must be known to watch a cluster.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::timing::Timing;
 use crate::config::settings::{DetectLocal, Settings};
+
+/// The longest delay before the first request of an agent.
+const SPREAD: Duration = Duration::from_secs(1);
 
 /// What must be known to watch a cluster.
 #[derive(Clone, Debug)]
@@ -15,6 +18,8 @@ pub struct Options {
     pub proxy_name: Option<Box<str>>,
     /// Whether nothing may be written before this node's object has `spec.podCIDRs` (`--detect-local-mode NodeCIDR`).
     pub needs_pod_networks: bool,
+    /// The longest delay before the first request, so that nodes that are started together do not ask together.
+    pub spread: Duration,
     /// Timeouts and intervals.
     pub timing: Timing,
 }
@@ -25,6 +30,7 @@ impl From<&Settings> for Options {
             node_name: Arc::clone(&settings.node_name),
             proxy_name: settings.proxy_name.clone(),
             needs_pod_networks: settings.detect_local == DetectLocal::NodeCidr,
+            spread: SPREAD,
             timing: Timing::default(),
         }
     }

@@ -193,7 +193,7 @@ impl<W: Watched> Reflector<W> {
             Action::Watch { version, duration } => {
                 self.lines = None;
                 let path = self.watch_path(&version, duration, &[]);
-                self.lines = Some(self.connection.get_objects(&path).await?.lines());
+                self.lines = Some(self.connection.watch(&path).await?);
                 Ok(Outcome::Opened)
             }
             Action::Read { until } => self.read(until).await,
@@ -254,10 +254,14 @@ impl<W: Watched> Reflector<W> {
         freshness: &Freshness,
         duration: Duration,
     ) -> Result<(Listing<W>, Version), RequestError> {
-        let version = if let Freshness::NotOlder(version) = freshness { version } else { "" };
+        let version = match freshness {
+            Freshness::Any => "0",
+            Freshness::NotOlder(version) => version,
+            Freshness::Newest => "",
+        };
         let streaming = [("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")];
         let path = self.watch_path(version, duration, &streaming);
-        let mut lines = self.connection.get_objects(&path).await?.lines();
+        let mut lines = self.connection.watch(&path).await?;
         let encoding = lines.encoding;
         let mut listing = Listing::<W>::default();
         let silence = self.connection.timing.initial_events;

@@ -23,6 +23,7 @@ use super::{
     credentials::Credentials,
     decode::Encoding,
     error::{Reason, RequestError},
+    gunzip::gunzip,
     timing::Timing,
 };
 use crate::observe::metrics::ApiRequests;
@@ -37,6 +38,9 @@ pub(super) const LONGEST_OBJECT: usize = 4 << 20;
 const JSON: &str = "application/json";
 const PROTOBUF_OR_JSON: &str = "application/vnd.kubernetes.protobuf,application/json";
 
+/// The encoding in which an API server sends lists of more than 128 KiB to those who take it.
+const GZIP: &str = "gzip";
+
 /// The `User-Agent`, which the server's audit log shows.
 const USER_AGENT: &str = concat!("portolan/v", env!("CARGO_PKG_VERSION"), " (linux)");
 
@@ -50,7 +54,7 @@ pub(super) fn with_parameters(path: &str, parameters: &[(&str, &str)]) -> String
 }
 
 /// The parts of an answer.
-type Parts = BoxStream<'static, Result<Vec<u8>, RequestError>>;
+pub(super) type Parts = BoxStream<'static, Result<Vec<u8>, RequestError>>;
 
 /// How long a request waits for another one to connect.
 const TURN: Duration = Duration::from_secs(2);
@@ -105,17 +109,35 @@ impl Connection {
         self.get_as(path, JSON).await
     }
 
-    /// Requests a list or a watch, in protobuf if the server has that and it is wanted.
-    pub async fn get_objects(&self, path: &str) -> Result<Answer, RequestError> {
-        self.get_as(path, if self.is_json { JSON } else { PROTOBUF_OR_JSON }).await
+    /// Requests a path in this representation (`Accept`), compressed if the server does that.
+    pub async fn get_as(&self, path: &str, representation: &'static str) -> Result<Answer, RequestError> {
+        self.request(path, representation, GZIP).await
     }
 
-    /// Requests a path in this representation (`Accept`).
-    pub async fn get_as(&self, path: &str, representation: &'static str) -> Result<Answer, RequestError> {
-        // Decompression would buffer events, and nodes are near their API server.
+    /// Requests a list, in protobuf if the server has that and it is wanted.
+    pub async fn list(&self, path: &str) -> Result<Answer, RequestError> {
+        self.get_as(path, self.objects()).await
+    }
+
+    /// Requests a watch, likewise, but not compressed: a part of an event would wait for more of them.
+    pub async fn watch(&self, path: &str) -> Result<Lines, RequestError> {
+        self.request(path, self.objects(), "identity").await.map(Answer::lines)
+    }
+
+    /// The representation of objects.
+    fn objects(&self) -> &'static str {
+        if self.is_json { JSON } else { PROTOBUF_OR_JSON }
+    }
+
+    async fn request(
+        &self,
+        path: &str,
+        representation: &'static str,
+        encoding: &'static str,
+    ) -> Result<Answer, RequestError> {
         let request = Request::get(path)
             .header(header::ACCEPT, representation)
-            .header(header::ACCEPT_ENCODING, "identity");
+            .header(header::ACCEPT_ENCODING, encoding);
         self.send(request.body(Body::empty())).await
     }
 
@@ -165,7 +187,11 @@ impl Connection {
         };
         let encoding = head.headers.get(header::CONTENT_TYPE).map(|kind| Encoding::of(kind.as_bytes()));
         let encoding = encoding.unwrap_or_default();
-        let answer = Answer { stream: stream.map_err(broken).boxed(), limit, encoding };
+        let mut stream = stream.map_err(broken).boxed();
+        if head.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == GZIP) {
+            stream = gunzip(stream);
+        }
+        let answer = Answer { stream, limit, encoding };
         if head.status.is_success() {
             return Ok(answer);
         }
@@ -205,7 +231,7 @@ impl Answer {
     }
 
     /// The events of a watch.
-    pub fn lines(self) -> Lines {
+    fn lines(self) -> Lines {
         Lines { stream: self.stream, buffer: Vec::new(), taken: 0, encoding: self.encoding }
     }
 }

@@ -36,8 +36,8 @@ pub struct Timing {
     pub pod_networks: Duration,
     /// How often to try an optional kind again that the server does not serve or permit.
     pub optional_retry: Duration,
-    /// How often everything is listed again without a cause, less up to a half.
-    pub relist: Duration,
+    /// How often everything is listed again without a cause, less up to a half; if at all.
+    pub relist: Option<Duration>,
     /// Least time between two updates of an Event series.
     pub series: Duration,
     /// Objects of a page of a list (`limit`).
@@ -60,7 +60,7 @@ impl Default for Timing {
             node: Duration::from_secs(30),
             pod_networks: Duration::from_mins(5),
             optional_retry: Duration::from_mins(5),
-            relist: Duration::from_hours(24),
+            relist: None,
             series: Duration::from_mins(1),
             page: 500,
         }

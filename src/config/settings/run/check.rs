@@ -243,8 +243,10 @@ fn api(all: &Options, origin: &Origin) -> Result<ApiSettings, Error> {
             return Err(refuse(origin, &options::CONTENT_TYPE, problem));
         }
     };
+    let relist = all.duration(&options::RELIST_PERIOD);
     Ok(ApiSettings {
         is_json,
+        relist: (!relist.is_zero()).then_some(relist),
         kubeconfig: of(&options::KUBECONFIG).map(Into::into),
         context: None,
         master: master.map(str::to_owned),

@@ -1,6 +1,6 @@
 //! The address of the API server, and errors of its configuration.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use tempfile::TempDir;
 
@@ -10,7 +10,8 @@ use crate::{
 };
 
 fn options() -> Options {
-    Options { node_name: "n1".into(), proxy_name: None, needs_pod_networks: false, timing: Timing::default() }
+    let (timing, spread) = (Timing::default(), Duration::ZERO);
+    Options { node_name: "n1".into(), proxy_name: None, needs_pod_networks: false, spread, timing }
 }
 
 fn error(kubeconfig: Option<PathBuf>, master: Option<&str>) -> String {
