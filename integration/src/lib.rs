@@ -15,6 +15,7 @@ mod commits;
 mod http;
 pub mod kube_proxy;
 mod lab;
+mod losses;
 mod machine;
 mod manifest;
 mod nft;
@@ -38,6 +39,7 @@ pub use self::{
     lab::{
         CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, enter_fresh_namespace, eventually,
     },
+    losses::Losses,
     machine::machine,
     manifest::{Manifests, Service, Slice, numbered, pod_object},
     nft::{Notifications, nft},

@@ -117,6 +117,25 @@ impl Namespace {
         self.enter(move || std::fs::write(path, value)).map_err(LabError::io(what))
     }
 
+    /// How many packets connection tracking has dropped here since another connection took their tuple at the same moment:
+    /// `insert_failed` of `/proc/net/stat/nf_conntrack`. Two connections that are masqueraded on two cores at once may be
+    /// given one port, whoever writes the rules; the kernel lets one of them through, and a client sends the other again.
+    pub fn clashes(&self) -> Result<u64, LabError> {
+        let text = self.filter("cat", &["/proc/net/stat/nf_conntrack"], "")?;
+        let mut lines = text.lines();
+        let column =
+            lines.next().and_then(|names| names.split_whitespace().position(|name| name == "insert_failed"));
+        let of_cpu = |line: &str| {
+            let number = line.split_whitespace().nth(column?)?;
+            u64::from_str_radix(number, 16).ok()
+        };
+        let sum = lines.map(of_cpu).sum::<Option<u64>>();
+        sum.ok_or_else(|| LabError::Command {
+            command: "cat /proc/net/stat/nf_conntrack".to_owned(),
+            stderr: text,
+        })
+    }
+
     /// Runs `ip -batch` with these commands, one a line, in one process.
     pub fn ip(&self, commands: &str) -> Result<(), LabError> {
         self.filter("ip", &["-batch", "-"], commands).map(drop)

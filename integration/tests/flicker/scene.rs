@@ -9,8 +9,8 @@ use std::{
 };
 
 use portolan_integration::{
-    Agent, Bursts, CLUSTER_CIDR, Client, Commits, Failure, Family, Fate, Flows, Lab, Manifests, Moment, Pod,
-    Protocol, Service, Slice, Tally, eventually,
+    Agent, Bursts, CLUSTER_CIDR, Client, Commits, Failure, Family, Flows, Lab, Losses, Manifests, Moment,
+    Pod, Protocol, Service, Slice, Tally, eventually,
 };
 use serde_json::{Value, json};
 
@@ -199,19 +199,15 @@ impl Scene {
     }
 
     fn judge(&self, tallies: &[(String, Tally)], lasted: Duration) {
-        let all = |fate| tallies.iter().map(|(_, tally)| tally.of(fate)).sum::<u64>();
-        let untranslated = self.lab.untranslated().unwrap();
         for (name, tally) in tallies {
             println!("{name}: {tally}");
         }
-        let [answered, astray, refused, dropped] =
-            [Fate::Answered, Fate::Astray, Fate::Refused, Fate::Dropped].map(all);
+        let losses = Losses::count(&self.lab, tallies.iter().map(|(_, tally)| tally)).unwrap();
         let summary = format!(
-            "{} changes, {} commits, {} flows ({} of them around a commit) in {lasted:.1?}: {answered} answered, {astray} astray, {refused} refused, \
-             {dropped} dropped; {untranslated} packets seen untranslated",
+            "{} changes, {} commits, {} flows ({} of them around a commit) in {lasted:.1?}: {losses}",
             self.changes.len(),
             self.bursts.count(),
-            answered + astray + refused + dropped,
+            losses.connections(),
             self.bursts.opened(),
         );
         println!("{summary}");
@@ -219,7 +215,7 @@ impl Scene {
         let describe = |failure: &&Failure| format!("{}, {}", failure.text, self.when(failure.sent));
         let failures: Vec<_> = failures.into_iter().take(20).map(|failure| describe(&failure)).collect();
         assert!(self.bursts.count() > 0, "no commit was seen: {summary}");
-        assert!(astray + refused + dropped + untranslated == 0, "{summary}\n{}", failures.join("\n"));
+        assert!(losses.are_none(), "{summary}\n{}", failures.join("\n"));
     }
 
     /// A moment, by the change that it was next to.

@@ -10,8 +10,8 @@ use std::{
 };
 
 use portolan_integration::{
-    Agent, Bursts, CLUSTER_CIDR, Client, Commits, Family, Fate, Flows, Lab, Manifests, Moment, Pod, Protocol,
-    Service, Slice, Tally, eventually, kube_proxy::Doors, nft,
+    Agent, Bursts, CLUSTER_CIDR, Client, Commits, Family, Flows, Lab, Losses, Manifests, Moment, Pod,
+    Protocol, Service, Slice, Tally, eventually, kube_proxy::Doors, nft,
 };
 use serde_json::{Value, json};
 
@@ -237,18 +237,10 @@ fn replace_and_go_back(mode: Mode) {
     for (name, tally) in &tallies {
         println!("{name}: {tally}");
     }
-    let all = |fate| tallies.iter().map(|(_, tally)| tally.of(fate)).sum::<u64>();
-    let [answered, astray, refused, dropped] =
-        [Fate::Answered, Fate::Astray, Fate::Refused, Fate::Dropped].map(all);
-    let untranslated = scene.lab.untranslated().unwrap();
+    let losses = Losses::count(&scene.lab, tallies.iter().map(|(_, tally)| tally)).unwrap();
     let failures = tallies.iter().flat_map(|(_, tally)| &tally.failures).take(20);
     let failures: Vec<&str> = failures.map(|failure| &*failure.text).collect();
-    assert!(
-        astray + refused + dropped + untranslated == 0,
-        "{answered} answered, {astray} astray, {refused} refused, {dropped} dropped, {untranslated} packets \
-         untranslated\n{}",
-        failures.join("\n")
-    );
+    assert!(losses.are_none(), "{losses}\n{}", failures.join("\n"));
 }
 
 #[test]
