@@ -7,6 +7,7 @@
 mod arena;
 mod connect;
 mod established;
+mod part;
 mod report;
 mod variant;
 
@@ -33,9 +34,12 @@ struct Arguments {
     #[arg(long, default_value_t = 250)]
     burst: usize,
     /// Rulesets: none, conntrack, floor, portolan-N, kube-proxy-a-N, kube-proxy-b-N (N Services), and the same
-    /// with -bare at the end; a second `floor` shows how far two equal ones differ.
+    /// with -bare at the end; part-NAME is our way with a change; a second `floor` shows how far two equal ones differ.
     #[arg(long, value_delimiter = ',', default_value = variant::DEFAULT)]
     variants: Vec<Variant>,
+    /// In place of those: our rules with one thing left out or done otherwise, all that there are.
+    #[arg(long, conflicts_with = "variants")]
+    parts: bool,
     /// One more ruleset, NAME=FILE for `nft -f`. It has to lead 172.31.0.1:80 to 10.202.0.2-6, port 8080.
     #[arg(long = "ruleset")]
     rulesets: Vec<Variant>,
@@ -77,7 +81,8 @@ fn run(arguments: &Arguments) -> Result<()> {
 /// Lets the rulesets take turns.
 fn measure(arguments: &Arguments) -> Result<Report> {
     let mut arenas = Vec::new();
-    for variant in arguments.variants.iter().chain(&arguments.rulesets) {
+    let variants = if arguments.parts { Variant::parts() } else { arguments.variants.clone() };
+    for variant in variants.iter().chain(&arguments.rulesets) {
         let arena = Arena::new()?;
         variant.load(&arena).map_err(|error| format!("{variant}: {error}"))?;
         arena.check(variant.target(), variant.balances()).map_err(|error| format!("{variant}: {error}"))?;

@@ -17,6 +17,7 @@ use portolan_rules::{
 use super::{
     Result,
     arena::{self, Arena},
+    part,
 };
 
 /// What is compared if nothing else is asked for.
@@ -36,6 +37,8 @@ pub enum Variant {
     KubeProxy(Shape, Extent, u32),
     /// So many Services in ours.
     Portolan(u32),
+    /// Our rules for one Service with something left out or done otherwise.
+    Part(&'static str),
     /// A name, and a file for `nft -f`.
     File(String, PathBuf),
 }
@@ -53,6 +56,10 @@ impl FromStr for Variant {
         }
         if let Some(number) = text.strip_prefix("portolan-") {
             return Ok(Self::Portolan(services(number)?));
+        }
+        if let Some(name) = text.strip_prefix("part-") {
+            let known = part::names().find(|known| *known == name);
+            return known.map(Self::Part).ok_or_else(|| format!("{name} is not a part"));
         }
         for (prefix, shape) in [("kube-proxy-a-", Shape::A), ("kube-proxy-b-", Shape::B)] {
             let Some(rest) = text.strip_prefix(prefix) else { continue };
@@ -81,12 +88,20 @@ impl fmt::Display for Variant {
                 write!(f, "kube-proxy-{}-{services}{bare}", shape.to_string().to_lowercase())
             }
             Self::Portolan(services) => write!(f, "portolan-{services}"),
+            Self::Part(name) => write!(f, "part-{name}"),
             Self::File(name, _) => f.write_str(name),
         }
     }
 }
 
 impl Variant {
+    /// What each part of our rules is worth: the parts, and what they are compared with.
+    pub fn parts() -> Vec<Self> {
+        let compared =
+            [Self::None, Self::Floor, Self::KubeProxy(Shape::B, Extent::Full, 1_000), Self::Portolan(10)];
+        compared.into_iter().chain(part::names().map(Self::Part)).collect()
+    }
+
     /// Where connections go: to the Service, or to an endpoint if nothing translates.
     pub fn target(&self) -> SocketAddr {
         match self {
@@ -125,6 +140,7 @@ impl Variant {
                 arena.on_node(move || portolan(&population).map_err(|error| error.to_string()))?;
                 Ok(())
             }
+            Self::Part(name) => arena.load(&part::rules(name)),
             Self::File(_, path) => {
                 let text =
                     std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
