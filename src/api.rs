@@ -32,14 +32,14 @@ mod service;
 mod service_cidr;
 mod unknown;
 mod workload;
-mod write;
+pub mod write;
 
 pub use self::{
     address::{Address, family, parse_cidr, parse_ip, special},
     annotations::{Annotations, LAST_CHANGE_TRIGGER, LOAD_BALANCING, MAX_WEIGHT, WEIGHTS},
     context::{Context, FieldError, Kind, ObjectId, Problem},
     endpoint_slice::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, HintTarget},
-    endpoints::{EndpointAddress, EndpointSubset, Endpoints, SubsetPort},
+    endpoints::{EndpointAddress, EndpointSubset, Endpoints},
     field::{Field, First, Labels, Parse},
     metadata::{Metadata, NameRule, PROXY_NAME_LABEL},
     node::{Node, NodeAddress, NodeSpec, NodeStatus, Taint},
@@ -50,5 +50,4 @@ pub use self::{
     },
     service_cidr::{ServiceCidr, ServiceCidrSpec},
     workload::{JobSpec, JobTemplate, PodCount, PodSet, PodTemplate, Workload, WorkloadSpec},
-    write::Written,
 };

@@ -94,25 +94,16 @@ pub type Facts = BTreeMap<Aspect, Fact>;
 /// The facts of Services by name.
 pub type Services = BTreeMap<ObjectName, Facts>;
 
-/// Whether a Service is in both states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// Only in the later one.
-    New,
-    /// Only in the earlier one.
-    Gone,
-    /// In both.
-    Both,
-}
-
-impl Presence {
-    /// In one word.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Gone => "gone",
-            Self::Both => "changed",
-        }
+crate::named! {
+    /// Whether a Service is in both states.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Presence {
+        /// Only in the later one.
+        New = "new",
+        /// Only in the earlier one.
+        Gone = "gone",
+        /// In both.
+        Both = "changed",
     }
 }
 

@@ -56,19 +56,21 @@ impl std::fmt::Display for FrontendKey {
     }
 }
 
-/// What kind of frontend it is: which field of the Service lists it. The earlier ones come first: an address that a
-/// Service lists in several fields is a frontend of the first of these kinds, and of several Services the one that has
-/// it as the first kind owns it (`claims`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum FrontendKind {
-    /// The ClusterIP.
-    ClusterIp,
-    /// A load balancer's address.
-    LoadBalancer,
-    /// An externalIP.
-    ExternalIp,
-    /// A node port.
-    NodePort,
+crate::named! {
+    /// What kind of frontend it is: which field of the Service lists it. The earlier ones come first: an address that a
+    /// Service lists in several fields is a frontend of the first of these kinds, and of several Services the one that has
+    /// it as the first kind owns it (`claims`).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum FrontendKind {
+        /// The ClusterIP.
+        ClusterIp = "ClusterIP",
+        /// A load balancer's address.
+        LoadBalancer = "LoadBalancer",
+        /// An externalIP.
+        ExternalIp = "externalIP",
+        /// A node port.
+        NodePort = "NodePort",
+    }
 }
 
 impl FrontendKind {
@@ -79,16 +81,6 @@ impl FrontendKind {
             Self::LoadBalancer => "status.loadBalancer.ingress",
             Self::ExternalIp => "spec.externalIPs",
             Self::NodePort => "spec.ports[].nodePort",
-        }
-    }
-
-    /// Its name in the API's words.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ClusterIp => "ClusterIP",
-            Self::LoadBalancer => "LoadBalancer",
-            Self::ExternalIp => "externalIP",
-            Self::NodePort => "NodePort",
         }
     }
 

@@ -30,6 +30,7 @@ mod fixture;
 pub mod frontends;
 pub mod incremental;
 pub mod model;
+mod named;
 pub mod picture;
 pub mod placement;
 pub mod plane;

@@ -30,32 +30,23 @@ pub use self::{
 /// Name of a table, chain, set or map: at most 255 bytes (`NFT_NAME_MAXLEN` less the terminator).
 pub type Name = Arc<str>;
 
-/// An nftables address family that Portolan has a table in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Family {
-    /// IPv4, `NFPROTO_IPV4`.
-    Ip,
-    /// IPv6, `NFPROTO_IPV6`.
-    Ip6,
+crate::named! {
+    /// An nftables address family that Portolan has a table in.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Family {
+        /// IPv4, `NFPROTO_IPV4`.
+        Ip = "ip",
+        /// IPv6, `NFPROTO_IPV6`.
+        Ip6 = "ip6",
+    }
 }
 
 impl Family {
-    /// Both families, in the order in which they are printed and sent.
-    pub const ALL: [Self; 2] = [Self::Ip, Self::Ip6];
-
     /// The family of an address.
     pub const fn of(address: std::net::IpAddr) -> Self {
         match address {
             std::net::IpAddr::V4(_) => Self::Ip,
             std::net::IpAddr::V6(_) => Self::Ip6,
-        }
-    }
-
-    /// The word that nft uses.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ip => "ip",
-            Self::Ip6 => "ip6",
         }
     }
 

@@ -6,60 +6,40 @@ use portolan_rules::model::ObjectName;
 
 use super::field::{Field, Parse};
 
-/// The kinds of objects that matter to a service proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// `v1` `Service`.
-    Service,
-    /// `discovery.k8s.io/v1` `EndpointSlice`.
-    EndpointSlice,
-    /// `v1` `Pod`.
-    Pod,
-    /// `v1` `Node`.
-    Node,
-    /// `networking.k8s.io/v1` `ServiceCIDR`.
-    ServiceCidr,
-    /// `v1` `Endpoints`.
-    Endpoints,
-    /// `apps/v1` `Deployment`.
-    Deployment,
-    /// `apps/v1` `StatefulSet`.
-    StatefulSet,
-    /// `apps/v1` `DaemonSet`.
-    DaemonSet,
-    /// `apps/v1` `ReplicaSet`.
-    ReplicaSet,
-    /// `v1` `ReplicationController`.
-    ReplicationController,
-    /// `batch/v1` `Job`.
-    Job,
-    /// `batch/v1` `CronJob`.
-    CronJob,
+portolan_rules::named! {
+    /// The kinds of objects that matter to a service proxy.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Kind {
+        /// `v1` `Service`.
+        Service = "Service",
+        /// `discovery.k8s.io/v1` `EndpointSlice`.
+        EndpointSlice = "EndpointSlice",
+        /// `v1` `Pod`.
+        Pod = "Pod",
+        /// `v1` `Node`.
+        Node = "Node",
+        /// `networking.k8s.io/v1` `ServiceCIDR`.
+        ServiceCidr = "ServiceCIDR",
+        /// `v1` `Endpoints`.
+        Endpoints = "Endpoints",
+        /// `apps/v1` `Deployment`.
+        Deployment = "Deployment",
+        /// `apps/v1` `StatefulSet`.
+        StatefulSet = "StatefulSet",
+        /// `apps/v1` `DaemonSet`.
+        DaemonSet = "DaemonSet",
+        /// `apps/v1` `ReplicaSet`.
+        ReplicaSet = "ReplicaSet",
+        /// `v1` `ReplicationController`.
+        ReplicationController = "ReplicationController",
+        /// `batch/v1` `Job`.
+        Job = "Job",
+        /// `batch/v1` `CronJob`.
+        CronJob = "CronJob",
+    }
 }
 
 impl Kind {
-    /// All kinds.
-    pub const ALL: [Self; 13] = [
-        Self::Service,
-        Self::EndpointSlice,
-        Self::Pod,
-        Self::Node,
-        Self::ServiceCidr,
-        Self::Endpoints,
-        Self::Deployment,
-        Self::StatefulSet,
-        Self::DaemonSet,
-        Self::ReplicaSet,
-        Self::ReplicationController,
-        Self::Job,
-        Self::CronJob,
-    ];
-
-    /// The kind that the API spells like this.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-
     /// The group and version that have this kind.
     pub const fn api_version(self) -> &'static str {
         match self {
@@ -88,25 +68,6 @@ impl Kind {
     /// Whether objects of this kind live in a namespace.
     pub const fn is_namespaced(self) -> bool {
         !matches!(self, Self::Node | Self::ServiceCidr)
-    }
-
-    /// The name as the API spells it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Service => "Service",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::Pod => "Pod",
-            Self::Node => "Node",
-            Self::ServiceCidr => "ServiceCIDR",
-            Self::Endpoints => "Endpoints",
-            Self::Deployment => "Deployment",
-            Self::StatefulSet => "StatefulSet",
-            Self::DaemonSet => "DaemonSet",
-            Self::ReplicaSet => "ReplicaSet",
-            Self::ReplicationController => "ReplicationController",
-            Self::Job => "Job",
-            Self::CronJob => "CronJob",
-        }
     }
 }
 

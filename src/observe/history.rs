@@ -8,21 +8,14 @@ use std::{
 };
 
 use jiff::Timestamp;
-use portolan_rules::{
-    print,
-    ruleset::{Family, Name, Operation},
-};
+use portolan_rules::ruleset::Name;
 use serde_json::{Value, json};
 
-use super::report::{Cause, Observer, Reconcile, Report};
+use super::report::{Cause, Observer, Reconcile, Report, Sampled, shortened};
 use crate::api::ObjectId;
 
 /// How many commits are kept.
 const KEPT: usize = 50;
-/// How many objects and operations of each are kept.
-pub const NAMED: usize = 8;
-/// The longest text of an operation or an error.
-const LONGEST: usize = 1000;
 
 /// What a reconcile did, in short.
 #[derive(Clone, Debug)]
@@ -45,42 +38,6 @@ pub struct Committed {
     pub objects: Vec<ObjectId>,
     /// The first operations.
     pub sample: Vec<Sampled>,
-}
-
-/// An operation that is kept: an element, of which there are many, as it is, and all else as text.
-#[derive(Clone, Debug)]
-pub enum Sampled {
-    /// An element that was added or removed.
-    Element(Family, Operation),
-    /// Another operation.
-    Text(Box<str>),
-}
-
-impl Sampled {
-    /// Keeps an operation on tables of this name.
-    pub fn new(family: Family, operation: &Operation, table: &Name) -> Self {
-        match operation {
-            Operation::AddElement { .. } | Operation::DeleteElement { .. } => {
-                Self::Element(family, operation.clone())
-            }
-            _ => Self::Text(shortened(print::operation(operation, family, table))),
-        }
-    }
-
-    fn text(&self, table: &Name) -> String {
-        match self {
-            Self::Element(family, operation) => print::operation(operation, *family, table),
-            Self::Text(text) => text.to_string(),
-        }
-    }
-}
-
-fn shortened(mut text: String) -> Box<str> {
-    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
-        text.truncate(end);
-        text.push('…');
-    }
-    text.into()
 }
 
 /// The last commits; clones share them.
@@ -178,6 +135,7 @@ impl Observer for History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::report::LONGEST;
 
     fn reconcile(succeeded: bool, operations: usize) -> Reconcile {
         let error = (!succeeded).then(|| "é".repeat(5_000));

@@ -6,15 +6,20 @@ use jiff::Timestamp;
 use portolan_rules::{
     compile::{Compiler, Problem, SetSize},
     model::{ObjectName, Protocol},
-    ruleset::{Name, Transaction},
+    print,
+    ruleset::{Family, Name, Operation, Transaction},
     state::State,
 };
 
-use super::history::{NAMED, Sampled};
 use crate::{
     api::{Kind, ObjectId},
     kernel::nftables::Commit,
 };
+
+/// How many objects and operations of a reconcile are kept.
+const NAMED: usize = 8;
+/// The longest text of an operation or an error.
+pub(super) const LONGEST: usize = 1000;
 
 /// A report of the agent.
 #[derive(Clone, Copy, Debug)]
@@ -48,32 +53,21 @@ pub trait Observer: Send + Sync {
     fn report(&self, report: Report<'_>);
 }
 
-/// Why a reconcile was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
-    /// The first since the start.
-    #[default]
-    Start,
-    /// Something changed: a Service, a slice, the node, an address of the host.
-    Change,
-    /// The last one failed, or left something to do.
-    Retry,
-    /// Another process changed our tables.
-    Repair,
-    /// It was time to compare everything ([`crate::config::settings::SyncSettings::full_period`]).
-    Period,
-}
-
-impl Cause {
-    /// Its name, in lower case.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Change => "change",
-            Self::Retry => "retry",
-            Self::Repair => "repair",
-            Self::Period => "period",
-        }
+portolan_rules::named! {
+    /// Why a reconcile was made.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Cause {
+        /// The first since the start.
+        #[default]
+        Start = "start",
+        /// Something changed: a Service, a slice, the node, an address of the host.
+        Change = "change",
+        /// The last one failed, or left something to do.
+        Retry = "retry",
+        /// Another process changed our tables.
+        Repair = "repair",
+        /// It was time to compare everything ([`crate::config::settings::SyncSettings::full_period`]).
+        Period = "period",
     }
 }
 
@@ -112,12 +106,12 @@ pub struct Reconcile {
     /// Length of what was committed, in bytes.
     pub bytes: usize,
 
-    /// The first of the operations that were committed, up to [`NAMED`].
+    /// The first of the operations that were committed, up to eight.
     pub sample: Vec<Sampled>,
     /// Why it failed, if it did.
     pub error: Option<String>,
 
-    /// The first of the objects that changed since the last report, up to [`NAMED`].
+    /// The first of the objects that changed since the last report, up to eight.
     pub objects: Vec<ObjectId>,
     /// Changes of Services that came since the last report, whether or not they made it to the kernel.
     pub service_changes: usize,
@@ -142,6 +136,44 @@ pub struct Reconcile {
     pub sets: Vec<SetSize>,
     /// Number of classes in use, by family.
     pub classes: [usize; 2],
+}
+
+/// An operation that is kept: an element, of which there are many, as it is, and all else as text.
+#[derive(Clone, Debug)]
+pub enum Sampled {
+    /// An element that was added or removed.
+    Element(Family, Operation),
+    /// Another operation.
+    Text(Box<str>),
+}
+
+impl Sampled {
+    /// Keeps an operation on tables of this name.
+    pub fn new(family: Family, operation: &Operation, table: &Name) -> Self {
+        match operation {
+            Operation::AddElement { .. } | Operation::DeleteElement { .. } => {
+                Self::Element(family, operation.clone())
+            }
+            _ => Self::Text(shortened(print::operation(operation, family, table))),
+        }
+    }
+
+    /// The operation as `portolan diff` shows it.
+    pub fn text(&self, table: &Name) -> String {
+        match self {
+            Self::Element(family, operation) => print::operation(operation, *family, table),
+            Self::Text(text) => text.to_string(),
+        }
+    }
+}
+
+/// A text of at most [`LONGEST`] characters.
+pub(super) fn shortened(mut text: String) -> Box<str> {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text.into()
 }
 
 /// One search for stale flows of a protocol.

@@ -7,25 +7,16 @@ use crate::{
     ruleset::Family,
 };
 
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// As it should be: worth knowing.
-    Info,
-    /// Part of a Service does not work, or may not.
-    Warning,
-    /// A Service, or one of its frontends, does not answer.
-    Error,
-}
-
-impl Severity {
-    /// Its name, in lower case.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
+crate::named! {
+    /// How bad a finding is.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Severity {
+        /// As it should be: worth knowing.
+        Info = "info",
+        /// Part of a Service does not work, or may not.
+        Warning = "warning",
+        /// A Service, or one of its frontends, does not answer.
+        Error = "error",
     }
 }
 

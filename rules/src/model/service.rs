@@ -6,21 +6,20 @@ use ipnetwork::IpNetwork;
 
 use super::ObjectName;
 
-/// Transport protocol of a port (`spec.ports[].protocol`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Protocol {
-    /// TCP, IP protocol number 6.
-    Tcp,
-    /// UDP, IP protocol number 17.
-    Udp,
-    /// SCTP, IP protocol number 132.
-    Sctp,
+crate::named! {
+    /// Transport protocol of a port (`spec.ports[].protocol`).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Protocol {
+        /// TCP, IP protocol number 6.
+        Tcp = "tcp",
+        /// UDP, IP protocol number 17.
+        Udp = "udp",
+        /// SCTP, IP protocol number 132.
+        Sctp = "sctp",
+    }
 }
 
 impl Protocol {
-    /// All protocols that a Service may have.
-    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
-
     /// The IP protocol number.
     pub const fn number(self) -> u8 {
         match self {
@@ -33,15 +32,6 @@ impl Protocol {
     /// The protocol of an IP protocol number, if a Service may have it.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|p| p.number() == number)
-    }
-
-    /// The name that nft uses: lower case.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::Sctp => "sctp",
-        }
     }
 }
 
@@ -71,26 +61,17 @@ pub enum LoadBalancing {
     SourceHash,
 }
 
-/// `spec.type` of a Service that a proxy handles. Rules depend on the fields that come with it alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ServiceType {
-    /// `ClusterIP`.
-    #[default]
-    ClusterIp,
-    /// `NodePort`.
-    NodePort,
-    /// `LoadBalancer`.
-    LoadBalancer,
-}
-
-impl ServiceType {
-    /// The API's name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ClusterIp => "ClusterIP",
-            Self::NodePort => "NodePort",
-            Self::LoadBalancer => "LoadBalancer",
-        }
+crate::named! {
+    /// `spec.type` of a Service that a proxy handles. Rules depend on the fields that come with it alone.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub enum ServiceType {
+        /// `ClusterIP`.
+        #[default]
+        ClusterIp = "ClusterIP",
+        /// `NodePort`.
+        NodePort = "NodePort",
+        /// `LoadBalancer`.
+        LoadBalancer = "LoadBalancer",
     }
 }
 

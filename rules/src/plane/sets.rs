@@ -6,41 +6,43 @@ use crate::ruleset::{DataType, Family, Field, Set, SetFlags, Statement};
 /// Clients that are remembered at most. One more is served, but not remembered.
 const AFFINITY_CLIENTS: u32 = 1 << 20;
 
-/// The sets and maps of each table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SetName {
-    /// Map: destination address, protocol, port → class.
-    Frontends,
-    /// Map: destination address, protocol, port, slot → endpoint.
-    Endpoints,
-    /// Map: protocol, node port → class.
-    NodePorts,
-    /// Map: protocol, node port, slot → endpoint.
-    NodeEndpoints,
-    /// Verdict map: class → chain.
-    Classes,
-    /// Verdict map: class of what pods and this node are led to under policy Local → chain.
-    DirectClasses,
-    /// Verdict map: class of a draw, to which other chains jump → chain.
-    Draws,
-    /// Map: frontend and number of an attribute → its value. What only some frontends have.
-    Attributes,
-    /// Map: node port and number of an attribute → its value.
-    NodePortAttributes,
-    /// Dynamic map: ServicePort with session affinity, client → endpoint id.
-    Affinity,
-    /// Set: frontend, source range that it admits.
-    AllowedSources,
-    /// The same, for frontends whose previous ranges stand in the other set.
-    OtherAllowedSources,
-    /// Set: every ClusterIP.
-    ClusterIps,
-    /// Set: the networks that ClusterIPs are allocated from.
-    ServiceCidrs,
-    /// Set: the node's addresses that answer node ports.
-    NodeAddresses,
-    /// Set: address of each endpoint on this node, twice: source and destination of a hairpin connection.
-    Hairpin,
+crate::named! {
+    /// The sets and maps of each table.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum SetName {
+        /// Map: destination address, protocol, port → class.
+        Frontends = "frontends",
+        /// Map: destination address, protocol, port, slot → endpoint.
+        Endpoints = "endpoints",
+        /// Map: protocol, node port → class.
+        NodePorts = "node-ports",
+        /// Map: protocol, node port, slot → endpoint.
+        NodeEndpoints = "node-endpoints",
+        /// Verdict map: class → chain.
+        Classes = "classes",
+        /// Verdict map: class of what pods and this node are led to under policy Local → chain.
+        DirectClasses = "direct-classes",
+        /// Verdict map: class of a draw, to which other chains jump → chain.
+        Draws = "draws",
+        /// Map: frontend and number of an attribute → its value. What only some frontends have.
+        Attributes = "attributes",
+        /// Map: node port and number of an attribute → its value.
+        NodePortAttributes = "node-port-attributes",
+        /// Dynamic map: ServicePort with session affinity, client → endpoint id.
+        Affinity = "affinity",
+        /// Set: frontend, source range that it admits.
+        AllowedSources = "allowed-sources",
+        /// The same, for frontends whose previous ranges stand in the other set.
+        OtherAllowedSources = "other-allowed-sources",
+        /// Set: every ClusterIP.
+        ClusterIps = "cluster-ips",
+        /// Set: the networks that ClusterIPs are allocated from.
+        ServiceCidrs = "service-cidrs",
+        /// Set: the node's addresses that answer node ports.
+        NodeAddresses = "node-addresses",
+        /// Set: address of each endpoint on this node, twice: source and destination of a hairpin connection.
+        Hairpin = "hairpin",
+    }
 }
 
 /// When an element has to exist, for packets that are under way while changes are committed
@@ -78,56 +80,9 @@ impl SetName {
         }
     }
 
-    /// All sets and maps, in the order in which they are declared.
-    pub const ALL: [Self; 16] = [
-        Self::Frontends,
-        Self::Endpoints,
-        Self::NodePorts,
-        Self::NodeEndpoints,
-        Self::Classes,
-        Self::DirectClasses,
-        Self::Draws,
-        Self::Attributes,
-        Self::NodePortAttributes,
-        Self::Affinity,
-        Self::AllowedSources,
-        Self::OtherAllowedSources,
-        Self::ClusterIps,
-        Self::ServiceCidrs,
-        Self::NodeAddresses,
-        Self::Hairpin,
-    ];
-
     /// `meta priority vmap @map`: goes to the chain of a class, by one of the maps of classes.
     pub(super) fn to_class(self) -> Statement {
         Statement::VerdictMap { key: Field::Priority.into(), map: self.name().into() }
-    }
-
-    /// The name in the table.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Frontends => "frontends",
-            Self::Endpoints => "endpoints",
-            Self::NodePorts => "node-ports",
-            Self::NodeEndpoints => "node-endpoints",
-            Self::Classes => "classes",
-            Self::DirectClasses => "direct-classes",
-            Self::Draws => "draws",
-            Self::Attributes => "attributes",
-            Self::NodePortAttributes => "node-port-attributes",
-            Self::Affinity => "affinity",
-            Self::AllowedSources => "allowed-sources",
-            Self::OtherAllowedSources => "other-allowed-sources",
-            Self::ClusterIps => "cluster-ips",
-            Self::ServiceCidrs => "service-cidrs",
-            Self::NodeAddresses => "node-addresses",
-            Self::Hairpin => "hairpin",
-        }
-    }
-
-    /// The set of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|set| set.name() == name)
     }
 
     /// The declaration, without elements.

@@ -2,37 +2,24 @@
 
 use super::{Name, Statement};
 
-/// Where the kernel calls a base chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hook {
-    /// `NF_INET_PRE_ROUTING`: packets that arrive.
-    Prerouting,
-    /// `NF_INET_LOCAL_IN`: packets for this node.
-    Input,
-    /// `NF_INET_FORWARD`: packets that pass through.
-    Forward,
-    /// `NF_INET_LOCAL_OUT`: packets that this node sends.
-    Output,
-    /// `NF_INET_POST_ROUTING`: packets that leave.
-    Postrouting,
+crate::named! {
+    /// Where the kernel calls a base chain.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Hook {
+        /// `NF_INET_PRE_ROUTING`: packets that arrive.
+        Prerouting = "prerouting",
+        /// `NF_INET_LOCAL_IN`: packets for this node.
+        Input = "input",
+        /// `NF_INET_FORWARD`: packets that pass through.
+        Forward = "forward",
+        /// `NF_INET_LOCAL_OUT`: packets that this node sends.
+        Output = "output",
+        /// `NF_INET_POST_ROUTING`: packets that leave.
+        Postrouting = "postrouting",
+    }
 }
 
 impl Hook {
-    /// All hooks, in the kernel's order.
-    pub const ALL: [Self; 5] =
-        [Self::Prerouting, Self::Input, Self::Forward, Self::Output, Self::Postrouting];
-
-    /// The word that nft uses.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Prerouting => "prerouting",
-            Self::Input => "input",
-            Self::Forward => "forward",
-            Self::Output => "output",
-            Self::Postrouting => "postrouting",
-        }
-    }
-
     /// The kernel's number (`enum nf_inet_hooks`).
     pub const fn number(self) -> u32 {
         match self {
@@ -45,22 +32,14 @@ impl Hook {
     }
 }
 
-/// The type of a base chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ChainType {
-    /// `filter`: sees every packet.
-    Filter,
-    /// `nat`: sees the first packet of each connection.
-    Nat,
-}
-
-impl ChainType {
-    /// The word that nft and the kernel use.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Filter => "filter",
-            Self::Nat => "nat",
-        }
+crate::named! {
+    /// The type of a base chain.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum ChainType {
+        /// `filter`: sees every packet.
+        Filter = "filter",
+        /// `nat`: sees the first packet of each connection.
+        Nat = "nat",
     }
 }
 

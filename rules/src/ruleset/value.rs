@@ -7,37 +7,24 @@ use std::{
 
 use crate::model::Protocol;
 
-/// The type of one field of a set's key or data, as nft names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DataType {
-    /// `ipv4_addr`: 4 bytes, network order.
-    Ipv4Addr,
-    /// `ipv6_addr`: 16 bytes, network order.
-    Ipv6Addr,
-    /// `inet_proto`: 1 byte.
-    InetProto,
-    /// `inet_service`: a port, 2 bytes, network order.
-    InetService,
-    /// `classid`: the type of `meta priority`, 4 bytes, host order.
-    ClassId,
+crate::named! {
+    /// The type of one field of a set's key or data, as nft names it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum DataType {
+        /// `ipv4_addr`: 4 bytes, network order.
+        Ipv4Addr = "ipv4_addr",
+        /// `ipv6_addr`: 16 bytes, network order.
+        Ipv6Addr = "ipv6_addr",
+        /// `inet_proto`: 1 byte.
+        InetProto = "inet_proto",
+        /// `inet_service`: a port, 2 bytes, network order.
+        InetService = "inet_service",
+        /// `classid`: the type of `meta priority`, 4 bytes, host order.
+        ClassId = "classid",
+    }
 }
 
 impl DataType {
-    /// All types.
-    pub const ALL: [Self; 5] =
-        [Self::Ipv4Addr, Self::Ipv6Addr, Self::InetProto, Self::InetService, Self::ClassId];
-
-    /// The name that nft uses in `type …`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ipv4Addr => "ipv4_addr",
-            Self::Ipv6Addr => "ipv6_addr",
-            Self::InetProto => "inet_proto",
-            Self::InetService => "inet_service",
-            Self::ClassId => "classid",
-        }
-    }
-
     /// The number that nft stores in `NFTA_SET_KEY_TYPE` and `NFTA_SET_DATA_TYPE` (`enum datatypes` of nft);
     /// a concatenation's is built of its fields', six bits each. The kernel only keeps it for nft to read.
     pub const fn id(self) -> u32 {

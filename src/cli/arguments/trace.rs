@@ -39,5 +39,5 @@ pub struct TraceArgs {
 
 fn protocol(text: &str) -> Result<Protocol, &'static str> {
     let lower = text.to_ascii_lowercase();
-    Protocol::ALL.into_iter().find(|protocol| protocol.name() == lower).ok_or("must be tcp, udp or sctp")
+    Protocol::from_name(&lower).ok_or("must be tcp, udp or sctp")
 }

@@ -336,8 +336,7 @@ fn base(chain: Attributes<'_>, hook: Attributes<'_>) -> Option<BaseChain> {
     let (number, priority) =
         (hook.number(NFTA_HOOK_HOOKNUM)?, hook.number(NFTA_HOOK_PRIORITY)?.cast_signed());
     let hook = Hook::ALL.into_iter().find(|hook| hook.number() == number)?;
-    let name = chain.string(NFTA_CHAIN_TYPE)?;
-    let chain_type = [ChainType::Filter, ChainType::Nat].into_iter().find(|known| known.name() == name)?;
+    let chain_type = ChainType::from_name(chain.string(NFTA_CHAIN_TYPE)?)?;
     let accepts = chain.number(NFTA_CHAIN_POLICY)?.cast_signed() == NF_ACCEPT;
     accepts.then_some(BaseChain { chain_type, hook, priority })
 }

@@ -10,84 +10,59 @@ use portolan_rules::{
     },
 };
 
-/// Something that a kernel may lack: it was built without it, has no module for it, or is too old.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Feature {
-    /// Tables of the family.
-    Tables,
-    /// Chains that translate, and `dnat`.
-    Nat,
-    /// `masquerade`.
-    Masquerade,
-    /// `ct`.
-    Conntrack,
-    /// `fib`.
-    Fib,
-    /// `numgen`.
-    Numgen,
-    /// `jhash`.
-    Hash,
-    /// `reject`.
-    Reject,
-    /// `reject` in a chain before routing.
-    RejectBeforeRouting,
-    /// Maps that rules write to.
-    DynamicMaps,
-    /// Sets of ranges with more than one field.
-    ConcatenatedRanges,
-    /// A counter in each element of a map.
-    ElementCounters,
-    /// Tables that only their owner may change, and that outlive it.
-    OwnedTables,
+portolan_rules::named! {
+    /// Something that a kernel may lack: it was built without it, has no module for it, or is too old.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Feature {
+        /// Tables of the family.
+        Tables = "nf_tables",
+        /// Chains that translate, and `dnat`.
+        Nat = "nat",
+        /// `masquerade`.
+        Masquerade = "masquerade",
+        /// `ct`.
+        Conntrack = "ct",
+        /// `fib`.
+        Fib = "fib",
+        /// `numgen`.
+        Numgen = "numgen",
+        /// `jhash`.
+        Hash = "jhash",
+        /// `reject`.
+        Reject = "reject",
+        /// `reject` in a chain before routing.
+        RejectBeforeRouting = "reject-before-routing",
+        /// Maps that rules write to.
+        DynamicMaps = "dynamic-maps",
+        /// Sets of ranges with more than one field.
+        ConcatenatedRanges = "concatenated-ranges",
+        /// A counter in each element of a map.
+        ElementCounters = "element-counters",
+        /// Tables that only their owner may change, and that outlive it.
+        OwnedTables = "owned-tables",
+    }
 }
 
 impl Feature {
-    /// All of them.
-    pub const ALL: [Self; 13] = [
-        Self::Tables,
-        Self::Nat,
-        Self::Masquerade,
-        Self::Conntrack,
-        Self::Fib,
-        Self::Numgen,
-        Self::Hash,
-        Self::Reject,
-        Self::RejectBeforeRouting,
-        Self::DynamicMaps,
-        Self::ConcatenatedRanges,
-        Self::ElementCounters,
-        Self::OwnedTables,
-    ];
-
-    /// Its name in logs and on `/statusz`.
-    pub const fn name(self) -> &'static str {
-        self.described().0
-    }
-
     /// Where it comes from: the option that the kernel is built with, or its first version.
     pub const fn origin(self, family: Family) -> &'static str {
-        self.described().1[family as usize]
-    }
-
-    /// Its name, and where it comes from in each family.
-    const fn described(self) -> (&'static str, [&'static str; 2]) {
-        match self {
-            Self::Tables => ("nf_tables", ["CONFIG_NF_TABLES_IPV4", "CONFIG_NF_TABLES_IPV6"]),
-            Self::Nat => ("nat", ["CONFIG_NFT_NAT"; 2]),
-            Self::Masquerade => ("masquerade", ["CONFIG_NFT_MASQ"; 2]),
-            Self::Conntrack => ("ct", ["CONFIG_NFT_CT"; 2]),
-            Self::Fib => ("fib", ["CONFIG_NFT_FIB_IPV4", "CONFIG_NFT_FIB_IPV6"]),
-            Self::Numgen => ("numgen", ["CONFIG_NFT_NUMGEN"; 2]),
-            Self::Hash => ("jhash", ["CONFIG_NFT_HASH"; 2]),
-            Self::Reject => (
-                "reject",
-                ["CONFIG_NFT_REJECT, CONFIG_NFT_REJECT_IPV4", "CONFIG_NFT_REJECT, CONFIG_NFT_REJECT_IPV6"],
-            ),
-            Self::RejectBeforeRouting => ("reject-before-routing", ["Linux 5.9"; 2]),
-            Self::DynamicMaps => ("dynamic-maps", ["Linux 5.4"; 2]),
-            Self::ConcatenatedRanges => ("concatenated-ranges", ["Linux 5.6"; 2]),
-            Self::ElementCounters => ("element-counters", ["CONFIG_NFT_COUNTER, Linux 5.7"; 2]),
-            Self::OwnedTables => ("owned-tables", ["Linux 6.9"; 2]),
+        match (self, family) {
+            (Self::Tables, Family::Ip) => "CONFIG_NF_TABLES_IPV4",
+            (Self::Tables, Family::Ip6) => "CONFIG_NF_TABLES_IPV6",
+            (Self::Nat, _) => "CONFIG_NFT_NAT",
+            (Self::Masquerade, _) => "CONFIG_NFT_MASQ",
+            (Self::Conntrack, _) => "CONFIG_NFT_CT",
+            (Self::Fib, Family::Ip) => "CONFIG_NFT_FIB_IPV4",
+            (Self::Fib, Family::Ip6) => "CONFIG_NFT_FIB_IPV6",
+            (Self::Numgen, _) => "CONFIG_NFT_NUMGEN",
+            (Self::Hash, _) => "CONFIG_NFT_HASH",
+            (Self::Reject, Family::Ip) => "CONFIG_NFT_REJECT, CONFIG_NFT_REJECT_IPV4",
+            (Self::Reject, Family::Ip6) => "CONFIG_NFT_REJECT, CONFIG_NFT_REJECT_IPV6",
+            (Self::RejectBeforeRouting, _) => "Linux 5.9",
+            (Self::DynamicMaps, _) => "Linux 5.4",
+            (Self::ConcatenatedRanges, _) => "Linux 5.6",
+            (Self::ElementCounters, _) => "CONFIG_NFT_COUNTER, Linux 5.7",
+            (Self::OwnedTables, _) => "Linux 6.9",
         }
     }
 

@@ -30,7 +30,7 @@ impl Question {
     pub fn new<'a>(parameter: impl Fn(&str) -> Option<Cow<'a, str>>) -> Self {
         let text = |name| parameter(name).unwrap_or_default().trim().to_owned();
         let protocol = text("protocol").to_ascii_lowercase();
-        let protocol = Protocol::ALL.into_iter().find(|known| known.name() == protocol);
+        let protocol = Protocol::from_name(&protocol);
         let from = text("from");
         Self {
             from: if from.is_empty() { "outside".to_owned() } else { from },
