@@ -15,7 +15,7 @@ use portolan_rules::{
     model::ObjectName,
     state::State,
 };
-use prometheus::{Encoder, Registry, TextEncoder, process_collector::ProcessCollector};
+use prometheus::{Encoder, IntGaugeVec, Registry, TextEncoder, process_collector::ProcessCollector};
 
 pub use self::{api::ApiRequests, connections::Connections, register::Declared};
 use super::{
@@ -50,6 +50,8 @@ pub enum Probe {
 
 #[derive(Debug)]
 struct Inner {
+    /// When the process started.
+    started: Timestamp,
     register: Register,
     kube_proxy: KubeProxy,
     portolan: Portolan,
@@ -77,9 +79,13 @@ impl Default for Inner {
     fn default() -> Self {
         let register = Register::default();
         register.registry.register(Box::new(ProcessCollector::for_self())).expect("names are unique");
+        let (kube_proxy, portolan) = (KubeProxy::new(&register), Portolan::new(&register));
+        kube_proxy.begin();
+        portolan.begin();
         Self {
-            kube_proxy: KubeProxy::new(&register),
-            portolan: Portolan::new(&register),
+            started: Timestamp::now(),
+            kube_proxy,
+            portolan,
             now: Now::new(&register),
             api: ApiRequests::new(&register),
             register,
@@ -124,7 +130,7 @@ impl Metrics {
     /// Counts one reconcile.
     fn reconciled(&self, reconcile: &Reconcile) {
         let now = Timestamp::now();
-        self.0.kube_proxy.reconciled(reconcile, now);
+        self.0.kube_proxy.reconciled(reconcile, self.0.started, now);
         self.0.portolan.reconciled(reconcile);
         let mut notes = self.notes_mut();
         if reconcile.succeeded {
@@ -198,13 +204,8 @@ impl Metrics {
 pub fn slis(health: &Health) -> String {
     let report = health.report();
     let register = Register::default();
-    let checks = registered(
-        &register,
-        prometheus::IntGaugeVec::new(
-            prometheus::Opts::new("kubernetes_healthcheck", "The result of a single health check."),
-            &["name", "type"],
-        ),
-    );
+    let (name, help) = ("kubernetes_healthcheck", "The result of a single health check.");
+    let checks: IntGaugeVec = registered(&register, name, help, &["name", "type"], Vec::new());
     let outcomes =
         [("healthz", report.admits_traffic()), ("livez", report.healthy), ("readyz", report.is_ready())];
     for (r#type, well) in outcomes {

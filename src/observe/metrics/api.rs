@@ -3,41 +3,27 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
-
-use super::register::{Register, registered};
+use super::register::metrics;
 
 /// What client-go puts in place of a status code when there was no answer.
 const NO_ANSWER: &str = "<error>";
 
-/// The metrics; clones share them.
-#[derive(Clone, Debug)]
-pub struct ApiRequests {
-    total: IntCounterVec,
-    duration: HistogramVec,
+metrics! {
+    /// The metrics; clones share them.
+    #[derive(Clone, Debug)]
+    ApiRequests: "rest_client_" {
+        total: IntCounterVec("code", "method", "host") = "requests_total",
+            "Number of HTTP requests, partitioned by status code, method, and host.";
+        duration: HistogramVec("verb", "host") in buckets = "request_duration_seconds",
+            "Request latency in seconds. Broken down by verb, and host.";
+    }
+}
+
+fn buckets() -> Vec<f64> {
+    vec![0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0]
 }
 
 impl ApiRequests {
-    /// Registers them.
-    pub(super) fn new(registry: &Register) -> Self {
-        let total = Opts::new(
-            "rest_client_requests_total",
-            "Number of HTTP requests, partitioned by status code, method, and host.",
-        );
-        let duration = HistogramOpts::new(
-            "rest_client_request_duration_seconds",
-            "Request latency in seconds. Broken down by verb, and host.",
-        );
-        let buckets = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
-        Self {
-            total: registered(registry, IntCounterVec::new(total, &["code", "method", "host"])),
-            duration: registered(
-                registry,
-                HistogramVec::new(duration.buckets(buckets.into()), &["verb", "host"]),
-            ),
-        }
-    }
-
     /// Counts a request: its status code, or `None` if no answer came, and the time until the answer began.
     pub fn count(&self, method: &str, host: &str, code: Option<u16>, took: Duration) {
         let code = code.map_or_else(|| NO_ANSWER.to_owned(), |code| code.to_string());

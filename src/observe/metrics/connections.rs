@@ -12,9 +12,9 @@ use std::{
 };
 
 use portolan_rules::frontends::FrontendKey;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
-use super::register::{Register, registered};
+use super::register::{Register, metrics};
 use crate::{
     kernel::nftables::{Count, Counts},
     observe::counts::Total,
@@ -26,6 +26,22 @@ const ENDPOINTS: usize = 2_000;
 const SERVICES: usize = 10_000;
 /// How long a series stays after its object is gone: longer than the interval between two scrapes.
 const KEPT: Duration = Duration::from_mins(10);
+
+metrics! {
+    #[derive(Debug)]
+    Table: "portolan_" {
+        services: IntCounterVec("namespace", "service", "port") = "service_connections_total",
+            "Number of new connections to a port of a Service, however addressed.";
+        services_dropped: IntGauge() = "service_series_dropped",
+            "Number of ports of Services that are too many to have a series of connections.";
+        endpoints: IntCounterVec("namespace", "service", "port", "endpoint") = "endpoint_connections_total",
+            "Number of new connections to a port of a Service that were sent to this endpoint.";
+        endpoints_dropped: IntGauge() = "endpoint_series_dropped",
+            "Number of endpoints that are too many to have a series of connections.";
+        readable: IntGauge() = "endpoint_counters_readable",
+            "1 if connections are counted; 0 if the kernel's counters cannot be read, or are too many.";
+    }
+}
 
 /// Totals of connections, and the readings that they were made of.
 #[derive(Debug)]
@@ -40,44 +56,17 @@ pub struct Connections {
 
 impl Connections {
     /// Registers the metrics.
-    pub(super) fn new(registry: &Register) -> Self {
-        Self::with_limits(registry, SERVICES, ENDPOINTS)
+    pub(super) fn new(register: &Register) -> Self {
+        Self::with_limits(register, SERVICES, ENDPOINTS)
     }
 
-    fn with_limits(registry: &Register, services: usize, endpoints: usize) -> Self {
-        let opts = |name, help| Opts::new(format!("portolan_{name}"), help);
-        let gauge = |name, help| registered(registry, IntGauge::with_opts(opts(name, help)));
-        let counters =
-            |name, help, labels| registered(registry, IntCounterVec::new(opts(name, help), labels));
+    fn with_limits(register: &Register, most_services: usize, most_endpoints: usize) -> Self {
+        let Table { services, services_dropped, endpoints, endpoints_dropped, readable } =
+            Table::new(register);
         Self {
-            services: Series::new(
-                counters(
-                    "service_connections_total",
-                    "Number of new connections to a port of a Service, however addressed.",
-                    &["namespace", "service", "port"],
-                ),
-                gauge(
-                    "service_series_dropped",
-                    "Number of ports of Services that are too many to have a series of connections.",
-                ),
-                services,
-            ),
-            endpoints: Series::new(
-                counters(
-                    "endpoint_connections_total",
-                    "Number of new connections to a port of a Service that were sent to this endpoint.",
-                    &["namespace", "service", "port", "endpoint"],
-                ),
-                gauge(
-                    "endpoint_series_dropped",
-                    "Number of endpoints that are too many to have a series of connections.",
-                ),
-                endpoints,
-            ),
-            readable: gauge(
-                "endpoint_counters_readable",
-                "1 if connections are counted; 0 if the kernel's counters cannot be read, or are too many.",
-            ),
+            services: Series::new(services, services_dropped, most_services),
+            endpoints: Series::new(endpoints, endpoints_dropped, most_endpoints),
+            readable,
             last: None,
         }
     }

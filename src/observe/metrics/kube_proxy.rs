@@ -5,151 +5,82 @@
 
 use jiff::Timestamp;
 use portolan_rules::compile::NoLocalEndpoints;
-use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    exponential_buckets,
-};
+use prometheus::{Gauge, exponential_buckets};
 
-use super::register::{FAMILIES, Register, registered};
+use super::register::{FAMILIES, metrics};
 use crate::observe::report::{FlowRemoval, Reconcile};
 
 /// Gauges whose names end like a counter's.
 pub const MISNAMED: [&str; 1] = ["kubeproxy_sync_proxy_rules_no_local_endpoints_total"];
 
-/// The metrics.
-#[derive(Debug)]
-pub struct KubeProxy {
-    /// When the process started. Changes from before it do not count towards programming latency.
-    started: Timestamp,
-    sync_duration: HistogramVec,
-    full_sync_duration: HistogramVec,
-    partial_sync_duration: HistogramVec,
-    last_timestamp: GaugeVec,
-    last_queued_timestamp: GaugeVec,
-    network_programming_duration: HistogramVec,
-    endpoint_changes_pending: IntGauge,
-    endpoint_changes: IntCounter,
-    service_changes_pending: IntGauge,
-    service_changes: IntCounter,
-    no_local_endpoints: IntGaugeVec,
-    sync_failures: IntCounterVec,
-    conntrack_duration: HistogramVec,
-    conntrack_deleted: IntCounterVec,
-    healthz: IntCounterVec,
-    livez: IntCounterVec,
+metrics! {
+    /// The metrics.
+    #[derive(Debug)]
+    KubeProxy: "kubeproxy_" {
+        // Nothing is ever left for a later clean-up, so this stays zero; alerts on it find it.
+        cleanup_failures: IntCounterVec("ip_family") = "sync_proxy_rules_nftables_cleanup_failures_total",
+            "Cumulative proxy nftables cleanup failures";
+        sync_duration: HistogramVec("ip_family") in from_1_ms = "sync_proxy_rules_duration_seconds",
+            "SyncProxyRules latency in seconds";
+        full_sync_duration: HistogramVec("ip_family") in from_1_ms = "sync_full_proxy_rules_duration_seconds",
+            "SyncProxyRules latency in seconds for full resyncs";
+        partial_sync_duration: HistogramVec("ip_family") in from_1_ms = "sync_partial_proxy_rules_duration_seconds",
+            "SyncProxyRules latency in seconds for partial resyncs";
+        last_timestamp: GaugeVec("ip_family") = "sync_proxy_rules_last_timestamp_seconds",
+            "The last time proxy rules were successfully synced";
+        last_queued_timestamp: GaugeVec("ip_family") = "sync_proxy_rules_last_queued_timestamp_seconds",
+            "The last time a sync of proxy rules was queued";
+        network_programming_duration: HistogramVec("ip_family") in programming_buckets
+            = "network_programming_duration_seconds",
+            "In Cluster Network Programming Latency in seconds";
+        endpoint_changes_pending: IntGauge() = "sync_proxy_rules_endpoint_changes_pending",
+            "Pending proxy rules Endpoint changes";
+        endpoint_changes: IntCounter() = "sync_proxy_rules_endpoint_changes_total",
+            "Cumulative proxy rules Endpoint changes";
+        service_changes_pending: IntGauge() = "sync_proxy_rules_service_changes_pending",
+            "Pending proxy rules Service changes";
+        service_changes: IntCounter() = "sync_proxy_rules_service_changes_total",
+            "Cumulative proxy rules Service changes";
+        no_local_endpoints: IntGaugeVec("traffic_policy", "ip_family") = "sync_proxy_rules_no_local_endpoints_total",
+            "Number of services with a Local traffic policy and no endpoints";
+        sync_failures: IntCounterVec("ip_family") = "sync_proxy_rules_nftables_sync_failures_total",
+            "Cumulative proxy nftables sync failures";
+        conntrack_duration: HistogramVec("ip_family") in from_1_ms = "conntrack_reconciler_sync_duration_seconds",
+            "ReconcileConntrackFlows latency in seconds";
+        conntrack_deleted: IntCounterVec("ip_family") = "conntrack_reconciler_deleted_entries_total",
+            "Cumulative conntrack flows deleted by conntrack reconciler";
+        healthz: IntCounterVec("code") = "proxy_healthz_total", "Cumulative proxy healthz HTTP status";
+        livez: IntCounterVec("code") = "proxy_livez_total", "Cumulative proxy livez HTTP status";
+    }
+}
+
+fn from_1_ms() -> Vec<f64> {
+    exponential_buckets(0.001, 2.0, 15).unwrap_or_default()
 }
 
 impl KubeProxy {
-    /// Registers them. Series whose labels are known exist from the start, so that rates begin at zero.
-    #[expect(clippy::too_many_lines, reason = "one metric after the other")]
-    pub fn new(registry: &Register) -> Self {
-        let name = |name| format!("kubeproxy_{name}");
-        let histogram = |of, help, buckets| {
-            let options = HistogramOpts::new(name(of), help).buckets(buckets);
-            let histogram = registered(registry, HistogramVec::new(options, &["ip_family"]));
-            for family in FAMILIES {
-                histogram.with_label_values(&[family]);
-            }
-            histogram
-        };
-        let from_1_ms = || exponential_buckets(0.001, 2.0, 15).unwrap_or_default();
-        let by_family = |of, help| {
-            let counter = registered(registry, IntCounterVec::new(Opts::new(name(of), help), &["ip_family"]));
-            for family in FAMILIES {
+    /// Makes the series of both families, so that rates begin at zero.
+    pub fn begin(&self) {
+        for family in FAMILIES {
+            let counters = [&self.cleanup_failures, &self.sync_failures, &self.conntrack_deleted];
+            for counter in counters {
                 counter.with_label_values(&[family]);
             }
-            counter
-        };
-        let by_code =
-            |of, help| registered(registry, IntCounterVec::new(Opts::new(name(of), help), &["code"]));
-        let counter = |of, help| registered(registry, IntCounter::new(name(of), help));
-        let gauge = |of, help| registered(registry, IntGauge::new(name(of), help));
-        let timestamp = |of, help| {
-            let gauge = registered(registry, GaugeVec::new(Opts::new(name(of), help), &["ip_family"]));
-            for family in FAMILIES {
+            for gauge in [&self.last_timestamp, &self.last_queued_timestamp] {
                 gauge.with_label_values(&[family]);
             }
-            gauge
-        };
-        // Nothing is ever left for a later clean-up, so this stays zero; alerts on it find it.
-        by_family(
-            "sync_proxy_rules_nftables_cleanup_failures_total",
-            "Cumulative proxy nftables cleanup failures",
-        );
-        let no_local_endpoints = Opts::new(
-            name("sync_proxy_rules_no_local_endpoints_total"),
-            "Number of services with a Local traffic policy and no endpoints",
-        );
-        Self {
-            started: Timestamp::now(),
-            sync_duration: histogram(
-                "sync_proxy_rules_duration_seconds",
-                "SyncProxyRules latency in seconds",
-                from_1_ms(),
-            ),
-            full_sync_duration: histogram(
-                "sync_full_proxy_rules_duration_seconds",
-                "SyncProxyRules latency in seconds for full resyncs",
-                from_1_ms(),
-            ),
-            partial_sync_duration: histogram(
-                "sync_partial_proxy_rules_duration_seconds",
-                "SyncProxyRules latency in seconds for partial resyncs",
-                from_1_ms(),
-            ),
-            last_timestamp: timestamp(
-                "sync_proxy_rules_last_timestamp_seconds",
-                "The last time proxy rules were successfully synced",
-            ),
-            last_queued_timestamp: timestamp(
-                "sync_proxy_rules_last_queued_timestamp_seconds",
-                "The last time a sync of proxy rules was queued",
-            ),
-            network_programming_duration: histogram(
-                "network_programming_duration_seconds",
-                "In Cluster Network Programming Latency in seconds",
-                programming_buckets(),
-            ),
-            endpoint_changes_pending: gauge(
-                "sync_proxy_rules_endpoint_changes_pending",
-                "Pending proxy rules Endpoint changes",
-            ),
-            endpoint_changes: counter(
-                "sync_proxy_rules_endpoint_changes_total",
-                "Cumulative proxy rules Endpoint changes",
-            ),
-            service_changes_pending: gauge(
-                "sync_proxy_rules_service_changes_pending",
-                "Pending proxy rules Service changes",
-            ),
-            service_changes: counter(
-                "sync_proxy_rules_service_changes_total",
-                "Cumulative proxy rules Service changes",
-            ),
-            no_local_endpoints: registered(
-                registry,
-                IntGaugeVec::new(no_local_endpoints, &["traffic_policy", "ip_family"]),
-            ),
-            sync_failures: by_family(
-                "sync_proxy_rules_nftables_sync_failures_total",
-                "Cumulative proxy nftables sync failures",
-            ),
-            conntrack_duration: histogram(
-                "conntrack_reconciler_sync_duration_seconds",
-                "ReconcileConntrackFlows latency in seconds",
-                from_1_ms(),
-            ),
-            conntrack_deleted: by_family(
-                "conntrack_reconciler_deleted_entries_total",
-                "Cumulative conntrack flows deleted by conntrack reconciler",
-            ),
-            healthz: by_code("proxy_healthz_total", "Cumulative proxy healthz HTTP status"),
-            livez: by_code("proxy_livez_total", "Cumulative proxy livez HTTP status"),
+            let syncs = [&self.sync_duration, &self.full_sync_duration, &self.partial_sync_duration];
+            for histogram in
+                syncs.into_iter().chain([&self.network_programming_duration, &self.conntrack_duration])
+            {
+                histogram.with_label_values(&[family]);
+            }
         }
     }
 
-    /// Counts one reconcile, which ended now.
-    pub fn reconciled(&self, reconcile: &Reconcile, now: Timestamp) {
+    /// Counts one reconcile, which ended now, of a process that started then: changes from before it do not count towards
+    /// programming latency.
+    pub fn reconciled(&self, reconcile: &Reconcile, started: Timestamp, now: Timestamp) {
         for family in FAMILIES {
             let of_family = &[family];
             let seconds = reconcile.duration.as_secs_f64();
@@ -158,7 +89,7 @@ impl KubeProxy {
             kind.with_label_values(of_family).observe(seconds);
             if reconcile.succeeded {
                 set_time(&self.last_timestamp.with_label_values(of_family), now);
-                for trigger in reconcile.triggers.iter().filter(|trigger| **trigger >= self.started) {
+                for trigger in reconcile.triggers.iter().filter(|trigger| **trigger >= started) {
                     let latency = now.duration_since(*trigger).as_secs_f64().max(0.0);
                     self.network_programming_duration.with_label_values(of_family).observe(latency);
                 }

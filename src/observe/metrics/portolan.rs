@@ -1,135 +1,64 @@
 //! Metrics that kube-proxy does not have.
 
 use portolan_rules::{compile::Severity, ruleset::Family};
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    exponential_buckets,
-};
+use prometheus::exponential_buckets;
 
-use super::register::{FAMILIES, Register, registered};
-use crate::observe::report::{Cause, FlowRemoval, Reconcile};
+use super::register::{FAMILIES, metrics};
+use crate::observe::report::{FlowRemoval, Reconcile};
 
-/// The metrics.
-#[derive(Debug)]
-pub struct Portolan {
-    services: IntGauge,
-    without_endpoints: IntGauge,
-    stage_duration: HistogramVec,
-    reconciles: IntCounterVec,
-    transactions: IntCounter,
-    failed_transactions: IntCounter,
-    operations: IntCounterVec,
-    messages: IntCounter,
-    bytes: IntCounter,
-    full_comparisons: IntCounter,
-    full_comparison_duration: Histogram,
-    repairs: IntCounter,
-    repair_operations: IntCounter,
-    quarantined: IntGauge,
-    quarantines: IntCounter,
-    problems: IntCounterVec,
-    elements: IntGaugeVec,
-    sizes: IntGaugeVec,
-    classes: IntGaugeVec,
-    conntrack_deletions: IntCounterVec,
-    conntrack_deletions_by_protocol: IntCounterVec,
-    conntrack_pending: IntGauge,
+metrics! {
+    /// The metrics.
+    #[derive(Debug)]
+    Portolan: "portolan_" {
+        build: IntGaugeVec("version") = "build_info", "A constant 1, labelled with the version.";
+        services: IntGauge() = "services", "Number of Services programmed.";
+        without_endpoints: IntGauge() = "services_without_endpoints",
+            "Number of Services with a port that has no usable endpoint of either family, on any node.";
+        stage_duration: HistogramVec("stage") in from_10_us = "reconcile_stage_duration_seconds",
+            "Time that each stage of a reconcile took: dump, compile, encode, kernel.";
+        reconciles: IntCounterVec("cause", "outcome") = "reconciles_total",
+            "Number of reconciles by what caused them and by outcome.";
+        transactions: IntCounter() = "transactions_total", "Number of transactions that the kernel committed.";
+        failed_transactions: IntCounter() = "failed_transactions_total",
+            "Number of transactions that the kernel refused, or whose outcome is not known.";
+        operations: IntCounterVec("ip_family") = "operations_total", "Number of operations committed.";
+        messages: IntCounter() = "netlink_messages_total", "Number of netlink messages committed.";
+        bytes: IntCounter() = "committed_bytes_total", "Length of the transactions that the kernel committed.";
+        full_comparisons: IntCounter() = "full_comparisons_total",
+            "Number of full comparisons with the kernel.";
+        full_comparison_duration: Histogram() in from_10_us = "full_comparison_duration_seconds",
+            "Time of reconciles with a full comparison.";
+        repairs: IntCounter() = "drift_repairs_total",
+            "Number of repairs of changes that another process made to the tables.";
+        repair_operations: IntCounter() = "drift_repair_operations_total",
+            "Number of operations of these repairs.";
+        quarantined: IntGauge() = "quarantined_services", "Number of Services that the kernel refuses.";
+        quarantines: IntCounter() = "quarantines_total",
+            "Number of times that a Service was found to be refused by the kernel.";
+        problems: IntCounterVec("severity") = "service_problems_total",
+            "Number of problems found with Services.";
+        elements: IntGaugeVec("ip_family", "set") = "set_elements", "Number of elements of a set or map.";
+        sizes: IntGaugeVec("ip_family", "set") = "set_size",
+            "Number of elements that a set or map is declared for.";
+        classes: IntGaugeVec("ip_family") = "classes", "Number of classes of frontends.";
+        conntrack_deletions: IntCounterVec("ip_family") = "conntrack_deletions_total",
+            "Number of stale flows that were deleted.";
+        conntrack_deletions_by_protocol: IntCounterVec("protocol") = "conntrack_deletions_by_protocol_total",
+            "Number of stale flows that were deleted, by protocol; of TCP, connections that were never answered.";
+        conntrack_pending: IntGauge() = "conntrack_pending",
+            "1 while the search for stale flows failed and is to be retried.";
+    }
+}
+
+/// From 10 µs, where an update of one endpoint is, to 80 s.
+fn from_10_us() -> Vec<f64> {
+    exponential_buckets(0.000_01, 2.0, 24).unwrap_or_default()
 }
 
 impl Portolan {
-    /// Registers them.
-    pub fn new(registry: &Register) -> Self {
-        let opts = |name, help| Opts::new(format!("portolan_{name}"), help);
-        let gauge = |name, help| registered(registry, IntGauge::with_opts(opts(name, help)));
-        let gauges = |name, help, labels| registered(registry, IntGaugeVec::new(opts(name, help), labels));
-        let counter = |name, help| registered(registry, IntCounter::with_opts(opts(name, help)));
-        let counters =
-            |name, help, labels| registered(registry, IntCounterVec::new(opts(name, help), labels));
-        // From 10 µs, where an update of one endpoint is, to 80 s.
-        let buckets = || exponential_buckets(0.000_01, 2.0, 24).unwrap_or_default();
-        let histogram = |name, help| HistogramOpts { common_opts: opts(name, help), buckets: buckets() };
-        let build = gauges("build_info", "A constant 1, labelled with the version.", &["version"]);
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        Self {
-            services: gauge("services", "Number of Services programmed."),
-            without_endpoints: gauge(
-                "services_without_endpoints",
-                "Number of Services with a port that has no usable endpoint of either family, on any node.",
-            ),
-            stage_duration: registered(
-                registry,
-                HistogramVec::new(
-                    histogram(
-                        "reconcile_stage_duration_seconds",
-                        "Time that each stage of a reconcile took: dump, compile, encode, kernel.",
-                    ),
-                    &["stage"],
-                ),
-            ),
-            reconciles: counters(
-                "reconciles_total",
-                "Number of reconciles by what caused them and by outcome.",
-                &["cause", "outcome"],
-            ),
-            transactions: counter("transactions_total", "Number of transactions that the kernel committed."),
-            failed_transactions: counter(
-                "failed_transactions_total",
-                "Number of transactions that the kernel refused, or whose outcome is not known.",
-            ),
-            operations: counters("operations_total", "Number of operations committed.", &["ip_family"]),
-            messages: counter("netlink_messages_total", "Number of netlink messages committed."),
-            bytes: counter("committed_bytes_total", "Length of the transactions that the kernel committed."),
-            full_comparisons: counter(
-                "full_comparisons_total",
-                "Number of full comparisons with the kernel.",
-            ),
-            full_comparison_duration: registered(
-                registry,
-                Histogram::with_opts(histogram(
-                    "full_comparison_duration_seconds",
-                    "Time of reconciles with a full comparison.",
-                )),
-            ),
-            repairs: counter(
-                "drift_repairs_total",
-                "Number of repairs of changes that another process made to the tables.",
-            ),
-            repair_operations: counter(
-                "drift_repair_operations_total",
-                "Number of operations of these repairs.",
-            ),
-            quarantined: gauge("quarantined_services", "Number of Services that the kernel refuses."),
-            quarantines: counter(
-                "quarantines_total",
-                "Number of times that a Service was found to be refused by the kernel.",
-            ),
-            problems: counters(
-                "service_problems_total",
-                "Number of problems found with Services.",
-                &["severity"],
-            ),
-            elements: gauges("set_elements", "Number of elements of a set or map.", &["ip_family", "set"]),
-            sizes: gauges(
-                "set_size",
-                "Number of elements that a set or map is declared for.",
-                &["ip_family", "set"],
-            ),
-            classes: gauges("classes", "Number of classes of frontends.", &["ip_family"]),
-            conntrack_deletions: counters(
-                "conntrack_deletions_total",
-                "Number of stale flows that were deleted.",
-                &["ip_family"],
-            ),
-            conntrack_deletions_by_protocol: counters(
-                "conntrack_deletions_by_protocol_total",
-                "Number of stale flows that were deleted, by protocol; of TCP, connections that were never answered.",
-                &["protocol"],
-            ),
-            conntrack_pending: gauge(
-                "conntrack_pending",
-                "1 while the search for stale flows failed and is to be retried.",
-            ),
-        }
+    /// Sets what stays the same.
+    pub fn begin(&self) {
+        self.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     }
 
     /// Sets the number of Services, and of those without endpoints.
@@ -141,7 +70,7 @@ impl Portolan {
     /// Counts one reconcile.
     pub fn reconciled(&self, reconcile: &Reconcile) {
         let outcome = if reconcile.succeeded { "success" } else { "failure" };
-        self.reconciles.with_label_values(&[cause(reconcile.cause), outcome]).inc();
+        self.reconciles.with_label_values(&[reconcile.cause.name(), outcome]).inc();
         let stages = [
             ("dump", reconcile.dump),
             ("compile", reconcile.compile),
@@ -195,16 +124,6 @@ impl Portolan {
             Severity::Notice => "notice",
         };
         self.problems.with_label_values(&[severity]).inc();
-    }
-}
-
-fn cause(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Start => "start",
-        Cause::Change => "change",
-        Cause::Retry => "retry",
-        Cause::Repair => "repair",
-        Cause::Period => "period",
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{
-    GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-    core::Collector,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, core::Collector,
 };
 
 /// The values of the label `ip_family`, in the order of [`portolan_rules::ruleset::Family::ALL`].
@@ -38,39 +38,51 @@ impl Register {
     }
 }
 
-/// A metric with a type.
-pub trait Typed {
+/// A kind of metric.
+pub trait Metric: Collector + Clone + 'static {
     /// The type, as the text format has it.
     const KIND: &'static str;
+
+    /// A metric with these labels, if the kind has any, and these buckets, if it is a histogram.
+    fn create(options: Opts, labels: &[&str], buckets: Vec<f64>) -> prometheus::Result<Self>;
 }
 
-macro_rules! typed {
-    ($($metric:ty: $kind:literal,)*) => {
-        $(impl Typed for $metric {
+macro_rules! kinds {
+    ($($metric:ty, $kind:literal, $create:expr;)*) => {
+        $(impl Metric for $metric {
             const KIND: &'static str = $kind;
+
+            fn create(options: Opts, labels: &[&str], buckets: Vec<f64>) -> prometheus::Result<Self> {
+                $create(options, labels, buckets)
+            }
         })*
     };
 }
 
-typed! {
-    IntCounter: "counter",
-    IntCounterVec: "counter",
-    IntGauge: "gauge",
-    IntGaugeVec: "gauge",
-    GaugeVec: "gauge",
-    Histogram: "histogram",
-    HistogramVec: "histogram",
+kinds! {
+    IntCounter, "counter", |options, _, _| Self::with_opts(options);
+    IntCounterVec, "counter", |options, labels, _| Self::new(options, labels);
+    IntGauge, "gauge", |options, _, _| Self::with_opts(options);
+    IntGaugeVec, "gauge", |options, labels, _| Self::new(options, labels);
+    GaugeVec, "gauge", |options, labels, _| Self::new(options, labels);
+    Histogram, "histogram", |common_opts, _, buckets| Self::with_opts(HistogramOpts { common_opts, buckets });
+    HistogramVec, "histogram", |common_opts, labels, buckets| {
+        Self::new(HistogramOpts { common_opts, buckets }, labels)
+    };
 }
 
 /// Registers a metric.
 ///
 /// # Panics
 /// If its name or labels are invalid or not unique. They are constants, and tests register all of them.
-pub fn registered<M>(register: &Register, metric: prometheus::Result<M>) -> M
-where
-    M: Collector + Typed + Clone + 'static,
-{
-    let metric = metric.expect("names and labels are valid");
+pub fn registered<M: Metric>(
+    register: &Register,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: Vec<f64>,
+) -> M {
+    let metric = M::create(Opts::new(name, help), labels, buckets).expect("names and labels are valid");
     register.registry.register(Box::new(metric.clone())).expect("names are unique");
     let mut declared = register.declared.lock().unwrap_or_else(PoisonError::into_inner);
     declared.extend(metric.desc().into_iter().map(|about| Declared {
@@ -81,3 +93,32 @@ where
     }));
     metric
 }
+
+/// Declares a structure of metrics whose names have a prefix, and its constructor, which registers them. A row has the
+/// field, the kind with its labels, the buckets of a histogram, the name, and the help text.
+macro_rules! metrics {
+    ($(#[$about:meta])* $structure:ident: $prefix:literal {
+        $($field:ident: $kind:ident($($label:literal),*) $(in $buckets:path)? = $name:literal, $help:literal;)*
+    }) => {
+        $(#[$about])*
+        pub struct $structure {
+            $($field: prometheus::$kind,)*
+        }
+
+        impl $structure {
+            /// Registers the metrics.
+            pub fn new(register: &$crate::observe::metrics::register::Register) -> Self {
+                Self {
+                    $($field: $crate::observe::metrics::register::registered(
+                        register,
+                        concat!($prefix, $name),
+                        $help,
+                        &[$($label),*],
+                        None::<Vec<f64>>$(.or_else(|| Some($buckets())))?.unwrap_or_default(),
+                    ),)*
+                }
+            }
+        }
+    };
+}
+pub(super) use metrics;
