@@ -1,11 +1,18 @@
-//! Objects of the API from the model, as JSON: what the model keeps of them, in a form that is read back to the same.
+//! Objects of the API from the model: what the model keeps of them, in a form that is read back to the same.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
 use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        core::v1 as core,
+        discovery::v1 as discovery,
+        networking::v1::{ServiceCIDR, ServiceCIDRSpec},
+    },
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+};
 use portolan_rules::model;
-use serde::Serialize;
 
 use super::{
     address::family,
@@ -14,328 +21,143 @@ use super::{
     node::ZONE_LABEL,
 };
 
-/// An object of the model, which is serialized as one of the API.
-#[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-pub enum Written<'a> {
-    /// A `v1` Service.
-    Service(Box<Service<'a>>),
-    /// A `discovery.k8s.io/v1` `EndpointSlice`.
-    Slice(Slice<'a>),
-    /// A `v1` Node.
-    Node(Node<'a>),
-    /// A `networking.k8s.io/v1` `ServiceCIDR`.
-    ServiceCidr(ServiceCidr),
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Kind {
-    api_version: &'static str,
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata<'a> {
-    name: String,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    namespace: &'a str,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    labels: BTreeMap<&'static str, &'a str>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: BTreeMap<&'static str, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    creation_timestamp: Option<String>,
-}
-
-impl<'a> Metadata<'a> {
-    fn of(name: &'a model::ObjectName) -> Self {
-        Self { name: name.name.to_string(), namespace: &name.namespace, ..Self::default() }
+/// A `v1` Service.
+pub fn service(service: &model::Service) -> core::Service {
+    let port = |port: &model::ServicePort| core::ServicePort {
+        name: Some(port.name.to_string()).filter(|name| !name.is_empty()),
+        protocol: Some(protocol(port.protocol)),
+        port: port.port.into(),
+        node_port: port.node_port.map(Into::into),
+        ..Default::default()
+    };
+    let affinity = service.affinity_timeout.map(|timeout| core::SessionAffinityConfig {
+        client_ip: Some(core::ClientIPConfig { timeout_seconds: i32::try_from(timeout).ok() }),
+    });
+    let ingress = |ip: &IpAddr| core::LoadBalancerIngress { ip: Some(ip.to_string()), ..Default::default() };
+    let ingress = list(&service.load_balancer_ips, ingress);
+    let status = ingress.map(|ingress| core::ServiceStatus {
+        load_balancer: Some(core::LoadBalancerStatus { ingress: Some(ingress) }),
+        ..Default::default()
+    });
+    let created = service.created.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let is_hashed = service.load_balancing == model::LoadBalancing::SourceHash;
+    let annotation = (LOAD_BALANCING.to_owned(), "source-hash".to_owned());
+    core::Service {
+        metadata: ObjectMeta {
+            annotations: is_hashed.then(|| [annotation].into()),
+            creation_timestamp: created.map(Time),
+            ..metadata(&service.name)
+        },
+        spec: Some(core::ServiceSpec {
+            type_: Some(service.service_type.name().to_owned()),
+            cluster_ips: list(&service.cluster_ips, ToString::to_string),
+            external_ips: list(&service.external_ips, ToString::to_string),
+            load_balancer_source_ranges: list(&service.source_ranges, ToString::to_string),
+            internal_traffic_policy: Some(policy(service.internal_policy)),
+            external_traffic_policy: Some(policy(service.external_policy)),
+            session_affinity: affinity.as_ref().map(|_| "ClientIP".to_owned()),
+            session_affinity_config: affinity,
+            health_check_node_port: service.health_check_node_port.map(Into::into),
+            ports: list(&service.ports, port),
+            ..Default::default()
+        }),
+        status,
     }
 }
 
-/// A Service.
-#[derive(Clone, Debug, Serialize)]
-pub struct Service<'a> {
-    #[serde(flatten)]
-    kind: Kind,
-    metadata: Metadata<'a>,
-    spec: ServiceSpec<'a>,
-    #[serde(skip_serializing_if = "ServiceStatus::is_empty")]
-    status: ServiceStatus,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ServiceSpec<'a> {
-    r#type: &'static str,
-    #[serde(rename = "clusterIPs")]
-    cluster_ips: &'a [IpAddr],
-    #[serde(rename = "externalIPs", skip_serializing_if = "<[IpAddr]>::is_empty")]
-    external_ips: &'a [IpAddr],
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    load_balancer_source_ranges: Vec<String>,
-    internal_traffic_policy: &'static str,
-    external_traffic_policy: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session_affinity: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session_affinity_config: Option<SessionAffinityConfig>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    health_check_node_port: Option<u16>,
-    ports: Vec<ServicePort<'a>>,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct SessionAffinityConfig {
-    #[serde(rename = "clientIP")]
-    client_ip: ClientIp,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ClientIp {
-    timeout_seconds: u32,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ServicePort<'a> {
-    #[serde(skip_serializing_if = "str::is_empty")]
-    name: &'a str,
-    protocol: String,
-    port: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    node_port: Option<u16>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ServiceStatus {
-    load_balancer: LoadBalancer,
-}
-
-impl ServiceStatus {
-    const fn is_empty(&self) -> bool {
-        self.load_balancer.ingress.is_empty()
+/// A `discovery.k8s.io/v1` `EndpointSlice`. One that the agent made of what the kernel held has a name with colons, which get
+/// dashes.
+pub fn slice(slice: &model::EndpointSlice) -> discovery::EndpointSlice {
+    let port = |port: &model::EndpointPort| discovery::EndpointPort {
+        name: Some(port.name.to_string()),
+        protocol: Some(protocol(port.protocol)),
+        port: Some(port.port.into()),
+        ..Default::default()
+    };
+    let zone = |name: &Arc<str>| discovery::ForZone { name: name.to_string() };
+    let node = |name: &Arc<str>| discovery::ForNode { name: name.to_string() };
+    let endpoint = |endpoint: &model::Endpoint| discovery::Endpoint {
+        addresses: vec![endpoint.address.to_string()],
+        conditions: Some(discovery::EndpointConditions {
+            ready: Some(endpoint.ready),
+            serving: Some(endpoint.serving),
+            terminating: Some(endpoint.terminating),
+        }),
+        node_name: endpoint.node.as_deref().map(str::to_owned),
+        hints: (endpoint.hints != model::Hints::default()).then(|| discovery::EndpointHints {
+            for_zones: list(&endpoint.hints.zones, zone),
+            for_nodes: list(&endpoint.hints.nodes, node),
+        }),
+        ..Default::default()
+    };
+    let weighted = slice.endpoints.iter().filter(|endpoint| endpoint.weight != 1);
+    let weights: Vec<String> =
+        weighted.map(|endpoint| format!("{}={}", endpoint.address, endpoint.weight)).collect();
+    discovery::EndpointSlice {
+        metadata: ObjectMeta {
+            name: Some(slice.name.name.replace(':', "-")),
+            labels: Some([(SERVICE_LABEL.to_owned(), slice.service.to_string())].into()),
+            annotations: (!weights.is_empty()).then(|| [(WEIGHTS.to_owned(), weights.join(","))].into()),
+            ..metadata(&slice.name)
+        },
+        address_type: slice.endpoints.first().map_or("IPv4", |endpoint| family(endpoint.address)).to_owned(),
+        ports: list(&slice.ports, port),
+        endpoints: slice.endpoints.iter().map(endpoint).collect(),
     }
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct LoadBalancer {
-    ingress: Vec<Ingress>,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Ingress {
-    ip: IpAddr,
-}
-
-/// An `EndpointSlice`.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Slice<'a> {
-    #[serde(flatten)]
-    kind: Kind,
-    metadata: Metadata<'a>,
-    address_type: &'static str,
-    ports: Vec<SlicePort<'a>>,
-    endpoints: Vec<Endpoint<'a>>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct SlicePort<'a> {
-    name: &'a str,
-    protocol: String,
-    port: u16,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Endpoint<'a> {
-    addresses: [IpAddr; 1],
-    conditions: Conditions,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    node_name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hints: Option<Hints<'a>>,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Conditions {
-    ready: bool,
-    serving: bool,
-    terminating: bool,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Hints<'a> {
-    for_zones: Vec<Named<'a>>,
-    for_nodes: Vec<Named<'a>>,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Named<'a> {
-    name: &'a str,
-}
-
-/// A Node.
-#[derive(Clone, Debug, Serialize)]
-pub struct Node<'a> {
-    #[serde(flatten)]
-    kind: Kind,
-    metadata: Metadata<'a>,
-    spec: NodeSpec,
-    status: NodeStatus,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct NodeSpec {
-    #[serde(rename = "podCIDRs")]
-    pod_cidrs: Vec<String>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct NodeStatus {
-    addresses: Vec<NodeAddress>,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct NodeAddress {
-    r#type: &'static str,
-    address: IpAddr,
-}
-
-/// A `ServiceCIDR`.
-#[derive(Clone, Debug, Serialize)]
-pub struct ServiceCidr {
-    #[serde(flatten)]
-    kind: Kind,
-    metadata: Metadata<'static>,
-    spec: ServiceCidrSpec,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct ServiceCidrSpec {
-    cidrs: Vec<String>,
-}
-
-fn texts(networks: &[IpNetwork]) -> Vec<String> {
-    networks.iter().map(ToString::to_string).collect()
-}
-
-const fn policy(policy: model::TrafficPolicy) -> &'static str {
-    match policy {
-        model::TrafficPolicy::Cluster => "Cluster",
-        model::TrafficPolicy::Local => "Local",
+/// A `v1` Node.
+pub fn node(node: &model::Node) -> core::Node {
+    let address = |address: &IpAddr| {
+        let is_external = node.external_addresses.contains(address);
+        let type_ = if is_external { "ExternalIP" } else { "InternalIP" }.to_owned();
+        core::NodeAddress { type_, address: address.to_string() }
+    };
+    let zone = node.zone.as_deref().map(|zone| [(ZONE_LABEL.to_owned(), zone.to_owned())].into());
+    core::Node {
+        metadata: ObjectMeta { name: Some(node.name.to_string()), labels: zone, ..Default::default() },
+        spec: Some(core::NodeSpec {
+            pod_cidrs: list(&node.pod_cidrs, ToString::to_string),
+            ..Default::default()
+        }),
+        status: Some(core::NodeStatus { addresses: list(&node.addresses, address), ..Default::default() }),
     }
 }
 
-impl<'a> Written<'a> {
-    /// A Service.
-    pub fn service(service: &'a model::Service) -> Self {
-        let mut metadata = Metadata::of(&service.name);
-        let created = service.created.and_then(|seconds| Timestamp::from_second(seconds).ok());
-        metadata.creation_timestamp = created.map(|created| created.to_string());
-        if service.load_balancing == model::LoadBalancing::SourceHash {
-            metadata.annotations.insert(LOAD_BALANCING, "source-hash".to_owned());
-        }
-        let port = |port: &'a model::ServicePort| ServicePort {
-            name: &port.name,
-            protocol: port.protocol.name().to_ascii_uppercase(),
-            port: port.port,
-            node_port: port.node_port,
-        };
-        let affinity = service.affinity_timeout;
-        let spec = ServiceSpec {
-            r#type: service.service_type.name(),
-            cluster_ips: &service.cluster_ips,
-            external_ips: &service.external_ips,
-            load_balancer_source_ranges: texts(&service.source_ranges),
-            internal_traffic_policy: policy(service.internal_policy),
-            external_traffic_policy: policy(service.external_policy),
-            session_affinity: affinity.map(|_| "ClientIP"),
-            session_affinity_config: affinity
-                .map(|timeout_seconds| SessionAffinityConfig { client_ip: ClientIp { timeout_seconds } }),
-            health_check_node_port: service.health_check_node_port,
-            ports: service.ports.iter().map(port).collect(),
-        };
-        let ingress = service.load_balancer_ips.iter().map(|ip| Ingress { ip: *ip }).collect();
-        let status = ServiceStatus { load_balancer: LoadBalancer { ingress } };
-        let kind = Kind { api_version: "v1", kind: "Service" };
-        Self::Service(Box::new(Service { kind, metadata, spec, status }))
+/// A `networking.k8s.io/v1` `ServiceCIDR` with the networks of ClusterIPs.
+pub fn service_cidr(networks: &[IpNetwork]) -> ServiceCIDR {
+    ServiceCIDR {
+        metadata: ObjectMeta { name: Some("all".to_owned()), ..Default::default() },
+        spec: Some(ServiceCIDRSpec { cidrs: list(networks, ToString::to_string) }),
+        status: None,
     }
+}
 
-    /// An `EndpointSlice`. One that the agent made of what the kernel held has a name with colons, which get dashes.
-    pub fn slice(slice: &'a model::EndpointSlice) -> Self {
-        let mut metadata = Metadata::of(&slice.name);
-        metadata.name = metadata.name.replace(':', "-");
-        metadata.labels.insert(SERVICE_LABEL, &slice.service);
-        let weighted = slice.endpoints.iter().filter(|endpoint| endpoint.weight != 1);
-        let weights: Vec<String> =
-            weighted.map(|endpoint| format!("{}={}", endpoint.address, endpoint.weight)).collect();
-        if !weights.is_empty() {
-            metadata.annotations.insert(WEIGHTS, weights.join(","));
-        }
-        let port = |port: &'a model::EndpointPort| SlicePort {
-            name: &port.name,
-            protocol: port.protocol.name().to_ascii_uppercase(),
-            port: port.port,
-        };
-        let named = |names: &'a [Arc<str>]| names.iter().map(|name| Named { name }).collect();
-        let endpoint = |endpoint: &'a model::Endpoint| Endpoint {
-            addresses: [endpoint.address],
-            conditions: Conditions {
-                ready: endpoint.ready,
-                serving: endpoint.serving,
-                terminating: endpoint.terminating,
-            },
-            node_name: endpoint.node.as_deref(),
-            hints: (endpoint.hints != model::Hints::default()).then(|| Hints {
-                for_zones: named(&endpoint.hints.zones),
-                for_nodes: named(&endpoint.hints.nodes),
-            }),
-        };
-        Self::Slice(Slice {
-            kind: Kind { api_version: "discovery.k8s.io/v1", kind: "EndpointSlice" },
-            metadata,
-            address_type: slice.endpoints.first().map_or("IPv4", |endpoint| family(endpoint.address)),
-            ports: slice.ports.iter().map(port).collect(),
-            endpoints: slice.endpoints.iter().map(endpoint).collect(),
-        })
+fn metadata(name: &model::ObjectName) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.name.to_string()),
+        namespace: Some(name.namespace.to_string()),
+        ..Default::default()
     }
+}
 
-    /// A Node.
-    pub fn node(node: &'a model::Node) -> Self {
-        let mut metadata = Metadata { name: node.name.to_string(), ..Metadata::default() };
-        metadata.labels.extend(node.zone.as_deref().map(|zone| (ZONE_LABEL, zone)));
-        let address = |address: &IpAddr| {
-            let is_external = node.external_addresses.contains(address);
-            NodeAddress { r#type: if is_external { "ExternalIP" } else { "InternalIP" }, address: *address }
-        };
-        Self::Node(Node {
-            kind: Kind { api_version: "v1", kind: "Node" },
-            metadata,
-            spec: NodeSpec { pod_cidrs: texts(&node.pod_cidrs) },
-            status: NodeStatus { addresses: node.addresses.iter().map(address).collect() },
-        })
-    }
+/// A list, which is left out if it is empty.
+fn list<T, U>(list: &[T], convert: impl FnMut(&T) -> U) -> Option<Vec<U>> {
+    (!list.is_empty()).then(|| list.iter().map(convert).collect())
+}
 
-    /// The networks of ClusterIPs.
-    pub fn service_cidr(networks: &[IpNetwork]) -> Self {
-        Self::ServiceCidr(ServiceCidr {
-            kind: Kind { api_version: "networking.k8s.io/v1", kind: "ServiceCIDR" },
-            metadata: Metadata { name: "all".to_owned(), ..Metadata::default() },
-            spec: ServiceCidrSpec { cidrs: texts(networks) },
-        })
-    }
+fn protocol(protocol: model::Protocol) -> String {
+    protocol.name().to_ascii_uppercase()
+}
+
+fn policy(policy: model::TrafficPolicy) -> String {
+    format!("{policy:?}")
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, option, prelude::*, sample::select};
+    use serde::Serialize;
 
     use super::*;
     use crate::api::{self, Context, Kind, ObjectId};
@@ -466,7 +288,7 @@ mod tests {
         )
     }
 
-    fn json(object: &Written<'_>) -> String {
+    fn json(object: &impl Serialize) -> String {
         serde_json::to_string(object).unwrap()
     }
 
@@ -477,7 +299,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_service_is_read_back_as_it_was(service in service()) {
-            let text = json(&Written::service(&service));
+            let text = json(&super::service(&service));
             let read: api::Service = serde_json::from_str(&text).unwrap();
             let id = ObjectId { kind: Kind::Service, name: service.name.clone() };
             let mut context = context();
@@ -488,7 +310,7 @@ mod tests {
 
         #[test]
         fn a_slice_is_read_back_as_it_was(slice in slice()) {
-            let text = json(&Written::slice(&slice));
+            let text = json(&super::slice(&slice));
             let read: api::EndpointSlice = serde_json::from_str(&text).unwrap();
             let id = ObjectId { kind: Kind::EndpointSlice, name: slice.name.clone() };
             prop_assert_eq!(read.to_model(&id, &mut context()).unwrap().unwrap(), slice, "{}", text);
@@ -506,7 +328,7 @@ mod tests {
                 zone: zone.map(Into::into),
                 pod_cidrs: vec!["10.1.0.0/16".parse().unwrap()],
             };
-            let read: api::Node = serde_json::from_str(&json(&Written::node(&node))).unwrap();
+            let read: api::Node = serde_json::from_str(&json(&super::node(&node))).unwrap();
             let id = ObjectId { kind: Kind::Node, name: model::ObjectName::new("", "here") };
             prop_assert_eq!(read.to_model(&id, &mut context()).unwrap(), node);
         }

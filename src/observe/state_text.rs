@@ -12,7 +12,7 @@ use portolan_rules::{
 use serde::{Deserialize, Serialize};
 
 use super::query::Snapshot;
-use crate::api::Written;
+use crate::api::write;
 
 /// The length of a part of the text. Objects are written while it is sent, part by part.
 const PART: usize = 32 << 10;
@@ -165,14 +165,14 @@ impl Parts {
             is_first: true,
             is_ended: false,
         };
-        parts.write(&Written::node(&node));
+        parts.write(&write::node(&node));
         if !service_cidrs.is_empty() {
-            parts.write(&Written::service_cidr(&service_cidrs));
+            parts.write(&write::service_cidr(&service_cidrs));
         }
         parts
     }
 
-    fn write(&mut self, object: &Written<'_>) {
+    fn write(&mut self, object: &impl Serialize) {
         if !std::mem::replace(&mut self.is_first, false) {
             self.pending.extend_from_slice(b",\n");
         }
@@ -186,9 +186,9 @@ impl Iterator for Parts {
     fn next(&mut self) -> Option<Vec<u8>> {
         while self.pending.len() < PART && !self.is_ended {
             if let Some(service) = self.services.next() {
-                self.write(&Written::service(&service));
+                self.write(&write::service(&service));
             } else if let Some(slice) = self.slices.next() {
-                self.write(&Written::slice(&slice));
+                self.write(&write::slice(&slice));
             } else {
                 self.pending.extend_from_slice(b"\n]}\n");
                 self.is_ended = true;
