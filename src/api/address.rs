@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 
-use super::field::Parse;
+use super::field::{Parse, quote};
 
 /// Parses an IP address as Go's older parser did, which the API server and kube-proxy still use for
 /// stored objects: leading zeros of IPv4 octets are decimal and dropped, an IPv4-mapped IPv6 address
@@ -65,6 +65,27 @@ pub fn special(address: IpAddr) -> Option<&'static str> {
     }
 }
 
+/// The address, if the API accepts it as that of an endpoint or a Service.
+///
+/// # Errors
+/// Why it does not.
+pub(super) fn usable(ip: IpAddr) -> Result<IpAddr, String> {
+    special(ip).map_or(Ok(ip), |what| Err(format!("{ip} is {what}")))
+}
+
+/// Parses such an address.
+///
+/// # Errors
+/// It is none, or another.
+pub(super) fn parse_usable(text: &str) -> Result<IpAddr, String> {
+    usable(parse_ip(text).ok_or_else(|| not_an_address(text))?)
+}
+
+/// That a text is not an address.
+pub(super) fn not_an_address(text: &str) -> String {
+    format!("{} is not an IP address", quote(text))
+}
+
 /// "IPv4" or "IPv6", as `ipFamilies` and `addressType` spell them.
 pub const fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
@@ -91,11 +112,11 @@ impl Address {
     /// The address.
     ///
     /// # Errors
-    /// The text, if it is not a valid address.
-    pub const fn ip(&self) -> Result<IpAddr, &str> {
+    /// It is not a valid address.
+    pub fn ip(&self) -> Result<IpAddr, String> {
         match self {
             Self::Ip(ip) => Ok(*ip),
-            Self::Other(text) => Err(text),
+            Self::Other(text) => Err(not_an_address(text)),
         }
     }
 }

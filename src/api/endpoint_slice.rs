@@ -9,11 +9,11 @@ use portolan_rules::model;
 use serde::Deserialize;
 
 use super::{
-    address::{Address, family, special},
+    address::{Address, family, usable},
     context::{Context, FieldError, ObjectId, read, read_element, read_list},
     field::{Field, First, quote, structures},
-    metadata::{HEADLESS_LABEL, Metadata, NameRule, PROXY_NAME_LABEL},
-    port::{port_number, protocol},
+    metadata::{HEADLESS_LABEL, Metadata, PROXY_NAME_LABEL},
+    port::{port_name, port_number, protocol},
 };
 
 /// Label with the name of the Service that a slice belongs to.
@@ -33,7 +33,7 @@ pub struct EndpointSlice {
     pub endpoints: Field<Vec<Field<Endpoint>>>,
 }
 
-/// One entry of `ports` of an [`EndpointSlice`].
+/// One entry of `ports` of an [`EndpointSlice`] or of a subset of `Endpoints`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct EndpointPort {
@@ -144,23 +144,29 @@ impl EndpointSlice {
     }
 
     fn ports(&self, context: &mut Context) -> Result<Vec<model::EndpointPort>, FieldError> {
-        let list = read_list(&self.ports, "ports")?;
-        let mut ports = Vec::with_capacity(list.len());
-        for (i, field) in list.iter().enumerate() {
-            let port = read_element(field, format_args!("ports[{i}]"))?;
-            let name = read(&port.name, format_args!("ports[{i}].name"))?.map_or("", |text| text);
-            if !name.is_empty() {
-                let refused = |message| FieldError::new(format_args!("ports[{i}].name"), message);
-                NameRule::Label.check(name).map_err(refused)?;
-            }
-            let protocol = protocol(&port.protocol, format_args!("ports[{i}].protocol"))?;
-            let number = match read(&port.port, format_args!("ports[{i}].port"))? {
-                None | Some(0) => continue,
-                Some(number) => port_number(*number, format_args!("ports[{i}].port"))?,
-            };
-            ports.push(model::EndpointPort { name: context.intern(name), protocol, port: number });
+        let mut ports = Vec::new();
+        for (i, field) in read_list(&self.ports, "ports")?.iter().enumerate() {
+            let path = format!("ports[{i}]");
+            ports.extend(read_element(field, &path)?.to_model(&path, context)?);
         }
         Ok(ports)
+    }
+}
+
+impl EndpointPort {
+    /// The model's port; nothing if it has no number.
+    pub(super) fn to_model(
+        &self,
+        path: &str,
+        context: &mut Context,
+    ) -> Result<Option<model::EndpointPort>, FieldError> {
+        let name = port_name(&self.name, format_args!("{path}.name"))?;
+        let protocol = protocol(&self.protocol, format_args!("{path}.protocol"))?;
+        let port = match read(&self.port, format_args!("{path}.port"))? {
+            None | Some(0) => return Ok(None),
+            Some(number) => port_number(*number, format_args!("{path}.port"))?,
+        };
+        Ok(Some(model::EndpointPort { name: context.intern(name), protocol, port }))
     }
 }
 
@@ -218,11 +224,10 @@ impl Endpoint {
             Some(First(first)) => first.read()?,
             None => None,
         };
-        let address = first.ok_or("is missing")?;
-        let ip = address.ip().map_err(|text| format!("{} is not an IP address", quote(text)))?;
+        let ip = first.ok_or("is missing")?.ip()?;
         if family(ip) != address_type {
             return Err(format!("{ip} is not an {address_type} address"));
         }
-        special(ip).map_or(Ok(ip), |what| Err(format!("{ip} is {what}")))
+        usable(ip)
     }
 }

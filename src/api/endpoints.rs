@@ -4,11 +4,12 @@ use portolan_rules::model::{self, ObjectName};
 use serde::Deserialize;
 
 use super::{
-    address::{Address, family, special},
+    address::{Address, family, usable},
     context::{Context, FieldError, ObjectId, read, read_element, read_list},
-    field::{Field, quote, structures},
-    metadata::{Metadata, NameRule},
-    port::{port_number, protocol},
+    endpoint_slice::EndpointPort,
+    field::{Field, structures},
+    metadata::Metadata,
+    port::port_number,
 };
 
 /// Label that keeps the mirroring controller away (`discovery.k8s.io` `LabelSkipMirror`).
@@ -37,7 +38,7 @@ pub struct EndpointSubset {
     /// `notReadyAddresses`.
     pub not_ready_addresses: Field<Vec<Field<EndpointAddress>>>,
     /// `ports`, of all of the addresses.
-    pub ports: Field<Vec<Field<SubsetPort>>>,
+    pub ports: Field<Vec<Field<EndpointPort>>>,
 }
 
 /// An address of an [`EndpointSubset`].
@@ -50,19 +51,7 @@ pub struct EndpointAddress {
     pub node_name: Field<Box<str>>,
 }
 
-/// A port of an [`EndpointSubset`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct SubsetPort {
-    /// `name`; empty if absent.
-    pub name: Field<Box<str>>,
-    /// `protocol`; `TCP` if absent.
-    pub protocol: Field<Box<str>>,
-    /// `port`.
-    pub port: Field<i64>,
-}
-
-structures!(EndpointSubset, EndpointAddress, SubsetPort);
+structures!(EndpointSubset, EndpointAddress);
 
 impl Endpoints {
     /// The slices that the cluster's mirroring controller makes of it: one for each subset and address family. None for
@@ -108,17 +97,15 @@ impl EndpointSubset {
     fn ports(&self, i: usize, context: &mut Context) -> Result<Vec<model::EndpointPort>, FieldError> {
         let mut ports = Vec::new();
         for (j, field) in read_list(&self.ports, format_args!("subsets[{i}].ports"))?.iter().enumerate() {
-            let path = |field: &str| format!("subsets[{i}].ports[{j}]{field}");
-            let port = read_element(field, path(""))?;
-            let name = read(&port.name, path(".name"))?.map_or("", |text| text);
-            if !name.is_empty() {
-                NameRule::Label.check(name).map_err(|message| FieldError::new(path(".name"), message))?;
+            let path = format!("subsets[{i}].ports[{j}]");
+            let port = read_element(field, &path)?;
+            match port.to_model(&path, context)? {
+                Some(port) => ports.push(port),
+                None if port.port.is_absent() => {
+                    return Err(FieldError::new(format_args!("{path}.port"), "is missing"));
+                }
+                None => _ = port_number(0, format_args!("{path}.port"))?,
             }
-            let protocol = protocol(&port.protocol, path(".protocol"))?;
-            let number = read(&port.port, path(".port"))?
-                .ok_or_else(|| FieldError::new(path(".port"), "is missing"))?;
-            let port = port_number(*number, path(".port"))?;
-            ports.push(model::EndpointPort { name: context.intern(name), protocol, port });
         }
         Ok(ports)
     }
@@ -163,8 +150,6 @@ impl EndpointSubset {
 
 impl EndpointAddress {
     fn ip(&self) -> Result<std::net::IpAddr, String> {
-        let address = self.ip.read()?.ok_or("is missing")?;
-        let ip = address.ip().map_err(|text| format!("{} is not an IP address", quote(text)))?;
-        special(ip).map_or(Ok(ip), |what| Err(format!("{ip} is {what}")))
+        usable(self.ip.read()?.ok_or("is missing")?.ip()?)
     }
 }

@@ -9,7 +9,7 @@ use portolan_rules::model;
 use serde::Deserialize;
 
 use super::{
-    address::{parse_cidr, parse_ip},
+    address::{not_an_address, parse_cidr, parse_ip},
     context::{Context, FieldError, ObjectId, read, read_element, read_list},
     field::{Field, quote, structures},
     metadata::Metadata,
@@ -121,7 +121,7 @@ impl Node {
             match parse_ip(text) {
                 Some(ip) => all.push(ip),
                 None => {
-                    context.warn(object, path, format_args!("{} is not an IP address, ignored", quote(text)));
+                    context.warn(object, path, format_args!("{}, ignored", not_an_address(text)));
                 }
             }
         }

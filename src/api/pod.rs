@@ -9,9 +9,9 @@ use portolan_rules::model::Protocol;
 use serde::Deserialize;
 
 use super::{
-    address::{parse_ip, special},
+    address::parse_usable,
     context::{Context, FieldError, ObjectId, read, read_element, read_list},
-    field::{Field, quote, structures},
+    field::{Field, structures},
     metadata::Metadata,
     port::{port_number, protocol},
 };
@@ -247,17 +247,11 @@ fn addresses(
     }
     let mut all = Vec::with_capacity(given.len());
     for (path, text) in given {
-        let refused = match (parse_ip(text), parse_ip(text).and_then(special)) {
-            (None, _) => format!("{} is not an IP address", quote(text)),
-            (Some(ip), Some(what)) => format!("{ip} is {what}"),
-            (Some(ip), None) => {
-                if !all.contains(&ip) {
-                    all.push(ip);
-                }
-                continue;
-            }
-        };
-        context.warn(object, path, format_args!("{refused}, ignored"));
+        match parse_usable(text) {
+            Ok(ip) if all.contains(&ip) => {}
+            Ok(ip) => all.push(ip),
+            Err(refused) => context.warn(object, path, format_args!("{refused}, ignored")),
+        }
     }
     Ok(all)
 }

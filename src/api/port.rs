@@ -7,6 +7,7 @@ use portolan_rules::model::Protocol;
 use super::{
     context::{FieldError, read},
     field::{Field, quote},
+    metadata::NameRule,
 };
 
 /// Reads a protocol; TCP if absent or empty.
@@ -17,6 +18,15 @@ pub(super) fn protocol(field: &Field<Box<str>>, path: impl fmt::Display) -> Resu
         "SCTP" => Ok(Protocol::Sctp),
         other => Err(FieldError::new(path, format_args!("{} is not one of TCP, UDP, SCTP", quote(other)))),
     }
+}
+
+/// Reads the name of a port; empty if absent.
+pub(super) fn port_name(field: &Field<Box<str>>, path: impl fmt::Display) -> Result<&str, FieldError> {
+    let name = read(field, &path)?.map_or("", |text| text);
+    if !name.is_empty() {
+        NameRule::Label.check(name).map_err(|message| FieldError::new(path, message))?;
+    }
+    Ok(name)
 }
 
 /// A port number other than 0.

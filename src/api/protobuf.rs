@@ -80,15 +80,7 @@ pub fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8], schema: Schema) -> Resul
 /// It is not such a document.
 pub fn document(bytes: &[u8]) -> Result<(&str, &[u8]), Error> {
     let body = bytes.strip_prefix(MAGIC).ok_or_else(|| Error::custom("it does not begin with \"k8s\\0\""))?;
-    let (mut kind, mut object) = ("", &[][..]);
-    for field in Wire::new(body) {
-        match field? {
-            (1, Value::Bytes(types)) => kind = type_kind(types)?,
-            (2, Value::Bytes(raw)) => object = raw,
-            _ => {}
-        }
-    }
-    Ok((kind, object))
+    Ok((type_kind(bytes_of(body, 1)?)?, bytes_of(body, 2)?))
 }
 
 /// `kind` in a `TypeMeta`.
@@ -96,13 +88,7 @@ pub fn document(bytes: &[u8]) -> Result<(&str, &[u8]), Error> {
 /// # Errors
 /// It is not such a message.
 pub fn type_kind(types: &[u8]) -> Result<&str, Error> {
-    let mut kind = "";
-    for field in Wire::new(types) {
-        if let (2, Value::Bytes(name)) = field? {
-            kind = text(name)?;
-        }
-    }
-    Ok(kind)
+    text(bytes_of(types, 2)?)
 }
 
 /// An event of a watch: its type and its object, a document.
@@ -110,21 +96,33 @@ pub fn type_kind(types: &[u8]) -> Result<&str, Error> {
 /// # Errors
 /// It is not such an event.
 pub fn event(bytes: &[u8]) -> Result<(&str, &[u8]), Error> {
-    let (mut kind, mut object) = ("", &[][..]);
-    for field in Wire::new(bytes) {
-        match field? {
-            (1, Value::Bytes(name)) => kind = text(name)?,
-            (2, Value::Bytes(extension)) => {
-                for field in Wire::new(extension) {
-                    if let (1, Value::Bytes(raw)) = field? {
-                        object = raw;
-                    }
-                }
-            }
-            _ => {}
+    Ok((text(bytes_of(bytes, 1)?)?, bytes_of(bytes_of(bytes, 2)?, 1)?))
+}
+
+/// The field of this number in a message, if it is text, bytes or a message; of several, the last.
+fn bytes_of(message: &[u8], number: u32) -> Result<&[u8], Error> {
+    let mut found = &[][..];
+    for field in Wire::new(message) {
+        if let (at, Value::Bytes(bytes)) = field?
+            && at == number
+        {
+            found = bytes;
         }
     }
-    Ok((kind, object))
+    Ok(found)
+}
+
+/// The same of a number.
+fn number_of(message: &[u8], number: u32) -> Result<i64, Error> {
+    let mut found = 0;
+    for field in Wire::new(message) {
+        if let (at, Value::Number(value)) = field?
+            && at == number
+        {
+            found = value.cast_signed();
+        }
+    }
+    Ok(found)
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Error> {
@@ -222,26 +220,15 @@ impl<'de> Deserializer<'de> for Element<'de> {
                 Message { bytes, schema }.deserialize_any(visitor)
             }
             (Kind::Time, Value::Bytes(bytes)) => {
-                let mut seconds = 0;
-                for field in Wire::new(bytes) {
-                    if let (1, Value::Number(number)) = field? {
-                        seconds = number.cast_signed();
-                    }
-                }
-                let time = Timestamp::from_second(seconds).map_err(Error::custom)?;
+                let time = Timestamp::from_second(number_of(bytes, 1)?).map_err(Error::custom)?;
                 visitor.visit_string(DateTimePrinter::new().timestamp_to_string(&time))
             }
             (Kind::NumberOrText, Value::Bytes(bytes)) => {
-                let (mut is_text, mut number, mut name) = (false, 0, "");
-                for field in Wire::new(bytes) {
-                    match field? {
-                        (1, Value::Number(kind)) => is_text = kind == 1,
-                        (2, Value::Number(value)) => number = value.cast_signed(),
-                        (3, Value::Bytes(value)) => name = text(value)?,
-                        _ => {}
-                    }
+                if number_of(bytes, 1)? == 1 {
+                    visitor.visit_borrowed_str(text(bytes_of(bytes, 3)?)?)
+                } else {
+                    visitor.visit_i64(number_of(bytes, 2)?)
                 }
-                if is_text { visitor.visit_borrowed_str(name) } else { visitor.visit_i64(number) }
             }
             _ => Err(wrong()),
         }
@@ -295,14 +282,7 @@ impl<'de> MapAccess<'de> for Elements<'de> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
         let Some(entry) = self.take()? else { return Ok(None) };
         let Value::Bytes(entry) = entry else { return Err(Error::custom("an entry of a map is a number")) };
-        let (mut key, mut value) = ("", "");
-        for field in Wire::new(entry) {
-            match field? {
-                (1, Value::Bytes(bytes)) => key = text(bytes)?,
-                (2, Value::Bytes(bytes)) => value = text(bytes)?,
-                _ => {}
-            }
-        }
+        let (key, value) = (text(bytes_of(entry, 1)?)?, text(bytes_of(entry, 2)?)?);
         self.next = Some(Value::Bytes(value.as_bytes()));
         seed.deserialize(key.into_deserializer()).map(Some)
     }

@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 
 use super::{LoadBalancerIngress, Service, ServiceSpec};
 use crate::api::{
-    address::{family, parse_cidr, parse_ip, special},
+    address::{family, not_an_address, parse_cidr, parse_ip, parse_usable},
     context::{Context, FieldError, ObjectId, read, read_element, read_list},
     field::{Field, quote},
 };
@@ -16,13 +16,7 @@ const HEADLESS: &str = "None";
 
 /// A `ClusterIP`, which must be an address that can be one.
 fn cluster_ip(text: &str, path: impl fmt::Display) -> Result<IpAddr, FieldError> {
-    let Some(ip) = parse_ip(text) else {
-        return Err(FieldError::new(path, format_args!("{} is not an IP address", quote(text))));
-    };
-    match special(ip) {
-        Some(what) => Err(FieldError::new(path, format_args!("{ip} is {what}"))),
-        None => Ok(ip),
-    }
+    parse_usable(text).map_err(|message| FieldError::new(path, message))
 }
 
 /// Reads the entries of a list of texts; a blank one is dropped silently, and one that `parse`
@@ -55,10 +49,7 @@ fn lenient<T: PartialEq>(
 
 impl ServiceSpec {
     pub(super) fn is_headless(&self) -> bool {
-        let first = match &self.cluster_ips {
-            Field::Value(ips) => ips.first().and_then(Field::get),
-            Field::Absent | Field::Wrong(_) => None,
-        };
+        let first = self.cluster_ips.get().and_then(|ips| ips.first()?.get());
         [self.cluster_ip.get(), first].into_iter().flatten().any(|ip| **ip == *HEADLESS)
     }
 
@@ -117,10 +108,7 @@ impl ServiceSpec {
     ) -> Result<Vec<IpAddr>, FieldError> {
         const PATH: &str = "spec.externalIPs";
         let list = read_list(&self.external_ips, PATH)?;
-        Ok(lenient(list, PATH, object, context, |text| {
-            let ip = parse_ip(text).ok_or_else(|| format!("{} is not an IP address", quote(text)))?;
-            special(ip).map_or(Ok(ip), |what| Err(format!("{ip} is {what}")))
-        }))
+        Ok(lenient(list, PATH, object, context, parse_usable))
     }
 
     pub(super) fn source_ranges(
@@ -186,7 +174,7 @@ impl LoadBalancerIngress {
         }
         match parse_ip(text) {
             Some(ip) => Some(ip),
-            None => warn("ip", format!("{} is not an IP address", quote(text))),
+            None => warn("ip", not_an_address(text)),
         }
     }
 }

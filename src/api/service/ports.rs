@@ -7,9 +7,8 @@ use portolan_rules::model;
 use super::{PortOrName, ServicePort, ServiceSpec, TargetPort, convert::ServiceType};
 use crate::api::{
     context::{Context, FieldError, ObjectId, read, read_element, read_list},
-    field::{Field, quote},
-    metadata::NameRule,
-    port::{port_number, protocol},
+    field::quote,
+    port::{port_name, port_number, protocol},
 };
 
 impl ServiceSpec {
@@ -87,13 +86,7 @@ impl ServicePort {
         context: &mut Context,
     ) -> Result<model::ServicePort, FieldError> {
         let path = |field: &'static str| format!("spec.ports[{i}].{field}");
-        let name = match &self.name {
-            Field::Value(name) => name,
-            field => read(field, format_args!("spec.ports[{i}].name"))?.map_or("", |text| text),
-        };
-        if !name.is_empty() {
-            NameRule::Label.check(name).map_err(|message| FieldError::new(path("name"), message))?;
-        }
+        let name = port_name(&self.name, format_args!("spec.ports[{i}].name"))?;
         let number = read(&self.port, format_args!("spec.ports[{i}].port"))?
             .ok_or_else(|| FieldError::new(path("port"), "is missing"))?;
         let port = port_number(*number, format_args!("spec.ports[{i}].port"))?;
