@@ -119,10 +119,9 @@ impl Conntrack {
     ) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
             let mut deletions = Vec::new();
-            let outcome = self.dump(family.number(), filter, |entry, attributes| {
-                if flows.is_stale(entry.destination, entry.source) {
-                    deletions.push((entry, request::delete(family.number(), attributes)));
-                }
+            let outcome = self.dump(family.number(), filter, false, |attributes| {
+                let stale = Entry::read(attributes).filter(|it| flows.is_stale(it.destination, it.source));
+                deletions.extend(stale.map(|entry| (entry, request::delete(family.number(), attributes))));
             })?;
             self.delete(&deletions, still, removed)?;
             if outcome == Outcome::Complete {
@@ -137,10 +136,9 @@ impl Conntrack {
     pub fn survey(&mut self, protocol: Protocol) -> Result<BTreeSet<(Destination, SocketAddr)>, Error> {
         let mut found = BTreeSet::new();
         for _ in 0..ATTEMPTS {
-            let outcome = self.dump(uapi::EVERY_FAMILY, Filter::Of(protocol), |entry, _| {
-                if entry.destination.protocol == protocol {
-                    found.insert((entry.destination, entry.source));
-                }
+            let outcome = self.dump(uapi::EVERY_FAMILY, Filter::Of(protocol), false, |attributes| {
+                let entry = Entry::read(attributes).filter(|entry| entry.destination.protocol == protocol);
+                found.extend(entry.map(|entry| (entry.destination, entry.source)));
             })?;
             if outcome == Outcome::Complete {
                 return Ok(found);
@@ -149,34 +147,28 @@ impl Conntrack {
         Err(Error::Interrupted)
     }
 
-    /// Reads the entries that the filter lets through and that may be stale, or more.
+    /// Calls `read` for each entry that the filter lets through, and perhaps for more. Of TCP connections, unless
+    /// `with_answered`, those without an answer are enough.
     fn dump(
         &mut self,
         family: u8,
-        mut filter: Filter,
-        mut read: impl FnMut(Entry, Attributes<'_>),
+        filter: Filter,
+        with_answered: bool,
+        mut read: impl FnMut(Attributes<'_>),
     ) -> Result<Outcome, Error> {
-        if !self.filters {
-            filter = Filter::Nothing;
-        }
-        loop {
-            let write = |request: &mut Vec<u8>| filter.write(request);
-            let outcome = self.connection.ask(uapi::CT_GET, family, true, write, |message| {
-                let attributes = message.attributes();
-                if let Some(entry) = Entry::read(attributes)
-                    && !entry.is_before_translation()
-                {
-                    read(entry, attributes);
-                }
-                ControlFlow::Continue(())
-            });
-            match outcome {
-                // A refusal comes before any entry.
-                Err(error) if filter != Filter::Nothing && is_refusal(&error) => {
-                    (self.filters, filter) = (false, Filter::Nothing);
-                }
-                other => return Ok(other?),
+        let filter = if self.filters { filter } else { Filter::Nothing };
+        let write = |request: &mut Vec<u8>| filter.write(request, with_answered);
+        let outcome = self.connection.ask(uapi::CT_GET, family, true, write, |message| {
+            read(message.attributes());
+            ControlFlow::Continue(())
+        });
+        match outcome {
+            // A refusal comes before any entry.
+            Err(error) if filter != Filter::Nothing && is_refusal(&error) => {
+                self.filters = false;
+                self.dump(family, Filter::Nothing, with_answered, read)
             }
+            outcome => Ok(outcome?),
         }
     }
 

@@ -15,13 +15,13 @@ pub(super) struct Entry {
     pub destination: Destination,
     /// From where it is answered (source of the reply direction).
     pub source: SocketAddr,
-    /// Whether it is in another zone than the default one.
-    pub zoned: bool,
 }
 
 impl Entry {
     /// Reads the attributes of an entry that may be stale; `None` if it is of another protocol than Services have, or of a
-    /// TCP connection that was answered, or is not known not to have been.
+    /// TCP connection that was answered, or is not known not to have been; or if it is in a zone of its own and not
+    /// translated: such zones are for tracking before or after the translation, and see the destination untranslated for
+    /// good.
     pub(super) fn read(attributes: Attributes<'_>) -> Option<Self> {
         let original = attributes.find(CTA_TUPLE_ORIG)?.nested();
         let reply = attributes.find(CTA_TUPLE_REPLY)?.nested();
@@ -29,25 +29,25 @@ impl Entry {
         if protocol == Protocol::Tcp && !is_unanswered(attributes) {
             return None;
         }
-        Some(Self {
+        let entry = Self {
             destination: Destination::new(protocol, destination),
             source: end(reply, [CTA_IP_V4_SRC, CTA_IP_V6_SRC], CTA_PROTO_SRC_PORT)?.1,
-            zoned: attributes.find(CTA_ZONE).is_some() || original.find(CTA_TUPLE_ZONE).is_some(),
-        })
-    }
-
-    /// Whether it is in a zone of its own and not translated. Such zones are for tracking before or after the translation,
-    /// and see the destination untranslated for good.
-    pub(super) fn is_before_translation(&self) -> bool {
-        self.zoned && self.source == self.destination.at
+        };
+        let is_zoned = attributes.find(CTA_ZONE).is_some() || original.find(CTA_TUPLE_ZONE).is_some();
+        Some(entry).filter(|entry| !is_zoned || entry.source != entry.destination.at)
     }
 }
 
 /// Whether a TCP connection was requested and not answered.
 fn is_unanswered(attributes: Attributes<'_>) -> bool {
     let seen_reply = attributes.number(CTA_STATUS).is_none_or(|status| status & IPS_SEEN_REPLY != 0);
-    let state = attributes.nested(CTA_PROTOINFO).nested(CTA_PROTOINFO_TCP).find(CTA_PROTOINFO_TCP_STATE);
-    !seen_reply && state.is_some_and(|state| state.value == [TCP_CONNTRACK_SYN_SENT])
+    !seen_reply && tcp_state(attributes) == Some(TCP_CONNTRACK_SYN_SENT)
+}
+
+/// The state of a TCP connection, as the kernel numbers them.
+pub(super) fn tcp_state(attributes: Attributes<'_>) -> Option<u8> {
+    let info = attributes.nested(CTA_PROTOINFO).nested(CTA_PROTOINFO_TCP);
+    info.find(CTA_PROTOINFO_TCP_STATE)?.value.first().copied()
 }
 
 /// The protocol of a tuple, and one of its ends.
@@ -117,12 +117,11 @@ mod tests {
             let expected = Entry {
                 destination: Destination::new(protocol, "10.96.0.1:53".parse().unwrap()),
                 source: "10.0.0.1:5353".parse().unwrap(),
-                zoned: false,
             };
             assert_eq!(entry(&v4), Some(expected));
             let mut zoned = v4;
             attribute(&mut zoned, CTA_ZONE, &7_u16.to_be_bytes());
-            assert_eq!(entry(&zoned), Some(Entry { zoned: true, ..expected }));
+            assert_eq!(entry(&zoned), Some(expected));
         }
     }
 

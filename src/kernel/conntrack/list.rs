@@ -1,19 +1,17 @@
 //! Lists flows as they are, for people.
 
-use std::{fmt, net::SocketAddr, ops::ControlFlow, time::Duration};
+use std::{collections::BTreeSet, fmt, net::SocketAddr, time::Duration};
 
 use portolan_rules::{incremental::flows::Destination, model::Protocol, ruleset::Family};
 
 use super::{
     ATTEMPTS, Conntrack, Error, ONE_BY_ONE,
-    entry::end,
-    is_refusal,
+    entry::{end, tcp_state},
     request::Filter,
     uapi::{
-        self, CTA_COUNTERS_BYTES, CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_IP_V4_DST, CTA_IP_V4_SRC,
-        CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT, CTA_PROTO_SRC_PORT, CTA_PROTOINFO,
-        CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE, CTA_STATUS, CTA_TIMEOUT, CTA_TIMESTAMP,
-        CTA_TIMESTAMP_START, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, IPS_ASSURED, IPS_SEEN_REPLY,
+        CTA_COUNTERS_BYTES, CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_IP_V4_DST, CTA_IP_V4_SRC,
+        CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT, CTA_PROTO_SRC_PORT, CTA_STATUS, CTA_TIMEOUT,
+        CTA_TIMESTAMP, CTA_TIMESTAMP_START, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, IPS_ASSURED, IPS_SEEN_REPLY,
     },
 };
 use crate::kernel::nftables::{attributes::Attributes, connection::Outcome};
@@ -85,17 +83,12 @@ impl Conntrack {
         let mut flows = Vec::new();
         for family in Family::ALL {
             let own = destinations.iter().filter(|(_, at)| Family::of(at.ip()) == family);
-            let mut filters: Vec<Filter> =
+            let mut filters: BTreeSet<Filter> =
                 own.map(|(protocol, at)| Filter::to(Destination::new(*protocol, *at))).collect();
-            if destinations.is_empty() || filters.len() > ONE_BY_ONE || !self.filters {
-                filters = if filters.is_empty() && !destinations.is_empty() {
-                    Vec::new()
-                } else {
-                    vec![Filter::Nothing]
-                };
+            let is_any = destinations.is_empty() || !filters.is_empty() && !self.filters;
+            if is_any || filters.len() > ONE_BY_ONE {
+                filters = [Filter::Nothing].into();
             }
-            filters.sort();
-            filters.dedup();
             for filter in filters {
                 flows.extend(self.list_of(family, filter)?);
             }
@@ -106,24 +99,11 @@ impl Conntrack {
     fn list_of(&mut self, family: Family, filter: Filter) -> Result<Vec<Flow>, Error> {
         for _ in 0..ATTEMPTS {
             let mut flows = Vec::new();
-            let outcome = self.connection.ask(
-                uapi::CT_GET,
-                family.number(),
-                true,
-                |request| filter.write_all(request),
-                |message| {
-                    flows.extend(read(message.attributes()).filter(|flow| flow.endpoint != flow.frontend));
-                    ControlFlow::Continue(())
-                },
-            );
-            match outcome {
-                Err(error) if filter != Filter::Nothing && is_refusal(&error) => {
-                    self.filters = false;
-                    return self.list_of(family, Filter::Nothing);
-                }
-                Err(error) => return Err(error.into()),
-                Ok(Outcome::Complete) => return Ok(flows),
-                Ok(_) => {}
+            let outcome = self.dump(family.number(), filter, true, |attributes| {
+                flows.extend(read(attributes).filter(|flow| flow.endpoint != flow.frontend));
+            })?;
+            if outcome == Outcome::Complete {
+                return Ok(flows);
             }
         }
         Err(Error::Interrupted)
@@ -138,27 +118,22 @@ fn read(attributes: Attributes<'_>) -> Option<Flow> {
     let (protocol, client) = end(original, source, CTA_PROTO_SRC_PORT)?;
     let (_, frontend) = end(original, [CTA_IP_V4_DST, CTA_IP_V6_DST], CTA_PROTO_DST_PORT)?;
     let (_, endpoint) = end(reply, source, CTA_PROTO_SRC_PORT)?;
-    let word = |kind| Some(u32::from_be_bytes(attributes.find(kind)?.value.try_into().ok()?));
-    let status = word(CTA_STATUS).unwrap_or_default();
-    let info = attributes.find(CTA_PROTOINFO).and_then(|info| info.nested().find(CTA_PROTOINFO_TCP));
-    let tcp = info.and_then(|tcp| tcp.nested().find(CTA_PROTOINFO_TCP_STATE)?.value.first().copied());
-    let state = match tcp {
+    let status = attributes.number(CTA_STATUS).unwrap_or_default();
+    let state = match tcp_state(attributes) {
         Some(number) => FlowState::Tcp(number),
         None if status & IPS_ASSURED != 0 => FlowState::Assured,
         None if status & IPS_SEEN_REPLY != 0 => FlowState::Replied,
         None => FlowState::Unreplied,
     };
-    let bytes = |kind| attributes.find(kind)?.nested().find(CTA_COUNTERS_BYTES)?.long();
+    let bytes = |kind| attributes.nested(kind).find(CTA_COUNTERS_BYTES)?.long();
     Some(Flow {
         protocol,
         client,
         frontend,
         endpoint,
         state,
-        expires: word(CTA_TIMEOUT).map(|seconds| Duration::from_secs(seconds.into())),
-        began: attributes
-            .find(CTA_TIMESTAMP)
-            .and_then(|time| time.nested().find(CTA_TIMESTAMP_START)?.long()),
+        expires: attributes.number(CTA_TIMEOUT).map(|seconds| Duration::from_secs(seconds.into())),
+        began: attributes.nested(CTA_TIMESTAMP).find(CTA_TIMESTAMP_START).and_then(|start| start.long()),
         bytes: match (bytes(CTA_COUNTERS_ORIG), bytes(CTA_COUNTERS_REPLY)) {
             (None, None) => None,
             (sent, answered) => Some(sent.unwrap_or_default().saturating_add(answered.unwrap_or_default())),

@@ -36,18 +36,8 @@ impl Filter {
     }
 
     /// Appends the attributes that ask for it (`CTA_FILTER`, since Linux 5.8, and `CTA_STATUS_MASK`, since 5.15; those
-    /// before ignore them). Of TCP connections, only those that no answer was seen of are asked for.
-    pub(super) fn write(self, request: &mut Vec<u8>) {
-        let is_tcp = matches!(self, Self::Of(Protocol::Tcp) | Self::Destination(Protocol::Tcp, ..));
-        self.write_filter(request, is_tcp);
-    }
-
-    /// The same for all flows, answered or not.
-    pub(super) fn write_all(self, request: &mut Vec<u8>) {
-        self.write_filter(request, false);
-    }
-
-    fn write_filter(self, request: &mut Vec<u8>, is_unanswered: bool) {
+    /// before ignore them). Of TCP connections, unless `with_answered`, only those are asked for of which no answer was seen.
+    pub(super) fn write(self, request: &mut Vec<u8>, with_answered: bool) {
         let (protocol, address, port) = match self {
             Self::Nothing => return,
             Self::Of(protocol) => (protocol, None, None),
@@ -69,7 +59,7 @@ impl Filter {
         }
         end_nest(request, nest);
         end_nest(request, tuple);
-        if is_unanswered {
+        if protocol == Protocol::Tcp && !with_answered {
             attribute(request, CTA_STATUS, &0_u32.to_be_bytes());
             attribute(request, CTA_STATUS_MASK, &IPS_SEEN_REPLY.to_be_bytes());
         }
