@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsFd,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use rustix::net::sockopt::{set_ipv6_v6only, set_tcp_user_timeout};
 use tokio::{
     net::{TcpListener, TcpSocket},
     task::{AbortHandle, JoinSet},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tracing::{error, info};
 
@@ -31,7 +32,7 @@ pub const BIND_RETRY: Duration = Duration::from_secs(5);
 /// if the peer takes nothing of an answer for this long. Longer than Prometheus usually waits between two scrapes.
 const IDLE: Duration = Duration::from_secs(90);
 /// The longest head of a request: requests are a few lines.
-pub const REQUEST_BYTES: usize = 16 << 10;
+const REQUEST_BYTES: usize = 16 << 10;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 128;
 
@@ -127,22 +128,24 @@ impl Server {
 }
 
 /// Serves until the task is aborted, which closes the listener and its connections.
-pub async fn serve(mut listener: TcpListener, limit: Limit, router: Router) {
+pub async fn serve<L: Listener<Io: AsFd>>(mut listener: L, limit: Limit, router: Router) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limit.idle).max_buf_size(REQUEST_BYTES);
+    http.keep_alive(limit.longest.is_none());
     let user_timeout = u32::try_from(limit.idle.as_millis()).unwrap_or(u32::MAX);
+    let longest = limit.longest.unwrap_or(Duration::MAX);
     let mut connections = JoinSet::new();
     loop {
         // Waits a second when there are no file descriptors left.
-        let (stream, _) = Listener::accept(&mut listener).await;
+        let (stream, _) = listener.accept().await;
         while connections.try_join_next().is_some() {}
         // Without it, the peer is closed when others need its place.
         let _ = set_tcp_user_timeout(&stream, user_timeout);
         let service = TowerToHyperService::new(router.clone());
         let connection = http.serve_connection(TokioIo::new(stream), service);
-        limit.admit(connections.spawn(async {
+        limit.admit(connections.spawn(async move {
             // Errors of a connection concern its peer alone.
-            let _ = connection.await;
+            let _ = timeout(longest, connection).await;
         }));
     }
 }
@@ -153,6 +156,8 @@ pub async fn serve(mut listener: TcpListener, limit: Limit, router: Router) {
 pub struct Limit {
     most: usize,
     idle: Duration,
+    /// How long a connection may last, if it is for one request.
+    longest: Option<Duration>,
     /// The oldest first.
     connections: Arc<Mutex<VecDeque<AbortHandle>>>,
 }
@@ -160,7 +165,12 @@ pub struct Limit {
 impl Limit {
     /// A limit of this many connections.
     pub fn new(most: usize) -> Self {
-        Self { most, idle: IDLE, connections: Arc::default() }
+        Self { most, idle: IDLE, longest: None, connections: Arc::default() }
+    }
+
+    /// The same for connections of one request each, which last no longer than this.
+    pub fn for_one_request(self, longest: Duration) -> Self {
+        Self { idle: longest, longest: Some(longest), ..self }
     }
 
     /// Counts a connection, and closes the oldest if it is one too many.

@@ -16,27 +16,21 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use portolan_rules::model::ObjectName;
 use rustix::{
     fs::{Mode, fchmod},
-    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
+    net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with},
     process::geteuid,
 };
 use serde_json::Value;
 use tokio::{
     net::{UnixListener, UnixStream},
-    task::JoinSet,
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tracing::{info, warn};
 
 use super::{
-    listen::{BIND_RETRY, Limit, REQUEST_BYTES},
+    listen::{self, BIND_RETRY, Limit},
     metrics,
     shared::Shared,
 };
@@ -85,24 +79,7 @@ pub async fn serve(path: PathBuf, router: Router) {
         sleep(BIND_RETRY).await;
     };
     info!(path = %path.display(), "Server listens for commands on this node");
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(LONGEST).max_buf_size(REQUEST_BYTES).keep_alive(false);
-    let limit = Limit::new(CONNECTIONS);
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // There are no file descriptors left.
-            sleep(Duration::from_secs(1)).await;
-            continue;
-        };
-        while connections.try_join_next().is_some() {}
-        let connection =
-            http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
-        limit.admit(connections.spawn(async {
-            // A reader that takes too long is cut off; errors concern the peer alone.
-            let _ = timeout(LONGEST, connection).await;
-        }));
-    }
+    listen::serve(listener, Limit::new(CONNECTIONS).for_one_request(LONGEST), router).await;
 }
 
 /// Makes the socket, in place of one that an agent left behind.
@@ -124,8 +101,8 @@ async fn open(path: &Path) -> io::Result<UnixListener> {
     )?;
     // The file gets the mode of the socket, so that nobody else could connect at any moment.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-    bind(&socket, &SocketAddrUnix::new(path)?)?;
-    listen(&socket, BACKLOG)?;
+    net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    net::listen(&socket, BACKLOG)?;
     UnixListener::from_std(socket.into())
 }
 
