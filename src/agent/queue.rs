@@ -3,8 +3,8 @@
 
 use std::{
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        mpsc::{RecvError, RecvTimeoutError},
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, RecvError, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     time::{Duration, Instant},
 };
@@ -20,48 +20,35 @@ const QUERIES: usize = 16;
 
 /// An empty queue. For health, changes wait from the moment when they arrive in it.
 pub fn queue(health: Health) -> (Sender, Receiver) {
-    let shared = Arc::new(Shared {
-        health,
-        state: Mutex::new(State { pending: Pending::default(), senders: 1, is_received: true }),
-        filled: Condvar::new(),
-    });
-    (Sender(Arc::clone(&shared)), Receiver(shared))
+    let shared = Arc::new(Shared { health, pending: Mutex::default() });
+    let (wake, woken) = sync_channel(1);
+    (Sender { shared: Arc::clone(&shared), wake }, Receiver { shared, woken })
 }
 
 /// The sending end; clones fill the same queue.
-#[derive(Debug)]
-pub struct Sender(Arc<Shared>);
+#[derive(Clone, Debug)]
+pub struct Sender {
+    shared: Arc<Shared>,
+    /// Is full while there are events that the receiver was not woken for.
+    wake: SyncSender<()>,
+}
 
 /// The receiving end.
 #[derive(Debug)]
-pub struct Receiver(Arc<Shared>);
+pub struct Receiver {
+    shared: Arc<Shared>,
+    woken: mpsc::Receiver<()>,
+}
 
 #[derive(Debug)]
 struct Shared {
     health: Health,
-    state: Mutex<State>,
-    /// Notified of an event, and when the last sender is gone.
-    filled: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    pending: Pending,
-    senders: usize,
-    is_received: bool,
+    pending: Mutex<Pending>,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, state: &mut State) -> Vec<Event> {
-        let events = state.pending.take();
-        if !events.is_empty() {
-            self.health.taken_up();
-        }
-        events
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -71,16 +58,15 @@ impl Sender {
     /// # Errors
     /// The receiver is gone.
     pub fn send(&self, event: Event) -> Result<(), Closed> {
-        let mut state = self.0.lock();
-        if !state.is_received {
+        // The receiver that is woken finds the event, since it waits for the lock.
+        let mut pending = self.shared.pending();
+        if matches!(self.wake.try_send(()), Err(TrySendError::Disconnected(()))) {
             return Err(Closed);
         }
         if matches!(&event, Event::Source(news) if !matches!(news, source::Event::Failed)) {
-            self.0.health.arrived();
+            self.shared.health.arrived();
         }
-        state.pending.push(event);
-        drop(state);
-        self.0.filled.notify_one();
+        pending.push(event);
         Ok(())
     }
 }
@@ -91,24 +77,15 @@ impl Inbox for Sender {
     }
 }
 
-impl Clone for Sender {
-    fn clone(&self) -> Self {
-        self.0.lock().senders += 1;
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        self.0.lock().senders -= 1;
-        self.0.filled.notify_one();
-    }
-}
-
 impl Receiver {
     /// Takes all events that are there, which may be none.
     pub fn take(&self) -> Vec<Event> {
-        self.0.take(&mut self.0.lock())
+        let mut pending = self.shared.pending();
+        let events = pending.take();
+        if !events.is_empty() {
+            self.shared.health.taken_up();
+        }
+        events
     }
 
     /// Waits for events, and takes them.
@@ -116,10 +93,13 @@ impl Receiver {
     /// # Errors
     /// There are none, and no more can come.
     pub fn recv(&self) -> Result<Vec<Event>, RecvError> {
-        let waits = |state: &mut State| state.pending.is_empty() && state.senders > 0;
-        let state = self.0.filled.wait_while(self.0.lock(), waits);
-        let events = self.0.take(&mut state.unwrap_or_else(PoisonError::into_inner));
-        if events.is_empty() { Err(RecvError) } else { Ok(events) }
+        loop {
+            let events = self.take();
+            if !events.is_empty() {
+                return Ok(events);
+            }
+            self.woken.recv()?;
+        }
     }
 
     /// The same, for no longer than this.
@@ -128,29 +108,20 @@ impl Receiver {
     /// The time is over, or no more can come.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Vec<Event>, RecvTimeoutError> {
         let began = Instant::now();
-        let mut state = self.0.lock();
         loop {
-            let events = self.0.take(&mut state);
+            let events = self.take();
             if !events.is_empty() {
                 return Ok(events);
             }
-            if state.senders == 0 {
-                return Err(RecvTimeoutError::Disconnected);
-            }
-            let left = timeout.saturating_sub(began.elapsed());
-            if left.is_zero() {
-                return Err(RecvTimeoutError::Timeout);
-            }
-            state = self.0.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.woken.recv_timeout(timeout.saturating_sub(began.elapsed()))?;
         }
     }
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.is_received = false;
-        state.pending = Pending::default();
+        // Questions among them are over.
+        *self.shared.pending() = Pending::default();
     }
 }
 
@@ -199,18 +170,6 @@ impl Pending {
     /// The first reason to stop is the one that counts.
     fn stop(&mut self, ending: Ending) {
         self.stop.get_or_insert(ending);
-    }
-
-    fn is_empty(&self) -> bool {
-        let Self { cluster, manifests, completeness, addresses, flows, foreign, queries, stop } = self;
-        cluster.is_empty()
-            && manifests.is_empty()
-            && completeness.is_none()
-            && !addresses
-            && !flows
-            && foreign.is_none()
-            && queries.is_empty()
-            && stop.is_none()
     }
 
     /// Everything as events, to stop as the last; nothing is left.
@@ -266,7 +225,7 @@ mod tests {
             let changes = vec![slice(number % 100)];
             sender.report(source::Event::Cluster(Update { changes, triggers: Vec::new() })).unwrap();
             if number % 1000 == 0 {
-                assert!(receiver.0.lock().pending.cluster.len() <= 100);
+                assert!(receiver.shared.pending().cluster.len() <= 100);
             }
         }
         for event in [ADDRESSES, Event::Flows, ADDRESSES, Event::Flows] {
