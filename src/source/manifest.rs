@@ -12,6 +12,7 @@ mod objects;
 mod parallel;
 mod parse;
 mod problem;
+mod refresh;
 mod size;
 mod source;
 mod split;
@@ -21,7 +22,8 @@ mod workloads;
 
 pub use self::{
     problem::{Problem, report},
-    source::{MAX_FILE_SIZE, Objects, Refresh, Source, is_pattern},
+    refresh::{Objects, Refresh},
+    source::{MAX_FILE_SIZE, Source, is_pattern},
     stand_ins::StandInRanges,
     watch::Watcher,
 };

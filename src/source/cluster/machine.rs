@@ -164,11 +164,8 @@ impl Machine {
         let action = match (self.state.clone(), outcome) {
             (State::Listing { mode, .. }, Outcome::Listed { is_emptied: true, .. }) if !self.is_emptied => {
                 self.is_emptied = true;
-                let error = RequestError::new(
-                    Reason::Emptied,
-                    "the list is empty, though objects are known; listing again",
-                );
-                self.back_off(error, Request::List(mode), now)
+                let message = "the list is empty, though objects are known; listing again";
+                self.back_off(RequestError::new(Reason::Emptied, message), Request::List(mode), now)
             }
             (State::Listing { .. }, Outcome::Listed { version, .. })
                 if self.is_older_than_known(&version) =>

@@ -9,7 +9,7 @@ use std::{
 use ipnetwork::IpNetwork;
 use portolan_rules::{
     explanation::StandIns,
-    model::{EndpointSlice, Node, ObjectName, Service},
+    model::{EndpointSlice, Node, ObjectName},
 };
 
 use super::{
@@ -26,21 +26,23 @@ use crate::{
 /// The objects in force, by kind, in order of their names.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
-    services: Vec<Arc<ServiceEntry>>,
+    pub services: Vec<Arc<ServiceEntry>>,
     /// Slices of manifests, and those derived from Pods.
-    slices: Vec<Arc<EndpointSlice>>,
-    node: Option<Arc<Node>>,
+    pub slices: Vec<Arc<EndpointSlice>>,
+    /// The Node object of this node.
+    pub node: Option<Arc<Node>>,
     /// Whether load balancers may use this node; they may if there is no Node object.
     pub eligibility: Eligibility,
-    service_cidrs: Vec<IpNetwork>,
-    /// The names of all Nodes of the input.
-    node_names: Vec<Arc<str>>,
+    /// The ranges of all `ServiceCIDR` objects, each once, in order.
+    pub service_cidrs: Vec<IpNetwork>,
+    /// The names of all Nodes of the input, in order.
+    pub node_names: Vec<Arc<str>>,
     /// What stands for what a cluster would assign.
-    stand_ins: StandIns,
+    pub stand_ins: StandIns,
     /// Pods with such addresses.
-    stand_in_pods: Vec<(ObjectName, Arc<PodFacts>)>,
-    /// Objects for which there was nothing left.
-    without_stand_in: Vec<String>,
+    pub stand_in_pods: Vec<(ObjectName, Arc<PodFacts>)>,
+    /// Objects for which there was no stand-in left, in words.
+    pub without_stand_in: Vec<String>,
 }
 
 /// An object that is in several files: the last two of them, as numbers in order of precedence.
@@ -184,52 +186,6 @@ impl Cluster {
             changes.push(Change::ServiceCidrs(next.service_cidrs.clone()));
         }
         changes
-    }
-
-    /// The Services, by name.
-    pub fn services(&self) -> BTreeMap<ObjectName, Arc<Service>> {
-        let all = self.services.iter().map(|entry| &entry.service);
-        all.map(|service| (service.name.clone(), Arc::clone(service))).collect()
-    }
-
-    /// The slices, given and derived, by name.
-    pub fn slices(&self) -> BTreeMap<ObjectName, Arc<EndpointSlice>> {
-        self.slices.iter().map(|slice| (slice.name.clone(), Arc::clone(slice))).collect()
-    }
-
-    /// The Node object of this node.
-    pub fn node(&self) -> Option<Arc<Node>> {
-        self.node.clone()
-    }
-
-    /// The names of all Nodes of the input, in order.
-    pub fn node_names(&self) -> &[Arc<str>] {
-        &self.node_names
-    }
-
-    /// What stands for what a cluster would assign.
-    pub const fn stand_ins(&self) -> &StandIns {
-        &self.stand_ins
-    }
-
-    /// Objects for which there was no stand-in left, in words.
-    pub fn without_stand_in(&self) -> &[String] {
-        &self.without_stand_in
-    }
-
-    /// Services and how they select Pods.
-    pub fn entries(&self) -> impl Iterator<Item = &Arc<ServiceEntry>> {
-        self.services.iter()
-    }
-
-    /// Pods whose addresses are stand-ins.
-    pub fn stand_in_pods(&self) -> &[(ObjectName, Arc<PodFacts>)] {
-        &self.stand_in_pods
-    }
-
-    /// The ranges of all `ServiceCIDR` objects, each once, in order.
-    pub fn service_cidrs(&self) -> Vec<IpNetwork> {
-        self.service_cidrs.clone()
     }
 }
 

@@ -106,38 +106,14 @@ impl Contents {
     }
 
     /// Converts a document and adds its object.
-    pub fn add(&mut self, place: &dyn Fn() -> String, document: Document, context: &mut Context) {
-        let (kind, metadata) = match &document.body {
-            Body::Service(object) => (Kind::Service, &object.metadata),
-            Body::EndpointSlice(object) => (Kind::EndpointSlice, &object.metadata),
-            Body::Pod(object) => (Kind::Pod, &object.metadata),
-            Body::Node(object) => (Kind::Node, &object.metadata),
-            Body::ServiceCidr(object) => (Kind::ServiceCidr, &object.metadata),
-            Body::Endpoints(object) => (Kind::Endpoints, &object.metadata),
-            // They do not matter where Pods have no stand-ins.
-            Body::Workload(..) if !context.has_stand_ins => return self.ignore(&document.kind),
-            Body::Workload(kind, object) => (*kind, &object.metadata),
-            Body::Other if is_answer(&document) => {
-                let why = document.message.get().map(|message| format!(": {message}")).unwrap_or_default();
-                let message = format!("is a Status, which the API server sends in place of objects{why}");
-                return self.nameless(None, place(), FieldError { field: String::new(), message });
-            }
-            Body::Other => {
-                self.warn_of_similar(&document, place);
-                return self.ignore(&document.kind);
-            }
-            Body::NoKind => {
-                let message = match document.kind {
-                    Field::Wrong(found) => format!("expected text, found {found}"),
-                    Field::Absent | Field::Value(_) => "is missing".to_owned(),
-                };
-                return self.nameless(None, place(), FieldError::new("kind", message));
-            }
-            Body::NotAnObject(found) => {
-                let message = format!("expected a Kubernetes object, found {found}");
-                return self.nameless(None, place(), FieldError { field: String::new(), message });
-            }
+    pub fn add(&mut self, place: &dyn Fn() -> String, mut document: Document, context: &mut Context) {
+        let Some((kind, metadata)) = document.body.metadata() else {
+            return self.add_other(place, &document);
         };
+        // Workloads do not matter where Pods have no stand-ins.
+        if kind.is_workload() && !context.has_stand_ins {
+            return self.ignore(&document.kind);
+        }
         match is_served(kind, &document.api_version) {
             Ok(true) => {}
             Ok(false) => return self.ignore(&document.kind),
@@ -153,6 +129,26 @@ impl Contents {
             Ok(object) => self.insert(id, object),
             Err(error) => self.errors.push(Finding::Object(api::Problem { object: id, error })),
         }
+    }
+
+    /// Notes a document without an object that matters.
+    fn add_other(&mut self, place: &dyn Fn() -> String, document: &Document) {
+        let (field, message) = match &document.body {
+            Body::NotAnObject(found) => ("", format!("expected a Kubernetes object, found {found}")),
+            Body::NoKind => match &document.kind {
+                Field::Wrong(found) => ("kind", format!("expected text, found {found}")),
+                Field::Absent | Field::Value(_) => ("kind", "is missing".to_owned()),
+            },
+            _ if is_answer(document) => {
+                let why = document.message.get().map(|message| format!(": {message}")).unwrap_or_default();
+                ("", format!("is a Status, which the API server sends in place of objects{why}"))
+            }
+            _ => {
+                self.warn_of_similar(document, place);
+                return self.ignore(&document.kind);
+            }
+        };
+        self.nameless(None, place(), FieldError::new(field, message));
     }
 
     fn ignore(&mut self, kind: &Field<Box<str>>) {

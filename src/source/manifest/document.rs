@@ -125,6 +125,20 @@ impl Body {
         }
     }
 
+    /// The kind and `metadata` of an object that matters.
+    pub(super) fn metadata(&mut self) -> Option<(Kind, &mut Field<Metadata>)> {
+        Some(match self {
+            Self::Service(object) => (Kind::Service, &mut object.metadata),
+            Self::EndpointSlice(object) => (Kind::EndpointSlice, &mut object.metadata),
+            Self::Pod(object) => (Kind::Pod, &mut object.metadata),
+            Self::Node(object) => (Kind::Node, &mut object.metadata),
+            Self::ServiceCidr(object) => (Kind::ServiceCidr, &mut object.metadata),
+            Self::Endpoints(object) => (Kind::Endpoints, &mut object.metadata),
+            Self::Workload(kind, object) => (*kind, &mut object.metadata),
+            Self::Other | Self::NoKind | Self::NotAnObject(_) => return None,
+        })
+    }
+
     fn set_spec<'de, D: Deserializer<'de>>(&mut self, spec: D) -> Result<(), D::Error> {
         match self {
             Self::Service(object) => object.spec = Field::deserialize(spec)?,
@@ -193,20 +207,12 @@ impl Pending {
             body.set_status(status)?;
         }
         match &mut body {
-            Body::Service(object) => object.metadata = self.metadata,
-            Body::Pod(object) => object.metadata = self.metadata,
-            Body::Node(object) => object.metadata = self.metadata,
-            Body::ServiceCidr(object) => object.metadata = self.metadata,
-            Body::Workload(_, object) => object.metadata = self.metadata,
-            Body::Endpoints(object) => {
-                **object = self.endpoints;
-                object.metadata = self.metadata;
-            }
-            Body::EndpointSlice(object) => {
-                **object = self.slice;
-                object.metadata = self.metadata;
-            }
-            Body::Other | Body::NoKind | Body::NotAnObject(_) => {}
+            Body::EndpointSlice(object) => **object = self.slice,
+            Body::Endpoints(object) => **object = self.endpoints,
+            _ => {}
+        }
+        if let Some((_, metadata)) = body.metadata() {
+            *metadata = self.metadata;
         }
         Ok(Document { api_version: self.api_version, kind: self.kind, message: self.message, body })
     }

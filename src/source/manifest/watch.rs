@@ -10,7 +10,8 @@ use tracing::error;
 use super::{
     files,
     problem::{Problem, report},
-    source::{Objects, Refresh, Source},
+    refresh::{Objects, Refresh},
+    source::Source,
 };
 use crate::{
     observe::health::Health,
