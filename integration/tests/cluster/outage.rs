@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portolan_integration::{ApiServer, Fault, Node, Request, Resource, Rule, Verb, numbered};
+use portolan_integration::{
+    Agent, ApiServer, Backup, Fault, Node, Pod, Request, Resource, Rule, Verb, numbered,
+};
 use serde_json::Value;
 
 use crate::scene::{Scene, wait_until, while_connecting};
@@ -160,16 +162,31 @@ fn what_a_gateway_answers_costs_no_list() {
     assert!(!later.iter().any(|it| it.query.contains_key("sendInitialEvents")), "{}", agent.stderr());
 }
 
-/// The whole control plane goes back to a backup: nothing that is newer than it is known to anybody.
-#[test]
-fn a_backup_that_is_restored_is_arrived_at_within_three_minutes() {
-    let mut scene = Scene::new();
+/// A scene that is in sync, with one of the Pods behind the Service, and a backup of its objects.
+fn backed_up() -> (Scene, [Pod; 2], Agent, Backup) {
+    let scene = Scene::new();
     let [one, two] = scene.web_pods();
     scene.put_web(&[&one]);
     scene.server.put_all(services());
     let agent = scene.run();
     scene.wait_until_equal("at first");
     let backup = scene.server.backup();
+    (scene, [one, two], agent, backup)
+}
+
+/// Waits until the node serves what was restored, for at most three minutes.
+fn wait_until_restored(scene: &Scene, agent: &Agent, restored: Instant) {
+    let (client, target) = (scene.shell.client(), scene.web());
+    while_connecting(&client, target, || scene.wait_until_equal("after the backup was restored"));
+    let log = agent.stderr();
+    assert!(restored.elapsed() < Duration::from_mins(3), "{:?}: {log}", restored.elapsed());
+    scene.wait_until_served(&["web-1"], "as in the backup");
+}
+
+/// The whole control plane goes back to a backup: nothing that is newer than it is known to anybody.
+#[test]
+fn a_backup_that_is_restored_is_arrived_at_within_three_minutes() {
+    let (mut scene, [one, two], agent, backup) = backed_up();
     change_and_delete(&scene);
     scene.put_web(&[&two]);
     scene.wait_until_equal("after the backup");
@@ -177,11 +194,7 @@ fn a_backup_that_is_restored_is_arrived_at_within_three_minutes() {
     thread::sleep(Duration::from_secs(3));
     scene.server.restore(&backup).unwrap();
     let restored = Instant::now();
-    let (client, target) = (scene.shell.client(), scene.web());
-    while_connecting(&client, target, || scene.wait_until_equal("after the backup was restored"));
-    let log = agent.stderr();
-    assert!(restored.elapsed() < Duration::from_mins(3), "{:?}: {log}", restored.elapsed());
-    scene.wait_until_served(&["web-1"], "as in the backup");
+    wait_until_restored(&scene, &agent, restored);
     // And what happens from then on arrives, with versions that were once seen of other things.
     scene.put_web(&[&one, &two]);
     scene.wait_until_served(&["web-1", "web-2"], "after that");
@@ -190,13 +203,7 @@ fn a_backup_that_is_restored_is_arrived_at_within_three_minutes() {
 /// Writes come so quickly after that the server passes every version that was known before it is asked.
 #[test]
 fn a_backup_that_is_written_to_quickly_is_arrived_at_within_three_minutes() {
-    let mut scene = Scene::new();
-    let [one, two] = scene.web_pods();
-    scene.put_web(&[&one]);
-    scene.server.put_all(services());
-    let agent = scene.run();
-    scene.wait_until_equal("at first");
-    let backup = scene.server.backup();
+    let (mut scene, [_one, two], agent, backup) = backed_up();
     scene.server.put_all((0..200).flat_map(|number| numbered(number, 1..4)).take(198));
     scene.put_web(&[&two]);
     scene.wait_until_equal("after the backup");
@@ -212,11 +219,7 @@ fn a_backup_that_is_written_to_quickly_is_arrived_at_within_three_minutes() {
         write(&scene.server, 600 + batch * 10..610 + batch * 10);
         thread::sleep(Duration::from_millis(100));
     }
-    let (client, target) = (scene.shell.client(), scene.web());
-    while_connecting(&client, target, || scene.wait_until_equal("after the backup was restored"));
-    let log = agent.stderr();
-    assert!(restored.elapsed() < Duration::from_mins(3), "{:?}: {log}", restored.elapsed());
-    scene.wait_until_served(&["web-1"], "as in the backup");
+    wait_until_restored(&scene, &agent, restored);
 }
 
 #[test]

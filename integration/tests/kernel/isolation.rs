@@ -5,7 +5,6 @@
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
     sync::Arc,
@@ -14,24 +13,23 @@ use std::{
 use portolan::{
     agent::Agent,
     config::settings::{DetectLocal, Settings},
-    kernel::nftables::{Commit, Error, Generation, Kernel, Ownership, Tables, Wanted},
+    kernel::nftables::{Commit, Error, Kernel, Ownership, Tables as _},
     observe::{events::Recorder, health::Health, metrics::Metrics, report::Cause},
     source::Change,
 };
 use portolan_rules::{
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
     plane::{Config, SetName},
-    ruleset::{
-        ClassId, Concat, DataType, Element, ElementData, Elements, Family, Name, Operation, Ruleset, Set,
-        Transaction, Value,
-    },
+    ruleset::{ClassId, Concat, DataType, Element, ElementData, Family, Operation, Transaction, Value},
 };
 
-use crate::namespace::enter;
+use crate::{
+    around::{Around, Between},
+    namespace::enter,
+};
 
-/// The kernel, with a stranger in it.
+/// A stranger in the kernel.
 struct Contested {
-    kernel: Kernel,
     stranger: Kernel,
     /// The `ClusterIP` that the stranger is after.
     address: Rc<Cell<Option<Ipv4Addr>>>,
@@ -60,28 +58,14 @@ impl Contested {
     }
 }
 
-impl Tables for Contested {
-    fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
-        self.kernel.read(table, wanted)
-    }
-
-    fn elements(
-        &mut self,
-        table: &str,
-        family: Family,
-        set: &Set,
-        keys: &[Concat],
-    ) -> Result<Elements, Error> {
-        self.kernel.elements(table, family, set, keys)
-    }
-
-    fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
+impl Between for Contested {
+    fn commit(&mut self, kernel: &mut Kernel, transaction: &Transaction) -> Result<Commit, Error> {
         let obstacle = self.obstacle(transaction);
         if self.made_up && obstacle.is_some() {
             return Err(Error::Refused { operation: None, errno: rustix::io::Errno::EXIST, reason: None });
         }
         let obstacle = obstacle.filter(|(add, _)| self.stranger.commit(add).is_ok());
-        let outcome = self.kernel.commit(transaction);
+        let outcome = kernel.commit(transaction);
         if let Some((_, remove)) = obstacle {
             self.stranger.commit(&remove).expect("nobody else removes it");
         }
@@ -91,26 +75,6 @@ impl Tables for Contested {
             }
             other => other,
         }
-    }
-
-    fn exchange(&mut self, family: Family) {
-        self.kernel.exchange(family);
-    }
-
-    fn plain_name(&self, family: Family, name: &Name) -> Name {
-        self.kernel.plain_name(family, name)
-    }
-
-    fn generation(&mut self) -> Result<Generation, Error> {
-        self.kernel.generation()
-    }
-
-    fn own_tables(&mut self) -> Result<bool, Error> {
-        self.kernel.own_tables()
-    }
-
-    fn ownership(&mut self, table: &str) -> Result<BTreeMap<Family, Ownership>, Error> {
-        self.kernel.ownership(table)
     }
 }
 
@@ -155,13 +119,12 @@ fn a_service_that_the_kernel_refuses_is_left_out_and_told_of() {
             enter();
             let (recorder, mut warnings) = Recorder::new();
             let address_wanted = Rc::new(Cell::new(None));
-            let kernel = Contested {
-                kernel: Kernel::open().unwrap(),
+            let kernel = Around::new(Contested {
                 stranger: Kernel::open().unwrap(),
                 address: address_wanted.clone(),
                 silent,
                 made_up: false,
-            };
+            });
             let mut agent = Agent::new(settings(), kernel, Health::default(), recorder, Metrics::default());
             agent.apply((0..40).map(|n| service(n, 80)));
             agent.sync().unwrap();
@@ -282,15 +245,15 @@ fn tables_become_ours_though_a_service_is_refused() {
     for is_orphan in [false, true] {
         std::thread::spawn(move || {
             enter();
-            let agent = |kernel: Contested| {
+            let agent = |contested: Contested| {
                 let (recorder, _) = Recorder::new();
+                let kernel = Around::new(contested);
                 let mut agent =
                     Agent::new(settings(), kernel, Health::default(), recorder, Metrics::default());
                 agent.apply((0..5).map(|n| service(n, 80)));
                 agent
             };
             let contested = |address| Contested {
-                kernel: Kernel::open().unwrap(),
                 stranger: Kernel::open().unwrap(),
                 address: Rc::new(Cell::new(address)),
                 silent: false,

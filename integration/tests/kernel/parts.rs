@@ -2,7 +2,6 @@
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
     sync::Arc,
@@ -13,17 +12,18 @@ use std::{
 use portolan::{
     agent::{Agent, Ending, Event, queue, reconcile},
     config::settings::SyncSettings,
-    kernel::nftables::{Commit, Error, Generation, Kernel, Ownership, Tables, Wanted},
+    kernel::nftables::{Commit, Error, Kernel, Tables},
     observe::{events::Recorder, health::Health, metrics::Metrics},
     source::{self, Change, Update},
 };
 use portolan_rules::{
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
     plane::SetName,
-    ruleset::{Concat, Element, Elements, Family, Name, Operation, Ruleset, Set, Table, Transaction, Value},
+    ruleset::{Concat, Element, Elements, Family, Operation, Ruleset, Set, Table, Transaction, Value},
 };
 
 use crate::{
+    around::{Around, Between},
     isolation::settings,
     namespace::{commit, enter},
 };
@@ -181,64 +181,30 @@ fn whatever_is_different_is_repaired_part_by_part() {
     });
 }
 
-/// The kernel, of which a commit's outcome gets lost.
+/// Loses the outcome of a commit.
 struct Unreliable {
-    kernel: Kernel,
     /// Whether the next commit's outcome is lost, and whether it reaches the kernel.
     lost: Rc<Cell<Option<bool>>>,
     /// How many elements were read in one go, at most.
     read: Rc<Cell<usize>>,
 }
 
-impl Tables for Unreliable {
-    fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
-        let read = self.kernel.read(table, wanted)?;
+impl Between for Unreliable {
+    fn commit(&mut self, kernel: &mut Kernel, transaction: &Transaction) -> Result<Commit, Error> {
+        let Some(is_committed) = self.lost.take() else { return kernel.commit(transaction) };
+        if is_committed {
+            kernel.commit(transaction)?;
+        }
+        Err(Error::Unknown("lost".to_owned()))
+    }
+
+    fn has_read(&mut self, read: &Ruleset) {
         let sets = read.tables.values().flat_map(|table| table.sets.values());
         self.read.set(self.read.get().max(sets.map(|set| set.elements.len()).sum()));
-        Ok(read)
     }
 
-    fn elements(
-        &mut self,
-        table: &str,
-        family: Family,
-        set: &Set,
-        keys: &[Concat],
-    ) -> Result<Elements, Error> {
+    fn reads_at(&mut self, keys: &[Concat]) {
         self.read.set(self.read.get().max(keys.len()));
-        self.kernel.elements(table, family, set, keys)
-    }
-
-    fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
-        match self.lost.take() {
-            None => self.kernel.commit(transaction),
-            Some(is_committed) => {
-                if is_committed {
-                    self.kernel.commit(transaction)?;
-                }
-                Err(Error::Unknown("lost".to_owned()))
-            }
-        }
-    }
-
-    fn exchange(&mut self, family: Family) {
-        self.kernel.exchange(family);
-    }
-
-    fn plain_name(&self, family: Family, name: &Name) -> Name {
-        self.kernel.plain_name(family, name)
-    }
-
-    fn generation(&mut self) -> Result<Generation, Error> {
-        self.kernel.generation()
-    }
-
-    fn own_tables(&mut self) -> Result<bool, Error> {
-        self.kernel.own_tables()
-    }
-
-    fn ownership(&mut self, table: &str) -> Result<BTreeMap<Family, Ownership>, Error> {
-        self.kernel.ownership(table)
     }
 }
 
@@ -248,8 +214,7 @@ fn after_a_commit_that_failed_only_what_it_was_to_write_is_read() {
         thread::spawn(move || {
             enter();
             let (lost, read) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(0)));
-            let kernel =
-                Unreliable { kernel: Kernel::open().unwrap(), lost: lost.clone(), read: read.clone() };
+            let kernel = Around::new(Unreliable { lost: lost.clone(), read: read.clone() });
             let mut agent = agent(kernel);
             agent.apply(everything(500));
             agent.sync().unwrap();

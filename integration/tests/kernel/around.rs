@@ -1,0 +1,72 @@
+//! The kernel, with something between it and the agent.
+
+use std::collections::BTreeMap;
+
+use portolan::kernel::nftables::{Commit, Error, Generation, Kernel, Ownership, Tables, Wanted};
+use portolan_rules::ruleset::{Concat, Elements, Family, Name, Ruleset, Set, Transaction};
+
+/// What becomes of the agent's requests to the kernel.
+pub trait Between {
+    fn commit(&mut self, kernel: &mut Kernel, transaction: &Transaction) -> Result<Commit, Error>;
+
+    /// Called with what was read of the tables.
+    fn has_read(&mut self, _: &Ruleset) {}
+
+    /// Called before elements are read at keys.
+    fn reads_at(&mut self, _: &[Concat]) {}
+}
+
+/// The kernel, and what is between.
+pub struct Around<B> {
+    pub kernel: Kernel,
+    pub between: B,
+}
+
+impl<B: Between> Around<B> {
+    pub fn new(between: B) -> Self {
+        Self { kernel: Kernel::open().unwrap(), between }
+    }
+}
+
+impl<B: Between> Tables for Around<B> {
+    fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
+        let read = self.kernel.read(table, wanted)?;
+        self.between.has_read(&read);
+        Ok(read)
+    }
+
+    fn elements(
+        &mut self,
+        table: &str,
+        family: Family,
+        set: &Set,
+        keys: &[Concat],
+    ) -> Result<Elements, Error> {
+        self.between.reads_at(keys);
+        self.kernel.elements(table, family, set, keys)
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
+        self.between.commit(&mut self.kernel, transaction)
+    }
+
+    fn exchange(&mut self, family: Family) {
+        self.kernel.exchange(family);
+    }
+
+    fn plain_name(&self, family: Family, name: &Name) -> Name {
+        self.kernel.plain_name(family, name)
+    }
+
+    fn generation(&mut self) -> Result<Generation, Error> {
+        self.kernel.generation()
+    }
+
+    fn own_tables(&mut self) -> Result<bool, Error> {
+        self.kernel.own_tables()
+    }
+
+    fn ownership(&mut self, table: &str) -> Result<BTreeMap<Family, Ownership>, Error> {
+        self.kernel.ownership(table)
+    }
+}
