@@ -4,6 +4,7 @@
 mod benchmarks;
 mod links;
 mod messages;
+mod names;
 mod pictures;
 mod transcripts;
 mod workflows;

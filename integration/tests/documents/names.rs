@@ -1,0 +1,127 @@
+//! Paths and names of code in the documents for contributors exist.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{prose, top};
+
+/// The documents that name files, folders and items of code.
+const DOCUMENTS: [&str; 2] = ["ARCHITECTURE.md", "CONTRIBUTING.md"];
+
+/// The folders that paths begin with.
+const FOLDERS: [&str; 5] = ["src", "rules", "integration", "docker", "docs"];
+
+/// What stands between backticks in a document.
+fn code_spans(document: &str) -> Vec<String> {
+    let text = fs::read_to_string(top().join(document)).unwrap();
+    let text = prose(&text);
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// All sources of the crates.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn paths_in_the_documents_for_contributors_exist() {
+    for document in DOCUMENTS {
+        for span in code_spans(document) {
+            let is_path = span.split_once('/').is_some_and(|(first, _)| FOLDERS.contains(&first));
+            // A pattern stands for what begins like it.
+            let path = span.split(['*', ' ']).next().unwrap();
+            if is_path {
+                let (folder, beginning) = path.rsplit_once('/').unwrap();
+                let names = fs::read_dir(top().join(folder)).unwrap_or_else(|_| panic!("{document}: {span}"));
+                let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+                let is_there = |name: String| {
+                    if span.contains('*') {
+                        name.starts_with(beginning)
+                    } else {
+                        name == beginning || name == format!("{beginning}.rs")
+                    }
+                };
+                assert!(beginning.is_empty() || names.any(is_there), "{document}: {span}");
+            }
+        }
+    }
+}
+
+#[test]
+fn items_in_the_documents_for_contributors_exist() {
+    let mut files = Vec::new();
+    for folder in ["src", "rules", "integration"] {
+        sources(&top().join(folder), &mut files);
+    }
+    let code: Vec<String> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let is_declared = |name: &str| {
+        let declarations =
+            ["fn", "struct", "enum", "trait", "const", "type"].map(|kind| format!("{kind} {name}"));
+        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        let is_in = |text: &String| {
+            declarations.iter().any(|declared| {
+                text.match_indices(&**declared).any(|(at, _)| ends(&text[at + declared.len()..]))
+            })
+        };
+        // Variants of an enumeration.
+        code.iter().any(is_in)
+            || code.iter().any(|text| {
+                text.contains(&format!("    {name},\n")) || text.contains(&format!("    {name} = "))
+            })
+    };
+    for document in DOCUMENTS {
+        for span in code_spans(document) {
+            let names: Vec<&str> = span.split("::").collect();
+            let is_name =
+                |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if names.len() > 1 && names.iter().all(is_name) && names[0] != "std" {
+                for name in names {
+                    assert!(is_declared(name), "{document}: {span}: there is no {name}");
+                }
+            }
+        }
+    }
+}
+
+/// The tables of folders are complete.
+#[test]
+fn each_folder_of_the_sources_is_in_the_table() {
+    let spans: BTreeSet<String> = code_spans("ARCHITECTURE.md").into_iter().collect();
+    for folder in ["src", "rules/src"] {
+        for entry in fs::read_dir(top().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && name != "fixture" {
+                assert!(spans.contains(name), "ARCHITECTURE.md does not say what {folder}/{name} is for");
+            }
+        }
+    }
+}
+
+/// Each has a row that says why.
+#[test]
+fn each_dependency_has_its_reason() {
+    let spans: BTreeSet<String> = code_spans("ARCHITECTURE.md").into_iter().collect();
+    for manifest in ["Cargo.toml", "rules/Cargo.toml", "integration/Cargo.toml"] {
+        let text = fs::read_to_string(top().join(manifest)).unwrap();
+        let sections = text.split("\n[").filter(|section| {
+            section.split(']').next().is_some_and(|name| name == "dependencies" || name == "dev-dependencies")
+        });
+        let names =
+            sections.flat_map(|section| section.lines().skip(1)).filter_map(|line| line.split_once(" = "));
+        let names = names.map(|(name, _)| name.trim_end_matches(".workspace"));
+        for name in names.filter(|name| !name.starts_with("portolan")) {
+            assert!(spans.contains(name), "ARCHITECTURE.md does not say what {manifest} has {name} for");
+        }
+    }
+}
