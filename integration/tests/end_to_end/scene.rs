@@ -25,8 +25,8 @@ pub struct Scene {
     pub manifests: Manifests,
     pub shell: Pod,
     agents: Vec<Agent>,
-    /// Whether rules are printed for iptables and loaded, rather than written by the binary.
-    is_iptables: bool,
+    /// The variant of iptables for which rules are printed and loaded, rather than written by the binary.
+    iptables: Option<&'static str>,
 }
 
 impl Scene {
@@ -35,13 +35,13 @@ impl Scene {
         let manifests = Manifests::new().unwrap();
         manifests.put("nodes.yaml", &lab.nodes().map(portolan_integration::Node::object)).unwrap();
         let shell = lab.node_a.pod("shell").unwrap();
-        Self { lab, manifests, shell, agents: Vec::new(), is_iptables: false }
+        Self { lab, manifests, shell, agents: Vec::new(), iptables: None }
     }
 
-    /// The same with rules that are printed for iptables, and loaded once.
+    /// The same with rules that are printed for iptables, and loaded once, by this variant: `nft` or `legacy`.
     #[allow(dead_code, reason = "for the tests of policies, which share this file")]
-    pub fn with_iptables() -> Self {
-        Self { is_iptables: true, ..Self::new() }
+    pub fn with_iptables(variant: &'static str) -> Self {
+        Self { iptables: Some(variant), ..Self::new() }
     }
 
     /// Pods `web-1` on node-a and `web-2`, `web-3` on node-b, which answer every protocol on port 8080.
@@ -56,7 +56,7 @@ impl Scene {
     /// Whether rules are printed for iptables and loaded once.
     #[allow(dead_code, reason = "for the tests of policies, which share this file")]
     pub fn is_iptables(&self) -> bool {
-        self.is_iptables
+        self.iptables.is_some()
     }
 
     /// Writes a manifest file: a Service and its slices, or whatever else.
@@ -97,8 +97,8 @@ impl Scene {
     /// Runs the binary on both nodes with these arguments.
     pub fn run_with(&mut self, arguments: &[&str]) {
         for node in self.lab.nodes() {
-            if self.is_iptables {
-                self.load(node, arguments);
+            if let Some(variant) = self.iptables {
+                self.load(variant, node, arguments);
                 continue;
             }
             let agent = Agent::start(node, self.manifests.path(), arguments);
@@ -107,14 +107,15 @@ impl Scene {
     }
 
     /// Loads what the binary prints for iptables.
-    fn load(&self, node: &portolan_integration::Node, arguments: &[&str]) {
+    fn load(&self, variant: &str, node: &portolan_integration::Node, arguments: &[&str]) {
         let facts = ["-f", self.manifests.path().to_str().unwrap(), "--hostname-override", node.name()];
         let render = [&["render", "-o", "iptables"][..], &facts, arguments].concat();
         let rendered = Agent::command(node, &render).unwrap();
         assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
         let text = String::from_utf8(rendered.stdout).unwrap();
-        for restore in ["iptables-restore", "ip6tables-restore"] {
-            let output = node.namespace().output(restore, &["-n"], &text).unwrap();
+        for family in ["iptables", "ip6tables"] {
+            let restore = format!("{family}-{variant}-restore");
+            let output = node.namespace().output(&restore, &["-n"], &text).unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{restore}: {said}\n{text}");
         }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     affinity::{MANY, assert_sticks, each, served, sticky},
-    frontends::{exposed, node_port, put, ready, slices, targets, wait_until_serve},
+    frontends::{assert_all_serve, exposed, node_port, put, ready, slices, targets, wait_until_serve},
     scene::{Scene, wait_until},
 };
 
@@ -27,22 +27,16 @@ fn weighted(scene: &Scene, service: &Service, weights: &[(&Pod, u16)]) {
     scene.put("service-1.yaml", service, slices);
 }
 
-fn source_hash(scene: &Scene, n: u8) -> Service {
+pub fn source_hash(scene: &Scene, n: u8) -> Service {
     exposed(scene, n).with("/metadata/annotations", json!({"portolan.io/load-balancing": "source-hash"}))
 }
 
 /// The 99.9th percentile of the chi-square distribution with one degree of freedom.
 const LIMIT: f64 = 10.8276;
 
-/// 3 : 1, by a chi-square test; equal again when the annotation is gone.
-#[test]
-fn weights_divide_new_connections() {
-    let mut scene = Scene::new();
-    let [one, two, _] = scene.web_pods();
-    let service = exposed(&scene, 1);
-    weighted(&scene, &service, &[(&one, 3), (&two, 1)]);
-    scene.run();
-    let chi_square = |client: &Client, target, share: f64| {
+/// Whether `web-1` has this share of the connections and `web-2` the rest, by a chi-square test.
+fn is_divided(client: &Client, target: SocketAddr, share: f64) -> bool {
+    let chi_square = || {
         let answers = client.many(Protocol::Tcp, target, 400, 2);
         let count = |name| answers.iter().filter(|answer| answer.server() == Some(name)).count() as u32;
         let (one, two) = (count("web-1"), count("web-2"));
@@ -52,17 +46,50 @@ fn weights_divide_new_connections() {
             + (f64::from(two) - expected_two).powi(2) / expected_two
     };
     // A right choice fails one sample in a thousand, and four in a row one time in 10^12.
-    let is_divided =
-        |client: &Client, target, share| (0..4).any(|_| chi_square(client, target, share) < LIMIT);
+    (0..4).any(|_| chi_square() < LIMIT)
+}
+
+/// 3 : 1; equal again when the annotation is gone.
+#[test]
+fn weights_divide_new_connections() {
+    let (scene, one, two) = weights_divide(Scene::new());
+    put(&scene, 1, &exposed(&scene, 1), &ready(&[&one, &two]));
+    for family in Family::BOTH {
+        let [(_, cluster_ip), ..] = targets(&scene, 1, family);
+        wait_until("equal weights", || is_divided(&scene.shell.client(), cluster_ip, 0.5));
+    }
+}
+
+pub fn weights_divide_new_connections_in(scene: Scene) {
+    weights_divide(scene);
+}
+
+/// Also gives the pods.
+fn weights_divide(mut scene: Scene) -> (Scene, Pod, Pod) {
+    let [one, two, _] = scene.web_pods();
+    weighted(&scene, &exposed(&scene, 1), &[(&one, 3), (&two, 1)]);
+    scene.run();
     for family in Family::BOTH {
         let [(_, cluster_ip), (_, node_port), ..] = targets(&scene, 1, family);
         assert!(is_divided(&scene.shell.client(), cluster_ip, 0.75), "ClusterIP over {family}");
         assert!(is_divided(&scene.lab.client(), node_port, 0.75), "node port over {family}");
     }
-    put(&scene, 1, &service, &ready(&[&one, &two]));
+    (scene, one, two)
+}
+
+#[test]
+fn an_endpoint_of_weight_zero_takes_none() {
+    an_endpoint_of_weight_zero_takes_none_in(Scene::new());
+}
+
+pub fn an_endpoint_of_weight_zero_takes_none_in(mut scene: Scene) {
+    let [one, two, three] = scene.web_pods();
+    weighted(&scene, &exposed(&scene, 1), &[(&one, 1), (&two, 0), (&three, 1)]);
+    scene.run();
     for family in Family::BOTH {
-        let [(_, cluster_ip), ..] = targets(&scene, 1, family);
-        wait_until("equal weights", || is_divided(&scene.shell.client(), cluster_ip, 0.5));
+        for (kind, target) in targets(&scene, 1, family) {
+            assert_all_serve(&scene.shell.client(), target, &["web-1", "web-3"], kind);
+        }
     }
 }
 

@@ -12,6 +12,9 @@
 //! | `PTL-SEP-…` | an endpoint |
 //! | `PTL-MARK`, `PTL-POSTROUTING` | masquerading |
 //! | `PTL-REFUSE`, `PTL-REFUSE-NP` | in `filter`: what is refused or dropped |
+//!
+//! Weights are shares of the draws. A Service with `source-hash` has a random draw, which a comment says: no match of iptables
+//! finds one of any number of endpoints by the source.
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +29,7 @@ use siphasher::sip::SipHasher13;
 use crate::{
     explanation::{ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, View},
     frontends::{FrontendKey, FrontendKind},
-    model::{Protocol, TrafficPolicy},
+    model::{LoadBalancing, Protocol, TrafficPolicy},
     plane::PodDetector,
     ruleset::Family,
 };
@@ -49,6 +52,12 @@ pub fn iptables(view: &View<'_>, services: &[ExplainedService], service_cidrs: &
     text.nat(None, "PTL-POSTROUTING", format_args!("-j MARK --xor-mark {bit:#x}"));
     text.nat(None, "PTL-POSTROUTING", "-j MASQUERADE --random-fully");
     for service in services {
+        if service.service.load_balancing == LoadBalancing::SourceHash {
+            text.note(format_args!(
+                "{}: source-hash (portolan.io/load-balancing) is a random draw here, so that clients change endpoints",
+                service.service.name
+            ));
+        }
         for port in service.ports.iter().filter(|port| config.families.contains(&port.family)) {
             Writer { view, service, port, text: &mut text }.write();
         }
@@ -88,6 +97,8 @@ fn refuse_rest(
 /// Both tables while they are written.
 #[derive(Default)]
 struct Text {
+    /// Comments at the head.
+    notes: String,
     /// Chains of `nat`.
     chains: BTreeSet<String>,
     nat: String,
@@ -95,6 +106,12 @@ struct Text {
 }
 
 impl Text {
+    /// Adds a comment at the head.
+    fn note(&mut self, note: impl Display) {
+        // Writing into a `String` does not fail.
+        let _ = writeln!(self.notes, "# {note}");
+    }
+
     /// Appends a rule to `nat`, of both families or of one.
     fn nat(&mut self, family: Option<Family>, chain: &str, rule: impl Display) {
         // Writing into a `String` does not fail.
@@ -108,8 +125,11 @@ impl Text {
     }
 
     fn finish(self) -> String {
-        let mut text = String::from(
-            "# Load it with `iptables-restore -n` and `ip6tables-restore -n`: each takes the lines of its family.\n*nat\n",
+        let mut text = format!(
+            "# Load it with `iptables-restore -n` and `ip6tables-restore -n`: each takes the lines of its family.\n\
+             # Weights are shares of random draws. Session affinity is remembered by each endpoint for itself.\n\
+             {}*nat\n",
+            self.notes
         );
         for chain in &self.chains {
             let _ = writeln!(text, ":{chain} - [0:0]");
