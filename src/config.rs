@@ -8,6 +8,7 @@ mod document;
 mod error;
 mod file;
 mod flags;
+mod go_duration;
 mod kind;
 pub mod options;
 pub mod settings;

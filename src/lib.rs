@@ -7,6 +7,7 @@
 //! - [`source`]: everything from which state comes: the API server, manifests, the host.
 //! - [`api`]: objects of the API to the model that `portolan_rules` compiles.
 //! - [`agent`]: the reconciler, which keeps the kernel equal to the state.
+//! - [`localhost`]: node ports on loopback addresses, which the agent serves itself.
 //! - [`kernel`]: nftables, connection tracking and sysctls.
 //! - [`observe`]: health, metrics, logging and Events, and the servers that show them.
 
@@ -16,7 +17,9 @@ pub mod cli;
 pub mod config;
 mod jitter;
 pub mod kernel;
+pub mod localhost;
 pub mod observe;
 pub mod source;
 mod text;
+mod tracked;
 mod watch;

@@ -26,6 +26,7 @@ use crate::{
     api::Kind,
     config::settings::{Settings, SyncSettings},
     kernel::nftables::{self, Kernel, Tables},
+    localhost::LocalhostPorts,
     observe::{
         events::{Recorder, Warning},
         health::{Health, ServiceHealth},
@@ -92,6 +93,7 @@ pub struct Agent<T = Kernel> {
     pub(super) service_cidrs: Vec<IpNetwork>,
     pub(super) stale_flows: StaleFlows,
     pub(super) service_health: ServiceHealth,
+    pub(super) localhost: LocalhostPorts,
     /// Whether the tables are to belong to this process, so that no other can change them.
     pub(super) table_owner: bool,
     /// Reports changes of other processes; unsubscribed during large commits.
@@ -153,6 +155,7 @@ impl<T: Tables> Agent<T> {
             service_cidrs: Vec::new(),
             stale_flows: StaleFlows::default(),
             service_health: ServiceHealth::default(),
+            localhost: LocalhostPorts::default(),
             table_owner: false,
             listener: None,
             guess: (None, false),
@@ -169,6 +172,11 @@ impl<T: Tables> Agent<T> {
     /// Sends the answers to Services' health checks to these servers from now on.
     pub fn serve_health_checks(&mut self, service_health: ServiceHealth) {
         self.service_health = service_health;
+    }
+
+    /// Has this proxy serve node ports on loopback addresses from now on.
+    pub fn serve_localhost(&mut self, localhost: LocalhostPorts) {
+        self.localhost = localhost;
     }
 
     /// Sets when to reconcile.

@@ -13,7 +13,7 @@ pub struct NodeFacts {
     /// `None` if the Node object lacks them, although it should have them.
     pods: Option<PodDetector>,
     node_ips: Vec<IpAddr>,
-    node_port_addresses: BTreeSet<IpAddr>,
+    pub(super) node_port_addresses: BTreeSet<IpAddr>,
     /// Where health checks of Services are answered.
     pub(super) health_check_addresses: BTreeSet<IpAddr>,
 }

@@ -43,6 +43,7 @@ impl<T: Tables> Agent<T> {
         let outcome = self.try_sync(cause);
         if outcome.is_ok() {
             self.service_health.update(&self.state);
+            self.localhost.update(&self.state);
             self.observer.report(Report::Programmed(&self.state, &self.compiler));
         }
         let mut report = std::mem::take(&mut self.report);
@@ -91,6 +92,7 @@ impl<T: Tables> Agent<T> {
             }
             let facts = NodeFacts::with_host(&self.settings, self.state.node(), &self.host_addresses);
             self.service_health.set_addresses(facts.health_check_addresses.clone());
+            self.localhost.set_addresses(&facts.node_port_addresses);
             if facts.apply(&mut self.compiler, &mut self.state) {
                 self.note(belief::Event::Differs);
             }
@@ -105,6 +107,7 @@ impl<T: Tables> Agent<T> {
         }
         self.isolation.note_touched(&self.state);
         self.service_health.note(&self.state);
+        self.localhost.note(&self.state);
         match self.belief.action(Instant::now()) {
             Action::Commit if self.isolation.is_searching() => self.full(cause, Sets::All)?,
             Action::Commit => self.incremental(cause)?,

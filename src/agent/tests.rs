@@ -153,7 +153,6 @@ fn settings() -> Settings {
     Settings {
         node_name: "node".into(),
         node_port_addresses: "primary".parse().unwrap(),
-        primary_address: None,
         detect_local: DetectLocal::ClusterCidr(Vec::new()),
         service_cidrs: Vec::new(),
         proxy_name: None,

@@ -80,9 +80,13 @@ impl Node {
     /// and has no taint `ToBeDeletedByClusterAutoscaler` of any effect (KEP-3836).
     pub fn is_eligible(&self) -> bool {
         let is_deleted = self.metadata.get().is_some_and(|metadata| !metadata.deletion_timestamp.is_absent());
+        !is_deleted && !self.taints().any(|key| key == TO_BE_DELETED_TAINT)
+    }
+
+    /// The keys of its taints.
+    pub fn taints(&self) -> impl Iterator<Item = &str> {
         let taints = self.spec.get().and_then(|spec| spec.taints.get()).map_or(&[][..], Vec::as_slice);
-        let mut keys = taints.iter().filter_map(|taint| taint.get()?.key.get());
-        !is_deleted && !keys.any(|key| **key == *TO_BE_DELETED_TAINT)
+        taints.iter().filter_map(|taint| taint.get()?.key.get()).map(|key| &**key)
     }
 
     /// The model's node.

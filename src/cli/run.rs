@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use portolan_rules::model::Node;
+use portolan_rules::{model::Node, ruleset::Family};
 use tracing::{debug, error, info, warn};
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     cli::{arguments::RunArgs, input},
     config::settings::RunSettings,
     kernel::{nftables, sysctl::SysctlError},
+    localhost,
     observe::{
         endpoint_counters,
         events::Recorder,
@@ -100,6 +101,12 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
     let health = Health::new(settings.sync.period);
     let ((recorder, warnings), metrics) = (Recorder::new(), Metrics::default());
     let mut node = settings.node.clone();
+    let on_localhost: Vec<Family> = served
+        .families
+        .iter()
+        .copied()
+        .filter(|family| node.node_port_addresses.has_localhost(*family))
+        .collect();
     node.config.families = served.families;
     let history = History::new(settings.node.config.table.clone());
     let observers = (metrics.clone(), history.clone());
@@ -147,6 +154,9 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
             }
         })?;
     agent.serve_health_checks(service_health);
+    if !on_localhost.is_empty() {
+        agent.serve_localhost(localhost::start(on_localhost).map_err(StartError::Runtime)?);
+    }
     host::watch(events.clone()).map_err(StartError::Addresses)?;
     agent.listen(events.clone())?;
     agent.remove_stale_flows(Some(events.clone())).map_err(StartError::Runtime)?;

@@ -71,6 +71,7 @@ fn argument(row: &Row, flag: &'static str) -> Arg {
     }
     argument = match row.kind {
         Kind::Boolean => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        Kind::TextOr(_, alone) => argument.num_args(0..=1).default_missing_value(alone),
         Kind::Number(..) => argument.allow_negative_numbers(true),
         Kind::Duration | Kind::Period => argument.allow_hyphen_values(true),
         // For completions and help; which of them count is said by the checks.

@@ -1,14 +1,11 @@
 //! The types of options: how the value of a flag and that of a field of the file are read.
 
-use std::time;
-
-use jiff::{
-    SignedDuration,
-    fmt::friendly::{Designator, Spacing, SpanPrinter},
-};
 use serde_json::{Number, Value as Json, json};
 
-use super::document::{Node, Value};
+use super::{
+    document::{Node, Value},
+    go_duration,
+};
 
 /// The type of an option. Texts and lists have the placeholder that stands for a value in help texts.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +26,8 @@ pub enum Kind {
     Size,
     /// A text.
     Text(&'static str),
+    /// A text; the flag alone means the second.
+    TextOr(&'static str, &'static str),
     /// One of these words, which is checked where it is used.
     Choice(&'static str, &'static [&'static str]),
     /// A list of texts, separated by commas; the flag may be repeated.
@@ -57,7 +56,7 @@ impl Kind {
             Self::Number(..) | Self::Float => "N",
             Self::Duration | Self::Period | Self::Nanoseconds => "DURATION",
             Self::Size => "SIZE",
-            Self::Text(name) | Self::Choice(name, _) | Self::List(name) => name,
+            Self::Text(name) | Self::TextOr(name, _) | Self::Choice(name, _) | Self::List(name) => name,
             Self::Gates => "GATE=BOOL,…",
             Self::Vmodule => "FILE=LEVEL,…",
         }
@@ -76,7 +75,7 @@ impl Kind {
             Self::Duration | Self::Nanoseconds => "is not a duration such as 30s or 1m30s".to_owned(),
             Self::Period => "is not a duration of more than zero such as 30s or 1m30s".to_owned(),
             Self::Size => "is neither a text nor a number".to_owned(),
-            Self::Text(_) | Self::Choice(..) => "is not a text".to_owned(),
+            Self::Text(_) | Self::TextOr(..) | Self::Choice(..) => "is not a text".to_owned(),
             Self::List(_) => "is not a list".to_owned(),
             Self::Gates => "is not an entry such as Gate=true".to_owned(),
             Self::Vmodule => "is not an entry such as file=4".to_owned(),
@@ -107,7 +106,7 @@ impl Kind {
             Self::Boolean => boolean(text).map(Json::from),
             Self::Number(..) => self.scalar(&text.parse::<i64>().map_or_else(|_| text.into(), Json::from)),
             Self::Float => self.scalar(&text.parse::<f64>().map_or_else(|_| text.into(), Json::from)),
-            Self::Period if duration(text).is_some_and(|time| time.is_zero()) => Err(problem(text)),
+            Self::Period if go_duration::parse(text).is_some_and(|time| time.is_zero()) => Err(problem(text)),
             _ => self.scalar(&text.into()),
         }
     }
@@ -160,7 +159,7 @@ impl Kind {
     fn scalar(self, value: &Json) -> Result<Json, String> {
         let read = match (self, value) {
             (Self::Boolean, Json::Bool(_))
-            | (Self::Text(_) | Self::Choice(..) | Self::Size, Json::String(_))
+            | (Self::Text(_) | Self::TextOr(..) | Self::Choice(..) | Self::Size, Json::String(_))
             | (Self::Size | Self::Nanoseconds, Json::Number(_)) => Some(value.clone()),
             (Self::Number(from, to), Json::Number(number)) => {
                 number.as_i64().filter(|number| (from..=to).contains(number)).map(Json::from)
@@ -169,7 +168,7 @@ impl Kind {
                 number.as_f64().and_then(Number::from_f64).map(Json::Number)
             }
             (Self::Duration | Self::Period | Self::Nanoseconds, Json::String(text)) => {
-                duration(text).map(|duration| print(duration).into())
+                go_duration::parse(text).map(|duration| go_duration::print(duration).into())
             }
             _ => None,
         };
@@ -186,77 +185,5 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(format!("{text:?} {}", Kind::Boolean.expected())),
-    }
-}
-
-/// Reads a duration in Go's notation, as `1m30s`, that is not negative. (`kube::core::Duration` panics at those that are
-/// too long.)
-pub(super) fn duration(text: &str) -> Option<time::Duration> {
-    let is_go_s = text.chars().all(|c| c.is_ascii_digit() || "+-.hmsun\u{b5}\u{3bc}".contains(c));
-    match text {
-        "0" | "+0" | "-0" => Some(time::Duration::ZERO),
-        _ if is_go_s => text.parse::<SignedDuration>().ok()?.try_into().ok(),
-        _ => None,
-    }
-}
-
-/// The notation in which all equal durations are the same.
-pub(super) fn print(duration: time::Duration) -> String {
-    let printer = SpanPrinter::new().designator(Designator::Compact).spacing(Spacing::None);
-    printer.unsigned_duration_to_string(&duration)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_go_s() {
-        for (text, milliseconds, written) in [
-            ("0", 0, "0s"),
-            ("30s", 30_000, "30s"),
-            ("90s", 90_000, "1m30s"),
-            ("1m30s", 90_000, "1m30s"),
-            ("+24h0m0s", 86_400_000, "24h"),
-            ("1.5h", 5_400_000, "1h30m"),
-            ("1m1.25s", 61_250, "1m1s250ms"),
-            ("250000us", 250, "250ms"),
-            ("250000\u{b5}s", 250, "250ms"),
-            ("1000000ns", 1, "1ms"),
-        ] {
-            let duration = duration(text).expect(text);
-            assert_eq!(duration.as_millis(), milliseconds, "{text}");
-            assert_eq!(print(duration), written, "{text}");
-        }
-        for text in [
-            "",
-            "-",
-            "5",
-            "s",
-            "5x",
-            "1.2.3s",
-            ".s",
-            "1m 30s",
-            "PT5S",
-            "1d",
-            "thirty",
-            "-1s",
-            "99999999999999999h",
-        ] {
-            assert_eq!(duration(text), None, "{text}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_duration_is_read_as_it_was_written(nanoseconds: u64) {
-            let given = time::Duration::from_nanos(nanoseconds);
-            proptest::prop_assert_eq!(duration(&print(given)), Some(given));
-        }
-
-        #[test]
-        fn no_text_brings_the_reader_down(text in "[-+0-9.hmsun\u{b5}]{0,12}") {
-            let _ = duration(&text);
-        }
     }
 }

@@ -6,7 +6,8 @@
 //! use it in [`super::settings`].
 
 use super::kind::Kind::{
-    self, Boolean, Choice, Duration, Float, Gates, List, Nanoseconds, Number, Period, Size, Text, Vmodule,
+    self, Boolean, Choice, Duration, Float, Gates, List, Nanoseconds, Number, Period, Size, Text, TextOr,
+    Vmodule,
 };
 
 /// What an option does here.
@@ -119,6 +120,9 @@ options! {
         CONTENT_TYPE: Text("TYPE"), "application/vnd.kubernetes.protobuf", "clientConnection.contentType", "--kube-api-content-type", Used;
         /// How often all objects are listed anew, less up to a half, although no change of them was missed; 0 for never
         RELIST_PERIOD: Duration, "0s", "", "--relist-period", Used;
+        /// Remove the taint with this key from the Node once its Services are programmed, so that no Pod starts before;
+        /// the flag alone means portolan.io/not-ready. It takes the right to patch Nodes
+        REMOVE_TAINT: TextOr("KEY", "portolan.io/not-ready"), "", "", "--remove-taint", Used;
     }
 
     "Servers" Run {
@@ -187,8 +191,9 @@ options! {
         /// Networks of the cluster's Pods, one for each family, separated by a comma; traffic to a ClusterIP from
         /// elsewhere is masqueraded
         CLUSTER_CIDR: Text("CIDR,…"), "", "clusterCIDR", "--cluster-cidr", Used;
-        /// Networks of this node's addresses that answer node ports; a family without any answers on every address. Or
-        /// primary: the first address of each family of the Node object, or every address if there is none
+        /// Networks of this node's addresses that answer node ports; if there are networks alone, a family without any
+        /// answers on every address. Or words: primary, the first address of each family of the Node object, or every
+        /// address if there is no Node; localhost, 127.0.0.1 and ::1, for TCP; all, every address and localhost
         NODEPORT_ADDRESSES: List("CIDR,…"), "primary", "nodePortAddresses", "--nodeport-addresses", Used;
         /// How connections of Pods are recognised: ClusterCIDR, NodeCIDR (of the Node object), BridgeInterface or
         /// InterfaceNamePrefix
@@ -253,7 +258,7 @@ const WINDOWS: &str = "it is for Windows";
 static WITHOUT_EFFECT: &[Row] = &[
     none("configSyncPeriod", "--config-sync-period", Period, "objects are watched", &["15m"], "How often kube-proxy lists all objects again"),
     none("featureGates", "--feature-gates", Gates, "the gates are kube-proxy's", &[], "Experiments of kube-proxy"),
-    none("iptables.localhostNodePorts", "--iptables-localhost-nodeports", Boolean, "node ports do not answer on loopback addresses", &["true"], "Whether node ports answer on loopback addresses"),
+    none("iptables.localhostNodePorts", "--iptables-localhost-nodeports", Boolean, "`localhost` among the nodePortAddresses asks for it", &["true"], "Whether node ports answer on loopback addresses"),
     none("iptables.snatNodeInternalIP", "", Boolean, "there is no iptables mode", &[], "Masquerading of node addresses"),
     none("ipvs.excludeCIDRs", "--ipvs-exclude-cidrs", List("CIDR,…"), IPVS, &[], "Networks that ipvs leaves alone"),
     none("ipvs.minSyncPeriod", "--ipvs-min-sync-period", Duration, IPVS, &["1s"], "Least time between two reconciles of ipvs"),

@@ -18,7 +18,7 @@ use portolan_rules::{
     model::Node,
     plane::{Config, PodDetector},
     ruleset::{Family, Name},
-    selection::node_port_addresses::{NodePortAddresses, NodePortAddressesError},
+    selection::node_port_addresses::{NodePortAddresses, NotANetwork},
 };
 
 use super::{
@@ -87,8 +87,6 @@ pub struct Settings {
     pub node_name: Arc<str>,
     /// Which addresses answer node ports.
     pub node_port_addresses: NodePortAddresses,
-    /// Stands for the node's primary address of its family (`bindAddress`).
-    pub primary_address: Option<IpAddr>,
     /// How connections of Pods are recognised; decides [`Config::pods`] once the node is known.
     pub detect_local: DetectLocal,
     /// Networks of ClusterIPs besides those of ServiceCIDR objects.
@@ -119,12 +117,13 @@ impl Settings {
         let entries = all
             .list(&NODEPORT_ADDRESSES)
             .map(|entry| parse_cidr(entry).map_or_else(|| entry.to_owned(), |network| network.to_string()));
-        let node_port_addresses = entries.collect::<Vec<_>>().join(",").parse();
+        let entries = entries.collect::<Vec<_>>().join(",");
+        let mut node_port_addresses: NodePortAddresses =
+            entries.parse().map_err(|error: NotANetwork| refuse(origin, &NODEPORT_ADDRESSES, error))?;
+        node_port_addresses.bind_address = bind_address(all, origin)?;
         Ok(Self {
             node_name: node_name(all, origin)?,
-            node_port_addresses: node_port_addresses
-                .map_err(|error: NodePortAddressesError| refuse(origin, &NODEPORT_ADDRESSES, error))?,
-            primary_address: primary_address(all, origin)?,
+            node_port_addresses,
             detect_local: detect_local(all, origin)?,
             service_cidrs: networks(all, origin, &SERVICE_CLUSTER_IP_RANGE)?,
             proxy_name: proxy_name(all, origin)?,
@@ -146,21 +145,12 @@ impl Settings {
     /// The addresses that answer node ports, from what the Node object says and from the addresses of the host's
     /// interfaces.
     pub fn node_port_addresses(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
-        self.with_primary(self.node_port_addresses.select(node, host))
+        self.node_port_addresses.select(node, host)
     }
 
     /// Where health checks of Services are answered; the unspecified address for all of a family.
     pub fn health_check_addresses(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
-        self.with_primary(self.node_port_addresses.health_check_addresses(node, host))
-    }
-
-    fn with_primary(&self, mut addresses: BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
-        if let (NodePortAddresses::Primary, Some(primary)) = (&self.node_port_addresses, self.primary_address)
-        {
-            addresses.retain(|address| Family::of(*address) != Family::of(primary));
-            addresses.insert(primary);
-        }
-        addresses
+        self.node_port_addresses.health_check_addresses(node, host)
     }
 }
 
@@ -201,7 +191,7 @@ fn interface(all: &Options, origin: &Origin, row: &Row) -> Result<Arc<str>, Erro
 }
 
 /// `bindAddress`, unless it stands for all addresses.
-fn primary_address(all: &Options, origin: &Origin) -> Result<Option<IpAddr>, Error> {
+fn bind_address(all: &Options, origin: &Origin) -> Result<Option<IpAddr>, Error> {
     let text = all.text(&BIND_ADDRESS);
     let problem = || refuse(origin, &BIND_ADDRESS, format!("{text:?} is not an IP address"));
     let address = parse_ip(text).ok_or_else(problem)?;

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use super::{
     file::{API_VERSION, KIND},
-    kind::{Kind, duration},
+    go_duration,
+    kind::Kind,
     options::{BIND_ADDRESS, Effect, HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS, Row, rows},
 };
 
@@ -66,7 +67,7 @@ impl Options {
 
     /// A duration; zero if it is absent.
     pub fn duration(&self, row: &Row) -> Duration {
-        duration(self.text(row)).unwrap_or_default()
+        go_duration::parse(self.text(row)).unwrap_or_default()
     }
 
     /// The entries of a list.

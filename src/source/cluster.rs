@@ -24,6 +24,7 @@ mod proxy;
 mod reflector;
 mod request;
 mod split;
+mod startup_taint;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ use self::{
     outages::Outages,
     reflector::{Reflector, Reporter, Selectors},
     request::Connection,
+    startup_taint::StartupTaint,
     store::Store,
 };
 use super::event::Inbox;
@@ -178,7 +180,13 @@ async fn watch(
     let (deltas, inbox) = channel(DELTAS);
     let outages = Arc::new(Outages::new(hint));
     let eligibility = Arc::new(EligibilityTracker::new(Arc::clone(&options.node_name)));
-    let reporter = Reporter { deltas, health, outages, eligibility, started: Timestamp::now() };
+    let startup_taint = options.startup_taint.as_deref().map(|key| Arc::new(StartupTaint::new(key)));
+    if let Some(taint) = &startup_taint {
+        let (connection, node) = (connection.clone(), Arc::clone(&options.node_name));
+        tokio::spawn(Arc::clone(taint).remove(connection, node, health.clone()));
+    }
+    let reporter =
+        Reporter { deltas, health, outages, eligibility, startup_taint, started: Timestamp::now() };
     let proxy_name = options.proxy_name.as_deref();
     let (service_labels, slice_labels) = labels(proxy_name);
     let this_node = format!("metadata.name={}", options.node_name);

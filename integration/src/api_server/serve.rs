@@ -44,6 +44,8 @@ const USER: &str = "system:node:n1";
 /// The encoding of long lists, for clients that take it; and from which size on. Watches are never compressed.
 const GZIP: &str = "gzip";
 const COMPRESSED_FROM: usize = 128 << 10;
+/// The media type of JSON patches (RFC 6902).
+const JSON_PATCH: &str = "application/json-patch+json";
 /// How long a body may be.
 const BODY: usize = 1 << 20;
 
@@ -175,6 +177,7 @@ async fn serve(
     let query = query::parameters(&parts.uri);
     let user = authenticate(shared, &parts.headers)?;
     let accepts = |kinds: &str| kinds.contains("json") || kinds.contains("*/*");
+    let kind = parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let accepted = parts.headers.get(ACCEPT).and_then(|kinds| kinds.to_str().ok());
     if accepted.is_some_and(|kinds| !accepts(kinds) && !is_protobuf) {
         return Err(Refusal::not_acceptable());
@@ -243,6 +246,11 @@ async fn serve(
     if let Some(name) = target.name {
         let key = (resource, target.namespace.unwrap_or_default(), name);
         let missing = || Refusal::new(404, format!("{} {:?} not found", resource.name(), key.2));
+        if verb == Verb::Patch && kind == Some(JSON_PATCH) {
+            let patched = patch(&mut shared.store(), &key, document);
+            shared.wake();
+            return patched.map(IntoResponse::into_response);
+        }
         if verb == Verb::Patch {
             let stored = apply(&mut shared.store(), &key, document, parts.uri.path().ends_with("/status"));
             shared.wake();
@@ -317,6 +325,18 @@ fn apply(store: &mut Store, key: &Key, object: Value, is_status: bool) -> Result
             object["status"] = status;
         }
     }
+    store.put(object);
+    Ok(Json(store.get(key).map_or(Value::Null, |stored| Value::clone(stored))))
+}
+
+/// Changes an object by a JSON patch: all of it, or if a test in it fails, nothing.
+fn patch(store: &mut Store, key: &Key, document: Value) -> Result<Json<Value>, Refusal> {
+    let invalid = |problem: String| Refusal::new(422, problem);
+    let operations: json_patch::Patch =
+        serde_json::from_value(document).map_err(|error| Refusal::new(400, error.to_string()))?;
+    let known = store.get(key).map(|known| Value::clone(known));
+    let mut object = known.ok_or_else(|| Refusal::new(404, format!("{:?} not found", key.2)))?;
+    json_patch::patch(&mut object, &operations).map_err(|error| invalid(error.to_string()))?;
     store.put(object);
     Ok(Json(store.get(key).map_or(Value::Null, |stored| Value::clone(stored))))
 }

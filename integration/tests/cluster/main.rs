@@ -13,5 +13,6 @@ mod proxy;
 mod refusals;
 mod scale;
 mod scene;
+mod startup_taint;
 mod sync;
 mod watches;

@@ -55,6 +55,36 @@ fn the_same_file_as_json_is_the_same() {
     assert_eq!(essence(resolve(&["--config", &yaml.name()])), essence(resolve(&["--config", &json.name()])));
 }
 
+/// Newcomer's "Small": the name of the node is shown as it is in effect.
+#[test]
+fn the_name_of_the_node_is_shown_as_it_is_in_effect() {
+    for given in ["NODE.Upper", " node.UPPER "] {
+        let shown = portolan(&["run", "--show-config", "--hostname-override", given]);
+        assert!(shown.stdout.contains("hostnameOverride: node.upper\n"), "{}", shown.stdout);
+    }
+}
+
+/// The table of Go's documentation, by flag and by file; a unit may come again, and in any order.
+#[test]
+fn durations_are_go_s() {
+    for (text, shown) in
+        [(".5s", "500ms"), ("1.5h30m", "2h"), ("1h1m1.5s", "1h1m1s500ms"), ("+5s", "5s"), ("10s1m", "1m10s")]
+    {
+        let file = TestFile::new(&format!("{HEAD}conntrack: {{udpTimeout: {text}}}\n"));
+        for arguments in [&["--conntrack-udp-timeout", text][..], &["--config", &file.name()]] {
+            let shown_is =
+                portolan(&[&["run", "--show-config", "--hostname-override=n"], arguments].concat());
+            assert!(
+                shown_is.stdout.contains(&format!("udpTimeout: {shown}\n")),
+                "{text}: {}",
+                shown_is.stdout
+            );
+        }
+    }
+    let zero = portolan(&["run", "--show-config", "--hostname-override=n", "--conntrack-udp-timeout=0"]);
+    assert!(zero.stdout.contains("udpTimeout: 0s\n"), "{}", zero.stdout);
+}
+
 #[test]
 fn what_is_written_reads_back_to_the_same_settings() {
     enter_namespace();

@@ -53,9 +53,9 @@ fn fields_and_flags_without_meaning_are_named_in_one_line() {
         [r#""Without effect here" options="--feature-gates, --ipvs-scheduler""#]
     );
     assert_eq!(
-        warnings(&["--nodeport-addresses=127.0.0.0/8,10.0.0.0/8", "--proxy-port-range=1-2"]),
+        warnings(&["--nodeport-addresses=127.0.0.2/32,10.0.0.0/8", "--proxy-port-range=1-2"]),
         [
-            r#""Without effect here" options="--proxy-port-range, --nodeport-addresses 127.0.0.0/8 (loopback)""#
+            r#""Without effect here" options="--proxy-port-range, --nodeport-addresses 127.0.0.2/32 (loopback)""#
         ]
     );
 }

@@ -93,7 +93,6 @@ pub fn settings() -> Settings {
     Settings {
         node_name: "node".into(),
         node_port_addresses: "primary".parse().unwrap(),
-        primary_address: None,
         proxy_name: None,
         detect_local: DetectLocal::ClusterCidr(Vec::new()),
         service_cidrs: Vec::new(),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{Container, Probe};
-use portolan_integration::{ApiServer, Family, Namespace, Resource, Verb, eventually, get};
+use portolan_integration::{ApiServer, Family, Namespace, Verb, eventually, get};
 use serde_json::{Value, json};
 
 use crate::{bundles, configuration, one, rbac};
@@ -217,11 +217,7 @@ fn the_rights_are_those_that_the_agent_uses() {
     assert!(everything.is_some(), "{:?}\n{}", kinds(), pod.log());
     let asked = server.requests().into_iter().map(|request| {
         let (group, resource) = match request.resource {
-            Some(Resource::Services) => ("", "services"),
-            Some(Resource::Nodes) => ("", "nodes"),
-            Some(Resource::EndpointSlices) => ("discovery.k8s.io", "endpointslices"),
-            Some(Resource::ServiceCidrs) => ("networking.k8s.io", "servicecidrs"),
-            Some(Resource::Pods) => ("", "pods"),
+            Some(known) => (known.version().split_once('/').map_or("", |(group, _)| group), known.name()),
             None => ("events.k8s.io", "events"),
         };
         [group.to_owned(), resource.to_owned(), format!("{:?}", request.verb).to_lowercase()]
@@ -235,6 +231,7 @@ fn the_rights_are_those_that_the_agent_uses() {
     }
     for (bundle, objects) in bundles() {
         let granted = rbac::granted(&one(&objects, "ClusterRole")["rules"]);
+        let used: BTreeSet<_> = used.iter().cloned().chain(rbac::of_flags(&objects)).collect();
         assert_eq!(granted, used, "{bundle}");
     }
 }

@@ -39,8 +39,28 @@ pub fn granted(rules: &Value) -> BTreeSet<[String; 3]> {
 fn kube_proxy_has_these_rights_and_more() {
     for (bundle, objects) in bundles() {
         let granted_here = granted(&one(&objects, "ClusterRole")["rules"]);
-        assert!(granted_here.is_subset(&granted(&node_proxier())), "{bundle}: {granted_here:?}");
+        let allowed = granted(&node_proxier()).into_iter().chain(of_flags(&objects)).collect();
+        assert!(granted_here.is_subset(&allowed), "{bundle}: {granted_here:?}");
     }
+}
+
+/// The rights that kube-proxy does not have: to remove a taint, where the agent is to do that.
+pub fn of_flags(objects: &[Value]) -> Option<[String; 3]> {
+    let agent = &one(objects, "DaemonSet")["spec"]["template"]["spec"]["containers"][0];
+    let mut flags = agent["command"].as_array().unwrap().iter().filter_map(Value::as_str);
+    flags.any(|flag| flag.starts_with("--remove-taint=")).then(|| ["", "nodes", "patch"].map(str::to_owned))
+}
+
+#[test]
+fn the_right_to_patch_nodes_comes_with_the_component_that_uses_it() {
+    let objects = crate::kustomize::build_with("kustomize/base", "kustomize/components/startup-taint");
+    let role = one(&objects, "ClusterRole");
+    assert_eq!(crate::schema::problems(role), [""; 0]);
+    let right = of_flags(&objects).expect("the agent removes the taint");
+    assert!(granted(&role["rules"]).contains(&right));
+    let agent = &one(&objects, "DaemonSet")["spec"]["template"]["spec"]["containers"][0];
+    let last = agent["command"].as_array().unwrap().last().unwrap();
+    assert_eq!(last, "--remove-taint=portolan.io/not-ready");
 }
 
 #[test]

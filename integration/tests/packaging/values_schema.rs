@@ -31,6 +31,7 @@ pub fn schema() -> Value {
         "extraEnv": objects(),
         "extraVolumes": objects(),
         "extraVolumeMounts": objects(),
+        "removeTaint": text(),
         "initSysctls": flag(),
         "rbac": strict(json!({"create": flag()})),
         "serviceAccount": strict(json!({"create": flag(), "name": text(), "annotations": texts()})),
@@ -81,7 +82,7 @@ fn config() -> Value {
                 json!({"type": ["string", "number", "null"]})
             }
             Kind::List(_) => json!({"type": ["array", "null"], "items": {"type": "string"}}),
-            Kind::Text(_) | Kind::Choice(..) => json!({"type": ["string", "null"]}),
+            Kind::Text(_) | Kind::TextOr(..) | Kind::Choice(..) => json!({"type": ["string", "null"]}),
         };
         field["description"] = row.help.split_whitespace().collect::<Vec<_>>().join(" ").into();
         at["properties"][name] = field;

@@ -8,6 +8,7 @@ mod frontends;
 mod host_network;
 mod iptables;
 mod local;
+mod localhost;
 mod matrix;
 mod node_addresses;
 mod owners;

@@ -68,6 +68,7 @@ pub fn options(timing: Timing) -> Options {
         proxy_name: None,
         needs_pod_networks: false,
         spread: Duration::ZERO,
+        startup_taint: None,
         timing,
     }
 }

@@ -10,73 +10,113 @@ use ipnetwork::IpNetwork;
 
 use crate::{model::Node, ruleset::Family};
 
-/// The setting.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum NodePortAddresses {
-    /// `primary`: the node's primary address of each family, by the Node object. Without a Node
-    /// object it is not known which address that is, and every address but loopback and link-local
-    /// ones counts.
-    #[default]
-    Primary,
+/// The setting: which of the node's addresses answer node ports, all of what it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodePortAddresses {
+    /// `primary`: the node's primary address of each family, by the Node object. Without a Node object it is not known
+    /// which address that is, and every address but loopback and link-local ones counts.
+    pub primary: bool,
+    /// `all`: every address, and the loopback ones as with `localhost`.
+    pub all: bool,
+    /// `localhost`: 127.0.0.1 and `::1`, from the node itself.
+    pub localhost: bool,
     /// The addresses inside these networks. A family of which no network is listed answers on every address, as for
-    /// kube-proxy.
-    Networks(Vec<IpNetwork>),
+    /// kube-proxy, unless there is a word as well.
+    pub networks: Vec<IpNetwork>,
+    /// Stands for the node's primary address of its family (`bindAddress`).
+    pub bind_address: Option<IpAddr>,
 }
 
-/// Why a setting is invalid.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NodePortAddressesError {
-    /// An entry is neither the word nor a network.
-    #[error("{0:?} is neither a network such as 192.0.2.0/24 nor the word primary")]
-    NotANetwork(String),
-    /// The word stands beside networks.
-    #[error("primary cannot be combined with networks")]
-    Mixed,
+impl Default for NodePortAddresses {
+    fn default() -> Self {
+        Self { primary: true, ..Self::networks(Vec::new()) }
+    }
 }
+
+/// An entry of a setting that is neither a word nor a network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is neither a network such as 192.0.2.0/24 nor one of the words primary, localhost and all")]
+pub struct NotANetwork(String);
 
 impl FromStr for NodePortAddresses {
-    type Err = NodePortAddressesError;
+    type Err = NotANetwork;
 
     /// Reads a comma-separated list, as kube-proxy's flag has it. An empty list means `primary`.
     fn from_str(list: &str) -> Result<Self, Self::Err> {
-        let entries: Vec<&str> = list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).collect();
-        match entries.as_slice() {
-            [] | ["primary"] => Ok(Self::Primary),
-            entries if entries.contains(&"primary") => Err(NodePortAddressesError::Mixed),
-            entries => {
-                let network = |entry: &&str| {
-                    let parsed = entry.contains('/').then(|| entry.parse().ok()).flatten();
-                    parsed.ok_or_else(|| NodePortAddressesError::NotANetwork((*entry).to_owned()))
-                };
-                entries.iter().map(network).collect::<Result<_, _>>().map(Self::Networks)
+        let mut setting = Self::networks(Vec::new());
+        for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            match entry {
+                "primary" => setting.primary = true,
+                "localhost" => setting.localhost = true,
+                "all" => setting.all = true,
+                entry => {
+                    let network = entry.contains('/').then(|| entry.parse().ok()).flatten();
+                    setting.networks.push(network.ok_or_else(|| NotANetwork(entry.to_owned()))?);
+                }
             }
         }
+        if !setting.has_words() && setting.networks.is_empty() {
+            setting.primary = true;
+        }
+        Ok(setting)
     }
 }
 
 impl NodePortAddresses {
-    /// Selects from the Node object's addresses and from those of the host's interfaces.
+    /// The addresses inside these networks.
+    pub const fn networks(networks: Vec<IpNetwork>) -> Self {
+        Self { primary: false, all: false, localhost: false, networks, bind_address: None }
+    }
+
+    const fn has_words(&self) -> bool {
+        self.primary || self.all || self.localhost
+    }
+
+    /// Selects from the Node object's addresses and from those of the host's interfaces; never loopback ones.
     pub fn select(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
-        let usable = |address: &&IpAddr| !address.is_loopback() && !address.is_unspecified();
-        match self {
-            Self::Networks(networks) => {
-                let unlisted: Vec<Family> = self.unlisted().collect();
-                let is_inside = |address: &&IpAddr| {
-                    networks.iter().any(|network| network.contains(**address))
-                        || unlisted.contains(&Family::of(**address))
-                };
-                host.iter().filter(usable).filter(is_inside).copied().collect()
-            }
-            Self::Primary if node.addresses.is_empty() => {
-                host.iter().filter(usable).filter(|address| !is_link_local(address)).copied().collect()
-            }
-            Self::Primary => Family::ALL
-                .iter()
-                .filter_map(|family| {
-                    node.addresses.iter().filter(usable).find(|a| Family::of(**a) == *family).copied()
-                })
-                .collect(),
+        let unlisted: Vec<Family> = self.unlisted().collect();
+        let is_selected = |address: &IpAddr| {
+            self.all
+                || self.networks.iter().any(|network| network.contains(*address))
+                || unlisted.contains(&Family::of(*address))
+        };
+        let mut selected: BTreeSet<IpAddr> = host
+            .iter()
+            .filter(|address| is_usable(address))
+            .filter(|address| is_selected(address))
+            .copied()
+            .collect();
+        if self.primary {
+            selected.extend(Family::ALL.into_iter().flat_map(|family| self.primary(family, node, host)));
         }
+        selected
+    }
+
+    /// The primary address of a family, or what it may be.
+    fn primary(&self, family: Family, node: &Node, host: &[IpAddr]) -> Vec<IpAddr> {
+        let of_family = |address: &&IpAddr| Family::of(**address) == family;
+        if let Some(address) = self.bind_address.as_ref().filter(of_family) {
+            return vec![*address];
+        }
+        if node.addresses.is_empty() {
+            let host = host.iter().filter(|address| is_usable(address)).filter(of_family);
+            return host.filter(|address| !is_link_local(address)).copied().collect();
+        }
+        node.addresses
+            .iter()
+            .filter(|address| is_usable(address))
+            .find(of_family)
+            .copied()
+            .into_iter()
+            .collect()
+    }
+
+    /// Whether node ports of a family answer on its loopback address: there is the word for it, or a network of loopback
+    /// addresses that has it. One of all addresses is none.
+    pub fn has_localhost(&self, family: Family) -> bool {
+        let localhost = localhost(family);
+        let mut networks = self.networks.iter().filter(|network| network.ip().is_loopback());
+        self.localhost || self.all || networks.any(|network| network.contains(localhost))
     }
 
     /// The families that answer on every address because only networks of another are listed, and of which the host has
@@ -88,9 +128,9 @@ impl NodePortAddresses {
         self.unlisted().filter(move |family| of.contains(family))
     }
 
-    /// The families of which no network is listed while one of another is.
+    /// The families of which no network is listed while one of another is, and no word.
     fn unlisted(&self) -> impl Iterator<Item = Family> {
-        let networks = if let Self::Networks(networks) = self { &networks[..] } else { &[] };
+        let networks = if self.has_words() { &[] } else { &self.networks[..] };
         let is_listed = |family: &Family| networks.iter().any(|network| Family::of(network.ip()) == *family);
         Family::ALL.into_iter().filter(move |family| !networks.is_empty() && !is_listed(family))
     }
@@ -98,13 +138,16 @@ impl NodePortAddresses {
     /// Where health checks of Services are answered (`healthCheckNodePort`): on the same addresses, or if that is
     /// all of a family that the host has, on the unspecified address, which needs one socket only.
     pub fn health_check_addresses(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
-        let every = |family: &Family| match self {
-            Self::Networks(networks) => {
-                let mut all =
-                    networks.iter().filter(|network| network.prefix() == 0).map(|all| Family::of(all.ip()));
-                all.any(|of| of == *family) || self.unlisted().any(|of| of == *family)
-            }
-            Self::Primary => node.addresses.is_empty(),
+        let every = |family: &Family| {
+            let mut all = self.networks.iter().filter(|network| network.prefix() == 0);
+            let is_unknown = || {
+                let is_bound = self.bind_address.is_some_and(|address| Family::of(address) == *family);
+                self.primary && node.addresses.is_empty() && !is_bound
+            };
+            self.all
+                || all.any(|network| Family::of(network.ip()) == *family)
+                || self.unlisted().any(|of| of == *family)
+                || is_unknown()
         };
         let exists = |family: &Family| host.iter().any(|address| Family::of(*address) == *family);
         let every: Vec<Family> =
@@ -118,6 +161,18 @@ impl NodePortAddresses {
         selected.extend(every.into_iter().map(unspecified));
         selected
     }
+}
+
+/// The loopback address that a family's name `localhost` means.
+pub const fn localhost(family: Family) -> IpAddr {
+    match family {
+        Family::Ip => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        Family::Ip6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    }
+}
+
+fn is_usable(address: &IpAddr) -> bool {
+    !address.is_loopback() && !address.is_unspecified()
 }
 
 fn is_link_local(address: &IpAddr) -> bool {
@@ -193,12 +248,45 @@ mod tests {
     }
 
     #[test]
+    fn words_add_to_each_other_and_to_networks() {
+        let node = ["192.0.2.1", "2001:db8::1"];
+        assert_eq!(selected("localhost", &node, &HOST), addresses(&[]));
+        assert_eq!(selected("primary,localhost", &node, &HOST), addresses(&node));
+        assert_eq!(
+            selected("primary,198.51.100.0/24", &node, &HOST),
+            addresses(&["192.0.2.1", "198.51.100.1", "2001:db8::1"])
+        );
+        assert_eq!(selected("localhost,192.0.2.0/24", &node, &HOST), addresses(&["192.0.2.1"]));
+        let every = addresses(&["192.0.2.1", "198.51.100.1", "2001:db8::1", "fe80::1"]);
+        assert_eq!(selected("all", &node, &HOST), every);
+        assert_eq!(selected("all,primary,10.0.0.0/8", &node, &HOST), every);
+    }
+
+    #[test]
+    fn localhost_answers_where_it_is_asked_for() {
+        for (setting, expected) in [
+            ("", [false, false]),
+            ("primary", [false, false]),
+            ("0.0.0.0/0,::/0", [false, false]),
+            ("primary,localhost", [true, true]),
+            ("localhost", [true, true]),
+            ("all", [true, true]),
+            ("127.0.0.0/8", [true, false]),
+            ("primary,127.0.0.1/32", [true, false]),
+            ("192.0.2.0/24,::1/128", [false, true]),
+            ("127.0.0.2/32", [false, false]),
+        ] {
+            let setting: NodePortAddresses = setting.parse().unwrap();
+            assert_eq!(Family::ALL.map(|family| setting.has_localhost(family)), expected, "{setting:?}");
+        }
+    }
+
+    #[test]
     fn what_is_not_a_network_is_named() {
         let error = "192.0.2.0/24,lan".parse::<NodePortAddresses>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            r#""lan" is neither a network such as 192.0.2.0/24 nor the word primary"#
+            r#""lan" is neither a network such as 192.0.2.0/24 nor one of the words primary, localhost and all"#
         );
-        assert_eq!("primary,10.0.0.0/8".parse::<NodePortAddresses>(), Err(NodePortAddressesError::Mixed));
     }
 }

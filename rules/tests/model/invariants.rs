@@ -105,7 +105,7 @@ fn loopback_answers_no_node_ports() {
         let loopback = Place::Loopback.address(scene.family);
         scene.cluster.host.insert(loopback);
         let all = network(scene.family, "0.0.0.0/0", "::/0");
-        scene.cluster.node_port_addresses = NodePortAddresses::Networks(vec![all]);
+        scene.cluster.node_port_addresses = NodePortAddresses::networks(vec![all]);
         scene.expect("every address", &[("ext1", "node2:30080", "L1 SNAT")]);
         let packet = portolan_rules::simulate::Packet {
             source: loopback,
@@ -123,7 +123,7 @@ fn a_list_of_one_family_leaves_the_other_open() {
     in_both_families(|scene| {
         let mut scene = scene.service(1, "L1").exposed();
         let other = network(scene.family, "2001:db8:2::/64", "192.0.2.0/24");
-        scene.cluster.node_port_addresses = NodePortAddresses::Networks(vec![other]);
+        scene.cluster.node_port_addresses = NodePortAddresses::networks(vec![other]);
         let flows = ["node1:30080", "node2:30080", "VIP1:80"].map(|to| ("ext1", to, "L1 SNAT"));
         scene.expect("a list of the other family", &flows);
     });
@@ -135,7 +135,7 @@ fn a_family_without_a_primary_address_is_closed() {
     in_both_families(|scene| {
         let mut scene = scene.service(1, "L1").exposed();
         let other = network(scene.family, "2001:db8:2::/64", "192.0.2.0/24");
-        scene.cluster.node_port_addresses = NodePortAddresses::Primary;
+        scene.cluster.node_port_addresses = NodePortAddresses::default();
         scene.cluster.node.addresses = vec![other.ip()];
         let flows = [
             ("ext1", "node1:30080", "untouched"),

@@ -25,10 +25,11 @@ fn write(cluster: &Cluster, out: &mut String) -> fmt::Result {
         PodDetector::Interface { name, prefix: false } => format!("interface {name}"),
         PodDetector::Interface { name, prefix: true } => format!("interfaces {name}*"),
     };
-    let node_port_addresses = match &cluster.node_port_addresses {
-        NodePortAddresses::Primary => "primary".to_owned(),
-        NodePortAddresses::Networks(networks) => list(networks),
-    };
+    let NodePortAddresses { primary, all, localhost, networks, .. } = &cluster.node_port_addresses;
+    let words = [(primary, "primary"), (all, "all"), (localhost, "localhost")];
+    let words = words.into_iter().filter(|(is_there, _)| **is_there).map(|(_, word)| word.to_owned());
+    let networks = networks.iter().map(ToString::to_string);
+    let node_port_addresses = words.chain(networks).collect::<Vec<_>>().join(",");
     writeln!(out, "# pods: {pods}; node port addresses: {node_port_addresses}")?;
     writeln!(out, "# masquerade all: {}, bit {}", config.masquerade_all, config.masquerade_bit)?;
     writeln!(out, "# addresses of this node's interfaces: {}", list(&cluster.host))?;

@@ -172,7 +172,7 @@ fn node_port() {
         let mut scene = scene;
         let all = network(scene.family, "192.0.2.0/24", "2001:db8:2::/64");
         scene.cluster.node_port_addresses =
-            portolan_rules::selection::node_port_addresses::NodePortAddresses::Networks(vec![all]);
+            portolan_rules::selection::node_port_addresses::NodePortAddresses::networks(vec![all]);
         scene.expect("NodePort, second node IP listed", &flows("L1+R1 SNAT"));
         scene.expect("NodePort of another node", &[("L9", "othernode1:30080", "untouched")]);
     });

@@ -205,11 +205,16 @@ fn networks(list: &[&str]) -> Vec<IpNetwork> {
 
 fn node_port_addresses() -> impl Strategy<Value = NodePortAddresses> {
     select(vec![
-        NodePortAddresses::Primary,
-        NodePortAddresses::Networks(networks(&["0.0.0.0/0", "::/0"])),
-        NodePortAddresses::Networks(networks(&["192.0.2.0/30"])),
-        NodePortAddresses::Networks(networks(&["192.0.2.2/32", "2001:db8:2::2/128", "198.51.100.0/24"])),
+        "primary",
+        "0.0.0.0/0,::/0",
+        "192.0.2.0/30",
+        "192.0.2.2/32,2001:db8:2::2/128,198.51.100.0/24",
+        "primary,192.0.2.2/32",
+        "localhost,192.0.2.2/32",
+        "localhost",
+        "all",
     ])
+    .prop_map(|setting| setting.parse().expect("a setting"))
 }
 
 fn config() -> impl Strategy<Value = Config> {

@@ -27,7 +27,7 @@ Examples:
 pub struct RunArgs {
     /// File or directory with manifests (YAML or JSON), or - for standard input, in place of an API server; may
     /// be repeated
-    #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = ["kubeconfig", "master"])]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = ["kubeconfig", "master", "remove-taint"])]
     pub filenames: Vec<PathBuf>,
 
     /// Program the kernel once and exit; needs -f

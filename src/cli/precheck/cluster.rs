@@ -10,7 +10,8 @@ use crate::{
 const SHOWN: usize = 5;
 
 pub fn check(settings: &RunSettings) -> Vec<Check> {
-    match Cluster::new(&settings.api, Options::from(&settings.node)) {
+    let startup_taint = settings.api.startup_taint.as_deref().map(Into::into);
+    match Cluster::new(&settings.api, Options { startup_taint, ..Options::from(&settings.node) }) {
         Ok(cluster) => describe(&cluster.inspect(), &settings.node.node_name),
         Err(error) => {
             let hint = "give --kubeconfig or --config with clientConnection.kubeconfig, as the agent has it";
@@ -67,7 +68,8 @@ fn describe(inspection: &Inspection, node: &str) -> Vec<Check> {
 }
 
 fn rights(missing: &[crate::source::cluster::Right]) -> Vec<Check> {
-    let hint = "the ClusterRole of docker/kustomize/base/rbac.yaml grants all of them, and so does system:node-proxier";
+    let hint = "the ClusterRole of docker/kustomize/base/rbac.yaml grants all of them, and so does system:node-proxier; \
+                patching nodes is for --remove-taint, and of docker/kustomize/components/startup-taint";
     let names = |is_needed: bool| -> Vec<String> {
         missing.iter().filter(|right| right.is_needed == is_needed).map(ToString::to_string).collect()
     };

@@ -131,6 +131,7 @@ pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), StartEr
 pub fn cluster(settings: &RunSettings) -> Result<Cluster, StartError> {
     let mut options = Options::from(&settings.node);
     options.timing.relist = settings.api.relist;
+    options.startup_taint = settings.api.startup_taint.as_deref().map(Into::into);
     Cluster::new(&settings.api, options).map_err(|source| {
         if settings.api.kubeconfig.is_some() {
             let place = settings.origin.name(&KUBECONFIG);

@@ -92,6 +92,8 @@ pub struct ApiSettings {
     pub is_json: bool,
     /// How often all objects are listed anew, less up to a half (`--relist-period`); `None` for never.
     pub relist: Option<Duration>,
+    /// The key of the taint that this Node keeps until its Services are programmed (`--remove-taint`).
+    pub startup_taint: Option<String>,
 }
 
 /// A value that something outside this process is to have.

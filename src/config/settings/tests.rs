@@ -35,7 +35,7 @@ fn leading_zeros_are_decimal_as_in_objects() {
     let args = args(&[(&NODEPORT_ADDRESSES, "192.000.002.0/24"), (&CLUSTER_CIDR, "010.0.0.0/8")]);
     let settings = Settings::new(&args).unwrap();
     assert_eq!(settings.detect_local, DetectLocal::ClusterCidr(vec!["10.0.0.0/8".parse().unwrap()]));
-    let networks = NodePortAddresses::Networks(vec!["192.0.2.0/24".parse().unwrap()]);
+    let networks = NodePortAddresses::networks(vec!["192.0.2.0/24".parse().unwrap()]);
     assert_eq!(settings.node_port_addresses, networks);
 }
 

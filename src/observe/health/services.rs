@@ -1,7 +1,7 @@
 //! Health checks of Services (`healthCheckNodePort`): what the reconciler sends to the servers.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     net::IpAddr,
     sync::{
         Arc,
@@ -15,6 +15,8 @@ use portolan_rules::{
     state::State,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::tracked::Tracked;
 
 /// A change of what the servers answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,10 +41,8 @@ pub struct HealthChecks {
 #[derive(Debug, Default)]
 pub struct ServiceHealth {
     servers: Option<(UnboundedSender<HealthCheckChange>, Arc<AtomicUsize>)>,
-    known: HashMap<ObjectName, HealthCheck>,
+    checks: Tracked<HealthCheck>,
     addresses: BTreeSet<IpAddr>,
-    /// Services that changed since the last update.
-    changed: BTreeSet<ObjectName>,
 }
 
 impl ServiceHealth {
@@ -56,15 +56,9 @@ impl ServiceHealth {
 
     /// Notes which Services are about to be compiled. To be called before they are: the compiler takes that list.
     pub fn note(&mut self, state: &State) {
-        if self.servers.is_none() {
-            return;
+        if self.servers.is_some() {
+            self.checks.note(state, |service| service.health_check_node_port.is_some());
         }
-        let matters = |name: &ObjectName| {
-            let service = state.get(name).and_then(|entry| entry.service.as_deref());
-            self.known.contains_key(name) || service.is_some_and(|s| s.health_check_node_port.is_some())
-        };
-        let changed: Vec<_> = state.dirty().iter().filter(|name| matters(name)).cloned().collect();
-        self.changed.extend(changed);
     }
 
     /// Sends the servers the addresses on which to answer.
@@ -79,20 +73,7 @@ impl ServiceHealth {
     pub fn update(&mut self, state: &State) {
         let Some((_, failing)) = &self.servers else { return };
         let retry = failing.load(Ordering::Relaxed) > 0;
-        // Services may have been put in quarantine since: the kernel refused them.
-        self.changed
-            .extend(state.quarantined().iter().filter(|name| self.known.contains_key(*name)).cloned());
-        let mut changes = Vec::new();
-        for name in std::mem::take(&mut self.changed) {
-            let check = state.get(&name).and_then(|entry| health_check(entry, state.node()));
-            let before = match check {
-                Some(check) => self.known.insert(name.clone(), check),
-                None => self.known.remove(&name),
-            };
-            if before != check {
-                changes.push((name, check));
-            }
-        }
+        let changes = self.checks.changes(state, |entry| health_check(entry, state.node()));
         if retry || !changes.is_empty() {
             self.send(HealthCheckChange::Services(changes));
         }

@@ -58,6 +58,9 @@ pub const RIGHTS: [Right; 10] = {
     ]
 };
 
+/// What the agent does beyond that with `--remove-taint`.
+const STARTUP_TAINT: Right = Right { verb: "patch", group: "", resource: "nodes", is_needed: false };
+
 impl std::fmt::Display for Right {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let separator = if self.group.is_empty() { "" } else { "." };
@@ -89,11 +92,12 @@ impl Cluster {
     pub fn inspect(mut self) -> Inspection {
         self.connection.timing.response = PATIENCE;
         let Self { runtime, connection, url, options, .. } = self;
+        let rights = RIGHTS.into_iter().chain(options.startup_taint.as_ref().map(|_| STARTUP_TAINT));
         let inspection = runtime.block_on(async {
             let node = node(&connection, &options.node_name).await;
             // An API server that does not answer is not asked ten times more.
             let missing_rights =
-                if node.is_err() { Ok(Vec::new()) } else { missing_rights(&connection).await };
+                if node.is_err() { Ok(Vec::new()) } else { missing_rights(&connection, rights).await };
             let service_addresses = service_addresses(&connection, &url).await;
             Inspection {
                 url: url.to_string(),
@@ -108,7 +112,7 @@ impl Cluster {
 }
 
 /// The objects at a path.
-async fn list(
+pub(super) async fn list(
     connection: &Connection,
     path: &str,
     parameters: &[(&str, &str)],
@@ -132,9 +136,12 @@ async fn node(connection: &Connection, name: &str) -> Result<Option<Vec<String>>
 }
 
 /// Asks for every right, as `kubectl auth can-i` does; whoever is logged in may ask.
-async fn missing_rights(connection: &Connection) -> Result<Vec<Right>, RequestError> {
+async fn missing_rights(
+    connection: &Connection,
+    rights: impl Iterator<Item = Right>,
+) -> Result<Vec<Right>, RequestError> {
     let mut missing = Vec::new();
-    for right in RIGHTS {
+    for right in rights {
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",

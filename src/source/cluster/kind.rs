@@ -49,6 +49,11 @@ pub(super) trait Watched: DeserializeOwned + Send + Sync + 'static {
         None
     }
 
+    /// Whether this node has the taint with this key, if this kind decides it.
+    fn has_taint(_all: &Models<Self::Model>, _key: &str) -> Option<bool> {
+        None
+    }
+
     /// When the change that this object shows began.
     fn trigger(&self) -> Option<Timestamp> {
         None
@@ -113,11 +118,12 @@ impl Watched for EndpointSlice {
     }
 }
 
-/// This node, and whether it is eligible.
+/// This node, whether it is eligible, and the keys of its taints.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ThisNode {
     node: Arc<model::Node>,
     eligible: bool,
+    taints: Vec<Box<str>>,
 }
 
 impl Watched for Node {
@@ -132,7 +138,8 @@ impl Watched for Node {
 
     fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<ThisNode>, FieldError> {
         let node = Arc::new(self.to_model(id, context)?);
-        Ok(Some(ThisNode { node, eligible: self.is_eligible() }))
+        let taints = self.taints().map(Into::into).collect();
+        Ok(Some(ThisNode { node, eligible: self.is_eligible(), taints }))
     }
 
     fn one(_: ObjectName, model: Option<Arc<ThisNode>>, _: &Models<Self::Model>) -> Change {
@@ -148,6 +155,10 @@ impl Watched for Node {
             None => Eligibility::Missing,
             Some((_, this)) => Eligibility::of(this.eligible),
         })
+    }
+
+    fn has_taint(all: &Models<ThisNode>, key: &str) -> Option<bool> {
+        Some(all.iter().any(|(_, this)| this.taints.iter().any(|taint| **taint == *key)))
     }
 }
 

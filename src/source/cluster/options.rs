@@ -20,6 +20,8 @@ pub struct Options {
     pub needs_pod_networks: bool,
     /// The longest delay before the first request, so that nodes that are started together do not ask together.
     pub spread: Duration,
+    /// The key of the taint that this Node keeps until its Services are programmed.
+    pub startup_taint: Option<Box<str>>,
     /// Timeouts and intervals.
     pub timing: Timing,
 }
@@ -31,6 +33,7 @@ impl From<&Settings> for Options {
             proxy_name: settings.proxy_name.clone(),
             needs_pod_networks: settings.detect_local == DetectLocal::NodeCidr,
             spread: SPREAD,
+            startup_taint: None,
             timing: Timing::default(),
         }
     }

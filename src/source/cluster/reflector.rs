@@ -21,6 +21,7 @@ use super::{
     machine::{Machine, Now, Outage},
     outages::Outages,
     request::{Connection, Lines, with_parameters},
+    startup_taint::StartupTaint,
     store::{self, Listing, Store, remove},
 };
 use crate::{
@@ -35,6 +36,8 @@ pub(super) struct Reporter {
     pub health: Health,
     pub outages: Arc<Outages>,
     pub eligibility: Arc<EligibilityTracker>,
+    /// The taint to be removed, if there is one.
+    pub startup_taint: Option<Arc<StartupTaint>>,
     /// Endpoint changes that began earlier do not count for the latency of the agent.
     pub started: Timestamp,
 }
@@ -360,6 +363,11 @@ impl<W: Watched> Reflector<W> {
     async fn changed(&mut self, listed: Option<usize>, change: Change, trigger: Option<Timestamp>) {
         if let Some(eligibility) = W::eligibility(self.store.models()) {
             self.reporter.eligibility.update(eligibility, &self.reporter.health);
+        }
+        if let Some(taint) = &self.reporter.startup_taint
+            && let Some(is_there) = W::has_taint(self.store.models(), taint.key())
+        {
+            taint.note(is_there);
         }
         self.send(Delta::Changed { kind: W::KIND, listed, change, trigger }).await;
     }

@@ -85,7 +85,6 @@ fn agent(synthetic: &Synthetic, services: u32, kernel: Kernel) -> Agent {
     let settings = Settings {
         node_name: "node".into(),
         node_port_addresses: portolan_rules::selection::node_port_addresses::NodePortAddresses::default(),
-        primary_address: None,
         detect_local: DetectLocal::ClusterCidr(Vec::new()),
         service_cidrs: Vec::new(),
         proxy_name: None,

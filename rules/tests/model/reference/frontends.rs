@@ -96,24 +96,21 @@ fn oldest<'a>(
         .find_map(|(service, port)| frontend(service, port))
 }
 
-/// `--nodeport-addresses`: the first address of each family of the Node object, or what the host has in
-/// the networks, and all that it has of a family without networks. Never loopback.
+/// `--nodeport-addresses`: the first address of each family of the Node object (`primary`), what the host has (`all`), or
+/// what it has in the networks; without a word, all that it has of a family without networks. Never loopback.
 fn answers_node_ports(cluster: &Cluster, address: IpAddr) -> bool {
     let node = &cluster.node.addresses;
-    !address.is_loopback()
-        && match &cluster.node_port_addresses {
-            NodePortAddresses::Networks(networks) => {
-                let mut of_family =
-                    networks.iter().filter(|network| network.is_ipv4() == address.is_ipv4()).peekable();
-                cluster.host.contains(&address)
-                    && (of_family.peek().is_none() || of_family.any(|network| network.contains(address)))
-            }
-            // Which one is the primary address is not known.
-            NodePortAddresses::Primary if node.is_empty() => cluster.host.contains(&address),
-            NodePortAddresses::Primary => {
-                node.iter().find(|primary| primary.is_ipv4() == address.is_ipv4()) == Some(&address)
-            }
-        }
+    let is_of_host = cluster.host.contains(&address);
+    let NodePortAddresses { primary, all, localhost, networks, .. } = &cluster.node_port_addresses;
+    let mut of_family = networks.iter().filter(|network| network.is_ipv4() == address.is_ipv4()).peekable();
+    let is_open = !networks.is_empty() && of_family.peek().is_none() && !(*primary || *all || *localhost);
+    let is_listed = *all || is_open || of_family.any(|network| network.contains(address));
+    let is_primary = match node.iter().find(|primary| primary.is_ipv4() == address.is_ipv4()) {
+        // Which one is the primary address is not known.
+        None => node.is_empty() && is_of_host,
+        first => first == Some(&address),
+    };
+    !address.is_loopback() && (is_of_host && is_listed || *primary && is_primary)
 }
 
 /// Whether `loadBalancerSourceRanges` let a source in. Ranges of the other family restrict nothing.

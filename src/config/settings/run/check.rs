@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-use portolan_rules::selection::node_port_addresses::NodePortAddresses;
+use ipnetwork::IpNetwork;
+use portolan_rules::{ruleset::Family, selection::node_port_addresses::localhost};
 
 use super::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings, SyncSettings, Wish};
 use crate::config::{
     Effect, Error, Options, Origin, Place,
-    kind::print,
+    go_duration::print,
     options::{self, Row, rows},
     settings::{Settings, refuse, socket_path},
     values::text,
@@ -71,8 +72,12 @@ impl RunSettings {
     /// Checks options as they are given, without defaults.
     pub(super) fn check(given: &Options, origin: Origin) -> Result<Self, Error> {
         mode(given, &origin)?;
-        let all = given.complete();
+        let mut all = given.complete();
         let node = Settings::check(&all, &origin)?;
+        if !all.text(&options::HOSTNAME_OVERRIDE).is_empty() {
+            // As it is in effect: trimmed, in lower case.
+            all.set(&options::HOSTNAME_OVERRIDE, Some((*node.node_name).into()));
+        }
         let socket = socket(given, &node.config.table);
         let mut settings = Self {
             node,
@@ -109,11 +114,13 @@ impl RunSettings {
         }
         self.without_effect.sort();
         self.without_effect.dedup();
-        if let NodePortAddresses::Networks(networks) = &self.node.node_port_addresses {
-            let loopback = networks.iter().filter(|network| network.ip().is_loopback());
-            let name = self.origin.short_name(&options::NODEPORT_ADDRESSES);
-            self.without_effect.extend(loopback.map(|network| format!("{name} {network} (loopback)")));
-        }
+        let networks = self.node.node_port_addresses.networks.iter();
+        let is_without_effect = |network: &&IpNetwork| {
+            network.ip().is_loopback() && !network.contains(localhost(Family::of(network.ip())))
+        };
+        let name = self.origin.short_name(&options::NODEPORT_ADDRESSES);
+        let loopback = networks.filter(is_without_effect);
+        self.without_effect.extend(loopback.map(|network| format!("{name} {network} (loopback)")));
         for (row, server) in [(&options::HEALTHZ_PORT, self.healthz), (&options::METRICS_PORT, self.metrics)]
         {
             let is_effective = given.number::<u16>(row) == server.map_or(0, |server| server.port());
@@ -250,7 +257,33 @@ fn api(all: &Options, origin: &Origin) -> Result<ApiSettings, Error> {
         kubeconfig: of(&options::KUBECONFIG).map(Into::into),
         context: None,
         master: master.map(str::to_owned),
+        startup_taint: startup_taint(all, origin)?,
     })
+}
+
+/// The key of a taint, which is that of a label.
+fn startup_taint(all: &Options, origin: &Origin) -> Result<Option<String>, Error> {
+    let text = all.text(&options::REMOVE_TAINT);
+    let is_part = |part: &str, longest: usize, others: &str| {
+        (1..=longest).contains(&part.len())
+            && part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.ends_with(|c: char| c.is_ascii_alphanumeric())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
+    };
+    let is_key = match text.split_once('/') {
+        Some((domain, name)) => is_part(domain, 253, "-.") && is_part(name, 63, "-_."),
+        None => is_part(text, 63, "-_."),
+    };
+    match text {
+        "" => Ok(None),
+        key if is_key => Ok(Some(key.to_owned())),
+        key => {
+            let problem = format!(
+                "{key:?} is not the key of a taint such as portolan.io/not-ready, without value and effect"
+            );
+            Err(refuse(origin, &options::REMOVE_TAINT, problem))
+        }
+    }
 }
 
 /// Reads the URL of an API server. The scheme may be missing, as for client-go: it is then https if `is_tls`, else

@@ -10,8 +10,14 @@ use crate::{
 };
 
 fn options() -> Options {
-    let (timing, spread) = (Timing::default(), Duration::ZERO);
-    Options { node_name: "n1".into(), proxy_name: None, needs_pod_networks: false, spread, timing }
+    Options {
+        node_name: "n1".into(),
+        proxy_name: None,
+        needs_pod_networks: false,
+        spread: Duration::ZERO,
+        startup_taint: None,
+        timing: Timing::default(),
+    }
 }
 
 fn error(kubeconfig: Option<PathBuf>, master: Option<&str>) -> String {

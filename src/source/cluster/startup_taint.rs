@@ -1,0 +1,151 @@
+//! Removes the startup taint (`--remove-taint`) from this Node once its Services are programmed.
+//!
+//! The taint keeps Pods away that would find no Services. The Node is registered with it, as by the kubelet's
+//! `--register-with-taints`; a Node that is registered again has the taint again, and loses it again.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{sync::watch, time::sleep};
+use tracing::{info, warn};
+
+use super::{
+    error::{Reason, RequestError},
+    inspect::list,
+    request::Connection,
+};
+use crate::{jitter::jitter, observe::health::Health};
+
+/// How often it is looked whether the Services are programmed, until they are.
+const POLL: Duration = Duration::from_millis(200);
+/// How often a change by others in between has it read the Node again at once.
+const CONFLICTS: u32 = 5;
+
+/// Where a Node has its taints.
+const TAINTS: &str = "/spec/taints";
+
+/// The taint, and whether the Node has it.
+pub(super) struct StartupTaint {
+    key: Box<str>,
+    is_there: watch::Sender<bool>,
+}
+
+impl StartupTaint {
+    /// The taint with this key; the Node is not known yet.
+    pub fn new(key: &str) -> Self {
+        Self { key: key.into(), is_there: watch::Sender::new(false) }
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Notes whether the Node has it.
+    pub fn note(&self, is_there: bool) {
+        // Every change of the Node is a reason to look again.
+        self.is_there.send_replace(is_there);
+    }
+
+    /// Removes it whenever the Node has it and the Services are programmed. Never ends.
+    pub async fn remove(self: Arc<Self>, connection: Connection, node: Arc<str>, health: Health) {
+        let mut is_there = self.is_there.subscribe();
+        // Once is enough: an outage of the API server later on leaves the rules in place.
+        while !health.report().is_ready() {
+            sleep(POLL).await;
+        }
+        let (key, mut logged, mut wait) = (&*self.key, None, connection.timing.first_retry);
+        loop {
+            // The sender is `self`, so that this does not fail.
+            let _ = is_there.wait_for(|is_there| *is_there).await;
+            is_there.mark_unchanged();
+            let error = match self.try_to_remove(&connection, &node).await {
+                Ok(removed) => {
+                    if removed {
+                        info!(node = &*node, taint = key, "Startup taint removed: Services are programmed");
+                    }
+                    (logged, wait) = (None, connection.timing.first_retry);
+                    // Until the watch shows the Node without it, or with it again.
+                    let _ = is_there.changed().await;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if logged.as_ref() != Some(&error.reason) {
+                let hint = if error.reason.is_denied() {
+                    "; it takes the right to patch nodes (docker/kustomize/components/startup-taint, removeTaint of the \
+                     chart)"
+                } else {
+                    ""
+                };
+                warn!(node = &*node, taint = key, err = %format_args!("{error}{hint}"), "Startup taint cannot be removed; trying again");
+                logged = Some(error.reason);
+            }
+            sleep(error.retry_after.unwrap_or_default().max(jitter(wait, fastrand::f64()))).await;
+            wait = (wait * 2).min(connection.timing.last_retry);
+        }
+    }
+
+    /// Removes it if the Node has it; false if it has not.
+    async fn try_to_remove(&self, connection: &Connection, node: &str) -> Result<bool, RequestError> {
+        let name = format!("metadata.name={node}");
+        let this_node = format!("/api/v1/nodes/{node}");
+        for conflicts in 0.. {
+            // Read with a list, which a proxy is permitted; `get` may not be.
+            let nodes = list(connection, "/api/v1/nodes", &[("fieldSelector", &name)]).await?;
+            let Some(patch) = nodes.first().and_then(|node| self.patch(&node["spec"]["taints"])) else {
+                return Ok(false);
+            };
+            let patch = patch.to_string().into_bytes();
+            match connection.write("PATCH", &this_node, "application/json-patch+json", patch).await {
+                Ok(_) => return Ok(true),
+                // The taints are not those that were read.
+                Err(RequestError { reason: Reason::Refused { .. }, .. }) if conflicts < CONFLICTS => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The JSON patch that takes it from these taints, and is refused if they are no longer these; nothing if it is not
+    /// among them.
+    fn patch(&self, taints: &Value) -> Option<Value> {
+        let all = taints.as_array()?;
+        let rest: Vec<&Value> = all.iter().filter(|taint| taint["key"] != *self.key).collect();
+        if rest.len() == all.len() {
+            return None;
+        }
+        let change = if rest.is_empty() {
+            json!({"op": "remove", "path": TAINTS})
+        } else {
+            json!({"op": "replace", "path": TAINTS, "value": rest})
+        };
+        Some(json!([{"op": "test", "path": TAINTS, "value": taints}, change]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_taint_goes_with_every_effect_and_the_others_stay() {
+        let taint = StartupTaint::new("portolan.io/not-ready");
+        let ours = |effect: &str| json!({"key": "portolan.io/not-ready", "effect": effect});
+        let other = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule", "timeAdded": "x"});
+        let all = json!([ours("NoSchedule"), other, ours("NoExecute")]);
+        let patch = taint.patch(&all).unwrap();
+        assert_eq!(
+            patch,
+            json!([
+                {"op": "test", "path": "/spec/taints", "value": all},
+                {"op": "replace", "path": "/spec/taints", "value": [other]},
+            ])
+        );
+        let alone = json!([ours("NoSchedule")]);
+        assert_eq!(taint.patch(&alone).unwrap()[1], json!({"op": "remove", "path": "/spec/taints"}));
+        for without in [json!(null), json!([]), json!([other])] {
+            assert_eq!(taint.patch(&without), None);
+        }
+    }
+}
