@@ -14,7 +14,6 @@ pub mod options;
 pub mod settings;
 mod values;
 
-pub(crate) use self::kind::boolean;
 pub use self::{
     error::{Error, Origin, Place},
     flags::{RulesFlags, RunFlags, Words},
@@ -22,3 +21,4 @@ pub use self::{
     options::{Effect, Row, Scope, rows},
     values::Options,
 };
+pub(crate) use self::{go_duration::parse as parse_duration, kind::boolean};

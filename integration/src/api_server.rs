@@ -122,6 +122,11 @@ impl ApiServer {
         self.shared.denied().insert((verb.into(), resource.into()));
     }
 
+    /// Completes the objects that clients create from now on, as a real server gives addresses to Services.
+    pub fn assign(&self, assign: impl Fn(&mut Value) + Send + 'static) {
+        *self.shared.assign() = Some(Box::new(assign));
+    }
+
     /// The namespace that the server is in.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace

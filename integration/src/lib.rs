@@ -12,6 +12,7 @@
 mod agent;
 mod api_server;
 mod commits;
+mod connectivity_server;
 mod http;
 pub mod kube_proxy;
 mod lab;
@@ -35,6 +36,7 @@ pub use self::{
         THREAD as API_SERVER_THREAD, Verb, Wrong,
     },
     commits::{Commits, Moment},
+    connectivity_server::ConnectivityServer,
     http::{Response, get, request, send},
     lab::{
         CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, enter_fresh_namespace, eventually,

@@ -139,7 +139,7 @@ impl RealServer {
                 item
             })
         };
-        Resource::ALL.into_iter().filter(|resource| *resource != Resource::Pods).flat_map(list).collect()
+        Resource::OF_AGENTS.into_iter().flat_map(list).collect()
     }
 
     fn request(&self, method: &str, url: &str, document: Option<(&str, &Value)>) -> Value {

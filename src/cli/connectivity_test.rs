@@ -1,5 +1,6 @@
 //! `connectivity-test`: connects to each frontend of a Service from Pods, nodes and here, and reports who answered.
 
+mod created;
 mod probe;
 mod server;
 
@@ -8,6 +9,8 @@ use std::{
     fmt::Write as _,
     net::SocketAddr,
     process::ExitCode,
+    thread,
+    time::{Duration, Instant},
 };
 
 use portolan_rules::{
@@ -21,11 +24,16 @@ use serde_json::{Value, json};
 
 use super::{
     arguments::{ConnectivityTestArgs, ConnectivityTestOutput},
-    explain::{self, Scene, kind},
+    explain::{self, Scene, cluster, kind},
 };
+use created::Created;
 
 /// So many connections at most until a Pod is led to itself: with ten endpoints, one of 300 misses that once in 10^13.
 const UNTIL_HAIRPIN: u32 = 300;
+
+/// How long nodes may take to program the Services that were just created, and how often that is tried.
+const PROGRAMMED: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
 
 /// A place to connect from.
 struct Source {
@@ -71,18 +79,63 @@ pub fn connectivity_test(args: &ConnectivityTestArgs) -> ExitCode {
     if args.serve {
         return server::serve(args.port);
     }
-    let scene = match Scene::open(&args.view) {
-        Ok(scene) => scene,
-        Err(code) => return code,
+    let Some(service) = &args.service else { return create(args) };
+    match Scene::open(&args.view) {
+        Ok(scene) => test(args, &scene, service, &args.sources, false),
+        Err(code) => code,
+    }
+}
+
+/// Creates the servers, tests, and removes them.
+fn create(args: &ConnectivityTestArgs) -> ExitCode {
+    if !args.view.filenames.is_empty() || args.view.socket.is_some() {
+        eprintln!(
+            "portolan: which Service of these? Give NAMESPACE/NAME; servers are created in a cluster only"
+        );
+        return explain::error();
+    }
+    let view = &args.view;
+    let opened = Scene::settings(view)
+        .and_then(|settings| cluster::open(view.kubeconfig.clone(), view.context.clone(), &settings));
+    let objects = match opened {
+        Ok(cluster) => cluster.objects(),
+        Err(error) => {
+            super::fail(&error);
+            return explain::error();
+        }
     };
+    let args = args.clone();
+    created::with(Created::new(objects, args.namespace.clone()), move |created| {
+        if let Err(problem) = created.create(&args) {
+            super::fail(&problem);
+            return explain::error();
+        }
+        match Scene::of_cluster(&args.view) {
+            Ok(scene) => test(&args, &scene, &created.service(), &[created.nodes()], true),
+            Err(code) => code,
+        }
+    })
+}
+
+/// Connects to every frontend of a Service, from its endpoints and from those of others.
+fn test(
+    args: &ConnectivityTestArgs,
+    scene: &Scene,
+    service: &str,
+    others: &[String],
+    is_new: bool,
+) -> ExitCode {
     let view = scene.view();
-    let (doors, sources) = match prepare(args, &view) {
+    let (doors, sources) = match prepare(&view, service, others) {
         Ok(prepared) => prepared,
         Err(problem) => {
             eprintln!("portolan: {problem}");
             return explain::error();
         }
     };
+    if is_new {
+        wait_until_programmed(&sources, &doors);
+    }
     let outcomes: Vec<Outcome<'_>> =
         sources.iter().flat_map(|source| run(source, &doors, args.attempts.into())).collect();
     let text = match args.output {
@@ -97,15 +150,15 @@ pub fn connectivity_test(args: &ConnectivityTestArgs) -> ExitCode {
 }
 
 /// The frontends of the Service, and the places to connect from.
-fn prepare(args: &ConnectivityTestArgs, view: &View<'_>) -> Result<(Vec<Door>, Vec<Source>), String> {
-    let (service, entry) = find(view, args.service.as_deref().unwrap_or_default())?;
+fn prepare(view: &View<'_>, service: &str, others: &[String]) -> Result<(Vec<Door>, Vec<Source>), String> {
+    let (service, entry) = find(view, service)?;
     let doors = doors(view, service);
     if doors.is_empty() {
         return Err(format!("Service {} has no port of TCP or UDP", service.name));
     }
     let mut sources = vec![Source { name: "here".to_owned(), server: None, is_endpoint: false }];
     sources.extend(servers(entry, true)?);
-    for other in &args.sources {
+    for other in others {
         sources.extend(servers(find(view, other)?.1, false)?);
     }
     if sources.len() == 1 {
@@ -158,6 +211,21 @@ fn servers(entry: &ServiceState, is_endpoint: bool) -> Result<Vec<Source>, Strin
     }
     let source = |(name, server)| Source { name, server: Some(server), is_endpoint };
     Ok(servers.into_iter().map(source).collect())
+}
+
+/// Waits until every frontend answers from every place, but not for ever: the test is to come.
+fn wait_until_programmed(sources: &[Source], doors: &[Door]) {
+    let began = Instant::now();
+    for source in sources {
+        for door in doors {
+            while source.connect(door.protocol, door.address).is_err() {
+                if began.elapsed() >= PROGRAMMED {
+                    return;
+                }
+                thread::sleep(POLL);
+            }
+        }
+    }
 }
 
 /// Connects from one place to every frontend.

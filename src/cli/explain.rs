@@ -89,6 +89,11 @@ impl Scene {
         Self::of(Self::read(args, wanted))
     }
 
+    /// The same of a cluster's API server, whether or not an agent runs here.
+    pub fn of_cluster(args: &ViewArgs) -> Result<Self, ExitCode> {
+        Self::of(Self::settings(args).and_then(|settings| cluster::read(args, settings)).map(Some))
+    }
+
     /// Reads and compiles manifests as this node sees them.
     pub fn of_input(args: &InputArgs) -> Result<Self, ExitCode> {
         let read = || {
@@ -110,16 +115,21 @@ impl Scene {
 
     /// Gets the state and compiles it. Nothing if no object of it can be used, which was reported.
     fn read(args: &ViewArgs, wanted: &Wanted) -> Result<Option<Self>, Error> {
-        let mut options = args.options.0.clone();
-        if let Some(node) = &args.node {
-            options.set(&HOSTNAME_OVERRIDE, Some(node.clone().into()));
-        }
-        let settings = input::settings(&options, &args.read)?;
+        let settings = Self::settings(args)?;
         if args.filenames.is_empty() {
             return Self::read_live(args, settings, wanted).map(Some);
         }
         let input = input::files(settings, &args.filenames, args.manifests, &args.read, args.logging);
         Ok(Self::of_files(input, &args.filenames))
+    }
+
+    /// The settings of the rules of the node whose view it is.
+    pub fn settings(args: &ViewArgs) -> Result<Settings, Error> {
+        let mut options = args.options.0.clone();
+        if let Some(node) = &args.node {
+            options.set(&HOSTNAME_OVERRIDE, Some(node.clone().into()));
+        }
+        Ok(input::settings(&options, &args.read)?)
     }
 
     /// Nothing if no object can be used.

@@ -18,6 +18,7 @@ mod kind;
 mod list;
 mod machine;
 mod models;
+mod objects;
 mod options;
 mod outages;
 mod proxy;
@@ -64,6 +65,7 @@ pub use self::{
     connect::Error,
     inspect::{Inspection, RIGHTS, Right},
     list::Listed,
+    objects::Objects,
     options::Options,
     timing::Timing,
 };

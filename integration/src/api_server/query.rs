@@ -29,7 +29,6 @@ impl Target {
         let segments: Vec<_> = rest.split('/').collect();
         let (namespace, kind, name) = match segments[..] {
             [kind] => (None, kind, None),
-            // A namespace itself is not served here, so this is an object of the cluster.
             [kind, name] => (None, kind, Some(name)),
             ["namespaces", namespace, kind] => (Some(namespace), kind, None),
             ["namespaces", namespace, kind, name] => (Some(namespace), kind, Some(name)),
@@ -56,7 +55,7 @@ impl Target {
             (true, false) if method == Method::GET && is_true(query.get("watch")) => Some(Verb::Watch),
             (true, false) if method == Method::GET => Some(Verb::List),
             (true, true) if method == Method::DELETE => Some(Verb::Delete),
-            (false, false) if method == Method::POST => Some(Verb::Create),
+            (_, false) if method == Method::POST => Some(Verb::Create),
             (_, true) if method == Method::PATCH => Some(Verb::Patch),
             _ => None,
         }

@@ -15,12 +15,26 @@ pub enum Resource {
     ServiceCidrs,
     /// `pods` of `v1`.
     Pods,
+    /// `namespaces` of `v1`.
+    Namespaces,
+    /// `daemonsets` of `apps/v1`.
+    DaemonSets,
 }
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Services, Self::EndpointSlices, Self::Nodes, Self::ServiceCidrs, Self::Pods];
+    pub const ALL: [Self; 7] = [
+        Self::Services,
+        Self::EndpointSlices,
+        Self::Nodes,
+        Self::ServiceCidrs,
+        Self::Pods,
+        Self::Namespaces,
+        Self::DaemonSets,
+    ];
+
+    /// Those that a node's agent reads.
+    pub const OF_AGENTS: [Self; 4] = [Self::Services, Self::EndpointSlices, Self::Nodes, Self::ServiceCidrs];
 
     /// The resource of an object, by its `apiVersion` and `kind`.
     pub fn of(object: &Value) -> Option<Self> {
@@ -37,6 +51,8 @@ impl Resource {
             Self::Nodes => "nodes",
             Self::ServiceCidrs => "servicecidrs",
             Self::Pods => "pods",
+            Self::Namespaces => "namespaces",
+            Self::DaemonSets => "daemonsets",
         }
     }
 
@@ -48,13 +64,16 @@ impl Resource {
             Self::Nodes => "Node",
             Self::ServiceCidrs => "ServiceCIDR",
             Self::Pods => "Pod",
+            Self::Namespaces => "Namespace",
+            Self::DaemonSets => "DaemonSet",
         }
     }
 
     /// `apiVersion` of its objects: the group, if it has one, and the version.
     pub fn version(self) -> &'static str {
         match self {
-            Self::Services | Self::Nodes | Self::Pods => "v1",
+            Self::Services | Self::Nodes | Self::Pods | Self::Namespaces => "v1",
+            Self::DaemonSets => "apps/v1",
             Self::EndpointSlices => "discovery.k8s.io/v1",
             Self::ServiceCidrs => "networking.k8s.io/v1",
         }
@@ -62,16 +81,16 @@ impl Resource {
 
     /// Whether its objects are in namespaces.
     pub fn is_namespaced(self) -> bool {
-        matches!(self, Self::Services | Self::EndpointSlices | Self::Pods)
+        matches!(self, Self::Services | Self::EndpointSlices | Self::Pods | Self::DaemonSets)
     }
 
     /// Fields that a field selector may name, as the API server's `SelectableFields`.
     pub(super) fn selectable_fields(self) -> &'static [&'static str] {
         match self {
             Self::Services => &["metadata.name", "metadata.namespace", "spec.clusterIP", "spec.type"],
-            Self::EndpointSlices | Self::Pods => &["metadata.name", "metadata.namespace"],
+            Self::EndpointSlices | Self::Pods | Self::DaemonSets => &["metadata.name", "metadata.namespace"],
             Self::Nodes => &["metadata.name", "spec.unschedulable"],
-            Self::ServiceCidrs => &["metadata.name"],
+            Self::ServiceCidrs | Self::Namespaces => &["metadata.name"],
         }
     }
 }

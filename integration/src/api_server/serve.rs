@@ -58,6 +58,8 @@ pub(super) struct Shared {
     /// Of resources that are answered with what the test has prepared, and then with nothing.
     replies: Mutex<BTreeMap<Resource, Prepared>>,
     denied: Mutex<Denied>,
+    /// What completes objects that clients create.
+    assign: Mutex<Option<Assign>>,
     token: Mutex<String>,
     bookmarks: Mutex<u64>,
     last_list: Mutex<Option<Instant>>,
@@ -68,6 +70,9 @@ pub(super) struct Shared {
     /// Changes whenever watches should look.
     signal: watch::Sender<u64>,
 }
+
+/// Completes an object that a client creates.
+pub(super) type Assign = Box<dyn Fn(&mut Value) + Send>;
 
 /// Answers that a test has prepared.
 #[derive(Debug, Default)]
@@ -86,6 +91,7 @@ impl Shared {
             events: Mutex::default(),
             replies: Mutex::default(),
             denied: Mutex::default(),
+            assign: Mutex::default(),
             token: Mutex::new(token.into()),
             bookmarks: Mutex::default(),
             last_list: Mutex::default(),
@@ -121,6 +127,10 @@ impl Shared {
 
     pub fn denied(&self) -> MutexGuard<'_, Denied> {
         lock(&self.denied)
+    }
+
+    pub fn assign(&self) -> MutexGuard<'_, Option<Assign>> {
+        lock(&self.assign)
     }
 
     /// How many bookmarks the test has asked for.
@@ -257,6 +267,9 @@ async fn serve(
             return stored.map(IntoResponse::into_response);
         }
         if verb == Verb::Delete {
+            if resource == Resource::Namespaces {
+                shared.store().empty(&key.2);
+            }
             let deleted = shared.store().delete(&key);
             shared.wake();
             return if deleted {
@@ -267,11 +280,42 @@ async fn serve(
         }
         return shared.store().get(&key).map(|object| Json(&***object).into_response()).ok_or_else(missing);
     }
+    if verb == Verb::Create {
+        let created = create(shared, resource, target.namespace, document);
+        shared.wake();
+        return created.map(|object| (StatusCode::CREATED, object).into_response());
+    }
     let options = ListOptions::parse(&request, resource, target.namespace)?;
     match verb {
         Verb::Watch => watch(shared, options),
         _ => list(shared, &options, takes_gzip),
     }
+}
+
+/// Stores a new object, completed by the test.
+fn create(
+    shared: &Shared,
+    resource: Resource,
+    namespace: Option<String>,
+    mut object: Value,
+) -> Result<Json<Value>, Refusal> {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if Resource::of(&object) != Some(resource) || name.is_empty() {
+        return Err(Refusal::new(400, "the object is not one of the URL"));
+    }
+    let key = (resource, namespace.unwrap_or_default(), name);
+    if resource.is_namespaced() {
+        object["metadata"]["namespace"] = key.1.as_str().into();
+    }
+    if let Some(assign) = &*shared.assign() {
+        assign(&mut object);
+    }
+    let mut store = shared.store();
+    if store.get(&key).is_some() {
+        return Err(Refusal::new(409, format!("{} {:?} already exists", resource.name(), key.2)));
+    }
+    store.put(object);
+    Ok(Json(store.get(&key).map_or(Value::Null, |stored| Value::clone(stored))))
 }
 
 /// The document that a client sent.

@@ -99,6 +99,14 @@ impl Store {
         true
     }
 
+    /// Deletes all that is in a namespace.
+    pub fn empty(&mut self, namespace: &str) {
+        let keys: Vec<Key> = self.objects.keys().filter(|key| key.1 == namespace).cloned().collect();
+        for key in keys {
+            self.delete(&key);
+        }
+    }
+
     pub fn get(&self, key: &Key) -> Option<&Arc<Object>> {
         self.objects.get(key)
     }

@@ -3,6 +3,7 @@
 //! Every test builds its own lab, so they run side by side. They need root and say so without it.
 
 mod anywhere;
+mod connectivity_test;
 mod crash;
 mod credentials;
 mod health;

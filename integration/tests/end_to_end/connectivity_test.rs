@@ -1,37 +1,13 @@
 //! `connectivity-test` and its servers, over the rules of agents on both nodes.
 
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Output;
 
-use portolan_integration::{Family, Lab, Namespace, Pod, Protocol, Service, Slice, binary, nft};
+use portolan_integration::{
+    ConnectivityServer as Server, Family, Lab, Pod, Protocol, Service, Slice, binary, nft,
+};
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, service, wait_until};
-
-/// A server of the test, which ends with this.
-struct Server(Child);
-
-impl Server {
-    fn start(namespace: &Namespace, name: &str, port: u16) -> Self {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(binary().unwrap());
-        command.args(["connectivity-test", "--serve", "--port", &port.to_string()]).env("POD_NAME", name);
-        command.stdin(Stdio::null()).stderr(Stdio::null());
-        let server = Self(namespace.enter(move || command.spawn()).unwrap());
-        let listens = || {
-            let sockets = namespace.filter("ss", &["-Hltn", "sport", "=", &port.to_string()], "");
-            sockets.is_ok_and(|sockets| !sockets.is_empty())
-        };
-        wait_until("the server listens", listens);
-        server
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::scene::{Scene, service};
 
 /// Agents on both nodes, and servers in a pod on each and on node-a itself.
 struct Test {
@@ -46,8 +22,8 @@ impl Test {
         let pods = [(&scene.lab.node_a, "server-a"), (&scene.lab.node_b, "server-b")];
         let pods = pods.map(|(node, name)| node.pod(name).unwrap());
         let mut servers: Vec<Server> =
-            pods.iter().map(|pod| Server::start(pod.namespace(), pod.name(), 8080)).collect();
-        servers.push(Server::start(scene.lab.node_a.namespace(), "node-a", 18080));
+            pods.iter().map(|pod| Server::start(pod.namespace(), pod.name(), 8080).unwrap()).collect();
+        servers.push(Server::start(scene.lab.node_a.namespace(), "node-a", 18080).unwrap());
         put(&scene, &pods);
         scene.run();
         Self { scene, _pods: pods.into(), servers }

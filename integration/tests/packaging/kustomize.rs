@@ -171,7 +171,7 @@ fn the_job_that_checks_a_node_has_the_configuration_of_the_agent() {
 }
 
 #[test]
-fn the_test_of_connections_is_of_the_api_and_names_what_it_makes() {
+fn the_test_of_connections_is_of_the_api_and_may_create_what_it_creates() {
     let objects = build("kustomize/connectivity-test");
     for object in &objects {
         assert_eq!(crate::schema::problems(object), [""; 0], "{}", object["kind"]);
@@ -180,19 +180,43 @@ fn the_test_of_connections_is_of_the_api_and_names_what_it_makes() {
             ["Namespace", "ClusterRole", "ClusterRoleBinding"].contains(&object["kind"].as_str().unwrap());
         assert!(is_cluster_wide || namespace == "portolan-connectivity-test", "{object:#}");
     }
+    let granted = crate::rbac::granted(&crate::one(&objects, "Role")["rules"]);
+    for (group, resource) in [("", "services"), ("apps", "daemonsets")] {
+        for verb in ["create", "get", "delete"] {
+            assert!(granted.contains(&[group, resource, verb].map(str::to_owned)), "{verb} {resource}");
+        }
+    }
+    let container = &crate::one(&objects, "Job")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["command"][1], "connectivity-test");
+    assert_eq!(container["command"][2], "--namespace=$(POD_NAMESPACE)");
+    let names: Vec<&Value> =
+        container["env"].as_array().unwrap().iter().map(|variable| &variable["name"]).collect();
+    assert_eq!(names, ["POD_NAME", "POD_NAMESPACE", "NODE_NAME"]);
+}
+
+#[test]
+fn the_servers_of_the_test_of_connections_are_of_the_api() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/cli/connectivity_test/servers.yaml");
+    let objects = documents(&read(&path).replace("SUFFIX", "abcde"));
     let find = |kind: &str, name: &str| {
-        objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name).unwrap()
+        let is_it = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
+        objects.iter().find(is_it).unwrap()
     };
-    for name in ["server", "node"] {
+    for object in &objects {
+        let mut object = object.clone();
+        object["metadata"]["namespace"] = "test".into();
+        assert_eq!(crate::schema::problems(&object), [""; 0], "{}", object["kind"]);
+    }
+    for name in ["server-abcde", "node-abcde"] {
         let (service, set) = (find("Service", name), find("DaemonSet", name));
         let pod = &set["spec"]["template"];
         assert_eq!(service["spec"]["selector"], pod["metadata"]["labels"]);
-        let command = pod["spec"]["containers"][0]["command"].as_array().unwrap();
+        assert_eq!(set["spec"]["selector"]["matchLabels"], pod["metadata"]["labels"]);
+        let container = &pod["spec"]["containers"][0];
+        let command = container["command"].as_array().unwrap();
         let port = &service["spec"]["ports"][0]["targetPort"];
         assert!(command.contains(&format!("--port={port}").into()), "{command:?}");
-        assert_eq!(&pod["spec"]["containers"][0]["readinessProbe"]["tcpSocket"]["port"], port);
+        assert_eq!(&container["readinessProbe"]["tcpSocket"]["port"], port);
+        assert_eq!(container["image"], "IMAGE", "which is replaced");
     }
-    let command = &crate::one(&objects, "Job")["spec"]["template"]["spec"]["containers"][0]["command"];
-    assert_eq!(command[2], "portolan-connectivity-test/server");
-    assert_eq!(command[3], "--source=portolan-connectivity-test/node");
 }

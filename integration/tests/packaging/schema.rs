@@ -4,7 +4,7 @@ use k8s_openapi::api::{
     apps::v1::DaemonSet,
     batch::v1::Job,
     core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount},
-    rbac::v1::{ClusterRole, ClusterRoleBinding},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -22,6 +22,8 @@ pub fn problems(object: &Value) -> Vec<String> {
         ("batch/v1", "Job") => rewrite::<Job>(object),
         ("rbac.authorization.k8s.io/v1", "ClusterRole") => rewrite::<ClusterRole>(object),
         ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => rewrite::<ClusterRoleBinding>(object),
+        ("rbac.authorization.k8s.io/v1", "Role") => rewrite::<Role>(object),
+        ("rbac.authorization.k8s.io/v1", "RoleBinding") => rewrite::<RoleBinding>(object),
         // The types of the Prometheus operator are not the API's; `monitoring` looks at them.
         ("monitoring.coreos.com/v1", "PodMonitor" | "PrometheusRule") => Ok(object.clone()),
         (version, kind) => Err(format!("{version} {kind} is not expected here")),

@@ -1,26 +1,35 @@
 //! The arguments of `connectivity-test`.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 
 use super::view::ViewArgs;
+use crate::config::parse_duration;
 
 /// The end of the help.
 pub(super) const HELP: &str = "\
-The endpoints of SERVICE must be of `portolan connectivity-test --serve`, on one port of TCP and UDP. Each of them, those of
---source, and this process connect to each frontend: ClusterIP, node port, load balancer address, in both families.
-docker/kustomize/connectivity-test has all that it takes in a cluster.
+Servers in Pods and in the host's network of every node are created through the API server, with a Service of every
+kind of frontend, and removed afterwards, also after an error, SIGINT or SIGTERM. Each of them and this process, which must
+run on a node or in a Pod, connect to each frontend: ClusterIP, node port, load balancer address, in both families.
+docker/kustomize/connectivity-test is the same as a Job.
 
-Exit status: 0 every connection was answered, 1 some were not, 2 an error.
+With SERVICE nothing is created: its endpoints, and those of --source, must be of `portolan connectivity-test --serve`, on one
+port of TCP and UDP.
+
+Exit status: 0 every connection was answered, 1 some were not, 2 an error, 130 and 143 a signal.
 
 Examples:
+  portolan connectivity-test --kubeconfig admin.conf
+  portolan connectivity-test --image REGISTRY/portolan:0.2.0 --load-balancer --timeout 5m
   portolan connectivity-test --serve --port 8080
   portolan connectivity-test test/server --source test/node --kubeconfig admin.conf";
 
 /// Arguments of `connectivity-test`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ConnectivityTestArgs {
-    /// The Service to connect to: NAMESPACE/NAME
-    #[arg(value_name = "SERVICE", required_unless_present = "serve", conflicts_with = "serve")]
+    /// The Service to connect to, NAMESPACE/NAME, rather than one that is created for the test
+    #[arg(value_name = "SERVICE", conflicts_with = "serve")]
     pub service: Option<String>,
 
     /// Answer connections, and connect where a test asks for it, until SIGTERM
@@ -31,9 +40,25 @@ pub struct ConnectivityTestArgs {
     #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
 
+    /// Image of the servers that are created [default: that of this Pod, or of an agent's]
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["service", "serve"])]
+    pub image: Option<String>,
+
+    /// Namespace in which to create them [default: one that is created for the test]
+    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["service", "serve"])]
+    pub namespace: Option<String>,
+
+    /// Ask for a load balancer as well, which clouds may charge for, and wait for its address
+    #[arg(long, conflicts_with_all = ["service", "serve"])]
+    pub load_balancer: bool,
+
+    /// How long to wait until they are ready
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration, conflicts_with_all = ["service", "serve"])]
+    pub timeout: Duration,
+
     /// Another Service whose endpoints connect as well, such as one of Pods in the host's network: NAMESPACE/NAME; may be
     /// repeated
-    #[arg(long = "source", value_name = "SERVICE")]
+    #[arg(long = "source", value_name = "SERVICE", requires = "service")]
     pub sources: Vec<String>,
 
     /// Connections of each kind
@@ -47,6 +72,10 @@ pub struct ConnectivityTestArgs {
     /// Where the Services come from.
     #[command(flatten)]
     pub view: ViewArgs,
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text).ok_or("is not a duration such as 30s or 1m30s")
 }
 
 /// Notation of `connectivity-test`.

@@ -30,13 +30,7 @@ pub(in crate::cli) fn list(
     settings: Settings,
     logging: LoggingArgs,
 ) -> Result<(Input, String), Error> {
-    let api = ApiSettings {
-        kubeconfig: kubeconfig.filter(|path| !path.as_os_str().is_empty()).or_else(default_kubeconfig),
-        context: context.filter(|context| !context.is_empty()),
-        master: None,
-        ..ApiSettings::default()
-    };
-    let Listed { text, warnings, server } = Cluster::new(&api, Options::from(&settings))?.list()?;
+    let Listed { text, warnings, server } = open(kubeconfig, context, &settings)?.list()?;
     for warning in warnings {
         eprintln!("portolan: warning: {warning}");
     }
@@ -46,6 +40,21 @@ pub(in crate::cli) fn list(
     let input = input::load(settings, source, logging);
     let now = Timestamp::now().to_zoned(TimeZone::UTC).strftime("%H:%M:%SZ");
     Ok((input, format!("from the API server {server}, listed at {now}")))
+}
+
+/// The cluster of a kubeconfig, or of the Pod that this runs in.
+pub(in crate::cli) fn open(
+    kubeconfig: Option<PathBuf>,
+    context: Option<String>,
+    settings: &Settings,
+) -> Result<Cluster, Error> {
+    let api = ApiSettings {
+        kubeconfig: kubeconfig.filter(|path| !path.as_os_str().is_empty()).or_else(default_kubeconfig),
+        context: context.filter(|context| !context.is_empty()),
+        master: None,
+        ..ApiSettings::default()
+    };
+    Ok(Cluster::new(&api, Options::from(settings))?)
 }
 
 /// Whether a cluster is at hand without a flag: there is a kubeconfig, or this is a Pod.

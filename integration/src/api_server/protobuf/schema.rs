@@ -43,7 +43,7 @@ pub(in crate::api_server) const fn of(resource: Resource) -> Schema {
         Resource::EndpointSlices => ENDPOINT_SLICE,
         Resource::Nodes => NODE,
         Resource::ServiceCidrs => SERVICE_CIDR,
-        Resource::Pods => &[],
+        Resource::Pods | Resource::Namespaces | Resource::DaemonSets => &[],
     }
 }
 

@@ -1,0 +1,305 @@
+//! The servers of the test, when it makes them itself: created through the API server, and removed whatever happens.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    cli::{arguments::ConnectivityTestArgs, explain},
+    source::cluster::{Error, Objects},
+};
+
+/// The servers and their Services, as they are created.
+const SERVERS: &str = include_str!("servers.yaml");
+
+/// How often is looked whether the servers are ready, and whether the namespace is gone.
+const POLL: Duration = Duration::from_millis(500);
+
+/// How long the namespace may take to go.
+const REMOVAL: Duration = Duration::from_mins(1);
+
+/// What the test creates.
+pub struct Created {
+    objects: Objects,
+    namespace: String,
+    /// What the names of this run end in.
+    suffix: String,
+    /// The paths of what was created, in that order; nothing once it is removed, after which nothing more is created.
+    paths: Mutex<Option<Vec<String>>>,
+}
+
+/// Why the servers are not there.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// Of the API server.
+    #[error(transparent)]
+    Cluster(#[from] Error),
+    /// Of the manifest: a mistake of ours.
+    #[error("servers.yaml: {0}")]
+    Manifest(String),
+    /// What the servers are to run is not known.
+    #[error("no Pod of the agent was found whose image the servers could have; give --image")]
+    NoImage,
+    /// They took too long.
+    #[error("after {} s: {what}; `kubectl -n {namespace} describe pods` says more", .waited.as_secs())]
+    Late {
+        /// How long was waited.
+        waited: Duration,
+        /// For what.
+        what: String,
+        /// Where.
+        namespace: String,
+    },
+    /// A signal came.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// How the work ended.
+enum End {
+    Done(ExitCode),
+    /// A signal of this number came.
+    Signal(u8),
+}
+
+/// Does the work, and then removes what it has created: also when it fails or panics, and when SIGINT or SIGTERM comes.
+pub fn with<F>(created: Created, work: F) -> ExitCode
+where
+    F: FnOnce(&Created) -> ExitCode + Send + 'static,
+{
+    let created = Arc::new(created);
+    let (ends, end) = mpsc::channel();
+    let started = catch_signals(ends.clone()).and_then(|()| {
+        let created = Arc::clone(&created);
+        let work = move || {
+            let done = catch_unwind(AssertUnwindSafe(|| work(&created))).unwrap_or_else(|_| explain::error());
+            // Gone if a signal came first.
+            let _ = ends.send(End::Done(done));
+        };
+        thread::Builder::new().name("test".into()).spawn(work).map(drop)
+    });
+    if let Err(error) = started {
+        eprintln!("portolan: cannot start a thread: {error}");
+        return explain::error();
+    }
+    let ended = end.recv().unwrap_or(End::Done(explain::error()));
+    let is_removed = created.remove();
+    match ended {
+        End::Signal(number) => ExitCode::from(128 + number),
+        End::Done(code) if is_removed => code,
+        End::Done(_) => explain::error(),
+    }
+}
+
+/// Catches SIGINT and SIGTERM from now on: the first is an end, the second ends the process.
+fn catch_signals(ends: mpsc::Sender<End>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _guard = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let catch = move || {
+        runtime.block_on(async {
+            for is_first in [true, false] {
+                let number = tokio::select! {
+                    _ = interrupt.recv() => 2,
+                    _ = terminate.recv() => 15,
+                };
+                if is_first {
+                    // Gone if the work is done: everything is being removed already.
+                    let _ = ends.send(End::Signal(number));
+                } else {
+                    eprintln!("portolan: stopped before everything was removed");
+                    std::process::exit(128 + i32::from(number));
+                }
+            }
+        });
+    };
+    thread::Builder::new().name("signals".into()).spawn(catch).map(drop)
+}
+
+impl Created {
+    /// Nothing is created yet. The namespace is one of its own, unless one is given.
+    pub fn new(objects: Objects, namespace: Option<String>) -> Self {
+        let suffix: String = std::iter::repeat_with(fastrand::lowercase).take(5).collect();
+        let own = || format!("portolan-connectivity-test-{suffix}");
+        let namespace = namespace.unwrap_or_else(own);
+        Self { objects, namespace, suffix, paths: Mutex::new(Some(Vec::new())) }
+    }
+
+    /// The Service of the servers in Pods, as NAMESPACE/NAME.
+    pub fn service(&self) -> String {
+        format!("{}/server-{}", self.namespace, self.suffix)
+    }
+
+    /// The Service of the servers in the host's network.
+    pub fn nodes(&self) -> String {
+        format!("{}/node-{}", self.namespace, self.suffix)
+    }
+
+    fn paths(&self) -> MutexGuard<'_, Option<Vec<String>>> {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Creates the servers and waits until they are ready.
+    ///
+    /// # Errors
+    /// The server refuses an object, or they are not ready in time.
+    pub fn create(&self, args: &ConnectivityTestArgs) -> Result<(), Problem> {
+        let image = args.image.clone().map_or_else(|| self.image(), Ok)?;
+        if args.namespace.is_none() {
+            // The servers of the nodes are in the host's network.
+            let labels = json!({"pod-security.kubernetes.io/enforce": "privileged"});
+            self.create_one(&json!({
+                "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels},
+            }))?;
+        }
+        let text = SERVERS.replace("SUFFIX", &self.suffix);
+        let objects: Vec<Value> =
+            serde_saphyr::from_multiple(&text).map_err(|error| Problem::Manifest(error.to_string()))?;
+        for mut object in objects {
+            object["metadata"]["namespace"] = self.namespace.as_str().into();
+            if let Some(container) = object.pointer_mut("/spec/template/spec/containers/0/image") {
+                *container = image.as_str().into();
+            }
+            if args.load_balancer && object["spec"]["type"] == "NodePort" {
+                object["spec"]["type"] = "LoadBalancer".into();
+            }
+            self.create_one(&object)?;
+        }
+        eprintln!(
+            "portolan: created servers of {image} in namespace {}; waiting until they are ready",
+            self.namespace
+        );
+        self.wait(args)
+    }
+
+    fn create_one(&self, object: &Value) -> Result<(), Problem> {
+        let namespace = &self.namespace;
+        let collection = match object["kind"].as_str() {
+            Some("Namespace") => "/api/v1/namespaces".to_owned(),
+            Some("Service") => format!("/api/v1/namespaces/{namespace}/services"),
+            _ => format!("/apis/apps/v1/namespaces/{namespace}/daemonsets"),
+        };
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        // Whoever removes everything waits for the answer.
+        let mut paths = self.paths();
+        let paths = paths.as_mut().ok_or(Problem::Interrupted)?;
+        // Before it is there: its name is of this run alone, and an answer may be lost.
+        paths.push(format!("{collection}/{name}"));
+        Ok(self.objects.create(&collection, object)?)
+    }
+
+    /// The image of this Pod, or that of an agent's.
+    fn image(&self) -> Result<String, Problem> {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        if let (Some(namespace), Some(name)) = (variable("POD_NAMESPACE"), variable("POD_NAME")) {
+            let own = format!("metadata.name={name}");
+            let pods = self
+                .objects
+                .list(&format!("/api/v1/namespaces/{namespace}/pods"), &[("fieldSelector", &own)])?;
+            if let Some(image) = pods.first().and_then(|pod| pod["spec"]["containers"][0]["image"].as_str()) {
+                return Ok(image.to_owned());
+            }
+        }
+        for label in ["app.kubernetes.io/name=portolan", "k8s-app=portolan"] {
+            let pods = self.objects.list("/api/v1/pods", &[("labelSelector", label), ("limit", "1")])?;
+            let containers = pods.iter().filter_map(|pod| pod["spec"]["containers"].as_array()).flatten();
+            let mut agents = containers.filter(|container| container["name"] == "portolan");
+            if let Some(image) = agents.find_map(|container| container["image"].as_str()) {
+                return Ok(image.to_owned());
+            }
+        }
+        Err(Problem::NoImage)
+    }
+
+    fn wait(&self, args: &ConnectivityTestArgs) -> Result<(), Problem> {
+        let began = Instant::now();
+        loop {
+            let Some(what) = self.missing(args)? else { return Ok(()) };
+            if self.paths().is_none() {
+                return Err(Problem::Interrupted);
+            }
+            if began.elapsed() >= args.timeout {
+                let namespace = self.namespace.clone();
+                return Err(Problem::Late { waited: args.timeout, what, namespace });
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// What is not ready yet, in words.
+    fn missing(&self, args: &ConnectivityTestArgs) -> Result<Option<String>, Problem> {
+        let namespace = &self.namespace;
+        for kind in ["server", "node"] {
+            let name = format!("{kind}-{}", self.suffix);
+            let path = format!("/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}");
+            let status = self.objects.get(&path)?.unwrap_or_default()["status"].take();
+            let count = |field: &str| status[field].as_u64().unwrap_or_default();
+            let (ready, wanted) = (count("numberReady"), count("desiredNumberScheduled"));
+            if wanted == 0 || ready < wanted {
+                return Ok(Some(format!("{ready} of {wanted} Pods of DaemonSet {name} are ready")));
+            }
+            let label = format!("kubernetes.io/service-name={name}");
+            let collection = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices");
+            let slices = self.objects.list(&collection, &[("labelSelector", &label)])?;
+            let is_ready = |endpoint: &&Value| endpoint["conditions"]["ready"] != false;
+            let count = |slice: &Value| {
+                slice["endpoints"].as_array().into_iter().flatten().filter(is_ready).count() as u64
+            };
+            let ready = ["IPv4", "IPv6"].map(|family| {
+                slices.iter().filter(|slice| slice["addressType"] == family).map(count).sum::<u64>()
+            });
+            if ready.into_iter().max() < Some(wanted) {
+                return Ok(Some(format!(
+                    "Service {name} has {} of {wanted} endpoints",
+                    ready[0].max(ready[1])
+                )));
+            }
+        }
+        let path = format!("/api/v1/namespaces/{namespace}/services/server-{}", self.suffix);
+        let has_address = |service: &Value| !service["status"]["loadBalancer"]["ingress"][0].is_null();
+        if args.load_balancer && !self.objects.get(&path)?.is_some_and(|service| has_address(&service)) {
+            return Ok(Some("no address was assigned to the load balancer".to_owned()));
+        }
+        Ok(None)
+    }
+
+    /// Removes what was created, the last first; returns whether all of it could be.
+    fn remove(&self) -> bool {
+        let paths = self.paths().take().unwrap_or_default();
+        if paths.is_empty() {
+            return true;
+        }
+        eprintln!("portolan: removing what was created in namespace {}", self.namespace);
+        let mut is_removed = true;
+        for path in paths.iter().rev() {
+            if let Err(error) = self.objects.delete(path) {
+                eprintln!("portolan: {path} cannot be removed: {error}");
+                is_removed = false;
+            }
+        }
+        let namespace = paths
+            .first()
+            .filter(|path| path.starts_with("/api/v1/namespaces/") && path.matches('/').count() == 4);
+        let began = Instant::now();
+        while let Some(path) = namespace.filter(|_| is_removed) {
+            match self.objects.get(path) {
+                Ok(None) => break,
+                Ok(Some(_)) if began.elapsed() < REMOVAL => thread::sleep(POLL),
+                _ => {
+                    eprintln!("portolan: namespace {} is still being removed", self.namespace);
+                    break;
+                }
+            }
+        }
+        is_removed
+    }
+}
