@@ -19,6 +19,7 @@ mod run;
 mod trace;
 mod usage;
 mod version;
+mod wrap;
 
 use std::{io::Write, process::ExitCode};
 
@@ -41,7 +42,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Draw(args) => draw::draw(&args),
         Command::Get { command: GetCommand::Services(args) } => get::get(&args, get::Listed::Services),
         Command::Get { command: GetCommand::Endpoints(args) } => get::get(&args, get::Listed::Endpoints),
-        Command::Get { command: GetCommand::Commits(args) } => get::commits(&args),
+        Command::Get { command: GetCommand::Commits(args) } => get::commits::commits(&args),
         Command::Flows(args) => flows::flows(&args),
         Command::SupportBundle(args) => bundle::bundle(&args),
         Command::Run(args) => run::run(&args),

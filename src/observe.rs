@@ -4,6 +4,7 @@ pub(crate) mod clock;
 pub mod counts;
 pub mod endpoint_counters;
 pub mod events;
+pub mod flows;
 pub mod health;
 pub mod history;
 pub mod logging;

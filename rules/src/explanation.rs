@@ -5,6 +5,7 @@
 //! [`crate::simulate`]. Nothing here reads the API a second time or decides anything anew: a test holds that the
 //! endpoints without a reason are those that the compiler selected.
 
+mod compiled;
 mod finding;
 mod reason;
 mod stand_ins;
@@ -13,12 +14,13 @@ pub mod trace;
 mod workload;
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::HashSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
 pub use self::{
+    compiled::Compiled,
     finding::Finding,
     reason::{Reason, Severity},
     stand_ins::StandIns,
@@ -49,15 +51,6 @@ pub struct View<'a> {
     pub host: &'a Host,
     /// The Pods behind the Services.
     pub workloads: &'a Workloads,
-}
-
-/// The addresses of a node: those of its object, and those that answer node ports.
-pub fn host(state: &State, compiler: &Compiler) -> Host {
-    let mut local_addresses: BTreeSet<IpAddr> = state.node().addresses.iter().copied().collect();
-    for family in Family::ALL {
-        local_addresses.extend(compiler.node_port_addresses(family));
-    }
-    Host { local_addresses }
 }
 
 /// Where a client is.

@@ -22,7 +22,7 @@ pub use self::{
     mermaid::mermaid,
     svg::{STYLE, fragment, svg},
     text::text,
-    words::{number, severity_class},
+    words::{count, number, severity_class, shorten},
 };
 
 /// Services that are drawn whole; of more there is an overview.

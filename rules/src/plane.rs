@@ -22,7 +22,7 @@ mod sets;
 pub use self::{
     class::Class,
     config::{Config, PodDetector},
-    keys::endpoint_from_value,
+    keys::{endpoint_from_value, number_from_value},
     per_set::PerSet,
     pick::Pick,
     range_list::RangeList,
@@ -33,7 +33,7 @@ pub(crate) use self::{
     dispatch::constant_chains,
     keys::{
         ENDPOINT_MASK, Keys, LOCAL_SLOTS, PORT_MASK, attribute, attributes_of, endpoint_id_key,
-        endpoint_value, first_slot, is_at_endpoint_id, is_first_slot, number_from_value,
+        endpoint_value, first_slot, is_at_endpoint_id, is_first_slot,
     },
     pick::Picks,
     sets::size_for,

@@ -14,6 +14,7 @@ use flate2::{Compression, write::GzEncoder};
 use jiff::{Timestamp, tz::TimeZone};
 use portolan_rules::{
     explanation::Finding,
+    picture::count,
     print,
     ruleset::{Ruleset, diff::diff_into},
 };
@@ -25,7 +26,10 @@ use super::{
 };
 use crate::{
     config::settings::Settings,
-    kernel::{conntrack::Conntrack, nftables::Kernel},
+    kernel::{
+        conntrack::{Bounds, Conntrack},
+        nftables::Kernel,
+    },
 };
 
 /// Sysctls that matter, below `/proc/sys/net`.
@@ -107,7 +111,7 @@ fn format_line(name: &str, what: &str, length: usize) -> String {
 
 fn collect(args: &BundleArgs, settings: &Settings) -> Bundle {
     let mut bundle = Bundle::default();
-    let socket = agent::socket_of(&args.view, settings);
+    let socket = agent::socket_of(args.view.socket.as_deref(), settings);
     let table = &settings.config.table;
     let asked = [
         ("/state", "state.json", "what the agent holds, as manifests: every command takes it with -f"),
@@ -169,7 +173,7 @@ fn findings(scene: &Scene) -> String {
         format!("{} Service {service} {subject}: {reason} [{}]\n", severity.name(), reason.code())
     };
     let lines: String = services.iter().flat_map(|service| &service.findings).map(line).collect();
-    format!("{} Services, {}\n{lines}", services.len(), scene.origin)
+    format!("{}, {}\n{lines}", count(services.len(), "Service", "Services"), scene.origin)
 }
 
 /// What would change, a line an operation.
@@ -183,7 +187,7 @@ fn difference(scene: &Scene, tables: &Ruleset) -> Result<String, String> {
 
 fn flows() -> Result<String, crate::kernel::conntrack::Error> {
     let mut counts = BTreeMap::new();
-    for flow in Conntrack::open()?.list(&[])? {
+    for flow in Conntrack::open()?.list(&[], Bounds::NONE)?.flows {
         *counts.entry((flow.protocol, flow.frontend, flow.endpoint)).or_insert(0_u64) += 1;
     }
     let mut text = String::new();

@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, fmt::Write as _, fs, path::Path, process::ExitCode};
 
-use portolan_rules::explanation::{Finding, Severity};
+use portolan_rules::{
+    explanation::{Finding, Severity},
+    picture::count,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -88,13 +91,16 @@ fn text(findings: &[&Finding], services: usize, origin: &str) -> String {
         let _ = writeln!(text, "{:<7} {}: {reason}", finding.severity.name(), subject(finding));
         let _ = writeln!(text, "        {} [{}]: {}", reason.field(), reason.code(), reason.hint());
     }
-    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let of = |severity, one, many| {
+        count(findings.iter().filter(|finding| finding.severity == severity).count(), one, many)
+    };
     let _ = writeln!(
         text,
-        "{services} Services, {} errors, {} warnings, {} notes; {origin}",
-        count(Severity::Error),
-        count(Severity::Warning),
-        count(Severity::Info)
+        "{}, {}, {}, {}; {origin}",
+        count(services, "Service", "Services"),
+        of(Severity::Error, "error", "errors"),
+        of(Severity::Warning, "warning", "warnings"),
+        of(Severity::Info, "note", "notes")
     );
     text
 }

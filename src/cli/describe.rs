@@ -10,12 +10,14 @@ use portolan_rules::{
     },
     frontends::{FrontendKey, FrontendKind},
     model::{LoadBalancing, ObjectName, TrafficPolicy},
+    picture::{count, number},
     simulate::Probability,
 };
 
 use super::{
     arguments::{DescribeServiceArgs, When},
     explain::{self, Compared, Scene, kind, percent},
+    wrap::wrap,
 };
 use crate::observe::query::Wanted;
 
@@ -43,7 +45,7 @@ pub fn service(args: &DescribeServiceArgs) -> ExitCode {
     };
     let mut out = AutoStream::new(Vec::new(), choice);
     // Writing into a vector does not fail.
-    let _ = out.write_all(text.as_bytes());
+    let _ = out.write_all(wrap(&text).as_bytes());
     match super::print(&out.into_inner()) {
         ExitCode::SUCCESS if !scene.is_whole => explain::error(),
         code => code,
@@ -70,9 +72,14 @@ fn kernel(scene: &Scene, explained: &ExplainedService) -> String {
         }
     }
     if text.is_empty() {
-        let _ = writeln!(text, "Kernel: does the same at all {} frontends", served.len());
+        let _ = writeln!(text, "Kernel: does the same at {}", every(served.len()));
     }
     format!("\n{text}")
+}
+
+/// All of so many frontends.
+fn every(frontends: usize) -> String {
+    if frontends == 1 { "its frontend".to_owned() } else { format!("all {} frontends", number(frontends)) }
 }
 
 const BOLD: Style = Style::new().bold();
@@ -192,9 +199,9 @@ fn write_frontend(
     };
     writeln!(
         out,
-        "{:indent$}{title:<width$} policy {policy}, {used} of {} endpoints; {}",
+        "{:indent$}{title:<width$} policy {policy}, {used} of {}; {}",
         "",
-        port.endpoints.len(),
+        count(port.endpoints.len(), "endpoint", "endpoints"),
         view.answers(&frontend.key)
     )
 }
@@ -236,3 +243,6 @@ fn bar(share: &Probability) -> String {
     });
     "█".repeat(letters.count().max(1))
 }
+
+#[cfg(test)]
+mod tests;

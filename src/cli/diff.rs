@@ -4,6 +4,7 @@ use std::{fmt::Write as _, process::ExitCode};
 
 use portolan_rules::{
     comparison::{self, Difference, Presence, Services},
+    picture::count,
     print,
     ruleset::{Name, Ruleset, diff::diff_into, transaction::Transaction},
 };
@@ -107,7 +108,7 @@ fn operations(sides: &Sides) -> String {
     text
 }
 
-fn count(differences: &[Difference], presence: Presence) -> usize {
+fn present(differences: &[Difference], presence: Presence) -> usize {
     differences.iter().filter(|difference| difference.presence == presence).count()
 }
 
@@ -115,19 +116,21 @@ fn count(differences: &[Difference], presence: Presence) -> usize {
 fn summary(differences: &[Difference], sides: &Sides) -> String {
     let [earlier, verb] = sides.words;
     let operations = sides.transaction.operations.len();
+    let listed = count(operations, "operation", "operations");
+    let services = |number| count(number, "Service", "Services");
     match (differences.len(), operations) {
-        (0, 0) => format!("No difference from {earlier}: {} Services", sides.after.len()),
-        (0, operations) => {
+        (0, 0) => format!("No difference from {earlier}: {}", services(sides.after.len())),
+        (0, _) => {
             format!(
-                "No Service differs from {earlier}; {operations} operations on the rest of the rules (-o nft lists them)"
+                "No Service differs from {earlier}; {listed} on the rest of the rules (-o nft lists them)"
             )
         }
-        (all, operations) => format!(
-            "{all} of {} Services {verb}: {} new, {} gone, {} changed; {operations} operations (-o nft lists them)",
-            sides.after.len() + count(differences, Presence::Gone),
-            count(differences, Presence::New),
-            count(differences, Presence::Gone),
-            count(differences, Presence::Both)
+        (all, _) => format!(
+            "{all} of {} {verb}: {} new, {} gone, {} changed; {listed} (-o nft lists them)",
+            services(sides.after.len() + present(differences, Presence::Gone)),
+            present(differences, Presence::New),
+            present(differences, Presence::Gone),
+            present(differences, Presence::Both)
         ),
     }
 }
@@ -178,9 +181,9 @@ fn json(differences: &[Difference], sides: &Sides) -> Value {
     });
     json!({
         "services": services.collect::<Vec<_>>(),
-        "new": count(differences, Presence::New),
-        "gone": count(differences, Presence::Gone),
-        "changed": count(differences, Presence::Both),
+        "new": present(differences, Presence::New),
+        "gone": present(differences, Presence::Gone),
+        "changed": present(differences, Presence::Both),
         "operations": sides.transaction.operations.len(),
     })
 }

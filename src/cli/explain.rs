@@ -8,13 +8,11 @@ pub mod socket;
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use portolan_rules::{
-    compile::Compiler,
-    explanation::{View, Workloads, host},
+    explanation::{Compiled, View},
     frontends::FrontendKind,
     model::ObjectName,
     ruleset::Ruleset,
-    simulate::{Host, Probability},
-    state::State,
+    simulate::Probability,
 };
 
 pub use self::{agent::Live, kernel::Compared, socket::SocketError};
@@ -61,11 +59,7 @@ pub enum Error {
 
 /// The state of a cluster, compiled as a node would.
 pub struct Scene {
-    state: State,
-    compiler: Compiler,
-    ruleset: Ruleset,
-    host: Host,
-    workloads: Workloads,
+    compiled: Compiled,
     /// Whether all of the input could be used.
     pub is_whole: bool,
     /// The Services that cannot be used at all, and why.
@@ -146,7 +140,8 @@ impl Scene {
         if is_cluster && args.socket.is_none() {
             return cluster::read(args, settings);
         }
-        let nobody = match agent::read(args, &settings, wanted) {
+        let socket = agent::socket_of(args.socket.as_deref(), &settings);
+        let nobody = match agent::read(&socket, wanted) {
             Err(Error::Socket(nobody @ SocketError::Nobody(_))) => nobody,
             read => return read,
         };
@@ -159,25 +154,20 @@ impl Scene {
         if cluster::is_known() {
             return cluster::read(args, settings);
         }
-        Err(Error::NoSource(agent::socket_of(args, &settings)))
+        Err(Error::NoSource(socket))
     }
 
     /// Compiles what was read.
     fn compile(mut input: Input, origin: &str) -> Self {
-        let mut compiler = input.compiler();
-        let Input { settings, mut state, completeness, workloads, unusable, .. } = input;
-        compiler.load(&mut state, &Ruleset::default());
+        let compiler = input.compiler();
+        let Input { settings, state, completeness, workloads, unusable, .. } = input;
         let stand_ins = if workloads.stand_ins().is_empty() {
             ""
         } else {
             ", with stand-ins for what a cluster would assign"
         };
         Self {
-            ruleset: compiler.ruleset(),
-            host: host(&state, &compiler),
-            state,
-            compiler,
-            workloads,
+            compiled: Compiled::new(compiler, state, &Ruleset::default()).with_workloads(workloads),
             is_whole: completeness == Completeness::Whole,
             unusable,
             origin: format!("{origin}, as node {} would program it{stand_ins}", settings.node_name),
@@ -188,11 +178,7 @@ impl Scene {
 
     /// What the kernel must hold for a running agent's state, given what it holds: slots and numbers are taken over.
     pub fn compiled_for(&self, kernel: &Ruleset) -> Option<Ruleset> {
-        let live = self.live.as_ref()?;
-        let mut state = self.state.clone();
-        let mut compiler = agent::compiler(&live.state, &mut state, &live.service_cidrs);
-        compiler.load(&mut state, kernel);
-        Some(compiler.ruleset())
+        Some(self.live.as_ref()?.snapshot.compile(kernel).into_ruleset())
     }
 
     /// Whether the state is what the kernel of this machine is programmed with, rather than what it would be.
@@ -213,13 +199,7 @@ impl Scene {
 
     /// The explanation.
     pub const fn view(&self) -> View<'_> {
-        View {
-            state: &self.state,
-            compiler: &self.compiler,
-            ruleset: &self.ruleset,
-            host: &self.host,
-            workloads: &self.workloads,
-        }
+        self.compiled.view()
     }
 }
 

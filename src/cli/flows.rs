@@ -1,19 +1,8 @@
 //! `flows`: live connections of Services, from connection tracking.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::SocketAddr,
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::SocketAddr, process::ExitCode, sync::Arc};
 
-use jiff::Timestamp;
-use portolan_rules::{
-    explanation::{ExplainedPort, ExplainedService, View},
-    frontends::FrontendKey,
-    model::{ObjectName, Protocol, TrafficPolicy},
-    ruleset::Family,
-};
+use portolan_rules::model::ObjectName;
 use serde::Serialize;
 
 use super::{
@@ -22,27 +11,12 @@ use super::{
     get::align,
 };
 use crate::{
-    kernel::conntrack::{Conntrack, Flow},
-    observe::query::Wanted,
+    kernel::conntrack::{Bounds, Conntrack},
+    observe::{
+        flows::{Frontends, Row},
+        query::Wanted,
+    },
 };
-
-/// A flow of a Service.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Row {
-    service: String,
-    port: Arc<str>,
-    protocol: &'static str,
-    client: SocketAddr,
-    frontend: SocketAddr,
-    endpoint: SocketAddr,
-    state: String,
-    age_seconds: Option<u64>,
-    expires_seconds: Option<u64>,
-    bytes: Option<u64>,
-    /// Why the endpoint takes no new connections, if it does not.
-    stale: Option<&'static str>,
-}
 
 /// Connections of an endpoint.
 #[derive(Clone, Debug, Serialize)]
@@ -75,20 +49,18 @@ pub fn flows(args: &FlowsArgs) -> ExitCode {
         eprintln!("portolan: {}", scene.no_service(&args.view, name));
         return ExitCode::from(1);
     }
-    let doors = Doors::of(&view, &services);
-    let destinations: Vec<(Protocol, SocketAddr)> =
-        if name.is_some() { doors.0.keys().copied().collect() } else { Vec::new() };
-    let flows = match Conntrack::open().and_then(|mut conntrack| conntrack.list(&destinations)) {
-        Ok(flows) => flows,
+    let frontends = Frontends::of(&view, &services);
+    let destinations = if name.is_some() { frontends.destinations() } else { Vec::new() };
+    let list = |mut conntrack: Conntrack| conntrack.list(&destinations, Bounds::NONE);
+    let flows = match Conntrack::open().and_then(list) {
+        Ok(listed) => listed.flows,
         Err(error) => {
             super::fail(&error);
             return explain::error();
         }
     };
-    let mut rows: Vec<Row> = flows.iter().filter_map(|flow| doors.row(flow)).collect();
-    rows.sort_by(|a, b| {
-        (&a.service, &a.port, a.endpoint, a.client).cmp(&(&b.service, &b.port, b.endpoint, b.client))
-    });
+    let mut rows: Vec<Row> = flows.iter().filter_map(|flow| frontends.row(flow)).collect();
+    rows.sort();
     let text = match (args.output, args.count) {
         (Some(FlowsOutput::Json), true) => json(&count(&rows)),
         (Some(FlowsOutput::Json), false) => json(&rows),
@@ -108,72 +80,6 @@ pub fn flows(args: &FlowsArgs) -> ExitCode {
 
 fn json<T: Serialize>(rows: &[T]) -> serde_json::Result<String> {
     serde_json::to_string_pretty(rows).map(|text| text + "\n")
-}
-
-/// What leads to a port of a Service.
-struct Door<'a> {
-    service: &'a ExplainedService,
-    port: &'a ExplainedPort,
-    policy: TrafficPolicy,
-}
-
-/// The frontends that are served, by protocol and address.
-struct Doors<'a>(HashMap<(Protocol, SocketAddr), Door<'a>>);
-
-impl<'a> Doors<'a> {
-    fn of(view: &View<'_>, services: &'a [ExplainedService]) -> Self {
-        let node_addresses = Family::ALL.map(|family| view.compiler.node_port_addresses(family));
-        let mut doors = HashMap::new();
-        for service in services {
-            for port in &service.ports {
-                for frontend in port.frontends.iter().filter(|frontend| frontend.left_out.is_none()) {
-                    let policy = frontend.policy;
-                    let mut add = |protocol, at| {
-                        doors.insert((protocol, at), Door { service, port, policy });
-                    };
-                    match frontend.key {
-                        FrontendKey::Address(address, protocol, number) => {
-                            add(protocol, SocketAddr::new(address, number));
-                        }
-                        FrontendKey::NodePort(family, protocol, number) => {
-                            for address in &node_addresses[family as usize] {
-                                add(protocol, SocketAddr::new(*address, number));
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        Self(doors)
-    }
-
-    /// A flow, if it is one of these Services.
-    fn row(&self, flow: &Flow) -> Option<Row> {
-        let Door { service, port, policy } = self.0.get(&(flow.protocol, flow.frontend))?;
-        let endpoint = port.endpoints.iter().find(|endpoint| endpoint.at == flow.endpoint);
-        let stale = match endpoint {
-            None => Some("gone"),
-            // Pods and this node may use those of the other policy.
-            Some(endpoint) if endpoint.cluster.is_none() || endpoint.local.is_none() => None,
-            Some(endpoint) => endpoint.left_out(*policy).map(portolan_rules::explanation::Reason::code),
-        };
-        let now = Timestamp::now().as_second();
-        let age =
-            flow.began.map(|began| now.saturating_sub_unsigned(began / 1_000_000_000).max(0).unsigned_abs());
-        Some(Row {
-            service: service.service.name.to_string(),
-            port: Arc::clone(&port.port.name),
-            protocol: flow.protocol.name(),
-            client: flow.client,
-            frontend: flow.frontend,
-            endpoint: flow.endpoint,
-            state: flow.state.to_string(),
-            age_seconds: age,
-            expires_seconds: flow.expires.map(|time| time.as_secs()),
-            bytes: flow.bytes,
-            stale,
-        })
-    }
 }
 
 fn count(rows: &[Row]) -> Vec<Counted> {

@@ -1,8 +1,8 @@
 //! `get`: Services, endpoints and commits, as kubectl would list them.
 
-mod commits;
-mod rows;
-mod table;
+pub mod commits;
+pub mod rows;
+pub mod table;
 
 use std::{collections::HashMap, io::Write as _, process::ExitCode, time::Duration};
 
@@ -10,17 +10,14 @@ use portolan_rules::{explanation::ExplainedService, model::ObjectName};
 use serde::Serialize;
 
 use self::rows::{Beside, ServiceRow};
-pub use self::{commits::commits, table::align};
+pub use self::table::align;
 use super::{
     arguments::{GetArgs, GetOutput},
-    explain::{self, Scene, agent, socket},
+    explain::{self, Scene, agent},
 };
 use crate::{
     kernel::nftables::read_counts,
-    observe::{
-        counts::{Total, Totals},
-        query::Wanted,
-    },
+    observe::{counts::Totals, query::Wanted},
 };
 
 /// Most frontends and endpoints whose counters are read from the kernel.
@@ -51,18 +48,17 @@ struct Document<'a> {
 
 /// Lists Services or endpoints: exit status 0, or 1 if one of a name is not there, or 2 for an error.
 pub fn get(args: &GetArgs, listed: Listed) -> ExitCode {
-    let mut before: HashMap<Vec<String>, Vec<String>> = HashMap::new();
-    let mut is_first = true;
+    let mut before: Option<Seen> = None;
     loop {
-        let (scene, rows, is_complete) = match look(args, listed) {
+        let Look { scene, rows, totals, is_complete } = match look(args, listed) {
             Ok(found) => found,
             Err(code) => return code,
         };
         if args.watch && !matches!(args.output, Some(GetOutput::Json | GetOutput::Yaml)) {
-            if !show_changes(args, listed, &rows, &mut before, is_first) {
-                return ExitCode::SUCCESS;
+            match show_changes(args, listed, &rows, totals, before) {
+                Some(seen) => before = Some(seen),
+                None => return ExitCode::SUCCESS,
             }
-            is_first = false;
             std::thread::sleep(PERIOD);
             continue;
         }
@@ -78,8 +74,18 @@ pub fn get(args: &GetArgs, listed: Listed) -> ExitCode {
     }
 }
 
-/// The Services that are meant, and whether all of them are there.
-fn look(args: &GetArgs, listed: Listed) -> Result<(Scene, Vec<ServiceRow>, bool), ExitCode> {
+/// What was found.
+struct Look {
+    scene: Scene,
+    /// The Services that are meant.
+    rows: Vec<ServiceRow>,
+    totals: Option<Totals>,
+    /// Whether all of them are there.
+    is_complete: bool,
+}
+
+/// Finds the Services that are meant.
+fn look(args: &GetArgs, listed: Listed) -> Result<Look, ExitCode> {
     let names: Vec<ObjectName> = args
         .names
         .iter()
@@ -92,7 +98,7 @@ fn look(args: &GetArgs, listed: Listed) -> Result<(Scene, Vec<ServiceRow>, bool)
         _ => Wanted::All,
     };
     let scene = Scene::open_for(&args.view, &wanted)?;
-    let totals = totals(&scene, args);
+    let totals = totals(&scene, args, &wanted);
     let has_shares =
         listed == Listed::Endpoints || matches!(args.output, Some(GetOutput::Json | GetOutput::Yaml));
     let beside = Beside { scene: &scene, totals: totals.as_ref(), has_shares };
@@ -119,15 +125,14 @@ fn look(args: &GetArgs, listed: Listed) -> Result<(Scene, Vec<ServiceRow>, bool)
         eprintln!("portolan: {}", scene.no_service(&args.view, name));
         is_complete = false;
     }
-    Ok((scene, rows, is_complete))
+    Ok(Look { scene, rows, totals, is_complete })
 }
 
 /// The new connections, where they are counted: the agent's totals, or what the kernel's elements have counted.
-fn totals(scene: &Scene, args: &GetArgs) -> Option<Totals> {
+fn totals(scene: &Scene, args: &GetArgs, wanted: &Wanted) -> Option<Totals> {
     if let Some(live) = &scene.live {
-        let text = socket::get(&live.socket, "/connections").ok()?;
-        let totals: Option<Vec<Total>> = serde_json::from_slice(&text).ok()?;
-        return totals.map(Totals::new);
+        let counted = agent::counted(&live.socket, wanted).ok()??;
+        return counted.problem.is_none().then(|| counted.into());
     }
     if !scene.is_programmed() {
         return None;
@@ -164,28 +169,46 @@ fn within(args: &GetArgs) -> String {
     if args.all_namespaces { String::new() } else { format!(" in namespace {}", args.namespace) }
 }
 
-/// Prints the lines that changed since the last look, with connections a second; false if nobody reads them.
+/// What the last look has shown.
+struct Seen {
+    /// The cells of each line, by what it is about.
+    lines: HashMap<Vec<String>, Vec<String>>,
+    /// The connections as they were last read.
+    totals: Option<Totals>,
+    /// What each line counted then.
+    counted: HashMap<Vec<String>, Vec<String>>,
+}
+
+/// Prints the lines that changed since the last look, with connections a second; nothing if nobody reads them.
 fn show_changes(
     args: &GetArgs,
     listed: Listed,
     rows: &[ServiceRow],
-    before: &mut HashMap<Vec<String>, Vec<String>>,
-    is_first: bool,
-) -> bool {
-    let lines = table::lines(args, listed, rows);
+    totals: Option<Totals>,
+    before: Option<Seen>,
+) -> Option<Seen> {
+    let is_first = before.is_none();
+    let before =
+        before.unwrap_or_else(|| Seen { lines: HashMap::new(), totals: None, counted: HashMap::new() });
+    let elapsed = before.totals.as_ref().zip(totals.as_ref()).and_then(|(earlier, now)| now.since(earlier));
     let mut changed = Vec::new();
     let mut now = HashMap::new();
-    for line in lines {
-        let key = line.key.clone();
-        let rate = before.get(&key).and_then(|cells| line.rate(cells));
-        if before.get(&key) != Some(&line.cells) {
+    for line in table::lines(args, listed, rows) {
+        if before.lines.get(&line.key) != Some(&line.cells) {
+            let counted = before.counted.get(&line.key);
+            let rate = elapsed.zip(counted).and_then(|(elapsed, cells)| line.rate(cells, elapsed));
             changed.push((line.clone(), rate));
         }
-        now.insert(key, line.cells);
+        now.insert(line.key, line.cells);
     }
-    let gone: Vec<&Vec<String>> = before.keys().filter(|key| !now.contains_key(*key)).collect();
+    let gone: Vec<&Vec<String>> = before.lines.keys().filter(|key| !now.contains_key(*key)).collect();
     let text = table::watched(args, listed, &changed, &gone, is_first);
-    *before = now;
+    let (totals, counted) = if elapsed.is_some() || before.totals.is_none() {
+        (totals, now.clone())
+    } else {
+        (before.totals, before.counted)
+    };
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).ok()?;
+    Some(Seen { lines: now, totals, counted })
 }

@@ -6,6 +6,7 @@ use portolan_rules::{
     compile::Compiler,
     explanation::Workloads,
     model::{Node, ObjectName},
+    picture::count,
     state::State,
 };
 
@@ -165,15 +166,18 @@ pub fn load(settings: Settings, mut source: Source, logging: LoggingArgs) -> Inp
         eprintln!("portolan: warning: {warning}");
     }
     if !stand_ins.is_empty() {
-        let count = stand_ins.addresses.len() + stand_ins.node_ports.len();
-        eprintln!(
-            "portolan: warning: {count} addresses and ports that a cluster would assign are stand-ins \
-             (--no-stand-ins leaves out what lacks them)"
+        let number = stand_ins.addresses.len() + stand_ins.node_ports.len();
+        let what = count(
+            number,
+            "address or port that a cluster would assign is a stand-in",
+            "addresses and ports that a cluster would assign are stand-ins",
         );
+        eprintln!("portolan: warning: {what} (--no-stand-ins leaves out what lacks them)");
     }
     if logging.verbosity >= 4 {
-        for (kind, count) in ignored {
-            eprintln!("portolan: {count} objects of kind {kind} do not matter here");
+        for (kind, number) in ignored {
+            let objects = count(number, "object", "objects");
+            eprintln!("portolan: what does not matter here: {objects} of kind {kind}");
         }
     }
     let unknown = || Node { name: settings.node_name.clone(), ..Node::default() };

@@ -9,6 +9,7 @@ mod sockets;
 
 use std::{fmt::Write as _, process::ExitCode};
 
+use portolan_rules::picture;
 use serde_json::{Value, json};
 
 use super::arguments::{FailOn, PrecheckArgs, PrecheckOutput};
@@ -113,9 +114,9 @@ fn text(checks: &[Check], node: &str) -> String {
     }
     let _ = writeln!(
         text,
-        "node {node}: {} failed, {} warnings, {} ok, {} skipped",
+        "node {node}: {} failed, {}, {} ok, {} skipped",
         count(checks, Status::Failed),
-        count(checks, Status::Warning),
+        picture::count(count(checks, Status::Warning), "warning", "warnings"),
         count(checks, Status::Ok),
         count(checks, Status::Skipped)
     );

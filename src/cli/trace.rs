@@ -17,7 +17,7 @@ use super::{
     explain::{self, Compared, Scene},
 };
 use crate::{
-    kernel::conntrack::{Conntrack, Flow},
+    kernel::conntrack::{Bounds, Conntrack, Flow},
     observe::query::Wanted,
 };
 
@@ -79,8 +79,9 @@ fn kernel(scene: &Scene, (origin, to, protocol): (Origin, SocketAddr, u8), outco
 /// The connections there that connection tracking has, and whether they lead where new ones would.
 fn connections((origin, to, protocol): (Origin, SocketAddr, u8), outcome: &Outcome) -> String {
     let Some(protocol) = Protocol::from_number(protocol) else { return String::new() };
-    let flows = match Conntrack::open().and_then(|mut conntrack| conntrack.list(&[(protocol, to)])) {
-        Ok(flows) => flows,
+    let list = |mut conntrack: Conntrack| conntrack.list(&[(protocol, to)], Bounds::NONE);
+    let flows = match Conntrack::open().and_then(list) {
+        Ok(listed) => listed.flows,
         Err(error) => return format!("  {error}\n"),
     };
     let of_client = |flow: &Flow| match origin {
@@ -88,8 +89,7 @@ fn connections((origin, to, protocol): (Origin, SocketAddr, u8), outcome: &Outco
         Origin::Pod | Origin::Node | Origin::Outside => true,
     };
     let mut endpoints: BTreeMap<SocketAddr, usize> = BTreeMap::new();
-    let is_meant = |flow: &&Flow| flow.protocol == protocol && flow.frontend == to && of_client(flow);
-    for flow in flows.iter().filter(is_meant) {
+    for flow in flows.iter().filter(|flow| of_client(flow)) {
         *endpoints.entry(flow.endpoint).or_default() += 1;
     }
     let count: usize = endpoints.values().sum();

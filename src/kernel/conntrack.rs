@@ -17,7 +17,7 @@ use portolan_rules::{
 };
 use rustix::io::Errno;
 
-pub use self::list::{Flow, FlowState};
+pub use self::list::{Bounds, Flow, FlowState, Listed};
 use crate::kernel::nftables::{
     self,
     attributes::Attributes,
@@ -122,6 +122,7 @@ impl Conntrack {
             let outcome = self.dump(family.number(), filter, false, |attributes| {
                 let stale = Entry::read(attributes).filter(|it| flows.is_stale(it.destination, it.source));
                 deletions.extend(stale.map(|entry| (entry, request::delete(family.number(), attributes))));
+                ControlFlow::Continue(())
             })?;
             self.delete(&deletions, still, removed)?;
             if outcome == Outcome::Complete {
@@ -139,6 +140,7 @@ impl Conntrack {
             let outcome = self.dump(uapi::EVERY_FAMILY, Filter::Of(protocol), false, |attributes| {
                 let entry = Entry::read(attributes).filter(|entry| entry.destination.protocol == protocol);
                 found.extend(entry.map(|entry| (entry.destination, entry.source)));
+                ControlFlow::Continue(())
             })?;
             if outcome == Outcome::Complete {
                 return Ok(found);
@@ -147,21 +149,19 @@ impl Conntrack {
         Err(Error::Interrupted)
     }
 
-    /// Calls `read` for each entry that the filter lets through, and perhaps for more. Of TCP connections, unless
+    /// Calls `read` for each entry that the filter lets through, and perhaps for more, until that breaks. Of TCP connections, unless
     /// `with_answered`, those without an answer are enough.
     fn dump(
         &mut self,
         family: u8,
         filter: Filter,
         with_answered: bool,
-        mut read: impl FnMut(Attributes<'_>),
+        mut read: impl FnMut(Attributes<'_>) -> ControlFlow<()>,
     ) -> Result<Outcome, Error> {
         let filter = if self.filters { filter } else { Filter::Nothing };
         let write = |request: &mut Vec<u8>| filter.write(request, with_answered);
-        let outcome = self.connection.ask(uapi::CT_GET, family, true, write, |message| {
-            read(message.attributes());
-            ControlFlow::Continue(())
-        });
+        let outcome =
+            self.connection.ask(uapi::CT_GET, family, true, write, |message| read(message.attributes()));
         match outcome {
             // A refusal comes before any entry.
             Err(error) if filter != Filter::Nothing && is_refusal(&error) => {

@@ -1,6 +1,11 @@
 //! New connections by Service and endpoint, for commands.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use portolan_rules::{
     model::ObjectName,
@@ -8,33 +13,89 @@ use portolan_rules::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::query::Wanted;
 use crate::kernel::nftables::{Count, Counts};
 
-/// One endpoint of a port of a Service.
+/// What has been counted, and when.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counted {
+    /// How often the kernel's counters have been read, by which readings differ.
+    pub reading: u64,
+    /// How many seconds ago the kernel's counters were read.
+    pub age_seconds: f64,
+    /// Why they cannot be read at the moment, if so.
+    pub problem: Option<String>,
+    /// The new connections, without those of which there were none.
+    pub totals: Vec<Total>,
+}
+
+impl Counted {
+    /// The same of no other Services than these.
+    #[must_use]
+    pub fn only(mut self, wanted: &Wanted) -> Self {
+        match wanted {
+            Wanted::All | Wanted::Frontend(_) => {}
+            Wanted::Namespace(namespace) => self
+                .totals
+                .retain(|total| total.service().split_once('/').is_some_and(|(its, _)| *its == **namespace)),
+            Wanted::Service(name) => {
+                let name = commented(name.to_string());
+                self.totals.retain(|total| total.service() == name);
+            }
+        }
+        self
+    }
+}
+
+/// The new connections to an endpoint of a port of a Service, or those that were refused for want of one.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Total {
     /// `namespace/name:port`, as in the comments of elements.
     pub owner: String,
-    /// The endpoint.
-    pub endpoint: SocketAddr,
-    /// New connections that were sent to it.
+    /// The endpoint; none of those that were refused or dropped because there was none.
+    pub endpoint: Option<SocketAddr>,
+    /// New connections.
     pub connections: u64,
 }
 
+impl Total {
+    /// The Service, as `namespace/name`.
+    pub fn service(&self) -> &str {
+        self.owner.split(':').next().unwrap_or_default()
+    }
+}
+
 /// The new connections of all endpoints.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     endpoints: HashMap<(String, SocketAddr), u64>,
     ports: HashMap<(String, Family), u64>,
     services: HashMap<String, u64>,
+    refused: HashMap<String, u64>,
+    /// Which reading they are of, and when it was made, if that is known.
+    reading: Option<(u64, Instant)>,
+}
+
+impl From<Counted> for Totals {
+    fn from(counted: Counted) -> Self {
+        let age = Duration::try_from_secs_f64(counted.age_seconds).ok();
+        let at = age.and_then(|age| Instant::now().checked_sub(age));
+        Self { reading: at.map(|at| (counted.reading, at)), ..Self::new(counted.totals) }
+    }
 }
 
 impl Totals {
     /// Those of this list.
     pub fn new(list: impl IntoIterator<Item = Total>) -> Self {
         let mut totals = Self::default();
-        for Total { owner, endpoint, connections } in list {
-            let service = owner.split(':').next().unwrap_or_default().to_owned();
+        for total in list {
+            let service = total.service().to_owned();
+            let Total { owner, endpoint, connections } = total;
+            let Some(endpoint) = endpoint else {
+                *totals.refused.entry(service).or_default() += connections;
+                continue;
+            };
             *totals.services.entry(service).or_default() += connections;
             *totals.ports.entry((owner.clone(), Family::of(endpoint.ip()))).or_default() += connections;
             *totals.endpoints.entry((owner, endpoint)).or_default() += connections;
@@ -53,14 +114,25 @@ impl Totals {
         Some(Self::new(counts.iter().map(total)))
     }
 
+    /// The time between an earlier reading of the kernel's counters and this one; none if they are the same.
+    pub fn since(&self, earlier: &Self) -> Option<Duration> {
+        let ((before, then), (now, at)) = (earlier.reading?, self.reading?);
+        (before != now).then(|| at.saturating_duration_since(then)).filter(|time| !time.is_zero())
+    }
+
     /// Whether nothing is counted.
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty()
+        self.services.is_empty() && self.refused.is_empty()
     }
 
     /// Those of a Service.
     pub fn of_service(&self, service: &ObjectName) -> u64 {
         self.services.get(&commented(service.to_string())).copied().unwrap_or_default()
+    }
+
+    /// Those to a Service that were refused or dropped, since it had no endpoints.
+    pub fn refused(&self, service: &ObjectName) -> u64 {
+        self.refused.get(&commented(service.to_string())).copied().unwrap_or_default()
     }
 
     /// Those of a port of a Service in one family.
@@ -93,7 +165,7 @@ mod tests {
     fn connections_add_up_by_port_and_service() {
         let total = |owner: &str, endpoint: &str, connections| Total {
             owner: owner.to_owned(),
-            endpoint: endpoint.parse().unwrap(),
+            endpoint: endpoint.parse().ok(),
             connections,
         };
         let long = ObjectName::new("n".repeat(63), "s".repeat(63));
@@ -105,9 +177,10 @@ mod tests {
             total("shop/web:admin", "10.0.0.1:81", 5),
             total("shop/web2", "10.0.0.1:80", 100),
             total(&cut, "10.0.0.1:80", 7),
+            total("shop/web:http", "none", 6),
         ]);
         let web = ObjectName::new("shop", "web");
-        assert_eq!(totals.of_service(&web), 12);
+        assert_eq!((totals.of_service(&web), totals.refused(&web)), (12, 6));
         assert_eq!(totals.of_port(&web, "http", Family::Ip), 3);
         assert_eq!(totals.of_endpoint(&web, "http", "[fd00::1]:80".parse().unwrap()), 4);
         assert_eq!(totals.of_endpoint(&web, "http", "10.0.0.9:80".parse().unwrap()), 0);

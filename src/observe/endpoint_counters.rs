@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::{
     kernel::nftables::{self, Counts},
-    observe::{counts::Total, metrics::Connections},
+    observe::{counts::Counted, metrics::Connections},
 };
 
 /// Time between readings.
@@ -26,7 +26,7 @@ const ELEMENTS: usize = 100_000;
 /// Reads the counters of the tables of this name for as long as the process lives. The first reading, before this
 /// returns, covers the counts of an earlier run.
 pub fn follow(table: Name, connections: Connections) -> io::Result<Counters> {
-    let mut follower = Follower { table, connections, problem: None, last: None };
+    let mut follower = Follower { table, connections, problem: None, readings: 0, last: None };
     follower.read();
     let counters = Counters(Arc::new(Mutex::new(follower)));
     let shared = counters.clone();
@@ -56,19 +56,19 @@ impl Counters {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// New connections of each endpoint since the agent started, as last read; nothing while they are being read.
-    pub fn recent(&self) -> Option<Vec<Total>> {
-        self.0.try_lock().ok().map(|follower| follower.connections.totals())
+    /// New connections since the agent started, as last read; nothing while they are being read.
+    pub fn recent(&self) -> Option<Counted> {
+        self.0.try_lock().ok().map(|follower| follower.counted())
     }
 
-    /// New connections of each endpoint since the agent started. Reads the kernel's counters, unless they were read a
-    /// moment ago or take long.
-    pub fn totals(&self) -> Vec<Total> {
+    /// New connections since the agent started. Reads the kernel's counters, unless they were read a moment ago or take
+    /// long.
+    pub fn read(&self) -> Counted {
         let mut follower = self.lock();
         if follower.last.is_none_or(|(at, took)| at.elapsed() > MOMENT.max(took * SHARE)) {
             follower.read();
         }
-        follower.connections.totals()
+        follower.counted()
     }
 }
 
@@ -77,11 +77,22 @@ pub(super) struct Follower {
     connections: Connections,
     /// Why the last reading failed.
     problem: Option<String>,
+    /// How often it has read.
+    readings: u64,
     /// When the last reading ended, and how long it took.
     last: Option<(Instant, Duration)>,
 }
 
 impl Follower {
+    fn counted(&self) -> Counted {
+        Counted {
+            reading: self.readings,
+            age_seconds: self.last.map_or(Duration::ZERO, |(at, _)| at.elapsed()).as_secs_f64(),
+            problem: self.problem.clone(),
+            totals: self.connections.totals(),
+        }
+    }
+
     /// Reads once; returns how long that took.
     fn read(&mut self) -> Duration {
         let start = Instant::now();
@@ -104,6 +115,7 @@ impl Follower {
             _ => {}
         }
         self.problem = problem;
+        self.readings += 1;
         self.last = Some((Instant::now(), start.elapsed()));
         start.elapsed()
     }

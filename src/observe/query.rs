@@ -1,6 +1,7 @@
 //! Questions to the reconciler: what it holds, for the commands that explain and for pages.
 
 use std::{
+    collections::HashSet,
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -9,9 +10,12 @@ use std::{
 
 use ipnetwork::IpNetwork;
 use portolan_rules::{
-    explanation::trace::service_name,
+    compile::Compiler,
+    explanation::{Compiled, trace::service_name},
     model::{EndpointSlice, Node, ObjectName, Service},
     plane::Config,
+    ruleset::Ruleset,
+    state::State,
 };
 use tokio::{sync::oneshot, time::timeout};
 
@@ -77,6 +81,37 @@ pub struct Snapshot {
     pub waiting: Vec<ObjectName>,
     /// The Services that the kernel refuses, each with its words.
     pub quarantined: Vec<(ObjectName, String)>,
+}
+
+impl Snapshot {
+    /// The same with no other Services than these.
+    #[must_use]
+    pub fn only(&self, names: &HashSet<&ObjectName>) -> Self {
+        let has_slice = |slice: &EndpointSlice| {
+            let (namespace, name) = (slice.name.namespace.clone(), slice.service.clone());
+            names.contains(&ObjectName { namespace, name })
+        };
+        Self {
+            services: self.services.iter().filter(|service| names.contains(&service.name)).cloned().collect(),
+            slices: self.slices.iter().filter(|slice| has_slice(slice)).cloned().collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Compiles it as the agent does that holds it, with the slots and numbers of what the kernel holds.
+    pub fn compile(&self, kernel: &Ruleset) -> Compiled {
+        let mut state = State::new(self.node.clone());
+        state.replace_services(self.services.iter().map(|it| (it.name.clone(), it.clone())).collect());
+        state.replace_slices(self.slices.iter().map(|it| (it.name.clone(), it.clone())).collect());
+        for (name, _) in &self.quarantined {
+            state.quarantine(name, true);
+        }
+        let mut compiler = Compiler::new(self.config.clone());
+        compiler.set_node_addresses(&self.node_port_addresses.iter().copied().collect());
+        compiler.set_node_ips(&mut state, self.node_ips.clone());
+        compiler.set_service_cidrs(&mut state, &self.service_cidrs);
+        Compiled::new(compiler, state, kernel)
+    }
 }
 
 /// Asks the reconciler; clones ask the same.

@@ -5,7 +5,7 @@ use std::{io, net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
 use portolan_rules::{
-    model::{EndpointSlice, Service},
+    model::{EndpointSlice, Node, ObjectName, Service},
     plane::{Config, PodDetector},
     ruleset::Family,
 };
@@ -108,8 +108,36 @@ impl AgentState {
         }
     }
 
+    /// What the agent holds: what it says of itself here, and the objects that follow.
+    pub fn snapshot(
+        &self,
+        node: Node,
+        service_cidrs: Vec<IpNetwork>,
+        services: Vec<Arc<Service>>,
+        slices: Vec<Arc<EndpointSlice>>,
+    ) -> Snapshot {
+        let name =
+            |text: &str| text.split_once('/').map(|(namespace, name)| ObjectName::new(namespace, name));
+        Snapshot {
+            node,
+            config: self.config(),
+            node_port_addresses: self.node_port_addresses.clone(),
+            node_ips: self.node_ips.clone(),
+            service_cidrs,
+            services,
+            slices,
+            total: self.services,
+            waiting: self.waiting.iter().filter_map(|waiting| name(waiting)).collect(),
+            quarantined: self
+                .quarantined
+                .iter()
+                .filter_map(|(refused, words)| Some((name(refused)?, words.clone())))
+                .collect(),
+        }
+    }
+
     /// The settings of the rules.
-    pub fn config(&self) -> Config {
+    fn config(&self) -> Config {
         let networks: Vec<IpNetwork> =
             self.pod_networks.iter().filter_map(|network| network.parse().ok()).collect();
         let pods = match &self.pod_interface {
@@ -202,7 +230,7 @@ impl Iterator for Parts {
 mod tests {
     use std::io::Cursor;
 
-    use portolan_rules::model::{Node, ObjectName, Protocol, ServicePort};
+    use portolan_rules::model::{Protocol, ServicePort};
 
     use super::*;
     use crate::source::manifest::Source;

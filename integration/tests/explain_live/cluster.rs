@@ -53,9 +53,9 @@ fn one_list_of_the_cluster_explains_any_node() {
     let answer = cluster.run(&["describe", "service", "web", "--node", "node-b"]);
     assert_eq!(answer.code, Some(0), "{answer:?}");
     assert_eq!(answer.stderr, "");
-    let first = answer.stdout.lines().next().unwrap();
-    assert!(first.contains("from the API server https://") && first.contains("listed at "), "{first}");
-    assert!(first.ends_with("as node node-b would program it"), "{first}");
+    let text = answer.unbroken();
+    assert!(text.contains("from the API server https://") && text.contains("listed at "), "{text}");
+    assert!(text.contains("as node node-b would program it Port"), "{text}");
     for pod in ["Pod default/web-1 on node-a", "Pod default/web-2 on node-b"] {
         assert!(answer.stdout.contains(pod), "{}", answer.stdout);
     }

@@ -12,6 +12,13 @@ pub struct Answer {
     pub stderr: String,
 }
 
+impl Answer {
+    /// What it printed in one line, wherever lines of a width are broken.
+    pub fn unbroken(&self) -> String {
+        self.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
 impl From<Output> for Answer {
     fn from(output: Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -25,12 +25,13 @@ fn tables(endpoint_counters: bool) -> Ruleset {
 }
 
 fn count(frontend: FrontendKey, slot: u32, endpoint: &str, owner: &str, connections: u64) -> Count {
-    Count { frontend, slot, endpoint: endpoint.parse().unwrap(), owner: owner.into(), connections }
+    Count { frontend, slot, endpoint: endpoint.parse().ok(), owner: owner.into(), connections }
 }
 
 const ELEMENTS: &str = "
     add element ip portolan frontends { 10.96.0.1 . tcp . 80 comment \"default/web:http\" : 1:2 }
     add element ip portolan frontends { 10.96.0.2 . tcp . 80 : 1:2 }
+    add element ip portolan frontends { 10.96.0.3 . tcp . 80 counter packets 6 bytes 1 comment \"default/db\" : 0:1 }
     add element ip6 portolan frontends { fd00:96::1 . udp . 53 comment \"kube-system/dns\" : 1:1 }
     add element ip portolan node-ports { tcp . 30080 comment \"default/web:http\" : 3:2 }
     add element ip portolan endpoints { 10.96.0.1 . tcp . 80 . 0:0 counter packets 5 bytes 300 : 10.0.0.1 . 8080 }
@@ -51,6 +52,7 @@ fn counts_are_read_with_what_they_belong_to() {
     };
     counts.sort_by_key(|count| count.connections);
     let web = FrontendKey::Address([10, 96, 0, 1].into(), Protocol::Tcp, 80);
+    let db = FrontendKey::Address([10, 96, 0, 3].into(), Protocol::Tcp, 80);
     let dns = FrontendKey::Address("fd00:96::1".parse().unwrap(), Protocol::Udp, 53);
     let node_port = FrontendKey::NodePort(Family::Ip, Protocol::Tcp, 30080);
     assert_eq!(
@@ -58,13 +60,14 @@ fn counts_are_read_with_what_they_belong_to() {
         [
             count(web, 1, "10.0.0.2:8080", "default/web:http", 0),
             count(web, 0, "10.0.0.1:8080", "default/web:http", 5),
+            count(db, Count::NO_SLOT, "none", "default/db", 6),
             count(node_port, 1, "10.0.0.1:8080", "default/web:http", 7),
             count(dns, 1 << 31, "[fd00::1]:53", "kube-system/dns", 4_294_967_297),
         ]
     );
-    // Frontends and endpoints at slots are nine.
-    assert!(matches!(read_counts("portolan", 9).unwrap(), Counts::All(counts) if counts.len() == 4));
-    assert_eq!(read_counts("portolan", 8).unwrap(), Counts::TooMany);
+    // Frontends and endpoints at slots are ten.
+    assert!(matches!(read_counts("portolan", 10).unwrap(), Counts::All(counts) if counts.len() == 5));
+    assert_eq!(read_counts("portolan", 9).unwrap(), Counts::TooMany);
 }
 
 #[test]
@@ -81,7 +84,7 @@ fn counts_do_not_make_rulesets_differ() {
     commit(&mut kernel, &create(&counted));
     expect(&mut kernel, &counted);
     let Counts::All(counts) = read_counts("portolan", 100).unwrap() else { panic!("nobody else is here") };
-    assert_eq!(counts.len(), 4, "each element has a counter of its own");
+    assert_eq!(counts.len(), 5, "each element has a counter of its own");
     assert!(counts.iter().all(|count| count.connections == 0));
     // What render prints is the same.
     nft(&["-f", "-"], Some(&portolan_rules::print::nft(&counted)));

@@ -123,7 +123,7 @@ fn counting_is_switched_on_and_off_by_a_restart() {
     agent.kill().unwrap();
 
     let agent = start(&scene, &["--endpoint-counters"]);
-    assert_eq!(listing().matches("\t\tcounter\n").count(), 4, "two maps in each family");
+    assert_eq!(listing().matches("\t\tcounter\n").count(), 8, "four maps in each family");
     let mut answered = BTreeMap::new();
     connect(&scene.shell.client(), address.port(Family::V6, 80), 20, &mut answered);
     expect(&agent, &[&one, &two], &answered);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{LineState, Picture, Place, Port, Subject};
+use super::{LineState, Picture, Place, Port, Subject, count};
 
 /// A graph for `dot -Tsvg`.
 pub fn dot(picture: &Picture) -> String {
@@ -41,7 +41,11 @@ fn write(out: &mut String, picture: &Picture) -> std::fmt::Result {
                 writeln!(out, "  r{r} [label={}{colour}];", quote(&label))?;
             }
             if *more > 0 {
-                writeln!(out, "  more [shape=plain, label=\"and {more} more Services\"];")?;
+                writeln!(
+                    out,
+                    "  more [shape=plain, label=\"and {}\"];",
+                    count(*more, "more Service", "more Services")
+                )?;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{DoorState, LineState, Picture, Port, Subject};
+use super::{DoorState, LineState, Picture, Port, Subject, count};
 
 /// A flowchart.
 pub fn mermaid(picture: &Picture) -> String {
@@ -30,7 +30,7 @@ fn write(out: &mut String, picture: &Picture) -> std::fmt::Result {
                 writeln!(out, "  r{r}[{}]{class}", quote(&lines))?;
             }
             if *more > 0 {
-                writeln!(out, "  more[\"and {more} more Services\"]")?;
+                writeln!(out, "  more[\"and {}\"]", count(*more, "more Service", "more Services"))?;
             }
         }
     }

@@ -22,7 +22,7 @@ pub(super) fn clean(text: &str) -> String {
 }
 
 /// At most this many characters.
-pub(super) fn shorten(text: &str, most: usize) -> String {
+pub fn shorten(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }
@@ -43,7 +43,7 @@ pub fn number(number: usize) -> String {
 }
 
 /// A number of things.
-pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+pub fn count(number: usize, one: &str, many: &str) -> String {
     format!("{} {}", self::number(number), if number == 1 { one } else { many })
 }
 

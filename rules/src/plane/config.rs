@@ -62,7 +62,7 @@ pub struct Config {
     pub masquerade_all: bool,
     /// Bit of the packet mark that asks for masquerading (`masqueradeBit`), 0 to 31.
     pub masquerade_bit: u8,
-    /// Count the new connections that each element of the endpoint maps takes (`--endpoint-counters`).
+    /// Count the new connections that each frontend and each endpoint takes (`--endpoint-counters`).
     pub endpoint_counters: bool,
 }
 

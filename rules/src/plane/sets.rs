@@ -116,9 +116,11 @@ impl SetName {
                 return intervals(Set::new(name, &[address, InetProto, InetService, address]));
             }
         };
-        let counts = config.endpoint_counters && matches!(self, Self::Endpoints | Self::NodeEndpoints);
+        // Those of endpoints count what is sent, and those of frontends what is refused where there are none.
+        let is_counted =
+            matches!(self, Self::Frontends | Self::NodePorts | Self::Endpoints | Self::NodeEndpoints);
         let set = set.with_size(size);
-        if counts { set.with_counter() } else { set }
+        if config.endpoint_counters && is_counted { set.with_counter() } else { set }
     }
 }
 

@@ -1,19 +1,23 @@
 //! The state of the agent that runs on this node.
 
-use std::{collections::BTreeMap, io::Cursor, path::PathBuf};
-
-use ipnetwork::IpNetwork;
-use jiff::Timestamp;
-use portolan_rules::{
-    compile::Compiler, explanation::Workloads, model::ObjectName, ruleset::Name, state::State,
+use std::{
+    collections::BTreeMap,
+    io::Cursor,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
 };
 
-use super::{Error, Host, Ruleset, Scene, host, socket};
+use jiff::Timestamp;
+use portolan_rules::ruleset::Name;
+use serde_json::Value;
+
+use super::{Error, Ruleset, Scene, socket};
 use crate::{
     cli::arguments::ViewArgs,
     config::settings::{Settings, socket_path},
     observe::{
-        query::Wanted,
+        counts::Counted,
+        query::{Snapshot, Wanted},
         state_text::{AgentState, network_namespace},
     },
     source::manifest::{Completeness, Objects, Source},
@@ -29,8 +33,8 @@ pub struct Unreadable(#[from] serde_json::Error);
 pub struct Live {
     /// What it says of itself.
     pub state: AgentState,
-    /// The networks of ClusterIPs.
-    pub service_cidrs: Vec<IpNetwork>,
+    /// What it holds, of what was asked for.
+    pub snapshot: Snapshot,
     /// Where it was asked.
     pub socket: PathBuf,
     /// Whether it is in the network namespace of this process, so that its tables can be read here.
@@ -38,8 +42,8 @@ pub struct Live {
 }
 
 /// The socket of the agent.
-pub fn socket_of(args: &ViewArgs, settings: &Settings) -> PathBuf {
-    args.socket.clone().unwrap_or_else(|| socket_path(&settings.config.table))
+pub fn socket_of(given: Option<&Path>, settings: &Settings) -> PathBuf {
+    given.map_or_else(|| socket_path(&settings.config.table), Path::to_owned)
 }
 
 /// The name of the tables.
@@ -47,26 +51,50 @@ pub fn table_of(args: &ViewArgs) -> Result<Name, Error> {
     Ok(Settings::new(&args.options.0)?.config.table)
 }
 
-/// Asks for what is wanted.
-fn query(wanted: &Wanted) -> String {
+/// The path that asks for what is wanted.
+fn query(path: &str, wanted: &Wanted) -> String {
     let parameter = match wanted {
-        Wanted::All => return "/state".to_owned(),
+        Wanted::All => return path.to_owned(),
         Wanted::Namespace(namespace) => ("namespace", namespace.to_string()),
         Wanted::Service(name) => ("service", name.to_string()),
         Wanted::Frontend(to) => ("frontend", to.to_string()),
     };
-    let mut query = form_urlencoded::Serializer::for_suffix("/state?".to_owned(), "/state?".len());
+    let start = format!("{path}?");
+    let length = start.len();
+    let mut query = form_urlencoded::Serializer::for_suffix(start, length);
     query.append_pair(parameter.0, &parameter.1).finish()
 }
 
+/// Asks the agent for the new connections of these Services; nothing where they are not counted.
+pub fn counted(socket: &Path, wanted: &Wanted) -> Result<Option<Counted>, Error> {
+    let text = socket::get(socket, &query("/connections", wanted))?;
+    Ok(serde_json::from_slice(&text).map_err(Unreadable)?)
+}
+
+/// Asks the agent for its last commits, as [`History::to_json`](crate::observe::history::History::to_json) writes them.
+pub fn commits(socket: &Path) -> Result<Value, Error> {
+    Ok(serde_json::from_slice(&socket::get(socket, "/commits")?).map_err(Unreadable)?)
+}
+
+/// Asks the agent what it says of itself.
+pub fn state(socket: &Path) -> Result<AgentState, Error> {
+    // Nothing is at no address.
+    let nothing = Wanted::Frontend(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
+    Ok(split(socket::get(socket, &query("/state", &nothing))?)?.0)
+}
+
 /// Asks the agent, and compiles what it holds of what is wanted.
-pub(super) fn read(args: &ViewArgs, settings: &Settings, wanted: &Wanted) -> Result<Scene, Error> {
-    let socket = socket_of(args, settings);
-    let text = socket::get(&socket, &query(wanted))?;
+pub fn read(socket: &Path, wanted: &Wanted) -> Result<Scene, Error> {
+    let (agent, objects) = split(socket::get(socket, &query("/state", wanted))?)?;
+    Ok(compile(agent, socket.to_owned(), objects))
+}
+
+/// What the agent says of itself, and the text of its objects.
+fn split(mut text: Vec<u8>) -> Result<(AgentState, Vec<u8>), Unreadable> {
     let mut line = serde_json::Deserializer::from_slice(&text).into_iter::<AgentState>();
-    let agent = line.next().transpose().map_err(Unreadable)?.unwrap_or_default();
-    let objects = text.get(line.byte_offset()..).unwrap_or_default().to_vec();
-    Ok(compile(agent, socket, objects))
+    let agent = line.next().transpose()?.unwrap_or_default();
+    let end = line.byte_offset();
+    Ok((agent, text.split_off(end)))
 }
 
 /// Compiles what the agent holds with its own settings.
@@ -74,47 +102,34 @@ fn compile(agent: AgentState, socket: PathBuf, text: Vec<u8>) -> Scene {
     // What the agent left out is in its log.
     let Objects { services, slices, node, service_cidrs, completeness, .. } =
         Source::of_cluster("agent", Cursor::new(text), &agent.node).load();
-    let mut state = State::new(node.map(|node| (*node).clone()).unwrap_or_default());
-    state.replace_services(services.into_iter().collect());
-    state.replace_slices(slices.into_iter().collect());
-    for (name, _) in &agent.quarantined {
-        if let Some((namespace, name)) = name.split_once('/') {
-            state.quarantine(&ObjectName::new(namespace, name), true);
-        }
-    }
-    let mut compiler = compiler(&agent, &mut state, &service_cidrs);
-    compiler.load(&mut state, &Ruleset::default());
-    let host: Host = host(&state, &compiler);
+    let snapshot = agent.snapshot(
+        node.map(|node| (*node).clone()).unwrap_or_default(),
+        service_cidrs,
+        services.into_values().collect(),
+        slices.into_values().collect(),
+    );
     Scene {
-        ruleset: compiler.ruleset(),
-        host,
-        state,
-        compiler,
-        workloads: Workloads::default(),
+        compiled: snapshot.compile(&Ruleset::default()),
         is_whole: completeness == Completeness::Whole,
         unusable: BTreeMap::new(),
         origin: origin(&agent),
         live: Some(Live {
             is_here: network_namespace().is_ok_and(|here| here == agent.network_namespace),
             state: agent,
-            service_cidrs,
+            snapshot,
             socket,
         }),
         is_of_kernel: false,
     }
 }
 
-/// A compiler with the agent's settings, which has compiled nothing yet.
-pub(super) fn compiler(agent: &AgentState, state: &mut State, service_cidrs: &[IpNetwork]) -> Compiler {
-    let mut compiler = Compiler::new(agent.config());
-    compiler.set_node_addresses(&agent.node_port_addresses.iter().copied().collect());
-    compiler.set_node_ips(state, agent.node_ips.clone());
-    compiler.set_service_cidrs(state, service_cidrs);
-    compiler
-}
-
 /// Which agent it is, and how old what it says is.
 fn origin(agent: &AgentState) -> String {
+    format!("from the agent on node {} (process {}), {}", agent.node, agent.pid, freshness(agent))
+}
+
+/// How old what an agent says is.
+pub fn freshness(agent: &AgentState) -> String {
     let since = |time: &Option<String>| {
         let (time, now) = (time.as_deref()?.parse().ok()?, agent.now.parse::<Timestamp>().ok()?);
         Some(now.duration_since(time).unsigned_abs())
@@ -133,5 +148,5 @@ fn origin(agent: &AgentState) -> String {
         .filter_map(|(_, age)| *age)
         .fold(None, |oldest: Option<f64>, age| Some(oldest.map_or(age, |oldest| oldest.max(age))));
     let news = oldest.map(|age| format!(", last news of the API server {age:.0} s ago")).unwrap_or_default();
-    format!("from the agent on node {} (process {}), {synced}{news}", agent.node, agent.pid)
+    format!("{synced}{news}")
 }

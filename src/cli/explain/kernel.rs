@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use portolan_rules::{
     compile::Compiler,
-    explanation::{Origin, View, Workloads},
+    explanation::{Compiled, Origin, View},
     frontends::FrontendKey,
     model::Node,
     restart::{node_addresses, read_back},
@@ -13,7 +13,7 @@ use portolan_rules::{
     state::State,
 };
 
-use super::{Error, Scene, host};
+use super::{Error, Scene};
 use crate::{
     config::settings::Settings,
     kernel::nftables::{Error as KernelError, Kernel, Tables},
@@ -21,7 +21,7 @@ use crate::{
 
 /// Reads the tables of this scene.
 pub fn tables(scene: &Scene) -> Result<Ruleset, KernelError> {
-    tables_of(&scene.compiler)
+    tables_of(scene.view().compiler)
 }
 
 /// Reads the tables of this compiler, with the rules that it knows.
@@ -48,14 +48,9 @@ pub(super) fn read(settings: &Settings) -> Result<Option<Scene>, Error> {
         state.set_slice(&slice.name.clone(), Some(slice.into()));
     }
     compiler.set_node_addresses(&node_addresses(&kernel));
-    compiler.load(&mut state, &kernel);
     let table = &settings.config.table;
     Ok(Some(Scene {
-        ruleset: compiler.ruleset(),
-        host: host(&state, &compiler),
-        state,
-        compiler,
-        workloads: Workloads::default(),
+        compiled: Compiled::new(compiler, state, &kernel),
         is_whole: true,
         unusable: BTreeMap::new(),
         origin: format!(

@@ -2,28 +2,23 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
+use portolan_rules::picture::count;
 use serde_json::Value;
 
 use crate::{
     cli::{
         arguments::{CommitsArgs, CommitsOutput},
-        explain::{self, agent, socket},
+        explain::{self, Error, agent},
     },
     config::settings::Settings,
-    text::one_line,
 };
 
 /// Lists the last commits, the newest first: exit status 0, or 2 for an error.
 pub fn commits(args: &CommitsArgs) -> ExitCode {
-    let asked = Settings::new(&args.view.options.0).map_err(|error| error.to_string()).and_then(|settings| {
-        let socket = agent::socket_of(&args.view, &settings);
-        let text = socket::get(&socket, "/commits").map_err(|error| error.to_string())?;
-        serde_json::from_slice::<Value>(&text).map_err(|error| error.to_string())
-    });
-    let answer = match asked {
+    let answer = match read(args) {
         Ok(answer) => answer,
-        Err(message) => {
-            eprintln!("portolan: {}", one_line(message));
+        Err(error) => {
+            crate::cli::fail(&error);
             return explain::error();
         }
     };
@@ -31,7 +26,12 @@ pub fn commits(args: &CommitsArgs) -> ExitCode {
         Some(CommitsOutput::Json) => format!("{answer:#}\n"),
         None => text(&answer),
     };
-    super::super::print(text.as_bytes())
+    crate::cli::print(text.as_bytes())
+}
+
+fn read(args: &CommitsArgs) -> Result<Value, Error> {
+    let settings = Settings::new(&args.view.options.0)?;
+    agent::commits(&agent::socket_of(args.view.socket.as_deref(), &settings))
 }
 
 /// Lines for people.
@@ -50,39 +50,46 @@ pub fn text(answer: &Value) -> String {
     text
 }
 
-fn write(text: &mut String, commit: &Value) {
-    let word = |field: &str| commit[field].as_str().unwrap_or_default().to_owned();
-    let count = |field: &str| commit[field].as_u64().unwrap_or_default();
-    let outcome = if commit["succeeded"] == true { "" } else { " FAILED" };
-    // Writing into a `String` does not fail.
-    let _ = write!(
-        text,
-        "{}{outcome} {}: {} operations in {:.1} ms",
-        word("at"),
-        word("cause"),
-        count("operations"),
+/// A commit in a line, without its time.
+pub fn summary(commit: &Value) -> String {
+    let number = |field: &str| commit[field].as_u64().unwrap_or_default() as usize;
+    let outcome = if commit["succeeded"] == true { "" } else { "FAILED " };
+    let mut text = format!(
+        "{outcome}{}: {} in {:.1} ms",
+        commit["cause"].as_str().unwrap_or_default(),
+        count(number("operations"), "operation", "operations"),
         commit["seconds"].as_f64().unwrap_or_default() * 1000.0
     );
-    let listed = |field: &str| {
-        let values = commit[field].as_array().into_iter().flatten();
-        values.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let objects = listed("objects");
+    let objects = listed(commit, "objects");
     if !objects.is_empty() {
-        let more = count("changes").saturating_sub(objects.len() as u64);
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        let _ = write!(text, ", for {}{more}", objects.join(", "));
+        text.push_str(", for ");
+        text.push_str(&objects.join(", "));
+        let more = number("changes").saturating_sub(objects.len());
+        if more > 0 {
+            // Writing into a `String` does not fail.
+            let _ = write!(text, " and {}", count(more, "more object", "more objects"));
+        }
     }
-    text.push('\n');
+    text
+}
+
+fn listed<'a>(commit: &'a Value, field: &str) -> Vec<&'a str> {
+    commit[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+fn write(text: &mut String, commit: &Value) {
+    // Writing into a `String` does not fail.
+    let _ = writeln!(text, "{} {}", commit["at"].as_str().unwrap_or_default(), summary(commit));
     if let Some(error) = commit["error"].as_str() {
         let _ = writeln!(text, "  {error}");
     }
-    let sample = listed("sample");
+    let sample = listed(commit, "sample");
     for operation in &sample {
         let _ = writeln!(text, "  {operation}");
     }
-    let more = count("operations").saturating_sub(sample.len() as u64);
+    let all = commit["operations"].as_u64().unwrap_or_default() as usize;
+    let more = all.saturating_sub(sample.len());
     if more > 0 {
-        let _ = writeln!(text, "  … and {more} more");
+        let _ = writeln!(text, "  and {}", count(more, "more operation", "more operations"));
     }
 }

@@ -37,6 +37,8 @@ pub struct ServiceRow {
     pub endpoints: Ratio,
     /// New connections, where they are counted.
     pub connections: Option<u64>,
+    /// Attempts to connect that were refused or dropped for want of endpoints, where they are counted.
+    pub refused: Option<u64>,
     pub ports: Vec<PortRow>,
     pub problems: Vec<Problem>,
 }
@@ -167,6 +169,7 @@ pub fn service(beside: &Beside<'_>, explained: &ExplainedService) -> ServiceRow 
         message,
         endpoints: ratio(explained),
         connections: beside.totals.map(|totals| totals.of_service(&service.name)),
+        refused: beside.totals.map(|totals| totals.refused(&service.name)),
         ports,
         problems: explained
             .findings
@@ -197,6 +200,7 @@ pub fn unusable(name: &ObjectName, message: &str) -> ServiceRow {
         message: Some(message.to_owned()),
         endpoints: Ratio::default(),
         connections: None,
+        refused: None,
         ports: Vec::new(),
         problems: Vec::new(),
     }

@@ -1,6 +1,6 @@
 //! Tables as kubectl writes them: columns of equal width, three blanks apart.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use super::{
     Listed,
@@ -19,10 +19,26 @@ pub struct Line {
 }
 
 impl Line {
-    /// How many connections there were since these cells.
-    pub fn rate(&self, before: &[String]) -> Option<u64> {
+    /// How many connections a second there were since these cells, so long ago.
+    pub fn rate(&self, before: &[String], elapsed: Duration) -> Option<f64> {
         let number = |cells: &[String]| cells.get(self.connections)?.parse::<u64>().ok();
-        Some(number(&self.cells)?.saturating_sub(number(before)?))
+        Some(per_second(number(&self.cells)?.saturating_sub(number(before)?), elapsed))
+    }
+}
+
+/// So many in this time, in a second.
+#[allow(clippy::cast_precision_loss, reason = "for people")]
+pub fn per_second(count: u64, elapsed: Duration) -> f64 {
+    count as f64 / elapsed.as_secs_f64()
+}
+
+/// A number a second for people.
+pub fn rate(rate: Option<f64>) -> String {
+    match rate {
+        None => "-".to_owned(),
+        Some(rate) if rate < 0.05 => "0".to_owned(),
+        Some(rate) if rate < 9.95 => format!("{rate:.1}"),
+        Some(rate) => format!("{rate:.0}"),
     }
 }
 
@@ -56,7 +72,7 @@ pub fn table(args: &GetArgs, listed: Listed, rows: &[ServiceRow]) -> String {
 pub fn watched(
     args: &GetArgs,
     listed: Listed,
-    changed: &[(Line, Option<u64>)],
+    changed: &[(Line, Option<f64>)],
     gone: &[&Vec<String>],
     is_first: bool,
 ) -> String {
@@ -66,9 +82,9 @@ pub fn watched(
         heads.push("PER-SECOND".to_owned());
         lines.push(heads);
     }
-    for (line, rate) in changed {
+    for (line, a_second) in changed {
         let mut cells = line.cells.clone();
-        cells.push(rate.map_or_else(|| "-".to_owned(), |rate| rate.to_string()));
+        cells.push(rate(*a_second));
         lines.push(cells);
     }
     let mut text = align(&lines);
@@ -235,14 +251,19 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_the_difference_of_the_connections() {
+    fn a_rate_is_the_difference_of_the_connections_by_the_time_between() {
         let line = |count: &str| Line {
             key: Vec::new(),
             cells: vec!["web".to_owned(), count.to_owned()],
             connections: 1,
         };
-        assert_eq!(line("7").rate(&line("3").cells), Some(4));
-        assert_eq!(line("7").rate(&line("-").cells), None);
-        assert_eq!(line("1").rate(&line("3").cells), Some(0));
+        let since = |before: &str, now: &str, seconds| {
+            rate(line(now).rate(&line(before).cells, Duration::from_secs(seconds)))
+        };
+        assert_eq!(since("3", "7", 1), "4.0");
+        assert_eq!(since("3", "7", 8), "0.5");
+        assert_eq!(since("0", "1000", 10), "100");
+        assert_eq!(since("-", "7", 1), "-");
+        assert_eq!(since("3", "1", 1), "0", "the agent began anew");
     }
 }

@@ -1,6 +1,12 @@
 //! Lists flows as they are, for people.
 
-use std::{collections::BTreeSet, fmt, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+    net::SocketAddr,
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
 
 use portolan_rules::{incremental::flows::Destination, model::Protocol, ruleset::Family};
 
@@ -73,41 +79,102 @@ impl fmt::Display for FlowState {
     }
 }
 
+/// How much is listed.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The most flows.
+    pub most: usize,
+    /// When to give up.
+    pub until: Option<Instant>,
+}
+
+impl Bounds {
+    /// Everything.
+    pub const NONE: Self = Self { most: usize::MAX, until: None };
+}
+
+/// Flows as they are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// The flows.
+    pub flows: Vec<Flow>,
+    /// Whether there may be more, beyond the bounds.
+    pub is_cut: bool,
+}
+
 impl Conntrack {
-    /// The flows to these destinations, or of all without any, whose destination was translated. The kernel leaves others out
-    /// where the destinations are few; the rest is up to the caller.
+    /// The flows to these destinations, or all without any, whose destination was translated. The kernel leaves others
+    /// out. Where the bounds end the listing, this socket is of no use any more.
     ///
     /// # Errors
     /// The kernel could not be asked.
-    pub fn list(&mut self, destinations: &[(Protocol, SocketAddr)]) -> Result<Vec<Flow>, Error> {
-        let mut flows = Vec::new();
+    pub fn list(&mut self, destinations: &[(Protocol, SocketAddr)], bounds: Bounds) -> Result<Listed, Error> {
+        let mut listed = Listed::default();
+        let wanted: HashSet<(Protocol, SocketAddr)> = destinations.iter().copied().collect();
         for family in Family::ALL {
             let own = destinations.iter().filter(|(_, at)| Family::of(at.ip()) == family);
-            let mut filters: BTreeSet<Filter> =
-                own.map(|(protocol, at)| Filter::to(Destination::new(*protocol, *at))).collect();
-            let is_any = destinations.is_empty() || !filters.is_empty() && !self.filters;
-            if is_any || filters.len() > ONE_BY_ONE {
-                filters = [Filter::Nothing].into();
-            }
+            let filters = if destinations.is_empty() {
+                [Filter::Nothing].into()
+            } else {
+                few(own.map(|(protocol, at)| Filter::to(Destination::new(*protocol, *at))).collect())
+            };
             for filter in filters {
-                flows.extend(self.list_of(family, filter)?);
+                self.list_of(family, filter, &wanted, bounds, &mut listed)?;
+                if listed.is_cut {
+                    return Ok(listed);
+                }
             }
         }
-        Ok(flows)
+        Ok(listed)
     }
 
-    fn list_of(&mut self, family: Family, filter: Filter) -> Result<Vec<Flow>, Error> {
+    fn list_of(
+        &mut self,
+        family: Family,
+        filter: Filter,
+        wanted: &HashSet<(Protocol, SocketAddr)>,
+        bounds: Bounds,
+        listed: &mut Listed,
+    ) -> Result<(), Error> {
+        let before = listed.flows.len();
         for _ in 0..ATTEMPTS {
-            let mut flows = Vec::new();
             let outcome = self.dump(family.number(), filter, true, |attributes| {
-                flows.extend(read(attributes).filter(|flow| flow.endpoint != flow.frontend));
+                let is_late = bounds.until.is_some_and(|until| Instant::now() >= until);
+                if listed.flows.len() >= bounds.most || is_late {
+                    listed.is_cut = true;
+                    return ControlFlow::Break(());
+                }
+                let is_wanted = |flow: &Flow| {
+                    flow.endpoint != flow.frontend
+                        && (wanted.is_empty() || wanted.contains(&(flow.protocol, flow.frontend)))
+                };
+                listed.flows.extend(read(attributes).filter(is_wanted));
+                ControlFlow::Continue(())
             })?;
-            if outcome == Outcome::Complete {
-                return Ok(flows);
+            if outcome == Outcome::Complete || listed.is_cut {
+                return Ok(());
             }
+            listed.flows.truncate(before);
         }
         Err(Error::Interrupted)
     }
+}
+
+/// As few filters as are worth it: the kernel walks its whole table for each. Many addresses are left out, then many
+/// ports.
+fn few(filters: BTreeSet<Filter>) -> BTreeSet<Filter> {
+    let without_address = |filter: Filter| match filter {
+        Filter::Destination(protocol, _, port) => Filter::Destination(protocol, None, port),
+        other => other,
+    };
+    let without_port = |filter: Filter| match filter {
+        Filter::Destination(protocol, ..) => Filter::Of(protocol),
+        other => other,
+    };
+    let fold = |filters: BTreeSet<Filter>, fold: &dyn Fn(Filter) -> Filter| -> BTreeSet<Filter> {
+        if filters.len() > ONE_BY_ONE { filters.into_iter().map(fold).collect() } else { filters }
+    };
+    fold(fold(filters, &without_address), &without_port)
 }
 
 /// Reads an entry; `None` if it is of another protocol than Services have.

@@ -1,4 +1,4 @@
-//! Reads the counters on the elements of the endpoint maps, and nothing else that there are many of.
+//! Reads the counters on the elements of frontends and endpoints, and nothing else that there are many of.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,8 +9,8 @@ use std::{
 
 use portolan_rules::{
     frontends::FrontendKey,
-    plane::{Config, SetName, endpoint_from_value, planes::counterpart},
-    ruleset::{DataType, Family},
+    plane::{Class, Config, SetName, endpoint_from_value, number_from_value, planes::counterpart},
+    ruleset::{DataType, ElementData, Family},
 };
 
 use super::{
@@ -26,20 +26,25 @@ use super::{
 /// How often a reading begins anew: each time, some table changed meanwhile.
 const ATTEMPTS: usize = 5;
 
-/// What an element of an endpoint map has counted since it was added.
+/// What an element has counted since it was added: one of an endpoint map, or a frontend without endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Count {
     /// The frontend.
     pub frontend: FrontendKey,
-    /// Its slot, or the endpoint id.
+    /// Its slot, or the endpoint id; [`Count::NO_SLOT`] without an endpoint.
     pub slot: u32,
-    /// The endpoint there.
-    pub endpoint: SocketAddr,
+    /// The endpoint there; none if the frontend has no endpoints, so that connections are refused or dropped.
+    pub endpoint: Option<SocketAddr>,
     /// The frontend's comment: `namespace/name:port`, or `namespace/name` of a port without a name.
     pub owner: Arc<str>,
     /// New connections: packets that found the element (`NFTA_COUNTER_PACKETS`). Chains of nat see only the first
     /// packet of a connection.
     pub connections: u64,
+}
+
+impl Count {
+    /// The slot of a frontend without endpoints: no endpoint is there.
+    pub const NO_SLOT: u32 = u32::MAX;
 }
 
 /// What all elements have counted.
@@ -109,6 +114,7 @@ impl Reading {
                 } else if let Some((frontend, text)) = owner(family, &types, element) {
                     let owner = comments.get(text).cloned().unwrap_or_else(|| text.into());
                     comments.insert(owner.clone());
+                    self.counts.extend(refused(frontend, &owner, element));
                     self.owners.insert(frontend, owner);
                 }
                 ControlFlow::Continue(())
@@ -130,6 +136,16 @@ fn owner<'a>(family: Family, types: &[DataType], element: Attributes<'a>) -> Opt
     Some((frontend, comment(element.find(NFTA_SET_ELEM_USERDATA)?.value)?))
 }
 
+/// What a frontend has counted if it has no endpoints.
+fn refused(frontend: FrontendKey, owner: &Arc<str>, element: Attributes<'_>) -> Option<Count> {
+    let class = number_from_value(&ElementData::Value(value(element.find(NFTA_SET_ELEM_DATA)?)?))?;
+    if Class::CONSTANT.iter().all(|without_endpoints| without_endpoints.id() != class) {
+        return None;
+    }
+    let connections = packets(element)?;
+    Some(Count { frontend, slot: Count::NO_SLOT, endpoint: None, owner: owner.clone(), connections })
+}
+
 /// What an element of an endpoint map has counted.
 fn count(
     family: Family,
@@ -139,11 +155,16 @@ fn count(
 ) -> Option<Count> {
     let key = value(element.find(NFTA_SET_ELEM_KEY)?)?;
     let (frontend, slot) = FrontendKey::from_slot(family, types, &key)?;
-    let endpoint = endpoint_from_value(family, &value(element.find(NFTA_SET_ELEM_DATA)?)?)?;
+    let endpoint = Some(endpoint_from_value(family, &value(element.find(NFTA_SET_ELEM_DATA)?)?)?);
+    let connections = packets(element)?;
+    Some(Count { frontend, slot, endpoint, owner: owners.get(&frontend)?.clone(), connections })
+}
+
+/// The packets that an element has counted, if it has a counter.
+fn packets(element: Attributes<'_>) -> Option<u64> {
     let expression = element.nested(NFTA_SET_ELEM_EXPR);
     if expression.string(NFTA_EXPR_NAME)? != COUNTER {
         return None;
     }
-    let connections = expression.nested(NFTA_EXPR_DATA).find(NFTA_COUNTER_PACKETS)?.long()?;
-    Some(Count { frontend, slot, endpoint, owner: owners.get(&frontend)?.clone(), connections })
+    expression.nested(NFTA_EXPR_DATA).find(NFTA_COUNTER_PACKETS)?.long()
 }

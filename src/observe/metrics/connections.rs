@@ -24,6 +24,8 @@ use crate::{
 const ENDPOINTS: usize = 2_000;
 /// Most series of Services' ports.
 const SERVICES: usize = 10_000;
+/// Most endpoints of which totals are kept: more than there may be elements, as those that went stay for a while.
+const TOTALS: usize = 200_000;
 /// How long a series stays after its object is gone: longer than the interval between two scrapes.
 const KEPT: Duration = Duration::from_mins(10);
 
@@ -38,20 +40,28 @@ metrics! {
             "Number of new connections to a port of a Service that were sent to this endpoint.";
         endpoints_dropped: IntGauge() = "endpoint_series_dropped",
             "Number of endpoints that are too many to have a series of connections.";
+        refused: IntCounterVec("namespace", "service", "port") = "service_refused_connections_total",
+            "Number of attempts to connect to a port of a Service that were refused or dropped, since it had no endpoints.";
+        refused_dropped: IntGauge() = "service_refused_series_dropped",
+            "Number of ports of Services that are too many to have a series of refused connections.";
         readable: IntGauge() = "endpoint_counters_readable",
             "1 if connections are counted; 0 if the kernel's counters cannot be read, or are too many.";
     }
 }
+
+/// The endpoint and the count of an element.
+type Seen = (Option<SocketAddr>, u64);
 
 /// Totals of connections, and the readings that they were made of.
 #[derive(Debug)]
 pub struct Connections {
     services: Series<Arc<str>>,
     endpoints: Series<(Arc<str>, SocketAddr)>,
+    refused: Series<Arc<str>>,
     readable: IntGauge,
     /// The endpoint and the count of each element at the last reading. `None` before the first: what elements had counted
     /// by then is an earlier run's.
-    last: Option<HashMap<(FrontendKey, u32), (SocketAddr, u64)>>,
+    last: Option<HashMap<(FrontendKey, u32), Seen>>,
 }
 
 impl Connections {
@@ -61,11 +71,19 @@ impl Connections {
     }
 
     fn with_limits(register: &Register, most_services: usize, most_endpoints: usize) -> Self {
-        let Table { services, services_dropped, endpoints, endpoints_dropped, readable } =
-            Table::new(register);
+        let Table {
+            services,
+            services_dropped,
+            endpoints,
+            endpoints_dropped,
+            refused,
+            refused_dropped,
+            readable,
+        } = Table::new(register);
         Self {
             services: Series::new(services, services_dropped, most_services),
             endpoints: Series::new(endpoints, endpoints_dropped, most_endpoints),
+            refused: Series::new(refused, refused_dropped, most_services),
             readable,
             last: None,
         }
@@ -84,7 +102,7 @@ impl Connections {
         self.readable.set(1);
         let first = self.last.is_none();
         let last = self.last.get_or_insert_default();
-        let (mut services, mut endpoints) = (BTreeMap::new(), BTreeMap::new());
+        let (mut services, mut endpoints, mut refused) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut present = HashMap::with_capacity(counts.len());
         for Count { frontend, slot, endpoint, owner, connections } in counts {
             let before = match last.get(&(*frontend, *slot)) {
@@ -96,28 +114,38 @@ impl Connections {
             let found = (*endpoint, *connections);
             last.insert((*frontend, *slot), found);
             present.insert((*frontend, *slot), found);
-            *services.entry(owner.clone()).or_insert(0) += connections - before;
-            *endpoints.entry((owner.clone(), *endpoint)).or_insert(0) += connections - before;
+            let more = connections - before;
+            let Some(endpoint) = endpoint else {
+                *refused.entry(owner.clone()).or_insert(0) += more;
+                continue;
+            };
+            *services.entry(owner.clone()).or_insert(0) += more;
+            *endpoints.entry((owner.clone(), *endpoint)).or_insert(0) += more;
         }
         if complete {
             // Elements that are gone count from zero if they come back.
             *last = present;
         }
-        self.services.add(services, complete, now, |owner| labels(owner).map(str::to_owned).into());
+        let of_port = |owner: &Arc<str>| labels(owner).map(str::to_owned).into();
+        self.services.add(services, complete, now, of_port);
+        self.refused.add(refused, complete, now, of_port);
         self.endpoints.add(endpoints, complete, now, |(owner, endpoint)| {
             let [namespace, service, port] = labels(owner).map(str::to_owned);
             vec![namespace, service, port, endpoint.to_string()]
         });
     }
 
-    /// The totals of all endpoints that have a series.
+    /// The totals of all endpoints, and of what was refused.
     pub fn totals(&self) -> Vec<Total> {
-        let total = |((owner, endpoint), known): (&(Arc<str>, SocketAddr), &Known)| Total {
+        let total = |owner: &Arc<str>, endpoint: Option<SocketAddr>, known: &Known| Total {
             owner: owner.to_string(),
-            endpoint: *endpoint,
-            connections: known.counter.get(),
+            endpoint,
+            connections: known.total,
         };
-        self.endpoints.known.iter().map(total).collect()
+        let endpoints = self.endpoints.known.iter();
+        let endpoints = endpoints.map(|((owner, at), known)| total(owner, Some(*at), known));
+        let refused = self.refused.known.iter().map(|(owner, known)| total(owner, None, known));
+        endpoints.chain(refused).filter(|total| total.connections > 0).collect()
     }
 
     /// Notes that the counters could not be read.
@@ -133,55 +161,67 @@ fn labels(comment: &str) -> [&str; 3] {
     [namespace, service, port]
 }
 
-/// Counters of one kind, up to a limit: first come, first served.
+/// Totals of one kind, with a series each up to a limit: first come, first served.
 #[derive(Debug)]
 struct Series<K> {
     counters: IntCounterVec,
     dropped: IntGauge,
     limit: usize,
+    /// How many there are.
+    count: usize,
     known: HashMap<K, Known>,
 }
 
 #[derive(Debug)]
 struct Known {
-    labels: Vec<String>,
-    counter: IntCounter,
+    total: u64,
+    /// Its labels and its counter, if it has a series.
+    series: Option<(Vec<String>, IntCounter)>,
     seen: Instant,
 }
 
 impl<K: Hash + Ord> Series<K> {
     fn new(counters: IntCounterVec, dropped: IntGauge, limit: usize) -> Self {
-        Self { counters, dropped, limit, known: HashMap::new() }
+        Self { counters, dropped, limit, count: 0, known: HashMap::new() }
     }
 
-    /// Adds to the series. If these are `all` there are, removes series whose objects have been gone for long.
+    /// Adds to the totals. If these are `all` there are, forgets those whose objects have been gone for long.
     fn add(&mut self, more: BTreeMap<K, u64>, all: bool, now: Instant, labels: impl Fn(&K) -> Vec<String>) {
         if all {
-            let counters = &self.counters;
-            self.known.retain(|key, known| {
+            let Self { counters, count, known, .. } = self;
+            known.retain(|key, known| {
                 let stays = more.contains_key(key) || now.duration_since(known.seen) < KEPT;
-                if !stays {
-                    let labels: Vec<&str> = known.labels.iter().map(String::as_str).collect();
+                if let Some((labels, _)) = known.series.as_ref().filter(|_| !stays) {
+                    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
                     // The series exists: it was made with these labels.
                     let _ = counters.remove_label_values(&labels);
+                    *count -= 1;
                 }
                 stays
             });
         }
         let mut dropped = 0;
         for (key, more) in more {
-            if !self.known.contains_key(&key) && self.known.len() >= self.limit {
+            if self.known.len() >= TOTALS && !self.known.contains_key(&key) {
                 dropped += 1;
                 continue;
             }
+            let has_room = self.count < self.limit;
             let known = self.known.entry(key);
-            let known = known.or_insert_with_key(|key| {
-                let labels = labels(key);
-                let counter = self.counters.with_label_values(&labels);
-                Known { labels, counter, seen: now }
-            });
-            known.counter.inc_by(more);
+            let labels = has_room.then(|| labels(known.key()));
+            let known = known.or_insert(Known { total: 0, series: None, seen: now });
+            known.total += more;
             known.seen = now;
+            match (&known.series, labels) {
+                (Some((_, counter)), _) => counter.inc_by(more),
+                (None, Some(labels)) => {
+                    let counter = self.counters.with_label_values(&labels);
+                    counter.inc_by(known.total);
+                    known.series = Some((labels, counter));
+                    self.count += 1;
+                }
+                (None, None) => dropped += 1,
+            }
         }
         if all {
             self.dropped.set(dropped);

@@ -37,7 +37,7 @@ use super::{
 use crate::{
     config::settings::SOCKET_DIRECTORY,
     observe::{
-        counts::Total,
+        counts::Counted,
         query::Wanted,
         state_text::{AgentState, Parts},
     },
@@ -160,11 +160,16 @@ async fn state(State(shared): State<Shared>, uri: Uri) -> Response {
     ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// New connections of each endpoint; null where they are not counted.
-async fn connections(State(shared): State<Shared>) -> Json<Option<Vec<Total>>> {
-    let Some(counters) = shared.counters else { return Json(None) };
+/// New connections of each endpoint, of the Services that the parameters ask for; null where they are not counted.
+async fn connections(State(shared): State<Shared>, uri: Uri) -> Response {
+    let wanted = match wanted(uri.query().unwrap_or_default()) {
+        Ok(wanted) => wanted,
+        Err(message) => return (StatusCode::BAD_REQUEST, message).into_response(),
+    };
+    let Some(counters) = shared.counters else { return Json(None::<Counted>).into_response() };
     // The kernel may take a third of a second.
-    Json(tokio::task::spawn_blocking(move || counters.totals()).await.ok())
+    let read = tokio::task::spawn_blocking(move || counters.read().only(&wanted)).await;
+    Json(read.ok()).into_response()
 }
 
 /// The last commits.

@@ -7,7 +7,6 @@
 mod commits;
 mod layout;
 mod list;
-mod scene;
 mod service;
 mod trace;
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use portolan_rules::{plane::SetName, ruleset::Family};
+use portolan_rules::{picture::count, plane::SetName, ruleset::Family};
 
 use super::shared::Shared;
 use crate::{
@@ -72,7 +72,8 @@ impl Page<'_> {
                 writeln!(f, "  last success   {at} ({ago} ago)")?;
                 writeln!(
                     f,
-                    "                 {operations} operations, {} bytes, {took:.1?}, of it {kernel:.1?} in the kernel",
+                    "                 {}, {} bytes, {took:.1?}, of it {kernel:.1?} in the kernel",
+                    count(operations, "operation", "operations"),
                     last.bytes
                 )?;
             }

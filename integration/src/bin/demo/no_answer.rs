@@ -58,7 +58,9 @@ fn find_and_mend(stage: &mut Stage, fault: &Fault) -> Result<(), DemoError> {
     let answer = try_node_a(stage, "the client asks node-a");
     stage.claim("the client gets no answer", answer.server().is_none());
 
-    let (_, text) = stage.ask("describe", &["service", "service-python"], 3)?;
+    let (_, text) = stage.ask("describe", &["service", "service-python"], 5)?;
+    // Lines are broken between words.
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     stage.claim("describe names the cause", text.contains(fault.cause));
     let node_port = format!(":{NODE_PORT}");
     let (code, text) = stage.ask("trace", &["outside", &node_port], 1)?;

@@ -7,7 +7,7 @@ fn count(frontend: u8, slot: u32, endpoint: u8, owner: &str, connections: u64) -
     Count {
         frontend: FrontendKey::Address([10, 96, 0, frontend].into(), Protocol::Tcp, 80),
         slot,
-        endpoint: ([10, 0, 0, endpoint], 8080).into(),
+        endpoint: Some(([10, 0, 0, endpoint], 8080).into()),
         owner: owner.into(),
         connections,
     }
@@ -140,9 +140,30 @@ fn series_are_bounded_and_those_of_the_gone_make_room() {
     assert_eq!(world.endpoint(1), Some(5), "it stays for the next scrape");
     world.now += KEPT;
     world.all(without_first());
-    assert_eq!([1, 2, 3].map(|i| world.endpoint(i)), [None, Some(5), Some(0)]);
+    assert_eq!([1, 2, 3].map(|i| world.endpoint(i)), [None, Some(5), Some(5)], "all since the start");
     assert_eq!(world.sample("endpoint_series_dropped"), Some(0));
     assert_eq!(world.sample("service_series_dropped"), Some(0));
+}
+
+#[test]
+fn totals_have_every_endpoint_and_what_was_refused() {
+    let mut world = World::with_limits(vec![], 1, 1);
+    let refused =
+        |connections| Count { endpoint: None, ..count(9, Count::NO_SLOT, 0, "default/db", connections) };
+    world.all(vec![count(1, 0, 1, OWNER, 5), count(1, 1, 2, OWNER, 6), refused(2)]);
+    world.all(vec![count(1, 0, 1, OWNER, 5), count(1, 1, 2, OWNER, 7), refused(3)]);
+    let mut totals = world.connections.totals();
+    totals.sort_by_key(|total| total.connections);
+    let shown: Vec<_> =
+        totals.iter().map(|total| (&*total.owner, total.endpoint, total.connections)).collect();
+    let endpoint = |last| Some(([10, 0, 0, last], 8080).into());
+    assert_eq!(
+        shown,
+        [("default/db", None, 3), (OWNER, endpoint(1), 5), (OWNER, endpoint(2), 7)],
+        "with and without series"
+    );
+    let db = r#"service_refused_connections_total{namespace="default",port="",service="db"}"#;
+    assert_eq!((world.sample(db), world.service(WEB)), (Some(3), Some(12)));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use maud::{Markup, html};
-use portolan_rules::picture::number;
+use portolan_rules::picture::{count, number};
 
 use crate::observe::{
     history::{Committed, History},
@@ -35,7 +35,7 @@ fn commit(history: &History, committed: &Committed, now: Timestamp) -> Markup {
         details {
             summary {
                 @if committed.succeeded { span.good { "✓" } } @else { span.bad { "✗" } }
-                " " (span(now.duration_since(committed.at).unsigned_abs())) " ago: " (number(committed.operations)) " operations in "
+                " " (span(now.duration_since(committed.at).unsigned_abs())) " ago: " (count(committed.operations, "operation", "operations")) " in "
                 (format!("{:.1?}", committed.duration)) ", " (why(committed.cause))
                 @if !objects.is_empty() { ": " (objects.join(", ")) }
                 @if others > 0 { " and " (number(others)) " more" }

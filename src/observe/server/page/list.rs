@@ -7,9 +7,10 @@ use portolan_rules::{
     explanation::Severity,
     model::{ObjectName, Service},
     picture::{self, Row, number},
+    ruleset::Ruleset,
 };
 
-use super::{layout, scene::Scene};
+use super::layout;
 use crate::observe::{query::Snapshot, server::shared::Shared};
 
 /// Services of a page.
@@ -28,8 +29,8 @@ pub fn page(shared: &Shared, snapshot: &Snapshot, search: &str, at: usize) -> Ma
     let at = at.clamp(1, pages);
     let shown: HashSet<&ObjectName> =
         found.iter().skip((at - 1) * PAGE).take(PAGE).map(|service| &service.name).collect();
-    let scene = Scene::only(snapshot, &shown);
-    let view = scene.view();
+    let compiled = snapshot.only(&shown).compile(&Ruleset::default());
+    let view = compiled.view();
     let rows = view.services();
     let link = |page: usize| {
         let mut query = form_urlencoded::Serializer::new("/?".to_owned());

@@ -9,10 +9,9 @@ use maud::{Markup, html};
 use portolan_rules::{
     explanation::trace,
     model::{ObjectName, Protocol},
-    ruleset::Family,
+    ruleset::{Family, Ruleset},
 };
 
-use super::scene::Scene;
 use crate::observe::query::{Snapshot, Wanted};
 
 /// Steps that are shown: there is one for each endpoint.
@@ -66,8 +65,8 @@ pub fn page(question: &Question, snapshot: &Snapshot) -> Markup {
 }
 
 fn answer(question: &Question, snapshot: &Snapshot) -> Markup {
-    let scene = Scene::new(snapshot);
-    let view = scene.view();
+    let compiled = snapshot.compile(&Ruleset::default());
+    let view = compiled.view();
     let no_service = |name: &ObjectName| format!("there is no Service {name}");
     let traced = trace::destination(&view, &question.to, question.protocol, no_service).and_then(|to| {
         let origin = trace::origin(&view, &question.from, Family::of(to.ip()))?;

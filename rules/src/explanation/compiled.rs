@@ -1,0 +1,67 @@
+//! A state with what it compiles to: what is explained, for those that own it.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::{View, Workloads};
+use crate::{
+    compile::Compiler,
+    ruleset::{Family, Ruleset},
+    simulate::Host,
+    state::State,
+};
+
+/// A state and what it compiles to on its node.
+#[derive(Debug)]
+pub struct Compiled {
+    state: State,
+    compiler: Compiler,
+    ruleset: Ruleset,
+    host: Host,
+    workloads: Workloads,
+}
+
+impl Compiled {
+    /// Compiles a state with a compiler that knows the node and has compiled nothing yet. Slots and numbers are those of
+    /// what the kernel holds, as far as it holds anything.
+    pub fn new(mut compiler: Compiler, mut state: State, kernel: &Ruleset) -> Self {
+        compiler.load(&mut state, kernel);
+        Self {
+            ruleset: compiler.ruleset(),
+            host: host(&state, &compiler),
+            state,
+            compiler,
+            workloads: Workloads::default(),
+        }
+    }
+
+    /// With the Pods behind the Services.
+    #[must_use]
+    pub fn with_workloads(self, workloads: Workloads) -> Self {
+        Self { workloads, ..self }
+    }
+
+    /// The explanation.
+    pub const fn view(&self) -> View<'_> {
+        View {
+            state: &self.state,
+            compiler: &self.compiler,
+            ruleset: &self.ruleset,
+            host: &self.host,
+            workloads: &self.workloads,
+        }
+    }
+
+    /// The rules alone.
+    pub fn into_ruleset(self) -> Ruleset {
+        self.ruleset
+    }
+}
+
+/// The addresses of a node: those of its object, and those that answer node ports.
+fn host(state: &State, compiler: &Compiler) -> Host {
+    let mut local_addresses: BTreeSet<IpAddr> = state.node().addresses.iter().copied().collect();
+    for family in Family::ALL {
+        local_addresses.extend(compiler.node_port_addresses(family));
+    }
+    Host { local_addresses }
+}

@@ -1,0 +1,119 @@
+//! Lines of a width, for people.
+
+use std::iter::Peekable;
+
+/// Columns of what is printed for people.
+pub const WIDTH: usize = 80;
+
+/// Blanks by which the rest of a line that is too long is indented beyond its beginning.
+const HANGING: usize = 4;
+
+/// Breaks lines that are longer than [`WIDTH`] between words, and words that are longer than a line. Codes of colours
+/// take no room.
+pub fn wrap(text: &str) -> String {
+    let mut wrapped = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        wrap_line(&mut wrapped, line);
+    }
+    wrapped
+}
+
+fn wrap_line(out: &mut String, line: &str) {
+    let body = line.trim_end_matches('\n');
+    if width(body) <= WIDTH {
+        out.push_str(line);
+        return;
+    }
+    let indent = body.chars().take_while(|c| *c == ' ').count();
+    let indent = " ".repeat((indent + HANGING).min(WIDTH / 2));
+    let (mut column, mut is_begun) = (0, false);
+    for (at, word) in body.split(' ').enumerate() {
+        if column + 1 + width(word) > WIDTH && column > indent.len() {
+            next_line(out, &indent, &mut column);
+            is_begun = true;
+        } else if at > 0 && !(is_begun && column == indent.len()) {
+            out.push(' ');
+            column += 1;
+        }
+        for piece in pieces(word) {
+            let taken = width(piece);
+            if column + taken > WIDTH {
+                next_line(out, &indent, &mut column);
+                is_begun = true;
+            }
+            out.push_str(piece);
+            column += taken;
+        }
+    }
+    out.push_str(&line[body.len()..]);
+}
+
+fn next_line(out: &mut String, indent: &str, column: &mut usize) {
+    out.truncate(out.trim_end_matches(' ').len());
+    out.push('\n');
+    out.push_str(indent);
+    *column = indent.len();
+}
+
+/// Letters and codes, one after the other.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = piece(&mut rest.char_indices().peekable())?;
+        let (piece, after) = rest.split_at(end);
+        rest = after;
+        Some(piece)
+    })
+}
+
+/// Where the first letter or code ends.
+fn piece(letters: &mut Peekable<std::str::CharIndices<'_>>) -> Option<usize> {
+    let (_, first) = letters.next()?;
+    let mut end = first.len_utf8();
+    if first == '\u{1b}' {
+        // A code of colours ends with its first letter.
+        for (at, letter) in letters {
+            end = at + letter.len_utf8();
+            if letter.is_ascii_alphabetic() {
+                break;
+            }
+        }
+    }
+    Some(end)
+}
+
+fn width(text: &str) -> usize {
+    pieces(text).filter(|piece| !piece.starts_with('\u{1b}')).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn long_lines_are_broken_between_words_and_long_words_within() {
+        let short = "  short   columns  stay\n\n";
+        assert_eq!(wrap(short), short);
+        let line = format!("  {} {}\n", "a".repeat(50), "b".repeat(50));
+        assert_eq!(wrap(&line), format!("  {}\n      {}\n", "a".repeat(50), "b".repeat(50)));
+        let word = "c".repeat(100);
+        assert_eq!(wrap(&word), format!("{}\n    {}", "c".repeat(80), "c".repeat(20)));
+        let coloured = format!("\u{1b}[1m{}\u{1b}[0m", "d".repeat(80));
+        assert_eq!(wrap(&coloured), coloured);
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_longer_and_nothing_is_lost(text in "([a-zA-Z0-9é█/.:]{0,100}|\u{1b}\\[1m| {1,5}|\n){0,60}") {
+            let wrapped = wrap(&text);
+            for line in wrapped.lines() {
+                prop_assert!(width(line) <= WIDTH, "{line:?}");
+            }
+            let bare = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+            prop_assert_eq!(bare(&wrapped), bare(&text));
+            prop_assert_eq!(wrap(&wrapped).lines().count(), wrapped.lines().count());
+        }
+    }
+}
