@@ -8,6 +8,8 @@ KERNEL_PACKAGES = qemu-system-x86 kmod cpio binutils
 # How much `make soak` does: random clusters for the simulator, and connections through the kernel; and from which seed.
 CASES ?= 20000
 PROBES ?= 200000
+# For how many seconds it asks the agent random questions.
+FUZZ ?= 600
 SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 # What `make bench` is told: also --sizes 1000,10000 --rows cold,changes --full.
 BENCH ?= --json integration/figures/bench.json
@@ -64,6 +66,8 @@ soak: packages ## random clusters for as long as it is worth leaving a machine a
 	@echo "SEED=$(SEED)"
 	PROPTEST_RNG_SEED=$(SEED) PROPTEST_CASES=$(CASES) $(CARGO) test --release -p portolan-rules
 	PORTOLAN_LOOP_SEED=$(SEED) PORTOLAN_LOOP_PROBES=$(PROBES) $(CARGO) test --release -p portolan-integration --test loop -- --nocapture
+	$(CARGO) build --release --quiet --bin portolan
+	PORTOLAN_FUZZ_SEED=$(SEED) PORTOLAN_FUZZ_SECONDS=$(FUZZ) $(CARGO) test --release -p portolan-integration --test explain_live fuzz -- --nocapture
 
 bench: packages ## cold start, changes, churn, restart, memory, stale flows, the agent against an API server
 	mkdir -p integration/figures

@@ -16,6 +16,7 @@ mod man;
 mod oneshot;
 mod precheck;
 mod run;
+mod top;
 mod trace;
 mod usage;
 mod version;
@@ -44,6 +45,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Get { command: GetCommand::Endpoints(args) } => get::get(&args, get::Listed::Endpoints),
         Command::Get { command: GetCommand::Commits(args) } => get::commits::commits(&args),
         Command::Flows(args) => flows::flows(&args),
+        Command::Top(args) => top::top(&args),
         Command::SupportBundle(args) => bundle::bundle(&args),
         Command::Run(args) => run::run(&args),
         Command::Precheck(args) => precheck::precheck(&args),

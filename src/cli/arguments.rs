@@ -15,6 +15,7 @@ mod read;
 mod render;
 mod run;
 mod spelling;
+mod top;
 mod trace;
 mod view;
 
@@ -38,6 +39,7 @@ pub use self::{
     render::{Output, RenderArgs},
     run::RunArgs,
     spelling::normalize,
+    top::{Sort, TopArgs},
     trace::TraceArgs,
     view::ViewArgs,
 };
@@ -101,6 +103,10 @@ pub enum Command {
     /// List the live connections of Services, from connection tracking
     #[command(args_override_self = true, after_help = flows::HELP)]
     Flows(FlowsArgs),
+
+    /// Show the Services of this node as they are used: a live view on a terminal
+    #[command(args_override_self = true, after_help = top::HELP)]
+    Top(TopArgs),
 
     /// Collect all that helps to find out what is wrong on this node into an archive
     #[command(args_override_self = true, after_help = bundle::HELP)]

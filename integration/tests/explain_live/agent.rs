@@ -3,82 +3,26 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    os::unix::{fs::PermissionsExt as _, net::UnixStream},
-    path::PathBuf,
-    time::Duration,
+    os::unix::fs::PermissionsExt as _,
 };
 
-use portolan_integration::{Agent, Family, Pod, Protocol, Slice, eventually, nft};
+use portolan_integration::{Agent, Family, Pod, Protocol, Slice, eventually};
 use serde_json::Value;
 
 use crate::{
-    manifests::{Scene, service},
+    manifests::service,
+    running::{PATIENCE, Running},
     shared::{Answer, portolan},
 };
-
-const PATIENCE: Duration = Duration::from_mins(2);
-
-/// An agent on node-a with a Service `web`, a NodePort with two endpoints.
-struct Running {
-    scene: Scene,
-    agent: Agent,
-    /// The Pods behind the Service.
-    pods: [Pod; 3],
-    directory: tempfile::TempDir,
-}
-
-impl Running {
-    fn new(arguments: &[&str]) -> Self {
-        let scene = Scene::new();
-        let pods = scene.web_pods();
-        let web = service("web", scene.lab.cluster_ip(1))
-            .of_type("NodePort")
-            .port("http", Protocol::Tcp, 80)
-            .node_port(30_080);
-        let slices = Slice::both("web", ("http", Protocol::Tcp, 8080), &[&pods[0], &pods[1]]);
-        scene.put("web.yaml", &web, slices);
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("agent.sock").display().to_string();
-        let arguments = [&["--socket", &socket][..], arguments].concat();
-        let agent = Agent::start(&scene.lab.node_a, scene.manifests.path(), &arguments);
-        let agent = agent.unwrap_or_else(|error| panic!("{error}"));
-        let running = Self { scene, agent, pods, directory };
-        assert!(eventually(PATIENCE, || running.socket().exists()).is_some(), "{}", running.agent.stderr());
-        running
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("agent.sock")
-    }
-
-    /// Runs a command that asks the agent.
-    #[track_caller]
-    fn run(&self, arguments: &[&str]) -> Answer {
-        let socket = self.socket().display().to_string();
-        portolan(self.scene.lab.node_a.namespace(), &[arguments, &["--socket", &socket]].concat())
-    }
-
-    /// Reads or changes tables behind the agent's back.
-    fn nft(&self, arguments: &[&str]) -> String {
-        nft(self.scene.lab.node_a.namespace(), arguments, "").unwrap()
-    }
-
-    /// Connects to the agent and sends a request.
-    fn connect(&self, request: &str) -> UnixStream {
-        let mut stream = UnixStream::connect(self.socket()).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        stream
-    }
-}
 
 #[test]
 fn the_agent_says_what_it_holds_and_the_kernel_is_compared() {
     let running = Running::new(&[]);
     let answer = running.run(&["describe", "service", "web"]);
     assert_eq!((answer.code, &*answer.stderr), (Some(0), ""), "{answer:?}");
-    let first = answer.stdout.lines().next().unwrap();
-    assert!(first.contains("from the agent on node node-a (process "), "{first}");
-    assert!(first.contains("in sync since "), "{first}");
+    let text = answer.unbroken();
+    assert!(text.contains("from the agent on node node-a (process "), "{text}");
+    assert!(text.contains("in sync since "), "{text}");
     assert!(answer.stdout.contains("NodePort 192.0.2."), "{}", answer.stdout);
     assert!(answer.stdout.contains("1/2 (50.0 %)"), "{}", answer.stdout);
     assert!(answer.stdout.ends_with("Kernel: does the same at all 4 frontends\n"), "{}", answer.stdout);
@@ -217,8 +161,8 @@ fn without_an_agent_the_kernels_tables_are_read() {
     let namespace = scene.lab.node_a.namespace();
     let answer = portolan(namespace, &["describe", "service", "web", "--table-name", "edge"]);
     assert_eq!(answer.code, Some(0), "{answer:?}");
-    let first = answer.stdout.lines().next().unwrap();
-    assert!(first.contains("from the kernel's tables edge, now: no agent listens here"), "{first}");
+    let text = answer.unbroken();
+    assert!(text.contains("from the kernel's tables edge, now: no agent listens here"), "{text}");
     assert!(
         answer.stdout.contains("ClusterIP 10.96.0.1:80") && answer.stdout.contains("(every node)"),
         "{}",

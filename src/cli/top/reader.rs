@@ -1,0 +1,136 @@
+//! Asks the agent again and again.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender},
+    },
+    time::{Duration, Instant},
+};
+
+use portolan_rules::model::ObjectName;
+
+use super::{News, model::Look};
+use crate::{
+    cli::{
+        explain::{Error, Scene, agent},
+        get::rows::{self, Beside, ServiceRow},
+    },
+    observe::query::Wanted,
+};
+
+/// Time between two looks.
+const PERIOD: Duration = Duration::from_secs(1);
+/// All Services are read anew when something was committed, but for at most one part in so many of the time.
+const SHARE: u32 = 10;
+/// Also without a commit they are read so often: not all that changes is committed.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Where the agent is asked, and what it answered before.
+pub struct Reader {
+    socket: PathBuf,
+    wanted: Wanted,
+    opened: Option<ObjectName>,
+    last: Option<Services>,
+}
+
+/// All Services, as they were read.
+struct Services {
+    scene: Scene,
+    rows: Arc<[ServiceRow]>,
+    /// When, and how long it took.
+    at: Instant,
+    took: Duration,
+    /// The last commit by then.
+    commit: Option<String>,
+}
+
+impl Reader {
+    /// Asks at this socket, for the Services of a namespace or all of them.
+    pub fn new(socket: PathBuf, namespace: Option<&str>, opened: Option<ObjectName>) -> Self {
+        let wanted = namespace.map_or(Wanted::All, |namespace| Wanted::Namespace(namespace.into()));
+        Self { socket, wanted, opened, last: None }
+    }
+
+    /// Asks until nobody wants to know. What is opened comes by the channel, and is looked at at once.
+    pub fn run(&mut self, opened: &Receiver<Option<ObjectName>>, news: &Sender<News>) {
+        loop {
+            match opened.recv_timeout(PERIOD) {
+                Ok(opened) => self.opened = opened,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let found = match self.look() {
+                Ok(look) => News::Look(Box::new(look)),
+                Err(error) => News::Lost(error.to_string()),
+            };
+            if news.send(found).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Asks once.
+    pub fn look(&mut self) -> Result<Look, Error> {
+        let agent = agent::state(&self.socket)?;
+        let mut answer = agent::commits(&self.socket)?;
+        let commits = match answer["commits"].take() {
+            serde_json::Value::Array(commits) => commits,
+            _ => Vec::new(),
+        };
+        let commit = commits.first().and_then(|commit| commit["at"].as_str()).map(str::to_owned);
+        let counted = agent::counted(&self.socket, &self.wanted)?;
+        if self.last.as_ref().is_none_or(|last| last.is_old(commit.as_ref())) {
+            self.last = Some(self.read(commit)?);
+        }
+        let (scene, rows) = match &self.last {
+            Some(last) => (Some(&last.scene), Arc::clone(&last.rows)),
+            None => (None, Arc::default()),
+        };
+        let opened = self.opened.as_ref().zip(scene).and_then(|(name, scene)| {
+            let beside = Beside { scene, totals: None, has_shares: true };
+            Some(rows::service(&beside, &scene.view().service(name)?))
+        });
+        let problem = match &counted {
+            None => {
+                Some("Connections are not counted: the agent has to run with --endpoint-counters".to_owned())
+            }
+            Some(counted) => {
+                counted.problem.as_ref().map(|problem| format!("Connections are not counted: {problem}"))
+            }
+        };
+        Ok(Look {
+            node: agent.node.clone(),
+            freshness: agent::freshness(&agent),
+            services: rows,
+            opened,
+            totals: counted.filter(|_| problem.is_none()).map(Into::into),
+            problem,
+            commits,
+        })
+    }
+
+    /// Reads all Services, without shares.
+    fn read(&self, commit: Option<String>) -> Result<Services, Error> {
+        let began = Instant::now();
+        let scene = agent::read(&self.socket, &self.wanted)?;
+        let beside = Beside { scene: &scene, totals: None, has_shares: false };
+        let services = scene.view().services();
+        // Of one namespace, Services of others come along that decide on frontends.
+        let is_meant = |name: &ObjectName| match &self.wanted {
+            Wanted::Namespace(namespace) => *name.namespace == **namespace,
+            _ => true,
+        };
+        let meant = services.iter().filter(|explained| is_meant(&explained.service.name));
+        let rows = meant.map(|explained| rows::service(&beside, explained)).collect();
+        Ok(Services { rows, scene, at: began, took: began.elapsed(), commit })
+    }
+}
+
+impl Services {
+    fn is_old(&self, commit: Option<&String>) -> bool {
+        let age = self.at.elapsed();
+        age > LONGEST || (self.commit.as_ref() != commit && age > self.took * SHARE)
+    }
+}
