@@ -19,7 +19,7 @@
 //!
 //! Two modules read rulesets, wherever they come from: [`print`](mod@print) writes one as text or JSON, and
 //! [`simulate`](mod@simulate) computes what it does with a packet. [`explanation`] says with both where Services lead and
-//! why, [`picture`] draws that, and [`comparison`] says what differs between two states.
+//! why, [`picture`] draws that, [`mod@iptables`] writes it for iptables, and [`comparison`] says what differs between two states.
 #![forbid(unsafe_code)]
 
 pub mod comparison;
@@ -29,6 +29,7 @@ pub mod explanation;
 mod fixture;
 pub mod frontends;
 pub mod incremental;
+pub mod iptables;
 pub mod model;
 mod named;
 pub mod picture;

@@ -11,7 +11,6 @@
 
 mod element;
 mod expression;
-mod iptables;
 mod json;
 mod nft;
 mod operation;
@@ -22,7 +21,6 @@ mod tests;
 use crate::ruleset::{Concat, Element, Expression, Family, Rule, Set, Statement};
 
 pub use self::{
-    iptables::iptables,
     json::json,
     nft::{nft, write_nft},
     operation::operation,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use portolan_rules::{
     compile::{Compiler, Severity},
-    print,
+    iptables, print,
     restart::leftovers::Leftovers,
     ruleset::Ruleset,
 };
@@ -60,7 +60,7 @@ fn iptables(input: Input, args: &InputArgs) -> ExitCode {
     let stand_ins = input.workloads.stand_ins().lines(&input.state, &input.workloads);
     let Some(scene) = Scene::of_files(input, &args.all_paths()) else { return ExitCode::FAILURE };
     let view = scene.view();
-    let text = comments(&stand_ins) + &print::iptables(&view, &view.services(), &cidrs);
+    let text = comments(&stand_ins) + &iptables::iptables(&view, &view.services(), &cidrs);
     match super::print(text.as_bytes()) {
         ExitCode::SUCCESS if scene.is_whole => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
