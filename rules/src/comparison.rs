@@ -6,93 +6,20 @@
 //! is left out; a property test holds both.
 
 mod explained;
+mod fact;
 mod programmed;
 #[cfg(test)]
 mod tests;
 mod words;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use self::{
+    explained::explained,
+    fact::{Aspect, Door, Fact, Facts, Port, Services},
+    programmed::programmed,
 };
-
-pub use self::{explained::explained, programmed::programmed};
-use crate::{
-    frontends::{FrontendKey, FrontendKind},
-    model::{ObjectName, Protocol},
-    ruleset::Family,
-};
-
-/// What can be said of a Service.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Aspect {
-    /// It has this port.
-    Port(Port),
-    /// A field of the Service, or something that one of its frontends has.
-    Setting {
-        /// The frontend, if not all of the Service.
-        of: Option<FrontendKey>,
-        /// The field.
-        field: &'static str,
-    },
-    /// It answers here.
-    Frontend {
-        /// Address or node port.
-        key: FrontendKey,
-        /// Of which kind, where that is known.
-        kind: Option<FrontendKind>,
-        /// The port that it belongs to, where that is known.
-        port: Option<Port>,
-    },
-    /// It has this endpoint.
-    Endpoint {
-        /// What leads to it.
-        of: Door,
-        /// Its address and port.
-        at: SocketAddr,
-    },
-}
-
-/// A port of a Service in one family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Port {
-    /// Number.
-    pub number: u16,
-    /// Protocol.
-    pub protocol: Protocol,
-    /// Family.
-    pub family: Family,
-}
-
-/// What leads to endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Door {
-    /// All frontends of a port.
-    Port(Port),
-    /// One frontend.
-    Frontend(FrontendKey),
-}
-
-/// The value of an aspect.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fact {
-    /// In words; may be empty.
-    pub value: String,
-    /// Whether an endpoint takes new connections.
-    pub is_used: bool,
-}
-
-impl Fact {
-    fn new(value: impl Into<String>) -> Self {
-        Self { value: value.into(), is_used: true }
-    }
-}
-
-/// All that can be said of a Service.
-pub type Facts = BTreeMap<Aspect, Fact>;
-
-/// The facts of Services by name.
-pub type Services = BTreeMap<ObjectName, Facts>;
+use crate::model::ObjectName;
 
 crate::named! {
     /// Whether a Service is in both states.

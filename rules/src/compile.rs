@@ -11,6 +11,6 @@ mod problem;
 mod service;
 
 pub use self::{
-    compiler::{Compiler, Loaded, NoLocalEndpoints, SetSize, Update},
+    compiler::{Compiler, Update, cold_start::Loaded, endpoint_counts::NoLocalEndpoints, metrics::SetSize},
     problem::{Problem, Severity},
 };

@@ -1,6 +1,6 @@
 //! Facts from an explanation.
 
-use super::{Aspect, Door, Fact, Facts, Port, Services};
+use super::fact::{Aspect, Door, Fact, Facts, Port, Services};
 use crate::{
     explanation::{ExplainedEndpoint, ExplainedService},
     model::{LoadBalancing, Service, TrafficPolicy},

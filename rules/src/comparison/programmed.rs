@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
 };
 
-use super::{Aspect, Door, Fact, Services};
+use super::fact::{Aspect, Door, Fact, Services};
 use crate::{
     frontends::FrontendKey,
     model::ObjectName,

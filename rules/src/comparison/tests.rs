@@ -3,7 +3,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use proptest::{collection::btree_map, option, prelude::*, sample::select};
 
 use super::*;
-use crate::model::TrafficPolicy;
+use crate::{
+    frontends::{FrontendKey, FrontendKind},
+    model::{Protocol, TrafficPolicy},
+    ruleset::Family,
+};
 
 fn port() -> impl Strategy<Value = Port> {
     (1..4_u16, select(vec![Family::Ip, Family::Ip6])).prop_map(|(number, family)| Port {

@@ -1,12 +1,15 @@
 //! The incremental compiler: takes what changed in the state, and returns what to change in the kernel.
 
 mod account;
-mod cold_start;
+pub(super) mod cold_start;
+pub(super) mod endpoint_counts;
 mod flows;
 mod held;
-mod metrics;
+pub(super) mod metrics;
 mod patch;
 mod rebuild;
+mod touched;
+mod transactions;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -28,16 +31,11 @@ use crate::{
     state::{ServiceState, State},
 };
 
+use self::{endpoint_counts::EndpointCounts, rebuild::Rebuild, touched::TouchedFlows};
 use super::{
     problem::{self, Problem},
     service::{CompiledService, Surroundings, compile},
 };
-pub use cold_start::Loaded;
-use flows::TouchedFlows;
-use metrics::EndpointCounts;
-use rebuild::Rebuild;
-
-pub use self::metrics::{NoLocalEndpoints, SetSize};
 
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]

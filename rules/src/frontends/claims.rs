@@ -12,7 +12,7 @@ use foldhash::HashMap;
 
 use crate::model::{ObjectName, Service};
 
-use super::{FrontendKey, FrontendKind};
+use super::key::{FrontendKey, FrontendKind};
 
 /// Rank of a Service among those that claim the same frontend; the smallest wins. There is one for each frontend, so it
 /// is read from the Service, which the state holds anyway.

@@ -1,6 +1,6 @@
 //! Chains and rules.
 
-use super::{Name, Statement};
+use super::{name::Name, statement::Statement};
 
 crate::named! {
     /// Where the kernel calls a base chain.

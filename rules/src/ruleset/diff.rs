@@ -6,7 +6,11 @@
 use std::sync::Arc;
 
 use super::{
-    Chain, Elements, Family, Name, Ruleset, Set, Table,
+    chain::Chain,
+    elements::Elements,
+    name::{Family, Name},
+    set::Set,
+    table::{Ruleset, Table},
     transaction::{Operation, Transaction},
 };
 

@@ -9,7 +9,11 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{DataType, Name, Value, Verdict};
+use super::{
+    name::Name,
+    statement::Verdict,
+    value::{DataType, Value},
+};
 
 /// Longest comment that nft accepts on an element, in bytes (`NFTNL_UDATA_COMMENT_MAXLEN`).
 pub const COMMENT_MAX: usize = 128;

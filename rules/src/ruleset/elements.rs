@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, mem};
 
-use super::{Concat, Element};
+use super::element::{Concat, Element};
 
 /// The elements of a set, sorted by key.
 ///

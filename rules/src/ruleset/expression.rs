@@ -1,6 +1,6 @@
 //! Expressions: what a rule reads.
 
-use super::Name;
+use super::name::Name;
 
 /// A field of the packet, of its metadata or of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

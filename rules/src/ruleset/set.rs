@@ -1,6 +1,6 @@
 //! Sets and maps.
 
-use super::{DataType, Elements, Name};
+use super::{elements::Elements, name::Name, value::DataType};
 
 /// What the elements of a set lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 
-use super::{Expression, Name};
+use super::{expression::Expression, name::Name};
 
 /// What becomes of the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]

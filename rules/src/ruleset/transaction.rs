@@ -1,12 +1,13 @@
 //! The operations that lead from one ruleset to another, in the order in which the kernel takes them.
 
-mod apply;
-
 use std::sync::Arc;
 
-use super::{Chain, Concat, Element, Family, Name, Rule, Set};
-
-pub use self::apply::Refusal;
+use super::{
+    chain::{Chain, Rule},
+    element::{Concat, Element},
+    name::{Family, Name},
+    set::Set,
+};
 
 /// One operation on one object. Each is one or part of one netlink message.
 #[derive(Clone, Debug, PartialEq, Eq)]

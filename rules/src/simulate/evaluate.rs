@@ -3,14 +3,11 @@
 use std::net::IpAddr;
 
 use super::{
-    Action,
     jhash::{jhash, scale},
-    rule::as_number,
+    outcome::Action,
     walk::{Course, Nat, Stop},
 };
-use crate::ruleset::{
-    BitOp, ClassId, Concat, DataType, Element, ElementData, Expression, Field, Name, Set, Value,
-};
+use crate::ruleset::{BitOp, ClassId, Concat, DataType, ElementData, Expression, Field, Name, Set, Value};
 
 /// `RTN_LOCAL` of the kernel's routing types, with its neighbours `RTN_UNICAST` and the two below.
 pub(super) const RTN_LOCAL: u32 = 2;
@@ -152,23 +149,6 @@ impl<'a> Course<'_, 'a> {
     }
 }
 
-/// The element of a set at a key.
-pub(super) fn element_at<'a>(set: &'a Set, key: &Concat) -> Option<(&'a Concat, &'a Element)> {
-    if !set.flags.interval {
-        return set.elements.get_key_value(key);
-    }
-    let values = key.values(&set.key)?;
-    set.elements.iter().find(|(start, element)| covers(&set.key, start, element, &values))
-}
-
-/// Whether an element of an interval set covers a key: each field lies in that field's range.
-fn covers(types: &[DataType], start: &Concat, element: &Element, key: &[Value]) -> bool {
-    let end = element.end.as_deref().unwrap_or(start);
-    let (Some(start), Some(end)) = (start.values(types), end.values(types)) else { return false };
-    // Values of one type compare by number, also those that the kernel keeps in host order.
-    key.iter().zip(start.iter().zip(&end)).all(|(key, (start, end))| start <= key && key <= end)
-}
-
 fn word(number: u32) -> Concat {
     Concat::new(&[Value::Class(ClassId(number))])
 }
@@ -185,4 +165,10 @@ fn hashed_length(key: &Expression) -> usize {
         },
         _ => usize::MAX,
     }
+}
+
+/// A 32-bit number in host order.
+pub(super) fn as_number(bytes: &[u8]) -> Result<u32, Failure> {
+    let bytes = bytes.try_into().map_err(|_| Failure::Unknown("not a 32-bit number"))?;
+    Ok(u32::from_ne_bytes(bytes))
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use indexmap::IndexMap;
 
-use super::{Case, Decision, Effect, Outcome, Step};
+use super::outcome::{Case, Decision, Effect, Outcome, Step};
 use crate::ruleset::{Hook, Name};
 
 /// Describes an outcome: what may happen and how likely it is, then the rules that lead there. Cases that

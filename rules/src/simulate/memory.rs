@@ -2,35 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Case;
+use super::outcome::{Action, Case, Update};
 use crate::ruleset::{Concat, Family, Name};
-
-/// What a statement `update @set { … }` or `delete @set { … }` does to a set.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Update {
-    /// Family of the table.
-    pub family: Family,
-    /// The set or map.
-    pub set: Name,
-    /// Key.
-    pub key: Concat,
-    /// What is done to the element of that key.
-    pub action: Action,
-}
-
-/// What is done to a dynamic element.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// It is added, or its timer restarted.
-    Update {
-        /// Data, in a map. An element that exists keeps its own.
-        data: Option<Concat>,
-        /// Time after which the element expires, in milliseconds; 0 for never.
-        timeout_ms: u64,
-    },
-    /// It is removed, if it is there.
-    Delete,
-}
 
 /// The dynamic elements of a node, with a clock that only its owner advances.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use indexmap::IndexMap;
 
-use super::{Probability, Update};
-use crate::ruleset::{ClassId, Hook, Name, RejectWith, WritableField};
+use super::probability::Probability;
+use crate::ruleset::{ClassId, Concat, Family, Hook, Name, RejectWith, WritableField};
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -201,4 +201,31 @@ impl Outcome {
         let fates = self.fates();
         (fates.len() == 1).then(|| fates.into_keys().next())?
     }
+}
+
+/// What a statement `update @set { … }` or `delete @set { … }` does to a set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Update {
+    /// Family of the table.
+    pub family: Family,
+    /// The set or map.
+    pub set: Name,
+    /// Key.
+    pub key: Concat,
+    /// What is done to the element of that key.
+    pub action: Action,
+}
+
+/// What is done to a dynamic element.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It is added, or its timer restarted.
+    Update {
+        /// Data, in a map. An element that exists keeps its own.
+        data: Option<Concat>,
+        /// Time after which the element expires, in milliseconds; 0 for never.
+        timeout_ms: u64,
+    },
+    /// It is removed, if it is there.
+    Delete,
 }

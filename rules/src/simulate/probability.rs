@@ -5,7 +5,7 @@ use std::{fmt, ops::AddAssign};
 use num_bigint::BigUint;
 use num_rational::Ratio;
 
-use super::walk::Draw;
+use super::draws::Draw;
 
 /// A probability, as an exact fraction in lowest terms.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    Action, Decision, Effect, Update,
-    evaluate::Failure,
+    evaluate::{Failure, IPS_DST_NAT, RTN_LOCAL, as_number},
+    outcome::{Action, Decision, Effect, Update},
     walk::{Course, Nat, Stop},
 };
 use crate::ruleset::{
@@ -138,9 +138,9 @@ impl Course<'_, '_> {
                 }
             }
             MatchValue::Number(number) => Ok(as_number(bytes)? == *number),
-            MatchValue::Local => Ok(as_number(bytes)? == super::evaluate::RTN_LOCAL),
+            MatchValue::Local => Ok(as_number(bytes)? == RTN_LOCAL),
             MatchValue::Dnat if matches!(left, Expression::Field(Field::ConntrackStatus)) => {
-                Ok(as_number(bytes)? & super::evaluate::IPS_DST_NAT != 0)
+                Ok(as_number(bytes)? & IPS_DST_NAT != 0)
             }
             MatchValue::Dnat => Err(Failure::Unknown("dnat is a bit of ct status only")),
             MatchValue::Interface { name, prefix } => {
@@ -241,10 +241,4 @@ fn unless_missed(matched: bool) -> Ended {
 
 fn size(set: &Set) -> usize {
     set.size.map_or(DYNAMIC_SIZE, |size| size as usize)
-}
-
-/// A 32-bit number in host order.
-pub(super) fn as_number(bytes: &[u8]) -> Result<u32, Failure> {
-    let bytes = bytes.try_into().map_err(|_| Failure::Unknown("not a 32-bit number"))?;
-    Ok(u32::from_ne_bytes(bytes))
 }

@@ -9,9 +9,12 @@ use std::{
 };
 
 use super::{
-    Case, Decision, Fate, Host, Input, Memory, Packet, Probability, Step, Update,
-    moment::{Clock, Commit, SplitMix},
-    outcome::UnknownReason,
+    commit::{Clock, Commit},
+    draws::Draws,
+    memory::Memory,
+    outcome::{Case, Decision, Fate, Step, UnknownReason, Update},
+    packet::{Host, Input, Packet},
+    probability::Probability,
 };
 use crate::{
     print,
@@ -20,21 +23,6 @@ use crate::{
 
 /// `NFT_JUMP_STACK_SIZE`: a packet that would jump deeper is dropped.
 const JUMPS: usize = 16;
-
-/// One random choice.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Draw {
-    pub(super) value: u32,
-    pub(super) modulus: u32,
-}
-
-/// Where random choices come from.
-pub(super) enum Draws<'m> {
-    /// They are given; beyond them, one more is asked for.
-    Given(std::slice::Iter<'m, Draw>),
-    /// They are drawn.
-    Random(SplitMix),
-}
 
 /// Why a course cannot go on.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use std::{
 
 use foldhash::HashMap;
 
-use super::ServiceState;
+use super::entry::ServiceState;
 use crate::model::{EndpointSlice, ObjectName};
 
 /// The slices of a Service that changed, by name, each as it was when the Service was last compiled: `None` if it did

@@ -7,9 +7,8 @@ use std::{
 };
 
 use foldhash::HashSet;
-use smallvec::SmallVec;
 
-use super::Compiler;
+use super::{Compiler, touched::Former};
 use crate::{
     compile::{
         port::{CompiledPort, Frontend},
@@ -20,67 +19,14 @@ use crate::{
         Slices, changed_addresses,
         flows::{Destination, Flows, Moved, Stale, destinations_of, each_frontend},
     },
-    model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
-    plane::Class,
+    model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, ServicePort},
     ruleset::{Family, Ruleset},
-    selection::{Serving, SlicesByPort, merge},
+    selection::{SlicesByPort, merge},
     state::{Changed, State},
 };
 
-/// What changed since the last update and may have left stale flows.
-#[derive(Clone, Debug, Default)]
-pub(super) struct TouchedFlows {
-    /// The addresses that answer node ports now.
-    node_addresses: BTreeSet<IpAddr>,
-    /// Frontends that were compiled again or changed owner, as they were before; `None` if they did not exist.
-    frontends: HashMap<FrontendKey, Option<Former>>,
-    /// What the short way changed for TCP and SCTP frontends.
-    moved: Vec<(FrontendKey, Moved)>,
-    /// Node ports at addresses that began or ceased to answer node ports.
-    node_ports: BTreeSet<SocketAddr>,
-}
-
-/// A frontend as it was.
-#[derive(Clone, Debug)]
-struct Former {
-    service: Arc<Service>,
-    port: Arc<str>,
-    /// For a UDP frontend: the endpoints that served it, and all its classes.
-    serving: Serving,
-    classes: SmallVec<[Class; 5]>,
-}
-
 /// A port of a Service, by names.
 type PortName<'a> = (&'a ObjectName, &'a Arc<str>);
-
-impl TouchedFlows {
-    /// Forgets what changed.
-    pub(super) fn clear(&mut self) {
-        self.frontends.clear();
-        self.moved.clear();
-        self.node_ports.clear();
-    }
-
-    /// Notes a frontend as it is before it changes. Only the first note of an update counts.
-    pub(super) fn note(&mut self, port: &CompiledPort, frontend: &Frontend, existed: bool) {
-        let former = || Former {
-            service: port.service.clone(),
-            port: port.name.clone(),
-            serving: port.serving.clone(),
-            classes: match port.protocol {
-                Protocol::Udp => port.classes(frontend),
-                Protocol::Tcp | Protocol::Sctp => SmallVec::new(),
-            },
-        };
-        self.frontends.entry(frontend.key).or_insert_with(|| existed.then(former));
-    }
-
-    /// Notes that only the endpoints that slices list for a port changed.
-    pub(super) fn note_moved(&mut self, port: &CompiledPort, moved: &Moved) {
-        let owned = port.frontends.iter().filter(|frontend| frontend.owned);
-        self.moved.extend(owned.map(|frontend| (frontend.key, moved.clone())));
-    }
-}
 
 impl Compiler {
     /// Which endpoints may answer the flows to these UDP destinations: each is an address and a port, of a frontend, of

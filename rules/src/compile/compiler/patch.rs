@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
-use super::{Compiler, account::BesideSlots, metrics::lacks_endpoints};
+use super::{Compiler, account::BesideSlots, endpoint_counts::lacks_endpoints};
 use crate::{
     compile::{
         admission,

@@ -1,18 +1,11 @@
-//! Turns the changes in the ledger into the transactions of a plan, or into a rebuild of what cannot be changed in
-//! place.
-
-use std::{collections::BTreeSet, sync::Arc};
+//! What cannot be changed in place and is made anew.
 
 use foldhash::HashSet;
 
-use super::{Compiler, class_verdict};
 use crate::{
-    incremental::{
-        NetChanges,
-        plan::{Act, Changes, ElementChange, PART, make_equal},
-    },
-    plane::{PerSet, SetName, size_for},
-    ruleset::{Concat, Element, Family, Name, Ruleset, Set, Transaction},
+    incremental::plan::{Changes, ElementChange},
+    plane::SetName,
+    ruleset::{Concat, Family, Name, Set},
 };
 
 /// A family that is made anew beside what is in force, and what the update that requires it changes.
@@ -26,185 +19,29 @@ pub(super) struct Rebuild {
     new_chains: HashSet<Name>,
 }
 
-impl Compiler {
-    /// The changes in the ledger since the last call, as transactions that are committed one after the other. They
-    /// leave out families that must be made anew, which wait for [`Compiler::rebuild`].
-    pub(super) fn plan(&mut self) -> Vec<Transaction> {
-        let net = self.ledger.take_changes();
-        let outgrown = self.outgrown(&net);
-        let mut steps = Vec::new();
-        // Deletes what is retiring first, if its room in a set or the names of the other plane are needed.
-        while (!outgrown.is_empty() || self.is_tight(&net)) && !self.retiring.is_empty() {
-            steps.push(self.retire(self.retiring.last(), PART));
-        }
-        let mut changes = self.changes(net);
-        for family in outgrown {
-            self.rebuilds.push(take_family(&mut changes, family));
-        }
-        steps.extend(changes.stage(&self.config.table, &mut self.retiring));
-        steps
-    }
-
-    /// Takes what began to retire up to a number ([`Compiler::retiring`]), at most `limit` elements of it, as a
-    /// transaction; empty if there is nothing.
-    pub fn retire(&mut self, up_to: u64, limit: usize) -> Transaction {
-        self.retiring.take_part(&self.config.table, up_to, limit)
-    }
-
-    /// The number of the group that began to retire last; `None` if nothing is retiring.
-    pub fn retiring(&self) -> Option<u64> {
-        (!self.retiring.is_empty()).then(|| self.retiring.last())
-    }
-
-    /// Makes the kernel, which was read, equal to a ruleset: `take` carries out each act, in order, and returns whether
-    /// it did.
-    pub fn make_equal(&mut self, kernel: &Ruleset, desired: Ruleset, take: &mut dyn FnMut(Act) -> bool) {
-        self.rebuilds.clear();
-        make_equal(&self.config.table, kernel, desired, &mut self.retiring, take);
-    }
-
-    /// Cuts changes of elements, which the kernel was found to need, into transactions that are committed one after the
-    /// other.
-    pub fn mend(&mut self, elements: Vec<ElementChange>) -> Vec<Transaction> {
-        Changes { elements, ..Changes::default() }.stage(&self.config.table, &mut self.retiring)
-    }
-
-    /// Whether the last update requires families to be made anew ([`Compiler::rebuild`]).
-    pub const fn wants_rebuild(&self) -> bool {
-        !self.rebuilds.is_empty()
-    }
-
-    /// Forgets what is retiring, because the kernel is about to be compared as a whole; returns the transaction that
-    /// would have deleted it.
-    pub fn forget_retiring(&mut self) -> Transaction {
-        self.rebuilds.clear();
-        self.retire(u64::MAX, usize::MAX)
-    }
-
-    /// Forgets which elements of these sets are retiring, because they are about to be compared.
-    pub fn forget_retiring_of(&mut self, sets: &BTreeSet<(Family, Name)>) {
-        self.rebuilds.clear();
-        self.retiring.forget(sets);
-    }
-
-    fn changes(&self, net: NetChanges) -> Changes {
-        let mut changes = Changes::default();
-        let mut verdict = |family: Family, class, is_new| {
-            let (key, element) = class_verdict(class);
-            let set = self.declaration(family, class.verdict_map()).clone();
-            let (before, after) = if is_new { (None, Some(element)) } else { (Some(element), None) };
-            changes.elements.push(ElementChange { family, set, key, before, after });
-        };
-        for (family, class) in &net.old_classes {
-            verdict(*family, *class, false);
-        }
-        for (family, class) in &net.new_classes {
-            verdict(*family, *class, true);
-        }
-        for (family, class) in net.old_classes {
-            let chains = class.chains(&self.config, family);
-            changes.old_chains.extend(chains.into_iter().map(|chain| (family, chain.name)));
-        }
-        for (family, class) in net.new_classes {
-            let chains = class.chains(&self.config, family);
-            changes.new_chains.extend(chains.into_iter().map(|chain| (family, chain)));
-        }
-        for ((family, set, key), before, after) in net.elements {
-            let set = self.declaration(family, set).clone();
-            changes.elements.push(ElementChange { family, set, key, before, after });
-        }
-        changes
-    }
-
-    /// How many elements of each set are deleted.
-    fn leaving(net: &NetChanges) -> PerSet<u32> {
-        let mut leaving = PerSet::default();
-        for ((family, set, _), before, after) in &net.elements {
-            if before.is_some() && after.is_none() {
-                leaving[(*family, *set)] += 1;
-            }
-        }
-        for (family, class) in &net.old_classes {
-            leaving[(*family, class.verdict_map())] += 1;
-        }
-        leaving
-    }
-
-    /// Whether there is room for new elements only once those that are retiring are deleted.
-    fn is_tight(&self, net: &NetChanges) -> bool {
-        if self.retiring.is_empty() {
-            return false;
-        }
-        let leaving = Self::leaving(net);
-        leaving.into_all().any(|(family, set, leaving)| {
-            let declaration = self.declaration(family, set);
-            let count = self.ledger.count(family, set) + leaving;
-            let retiring = self.retiring.count(family, set);
-            retiring > 0 && declaration.size.is_some_and(|size| count + retiring > size)
-        })
-    }
-
-    /// Families with a set that has more elements than its declared size while deleted ones are still there, or whose
-    /// ServiceCIDRs change so that an old one and a new one overlap, which one set cannot hold. All their sets are
-    /// declared anew, for the present numbers of elements.
-    pub(super) fn outgrown(&mut self, net: &NetChanges) -> Vec<Family> {
-        let leaving = Self::leaving(net);
-        let is_outgrown = |family: Family| {
-            SetName::ALL.into_iter().any(|set| {
-                let count = self.ledger.count(family, set) + leaving[(family, set)];
-                self.declaration(family, set).size.is_some_and(|size| count > size)
-            })
-        };
-        let outgrown: Vec<Family> =
-            Family::ALL.into_iter().filter(|family| is_outgrown(*family) || overlap(net, *family)).collect();
-        for family in &outgrown {
-            for set in SetName::ALL {
-                let size = size_for(self.ledger.count(*family, set) + leaving[(*family, set)]);
-                let size = self.declaration(*family, set).size.map_or(size, |present| present.max(size));
-                let declared = set.declaration(&self.config, *family, size);
-                self.declarations[(*family, set)] = Arc::new(declared);
-            }
-        }
-        outgrown
-    }
-}
-
-/// Whether a deleted ServiceCIDR and a new one overlap.
-fn overlap(net: &NetChanges, family: Family) -> bool {
-    let of = |key: &Concat, element: &Element| (key.clone(), element.end.as_deref().unwrap_or(key).clone());
-    let changes =
-        net.elements.iter().filter(|((f, set, _), ..)| *f == family && *set == SetName::ServiceCidrs);
-    let (mut gone, mut come) = (Vec::new(), Vec::new());
-    for ((.., key), before, after) in changes {
-        gone.extend(before.as_ref().map(|before| of(key, before)));
-        come.extend(after.as_ref().map(|after| of(key, after)));
-    }
-    gone.iter().any(|gone| come.iter().any(|come| gone.0 <= come.1 && come.0 <= gone.1))
-}
-
-/// Takes the changes of one family out of others.
-fn take_family(changes: &mut Changes, family: Family) -> Rebuild {
-    let (elements, rest) =
-        std::mem::take(&mut changes.elements).into_iter().partition(|change| change.family == family);
-    changes.elements = rest;
-    let mut rebuild =
-        Rebuild { family, changes: elements, old_chains: Vec::new(), new_chains: HashSet::default() };
-    changes.old_chains.retain(|(f, name)| {
-        if *f == family {
-            rebuild.old_chains.push(name.clone());
-        }
-        *f != family
-    });
-    changes.new_chains.retain(|(f, chain)| {
-        if *f == family {
-            rebuild.new_chains.insert(chain.name.clone());
-        }
-        *f != family
-    });
-    rebuild
-}
-
 impl Rebuild {
+    /// Takes the changes of one family out of others.
+    pub(super) fn take(changes: &mut Changes, family: Family) -> Self {
+        let (elements, rest) =
+            std::mem::take(&mut changes.elements).into_iter().partition(|change| change.family == family);
+        changes.elements = rest;
+        let mut rebuild =
+            Self { family, changes: elements, old_chains: Vec::new(), new_chains: HashSet::default() };
+        changes.old_chains.retain(|(f, name)| {
+            if *f == family {
+                rebuild.old_chains.push(name.clone());
+            }
+            *f != family
+        });
+        changes.new_chains.retain(|(f, chain)| {
+            if *f == family {
+                rebuild.new_chains.insert(chain.name.clone());
+            }
+            *f != family
+        });
+        rebuild
+    }
+
     /// The keys of a set that the kernel holds, given those that it is to hold.
     pub(super) fn held(&self, set: &Set, mut wanted: Vec<Concat>) -> Vec<Concat> {
         let of_set = || self.changes.iter().filter(|change| change.set.name == set.name);

@@ -4,7 +4,13 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 
-use super::{Act, Changes, ElementChange, Parts, Retiring, Whole};
+use super::{
+    change::{Act, ElementChange, PART},
+    changes::Changes,
+    parts::Parts,
+    retiring::Retiring,
+    whole::{Emit, Whole},
+};
 use crate::{
     plane::{
         SetName, is_of_clients,
@@ -124,7 +130,7 @@ fn create(table: &Name, family: Family, mut new: Table, take: &mut dyn FnMut(Act
     parts.is_wanted()
 }
 
-fn emitting(elements: &[(Arc<Set>, Elements)]) -> impl Fn(super::Emit<'_>) {
+fn emitting(elements: &[(Arc<Set>, Elements)]) -> impl Fn(Emit<'_>) {
     move |emit| {
         for (set, elements) in elements {
             for (key, element) in elements {
@@ -146,7 +152,7 @@ fn create_beside(
     let mut leftover = Retiring::default();
     leftover.retire_table(family, old, |name| is_beside(name).then(|| name.into()));
     while !leftover.is_empty() {
-        if !take(Act::Commit(leftover.take_part(table, u64::MAX, super::PART))) {
+        if !take(Act::Commit(leftover.take_part(table, u64::MAX, PART))) {
             return false;
         }
     }

@@ -6,7 +6,7 @@ use foldhash::HashMap;
 
 use crate::ruleset::{Chain, Concat, Element, Family, Name, Operation, Set, Transaction};
 
-use super::{ElementChange, PART};
+use super::change::{ElementChange, PART};
 
 /// One chain or rule takes the kernel as long as so many elements.
 const WEIGHT: usize = 4;

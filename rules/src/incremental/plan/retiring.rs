@@ -13,7 +13,7 @@ use crate::{
     ruleset::{Concat, Element, Family, Name, Operation, Set, Transaction},
 };
 
-use super::ElementChange;
+use super::change::ElementChange;
 
 type ElementKey = (Family, Name, Concat);
 

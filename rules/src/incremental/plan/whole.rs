@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Parts, parts::made};
+use super::parts::{Parts, made};
 use crate::{
     plane::planes::is_shared,
     ruleset::{Concat, Element, Family, Operation, Set, Table},

@@ -11,7 +11,9 @@ use crate::{
         ChainType, ClassId, DataType, Element, Expression, Field, Hook, Set, Statement, Value, Verdict,
     },
     simulate::{
-        Fate, LIMITS, Limits, Memory, Outcome, Packet, Probability, UnknownReason, explain, simulate_within,
+        Fate, Memory, Outcome, Packet, Probability, UnknownReason,
+        courses::{LIMITS, Limits, simulate_within},
+        explain,
     },
 };
 

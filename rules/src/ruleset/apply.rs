@@ -2,8 +2,12 @@
 
 use std::collections::btree_map::Entry;
 
-use super::{Operation, Transaction};
-use crate::ruleset::{Chain, Family, Name, Ruleset, Table};
+use super::{
+    chain::Chain,
+    name::{Family, Name},
+    table::{Ruleset, Table},
+    transaction::{Operation, Transaction},
+};
 
 /// An operation that the kernel would refuse, and the transaction with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

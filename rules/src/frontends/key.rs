@@ -1,0 +1,86 @@
+//! What identifies a frontend, and of which kind it is.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use crate::{model::Protocol, ruleset::Family};
+
+/// What identifies a frontend. Only one Service owns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FrontendKey {
+    /// A destination address, protocol and port.
+    Address(IpAddr, Protocol, u16),
+    /// A port on the node's own addresses.
+    NodePort(Family, Protocol, u16),
+}
+
+impl FrontendKey {
+    /// The family of the table that holds it.
+    pub const fn family(&self) -> Family {
+        match self {
+            Self::Address(address, ..) => Family::of(*address),
+            Self::NodePort(family, ..) => *family,
+        }
+    }
+
+    /// Its protocol.
+    pub const fn protocol(&self) -> Protocol {
+        match self {
+            Self::Address(_, protocol, _) | Self::NodePort(_, protocol, _) => *protocol,
+        }
+    }
+}
+
+impl fmt::Display for FrontendKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address, protocol, port) => {
+                write!(f, "{}/{protocol}", SocketAddr::new(*address, *port))
+            }
+            Self::NodePort(family, protocol, port) => {
+                write!(f, "node port {port}/{protocol} ({family})")
+            }
+        }
+    }
+}
+
+crate::named! {
+    /// What kind of frontend it is: which field of the Service lists it. The earlier ones come first: an address that a
+    /// Service lists in several fields is a frontend of the first of these kinds, and of several Services the one that has
+    /// it as the first kind owns it (`claims`).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum FrontendKind {
+        /// The ClusterIP.
+        ClusterIp = "ClusterIP",
+        /// A load balancer's address.
+        LoadBalancer = "LoadBalancer",
+        /// An externalIP.
+        ExternalIp = "externalIP",
+        /// A node port.
+        NodePort = "NodePort",
+    }
+}
+
+impl FrontendKind {
+    /// The field of a Service that lists it.
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "spec.clusterIPs",
+            Self::LoadBalancer => "status.loadBalancer.ingress",
+            Self::ExternalIp => "spec.externalIPs",
+            Self::NodePort => "spec.ports[].nodePort",
+        }
+    }
+
+    /// What it is, in words.
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "a ClusterIP",
+            Self::LoadBalancer => "a load balancer address",
+            Self::ExternalIp => "an externalIP",
+            Self::NodePort => "a node port",
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What names a table: its family and its name.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use super::value::DataType;
+
+/// Name of a table, chain, set or map: at most 255 bytes (`NFT_NAME_MAXLEN` less the terminator).
+pub type Name = Arc<str>;
+
+crate::named! {
+    /// An nftables address family that Portolan has a table in.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Family {
+        /// IPv4, `NFPROTO_IPV4`.
+        Ip = "ip",
+        /// IPv6, `NFPROTO_IPV6`.
+        Ip6 = "ip6",
+    }
+}
+
+impl Family {
+    /// The family of an address.
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Ip,
+            IpAddr::V6(_) => Self::Ip6,
+        }
+    }
+
+    /// The kernel's number: `NFPROTO_IPV4` or `NFPROTO_IPV6`.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Ip => 2,
+            Self::Ip6 => 10,
+        }
+    }
+
+    /// The type of an address of this family.
+    pub const fn address_type(self) -> DataType {
+        match self {
+            Self::Ip => DataType::Ipv4Addr,
+            Self::Ip6 => DataType::Ipv6Addr,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
