@@ -19,52 +19,18 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-pub use self::schema::{ENDPOINT_SLICE, LIST_META, NODE, OBJECT_META, SERVICE, SERVICE_CIDR, STATUS};
-pub use self::wire::{Value, Wire};
+pub use self::{
+    schema::{
+        ENDPOINT_SLICE, Field, Kind, LIST_META, NODE, OBJECT_META, SERVICE, SERVICE_CIDR, STATUS, Schema,
+    },
+    wire::{Value, Wire},
+};
 
 /// The media type of documents; that of watches has a parameter.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
 /// The first bytes of a document.
 pub const MAGIC: &[u8] = b"k8s\0";
-
-/// Fields of a message that are read; all others are skipped.
-pub type Schema = &'static [Field];
-
-/// A field that is read.
-#[derive(Debug)]
-pub struct Field {
-    number: u32,
-    name: &'static str,
-    is_repeated: bool,
-    kind: Kind,
-}
-
-/// The type of a field.
-#[derive(Clone, Copy, Debug)]
-pub enum Kind {
-    /// `string`.
-    Text,
-    /// `int32` or `int64`.
-    Integer,
-    /// `bool`.
-    Boolean,
-    /// A message with these fields.
-    Message(Schema),
-    /// `map<string, string>`.
-    Texts,
-    /// `Time`: in JSON a text, RFC 3339.
-    Time,
-    /// `IntOrString`: in JSON a number or a text.
-    NumberOrText,
-}
-
-impl Field {
-    /// The number of the field, its name in JSON, and its type.
-    pub fn parts(&self) -> (u32, &'static str, Kind, bool) {
-        (self.number, self.name, self.kind, self.is_repeated)
-    }
-}
 
 /// Reads a message.
 ///

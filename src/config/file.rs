@@ -8,12 +8,8 @@ use super::{
     Error, Options, Place,
     document::{self, Mapping, Value},
     options::rows,
+    values::{API_VERSION, KIND},
 };
-
-/// The group and version of the file.
-pub const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
-/// Its kind.
-pub const KIND: &str = "KubeProxyConfiguration";
 
 /// No configuration is longer; a device or a wrong file may be.
 const LENGTH: u64 = 1 << 20;

@@ -5,11 +5,15 @@ use std::{collections::BTreeMap, io, net::IpAddr, time::Duration};
 use serde_json::{Map, Value};
 
 use super::{
-    file::{API_VERSION, KIND},
     go_duration,
     kind::Kind,
     options::{BIND_ADDRESS, Effect, HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS, Row, rows},
 };
+
+/// The group and version of the file.
+pub const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
+/// Its kind.
+pub const KIND: &str = "KubeProxyConfiguration";
 
 /// Options as they are given, by flags or by a file, by name; each may be absent. Their values have the types of their
 /// rows.

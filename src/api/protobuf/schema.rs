@@ -1,16 +1,50 @@
 //! The numbers of the fields that are read, from Kubernetes' `generated.proto` files.
 
-use super::{
-    Field,
-    Kind::{Boolean, Integer, Message, NumberOrText, Text, Texts, Time},
-    Schema,
-};
+use self::Kind::{Boolean, Integer, Message, NumberOrText, Text, Texts, Time};
 
-const fn one(number: u32, name: &'static str, kind: super::Kind) -> Field {
+/// Fields of a message that are read; all others are skipped.
+pub type Schema = &'static [Field];
+
+/// A field that is read.
+#[derive(Debug)]
+pub struct Field {
+    pub(super) number: u32,
+    pub(super) name: &'static str,
+    pub(super) is_repeated: bool,
+    pub(super) kind: Kind,
+}
+
+/// The type of a field.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// `string`.
+    Text,
+    /// `int32` or `int64`.
+    Integer,
+    /// `bool`.
+    Boolean,
+    /// A message with these fields.
+    Message(Schema),
+    /// `map<string, string>`.
+    Texts,
+    /// `Time`: in JSON a text, RFC 3339.
+    Time,
+    /// `IntOrString`: in JSON a number or a text.
+    NumberOrText,
+}
+
+impl Field {
+    /// The number of the field, its name in JSON, and its type.
+    pub fn parts(&self) -> (u32, &'static str, Kind, bool) {
+        (self.number, self.name, self.kind, self.is_repeated)
+    }
+}
+
+const fn one(number: u32, name: &'static str, kind: Kind) -> Field {
     Field { number, name, is_repeated: false, kind }
 }
 
-const fn many(number: u32, name: &'static str, kind: super::Kind) -> Field {
+const fn many(number: u32, name: &'static str, kind: Kind) -> Field {
     Field { number, name, is_repeated: true, kind }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr};
 
 use ipnetwork::IpNetwork;
 
-use super::{LoadBalancerIngress, Service, ServiceSpec};
+use super::object::{LoadBalancerIngress, Service, ServiceSpec};
 use crate::api::{
     address::{family, not_an_address, parse_cidr, parse_ip, parse_usable},
     context::{Context, FieldError, ObjectId, read, read_element, read_list},

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use portolan_rules::model::{self, TrafficPolicy};
 
-use super::{Selection, Service, ServicePort, ServiceSpec};
+use super::{
+    object::{Service, ServicePort, ServiceSpec},
+    selection::Selection,
+};
 use crate::api::{
     context::{Context, FieldError, ObjectId, read},
     field::{Field, quote},

@@ -2,7 +2,10 @@
 
 use portolan_rules::ruleset::Family;
 
-use super::{Service, ServiceSpec, convert::ServiceType};
+use super::{
+    convert::ServiceType,
+    object::{Service, ServiceSpec},
+};
 use crate::api::{field::Field, metadata::Metadata};
 
 /// What a Service lacks, as people write it.

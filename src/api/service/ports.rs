@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use portolan_rules::model;
 
-use super::{PortOrName, ServicePort, ServiceSpec, TargetPort, convert::ServiceType};
+use super::{
+    convert::ServiceType,
+    object::{PortOrName, ServicePort, ServiceSpec},
+    selection::TargetPort,
+};
 use crate::api::{
     context::{Context, FieldError, ObjectId, read, read_element, read_list},
     field::quote,

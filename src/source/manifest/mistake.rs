@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_saphyr::Error;
 
-use super::parse::DEPTH;
+use super::size::YAML_DEPTH;
 
 /// What this text is, if it is something known that only looks like a manifest. Asked only if no object of it is usable.
 pub(super) fn recognise(text: &str) -> Option<(Option<u64>, String)> {
@@ -108,7 +108,7 @@ pub(super) fn explain(error: &Error, line: Option<&str>) -> String {
         return TOO_MANY_ALIASES.to_owned();
     }
     if ["depth", "nesting", "recursion"].iter().any(|word| message.contains(word)) {
-        return format!("is nested more than {DEPTH} levels deep");
+        return format!("is nested more than {YAML_DEPTH} levels deep");
     }
     let Some(line) = line.filter(|line| !line.trim().is_empty()) else {
         return "is not valid YAML: something before the end is not closed".to_owned();

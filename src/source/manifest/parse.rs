@@ -12,10 +12,6 @@ use super::{
 };
 use crate::api::Context;
 
-/// How deeply mappings and lists of YAML may be nested: manifests need 20 levels, the schemas of custom
-/// resource definitions twice that. Half of what `serde_json` allows, since each level takes more stack.
-pub(super) const DEPTH: usize = 64;
-
 /// Size of the pieces that are read separately, where a file can be cut.
 const PIECE: usize = 256 << 10;
 
@@ -174,8 +170,8 @@ fn options() -> Options {
     budget.max_events = usize::MAX;
     budget.max_nodes = usize::MAX;
     budget.max_total_scalar_bytes = usize::MAX;
-    budget.max_depth = DEPTH;
-    budget.flow_nesting_limit = DEPTH;
+    budget.max_depth = size::YAML_DEPTH;
+    budget.flow_nesting_limit = size::YAML_DEPTH;
     let mut options = Options::default();
     options.budget = Some(budget);
     options.with_snippet = false;

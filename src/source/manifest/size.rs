@@ -5,8 +5,12 @@ use super::split::{self, Part};
 /// Longest object, in bytes, without what surrounds it. The default limit of etcd is 1.5 MiB.
 pub(super) const OBJECT: usize = 4 << 20;
 
-/// How deeply JSON is looked into; the parser refuses what is nested more deeply.
-const DEPTH: usize = 128;
+/// How deeply JSON is nested that is looked into; the parser refuses what is nested more deeply.
+const JSON_DEPTH: usize = 128;
+
+/// How deeply mappings and lists of YAML may be nested: manifests need 20 levels, the schemas of custom
+/// resource definitions twice that. Half of [`JSON_DEPTH`], since each level takes more stack.
+pub(super) const YAML_DEPTH: usize = 64;
 
 /// The line, counted from 1 in the file, where an object of a document begins that is larger than [`OBJECT`].
 pub(super) fn oversized(part: &Part<'_>) -> Option<u64> {
@@ -65,7 +69,7 @@ fn oversized_json(text: &[u8], limit: usize) -> Option<usize> {
                 let is_object = byte == b'{' && open.last().is_none_or(|outer| outer.is_items);
                 let key = text.get(last_text.clone()).unwrap_or_default();
                 let is_items = byte == b'[' && after_colon && key == b"items";
-                if open.len() == DEPTH {
+                if open.len() == JSON_DEPTH {
                     return None;
                 }
                 open.push(Open { at, is_object, is_items, inside: 0 });
