@@ -133,9 +133,7 @@ impl Health {
 
     /// How long ago the last news of each kind came, in the order of kinds; `None` if none came yet.
     pub fn ages(&self) -> Vec<(Kind, Option<Duration>)> {
-        let now = Moment::now();
-        let heard = &self.facts().heard;
-        heard.iter().map(|(kind, at)| (*kind, at.map(|at| now.saturating_duration_since(at)))).collect()
+        self.report().ages
     }
 
     /// The health now.

@@ -145,9 +145,7 @@ impl<'a> Chooser<'a> {
             return None;
         }
         let key = format!("node {}", self.node_name);
-        let ranges = NODES.iter().filter_map(|text| text.parse::<IpNetwork>().ok());
-        let families = families_of(services);
-        let ranges = ranges.filter(|range| families.contains(&Family::of(range.ip())));
+        let ranges = families_of(services).into_iter().flat_map(|family| of_family(NODES, family));
         let addresses = ranges.filter_map(|range| self.address(&key, &[range], false)).collect();
         Some(Arc::new(Node { name: Arc::clone(self.node_name), addresses, ..Node::default() }))
     }
@@ -232,9 +230,8 @@ impl<'a> Chooser<'a> {
     }
 
     fn service_range(&self, family: Family) -> IpNetwork {
-        let given = self.ranges.services.iter().copied();
-        let of_family = |range: &IpNetwork| Family::of(range.ip()) == family;
-        let mut all = given.chain(CLUSTER_IPS.iter().filter_map(|text| text.parse().ok())).filter(of_family);
+        let given = self.ranges.services.iter().copied().filter(|range| Family::of(range.ip()) == family);
+        let mut all = given.chain(of_family(CLUSTER_IPS, family));
         // The defaults have one of each family.
         all.next().unwrap_or(IpNetwork::V4(ipnetwork::Ipv4Network::from(std::net::Ipv4Addr::UNSPECIFIED)))
     }
