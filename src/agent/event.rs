@@ -15,7 +15,7 @@ pub enum Event {
     Flows,
     /// Another process changed our tables.
     Foreign(ForeignChange),
-    /// Somebody asks what the agent holds.
+    /// A request for what the agent holds.
     Query(Query),
     /// Stop; the rules stay.
     Stop(Ending),

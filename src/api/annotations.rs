@@ -21,7 +21,7 @@ pub const WEIGHTS: &str = "portolan.io/weights";
 /// When the change that a slice shows began: an RFC 3339 time, written by the endpoint controller. On an EndpointSlice.
 pub const LAST_CHANGE_TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
-/// A lock of a leader election, which is in an `Endpoints` object that nobody mirrors.
+/// A lock of a leader election, which is in an `Endpoints` object that is not mirrored.
 const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 
 /// Largest weight.

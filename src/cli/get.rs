@@ -179,7 +179,7 @@ struct Seen {
     counted: HashMap<Vec<String>, Vec<String>>,
 }
 
-/// Prints the lines that changed since the last look, with connections a second; nothing if nobody reads them.
+/// Prints the lines that changed since the last look, with connections a second; nothing once its output is closed.
 fn show_changes(
     args: &GetArgs,
     listed: Listed,

@@ -11,7 +11,7 @@ use crate::kernel::nftables::Kernel;
 /// Prints the version, the commit, what the kernel can do, and the libraries that are loaded.
 pub fn version(output: VersionOutput) -> ExitCode {
     let version = env!("CARGO_PKG_VERSION");
-    // Whoever builds a release sets it.
+    // Set in builds of releases.
     let commit = option_env!("PORTOLAN_COMMIT").filter(|commit| !commit.is_empty());
     let kernel = Kernel::open().and_then(|mut kernel| kernel.probe(&Config::default().table));
     let libraries = libraries(&fs::read_to_string("/proc/self/maps").unwrap_or_default());

@@ -20,7 +20,7 @@ pub struct Workloads {
     pub pods: Vec<Pod>,
     /// The nodes, by name.
     pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
-    /// Where the Pods with an address stand in the list.
+    /// The position of the Pod of each address in the list.
     by_address: HashMap<IpAddr, Vec<usize>>,
     /// Which addresses and node ports stand for those of a cluster.
     stand_ins: StandIns,

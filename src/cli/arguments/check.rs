@@ -21,7 +21,7 @@ pub struct CheckArgs {
     #[arg(short, long, value_enum, default_value_t = CheckOutput::Text)]
     pub output: CheckOutput,
 
-    /// Exit with status 1 if there is a finding at least as bad
+    /// Exit with status 1 if a finding has this severity or a worse one
     #[arg(long, value_enum, default_value_t = FailOn::Error)]
     pub fail_on: FailOn,
 

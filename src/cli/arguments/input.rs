@@ -1,4 +1,4 @@
-//! The arguments that commands share which read manifests.
+//! The arguments that all commands that read manifests share.
 
 use std::path::PathBuf;
 

@@ -24,7 +24,7 @@ pub struct PrecheckArgs {
     #[arg(short, long, value_enum, default_value_t = PrecheckOutput::Text)]
     pub output: PrecheckOutput,
 
-    /// Exit with status 1 if there is a check that ended at least as badly
+    /// Exit with status 1 if a check has this result or a worse one
     #[arg(long, value_enum, default_value_t = FailOn::Error)]
     pub fail_on: FailOn,
 

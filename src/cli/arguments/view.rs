@@ -1,4 +1,4 @@
-//! Whose view the commands that explain give, and of what.
+//! The view of the commands that explain: which node's it is, and where the state comes from.
 
 use std::path::PathBuf;
 

@@ -27,11 +27,11 @@ use crate::kernel::nftables::{attributes::Attributes, connection::Outcome};
 pub struct Flow {
     /// Its protocol.
     pub protocol: Protocol,
-    /// Who sends (source of the original direction).
+    /// The sender: source of the original direction.
     pub client: SocketAddr,
-    /// Where to (destination of the original direction).
+    /// The destination of the original direction.
     pub frontend: SocketAddr,
-    /// Who answers (source of the reply direction).
+    /// What answers: source of the reply direction.
     pub endpoint: SocketAddr,
     /// Its state.
     pub state: FlowState,

@@ -154,7 +154,7 @@ impl Connection {
         send_limit(fd)
     }
 
-    /// The socket's address: by it the kernel knows who owns a table.
+    /// The socket's address: by it the kernel knows which process owns a table.
     pub(crate) fn port(&self) -> u32 {
         self.socket.portid()
     }

@@ -97,8 +97,8 @@ impl Features {
         };
         served.warnings.push(format!(
             "Linux {} {may} a fault in sets of ranges (fixed in 5.10.94, 5.15.17 and 5.17): once \
-             spec.loadBalancerSourceRanges of some Service loses a range, load balancer addresses with ranges may let \
-             nobody in",
+             spec.loadBalancerSourceRanges of some Service loses a range, load balancer addresses with ranges may \
+             refuse every client",
             self.release
         ));
         Ok(served)

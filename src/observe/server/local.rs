@@ -99,7 +99,7 @@ async fn open(path: &Path) -> io::Result<UnixListener> {
         SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         None,
     )?;
-    // The file gets the mode of the socket, so that nobody else could connect at any moment.
+    // The file gets the mode of the socket, so that other users cannot connect at any moment.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     net::listen(&socket, BACKLOG)?;

@@ -135,7 +135,7 @@ async fn node(connection: &Connection, name: &str) -> Result<Option<Vec<String>>
     Ok(Some(names))
 }
 
-/// Asks for every right, as `kubectl auth can-i` does; whoever is logged in may ask.
+/// Asks for every right, as `kubectl auth can-i` does; every authenticated user may ask.
 async fn missing_rights(
     connection: &Connection,
     rights: impl Iterator<Item = Right>,

@@ -40,7 +40,7 @@ pub fn document(node: &str, title: &str, page: &Markup) -> Markup {
     }
 }
 
-/// How this node is: in sync or not, since when, and how old its data is.
+/// The state of this node: in sync or not, since when, and how old its data is.
 pub fn status(shared: &Shared) -> Markup {
     let report = shared.health.report();
     let reasons = report.unready_reasons();

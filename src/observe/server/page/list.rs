@@ -1,4 +1,4 @@
-//! The Services, some at a time, and how this node is.
+//! The list of Services, a page at a time, and the state of this node.
 
 use std::collections::HashSet;
 
