@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{LineState, Picture, Place, Port, Subject, count};
+use super::{
+    model::{DoorState, LineState, Picture, Place, Port, Subject},
+    words::count,
+};
 
 /// A graph for `dot -Tsvg`.
 pub fn dot(picture: &Picture) -> String {
@@ -58,7 +61,7 @@ fn port(out: &mut String, id: &str, service: &str, port: &Port) -> std::fmt::Res
     for (d, door) in port.doors.iter().enumerate() {
         let addresses: Vec<&str> = door.addresses.iter().map(|address| &*address.text).collect();
         let label = format!("{} {}\n{}", door.kind, addresses.join(", "), door.summary());
-        let colour = if door.state == super::DoorState::Open { "" } else { ", color=red" };
+        let colour = if door.state == DoorState::Open { "" } else { ", color=red" };
         writeln!(out, "    {id}d{d} [label={}, style=rounded{colour}];", quote(&label))?;
         if d > 0 {
             writeln!(out, "    {id}d{} -> {id}d{d} [style=dotted, arrowhead=none];", d - 1)?;

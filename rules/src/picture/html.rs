@@ -3,7 +3,8 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
-    LineState, Panel, Picture, Port, STYLE, Subject, fragment,
+    model::{LineState, Panel, Picture, Port, Subject},
+    svg::{STYLE, fragment},
     words::{number, severity_class},
 };
 

@@ -8,8 +8,10 @@ use std::{
 };
 
 use super::{
-    ADDRESSES, Address, Counts, Door, DoorState, LEAST_PODS, Line, LineState, More, NODES, NodeBox, PANELS,
-    PODS, PORTS, PROBLEMS, Panel, Picture, Place, PodCard, Port, Problem, ROWS, Row, Share, Subject,
+    model::{
+        Address, Counts, Door, DoorState, Line, LineState, More, NodeBox, Panel, Picture, Place, PodCard,
+        Port, Problem, Row, Share, Subject,
+    },
     words::{clean, number},
 };
 use crate::{
@@ -21,6 +23,23 @@ use crate::{
     model::{LoadBalancing, TrafficPolicy},
     simulate::Probability,
 };
+
+/// Services that are drawn whole; of more there is an overview.
+const PANELS: usize = 6;
+/// Services in an overview.
+const ROWS: usize = 240;
+/// Ports of a Service.
+const PORTS: usize = 6;
+/// Addresses of one kind of frontend.
+const ADDRESSES: usize = 4;
+/// Findings of a Service.
+const PROBLEMS: usize = 5;
+/// Nodes of a port.
+const NODES: usize = 8;
+/// Endpoints of a port, if no node had fewer than [`LEAST_PODS`].
+const PODS: usize = 24;
+/// Endpoints of a node that are drawn however many nodes there are.
+const LEAST_PODS: usize = 3;
 
 /// Frontends from the outside in: the outer ones lead through the inner ones.
 const OUTSIDE_IN: [FrontendKind; 4] =

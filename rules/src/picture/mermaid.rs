@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{DoorState, LineState, Picture, Port, Subject, count};
+use super::{
+    model::{DoorState, LineState, Picture, Port, Subject},
+    words::count,
+};
 
 /// A flowchart.
 pub fn mermaid(picture: &Picture) -> String {

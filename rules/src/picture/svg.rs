@@ -6,7 +6,10 @@ mod panel;
 
 use maud::{Markup, PreEscaped, html};
 
-use super::{Picture, Subject};
+use super::{
+    model::{Picture, Subject},
+    words::shorten,
+};
 
 /// The style sheet of the pictures, for both colour schemes.
 pub const STYLE: &str = include_str!("style.css");
@@ -88,7 +91,7 @@ fn legend(origin: &str) -> Part {
         (line(MARGIN + 490, "line bad", "refused or dropped"))
         (nl()) rect.pod.unused x=(MARGIN + 650) y="8" width="26" height="16" rx="4" {}
         text.small.dim x=(MARGIN + 682) y="20" { "endpoint that is not used" }
-        (nl()) text.small.dim x=(MARGIN) y="42" { (super::words::shorten(origin, 150)) }
+        (nl()) text.small.dim x=(MARGIN) y="42" { (shorten(origin, 150)) }
     };
     (50, markup)
 }

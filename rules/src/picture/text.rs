@@ -9,7 +9,9 @@
 //! ```
 
 use super::{
-    Counts, Door, DoorState, Line, LineState, NodeBox, Panel, Picture, Place, PodCard, Port, Row, Subject,
+    model::{
+        Counts, Door, DoorState, Line, LineState, NodeBox, Panel, Picture, Place, PodCard, Port, Row, Subject,
+    },
     words::{count, number, shorten},
 };
 use crate::explanation::Severity;

@@ -1,6 +1,6 @@
 //! Words and numbers that all writers use.
 
-use super::{Door, DoorState, Line, LineState, More, NodeBox, Picture, Place, Port, Share, Subject};
+use super::model::{Door, DoorState, Line, LineState, More, NodeBox, Picture, Place, Port, Share, Subject};
 use crate::explanation::Severity;
 
 /// Characters of a name that are kept.

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{MARGIN, Part, WIDTH, nl};
 use crate::picture::{
-    Counts, Picture, Row,
+    model::{Counts, Picture, Row},
     words::{count, number, severity_class, shorten},
 };
 

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{MARGIN, Part, Pen, WIDTH, nl};
 use crate::picture::{
-    Door, DoorState, Line, LineState, NodeBox, Panel, Place, PodCard, Port,
+    model::{Door, DoorState, Line, LineState, NodeBox, Panel, Place, PodCard, Port},
     words::{count, severity_class, shorten},
 };
 

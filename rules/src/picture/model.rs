@@ -1,0 +1,243 @@
+//! What a picture consists of.
+
+use crate::explanation::Severity;
+
+/// A picture of Services, as one node sees them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// From which input it is.
+    pub origin: String,
+    /// What is drawn.
+    pub subject: Subject,
+}
+
+/// What is drawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A few Services, each whole.
+    Services(Vec<Panel>),
+    /// Many Services, a row each.
+    Overview {
+        /// Those with findings first.
+        rows: Vec<Row>,
+        /// How many Services are not shown.
+        more: usize,
+        /// The endpoints of all of them.
+        total: Counts,
+    },
+}
+
+/// A Service in an overview.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Namespace and name.
+    pub name: String,
+    /// The outermost kind of frontend.
+    pub kind: &'static str,
+    /// Its first address, with how many more there are.
+    pub address: String,
+    /// Its endpoints.
+    pub counts: Counts,
+    /// Its worst finding.
+    pub problem: Option<Problem>,
+}
+
+/// Endpoints, by where they are. An address that serves several ports counts for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// On this node.
+    pub here: usize,
+    /// In this node's zone.
+    pub zone: usize,
+    /// Elsewhere.
+    pub elsewhere: usize,
+    /// Those that no policy in force leads to.
+    pub unused: usize,
+}
+
+impl Counts {
+    /// Those that connections are led to.
+    pub const fn used(&self) -> usize {
+        self.here + self.zone + self.elsewhere
+    }
+
+    /// All of them.
+    pub const fn all(&self) -> usize {
+        self.used() + self.unused
+    }
+}
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Panel {
+    /// Namespace and name.
+    pub name: String,
+    /// What is wrong with it, the worst first.
+    pub problems: Vec<Problem>,
+    /// How else it chooses endpoints.
+    pub notes: Vec<String>,
+    /// Its ports, one for each family.
+    pub ports: Vec<Port>,
+    /// How many ports are not shown.
+    pub more_ports: usize,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is.
+    pub sentence: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// A port of a Service in one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Name, number, protocol and family.
+    pub title: String,
+    /// The frontends, the outermost first: each leads through those after it.
+    pub doors: Vec<Door>,
+    /// The nodes with their endpoints; this one first, even without any.
+    pub nodes: Vec<NodeBox>,
+    /// Endpoints on nodes that are not shown.
+    pub more: More,
+    /// Nodes without an endpoint that are not shown.
+    pub idle_nodes: usize,
+}
+
+/// The frontends of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// The kind, in the API's words.
+    pub kind: &'static str,
+    /// The policy in force, in the API's words.
+    pub policy: &'static str,
+    /// Its addresses.
+    pub addresses: Vec<Address>,
+    /// How many addresses are not shown.
+    pub more: usize,
+    /// What becomes of a connection, in words.
+    pub answers: String,
+    /// Whether connections reach an endpoint.
+    pub state: DoorState,
+}
+
+/// Whether connections to a frontend reach an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoorState {
+    /// They do.
+    Open,
+    /// They are refused.
+    Refused,
+    /// They are dropped.
+    Dropped,
+    /// None of its addresses is this Service's, or answers on this node.
+    NotServed,
+}
+
+/// An address of a frontend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// As a client would write it.
+    pub text: String,
+    /// Why it is not this Service's.
+    pub left_out: Option<String>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeBox {
+    /// Its name; none for endpoints whose node is not known.
+    pub name: Option<String>,
+    /// Where it is.
+    pub place: Place,
+    /// Its zone, where known.
+    pub zone: Option<String>,
+    /// `InternalIP`s.
+    pub inside: Vec<String>,
+    /// `ExternalIP`s.
+    pub outside: Vec<String>,
+    /// Its endpoints.
+    pub pods: Vec<PodCard>,
+    /// Those that are not shown.
+    pub more: More,
+}
+
+/// Where a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The node whose view it is.
+    Here,
+    /// Another node of its zone.
+    Zone,
+    /// Another node.
+    Elsewhere,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodCard {
+    /// Its Pod, where known.
+    pub pod: Option<String>,
+    /// Address and port.
+    pub address: String,
+    /// Its weight, unless it is 1.
+    pub weight: Option<u16>,
+    /// What each policy in force makes of it.
+    pub lines: Vec<Line>,
+}
+
+impl PodCard {
+    /// Whether a policy leads to it.
+    pub fn is_used(&self) -> bool {
+        self.lines.iter().any(|line| !matches!(line.state, LineState::LeftOut { .. }))
+    }
+}
+
+/// What a policy makes of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The policy.
+    pub policy: &'static str,
+    /// What it makes of it.
+    pub state: LineState,
+}
+
+/// What a policy makes of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LineState {
+    /// Connections are led to it.
+    Serves(Option<Share>),
+    /// Connections are led to it although its Pod terminates.
+    Terminates(Option<Share>),
+    /// It is left out.
+    LeftOut {
+        /// The reason's code.
+        code: &'static str,
+        /// The reason.
+        sentence: String,
+    },
+}
+
+/// A share of the connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// As a fraction.
+    pub fraction: String,
+    /// As a percentage.
+    pub percent: String,
+}
+
+/// Endpoints that are not shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct More {
+    /// How many.
+    pub endpoints: usize,
+    /// How many of them are used.
+    pub used: usize,
+    /// Their share under the first policy, as a percentage.
+    pub percent: Option<String>,
+}
