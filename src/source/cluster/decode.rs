@@ -10,30 +10,13 @@ use super::{
     action::Version,
     error::RequestError,
     kind::Watched,
-    request::Connection,
-    split::{ListMeta, ProtobufSplitter, Splitter},
+    request::{Connection, Encoding},
+    split::{ListMeta, Splitter, protobuf::ProtobufSplitter},
 };
 use crate::api::protobuf;
 
 /// Annotation of the bookmark after the initial events of a streaming list (KEP-3157); `true`.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
-
-/// The encoding of an answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Encoding {
-    /// JSON; events are lines.
-    #[default]
-    Json,
-    /// Kubernetes' protobuf; events follow their length, four bytes.
-    Protobuf,
-}
-
-impl Encoding {
-    /// That of a `Content-Type`.
-    pub fn of(content_type: &[u8]) -> Self {
-        if content_type.starts_with(protobuf::MEDIA_TYPE.as_bytes()) { Self::Protobuf } else { Self::Json }
-    }
-}
 
 /// An event of a watch.
 pub(super) enum Event<W> {

@@ -21,12 +21,28 @@ use tokio::{
 
 use super::{
     credentials::Credentials,
-    decode::Encoding,
     error::{Reason, RequestError},
     gunzip::gunzip,
     timing::Timing,
 };
-use crate::observe::metrics::ApiRequests;
+use crate::{api::protobuf, observe::metrics::ApiRequests};
+
+/// The encoding of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// JSON; events are lines.
+    #[default]
+    Json,
+    /// Kubernetes' protobuf; events follow their length, four bytes.
+    Protobuf,
+}
+
+impl Encoding {
+    /// That of a `Content-Type`.
+    pub fn of(content_type: &[u8]) -> Self {
+        if content_type.starts_with(protobuf::MEDIA_TYPE.as_bytes()) { Self::Protobuf } else { Self::Json }
+    }
+}
 
 /// How much is read of the answer to a request that failed.
 const LONGEST_REFUSAL: usize = 64 << 10;

@@ -3,11 +3,10 @@
 //! A server that ignores `limit` (resource version 0 is answered from its cache, in one piece) sends tens of
 //! megabytes. Only the object that is being received is kept.
 
-mod protobuf;
+pub(super) mod protobuf;
 
 use serde::Deserialize;
 
-pub(super) use self::protobuf::ProtobufSplitter;
 use super::{error::RequestError, request::LONGEST_OBJECT};
 
 /// `metadata` of a list (`ListMeta`).
