@@ -167,3 +167,33 @@ fn a_port_that_is_taken_is_served_once_it_is_free() {
     drop(taken);
     wait_until_serve(&here, localhost(Family::V4, 1), &["web-1"], "it is free");
 }
+
+/// With room for 128 files, the proxy takes 16 connections; what the agent opens besides is not kept from it.
+#[test]
+fn connections_are_bounded_and_the_agent_goes_on() {
+    const MOST: usize = 16;
+    let scene = Scene::new();
+    let [one, ..] = scene.web_pods();
+    put(&scene, 1, &exposed(&scene, 1), &ready(&[&one]));
+    let arguments = ["--cluster-cidr", CLUSTER_CIDR, "--nodeport-addresses", "primary,localhost"];
+    let limited = ["prlimit", "--nofile=128:128"];
+    let node = &scene.lab.node_a;
+    let agent = Agent::spawn_by(node, &limited, scene.manifests.path(), &arguments).unwrap();
+    let (here, target) = (node.client(), localhost(Family::V4, 1));
+    wait_until_serve(&here, target, &["web-1"], "localhost");
+    // Those from before may not have ended yet.
+    let mut open = Vec::new();
+    wait_until("as many connections as there may be", || {
+        open.extend(here.open(target).ok().filter(|connection| connection.answer().server().is_some()));
+        open.len() == MOST
+    });
+    for _ in 0..MOST {
+        assert_eq!(here.tcp(target).server(), None, "one more is closed");
+    }
+    for connection in &mut open {
+        connection.exchange("still there").unwrap();
+    }
+    assert_eq!(agent.readyz(), Some(200));
+    drop(open);
+    wait_until_serve(&here, target, &["web-1"], "there is room again");
+}
