@@ -1,6 +1,7 @@
 //! What people feed to Portolan, by mistake or as they have it: each file of `examples/cases` behaves as its first line
 //! or the test says, and no answer has the words of a parser.
 
+mod configuration;
 mod diff;
 mod mistakes;
 mod plain;

@@ -83,7 +83,13 @@ fn what_changes_while_packets_flow_is_served_in_each_state() {
 #[test]
 fn every_case_is_tested() {
     let names = std::fs::read_dir(case("")).unwrap().map(|entry| entry.unwrap().file_name());
-    let sources = [include_str!("mistakes.rs"), include_str!("plain.rs"), include_str!("served.rs")].concat();
+    let sources = [
+        include_str!("configuration.rs"),
+        include_str!("mistakes.rs"),
+        include_str!("plain.rs"),
+        include_str!("served.rs"),
+    ]
+    .concat();
     for name in names {
         let name = name.into_string().unwrap();
         assert!(sources.contains(&format!("\"{name}\"")), "{name}");
