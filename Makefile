@@ -13,6 +13,8 @@ FUZZ ?= 600
 SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 # What `make bench` is told: also --sizes 1000,10000 --rows cold,changes --full.
 BENCH ?= --json integration/figures/bench.json
+# What `make bench-cluster` is told: also --sizes 1000,10000 --agents 0 --only protobuf.
+BENCH_CLUSTER ?= --json integration/figures/cluster.json
 # Which kernels `make test-kernels` boots, such as 5.10,newest; all of them unless told.
 KERNELS ?=
 # The version of cargo-deny that `make lint` uses; it is built once, into target/tools.
@@ -21,7 +23,7 @@ DENY = target/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # How `make check-image` builds the binary; dev is faster to build.
 PROFILE ?= release
 
-.PHONY: help demo test test-kernels lint deny advisories soak bench bench-peers bench-docs generate pictures image check-image dist check-dist packages
+.PHONY: help demo test test-kernels lint deny advisories soak bench bench-peers bench-cluster bench-docs generate pictures image check-image dist check-dist packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -69,12 +71,16 @@ soak: packages ## random clusters for as long as it is worth leaving a machine a
 	$(CARGO) build --release --quiet --bin portolan
 	PORTOLAN_FUZZ_SEED=$(SEED) PORTOLAN_FUZZ_SECONDS=$(FUZZ) $(CARGO) test --release -p portolan-integration --test explain_live fuzz -- --nocapture
 
-bench: packages ## cold start, changes, churn, restart, memory, stale flows, the agent against an API server
+bench: packages ## cold start, changes, churn, restart, memory, stale flows
 	mkdir -p integration/figures
 	$(CARGO) build --release --quiet --workspace --bins
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench -- $(BENCH)
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_flows
-	$(CARGO) run --release --quiet -p portolan-integration --bin bench_cluster -- --json integration/figures/cluster.json
+
+bench-cluster: packages ## the agent against an API server: bytes, CPU, memory, time; many agents at once
+	mkdir -p integration/figures
+	$(CARGO) build --release --quiet --workspace --bins
+	$(CARGO) run --release --quiet -p portolan-integration --bin bench_cluster -- $(BENCH_CLUSTER)
 
 bench-peers: packages ## the same Services as kube-proxy has them: packets, load, changes, and a picture
 	mkdir -p integration/figures

@@ -8,6 +8,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use axum::http::Request;
@@ -222,7 +223,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream, wire: Option<&Wire>) {
     // However it ends, the other side hears of it.
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         if let Some(wire) = wire {
-            wire.note_sent(count);
+            wire.note_sent(count, Instant::now());
         }
         if to.write_all(&bytes[..count]).is_err() {
             break;

@@ -67,12 +67,12 @@ impl Wire {
         self.times().connected.get_or_insert_with(Instant::now);
     }
 
-    pub(crate) fn note_sent(&self, bytes: usize) {
+    /// Notes that bytes were sent from this moment on.
+    pub(crate) fn note_sent(&self, bytes: usize, at: Instant) {
         self.sent.fetch_add(bytes as u64, Relaxed);
-        let now = Instant::now();
         let mut times = self.times();
-        times.first.get_or_insert(now);
-        times.last = Some(now);
+        times.first.get_or_insert(at);
+        times.last = Some(at);
     }
 
     fn times(&self) -> MutexGuard<'_, Times> {
@@ -110,9 +110,10 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let at = Instant::now();
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         if let Poll::Ready(Ok(count)) = written {
-            self.wire.note_sent(count);
+            self.wire.note_sent(count, at);
         }
         written
     }

@@ -1,0 +1,104 @@
+//! `make bench-cluster`: the agent against an API server: what it receives, what that costs, memory, the first commit, and a
+//! changed slice on its way to the kernel; in protobuf and JSON, over HTTP/2 and HTTP/1.1; and many agents at once.
+//!
+//! The server is that of the tests; with `PORTOLAN_TEST_KUBECONFIG` it is a real one, for what that serves.
+
+#![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+
+mod fleet;
+mod measure;
+mod objects;
+mod report;
+mod results;
+mod server;
+mod variant;
+
+use std::{path::PathBuf, process::ExitCode, thread};
+
+use clap::Parser as _;
+
+use self::{measure::Bench, results::Results, server::Server, variant::Variant};
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// What an agent costs, and an API server for it.
+#[derive(Debug, clap::Parser)]
+struct Arguments {
+    /// Numbers of Services.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000])]
+    sizes: Vec<u32>,
+    /// How many agents start at once, with up to 10,000 Services; 0 for none.
+    #[arg(long, default_value_t = 50)]
+    agents: usize,
+    /// Measure only the protocols and encodings whose names have this in them, such as "HTTP/2, protobuf".
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Write the figures to this file, too; those of other numbers of Services that are in it stay.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Measure nothing: take the figures that an earlier run wrote with --json.
+    #[arg(long)]
+    from: Option<PathBuf>,
+}
+
+/// With more Services, many agents do not fit into the memory of most machines.
+const FLEET_SIZE: u32 = 10_000;
+
+fn main() -> ExitCode {
+    run(&Arguments::parse()).map_or_else(
+        |error| {
+            eprintln!("bench_cluster: {error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let read =
+        |path: &PathBuf| -> Result<Results> { Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?) };
+    let results = if let Some(path) = &arguments.from {
+        read(path)?
+    } else {
+        let mut results = all(arguments)?;
+        if let Some(earlier) = arguments.json.as_ref().and_then(|path| read(path).ok()) {
+            results.complete_from(earlier);
+        }
+        results
+    };
+    print!("{}", results.markdown());
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(&results)?))?;
+    }
+    Ok(())
+}
+
+/// Each size on a thread of its own, since the thread moves to the node's namespace.
+fn all(arguments: &Arguments) -> Result<Results> {
+    let mut results = Results { machine: portolan_integration::machine(), ..Results::default() };
+    let agents = arguments.agents;
+    for size in arguments.sizes.iter().copied() {
+        let only = arguments.only.clone();
+        let measure = move || measure(size, agents, &only).map_err(|error| error.to_string());
+        let measured = thread::spawn(measure).join().unwrap_or_else(|_| Err("a panic".into()))?;
+        results.is_real |= measured.is_real;
+        results.rows.extend(measured.rows);
+        results.fleets.extend(measured.fleets);
+    }
+    Ok(results)
+}
+
+fn measure(size: u32, agents: usize, only: &str) -> Result<Results> {
+    let mut bench = Bench::new(size)?;
+    let is_real = matches!(bench.server, Server::Real(_));
+    let mut results = Results { is_real, ..Results::default() };
+    if agents > 0 && size <= FLEET_SIZE {
+        results.fleets.push(bench.fleet(size, agents)?);
+    }
+    for variant in Variant::all() {
+        if variant.name().contains(only) && (!is_real || variant.is_for_any_server()) {
+            results.rows.push(bench.measure(variant)?);
+        }
+    }
+    Ok(results)
+}

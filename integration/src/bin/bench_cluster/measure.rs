@@ -1,0 +1,213 @@
+//! One agent: what its start and its changes cost, on the wire and on the node.
+
+use std::{
+    fs::File,
+    os::fd::AsFd,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::{CloneFlags, setns},
+};
+use portolan::kernel::nftables::{self, Monitor};
+use portolan_integration::{Agent, CLUSTER_CIDR, Lab, Node, cpu_time, eventually};
+use serde_json::Value;
+
+use super::{
+    Result,
+    objects::{self, LARGE_SLICES},
+    results::{Changes, Row},
+    server::Server,
+    variant::Variant,
+};
+
+const ENDPOINTS: u8 = 5;
+/// How often a change is measured.
+pub const CHANGES: u32 = 200;
+/// How long anything may take before the measurement is given up.
+const LIMIT: Duration = Duration::from_mins(1);
+/// Without a commit for so long, all that belongs to a start or a change is over.
+const QUIET: Duration = Duration::from_secs(2);
+/// Between two changes, so that each is one of its own.
+const PAUSE: Duration = Duration::from_millis(10);
+/// The thread that reads what the API server sends.
+const CLUSTER_THREAD: &str = "cluster";
+const METRICS: u16 = 10249;
+const PORTOLAN: [&str; 2] = ["--cluster-cidr", CLUSTER_CIDR];
+
+/// A lab with a server that has so many Services, and what hears commits on its first node.
+pub struct Bench {
+    pub lab: Lab,
+    pub server: Server,
+    monitor: Monitor,
+    size: u32,
+    round: u8,
+}
+
+impl Bench {
+    /// Moves the calling thread into the node's namespace.
+    pub fn new(size: u32) -> Result<Self> {
+        let lab = Lab::new()?;
+        let server = Server::start(&lab)?;
+        server.put_all(lab.nodes().map(Node::object));
+        server.put_all((0..size).flat_map(|number| objects::service(number, 0..ENDPOINTS)));
+        // A monitor cannot change threads, so this one moves to the node.
+        setns(File::open(lab.node_a.namespace().path())?, CloneFlags::CLONE_NEWNET)?;
+        let monitor = Monitor::open("portolan")?;
+        Ok(Self { lab, server, monitor, size, round: 0 })
+    }
+
+    /// A start, changes, and for the default a restart and a large Service.
+    pub fn measure(&mut self, variant: Variant) -> Result<Row> {
+        let is_default = variant == Variant::default();
+        let row = Row { services: self.size, variant: variant.name().to_owned(), ..Row::default() };
+        variant.prepare(&mut self.server)?;
+        Agent::command(&self.lab.node_a, &["cleanup"])?;
+        while self.next_commit(Duration::from_millis(200))?.is_some() {}
+        // What is sent for the first time is encoded first, and kept as by a real server.
+        drop(self.start(variant, &row)?);
+        Agent::command(&self.lab.node_a, &["cleanup"])?;
+        while self.next_commit(Duration::from_millis(200))?.is_some() {}
+        let (agent, mut row) = self.start(variant, &row)?;
+        let change = self.next_round();
+        row.changes = Some(self.changes(&agent, change)?);
+        if is_default {
+            let large = objects::large();
+            self.server.put_all(large.clone());
+            while self.next_commit(QUIET)?.is_some() {}
+            row.large =
+                Some(self.changes(&agent, |turn| objects::large_slice(turn % LARGE_SLICES, turn + 1))?);
+            self.server.delete_all(&large);
+            while self.next_commit(QUIET)?.is_some() {}
+        }
+        drop(agent);
+        if is_default {
+            let restarted = Agent::start_in_cluster(&self.lab.node_a, &self.server.kubeconfig(), &PORTOLAN)?;
+            while self.next_commit(QUIET)?.is_some() {}
+            row.restart_memory_kib = restarted.resident_memory();
+            row.most_restart_memory_kib = restarted.most_memory();
+        }
+        Ok(row)
+    }
+
+    /// The slices of some Services, in each of which one endpoint is another one than in the round before.
+    pub fn next_round(&mut self) -> impl Fn(u32) -> Value + use<> {
+        self.round += 1;
+        let (size, round) = (self.size, self.round);
+        move |turn| {
+            let [_, slice] = objects::service(turn * 7919 % size, round..round + ENDPOINTS);
+            slice
+        }
+    }
+
+    /// Starts an agent on a node without rules, until all is committed.
+    fn start(&mut self, variant: Variant, row: &Row) -> Result<(Agent, Row)> {
+        let wire = self.server.wire();
+        let (connections, sent) = (wire.connections(), wire.sent());
+        wire.forget_times();
+        let arguments = [&PORTOLAN[..], variant.arguments()].concat();
+        let agent = Agent::spawn_in_cluster(&self.lab.node_a, &self.server.kubeconfig(), &arguments)?;
+        let first = self.next_commit(LIMIT)?.ok_or_else(|| gave_up("no commit", &agent))?;
+        let listed = self.server.wire().last_sent().ok_or("a commit before any list")?;
+        let mut last = first;
+        while let Some(commit) = self.next_commit(QUIET)? {
+            last = commit;
+        }
+        eventually(LIMIT, || agent.readyz() == Some(200)).ok_or_else(|| gave_up("not ready", &agent))?;
+        let wire = self.server.wire();
+        let connected = wire.connected_at().ok_or("a commit without a connection")?;
+        let row = Row {
+            connections: wire.connections() - connections,
+            requests: requests(&agent),
+            list_bytes: wire.sent() - sent,
+            list_cpu_seconds: cpu_time(agent.pid(), Some(CLUSTER_THREAD)).as_secs_f64(),
+            first_commit_seconds: first.saturating_duration_since(listed).as_secs_f64(),
+            committed_seconds: last.saturating_duration_since(connected).as_secs_f64(),
+            memory_kib: agent.resident_memory().ok_or("the agent has ended")?,
+            most_memory_kib: agent.most_memory().ok_or("the agent has ended")?,
+            ..row.clone()
+        };
+        Ok((agent, row))
+    }
+
+    /// Changes objects one after the other, and waits for the commit of each.
+    fn changes(&mut self, agent: &Agent, change: impl Fn(u32) -> Value) -> Result<Changes> {
+        let (sent, cpu) = (self.server.wire().sent(), cpu_time(agent.pid(), None));
+        let mut times = Vec::new();
+        for turn in 0..CHANGES {
+            let object = change(turn);
+            self.server.wire().forget_times();
+            self.server.put_all([object]);
+            let time = loop {
+                let at = self.next_commit(LIMIT)?.ok_or_else(|| {
+                    gave_up(
+                        &format!(
+                            "change {turn} was not committed {:?} {:?}",
+                            self.server.wire().first_sent(),
+                            Instant::now()
+                        ),
+                        agent,
+                    )
+                })?;
+                // A commit before the event is that of something else.
+                if let Some(time) = self.sent_at().and_then(|sent| at.checked_duration_since(sent)) {
+                    break time;
+                }
+            };
+            times.push(time);
+            sleep(PAUSE);
+            while self.next_commit(Duration::ZERO)?.is_some() {}
+        }
+        let count = f64::from(CHANGES);
+        times.sort_unstable();
+        let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64();
+        Ok(Changes {
+            bytes: (self.server.wire().sent() - sent) as f64 / count,
+            cpu_seconds: (cpu_time(agent.pid(), None).saturating_sub(cpu)).as_secs_f64() / count,
+            median_seconds: at(50),
+            percentile_99_seconds: at(99),
+        })
+    }
+
+    /// When the server began to send what was stored last. It may be noted after the commit that it led to.
+    fn sent_at(&self) -> Option<Instant> {
+        let wire = self.server.wire();
+        eventually(QUIET, || wire.first_sent().is_some());
+        wire.first_sent()
+    }
+
+    /// When the next commit is heard of; `None` if there is none for so long.
+    fn next_commit(&mut self, limit: Duration) -> Result<Option<Instant>> {
+        let end = Instant::now() + limit;
+        loop {
+            while let Some(event) = self.monitor.receive().or_else(|error| match error {
+                // Of a large commit some notifications may be lost; it is one all the same.
+                nftables::Error::Unknown(_) => Ok(None),
+                error => Err(error),
+            })? {
+                if event.generation.is_some() {
+                    return Ok(Some(Instant::now()));
+                }
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            poll(&mut [PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN)], timeout)?;
+        }
+    }
+}
+
+/// How many requests an agent has made.
+fn requests(agent: &Agent) -> u64 {
+    let metrics = agent.get(METRICS, "/metrics").map(|answer| answer.body).unwrap_or_default();
+    let counts = metrics.lines().filter(|line| line.starts_with("rest_client_requests_total{"));
+    counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+fn gave_up(what: &str, agent: &Agent) -> String {
+    format!("{what} within {LIMIT:?}; the agent's stderr:\n{}", agent.stderr())
+}

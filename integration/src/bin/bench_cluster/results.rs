@@ -1,0 +1,91 @@
+//! What one run measured, as a file has it.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that one run measured.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Results {
+    pub machine: String,
+    /// Whether it was a real API server.
+    pub is_real: bool,
+    pub rows: Vec<Row>,
+    pub fleets: Vec<Fleet>,
+}
+
+/// One agent at one number of Services.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Row {
+    pub services: u32,
+    /// What the server and the agent speak.
+    pub variant: String,
+    pub connections: usize,
+    pub requests: u64,
+    /// Received until all was committed, with TLS.
+    pub list_bytes: u64,
+    /// CPU time of the thread that reads what the API server sends.
+    pub list_cpu_seconds: f64,
+    /// From the last byte of the lists to the first commit.
+    pub first_commit_seconds: f64,
+    /// From the first connection to the last commit of the start.
+    pub committed_seconds: f64,
+    pub memory_kib: u64,
+    pub most_memory_kib: u64,
+    /// The same of an agent that starts over rules that are right.
+    pub restart_memory_kib: Option<u64>,
+    pub most_restart_memory_kib: Option<u64>,
+    /// A slice with five endpoints, of which one is replaced.
+    pub changes: Option<Changes>,
+    /// A slice of a Service with 100 of them, likewise.
+    pub large: Option<Changes>,
+}
+
+/// What one change costs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Changes {
+    pub bytes: f64,
+    /// CPU time of all threads.
+    pub cpu_seconds: f64,
+    /// From the first byte of the event on the wire to the notification of the commit.
+    pub median_seconds: f64,
+    pub percentile_99_seconds: f64,
+}
+
+/// Many agents at once: the server's CPU time, and bytes, for each of them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Fleet {
+    pub services: u32,
+    pub agents: usize,
+    pub connections: usize,
+    /// Until all are in sync.
+    pub list_seconds: f64,
+    pub list_cpu_seconds: f64,
+    pub list_bytes: f64,
+    pub change_cpu_seconds: f64,
+    pub change_bytes: f64,
+}
+
+impl Results {
+    /// Takes over what another run has measured of numbers of Services that this one has not.
+    pub fn complete_from(&mut self, earlier: Self) {
+        let is_missing = |services: u32| !self.rows.iter().any(|row| row.services == services);
+        let rows: Vec<Row> = earlier.rows.into_iter().filter(|row| is_missing(row.services)).collect();
+        let fleets: Vec<Fleet> =
+            earlier.fleets.into_iter().filter(|fleet| is_missing(fleet.services)).collect();
+        self.rows.extend(rows);
+        self.fleets.extend(fleets);
+        self.rows.sort_by_key(|row| row.services);
+        self.fleets.sort_by_key(|fleet| fleet.services);
+    }
+
+    /// The numbers of Services.
+    pub fn sizes(&self) -> Vec<u32> {
+        let mut sizes: Vec<u32> = self.rows.iter().map(|row| row.services).collect();
+        sizes.dedup();
+        sizes
+    }
+
+    /// A row.
+    pub fn row(&self, services: u32, variant: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.services == services && row.variant == variant)
+    }
+}
