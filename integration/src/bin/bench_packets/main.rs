@@ -8,6 +8,7 @@ mod arena;
 mod connect;
 mod established;
 mod part;
+mod rate;
 mod report;
 mod variant;
 
@@ -46,6 +47,9 @@ struct Arguments {
     /// Seconds for each ruleset to move data over connections that are already there; 0 for none.
     #[arg(long, default_value_t = 2.0)]
     established: f64,
+    /// Seconds for each ruleset to make connections as fast as all cores can; 0 for none.
+    #[arg(long, default_value_t = 2.0)]
+    rate: f64,
     /// Write the figures to this file, too.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -99,6 +103,11 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     } else {
         Vec::new()
     };
+    let rates = if arguments.rate > 0.0 {
+        rate::measure(&arenas, Duration::try_from_secs_f64(arguments.rate)?)?
+    } else {
+        Vec::new()
+    };
     let names: Vec<_> = arenas.iter().map(|(variant, _)| variant.to_string()).collect();
-    Ok(Report::new(&names, &samples, &turns))
+    Ok(Report::new(&names, &samples, &turns, &rates))
 }

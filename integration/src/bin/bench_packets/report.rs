@@ -21,6 +21,8 @@ pub struct Report {
     peer: Option<String>,
     connect: Vec<Connect>,
     established: Vec<Established>,
+    #[serde(default)]
+    rates: Vec<Rate>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,11 +59,21 @@ struct Established {
     round_trip_ratio: Option<f64>,
 }
 
+/// The median over the turns, and the medians of the ratios in the same turn.
+#[derive(Debug, Serialize, Deserialize)]
+struct Rate {
+    ruleset: String,
+    connections_per_second: f64,
+    ratio_to_floor: Option<f64>,
+    ratio_to_peer: Option<f64>,
+}
+
 impl Report {
-    /// Summarises the rounds, and the turns if there are any, of the rulesets of these names.
-    pub fn new(names: &[String], samples: &[Vec<Round>], turns: &[Vec<Turn>]) -> Self {
+    /// Summarises the rounds, and the turns and rates if there are any, of the rulesets of these names.
+    pub fn new(names: &[String], samples: &[Vec<Round>], turns: &[Vec<Turn>], rates: &[Vec<f64>]) -> Self {
         let index = |wanted| names.iter().position(|name| name == wanted);
-        let floor = index(FLOOR).and_then(|i| samples.get(i));
+        let floor_index = index(FLOOR);
+        let floor = floor_index.and_then(|i| samples.get(i));
         let peer = names.iter().position(|name| name.starts_with(PEER));
         let peer_rounds = peer.and_then(|i| samples.get(i));
         let no_rules = index(NO_RULES).and_then(|i| turns.get(i));
@@ -70,12 +82,24 @@ impl Report {
             p01: Quantile::new(rounds, floor, peer_rounds, 1),
             p50: Quantile::new(rounds, floor, peer_rounds, 50),
         };
+        let rate = |(name, turns): (&String, &Vec<f64>)| {
+            let to = |base: Option<usize>| {
+                base.and_then(|i| rates.get(i)).map(|base| median_ratio(turns, base.iter().copied()))
+            };
+            Rate {
+                ruleset: name.clone(),
+                connections_per_second: median(turns.clone()),
+                ratio_to_floor: to(floor_index),
+                ratio_to_peer: to(peer),
+            }
+        };
         let established = |(name, turns): (&String, &Vec<Turn>)| Established::new(name, turns, no_rules);
         Self {
             machine: portolan_integration::machine(),
             peer: peer.and_then(|i| names.get(i)).cloned(),
             connect: names.iter().zip(samples).map(connect).collect(),
             established: names.iter().zip(turns).map(established).collect(),
+            rates: names.iter().zip(rates).map(rate).collect(),
         }
     }
 
@@ -102,6 +126,7 @@ impl Report {
                 p50.median
             );
         }
+        self.write_rates(peer, &mut text);
         if self.established.is_empty() {
             return text;
         }
@@ -122,6 +147,23 @@ impl Report {
             );
         }
         text
+    }
+}
+
+impl Report {
+    fn write_rates(&self, peer: &str, text: &mut String) {
+        if self.rates.is_empty() {
+            return;
+        }
+        let _ = write!(
+            text,
+            "\nNew connections a second, a thread for each core:\n\n| ruleset | ÷ floor | ÷ {peer} | a second |\n|{}\n",
+            "---|".repeat(4)
+        );
+        for Rate { ruleset, connections_per_second, ratio_to_floor, ratio_to_peer } in &self.rates {
+            let (floor, peer) = (ratio(*ratio_to_floor), ratio(*ratio_to_peer));
+            let _ = writeln!(text, "| {ruleset} | {floor} | {peer} | {connections_per_second:.0} |");
+        }
     }
 }
 
