@@ -1,15 +1,19 @@
 //! Pictures of Services: what leads to them, the nodes, and the endpoints in the nodes, with shares and reasons.
 //!
 //! A [`Picture`] is made from the [`crate::explanation`] of a node's view and is small whatever that holds: what is too
-//! much is folded into a number. The writers only arrange it: [`svg`], [`html`], [`mermaid`], [`dot`], [`text`]. All
+//! much is folded into a number. [`overlay`] makes one of two states, with marks on what differs. The writers only arrange
+//! it: [`svg`], [`html`], [`mermaid`], [`dot`], [`text`]; the last but one share the `graph`. All
 //! text from outside is cleaned of control characters when the picture is made, and escaped by each writer. The same
 //! state gives the same bytes.
 
 mod dot;
+mod fold;
+mod graph;
 mod html;
 mod make;
 mod mermaid;
 mod model;
+mod overlay;
 mod svg;
 mod text;
 mod words;
@@ -20,9 +24,10 @@ pub use self::{
     make::{overview, picture, row},
     mermaid::mermaid,
     model::{
-        Address, Counts, Door, DoorState, Line, LineState, More, NodeBox, Panel, Picture, Place, PodCard,
-        Port, Problem, Row, Share, Subject,
+        Address, Counts, Door, DoorState, Line, LineState, Mark, More, NodeBox, Panel, Picture, Place,
+        PodCard, Port, Problem, Row, Share, Subject,
     },
+    overlay::{State, overlay},
     svg::{STYLE, fragment, svg},
     text::text,
     words::{count, number, severity_class, shorten},

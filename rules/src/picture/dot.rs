@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    model::{DoorState, LineState, Picture, Place, Port, Subject},
-    words::count,
+    graph::{Group, Line, Look, Part, Shape, Stroke, graph},
+    model::{Mark, Picture, Place},
 };
 
 /// A graph for `dot -Tsvg`.
@@ -17,100 +17,70 @@ pub fn dot(picture: &Picture) -> String {
 
 fn write(out: &mut String, picture: &Picture) -> std::fmt::Result {
     writeln!(out, "digraph portolan {{")?;
-    writeln!(
-        out,
-        "  label={}; rankdir=LR; node [shape=box];",
-        quote(&format!("{}\n{}", picture.title(), picture.origin))
-    )?;
-    match &picture.subject {
-        Subject::Services(panels) => {
-            for (s, panel) in panels.iter().enumerate() {
-                for (p, port) in panel.ports.iter().enumerate() {
-                    self::port(out, &format!("s{s}p{p}"), &panel.name, port)?;
-                }
-            }
-        }
-        Subject::Overview { rows, more, .. } => {
-            for (r, row) in rows.iter().enumerate() {
-                let label = format!(
-                    "{}\n{} {}\n{} of {} used",
-                    row.name,
-                    row.kind,
-                    row.address,
-                    row.counts.used(),
-                    row.counts.all()
-                );
-                let colour = if row.problem.is_some() { ", color=red" } else { "" };
-                writeln!(out, "  r{r} [label={}{colour}];", quote(&label))?;
-            }
-            if *more > 0 {
-                writeln!(
-                    out,
-                    "  more [shape=plain, label=\"and {}\"];",
-                    count(*more, "more Service", "more Services")
-                )?;
-            }
+    let label = quote(&format!("{}\n{}", picture.title(), picture.origins()));
+    writeln!(out, "  label={label}; rankdir=LR; node [shape=box];")?;
+    for part in graph(picture) {
+        match part {
+            Part::Group(group) => self::group(out, &group)?,
+            Part::Box(shape) => self::shape(out, "  ", &shape)?,
+            Part::Line(line) => self::line(out, "  ", &line)?,
         }
     }
     writeln!(out, "}}")
 }
 
-fn port(out: &mut String, id: &str, service: &str, port: &Port) -> std::fmt::Result {
-    writeln!(out, "  subgraph cluster_{id} {{")?;
-    writeln!(out, "    label={}; style=rounded;", quote(&format!("{service}\nport {}", port.title)))?;
-    for (d, door) in port.doors.iter().enumerate() {
-        let addresses: Vec<&str> = door.addresses.iter().map(|address| &*address.text).collect();
-        let label = format!("{} {}\n{}", door.kind, addresses.join(", "), door.summary());
-        let colour = if door.state == DoorState::Open { "" } else { ", color=red" };
-        writeln!(out, "    {id}d{d} [label={}, style=rounded{colour}];", quote(&label))?;
-        if d > 0 {
-            writeln!(out, "    {id}d{} -> {id}d{d} [style=dotted, arrowhead=none];", d - 1)?;
+fn group(out: &mut String, group: &Group) -> std::fmt::Result {
+    writeln!(out, "  subgraph cluster_{} {{", group.id)?;
+    let look = group.place.map_or("style=rounded".to_owned(), |place| format!("color={}", colour(place)));
+    writeln!(out, "    label={}; {look};", quote(&group.title.join("\n")))?;
+    group.boxes.iter().try_for_each(|shape| self::shape(out, "    ", shape))?;
+    group.lines.iter().try_for_each(|line| self::line(out, "    ", line))?;
+    writeln!(out, "  }}")
+}
+
+fn shape(out: &mut String, indent: &str, Shape { id, text, look }: &Shape) -> std::fmt::Result {
+    let label = quote(&text.join("\n"));
+    let look = match *look {
+        Look::Service(Mark::Same, false) => String::new(),
+        Look::Service(Mark::Same, true) => ", color=red".to_owned(),
+        Look::Service(mark, _) => of_mark(mark).to_owned(),
+        Look::Door(true) => ", style=rounded".to_owned(),
+        Look::Door(false) => ", style=rounded, color=red".to_owned(),
+        Look::Pod(mark, _, is_used) => {
+            format!(", style={}{}", if is_used { "solid" } else { "dashed" }, of_mark(mark))
         }
+        Look::Words => ", shape=plain".to_owned(),
+    };
+    writeln!(out, "{indent}{id} [label={label}{look}];")
+}
+
+fn line(out: &mut String, indent: &str, Line { from, to, label, stroke }: &Line) -> std::fmt::Result {
+    let of = |style: &str, mark: Mark, place: Place| {
+        let colour = match mark {
+            Mark::New => "darkgreen",
+            Mark::Gone => "red",
+            Mark::Same | Mark::Changed => colour(place),
+        };
+        format!("label={}, style={style}, color={colour}", quote(label))
+    };
+    let look = match *stroke {
+        Stroke::Nested => "style=dotted, arrowhead=none".to_owned(),
+        Stroke::Serves(Mark::Gone, place) => of("dotted", Mark::Gone, place),
+        Stroke::Serves(mark, place) => of("solid", mark, place),
+        Stroke::Ends(mark, place) => of("dashed", mark, place),
+        Stroke::Broken => format!("label={}, color=red, arrowhead=tee", quote(label)),
+    };
+    writeln!(out, "{indent}{from} -> {to} [{look}];")
+}
+
+/// What marks a box.
+const fn of_mark(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Same => "",
+        Mark::New => ", color=darkgreen, penwidth=2",
+        Mark::Gone => ", color=red, fontcolor=red, penwidth=2",
+        Mark::Changed => ", color=darkorange, penwidth=2",
     }
-    writeln!(out, "  }}")?;
-    for (n, node) in port.nodes.iter().enumerate() {
-        writeln!(out, "  subgraph cluster_{id}n{n} {{")?;
-        let label = format!("{}\n{}", node.heading(), node.addresses());
-        writeln!(out, "    label={}; color={};", quote(&label), colour(node.place))?;
-        if node.pods.is_empty() {
-            writeln!(out, "    {id}n{n}e [shape=plain, label=\"no endpoint\"];")?;
-        }
-        for (e, pod) in node.pods.iter().enumerate() {
-            let name = pod.pod.as_ref().map(|pod| format!("{pod}\n")).unwrap_or_default();
-            let style = if pod.is_used() { "solid" } else { "dashed" };
-            writeln!(
-                out,
-                "    {id}n{n}e{e} [label={}, style={style}];",
-                quote(&format!("{name}{}", pod.address))
-            )?;
-        }
-        if let Some(words) = node.more.words() {
-            writeln!(out, "    {id}n{n}more [shape=plain, label={}];", quote(&words))?;
-        }
-        writeln!(out, "  }}")?;
-        if let Some((d, word)) = port.broken_at(node) {
-            writeln!(out, "  {id}d{d} -> {id}n{n}e [label={}, color=red, arrowhead=tee];", quote(word))?;
-        }
-        for (e, pod) in node.pods.iter().enumerate() {
-            for line in &pod.lines {
-                let style = match &line.state {
-                    LineState::Serves(_) => "solid",
-                    LineState::Terminates(_) => "dashed",
-                    LineState::LeftOut { .. } => continue,
-                };
-                let from = port.door_of(line.policy);
-                let (label, colour) = (quote(&line.label()), colour(node.place));
-                writeln!(
-                    out,
-                    "  {id}d{from} -> {id}n{n}e{e} [label={label}, style={style}, color={colour}];"
-                )?;
-            }
-        }
-    }
-    if let Some(words) = port.more.words() {
-        writeln!(out, "  {id}more [shape=plain, label={}];", quote(&format!("{words}, on other nodes")))?;
-    }
-    Ok(())
 }
 
 const fn colour(place: Place) -> &'static str {

@@ -44,9 +44,12 @@ pub fn content(picture: &Picture) -> Markup {
                         tbody {
                             @for row in rows {
                                 "\n" tr {
-                                    td { (row.name) }
+                                    td { (row.mark.sign()) (row.name) }
                                     td { (row.kind) " " code { (row.address) } }
-                                    td.number { (number(row.counts.used())) }
+                                    td.number {
+                                        @if let Some(was) = row.was_used { (number(was)) " → " }
+                                        (number(row.counts.used()))
+                                    }
                                     td.number { (number(row.counts.unused)) }
                                     td { @if let Some(problem) = &row.problem {
                                         span class=(severity_class(problem.severity)) { (problem.sentence) }
@@ -65,7 +68,7 @@ pub fn content(picture: &Picture) -> Markup {
 fn table(panel: &Panel) -> Markup {
     html! {
         @for port in &panel.ports {
-            "\n" h3 { (panel.name) ", port " (port.title) }
+            "\n" h3 { (panel.mark.sign()) (panel.name) ", port " (port.title) }
             table {
                 thead { tr { th { "Node" } th { "Pod" } th { "Endpoint" } th { "Share, or why it is not used" } } }
                 tbody { (endpoints(port)) }
@@ -81,7 +84,7 @@ fn endpoints(port: &Port) -> Markup {
                 "\n" tr {
                     td { (node.name.as_deref().unwrap_or("not known")) }
                     td { (pod.pod.as_deref().unwrap_or("")) }
-                    td { code { (pod.address) } }
+                    td { (pod.mark.sign()) code { (pod.address) } }
                     td {
                         @for line in &pod.lines {
                             div.dim[matches!(line.state, LineState::LeftOut { .. })] { (line.sentence()) }

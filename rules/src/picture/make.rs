@@ -8,41 +8,31 @@ use std::{
 };
 
 use super::{
+    fold::{fold, fold_rows},
     model::{
-        Address, Counts, Door, DoorState, Line, LineState, More, NodeBox, Panel, Picture, Place, PodCard,
-        Port, Problem, Row, Share, Subject,
+        Address, Counts, Door, DoorState, Line, LineState, Mark, More, NodeBox, Panel, Picture, Place,
+        PodCard, Port, Problem, Row, Share, Subject,
     },
     words::{clean, number},
 };
 use crate::{
     explanation::{
         Answer, ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Finding, Origin,
-        Severity, StandIns, View, trace::percent,
+        Severity, StandIns, View,
     },
     frontends::{FrontendKey, FrontendKind},
     model::{LoadBalancing, TrafficPolicy},
+    restart::leftovers::ELSEWHERE,
     simulate::Probability,
 };
 
 /// Services that are drawn whole; of more there is an overview.
-const PANELS: usize = 6;
-/// Services in an overview.
-const ROWS: usize = 240;
-/// Ports of a Service.
-const PORTS: usize = 6;
-/// Addresses of one kind of frontend.
-const ADDRESSES: usize = 4;
+pub(super) const PANELS: usize = 6;
 /// Findings of a Service.
 const PROBLEMS: usize = 5;
-/// Nodes of a port.
-const NODES: usize = 8;
-/// Endpoints of a port, if no node had fewer than [`LEAST_PODS`].
-const PODS: usize = 24;
-/// Endpoints of a node that are drawn however many nodes there are.
-const LEAST_PODS: usize = 3;
 
 /// Frontends from the outside in: the outer ones lead through the inner ones.
-const OUTSIDE_IN: [FrontendKind; 4] =
+pub(super) const OUTSIDE_IN: [FrontendKind; 4] =
     [FrontendKind::LoadBalancer, FrontendKind::ExternalIp, FrontendKind::NodePort, FrontendKind::ClusterIp];
 
 /// Nodes in the order in which they are drawn: where it is, whether its name is not known, and the name.
@@ -56,28 +46,24 @@ pub fn picture(view: &View<'_>, services: &[ExplainedService], origin: &str) -> 
     if services.len() > PANELS {
         return overview(view, services, origin);
     }
-    let panels = services.iter().map(|service| panel(view, service)).collect();
-    Picture { origin: clean(origin), subject: Subject::Services(panels) }
+    let panels = services.iter().map(|service| fold(panel(view, service))).collect();
+    Picture { origin: clean(origin), earlier: None, subject: Subject::Services(panels) }
 }
 
 /// An overview of these Services.
 pub fn overview(view: &View<'_>, services: &[ExplainedService], origin: &str) -> Picture {
     let mut rows: Vec<Row> = services.iter().map(|service| row(view, service)).collect();
-    let mut total = Counts::default();
-    for row in &rows {
-        total.here += row.counts.here;
-        total.zone += row.counts.zone;
-        total.elsewhere += row.counts.elsewhere;
-        total.unused += row.counts.unused;
-    }
+    sort(&mut rows);
+    fold_rows(rows, origin)
+}
+
+/// Those with findings come first.
+fn sort(rows: &mut [Row]) {
     let urgency = |row: &Row| match &row.problem {
         Some(problem) if problem.severity > Severity::Info => Some(problem.severity),
         _ => None,
     };
     rows.sort_by_key(|row| Reverse(urgency(row)));
-    let more = rows.len().saturating_sub(ROWS);
-    rows.truncate(ROWS);
-    Picture { origin: clean(origin), subject: Subject::Overview { rows, more, total } }
 }
 
 /// A Service in an overview.
@@ -104,6 +90,8 @@ pub fn row(view: &View<'_>, service: &ExplainedService) -> Row {
         n => format!(" +{}", number(n - 1)),
     };
     Row {
+        mark: Mark::Same,
+        was_used: None,
         name: clean(&service.service.name.to_string()),
         kind: outermost.map_or("no address", |frontend| frontend.kind.name()),
         address: outermost.map(|first| format!("{}{more}", address(view, &first.key))).unwrap_or_default(),
@@ -124,7 +112,8 @@ fn problem(finding: &Finding) -> Problem {
     }
 }
 
-fn panel(view: &View<'_>, explained: &ExplainedService) -> Panel {
+/// A Service with all its ports and endpoints.
+pub(super) fn panel(view: &View<'_>, explained: &ExplainedService) -> Panel {
     let service = &explained.service;
     let mut notes = Vec::new();
     if service.load_balancing == LoadBalancing::SourceHash {
@@ -134,11 +123,12 @@ fn panel(view: &View<'_>, explained: &ExplainedService) -> Panel {
         notes.push(format!("sessionAffinity ClientIP: a client keeps its endpoint for {seconds} s"));
     }
     Panel {
+        mark: Mark::Same,
         name: clean(&service.name.to_string()),
         problems: explained.findings.iter().take(PROBLEMS).map(problem).collect(),
         notes,
-        ports: explained.ports.iter().take(PORTS).map(|port| self::port(view, explained, port)).collect(),
-        more_ports: explained.ports.len().saturating_sub(PORTS),
+        ports: explained.ports.iter().map(|port| self::port(view, explained, port)).collect(),
+        more_ports: 0,
     }
 }
 
@@ -151,32 +141,26 @@ fn port(view: &View<'_>, explained: &ExplainedService, port: &ExplainedPort) -> 
     let this = &view.state.node().name;
     of_nodes.insert((Place::Here, false, Some(this.clone())), Vec::new());
     for endpoint in &port.endpoints {
-        let place = place(view, endpoint.node.as_ref());
+        let node = endpoint.node.as_ref().filter(|node| &***node != ELSEWHERE);
+        let place = place(view, node);
         // Those whose node is not known come last.
-        let key = (place, endpoint.node.is_none(), endpoint.node.clone());
+        let key = (place, node.is_none(), node.cloned());
         of_nodes.entry(key).or_default().push(endpoint);
     }
-    let with_endpoints = of_nodes.values().filter(|endpoints| !endpoints.is_empty()).count();
     let idle_nodes = view.workloads.nodes.keys().filter(|name| {
         let key = (place(view, Some(name)), false, Some((*name).clone()));
         *name != this && !of_nodes.contains_key(&key)
     });
     let idle_nodes = idle_nodes.count();
-    let most = (PODS / with_endpoints.clamp(1, NODES)).max(LEAST_PODS);
-    let hidden = match of_nodes.keys().nth(NODES).cloned() {
-        Some(first) => of_nodes.split_off(&first),
-        None => BTreeMap::new(),
-    };
     let nodes = of_nodes
         .into_iter()
-        .map(|((place, _, name), endpoints)| node(view, place, name.as_ref(), endpoints, most, &shares))
+        .map(|((place, _, name), endpoints)| node(view, place, name.as_ref(), &endpoints, &shares))
         .collect();
-    let hidden: Vec<&ExplainedEndpoint> = hidden.into_values().flatten().collect();
     Port {
         title: clean(&format!("{name}{}/{} ({})", port.port.port, port.port.protocol, port.family)),
         doors,
         nodes,
-        more: more(&hidden, &shares),
+        more: More::default(),
         idle_nodes,
     }
 }
@@ -229,14 +213,15 @@ fn door(view: &View<'_>, port: &ExplainedPort, wanted: FrontendKind) -> Option<D
         policy: policy(first.policy),
         addresses: all
             .iter()
-            .take(ADDRESSES)
             .map(|frontend| Address {
+                mark: Mark::Same,
                 text: address(view, &frontend.key) + StandIns::mark(frontend.is_stand_in),
                 left_out: frontend.left_out.as_ref().map(|reason| clean(&reason.to_string())),
             })
             .collect(),
-        more: all.len().saturating_sub(ADDRESSES),
+        more: 0,
         answers,
+        was: None,
         state,
     })
 }
@@ -256,8 +241,7 @@ fn node(
     view: &View<'_>,
     place: Place,
     name: Option<&Arc<str>>,
-    mut endpoints: Vec<&ExplainedEndpoint>,
-    most: usize,
+    endpoints: &[&ExplainedEndpoint],
     shares: &Shares,
 ) -> NodeBox {
     let this = view.state.node();
@@ -270,66 +254,32 @@ fn node(
     let (inside, outside) = object.map_or((Vec::new(), Vec::new()), |node| {
         node.addresses.iter().partition(|address| !node.external_addresses.contains(address))
     });
-    // What is folded is what is alike: an endpoint that is left out is seen before one of many that serve.
-    let is_plain = |endpoint: &ExplainedEndpoint| {
-        shares.iter().any(|(policy, _)| endpoint.left_out(*policy).is_none()) && !endpoint.terminating
-    };
-    if endpoints.len() > most {
-        let (plain, odd): (Vec<_>, Vec<_>) = endpoints.iter().copied().partition(|e| is_plain(e));
-        let odd_shown = odd.len().min(most / 2).max(most.saturating_sub(plain.len()));
-        let plain_shown = most - odd_shown.min(most);
-        let (mut shown, mut rest) = (Vec::new(), Vec::new());
-        for (list, most) in [(plain, plain_shown), (odd, odd_shown)] {
-            let (first, later) = list.split_at(most.min(list.len()));
-            shown.extend_from_slice(first);
-            rest.extend_from_slice(later);
-        }
-        shown.extend(rest);
-        endpoints = shown;
-    }
-    let (shown, hidden) = endpoints.split_at(most.min(endpoints.len()));
     NodeBox {
         name: name.map(|name| clean(name)),
         place,
         zone: object.and_then(|node| node.zone.as_deref()).map(clean),
         inside: list(inside),
         outside: list(outside),
-        pods: shown.iter().map(|endpoint| card(endpoint, shares)).collect(),
-        more: more(hidden, shares),
+        pods: endpoints.iter().map(|endpoint| card(endpoint, shares)).collect(),
+        more: More::default(),
     }
 }
 
 fn card(endpoint: &ExplainedEndpoint, shares: &Shares) -> PodCard {
     let line = |(of, shares): &(TrafficPolicy, HashMap<SocketAddr, Probability>)| {
-        let share = shares
-            .get(&endpoint.at)
-            .map(|share| Share { fraction: share.to_string(), percent: percent(share) });
+        let share = shares.get(&endpoint.at).cloned().map(Share);
         let state = match endpoint.left_out(*of) {
             Some(reason) => LineState::LeftOut { code: reason.code(), sentence: clean(&reason.to_string()) },
             None if endpoint.terminating => LineState::Terminates(share),
             None => LineState::Serves(share),
         };
-        Line { policy: policy(*of), state }
+        Line { policy: policy(*of), state, was: None }
     };
     PodCard {
+        mark: Mark::Same,
         pod: endpoint.pod.as_ref().map(|pod| clean(&pod.name)),
         address: format!("{}{}", endpoint.at, StandIns::mark(endpoint.is_stand_in)),
         weight: Some(endpoint.weight).filter(|weight| *weight != 1),
         lines: shares.iter().map(line).collect(),
     }
-}
-
-fn more(hidden: &[&ExplainedEndpoint], shares: &Shares) -> More {
-    let is_used = |endpoint: &&&ExplainedEndpoint| {
-        shares.iter().any(|(policy, _)| endpoint.left_out(*policy).is_none())
-    };
-    let percent = shares.first().filter(|(_, shares)| !shares.is_empty()).map(|(_, shares)| {
-        let mut sum = Probability::new(0, 1);
-        for share in hidden.iter().filter_map(|endpoint| shares.get(&endpoint.at)) {
-            sum += share;
-        }
-        percent(&sum)
-    });
-    let used = hidden.iter().filter(is_used).count();
-    More { endpoints: hidden.len(), used, percent: percent.filter(|_| used > 0) }
 }

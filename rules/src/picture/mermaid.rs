@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    model::{DoorState, LineState, Picture, Port, Subject},
-    words::count,
+    graph::{Group, Line, Look, Part, Shape, Stroke, graph},
+    model::{Mark, Picture},
 };
 
 /// A flowchart.
@@ -17,84 +17,61 @@ pub fn mermaid(picture: &Picture) -> String {
 
 fn write(out: &mut String, picture: &Picture) -> std::fmt::Result {
     writeln!(out, "flowchart LR")?;
-    match &picture.subject {
-        Subject::Services(panels) => {
-            for (s, panel) in panels.iter().enumerate() {
-                for (p, port) in panel.ports.iter().enumerate() {
-                    self::port(out, &format!("s{s}p{p}"), &panel.name, port)?;
-                }
-            }
-        }
-        Subject::Overview { rows, more, .. } => {
-            for (r, row) in rows.iter().enumerate() {
-                let counts = format!("{} of {} used", row.counts.used(), row.counts.all());
-                let class = if row.problem.is_some() { ":::bad" } else { "" };
-                let lines = [&row.name, row.kind, &row.address, &counts];
-                writeln!(out, "  r{r}[{}]{class}", quote(&lines))?;
-            }
-            if *more > 0 {
-                writeln!(out, "  more[\"and {}\"]", count(*more, "more Service", "more Services"))?;
-            }
+    for part in graph(picture) {
+        match part {
+            Part::Group(group) => self::group(out, &group)?,
+            Part::Box(shape) => self::shape(out, "  ", &shape)?,
+            Part::Line(line) => self::line(out, "  ", &line)?,
         }
     }
     writeln!(out, "  classDef bad stroke:#c5221f,stroke-width:2px")?;
     writeln!(out, "  classDef here stroke:#0a7a8a,stroke-width:2px")?;
     writeln!(out, "  classDef zone stroke:#2b7a3d,stroke-width:2px")?;
     writeln!(out, "  classDef far stroke:#6a4bc4,stroke-width:2px")?;
+    if picture.earlier.is_some() {
+        writeln!(out, "  classDef new stroke:#2b7a3d,stroke-width:4px")?;
+        writeln!(out, "  classDef gone stroke:#c5221f,stroke-width:3px,stroke-dasharray:6 3,color:#c5221f")?;
+        writeln!(out, "  classDef changed stroke:#9a5b00,stroke-width:4px")?;
+    }
     writeln!(out, "  classDef unused stroke-dasharray:3 3")
 }
 
-fn port(out: &mut String, id: &str, service: &str, port: &Port) -> std::fmt::Result {
-    writeln!(out, "  subgraph {id}[{}]", quote(&[&format!("{service} · port {}", port.title)]))?;
-    for (d, door) in port.doors.iter().enumerate() {
-        let addresses: Vec<&str> = door.addresses.iter().map(|address| &*address.text).collect();
-        let class = if door.state == DoorState::Open { "" } else { ":::bad" };
-        let policy = door.summary();
-        let label = quote(&[door.kind, &addresses.join(", "), &policy]);
-        writeln!(out, "    {id}d{d}({label}){class}")?;
-        if d > 0 {
-            writeln!(out, "    {id}d{} -.- {id}d{d}", d - 1)?;
+fn group(out: &mut String, group: &Group) -> std::fmt::Result {
+    writeln!(out, "  subgraph {}[{}]", group.id, quote(&[group.title.join(" · ")]))?;
+    group.boxes.iter().try_for_each(|shape| self::shape(out, "    ", shape))?;
+    group.lines.iter().try_for_each(|line| self::line(out, "    ", line))?;
+    writeln!(out, "  end")
+}
+
+fn shape(out: &mut String, indent: &str, Shape { id, text, look }: &Shape) -> std::fmt::Result {
+    let label = quote(text);
+    let (open, close) = if matches!(look, Look::Door(_)) { ('(', ')') } else { ('[', ']') };
+    let class = match *look {
+        Look::Service(Mark::Same, true) | Look::Door(false) => "bad",
+        Look::Service(mark, _) | Look::Pod(mark @ (Mark::New | Mark::Gone | Mark::Changed), ..) => {
+            mark.class()
         }
-    }
-    writeln!(out, "  end")?;
-    for (n, node) in port.nodes.iter().enumerate() {
-        writeln!(out, "  subgraph {id}n{n}[{}]", quote(&[&node.title()]))?;
-        if node.pods.is_empty() {
-            writeln!(out, "    {id}n{n}e[\"no endpoint\"]:::unused")?;
-        }
-        for (e, pod) in node.pods.iter().enumerate() {
-            let class = if pod.is_used() { node.place.class() } else { "unused" };
-            let label = quote(&[pod.pod.as_deref().unwrap_or(""), &pod.address]);
-            writeln!(out, "    {id}n{n}e{e}[{label}]:::{class}")?;
-        }
-        if let Some(words) = node.more.words() {
-            writeln!(out, "    {id}n{n}more[{}]", quote(&[&words]))?;
-        }
-        writeln!(out, "  end")?;
-        if let Some((d, word)) = port.broken_at(node) {
-            writeln!(out, "  {id}d{d} --x|{}| {id}n{n}e", quote(&[word]))?;
-        }
-        for (e, pod) in node.pods.iter().enumerate() {
-            for line in &pod.lines {
-                let arrow = match &line.state {
-                    LineState::Serves(_) => "-->",
-                    LineState::Terminates(_) => "-.->",
-                    LineState::LeftOut { .. } => continue,
-                };
-                let from = port.door_of(line.policy);
-                writeln!(out, "  {id}d{from} {arrow}|{}| {id}n{n}e{e}", quote(&[&line.label()]))?;
-            }
-        }
-    }
-    if let Some(words) = port.more.words() {
-        writeln!(out, "  {id}more[{}]", quote(&[&format!("{words}, on other nodes")]))?;
-    }
-    Ok(())
+        Look::Pod(_, place, true) => place.class(),
+        Look::Pod(_, _, false) => "unused",
+        Look::Door(true) | Look::Words => "",
+    };
+    let class = if class.is_empty() { String::new() } else { format!(":::{class}") };
+    writeln!(out, "{indent}{id}{open}{label}{close}{class}")
+}
+
+fn line(out: &mut String, indent: &str, Line { from, to, label, stroke }: &Line) -> std::fmt::Result {
+    let arrow = match stroke {
+        Stroke::Nested => return writeln!(out, "{indent}{from} -.- {to}"),
+        Stroke::Serves(Mark::Gone, _) | Stroke::Ends(..) => "-.->",
+        Stroke::Serves(..) => "-->",
+        Stroke::Broken => "--x",
+    };
+    writeln!(out, "{indent}{from} {arrow}|{}| {to}", quote(std::slice::from_ref(label)))
 }
 
 /// Lines of text as Mermaid writes them: whatever might have a meaning becomes an entity.
-fn quote(lines: &[&str]) -> String {
-    let escape = |text: &&&str| {
+fn quote(lines: &[String]) -> String {
+    let escape = |text: &String| {
         let mut escaped = String::new();
         for c in text.chars() {
             if c.is_alphanumeric() || " .,:/-_()%·".contains(c) {
@@ -106,6 +83,6 @@ fn quote(lines: &[&str]) -> String {
         }
         escaped
     };
-    let lines: Vec<String> = lines.iter().filter(|line| !line.is_empty()).map(|line| escape(&line)).collect();
+    let lines: Vec<String> = lines.iter().filter(|line| !line.is_empty()).map(escape).collect();
     format!("\"{}\"", lines.join("<br>"))
 }

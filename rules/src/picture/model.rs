@@ -1,14 +1,30 @@
 //! What a picture consists of.
 
-use crate::explanation::Severity;
+use crate::{explanation::Severity, simulate::Probability};
 
 /// A picture of Services, as one node sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// From which input it is.
     pub origin: String,
+    /// From which input the earlier of two states is, if this is a picture of both.
+    pub earlier: Option<String>,
     /// What is drawn.
     pub subject: Subject,
+}
+
+/// Whether something is in both of two states that are drawn over each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mark {
+    /// It is in both, and alike; or there is one state.
+    #[default]
+    Same,
+    /// It is only in the later one.
+    New,
+    /// It is only in the earlier one.
+    Gone,
+    /// It is in both, and differs.
+    Changed,
 }
 
 /// What is drawn.
@@ -30,6 +46,8 @@ pub enum Subject {
 /// A Service in an overview.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
+    /// Whether it is in both states.
+    pub mark: Mark,
     /// Namespace and name.
     pub name: String,
     /// The outermost kind of frontend.
@@ -38,6 +56,8 @@ pub struct Row {
     pub address: String,
     /// Its endpoints.
     pub counts: Counts,
+    /// How many endpoints were used in the earlier state, if that is another number.
+    pub was_used: Option<usize>,
     /// Its worst finding.
     pub problem: Option<Problem>,
 }
@@ -70,6 +90,8 @@ impl Counts {
 /// A Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Panel {
+    /// Whether it is in both states.
+    pub mark: Mark,
     /// Namespace and name.
     pub name: String,
     /// What is wrong with it, the worst first.
@@ -121,6 +143,8 @@ pub struct Door {
     pub more: usize,
     /// What becomes of a connection, in words.
     pub answers: String,
+    /// Policy and answers in the earlier state, if these were others.
+    pub was: Option<String>,
     /// Whether connections reach an endpoint.
     pub state: DoorState,
 }
@@ -141,6 +165,8 @@ pub enum DoorState {
 /// An address of a frontend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
+    /// Whether it is in both states.
+    pub mark: Mark,
     /// As a client would write it.
     pub text: String,
     /// Why it is not this Service's.
@@ -180,6 +206,8 @@ pub enum Place {
 /// An endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodCard {
+    /// Whether it is in both states.
+    pub mark: Mark,
     /// Its Pod, where known.
     pub pod: Option<String>,
     /// Address and port.
@@ -204,6 +232,8 @@ pub struct Line {
     pub policy: &'static str,
     /// What it makes of it.
     pub state: LineState,
+    /// Its share in the earlier state, or that it had none, if that was another.
+    pub was: Option<String>,
 }
 
 /// What a policy makes of an endpoint.
@@ -224,12 +254,7 @@ pub enum LineState {
 
 /// A share of the connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// As a fraction.
-    pub fraction: String,
-    /// As a percentage.
-    pub percent: String,
-}
+pub struct Share(pub Probability);
 
 /// Endpoints that are not shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -238,6 +263,8 @@ pub struct More {
     pub endpoints: usize,
     /// How many of them are used.
     pub used: usize,
+    /// How many of them are only in the later state, and only in the earlier one.
+    pub new_and_gone: (usize, usize),
     /// Their share under the first policy, as a percentage.
     pub percent: Option<String>,
 }

@@ -7,7 +7,7 @@ mod panel;
 use maud::{Markup, PreEscaped, html};
 
 use super::{
-    model::{Picture, Subject},
+    model::{Mark, Picture, Subject},
     words::shorten,
 };
 
@@ -52,13 +52,13 @@ fn draw(picture: &Picture, style: Option<&str>) -> Markup {
     match &picture.subject {
         Subject::Services(panels) => {
             if panels.is_empty() {
-                parts.push((30, html! { text.dim x=(MARGIN) y="20" { "There are no Services to draw." } }));
+                parts.push((30, html! { text.dim x=(MARGIN) y="20" { (picture.nothing()) } }));
             }
             parts.extend(panels.iter().map(panel::panel));
         }
         Subject::Overview { rows, more, .. } => parts.extend(overview::overview(picture, rows, *more)),
     }
-    parts.push(legend(&picture.origin));
+    parts.push(legend(picture));
     let height = parts.iter().map(|(height, _)| height).sum::<usize>() + 2 * MARGIN;
     let mut pen = Pen(MARGIN);
     html! {
@@ -76,12 +76,16 @@ fn draw(picture: &Picture, style: Option<&str>) -> Markup {
 }
 
 /// What the colours and lines mean, and where the picture comes from.
-fn legend(origin: &str) -> Part {
+fn legend(picture: &Picture) -> Part {
     let line = |x: usize, class: &str, text: &str| {
         html! {
             (nl()) path class=(class) d={ "M" (x) " 16h26" } {}
             text.small.dim x=(x + 32) y="20" { (text) }
         }
+    };
+    let (first, origins) = match &picture.earlier {
+        Some(earlier) => (64, vec![format!("before: {earlier}"), format!("after: {}", picture.origin)]),
+        None => (42, vec![picture.origin.clone()]),
     };
     let markup = html! {
         (line(MARGIN, "line here", "this node"))
@@ -91,9 +95,18 @@ fn legend(origin: &str) -> Part {
         (line(MARGIN + 490, "line bad", "refused or dropped"))
         (nl()) rect.pod.unused x=(MARGIN + 650) y="8" width="26" height="16" rx="4" {}
         text.small.dim x=(MARGIN + 682) y="20" { "endpoint that is not used" }
-        (nl()) text.small.dim x=(MARGIN) y="42" { (shorten(origin, 150)) }
+        @if picture.earlier.is_some() {
+            @for (place, mark) in [Mark::New, Mark::Gone, Mark::Changed].into_iter().enumerate() {
+                @let x = MARGIN + 120 * place;
+                (nl()) rect class={ "pod " (mark.class()) } x=(x) y="30" width="26" height="16" rx="4" {}
+                text.small.dim x=(x + 32) y="42" { (mark.class()) }
+            }
+        }
+        @for (line, origin) in origins.iter().enumerate() {
+            (nl()) text.small.dim x=(MARGIN) y=(first + 18 * line) { (shorten(origin, 150)) }
+        }
     };
-    (50, markup)
+    (first + 18 * origins.len() - 10, markup)
 }
 
 /// A new line between elements, so that the picture can be compared line by line.

@@ -10,7 +10,8 @@
 
 use super::{
     model::{
-        Counts, Door, DoorState, Line, LineState, NodeBox, Panel, Picture, Place, PodCard, Port, Row, Subject,
+        Counts, Door, DoorState, Line, LineState, Mark, NodeBox, Panel, Picture, Place, PodCard, Port, Row,
+        Subject,
     },
     words::{count, number, shorten},
 };
@@ -29,7 +30,7 @@ pub fn text(picture: &Picture) -> String {
     match &picture.subject {
         Subject::Services(panels) => {
             if panels.is_empty() {
-                rows.push("There are no Services to draw.".to_owned());
+                rows.push(picture.nothing().to_owned());
             }
             for panel in panels {
                 self::panel(&mut rows, panel);
@@ -52,7 +53,13 @@ pub fn text(picture: &Picture) -> String {
             rows.push(String::new());
         }
     }
-    rows.push(picture.origin.clone());
+    if let Some(earlier) = &picture.earlier {
+        rows.push("+ new  - gone  ~ changed".to_owned());
+        rows.push(format!("before: {earlier}"));
+        rows.push(format!("after: {}", picture.origin));
+    } else {
+        rows.push(picture.origin.clone());
+    }
     let mut text = String::new();
     for row in rows {
         text.push_str(row.trim_end());
@@ -71,8 +78,8 @@ fn overview(row: &Row) -> String {
         sum += part;
         bar.push_str(&letter.repeat(sum * BAR / all - from));
     }
-    let counts = format!("{} of {}", number(row.counts.used()), number(row.counts.all()));
-    let start = format!("{:<30} {counts:>9}  {bar:<BAR$}", shorten(&row.name, 30));
+    let name = shorten(&format!("{}{}", row.mark.sign(), row.name), 30);
+    let start = format!("{name:<30} {:>9}  {bar:<BAR$}", row.used());
     match &row.problem {
         Some(problem) => format!("{start} {}", problem.severity.name()),
         None => format!("{start} {}", row.kind),
@@ -80,12 +87,12 @@ fn overview(row: &Row) -> String {
 }
 
 fn panel(rows: &mut Vec<String>, panel: &Panel) {
-    rows.push(format!("Service {}", shorten(&panel.name, WIDTH - 8)));
+    rows.push(format!("{}Service {}", panel.mark.sign(), shorten(&panel.name, WIDTH - 10)));
     for problem in &panel.problems {
         rows.extend(wrap(&format!("{}: {}", problem.severity.name(), problem.sentence), 2, 4));
         rows.extend(wrap(&problem.hint, 4, 4));
     }
-    rows.extend(panel.notes.iter().map(|note| format!("  {note}")));
+    rows.extend(panel.notes.iter().flat_map(|note| wrap(note, 2, 4)));
     for port in &panel.ports {
         rows.push(format!("Port {}", shorten(&port.title, WIDTH - 5)));
         self::port(rows, port);
@@ -146,7 +153,7 @@ fn door(rows: &mut Vec<String>, door: &Door, outer: &[&str], depth: usize) {
     let after = " │".repeat(depth);
     let width = WIDTH - 4 * depth;
     let title = match door.addresses.as_slice() {
-        [only] if only.left_out.is_none() => format!("{} {}", door.kind, only.text),
+        [only] if only.left_out.is_none() => format!("{}{} {}", only.mark.sign(), door.kind, only.text),
         _ => door.kind.to_owned(),
     };
     let title = shorten(&title, width - 5);
@@ -159,8 +166,8 @@ fn door(rows: &mut Vec<String>, door: &Door, outer: &[&str], depth: usize) {
     if door.addresses.len() > 1 || door.addresses.iter().any(|address| address.left_out.is_some()) {
         for address in &door.addresses {
             match &address.left_out {
-                Some(reason) => line(&format!("✗ {}: {reason}", address.text)),
-                None => line(&address.text),
+                Some(reason) => line(&format!("✗ {}{}: {reason}", address.mark.sign(), address.text)),
+                None => line(&format!("{}{}", address.mark.sign(), address.text)),
             }
         }
     }
@@ -170,8 +177,11 @@ fn door(rows: &mut Vec<String>, door: &Door, outer: &[&str], depth: usize) {
     match door.state {
         DoorState::NotServed => line("✗ not served by this node"),
         DoorState::Open | DoorState::Refused | DoorState::Dropped => {
-            line(&format!("policy {}: {}", door.policy, door.answers));
+            line(&door.summary());
         }
+    }
+    if let Some(was) = &door.was {
+        line(&format!("was {was}"));
     }
 }
 
@@ -211,8 +221,9 @@ fn node(rows: &mut Vec<String>, node: &NodeBox, broken: Option<&Door>, several: 
         for line in &used {
             let policy = if several { format!("{} ", line.policy) } else { String::new() };
             let arrow = match line.state {
-                LineState::Terminates(_) => format!("╌ {policy}{} ╌▶", line.label()),
-                _ => format!("─ {policy}{} ─▶", line.label()),
+                _ if pod.mark == Mark::Gone => format!("╌ {policy}{} ╌✗", line.both()),
+                LineState::Terminates(_) => format!("╌ {policy}{} ╌▶", line.both()),
+                _ => format!("─ {policy}{} ─▶", line.both()),
             };
             branch(rows, &arrow, &name);
         }
@@ -233,8 +244,9 @@ fn node(rows: &mut Vec<String>, node: &NodeBox, broken: Option<&Door>, several: 
 
 fn name(pod: &PodCard) -> String {
     let weight = pod.weight.map(|weight| format!("  weight {weight}")).unwrap_or_default();
+    let address = format!("{}{}", pod.mark.sign(), pod.address);
     match &pod.pod {
-        Some(name) => format!("{}  {}{weight}", pod.address, shorten(name, 40)),
-        None => format!("{}{weight}", pod.address),
+        Some(name) => format!("{address}  {}{weight}", shorten(name, 40)),
+        None => format!("{address}{weight}"),
     }
 }

@@ -1,7 +1,9 @@
 //! Words and numbers that all writers use.
 
-use super::model::{Door, DoorState, Line, LineState, More, NodeBox, Picture, Place, Port, Share, Subject};
-use crate::explanation::Severity;
+use super::model::{
+    Door, DoorState, Line, LineState, Mark, More, NodeBox, Picture, Place, Port, Row, Share, Subject,
+};
+use crate::explanation::{Severity, trace::percent};
 
 /// Characters of a name that are kept.
 const LONGEST: usize = 300;
@@ -50,6 +52,24 @@ pub fn count(number: usize, one: &str, many: &str) -> String {
 impl Picture {
     /// What it shows, in a line.
     pub fn title(&self) -> String {
+        let shown = self.shown();
+        if self.earlier.is_some() { format!("What differs: {shown}") } else { shown }
+    }
+
+    /// Where it is from; of two states, both.
+    pub fn origins(&self) -> String {
+        match &self.earlier {
+            Some(earlier) => format!("before: {earlier}; after: {}", self.origin),
+            None => self.origin.clone(),
+        }
+    }
+
+    /// What there is to say where there is nothing to draw.
+    pub(super) const fn nothing(&self) -> &'static str {
+        if self.earlier.is_some() { "No Service differs." } else { "There are no Services to draw." }
+    }
+
+    fn shown(&self) -> String {
         match &self.subject {
             Subject::Services(panels) => match panels.as_slice() {
                 [] => "no Services".to_owned(),
@@ -63,6 +83,51 @@ impl Picture {
                 number(total.used())
             ),
         }
+    }
+}
+
+impl Mark {
+    /// What comes before a name.
+    pub(super) const fn sign(self) -> &'static str {
+        match self {
+            Self::Same => "",
+            Self::New => "+ ",
+            Self::Gone => "- ",
+            Self::Changed => "~ ",
+        }
+    }
+
+    /// As a class of the style sheet.
+    pub(super) const fn class(self) -> &'static str {
+        match self {
+            Self::Same => "",
+            Self::New => "new",
+            Self::Gone => "gone",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+impl Share {
+    /// As a fraction, or `all`.
+    pub fn part(&self) -> String {
+        match &*self.0.to_string() {
+            "1" => "all".to_owned(),
+            fraction => fraction.to_owned(),
+        }
+    }
+
+    /// As a percentage.
+    pub fn percent(&self) -> String {
+        percent(&self.0)
+    }
+}
+
+impl Row {
+    /// `3 of 5`, or `2 → 3 of 5` if it was another number.
+    pub(super) fn used(&self) -> String {
+        let was = self.was_used.map(|was| format!("{} → ", number(was))).unwrap_or_default();
+        format!("{was}{} of {}", number(self.counts.used()), number(self.counts.all()))
     }
 }
 
@@ -120,22 +185,20 @@ impl NodeBox {
     }
 }
 
-impl NodeBox {
-    /// All of that in one line.
-    pub(super) fn title(&self) -> String {
-        match &*self.addresses() {
-            "" => self.heading(),
-            addresses => format!("{} · {addresses}", self.heading()),
-        }
-    }
-}
-
 impl Door {
     /// The policy, and what becomes of connections.
     pub(super) fn summary(&self) -> String {
         match self.state {
             DoorState::NotServed => format!("policy {}, not served by this node", self.policy),
             _ => format!("policy {}: {}", self.policy, self.answers),
+        }
+    }
+
+    /// The same, with what was otherwise in the earlier state.
+    pub(super) fn words(&self) -> String {
+        match &self.was {
+            Some(was) => format!("{} (was {was})", self.summary()),
+            None => self.summary(),
         }
     }
 }
@@ -164,28 +227,35 @@ impl Port {
 impl Line {
     /// The share, or why there is none, in few words.
     pub(super) fn label(&self) -> String {
-        let share = |share: &Option<Share>| share.as_ref().map_or("used".to_owned(), |s| s.percent.clone());
+        let share = |share: &Option<Share>| share.as_ref().map_or_else(|| "used".to_owned(), Share::percent);
         match &self.state {
             LineState::Serves(given) | LineState::Terminates(given) => share(given),
             LineState::LeftOut { .. } => "not used".to_owned(),
         }
     }
 
+    /// The same, after what it was in the earlier state.
+    pub(super) fn both(&self) -> String {
+        let was = self.was.as_ref().map(|was| format!("{was} → ")).unwrap_or_default();
+        format!("{was}{}", self.label())
+    }
+
     /// All of it, for a tooltip.
     pub(super) fn sentence(&self) -> String {
         let share = |share: &Option<Share>| {
-            share.as_ref().map_or("used".to_owned(), |s| {
-                let part = if s.fraction == "1" { "all" } else { &s.fraction };
-                format!("{part} of new connections ({})", s.percent)
-            })
+            share.as_ref().map_or_else(
+                || "used".to_owned(),
+                |share| format!("{} of new connections ({})", share.part(), share.percent()),
+            )
         };
+        let was = self.was.as_ref().map(|was| format!("; before: {was}")).unwrap_or_default();
         match &self.state {
-            LineState::Serves(given) => format!("policy {}: {}", self.policy, share(given)),
+            LineState::Serves(given) => format!("policy {}: {}{was}", self.policy, share(given)),
             LineState::Terminates(given) => {
-                format!("policy {}: {}; terminating, and no other is ready", self.policy, share(given))
+                format!("policy {}: {}; terminating, and no other is ready{was}", self.policy, share(given))
             }
             LineState::LeftOut { code, sentence } => {
-                format!("policy {}: not used: {sentence} [{code}]", self.policy)
+                format!("policy {}: not used: {sentence} [{code}]{was}", self.policy)
             }
         }
     }
@@ -202,8 +272,12 @@ impl More {
             used if used == self.endpoints => String::new(),
             used => format!(", {} of them used", number(used)),
         };
+        let marked = match self.new_and_gone {
+            (0, 0) => String::new(),
+            (new, gone) => format!(" ({new} new, {gone} gone)"),
+        };
         let percent = self.percent.as_ref().map(|percent| format!(": {percent}")).unwrap_or_default();
-        Some(format!("and {} more{used}{percent}", number(self.endpoints)))
+        Some(format!("and {} more{marked}{used}{percent}", number(self.endpoints)))
     }
 }
 

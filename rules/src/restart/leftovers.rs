@@ -13,7 +13,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
@@ -24,8 +24,10 @@ use crate::{
         Endpoint, EndpointPort, EndpointSlice, LoadBalancing, ObjectName, Protocol, Service, ServicePort,
     },
     placement::{AdoptedSlots, FrontendSlots},
-    plane::SetName,
-    ruleset::{COMMENT_MAX, Chain, Concat, Element, Family, Name, Ruleset, Set, Statement, Table},
+    plane::{SetName, endpoint_from_value},
+    ruleset::{
+        COMMENT_MAX, Chain, Concat, Element, ElementData, Family, Name, Ruleset, Set, Statement, Table,
+    },
     state::State,
 };
 
@@ -46,7 +48,7 @@ const OF_ADDRESSES: [SetName; 4] =
     [SetName::ClusterIps, SetName::ServiceCidrs, SetName::NodeAddresses, SetName::Hairpin];
 
 /// The node of an endpoint that is on another node, as far as the kernel's elements show. No Node has such a name.
-const ELSEWHERE: &str = ":";
+pub const ELSEWHERE: &str = ":";
 
 /// What the kernel held at the start and an incomplete input does not contain.
 #[derive(Debug, Default)]
@@ -191,6 +193,47 @@ fn keep(desired: &mut Table, kernel: &Table, chains: &[Chain]) {
 /// The last key of an element of a set of ranges.
 fn last<'a>(first: &'a Concat, element: &'a Element) -> &'a Concat {
     element.end.as_deref().unwrap_or(first)
+}
+
+/// A ruleset without the Services of a namespace: their frontends, and the addresses that no other Service has.
+pub fn without_namespace(kernel: &Ruleset, namespace: &str) -> Ruleset {
+    let mut others = kernel.clone();
+    for (family, table) in &mut others.tables {
+        for maps in OF_FRONTENDS {
+            let Some(first) = maps.first().and_then(|set| table.sets.get(set.name())) else { continue };
+            let is_of = |element: &Element| {
+                let owner = element.comment.as_deref().map(owner_in).and_then(|owner| owner.split_once('/'));
+                owner.is_some_and(|(of, _)| of == namespace)
+            };
+            let frontends = first.elements.iter().filter(|(_, element)| is_of(element));
+            let frontends: BTreeSet<Concat> = frontends.map(|(key, _)| key.clone()).collect();
+            remove(table, maps, &frontends);
+        }
+        let mut addresses: BTreeSet<IpAddr> = BTreeSet::new();
+        if let Some(set) = table.sets.get(SetName::Frontends.name()) {
+            let keys = set.elements.keys().filter_map(|key| key.values(&set.key));
+            let keys = keys.filter_map(|values| FrontendKey::from_values(*family, &values));
+            addresses.extend(keys.filter_map(|key| match key {
+                FrontendKey::Address(address, ..) => Some(address),
+                FrontendKey::NodePort(..) => None,
+            }));
+        }
+        for set in [SetName::Endpoints, SetName::NodeEndpoints] {
+            let elements = table.sets.get(set.name()).into_iter().flat_map(|set| set.elements.values());
+            let values = elements.filter_map(|element| match &element.data {
+                ElementData::Value(value) => endpoint_from_value(*family, value),
+                _ => None,
+            });
+            addresses.extend(values.map(|endpoint| endpoint.ip()));
+        }
+        for set in [SetName::ClusterIps, SetName::Hairpin] {
+            let Some(set) = table.sets.get_mut(set.name()) else { continue };
+            let types = set.key.clone();
+            let address = |key: &Concat| key.values(&types)?.first()?.address();
+            set.elements.retain(|key, _| address(key).is_some_and(|address| addresses.contains(&address)));
+        }
+    }
+    others
 }
 
 /// Keeps a chain, and those that it leads to in turn.

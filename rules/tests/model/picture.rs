@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use portolan_rules::{
+    comparison::{compare, explained},
     explanation::{View, Workloads},
-    model::{Node, ObjectName},
-    picture::{PAGE_STYLE, Picture, STYLE, Subject, dot, html, mermaid, overview, picture, svg, text},
+    model::{Endpoint, Node, ObjectName, TrafficPolicy},
+    picture::{
+        PAGE_STYLE, Picture, STYLE, State, Subject, dot, html, mermaid, overlay, overview, picture, svg, text,
+    },
     ruleset::{Family, Ruleset},
     simulate::Host,
 };
@@ -13,6 +16,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRunner};
 
 use crate::{
     cluster::Cluster,
+    places::Place,
     scene::{Scene, in_both_families},
     strategies::cluster,
 };
@@ -95,6 +99,89 @@ fn every_notation_shows_frontends_nodes_shares_and_reasons() {
             insta::assert_snapshot!(format!("overview_as_{name}"), without_style(&text));
         }
     });
+}
+
+/// Two states of Services: endpoints go, come and are not ready any more; a frontend, and a Service are gone.
+fn changed(scene: &Scene) -> [Cluster; 2] {
+    let before = scene.cluster.clone();
+    let mut after = before.clone();
+    after.services[0].external_ips.clear();
+    after.services[0].external_policy = TrafficPolicy::Cluster;
+    let endpoints = &mut after.slices[0].endpoints;
+    endpoints.remove(0);
+    endpoints[1].ready = false;
+    endpoints[1].serving = false;
+    let new = Place::RemotePod(20).address(scene.family);
+    endpoints.push(Endpoint { node: Some("there".into()), ..Endpoint::ready(new) });
+    let gone = after.services.remove(1);
+    after.slices.retain(|slice| slice.service != gone.name.name);
+    [before, after]
+}
+
+/// One picture of two states.
+fn draw_both(clusters: &[Cluster; 2]) -> Picture {
+    let workloads = Workloads::default().with_nodes(nodes().map(Arc::new));
+    let loaded = clusters.each_ref().map(|cluster| {
+        let (compiler, state) = cluster.load(&Ruleset::default(), 0);
+        (compiler.ruleset(), Host { local_addresses: cluster.host.clone() }, compiler, state)
+    });
+    let [before, after] = loaded.each_ref().map(|(ruleset, host, compiler, state)| View {
+        state,
+        compiler,
+        ruleset,
+        host,
+        workloads: &workloads,
+    });
+    let differences = compare(&explained(&before.services()), &explained(&after.services()));
+    let state = |view, origin| State { view, origin };
+    overlay(state(before, "from old.yaml"), state(after, "from new.yaml"), &differences)
+}
+
+#[test]
+fn two_states_are_one_picture_with_marks_on_what_differs() {
+    in_both_families(|scene| {
+        if scene.family == Family::Ip6 {
+            return;
+        }
+        let clusters = changed(&shop(scene));
+        let drawn = draw_both(&clusters);
+        let without_style = |text: &str| text.replace(PAGE_STYLE, "…").replace(STYLE, "…");
+        for (name, text) in notations(&drawn) {
+            well_formed(name, &text).unwrap();
+            insta::assert_snapshot!(format!("overlay_as_{name}"), without_style(&text));
+        }
+        let same = draw_both(&[clusters[0].clone(), clusters[0].clone()]);
+        assert!(text(&same).starts_with("No Service differs.\n"), "{}", text(&same));
+    });
+}
+
+/// Of any two clusters; many Services differ, or few.
+#[test]
+fn any_two_clusters_give_a_well_formed_picture_of_both() {
+    let mut config =
+        Config { failure_persistence: None, rng_algorithm: RngAlgorithm::XorShift, ..Config::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 100;
+    }
+    let outcome = TestRunner::new(config).run(&(cluster(), cluster()), |(before, mut after)| {
+        after.config = before.config.clone();
+        let mut many = after.clone();
+        for n in 0..8 {
+            let mut service = many.services[0].clone();
+            service.name = ObjectName::new("many", format!("service-{n}"));
+            many.services.push(service);
+        }
+        for after in [after, many] {
+            let drawn = draw_both(&[before.clone(), after]);
+            for (name, text) in notations(&drawn) {
+                well_formed(name, &text).map_err(TestCaseError::fail)?;
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{MARGIN, Part, Pen, WIDTH, nl};
 use crate::picture::{
-    model::{Door, DoorState, Line, LineState, NodeBox, Panel, Place, PodCard, Port},
+    model::{Door, DoorState, Line, LineState, Mark, NodeBox, Panel, Place, PodCard, Port},
     words::{count, severity_class, shorten},
 };
 
@@ -27,7 +27,7 @@ const LETTER: usize = 7;
 pub(super) fn panel(panel: &Panel) -> Part {
     let mut pen = Pen(18);
     let mut markup = vec![html! {
-        (nl()) text.head x=(MARGIN) y=(pen.down(24)) { "Service " (shorten(&panel.name, 80)) }
+        (nl()) text.head x=(MARGIN) y=(pen.down(24)) { (panel.mark.sign()) "Service " (shorten(&panel.name, 80)) }
     }];
     for problem in &panel.problems {
         let class = severity_class(problem.severity);
@@ -40,7 +40,7 @@ pub(super) fn panel(panel: &Panel) -> Part {
         });
     }
     for note in &panel.notes {
-        markup.push(html! { (nl()) text.dim x=(MARGIN) y=(pen.down(LINE)) { (note) } });
+        markup.push(html! { (nl()) text.dim x=(MARGIN) y=(pen.down(LINE)) { (shorten(note, 150)) } });
     }
     for port in &panel.ports {
         let (height, drawn) = self::port(port);
@@ -102,7 +102,7 @@ fn port(port: &Port) -> Part {
 
 /// Height of what is written at the top of a frontend.
 fn head(door: &Door) -> usize {
-    12 + LINE * (2 + door.addresses.len() + usize::from(door.more > 0))
+    12 + LINE * (2 + door.addresses.len() + usize::from(door.more > 0) + usize::from(door.was.is_some()))
 }
 
 fn door(door: &Door, depth: usize, y: usize, bottom: usize) -> Markup {
@@ -121,13 +121,17 @@ fn door(door: &Door, depth: usize, y: usize, bottom: usize) -> Markup {
             rect class={ "door" (bad) } x=(x) y=(y) width=(width) height=(bottom - y) rx="8" {}
             (nl()) text.name x=(left) y=(pen.down(LINE)) { (door.kind) tspan.dim { "  policy " (door.policy) } }
             @for address in &door.addresses {
+                @let sign = address.mark.sign();
+                @let marked = if sign.is_empty() { String::new() } else { format!(" {}", address.mark.class()) };
                 @if let Some(reason) = &address.left_out {
                     (nl()) text.mono.bad x=(left) y=(pen.down(LINE)) {
                         title { (address.text) ": " (reason) }
-                        (shorten(&format!("✗ {} {reason}", address.text), letters))
+                        (shorten(&format!("✗ {sign}{} {reason}", address.text), letters))
                     }
                 } @else {
-                    (nl()) text.mono x=(left) y=(pen.down(LINE)) { (shorten(&address.text, letters)) }
+                    (nl()) text class={ "mono" (marked) } x=(left) y=(pen.down(LINE)) {
+                        (sign) (shorten(&address.text, letters - sign.len()))
+                    }
                 }
             }
             @if door.more > 0 {
@@ -137,6 +141,12 @@ fn door(door: &Door, depth: usize, y: usize, bottom: usize) -> Markup {
                 (nl()) text.small.bad x=(left) y=(pen.down(LINE)) { "not served by this node" }
             } @else {
                 (nl()) text.small.dim x=(left) y=(pen.down(LINE)) { (shorten(&door.answers, (width - 20) / 6)) }
+            }
+            @if let Some(was) = &door.was {
+                (nl()) text.small.changed x=(left) y=(pen.down(LINE)) {
+                    title { "was " (was) }
+                    (shorten(&format!("was {was}"), (width - 20) / 6))
+                }
             }
         }
     }
@@ -194,19 +204,30 @@ fn card(pod: &PodCard, x: usize, y: usize) -> Markup {
         LineState::Terminates(_) | LineState::Serves(_) => None,
     });
     let weight = pod.weight.map(|weight| format!("  weight {weight}")).unwrap_or_default();
-    let unused = if pod.is_used() { "" } else { " unused" };
-    let dim = if pod.is_used() { "" } else { " dim" };
+    let mut look = if pod.is_used() { String::new() } else { " unused".to_owned() };
+    let (sign, mark) = (pod.mark.sign(), pod.mark.class());
+    if !mark.is_empty() {
+        look.push(' ');
+        look.push_str(mark);
+    }
+    let dim = if pod.mark == Mark::Gone {
+        " gone"
+    } else if pod.is_used() {
+        ""
+    } else {
+        " dim"
+    };
     html! {
         (nl()) g {
             title { (pod.address) @for line in &pod.lines { "\n" (line.sentence()) } }
-            rect class={ "pod" (unused) } x=(x) y=(y) width=(width) height=(POD) rx="6" {}
+            rect class={ "pod" (look) } x=(x) y=(y) width=(width) height=(POD) rx="6" {}
             @if let Some(name) = &pod.pod {
-                text class={ "name" (dim) } x=(x + 10) y=(y + 16) { (shorten(name, 26)) tspan.dim { (weight) } }
+                text class={ "name" (dim) } x=(x + 10) y=(y + 16) { (sign) (shorten(name, 26 - sign.len())) tspan.dim { (weight) } }
                 text class={ "mono" (dim) } x=(x + width - 10) y=(y + 16) text-anchor="end" {
                     (shorten(&pod.address, 48_usize.saturating_sub(name.chars().count().min(26))))
                 }
             } @else {
-                text class={ "mono" (dim) } x=(x + 10) y=(y + 16) { (pod.address) tspan.dim { (weight) } }
+                text class={ "mono" (dim) } x=(x + 10) y=(y + 16) { (sign) (pod.address) tspan.dim { (weight) } }
             }
             @if let Some(why) = why.filter(|_| !pod.is_used()) {
                 text.small.dim x=(x + 10) y=(y + 32) { "not used: " (shorten(why, 52)) }
@@ -223,7 +244,7 @@ fn summary(pod: &PodCard) -> String {
     let share = |line: &Line| match &line.state {
         LineState::Serves(Some(share)) | LineState::Terminates(Some(share)) => {
             let policy = if several { format!("{} ", line.policy) } else { String::new() };
-            Some(format!("{policy}{}", if share.fraction == "1" { "all" } else { &share.fraction }))
+            Some(format!("{policy}{}", share.part()))
         }
         LineState::Serves(None) | LineState::Terminates(None) | LineState::LeftOut { .. } => None,
     };
@@ -231,6 +252,7 @@ fn summary(pod: &PodCard) -> String {
     let is_ending = pod.lines.iter().any(|line| matches!(line.state, LineState::Terminates(_)));
     let ending = if is_ending { "terminating, no other is ready: " } else { "" };
     match shares.as_slice() {
+        _ if pod.mark == Mark::Gone => "gone".to_owned(),
         [] => format!("{ending}used"),
         shares => format!("{ending}{} of new connections", shares.join(", ")),
     }
@@ -241,12 +263,12 @@ fn lines(port: &Port, target: &Target<'_>) -> Markup {
     let Some(pod) = target.pod else { return broken(port, target) };
     let used: Vec<_> =
         pod.lines.iter().filter(|line| !matches!(line.state, LineState::LeftOut { .. })).collect();
-    let class = target.node.place.class();
+    let class = if pod.mark == Mark::Gone { "bad" } else { target.node.place.class() };
     html! {
         @for (number, line) in used.iter().enumerate() {
             @let y = if used.len() == 1 { target.y } else { target.y - 8 + 20 * number };
-            @let ends = if matches!(line.state, LineState::Terminates(_)) { " ends" } else { "" };
-            @let label = if pod.lines.len() > 1 { format!("{} {}", line.policy, line.label()) } else { line.label() };
+            @let ends = if matches!(line.state, LineState::Terminates(_)) || pod.mark == Mark::Gone { " ends" } else { "" };
+            @let label = if pod.lines.len() > 1 { format!("{} {}", line.policy, line.both()) } else { line.both() };
             (arrow(start(port, line.policy), y, NODES_START + 10, &format!("{class}{ends}"), class, &label, &line.sentence()))
         }
     }

@@ -1,0 +1,106 @@
+//! Folds what is too much for a picture into numbers.
+
+use super::{
+    model::{
+        Counts, Line, LineState, Mark, More, NodeBox, Panel, Picture, PodCard, Port, Row, Share, Subject,
+    },
+    words::clean,
+};
+use crate::simulate::Probability;
+
+/// Services in an overview.
+const ROWS: usize = 240;
+/// Ports of a Service.
+const PORTS: usize = 6;
+/// Addresses of one kind of frontend.
+const ADDRESSES: usize = 4;
+/// Nodes of a port.
+const NODES: usize = 8;
+/// Endpoints of a port, if no node had fewer than [`LEAST_PODS`].
+const PODS: usize = 24;
+/// Endpoints of a node that are drawn however many nodes there are.
+const LEAST_PODS: usize = 3;
+
+/// An overview of Services, of which the first are shown.
+pub(super) fn fold_rows(mut rows: Vec<Row>, origin: &str) -> Picture {
+    let mut total = Counts::default();
+    for row in rows.iter().filter(|row| row.mark != Mark::Gone) {
+        total.here += row.counts.here;
+        total.zone += row.counts.zone;
+        total.elsewhere += row.counts.elsewhere;
+        total.unused += row.counts.unused;
+    }
+    let more = rows.len().saturating_sub(ROWS);
+    rows.truncate(ROWS);
+    Picture { origin: clean(origin), earlier: None, subject: Subject::Overview { rows, more, total } }
+}
+
+/// A Service of which so much is shown as a picture has room for.
+pub(super) fn fold(mut panel: Panel) -> Panel {
+    panel.more_ports = panel.ports.len().saturating_sub(PORTS);
+    panel.ports.truncate(PORTS);
+    panel.ports.iter_mut().for_each(port);
+    panel
+}
+
+fn port(port: &mut Port) {
+    for door in &mut port.doors {
+        // What differs is seen first.
+        door.addresses.sort_by_key(|address| address.mark == Mark::Same);
+        door.more = door.addresses.len().saturating_sub(ADDRESSES);
+        door.addresses.truncate(ADDRESSES);
+    }
+    let with_endpoints = port.nodes.iter().filter(|node| !node.pods.is_empty()).count();
+    let most = (PODS / with_endpoints.clamp(1, NODES)).max(LEAST_PODS);
+    // The node whose view it is comes first, and then those on which something differs.
+    let differs = |node: &NodeBox| node.pods.iter().any(|pod| pod.mark != Mark::Same);
+    if port.nodes.len() > NODES
+        && let Some((_, others)) = port.nodes.split_first_mut()
+    {
+        others.sort_by_key(|node| !differs(node));
+    }
+    let hidden = port.nodes.split_off(port.nodes.len().min(NODES));
+    port.more = more(&hidden.into_iter().flat_map(|node| node.pods).collect::<Vec<_>>());
+    port.nodes.iter_mut().for_each(|node| self::node(node, most));
+}
+
+fn node(node: &mut NodeBox, most: usize) {
+    if node.pods.len() <= most {
+        return;
+    }
+    // What is folded is what is alike: an endpoint that is left out, or differs, is seen before one of many that serve.
+    let (mut plain, mut odd): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut node.pods).into_iter().partition(is_plain);
+    let odd_shown = odd.len().min(most / 2).max(most.saturating_sub(plain.len()));
+    let mut hidden = plain.split_off(plain.len().min(most - odd_shown.min(most)));
+    hidden.extend(odd.split_off(odd.len().min(odd_shown)));
+    node.pods = plain;
+    node.pods.extend(odd);
+    node.more = more(&hidden);
+}
+
+fn is_plain(pod: &PodCard) -> bool {
+    let is_ending = |line: &Line| matches!(line.state, LineState::Terminates(_));
+    pod.mark == Mark::Same && pod.is_used() && !pod.lines.iter().any(is_ending)
+}
+
+fn more(hidden: &[PodCard]) -> More {
+    let is_used = |pod: &&PodCard| pod.mark != Mark::Gone && pod.is_used();
+    let share = |pod: &PodCard| match &pod.lines.first()?.state {
+        LineState::Serves(share) | LineState::Terminates(share) => {
+            share.as_ref().map(|Share(share)| share.clone())
+        }
+        LineState::LeftOut { .. } => None,
+    };
+    let mut sum: Option<Probability> = None;
+    for share in hidden.iter().filter(is_used).filter_map(share) {
+        *sum.get_or_insert_with(|| Probability::new(0, 1)) += &share;
+    }
+    let count = |mark| hidden.iter().filter(|pod| pod.mark == mark).count();
+    More {
+        endpoints: hidden.len(),
+        used: hidden.iter().filter(is_used).count(),
+        new_and_gone: (count(Mark::New), count(Mark::Gone)),
+        percent: sum.map(|sum| Share(sum).percent()),
+    }
+}
