@@ -1,6 +1,6 @@
 //! Manifests that say something else than their authors meant, and those that once went wrong.
 
-use super::{case, on};
+use super::{Answer, case, command, on};
 
 #[test]
 fn endpoints_without_slices_are_mirrored() {
@@ -47,6 +47,73 @@ fn each_service_without_an_answer_has_its_reason() {
     assert_eq!(answer.code, Some(1));
     let answer = on("port-name-differs.yaml", &["check"]);
     assert!(answer.stdout.contains("[no-such-port]"), "{}", answer.stdout);
+}
+
+/// Each of the Services that do not answer, what a connection meets, and the cause, which each command names in a line.
+#[test]
+fn the_cause_is_one_line_of_each_command() {
+    for (file, service, fate, cause) in [
+        ("why-no-answer.yaml", "typo", "refused", "selector app=wbe matches no Pod; 1 Pod has app=web"),
+        (
+            "why-no-answer.yaml",
+            "named",
+            "refused",
+            "targetPort htttp: no container of the Pods has a port of this name; they have: http",
+        ),
+        (
+            "why-no-answer.yaml",
+            "local",
+            "dropped",
+            "this node has no endpoint and the policy is Local: connections are dropped here",
+        ),
+        ("why-no-answer.yaml", "notready", "refused", "not ready: condition Ready is False"),
+        ("why-no-answer.yaml", "pending-lb", "reaches", "the load balancer has no address yet"),
+        (
+            "port-name-differs.yaml",
+            "web",
+            "refused",
+            "no EndpointSlice has a port of this name; they have: (unnamed)",
+        ),
+    ] {
+        let name = format!("shop/{service}");
+        let line = |text: &str, of: &str| {
+            let lines = text.lines().filter(|line| line.contains(of) && line.contains(cause)).count();
+            assert_eq!(lines, 1, "{name}: {text}");
+        };
+        line(&on(file, &["check"]).stdout, &format!("Service {name}"));
+        // Endpoints with the same reason come later.
+        let describe = on(file, &["describe", "service", &name]).stdout;
+        assert!(describe.lines().any(|line| line.contains(cause)), "{name}: {describe}");
+        let trace = on(file, &["trace", "outside", &format!("svc/{name}:80")]);
+        assert!(trace.stdout.starts_with(fate), "{name}: {}", trace.stdout);
+        // The ClusterIP of a Service whose load balancer is pending answers.
+        if fate != "reaches" {
+            assert!(trace.stdout.contains(cause), "{name}: {}", trace.stdout);
+        }
+    }
+}
+
+#[test]
+fn a_service_that_works_raises_no_alarm() {
+    let demo = |name: &str| case("").join("../demo").join(name);
+    let paths = [
+        demo("2-cluster-ip.yaml"),
+        demo("2-scaled.yaml"),
+        demo("3-node-port.yaml"),
+        demo("4-load-balancer.yaml"),
+        case("as-people-write-it.yaml"),
+        case("endpoints-object.yaml"),
+        case("policy-flips.yaml"),
+        case("ranges-come.yaml"),
+        case("scaled-to-new-count.yaml"),
+        case("sctp-keeps-port.yaml"),
+    ];
+    for path in paths {
+        let mut check = command(&["check", "--fail-on", "warning", "-f"]);
+        let answer = Answer::from(check.arg(&path).output().unwrap());
+        assert_eq!(answer.code, Some(0), "{}: {}{}", path.display(), answer.stdout, answer.stderr);
+        assert!(answer.stdout.contains("0 errors, 0 warnings, "), "{}: {}", path.display(), answer.stdout);
+    }
 }
 
 #[test]

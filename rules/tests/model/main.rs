@@ -18,6 +18,7 @@ mod packets;
 mod picture;
 mod places;
 mod random;
+mod reasons;
 mod reference;
 mod scene;
 mod selection;
