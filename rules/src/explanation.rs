@@ -5,6 +5,7 @@
 //! [`crate::simulate`]. Nothing here reads the API a second time or decides anything anew: a test holds that the
 //! endpoints without a reason are those that the compiler selected.
 
+mod client;
 mod compiled;
 mod finding;
 mod reason;
@@ -13,13 +14,10 @@ mod summary;
 pub mod trace;
 mod workload;
 
-use std::{
-    collections::HashSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-};
+use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 
 pub use self::{
+    client::Origin,
     compiled::Compiled,
     finding::Finding,
     reason::{Reason, Severity},
@@ -31,10 +29,9 @@ use crate::{
     compile::Compiler,
     frontends::{FrontendKey, FrontendKind, frontends_of},
     model::{Endpoint, Node, ObjectName, Service, ServicePort, TrafficPolicy},
-    plane::PodDetector,
     ruleset::{Family, Ruleset},
     selection::{EndpointScope, SlicesByPort, Topology, is_local, merge},
-    simulate::{Host, Input, Memory, Outcome, Packet, simulate},
+    simulate::Host,
     state::{ServiceState, State},
 };
 
@@ -51,19 +48,6 @@ pub struct View<'a> {
     pub host: &'a Host,
     /// The Pods behind the Services.
     pub workloads: &'a Workloads,
-}
-
-/// Where a client is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A Pod on this node, of which no address is known.
-    Pod,
-    /// This node.
-    Node,
-    /// Outside of the cluster.
-    Outside,
-    /// At this address, beyond an interface of this node.
-    Address(IpAddr),
 }
 
 /// A Service.
@@ -249,70 +233,6 @@ impl View<'_> {
         };
         all.iter().map(explain).collect()
     }
-
-    /// What becomes of a connection to a frontend.
-    pub fn connect(&self, origin: Origin, key: &FrontendKey) -> Option<Outcome> {
-        let (destination, port) = match *key {
-            FrontendKey::Address(address, _, port) => (address, port),
-            FrontendKey::NodePort(family, _, port) => (self.node_address(family)?, port),
-        };
-        Some(self.send(origin, SocketAddr::new(destination, port), key.protocol().number()))
-    }
-
-    /// What becomes of the first packet of a connection.
-    pub fn send(&self, origin: Origin, to: SocketAddr, protocol: u8) -> Outcome {
-        let (source, input) = self.source(origin, Family::of(to.ip()));
-        let packet = Packet {
-            source,
-            destination: to.ip(),
-            protocol,
-            source_port: 40_000,
-            destination_port: to.port(),
-            input,
-        };
-        simulate(self.ruleset, self.host, &packet, &Memory::default())
-    }
-
-    /// The first address of this node that answers node ports.
-    pub fn node_address(&self, family: Family) -> Option<IpAddr> {
-        self.compiler.node_port_addresses(family).into_iter().next()
-    }
-
-    /// Where a client's packets come from: address and interface.
-    fn source(&self, origin: Origin, family: Family) -> (IpAddr, Input) {
-        let outside = match family {
-            Family::Ip => Ipv4Addr::new(203, 0, 113, 10).into(),
-            Family::Ip6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10).into(),
-        };
-        let of_family = |address: &&IpAddr| Family::of(**address) == family;
-        let own = || self.host.local_addresses.iter().find(of_family).copied();
-        match origin {
-            Origin::Address(address) => (address, Input::Interface("eth0".into())),
-            Origin::Outside => (outside, Input::Interface("eth0".into())),
-            Origin::Node => {
-                let loopback = match family {
-                    Family::Ip => Ipv4Addr::LOCALHOST.into(),
-                    Family::Ip6 => Ipv6Addr::LOCALHOST.into(),
-                };
-                (own().unwrap_or(loopback), Input::Local)
-            }
-            Origin::Pod => match &self.compiler.config().pods {
-                PodDetector::Networks(networks) => {
-                    let network = networks.iter().find(|network| Family::of(network.ip()) == family);
-                    let nth = |network: &ipnetwork::IpNetwork| network.iter().nth(250.min(usable(network)));
-                    (network.and_then(nth).unwrap_or(outside), Input::Interface("veth0".into()))
-                }
-                PodDetector::Interface { name, .. } => (outside, Input::Interface(name.clone())),
-                PodDetector::None => (outside, Input::Interface("veth0".into())),
-            },
-        }
-    }
-}
-
-/// The last host's number in a network, of those that are counted.
-fn usable(network: &ipnetwork::IpNetwork) -> usize {
-    let bits = (if network.is_ipv4() { 32 } else { 128 }) - u32::from(network.prefix());
-    if bits >= 8 { 250 } else { (1_usize << bits) - 1 }
 }
 
 /// Says why endpoints are left out, given all of a port.

@@ -33,7 +33,7 @@ pub use self::{
     draw::{DrawArgs, DrawOutput},
     flows::{FlowsArgs, FlowsOutput},
     get::{CommitsArgs, CommitsOutput, GetArgs, GetCommand, GetOutput},
-    input::{InputArgs, LoggingArgs, ManifestArgs},
+    input::{InputArgs, LoggingArgs, ManifestArgs, SourceArgs},
     precheck::{PrecheckArgs, PrecheckOutput},
     read::ReadArgs,
     render::{Output, RenderArgs},

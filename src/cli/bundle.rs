@@ -70,7 +70,7 @@ impl Bundle {
 
 /// Writes the archive: exit status 0, or 2 for an error.
 pub fn bundle(args: &BundleArgs) -> ExitCode {
-    let settings = match Settings::new(&args.view.options.0) {
+    let settings = match Settings::new(&args.view.source.options.0) {
         Ok(settings) => settings,
         Err(error) => {
             super::fail(&error);

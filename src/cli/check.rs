@@ -16,7 +16,7 @@ use super::{
 /// Reports the findings of all Services: exit status 0 none that counts, 1 some, 2 an error.
 pub fn check(args: &CheckArgs) -> ExitCode {
     let mut view = args.view.clone();
-    view.filenames.extend(args.paths.iter().cloned());
+    view.source.filenames.extend(args.paths.iter().cloned());
     let scene = match Scene::open(&view) {
         Ok(scene) => scene,
         Err(code) => return code,

@@ -88,15 +88,14 @@ pub fn connectivity_test(args: &ConnectivityTestArgs) -> ExitCode {
 
 /// Creates the servers, tests, and removes them.
 fn create(args: &ConnectivityTestArgs) -> ExitCode {
-    if !args.view.filenames.is_empty() || args.view.socket.is_some() {
+    if !args.view.source.filenames.is_empty() || args.view.socket.is_some() {
         eprintln!(
             "portolan: which Service of these? Give NAMESPACE/NAME; servers are created in a cluster only"
         );
         return explain::error();
     }
     let view = &args.view;
-    let opened = Scene::settings(view)
-        .and_then(|settings| cluster::open(view.kubeconfig.clone(), view.context.clone(), &settings));
+    let opened = Scene::settings(view).and_then(|settings| cluster::open(&view.source, &settings));
     let objects = match opened {
         Ok(cluster) => cluster.objects(),
         Err(error) => {

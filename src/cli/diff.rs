@@ -4,14 +4,15 @@ use std::{fmt::Write as _, process::ExitCode};
 
 use portolan_rules::{
     comparison::{self, Difference, Presence, Services},
-    picture::count,
+    picture::{self, count},
     print,
     ruleset::{Name, Ruleset, diff::diff_into, transaction::Transaction},
 };
 use serde_json::{Value, json};
 
 use super::{
-    arguments::{DiffArgs, DiffOutput, InputArgs},
+    arguments::{DiffArgs, DiffOutput, InputArgs, SourceArgs},
+    draw,
     explain::Scene,
     input,
     oneshot::{self, Compiled},
@@ -29,6 +30,8 @@ struct Sides {
     after: Services,
     transaction: Transaction,
     table: Name,
+    /// The states to draw.
+    scenes: Option<[Scene; 2]>,
     /// Whether all of the input could be used.
     is_complete: bool,
     /// What the earlier state is, and how the later one is spoken of.
@@ -37,18 +40,26 @@ struct Sides {
 
 /// Prints what differs: exit status 0 nothing, 1 something, 2 an error.
 pub fn diff(args: &DiffArgs) -> ExitCode {
-    let sides = if args.from.is_empty() { with_kernel(&args.input) } else { of_files(args) };
-    let Some(sides) = sides else { return error() };
-    let text = match args.output {
-        DiffOutput::Nft => operations(&sides),
-        output => {
-            let differences = comparison::compare(&sides.before, &sides.after);
-            match output {
-                DiffOutput::Json => format!("{:#}\n", json(&differences, &sides)),
-                DiffOutput::Markdown => markdown(&differences, &sides),
-                DiffOutput::Text | DiffOutput::Nft => text(&differences, &sides),
-            }
+    let notation = match args.picture() {
+        Ok(notation) => notation,
+        Err(message) => {
+            eprintln!("portolan: {message}");
+            return error();
         }
+    };
+    let sides = if args.from.is_empty() { with_kernel(args) } else { of_files(args) };
+    let Some(sides) = sides else { return error() };
+    let differences = || comparison::compare(&sides.before, &sides.after);
+    let text = match (args.output, notation, &sides.scenes) {
+        (_, Some(notation), Some([before, after])) => {
+            let [before, after] =
+                [before, after].map(|scene| picture::State { view: scene.view(), origin: &scene.origin });
+            draw::write(&picture::overlay(before, after, &differences()), notation)
+        }
+        (DiffOutput::Nft, ..) => operations(&sides),
+        (DiffOutput::Json, ..) => format!("{:#}\n", json(&differences(), &sides)),
+        (DiffOutput::Markdown, ..) => markdown(&differences(), &sides),
+        _ => text(&differences(), &sides),
     };
     let is_equal = sides.transaction.is_empty() && sides.before == sides.after;
     match super::print(text.as_bytes()) {
@@ -59,21 +70,37 @@ pub fn diff(args: &DiffArgs) -> ExitCode {
     }
 }
 
-/// The kernel, and the input. Nothing after an error, which was reported.
-fn with_kernel(args: &InputArgs) -> Option<Sides> {
+/// The kernel, and the input as `run -f` would program it. Nothing after an error, which was reported.
+fn with_kernel(args: &DiffArgs) -> Option<Sides> {
+    let mut input = args.input.clone();
     // The kernel's rules have the addresses of this machine.
-    let mut args = args.clone();
-    args.read.host_addresses = true;
-    let read = input::read(&args).map_err(|failure| super::fail(&failure));
+    input.source.read.host_addresses = true;
+    input.source.read.no_stand_ins |= !args.stand_ins;
+    let namespace = input.namespace.as_deref();
+    let read = input::read(&input).map_err(|failure| super::fail(&failure));
     let mut input = read.ok().filter(|input| input.completeness != Completeness::Nothing)?;
     let table = input.settings.config.table.clone();
-    let compiled = oneshot::open(&mut input.settings)
-        .and_then(|mut kernel| oneshot::compile(input, |compiler| kernel.read(&table, &mut &*compiler)));
+    let opened = oneshot::open(&mut input.settings);
+    let settings = input.settings.clone();
+    let compiled = opened.and_then(|mut kernel| {
+        oneshot::compile(input, namespace, |compiler| kernel.read(&table, &mut &*compiler))
+    });
     let Compiled { kernel, desired, is_complete } = compiled.map_err(|failure| super::fail(&failure)).ok()?;
+    let services = |ruleset: &Ruleset| {
+        let mut services = comparison::programmed(ruleset);
+        services.retain(|name, _| namespace.is_none_or(|namespace| *name.namespace == *namespace));
+        services
+    };
+    let scenes = args.picture().ok().flatten().map(|_| {
+        let scene =
+            |ruleset: &Ruleset, origin: &str| Scene::of_ruleset(&settings, ruleset, origin.to_owned());
+        [scene(&kernel, "the kernel's tables"), scene(&desired, "the input, as it would be programmed")]
+    });
     Some(Sides {
-        before: comparison::programmed(&kernel),
-        after: comparison::programmed(&desired),
+        before: services(&kernel),
+        after: services(&desired),
         transaction: diff_into(&table, &kernel, desired),
+        scenes,
         table,
         is_complete,
         words: ["the kernel", "would change"],
@@ -82,8 +109,14 @@ fn with_kernel(args: &InputArgs) -> Option<Sides> {
 
 /// Two states of files. Nothing after an error, which was reported.
 fn of_files(args: &DiffArgs) -> Option<Sides> {
-    let earlier = InputArgs { filenames: args.from.clone(), paths: Vec::new(), ..args.input.clone() };
-    let before = Scene::of_input(&InputArgs { kubeconfig: None, context: None, ..earlier });
+    let source = SourceArgs {
+        filenames: args.from.clone(),
+        kubeconfig: None,
+        context: None,
+        ..args.input.source.clone()
+    };
+    let earlier = InputArgs { paths: Vec::new(), source, ..args.input.clone() };
+    let before = Scene::of_input(&earlier);
     let after = Scene::of_input(&args.input);
     let (before, after) = (before.ok()?, after.ok()?);
     let services = |scene: &Scene| comparison::explained(&scene.view().services());
@@ -95,6 +128,7 @@ fn of_files(args: &DiffArgs) -> Option<Sides> {
         transaction: diff_into(&table, before.view().ruleset, desired),
         table,
         is_complete: before.is_whole && after.is_whole,
+        scenes: Some([before, after]),
         words: ["the earlier files", "differ"],
     })
 }

@@ -68,7 +68,8 @@ fn services(args: &DrawArgs, names: &[ObjectName], scene: &Scene) -> Result<Vec<
     names.iter().map(find).collect()
 }
 
-fn write(picture: &Picture, output: DrawOutput) -> String {
+/// The picture in a notation.
+pub(super) fn write(picture: &Picture, output: DrawOutput) -> String {
     match output {
         DrawOutput::Text => picture::text(picture),
         DrawOutput::Svg => picture::svg(picture),

@@ -85,14 +85,15 @@ impl Scene {
 
     /// The same of a cluster's API server, whether or not an agent runs here.
     pub fn of_cluster(args: &ViewArgs) -> Result<Self, ExitCode> {
-        Self::of(Self::settings(args).and_then(|settings| cluster::read(args, settings)).map(Some))
+        let read = |settings| cluster::read(&args.source, settings, &Wanted::All);
+        Self::of(Self::settings(args).and_then(read).map(Some))
     }
 
     /// Reads and compiles manifests as this node sees them.
     pub fn of_input(args: &InputArgs) -> Result<Self, ExitCode> {
         let read = || {
             let input = input::read(args)?;
-            Ok(Self::of_files(input, &args.all_paths()))
+            Ok(Self::of_files(input, &args.source().filenames))
         };
         Self::of(read())
     }
@@ -110,20 +111,19 @@ impl Scene {
     /// Gets the state and compiles it. Nothing if no object of it can be used, which was reported.
     fn read(args: &ViewArgs, wanted: &Wanted) -> Result<Option<Self>, Error> {
         let settings = Self::settings(args)?;
-        if args.filenames.is_empty() {
+        if args.source.filenames.is_empty() {
             return Self::read_live(args, settings, wanted).map(Some);
         }
-        let input = input::files(settings, &args.filenames, args.manifests, &args.read, args.logging);
-        Ok(Self::of_files(input, &args.filenames))
+        Ok(Self::of_files(input::files(settings, &args.source), &args.source.filenames))
     }
 
     /// The settings of the rules of the node whose view it is.
     pub fn settings(args: &ViewArgs) -> Result<Settings, Error> {
-        let mut options = args.options.0.clone();
+        let mut options = args.source.options.0.clone();
         if let Some(node) = &args.node {
             options.set(&HOSTNAME_OVERRIDE, Some(node.clone().into()));
         }
-        Ok(input::settings(&options, &args.read)?)
+        Ok(input::settings(&options, &args.source.read)?)
     }
 
     /// Nothing if no object can be used.
@@ -135,10 +135,9 @@ impl Scene {
 
     /// Gets the state of the agent that runs here, or of a cluster.
     fn read_live(args: &ViewArgs, settings: Settings, wanted: &Wanted) -> Result<Self, Error> {
-        let is_cluster =
-            is_plugin() || args.kubeconfig.is_some() || args.context.is_some() || args.node.is_some();
+        let is_cluster = is_plugin() || args.source.is_cluster() || args.node.is_some();
         if is_cluster && args.socket.is_none() {
-            return cluster::read(args, settings);
+            return cluster::read(&args.source, settings, wanted);
         }
         let socket = agent::socket_of(args.socket.as_deref(), &settings);
         let nobody = match agent::read(&socket, wanted) {
@@ -152,7 +151,7 @@ impl Scene {
             return Ok(scene);
         }
         if cluster::is_known() {
-            return cluster::read(args, settings);
+            return cluster::read(&args.source, settings, wanted);
         }
         Err(Error::NoSource(socket))
     }
@@ -179,6 +178,11 @@ impl Scene {
     /// What the kernel must hold for a running agent's state, given what it holds: slots and numbers are taken over.
     pub fn compiled_for(&self, kernel: &Ruleset) -> Option<Ruleset> {
         Some(self.live.as_ref()?.snapshot.compile(kernel).into_ruleset())
+    }
+
+    /// The name of the tables.
+    pub fn table(&self) -> &str {
+        &self.view().compiler.config().table
     }
 
     /// Whether the state is what the kernel of this machine is programmed with, rather than what it would be.

@@ -13,7 +13,7 @@ use portolan_rules::{
 use crate::{
     agent::NodeFacts,
     cli::{
-        arguments::{InputArgs, LoggingArgs, ManifestArgs, ReadArgs},
+        arguments::{InputArgs, LoggingArgs, ManifestArgs, ReadArgs, SourceArgs},
         explain::{Error, cluster},
     },
     config::{
@@ -85,6 +85,30 @@ pub struct Input {
 }
 
 impl Input {
+    /// Leaves out the Services of all other namespaces. Without any of this one, nothing can be used, unless input may be
+    /// empty.
+    fn only(&mut self, namespace: &str, allow_empty: bool) {
+        let others: Vec<(ObjectName, Vec<ObjectName>)> = self
+            .state
+            .entries()
+            .filter(|(name, _)| *name.namespace != *namespace)
+            .map(|(name, entry)| {
+                (name.clone(), entry.slices.iter().map(|slice| slice.name.clone()).collect())
+            })
+            .collect();
+        for (service, slices) in others {
+            self.state.set_service(&service, None);
+            for slice in &slices {
+                self.state.set_slice(slice, None);
+            }
+        }
+        self.unusable.retain(|name, _| *name.namespace == *namespace);
+        if self.state.services().next().is_none() && !allow_empty {
+            eprintln!("portolan: the input has no Service of namespace {namespace} that can be used");
+            self.completeness = Completeness::Nothing;
+        }
+    }
+
     /// A compiler that knows the node and the ServiceCIDRs, and has compiled nothing yet.
     pub fn compiler(&mut self) -> Compiler {
         let Self { settings, state, service_cidrs, host_addresses, .. } = self;
@@ -114,27 +138,30 @@ impl Input {
 
 /// Reads the manifests, or lists the cluster. Problems are written to standard error, a line each.
 pub fn read(args: &InputArgs) -> Result<Input, Error> {
-    let settings = settings(&args.options.0, &args.read)?;
-    if args.kubeconfig.is_none() && args.context.is_none() {
-        return Ok(files(settings, &args.all_paths(), args.manifests, &args.read, args.logging));
+    let source = args.source();
+    let settings = settings(&source.options.0, &source.read)?;
+    let namespace = args.namespace.as_deref();
+    let mut input = if source.is_cluster() {
+        let (input, _) = cluster::list(&source, namespace, settings)?;
+        Input { host_addresses: source.read.host_addresses, ..input }
+    } else {
+        files(settings, &source)
+    };
+    if let Some(namespace) = namespace {
+        input.only(namespace, source.manifests.allow_empty);
     }
-    let (input, _) = cluster::list(args.kubeconfig.clone(), args.context.clone(), settings, args.logging)?;
-    Ok(Input { host_addresses: args.read.host_addresses, ..input })
+    Ok(input)
 }
 
 /// Reads the manifests at these paths. Problems with them are written to standard error, a line each.
-pub fn files(
-    settings: Settings,
-    paths: &[PathBuf],
-    manifests: ManifestArgs,
-    read: &ReadArgs,
-    logging: LoggingArgs,
-) -> Input {
+pub fn files(settings: Settings, args: &SourceArgs) -> Input {
+    let read = &args.read;
     let ranges = StandInRanges { has_node: !read.host_addresses, ..stand_in_ranges(&settings) };
     let ranges = (!read.no_stand_ins).then_some(ranges);
-    let source =
-        source(&settings, &expand(paths), manifests).recursive(read.recursive).with_stand_ins(ranges);
-    Input { host_addresses: read.host_addresses, ..load(settings, source, logging) }
+    let source = source(&settings, &expand(&args.filenames), args.manifests)
+        .recursive(read.recursive)
+        .with_stand_ins(ranges);
+    Input { host_addresses: read.host_addresses, ..load(settings, source, args.logging) }
 }
 
 /// Loads a source. Problems with it are written to standard error, a line each.

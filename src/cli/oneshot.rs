@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use portolan_rules::{
     compile::{Compiler, Severity},
     iptables, print,
-    restart::leftovers::Leftovers,
+    restart::leftovers::{Leftovers, without_namespace},
     ruleset::Ruleset,
 };
 
@@ -34,7 +34,7 @@ pub fn render(args: &RenderArgs) -> ExitCode {
         return iptables(input, &args.input);
     }
     let stand_ins = input.workloads.stand_ins().lines(&input.state, &input.workloads);
-    let compiled = match compile(input, |_| Ok(Ruleset::default())) {
+    let compiled = match compile(input, None, |_| Ok(Ruleset::default())) {
         Ok(compiled) => compiled,
         Err(error) => return super::fail(&error),
     };
@@ -58,7 +58,7 @@ pub fn render(args: &RenderArgs) -> ExitCode {
 fn iptables(input: Input, args: &InputArgs) -> ExitCode {
     let cidrs = [&input.service_cidrs[..], &input.settings.service_cidrs].concat();
     let stand_ins = input.workloads.stand_ins().lines(&input.state, &input.workloads);
-    let Some(scene) = Scene::of_files(input, &args.all_paths()) else { return ExitCode::FAILURE };
+    let Some(scene) = Scene::of_files(input, &args.source().filenames) else { return ExitCode::FAILURE };
     let view = scene.view();
     let text = comments(&stand_ins) + &iptables::iptables(&view, &view.services(), &cidrs);
     match super::print(text.as_bytes()) {
@@ -97,16 +97,25 @@ pub(super) struct Compiled {
     pub is_complete: bool,
 }
 
-/// Compiles the input against what the kernel has, of which nothing goes while the input is incomplete.
+/// Compiles the input against what the kernel has, of which nothing goes while the input is incomplete, and nothing of
+/// other namespaces if the input is of one.
 pub(super) fn compile(
     mut input: Input,
+    namespace: Option<&str>,
     read: impl FnOnce(&Compiler) -> Result<Ruleset, Error>,
 ) -> Result<Compiled, Error> {
     let mut compiler = input.compiler();
     let Input { mut state, completeness, .. } = input;
     let is_whole = completeness == Completeness::Whole;
     let kernel = read(&compiler)?;
-    let leftovers = (!is_whole).then(|| Leftovers::find(&kernel, &compiler, &mut state));
+    let leftovers = match namespace {
+        _ if !is_whole => Some(Leftovers::find(&kernel, &compiler, &mut state)),
+        Some(namespace) => {
+            let others = without_namespace(&kernel, namespace);
+            Some(Leftovers::find(&others, &compiler, &mut state))
+        }
+        None => None,
+    };
     let problems = compiler.load(&mut state, &kernel);
     for problem in &problems {
         match problem.severity {

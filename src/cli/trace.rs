@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, process::Exit
 use portolan_rules::{
     explanation::{
         Origin,
-        trace::{answer, destination, ladder, origin},
+        trace::{Trace, answer, destination, origin},
     },
-    model::{ObjectName, Protocol},
+    model::ObjectName,
     ruleset::Family,
-    simulate::{self, Fate, Outcome},
+    simulate::{self, Fate, Memory},
 };
 
 use super::{
@@ -31,54 +31,65 @@ pub fn trace(args: &TraceArgs) -> ExitCode {
     let no_service = |name: &ObjectName| scene.no_service(&args.view, name);
     let traced = destination(&view, &args.to, args.protocol, no_service).and_then(|to| {
         let origin = origin(&view, &args.from, Family::of(to.ip()))?;
-        Ok((to, origin, view.send(origin, to, args.protocol.number())))
+        Ok((to, origin))
     });
-    let (to, origin, outcome) = match traced {
+    let (to, origin) = match traced {
         Ok(traced) => traced,
         Err(message) => {
             eprintln!("portolan: {message}");
             return explain::error();
         }
     };
-    let reaches = outcome.fates().keys().any(|fate| matches!(fate, Fate::Sent { .. }));
-    let mut text = format!("{}\n", answer(&outcome));
-    text.extend(ladder(&view, to, args.protocol, &outcome).iter().flat_map(|step| ["  ", step, "\n"]));
-    text.push_str(&kernel(&scene, (origin, to, args.protocol.number()), &outcome));
-    if args.view.logging.verbosity > 0 {
+    let mut trace = Trace::new(&view, origin, to, args.protocol);
+    let kernel = kernel(&scene, origin, &mut trace);
+    let mut text = format!("{}\n", trace.answer());
+    text.extend(trace.ladder(&view).iter().flat_map(|step| ["  ", step, "\n"]));
+    text.push_str(&kernel);
+    if args.view.source.logging.verbosity > 0 {
         text.push_str("\nRules\n");
-        text.push_str(&simulate::explain(&outcome));
+        text.push_str(&simulate::explain(&trace.outcome));
     }
     text.push('\n');
     text.push_str(&scene.origin);
     text.push('\n');
     match super::print(text.as_bytes()) {
         ExitCode::SUCCESS if !scene.is_whole => explain::error(),
-        ExitCode::SUCCESS if reaches => ExitCode::SUCCESS,
+        ExitCode::SUCCESS if trace.reaches() => ExitCode::SUCCESS,
         ExitCode::SUCCESS => ExitCode::from(1),
         _ => explain::error(),
     }
 }
 
-/// Whether the kernel does the same, of a running agent.
-fn kernel(scene: &Scene, (origin, to, protocol): (Origin, SocketAddr, u8), outcome: &Outcome) -> String {
-    match Compared::read(scene) {
-        None => String::new(),
-        Some(Err(error)) => format!("  the kernel cannot be read: {error}\n"),
-        Some(Ok(compared)) => {
-            let found = compared.view(&scene.view()).send(origin, to, protocol);
-            let tables = if Compared::is_same(outcome, &found) {
-                "  the kernel's tables do the same\n".to_owned()
-            } else {
-                format!("  but the kernel's tables do otherwise: {}\n", answer(&found))
-            };
-            tables + &connections((origin, to, protocol), outcome)
-        }
+/// Whether the kernel does the same. If it remembers the client, the connection is followed as one of that client.
+fn kernel(scene: &Scene, origin: Origin, trace: &mut Trace) -> String {
+    let mut compared = match Compared::read(scene) {
+        None => return String::new(),
+        Some(Err(error)) => return format!("  the kernel cannot be read: {error}\n"),
+        Some(Ok(compared)) => compared,
+    };
+    let first = compared.view(&scene.view()).meet(&trace.packet, &Memory::new());
+    if !Compared::is_same(&trace.outcome, &first) {
+        let text = format!("  but the kernel's tables do otherwise: {}\n", answer(&first));
+        return text + &connections(origin, trace);
     }
+    let mut text = String::new();
+    if scene.live.is_some() {
+        text.push_str("  the kernel's tables do the same\n");
+    }
+    match compared.memory(scene.table(), &first) {
+        Ok(memory) => {
+            let view = scene.view();
+            *trace = Trace::remembering(&compared.view(&view), origin, trace.to(), trace.protocol, &memory);
+        }
+        // Writing into a `String` does not fail.
+        Err(error) => _ = writeln!(text, "  the clients that it remembers cannot be read: {error}"),
+    }
+    text + &connections(origin, trace)
 }
 
 /// The connections there that connection tracking has, and whether they lead where new ones would.
-fn connections((origin, to, protocol): (Origin, SocketAddr, u8), outcome: &Outcome) -> String {
-    let Some(protocol) = Protocol::from_number(protocol) else { return String::new() };
+fn connections(origin: Origin, trace: &Trace) -> String {
+    let (to, protocol) = (trace.to(), trace.protocol);
     let list = |mut conntrack: Conntrack| conntrack.list(&[(protocol, to)], Bounds::NONE);
     let flows = match Conntrack::open().and_then(list) {
         Ok(listed) => listed.flows,
@@ -96,7 +107,7 @@ fn connections((origin, to, protocol): (Origin, SocketAddr, u8), outcome: &Outco
     let connections = if count == 1 { "connection" } else { "connections" };
     let whose = if matches!(origin, Origin::Address(_)) { " of this client" } else { "" };
     let mut text = format!("  connection tracking has {count} {connections}{whose} there\n");
-    let fates = outcome.fates();
+    let fates = trace.outcome.fates();
     for (endpoint, count) in endpoints {
         let takes_new = fates.keys().any(|fate| matches!(fate, Fate::Sent { to, .. } if *to == endpoint));
         let stale = if takes_new { "" } else { ", which takes no new connections of this client" };

@@ -36,6 +36,15 @@ pub enum Wanted {
 }
 
 impl Wanted {
+    /// The namespace that the wanted Services are in, if it is one.
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::All | Self::Frontend(_) => None,
+            Self::Namespace(namespace) => Some(namespace),
+            Self::Service(name) => Some(&name.namespace),
+        }
+    }
+
     /// What says where connections go, to a destination as `trace` takes it. Nothing if it is none.
     pub fn of_destination(to: &str) -> Option<Self> {
         if let Ok(address) = to.parse() {

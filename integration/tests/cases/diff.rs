@@ -65,6 +65,65 @@ fn each_service_that_differs_has_a_line() {
 }
 
 #[test]
+fn what_differs_is_drawn_before_and_after_in_one_picture() {
+    let states = states();
+    let (old, new) = (states.path().join("old.yaml"), states.path().join("new.yaml"));
+    let text = diff(&old, &new, &["--draw"]);
+    assert_eq!(text.code, Some(1), "{}", text.stderr);
+    for part in [
+        "+ Service default/new",
+        "- Service default/old",
+        "~ Service default/web",
+        "─ Cluster 33.3 % → 50.0 % ─▶ 10.0.0.1:8080",
+        "╌ Cluster 33.3 % ╌✗ - 10.0.0.3:8080",
+        "was policy Cluster: masqueraded",
+        "before: from ",
+        "after: from ",
+    ] {
+        assert!(text.stdout.contains(part), "{part}:\n{}", text.stdout);
+    }
+    assert!(!text.stdout.contains("default/same"), "{}", text.stdout);
+    for (notation, start) in [
+        ("svg", "<?xml"),
+        ("html", "<!DOCTYPE html>"),
+        ("mermaid", "flowchart LR"),
+        ("dot", "digraph portolan {"),
+    ] {
+        // Only a picture has these notations.
+        let drawn = diff(&old, &new, &["-o", notation]);
+        assert!(drawn.stdout.starts_with(start), "{notation}: {}", drawn.stdout);
+        assert_eq!(drawn.stdout, diff(&old, &new, &["--draw", "-o", notation]).stdout);
+        assert!(drawn.stdout.contains("- 10.0.0.3:8080") || drawn.stdout.contains("- <code>10.0.0.3:8080"));
+    }
+    let wrong = diff(&old, &new, &["--draw", "-o", "json"]);
+    assert_eq!((wrong.code, &*wrong.stdout), (Some(2), ""));
+    assert_eq!(wrong.stderr, "portolan: --draw: a picture is text, svg, html, mermaid or dot (-o)\n");
+    let same = diff(&old, &old, &["--draw"]);
+    assert_eq!((same.code, same.stdout.lines().next()), (Some(0), Some("No Service differs.")));
+}
+
+#[test]
+fn one_namespace_is_compared_alone() {
+    let states = states();
+    let (old, new) = (states.path().join("old.yaml"), states.path().join("new.yaml"));
+    let shop = "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.96.0.9, ports: [{port: 80}]}}\n";
+    let text = fs::read_to_string(&new).unwrap();
+    fs::write(&new, text + shop).unwrap();
+    let answer = diff(&old, &new, &["-n", "default"]);
+    assert!(answer.stdout.contains("3 of 4 Services differ"), "{}", answer.stdout);
+    let shop = diff(&new, &new, &["-n", "shop"]);
+    assert_eq!((shop.code, &*shop.stdout), (Some(0), "No difference from the earlier files: 1 Services\n"));
+    // A name that is not there would read as if everything were gone.
+    let missing = diff(&old, &new, &["-n", "shpo"]);
+    assert_eq!((missing.code, &*missing.stdout), (Some(2), ""));
+    assert!(missing.stderr.contains("no Service of namespace shpo"), "{}", missing.stderr);
+    let mut render = command(&["render", "--hostname-override", "node-1", "-n", "shop"]);
+    let render = Answer::from(render.arg(&new).output().unwrap());
+    assert_eq!(render.code, Some(0), "{}", render.stderr);
+    assert!(render.stdout.contains("shop/web") && !render.stdout.contains("default/"), "{}", render.stdout);
+}
+
+#[test]
 fn a_pull_request_gets_a_table_and_a_program_all_changes() {
     let states = states();
     let (old, new) = (states.path().join("old.yaml"), states.path().join("new.yaml"));

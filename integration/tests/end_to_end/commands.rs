@@ -100,12 +100,87 @@ fn diff_says_what_would_change_and_its_exit_code_whether() {
     scene.put_services(&[&two]);
     let swapped = portolan(&scene, &["diff"]);
     assert_code(&swapped, 1);
+    let drawn = stdout(&portolan(&scene, &["diff", "--draw"]));
+    for part in ["~ Service default/web", "+ ", "- ", "before: the kernel's tables"] {
+        assert!(drawn.contains(part), "{part}:\n{drawn}");
+    }
+    assert!(drawn.contains(&format!("+ {}", two.address().v4)), "{drawn}");
+    assert!(drawn.contains(&format!("- {}", one.address().v4)), "{drawn}");
     let lines = stdout(&swapped);
     assert!(lines.contains(&two.address().v4.to_string()), "it names the new endpoint:\n{lines}");
     assert!(lines.contains(&two.address().v6.to_string()), "in both families:\n{lines}");
     assert!(!lines.contains("chain") && !lines.contains("rule"), "rules are constant:\n{lines}");
     assert_code(&portolan(&scene, &["run", "--once"]), 0);
     assert_code(&portolan(&scene, &["diff"]), 0);
+}
+
+/// A Service as people write it: what a cluster would assign is missing.
+const PLAIN: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: plain, namespace: shop}
+spec: {selector: {app: plain}, ports: [{port: 80}]}
+";
+
+#[test]
+fn diff_shows_what_run_would_do_with_the_same_flags() {
+    let scene = Scene::new();
+    let [one, ..] = scene.web_pods();
+    scene.put_services(&[&one]);
+    scene.manifests.put_text("plain.yaml", PLAIN).unwrap();
+    let mut before: Option<&str> = None;
+    for (flags, is_served) in [(&[][..], false), (&["--stand-ins"], true)] {
+        let run = [&["run", "--once"], flags].concat();
+        let diff = [&["diff"], flags].concat();
+        let planned = portolan(&scene, &diff);
+        assert_code(&planned, 1);
+        assert_eq!(stdout(&planned).contains("shop/plain"), is_served, "{}", stdout(&planned));
+        assert_eq!(stdout(&planned).contains("default/web"), before.is_none(), "{}", stdout(&planned));
+        assert_code(&portolan(&scene, &run), 0);
+        let same = portolan(&scene, &diff);
+        assert_code(&same, 0);
+        before = Some("programmed");
+    }
+    assert_code(&portolan(&scene, &["diff"]), 1);
+    let both = portolan(&scene, &["diff", "--stand-ins", "--no-stand-ins"]);
+    assert_code(&both, 2);
+}
+
+#[test]
+fn diff_of_a_namespace_leaves_the_others_alone() {
+    let scene = Scene::new();
+    let [one, two, _] = scene.web_pods();
+    scene.put_services(&[&one]);
+    scene
+        .manifests
+        .put_text("plain.yaml", &PLAIN.replace("spec: {", "spec: {clusterIP: 10.96.200.1, "))
+        .unwrap();
+    assert_code(&portolan(&scene, &["run", "--once"]), 0);
+    // One Service of each namespace changes.
+    scene.put_services(&[&two]);
+    scene
+        .manifests
+        .put_text("plain.yaml", &PLAIN.replace("spec: {", "spec: {clusterIP: 10.96.200.2, "))
+        .unwrap();
+    let shop = portolan(&scene, &["diff", "-n", "shop", "-o", "nft"]);
+    assert_code(&shop, 1);
+    let lines = stdout(&shop);
+    assert!(lines.contains("+ element") && lines.contains("10.96.200.2"), "{lines}");
+    assert!(lines.contains("- element") && lines.contains("10.96.200.1"), "{lines}");
+    assert!(!lines.contains("default/web") && !lines.contains(&two.address().v4.to_string()), "{lines}");
+    let text = stdout(&portolan(&scene, &["diff", "-n", "shop"]));
+    assert!(text.starts_with("shop/plain: ") && text.lines().count() == 2, "{text}");
+    // What is gone from the namespace goes, and nothing else.
+    scene
+        .manifests
+        .put_text(
+            "plain.yaml",
+            &PLAIN.replace("plain", "other").replace("spec: {", "spec: {clusterIP: 10.96.200.3, "),
+        )
+        .unwrap();
+    let text = stdout(&portolan(&scene, &["diff", "-n", "shop"]));
+    assert!(text.contains("shop/plain: gone") && text.contains("shop/other: new"), "{text}");
+    assert!(!text.contains("default/"), "{text}");
 }
 
 #[test]

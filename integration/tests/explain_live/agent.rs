@@ -248,6 +248,91 @@ fn the_last_commits_say_what_they_changed_and_why() {
     assert!(sample.iter().any(|line| line.as_str().unwrap().contains("element ip portolan ")), "{change:#}");
 }
 
+/// What `trace` says of session affinity, and the kernel's rules and connections do.
+#[test]
+fn a_client_that_is_remembered_is_traced_to_its_endpoint() {
+    let running = Running::new(&["--table-name", "sticky"]);
+    let scene = &running.scene;
+    let sticky = service("web", scene.lab.cluster_ip(1))
+        .port("http", Protocol::Tcp, 80)
+        .with("/spec/sessionAffinity", "ClientIP")
+        .with("/spec/sessionAffinityConfig/clientIP/timeoutSeconds", 3600);
+    scene.put(
+        "web.yaml",
+        &sticky,
+        Slice::both("web", ("http", Protocol::Tcp, 8080), &[&running.pods[0], &running.pods[1]]),
+    );
+    for family in Family::BOTH {
+        let client = scene.shell.address().of(family).to_string();
+        let target = scene.lab.cluster_ip(1).port(family, 80);
+        let trace = || running.run(&["trace", &client, &target.to_string()]);
+        let first = format!(
+            "the first connection of client {client} chooses an endpoint; the second, within 3600 s, goes to the same one"
+        );
+        let is_first = || {
+            let answer = trace();
+            answer.stdout.starts_with("reaches one of 2 endpoints, 50.0 % each")
+                && answer.stdout.contains(&first)
+                && answer.stdout.contains("the kernel's tables do the same")
+        };
+        assert!(eventually(PATIENCE, is_first).is_some(), "{:?}", trace());
+
+        let answer = scene.shell.client().tcp(target);
+        let server = answer.server().unwrap();
+        let pod = running.pods.iter().find(|pod| pod.name() == server).unwrap();
+        let endpoint = pod.address().port(family, 8080);
+        let remembered = format!("client {client} is remembered, and goes to {endpoint} again");
+        let answer = trace();
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        assert!(answer.stdout.starts_with(&format!("reaches {endpoint}; source kept\n")), "{answer:?}");
+        assert!(answer.stdout.contains(&remembered), "{answer:?}");
+        assert!(answer.stdout.contains(": not for this client\n"), "the other one: {answer:?}");
+        for _ in 0..10 {
+            assert_eq!(scene.shell.client().tcp(target).server(), Some(server), "as it was traced");
+        }
+        // Another client is not remembered.
+        let other = scene.lab.client_address().of(family).to_string();
+        let answer = running.run(&["trace", &other, &target.to_string()]);
+        assert!(answer.stdout.contains(&format!("the first connection of client {other}")), "{answer:?}");
+    }
+
+    // The kernel's tables say as much on their own.
+    let Running { scene, agent, pods: _pods, directory: _directory } = running;
+    agent.kill().unwrap();
+    let target = scene.lab.cluster_ip(1).port(Family::V4, 80).to_string();
+    let client = scene.shell.address().v4.to_string();
+    let answer =
+        portolan(scene.lab.node_a.namespace(), &["trace", &client, &target, "--table-name", "sticky"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(answer.stdout.contains(&format!("client {client} is remembered, and goes to ")), "{answer:?}");
+    assert!(answer.stdout.contains("from the kernel's tables"), "{answer:?}");
+}
+
+#[test]
+fn names_of_services_are_completed_from_the_agent() {
+    let running = Running::new(&[]);
+    let other = r"{apiVersion: v1, kind: Service, metadata: {name: wiki, namespace: shop}, spec: {clusterIP: 10.96.0.201, ports: [{port: 80}]}}";
+    running.scene.manifests.put_text("wiki.yaml", other).unwrap();
+    let script = "PATH=$1:$PATH; shift; source <(portolan completions bash)
+        COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9
+        _clap_complete_portolan portolan \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD - 1]}\"
+        printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let binary = portolan_integration::binary().unwrap();
+    let directory = binary.parent().unwrap().display().to_string();
+    let socket = running.socket().display().to_string();
+    let offered = |words: &[&str]| {
+        let words = [&["-c", script, "bash", &directory, "portolan"], words].concat();
+        let output = running.scene.lab.node_a.namespace().output("bash", &words, "").unwrap();
+        Answer::from(output).stdout
+    };
+    let both = ["describe", "service", "--socket", &socket, "w"];
+    let seen = eventually(PATIENCE, || offered(&["draw", "--socket", &socket, "shop/"]) == "shop/wiki\n");
+    assert!(seen.is_some(), "{}", offered(&both));
+    assert_eq!(offered(&both), "web\n");
+    assert_eq!(offered(&["get", "services", "--socket", &socket, "-n", "shop", "w"]), "wiki\n");
+    assert_eq!(offered(&["trace", "outside", "--socket", &socket, "svc/d"]), "svc/default/web\n");
+}
+
 #[test]
 fn a_service_is_drawn_from_what_the_agent_holds() {
     let running = Running::new(&[]);

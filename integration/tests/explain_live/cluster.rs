@@ -73,7 +73,7 @@ fn a_node_that_does_not_exist_is_answered_with_those_that_do() {
     let answer = cluster.run(&["check", "--node", "node-x"]);
     assert_eq!(
         answer.stderr,
-        "portolan: warning: there is no Node node-x; there are node-a, node-b (--node)\n"
+        "portolan: warning: the input has no Node node-x, but node-a, node-b; --hostname-override says which node this is\n"
     );
 }
 
@@ -96,6 +96,49 @@ fn what_may_not_be_read_is_left_out_or_an_error_of_one_line() {
     let answer = cluster.run(&["check", "--node", "node-a"]);
     assert_eq!((answer.code, answer.stderr.lines().count()), (Some(2), 1), "{answer:?}");
     assert!(answer.stderr.contains("the server answered 403"), "{}", answer.stderr);
+}
+
+#[test]
+fn rights_in_one_namespace_are_enough_to_explain_it() {
+    let cluster = Cluster::new();
+    let other = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "hidden", "namespace": "other"},
+        "spec": {"clusterIP": "10.96.0.77", "clusterIPs": ["10.96.0.77"], "ports": [{"port": 80}]},
+    });
+    cluster.scene.server.put(other);
+    for arguments in [
+        &["describe", "service", "web", "--node", "node-a"][..],
+        &["draw", "-n", "default", "--node", "node-a"],
+        &["render", "-n", "default", "--hostname-override", "node-a"],
+    ] {
+        // The first request is for the whole cluster.
+        for resource in [Resource::Services, Resource::EndpointSlices, Resource::Pods] {
+            cluster.scene.server.inject(Rule::always(Fault::Refuse(403, None)).of(resource).times(1));
+        }
+        cluster.scene.server.inject(Rule::always(Fault::Refuse(403, None)).of(Resource::Nodes).times(1));
+        let answer = cluster.run(arguments);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        assert!(answer.stdout.contains("default/web") && !answer.stdout.contains("hidden"), "{answer:?}");
+        let lines: Vec<&str> = answer.stderr.lines().collect();
+        assert!(lines[0].contains("without other namespaces than default"), "{lines:?}");
+        assert!(lines[1].contains("without Nodes, so that their addresses and zones"), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_picture_has_all_nodes_of_the_cluster() {
+    let cluster = Cluster::new();
+    for number in 0..3 {
+        cluster.scene.server.put(json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": format!("idle-{number}")},
+            "status": {"addresses": [{"type": "InternalIP", "address": format!("192.0.2.{}", 200 + number)}]},
+        }));
+    }
+    let answer = cluster.run(&["draw", "web", "--node", "node-a"]);
+    assert_eq!((answer.code, &*answer.stderr), (Some(0), ""), "{answer:?}");
+    assert!(answer.stdout.contains("and 3 nodes without endpoints"), "{}", answer.stdout);
+    let of_node_b = answer.stdout.lines().find(|line| line.contains("╭ node-b")).unwrap_or_default();
+    assert!(of_node_b.contains("inside "), "the addresses of another node: {}", answer.stdout);
 }
 
 #[test]
@@ -123,7 +166,7 @@ fn the_binary_is_a_plugin_of_kubectl() {
     // Whose view it is must be said, as the machine is no node.
     let arguments = [&*kubeconfig, &plugin, "check"];
     let answer = Answer::from(namespace.output("env", &arguments, "").unwrap());
-    assert!(answer.stderr.contains("there are node-a, node-b (--node)"), "{answer:?}");
+    assert!(answer.stderr.contains("but node-a, node-b; --hostname-override says"), "{answer:?}");
 }
 
 #[test]

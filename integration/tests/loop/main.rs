@@ -1,5 +1,5 @@
 //! The kernel in the loop: random clusters are compiled, applied by netlink and read back, and real packets
-//! meet what the simulator says of the ruleset that the kernel holds.
+//! meet what the simulator says of the ruleset that the kernel holds, and what `trace` says.
 //!
 //! Each cluster is one node's view of some Services, EndpointSlices and settings: the same generators as those
 //! of the reference model, in the tests of `portolan-rules`, which holds the simulator to the Service API.
@@ -26,6 +26,7 @@ mod probe;
 mod shrink;
 #[path = "../../../rules/tests/model/strategies.rs"]
 mod strategies;
+mod traced;
 mod world;
 mod world_itself;
 
@@ -42,6 +43,7 @@ use proptest::{
 use self::{
     cluster::Cluster,
     probe::{Probe, SILENCE},
+    traced::Explained,
     world::{Rules, World},
 };
 
@@ -71,22 +73,27 @@ fn packets_in_random_clusters_meet_what_the_simulator_says() {
 
     let start = Instant::now();
     let mut world = World::new().unwrap_or_else(|error| panic!("{error}"));
-    let (mut kinds_seen, mut clusters, mut probes) = (BTreeMap::new(), 0, 0);
+    let (mut kinds_seen, mut clusters, mut probes, mut traced) = (BTreeMap::new(), 0, 0, 0);
     while probes < wanted {
         let (cluster, drafts) = strategy.new_tree(&mut runner).expect("a cluster").current();
         let cluster = probe::lasting(cluster);
         let rules = world.apply(&cluster).unwrap_or_else(|error| failed(&cluster, &error));
         let packets = drafts.iter().map(|draft| draft.packet(&cluster));
         let probes_here: Vec<Probe> = packets.filter_map(|packet| world.probe(&cluster, packet)).collect();
-        let kinds = check(&world, &cluster, &rules, &probes_here)
+        let (kinds, traced_here) = check(&world, &cluster, &rules, &probes_here)
             .unwrap_or_else(|failure| report(&mut world, &cluster, &failure));
         clusters += 1;
+        traced += traced_here;
         probes += kinds.len();
         for kind in kinds {
             *kinds_seen.entry(kind).or_insert(0_usize) += 1;
         }
     }
-    println!("{probes} probes in {clusters} clusters, {:?}: {kinds_seen:?}", start.elapsed());
+    println!(
+        "{probes} probes, {traced} of them traced, in {clusters} clusters, {:?}: {kinds_seen:?}",
+        start.elapsed()
+    );
+    assert!(traced * 3 >= probes, "{traced} of {probes} were traced");
     // Agreement says little where nothing ever happens.
     for kind in ["sent", "masqueraded", "rejected", "dropped", "untouched"] {
         let count = kinds_seen.get(kind).copied().unwrap_or_default();
@@ -108,14 +115,20 @@ impl Failure {
 }
 
 /// Sends the packets one after the other, because one may be remembered and decide the fate of the next;
-/// gives what became of each, in a word.
+/// gives what became of each, in a word, and how many of them were traced.
 fn check(
     world: &World,
     cluster: &Cluster,
     rules: &Rules,
     probes: &[Probe],
-) -> Result<Vec<&'static str>, Box<Failure>> {
+) -> Result<(Vec<&'static str>, usize), Box<Failure>> {
     let mut memory = Memory::new();
+    let (explained, mut traced) = (Explained::new(cluster, rules), 0);
+    let mut trace = |probe: &Probe, memory: &Memory, answer: &Answer| {
+        let result = explained.contradiction(probe, memory, answer);
+        traced += usize::from(result.is_some());
+        result.unwrap_or(Ok(())).map_err(|text| Box::new(Failure { probe: probe.clone(), text }))
+    };
     let (mut kinds, mut silent, mut elsewhere) = (Vec::new(), Vec::new(), 0);
     for probe in probes {
         let outcome = probe.simulate(cluster, rules, &memory);
@@ -133,6 +146,7 @@ fn check(
         let Some(case) = probe.case(cluster, &outcome, &answer) else {
             return Err(Failure::new(probe, &outcome, &answer));
         };
+        trace(probe, &memory, &answer)?;
         kinds.push(probe::kind(case));
         memory.remember(case);
     }
@@ -145,10 +159,11 @@ fn check(
             if probe.case(cluster, outcome, &answer).is_none() {
                 return Err(Failure::new(probe, outcome, &answer));
             }
+            trace(probe, &memory, &answer)?;
             kinds.push("dropped");
         }
     }
-    Ok(kinds)
+    Ok((kinds, traced))
 }
 
 /// Looks for a smaller cluster with the same failure, and shows it.

@@ -77,7 +77,7 @@ impl Probe {
     }
 
     /// Whether a server sees this source: the sender, or another port, chosen at random, of the node.
-    fn is_source(&self, cluster: &Cluster, seen: SocketAddr, masqueraded: bool) -> bool {
+    pub fn is_source(&self, cluster: &Cluster, seen: SocketAddr, masqueraded: bool) -> bool {
         if masqueraded {
             seen != self.source() && cluster.host.contains(&seen.ip())
         } else {
@@ -135,8 +135,10 @@ pub fn kind(case: &Case) -> &'static str {
     }
 }
 
-/// The cluster with affinities that do not end while it is tried.
+/// The cluster with affinities that do not end while it is tried, on a node that knows the network of its Pods.
 pub fn lasting(mut cluster: Cluster) -> Cluster {
+    cluster.node.pod_cidrs =
+        ["10.1.1.0/24", "fd00:1:1::/48"].map(|text| text.parse().expect("a network")).into();
     for service in &mut cluster.services {
         service.affinity_timeout = service.affinity_timeout.map(|timeout| timeout.max(600));
     }

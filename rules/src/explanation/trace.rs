@@ -2,12 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{ExplainedFrontend, ExplainedPort, ExplainedService, Origin, StandIns, View};
+use indexmap::IndexMap;
+
+use super::{
+    ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Finding, Origin, StandIns, View,
+};
 use crate::{
     frontends::{FrontendKey, FrontendKind},
-    model::{ObjectName, Protocol, TrafficPolicy},
+    model::{ObjectName, Protocol, Service, TrafficPolicy},
     ruleset::Family,
-    simulate::{Fate, Outcome, Probability},
+    simulate::{Fate, Memory, Outcome, Packet, Probability},
 };
 
 /// A share as a percentage.
@@ -114,7 +118,125 @@ pub fn service_name(text: &str) -> Option<(ObjectName, Option<&str>)> {
     }
 }
 
-/// The answer in one line.
+/// A connection, and what becomes of it.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// Its first packet.
+    pub packet: Packet,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// What becomes of it.
+    pub outcome: Outcome,
+    /// Whether a second connection of the client would reach the same endpoint.
+    keeps_endpoint: bool,
+}
+
+impl Trace {
+    /// Follows the first connection of a client of which nothing is remembered.
+    pub fn new(view: &View<'_>, origin: Origin, to: SocketAddr, protocol: Protocol) -> Self {
+        Self::remembering(view, origin, to, protocol, &Memory::default())
+    }
+
+    /// Follows a connection where these clients are remembered.
+    pub fn remembering(
+        view: &View<'_>,
+        origin: Origin,
+        to: SocketAddr,
+        protocol: Protocol,
+        memory: &Memory,
+    ) -> Self {
+        let packet = view.packet(origin, to, protocol.number());
+        let outcome = view.meet(&packet, memory);
+        let keeps_endpoint = view.keeps_endpoint(&packet, memory, &outcome);
+        Self { packet, protocol, outcome, keeps_endpoint }
+    }
+
+    /// Where it goes to.
+    pub const fn to(&self) -> SocketAddr {
+        SocketAddr::new(self.packet.destination, self.packet.destination_port)
+    }
+
+    /// Whether it reaches an endpoint.
+    pub fn reaches(&self) -> bool {
+        self.outcome.fates().keys().any(|fate| matches!(fate, Fate::Sent { .. }))
+    }
+
+    /// The answer in one line.
+    pub fn answer(&self) -> String {
+        answer(&self.outcome)
+    }
+
+    /// What decided it, step by step, in words.
+    pub fn ladder(&self, view: &View<'_>) -> Vec<String> {
+        let (to, protocol) = (self.to(), self.protocol);
+        let Some(found) = find(view, to, protocol) else {
+            let mut lines = vec![format!("{to}/{protocol} is no frontend of any Service")];
+            if matches!(self.outcome.only_fate(), Some(Fate::Dropped | Fate::Rejected(_))) {
+                lines.push(
+                    "it is an address of a Service or in a ServiceCIDR, and has no such port".to_owned(),
+                );
+            }
+            return lines;
+        };
+        let (service, port, frontend) = &found;
+        let mut lines = vec![
+            format!(
+                "{to}/{protocol} is the {} of Service {} ({}){}",
+                frontend.kind.name(),
+                service.service.name,
+                frontend.kind.field(),
+                StandIns::mark(frontend.is_stand_in)
+            ),
+            policy(frontend),
+        ];
+        let shut_out = self.shut_out(&service.service, frontend);
+        let is_shut_out = shut_out.is_some();
+        lines.extend(shut_out);
+        let fates = self.outcome.fates();
+        lines.extend(port.endpoints.iter().map(|endpoint| line(endpoint, frontend, &fates)));
+        if self.reaches() {
+            lines.extend(self.affinity(&service.service));
+        } else if !is_shut_out {
+            lines.extend(service.findings.first().map(because));
+        }
+        lines
+    }
+
+    /// That no source range of the Service admits the client.
+    fn shut_out(&self, service: &Service, frontend: &ExplainedFrontend) -> Option<String> {
+        let ranges = &service.source_ranges;
+        let is_restricted = frontend.kind == FrontendKind::LoadBalancer && !ranges.is_empty();
+        if !is_restricted || self.outcome.only_fate() != Some(Fate::Dropped) {
+            return None;
+        }
+        let source = self.packet.source;
+        let is_admitted = ranges.iter().any(|range| range.contains(source))
+            || ranges.iter().all(|range| Family::of(range.ip()) != Family::of(source));
+        let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+        (!is_admitted).then(|| {
+            let ranges = ranges.join(", ");
+            format!("source {source} is in none of {ranges} (spec.loadBalancerSourceRanges)")
+        })
+    }
+
+    /// What session affinity makes of this connection and of the next one.
+    fn affinity(&self, service: &Service) -> Option<String> {
+        let seconds = service.affinity_timeout?;
+        let client = self.packet.source;
+        let text = match (self.keeps_endpoint, self.outcome.recalled()) {
+            (false, _) => "a second connection chooses an endpoint anew".to_owned(),
+            (true, Some(endpoint)) => format!(
+                "client {client} is remembered, and goes to {endpoint} again; so does its next connection within {seconds} s"
+            ),
+            (true, None) => format!(
+                "the first connection of client {client} chooses an endpoint; the second, within {seconds} s, goes to the same one"
+            ),
+        };
+        Some(format!("sessionAffinity ClientIP: {text} (spec.sessionAffinity)"))
+    }
+}
+
+/// What becomes of a connection, in one line.
 pub fn answer(outcome: &Outcome) -> String {
     let fates = outcome.fates();
     let source = {
@@ -144,73 +266,42 @@ pub fn answer(outcome: &Outcome) -> String {
     }
 }
 
-/// What decided it, step by step, in words.
-pub fn ladder(view: &View<'_>, to: SocketAddr, protocol: Protocol, outcome: &Outcome) -> Vec<String> {
-    let mut lines = Vec::new();
-    let found = find(view, to, protocol);
-    match &found {
-        None => {
-            lines.push(format!("{to}/{protocol} is no frontend of any Service"));
-            if matches!(outcome.only_fate(), Some(Fate::Dropped | Fate::Rejected(_))) {
-                lines.push(
-                    "it is an address of a Service or in a ServiceCIDR, and has no such port".to_owned(),
-                );
-            }
+/// The policy of a frontend.
+fn policy(frontend: &ExplainedFrontend) -> String {
+    let is_internal = frontend.kind == FrontendKind::ClusterIp;
+    let policy = match frontend.policy {
+        TrafficPolicy::Cluster => "Cluster: endpoints of every node",
+        TrafficPolicy::Local if is_internal => "Local: endpoints of this node",
+        TrafficPolicy::Local => "Local: endpoints of this node for connections from outside",
+    };
+    let field = if is_internal { "spec.internalTrafficPolicy" } else { "spec.externalTrafficPolicy" };
+    format!("policy {policy} ({field})")
+}
+
+/// An endpoint, and its share or why it has none.
+fn line(
+    endpoint: &ExplainedEndpoint,
+    frontend: &ExplainedFrontend,
+    fates: &IndexMap<Fate, Probability>,
+) -> String {
+    let pod = endpoint.pod.as_ref().map(|pod| format!(" Pod {pod}")).unwrap_or_default();
+    let is_it = |fate: &Fate| matches!(fate, Fate::Sent { to, .. } if *to == endpoint.at);
+    let share = fates.iter().find(|(fate, _)| is_it(fate));
+    let what = match (share, endpoint.left_out(frontend.policy)) {
+        (Some((fate, share)), _) => {
+            let masqueraded = matches!(fate, Fate::Sent { masqueraded: true, .. });
+            let source = if masqueraded { ", masqueraded" } else { "" };
+            format!("{share} ({}){source}", percent(share))
         }
-        Some((service, port, frontend)) => {
-            let field = frontend.kind.field();
-            lines.push(format!(
-                "{to}/{} is the {} of Service {} ({field}){}",
-                protocol,
-                frontend.kind.name(),
-                service.service.name,
-                StandIns::mark(frontend.is_stand_in)
-            ));
-            let is_internal = frontend.kind == FrontendKind::ClusterIp;
-            let policy = match frontend.policy {
-                TrafficPolicy::Cluster => "Cluster: endpoints of every node",
-                TrafficPolicy::Local if is_internal => "Local: endpoints of this node",
-                TrafficPolicy::Local => "Local: endpoints of this node for connections from outside",
-            };
-            let field = if is_internal { "spec.internalTrafficPolicy" } else { "spec.externalTrafficPolicy" };
-            lines.push(format!("policy {policy} ({field})"));
-            let fates = outcome.fates();
-            for endpoint in &port.endpoints {
-                let pod = endpoint.pod.as_ref().map(|pod| format!(" Pod {pod}")).unwrap_or_default();
-                let share = fates
-                    .iter()
-                    .find(|(fate, _)| matches!(fate, Fate::Sent { to, .. } if *to == endpoint.at));
-                let what = match (share, endpoint.left_out(frontend.policy)) {
-                    (Some((fate, share)), _) => {
-                        let masqueraded = matches!(fate, Fate::Sent { masqueraded: true, .. });
-                        let source = if masqueraded { ", masqueraded" } else { "" };
-                        format!("{share} ({}){source}", percent(share))
-                    }
-                    (None, Some(reason)) => format!("not used: {reason} ({})", reason.field()),
-                    (None, None) => "not for this client".to_owned(),
-                };
-                let stand_in = StandIns::mark(endpoint.is_stand_in);
-                lines.push(format!("endpoint {}{stand_in}{pod}: {what}", endpoint.at));
-            }
-            if !outcome.fates().keys().any(|fate| matches!(fate, Fate::Sent { .. })) {
-                let worst = service.findings.first();
-                lines.extend(worst.map(|finding| {
-                    format!(
-                        "because {} ({}): {}",
-                        finding.reason,
-                        finding.reason.field(),
-                        finding.reason.hint()
-                    )
-                }));
-            }
-            if let Some(seconds) = service.service.affinity_timeout {
-                lines.push(format!(
-                    "sessionAffinity ClientIP: later connections of this client within {seconds} s go to the same endpoint"
-                ));
-            }
-        }
-    }
-    lines
+        (None, Some(reason)) => format!("not used: {reason} ({})", reason.field()),
+        (None, None) => "not for this client".to_owned(),
+    };
+    format!("endpoint {}{}{pod}: {what}", endpoint.at, StandIns::mark(endpoint.is_stand_in))
+}
+
+/// The worst that is wrong with a Service.
+fn because(finding: &Finding) -> String {
+    format!("because {} ({}): {}", finding.reason, finding.reason.field(), finding.reason.hint())
 }
 
 /// The frontend at an address, of the Service that has it.

@@ -95,6 +95,13 @@ impl Workloads {
         found.next().filter(|_| found.next().is_none())
     }
 
+    /// Whether a Pod on this node has an address.
+    pub fn is_on_node(&self, address: IpAddr, node: &Arc<str>) -> bool {
+        let with_address = self.by_address.get(&address).into_iter().flatten();
+        let mut pods = with_address.filter_map(|number| self.pods.get(*number));
+        pods.any(|pod| pod.node.as_ref() == Some(node))
+    }
+
     /// Why a Service with a selector has no endpoints: the cause nearest to it. `None` if the input has no Pods or no
     /// selector, so that nothing can be said.
     pub fn cause(&self, service: &ObjectName) -> Option<Reason> {

@@ -1,7 +1,7 @@
 //! Services and endpoints as far as a ruleset of the kernel shows them: what can be explained without the agent.
 //!
 //! Frontends name their Services and ports in comments. What rules do not depend on is not there, and neither is what was
-//! left out: Pods, endpoints that are not ready, timeouts of session affinity.
+//! left out: Pods, endpoints that are not ready.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,8 +14,8 @@ use crate::{
     frontends::FrontendKey,
     model::{EndpointSlice, ObjectName, Protocol, Service, ServicePort, ServiceType, TrafficPolicy},
     placement::{AdoptedSlots, FrontendSlots},
-    plane::{Keys, SetName, attribute},
-    ruleset::{Concat, Element, Family, Ruleset, Table},
+    plane::{Keys, Pick, SetName, attribute, number_from_value},
+    ruleset::{Concat, Element, ElementData, Family, Ruleset, Table},
 };
 
 /// The endpoints of each port of a Service in one family, each with its weight.
@@ -28,10 +28,11 @@ pub fn read_back(kernel: &Ruleset, node: &Arc<str>) -> (Vec<Service>, Vec<Endpoi
     let mut endpoints = Endpoints::new();
     for (family, table) in &kernel.tables {
         for frontend in frontends(*family, table) {
-            let FoundFrontend { key, owner, port } = frontend;
+            let FoundFrontend { key, owner, port, affinity_timeout } = frontend;
             let service = services
                 .entry(owner.clone())
                 .or_insert_with(|| Service::cluster_ip(owner.clone(), Vec::new(), Vec::new()));
+            service.affinity_timeout = service.affinity_timeout.or(affinity_timeout);
             add(service, table, &key, &port);
             let of_port = endpoints.entry((owner, *family, port, key.protocol())).or_default();
             let mut counted: BTreeMap<SocketAddr, u16> = BTreeMap::new();
@@ -57,17 +58,41 @@ struct FoundFrontend {
     owner: ObjectName,
     /// The name of the port.
     port: Arc<str>,
+    affinity_timeout: Option<u32>,
+}
+
+/// The timeout of session affinity of each class that has it, by the class's number.
+fn affinity_timeouts(table: &Table) -> BTreeMap<u32, u32> {
+    let classes = table.sets.get(SetName::Classes.name()).into_iter().flat_map(|set| set.elements.iter());
+    classes
+        .filter_map(|(key, element)| {
+            let class = number_from_value(&ElementData::Value(key.clone()))?;
+            match Pick::at_end_of(element.target()?) {
+                Some(Pick::Affinity(timeout)) => Some((class.0, timeout)),
+                _ => None,
+            }
+        })
+        .collect()
 }
 
 /// The frontends of a table, those at addresses first, so that ports have their numbers.
 fn frontends(family: Family, table: &Table) -> impl Iterator<Item = FoundFrontend> + '_ {
+    let timeouts = affinity_timeouts(table);
     Keys::ALL.into_iter().filter_map(|keys| table.sets.get(keys.classes().name())).flat_map(move |set| {
+        let timeouts = timeouts.clone();
         let found = move |(key, element): (&Concat, &Element)| {
             let key = FrontendKey::from_values(family, &key.values(&set.key)?)?;
             let comment = element.comment.as_deref()?;
             let (namespace, name) = owner_in(comment).split_once('/')?;
             let port = comment.split_once(':').map_or("", |(_, port)| port);
-            Some(FoundFrontend { key, owner: ObjectName::new(namespace, name), port: port.into() })
+            let class = number_from_value(&element.data)?;
+            let affinity_timeout = timeouts.get(&class.0).copied();
+            Some(FoundFrontend {
+                key,
+                owner: ObjectName::new(namespace, name),
+                port: port.into(),
+                affinity_timeout,
+            })
         };
         set.elements.iter().filter_map(found)
     })
@@ -139,6 +164,7 @@ mod tests {
         service.load_balancer_ips = vec![[192, 0, 2, 9].into()];
         service.service_type = ServiceType::LoadBalancer;
         service.external_policy = TrafficPolicy::Local;
+        service.affinity_timeout = Some(600);
         let here: Arc<str> = "here".into();
         let mut state = State::new(Node { name: here.clone(), ..Node::default() });
         state.set_service(&name, Some(Arc::new(service.clone())));

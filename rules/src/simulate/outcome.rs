@@ -1,6 +1,6 @@
 //! What the simulator answers.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, fmt, net::SocketAddr, sync::Arc};
 
 use indexmap::IndexMap;
 
@@ -200,6 +200,27 @@ impl Outcome {
     pub fn only_fate(&self) -> Option<Fate> {
         let fates = self.fates();
         (fates.len() == 1).then(|| fates.into_keys().next())?
+    }
+
+    /// The elements of dynamic sets, by family, set and key, that the packet would add. The kernel's elements at these keys
+    /// say what it remembers of the client.
+    pub fn written(&self) -> BTreeSet<(Family, Name, Concat)> {
+        let updates = self.cases.iter().flat_map(|case| &case.updates);
+        let written = updates.filter(|update| matches!(update.action, Action::Update { .. }));
+        written.map(|update| (update.family, update.set.clone(), update.key.clone())).collect()
+    }
+
+    /// The endpoint that the client is remembered with. None if one is chosen anew: then what may be remembered is removed
+    /// first.
+    pub fn recalled(&self) -> Option<SocketAddr> {
+        let mut updates = self.cases.iter().flat_map(|case| &case.updates);
+        match self.only_fate() {
+            Some(Fate::Sent { to, .. }) => {
+                let is_new = updates.any(|update| update.action == Action::Delete);
+                (!is_new && !self.written().is_empty()).then_some(to)
+            }
+            _ => None,
+        }
     }
 }
 

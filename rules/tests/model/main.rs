@@ -25,3 +25,4 @@ mod selection;
 mod sequences;
 mod source_ranges;
 mod strategies;
+mod trace;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::input::InputArgs;
+use super::{DrawOutput, InputArgs};
 
 /// The end of the help.
 pub(super) const HELP: &str = "\
@@ -13,7 +13,8 @@ Exit status: 0 nothing would change, 1 something would, 2 an error.
 Examples:
   portolan diff -f manifests/ && echo in sync
   portolan diff -f manifests/ -o nft
-  portolan diff --from old/ -f new/ -o markdown";
+  portolan diff --from old/ -f new/ -o markdown
+  portolan diff --from old/ -f new/ -o svg > change.svg";
 
 /// Arguments of `diff`.
 #[derive(Args, Debug)]
@@ -22,7 +23,16 @@ pub struct DiffArgs {
     #[arg(long, value_name = "PATH")]
     pub from: Vec<PathBuf>,
 
-    /// Notation: a line a Service, JSON, a table for a pull request, or what nft calls each object
+    /// Give Services without a ClusterIP, node port or load balancer address stand-ins, as `run -f` has it; between two states
+    /// of manifests they have them anyway
+    #[arg(long, conflicts_with = "no_stand_ins")]
+    pub stand_ins: bool,
+
+    /// Draw the Services that differ, before and after in one picture
+    #[arg(long)]
+    pub draw: bool,
+
+    /// Notation: a line a Service, JSON, a table for a pull request, what nft calls each object; or, of a picture, as `draw`
     #[arg(short, long, value_enum, default_value_t = DiffOutput::Text)]
     pub output: DiffOutput,
 
@@ -42,4 +52,32 @@ pub enum DiffOutput {
     Markdown,
     /// A line an object of nftables.
     Nft,
+    /// A picture as one SVG file.
+    Svg,
+    /// A picture as one HTML file.
+    Html,
+    /// A picture as a flowchart of Mermaid.
+    Mermaid,
+    /// A picture as a graph for Graphviz.
+    Dot,
+}
+
+impl DiffArgs {
+    /// The notation of a picture, if one is asked for.
+    ///
+    /// # Errors
+    /// The notation is not that of a picture.
+    pub const fn picture(&self) -> Result<Option<DrawOutput>, &'static str> {
+        match self.output {
+            DiffOutput::Svg => Ok(Some(DrawOutput::Svg)),
+            DiffOutput::Html => Ok(Some(DrawOutput::Html)),
+            DiffOutput::Mermaid => Ok(Some(DrawOutput::Mermaid)),
+            DiffOutput::Dot => Ok(Some(DrawOutput::Dot)),
+            DiffOutput::Text if self.draw => Ok(Some(DrawOutput::Text)),
+            DiffOutput::Json | DiffOutput::Markdown | DiffOutput::Nft if self.draw => {
+                Err("--draw: a picture is text, svg, html, mermaid or dot (-o)")
+            }
+            DiffOutput::Text | DiffOutput::Json | DiffOutput::Markdown | DiffOutput::Nft => Ok(None),
+        }
+    }
 }

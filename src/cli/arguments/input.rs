@@ -7,33 +7,23 @@ use clap::Args;
 use super::read::ReadArgs;
 use crate::config::RulesFlags;
 
-/// Manifests, and the options of the rules.
+/// Where the state comes from, and the options of the rules.
 #[derive(Args, Clone, Debug)]
-pub struct InputArgs {
-    /// The same as -f
-    #[arg(value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
-
+pub struct SourceArgs {
     /// File or directory with manifests (YAML or JSON), a pattern such as '*.yaml', or - for standard input; may be
     /// repeated
-    #[arg(
-        short = 'f',
-        long = "filename",
-        value_name = "PATH",
-        required_unless_present_any = ["paths", "kubeconfig", "context"],
-        conflicts_with_all = ["kubeconfig", "context"]
-    )]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
     pub filenames: Vec<PathBuf>,
 
     /// List the cluster of this kubeconfig in place of manifests
-    #[arg(long, value_name = "FILE", conflicts_with = "paths")]
+    #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
     /// The context of the kubeconfig, rather than its current one
-    #[arg(long, value_name = "NAME", conflicts_with = "paths")]
+    #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
 
-    /// What to accept of them.
+    /// What to accept of manifests.
     #[command(flatten)]
     pub manifests: ManifestArgs,
 
@@ -50,10 +40,37 @@ pub struct InputArgs {
     pub options: RulesFlags,
 }
 
+impl SourceArgs {
+    /// Whether a cluster is named.
+    pub const fn is_cluster(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some()
+    }
+}
+
+/// The input of commands that need one.
+#[derive(Args, Clone, Debug)]
+#[command(mut_arg("filenames", |argument| {
+    argument.required_unless_present_any(["paths", "kubeconfig", "context"])
+}))]
+pub struct InputArgs {
+    /// The same as -f
+    #[arg(value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
+    pub paths: Vec<PathBuf>,
+
+    /// Only the Services of this namespace
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+
+    /// Where it comes from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
 impl InputArgs {
-    /// The paths of both.
-    pub fn all_paths(&self) -> Vec<PathBuf> {
-        self.paths.iter().chain(&self.filenames).cloned().collect()
+    /// The source with the paths of both.
+    pub fn source(&self) -> SourceArgs {
+        let filenames = self.paths.iter().chain(&self.source.filenames).cloned().collect();
+        SourceArgs { filenames, ..self.source.clone() }
     }
 }
 

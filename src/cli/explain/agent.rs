@@ -8,7 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use portolan_rules::ruleset::Name;
+use portolan_rules::{model::ObjectName, ruleset::Name};
 use serde_json::Value;
 
 use super::{Error, Ruleset, Scene, socket};
@@ -48,7 +48,7 @@ pub fn socket_of(given: Option<&Path>, settings: &Settings) -> PathBuf {
 
 /// The name of the tables.
 pub fn table_of(args: &ViewArgs) -> Result<Name, Error> {
-    Ok(Settings::new(&args.options.0)?.config.table)
+    Ok(Settings::new(&args.source.options.0)?.config.table)
 }
 
 /// The path that asks for what is wanted.
@@ -87,6 +87,12 @@ pub fn state(socket: &Path) -> Result<AgentState, Error> {
 pub fn read(socket: &Path, wanted: &Wanted) -> Result<Scene, Error> {
     let (agent, objects) = split(socket::get(socket, &query("/state", wanted))?)?;
     Ok(compile(agent, socket.to_owned(), objects))
+}
+
+/// The names of the Services that the agent at a socket holds.
+pub fn names(socket: &Path) -> Result<Vec<ObjectName>, Error> {
+    let (agent, objects) = split(socket::get(socket, &query("/state", &Wanted::All))?)?;
+    Ok(Source::of_cluster("agent", Cursor::new(objects), &agent.node).load().services.into_keys().collect())
 }
 
 /// What the agent says of itself, and the text of its objects.

@@ -7,10 +7,11 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::{Error, Scene};
 use crate::{
     cli::{
-        arguments::{LoggingArgs, ViewArgs},
+        arguments::SourceArgs,
         input::{self, Input},
     },
     config::settings::{ApiSettings, Settings},
+    observe::query::Wanted,
     source::{
         cluster::{Cluster, Listed, Options},
         manifest::Source,
@@ -18,39 +19,36 @@ use crate::{
 };
 
 /// Lists the cluster of a kubeconfig, or of the Pod that this runs in, and compiles it.
-pub(super) fn read(args: &ViewArgs, settings: Settings) -> Result<Scene, Error> {
-    let (input, origin) = list(args.kubeconfig.clone(), args.context.clone(), settings, args.logging)?;
+pub(super) fn read(args: &SourceArgs, settings: Settings, wanted: &Wanted) -> Result<Scene, Error> {
+    let (input, origin) = list(args, wanted.namespace(), settings)?;
     Ok(Scene::compile(input, &origin))
 }
 
-/// Lists the cluster of a kubeconfig, or of the Pod that this runs in; also says when and where.
+/// Lists the cluster of a kubeconfig, or of the Pod that this runs in; also says when and where. If only one namespace is
+/// wanted, that is enough where others may not be listed.
 pub(in crate::cli) fn list(
-    kubeconfig: Option<PathBuf>,
-    context: Option<String>,
+    args: &SourceArgs,
+    namespace: Option<&str>,
     settings: Settings,
-    logging: LoggingArgs,
 ) -> Result<(Input, String), Error> {
-    let Listed { text, warnings, server } = open(kubeconfig, context, &settings)?.list()?;
+    let Listed { text, warnings, server } = open(args, &settings)?.list(namespace)?;
     for warning in warnings {
         eprintln!("portolan: warning: {warning}");
     }
     let source = Source::of_cluster(&server, Cursor::new(text), &settings.node_name)
         .with_proxy_name(settings.proxy_name.clone());
     // The host's addresses are those of a Pod or a desk, as likely as not: they are left out.
-    let input = input::load(settings, source, logging);
+    let input = input::load(settings, source, args.logging);
     let now = Timestamp::now().to_zoned(TimeZone::UTC).strftime("%H:%M:%SZ");
     Ok((input, format!("from the API server {server}, listed at {now}")))
 }
 
 /// The cluster of a kubeconfig, or of the Pod that this runs in.
-pub(in crate::cli) fn open(
-    kubeconfig: Option<PathBuf>,
-    context: Option<String>,
-    settings: &Settings,
-) -> Result<Cluster, Error> {
+pub(in crate::cli) fn open(args: &SourceArgs, settings: &Settings) -> Result<Cluster, Error> {
+    let kubeconfig = args.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty());
     let api = ApiSettings {
-        kubeconfig: kubeconfig.filter(|path| !path.as_os_str().is_empty()).or_else(default_kubeconfig),
-        context: context.filter(|context| !context.is_empty()),
+        kubeconfig: kubeconfig.or_else(default_kubeconfig),
+        context: args.context.clone().filter(|context| !context.is_empty()),
         master: None,
         ..ApiSettings::default()
     };

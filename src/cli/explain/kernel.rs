@@ -8,8 +8,8 @@ use portolan_rules::{
     frontends::FrontendKey,
     model::Node,
     restart::{node_addresses, read_back},
-    ruleset::Ruleset,
-    simulate::{Fate, Outcome, Probability},
+    ruleset::{ElementData, Ruleset},
+    simulate::{Action, Fate, Memory, Outcome, Probability, Update},
     state::State,
 };
 
@@ -21,61 +21,97 @@ use crate::{
 
 /// Reads the tables of this scene.
 pub fn tables(scene: &Scene) -> Result<Ruleset, KernelError> {
-    tables_of(scene.view().compiler)
+    tables_of(&mut Kernel::open()?, scene.view().compiler)
 }
 
 /// Reads the tables of this compiler, with the rules that it knows.
-fn tables_of(compiler: &Compiler) -> Result<Ruleset, KernelError> {
+fn tables_of(kernel: &mut Kernel, compiler: &Compiler) -> Result<Ruleset, KernelError> {
     let mut known = compiler;
-    Kernel::open()?.read(&compiler.config().table, &mut known)
+    kernel.read(&compiler.config().table, &mut known)
 }
 
 /// What the kernel's tables show, if there are any. Nothing without the privilege to read them.
 pub(super) fn read(settings: &Settings) -> Result<Option<Scene>, Error> {
-    let mut compiler = Compiler::new(settings.config.clone());
-    let kernel = match tables_of(&compiler) {
+    let compiler = Compiler::new(settings.config.clone());
+    let kernel = match Kernel::open().and_then(|mut kernel| tables_of(&mut kernel, &compiler)) {
         Ok(kernel) if kernel.tables.is_empty() => return Ok(None),
         Ok(kernel) => kernel,
         Err(KernelError::Permission) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let (services, slices) = read_back(&kernel, &settings.node_name);
-    let mut state = State::new(Node { name: settings.node_name.clone(), ..Node::default() });
-    for service in services {
-        state.set_service(&service.name.clone(), Some(service.into()));
-    }
-    for slice in slices {
-        state.set_slice(&slice.name.clone(), Some(slice.into()));
-    }
-    compiler.set_node_addresses(&node_addresses(&kernel));
     let table = &settings.config.table;
-    Ok(Some(Scene {
-        compiled: Compiled::new(compiler, state, &kernel),
-        is_whole: true,
-        unusable: BTreeMap::new(),
-        origin: format!(
-            "from the kernel's tables {table}, now: no agent listens here, so that it shows neither Pods nor what is left out"
-        ),
-        live: None,
-        is_of_kernel: true,
-    }))
+    let origin = format!(
+        "from the kernel's tables {table}, now: no agent listens here, so that it shows neither Pods nor what is left out"
+    );
+    Ok(Some(Scene::of_ruleset(settings, &kernel, origin)))
+}
+
+impl Scene {
+    /// What a ruleset shows, such as that of the kernel.
+    pub fn of_ruleset(settings: &Settings, kernel: &Ruleset, origin: String) -> Self {
+        let mut compiler = Compiler::new(settings.config.clone());
+        let (services, slices) = read_back(kernel, &settings.node_name);
+        let mut state = State::new(Node { name: settings.node_name.clone(), ..Node::default() });
+        for service in services {
+            state.set_service(&service.name.clone(), Some(service.into()));
+        }
+        for slice in slices {
+            state.set_slice(&slice.name.clone(), Some(slice.into()));
+        }
+        compiler.set_node_addresses(&node_addresses(kernel));
+        Self {
+            compiled: Compiled::new(compiler, state, kernel),
+            is_whole: true,
+            unusable: BTreeMap::new(),
+            origin,
+            live: None,
+            is_of_kernel: true,
+        }
+    }
 }
 
 /// What the kernel does with connections to frontends, beside what the state says.
 pub struct Compared {
     kernel: Ruleset,
+    /// Reads elements that rules have added.
+    connection: Kernel,
 }
 
 impl Compared {
-    /// Reads the kernel's tables, if this process may, and if they are those of the agent that was asked.
+    /// Reads the kernel's tables, if this process may, and if the state is theirs, or that of the agent here.
     pub fn read(scene: &Scene) -> Option<Result<Self, KernelError>> {
-        if !scene.live.as_ref()?.is_here {
+        let is_here = scene.live.as_ref().is_some_and(|live| live.is_here);
+        if !is_here && !scene.is_of_kernel {
             return None;
         }
-        match tables(scene) {
+        let read = || {
+            let mut connection = Kernel::open()?;
+            Ok(Self { kernel: tables_of(&mut connection, scene.view().compiler)?, connection })
+        };
+        match read() {
             Err(KernelError::Permission) => None,
-            read => Some(read.map(|kernel| Self { kernel })),
+            read => Some(read),
         }
+    }
+
+    /// What the kernel remembers of the client of this connection, which the kernel's rules would treat so if it were the
+    /// first.
+    pub fn memory(&mut self, table: &str, first: &Outcome) -> Result<Memory, KernelError> {
+        let mut memory = Memory::new();
+        for (family, name, key) in first.written() {
+            let set = self.kernel.tables.get(&family).and_then(|table| table.sets.get(&name));
+            let Some(set) = set else { continue };
+            let found = self.connection.elements(table, family, set, std::slice::from_ref(&key))?;
+            let data = found.get(&key).map(|element| match &element.data {
+                ElementData::Value(value) => Some(value.clone()),
+                _ => None,
+            });
+            if let Some(data) = data {
+                let action = Action::Update { data, timeout_ms: 0 };
+                memory.update(&Update { family, set: name, key, action });
+            }
+        }
+        Ok(memory)
     }
 
     /// The same view of what the kernel holds.

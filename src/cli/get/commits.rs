@@ -30,7 +30,7 @@ pub fn commits(args: &CommitsArgs) -> ExitCode {
 }
 
 fn read(args: &CommitsArgs) -> Result<Value, Error> {
-    let settings = Settings::new(&args.view.options.0)?;
+    let settings = Settings::new(&args.view.source.options.0)?;
     agent::commits(&agent::socket_of(args.view.socket.as_deref(), &settings))
 }
 

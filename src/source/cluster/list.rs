@@ -2,16 +2,11 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::{Cluster, Error, error::RequestError, kind::Watched, labels, request::with_parameters};
 use crate::api::{EndpointSlice, Node, Service, ServiceCidr};
 
 /// Longest list of one kind, in bytes.
 const LONGEST: usize = 1 << 30;
-
-/// How many Nodes are named when the one that is asked for does not exist.
-const SHOWN_NODES: usize = 5;
 
 /// Timeout of an answer, and of each part of a list.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -27,17 +22,25 @@ pub struct Listed {
     pub server: String,
 }
 
+/// A kind of objects to list.
+struct Kind<'a> {
+    path: &'static str,
+    selectors: &'a [(&'a str, &'a str)],
+    is_namespaced: bool,
+    /// What is missing without it, in words; none if nothing can be explained then.
+    without: Option<&'static str>,
+}
+
 impl Cluster {
-    /// Lists Services, their slices, this Node, ServiceCIDRs and Pods, each once. Pods are left out with a warning if
-    /// reading them is not permitted.
+    /// Lists Services, their slices, Nodes, ServiceCIDRs and Pods, each once. The last three are left out with a warning if
+    /// reading them is not permitted; so are the objects of other namespaces than this, if one is given.
     ///
     /// # Errors
     /// The server cannot be reached, or does not permit reading Services or slices.
-    pub fn list(self) -> Result<Listed, Error> {
+    pub fn list(self, namespace: Option<&str>) -> Result<Listed, Error> {
         let Self { runtime, mut connection, url, options, hint: _ } = self;
         connection.timing.response = PATIENCE;
         let server = url.to_string();
-        let refuse = |error: RequestError| Error::List { url: server.clone(), reason: error.to_string() };
         let get = |path: &str, selectors: &[(&str, &str)]| {
             let path = with_parameters(path, selectors);
             runtime.block_on(async {
@@ -50,38 +53,64 @@ impl Cluster {
         };
         let mut listed = Listed { server: server.clone(), ..Listed::default() };
         let (services, slices) = labels(options.proxy_name.as_deref());
-        let this_node = format!("metadata.name={}", options.node_name);
         // From the server's cache, as the agent's first list may be.
         let newest = ("resourceVersion", "0");
-        let needed: [(&str, &[(&str, &str)]); 3] = [
-            (
-                Service::PATH,
-                &[newest, ("labelSelector", &services), ("fieldSelector", "spec.clusterIP!=None")],
+        let all = [newest];
+        let kind = |path, selectors, is_namespaced, without| Kind { path, selectors, is_namespaced, without };
+        let services = [newest, ("labelSelector", &services), ("fieldSelector", "spec.clusterIP!=None")];
+        let slices = [newest, ("labelSelector", &slices)];
+        let kinds = [
+            kind(Service::PATH, &services[..], true, None),
+            kind(EndpointSlice::PATH, &slices, true, None),
+            kind(Node::PATH, &all, false, Some("Nodes, so that their addresses and zones are unknown")),
+            kind(
+                ServiceCidr::PATH,
+                &all,
+                false,
+                Some("ServiceCIDRs, so that the networks of ClusterIPs are unknown"),
             ),
-            (EndpointSlice::PATH, &[newest, ("labelSelector", &slices)]),
-            (Node::PATH, &[newest, ("fieldSelector", &this_node)]),
+            kind(
+                "/api/v1/pods",
+                &all,
+                true,
+                Some("Pods, so that selectors and conditions are not explained"),
+            ),
         ];
-        for (path, selectors) in needed {
-            let text = get(path, selectors).map_err(refuse)?;
-            if path == Node::PATH && has_no_items(&text) {
-                let names = get(path, &[("limit", "500")]).map(|text| names(&text)).unwrap_or_default();
-                listed.warnings.push(no_node(&options.node_name, &names));
+        for Kind { path, selectors, is_namespaced, without } in kinds {
+            let mut text = get(path, selectors);
+            let one = namespace.filter(|name| is_namespaced && is_label(name));
+            if let Some(namespace) = one
+                && text.as_ref().is_err_and(|error| error.reason.is_denied())
+            {
+                text = get(&in_namespace(path, namespace), selectors);
+                if text.is_ok() && path == Service::PATH {
+                    listed.warnings.push(format!(
+                        "without other namespaces than {namespace}, so that it is unknown which frontends they have"
+                    ));
+                }
             }
-            listed.append(&text);
-        }
-        let optional = [
-            (ServiceCidr::PATH, "ServiceCIDRs, so that the networks of ClusterIPs are unknown"),
-            ("/api/v1/pods", "Pods, so that selectors and conditions are not explained"),
-        ];
-        for (path, what) in optional {
-            match get(path, &[newest]) {
-                Ok(text) => listed.append(&text),
-                Err(error) if error.reason.is_denied() && path == ServiceCidr::PATH => {}
-                Err(error) => listed.warnings.push(format!("without {what}: {error}")),
+            match (text, without) {
+                (Ok(text), _) => listed.append(&text),
+                (Err(error), Some(_)) if error.reason.is_denied() && path == ServiceCidr::PATH => {}
+                (Err(error), Some(what)) => listed.warnings.push(format!("without {what}: {error}")),
+                (Err(error), None) => {
+                    return Err(Error::List { url: server, reason: error.to_string() });
+                }
             }
         }
         Ok(listed)
     }
+}
+
+/// Whether a text may be the name of a namespace.
+fn is_label(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// The path of a kind's objects in a namespace.
+fn in_namespace(path: &str, namespace: &str) -> String {
+    let (group, resource) = path.rsplit_once('/').unwrap_or(("", path));
+    format!("{group}/namespaces/{namespace}/{resource}")
 }
 
 impl Listed {
@@ -91,47 +120,17 @@ impl Listed {
     }
 }
 
-/// That there is no such Node, and which there are.
-fn no_node(name: &str, names: &[String]) -> String {
-    let shown = names.iter().take(SHOWN_NODES).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = match names.len().saturating_sub(SHOWN_NODES) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let hint = if names.is_empty() { String::new() } else { format!("; there are {shown}{more} (--node)") };
-    format!("there is no Node {name}{hint}")
-}
-
-fn items(list: &[u8]) -> Vec<Value> {
-    match serde_json::from_slice::<Value>(list) {
-        Ok(Value::Object(mut fields)) => match fields.remove("items") {
-            Some(Value::Array(items)) => items,
-            _ => Vec::new(),
-        },
-        _ => Vec::new(),
-    }
-}
-
-fn has_no_items(list: &[u8]) -> bool {
-    items(list).is_empty()
-}
-
-fn names(list: &[u8]) -> Vec<String> {
-    let name = |item: &Value| item["metadata"]["name"].as_str().map(str::to_owned);
-    items(list).iter().filter_map(name).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn nodes_are_named_where_there_is_none_of_the_name() {
-        let list = br#"{"kind":"NodeList","items":[{"metadata":{"name":"a"}},{"metadata":{"name":"b"}}]}"#;
-        assert_eq!(no_node("x", &names(list)), "there is no Node x; there are a, b (--node)");
-        assert_eq!(no_node("x", &[]), "there is no Node x");
-        let many: Vec<String> = (0..7).map(|number| number.to_string()).collect();
-        assert_eq!(no_node("x", &many), "there is no Node x; there are 0, 1, 2, 3, 4 and 2 more (--node)");
-        assert!(!has_no_items(list) && has_no_items(b"{\"items\":null}") && has_no_items(b"x"));
+    fn a_namespace_has_a_path_of_its_own() {
+        assert_eq!(in_namespace(Service::PATH, "shop"), "/api/v1/namespaces/shop/services");
+        assert_eq!(
+            in_namespace(EndpointSlice::PATH, "shop"),
+            "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"
+        );
+        assert!(is_label("a-1") && !is_label("") && !is_label("a/b") && !is_label("a?b"));
     }
 }

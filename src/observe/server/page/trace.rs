@@ -7,7 +7,7 @@ use std::{
 
 use maud::{Markup, html};
 use portolan_rules::{
-    explanation::trace,
+    explanation::trace::{self, Trace},
     model::{ObjectName, Protocol},
     ruleset::{Family, Ruleset},
 };
@@ -70,13 +70,13 @@ fn answer(question: &Question, snapshot: &Snapshot) -> Markup {
     let no_service = |name: &ObjectName| format!("there is no Service {name}");
     let traced = trace::destination(&view, &question.to, question.protocol, no_service).and_then(|to| {
         let origin = trace::origin(&view, &question.from, Family::of(to.ip()))?;
-        Ok((to, view.send(origin, to, question.protocol.number())))
+        Ok(Trace::new(&view, origin, to, question.protocol))
     });
     match traced {
         Err(message) => html! { p.bad { (message) } },
-        Ok((to, outcome)) => html! {
-            h2 #answer { (trace::answer(&outcome)) }
-            @let steps = trace::ladder(&view, to, question.protocol, &outcome);
+        Ok(traced) => html! {
+            h2 #answer { (traced.answer()) }
+            @let steps = traced.ladder(&view);
             ol { @for step in steps.iter().take(STEPS) { li { (step) } } }
             @if steps.len() > STEPS { p.dim { "and " (steps.len() - STEPS) " more" } }
         },

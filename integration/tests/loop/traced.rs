@@ -1,0 +1,107 @@
+//! What `trace` says of a packet: its exit status, the endpoints, and whether these see the client's address.
+
+use std::net::SocketAddr;
+
+use portolan_integration::Answer;
+use portolan_rules::{
+    compile::Compiler,
+    explanation::{Origin, View, Workloads, trace::Trace},
+    model,
+    plane::PodDetector,
+    ruleset::Ruleset,
+    simulate::{Host, Input, Memory},
+    state::State,
+};
+
+use crate::{cluster::Cluster, probe::Probe};
+
+/// A cluster that can be explained, with the rules that the kernel holds.
+pub struct Explained<'a> {
+    cluster: &'a Cluster,
+    compiler: Compiler,
+    state: State,
+    rules: &'a Ruleset,
+    host: Host,
+    workloads: Workloads,
+}
+
+impl<'a> Explained<'a> {
+    pub fn new(cluster: &'a Cluster, rules: &'a Ruleset) -> Self {
+        let (compiler, state) = cluster.load(&Ruleset::default(), 0);
+        let host = Host { local_addresses: cluster.host.clone() };
+        Self { cluster, compiler, state, rules, host, workloads: Workloads::default() }
+    }
+
+    /// How `trace` contradicts an answer, if it does. Nothing if it cannot be asked for this packet, as it takes a Pod's
+    /// interface to be the one that Pods are known by.
+    pub fn contradiction(
+        &self,
+        probe: &Probe,
+        memory: &Memory,
+        answer: &Answer,
+    ) -> Option<Result<(), String>> {
+        let packet = probe.packet();
+        let view = View {
+            state: &self.state,
+            compiler: &self.compiler,
+            ruleset: self.rules,
+            host: &self.host,
+            workloads: &self.workloads,
+        };
+        let protocol = model::Protocol::from_number(packet.protocol)?;
+        let to = SocketAddr::new(packet.destination, packet.destination_port);
+        let origin = Origin::Address(packet.source);
+        if self.is_from_pod(&view.packet(origin, to, packet.protocol).input)
+            != self.is_from_pod(&packet.input)
+        {
+            return None;
+        }
+        let trace = Trace::remembering(&view, origin, to, protocol, memory);
+        let (said, steps) = (trace.answer(), trace.ladder(&view));
+        let agrees = trace.reaches() == said.starts_with("reaches ")
+            && match answer {
+                Answer::Refused { .. } => said == "refused",
+                Answer::TimedOut => said == "dropped",
+                Answer::Served { server, seen } if trace.reaches() => {
+                    let step = steps.iter().find(|step| is_share_of(step, server));
+                    let masqueraded = step.is_some_and(|step| step.ends_with(", masqueraded"));
+                    let is_said = match said.rsplit("; ").next() {
+                        Some("source kept") => !masqueraded,
+                        Some("source becomes this node") => masqueraded,
+                        Some("source becomes this node for some") => true,
+                        _ => false,
+                    };
+                    let is_first = !said.starts_with("reaches one of ");
+                    let is_named = !is_first || said.starts_with(&format!("reaches {server}; "));
+                    step.is_some() && is_said && is_named && probe.is_source(self.cluster, *seen, masqueraded)
+                }
+                Answer::Served { server, .. } => said.starts_with("left alone") && *server == to.to_string(),
+                _ => false,
+            };
+        Some(if agrees {
+            Ok(())
+        } else {
+            Err(format!("{answer}, but trace says {said}\n{}", steps.join("\n")))
+        })
+    }
+
+    /// Whether the rules take what comes from there to come from a Pod, as far as the interface decides that.
+    fn is_from_pod(&self, input: &Input) -> bool {
+        match (&self.cluster.config.pods, input) {
+            (_, Input::Local) | (PodDetector::None | PodDetector::Networks(_), _) => false,
+            (PodDetector::Interface { name, prefix: true }, Input::Interface(interface)) => {
+                interface.starts_with(&**name)
+            }
+            (PodDetector::Interface { name, prefix: false }, Input::Interface(interface)) => {
+                interface == name
+            }
+        }
+    }
+}
+
+/// Whether a step says that an endpoint has a share.
+fn is_share_of(step: &str, endpoint: &str) -> bool {
+    let rest = step.strip_prefix("endpoint ").and_then(|rest| rest.strip_prefix(endpoint));
+    let share = rest.and_then(|rest| rest.split_once(": ")).map(|(_, share)| share);
+    share.is_some_and(|share| share.starts_with(|letter: char| letter.is_ascii_digit()))
+}

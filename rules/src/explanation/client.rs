@@ -1,0 +1,134 @@
+//! Where connections come from, and what becomes of them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::View;
+use crate::{
+    frontends::FrontendKey,
+    plane::PodDetector,
+    ruleset::Family,
+    simulate::{Input, Memory, Outcome, Packet, simulate},
+};
+
+/// Endpoints that a second connection is tried for: what holds for these holds for all.
+const TRIED: usize = 100;
+
+/// Where a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A Pod on this node, of which no address is known.
+    Pod,
+    /// This node.
+    Node,
+    /// Outside of the cluster.
+    Outside,
+    /// At this address, beyond an interface of this node.
+    Address(IpAddr),
+}
+
+impl View<'_> {
+    /// What becomes of a connection to a frontend.
+    pub fn connect(&self, origin: Origin, key: &FrontendKey) -> Option<Outcome> {
+        let (destination, port) = match *key {
+            FrontendKey::Address(address, _, port) => (address, port),
+            FrontendKey::NodePort(family, _, port) => (self.node_address(family)?, port),
+        };
+        Some(self.send(origin, SocketAddr::new(destination, port), key.protocol().number()))
+    }
+
+    /// What becomes of the first packet of a connection.
+    pub fn send(&self, origin: Origin, to: SocketAddr, protocol: u8) -> Outcome {
+        self.meet(&self.packet(origin, to, protocol), &Memory::default())
+    }
+
+    /// The first packet of a connection.
+    pub fn packet(&self, origin: Origin, to: SocketAddr, protocol: u8) -> Packet {
+        let (source, input) = self.source(origin, Family::of(to.ip()));
+        Packet {
+            source,
+            destination: to.ip(),
+            protocol,
+            source_port: 40_000,
+            destination_port: to.port(),
+            input,
+        }
+    }
+
+    /// What becomes of a packet where these clients are remembered.
+    pub fn meet(&self, packet: &Packet, memory: &Memory) -> Outcome {
+        simulate(self.ruleset, self.host, packet, memory)
+    }
+
+    /// Whether a second connection of a client reaches the endpoint that the first one reached, whichever that is.
+    pub fn keeps_endpoint(&self, packet: &Packet, memory: &Memory, first: &Outcome) -> bool {
+        let tried = first.cases.iter().take(TRIED);
+        !first.written().is_empty()
+            && tried.into_iter().all(|case| {
+                let mut memory = memory.clone();
+                memory.remember(case);
+                self.meet(packet, &memory).only_fate() == Some(case.fate)
+            })
+    }
+
+    /// The first address of this node that answers node ports.
+    pub fn node_address(&self, family: Family) -> Option<IpAddr> {
+        self.compiler.node_port_addresses(family).into_iter().next()
+    }
+
+    /// Where a client's packets come from: address and interface.
+    fn source(&self, origin: Origin, family: Family) -> (IpAddr, Input) {
+        let outside = match family {
+            Family::Ip => Ipv4Addr::new(203, 0, 113, 10).into(),
+            Family::Ip6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10).into(),
+        };
+        let of_family = |address: &&IpAddr| Family::of(**address) == family;
+        let own = || self.host.local_addresses.iter().find(of_family).copied();
+        match origin {
+            Origin::Address(address) => (address, self.input(address)),
+            Origin::Outside => (outside, Input::Interface("eth0".into())),
+            Origin::Node => {
+                let loopback = match family {
+                    Family::Ip => Ipv4Addr::LOCALHOST.into(),
+                    Family::Ip6 => Ipv6Addr::LOCALHOST.into(),
+                };
+                (own().unwrap_or(loopback), Input::Local)
+            }
+            Origin::Pod => match &self.compiler.config().pods {
+                PodDetector::Networks(networks) => {
+                    let network = networks.iter().find(|network| Family::of(network.ip()) == family);
+                    let nth = |network: &ipnetwork::IpNetwork| network.iter().nth(250.min(usable(network)));
+                    (network.and_then(nth).unwrap_or(outside), Input::Interface("veth0".into()))
+                }
+                PodDetector::Interface { name, .. } => (outside, Input::Interface(name.clone())),
+                PodDetector::None => (outside, Input::Interface("veth0".into())),
+            },
+        }
+    }
+
+    /// Where packets with this source come from: what this node sends has one of its addresses, and a Pod on it is
+    /// beyond the interfaces that Pods are known by.
+    fn input(&self, address: IpAddr) -> Input {
+        if self.host.is_local(address) {
+            return Input::Local;
+        }
+        match &self.compiler.config().pods {
+            PodDetector::Interface { name, .. } if self.is_pod_here(address) => {
+                Input::Interface(name.clone())
+            }
+            _ => Input::Interface("eth0".into()),
+        }
+    }
+
+    /// Whether an address is that of a Pod on this node, as far as its Pods or its `podCIDRs` show it.
+    fn is_pod_here(&self, address: IpAddr) -> bool {
+        let node = self.state.node();
+        self.workloads.is_on_node(address, &node.name)
+            || node.pod_cidrs.iter().any(|network| network.contains(address))
+    }
+}
+
+/// The last host's number in a network, of those that are counted.
+fn usable(network: &ipnetwork::IpNetwork) -> usize {
+    let bits = (if network.is_ipv4() { 32 } else { 128 }) - u32::from(network.prefix());
+    if bits >= 8 { 250 } else { (1_usize << bits) - 1 }
+}
