@@ -4,6 +4,7 @@ pub mod arguments;
 mod bundle;
 mod check;
 mod cleanup;
+mod completions;
 mod connectivity_test;
 mod describe;
 mod diff;
@@ -24,11 +25,9 @@ mod wrap;
 
 use std::{io::Write, process::ExitCode};
 
-use clap_complete::generate;
-
-pub use self::usage::usage;
+pub use self::{completions::complete, usage::usage};
 use crate::{
-    cli::arguments::{Command, DescribeCommand, GetCommand, definition},
+    cli::arguments::{Command, DescribeCommand, GetCommand},
     text::one_line,
 };
 
@@ -51,11 +50,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Precheck(args) => precheck::precheck(&args),
         Command::ConnectivityTest(args) => connectivity_test::connectivity_test(&args),
         Command::Cleanup(args) => cleanup::cleanup(&args),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            generate(shell, &mut definition(), "portolan", &mut script);
-            print(&script)
-        }
+        Command::Completions { shell } => completions::script(shell),
         Command::Man { command } => man::man(&command),
         Command::Version { output } => version::version(output),
     }

@@ -9,6 +9,7 @@ use portolan::cli::{
 };
 
 fn main() -> ExitCode {
+    cli::complete();
     match Cli::try_parse_from(normalize(std::env::args_os())) {
         Ok(cli) => cli::run(cli.command),
         Err(error) => cli::usage(&error),

@@ -80,15 +80,50 @@ fn every_flag_says_what_it_means() {
     assert!(help.contains("no effect here: there is no ipvs mode"), "{help}");
 }
 
+/// What bash offers after these words, of which the last is not complete.
+fn offered(words: &[&str]) -> Vec<String> {
+    let binary = portolan_integration::binary().unwrap();
+    let path = std::env::join_paths(
+        std::iter::once(binary.parent().unwrap().to_owned())
+            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    );
+    let script = "source <(portolan completions bash)
+        COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9
+        _clap_complete_portolan portolan \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD - 1]}\"
+        printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let output = std::process::Command::new("bash")
+        .env("PATH", path.unwrap())
+        .args(["-c", script, "bash", "portolan"])
+        .args(words)
+        .output()
+        .unwrap();
+    assert!(output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
 #[test]
-fn completions_know_the_words_of_closed_lists() {
-    let script = portolan(&["completions", "bash"]).stdout;
-    for words in [
-        "ClusterCIDR NodeCIDR BridgeInterface InterfaceNamePrefix",
-        "compgen -W \"text json\"",
-        "compgen -W \"nftables\"",
-        "opts=\"-h --help render diff ",
+fn a_real_bash_completes_commands_flags_and_the_words_of_closed_lists() {
+    for (words, expected) in [
+        (&["rend"][..], &["render"][..]),
+        (&["render", "--cluster-c"], &["--cluster-cidr"]),
+        (&["check", "-o", ""], &["text", "json", "sarif", "github"]),
+        (&["draw", "--output", "s"], &["svg"]),
+        (&["run", "--detect-local-mode", "C"], &["ClusterCIDR"]),
+        (&["man", "desc"], &["describe"]),
+        (&["trace", "n"], &["node"]),
+        (&["describe", "s"], &["service"]),
     ] {
-        assert!(script.contains(words), "{words}");
+        assert_eq!(offered(words), expected, "{words:?}");
+    }
+    // Without an agent there are no names, and no message either.
+    assert_eq!(offered(&["describe", "service", "--socket", "/nonexistent", "x"]), [""]);
+}
+
+#[test]
+fn every_shell_has_a_script() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = portolan(&["completions", shell]);
+        assert_eq!((script.code, &*script.stderr), (Some(0), ""), "{shell}");
+        assert!(script.stdout.contains("PORTOLAN_COMPLETE"), "{shell}: {}", script.stdout);
     }
 }

@@ -1,0 +1,98 @@
+//! Completions: shells ask the binary itself, which knows commands, flags and words, and the agent's Services.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Arg;
+use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate, Shell, env::Shells};
+use portolan_rules::{model::ObjectName, plane::Config};
+
+use super::{arguments::definition, explain::agent};
+use crate::config::settings::socket_path;
+
+/// The variable of the environment by which a shell asks.
+const VARIABLE: &str = "PORTOLAN_COMPLETE";
+
+/// What zsh needs beyond the script: a function that is loaded when it is first asked is to answer that time as well.
+const ZSH: &str = "if [ \"$funcstack[1]\" = _portolan ]; then _clap_dynamic_completer_portolan \"$@\"; fi\n";
+
+/// Answers a shell that asks for completions, and ends the process; otherwise does nothing.
+pub fn complete() {
+    CompleteEnv::with_factory(with_names).var(VARIABLE).bin("portolan").complete();
+}
+
+/// Prints the script that has a shell ask.
+pub fn script(shell: Shell) -> ExitCode {
+    let mut script = Vec::new();
+    let shells = Shells::builtins();
+    let Some(completer) = shells.completer(&shell.to_string()) else { return ExitCode::FAILURE };
+    if let Err(error) =
+        completer.write_registration(VARIABLE, "portolan", "portolan", "portolan", &mut script)
+    {
+        return super::fail(&error);
+    }
+    if shell == Shell::Zsh {
+        script.extend_from_slice(ZSH.as_bytes());
+    }
+    super::print(&script)
+}
+
+/// The definition of the command line, with what completes names.
+fn with_names() -> clap::Command {
+    let names = |argument: Arg| argument.add(ArgValueCandidates::new(services));
+    definition()
+        .mut_subcommand("describe", |describe| {
+            describe.mut_subcommand("service", |service| service.mut_arg("name", names))
+        })
+        .mut_subcommand("get", |get| {
+            get.mut_subcommand("services", |services| services.mut_arg("names", names))
+                .mut_subcommand("endpoints", |endpoints| endpoints.mut_arg("names", names))
+        })
+        .mut_subcommand("draw", |draw| draw.mut_arg("names", names))
+        .mut_subcommand("flows", |flows| flows.mut_arg("service", names))
+        .mut_subcommand("trace", |trace| {
+            trace
+                .mut_arg("from", |from| from.add(ArgValueCandidates::new(origins)))
+                .mut_arg("to", |to| to.add(ArgValueCandidates::new(destinations)))
+        })
+}
+
+fn origins() -> Vec<CompletionCandidate> {
+    ["node", "outside", "pod"].into_iter().map(CompletionCandidate::new).collect()
+}
+
+fn destinations() -> Vec<CompletionCandidate> {
+    let names = known().into_iter();
+    names.map(|name| CompletionCandidate::new(format!("svc/{name}"))).collect()
+}
+
+/// The names of Services: those of the namespace that the line has; else with the namespace, and without it of the
+/// default one.
+fn services() -> Vec<CompletionCandidate> {
+    let namespace = flag(&["-n", "--namespace"]);
+    let of = |name: &ObjectName, namespace: &str| *name.namespace == *namespace;
+    let names = known();
+    let short = names.iter().filter(|name| of(name, namespace.as_deref().unwrap_or("default")));
+    let short = short.map(|name| CompletionCandidate::new(name.name.to_string()));
+    let long =
+        names.iter().filter(|_| namespace.is_none()).map(|name| CompletionCandidate::new(name.to_string()));
+    short.chain(long).collect()
+}
+
+/// The Services of the agent that runs here; none if none answers.
+fn known() -> Vec<ObjectName> {
+    let table = flag(&["--table-name"]).unwrap_or_else(|| Config::default().table.to_string());
+    let socket = flag(&["--socket"]).map_or_else(|| socket_path(&table), PathBuf::from);
+    agent::names(&socket).unwrap_or_default()
+}
+
+/// The value of a flag on the command line that is completed.
+fn flag(names: &[&str]) -> Option<String> {
+    let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
+    words.iter().enumerate().rev().find_map(|(number, word)| {
+        if names.contains(&&**word) {
+            return words.get(number + 1).cloned();
+        }
+        let (name, value) = word.split_once('=')?;
+        names.contains(&name).then(|| value.to_owned())
+    })
+}
