@@ -112,7 +112,7 @@ fn one_namespace_is_compared_alone() {
     let answer = diff(&old, &new, &["-n", "default"]);
     assert!(answer.stdout.contains("3 of 4 Services differ"), "{}", answer.stdout);
     let shop = diff(&new, &new, &["-n", "shop"]);
-    assert_eq!((shop.code, &*shop.stdout), (Some(0), "No difference from the earlier files: 1 Services\n"));
+    assert_eq!((shop.code, &*shop.stdout), (Some(0), "No difference from the earlier files: 1 Service\n"));
     // A name that is not there would read as if everything were gone.
     let missing = diff(&old, &new, &["-n", "shpo"]);
     assert_eq!((missing.code, &*missing.stdout), (Some(2), ""));
