@@ -62,7 +62,7 @@ pub fn trace(args: &TraceArgs) -> ExitCode {
 
 /// Whether the kernel does the same. If it remembers the client, the connection is followed as one of that client.
 fn kernel(scene: &Scene, origin: Origin, trace: &mut Trace) -> String {
-    let mut compared = match Compared::read(scene) {
+    let mut compared = match Compared::read_for(scene, &trace.packet) {
         None => return String::new(),
         Some(Err(error)) => return format!("  the kernel cannot be read: {error}\n"),
         Some(Ok(compared)) => compared,

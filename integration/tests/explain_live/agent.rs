@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
 };
 
-use portolan_integration::{Agent, Family, Pod, Protocol, Slice, eventually};
+use portolan_integration::{Agent, Family, Pod, Protocol, Slice, eventually, numbered};
 use serde_json::Value;
 
 use crate::{
@@ -68,6 +68,33 @@ fn what_the_kernel_does_otherwise_is_named() {
         changing.store(false, std::sync::atomic::Ordering::Relaxed);
         assert!(seen.is_some(), "{:?}", running.run(&["describe", "service", "web"]));
     });
+}
+
+#[test]
+fn the_kernel_is_compared_where_its_sets_are_large() {
+    let running = Running::new(&[]);
+    let many: Vec<Value> = (0..1_500).flat_map(|number| numbered(number, 0..2)).collect();
+    running.scene.manifests.put("many.yaml", &many).unwrap();
+    let trace = || running.run(&["trace", "outside", "svc/default/many-7"]);
+    let same = || trace().stdout.contains("the kernel's tables do the same");
+    assert!(eventually(PATIENCE, same).is_some(), "{:?}", trace());
+    // Sets that were outgrown are replaced by those of the other plane, which have other names.
+    let ruleset = running.nft(&["-t", "list", "table", "ip", "portolan"]);
+    let is_there = |map: &&str| ruleset.contains(&format!("map {map} {{"));
+    let map = ["endpoints", "endpoints-b"].into_iter().find(is_there).expect("a map of endpoints");
+    let changing = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while changing.load(std::sync::atomic::Ordering::Relaxed) {
+                running.nft(&["flush", "map", "ip", "portolan", map]);
+            }
+        });
+        let seen =
+            eventually(PATIENCE, || trace().stdout.contains("but the kernel's tables do otherwise: refused"));
+        changing.store(false, std::sync::atomic::Ordering::Relaxed);
+        assert!(seen.is_some(), "{:?}", trace());
+    });
+    assert!(eventually(PATIENCE, same).is_some(), "{:?}", trace());
 }
 
 #[test]

@@ -145,6 +145,9 @@ impl<'a> Course<'_, 'a> {
                 (Action::Update { data, .. }, None) => Some(data.as_ref()),
             };
         }
+        if found.is_none() {
+            self.missed.insert((name.clone(), key.clone()));
+        }
         Ok(found.map(data))
     }
 }

@@ -158,6 +158,8 @@ pub struct Case {
     /// The rules on the way. Where several ways lead to the same, the first.
     pub steps: Vec<Step>,
     pub(super) certain: bool,
+    /// Sets and keys that no element was found for.
+    pub(super) missed: BTreeSet<(Name, Concat)>,
 }
 
 impl Case {
@@ -170,12 +172,20 @@ impl Case {
     pub(super) fn absorb(&mut self, alike: &Self) {
         self.probability += &alike.probability;
         self.certain &= alike.certain;
+        self.missed.extend(alike.missed.iter().cloned());
     }
 
     /// All that was not looked at.
     pub(super) const fn cut_off(probability: Probability) -> Self {
         let fate = Fate::Unknown(UnknownReason::TooManyChoices);
-        Self { probability, fate, updates: Vec::new(), steps: Vec::new(), certain: false }
+        Self {
+            probability,
+            fate,
+            updates: Vec::new(),
+            steps: Vec::new(),
+            certain: false,
+            missed: BTreeSet::new(),
+        }
     }
 }
 
@@ -208,6 +218,12 @@ impl Outcome {
         let updates = self.cases.iter().flat_map(|case| &case.updates);
         let written = updates.filter(|update| matches!(update.action, Action::Update { .. }));
         written.map(|update| (update.family, update.set.clone(), update.key.clone())).collect()
+    }
+
+    /// The sets of the packet's family and the keys that were looked up in vain, on any way. Where all of these are known, the
+    /// outcome depends on no other element.
+    pub fn missed(&self) -> BTreeSet<&(Name, Concat)> {
+        self.cases.iter().flat_map(|case| &case.missed).collect()
     }
 
     /// The endpoint that the client is remembered with. None if one is chosen anew: then what may be remembered is removed

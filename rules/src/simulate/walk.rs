@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     cmp::Reverse,
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     print,
-    ruleset::{BaseChain, Chain, ChainType, Family, Hook, Name, Rule, Ruleset, Table},
+    ruleset::{BaseChain, Chain, ChainType, Concat, Family, Hook, Name, Rule, Ruleset, Table},
 };
 
 /// `NFT_JUMP_STACK_SIZE`: a packet that would jump deeper is dropped.
@@ -151,6 +151,8 @@ pub(super) struct Course<'m, 'a> {
     pub(super) flow: Flow,
     pub(super) updates: Vec<Update>,
     pub(super) certain: bool,
+    /// Sets and keys that no element was found for.
+    pub(super) missed: BTreeSet<(Name, Concat)>,
     /// The base chain in which the packet is.
     pub(super) base: Option<BaseChain>,
     /// How much of a commit that is under way the packet has seen.
@@ -184,6 +186,7 @@ impl<'m, 'a> Course<'m, 'a> {
             flow,
             updates: Vec::new(),
             certain: true,
+            missed: BTreeSet::new(),
             base: None,
             clock: Clock::default(),
             rules: machine.commit.rules(Clock::default()),
@@ -200,7 +203,7 @@ impl<'m, 'a> Course<'m, 'a> {
     /// What happened, given how it ended.
     pub(super) fn into_case(self, fate: Fate, probability: Probability) -> Case {
         let certain = self.certain && !matches!(fate, Fate::Unknown(_));
-        Case { probability, fate, updates: self.updates, steps: self.steps, certain }
+        Case { probability, fate, updates: self.updates, steps: self.steps, certain, missed: self.missed }
     }
 
     /// The next random number below `modulus`.

@@ -189,7 +189,7 @@ fn a_set_that_is_outgrown_is_made_anew_beside_what_is_in_force() {
 }
 
 #[test]
-fn switching_counters_replaces_two_maps_and_keeps_every_slot() {
+fn switching_counters_replaces_four_maps_and_keeps_every_slot() {
     let name = ObjectName::new("default", "web");
     let mut state = state();
     state.set_service(&name, Some(Arc::new(service(&name, &plain_shape(Some(1))))));
@@ -201,6 +201,7 @@ fn switching_counters_replaces_two_maps_and_keeps_every_slot() {
     };
     let without = compiled(false, &Ruleset::default());
     let with = compiled(true, &without);
+    let counted = ["frontends", "node-ports", "endpoints", "node-endpoints"];
     for (from, to, counter) in [(&without, &with, true), (&with, &compiled(false, &with), false)] {
         let diff = diff(&Config::default().table, from, to);
         assert_eq!(&diff.apply(from).expect("the kernel takes it"), to);
@@ -208,12 +209,12 @@ fn switching_counters_replaces_two_maps_and_keeps_every_slot() {
             for set in table.sets.values() {
                 let before =
                     from.tables.values().find_map(|t| t.sets.get(&set.name).filter(|s| s.key == set.key));
-                assert_eq!(set.counter, counter && ["endpoints", "node-endpoints"].contains(&&*set.name));
+                assert_eq!(set.counter, counter && counted.contains(&&*set.name));
                 assert_eq!(before.map(|before| before.size), Some(set.size));
             }
         }
         let replaced = diff.operations.iter().filter(|(_, op)| matches!(op, Operation::DeleteSet(_)));
-        assert_eq!(replaced.count(), 4, "two in each family");
+        assert_eq!(replaced.count(), 2 * counted.len(), "in each family");
     }
     let elements = |ruleset: &Ruleset| -> Vec<_> {
         let sets = ruleset.tables.values().flat_map(|table| table.sets.values());

@@ -1,6 +1,6 @@
 //! The kernel's tables: what is explained where no agent runs, and what a running agent's state is compared with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portolan_rules::{
     compile::Compiler,
@@ -8,15 +8,15 @@ use portolan_rules::{
     frontends::FrontendKey,
     model::Node,
     restart::{node_addresses, read_back},
-    ruleset::{ElementData, Ruleset},
-    simulate::{Action, Fate, Memory, Outcome, Probability, Update},
+    ruleset::{Chain, Concat, ElementData, Family, Name, Ruleset, Set},
+    simulate::{Action, Fate, Memory, Outcome, Packet, Probability, Update},
     state::State,
 };
 
 use super::{Error, Scene};
 use crate::{
     config::settings::Settings,
-    kernel::nftables::{Error as KernelError, Kernel, Tables},
+    kernel::nftables::{Error as KernelError, Kernel, Tables, Wanted},
 };
 
 /// Reads the tables of this scene.
@@ -73,8 +73,33 @@ impl Scene {
 /// What the kernel does with connections to frontends, beside what the state says.
 pub struct Compared {
     kernel: Ruleset,
-    /// Reads elements that rules have added.
+    /// Large sets whose elements were not read.
+    unread: BTreeSet<(Family, Name)>,
+    /// Reads elements that rules have added, and those of large sets.
     connection: Kernel,
+}
+
+/// Sets with at least so many elements are read where a packet meets them only.
+const LARGE: u32 = 1024;
+
+/// Everything but the elements of large sets, which are noted.
+struct Small<'a> {
+    compiler: &'a Compiler,
+    unread: BTreeSet<(Family, Name)>,
+}
+
+impl Wanted for Small<'_> {
+    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
+        self.compiler.chains(family, names)
+    }
+
+    fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
+        let is_large = !set.flags.interval && !set.flags.dynamic && count.is_some_and(|count| count >= LARGE);
+        if is_large {
+            self.unread.insert((family, set.name.clone()));
+        }
+        !is_large
+    }
 }
 
 impl Compared {
@@ -86,11 +111,60 @@ impl Compared {
         }
         let read = || {
             let mut connection = Kernel::open()?;
-            Ok(Self { kernel: tables_of(&mut connection, scene.view().compiler)?, connection })
+            let kernel = tables_of(&mut connection, scene.view().compiler)?;
+            Ok(Self { kernel, unread: BTreeSet::new(), connection })
         };
         match read() {
             Err(KernelError::Permission) => None,
             read => Some(read),
+        }
+    }
+
+    /// As [`Compared::read`], but of large sets only what this packet may meet, so that it takes no longer with many Services;
+    /// all of it if clients are remembered.
+    pub fn read_for(scene: &Scene, packet: &Packet) -> Option<Result<Self, KernelError>> {
+        if !scene.live.as_ref().is_some_and(|live| live.is_here) {
+            return Self::read(scene);
+        }
+        let read = || {
+            let mut connection = Kernel::open()?;
+            let mut small = Small { compiler: scene.view().compiler, unread: BTreeSet::new() };
+            let kernel = connection.read(scene.table(), &mut small)?;
+            let mut compared = Self { kernel, unread: small.unread, connection };
+            Ok(compared.read_met(scene, packet)?.written().is_empty().then_some(compared))
+        };
+        match read() {
+            Err(KernelError::Permission) => None,
+            Ok(None) => Self::read(scene),
+            Ok(Some(compared)) => Some(Ok(compared)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Reads the elements of large sets that a packet meets, one after the other, and says what becomes of it.
+    fn read_met(&mut self, scene: &Scene, packet: &Packet) -> Result<Outcome, KernelError> {
+        let family = Family::of(packet.destination);
+        let mut asked = BTreeSet::new();
+        loop {
+            let outcome = self.view(&scene.view()).meet(packet, &Memory::new());
+            let is_new = |(set, key): &&(Name, Concat)| {
+                self.unread.contains(&(family, set.clone())) && !asked.contains(&(set.clone(), key.clone()))
+            };
+            let missed: Vec<_> = outcome.missed().into_iter().filter(is_new).cloned().collect();
+            if missed.is_empty() {
+                return Ok(outcome);
+            }
+            for (name, key) in missed {
+                let sets = self.kernel.tables.get_mut(&family).map(|table| &mut table.sets);
+                if let Some(set) = sets.and_then(|sets| sets.get_mut(&name)) {
+                    let key = std::slice::from_ref(&key);
+                    let found = self.connection.elements(scene.table(), family, set, key)?;
+                    for (key, element) in found {
+                        set.elements.insert(key, element);
+                    }
+                }
+                asked.insert((name, key));
+            }
         }
     }
 

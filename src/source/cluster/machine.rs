@@ -23,7 +23,8 @@ const STREAMING_RETRY: Duration = Duration::from_hours(1);
 /// How many requests in a row may follow each other without a delay.
 const MAX_IMMEDIATE: u32 = 3;
 
-/// After so many failures in a row the position is not verified any more: some servers may not be able to.
+/// After so many failures in a row that the server answers with, the position is not verified: some servers may not be able
+/// to.
 const MAX_VERIFICATIONS: u32 = 8;
 
 /// How much earlier than by its timeout a watch may end.
@@ -306,6 +307,10 @@ impl Machine {
             Reason::Expired | Reason::Refused { .. } => self.watch(version, now),
             Reason::NotFound | Reason::Malformed => {
                 self.back_off(error, Request::List(self.list_mode(now)), now)
+            }
+            // This says nothing of the server, which a watch would not reach either.
+            Reason::Unreachable | Reason::Gateway { .. } => {
+                self.back_off(error, Request::Verify(version), now)
             }
             _ if self.failures >= MAX_VERIFICATIONS => self.back_off(error, Request::Watch(version), now),
             _ => self.back_off(error, Request::Verify(version), now),

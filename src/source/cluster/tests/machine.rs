@@ -215,6 +215,18 @@ fn a_position_that_cannot_be_verified_is_watched_from() {
 }
 
 #[test]
+fn a_position_is_verified_however_long_the_server_was_away() {
+    for reason in [Reason::Unreachable, gateway()] {
+        let mut run = Run::listed(1000);
+        for _ in 0..100 {
+            run.step(failed(reason.clone()));
+            assert!(verifies(run.elapse(), 1000), "{:?}", run.action);
+        }
+        assert!(matches!(run.step(Outcome::Verified), Action::Watch { .. }), "{:?}", run.action);
+    }
+}
+
+#[test]
 fn what_another_kind_finds_makes_a_kind_list_anew_whatever_it_does() {
     let newest = Some((ListMode::Streaming, &Freshness::Newest));
     let mut run = Run::listed(1000);
