@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
 };
 
-use portolan_integration::{Agent, Family, Pod, Protocol, Slice, eventually, numbered};
+use portolan_integration::{Agent, Family, Pod, Protocol, Slice, eventually, nft, numbered};
 use serde_json::Value;
 
 use crate::{
@@ -78,15 +78,18 @@ fn the_kernel_is_compared_where_its_sets_are_large() {
     let trace = || running.run(&["trace", "outside", "svc/default/many-7"]);
     let same = || trace().stdout.contains("the kernel's tables do the same");
     assert!(eventually(PATIENCE, same).is_some(), "{:?}", trace());
-    // Sets that were outgrown are replaced by those of the other plane, which have other names.
-    let ruleset = running.nft(&["-t", "list", "table", "ip", "portolan"]);
-    let is_there = |map: &&str| ruleset.contains(&format!("map {map} {{"));
-    let map = ["endpoints", "endpoints-b"].into_iter().find(is_there).expect("a map of endpoints");
     let changing = std::sync::atomic::AtomicBool::new(true);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while changing.load(std::sync::atomic::Ordering::Relaxed) {
-                running.nft(&["flush", "map", "ip", "portolan", map]);
+                // One of them is there: sets that were outgrown are replaced by those of other names.
+                for map in ["endpoints", "endpoints-b"] {
+                    let _ = nft(
+                        running.scene.lab.node_a.namespace(),
+                        &["flush", "map", "ip", "portolan", map],
+                        "",
+                    );
+                }
             }
         });
         let seen =
