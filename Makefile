@@ -85,6 +85,8 @@ bench-cluster: packages ## the agent against an API server: bytes, CPU, memory, 
 bench-peers: packages ## the same Services as kube-proxy has them: packets, load, changes, and a picture
 	mkdir -p integration/figures
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_packets -- --json integration/figures/packets.json
+	$(CARGO) run --release --quiet -p portolan-integration --bin bench_packets -- \
+		--parts --established 0 --rate 0 --json integration/figures/parts.json
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_peers -- \
 		--json integration/figures/scale.json --svg integration/figures/scale.svg
 
