@@ -23,8 +23,7 @@ const STREAMING_RETRY: Duration = Duration::from_hours(1);
 /// How many requests in a row may follow each other without a delay.
 const MAX_IMMEDIATE: u32 = 3;
 
-/// After so many failures in a row that the server answers with, the position is not verified: some servers may not be able
-/// to.
+/// After so many failures in a row the position is no longer verified where the server answers: some may not be able to.
 const MAX_VERIFICATIONS: u32 = 8;
 
 /// How much earlier than by its timeout a watch may end.
@@ -295,26 +294,23 @@ impl Machine {
     }
 
     fn verify_failed(&mut self, version: Version, error: RequestError, now: Now) -> Action {
-        match &error.reason {
+        // A watch would not reach the server either.
+        let is_unreached = matches!(error.reason, Reason::Unreachable | Reason::Gateway { .. });
+        let next = match &error.reason {
             Reason::VersionTooLarge => {
                 self.known = None;
-                self.list_now(error, self.list_mode(now), now)
+                return self.list_now(error, self.list_mode(now), now);
             }
             // The server does not know any more, or cannot; whether its watches go back so far, it will say.
-            Reason::Expired | Reason::Refused { .. } if error.retry_after.is_some() => {
-                self.back_off(error, Request::Watch(version), now)
+            Reason::Expired | Reason::Refused { .. } if error.retry_after.is_none() => {
+                return self.watch(version, now);
             }
-            Reason::Expired | Reason::Refused { .. } => self.watch(version, now),
-            Reason::NotFound | Reason::Malformed => {
-                self.back_off(error, Request::List(self.list_mode(now)), now)
-            }
-            // This says nothing of the server, which a watch would not reach either.
-            Reason::Unreachable | Reason::Gateway { .. } => {
-                self.back_off(error, Request::Verify(version), now)
-            }
-            _ if self.failures >= MAX_VERIFICATIONS => self.back_off(error, Request::Watch(version), now),
-            _ => self.back_off(error, Request::Verify(version), now),
-        }
+            Reason::Expired | Reason::Refused { .. } => Request::Watch(version),
+            Reason::NotFound | Reason::Malformed => Request::List(self.list_mode(now)),
+            _ if !is_unreached && self.failures >= MAX_VERIFICATIONS => Request::Watch(version),
+            _ => Request::Verify(version),
+        };
+        self.back_off(error, next, now)
     }
 
     /// The server's history is not the one that is known: the newest list is believed.
