@@ -27,7 +27,6 @@ mod reconcile;
 mod refusal;
 mod removal;
 mod retirement;
-mod retry;
 mod stale_flows;
 mod sync;
 mod watch;
@@ -43,5 +42,4 @@ pub use self::{
     node::NodeFacts,
     queue::{Receiver, Sender, queue},
     reconcile::reconcile,
-    retry::Retry,
 };

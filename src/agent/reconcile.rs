@@ -9,9 +9,8 @@ use super::{
     event::{Ending, Event},
     memory,
     queue::Receiver,
-    retry::Retry,
 };
-use crate::{kernel::nftables::Tables, observe::report::Cause, source};
+use crate::{kernel::nftables::Tables, observe::report::Cause, retry::Retry, source};
 
 /// Applies changes as they come until it is asked to stop. Nothing is written before all Services and slices are
 /// known.

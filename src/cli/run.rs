@@ -16,7 +16,7 @@ use portolan_rules::{model::Node, ruleset::Family};
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    agent::{Agent, Ending, Event, Retry, SyncError, memory, queue, reconcile},
+    agent::{Agent, Ending, Event, SyncError, memory, queue, reconcile},
     api::Kind,
     cli::{arguments::RunArgs, input},
     config::settings::RunSettings,
@@ -32,6 +32,7 @@ use crate::{
         query::Asker,
         server::{self, ServerError, ServerSettings},
     },
+    retry::Retry,
     source::{
         Change, cluster, host,
         manifest::{self, Completeness, Objects, Source},

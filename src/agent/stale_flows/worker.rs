@@ -19,9 +19,10 @@ use portolan_rules::{
 use tracing::{debug, warn};
 
 use crate::{
-    agent::{event::Event, queue::Sender, retry},
+    agent::{event::Event, queue::Sender},
     kernel::conntrack::{Conntrack, Error},
     observe::report::FlowRemoval,
+    retry,
 };
 
 /// The time between a change of the rules and the search. A packet that came during the change enters its flow a little

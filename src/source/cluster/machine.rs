@@ -12,7 +12,7 @@ use super::{
     error::{Reason, RequestError},
     timing::Timing,
 };
-use crate::jitter::jitter;
+use crate::retry::jitter;
 
 /// A watch that is still open after this time counts as working, even without an event.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);

@@ -13,8 +13,9 @@ use super::{
     error::{Reason, RequestError},
     inspect::list,
     request::Connection,
+    timing::Timing,
 };
-use crate::{jitter::jitter, observe::health::Health};
+use crate::{observe::health::Health, retry::Retry};
 
 /// How often it is looked whether the Services are programmed, until they are.
 const POLL: Duration = Duration::from_millis(200);
@@ -54,7 +55,8 @@ impl StartupTaint {
         while !health.report().is_ready() {
             sleep(POLL).await;
         }
-        let (key, mut logged, mut wait) = (&*self.key, None, connection.timing.first_retry);
+        let Timing { first_retry, last_retry, .. } = connection.timing;
+        let (key, mut logged, mut waits) = (&*self.key, None, Retry::between(first_retry, last_retry));
         loop {
             // The sender is `self`, so that this does not fail.
             let _ = is_there.wait_for(|is_there| *is_there).await;
@@ -64,7 +66,8 @@ impl StartupTaint {
                     if removed {
                         info!(node = &*node, taint = key, "Startup taint removed: Services are programmed");
                     }
-                    (logged, wait) = (None, connection.timing.first_retry);
+                    logged = None;
+                    waits.succeeded();
                     // Until the watch shows the Node without it, or with it again.
                     let _ = is_there.changed().await;
                     continue;
@@ -81,8 +84,7 @@ impl StartupTaint {
                 warn!(node = &*node, taint = key, err = %format_args!("{error}{hint}"), "Startup taint cannot be removed; trying again");
                 logged = Some(error.reason);
             }
-            sleep(error.retry_after.unwrap_or_default().max(jitter(wait, fastrand::f64()))).await;
-            wait = (wait * 2).min(connection.timing.last_retry);
+            sleep(error.retry_after.unwrap_or_default().max(waits.wait())).await;
         }
     }
 
