@@ -3,14 +3,14 @@
 use portolan_rules::{
     compile::{Compiler, Problem},
     model::ObjectName,
-    plane::{PerSet, SetName},
+    plane::PerSet,
     restart::ExpectedKeys,
     ruleset::{Chain, Concat, Element, Family, Name, Ruleset, Set, Table},
     state::State,
 };
 
 use super::elements::{Expected, Found};
-use crate::kernel::nftables::{Error, Tables, Wanted};
+use crate::kernel::nftables::{Error, Small, Tables, Wanted};
 
 /// What the first reading found.
 pub(super) struct First {
@@ -25,7 +25,7 @@ pub(super) struct First {
 /// Reads the kernel for the first time. The compiler has compiled nothing yet.
 pub(super) fn read(kernel: &mut impl Tables, compiler: &Compiler, state: &mut State) -> Result<First, Error> {
     let before = kernel.generation()?.id;
-    let mut small = Small { compiler, unread: Vec::new() };
+    let mut small = Small::new(compiler);
     let present = kernel.read(&compiler.config().table, &mut small)?;
     if small.unread.is_empty() {
         return Ok(First { kernel: present, guess: None, is_held: false });
@@ -67,29 +67,8 @@ pub(super) fn load(
     (confirmed.problems, true)
 }
 
-/// Sets of fewer elements are read before it is known what to expect.
-const LARGE: u32 = 4096;
 /// Elements of large sets that are read, and compared, at a time.
 const AT_ONCE: usize = 1024;
-
-/// Reads all but the large sets, of a kernel that says how many elements these have.
-struct Small<'a> {
-    compiler: &'a Compiler,
-    unread: Vec<(Family, SetName, u32)>,
-}
-
-impl Wanted for Small<'_> {
-    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
-        self.compiler.chains(family, names)
-    }
-
-    fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
-        let name = SetName::from_name(&set.name).filter(|_| !set.flags.interval && !set.flags.dynamic);
-        let large = name.zip(count).filter(|(_, count)| *count >= LARGE);
-        self.unread.extend(large.map(|(set, count)| (family, set, count)));
-        large.is_none()
-    }
-}
 
 impl Small<'_> {
     /// Whether the kernel holds just what was compiled, but for the slots at which endpoints stand: these are taken over.

@@ -30,7 +30,7 @@ pub(crate) mod wire;
 pub use self::{
     batch::{Batch, encode},
     counters::{Count, Counts, read_counts},
-    dump::{Everything, FOREIGN_PRIORITY, Scope, Wanted},
+    dump::{Everything, FOREIGN_PRIORITY, Scope, Small, Wanted},
     error::Error,
     handle::Kernel,
     monitor::{Event, Generation, Monitor, Subscription},

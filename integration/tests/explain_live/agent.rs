@@ -73,7 +73,7 @@ fn what_the_kernel_does_otherwise_is_named() {
 #[test]
 fn the_kernel_is_compared_where_its_sets_are_large() {
     let running = Running::new(&[]);
-    let many: Vec<Value> = (0..1_500).flat_map(|number| numbered(number, 0..2)).collect();
+    let many: Vec<Value> = (0..2_500).flat_map(|number| numbered(number, 0..2)).collect();
     running.scene.manifests.put("many.yaml", &many).unwrap();
     let trace = || running.run(&["trace", "outside", "svc/default/many-7"]);
     let same = || trace().stdout.contains("the kernel's tables do the same");

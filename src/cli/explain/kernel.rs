@@ -7,8 +7,9 @@ use portolan_rules::{
     explanation::{Compiled, Origin, View},
     frontends::FrontendKey,
     model::Node,
+    plane::SetName,
     restart::{node_addresses, read_back},
-    ruleset::{Chain, Concat, ElementData, Family, Name, Ruleset, Set},
+    ruleset::{ElementData, Family, Name, Ruleset},
     simulate::{Action, Fate, Memory, Outcome, Packet, Probability, Update},
     state::State,
 };
@@ -16,7 +17,7 @@ use portolan_rules::{
 use super::{Error, Scene};
 use crate::{
     config::settings::Settings,
-    kernel::nftables::{Error as KernelError, Kernel, Tables, Wanted},
+    kernel::nftables::{Error as KernelError, Kernel, Small, Tables, Wanted},
 };
 
 /// Reads the tables of this scene.
@@ -73,46 +74,40 @@ impl Scene {
 /// What the kernel does with connections to frontends, beside what the state says.
 pub struct Compared {
     kernel: Ruleset,
-    /// Large sets whose elements were not read.
-    unread: BTreeSet<(Family, Name)>,
     /// Reads elements that rules have added, and those of large sets.
     connection: Kernel,
-}
-
-/// Sets with at least so many elements are read where a packet meets them only.
-const LARGE: u32 = 1024;
-
-/// Everything but the elements of large sets, which are noted.
-struct Small<'a> {
-    compiler: &'a Compiler,
-    unread: BTreeSet<(Family, Name)>,
-}
-
-impl Wanted for Small<'_> {
-    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
-        self.compiler.chains(family, names)
-    }
-
-    fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
-        let is_large = !set.flags.interval && !set.flags.dynamic && count.is_some_and(|count| count >= LARGE);
-        if is_large {
-            self.unread.insert((family, set.name.clone()));
-        }
-        !is_large
-    }
 }
 
 impl Compared {
     /// Reads the kernel's tables, if this process may, and if the state is theirs, or that of the agent here.
     pub fn read(scene: &Scene) -> Option<Result<Self, KernelError>> {
+        let mut known = scene.view().compiler;
+        Self::read_as(scene, &mut known)
+    }
+
+    /// The same, but of large sets only what this packet may meet, so that it takes no longer with many Services; all of it if
+    /// clients are remembered.
+    pub fn read_for(scene: &Scene, packet: &Packet) -> Option<Result<Self, KernelError>> {
+        let mut small = Small::new(scene.view().compiler);
+        let mut compared = match Self::read_as(scene, &mut small)? {
+            Ok(compared) => compared,
+            Err(error) => return Some(Err(error)),
+        };
+        match compared.read_met(scene, packet, &small) {
+            Ok(outcome) if !outcome.written().is_empty() => Self::read(scene),
+            Ok(_) => Some(Ok(compared)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn read_as(scene: &Scene, wanted: &mut dyn Wanted) -> Option<Result<Self, KernelError>> {
         let is_here = scene.live.as_ref().is_some_and(|live| live.is_here);
         if !is_here && !scene.is_of_kernel {
             return None;
         }
-        let read = || {
+        let mut read = || {
             let mut connection = Kernel::open()?;
-            let kernel = tables_of(&mut connection, scene.view().compiler)?;
-            Ok(Self { kernel, unread: BTreeSet::new(), connection })
+            Ok(Self { kernel: connection.read(scene.table(), wanted)?, connection })
         };
         match read() {
             Err(KernelError::Permission) => None,
@@ -120,50 +115,33 @@ impl Compared {
         }
     }
 
-    /// As [`Compared::read`], but of large sets only what this packet may meet, so that it takes no longer with many Services;
-    /// all of it if clients are remembered.
-    pub fn read_for(scene: &Scene, packet: &Packet) -> Option<Result<Self, KernelError>> {
-        if !scene.live.as_ref().is_some_and(|live| live.is_here) {
-            return Self::read(scene);
-        }
-        let read = || {
-            let mut connection = Kernel::open()?;
-            let mut small = Small { compiler: scene.view().compiler, unread: BTreeSet::new() };
-            let kernel = connection.read(scene.table(), &mut small)?;
-            let mut compared = Self { kernel, unread: small.unread, connection };
-            Ok(compared.read_met(scene, packet)?.written().is_empty().then_some(compared))
-        };
-        match read() {
-            Err(KernelError::Permission) => None,
-            Ok(None) => Self::read(scene),
-            Ok(Some(compared)) => Some(Ok(compared)),
-            Err(error) => Some(Err(error)),
-        }
-    }
-
-    /// Reads the elements of large sets that a packet meets, one after the other, and says what becomes of it.
-    fn read_met(&mut self, scene: &Scene, packet: &Packet) -> Result<Outcome, KernelError> {
+    /// Reads the elements that a packet meets in sets that were left out, one after the other, and says what becomes of it.
+    fn read_met(
+        &mut self,
+        scene: &Scene,
+        packet: &Packet,
+        small: &Small<'_>,
+    ) -> Result<Outcome, KernelError> {
         let family = Family::of(packet.destination);
+        let is_unread = |set: &Name| {
+            small.unread.iter().any(|(of, name, _)| *of == family && SetName::from_name(set) == Some(*name))
+        };
         let mut asked = BTreeSet::new();
         loop {
             let outcome = self.view(&scene.view()).meet(packet, &Memory::new());
-            let is_new = |(set, key): &&(Name, Concat)| {
-                self.unread.contains(&(family, set.clone())) && !asked.contains(&(set.clone(), key.clone()))
-            };
-            let missed: Vec<_> = outcome.missed().into_iter().filter(is_new).cloned().collect();
+            let unread = outcome.missed().into_iter().filter(|(set, _)| is_unread(set));
+            let missed: Vec<_> = unread.filter(|missed| asked.insert((*missed).clone())).cloned().collect();
             if missed.is_empty() {
                 return Ok(outcome);
             }
             for (name, key) in missed {
                 let sets = self.kernel.tables.get_mut(&family).map(|table| &mut table.sets);
-                if let Some(set) = sets.and_then(|sets| sets.get_mut(&name)) {
-                    let key = std::slice::from_ref(&key);
-                    let found = self.connection.elements(scene.table(), family, set, key)?;
-                    for (key, element) in found {
-                        set.elements.insert(key, element);
-                    }
+                let Some(set) = sets.and_then(|sets| sets.get_mut(&name)) else { continue };
+                let found =
+                    self.connection.elements(scene.table(), family, set, std::slice::from_ref(&key))?;
+                for (key, element) in found {
+                    set.elements.insert(key, element);
                 }
-                asked.insert((name, key));
             }
         }
     }

@@ -11,7 +11,7 @@ use std::{
 use portolan_rules::{
     compile::Compiler,
     plane::{
-        chains,
+        SetName, chains,
         planes::{counterpart, is_swapped, swapped},
     },
     ruleset::{BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Ruleset, Set, Table},
@@ -95,6 +95,34 @@ impl Wanted for &Compiler {
 impl Wanted for &Ruleset {
     fn chains(&mut self, family: Family, _: &[Name]) -> Vec<Chain> {
         self.tables.get(&family).into_iter().flat_map(|table| table.chains.values().cloned()).collect()
+    }
+}
+
+/// All but the elements of large sets of the compiler's, of a kernel that says how many these have; rules as the compiler's
+/// settings make them.
+pub struct Small<'a> {
+    compiler: &'a Compiler,
+    /// The sets that were left out, and how many elements they have.
+    pub unread: Vec<(Family, SetName, u32)>,
+}
+
+impl<'a> Small<'a> {
+    /// Nothing was left out yet.
+    pub const fn new(compiler: &'a Compiler) -> Self {
+        Self { compiler, unread: Vec::new() }
+    }
+}
+
+impl Wanted for Small<'_> {
+    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
+        self.compiler.chains(family, names)
+    }
+
+    fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
+        let name = SetName::from_name(&set.name).filter(|_| !set.flags.interval && !set.flags.dynamic);
+        let large = name.zip(count).filter(|(_, count)| *count >= known::WORTH_IT);
+        self.unread.extend(large.map(|(set, count)| (family, set, count)));
+        large.is_none()
     }
 }
 
