@@ -72,8 +72,10 @@ impl Namespace {
             // Every refusal is heard, however many there are.
             ("net/ipv4/icmp_ratemask", "0"),
             ("net/ipv6/icmp/ratelimit", "0"),
-            // Whoever connects all the time does not run out of ports.
-            ("net/ipv4/tcp_tw_reuse", "1"),
+            // A server that remembers a connection it has closed drops the first packet of a new one from the same
+            // address and port if its timestamp is older, as that of another client that is masqueraded may be.
+            // Nor does a client that connects all the time run out of ports.
+            ("net/ipv4/tcp_max_tw_buckets", "0"),
         ] {
             namespace.sysctl(key, value)?;
         }

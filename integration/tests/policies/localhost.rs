@@ -128,15 +128,20 @@ fn nothing_is_served_from_outside_even_where_sysctls_let_it_in() {
     for namespace in [node.namespace(), pod] {
         namespace.sysctl("net/ipv4/conf/all/route_localnet", "1").unwrap();
     }
-    let gateway = pod.filter("ip", &["-4", "route", "show", "default"], "").unwrap();
-    let gateway = gateway.split_whitespace().skip_while(|word| *word != "via").nth(1).unwrap().to_owned();
-    let device = pod.filter("ip", &["-4", "route", "show", "default"], "").unwrap();
-    let device = device.split_whitespace().skip_while(|word| *word != "dev").nth(1).unwrap().to_owned();
-    let own = scene.shell.address().v4;
-    pod.ip(&format!(
-        "addr del 127.0.0.1/8 dev lo\nroute add 127.0.0.1 via {gateway} dev {device} src {own}\n"
-    ))
-    .unwrap();
+    // For ::1 the kernel lets none in, whatever the sysctls are.
+    for (family, prefix, own) in [
+        ("-4", "127.0.0.1/8", scene.shell.address().v4.into()),
+        ("-6", "::1/128", IpAddr::from(scene.shell.address().v6)),
+    ] {
+        let route = pod.filter("ip", &[family, "route", "show", "default"], "").unwrap();
+        let after = |word| route.split_whitespace().skip_while(|other| *other != word).nth(1).unwrap();
+        let (address, _) = prefix.split_once('/').unwrap();
+        let (gateway, device) = (after("via"), after("dev"));
+        pod.ip(&format!(
+            "addr del {prefix} dev lo\nroute add {address} via {gateway} dev {device} src {own}\n"
+        ))
+        .unwrap();
+    }
     let client = scene.shell.client().within(Duration::from_secs(2));
     // The way is open: a server that does not look is reached.
     let open = node.namespace().enter(|| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 40_404)).unwrap());
@@ -147,9 +152,11 @@ fn nothing_is_served_from_outside_even_where_sysctls_let_it_in() {
     let reached = client.tcp((Ipv4Addr::LOCALHOST, 40_404).into());
     assert!(!matches!(reached, Answer::TimedOut | Answer::Refused { .. }), "{reached}");
     serving.join().unwrap();
-    let answer = client.tcp(localhost(Family::V4, 1));
-    assert_eq!(answer.server(), None, "{answer}");
-    assert_eq!(node.client().tcp(localhost(Family::V4, 1)).server(), Some("web-1"));
+    for family in Family::BOTH {
+        let answer = client.tcp(localhost(family, 1));
+        assert_eq!(answer.server(), None, "{answer}");
+        assert_eq!(node.client().tcp(localhost(family, 1)).server(), Some("web-1"));
+    }
 }
 
 #[test]
