@@ -42,7 +42,7 @@ use proptest::{
 
 use self::{
     cluster::Cluster,
-    probe::{Probe, SILENCE},
+    probe::{PATIENCE, Probe, SILENCE},
     traced::Explained,
     world::{Rules, World},
 };
@@ -142,7 +142,7 @@ fn check(
             silent.push((probe, outcome));
             continue;
         }
-        let answer = probe::send(world, cluster, probe, &outcome);
+        let answer = probe::send(world, cluster, probe, &outcome, PATIENCE);
         let Some(case) = probe.case(cluster, &outcome, &answer) else {
             return Err(Failure::new(probe, &outcome, &answer));
         };
@@ -166,26 +166,14 @@ fn check(
     Ok((kinds, traced))
 }
 
-/// Looks for a smaller cluster with the same failure, and shows it.
+/// Shows the failure, then looks for a smaller cluster with the same.
 fn report(world: &mut World, cluster: &Cluster, failure: &Failure) -> ! {
     let Failure { probe, text } = failure;
+    let packet = probe.packet();
+    println!("{}\n{packet:?}\n{text}\nlooking for a smaller cluster", manifest::manifest(cluster));
     match shrink::shrink(world, cluster, probe) {
-        Some((smallest, text)) => failed(
-            &smallest,
-            &format!(
-                "{:?}
-{text}",
-                probe.packet()
-            ),
-        ),
-        None => failed(
-            cluster,
-            &format!(
-                "{:?}, not with this packet alone
-{text}",
-                probe.packet()
-            ),
-        ),
+        Some((smallest, text)) => failed(&smallest, &format!("{packet:?}\n{text}")),
+        None => failed(cluster, &format!("{packet:?}, not with this packet alone\n{text}")),
     }
 }
 

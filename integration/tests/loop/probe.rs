@@ -102,9 +102,15 @@ const DOUBTS: usize = 10;
 /// Ports may mislead where the address is the sender's own: the kernel also changes the port of a connection that it does
 /// not masquerade, if one that it does has that port at the same endpoint already; and the random port of one that it
 /// does may happen to be the one that it had. Neither happens many times in a row.
-pub fn send(world: &World, cluster: &Cluster, probe: &Probe, outcome: &Outcome) -> Answer {
+pub fn send(
+    world: &World,
+    cluster: &Cluster,
+    probe: &Probe,
+    outcome: &Outcome,
+    patience: Duration,
+) -> Answer {
     let silent = outcome.only_fate() == Some(Fate::Dropped);
-    let limit = if silent { SILENCE } else { PATIENCE };
+    let limit = if silent { SILENCE } else { patience };
     let (mut sent, mut answer) = (probe.clone(), probe.send(limit));
     for _ in 0..DOUBTS {
         let in_doubt = matches!(&answer, Answer::Served { seen, .. } if seen.ip() == probe.source().ip());

@@ -1,5 +1,7 @@
 //! Looks for the smallest cluster in which one packet still meets what it should not.
 
+use std::time::{Duration, Instant};
+
 use portolan_rules::simulate::{Memory, explain};
 
 use crate::{
@@ -10,13 +12,21 @@ use crate::{
 
 /// Where an endpoint is drawn, a failure may take some packets to show.
 const ATTEMPTS: usize = 20;
+/// How long an answer may take here. The failure is known: a cluster that only looks as if it had it costs a
+/// larger report, and a minute for each attempt at a packet that meets silence costs hours.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to look at the most.
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// The smaller cluster and what the packet meets there; none if the failure is not seen again.
 pub fn shrink(world: &mut World, cluster: &Cluster, probe: &Probe) -> Option<(Cluster, String)> {
     let mut text = failure(world, cluster, probe)?;
-    let mut smallest = cluster.clone();
+    let (mut smallest, start) = (cluster.clone(), Instant::now());
     'smaller: loop {
         for candidate in smaller(&smallest) {
+            if start.elapsed() > LIMIT {
+                break;
+            }
             if let Some(still) = failure(world, &candidate, probe) {
                 (smallest, text) = (candidate, still);
                 continue 'smaller;
@@ -81,7 +91,7 @@ fn failure(world: &mut World, cluster: &Cluster, probe: &Probe) -> Option<String
         };
         let probe = world.again(probe);
         let outcome = probe.simulate(cluster, &rules, &Memory::new());
-        let answer = probe::send(world, cluster, &probe, &outcome);
+        let answer = probe::send(world, cluster, &probe, &outcome, PATIENCE);
         if probe.case(cluster, &outcome, &answer).is_none() {
             return Some(format!("{answer}, but the rules say\n{}", explain(&outcome)));
         }

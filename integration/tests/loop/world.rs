@@ -21,7 +21,12 @@ use portolan_rules::{
     simulate::{Input, Packet},
 };
 
-use crate::{cluster::Cluster, places::Place, probe::Probe, strategies::PORTS};
+use crate::{
+    cluster::Cluster,
+    places::Place,
+    probe::Probe,
+    strategies::{CLUSTER_IPS, PORTS},
+};
 
 /// A ruleset that the kernel holds.
 pub type Rules = Ruleset;
@@ -52,7 +57,7 @@ fn sources() -> Vec<Place> {
 }
 
 fn destinations() -> Vec<Place> {
-    let services = (1..=5).flat_map(|n| [Place::ClusterIp(n), Place::External(n)]);
+    let services = (1..=CLUSTER_IPS).flat_map(|n| [Place::ClusterIp(n), Place::External(n)]);
     services.chain(sources()).collect()
 }
 

@@ -6,7 +6,7 @@ use portolan_rules::{
     simulate::{Input, Memory, Packet},
 };
 
-use crate::{cluster::Cluster, places::Place, probe::PATIENCE, world::World};
+use crate::{cluster::Cluster, places::Place, probe::PATIENCE, strategies::CLUSTER_IPS, world::World};
 
 #[test]
 fn everybody_reaches_everything_while_there_are_no_rules() {
@@ -28,7 +28,7 @@ fn everybody_reaches_everything_while_there_are_no_rules() {
         (Place::ThisNode(2), Input::Local),
     ] {
         for to in [
-            Place::ClusterIp(5),
+            Place::ClusterIp(CLUSTER_IPS),
             Place::External(1),
             Place::Pod(1),
             Place::Pod(2),

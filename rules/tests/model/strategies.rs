@@ -18,6 +18,8 @@ use crate::{cluster::Cluster, places::Place};
 
 /// Node ports are among the ports of Services, so that both meet at the node's addresses.
 pub const PORTS: [u16; 4] = [80, 81, 30080, 30081];
+/// Endpoints have, by mistake, ClusterIPs up to this one, of which the last ones are no Service's.
+pub const CLUSTER_IPS: u8 = 6;
 const PORT_NAMES: [&str; 2] = ["", "web"];
 
 pub fn family() -> impl Strategy<Value = Family> {
@@ -119,7 +121,7 @@ pub fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
         4 => (1..=3u8).prop_map(Place::RemotePod),
         1 => (1..=2u8).prop_map(Place::ThisNode),
         1 => Just(Place::OtherNode(1)),
-        1 => (1..=6u8).prop_map(Place::ClusterIp),
+        1 => (1..=CLUSTER_IPS).prop_map(Place::ClusterIp),
     ];
     let conditions = prop_oneof![
         6 => Just((true, true, false)),
