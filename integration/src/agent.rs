@@ -143,17 +143,17 @@ impl Agent {
         node.namespace().output(&binary()?.to_string_lossy(), arguments, "")
     }
 
-    /// The status code of `GET /healthz`; `None` while nobody answers.
+    /// The status code of `GET /healthz`; `None` while there is no answer.
     pub fn healthz(&self) -> Option<u16> {
         self.get(HEALTHZ, "/healthz").map(|response| response.code)
     }
 
-    /// The status code of `GET /readyz`; `None` while nobody answers.
+    /// The status code of `GET /readyz`; `None` while there is no answer.
     pub fn readyz(&self) -> Option<u16> {
         self.get(HEALTHZ, "/readyz").map(|response| response.code)
     }
 
-    /// What one of its servers on its node's loopback answers; `None` while nobody does.
+    /// What one of its servers on its node's loopback answers; `None` while there is no answer.
     pub fn get(&self, port: u16, path: &str) -> Option<Response> {
         http::get(&self.namespace, (Ipv4Addr::LOCALHOST, port).into(), path)
     }

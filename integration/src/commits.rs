@@ -1,6 +1,6 @@
 //! Holds a program up just before and just after each transaction that it sends to `nf_tables`.
 //!
-//! Whoever wants to come between reading and writing would otherwise have to be lucky. Here the kernel stops the
+//! A change between reading and writing would otherwise be a matter of luck. Here the kernel stops the
 //! program for us (`ptrace`), at the system calls of its main thread.
 
 use std::{
@@ -42,7 +42,7 @@ pub enum Moment {
     After,
 }
 
-/// Holds up the commits of a program until it is dropped. Meanwhile nobody else may wait for the program's end.
+/// Holds up the commits of a program until it is dropped. Meanwhile no other thread may wait for the program's end.
 #[derive(Debug)]
 pub struct Commits {
     ended: Arc<AtomicBool>,
@@ -54,14 +54,14 @@ impl Commits {
     pub fn hold_up(pid: u32, attend: impl FnMut(Moment) + Send + 'static) -> Result<Self, LabError> {
         let ended = Arc::new(AtomicBool::new(false));
         let (attached, outcome) = channel();
-        // Whoever attaches is the only thread that may ask.
+        // Only the thread that attaches may send the requests.
         let thread = thread::spawn({
             let ended = ended.clone();
             move || {
                 let tracee = Pid::from_raw(pid.cast_signed());
                 let begun = begin(tracee);
                 let is_attached = begun.is_ok();
-                // Nobody waits for it any more if the test has ended.
+                // The receiver is gone if the test has ended.
                 let _ = attached.send(begun);
                 if is_attached {
                     // What goes wrong is that the program ends.

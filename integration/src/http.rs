@@ -40,17 +40,17 @@ impl Response {
     }
 }
 
-/// Asks for a path; `None` if nobody answers.
+/// Asks for a path; `None` without an answer.
 pub fn get(namespace: &Namespace, target: SocketAddr, path: &str) -> Option<Response> {
     request(namespace, target, "GET", path)
 }
 
-/// Sends a request without a body; `None` if nobody answers.
+/// Sends a request without a body; `None` without an answer.
 pub fn request(namespace: &Namespace, target: SocketAddr, method: &str, path: &str) -> Option<Response> {
     send(namespace, target, method, path, None)
 }
 
-/// Sends a request with a body of JSON; `None` if nobody answers.
+/// Sends a request with a body of JSON; `None` without an answer.
 pub fn send(
     namespace: &Namespace,
     target: SocketAddr,

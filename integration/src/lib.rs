@@ -1,7 +1,7 @@
 //! Network-namespace lab for Portolan: a small cluster on one machine, and the means to question it.
 //!
 //! [`Lab`] joins two nodes, their pods and an outside client by virtual cables, dual stack. Servers in
-//! it say who they are and whom they saw, [`Client`]s report what became of a connection, [`Agent`]
+//! it answer with their name and the client's address, [`Client`]s report what became of a connection, [`Agent`]
 //! runs the real `portolan` binary on a node, and [`Manifests`] are the files it reads. Nothing
 //! outside these namespaces is touched, and they vanish with the process that made them, however it
 //! ends. It needs root.

@@ -233,7 +233,7 @@ impl Slice {
     }
 }
 
-/// The nth of many Services, at 10.97.x.y, and its slice with these endpoints of its own; nobody is there.
+/// The nth of many Services, at 10.97.x.y, and its slice with these endpoints of its own, which no Pod has.
 pub fn numbered(number: u32, endpoints: impl IntoIterator<Item = u8>) -> [Value; 2] {
     let [_, block, high, low] = number.to_be_bytes();
     let name = format!("many-{number}");

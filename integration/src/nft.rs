@@ -1,4 +1,4 @@
-//! nftables as an onlooker: listing and loading with `nft`, and watching who writes.
+//! nftables from outside: listing and loading with `nft`, and the changes that any process makes.
 
 use std::{
     fs::File,
@@ -35,13 +35,13 @@ impl Notifications {
         let output = log.reopen().map_err(LabError::io("open a temporary file"))?;
         let monitor = spawn(namespace, output).map_err(LabError::io("run nft monitor"))?;
         let mut this = Self { namespace: namespace.clone(), monitor, log, start: String::new() };
-        // The monitor does not say when it is ready: it is when it tells of a change made to see that.
+        // The monitor does not say when it is ready: it is once it reports a change that was made for that.
         let mut markers = Vec::new();
         for _ in 0..PATIENCE.as_millis() / 50 {
             markers.push(this.mark()?);
             let told = || markers.iter().find(|marker| this.text().contains(*marker)).cloned();
             if eventually(Duration::from_millis(50), || told().is_some()).is_some() {
-                // It tells of the later ones as well, sooner or later.
+                // It reports the later ones as well, sooner or later.
                 this.start = markers.pop().unwrap_or_default();
                 this.wait_for(&this.start)?;
                 return Ok(this);

@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 
 use crate::{LabError, Namespace, Resource, wire::Wire};
 
-/// Who owns the fields of what is stored.
+/// The owner of the fields of what is stored.
 const MANAGER: &str = "portolan-test";
 
 /// A real API server, reached from a namespace of the lab.

@@ -1,4 +1,4 @@
-//! Services made up for benchmarks: the same for the same number, whoever is measured with them.
+//! Services made up for benchmarks: the same for the same number in every benchmark.
 
 mod objects;
 
@@ -173,7 +173,7 @@ impl Synthetic {
         }
         let service = service_name(n);
         let slice = |(i, addresses): (usize, &[IpAddr])| EndpointSlice {
-            // The API server appends five letters that nobody can foresee.
+            // The API server appends five random letters.
             name: ObjectName::new(service.namespace.clone(), format!("{}-{i:05}", service.name)),
             service: service.name.clone(),
             ports: vec![EndpointPort { name: intern("http"), protocol: Protocol::Tcp, port: ENDPOINT_PORT }],

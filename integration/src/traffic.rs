@@ -1,4 +1,4 @@
-//! Servers that say who they are and whom they saw, and clients that report what they met.
+//! Servers that answer with their name and the address of the client, and clients that report what they met.
 //!
 //! The protocol is one line: a server answers a connection, or a datagram, with its name and the
 //! source it saw, `web-1 10.128.1.2 41234`. A TCP connection stays open after that and echoes lines.

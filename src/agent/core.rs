@@ -123,7 +123,7 @@ pub(super) struct Check {
 }
 
 impl<T: Tables> Agent<T> {
-    /// An agent that knows nothing of the cluster yet.
+    /// An agent that has read nothing of the cluster yet.
     pub fn new(
         settings: Settings,
         kernel: T,

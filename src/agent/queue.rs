@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(health.report().waiting, None, "there may be nothing to do");
         sender.send(ADDRESSES).unwrap();
         assert!(health.report().waiting.is_some());
-        // A reconcile that ends meanwhile knows nothing of it.
+        // A reconcile that ends meanwhile has not read it.
         health.synced();
         assert!(health.report().waiting.is_some());
         receiver.take();

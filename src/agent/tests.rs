@@ -374,7 +374,7 @@ fn a_bad_service_is_tried_again_when_it_changes_and_once_in_a_while() {
 }
 
 #[test]
-fn nobody_is_blamed_for_what_is_nobodys_fault() {
+fn no_service_is_quarantined_for_an_error_that_none_of_them_caused() {
     for errno in [Errno::NOMEM, Errno::INVAL] {
         let mut world = World::new(10);
         world.fake().broken = Some(errno);

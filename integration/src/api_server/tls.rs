@@ -108,7 +108,7 @@ fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
     CertifiedIssuer::self_signed(params, KeyPair::generate()?)
 }
 
-/// Connections that have TLS already: a client that is slow about it keeps nobody waiting.
+/// Connections that have TLS already: a client that is slow about it does not hold up others.
 pub(super) struct TlsListener(mpsc::Receiver<TlsStream<Counted>>);
 
 impl TlsListener {
@@ -120,7 +120,7 @@ impl TlsListener {
             loop {
                 let accepted = tokio::select! {
                     accepted = listener.accept() => accepted,
-                    // Nobody takes more connections.
+                    // The receiver of the connections is gone.
                     () = ready.closed() => return,
                 };
                 let Ok((stream, _)) = accepted else {

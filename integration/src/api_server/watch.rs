@@ -153,7 +153,7 @@ impl Watch {
         }
     }
 
-    /// Makes ready what there is to tell.
+    /// Makes the events ready that there are.
     fn collect(&mut self) {
         let store = self.shared.store();
         let Ok(changes) = store.since(self.position) else {

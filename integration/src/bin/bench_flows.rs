@@ -48,7 +48,7 @@ fn measure() -> Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::new(10, 0, 0, 1), 0))?;
     for n in 0..FLOWS {
         let [_, a, b, c] = n.to_be_bytes();
-        // Nobody listens there, which the socket hears of now and then.
+        // No process listens there, which the kernel reports to the socket now and then.
         let _ = socket.send_to(b"?", (Ipv4Addr::new(127, 1 + a, b, c), 9));
     }
     let count = || -> Result<u32> {

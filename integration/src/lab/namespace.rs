@@ -121,7 +121,7 @@ impl Namespace {
 
     /// How many packets connection tracking has dropped here since another connection took their tuple at the same moment:
     /// `insert_failed` of `/proc/net/stat/nf_conntrack`. Two connections that are masqueraded on two cores at once may be
-    /// given one port, whoever writes the rules; the kernel lets one of them through, and a client sends the other again.
+    /// given one port, with any ruleset; the kernel lets one of them through, and a client sends the other again.
     pub fn clashes(&self) -> Result<u64, LabError> {
         let text = self.filter("cat", &["/proc/net/stat/nf_conntrack"], "")?;
         let mut lines = text.lines();

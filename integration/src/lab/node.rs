@@ -57,7 +57,7 @@ impl Node {
         Dual::new([192, 0, 2, host], [0x2001, 0xdb8, 1, 0, 0, 0, 0, hexadecimal(host)])
     }
 
-    /// Its address on the inside network, which joins the nodes and nobody else.
+    /// Its address on the inside network, which joins only the nodes.
     pub fn inside(&self) -> Dual {
         let host = 10 + self.number;
         Dual::new([172, 16, 0, host], [0xfd00, 0x172, 0x16, 0, 0, 0, 0, hexadecimal(host)])

@@ -26,7 +26,7 @@ impl Connection {
         Ok(Self { reader, answer: Answer::parse(&greeting) })
     }
 
-    /// The server's greeting: who it is and whom it saw.
+    /// The server's greeting: its name, and the client's address as it saw it.
     pub fn answer(&self) -> &Answer {
         &self.answer
     }

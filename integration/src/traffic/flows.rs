@@ -245,7 +245,7 @@ struct Sender {
 
 impl Sender {
     fn run(mut self, stopped: &AtomicBool) -> io::Result<()> {
-        // Whoever waits for a burst to begin, and what happens in it, goes before.
+        // What waits for a burst to begin, and what happens in it, has priority.
         let thread = nix::unistd::gettid().to_string();
         let reniced = Command::new("renice").args(["-n", "10", "-p", &thread]).output()?;
         if !reniced.status.success() {

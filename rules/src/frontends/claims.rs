@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_service_wins_whoever_comes_first() {
+    fn the_older_service_wins_in_whatever_order_they_come() {
         let (old, young) = (rank(1, "z"), rank(2, "a"));
         let mut claims = Claims::default();
         assert_eq!(claims.claim(KEY, &young), Claim::Granted);

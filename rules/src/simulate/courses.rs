@@ -30,7 +30,7 @@ pub(super) const LIMITS: Limits =
 
 /// Says what becomes of `packet` at a node with these rules.
 ///
-/// Elements of dynamic sets are read from `memory`, which is not changed: each [`Case`] tells what it
+/// Elements of dynamic sets are read from `memory`, which is not changed: each [`Case`] says what it
 /// would add, and [`Memory::remember`] adds that of the case that is to be pursued.
 ///
 /// It ends for every ruleset, also one that the kernel would refuse; what has no meaning or takes too

@@ -54,7 +54,7 @@ pub(super) const LONGEST_OBJECT: usize = 4 << 20;
 const JSON: &str = "application/json";
 const PROTOBUF_OR_JSON: &str = "application/vnd.kubernetes.protobuf,application/json";
 
-/// The encoding in which an API server sends lists of more than 128 KiB to those who take it.
+/// The encoding in which an API server sends lists of more than 128 KiB to clients that accept it.
 const GZIP: &str = "gzip";
 
 /// The `User-Agent`, which the server's audit log shows.

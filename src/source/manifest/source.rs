@@ -32,15 +32,15 @@ const STDIN: &str = "-";
 /// How to allow empty input.
 const HINT: &str = "if that is intended, use --allow-empty";
 
-/// What to do with an URL.
-const URL: &str = "is an URL, and Portolan fetches none; pipe it in (curl -fsSL URL | portolan … -f -)";
+/// What to do with a URL.
+const URL: &str = "is a URL, and Portolan fetches none; pipe it in (curl -fsSL URL | portolan … -f -)";
 
 /// Whether a path may be a pattern of names.
 pub fn is_pattern(path: &str) -> bool {
     path.contains(['*', '?', '['])
 }
 
-/// Whether a path is an URL rather than a file.
+/// Whether a path is a URL rather than a file.
 fn is_url(path: &Path) -> bool {
     path.to_str().is_some_and(|text| ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme)))
 }

@@ -183,7 +183,7 @@ impl Arena {
         Ok(Took { whole: started.elapsed(), kernel: commit.kernel })
     }
 
-    /// The last slice of each family of Service `n`, with a change: these are what an event about one pod tells.
+    /// The last slice of each family of Service `n`, with a change: these are what an event about one pod contains.
     pub fn changed(&self, n: u32, change: impl Fn(&mut EndpointSlice)) -> Vec<EndpointSlice> {
         let mut slices = self.last_slices(n);
         slices.iter_mut().for_each(change);

@@ -42,7 +42,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     Ok(vec![Figure::new("kernel-memory", median / elements as f64).with(elements.to_string())])
 }
 
-/// Bytes that the kernel has given to whoever asks for them by size: where elements and tables of hashes are.
+/// Bytes that the kernel has allocated by size: where elements and tables of hashes are.
 fn used() -> Result<f64> {
     let mut bytes = 0.0;
     for line in fs::read_to_string("/proc/slabinfo")?.lines().filter(|line| line.starts_with("kmalloc")) {

@@ -77,7 +77,7 @@ impl Arena {
         Ok(setns(&self.client, CloneFlags::CLONE_NEWNET)?)
     }
 
-    /// Connects from the namespace of the calling thread, and tells how long that took. Both ends are closed when this returns, with a reset, so that nothing lingers.
+    /// Connects from the namespace of the calling thread, and returns how long that took. Both ends are closed when this returns, with a reset, so that nothing lingers.
     pub fn connect(&self, target: &SockAddr) -> Result<Duration> {
         let socket = client()?;
         let start = Instant::now();

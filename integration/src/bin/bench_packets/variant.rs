@@ -150,7 +150,7 @@ impl Variant {
     }
 }
 
-/// Settings as kube-proxy's `clusterCIDR`, so that both tell pods from the rest in the same way.
+/// Settings as kube-proxy's `clusterCIDR`, so that both recognise pods in the same way.
 fn config() -> Result<Config> {
     let pods = ipnetwork::IpNetwork::new(arena::PODS.0.into(), arena::PODS.1)?;
     Ok(Config { pods: PodDetector::Networks(vec![pods]), ..Config::default() })

@@ -58,7 +58,7 @@ fn service_ip(stage: &Stage) -> Result<std::net::SocketAddr, DemoError> {
     Ok(address)
 }
 
-/// An arrow from nginx to what it asks, and on to who answers, if anybody does.
+/// An arrow from nginx to what it asks, and on to the Pod that answers, if one does.
 fn one_try(stage: &mut Stage, caption: &str, asked: &[&str], answer: &Answer) {
     let end = match answer {
         Answer::Served { server, .. } => Picture::targets(&[format!("{server} answers")]),

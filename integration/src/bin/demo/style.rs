@@ -1,4 +1,4 @@
-//! Colours, when the terminal has them and nobody asked for none (`NO_COLOR`).
+//! Colours, when the terminal has them and `NO_COLOR` does not forbid them.
 
 use std::io::IsTerminal;
 

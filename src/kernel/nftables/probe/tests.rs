@@ -179,7 +179,7 @@ fn the_list_of_features_has_what_is_there() {
     );
 }
 
-/// Whoever adds an expression to the rules adds it to the probe: what the rules are made of and the probe is not is
+/// An expression that is added to the rules has to be added to the probe: what the rules are made of and the probe is not is
 /// part of `nf_tables` itself.
 #[test]
 fn every_expression_of_the_rules_is_tried() {
