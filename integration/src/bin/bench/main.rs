@@ -11,6 +11,7 @@ mod churn;
 mod cold;
 mod figure;
 mod kernel_memory;
+mod live;
 mod manifests;
 mod memory;
 mod neighbour;
@@ -72,6 +73,7 @@ enum Group {
     KernelMemory,
     Variants,
     Worst,
+    Live,
 }
 
 impl Group {
@@ -91,6 +93,7 @@ impl Group {
             // The same for any more Services.
             Self::Worst if services > 10_000 => Ok(Vec::new()),
             Self::Worst => worst::measure(services),
+            Self::Live => live::measure(services),
         }
     }
 }

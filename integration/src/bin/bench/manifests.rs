@@ -59,31 +59,39 @@ fn once(services: u32, manifests: &Path, row: &str) -> Result<Figure> {
 /// The resident memory of `run` once the kernel is equal to the manifests.
 fn watching(manifests: &Path) -> Result<f64> {
     let namespace = Namespace::new("bench")?;
-    let log = tempfile::NamedTempFile::new()?;
-    let mut agent = Running(spawn(&namespace, manifests, log.reopen()?)?);
-    let mut ended = None;
-    let synced = eventually(LIMIT, || {
-        std::thread::sleep(Duration::from_millis(20));
-        ended = agent.0.try_wait().ok().flatten();
-        ended.is_some() || fs::read_to_string(log.path()).is_ok_and(|log| log.contains("In sync:"))
-    });
-    if ended.is_some() || synced.is_none() {
-        let log = fs::read_to_string(log.path())?;
-        return Err(format!("portolan run did not come to run: {log}").into());
-    }
+    let agent = Running::start(&namespace, manifests, &[])?;
     resident(&agent.0.id().to_string())
 }
 
-fn spawn(namespace: &Namespace, manifests: &Path, log: File) -> Result<Child> {
+fn spawn(namespace: &Namespace, manifests: &Path, arguments: &[&str], log: File) -> Result<Child> {
     // setpriv, which becomes the agent, ends it with this process.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(binary()?).args(["run", "--hostname-override", NODE, "-f"]);
-    command.arg(manifests).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.arg(manifests).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     Ok(namespace.enter(move || command.spawn())?)
 }
 
-/// A process that ends when this does.
-struct Running(Child);
+/// An agent, which ends when this does.
+pub struct Running(Child);
+
+impl Running {
+    /// Starts it with these arguments, and waits until the kernel is equal to the manifests.
+    pub fn start(namespace: &Namespace, manifests: &Path, arguments: &[&str]) -> Result<Self> {
+        let log = tempfile::NamedTempFile::new()?;
+        let mut agent = Self(spawn(namespace, manifests, arguments, log.reopen()?)?);
+        let mut ended = None;
+        let synced = eventually(LIMIT, || {
+            std::thread::sleep(Duration::from_millis(20));
+            ended = agent.0.try_wait().ok().flatten();
+            ended.is_some() || fs::read_to_string(log.path()).is_ok_and(|log| log.contains("In sync:"))
+        });
+        if ended.is_some() || synced.is_none() {
+            let log = fs::read_to_string(log.path())?;
+            return Err(format!("portolan run did not come to run: {log}").into());
+        }
+        Ok(agent)
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {

@@ -78,6 +78,11 @@ const fn sixty_microseconds(key: &'static str, what: &'static str) -> Row {
     row(key, what, Unit::Time, everywhere(6e-5))
 }
 
+/// A command that asks the agent, up to 10,000 Services.
+const fn live(key: &'static str, what: &'static str, target: f64) -> Row {
+    row(key, what, Unit::Time, [Some(target), Some(target), None])
+}
+
 const fn one_and_a_half(key: &'static str, what: &'static str) -> Row {
     row(key, what, Unit::Ratio, everywhere(1.5))
 }
@@ -190,4 +195,17 @@ pub const ROWS: &[Row] = &[
         Unit::Time,
         NO_TARGET,
     ),
+    live("live-get-name", "`get services NAME` of a running agent: start → printed and ended (printed)", 0.1),
+    live("live-get", "`get services -A`", 0.1),
+    live("live-endpoints", "`get endpoints -A`", 0.1),
+    live("live-json", "`get services -A -o json`", 0.1),
+    live("live-describe", "`describe service NAME`", 0.1),
+    live("live-trace", "`trace outside svc/NAME`", 0.1),
+    live("live-check", "`check`", 0.1),
+    live("live-draw", "`draw NAME -o svg`", 0.1),
+    live("live-bundle", "`support-bundle`", 0.1),
+    live("live-page", "the slowest page of the agent (the longest)", 0.1),
+    live("live-flows", "`flows`, with 100,000 tracked connections", 0.5),
+    live("live-flows-count", "`flows --count`, likewise", 0.5),
+    live("live-flows-name", "`flows NAME`, likewise", 0.5),
 ];
