@@ -15,6 +15,7 @@ mod get;
 mod input;
 mod man;
 mod oneshot;
+mod output;
 mod precheck;
 mod run;
 mod top;
@@ -23,13 +24,10 @@ mod usage;
 mod version;
 mod wrap;
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 pub use self::{completions::complete, usage::usage};
-use crate::{
-    cli::arguments::{Command, DescribeCommand, GetCommand},
-    text::one_line,
-};
+use crate::cli::arguments::{Command, DescribeCommand, GetCommand};
 
 /// Runs a subcommand.
 pub fn run(command: Command) -> ExitCode {
@@ -54,19 +52,4 @@ pub fn run(command: Command) -> ExitCode {
         Command::Man { command } => man::man(&command),
         Command::Version { output } => version::version(output),
     }
-}
-
-/// Writes to standard output; a reader that has closed it is not an error.
-fn print(text: &[u8]) -> ExitCode {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => fail(&error),
-        _ => ExitCode::SUCCESS,
-    }
-}
-
-/// Prints an error in one line; a quoted name of a file may have several.
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("portolan: {}", one_line(error.to_string()));
-    ExitCode::FAILURE
 }

@@ -13,3 +13,4 @@ pub mod query;
 pub mod report;
 pub mod server;
 pub mod state_text;
+pub mod state_values;

@@ -18,7 +18,7 @@ use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 
 pub use self::{
     client::Origin,
-    compiled::Compiled,
+    compiled::{Compiled, Rules},
     finding::Finding,
     reason::{Reason, Severity},
     stand_ins::StandIns,
@@ -43,7 +43,7 @@ pub struct View<'a> {
     /// What compiled it.
     pub compiler: &'a Compiler,
     /// What it compiled to, or what the kernel holds.
-    pub ruleset: &'a Ruleset,
+    pub rules: &'a Rules,
     /// The node's addresses.
     pub host: &'a Host,
     /// The Pods behind the Services.
@@ -120,12 +120,22 @@ impl ExplainedEndpoint {
     }
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    /// What the compiler compiled to, or what the kernel holds.
+    pub fn ruleset(&self) -> &'a Ruleset {
+        self.rules.of(self.compiler)
+    }
+
     /// All Services, in order of their names.
     pub fn services(&self) -> Vec<ExplainedService> {
+        self.each_service().collect()
+    }
+
+    /// The same, each explained when it is asked for.
+    pub fn each_service(&self) -> impl Iterator<Item = ExplainedService> {
         let mut names: Vec<&ObjectName> = self.state.entries().map(|(name, _)| name).collect();
         names.sort();
-        names.into_iter().filter_map(|name| self.service(name)).collect()
+        names.into_iter().filter_map(|name| self.service(name))
     }
 
     /// One Service.

@@ -1,6 +1,6 @@
 //! Answers what the agent holds.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, iter, net::IpAddr, sync::Arc};
 
 use portolan_rules::{
     frontends::frontends_of,
@@ -24,17 +24,15 @@ impl<T: Tables> Agent<T> {
 
     /// What it holds of these Services.
     fn snapshot(&self, wanted: &Wanted) -> Snapshot {
-        let mut names: BTreeSet<&ObjectName> = self
-            .state
-            .entries()
-            .filter(|(name, entry)| is_wanted(wanted, name, entry))
-            .map(|(n, _)| n)
-            .collect();
-        if *wanted != Wanted::All {
-            let others: Vec<&ObjectName> = names.iter().flat_map(|name| self.others(name)).collect();
-            names.extend(others);
-        }
-        let entries = || names.iter().filter_map(|name| self.state.entry(name));
+        let found = self.state.entries().filter(|(name, entry)| is_wanted(wanted, name, entry));
+        let entries: Vec<&ServiceState> = if *wanted == Wanted::All {
+            found.map(|(_, entry)| entry).collect()
+        } else {
+            let with_others = found.flat_map(|(name, _)| iter::once(name).chain(self.others(name)));
+            let names: BTreeSet<&ObjectName> = with_others.collect();
+            names.into_iter().filter_map(|name| self.state.entry(name)).collect()
+        };
+        let entries = || entries.iter();
         let node_port_addresses =
             Family::ALL.into_iter().flat_map(|family| self.compiler.node_port_addresses(family));
         let node = self.state.node();

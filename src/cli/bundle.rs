@@ -27,7 +27,7 @@ use super::{
 use crate::{
     config::settings::Settings,
     kernel::{
-        conntrack::{Bounds, Conntrack},
+        conntrack::{self, Bounds},
         nftables::Kernel,
     },
 };
@@ -73,7 +73,7 @@ pub fn bundle(args: &BundleArgs) -> ExitCode {
     let settings = match Settings::new(&args.view.source.options.0) {
         Ok(settings) => settings,
         Err(error) => {
-            super::fail(&error);
+            super::output::fail(&error);
             return explain::error();
         }
     };
@@ -87,7 +87,7 @@ pub fn bundle(args: &BundleArgs) -> ExitCode {
         eprintln!("portolan: {}: {error}", path.display());
         return explain::error();
     }
-    super::print(format!("{}\n{contents}", path.display()).as_bytes())
+    super::output::print(format!("{}\n{contents}", path.display()).as_bytes())
 }
 
 /// What is in it, for people.
@@ -167,13 +167,15 @@ fn sysctls() -> String {
 }
 
 fn findings(scene: &Scene) -> String {
-    let services = scene.view().services();
+    let view = scene.view();
+    let mut services = 0;
     let line = |finding: &Finding| {
         let Finding { severity, reason, service, subject } = finding;
         format!("{} Service {service} {subject}: {reason} [{}]\n", severity.name(), reason.code())
     };
-    let lines: String = services.iter().flat_map(|service| &service.findings).map(line).collect();
-    format!("{}, {}\n{lines}", count(services.len(), "Service", "Services"), scene.origin)
+    let all = view.each_service().inspect(|_| services += 1).flat_map(|service| service.findings);
+    let lines: String = all.map(|finding| line(&finding)).collect();
+    format!("{}, {}\n{lines}", count(services, "Service", "Services"), scene.origin)
 }
 
 /// What would change, a line an operation.
@@ -187,7 +189,7 @@ fn difference(scene: &Scene, tables: &Ruleset) -> Result<String, String> {
 
 fn flows() -> Result<String, crate::kernel::conntrack::Error> {
     let mut counts = BTreeMap::new();
-    for flow in Conntrack::open()?.list(&[], Bounds::NONE)?.flows {
+    for flow in conntrack::list(&[], Bounds::NONE)?.flows {
         *counts.entry((flow.protocol, flow.frontend, flow.endpoint)).or_insert(0_u64) += 1;
     }
     let mut text = String::new();

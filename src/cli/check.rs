@@ -31,13 +31,14 @@ pub fn check(args: &CheckArgs) -> ExitCode {
     let is_known = |finding: &Finding| {
         baseline.contains(&(finding.reason.code().to_owned(), finding.service.to_string()))
     };
-    let services = scene.view().services();
-    let findings: Vec<&Finding> =
-        services.iter().flat_map(|service| &service.findings).filter(|finding| !is_known(finding)).collect();
+    let mut services = 0;
+    let view = scene.view();
+    let all = view.each_service().inspect(|_| services += 1).flat_map(|service| service.findings);
+    let findings: Vec<Finding> = all.filter(|finding| !is_known(finding)).collect();
     let text = match args.output {
-        CheckOutput::Text => text(&findings, services.len(), &scene.origin),
+        CheckOutput::Text => text(&findings, services, &scene.origin),
         CheckOutput::Json => {
-            format!("{:#}\n", Value::from(findings.iter().map(|f| value(f)).collect::<Vec<_>>()))
+            format!("{:#}\n", Value::from(findings.iter().map(value).collect::<Vec<_>>()))
         }
         CheckOutput::Sarif => format!("{:#}\n", sarif(&findings)),
         CheckOutput::Github => github(&findings),
@@ -46,7 +47,7 @@ pub fn check(args: &CheckArgs) -> ExitCode {
         FailOn::Error => Severity::Error,
         FailOn::Warning => Severity::Warning,
     };
-    match super::print(text.as_bytes()) {
+    match super::output::print(text.as_bytes()) {
         ExitCode::SUCCESS if !scene.is_whole => explain::error(),
         ExitCode::SUCCESS if findings.iter().any(|finding| finding.severity >= least) => ExitCode::from(1),
         ExitCode::SUCCESS => ExitCode::SUCCESS,
@@ -83,7 +84,7 @@ fn subject(finding: &Finding) -> String {
     }
 }
 
-fn text(findings: &[&Finding], services: usize, origin: &str) -> String {
+fn text(findings: &[Finding], services: usize, origin: &str) -> String {
     let mut text = String::new();
     for finding in findings {
         let reason = &finding.reason;
@@ -117,7 +118,7 @@ fn value(finding: &Finding) -> Value {
     })
 }
 
-fn sarif(findings: &[&Finding]) -> Value {
+fn sarif(findings: &[Finding]) -> Value {
     let level = |severity| match severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
@@ -149,7 +150,7 @@ fn sarif(findings: &[&Finding]) -> Value {
     })
 }
 
-fn github(findings: &[&Finding]) -> String {
+fn github(findings: &[Finding]) -> String {
     let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let mut text = String::new();
     for finding in findings {

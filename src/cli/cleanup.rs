@@ -14,8 +14,8 @@ use crate::{
 pub fn cleanup(args: &CleanupArgs) -> ExitCode {
     let table = if args.kube_proxy { Ok(Name::from(KUBE_PROXY_TABLE)) } else { table_name(&args.table_name) };
     match table {
-        Ok(table) => remove(&table).map_or_else(|error| super::fail(&error), |()| ExitCode::SUCCESS),
-        Err(error) => super::fail(&error),
+        Ok(table) => remove(&table).map_or_else(|error| super::output::fail(&error), |()| ExitCode::SUCCESS),
+        Err(error) => super::output::fail(&error),
     }
 }
 

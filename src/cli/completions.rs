@@ -28,12 +28,12 @@ pub fn script(shell: Shell) -> ExitCode {
     if let Err(error) =
         completer.write_registration(VARIABLE, "portolan", "portolan", "portolan", &mut script)
     {
-        return super::fail(&error);
+        return super::output::fail(&error);
     }
     if shell == Shell::Zsh {
         script.extend_from_slice(ZSH.as_bytes());
     }
-    super::print(&script)
+    super::output::print(&script)
 }
 
 /// The definition of the command line, with what completes names.

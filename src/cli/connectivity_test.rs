@@ -1,4 +1,4 @@
-//! `connectivity-test`: connects to each frontend of a Service from Pods, nodes and here, and reports who answered.
+//! `connectivity-test`: connects to each frontend of a Service from Pods, nodes and here, and reports which Pod answered.
 
 mod created;
 mod probe;
@@ -24,7 +24,8 @@ use serde_json::{Value, json};
 
 use super::{
     arguments::{ConnectivityTestArgs, ConnectivityTestOutput},
-    explain::{self, Scene, cluster, kind},
+    explain::{self, Scene, kind},
+    input::cluster,
 };
 use created::Created;
 
@@ -95,18 +96,18 @@ fn create(args: &ConnectivityTestArgs) -> ExitCode {
         return explain::error();
     }
     let view = &args.view;
-    let opened = Scene::settings(view).and_then(|settings| cluster::open(&view.source, &settings));
+    let opened = Scene::settings(view).and_then(|settings| Ok(cluster::open(&view.source, &settings)?));
     let objects = match opened {
         Ok(cluster) => cluster.objects(),
         Err(error) => {
-            super::fail(&error);
+            super::output::fail(&error);
             return explain::error();
         }
     };
     let args = args.clone();
     created::with(Created::new(objects, args.namespace.clone()), move |created| {
         if let Err(problem) = created.create(&args) {
-            super::fail(&problem);
+            super::output::fail(&problem);
             return explain::error();
         }
         match Scene::of_cluster(&args.view) {
@@ -141,7 +142,7 @@ fn test(
         ConnectivityTestOutput::Text => text(&outcomes),
         ConnectivityTestOutput::Json => format!("{:#}\n", value(&outcomes)),
     };
-    match super::print(text.as_bytes()) {
+    match super::output::print(text.as_bytes()) {
         ExitCode::SUCCESS if outcomes.iter().any(|outcome| outcome.problem.is_some()) => ExitCode::from(1),
         ExitCode::SUCCESS => ExitCode::SUCCESS,
         _ => explain::error(),

@@ -1,6 +1,6 @@
 //! `describe service`: the tree of frontends and endpoints, and what was left out and why.
 
-use std::{collections::HashMap, fmt::Write as _, io::Write as _, net::SocketAddr, process::ExitCode};
+use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, net::SocketAddr, process::ExitCode};
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
@@ -46,7 +46,7 @@ pub fn service(args: &DescribeServiceArgs) -> ExitCode {
     let mut out = AutoStream::new(Vec::new(), choice);
     // Writing into a vector does not fail.
     let _ = out.write_all(wrap(&text).as_bytes());
-    match super::print(&out.into_inner()) {
+    match super::output::print(&out.into_inner()) {
         ExitCode::SUCCESS if !scene.is_whole => explain::error(),
         code => code,
     }
@@ -54,7 +54,7 @@ pub fn service(args: &DescribeServiceArgs) -> ExitCode {
 
 /// Whether the kernel does the same, of a running agent.
 fn kernel(scene: &Scene, explained: &ExplainedService) -> String {
-    let compared = match Compared::read(scene) {
+    let mut compared = match Compared::read(scene) {
         None => return String::new(),
         Some(Err(error)) => return format!("\nKernel: cannot be read: {error}\n"),
         Some(Ok(compared)) => compared,
@@ -64,12 +64,15 @@ fn kernel(scene: &Scene, explained: &ExplainedService) -> String {
     let served: Vec<_> = frontends.filter(|frontend| frontend.left_out.is_none()).collect();
     let mut text = String::new();
     for frontend in &served {
-        if let Some(difference) = compared.difference(&view, &frontend.key) {
-            let style = colour(Severity::Error);
-            let at = address(&view, &frontend.key);
-            // Writing into a `String` does not fail.
-            let _ = writeln!(text, "{style}Kernel differs{style:#} at {at}: {difference}");
-        }
+        let difference = match compared.difference(scene, &frontend.key) {
+            Ok(None) => continue,
+            Ok(Some(difference)) => difference,
+            Err(error) => return format!("\nKernel: cannot be read: {error}\n"),
+        };
+        let style = colour(Severity::Error);
+        let at = address(&view, &frontend.key);
+        // Writing into a `String` does not fail.
+        let _ = writeln!(text, "{style}Kernel differs{style:#} at {at}: {difference}");
     }
     if text.is_empty() {
         let _ = writeln!(text, "Kernel: does the same at {}", every(served.len()));
@@ -210,7 +213,7 @@ fn write_frontend(
 fn write_endpoint(
     out: &mut String,
     endpoint: &ExplainedEndpoint,
-    shares: &[(TrafficPolicy, HashMap<SocketAddr, Probability>)],
+    shares: &[(TrafficPolicy, BTreeMap<SocketAddr, Probability>)],
 ) -> std::fmt::Result {
     let pod = endpoint.pod.as_ref().map(|pod| format!(" Pod {pod}")).unwrap_or_default();
     let node = endpoint.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();

@@ -34,8 +34,8 @@ struct Sides {
     scenes: Option<[Scene; 2]>,
     /// Whether all of the input could be used.
     is_complete: bool,
-    /// What the earlier state is, and how the later one is spoken of.
-    words: [&'static str; 2],
+    /// What the earlier state is, and the verb of one Service that differs, and of many.
+    words: [&'static str; 3],
 }
 
 /// Prints what differs: exit status 0 nothing, 1 something, 2 an error.
@@ -62,7 +62,7 @@ pub fn diff(args: &DiffArgs) -> ExitCode {
         _ => text(&differences(), &sides),
     };
     let is_equal = sides.transaction.is_empty() && sides.before == sides.after;
-    match super::print(text.as_bytes()) {
+    match super::output::print(text.as_bytes()) {
         ExitCode::SUCCESS if !sides.is_complete => error(),
         ExitCode::SUCCESS if is_equal => ExitCode::SUCCESS,
         ExitCode::SUCCESS => ExitCode::from(1),
@@ -77,7 +77,7 @@ fn with_kernel(args: &DiffArgs) -> Option<Sides> {
     input.source.read.host_addresses = true;
     input.source.read.no_stand_ins |= !args.stand_ins;
     let namespace = input.namespace.as_deref();
-    let read = input::read(&input).map_err(|failure| super::fail(&failure));
+    let read = input::read(&input).map_err(|failure| super::output::fail(&failure));
     let mut input = read.ok().filter(|input| input.completeness != Completeness::Nothing)?;
     let table = input.settings.config.table.clone();
     let opened = oneshot::open(&mut input.settings);
@@ -85,7 +85,8 @@ fn with_kernel(args: &DiffArgs) -> Option<Sides> {
     let compiled = opened.and_then(|mut kernel| {
         oneshot::compile(input, namespace, |compiler| kernel.read(&table, &mut &*compiler))
     });
-    let Compiled { kernel, desired, is_complete } = compiled.map_err(|failure| super::fail(&failure)).ok()?;
+    let Compiled { kernel, desired, is_complete } =
+        compiled.map_err(|failure| super::output::fail(&failure)).ok()?;
     let services = |ruleset: &Ruleset| {
         let mut services = comparison::programmed(ruleset);
         services.retain(|name, _| namespace.is_none_or(|namespace| *name.namespace == *namespace));
@@ -103,7 +104,7 @@ fn with_kernel(args: &DiffArgs) -> Option<Sides> {
         scenes,
         table,
         is_complete,
-        words: ["the kernel", "would change"],
+        words: ["the kernel", "would change", "would change"],
     })
 }
 
@@ -121,15 +122,15 @@ fn of_files(args: &DiffArgs) -> Option<Sides> {
     let (before, after) = (before.ok()?, after.ok()?);
     let services = |scene: &Scene| comparison::explained(&scene.view().services());
     let table = after.view().compiler.config().table.clone();
-    let desired: Ruleset = after.view().ruleset.clone();
+    let desired: Ruleset = after.view().ruleset().clone();
     Some(Sides {
         before: services(&before),
         after: services(&after),
-        transaction: diff_into(&table, before.view().ruleset, desired),
+        transaction: diff_into(&table, before.view().ruleset(), desired),
         table,
         is_complete: before.is_whole && after.is_whole,
         scenes: Some([before, after]),
-        words: ["the earlier files", "differ"],
+        words: ["the earlier files", "differs", "differ"],
     })
 }
 
@@ -148,7 +149,8 @@ fn present(differences: &[Difference], presence: Presence) -> usize {
 
 /// What differs, in one line.
 fn summary(differences: &[Difference], sides: &Sides) -> String {
-    let [earlier, verb] = sides.words;
+    let [earlier, one, many] = sides.words;
+    let verb = if differences.len() == 1 { one } else { many };
     let operations = sides.transaction.operations.len();
     let listed = count(operations, "operation", "operations");
     let services = |number| count(number, "Service", "Services");

@@ -35,7 +35,7 @@ pub fn draw(args: &DrawArgs) -> ExitCode {
         }
     };
     let picture = picture::picture(&view, &services, &scene.origin);
-    match super::print(write(&picture, args.output).as_bytes()) {
+    match super::output::print(write(&picture, args.output).as_bytes()) {
         ExitCode::SUCCESS if scene.is_whole => ExitCode::SUCCESS,
         _ => explain::error(),
     }

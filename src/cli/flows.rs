@@ -1,8 +1,17 @@
 //! `flows`: live connections of Services, from connection tracking.
 
-use std::{collections::BTreeMap, net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::SocketAddr,
+    process::ExitCode,
+    sync::Arc,
+};
 
-use portolan_rules::model::ObjectName;
+use portolan_rules::{
+    explanation::{ExplainedService, View},
+    model::ObjectName,
+};
 use serde::Serialize;
 
 use super::{
@@ -11,7 +20,7 @@ use super::{
     get::align,
 };
 use crate::{
-    kernel::conntrack::{Bounds, Conntrack},
+    kernel::conntrack::{self, Bounds, Flow},
     observe::{
         flows::{Frontends, Row},
         query::Wanted,
@@ -21,7 +30,7 @@ use crate::{
 /// Connections of an endpoint.
 #[derive(Clone, Debug, Serialize)]
 struct Counted {
-    service: String,
+    service: Arc<str>,
     port: Arc<str>,
     protocol: &'static str,
     endpoint: SocketAddr,
@@ -41,26 +50,28 @@ pub fn flows(args: &FlowsArgs) -> ExitCode {
         Err(code) => return code,
     };
     let view = scene.view();
-    let services = match &name {
-        None => view.services(),
-        Some(name) => view.service(name).into_iter().collect(),
-    };
-    if let Some(name) = name.as_ref().filter(|_| services.is_empty()) {
+    let named = name.as_ref().map(|name| view.service(name));
+    if let (Some(name), Some(None)) = (&name, &named) {
         eprintln!("portolan: {}", scene.no_service(&args.view, name));
         return ExitCode::from(1);
     }
-    let frontends = Frontends::of(&view, &services);
-    let destinations = if name.is_some() { frontends.destinations() } else { Vec::new() };
-    let list = |mut conntrack: Conntrack| conntrack.list(&destinations, Bounds::NONE);
-    let flows = match Conntrack::open().and_then(list) {
+    let mut services: Vec<ExplainedService> = named.flatten().into_iter().collect();
+    let destinations = Frontends::of(&view, &services).destinations();
+    let flows = match conntrack::list(&destinations, Bounds::NONE) {
         Ok(listed) => listed.flows,
         Err(error) => {
-            super::fail(&error);
+            super::output::fail(&error);
             return explain::error();
         }
     };
+    if name.is_none() {
+        services = connected(&view, &flows);
+    }
+    let frontends = Frontends::of(&view, &services);
     let mut rows: Vec<Row> = flows.iter().filter_map(|flow| frontends.row(flow)).collect();
-    rows.sort();
+    if !args.count {
+        rows.sort_unstable();
+    }
     let text = match (args.output, args.count) {
         (Some(FlowsOutput::Json), true) => json(&count(&rows)),
         (Some(FlowsOutput::Json), false) => json(&rows),
@@ -70,12 +81,20 @@ pub fn flows(args: &FlowsArgs) -> ExitCode {
         }
     };
     match text {
-        Ok(text) => super::print(text.as_bytes()),
+        Ok(text) => super::output::print(text.as_bytes()),
         Err(error) => {
-            super::fail(&error);
+            super::output::fail(&error);
             explain::error()
         }
     }
+}
+
+/// The Services that flows lead to.
+fn connected(view: &View<'_>, flows: &[Flow]) -> Vec<ExplainedService> {
+    let frontends: HashSet<_> = flows.iter().map(|flow| (flow.frontend, flow.protocol)).collect();
+    let owners = frontends.into_iter().filter_map(|(at, protocol)| Some(view.owner_at(at, protocol)?.1));
+    let owners: BTreeSet<&ObjectName> = owners.collect();
+    owners.into_iter().filter_map(|name| view.service(name)).collect()
 }
 
 fn json<T: Serialize>(rows: &[T]) -> serde_json::Result<String> {
@@ -83,65 +102,69 @@ fn json<T: Serialize>(rows: &[T]) -> serde_json::Result<String> {
 }
 
 fn count(rows: &[Row]) -> Vec<Counted> {
-    let mut counted: BTreeMap<(&str, &str, &str, SocketAddr), Counted> = BTreeMap::new();
+    let mut counts: HashMap<_, (&Row, usize)> = HashMap::new();
     for row in rows {
         let key = (&*row.service, &*row.port, row.protocol, row.endpoint);
-        let entry = counted.entry(key).or_insert_with(|| Counted {
-            service: row.service.clone(),
-            port: Arc::clone(&row.port),
-            protocol: row.protocol,
-            endpoint: row.endpoint,
-            connections: 0,
-            stale: row.stale,
-        });
-        entry.connections += 1;
+        counts.entry(key).or_insert((row, 0)).1 += 1;
     }
-    counted.into_values().collect()
+    let counts: BTreeMap<_, _> = counts.into_iter().collect();
+    let counted = |(row, connections): (&Row, usize)| Counted {
+        service: row.service.clone(),
+        port: Arc::clone(&row.port),
+        protocol: row.protocol,
+        endpoint: row.endpoint,
+        connections,
+        stale: row.stale,
+    };
+    counts.into_values().map(counted).collect()
 }
 
-fn heads(args: &FlowsArgs, heads: &[&str]) -> Option<Vec<String>> {
-    (!args.no_headers).then(|| heads.iter().map(|head| (*head).to_owned()).collect())
+/// The cells of a line.
+type Cells<'a> = Vec<Cow<'a, str>>;
+
+fn heads(args: &FlowsArgs, heads: &[&'static str]) -> Option<Cells<'static>> {
+    (!args.no_headers).then(|| heads.iter().map(|head| Cow::Borrowed(*head)).collect())
 }
 
-fn named(port: &str, protocol: &str) -> String {
-    if port.is_empty() { protocol.to_owned() } else { format!("{port}/{protocol}") }
+fn named<'a>(port: &str, protocol: &'a str) -> Cow<'a, str> {
+    if port.is_empty() { protocol.into() } else { format!("{port}/{protocol}").into() }
 }
 
-fn or_dash<T: ToString>(value: Option<T>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+fn or_dash<T: ToString>(value: Option<T>) -> Cow<'static, str> {
+    value.map_or("-".into(), |value| value.to_string().into())
 }
 
 fn table(args: &FlowsArgs, rows: &[Row]) -> String {
-    let titles =
-        ["SERVICE", "PORT", "CLIENT", "FRONTEND", "ENDPOINT", "STATE", "AGE", "EXPIRES", "BYTES", "STALE"];
-    let seconds = |time: Option<u64>| time.map(|seconds| format!("{seconds}s"));
-    let cells = |row: &Row| {
+    fn cells(row: &Row) -> Cells<'_> {
+        let seconds = |time: Option<u64>| time.map(|seconds| format!("{seconds}s"));
         vec![
-            row.service.clone(),
+            (&*row.service).into(),
             named(&row.port, row.protocol),
-            row.client.to_string(),
-            row.frontend.to_string(),
-            row.endpoint.to_string(),
-            row.state.clone(),
+            row.client.to_string().into(),
+            row.frontend.to_string().into(),
+            row.endpoint.to_string().into(),
+            row.state.into(),
             or_dash(seconds(row.age_seconds)),
             or_dash(seconds(row.expires_seconds)),
             or_dash(row.bytes),
-            row.stale.unwrap_or_default().to_owned(),
+            row.stale.unwrap_or_default().into(),
         ]
-    };
+    }
+    let titles =
+        ["SERVICE", "PORT", "CLIENT", "FRONTEND", "ENDPOINT", "STATE", "AGE", "EXPIRES", "BYTES", "STALE"];
     align(&heads(args, &titles).into_iter().chain(rows.iter().map(cells)).collect::<Vec<_>>())
 }
 
 fn counts(args: &FlowsArgs, rows: &[Counted]) -> String {
-    let titles = ["SERVICE", "PORT", "ENDPOINT", "CONNECTIONS", "STALE"];
-    let cells = |row: &Counted| {
+    fn cells(row: &Counted) -> Cells<'_> {
         vec![
-            row.service.clone(),
+            (&*row.service).into(),
             named(&row.port, row.protocol),
-            row.endpoint.to_string(),
-            row.connections.to_string(),
-            row.stale.unwrap_or_default().to_owned(),
+            row.endpoint.to_string().into(),
+            row.connections.to_string().into(),
+            row.stale.unwrap_or_default().into(),
         ]
-    };
+    }
+    let titles = ["SERVICE", "PORT", "ENDPOINT", "CONNECTIONS", "STALE"];
     align(&heads(args, &titles).into_iter().chain(rows.iter().map(cells)).collect::<Vec<_>>())
 }

@@ -6,11 +6,11 @@ pub mod table;
 
 use std::{collections::HashMap, io::Write as _, process::ExitCode, time::Duration};
 
-use portolan_rules::{explanation::ExplainedService, model::ObjectName};
+use portolan_rules::model::ObjectName;
 use serde::Serialize;
 
-use self::rows::{Beside, ServiceRow};
-pub use self::table::align;
+use self::rows::{Beside, Detail, ServiceRow};
+pub use self::table::{Listed, align};
 use super::{
     arguments::{GetArgs, GetOutput},
     explain::{self, Scene, agent},
@@ -25,15 +25,6 @@ const ELEMENTS: usize = 100_000;
 
 /// Time between two looks with `--watch`.
 const PERIOD: Duration = Duration::from_secs(1);
-
-/// What is listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listed {
-    /// Services.
-    Services,
-    /// Endpoints.
-    Endpoints,
-}
 
 /// The document of `-o json` and `-o yaml`.
 #[derive(Debug, Serialize)]
@@ -64,9 +55,9 @@ pub fn get(args: &GetArgs, listed: Listed) -> ExitCode {
         }
         let text = match text(args, listed, &scene, &rows) {
             Ok(text) => text,
-            Err(error) => return super::fail(&error),
+            Err(error) => return super::output::fail(&error),
         };
-        return match super::print(text.as_bytes()) {
+        return match super::output::print(text.as_bytes()) {
             ExitCode::SUCCESS if !scene.is_whole => explain::error(),
             ExitCode::SUCCESS if !is_complete => ExitCode::from(1),
             code => code,
@@ -99,9 +90,10 @@ fn look(args: &GetArgs, listed: Listed) -> Result<Look, ExitCode> {
     };
     let scene = Scene::open_for(&args.view, &wanted)?;
     let totals = totals(&scene, args, &wanted);
-    let has_shares =
+    let is_all =
         listed == Listed::Endpoints || matches!(args.output, Some(GetOutput::Json | GetOutput::Yaml));
-    let beside = Beside { scene: &scene, totals: totals.as_ref(), has_shares };
+    let detail = if is_all { Detail::All } else { Detail::Line };
+    let beside = Beside { scene: &scene, totals: totals.as_ref(), detail };
     let view = scene.view();
     let is_meant = |name: &ObjectName| {
         if names.is_empty() {
@@ -113,10 +105,9 @@ fn look(args: &GetArgs, listed: Listed) -> Result<Look, ExitCode> {
     let mut meant: Vec<&ObjectName> =
         view.state.entries().map(|(name, _)| name).filter(|name| is_meant(name)).collect();
     meant.sort();
-    let explained: Vec<ExplainedService> = meant.into_iter().filter_map(|name| view.service(name)).collect();
-    let mut rows: Vec<ServiceRow> =
-        explained.iter().map(|explained| rows::service(&beside, explained)).collect();
-    let known = |name: &ObjectName| explained.iter().any(|explained| explained.service.name == *name);
+    let explained = meant.into_iter().filter_map(|name| view.service(name));
+    let mut rows: Vec<ServiceRow> = explained.map(|explained| rows::service(&beside, &explained)).collect();
+    let known = |name: &ObjectName| view.state.entry(name).is_some_and(|entry| entry.service.is_some());
     let unusable = scene.unusable.iter().filter(|(name, _)| is_meant(name) && !known(name));
     rows.extend(unusable.map(|(name, message)| rows::unusable(name, message)));
     rows.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
@@ -151,7 +142,7 @@ fn text(
     let kind = if listed == Listed::Services { "ServiceList" } else { "EndpointList" };
     let document = Document { api_version: "portolan.io/v1alpha1", kind, source: &scene.origin, items: rows };
     Ok(match args.output {
-        Some(GetOutput::Json) => format!("{}\n", serde_json::to_string_pretty(&document)?),
+        Some(GetOutput::Json) => serde_json::to_string_pretty(&document)? + "\n",
         Some(GetOutput::Yaml) => serde_saphyr::to_string(&document).map_err(std::io::Error::other)?,
         Some(GetOutput::Name) => table::names(listed, rows),
         Some(GetOutput::Wide) | None => {

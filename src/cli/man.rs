@@ -19,13 +19,16 @@ pub fn man(path: &[String]) -> ExitCode {
         match command.find_subcommand_mut(name) {
             Some(subcommand) => command = subcommand,
             None => {
-                return super::fail(&io::Error::other(format!("there is no command {:?}", path.join(" "))));
+                return super::output::fail(&io::Error::other(format!(
+                    "there is no command {:?}",
+                    path.join(" ")
+                )));
             }
         }
     }
     match page(command) {
-        Ok(page) => super::print(&page),
-        Err(error) => super::fail(&error),
+        Ok(page) => super::output::print(&page),
+        Err(error) => super::output::fail(&error),
     }
 }
 

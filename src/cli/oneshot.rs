@@ -24,7 +24,7 @@ use crate::{
 pub fn render(args: &RenderArgs) -> ExitCode {
     let input = match input::read(&args.input) {
         Ok(input) => input,
-        Err(error) => return super::fail(&error),
+        Err(error) => return super::output::fail(&error),
     };
     // `nft -f` removes the rules of Services that are not printed; those of a whole path must stay.
     if input.completeness == Completeness::Nothing || input.is_path_missing {
@@ -36,7 +36,7 @@ pub fn render(args: &RenderArgs) -> ExitCode {
     let stand_ins = input.workloads.stand_ins().lines(&input.state, &input.workloads);
     let compiled = match compile(input, None, |_| Ok(Ruleset::default())) {
         Ok(compiled) => compiled,
-        Err(error) => return super::fail(&error),
+        Err(error) => return super::output::fail(&error),
     };
     let text = match args.output {
         Output::Nft => comments(&stand_ins) + &print::nft(&compiled.desired),
@@ -48,7 +48,7 @@ pub fn render(args: &RenderArgs) -> ExitCode {
             format!("{json:#}\n")
         }
     };
-    match super::print(text.as_bytes()) {
+    match super::output::print(text.as_bytes()) {
         ExitCode::SUCCESS if compiled.is_complete => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
@@ -61,7 +61,7 @@ fn iptables(input: Input, args: &InputArgs) -> ExitCode {
     let Some(scene) = Scene::of_files(input, &args.source().filenames) else { return ExitCode::FAILURE };
     let view = scene.view();
     let text = comments(&stand_ins) + &iptables::iptables(&view, &view.services(), &cidrs);
-    match super::print(text.as_bytes()) {
+    match super::output::print(text.as_bytes()) {
         ExitCode::SUCCESS if scene.is_whole => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }

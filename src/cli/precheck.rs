@@ -73,7 +73,7 @@ pub fn precheck(args: &PrecheckArgs) -> ExitCode {
     let settings = match args.settings() {
         Ok(settings) => settings,
         Err(error) => {
-            super::fail(&error);
+            super::output::fail(&error);
             return ExitCode::from(2);
         }
     };
@@ -92,7 +92,7 @@ pub fn precheck(args: &PrecheckArgs) -> ExitCode {
         FailOn::Error => Status::Failed,
         FailOn::Warning => Status::Warning,
     };
-    match super::print(text.as_bytes()) {
+    match super::output::print(text.as_bytes()) {
         ExitCode::SUCCESS if worst >= Some(least) => ExitCode::from(1),
         ExitCode::SUCCESS => ExitCode::SUCCESS,
         _ => ExitCode::from(2),

@@ -75,7 +75,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
     // Every problem with flags and files is found before anything is touched.
     let settings = match args.settings() {
         Ok(settings) => settings,
-        Err(error) => return super::fail(&error),
+        Err(error) => return super::output::fail(&error),
     };
     logging::start(settings.logging);
     match start(args, &settings) {
@@ -85,7 +85,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
             error!(%error, "Agent cannot start");
             ExitCode::FAILURE
         }
-        Err(error) => super::fail(&error),
+        Err(error) => super::output::fail(&error),
     }
 }
 
@@ -262,7 +262,9 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
                 let used = complete && !agent.has_problems();
                 return if used { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             }
-            Err(error) if attempt == ONCE_ATTEMPTS || !is_transient(&error) => return super::fail(&error),
+            Err(error) if attempt == ONCE_ATTEMPTS || !is_transient(&error) => {
+                return super::output::fail(&error);
+            }
             Err(error) => warn!(%error, "Cannot program the kernel; trying again"),
         }
         std::thread::sleep(waits.wait());

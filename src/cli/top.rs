@@ -56,7 +56,7 @@ pub fn top(args: &TopArgs) -> ExitCode {
     let first = match reader.look() {
         Ok(first) => first,
         Err(error) => {
-            super::fail(&error);
+            super::output::fail(&error);
             return explain::error();
         }
     };
@@ -119,7 +119,7 @@ fn follow_terminal(news: Sender<News>) -> io::Result<()> {
                 _ = interrupt.recv() => {}
             }
         });
-        // Nobody is there any more if the view has ended.
+        // The receiver is gone if the view has ended.
         let _ = ended.send(News::End(None));
     });
     std::thread::spawn(move || {

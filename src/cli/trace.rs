@@ -17,7 +17,7 @@ use super::{
     explain::{self, Compared, Scene},
 };
 use crate::{
-    kernel::conntrack::{Bounds, Conntrack, Flow},
+    kernel::conntrack::{self, Bounds, Flow},
     observe::query::Wanted,
 };
 
@@ -52,7 +52,7 @@ pub fn trace(args: &TraceArgs) -> ExitCode {
     text.push('\n');
     text.push_str(&scene.origin);
     text.push('\n');
-    match super::print(text.as_bytes()) {
+    match super::output::print(text.as_bytes()) {
         ExitCode::SUCCESS if !scene.is_whole => explain::error(),
         ExitCode::SUCCESS if trace.reaches() => ExitCode::SUCCESS,
         ExitCode::SUCCESS => ExitCode::from(1),
@@ -90,8 +90,7 @@ fn kernel(scene: &Scene, origin: Origin, trace: &mut Trace) -> String {
 /// The connections there that connection tracking has, and whether they lead where new ones would.
 fn connections(origin: Origin, trace: &Trace) -> String {
     let (to, protocol) = (trace.to(), trace.protocol);
-    let list = |mut conntrack: Conntrack| conntrack.list(&[(protocol, to)], Bounds::NONE);
-    let flows = match Conntrack::open().and_then(list) {
+    let flows = match conntrack::list(&[(protocol, to)], Bounds::NONE) {
         Ok(listed) => listed.flows,
         Err(error) => return format!("  {error}\n"),
     };

@@ -41,7 +41,7 @@ pub fn version(output: VersionOutput) -> ExitCode {
             format!("portolan {version}\ncommit: {commit}\nkernel: {kernel}\nlibraries: {libraries}\n")
         }
     };
-    super::print(text.as_bytes())
+    super::output::print(text.as_bytes())
 }
 
 /// The shared libraries among the files that a process has mapped (`/proc/PID/maps`), whose names have their versions.

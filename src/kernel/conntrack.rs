@@ -17,7 +17,7 @@ use portolan_rules::{
 };
 use rustix::io::Errno;
 
-pub use self::list::{Bounds, Flow, FlowState, Listed};
+pub use self::list::{Bounds, Flow, FlowState, Listed, list};
 use crate::kernel::nftables::{
     self,
     attributes::Attributes,

@@ -18,19 +18,19 @@ use crate::kernel::conntrack::Flow;
 #[serde(rename_all = "camelCase")]
 pub struct Row {
     /// The Service, as `namespace/name`.
-    pub service: String,
+    pub service: Arc<str>,
     /// The name of its port.
     pub port: Arc<str>,
     /// The endpoint that answers.
     pub endpoint: SocketAddr,
-    /// Who connects.
+    /// The client that connects.
     pub client: SocketAddr,
     /// The frontend that the client connects to.
     pub frontend: SocketAddr,
     /// The protocol.
     pub protocol: &'static str,
     /// The state in connection tracking.
-    pub state: String,
+    pub state: &'static str,
     /// Since when it is there, where the kernel keeps that.
     pub age_seconds: Option<u64>,
     /// When it is forgotten if nothing more comes.
@@ -44,26 +44,32 @@ pub struct Row {
 /// What leads to a port of a Service.
 #[derive(Debug)]
 struct Target<'a> {
-    service: &'a ExplainedService,
+    /// The Service, as `namespace/name`.
+    service: Arc<str>,
     port: &'a ExplainedPort,
     policy: TrafficPolicy,
 }
 
 /// The frontends of Services that are served, by protocol and address.
 #[derive(Debug)]
-pub struct Frontends<'a>(HashMap<(Protocol, SocketAddr), Target<'a>>);
+pub struct Frontends<'a> {
+    targets: HashMap<(Protocol, SocketAddr), Target<'a>>,
+    /// When the flows are listed, in seconds since the epoch.
+    now: i64,
+}
 
 impl<'a> Frontends<'a> {
     /// Those of these Services, node ports at each address of this node.
     pub fn of(view: &View<'_>, services: &'a [ExplainedService]) -> Self {
         let node_addresses = Family::ALL.map(|family| view.compiler.node_port_addresses(family));
-        let mut frontends = HashMap::new();
+        let mut targets = HashMap::new();
         for service in services {
+            let name: Arc<str> = service.service.name.to_string().into();
             for port in &service.ports {
                 for frontend in port.frontends.iter().filter(|frontend| frontend.left_out.is_none()) {
                     let policy = frontend.policy;
                     let mut add = |protocol, at| {
-                        frontends.insert((protocol, at), Target { service, port, policy });
+                        targets.insert((protocol, at), Target { service: name.clone(), port, policy });
                     };
                     match frontend.key {
                         FrontendKey::Address(address, protocol, number) => {
@@ -78,17 +84,17 @@ impl<'a> Frontends<'a> {
                 }
             }
         }
-        Self(frontends)
+        Self { targets, now: Timestamp::now().as_second() }
     }
 
     /// Where connections to them go.
     pub fn destinations(&self) -> Vec<(Protocol, SocketAddr)> {
-        self.0.keys().copied().collect()
+        self.targets.keys().copied().collect()
     }
 
     /// A flow, if it is one of these Services.
     pub fn row(&self, flow: &Flow) -> Option<Row> {
-        let Target { service, port, policy } = self.0.get(&(flow.protocol, flow.frontend))?;
+        let Target { service, port, policy } = self.targets.get(&(flow.protocol, flow.frontend))?;
         let endpoint = port.endpoints.iter().find(|endpoint| endpoint.at == flow.endpoint);
         let stale = match endpoint {
             None => Some("gone"),
@@ -96,18 +102,17 @@ impl<'a> Frontends<'a> {
             Some(endpoint) if endpoint.cluster.is_none() || endpoint.local.is_none() => None,
             Some(endpoint) => endpoint.left_out(*policy).map(Reason::code),
         };
-        let now = Timestamp::now().as_second();
-        let age =
-            flow.began.map(|began| now.saturating_sub_unsigned(began / 1_000_000_000).max(0).unsigned_abs());
+        let since =
+            |began: u64| self.now.saturating_sub_unsigned(began / 1_000_000_000).max(0).unsigned_abs();
         Some(Row {
-            service: service.service.name.to_string(),
+            service: service.clone(),
             port: Arc::clone(&port.port.name),
             endpoint: flow.endpoint,
             client: flow.client,
             frontend: flow.frontend,
             protocol: flow.protocol.name(),
-            state: flow.state.to_string(),
-            age_seconds: age,
+            state: flow.state.name(),
+            age_seconds: flow.began.map(since),
             expires_seconds: flow.expires.map(|time| time.as_secs()),
             bytes: flow.bytes,
             stale,

@@ -17,6 +17,7 @@ use portolan_rules::{
     ruleset::Ruleset,
     state::State,
 };
+use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::timeout};
 
 /// How long an answer may take: the reconciler may be committing to a kernel that holds very much.
@@ -68,7 +69,7 @@ pub struct Query {
 }
 
 /// What the agent holds at one moment. Its objects are shared with the agent's state.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Snapshot {
     /// This node.
     pub node: Node,
@@ -80,9 +81,11 @@ pub struct Snapshot {
     pub node_ips: Vec<IpAddr>,
     /// The networks of ClusterIPs.
     pub service_cidrs: Vec<IpNetwork>,
-    /// The Services that are wanted.
+    /// The Services that are wanted. They and their slices are written one by one ([`super::state_values`]).
+    #[serde(skip)]
     pub services: Vec<Arc<Service>>,
     /// Their slices.
+    #[serde(skip)]
     pub slices: Vec<Arc<EndpointSlice>>,
     /// Number of all Services.
     pub total: usize,

@@ -1,17 +1,15 @@
-//! What the agent holds, as text: a line about the agent itself, then its objects as a `v1` `List`. Another Portolan reads
-//! it as manifests, with the agent's settings.
+//! What the agent holds, as text: a line about the agent itself, then its objects as a `v1` `List`, which every command
+//! reads as manifests. Commands that ask the agent take the same as [values](super::state_values).
 
 use std::{io, net::IpAddr, sync::Arc};
 
-use ipnetwork::IpNetwork;
 use portolan_rules::{
-    model::{EndpointSlice, Node, ObjectName, Service},
-    plane::{Config, PodDetector},
-    ruleset::Family,
+    model::{EndpointSlice, Service},
+    plane::PodDetector,
 };
 use serde::{Deserialize, Serialize};
 
-use super::query::Snapshot;
+use super::{query::Snapshot, state_values};
 use crate::api::write;
 
 /// The length of a part of the text. Objects are written while it is sent, part by part.
@@ -107,57 +105,6 @@ impl AgentState {
             ..Self::default()
         }
     }
-
-    /// What the agent holds: what it says of itself here, and the objects that follow.
-    pub fn snapshot(
-        &self,
-        node: Node,
-        service_cidrs: Vec<IpNetwork>,
-        services: Vec<Arc<Service>>,
-        slices: Vec<Arc<EndpointSlice>>,
-    ) -> Snapshot {
-        let name =
-            |text: &str| text.split_once('/').map(|(namespace, name)| ObjectName::new(namespace, name));
-        Snapshot {
-            node,
-            config: self.config(),
-            node_port_addresses: self.node_port_addresses.clone(),
-            node_ips: self.node_ips.clone(),
-            service_cidrs,
-            services,
-            slices,
-            total: self.services,
-            waiting: self.waiting.iter().filter_map(|waiting| name(waiting)).collect(),
-            quarantined: self
-                .quarantined
-                .iter()
-                .filter_map(|(refused, words)| Some((name(refused)?, words.clone())))
-                .collect(),
-        }
-    }
-
-    /// The settings of the rules.
-    fn config(&self) -> Config {
-        let networks: Vec<IpNetwork> =
-            self.pod_networks.iter().filter_map(|network| network.parse().ok()).collect();
-        let pods = match &self.pod_interface {
-            Some(name) => match name.strip_suffix('*') {
-                Some(beginning) => PodDetector::Interface { name: beginning.into(), prefix: true },
-                None => PodDetector::Interface { name: name.as_str().into(), prefix: false },
-            },
-            None if networks.is_empty() => PodDetector::None,
-            None => PodDetector::Networks(networks),
-        };
-        let served = |family: &Family| self.families.contains(&family.to_string());
-        Config {
-            table: self.table.as_str().into(),
-            families: Family::ALL.into_iter().filter(served).collect(),
-            pods,
-            masquerade_all: self.masquerade_all,
-            masquerade_bit: self.masquerade_bit,
-            endpoint_counters: self.endpoint_counters,
-        }
-    }
 }
 
 /// The network namespace of this process: device and inode.
@@ -167,9 +114,19 @@ pub fn network_namespace() -> io::Result<String> {
     Ok(format!("{}:{}", metadata.dev(), metadata.ino()))
 }
 
-/// The text, part by part. Each is written when it is asked for, so that the whole is never in memory.
+/// What a snapshot is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A line about the agent, and a `List` of API objects.
+    Manifest,
+    /// What [`super::state_values`] reads.
+    Values,
+}
+
+/// A snapshot, part by part. Each is written when it is asked for, so that the whole is never in memory.
 #[derive(Debug)]
 pub struct Parts {
+    format: Format,
     /// What comes before the next object.
     pending: Vec<u8>,
     services: std::vec::IntoIter<Arc<Service>>,
@@ -179,32 +136,61 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The text of a snapshot, after this line.
-    pub fn new(state: &AgentState, snapshot: Snapshot) -> Self {
+    /// What the agent says of itself, and its snapshot.
+    pub fn new(format: Format, state: &AgentState, mut snapshot: Snapshot) -> Self {
+        let mut services = std::mem::take(&mut snapshot.services);
+        let mut slices = std::mem::take(&mut snapshot.slices);
+        if format == Format::Manifest {
+            services.sort_by(|a, b| a.name.cmp(&b.name));
+            slices.sort_by(|a, b| a.name.cmp(&b.name));
+        }
         let mut pending = Vec::new();
-        // Writing to a vector does not fail, and neither does serializing these.
-        let _ = serde_json::to_writer(&mut pending, state);
-        pending.extend_from_slice(b"\n{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[\n");
-        let Snapshot { node, service_cidrs, services, slices, .. } = snapshot;
+        if format == Format::Values {
+            state_values::write_head(&mut pending, state, &snapshot, [services.len(), slices.len()]);
+        }
         let mut parts = Self {
+            format,
             pending,
             services: services.into_iter(),
             slices: slices.into_iter(),
             is_first: true,
             is_ended: false,
         };
-        parts.write(&write::node(&node));
-        if !service_cidrs.is_empty() {
-            parts.write(&write::service_cidr(&service_cidrs));
+        if format == Format::Manifest {
+            parts.begin_manifest(state, &snapshot);
         }
         parts
     }
 
-    fn write(&mut self, object: &impl Serialize) {
+    fn begin_manifest(&mut self, state: &AgentState, snapshot: &Snapshot) {
+        // Writing to a vector does not fail, and neither does serializing these.
+        let _ = serde_json::to_writer(&mut self.pending, state);
+        self.pending.extend_from_slice(b"\n{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[\n");
+        self.object(&write::node(&snapshot.node));
+        if !snapshot.service_cidrs.is_empty() {
+            self.object(&write::service_cidr(&snapshot.service_cidrs));
+        }
+    }
+
+    fn object(&mut self, object: &impl Serialize) {
         if !std::mem::replace(&mut self.is_first, false) {
             self.pending.extend_from_slice(b",\n");
         }
         let _ = serde_json::to_writer(&mut self.pending, object);
+    }
+
+    fn service(&mut self, service: &Service) {
+        match self.format {
+            Format::Manifest => self.object(&write::service(service)),
+            Format::Values => state_values::write(&mut self.pending, service),
+        }
+    }
+
+    fn slice(&mut self, slice: &EndpointSlice) {
+        match self.format {
+            Format::Manifest => self.object(&write::slice(slice)),
+            Format::Values => state_values::write(&mut self.pending, slice),
+        }
     }
 }
 
@@ -214,11 +200,13 @@ impl Iterator for Parts {
     fn next(&mut self) -> Option<Vec<u8>> {
         while self.pending.len() < PART && !self.is_ended {
             if let Some(service) = self.services.next() {
-                self.write(&write::service(&service));
+                self.service(&service);
             } else if let Some(slice) = self.slices.next() {
-                self.write(&write::slice(&slice));
+                self.slice(&slice);
             } else {
-                self.pending.extend_from_slice(b"\n]}\n");
+                if self.format == Format::Manifest {
+                    self.pending.extend_from_slice(b"\n]}\n");
+                }
                 self.is_ended = true;
             }
         }
@@ -230,7 +218,11 @@ impl Iterator for Parts {
 mod tests {
     use std::io::Cursor;
 
-    use portolan_rules::model::{Protocol, ServicePort};
+    use portolan_rules::{
+        model::{Endpoint, EndpointPort, Hints, Node, ObjectName, Protocol, ServicePort},
+        plane::Config,
+        ruleset::Family,
+    };
 
     use super::*;
     use crate::source::manifest::Source;
@@ -260,7 +252,8 @@ mod tests {
     fn the_whole_text_is_a_manifest() {
         for services in [0, 1, 2_000] {
             let snapshot = snapshot(services);
-            let parts: Vec<Vec<u8>> = Parts::new(&AgentState::of(&snapshot), snapshot).collect();
+            let parts = Parts::new(Format::Manifest, &AgentState::of(&snapshot), snapshot);
+            let parts: Vec<Vec<u8>> = parts.collect();
             assert!(parts.iter().all(|part| part.len() < 2 * PART));
             assert_eq!(parts.len() > 3, services == 2_000);
             let objects = Source::of_cluster("agent", Cursor::new(parts.concat()), "here").load();
@@ -272,17 +265,38 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_are_read_back_as_they_were() {
+    fn the_values_are_read_back_as_they_were() {
         let interface = |prefix| PodDetector::Interface { name: "cali".into(), prefix };
         let networks = PodDetector::Networks(vec!["10.1.0.0/16".parse().unwrap()]);
+        let hinted = Endpoint {
+            node: Some("there".into()),
+            hints: Hints::new(vec!["a".into()], Vec::new()),
+            ..Endpoint::ready("fd00::1".parse().unwrap())
+        };
+        let slice = EndpointSlice {
+            name: ObjectName::new("default", "web:1"),
+            service: "web-1".into(),
+            ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Sctp, port: 80 }],
+            endpoints: vec![hinted, Endpoint::ready([10, 0, 0, 1].into())],
+        };
         for pods in [PodDetector::None, networks, interface(true), interface(false)] {
             let config =
                 Config { pods, masquerade_all: true, families: vec![Family::Ip6], ..Config::default() };
-            let state = AgentState::of(&Snapshot { config: config.clone(), ..snapshot(0) });
-            let text = serde_json::to_string(&state).unwrap();
-            let back: AgentState = serde_json::from_str(&text).unwrap();
-            assert_eq!(back, state);
-            assert_eq!(back.config(), config);
+            let snapshot = Snapshot {
+                config: config.clone(),
+                slices: vec![Arc::new(slice.clone())],
+                quarantined: vec![(ObjectName::new("default", "web-7"), "no memory".to_owned())],
+                ..snapshot(1_000)
+            };
+            let agent = AgentState { synced: Some("now".to_owned()), ..AgentState::of(&snapshot) };
+            let bytes: Vec<u8> = Parts::new(Format::Values, &agent, snapshot.clone()).flatten().collect();
+            let (back, read) = state_values::read(&bytes[..]).unwrap();
+            assert_eq!((back, &read.config), (agent, &config));
+            assert_eq!((&read.services, &read.slices), (&snapshot.services, &snapshot.slices));
+            assert_eq!((read.node, read.quarantined), (snapshot.node, snapshot.quarantined));
+            for cut in [0, 1, 100, bytes.len() - 1] {
+                assert!(state_values::read(&bytes[..cut]).is_err(), "{cut}");
+            }
         }
     }
 }

@@ -123,7 +123,7 @@ fn check(
     probes: &[Probe],
 ) -> Result<(Vec<&'static str>, usize), Box<Failure>> {
     let mut memory = Memory::new();
-    let (explained, mut traced) = (Explained::new(cluster, rules), 0);
+    let (explained, mut traced) = (Explained::new(cluster, rules.clone()), 0);
     let mut trace = |probe: &Probe, memory: &Memory, answer: &Answer| {
         let result = explained.contradiction(probe, memory, answer);
         traced += usize::from(result.is_some());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use portolan_integration::Answer;
 use portolan_rules::{
     compile::Compiler,
-    explanation::{Origin, View, Workloads, trace::Trace},
+    explanation::{Origin, Rules, View, Workloads, trace::Trace},
     model,
     plane::PodDetector,
     ruleset::Ruleset,
@@ -20,16 +20,16 @@ pub struct Explained<'a> {
     cluster: &'a Cluster,
     compiler: Compiler,
     state: State,
-    rules: &'a Ruleset,
+    rules: Rules,
     host: Host,
     workloads: Workloads,
 }
 
 impl<'a> Explained<'a> {
-    pub fn new(cluster: &'a Cluster, rules: &'a Ruleset) -> Self {
+    pub fn new(cluster: &'a Cluster, rules: Ruleset) -> Self {
         let (compiler, state) = cluster.load(&Ruleset::default(), 0);
         let host = Host { local_addresses: cluster.host.clone() };
-        Self { cluster, compiler, state, rules, host, workloads: Workloads::default() }
+        Self { cluster, compiler, state, rules: rules.into(), host, workloads: Workloads::default() }
     }
 
     /// How `trace` contradicts an answer, if it does. Nothing if it cannot be asked for this packet, as it takes a Pod's
@@ -44,7 +44,7 @@ impl<'a> Explained<'a> {
         let view = View {
             state: &self.state,
             compiler: &self.compiler,
-            ruleset: self.rules,
+            rules: &self.rules,
             host: &self.host,
             workloads: &self.workloads,
         };

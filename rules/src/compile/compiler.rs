@@ -269,6 +269,11 @@ impl Compiler {
         all.into_iter().filter(|address| Family::of(*address) == family).collect()
     }
 
+    /// Whether node ports are answered at an address of this node.
+    pub fn has_node_port_address(&self, address: IpAddr) -> bool {
+        self.ledger.has_address(SetName::NodeAddresses, address)
+    }
+
     /// Everything that the kernel must hold.
     pub fn ruleset(&self) -> Ruleset {
         let mut ruleset = self.tables(&self.config.families);

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::View;
 use crate::{
     frontends::FrontendKey,
+    model::{ObjectName, Protocol},
     plane::PodDetector,
     ruleset::Family,
     simulate::{Input, Memory, Outcome, Packet, simulate},
@@ -29,11 +30,16 @@ pub enum Origin {
 impl View<'_> {
     /// What becomes of a connection to a frontend.
     pub fn connect(&self, origin: Origin, key: &FrontendKey) -> Option<Outcome> {
+        Some(self.meet(&self.packet_to(origin, key)?, &Memory::default()))
+    }
+
+    /// The first packet of a connection to a frontend. `None` if no address of this node answers its node port.
+    pub fn packet_to(&self, origin: Origin, key: &FrontendKey) -> Option<Packet> {
         let (destination, port) = match *key {
             FrontendKey::Address(address, _, port) => (address, port),
             FrontendKey::NodePort(family, _, port) => (self.node_address(family)?, port),
         };
-        Some(self.send(origin, SocketAddr::new(destination, port), key.protocol().number()))
+        Some(self.packet(origin, SocketAddr::new(destination, port), key.protocol().number()))
     }
 
     /// What becomes of the first packet of a connection.
@@ -56,7 +62,7 @@ impl View<'_> {
 
     /// What becomes of a packet where these clients are remembered.
     pub fn meet(&self, packet: &Packet, memory: &Memory) -> Outcome {
-        simulate(self.ruleset, self.host, packet, memory)
+        simulate(self.ruleset(), self.host, packet, memory)
     }
 
     /// Whether a second connection of a client reaches the endpoint that the first one reached, whichever that is.
@@ -68,6 +74,17 @@ impl View<'_> {
                 memory.remember(case);
                 self.meet(packet, &memory).only_fate() == Some(case.fate)
             })
+    }
+
+    /// The frontend that answers at an address, a node port at each that answers these, and its Service.
+    pub fn owner_at(&self, at: SocketAddr, protocol: Protocol) -> Option<(FrontendKey, &ObjectName)> {
+        let family = Family::of(at.ip());
+        let address = FrontendKey::Address(at.ip(), protocol, at.port());
+        let with_owner = |key| Some((key, self.compiler.owner_of(&key)?));
+        with_owner(address).or_else(|| {
+            let is_here = self.compiler.has_node_port_address(at.ip());
+            with_owner(FrontendKey::NodePort(family, protocol, at.port())).filter(|_| is_here)
+        })
     }
 
     /// The first address of this node that answers node ports.

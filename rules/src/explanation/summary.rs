@@ -1,12 +1,12 @@
 //! What becomes of connections to a frontend, in a word, and with which share each endpoint is chosen.
 
-use std::{collections::HashMap, fmt, net::SocketAddr};
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 use super::{ExplainedFrontend, ExplainedPort, ExplainedService, Origin, View};
 use crate::{
     frontends::FrontendKey,
     model::{LoadBalancing, TrafficPolicy},
-    simulate::{Fate, Probability},
+    simulate::{Fate, Outcome, Probability},
 };
 
 /// What becomes of a connection, in a word.
@@ -75,22 +75,46 @@ impl View<'_> {
         explained: &ExplainedService,
         port: &ExplainedPort,
         policy: TrafficPolicy,
-    ) -> HashMap<SocketAddr, Probability> {
-        let mut shares = HashMap::new();
-        if explained.service.load_balancing == LoadBalancing::SourceHash {
+    ) -> BTreeMap<SocketAddr, Probability> {
+        let is_meant = |frontend: &&ExplainedFrontend| {
+            frontend.policy == policy && frontend.left_out.is_none() && self.is_here(&frontend.key)
+        };
+        let frontend = port.frontends.iter().find(is_meant);
+        frontend.map(|frontend| self.shares_of(explained, &frontend.key)).unwrap_or_default()
+    }
+
+    /// The share of each endpoint among new connections from outside to a frontend of a Service. Empty if the client's
+    /// address decides.
+    pub fn shares_of(
+        &self,
+        explained: &ExplainedService,
+        key: &FrontendKey,
+    ) -> BTreeMap<SocketAddr, Probability> {
+        let mut shares = BTreeMap::new();
+        if explained.service.load_balancing == LoadBalancing::SourceHash || !self.is_here(key) {
             return shares;
         }
-        let is_meant =
-            |frontend: &&ExplainedFrontend| frontend.policy == policy && frontend.left_out.is_none();
-        let mut outcomes = port.frontends.iter().filter(is_meant);
-        let Some(outcome) = outcomes.find_map(|frontend| self.connect(Origin::Outside, &frontend.key)) else {
-            return shares;
-        };
-        for (fate, share) in outcome.fates() {
+        if let Some(slots) = self.compiler.slots(&explained.service.name, key) {
+            let mut counts: BTreeMap<SocketAddr, u64> = BTreeMap::new();
+            for endpoint in slots.iter() {
+                *counts.entry(endpoint).or_default() += 1;
+            }
+            let share = |count| Probability::new(count, slots.len() as u64);
+            return counts.into_iter().map(|(endpoint, count)| (endpoint, share(count))).collect();
+        }
+        for (fate, share) in self.connect(Origin::Outside, key).iter().flat_map(Outcome::fates) {
             if let Fate::Sent { to, .. } = fate {
                 *shares.entry(to).or_insert_with(|| Probability::new(0, 1)) += &share;
             }
         }
         shares
+    }
+
+    /// Whether an address of this node answers a frontend.
+    fn is_here(&self, key: &FrontendKey) -> bool {
+        match key {
+            FrontendKey::Address(..) => true,
+            FrontendKey::NodePort(family, ..) => self.node_address(*family).is_some(),
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Finding, Origin, StandIns, View,
 };
 use crate::{
-    frontends::{FrontendKey, FrontendKind},
+    frontends::FrontendKind,
     model::{ObjectName, Protocol, Service, TrafficPolicy},
     ruleset::Family,
     simulate::{Fate, Memory, Outcome, Packet, Probability},
@@ -310,13 +310,8 @@ fn find(
     to: SocketAddr,
     protocol: Protocol,
 ) -> Option<(ExplainedService, ExplainedPort, ExplainedFrontend)> {
-    let family = Family::of(to.ip());
-    let at = FrontendKey::Address(to.ip(), protocol, to.port());
-    let node_port = view.compiler.node_port_addresses(family).contains(&to.ip());
-    let keys = [Some(at), node_port.then_some(FrontendKey::NodePort(family, protocol, to.port()))];
-    let (key, owner) =
-        keys.into_iter().flatten().find_map(|key| Some((key, view.compiler.owner_of(&key)?.clone())))?;
-    let service = view.service(&owner)?;
+    let (key, owner) = view.owner_at(to, protocol)?;
+    let service = view.service(owner)?;
     let has = |port: &&ExplainedPort| port.frontends.iter().any(|f| f.key == key && f.left_out.is_none());
     let port = service.ports.iter().find(has)?.clone();
     let frontend = port.frontends.iter().find(|frontend| frontend.key == key)?.clone();

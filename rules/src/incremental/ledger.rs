@@ -182,6 +182,11 @@ impl Ledger {
         })
     }
 
+    /// Whether an address is in a shared set.
+    pub fn has_address(&self, set: SetName, address: IpAddr) -> bool {
+        self.shared.contains_key(&(set, address))
+    }
+
     /// The addresses of a shared set.
     pub fn addresses(&self, set: SetName) -> HashSet<IpAddr> {
         self.shared.keys().filter(|(s, _)| *s == set).map(|(_, address)| *address).collect()

@@ -6,10 +6,12 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{ObjectName, Protocol};
 
 /// A `discovery.k8s.io/v1` `EndpointSlice` of one address family.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct EndpointSlice {
     /// Namespace and name.
     pub name: ObjectName,
@@ -22,7 +24,7 @@ pub struct EndpointSlice {
 }
 
 /// One entry of an `EndpointSlice`'s `ports`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct EndpointPort {
     /// Name of the Service port that it resolves.
     pub name: Arc<str>,
@@ -33,7 +35,7 @@ pub struct EndpointPort {
 }
 
 /// One entry of an `EndpointSlice`'s `endpoints`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Endpoint {
     /// `addresses[0]`; further addresses have no meaning.
     pub address: IpAddr,
@@ -68,11 +70,11 @@ impl Endpoint {
 }
 
 /// Topology hints of an endpoint. Most have none, and there are very many endpoints.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Hints(Option<Box<HintTargets>>);
 
 /// The zones and nodes that topology hints name (`hints.forZones`, `hints.forNodes`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct HintTargets {
     /// Zones whose nodes should use the endpoint.
     pub zones: Vec<Arc<str>>,

@@ -3,9 +3,10 @@
 use std::{net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 
 /// What the proxy must know of its own node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Node {
     /// Name, compared with an endpoint's `nodeName`.
     pub name: Arc<str>,

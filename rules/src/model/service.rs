@@ -3,12 +3,13 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 
 use super::ObjectName;
 
 crate::named! {
     /// Transport protocol of a port (`spec.ports[].protocol`).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
     pub enum Protocol {
         /// TCP, IP protocol number 6.
         Tcp = "tcp",
@@ -42,7 +43,7 @@ impl fmt::Display for Protocol {
 }
 
 /// Which endpoints a frontend of a Service may lead to (`internalTrafficPolicy`, `externalTrafficPolicy`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum TrafficPolicy {
     /// Every endpoint.
     #[default]
@@ -52,7 +53,7 @@ pub enum TrafficPolicy {
 }
 
 /// How an endpoint is chosen for a new connection (annotation `portolan.io/load-balancing`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum LoadBalancing {
     /// `random`: each with equal probability, or in proportion to its weight.
     #[default]
@@ -63,7 +64,7 @@ pub enum LoadBalancing {
 
 crate::named! {
     /// `spec.type` of a Service that a proxy handles. Rules depend on the fields that come with it alone.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
     pub enum ServiceType {
         /// `ClusterIP`.
         #[default]
@@ -77,7 +78,7 @@ crate::named! {
 
 /// A Service that a proxy handles: it has a `ClusterIP`, is not `ExternalName`, and is not marked for
 /// another proxy (`service.kubernetes.io/service-proxy-name`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Service {
     /// Namespace and name.
     pub name: ObjectName,
@@ -130,7 +131,7 @@ impl Service {
 }
 
 /// One entry of `spec.ports`. Its `targetPort` is absent: the `EndpointSlice` carries the resolved number.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct ServicePort {
     /// `name`, empty for the only port of a Service.
     pub name: Arc<str>,

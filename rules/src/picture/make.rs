@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -39,7 +39,7 @@ pub(super) const OUTSIDE_IN: [FrontendKind; 4] =
 type NodeKey = (Place, bool, Option<Arc<str>>);
 
 /// The shares of the endpoints under a policy.
-type Shares = Vec<(TrafficPolicy, HashMap<SocketAddr, Probability>)>;
+type Shares = Vec<(TrafficPolicy, BTreeMap<SocketAddr, Probability>)>;
 
 /// The picture of these Services: each whole if they are few.
 pub fn picture(view: &View<'_>, services: &[ExplainedService], origin: &str) -> Picture {
@@ -266,7 +266,7 @@ fn node(
 }
 
 fn card(endpoint: &ExplainedEndpoint, shares: &Shares) -> PodCard {
-    let line = |(of, shares): &(TrafficPolicy, HashMap<SocketAddr, Probability>)| {
+    let line = |(of, shares): &(TrafficPolicy, BTreeMap<SocketAddr, Probability>)| {
         let share = shares.get(&endpoint.at).cloned().map(Share);
         let state = match endpoint.left_out(*of) {
             Some(reason) => LineState::LeftOut { code: reason.code(), sentence: clean(&reason.to_string()) },

@@ -3,11 +3,12 @@
 use std::{net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 
 use crate::ruleset::{BitOp, Expression, Family, Field, MatchValue, Name, Statement, WritableField};
 
 /// How connections of pods are recognised (`detectLocalMode`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum PodDetector {
     /// Not at all: no traffic to a ClusterIP is masqueraded because of where it comes from.
     #[default]
@@ -50,7 +51,7 @@ impl PodDetector {
 }
 
 /// Settings that the rules depend on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Config {
     /// Name of the tables.
     pub table: Name,

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use super::value::DataType;
 
 /// Name of a table, chain, set or map: at most 255 bytes (`NFT_NAME_MAXLEN` less the terminator).
@@ -9,7 +11,7 @@ pub type Name = Arc<str>;
 
 crate::named! {
     /// An nftables address family that Portolan has a table in.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
     pub enum Family {
         /// IPv4, `NFPROTO_IPV4`.
         Ip = "ip",

@@ -1,13 +1,17 @@
 //! The explanation says of every endpoint what the rules do.
 
-use std::{cell::Cell, collections::BTreeSet, net::SocketAddr};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use portolan_rules::{
-    explanation::{Origin, Reason, View, Workloads},
+    explanation::{Origin, Reason, Rules, View, Workloads},
     frontends::{FrontendKey, FrontendKind},
     model::LoadBalancing,
     ruleset::Ruleset,
-    simulate::{Fate, Host},
+    simulate::{Fate, Host, Probability},
 };
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRunner};
 
@@ -25,15 +29,10 @@ fn endpoints_without_a_reason_are_those_that_connections_reach() {
     let (frontends, left_out, without) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let outcome = TestRunner::new(config).run(&cluster(), |cluster| {
         let (compiler, state) = cluster.load(&Ruleset::default(), 0);
-        let (ruleset, host) = (compiler.ruleset(), Host { local_addresses: cluster.host.clone() });
+        let (rules, host) = (Rules::default(), Host { local_addresses: cluster.host.clone() });
         let workloads = Workloads::default();
-        let view = View {
-            state: &state,
-            compiler: &compiler,
-            ruleset: &ruleset,
-            host: &host,
-            workloads: &workloads,
-        };
+        let view =
+            View { state: &state, compiler: &compiler, rules: &rules, host: &host, workloads: &workloads };
         for explained in view.services() {
             for port in &explained.ports {
                 let meant = port.frontends.iter().filter(|frontend| frontend.left_out.is_none());
@@ -61,6 +60,20 @@ fn endpoints_without_a_reason_are_those_that_connections_reach() {
                             _ => None,
                         })
                         .collect();
+                    let shares = view.shares_of(&explained, &frontend.key);
+                    let sent = outcome.fates().into_iter().filter_map(|(fate, share)| match fate {
+                        Fate::Sent { to, .. } => Some((to, share)),
+                        _ => None,
+                    });
+                    let mut simulated = BTreeMap::new();
+                    for (to, share) in sent {
+                        *simulated.entry(to).or_insert_with(|| Probability::new(0, 1)) += &share;
+                    }
+                    let is_random = explained.service.load_balancing == LoadBalancing::Random;
+                    if is_random && shares != simulated {
+                        let text = format!("{}: {shares:?} but {simulated:?}", frontend.key);
+                        return Err(TestCaseError::fail(format!("{text}\n{}", manifest(&cluster))));
+                    }
                     let (kept, gone): (Vec<_>, Vec<_>) =
                         port.endpoints.iter().partition(|e| e.left_out(frontend.policy).is_none());
                     left_out.set(left_out.get() + gone.len());

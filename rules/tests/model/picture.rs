@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portolan_rules::{
     comparison::{compare, explained},
-    explanation::{View, Workloads},
+    explanation::{Rules, View, Workloads},
     model::{Endpoint, Node, ObjectName, TrafficPolicy},
     picture::{
         PAGE_STYLE, Picture, STYLE, State, Subject, dot, html, mermaid, overlay, overview, picture, svg, text,
@@ -27,10 +27,9 @@ const ODD: &str = "<b a='1'>\"&]]>--> \\ | #35; [x](y) `\u{1b}[31m\u{0}\u{202e}\
 /// The pictures of a cluster: of all Services, and the overview.
 fn draw(cluster: &Cluster, nodes: &[Node]) -> [Picture; 2] {
     let (compiler, state) = cluster.load(&Ruleset::default(), 0);
-    let (ruleset, host) = (compiler.ruleset(), Host { local_addresses: cluster.host.clone() });
+    let (rules, host) = (Rules::default(), Host { local_addresses: cluster.host.clone() });
     let workloads = Workloads::default().with_nodes(nodes.iter().cloned().map(Arc::new));
-    let view =
-        View { state: &state, compiler: &compiler, ruleset: &ruleset, host: &host, workloads: &workloads };
+    let view = View { state: &state, compiler: &compiler, rules: &rules, host: &host, workloads: &workloads };
     let services = view.services();
     [picture(&view, &services, "from a test"), overview(&view, &services, "from a test")]
 }
@@ -123,12 +122,12 @@ fn draw_both(clusters: &[Cluster; 2]) -> Picture {
     let workloads = Workloads::default().with_nodes(nodes().map(Arc::new));
     let loaded = clusters.each_ref().map(|cluster| {
         let (compiler, state) = cluster.load(&Ruleset::default(), 0);
-        (compiler.ruleset(), Host { local_addresses: cluster.host.clone() }, compiler, state)
+        (Rules::default(), Host { local_addresses: cluster.host.clone() }, compiler, state)
     });
-    let [before, after] = loaded.each_ref().map(|(ruleset, host, compiler, state)| View {
+    let [before, after] = loaded.each_ref().map(|(rules, host, compiler, state)| View {
         state,
         compiler,
-        ruleset,
+        rules,
         host,
         workloads: &workloads,
     });

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use portolan_rules::{
-    explanation::{Pod, Reason, Selector, View, Workloads},
+    explanation::{Pod, Reason, Rules, Selector, View, Workloads},
     model::{ObjectName, Protocol, Service, ServicePort, TrafficPolicy},
     ruleset::{Family, Ruleset},
     simulate::Host,
@@ -29,8 +29,8 @@ fn codes(
         state.quarantine(name, true);
         compiler.update(&mut state);
     }
-    let (ruleset, host) = (compiler.ruleset(), Host { local_addresses: cluster.host.clone() });
-    let view = View { state: &state, compiler: &compiler, ruleset: &ruleset, host: &host, workloads };
+    let (rules, host) = (Rules::default(), Host { local_addresses: cluster.host.clone() });
+    let view = View { state: &state, compiler: &compiler, rules: &rules, host: &host, workloads };
     let mut codes = BTreeSet::new();
     for service in view.services() {
         codes.extend(service.findings.iter().map(|finding| finding.reason.code()));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use portolan_rules::{
-    explanation::{Origin, View, Workloads, trace::Trace},
+    explanation::{Origin, Rules, View, Workloads, trace::Trace},
     model::{LoadBalancing, Protocol},
     ruleset::Ruleset,
     simulate::{Fate, Host, Memory, Packet},
@@ -182,10 +182,9 @@ fn each(
     mut pass: impl FnMut(Option<String>, String) -> Result<(), TestCaseError>,
 ) -> Result<(), TestCaseError> {
     let (compiler, state) = cluster.load(&Ruleset::default(), 0);
-    let (ruleset, host) = (compiler.ruleset(), Host { local_addresses: cluster.host.clone() });
+    let (rules, host) = (Rules::default(), Host { local_addresses: cluster.host.clone() });
     let workloads = Workloads::default();
-    let view =
-        View { state: &state, compiler: &compiler, ruleset: &ruleset, host: &host, workloads: &workloads };
+    let view = View { state: &state, compiler: &compiler, rules: &rules, host: &host, workloads: &workloads };
     for packet in drafts.iter().map(|draft| draft.packet(cluster)) {
         let Some(protocol) = Protocol::from_number(packet.protocol) else { continue };
         let to = SocketAddr::new(packet.destination, packet.destination_port);
@@ -205,10 +204,9 @@ fn the_address_of_a_client_says_where_its_packets_come_from() {
     cluster.host = [Place::ThisNode(1).address(Family::Ip)].into();
     cluster.config.pods = PodDetector::Interface { name: "cali".into(), prefix: true };
     let (compiler, state) = cluster.load(&Ruleset::default(), 0);
-    let (ruleset, host) = (compiler.ruleset(), Host { local_addresses: cluster.host.clone() });
+    let (rules, host) = (Rules::default(), Host { local_addresses: cluster.host.clone() });
     let workloads = Workloads::default();
-    let view =
-        View { state: &state, compiler: &compiler, ruleset: &ruleset, host: &host, workloads: &workloads };
+    let view = View { state: &state, compiler: &compiler, rules: &rules, host: &host, workloads: &workloads };
     let to = SocketAddr::new(Place::ClusterIp(1).address(Family::Ip), 80);
     for (place, input) in [
         (Place::ThisNode(1), Input::Local),

@@ -189,7 +189,7 @@ impl Created {
             _ => format!("/apis/apps/v1/namespaces/{namespace}/daemonsets"),
         };
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        // Whoever removes everything waits for the answer.
+        // The removal of everything waits for the answer.
         let mut paths = self.paths();
         let paths = paths.as_mut().ok_or(Problem::Interrupted)?;
         // Before it is there: its name is of this run alone, and an answer may be lost.

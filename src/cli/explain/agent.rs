@@ -2,16 +2,22 @@
 
 use std::{
     collections::BTreeMap,
-    io::Cursor,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
-use portolan_rules::{model::ObjectName, ruleset::Name};
+use portolan_rules::{
+    model::ObjectName,
+    ruleset::{Name, Ruleset},
+};
 use serde_json::Value;
 
-use super::{Error, Ruleset, Scene, socket};
+use super::{
+    error::{Error, Unreadable},
+    scene::{Live, Scene},
+    socket,
+};
 use crate::{
     cli::arguments::ViewArgs,
     config::settings::{Settings, socket_path},
@@ -19,27 +25,9 @@ use crate::{
         counts::Counted,
         query::{Snapshot, Wanted},
         state_text::{AgentState, network_namespace},
+        state_values,
     },
-    source::manifest::{Completeness, Objects, Source},
 };
-
-/// The agent's answer begins with something else than its state.
-#[derive(Debug, thiserror::Error)]
-#[error("the agent's answer cannot be read (is it of another version?): {0}")]
-pub struct Unreadable(#[from] serde_json::Error);
-
-/// What is known of a running agent beside its objects.
-#[derive(Debug)]
-pub struct Live {
-    /// What it says of itself.
-    pub state: AgentState,
-    /// What it holds, of what was asked for.
-    pub snapshot: Snapshot,
-    /// Where it was asked.
-    pub socket: PathBuf,
-    /// Whether it is in the network namespace of this process, so that its tables can be read here.
-    pub is_here: bool,
-}
 
 /// The socket of the agent.
 pub fn socket_of(given: Option<&Path>, settings: &Settings) -> PathBuf {
@@ -68,65 +56,51 @@ fn query(path: &str, wanted: &Wanted) -> String {
 /// Asks the agent for the new connections of these Services; nothing where they are not counted.
 pub fn counted(socket: &Path, wanted: &Wanted) -> Result<Option<Counted>, Error> {
     let text = socket::get(socket, &query("/connections", wanted))?;
-    Ok(serde_json::from_slice(&text).map_err(Unreadable)?)
+    Ok(serde_json::from_slice(&text).map_err(Unreadable::from)?)
 }
 
 /// Asks the agent for its last commits, as [`History::to_json`](crate::observe::history::History::to_json) writes them.
 pub fn commits(socket: &Path) -> Result<Value, Error> {
-    Ok(serde_json::from_slice(&socket::get(socket, "/commits")?).map_err(Unreadable)?)
+    Ok(serde_json::from_slice(&socket::get(socket, "/commits")?).map_err(Unreadable::from)?)
 }
 
 /// Asks the agent what it says of itself.
 pub fn state(socket: &Path) -> Result<AgentState, Error> {
     // Nothing is at no address.
     let nothing = Wanted::Frontend(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
-    Ok(split(socket::get(socket, &query("/state", &nothing))?)?.0)
+    Ok(held(socket, &nothing)?.0)
 }
 
-/// Asks the agent, and compiles what it holds of what is wanted.
+/// Asks the agent, and compiles what it holds of what is wanted, with its own settings.
 pub fn read(socket: &Path, wanted: &Wanted) -> Result<Scene, Error> {
-    let (agent, objects) = split(socket::get(socket, &query("/state", wanted))?)?;
-    Ok(compile(agent, socket.to_owned(), objects))
+    let (state, snapshot) = held(socket, wanted)?;
+    Ok(Scene {
+        compiled: snapshot.compile(&Ruleset::default()),
+        is_whole: true,
+        unusable: BTreeMap::new(),
+        origin: origin(&state),
+        live: Some(Live {
+            is_here: network_namespace().is_ok_and(|here| here == state.network_namespace),
+            state,
+            snapshot,
+            socket: socket.to_owned(),
+        }),
+        is_of_kernel: false,
+    })
 }
 
 /// The names of the Services that the agent at a socket holds.
 pub fn names(socket: &Path) -> Result<Vec<ObjectName>, Error> {
-    let (agent, objects) = split(socket::get(socket, &query("/state", &Wanted::All))?)?;
-    Ok(Source::of_cluster("agent", Cursor::new(objects), &agent.node).load().services.into_keys().collect())
+    let (_, snapshot) = held(socket, &Wanted::All)?;
+    let mut names: Vec<ObjectName> = snapshot.services.iter().map(|service| service.name.clone()).collect();
+    names.sort();
+    Ok(names)
 }
 
-/// What the agent says of itself, and the text of its objects.
-fn split(mut text: Vec<u8>) -> Result<(AgentState, Vec<u8>), Unreadable> {
-    let mut line = serde_json::Deserializer::from_slice(&text).into_iter::<AgentState>();
-    let agent = line.next().transpose()?.unwrap_or_default();
-    let end = line.byte_offset();
-    Ok((agent, text.split_off(end)))
-}
-
-/// Compiles what the agent holds with its own settings.
-fn compile(agent: AgentState, socket: PathBuf, text: Vec<u8>) -> Scene {
-    // What the agent left out is in its log.
-    let Objects { services, slices, node, service_cidrs, completeness, .. } =
-        Source::of_cluster("agent", Cursor::new(text), &agent.node).load();
-    let snapshot = agent.snapshot(
-        node.map(|node| (*node).clone()).unwrap_or_default(),
-        service_cidrs,
-        services.into_values().collect(),
-        slices.into_values().collect(),
-    );
-    Scene {
-        compiled: snapshot.compile(&Ruleset::default()),
-        is_whole: completeness == Completeness::Whole,
-        unusable: BTreeMap::new(),
-        origin: origin(&agent),
-        live: Some(Live {
-            is_here: network_namespace().is_ok_and(|here| here == agent.network_namespace),
-            state: agent,
-            snapshot,
-            socket,
-        }),
-        is_of_kernel: false,
-    }
+/// What the agent says of itself, and what it holds.
+fn held(socket: &Path, wanted: &Wanted) -> Result<(AgentState, Snapshot), Error> {
+    let answer = socket::ask(socket, &query("/snapshot", wanted))?;
+    Ok(state_values::read(answer).map_err(Unreadable::from)?)
 }
 
 /// Which agent it is, and how old what it says is.

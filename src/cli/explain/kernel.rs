@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portolan_rules::{
     compile::Compiler,
-    explanation::{Compiled, Origin, View},
+    explanation::{Compiled, Origin, Rules, View},
     frontends::FrontendKey,
     model::Node,
     plane::SetName,
@@ -14,7 +14,7 @@ use portolan_rules::{
     state::State,
 };
 
-use super::{Error, Scene};
+use super::{error::Error, scene::Scene};
 use crate::{
     config::settings::Settings,
     kernel::nftables::{Error as KernelError, Kernel, Small, Tables, Wanted},
@@ -73,7 +73,9 @@ impl Scene {
 
 /// What the kernel does with connections to frontends, beside what the state says.
 pub struct Compared {
-    kernel: Ruleset,
+    kernel: Rules,
+    /// Large sets, of which only what packets meet is read, so that it takes no longer with many Services.
+    unread: Vec<(Family, SetName)>,
     /// Reads elements that rules have added, and those of large sets.
     connection: Kernel,
 }
@@ -81,20 +83,25 @@ pub struct Compared {
 impl Compared {
     /// Reads the kernel's tables, if this process may, and if the state is theirs, or that of the agent here.
     pub fn read(scene: &Scene) -> Option<Result<Self, KernelError>> {
-        let mut known = scene.view().compiler;
-        Self::read_as(scene, &mut known)
+        let mut small = Small::new(scene.view().compiler);
+        let mut compared = Self::read_as(scene, &mut small)?;
+        if let Ok(compared) = &mut compared {
+            compared.unread = small.unread.iter().map(|(family, name, _)| (*family, *name)).collect();
+        }
+        Some(compared)
     }
 
-    /// The same, but of large sets only what this packet may meet, so that it takes no longer with many Services; all of it if
-    /// clients are remembered.
+    /// The same for all connections of the client that sends this packet. If clients are remembered, everything is read.
     pub fn read_for(scene: &Scene, packet: &Packet) -> Option<Result<Self, KernelError>> {
-        let mut small = Small::new(scene.view().compiler);
-        let mut compared = match Self::read_as(scene, &mut small)? {
+        let mut compared = match Self::read(scene)? {
             Ok(compared) => compared,
             Err(error) => return Some(Err(error)),
         };
-        match compared.read_met(scene, packet, &small) {
-            Ok(outcome) if !outcome.written().is_empty() => Self::read(scene),
+        match compared.meet(scene, packet) {
+            Ok(outcome) if !outcome.written().is_empty() => {
+                let mut known = scene.view().compiler;
+                Self::read_as(scene, &mut known)
+            }
             Ok(_) => Some(Ok(compared)),
             Err(error) => Some(Err(error)),
         }
@@ -107,7 +114,8 @@ impl Compared {
         }
         let mut read = || {
             let mut connection = Kernel::open()?;
-            Ok(Self { kernel: connection.read(scene.table(), wanted)?, connection })
+            let kernel = connection.read(scene.table(), wanted)?.into();
+            Ok(Self { kernel, unread: Vec::new(), connection })
         };
         match read() {
             Err(KernelError::Permission) => None,
@@ -115,27 +123,23 @@ impl Compared {
         }
     }
 
-    /// Reads the elements that a packet meets in sets that were left out, one after the other, and says what becomes of it.
-    fn read_met(
-        &mut self,
-        scene: &Scene,
-        packet: &Packet,
-        small: &Small<'_>,
-    ) -> Result<Outcome, KernelError> {
+    /// What becomes of a packet. Reads the elements that it meets in sets that were left out, one after the other.
+    fn meet(&mut self, scene: &Scene, packet: &Packet) -> Result<Outcome, KernelError> {
         let family = Family::of(packet.destination);
-        let is_unread = |set: &Name| {
-            small.unread.iter().any(|(of, name, _)| *of == family && SetName::from_name(set) == Some(*name))
-        };
         let mut asked = BTreeSet::new();
         loop {
             let outcome = self.view(&scene.view()).meet(packet, &Memory::new());
+            let is_unread = |set: &Name| {
+                SetName::from_name(set).is_some_and(|name| self.unread.contains(&(family, name)))
+            };
             let unread = outcome.missed().into_iter().filter(|(set, _)| is_unread(set));
             let missed: Vec<_> = unread.filter(|missed| asked.insert((*missed).clone())).cloned().collect();
             if missed.is_empty() {
                 return Ok(outcome);
             }
             for (name, key) in missed {
-                let sets = self.kernel.tables.get_mut(&family).map(|table| &mut table.sets);
+                let table = self.kernel.get_mut().and_then(|kernel| kernel.tables.get_mut(&family));
+                let sets = table.map(|table| &mut table.sets);
                 let Some(set) = sets.and_then(|sets| sets.get_mut(&name)) else { continue };
                 let found =
                     self.connection.elements(scene.table(), family, set, std::slice::from_ref(&key))?;
@@ -151,7 +155,8 @@ impl Compared {
     pub fn memory(&mut self, table: &str, first: &Outcome) -> Result<Memory, KernelError> {
         let mut memory = Memory::new();
         for (family, name, key) in first.written() {
-            let set = self.kernel.tables.get(&family).and_then(|table| table.sets.get(&name));
+            let kernel = self.kernel.get().and_then(|kernel| kernel.tables.get(&family));
+            let set = kernel.and_then(|table| table.sets.get(&name));
             let Some(set) = set else { continue };
             let found = self.connection.elements(table, family, set, std::slice::from_ref(&key))?;
             let data = found.get(&key).map(|element| match &element.data {
@@ -168,7 +173,7 @@ impl Compared {
 
     /// The same view of what the kernel holds.
     pub fn view<'a>(&'a self, view: &View<'a>) -> View<'a> {
-        View { ruleset: &self.kernel, ..*view }
+        View { rules: &self.kernel, ..*view }
     }
 
     /// Whether the same becomes of a packet.
@@ -177,20 +182,22 @@ impl Compared {
     }
 
     /// How the kernel treats connections to a frontend if that is not as the state has it.
-    pub fn difference(&self, view: &View<'_>, key: &FrontendKey) -> Option<String> {
-        let kernel = self.view(view);
-        [Origin::Pod, Origin::Node, Origin::Outside].into_iter().find_map(|origin| {
-            let (wanted, found) = (view.connect(origin, key)?, kernel.connect(origin, key)?);
-            (!Self::is_same(&wanted, &found)).then(|| {
-                let found = shares(found.fates());
+    pub fn difference(&mut self, scene: &Scene, key: &FrontendKey) -> Result<Option<String>, KernelError> {
+        let view = scene.view();
+        for origin in [Origin::Pod, Origin::Node, Origin::Outside] {
+            let Some(packet) = view.packet_to(origin, key) else { continue };
+            let wanted = view.meet(&packet, &Memory::new());
+            let found = self.meet(scene, &packet)?;
+            if !Self::is_same(&wanted, &found) {
                 let from = match origin {
                     Origin::Pod => "a Pod",
                     Origin::Node => "this node",
                     Origin::Outside | Origin::Address(_) => "outside",
                 };
-                format!("from {from}: {}", listed(&found))
-            })
-        })
+                return Ok(Some(format!("from {from}: {}", listed(&shares(found.fates())))));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Asks the agent on this node, over its Unix socket.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, BufRead, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
@@ -13,12 +13,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The longest answer, in bytes.
 const LONGEST: u64 = 1 << 30;
 
+/// The longest head of one.
+const LONGEST_HEAD: u64 = 64 << 10;
+
+/// What is read of it at a time.
+const BUFFER: usize = 64 << 10;
+
 /// Why the agent gives no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Nobody listens there.
+    /// No agent listens there.
     #[error("{}: no agent listens there", .0.display())]
-    Nobody(PathBuf),
+    NoAgent(PathBuf),
     /// It is another user's.
     #[error("{}: only root may ask the agent that runs here; or give -f FILE or --kubeconfig FILE", .0.display())]
     Denied(PathBuf),
@@ -40,34 +46,53 @@ pub enum SocketError {
     },
 }
 
-/// Gets a path from the agent. The answer is whole, or an error.
-pub fn get(socket: &Path, path: &str) -> Result<Vec<u8>, SocketError> {
-    let fail = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => SocketError::Nobody(socket.to_owned()),
-        io::ErrorKind::PermissionDenied => SocketError::Denied(socket.to_owned()),
-        _ => SocketError::Io { path: socket.to_owned(), source },
-    };
+/// Asks the agent for a path. Its answer is read as it comes; it is whole if it ends as what is in it says.
+pub fn ask(socket: &Path, path: &str) -> Result<impl BufRead + use<>, SocketError> {
+    let fail = |source| failure(socket, source);
     let mut stream = UnixStream::connect(socket).map_err(fail)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(fail)?;
     // Of version 1.0, the answer ends with the connection.
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).map_err(fail)?;
-    let mut answer = Vec::new();
-    stream.take(LONGEST).read_to_end(&mut answer).map_err(fail)?;
-    parse(answer).map_err(|message| SocketError::Refused { code: 0, message: message.to_owned() })?
+    let mut answer = BufReader::with_capacity(BUFFER, stream.take(LONGEST));
+    let code = code(&mut answer).map_err(fail)?;
+    if code == 200 {
+        return Ok(answer);
+    }
+    let mut message = String::new();
+    answer.read_to_string(&mut message).map_err(fail)?;
+    Err(SocketError::Refused { code, message: message.trim().to_owned() })
 }
 
-/// Splits an answer into its code and body.
-fn parse(mut answer: Vec<u8>) -> Result<Result<Vec<u8>, SocketError>, &'static str> {
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or("it is cut off")?;
-    let body = answer.split_off(end + 4);
-    let head = String::from_utf8_lossy(&answer);
-    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or("it has no status code")?;
-    if code == 200 {
-        return Ok(Ok(body));
+/// Gets all that is at a path of the agent.
+pub fn get(socket: &Path, path: &str) -> Result<Vec<u8>, SocketError> {
+    let mut body = Vec::new();
+    ask(socket, path)?.read_to_end(&mut body).map_err(|source| failure(socket, source))?;
+    Ok(body)
+}
+
+fn failure(socket: &Path, source: io::Error) -> SocketError {
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => SocketError::NoAgent(socket.to_owned()),
+        io::ErrorKind::PermissionDenied => SocketError::Denied(socket.to_owned()),
+        _ => SocketError::Io { path: socket.to_owned(), source },
     }
-    let message = String::from_utf8_lossy(&body).trim().to_owned();
-    Ok(Err(SocketError::Refused { code, message }))
+}
+
+/// Reads the head of an answer, up to its body: its status code.
+fn code(answer: &mut impl BufRead) -> io::Result<u16> {
+    let invalid = |message| io::Error::new(io::ErrorKind::InvalidData, message);
+    let mut head = answer.take(LONGEST_HEAD);
+    let mut line = || -> io::Result<String> {
+        let mut line = String::new();
+        head.read_line(&mut line)?;
+        if line.ends_with('\n') { Ok(line) } else { Err(invalid("the answer is cut off")) }
+    };
+    let status = line()?;
+    let code = status.split(' ').nth(1).and_then(|code| code.trim().parse().ok());
+    let code = code.ok_or_else(|| invalid("the answer has no status code"))?;
+    while !line()?.trim().is_empty() {}
+    Ok(code)
 }
 
 #[cfg(test)]
@@ -75,21 +100,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_split_and_refusals_are_errors() {
-        let parsed = |text: &str| parse(text.as_bytes().to_vec());
-        assert_eq!(parsed("HTTP/1.0 200 OK\r\na: b\r\n\r\nx\r\n\r\ny").unwrap().unwrap(), b"x\r\n\r\ny");
-        let refused = parsed("HTTP/1.0 503 Service Unavailable\r\n\r\nbusy\n").unwrap().unwrap_err();
-        assert_eq!(refused.to_string(), "the agent answered 503: busy");
-        assert!(parsed("HTTP/1.0 200 OK\r\n").is_err() && parsed("").is_err());
-        assert!(parsed("x\r\n\r\n").is_err());
+    fn the_body_follows_a_head_that_is_whole() {
+        let read = |text: &str| {
+            let mut answer = text.as_bytes();
+            code(&mut answer).map(|code| (code, answer.to_vec()))
+        };
+        assert_eq!(read("HTTP/1.0 200 OK\r\na: b\r\n\r\nx\r\n\r\ny").unwrap(), (200, b"x\r\n\r\ny".to_vec()));
+        assert_eq!(read("HTTP/1.0 503\r\n\r\nbusy\n").unwrap(), (503, b"busy\n".to_vec()));
+        for text in ["HTTP/1.0 200 OK\r\n", "HTTP/1.0 200 OK", "", "x\r\n\r\n", "HTTP/1.0 x\r\n\r\n"] {
+            assert!(read(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]
-    fn nobody_is_told_from_what_is_refused() {
+    fn a_missing_agent_is_another_error_than_a_refusal() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.sock");
-        assert!(matches!(get(&path, "/"), Err(SocketError::Nobody(_))));
+        assert!(matches!(get(&path, "/"), Err(SocketError::NoAgent(_))));
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        assert!(matches!(get(&path, "/"), Err(SocketError::Nobody(_))), "its process is gone");
+        assert!(matches!(get(&path, "/"), Err(SocketError::NoAgent(_))), "its process is gone");
     }
 }

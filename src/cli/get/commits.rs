@@ -18,7 +18,7 @@ pub fn commits(args: &CommitsArgs) -> ExitCode {
     let answer = match read(args) {
         Ok(answer) => answer,
         Err(error) => {
-            crate::cli::fail(&error);
+            crate::cli::output::fail(&error);
             return explain::error();
         }
     };
@@ -26,7 +26,7 @@ pub fn commits(args: &CommitsArgs) -> ExitCode {
         Some(CommitsOutput::Json) => format!("{answer:#}\n"),
         None => text(&answer),
     };
-    crate::cli::print(text.as_bytes())
+    crate::cli::output::print(text.as_bytes())
 }
 
 fn read(args: &CommitsArgs) -> Result<Value, Error> {

@@ -1,19 +1,22 @@
 //! What `get` lists, from the explanation: the schema of `-o json`, which `docs/commands.md` describes.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+};
 
 use portolan_rules::{
-    explanation::{
-        ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Origin, Severity, View,
-    },
+    explanation::{ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Severity, View},
     frontends::{FrontendKey, FrontendKind},
     model::{LoadBalancing, ObjectName, Protocol, ServiceType, TrafficPolicy},
-    simulate::{Fate, Probability},
+    simulate::Probability,
 };
 use serde::Serialize;
 
-use super::super::explain::{Scene, kind};
-use crate::observe::counts::Totals;
+use crate::{
+    cli::explain::{Scene, kind},
+    observe::counts::Totals,
+};
 
 /// A Service.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -138,12 +141,21 @@ pub struct Problem {
     pub message: String,
 }
 
+/// How much of a Service is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// A line: without its frontends and endpoints, one by one.
+    Line,
+    /// All of it.
+    All,
+}
+
 /// What is known beside the explanation.
 pub struct Beside<'a> {
     pub scene: &'a Scene,
     pub totals: Option<&'a Totals>,
-    /// Whether shares are shown, which takes a simulation for each port.
-    pub has_shares: bool,
+    /// How much of a Service is shown.
+    pub detail: Detail,
 }
 
 /// A Service as `get` lists it.
@@ -261,8 +273,8 @@ fn cause(reason: &portolan_rules::explanation::Reason) -> Cause {
 }
 
 fn port_row(beside: &Beside<'_>, explained: &ExplainedService, port: &ExplainedPort) -> PortRow {
-    let shares =
-        if beside.has_shares { shares(&beside.scene.view(), explained, port) } else { HashMap::new() };
+    let is_all = beside.detail == Detail::All;
+    let shares = if is_all { shares(&beside.scene.view(), explained, port) } else { BTreeMap::new() };
     let (service, name) = (&explained.service.name, &*port.port.name);
     let endpoint = |endpoint: &ExplainedEndpoint| EndpointRow {
         address: endpoint.at.to_string(),
@@ -282,8 +294,8 @@ fn port_row(beside: &Beside<'_>, explained: &ExplainedService, port: &ExplainedP
         node_port: port.port.node_port,
         family: port.family.to_string(),
         connections: beside.totals.map(|totals| totals.of_port(service, name, port.family)),
-        frontends: port.frontends.iter().map(frontend).collect(),
-        endpoints: port.endpoints.iter().map(endpoint).collect(),
+        frontends: port.frontends.iter().filter(|_| is_all).map(frontend).collect(),
+        endpoints: port.endpoints.iter().filter(|_| is_all).map(endpoint).collect(),
     }
 }
 
@@ -312,11 +324,7 @@ fn shares(
     view: &View<'_>,
     explained: &ExplainedService,
     port: &ExplainedPort,
-) -> HashMap<SocketAddr, Probability> {
-    let mut shares = HashMap::new();
-    if explained.service.load_balancing == LoadBalancing::SourceHash {
-        return shares;
-    }
+) -> BTreeMap<SocketAddr, Probability> {
     // The outer frontends last: what is seen inside holds for most.
     let served = port.frontends.iter().filter(|frontend| frontend.left_out.is_none());
     let by_kind = |kind| served.clone().filter(move |frontend| frontend.kind == kind);
@@ -326,16 +334,7 @@ fn shares(
         FrontendKind::ExternalIp,
         FrontendKind::NodePort,
     ];
-    for frontend in order.into_iter().flat_map(by_kind) {
-        let Some(outcome) = view.connect(Origin::Outside, &frontend.key) else { continue };
-        for (fate, share) in outcome.fates() {
-            if let Fate::Sent { to, .. } = fate {
-                *shares.entry(to).or_insert_with(|| Probability::new(0, 1)) += &share;
-            }
-        }
-        if !shares.is_empty() {
-            break;
-        }
-    }
-    shares
+    let mut shares =
+        order.into_iter().flat_map(by_kind).map(|frontend| view.shares_of(explained, &frontend.key));
+    shares.find(|shares| !shares.is_empty()).unwrap_or_default()
 }

@@ -2,11 +2,17 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{
-    Listed,
-    rows::{EndpointRow, PortRow, Ratio, ServiceRow},
-};
+use super::rows::{EndpointRow, PortRow, Ratio, ServiceRow};
 use crate::cli::arguments::{GetArgs, GetOutput};
+
+/// What is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Services.
+    Services,
+    /// Endpoints.
+    Endpoints,
+}
 
 /// A line of a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -215,27 +221,37 @@ fn endpoint(args: &GetArgs, (row, port, endpoint): (&ServiceRow, &PortRow, &Endp
 }
 
 /// Columns of equal width; the last ends with its text.
-pub fn align(lines: &[Vec<String>]) -> String {
+pub fn align<C: AsRef<str>>(lines: &[Vec<C>]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for line in lines {
-        for (column, cell) in line.iter().enumerate() {
-            let width = cell.chars().count();
-            match widths.get_mut(column) {
-                Some(known) => *known = width.max(*known),
-                None => widths.push(width),
-            }
+        widths.resize(widths.len().max(line.len()), 0);
+        for (cell, known) in line.iter().zip(&mut widths) {
+            *known = width(cell.as_ref()).max(*known);
         }
     }
-    let mut text = String::new();
+    let mut text = String::with_capacity(lines.len() * widths.iter().map(|width| width + GAP).sum::<usize>());
     for line in lines {
-        let mut written = String::new();
-        for (cell, width) in line.iter().zip(&widths) {
-            let _ = write!(written, "{cell:width$}   ");
+        // Blanks are written only before text.
+        let mut blanks = 0;
+        for (cell, widest) in line.iter().zip(&widths) {
+            let cell = cell.as_ref();
+            if !cell.is_empty() {
+                text.extend(std::iter::repeat_n(' ', blanks));
+                text.push_str(cell);
+                blanks = 0;
+            }
+            blanks += widest - width(cell) + GAP;
         }
-        text.push_str(written.trim_end());
         text.push('\n');
     }
     text
+}
+
+/// Blanks between columns.
+const GAP: usize = 3;
+
+fn width(cell: &str) -> usize {
+    if cell.is_ascii() { cell.len() } else { cell.chars().count() }
 }
 
 #[cfg(test)]
@@ -247,7 +263,7 @@ mod tests {
         let line = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
         let text = align(&[line(&["NAME", "AGE"]), line(&["a", "1"]), line(&["longer", ""])]);
         assert_eq!(text, "NAME     AGE\na        1\nlonger\n");
-        assert_eq!(align(&[]), "");
+        assert_eq!(align::<String>(&[]), "");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>
     if args.show_config == Some(true) {
         warn(args, settings);
         let text = text(settings).map_err(StartError::Configuration)?;
-        return Ok(Some(cli::print(text.as_bytes())));
+        return Ok(Some(cli::output::print(text.as_bytes())));
     }
     if let Some(path) = args.write_config_to.as_ref().filter(|path| !path.as_os_str().is_empty()) {
         let written = text(settings).and_then(|text| fs::write(path, text));

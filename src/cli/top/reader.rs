@@ -15,7 +15,7 @@ use super::{News, model::Look};
 use crate::{
     cli::{
         explain::{Error, Scene, agent},
-        get::rows::{self, Beside, ServiceRow},
+        get::rows::{self, Beside, Detail, ServiceRow},
     },
     observe::query::Wanted,
 };
@@ -53,7 +53,7 @@ impl Reader {
         Self { socket, wanted, opened, last: None }
     }
 
-    /// Asks until nobody wants to know. What is opened comes by the channel, and is looked at at once.
+    /// Asks until one of the channels is closed. What is opened comes by one of them, and is read at once.
     pub fn run(&mut self, opened: &Receiver<Option<ObjectName>>, news: &Sender<News>) {
         loop {
             match opened.recv_timeout(PERIOD) {
@@ -89,7 +89,7 @@ impl Reader {
             None => (None, Arc::default()),
         };
         let opened = self.opened.as_ref().zip(scene).and_then(|(name, scene)| {
-            let beside = Beside { scene, totals: None, has_shares: true };
+            let beside = Beside { scene, totals: None, detail: Detail::All };
             Some(rows::service(&beside, &scene.view().service(name)?))
         });
         let problem = match &counted {
@@ -115,7 +115,7 @@ impl Reader {
     fn read(&self, commit: Option<String>) -> Result<Services, Error> {
         let began = Instant::now();
         let scene = agent::read(&self.socket, &self.wanted)?;
-        let beside = Beside { scene: &scene, totals: None, has_shares: false };
+        let beside = Beside { scene: &scene, totals: None, detail: Detail::Line };
         let services = scene.view().services();
         // Of one namespace, Services of others come along that decide on frontends.
         let is_meant = |name: &ObjectName| match &self.wanted {

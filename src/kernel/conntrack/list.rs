@@ -56,8 +56,9 @@ pub enum FlowState {
     Assured,
 }
 
-impl fmt::Display for FlowState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl FlowState {
+    /// Its name, as conntrack(8) has it.
+    pub fn name(self) -> &'static str {
         const TCP: [&str; 10] = [
             "NONE",
             "SYN_SENT",
@@ -70,12 +71,18 @@ impl fmt::Display for FlowState {
             "CLOSE",
             "SYN_SENT2",
         ];
-        f.pad(match self {
-            Self::Tcp(number) => TCP.get(usize::from(*number)).copied().unwrap_or("UNKNOWN"),
+        match self {
+            Self::Tcp(number) => TCP.get(usize::from(number)).copied().unwrap_or("UNKNOWN"),
             Self::Unreplied => "UNREPLIED",
             Self::Replied => "REPLIED",
             Self::Assured => "ASSURED",
-        })
+        }
+    }
+}
+
+impl fmt::Display for FlowState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
@@ -102,13 +109,18 @@ pub struct Listed {
     pub is_cut: bool,
 }
 
+/// Lists the flows to these destinations, or all without any, whose destination was translated. The kernel leaves others
+/// out.
+///
+/// # Errors
+/// The kernel could not be asked.
+pub fn list(destinations: &[(Protocol, SocketAddr)], bounds: Bounds) -> Result<Listed, Error> {
+    // A socket of its own: it is of no use any more where the bounds end the listing.
+    Conntrack::open()?.list(destinations, bounds)
+}
+
 impl Conntrack {
-    /// The flows to these destinations, or all without any, whose destination was translated. The kernel leaves others
-    /// out. Where the bounds end the listing, this socket is of no use any more.
-    ///
-    /// # Errors
-    /// The kernel could not be asked.
-    pub fn list(&mut self, destinations: &[(Protocol, SocketAddr)], bounds: Bounds) -> Result<Listed, Error> {
+    fn list(&mut self, destinations: &[(Protocol, SocketAddr)], bounds: Bounds) -> Result<Listed, Error> {
         let mut listed = Listed::default();
         let wanted: HashSet<(Protocol, SocketAddr)> = destinations.iter().copied().collect();
         for family in Family::ALL {

@@ -39,7 +39,7 @@ use crate::{
     observe::{
         counts::Counted,
         query::Wanted,
-        state_text::{AgentState, Parts},
+        state_text::{AgentState, Format, Parts},
     },
 };
 
@@ -55,7 +55,8 @@ const BACKLOG: i32 = 16;
 /// The routes: those of the metrics server, and what only root may see.
 pub(super) fn router(shared: &Shared) -> Router {
     let own = Router::new()
-        .route("/state", get(state))
+        .route("/state", get(manifest))
+        .route("/snapshot", get(values))
         .route("/commits", get(commits))
         .route("/connections", get(connections));
     own.with_state(shared.clone()).merge(metrics::router(shared))
@@ -120,7 +121,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Which Services the parameters of `/state` ask for: `service=NAMESPACE/NAME`, `namespace=NAME`, `frontend=ADDRESS:PORT`;
+/// Which Services the parameters of `/state` and `/snapshot` ask for: `service=NAMESPACE/NAME`, `namespace=NAME`, `frontend=ADDRESS:PORT`;
 /// all without any.
 fn wanted(query: &str) -> Result<Wanted, &'static str> {
     let Some((key, value)) = form_urlencoded::parse(query.as_bytes()).next() else { return Ok(Wanted::All) };
@@ -135,8 +136,17 @@ fn wanted(query: &str) -> Result<Wanted, &'static str> {
     }
 }
 
-/// What the agent holds.
-async fn state(State(shared): State<Shared>, uri: Uri) -> Response {
+/// What the agent holds, as manifests.
+async fn manifest(State(shared): State<Shared>, uri: Uri) -> Response {
+    held(&shared, &uri, Format::Manifest).await
+}
+
+/// The same for commands.
+async fn values(State(shared): State<Shared>, uri: Uri) -> Response {
+    held(&shared, &uri, Format::Values).await
+}
+
+async fn held(shared: &Shared, uri: &Uri, format: Format) -> Response {
     let wanted = match wanted(uri.query().unwrap_or_default()) {
         Ok(wanted) => wanted,
         Err(message) => return (StatusCode::BAD_REQUEST, message).into_response(),
@@ -155,9 +165,13 @@ async fn state(State(shared): State<Shared>, uri: Uri) -> Response {
         ages: ages.map(|(kind, age)| (kind.to_string(), age.map(|age| age.as_secs_f64()))).collect(),
         ..AgentState::of(&snapshot)
     };
-    let parts = Parts::new(&state, snapshot).map(Ok::<_, std::convert::Infallible>);
+    let parts = Parts::new(format, &state, snapshot).map(Ok::<_, std::convert::Infallible>);
     let body = Body::from_stream(futures_util::stream::iter(parts));
-    ([(CONTENT_TYPE, "application/json")], body).into_response()
+    let kind = match format {
+        Format::Manifest => "application/json",
+        Format::Values => "application/vnd.msgpack",
+    };
+    ([(CONTENT_TYPE, kind)], body).into_response()
 }
 
 /// New connections of each endpoint, of the Services that the parameters ask for; null where they are not counted.

@@ -3,9 +3,12 @@
 
 use super::{CompiledService, Compiler};
 use crate::{
-    model::ObjectName,
+    frontends::FrontendKey,
+    model::{LoadBalancing, ObjectName},
+    placement::Placed,
     plane::{PerSet, SetName},
     ruleset::{Concat, Element, Elements, Family, Ruleset, Set, Table, diff::diff_into},
+    selection::load_balancer_source_ranges,
 };
 
 /// Which elements of a set were found.
@@ -66,6 +69,18 @@ impl Compiler {
         for (port, frontend) in self.services.get(service).into_iter().flat_map(CompiledService::owned) {
             port.elements(frontend, &mut |set, key, element| emit(port.family, set, key, element));
         }
+    }
+
+    /// The endpoints at the slots of a frontend as its Service answers clients outside of the cluster: of a new client,
+    /// each slot is chosen with the same probability. `None` if the Service does not answer it, or the client's address
+    /// decides.
+    pub fn slots(&self, service: &ObjectName, key: &FrontendKey) -> Option<&Placed> {
+        let compiled = self.services.get(service)?;
+        let (port, frontend) = compiled.owned().find(|(_, frontend)| frontend.key == *key)?;
+        let is_open = !load_balancer_source_ranges::guard(frontend.kind) || port.sources.is_empty();
+        let is_random = port.load_balancing == LoadBalancing::Random;
+        let slots = if frontend.scope.uses_local() { &port.local } else { &port.cluster };
+        (is_open && is_random).then_some(slots)
     }
 
     /// Whether a Service has session affinity.

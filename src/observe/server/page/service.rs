@@ -14,7 +14,7 @@ use portolan_rules::{
 };
 
 use crate::{
-    kernel::conntrack::{Bounds, Conntrack},
+    kernel::conntrack::{self, Bounds},
     observe::{
         counts::Totals,
         endpoint_counters::Counters,
@@ -88,7 +88,7 @@ fn connections(view: &View<'_>, explained: &ExplainedService) -> Markup {
         return html! {};
     }
     let bounds = Bounds { most: FLOWS, until: Some(Instant::now() + PATIENCE) };
-    let listed = match Conntrack::open().and_then(|mut conntrack| conntrack.list(&destinations, bounds)) {
+    let listed = match conntrack::list(&destinations, bounds) {
         Ok(listed) => listed,
         Err(error) => {
             return html! { h2 { "Connections" } p.dim { "They cannot be listed: " (error) } };

@@ -4,29 +4,19 @@ use std::{io::Cursor, path::PathBuf};
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Error, Scene};
+use super::load::{Input, load};
 use crate::{
-    cli::{
-        arguments::SourceArgs,
-        input::{self, Input},
-    },
+    cli::arguments::SourceArgs,
     config::settings::{ApiSettings, Settings},
-    observe::query::Wanted,
     source::{
-        cluster::{Cluster, Listed, Options},
+        cluster::{Cluster, Error, Listed, Options},
         manifest::Source,
     },
 };
 
-/// Lists the cluster of a kubeconfig, or of the Pod that this runs in, and compiles it.
-pub(super) fn read(args: &SourceArgs, settings: Settings, wanted: &Wanted) -> Result<Scene, Error> {
-    let (input, origin) = list(args, wanted.namespace(), settings)?;
-    Ok(Scene::compile(input, &origin))
-}
-
 /// Lists the cluster of a kubeconfig, or of the Pod that this runs in; also says when and where. If only one namespace is
 /// wanted, that is enough where others may not be listed.
-pub(in crate::cli) fn list(
+pub fn list(
     args: &SourceArgs,
     namespace: Option<&str>,
     settings: Settings,
@@ -38,13 +28,13 @@ pub(in crate::cli) fn list(
     let source = Source::of_cluster(&server, Cursor::new(text), &settings.node_name)
         .with_proxy_name(settings.proxy_name.clone());
     // The host's addresses are those of a Pod or a desk, as likely as not: they are left out.
-    let input = input::load(settings, source, args.logging);
+    let input = load(settings, source, args.logging);
     let now = Timestamp::now().to_zoned(TimeZone::UTC).strftime("%H:%M:%SZ");
     Ok((input, format!("from the API server {server}, listed at {now}")))
 }
 
 /// The cluster of a kubeconfig, or of the Pod that this runs in.
-pub(in crate::cli) fn open(args: &SourceArgs, settings: &Settings) -> Result<Cluster, Error> {
+pub fn open(args: &SourceArgs, settings: &Settings) -> Result<Cluster, Error> {
     let kubeconfig = args.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty());
     let api = ApiSettings {
         kubeconfig: kubeconfig.or_else(default_kubeconfig),
@@ -52,11 +42,11 @@ pub(in crate::cli) fn open(args: &SourceArgs, settings: &Settings) -> Result<Clu
         master: None,
         ..ApiSettings::default()
     };
-    Ok(Cluster::new(&api, Options::from(settings))?)
+    Cluster::new(&api, Options::from(settings))
 }
 
 /// Whether a cluster is at hand without a flag: there is a kubeconfig, or this is a Pod.
-pub(super) fn is_known() -> bool {
+pub fn is_known() -> bool {
     default_kubeconfig().is_some() || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 

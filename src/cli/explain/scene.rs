@@ -1,0 +1,84 @@
+//! The state of a cluster, compiled as a node would.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use portolan_rules::{
+    explanation::{Compiled, View},
+    model::ObjectName,
+    ruleset::Ruleset,
+};
+
+use crate::{
+    cli::input::Input,
+    observe::{query::Snapshot, state_text::AgentState},
+    source::manifest::Completeness,
+};
+
+/// What is known of a running agent beside its objects.
+#[derive(Debug)]
+pub struct Live {
+    /// What it says of itself.
+    pub state: AgentState,
+    /// What it holds, of what was asked for.
+    pub snapshot: Snapshot,
+    /// Where it was asked.
+    pub socket: PathBuf,
+    /// Whether it is in the network namespace of this process, so that its tables can be read here.
+    pub is_here: bool,
+}
+
+/// The state of a cluster, compiled as a node would.
+pub struct Scene {
+    pub(super) compiled: Compiled,
+    /// Whether all of the input could be used.
+    pub is_whole: bool,
+    /// The Services that cannot be used at all, and why.
+    pub unusable: BTreeMap<ObjectName, String>,
+    /// Where it comes from, how old it is, and whose view it is: for people.
+    pub origin: String,
+    /// The agent, if the state is that of a running one.
+    pub live: Option<Live>,
+    /// Whether the state is that of the kernel's own tables.
+    pub(super) is_of_kernel: bool,
+}
+
+impl Scene {
+    /// Compiles what was read.
+    pub(super) fn compile(mut input: Input, origin: &str) -> Self {
+        let compiler = input.compiler();
+        let Input { settings, state, completeness, workloads, unusable, .. } = input;
+        let stand_ins = if workloads.stand_ins().is_empty() {
+            ""
+        } else {
+            ", with stand-ins for what a cluster would assign"
+        };
+        Self {
+            compiled: Compiled::new(compiler, state, &Ruleset::default()).with_workloads(workloads),
+            is_whole: completeness == Completeness::Whole,
+            unusable,
+            origin: format!("{origin}, as node {} would program it{stand_ins}", settings.node_name),
+            live: None,
+            is_of_kernel: false,
+        }
+    }
+
+    /// What the kernel must hold for a running agent's state, given what it holds: slots and numbers are taken over.
+    pub fn compiled_for(&self, kernel: &Ruleset) -> Option<Ruleset> {
+        Some(self.live.as_ref()?.snapshot.compile(kernel).into_ruleset())
+    }
+
+    /// The name of the tables.
+    pub fn table(&self) -> &str {
+        &self.view().compiler.config().table
+    }
+
+    /// Whether the state is what the kernel of this machine is programmed with, rather than what it would be.
+    pub fn is_programmed(&self) -> bool {
+        self.live.is_some() || self.is_of_kernel
+    }
+
+    /// The explanation.
+    pub const fn view(&self) -> View<'_> {
+        self.compiled.view()
+    }
+}

@@ -1,0 +1,231 @@
+//! Reads manifests for a command.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use portolan_rules::{
+    compile::Compiler,
+    explanation::Workloads,
+    model::{Node, ObjectName},
+    picture::count,
+    state::State,
+};
+
+use crate::{
+    agent::NodeFacts,
+    cli::arguments::{LoggingArgs, ManifestArgs, ReadArgs, SourceArgs},
+    config::{
+        self, Options,
+        options::MODE,
+        settings::{DetectLocal, RunSettings, Settings},
+    },
+    source::manifest::{Completeness, MAX_FILE_SIZE, Objects, Problem, Source, StandInRanges, is_pattern},
+};
+
+/// The manifests at these paths, of which this node serves what is its own.
+pub fn source(settings: &Settings, paths: &[PathBuf], args: ManifestArgs) -> Source {
+    Source::new(paths.iter().cloned(), &settings.node_name)
+        .with_proxy_name(settings.proxy_name.clone())
+        .allow_empty(args.allow_empty)
+        .with_max_file_size(args.max_file_size.unwrap_or(MAX_FILE_SIZE))
+}
+
+/// The settings of the rules, from flags or from the configuration file of `run`.
+pub fn settings(options: &Options, read: &ReadArgs) -> Result<Settings, config::Error> {
+    let Some(path) = &read.config else { return Settings::new(options) };
+    let mut options = options.clone();
+    // What is printed is for nftables, whatever mode the file is for.
+    options.set(&MODE, Some("nftables".to_owned().into()));
+    let settings = RunSettings::resolve(&options, Some(path), false)?;
+    for warning in &settings.warnings {
+        eprintln!("portolan: warning: {warning}");
+    }
+    if !settings.without_effect.is_empty() {
+        eprintln!("portolan: warning: without effect here: {}", settings.without_effect.join(", "));
+    }
+    Ok(settings.node)
+}
+
+/// The paths, with the files in place of patterns that the shell has not expanded.
+fn expand(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let expand = |path: &PathBuf| -> Vec<PathBuf> {
+        let pattern = path.to_str().filter(|text| is_pattern(text) && !path.exists());
+        let found = pattern.and_then(|pattern| glob::glob(pattern).ok());
+        let found: Vec<PathBuf> = found.into_iter().flatten().filter_map(Result::ok).collect();
+        if found.is_empty() { vec![path.clone()] } else { found }
+    };
+    paths.iter().flat_map(expand).collect()
+}
+
+/// Where stand-ins come from, besides what the manifests say.
+pub fn stand_in_ranges(settings: &Settings) -> StandInRanges {
+    let pods = match &settings.detect_local {
+        DetectLocal::ClusterCidr(networks) => networks.clone(),
+        DetectLocal::NodeCidr | DetectLocal::Bridge(_) | DetectLocal::InterfacePrefix(_) => Vec::new(),
+    };
+    StandInRanges { services: settings.service_cidrs.clone(), pods, has_node: false }
+}
+
+/// The state that the manifests give, and how complete it is.
+pub struct Input {
+    pub settings: Settings,
+    pub state: State,
+    pub service_cidrs: Vec<ipnetwork::IpNetwork>,
+    pub completeness: Completeness,
+    /// What explains why a Service has no endpoints.
+    pub workloads: Workloads,
+    /// Whether nothing could be used of one of the paths, or a file could not be read.
+    pub is_path_missing: bool,
+    /// The Services that cannot be used at all, and why.
+    pub unusable: BTreeMap<ObjectName, String>,
+    /// Whether the addresses of this machine count.
+    pub host_addresses: bool,
+}
+
+impl Input {
+    /// Leaves out the Services of all other namespaces. Without any of this one, nothing can be used, unless input may be
+    /// empty.
+    pub fn only(&mut self, namespace: &str, allow_empty: bool) {
+        let others: Vec<(ObjectName, Vec<ObjectName>)> = self
+            .state
+            .entries()
+            .filter(|(name, _)| *name.namespace != *namespace)
+            .map(|(name, entry)| {
+                (name.clone(), entry.slices.iter().map(|slice| slice.name.clone()).collect())
+            })
+            .collect();
+        for (service, slices) in others {
+            self.state.set_service(&service, None);
+            for slice in &slices {
+                self.state.set_slice(slice, None);
+            }
+        }
+        self.unusable.retain(|name, _| *name.namespace == *namespace);
+        if self.state.services().next().is_none() && !allow_empty {
+            eprintln!("portolan: the input has no Service of namespace {namespace} that can be used");
+            self.completeness = Completeness::Nothing;
+        }
+    }
+
+    /// A compiler that knows the node and the ServiceCIDRs, and has compiled nothing yet.
+    pub fn compiler(&mut self) -> Compiler {
+        let Self { settings, state, service_cidrs, host_addresses, .. } = self;
+        let mut compiler = Compiler::new(settings.config.clone());
+        if let Some(lacking) = settings.lacks(state.node()) {
+            eprintln!("portolan: warning: {lacking}");
+        }
+        let facts = if *host_addresses {
+            NodeFacts::new(settings, state.node())
+        } else {
+            let has_node_ports =
+                || state.services().any(|(service, _)| service.ports.iter().any(|p| p.node_port.is_some()));
+            if state.node().addresses.is_empty() && has_node_ports() {
+                eprintln!(
+                    "portolan: warning: the input has no addresses of Node {}: node ports answer nowhere; \
+                     --host-addresses takes those of this machine",
+                    settings.node_name
+                );
+            }
+            NodeFacts::elsewhere(settings, state.node())
+        };
+        facts.apply(&mut compiler, state);
+        compiler.set_service_cidrs(state, &[&service_cidrs[..], &settings.service_cidrs].concat());
+        compiler
+    }
+}
+
+/// Reads the manifests at these paths. Problems with them are written to standard error, a line each.
+pub fn files(settings: Settings, args: &SourceArgs) -> Input {
+    let read = &args.read;
+    let ranges = StandInRanges { has_node: !read.host_addresses, ..stand_in_ranges(&settings) };
+    let ranges = (!read.no_stand_ins).then_some(ranges);
+    let source = source(&settings, &expand(&args.filenames), args.manifests)
+        .recursive(read.recursive)
+        .with_stand_ins(ranges);
+    Input { host_addresses: read.host_addresses, ..load(settings, source, args.logging) }
+}
+
+/// Loads a source. Problems with it are written to standard error, a line each.
+pub fn load(settings: Settings, mut source: Source, logging: LoggingArgs) -> Input {
+    let Objects {
+        services,
+        slices,
+        node,
+        service_cidrs,
+        node_names,
+        stand_ins,
+        without_stand_in,
+        ignored,
+        warnings,
+        errors,
+        completeness,
+        is_path_missing,
+    } = source.load();
+    for warning in &warnings {
+        eprintln!("portolan: warning: {warning}");
+    }
+    for error in &errors {
+        eprintln!("portolan: {error}");
+    }
+    for object in without_stand_in {
+        eprintln!("portolan: warning: {object} is left for a stand-in");
+    }
+    if let Some(warning) = unknown_node(&settings.node_name, &node_names) {
+        eprintln!("portolan: warning: {warning}");
+    }
+    if !stand_ins.is_empty() {
+        let number = stand_ins.addresses.len() + stand_ins.node_ports.len();
+        let what = count(
+            number,
+            "address or port that a cluster would assign is a stand-in",
+            "addresses and ports that a cluster would assign are stand-ins",
+        );
+        eprintln!("portolan: warning: {what} (--no-stand-ins leaves out what lacks them)");
+    }
+    if logging.verbosity >= 4 {
+        for (kind, number) in ignored {
+            let objects = count(number, "object", "objects");
+            eprintln!("portolan: what does not matter here: {objects} of kind {kind}");
+        }
+    }
+    let unknown = || Node { name: settings.node_name.clone(), ..Node::default() };
+    let mut state = State::new(node.map_or_else(unknown, |node| Node::clone(&node)));
+    for (name, service) in services {
+        state.set_service(&name, Some(service));
+    }
+    for (name, slice) in slices {
+        state.set_slice(&name, Some(slice));
+    }
+    let unusable = errors.iter().filter_map(unusable).collect();
+    let workloads = source.workloads();
+    Input {
+        settings,
+        state,
+        service_cidrs,
+        completeness,
+        workloads,
+        is_path_missing,
+        unusable,
+        host_addresses: false,
+    }
+}
+
+/// The Service that a problem makes unusable.
+fn unusable(problem: &Problem) -> Option<(ObjectName, String)> {
+    let (namespace, name) = problem.object.as_deref()?.strip_prefix("Service ")?.split_once('/')?;
+    let field = problem.field.as_deref().map(|field| format!("{field} ")).unwrap_or_default();
+    Some((ObjectName::new(namespace, name), format!("{field}{}", problem.message)))
+}
+
+/// A warning if the input has Nodes, but not the one of this name.
+pub fn unknown_node(name: &Arc<str>, names: &[Arc<str>]) -> Option<String> {
+    const SHOWN: usize = 5;
+    if names.is_empty() || names.contains(name) {
+        return None;
+    }
+    let shown = names.iter().take(SHOWN).map(|name| &**name).collect::<Vec<_>>().join(", ");
+    let more = names.len().checked_sub(SHOWN).filter(|more| *more > 0);
+    let more = more.map(|more| format!(" and {more} more")).unwrap_or_default();
+    Some(format!(
+        "the input has no Node {name}, but {shown}{more}; --hostname-override says which node this is"
+    ))
+}
