@@ -30,6 +30,7 @@ use crate::{
         conntrack::{self, Bounds},
         nftables::Kernel,
     },
+    observe::state_text::{Format, Parts},
 };
 
 /// Sysctls that matter, below `/proc/sys/net`.
@@ -113,8 +114,15 @@ fn collect(args: &BundleArgs, settings: &Settings) -> Bundle {
     let mut bundle = Bundle::default();
     let socket = agent::socket_of(args.view.socket.as_deref(), settings);
     let table = &settings.config.table;
+    let scene = Scene::open(&args.view).ok();
+    let state = match scene.as_ref().and_then(|scene| scene.live.as_ref()) {
+        Some(live) => Ok(Parts::new(Format::Manifest, &live.state, live.snapshot.clone())
+            .flatten()
+            .collect::<Vec<u8>>()),
+        None => socket::get(&socket, "/state"),
+    };
+    bundle.add("state.json", "what the agent holds, as manifests: every command takes it with -f", state);
     let asked = [
-        ("/state", "state.json", "what the agent holds, as manifests: every command takes it with -f"),
         ("/configz", "configuration.json", "the configuration in effect"),
         ("/statusz", "status.txt", "the agent's overview: reconciles, ages, problems"),
         ("/commits", "commits.json", "the last commits, and the last that failed"),
@@ -126,7 +134,7 @@ fn collect(args: &BundleArgs, settings: &Settings) -> Bundle {
     }
     bundle.add("versions.txt", "versions, and features of the kernel", versions(table));
     bundle.add("sysctls.txt", "sysctls of connection tracking and forwarding", Ok::<_, String>(sysctls()));
-    if let Ok(scene) = Scene::open(&args.view) {
+    if let Some(scene) = scene {
         bundle.add("findings.txt", "what keeps Services from answering", Ok::<_, String>(findings(&scene)));
         match kernel::tables(&scene) {
             Ok(tables) => {
@@ -203,7 +211,7 @@ fn flows() -> Result<String, crate::kernel::conntrack::Error> {
 /// Writes the files into one directory of the archive, which only its owner may read.
 fn write(path: &Path, root: &str, bundle: &Bundle) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
+    let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::fast()));
     let errors = bundle.errors.iter().flat_map(|error| [error.as_str(), "\n"]).collect::<String>();
     let errors = ("errors.txt", "", errors.into_bytes());
     for (name, _, content) in bundle.files.iter().chain((!bundle.errors.is_empty()).then_some(&errors)) {

@@ -9,8 +9,11 @@ use std::{collections::HashMap, io::Write as _, process::ExitCode, time::Duratio
 use portolan_rules::model::ObjectName;
 use serde::Serialize;
 
-use self::rows::{Beside, Detail, ServiceRow};
 pub use self::table::{Listed, align};
+use self::{
+    rows::{Beside, Detail, ServiceRow},
+    table::{Cells, Line},
+};
 use super::{
     arguments::{GetArgs, GetOutput},
     explain::{self, Scene, agent},
@@ -163,11 +166,11 @@ fn within(args: &GetArgs) -> String {
 /// What the last look has shown.
 struct Seen {
     /// The cells of each line, by what it is about.
-    lines: HashMap<Vec<String>, Vec<String>>,
+    lines: HashMap<Cells<'static>, Cells<'static>>,
     /// The connections as they were last read.
     totals: Option<Totals>,
     /// What each line counted then.
-    counted: HashMap<Vec<String>, Vec<String>>,
+    counted: HashMap<Cells<'static>, Cells<'static>>,
 }
 
 /// Prints the lines that changed since the last look, with connections a second; nothing once its output is closed.
@@ -184,7 +187,7 @@ fn show_changes(
     let elapsed = before.totals.as_ref().zip(totals.as_ref()).and_then(|(earlier, now)| now.since(earlier));
     let mut changed = Vec::new();
     let mut now = HashMap::new();
-    for line in table::lines(args, listed, rows) {
+    for line in table::lines(args, listed, rows).map(Line::into_owned) {
         if before.lines.get(&line.key) != Some(&line.cells) {
             let counted = before.counted.get(&line.key);
             let rate = elapsed.zip(counted).and_then(|(elapsed, cells)| line.rate(cells, elapsed));
@@ -192,7 +195,7 @@ fn show_changes(
         }
         now.insert(line.key, line.cells);
     }
-    let gone: Vec<&Vec<String>> = before.lines.keys().filter(|key| !now.contains_key(*key)).collect();
+    let gone: Vec<&Cells<'_>> = before.lines.keys().filter(|key| !now.contains_key(*key)).collect();
     let text = table::watched(args, listed, &changed, &gone, is_first);
     let (totals, counted) = if elapsed.is_some() || before.totals.is_none() {
         (totals, now.clone())

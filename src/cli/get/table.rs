@@ -1,6 +1,6 @@
 //! Tables as kubectl writes them: columns of equal width, three blanks apart.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 use super::rows::{EndpointRow, PortRow, Ratio, ServiceRow};
 use crate::cli::arguments::{GetArgs, GetOutput};
@@ -14,20 +14,29 @@ pub enum Listed {
     Endpoints,
 }
 
+/// The cells of a line, or what it is about.
+pub type Cells<'a> = Vec<Cow<'a, str>>;
+
 /// A line of a table.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line {
-    /// What it is about.
-    pub key: Vec<String>,
-    pub cells: Vec<String>,
+pub struct Line<'a> {
+    /// What it is about, with `--watch`.
+    pub key: Cells<'a>,
+    pub cells: Cells<'a>,
     /// Which cell is the number of connections.
     connections: usize,
 }
 
-impl Line {
+impl Line<'_> {
+    /// The same for later.
+    pub fn into_owned(self) -> Line<'static> {
+        let owned = |cells: Cells<'_>| cells.into_iter().map(|cell| Cow::Owned(cell.into_owned())).collect();
+        Line { key: owned(self.key), cells: owned(self.cells), connections: self.connections }
+    }
+
     /// How many connections a second there were since these cells, so long ago.
-    pub fn rate(&self, before: &[String], elapsed: Duration) -> Option<f64> {
-        let number = |cells: &[String]| cells.get(self.connections)?.parse::<u64>().ok();
+    pub fn rate(&self, before: &[Cow<'_, str>], elapsed: Duration) -> Option<f64> {
+        let number = |cells: &[Cow<'_, str>]| cells.get(self.connections)?.parse::<u64>().ok();
         Some(per_second(number(&self.cells)?.saturating_sub(number(before)?), elapsed))
     }
 }
@@ -69,7 +78,7 @@ fn endpoints(rows: &[ServiceRow]) -> impl Iterator<Item = (&ServiceRow, &PortRow
 
 /// The whole table.
 pub fn table(args: &GetArgs, listed: Listed, rows: &[ServiceRow]) -> String {
-    let lines: Vec<Vec<String>> = lines(args, listed, rows).into_iter().map(|line| line.cells).collect();
+    let lines = lines(args, listed, rows).map(|line| line.cells);
     let heads = (!args.no_headers).then(|| heads(args, listed));
     align(&heads.into_iter().chain(lines).collect::<Vec<_>>())
 }
@@ -78,19 +87,19 @@ pub fn table(args: &GetArgs, listed: Listed, rows: &[ServiceRow]) -> String {
 pub fn watched(
     args: &GetArgs,
     listed: Listed,
-    changed: &[(Line, Option<f64>)],
-    gone: &[&Vec<String>],
+    changed: &[(Line<'_>, Option<f64>)],
+    gone: &[&Cells<'_>],
     is_first: bool,
 ) -> String {
     let mut lines = Vec::new();
     if is_first && !args.no_headers {
         let mut heads = heads(args, listed);
-        heads.push("PER-SECOND".to_owned());
+        heads.push("PER-SECOND".into());
         lines.push(heads);
     }
     for (line, a_second) in changed {
         let mut cells = line.cells.clone();
-        cells.push(rate(*a_second));
+        cells.push(rate(*a_second).into());
         lines.push(cells);
     }
     let mut text = align(&lines);
@@ -101,7 +110,7 @@ pub fn watched(
     text
 }
 
-fn heads(args: &GetArgs, listed: Listed) -> Vec<String> {
+fn heads(args: &GetArgs, listed: Listed) -> Cells<'static> {
     let is_wide = args.output == Some(GetOutput::Wide);
     let mut heads = Vec::new();
     if args.all_namespaces {
@@ -122,27 +131,35 @@ fn heads(args: &GetArgs, listed: Listed) -> Vec<String> {
             }
         }
     }
-    heads.into_iter().map(str::to_owned).collect()
+    heads.into_iter().map(Cow::Borrowed).collect()
 }
 
 /// The lines, without heads.
-pub fn lines(args: &GetArgs, listed: Listed, rows: &[ServiceRow]) -> Vec<Line> {
+pub fn lines<'a>(
+    args: &'a GetArgs,
+    listed: Listed,
+    rows: &'a [ServiceRow],
+) -> Box<dyn Iterator<Item = Line<'a>> + 'a> {
     match listed {
-        Listed::Services => rows.iter().map(|row| service(args, row)).collect(),
-        Listed::Endpoints => endpoints(rows).map(|parts| endpoint(args, parts)).collect(),
+        Listed::Services => Box::new(rows.iter().map(|row| service(args, row))),
+        Listed::Endpoints => Box::new(endpoints(rows).map(|parts| endpoint(args, parts))),
     }
 }
 
-fn or_none(list: &[String]) -> String {
-    if list.is_empty() { "<none>".to_owned() } else { list.join(",") }
+fn or_none(list: &[String]) -> Cow<'_, str> {
+    match list {
+        [] => "<none>".into(),
+        [one] => one.into(),
+        several => several.join(",").into(),
+    }
 }
 
-fn number(connections: Option<u64>) -> String {
-    connections.map_or_else(|| "-".to_owned(), |connections| connections.to_string())
+fn number(connections: Option<u64>) -> Cow<'static, str> {
+    connections.map_or("-".into(), |connections| connections.to_string().into())
 }
 
 /// As kubectl writes them: `80:30080/TCP`.
-fn ports(row: &ServiceRow) -> String {
+fn ports(row: &ServiceRow) -> Cow<'static, str> {
     let mut all: Vec<String> = Vec::new();
     for port in &row.ports {
         let node_port = port.node_port.map(|number| format!(":{number}")).unwrap_or_default();
@@ -151,72 +168,74 @@ fn ports(row: &ServiceRow) -> String {
             all.push(text);
         }
     }
-    or_none(&all)
+    or_none(&all).into_owned().into()
 }
 
-fn service(args: &GetArgs, row: &ServiceRow) -> Line {
-    let mut key = Vec::new();
-    let mut cells = Vec::new();
+fn service<'a>(args: &GetArgs, row: &'a ServiceRow) -> Line<'a> {
+    let key = if args.watch { vec![(&*row.namespace).into(), (&*row.name).into()] } else { Vec::new() };
+    let mut cells: Cells<'a> = Vec::with_capacity(CELLS);
     if args.all_namespaces {
-        cells.push(row.namespace.clone());
+        cells.push((&*row.namespace).into());
     }
-    key.extend([row.namespace.clone(), row.name.clone()]);
     let Ratio { used, all } = row.endpoints;
     cells.extend([
-        row.name.clone(),
-        row.r#type.to_owned(),
+        (&*row.name).into(),
+        row.r#type.into(),
         or_none(&row.cluster_ips),
         or_none(&row.external_addresses),
         ports(row),
-        format!("{used}/{all}"),
-        row.state.name().to_owned(),
+        format!("{used}/{all}").into(),
+        row.state.name().into(),
         number(row.connections),
     ]);
     let connections = cells.len() - 1;
     if args.output == Some(GetOutput::Wide) {
-        let affinity = row.session_affinity_seconds.map(|seconds| format!("{seconds}s"));
+        let affinity = row.session_affinity_seconds.map(|seconds| format!("{seconds}s").into());
         cells.extend([
-            row.internal_traffic_policy.to_owned(),
-            row.external_traffic_policy.to_owned(),
-            affinity.unwrap_or_else(|| "None".to_owned()),
-            row.load_balancing.to_owned(),
-            row.message.clone().unwrap_or_default(),
+            row.internal_traffic_policy.into(),
+            row.external_traffic_policy.into(),
+            affinity.unwrap_or("None".into()),
+            row.load_balancing.into(),
+            row.message.as_deref().unwrap_or_default().into(),
         ]);
     }
     Line { key, cells, connections }
 }
 
-fn endpoint(args: &GetArgs, (row, port, endpoint): (&ServiceRow, &PortRow, &EndpointRow)) -> Line {
-    let name = if port.name.is_empty() { port.port.to_string() } else { port.name.clone() };
-    let key = vec![
-        row.namespace.clone(),
-        row.name.clone(),
-        name.clone(),
-        port.protocol.to_owned(),
-        endpoint.address.clone(),
-    ];
-    let mut cells = Vec::new();
+fn endpoint<'a>(
+    args: &GetArgs,
+    (row, port, endpoint): (&'a ServiceRow, &'a PortRow, &'a EndpointRow),
+) -> Line<'a> {
+    let name: Cow<'a, str> =
+        if port.name.is_empty() { port.port.to_string().into() } else { (&*port.name).into() };
+    let mut cells: Cells<'a> = Vec::with_capacity(CELLS);
     if args.all_namespaces {
-        cells.push(row.namespace.clone());
+        cells.push((&*row.namespace).into());
     }
     let state = endpoint.left_out.as_ref().map_or("used", |cause| cause.code);
     cells.extend([
-        row.name.clone(),
-        format!("{name}/{}", port.protocol),
-        endpoint.address.clone(),
-        endpoint.node.clone().unwrap_or_else(|| "<unknown>".to_owned()),
-        endpoint.share.map_or_else(|| "-".to_owned(), |share| format!("{:.1}%", share * 100.0)),
-        state.to_owned(),
+        (&*row.name).into(),
+        format!("{name}/{}", port.protocol).into(),
+        (&*endpoint.address).into(),
+        endpoint.node.as_deref().unwrap_or("<unknown>").into(),
+        endpoint.share.map_or("-".into(), |share| format!("{:.1}%", share * 100.0).into()),
+        state.into(),
         number(endpoint.connections),
     ]);
     let connections = cells.len() - 1;
     if args.output == Some(GetOutput::Wide) {
         cells.extend([
-            endpoint.pod.clone().unwrap_or_else(|| "<unknown>".to_owned()),
-            endpoint.weight.to_string(),
-            endpoint.left_out.as_ref().map(|cause| cause.message.clone()).unwrap_or_default(),
+            endpoint.pod.as_deref().unwrap_or("<unknown>").into(),
+            endpoint.weight.to_string().into(),
+            endpoint.left_out.as_ref().map(|cause| &*cause.message).unwrap_or_default().into(),
         ]);
     }
+    let key = if args.watch {
+        let (namespace, service) = ((&*row.namespace).into(), (&*row.name).into());
+        vec![namespace, service, name, port.protocol.into(), (&*endpoint.address).into()]
+    } else {
+        Vec::new()
+    };
     Line { key, cells, connections }
 }
 
@@ -247,6 +266,9 @@ pub fn align<C: AsRef<str>>(lines: &[Vec<C>]) -> String {
     text
 }
 
+/// The most cells of a line that room is made for.
+const CELLS: usize = 14;
+
 /// Blanks between columns.
 const GAP: usize = 3;
 
@@ -270,7 +292,7 @@ mod tests {
     fn a_rate_is_the_difference_of_the_connections_by_the_time_between() {
         let line = |count: &str| Line {
             key: Vec::new(),
-            cells: vec!["web".to_owned(), count.to_owned()],
+            cells: vec!["web".into(), count.to_owned().into()],
             connections: 1,
         };
         let since = |before: &str, now: &str, seconds| {

@@ -203,7 +203,7 @@ pub const ROWS: &[Row] = &[
     live("live-trace", "`trace outside svc/NAME`", 0.1),
     live("live-check", "`check`", 0.1),
     live("live-draw", "`draw NAME -o svg`", 0.1),
-    live("live-bundle", "`support-bundle`", 0.1),
+    live("live-bundle", "`support-bundle`, an archive of all of it", 1.0),
     live("live-page", "the slowest page of the agent (the longest)", 0.1),
     live("live-flows", "`flows`, with 100,000 tracked connections", 0.5),
     live("live-flows-count", "`flows --count`, likewise", 0.5),
