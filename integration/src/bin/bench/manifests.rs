@@ -2,13 +2,14 @@
 
 use std::{
     fs::{self, File},
+    net::Ipv4Addr,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use portolan_integration::{
-    Namespace, binary, eventually,
+    Namespace, binary, eventually, get,
     synthetic::{Format, Kinds, NODE, Synthetic},
 };
 
@@ -16,6 +17,9 @@ use super::{Result, arena::best, figure::Figure, memory::resident, rows::Unit};
 
 const FILES: u32 = 100;
 const ROUNDS: usize = 3;
+/// The port of the metrics, and the one that counts changes of Services that the kernel has.
+const METRICS: u16 = 10249;
+const CHANGES: &str = "kubeproxy_sync_proxy_rules_service_changes_total";
 /// How long it may take to start.
 const LIMIT: Duration = Duration::from_mins(2);
 
@@ -56,10 +60,23 @@ fn once(services: u32, manifests: &Path, row: &str) -> Result<Figure> {
     Ok(Figure::new(row, best(times).as_secs_f64()).with(format!("{floor} for {megabytes}")))
 }
 
-/// The resident memory of `run` once the kernel is equal to the manifests.
+/// The resident memory of `run` once the kernel is equal to the manifests, and a file was taken away and has come back:
+/// what a change takes is part of it.
 fn watching(manifests: &Path) -> Result<f64> {
     let namespace = Namespace::new("bench")?;
     let agent = Running::start(&namespace, manifests, &[])?;
+    let applied = || {
+        let answer = get(&namespace, (Ipv4Addr::LOCALHOST, METRICS).into(), "/metrics")?;
+        let line = answer.body.lines().find_map(|line| line.strip_prefix(CHANGES)?.strip_prefix(' '))?;
+        line.parse::<u64>().ok()
+    };
+    let file = fs::read_dir(manifests)?.next().ok_or("no manifests")??.path();
+    let text = fs::read(&file)?;
+    for change in [None, Some(text)] {
+        let before = applied();
+        change.map_or_else(|| fs::remove_file(&file), |text| fs::write(&file, text))?;
+        eventually(LIMIT, || applied() > before).ok_or("portolan run did not see a change")?;
+    }
     resident(&agent.0.id().to_string())
 }
 
