@@ -16,7 +16,10 @@ use super::{
     event::{Event, ForeignChange},
     queue::Sender,
 };
-use crate::kernel::nftables::{self, Monitor, Scope};
+use crate::{
+    kernel::nftables::{self, Monitor, Scope},
+    retry::Retry,
+};
 
 /// Gathers the notifications of one commit.
 #[derive(Debug)]
@@ -51,9 +54,9 @@ impl Gatherer {
     }
 }
 
-/// The wait before the listener is opened again after a failure; it doubles each further time,
+/// The waits before the listener is opened again after failures in a row begin with this,
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// up to this.
+/// and end with this.
 const LAST_RETRY: Duration = Duration::from_mins(1);
 
 /// A socket that receives notifications.
@@ -195,11 +198,11 @@ fn listen_on<N: Notifications>(
         };
         let gatherer = Gatherer { table, own_thread, ours: false, sets: Scope::new() };
         let mut thread = ListenerThread { monitor, gatherer, listener, events };
-        let mut wait = FIRST_RETRY;
-        while let Err(error) = thread.until_failure(&mut wait) {
+        let mut retry = Retry::between(FIRST_RETRY, LAST_RETRY);
+        while let Err(error) = thread.until_failure(&mut retry) {
+            let wait = retry.wait();
             warn!(%error, retry = ?wait, "Changes of our tables by other processes are not noticed for now");
             std::thread::sleep(wait);
-            wait = (wait * 2).min(LAST_RETRY);
             match open() {
                 Ok((monitor, subscribe)) => {
                     if thread.listener.replace(subscribe).is_ok() {
@@ -229,11 +232,11 @@ struct ListenerThread<N> {
 
 impl<N: Notifications> ListenerThread<N> {
     /// Reports changes until that fails; without an error once the queue is closed.
-    fn until_failure(&mut self, wait: &mut Duration) -> Result<(), nftables::Error> {
+    fn until_failure(&mut self, retry: &mut Retry) -> Result<(), nftables::Error> {
         loop {
             let change = match self.monitor.receive() {
                 Ok(Some(event)) => {
-                    *wait = FIRST_RETRY;
+                    retry.succeeded();
                     let generation = event.generation.as_ref().map(|generation| generation.id);
                     let change = self.gatherer.take(event);
                     let is_missed = generation.is_some_and(|generation| !self.listener.notice(generation));
