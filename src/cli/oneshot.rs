@@ -33,7 +33,7 @@ pub fn render(args: &RenderArgs) -> ExitCode {
     if args.output == Output::Iptables {
         return iptables(input, &args.input);
     }
-    let stand_ins = input.workloads.stand_ins().lines(&input.state, &input.workloads);
+    let stand_ins = input.workloads.stand_in_lines(&input.state);
     let compiled = match compile(input, None, |_| Ok(Ruleset::default())) {
         Ok(compiled) => compiled,
         Err(error) => return super::output::fail(&error),
@@ -57,7 +57,7 @@ pub fn render(args: &RenderArgs) -> ExitCode {
 /// Prints the Services as `iptables-restore` takes them.
 fn iptables(input: Input, args: &InputArgs) -> ExitCode {
     let cidrs = [&input.service_cidrs[..], &input.settings.service_cidrs].concat();
-    let stand_ins = input.workloads.stand_ins().lines(&input.state, &input.workloads);
+    let stand_ins = input.workloads.stand_in_lines(&input.state);
     let Some(scene) = Scene::of_files(input, &args.source().filenames) else { return ExitCode::FAILURE };
     let view = scene.view();
     let text = comments(&stand_ins) + &iptables::iptables(&view, &view.services(), &cidrs);

@@ -4,6 +4,7 @@ mod cluster;
 mod configuration;
 mod host;
 mod neighbours;
+mod outcome;
 mod rules;
 mod sockets;
 
@@ -12,61 +13,8 @@ use std::{fmt::Write as _, process::ExitCode};
 use portolan_rules::picture;
 use serde_json::{Value, json};
 
+use self::outcome::{Check, Status};
 use super::arguments::{FailOn, PrecheckArgs, PrecheckOutput};
-
-/// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Status {
-    /// All is well.
-    Ok,
-    /// It could not be done, for the reason that it gives.
-    Skipped,
-    /// Something to know or to do; the agent would serve.
-    Warning,
-    /// The agent would not start, or Services would go unserved.
-    Failed,
-}
-
-impl Status {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Skipped => "skipped",
-            Self::Warning => "warning",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// One result of a check; a check may have several.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Check {
-    /// What was looked at, as `ports`.
-    name: &'static str,
-    status: Status,
-    /// What was found, in one line.
-    message: String,
-    /// What to do about it; empty if there is nothing to do.
-    hint: String,
-}
-
-impl Check {
-    fn ok(name: &'static str, message: impl Into<String>) -> Self {
-        Self { name, status: Status::Ok, message: message.into(), hint: String::new() }
-    }
-
-    fn skipped(name: &'static str, message: impl Into<String>) -> Self {
-        Self { status: Status::Skipped, ..Self::ok(name, message) }
-    }
-
-    fn warning(name: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { status: Status::Warning, hint: hint.into(), ..Self::ok(name, message) }
-    }
-
-    fn failed(name: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { status: Status::Failed, hint: hint.into(), ..Self::ok(name, message) }
-    }
-}
 
 /// Checks this node: exit status 0 nothing that counts, 1 something, 2 an error.
 pub fn precheck(args: &PrecheckArgs) -> ExitCode {

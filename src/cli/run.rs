@@ -1,10 +1,10 @@
 //! `run`: keep the kernel equal to the cluster, or to manifests.
 
+mod error;
 mod follow;
 mod setup;
 
 use std::{
-    path::PathBuf,
     process::ExitCode,
     sync::{
         Arc,
@@ -15,12 +15,13 @@ use std::{
 use portolan_rules::{model::Node, ruleset::Family};
 use tracing::{debug, error, info, warn};
 
+use self::error::StartError;
 use crate::{
     agent::{Agent, Ending, Event, SyncError, memory, queue, reconcile},
     api::Kind,
     cli::{arguments::RunArgs, input},
     config::settings::RunSettings,
-    kernel::{nftables, sysctl::SysctlError},
+    kernel::nftables,
     localhost,
     observe::{
         endpoint_counters,
@@ -30,44 +31,17 @@ use crate::{
         logging,
         metrics::Metrics,
         query::Asker,
-        server::{self, ServerError, ServerSettings},
+        server::{self, ServerSettings},
     },
     retry::Retry,
     source::{
-        Change, cluster, host,
+        Change, host,
         manifest::{self, Completeness, Objects, Source},
     },
 };
 
 /// How often `--once` tries.
 const ONCE_ATTEMPTS: u32 = 5;
-
-/// Why the agent could not start.
-#[derive(Debug, thiserror::Error)]
-enum StartError {
-    #[error("-f {path}: {source}")]
-    Path { path: String, source: std::io::Error },
-    #[error("{place}: {}: {source}", path.display())]
-    Kubeconfig { place: String, path: PathBuf, source: std::io::Error },
-    #[error("--write-config-to: {}: {source}", path.display())]
-    WriteConfig { path: PathBuf, source: std::io::Error },
-    #[error("cannot write the configuration: {0}")]
-    Configuration(std::io::Error),
-    #[error("{place}: {source}{hint}")]
-    Sysctl { place: String, source: SysctlError, hint: &'static str },
-    #[error("{place}: {source}")]
-    Credentials { place: String, source: cluster::Error },
-    #[error(transparent)]
-    Cluster(#[from] cluster::Error),
-    #[error(transparent)]
-    Kernel(#[from] nftables::Error),
-    #[error("cannot watch the addresses of this host: {0}")]
-    Addresses(std::io::Error),
-    #[error("cannot start a thread: {0}")]
-    Runtime(std::io::Error),
-    #[error(transparent)]
-    Servers(#[from] ServerError),
-}
 
 /// Runs the agent.
 pub fn run(args: &RunArgs) -> ExitCode {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::View;
+use super::explained::View;
 use crate::{
     frontends::FrontendKey,
     model::{ObjectName, Protocol},

@@ -1,41 +1,14 @@
 //! A state with what it compiles to: what is explained, for those that own it.
 
-use std::{cell::OnceCell, collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{View, Workloads};
+use super::{explained::View, rules::Rules, workload::Workloads};
 use crate::{
     compile::Compiler,
     ruleset::{Family, Ruleset},
     simulate::Host,
     state::State,
 };
-
-/// The rules that are explained. What was compiled is written down only once a packet is followed through it.
-#[derive(Debug, Default)]
-pub struct Rules(OnceCell<Ruleset>);
-
-impl Rules {
-    /// The rules that were read, if they are not those of a compiler.
-    pub fn get(&self) -> Option<&Ruleset> {
-        self.0.get()
-    }
-
-    /// The same, to add to them.
-    pub fn get_mut(&mut self) -> Option<&mut Ruleset> {
-        self.0.get_mut()
-    }
-
-    /// The rules, which are those of this compiler unless they are others.
-    pub(super) fn of(&self, compiler: &Compiler) -> &Ruleset {
-        self.0.get_or_init(|| compiler.ruleset())
-    }
-}
-
-impl From<Ruleset> for Rules {
-    fn from(ruleset: Ruleset) -> Self {
-        Self(ruleset.into())
-    }
-}
 
 /// A state and what it compiles to on its node.
 #[derive(Debug)]
@@ -80,7 +53,7 @@ impl Compiled {
 
     /// The rules alone.
     pub fn into_ruleset(self) -> Ruleset {
-        self.rules.0.into_inner().unwrap_or_else(|| self.compiler.ruleset())
+        self.rules.into_ruleset(&self.compiler)
     }
 }
 

@@ -2,27 +2,17 @@
 
 use std::{cmp::Reverse, collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use super::{ExplainedPort, ExplainedService, Reason, Severity, View};
+use super::{
+    explained::{ExplainedPort, ExplainedService, Finding, View},
+    reason::{Reason, Severity},
+};
 use crate::{
     frontends::FrontendKind,
-    model::{Endpoint, ObjectName, Service, TrafficPolicy},
+    model::{Endpoint, Service, TrafficPolicy},
     ruleset::Family,
     selection::EndpointScope,
     state::ServiceState,
 };
-
-/// Something that is wrong with a Service, or worth knowing of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// How bad it is here.
-    pub severity: Severity,
-    /// Why.
-    pub reason: Reason,
-    /// The Service.
-    pub service: ObjectName,
-    /// Which part of it: a port, a frontend; empty for all of it.
-    pub subject: String,
-}
 
 /// All findings of a Service, the worst first.
 pub(super) fn of(view: &View<'_>, entry: &ServiceState, explained: &ExplainedService) -> Vec<Finding> {

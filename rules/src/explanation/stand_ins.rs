@@ -2,11 +2,9 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::Workloads;
 use crate::{
     frontends::FrontendKey,
     model::{Service, ServicePort},
-    state::State,
 };
 
 /// The addresses and node ports that were made up for manifests that lack them. No object of the input has any of these
@@ -55,24 +53,5 @@ impl StandIns {
         let health = service.health_check_node_port.filter(|port| self.node_ports.contains(port));
         parts.extend(health.map(|port| format!("healthCheckNodePort {port}")));
         (!parts.is_empty()).then(|| parts.join(", "))
-    }
-
-    /// All of them in words: this node, and a line each Service and Pod, in order of their names.
-    pub fn lines(&self, state: &State, workloads: &Workloads) -> Vec<String> {
-        let mut services: Vec<_> = state.services().map(|(service, _)| service).collect();
-        services.sort_by(|a, b| a.name.cmp(&b.name));
-        let services = services
-            .into_iter()
-            .filter_map(|service| Some(format!("Service {}: {}", service.name, self.of_service(service)?)));
-        let pods = workloads.pods.iter().filter_map(|pod| {
-            let own = pod.addresses.iter().filter(|address| self.addresses.contains(address));
-            let own: Vec<String> = own.map(ToString::to_string).collect();
-            (!own.is_empty()).then(|| format!("Pod {}: {}", pod.name, own.join(", ")))
-        });
-        let node = state.node();
-        let own = node.addresses.iter().filter(|address| self.addresses.contains(address));
-        let own: Vec<String> = own.map(ToString::to_string).collect();
-        let node = (!own.is_empty()).then(|| format!("Node {}: {}", node.name, own.join(", ")));
-        node.into_iter().chain(services).chain(pods).collect()
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
-use super::{ExplainedFrontend, ExplainedPort, ExplainedService, Origin, View};
+use super::{
+    client::Origin,
+    explained::{ExplainedFrontend, ExplainedPort, ExplainedService, View},
+};
 use crate::{
     frontends::FrontendKey,
     model::{LoadBalancing, TrafficPolicy},

@@ -5,8 +5,11 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use foldhash::HashMap;
 use strsim::osa_distance;
 
-use super::{Reason, StandIns};
-use crate::model::{Node, ObjectName};
+use super::{reason::Reason, stand_ins::StandIns};
+use crate::{
+    model::{Node, ObjectName},
+    state::State,
+};
 
 /// Labels or a selector, in order of their keys.
 pub type Labels = Vec<(Arc<str>, Arc<str>)>;
@@ -85,6 +88,25 @@ impl Workloads {
     /// Which addresses and node ports stand for those of a cluster.
     pub const fn stand_ins(&self) -> &StandIns {
         &self.stand_ins
+    }
+
+    /// All stand-ins in words: this node, and a line each Service and Pod, in order of their names.
+    pub fn stand_in_lines(&self, state: &State) -> Vec<String> {
+        let own = |addresses: &[IpAddr]| {
+            let own = addresses.iter().filter(|address| self.stand_ins.addresses.contains(address));
+            let own: Vec<String> = own.map(ToString::to_string).collect();
+            (!own.is_empty()).then(|| own.join(", "))
+        };
+        let mut services: Vec<_> = state.services().map(|(service, _)| service).collect();
+        services.sort_by(|a, b| a.name.cmp(&b.name));
+        let services = services.into_iter().filter_map(|service| {
+            Some(format!("Service {}: {}", service.name, self.stand_ins.of_service(service)?))
+        });
+        let pods = self.pods.iter();
+        let pods = pods.filter_map(|pod| Some(format!("Pod {}: {}", pod.name, own(&pod.addresses)?)));
+        let node = state.node();
+        let node = own(&node.addresses).map(|own| format!("Node {}: {own}", node.name));
+        node.into_iter().chain(services).chain(pods).collect()
     }
 
     /// The Pod of an address. Of several, as with the host's network, none is known to be meant.

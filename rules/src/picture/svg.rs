@@ -3,9 +3,11 @@
 
 mod overview;
 mod panel;
+mod part;
 
 use maud::{Markup, PreEscaped, html};
 
+use self::part::{MARGIN, Part, Pen, WIDTH, nl};
 use super::{
     model::{Mark, Picture, Subject},
     words::shorten,
@@ -13,26 +15,6 @@ use super::{
 
 /// The style sheet of the pictures, for both colour schemes.
 pub const STYLE: &str = include_str!("style.css");
-
-/// Width of every picture.
-const WIDTH: usize = 1000;
-/// Room around everything.
-const MARGIN: usize = 20;
-
-/// A part of a picture: its height, and what is drawn as if it began at the top.
-type Part = (usize, Markup);
-
-/// Where the next thing is drawn, from the top.
-struct Pen(usize);
-
-impl Pen {
-    /// Where it is; it goes down so far.
-    const fn down(&mut self, step: usize) -> usize {
-        let at = self.0;
-        self.0 += step;
-        at
-    }
-}
 
 /// An SVG file that needs nothing else.
 pub fn svg(picture: &Picture) -> String {
@@ -107,9 +89,4 @@ fn legend(picture: &Picture) -> Part {
         }
     };
     (first + 18 * origins.len() - 10, markup)
-}
-
-/// A new line between elements, so that the picture can be compared line by line.
-fn nl() -> Markup {
-    PreEscaped("\n".to_owned())
 }

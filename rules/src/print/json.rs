@@ -1,15 +1,17 @@
 //! A whole ruleset as JSON, in the schema of libnftables-json(5).
 
 mod statement;
+mod values;
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
+use self::values::{one_or, protocol, single, verdict};
 use super::{
-    element::{Span, protocol_name, spans},
+    element::{Span, spans},
     nft::kind,
 };
 use crate::ruleset::{
-    Chain, Concat, DataType, Element, ElementData, Family, Rule, Ruleset, Set, SetData, Table, Value, Verdict,
+    Chain, Concat, DataType, Element, ElementData, Family, Rule, Ruleset, Set, SetData, Table, Value,
 };
 
 /// The ruleset as a JSON document for `nft -j -f`: commands that replace each table, as in
@@ -98,18 +100,8 @@ fn rule(family: Family, table: &Table, chain: &Chain, rule: &Rule) -> Json {
     } })
 }
 
-/// An object with one member.
-fn single(name: &str, value: Json) -> Json {
-    Map::from_iter([(name.to_owned(), value)]).into()
-}
-
 fn types(types: &[DataType]) -> Json {
     one_or(types.iter().map(|t| t.name().into()).collect(), Json::Array)
-}
-
-/// The item if there is one, else what `many` makes of them.
-fn one_or(mut items: Vec<Json>, many: impl FnOnce(Vec<Json>) -> Json) -> Json {
-    if items.len() == 1 { items.remove(0) } else { many(items) }
 }
 
 fn element(set: &Set, key: &Concat, element: &Element) -> Json {
@@ -149,20 +141,5 @@ fn value(value: Value) -> Json {
         Value::Proto(number) => number.into(),
         Value::Port(port) => port.into(),
         other => other.to_string().into(),
-    }
-}
-
-/// A protocol by name, or by number if it has none.
-fn protocol(number: u8) -> Json {
-    protocol_name(number).map_or_else(|| number.into(), Json::from)
-}
-
-fn verdict(verdict: &Verdict) -> Json {
-    match verdict {
-        Verdict::Accept => json!({ "accept": null }),
-        Verdict::Drop => json!({ "drop": null }),
-        Verdict::Return => json!({ "return": null }),
-        Verdict::Jump(chain) => json!({ "jump": { "target": &**chain } }),
-        Verdict::Goto(chain) => json!({ "goto": { "target": &**chain } }),
     }
 }

@@ -1,6 +1,6 @@
 //! The API server: where it is, whether it knows the node, and what it permits.
 
-use super::Check;
+use super::outcome::Check;
 use crate::{
     config::settings::RunSettings,
     source::cluster::{Cluster, Inspection, Options},

@@ -1,6 +1,6 @@
 //! What of the configuration has no effect, or not the one that it seems to have.
 
-use super::Check;
+use super::outcome::Check;
 use crate::config::{
     options::CLUSTER_CIDR,
     settings::{DetectLocal, RunSettings},

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::Check;
+use super::outcome::Check;
 use crate::{config::settings::RunSettings, kernel::sysctl::Sysctls};
 
 /// Bits of `CapEff` (`linux/capability.h`).

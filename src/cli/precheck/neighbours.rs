@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 
-use super::Check;
+use super::outcome::Check;
 use crate::{
     config::settings::RunSettings,
     kernel::{

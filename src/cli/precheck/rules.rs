@@ -9,7 +9,7 @@ use portolan_rules::{
     state::State,
 };
 
-use super::Check;
+use super::outcome::Check;
 use crate::kernel::nftables::{Error, Kernel, Needs, Served, Tables};
 
 const NAME: &str = "kernel";

@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use super::Check;
+use super::outcome::Check;
 use crate::config::{
     Row,
     options::{HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS},

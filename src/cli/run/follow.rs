@@ -4,7 +4,7 @@ use std::{io, path::Path, sync::Arc, thread};
 
 use tracing::{error, info, warn};
 
-use super::StartError;
+use super::error::StartError;
 use crate::{
     agent::{Ending, Event, Sender},
     cli::arguments::RunArgs,

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, fs, io, process::ExitCode};
 use portolan_rules::ruleset::Family;
 use tracing::{debug, field::display, info, warn};
 
-use super::StartError;
+use super::error::StartError;
 use crate::{
     cli::{self, arguments::RunArgs},
     config::{

@@ -1,20 +1,9 @@
 //! Settings of the agent: what `portolan run` needs beyond the settings of the rules.
 
-mod check;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
-
-use super::Settings;
-use crate::config::{
-    Effect, Error, Options, Origin, file,
-    options::{HEALTHZ_BIND_ADDRESS, HEALTHZ_PORT, METRICS_BIND_ADDRESS, METRICS_PORT, MODE, rows},
-};
-
-pub(crate) use self::check::parse_url;
+use super::node::Settings;
+use crate::config::{Error, Options, Origin};
 
 /// The settings of `portolan run`, from flags or a configuration file.
 #[derive(Clone, Debug)]
@@ -132,52 +121,4 @@ pub struct LoggingSettings {
     pub is_json: bool,
     /// Verbosity as klog counts it.
     pub verbosity: u32,
-}
-
-impl RunSettings {
-    /// Reads the configuration file, if one is given, and checks everything. Touches nothing else. If `strict`, a
-    /// field of the file that is unknown or there twice is an error.
-    ///
-    /// Beside a file only those flags count that it has no field for, and those that override it
-    /// ([`Effect::Overrides`]).
-    pub fn resolve(flags: &Options, config: Option<&Path>, strict: bool) -> Result<Self, Error> {
-        let mut flags = flags.clone();
-        let Some(path) = config.filter(|path| !path.as_os_str().is_empty()) else {
-            check::complete_listener(&mut flags, &HEALTHZ_BIND_ADDRESS, &HEALTHZ_PORT);
-            check::complete_listener(&mut flags, &METRICS_BIND_ADDRESS, &METRICS_PORT);
-            return Self::check(&flags, Origin::default());
-        };
-        let (mut given, mut warnings) = file::read(path)?;
-        if strict && !warnings.is_empty() {
-            return Err(warnings.swap_remove(0));
-        }
-        let in_place_of = check::normalize(&mut given);
-        if flags.text(&MODE).is_empty() {
-            flags.set(&MODE, None);
-        }
-        let mut origin = Origin { file: Some(path.to_owned()), overridden: Vec::new(), in_place_of };
-        for row in rows() {
-            let overrides = matches!(row.effect, Effect::Overrides);
-            if (overrides || row.field.is_empty())
-                && let Some(value) = flags.set(row, None)
-            {
-                given.set(row, Some(value));
-                origin.overridden.push(row.field);
-            }
-        }
-        for row in [&HEALTHZ_BIND_ADDRESS, &METRICS_BIND_ADDRESS] {
-            // An empty flag asks for what a file cannot: there an empty field has its default.
-            if flags.get(row).is_some_and(|flag| flag == "") {
-                let none = flags.set(row, None);
-                given.set(row, none);
-            } else if given.text(row).is_empty() {
-                given.set(row, None);
-            }
-        }
-        let mut settings = Self::check(&given, origin)?;
-        let beside = rows().filter(|row| flags.get(row).is_some());
-        settings.without_effect.extend(beside.map(|row| Origin::default().short_name(row)));
-        settings.warnings = warnings;
-        Ok(settings)
-    }
 }

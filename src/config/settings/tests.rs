@@ -1,5 +1,9 @@
+use std::net::IpAddr;
+
+use portolan_rules::{model::Node, plane::PodDetector, selection::node_port_addresses::NodePortAddresses};
+
 use super::*;
-use crate::config::options::*;
+use crate::config::{Options, options::*};
 
 fn args(given: &[(&Row, &str)]) -> Options {
     let usual = [

@@ -11,9 +11,9 @@ use std::{
 use portolan_rules::{incremental::flows::Destination, model::Protocol, ruleset::Family};
 
 use super::{
-    ATTEMPTS, Conntrack, Error, ONE_BY_ONE,
     entry::{end, tcp_state},
     request::Filter,
+    socket::{ATTEMPTS, Conntrack, Error, ONE_BY_ONE},
     uapi::{
         CTA_COUNTERS_BYTES, CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_IP_V4_DST, CTA_IP_V4_SRC,
         CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT, CTA_PROTO_SRC_PORT, CTA_STATUS, CTA_TIMEOUT,

@@ -3,9 +3,15 @@
 use std::io::Write as _;
 
 use flate2::write::GzDecoder;
-use futures_util::{StreamExt, stream};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 
-use super::{error::RequestError, request::Parts};
+use super::error::RequestError;
+
+/// The parts of an answer.
+pub(super) type Parts = BoxStream<'static, Result<Vec<u8>, RequestError>>;
 
 /// An answer in gzip.
 struct Compressed {

@@ -6,14 +6,9 @@ use std::{
 };
 
 use ipnetwork::IpNetwork;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    Cluster,
-    error::RequestError,
-    request::{Connection, LONGEST_OBJECT, with_parameters},
-};
+use super::{access::Cluster, error::RequestError, request::Connection};
 use crate::api::{parse_cidr, parse_ip};
 
 /// How long an answer may take.
@@ -82,11 +77,6 @@ pub struct Inspection {
     pub missing_rights: Result<Vec<Right>, String>,
 }
 
-#[derive(Deserialize)]
-struct List {
-    items: Vec<Value>,
-}
-
 impl Cluster {
     /// Asks the API server. Blocks; each answer has ten seconds.
     pub fn inspect(mut self) -> Inspection {
@@ -111,24 +101,13 @@ impl Cluster {
     }
 }
 
-/// The objects at a path.
-pub(super) async fn list(
-    connection: &Connection,
-    path: &str,
-    parameters: &[(&str, &str)],
-) -> Result<Vec<Value>, RequestError> {
-    let text = connection.get(&with_parameters(path, parameters)).await?.text(4 * LONGEST_OBJECT).await?;
-    let list: List = serde_json::from_slice(&text).map_err(RequestError::malformed)?;
-    Ok(list.items)
-}
-
 /// Nothing if there is a Node of this name, else the names that there are.
 async fn node(connection: &Connection, name: &str) -> Result<Option<Vec<String>>, RequestError> {
     let selector = format!("metadata.name={name}");
-    if !list(connection, "/api/v1/nodes", &[("fieldSelector", &selector)]).await?.is_empty() {
+    if !connection.items("/api/v1/nodes", &[("fieldSelector", &selector)]).await?.is_empty() {
         return Ok(None);
     }
-    let nodes = list(connection, "/api/v1/nodes", &[("limit", NODES)]).await?;
+    let nodes = connection.items("/api/v1/nodes", &[("limit", NODES)]).await?;
     let mut names: Vec<String> =
         nodes.iter().filter_map(|node| node["metadata"]["name"].as_str().map(str::to_owned)).collect();
     names.sort_by_key(|other| strsim::osa_distance(other, name));
@@ -169,15 +148,12 @@ async fn service_addresses(connection: &Connection, url: &http::Uri) -> Vec<IpAd
         Ok(Ok(addresses)) => addresses,
         _ => return Vec::new(),
     };
-    let services = list(
-        connection,
-        "/api/v1/namespaces/default/services",
-        &[("fieldSelector", "metadata.name=kubernetes")],
-    );
+    let services = connection
+        .items("/api/v1/namespaces/default/services", &[("fieldSelector", "metadata.name=kubernetes")]);
     let services = services.await.unwrap_or_default();
     let addresses = services.iter().flat_map(|service| texts(&service["spec"]["clusterIPs"]));
     let addresses: Vec<IpAddr> = addresses.filter_map(|text| parse_ip(&text)).collect();
-    let ranges = list(connection, "/apis/networking.k8s.io/v1/servicecidrs", &[]).await.unwrap_or_default();
+    let ranges = connection.items("/apis/networking.k8s.io/v1/servicecidrs", &[]).await.unwrap_or_default();
     let ranges = ranges.iter().flat_map(|range| texts(&range["spec"]["cidrs"]));
     let ranges: Vec<IpNetwork> = ranges.filter_map(|text| parse_cidr(&text)).collect();
     let is_service =

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cluster, Error, error::RequestError, kind::Watched, labels, request::with_parameters};
+use super::{access::Cluster, connect::Error, error::RequestError, kind::Watched, request::with_parameters};
 use crate::api::{EndpointSlice, Node, Service, ServiceCidr};
 
 /// Longest list of one kind, in bytes.
@@ -52,7 +52,7 @@ impl Cluster {
             })
         };
         let mut listed = Listed { server: server.clone(), ..Listed::default() };
-        let (services, slices) = labels(options.proxy_name.as_deref());
+        let (services, slices) = options.labels();
         // From the server's cache, as the agent's first list may be.
         let newest = ("resourceVersion", "0");
         let all = [newest];

@@ -6,9 +6,9 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::{
-    Cluster, Error,
+    access::Cluster,
+    connect::Error,
     error::{Reason, RequestError},
-    inspect::list,
     request::{Connection, LONGEST_OBJECT},
 };
 
@@ -67,7 +67,7 @@ impl Objects {
     /// # Errors
     /// The server cannot be reached, or refuses to list them.
     pub fn list(&self, collection: &str, parameters: &[(&str, &str)]) -> Result<Vec<Value>, Error> {
-        let listed = self.runtime.block_on(list(&self.connection, collection, parameters));
+        let listed = self.runtime.block_on(self.connection.items(collection, parameters));
         listed.map_err(|error| self.error(&error))
     }
 

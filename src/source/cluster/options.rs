@@ -3,7 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use super::timing::Timing;
-use crate::config::settings::{DetectLocal, Settings};
+use crate::{
+    api::PROXY_NAME_LABEL,
+    config::settings::{DetectLocal, Settings},
+};
+
+/// Labels of slices that belong to a Service with a `ClusterIP`.
+const SLICE_LABELS: &str = "!service.kubernetes.io/headless,kubernetes.io/service-name";
 
 /// The longest delay before the first request of an agent.
 const SPREAD: Duration = Duration::from_secs(1);
@@ -24,6 +30,17 @@ pub struct Options {
     pub startup_taint: Option<Box<str>>,
     /// Timeouts and intervals.
     pub timing: Timing,
+}
+
+impl Options {
+    /// The labels of the Services to watch, and of their slices. Slices that lack the name of a proxy may belong to a
+    /// Service that has it, as not all writers of slices copy the Service's labels.
+    pub(super) fn labels(&self) -> (String, String) {
+        match &self.proxy_name {
+            Some(name) => (format!("{PROXY_NAME_LABEL}={name}"), SLICE_LABELS.to_owned()),
+            None => (format!("!{PROXY_NAME_LABEL}"), format!("{SLICE_LABELS},!{PROXY_NAME_LABEL}")),
+        }
+    }
 }
 
 impl From<&Settings> for Options {

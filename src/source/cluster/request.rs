@@ -10,10 +10,12 @@ use std::{
 };
 
 use form_urlencoded::Serializer;
-use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderValue, Request, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::{
     sync::{Mutex, MutexGuard},
     time::timeout,
@@ -22,7 +24,7 @@ use tokio::{
 use super::{
     credentials::Credentials,
     error::{Reason, RequestError},
-    gunzip::gunzip,
+    gunzip::{Parts, gunzip},
     timing::Timing,
 };
 use crate::{api::protobuf, observe::metrics::ApiRequests};
@@ -69,9 +71,6 @@ pub(super) fn with_parameters(path: &str, parameters: &[(&str, &str)]) -> String
     Serializer::for_suffix(format!("{path}?"), start).extend_pairs(parameters).finish()
 }
 
-/// The parts of an answer.
-pub(super) type Parts = BoxStream<'static, Result<Vec<u8>, RequestError>>;
-
 /// How long a request waits for another one to connect.
 const TURN: Duration = Duration::from_secs(2);
 
@@ -109,6 +108,11 @@ pub(super) struct Connection {
     counted: Option<(Arc<str>, ApiRequests)>,
 }
 
+#[derive(Deserialize)]
+struct List {
+    items: Vec<Value>,
+}
+
 impl Connection {
     pub fn new(credentials: Credentials, timing: Timing, is_json: bool) -> Self {
         Self { credentials: Arc::new(credentials), turns: Arc::default(), timing, is_json, counted: None }
@@ -123,6 +127,13 @@ impl Connection {
     /// Requests a path, and returns the answer as soon as it begins.
     pub async fn get(&self, path: &str) -> Result<Answer, RequestError> {
         self.get_as(path, JSON).await
+    }
+
+    /// The objects of a collection, which are few.
+    pub async fn items(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Vec<Value>, RequestError> {
+        let text = self.get(&with_parameters(path, parameters)).await?.text(4 * LONGEST_OBJECT).await?;
+        let list: List = serde_json::from_slice(&text).map_err(RequestError::malformed)?;
+        Ok(list.items)
     }
 
     /// Requests a path in this representation (`Accept`), compressed if the server does that.

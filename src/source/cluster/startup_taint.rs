@@ -11,7 +11,6 @@ use tracing::{info, warn};
 
 use super::{
     error::{Reason, RequestError},
-    inspect::list,
     request::Connection,
     timing::Timing,
 };
@@ -94,7 +93,7 @@ impl StartupTaint {
         let this_node = format!("/api/v1/nodes/{node}");
         for conflicts in 0.. {
             // Read with a list, which a proxy is permitted; `get` may not be.
-            let nodes = list(connection, "/api/v1/nodes", &[("fieldSelector", &name)]).await?;
+            let nodes = connection.items("/api/v1/nodes", &[("fieldSelector", &name)]).await?;
             let Some(patch) = nodes.first().and_then(|node| self.patch(&node["spec"]["taints"])) else {
                 return Ok(false);
             };

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{MARGIN, Part, WIDTH, nl};
+use super::part::{MARGIN, Part, WIDTH, nl};
 use crate::picture::{
     model::{Counts, Picture, Row},
     words::{count, number, severity_class, shorten},

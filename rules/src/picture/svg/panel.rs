@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{MARGIN, Part, Pen, WIDTH, nl};
+use super::part::{MARGIN, Part, Pen, WIDTH, nl};
 use crate::picture::{
     model::{Door, DoorState, Line, LineState, Mark, NodeBox, Panel, Place, PodCard, Port},
     words::{count, severity_class, shorten},

@@ -8,7 +8,7 @@ use super::{
         expression::{Notation, sign},
         statement::{interface, is_host, listed},
     },
-    one_or, protocol, single, verdict,
+    values::{one_or, protocol, single, verdict},
 };
 use crate::ruleset::{
     ClassId, Expression, Family, Field, MatchOp, MatchValue, Name, RejectWith, Rule, Statement, WritableField,

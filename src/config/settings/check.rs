@@ -1,63 +1,24 @@
 //! From options to settings.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnetwork::IpNetwork;
 use portolan_rules::{ruleset::Family, selection::node_port_addresses::localhost};
 
-use super::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings, SyncSettings, Wish};
+use super::{
+    node::{Settings, refuse, socket_path},
+    run::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings, SyncSettings, Wish},
+};
 use crate::config::{
-    Effect, Error, Options, Origin, Place,
+    Error, Options, Origin, Place,
     go_duration::print,
     options::{self, Row, rows},
-    settings::{Settings, refuse, socket_path},
     values::text,
 };
 
 /// Longest timeout of connection tracking: the kernel counts it in ticks, of which there are 100 a second at least,
 /// in 31 bits (`proc_dointvec_jiffies`).
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(i32::MAX as u64 / 100);
-
-/// Gives the fields of a file the meaning that they have for kube-proxy: zero is the default of a period, and the
-/// `iptables` section is in force where `nftables` is silent, unless the mode is nftables. (kube-proxy's default is
-/// iptables, and its mode ipvs reads the section, too.) Returns the fields that are in force in place of others.
-pub(super) fn normalize(file: &mut Options) -> Vec<(&'static str, &'static str)> {
-    let is_nftables = file.text(&options::MODE) == "nftables";
-    let mut in_place_of = Vec::new();
-    for row in rows() {
-        let Effect::InPlaceOf(other, _) = row.effect else { continue };
-        for row in [row, other] {
-            // Zero says nothing, but for a number, such as that of a bit.
-            if file.get(row).is_some_and(|value| *value == false || *value == "0s") {
-                file.set(row, None);
-            }
-        }
-        if !is_nftables
-            && file.get(other).is_none()
-            && let Some(value) = file.set(row, None)
-        {
-            file.set(other, Some(value));
-            in_place_of.push((other.field, row.field));
-        }
-    }
-    in_place_of
-}
-
-/// Completes the address of a server whose port is given apart, as kube-proxy's deprecated flags do. The port is for
-/// an address without one, and 0 is for no server.
-pub(super) fn complete_listener(flags: &mut Options, address: &Row, port: &Row) {
-    let Some(port) = flags.get(port).map(|_| flags.number(port)) else { return };
-    let complete = match (port, flags.text(address).parse::<IpAddr>()) {
-        (0, _) => String::new(),
-        (port, Ok(ip)) => SocketAddr::new(ip, port).to_string(),
-        _ => return,
-    };
-    flags.set(address, Some(complete.into()));
-}
 
 /// Where commands on this node ask the agent.
 fn socket(given: &Options, table: &str) -> Option<PathBuf> {

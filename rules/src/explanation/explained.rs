@@ -1,0 +1,115 @@
+//! What is explained, and what an explanation consists of.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use super::{
+    reason::{Reason, Severity},
+    rules::Rules,
+    workload::Workloads,
+};
+use crate::{
+    compile::Compiler,
+    frontends::{FrontendKey, FrontendKind},
+    model::{ObjectName, Service, ServicePort, TrafficPolicy},
+    ruleset::Family,
+    simulate::Host,
+    state::State,
+};
+
+/// What is explained.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The cluster, as this node knows it.
+    pub state: &'a State,
+    /// What compiled it.
+    pub compiler: &'a Compiler,
+    /// What it compiled to, or what the kernel holds.
+    pub rules: &'a Rules,
+    /// The node's addresses.
+    pub host: &'a Host,
+    /// The Pods behind the Services.
+    pub workloads: &'a Workloads,
+}
+
+/// A Service.
+#[derive(Clone, Debug)]
+pub struct ExplainedService {
+    /// The Service.
+    pub service: Arc<Service>,
+    /// Each of its ports in each of its families.
+    pub ports: Vec<ExplainedPort>,
+    /// What is wrong with it, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+/// A port of a Service in one family.
+#[derive(Clone, Debug)]
+pub struct ExplainedPort {
+    /// The port.
+    pub port: ServicePort,
+    /// The family.
+    pub family: Family,
+    /// Where it can be reached.
+    pub frontends: Vec<ExplainedFrontend>,
+    /// Every endpoint that the slices list for it.
+    pub endpoints: Vec<ExplainedEndpoint>,
+}
+
+/// A frontend.
+#[derive(Clone, Debug)]
+pub struct ExplainedFrontend {
+    /// Address or node port.
+    pub key: FrontendKey,
+    /// What kind it is of.
+    pub kind: FrontendKind,
+    /// The traffic policy that holds for it.
+    pub policy: TrafficPolicy,
+    /// Why it is not this Service's.
+    pub left_out: Option<Reason>,
+    /// Whether its address or port stands for one that a cluster would assign.
+    pub is_stand_in: bool,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug)]
+pub struct ExplainedEndpoint {
+    /// Address and port.
+    pub at: SocketAddr,
+    /// Its node.
+    pub node: Option<Arc<str>>,
+    /// Its Pod, where the input has it.
+    pub pod: Option<ObjectName>,
+    /// Its weight.
+    pub weight: u16,
+    /// Whether its Pod is being deleted.
+    pub terminating: bool,
+    /// Whether its address stands for one that a cluster would assign.
+    pub is_stand_in: bool,
+    /// Why policy `Cluster` does not lead to it.
+    pub cluster: Option<Reason>,
+    /// Why policy `Local` does not lead to it.
+    pub local: Option<Reason>,
+}
+
+impl ExplainedEndpoint {
+    /// Why this policy does not lead to it.
+    pub const fn left_out(&self, policy: TrafficPolicy) -> Option<&Reason> {
+        match policy {
+            TrafficPolicy::Cluster => self.cluster.as_ref(),
+            TrafficPolicy::Local => self.local.as_ref(),
+        }
+    }
+}
+
+/// Something that is wrong with a Service, or worth knowing of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is here.
+    pub severity: Severity,
+    /// Why.
+    pub reason: Reason,
+    /// The Service.
+    pub service: ObjectName,
+    /// Which part of it: a port, a frontend; empty for all of it.
+    pub subject: String,
+}

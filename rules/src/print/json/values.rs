@@ -1,0 +1,31 @@
+//! Values that elements and statements share.
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::{print::element::protocol_name, ruleset::Verdict};
+
+/// An object with one member.
+pub fn single(name: &str, value: Json) -> Json {
+    Map::from_iter([(name.to_owned(), value)]).into()
+}
+
+/// The item if there is one, else what `many` makes of them.
+pub fn one_or(mut items: Vec<Json>, many: impl FnOnce(Vec<Json>) -> Json) -> Json {
+    if items.len() == 1 { items.remove(0) } else { many(items) }
+}
+
+/// A protocol by name, or by number if it has none.
+pub fn protocol(number: u8) -> Json {
+    protocol_name(number).map_or_else(|| number.into(), Json::from)
+}
+
+/// A verdict.
+pub fn verdict(verdict: &Verdict) -> Json {
+    match verdict {
+        Verdict::Accept => json!({ "accept": null }),
+        Verdict::Drop => json!({ "drop": null }),
+        Verdict::Return => json!({ "return": null }),
+        Verdict::Jump(chain) => json!({ "jump": { "target": &**chain } }),
+        Verdict::Goto(chain) => json!({ "goto": { "target": &**chain } }),
+    }
+}

@@ -1,0 +1,123 @@
+//! Watches a cluster for the agent.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::{
+    sync::mpsc::{Receiver, channel},
+    time::sleep,
+};
+use tracing::info;
+
+use super::{
+    access::Cluster,
+    connect::Error,
+    delivery, events,
+    kind::Watched,
+    options::Options,
+    outages::Outages,
+    reflector::{Reflector, Reporter, Selectors},
+    request::Connection,
+    startup_taint::StartupTaint,
+    store::Store,
+};
+use crate::{
+    api::{EndpointSlice, Node, Service, ServiceCidr},
+    config::settings::ApiSettings,
+    observe::{events::Warning, health::Health, metrics::Metrics},
+    source::{eligibility::EligibilityTracker, event::Inbox},
+};
+
+/// Deltas that wait for delivery; when there are more, reflectors read more slowly.
+const DELTAS: usize = 1024;
+
+impl Cluster {
+    /// Begins to watch, on a thread of its own. Reports changes as [`Event::Cluster`](crate::source::Event::Cluster),
+    /// for the first time when everything is listed, however long that takes. Warnings are written as Events.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(
+        self,
+        health: Health,
+        metrics: &Metrics,
+        warnings: Receiver<Warning>,
+        events: impl Inbox,
+    ) -> Result<(), Error> {
+        let Self { runtime, connection, url, options, hint } = self;
+        info!(%url, "API server");
+        let connection = connection.counting(&url, metrics.api_requests());
+        std::thread::Builder::new().name("cluster".into()).spawn(move || {
+            runtime.block_on(async {
+                let node_name = Arc::clone(&options.node_name);
+                tokio::spawn(events::write(connection.clone(), node_name, warnings));
+                watch(connection, &options, hint, health, events).await;
+            });
+            // Tasks that wait for the network do not delay the end.
+            runtime.shutdown_background();
+        })?;
+        Ok(())
+    }
+}
+
+/// [`Cluster::new`] and [`Cluster::start`].
+///
+/// # Errors
+/// As theirs.
+pub fn start(
+    api: &ApiSettings,
+    options: Options,
+    health: Health,
+    metrics: &Metrics,
+    warnings: Receiver<Warning>,
+    events: impl Inbox,
+) -> Result<(), Error> {
+    Cluster::new(api, options)?.start(health, metrics, warnings, events)
+}
+
+/// Watches until the agent is gone.
+async fn watch(
+    connection: Connection,
+    options: &Options,
+    hint: Option<&'static str>,
+    health: Health,
+    agent: impl Inbox,
+) {
+    // The Node may be leaving: until it is known, load balancers should avoid it.
+    health.set_node_eligible(false);
+    sleep(options.spread.mul_f64(fastrand::f64())).await;
+    let (deltas, inbox) = channel(DELTAS);
+    let outages = Arc::new(Outages::new(hint));
+    let eligibility = Arc::new(EligibilityTracker::new(Arc::clone(&options.node_name)));
+    let startup_taint = options.startup_taint.as_deref().map(|key| Arc::new(StartupTaint::new(key)));
+    if let Some(taint) = &startup_taint {
+        let (connection, node) = (connection.clone(), Arc::clone(&options.node_name));
+        tokio::spawn(Arc::clone(taint).remove(connection, node, health.clone()));
+    }
+    let reporter =
+        Reporter { deltas, health, outages, eligibility, startup_taint, started: Timestamp::now() };
+    let proxy_name = options.proxy_name.as_deref();
+    let (service_labels, slice_labels) = options.labels();
+    let this_node = format!("metadata.name={}", options.node_name);
+    let spawn = Spawn { connection: &connection, proxy_name, reporter: &reporter };
+    spawn.reflector::<Service>(&service_labels, "spec.clusterIP!=None");
+    spawn.reflector::<EndpointSlice>(&slice_labels, "");
+    spawn.reflector::<Node>("", &this_node);
+    spawn.reflector::<ServiceCidr>("", "");
+    drop(reporter);
+    delivery::deliver(inbox, agent, options).await;
+}
+
+struct Spawn<'a> {
+    connection: &'a Connection,
+    proxy_name: Option<&'a str>,
+    reporter: &'a Reporter,
+}
+
+impl Spawn<'_> {
+    fn reflector<W: Watched>(&self, labels: &str, fields: &str) {
+        let selectors = Selectors { labels: labels.to_owned(), fields: fields.to_owned() };
+        let store = Store::<W>::new(self.proxy_name);
+        tokio::spawn(Reflector::new(self.connection.clone(), selectors, store, self.reporter.clone()).run());
+    }
+}
