@@ -153,136 +153,84 @@ impl Reason {
             Self::ProtocolDiffers { protocol: Protocol::Udp },
         ]
     }
+}
 
-    /// Its code, which stays the same from version to version.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::NotReady { .. } => "not-ready",
-            Self::Terminating => "terminating",
-            Self::NotServing => "not-serving",
-            Self::Drained => "drained",
-            Self::OtherZone { .. } => "other-zone",
-            Self::OtherNodeHinted { .. } => "other-node-hinted",
-            Self::NotOnThisNode { .. } => "not-on-this-node",
-            Self::ServiceAddress { .. } => "service-address",
-            Self::NoSuchPort { .. } => "no-such-port",
-            Self::NoEndpointOfFamily { .. } => "no-endpoint-of-family",
-            Self::NoEndpoints => "no-endpoints",
-            Self::SelectorMatchesNothing { .. } => "selector-matches-nothing",
-            Self::NoContainerPort { .. } => "no-container-port",
-            Self::HeldBy { .. } => "frontend-held-by",
-            Self::RepeatedPort => "repeated-port",
-            Self::OthersClusterIp { .. } => "others-cluster-ip",
-            Self::NoLoadBalancerAddress => "no-load-balancer-address",
-            Self::Quarantined => "quarantined",
-            Self::DroppedHere { .. } => "dropped-here",
-            Self::NoHealthCheckNodePort => "no-health-check-node-port",
-            Self::SourceRangesOfOneFamily { .. } => "source-ranges-of-one-family",
-            Self::IncompleteHints { .. } => "incomplete-hints",
-            Self::ProtocolDiffers { .. } => "protocol-differs",
-        }
-    }
+/// What is said of each reason beside the sentence: code, severity, field and hint.
+macro_rules! rows {
+    ($($reason:pat => $code:literal, $severity:ident, $field:literal, $hint:literal;)*) => {
+        impl Reason {
+            /// Its code, which stays the same from version to version.
+            pub const fn code(&self) -> &'static str {
+                match self { $($reason => $code,)* }
+            }
 
-    /// How bad it is where it is the cause of what a client sees.
-    pub const fn severity(&self) -> Severity {
-        match self {
-            Self::Drained
-            | Self::Terminating
-            | Self::NotServing
-            | Self::OtherZone { .. }
-            | Self::OtherNodeHinted { .. }
-            | Self::DroppedHere { internal: false } => Severity::Info,
-            Self::NotReady { .. }
-            | Self::NotOnThisNode { .. }
-            | Self::DroppedHere { internal: true }
-            | Self::NoLoadBalancerAddress
-            | Self::NoHealthCheckNodePort
-            | Self::IncompleteHints { .. }
-            | Self::SourceRangesOfOneFamily { .. } => Severity::Warning,
-            Self::ServiceAddress { .. }
-            | Self::NoSuchPort { .. }
-            | Self::ProtocolDiffers { .. }
-            | Self::NoEndpoints
-            | Self::NoEndpointOfFamily { .. }
-            | Self::SelectorMatchesNothing { .. }
-            | Self::NoContainerPort { .. }
-            | Self::HeldBy { .. }
-            | Self::RepeatedPort
-            | Self::OthersClusterIp { .. }
-            | Self::Quarantined => Severity::Error,
-        }
-    }
+            /// How bad it is where it is the cause of what a client sees.
+            pub const fn severity(&self) -> Severity {
+                match self { $($reason => Severity::$severity,)* }
+            }
 
-    /// The API field that decides it.
-    pub const fn field(&self) -> &'static str {
-        match self {
-            Self::NotReady { .. } => "endpoints[].conditions.ready",
-            Self::Terminating => "endpoints[].conditions.terminating",
-            Self::NotServing => "endpoints[].conditions.serving",
-            Self::Drained => "metadata.annotations[portolan.io/weights]",
-            Self::OtherZone { .. } | Self::IncompleteHints { .. } => "endpoints[].hints.forZones",
-            Self::OtherNodeHinted { .. } => "endpoints[].hints.forNodes",
-            Self::NotOnThisNode { .. } => "endpoints[].nodeName",
-            Self::ServiceAddress { .. } => "endpoints[].addresses",
-            Self::NoSuchPort { .. } => "spec.ports[].name",
-            Self::ProtocolDiffers { .. } => "spec.ports[].protocol",
-            Self::NoEndpointOfFamily { .. } => "spec.ipFamilies",
-            Self::NoEndpoints | Self::SelectorMatchesNothing { .. } => "spec.selector",
-            Self::NoContainerPort { .. } => "spec.ports[].targetPort",
-            Self::HeldBy { .. } | Self::RepeatedPort => "spec.ports[]",
-            Self::OthersClusterIp { .. } => "spec.externalIPs",
-            Self::NoLoadBalancerAddress => "status.loadBalancer.ingress",
-            Self::Quarantined => "metadata.name",
-            Self::DroppedHere { internal: false } => "spec.externalTrafficPolicy",
-            Self::DroppedHere { internal: true } => "spec.internalTrafficPolicy",
-            Self::NoHealthCheckNodePort => "spec.healthCheckNodePort",
-            Self::SourceRangesOfOneFamily { .. } => "spec.loadBalancerSourceRanges",
-        }
-    }
+            /// The API field that decides it.
+            pub const fn field(&self) -> &'static str {
+                match self { $($reason => $field,)* }
+            }
 
-    /// What to do about it.
-    pub const fn hint(&self) -> &'static str {
-        match self {
-            Self::NotReady { .. } => "look at the Pod's readiness probe and its log",
-            Self::Terminating | Self::NotServing => "nothing to do: the Pod is being deleted",
-            Self::Drained => "raise its weight in the annotation portolan.io/weights",
-            Self::OtherZone { .. } => {
-                "expected with topology-aware routing; remove spec.trafficDistribution to use every zone"
-            }
-            Self::OtherNodeHinted { .. } => {
-                "expected with trafficDistribution PreferSameNode; this node has an endpoint of its own"
-            }
-            Self::NotOnThisNode { .. } => {
-                "set the policy to Cluster, or run a Pod on every node that clients come to"
-            }
-            Self::ServiceAddress { .. } => "list Pods' addresses, not a Service's",
-            Self::NoSuchPort { .. } => "give the port of the slice and that of the Service the same name",
-            Self::ProtocolDiffers { .. } => "give the port the protocol that the Pods serve",
-            Self::NoEndpointOfFamily { .. } => {
-                "give the Pods addresses of this family, or remove it from spec.ipFamilies"
-            }
-            Self::NoEndpoints => {
-                "add a selector, or an EndpointSlice with the label kubernetes.io/service-name"
-            }
-            Self::SelectorMatchesNothing { .. } => "compare spec.selector with the labels of the Pods",
-            Self::NoContainerPort { .. } => {
-                "name a container's port like spec.ports[].targetPort, or give its number"
-            }
-            Self::HeldBy { .. } => "give one of the Services another address or port",
-            Self::RepeatedPort => "give each port of the Service a number of its own",
-            Self::OthersClusterIp { .. } => "remove the address from the Service",
-            Self::NoLoadBalancerAddress => "see whether a load balancer controller runs, and its Events",
-            Self::Quarantined => "see the log of the agent for what the kernel refused",
-            Self::DroppedHere { .. } => {
-                "send clients to nodes with an endpoint, or set the policy to Cluster"
-            }
-            Self::NoHealthCheckNodePort => "let the API server allocate spec.healthCheckNodePort",
-            Self::SourceRangesOfOneFamily { .. } => "add ranges of the other family",
-            Self::IncompleteHints { .. } => {
-                "wait for the endpoint slice controller; until every endpoint has hints none counts"
+            /// What to do about it.
+            pub const fn hint(&self) -> &'static str {
+                match self { $($reason => $hint,)* }
             }
         }
-    }
+    };
+}
+
+rows! {
+    Self::NotReady { .. } => "not-ready", Warning, "endpoints[].conditions.ready",
+        "look at the Pod's readiness probe and its log";
+    Self::Terminating => "terminating", Info, "endpoints[].conditions.terminating",
+        "nothing to do: the Pod is being deleted";
+    Self::NotServing => "not-serving", Info, "endpoints[].conditions.serving",
+        "nothing to do: the Pod is being deleted";
+    Self::Drained => "drained", Info, "metadata.annotations[portolan.io/weights]",
+        "raise its weight in the annotation portolan.io/weights";
+    Self::OtherZone { .. } => "other-zone", Info, "endpoints[].hints.forZones",
+        "expected with topology-aware routing; remove spec.trafficDistribution to use every zone";
+    Self::OtherNodeHinted { .. } => "other-node-hinted", Info, "endpoints[].hints.forNodes",
+        "expected with trafficDistribution PreferSameNode; this node has an endpoint of its own";
+    Self::NotOnThisNode { .. } => "not-on-this-node", Warning, "endpoints[].nodeName",
+        "set the policy to Cluster, or run a Pod on every node that clients come to";
+    Self::ServiceAddress { .. } => "service-address", Error, "endpoints[].addresses",
+        "list Pods' addresses, not a Service's";
+    Self::NoSuchPort { .. } => "no-such-port", Error, "spec.ports[].name",
+        "give the port of the slice and that of the Service the same name";
+    Self::NoEndpointOfFamily { .. } => "no-endpoint-of-family", Error, "spec.ipFamilies",
+        "give the Pods addresses of this family, or remove it from spec.ipFamilies";
+    Self::NoEndpoints => "no-endpoints", Error, "spec.selector",
+        "add a selector, or an EndpointSlice with the label kubernetes.io/service-name";
+    Self::SelectorMatchesNothing { .. } => "selector-matches-nothing", Error, "spec.selector",
+        "compare spec.selector with the labels of the Pods";
+    Self::NoContainerPort { .. } => "no-container-port", Error, "spec.ports[].targetPort",
+        "name a container's port like spec.ports[].targetPort, or give its number";
+    Self::HeldBy { .. } => "frontend-held-by", Error, "spec.ports[]",
+        "give one of the Services another address or port";
+    Self::RepeatedPort => "repeated-port", Error, "spec.ports[]",
+        "give each port of the Service a number of its own";
+    Self::OthersClusterIp { .. } => "others-cluster-ip", Error, "spec.externalIPs",
+        "remove the address from the Service";
+    Self::NoLoadBalancerAddress => "no-load-balancer-address", Warning, "status.loadBalancer.ingress",
+        "see whether a load balancer controller runs, and its Events";
+    Self::Quarantined => "quarantined", Error, "metadata.name",
+        "see the log of the agent for what the kernel refused";
+    Self::DroppedHere { internal: false } => "dropped-here", Info, "spec.externalTrafficPolicy",
+        "send clients to nodes with an endpoint, or set the policy to Cluster";
+    Self::DroppedHere { internal: true } => "dropped-here", Warning, "spec.internalTrafficPolicy",
+        "send clients to nodes with an endpoint, or set the policy to Cluster";
+    Self::NoHealthCheckNodePort => "no-health-check-node-port", Warning, "spec.healthCheckNodePort",
+        "let the API server allocate spec.healthCheckNodePort";
+    Self::SourceRangesOfOneFamily { .. } => "source-ranges-of-one-family", Warning, "spec.loadBalancerSourceRanges",
+        "add ranges of the other family";
+    Self::IncompleteHints { .. } => "incomplete-hints", Warning, "endpoints[].hints.forZones",
+        "wait for the endpoint slice controller; until every endpoint has hints none counts";
+    Self::ProtocolDiffers { .. } => "protocol-differs", Error, "spec.ports[].protocol",
+        "give the port the protocol that the Pods serve";
 }
 
 /// The sentence.
