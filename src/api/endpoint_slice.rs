@@ -6,12 +6,11 @@ mod tests;
 use std::net::IpAddr;
 
 use portolan_rules::model;
-use serde::Deserialize;
 
 use super::{
     address::{Address, family, usable},
     context::{Context, FieldError, ObjectId, read, read_element, read_list},
-    field::{Field, First, quote, structures},
+    field::{Field, First, objects, quote},
     metadata::{HEADLESS_LABEL, Metadata, PROXY_NAME_LABEL},
     port::{port_name, port_number, protocol},
 };
@@ -19,77 +18,65 @@ use super::{
 /// Label with the name of the Service that a slice belongs to.
 pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
-/// An `EndpointSlice`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EndpointSlice {
-    /// `metadata`.
-    pub metadata: Field<Metadata>,
-    /// `addressType`: `IPv4`, `IPv6` or `FQDN`.
-    pub address_type: Field<Box<str>>,
-    /// `ports`.
-    pub ports: Field<Vec<Field<EndpointPort>>>,
-    /// `endpoints`.
-    pub endpoints: Field<Vec<Field<Endpoint>>>,
-}
+objects! {
+    /// An `EndpointSlice`.
+    pub struct EndpointSlice {
+        /// `metadata`.
+        pub metadata: Field<Metadata>,
+        /// `addressType`: `IPv4`, `IPv6` or `FQDN`.
+        pub address_type: Field<Box<str>>,
+        /// `ports`.
+        pub ports: Field<Vec<Field<EndpointPort>>>,
+        /// `endpoints`.
+        pub endpoints: Field<Vec<Field<Endpoint>>>,
+    }
 
-/// One entry of `ports` of an [`EndpointSlice`] or of a subset of `Endpoints`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct EndpointPort {
-    /// `name`; empty if absent.
-    pub name: Field<Box<str>>,
-    /// `protocol`; `TCP` if absent.
-    pub protocol: Field<Box<str>>,
-    /// `port`; absent or 0 means all ports, which no proxy supports.
-    pub port: Field<i64>,
-}
+    /// One entry of `ports` of an [`EndpointSlice`] or of a subset of `Endpoints`.
+    pub struct EndpointPort {
+        /// `name`; empty if absent.
+        pub name: Field<Box<str>>,
+        /// `protocol`; `TCP` if absent.
+        pub protocol: Field<Box<str>>,
+        /// `port`; absent or 0 means all ports, which no proxy supports.
+        pub port: Field<i64>,
+    }
 
-/// One entry of `endpoints` of an [`EndpointSlice`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Endpoint {
-    /// `addresses`; those after the first mean nothing.
-    pub addresses: Field<First<Address>>,
-    /// `conditions`.
-    pub conditions: Field<EndpointConditions>,
-    /// `nodeName`.
-    pub node_name: Field<Box<str>>,
-    /// `hints`.
-    pub hints: Field<EndpointHints>,
-}
+    /// One entry of `endpoints` of an [`EndpointSlice`].
+    pub struct Endpoint {
+        /// `addresses`; those after the first mean nothing.
+        pub addresses: Field<First<Address>>,
+        /// `conditions`.
+        pub conditions: Field<EndpointConditions>,
+        /// `nodeName`.
+        pub node_name: Field<Box<str>>,
+        /// `hints`.
+        pub hints: Field<EndpointHints>,
+    }
 
-/// `conditions` of an [`Endpoint`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct EndpointConditions {
-    /// `ready`; true if absent.
-    pub ready: Field<bool>,
-    /// `serving`; true if absent.
-    pub serving: Field<bool>,
-    /// `terminating`; false if absent.
-    pub terminating: Field<bool>,
-}
+    /// `conditions` of an [`Endpoint`].
+    pub struct EndpointConditions {
+        /// `ready`; true if absent.
+        pub ready: Field<bool>,
+        /// `serving`; true if absent.
+        pub serving: Field<bool>,
+        /// `terminating`; false if absent.
+        pub terminating: Field<bool>,
+    }
 
-/// `hints` of an [`Endpoint`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EndpointHints {
-    /// `forZones`.
-    pub for_zones: Field<Vec<Field<HintTarget>>>,
-    /// `forNodes`.
-    pub for_nodes: Field<Vec<Field<HintTarget>>>,
-}
+    /// `hints` of an [`Endpoint`].
+    pub struct EndpointHints {
+        /// `forZones`.
+        pub for_zones: Field<Vec<Field<HintTarget>>>,
+        /// `forNodes`.
+        pub for_nodes: Field<Vec<Field<HintTarget>>>,
+    }
 
-/// A zone or a node in [`EndpointHints`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct HintTarget {
-    /// `name`.
-    pub name: Field<Box<str>>,
+    /// A zone or a node in [`EndpointHints`].
+    pub struct HintTarget {
+        /// `name`.
+        pub name: Field<Box<str>>,
+    }
 }
-
-structures!(EndpointPort, Endpoint, EndpointConditions, EndpointHints, HintTarget);
 
 impl EndpointSlice {
     /// The model's slice; nothing if it belongs to no Service, to a headless one or to another proxy, or

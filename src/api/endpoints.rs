@@ -1,13 +1,12 @@
 //! `v1` `Endpoints`, which the cluster mirrors into slices for a Service without a selector.
 
 use portolan_rules::model::{self, ObjectName};
-use serde::Deserialize;
 
 use super::{
     address::{Address, family, usable},
     context::{Context, FieldError, ObjectId, read, read_element, read_list},
     endpoint_slice::EndpointPort,
-    field::{Field, structures},
+    field::{Field, objects},
     metadata::Metadata,
     port::port_number,
 };
@@ -19,39 +18,33 @@ const SKIP_LABEL: &str = "endpointslice.kubernetes.io/skip-mirror";
 /// `--mirroring-max-endpoints-per-subset`.
 const MAX_PER_SUBSET: usize = 1000;
 
-/// An `Endpoints` object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Endpoints {
-    /// `metadata`.
-    pub metadata: Field<Metadata>,
-    /// `subsets`.
-    pub subsets: Field<Vec<Field<EndpointSubset>>>,
-}
+objects! {
+    /// An `Endpoints` object.
+    pub struct Endpoints {
+        /// `metadata`.
+        pub metadata: Field<Metadata>,
+        /// `subsets`.
+        pub subsets: Field<Vec<Field<EndpointSubset>>>,
+    }
 
-/// One entry of `subsets` of [`Endpoints`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EndpointSubset {
-    /// `addresses`, which are ready.
-    pub addresses: Field<Vec<Field<EndpointAddress>>>,
-    /// `notReadyAddresses`.
-    pub not_ready_addresses: Field<Vec<Field<EndpointAddress>>>,
-    /// `ports`, of all of the addresses.
-    pub ports: Field<Vec<Field<EndpointPort>>>,
-}
+    /// One entry of `subsets` of [`Endpoints`].
+    pub struct EndpointSubset {
+        /// `addresses`, which are ready.
+        pub addresses: Field<Vec<Field<EndpointAddress>>>,
+        /// `notReadyAddresses`.
+        pub not_ready_addresses: Field<Vec<Field<EndpointAddress>>>,
+        /// `ports`, of all of the addresses.
+        pub ports: Field<Vec<Field<EndpointPort>>>,
+    }
 
-/// An address of an [`EndpointSubset`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EndpointAddress {
-    /// `ip`.
-    pub ip: Field<Address>,
-    /// `nodeName`.
-    pub node_name: Field<Box<str>>,
+    /// An address of an [`EndpointSubset`].
+    pub struct EndpointAddress {
+        /// `ip`.
+        pub ip: Field<Address>,
+        /// `nodeName`.
+        pub node_name: Field<Box<str>>,
+    }
 }
-
-structures!(EndpointSubset, EndpointAddress);
 
 impl Endpoints {
     /// The slices that the cluster's mirroring controller makes of it: one for each subset and address family. None for

@@ -273,9 +273,22 @@ pub(super) fn structure<'de, T: Deserialize<'de>, A: MapAccess<'de>>(map: A) -> 
     T::deserialize(MapAccessDeserializer::new(map)).map(Some)
 }
 
-/// Lets structures with a derived `Deserialize` stand in a [`Field`].
-macro_rules! structures {
-    ($($name:ty),+ $(,)?) => { $(
+/// Declares objects of the API and their parts: every field may be absent, or of a wrong type. Each may stand in a
+/// [`Field`] itself.
+macro_rules! objects {
+    ($(
+        $(#[$about:meta])*
+        pub struct $name:ident {
+            $($(#[$field_about:meta])* pub $field:ident: $type:ty,)*
+        }
+    )+) => { $(
+        $(#[$about])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        pub struct $name {
+            $($(#[$field_about])* pub $field: $type,)*
+        }
+
         impl<'de> $crate::api::field::Parse<'de> for $name {
             const EXPECTED: &'static str = "a mapping";
 
@@ -285,4 +298,4 @@ macro_rules! structures {
         }
     )+ };
 }
-pub(super) use structures;
+pub(super) use objects;

@@ -1,12 +1,11 @@
 //! `metadata`: what all objects share.
 
 use portolan_rules::model::{LoadBalancing, ObjectName};
-use serde::Deserialize;
 
 use super::{
     annotations::{Annotations, Weights},
     context::{Context, FieldError, Kind, ObjectId, read},
-    field::{Field, Labels, quote, structures},
+    field::{Field, Labels, objects, quote},
 };
 
 /// Label that gives a Service to another proxy (KEP-2447).
@@ -15,27 +14,25 @@ pub const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
 /// Label that keeps a slice of a headless Service away from proxies.
 pub(super) const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 
-/// `metadata` of any object (`ObjectMeta`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Metadata {
-    /// `name`.
-    pub name: Field<Box<str>>,
-    /// `namespace`; `default` if absent.
-    pub namespace: Field<Box<str>>,
-    /// `labels`.
-    pub labels: Field<Labels>,
-    /// `annotations`, those that matter here.
-    pub annotations: Field<Annotations>,
-    /// `creationTimestamp`, RFC 3339.
-    pub creation_timestamp: Field<Box<str>>,
-    /// `deletionTimestamp`, RFC 3339; if set, the object is being deleted.
-    pub deletion_timestamp: Field<Box<str>>,
-    /// `resourceVersion`: which state of the object this is; absent in manifests.
-    pub resource_version: Field<Box<str>>,
+objects! {
+    /// `metadata` of any object (`ObjectMeta`).
+    pub struct Metadata {
+        /// `name`.
+        pub name: Field<Box<str>>,
+        /// `namespace`; `default` if absent.
+        pub namespace: Field<Box<str>>,
+        /// `labels`.
+        pub labels: Field<Labels>,
+        /// `annotations`, those that matter here.
+        pub annotations: Field<Annotations>,
+        /// `creationTimestamp`, RFC 3339.
+        pub creation_timestamp: Field<Box<str>>,
+        /// `deletionTimestamp`, RFC 3339; if set, the object is being deleted.
+        pub deletion_timestamp: Field<Box<str>>,
+        /// `resourceVersion`: which state of the object this is; absent in manifests.
+        pub resource_version: Field<Box<str>>,
+    }
 }
-
-structures!(Metadata);
 
 /// The length and the characters of a name (`k8s.io/apimachinery` validation).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

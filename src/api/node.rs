@@ -6,12 +6,11 @@ mod tests;
 use std::{net::IpAddr, sync::Arc};
 
 use portolan_rules::model;
-use serde::Deserialize;
 
 use super::{
     address::{not_an_address, parse_cidr, parse_ip},
     context::{Context, FieldError, ObjectId, read, read_element, read_list},
-    field::{Field, quote, structures},
+    field::{Field, objects, quote},
     metadata::Metadata,
 };
 
@@ -21,59 +20,49 @@ const TO_BE_DELETED_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
 /// Label with a node's zone.
 pub(super) const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
-/// A Node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Node {
-    /// `metadata`.
-    pub metadata: Field<Metadata>,
-    /// `spec`.
-    pub spec: Field<NodeSpec>,
-    /// `status`.
-    pub status: Field<NodeStatus>,
-}
+objects! {
+    /// A Node.
+    pub struct Node {
+        /// `metadata`.
+        pub metadata: Field<Metadata>,
+        /// `spec`.
+        pub spec: Field<NodeSpec>,
+        /// `status`.
+        pub status: Field<NodeStatus>,
+    }
 
-/// `spec` of a [`Node`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct NodeSpec {
-    /// `podCIDR`, the first of `podCIDRs`.
-    #[serde(rename = "podCIDR")]
-    pub pod_cidr: Field<Box<str>>,
-    /// `podCIDRs`.
-    #[serde(rename = "podCIDRs")]
-    pub pod_cidrs: Field<Vec<Field<Box<str>>>>,
-    /// `taints`.
-    pub taints: Field<Vec<Field<Taint>>>,
-}
+    /// `spec` of a [`Node`].
+    pub struct NodeSpec {
+        /// `podCIDR`, the first of `podCIDRs`.
+        #[serde(rename = "podCIDR")]
+        pub pod_cidr: Field<Box<str>>,
+        /// `podCIDRs`.
+        #[serde(rename = "podCIDRs")]
+        pub pod_cidrs: Field<Vec<Field<Box<str>>>>,
+        /// `taints`.
+        pub taints: Field<Vec<Field<Taint>>>,
+    }
 
-/// One entry of `spec.taints` of a [`Node`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Taint {
-    /// `key`.
-    pub key: Field<Box<str>>,
-}
+    /// One entry of `spec.taints` of a [`Node`].
+    pub struct Taint {
+        /// `key`.
+        pub key: Field<Box<str>>,
+    }
 
-/// `status` of a [`Node`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct NodeStatus {
-    /// `addresses`.
-    pub addresses: Field<Vec<Field<NodeAddress>>>,
-}
+    /// `status` of a [`Node`].
+    pub struct NodeStatus {
+        /// `addresses`.
+        pub addresses: Field<Vec<Field<NodeAddress>>>,
+    }
 
-/// One entry of `status.addresses` of a [`Node`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct NodeAddress {
-    /// `type`: `InternalIP`, `ExternalIP` or a kind of name.
-    pub r#type: Field<Box<str>>,
-    /// `address`.
-    pub address: Field<Box<str>>,
+    /// One entry of `status.addresses` of a [`Node`].
+    pub struct NodeAddress {
+        /// `type`: `InternalIP`, `ExternalIP` or a kind of name.
+        pub r#type: Field<Box<str>>,
+        /// `address`.
+        pub address: Field<Box<str>>,
+    }
 }
-
-structures!(NodeSpec, Taint, NodeStatus, NodeAddress);
 
 impl Node {
     /// Whether load balancers may send new traffic to the node: it is not being deleted (`deletionTimestamp`),

@@ -6,109 +6,94 @@ mod tests;
 use std::{net::IpAddr, sync::Arc};
 
 use portolan_rules::model::Protocol;
-use serde::Deserialize;
 
 use super::{
     address::parse_usable,
     context::{Context, FieldError, ObjectId, read, read_element, read_list},
-    field::{Field, structures},
+    field::{Field, objects},
     metadata::Metadata,
     port::{port_number, protocol},
 };
 
-/// A Pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Pod {
-    /// `metadata`.
-    pub metadata: Field<Metadata>,
-    /// `spec`.
-    pub spec: Field<PodSpec>,
-    /// `status`.
-    pub status: Field<PodStatus>,
-}
+objects! {
+    /// A Pod.
+    pub struct Pod {
+        /// `metadata`.
+        pub metadata: Field<Metadata>,
+        /// `spec`.
+        pub spec: Field<PodSpec>,
+        /// `status`.
+        pub status: Field<PodStatus>,
+    }
 
-/// `spec` of a [`Pod`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PodSpec {
-    /// `nodeName`.
-    pub node_name: Field<Box<str>>,
-    /// `hostNetwork`.
-    pub host_network: Field<bool>,
-    /// `containers`.
-    pub containers: Field<Vec<Field<Container>>>,
-    /// `initContainers`.
-    pub init_containers: Field<Vec<Field<Container>>>,
-}
+    /// `spec` of a [`Pod`].
+    pub struct PodSpec {
+        /// `nodeName`.
+        pub node_name: Field<Box<str>>,
+        /// `hostNetwork`.
+        pub host_network: Field<bool>,
+        /// `containers`.
+        pub containers: Field<Vec<Field<Container>>>,
+        /// `initContainers`.
+        pub init_containers: Field<Vec<Field<Container>>>,
+    }
 
-/// A container of a [`Pod`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Container {
-    /// `restartPolicy`; `Always` makes an init container a sidecar (KEP-753).
-    pub restart_policy: Field<Box<str>>,
-    /// `ports`.
-    pub ports: Field<Vec<Field<ContainerPort>>>,
-}
+    /// A container of a [`Pod`].
+    pub struct Container {
+        /// `restartPolicy`; `Always` makes an init container a sidecar (KEP-753).
+        pub restart_policy: Field<Box<str>>,
+        /// `ports`.
+        pub ports: Field<Vec<Field<ContainerPort>>>,
+    }
 
-/// One entry of `ports` of a [`Container`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ContainerPort {
-    /// `name`.
-    pub name: Field<Box<str>>,
-    /// `protocol`; `TCP` if absent.
-    pub protocol: Field<Box<str>>,
-    /// `containerPort`.
-    pub container_port: Field<i64>,
-}
+    /// One entry of `ports` of a [`Container`].
+    pub struct ContainerPort {
+        /// `name`.
+        pub name: Field<Box<str>>,
+        /// `protocol`; `TCP` if absent.
+        pub protocol: Field<Box<str>>,
+        /// `containerPort`.
+        pub container_port: Field<i64>,
+    }
 
-/// `status` of a [`Pod`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PodStatus {
-    /// `phase`.
-    pub phase: Field<Box<str>>,
-    /// `conditions`.
-    pub conditions: Field<Vec<Field<PodCondition>>>,
-    /// `podIP`, the first of `podIPs`.
-    #[serde(rename = "podIP")]
-    pub pod_ip: Field<Box<str>>,
-    /// `podIPs`, at most one a family.
-    #[serde(rename = "podIPs")]
-    pub pod_ips: Field<Vec<Field<PodIp>>>,
-    /// `hostIP`.
-    #[serde(rename = "hostIP")]
-    pub host_ip: Field<Box<str>>,
-    /// `hostIPs`.
-    #[serde(rename = "hostIPs")]
-    pub host_ips: Field<Vec<Field<PodIp>>>,
-}
+    /// `status` of a [`Pod`].
+    pub struct PodStatus {
+        /// `phase`.
+        pub phase: Field<Box<str>>,
+        /// `conditions`.
+        pub conditions: Field<Vec<Field<PodCondition>>>,
+        /// `podIP`, the first of `podIPs`.
+        #[serde(rename = "podIP")]
+        pub pod_ip: Field<Box<str>>,
+        /// `podIPs`, at most one a family.
+        #[serde(rename = "podIPs")]
+        pub pod_ips: Field<Vec<Field<PodIp>>>,
+        /// `hostIP`.
+        #[serde(rename = "hostIP")]
+        pub host_ip: Field<Box<str>>,
+        /// `hostIPs`.
+        #[serde(rename = "hostIPs")]
+        pub host_ips: Field<Vec<Field<PodIp>>>,
+    }
 
-/// One entry of `status.conditions` of a [`Pod`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct PodCondition {
-    /// `type`.
-    pub r#type: Field<Box<str>>,
-    /// `status`: `True`, `False` or `Unknown`.
-    pub status: Field<Box<str>>,
-    /// `reason`, a word.
-    pub reason: Field<Box<str>>,
-    /// `message`, for people.
-    pub message: Field<Box<str>>,
-}
+    /// One entry of `status.conditions` of a [`Pod`].
+    pub struct PodCondition {
+        /// `type`.
+        pub r#type: Field<Box<str>>,
+        /// `status`: `True`, `False` or `Unknown`.
+        pub status: Field<Box<str>>,
+        /// `reason`, a word.
+        pub reason: Field<Box<str>>,
+        /// `message`, for people.
+        pub message: Field<Box<str>>,
+    }
 
-/// One entry of `status.podIPs` or `status.hostIPs` of a [`Pod`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct PodIp {
-    /// `ip`.
-    pub ip: Field<Box<str>>,
+    /// One entry of `status.podIPs` or `status.hostIPs` of a [`Pod`].
+    pub struct PodIp {
+        /// `ip`.
+        pub ip: Field<Box<str>>,
+    }
 }
-
-structures!(PodSpec, Container, ContainerPort, PodStatus, PodCondition, PodIp);
 
 /// What of a Pod bears on endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]

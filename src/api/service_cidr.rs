@@ -1,34 +1,29 @@
 //! `networking.k8s.io/v1` `ServiceCIDR`.
 
 use ipnetwork::IpNetwork;
-use serde::Deserialize;
 
 use super::{
     address::parse_cidr,
     context::{Context, FieldError, ObjectId, read, read_element, read_list},
-    field::{Field, quote, structures},
+    field::{Field, objects, quote},
     metadata::Metadata,
 };
 
-/// A `ServiceCIDR`: ranges that `ClusterIPs` are allocated from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct ServiceCidr {
-    /// `metadata`.
-    pub metadata: Field<Metadata>,
-    /// `spec`.
-    pub spec: Field<ServiceCidrSpec>,
-}
+objects! {
+    /// A `ServiceCIDR`: ranges that `ClusterIPs` are allocated from.
+    pub struct ServiceCidr {
+        /// `metadata`.
+        pub metadata: Field<Metadata>,
+        /// `spec`.
+        pub spec: Field<ServiceCidrSpec>,
+    }
 
-/// `spec` of a [`ServiceCidr`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct ServiceCidrSpec {
-    /// `cidrs`, one or two.
-    pub cidrs: Field<Vec<Field<Box<str>>>>,
+    /// `spec` of a [`ServiceCidr`].
+    pub struct ServiceCidrSpec {
+        /// `cidrs`, one or two.
+        pub cidrs: Field<Vec<Field<Box<str>>>>,
+    }
 }
-
-structures!(ServiceCidrSpec);
 
 impl ServiceCidr {
     /// The ranges; readiness of the object is not consulted, as in kube-proxy.

@@ -2,68 +2,56 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use super::{
     context::{Context, FieldError, Kind, ObjectId, read},
-    field::{Field, structures},
+    field::{Field, objects},
     metadata::Metadata,
     pod::{Pod, PodFacts, PodSpec},
 };
 
-/// A `Deployment`, `StatefulSet`, `DaemonSet`, `ReplicaSet`, `ReplicationController`, `Job` or `CronJob`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Workload {
-    /// `metadata`.
-    pub metadata: Field<Metadata>,
-    /// `spec`.
-    pub spec: Field<WorkloadSpec>,
-}
+objects! {
+    /// A `Deployment`, `StatefulSet`, `DaemonSet`, `ReplicaSet`, `ReplicationController`, `Job` or `CronJob`.
+    pub struct Workload {
+        /// `metadata`.
+        pub metadata: Field<Metadata>,
+        /// `spec`.
+        pub spec: Field<WorkloadSpec>,
+    }
 
-/// `spec` of a [`Workload`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct WorkloadSpec {
-    /// `replicas`; 1 if absent.
-    pub replicas: Field<i64>,
-    /// `parallelism` of a `Job`; 1 if absent.
-    pub parallelism: Field<i64>,
-    /// `template`.
-    pub template: Field<PodTemplate>,
-    /// `jobTemplate` of a `CronJob`.
-    pub job_template: Field<JobTemplate>,
-}
+    /// `spec` of a [`Workload`].
+    pub struct WorkloadSpec {
+        /// `replicas`; 1 if absent.
+        pub replicas: Field<i64>,
+        /// `parallelism` of a `Job`; 1 if absent.
+        pub parallelism: Field<i64>,
+        /// `template`.
+        pub template: Field<PodTemplate>,
+        /// `jobTemplate` of a `CronJob`.
+        pub job_template: Field<JobTemplate>,
+    }
 
-/// A template of Pods.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct PodTemplate {
-    /// `metadata`, of which only labels count.
-    pub metadata: Field<Metadata>,
-    /// `spec`.
-    pub spec: Field<PodSpec>,
-}
+    /// A template of Pods.
+    pub struct PodTemplate {
+        /// `metadata`, of which only labels count.
+        pub metadata: Field<Metadata>,
+        /// `spec`.
+        pub spec: Field<PodSpec>,
+    }
 
-/// `spec.jobTemplate` of a `CronJob`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct JobTemplate {
-    /// `spec`.
-    pub spec: Field<JobSpec>,
-}
+    /// `spec.jobTemplate` of a `CronJob`.
+    pub struct JobTemplate {
+        /// `spec`.
+        pub spec: Field<JobSpec>,
+    }
 
-/// `spec` of a [`JobTemplate`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct JobSpec {
-    /// `parallelism`; 1 if absent.
-    pub parallelism: Field<i64>,
-    /// `template`.
-    pub template: Field<PodTemplate>,
+    /// `spec` of a [`JobTemplate`].
+    pub struct JobSpec {
+        /// `parallelism`; 1 if absent.
+        pub parallelism: Field<i64>,
+        /// `template`.
+        pub template: Field<PodTemplate>,
+    }
 }
-
-structures!(WorkloadSpec, PodTemplate, JobTemplate, JobSpec);
 
 /// The Pods that a workload stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -42,5 +42,4 @@ pub use self::{
     objects::Objects,
     options::Options,
     timing::Timing,
-    watch::start,
 };

@@ -15,7 +15,7 @@ use portolan::{
     observe::{events::Recorder, health::Health, metrics::Metrics},
     source::{
         self, Change, Update,
-        cluster::{self, Options, Timing},
+        cluster::{Cluster, Options, Timing},
     },
 };
 use portolan_integration::{ApiServer, Namespace, Reply, Resource};
@@ -102,7 +102,7 @@ impl World {
         let health = Health::default();
         let shared = health.clone();
         // Its thread is in the namespace of the one that starts it.
-        let start = move || cluster::start(&api, options, shared, &Metrics::default(), warnings, agent);
+        let start = move || Cluster::new(&api, options)?.start(shared, &Metrics::default(), warnings, agent);
         server.namespace().enter(start).unwrap_or_else(|error| panic!("{error}"));
         Self {
             server,

@@ -3,21 +3,21 @@
 use serde::{Deserialize, de::MapAccess};
 
 use crate::api::{
-    field::{Field, Labels, Parse, structure, structures},
+    field::{Field, Labels, Parse, objects, structure},
     metadata::Metadata,
     unknown::KnownKeys,
 };
 
-/// A Service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Service {
-    /// `metadata`.
-    pub metadata: Field<Metadata>,
-    /// `spec`.
-    pub spec: Field<ServiceSpec>,
-    /// `status`.
-    pub status: Field<ServiceStatus>,
+objects! {
+    /// A Service.
+    pub struct Service {
+        /// `metadata`.
+        pub metadata: Field<Metadata>,
+        /// `spec`.
+        pub spec: Field<ServiceSpec>,
+        /// `status`.
+        pub status: Field<ServiceStatus>,
+    }
 }
 
 /// `spec` of a [`Service`].
@@ -64,21 +64,19 @@ pub struct ServiceSpec {
     pub unknown: Vec<Box<str>>,
 }
 
-/// `spec.sessionAffinityConfig` of a [`Service`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct SessionAffinityConfig {
-    /// `clientIP`.
-    #[serde(rename = "clientIP")]
-    pub client_ip: Field<ClientIpConfig>,
-}
+objects! {
+    /// `spec.sessionAffinityConfig` of a [`Service`].
+    pub struct SessionAffinityConfig {
+        /// `clientIP`.
+        #[serde(rename = "clientIP")]
+        pub client_ip: Field<ClientIpConfig>,
+    }
 
-/// `spec.sessionAffinityConfig.clientIP` of a [`Service`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ClientIpConfig {
-    /// `timeoutSeconds`; 10800 if absent.
-    pub timeout_seconds: Field<i64>,
+    /// `spec.sessionAffinityConfig.clientIP` of a [`Service`].
+    pub struct ClientIpConfig {
+        /// `timeoutSeconds`; 10800 if absent.
+        pub timeout_seconds: Field<i64>,
+    }
 }
 
 /// One entry of `spec.ports` of a [`Service`].
@@ -121,30 +119,26 @@ impl Parse<'_> for PortOrName {
     }
 }
 
-/// `status` of a [`Service`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ServiceStatus {
-    /// `loadBalancer`.
-    pub load_balancer: Field<LoadBalancerStatus>,
-}
+objects! {
+    /// `status` of a [`Service`].
+    pub struct ServiceStatus {
+        /// `loadBalancer`.
+        pub load_balancer: Field<LoadBalancerStatus>,
+    }
 
-/// `status.loadBalancer` of a [`Service`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct LoadBalancerStatus {
-    /// `ingress`.
-    pub ingress: Field<Vec<Field<LoadBalancerIngress>>>,
-}
+    /// `status.loadBalancer` of a [`Service`].
+    pub struct LoadBalancerStatus {
+        /// `ingress`.
+        pub ingress: Field<Vec<Field<LoadBalancerIngress>>>,
+    }
 
-/// One entry of `status.loadBalancer.ingress` of a [`Service`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct LoadBalancerIngress {
-    /// `ip`; absent for a load balancer known by host name only.
-    pub ip: Field<Box<str>>,
-    /// `ipMode`; `VIP` if absent.
-    pub ip_mode: Field<Box<str>>,
+    /// One entry of `status.loadBalancer.ingress` of a [`Service`].
+    pub struct LoadBalancerIngress {
+        /// `ip`; absent for a load balancer known by host name only.
+        pub ip: Field<Box<str>>,
+        /// `ipMode`; `VIP` if absent.
+        pub ip_mode: Field<Box<str>>,
+    }
 }
 
 impl ServiceSpec {
@@ -198,5 +192,3 @@ impl<'de> Parse<'de> for ServicePort {
         Ok(port.map(|port| Self { unknown, ..port }))
     }
 }
-
-structures!(SessionAffinityConfig, ClientIpConfig, ServiceStatus, LoadBalancerStatus, LoadBalancerIngress,);

@@ -23,7 +23,6 @@ use super::{
 };
 use crate::{
     api::{EndpointSlice, Node, Service, ServiceCidr},
-    config::settings::ApiSettings,
     observe::{events::Warning, health::Health, metrics::Metrics},
     source::{eligibility::EligibilityTracker, event::Inbox},
 };
@@ -58,21 +57,6 @@ impl Cluster {
         })?;
         Ok(())
     }
-}
-
-/// [`Cluster::new`] and [`Cluster::start`].
-///
-/// # Errors
-/// As theirs.
-pub fn start(
-    api: &ApiSettings,
-    options: Options,
-    health: Health,
-    metrics: &Metrics,
-    warnings: Receiver<Warning>,
-    events: impl Inbox,
-) -> Result<(), Error> {
-    Cluster::new(api, options)?.start(health, metrics, warnings, events)
 }
 
 /// Watches until the agent is gone.
