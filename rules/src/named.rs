@@ -1,7 +1,7 @@
 //! Enumerations whose variants have names.
 
-/// Declares an enumeration with a name for each variant, all of them in order as `ALL`, and the functions `name` and
-/// `from_name`.
+/// Declares an enumeration with a name for each variant, by which it is displayed, all of them in order as `ALL`, and the
+/// functions `name` and `from_name`.
 #[macro_export]
 macro_rules! named {
     ($(#[$about:meta])* $visibility:vis enum $type:ident {
@@ -26,6 +26,12 @@ macro_rules! named {
             /// The one of this name.
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.into_iter().find(|known| known.name() == name)
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.name())
             }
         }
     };

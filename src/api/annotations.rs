@@ -66,15 +66,13 @@ impl Annotations {
 
     /// The value of [`LOAD_BALANCING`]. An unknown one is ignored, with a warning.
     pub(super) fn load_balancing(&self, object: &ObjectId, context: &mut Context) -> LoadBalancing {
-        match self.get(LOAD_BALANCING) {
-            None | Some("random") => LoadBalancing::Random,
-            Some("source-hash") => LoadBalancing::SourceHash,
-            Some(other) => {
-                let message = format_args!("{} is not one of random, source-hash; ignored", quote(other));
-                context.warn(object, format_args!("metadata.annotations[{LOAD_BALANCING}]"), message);
-                LoadBalancing::Random
-            }
-        }
+        let Some(name) = self.get(LOAD_BALANCING) else { return LoadBalancing::default() };
+        LoadBalancing::from_name(name).unwrap_or_else(|| {
+            let known = LoadBalancing::ALL.map(LoadBalancing::name).join(", ");
+            let message = format_args!("{} is not one of {known}; ignored", quote(name));
+            context.warn(object, format_args!("metadata.annotations[{LOAD_BALANCING}]"), message);
+            LoadBalancing::default()
+        })
     }
 
     /// The value of [`WEIGHTS`]. An invalid entry is ignored, with a warning.

@@ -40,11 +40,11 @@ pub fn service(service: &model::Service) -> core::Service {
         ..Default::default()
     });
     let created = service.created.and_then(|seconds| Timestamp::from_second(seconds).ok());
-    let is_hashed = service.load_balancing == model::LoadBalancing::SourceHash;
-    let annotation = (LOAD_BALANCING.to_owned(), "source-hash".to_owned());
+    let is_random = service.load_balancing == model::LoadBalancing::Random;
+    let annotation = (LOAD_BALANCING.to_owned(), service.load_balancing.to_string());
     core::Service {
         metadata: ObjectMeta {
-            annotations: is_hashed.then(|| [annotation].into()),
+            annotations: (!is_random).then(|| [annotation].into()),
             creation_timestamp: created.map(Time),
             ..metadata(&service.name)
         },
@@ -53,8 +53,8 @@ pub fn service(service: &model::Service) -> core::Service {
             cluster_ips: list(&service.cluster_ips, ToString::to_string),
             external_ips: list(&service.external_ips, ToString::to_string),
             load_balancer_source_ranges: list(&service.source_ranges, ToString::to_string),
-            internal_traffic_policy: Some(policy(service.internal_policy)),
-            external_traffic_policy: Some(policy(service.external_policy)),
+            internal_traffic_policy: Some(service.internal_policy.to_string()),
+            external_traffic_policy: Some(service.external_policy.to_string()),
             session_affinity: affinity.as_ref().map(|_| "ClientIP".to_owned()),
             session_affinity_config: affinity,
             health_check_node_port: service.health_check_node_port.map(Into::into),
@@ -148,10 +148,6 @@ fn list<T, U>(list: &[T], convert: impl FnMut(&T) -> U) -> Option<Vec<U>> {
 
 fn protocol(protocol: model::Protocol) -> String {
     protocol.name().to_ascii_uppercase()
-}
-
-fn policy(policy: model::TrafficPolicy) -> String {
-    format!("{policy:?}")
 }
 
 #[cfg(test)]

@@ -196,10 +196,7 @@ fn write_frontend(
         return writeln!(out, "{:indent$}{title:<width$} {style}not served: {reason}{style:#}", "");
     }
     let used = port.endpoints.iter().filter(|e| e.left_out(frontend.policy).is_none()).count();
-    let policy = match frontend.policy {
-        TrafficPolicy::Cluster => "Cluster",
-        TrafficPolicy::Local => "Local",
-    };
+    let policy = frontend.policy;
     writeln!(
         out,
         "{:indent$}{title:<width$} policy {policy}, {used} of {}; {}",

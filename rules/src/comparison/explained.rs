@@ -3,7 +3,7 @@
 use super::fact::{Aspect, Door, Fact, Facts, Port, Services};
 use crate::{
     explanation::{ExplainedEndpoint, ExplainedService},
-    model::{LoadBalancing, Service, TrafficPolicy},
+    model::Service,
 };
 
 /// The facts of explained Services.
@@ -36,10 +36,6 @@ fn facts(explained: &ExplainedService) -> Facts {
 
 /// The fields of a Service that bear on more than its ports.
 fn settings(service: &Service) -> Vec<(&'static str, String)> {
-    let policy = |policy| match policy {
-        TrafficPolicy::Cluster => "Cluster",
-        TrafficPolicy::Local => "Local",
-    };
     let affinity = match service.affinity_timeout {
         Some(seconds) => format!("ClientIP ({seconds} s)"),
         None => "None".to_owned(),
@@ -47,17 +43,13 @@ fn settings(service: &Service) -> Vec<(&'static str, String)> {
     let mut ranges: Vec<String> = service.source_ranges.iter().map(ToString::to_string).collect();
     ranges.sort();
     let ranges = if ranges.is_empty() { "every source".to_owned() } else { ranges.join(", ") };
-    let balancing = match service.load_balancing {
-        LoadBalancing::Random => "random",
-        LoadBalancing::SourceHash => "source-hash",
-    };
     let health = service.health_check_node_port.map_or_else(|| "none".to_owned(), |port| port.to_string());
     vec![
-        ("externalTrafficPolicy", policy(service.external_policy).to_owned()),
-        ("internalTrafficPolicy", policy(service.internal_policy).to_owned()),
+        ("externalTrafficPolicy", service.external_policy.to_string()),
+        ("internalTrafficPolicy", service.internal_policy.to_string()),
         ("sessionAffinity", affinity),
         ("loadBalancerSourceRanges", ranges),
-        ("load balancing", balancing.to_owned()),
+        ("load balancing", service.load_balancing.to_string()),
         ("healthCheckNodePort", health),
     ]
 }

@@ -1,6 +1,6 @@
 //! Services and their ports.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -36,30 +36,28 @@ impl Protocol {
     }
 }
 
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+crate::named! {
+    /// Which endpoints a frontend of a Service may lead to (`internalTrafficPolicy`, `externalTrafficPolicy`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+    pub enum TrafficPolicy {
+        /// Every endpoint.
+        #[default]
+        Cluster = "Cluster",
+        /// Only endpoints on this node.
+        Local = "Local",
     }
 }
 
-/// Which endpoints a frontend of a Service may lead to (`internalTrafficPolicy`, `externalTrafficPolicy`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
-pub enum TrafficPolicy {
-    /// Every endpoint.
-    #[default]
-    Cluster,
-    /// Only endpoints on this node.
-    Local,
-}
-
-/// How an endpoint is chosen for a new connection (annotation `portolan.io/load-balancing`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
-pub enum LoadBalancing {
-    /// `random`: each with equal probability, or in proportion to its weight.
-    #[default]
-    Random,
-    /// `source-hash`: by the client's address, the same on every node.
-    SourceHash,
+crate::named! {
+    /// How an endpoint is chosen for a new connection (annotation `portolan.io/load-balancing`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+    pub enum LoadBalancing {
+        /// Each with equal probability, or in proportion to its weight.
+        #[default]
+        Random = "random",
+        /// By the client's address, the same on every node.
+        SourceHash = "source-hash",
+    }
 }
 
 crate::named! {

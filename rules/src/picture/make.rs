@@ -172,13 +172,6 @@ fn policies(port: &ExplainedPort) -> Vec<TrafficPolicy> {
     [TrafficPolicy::Cluster, TrafficPolicy::Local].into_iter().filter(is_in_force).collect()
 }
 
-const fn policy(policy: TrafficPolicy) -> &'static str {
-    match policy {
-        TrafficPolicy::Cluster => "Cluster",
-        TrafficPolicy::Local => "Local",
-    }
-}
-
 /// Address or node port, as a client would write it.
 fn address(view: &View<'_>, key: &FrontendKey) -> String {
     match *key {
@@ -210,7 +203,7 @@ fn door(view: &View<'_>, port: &ExplainedPort, wanted: FrontendKind) -> Option<D
     let answers = served.map(|frontend| view.answers(&frontend.key)).unwrap_or_default();
     Some(Door {
         kind: wanted.name(),
-        policy: policy(first.policy),
+        policy: first.policy.name(),
         addresses: all
             .iter()
             .map(|frontend| Address {
@@ -273,7 +266,7 @@ fn card(endpoint: &ExplainedEndpoint, shares: &Shares) -> PodCard {
             None if endpoint.terminating => LineState::Terminates(share),
             None => LineState::Serves(share),
         };
-        Line { policy: policy(*of), state, was: None }
+        Line { policy: of.name(), state, was: None }
     };
     PodCard {
         mark: Mark::Same,

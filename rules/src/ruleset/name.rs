@@ -1,6 +1,6 @@
 //! What names a table: its family and its name.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,11 +43,5 @@ impl Family {
             Self::Ip => DataType::Ipv4Addr,
             Self::Ip6 => DataType::Ipv6Addr,
         }
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }

@@ -173,10 +173,7 @@ pub fn service(beside: &Beside<'_>, explained: &ExplainedService) -> ServiceRow 
         internal_traffic_policy: policy(service.internal_policy),
         external_traffic_policy: policy(service.external_policy),
         session_affinity_seconds: service.affinity_timeout,
-        load_balancing: match service.load_balancing {
-            LoadBalancing::Random => "random",
-            LoadBalancing::SourceHash => "source-hash",
-        },
+        load_balancing: service.load_balancing.name(),
         state,
         message,
         endpoints: ratio(explained),
@@ -219,10 +216,7 @@ pub fn unusable(name: &ObjectName, message: &str) -> ServiceRow {
 }
 
 pub const fn policy(policy: TrafficPolicy) -> &'static str {
-    match policy {
-        TrafficPolicy::Cluster => "Cluster",
-        TrafficPolicy::Local => "Local",
-    }
+    policy.name()
 }
 
 fn state(scene: &Scene, explained: &ExplainedService) -> (State, Option<String>) {

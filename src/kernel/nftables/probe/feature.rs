@@ -1,7 +1,5 @@
 //! What the rules need of a kernel, each with a transaction that only a kernel with it takes.
 
-use std::fmt;
-
 use portolan_rules::{
     plane::{Config, SetName},
     ruleset::{
@@ -122,12 +120,6 @@ impl Feature {
             }
         }
         probe.transaction
-    }
-}
-
-impl fmt::Display for Feature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
