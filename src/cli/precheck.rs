@@ -72,10 +72,8 @@ fn text(checks: &[Check], node: &str) -> String {
 }
 
 fn value(checks: &[Check], node: &str) -> Value {
-    let list = checks.iter().map(|check| {
-        json!({
-            "name": check.name, "status": check.status.name(), "message": check.message, "hint": check.hint,
-        })
+    let list = checks.iter().map(|Check { name, status, message, hint }| {
+        json!({ "name": name, "status": status.name(), "message": message, "hint": hint })
     });
     json!({
         "node": node,

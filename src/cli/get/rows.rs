@@ -8,7 +8,7 @@ use std::{
 use portolan_rules::{
     explanation::{ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Severity, View},
     frontends::{FrontendKey, FrontendKind},
-    model::{LoadBalancing, ObjectName, Protocol, ServiceType, TrafficPolicy},
+    model::{ObjectName, Protocol, ServiceType, TrafficPolicy},
     simulate::Probability,
 };
 use serde::Serialize;
