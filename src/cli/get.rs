@@ -17,6 +17,7 @@ use self::{
 use super::{
     arguments::{GetArgs, GetOutput},
     explain::{self, Scene, agent},
+    output,
 };
 use crate::{
     kernel::nftables::read_counts,
@@ -25,6 +26,9 @@ use crate::{
 
 /// Most frontends and endpoints whose counters are read from the kernel.
 const ELEMENTS: usize = 100_000;
+
+/// So many Services are worth a second thread.
+const MANY: usize = 1_000;
 
 /// Time between two looks with `--watch`.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -56,15 +60,14 @@ pub fn get(args: &GetArgs, listed: Listed) -> ExitCode {
             std::thread::sleep(PERIOD);
             continue;
         }
-        let text = match text(args, listed, &scene, &rows) {
-            Ok(text) => text,
-            Err(error) => return super::output::fail(&error),
-        };
-        return match super::output::print(text.as_bytes()) {
+        let code = match print(args, listed, &scene, &rows) {
             ExitCode::SUCCESS if !scene.is_whole => explain::error(),
             ExitCode::SUCCESS if !is_complete => ExitCode::from(1),
             code => code,
         };
+        // The process ends: what it holds of all Services need not be freed piece by piece.
+        std::mem::forget((scene, rows));
+        return code;
     }
 }
 
@@ -108,8 +111,7 @@ fn look(args: &GetArgs, listed: Listed) -> Result<Look, ExitCode> {
     let mut meant: Vec<&ObjectName> =
         view.state.entries().map(|(name, _)| name).filter(|name| is_meant(name)).collect();
     meant.sort();
-    let explained = meant.into_iter().filter_map(|name| view.service(name));
-    let mut rows: Vec<ServiceRow> = explained.map(|explained| rows::service(&beside, &explained)).collect();
+    let mut rows = explain_all(&beside, &meant);
     let known = |name: &ObjectName| view.state.entry(name).is_some_and(|entry| entry.service.is_some());
     let unusable = scene.unusable.iter().filter(|(name, _)| is_meant(name) && !known(name));
     rows.extend(unusable.map(|(name, message)| rows::unusable(name, message)));
@@ -120,6 +122,26 @@ fn look(args: &GetArgs, listed: Listed) -> Result<Look, ExitCode> {
         is_complete = false;
     }
     Ok(Look { scene, rows, totals, is_complete })
+}
+
+/// The rows of these Services. Many are explained on each of two processors.
+fn explain_all(beside: &Beside<'_>, names: &[&ObjectName]) -> Vec<ServiceRow> {
+    let rows = |names: &[&ObjectName]| -> Vec<ServiceRow> {
+        let view = beside.scene.view();
+        let explained = names.iter().filter_map(|name| view.service(name));
+        explained.map(|explained| rows::service(beside, &explained)).collect()
+    };
+    if names.len() < MANY {
+        return rows(names);
+    }
+    let (first, rest) = names.split_at(names.len() / 2);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| rows(first));
+        let rest = rows(rest);
+        let mut all = first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        all.extend(rest);
+        all
+    })
 }
 
 /// The new connections, where they are counted: the agent's totals, or what the kernel's elements have counted.
@@ -136,27 +158,26 @@ fn totals(scene: &Scene, args: &GetArgs, wanted: &Wanted) -> Option<Totals> {
     Some(totals).filter(|totals| !totals.is_empty())
 }
 
-fn text(
-    args: &GetArgs,
-    listed: Listed,
-    scene: &Scene,
-    rows: &[ServiceRow],
-) -> Result<String, std::io::Error> {
+fn print(args: &GetArgs, listed: Listed, scene: &Scene, rows: &[ServiceRow]) -> ExitCode {
     let kind = if listed == Listed::Services { "ServiceList" } else { "EndpointList" };
     let document = Document { api_version: "portolan.io/v1alpha1", kind, source: &scene.origin, items: rows };
-    Ok(match args.output {
-        Some(GetOutput::Json) => serde_json::to_string_pretty(&document)? + "\n",
-        Some(GetOutput::Yaml) => serde_saphyr::to_string(&document).map_err(std::io::Error::other)?,
+    let text = match args.output {
+        Some(GetOutput::Json) => return output::print_json(&document),
+        Some(GetOutput::Yaml) => match serde_saphyr::to_string(&document) {
+            Ok(text) => text,
+            Err(error) => return output::fail(&error),
+        },
         Some(GetOutput::Name) => table::names(listed, rows),
         Some(GetOutput::Wide) | None => {
             eprintln!("portolan: {}", scene.origin);
             if rows.is_empty() {
                 eprintln!("portolan: there are no Services{}", within(args));
-                return Ok(String::new());
+                return ExitCode::SUCCESS;
             }
             table::table(args, listed, rows)
         }
-    })
+    };
+    output::print(text.as_bytes())
 }
 
 fn within(args: &GetArgs) -> String {

@@ -1,12 +1,12 @@
 //! The rules that an explanation is made from.
 
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 
 use crate::{compile::Compiler, ruleset::Ruleset};
 
 /// The rules that are explained. What was compiled is written down only once a packet is followed through it.
 #[derive(Debug, Default)]
-pub struct Rules(OnceCell<Ruleset>);
+pub struct Rules(OnceLock<Ruleset>);
 
 impl Rules {
     /// The rules that were read, if they are not those of a compiler.

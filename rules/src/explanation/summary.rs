@@ -102,7 +102,12 @@ impl View<'_> {
             for endpoint in slots.iter() {
                 *counts.entry(endpoint).or_default() += 1;
             }
-            let share = |count| Probability::new(count, slots.len() as u64);
+            // Nearly always all are the same.
+            let mut known: Option<(u64, Probability)> = None;
+            let mut share = |count| match &known {
+                Some((same, share)) if *same == count => share.clone(),
+                _ => known.insert((count, Probability::new(count, slots.len() as u64))).1.clone(),
+            };
             return counts.into_iter().map(|(endpoint, count)| (endpoint, share(count))).collect();
         }
         for (fate, share) in self.connect(Origin::Outside, key).iter().flat_map(Outcome::fates) {

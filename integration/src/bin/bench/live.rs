@@ -1,21 +1,20 @@
 //! The commands that ask the agent on their node, and its page: how long until the answer is printed.
 
 use std::{
-    io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr},
-    os::unix::net::UnixStream,
-    path::Path,
     time::{Duration, Instant},
 };
 
 use portolan_integration::{
-    Namespace, binary,
+    Namespace, binary, get,
     synthetic::{Format, Kinds, PORT, Synthetic, service_name},
 };
 use socket2::{Domain, Type};
 
 use super::{Result, arena::best, figure::Figure, manifests::Running};
 
+/// Where the page is unless told otherwise (kube-proxy's `--metrics-bind-address`).
+const METRICS: ([u8; 4], u16) = ([127, 0, 0, 1], 10249);
 /// Runs of each command, of which the fastest counts.
 const ROUNDS: usize = 7;
 /// Files of manifests.
@@ -55,7 +54,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
         figures.push(time(row, arguments)?);
     }
     let path = format!("/services/{of}/{one}");
-    figures.push(page(&socket, "live-page", &["/", "/?page=2", "/?q=service-1", &path, "/commits"])?);
+    figures.push(page(&namespace, "live-page", &["/", "/?page=2", "/?q=service-1", &path, "/commits"])?);
 
     track(&namespace, &synthetic)?;
     figures.push(time("live-flows", &["flows"])?);
@@ -79,30 +78,22 @@ fn time(namespace: &Namespace, socket: &str, row: &str, arguments: &[&str]) -> R
 }
 
 /// The slowest of these pages, each the fastest of several requests, and the length of the longest.
-fn page(socket: &str, row: &str, paths: &[&str]) -> Result<Figure> {
+fn page(namespace: &Namespace, row: &str, paths: &[&str]) -> Result<Figure> {
     let (mut slowest, mut longest) = (Duration::ZERO, 0);
     for path in paths {
         let mut times = Vec::new();
         for _ in 0..ROUNDS {
             let started = Instant::now();
-            let answer = request(Path::new(socket), path)?;
+            let answer = get(namespace, METRICS.into(), path).ok_or("the agent has no page")?;
             times.push(started.elapsed());
-            if !answer.starts_with(b"HTTP/1.0 200") {
-                return Err(format!("{path}: {}", String::from_utf8_lossy(&answer)).into());
+            if answer.code != 200 {
+                return Err(format!("{path}: {}", answer.code).into());
             }
-            longest = longest.max(answer.len());
+            longest = longest.max(answer.body.len());
         }
         slowest = slowest.max(best(times));
     }
     Ok(Figure::new(row, slowest.as_secs_f64()).with(format!("{:.1} MB", longest as f64 / 1e6)))
-}
-
-fn request(socket: &Path, path: &str) -> Result<Vec<u8>> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    Ok(answer)
 }
 
 /// Has connection tracking follow many connections to Services, of which none is ever answered.
