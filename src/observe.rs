@@ -1,5 +1,6 @@
 //! How a running agent is observed: health, metrics, log lines and Events, and the HTTP servers that publish them.
 
+pub mod agent_state;
 pub(crate) mod clock;
 pub mod counts;
 pub mod endpoint_counters;

@@ -2,6 +2,7 @@
 
 mod frame;
 mod model;
+mod news;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -13,29 +14,16 @@ use std::{
 };
 
 use portolan_rules::model::ObjectName;
-use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
+use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
-    model::{Action, Look, Model},
+    model::{Action, Model},
+    news::News,
     reader::Reader,
 };
 use super::{arguments::TopArgs, explain};
 use crate::config::settings::socket_path;
-
-/// What the view waits for.
-enum News {
-    /// What the agent answered.
-    Look(Box<Look>),
-    /// It does not answer, and why.
-    Lost(String),
-    /// A key.
-    Key(KeyEvent),
-    /// The terminal has another size.
-    Resized,
-    /// The end, by a signal or with the terminal; with an error if it is one.
-    End(Option<io::Error>),
-}
 
 /// Shows the view until a key or a signal ends it: exit status 0, or 2 for an error.
 pub fn top(args: &TopArgs) -> ExitCode {

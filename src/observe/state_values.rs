@@ -6,7 +6,7 @@ use std::{io::Read, sync::Arc};
 use rmp_serde::{Deserializer, decode::Error, encode};
 use serde::{Deserialize, Serialize};
 
-use super::{query::Snapshot, state_text::AgentState};
+use super::{agent_state::AgentState, query::Snapshot};
 
 /// The most objects that room is made for before they are read.
 const ROOM: usize = 1 << 17;

@@ -22,9 +22,9 @@ use crate::{
     cli::arguments::ViewArgs,
     config::settings::{Settings, socket_path},
     observe::{
+        agent_state::{AgentState, network_namespace},
         counts::Counted,
         query::{Snapshot, Wanted},
-        state_text::{AgentState, network_namespace},
         state_values,
     },
 };

@@ -10,7 +10,7 @@ use portolan_rules::{
 
 use crate::{
     cli::input::Input,
-    observe::{query::Snapshot, state_text::AgentState},
+    observe::{agent_state::AgentState, query::Snapshot},
     source::manifest::Completeness,
 };
 

@@ -11,7 +11,7 @@ use std::{
 
 use portolan_rules::model::ObjectName;
 
-use super::{News, model::Look};
+use super::{model::Look, news::News};
 use crate::{
     cli::{
         explain::{Error, Scene, agent},

@@ -37,9 +37,10 @@ use super::{
 use crate::{
     config::settings::SOCKET_DIRECTORY,
     observe::{
+        agent_state::AgentState,
         counts::Counted,
         query::Wanted,
-        state_text::{AgentState, Format, Parts},
+        state_text::{Format, Parts},
     },
 };
 
