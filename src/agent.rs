@@ -26,6 +26,7 @@ mod reading;
 mod reconcile;
 mod refusal;
 mod removal;
+mod repair;
 mod retirement;
 mod stale_flows;
 mod sync;
@@ -37,7 +38,7 @@ mod tests;
 pub use self::{
     cold_start::{ColdStart, cold_start},
     core::{Agent, SyncError, Synced},
-    event::{Ending, Event, ForeignChange},
+    event::{Ending, Event, ForeignChange, Touched},
     first::{Comparison, compare_at_start},
     node::NodeFacts,
     queue::{Receiver, Sender, queue},

@@ -5,6 +5,7 @@
 //! | unknown | the kernel was read and made equal | certain |
 //! | any other | a commit failed, of which it is known what it was to write | doubt of that, at once |
 //! | any other | another commit failed, or the rules themselves are to differ | doubt of everything, at once |
+//! | any other | another process changed elements of our tables, and nothing else | doubt of these, when a repair is due |
 //! | any other | another process changed our tables | doubt of the sets that this touched, when a repair is due |
 //! | any other | notifications were lost | doubt of the sets that have another number of elements, when a repair is due |
 //! | certain | the time for a full comparison, and every commit since the last was noticed | the same |
@@ -20,6 +21,7 @@ use std::time::Instant;
 
 use portolan_rules::ruleset::{Family, Set};
 
+use super::event::Touched;
 use crate::kernel::nftables::{Generation, Scope};
 
 /// What is believed of the kernel.
@@ -76,7 +78,7 @@ impl Compared {
 pub(super) struct Doubt {
     /// The last reading.
     pub reading: LastReading,
-    /// The sets whose elements may differ. Declarations, chains and rules may differ in any case.
+    /// What may differ.
     pub sets: Sets,
     /// When to read for its own sake; `None` if the next reconcile reads, whatever its reason.
     pub due: Option<Instant>,
@@ -88,18 +90,20 @@ pub(super) struct Doubt {
     pub by: Option<Generation>,
 }
 
-/// Sets whose elements may differ.
+/// What may differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Sets {
-    /// All.
+    /// Everything.
     All,
-    /// Some.
+    /// Declarations, chains and rules, and the elements of some sets:
     Some {
         /// These,
         named: Scope,
         /// and those that do not have as many elements as they should.
         miscounted: bool,
     },
+    /// These elements, and nothing else. Each belongs to a set that has parts.
+    Only(Touched),
 }
 
 /// Something that happened.
@@ -118,8 +122,8 @@ pub(super) enum Event {
     Changed {
         /// The commit.
         by: Generation,
-        /// The sets that it touched.
-        sets: Scope,
+        /// What it touched.
+        sets: Sets,
         /// When that was seen.
         seen: Instant,
         /// When to undo it.
@@ -209,13 +213,9 @@ impl Belief {
             Event::Unsent { sets } => Doubt { sets: Sets::Some { named: sets, miscounted: false }, ..none },
             Event::Differs => Doubt { is_ours: true, ..none },
             Event::Changed { by, .. } if reading.saw(&by) => return self,
-            Event::Changed { by, sets, seen, due } => Doubt {
-                sets: Sets::Some { named: sets, miscounted: false },
-                due: Some(due),
-                seen: Some(seen),
-                by: Some(by),
-                ..none
-            },
+            Event::Changed { by, sets, seen, due } => {
+                Doubt { sets, due: Some(due), seen: Some(seen), by: Some(by), ..none }
+            }
             Event::Lost { sets, seen, due } => Doubt {
                 reading: LastReading { compared: reading.compared.lost(), ..reading },
                 sets: Sets::Some { named: sets, miscounted: true },
@@ -311,11 +311,20 @@ impl Doubt {
 impl Sets {
     fn and(self, more: Self) -> Self {
         match (self, more) {
+            (Self::All, _) | (_, Self::All) => Self::All,
+            (Self::Only(some), Self::Only(more)) => {
+                let named = some.sets().chain(more.sets()).cloned().collect();
+                some.and(more).map_or(Self::Some { named, miscounted: false }, Self::Only)
+            }
             (Self::Some { mut named, miscounted }, Self::Some { named: others, miscounted: also }) => {
                 named.extend(others);
                 Self::Some { named, miscounted: miscounted || also }
             }
-            _ => Self::All,
+            (Self::Some { mut named, miscounted }, Self::Only(elements))
+            | (Self::Only(elements), Self::Some { mut named, miscounted }) => {
+                named.extend(elements.sets().cloned());
+                Self::Some { named, miscounted }
+            }
         }
     }
 
@@ -327,6 +336,7 @@ impl Sets {
                 named.contains(&(family, set.name.clone()))
                     || *miscounted && (count.is_none() || wanted != count)
             }
+            Self::Only(_) => false,
         }
     }
 }

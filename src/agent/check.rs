@@ -10,6 +10,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use portolan_rules::{
     incremental::plan::PART,
+    model::ObjectName,
     plane::{PerSet, SetName},
     ruleset::{Concat, Element, Operation},
 };
@@ -26,7 +27,12 @@ impl<T: Tables> Agent<T> {
     /// Whether there are so many elements that they are compared in parts, by a kernel that says how many it has.
     pub(super) fn compares_in_parts(&self) -> bool {
         let elements: usize = self.compiler.sizes().map(|size| size.elements as usize).sum();
-        self.kernel_counts && elements > PART && self.leftovers.is_none() && !self.isolation.is_searching()
+        self.kernel_counts && elements > PART && self.is_accounted_for()
+    }
+
+    /// Whether every element of the kernel that has an owner has it in the compiler.
+    pub(super) fn is_accounted_for(&self) -> bool {
+        self.leftovers.is_none() && !self.isolation.is_searching()
     }
 
     /// Whether the next part is to be compared when there is nothing else to do.
@@ -81,7 +87,6 @@ impl<T: Tables> Agent<T> {
     /// Commits what the kernel lacks of the unsent elements: the commit that failed may have reached it all the same.
     pub(super) fn mend_unsent(&mut self) -> Result<(), Error> {
         let mut keys: PerSet<BTreeSet<Concat>> = PerSet::default();
-        let mut services = BTreeSet::new();
         for (family, operation) in &self.unsent.operations {
             let (Operation::AddElement { set, key, .. } | Operation::DeleteElement { set, key, .. }) =
                 operation
@@ -90,8 +95,21 @@ impl<T: Tables> Agent<T> {
             };
             let Some(name) = SetName::from_name(&set.name).filter(|name| has_parts(*name)) else { continue };
             keys[(*family, name)].insert(key.clone());
-            services.extend(self.compiler.owner(*family, name, key).cloned());
         }
+        let expected = self.expected_at(keys);
+        let outcome = self.compare_at(expected);
+        if outcome.is_err() {
+            self.note(belief::Event::Failed);
+        }
+        outcome.map(|operations| debug!(operations, "Wrote what an earlier commit had not"))
+    }
+
+    /// What should stand at these keys, but for elements that are retiring.
+    pub(super) fn expected_at(&self, mut keys: PerSet<BTreeSet<Concat>>) -> Expected {
+        let owners = keys.iter().flat_map(|(family, name, keys)| {
+            keys.iter().filter_map(move |key| self.compiler.owner(family, name, key))
+        });
+        let services: BTreeSet<ObjectName> = owners.cloned().collect();
         let mut expected = Expected::default();
         for service in &services {
             expected.add(&self.compiler, service, |family, set, key| keys[(family, set)].remove(key));
@@ -105,11 +123,7 @@ impl<T: Tables> Agent<T> {
                 }
             }
         }
-        let outcome = self.compare_at(expected);
-        if outcome.is_err() {
-            self.note(belief::Event::Failed);
-        }
-        outcome.map(|operations| debug!(operations, "Wrote what an earlier commit had not"))
+        expected
     }
 
     /// What should stand at the keys of the next part.
@@ -152,7 +166,7 @@ impl<T: Tables> Agent<T> {
 }
 
 /// Whether a set's elements stand at single keys, and belong to Services.
-fn has_parts(set: SetName) -> bool {
+pub(super) fn has_parts(set: SetName) -> bool {
     match set {
         SetName::Frontends
         | SetName::Endpoints

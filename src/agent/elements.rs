@@ -5,7 +5,7 @@ use portolan_rules::{
     incremental::plan::ElementChange,
     model::ObjectName,
     plane::{PerSet, SetName},
-    ruleset::{Concat, Element, Elements, Family},
+    ruleset::{Concat, Element, Elements, Family, Ruleset, Set, Table},
 };
 
 use crate::kernel::nftables::{Error, Tables};
@@ -74,4 +74,15 @@ impl Expected {
         }
         changes
     }
+}
+
+/// Tables with these elements alone.
+pub(super) fn tables(elements: Found, compiler: &Compiler) -> Ruleset {
+    let mut ruleset = Ruleset::default();
+    for (family, set, elements) in elements.into_all() {
+        let name = || Table::new(compiler.config().table.clone());
+        let table = ruleset.tables.entry(family).or_insert_with(name);
+        table.add_set(Set { elements, ..Set::clone(compiler.declaration(family, set)) });
+    }
+    ruleset
 }

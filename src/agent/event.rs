@@ -1,5 +1,12 @@
 //! The events that wake the reconciler.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use portolan_rules::{
+    incremental::plan::PART,
+    ruleset::{Concat, Family, Name},
+};
+
 use crate::{
     kernel::nftables::{Generation, Scope},
     observe::query::Query,
@@ -37,6 +44,35 @@ pub struct ForeignChange {
     pub by: Option<Generation>,
     /// The sets that are known to be touched.
     pub sets: Scope,
+    /// Of these sets the elements that were touched, if nothing else is known to be.
+    pub elements: Option<Touched>,
+}
+
+/// Elements that were touched: some keys of some sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched(BTreeMap<(Family, Name), BTreeSet<Concat>>);
+
+impl Touched {
+    /// Adds keys of a set; false if there are too many in all to look at them one by one.
+    pub(super) fn add(&mut self, set: (Family, Name), keys: impl IntoIterator<Item = Concat>) -> bool {
+        self.0.entry(set).or_default().extend(keys);
+        self.0.values().map(BTreeSet::len).sum::<usize>() <= PART
+    }
+
+    /// The sets.
+    pub(super) fn sets(&self) -> impl Iterator<Item = &(Family, Name)> {
+        self.0.keys()
+    }
+
+    /// The sets, and their keys.
+    pub(super) fn into_sets(self) -> impl Iterator<Item = ((Family, Name), BTreeSet<Concat>)> {
+        self.0.into_iter()
+    }
+
+    /// Adds others; nothing if there are too many in all.
+    pub(super) fn and(mut self, others: Self) -> Option<Self> {
+        others.0.into_iter().all(|(set, keys)| self.add(set, keys)).then_some(self)
+    }
 }
 
 impl ForeignChange {
@@ -44,5 +80,6 @@ impl ForeignChange {
     pub(super) fn append(&mut self, later: Self) {
         self.by = self.by.take().and(later.by);
         self.sets.extend(later.sets);
+        self.elements = self.elements.take().zip(later.elements).and_then(|(all, more)| all.and(more));
     }
 }

@@ -4,7 +4,13 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use super::{belief, core::Agent, event::ForeignChange, queue::Sender, watch::listen};
+use super::{
+    belief::{self, Sets},
+    core::Agent,
+    event::ForeignChange,
+    queue::Sender,
+    watch::listen,
+};
 use crate::kernel::nftables::{self, Tables};
 
 /// How long to wait for the listening thread, and how often.
@@ -69,11 +75,17 @@ impl<T: Tables> Agent<T> {
         let seen = Instant::now();
         let delay = self.back_off.delay(seen);
         let due = seen + delay;
+        let elements = change.elements.and_then(|elements| self.comparable(elements));
         let plain = |(family, set)| (family, self.kernel.plain_name(family, &set));
         let sets = change.sets.into_iter().map(plain).collect();
-        let event = match change.by {
-            None => belief::Event::Lost { sets, seen, due },
-            Some(by) => belief::Event::Changed { by, sets, seen, due },
+        let event = match (change.by, elements) {
+            (None, _) => belief::Event::Lost { sets, seen, due },
+            (Some(by), Some(elements)) => {
+                belief::Event::Changed { by, sets: Sets::Only(elements), seen, due }
+            }
+            (Some(by), None) => {
+                belief::Event::Changed { by, sets: Sets::Some { named: sets, miscounted: false }, seen, due }
+            }
         };
         self.note(event);
         if self.belief.is_contested() && !delay.is_zero() {

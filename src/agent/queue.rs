@@ -200,10 +200,10 @@ mod tests {
 
     use portolan_rules::{
         model::{EndpointSlice, ObjectName},
-        ruleset::Family,
+        ruleset::{Concat, Family},
     };
 
-    use super::*;
+    use super::{super::event::Touched, *};
     use crate::{
         kernel::nftables::{Generation, Scope},
         source::{Change, Update},
@@ -296,15 +296,22 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        let first = ForeignChange { by: by(3), sets: scope("frontends") };
-        let second = ForeignChange { by: by(4), sets: scope("endpoints") };
+        let touched = |set: &str| {
+            let mut touched = Touched::default();
+            assert!(touched.add((Family::Ip, set.into()), [Concat::default()]));
+            touched
+        };
+        let change =
+            |id, set: &str| ForeignChange { by: by(id), sets: scope(set), elements: Some(touched(set)) };
+        let (first, second) = (change(3, "frontends"), change(4, "endpoints"));
         let both = merged([&first, &second]);
         assert_eq!(both.by, by(4));
         assert_eq!(both.sets, &scope("frontends") | &scope("endpoints"));
+        assert_eq!(both.elements, touched("frontends").and(touched("endpoints")));
         // What was lost may have touched anything, and what is known is known all the same.
         let lost = ForeignChange::default();
-        assert_eq!(merged([&lost, &second]), ForeignChange { by: None, ..second.clone() });
-        assert_eq!(merged([&first, &lost]), ForeignChange { by: None, ..first.clone() });
+        assert_eq!(merged([&lost, &second]), ForeignChange { by: None, elements: None, ..second.clone() });
+        assert_eq!(merged([&first, &lost]), ForeignChange { by: None, elements: None, ..first.clone() });
     }
 
     #[test]

@@ -115,8 +115,10 @@ impl<T: Tables> Agent<T> {
             Action::Read(_) => {
                 // Changes of the state first: they may be about sets that are not read.
                 self.incremental(cause)?;
-                if let Action::Read(sets) = self.belief.action(Instant::now()) {
-                    self.full(cause, sets)?;
+                match self.belief.action(Instant::now()) {
+                    Action::Commit => {}
+                    Action::Read(Sets::Only(elements)) => self.repair(cause, elements)?,
+                    Action::Read(sets) => self.full(cause, sets)?,
                 }
                 if !self.unsent.operations.is_empty() {
                     self.mend_unsent()?;
@@ -169,7 +171,7 @@ impl<T: Tables> Agent<T> {
     }
 
     /// Reads the kernel back, of the elements those of some sets or all, and commits the difference.
-    fn full(&mut self, cause: Cause, sets: Sets) -> Result<(), SyncError> {
+    pub(super) fn full(&mut self, cause: Cause, sets: Sets) -> Result<(), SyncError> {
         let outcome = self.read_and_write(cause, sets);
         if outcome.is_err() {
             self.note(belief::Event::Failed);
@@ -434,7 +436,7 @@ impl<T: Tables> Agent<T> {
     }
 
     /// Reports what a comparison found that is not our own doing.
-    fn report_found(&mut self, cause: Cause, found: &str, operations: usize) {
+    pub(super) fn report_found(&mut self, cause: Cause, found: &str, operations: usize) {
         if cause == Cause::Repair {
             // Fruitless readings are spaced out like repairs.
             let Reconcile { dump, compile, encode, kernel, .. } = &self.report;

@@ -51,6 +51,8 @@ struct Fake {
     fewest: Option<usize>,
     /// The sets whose elements were read, of each reading.
     reads: Vec<Scope>,
+    /// How many elements were asked for by their keys.
+    asked: usize,
     /// What somebody else does right after each of the next readings.
     after_read: Vec<fn(&mut Ruleset)>,
 }
@@ -94,7 +96,8 @@ impl Tables for FakeKernel {
     }
 
     fn elements(&mut self, _: &str, family: Family, set: &Set, keys: &[Concat]) -> Result<Elements, Error> {
-        let fake = self.0.borrow();
+        let mut fake = self.0.borrow_mut();
+        fake.asked += keys.len();
         let set = fake.ruleset.tables.get(&family).and_then(|table| table.sets.get(&set.name));
         let Some(set) = set else { return Err(Error::Unknown("no such set".to_owned())) };
         let at = |key: &Concat| Some((key.clone(), set.elements.get(key)?.clone()));

@@ -13,11 +13,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tracing::{debug, info, trace, warn};
 
 use super::{
-    event::{Event, ForeignChange},
+    event::{Event, ForeignChange, Touched},
     queue::Sender,
 };
 use crate::{
-    kernel::nftables::{self, Monitor, Scope},
+    kernel::nftables::{self, Monitor},
     retry::Retry,
 };
 
@@ -27,29 +27,42 @@ struct Gatherer {
     table: Name,
     /// The reconciler's thread, as the kernel numbers it: not as its own namespace of processes does.
     own_thread: u32,
-    ours: bool,
-    sets: Scope,
+    /// What the commit has touched of our tables so far, if anything.
+    touched: Option<ForeignChange>,
 }
 
 impl Gatherer {
+    fn new(table: Name, own_thread: u32) -> Self {
+        Self { table, own_thread, touched: None }
+    }
+
     /// Takes a notification; returns the change if it was the last of another process's commit to our tables.
     fn take(&mut self, event: nftables::Event) -> Option<ForeignChange> {
         let Some(by) = event.generation else {
             let family = Family::ALL.into_iter().find(|family| family.number() == event.family);
             if let Some(family) = family.filter(|_| event.table.as_ref() == Some(&self.table)) {
-                self.ours = true;
-                self.sets.extend(event.set.map(|set| (family, set)));
+                let none = || ForeignChange { elements: Some(Touched::default()), ..Default::default() };
+                let touched = self.touched.get_or_insert_with(none);
+                let set = event.set.map(|set| (family, set));
+                let more = set.clone().filter(|_| !event.keys.is_empty());
+                touched.elements = touched
+                    .elements
+                    .take()
+                    .zip(more)
+                    .and_then(|(mut elements, set)| elements.add(set, event.keys).then_some(elements));
+                touched.sets.extend(set);
             }
             return None;
         };
-        let (ours, sets) = (std::mem::take(&mut self.ours), std::mem::take(&mut self.sets));
-        trace!(generation = by.id, thread = by.thread, process = by.process, ours, "Generation");
-        (ours && by.thread != self.own_thread).then_some(ForeignChange { by: Some(by), sets })
+        let touched = self.touched.take();
+        trace!(generation = by.id, thread = by.thread, process = by.process, ?touched, "Generation");
+        let change = touched.filter(|_| by.thread != self.own_thread)?;
+        Some(ForeignChange { by: Some(by), ..change })
     }
 
     /// Notifications were lost.
     fn lose(&mut self) -> ForeignChange {
-        (self.ours, self.sets) = (false, Scope::new());
+        self.touched = None;
         ForeignChange::default()
     }
 }
@@ -196,7 +209,7 @@ fn listen_on<N: Notifications>(
                 return;
             }
         };
-        let gatherer = Gatherer { table, own_thread, ours: false, sets: Scope::new() };
+        let gatherer = Gatherer::new(table, own_thread);
         let mut thread = ListenerThread { monitor, gatherer, listener, events };
         let mut retry = Retry::between(FIRST_RETRY, LAST_RETRY);
         while let Err(error) = thread.until_failure(&mut retry) {
@@ -267,12 +280,13 @@ impl<N: Notifications> ListenerThread<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::nftables::Generation;
+    use crate::kernel::nftables::{Generation, Scope};
+    use portolan_rules::ruleset::Concat;
 
     const OWN: u32 = 7;
 
     fn gatherer() -> Gatherer {
-        Gatherer { table: "portolan".into(), own_thread: OWN, ours: false, sets: Scope::new() }
+        Gatherer::new("portolan".into(), OWN)
     }
 
     fn object(family: u8, table: &str, set: Option<&str>) -> nftables::Event {
@@ -281,13 +295,14 @@ mod tests {
             family,
             table: Some(table.into()),
             set: set.map(Into::into),
+            keys: Vec::new(),
             generation: None,
         }
     }
 
     fn end(thread: u32) -> nftables::Event {
         let generation = Some(Generation { id: 3, thread, process: "nft".into() });
-        nftables::Event { message: 15, family: 0, table: None, set: None, generation }
+        nftables::Event { message: 15, family: 0, table: None, set: None, keys: Vec::new(), generation }
     }
 
     #[test]
@@ -305,6 +320,27 @@ mod tests {
         assert_eq!(change.by.unwrap().process, "nft");
         assert_eq!(change.sets, Scope::from([(Family::Ip, "frontends".into())]));
         assert_eq!(gatherer.take(end(8)), None, "the next commit touches nothing of ours");
+    }
+
+    #[test]
+    fn elements_are_named_unless_anything_else_was_touched() {
+        let key = |n: u8| Concat::from_bytes(&[n; 4]);
+        let element = |n| nftables::Event { keys: vec![key(n)], ..object(2, "portolan", Some("frontends")) };
+        let touched = |events: Vec<nftables::Event>| {
+            let mut gatherer = gatherer();
+            assert!(events.into_iter().all(|event| gatherer.take(event).is_none()));
+            gatherer.take(end(8)).unwrap().elements
+        };
+        let mut both = Touched::default();
+        assert!(both.add((Family::Ip, "frontends".into()), [key(1), key(2)]));
+        assert_eq!(touched(vec![element(1), element(2)]), Some(both));
+        for other in [object(2, "portolan", None), object(2, "portolan", Some("frontends"))] {
+            assert_eq!(touched(vec![element(1), other.clone()]), None);
+            assert_eq!(touched(vec![other, element(1)]), None);
+        }
+        let many =
+            |n: u32| nftables::Event { keys: vec![Concat::from_bytes(&n.to_be_bytes())], ..element(0) };
+        assert_eq!(touched((0..10_000).map(many).collect()), None, "they are too many to look at one by one");
     }
 
     #[test]

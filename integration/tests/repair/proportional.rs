@@ -71,3 +71,35 @@ fn a_change_of_one_service_writes_the_same_beside_ten_and_beside_two_thousand() 
     let operations: Vec<u32> = costs[0].iter().map(|(operations, ..)| operations.parse().unwrap()).collect();
     assert!(operations.iter().all(|operations| (1..20).contains(operations)), "{operations:?}");
 }
+
+#[test]
+fn a_repair_of_one_element_reads_and_writes_the_same_beside_ten_and_beside_two_thousand() {
+    let mut costs = Vec::new();
+    for services in [10, 2_000] {
+        let scene = Scene::new();
+        fill(&scene.manifests, services);
+        let agent = scene.run();
+        // A Service that is there in both cases; one of its endpoints, at its slot.
+        let (frontend, endpoint) = ("10.97.0.3 . tcp . 80", "10.97.0.3 . tcp . 80 . 0:1");
+        let mut cost = Vec::new();
+        for commands in [
+            format!("delete element ip portolan endpoints {{ {endpoint} }}"),
+            format!(
+                "delete element ip portolan endpoints {{ {endpoint} }}\n\
+                 add element ip portolan endpoints {{ {endpoint} : 192.0.2.7 . 7 }}"
+            ),
+            format!("delete element ip portolan frontends {{ {frontend} }}"),
+            "add element ip portolan frontends { 192.0.2.99 . tcp . 80 : 0:1 }".to_owned(),
+        ] {
+            let before = agent.stderr().len();
+            scene.expect_restored(&commands);
+            let told = || write(&agent, before).is_some();
+            eventually(PATIENCE, told).expect("the repair is told");
+            let fields = write(&agent, before).unwrap();
+            assert_eq!(fields["full"], "false", "no set is read back: {commands}: {fields:?}");
+            cost.push(["operations", "messages", "bytes"].map(|field| fields[field].clone()));
+        }
+        costs.push(cost);
+    }
+    assert_eq!(costs[0], costs[1], "operations, messages, bytes beside 10 and beside 2,000 Services");
+}

@@ -17,7 +17,15 @@ fn event() -> impl Strategy<Value = (Event, u64)> {
         (0..40_u32, prop::collection::vec(0..3_u8, 0..3), 0..100_u64, 0..100_u64).prop_map(
             move |(id, sets, seen, wait)| Event::Changed {
                 by: by(id),
-                sets: scope(sets),
+                sets: Sets::Some { named: scope(sets), miscounted: false },
+                seen: at(seen),
+                due: at(seen + wait)
+            }
+        ),
+        (0..40_u32, prop::collection::vec((0..3_u8, any::<u16>()), 1..3), 0..100_u64, 0..100_u64).prop_map(
+            move |(id, keys, seen, wait)| Event::Changed {
+                by: by(id),
+                sets: Sets::Only(touched(keys)),
                 seen: at(seen),
                 due: at(seen + wait)
             }
@@ -28,6 +36,16 @@ fn event() -> impl Strategy<Value = (Event, u64)> {
         any::<[bool; 2]>().prop_map(|[noticed_all, in_parts]| Event::Period { noticed_all, in_parts }),
     ];
     (event, 0..300_u64)
+}
+
+/// Elements by the numbers of their sets.
+fn touched(keys: Vec<(u8, u16)>) -> Touched {
+    let mut touched = Touched::default();
+    for (set, key) in keys {
+        let key = portolan_rules::ruleset::Concat::from_bytes(&key.to_be_bytes());
+        assert!(touched.add((Family::Ip, set.to_string().into()), [key]));
+    }
+    touched
 }
 
 /// A kernel that may have been changed behind our back, in sets by number or wholly.
@@ -59,7 +77,7 @@ proptest! {
             match &event {
                 Event::Failed | Event::Differs => world.differing.push(Sets::All),
                 Event::Changed { by, sets, .. } if by.id > world.generation => {
-                    world.differing.push(Sets::Some { named: sets.clone(), miscounted: false });
+                    world.differing.push(sets.clone());
                 }
                 Event::Unsent { sets } => {
                     world.differing.push(Sets::Some { named: sets.clone(), miscounted: false });

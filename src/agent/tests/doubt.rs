@@ -2,12 +2,12 @@
 
 use portolan_rules::{
     plane::SetName,
-    ruleset::{Family, Name},
+    ruleset::{Concat, Elements, Family, Name},
 };
 
 use super::World;
 use crate::{
-    agent::ForeignChange,
+    agent::{ForeignChange, Touched},
     kernel::nftables::{Generation, Scope},
     observe::report::Cause,
 };
@@ -17,6 +17,7 @@ fn change(world: &mut World, id_offset: i32, sets: &[SetName]) -> ForeignChange 
     ForeignChange {
         by: Some(Generation { id, thread: 2, process: "nft".into() }),
         sets: sets.iter().map(|set| (Family::Ip, set.name().into())).collect(),
+        elements: None,
     }
 }
 
@@ -44,6 +45,105 @@ fn only_the_sets_that_somebody_touched_are_read_back() {
     world.agent.foreign(change);
     world.sync();
     assert_eq!(world.fake().reads.len(), reads);
+}
+
+/// Does this to the elements of a map, and tells which keys it touched.
+fn touch(world: &mut World, set: SetName, act: impl FnOnce(&mut Elements) -> Vec<Concat>) -> ForeignChange {
+    let mut fake = world.fake();
+    let table = fake.ruleset.tables.get_mut(&Family::Ip).unwrap();
+    let keys = act(&mut table.sets.get_mut(set.name()).unwrap().elements);
+    fake.generation += 1;
+    drop(fake);
+    let mut touched = Touched::default();
+    assert!(touched.add((Family::Ip, set.name().into()), keys));
+    ForeignChange { elements: Some(touched), ..change(world, 0, &[set]) }
+}
+
+#[test]
+fn only_the_elements_that_somebody_touched_are_read_back() {
+    let acts: [fn(&mut Elements) -> Vec<Concat>; 3] = [
+        |elements| {
+            let key = elements.keys().next().unwrap().clone();
+            elements.remove(&key);
+            vec![key]
+        },
+        |elements| {
+            let (key, other) =
+                (elements.keys().next().unwrap().clone(), elements.values().last().unwrap().clone());
+            elements.insert(key.clone(), other);
+            vec![key]
+        },
+        |elements| {
+            let mut bytes = elements.keys().next().unwrap().as_bytes().to_vec();
+            *bytes.last_mut().unwrap() = 77;
+            let key = Concat::from_bytes(&bytes);
+            let other = elements.values().next().unwrap().clone();
+            elements.insert(key.clone(), other);
+            vec![key]
+        },
+    ];
+    for set in [SetName::Frontends, SetName::Endpoints] {
+        for act in acts {
+            let mut world = World::new(10);
+            world.sync();
+            let reads = world.fake().reads.len();
+            let asked = world.fake().asked;
+            let change = touch(&mut world, set, act);
+            world.agent.foreign(change.clone());
+            world.sync();
+            world.expect_clean();
+            assert_eq!(world.fake().asked, asked + 1, "one element is read");
+            // It was seen by that reading already.
+            world.agent.foreign(change);
+            world.sync();
+            assert_eq!(world.fake().asked, asked + 1);
+            assert_eq!(world.fake().reads.len(), reads, "no set is");
+        }
+    }
+}
+
+#[test]
+fn an_element_that_was_retiring_when_somebody_deleted_it_is_there_when_it_is_wanted_again() {
+    let mut world = World::new(10);
+    world.endpoints(3, 2);
+    world.sync();
+    world.endpoints(3, 1);
+    world.sync();
+    let keys = world.agent.compiler.held_keys();
+    let retiring: Vec<Concat> = {
+        let compiler = &world.agent.compiler;
+        let set = compiler.declaration(Family::Ip, SetName::Endpoints);
+        let keys = keys[(Family::Ip, SetName::Endpoints)].iter();
+        keys.filter(|key| compiler.is_retiring(Family::Ip, set, key)).cloned().collect()
+    };
+    assert_eq!(retiring.len(), 1);
+    let change = touch(&mut world, SetName::Endpoints, |elements| {
+        elements.remove(&retiring[0]);
+        retiring
+    });
+    world.agent.foreign(change);
+    world.sync();
+    world.endpoints(3, 2);
+    world.sync();
+    world.expect_clean();
+}
+
+#[test]
+fn a_repair_that_the_kernel_refuses_becomes_a_comparison_of_everything() {
+    let mut world = World::new(10);
+    world.sync();
+    let change = touch(&mut world, SetName::Frontends, |elements| {
+        let keys: Vec<Concat> = elements.keys().take(2).cloned().collect();
+        for key in &keys {
+            elements.remove(key);
+        }
+        keys
+    });
+    world.poison([0]);
+    world.agent.foreign(change);
+    world.sync();
+    world.expect_all_but(10, &[0]);
+    world.expect_clean();
 }
 
 #[test]

@@ -7,12 +7,13 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use portolan_rules::ruleset::Name;
+use portolan_rules::ruleset::{Concat, Name};
 use tracing::debug;
 
 use super::{
-    attributes::Message,
+    attributes::{Attributes, Message},
     connection::{Connection, Received, set_member},
+    dump::value,
     error::Error,
     libnftnl::attach_filter,
     uapi::*,
@@ -53,6 +54,8 @@ pub struct Event {
     pub table: Option<Name>,
     /// The set's name, if it is about a set or its elements.
     pub set: Option<Name>,
+    /// The keys of the elements, if it is about elements and all of them have one.
+    pub keys: Vec<Concat>,
     /// The generation, which ends the notifications of a commit.
     pub generation: Option<Generation>,
 }
@@ -151,5 +154,15 @@ fn event(message: &Message<'_>) -> Option<Event> {
     let of_set = [NFT_MSG_NEWSET, NFT_MSG_DELSET, NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM].contains(&kind);
     // The number is the same in messages about elements (`NFTA_SET_ELEM_LIST_SET`).
     let set = of_set.then(|| attributes.name(NFTA_SET_NAME)).flatten();
-    Some(Event { message: kind, family: message.family(), table, set, generation })
+    let keys = match kind {
+        NFT_MSG_NEWSETELEM | NFT_MSG_DELSETELEM => keys(attributes).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    Some(Event { message: kind, family: message.family(), table, set, keys, generation })
+}
+
+/// The keys of the elements that a message is about; nothing if one has none, as what stands for all other keys.
+fn keys(attributes: Attributes<'_>) -> Option<Vec<Concat>> {
+    let elements = attributes.nested(NFTA_SET_ELEM_LIST_ELEMENTS).into_iter();
+    elements.map(|element| value(element.nested().find(NFTA_SET_ELEM_KEY)?)).collect()
 }

@@ -74,6 +74,11 @@ impl Compiler {
         self.retiring.forget(sets);
     }
 
+    /// The same for the elements at these keys of a set.
+    pub fn forget_retiring_at(&mut self, family: Family, set: &Name, keys: &BTreeSet<Concat>) {
+        self.retiring.forget_at(family, set, keys);
+    }
+
     fn changes(&self, net: NetChanges) -> Changes {
         let mut changes = Changes::default();
         let mut verdict = |family: Family, class, is_new| {

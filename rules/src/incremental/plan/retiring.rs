@@ -67,6 +67,16 @@ impl Retiring {
         }
     }
 
+    /// Forgets the elements at these keys of a set, because they were read.
+    pub fn forget_at(&mut self, family: Family, set: &Name, keys: &BTreeSet<Concat>) {
+        if self.elements.is_empty() {
+            return;
+        }
+        for key in keys {
+            self.take(&(family, set.clone(), key.clone()));
+        }
+    }
+
     /// Whether an element is retiring.
     pub fn holds(&self, family: Family, set: &Name, key: &Concat) -> bool {
         !self.elements.is_empty() && self.elements.contains_key(&(family, set.clone(), key.clone()))
