@@ -32,8 +32,8 @@ pub use self::{
 pub(crate) use self::{
     dispatch::constant_chains,
     keys::{
-        ENDPOINT_MASK, Keys, LOCAL_SLOTS, PORT_MASK, attribute, attributes_of, endpoint_id_key,
-        endpoint_value, first_slot, is_at_endpoint_id, is_first_slot,
+        ENDPOINT_MASK, Keys, LOCAL_SLOTS, PORT_MASK, attribute, attributes_of, classes_of, endpoint_id_key,
+        endpoint_value, first_slot, frontend_of_class, is_at_endpoint_id, is_first_slot,
     },
     pick::Picks,
     sets::size_for,

@@ -5,11 +5,11 @@ use portolan_rules::{
     model::ObjectName,
     plane::PerSet,
     restart::ExpectedKeys,
-    ruleset::{Chain, Concat, Element, Family, Name, Ruleset, Set, Table},
+    ruleset::{Chain, Concat, Element, Family, Name, Ruleset},
     state::State,
 };
 
-use super::elements::{Expected, Found};
+use super::elements::{Expected, tables};
 use crate::kernel::nftables::{Error, Small, Tables, Wanted};
 
 /// What the first reading found.
@@ -34,8 +34,8 @@ pub(super) fn read(kernel: &mut impl Tables, compiler: &Compiler, state: &mut St
     if small.is_rest_held(kernel, &mut guess, state, &present)? && kernel.generation()?.id == before {
         return Ok(First { kernel: present, guess: Some(guess), is_held: true });
     }
-    drop((present, guess));
-    read_whole(kernel, compiler, state)
+    drop(present);
+    read_all(kernel, Guess { compiler, state, compiled: Some(guess) })
 }
 
 /// The same, with all elements, whatever they are.
@@ -44,8 +44,11 @@ pub(super) fn read_whole(
     compiler: &Compiler,
     state: &mut State,
 ) -> Result<First, Error> {
-    let mut guess = Guess { compiler, state, compiled: None };
-    let present = kernel.read(&compiler.config().table, &mut guess)?;
+    read_all(kernel, Guess { compiler, state, compiled: None })
+}
+
+fn read_all(kernel: &mut impl Tables, mut guess: Guess<'_>) -> Result<First, Error> {
+    let present = kernel.read(&guess.compiler.config().table, &mut guess)?;
     Ok(First { kernel: present, guess: guess.compiled, is_held: false })
 }
 
@@ -126,17 +129,6 @@ impl Small<'_> {
         }
         Ok(compiler.is_held_except(present, &is_unread))
     }
-}
-
-/// Tables with these elements alone.
-fn tables(elements: Found, compiler: &Compiler) -> Ruleset {
-    let mut ruleset = Ruleset::default();
-    for (family, set, elements) in elements.into_all() {
-        let name = || Table::new(compiler.config().table.clone());
-        let table = ruleset.tables.entry(family).or_insert_with(name);
-        table.add_set(Set { elements, ..Set::clone(compiler.declaration(family, set)) });
-    }
-    ruleset
 }
 
 /// What a blank kernel would be given; compiled only if it is needed.

@@ -110,6 +110,18 @@ impl Class {
         ClassId(treatment << 16 | pick.id())
     }
 
+    /// The slots that a class picks from, by the class's number: the first, and how many. None of a class that picks from
+    /// none itself.
+    pub const fn slots_of(id: ClassId) -> Option<(u32, u32)> {
+        let (treatment, is_affinity, slots) = (id.0 >> 16 & 0xf, id.0 >> 21 & 1 != 0, id.0 & 0xffff);
+        match treatment {
+            0 | 14.. => None,
+            _ if is_affinity || slots == 0 => None,
+            4 | 5 | 9 | 11 | 13 => Some((LOCAL_SLOTS, slots)),
+            _ => Some((0, slots)),
+        }
+    }
+
     /// The list of source ranges that a class reads, by the class's number.
     pub const fn range_list_of(id: ClassId) -> Option<RangeList> {
         // The kind of pick is above the treatment, the pick's number below it.

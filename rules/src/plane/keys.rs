@@ -188,6 +188,17 @@ pub fn endpoint_id_key(key: &Concat, data: &ElementData) -> Option<Concat> {
     is_slot.then(|| Concat::from_bytes(frontend).with(number.into()))
 }
 
+/// The frontend in the key of an attribute, if its value is a class.
+pub fn frontend_of_class(key: &Concat) -> Option<&[u8]> {
+    let (frontend, number) = split(key)?;
+    matches!(number, attribute::DIRECT | attribute::DRAW | attribute::LOCAL_DRAW).then_some(frontend)
+}
+
+/// The map of classes beside a map of endpoints.
+pub fn classes_of(endpoints: SetName) -> Option<SetName> {
+    Keys::ALL.into_iter().find(|keys| keys.endpoints() == endpoints).map(Keys::classes)
+}
+
 /// The map of attributes beside a map of endpoints.
 pub fn attributes_of(endpoints: SetName) -> Option<SetName> {
     Keys::ALL.into_iter().find(|keys| keys.endpoints() == endpoints).map(Keys::attributes)

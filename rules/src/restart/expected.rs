@@ -1,19 +1,27 @@
-//! Which keys an earlier run over the same Services has left, so that large sets can be read by their keys.
+//! Which keys an earlier run has left, so that large sets can be read by their keys.
 
 use crate::{
     compile::Compiler,
-    plane::{PerSet, SetName, attributes_of, endpoint_id_key, is_at_endpoint_id},
-    ruleset::{Concat, Family, Ruleset},
+    plane::{
+        Class, PerSet, SetName, attributes_of, classes_of, endpoint_id_key, frontend_of_class,
+        is_at_endpoint_id, number_from_value,
+    },
+    ruleset::{ClassId, Concat, Family, Ruleset},
 };
 
 /// The keys that the kernel should have. Endpoint ids, which depend on the earlier run, are read from the kernel's own
-/// maps of attributes.
+/// maps of attributes; endpoints that are not there any more are found by the classes of their frontends.
 #[derive(Debug)]
 pub struct ExpectedKeys(PerSet<Vec<Concat>>);
 
 impl ExpectedKeys {
     /// The sets to read before others.
-    pub const FIRST: [&'static str; 2] = [SetName::Attributes.name(), SetName::NodePortAttributes.name()];
+    pub const FIRST: [&'static str; 4] = [
+        SetName::Attributes.name(),
+        SetName::NodePortAttributes.name(),
+        SetName::Frontends.name(),
+        SetName::NodePorts.name(),
+    ];
 
     /// The keys that a compiler would write that has compiled the state for an empty kernel.
     pub fn new(compiled: &Compiler) -> Self {
@@ -24,13 +32,27 @@ impl ExpectedKeys {
     pub fn take(&mut self, read: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
         let Some(set) = SetName::from_name(set) else { return Vec::new() };
         let mut keys = std::mem::take(&mut self.0[(family, set)]);
-        let Some(attributes) = attributes_of(set) else { return keys };
+        let (Some(attributes), Some(classes)) = (attributes_of(set), classes_of(set)) else { return keys };
+        let elements = |set: SetName| {
+            let read = read.tables.get(&family).and_then(|table| table.sets.get(set.name()));
+            read.into_iter().flat_map(|set| set.elements.iter())
+        };
+        let mut more = Vec::new();
+        let of_attributes =
+            elements(attributes).filter_map(|(key, element)| Some((frontend_of_class(key)?, element)));
+        let of_frontends = elements(classes).map(|(key, element)| (key.as_bytes(), element));
+        for (frontend, element) in of_frontends.chain(of_attributes) {
+            let slots = number_from_value(&element.data).and_then(Class::slots_of);
+            let Some((first, count)) = slots else { continue };
+            let key = |slot: u32| Concat::from_bytes(frontend).with(ClassId(first | slot).into());
+            if keys.binary_search(&key(count - 1)).is_err() {
+                more.extend((0..count).map(key));
+            }
+        }
         keys.retain(|key| !is_at_endpoint_id(key));
-        let attributes = read.tables.get(&family).and_then(|table| table.sets.get(attributes.name()));
-        if let Some(attributes) = attributes.filter(|attributes| !attributes.elements.is_empty()) {
-            keys.extend(
-                attributes.elements.iter().filter_map(|(key, element)| endpoint_id_key(key, &element.data)),
-            );
+        more.extend(elements(attributes).filter_map(|(key, element)| endpoint_id_key(key, &element.data)));
+        if !more.is_empty() {
+            keys.extend(more);
             keys.sort_unstable();
             keys.dedup();
         }

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod cost;
+mod keys;
 mod many_slices;
 mod one_family;
 mod owners;
