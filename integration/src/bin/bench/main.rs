@@ -16,6 +16,7 @@ mod manifests;
 mod memory;
 mod neighbour;
 mod nft;
+mod repair;
 mod restart;
 mod rows;
 mod table;
@@ -68,6 +69,7 @@ enum Group {
     Changes,
     Churn,
     Restart,
+    Repair,
     Neighbour,
     Memory,
     KernelMemory,
@@ -86,6 +88,7 @@ impl Group {
             Self::Changes => changes::measure(services),
             Self::Churn => churn::measure(services, full),
             Self::Restart => restart::measure(services),
+            Self::Repair => repair::measure(services),
             Self::Neighbour => neighbour::measure(services),
             Self::Memory => memory::measure(services),
             Self::KernelMemory => kernel_memory::measure(services),

@@ -38,7 +38,7 @@ const ELEMENTS: u32 = 200_000;
 /// The rows of a full comparison, and of changes beside a neighbour.
 pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let synthetic = Synthetic::new(services, Kinds::Plain);
-    let mut agent = agent(&synthetic, services, fresh_kernel()?);
+    let mut agent = agent(&synthetic, 0..services, fresh_kernel()?);
     let (mut read, mut parts) = (Vec::new(), Vec::new());
     agent.sync()?;
     for _ in 0..ROUNDS {
@@ -81,7 +81,12 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     ])
 }
 
-fn agent(synthetic: &Synthetic, services: u32, kernel: Kernel) -> Agent {
+/// An agent that knows so many Services, and has written nothing yet.
+pub fn agent<T: Tables>(
+    synthetic: &Synthetic,
+    services: impl IntoIterator<Item = u32> + Clone,
+    kernel: T,
+) -> Agent<T> {
     let settings = Settings {
         node_name: "node".into(),
         node_port_addresses: portolan_rules::selection::node_port_addresses::NodePortAddresses::default(),
@@ -92,10 +97,9 @@ fn agent(synthetic: &Synthetic, services: u32, kernel: Kernel) -> Agent {
     };
     let (recorder, _) = Recorder::new();
     let mut agent = Agent::new(settings, kernel, Health::default(), recorder, Metrics::default());
-    let services = 0..services;
     let service = |n| Change::Service(service_name(n), Some(Arc::new(synthetic.service(n))));
-    agent.apply(services.clone().map(service));
-    let slices = services.flat_map(|n| synthetic.slices(n));
+    agent.apply(services.clone().into_iter().map(service));
+    let slices = services.into_iter().flat_map(|n| synthetic.slices(n));
     agent.apply(slices.map(|slice| Change::Slice(slice.name.clone(), Some(Arc::new(slice)))));
     agent
 }

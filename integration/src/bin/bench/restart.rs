@@ -1,15 +1,25 @@
-//! What a new process does that finds the work of an earlier one.
+//! What a new process does that finds the work of an earlier one: of the same Services, and of some that are gone while others
+//! have come.
 
-use std::time::Instant;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use portolan::agent::compare_at_start;
-use portolan_integration::synthetic::Kinds;
-use portolan_rules::ruleset::diff::diff_into;
+use portolan::{
+    agent::compare_at_start,
+    kernel::nftables::{Commit, Error, Generation, Kernel, Ownership, Tables, Wanted},
+};
+use portolan_integration::synthetic::{Kinds, Synthetic};
+use portolan_rules::ruleset::{
+    Chain, Concat, Elements, Family, Name, Ruleset, Set, Transaction, diff::diff_into,
+};
 
 use super::{
     Result,
-    arena::{Arena, best, compiler},
+    arena::{Arena, best, compiler, fresh_kernel, retire},
     figure::Figure,
+    neighbour::agent,
 };
 
 const ROUNDS: usize = 3;
@@ -28,5 +38,107 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
         times.push(started.elapsed());
         most = most.max(operations);
     }
-    Ok(vec![Figure::new("restart", best(times).as_secs_f64()), Figure::new("rewritten", most as f64)])
+    retire(arena.kernel)?;
+    let mut figures =
+        vec![Figure::new("restart", best(times).as_secs_f64()), Figure::new("rewritten", most as f64)];
+    // One in a hundred is gone, and as many have come; some of them in the middle of the table.
+    let gone = services / 100;
+    for (row, counts) in [("restart-changed", true), ("restart-changed-uncounted", false)] {
+        let (took, operations) = changed(services, gone, counts)?;
+        figures.push(
+            Figure::new(row, took.as_secs_f64())
+                .with(format!("{gone} gone, {gone} new, {operations} operations")),
+        );
+    }
+    Ok(figures)
+}
+
+/// A start over the rules of as many Services, of which so many are gone while others have come: until all is committed, and
+/// with how many operations.
+fn changed(services: u32, gone: u32, counts: bool) -> Result<(Duration, usize)> {
+    let synthetic = Synthetic::new(services + gone, Kinds::Plain);
+    let mut kernel = fresh_kernel()?;
+    let before: Vec<u32> = (0..services).collect();
+    let mut first = agent(&synthetic, before, kernel);
+    first.sync()?;
+    drop(first);
+    kernel = Kernel::open()?;
+    let after: Vec<u32> = (0..services + gone).filter(|n| *n >= services || n % 100 != 7).collect();
+    let mut second = agent(&synthetic, after, Shown { kernel, counts });
+    let started = Instant::now();
+    let synced = second.sync()?;
+    let took = started.elapsed();
+    drop(second);
+    retire(Kernel::open()?)?;
+    Ok((took, synced.operations))
+}
+
+/// A kernel that does not say how many elements sets have, as those before 6.16, unless it counts.
+struct Shown {
+    kernel: Kernel,
+    counts: bool,
+}
+
+impl Tables for Shown {
+    fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
+        if self.counts {
+            return self.kernel.read(table, wanted);
+        }
+        self.kernel.read(table, &mut Uncounted(wanted))
+    }
+
+    fn elements(
+        &mut self,
+        table: &str,
+        family: Family,
+        set: &Set,
+        keys: &[Concat],
+    ) -> Result<Elements, Error> {
+        self.kernel.elements(table, family, set, keys)
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
+        self.kernel.commit(transaction)
+    }
+
+    fn expect_generation(&mut self, generation: Option<u32>) {
+        self.kernel.expect_generation(generation);
+    }
+
+    fn exchange(&mut self, family: Family) {
+        self.kernel.exchange(family);
+    }
+
+    fn plain_name(&self, family: Family, name: &Name) -> Name {
+        self.kernel.plain_name(family, name)
+    }
+
+    fn generation(&mut self) -> Result<Generation, Error> {
+        self.kernel.generation()
+    }
+
+    fn own_tables(&mut self) -> Result<bool, Error> {
+        self.kernel.own_tables()
+    }
+
+    fn ownership(&mut self, table: &str) -> Result<BTreeMap<Family, Ownership>, Error> {
+        self.kernel.ownership(table)
+    }
+}
+
+/// What is wanted of a kernel that does not count: large sets are read as a whole.
+struct Uncounted<'a>(&'a mut dyn Wanted);
+
+impl Wanted for Uncounted<'_> {
+    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
+        self.0.chains(family, names)
+    }
+
+    fn first(&self) -> &[&str] {
+        self.0.first()
+    }
+
+    fn wants(&mut self, family: Family, set: &Set, _: Option<u32>) -> bool {
+        self.0.wants(family, set, None)
+    }
 }

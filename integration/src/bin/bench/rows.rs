@@ -142,6 +142,24 @@ pub const ROWS: &[Row] = &[
     ),
     row("restart", "restart with equal state: time", Unit::Time, from_ten_thousand(0.4, 4.0)),
     row("rewritten", "operations that it commits", Unit::Count, everywhere(0.0)),
+    row(
+        "restart-changed",
+        "restart while a hundredth of the Services has gone and as many have come: until all is committed",
+        Unit::Time,
+        from_ten_thousand(0.4, 3.0),
+    ),
+    row(
+        "restart-changed-uncounted",
+        "the same on a kernel that does not say how many elements sets have (before 6.16)",
+        Unit::Time,
+        from_ten_thousand(0.4, 3.0),
+    ),
+    row(
+        "repair",
+        "one element deleted, overwritten or added by `nft`: until it is repaired, the worst of these (each)",
+        Unit::Time,
+        everywhere(0.2),
+    ),
     row("comparison", "the hourly comparison where every commit was heard of", Unit::Time, everywhere(1.0)),
     row(
         "comparison-read",
