@@ -15,6 +15,8 @@ SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 BENCH ?= --json integration/figures/bench.json
 # What `make bench-cluster` is told: also --sizes 1000,10000 --agents 0 --only protobuf.
 BENCH_CLUSTER ?= --json integration/figures/cluster.json
+# What `make bench-trace` is told: also --seed 7 --speed 1,10,100 --services 30000.
+BENCH_TRACE ?= --json integration/figures/trace.json
 # Which kernels `make test-kernels` boots, such as 5.10,newest; all of them unless told.
 KERNELS ?=
 # The version of cargo-deny that `make lint` uses; it is built once, into target/tools.
@@ -23,7 +25,7 @@ DENY = target/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # How `make check-image` builds the binary; dev is faster to build.
 PROFILE ?= release
 
-.PHONY: help demo test test-kernels lint deny advisories soak bench bench-peers bench-cluster bench-docs generate pictures image check-image dist check-dist packages
+.PHONY: help demo test test-kernels lint deny advisories soak bench bench-peers bench-cluster bench-trace bench-docs generate pictures image check-image dist check-dist packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -81,6 +83,11 @@ bench-cluster: packages ## the agent against an API server: bytes, CPU, memory, 
 	mkdir -p integration/figures
 	$(CARGO) build --release --quiet --workspace --bins
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_cluster -- $(BENCH_CLUSTER)
+
+bench-trace: packages ## the agent while much happens in a cluster of 5,000 nodes, at recorded and at ten times the speed
+	mkdir -p integration/figures
+	$(CARGO) build --release --quiet --workspace --bins
+	$(CARGO) run --release --quiet -p portolan-integration --bin bench_trace -- $(BENCH_TRACE)
 
 bench-peers: packages ## the same Services as kube-proxy has them: packets, load, changes, and a picture
 	mkdir -p integration/figures

@@ -19,14 +19,17 @@ mod lab;
 mod losses;
 mod machine;
 mod manifest;
+pub mod markdown;
 mod nft;
 pub mod plan;
 mod real_server;
 mod recorded;
 mod stale_flows;
 pub mod synthetic;
+pub mod trace;
 mod traffic;
 mod wire;
+mod written;
 mod yaml;
 
 pub use self::{
@@ -50,4 +53,5 @@ pub use self::{
     stale_flows::remove_stale,
     traffic::{Answer, Bursts, Client, Connection, Failure, Fate, Flows, Protocol, Responder, Server, Tally},
     wire::Wire,
+    written::{by_controller, by_helm},
 };

@@ -23,6 +23,7 @@ const BLOCKS: &[(&str, &str, &[&str])] = &[
     ("packets", "bench_packets", &["--from", "packets.json"]),
     ("peers", "bench_peers", &["--from", "scale.json"]),
     ("cluster", "bench_cluster", &["--from", "cluster.json"]),
+    ("trace", "bench_trace", &["--from", "trace.json"]),
 ];
 /// The rows that the README shows.
 const SUMMARY: &str = "cold,swap,restart,rewritten,resident-run";

@@ -1,6 +1,6 @@
 //! Results as Markdown.
 
-use std::fmt::Write as _;
+use portolan_integration::markdown::{line, megabytes, ratio, rule, seconds, strs, thousands};
 
 use super::{
     results::{Changes, Fleet, Results, Row},
@@ -255,43 +255,6 @@ impl Results {
     }
 }
 
-fn strs(cells: &[String]) -> Vec<&str> {
-    cells.iter().map(String::as_str).collect()
-}
-
-fn line(text: &mut String, cells: &[&str]) {
-    // Writing into a `String` does not fail.
-    let _ = writeln!(text, "| {} |", cells.join(" | "));
-}
-
-fn rule(text: &mut String, columns: usize) {
-    let _ = writeln!(text, "|{}", "---|".repeat(columns));
-}
-
 fn number(value: f64) -> String {
     format!("{value:.0}")
-}
-
-fn ratio(value: f64) -> String {
-    format!("{value:.2}")
-}
-
-fn megabytes(bytes: f64) -> String {
-    format!("{:.1} MB", bytes / 1e6)
-}
-
-fn seconds(value: f64) -> String {
-    match value {
-        1.0.. => format!("{value:.1} s"),
-        0.01.. => format!("{:.0} ms", value * 1e3),
-        0.001.. => format!("{:.1} ms", value * 1e3),
-        _ => format!("{:.0} µs", value * 1e6),
-    }
-}
-
-/// 100000 as 100,000.
-fn thousands(number: u32) -> String {
-    let digits = number.to_string();
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
-    groups.join(",")
 }

@@ -1,0 +1,83 @@
+//! `make bench-trace`: one agent while much happens in a large cluster, at recorded speed and faster.
+//!
+//! What happens is a trace ([`portolan_integration::trace`]), made up from a seed; the API server is that of the tests.
+
+#![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+
+mod ear;
+mod play;
+mod results;
+
+use std::{path::PathBuf, process::ExitCode, thread};
+
+use clap::Parser as _;
+use portolan_integration::trace::Plan;
+
+use self::{play::play, results::Results};
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// What an agent does while much happens in a large cluster. Takes root.
+#[derive(Debug, clap::Parser)]
+struct Arguments {
+    /// The same seed makes the same trace.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many times as fast as recorded; each is a run of its own.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10])]
+    speed: Vec<u32>,
+    /// Nodes.
+    #[arg(long, default_value_t = 5_000)]
+    nodes: u32,
+    /// Services at the beginning.
+    #[arg(long, default_value_t = 10_000)]
+    services: u32,
+    /// How many Deployments are updated at once.
+    #[arg(long, default_value_t = 50)]
+    rollouts: u32,
+    /// How many Services are created.
+    #[arg(long, default_value_t = 1_000)]
+    created: u32,
+    /// Write the figures to this file, too; those of other speeds that are in it stay.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Measure nothing: take the figures that an earlier run wrote with --json.
+    #[arg(long)]
+    from: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    run(&Arguments::parse()).map_or_else(
+        |error| {
+            eprintln!("bench_trace: {error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let read =
+        |path: &PathBuf| -> Result<Results> { Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?) };
+    let results = if let Some(path) = &arguments.from {
+        read(path)?
+    } else {
+        let &Arguments { seed, nodes, services, rollouts, created, .. } = arguments;
+        let plan = Plan { seed, nodes, services, rollouts, created };
+        let mut results = Results { machine: portolan_integration::machine(), ..Results::default() };
+        for speed in arguments.speed.iter().copied() {
+            // On a thread of its own, whose network namespaces go with it.
+            let run = move || play(plan, speed).map_err(|error| error.to_string());
+            results.runs.push(thread::spawn(run).join().unwrap_or_else(|_| Err("a panic".into()))?);
+        }
+        if let Some(earlier) = arguments.json.as_ref().and_then(|path| read(path).ok()) {
+            results.complete_from(earlier);
+        }
+        results
+    };
+    print!("{}", results.markdown());
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(&results)?))?;
+    }
+    Ok(())
+}
