@@ -9,6 +9,10 @@ use crate::{
     ruleset::{ClassId, Concat, Family, Ruleset},
 };
 
+/// How many endpoints that are gone are asked for at least, however few there are now. If there are more, the set is read
+/// as a whole. A frontend that another process wrote may be of any class.
+const MOST_GONE: usize = 1 << 16;
+
 /// The keys that the kernel should have. Endpoint ids, which depend on the earlier run, are read from the kernel's own
 /// maps of attributes; endpoints that are not there any more are found by the classes of their frontends.
 #[derive(Debug)]
@@ -37,7 +41,7 @@ impl ExpectedKeys {
             let read = read.tables.get(&family).and_then(|table| table.sets.get(set.name()));
             read.into_iter().flat_map(|set| set.elements.iter())
         };
-        let mut more = Vec::new();
+        let (mut more, most) = (Vec::new(), keys.len().max(MOST_GONE));
         let of_attributes =
             elements(attributes).filter_map(|(key, element)| Some((frontend_of_class(key)?, element)));
         let of_frontends = elements(classes).map(|(key, element)| (key.as_bytes(), element));
@@ -45,7 +49,7 @@ impl ExpectedKeys {
             let slots = number_from_value(&element.data).and_then(Class::slots_of);
             let Some((first, count)) = slots else { continue };
             let key = |slot: u32| Concat::from_bytes(frontend).with(ClassId(first | slot).into());
-            if keys.binary_search(&key(count - 1)).is_err() {
+            if more.len() + count as usize <= most && keys.binary_search(&key(count - 1)).is_err() {
                 more.extend((0..count).map(key));
             }
         }

@@ -6,7 +6,7 @@ use portolan_rules::{
     compile::Compiler,
     plane::Config,
     restart::ExpectedKeys,
-    ruleset::{Concat, Ruleset},
+    ruleset::{ClassId, Concat, ElementData, Ruleset},
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -39,6 +39,33 @@ proptest! {
                 let missed: Vec<_> = table.sets[set].elements.keys().filter(|key| !asked.contains(key)).collect();
                 prop_assert!(missed.is_empty(), "{set}: {missed:?}");
             }
+        }
+    }
+
+    #[test]
+    fn frontends_that_claim_many_endpoints_do_not_make_a_start_ask_without_bound(
+        before in vec(change(), 1..12),
+        class in any::<u32>(),
+    ) {
+        let mut state = state();
+        for change in &before {
+            apply(&mut state, change);
+        }
+        let mut compiler = Compiler::new(Config::default());
+        compiler.load(&mut state, &Ruleset::default());
+        let mut expected = ExpectedKeys::new(&compiler);
+        let mut kernel = compiler.ruleset();
+        for table in kernel.tables.values_mut() {
+            let frontends = table.sets.get_mut("frontends").unwrap();
+            let keys: Vec<Concat> = frontends.elements.keys().cloned().collect();
+            for key in keys {
+                let mut element = frontends.elements.remove(&key).unwrap();
+                element.data = ElementData::Value(Concat::default().with(ClassId(class | 0xffff).into()));
+                frontends.elements.insert(key, element);
+            }
+        }
+        for family in kernel.tables.keys() {
+            prop_assert!(expected.take(&kernel, *family, "endpoints").len() < 70_000);
         }
     }
 }
