@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use portolan_rules::ruleset::{Name, Operation, Transaction};
+use portolan_rules::ruleset::Name;
 
 use crate::{
     cli::arguments::CleanupArgs,
     config::settings::{KUBE_PROXY_TABLE, table_name},
-    kernel::nftables::{Error, Kernel, Tables},
+    kernel::nftables::{Error, Kernel},
 };
 
 /// Removes the tables of both families, or kube-proxy's in their place. It is not an error if there are none.
@@ -19,15 +19,7 @@ pub fn cleanup(args: &CleanupArgs) -> ExitCode {
     }
 }
 
-/// Removes the tables of this name, of both families at once.
+/// Removes the tables of this name, of both families.
 pub fn remove(table: &Name) -> Result<(), Error> {
-    let mut kernel = Kernel::open()?;
-    let mut transaction = Transaction::new(table.clone());
-    // A kernel need not have both families.
-    for family in kernel.ownership(table)?.into_keys() {
-        // Created first if it is not there, so that deleting it cannot fail.
-        transaction.push(family, Operation::AddTable);
-        transaction.push(family, Operation::DeleteTable);
-    }
-    kernel.commit(&transaction).map(drop)
+    Kernel::open()?.remove(table)
 }

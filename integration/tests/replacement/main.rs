@@ -26,6 +26,9 @@ const PORTS: [Range<u16>; 3] = [2_000..23_000, 33_000..49_000, 49_000..65_000];
 const NODE_PORT: u16 = 30_080;
 const POD_PORT: u16 = 8080;
 
+/// How often Portolan's rules are removed.
+const CLEANUPS: usize = 20;
+
 static TURN: Mutex<()> = Mutex::new(());
 
 /// How kube-proxy has its rules.
@@ -229,9 +232,24 @@ fn replace_and_go_back(mode: Mode) {
     senders.wait_for_more("kube-proxy beside Portolan");
     agent.terminate().unwrap();
     senders.wait_for_more("kube-proxy beside Portolan's rules");
-    bursts.begin();
-    scene.portolan(&["cleanup"]);
-    senders.wait_for_more("kube-proxy alone");
+    // Again and again: a packet is on its way through the rules when they go in one of ten times.
+    for _ in 0..CLEANUPS {
+        bursts.begin();
+        scene.portolan(&["cleanup"]);
+        senders.wait_for_more("kube-proxy alone");
+        let manifests = scene.manifests.path().to_string_lossy().into_owned();
+        let once = [
+            "run",
+            "--once",
+            "-f",
+            &manifests,
+            "--hostname-override",
+            "node-a",
+            "--cluster-cidr",
+            CLUSTER_CIDR,
+        ];
+        scene.portolan(&once);
+    }
 
     let tallies = senders.end();
     for (name, tally) in &tallies {

@@ -4,9 +4,12 @@ use std::{collections::BTreeMap, time::Instant};
 
 use portolan_rules::{
     plane::planes::counterpart,
-    ruleset::{Concat, Elements, Family, Name, Ruleset, Set, Transaction},
+    ruleset::{Concat, Elements, Family, Name, Operation, Ruleset, Set, Transaction},
 };
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    thread::{MembarrierCommand, membarrier},
+};
 
 use super::{
     batch::{self, Batch},
@@ -75,6 +78,32 @@ impl Kernel {
     /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
     pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
         self.read(table, &mut Everything)
+    }
+
+    /// Removes the tables of this name, of both families. It is not an error if there are none.
+    ///
+    /// A packet on its way through rules that are deleted looks up elements of the next generation, in which the maps of a
+    /// deleted table have none: it would be refused as if it had no endpoints. So the hooks go before, and the tables
+    /// once such packets have passed.
+    pub fn remove(&mut self, table: &Name) -> Result<(), Error> {
+        let mut transaction = Transaction::new(table.clone());
+        // A kernel need not have both families.
+        for (family, owner) in self.ownership(table)? {
+            let persist = if owner == Ownership::Orphan { NFT_TABLE_F_PERSIST } else { 0 };
+            self.batch.table_flags = NFT_TABLE_F_DORMANT | persist;
+            let mut dormant = Transaction::new(table.clone());
+            dormant.push(family, Operation::AddTable);
+            // If this is refused, so is what follows, or it removes the table as it is.
+            let _ = self.commit(&dormant);
+            // Created first if it is not there, so that deleting it cannot fail.
+            transaction.push(family, Operation::AddTable);
+            transaction.push(family, Operation::DeleteTable);
+        }
+        self.batch.table_flags = 0;
+        // Returns once every processor has left what it was in: packets are handled within a read-side section of RCU. Where
+        // the kernel lacks this call, they have most likely passed all the same.
+        let _ = membarrier(MembarrierCommand::Global);
+        self.commit(&transaction).map(drop)
     }
 }
 
