@@ -154,6 +154,13 @@ fn or_none(list: &[String]) -> Cow<'_, str> {
     }
 }
 
+/// A share with one digit, made of whole numbers: an exact decimal takes ten times as long.
+#[allow(clippy::cast_sign_loss, reason = "a share is not negative")]
+fn percentage(share: f64) -> Cow<'static, str> {
+    let tenths = (share * 1000.0).round_ties_even() as u32;
+    format!("{}.{}%", tenths / 10, tenths % 10).into()
+}
+
 fn number(connections: Option<u64>) -> Cow<'static, str> {
     connections.map_or("-".into(), |connections| connections.to_string().into())
 }
@@ -218,7 +225,7 @@ fn endpoint<'a>(
         format!("{name}/{}", port.protocol).into(),
         (&*endpoint.address).into(),
         endpoint.node.as_deref().unwrap_or("<unknown>").into(),
-        endpoint.share.map_or("-".into(), |share| format!("{:.1}%", share * 100.0).into()),
+        endpoint.share.map_or("-".into(), percentage),
         state.into(),
         number(endpoint.connections),
     ]);
@@ -266,8 +273,8 @@ pub fn align<C: AsRef<str>>(lines: &[Vec<C>]) -> String {
     text
 }
 
-/// The most cells of a line that room is made for.
-const CELLS: usize = 14;
+/// How many cells room is made for: those of a line that is not wide.
+const CELLS: usize = 9;
 
 /// Blanks between columns.
 const GAP: usize = 3;
@@ -286,6 +293,15 @@ mod tests {
         let text = align(&[line(&["NAME", "AGE"]), line(&["a", "1"]), line(&["longer", ""])]);
         assert_eq!(text, "NAME     AGE\na        1\nlonger\n");
         assert_eq!(align::<String>(&[]), "");
+    }
+
+    #[test]
+    fn a_share_has_one_digit() {
+        for (share, text) in
+            [(1.0 / 3.0, "33.3%"), (1.0, "100.0%"), (0.2, "20.0%"), (1.0 / 16.0, "6.2%"), (0.0, "0.0%")]
+        {
+            assert_eq!(percentage(share), text);
+        }
     }
 
     #[test]
