@@ -29,7 +29,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let yaml = tempfile::tempdir()?;
     synthetic.write(yaml.path(), FILES, Format::Yaml)?;
     let mut figures = vec![once(services, yaml.path(), "yaml")?];
-    figures.push(Figure::new("resident-run", watching(yaml.path())?));
+    figures.push(watching(yaml.path())?);
     drop(yaml);
     let json = tempfile::tempdir()?;
     synthetic.write(json.path(), FILES, Format::Json)?;
@@ -60,11 +60,13 @@ fn once(services: u32, manifests: &Path, row: &str) -> Result<Figure> {
     Ok(Figure::new(row, best(times).as_secs_f64()).with(format!("{floor} for {megabytes}")))
 }
 
-/// The resident memory of `run` once the kernel is equal to the manifests, and a file was taken away and has come back:
-/// what a change takes is part of it.
-fn watching(manifests: &Path) -> Result<f64> {
+/// The resident memory of `run` once the kernel is equal to the manifests, and after a file was taken away and has come
+/// back, with what that takes.
+fn watching(manifests: &Path) -> Result<Figure> {
     let namespace = Namespace::new("bench")?;
     let agent = Running::start(&namespace, manifests, &[])?;
+    let process = agent.0.id().to_string();
+    let synced = resident(&process)?;
     let applied = || {
         let answer = get(&namespace, (Ipv4Addr::LOCALHOST, METRICS).into(), "/metrics")?;
         let line = answer.body.lines().find_map(|line| line.strip_prefix(CHANGES)?.strip_prefix(' '))?;
@@ -77,7 +79,8 @@ fn watching(manifests: &Path) -> Result<f64> {
         change.map_or_else(|| fs::remove_file(&file), |text| fs::write(&file, text))?;
         eventually(LIMIT, || applied() > before).ok_or("portolan run did not see a change")?;
     }
-    resident(&agent.0.id().to_string())
+    let changed = Unit::Bytes.show(resident(&process)?);
+    Ok(Figure::new("resident-run", synced).with(changed))
 }
 
 fn spawn(namespace: &Namespace, manifests: &Path, arguments: &[&str], log: File) -> Result<Child> {

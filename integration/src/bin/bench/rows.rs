@@ -176,7 +176,7 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "resident-run",
-        "resident memory of `portolan run` that watches the YAML files",
+        "resident memory of `portolan run` that watches the YAML files (once one of the 100 was taken away and has come back)",
         Unit::Bytes,
         [Some(12e6), Some(32e6), Some(200e6)],
     ),
