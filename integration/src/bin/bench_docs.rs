@@ -21,6 +21,7 @@ const BLOCKS: &[(&str, &str, &[&str])] = &[
     ("summary", "bench", &["--from", "bench.json", "--keys", SUMMARY]),
     ("bench", "bench", &["--from", "bench.json"]),
     ("packets", "bench_packets", &["--from", "packets.json"]),
+    ("parts", "bench_packets", &["--from", "parts.json"]),
     ("peers", "bench_peers", &["--from", "scale.json"]),
     ("cluster", "bench_cluster", &["--from", "cluster.json"]),
     ("trace", "bench_trace", &["--from", "trace.json"]),
