@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use portolan_rules::{
     explanation::{
         ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Severity, StandIns, View,
+        trace::percent,
     },
     frontends::{FrontendKey, FrontendKind},
     model::{LoadBalancing, ObjectName, TrafficPolicy},
@@ -16,7 +17,7 @@ use portolan_rules::{
 
 use super::{
     arguments::{DescribeServiceArgs, When},
-    explain::{self, Compared, Scene, kind, percent},
+    explain::{self, Compared, Scene, kind},
     wrap::wrap,
 };
 use crate::observe::query::Wanted;

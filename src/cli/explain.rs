@@ -12,5 +12,5 @@ pub use self::{
     error::Error,
     kernel::Compared,
     scene::Scene,
-    words::{error, kind, no_service, percent},
+    words::{error, kind, no_service},
 };

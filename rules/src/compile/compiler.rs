@@ -6,6 +6,7 @@ pub(super) mod endpoint_counts;
 mod flows;
 mod held;
 pub(super) mod metrics;
+mod node_addresses;
 mod patch;
 mod rebuild;
 mod touched;
@@ -189,21 +190,6 @@ impl Compiler {
         }
     }
 
-    /// Sets the addresses of this node that answer node ports. Takes effect with the next update.
-    pub fn set_node_addresses(&mut self, wanted: &BTreeSet<IpAddr>) {
-        let current = self.ledger.addresses(SetName::NodeAddresses);
-        let served: BTreeSet<_> =
-            wanted.iter().filter(|address| self.config.serves(**address)).copied().collect();
-        for address in served.iter().filter(|address| !current.contains(address)) {
-            self.ledger.retain_address(SetName::NodeAddresses, *address);
-            self.touch_node_address(*address, true);
-        }
-        for address in current.iter().filter(|address| !served.contains(address)) {
-            self.ledger.release_address(SetName::NodeAddresses, *address);
-            self.touch_node_address(*address, false);
-        }
-    }
-
     /// Sets how connections of pods are recognised; returns whether that changed. The rules that depend on it are not
     /// part of an update: compare with [`Compiler::ruleset`].
     pub fn set_pod_detector(&mut self, pods: PodDetector) -> bool {
@@ -261,17 +247,6 @@ impl Compiler {
     /// The Service that has a frontend.
     pub fn owner_of(&self, frontend: &FrontendKey) -> Option<&ObjectName> {
         self.claims.owner(frontend)
-    }
-
-    /// The addresses of this node that answer node ports, of one family.
-    pub fn node_port_addresses(&self, family: Family) -> BTreeSet<IpAddr> {
-        let all = self.ledger.addresses(SetName::NodeAddresses);
-        all.into_iter().filter(|address| Family::of(*address) == family).collect()
-    }
-
-    /// Whether node ports are answered at an address of this node.
-    pub fn has_node_port_address(&self, address: IpAddr) -> bool {
-        self.ledger.has_address(SetName::NodeAddresses, address)
     }
 
     /// Everything that the kernel must hold.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use portolan_rules::{explanation::View, frontends::FrontendKind, model::ObjectName, simulate::Probability};
+use portolan_rules::{explanation::View, frontends::FrontendKind, model::ObjectName};
 
 /// The exit status for input that cannot be used, and other errors.
 pub fn error() -> ExitCode {
@@ -27,9 +27,4 @@ pub const fn kind(kind: FrontendKind) -> &'static str {
         FrontendKind::ExternalIp => "externalIP",
         FrontendKind::NodePort => "NodePort",
     }
-}
-
-/// A share as a percentage.
-pub fn percent(share: &Probability) -> String {
-    format!("{:.1} %", share.to_f64() * 100.0)
 }

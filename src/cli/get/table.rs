@@ -156,7 +156,7 @@ fn or_none(list: &[String]) -> Cow<'_, str> {
 
 /// A share with one digit, made of whole numbers: an exact decimal takes ten times as long.
 #[allow(clippy::cast_sign_loss, reason = "a share is not negative")]
-fn percentage(share: f64) -> Cow<'static, str> {
+pub fn percentage(share: f64) -> Cow<'static, str> {
     let tenths = (share * 1000.0).round_ties_even() as u32;
     format!("{}.{}%", tenths / 10, tenths % 10).into()
 }

@@ -37,7 +37,7 @@ pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>
         return Ok(Some(ExitCode::SUCCESS));
     }
     if args.cleanup == Some(true) {
-        cli::cleanup::remove(&settings.node.config.table)?;
+        Kernel::open()?.remove(&settings.node.config.table)?;
         return Ok(Some(ExitCode::SUCCESS));
     }
     if args.init_only == Some(true) {

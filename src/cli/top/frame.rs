@@ -16,7 +16,7 @@ use crate::cli::{
     get::{
         commits,
         rows::{PortRow, ServiceRow, State},
-        table::rate,
+        table::{percentage, rate},
     },
 };
 
@@ -204,7 +204,7 @@ fn port<'a>(port: &PortRow) -> Row<'a> {
 
 fn endpoint<'a>(line: &EndpointLine<'_>, has_node: bool) -> Row<'a> {
     let percent =
-        |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |it| format!("{:.1}%", it * 100.0));
+        |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| percentage(share).into_owned());
     let mut cells = vec![Cell::new(line.endpoint.address.clone())];
     if has_node {
         cells.push(Cell::new(line.endpoint.node.clone().unwrap_or_default()));
