@@ -11,8 +11,10 @@
 
 mod agent;
 mod api_server;
+mod around;
 mod commits;
 mod connectivity_server;
+mod figures;
 mod http;
 pub mod kube_proxy;
 mod lab;
@@ -38,8 +40,10 @@ pub use self::{
         ApiServer, Backup, EventFaults, Fault, Feed, Reply, Request, Resource, Rule,
         THREAD as API_SERVER_THREAD, Verb, Wrong,
     },
+    around::{Around, Between},
     commits::{Commits, Moment},
     connectivity_server::ConnectivityServer,
+    figures::Figures,
     http::{Response, get, request, send},
     lab::{
         CLUSTER_CIDR, Dual, Family, Lab, LabError, Namespace, Node, Pod, enter_fresh_namespace, eventually,

@@ -17,16 +17,14 @@ use portolan::{
     observe::{events::Recorder, health::Health, metrics::Metrics, report::Cause},
     source::Change,
 };
+use portolan_integration::{Around, Between};
 use portolan_rules::{
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
     plane::{Config, SetName},
     ruleset::{ClassId, Concat, DataType, Element, ElementData, Family, Operation, Transaction, Value},
 };
 
-use crate::{
-    around::{Around, Between},
-    namespace::enter,
-};
+use crate::namespace::enter;
 
 /// A stranger in the kernel.
 struct Contested {
@@ -118,12 +116,13 @@ fn a_service_that_the_kernel_refuses_is_left_out_and_told_of() {
             enter();
             let (recorder, mut warnings) = Recorder::new();
             let address_wanted = Rc::new(Cell::new(None));
-            let kernel = Around::new(Contested {
+            let kernel = Around::open(Contested {
                 stranger: Kernel::open().unwrap(),
                 address: address_wanted.clone(),
                 silent,
                 made_up: false,
-            });
+            })
+            .unwrap();
             let mut agent = Agent::new(settings(), kernel, Health::default(), recorder, Metrics::default());
             agent.apply((0..40).map(|n| service(n, 80)));
             agent.sync().unwrap();
@@ -246,7 +245,7 @@ fn tables_become_ours_though_a_service_is_refused() {
             enter();
             let agent = |contested: Contested| {
                 let (recorder, _) = Recorder::new();
-                let kernel = Around::new(contested);
+                let kernel = Around::open(contested).unwrap();
                 let mut agent =
                     Agent::new(settings(), kernel, Health::default(), recorder, Metrics::default());
                 agent.apply((0..5).map(|n| service(n, 80)));

@@ -1,6 +1,5 @@
 //! The kernel side against the kernel: needs root. Each test has its own network namespace.
 
-mod around;
 mod commit;
 mod compiled;
 mod counters;

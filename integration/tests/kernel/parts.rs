@@ -12,10 +12,11 @@ use std::{
 use portolan::{
     agent::{Agent, Ending, Event, queue, reconcile},
     config::settings::SyncSettings,
-    kernel::nftables::{Commit, Error, Kernel, Tables},
+    kernel::nftables::{Commit, Error, Kernel, Tables, Wanted},
     observe::{events::Recorder, health::Health, metrics::Metrics},
     source::{self, Change, Update},
 };
+use portolan_integration::{Around, Between};
 use portolan_rules::{
     model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Service, ServicePort},
     plane::SetName,
@@ -23,7 +24,6 @@ use portolan_rules::{
 };
 
 use crate::{
-    around::{Around, Between},
     isolation::settings,
     namespace::{commit, enter},
 };
@@ -198,9 +198,11 @@ impl Between for Unreliable {
         Err(Error::Unknown("lost".to_owned()))
     }
 
-    fn has_read(&mut self, read: &Ruleset) {
+    fn read(&mut self, kernel: &mut Kernel, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
+        let read = kernel.read(table, wanted)?;
         let sets = read.tables.values().flat_map(|table| table.sets.values());
         self.read.set(self.read.get().max(sets.map(|set| set.elements.len()).sum()));
+        Ok(read)
     }
 
     fn reads_at(&mut self, keys: &[Concat]) {
@@ -214,7 +216,7 @@ fn after_a_commit_that_failed_only_what_it_was_to_write_is_read() {
         thread::spawn(move || {
             enter();
             let (lost, read) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(0)));
-            let kernel = Around::new(Unreliable { lost: lost.clone(), read: read.clone() });
+            let kernel = Around::open(Unreliable { lost: lost.clone(), read: read.clone() }).unwrap();
             let mut agent = agent(kernel);
             agent.apply(everything(500));
             agent.sync().unwrap();

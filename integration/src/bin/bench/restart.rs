@@ -1,19 +1,17 @@
 //! What a new process does that finds the work of an earlier one: of the same Services, and of some that are gone while others
 //! have come.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use portolan::{
     agent::compare_at_start,
-    kernel::nftables::{Commit, Error, Generation, Kernel, Ownership, Tables, Wanted},
+    kernel::nftables::{Commit, Error, Kernel, Tables, Wanted},
 };
-use portolan_integration::synthetic::{Kinds, Synthetic};
-use portolan_rules::ruleset::{
-    Chain, Concat, Elements, Family, Name, Ruleset, Set, Transaction, diff::diff_into,
+use portolan_integration::{
+    Around, Between,
+    synthetic::{Kinds, Synthetic},
 };
+use portolan_rules::ruleset::{Chain, Family, Name, Ruleset, Set, Transaction, diff::diff_into};
 
 use super::{
     Result,
@@ -57,14 +55,12 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
 /// with how many operations.
 fn changed(services: u32, gone: u32, counts: bool) -> Result<(Duration, usize)> {
     let synthetic = Synthetic::new(services + gone, Kinds::Plain);
-    let mut kernel = fresh_kernel()?;
     let before: Vec<u32> = (0..services).collect();
-    let mut first = agent(&synthetic, before, kernel);
+    let mut first = agent(&synthetic, before, fresh_kernel()?);
     first.sync()?;
     drop(first);
-    kernel = Kernel::open()?;
     let after: Vec<u32> = (0..services + gone).filter(|n| *n >= services || n % 100 != 7).collect();
-    let mut second = agent(&synthetic, after, Shown { kernel, counts });
+    let mut second = agent(&synthetic, after, Around::open(Counting(counts))?);
     let started = Instant::now();
     let synced = second.sync()?;
     let took = started.elapsed();
@@ -73,56 +69,16 @@ fn changed(services: u32, gone: u32, counts: bool) -> Result<(Duration, usize)> 
     Ok((took, synced.operations))
 }
 
-/// A kernel that does not say how many elements sets have, as those before 6.16, unless it counts.
-struct Shown {
-    kernel: Kernel,
-    counts: bool,
-}
+/// Whether the kernel says how many elements sets have: those before 6.16 do not.
+struct Counting(bool);
 
-impl Tables for Shown {
-    fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
-        if self.counts {
-            return self.kernel.read(table, wanted);
-        }
-        self.kernel.read(table, &mut Uncounted(wanted))
+impl Between for Counting {
+    fn commit(&mut self, kernel: &mut Kernel, transaction: &Transaction) -> Result<Commit, Error> {
+        kernel.commit(transaction)
     }
 
-    fn elements(
-        &mut self,
-        table: &str,
-        family: Family,
-        set: &Set,
-        keys: &[Concat],
-    ) -> Result<Elements, Error> {
-        self.kernel.elements(table, family, set, keys)
-    }
-
-    fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error> {
-        self.kernel.commit(transaction)
-    }
-
-    fn expect_generation(&mut self, generation: Option<u32>) {
-        self.kernel.expect_generation(generation);
-    }
-
-    fn exchange(&mut self, family: Family) {
-        self.kernel.exchange(family);
-    }
-
-    fn plain_name(&self, family: Family, name: &Name) -> Name {
-        self.kernel.plain_name(family, name)
-    }
-
-    fn generation(&mut self) -> Result<Generation, Error> {
-        self.kernel.generation()
-    }
-
-    fn own_tables(&mut self) -> Result<bool, Error> {
-        self.kernel.own_tables()
-    }
-
-    fn ownership(&mut self, table: &str) -> Result<BTreeMap<Family, Ownership>, Error> {
-        self.kernel.ownership(table)
+    fn read(&mut self, kernel: &mut Kernel, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
+        if self.0 { kernel.read(table, wanted) } else { kernel.read(table, &mut Uncounted(wanted)) }
     }
 }
 

@@ -13,9 +13,10 @@ mod results;
 mod server;
 mod variant;
 
-use std::{path::PathBuf, process::ExitCode, thread};
+use std::{process::ExitCode, thread};
 
 use clap::Parser as _;
+use portolan_integration::Figures;
 
 use self::{measure::Bench, results::Results, server::Server, variant::Variant};
 
@@ -33,12 +34,8 @@ struct Arguments {
     /// Measure only the protocols and encodings whose names have this in them, such as "HTTP/2, protobuf".
     #[arg(long, default_value = "")]
     only: String,
-    /// Write the figures to this file, too; those of other numbers of Services that are in it stay.
-    #[arg(long)]
-    json: Option<PathBuf>,
-    /// Measure nothing: take the figures that an earlier run wrote with --json.
-    #[arg(long)]
-    from: Option<PathBuf>,
+    #[command(flatten)]
+    figures: Figures,
 }
 
 /// With more Services, many agents do not fit into the memory of most machines.
@@ -55,21 +52,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let read =
-        |path: &PathBuf| -> Result<Results> { Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?) };
-    let results = if let Some(path) = &arguments.from {
-        read(path)?
-    } else {
-        let mut results = all(arguments)?;
-        if let Some(earlier) = arguments.json.as_ref().and_then(|path| read(path).ok()) {
-            results.complete_from(earlier);
-        }
-        results
-    };
+    let results = arguments.figures.get(|| all(arguments), Results::complete_from)?;
     print!("{}", results.markdown());
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(&results)?))?;
-    }
     Ok(())
 }
 

@@ -8,10 +8,10 @@ mod ear;
 mod play;
 mod results;
 
-use std::{path::PathBuf, process::ExitCode, thread};
+use std::{process::ExitCode, thread};
 
 use clap::Parser as _;
-use portolan_integration::trace::Plan;
+use portolan_integration::{Figures, trace::Plan};
 
 use self::{play::play, results::Results};
 
@@ -38,12 +38,8 @@ struct Arguments {
     /// How many Services are created.
     #[arg(long, default_value_t = 1_000)]
     created: u32,
-    /// Write the figures to this file, too; those of other speeds that are in it stay.
-    #[arg(long)]
-    json: Option<PathBuf>,
-    /// Measure nothing: take the figures that an earlier run wrote with --json.
-    #[arg(long)]
-    from: Option<PathBuf>,
+    #[command(flatten)]
+    figures: Figures,
 }
 
 fn main() -> ExitCode {
@@ -57,27 +53,19 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let read =
-        |path: &PathBuf| -> Result<Results> { Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?) };
-    let results = if let Some(path) = &arguments.from {
-        read(path)?
-    } else {
-        let &Arguments { seed, nodes, services, rollouts, created, .. } = arguments;
-        let plan = Plan { seed, nodes, services, rollouts, created };
-        let mut results = Results { machine: portolan_integration::machine(), ..Results::default() };
-        for speed in arguments.speed.iter().copied() {
-            // On a thread of its own, whose network namespaces go with it.
-            let run = move || play(plan, speed).map_err(|error| error.to_string());
-            results.runs.push(thread::spawn(run).join().unwrap_or_else(|_| Err("a panic".into()))?);
-        }
-        if let Some(earlier) = arguments.json.as_ref().and_then(|path| read(path).ok()) {
-            results.complete_from(earlier);
-        }
-        results
-    };
+    let results = arguments.figures.get(|| measure(arguments), Results::complete_from)?;
     print!("{}", results.markdown());
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(&results)?))?;
-    }
     Ok(())
+}
+
+fn measure(arguments: &Arguments) -> Result<Results> {
+    let &Arguments { seed, nodes, services, rollouts, created, .. } = arguments;
+    let plan = Plan { seed, nodes, services, rollouts, created };
+    let mut results = Results { machine: portolan_integration::machine(), ..Results::default() };
+    for speed in arguments.speed.iter().copied() {
+        // On a thread of its own, whose network namespaces go with it.
+        let run = move || play(plan, speed).map_err(|error| error.to_string());
+        results.runs.push(thread::spawn(run).join().unwrap_or_else(|_| Err("a panic".into()))?);
+    }
+    Ok(results)
 }

@@ -7,10 +7,13 @@ use portolan_rules::ruleset::{Concat, Elements, Family, Name, Ruleset, Set, Tran
 
 /// What becomes of the agent's requests to the kernel.
 pub trait Between {
+    /// Called in place of a commit.
     fn commit(&mut self, kernel: &mut Kernel, transaction: &Transaction) -> Result<Commit, Error>;
 
-    /// Called with what was read of the tables.
-    fn has_read(&mut self, _: &Ruleset) {}
+    /// Called in place of reading the tables.
+    fn read(&mut self, kernel: &mut Kernel, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
+        kernel.read(table, wanted)
+    }
 
     /// Called before elements are read at keys.
     fn reads_at(&mut self, _: &[Concat]) {}
@@ -18,21 +21,20 @@ pub trait Between {
 
 /// The kernel, and what is between.
 pub struct Around<B> {
-    pub kernel: Kernel,
-    pub between: B,
+    kernel: Kernel,
+    between: B,
 }
 
 impl<B: Between> Around<B> {
-    pub fn new(between: B) -> Self {
-        Self { kernel: Kernel::open().unwrap(), between }
+    /// The kernel in the network namespace of this thread.
+    pub fn open(between: B) -> Result<Self, Error> {
+        Ok(Self { kernel: Kernel::open()?, between })
     }
 }
 
 impl<B: Between> Tables for Around<B> {
     fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
-        let read = self.kernel.read(table, wanted)?;
-        self.between.has_read(&read);
-        Ok(read)
+        self.between.read(&mut self.kernel, table, wanted)
     }
 
     fn elements(

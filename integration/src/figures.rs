@@ -1,0 +1,46 @@
+//! The files that benchmarks write their figures to, and take them from.
+
+use std::{error::Error, fs, path::PathBuf};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Where figures go, and where they come from.
+#[derive(Debug, clap::Args)]
+pub struct Figures {
+    /// Write the figures to this file, too; those that are in it and were not measured now stay.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Measure nothing: take the figures that an earlier run wrote with --json.
+    #[arg(long)]
+    from: Option<PathBuf>,
+}
+
+impl Figures {
+    /// Measures, and completes what was measured from what is in the file, which is written anew; or takes the figures
+    /// of an earlier run.
+    ///
+    /// # Errors
+    /// Measuring fails, or a file cannot be read or written. Nothing is completed from a file that cannot be read.
+    pub fn get<T: DeserializeOwned + Serialize>(
+        &self,
+        measure: impl FnOnce() -> Result<T, Box<dyn Error>>,
+        complete: impl FnOnce(&mut T, T),
+    ) -> Result<T, Box<dyn Error>> {
+        let read = |path: &PathBuf| -> Result<T, Box<dyn Error>> {
+            Ok(serde_json::from_str(&fs::read_to_string(path)?)?)
+        };
+        let figures = if let Some(path) = &self.from {
+            read(path)?
+        } else {
+            let mut figures = measure()?;
+            if let Some(earlier) = self.json.as_ref().and_then(|path| read(path).ok()) {
+                complete(&mut figures, earlier);
+            }
+            figures
+        };
+        if let Some(path) = &self.json {
+            fs::write(path, format!("{}\n", serde_json::to_string_pretty(&figures)?))?;
+        }
+        Ok(figures)
+    }
+}
