@@ -309,6 +309,9 @@ impl Doubt {
 }
 
 impl Sets {
+    /// Declarations, chains and rules.
+    pub(super) const NONE: Self = Self::Some { named: Scope::new(), miscounted: false };
+
     fn and(self, more: Self) -> Self {
         match (self, more) {
             (Self::All, _) | (_, Self::All) => Self::All,

@@ -3,7 +3,7 @@
 use portolan_rules::{
     compile::{Compiler, Problem},
     model::ObjectName,
-    plane::PerSet,
+    plane::{PerSet, SetName, has_leaders},
     restart::ExpectedKeys,
     ruleset::{Chain, Concat, Element, Family, Name, Ruleset},
     state::State,
@@ -20,6 +20,9 @@ pub(super) struct First {
     pub guess: Option<Compiled>,
     /// Whether the kernel holds just what that says: then its large sets have no elements in `kernel`.
     pub is_held: bool,
+    /// Whether nothing was left out: of a kernel that does not say how many elements sets have, those that no packet meets
+    /// may be.
+    pub is_whole: bool,
 }
 
 /// Reads the kernel for the first time. The compiler has compiled nothing yet.
@@ -28,14 +31,15 @@ pub(super) fn read(kernel: &mut impl Tables, compiler: &Compiler, state: &mut St
     let mut small = Small::new(compiler);
     let present = kernel.read(&compiler.config().table, &mut small)?;
     if small.unread.is_empty() {
-        return Ok(First { kernel: present, guess: None, is_held: false });
+        return Ok(First { kernel: present, guess: None, is_held: false, is_whole: true });
     }
+    let is_whole = small.unread.iter().all(|(_, _, count)| count.is_some());
     let mut guess = Compiled::new(compiler, state, &present);
     if small.is_rest_held(kernel, &mut guess, state, &present)? && kernel.generation()?.id == before {
-        return Ok(First { kernel: present, guess: Some(guess), is_held: true });
+        return Ok(First { kernel: present, guess: Some(guess), is_held: true, is_whole });
     }
     drop(present);
-    read_all(kernel, Guess { compiler, state, compiled: Some(guess) })
+    read_all(kernel, Guess::new(compiler, state, Some(guess)))
 }
 
 /// The same, with all elements, whatever they are.
@@ -44,12 +48,18 @@ pub(super) fn read_whole(
     compiler: &Compiler,
     state: &mut State,
 ) -> Result<First, Error> {
-    read_all(kernel, Guess { compiler, state, compiled: None })
+    read_all(kernel, Guess::new(compiler, state, None))
+}
+
+/// The same, whatever it takes.
+pub(super) fn dump(kernel: &mut impl Tables, mut compiler: &Compiler) -> Result<First, Error> {
+    let present = kernel.read(&compiler.config().table, &mut compiler)?;
+    Ok(First { kernel: present, guess: None, is_held: false, is_whole: true })
 }
 
 fn read_all(kernel: &mut impl Tables, mut guess: Guess<'_>) -> Result<First, Error> {
     let present = kernel.read(&guess.compiler.config().table, &mut guess)?;
-    Ok(First { kernel: present, guess: guess.compiled, is_held: false })
+    Ok(First { kernel: present, guess: guess.compiled, is_held: false, is_whole: guess.is_whole })
 }
 
 /// Compiles the state for a kernel that holds this: endpoints keep their slots. Gives what is wrong with it, and
@@ -86,7 +96,7 @@ impl Small<'_> {
         let Compiled { compiler, problems, .. } = compiled;
         let mut is_unread = PerSet::default();
         for (family, set, count) in &self.unread {
-            if compiler.held(*family, *set) != *count {
+            if count.is_some_and(|count| compiler.held(*family, *set) != count) {
                 return Ok(false);
             }
             is_unread[(*family, *set)] = true;
@@ -136,6 +146,14 @@ struct Guess<'a> {
     compiler: &'a Compiler,
     state: &'a mut State,
     compiled: Option<Compiled>,
+    /// Whether all sets were counted.
+    is_whole: bool,
+}
+
+impl<'a> Guess<'a> {
+    const fn new(compiler: &'a Compiler, state: &'a mut State, compiled: Option<Compiled>) -> Self {
+        Self { compiler, state, compiled, is_whole: true }
+    }
 }
 
 /// A state compiled without knowing which endpoint stands at which slot in the kernel.
@@ -163,8 +181,13 @@ impl Wanted for Guess<'_> {
         &ExpectedKeys::FIRST
     }
 
-    fn keys(&mut self, read: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
-        let Self { compiler, state, compiled } = self;
+    fn keys(&mut self, read: &Ruleset, family: Family, set: &str, is_counted: bool) -> Vec<Concat> {
+        // Of a kernel that does not count, all that packets can meet must be known.
+        if !is_counted && !SetName::from_name(set).is_some_and(has_leaders) {
+            return Vec::new();
+        }
+        let Self { compiler, state, compiled, is_whole } = self;
+        *is_whole &= is_counted;
         let compiled = compiled.get_or_insert_with(|| Compiled::new(compiler, state, read));
         let Compiled { compiler, keys, .. } = compiled;
         let of_set = keys.get_or_insert_with(|| ExpectedKeys::new(compiler)).take(read, family, set);
@@ -199,7 +222,7 @@ pub fn compare_at_start(
     compiler: &Compiler,
     state: &mut State,
 ) -> Result<Option<Comparison>, Error> {
-    let First { kernel: present, guess, is_held } = read(kernel, compiler, state)?;
+    let First { kernel: present, guess, is_held, .. } = read(kernel, compiler, state)?;
     if present.tables.is_empty() {
         return Ok(None);
     }

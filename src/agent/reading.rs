@@ -17,6 +17,8 @@ pub(super) struct Reading {
     pub generation: u32,
     /// The sets whose elements were read; `None` for all.
     pub scope: Option<Scope>,
+    /// Whether nothing else was left out.
+    pub is_whole: bool,
     /// What must be done first, to own the tables.
     pub first: Vec<(Family, Operation)>,
     /// What was different that is not our own doing.
@@ -67,8 +69,8 @@ impl Wanted for Known<'_> {
         wants
     }
 
-    fn keys(&mut self, _: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
-        let Some(name) = SetName::from_name(set) else { return Vec::new() };
+    fn keys(&mut self, _: &Ruleset, family: Family, set: &str, is_counted: bool) -> Vec<Concat> {
+        let Some(name) = SetName::from_name(set).filter(|_| is_counted) else { return Vec::new() };
         self.keys.get_or_insert_with(|| self.compiler.held_keys())[(family, name)].clone()
     }
 }

@@ -184,7 +184,7 @@ impl<T: Tables> Agent<T> {
         let mut was_refused = false;
         for reading in 1.. {
             let is_first = self.belief == Belief::Unknown;
-            let mut read = self.read(&sets)?;
+            let mut read = self.read(&sets, was_refused)?;
             if is_first && read.is_blank() {
                 return self.start_cold(read.generation);
             }
@@ -236,6 +236,7 @@ impl<T: Tables> Agent<T> {
             if !is_first {
                 self.report_found(cause, &read.found, read.found_operations);
             }
+            let sets = if read.is_whole { sets } else { Sets::NONE };
             self.note(belief::Event::Compared { generation: read.generation, sets });
             return Ok(());
         }
@@ -260,19 +261,26 @@ impl<T: Tables> Agent<T> {
         }
     }
 
-    /// Reads the tables, with the elements of these sets.
-    fn read(&mut self, sets: &Sets) -> Result<Reading, SyncError> {
+    /// Reads the tables, with the elements of these sets. After a refusal, nothing is left out.
+    fn read(&mut self, sets: &Sets, was_refused: bool) -> Result<Reading, SyncError> {
         let started = Instant::now();
         let table = self.settings.config.table.clone();
         let generation = self.kernel.generation()?.id;
-        let mut scope = None;
+        let (mut scope, mut is_whole) = (None, true);
         let mut kernel = if self.belief == Belief::Unknown {
             self.number();
             // What is left over is taken from all that there is, and a table that cannot be owned is made anew.
-            let is_whole = self.input_incomplete || self.table_owner;
-            let read = if is_whole { first::read_whole } else { first::read };
-            let First { kernel, guess, is_held } = read(&mut self.kernel, &self.compiler, &mut self.state)?;
-            self.guess = (guess, is_held);
+            let Self { kernel, compiler, state, .. } = self;
+            let first = if was_refused {
+                first::dump(kernel, compiler)?
+            } else if self.input_incomplete || self.table_owner {
+                first::read_whole(kernel, compiler, state)?
+            } else {
+                first::read(kernel, compiler, state)?
+            };
+            let First { kernel, guess, is_held, .. } = first;
+            (self.guess, is_whole) = ((guess, is_held), first.is_whole);
+            self.kernel_counts = is_whole;
             if self.input_incomplete && self.leftovers.is_none() && !kernel.tables.is_empty() {
                 self.leftovers = Some(Leftovers::find(&kernel, &self.compiler, &mut self.state));
             }
@@ -304,7 +312,8 @@ impl<T: Tables> Agent<T> {
             }
         }
         self.report.dump += started.elapsed();
-        Ok(Reading { kernel, generation, scope, first, found: String::new(), found_operations: 0 })
+        let (found, found_operations) = (String::new(), 0);
+        Ok(Reading { kernel, generation, scope, is_whole, first, found, found_operations })
     }
 
     /// Compiles everything and commits it in parts, to a kernel that holds nothing.

@@ -9,5 +9,6 @@ mod namespace;
 mod parts;
 mod probe;
 mod refusal;
+mod restart;
 mod roundtrip;
 mod tables;

@@ -37,17 +37,17 @@ fn address(n: u16) -> Ipv4Addr {
     Ipv4Addr::new(10, 96, high, low)
 }
 
-fn name(n: u16) -> ObjectName {
+pub fn name(n: u16) -> ObjectName {
     ObjectName::new("default", format!("service-{n}").as_str())
 }
 
-fn service(n: u16) -> Arc<Service> {
+pub fn service(n: u16) -> Arc<Service> {
     let ports = vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None }];
     Arc::new(Service::cluster_ip(name(n), vec![address(n).into()], ports))
 }
 
 /// Five endpoints, from a number on.
-fn slice(n: u16, first: u8) -> Arc<EndpointSlice> {
+pub fn slice(n: u16, first: u8) -> Arc<EndpointSlice> {
     let [high, low] = n.to_be_bytes();
     let endpoint = |i| Endpoint::ready(IpAddr::from([10, 128 + high, low, i]));
     Arc::new(EndpointSlice {
@@ -59,19 +59,19 @@ fn slice(n: u16, first: u8) -> Arc<EndpointSlice> {
 }
 
 /// So many Services and all their slices.
-fn everything(services: u16) -> [Change; 2] {
+pub fn everything(services: u16) -> [Change; 2] {
     [
         Change::Services((0..services).map(|n| (name(n), service(n))).collect()),
         Change::Slices((0..services).map(|n| (name(n), slice(n, 0))).collect()),
     ]
 }
 
-fn agent<T: Tables>(kernel: T) -> Agent<T> {
+pub fn agent<T: Tables>(kernel: T) -> Agent<T> {
     let (recorder, _) = Recorder::new();
     Agent::new(settings(), kernel, Health::default(), recorder, Metrics::default())
 }
 
-fn frontend(n: u16) -> Concat {
+pub fn frontend(n: u16) -> Concat {
     Concat::new(&[Value::Ipv4(address(n)), Value::Proto(6), Value::Port(80)])
 }
 
@@ -106,7 +106,7 @@ fn is_filled(kernel: &mut Kernel) -> bool {
         && chains.values().any(|chain| chain.base.is_some())
 }
 
-fn set(table: &Table, set: SetName) -> &Set {
+pub fn set(table: &Table, set: SetName) -> &Set {
     &table.sets[set.name()]
 }
 

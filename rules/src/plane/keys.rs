@@ -199,6 +199,12 @@ pub fn classes_of(endpoints: SetName) -> Option<SetName> {
     Keys::ALL.into_iter().find(|keys| keys.endpoints() == endpoints).map(Keys::classes)
 }
 
+/// Whether packets come to the elements of this set by those of another only, which say which of them there are: whatever
+/// else it has is not met.
+pub fn has_leaders(set: SetName) -> bool {
+    classes_of(set).is_some()
+}
+
 /// The map of attributes beside a map of endpoints.
 pub fn attributes_of(endpoints: SetName) -> Option<SetName> {
     Keys::ALL.into_iter().find(|keys| keys.endpoints() == endpoints).map(Keys::attributes)

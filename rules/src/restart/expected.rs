@@ -32,7 +32,8 @@ impl ExpectedKeys {
         Self(compiled.held_keys())
     }
 
-    /// Takes the keys of one set, each once, in order. `read` holds the elements of [`ExpectedKeys::FIRST`].
+    /// Takes the keys of one set, each once, in order; none if there are too many. `read` holds the elements of
+    /// [`ExpectedKeys::FIRST`].
     pub fn take(&mut self, read: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
         let Some(set) = SetName::from_name(set) else { return Vec::new() };
         let mut keys = std::mem::take(&mut self.0[(family, set)]);
@@ -49,9 +50,13 @@ impl ExpectedKeys {
             let slots = number_from_value(&element.data).and_then(Class::slots_of);
             let Some((first, count)) = slots else { continue };
             let key = |slot: u32| Concat::from_bytes(frontend).with(ClassId(first | slot).into());
-            if more.len() + count as usize <= most && keys.binary_search(&key(count - 1)).is_err() {
-                more.extend((0..count).map(key));
+            if keys.binary_search(&key(count - 1)).is_ok() {
+                continue;
             }
+            if more.len() + count as usize > most {
+                return Vec::new();
+            }
+            more.extend((0..count).map(key));
         }
         keys.retain(|key| !is_at_endpoint_id(key));
         more.extend(elements(attributes).filter_map(|(key, element)| endpoint_id_key(key, &element.data)));

@@ -11,7 +11,7 @@ use std::{
 use portolan_rules::{
     compile::Compiler,
     plane::{
-        SetName, chains,
+        SetName, chains, has_leaders,
         planes::{counterpart, is_swapped, swapped},
     },
     ruleset::{BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Ruleset, Set, Table},
@@ -71,9 +71,10 @@ pub trait Wanted {
 
     /// The keys that a large set may have. To ask for elements by their keys takes the same time for each, where a
     /// dump takes time in the square of a set's size. `read` holds the tables with everything but elements, and the
-    /// elements of the sets read so far. Without any, the set is dumped.
-    fn keys(&mut self, read: &Ruleset, family: Family, set: &str) -> Vec<Concat> {
-        let _ = (read, family, set);
+    /// elements of the sets read so far. Without any keys, the set is dumped, as it is if it has more elements than were
+    /// found. A kernel that does not count (before Linux 6.16) may have more, which are not read.
+    fn keys(&mut self, read: &Ruleset, family: Family, set: &str, is_counted: bool) -> Vec<Concat> {
+        let _ = (read, family, set, is_counted);
         Vec::new()
     }
 }
@@ -98,12 +99,12 @@ impl Wanted for &Ruleset {
     }
 }
 
-/// All but the elements of large sets of the compiler's, of a kernel that says how many these have; rules as the compiler's
-/// settings make them.
+/// All but the elements of large sets of the compiler's; rules as the compiler's settings make them. Of a kernel that does
+/// not say how many elements sets have, only those of endpoints are left out.
 pub struct Small<'a> {
     compiler: &'a Compiler,
-    /// The sets that were left out, and how many elements they have.
-    pub unread: Vec<(Family, SetName, u32)>,
+    /// The sets that were left out, and how many elements they have, if the kernel says so.
+    pub unread: Vec<(Family, SetName, Option<u32>)>,
 }
 
 impl<'a> Small<'a> {
@@ -120,13 +121,20 @@ impl Wanted for Small<'_> {
 
     fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
         let name = SetName::from_name(&set.name).filter(|_| !set.flags.interval && !set.flags.dynamic);
-        let large = name.zip(count).filter(|(_, count)| *count >= known::WORTH_IT);
-        self.unread.extend(large.map(|(set, count)| (family, set, count)));
+        let large = name.filter(|name| is_large(set, count) && (count.is_some() || has_leaders(*name)));
+        self.unread.extend(large.map(|set| (family, set, count)));
         large.is_none()
     }
 }
 
-/// Reads the tables of this name. See [`Kernel::dump`](super::Kernel::dump).
+/// Whether a set is worth being read by its keys. A kernel that does not say how many elements it has knows at least how many
+/// it may have.
+fn is_large(set: &Set, count: Option<u32>) -> bool {
+    !set.flags.interval && count.or(set.size).is_some_and(|count| count >= known::WORTH_IT)
+}
+
+/// Reads the tables of this name, with or without regard to the numbers of elements that the kernel says. See
+/// [`Kernel::dump`](super::Kernel::dump).
 ///
 /// A dump takes many requests. It is of one piece if no notification about our tables came meanwhile; other
 /// tables may change all the time.
@@ -135,10 +143,11 @@ pub(super) fn dump(
     monitor: &mut Monitor,
     table: &str,
     wanted: &mut dyn Wanted,
+    counts: bool,
 ) -> Result<(Ruleset, Exchanged), Error> {
     monitor.only(table);
     monitor.subscribe(true)?;
-    let outcome = repeated(connection, monitor, table, wanted);
+    let outcome = repeated(connection, monitor, table, wanted, counts);
     monitor.subscribe(false)?;
     outcome
 }
@@ -148,10 +157,11 @@ fn repeated(
     monitor: &mut Monitor,
     table: &str,
     wanted: &mut dyn Wanted,
+    counts: bool,
 ) -> Result<(Ruleset, Exchanged), Error> {
     for _ in 0..ATTEMPTS {
         monitor.discard()?;
-        match attempt(connection, table, wanted) {
+        match attempt(connection, table, wanted, counts) {
             Ok(read) if !changed(monitor, table)? => return Ok(read),
             Err(Failure::Error(error)) => return Err(error),
             Ok(_) | Err(Failure::Incomplete) => {}
@@ -188,6 +198,7 @@ fn attempt(
     connection: &mut Connection,
     name: &str,
     wanted: &mut dyn Wanted,
+    counts: bool,
 ) -> Result<(Ruleset, Exchanged), Failure> {
     let (mut ruleset, mut exchanged) = (Ruleset::default(), Exchanged::default());
     let mut sets: Vec<(Family, Set, Option<u32>)> = Vec::new();
@@ -199,7 +210,8 @@ fn attempt(
             table
                 .sets
                 .values()
-                .map(|set| (family, set.clone(), described.counts.get(&set.name).copied().flatten())),
+                .map(|set| (family, set.clone(), described.counts.get(&set.name).copied().flatten()))
+                .map(|(family, set, count)| (family, set, count.filter(|_| counts))),
         );
         exchanged[family as usize] = described.is_exchanged;
         ruleset.tables.insert(family, table);
@@ -209,8 +221,9 @@ fn attempt(
         if !wanted.wants(family, &set, count) {
             continue;
         }
-        let is_large = !set.flags.interval && count.is_some_and(|count| count >= known::WORTH_IT);
-        let keys = if is_large { wanted.keys(&ruleset, family, &set.name) } else { Vec::new() };
+        let is_counted = count.is_some();
+        let is_large = is_large(&set, count);
+        let keys = if is_large { wanted.keys(&ruleset, family, &set.name, is_counted) } else { Vec::new() };
         let turned = |set| if exchanged[family as usize] { swapped(set) } else { set };
         let mut set = turned(set);
         set.elements = elements(&mut Reader { connection, family, table: name }, &set, &keys, count)?;
@@ -313,7 +326,7 @@ fn elements(
     }
     if !keys.is_empty()
         && let Some((elements, found)) = known::read(reader, set, keys)?
-        && count.is_some_and(|count| found == count as usize)
+        && count.is_none_or(|count| found == count as usize)
     {
         return Ok(elements.finish());
     }

@@ -33,6 +33,8 @@ pub struct Kernel {
     pub(super) batch: Batch,
     /// Whether this kernel acknowledges the end of a batch (since 6.10). Those before only report errors.
     pub(super) acknowledges: bool,
+    /// Whether what the kernel says of the numbers of elements is used.
+    counts: bool,
     /// In which families the plane in force bears the names of the other one ([`portolan_rules::plane::planes`]).
     exchanged: Exchanged,
 }
@@ -58,6 +60,7 @@ impl Kernel {
             monitor: Monitor::unsubscribed()?,
             batch: Batch::new(),
             acknowledges: replies.acknowledged,
+            counts: true,
             exchanged: Exchanged::default(),
         })
     }
@@ -78,6 +81,12 @@ impl Kernel {
     /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
     pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
         self.read(table, &mut Everything)
+    }
+
+    /// Reads tables as from a kernel that does not say how many elements sets have, as none before Linux 6.16 does: for tests
+    /// and measurements.
+    pub const fn ignore_counts(&mut self) {
+        self.counts = false;
     }
 
     /// Removes the tables of this name, of both families. It is not an error if there are none.
@@ -109,7 +118,8 @@ impl Kernel {
 
 impl Tables for Kernel {
     fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
-        let (ruleset, exchanged) = dump::dump(&mut self.connection, &mut self.monitor, table, wanted)?;
+        let Self { connection, monitor, counts, .. } = self;
+        let (ruleset, exchanged) = dump::dump(connection, monitor, table, wanted, *counts)?;
         self.exchanged = exchanged;
         Ok(ruleset)
     }
