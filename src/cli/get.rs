@@ -160,10 +160,11 @@ fn totals(scene: &Scene, args: &GetArgs, wanted: &Wanted) -> Option<Totals> {
 
 fn print(args: &GetArgs, listed: Listed, scene: &Scene, rows: &[ServiceRow]) -> ExitCode {
     let kind = if listed == Listed::Services { "ServiceList" } else { "EndpointList" };
-    let document = Document { api_version: "portolan.io/v1alpha1", kind, source: &scene.origin, items: rows };
+    let document =
+        |items| Document { api_version: "portolan.io/v1alpha1", kind, source: &scene.origin, items };
     let text = match args.output {
-        Some(GetOutput::Json) => return output::print_json(&document),
-        Some(GetOutput::Yaml) => match serde_saphyr::to_string(&document) {
+        Some(GetOutput::Json) => return output::print_json_list(&document(&[]), rows),
+        Some(GetOutput::Yaml) => match serde_saphyr::to_string(&document(rows)) {
             Ok(text) => text,
             Err(error) => return output::fail(&error),
         },

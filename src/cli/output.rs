@@ -1,11 +1,15 @@
 //! What commands print.
 
 use std::{
-    io::{self, BufWriter, Write as _},
+    io::{self, BufWriter, Write},
     process::ExitCode,
 };
 
 use serde::Serialize;
+use serde_json::{
+    Serializer,
+    ser::{Formatter, PrettyFormatter},
+};
 
 use crate::text::one_line;
 
@@ -25,6 +29,52 @@ pub fn print_json(document: &impl Serialize) -> ExitCode {
     outcome(written.and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()))
 }
 
+/// So many items are worth a second thread.
+const MANY: usize = 1_000;
+
+/// Writes a list as a document of JSON, likewise: an object whose last field is the empty array of the items. Of many items,
+/// a second thread has the second half ready by the time the first is written.
+pub fn print_json_list(without_items: &impl Serialize, items: &[impl Serialize + Sync]) -> ExitCode {
+    const NO_ITEMS: &str = "[]\n}";
+    let document = match serde_json::to_string_pretty(without_items) {
+        Ok(document) => document,
+        Err(error) => return fail(&error),
+    };
+    let Some(start) = document.strip_suffix(NO_ITEMS).filter(|_| !items.is_empty()) else {
+        return print_json(without_items);
+    };
+    let (first, rest) = items.split_at(if items.len() < MANY { items.len() } else { items.len() / 2 });
+    let mut stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+    outcome(std::thread::scope(|scope| {
+        let rest = scope.spawn(|| {
+            let mut text = Vec::new();
+            write_items(&mut text, rest, false).map(|()| text)
+        });
+        stdout.write_all(start.as_bytes())?;
+        stdout.write_all(b"[")?;
+        write_items(&mut stdout, first, true)?;
+        let rest = rest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        stdout.write_all(&rest)?;
+        stdout.write_all(b"\n  ]\n}\n")?;
+        stdout.flush()
+    }))
+}
+
+/// Writes items of an array that is in a field of a document, the first of them at the beginning of the array or not.
+fn write_items(out: &mut impl Write, items: &[impl Serialize], mut is_first: bool) -> io::Result<()> {
+    let mut formatter = PrettyFormatter::new();
+    // It counts how deep it is.
+    formatter.begin_object(&mut io::sink())?;
+    formatter.begin_array(&mut io::sink())?;
+    for item in items {
+        formatter.begin_array_value(out, is_first)?;
+        item.serialize(&mut Serializer::with_formatter(&mut *out, formatter.clone()))?;
+        formatter.end_array_value(out)?;
+        is_first = false;
+    }
+    Ok(())
+}
+
 fn outcome(written: io::Result<()>) -> ExitCode {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(&error),
@@ -36,4 +86,24 @@ fn outcome(written: io::Result<()>) -> ExitCode {
 pub fn fail(error: &dyn std::error::Error) -> ExitCode {
     eprintln!("portolan: {}", one_line(error.to_string()));
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn items_of_a_list_are_written_as_those_of_a_document_whatever_thread_writes_them() {
+        let items = [json!({"a": [1, {"b": []}], "c": {}}), json!("text"), json!([])];
+        let whole = serde_json::to_string_pretty(&json!({"items": items})).unwrap();
+        for first in 1..=items.len() {
+            let mut text = b"{\n  \"items\": [".to_vec();
+            write_items(&mut text, &items[..first], true).unwrap();
+            write_items(&mut text, &items[first..], false).unwrap();
+            text.extend(b"\n  ]\n}");
+            assert_eq!(String::from_utf8(text).unwrap(), whole);
+        }
+    }
 }
