@@ -22,6 +22,7 @@ mod losses;
 mod machine;
 mod manifest;
 pub mod markdown;
+mod memory_group;
 mod nft;
 pub mod plan;
 mod real_server;
@@ -51,6 +52,7 @@ pub use self::{
     losses::Losses,
     machine::machine,
     manifest::{Manifests, Service, Slice, numbered, pod_object},
+    memory_group::MemoryGroup,
     nft::{Notifications, nft},
     real_server::RealServer,
     recorded::Recording,

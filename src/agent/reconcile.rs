@@ -21,6 +21,8 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver) -> Ending {
             return ending;
         }
     }
+    // What reading all of that took, before what compiling and committing takes.
+    memory::give_back();
     let mut waits = Retry::default();
     let mut synced_before = false;
     let mut failing = false;

@@ -12,13 +12,13 @@ use nix::{
     sched::{CloneFlags, setns},
 };
 use portolan::kernel::nftables::{self, Monitor};
-use portolan_integration::{Agent, CLUSTER_CIDR, Lab, Node, cpu_time, eventually};
+use portolan_integration::{Agent, CLUSTER_CIDR, Lab, MemoryGroup, Node, cpu_time, eventually};
 use serde_json::Value;
 
 use super::{
     Result,
     objects::{self, LARGE_SLICES},
-    results::{Changes, Row},
+    results::{Changes, Charged, Row},
     server::Server,
     variant::Variant,
 };
@@ -67,10 +67,11 @@ impl Bench {
         Agent::command(&self.lab.node_a, &["cleanup"])?;
         while self.next_commit(Duration::from_millis(200))?.is_some() {}
         // What is sent for the first time is encoded first, and kept as by a real server.
-        drop(self.start(variant, &row)?);
+        drop(self.start(variant, &row, None)?);
         Agent::command(&self.lab.node_a, &["cleanup"])?;
         while self.next_commit(Duration::from_millis(200))?.is_some() {}
-        let (agent, mut row) = self.start(variant, &row)?;
+        let group = MemoryGroup::new();
+        let (agent, mut row) = self.start(variant, &row, group.as_ref())?;
         let change = self.next_round();
         row.changes = Some(self.changes(&agent, change)?);
         if is_default {
@@ -84,8 +85,11 @@ impl Bench {
         }
         drop(agent);
         if is_default {
-            let restarted = Agent::start_in_cluster(&self.lab.node_a, &self.server.kubeconfig(), &PORTOLAN)?;
+            let restarted = self.spawn(&PORTOLAN, group.as_ref())?;
+            eventually(LIMIT, || restarted.readyz() == Some(200))
+                .ok_or_else(|| gave_up("not ready", &restarted))?;
             while self.next_commit(QUIET)?.is_some() {}
+            row.restart_charged = group.as_ref().map(charged).transpose()?;
             row.restart_memory_kib = restarted.resident_memory();
             row.most_restart_memory_kib = restarted.most_memory();
         }
@@ -102,13 +106,24 @@ impl Bench {
         }
     }
 
+    /// Starts an agent, charged to this group from now on.
+    fn spawn(&self, arguments: &[&str], group: Option<&MemoryGroup>) -> Result<Agent> {
+        let enter = group.map(MemoryGroup::enter);
+        let enter: Vec<&str> = enter.iter().flatten().map(String::as_str).collect();
+        if let Some(group) = group {
+            group.forget_most()?;
+        }
+        let kubeconfig = self.server.kubeconfig();
+        Ok(Agent::spawn_in_cluster_by(&self.lab.node_a, &enter, &kubeconfig, arguments)?)
+    }
+
     /// Starts an agent on a node without rules, until all is committed.
-    fn start(&mut self, variant: Variant, row: &Row) -> Result<(Agent, Row)> {
+    fn start(&mut self, variant: Variant, row: &Row, group: Option<&MemoryGroup>) -> Result<(Agent, Row)> {
         let wire = self.server.wire();
         let (connections, sent) = (wire.connections(), wire.sent());
         wire.forget_times();
         let arguments = [&PORTOLAN[..], variant.arguments()].concat();
-        let agent = Agent::spawn_in_cluster(&self.lab.node_a, &self.server.kubeconfig(), &arguments)?;
+        let agent = self.spawn(&arguments, group)?;
         let first = self.next_commit(LIMIT)?.ok_or_else(|| gave_up("no commit", &agent))?;
         let listed = self.server.wire().last_sent().ok_or("a commit before any list")?;
         let mut last = first;
@@ -127,6 +142,7 @@ impl Bench {
             committed_seconds: last.saturating_duration_since(connected).as_secs_f64(),
             memory_kib: agent.resident_memory().ok_or("the agent has ended")?,
             most_memory_kib: agent.most_memory().ok_or("the agent has ended")?,
+            charged: group.map(charged).transpose()?,
             ..row.clone()
         };
         Ok((agent, row))
@@ -199,6 +215,11 @@ impl Bench {
             poll(&mut [PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN)], timeout)?;
         }
     }
+}
+
+/// What is charged to a group.
+fn charged(group: &MemoryGroup) -> Result<Charged> {
+    Ok(Charged { bytes: group.charged()?, most_bytes: group.most_charged()? })
 }
 
 /// How many requests an agent has made.

@@ -3,7 +3,7 @@
 use portolan_integration::markdown::{line, megabytes, ratio, rule, seconds, strs, thousands};
 
 use super::{
-    results::{Changes, Fleet, Results, Row},
+    results::{Changes, Charged, Fleet, Results, Row},
     variant::Variant,
 };
 
@@ -18,7 +18,7 @@ struct Target {
     at: [f64; 2],
 }
 
-const TARGETS: [Target; 10] = [
+const TARGETS: [Target; 12] = [
     Target {
         what: "connections",
         value: |_, row| Some(row.connections as f64),
@@ -44,13 +44,25 @@ const TARGETS: [Target; 10] = [
         at: [0.4, 4.0],
     },
     Target {
-        what: "memory at most ÷ afterwards",
+        what: "memory charged at most ÷ afterwards",
+        value: |_, row| row.charged.map(Charged::ratio),
+        show: ratio,
+        at: [1.15, 1.15],
+    },
+    Target {
+        what: "the same of a restart",
+        value: |_, row| row.restart_charged.map(Charged::ratio),
+        show: ratio,
+        at: [1.15, 1.15],
+    },
+    Target {
+        what: "resident memory at most ÷ afterwards",
         value: |_, row| Some(row.most_memory_kib as f64 / row.memory_kib as f64),
         show: ratio,
         at: [1.15, 1.15],
     },
     Target {
-        what: "memory",
+        what: "resident memory",
         value: |_, row| Some(row.memory_kib as f64 * 1024.0),
         show: megabytes,
         at: [28e6, 180e6],
@@ -80,6 +92,12 @@ const TARGETS: [Target; 10] = [
         at: [1e-3, 1.5e-3],
     },
 ];
+
+impl Charged {
+    fn ratio(self) -> f64 {
+        self.most_bytes as f64 / self.bytes as f64
+    }
+}
 
 impl Row {
     fn change(&self, value: impl Fn(&Changes) -> f64) -> Option<f64> {
@@ -148,19 +166,26 @@ impl Results {
                 "÷ JSON",
                 "last byte to first commit",
                 "connection to all committed",
-                "memory",
+                "resident",
                 "at most",
-                "restart: memory",
+                "charged",
+                "at most",
+                "restart: resident",
+                "at most",
+                "charged",
                 "at most",
             ],
         );
-        rule(text, 14);
+        rule(text, 18);
         for row in &self.rows {
             let before = self.before(row.services);
             let divided =
                 |value: f64, by: Option<f64>| by.map_or_else(|| "–".to_owned(), |by| ratio(value / by));
             let memory = |kibibytes: Option<u64>| {
                 kibibytes.map_or_else(|| "–".to_owned(), |kibibytes| megabytes(kibibytes as f64 * 1024.0))
+            };
+            let charged = |charged: Option<Charged>, bytes: fn(Charged) -> u64| {
+                charged.map_or_else(|| "–".to_owned(), |it| megabytes(bytes(it) as f64))
             };
             let cells = [
                 thousands(row.services),
@@ -175,8 +200,12 @@ impl Results {
                 seconds(row.committed_seconds),
                 memory(Some(row.memory_kib)),
                 memory(Some(row.most_memory_kib)),
+                charged(row.charged, |it| it.bytes),
+                charged(row.charged, |it| it.most_bytes),
                 memory(row.restart_memory_kib),
                 memory(row.most_restart_memory_kib),
+                charged(row.restart_charged, |it| it.bytes),
+                charged(row.restart_charged, |it| it.most_bytes),
             ];
             line(text, &strs(&cells));
         }

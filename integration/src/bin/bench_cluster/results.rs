@@ -33,10 +33,20 @@ pub struct Row {
     /// The same of an agent that starts over rules that are right.
     pub restart_memory_kib: Option<u64>,
     pub most_restart_memory_kib: Option<u64>,
+    /// What the kernel charges, with the elements of sets: of a start, and of a restart.
+    pub charged: Option<Charged>,
+    pub restart_charged: Option<Charged>,
     /// A slice with five endpoints, of which one is replaced.
     pub changes: Option<Changes>,
     /// A slice of a Service with 100 of them, likewise.
     pub large: Option<Changes>,
+}
+
+/// Bytes that are charged to a control group, afterwards and at most.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Charged {
+    pub bytes: u64,
+    pub most_bytes: u64,
 }
 
 /// What one change costs.
