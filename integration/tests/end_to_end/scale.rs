@@ -1,11 +1,11 @@
 //! More endpoints than a digit counts, more Services than a map at first holds.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, ops::Range, time::Duration};
 
-use portolan_integration::{Answer, Dual, Family, Pod, Protocol, Service, Slice};
+use portolan_integration::{Agent, Answer, CLUSTER_CIDR, Dual, Family, Pod, Protocol, Service, Slice};
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, enough, service, wait_until, while_connecting};
+use crate::scene::{Scene, assert_served, enough, service, wait_until, while_connecting};
 
 #[test]
 fn twenty_endpoints_all_get_their_share() {
@@ -51,6 +51,54 @@ fn numbered_address(number: u16) -> Dual {
     Dual::new([10, 97, high, low], [0xfd00, 0x10, 0x97, 0, 0, 0, 0, number])
 }
 
+/// Writes the manifests of some of them, in place of those that were there before.
+fn put_numbered(scene: &Scene, numbers: Range<u16>, pod: &Pod) {
+    let objects: Vec<Value> = numbers.flat_map(|number| numbered(number, pod)).collect();
+    let all = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    // As JSON, which an unoptimised binary reads ten times faster than YAML.
+    scene.manifests.put_text("many.json", &all.to_string()).unwrap();
+}
+
+#[test]
+fn no_new_connection_fails_while_a_start_finds_many_services_gone_and_many_new() {
+    const SERVICES: u16 = 6_000;
+    const CHANGED: u16 = 200;
+    let scene = Scene::new();
+    let [one, two, _] = scene.web_pods();
+    let web = service("web", scene.lab.cluster_ip(1)).of_type("NodePort");
+    let web = web.port("http", Protocol::Tcp, 80).node_port(30_080);
+    scene.put("web.yaml", &web, Slice::both("web", ("http", Protocol::Tcp, 8080), &[&one, &two]));
+    let start = || {
+        let agent =
+            Agent::start(&scene.lab.node_a, scene.manifests.path(), &["--cluster-cidr", CLUSTER_CIDR]);
+        agent.unwrap_or_else(|error| panic!("{error}"))
+    };
+    // One that is neither gone nor new, in the middle of the maps.
+    let lasting = numbered_address(SERVICES / 2);
+    let clients = [
+        (scene.shell.client(), scene.lab.cluster_ip(1).port(Family::V4, 80)),
+        (scene.shell.client(), lasting.port(Family::V6, 80)),
+        (scene.lab.client(), scene.lab.node_a.outside().port(Family::V6, 30_080)),
+    ];
+    put_numbered(&scene, 0..SERVICES, &one);
+    start().kill().unwrap();
+    while_connecting(&clients, &[Protocol::Tcp], || {
+        for round in 1..4 {
+            let first = round * CHANGED;
+            put_numbered(&scene, first..first + SERVICES, &one);
+            let agent = start();
+            for family in Family::BOTH {
+                let probe = scene.shell.client();
+                let [gone, new] = [first - 1, first + SERVICES - 1].map(numbered_address);
+                assert_served(&probe.tcp(new.port(family, 80)), &["web-1"], "a Service that is new");
+                let answer = probe.tcp(gone.port(family, 80));
+                assert_eq!(answer.server(), None, "a Service that is gone");
+            }
+            agent.kill().unwrap();
+        }
+    });
+}
+
 #[test]
 fn maps_grow_and_shrink_under_traffic() {
     let mut scene = Scene::new();
@@ -63,23 +111,17 @@ fn maps_grow_and_shrink_under_traffic() {
         (scene.shell.client(), scene.lab.cluster_ip(1).port(Family::V4, 80)),
         (scene.lab.client(), scene.lab.node_b.outside().port(Family::V6, 30_080)),
     ];
-    let many: Vec<Value> = (1..=2500).flat_map(|number| numbered(number, &one)).collect();
     let last = numbered_address(2500);
     while_connecting(&clients, &[Protocol::Tcp], || {
         let probe = scene.shell.client().within(Duration::from_secs(1));
-        // As JSON, which an unoptimised binary reads ten times faster than YAML.
-        let put = |objects: &[Value]| {
-            let all = json!({"apiVersion": "v1", "kind": "List", "items": objects});
-            scene.manifests.put_text("many.json", &all.to_string()).unwrap();
-        };
-        put(&many);
+        put_numbered(&scene, 1..2501, &one);
         for family in Family::BOTH {
             let target = last.port(family, 80);
             let time =
                 wait_until("the last of 2500 Services", || probe.tcp(target).server() == Some("web-1"));
             println!("2500 Services more after {time:?}");
         }
-        put(&many[..3]);
+        put_numbered(&scene, 1..2, &one);
         for family in Family::BOTH {
             let target = last.port(family, 80);
             let time = wait_until("the Services are gone", || probe.tcp(target).server().is_none());
