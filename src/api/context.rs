@@ -1,7 +1,8 @@
 //! What conversions share: names of objects, problems with them, interned text.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
+use foldhash::HashSet;
 use portolan_rules::model::ObjectName;
 
 use super::field::{Field, Parse};

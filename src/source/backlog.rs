@@ -1,10 +1,8 @@
 //! Pending changes: one entry an object, however often it changed.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
+use foldhash::HashMap;
 use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};

@@ -1,7 +1,8 @@
 //! The objects of one kind, reduced to the model.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
+use foldhash::HashMap;
 use portolan_rules::model::ObjectName;
 
 /// Objects by name, with their models; an object without one belongs to another proxy, or was never valid.
@@ -45,6 +46,6 @@ impl<M> Models<M> {
 
 impl<M> Default for Models<M> {
     fn default() -> Self {
-        Self { objects: HashMap::new(), latest: None }
+        Self { objects: HashMap::default(), latest: None }
     }
 }

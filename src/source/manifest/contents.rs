@@ -1,10 +1,11 @@
 //! The objects of one file by name, and the problems with them.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, hash_map::Entry},
     sync::Arc,
 };
 
+use foldhash::HashMap;
 use ipnetwork::IpNetwork;
 use portolan_rules::model;
 

@@ -3,8 +3,9 @@
 //! There may be hundreds of thousands. They are shared with the agent's state, and most of them include their names: a
 //! sorted list costs a pointer an object, less than a map.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
+use foldhash::HashMap;
 use portolan_rules::model::{EndpointSlice, ObjectName};
 
 use super::contents::{Object, ServiceEntry};

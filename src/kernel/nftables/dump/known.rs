@@ -12,6 +12,9 @@ use crate::kernel::nftables::{element::write_key, error::Error, reader::Reader, 
 /// Keys in one request. The kernel puts a reply for each into the socket's buffer before it comes back, and these
 /// must all find room.
 const AT_ONCE: usize = 1024;
+/// Keys in the request after one that a key without an element has ended; twice as many in each that none ends. Those that
+/// come after such a key are written in vain, and often there are some in a row.
+const AFTER_A_MISS: usize = 32;
 /// A set smaller than this is dumped in a few messages.
 pub(super) const WORTH_IT: u32 = 4096;
 /// Keys without an element, after which asking is given up: each ends its request.
@@ -26,9 +29,9 @@ pub(super) fn read(
 ) -> Result<Option<(ElementReader, usize)>, Error> {
     let mut elements = ElementReader::of(set);
     let (mut request, mut rest) = (Vec::new(), keys);
-    let (mut found, mut missed) = (0, 0);
+    let (mut found, mut missed, mut at_once) = (0, 0, AT_ONCE);
     while !rest.is_empty() {
-        let asked = &rest[..rest.len().min(AT_ONCE)];
+        let asked = &rest[..rest.len().min(at_once)];
         request.clear();
         let sequence = reader.connection.next_sequence();
         if write(&mut request, sequence, reader, set, asked).is_none() {
@@ -46,6 +49,7 @@ pub(super) fn read(
         })?;
         found += replies;
         missed += usize::from(ended);
+        at_once = if ended { AFTER_A_MISS } else { AT_ONCE.min(at_once * 2) };
         if lost || missed > MISSES || (!ended && replies != asked.len()) {
             return Ok(None);
         }
