@@ -151,8 +151,8 @@ struct Guess<'a> {
 }
 
 impl<'a> Guess<'a> {
-    const fn new(compiler: &'a Compiler, state: &'a mut State, compiled: Option<Compiled>) -> Self {
-        Self { compiler, state, compiled, is_whole: true }
+    const fn new(compiler: &'a Compiler, state: &'a mut State, guess: Option<Compiled>) -> Self {
+        Self { compiler, state, compiled: guess, is_whole: true }
     }
 }
 
