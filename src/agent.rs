@@ -19,6 +19,7 @@ mod first;
 mod foreign;
 mod isolate;
 mod isolation;
+mod large;
 pub mod memory;
 mod node;
 mod queue;

@@ -8,6 +8,6 @@ pub mod leftovers;
 mod read_back;
 
 pub use self::{
-    expected::ExpectedKeys,
+    expected::{ExpectedKeys, endpoint_id_keys, led_to},
     read_back::{node_addresses, read_back},
 };

@@ -7,7 +7,7 @@ use portolan_rules::{
     model::{Node, ObjectName},
     plane::SetName,
     restart::leftovers::Leftovers,
-    ruleset::{Concat, Family, Transaction},
+    ruleset::{Concat, Family, Ruleset, Transaction},
     state::State,
 };
 use tracing::{error, warn};
@@ -98,8 +98,9 @@ pub struct Agent<T = Kernel> {
     pub(super) table_owner: bool,
     /// Reports changes of other processes; unsubscribed during large commits.
     pub(super) listener: Option<Listener>,
-    /// The state as compiled for the first reading of the kernel, and whether that holds just what it says.
-    pub(super) guess: (Option<Compiled>, bool),
+    /// The state as compiled for the first reading of the kernel, and what the kernel must hold, as in
+    /// [`First`](super::first::First).
+    pub(super) guess: (Option<Compiled>, Option<Ruleset>),
     /// What is left of a comparison in parts.
     pub(super) check: Check,
     /// Whether the kernel says how many elements a set has (since Linux 6.16), as far as is known.
@@ -158,7 +159,7 @@ impl<T: Tables> Agent<T> {
             localhost: LocalhostPorts::default(),
             table_owner: false,
             listener: None,
-            guess: (None, false),
+            guess: (None, None),
             check: Check::default(),
             kernel_counts: true,
             back_off: BackOff::default(),

@@ -8,7 +8,10 @@ use portolan_rules::{
     ruleset::{Elements, Ruleset, Transaction},
 };
 
-use super::{core::Agent, first};
+use super::{
+    core::Agent,
+    first::{self, Adopted},
+};
 use crate::{
     kernel::nftables::{Scope, Tables},
     observe::report::Cause,
@@ -23,14 +26,14 @@ impl<T: Tables> Agent<T> {
         self.compiler.set_number_origin(now.wrapping_mul(40_503) as u16);
     }
 
-    /// Compiles everything for the first time. Gives whether the kernel is known to hold just that.
-    pub(super) fn load(&mut self, kernel: &Ruleset) -> bool {
+    /// Compiles everything for the first time.
+    pub(super) fn load(&mut self, kernel: &Ruleset) -> Adopted {
         let started = Instant::now();
-        let (problems, is_equal) =
+        let loaded =
             first::load(&mut self.compiler, &mut self.state, kernel, std::mem::take(&mut self.guess));
-        self.report_problems(&problems);
+        self.report_problems(&loaded.problems);
         self.report.compile += started.elapsed();
-        is_equal
+        loaded
     }
 
     /// Compiles what changed.

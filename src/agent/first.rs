@@ -2,24 +2,27 @@
 
 use portolan_rules::{
     compile::{Compiler, Problem},
-    model::ObjectName,
-    plane::{PerSet, SetName, has_leaders},
-    restart::ExpectedKeys,
-    ruleset::{Chain, Concat, Element, Family, Name, Ruleset},
+    plane::{SetName, has_leaders},
+    restart::{ExpectedKeys, endpoint_id_keys},
+    ruleset::{Chain, Concat, Elements, Family, Name, Ruleset, diff::diff},
     state::State,
 };
 
-use super::elements::{Expected, tables};
+use super::large::{self, Unread};
 use crate::kernel::nftables::{Error, Small, Tables, Wanted};
 
+/// How often large sets are compared because another process committed meanwhile. A change of our tables is noticed, too.
+const COMPARISONS: usize = 3;
+
 /// What the first reading found.
+#[derive(Default)]
 pub(super) struct First {
-    /// What the kernel holds.
+    /// What the kernel holds; of sets that were compared as they were read, what is different.
     pub kernel: Ruleset,
-    /// What was compiled to read it fast, if anything was.
+    /// What was compiled for the kernel, if anything was.
     pub guess: Option<Compiled>,
-    /// Whether the kernel holds just what that says: then its large sets have no elements in `kernel`.
-    pub is_held: bool,
+    /// What the kernel must hold, if sets were compared as they were read; of these what is different.
+    pub desired: Option<Ruleset>,
     /// Whether nothing was left out: of a kernel that does not say how many elements sets have, those that no packet meets
     /// may be.
     pub is_whole: bool,
@@ -27,19 +30,28 @@ pub(super) struct First {
 
 /// Reads the kernel for the first time. The compiler has compiled nothing yet.
 pub(super) fn read(kernel: &mut impl Tables, compiler: &Compiler, state: &mut State) -> Result<First, Error> {
-    let before = kernel.generation()?.id;
-    let mut small = Small::new(compiler);
-    let present = kernel.read(&compiler.config().table, &mut small)?;
-    if small.unread.is_empty() {
-        return Ok(First { kernel: present, guess: None, is_held: false, is_whole: true });
+    for comparison in 1.. {
+        let before = kernel.generation()?.id;
+        let mut small = Small::with_attributes(compiler);
+        let mut present = kernel.read(&compiler.config().table, &mut small)?;
+        let unread = small.unread;
+        if unread.is_empty() {
+            return Ok(First { kernel: present, is_whole: true, ..First::default() });
+        }
+        if unread.iter().any(|(_, set, _)| matches!(set, SetName::Attributes | SetName::NodePortAttributes)) {
+            break;
+        }
+        let is_whole = unread.iter().all(|(_, _, count)| count.is_some());
+        let mut guess = Compiled::with_endpoint_ids(kernel, compiler, state, &mut present, &unread)?;
+        let desired = large::compare(kernel, &mut guess, state, &mut present, &unread)?;
+        if desired.is_none() {
+            break;
+        }
+        if kernel.generation()?.id == before || comparison == COMPARISONS {
+            return Ok(First { kernel: present, guess: Some(guess), desired, is_whole });
+        }
     }
-    let is_whole = small.unread.iter().all(|(_, _, count)| count.is_some());
-    let mut guess = Compiled::new(compiler, state, &present);
-    if small.is_rest_held(kernel, &mut guess, state, &present)? && kernel.generation()?.id == before {
-        return Ok(First { kernel: present, guess: Some(guess), is_held: true, is_whole });
-    }
-    drop(present);
-    read_all(kernel, Guess::new(compiler, state, Some(guess)))
+    read_whole(kernel, compiler, state)
 }
 
 /// The same, with all elements, whatever they are.
@@ -48,97 +60,48 @@ pub(super) fn read_whole(
     compiler: &Compiler,
     state: &mut State,
 ) -> Result<First, Error> {
-    read_all(kernel, Guess::new(compiler, state, None))
+    let mut guess = Guess { compiler, state, compiled: None, is_whole: true };
+    let present = kernel.read(&compiler.config().table, &mut guess)?;
+    Ok(First { kernel: present, guess: guess.compiled, desired: None, is_whole: guess.is_whole })
 }
 
 /// The same, whatever it takes.
 pub(super) fn dump(kernel: &mut impl Tables, mut compiler: &Compiler) -> Result<First, Error> {
     let present = kernel.read(&compiler.config().table, &mut compiler)?;
-    Ok(First { kernel: present, guess: None, is_held: false, is_whole: true })
+    Ok(First { kernel: present, is_whole: true, ..First::default() })
 }
 
-fn read_all(kernel: &mut impl Tables, mut guess: Guess<'_>) -> Result<First, Error> {
-    let present = kernel.read(&guess.compiler.config().table, &mut guess)?;
-    Ok(First { kernel: present, guess: guess.compiled, is_held: false, is_whole: guess.is_whole })
+/// The state, compiled and compared with the kernel.
+pub(super) struct Adopted {
+    /// What is wrong with the state.
+    pub problems: Vec<Problem>,
+    /// Whether the kernel is known to hold just what it must.
+    pub is_equal: bool,
+    /// What the kernel must hold, as in [`First`].
+    pub desired: Option<Ruleset>,
 }
 
-/// Compiles the state for a kernel that holds this: endpoints keep their slots. Gives what is wrong with it, and
-/// whether the kernel is known to hold just what it should.
+/// Compiles the state for a kernel that holds this: endpoints keep their slots.
 pub(super) fn load(
     compiler: &mut Compiler,
     state: &mut State,
     present: &Ruleset,
-    (guess, is_held): (Option<Compiled>, bool),
-) -> (Vec<Problem>, bool) {
-    // If the kernel holds just what this says, there is nothing to adopt.
-    let confirmed = guess.filter(|guess| is_held || guess.compiler.is_held_by(present));
-    let Some(confirmed) = confirmed else {
-        let problems = compiler.load(state, present);
-        return (problems, compiler.is_held_by(present));
+    (guess, desired): (Option<Compiled>, Option<Ruleset>),
+) -> Adopted {
+    // What was compared was compiled for this kernel; if this holds just what that says, there is nothing to adopt.
+    let confirmed = guess.filter(|guess| desired.is_some() || guess.compiler.is_held_by(present));
+    let problems = match confirmed {
+        Some(confirmed) => {
+            *compiler = confirmed.compiler;
+            confirmed.problems
+        }
+        None => compiler.load(state, present),
     };
-    *compiler = confirmed.compiler;
-    (confirmed.problems, true)
-}
-
-/// Elements of large sets that are read, and compared, at a time.
-const AT_ONCE: usize = 1024;
-
-impl Small<'_> {
-    /// Whether the kernel holds just what was compiled, but for the slots at which endpoints stand: these are taken over.
-    /// The large sets are compared as they are read: they are never in memory as a whole.
-    fn is_rest_held(
-        &self,
-        kernel: &mut impl Tables,
-        compiled: &mut Compiled,
-        state: &State,
-        present: &Ruleset,
-    ) -> Result<bool, Error> {
-        let Compiled { compiler, problems, .. } = compiled;
-        let mut is_unread = PerSet::default();
-        for (family, set, count) in &self.unread {
-            if count.is_some_and(|count| compiler.held(*family, *set) != count) {
-                return Ok(false);
-            }
-            is_unread[(*family, *set)] = true;
-        }
-        let mut services: Vec<ObjectName> = compiler.services().cloned().collect();
-        while !services.is_empty() {
-            let (mut part, mut expected, mut count) = (Vec::new(), Expected::default(), 0);
-            while count < AT_ONCE
-                && let Some(service) = services.pop()
-            {
-                count += expected.add(compiler, &service, |family, set, _| is_unread[(family, set)]);
-                part.push(service);
-            }
-            let found = expected.read(kernel, compiler)?;
-            if expected.are(&found) {
-                continue;
-            }
-            if part.iter().any(|service| compiler.has_affinity(service)) {
-                return Ok(false);
-            }
-            problems.extend(compiler.adopt(state, &part, &tables(found.clone(), compiler)));
-            let mut expected = Expected::default();
-            for service in &part {
-                expected.add(compiler, service, |family, set, _| is_unread[(family, set)]);
-            }
-            if !expected.are(&found) {
-                return Ok(false);
-            }
-        }
-        let mut shared: Vec<_> =
-            compiler.shared_elements().filter(|(family, set, _)| is_unread[(*family, *set)]).collect();
-        while !shared.is_empty() {
-            let mut expected = Expected::default();
-            for (family, set, key) in shared.split_off(shared.len().saturating_sub(AT_ONCE)) {
-                expected.push((family, set), key, Some(Element::member()));
-            }
-            if !expected.are(&expected.read(kernel, compiler)?) {
-                return Ok(false);
-            }
-        }
-        Ok(compiler.is_held_except(present, &is_unread))
-    }
+    let is_equal = match &desired {
+        Some(desired) => diff(&compiler.config().table, present, desired).is_empty(),
+        None => compiler.is_held_by(present),
+    };
+    Adopted { problems, is_equal, desired }
 }
 
 /// What a blank kernel would be given; compiled only if it is needed.
@@ -150,16 +113,11 @@ struct Guess<'a> {
     is_whole: bool,
 }
 
-impl<'a> Guess<'a> {
-    const fn new(compiler: &'a Compiler, state: &'a mut State, guess: Option<Compiled>) -> Self {
-        Self { compiler, state, compiled: guess, is_whole: true }
-    }
-}
-
 /// A state compiled without knowing which endpoint stands at which slot in the kernel.
 pub(super) struct Compiled {
-    compiler: Compiler,
-    problems: Vec<Problem>,
+    pub compiler: Compiler,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
     keys: Option<ExpectedKeys>,
 }
 
@@ -169,6 +127,36 @@ impl Compiled {
         let mut compiler = compiler.clone();
         let problems = compiler.load(state, present);
         Self { compiler, problems, keys: None }
+    }
+
+    /// The same with the endpoint ids that an earlier run gave for session affinity. They are read from the maps of
+    /// endpoints, which have no other elements.
+    fn with_endpoint_ids(
+        kernel: &mut impl Tables,
+        compiler: &Compiler,
+        state: &mut State,
+        present: &mut Ruleset,
+        unread: &[Unread],
+    ) -> Result<Self, Error> {
+        let name = &compiler.config().table;
+        let of_endpoints = || unread.iter().filter(|(_, set, _)| has_leaders(*set));
+        for (family, endpoints, _) in of_endpoints() {
+            let Some(table) = present.tables.get_mut(family) else { continue };
+            let keys = endpoint_id_keys(table, *endpoints);
+            if let Some(set) = table.sets.get_mut(endpoints.name())
+                && !keys.is_empty()
+            {
+                set.elements = kernel.elements(name, *family, set, &keys)?;
+            }
+        }
+        let guess = Self::new(compiler, state, present);
+        for (family, endpoints, _) in of_endpoints() {
+            let table = present.tables.get_mut(family);
+            if let Some(set) = table.and_then(|table| table.sets.get_mut(endpoints.name())) {
+                set.elements = Elements::new();
+            }
+        }
+        Ok(guess)
     }
 }
 
@@ -222,12 +210,13 @@ pub fn compare_at_start(
     compiler: &Compiler,
     state: &mut State,
 ) -> Result<Option<Comparison>, Error> {
-    let First { kernel: present, guess, is_held, .. } = read(kernel, compiler, state)?;
+    let First { kernel: present, guess, desired, .. } = read(kernel, compiler, state)?;
     if present.tables.is_empty() {
         return Ok(None);
     }
     let mut compiler = compiler.clone();
-    let (problems, is_equal) = load(&mut compiler, state, &present, (guess, is_held));
-    let desired = (!is_equal).then(|| compiler.ruleset()).filter(|desired| *desired != present);
+    let Adopted { problems, is_equal, desired } = load(&mut compiler, state, &present, (guess, desired));
+    let desired = (!is_equal).then(|| desired.unwrap_or_else(|| compiler.ruleset()));
+    let desired = desired.filter(|desired| *desired != present);
     Ok(Some(Comparison { present, compiler, problems, desired }))
 }

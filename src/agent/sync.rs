@@ -14,7 +14,7 @@ use super::{
     cold_start::{ColdStart, cold_start},
     core::{Agent, SyncError, Synced},
     describe::describe,
-    first::{self, First},
+    first::{self, Adopted, First},
     node::NodeFacts,
     reading::{Known, Reading},
     refusal::{is_attributable, is_denied, is_outrun, is_structural},
@@ -278,8 +278,8 @@ impl<T: Tables> Agent<T> {
             } else {
                 first::read(kernel, compiler, state)?
             };
-            let First { kernel, guess, is_held, .. } = first;
-            (self.guess, is_whole) = ((guess, is_held), first.is_whole);
+            let First { kernel, guess, desired, .. } = first;
+            (self.guess, is_whole) = ((guess, desired), first.is_whole);
             self.kernel_counts = is_whole;
             if self.input_incomplete && self.leftovers.is_none() && !kernel.tables.is_empty() {
                 self.leftovers = Some(Leftovers::find(&kernel, &self.compiler, &mut self.state));
@@ -299,7 +299,7 @@ impl<T: Tables> Agent<T> {
                 match whose {
                     Ownership::Ours => {}
                     Ownership::Others => return Err(Error::Owned(family).into()),
-                    // Taken over by declaring it.
+                    // Adopted over by declaring it.
                     Ownership::Orphan => first.push((family, Operation::AddTable)),
                     // It cannot be given an owner: another takes its place.
                     Ownership::None => {
@@ -352,17 +352,17 @@ impl<T: Tables> Agent<T> {
     /// is known to hold that.
     fn compare(&mut self, read: &mut Reading) -> Option<Ruleset> {
         let is_first = self.belief == Belief::Unknown;
-        let is_equal = if is_first {
-            let is_equal = self.load(&read.kernel);
+        let (is_equal, compared) = if is_first {
+            let Adopted { is_equal, desired, .. } = self.load(&read.kernel);
             // From here on the compiler has compiled something; the kernel does not hold it yet.
             self.note(belief::Event::Compared { generation: read.generation, sets: Sets::All });
             self.note(belief::Event::Failed);
-            is_equal
+            (is_equal, desired)
         } else {
             let steps = self.compile();
             let own = steps.into_iter().chain([self.forget_retiring(read)]);
             self.unsent.operations.extend(own.flat_map(|transaction| transaction.operations));
-            false
+            (false, None)
         };
         let started = Instant::now();
         let desired = if is_equal {
@@ -374,6 +374,10 @@ impl<T: Tables> Agent<T> {
                 self.stale_flows.note_all(&self.compiler);
             }
             None
+        } else if let Some(compared) = compared {
+            self.stale_flows.note_all(&self.compiler);
+            self.stale_flows.note_compared(&self.compiler, [&read.kernel, &compared], true, false);
+            Some(compared)
         } else {
             Some(self.desired(&read.kernel, read.scope.as_ref()))
         };

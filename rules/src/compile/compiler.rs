@@ -251,10 +251,21 @@ impl Compiler {
 
     /// Everything that the kernel must hold.
     pub fn ruleset(&self) -> Ruleset {
+        self.ruleset_without(&PerSet::default())
+    }
+
+    /// The same without the elements of these sets.
+    pub fn ruleset_without(&self, unread: &PerSet<bool>) -> Ruleset {
         let mut ruleset = self.tables(&self.config.families);
-        let mut elements =
-            PerSet::from_fn(|family, set| Vec::with_capacity(self.ledger.count(family, set) as usize));
-        self.each_element(&mut |family, set, key, element| elements[(family, set)].push((key, element)));
+        let mut elements = PerSet::from_fn(|family, set| {
+            let count = if unread[(family, set)] { 0 } else { self.ledger.count(family, set) };
+            Vec::with_capacity(count as usize)
+        });
+        self.each_element(&mut |family, set, key, element| {
+            if !unread[(family, set)] {
+                elements[(family, set)].push((key, element));
+            }
+        });
         for (family, set, elements) in elements.into_all() {
             let table = ruleset.tables.get_mut(&family);
             if let Some(set) = table.and_then(|t| t.sets.get_mut(set.name())) {

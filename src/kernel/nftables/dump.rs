@@ -103,6 +103,8 @@ impl Wanted for &Ruleset {
 /// not say how many elements sets have, only those of endpoints are left out.
 pub struct Small<'a> {
     compiler: &'a Compiler,
+    /// From how many elements on attributes are left out.
+    most_attributes: u32,
     /// The sets that were left out, and how many elements they have, if the kernel says so.
     pub unread: Vec<(Family, SetName, Option<u32>)>,
 }
@@ -110,7 +112,12 @@ pub struct Small<'a> {
 impl<'a> Small<'a> {
     /// Nothing was left out yet.
     pub const fn new(compiler: &'a Compiler) -> Self {
-        Self { compiler, unread: Vec::new() }
+        Self { compiler, most_attributes: known::WORTH_IT, unread: Vec::new() }
+    }
+
+    /// The same with more of the attributes: these say which endpoint ids an earlier run gave.
+    pub const fn with_attributes(compiler: &'a Compiler) -> Self {
+        Self { compiler, most_attributes: 16 * known::WORTH_IT, unread: Vec::new() }
     }
 }
 
@@ -121,7 +128,12 @@ impl Wanted for Small<'_> {
 
     fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
         let name = SetName::from_name(&set.name).filter(|_| !set.flags.interval && !set.flags.dynamic);
-        let large = name.filter(|name| is_large(set, count) && (count.is_some() || has_leaders(*name)));
+        let large = name.filter(|name| match name {
+            SetName::Attributes | SetName::NodePortAttributes => {
+                is_large(set, count) && count.or(set.size) >= Some(self.most_attributes)
+            }
+            name => is_large(set, count) && (count.is_some() || has_leaders(*name)),
+        });
         self.unread.extend(large.map(|set| (family, set, count)));
         large.is_none()
     }

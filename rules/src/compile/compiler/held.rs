@@ -24,21 +24,24 @@ struct Found<'a> {
 impl Compiler {
     /// Whether a ruleset is [`Compiler::ruleset`], except for what [`crate::ruleset::diff::diff`] ignores.
     pub fn is_held_by(&self, kernel: &Ruleset) -> bool {
-        self.is_held_except(kernel, &PerSet::default())
+        let different = || self.differences(kernel, &PerSet::default());
+        self.has_tables(kernel) && different().iter().all(|(_, _, keys)| keys.is_empty())
     }
 
-    /// The same, but for the elements of the sets that were not read.
-    pub fn is_held_except(&self, kernel: &Ruleset, unread: &PerSet<bool>) -> bool {
+    /// Whether a ruleset has the tables, chains and declarations that it must have.
+    fn has_tables(&self, kernel: &Ruleset) -> bool {
         let bare = self.tables(&self.config.families);
-        if !diff_into(&self.config.table, &without_elements(kernel), bare).is_empty() {
-            return false;
-        }
+        diff_into(&self.config.table, &without_elements(kernel), bare).is_empty()
+    }
+
+    /// The keys at which a ruleset does not have the elements that were compiled, but for sets that were not read.
+    pub fn differences(&self, kernel: &Ruleset, unread: &PerSet<bool>) -> PerSet<Vec<Concat>> {
         let mut found = PerSet::from_fn(|family, set| {
             let elements = kernel.tables.get(&family).and_then(|table| table.sets.get(set.name()));
-            let elements = elements.map(|set| &set.elements);
+            let elements = elements.map(|set| &set.elements).filter(|_| !unread[(family, set)]);
             Found { elements, seen: vec![false; elements.map_or(0, Elements::len)], next: 0 }
         });
-        let mut is_held = true;
+        let mut different: PerSet<Vec<Concat>> = PerSet::default();
         self.each_element(&mut |family, set, key, element| {
             if unread[(family, set)] {
                 return;
@@ -55,9 +58,15 @@ impl Compiler {
             if let Some(seen) = at.and_then(|at| found.seen.get_mut(at)) {
                 *seen = true;
             }
-            is_held &= is_equal;
+            if !is_equal {
+                different[(family, set)].push(key);
+            }
         });
-        is_held && found.into_all().all(|(_, _, found)| found.seen.iter().all(|seen| *seen))
+        for (family, set, found) in found.into_all() {
+            let keys = found.elements.into_iter().flat_map(Elements::keys).zip(found.seen);
+            different[(family, set)].extend(keys.filter(|(_, seen)| !seen).map(|(key, _)| key.clone()));
+        }
+        different
     }
 
     /// Emits the elements that the kernel must hold for one Service alone.

@@ -1,0 +1,270 @@
+//! Compares large sets with what was compiled as they are read, some Services at a time, so that they are never in memory as
+//! a whole: what is equal is not kept.
+
+use std::collections::{BTreeSet, HashSet};
+
+use portolan_rules::{
+    compile::Compiler,
+    incremental::plan::{ElementChange, is_made_anew},
+    model::ObjectName,
+    plane::{PerSet, SetName, has_leaders},
+    restart::led_to,
+    ruleset::{Concat, Element, Elements, Family, Ruleset, Set, Table},
+    state::State,
+};
+
+use super::{
+    elements::{Expected, Found, tables},
+    first::Compiled,
+};
+use crate::kernel::nftables::{Error, Tables, Wanted};
+
+/// Elements that are read, and compared, at a time.
+const AT_ONCE: usize = 1024;
+
+/// Endpoints that are gone which are asked for at most, or as many as there should be. If there are more, the set is read as a
+/// whole. A frontend that another process wrote may be of any class.
+const MOST_GONE: usize = 1 << 16;
+
+/// A large set, and how many elements it has, if the kernel says so.
+pub(super) type Unread = (Family, SetName, Option<u32>);
+
+/// What was found in large sets.
+#[derive(Default)]
+struct Compared {
+    /// How many of the elements that should be there are there, or are others at their keys.
+    found: PerSet<usize>,
+    /// What is different.
+    changes: Vec<ElementChange>,
+}
+
+/// Compares the large sets of `present`, which holds all others, with what was compiled for it. Endpoints keep the slots that
+/// they have in the kernel. In the end `present` has the elements that differ, and what is returned is what it must hold,
+/// without those that are equal. `None` if tables have to be made anew, for which everything is needed.
+pub(super) fn compare(
+    kernel: &mut impl Tables,
+    guess: &mut Compiled,
+    state: &State,
+    present: &mut Ruleset,
+    unread: &[Unread],
+) -> Result<Option<Ruleset>, Error> {
+    let mut is_unread = PerSet::default();
+    for (family, set, _) in unread {
+        is_unread[(*family, *set)] = true;
+    }
+    let mut compared = Compared::default();
+    compared.services(kernel, guess, state, present, &is_unread)?;
+    let compiler = &guess.compiler;
+    compared.shared(kernel, compiler, &is_unread)?;
+    let (led, leaders): (Vec<&Unread>, Vec<&Unread>) =
+        unread.iter().partition(|(_, set, _)| has_leaders(*set));
+    for (family, set, count) in leaders {
+        if count.is_some_and(|count| count as usize == compared.found[(*family, *set)]) {
+            continue;
+        }
+        compared.read_whole(kernel, compiler, (*family, *set))?;
+    }
+    let mut gone = compared.led_to(compiler, present, &is_unread);
+    for (family, set, count) in led {
+        let gone = std::mem::take(&mut gone[(*family, *set)]);
+        let of_set = (*family, *set);
+        let most = MOST_GONE.max(compiler.held(*family, *set) as usize);
+        if gone.len() <= most {
+            let mut expected = Expected::default();
+            for key in gone {
+                expected.push(of_set, key, None);
+            }
+            let found = expected.read(kernel, compiler)?;
+            compared.note(expected, &found, compiler);
+            if count.is_none_or(|count| count as usize == compared.found[of_set]) {
+                continue;
+            }
+        }
+        compared.read_whole(kernel, compiler, of_set)?;
+    }
+    let mut desired = compiler.ruleset_without(&is_unread);
+    compared.put_into(present, &mut desired);
+    let is_anew = |(family, table): (&Family, &Table)| {
+        present.tables.get(family).is_none_or(|present| is_made_anew(present, table))
+    };
+    Ok((!desired.tables.iter().any(is_anew)).then_some(desired))
+}
+
+impl Compared {
+    /// Compares the elements of all Services.
+    fn services(
+        &mut self,
+        kernel: &mut impl Tables,
+        guess: &mut Compiled,
+        state: &State,
+        present: &Ruleset,
+        is_unread: &PerSet<bool>,
+    ) -> Result<(), Error> {
+        let Compiled { compiler, problems, .. } = guess;
+        let mut services: Vec<ObjectName> = compiler.services().cloned().collect();
+        while !services.is_empty() {
+            let (mut part, mut expected, mut count) = (Vec::new(), Expected::default(), 0);
+            while count < AT_ONCE
+                && let Some(service) = services.pop()
+            {
+                count += expected.add(compiler, &service, |family, set, _| is_unread[(family, set)]);
+                part.push(service);
+            }
+            let mut found = expected.read(kernel, compiler)?;
+            if !expected.are(&found) {
+                // The endpoint ids of those with session affinity are adopted already.
+                let others = |service: &&ObjectName| !compiler.has_affinity(service);
+                let others: Vec<ObjectName> = part.iter().filter(others).cloned().collect();
+                let held = with_ranges(tables(found, compiler), present);
+                problems.extend(compiler.adopt(state, &others, &held));
+                expected = Expected::default();
+                for service in &part {
+                    expected.add(compiler, service, |family, set, _| is_unread[(family, set)]);
+                }
+                found = expected.read(kernel, compiler)?;
+            }
+            self.note(expected, &found, compiler);
+        }
+        Ok(())
+    }
+
+    /// Compares the elements that Services share.
+    fn shared(
+        &mut self,
+        kernel: &mut impl Tables,
+        compiler: &Compiler,
+        is_unread: &PerSet<bool>,
+    ) -> Result<(), Error> {
+        let mut shared: Vec<_> =
+            compiler.shared_elements().filter(|(family, set, _)| is_unread[(*family, *set)]).collect();
+        while !shared.is_empty() {
+            let mut expected = Expected::default();
+            for (family, set, key) in shared.split_off(shared.len().saturating_sub(AT_ONCE)) {
+                expected.push((family, set), key, Some(Element::member()));
+            }
+            let found = expected.read(kernel, compiler)?;
+            self.note(expected, &found, compiler);
+        }
+        Ok(())
+    }
+
+    /// Notes what was read.
+    fn note(&mut self, expected: Expected, found: &Found, compiler: &Compiler) {
+        for (family, set, elements) in found.iter() {
+            self.found[(family, set)] += elements.len();
+        }
+        self.changes.extend(expected.changes(found, compiler));
+    }
+
+    /// Finds what a set has beyond what it should have.
+    fn read_whole(
+        &mut self,
+        kernel: &mut impl Tables,
+        compiler: &Compiler,
+        (family, set): (Family, SetName),
+    ) -> Result<(), Error> {
+        let whole = kernel.read(&compiler.config().table, &mut Only(family, set))?;
+        let is_other = PerSet::from_fn(|f, s| (f, s) != (family, set));
+        let different = compiler.differences(&whole, &is_other);
+        let is_of_set = |change: &&ElementChange| change.family == family && *change.set.name == *set.name();
+        let known: HashSet<&Concat> =
+            self.changes.iter().filter(is_of_set).map(|change| &change.key).collect();
+        let declared = compiler.declaration(family, set);
+        let elements = whole.tables.get(&family).and_then(|table| table.sets.get(set.name()));
+        let extra: Vec<ElementChange> = different[(family, set)]
+            .iter()
+            .filter(|key| !known.contains(key))
+            .filter_map(|key| elements?.elements.get_key_value(key))
+            .map(|(key, element)| ElementChange {
+                family,
+                set: declared.clone(),
+                key: key.clone(),
+                before: Some(element.clone()),
+                after: None,
+            })
+            .collect();
+        self.changes.extend(extra);
+        Ok(())
+    }
+
+    /// The keys of endpoints, beyond those that should be there, to which what is different leads in the kernel.
+    fn led_to(
+        &self,
+        compiler: &Compiler,
+        present: &Ruleset,
+        is_unread: &PerSet<bool>,
+    ) -> PerSet<BTreeSet<Concat>> {
+        let mut keys: PerSet<BTreeSet<Concat>> = PerSet::default();
+        let mut lead = |family, leader, key: &Concat, element: &Element| {
+            for set in SetName::ALL.into_iter().filter(|set| is_unread[(family, *set)]) {
+                keys[(family, set)].extend(led_to(set, leader, key, element));
+            }
+        };
+        for change in &self.changes {
+            if let (Some(leader), Some(element)) = (SetName::from_name(&change.set.name), &change.before) {
+                lead(change.family, leader, &change.key, element);
+            }
+        }
+        for (family, leader, different) in compiler.differences(present, is_unread).into_all() {
+            let set = present.tables.get(&family).and_then(|table| table.sets.get(leader.name()));
+            for key in different {
+                if let Some(element) = set.and_then(|set| set.elements.get(&key)) {
+                    lead(family, leader, &key, element);
+                }
+            }
+        }
+        let owners = keys.iter().flat_map(|(family, set, keys)| {
+            keys.iter().filter_map(move |key| compiler.owner(family, set, key))
+        });
+        let owners: BTreeSet<ObjectName> = owners.cloned().collect();
+        for owner in &owners {
+            compiler.service_elements(owner, &mut |family, set, key, _| {
+                keys[(family, set)].remove(&key);
+            });
+        }
+        keys
+    }
+
+    /// Adds what is different to what the kernel holds, and to what it must hold.
+    fn put_into(self, present: &mut Ruleset, desired: &mut Ruleset) {
+        let mut elements: PerSet<[Vec<(Concat, Element)>; 2]> = PerSet::default();
+        for ElementChange { family, set, key, before, after } in self.changes {
+            let Some(set) = SetName::from_name(&set.name) else { continue };
+            let [old, new] = &mut elements[(family, set)];
+            old.extend(before.map(|element| (key.clone(), element)));
+            new.extend(after.map(|element| (key, element)));
+        }
+        for (family, set, [old, new]) in elements.into_all() {
+            for (ruleset, elements) in [(&mut *present, old), (&mut *desired, new)] {
+                let table = ruleset.tables.get_mut(&family);
+                if let Some(set) = table.and_then(|table| table.sets.get_mut(set.name()))
+                    && !elements.is_empty()
+                {
+                    set.elements = Elements::from(elements);
+                }
+            }
+        }
+    }
+}
+
+/// The same with the source ranges of the kernel, which say which list of them a frontend reads.
+fn with_ranges(mut elements: Ruleset, present: &Ruleset) -> Ruleset {
+    for (family, table) in &mut elements.tables {
+        for set in [SetName::AllowedSources, SetName::OtherAllowedSources] {
+            let ranges = present.tables.get(family).and_then(|present| present.sets.get(set.name()));
+            if let Some(ranges) = ranges.filter(|ranges| !ranges.elements.is_empty()) {
+                table.add_set(ranges.clone());
+            }
+        }
+    }
+    elements
+}
+
+/// The elements of one set.
+struct Only(Family, SetName);
+
+impl Wanted for Only {
+    fn wants(&mut self, family: Family, set: &Set, _: Option<u32>) -> bool {
+        (family, &*set.name) == (self.0, self.1.name())
+    }
+}
