@@ -3,13 +3,13 @@
 use portolan_rules::{
     compile::{Compiler, Problem},
     plane::{SetName, has_leaders},
-    restart::{ExpectedKeys, endpoint_id_keys},
-    ruleset::{Chain, Concat, Elements, Family, Name, Ruleset, diff::diff},
+    restart::endpoint_id_keys,
+    ruleset::{Elements, Ruleset, diff::diff},
     state::State,
 };
 
-use super::large::{self, Unread};
-use crate::kernel::nftables::{Error, Small, Tables, Wanted};
+use super::large::{self, Equal, Unread};
+use crate::kernel::nftables::{Error, Small, Tables};
 
 /// How often large sets are compared because another process committed meanwhile. A change of our tables is noticed, too.
 const COMPARISONS: usize = 3;
@@ -29,8 +29,14 @@ pub(super) struct First {
 }
 
 /// Reads the kernel for the first time. The compiler has compiled nothing yet.
-pub(super) fn read(kernel: &mut impl Tables, compiler: &Compiler, state: &mut State) -> Result<First, Error> {
-    for comparison in 1.. {
+pub(super) fn read(
+    kernel: &mut impl Tables,
+    compiler: &Compiler,
+    state: &mut State,
+    mut equal: Equal,
+) -> Result<First, Error> {
+    let mut comparisons = 0;
+    loop {
         let before = kernel.generation()?.id;
         let mut small = Small::with_attributes(compiler);
         let mut present = kernel.read(&compiler.config().table, &mut small)?;
@@ -38,31 +44,23 @@ pub(super) fn read(kernel: &mut impl Tables, compiler: &Compiler, state: &mut St
         if unread.is_empty() {
             return Ok(First { kernel: present, is_whole: true, ..First::default() });
         }
-        if unread.iter().any(|(_, set, _)| matches!(set, SetName::Attributes | SetName::NodePortAttributes)) {
-            break;
+        let is_attributes = |set| matches!(set, SetName::Attributes | SetName::NodePortAttributes);
+        if unread.iter().any(|(_, set, _)| is_attributes(*set)) {
+            // Endpoint ids are adopted when everything is known.
+            equal = Equal::Kept;
         }
         let is_whole = unread.iter().all(|(_, _, count)| count.is_some());
-        let mut guess = Compiled::with_endpoint_ids(kernel, compiler, state, &mut present, &unread)?;
-        let desired = large::compare(kernel, &mut guess, state, &mut present, &unread)?;
-        if desired.is_none() {
-            break;
+        let mut guess = Compiled::new(kernel, compiler, state, &mut present, &unread)?;
+        let desired = large::compare(kernel, &mut guess, state, &mut present, (&unread, equal))?;
+        if desired.is_none() && equal == Equal::Left {
+            equal = Equal::Kept;
+            continue;
         }
-        if kernel.generation()?.id == before || comparison == COMPARISONS {
+        comparisons += 1;
+        if kernel.generation()?.id == before || comparisons == COMPARISONS {
             return Ok(First { kernel: present, guess: Some(guess), desired, is_whole });
         }
     }
-    read_whole(kernel, compiler, state)
-}
-
-/// The same, with all elements, whatever they are.
-pub(super) fn read_whole(
-    kernel: &mut impl Tables,
-    compiler: &Compiler,
-    state: &mut State,
-) -> Result<First, Error> {
-    let mut guess = Guess { compiler, state, compiled: None, is_whole: true };
-    let present = kernel.read(&compiler.config().table, &mut guess)?;
-    Ok(First { kernel: present, guess: guess.compiled, desired: None, is_whole: guess.is_whole })
 }
 
 /// The same, whatever it takes.
@@ -104,34 +102,17 @@ pub(super) fn load(
     Adopted { problems, is_equal, desired }
 }
 
-/// What a blank kernel would be given; compiled only if it is needed.
-struct Guess<'a> {
-    compiler: &'a Compiler,
-    state: &'a mut State,
-    compiled: Option<Compiled>,
-    /// Whether all sets were counted.
-    is_whole: bool,
-}
-
 /// A state compiled without knowing which endpoint stands at which slot in the kernel.
 pub(super) struct Compiled {
     pub compiler: Compiler,
     /// What is wrong with it.
     pub problems: Vec<Problem>,
-    keys: Option<ExpectedKeys>,
 }
 
 impl Compiled {
-    /// The sets' sizes are those of the kernel.
-    fn new(compiler: &Compiler, state: &mut State, present: &Ruleset) -> Self {
-        let mut compiler = compiler.clone();
-        let problems = compiler.load(state, present);
-        Self { compiler, problems, keys: None }
-    }
-
-    /// The same with the endpoint ids that an earlier run gave for session affinity. They are read from the maps of
-    /// endpoints, which have no other elements.
-    fn with_endpoint_ids(
+    /// The sets' sizes are those of the kernel, and so are the endpoint ids that an earlier run gave for session affinity.
+    /// These are read from the maps of endpoints that were left out.
+    fn new(
         kernel: &mut impl Tables,
         compiler: &Compiler,
         state: &mut State,
@@ -149,41 +130,15 @@ impl Compiled {
                 set.elements = kernel.elements(name, *family, set, &keys)?;
             }
         }
-        let guess = Self::new(compiler, state, present);
+        let mut compiler = compiler.clone();
+        let problems = compiler.load(state, present);
         for (family, endpoints, _) in of_endpoints() {
             let table = present.tables.get_mut(family);
             if let Some(set) = table.and_then(|table| table.sets.get_mut(endpoints.name())) {
                 set.elements = Elements::new();
             }
         }
-        Ok(guess)
-    }
-}
-
-impl Wanted for Guess<'_> {
-    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
-        self.compiler.chains(family, names)
-    }
-
-    fn first(&self) -> &[&str] {
-        &ExpectedKeys::FIRST
-    }
-
-    fn keys(&mut self, read: &Ruleset, family: Family, set: &str, is_counted: bool) -> Vec<Concat> {
-        // Of a kernel that does not count, all that packets can meet must be known.
-        if !is_counted && !SetName::from_name(set).is_some_and(has_leaders) {
-            return Vec::new();
-        }
-        let Self { compiler, state, compiled, is_whole } = self;
-        *is_whole &= is_counted;
-        let compiled = compiled.get_or_insert_with(|| Compiled::new(compiler, state, read));
-        let Compiled { compiler, keys, .. } = compiled;
-        let of_set = keys.get_or_insert_with(|| ExpectedKeys::new(compiler)).take(read, family, set);
-        if !of_set.is_empty() {
-            return of_set;
-        }
-        // Asked for again, since the tables changed while they were read.
-        keys.insert(ExpectedKeys::new(compiler)).take(read, family, set)
+        Ok(Self { compiler, problems })
     }
 }
 
@@ -210,7 +165,7 @@ pub fn compare_at_start(
     compiler: &Compiler,
     state: &mut State,
 ) -> Result<Option<Comparison>, Error> {
-    let First { kernel: present, guess, desired, .. } = read(kernel, compiler, state)?;
+    let First { kernel: present, guess, desired, .. } = read(kernel, compiler, state, Equal::Left)?;
     if present.tables.is_empty() {
         return Ok(None);
     }

@@ -29,9 +29,20 @@ const MOST_GONE: usize = 1 << 16;
 /// A large set, and how many elements it has, if the kernel says so.
 pub(super) type Unread = (Family, SetName, Option<u32>);
 
+/// What becomes of elements that are as they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Equal {
+    /// They are kept as well, of all that the kernel has.
+    Kept,
+    /// They are left out.
+    Left,
+}
+
 /// What was found in large sets.
 #[derive(Default)]
 struct Compared {
+    /// What is there, if it is kept.
+    all: Option<PerSet<Vec<(Concat, Element)>>>,
     /// How many of the elements that should be there are there, or are others at their keys.
     found: PerSet<usize>,
     /// What is different.
@@ -40,19 +51,20 @@ struct Compared {
 
 /// Compares the large sets of `present`, which holds all others, with what was compiled for it. Endpoints keep the slots that
 /// they have in the kernel. In the end `present` has the elements that differ, and what is returned is what it must hold,
-/// without those that are equal. `None` if tables have to be made anew, for which everything is needed.
+/// without those that are equal; `None` if tables have to be made anew, for which everything is needed. If what is equal is
+/// kept, `present` has all elements, and nothing is returned.
 pub(super) fn compare(
     kernel: &mut impl Tables,
     guess: &mut Compiled,
     state: &State,
     present: &mut Ruleset,
-    unread: &[Unread],
+    (unread, equal): (&[Unread], Equal),
 ) -> Result<Option<Ruleset>, Error> {
     let mut is_unread = PerSet::default();
     for (family, set, _) in unread {
         is_unread[(*family, *set)] = true;
     }
-    let mut compared = Compared::default();
+    let mut compared = Compared { all: (equal == Equal::Kept).then(PerSet::default), ..Compared::default() };
     compared.services(kernel, guess, state, present, &is_unread)?;
     let compiler = &guess.compiler;
     compared.shared(kernel, compiler, &is_unread)?;
@@ -64,12 +76,12 @@ pub(super) fn compare(
         }
         compared.read_whole(kernel, compiler, (*family, *set))?;
     }
-    let mut gone = compared.led_to(compiler, present, &is_unread);
+    let most = PerSet::from_fn(|family, set| MOST_GONE.max(compiler.held(family, set) as usize));
+    let mut gone = compared.led_to(compiler, present, (&is_unread, &most));
     for (family, set, count) in led {
         let gone = std::mem::take(&mut gone[(*family, *set)]);
         let of_set = (*family, *set);
-        let most = MOST_GONE.max(compiler.held(*family, *set) as usize);
-        if gone.len() <= most {
+        if gone.len() <= most[of_set] {
             let mut expected = Expected::default();
             for key in gone {
                 expected.push(of_set, key, None);
@@ -82,10 +94,14 @@ pub(super) fn compare(
         }
         compared.read_whole(kernel, compiler, of_set)?;
     }
+    if equal == Equal::Kept {
+        compared.put_all_into(present);
+        return Ok(None);
+    }
     let mut desired = compiler.ruleset_without(&is_unread);
     compared.put_into(present, &mut desired);
     let is_anew = |(family, table): (&Family, &Table)| {
-        present.tables.get(family).is_none_or(|present| is_made_anew(present, table))
+        present.tables.get(family).is_some_and(|present| is_made_anew(present, table))
     };
     Ok((!desired.tables.iter().any(is_anew)).then_some(desired))
 }
@@ -152,6 +168,10 @@ impl Compared {
     fn note(&mut self, expected: Expected, found: &Found, compiler: &Compiler) {
         for (family, set, elements) in found.iter() {
             self.found[(family, set)] += elements.len();
+            if let Some(all) = &mut self.all {
+                let elements = elements.iter().map(|(key, element)| (key.clone(), element.clone()));
+                all[(family, set)].extend(elements);
+            }
         }
         self.changes.extend(expected.changes(found, compiler));
     }
@@ -187,17 +207,20 @@ impl Compared {
         Ok(())
     }
 
-    /// The keys of endpoints, beyond those that should be there, to which what is different leads in the kernel.
+    /// The keys of endpoints, beyond those that should be there, to which what is different leads in the kernel; of too many
+    /// only some.
     fn led_to(
         &self,
         compiler: &Compiler,
         present: &Ruleset,
-        is_unread: &PerSet<bool>,
+        (is_unread, most): (&PerSet<bool>, &PerSet<usize>),
     ) -> PerSet<BTreeSet<Concat>> {
         let mut keys: PerSet<BTreeSet<Concat>> = PerSet::default();
         let mut lead = |family, leader, key: &Concat, element: &Element| {
-            for set in SetName::ALL.into_iter().filter(|set| is_unread[(family, *set)]) {
-                keys[(family, set)].extend(led_to(set, leader, key, element));
+            for of_set in SetName::ALL.map(|set| (family, set)).into_iter().filter(|set| is_unread[*set]) {
+                if keys[of_set].len() <= most[of_set] {
+                    keys[of_set].extend(led_to(of_set.1, leader, key, element));
+                }
             }
         };
         for change in &self.changes {
@@ -225,24 +248,37 @@ impl Compared {
         keys
     }
 
+    /// Adds everything to what the kernel holds.
+    fn put_all_into(self, present: &mut Ruleset) {
+        let mut all = self.all.unwrap_or_default();
+        for ElementChange { family, set, key, before, after } in self.changes {
+            // What has another in its place was found there.
+            if let (Some(set), Some(element), None) = (SetName::from_name(&set.name), before, after) {
+                all[(family, set)].push((key, element));
+            }
+        }
+        put(present, all);
+    }
+
     /// Adds what is different to what the kernel holds, and to what it must hold.
     fn put_into(self, present: &mut Ruleset, desired: &mut Ruleset) {
-        let mut elements: PerSet<[Vec<(Concat, Element)>; 2]> = PerSet::default();
+        let [mut old, mut new]: [PerSet<Vec<(Concat, Element)>>; 2] = Default::default();
         for ElementChange { family, set, key, before, after } in self.changes {
             let Some(set) = SetName::from_name(&set.name) else { continue };
-            let [old, new] = &mut elements[(family, set)];
-            old.extend(before.map(|element| (key.clone(), element)));
-            new.extend(after.map(|element| (key, element)));
+            old[(family, set)].extend(before.map(|element| (key.clone(), element)));
+            new[(family, set)].extend(after.map(|element| (key, element)));
         }
-        for (family, set, [old, new]) in elements.into_all() {
-            for (ruleset, elements) in [(&mut *present, old), (&mut *desired, new)] {
-                let table = ruleset.tables.get_mut(&family);
-                if let Some(set) = table.and_then(|table| table.sets.get_mut(set.name()))
-                    && !elements.is_empty()
-                {
-                    set.elements = Elements::from(elements);
-                }
-            }
+        put(present, old);
+        put(desired, new);
+    }
+}
+
+/// Gives these elements to their sets.
+fn put(ruleset: &mut Ruleset, elements: PerSet<Vec<(Concat, Element)>>) {
+    for (family, set, elements) in elements.into_all().filter(|(_, _, elements)| !elements.is_empty()) {
+        let table = ruleset.tables.get_mut(&family);
+        if let Some(set) = table.and_then(|table| table.sets.get_mut(set.name())) {
+            set.elements = Elements::from(elements);
         }
     }
 }

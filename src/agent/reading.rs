@@ -69,8 +69,8 @@ impl Wanted for Known<'_> {
         wants
     }
 
-    fn keys(&mut self, _: &Ruleset, family: Family, set: &str, is_counted: bool) -> Vec<Concat> {
-        let Some(name) = SetName::from_name(set).filter(|_| is_counted) else { return Vec::new() };
+    fn keys(&mut self, family: Family, set: &str) -> Vec<Concat> {
+        let Some(name) = SetName::from_name(set) else { return Vec::new() };
         self.keys.get_or_insert_with(|| self.compiler.held_keys())[(family, name)].clone()
     }
 }

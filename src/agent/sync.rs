@@ -15,6 +15,7 @@ use super::{
     core::{Agent, SyncError, Synced},
     describe::describe,
     first::{self, Adopted, First},
+    large::Equal,
     node::NodeFacts,
     reading::{Known, Reading},
     refusal::{is_attributable, is_denied, is_outrun, is_structural},
@@ -270,13 +271,14 @@ impl<T: Tables> Agent<T> {
         let mut kernel = if self.belief == Belief::Unknown {
             self.number();
             // What is left over is taken from all that there is, and a table that cannot be owned is made anew.
+            // What is left over is taken from all that there is, and a table that cannot be owned is made anew.
+            let is_all = self.input_incomplete || self.replaces_tables()?;
             let Self { kernel, compiler, state, .. } = self;
             let first = if was_refused {
                 first::dump(kernel, compiler)?
-            } else if self.input_incomplete || self.table_owner {
-                first::read_whole(kernel, compiler, state)?
             } else {
-                first::read(kernel, compiler, state)?
+                let equal = if is_all { Equal::Kept } else { Equal::Left };
+                first::read(kernel, compiler, state, equal)?
             };
             let First { kernel, guess, desired, .. } = first;
             (self.guess, is_whole) = ((guess, desired), first.is_whole);
@@ -314,6 +316,13 @@ impl<T: Tables> Agent<T> {
         self.report.dump += started.elapsed();
         let (found, found_operations) = (String::new(), 0);
         Ok(Reading { kernel, generation, scope, is_whole, first, found, found_operations })
+    }
+
+    /// Whether there are tables that another is to take the place of, because they cannot have an owner.
+    fn replaces_tables(&mut self) -> Result<bool, Error> {
+        let is_unowned = |whose: &Ownership| *whose == Ownership::None;
+        let table = &self.settings.config.table;
+        Ok(self.table_owner && self.kernel.ownership(table)?.values().any(is_unowned))
     }
 
     /// Compiles everything and commits it in parts, to a kernel that holds nothing.

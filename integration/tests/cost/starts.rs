@@ -14,7 +14,9 @@ use portolan_rules::{
     compile::{Compiler, Loaded},
     model::EndpointSlice,
     plane::Config,
-    ruleset::{Elements, Family, Operation, Ruleset, Set, Transaction, diff::diff_into},
+    ruleset::{
+        ClassId, Concat, Element, Elements, Family, Operation, Ruleset, Set, Transaction, diff::diff_into,
+    },
     state::State,
 };
 
@@ -117,6 +119,51 @@ fn a_start_that_has_nothing_to_do_never_has_all_elements_in_memory() {
     });
 }
 
+/// Of each kind of Service, some are gone, others have more or fewer endpoints, or another one; others have come.
+fn change_all_kinds(state: &mut State, kinds: Kinds, services: u32) {
+    for n in 0..60 {
+        let change: fn(&mut EndpointSlice) = match n % 6 {
+            0 => |slice| slice.endpoints.truncate(2),
+            1 => |slice| slice.endpoints.push(spare(slice, 0)),
+            2 => |slice| slice.endpoints[1] = spare(slice, 1),
+            3 => |slice| slice.endpoints.clear(),
+            4 => |slice| slice.endpoints.swap(0, 3),
+            _ => {
+                state.set_service(&service_name(n), None);
+                continue;
+            }
+        };
+        for mut slice in Synthetic::new(SERVICES, kinds).slices(n) {
+            change(&mut slice);
+            state.set_slice(&slice.name.clone(), Some(Arc::new(slice)));
+        }
+    }
+    let more = Synthetic::new(services, kinds);
+    for n in SERVICES..services {
+        state.set_service(&service_name(n), Some(Arc::new(more.service(n))));
+        for slice in more.slices(n) {
+            state.set_slice(&slice.name.clone(), Some(Arc::new(slice)));
+        }
+    }
+}
+
+#[test]
+fn a_start_that_needs_larger_sets_reads_everything() {
+    for (kinds, counts) in [(Kinds::Plain, true), (Kinds::Mixed, true), (Kinds::Mixed, false)] {
+        with_rules(kinds, move |mut kernel, compiler, mut state| {
+            let table = compiler.config().table.clone();
+            change_all_kinds(&mut state, kinds, 2 * SERVICES);
+            if !counts {
+                kernel.ignore_counts();
+            }
+            let start = compare_at_start(&mut kernel, &pristine(), &mut state).unwrap().unwrap();
+            let present = kernel.read(&table, &mut &compiler).unwrap();
+            assert!(start.present == present, "{kinds:?}, counts: {counts}: something was not read");
+            assert!(start.desired == Some(start.compiler.ruleset()));
+        });
+    }
+}
+
 #[test]
 fn a_start_over_a_changed_state_has_only_what_differs_in_memory() {
     for (kinds, counts) in [Kinds::Plain, Kinds::Mixed, Kinds::DualStack, Kinds::NodePorts(500)]
@@ -124,34 +171,8 @@ fn a_start_over_a_changed_state_has_only_what_differs_in_memory() {
         .flat_map(|kinds| [(kinds, true), (kinds, false)])
     {
         with_rules(kinds, move |mut kernel, compiler, mut state| {
-            let synthetic = Synthetic::new(SERVICES, kinds);
             let table = compiler.config().table.clone();
-            // Of each kind of Service, some are gone, others have more or fewer endpoints, or another one.
-            for n in 0..60 {
-                let change: fn(&mut EndpointSlice) = match n % 6 {
-                    0 => |slice| slice.endpoints.truncate(2),
-                    1 => |slice| slice.endpoints.push(spare(slice, 0)),
-                    2 => |slice| slice.endpoints[1] = spare(slice, 1),
-                    3 => |slice| slice.endpoints.clear(),
-                    4 => |slice| slice.endpoints.swap(0, 3),
-                    _ => {
-                        state.set_service(&service_name(n), None);
-                        continue;
-                    }
-                };
-                for mut slice in synthetic.slices(n) {
-                    change(&mut slice);
-                    state.set_slice(&slice.name.clone(), Some(Arc::new(slice)));
-                }
-            }
-            // Others have come.
-            for n in SERVICES..SERVICES + 20 {
-                let more = Synthetic::new(SERVICES + 20, kinds);
-                state.set_service(&service_name(n), Some(Arc::new(more.service(n))));
-                for slice in more.slices(n) {
-                    state.set_slice(&slice.name.clone(), Some(Arc::new(slice)));
-                }
-            }
+            change_all_kinds(&mut state, kinds, SERVICES + 20);
             if !counts {
                 kernel.ignore_counts();
             }
@@ -190,6 +211,29 @@ fn what_is_missing_or_strange_is_found_at_the_start() {
         let start = compare_at_start(&mut kernel, &pristine(), &mut state).unwrap().unwrap();
         let repair = diff_into(&table, &start.present, start.desired.expect("something is missing"));
         assert_eq!(repair.len(), 3, "what was deleted comes back, and nothing else");
+    });
+}
+
+#[test]
+fn frontends_that_claim_many_endpoints_do_not_make_a_start_ask_without_bound() {
+    with_rules(Kinds::Plain, |mut kernel, compiler, mut state| {
+        let table = compiler.config().table.clone();
+        let ruleset = compiler.ruleset();
+        let frontends = &ruleset.tables[&Family::Ip].sets["frontends"];
+        let set = Arc::new(Set { elements: Elements::new(), ..frontends.clone() });
+        let many = Element::value(Concat::default().with(ClassId(0x0005_ffff).into()));
+        let mut change = Transaction::new(table.clone());
+        for (key, element) in frontends.elements.iter() {
+            let (set, key, end) = (set.clone(), key.clone(), element.end.clone());
+            let (again, element) = ((set.clone(), key.clone()), many.clone());
+            change.push(Family::Ip, Operation::DeleteElement { set, key, end });
+            change.push(Family::Ip, Operation::AddElement { set: again.0, key: again.1, element });
+        }
+        kernel.commit(&change).unwrap();
+        let start = compare_at_start(&mut kernel, &pristine(), &mut state).unwrap().unwrap();
+        kernel.commit(&diff_into(&table, &start.present, start.desired.unwrap())).unwrap();
+        let present = kernel.read(&table, &mut &start.compiler).unwrap();
+        assert_eq!(diff_into(&table, &present, start.compiler.ruleset()).operations, []);
     });
 }
 

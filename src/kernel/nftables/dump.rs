@@ -58,23 +58,17 @@ pub trait Wanted {
         Vec::new()
     }
 
-    /// The names of sets that are read before all others, as they say what these hold.
-    fn first(&self) -> &[&str] {
-        &[]
-    }
-
     /// Whether to read the elements of a set, given how many the kernel says it has (since Linux 6.16).
     fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
         let _ = (family, set, count);
         true
     }
 
-    /// The keys that a large set may have. To ask for elements by their keys takes the same time for each, where a
-    /// dump takes time in the square of a set's size. `read` holds the tables with everything but elements, and the
-    /// elements of the sets read so far. Without any keys, the set is dumped, as it is if it has more elements than were
-    /// found. A kernel that does not count (before Linux 6.16) may have more, which are not read.
-    fn keys(&mut self, read: &Ruleset, family: Family, set: &str, is_counted: bool) -> Vec<Concat> {
-        let _ = (read, family, set, is_counted);
+    /// The keys that a large set may have, of which the kernel says how many elements it has. To ask for elements by their
+    /// keys takes the same time for each, where a dump takes time in the square of a set's size. Without any keys, the set
+    /// is dumped, as it is if it has more elements than were found.
+    fn keys(&mut self, family: Family, set: &str) -> Vec<Concat> {
+        let _ = (family, set);
         Vec::new()
     }
 }
@@ -228,14 +222,12 @@ fn attempt(
         exchanged[family as usize] = described.is_exchanged;
         ruleset.tables.insert(family, table);
     }
-    sets.sort_by_key(|(_, set, _)| !wanted.first().contains(&&*set.name));
     for (family, set, count) in sets {
         if !wanted.wants(family, &set, count) {
             continue;
         }
-        let is_counted = count.is_some();
-        let is_large = is_large(&set, count);
-        let keys = if is_large { wanted.keys(&ruleset, family, &set.name, is_counted) } else { Vec::new() };
+        let is_large = count.is_some() && is_large(&set, count);
+        let keys = if is_large { wanted.keys(family, &set.name) } else { Vec::new() };
         let turned = |set| if exchanged[family as usize] { swapped(set) } else { set };
         let mut set = turned(set);
         set.elements = elements(&mut Reader { connection, family, table: name }, &set, &keys, count)?;
@@ -338,7 +330,7 @@ fn elements(
     }
     if !keys.is_empty()
         && let Some((elements, found)) = known::read(reader, set, keys)?
-        && count.is_none_or(|count| found == count as usize)
+        && count.is_some_and(|count| found == count as usize)
     {
         return Ok(elements.finish());
     }
