@@ -123,11 +123,13 @@ fn find<'a>(objects: &'a mut [Value], kind: &str, name: &str) -> &'a mut Value {
 }
 
 fn rename_image(object: &mut Value, image: &Image) {
-    for list in ["containers", "initContainers"] {
-        let containers = object.pointer_mut(&format!("/spec/template/spec/{list}"));
-        for container in containers.and_then(Value::as_array_mut).into_iter().flatten() {
-            if container["image"] == image.name {
-                container["image"] = format!("{}:{}", image.new_name, image.new_tag).into();
+    for template in ["/spec/template", "/spec/jobTemplate/spec/template"] {
+        for list in ["containers", "initContainers"] {
+            let containers = object.pointer_mut(&format!("{template}/spec/{list}"));
+            for container in containers.and_then(Value::as_array_mut).into_iter().flatten() {
+                if container["image"] == image.name {
+                    container["image"] = format!("{}:{}", image.new_name, image.new_tag).into();
+                }
             }
         }
     }
@@ -152,15 +154,20 @@ fn the_example_overlay_replaces_every_placeholder() {
 
 #[test]
 fn the_job_that_checks_a_node_has_the_configuration_of_the_agent() {
-    let objects = build_with("kustomize/base", "kustomize/components/precheck");
-    let job = crate::one(&objects, "Job");
-    assert_eq!(crate::schema::problems(job), [""; 0]);
-    let (job, agent) = (&job["spec"]["template"]["spec"], crate::one(&objects, "DaemonSet"));
+    let objects = build("kustomize/overlays/example");
+    let template = &crate::one(&objects, "CronJob")["spec"];
+    assert_eq!(template["suspend"], true, "it runs only when it is asked for");
+    let (job, agent) =
+        (&template["jobTemplate"]["spec"]["template"]["spec"], crate::one(&objects, "DaemonSet"));
     let agent = &agent["spec"]["template"]["spec"];
-    for field in ["serviceAccountName", "hostNetwork", "volumes", "dnsPolicy", "tolerations", "nodeSelector"]
-    {
+    for field in ["serviceAccountName", "hostNetwork", "volumes", "dnsPolicy", "tolerations"] {
         assert_eq!(job[field], agent[field], "{field}");
     }
+    assert_eq!(
+        job["nodeSelector"],
+        json!({"kubernetes.io/os": "linux"}),
+        "also nodes that still have kube-proxy"
+    );
     let (job, agent) = (&job["containers"][0], &agent["containers"][0]);
     for field in ["image", "env", "volumeMounts"] {
         assert_eq!(job[field], agent[field], "{field}");

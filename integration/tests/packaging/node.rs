@@ -167,7 +167,7 @@ fn the_probes_pass_in_dual_stack() {
     the_probes_pass(&Family::BOTH);
 }
 
-/// The patch of kubeadm's DaemonSet in the document, wherever the ConfigMap has the health server.
+/// The patch of kubeadm's DaemonSet in the document, wherever the ConfigMap has the health server, and of any mode.
 #[test]
 fn the_documented_probe_passes_on_loopback_too() {
     let document = fs::read_to_string(crate::shipped("../docs/replace-kube-proxy.md")).unwrap();
@@ -183,9 +183,12 @@ fn the_documented_probe_passes_on_loopback_too() {
     let command = serde_json::from_value(find("/command")).unwrap();
     let probe: Probe = serde_json::from_value(find("/readinessProbe")).unwrap();
     let container = Container { command, ..shipped };
-    for address in ["", "0.0.0.0:10256", "127.0.0.1:10256", "[::]:10256"] {
+    for (address, mode) in
+        [("", "\"\""), ("0.0.0.0:10256", "iptables"), ("127.0.0.1:10256", "ipvs"), ("[::]:10256", "nftables")]
+    {
         let node = Node::new(&Family::BOTH);
         let server = node.api_server();
+        let config = config.replace("mode: nftables", &format!("mode: {mode}"));
         let config = format!("{config}\nhealthzBindAddress: \"{address}\"\n");
         let pod = Pod::start(&node, &server, &container, &config);
         let passes = eventually(PATIENCE, || self::probe(&node, Some(&probe)) == [Some(200)]);

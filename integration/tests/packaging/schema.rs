@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    batch::v1::Job,
+    batch::v1::{CronJob, Job},
     core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount},
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
@@ -19,6 +19,7 @@ pub fn problems(object: &Value) -> Vec<String> {
         ("v1", "Service") => rewrite::<Service>(object),
         ("v1", "ServiceAccount") => rewrite::<ServiceAccount>(object),
         ("apps/v1", "DaemonSet") => rewrite::<DaemonSet>(object),
+        ("batch/v1", "CronJob") => rewrite::<CronJob>(object),
         ("batch/v1", "Job") => rewrite::<Job>(object),
         ("rbac.authorization.k8s.io/v1", "ClusterRole") => rewrite::<ClusterRole>(object),
         ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => rewrite::<ClusterRoleBinding>(object),
