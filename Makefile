@@ -1,7 +1,7 @@
 # Everything a contributor or CI runs. `make demo` and `make test` install what Debian has and is missing.
 CARGO ?= cargo
 PACKAGES = gcc binutils libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iptables iproute2 procps systemd \
-	chromium chromium-driver
+	chromium chromium-driver fish zsh
 IMAGE_PACKAGES = buildah mmdebstrap nftables
 KERNEL_PACKAGES = qemu-system-x86 kmod cpio binutils
 
@@ -11,13 +11,13 @@ PROBES ?= 200000
 # For how many seconds it asks the agent random questions.
 FUZZ ?= 600
 SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
-# What `make bench` is told: also --sizes 1000,10000 --rows cold,changes --full.
+# Arguments of `make bench`: also --sizes 1000,10000 --rows cold,changes --full.
 BENCH ?= --json integration/figures/bench.json
-# What `make bench-cluster` is told: also --sizes 1000,10000 --agents 0 --only protobuf.
+# Arguments of `make bench-cluster`: also --sizes 1000,10000 --agents 0 --only protobuf.
 BENCH_CLUSTER ?= --json integration/figures/cluster.json
-# What `make bench-trace` is told: also --seed 7 --speed 1,10,100 --services 30000.
+# Arguments of `make bench-trace`: also --seed 7 --speed 1,10,100 --services 30000.
 BENCH_TRACE ?= --json integration/figures/trace.json
-# Which kernels `make test-kernels` boots, such as 5.10,newest; all of them unless told.
+# Which kernels `make test-kernels` boots, such as 5.10,newest; all of them by default.
 KERNELS ?=
 # The version of cargo-deny that `make lint` uses; it is built once, into target/tools.
 DENY_VERSION = 0.20.2

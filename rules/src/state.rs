@@ -194,6 +194,11 @@ impl State {
         self.examine_all();
     }
 
+    /// Whether an address is outside of the ServiceCIDRs, of which there are some of its family.
+    pub fn is_outside_service_cidrs(&self, address: IpAddr) -> bool {
+        self.cluster_ips.is_outside_networks(address)
+    }
+
     /// Finds which addresses near ClusterIPs a Service and its slices name. If that changed, the Service is compiled
     /// again.
     fn examine(&mut self, name: &ObjectName) {

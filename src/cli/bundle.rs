@@ -22,7 +22,10 @@ use rustix::system::uname;
 
 use super::{
     arguments::BundleArgs,
-    explain::{self, Scene, agent, kernel, socket},
+    explain::{
+        self, Scene, agent, kernel,
+        socket::{self, SocketError},
+    },
 };
 use crate::{
     config::settings::Settings,
@@ -78,7 +81,13 @@ pub fn bundle(args: &BundleArgs) -> ExitCode {
             return explain::error();
         }
     };
-    let mut bundle = collect(args, &settings);
+    // Without the agent's answers there would be next to nothing in it.
+    let socket = agent::socket_of(args.view.socket.as_deref(), &settings);
+    if let Err(error @ SocketError::Denied(_)) = socket::get(&socket, "/configz") {
+        super::output::fail(&error);
+        return explain::error();
+    }
+    let mut bundle = collect(args, &settings, &socket);
     let now = Timestamp::now().to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ").to_string();
     let root = format!("portolan-{}-{now}", settings.node_name);
     let path = args.file.clone().unwrap_or_else(|| PathBuf::from(format!("{root}.tar.gz")));
@@ -110,16 +119,15 @@ fn format_line(name: &str, what: &str, length: usize) -> String {
     format!("{name:<18} {length:>9} bytes  {what}\n")
 }
 
-fn collect(args: &BundleArgs, settings: &Settings) -> Bundle {
+fn collect(args: &BundleArgs, settings: &Settings, socket: &Path) -> Bundle {
     let mut bundle = Bundle::default();
-    let socket = agent::socket_of(args.view.socket.as_deref(), settings);
     let table = &settings.config.table;
     let scene = Scene::open(&args.view).ok();
     let state = match scene.as_ref().and_then(|scene| scene.live.as_ref()) {
         Some(live) => Ok(Parts::new(Format::Manifest, &live.state, live.snapshot.clone())
             .flatten()
             .collect::<Vec<u8>>()),
-        None => socket::get(&socket, "/state"),
+        None => socket::get(socket, "/state"),
     };
     bundle.add("state.json", "what the agent holds, as manifests: every command takes it with -f", state);
     let asked = [
@@ -130,7 +138,7 @@ fn collect(args: &BundleArgs, settings: &Settings) -> Bundle {
         ("/metrics", "metrics.txt", "metrics"),
     ];
     for (path, name, what) in asked {
-        bundle.add(name, what, socket::get(&socket, path));
+        bundle.add(name, what, socket::get(socket, path));
     }
     bundle.add("versions.txt", "versions, and features of the kernel", versions(table));
     bundle.add("sysctls.txt", "sysctls of connection tracking and forwarding", Ok::<_, String>(sysctls()));

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fmt::Write as _, fs, path::Path, process::ExitCode};
 
 use portolan_rules::{
-    explanation::{Finding, Severity},
+    explanation::{Finding, Reason, Severity},
     picture::count,
 };
 use serde_json::{Value, json};
@@ -33,7 +33,12 @@ pub fn check(args: &CheckArgs) -> ExitCode {
     };
     let mut services = 0;
     let view = scene.view();
-    let all = view.each_service().inspect(|_| services += 1).flat_map(|service| service.findings);
+    let usable = view.each_service().inspect(|_| services += 1).flat_map(|service| service.findings);
+    let unusable = scene.unusable.iter().map(|(name, message)| {
+        let reason = Reason::UnusableObject { message: message.as_str().into() };
+        Finding { severity: reason.severity(), reason, service: name.clone(), subject: String::new() }
+    });
+    let all = usable.chain(unusable);
     let findings: Vec<Finding> = all.filter(|finding| !is_known(finding)).collect();
     let text = match args.output {
         CheckOutput::Text => text(&findings, services, &scene.origin),

@@ -1,16 +1,22 @@
 //! Completions: shells ask the binary itself, which knows commands, flags and words, and the agent's Services.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::Arg;
 use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate, Shell, env::Shells};
 use portolan_rules::{model::ObjectName, plane::Config};
 
-use super::{arguments::definition, explain::agent};
-use crate::config::settings::socket_path;
+use super::{arguments::definition, explain::agent, input};
+use crate::{
+    config::settings::socket_path,
+    source::manifest::{Source, StandInRanges},
+};
 
 /// The variable of the environment by which a shell asks.
 const VARIABLE: &str = "PORTOLAN_COMPLETE";
+
+/// Larger manifests are not read while someone types.
+const MAX_FILE_SIZE: u64 = 16 << 20;
 
 /// What zsh needs beyond the script: a function that is loaded when it is first asked is to answer that time as well.
 const ZSH: &str = "if [ \"$funcstack[1]\" = _portolan ]; then _clap_dynamic_completer_portolan \"$@\"; fi\n";
@@ -78,21 +84,46 @@ fn services() -> Vec<CompletionCandidate> {
     short.chain(long).collect()
 }
 
-/// The Services of the agent that runs here; none if none answers.
+/// The Services of the manifests that the line names, else those of the agent that runs here. There are none if no agent
+/// answers, nor if the line names a cluster, which is not asked while someone types.
 fn known() -> Vec<ObjectName> {
+    let paths = values(&["-f", "--filename"]);
+    if !paths.is_empty() {
+        return of_manifests(&paths);
+    }
+    if ["--kubeconfig", "--context", "--node"].iter().any(|name| !values(&[name]).is_empty()) {
+        return Vec::new();
+    }
     let table = flag(&["--table-name"]).unwrap_or_else(|| Config::default().table.to_string());
     let socket = flag(&["--socket"]).map_or_else(|| socket_path(&table), PathBuf::from);
     agent::names(&socket).unwrap_or_default()
 }
 
-/// The value of a flag on the command line that is completed.
+fn of_manifests(paths: &[String]) -> Vec<ObjectName> {
+    let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+    let is_recursive = std::env::args_os().any(|word| word == "-R" || word == "--recursive");
+    let mut source = Source::new(input::expand(&paths), "")
+        .with_stdin(io::empty())
+        .recursive(is_recursive)
+        .with_max_file_size(MAX_FILE_SIZE)
+        .with_stand_ins(Some(StandInRanges::default()));
+    source.load().services.into_keys().collect()
+}
+
+/// The value of a flag on the command line that is completed; the last one counts.
 fn flag(names: &[&str]) -> Option<String> {
+    values(names).pop()
+}
+
+/// All values of a flag on the command line that is completed.
+fn values(names: &[&str]) -> Vec<String> {
     let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
-    words.iter().enumerate().rev().find_map(|(number, word)| {
+    let value = |(number, word): (usize, &String)| {
         if names.contains(&&**word) {
             return words.get(number + 1).cloned();
         }
         let (name, value) = word.split_once('=')?;
         names.contains(&name).then(|| value.to_owned())
-    })
+    };
+    words.iter().enumerate().filter_map(value).collect()
 }

@@ -3,7 +3,7 @@
 pub mod cluster;
 mod load;
 
-pub use self::load::{Input, files, settings, source, stand_in_ranges, unknown_node};
+pub use self::load::{Input, expand, files, settings, source, stand_in_ranges, unknown_node};
 use super::arguments::InputArgs;
 use crate::{config, source::cluster as api};
 

@@ -25,7 +25,7 @@ fn unknown_misplaced_and_doubled_fields_are_warned_of_and_refused_on_request() {
     for (name, warning, value) in [
         (
             "config-unknown-nested.conf",
-            ":5: ipvs.masqueradeAll: unknown field; did you mean ",
+            ":5: ipvs.masqueradeAll: unknown field; did you mean nftables.masqueradeAll?",
             "  scheduler: rr",
         ),
         (
@@ -33,7 +33,7 @@ fn unknown_misplaced_and_doubled_fields_are_warned_of_and_refused_on_request() {
             ":5: strictARP: unknown field; did you mean ipvs.strictARP?",
             "mode: nftables",
         ),
-        ("config-duplicate.conf", ":4: clusterCIDR: is there again", "clusterCIDR: 10.244.0.0/16"),
+        ("config-duplicate.conf", ":4: clusterCIDR: occurs again", "clusterCIDR: 10.244.0.0/16"),
     ] {
         is_accepted(name, &[], &[value]);
         let (_, _, said) = shown(name, &[]);

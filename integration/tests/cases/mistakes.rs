@@ -33,7 +33,10 @@ fn assert_one_sentence(answer: &Answer, expected: &str) {
 fn what_looks_like_a_manifest_is_recognised() {
     for (name, expected) in [
         ("helm-template.yaml", "helm-template.yaml:4: is a template, not a manifest; render it first"),
-        ("kubectl-table.txt", "kubectl-table.txt: is a table for people; use kubectl get -o yaml"),
+        (
+            "kubectl-table.txt",
+            "kubectl-table.txt: is a table as kubectl get prints it; use kubectl get -o yaml",
+        ),
         (
             "watch-event.json",
             "watch-event.json: is an event of a watch; the object is under its key `object`",
@@ -52,13 +55,17 @@ fn what_looks_like_a_manifest_is_recognised() {
 fn other_texts_are_recognised_by_their_keys() {
     for (text, expected) in [
         ("resources: [web.yaml]\n", "is a kustomization, not a manifest"),
+        (
+            "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [web.yaml]\n",
+            "is a kustomization, not a manifest; render it first",
+        ),
         ("apiVersion: v2\nname: web\nversion: 1.0.0\n", "is the Chart.yaml of a Helm chart"),
         (
             "replicaCount: 1\nservice: {port: 80}\n",
             "if these are values of a Helm chart, render the chart first",
         ),
-        ("Name:       web\nNamespace:  shop\n", "is text for people, as kubectl describe prints"),
-        ("NAMESPACE   NAME   TYPE\nshop        web    ClusterIP\n", "is a table for people"),
+        ("Name:       web\nNamespace:  shop\n", "is text as kubectl describe prints it"),
+        ("NAMESPACE   NAME   TYPE\nshop        web    ClusterIP\n", "is a table as kubectl get prints it"),
     ] {
         assert_one_sentence(&on_input(text.as_bytes(), &["render"]), expected);
     }
@@ -118,4 +125,10 @@ fn parts_of_charts_and_kustomizations_in_a_directory_are_left_out() {
         let expected = format!("{name}: {what}");
         assert!(answer.stderr.contains(&expected), "{expected}: {}", answer.stderr);
     }
+    std::fs::remove_file(directory.path().join("web.yaml")).unwrap();
+    let answer = Answer::from(command(&["render", "-f"]).arg(directory.path()).output().unwrap());
+    assert_one_sentence(
+        &answer,
+        "with manifests; Chart.yaml is a part of a Helm chart (helm template renders it)",
+    );
 }

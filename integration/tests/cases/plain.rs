@@ -207,7 +207,7 @@ fn paths_are_given_as_for_kubectl() {
     std::fs::create_dir_all(&below).unwrap();
     std::fs::copy(case("port-name-differs.yaml"), directory.path().join("web.yaml")).unwrap();
     std::fs::copy(case("endpoints-object.yaml"), directory.path().join("below/db.yaml")).unwrap();
-    // The templates of a chart are none.
+    // The templates of a chart are not manifests.
     std::fs::copy(case("helm-template.yaml"), below.join("web.yaml")).unwrap();
     std::fs::write(directory.path().join("below/chart/Chart.yaml"), "name: web\n").unwrap();
     let run =
@@ -223,7 +223,7 @@ fn paths_are_given_as_for_kubectl() {
     assert_eq!(one.stdout, run(&["render", "web.yaml"]).stdout);
     assert_eq!(run(&["check", "web.yaml"]).stdout, run(&["check", "-f", "web.yaml"]).stdout);
     for (path, expected) in [
-        ("*.json", "is the name of no file, and a pattern that matches none"),
+        ("*.json", "is not the name of a file, nor a pattern that matches one"),
         ("https://192.0.2.1/web.yaml", "is a URL, and Portolan fetches none; pipe it in (curl -fsSL URL"),
     ] {
         let answer = run(&["render", "-f", path]);

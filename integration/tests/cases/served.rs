@@ -1,6 +1,6 @@
 //! Manifests that say something else than their authors meant, and those that once went wrong.
 
-use super::{Answer, case, command, on};
+use super::{Answer, case, command, on, on_input};
 
 #[test]
 fn endpoints_without_slices_are_mirrored() {
@@ -13,13 +13,44 @@ fn endpoints_without_slices_are_mirrored() {
 fn misspelt_fields_and_kinds_are_named() {
     let answer = on("unknown-fields.yaml", &["render"]);
     for expected in [
-        "Service shop/web: spec.externaltrafficPolicy: is no field of spec, ignored; did you mean externalTrafficPolicy?",
-        "Service shop/web: spec.ports[0].targetport: is no field of a port, ignored; did you mean targetPort?",
+        "Service shop/web: spec.externaltrafficPolicy: is not a field of spec, ignored; did you mean externalTrafficPolicy?",
+        "Service shop/web: spec.ports[0].targetport: is not a field of a port, ignored; did you mean targetPort?",
         "document 2: kind: service is unknown and left out; did you mean Service?",
     ] {
         assert!(answer.stderr.contains(expected), "{expected}: {}", answer.stderr);
     }
     assert_eq!(answer.code, Some(0));
+    let check = on("unknown-fields.yaml", &["check"]);
+    for expected in [
+        "warning Service shop/web, spec.externaltrafficPolicy: is not a field of spec, ignored; did you mean",
+        "warning Service shop/web, spec.ports[0].targetport: is not a field of a port, ignored; did you mean",
+    ] {
+        assert!(check.stdout.contains(expected), "{expected}: {}", check.stdout);
+    }
+    assert_eq!(check.stdout.matches("[ignored-field]").count(), 2, "{}", check.stdout);
+}
+
+/// What the API server would refuse, or would not have assigned, is a finding of `check`.
+#[test]
+fn addresses_and_ports_out_of_range_are_found() {
+    let text = "{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: kubernetes}, \
+        spec: {cidrs: [10.96.0.0/12]}}\n---\n\
+        {apiVersion: v1, kind: Service, metadata: {name: web}, \
+        spec: {type: NodePort, clusterIP: 10.9.0.5, ports: [{port: 80, nodePort: 8080}]}}\n---\n\
+        {apiVersion: v1, kind: Service, metadata: {name: bad}, spec: {clusterIP: 10.96.0.300, ports: [{port: 80}]}}\n";
+    let answer = on_input(text.as_bytes(), &["check"]);
+    assert_eq!(answer.code, Some(2), "a Service is left out: {}", answer.stderr);
+    for expected in [
+        "Service default/web: ClusterIP 10.9.0.5 is not in a ServiceCIDR",
+        "Service default/web: node port 8080 is not from 30000 to 32767",
+        "Service default/bad: spec.clusterIP \"10.96.0.300\" is not an IP address",
+    ] {
+        assert_eq!(answer.stdout.matches(expected).count(), 1, "{expected}: {}", answer.stdout);
+    }
+    // A cluster that has another range has given it.
+    let created = text
+        .replace("metadata: {name: web}", "metadata: {name: web, creationTimestamp: 2026-01-01T00:00:00Z}");
+    assert!(!on_input(created.as_bytes(), &["check"]).stdout.contains("node port 8080"));
 }
 
 #[test]

@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use crate::process::{enter_namespace, portolan};
 
+/// Manifests whose Services are named on the command line.
+const SERVICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cases/why-no-answer.yaml");
+
 #[test]
 fn a_mistake_gets_the_nearest_name_and_the_help_that_lists_all() {
     for (arguments, code, expected) in [
@@ -26,7 +29,7 @@ fn a_mistake_gets_the_nearest_name_and_the_help_that_lists_all() {
 }
 
 #[test]
-fn the_version_is_told_with_what_it_runs_on() {
+fn the_version_is_shown_with_kernel_and_libraries() {
     enter_namespace();
     let text = portolan(&["version"]);
     assert_eq!(text.code, Some(0), "{text:?}");
@@ -80,25 +83,30 @@ fn every_flag_says_what_it_means() {
     assert!(help.contains("no effect here: there is no ipvs mode"), "{help}");
 }
 
+/// The environment's `PATH`, and before it the directory of the binary.
+fn path() -> std::ffi::OsString {
+    let binary = portolan_integration::binary().unwrap();
+    let directory = binary.parent().unwrap().to_owned();
+    let rest = std::env::var_os("PATH").unwrap();
+    std::env::join_paths(std::iter::once(directory).chain(std::env::split_paths(&rest))).unwrap()
+}
+
+/// What a script of a shell prints, with these arguments.
+fn script(shell: &[&str], arguments: &[&str]) -> String {
+    let mut command = std::process::Command::new(shell[0]);
+    let output = command.env("PATH", path()).args(&shell[1..]).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("this test needs {}: {error}", shell[0]));
+    assert!(output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// What bash offers after these words, of which the last is not complete.
 fn offered(words: &[&str]) -> Vec<String> {
-    let binary = portolan_integration::binary().unwrap();
-    let path = std::env::join_paths(
-        std::iter::once(binary.parent().unwrap().to_owned())
-            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
-    );
-    let script = "source <(portolan completions bash)
+    let text = "source <(portolan completions bash)
         COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9
         _clap_complete_portolan portolan \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD - 1]}\"
         printf '%s\\n' \"${COMPREPLY[@]}\"";
-    let output = std::process::Command::new("bash")
-        .env("PATH", path.unwrap())
-        .args(["-c", script, "bash", "portolan"])
-        .args(words)
-        .output()
-        .unwrap();
-    assert!(output.stderr.is_empty(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    script(&["bash", "-c", text, "bash", "portolan"], words).lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -115,8 +123,64 @@ fn a_real_bash_completes_commands_flags_and_the_words_of_closed_lists() {
     ] {
         assert_eq!(offered(words), expected, "{words:?}");
     }
+    // Names of Services are those of the manifests that the line has.
+    for words in [
+        &["describe", "service", "-f", SERVICES, "shop/n"][..],
+        &["describe", "service", &format!("--filename={SERVICES}"), "shop/n"],
+    ] {
+        assert_eq!(offered(words), ["shop/named", "shop/notready"], "{words:?}");
+    }
+    assert_eq!(offered(&["trace", "-f", SERVICES, "outside", "svc/shop/p"]), ["svc/shop/pending-lb"]);
+    assert_eq!(offered(&["draw", "-f", "/nonexistent", "x"]), [""]);
     // Without an agent there are no names, and no message either.
     assert_eq!(offered(&["describe", "service", "--socket", "/nonexistent", "x"]), [""]);
+}
+
+#[test]
+fn a_real_fish_completes_them_too() {
+    let text = "portolan completions fish | source; complete -C $argv[1]";
+    let offered = |line: &str| -> Vec<String> {
+        let lines = script(&["fish", "--no-config", "-c", text], &[line]);
+        lines.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(offered("portolan rend"), ["render"]);
+    assert_eq!(offered("portolan check -o s"), ["sarif"]);
+    let names = offered(&format!("portolan describe service -f {SERVICES} shop/n"));
+    assert_eq!(names, ["shop/named", "shop/notready"]);
+}
+
+/// Both when the script is sourced and as a function on the path of zsh's completions, at the first TAB.
+#[test]
+fn a_real_zsh_completes_them_too() {
+    // A zsh on a terminal of its own, in which keys are typed: TAB, and Ctrl-T, which prints the line.
+    let text = r#"
+        zmodload zsh/zpty
+        if [[ $1 == sourced ]]; then
+            load="autoload -Uz compinit; compinit -D -u; source <(portolan completions zsh)"
+        else
+            portolan completions zsh > $3/_portolan
+            load="fpath=($3 \$fpath); autoload -Uz compinit; compinit -D -u"
+        fi
+        zpty terminal zsh -f -i
+        zpty -w terminal "PS1=; unset zle_bracketed_paste; show() { print -r -- '<'\$BUFFER'>'; }; zle -N show; bindkey '^T' show; $load; print rea''dy"
+        zpty -r terminal seen '*ready*'
+        zpty -n -w terminal "$2"$'\t\x14'
+        zpty -r terminal seen '*<*>*' && print -r -- ${${seen##*<}%%>*}
+        zpty -d terminal
+    "#;
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path().to_str().unwrap();
+    for how in ["sourced", "autoloaded"] {
+        for (line, expected) in [
+            ("portolan rend", "portolan render "),
+            ("portolan check -o s", "portolan check -o sarif "),
+            ("portolan draw -f SERVICES shop/no", "portolan draw -f SERVICES shop/notready "),
+        ] {
+            let [line, expected] = [line, expected].map(|text| text.replace("SERVICES", SERVICES));
+            let seen = script(&["zsh", "-f", "-c", text, "zsh"], &[how, &line, directory]);
+            assert_eq!(seen.trim_end_matches('\n'), expected, "{how}");
+        }
+    }
 }
 
 #[test]

@@ -108,12 +108,23 @@ fn the_socket_is_for_its_owner_alone_and_another_user_gets_one_line() {
     fs::set_permissions(running.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let binary = portolan_integration::binary().unwrap().display().to_string();
     let socket = running.socket().display().to_string();
-    let arguments = ["--reuid=65534", "--clear-groups", &binary, "check", "--socket", &socket];
-    let output = running.scene.lab.node_a.namespace().output("setpriv", &arguments, "").unwrap();
-    let answer = Answer::from(output);
-    assert_eq!(answer.code, Some(2), "{answer:?}");
-    assert_eq!(answer.stderr.lines().count(), 1, "{}", answer.stderr);
-    assert!(answer.stderr.contains("only root may ask the agent that runs here"), "{}", answer.stderr);
+    let file = running.directory.path().join("bundle.tar.gz");
+    for (command, expected) in [
+        (&["check", "--socket", &socket][..], "only root may ask the agent that runs here"),
+        (
+            &["support-bundle", "--file", file.to_str().unwrap(), "--socket", &socket],
+            "only root may ask the agent that runs here",
+        ),
+        (&["flows", "--table-name", "without-agent"], "only root may"),
+    ] {
+        let arguments = [&["--reuid=65534", "--clear-groups", &binary], command].concat();
+        let output = running.scene.lab.node_a.namespace().output("setpriv", &arguments, "").unwrap();
+        let answer = Answer::from(output);
+        assert_eq!((answer.code, &*answer.stdout), (Some(2), ""), "{answer:?}");
+        assert_eq!(answer.stderr.lines().count(), 1, "{}", answer.stderr);
+        assert!(answer.stderr.contains(expected), "{}", answer.stderr);
+    }
+    assert!(!file.exists());
 }
 
 #[test]
@@ -134,7 +145,7 @@ fn the_state_is_a_manifest_of_its_own() {
 }
 
 #[test]
-fn a_reader_that_does_not_read_holds_up_nobody() {
+fn a_reader_that_does_not_read_delays_no_other() {
     let running = Running::new(&[]);
     let idle: Vec<_> = (0..40).map(|_| running.connect("GET /state HTTP/1.0\r\n")).collect();
     assert_eq!(running.run(&["check"]).code, Some(0), "the oldest make room");

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use super::{
     explained::{ExplainedPort, ExplainedService, Finding, View},
-    reason::{Reason, Severity},
+    reason::{NODE_PORTS, Reason, Severity},
 };
 use crate::{
     frontends::FrontendKind,
@@ -45,8 +45,12 @@ pub(super) fn of(view: &View<'_>, entry: &ServiceState, explained: &ExplainedSer
     for reason in of_load_balancer(view, service) {
         note(reason.severity(), reason, String::new());
     }
-    if let Some(reason) = incomplete_hints(entry) {
+    for reason in incomplete_hints(entry).into_iter().chain(out_of_range(view, service)) {
         note(reason.severity(), reason, String::new());
+    }
+    for (field, message) in view.workloads.ignored.get(&service.name).into_iter().flatten() {
+        let reason = Reason::IgnoredField { message: Arc::clone(message) };
+        note(reason.severity(), reason, field.to_string());
     }
     findings.sort_by_key(|finding| Reverse(finding.severity));
     findings
@@ -118,6 +122,20 @@ fn of_load_balancer(view: &View<'_>, service: &Service) -> Vec<Reason> {
     if !service.source_ranges.is_empty() {
         let closed = service.load_balancer_ips.iter().filter(|address| !admits(address));
         reasons.extend(closed.map(|address| Reason::SourceRangesOfOneFamily { address: *address }));
+    }
+    reasons
+}
+
+/// Addresses and ports that an API server would not have accepted.
+fn out_of_range(view: &View<'_>, service: &Service) -> Vec<Reason> {
+    let outside = service.cluster_ips.iter().filter(|address| view.state.is_outside_service_cidrs(**address));
+    let mut reasons: Vec<Reason> =
+        outside.map(|address| Reason::ClusterIpOutOfRange { address: *address }).collect();
+    // What was in a cluster has a node port of the cluster's range, which may be another.
+    if view.workloads.is_of_manifests && service.created.is_none() {
+        let ports = service.ports.iter().filter_map(|port| port.node_port);
+        let outside = ports.filter(|port| !NODE_PORTS.contains(port));
+        reasons.extend(outside.map(|port| Reason::NodePortOutOfRange { port }));
     }
     reasons
 }

@@ -1,6 +1,6 @@
 //! Why an endpoint or a frontend is not used: every reason has a stable code, a sentence and a hint.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, ops::RangeInclusive, sync::Arc};
 
 use crate::{
     model::{ObjectName, Protocol},
@@ -120,7 +120,30 @@ pub enum Reason {
         /// The protocol that the Service has.
         protocol: Protocol,
     },
+    /// A node port of a manifest is outside of the default range of API servers.
+    NodePortOutOfRange {
+        /// The node port.
+        port: u16,
+    },
+    /// A ClusterIP is in none of the ServiceCIDRs.
+    ClusterIpOutOfRange {
+        /// The address.
+        address: IpAddr,
+    },
+    /// A field of the object is unknown or has an invalid value, and is ignored.
+    IgnoredField {
+        /// What is wrong with it.
+        message: Arc<str>,
+    },
+    /// The object is invalid as a whole.
+    UnusableObject {
+        /// The field, and what is wrong with it.
+        message: Arc<str>,
+    },
 }
+
+/// Node ports that API servers allow by default (`--service-node-port-range`).
+pub(super) const NODE_PORTS: RangeInclusive<u16> = 30_000..=32_767;
 
 impl Reason {
     /// An example of each reason, for the documentation's table; a test holds that none is missing.
@@ -151,6 +174,12 @@ impl Reason {
             Self::SourceRangesOfOneFamily { address },
             Self::IncompleteHints { missing: 1 },
             Self::ProtocolDiffers { protocol: Protocol::Udp },
+            Self::NodePortOutOfRange { port: 8080 },
+            Self::ClusterIpOutOfRange { address },
+            Self::IgnoredField {
+                message: "is not a field of a port, ignored; did you mean targetPort?".into(),
+            },
+            Self::UnusableObject { message: "spec.clusterIP \"10.96.0.300\" is not an IP address".into() },
         ]
     }
 }
@@ -228,9 +257,17 @@ rows! {
     Self::SourceRangesOfOneFamily { .. } => "source-ranges-of-one-family", Warning, "spec.loadBalancerSourceRanges",
         "add ranges of the other family";
     Self::IncompleteHints { .. } => "incomplete-hints", Warning, "endpoints[].hints.forZones",
-        "wait for the endpoint slice controller; until every endpoint has hints none counts";
+        "wait for the endpoint slice controller; hints are ignored until every endpoint has some";
     Self::ProtocolDiffers { .. } => "protocol-differs", Error, "spec.ports[].protocol",
         "give the port the protocol that the Pods serve";
+    Self::NodePortOutOfRange { .. } => "node-port-out-of-range", Warning, "spec.ports[].nodePort",
+        "choose one from 30000 to 32767, unless the API server has another --service-node-port-range";
+    Self::ClusterIpOutOfRange { .. } => "cluster-ip-out-of-range", Warning, "spec.clusterIPs",
+        "choose an address in a ServiceCIDR, or leave the choice to the API server";
+    Self::IgnoredField { .. } => "ignored-field", Warning, "spec",
+        "correct the manifest: this field has no effect as it is";
+    Self::UnusableObject { .. } => "unusable-object", Error, "spec",
+        "correct the manifest: the Service is left out as a whole";
 }
 
 /// The sentence.
@@ -250,8 +287,8 @@ impl fmt::Display for Reason {
             Self::OtherNodeHinted { nodes } => write!(f, "hinted to node {}, not to this one", list(nodes)),
             Self::NotOnThisNode { node: Some(node) } => write!(f, "on node {node}, and the policy is Local"),
             Self::NotOnThisNode { node: None } => f.write_str("its node is not known, and the policy is Local"),
-            Self::ServiceAddress { owner: Some(owner) } => write!(f, "its address is the ClusterIP of {owner}"),
-            Self::ServiceAddress { owner: None } => f.write_str("its address is in a ServiceCIDR"),
+            Self::ServiceAddress { owner: Some(owner) } => write!(f, "the endpoint's address is the ClusterIP of {owner}"),
+            Self::ServiceAddress { owner: None } => f.write_str("the endpoint's address is in a ServiceCIDR"),
             Self::NoSuchPort { names } => {
                 let shown: Vec<Arc<str>> =
                     names.iter().map(|name| if name.is_empty() { "(unnamed)".into() } else { name.clone() }).collect();
@@ -260,7 +297,14 @@ impl fmt::Display for Reason {
             Self::ProtocolDiffers { protocol } => {
                 write!(f, "the EndpointSlices have a port of this name, but not for {protocol}")
             }
-            Self::NoEndpointOfFamily { family } => write!(f, "no Pod has an address of family {family}"),
+            Self::NodePortOutOfRange { port } => {
+                let (from, to) = (NODE_PORTS.start(), NODE_PORTS.end());
+                write!(f, "node port {port} is not from {from} to {to}, as an API server allows by default")
+            }
+            Self::ClusterIpOutOfRange { address } => write!(f, "ClusterIP {address} is not in a ServiceCIDR"),
+            Self::IgnoredField { message } | Self::UnusableObject { message } => f.write_str(message),
+            Self::NoEndpointOfFamily { family: Family::Ip } => f.write_str("no Pod has an IPv4 address"),
+            Self::NoEndpointOfFamily { family: Family::Ip6 } => f.write_str("no Pod has an IPv6 address"),
             Self::NoEndpoints => f.write_str("the Service has no EndpointSlice and no selector that matches a Pod"),
             Self::SelectorMatchesNothing { selector, nearest } => {
                 write!(f, "selector {selector} matches no Pod")?;
@@ -285,7 +329,8 @@ impl fmt::Display for Reason {
                 write!(f, "no range is of the family of {address}: it admits no client")
             }
             Self::IncompleteHints { missing } => {
-                write!(f, "{missing} ready endpoints have no topology hints, so that hints are ignored")
+                let (endpoints, have) = if *missing == 1 { ("endpoint", "has") } else { ("endpoints", "have") };
+                write!(f, "{missing} ready {endpoints} {have} no topology hints, so that hints are ignored")
             }
         }
     }

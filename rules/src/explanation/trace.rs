@@ -170,7 +170,7 @@ impl Trace {
     pub fn ladder(&self, view: &View<'_>) -> Vec<String> {
         let (to, protocol) = (self.to(), self.protocol);
         let Some(found) = find(view, to, protocol) else {
-            let mut lines = vec![format!("{to}/{protocol} is no frontend of any Service")];
+            let mut lines = vec![format!("{to}/{protocol} is not a frontend of any Service")];
             if matches!(self.outcome.only_fate(), Some(Fate::Dropped | Fate::Rejected(_))) {
                 lines.push(
                     "it is an address of a Service or in a ServiceCIDR, and has no such port".to_owned(),

@@ -14,6 +14,9 @@ use crate::{
 /// Labels or a selector, in order of their keys.
 pub type Labels = Vec<(Arc<str>, Arc<str>)>;
 
+/// Fields of an object, as `spec.ports[0].targetport`, and what is wrong with each.
+pub type IgnoredFields = Vec<(Arc<str>, Arc<str>)>;
+
 /// Selectors, Pods and nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workloads {
@@ -23,6 +26,10 @@ pub struct Workloads {
     pub pods: Vec<Pod>,
     /// The nodes, by name.
     pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    /// Whether the Services are those of manifests, which no API server has accepted yet.
+    pub is_of_manifests: bool,
+    /// What is ignored of Services.
+    pub ignored: BTreeMap<ObjectName, IgnoredFields>,
     /// The position of the Pod of each address in the list.
     by_address: HashMap<IpAddr, Vec<usize>>,
     /// Which addresses and node ports stand for those of a cluster.
@@ -70,7 +77,7 @@ impl Workloads {
                 by_address.entry(*address).or_default().push(number);
             }
         }
-        Self { selectors, pods, nodes: BTreeMap::new(), by_address, stand_ins: StandIns::default() }
+        Self { selectors, pods, by_address, ..Self::default() }
     }
 
     /// The same, with these nodes.

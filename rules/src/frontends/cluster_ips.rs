@@ -114,6 +114,12 @@ impl ClusterIps {
         self.surround(&all);
     }
 
+    /// Whether an address is outside of the ServiceCIDRs, of which there are some of its family.
+    pub fn is_outside_networks(&self, address: IpAddr) -> bool {
+        let is_of_family = |(first, _): &(IpAddr, IpAddr)| first.is_ipv4() == address.is_ipv4();
+        self.networks.iter().any(is_of_family) && !self.is_in_network(address)
+    }
+
     /// The Services that name an address.
     pub fn named(&self, address: &IpAddr) -> Vec<ObjectName> {
         self.named.get(address).into_iter().flatten().cloned().collect()

@@ -80,8 +80,14 @@ fn with_workloads() -> (Cluster, Workloads) {
     };
     let mut pending = service("pending", 3);
     pending.external_policy = TrafficPolicy::Local;
-    let services = vec![service("typo", 1), service("named", 2), pending, service("refused", 4)];
-    (Cluster { services, ..Cluster::default() }, Workloads::new(selectors.into(), vec![pod]))
+    let mut named = service("named", 2);
+    named.ports[0].node_port = Some(8080);
+    let services = vec![service("typo", 1), named, pending, service("refused", 4)];
+    let mut workloads = Workloads::new(selectors.into(), vec![pod]);
+    workloads.is_of_manifests = true;
+    workloads.ignored.insert(of("typo"), vec![("spec.selektor".into(), "is not a field of spec".into())]);
+    let service_cidrs = vec!["203.0.113.0/24".parse().unwrap()];
+    (Cluster { services, service_cidrs, ..Cluster::default() }, workloads)
 }
 
 #[test]
@@ -94,6 +100,8 @@ fn every_reason_is_given_by_some_cluster() {
     }
     let (cluster, workloads) = with_workloads();
     seen.extend(codes(&cluster, &workloads, Some(&ObjectName::new("shop", "refused"))));
+    // What cannot be used is in no cluster; `check` adds it to what is read.
+    seen.insert(Reason::UnusableObject { message: "".into() }.code());
     let all: BTreeSet<&str> = Reason::examples().iter().map(Reason::code).collect();
     let missing: Vec<_> = all.difference(&seen).collect();
     assert!(missing.is_empty(), "no cluster has these reasons: {missing:?}");

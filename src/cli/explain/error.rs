@@ -39,8 +39,13 @@ pub enum Error {
     Kernel(#[from] nftables::Error),
     /// There is no source.
     #[error(
-        "nothing to explain: no agent listens at {}, and there is no kubeconfig; give -f FILE or --kubeconfig FILE",
-        .0.display()
+        "nothing to explain: no agent listens at {}, {tables}, and there is no kubeconfig; give -f FILE or --kubeconfig FILE",
+        socket.display()
     )]
-    NoSource(PathBuf),
+    NoSource {
+        /// The socket of the agent.
+        socket: PathBuf,
+        /// Why the kernel's tables are no source either.
+        tables: &'static str,
+    },
 }

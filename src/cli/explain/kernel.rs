@@ -31,15 +31,13 @@ fn tables_of(kernel: &mut Kernel, compiler: &Compiler) -> Result<Ruleset, Kernel
     kernel.read(&compiler.config().table, &mut known)
 }
 
-/// What the kernel's tables show, if there are any. Nothing without the privilege to read them.
+/// What the kernel's tables show, if there are any.
 pub(super) fn read(settings: &Settings) -> Result<Option<Scene>, Error> {
     let compiler = Compiler::new(settings.config.clone());
-    let kernel = match Kernel::open().and_then(|mut kernel| tables_of(&mut kernel, &compiler)) {
-        Ok(kernel) if kernel.tables.is_empty() => return Ok(None),
-        Ok(kernel) => kernel,
-        Err(KernelError::Permission) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
+    let kernel = tables_of(&mut Kernel::open()?, &compiler)?;
+    if kernel.tables.is_empty() {
+        return Ok(None);
+    }
     let table = &settings.config.table;
     let origin = format!(
         "from the kernel's tables {table}, now: no agent listens here, so that it shows neither Pods nor what is left out"

@@ -22,6 +22,7 @@ use crate::{
         output,
     },
     config::{options::HOSTNAME_OVERRIDE, settings::Settings},
+    kernel::nftables,
     observe::query::Wanted,
     source::manifest::Completeness,
 };
@@ -101,13 +102,16 @@ impl Scene {
         if args.socket.is_some() {
             return Err(no_agent.into());
         }
-        if let Some(scene) = kernel::read(&settings)? {
-            return Ok(scene);
-        }
+        let tables = match kernel::read(&settings) {
+            Ok(Some(scene)) => return Ok(scene),
+            Ok(None) => "the kernel has no tables of it",
+            Err(Error::Kernel(nftables::Error::Permission)) => "only root may read the kernel's tables",
+            Err(error) => return Err(error),
+        };
         if cluster::is_known() {
             return read_cluster(&args.source, settings, wanted);
         }
-        Err(Error::NoSource(socket))
+        Err(Error::NoSource { socket, tables })
     }
 
     /// That there is no such Service, and which name comes nearest. Of a running agent, this asks for all names.

@@ -46,7 +46,7 @@ pub fn settings(options: &Options, read: &ReadArgs) -> Result<Settings, config::
 }
 
 /// The paths, with the files in place of patterns that the shell has not expanded.
-fn expand(paths: &[PathBuf]) -> Vec<PathBuf> {
+pub fn expand(paths: &[PathBuf]) -> Vec<PathBuf> {
     let expand = |path: &PathBuf| -> Vec<PathBuf> {
         let pattern = path.to_str().filter(|text| is_pattern(text) && !path.exists());
         let found = pattern.and_then(|pattern| glob::glob(pattern).ok());
@@ -184,7 +184,7 @@ pub fn load(settings: Settings, mut source: Source, logging: LoggingArgs) -> Inp
     if logging.verbosity >= 4 {
         for (kind, number) in ignored {
             let objects = count(number, "object", "objects");
-            eprintln!("portolan: what does not matter here: {objects} of kind {kind}");
+            eprintln!("portolan: ignored: {objects} of kind {kind}");
         }
     }
     let unknown = || Node { name: settings.node_name.clone(), ..Node::default() };
@@ -196,7 +196,13 @@ pub fn load(settings: Settings, mut source: Source, logging: LoggingArgs) -> Inp
         state.set_slice(&name, Some(slice));
     }
     let unusable = errors.iter().filter_map(unusable).collect();
-    let workloads = source.workloads();
+    let mut workloads = source.workloads();
+    workloads.is_of_manifests = true;
+    for warning in &warnings {
+        if let Some((service, field)) = of_service(warning).zip(warning.field.as_deref()) {
+            workloads.ignored.entry(service).or_default().push((field.into(), (&*warning.message).into()));
+        }
+    }
     Input {
         settings,
         state,
@@ -209,11 +215,16 @@ pub fn load(settings: Settings, mut source: Source, logging: LoggingArgs) -> Inp
     }
 }
 
+/// The Service that a problem is with.
+fn of_service(problem: &Problem) -> Option<ObjectName> {
+    let (namespace, name) = problem.object.as_deref()?.strip_prefix("Service ")?.split_once('/')?;
+    Some(ObjectName::new(namespace, name))
+}
+
 /// The Service that a problem makes unusable.
 fn unusable(problem: &Problem) -> Option<(ObjectName, String)> {
-    let (namespace, name) = problem.object.as_deref()?.strip_prefix("Service ")?.split_once('/')?;
     let field = problem.field.as_deref().map(|field| format!("{field} ")).unwrap_or_default();
-    Some((ObjectName::new(namespace, name), format!("{field}{}", problem.message)))
+    Some((of_service(problem)?, format!("{field}{}", problem.message)))
 }
 
 /// A warning if the input has Nodes, but not the one of this name.

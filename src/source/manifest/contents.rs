@@ -9,7 +9,10 @@ use foldhash::HashMap;
 use ipnetwork::IpNetwork;
 use portolan_rules::model;
 
-use super::document::{Body, Document};
+use super::{
+    document::{Body, Document},
+    mistake,
+};
 use crate::{
     api::{self, Context, Field, FieldError, Kind, Lacks, Metadata, ObjectId, PodFacts, PodSet, Selection},
     source::eligibility::Eligibility,
@@ -144,6 +147,7 @@ impl Contents {
                 let why = document.message.get().map(|message| format!(": {message}")).unwrap_or_default();
                 ("", format!("is a Status, which the API server sends in place of objects{why}"))
             }
+            _ if is_kustomization(document) => ("", mistake::A_KUSTOMIZATION.to_owned()),
             _ => {
                 self.warn_of_similar(document, place);
                 return self.ignore(&document.kind);
@@ -187,6 +191,11 @@ fn similar_kind(name: &str, version: &str) -> Option<Kind> {
 fn is_answer(document: &Document) -> bool {
     document.kind.get().is_some_and(|kind| &**kind == "Status")
         && document.api_version.get().is_none_or(|version| &**version == "v1")
+}
+
+/// Whether it is a kustomization, or a component of one; other groups have kinds of the same name.
+fn is_kustomization(document: &Document) -> bool {
+    document.api_version.get().is_some_and(|version| version.starts_with("kustomize.config.k8s.io/"))
 }
 
 /// Whether the kind is of the group that matters; other groups have kinds of the same name.

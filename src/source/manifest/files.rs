@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn manifests_are_told_by_name() {
+    fn manifests_are_recognised_by_name() {
         for (name, expected) in [
             ("web.yaml", true),
             ("web.yml", true),

@@ -20,7 +20,7 @@ pub(super) fn recognise(text: &str) -> Option<(Option<u64>, String)> {
         && matches!(columns.first(), Some(&"NAME" | &"NAMESPACE"))
         && columns.iter().all(is_heading)
     {
-        return Some((None, "is a table for people; use kubectl get -o yaml".to_owned()));
+        return Some((None, "is a table as kubectl get prints it; use kubectl get -o yaml".to_owned()));
     }
     let keys: BTreeMap<String, serde_json::Value> = serde_saphyr::from_str(text).ok()?;
     let has = |key: &str| keys.contains_key(key);
@@ -30,9 +30,9 @@ pub(super) fn recognise(text: &str) -> Option<(Option<u64>, String)> {
     let message = if has("type") && has("object") {
         "is an event of a watch; the object is under its key `object` (kubectl get without --watch gives objects)"
     } else if has("Name") && has("Namespace") {
-        "is text for people, as kubectl describe prints; use kubectl get -o yaml"
+        "is text as kubectl describe prints it; use kubectl get -o yaml"
     } else if KUSTOMIZATION.iter().any(|key| has(key)) && !has("items") {
-        "is a kustomization, not a manifest; render it first (kubectl kustomize DIRECTORY | portolan … -f -)"
+        A_KUSTOMIZATION
     } else if has("name") && has("version") && has("apiVersion") {
         "is the Chart.yaml of a Helm chart, not a manifest; render it first (helm template CHART | portolan … -f -)"
     } else if !has("apiVersion") && !has("metadata") && !has("spec") && !has("items") && !keys.is_empty() {
@@ -43,6 +43,10 @@ pub(super) fn recognise(text: &str) -> Option<(Option<u64>, String)> {
     };
     Some((None, message.to_owned()))
 }
+
+/// What a kustomization is, as an error.
+pub(super) const A_KUSTOMIZATION: &str =
+    "is a kustomization, not a manifest; render it first (kubectl kustomize DIRECTORY | portolan … -f -)";
 
 /// Keys that a kustomization has and no object.
 const KUSTOMIZATION: [&str; 9] = [
@@ -69,7 +73,7 @@ fn template(text: &str) -> Option<u64> {
     Some(number as u64 + 1)
 }
 
-/// Names of files in a directory of manifests that are none themselves, and what they are.
+/// Names of files in a directory of manifests that are not manifests, and what they are.
 pub(super) fn by_name(name: &str) -> Option<&'static str> {
     match name {
         "kustomization.yaml" | "kustomization.yml" => Some("a kustomization (kubectl kustomize renders it)"),

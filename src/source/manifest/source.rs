@@ -345,14 +345,22 @@ impl Source {
             Err(_) if busy(&path) => return false,
             Err(_) if is_url(&path) => Err(URL.to_owned()),
             Err(_) if path.to_str().is_some_and(is_pattern) => {
-                Err("is the name of no file, and a pattern that matches none".to_owned())
+                Err("is not the name of a file, nor a pattern that matches one".to_owned())
             }
             Err(error) => Err(format!("cannot be read: {error}")),
-            Ok(Listing::Directory { files, has_subdirectories, .. })
+            Ok(Listing::Directory { files, has_subdirectories, others })
                 if files.is_empty() && !self.allow_empty =>
             {
-                let hint =
-                    if has_subdirectories { "; those in its subdirectories are not read (-R)" } else { "" };
+                let hint = match others.first() {
+                    Some(Other { path, what }) => {
+                        let name = path.file_name().unwrap_or_default();
+                        format!(" with manifests; {} is {what}", name.display())
+                    }
+                    None if has_subdirectories => {
+                        "; those in its subdirectories are not read (-R)".to_owned()
+                    }
+                    None => String::new(),
+                };
                 Err(format!("holds no *.yaml, *.yml or *.json{hint}"))
             }
             Ok(listing) => Ok(listing),
