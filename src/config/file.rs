@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::{
     Error, Options, Place,
     document::{self, Mapping, Value},
-    options::rows,
+    options::{Effect, Row, rows},
     values::{API_VERSION, KIND},
 };
 
@@ -123,7 +123,7 @@ impl Reader<'_> {
                 |line, entry: &str| place(path, Some(line + lines_before), &format!("{field}{entry}"));
             let here = || place(name.referenced.line(), "");
             if last.get(&*name.value) != Some(&at) {
-                self.warnings.push(Error::new(here(), "is there again; the last value counts"));
+                self.warnings.push(Error::new(here(), "occurs again; the last value counts"));
                 continue;
             }
             if matches!(node.value, Value::Scalar(Json::Null)) && is_known(&field) {
@@ -155,13 +155,23 @@ fn is_known(field: &str) -> bool {
         .any(|row| row.field.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
-/// The known field with the name that is most similar to an unknown one: the same name elsewhere, or a misspelt one.
+/// The known field that is most similar to an unknown one: misspelt, or of the same name in another section, where a field
+/// that has an effect is preferred.
 fn nearest(field: &str) -> Option<&'static str> {
     let last = |field: &str| field.rsplit('.').next().unwrap_or_default().to_lowercase();
-    let distance = |other: &str| strsim::osa_distance(&other.to_lowercase(), &field.to_lowercase());
-    let known = rows().map(|row| row.field).filter(|known| !known.is_empty());
-    let is_similar = |known: &&str| last(known) == last(field) || distance(known) <= (field.len() / 4).max(2);
-    known.filter(is_similar).min_by_key(|known| distance(known))
+    let rank = |row: &Row| {
+        let distance = strsim::osa_distance(&row.field.to_lowercase(), &field.to_lowercase());
+        let has_effect = matches!(row.effect, Effect::Used | Effect::Overrides);
+        if distance == 0 {
+            Some((0, false, 0))
+        } else if last(row.field) == last(field) {
+            Some((1, !has_effect, distance))
+        } else {
+            (distance <= (field.len() / 4).max(2)).then_some((2, false, distance))
+        }
+    };
+    let ranked = rows().filter(|row| !row.field.is_empty()).filter_map(|row| Some((rank(row)?, row.field)));
+    ranked.min().map(|(_, field)| field)
 }
 
 #[cfg(test)]
@@ -182,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_with_file_line_and_field() {
-        let (count, text) = ("is not a whole number from 0 to 2147483647", "is not a text");
+        let (count, text) = ("is not a whole number from 0 to 2147483647", "is not text");
         for (body, expected) in [
             ("conntrack:\n  min: many\n", &*format!("4: conntrack.min: \"many\" {count}")),
             ("nftables:\n  syncPeriod: 30\n", "4: nftables.syncPeriod: 30 is not a duration"),
@@ -238,10 +248,13 @@ mod tests {
                 "4: conntrack.minimum: unknown field; did you mean conntrack.min?",
             ),
             ("ipvs:\nstrictARP: true\n", "4: strictARP: unknown field; did you mean ipvs.strictARP?"),
-            ("ipvs:\n  masqueradeAll: true\n", "4: ipvs.masqueradeAll: unknown field; did you mean "),
+            (
+                "ipvs:\n  masqueradeAll: true\n",
+                "4: ipvs.masqueradeAll: unknown field; did you mean nftables.masqueradeAll?",
+            ),
             ("somethingOfLaterReleases: {a: 1}\n", "3: somethingOfLaterReleases: unknown field"),
-            ("mode: nftables\nmode: nftables\n", "3: mode: is there again; the last value counts"),
-            ("conntrack:\n  min: 1\n  min: 2\n", "4: conntrack.min: is there again; the last value counts"),
+            ("mode: nftables\nmode: nftables\n", "3: mode: occurs again; the last value counts"),
+            ("conntrack:\n  min: 1\n  min: 2\n", "4: conntrack.min: occurs again; the last value counts"),
             ("\"x\\e[31my\": 1\n", "3: x\\u{1b}[31my: unknown field"),
             ("\"two\\nlines\": 1\n", "3: two\\nlines: unknown field"),
         ] {

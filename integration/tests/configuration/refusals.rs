@@ -159,7 +159,7 @@ fn a_wrong_field_is_named_with_its_file() {
         ("oomScoreAdj: 1001", &["oomScoreAdj: 1001 is not a whole number from -1000 to 1000"]),
         ("oomScoreAdj: low", &[":3: oomScoreAdj: "]),
         ("oomScoreAdj: '5'", &["oomScoreAdj: \"5\" is not a whole number"]),
-        ("hostnameOverride: 5", &["hostnameOverride: 5 is not a text"]),
+        ("hostnameOverride: 5", &["hostnameOverride: 5 is not text"]),
         (
             "nftables: {masqueradeAll: 'true'}",
             &["nftables.masqueradeAll: \"true\" is neither true nor false"],
@@ -222,7 +222,7 @@ fn a_file_with_questionable_fields_is_refused_if_asked_for() {
         ("ipvs:\nstrictARP: true", ":4: strictARP: unknown field; did you mean ipvs.strictARP?"),
         ("conntrack:\n  maxPerCpu: 1", ":4: conntrack.maxPerCpu: unknown field; did you mean"),
         ("logging:\n  options:\n    json:\n      size: 1", ":6: logging.options.json.size: unknown field"),
-        ("mode: nftables\nmode: nftables", ":3: mode: is there again; the last value counts"),
+        ("mode: nftables\nmode: nftables", ":3: mode: occurs again; the last value counts"),
     ] {
         let file = TestFile::new(&format!("{HEAD}{body}\n"));
         refused(&["run", "--config", &file.name(), "--strict-config"], &[&file.name(), word]);

@@ -70,8 +70,7 @@ fn a_family_whose_node_ports_are_open_on_every_address_is_named() {
     assert_eq!(warnings(&[networks]), Vec::<String>::new(), "there is no other family");
     ip(&["address", "add", "2001:db8::1/64", "dev", "lo"]);
     let open = |option: &str| {
-        let message =
-            "Node ports answer on every address of a family of which no network is listed; primary closes it";
+        let message = "Node ports of a family without a listed network answer on every address; the word primary restricts them";
         [format!("\"{message}\" option=\"{option}\" family=\"IPv6\"")]
     };
     assert_eq!(warnings(&[networks]), open("--nodeport-addresses"));
@@ -101,11 +100,11 @@ fn fields_that_kube_proxy_ignores_are_named_one_by_one_and_the_agent_runs() {
     ));
     let name = file.name();
     let line =
-        |text: &str| format!("\"Configuration file has a field that does not count\" err=\"{name}:{text}\"");
+        |text: &str| format!("\"Configuration file has a field that is ignored\" err=\"{name}:{text}\"");
     let expected = [
         line("3: clusterCidr: unknown field; did you mean clusterCIDR?"),
         line("5: strictARP: unknown field; did you mean ipvs.strictARP?"),
-        line("6: mode: is there again; the last value counts"),
+        line("6: mode: occurs again; the last value counts"),
         line("8: ofALaterRelease: unknown field"),
     ];
     assert_eq!(warnings(&["--config", &name]), expected);
