@@ -18,7 +18,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
-use crate::ruleset::{Concat, Element, Expression, Family, Rule, Set, Statement};
+use crate::ruleset::{Concat, DataType, Element, Expression, Family, Rule, Set, Statement};
 
 pub use self::{
     json::json,
@@ -50,6 +50,11 @@ pub fn element(set: &Set, key: &Concat, element: &Element) -> String {
 /// The key of an element: `a . b`, or a prefix or range for one that ends at `end`.
 pub fn key(set: &Set, key: &Concat, end: Option<&Concat>) -> String {
     element::key(&set.key, key, end).to_string()
+}
+
+/// A concatenation of values of these types: `a . b`.
+pub fn concat(types: &[DataType], concat: &Concat) -> String {
+    element::concat(types, concat).to_string()
 }
 
 /// A set or map without its elements, on one line: `map name { type … : …; size …; flags …; }`.

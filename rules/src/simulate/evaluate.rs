@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     jhash::{jhash, scale},
-    outcome::Action,
+    outcome::{Action, Effect},
     walk::{Course, Nat, Stop},
 };
 use crate::ruleset::{BitOp, ClassId, Concat, DataType, ElementData, Expression, Field, Name, Set, Value};
@@ -132,7 +132,9 @@ impl<'a> Course<'_, 'a> {
         if self.pass(replaced)? {
             return Ok(None);
         }
+        let hit = || Effect::Found { set: name.clone(), types: set.key.clone(), key: key.clone() };
         if let Some(element) = self.machine.commit.element(name, key, self.clock) {
+            self.found.push(hit());
             return Ok(Some(element.data.clone()));
         }
         let data = |data: Option<&Concat>| data.cloned().map_or(ElementData::None, ElementData::Value);
@@ -145,7 +147,9 @@ impl<'a> Course<'_, 'a> {
                 (Action::Update { data, .. }, None) => Some(data.as_ref()),
             };
         }
-        if found.is_none() {
+        if found.is_some() {
+            self.found.push(hit());
+        } else {
             self.missed.insert((name.clone(), key.clone()));
         }
         Ok(found.map(data))

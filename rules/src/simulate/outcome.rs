@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, sync::Arc};
 use indexmap::IndexMap;
 
 use super::probability::Probability;
-use crate::ruleset::{ClassId, Concat, Family, Hook, Name, RejectWith, WritableField};
+use crate::{
+    print,
+    ruleset::{ClassId, Concat, DataType, Family, Hook, Name, RejectWith, WritableField},
+};
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +62,15 @@ impl fmt::Display for Fate {
 pub enum Effect {
     /// It wrote a field.
     Set(WritableField, u32),
+    /// It found an element of a set or map.
+    Found {
+        /// The set or map.
+        set: Name,
+        /// The types of its key.
+        types: Vec<DataType>,
+        /// The key that was looked up.
+        key: Concat,
+    },
     /// It added an element to a dynamic set, or restarted its timer.
     Updated(Name),
     /// An element of a dynamic set was removed, if it was there.
@@ -72,6 +84,9 @@ impl fmt::Display for Effect {
         match self {
             Self::Set(WritableField::Priority, value) => write!(f, "meta priority = {}", ClassId(*value)),
             Self::Set(WritableField::Mark, value) => write!(f, "meta mark = 0x{value:08x}"),
+            Self::Found { set, types, key } => {
+                write!(f, "element {{ {} }} of @{set}", print::concat(types, key))
+            }
             Self::Updated(set) => write!(f, "updated @{set}"),
             Self::Deleted(set) => write!(f, "deleted from @{set}"),
             Self::Unknown(text) => write!(f, "unknown: {text}"),

@@ -28,7 +28,10 @@ impl Course<'_, '_> {
         effects: &mut Vec<Effect>,
     ) -> Result<Decision, Stop> {
         for (i, statement) in rule.statements.iter().enumerate() {
-            match self.statement(statement, effects) {
+            let before = effects.len();
+            let ended = self.statement(statement, effects);
+            effects.splice(before..before, self.found.drain(..));
+            match ended {
                 Ok(None) => {}
                 Ok(Some(decision)) => return Ok(decision),
                 Err(Failure::Miss) => {

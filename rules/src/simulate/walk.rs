@@ -12,7 +12,7 @@ use super::{
     commit::{Clock, Commit},
     draws::Draws,
     memory::Memory,
-    outcome::{Case, Decision, Fate, Step, UnknownReason, Update},
+    outcome::{Case, Decision, Effect, Fate, Step, UnknownReason, Update},
     packet::{Host, Input, Packet},
     probability::Probability,
 };
@@ -153,6 +153,8 @@ pub(super) struct Course<'m, 'a> {
     pub(super) certain: bool,
     /// Sets and keys that no element was found for.
     pub(super) missed: BTreeSet<(Name, Concat)>,
+    /// The elements that the statement at hand has found.
+    pub(super) found: Vec<Effect>,
     /// The base chain in which the packet is.
     pub(super) base: Option<BaseChain>,
     /// How much of a commit that is under way the packet has seen.
@@ -187,6 +189,7 @@ impl<'m, 'a> Course<'m, 'a> {
             updates: Vec::new(),
             certain: true,
             missed: BTreeSet::new(),
+            found: Vec::new(),
             base: None,
             clock: Clock::default(),
             rules: machine.commit.rules(Clock::default()),
