@@ -22,7 +22,7 @@ mod sets;
 pub use self::{
     class::Class,
     config::{Config, PodDetector},
-    keys::{endpoint_from_value, has_leaders, number_from_value},
+    keys::{Keys, endpoint_from_value, has_leaders, number_from_value},
     per_set::PerSet,
     pick::Pick,
     range_list::RangeList,
@@ -32,7 +32,7 @@ pub use self::{
 pub(crate) use self::{
     dispatch::constant_chains,
     keys::{
-        ENDPOINT_MASK, Keys, LOCAL_SLOTS, PORT_MASK, attribute, attributes_of, classes_of, endpoint_id_key,
+        ENDPOINT_MASK, LOCAL_SLOTS, PORT_MASK, attribute, attributes_of, classes_of, endpoint_id_key,
         endpoint_value, first_slot, frontend_of_class, is_at_endpoint_id, is_first_slot,
     },
     pick::Picks,

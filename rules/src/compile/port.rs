@@ -8,7 +8,7 @@ use crate::{
     frontends::{FrontendKey, FrontendKind},
     model::{LoadBalancing, ObjectName, Protocol, Service},
     placement::{Placed, SessionAffinity},
-    plane::{Class, LOCAL_SLOTS, Pick, Picks, RangeList, SetName, attribute, endpoint_value},
+    plane::{Class, Keys, LOCAL_SLOTS, Pick, Picks, RangeList, SetName, attribute, endpoint_value},
     ruleset::{ClassId, Concat, Element, Family},
     selection::{
         EndpointScope, Serving, Topology,
@@ -124,11 +124,11 @@ impl CompiledPort {
         let class = |class: Class| Element::value(Concat::new(&[class.id().into()]));
         let mut elements = SmallVec::new();
         elements.push((
-            frontend.key.class_map(),
+            Keys::of(&frontend.key).classes(),
             key.clone(),
             class(frontend.class).with_comment(&comment(&self.service.name, &self.name)),
         ));
-        let attributes = frontend.key.attribute_map();
+        let attributes = Keys::of(&frontend.key).attributes();
         if let Some(direct) = frontend.direct {
             elements.push((attributes, frontend.key.slot(attribute::DIRECT), class(direct)));
         }
@@ -155,7 +155,7 @@ impl CompiledPort {
         }
         elements.extend(by_id.into_iter().map(|(number, endpoint)| {
             let element = Element::value(endpoint_value(endpoint));
-            (frontend.key.endpoint_map(), frontend.key.slot(number), element)
+            (Keys::of(&frontend.key).endpoints(), frontend.key.slot(number), element)
         }));
         elements
     }
@@ -191,11 +191,11 @@ impl CompiledPort {
             }
         } else {
             // So it is for nearly all ports: counted without making the elements.
-            count(frontend.key.class_map(), 1);
-            count(frontend.key.attribute_map(), usize::from(frontend.direct.is_some()));
+            count(Keys::of(&frontend.key).classes(), 1);
+            count(Keys::of(&frontend.key).attributes(), usize::from(frontend.direct.is_some()));
         }
         for (_, endpoints) in self.slots(frontend) {
-            count(frontend.key.endpoint_map(), endpoints.len());
+            count(Keys::of(&frontend.key).endpoints(), endpoints.len());
         }
     }
 
@@ -213,7 +213,7 @@ impl CompiledPort {
         for (first, endpoints) in self.slots(frontend) {
             for (slot, endpoint) in (first..).zip(endpoints.iter()) {
                 let element = Element::value(endpoint_value(endpoint));
-                emit(frontend.key.endpoint_map(), key.with(ClassId(slot).into()), element);
+                emit(Keys::of(&frontend.key).endpoints(), key.with(ClassId(slot).into()), element);
             }
         }
     }

@@ -9,7 +9,7 @@ use foldhash::{HashMap, HashSet};
 
 use crate::{
     frontends::FrontendKey,
-    plane::{Class, PerSet, SetName, endpoint_value},
+    plane::{Class, Keys, PerSet, SetName, endpoint_value},
     ruleset::{Concat, Element, Family},
 };
 
@@ -88,7 +88,7 @@ impl Ledger {
         before: Option<SocketAddr>,
         after: Option<SocketAddr>,
     ) {
-        let (family, map) = (frontend.family(), frontend.endpoint_map());
+        let (family, map) = (frontend.family(), Keys::of(frontend).endpoints());
         let element = |endpoint| Element::value(endpoint_value(endpoint));
         if let Some(endpoint) = before {
             self.remove(family, map, frontend.slot(slot), element(endpoint));

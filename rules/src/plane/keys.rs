@@ -24,6 +24,14 @@ impl Keys {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Address, Self::NodePort];
 
+    /// How a frontend is recognised.
+    pub const fn of(frontend: &FrontendKey) -> Self {
+        match frontend {
+            FrontendKey::Address(..) => Self::Address,
+            FrontendKey::NodePort(..) => Self::NodePort,
+        }
+    }
+
     /// The map that leads from a frontend to its class.
     pub const fn classes(self) -> SetName {
         match self {
@@ -50,29 +58,6 @@ impl Keys {
 }
 
 impl FrontendKey {
-    /// How it is recognised.
-    const fn keys(&self) -> Keys {
-        match self {
-            Self::Address(..) => Keys::Address,
-            Self::NodePort(..) => Keys::NodePort,
-        }
-    }
-
-    /// The map that leads from the frontend to its class.
-    pub const fn class_map(&self) -> SetName {
-        self.keys().classes()
-    }
-
-    /// The map that leads from the frontend and a slot to an endpoint.
-    pub const fn endpoint_map(&self) -> SetName {
-        self.keys().endpoints()
-    }
-
-    /// The map that holds what only some frontends have.
-    pub const fn attribute_map(&self) -> SetName {
-        self.keys().attributes()
-    }
-
     /// The key in the class map.
     pub fn concat(&self) -> Concat {
         match *self {

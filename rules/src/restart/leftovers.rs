@@ -24,7 +24,7 @@ use crate::{
         Endpoint, EndpointPort, EndpointSlice, LoadBalancing, ObjectName, Protocol, Service, ServicePort,
     },
     placement::{AdoptedSlots, FrontendSlots},
-    plane::{SetName, endpoint_from_value},
+    plane::{Keys, SetName, endpoint_from_value},
     ruleset::{
         COMMENT_MAX, Chain, Concat, Element, ElementData, Family, Name, Ruleset, Set, Statement, Table,
     },
@@ -327,7 +327,7 @@ fn slices(kernel: &Ruleset, compiler: &Compiler, state: &State, missing: Missing
     let mut ports: BTreeMap<PortKey, (BTreeMap<SocketAddr, u16>, bool)> = BTreeMap::new();
     for (frontend, slots) in before.iter() {
         let key = frontend.concat();
-        let (family, map) = (frontend.family(), frontend.class_map());
+        let (family, map) = (frontend.family(), Keys::of(frontend).classes());
         let Some(owner) = compiler.owner(family, map, &key) else { continue };
         let element = kernel.tables.get(&family).and_then(|table| table.sets.get(map.name()));
         if !element.and_then(|set| set.elements.get(&key)).is_some_and(|element| is_of(element, owner)) {

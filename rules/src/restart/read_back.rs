@@ -122,7 +122,7 @@ fn add(service: &mut Service, table: &Table, key: &FrontendKey, port: &Arc<str>)
             (protocol, number, Some(number))
         }
     };
-    let attributes = table.sets.get(key.attribute_map().name());
+    let attributes = table.sets.get(Keys::of(key).attributes().name());
     if attributes.is_some_and(|set| set.elements.contains_key(&key.slot(attribute::DIRECT))) {
         service.external_policy = TrafficPolicy::Local;
     }

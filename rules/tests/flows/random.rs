@@ -11,7 +11,7 @@ use portolan_rules::{
     frontends::FrontendKey,
     incremental::flows::{Destination, Flows, destinations},
     model::{EndpointSlice, Node, ObjectName, Protocol},
-    plane::Config,
+    plane::{Config, Keys},
     ruleset::{ElementData, Family, Ruleset},
     state::State,
 };
@@ -107,8 +107,9 @@ fn classes(compiler: &Compiler) -> BTreeMap<SocketAddr, Option<ElementData>> {
         let table = &ruleset.tables[&Family::of(at.ip())];
         let node_port = FrontendKey::NodePort(Family::of(at.ip()), Protocol::Udp, at.port());
         let keys = [FrontendKey::Address(at.ip(), Protocol::Udp, at.port()), node_port];
-        let element =
-            keys.iter().find_map(|key| table.sets[key.class_map().name()].elements.get(&key.concat()));
+        let element = keys
+            .iter()
+            .find_map(|key| table.sets[Keys::of(key).classes().name()].elements.get(&key.concat()));
         classes.insert(at, element.map(|element| element.data.clone()));
     }
     classes

@@ -16,8 +16,8 @@ use portolan_rules::{
 use super::{
     attributes::Attributes,
     connection::{Connection, Outcome},
-    dump::{is_exchanged, value},
-    element::comment,
+    dump::is_exchanged,
+    element::{comment, read_value},
     error::Error,
     reader::Reader,
     uapi::*,
@@ -131,14 +131,14 @@ impl Reading {
 
 /// The frontend of an element of a class map, and its comment.
 fn owner<'a>(family: Family, types: &[DataType], element: Attributes<'a>) -> Option<(FrontendKey, &'a str)> {
-    let key = value(element.find(NFTA_SET_ELEM_KEY)?)?;
+    let key = read_value(element.find(NFTA_SET_ELEM_KEY)?)?;
     let frontend = FrontendKey::from_values(family, &key.values(types)?)?;
     Some((frontend, comment(element.find(NFTA_SET_ELEM_USERDATA)?.value)?))
 }
 
 /// What a frontend has counted if it has no endpoints.
 fn refused(frontend: FrontendKey, owner: &Arc<str>, element: Attributes<'_>) -> Option<Count> {
-    let class = number_from_value(&ElementData::Value(value(element.find(NFTA_SET_ELEM_DATA)?)?))?;
+    let class = number_from_value(&ElementData::Value(read_value(element.find(NFTA_SET_ELEM_DATA)?)?))?;
     if Class::CONSTANT.iter().all(|without_endpoints| without_endpoints.id() != class) {
         return None;
     }
@@ -153,9 +153,9 @@ fn count(
     element: Attributes<'_>,
     owners: &HashMap<FrontendKey, Arc<str>>,
 ) -> Option<Count> {
-    let key = value(element.find(NFTA_SET_ELEM_KEY)?)?;
+    let key = read_value(element.find(NFTA_SET_ELEM_KEY)?)?;
     let (frontend, slot) = FrontendKey::from_slot(family, types, &key)?;
-    let endpoint = Some(endpoint_from_value(family, &value(element.find(NFTA_SET_ELEM_DATA)?)?)?);
+    let endpoint = Some(endpoint_from_value(family, &read_value(element.find(NFTA_SET_ELEM_DATA)?)?)?);
     let connections = packets(element)?;
     Some(Count { frontend, slot, endpoint, owner: owners.get(&frontend)?.clone(), connections })
 }

@@ -30,7 +30,6 @@ use super::{
     wire,
 };
 use elements::ElementReader;
-pub(super) use elements::value;
 
 /// How often a dump begins anew before it gives up: each time, our tables changed meanwhile.
 const ATTEMPTS: usize = 10;

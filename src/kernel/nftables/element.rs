@@ -5,6 +5,7 @@ use portolan_rules::ruleset::{
 };
 
 use super::{
+    attributes::Attribute,
     libnftnl::{Bytes, Name},
     uapi::*,
     verdict::verdict_code,
@@ -280,6 +281,11 @@ fn userdata(buffer: &mut Vec<u8>, comment: Option<&str>, open: bool) -> Result<(
     }
     wire::pad(buffer, length);
     Ok(())
+}
+
+/// The value of an attribute that holds data.
+pub(super) fn read_value(attribute: Attribute<'_>) -> Option<Concat> {
+    Some(padded(attribute.nested().find(NFTA_DATA_VALUE)?.value))
 }
 
 /// The comment in an element's user data.

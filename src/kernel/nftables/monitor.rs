@@ -13,7 +13,7 @@ use tracing::debug;
 use super::{
     attributes::{Attributes, Message},
     connection::{Connection, Received, set_member},
-    dump::value,
+    element::read_value,
     error::Error,
     libnftnl::attach_filter,
     uapi::*,
@@ -164,5 +164,5 @@ fn event(message: &Message<'_>) -> Option<Event> {
 /// The keys of the elements that a message is about; nothing if one has none, as what stands for all other keys.
 fn keys(attributes: Attributes<'_>) -> Option<Vec<Concat>> {
     let elements = attributes.nested(NFTA_SET_ELEM_LIST_ELEMENTS).into_iter();
-    elements.map(|element| value(element.nested().find(NFTA_SET_ELEM_KEY)?)).collect()
+    elements.map(|element| read_value(element.nested().find(NFTA_SET_ELEM_KEY)?)).collect()
 }

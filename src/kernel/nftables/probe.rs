@@ -59,7 +59,7 @@ impl Needs {
     fn includes(self, feature: Feature) -> bool {
         match feature {
             Feature::ElementCounters => self.element_counters,
-            // Asked for by a flag that goes without effect where it is not there.
+            // Asked for by a flag that has no effect where the kernel lacks it.
             Feature::OwnedTables => false,
             _ => true,
         }

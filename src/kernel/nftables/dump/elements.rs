@@ -6,7 +6,7 @@ use portolan_rules::ruleset::{Concat, Element, ElementData, Elements, Set};
 
 use crate::kernel::nftables::{
     attributes::{Attribute, Attributes},
-    element::{comment, padded, predecessor},
+    element::{comment, padded, predecessor, read_value},
     uapi::*,
     verdict::parse_verdict,
 };
@@ -49,8 +49,8 @@ impl ElementReader {
         let mut element = Element::member();
         for attribute in attributes {
             match attribute.kind {
-                NFTA_SET_ELEM_KEY => key = value(attribute),
-                NFTA_SET_ELEM_KEY_END => end = value(attribute),
+                NFTA_SET_ELEM_KEY => key = read_value(attribute),
+                NFTA_SET_ELEM_KEY_END => end = read_value(attribute),
                 NFTA_SET_ELEM_FLAGS => flags = attribute.number().unwrap_or(0).cast_signed(),
                 NFTA_SET_ELEM_DATA => element.data = data(attribute),
                 NFTA_SET_ELEM_USERDATA => element.comment = self.comment(attribute.value),
@@ -113,13 +113,8 @@ impl ElementReader {
     }
 }
 
-/// The value of an attribute that holds data.
-pub(in super::super) fn value(attribute: Attribute<'_>) -> Option<Concat> {
-    Some(padded(attribute.nested().find(NFTA_DATA_VALUE)?.value))
-}
-
 fn data(attribute: Attribute<'_>) -> ElementData {
     let verdict = || parse_verdict(attribute.nested().nested(NFTA_DATA_VERDICT));
-    let value = value(attribute).map(ElementData::Value);
+    let value = read_value(attribute).map(ElementData::Value);
     value.or_else(|| verdict().map(ElementData::Verdict)).unwrap_or(ElementData::None)
 }
