@@ -17,7 +17,7 @@ use crate::{
     lab::eventually,
 };
 
-/// The port of the health server unless told otherwise (kube-proxy's `--healthz-bind-address`).
+/// The default port of the health server (kube-proxy's `--healthz-bind-address`).
 const HEALTHZ: u16 = 10256;
 /// How long a start or an end may take that takes milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(2);

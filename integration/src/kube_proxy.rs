@@ -38,7 +38,7 @@ impl fmt::Display for Shape {
 pub enum Extent {
     /// All that kube-proxy has: checks before and after the translation, masquerading, node ports.
     Full,
-    /// The nat chains, the map of frontends and the ServicePorts alone: less than anybody would run.
+    /// The nat chains, the map of frontends and the ServicePorts alone: less than a node would have.
     Bare,
 }
 

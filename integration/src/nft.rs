@@ -47,7 +47,7 @@ impl Notifications {
                 return Ok(this);
             }
         }
-        let stderr = "it reported none of the changes made".into();
+        let stderr = "it reported no change that was made".into();
         Err(LabError::Command { command: "nft monitor".into(), stderr })
     }
 

@@ -21,7 +21,7 @@ use portolan_rules::{
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
-/// A Service of every treatment behind one another: `n` tells their addresses and node ports apart.
+/// A Service of every treatment behind one another: `n` makes their addresses and node ports different.
 fn service(n: u8) -> Service {
     let cluster_ips = vec![[10, 96, 0, n].into(), format!("fd00::{n}").parse().unwrap()];
     let node_port = Some(30000 + u16::from(n));

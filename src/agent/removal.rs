@@ -39,7 +39,7 @@ impl<T: Tables> Agent<T> {
             } else if is_settled {
                 return;
             } else if Instant::now() >= until {
-                warn!(after = ?PATIENCE, "The search for stale flows takes long; going on without its end");
+                warn!(after = ?PATIENCE, "The search for stale flows takes long; continuing without waiting for it");
                 return;
             }
         }

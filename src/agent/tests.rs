@@ -53,7 +53,7 @@ struct Fake {
     reads: Vec<Scope>,
     /// How many elements were asked for by their keys.
     asked: usize,
-    /// What somebody else does right after each of the next readings.
+    /// What another process does right after each of the next readings.
     after_read: Vec<fn(&mut Ruleset)>,
 }
 
@@ -377,7 +377,7 @@ fn a_bad_service_is_tried_again_when_it_changes_and_once_in_a_while() {
 }
 
 #[test]
-fn no_service_is_quarantined_for_an_error_that_none_of_them_caused() {
+fn no_service_is_quarantined_for_an_error_that_it_did_not_cause() {
     for errno in [Errno::NOMEM, Errno::INVAL] {
         let mut world = World::new(10);
         world.fake().broken = Some(errno);
@@ -393,7 +393,7 @@ fn no_service_is_quarantined_for_an_error_that_none_of_them_caused() {
 }
 
 #[test]
-fn what_somebody_else_does_between_reading_and_writing_is_not_blamed_on_a_service() {
+fn a_change_between_reading_and_writing_is_not_blamed_on_a_service() {
     let mut world = World::new(10);
     world.sync();
     // What the agent is about to change goes first.

@@ -76,7 +76,7 @@ pub(super) fn usable(ip: IpAddr) -> Result<IpAddr, String> {
 /// Parses such an address.
 ///
 /// # Errors
-/// It is none, or another.
+/// It is not an address, or not in its usual form.
 pub(super) fn parse_usable(text: &str) -> Result<IpAddr, String> {
     usable(parse_ip(text).ok_or_else(|| not_an_address(text))?)
 }

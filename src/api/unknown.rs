@@ -60,5 +60,5 @@ pub(super) fn message(key: &str, known: &[&str], of: &str) -> String {
     let distance = |known: &&&str| strsim::osa_distance(&key.to_lowercase(), &known.to_lowercase());
     let nearest = known.iter().min_by_key(distance).filter(|known| distance(known) <= 2);
     let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
-    format!("is no field of {of}, ignored{hint}")
+    format!("is not a field of {of}, ignored{hint}")
 }

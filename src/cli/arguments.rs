@@ -104,7 +104,7 @@ pub enum Command {
     #[command(args_override_self = true, after_help = flows::HELP)]
     Flows(FlowsArgs),
 
-    /// Show the Services of this node as they are used: a live view on a terminal
+    /// Show live, on a terminal, how the Services of this node are used
     #[command(args_override_self = true, after_help = top::HELP)]
     Top(TopArgs),
 
@@ -116,7 +116,7 @@ pub enum Command {
     #[command(args_override_self = true, after_help = draw::HELP)]
     Draw(DrawArgs),
 
-    /// Be this node's service proxy: program the kernel and keep it equal to the cluster, or to manifests
+    /// Run as this node's service proxy: program the kernel, and keep it in step with the cluster, or with manifests
     #[command(display_name = "portolan", version, args_override_self = true, after_help = run::HELP)]
     Run(Box<RunArgs>),
 
@@ -149,7 +149,7 @@ pub enum Command {
   portolan man run > portolan-run.1
   portolan man describe service")]
     Man {
-        /// Of this command, rather than of portolan itself
+        /// Command whose page to print, rather than portolan's own
         command: Vec<String>,
     },
 
@@ -157,16 +157,16 @@ pub enum Command {
     #[command(after_help = "Examples:
   portolan version -o json")]
     Version {
-        /// Notation
+        /// Output format
         #[arg(short, long, value_enum, default_value_t = VersionOutput::Text)]
         output: VersionOutput,
     },
 }
 
-/// Notation of `version`.
+/// Output format of `version`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum VersionOutput {
-    /// Lines for people.
+    /// Plain text.
     Text,
     /// An object.
     Json,

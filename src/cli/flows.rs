@@ -76,7 +76,7 @@ pub fn flows(args: &FlowsArgs) -> ExitCode {
         (Some(FlowsOutput::Json), true) => json(&count(&rows)),
         (Some(FlowsOutput::Json), false) => json(&rows),
         (None, is_counted) => {
-            eprintln!("portolan: {}; connections of this moment", scene.origin);
+            eprintln!("portolan: {}; connections at this moment", scene.origin);
             Ok(if is_counted { counts(args, &count(&rows)) } else { table(args, &rows) })
         }
     };

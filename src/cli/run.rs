@@ -180,7 +180,7 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
     } = objects;
     manifest::report(&warnings, &errors);
     if let Some(warning) = input::unknown_node(&settings.node.node_name, &node_names) {
-        warn!(error = warning, "This node is none of the manifests' Nodes");
+        warn!(error = warning, "The manifests have no Node of this name");
     }
     for object in without_stand_in {
         warn!(object, "No stand-in is left");
@@ -190,7 +190,7 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
         warn!(addresses, ports, "Stand-ins are used for what a cluster would assign");
     }
     for (kind, count) in ignored {
-        debug!(%kind, count, "Objects that do not matter here");
+        debug!(%kind, count, "Objects of other kinds are ignored");
     }
     if let Some(lacking) = settings.node.lacks(node.as_deref().unwrap_or(&Node::default())) {
         warn!(err = lacking, "Node lacks what the configuration needs");

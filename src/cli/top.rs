@@ -29,7 +29,7 @@ use crate::config::settings::socket_path;
 pub fn top(args: &TopArgs) -> ExitCode {
     if !io::stdout().is_terminal() {
         eprintln!(
-            "portolan: top draws on a terminal, and standard output is none; `portolan get services -A --watch` prints lines"
+            "portolan: top draws on a terminal, and standard output is not one; `portolan get services -A --watch` prints lines"
         );
         return explain::error();
     }

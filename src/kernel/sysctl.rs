@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_lowered_only_for_somebody_who_asks_for_it() {
+    fn the_limit_is_lowered_only_on_request() {
         let (_root, sysctls) = kernel();
         fs::write(sysctls.netfilter.join(LIMIT), "262144\n").unwrap();
         sysctls.apply(&settings(&[]), Effort::Everything).unwrap();

@@ -43,7 +43,7 @@ impl Feed {
         self.send_text(&line.to_string());
     }
 
-    /// Sends lines that arrive at once, if anybody still reads.
+    /// Sends lines that arrive at once, if the connection is still open.
     pub fn send_text(&self, lines: &str) {
         let _ = self.0.send(format!("{lines}\n"));
     }

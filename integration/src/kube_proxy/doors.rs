@@ -1,5 +1,5 @@
 //! One Service with a ClusterIP, a node port and a load balancer's address, as kube-proxy has it in its modes nftables and
-//! iptables: chains, order and marks are those of kube-proxy 1.36; only the hashes in the chains' names are none.
+//! iptables: chains, order and marks are those of kube-proxy 1.36; only the hashes in the chains' names are not.
 
 use std::{
     fmt::{self, Write},

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::client::{SERVICES, SLICES, Scene, names, service};
 
 #[test]
-fn who_has_no_token_or_a_wrong_one_is_refused() {
+fn a_client_without_a_valid_token_is_refused() {
     let scene = Scene::new();
     for (token, code, reason) in [(None, 403, "Forbidden"), (Some("guessed"), 401, "Unauthorized")] {
         let answer = scene.request("GET", SERVICES, token, "").unwrap();

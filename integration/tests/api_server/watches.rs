@@ -10,7 +10,7 @@ use crate::client::{SERVICES, Scene, service};
 const WATCH: &str = "/api/v1/services?watch=true";
 
 #[test]
-fn a_watch_tells_what_came_after_its_version() {
+fn a_watch_sends_what_came_after_its_version() {
     let scene = Scene::new();
     scene.server.put_all([service("a", None), service("b", None)]);
     let mut watch = scene.get(&format!("{WATCH}&resourceVersion=1"));
@@ -103,7 +103,7 @@ fn a_forgotten_version_is_gone() {
     scene.server.refuse_old_watches();
     assert_eq!(scene.get(&format!("{WATCH}&resourceVersion=1")).status, 410);
     scene.server.put(service("c", None));
-    assert_eq!(current.events(1), ["ADDED c 3"], "who was up to date goes on");
+    assert_eq!(current.events(1), ["ADDED c 3"], "a watch that was up to date goes on");
     assert_eq!(scene.get(&format!("{WATCH}&resourceVersion=2")).events(1), ["ADDED c 3"]);
 }
 
@@ -116,7 +116,7 @@ fn bookmarks_come_when_they_are_due_or_asked_for() {
     let node = || json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
     scene.server.put(node());
     assert_eq!(watch.events(2), ["BOOKMARK - 2", "BOOKMARK - 2"]);
-    assert!(other.is_silent(Duration::from_millis(100)), "who does not ask for them gets none");
+    assert!(other.is_silent(Duration::from_millis(100)), "a watch that does not ask for them gets none");
     // A version that the watch began from is no news.
     let mut same = scene.get(&format!("{WATCH}&resourceVersion=2&allowWatchBookmarks=true"));
     assert!(same.is_silent(Duration::from_millis(1_500)));

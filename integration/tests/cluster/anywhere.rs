@@ -15,7 +15,7 @@ use crate::scene::{Api, Scene};
 /// All tests store the same objects, and there is only one real server.
 static REAL_SERVER: Mutex<()> = Mutex::new(());
 
-/// A server that is none of the lab's: of the kubeconfig that is set, or the test API server on a machine of its own. What
+/// A server outside the lab: of the kubeconfig that is set, or the test API server on a machine of its own. What
 /// is beside it is to be kept as long.
 fn scene() -> (Box<dyn Any>, Scene<Box<dyn Api>>) {
     if let Some(path) = std::env::var_os("PORTOLAN_TEST_KUBECONFIG") {

@@ -1,4 +1,4 @@
-//! The binary is killed at any moment: nobody notices, and nothing is written twice.
+//! The binary is killed at any moment: no connection fails, and nothing is written twice.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},

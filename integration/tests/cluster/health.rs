@@ -1,4 +1,4 @@
-//! What load balancers, people and dashboards are told of the node and of its API server.
+//! What load balancers, people and dashboards see of the node and of its API server.
 
 use portolan_integration::{Agent, Family, Protocol, Service, Slice};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ const CHECK: u16 = 32_000;
 
 /// The code and the body of an answer of the health server.
 fn ask(agent: &Agent, path: &str) -> (u16, Value) {
-    let answer = agent.get(HEALTHZ, path).unwrap_or_else(|| panic!("nobody answers {path}"));
+    let answer = agent.get(HEALTHZ, path).unwrap_or_else(|| panic!("no answer to {path}"));
     (answer.code, answer.json())
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::scene::{Scene, wait_until};
 
 #[test]
-fn pods_are_told_from_the_rest_by_the_networks_of_the_node() {
+fn pods_are_recognised_by_the_networks_of_the_node() {
     let scene = Scene::new();
     let [_, two] = scene.web_pods();
     scene.put_web(&[&two]);

@@ -65,13 +65,13 @@ fn what_was_deleted_and_forgotten_during_an_outage_goes_too() {
 /// After a long outage the waits between attempts are long, too. They end when the server answers, even if all it
 /// says is that it has forgotten what came before.
 #[test]
-fn once_the_server_answers_nobody_waits_any_longer() {
+fn once_the_server_answers_no_request_waits_any_longer() {
     let mut scene = Scene::new();
     let [one, two] = scene.web_pods();
     scene.put_web(&[&one, &two]);
     let agent = scene.run();
     scene.wait_until_equal("before the outage");
-    // On a slow machine it may take another try to tell.
+    // On a slow machine it may take another try.
     let prompt = (0..4).any(|_| {
         // So long that the watches count as good.
         thread::sleep(Duration::from_secs(12));
@@ -111,7 +111,7 @@ fn the_first_change_after_a_restart_is_not_waited_for() {
     let agent = scene.run();
     scene.wait_until_served(&["web-1"], "at first");
     let mut waits = Vec::new();
-    // On a slow machine it may take another try to tell.
+    // On a slow machine it may take another try.
     let prompt = (0..4).any(|round| {
         // So long that the watches count as good.
         thread::sleep(Duration::from_secs(12));
@@ -183,7 +183,7 @@ fn wait_until_restored(scene: &Scene, agent: &Agent, restored: Instant) {
     scene.wait_until_served(&["web-1"], "as in the backup");
 }
 
-/// The whole control plane goes back to a backup: nothing that is newer than it is known to anybody.
+/// The whole control plane goes back to a backup: everything newer is lost.
 #[test]
 fn a_backup_that_is_restored_is_arrived_at_within_three_minutes() {
     let (mut scene, [one, two], agent, backup) = backed_up();

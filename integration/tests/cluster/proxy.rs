@@ -42,7 +42,7 @@ impl Proxy {
                     socket.connect(&target.into())?;
                     Ok(TcpStream::from(socket))
                 };
-                // A client that goes away is none of our business.
+                // A client that goes away is not an error here.
                 let _ = relay(client, connect);
             }
         });

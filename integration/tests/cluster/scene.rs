@@ -206,7 +206,7 @@ impl<S: Api> Scene<S> {
         assert!(equal.is_some(), "{when}: the kernel is not equal to the objects within {limit:?}:\n{shown}");
     }
 
-    /// Waits until the pod `shell` is answered by exactly these at Service `web`, and nobody else.
+    /// Waits until the pod `shell` is answered by exactly these at Service `web`.
     #[track_caller]
     pub fn wait_until_served(&self, servers: &[&str], when: &str) {
         self.wait_until_served_at(self.web(), servers, when);
@@ -224,7 +224,7 @@ impl<S: Api> Scene<S> {
         assert!(served.is_some(), "{when}: not served by {servers:?}, but: {}", seen[0]);
     }
 
-    /// Waits until nobody answers at Service `web`, whatever else happens there.
+    /// Waits until Service `web` is no longer answered.
     #[track_caller]
     pub fn wait_until_not_served(&self, when: &str) {
         let client = self.shell.client().within(Duration::from_millis(500));

@@ -58,7 +58,7 @@ fn the_taint_goes_once_services_are_programmed_and_comes_and_goes_with_the_node(
     register(&scene, &["example.com/other"]);
     scene.put_web(&[]);
     scene.wait_until_equal("the Node has another taint");
-    assert_eq!((taints(&scene).len(), patches(&scene)), (1, count), "which is none of ours");
+    assert_eq!((taints(&scene).len(), patches(&scene)), (1, count), "which is not ours");
 }
 
 #[test]

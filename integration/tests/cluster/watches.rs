@@ -78,9 +78,9 @@ fn lost_events_are_made_up_for_when_everything_is_listed() {
     while_connecting(&client, target, || {
         changes(&scene);
         thread::sleep(Duration::from_secs(1));
-        assert!(scene.difference().is_some(), "events were lost, and there is nothing to tell it");
+        assert!(scene.difference().is_some(), "events were lost, and nothing shows it");
         scene.server.distort_events(EventFaults::default());
-        // While nobody is connected: whoever comes back knows a version that is forgotten.
+        // While no client is connected: one that comes back knows a version that is forgotten.
         scene.server.stop();
         scene.server.put_all(numbered(200, 0..1));
         scene.server.compact();

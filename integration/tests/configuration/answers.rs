@@ -208,7 +208,7 @@ fn ports_of_servers_may_be_given_apart() {
         servers(&["--healthz-bind-address=::", "--healthz-port=1", "--metrics-port=10249"]),
         (at("[::]:1", "127.0.0.1:10249"), silent)
     );
-    // Who gives both means the address.
+    // If both are given, the address counts.
     let both = servers(&["--healthz-bind-address=0.0.0.0:1", "--healthz-port=2", "--metrics-port=3"]);
     assert_eq!(
         both,

@@ -42,7 +42,7 @@ fn a_file_that_cannot_be_used_or_is_gone_leaves_the_agent_alone() {
     let file = TestFile::new(HEAD);
     let mut agent = run(&file.name(), &manifests);
     file.write(&format!("{HEAD}clusterCIDR: 10.0.0.0\n"));
-    agent.wait_for("cannot be used; going on");
+    agent.wait_for("cannot be used; continuing");
     agent.wait_for("clusterCIDR: ");
     fs::remove_file(file.path()).unwrap();
     agent.wait_for("is gone");
@@ -127,7 +127,7 @@ fn init_only_sets_what_was_asked_for_and_nothing_else() {
     assert_eq!(conntrack("udp_timeout_stream"), "90");
     assert_eq!(conntrack("tcp_be_liberal"), "1");
     assert_eq!(ruleset(), "");
-    // What is right already is not written again, and told of no more.
+    // What is right already is neither written nor reported again.
     let outcome = portolan(&[&["run", "--init-only"], &flags[..], &liberal].concat());
     assert_eq!((outcome.code, &*outcome.stderr), (Some(0), ""));
 }
@@ -185,7 +185,7 @@ fn a_container_without_privileges_forgives_defaults_but_not_wishes() {
 }
 
 #[test]
-fn manifests_leave_connection_tracking_alone_unless_told() {
+fn manifests_leave_connection_tracking_alone_by_default() {
     enter_namespace();
     let manifests = tempfile::tempdir().unwrap();
     let established = conntrack("tcp_timeout_established");

@@ -71,7 +71,7 @@ fn a_node_that_can_be_served_has_nothing_that_fails() {
         ("ok configuration", "effect"),
         ("ok capabilities", "NET_ADMIN"),
         ("ok kernel", "in a namespace of its own; families: ip, ip6"),
-        ("ok kube-proxy", "none"),
+        ("ok kube-proxy", "no rules"),
         ("ok portolan", "no table portolan"),
         ("ok ports", "free"),
         ("ok api-server", "outside of the Services"),

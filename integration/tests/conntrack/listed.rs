@@ -30,9 +30,9 @@ fn address_family(family: Family) -> AddressFamily {
     }
 }
 
-/// Sends an INIT from the client's one port. Nobody answers: connection tracking remembers it all the same.
+/// Sends an INIT from the client's one port. There is no answer, and connection tracking remembers it all the same.
 fn init(family: Family, to: SocketAddr) {
-    // The header without its checksum, which nobody here reads; an INIT of one stream.
+    // The header without its checksum, which is not checked here; an INIT of one stream.
     let mut packet = Vec::from(PORT.to_be_bytes());
     packet.extend(to.port().to_be_bytes());
     packet.extend([0; 8]);
@@ -159,7 +159,7 @@ fn tcp_connections_that_were_never_answered_go_with_their_endpoint() {
         let other = TcpListener::bind((local(family, 2), 53)).expect("a listener");
         let _again = ask(family, frontend);
         other.accept().expect("the client");
-        // Who was answered goes on, whatever becomes of the endpoint.
+        // A connection that was answered goes on, whatever becomes of the endpoint.
         for endpoints in [Some(&[2][..]), Some(&[]), None] {
             world.service(1, endpoints);
             assert_eq!(world.clean(), 0);

@@ -143,8 +143,8 @@ impl World {
 
     /// Removes all flows to a destination; gives their number.
     fn remove_all(&mut self, destination: SocketAddr) -> usize {
-        let nobody: Flows = [(destination, Some([].into()))].into_iter().collect();
-        portolan_integration::remove_stale(&mut self.conntrack, &nobody).expect("flows are removed")
+        let no_endpoint: Flows = [(destination, Some([].into()))].into_iter().collect();
+        portolan_integration::remove_stale(&mut self.conntrack, &no_endpoint).expect("flows are removed")
     }
 }
 
@@ -211,7 +211,7 @@ impl Client {
         self.ask_within(Duration::from_secs(30), destination, servers)
     }
 
-    /// The same for a datagram that nobody should answer.
+    /// The same for a datagram that should not be answered.
     fn ask_in_vain(&self, destination: SocketAddr, servers: &[Server]) -> Option<u8> {
         self.ask_within(Duration::from_millis(300), destination, servers)
     }
@@ -300,7 +300,7 @@ fn untranslated_flows_go_when_a_service_comes_and_stay_when_it_goes() {
         world.clean();
         let destination = SocketAddr::new(cluster_ip(family, 1), 53);
         let client = Client::new(family);
-        // Nobody handles the address yet; whatever has it answers.
+        // No rule handles the address yet; the host that has it answers.
         let own = [Server::at(destination, 42)];
         assert_eq!(client.ask(destination, &own), Some(42));
         let servers = [Server::new(family, 1)];
@@ -314,9 +314,9 @@ fn untranslated_flows_go_when_a_service_comes_and_stay_when_it_goes() {
         assert_eq!(entries(), before - 1);
         assert_eq!(client.ask(destination, &own), Some(42));
         assert_eq!(world.clean(), 0);
-        let nobody: Flows = [(destination, None)].into_iter().collect();
+        let no_endpoint: Flows = [(destination, None)].into_iter().collect();
         assert_eq!(
-            portolan_integration::remove_stale(&mut world.conntrack, &nobody).unwrap(),
+            portolan_integration::remove_stale(&mut world.conntrack, &no_endpoint).unwrap(),
             0,
             "an untranslated flow is now right"
         );
@@ -401,7 +401,7 @@ fn what_went_by_untranslated_while_a_class_changed_is_removed() {
     }
 }
 
-/// Everything is tracked in a zone of somebody's own.
+/// Everything is tracked in a zone that others have set up.
 const ZONES: &str = "\
 table inet zones {
     chain output { type filter hook output priority raw; ct zone set 7; }
@@ -430,7 +430,7 @@ fn an_untranslated_flow_in_a_zone_of_its_own_is_left_alone() {
 }
 
 #[test]
-fn who_asks_for_connection_tracking_gets_it() {
+fn connection_tracking_is_loaded_on_request() {
     let _world = World::new();
     conntrack::load().unwrap();
     assert!(std::fs::exists("/proc/sys/net/netfilter/nf_conntrack_max").unwrap());

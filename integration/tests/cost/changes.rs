@@ -94,7 +94,7 @@ fn a_change_takes_as_many_messages_as_it_changes_maps_in_one_way() {
 
 #[test]
 fn a_change_is_as_long_among_a_thousand_services_as_among_ten() {
-    // The comments tell the Services' names, which are a little longer.
+    // The comments hold the Services' names, which are a little longer.
     let (few, many) = (each_kind(10), each_kind(1_000));
     for ((what, few_messages, few_bytes), (_, messages, bytes)) in few.into_iter().zip(many) {
         assert_eq!(messages, few_messages, "{what}");

@@ -58,7 +58,7 @@ fn nothing_is_sent_when_nothing_is_to_be_done() {
         let start = compare_at_start(&mut kernel, &pristine(), &mut state).unwrap().unwrap();
         assert!(start.desired.is_none(), "a new process finds everything as it must be");
         assert_eq!(start.problems, []);
-        assert_eq!(kernel.generation().unwrap().id, before.id, "nobody has committed anything");
+        assert_eq!(kernel.generation().unwrap().id, before.id, "nothing was committed");
     });
 }
 

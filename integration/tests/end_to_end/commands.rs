@@ -184,7 +184,7 @@ fn diff_of_a_namespace_leaves_the_others_alone() {
 }
 
 #[test]
-fn diff_sees_what_somebody_else_changed() {
+fn diff_sees_what_another_process_changed() {
     let scene = Scene::new();
     let [one, ..] = scene.web_pods();
     scene.put_services(&[&one]);
@@ -337,7 +337,7 @@ fn render_needs_no_privileges_and_reads_standard_input() {
     let scene = Scene::new();
     let [one, ..] = scene.web_pods();
     scene.put_services(&[&one]);
-    // Nobody may not enter root's directories: give it its own copy, and the input by stdin.
+    // The user nobody may not enter root's directories: give it its own copy, and the input by stdin.
     let directory = tempfile::Builder::new().prefix("portolan-for-nobody").tempdir().unwrap();
     let copy = directory.path().join("portolan");
     std::fs::copy(portolan_integration::binary().unwrap(), &copy).unwrap();
@@ -386,7 +386,7 @@ fn a_list_as_kubectl_prints_it_gives_the_same_rules() {
     assert_eq!(render("list.json", &list.to_string()), documents, "a List in JSON");
 }
 
-/// Whoever writes to it may never be done; the process may be the first of its container, which signals do not end by
+/// The writer may never finish, and the agent may be the first process of its container, which signals do not end by
 /// themselves.
 #[test]
 fn run_can_be_ended_while_it_reads_standard_input() {

@@ -229,7 +229,7 @@ fn check_finds_each_cause_and_raises_no_alarm_otherwise() {
 }
 
 #[test]
-fn check_fails_for_what_it_is_told_to_and_not_for_what_is_known() {
+fn check_fails_by_severity_and_not_for_the_baseline() {
     let directory = tempfile::tempdir().unwrap();
     let baseline = directory.path().join("baseline");
     let known: Vec<String> = CAUSES.iter().map(|(name, code, ..)| format!("{code} shop/{name}")).collect();

@@ -1,4 +1,4 @@
-//! Services that are somebody else's, or nobody's: nothing is programmed for them.
+//! Services that are for another proxy, or for none: nothing is programmed for them.
 
 use std::time::Duration;
 

@@ -106,7 +106,7 @@ fn without_any_object_no_command_changes_anything() {
     assert_eq!(notifications.changes().unwrap(), Vec::<String>::new());
     assert_eq!(list(&scene), before);
 
-    // Who means it says so.
+    // With --allow-empty it is accepted.
     let output = portolan(&scene, &["run", "--once", "--allow-empty", "-f", "-"], "");
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!list(&scene).contains("default/web"));
@@ -265,7 +265,7 @@ fn a_typo_in_a_slice_does_not_cost_its_service_the_endpoints_at_a_restart() {
     agent.terminate().unwrap();
 }
 
-/// Without the Node, nobody knows how pods are told from the rest: no rule changes before it can be read.
+/// Without the Node, it is unknown how to recognise pods: no rule changes before it can be read.
 #[test]
 fn rules_stay_while_the_node_that_they_depend_on_cannot_be_read() {
     let scene = Scene::new();
@@ -325,7 +325,7 @@ fn diff_and_once_take_nothing_away_either() {
     assert!(text.contains(&two.address().v4.to_string()) && !text.contains("default/web"), "{text}");
     assert_eq!(portolan(&scene, &["run", "--once", "-f", path], "").status.code(), Some(1));
     assert_serve(&scene, 1, &["web-1"], "its file is broken");
-    // Whether the other's endpoint went or stands in the broken file nobody knows.
+    // It is unknown whether the other's endpoint went or stands in the broken file.
     assert_serve(&scene, 2, &["web-1", "web-2"], "beside a file that is broken");
 }
 

@@ -95,14 +95,14 @@ fn what_comes_for_a_load_balancer_address_is_spread_over_both_nodes() {
 }
 
 #[test]
-fn notifications_tell_what_was_written_and_by_whom() {
+fn notifications_say_what_was_written_and_by_which_process() {
     let lab = Lab::new().unwrap_or_else(|error| panic!("{error}"));
     let namespace = lab.node_a.namespace();
     let quiet = Notifications::start(namespace).unwrap();
     nft(namespace, &["list", "ruleset"], "").unwrap();
     assert_eq!(quiet.changes().unwrap(), Vec::<String>::new(), "listing writes nothing");
     nft(namespace, &["-f", "-"], "add table ip something\n").unwrap();
-    wait_until("the change is told", || {
+    wait_until("the change is reported", || {
         quiet.changes().unwrap().iter().any(|line| line.contains("something"))
     });
 }

@@ -30,7 +30,7 @@ fn with_a_cluster_cidr_pods_keep_their_address_and_others_do_not() {
 }
 
 #[test]
-fn without_a_cluster_cidr_a_cluster_ip_masquerades_nobody() {
+fn without_a_cluster_cidr_no_connection_to_a_cluster_ip_is_masqueraded() {
     let mut scene = Scene::new();
     let [one, ..] = scene.web_pods();
     scene.put_node_port(&[&one]);
@@ -49,7 +49,7 @@ fn without_a_cluster_cidr_a_cluster_ip_masquerades_nobody() {
                 assert_eq!(answer.source(), Some(expected.of(family)), "{what}");
             }
         }
-        // A node port does, whoever asks: the answer has to come back through this node.
+        // A node port does for every client: the answer has to come back through this node.
         for client in scene.everywhere() {
             let answer = client.tcp(scene.lab.node_a.outside().port(family, 30_080));
             assert_served(&answer, &["web-1"], client.name());

@@ -94,7 +94,7 @@ fn without_a_network_of_a_family_all_addresses_of_it_answer() {
         assert_served(&client.tcp(address.port(Family::V6, 30_080)), &["web-1"], "any address over IPv6");
     }
     assert_served(&client.tcp(node.inside().port(Family::V4, 30_080)), &["web-1"], "the listed network");
-    assert!(client.tcp(node.outside().port(Family::V4, 30_080)).is_refused(), "nobody listens there");
+    assert!(client.tcp(node.outside().port(Family::V4, 30_080)).is_refused(), "nothing listens there");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The binary ends, is killed, starts again: the rules stay, nothing is rewritten, nobody notices.
+//! The binary ends, is killed, starts again: the rules stay, nothing is rewritten, and no connection fails.
 
 use portolan_integration::{Agent, CLUSTER_CIDR, Family, Notifications, Protocol, nft};
 

@@ -175,7 +175,7 @@ pub fn assert_served(answer: &Answer, servers: &[&str], circumstances: &str) {
 pub fn assert_refused(answer: &Answer, circumstances: &str) {
     match answer {
         // A TCP client that ignores ICMP errors would send its request again after a second. However slow the
-        // machine: who was refused without doing that was refused at once.
+        // machine: a client that was refused without doing that was refused at once.
         Answer::Refused { after, repeated } if *after < Duration::from_millis(500) || !repeated => {}
         _ => panic!("{circumstances}: {answer}, not refused at once"),
     }

@@ -1,4 +1,4 @@
-//! Clients that never change their port: they follow the Service through every change, and nobody else's
+//! Clients that never change their port: they follow the Service through every change, and no other's
 //! flow is touched.
 
 mod gone;
@@ -44,7 +44,7 @@ impl Flow {
         self.client.probe(self.protocol, self.target)
     }
 
-    /// Asks, though there may be nobody to answer.
+    /// Asks, though there may be no server to answer.
     fn try_to_ask(&self) -> Answer {
         self.client.within(SHORT).probe(self.protocol, self.target)
     }
@@ -119,7 +119,7 @@ impl Flows {
     }
 }
 
-/// Flows that stay with the endpoint they have, of three, unless somebody removes them: with so many it is
+/// Flows that stay with the endpoint they have, of three, unless they are removed: with so many it is
 /// certain that one of them would then get another.
 struct Bystanders(Vec<(Flow, String)>);
 
@@ -334,7 +334,7 @@ fn a_restart_removes_no_flow_and_a_change_meanwhile_only_what_it_made_stale() {
         }
         if end == "SIGTERM" { again.terminate().map(drop).unwrap() } else { again.kill().unwrap() }
     }
-    // One backend goes while nobody looks.
+    // One backend goes while no agent runs.
     web(&scene, 30_080, ready(&[two, three], 8080));
     let _agent = agent();
     for (flow, server) in flows.0.iter().chain(&node_port.0) {

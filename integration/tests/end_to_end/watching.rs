@@ -113,7 +113,7 @@ fn a_change_that_the_kernel_refuses_is_applied_after_reading_the_kernel_anew() {
         ("flush map ip portolan endpoints", &one),
         ("delete table ip portolan", &two),
     ] {
-        // The change of one endpoint no longer fits what somebody else has left in the kernel.
+        // The change of one endpoint no longer fits what another process has left in the kernel.
         nft(&namespace, &["-f", "-"], &format!("{command}\n")).unwrap();
         scene.manifests.put("web.yaml", &web(&scene, &[pod])).unwrap();
         wait_for(&client, &scene, pod.name());

@@ -1,4 +1,4 @@
-//! Questions that nobody asks, to the socket and to the page.
+//! Random requests to the socket and to the page.
 //!
 //! `PORTOLAN_FUZZ_SECONDS` says for how long, and `PORTOLAN_FUZZ_SEED` which; `make soak` sets both.
 
@@ -15,7 +15,7 @@ use socket2::{Domain, Type};
 
 use crate::running::{PATIENCE, Running, put};
 
-/// How long it takes unless told otherwise, in seconds.
+/// How long it takes by default, in seconds.
 const SECONDS: u64 = 5;
 /// How much more memory the agent may have at the end.
 const GROWTH_KIB: u64 = 64 << 10;
@@ -191,7 +191,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn questions_that_nobody_asks_harm_nothing() {
+fn random_questions_do_no_harm() {
     let seed = variable("PORTOLAN_FUZZ_SEED").unwrap_or(0x2545_f491_4f6c_dd1d);
     let time = Duration::from_secs(variable("PORTOLAN_FUZZ_SECONDS").unwrap_or(SECONDS));
     let running = Running::new(&["--endpoint-counters"]);
@@ -239,7 +239,7 @@ fn questions_that_nobody_asks_harm_nothing() {
 /// Many readers take nothing of what they asked for, at the socket and at the page: others are answered, and what changes
 /// is committed.
 #[test]
-fn who_does_not_read_holds_up_nobody() {
+fn a_client_that_does_not_read_delays_no_other() {
     let running = Running::new(&[]);
     let namespace = running.scene.lab.node_a.namespace();
     let mut idle: Vec<Box<dyn Stream>> = Vec::new();

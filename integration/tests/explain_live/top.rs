@@ -86,5 +86,5 @@ fn it_outlives_the_agent_and_needs_one_at_the_start() {
     assert!(!screen.is_drawn_over());
     let answer = portolan(&namespace, &["top"]);
     assert_eq!((answer.code, &*answer.stdout, answer.stderr.lines().count()), (Some(2), "", 1), "{answer:?}");
-    assert!(answer.stderr.contains("standard output is none"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("standard output is not one"), "{}", answer.stderr);
 }

@@ -17,7 +17,7 @@ enum Kind {
     Local,
 }
 
-/// The nth of many Services, at 10.97.x.y and its IPv6 sibling; nobody is at its two endpoints.
+/// The nth of many Services, at 10.97.x.y and its IPv6 sibling; nothing is at its two endpoints.
 fn numbered(number: u16, kind: Kind) -> Vec<Value> {
     let [high, low] = number.to_be_bytes();
     let name = format!("many-{number}");

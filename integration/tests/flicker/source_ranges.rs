@@ -1,4 +1,4 @@
-//! `loadBalancerSourceRanges` come, go, change and overlap; whoever sends is in one of them all along.
+//! `loadBalancerSourceRanges` come, go, change and overlap; the client is in one of them all along.
 
 use serde_json::json;
 

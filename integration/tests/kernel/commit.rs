@@ -197,7 +197,7 @@ fn consecutive_elements_share_a_message() {
 }
 
 #[test]
-fn the_monitor_tells_of_every_commit() {
+fn the_monitor_reports_every_commit() {
     let mut kernel = kernel();
     let mut monitor = Monitor::open(TABLE).unwrap();
     assert_eq!(monitor.receive().unwrap(), None);
@@ -323,7 +323,7 @@ fn two_connections_see_each_others_work() {
     assert!(one.dump(TABLE).unwrap().tables[&Family::Ip].sets["node-addresses"].elements.is_empty());
 }
 
-/// Does something again and again on another thread, which is in the same namespace, for as long as `work`, which is told
+/// Does something again and again on another thread, which is in the same namespace, for as long as `work`, which gets
 /// how often that was.
 fn meanwhile(mut other: impl FnMut(&mut Kernel) + Send, work: impl FnOnce(&AtomicU32)) {
     let (stop, rounds) = (AtomicBool::new(false), AtomicU32::new(0));

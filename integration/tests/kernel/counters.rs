@@ -48,7 +48,7 @@ fn counts_are_read_with_what_they_belong_to() {
     commit(&mut kernel, &create(&tables(true)));
     nft(&["-f", "-"], Some(ELEMENTS));
     let Counts::All(mut counts) = read_counts("portolan", 100).unwrap() else {
-        panic!("nobody else is here")
+        panic!("no other process changes the tables")
     };
     counts.sort_by_key(|count| count.connections);
     let web = FrontendKey::Address([10, 96, 0, 1].into(), Protocol::Tcp, 80);
@@ -83,7 +83,9 @@ fn counts_do_not_make_rulesets_differ() {
     nft(&["flush", "ruleset"], None);
     commit(&mut kernel, &create(&counted));
     expect(&mut kernel, &counted);
-    let Counts::All(counts) = read_counts("portolan", 100).unwrap() else { panic!("nobody else is here") };
+    let Counts::All(counts) = read_counts("portolan", 100).unwrap() else {
+        panic!("no other process changes the tables")
+    };
     assert_eq!(counts.len(), 5, "each element has a counter of its own");
     assert!(counts.iter().all(|count| count.connections == 0));
     // What render prints is the same.
@@ -114,7 +116,9 @@ fn a_large_map_is_read_whole_or_given_up_soon() {
     }
     text.push_str("}\n }\n}\n");
     nft(&["-f", "-"], Some(&text));
-    let Counts::All(counts) = read_counts("portolan", 20_001).unwrap() else { panic!("nobody else is here") };
+    let Counts::All(counts) = read_counts("portolan", 20_001).unwrap() else {
+        panic!("no other process changes the tables")
+    };
     assert_eq!(counts.len(), 20_000);
     assert_eq!(counts.iter().map(|count| count.connections).sum::<u64>(), (0..20_000).sum::<u64>());
     assert_eq!(read_counts("portolan", 5_000).unwrap(), Counts::TooMany);

@@ -1,6 +1,6 @@
 //! A Service that the kernel refuses is found, and all others are programmed.
 //!
-//! No Service makes a kernel in good health refuse it, as far as is known. What stands in for one is a stranger who
+//! No Service makes a kernel in good health refuse it, as far as is known. What stands in for one is another process that
 //! puts an element in the way just before each commit, faster than any repair.
 
 use std::{
@@ -33,7 +33,7 @@ struct Contested {
     address: Rc<Cell<Option<Ipv4Addr>>>,
     /// Whether the kernel's word on which operation it refused is withheld.
     silent: bool,
-    /// Whether the refusal is made up: nobody can put anything into a table with an owner.
+    /// Whether the refusal is made up: other processes cannot put anything into a table with an owner.
     made_up: bool,
 }
 
@@ -65,7 +65,7 @@ impl Between for Contested {
         let obstacle = obstacle.filter(|(add, _)| self.stranger.commit(add).is_ok());
         let outcome = kernel.commit(transaction);
         if let Some((_, remove)) = obstacle {
-            self.stranger.commit(&remove).expect("nobody else removes it");
+            self.stranger.commit(&remove).expect("no other process removes it");
         }
         match outcome {
             Err(Error::Refused { errno, reason, .. }) if self.silent => {
@@ -110,7 +110,7 @@ fn answered() -> Vec<Ipv4Addr> {
 }
 
 #[test]
-fn a_service_that_the_kernel_refuses_is_left_out_and_told_of() {
+fn a_service_that_the_kernel_refuses_is_left_out_and_reported() {
     for silent in [false, true] {
         std::thread::spawn(move || {
             enter();
@@ -136,7 +136,7 @@ fn a_service_that_the_kernel_refuses_is_left_out_and_told_of() {
             assert_eq!(&*warning.service.name, "service-23");
             assert_eq!(warning.reason, "FailedToProgram");
             assert!(warning.note.contains("File exists"), "{}", warning.note);
-            assert!(warnings.try_recv().is_err(), "nobody else is blamed");
+            assert!(warnings.try_recv().is_err(), "no other Service is blamed");
             if !silent {
                 assert!(
                     warning.note.contains("element ip portolan frontends { 10.96.0.23"),

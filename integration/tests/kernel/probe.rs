@@ -11,7 +11,7 @@ use crate::{
 #[test]
 fn this_kernel_has_what_every_run_needs() {
     let features = kernel().probe("portolan").unwrap();
-    // Since 6.9; nobody needs it.
+    // Since 6.9; it is not needed.
     let missing = features.missing.iter().filter(|(_, feature)| *feature != Feature::OwnedTables);
     assert_eq!(missing.collect::<Vec<_>>(), Vec::<&(Family, Feature)>::new());
     assert!(features.checks_generation, "since Linux 4.12");

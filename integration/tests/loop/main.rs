@@ -48,7 +48,7 @@ use self::{
 };
 
 const PROBES: usize = 6000;
-/// Drafts for each cluster. Some of them cannot be sent by anybody here.
+/// Drafts for each cluster. Some of them cannot be sent by any host here.
 const DRAFTS: usize = 120;
 /// Of those that lead to no endpoint, which are most, one in so many is sent.
 const FEW: usize = 4;

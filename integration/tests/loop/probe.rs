@@ -1,4 +1,4 @@
-//! A packet that somebody sends, and whether what it met is what the simulator says.
+//! A packet that is sent, and whether what it met is what the simulator says.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -53,7 +53,7 @@ impl Probe {
         client.probe(self.protocol, self.destination())
     }
 
-    /// What the rules do with it. Whoever compares that has to know that the simulator understood every rule.
+    /// What the rules do with it. Before it is compared, make sure that the simulator understood every rule.
     pub fn simulate(&self, cluster: &Cluster, rules: &Rules, memory: &Memory) -> Outcome {
         let host = Host { local_addresses: cluster.host.clone() };
         let outcome = simulate(rules, &host, &self.packet, memory);
@@ -97,7 +97,7 @@ impl Probe {
 /// How often a probe is sent again whose ports mislead.
 const DOUBTS: usize = 10;
 
-/// Sends a probe and waits as long as it takes to tell whether it meets this outcome.
+/// Sends a probe, and waits until it is clear whether it meets this outcome.
 ///
 /// Ports may mislead where the address is the sender's own: the kernel also changes the port of a connection that it does
 /// not masquerade, if one that it does has that port at the same endpoint already; and the random port of one that it

@@ -1,4 +1,4 @@
-//! One node, everybody who might talk to it, and everybody it might lead to.
+//! One node, every host that might talk to it, and every host that it might lead to.
 //!
 //! ```text
 //!             eth0 ┐            ┌ srv
@@ -105,7 +105,7 @@ impl World {
         ] {
             node.sysctl(key, value)?;
         }
-        // Without ARP, and with one hardware address on both ends, nobody has to ask for anybody.
+        // Without ARP, and with one hardware address on both ends, no host has to ask for another's address.
         let cable = |name: &str, peer: &str, to: &Namespace| {
             let mac = "address 02:00:00:00:00:01";
             let path = to.path();
@@ -200,7 +200,7 @@ impl World {
         }
     }
 
-    /// The packet as somebody can send it here, with a source port not used before.
+    /// The packet as a host here can send it, with a source port not used before.
     pub fn probe(&self, cluster: &Cluster, packet: Packet) -> Option<Probe> {
         let is_own = cluster.host.contains(&packet.source);
         let client = match &packet.input {
@@ -209,7 +209,7 @@ impl World {
                 let number = INTERFACES.iter().position(|other| *other == &**name)?;
                 Client::new(&self.clients).marked(number as u32 + 1)
             }
-            // Nobody has that address, or the kernel drops what comes from it.
+            // No host has that address, or the kernel drops what comes from it.
             _ => return None,
         };
         let answers = addresses(&destinations());

@@ -1,4 +1,4 @@
-//! The world without any rules: whoever can send reaches whatever it sends to, with its own address.
+//! The world without any rules: every host reaches what it sends to, with its own address.
 
 use portolan_rules::{
     model::Protocol,
@@ -48,7 +48,7 @@ fn everybody_reaches_everything_while_there_are_no_rules() {
                         destination_port: 8080,
                         input: input.clone(),
                     };
-                    let probe = world.probe(&cluster, packet).expect("somebody can send it");
+                    let probe = world.probe(&cluster, packet).expect("a host here can send it");
                     let outcome = probe.simulate(&cluster, &rules, &Memory::new());
                     let answer = probe.send(PATIENCE);
                     if probe.case(&cluster, &outcome, &answer).is_none() {

@@ -152,7 +152,7 @@ fn what_is_too_large_or_no_text_is_one_line() {
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
     let writer = thread::spawn({
         let fifo = fifo.clone();
-        // Ends with an error once nobody reads any more.
+        // Ends with an error once the reader is gone.
         move || drop(io::copy(&mut endless(), &mut File::create(fifo).unwrap()))
     });
     assert_one_error(&source(&fifo).with_max_file_size(1 << 20).load(), "larger than 1048576 bytes");
@@ -349,7 +349,7 @@ proptest! {
                 }
             };
             if !matches!(step, Step::Removed) {
-                // Each version has a length of its own, so that it is told from the one before within a clock's tick.
+                // Each version has a length of its own, so that it differs from the one before even within a clock's tick.
                 let mut new = File::create(directory.path().join(".new")).unwrap();
                 new.write_all(text.as_bytes()).unwrap();
                 new.write_all(&vec![b'\n'; i * 300]).unwrap();

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 /// What a change may take, from the last write to the update, on a machine that is not busy.
 const PROMPT: Duration = Duration::from_millis(200);
-/// How soon a change is told of on any machine: long before files are looked at without an event.
+/// How soon a change is reported on any machine: long before files are looked at without an event.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How long a file is left alone before it is read.
 const QUIET: Duration = Duration::from_millis(40);
@@ -126,7 +126,7 @@ fn files_of_a_directory() {
 }
 
 #[test]
-fn changes_are_told_promptly() {
+fn changes_are_reported_promptly() {
     let (directory, file) = directory();
     let (mut watcher, _) = watch(directory.path());
     let new = directory.path().join(".web.yaml.tmp");

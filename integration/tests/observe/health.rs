@@ -11,7 +11,7 @@ use crate::{
 const PORT: u16 = 10256;
 
 fn ask(agent: &Agent, path: &str) -> Response {
-    agent.get(PORT, path).unwrap_or_else(|| panic!("nobody answers {path}"))
+    agent.get(PORT, path).unwrap_or_else(|| panic!("no answer to {path}"))
 }
 
 /// With a period of 5 s a change may wait for 10 s.

@@ -130,7 +130,7 @@ fn numbers_move_with_what_happens() {
     let before = samples(&text(&agent));
     let web = service("web", scene.lab.cluster_ip(1)).port("http", Protocol::Tcp, 80);
     scene.put("web.yaml", &web, Slice::both("web", ("http", Protocol::Tcp, 8080), &[&one, &two]));
-    // The numbers of sets are told last, those of IPv6 after those of IPv4.
+    // The numbers of sets are reported last, those of IPv6 after those of IPv4.
     let [elements, last] = [("IPv4", "endpoints"), ("IPv6", "frontends")]
         .map(|(family, set)| format!("portolan_set_elements{{ip_family=\"{family}\",set=\"{set}\"}}"));
     wait_until("the change is counted", || value(&agent, &elements) == 2.0 && value(&agent, &last) == 1.0);

@@ -1,4 +1,4 @@
-//! Somebody who owns the agent's tables, so that the kernel refuses every commit of the agent.
+//! Another process owns the agent's tables, so that the kernel refuses every commit of the agent.
 
 use std::{
     io::Write,

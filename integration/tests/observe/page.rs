@@ -1,4 +1,4 @@
-//! The page: in a browser, without one, with very many Services, and with questions that nobody would ask.
+//! The page: in a browser, without one, with very many Services, and with odd requests.
 
 use std::{
     io::Write,
@@ -179,7 +179,7 @@ fn ten_thousand_services_are_shown_some_at_a_time() {
     let scene = Scene::new();
     let services: Vec<_> = (0..10_000).flat_map(|n| numbered(n, 1..=5)).collect();
     scene.manifests.put("many.yaml", &services).unwrap();
-    // As many ports and endpoints as anybody may write down.
+    // As many ports and endpoints as a Service may have.
     let ports = || (1..=100_u16).map(|port| (format!("port-{port}"), port));
     let large = ports().fold(service("large", scene.lab.cluster_ip(3)), |service, (name, port)| {
         service.port(&name, Protocol::Tcp, port)
@@ -218,7 +218,7 @@ fn ten_thousand_services_are_shown_some_at_a_time() {
 }
 
 #[test]
-fn who_reads_nothing_holds_up_nobody() {
+fn a_client_that_reads_nothing_delays_no_other() {
     let scene = Scene::new();
     let agent = start(&scene);
     let namespace = scene.lab.node_a.namespace();

@@ -65,7 +65,7 @@ fn the_pages_say_what_is_there() {
 }
 
 #[test]
-fn the_metrics_server_is_on_the_loopback_unless_told_otherwise() {
+fn the_metrics_server_is_on_the_loopback_by_default() {
     let scene = Scene::new();
     let node = &scene.lab.node_a;
     let outside = node.outside().port(Family::V4, PORT);

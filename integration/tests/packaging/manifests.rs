@@ -36,7 +36,7 @@ fn the_pods_that_clean_up_are_of_the_api_and_run_once_on_a_node() {
     assert_eq!(count, 2, "after kube-proxy, and after Portolan");
 }
 
-/// Whoever changes one is reminded of the other: what the base and the chart start is the same.
+/// What the base and the chart start is the same: a change of one needs the same change of the other.
 #[test]
 fn the_chart_and_the_base_run_the_same_container() {
     let containers = bundles().into_iter().filter(|(name, _)| ["kustomize base", "chart"].contains(name));

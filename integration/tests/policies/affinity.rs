@@ -22,7 +22,7 @@ pub fn sticky(service: &Service, seconds: u32) -> Service {
     service.with("/spec/sessionAffinityConfig/clientIP/timeoutSeconds", seconds)
 }
 
-/// Who serves a client now.
+/// The endpoint that serves a client now.
 #[track_caller]
 pub fn served(client: &Client, target: SocketAddr) -> String {
     let answer = client.tcp(target);
@@ -54,7 +54,7 @@ pub fn clients(scene: &Scene, count: u8, family: Family) -> Vec<Client> {
     (0..count).map(client).collect()
 }
 
-/// Who serves each of the clients.
+/// The endpoint that serves each of the clients.
 #[track_caller]
 pub fn each(clients: &[Client], target: SocketAddr) -> Vec<String> {
     clients.iter().map(|client| served(client, target)).collect()

@@ -95,7 +95,7 @@ fn an_endpoint_that_stays_keeps_its_clients_and_one_that_goes_loses_them() {
     }
 }
 
-/// "If it returns it starts empty": who was moved stays where they are.
+/// "If it returns it starts empty": clients that were moved stay where they are.
 #[test]
 fn an_endpoint_that_returns_has_none_of_its_former_clients() {
     let mut scene = Scene::new();
@@ -115,7 +115,7 @@ fn an_endpoint_that_returns_has_none_of_its_former_clients() {
     assert!(!used, "a former client came back by itself");
 }
 
-/// Through SIGTERM and SIGKILL, also when endpoints change while nobody is there to see it.
+/// Through SIGTERM and SIGKILL, also when endpoints change while no agent runs.
 #[test]
 fn clients_are_kept_through_restarts_of_the_agent() {
     let scene = Scene::new();

@@ -66,10 +66,10 @@ pub const MASQUERADE_ALL: [Cell; 3] = [
     ("iTP=Local", "pod", "ClusterIP", "L SNAT"),
 ];
 
-/// Source ports not used before, by nobody: a masqueraded connection has another one.
+/// Source ports that were never used before: a masqueraded connection has another one.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
 
-/// One probe: who answered, and whether it saw another source than the client's own.
+/// One probe: which endpoint answered, and whether it saw another source than the client's own.
 fn one(
     client: &Client,
     own: IpAddr,
@@ -170,7 +170,7 @@ fn all_cells_with_masquerade_all() {
     holds(&["--cluster-cidr", CLUSTER_CIDR, "--masquerade-all"], &[&MASQUERADE_ALL]);
 }
 
-/// Whoever comes to a ClusterIP is masqueraded; external addresses are as without a detector.
+/// All connections to a ClusterIP are masqueraded; external addresses are as without a detector.
 #[test]
 fn all_cells_with_masquerade_all_and_without_a_detector() {
     let everybody: Vec<Cell> = WITH_DETECTOR

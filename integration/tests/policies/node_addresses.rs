@@ -51,7 +51,7 @@ fn an_address_that_comes_or_goes_counts_within_a_second() {
             for client in [scene.shell.client(), node.client()] {
                 assert_all_serve(&client, target, &["web-1", "web-2"], "the new address");
             }
-            // The node's own: nobody listens there, until somebody does.
+            // The node's own: nothing listens there at first.
             let target = unlisted.port(family, node_port(1));
             assert!(shell.tcp(target).is_refused(), "an address outside of the networks");
             let _server = node.serve(family, unlisted, Protocol::Tcp, node_port(1)).unwrap();

@@ -39,7 +39,7 @@ fn wait_for_line(scene: &Scene, words: &[&str]) {
 }
 
 #[test]
-fn a_cluster_ip_stays_its_service_s_whoever_lists_it() {
+fn a_cluster_ip_stays_with_its_service_when_others_list_it() {
     let mut scene = Scene::new();
     let [one, two, _] = scene.web_pods();
     scene.put("shop.yaml", &shop(&scene), slices("shop", &[&one]));
@@ -125,7 +125,7 @@ fn an_endpoint_that_is_a_cluster_ip_is_left_out() {
     scene.manifests.put("ranges.yaml", &[ranges]).unwrap();
     let back = scene.lab.cluster_ip(1);
     scene.put("back.yaml", &every_protocol(service("back", back), None), slices("back", &[&one]));
-    // One without a selector, with endpoints that somebody wrote down; `pod`, if given, beside them.
+    // One without a selector, with endpoints that were written by hand; `pod`, if given, beside them.
     let front = |name: &str, n: u8, to: Dual, pod: Option<&portolan_integration::Pod>| {
         let service = service(name, scene.lab.cluster_ip(n)).port("http", Protocol::Tcp, 80);
         let slices = Family::BOTH.map(|family| {

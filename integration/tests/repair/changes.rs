@@ -12,7 +12,7 @@ fn undone(commands: &str, said: &str) {
     scene.expect_restored(commands);
     let line = wait_for_line(&agent, "Repaired what another process changed");
     assert!(line.contains(said), "{line}");
-    assert!(line.contains("by=\"nft["), "it says who it was: {line}");
+    assert!(line.contains("by=\"nft["), "it names the process: {line}");
     assert!(line.starts_with('W'), "an operator should know: {line}");
 }
 
@@ -88,7 +88,7 @@ fn a_chain_that_hooks_into_the_node() {
 }
 
 #[test]
-fn a_set_of_somebody_else() {
+fn a_set_of_another_process() {
     undone("add set ip portolan strangers { type ipv4_addr; }", r#"found="ip set strangers added""#);
 }
 
@@ -101,12 +101,12 @@ fn a_table_put_to_sleep() {
 }
 
 #[test]
-fn a_counter_of_somebody_else() {
+fn a_counter_of_another_process() {
     undone("add counter ip portolan stranger", "base chains, flags or named objects of table ip changed");
 }
 
 #[test]
-fn changes_of_other_tables_are_nobodys_business() {
+fn changes_of_other_tables_are_ignored() {
     let scene = Scene::new();
     let agent = scene.run();
     // The tables are there before the line that says so.

@@ -1,4 +1,4 @@
-//! The binary is killed at any moment: nobody notices, and the next one finishes what it began.
+//! The binary is killed at any moment: no connection fails, and the next one finishes what it began.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -18,7 +18,7 @@ const ARGUMENTS: [&str; 2] = ["--cluster-cidr", CLUSTER_CIDR];
 const CHANGES: u32 = 1_000;
 const KILLS: u32 = 10;
 
-/// Opens about 50 connections a second until told to stop, and at least 50, each of which must be served.
+/// Opens about 50 connections a second until it is stopped, and at least 50, each of which must be served.
 fn connect(client: &Client, target: std::net::SocketAddr, done: &AtomicBool) {
     let mut count = 0;
     while !done.load(Ordering::Relaxed) || count < 50 {

@@ -1,6 +1,6 @@
 //! A Service that the kernel refuses, and all the others.
 //!
-//! No Service makes a kernel in good health refuse it. What stands in for one is a stranger who puts an element in
+//! No Service makes a kernel in good health refuse it. What stands in for one is another process that puts an element in
 //! the way of each commit, after the agent has read the kernel, and takes it away again.
 
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn refuse(scene: &Scene, agent: &Agent, element: &'static str) -> Commits {
 }
 
 #[test]
-fn a_service_that_the_kernel_refuses_holds_up_nobody_else() {
+fn a_service_that_the_kernel_refuses_delays_no_other() {
     let scene = Scene::new();
     let agent = scene.run();
     let quarantined = |count| {
@@ -42,7 +42,7 @@ fn a_service_that_the_kernel_refuses_holds_up_nobody_else() {
     };
     quarantined(0.0);
     let address = |number| scene.lab.cluster_ip(number).port(Family::V4, 80);
-    // Nobody else has the address, and so nobody refuses a connection.
+    // No other Service has the address, and so no connection is refused.
     let client = scene.pods[1].client().within(Duration::from_secs(1));
     let is_served = |number| client.tcp(address(number)).server() == Some("web-1");
 

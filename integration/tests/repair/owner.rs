@@ -35,7 +35,7 @@ fn command(scene: &Scene, command: &str) -> (Option<i32>, String) {
 }
 
 #[test]
-fn nobody_else_can_change_the_tables() {
+fn no_other_process_can_change_the_tables() {
     let scene = Scene::new();
     let agent = scene.run_with(&[OWNER]);
     let before = dump(&scene);
@@ -111,7 +111,7 @@ fn cleanup_removes_what_an_owner_left() {
 }
 
 #[test]
-fn who_finds_the_tables_owned_says_so_and_waits() {
+fn an_agent_that_finds_the_tables_owned_says_so_and_waits() {
     let scene = Scene::new();
     let owner = scene.run_with(&[OWNER]);
     let late = Agent::spawn(

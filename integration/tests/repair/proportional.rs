@@ -60,7 +60,7 @@ fn a_change_of_one_service_writes_the_same_beside_ten_and_beside_two_thousand() 
             let before = agent.stderr().len();
             scene.manifests.put("one.yaml", &objects(50_000, endpoints)).unwrap();
             let told = || write(&agent, before).is_some();
-            eventually(PATIENCE, told).expect("the change is written, and told");
+            eventually(PATIENCE, told).expect("the change is written, and reported");
             let fields = write(&agent, before).unwrap();
             assert_eq!(fields["full"], "false", "nothing is read back: {fields:?}");
             cost.push((fields["operations"].clone(), fields["messages"].clone(), fields["bytes"].clone()));
@@ -94,7 +94,7 @@ fn a_repair_of_one_element_reads_and_writes_the_same_beside_ten_and_beside_two_t
             let before = agent.stderr().len();
             scene.expect_restored(&commands);
             let told = || write(&agent, before).is_some();
-            eventually(PATIENCE, told).expect("the repair is told");
+            eventually(PATIENCE, told).expect("the repair is reported");
             let fields = write(&agent, before).unwrap();
             assert_eq!(fields["full"], "false", "no set is read back: {commands}: {fields:?}");
             cost.push(["operations", "messages", "bytes"].map(|field| fields[field].clone()));

@@ -308,7 +308,7 @@ fn refusals_are_waited_out_however_many() {
     assert!(world.services.is_empty());
 }
 
-/// Where the server is not ready after a restart, it refuses for a moment: whoever is answered first wakes the others.
+/// Where the server is not ready after a restart, it refuses for a moment: the first kind that is answered wakes the others.
 #[test]
 fn a_kind_that_is_answered_wakes_the_others() {
     let prompt = (0..5).any(|_| {

@@ -118,7 +118,7 @@ fn service(endpoints: &[&str], policy: TrafficPolicy) -> Services {
 }
 
 #[test]
-fn a_difference_is_told_in_a_line() {
+fn a_difference_is_described_in_one_line() {
     let before = service(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"], TrafficPolicy::Cluster);
     let mut after = service(&["10.0.0.1:80", "10.0.0.2:80"], TrafficPolicy::Local);
     let gone = Port { number: 81, protocol: Protocol::Tcp, family: Family::Ip };

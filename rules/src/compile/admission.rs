@@ -57,7 +57,7 @@ pub fn problems(service: &Service) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut say = |severity, message| problems.push(problem(service, severity, message));
     if service.ports.len() > MOST_PORTS {
-        let message = format!("spec.ports: more than {MOST_PORTS}; those beyond are not served");
+        let message = format!("spec.ports: more than {MOST_PORTS}; the rest are not served");
         say(Severity::Error, message);
     }
     let most = most_addresses(service.ports.len().min(MOST_PORTS));
@@ -68,8 +68,8 @@ pub fn problems(service: &Service) -> Vec<Problem> {
             "spec.externalIPs"
         };
         let message = format!(
-            "{field}: all ports at all addresses are more than {MOST_FRONTENDS} frontends; of the addresses the \
-             first {most} are served"
+            "{field}: all ports at all addresses are more than {MOST_FRONTENDS} frontends; only the first \
+             {most} addresses are served"
         );
         say(Severity::Error, message);
     }
@@ -87,8 +87,8 @@ pub fn problems(service: &Service) -> Vec<Problem> {
 /// The problem of a Service with more source ranges than it may have.
 pub fn too_many_ranges(service: &Service) -> Problem {
     let message = format!(
-        "spec.loadBalancerSourceRanges: more than {MOST_RANGES} ranges over all ports and addresses; what is in \
-         those beyond is kept out"
+        "spec.loadBalancerSourceRanges: more than {MOST_RANGES} ranges over all ports and addresses; clients in \
+         further ranges are not admitted"
     );
     problem(service, Severity::Error, message)
 }

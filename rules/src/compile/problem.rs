@@ -77,8 +77,7 @@ pub fn not_ours(
 
 /// The API server refuses a Service with two equal ports; a manifest may still have one. The second is not served.
 pub fn repeated(service: &Service, port: &ServicePort, key: &FrontendKey) -> Problem {
-    let message =
-        format!("port {:?} has {key}, as a port before it does, and is not served there", port.name);
+    let message = format!("port {:?} has {key}, as an earlier port has, and is not served there", port.name);
     Problem::error(&service.name, message)
 }
 
@@ -94,9 +93,10 @@ pub fn left_out(service: &Service, state: &ServiceState) -> Option<Problem> {
     };
     let more = match left_out.count() {
         0 => String::new(),
-        more => format!(", and so are {more} more"),
+        more => format!(", with {more} more"),
     };
-    let message = format!("endpoint {address} {why}, which no endpoint can be; left out{more}");
+    let message =
+        format!("endpoint {address} {why}, and no endpoint can be a Service's address; left out{more}");
     Some(Problem { severity: Severity::Notice, service: service.name.clone(), message })
 }
 

@@ -14,7 +14,7 @@ use crate::{
     model::ObjectName,
 };
 
-/// Changes of a Service that are told in words.
+/// Changes of a Service that are described in words.
 const SENTENCES: usize = 6;
 
 /// One of two states.

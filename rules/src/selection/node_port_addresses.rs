@@ -112,7 +112,7 @@ impl NodePortAddresses {
     }
 
     /// Whether node ports of a family answer on its loopback address: there is the word for it, or a network of loopback
-    /// addresses that has it. One of all addresses is none.
+    /// addresses that has it. One of all addresses does not count.
     pub fn has_localhost(&self, family: Family) -> bool {
         let localhost = localhost(family);
         let mut networks = self.networks.iter().filter(|network| network.ip().is_loopback());

@@ -109,12 +109,12 @@ fn flows_that_an_earlier_run_left_are_judged_by_the_slices() {
             assert!(unlisted(&dns, destination, "10.0.0.1:5353"));
             assert!(unlisted(&dns, destination, destination), "untranslated");
         }
-        assert!(!unlisted(&dns, "10.96.0.2:53", "10.0.0.3:53"), "it was nobody's frontend");
+        assert!(!unlisted(&dns, "10.96.0.2:53", "10.0.0.3:53"), "it was no Service's frontend");
         dns.set_service(None);
         dns.compiler.update(&mut dns.state);
         for destination in BOTH {
             assert!(unlisted(&dns, destination, "10.0.0.1:53"));
-            assert!(!unlisted(&dns, destination, destination), "it may be somebody else's by now");
+            assert!(!unlisted(&dns, destination, destination), "it may be another Service's by now");
         }
     }
 }

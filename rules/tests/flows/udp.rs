@@ -97,7 +97,7 @@ fn a_deleted_service_loses_its_translated_flows_only() {
     assert_eq!(dns.stale(), BOTH);
     for destination in BOTH {
         assert!(dns.is_stale(destination, "10.0.0.1:53"));
-        assert!(!dns.is_stale(destination, destination), "it may be somebody else's by now");
+        assert!(!dns.is_stale(destination, destination), "it may be another Service's by now");
     }
 }
 

@@ -144,7 +144,7 @@ fn a_removed_endpoint_touches_two_maps() {
 }
 
 #[test]
-fn only_a_number_of_endpoints_that_nobody_has_makes_a_chain() {
+fn only_a_new_number_of_endpoints_makes_a_chain() {
     let mut cluster = Cluster::new(100);
     let [added, later] = phases(&cluster.endpoints(50, 0..=ENDPOINTS));
     let [prepare, switch] = added.as_slice() else { panic!("{added:?}") };

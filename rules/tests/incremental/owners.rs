@@ -49,7 +49,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn whose_an_address_is_depends_on_what_there_is_and_not_on_how_it_came(
+    fn the_owner_of_an_address_does_not_depend_on_the_order_of_changes(
         steps in vec(vec(change(), 1..4), 1..12),
         cidrs_first in any::<bool>(),
     ) {
@@ -163,7 +163,7 @@ fn messages(update: &Update) -> Vec<String> {
 }
 
 #[test]
-fn who_waits_for_a_cluster_ip_has_it_while_no_service_does() {
+fn a_service_that_waits_for_a_cluster_ip_has_it_while_no_other_does() {
     let mut scene = Scene::new();
     let thief = Shape { external: vec!["10.96.0.2"], ports: vec![80, 81], ..plain("10.96.0.1", 1) };
     scene.change(&Change::Service(0, Some(thief.clone())));
@@ -233,19 +233,19 @@ fn an_endpoint_is_left_out_while_it_is_a_services_address() {
 
     let come = scene.change(&Change::Service(1, Some(plain("10.96.0.2", 2))));
     assert_eq!(scene.endpoints(), ["10.0.0.1", "10.96.0.3"]);
-    let said = "Service default/svc-0: endpoint 10.96.0.2 is the ClusterIP of Service default/svc-1, which no endpoint can \
-                be; left out";
+    let said = "Service default/svc-0: endpoint 10.96.0.2 is the ClusterIP of Service default/svc-1, and no endpoint can \
+                be a Service's address; left out";
     assert_eq!(messages(&come), [said]);
     assert_eq!(come.problems[0].severity, Severity::Notice);
     let in_range = scene.change(&Change::Cidrs(1));
     assert_eq!(scene.endpoints(), ["10.0.0.1"]);
-    assert_eq!(messages(&in_range), [format!("{said}, and so are 1 more")]);
+    assert_eq!(messages(&in_range), [format!("{said}, with 1 more")]);
     scene.change(&Change::Service(1, None));
     assert_eq!(scene.endpoints(), ["10.0.0.1"], "it is in a ServiceCIDR");
     scene.change(&Change::Cidrs(0));
     assert_eq!(scene.endpoints(), listed);
 
-    // Its own is none either.
+    // Its own does not count either.
     scene.change(&Change::Slice(0, 0, Some(ready(&["10.96.0.1", "10.0.0.2"]))));
     assert_eq!(scene.endpoints(), ["10.0.0.2"]);
     scene.change(&Change::Slice(0, 1, Some(ready(&["10.0.0.1"]))));
@@ -267,7 +267,7 @@ fn an_endpoint_may_be_a_load_balancer_address_or_an_external_ip() {
 }
 
 #[test]
-fn a_new_cluster_ip_concerns_only_who_names_it() {
+fn a_new_cluster_ip_concerns_only_services_that_name_it() {
     let mut scene = Scene::new();
     for n in 2..100 {
         scene.change(&Change::Service(
@@ -280,7 +280,7 @@ fn a_new_cluster_ip_concerns_only_who_names_it() {
     let named = Shape { external: vec!["10.96.0.2"], ..plain("10.96.0.3", 60) };
     scene.change(&Change::Service(60, Some(named)));
     let come = scene.change(&Change::Service(1, Some(plain("10.96.0.2", 1))));
-    assert_eq!(come.recompiled, 3, "itself, who has an endpoint there, and who lists it");
+    assert_eq!(come.recompiled, 3, "itself, the Service with an endpoint there, and the one that lists it");
     let gone = scene.change(&Change::Service(1, None));
     assert_eq!(gone.recompiled, 3);
 }

@@ -43,7 +43,7 @@ fn endpoints_in_the_nodes_own_network_are_ordinary_endpoints() {
 
 /// Invariant 2: refused means a reset for TCP and port unreachable for the rest, everywhere.
 #[test]
-fn refusals_tell_the_sender_in_its_own_protocol() {
+fn connections_are_refused_in_their_own_protocol() {
     in_both_families(|scene| {
         let ports = Protocol::ALL.map(|protocol| (protocol.name(), protocol, 80, 80));
         let scene = scene.service(1, "").ports(&ports).exposed();
@@ -297,7 +297,7 @@ fn a_contested_frontend_belongs_to_the_oldest_service() {
         scene.cluster.services[1].created = Some(10);
         scene.expect("of the same age the first name", &flows("L2 SNAT"));
         scene.cluster.services[0].created = Some(9);
-        scene.expect("whoever is older", &flows("L1 SNAT"));
+        scene.expect("the older one", &flows("L1 SNAT"));
     });
 }
 

@@ -1,6 +1,6 @@
 //! Which clients are masqueraded, and to which endpoints each is led: three Services (default, `externalTrafficPolicy:
 //! Local`, `internalTrafficPolicy: Local`) by three sources (a pod, the node, outside) by three kinds of
-//! address, with and without a way to tell pods, and with everything masqueraded.
+//! address, with and without a way to recognise pods, and with everything masqueraded.
 
 use portolan_rules::plane::PodDetector;
 

@@ -119,14 +119,14 @@ fn answer_frontend(
 }
 
 /// Whether an endpoint gets its own packet back: it would answer itself past the node, so the source must
-/// change. A packet that is addressed to the endpoint already is none of the proxy's business.
+/// change. A packet that is addressed to the endpoint already is not the proxy's concern.
 fn is_hairpin(cluster: &Cluster, packet: &Packet, to: SocketAddr) -> bool {
     packet.source == to.ip()
         && SocketAddr::new(packet.destination, packet.destination_port) != to
         && endpoints::runs_here(cluster, to.ip())
 }
 
-/// Whether the packet comes from a pod; `None` if there is no way to tell.
+/// Whether the packet comes from a pod; `None` if that cannot be known.
 fn is_from_pod(cluster: &Cluster, packet: &Packet) -> Option<bool> {
     match &cluster.config.pods {
         PodDetector::None => None,

@@ -253,7 +253,7 @@ fn place(name: &str) -> Place {
         "ClusterIP" => Place::ClusterIp(n),
         "VIP" => Place::External(n),
         "externalIP" => Place::External(100 + n),
-        _ => panic!("{name} is nobody's name"),
+        _ => panic!("nothing has the name {name}"),
     }
 }
 

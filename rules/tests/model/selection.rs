@@ -183,7 +183,7 @@ fn the_fallbacks_of_both_sets_are_independent() {
 }
 
 #[test]
-fn local_is_whose_node_name_says_so() {
+fn an_endpoint_is_local_by_its_node_name() {
     in_both_families(|scene| {
         scene.service(1, "L1/on=there R1/on=here L2/on=?").exposed().external_local().expect(
             "nodeName decides, not the address; without one it is not local",

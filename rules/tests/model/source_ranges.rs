@@ -108,7 +108,7 @@ fn host_bits_of_a_range_do_not_matter() {
 }
 
 #[test]
-fn without_endpoints_who_is_let_in_is_refused_and_who_is_not_meets_silence() {
+fn without_endpoints_allowed_sources_are_refused_and_others_dropped() {
     in_both_families(|scene| {
         restricted(scene, "", &[OUTSIDE]).expect(
             "no endpoints",

@@ -52,7 +52,7 @@ fn touched(keys: Vec<(u8, u16)>) -> Touched {
 #[derive(Clone, Debug, Default)]
 struct World {
     generation: u32,
-    /// What differs from what it should be, as far as anybody could say.
+    /// What differs from what it should be, as far as that is known.
     differing: Vec<Sets>,
     /// Whether all elements are to be compared in parts.
     unchecked: bool,

@@ -22,7 +22,7 @@ fn change(world: &mut World, id_offset: i32, sets: &[SetName]) -> ForeignChange 
 }
 
 #[test]
-fn only_the_sets_that_somebody_touched_are_read_back() {
+fn only_the_sets_that_others_touched_are_read_back() {
     let mut world = World::new(10);
     world.sync();
     {
@@ -47,7 +47,7 @@ fn only_the_sets_that_somebody_touched_are_read_back() {
     assert_eq!(world.fake().reads.len(), reads);
 }
 
-/// Does this to the elements of a map, and tells which keys it touched.
+/// Does this to the elements of a map, and returns the keys that it touched.
 fn touch(world: &mut World, set: SetName, act: impl FnOnce(&mut Elements) -> Vec<Concat>) -> ForeignChange {
     let mut fake = world.fake();
     let table = fake.ruleset.tables.get_mut(&Family::Ip).unwrap();
@@ -60,7 +60,7 @@ fn touch(world: &mut World, set: SetName, act: impl FnOnce(&mut Elements) -> Vec
 }
 
 #[test]
-fn only_the_elements_that_somebody_touched_are_read_back() {
+fn only_the_elements_that_others_touched_are_read_back() {
     let acts: [fn(&mut Elements) -> Vec<Concat>; 3] = [
         |elements| {
             let key = elements.keys().next().unwrap().clone();
@@ -103,7 +103,7 @@ fn only_the_elements_that_somebody_touched_are_read_back() {
 }
 
 #[test]
-fn an_element_that_was_retiring_when_somebody_deleted_it_is_there_when_it_is_wanted_again() {
+fn an_element_that_was_retiring_when_others_deleted_it_is_there_when_it_is_wanted_again() {
     let mut world = World::new(10);
     world.endpoints(3, 2);
     world.sync();
@@ -163,7 +163,7 @@ fn a_change_that_comes_with_a_repair_of_other_sets_is_not_lost() {
 }
 
 #[test]
-fn a_set_that_somebody_declared_anew_gets_all_of_its_elements() {
+fn a_set_that_others_declared_anew_gets_all_of_its_elements() {
     let mut world = World::new(10);
     world.sync();
     {

@@ -449,7 +449,7 @@ fn only_load_balancers_under_policy_local_have_a_health_check_port() {
 }
 
 #[test]
-fn a_health_check_port_that_is_missing_is_told_and_one_that_is_none_refused() {
+fn a_missing_health_check_port_is_reported_and_an_invalid_one_refused() {
     let with = |port: Value| {
         convert(|object| {
             object["spec"]["type"] = json!("LoadBalancer");

@@ -17,7 +17,7 @@ Examples:
 /// Arguments of `check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// Notation of the findings
+    /// Output format of the findings
     #[arg(short, long, value_enum, default_value_t = CheckOutput::Text)]
     pub output: CheckOutput,
 
@@ -38,10 +38,10 @@ pub struct CheckArgs {
     pub view: ViewArgs,
 }
 
-/// Notation of `check`.
+/// Output format of `check`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CheckOutput {
-    /// Lines for people.
+    /// Plain text.
     Text,
     /// An array of findings.
     Json,

@@ -65,7 +65,7 @@ pub struct ConnectivityTestArgs {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub attempts: u16,
 
-    /// Notation of the results
+    /// Output format of the results
     #[arg(short, long, value_enum, default_value_t = ConnectivityTestOutput::Text)]
     pub output: ConnectivityTestOutput,
 
@@ -78,7 +78,7 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
     parse_duration(text).ok_or("is not a duration such as 30s or 1m30s")
 }
 
-/// Notation of `connectivity-test`.
+/// Output format of `connectivity-test`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ConnectivityTestOutput {
     /// A table.

@@ -23,7 +23,7 @@ pub struct DiffArgs {
     #[arg(long, value_name = "PATH")]
     pub from: Vec<PathBuf>,
 
-    /// Give Services without a ClusterIP, node port or load balancer address stand-ins, as `run -f` has it; between two states
+    /// Give Services without a ClusterIP, node port or load balancer address stand-ins, as for `run -f`; between two states
     /// of manifests they have them anyway
     #[arg(long, conflicts_with = "no_stand_ins")]
     pub stand_ins: bool,
@@ -32,7 +32,7 @@ pub struct DiffArgs {
     #[arg(long)]
     pub draw: bool,
 
-    /// Notation: a line a Service, JSON, a table for a pull request, what nft calls each object; or, of a picture, as `draw`
+    /// Output format: a line per Service, JSON, a table for a pull request, or a line per object of nft; of a picture, as `draw`
     #[arg(short, long, value_enum, default_value_t = DiffOutput::Text)]
     pub output: DiffOutput,
 
@@ -41,16 +41,16 @@ pub struct DiffArgs {
     pub input: InputArgs,
 }
 
-/// Notation of `diff`.
+/// Output format of `diff`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DiffOutput {
-    /// A line a Service.
+    /// One line per Service.
     Text,
     /// An object with all changes of each Service.
     Json,
     /// A table.
     Markdown,
-    /// A line an object of nftables.
+    /// One line per object of nftables.
     Nft,
     /// A picture as one SVG file.
     Svg,

@@ -24,7 +24,7 @@ pub struct DrawArgs {
     #[arg(short, long)]
     pub namespace: Option<String>,
 
-    /// Notation of the picture
+    /// Output format of the picture
     #[arg(short, long, value_enum, default_value_t = DrawOutput::Text)]
     pub output: DrawOutput,
 
@@ -33,7 +33,7 @@ pub struct DrawArgs {
     pub view: ViewArgs,
 }
 
-/// Notation of `draw`.
+/// Output format of `draw`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DrawOutput {
     /// Letters, 80 columns wide.

@@ -30,11 +30,11 @@ pub struct FlowsArgs {
     #[arg(long)]
     pub count: bool,
 
-    /// Notation [default: a table]
+    /// Output format [default: a table]
     #[arg(short, long, value_enum)]
     pub output: Option<FlowsOutput>,
 
-    /// Leave out the heads of the columns
+    /// Leave out the column headers
     #[arg(long)]
     pub no_headers: bool,
 
@@ -43,7 +43,7 @@ pub struct FlowsArgs {
     pub view: ViewArgs,
 }
 
-/// Notation of `flows`.
+/// Output format of `flows`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FlowsOutput {
     /// An array of flows, or of counts.

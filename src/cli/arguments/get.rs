@@ -47,11 +47,11 @@ pub struct GetArgs {
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
 
-    /// Notation [default: a table]
+    /// Output format [default: a table]
     #[arg(short, long, value_enum)]
     pub output: Option<GetOutput>,
 
-    /// Leave out the heads of the columns
+    /// Leave out the column headers
     #[arg(long)]
     pub no_headers: bool,
 
@@ -67,7 +67,7 @@ pub struct GetArgs {
 /// Arguments of `get commits`.
 #[derive(Args, Clone, Debug)]
 pub struct CommitsArgs {
-    /// Notation [default: lines for people]
+    /// Output format [default: plain text]
     #[arg(short, long, value_enum)]
     pub output: Option<CommitsOutput>,
 
@@ -76,7 +76,7 @@ pub struct CommitsArgs {
     pub view: ViewArgs,
 }
 
-/// Notation of `get services` and `get endpoints`.
+/// Output format of `get services` and `get endpoints`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum GetOutput {
     /// A table with more columns.
@@ -89,7 +89,7 @@ pub enum GetOutput {
     Name,
 }
 
-/// Notation of `get commits`.
+/// Output format of `get commits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CommitsOutput {
     /// One object.

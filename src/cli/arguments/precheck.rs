@@ -11,7 +11,7 @@ use crate::config::{Error, RunFlags, boolean, settings::RunSettings};
 pub(super) const HELP: &str = "\
 Takes the flags and the configuration file of `run`.
 
-Exit status: 0 nothing failed, 1 something did (with --fail-on warning, or gave a warning), 2 an error.
+Exit status: 0 nothing failed, 1 something failed (with --fail-on warning also: something gave a warning), 2 an error.
 
 Examples:
   portolan precheck --config /var/lib/kube-proxy/config.conf
@@ -20,7 +20,7 @@ Examples:
 /// Arguments of `precheck`: those of `run`, as far as they say how it runs in a cluster.
 #[derive(Args, Clone, Debug)]
 pub struct PrecheckArgs {
-    /// Notation of the checks
+    /// Output format of the checks
     #[arg(short, long, value_enum, default_value_t = PrecheckOutput::Text)]
     pub output: PrecheckOutput,
 
@@ -52,10 +52,10 @@ impl PrecheckArgs {
     }
 }
 
-/// Notation of `precheck`.
+/// Output format of `precheck`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PrecheckOutput {
-    /// Lines for people.
+    /// Plain text.
     Text,
     /// An object with all checks.
     Json,

@@ -18,7 +18,7 @@ Examples:
 /// Arguments of `render`.
 #[derive(Args, Debug)]
 pub struct RenderArgs {
-    /// Notation: what `nft -f` takes, libnftables JSON, or what iptables-restore and ip6tables-restore take
+    /// Output format: what `nft -f` takes, libnftables JSON, or what iptables-restore and ip6tables-restore take
     #[arg(short, long, value_enum, default_value_t = Output::Nft)]
     pub output: Output,
 
@@ -27,7 +27,7 @@ pub struct RenderArgs {
     pub input: InputArgs,
 }
 
-/// Notation of `render`.
+/// Output format of `render`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// nft's own.

@@ -9,7 +9,7 @@ use super::SourceArgs;
 /// Whose view is explained, and where the state comes from: manifests, the API server, or the agent that runs here.
 #[derive(Args, Clone, Debug)]
 pub struct ViewArgs {
-    /// The node whose view it is, rather than this one
+    /// Answer as this node would, rather than the one that the command runs on
     #[arg(long, value_name = "NAME", conflicts_with = "hostname-override")]
     pub node: Option<String>,
 

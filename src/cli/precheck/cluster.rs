@@ -79,11 +79,11 @@ fn rights(missing: &[crate::source::cluster::Right]) -> Vec<Check> {
         checks.push(Check::failed("rights", format!("not granted: {}", needed.join(", ")), hint));
     }
     if !optional.is_empty() {
-        let message = format!("not granted, and done without: {}", optional.join(", "));
+        let message = format!("not granted, but optional: {}", optional.join(", "));
         checks.push(Check::warning("rights", message, hint));
     }
     if checks.is_empty() {
-        checks.push(Check::ok("rights", "all that the agent needs are granted"));
+        checks.push(Check::ok("rights", "all rights that the agent needs are granted"));
     }
     checks
 }

@@ -12,7 +12,7 @@ pub fn check(settings: &RunSettings) -> Vec<Check> {
     let mut checks: Vec<Check> = settings
         .warnings
         .iter()
-        .map(|warning| Check::warning(NAME, warning.to_string(), "the field does not count"))
+        .map(|warning| Check::warning(NAME, warning.to_string(), "the field is ignored"))
         .collect();
     if !settings.without_effect.is_empty() {
         let message = format!("without effect here: {}", settings.without_effect.join(", "));

@@ -53,7 +53,7 @@ fn kube_proxy(traces: &[String]) -> Vec<Check> {
     if !traces.is_empty() {
         let hint = "remove them once Portolan is ready on this node: `portolan cleanup --kube-proxy` for mode \
                     nftables, `kube-proxy --cleanup` for the others";
-        checks.push(Check::warning(NAME, format!("its rules are here: {}", traces.join(", ")), hint));
+        checks.push(Check::warning(NAME, format!("its rules are on this node: {}", traces.join(", ")), hint));
     }
     for (command, table) in kube_proxy::legacy_tables() {
         checks.push(Check::warning(
@@ -65,7 +65,7 @@ fn kube_proxy(traces: &[String]) -> Vec<Check> {
         ));
     }
     if checks.is_empty() {
-        checks.push(Check::ok(NAME, "none of its rules are here"));
+        checks.push(Check::ok(NAME, "it has no rules on this node"));
     }
     checks
 }

@@ -29,7 +29,7 @@ pub fn check(config: &Config) -> Vec<Check> {
     let trial = match trial {
         Ok(Ok(trial)) => trial,
         Ok(Err(Error::Permission)) => {
-            return vec![Check::skipped(NAME, "the kernel lets only CAP_NET_ADMIN try what it can do")];
+            return vec![Check::skipped(NAME, "only CAP_NET_ADMIN may try what the kernel can do")];
         }
         Ok(Err(error)) => {
             let hint = "load the module, or choose another kernel; docs/limits.md lists what is needed";

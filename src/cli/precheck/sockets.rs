@@ -83,7 +83,7 @@ fn taken_by(socket: &Socket, row: &Row, settings: &RunSettings) -> Check {
         Check::warning(
             NAME,
             message,
-            "if it is the agent or kube-proxy, that is as it should be until it is replaced",
+            "expected if this is the agent, or the kube-proxy that is to be replaced",
         )
     } else {
         Check::failed(NAME, message, "choose another address or port, or end that process")

@@ -82,7 +82,7 @@ impl Follower {
             error!(
                 %path,
                 err = problem,
-                "Configuration file changed but cannot be used; going on with the configuration from before"
+                "Configuration file changed but cannot be used; continuing with the previous configuration"
             );
         }
         self.problem = Some(problem);

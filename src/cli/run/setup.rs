@@ -85,7 +85,7 @@ pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served),
 /// Logs what is questionable about the configuration.
 pub fn warn(args: &RunArgs, settings: &RunSettings) {
     for warning in &settings.warnings {
-        warn!(err = %warning, "Configuration file has a field that does not count");
+        warn!(err = %warning, "Configuration file has a field that is ignored");
     }
     if !settings.without_effect.is_empty() {
         let file = settings.origin.file.as_deref().map(|file| display(file.display()));
@@ -98,7 +98,7 @@ pub fn warn(args: &RunArgs, settings: &RunSettings) {
         warn!(
             option,
             family,
-            "Node ports answer on every address of a family of which no network is listed; primary closes it"
+            "Node ports of a family without a listed network answer on every address; the word primary restricts them"
         );
     }
     let is_cluster = args.filenames.is_empty();

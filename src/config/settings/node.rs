@@ -35,7 +35,7 @@ pub const KUBE_PROXY_TABLE: &str = "kube-proxy";
 /// Where the sockets of agents are. The directory is root's alone.
 pub const SOCKET_DIRECTORY: &str = "/run/portolan";
 
-/// The socket of the agent whose tables have this name, unless it is told otherwise.
+/// The default socket of the agent whose tables have this name.
 pub fn socket_path(table: &str) -> PathBuf {
     Path::new(SOCKET_DIRECTORY).join(format!("{table}.sock"))
 }

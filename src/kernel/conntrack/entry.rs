@@ -110,7 +110,7 @@ mod tests {
     const SCTP: u8 = 132;
 
     #[test]
-    fn an_entry_says_where_its_flow_goes_and_who_answers() {
+    fn an_entry_says_where_its_flow_goes_and_which_endpoint_answers() {
         for (protocol, number) in [(Protocol::Udp, UDP), (Protocol::Sctp, SCTP)] {
             let v4 = entry(["10.0.0.9:4000", "10.96.0.1:53"], ["10.0.0.1:5353", "10.0.0.9:4000"], number);
             let entry = |bytes: &[u8]| Entry::read(Attributes(bytes));

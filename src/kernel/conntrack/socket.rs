@@ -76,7 +76,7 @@ impl Conntrack {
     /// does not count. After an error some may be gone already, and it is safe to try again.
     ///
     /// An entry in a zone of its own (`CTA_ZONE`) that is not translated is not touched: such zones are for tracking
-    /// before or after the translation, and see the destination untranslated for good.
+    /// before or after the translation, and see the destination untranslated forever.
     pub fn remove_stale(
         &mut self,
         family: Family,

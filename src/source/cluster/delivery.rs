@@ -89,7 +89,7 @@ async fn gather(deltas: &mut Receiver<Delta>, options: &Options) -> Result<Optio
             } else if options.needs_pod_networks
                 && backlog.node().is_none_or(|node| node.pod_cidrs.is_empty())
             {
-                // Without them pods cannot be told from other clients; the rules of an earlier run may be better.
+                // Without them pods cannot be recognised; the rules of an earlier run may be better.
                 let until = needed_at + timing.pod_networks;
                 if Instant::now() >= until {
                     return Err(NoPodNetworks);

@@ -1,7 +1,7 @@
 //! Why a request to the API server failed.
 //!
 //! Load balancers and gateways in front of an API server answer with the same HTTP status codes for reasons of their own.
-//! Only an answer with a `Status` comes from an API server, so causes are told apart by its `reason` and
+//! Only an answer with a `Status` comes from an API server, so causes are recognised by its `reason` and
 //! `details.causes` (meta/v1), never by the status code of the answer.
 
 use std::{error::Error, fmt::Write, time::Duration};
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_told_apart_by_its_reason_and_causes() {
+    fn a_status_is_recognised_by_its_reason_and_causes() {
         let cause = |reason: &str, field: &str| json!({"causes": [{"reason": reason, "field": field}]});
         let refused = |field: Option<&str>| Reason::Refused { field: field.map(Into::into) };
         for (code, reason, details, expected) in [

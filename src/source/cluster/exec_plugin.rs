@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plugin_is_told_what_client_go_tells_it() {
+    async fn a_plugin_gets_what_client_go_gives_it() {
         let script = r#"printf '{"status": {"token": "%s", "expirationTimestamp": "2030-01-01T00:00:00Z"}}' \
             "$GREETING-$(printf %s "$KUBERNETES_EXEC_INFO" | tr -d '{}"\n')""#;
         let credential = shell(script).run(LONG).await.unwrap();

@@ -42,5 +42,5 @@ pub fn from_json(text: &[u8]) -> Result<Vec<Figure>> {
         Some(Figure { row, value: value["value"].as_f64()?, detail: value["detail"].as_str()?.to_owned() })
     };
     let figures: Option<_> = values.iter().map(figure).collect();
-    figures.ok_or_else(|| "figures that are none".into())
+    figures.ok_or_else(|| "figures that cannot be read".into())
 }

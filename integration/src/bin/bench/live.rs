@@ -13,7 +13,7 @@ use socket2::{Domain, Type};
 
 use super::{Result, arena::best, figure::Figure, manifests::Running};
 
-/// Where the page is unless told otherwise (kube-proxy's `--metrics-bind-address`).
+/// Where the page is by default (kube-proxy's `--metrics-bind-address`).
 const METRICS: ([u8; 4], u16) = ([127, 0, 0, 1], 10249);
 /// Runs of each command, of which the fastest counts.
 const ROUNDS: usize = 7;

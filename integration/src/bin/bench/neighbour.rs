@@ -1,4 +1,4 @@
-//! The reconciler while somebody else changes tables of their own, and what it takes to compare everything.
+//! The reconciler while another process changes its own tables, and what it takes to compare everything.
 
 use std::{
     sync::{

@@ -26,7 +26,7 @@ use super::{
 /// Services at most: as many different timeouts as make a difference.
 const MOST: u32 = 2_000;
 const ROUNDS: usize = 5;
-/// Changes of which the median is told.
+/// Changes of which the median is reported.
 const CHANGES: u8 = 20;
 
 /// A cold start beside that of plain Services with as many endpoints at slots; and one more class.

@@ -75,7 +75,7 @@ pub(crate) fn no_service(stage: &mut Stage, cast: &mut Cast) -> Result<(), DemoE
         "no Service",
         &[
             "nginx talks to python by the address of its pod. That works until the pod is recreated:",
-            "a new pod gets a new address, and nobody tells nginx.",
+            "a new pod gets a new address, and nginx still has the old one.",
         ],
     );
     let Some(target) = cast.python.first().map(|pod| pod.address().port(Family::V4, TARGET_PORT)) else {
@@ -88,7 +88,7 @@ pub(crate) fn no_service(stage: &mut Stage, cast: &mut Cast) -> Result<(), DemoE
     stage.say("python is recreated");
     cast.recreate(stage, 3, "1-python-recreated.yaml")?;
     let answer = cast.nginx.client().tcp(target);
-    one_try(stage, "nginx asks the address it knows", &[&target.to_string(), "nobody there"], &answer);
+    one_try(stage, "nginx asks the address it knows", &[&target.to_string(), "no answer there"], &answer);
     stage.claim("nginx no longer reaches python", answer.server().is_none());
     stage.draw_services()
 }

@@ -53,7 +53,7 @@ fn play() -> Result<bool, DemoError> {
         println!("The same with pictures: {}", page.display());
     }
     for failure in &failures {
-        println!("{}", style.red(&format!("Not as told: {failure}")));
+        println!("{}", style.red(&format!("Not as described: {failure}")));
     }
     Ok(failures.is_empty())
 }

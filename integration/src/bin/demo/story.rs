@@ -1,4 +1,4 @@
-//! The acts as one HTML page that needs nothing else: what was told, changed, sent and drawn.
+//! The acts as one HTML page that needs nothing else: what was said, changed, sent and drawn.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use portolan_rules::picture::PAGE_STYLE;

@@ -101,14 +101,14 @@ pub const CHECKS: &[(&str, &[Tests])] = &[
             Tests {
                 executable: "kernel",
                 names: &[
-                    "isolation::a_service_that_the_kernel_refuses_is_left_out_and_told_of",
+                    "isolation::a_service_that_the_kernel_refuses_is_left_out_and_reported",
                     "refusal::a_refusal_leaves_no_reply_behind",
                     "refusal::missing_objects_are_named",
                 ],
             },
             Tests {
                 executable: "repair",
-                names: &["isolation::a_service_that_the_kernel_refuses_holds_up_nobody_else"],
+                names: &["isolation::a_service_that_the_kernel_refuses_delays_no_other"],
             },
         ],
     ),

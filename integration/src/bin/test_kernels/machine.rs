@@ -11,7 +11,7 @@ use crate::{Error, image::Image, packages::Kernel, report::Report};
 
 /// How long one may take at most. On two idle cores it takes a few minutes.
 const LIMIT: Duration = Duration::from_hours(1);
-/// What the kernel is told: to end with its first process, and not to take a slow machine for a stuck one.
+/// The kernel's command line: to end with its first process, and not to take a slow machine for a stuck one.
 const COMMAND_LINE: &str = "console=ttyS0 panic=-1 rdinit=/init mitigations=off random.trust_cpu=1 nowatchdog \
                             rcupdate.rcu_cpu_stall_suppress=1 -- guest";
 

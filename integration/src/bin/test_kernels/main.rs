@@ -26,7 +26,7 @@ const SERIES: [&str; 3] = ["5.10", "6.1", "6.12"];
 #[derive(Parser)]
 #[command(about = "Test Portolan on Debian's kernels, in virtual machines")]
 struct Arguments {
-    /// Series to test: 5.10, 6.1, or `newest`; all unless told
+    /// Series to test: 5.10, 6.1, or `newest` [default: all]
     #[arg(long, value_delimiter = ',')]
     kernels: Vec<String>,
     /// Also write the table to this file

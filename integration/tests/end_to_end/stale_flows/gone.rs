@@ -26,7 +26,7 @@ fn put(scene: &Scene, slices: Vec<Value>) {
     scene.put("web.yaml", &every_protocol(web, Some(30_080)), slices);
 }
 
-/// Waits until new flows, from ports that nobody had, all go to this pod.
+/// Waits until new flows, from ports not used before, all go to this pod.
 fn new_flows_go_to(scene: &Scene, protocol: Protocol, pod: &str) {
     for family in Family::BOTH {
         let target = scene.lab.cluster_ip(1).port(family, 80);
@@ -151,7 +151,7 @@ fn a_udp_flow_that_went_by_untranslated_is_served_when_the_class_changes() {
 }
 
 #[test]
-fn what_went_while_nobody_looked_is_found_at_the_next_start() {
+fn what_went_while_no_agent_ran_is_found_at_the_next_start() {
     let scene = Scene::new();
     remember_flows(&scene);
     let [one, two, three] = scene.web_pods();
@@ -194,7 +194,7 @@ fn what_went_while_nobody_looked_is_found_at_the_next_start() {
 }
 
 #[test]
-fn who_runs_once_removes_stale_flows_before_it_ends() {
+fn run_once_removes_stale_flows_before_it_ends() {
     let scene = Scene::new();
     remember_flows(&scene);
     let [one, two, _] = scene.web_pods();

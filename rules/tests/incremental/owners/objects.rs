@@ -175,7 +175,7 @@ impl Objects {
         compiler.set_service_cidrs(state, &networks);
     }
 
-    /// A new compiler and what it is to compile; ServiceCIDRs are told first or last.
+    /// A new compiler and what it is to compile; ServiceCIDRs come first or last.
     pub fn fresh(&self, of: &State, cidrs_first: bool) -> (Compiler, State) {
         let (mut compiler, mut state) = (Compiler::new(Config::default()), cluster::state());
         if cidrs_first {
