@@ -85,6 +85,8 @@ impl Bench {
         }
         drop(agent);
         if is_default {
+            let change = self.next_round();
+            self.server.put_all([change(0)]);
             let restarted = self.spawn(&PORTOLAN, group.as_ref())?;
             eventually(LIMIT, || restarted.readyz() == Some(200))
                 .ok_or_else(|| gave_up("not ready", &restarted))?;

@@ -50,7 +50,7 @@ const TARGETS: [Target; 12] = [
         at: [1.15, 1.15],
     },
     Target {
-        what: "the same of a restart",
+        what: "the same of a restart after a slice changed",
         value: |_, row| row.restart_charged.map(Charged::ratio),
         show: ratio,
         at: [1.15, 1.15],

@@ -30,7 +30,7 @@ pub struct Row {
     pub committed_seconds: f64,
     pub memory_kib: u64,
     pub most_memory_kib: u64,
-    /// The same of an agent that starts over rules that are right.
+    /// The same of an agent that starts over rules that are right, but for one slice that changed meanwhile.
     pub restart_memory_kib: Option<u64>,
     pub most_restart_memory_kib: Option<u64>,
     /// What the kernel charges, with the elements of sets: of a start, and of a restart.
