@@ -60,6 +60,34 @@ impl Expected {
         })
     }
 
+    /// Whether these elements are among those that were read.
+    pub(super) fn are_among(&self, found: &Found) -> bool {
+        self.0.iter().all(|(family, set, expected)| {
+            expected.iter().all(|(key, element)| found[(family, set)].get(key) == element.as_ref())
+        })
+    }
+
+    /// Adds other keys.
+    pub(super) fn append(&mut self, other: Self) {
+        for (family, set, mut expected) in other.0.into_all() {
+            self.0[(family, set)].append(&mut expected);
+        }
+    }
+
+    /// What was found at these keys.
+    pub(super) fn found<'a>(
+        &'a self,
+        found: &'a Found,
+    ) -> impl Iterator<Item = ((Family, SetName), &'a Concat, &'a Element)> {
+        self.0.iter().flat_map(move |(family, set, expected)| {
+            let found = &found[(family, set)];
+            expected.iter().filter_map(move |(key, _)| {
+                let (key, element) = found.get_key_value(key)?;
+                Some(((family, set), key, element))
+            })
+        })
+    }
+
     /// What has to change in the kernel.
     pub(super) fn changes(self, found: &Found, compiler: &Compiler) -> Vec<ElementChange> {
         let mut changes = Vec::new();

@@ -126,19 +126,35 @@ impl Compared {
                 count += expected.add(compiler, &service, |family, set, _| is_unread[(family, set)]);
                 part.push(service);
             }
-            let mut found = expected.read(kernel, compiler)?;
-            if !expected.are(&found) {
-                // The endpoint ids of those with session affinity are adopted already.
-                let others = |service: &&ObjectName| !compiler.has_affinity(service);
-                let others: Vec<ObjectName> = part.iter().filter(others).cloned().collect();
-                let held = with_ranges(tables(found, compiler), present);
-                problems.extend(compiler.adopt(state, &others, &held));
-                expected = Expected::default();
-                for service in &part {
-                    expected.add(compiler, service, |family, set, _| is_unread[(family, set)]);
-                }
-                found = expected.read(kernel, compiler)?;
+            let found = expected.read(kernel, compiler)?;
+            if expected.are(&found) {
+                self.note(expected, &found, compiler);
+                continue;
             }
+            let (mut equal, mut held, mut different) = (Expected::default(), Found::default(), Vec::new());
+            for service in part {
+                let mut of_service = Expected::default();
+                of_service.add(compiler, &service, |family, set, _| is_unread[(family, set)]);
+                if of_service.are_among(&found) {
+                    equal.append(of_service);
+                } else {
+                    for (of_set, key, element) in of_service.found(&found) {
+                        held[of_set].insert(key.clone(), element.clone());
+                    }
+                    different.push(service);
+                }
+            }
+            self.note(equal, &found, compiler);
+            // The endpoint ids of those with session affinity are adopted already.
+            let others = |service: &&ObjectName| !compiler.has_affinity(service);
+            let others: Vec<ObjectName> = different.iter().filter(others).cloned().collect();
+            let held = with_ranges(tables(held, compiler), present);
+            problems.extend(compiler.adopt(state, &others, &held));
+            let mut expected = Expected::default();
+            for service in &different {
+                expected.add(compiler, service, |family, set, _| is_unread[(family, set)]);
+            }
+            let found = expected.read(kernel, compiler)?;
             self.note(expected, &found, compiler);
         }
         Ok(())
@@ -164,13 +180,12 @@ impl Compared {
         Ok(())
     }
 
-    /// Notes what was read.
+    /// Notes what was read at these keys, and perhaps at others.
     fn note(&mut self, expected: Expected, found: &Found, compiler: &Compiler) {
-        for (family, set, elements) in found.iter() {
-            self.found[(family, set)] += elements.len();
+        for (of_set, key, element) in expected.found(found) {
+            self.found[of_set] += 1;
             if let Some(all) = &mut self.all {
-                let elements = elements.iter().map(|(key, element)| (key.clone(), element.clone()));
-                all[(family, set)].extend(elements);
+                all[of_set].push((key.clone(), element.clone()));
             }
         }
         self.changes.extend(expected.changes(found, compiler));

@@ -249,32 +249,6 @@ impl Compiler {
         self.claims.owner(frontend)
     }
 
-    /// Everything that the kernel must hold.
-    pub fn ruleset(&self) -> Ruleset {
-        self.ruleset_without(&PerSet::default())
-    }
-
-    /// The same without the elements of these sets.
-    pub fn ruleset_without(&self, unread: &PerSet<bool>) -> Ruleset {
-        let mut ruleset = self.tables(&self.config.families);
-        let mut elements = PerSet::from_fn(|family, set| {
-            let count = if unread[(family, set)] { 0 } else { self.ledger.count(family, set) };
-            Vec::with_capacity(count as usize)
-        });
-        self.each_element(&mut |family, set, key, element| {
-            if !unread[(family, set)] {
-                elements[(family, set)].push((key, element));
-            }
-        });
-        for (family, set, elements) in elements.into_all() {
-            let table = ruleset.tables.get_mut(&family);
-            if let Some(set) = table.and_then(|t| t.sets.get_mut(set.name())) {
-                set.elements = elements.into();
-            }
-        }
-        ruleset
-    }
-
     /// The tables of these families with everything but the elements.
     fn tables(&self, families: &[Family]) -> Ruleset {
         let mut ruleset = Ruleset::default();
@@ -308,6 +282,20 @@ impl Compiler {
 
     /// Emits everything that the kernel must hold in its sets.
     pub fn each_element(&self, emit: &mut impl FnMut(Family, SetName, Concat, Element)) {
+        self.each_element_but(&PerSet::default(), emit);
+    }
+
+    /// The same but for these sets.
+    pub(super) fn each_element_but(
+        &self,
+        unread: &PerSet<bool>,
+        emit: &mut impl FnMut(Family, SetName, Concat, Element),
+    ) {
+        let mut emit = |family, set, key, element| {
+            if !unread[(family, set)] {
+                emit(family, set, key, element);
+            }
+        };
         // In the order of their keys, or nearly: sorted elements make a map fast.
         let owned = self.services.values().flat_map(CompiledService::owned);
         let mut frontends = Vec::with_capacity(self.claims.len());
@@ -319,7 +307,10 @@ impl Compiler {
                 emit(port.family, set, key, element);
             }
         }
-        for (_, port, frontend) in frontends {
+        for (key, port, frontend) in frontends {
+            if unread[(port.family, key.endpoint_map())] {
+                continue; // Most elements by far.
+            }
             port.slot_elements(frontend, &mut |set, key, element| emit(port.family, set, key, element));
         }
         for (family, set, key) in self.ledger.shared_elements() {

@@ -1,4 +1,4 @@
-//! Whether the kernel holds what was compiled, without making a second ruleset beside the kernel's, which would take
+//! What the kernel must hold; and whether it does, without making a second ruleset beside the kernel's, which would take
 //! the most memory of all.
 
 use super::{CompiledService, Compiler};
@@ -22,6 +22,30 @@ struct Found<'a> {
 }
 
 impl Compiler {
+    /// Everything that the kernel must hold.
+    pub fn ruleset(&self) -> Ruleset {
+        self.ruleset_without(&PerSet::default())
+    }
+
+    /// The same without the elements of these sets.
+    pub fn ruleset_without(&self, unread: &PerSet<bool>) -> Ruleset {
+        let mut ruleset = self.tables(&self.config.families);
+        let mut elements = PerSet::from_fn(|family, set| {
+            let count = if unread[(family, set)] { 0 } else { self.ledger.count(family, set) };
+            Vec::with_capacity(count as usize)
+        });
+        self.each_element_but(unread, &mut |family, set, key, element| {
+            elements[(family, set)].push((key, element));
+        });
+        for (family, set, elements) in elements.into_all() {
+            let table = ruleset.tables.get_mut(&family);
+            if let Some(set) = table.and_then(|t| t.sets.get_mut(set.name())) {
+                set.elements = elements.into();
+            }
+        }
+        ruleset
+    }
+
     /// Whether a ruleset is [`Compiler::ruleset`], except for what [`crate::ruleset::diff::diff`] ignores.
     pub fn is_held_by(&self, kernel: &Ruleset) -> bool {
         let different = || self.differences(kernel, &PerSet::default());
@@ -42,10 +66,7 @@ impl Compiler {
             Found { elements, seen: vec![false; elements.map_or(0, Elements::len)], next: 0 }
         });
         let mut different: PerSet<Vec<Concat>> = PerSet::default();
-        self.each_element(&mut |family, set, key, element| {
-            if unread[(family, set)] {
-                return;
-            }
+        self.each_element_but(unread, &mut |family, set, key, element| {
             let found = &mut found[(family, set)];
             let at = found.elements.and_then(|elements| elements.position(&key, found.next));
             let is_equal = at.is_some_and(|at| {
