@@ -26,7 +26,7 @@ use crate::{
     incremental::{Ledger, flows::Stale, plan::Retiring},
     model::{Node, ObjectName, Service},
     placement::{AdoptedSlots, PortNumbers},
-    plane::{Class, Config, PerSet, PodDetector, SetName, constant_chains, size_for},
+    plane::{Class, Config, Keys, PerSet, PodDetector, SetName, constant_chains, size_for},
     ruleset::{Chain, Concat, Element, Family, Ruleset, Set, Table, Transaction},
     selection::load_balancer_source_ranges::{AddressRange, outermost},
     state::{ServiceState, State},
@@ -308,7 +308,7 @@ impl Compiler {
             }
         }
         for (key, port, frontend) in frontends {
-            if unread[(port.family, key.endpoint_map())] {
+            if unread[(port.family, Keys::of(&key).endpoints())] {
                 continue; // Most elements by far.
             }
             port.slot_elements(frontend, &mut |set, key, element| emit(port.family, set, key, element));
