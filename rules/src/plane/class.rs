@@ -3,7 +3,7 @@
 //! A class is a number in the frontends map and a chain. Its number is computed from what it means, so
 //! nothing has to be remembered for a restart to arrive at the same numbers. Whatever one Service has
 //! and another has not (its endpoints, its source ranges, its clients) is an element of a map: chains
-//! multiply with the number of *different numbers of endpoints*, and with the 116 timeouts of session affinity.
+//! multiply with the number of *different numbers of endpoints*, and with the 136 timeouts of session affinity.
 
 use crate::{
     frontends::FrontendKind,

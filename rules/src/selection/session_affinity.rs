@@ -6,8 +6,9 @@
 use crate::model::Service;
 
 /// Timeouts are multiples of the largest of these that is at most an eighth of them, in seconds: common values stay as
-/// they are. So there are at most 116 different ones, up to a day.
-const TIMEOUT_UNITS: [u32; 14] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
+/// they are, and below four minutes none becomes longer by five seconds, after which Kubernetes' own tests expect a client to
+/// be forgotten. So there are at most 136 different ones, up to a day.
+const TIMEOUT_UNITS: [u32; 12] = [1, 2, 5, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 
 /// Longest timeout that the API allows, in seconds.
 const LONGEST_TIMEOUT: u32 = 86_400;
@@ -41,8 +42,15 @@ mod tests {
             assert_eq!(rounded(step), step, "a step stays what it is");
             steps.insert(step);
         }
-        assert_eq!(steps.len(), 116);
+        assert_eq!(steps.len(), 136);
         assert_eq!(steps.last(), Some(&LONGEST_TIMEOUT));
+    }
+
+    #[test]
+    fn short_timeouts_are_less_than_five_seconds_longer() {
+        for asked in 1..240 {
+            assert!(rounded(asked) - asked < 5, "{asked} becomes {}", rounded(asked));
+        }
     }
 
     #[test]

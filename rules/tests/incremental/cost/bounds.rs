@@ -226,7 +226,7 @@ proptest! {
         for (family, table) in &ruleset.tables {
             let constant = &empty.tables[family];
             let of_timeouts = table.chains.keys().filter(|name| name.starts_with("affinity-remember-")).count();
-            prop_assert!(of_timeouts <= 116);
+            prop_assert!(of_timeouts <= 136);
             // The large maps are read by rules that are there anyway, but for two for each step of the timeouts.
             let mut expected = bindings(constant);
             *expected.entry("affinity".into()).or_default() += 2 * of_timeouts;
