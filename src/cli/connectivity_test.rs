@@ -1,25 +1,19 @@
 //! `connectivity-test`: connects to each frontend of a Service from Pods, nodes and here, and reports which Pod answered.
 
 mod created;
+mod places;
 mod probe;
 mod server;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt::Write as _,
-    net::SocketAddr,
     process::ExitCode,
     thread,
     time::{Duration, Instant},
 };
 
-use portolan_rules::{
-    explanation::View,
-    frontends::{FrontendKey, FrontendKind, frontends_of},
-    model::{ObjectName, Protocol, Service},
-    ruleset::Family,
-    state::ServiceState,
-};
+use portolan_rules::frontends::FrontendKind;
 use serde_json::{Value, json};
 
 use super::{
@@ -28,6 +22,7 @@ use super::{
     input::cluster,
 };
 use created::Created;
+use places::{Door, Places, Source};
 
 /// So many connections at most until a Pod is led to itself: with ten endpoints, one of 300 misses that once in 10^13.
 const UNTIL_HAIRPIN: u32 = 300;
@@ -36,38 +31,12 @@ const UNTIL_HAIRPIN: u32 = 300;
 const PROGRAMMED: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
 
-/// A place to connect from.
-struct Source {
-    name: String,
-    /// Where its server is asked to connect; nothing for this process.
-    server: Option<SocketAddr>,
-    /// Whether it is an endpoint of the Service, so that it can be led to itself.
-    is_endpoint: bool,
-}
-
-impl Source {
-    fn connect(&self, protocol: Protocol, to: SocketAddr) -> Result<String, String> {
-        match self.server {
-            Some(server) => probe::connect_from(server, protocol, to),
-            None => probe::connect(protocol, to),
-        }
-    }
-}
-
-/// A frontend to connect to.
-#[derive(Clone, Copy)]
-struct Door {
-    kind: FrontendKind,
-    protocol: Protocol,
-    address: SocketAddr,
-}
-
 /// What became of the connections of one kind.
 struct Outcome<'a> {
     source: &'a Source,
     /// `ClusterIP` and the like, or `hairpin`.
     kind: &'static str,
-    door: Door,
+    door: &'a Door,
     answered: u32,
     /// The servers that answered.
     servers: BTreeSet<String>,
@@ -82,7 +51,7 @@ pub fn connectivity_test(args: &ConnectivityTestArgs) -> ExitCode {
     }
     let Some(service) = &args.service else { return create(args) };
     match Scene::open(&args.view) {
-        Ok(scene) => test(args, &scene, service, &args.sources, false),
+        Ok(scene) => test(args, &scene, service, &args.sources, None),
         Err(code) => code,
     }
 }
@@ -111,29 +80,32 @@ fn create(args: &ConnectivityTestArgs) -> ExitCode {
             return explain::error();
         }
         match Scene::of_cluster(&args.view) {
-            Ok(scene) => test(&args, &scene, &created.service(), &[created.nodes()], true),
+            Ok(scene) => {
+                let nodes = created.nodes();
+                test(&args, &scene, &created.service(), std::slice::from_ref(&nodes), Some(&nodes))
+            }
             Err(code) => code,
         }
     })
 }
 
-/// Connects to every frontend of a Service, from its endpoints and from those of others.
+/// Connects to every frontend of a Service, from its endpoints and from those of others. If the servers were just created,
+/// `nodes` is the Service of those in the host's network of every node.
 fn test(
     args: &ConnectivityTestArgs,
     scene: &Scene,
     service: &str,
     others: &[String],
-    is_new: bool,
+    nodes: Option<&str>,
 ) -> ExitCode {
-    let view = scene.view();
-    let (doors, sources) = match prepare(&view, service, others) {
-        Ok(prepared) => prepared,
+    let Places { doors, sources } = match places(args, scene, service, others, nodes) {
+        Ok(places) => places,
         Err(problem) => {
             eprintln!("portolan: {problem}");
             return explain::error();
         }
     };
-    if is_new {
+    if nodes.is_some() {
         wait_until_programmed(&sources, &doors);
     }
     let outcomes: Vec<Outcome<'_>> =
@@ -149,75 +121,27 @@ fn test(
     }
 }
 
-/// The frontends of the Service, and the places to connect from.
-fn prepare(view: &View<'_>, service: &str, others: &[String]) -> Result<(Vec<Door>, Vec<Source>), String> {
-    let (service, entry) = find(view, service)?;
-    let doors = doors(view, service);
-    if doors.is_empty() {
-        return Err(format!("Service {} has no port of TCP or UDP", service.name));
+fn places(
+    args: &ConnectivityTestArgs,
+    scene: &Scene,
+    service: &str,
+    others: &[String],
+    nodes: Option<&str>,
+) -> Result<Places, String> {
+    let view = scene.view();
+    let mut places = Places::find(&view, service, others)?;
+    if let Some(nodes) = nodes {
+        let settings = Scene::settings(&args.view).map_err(|error| error.to_string())?;
+        places.add_node_ports_of_others(&view, service, nodes, &settings)?;
     }
-    let mut sources = vec![Source { name: "here".to_owned(), server: None, is_endpoint: false }];
-    sources.extend(servers(entry, true)?);
-    for other in others {
-        sources.extend(servers(find(view, other)?.1, false)?);
-    }
-    if sources.len() == 1 {
-        return Err(format!("Service {} has no ready endpoint on a port of TCP", service.name));
-    }
-    Ok((doors, sources))
-}
-
-fn find<'a>(view: &'a View<'_>, name: &str) -> Result<(&'a Service, &'a ServiceState), String> {
-    let Some((namespace, short)) = name.split_once('/') else {
-        return Err(format!("{name:?} is not NAMESPACE/NAME of a Service"));
-    };
-    let name = ObjectName::new(namespace, short);
-    let found = view.state.services().find(|(service, _)| service.name == name);
-    found.ok_or_else(|| explain::no_service(view, &name))
-}
-
-fn doors(view: &View<'_>, service: &Service) -> Vec<Door> {
-    let mut doors = Vec::new();
-    for family in Family::ALL {
-        for port in service.ports.iter().filter(|port| port.protocol != Protocol::Sctp) {
-            for (key, kind) in frontends_of(service, port, family) {
-                match key {
-                    FrontendKey::Address(address, protocol, port) => {
-                        doors.push(Door { kind, protocol, address: (address, port).into() });
-                    }
-                    FrontendKey::NodePort(_, protocol, port) => {
-                        let nodes = view.compiler.node_port_addresses(family).into_iter();
-                        let door = |address| Door { kind, protocol, address: (address, port).into() };
-                        doors.extend(nodes.filter(|address| !address.is_unspecified()).map(door));
-                    }
-                }
-            }
-        }
-    }
-    doors
-}
-
-/// The servers that are the endpoints of a Service, each once: one with two addresses has one name.
-fn servers(entry: &ServiceState, is_endpoint: bool) -> Result<Vec<Source>, String> {
-    let mut servers = BTreeMap::new();
-    for slice in &entry.slices {
-        let Some(port) = slice.ports.iter().find(|port| port.protocol == Protocol::Tcp) else { continue };
-        for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
-            let server = SocketAddr::new(endpoint.address, port.port);
-            let name = probe::connect(Protocol::Tcp, server)
-                .map_err(|problem| format!("endpoint {server} is no server of the test: {problem}"))?;
-            servers.entry(name).or_insert(server);
-        }
-    }
-    let source = |(name, server)| Source { name, server: Some(server), is_endpoint };
-    Ok(servers.into_iter().map(source).collect())
+    Ok(places)
 }
 
 /// Waits until every frontend answers from every place, but not for ever: the test is to come.
 fn wait_until_programmed(sources: &[Source], doors: &[Door]) {
     let began = Instant::now();
     for source in sources {
-        for door in doors {
+        for door in doors.iter().filter(|door| source.tries(door)) {
             while source.connect(door.protocol, door.address).is_err() {
                 if began.elapsed() >= PROGRAMMED {
                     return;
@@ -229,24 +153,24 @@ fn wait_until_programmed(sources: &[Source], doors: &[Door]) {
 }
 
 /// Connects from one place to every frontend.
-fn run<'a>(source: &'a Source, doors: &[Door], attempts: u32) -> Vec<Outcome<'a>> {
+fn run<'a>(source: &'a Source, doors: &'a [Door], attempts: u32) -> Vec<Outcome<'a>> {
     let mut outcomes = Vec::new();
-    for door in doors {
-        let mut outcome = Outcome::new(source, kind(door.kind), *door);
+    for door in doors.iter().filter(|door| source.tries(door)) {
+        let mut outcome = Outcome::new(source, kind(door.kind), door);
         while outcome.answered < attempts && outcome.problem.is_none() {
             outcome.connect();
         }
         let is_well = outcome.problem.is_none();
         outcomes.push(outcome);
         if source.is_endpoint && is_well && door.kind == FrontendKind::ClusterIp {
-            outcomes.push(hairpin(source, *door));
+            outcomes.push(hairpin(source, door));
         }
     }
     outcomes
 }
 
 /// Connects until the source itself answers.
-fn hairpin(source: &Source, door: Door) -> Outcome<'_> {
+fn hairpin<'a>(source: &'a Source, door: &'a Door) -> Outcome<'a> {
     let mut outcome = Outcome::new(source, "hairpin", door);
     while outcome.problem.is_none() && !outcome.servers.contains(&source.name) {
         outcome.connect();
@@ -258,7 +182,7 @@ fn hairpin(source: &Source, door: Door) -> Outcome<'_> {
 }
 
 impl<'a> Outcome<'a> {
-    fn new(source: &'a Source, kind: &'static str, door: Door) -> Self {
+    fn new(source: &'a Source, kind: &'static str, door: &'a Door) -> Self {
         Self { source, kind, door, answered: 0, servers: BTreeSet::new(), problem: None }
     }
 
@@ -274,22 +198,27 @@ impl<'a> Outcome<'a> {
 }
 
 fn text(outcomes: &[Outcome<'_>]) -> String {
-    let head = ["FROM", "TO", "ADDRESS", "RESULT"].map(str::to_owned);
+    let head = ["FROM", "NODE", "TO", "ADDRESS", "RESULT"].map(str::to_owned);
     let rows = outcomes.iter().map(|outcome| {
         let Outcome { source, kind, door, answered, servers, problem } = outcome;
         let result = match problem {
             None => format!("ok: {answered} answered by {} servers", servers.len()),
             Some(problem) => format!("FAILED: {problem}, after {answered} that were answered"),
         };
-        [source.name.clone(), (*kind).to_owned(), format!("{} {}", door.address, door.protocol), result]
+        let node = source.node.as_deref().unwrap_or("-").to_owned();
+        let address = format!("{} {}", door.address, door.protocol);
+        [source.name.clone(), node, (*kind).to_owned(), address, result]
     });
-    let rows: Vec<[String; 4]> = std::iter::once(head).chain(rows).collect();
+    let rows: Vec<[String; 5]> = std::iter::once(head).chain(rows).collect();
     let width = |i: usize| rows.iter().map(|row| row[i].len()).max().unwrap_or_default();
-    let widths = [width(0), width(1), width(2)];
+    let widths: [usize; 4] = std::array::from_fn(width);
     let mut text = String::new();
-    for [from, to, address, result] in &rows {
+    for [cells @ .., result] in &rows {
         // Writing into a `String` does not fail.
-        let _ = writeln!(text, "{from:0$}  {to:1$}  {address:2$}  {result}", widths[0], widths[1], widths[2]);
+        for (cell, width) in cells.iter().zip(widths) {
+            let _ = write!(text, "{cell:width$}  ");
+        }
+        let _ = writeln!(text, "{result}");
     }
     let failed = outcomes.iter().filter(|outcome| outcome.problem.is_some()).count();
     let _ = writeln!(text, "{} of {} ok", outcomes.len() - failed, outcomes.len());
@@ -300,6 +229,7 @@ fn value(outcomes: &[Outcome<'_>]) -> Value {
     let result = |outcome: &Outcome<'_>| {
         json!({
             "from": outcome.source.name,
+            "node": outcome.source.node,
             "to": outcome.kind,
             "protocol": outcome.door.protocol.name(),
             "address": outcome.door.address.to_string(),

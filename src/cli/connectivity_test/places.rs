@@ -1,0 +1,180 @@
+//! Where the test connects from and to.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use portolan_rules::{
+    explanation::View,
+    frontends::{FrontendKey, FrontendKind, frontends_of},
+    model::{Node, ObjectName, Protocol, Service},
+    ruleset::Family,
+    selection::node_port_addresses::NodePortAddresses,
+    state::ServiceState,
+};
+
+use super::{super::explain, probe};
+use crate::config::settings::Settings;
+
+/// A place to connect from.
+pub struct Source {
+    /// The name that its server answers with.
+    pub name: String,
+    /// The node that it is on, as far as its endpoint says so.
+    pub node: Option<Arc<str>>,
+    /// Where its server is asked to connect; nothing for this process.
+    server: Option<SocketAddr>,
+    /// Whether it is an endpoint of the Service, so that it can be led to itself.
+    pub is_endpoint: bool,
+}
+
+/// A frontend to connect to.
+pub struct Door {
+    pub kind: FrontendKind,
+    pub protocol: Protocol,
+    pub address: SocketAddr,
+    /// The node whose node port it is, if that is another than the one whose view it is.
+    other_node: Option<Arc<str>>,
+}
+
+/// All of both.
+pub struct Places {
+    pub doors: Vec<Door>,
+    pub sources: Vec<Source>,
+}
+
+impl Source {
+    /// Whether it is to connect there: the node ports of all other nodes are tried from this process and, lest their number
+    /// grow with the square of that of the nodes, from their own nodes.
+    pub fn tries(&self, door: &Door) -> bool {
+        self.server.is_none() || door.other_node.is_none() || door.other_node == self.node
+    }
+
+    /// Connects once: who answered, or why nobody did.
+    pub fn connect(&self, protocol: Protocol, to: SocketAddr) -> Result<String, String> {
+        match self.server {
+            Some(server) => probe::connect_from(server, protocol, to),
+            None => probe::connect(protocol, to),
+        }
+    }
+}
+
+impl Places {
+    /// The frontends of the Service, and the places to connect from: here, its endpoints and those of others.
+    pub fn find(view: &View<'_>, service: &str, others: &[String]) -> Result<Self, String> {
+        let (service, entry) = find(view, service)?;
+        let addresses: Vec<IpAddr> = Family::ALL
+            .into_iter()
+            .flat_map(|family| view.compiler.node_port_addresses(family))
+            .filter(|address| !address.is_unspecified())
+            .collect();
+        let doors: Vec<Door> = Family::ALL
+            .into_iter()
+            .flat_map(|family| [addresses_of(service, family), node_ports(service, family, &addresses, None)])
+            .flatten()
+            .collect();
+        if doors.is_empty() {
+            return Err(format!("Service {} has no port of TCP or UDP", service.name));
+        }
+        let mut sources =
+            vec![Source { name: "here".to_owned(), node: None, server: None, is_endpoint: false }];
+        sources.extend(servers(entry, true)?);
+        for other in others {
+            sources.extend(servers(find(view, other)?.1, false)?);
+        }
+        if sources.len() == 1 {
+            return Err(format!("Service {} has no ready endpoint on a port of TCP", service.name));
+        }
+        Ok(Self { doors, sources })
+    }
+
+    /// Adds the node ports of all other nodes. Their addresses are those of the servers in their host's network, as far as the
+    /// settings let them answer node ports.
+    pub fn add_node_ports_of_others(
+        &mut self,
+        view: &View<'_>,
+        service: &str,
+        nodes: &str,
+        settings: &Settings,
+    ) -> Result<(), String> {
+        let mut addresses: BTreeMap<&Arc<str>, BTreeSet<IpAddr>> = BTreeMap::new();
+        for endpoint in find(view, nodes)?.1.slices.iter().flat_map(|slice| &slice.endpoints) {
+            if let Some(node) = endpoint.node.as_ref().filter(|node| ***node != *settings.node_name) {
+                addresses.entry(node).or_default().insert(endpoint.address);
+            }
+        }
+        let (service, _) = find(view, service)?;
+        // The address to bind to is one of this node.
+        let setting = NodePortAddresses { bind_address: None, ..settings.node_port_addresses.clone() };
+        for (name, addresses) in addresses {
+            let addresses: Vec<IpAddr> = addresses.into_iter().collect();
+            let node = Node { name: Arc::clone(name), addresses: addresses.clone(), ..Node::default() };
+            let answering: Vec<IpAddr> = setting.select(&node, &addresses).into_iter().collect();
+            for family in Family::ALL {
+                self.doors.extend(node_ports(service, family, &answering, Some(name)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn find<'a>(view: &'a View<'_>, name: &str) -> Result<(&'a Service, &'a ServiceState), String> {
+    let Some((namespace, short)) = name.split_once('/') else {
+        return Err(format!("{name:?} is not NAMESPACE/NAME of a Service"));
+    };
+    let name = ObjectName::new(namespace, short);
+    let found = view.state.services().find(|(service, _)| service.name == name);
+    found.ok_or_else(|| explain::no_service(view, &name))
+}
+
+/// Every frontend of one family with its protocol; those of SCTP cannot be tried.
+fn frontends(service: &Service, family: Family) -> impl Iterator<Item = (FrontendKey, FrontendKind)> {
+    let ports = service.ports.iter().filter(|port| port.protocol != Protocol::Sctp);
+    ports.flat_map(move |port| frontends_of(service, port, family))
+}
+
+fn addresses_of(service: &Service, family: Family) -> Vec<Door> {
+    let door = |(key, kind)| match key {
+        FrontendKey::Address(address, protocol, port) => {
+            Some(Door { kind, protocol, address: (address, port).into(), other_node: None })
+        }
+        FrontendKey::NodePort(..) => None,
+    };
+    frontends(service, family).filter_map(door).collect()
+}
+
+/// The node ports of one family at the addresses of a node.
+fn node_ports(
+    service: &Service,
+    family: Family,
+    addresses: &[IpAddr],
+    other_node: Option<&Arc<str>>,
+) -> Vec<Door> {
+    let mut doors = Vec::new();
+    for (key, kind) in frontends(service, family) {
+        let FrontendKey::NodePort(_, protocol, port) = key else { continue };
+        for address in addresses.iter().filter(|address| Family::of(**address) == family) {
+            let address = (*address, port).into();
+            doors.push(Door { kind, protocol, address, other_node: other_node.cloned() });
+        }
+    }
+    doors
+}
+
+/// The servers that are the endpoints of a Service, each once: one with two addresses has one name.
+fn servers(entry: &ServiceState, is_endpoint: bool) -> Result<Vec<Source>, String> {
+    let mut servers = BTreeMap::new();
+    for slice in &entry.slices {
+        let Some(port) = slice.ports.iter().find(|port| port.protocol == Protocol::Tcp) else { continue };
+        for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
+            let server = SocketAddr::new(endpoint.address, port.port);
+            let name = probe::connect(Protocol::Tcp, server)
+                .map_err(|problem| format!("endpoint {server} is no server of the test: {problem}"))?;
+            servers.entry(name).or_insert_with(|| (server, endpoint.node.clone()));
+        }
+    }
+    let source = |(name, (server, node))| Source { name, node, server: Some(server), is_endpoint };
+    Ok(servers.into_iter().map(source).collect())
+}
