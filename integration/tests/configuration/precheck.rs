@@ -106,6 +106,17 @@ fn what_the_cluster_would_refuse_is_found_before() {
 }
 
 #[test]
+fn rights_are_asked_for_though_nodes_may_not_be_listed() {
+    let scene = Scene::new();
+    scene.server.deny("list", "nodes");
+    let (code, checks) = scene.checks(&GOOD);
+    assert_eq!(code, Some(1), "{checks:#?}");
+    assert_has(&checks, "ok api-server", &["answers"]);
+    assert_has(&checks, "skipped node", &["403", "nodes"]);
+    assert_has(&checks, "failed rights", &["not granted: list nodes"]);
+}
+
+#[test]
 fn a_range_of_service_addresses_counts_as_well() {
     let scene = Scene::new();
     scene.server.put(json!({

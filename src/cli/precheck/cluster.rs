@@ -21,7 +21,7 @@ pub fn check(settings: &RunSettings) -> Vec<Check> {
 }
 
 fn describe(inspection: &Inspection, node: &str) -> Vec<Check> {
-    let Inspection { url, service_addresses, .. } = inspection;
+    let Inspection { url, service_addresses, is_node_denied, .. } = inspection;
     let mut checks = Vec::new();
     if !service_addresses.is_empty() {
         let addresses: Vec<String> = service_addresses.iter().map(ToString::to_string).collect();
@@ -35,18 +35,20 @@ fn describe(inspection: &Inspection, node: &str) -> Vec<Check> {
             "use the address of a control-plane node or its load balancer",
         ));
     }
+    let answers = || Check::ok("api-server", format!("{url} answers, and is outside of the Services"));
     match &inspection.node {
-        Err(error) => {
+        Err(error) if !is_node_denied => {
             checks.push(Check::failed("api-server", format!("{url}: {error}"), ""));
-            checks.push(Check::skipped("node", "the API server did not answer"));
-            checks.push(Check::skipped("rights", "the API server did not answer"));
+            checks.push(Check::skipped("node", "the API server could not be asked"));
+            checks.push(Check::skipped("rights", "the API server could not be asked"));
             return checks;
         }
+        Err(error) => {
+            checks.extend(service_addresses.is_empty().then(answers));
+            checks.push(Check::skipped("node", error.clone()));
+        }
         Ok(None) => {
-            if service_addresses.is_empty() {
-                checks
-                    .push(Check::ok("api-server", format!("{url} answers, and is outside of the Services")));
-            }
+            checks.extend(service_addresses.is_empty().then(answers));
             checks.push(Check::ok("node", format!("there is a Node {node}")));
         }
         Ok(Some(names)) => {

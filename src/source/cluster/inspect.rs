@@ -73,6 +73,8 @@ pub struct Inspection {
     pub service_addresses: Vec<IpAddr>,
     /// Whether there is a Node of this name; if not, the names that there are, the nearest first.
     pub node: Result<Option<Vec<String>>, String>,
+    /// Whether the server answered that it does not permit that question; it can still be asked for the rights.
+    pub is_node_denied: bool,
     /// The rights that are not granted, or why that is not known.
     pub missing_rights: Result<Vec<Right>, String>,
 }
@@ -85,14 +87,19 @@ impl Cluster {
         let rights = RIGHTS.into_iter().chain(options.startup_taint.as_ref().map(|_| STARTUP_TAINT));
         let inspection = runtime.block_on(async {
             let node = node(&connection, &options.node_name).await;
+            let is_node_denied = node.as_ref().is_err_and(|error| error.reason.is_denied());
             // An API server that does not answer is not asked ten times more.
-            let missing_rights =
-                if node.is_err() { Ok(Vec::new()) } else { missing_rights(&connection, rights).await };
+            let missing_rights = if node.is_ok() || is_node_denied {
+                missing_rights(&connection, rights).await
+            } else {
+                Ok(Vec::new())
+            };
             let service_addresses = service_addresses(&connection, &url).await;
             Inspection {
                 url: url.to_string(),
                 service_addresses,
                 node: node.map_err(|error| error.to_string()),
+                is_node_denied,
                 missing_rights: missing_rights.map_err(|error| error.to_string()),
             }
         });
