@@ -3,8 +3,8 @@
 use std::{
     collections::BTreeMap,
     fmt::{Display, Write as _},
-    fs::OpenOptions,
-    io::{self, Write as _},
+    fs::{File, OpenOptions},
+    io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -93,9 +93,19 @@ pub fn bundle(args: &BundleArgs) -> ExitCode {
     let path = args.file.clone().unwrap_or_else(|| PathBuf::from(format!("{root}.tar.gz")));
     let contents = contents(&bundle);
     bundle.files.insert(0, ("README.txt", "this list", contents.clone().into_bytes()));
-    if let Err(error) = write(&path, &root, &bundle) {
+    let is_stdout = path == Path::new("-");
+    let written = if is_stdout {
+        write(io::stdout().lock(), &root, &bundle)
+    } else {
+        create(&path).and_then(|file| write(file, &root, &bundle))
+    };
+    if let Err(error) = written {
         eprintln!("portolan: {}: {error}", path.display());
         return explain::error();
+    }
+    if is_stdout {
+        eprint!("{contents}");
+        return ExitCode::SUCCESS;
     }
     super::output::print(format!("{}\n{contents}", path.display()).as_bytes())
 }
@@ -216,10 +226,14 @@ fn flows() -> Result<String, crate::kernel::conntrack::Error> {
     Ok(text)
 }
 
-/// Writes the files into one directory of the archive, which only its owner may read.
-fn write(path: &Path, root: &str, bundle: &Bundle) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::fast()));
+/// A file that only its owner may read.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Writes the files as an archive, into one directory of it.
+fn write(to: impl io::Write, root: &str, bundle: &Bundle) -> io::Result<()> {
+    let mut archive = tar::Builder::new(GzEncoder::new(to, Compression::fast()));
     let errors = bundle.errors.iter().flat_map(|error| [error.as_str(), "\n"]).collect::<String>();
     let errors = ("errors.txt", "", errors.into_bytes());
     for (name, _, content) in bundle.files.iter().chain((!bundle.errors.is_empty()).then_some(&errors)) {

@@ -468,4 +468,10 @@ fn a_support_bundle_has_everything_and_no_credentials() {
     let state = running.directory.path().join("state.json").display().to_string();
     let again = portolan(namespace, &["get", "services", "-f", &state, "-o", "name"]);
     assert_eq!(again.stdout, "service/web\n", "{again:?}");
+    // In a Pod whose root is read-only.
+    let binary = portolan_integration::binary().unwrap().display().to_string();
+    let script =
+        format!("{binary} support-bundle --socket {} --file - | tar -tzf -", running.socket().display());
+    let listed = namespace.filter("sh", &["-c", &script], "").unwrap();
+    assert!(listed.contains("/state.json\n") && listed.contains("/README.txt\n"), "{listed}");
 }

@@ -14,12 +14,13 @@ Exit status: 0 it is written; what could not be had is named in errors.txt. 2 an
 
 Examples:
   portolan support-bundle
-  portolan support-bundle --file /tmp/node-1.tar.gz";
+  portolan support-bundle --file /tmp/node-1.tar.gz
+  kubectl -n kube-system exec ds/portolan -- portolan support-bundle --file - > node-1.tar.gz";
 
 /// Arguments of `support-bundle`.
 #[derive(Args, Clone, Debug)]
 pub struct BundleArgs {
-    /// The archive [default: portolan-NODE-TIME.tar.gz here]
+    /// The archive, or - for standard output [default: portolan-NODE-TIME.tar.gz here]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
 

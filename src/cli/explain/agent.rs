@@ -127,6 +127,7 @@ pub fn freshness(agent: &AgentState) -> String {
         .iter()
         .filter_map(|(_, age)| *age)
         .fold(None, |oldest: Option<f64>, age| Some(oldest.map_or(age, |oldest| oldest.max(age))));
-    let news = oldest.map(|age| format!(", last news of the API server {age:.0} s ago")).unwrap_or_default();
+    let news =
+        oldest.map(|age| format!(", its news of the API server at most {age:.0} s old")).unwrap_or_default();
     format!("{synced}{news}")
 }
