@@ -98,6 +98,8 @@ pub struct Agent<T = Kernel> {
     pub(super) table_owner: bool,
     /// Reports changes of other processes; unsubscribed during large commits.
     pub(super) listener: Option<Listener>,
+    /// Whether another process may have changed our tables during a commit of which the kernel did not notify.
+    pub(super) missed_commits: bool,
     /// The state as compiled for the first reading of the kernel, and what the kernel must hold, as in
     /// [`First`](super::first::First).
     pub(super) guess: (Option<Compiled>, Option<Ruleset>),
@@ -159,6 +161,7 @@ impl<T: Tables> Agent<T> {
             localhost: LocalhostPorts::default(),
             table_owner: false,
             listener: None,
+            missed_commits: false,
             guess: (None, None),
             check: Check::default(),
             kernel_counts: true,

@@ -61,12 +61,26 @@ impl<T: Tables> Agent<T> {
             Ok(generation) if generation.id == expected => listener.caught_up(expected),
             Ok(generation) => {
                 listener.caught_up(generation.id);
-                self.foreign(ForeignChange::default());
+                self.note_missed();
             }
             Err(error) => {
                 info!(%error, "Changes by other processes may have been missed");
-                self.foreign(ForeignChange::default());
+                self.note_missed();
             }
+        }
+    }
+
+    /// Notes that commits of other processes may have been missed: now, and again when the sync of which the commit is part
+    /// has noted that the kernel is as it must be.
+    fn note_missed(&mut self) {
+        self.missed_commits = true;
+        self.foreign(ForeignChange::default());
+    }
+
+    /// Notes what may have been missed during a sync.
+    pub(super) fn note_missed_during_sync(&mut self) {
+        if std::mem::take(&mut self.missed_commits) {
+            self.foreign(ForeignChange::default());
         }
     }
 

@@ -41,7 +41,9 @@ impl<T: Tables> Agent<T> {
     pub fn sync_for(&mut self, cause: Cause) -> Result<Synced, SyncError> {
         let started = Instant::now();
         self.report.cause = if self.belief == Belief::Unknown { Cause::Start } else { cause };
+        self.missed_commits = false;
         let outcome = self.try_sync(cause);
+        self.note_missed_during_sync();
         if outcome.is_ok() {
             self.service_health.update(&self.state);
             self.localhost.update(&self.state);

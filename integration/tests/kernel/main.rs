@@ -5,6 +5,7 @@ mod compiled;
 mod counters;
 mod foreign;
 mod isolation;
+mod missed;
 mod namespace;
 mod parts;
 mod probe;

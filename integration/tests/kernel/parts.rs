@@ -112,7 +112,7 @@ pub fn set(table: &Table, set: SetName) -> &Set {
 
 /// Waits until there is something.
 #[track_caller]
-fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(seen) = look() {
