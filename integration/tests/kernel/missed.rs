@@ -64,9 +64,9 @@ fn what_changes_during_a_large_repair_is_repaired_as_well() {
     events.send(Event::Source(source::Event::Cluster(update))).unwrap();
     let meddles = Arc::new(AtomicBool::new(false));
     let running = thread::spawn({
-        let (meddler, events) = (Meddler(meddles.clone()), events.clone());
+        let (between, events) = (Meddler(meddles.clone()), events.clone());
         move || {
-            let mut agent = agent(Around::open(meddler).unwrap());
+            let mut agent = agent(Around::open(between).unwrap());
             agent.listen(events).unwrap();
             reconcile(&mut agent, &inbox)
         }
