@@ -211,13 +211,10 @@ fn attempt(
         let mut reader = Reader { connection, family, table: name };
         let Some(described) = describe(&mut reader, wanted)? else { continue };
         let table = described.table;
-        sets.extend(
-            table
-                .sets
-                .values()
-                .map(|set| (family, set.clone(), described.counts.get(&set.name).copied().flatten()))
-                .map(|(family, set, count)| (family, set, count.filter(|_| counts))),
-        );
+        sets.extend(table.sets.values().map(|set| {
+            let count = described.counts.get(&set.name).copied().flatten();
+            (family, set.clone(), count.filter(|_| counts))
+        }));
         exchanged[family as usize] = described.is_exchanged;
         ruleset.tables.insert(family, table);
     }

@@ -188,6 +188,19 @@ fn too_large(limit: u64) -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, message)
 }
 
+/// Says that a directory holds no manifests, and what it holds in their place.
+pub(super) fn no_manifests(others: &[Other], has_subdirectories: bool) -> String {
+    let hint = match others.first() {
+        Some(Other { path, what }) => {
+            let name = path.file_name().unwrap_or_default();
+            format!(" with manifests; {} is {what}", name.display())
+        }
+        None if has_subdirectories => "; those in its subdirectories are not read (-R)".to_owned(),
+        None => String::new(),
+    };
+    format!("holds no *.yaml, *.yml or *.json{hint}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -351,17 +351,7 @@ impl Source {
             Ok(Listing::Directory { files, has_subdirectories, others })
                 if files.is_empty() && !self.allow_empty =>
             {
-                let hint = match others.first() {
-                    Some(Other { path, what }) => {
-                        let name = path.file_name().unwrap_or_default();
-                        format!(" with manifests; {} is {what}", name.display())
-                    }
-                    None if has_subdirectories => {
-                        "; those in its subdirectories are not read (-R)".to_owned()
-                    }
-                    None => String::new(),
-                };
-                Err(format!("holds no *.yaml, *.yml or *.json{hint}"))
+                Err(files::no_manifests(&others, has_subdirectories))
             }
             Ok(listing) => Ok(listing),
         };
