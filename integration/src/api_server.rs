@@ -9,6 +9,7 @@
 mod access;
 mod events;
 mod fault;
+mod list;
 mod object;
 mod protobuf;
 mod query;
@@ -295,9 +296,9 @@ impl ApiServer {
         self.shared.wake();
     }
 
-    /// Refuses streaming lists, as servers without the feature `WatchList` do.
-    pub fn refuse_streaming_lists(&self) {
-        self.shared.faults().lacks.streaming = true;
+    /// Whether long lists are compressed, for clients that take that.
+    pub fn compress(&self, compress: bool) {
+        self.shared.faults().lacks.compression = !compress;
     }
 
     /// Answers in JSON alone.

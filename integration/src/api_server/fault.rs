@@ -123,8 +123,8 @@ pub struct EventFaults {
 /// What a server does not have that most have.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Lacks {
-    /// Lists are not streamed: `sendInitialEvents` is refused, as by servers without `WatchList`.
-    pub streaming: bool,
+    /// Long lists are not compressed.
+    pub compression: bool,
     /// Answers are in JSON alone, as of what stands before API servers.
     pub protobuf: bool,
     /// There is no watch cache (`--watch-cache=false`), which would ignore the limit of a list.

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     Resource,
@@ -25,12 +25,31 @@ impl Object {
         Arc::new(Self { value, json: OnceLock::new(), protobuf: OnceLock::new() })
     }
 
-    /// The object on the wire.
-    fn encoded(&self, resource: Resource, encoding: Encoding) -> &[u8] {
+    /// The object on the wire without its kind and version, as an item of a list has it.
+    pub fn bare(&self, resource: Resource, encoding: Encoding) -> &[u8] {
         match encoding {
-            Encoding::Json => self.json.get_or_init(|| self.value.to_string().into_bytes()),
-            Encoding::Protobuf => self.protobuf.get_or_init(|| protobuf::object(resource, &self.value)),
+            Encoding::Json => self.json.get_or_init(|| self.fields(false).to_string().into_bytes()),
+            Encoding::Protobuf => self.protobuf.get_or_init(|| protobuf::bare(resource, &self.value)),
         }
+    }
+
+    /// The object on the wire.
+    fn whole(&self, resource: Resource, encoding: Encoding) -> Vec<u8> {
+        let bare = self.bare(resource, encoding);
+        match encoding {
+            Encoding::Protobuf => protobuf::document(&self.value, bare),
+            Encoding::Json => {
+                let types = self.fields(true).to_string();
+                [types.trim_end_matches('}').as_bytes(), b",", &bare[1..]].concat()
+            }
+        }
+    }
+
+    /// Its kind and version, or all but these.
+    fn fields(&self, types: bool) -> Value {
+        let fields = self.value.as_object().into_iter().flatten();
+        let fields = fields.filter(|(name, _)| matches!(name.as_str(), "apiVersion" | "kind") == types);
+        fields.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>().into()
     }
 }
 
@@ -56,13 +75,13 @@ impl Event {
 
     /// The event on the wire.
     pub fn encoded(&self, resource: Resource, encoding: Encoding) -> Vec<u8> {
-        let object = self.object.encoded(resource, encoding);
+        let object = self.object.whole(resource, encoding);
         match encoding {
             Encoding::Json => {
                 let head = format!("{{\"type\":\"{}\",\"object\":", self.kind);
-                [head.as_bytes(), object, b"}\n"].concat()
+                [head.as_bytes(), &object, b"}\n"].concat()
             }
-            Encoding::Protobuf => protobuf::event(self.kind, object),
+            Encoding::Protobuf => protobuf::event(self.kind, &object),
         }
     }
 }

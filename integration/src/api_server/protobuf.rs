@@ -8,6 +8,9 @@ use serde_json::Value;
 use self::schema::{Field, LIST_META, STATUS, Schema};
 use super::Resource;
 
+/// The end of a document: no encoding and no type of its content.
+const END: &[u8] = &[0x1a, 0, 0x22, 0];
+
 /// The encoding of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
@@ -36,13 +39,21 @@ pub(super) enum Kind {
     Json,
 }
 
-/// A list, as the server has it in JSON.
-pub(super) fn list(resource: Resource, list: &Value) -> Vec<u8> {
-    let mut object = bytes(1, &message(&list["metadata"], LIST_META));
-    for item in list["items"].as_array().into_iter().flatten() {
-        object.extend(bytes(2, &message(item, schema::of(resource))));
-    }
-    document(list, &object)
+/// An item of a list.
+pub(super) fn item(object: &[u8]) -> Vec<u8> {
+    bytes(2, object)
+}
+
+/// How long an item of a list is whose object is so long.
+pub(super) fn item_length(object: usize) -> usize {
+    1 + varint(object as u64).len() + object
+}
+
+/// What comes before and after the items of a list, which are so long together.
+pub(super) fn around_items(kind: &str, version: &str, metadata: &Value, length: usize) -> [Vec<u8>; 2] {
+    let metadata = bytes(1, &message(metadata, LIST_META));
+    let length = varint((metadata.len() + length) as u64);
+    [[MAGIC, &types(kind, version), &key(2), &length, &metadata].concat(), END.to_vec()]
 }
 
 /// A `Status`.
@@ -50,12 +61,9 @@ pub(super) fn status(status: &Value) -> Vec<u8> {
     document(status, &message(status, STATUS))
 }
 
-/// A document with one object.
-pub(super) fn object(resource: Resource, object: &Value) -> Vec<u8> {
-    if object["kind"] == "Status" {
-        return status(object);
-    }
-    document(object, &message(object, schema::of(resource)))
+/// An object, or a `Status`, without its kind and version.
+pub(super) fn bare(resource: Resource, object: &Value) -> Vec<u8> {
+    message(object, if object["kind"] == "Status" { STATUS } else { schema::of(resource) })
 }
 
 /// An event of a watch, after its length.
@@ -65,10 +73,14 @@ pub(super) fn event(kind: &str, document: &[u8]) -> Vec<u8> {
 }
 
 /// The document of an object, which has its kind and version beside it.
-fn document(object: &Value, encoded: &[u8]) -> Vec<u8> {
-    let text = |field: &str| object[field].as_str().unwrap_or_default().as_bytes();
-    let types = [bytes(1, text("apiVersion")), bytes(2, text("kind"))].concat();
-    [MAGIC, &bytes(1, &types), &bytes(2, encoded), &bytes(3, b""), &bytes(4, b"")].concat()
+pub(super) fn document(object: &Value, encoded: &[u8]) -> Vec<u8> {
+    let text = |field: &str| object[field].as_str().unwrap_or_default();
+    [MAGIC, &types(text("kind"), text("apiVersion")), &bytes(2, encoded), END].concat()
+}
+
+/// The kind and version of a document.
+fn types(kind: &str, version: &str) -> Vec<u8> {
+    bytes(1, &[bytes(1, version.as_bytes()), bytes(2, kind.as_bytes())].concat())
 }
 
 fn message(object: &Value, schema: Schema) -> Vec<u8> {
@@ -128,7 +140,12 @@ fn integer_of(field: u32, value: u64) -> Vec<u8> {
 }
 
 fn bytes(field: u32, value: &[u8]) -> Vec<u8> {
-    [&varint(u64::from(field) << 3 | 2), &varint(value.len() as u64), value].concat()
+    [&key(field), &varint(value.len() as u64), value].concat()
+}
+
+/// What begins a field with a length.
+fn key(field: u32) -> Vec<u8> {
+    varint(u64::from(field) << 3 | 2)
 }
 
 fn varint(mut value: u64) -> Vec<u8> {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io::{self, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -13,11 +12,10 @@ use axum::{
     extract::State,
     http::{
         self, HeaderMap, StatusCode, Uri,
-        header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE},
+        header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE},
     },
     response::{IntoResponse, Response},
 };
-use flate2::{Compression, write::GzEncoder};
 use portolan::api::protobuf::MEDIA_TYPE;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -27,7 +25,7 @@ use super::{
     access::{self, Denied},
     events::Events,
     fault::Faults,
-    protobuf::{self, Encoding},
+    list::{self, GZIP},
     query::{self, ListOptions, Target},
     status::Refusal,
     store::{Key, Page, Store},
@@ -41,9 +39,6 @@ const HELD: Duration = Duration::from_millis(10);
 const ANONYMOUS: &str = "system:anonymous";
 /// Whom any other is taken for.
 const USER: &str = "system:node:n1";
-/// The encoding of long lists, for clients that take it; and from which size on. Watches are never compressed.
-const GZIP: &str = "gzip";
-const COMPRESSED_FROM: usize = 128 << 10;
 /// The media type of JSON patches (RFC 6902).
 const JSON_PATCH: &str = "application/json-patch+json";
 /// How long a body may be.
@@ -420,37 +415,12 @@ fn list(shared: &Shared, options: &ListOptions, takes_gzip: bool) -> Result<Resp
             metadata["remainingItemCount"] = page.remaining.into();
         }
     }
-    let list = json!({
-        "kind": format!("{}List", options.resource.kind()),
-        "apiVersion": options.resource.version(),
-        "metadata": metadata,
-        "items": page.items.iter().map(|object| bare(object)).collect::<Vec<_>>(),
-    });
-    let (kind, body) = match options.encoding {
-        Encoding::Protobuf => (MEDIA_TYPE, protobuf::list(options.resource, &list)),
-        Encoding::Json => ("application/json", list.to_string().into_bytes()),
-    };
-    if takes_gzip && body.len() > COMPRESSED_FROM {
-        let compressed = gzip(&body).map_err(|error| Refusal::new(500, error.to_string()))?;
-        return Ok(([(CONTENT_TYPE, kind), (CONTENT_ENCODING, GZIP)], compressed).into_response());
-    }
-    Ok(([(CONTENT_TYPE, kind)], body).into_response())
-}
-
-fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(body)?;
-    encoder.finish()
+    let is_compressed = takes_gzip && !shared.faults().lacks.compression;
+    Ok(list::respond((options.resource, options.encoding), &metadata, page.items, is_compressed))
 }
 
 fn expired() -> Refusal {
     Refusal::gone("The resourceVersion for the provided list is too old.")
-}
-
-/// As from a real server, the items of a list do not repeat their kind.
-fn bare(object: &Value) -> BTreeMap<&String, &Value> {
-    let fields = object.as_object().into_iter().flatten();
-    fields.filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind")).collect()
 }
 
 /// Whether an object is among those that a list or watch is about.

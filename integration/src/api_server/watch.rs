@@ -59,10 +59,6 @@ struct Watch {
 /// What makes the server refuse it rather than begin.
 pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Response, Refusal> {
     let faults = shared.faults();
-    if options.send_initial_events.is_some() && faults.lacks.streaming {
-        let message = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
-        return Err(Refusal::invalid("sendInitialEvents", message));
-    }
     let mut store = shared.store();
     let newest = store.version();
     let mut ready = VecDeque::new();

@@ -1,4 +1,4 @@
-//! What lists in pages can do wrong, where the server has no streaming lists.
+//! What lists in pages can do wrong, where the server has no cache.
 
 use portolan_integration::{EventFaults, Fault, Request, Resource, Rule, Verb, numbered};
 use serde_json::Value;
@@ -14,7 +14,6 @@ fn services() -> Vec<Value> {
 fn scene() -> Scene {
     let scene = Scene::new();
     scene.server.put_all(services());
-    scene.server.refuse_streaming_lists();
     scene.server.disable_watch_cache();
     scene
 }

@@ -110,7 +110,7 @@ fn events_that_a_broken_connection_swallowed_come_again() {
 /// Whether it is for all objects, not for one to verify a position.
 fn is_list(request: &Request) -> bool {
     let is_exact = request.query.get("resourceVersionMatch").is_some_and(|matching| matching == "Exact");
-    !is_exact && (request.verb == Verb::List || request.query.contains_key("sendInitialEvents"))
+    !is_exact && request.verb == Verb::List
 }
 
 #[test]

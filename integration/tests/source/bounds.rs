@@ -26,14 +26,10 @@ fn peak() -> u64 {
 #[track_caller]
 fn survives(bad: impl IntoIterator<Item = Reply>, timing: Timing) -> World {
     let server = server_but_services();
-    let refusal = Reply::refuse(&status(422, "Invalid", "sendInitialEvents is forbidden"));
     let (watch, feed) = Reply::lines([]).and_feed();
-    server.prepare(SERVICES, [refusal, Reply::json(&service_list(9, &[service("a", 3, 80)])), watch]);
+    server.prepare(SERVICES, [list(SERVICES, 9, &[service("a", 3, 80)]), watch]);
     server.prepare(SERVICES, bad);
-    server.prepare(
-        SERVICES,
-        [Reply::json(&service_list(40, &[service("b", 4, 80)])), Reply::lines([]).and_wait()],
-    );
+    server.prepare(SERVICES, [list(SERVICES, 40, &[service("b", 4, 80)]), quiet()]);
     let mut world = World::new(server, timing);
     world.update();
     feed.send(&event("ERROR", &expired()));
@@ -45,10 +41,10 @@ fn survives(bad: impl IntoIterator<Item = Reply>, timing: Timing) -> World {
 #[test]
 fn a_line_without_an_end_is_given_up() {
     let server = server_but_services();
-    let (watch, feed) = Reply::lines([added(&service("a", 3, 80)), initial_events_end(9)]).and_feed();
-    server.prepare(SERVICES, [watch, Reply::text("x".repeat(1 << 16)).and_repeat()]);
-    server
-        .prepare(SERVICES, [Reply::lines([added(&service("b", 4, 80)), initial_events_end(40)]).and_wait()]);
+    let (watch, feed) = Reply::lines([]).and_feed();
+    let endless = Reply::text("x".repeat(1 << 16)).and_repeat();
+    server.prepare(SERVICES, [list(SERVICES, 9, &[service("a", 3, 80)]), watch, endless]);
+    server.prepare(SERVICES, [list(SERVICES, 40, &[service("b", 4, 80)]), quiet()]);
     let mut world = World::new(server, timing());
     world.update();
     let before = peak();

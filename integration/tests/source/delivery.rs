@@ -73,8 +73,8 @@ fn node(version: u64, cidrs: &[&str]) -> Value {
 #[test]
 fn the_networks_of_pods_are_waited_for_where_they_are_needed() {
     let server = quiet_server([Services, EndpointSlices, ServiceCidrs]);
-    let (reply, feed) = Reply::lines([added(&node(3, &[])), initial_events_end(9)]).and_feed();
-    server.prepare(Nodes, [reply]);
+    let (watch, feed) = Reply::lines([]).and_feed();
+    server.prepare(Nodes, [list(Nodes, 9, &[node(3, &[])]), watch]);
     let mut world = needing_pod_networks(server, Timing { patience: Duration::ZERO, ..timing() });
     world.is_quiet();
     feed.send(&event("MODIFIED", &node(10, &["10.1.2.0/24"])));
@@ -98,8 +98,8 @@ fn networks_of_pods_that_never_come_end_the_agent() {
 #[test]
 fn what_arrives_together_is_sent_together_and_what_changes_nothing_is_not_sent() {
     let server = server_but_services();
-    let (reply, feed) = Reply::lines([added(&service("web", 3, 80)), initial_events_end(9)]).and_feed();
-    server.prepare(Services, [reply]);
+    let (watch, feed) = Reply::lines([]).and_feed();
+    server.prepare(Services, [list(Services, 9, &[service("web", 3, 80)]), watch]);
     let mut world = World::new(server, timing());
     world.update();
     feed.send(&event("MODIFIED", &service("web", 10, 80)));
@@ -120,9 +120,8 @@ fn an_update_says_when_its_changes_began() {
         slice
     };
     let old = "2020-01-01T00:00:00Z";
-    let (reply, feed) =
-        Reply::lines([added(&triggered(3, "10.0.0.1", old)), initial_events_end(9)]).and_feed();
-    server.prepare(EndpointSlices, [reply]);
+    let (watch, feed) = Reply::lines([]).and_feed();
+    server.prepare(EndpointSlices, [list(EndpointSlices, 9, &[triggered(3, "10.0.0.1", old)]), watch]);
     let mut world = World::new(server, timing());
     assert_eq!(world.update().triggers, []);
     // Began before the agent did.
@@ -143,7 +142,8 @@ fn an_update_says_when_its_changes_began() {
 #[test]
 fn a_list_that_hangs_is_no_news() {
     let server = server_but_services();
-    server.prepare(Services, [Reply::lines([added(&service("web", 3, 80))]).and_wait()]);
+    let whole = service_list(9, &[service("web", 3, 80), service("api", 4, 80)]).to_string();
+    server.prepare(Services, [Reply::text(&whole[..whole.len() / 2]).and_wait()]);
     let world = World::new(server, timing());
     let heard = |kind| world.health.ages().iter().any(|(known, age)| *known == kind && age.is_some());
     let began = Instant::now();

@@ -16,9 +16,8 @@ const SERVICES: Resource = Resource::Services;
 /// A world whose Services `a` and `b` were listed at version 9, and whose watch says what the test says.
 fn listed(timing: Timing) -> (World, Feed) {
     let server = server_but_services();
-    let objects = [added(&service("a", 3, 80)), added(&service("b", 4, 80)), initial_events_end(9)];
-    let (reply, feed) = Reply::lines(objects).and_feed();
-    server.prepare(SERVICES, [reply]);
+    let (watch, feed) = Reply::lines([]).and_feed();
+    server.prepare(SERVICES, [list(SERVICES, 9, &[service("a", 3, 80), service("b", 4, 80)]), watch]);
     let mut world = World::new(server, timing);
     world.update();
     assert_eq!(world.service_names(), ["a", "b"]);
@@ -27,13 +26,7 @@ fn listed(timing: Timing) -> (World, Feed) {
 
 /// The list after much has happened: `b` is another, `a` is gone, `c` is new.
 fn afterwards() -> Reply {
-    Reply::lines([added(&service("b", 40, 81)), added(&service("c", 41, 80)), initial_events_end(50)])
-        .and_wait()
-}
-
-/// The same, with a watch that ends.
-fn afterwards_and_end() -> Reply {
-    Reply::lines([added(&service("c", 41, 80)), initial_events_end(50)])
+    list(SERVICES, 50, &[service("b", 40, 81), service("c", 41, 80)])
 }
 
 #[track_caller]
@@ -53,10 +46,7 @@ fn watch_from(version: u64) -> String {
 }
 
 fn list_from(version: u64) -> String {
-    format!(
-        "allowWatchBookmarks=true&resourceVersion={version}&resourceVersionMatch=NotOlderThan&\
-         sendInitialEvents=true&watch=true"
-    )
+    format!("resourceVersion={version}")
 }
 
 #[test]
@@ -66,7 +56,7 @@ fn a_watch_that_ends_goes_on_from_the_last_bookmark() {
     // So that it is not a watch that ends at once.
     sleep(Duration::from_millis(1_100));
     drop(feed);
-    assert_eq!(world.query(SERVICES, 2), watch_from(20));
+    assert_eq!(world.query(SERVICES, 3), watch_from(20));
 }
 
 #[test]
@@ -79,23 +69,23 @@ fn a_connection_that_breaks_is_made_anew_and_nothing_is_missed() {
     world.server.prepare(SERVICES, [more.and_break(), unavailable(), last.and_wait()]);
     drop(feed);
     world.update_until(|world| world.service_names() == ["c", "d"]);
-    let queries: Vec<_> = world.queries(SERVICES).into_iter().skip(1).map(|(_, query)| query).collect();
+    let queries: Vec<_> = world.queries(SERVICES).into_iter().skip(2).map(|(_, query)| query).collect();
     assert_eq!(queries, [watch_from(10), watch_from(12), watch_from(12)]);
 }
 
 #[test]
 fn gone_as_an_event_lists_anew_and_deletes() {
     let (mut world, feed) = listed(timing());
-    world.server.prepare(SERVICES, [afterwards()]);
+    world.server.prepare(SERVICES, [afterwards(), quiet()]);
     feed.send(&event("ERROR", &expired()));
     check_afterwards(&mut world);
-    assert_eq!(world.query(SERVICES, 2), list_from(9), "a list must not be older than what is known");
+    assert_eq!(world.query(SERVICES, 3), list_from(9), "a list must not be older than what is known");
 }
 
 #[test]
 fn gone_as_an_answer_lists_anew_and_deletes() {
     let (mut world, feed) = listed(timing());
-    world.server.prepare(SERVICES, [Reply::refuse(&status(410, "Gone", "Gone")), afterwards()]);
+    world.server.prepare(SERVICES, [Reply::refuse(&status(410, "Gone", "Gone")), afterwards(), quiet()]);
     drop(feed);
     check_afterwards(&mut world);
 }
@@ -115,7 +105,7 @@ fn a_gateways_answer_is_not_the_api_servers() {
     let queries = world.queries(SERVICES);
     assert!(queries[1..].iter().all(|(_, query)| *query == watch_from(9)), "{queries:#?}");
     let waits = queries.windows(2).map(|pair| pair[1].0 - pair[0].0);
-    assert!(waits.skip(1).all(|wait| wait >= Duration::from_millis(5)), "{queries:#?}");
+    assert!(waits.skip(2).all(|wait| wait >= Duration::from_millis(5)), "{queries:#?}");
 }
 
 /// Each with something to say, so that it looks alive.
@@ -128,7 +118,7 @@ fn watches_that_end_again_and_again_are_asked_for_more_and_more_slowly() {
     drop(feed);
     // Half of 100 + 200 + 400 + 800 ms at least.
     let began = Instant::now();
-    world.query(SERVICES, 6);
+    world.query(SERVICES, 7);
     assert!(began.elapsed() >= Duration::from_millis(700), "{:?}", began.elapsed());
 }
 
@@ -136,7 +126,7 @@ fn watches_that_end_again_and_again_are_asked_for_more_and_more_slowly() {
 #[test]
 fn a_reason_with_nulls_in_it_is_understood() {
     let (mut world, feed) = listed(timing());
-    world.server.prepare(SERVICES, [afterwards()]);
+    world.server.prepare(SERVICES, [afterwards(), quiet()]);
     let reason = json!({
         "kind": "Status", "metadata": null, "status": "Failure", "message": null, "details": null, "code": 410,
     });
@@ -162,12 +152,13 @@ fn after_an_outage_a_forgotten_version_is_made_up_for_at_once() {
 fn wait_before_the_list(failures: usize) -> Duration {
     let (mut world, feed) = listed(Timing { last_retry: LONG, ..timing() });
     world.server.prepare(SERVICES, (0..failures).map(|_| unavailable()));
-    world.server.prepare(SERVICES, [Reply::lines([event("ERROR", &expired())]), afterwards()]);
+    world.server.prepare(SERVICES, [Reply::lines([event("ERROR", &expired())]), afterwards(), quiet()]);
     drop(feed);
     check_afterwards(&mut world);
     let queries = world.queries(SERVICES);
-    assert_eq!(queries.len(), failures + 3);
-    queries[failures + 2].0 - queries[failures + 1].0
+    // A list, a watch, the failures, a watch again, and a list.
+    assert_eq!(queries[failures + 3].1, list_from(9), "{queries:#?}");
+    queries[failures + 3].0 - queries[failures + 2].0
 }
 
 /// Else every node would list again and again, as fast as it can.
@@ -180,13 +171,13 @@ fn a_server_that_forgets_again_and_again_is_given_time() {
         ..timing()
     });
     let gone = || Reply::lines([event("ERROR", &expired())]);
-    for _ in 0..2 {
-        world.server.prepare(SERVICES, [afterwards_and_end(), gone()]);
+    for _ in 0..3 {
+        world.server.prepare(SERVICES, [afterwards(), gone()]);
     }
-    world.server.prepare(SERVICES, [afterwards()]);
+    world.server.prepare(SERVICES, [afterwards(), quiet()]);
     feed.send(&event("ERROR", &expired()));
     let began = Instant::now();
-    world.query(SERVICES, 6);
+    assert_eq!(world.query(SERVICES, 9), list_from(50));
     assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
     world.update();
 }
@@ -198,13 +189,14 @@ fn a_list_that_is_older_than_what_is_known_is_believed() {
     let mut too_large = status(504, "Timeout", "Timeout: Too large resource version: 9, current: 2");
     too_large["details"] = json!({"causes": [{"reason": "ResourceVersionTooLarge"}]});
     // All of it is older than what is known.
-    let (before, more) = Reply::lines([added(&service("a", 1, 79)), initial_events_end(2)]).and_feed();
-    world.server.prepare(SERVICES, [Reply::refuse(&too_large), before]);
+    let before = list(SERVICES, 2, &[service("a", 1, 79)]);
+    let (watch, more) = Reply::lines([]).and_feed();
+    world.server.prepare(SERVICES, [Reply::refuse(&too_large), before, watch]);
     feed.send(&event("ERROR", &expired()));
     world.update();
     assert_eq!(world.service_names(), ["a"]);
     assert_eq!(world.port("a"), 79);
-    assert!(!world.query(SERVICES, 3).contains("resourceVersion="));
+    assert_eq!(world.query(SERVICES, 4), "limit=500");
     more.send(&added(&service("b", 3, 80)));
     world.update();
     assert_eq!(world.service_names(), ["a", "b"]);
@@ -216,10 +208,10 @@ fn what_is_older_than_the_position_leads_to_a_list() {
     for late in [event("MODIFIED", &service("a", 8, 99)), event("DELETED", &service("b", 8, 80)), bookmark(8)]
     {
         let (mut world, feed) = listed(timing());
-        world.server.prepare(SERVICES, [afterwards()]);
+        world.server.prepare(SERVICES, [afterwards(), quiet()]);
         feed.send(&late);
         check_afterwards(&mut world);
-        assert!(!world.query(SERVICES, 2).contains("resourceVersion="), "the newest list: {late}");
+        assert_eq!(world.query(SERVICES, 3), "limit=500", "the newest list: {late}");
     }
 }
 
@@ -231,7 +223,7 @@ fn an_event_that_comes_twice_changes_nothing() {
     feed.send(&changed);
     feed.send(&added(&service("end", 17, 80)));
     world.update_until(|world| world.service_names().contains(&"end"));
-    assert_eq!((world.port("a"), world.queries(SERVICES).len()), (82, 1));
+    assert_eq!((world.port("a"), world.queries(SERVICES).len()), (82, 2));
 }
 
 #[test]
@@ -242,7 +234,7 @@ fn a_watch_that_says_nothing_is_started_anew() {
     // The first watch never ends.
     world.update();
     assert_eq!(world.service_names(), ["b"]);
-    assert_eq!(world.query(SERVICES, 2), watch_from(30));
+    assert_eq!(world.query(SERVICES, 3), watch_from(30));
     drop(feed);
 }
 
@@ -252,7 +244,7 @@ fn a_watch_that_outlasts_its_time_is_started_anew() {
     let (world, feed) = listed(timing);
     for version in 20.. {
         feed.send(&bookmark(version));
-        if world.queries(SERVICES).len() > 1 {
+        if world.queries(SERVICES).len() > 2 {
             break;
         }
         sleep(Duration::from_millis(20));
@@ -265,7 +257,7 @@ fn a_request_that_gets_no_answer_is_made_again() {
     server.prepare(SERVICES, []);
     let mut world = World::new(server, Timing { response: SHORT, ..timing() });
     world.query(SERVICES, 2);
-    world.server.prepare(SERVICES, [Reply::json(&service_list(50, &[service("c", 41, 80)])), afterwards()]);
+    world.server.prepare(SERVICES, [afterwards(), quiet()]);
     world.update();
     assert!(world.service_names().contains(&"c"));
 }
@@ -275,7 +267,7 @@ fn a_server_is_left_alone_for_as_long_as_it_asks() {
     let server = server_but_services();
     let refusal = Reply::text("Too many requests, please try again later.");
     server.prepare(SERVICES, [refusal.with_status(429).with_header("retry-after", "3")]);
-    server.prepare(SERVICES, [Reply::json(&service_list(50, &[service("c", 41, 80)])), afterwards()]);
+    server.prepare(SERVICES, [afterwards(), quiet()]);
     // Longer than it would wait by itself.
     let mut world = World::new(server, Timing { last_retry: SHORT, ..timing() });
     world.update();
@@ -299,10 +291,7 @@ fn refusals_are_waited_out_however_many() {
     }
     server.prepare(SERVICES, [Reply::text("<html>bad gateway</html>").with_status(502)]);
     server.prepare(SERVICES, [Reply::text("<html>welcome</html>")]);
-    server.prepare(
-        SERVICES,
-        [Reply::refuse(&status(422, "Invalid", "no")), Reply::json(&service_list(1, &[]))],
-    );
+    server.prepare(SERVICES, [Reply::refuse(&status(422, "Invalid", "no")), list(SERVICES, 1, &[]), quiet()]);
     let mut world = World::new(server, timing());
     world.update();
     assert!(world.services.is_empty());
@@ -320,9 +309,9 @@ fn a_kind_that_is_answered_wakes_the_others() {
             server.prepare(kind, [denied()]);
         }
         // From here on Services are answered, and slices would be.
-        server.prepare(SERVICES, [denied(), Reply::lines([initial_events_end(9)]).and_wait()]);
+        server.prepare(SERVICES, [denied(), list(SERVICES, 9, &[]), quiet()]);
         server.prepare(Resource::EndpointSlices, (0..2).map(|_| denied()));
-        server.prepare(Resource::EndpointSlices, [Reply::lines([initial_events_end(9)]).and_wait()]);
+        server.prepare(Resource::EndpointSlices, [list(Resource::EndpointSlices, 9, &[]), quiet()]);
         let timing = Timing {
             first_retry: Duration::from_millis(100),
             last_retry: LONG,
@@ -354,8 +343,7 @@ fn an_unusable_object_stays_what_it_was_and_others_are_served() {
     assert_eq!(update.changes.len(), 1, "{update:?}");
     assert_eq!(world.service_names(), ["a", "b", "c"]);
     // In a list, too.
-    let list = [added(&broken(20)), added(&service("b", 4, 80)), initial_events_end(50)];
-    world.server.prepare(SERVICES, [Reply::lines(list).and_wait()]);
+    world.server.prepare(SERVICES, [list(SERVICES, 50, &[broken(20), service("b", 4, 80)]), quiet()]);
     feed.send(&event("ERROR", &expired()));
     world.update();
     assert_eq!(world.service_names(), ["a", "b"]);

@@ -27,11 +27,11 @@ fn recorded(name: &str) -> Reply {
     }
 }
 
-/// A world whose Services are listed in pages, as a server does it that refuses streaming lists; and its watch.
+/// A world whose Services are listed, and their watch.
 fn listed() -> (World, Feed) {
     let server = server_but_services();
     let (watch, feed) = Reply::lines([]).and_feed();
-    server.prepare(Services, [recorded("watch-initial-events-no-match"), recorded("list-json"), watch]);
+    server.prepare(Services, [recorded("list-json"), watch]);
     let mut world = World::new(server, timing());
     world.update();
     assert_eq!(world.service_names(), names("list-json"));
@@ -55,7 +55,7 @@ fn version(query: &str) -> Option<&str> {
 fn a_list_is_read() {
     let (world, _feed) = listed();
     assert!(world.services.len() > 1);
-    let query = world.query(Services, 3);
+    let query = world.query(Services, 2);
     assert_eq!(version(&query), Some("13310"), "{query}");
 }
 
@@ -63,27 +63,26 @@ fn a_list_is_read() {
 fn a_list_in_protobuf_is_what_it_is_in_json() {
     let (json, _feed) = listed();
     let server = server_but_services();
-    let replies = ["watch-initial-events-no-match", "list-protobuf"].map(recorded);
-    server.prepare(Services, replies);
-    server.prepare(Services, [Reply::lines([]).and_wait()]);
+    server.prepare(Services, [recorded("list-protobuf"), quiet()]);
     let mut world = World::new(server, timing());
     world.update();
     assert_eq!(world.services, json.services);
-    let query = world.query(Services, 3);
+    let query = world.query(Services, 2);
     assert_eq!(version(&query), Some("13311"), "{query}");
 }
 
 #[test]
 fn events_in_protobuf_are_read() {
     let server = quiet_server([Services, Resource::Nodes, Resource::ServiceCidrs]);
-    server.prepare(EndpointSlices, [recorded("watch-initial-events-protobuf").and_wait()]);
+    let watch = recorded("watch-initial-events-protobuf").and_wait();
+    server.prepare(EndpointSlices, [list(EndpointSlices, 1, &[]), watch]);
     let mut world = World::new(server, timing());
-    world.update();
+    world.update_until(|world| !world.slices.is_empty());
     assert_eq!(world.slices.keys().map(|name| &*name.name).collect::<Vec<_>>(), ["recorded-1-a"]);
 
     let server = quiet_server([Services, Resource::Nodes, Resource::ServiceCidrs]);
-    server.prepare(EndpointSlices, [Reply::lines([initial_events_end(6_999)]), recorded("watch-protobuf")]);
-    server.prepare(EndpointSlices, [Reply::lines([]).and_wait()]);
+    let replies = [list(EndpointSlices, 6_999, &[]), recorded("watch-protobuf"), quiet()];
+    server.prepare(EndpointSlices, replies);
     let mut world = World::new(server, timing());
     let query = world.query(EndpointSlices, 3);
     assert_eq!(version(&query), Some("7186"), "the last bookmark: {query}");
@@ -96,13 +95,12 @@ fn events_in_protobuf_are_read() {
 #[test]
 fn a_list_in_pages_is_read() {
     let server = server_but_services();
-    let pages = ["watch-initial-events-no-match", "list-page-1", "list-page-2", "list-json"];
-    server.prepare(Services, pages.map(recorded));
-    server.prepare(Services, [Reply::lines([]).and_wait()]);
+    server.prepare(Services, ["list-page-1", "list-page-2", "list-json"].map(recorded));
+    server.prepare(Services, [quiet()]);
     let mut world = World::new(server, timing());
     world.update();
     assert_eq!(world.service_names(), names("list-json"));
-    for (number, page) in [(3, "list-page-1"), (4, "list-page-2")] {
+    for (number, page) in [(2, "list-page-1"), (3, "list-page-2")] {
         let list = Recording::named(page).json().unwrap();
         let token = list["metadata"]["continue"].as_str().unwrap();
         assert_eq!(world.query(Services, number), format!("continue={token}&limit=500"));
@@ -110,30 +108,29 @@ fn a_list_in_pages_is_read() {
 }
 
 #[test]
-fn streaming_lists_and_watches_are_read() {
+fn a_watch_that_ends_and_a_version_that_is_forgotten_are_read() {
     let server = quiet_server([Services, Resource::Nodes, Resource::ServiceCidrs]);
-    server.prepare(EndpointSlices, [recorded("watch-initial-events"), recorded("watch-old-version")]);
-    server.prepare(EndpointSlices, [recorded("watch-initial-events-empty"), Reply::lines([]).and_wait()]);
+    let watches = ["watch-initial-events", "watch-old-version"].map(recorded);
+    let empty = || list(EndpointSlices, 11_600, &[]);
+    server.prepare(EndpointSlices, [list(EndpointSlices, 1, &[])]);
+    server.prepare(EndpointSlices, watches);
+    server.prepare(EndpointSlices, [empty(), quiet()]);
     let mut world = World::new(server, timing());
-    world.update();
+    world.update_until(|world| !world.slices.is_empty());
     assert_eq!(world.slices.keys().map(|name| &*name.name).collect::<Vec<_>>(), ["recorded-1-a"]);
     // The watch ended after a bookmark; from there nothing is known any more.
-    let queries = [2, 3].map(|number| world.query(EndpointSlices, number));
+    let queries = [3, 4].map(|number| world.query(EndpointSlices, number));
     assert_eq!(queries.each_ref().map(|query| version(query)), [Some("11568"); 2], "{queries:?}");
-    assert!(
-        !queries[0].contains("sendInitialEvents") && queries[1].contains("sendInitialEvents"),
-        "{queries:?}"
-    );
+    assert!(queries[0].contains("watch=true") && !queries[1].contains("watch=true"), "{queries:?}");
     // What is listed then is empty, which counts if it is so twice.
-    world.query(EndpointSlices, 4);
+    world.query(EndpointSlices, 5);
     assert!(!world.slices.is_empty());
 }
 
 #[test]
 fn the_events_of_a_watch_are_read() {
     let server = quiet_server([Services, Resource::Nodes, Resource::ServiceCidrs]);
-    server.prepare(EndpointSlices, [Reply::lines([initial_events_end(6800)]), recorded("watch-json")]);
-    server.prepare(EndpointSlices, [Reply::lines([]).and_wait()]);
+    server.prepare(EndpointSlices, [list(EndpointSlices, 6800, &[]), recorded("watch-json"), quiet()]);
     let mut world = World::new(server, timing());
     world.update_until(|world| !world.slices.is_empty());
     let query = world.query(EndpointSlices, 3);
@@ -147,35 +144,29 @@ fn the_events_of_a_watch_are_read() {
 fn a_version_that_the_server_has_not_reached_is_dropped() {
     let (mut world, feed) = listed();
     world.server.prepare(Services, [recorded("list-future-version")]);
-    world.server.prepare(
-        Services,
-        [Reply::json(&service_list(3, &[service("old", 2, 80)])), Reply::lines([]).and_wait()],
-    );
+    world.server.prepare(Services, [list(Services, 3, &[service("old", 2, 80)]), quiet()]);
     feed.send(&event("ERROR", &expired()));
     world.update();
     assert_eq!(world.service_names(), ["old"]);
-    assert_eq!(world.query(Services, 4), "resourceVersion=13310");
-    assert_eq!(world.query(Services, 5), "limit=500");
+    assert_eq!(world.query(Services, 3), "resourceVersion=13310");
+    assert_eq!(world.query(Services, 4), "limit=500");
 
+    let one = || list(EndpointSlices, 3, &[slice("web-1", 2, &["10.0.0.1"])]);
     let server = quiet_server([Services, Resource::Nodes, Resource::ServiceCidrs]);
-    let (watch, feed) = Reply::lines([initial_events_end(99_999_999)]).and_feed();
-    server.prepare(EndpointSlices, [watch, recorded("watch-initial-events-future")]);
-    server.prepare(EndpointSlices, [recorded("watch-initial-events").and_wait()]);
+    let future = recorded("watch-initial-events-future");
+    server.prepare(EndpointSlices, [list(EndpointSlices, 99_999_999, &[]), future, one(), quiet()]);
     let mut world = World::new(server, timing());
-    world.update();
-    feed.send(&event("ERROR", &expired()));
-    world.update();
-    assert_eq!(world.slices.len(), 1);
-    assert_eq!(version(&world.query(EndpointSlices, 3)), None);
+    world.update_until(|world| world.slices.len() == 1);
+    assert_eq!(world.query(EndpointSlices, 3), "limit=500");
 
     let server = quiet_server([Services, Resource::Nodes, Resource::ServiceCidrs]);
-    server.prepare(EndpointSlices, [Reply::lines([initial_events_end(99_999_999)]).and_wait()]);
+    server.prepare(EndpointSlices, [list(EndpointSlices, 99_999_999, &[]), quiet()]);
     // It is silent to the watch, until what it is at is verified.
     server.prepare_exact(EndpointSlices, recorded("list-future-version-exact"));
-    server.prepare(EndpointSlices, [recorded("watch-initial-events").and_wait()]);
+    server.prepare(EndpointSlices, [one(), quiet()]);
     let mut world = World::new(server, Timing { idle: Duration::from_millis(500), ..timing() });
     world.update_until(|world| !world.slices.is_empty());
-    assert_eq!(version(&world.query(EndpointSlices, 2)), None);
+    assert_eq!(world.query(EndpointSlices, 3), "limit=500");
 }
 
 /// Whatever the refusal: nothing goes, and once the server lists, what it lists is there.
@@ -188,7 +179,7 @@ fn every_refusal_is_survived() {
         world.server.prepare(Services, [recorded(&refusal.name)]);
     }
     let last = Reply::json(&service_list(20_000, &[service("last", 15_000, 80)]));
-    world.server.prepare(Services, [last, Reply::lines([]).and_wait()]);
+    world.server.prepare(Services, [last, quiet()]);
     feed.send(&event("ERROR", &expired()));
     let before = world.services.len();
     world.update();

@@ -79,8 +79,7 @@ fn a_server_that_asks_to_leave_costs_no_position_and_no_list() {
     }
     world.server.put(stored("c", 80));
     world.update_until(|world| world.services.len() == 102);
-    let lists =
-        world.queries(Resource::Services).into_iter().filter(|(_, it)| it.contains("sendInitialEvents"));
+    let lists = world.queries(Resource::Services).into_iter().filter(|(_, it)| !it.contains("watch="));
     assert_eq!(lists.count(), 1, "{:#?}", world.server.requests());
 }
 
@@ -157,18 +156,14 @@ fn known(prepare: impl FnOnce(&ApiServer)) -> World {
 }
 
 #[test]
-fn objects_are_the_same_in_protobuf_and_in_json_streamed_and_in_pages() {
+fn objects_are_the_same_in_protobuf_and_in_json_in_one_piece_and_in_pages() {
     let json = known(ApiServer::refuse_protobuf);
     assert!(json.server.requests().iter().all(|request| !request.is_protobuf));
-    let streamed = known(|_| {});
-    let cached = known(ApiServer::refuse_streaming_lists);
-    let paged = known(|server| {
-        server.refuse_streaming_lists();
-        server.disable_watch_cache();
-    });
+    let cached = known(|_| {});
+    let paged = known(ApiServer::disable_watch_cache);
     let is_list = |request: &&portolan_integration::Request| request.verb == Verb::List;
     assert!(cached.server.requests().iter().filter(is_list).all(|request| request.takes_gzip));
-    for world in [streamed, cached, paged] {
+    for world in [cached, paged] {
         assert!(world.server.requests().iter().all(|request| request.is_protobuf));
         assert!(world.services == json.services, "{:#?}", world.services.values().last());
         assert_eq!(world.slices, json.slices);

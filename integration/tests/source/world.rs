@@ -34,7 +34,6 @@ pub fn timing() -> Timing {
         first_retry: Duration::from_millis(10),
         last_retry: Duration::from_millis(50),
         good_after: Duration::from_secs(1),
-        initial_events: LONG,
         idle: LONG,
         patience: LONG,
         ..Timing::default()
@@ -51,7 +50,7 @@ pub fn server() -> ApiServer {
 pub fn quiet_server<const N: usize>(resources: [Resource; N]) -> ApiServer {
     let server = server();
     for resource in resources {
-        server.prepare(resource, [Reply::lines([initial_events_end(1)]).and_wait()]);
+        server.prepare(resource, [list(resource, 1, &[]), quiet()]);
     }
     server
 }
@@ -235,17 +234,6 @@ pub fn bookmark(version: u64) -> Value {
     )
 }
 
-pub fn initial_events_end(version: u64) -> Value {
-    let annotations = json!({"k8s.io/initial-events-end": "true"});
-    event(
-        "BOOKMARK",
-        &json!({
-            "kind": "Service", "apiVersion": "v1",
-            "metadata": {"resourceVersion": version.to_string(), "annotations": annotations},
-        }),
-    )
-}
-
 pub fn status(code: u16, reason: &str, message: &str) -> Value {
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
@@ -255,7 +243,7 @@ pub fn status(code: u16, reason: &str, message: &str) -> Value {
 
 /// A text, compressed.
 pub fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(text).unwrap();
     encoder.finish().unwrap()
 }
@@ -266,8 +254,23 @@ pub fn expired() -> Value {
 
 /// A list of Services.
 pub fn service_list(version: u64, items: &[Value]) -> Value {
+    document(Resource::Services, version, items)
+}
+
+/// A list of a kind.
+pub fn list(resource: Resource, version: u64, items: &[Value]) -> Reply {
+    Reply::json(&document(resource, version, items))
+}
+
+/// The document of a list.
+pub fn document(resource: Resource, version: u64, items: &[Value]) -> Value {
     json!({
-        "kind": "ServiceList", "apiVersion": "v1", "metadata": {"resourceVersion": version.to_string()},
-        "items": items,
+        "kind": format!("{}List", resource.kind()), "apiVersion": resource.version(),
+        "metadata": {"resourceVersion": version.to_string()}, "items": items,
     })
+}
+
+/// A watch in which nothing happens.
+pub fn quiet() -> Reply {
+    Reply::lines([]).and_wait()
 }

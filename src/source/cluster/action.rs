@@ -9,15 +9,6 @@ use super::error::RequestError;
 /// `resourceVersion`.
 pub(super) type Version = Box<str>;
 
-/// How to list all objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ListMode {
-    /// As the initial events of a watch (streaming list, KEP-3157).
-    Streaming,
-    /// As a list, in pages.
-    Paged,
-}
-
 /// How old a list may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Freshness {
@@ -78,8 +69,8 @@ pub(super) enum Effect {
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// List; the watch that follows the initial events of a streaming list lasts for `duration`.
-    List { mode: ListMode, freshness: Freshness, duration: Duration },
+    /// List all objects.
+    List { freshness: Freshness },
     /// Ask whether the server's history still contains this version.
     Verify { version: Version },
     /// Watch from a version on.

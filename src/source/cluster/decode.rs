@@ -1,7 +1,5 @@
 //! Lists and events, in the encoding that the server has chosen: JSON or Kubernetes' protobuf.
 
-use std::collections::BTreeMap;
-
 use kube::core::WatchEvent;
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,27 +13,18 @@ use super::{
 };
 use crate::api::protobuf;
 
-/// Annotation of the bookmark after the initial events of a streaming list (KEP-3157); `true`.
-const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
-
 /// An event of a watch.
 pub(super) enum Event<W> {
     /// An object, new or changed; or with `true` as it was when it was deleted.
     Object(W, bool),
-    /// All changes up to this version were sent.
-    Bookmark {
-        /// The version, if there is one.
-        version: Option<Version>,
-        /// Whether it ends the initial events.
-        is_end: bool,
-    },
+    /// All changes up to this version, if there is one, were sent.
+    Bookmark(Option<Version>),
     /// The object cannot be decoded.
     Undecodable(String),
 }
 
-fn bookmark<W>(version: String, annotations: &BTreeMap<String, String>) -> Event<W> {
-    let is_end = annotations.get(INITIAL_EVENTS_END).is_some_and(|value| value == "true");
-    Event::Bookmark { version: (!version.is_empty()).then(|| version.into()), is_end }
+fn bookmark<W>(version: String) -> Event<W> {
+    Event::Bookmark((!version.is_empty()).then(|| version.into()))
 }
 
 /// Reads an event; nothing if it is a blank line.
@@ -58,9 +47,7 @@ fn json_event<W: Watched>(line: &[u8]) -> Result<Option<Event<W>>, RequestError>
             return Ok(Some(Event::Object(object, false)));
         }
         Ok(WatchEvent::Deleted(object)) => return Ok(Some(Event::Object(object, true))),
-        Ok(WatchEvent::Bookmark(mark)) => {
-            return Ok(Some(bookmark(mark.metadata.resource_version, &mark.metadata.annotations)));
-        }
+        Ok(WatchEvent::Bookmark(mark)) => return Ok(Some(bookmark(mark.metadata.resource_version))),
         Ok(WatchEvent::Error(status)) => return Err(RequestError::status(&status)),
         Err(error) if error.is_data() => error,
         Err(error) => return Err(RequestError::malformed(error)),
@@ -85,7 +72,6 @@ struct Bookmark {
 #[serde(default, rename_all = "camelCase")]
 struct BookmarkMeta {
     resource_version: String,
-    annotations: BTreeMap<String, String>,
 }
 
 fn protobuf_event<W: Watched>(frame: &[u8]) -> Result<Event<W>, RequestError> {
@@ -99,7 +85,7 @@ fn protobuf_event<W: Watched>(frame: &[u8]) -> Result<Event<W>, RequestError> {
         }),
         "BOOKMARK" => {
             let Bookmark { metadata } = protobuf::read(object, schema).map_err(RequestError::malformed)?;
-            Ok(bookmark(metadata.resource_version, &metadata.annotations))
+            Ok(bookmark(metadata.resource_version))
         }
         "ERROR" => Err(RequestError::event_document(document)),
         other => Err(RequestError::malformed(format_args!("an event of type {other:?}"))),

@@ -38,10 +38,7 @@ pub(super) enum Reason {
     /// The server does not have the kind of object (`NotFound`).
     NotFound,
     /// The server does not accept a parameter (`Invalid`, `BadRequest`, and the like).
-    Refused {
-        /// The first field that the `Status` names.
-        field: Option<Box<str>>,
-    },
+    Refused,
     /// The server cannot serve the request now (`TooManyRequests`, `ServiceUnavailable`, `InternalError`, …).
     Unavailable {
         /// `code` of the `Status`.
@@ -49,7 +46,7 @@ pub(super) enum Reason {
     },
     /// The answer is not one that the API documents.
     Malformed,
-    /// A watch ended at once, or before the end of its initial events.
+    /// A watch ended at once.
     Ended,
     /// A list is empty, though objects are known.
     Emptied,
@@ -217,10 +214,7 @@ fn classify(status: &Status) -> Reason {
             | reason::UNSUPPORTED_MEDIA_TYPE,
             _,
         )
-        | ("", 400 | 405 | 406 | 415 | 422 | 501) => {
-            let field = causes.iter().find(|cause| !cause.field.is_empty());
-            Reason::Refused { field: field.map(|cause| (&*cause.field).into()) }
-        }
+        | ("", 400 | 405 | 406 | 415 | 422 | 501) => Reason::Refused,
         (_, code) => Reason::Unavailable { code },
     }
 }
@@ -264,7 +258,6 @@ mod tests {
     #[test]
     fn a_status_is_recognised_by_its_reason_and_causes() {
         let cause = |reason: &str, field: &str| json!({"causes": [{"reason": reason, "field": field}]});
-        let refused = |field: Option<&str>| Reason::Refused { field: field.map(Into::into) };
         for (code, reason, details, expected) in [
             (504, "Timeout", json!(null), Reason::Unavailable { code: 504 }),
             (504, "Timeout", cause("ResourceVersionTooLarge", ""), Reason::VersionTooLarge),
@@ -275,13 +268,8 @@ mod tests {
             (403, "Forbidden", json!({"kind": "services"}), Reason::Forbidden),
             (401, "Unauthorized", json!(null), Reason::Unauthorized),
             (404, "NotFound", json!({}), Reason::NotFound),
-            (
-                422,
-                "Invalid",
-                cause("FieldValueForbidden", "sendInitialEvents"),
-                refused(Some("sendInitialEvents")),
-            ),
-            (400, "BadRequest", json!(null), refused(None)),
+            (422, "Invalid", cause("FieldValueForbidden", "resourceVersionMatch"), Reason::Refused),
+            (400, "BadRequest", json!(null), Reason::Refused),
             (429, "TooManyRequests", json!({"retryAfterSeconds": 7}), Reason::Unavailable { code: 429 }),
             (409, "Conflict", json!(null), Reason::Unavailable { code: 409 }),
         ] {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    action::{Action, Effect, Freshness, ListMode, Outcome, Version},
+    action::{Action, Effect, Freshness, Outcome, Version},
     error::{Reason, RequestError},
     timing::Timing,
 };
@@ -16,9 +16,6 @@ use crate::retry::jitter;
 
 /// A watch that is still open after this time counts as working, even without an event.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
-
-/// How long to list in pages after the server has refused the parameters of a streaming list.
-const STREAMING_RETRY: Duration = Duration::from_hours(1);
 
 /// How many requests in a row may follow each other without a delay.
 const MAX_IMMEDIATE: u32 = 3;
@@ -49,7 +46,7 @@ impl Now {
 /// The request that follows a delay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Request {
-    List(ListMode),
+    List,
     Verify(Version),
     Watch(Version),
 }
@@ -58,7 +55,7 @@ enum Request {
 #[derive(Clone, Debug)]
 enum State {
     /// A list is under way.
-    Listing { mode: ListMode, duration: Duration },
+    Listing,
     /// The server is asked whether its history still contains the version.
     Verifying { version: Version },
     /// A watch is under way; all changes up to the version are known.
@@ -113,29 +110,26 @@ pub(super) struct Machine {
     failures: u32,
     /// Requests without a delay since then.
     immediate: u32,
-    /// When streaming lists may be tried again.
-    streams_from: Option<Instant>,
     /// When to list again without a cause.
     relist_at: Option<Instant>,
 }
 
 impl Machine {
     /// The initial state and the first action.
-    pub fn start(timing: Timing, is_optional: bool, now: Now) -> (Self, Action) {
+    pub fn start(timing: Timing, is_optional: bool) -> (Self, Action) {
         let mut machine = Self {
             timing,
             is_optional,
-            state: State::Listing { mode: ListMode::Streaming, duration: Duration::ZERO },
+            state: State::Listing,
             known: None,
             is_listed: false,
             is_emptied: false,
             outage: None,
             failures: 0,
             immediate: 0,
-            streams_from: None,
             relist_at: None,
         };
-        let action = machine.list(ListMode::Streaming, now);
+        let action = machine.list();
         (machine, action)
     }
 
@@ -162,28 +156,29 @@ impl Machine {
             _ => Effect::Keep,
         };
         let action = match (self.state.clone(), outcome) {
-            (State::Listing { mode, .. }, Outcome::Listed { is_emptied: true, .. }) if !self.is_emptied => {
+            (State::Listing, Outcome::Listed { is_emptied: true, .. }) if !self.is_emptied => {
                 self.is_emptied = true;
                 let message = "the list is empty, though objects are known; listing again";
-                self.back_off(RequestError::new(Reason::Emptied, message), Request::List(mode), now)
+                self.back_off(RequestError::new(Reason::Emptied, message), Request::List, now)
             }
-            (State::Listing { .. }, Outcome::Listed { version, .. })
-                if self.is_older_than_known(&version) =>
-            {
+            (State::Listing, Outcome::Listed { version, .. }) if self.is_older_than_known(&version) => {
                 effect = Effect::Alert;
                 let message = format!("a list of version {version} is older than what is known");
                 self.replaced(&message, now)
             }
-            (State::Listing { mode, duration }, Outcome::Listed { version, .. }) => {
+            (State::Listing, Outcome::Listed { version, .. }) => {
                 effect = Effect::Replace;
-                self.listed(mode, duration, version, now)
+                (self.is_listed, self.is_emptied, self.outage) = (true, false, None);
+                self.known = Some(version.clone());
+                self.relist_at = self.timing.relist.map(|period| now.at + now.jitter(period));
+                self.watch(version, now)
             }
-            (State::Listing { mode, .. }, Outcome::Failed(error)) => {
+            (State::Listing, Outcome::Failed(error)) => {
                 let is_without = self.is_optional && error.reason.is_denied();
                 if is_without && !self.is_listed {
                     effect = Effect::Clear;
                 }
-                self.list_failed(mode, error, now)
+                self.list_failed(error, now)
             }
             (State::Verifying { version }, Outcome::Verified) => self.watch(version, now),
             (State::Verifying { .. }, Outcome::Contradicted) => {
@@ -192,7 +187,7 @@ impl Machine {
             }
             (State::Verifying { version }, Outcome::Failed(error)) => self.verify_failed(version, error, now),
             (State::Watching { version, duration, open: None }, Outcome::Opened) => {
-                let open = self.open(false, now);
+                let open = self.open(now);
                 self.read(version, duration, open)
             }
             (State::Watching { version, open: Some(open), .. }, Outcome::Received(Some(received)))
@@ -232,13 +227,13 @@ impl Machine {
                 self.watch_failed(version, open, error, now)
             }
             (State::Waiting { next, .. }, Outcome::Elapsed) => match next {
-                Request::List(mode) => self.list(mode, now),
+                Request::List => self.list(),
                 Request::Verify(version) => self.verify(version),
                 Request::Watch(version) => self.watch(version, now),
             },
             (State::Waiting { until, is_asked, .. }, Outcome::Alerted) => {
                 self.known = None;
-                self.wait(until, Request::List(self.list_mode(now)), is_asked)
+                self.wait(until, Request::List, is_asked)
             }
             (_, Outcome::Alerted) => self.replaced("another kind found it", now),
             (State::Waiting { until, next, is_asked: false }, Outcome::Woken) => {
@@ -249,35 +244,26 @@ impl Machine {
             // No action has this outcome.
             _ => {
                 let error = RequestError::malformed("unexpected outcome");
-                self.back_off(error, Request::List(self.list_mode(now)), now)
+                self.back_off(error, Request::List, now)
             }
         };
         (self, effect, action)
     }
 
-    fn list_mode(&self, now: Now) -> ListMode {
-        if self.streams_from.is_none_or(|from| now.at >= from) {
-            ListMode::Streaming
-        } else {
-            ListMode::Paged
-        }
-    }
-
-    fn list(&mut self, mode: ListMode, now: Now) -> Action {
-        let duration = now.jitter(self.timing.watch);
-        self.state = State::Listing { mode, duration };
+    fn list(&mut self) -> Action {
+        self.state = State::Listing;
         let freshness = match &self.known {
             Some(version) => Freshness::NotOlder(version.clone()),
             None if self.is_listed => Freshness::Newest,
             None => Freshness::Any,
         };
-        Action::List { mode, freshness, duration }
+        Action::List { freshness }
     }
 
     /// Watches, unless a relist is due.
     fn watch(&mut self, version: Version, now: Now) -> Action {
         if self.relist_at.is_some_and(|at| now.at >= at) {
-            return self.list(self.list_mode(now), now);
+            return self.list();
         }
         // Watches of many nodes that began together, when the server came back, must not end together.
         let duration = now.jitter(self.timing.watch);
@@ -299,14 +285,14 @@ impl Machine {
         let next = match &error.reason {
             Reason::VersionTooLarge => {
                 self.known = None;
-                return self.list_now(error, self.list_mode(now), now);
+                return self.list_now(error, now);
             }
             // The server does not know any more, or cannot; whether its watches go back so far, it will say.
-            Reason::Expired | Reason::Refused { .. } if error.retry_after.is_none() => {
+            Reason::Expired | Reason::Refused if error.retry_after.is_none() => {
                 return self.watch(version, now);
             }
-            Reason::Expired | Reason::Refused { .. } => Request::Watch(version),
-            Reason::NotFound | Reason::Malformed => Request::List(self.list_mode(now)),
+            Reason::Expired | Reason::Refused => Request::Watch(version),
+            Reason::NotFound | Reason::Malformed => Request::List,
             _ if !is_unreached && self.failures >= MAX_VERIFICATIONS => Request::Watch(version),
             _ => Request::Verify(version),
         };
@@ -317,7 +303,7 @@ impl Machine {
     fn replaced(&mut self, message: &str, now: Now) -> Action {
         self.known = None;
         let error = RequestError::new(Reason::Replaced, format!("{message}: history was replaced"));
-        self.list_now(error, self.list_mode(now), now)
+        self.list_now(error, now)
     }
 
     fn is_older_than_known(&self, version: &str) -> bool {
@@ -325,10 +311,10 @@ impl Machine {
     }
 
     /// A watch that the server has accepted now.
-    fn open(&self, is_settled: bool, now: Now) -> Open {
+    fn open(&self, now: Now) -> Open {
         // Watches of all nodes that fall silent together must not be replaced together.
         let idle = self.timing.idle / 16 * 13 + now.jitter(self.timing.idle / 8);
-        Open { since: now.at, received: now.at, idle, is_settled }
+        Open { since: now.at, received: now.at, idle, is_settled: false }
     }
 
     fn read(&mut self, version: Version, duration: Duration, open: Open) -> Action {
@@ -339,48 +325,23 @@ impl Machine {
         Action::Read { until }
     }
 
-    fn listed(&mut self, mode: ListMode, duration: Duration, version: Version, now: Now) -> Action {
-        (self.is_listed, self.is_emptied, self.outage) = (true, false, None);
-        self.known = Some(version.clone());
-        self.relist_at = self.timing.relist.map(|period| now.at + now.jitter(period));
-        match mode {
-            ListMode::Paged => self.watch(version, now),
-            ListMode::Streaming => {
-                let open = self.open(true, now);
-                self.read(version, duration, open)
-            }
-        }
-    }
-
-    fn list_failed(&mut self, mode: ListMode, error: RequestError, now: Now) -> Action {
-        let again = Request::List(self.list_mode(now));
-        match (&error.reason, mode) {
-            (Reason::VersionTooLarge | Reason::Expired, _) => {
-                // History was replaced; or the token of a page has expired, and listing the newest does no harm.
+    fn list_failed(&mut self, error: RequestError, now: Now) -> Action {
+        match &error.reason {
+            // History was replaced; or the token of a page has expired, and listing the newest does no harm.
+            Reason::VersionTooLarge | Reason::Expired => {
                 self.known = None;
-                self.list_now(error, mode, now)
+                self.list_now(error, now)
             }
-            (Reason::Refused { .. }, ListMode::Streaming) => {
-                self.streams_from = Some(now.at + STREAMING_RETRY);
-                self.list_now(error, ListMode::Paged, now)
-            }
-            // A server that does not know initial events may do so: list in pages this time.
-            (Reason::Silent | Reason::Malformed | Reason::Ended, ListMode::Streaming) => {
-                self.list_now(error, ListMode::Paged, now)
-            }
-            (Reason::Gateway { .. }, ListMode::Streaming) => {
-                self.back_off(error, Request::List(ListMode::Paged), now)
-            }
-            (Reason::Refused { .. }, ListMode::Paged) => {
+            Reason::Refused => {
                 self.known = None;
-                self.back_off(error, again, now)
+                self.back_off(error, Request::List, now)
             }
-            (reason, _) if self.is_optional && reason.is_denied() => {
+            reason if self.is_optional && reason.is_denied() => {
                 self.is_listed = true;
-                self.back_off(error, again.clone(), now);
-                self.wait(now.at + now.jitter(self.timing.optional_retry), again, false)
+                self.back_off(error, Request::List, now);
+                self.wait(now.at + now.jitter(self.timing.optional_retry), Request::List, false)
             }
-            _ => self.back_off(error, again, now),
+            _ => self.back_off(error, Request::List, now),
         }
     }
 
@@ -394,21 +355,20 @@ impl Machine {
         if let Some(open) = open {
             self.leave(open, now);
         }
-        let mode = self.list_mode(now);
         match &error.reason {
-            Reason::Expired => self.list_now(error, mode, now),
+            Reason::Expired => self.list_now(error, now),
             Reason::VersionTooLarge => {
                 self.known = None;
-                self.list_now(error, mode, now)
+                self.list_now(error, now)
             }
-            Reason::Refused { .. } => {
+            Reason::Refused => {
                 self.known = None;
-                self.back_off(error, Request::List(mode), now)
+                self.back_off(error, Request::List, now)
             }
             // The same watch would fail again.
-            Reason::NotFound | Reason::Malformed => self.back_off(error, Request::List(mode), now),
+            Reason::NotFound | Reason::Malformed => self.back_off(error, Request::List, now),
             // The server ended a working watch with an ERROR event.
-            Reason::Unavailable { .. } if open.is_some() => self.back_off(error, Request::List(mode), now),
+            Reason::Unavailable { .. } if open.is_some() => self.back_off(error, Request::List, now),
             _ => match open {
                 Some(open) => self.back_off_after(open, error, version, now),
                 None => self.back_off(error, Request::Verify(version), now),
@@ -436,13 +396,13 @@ impl Machine {
     }
 
     /// Lists without delay, but only a few times in a row, and not if the server asks for a delay.
-    fn list_now(&mut self, error: RequestError, mode: ListMode, now: Now) -> Action {
+    fn list_now(&mut self, error: RequestError, now: Now) -> Action {
         self.note_progress(&error.reason);
         if self.immediate >= MAX_IMMEDIATE || error.retry_after.is_some() {
-            return self.back_off(error, Request::List(mode), now);
+            return self.back_off(error, Request::List, now);
         }
         self.immediate += 1;
-        self.list(mode, now)
+        self.list()
     }
 
     /// Backs off after a watch that had been accepted. That a working watch ends is normal, and no outage.

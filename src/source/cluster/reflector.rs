@@ -1,7 +1,8 @@
 //! Keeps the store of one kind equal to the API server's objects: lists, then watches, for ever.
 //!
-//! As client-go's reflector: a streaming list where the server supports it (KEP-3157), else a list in pages; then a watch
-//! from there, resumed where it ends. `machine.rs` decides what to do next; the reflector carries it out.
+//! A list, then a watch from there, resumed where it ends. `machine.rs` decides what to do next; the reflector carries it
+//! out. A list comes from the server's cache in one piece and compressed, a twentieth of the bytes of a streaming list
+//! (KEP-3157), which servers do not compress.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +14,7 @@ use tokio::{
 use tracing::{debug, info};
 
 use super::{
-    action::{Action, Effect, Freshness, ListMode, Outcome, Version},
+    action::{Action, Effect, Freshness, Outcome, Version},
     decode::{self, Event, page},
     delivery::Delta,
     error::{Reason, RequestError},
@@ -22,7 +23,7 @@ use super::{
     outages::Outages,
     request::{Connection, Lines, with_parameters},
     startup_taint::StartupTaint,
-    store::{self, Listing, Store, remove},
+    store::{self, Listing, Store},
 };
 use crate::{
     observe::health::Health,
@@ -91,7 +92,7 @@ impl<W: Watched> Reflector<W> {
 
     /// Never ends.
     pub async fn run(mut self) {
-        let (mut machine, mut action) = Machine::start(self.connection.timing, W::IS_OPTIONAL, now());
+        let (mut machine, mut action) = Machine::start(self.connection.timing, W::IS_OPTIONAL);
         let mut alerts = self.reporter.outages.alerts();
         loop {
             let outcome = tokio::select! {
@@ -173,18 +174,12 @@ impl<W: Watched> Reflector<W> {
 
     async fn perform(&mut self, action: Action) -> Result<Outcome, RequestError> {
         match action {
-            Action::List { mode, freshness, duration } => {
+            Action::List { freshness } => {
                 self.lines = None;
                 let limit = self.connection.timing.list;
-                let list = async {
-                    match mode {
-                        ListMode::Streaming => self.stream_list(&freshness, duration).await,
-                        ListMode::Paged => self.list(&freshness).await,
-                    }
-                };
                 let late =
                     RequestError::new(Reason::Silent, format!("the list was not complete within {limit:?}"));
-                let (listing, version) = timeout(limit, list).await.map_err(|_| late)??;
+                let (listing, version) = timeout(limit, self.list(&freshness)).await.map_err(|_| late)??;
                 let is_emptied = listing.objects.is_empty() && !self.store.models().objects.is_empty();
                 self.listing = Some(listing);
                 Ok(Outcome::Listed { version, is_emptied })
@@ -195,7 +190,7 @@ impl<W: Watched> Reflector<W> {
             }
             Action::Watch { version, duration } => {
                 self.lines = None;
-                let path = self.watch_path(&version, duration, &[]);
+                let path = self.watch_path(&version, duration);
                 self.lines = Some(self.connection.watch(&path).await?);
                 Ok(Outcome::Opened)
             }
@@ -239,55 +234,16 @@ impl<W: Watched> Reflector<W> {
         Ok(if found == expected { Outcome::Verified } else { Outcome::Contradicted })
     }
 
-    /// The path of a watch from a version, if there is one, with these parameters.
-    fn watch_path(&self, version: &str, duration: Duration, more: &[(&str, &str)]) -> String {
+    /// The path of a watch from a version.
+    fn watch_path(&self, version: &str, duration: Duration) -> String {
         let seconds = duration.as_secs().max(1).to_string();
-        let mut parameters =
-            vec![("watch", "true"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", &seconds)];
-        if !version.is_empty() {
-            parameters.push(("resourceVersion", version));
-        }
-        parameters.extend(more);
+        let parameters = [
+            ("watch", "true"),
+            ("allowWatchBookmarks", "true"),
+            ("timeoutSeconds", &seconds),
+            ("resourceVersion", version),
+        ];
         self.selectors.path(W::PATH, &parameters)
-    }
-
-    /// Lists with a watch that begins with all objects.
-    async fn stream_list(
-        &mut self,
-        freshness: &Freshness,
-        duration: Duration,
-    ) -> Result<(Listing<W>, Version), RequestError> {
-        let version = match freshness {
-            Freshness::Any => "0",
-            Freshness::NotOlder(version) => version,
-            Freshness::Newest => "",
-        };
-        let streaming = [("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")];
-        let path = self.watch_path(version, duration, &streaming);
-        let mut lines = self.connection.watch(&path).await?;
-        let encoding = lines.encoding;
-        let mut listing = Listing::<W>::default();
-        let silence = self.connection.timing.initial_events;
-        loop {
-            let line = timeout(silence, lines.next()).await.map_err(|_| RequestError::silent(silence))??;
-            let ended =
-                || RequestError::new(Reason::Ended, "the watch ended before the end of initial events");
-            match decode::event::<W>(line.ok_or_else(ended)?, encoding)? {
-                None => {}
-                Some(Event::Object(object, false)) => add(&mut self.store, &mut listing, &object)?,
-                Some(Event::Object(object, true)) => remove(&mut listing, &object),
-                Some(Event::Bookmark { is_end: false, .. }) => {
-                    // The server does not know initial events, and took this for an ordinary watch.
-                    return Err(RequestError::malformed("a bookmark came before the end of initial events"));
-                }
-                Some(Event::Bookmark { version, is_end: true }) => {
-                    let missing = || RequestError::malformed("the bookmark has no resourceVersion");
-                    self.lines = Some(lines);
-                    return Ok((listing, version.ok_or_else(missing)?));
-                }
-                Some(Event::Undecodable(error)) => return Err(RequestError::malformed(error)),
-            }
-        }
     }
 
     /// Lists in pages.
@@ -338,7 +294,7 @@ impl<W: Watched> Reflector<W> {
                     self.event = Some((object, is_deletion));
                     return Ok(Outcome::Received(version));
                 }
-                Some(Event::Bookmark { version, .. }) => return Ok(Outcome::Received(version)),
+                Some(Event::Bookmark(version)) => return Ok(Outcome::Received(version)),
                 Some(Event::Undecodable(error)) => {
                     // The object keeps its state.
                     self.store.undecodable(&error);

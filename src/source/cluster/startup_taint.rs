@@ -101,7 +101,7 @@ impl StartupTaint {
             match connection.write("PATCH", &this_node, "application/json-patch+json", patch).await {
                 Ok(_) => return Ok(true),
                 // The taints are not those that were read.
-                Err(RequestError { reason: Reason::Refused { .. }, .. }) if conflicts < CONFLICTS => {}
+                Err(RequestError { reason: Reason::Refused, .. }) if conflicts < CONFLICTS => {}
                 Err(error) => return Err(error),
             }
         }

@@ -6,11 +6,9 @@
 
 use std::sync::Arc;
 
-use portolan_rules::model::ObjectName;
-
 use super::{kind::Watched, models::Models, warn_once::WarnOnce};
 use crate::{
-    api::{Context, Field, Metadata, ObjectId},
+    api::{Context, Metadata, ObjectId},
     source::event::Change,
 };
 
@@ -110,16 +108,6 @@ impl<W: Watched> Store<W> {
             Ok(None) => None,
             Err(_) => known.cloned(),
         }
-    }
-}
-
-/// Removes an object that was deleted before the list was complete.
-pub(super) fn remove<W: Watched>(list: &mut Listing<W>, object: &W) {
-    let name = |field: &Field<Box<str>>| field.get().cloned().unwrap_or_default();
-    if let Some(metadata) = object.metadata().get() {
-        let name = ObjectName::new(name(&metadata.namespace), name(&metadata.name));
-        list.note(&name, version(object), true);
-        list.objects.remove(&name);
     }
 }
 

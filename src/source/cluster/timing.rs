@@ -7,8 +7,6 @@ use std::time::Duration;
 pub struct Timing {
     /// Timeout of the answer to a request, and of the next part of a list.
     pub response: Duration,
-    /// Longest silence before the end of initial events; then the reflector lists in pages this time.
-    pub initial_events: Duration,
     /// Timeout of a whole list.
     pub list: Duration,
     /// The longest `timeoutSeconds` of a watch; each lasts at least half as long.
@@ -48,7 +46,6 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             response: Duration::from_mins(1),
-            initial_events: Duration::from_secs(10),
             list: Duration::from_mins(5),
             watch: Duration::from_mins(10),
             watch_margin: Duration::from_secs(10),

@@ -2,50 +2,50 @@
 
 use super::{Result, server::Server};
 
-/// A protocol, an encoding, and a way to list.
+/// A protocol, an encoding, and whether lists are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variant {
     is_http2: bool,
     is_json: bool,
-    is_streamed: bool,
+    is_compressed: bool,
 }
 
 impl Default for Variant {
     fn default() -> Self {
-        Self { is_http2: true, is_json: false, is_streamed: true }
+        Self { is_http2: true, is_json: false, is_compressed: true }
     }
 }
 
 impl Variant {
     /// All that are measured; the first is the default.
     pub fn all() -> [Self; 6] {
-        let default = Self::default();
-        let with = |is_http2, is_json, is_streamed| Self { is_http2, is_json, is_streamed };
+        let with = |is_http2, is_json, is_compressed| Self { is_http2, is_json, is_compressed };
         [
-            default,
+            Self::default(),
             with(true, true, true),
-            with(false, false, true),
-            with(false, true, true),
             with(true, false, false),
             with(true, true, false),
+            with(false, false, true),
+            with(false, true, false),
         ]
     }
 
     /// Whether a server that cannot be changed may serve it.
     pub fn is_for_any_server(self) -> bool {
-        self.is_http2 && self.is_streamed
+        self.is_http2 && self.is_compressed
     }
 
     /// Its name in the table.
     pub fn name(self) -> &'static str {
-        match (self.is_http2, self.is_json, self.is_streamed) {
-            (true, false, true) => "HTTP/2, protobuf",
-            (true, true, true) => "HTTP/2, JSON",
-            (false, false, true) => "HTTP/1.1, protobuf",
-            (false, true, true) => "HTTP/1.1, JSON",
-            (true, false, false) => "HTTP/2, protobuf in one piece, gzip",
-            (true, true, false) => "HTTP/2, JSON in one piece, gzip",
-            (false, _, false) => "HTTP/1.1, in one piece, gzip",
+        match (self.is_http2, self.is_json, self.is_compressed) {
+            (true, false, true) => "HTTP/2, protobuf, gzip",
+            (true, true, true) => "HTTP/2, JSON, gzip",
+            (true, false, false) => "HTTP/2, protobuf",
+            (true, true, false) => "HTTP/2, JSON",
+            (false, false, true) => "HTTP/1.1, protobuf, gzip",
+            (false, true, true) => "HTTP/1.1, JSON, gzip",
+            (false, false, false) => "HTTP/1.1, protobuf",
+            (false, true, false) => "HTTP/1.1, JSON",
         }
     }
 
@@ -58,9 +58,7 @@ impl Variant {
     pub fn prepare(self, server: &mut Server) -> Result<()> {
         if let Server::Test(server) = server {
             server.offer_http2(self.is_http2)?;
-            if !self.is_streamed {
-                server.refuse_streaming_lists();
-            }
+            server.compress(self.is_compressed);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::source::cluster::{
-    action::{Action, Effect, Freshness, ListMode, Outcome},
+    action::{Action, Effect, Freshness, Outcome},
     error::{Reason, RequestError},
     machine::{Machine, Now},
     timing::Timing,
@@ -28,7 +28,7 @@ struct Run {
 impl Run {
     fn new(is_optional: bool, random: f64) -> Self {
         let now = Now { at: Instant::now(), random };
-        let (machine, action) = Machine::start(Timing::default(), is_optional, now);
+        let (machine, action) = Machine::start(Timing::default(), is_optional);
         Self { machine, now, action, effect: Effect::Keep }
     }
 
@@ -61,11 +61,13 @@ impl Run {
         if let Action::Wait { until } = self.action { Some(until - self.now.at) } else { None }
     }
 
-    /// Listed, and watching from this version on.
+    /// Listed, and watching from this version on, for so long that the watch counts as working.
     fn listed(version: u64) -> Self {
         let mut run = Self::new(false, 0.5);
         run.step(listed(version));
         assert_eq!(run.effect, Effect::Replace);
+        run.step(Outcome::Opened);
+        run.elapse();
         run
     }
 }
@@ -86,12 +88,8 @@ fn gateway() -> Reason {
     Reason::Gateway { code: 504 }
 }
 
-fn refused() -> Reason {
-    Reason::Refused { field: Some("sendInitialEvents".into()) }
-}
-
-fn list(action: &Action) -> Option<(ListMode, &Freshness)> {
-    if let Action::List { mode, freshness, .. } = action { Some((*mode, freshness)) } else { None }
+fn list(action: &Action) -> Option<&Freshness> {
+    if let Action::List { freshness } = action { Some(freshness) } else { None }
 }
 
 #[test]
@@ -119,7 +117,7 @@ fn a_forgotten_version_leads_to_a_list_at_once_but_not_again_and_again() {
     let mut run = Run::listed(1000);
     let mut immediate = 0;
     while list(run.step(failed(Reason::Expired)))
-        .is_some_and(|(_, from)| *from == Freshness::NotOlder("1000".into()))
+        .is_some_and(|freshness| *freshness == Freshness::NotOlder("1000".into()))
     {
         run.step(listed(1000));
         immediate += 1;
@@ -132,14 +130,12 @@ fn a_forgotten_version_leads_to_a_list_at_once_but_not_again_and_again() {
 fn a_version_that_the_server_has_not_reached_is_dropped() {
     let mut run = Run::listed(1000);
     run.step(failed(Reason::Expired));
-    assert_eq!(
-        list(run.step(failed(Reason::VersionTooLarge))),
-        Some((ListMode::Streaming, &Freshness::Newest))
-    );
+    assert_eq!(list(run.step(failed(Reason::VersionTooLarge))), Some(&Freshness::Newest));
     assert_eq!(run.effect, Effect::Alert);
     // Older than what was known: it is believed.
     run.step(listed(5));
     assert_eq!((run.effect, run.machine.known()), (Effect::Replace, Some("5")));
+    run.step(Outcome::Opened);
     run.step(heard(6));
     assert_eq!((run.effect, run.machine.known()), (Effect::Apply, Some("6")));
 }
@@ -178,7 +174,7 @@ fn a_position_is_verified_after_any_trouble() {
         for outcome in [Outcome::Contradicted, failed(Reason::VersionTooLarge)] {
             let (_, effect, action) = run.machine.clone().next(outcome, run.now);
             assert_eq!(effect, Effect::Alert);
-            assert_eq!(list(&action), Some((ListMode::Streaming, &Freshness::Newest)));
+            assert_eq!(list(&action), Some(&Freshness::Newest));
         }
         assert!(matches!(run.step(Outcome::Verified), Action::Watch { .. }));
     }
@@ -187,8 +183,8 @@ fn a_position_is_verified_after_any_trouble() {
 #[test]
 fn a_watch_that_ends_by_its_timeout_is_resumed_at_once() {
     let mut run = Run::new(false, 0.5);
-    let Action::List { duration, .. } = run.action else { panic!("{:?}", run.action) };
-    run.step(listed(1000));
+    let Action::Watch { duration, .. } = *run.step(listed(1000)) else { panic!("{:?}", run.action) };
+    run.step(Outcome::Opened);
     run.pass(duration.saturating_sub(Duration::from_secs(1)));
     assert!(matches!(run.step(Outcome::Ended), Action::Watch { .. }), "{:?}", run.action);
 }
@@ -196,7 +192,7 @@ fn a_watch_that_ends_by_its_timeout_is_resumed_at_once() {
 /// Not every server has what a version was, and some may fail when asked.
 #[test]
 fn a_position_that_cannot_be_verified_is_watched_from() {
-    for reason in [Reason::Expired, refused()] {
+    for reason in [Reason::Expired, Reason::Refused] {
         let mut run = Run::listed(1000);
         run.elapse();
         assert!(matches!(run.step(failed(reason)), Action::Watch { .. }), "{:?}", run.action);
@@ -228,7 +224,7 @@ fn a_position_is_verified_however_long_the_server_was_away() {
 
 #[test]
 fn what_another_kind_finds_makes_a_kind_list_anew_whatever_it_does() {
-    let newest = Some((ListMode::Streaming, &Freshness::Newest));
+    let newest = Some(&Freshness::Newest);
     let mut run = Run::listed(1000);
     assert_eq!(list(run.step(Outcome::Alerted)), newest, "it watches");
     assert_eq!(run.effect, Effect::Keep, "it is not passed on");
@@ -269,32 +265,7 @@ fn what_comes_out_of_order_leads_to_a_list_and_changes_nothing() {
     run.step(heard(1010));
     assert_eq!(run.effect, Effect::Apply, "twice the same is in order");
     let action = run.step(heard(1009)).clone();
-    assert_eq!((run.effect, list(&action)), (Effect::Alert, Some((ListMode::Streaming, &Freshness::Newest))));
-}
-
-#[test]
-fn streaming_lists_are_given_up_for_an_hour_after_a_refusal_and_once_after_silence() {
-    // Lists, watches for 20 minutes, and lists again: mode.
-    let later = |run: &mut Run| {
-        if let Action::Watch { .. } = run.step(listed(1000)) {
-            run.step(Outcome::Opened);
-        }
-        run.step(heard(1000));
-        run.pass(Duration::from_mins(20));
-        list(run.step(failed(Reason::Expired))).unwrap().0
-    };
-    for reason in [Reason::Silent, Reason::Malformed, Reason::Ended] {
-        let mut run = Run::new(false, 0.5);
-        assert_eq!(list(run.step(failed(reason))), Some((ListMode::Paged, &Freshness::Any)));
-        assert_eq!(later(&mut run), ListMode::Streaming);
-    }
-    let mut run = Run::new(false, 0.5);
-    let mode = list(run.step(failed(refused()))).unwrap().0;
-    let seen = [mode, later(&mut run), later(&mut run), later(&mut run), later(&mut run)];
-    assert_eq!(
-        seen,
-        [ListMode::Paged, ListMode::Paged, ListMode::Paged, ListMode::Streaming, ListMode::Streaming]
-    );
+    assert_eq!((run.effect, list(&action)), (Effect::Alert, Some(&Freshness::Newest)));
 }
 
 #[test]

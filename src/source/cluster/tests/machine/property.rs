@@ -14,7 +14,7 @@ fn reasons() -> impl Strategy<Value = Reason> {
         Just(Reason::Unauthorized),
         Just(Reason::Forbidden),
         Just(Reason::NotFound),
-        Just(refused()),
+        Just(Reason::Refused),
         Just(Reason::Unavailable { code: 503 }),
         Just(Reason::Malformed),
         Just(Reason::Ended),
@@ -90,7 +90,7 @@ fn outage(run: &mut Run) {
 fn answer(run: &mut Run, version: u64, is_replaced: bool) -> Outcome {
     let number = |text: &str| text.parse::<u64>().unwrap();
     match run.action.clone() {
-        Action::List { freshness: Freshness::NotOlder(known), .. } if number(&known) > version => {
+        Action::List { freshness: Freshness::NotOlder(known) } if number(&known) > version => {
             failed(Reason::VersionTooLarge)
         }
         Action::List { .. } => listed(version),
