@@ -26,12 +26,12 @@ mod wrap;
 
 use std::process::ExitCode;
 
+use self::{arguments::Command, describe::DescribeCommand, get::GetCommand};
 pub use self::{completions::complete, usage::usage};
-use crate::cli::arguments::{Command, DescribeCommand, GetCommand};
 
 /// Runs a subcommand.
 pub fn run(command: Command) -> ExitCode {
-    match command {
+    let ended = match command {
         Command::Render(args) => oneshot::render(&args),
         Command::Diff(args) => diff::diff(&args),
         Command::Describe { command: DescribeCommand::Service(args) } => describe::service(&args),
@@ -51,5 +51,9 @@ pub fn run(command: Command) -> ExitCode {
         Command::Completions { shell } => completions::script(shell),
         Command::Man { command } => man::man(&command),
         Command::Version { output } => version::version(output),
-    }
+    };
+    ended.unwrap_or_else(|failure| {
+        failure.report();
+        usage::error_status(usage::asked(&arguments::definition()))
+    })
 }

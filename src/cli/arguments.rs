@@ -1,47 +1,24 @@
-//! The command line: the subcommands. The arguments of each are in a file of its own.
+//! The command line: the subcommands, and the arguments that several of them have. Those of one are in its own file.
 
-mod bundle;
-mod check;
-mod cleanup;
-mod connectivity_test;
-mod describe;
-mod diff;
-mod draw;
-mod flows;
-mod get;
 mod input;
-mod precheck;
 mod read;
-mod render;
-mod run;
 mod spelling;
-mod top;
-mod trace;
 mod view;
 
 use std::sync::LazyLock;
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub use self::{
-    bundle::BundleArgs,
-    check::{CheckArgs, CheckOutput, FailOn},
-    cleanup::CleanupArgs,
-    connectivity_test::{ConnectivityTestArgs, ConnectivityTestOutput},
-    describe::{DescribeCommand, DescribeServiceArgs, When},
-    diff::{DiffArgs, DiffOutput},
-    draw::{DrawArgs, DrawOutput},
-    flows::{FlowsArgs, FlowsOutput},
-    get::{CommitsArgs, CommitsOutput, GetArgs, GetCommand, GetOutput},
     input::{InputArgs, LoggingArgs, ManifestArgs, SourceArgs},
-    precheck::{PrecheckArgs, PrecheckOutput},
     read::ReadArgs,
-    render::{Output, RenderArgs},
-    run::RunArgs,
     spelling::normalize,
-    top::{Sort, TopArgs},
-    trace::TraceArgs,
     view::ViewArgs,
+};
+pub use super::run::RunArgs;
+use super::{
+    bundle, check, cleanup, connectivity_test, describe, diff, draw, flows, get, oneshot, precheck, run, top,
+    trace, version::VersionOutput,
 };
 use crate::config::Words;
 
@@ -69,71 +46,68 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print the full ruleset for this node, without touching the kernel
-    #[command(args_override_self = true, after_help = render::HELP)]
-    Render(RenderArgs),
+    #[command(args_override_self = true, after_help = oneshot::HELP)]
+    Render(oneshot::RenderArgs),
 
     /// Show what would change in the kernel, or what differs between two states of manifests
     #[command(args_override_self = true, after_help = diff::HELP)]
-    Diff(DiffArgs),
+    Diff(diff::DiffArgs),
 
     /// Explain a Service: where its frontends lead, and what is left out and why
     #[command(subcommand_required = true, after_help = describe::HELP)]
     Describe {
         /// What is described.
         #[command(subcommand)]
-        command: DescribeCommand,
+        command: describe::DescribeCommand,
     },
 
     /// Say what becomes of a connection, and why
     #[command(args_override_self = true, after_help = trace::HELP)]
-    Trace(TraceArgs),
+    Trace(trace::TraceArgs),
 
     /// Report what keeps Services from answering
     #[command(args_override_self = true, after_help = check::HELP)]
-    Check(CheckArgs),
+    Check(check::CheckArgs),
 
     /// List Services, endpoints or commits as they are on this node
     #[command(subcommand_required = true, after_help = get::HELP)]
     Get {
         /// What is listed.
         #[command(subcommand)]
-        command: GetCommand,
+        command: get::GetCommand,
     },
 
     /// List the live connections of Services, from connection tracking
     #[command(args_override_self = true, after_help = flows::HELP)]
-    Flows(FlowsArgs),
+    Flows(flows::FlowsArgs),
 
     /// Show live, on a terminal, how the Services of this node are used
     #[command(args_override_self = true, after_help = top::HELP)]
-    Top(TopArgs),
+    Top(top::TopArgs),
 
     /// Collect all that helps to find out what is wrong on this node into an archive
     #[command(args_override_self = true, after_help = bundle::HELP)]
-    SupportBundle(BundleArgs),
+    SupportBundle(bundle::BundleArgs),
 
     /// Draw Services: frontends, nodes and endpoints, with shares and what is left out
     #[command(args_override_self = true, after_help = draw::HELP)]
-    Draw(DrawArgs),
+    Draw(draw::DrawArgs),
 
     /// Run as this node's service proxy: program the kernel, and keep it in step with the cluster, or with manifests
     #[command(display_name = "portolan", version, args_override_self = true, after_help = run::HELP)]
     Run(Box<RunArgs>),
 
     /// Check whether this node could be served, before kube-proxy is replaced; nothing is changed
-    #[command(
-        args_override_self = true,
-        after_help = precheck::HELP
-    )]
-    Precheck(Box<PrecheckArgs>),
+    #[command(args_override_self = true, after_help = precheck::HELP)]
+    Precheck(Box<precheck::PrecheckArgs>),
 
     /// Connect to each frontend of a Service, from Pods, nodes and here
     #[command(args_override_self = true, after_help = connectivity_test::HELP)]
-    ConnectivityTest(Box<ConnectivityTestArgs>),
+    ConnectivityTest(Box<connectivity_test::ConnectivityTestArgs>),
 
     /// Remove Portolan's tables from the kernel; nothing else is touched
     #[command(after_help = cleanup::HELP)]
-    Cleanup(CleanupArgs),
+    Cleanup(cleanup::CleanupArgs),
 
     /// Print a completion script for a shell
     #[command(after_help = "Examples:
@@ -161,15 +135,6 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t = VersionOutput::Text)]
         output: VersionOutput,
     },
-}
-
-/// Output format of `version`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum VersionOutput {
-    /// Plain text.
-    Text,
-    /// An object.
-    Json,
 }
 
 /// The definition of the command line. Completions know the commands that `man` describes.

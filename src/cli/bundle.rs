@@ -10,6 +10,7 @@ use std::{
     process::ExitCode,
 };
 
+use clap::Args;
 use flate2::{Compression, write::GzEncoder};
 use jiff::{Timestamp, tz::TimeZone};
 use portolan_rules::{
@@ -21,11 +22,9 @@ use portolan_rules::{
 use rustix::system::uname;
 
 use super::{
-    arguments::BundleArgs,
-    explain::{
-        self, Scene, agent, kernel,
-        socket::{self, SocketError},
-    },
+    arguments::ViewArgs,
+    explain::{AgentError, Scene, agent, kernel, socket},
+    output::{self, Ended},
 };
 use crate::{
     config::settings::Settings,
@@ -33,8 +32,31 @@ use crate::{
         conntrack::{self, Bounds},
         nftables::Kernel,
     },
-    observe::state_text::{Format, Parts},
+    observe::state_text::{Format, parts},
 };
+
+/// The end of the help.
+pub(super) const HELP: &str = "\
+Needs root. Addresses and names of Services, endpoints and Nodes are kept; there are no tokens, certificates or Secrets.
+
+Exit status: 0 it is written; what could not be had is named in errors.txt. 2 an error.
+
+Examples:
+  portolan support-bundle
+  portolan support-bundle --file /tmp/node-1.tar.gz
+  kubectl -n kube-system exec ds/portolan -- portolan support-bundle --file - > node-1.tar.gz";
+
+/// Arguments of `support-bundle`.
+#[derive(Args, Clone, Debug)]
+pub struct BundleArgs {
+    /// The archive, or - for standard output [default: portolan-NODE-TIME.tar.gz here]
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// The agent to ask.
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
 
 /// Sysctls that matter, below `/proc/sys/net`.
 const SYSCTLS: [&str; 10] = [
@@ -73,19 +95,12 @@ impl Bundle {
 }
 
 /// Writes the archive: exit status 0, or 2 for an error.
-pub fn bundle(args: &BundleArgs) -> ExitCode {
-    let settings = match Settings::new(&args.view.source.options.0) {
-        Ok(settings) => settings,
-        Err(error) => {
-            super::output::fail(&error);
-            return explain::error();
-        }
-    };
+pub fn bundle(args: &BundleArgs) -> Ended {
+    let settings = Settings::new(&args.view.source.options.0)?;
     // Without the agent's answers there would be next to nothing in it.
     let socket = agent::socket_of(args.view.socket.as_deref(), &settings);
-    if let Err(error @ SocketError::Denied(_)) = socket::get(&socket, "/configz") {
-        super::output::fail(&error);
-        return explain::error();
+    if let Err(error @ AgentError::Denied(_)) = socket::get(&socket, "/configz") {
+        return Err(error.into());
     }
     let mut bundle = collect(args, &settings, &socket);
     let now = Timestamp::now().to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ").to_string();
@@ -99,15 +114,13 @@ pub fn bundle(args: &BundleArgs) -> ExitCode {
     } else {
         create(&path).and_then(|file| write(file, &root, &bundle))
     };
-    if let Err(error) = written {
-        eprintln!("portolan: {}: {error}", path.display());
-        return explain::error();
-    }
+    written.map_err(|error| format!("{}: {error}", path.display()))?;
     if is_stdout {
         eprint!("{contents}");
-        return ExitCode::SUCCESS;
+    } else {
+        output::print(format!("{}\n{contents}", path.display()).as_bytes())?;
     }
-    super::output::print(format!("{}\n{contents}", path.display()).as_bytes())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What is in it, for people.
@@ -134,9 +147,9 @@ fn collect(args: &BundleArgs, settings: &Settings, socket: &Path) -> Bundle {
     let table = &settings.config.table;
     let scene = Scene::open(&args.view).ok();
     let state = match scene.as_ref().and_then(|scene| scene.live.as_ref()) {
-        Some(live) => Ok(Parts::new(Format::Manifest, &live.state, live.snapshot.clone())
-            .flatten()
-            .collect::<Vec<u8>>()),
+        Some(live) => {
+            Ok(parts(Format::Manifest, &live.state, live.snapshot.clone()).flatten().collect::<Vec<u8>>())
+        }
         None => socket::get(socket, "/state"),
     };
     bundle.add("state.json", "what the agent holds, as manifests: every command takes it with -f", state);

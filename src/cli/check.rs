@@ -1,33 +1,81 @@
 //! `check`: what keeps Services from answering.
 
-use std::{collections::HashSet, fmt::Write as _, fs, path::Path, process::ExitCode};
+use std::{
+    collections::HashSet,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
+use clap::{Args, ValueEnum};
 use portolan_rules::{
     explanation::{Finding, Reason, Severity},
     picture::count,
 };
 use serde_json::{Value, json};
 
-use super::{
-    arguments::{CheckArgs, CheckOutput, FailOn},
-    explain::{self, Scene},
-};
+use super::{arguments::ViewArgs, explain::Scene, output::Ended};
+
+/// The end of the help.
+pub(super) const HELP: &str = "\
+Exit status: 0 nothing to fail for, 1 something, 2 an error.
+
+Examples:
+  portolan check -f manifests/ --fail-on warning
+  portolan check -f manifests/ -o sarif > portolan.sarif";
+
+/// Arguments of `check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Output format of the findings
+    #[arg(short, long, value_enum, default_value_t = CheckOutput::Text)]
+    pub output: CheckOutput,
+
+    /// Exit with status 1 if a finding has this severity or a worse one
+    #[arg(long, value_enum, default_value_t = FailOn::Error)]
+    pub fail_on: FailOn,
+
+    /// Findings to ignore: a file with a code and NAMESPACE/NAME on each line
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+
+    /// The same as -f
+    #[arg(value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
+    pub paths: Vec<PathBuf>,
+
+    /// Whose view it is.
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+/// Output format of `check`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckOutput {
+    /// Plain text.
+    Text,
+    /// An array of findings.
+    Json,
+    /// SARIF 2.1.0, as code scanning services read it.
+    Sarif,
+    /// Annotations of GitHub Actions.
+    Github,
+}
+
+/// Which findings make `check` fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Errors.
+    Error,
+    /// Errors and warnings.
+    Warning,
+}
 
 /// Reports the findings of all Services: exit status 0 none that counts, 1 some, 2 an error.
-pub fn check(args: &CheckArgs) -> ExitCode {
+pub fn check(args: &CheckArgs) -> Ended {
     let mut view = args.view.clone();
     view.source.filenames.extend(args.paths.iter().cloned());
-    let scene = match Scene::open(&view) {
-        Ok(scene) => scene,
-        Err(code) => return code,
-    };
-    let baseline = match args.baseline.as_deref().map(baseline).transpose() {
-        Ok(baseline) => baseline.unwrap_or_default(),
-        Err(message) => {
-            eprintln!("portolan: {message}");
-            return explain::error();
-        }
-    };
+    let scene = Scene::open(&view)?;
+    let baseline = args.baseline.as_deref().map(baseline).transpose()?.unwrap_or_default();
     let is_known = |finding: &Finding| {
         baseline.contains(&(finding.reason.code().to_owned(), finding.service.to_string()))
     };
@@ -52,12 +100,7 @@ pub fn check(args: &CheckArgs) -> ExitCode {
         FailOn::Error => Severity::Error,
         FailOn::Warning => Severity::Warning,
     };
-    match super::output::print(text.as_bytes()) {
-        ExitCode::SUCCESS if !scene.is_whole => explain::error(),
-        ExitCode::SUCCESS if findings.iter().any(|finding| finding.severity >= least) => ExitCode::from(1),
-        ExitCode::SUCCESS => ExitCode::SUCCESS,
-        _ => explain::error(),
-    }
+    scene.print(text.as_bytes(), findings.iter().all(|finding| finding.severity < least))
 }
 
 /// Codes and Services to ignore. Empty lines and those that begin with `#` say nothing.

@@ -2,21 +2,37 @@
 
 use std::process::ExitCode;
 
+use clap::Args;
 use portolan_rules::ruleset::Name;
 
 use crate::{
-    cli::{arguments::CleanupArgs, output},
+    cli::{arguments::LoggingArgs, output::Ended},
     config::settings::{KUBE_PROXY_TABLE, table_name},
     kernel::nftables::Kernel,
 };
 
+/// The end of the help.
+pub(super) const HELP: &str = "Exit status: 0 the tables are gone or never were, 1 an error.";
+
+/// Arguments of `cleanup`.
+#[derive(Args, Debug)]
+pub struct CleanupArgs {
+    /// Name of the tables to remove
+    #[arg(long, value_name = "NAME", default_value = "portolan")]
+    pub table_name: String,
+
+    /// Remove the tables of kube-proxy's nftables mode instead, once it no longer runs on this node
+    #[arg(long, conflicts_with = "table_name")]
+    pub kube_proxy: bool,
+
+    /// How much to log.
+    #[command(flatten)]
+    pub logging: LoggingArgs,
+}
+
 /// Removes the tables of both families, or kube-proxy's in their place. It is not an error if there are none.
-pub fn cleanup(args: &CleanupArgs) -> ExitCode {
-    let table = if args.kube_proxy { Ok(Name::from(KUBE_PROXY_TABLE)) } else { table_name(&args.table_name) };
-    let table = match table {
-        Ok(table) => table,
-        Err(error) => return output::fail(&error),
-    };
-    let removed = Kernel::open().and_then(|mut kernel| kernel.remove(&table));
-    removed.map_or_else(|error| output::fail(&error), |()| ExitCode::SUCCESS)
+pub fn cleanup(args: &CleanupArgs) -> Ended {
+    let table = if args.kube_proxy { Name::from(KUBE_PROXY_TABLE) } else { table_name(&args.table_name)? };
+    Kernel::open()?.remove(&table)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,12 @@ use clap::Arg;
 use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate, Shell, env::Shells};
 use portolan_rules::{model::ObjectName, plane::Config};
 
-use super::{arguments::definition, explain::agent, input};
+use super::{
+    arguments::definition,
+    explain::agent,
+    input,
+    output::{self, Ended, Failure},
+};
 use crate::{
     config::settings::socket_path,
     source::manifest::{Source, StandInRanges},
@@ -27,19 +32,16 @@ pub fn complete() {
 }
 
 /// Prints the script that has a shell ask.
-pub fn script(shell: Shell) -> ExitCode {
+pub fn script(shell: Shell) -> Ended {
     let mut script = Vec::new();
     let shells = Shells::builtins();
-    let Some(completer) = shells.completer(&shell.to_string()) else { return ExitCode::FAILURE };
-    if let Err(error) =
-        completer.write_registration(VARIABLE, "portolan", "portolan", "portolan", &mut script)
-    {
-        return super::output::fail(&error);
-    }
+    let completer = shells.completer(&shell.to_string()).ok_or(Failure::Reported)?;
+    completer.write_registration(VARIABLE, "portolan", "portolan", "portolan", &mut script)?;
     if shell == Shell::Zsh {
         script.extend_from_slice(ZSH.as_bytes());
     }
-    super::output::print(&script)
+    output::print(&script)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The definition of the command line, with what completes names.

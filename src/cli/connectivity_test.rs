@@ -13,16 +13,100 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::{Args, ValueEnum};
 use portolan_rules::frontends::FrontendKind;
 use serde_json::{Value, json};
 
 use super::{
-    arguments::{ConnectivityTestArgs, ConnectivityTestOutput},
-    explain::{self, Scene, kind},
+    arguments::ViewArgs,
+    explain::Scene,
+    get::align_apart,
     input::cluster,
+    output::{self, Ended},
 };
+use crate::config::parse_duration;
 use created::Created;
 use places::{Door, Places, Source};
+
+/// The end of the help.
+pub(super) const HELP: &str = "\
+Servers in Pods and in the host's network of every node are created through the API server, with a Service of every
+kind of frontend, and removed afterwards, also after an error, SIGINT or SIGTERM. Each of them and this process, which must
+run on a node or in a Pod, connect to each frontend: ClusterIP, node port, load balancer address, in both families.
+docker/kustomize/connectivity-test is the same as a Job.
+
+With SERVICE nothing is created: its endpoints, and those of --source, must be of `portolan connectivity-test --serve`, on one
+port of TCP and UDP.
+
+Exit status: 0 every connection was answered, 1 some were not, 2 an error, 130 and 143 a signal.
+
+Examples:
+  portolan connectivity-test --kubeconfig admin.conf
+  portolan connectivity-test --image REGISTRY/portolan:0.2.0 --load-balancer --timeout 5m
+  portolan connectivity-test --serve --port 8080
+  portolan connectivity-test test/server --source test/node --kubeconfig admin.conf";
+
+/// Arguments of `connectivity-test`.
+#[derive(Args, Clone, Debug)]
+pub struct ConnectivityTestArgs {
+    /// The Service to connect to, NAMESPACE/NAME, rather than one that is created for the test
+    #[arg(value_name = "SERVICE", conflicts_with = "serve")]
+    pub service: Option<String>,
+
+    /// Answer connections, and connect where a test asks for it, until SIGTERM
+    #[arg(long)]
+    pub serve: bool,
+
+    /// Port to answer on with --serve
+    #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+
+    /// Image of the servers that are created [default: that of this Pod, or of an agent's]
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["service", "serve"])]
+    pub image: Option<String>,
+
+    /// Namespace in which to create them [default: one that is created for the test]
+    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["service", "serve"])]
+    pub namespace: Option<String>,
+
+    /// Ask for a load balancer as well, which clouds may charge for, and wait for its address
+    #[arg(long, conflicts_with_all = ["service", "serve"])]
+    pub load_balancer: bool,
+
+    /// How long to wait until they are ready
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration, conflicts_with_all = ["service", "serve"])]
+    pub timeout: Duration,
+
+    /// Another Service whose endpoints connect as well, such as one of Pods in the host's network: NAMESPACE/NAME; may be
+    /// repeated
+    #[arg(long = "source", value_name = "SERVICE", requires = "service")]
+    pub sources: Vec<String>,
+
+    /// Connections of each kind
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub attempts: u16,
+
+    /// Output format of the results
+    #[arg(short, long, value_enum, default_value_t = ConnectivityTestOutput::Text)]
+    pub output: ConnectivityTestOutput,
+
+    /// Where the Services come from.
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text).ok_or("is not a duration such as 30s or 1m30s")
+}
+
+/// Output format of `connectivity-test`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ConnectivityTestOutput {
+    /// A table.
+    Text,
+    /// An object with all results.
+    Json,
+}
 
 /// So many connections at most until a Pod is led to itself: with ten endpoints, one of 300 misses that once in 10^13.
 const UNTIL_HAIRPIN: u32 = 300;
@@ -30,6 +114,9 @@ const UNTIL_HAIRPIN: u32 = 300;
 /// How long nodes may take to program the Services that were just created, and how often that is tried.
 const PROGRAMMED: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
+
+/// Blanks between columns.
+const GAP: usize = 2;
 
 /// What became of the connections of one kind.
 struct Outcome<'a> {
@@ -45,47 +132,29 @@ struct Outcome<'a> {
 }
 
 /// Runs the test, or its server.
-pub fn connectivity_test(args: &ConnectivityTestArgs) -> ExitCode {
+pub fn connectivity_test(args: &ConnectivityTestArgs) -> Ended {
     if args.serve {
         return server::serve(args.port);
     }
     let Some(service) = &args.service else { return create(args) };
-    match Scene::open(&args.view) {
-        Ok(scene) => test(args, &scene, service, &args.sources, None),
-        Err(code) => code,
-    }
+    test(args, &Scene::open(&args.view)?, service, &args.sources, None)
 }
 
 /// Creates the servers, tests, and removes them.
-fn create(args: &ConnectivityTestArgs) -> ExitCode {
-    if !args.view.source.filenames.is_empty() || args.view.socket.is_some() {
-        eprintln!(
-            "portolan: which Service of these? Give NAMESPACE/NAME; servers are created in a cluster only"
-        );
-        return explain::error();
-    }
+fn create(args: &ConnectivityTestArgs) -> Ended {
     let view = &args.view;
-    let opened = Scene::settings(view).and_then(|settings| Ok(cluster::open(&view.source, &settings)?));
-    let objects = match opened {
-        Ok(cluster) => cluster.objects(),
-        Err(error) => {
-            super::output::fail(&error);
-            return explain::error();
-        }
-    };
+    if !view.source.filenames.is_empty() || view.socket.is_some() {
+        return Err(
+            "which Service of these? Give NAMESPACE/NAME; servers are created in a cluster only".into()
+        );
+    }
+    let objects = cluster::open(&view.source, &Scene::settings(view)?)?.objects();
     let args = args.clone();
     created::with(Created::new(objects, args.namespace.clone()), move |created| {
-        if let Err(problem) = created.create(&args) {
-            super::output::fail(&problem);
-            return explain::error();
-        }
-        match Scene::of_cluster(&args.view) {
-            Ok(scene) => {
-                let nodes = created.nodes();
-                test(&args, &scene, &created.service(), std::slice::from_ref(&nodes), Some(&nodes))
-            }
-            Err(code) => code,
-        }
+        created.create(&args)?;
+        let scene = Scene::of_cluster(&args.view)?;
+        let nodes = created.nodes();
+        test(&args, &scene, &created.service(), std::slice::from_ref(&nodes), Some(&nodes))
     })
 }
 
@@ -97,14 +166,13 @@ fn test(
     service: &str,
     others: &[String],
     nodes: Option<&str>,
-) -> ExitCode {
-    let Places { doors, sources } = match places(args, scene, service, others, nodes) {
-        Ok(places) => places,
-        Err(problem) => {
-            eprintln!("portolan: {problem}");
-            return explain::error();
-        }
-    };
+) -> Ended {
+    let view = scene.view();
+    let mut places = Places::find(&view, service, others)?;
+    if let Some(nodes) = nodes {
+        places.add_node_ports_of_others(&view, service, nodes, &Scene::settings(&args.view)?)?;
+    }
+    let Places { doors, sources } = places;
     if nodes.is_some() {
         wait_until_programmed(&sources, &doors);
     }
@@ -114,27 +182,8 @@ fn test(
         ConnectivityTestOutput::Text => text(&outcomes),
         ConnectivityTestOutput::Json => format!("{:#}\n", value(&outcomes)),
     };
-    match super::output::print(text.as_bytes()) {
-        ExitCode::SUCCESS if outcomes.iter().any(|outcome| outcome.problem.is_some()) => ExitCode::from(1),
-        ExitCode::SUCCESS => ExitCode::SUCCESS,
-        _ => explain::error(),
-    }
-}
-
-fn places(
-    args: &ConnectivityTestArgs,
-    scene: &Scene,
-    service: &str,
-    others: &[String],
-    nodes: Option<&str>,
-) -> Result<Places, String> {
-    let view = scene.view();
-    let mut places = Places::find(&view, service, others)?;
-    if let Some(nodes) = nodes {
-        let settings = Scene::settings(&args.view).map_err(|error| error.to_string())?;
-        places.add_node_ports_of_others(&view, service, nodes, &settings)?;
-    }
-    Ok(places)
+    output::print(text.as_bytes())?;
+    Ok(ExitCode::from(u8::from(outcomes.iter().any(|outcome| outcome.problem.is_some()))))
 }
 
 /// Waits until every frontend answers from every place, but not for ever: the test is to come.
@@ -156,7 +205,7 @@ fn wait_until_programmed(sources: &[Source], doors: &[Door]) {
 fn run<'a>(source: &'a Source, doors: &'a [Door], attempts: u32) -> Vec<Outcome<'a>> {
     let mut outcomes = Vec::new();
     for door in doors.iter().filter(|door| source.tries(door)) {
-        let mut outcome = Outcome::new(source, kind(door.kind), door);
+        let mut outcome = Outcome::new(source, door.kind.name(), door);
         while outcome.answered < attempts && outcome.problem.is_none() {
             outcome.connect();
         }
@@ -198,7 +247,7 @@ impl<'a> Outcome<'a> {
 }
 
 fn text(outcomes: &[Outcome<'_>]) -> String {
-    let head = ["FROM", "NODE", "TO", "ADDRESS", "RESULT"].map(str::to_owned);
+    let head = ["FROM", "NODE", "TO", "ADDRESS", "RESULT"].map(str::to_owned).to_vec();
     let rows = outcomes.iter().map(|outcome| {
         let Outcome { source, kind, door, answered, servers, problem } = outcome;
         let result = match problem {
@@ -207,20 +256,11 @@ fn text(outcomes: &[Outcome<'_>]) -> String {
         };
         let node = source.node.as_deref().unwrap_or("-").to_owned();
         let address = format!("{} {}", door.address, door.protocol);
-        [source.name.clone(), node, (*kind).to_owned(), address, result]
+        vec![source.name.clone(), node, (*kind).to_owned(), address, result]
     });
-    let rows: Vec<[String; 5]> = std::iter::once(head).chain(rows).collect();
-    let width = |i: usize| rows.iter().map(|row| row[i].len()).max().unwrap_or_default();
-    let widths: [usize; 4] = std::array::from_fn(width);
-    let mut text = String::new();
-    for [cells @ .., result] in &rows {
-        // Writing into a `String` does not fail.
-        for (cell, width) in cells.iter().zip(widths) {
-            let _ = write!(text, "{cell:width$}  ");
-        }
-        let _ = writeln!(text, "{result}");
-    }
+    let mut text = align_apart(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), GAP);
     let failed = outcomes.iter().filter(|outcome| outcome.problem.is_some()).count();
+    // Writing into a `String` does not fail.
     let _ = writeln!(text, "{} of {} ok", outcomes.len() - failed, outcomes.len());
     text
 }

@@ -4,38 +4,82 @@ use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, net::SocketAdd
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
+use clap::{Args, Subcommand, ValueEnum};
 use portolan_rules::{
     explanation::{
         ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Severity, StandIns, View,
         trace::percent,
     },
     frontends::{FrontendKey, FrontendKind},
-    model::{LoadBalancing, ObjectName, TrafficPolicy},
+    model::{LoadBalancing, TrafficPolicy},
     picture::{count, number},
     simulate::Probability,
 };
 
 use super::{
-    arguments::{DescribeServiceArgs, When},
-    explain::{self, Compared, Scene, kind},
+    arguments::ViewArgs,
+    explain::{Compared, Scene, object_name},
+    output::Ended,
     wrap::wrap,
 };
-use crate::observe::query::Wanted;
+use crate::{kernel::nftables, observe::query::Wanted};
+
+/// The end of the help.
+pub(super) const HELP: &str = "\
+Exit status: 0 the Service is there, 1 it is not, 2 an error.
+
+Examples:
+  portolan describe service shop/web -f manifests/ --node node-1";
+
+/// What is described.
+#[derive(Debug, Subcommand)]
+pub enum DescribeCommand {
+    /// A Service: its frontends, its endpoints with their shares, and what is left out and why
+    #[command(alias = "svc", alias = "services")]
+    Service(DescribeServiceArgs),
+}
+
+/// Arguments of `describe service`.
+#[derive(Args, Debug)]
+pub struct DescribeServiceArgs {
+    /// Name of the Service, or NAMESPACE/NAME
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// Namespace of the Service, unless the name has one
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+
+    /// When to use colours.
+    #[arg(long, help = "When to use colours; NO_COLOR is respected", value_enum, default_value_t = When::Auto)]
+    pub color: When,
+
+    /// Whose view it is.
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
 
 /// Letters of a bar that stands for all connections.
 const BAR: u32 = 20;
 
 /// Describes a Service: exit status 0, or 1 if there is none of that name, or 2 for an error.
-pub fn service(args: &DescribeServiceArgs) -> ExitCode {
-    let (namespace, name) = args.name.split_once('/').unwrap_or((&args.namespace, &args.name));
-    let name = ObjectName::new(namespace, name);
-    let scene = match Scene::open_for(&args.view, &Wanted::Service(name.clone())) {
-        Ok(scene) => scene,
-        Err(code) => return code,
-    };
+pub fn service(args: &DescribeServiceArgs) -> Ended {
+    let name = object_name(&args.name, &args.namespace);
+    let scene = Scene::open_for(&args.view, &Wanted::Service(name.clone()))?;
     let Some(service) = scene.view().service(&name) else {
         eprintln!("portolan: {}", scene.no_service(&args.view, &name));
-        return ExitCode::from(1);
+        return Ok(ExitCode::from(1));
     };
     let mut text = text(&scene.view(), &service, &scene.origin);
     text.push_str(&kernel(&scene, &service));
@@ -47,29 +91,22 @@ pub fn service(args: &DescribeServiceArgs) -> ExitCode {
     let mut out = AutoStream::new(Vec::new(), choice);
     // Writing into a vector does not fail.
     let _ = out.write_all(wrap(&text).as_bytes());
-    match super::output::print(&out.into_inner()) {
-        ExitCode::SUCCESS if !scene.is_whole => explain::error(),
-        code => code,
-    }
+    scene.print(&out.into_inner(), true)
 }
 
 /// Whether the kernel does the same, of a running agent.
 fn kernel(scene: &Scene, explained: &ExplainedService) -> String {
-    let mut compared = match Compared::read(scene) {
-        None => return String::new(),
-        Some(Err(error)) => return format!("\nKernel: cannot be read: {error}\n"),
-        Some(Ok(compared)) => compared,
-    };
+    compare(scene, explained).unwrap_or_else(|error| format!("\nKernel: cannot be read: {error}\n"))
+}
+
+fn compare(scene: &Scene, explained: &ExplainedService) -> Result<String, nftables::Error> {
+    let Some(mut compared) = Compared::read(scene)? else { return Ok(String::new()) };
     let view = scene.view();
     let frontends = explained.ports.iter().flat_map(|port| &port.frontends);
     let served: Vec<_> = frontends.filter(|frontend| frontend.left_out.is_none()).collect();
     let mut text = String::new();
     for frontend in &served {
-        let difference = match compared.difference(scene, &frontend.key) {
-            Ok(None) => continue,
-            Ok(Some(difference)) => difference,
-            Err(error) => return format!("\nKernel: cannot be read: {error}\n"),
-        };
+        let Some(difference) = compared.difference(scene, &frontend.key)? else { continue };
         let style = colour(Severity::Error);
         let at = address(&view, &frontend.key);
         // Writing into a `String` does not fail.
@@ -78,7 +115,7 @@ fn kernel(scene: &Scene, explained: &ExplainedService) -> String {
     if text.is_empty() {
         let _ = writeln!(text, "Kernel: does the same at {}", every(served.len()));
     }
-    format!("\n{text}")
+    Ok(format!("\n{text}"))
 }
 
 /// All of so many frontends.
@@ -190,7 +227,7 @@ fn write_frontend(
 ) -> std::fmt::Result {
     let indent = 2 + 2 * depth;
     let stand_in = StandIns::mark(frontend.is_stand_in);
-    let title = format!("{} {}{stand_in}", kind(frontend.kind), address(view, &frontend.key));
+    let title = format!("{} {}{stand_in}", frontend.kind, address(view, &frontend.key));
     let width = 46_usize.saturating_sub(indent);
     if let Some(reason) = &frontend.left_out {
         let style = colour(Severity::Error);

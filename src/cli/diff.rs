@@ -1,7 +1,8 @@
 //! `diff`: what would change in the kernel, or between two states of files, Service by Service.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 
+use clap::{Args, ValueEnum};
 use portolan_rules::{
     comparison::{self, Difference, Presence, Services},
     picture::{self, count},
@@ -11,17 +12,87 @@ use portolan_rules::{
 use serde_json::{Value, json};
 
 use super::{
-    arguments::{DiffArgs, DiffOutput, InputArgs, SourceArgs},
-    draw,
+    arguments::{InputArgs, SourceArgs},
+    draw::{self, DrawOutput},
     explain::Scene,
     input,
     oneshot::{self, Compiled},
+    output::{self, Ended, Failure},
 };
 use crate::{kernel::nftables::Tables, source::manifest::Completeness};
 
-/// Exit status of an error.
-fn error() -> ExitCode {
-    ExitCode::from(2)
+/// The end of the help.
+pub(super) const HELP: &str = "\
+Exit status: 0 nothing would change, 1 something would, 2 an error.
+
+Examples:
+  portolan diff -f manifests/ && echo in sync
+  portolan diff -f manifests/ -o nft
+  portolan diff --from old/ -f new/ -o markdown
+  portolan diff --from old/ -f new/ -o svg > change.svg";
+
+/// Arguments of `diff`.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// Compare with these manifests rather than with the kernel; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub from: Vec<PathBuf>,
+
+    /// Give Services without a ClusterIP, node port or load balancer address stand-ins, as for `run -f`; between two states
+    /// of manifests they have them anyway
+    #[arg(long, conflicts_with = "no_stand_ins")]
+    pub stand_ins: bool,
+
+    /// Draw the Services that differ, before and after in one picture
+    #[arg(long)]
+    pub draw: bool,
+
+    /// Output format: a line per Service, JSON, a table for a pull request, or a line per object of nft; of a picture, as `draw`
+    #[arg(short, long, value_enum, default_value_t = DiffOutput::Text)]
+    pub output: DiffOutput,
+
+    /// Input.
+    #[command(flatten)]
+    pub input: InputArgs,
+}
+
+/// Output format of `diff`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffOutput {
+    /// One line per Service.
+    Text,
+    /// An object with all changes of each Service.
+    Json,
+    /// A table.
+    Markdown,
+    /// One line per object of nftables.
+    Nft,
+    /// A picture as one SVG file.
+    Svg,
+    /// A picture as one HTML file.
+    Html,
+    /// A picture as a flowchart of Mermaid.
+    Mermaid,
+    /// A picture as a graph for Graphviz.
+    Dot,
+}
+
+impl DiffArgs {
+    /// The notation of a picture, if one is asked for.
+    ///
+    /// # Errors
+    /// The notation is not that of a picture.
+    pub const fn picture(&self) -> Result<Option<DrawOutput>, &'static str> {
+        Ok(match self.output {
+            DiffOutput::Svg => Some(DrawOutput::Svg),
+            DiffOutput::Html => Some(DrawOutput::Html),
+            DiffOutput::Mermaid => Some(DrawOutput::Mermaid),
+            DiffOutput::Dot => Some(DrawOutput::Dot),
+            DiffOutput::Text if self.draw => Some(DrawOutput::Text),
+            _ if self.draw => return Err("--draw: a picture is text, svg, html, mermaid or dot (-o)"),
+            DiffOutput::Text | DiffOutput::Json | DiffOutput::Markdown | DiffOutput::Nft => None,
+        })
+    }
 }
 
 /// Two states to compare.
@@ -39,16 +110,9 @@ struct Sides {
 }
 
 /// Prints what differs: exit status 0 nothing, 1 something, 2 an error.
-pub fn diff(args: &DiffArgs) -> ExitCode {
-    let notation = match args.picture() {
-        Ok(notation) => notation,
-        Err(message) => {
-            eprintln!("portolan: {message}");
-            return error();
-        }
-    };
-    let sides = if args.from.is_empty() { with_kernel(args) } else { of_files(args) };
-    let Some(sides) = sides else { return error() };
+pub fn diff(args: &DiffArgs) -> Ended {
+    let notation = args.picture()?;
+    let sides = if args.from.is_empty() { with_kernel(args, notation.is_some())? } else { of_files(args)? };
     let differences = || comparison::compare(&sides.before, &sides.after);
     let text = match (args.output, notation, &sides.scenes) {
         (_, Some(notation), Some([before, after])) => {
@@ -62,42 +126,37 @@ pub fn diff(args: &DiffArgs) -> ExitCode {
         _ => text(&differences(), &sides),
     };
     let is_equal = sides.transaction.is_empty() && sides.before == sides.after;
-    match super::output::print(text.as_bytes()) {
-        ExitCode::SUCCESS if !sides.is_complete => error(),
-        ExitCode::SUCCESS if is_equal => ExitCode::SUCCESS,
-        ExitCode::SUCCESS => ExitCode::from(1),
-        _ => error(),
-    }
+    output::print(text.as_bytes())?;
+    Ok(ExitCode::from(if sides.is_complete { u8::from(!is_equal) } else { 2 }))
 }
 
-/// The kernel, and the input as `run -f` would program it. Nothing after an error, which was reported.
-fn with_kernel(args: &DiffArgs) -> Option<Sides> {
+/// The kernel, and the input as `run -f` would program it.
+fn with_kernel(args: &DiffArgs, is_drawn: bool) -> Result<Sides, Failure> {
     let mut input = args.input.clone();
     // The kernel's rules have the addresses of this machine.
     input.source.read.host_addresses = true;
     input.source.read.no_stand_ins |= !args.stand_ins;
     let namespace = input.namespace.as_deref();
-    let read = input::read(&input).map_err(|failure| super::output::fail(&failure));
-    let mut input = read.ok().filter(|input| input.completeness != Completeness::Nothing)?;
+    let mut input = input::read(&input)?;
+    if input.completeness == Completeness::Nothing {
+        return Err(Failure::Reported);
+    }
     let table = input.settings.config.table.clone();
-    let opened = oneshot::open(&mut input.settings);
+    let mut kernel = oneshot::open(&mut input.settings)?;
     let settings = input.settings.clone();
-    let compiled = opened.and_then(|mut kernel| {
-        oneshot::compile(input, namespace, |compiler| kernel.read(&table, &mut &*compiler))
-    });
-    let Compiled { kernel, desired, is_complete } =
-        compiled.map_err(|failure| super::output::fail(&failure)).ok()?;
+    let compiled = oneshot::compile(input, namespace, |compiler| kernel.read(&table, &mut &*compiler));
+    let Compiled { kernel, desired, is_complete } = compiled?;
     let services = |ruleset: &Ruleset| {
         let mut services = comparison::programmed(ruleset);
         services.retain(|name, _| namespace.is_none_or(|namespace| *name.namespace == *namespace));
         services
     };
-    let scenes = args.picture().ok().flatten().map(|_| {
+    let scenes = is_drawn.then(|| {
         let scene =
             |ruleset: &Ruleset, origin: &str| Scene::of_ruleset(&settings, ruleset, origin.to_owned());
         [scene(&kernel, "the kernel's tables"), scene(&desired, "the input, as it would be programmed")]
     });
-    Some(Sides {
+    Ok(Sides {
         before: services(&kernel),
         after: services(&desired),
         transaction: diff_into(&table, &kernel, desired),
@@ -108,8 +167,8 @@ fn with_kernel(args: &DiffArgs) -> Option<Sides> {
     })
 }
 
-/// Two states of files. Nothing after an error, which was reported.
-fn of_files(args: &DiffArgs) -> Option<Sides> {
+/// Two states of files. What is wrong with either is reported.
+fn of_files(args: &DiffArgs) -> Result<Sides, Failure> {
     let source = SourceArgs {
         filenames: args.from.clone(),
         kubeconfig: None,
@@ -117,13 +176,13 @@ fn of_files(args: &DiffArgs) -> Option<Sides> {
         ..args.input.source.clone()
     };
     let earlier = InputArgs { paths: Vec::new(), source, ..args.input.clone() };
-    let before = Scene::of_input(&earlier);
-    let after = Scene::of_input(&args.input);
-    let (before, after) = (before.ok()?, after.ok()?);
+    let [before, after] =
+        [&earlier, &args.input].map(|input| Scene::of_input(input).inspect_err(Failure::report));
+    let (Ok(before), Ok(after)) = (before, after) else { return Err(Failure::Reported) };
     let services = |scene: &Scene| comparison::explained(&scene.view().services());
     let table = after.view().compiler.config().table.clone();
     let desired: Ruleset = after.view().ruleset().clone();
-    Some(Sides {
+    Ok(Sides {
         before: services(&before),
         after: services(&after),
         transaction: diff_into(&table, before.view().ruleset(), desired),

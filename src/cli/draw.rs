@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::{Args, ValueEnum};
 use portolan_rules::{
     explanation::ExplainedService,
     model::ObjectName,
@@ -9,46 +10,81 @@ use portolan_rules::{
 };
 
 use super::{
-    arguments::{DrawArgs, DrawOutput},
-    explain::{self, Scene},
+    arguments::ViewArgs,
+    explain::{Scene, object_name},
+    output::Ended,
 };
 use crate::observe::query::Wanted;
 
+/// The end of the help.
+pub(super) const HELP: &str = "\
+Exit status: 0 drawn, 1 there is no Service of that name, 2 an error.
+
+Examples:
+  portolan draw shop/web -f manifests/ --node node-1
+  portolan draw -n shop web api -f manifests/ -o svg > shop.svg
+  portolan draw -f manifests/ -o html > services.html";
+
+/// Arguments of `draw`.
+#[derive(Args, Debug)]
+pub struct DrawArgs {
+    /// Services to draw: NAME or NAMESPACE/NAME; all of them without a name
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+
+    /// Namespace of names without one; without names, draw the Services of this namespace only
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+
+    /// Output format of the picture
+    #[arg(short, long, value_enum, default_value_t = DrawOutput::Text)]
+    pub output: DrawOutput,
+
+    /// Whose view it is.
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+/// Output format of `draw`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DrawOutput {
+    /// Letters, 80 columns wide.
+    Text,
+    /// One SVG file, for light and dark.
+    Svg,
+    /// One HTML file with the picture and a table, without a script.
+    Html,
+    /// A flowchart of Mermaid, which code hosting sites show in Markdown.
+    Mermaid,
+    /// A graph for Graphviz.
+    Dot,
+}
+
 /// Draws Services: exit status 0, or 1 if there is none of a name, or 2 for an error.
-pub fn draw(args: &DrawArgs) -> ExitCode {
+pub fn draw(args: &DrawArgs) -> Ended {
     let names = names(args);
     let wanted = match (names.as_slice(), &args.namespace) {
         ([name], _) => Wanted::Service(name.clone()),
         ([], Some(namespace)) => Wanted::Namespace(namespace.as_str().into()),
         _ => Wanted::All,
     };
-    let scene = match Scene::open_for(&args.view, &wanted) {
-        Ok(scene) => scene,
-        Err(code) => return code,
-    };
+    let scene = Scene::open_for(&args.view, &wanted)?;
     let view = scene.view();
     let services = match services(args, &names, &scene) {
         Ok(services) => services,
         Err(message) => {
             eprintln!("portolan: {message}");
-            return ExitCode::from(1);
+            return Ok(ExitCode::from(1));
         }
     };
     let picture = picture::picture(&view, &services, &scene.origin);
-    match super::output::print(write(&picture, args.output).as_bytes()) {
-        ExitCode::SUCCESS if scene.is_whole => ExitCode::SUCCESS,
-        _ => explain::error(),
-    }
+    scene.print(write(&picture, args.output).as_bytes(), true)
 }
 
 /// The names that are given, each once, in order.
 fn names(args: &DrawArgs) -> Vec<ObjectName> {
     let default = args.namespace.as_deref().unwrap_or("default");
-    let split = |name: &String| {
-        let (namespace, name) = name.split_once('/').unwrap_or((default, name));
-        ObjectName::new(namespace, name)
-    };
-    let mut names: Vec<ObjectName> = args.names.iter().map(split).collect();
+    let mut names: Vec<ObjectName> = args.names.iter().map(|name| object_name(name, default)).collect();
     names.sort();
     names.dedup();
     names

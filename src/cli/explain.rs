@@ -1,7 +1,6 @@
 //! What the commands that explain have in common: the input, compiled for a node.
 
 pub mod agent;
-mod error;
 pub mod kernel;
 mod open;
 mod scene;
@@ -9,8 +8,8 @@ pub mod socket;
 mod words;
 
 pub use self::{
-    error::Error,
     kernel::Compared,
     scene::Scene,
-    words::{error, kind, no_service},
+    socket::AgentError,
+    words::{no_service, object_name},
 };

@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use clap::{Args, ValueEnum};
 use portolan_rules::{
     explanation::{ExplainedService, View},
     model::ObjectName,
@@ -15,9 +16,10 @@ use portolan_rules::{
 use serde::Serialize;
 
 use super::{
-    arguments::{FlowsArgs, FlowsOutput},
-    explain::{self, Scene},
+    arguments::ViewArgs,
+    explain::{Scene, object_name},
     get::align,
+    output::{self, Ended},
 };
 use crate::{
     kernel::conntrack::{self, Bounds, Flow},
@@ -26,6 +28,52 @@ use crate::{
         query::Wanted,
     },
 };
+
+/// The end of the help.
+pub(super) const HELP: &str = "\
+Reads connection tracking of this network namespace, which needs root.
+
+Exit status: 0, 1 there is no such Service, 2 an error.
+
+Examples:
+  portolan flows
+  portolan flows shop/web --count
+  portolan flows shop/web -o json";
+
+/// Arguments of `flows`.
+#[derive(Args, Clone, Debug)]
+pub struct FlowsArgs {
+    /// Name of a Service, or NAMESPACE/NAME; all without it
+    #[arg(value_name = "SERVICE")]
+    pub service: Option<String>,
+
+    /// Namespace of the Service, unless the name has one
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+
+    /// Count the connections of each endpoint, rather than list them
+    #[arg(long)]
+    pub count: bool,
+
+    /// Output format [default: a table]
+    #[arg(short, long, value_enum)]
+    pub output: Option<FlowsOutput>,
+
+    /// Leave out the column headers
+    #[arg(long)]
+    pub no_headers: bool,
+
+    /// Where the Services come from.
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+/// Output format of `flows`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlowsOutput {
+    /// An array of flows, or of counts.
+    Json,
+}
 
 /// Connections of an endpoint.
 #[derive(Clone, Debug, Serialize)]
@@ -39,31 +87,18 @@ struct Counted {
 }
 
 /// Lists connections: exit status 0, or 1 if there is no such Service, or 2 for an error.
-pub fn flows(args: &FlowsArgs) -> ExitCode {
-    let name = args.service.as_deref().map(|name| {
-        let (namespace, name) = name.split_once('/').unwrap_or((&args.namespace, name));
-        ObjectName::new(namespace, name)
-    });
-    let wanted = name.clone().map_or(Wanted::All, Wanted::Service);
-    let scene = match Scene::open_for(&args.view, &wanted) {
-        Ok(scene) => scene,
-        Err(code) => return code,
-    };
+pub fn flows(args: &FlowsArgs) -> Ended {
+    let name = args.service.as_deref().map(|name| object_name(name, &args.namespace));
+    let scene = Scene::open_for(&args.view, &name.clone().map_or(Wanted::All, Wanted::Service))?;
     let view = scene.view();
     let named = name.as_ref().map(|name| view.service(name));
     if let (Some(name), Some(None)) = (&name, &named) {
         eprintln!("portolan: {}", scene.no_service(&args.view, name));
-        return ExitCode::from(1);
+        return Ok(ExitCode::from(1));
     }
     let mut services: Vec<ExplainedService> = named.flatten().into_iter().collect();
     let destinations = Frontends::of(&view, &services).destinations();
-    let flows = match conntrack::list(&destinations, Bounds::NONE) {
-        Ok(listed) => listed.flows,
-        Err(error) => {
-            super::output::fail(&error);
-            return explain::error();
-        }
-    };
+    let flows = conntrack::list(&destinations, Bounds::NONE)?.flows;
     if name.is_none() {
         services = connected(&view, &flows);
     }
@@ -73,20 +108,15 @@ pub fn flows(args: &FlowsArgs) -> ExitCode {
         rows.sort_unstable();
     }
     let text = match (args.output, args.count) {
-        (Some(FlowsOutput::Json), true) => json(&count(&rows)),
-        (Some(FlowsOutput::Json), false) => json(&rows),
+        (Some(FlowsOutput::Json), true) => json(&count(&rows))?,
+        (Some(FlowsOutput::Json), false) => json(&rows)?,
         (None, is_counted) => {
             eprintln!("portolan: {}; connections at this moment", scene.origin);
-            Ok(if is_counted { counts(args, &count(&rows)) } else { table(args, &rows) })
+            if is_counted { counts(args, &count(&rows)) } else { table(args, &rows) }
         }
     };
-    match text {
-        Ok(text) => super::output::print(text.as_bytes()),
-        Err(error) => {
-            super::output::fail(&error);
-            explain::error()
-        }
-    }
+    output::print(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The Services that flows lead to.

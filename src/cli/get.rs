@@ -6,23 +6,117 @@ pub mod table;
 
 use std::{collections::HashMap, io::Write as _, process::ExitCode, time::Duration};
 
+use clap::{Args, Subcommand, ValueEnum};
 use portolan_rules::model::ObjectName;
 use serde::Serialize;
 
-pub use self::table::{Listed, align};
+pub use self::table::{Listed, align, align_apart};
 use self::{
-    rows::{Beside, Detail, ServiceRow},
+    rows::{Beside, ServiceRow},
     table::{Cells, Line},
 };
 use super::{
-    arguments::{GetArgs, GetOutput},
-    explain::{self, Scene, agent},
-    output,
+    arguments::ViewArgs,
+    explain::{Scene, agent, object_name},
+    output::{self, Ended, Failure},
 };
 use crate::{
+    config::settings::Settings,
     kernel::nftables::read_counts,
     observe::{counts::Totals, query::Wanted},
 };
+
+/// The end of the help.
+pub(super) const HELP: &str = "\
+Without -f and --kubeconfig, the agent that runs on this node is asked.
+
+Exit status: 0, 1 a Service of that name is not there, 2 an error.
+
+Examples:
+  portolan get services -A
+  portolan get services web -n shop -o yaml
+  portolan get endpoints -n shop --watch
+  portolan get commits -o json";
+
+/// What is listed.
+#[derive(Debug, Subcommand)]
+pub enum GetCommand {
+    /// Services as they are programmed on this node
+    #[command(alias = "service", alias = "svc")]
+    Services(GetArgs),
+
+    /// Endpoints of Services, with their shares on this node
+    #[command(alias = "endpoint", alias = "ep")]
+    Endpoints(GetArgs),
+
+    /// The last commits of the running agent: what they changed and why, and the last that failed
+    #[command(alias = "commit")]
+    Commits(CommitsArgs),
+}
+
+/// Arguments of `get services` and `get endpoints`.
+#[derive(Args, Clone, Debug)]
+pub struct GetArgs {
+    /// Names of Services, or NAMESPACE/NAME; all without any
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+
+    /// Namespace of the Services
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+
+    /// Services of all namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+
+    /// Output format [default: a table]
+    #[arg(short, long, value_enum)]
+    pub output: Option<GetOutput>,
+
+    /// Leave out the column headers
+    #[arg(long)]
+    pub no_headers: bool,
+
+    /// Look again every second, and print what changed
+    #[arg(short, long)]
+    pub watch: bool,
+
+    /// Whose view it is.
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+/// Arguments of `get commits`.
+#[derive(Args, Clone, Debug)]
+pub struct CommitsArgs {
+    /// Output format [default: plain text]
+    #[arg(short, long, value_enum)]
+    pub output: Option<CommitsOutput>,
+
+    /// The agent to ask.
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+/// Output format of `get services` and `get endpoints`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GetOutput {
+    /// A table with more columns.
+    Wide,
+    /// One object.
+    Json,
+    /// The same in YAML.
+    Yaml,
+    /// Names alone.
+    Name,
+}
+
+/// Output format of `get commits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CommitsOutput {
+    /// One object.
+    Json,
+}
 
 /// Most frontends and endpoints whose counters are read from the kernel.
 const ELEMENTS: usize = 100_000;
@@ -45,29 +139,23 @@ struct Document<'a> {
 }
 
 /// Lists Services or endpoints: exit status 0, or 1 if one of a name is not there, or 2 for an error.
-pub fn get(args: &GetArgs, listed: Listed) -> ExitCode {
+pub fn get(args: &GetArgs, listed: Listed) -> Ended {
     let mut before: Option<Seen> = None;
     loop {
-        let Look { scene, rows, totals, is_complete } = match look(args, listed) {
-            Ok(found) => found,
-            Err(code) => return code,
-        };
+        let Look { scene, rows, totals, is_complete } = look(args, listed)?;
         if args.watch && !matches!(args.output, Some(GetOutput::Json | GetOutput::Yaml)) {
             match show_changes(args, listed, &rows, totals, before) {
                 Some(seen) => before = Some(seen),
-                None => return ExitCode::SUCCESS,
+                None => return Ok(ExitCode::SUCCESS),
             }
             std::thread::sleep(PERIOD);
             continue;
         }
-        let code = match print(args, listed, &scene, &rows) {
-            ExitCode::SUCCESS if !scene.is_whole => explain::error(),
-            ExitCode::SUCCESS if !is_complete => ExitCode::from(1),
-            code => code,
-        };
+        print(args, listed, &scene, &rows)?;
+        let status = scene.status(is_complete);
         // The process ends: what it holds of all Services need not be freed piece by piece.
         std::mem::forget((scene, rows));
-        return code;
+        return Ok(status);
     }
 }
 
@@ -82,13 +170,8 @@ struct Look {
 }
 
 /// Finds the Services that are meant.
-fn look(args: &GetArgs, listed: Listed) -> Result<Look, ExitCode> {
-    let names: Vec<ObjectName> = args
-        .names
-        .iter()
-        .map(|name| name.split_once('/').unwrap_or((&args.namespace, name)))
-        .map(|(namespace, name)| ObjectName::new(namespace, name))
-        .collect();
+fn look(args: &GetArgs, listed: Listed) -> Result<Look, Failure> {
+    let names: Vec<ObjectName> = args.names.iter().map(|name| object_name(name, &args.namespace)).collect();
     let wanted = match names.as_slice() {
         [one] => Wanted::Service(one.clone()),
         [] if !args.all_namespaces => Wanted::Namespace(args.namespace.as_str().into()),
@@ -98,8 +181,7 @@ fn look(args: &GetArgs, listed: Listed) -> Result<Look, ExitCode> {
     let totals = totals(&scene, args, &wanted);
     let is_all =
         listed == Listed::Endpoints || matches!(args.output, Some(GetOutput::Json | GetOutput::Yaml));
-    let detail = if is_all { Detail::All } else { Detail::Line };
-    let beside = Beside { scene: &scene, totals: totals.as_ref(), detail };
+    let beside = Beside { scene: &scene, totals: totals.as_ref(), is_all };
     let view = scene.view();
     let is_meant = |name: &ObjectName| {
         if names.is_empty() {
@@ -153,32 +235,29 @@ fn totals(scene: &Scene, args: &GetArgs, wanted: &Wanted) -> Option<Totals> {
     if !scene.is_programmed() {
         return None;
     }
-    let table = agent::table_of(&args.view).ok()?;
+    let table = Settings::new(&args.view.source.options.0).ok()?.config.table;
     let totals = Totals::of_kernel(&read_counts(&table, ELEMENTS).ok()?)?;
     Some(totals).filter(|totals| !totals.is_empty())
 }
 
-fn print(args: &GetArgs, listed: Listed, scene: &Scene, rows: &[ServiceRow]) -> ExitCode {
+fn print(args: &GetArgs, listed: Listed, scene: &Scene, rows: &[ServiceRow]) -> Result<(), Failure> {
     let kind = if listed == Listed::Services { "ServiceList" } else { "EndpointList" };
     let document =
         |items| Document { api_version: "portolan.io/v1alpha1", kind, source: &scene.origin, items };
     let text = match args.output {
-        Some(GetOutput::Json) => return output::print_json_list(&document(&[]), rows),
-        Some(GetOutput::Yaml) => match serde_saphyr::to_string(&document(rows)) {
-            Ok(text) => text,
-            Err(error) => return output::fail(&error),
-        },
+        Some(GetOutput::Json) => return Ok(output::print_json_list(&document(&[]), rows)?),
+        Some(GetOutput::Yaml) => serde_saphyr::to_string(&document(rows))?,
         Some(GetOutput::Name) => table::names(listed, rows),
         Some(GetOutput::Wide) | None => {
             eprintln!("portolan: {}", scene.origin);
             if rows.is_empty() {
                 eprintln!("portolan: there are no Services{}", within(args));
-                return ExitCode::SUCCESS;
+                return Ok(());
             }
             table::table(args, listed, rows)
         }
     };
-    output::print(text.as_bytes())
+    Ok(output::print(text.as_bytes())?)
 }
 
 fn within(args: &GetArgs) -> String {
@@ -186,6 +265,7 @@ fn within(args: &GetArgs) -> String {
 }
 
 /// What the last look has shown.
+#[derive(Default)]
 struct Seen {
     /// The cells of each line, by what it is about.
     lines: HashMap<Cells<'static>, Cells<'static>>,
@@ -204,8 +284,7 @@ fn show_changes(
     before: Option<Seen>,
 ) -> Option<Seen> {
     let is_first = before.is_none();
-    let before =
-        before.unwrap_or_else(|| Seen { lines: HashMap::new(), totals: None, counted: HashMap::new() });
+    let before = before.unwrap_or_default();
     let elapsed = before.totals.as_ref().zip(totals.as_ref()).and_then(|(earlier, now)| now.since(earlier));
     let mut changed = Vec::new();
     let mut now = HashMap::new();

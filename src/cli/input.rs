@@ -4,22 +4,10 @@ pub mod cluster;
 mod load;
 
 pub use self::load::{Input, expand, files, settings, source, stand_in_ranges, unknown_node};
-use super::arguments::InputArgs;
-use crate::{config, source::cluster as api};
-
-/// Why there is no input.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Of the flags.
-    #[error(transparent)]
-    Config(#[from] config::Error),
-    /// Of the API server.
-    #[error(transparent)]
-    Cluster(#[from] api::Error),
-}
+use super::{arguments::InputArgs, output::Failure};
 
 /// Reads the manifests, or lists the cluster. Problems are written to standard error, a line each.
-pub fn read(args: &InputArgs) -> Result<Input, Error> {
+pub fn read(args: &InputArgs) -> Result<Input, Failure> {
     let source = args.source();
     let settings = settings(&source.options.0, &source.read)?;
     let namespace = args.namespace.as_deref();

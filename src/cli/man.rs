@@ -8,28 +8,22 @@ use clap_mangen::{
     roff::{Roff, roman},
 };
 
-use super::arguments::definition;
+use super::{
+    arguments::definition,
+    output::{self, Ended},
+};
 
 /// Prints the manual page of portolan, or of the subcommand at the end of this path, as `describe service`.
-pub fn man(path: &[String]) -> ExitCode {
+pub fn man(path: &[String]) -> Ended {
     let mut command = &mut definition();
     // Gives the subcommands their full names.
     command.build();
     for name in path {
-        match command.find_subcommand_mut(name) {
-            Some(subcommand) => command = subcommand,
-            None => {
-                return super::output::fail(&io::Error::other(format!(
-                    "there is no command {:?}",
-                    path.join(" ")
-                )));
-            }
-        }
+        let subcommand = command.find_subcommand_mut(name);
+        command = subcommand.ok_or_else(|| format!("there is no command {:?}", path.join(" ")))?;
     }
-    match page(command) {
-        Ok(page) => super::output::print(&page),
-        Err(error) => super::output::fail(&error),
-    }
+    output::print(&page(command)?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn page(command: &mut Command) -> io::Result<Vec<u8>> {

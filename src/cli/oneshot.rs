@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::{Args, ValueEnum};
 use portolan_rules::{
     compile::{Compiler, Severity},
     iptables, print,
@@ -10,34 +11,63 @@ use portolan_rules::{
 };
 
 use super::{
+    arguments::InputArgs,
     explain::Scene,
     input::{self, Input},
+    output::{self, Ended, Failure},
 };
 use crate::{
-    cli::arguments::{InputArgs, Output, RenderArgs},
     config::settings::Settings,
     kernel::nftables::{Error, Kernel, Needs},
     source::manifest::Completeness,
 };
 
+/// The end of the help.
+pub(super) const HELP: &str = "\
+Exit status: 0 all input was used, 1 some was not (one line each on stderr). If a path cannot be read or
+nothing could be used of it, nothing is printed: `nft -f -` then changes nothing.
+
+Examples:
+  portolan render -f web.yaml
+  portolan render -f web.yaml --cluster-cidr 10.128.0.0/14 -o json
+  portolan render -f web.yaml | nft -c -f -
+  portolan render -f web.yaml -o iptables | iptables-restore -n --test";
+
+/// Arguments of `render`.
+#[derive(Args, Debug)]
+pub struct RenderArgs {
+    /// Output format: what `nft -f` takes, libnftables JSON, or what iptables-restore and ip6tables-restore take
+    #[arg(short, long, value_enum, default_value_t = Output::Nft)]
+    pub output: Output,
+
+    /// Input.
+    #[command(flatten)]
+    pub input: InputArgs,
+}
+
+/// Output format of `render`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// nft's own.
+    Nft,
+    /// libnftables JSON.
+    Json,
+    /// For `iptables-restore -n` and `ip6tables-restore -n`.
+    Iptables,
+}
+
 /// Prints the ruleset for this node.
-pub fn render(args: &RenderArgs) -> ExitCode {
-    let input = match input::read(&args.input) {
-        Ok(input) => input,
-        Err(error) => return super::output::fail(&error),
-    };
+pub fn render(args: &RenderArgs) -> Ended {
+    let input = input::read(&args.input)?;
     // `nft -f` removes the rules of Services that are not printed; those of a whole path must stay.
     if input.completeness == Completeness::Nothing || input.is_path_missing {
-        return ExitCode::FAILURE;
+        return Err(Failure::Reported);
     }
     if args.output == Output::Iptables {
         return iptables(input, &args.input);
     }
     let stand_ins = input.workloads.stand_in_lines(&input.state);
-    let compiled = match compile(input, None, |_| Ok(Ruleset::default())) {
-        Ok(compiled) => compiled,
-        Err(error) => return super::output::fail(&error),
-    };
+    let compiled = compile(input, None, |_| Ok(Ruleset::default()))?;
     let text = match args.output {
         Output::Nft => comments(&stand_ins) + &print::nft(&compiled.desired),
         Output::Iptables | Output::Json => {
@@ -48,23 +78,19 @@ pub fn render(args: &RenderArgs) -> ExitCode {
             format!("{json:#}\n")
         }
     };
-    match super::output::print(text.as_bytes()) {
-        ExitCode::SUCCESS if compiled.is_complete => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    }
+    output::print(text.as_bytes())?;
+    Ok(ExitCode::from(u8::from(!compiled.is_complete)))
 }
 
 /// Prints the Services as `iptables-restore` takes them.
-fn iptables(input: Input, args: &InputArgs) -> ExitCode {
+fn iptables(input: Input, args: &InputArgs) -> Ended {
     let cidrs = [&input.service_cidrs[..], &input.settings.service_cidrs].concat();
     let stand_ins = input.workloads.stand_in_lines(&input.state);
-    let Some(scene) = Scene::of_files(input, &args.source().filenames) else { return ExitCode::FAILURE };
+    let scene = Scene::of_files(input, &args.source().filenames)?;
     let view = scene.view();
     let text = comments(&stand_ins) + &iptables::iptables(&view, &view.services(), &cidrs);
-    match super::output::print(text.as_bytes()) {
-        ExitCode::SUCCESS if scene.is_whole => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    }
+    output::print(text.as_bytes())?;
+    Ok(ExitCode::from(u8::from(!scene.is_whole)))
 }
 
 /// Stand-ins as comments of a file for `nft -f`.

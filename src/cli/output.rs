@@ -1,6 +1,7 @@
 //! What commands print.
 
 use std::{
+    error::Error,
     io::{self, BufWriter, Write},
     process::ExitCode,
 };
@@ -16,17 +17,44 @@ use crate::text::one_line;
 /// What is written at a time of what is long.
 const BUFFER: usize = 64 << 10;
 
+/// How a command ends: with an exit status, or with a failure, whose status the help of the command says.
+pub type Ended = Result<ExitCode, Failure>;
+
+/// What ends a command before its time.
+#[derive(Debug)]
+pub enum Failure {
+    /// An error that is to be reported.
+    Error(Box<dyn Error + Send + Sync>),
+    /// What was reported already.
+    Reported,
+}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+impl Failure {
+    /// Prints an error in one line, unless that was done; a quoted name of a file may have several.
+    pub fn report(&self) {
+        if let Self::Error(error) = self {
+            eprintln!("portolan: {}", one_line(error.to_string()));
+        }
+    }
+}
+
 /// Writes to standard output; a reader that has closed it is not an error.
-pub fn print(text: &[u8]) -> ExitCode {
+pub fn print(text: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    outcome(stdout.write_all(text).and_then(|()| stdout.flush()))
+    unless_closed(stdout.write_all(text).and_then(|()| stdout.flush()))
 }
 
 /// Writes a document of JSON, likewise. It is never in memory as a whole.
-pub fn print_json(document: &impl Serialize) -> ExitCode {
+pub fn print_json(document: &impl Serialize) -> io::Result<()> {
     let mut stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     let written = serde_json::to_writer_pretty(&mut stdout, document).map_err(io::Error::from);
-    outcome(written.and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()))
+    unless_closed(written.and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()))
 }
 
 /// So many items are worth a second thread.
@@ -34,18 +62,15 @@ const MANY: usize = 1_000;
 
 /// Writes a list as a document of JSON, likewise: an object whose last field is the empty array of the items. Of many items,
 /// a second thread has the second half ready by the time the first is written.
-pub fn print_json_list(without_items: &impl Serialize, items: &[impl Serialize + Sync]) -> ExitCode {
+pub fn print_json_list(without_items: &impl Serialize, items: &[impl Serialize + Sync]) -> io::Result<()> {
     const NO_ITEMS: &str = "[]\n}";
-    let document = match serde_json::to_string_pretty(without_items) {
-        Ok(document) => document,
-        Err(error) => return fail(&error),
-    };
+    let document = serde_json::to_string_pretty(without_items)?;
     let Some(start) = document.strip_suffix(NO_ITEMS).filter(|_| !items.is_empty()) else {
         return print_json(without_items);
     };
     let (first, rest) = items.split_at(if items.len() < MANY { items.len() } else { items.len() / 2 });
     let mut stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
-    outcome(std::thread::scope(|scope| {
+    unless_closed(std::thread::scope(|scope| {
         let rest = scope.spawn(|| {
             let mut text = Vec::new();
             write_items(&mut text, rest, false).map(|()| text)
@@ -75,17 +100,8 @@ fn write_items(out: &mut impl Write, items: &[impl Serialize], mut is_first: boo
     Ok(())
 }
 
-fn outcome(written: io::Result<()>) -> ExitCode {
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(&error),
-        _ => ExitCode::SUCCESS,
-    }
-}
-
-/// Prints an error in one line; a quoted name of a file may have several.
-pub fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("portolan: {}", one_line(error.to_string()));
-    ExitCode::FAILURE
+fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }
 
 #[cfg(test)]

@@ -8,23 +8,85 @@ mod outcome;
 mod rules;
 mod sockets;
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::{fmt::Write as _, ops::RangeInclusive, path::PathBuf, process::ExitCode};
 
+use clap::{Args, ValueEnum};
 use portolan_rules::picture;
 use serde_json::{Value, json};
 
 use self::outcome::{Check, Status};
-use super::arguments::{FailOn, PrecheckArgs, PrecheckOutput};
+use super::{
+    check::FailOn,
+    output::{self, Ended},
+    run::optional_path,
+};
+use crate::config::{Error, RunFlags, boolean, settings::RunSettings};
+
+/// The end of the help.
+pub(super) const HELP: &str = "\
+Takes the flags and the configuration file of `run`.
+
+Exit status: 0 nothing failed, 1 something failed (with --fail-on warning also: something gave a warning), 2 an error.
+
+Examples:
+  portolan precheck --config /var/lib/kube-proxy/config.conf
+  portolan precheck --kubeconfig /etc/kubernetes/proxy.conf -o json";
+
+/// Arguments of `precheck`: those of `run`, as far as they say how it runs in a cluster.
+#[derive(Args, Clone, Debug)]
+pub struct PrecheckArgs {
+    /// Output format of the checks
+    #[arg(short, long, value_enum, default_value_t = PrecheckOutput::Text)]
+    pub output: PrecheckOutput,
+
+    /// Exit with status 1 if a check has this result or a worse one
+    #[arg(long, value_enum, default_value_t = FailOn::Error)]
+    pub fail_on: FailOn,
+
+    /// Ports that the cluster gives to node ports, as the API server's flag of this name
+    #[arg(long, value_name = "FROM-TO", value_parser = ports, default_value = "30000-32767")]
+    pub service_node_port_range: RangeInclusive<u16>,
+
+    /// File with a KubeProxyConfiguration, as for `run`
+    #[arg(long, value_name = "FILE", value_parser = optional_path())]
+    pub config: Option<PathBuf>,
+
+    /// Refuse a configuration file with fields that are unknown or there twice, as `run`
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    pub strict_config: Option<bool>,
+
+    /// Options of the agent.
+    #[command(flatten)]
+    pub options: RunFlags,
+}
+
+impl PrecheckArgs {
+    /// The settings that `run` would have.
+    pub fn settings(&self) -> Result<RunSettings, Error> {
+        RunSettings::resolve(&self.options.0, self.config.as_deref(), self.strict_config == Some(true))
+    }
+}
+
+/// Output format of `precheck`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PrecheckOutput {
+    /// Plain text.
+    Text,
+    /// An object with all checks.
+    Json,
+}
+
+fn ports(text: &str) -> Result<RangeInclusive<u16>, &'static str> {
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    match (from.trim().parse::<u16>(), to.trim().parse::<u16>()) {
+        (Ok(from), Ok(to)) if 0 < from && from <= to => Ok(from..=to),
+        _ => Err("must be two ports such as 30000-32767"),
+    }
+}
 
 /// Checks this node: exit status 0 nothing that counts, 1 something, 2 an error.
-pub fn precheck(args: &PrecheckArgs) -> ExitCode {
-    let settings = match args.settings() {
-        Ok(settings) => settings,
-        Err(error) => {
-            super::output::fail(&error);
-            return ExitCode::from(2);
-        }
-    };
+pub fn precheck(args: &PrecheckArgs) -> Ended {
+    let settings = args.settings()?;
     let mut checks = configuration::check(&settings);
     checks.extend(host::check(&settings));
     checks.extend(rules::check(&settings.node.config));
@@ -40,11 +102,8 @@ pub fn precheck(args: &PrecheckArgs) -> ExitCode {
         FailOn::Error => Status::Failed,
         FailOn::Warning => Status::Warning,
     };
-    match super::output::print(text.as_bytes()) {
-        ExitCode::SUCCESS if worst >= Some(least) => ExitCode::from(1),
-        ExitCode::SUCCESS => ExitCode::SUCCESS,
-        _ => ExitCode::from(2),
-    }
+    output::print(text.as_bytes())?;
+    Ok(ExitCode::from(u8::from(worst >= Some(least))))
 }
 
 fn count(checks: &[Check], status: Status) -> usize {
@@ -82,4 +141,18 @@ fn value(checks: &[Check], node: &str) -> Value {
         "warnings": count(checks, Status::Warning),
         "checks": list.collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_of_ports_is_not_empty() {
+        assert_eq!(ports("30000-32767"), Ok(30000..=32767));
+        assert_eq!(ports("30000"), Ok(30000..=30000));
+        for wrong in ["", "0-5", "5-4", "a-b", "1-70000"] {
+            assert!(ports(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! `run`: keep the kernel equal to the cluster, or to manifests.
 
-mod error;
 mod follow;
 mod setup;
 
 use std::{
+    io,
+    path::PathBuf,
     process::ExitCode,
     sync::{
         Arc,
@@ -12,26 +13,27 @@ use std::{
     },
 };
 
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use portolan_rules::{model::Node, ruleset::Family};
 use tracing::{debug, error, info, warn};
 
-use self::error::StartError;
 use crate::{
     agent::{Agent, Ending, Event, SyncError, memory, queue, reconcile},
     api::Kind,
-    cli::{arguments::RunArgs, input},
-    config::settings::RunSettings,
+    cli::{
+        arguments::ManifestArgs,
+        input,
+        output::{Ended, Failure},
+    },
+    config::{self, RunFlags, boolean, settings::RunSettings},
     kernel::nftables,
     localhost,
     observe::{
-        endpoint_counters,
-        events::Recorder,
-        health::Health,
-        history::History,
-        logging,
-        metrics::Metrics,
-        query::Asker,
-        server::{self, ServerSettings},
+        endpoint_counters, events::Recorder, health::Health, history::History, logging, metrics::Metrics,
+        query::Asker, server,
     },
     retry::Retry,
     source::{
@@ -40,30 +42,102 @@ use crate::{
     },
 };
 
+/// The end of the help.
+pub(super) const HELP: &str = "\
+Takes kube-proxy's flags and its configuration file. Without -f, Services and EndpointSlices come from
+the API server. Stays until SIGTERM, which leaves the rules in place. --help lists all flags.
+
+Exit status: 0 done, 1 an error, a changed configuration file, or with --once some input was not used.
+
+Examples:
+  portolan run --config /var/lib/kube-proxy/config.conf --hostname-override $NODE_NAME
+  portolan run --kubeconfig /etc/kubernetes/proxy.conf --cluster-cidr 10.128.0.0/14,fd00:128::/56
+  portolan run -f web.yaml --once";
+
+/// Arguments of `run`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RunArgs {
+    /// File or directory with manifests (YAML or JSON), or - for standard input, in place of an API server; may
+    /// be repeated
+    #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = ["kubeconfig", "master", "remove-taint"])]
+    pub filenames: Vec<PathBuf>,
+
+    /// Program the kernel once and exit; needs -f
+    #[arg(long, requires = "filenames")]
+    pub once: bool,
+
+    /// Give Services of manifests without a ClusterIP, node port or load balancer address stand-ins, and workloads Pods, as
+    /// `render` does
+    #[arg(long, requires = "filenames")]
+    pub stand_ins: bool,
+
+    /// What to accept of manifests.
+    #[command(flatten)]
+    pub manifests: ManifestArgs,
+
+    /// File with a KubeProxyConfiguration (v1alpha1), as kubeadm writes it; most flags have no effect beside it
+    #[arg(long, value_name = "FILE", value_parser = optional_path())]
+    pub config: Option<PathBuf>,
+
+    /// Refuse a configuration file with fields that are unknown or there twice, rather than warn of them
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    pub strict_config: Option<bool>,
+
+    /// Print the resolved configuration and exit
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    pub show_config: Option<bool>,
+
+    /// Write the resolved configuration to a file and exit
+    #[arg(long, value_name = "FILE", value_parser = optional_path())]
+    pub write_config_to: Option<PathBuf>,
+
+    /// Set the sysctls of connection tracking, which needs more privileges than NET_ADMIN, and exit
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    pub init_only: Option<bool>,
+
+    /// Remove Portolan's tables and exit, as `portolan cleanup`
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    pub cleanup: Option<bool>,
+
+    /// Options of the agent.
+    #[command(flatten)]
+    pub options: RunFlags,
+}
+
+impl RunArgs {
+    /// Reads the configuration file, if one is given, and checks it and the flags.
+    pub fn settings(&self) -> Result<RunSettings, config::Error> {
+        RunSettings::resolve(&self.options.0, self.config.as_deref(), self.strict_config == Some(true))
+    }
+}
+
+/// Reads a path that may be empty, which is the same as none: scripts write down every flag that they know.
+pub(super) fn optional_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 /// How often `--once` tries.
 const ONCE_ATTEMPTS: u32 = 5;
 
 /// Runs the agent.
-pub fn run(args: &RunArgs) -> ExitCode {
+pub fn run(args: &RunArgs) -> Ended {
     memory::share_arenas();
     // Every problem with flags and files is found before anything is touched.
-    let settings = match args.settings() {
-        Ok(settings) => settings,
-        Err(error) => return super::output::fail(&error),
-    };
+    let settings = args.settings()?;
     logging::start(settings.logging);
-    match start(args, &settings) {
-        Ok(code) => code,
+    let ended = start(args, &settings);
+    if let Err(Failure::Error(error)) = &ended
+        && settings.logging.is_json
+    {
         // Every line of a JSON log is JSON.
-        Err(error) if settings.logging.is_json => {
-            error!(%error, "Agent cannot start");
-            ExitCode::FAILURE
-        }
-        Err(error) => super::output::fail(&error),
+        error!(%error, "Agent cannot start");
+        return Err(Failure::Reported);
     }
+    ended
 }
 
-fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError> {
+fn start(args: &RunArgs, settings: &RunSettings) -> Ended {
+    let no_thread = |error: io::Error| format!("cannot start a thread: {error}");
     if let Some(code) = setup::answer(args, settings)? {
         return Ok(code);
     }
@@ -91,21 +165,11 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         agent.own_tables()?;
     }
     if args.once {
-        agent.remove_stale_flows(None).map_err(StartError::Runtime)?;
+        agent.remove_stale_flows(None).map_err(no_thread)?;
         let is_whole = take_over(&mut agent, settings, manifests(args, settings).load());
-        return Ok(if agent.is_ready() { once(&mut agent, is_whole) } else { ExitCode::FAILURE });
+        return if agent.is_ready() { once(&mut agent, is_whole) } else { Ok(ExitCode::FAILURE) };
     }
     let (events, inbox) = queue(health.clone());
-    let servers = ServerSettings {
-        node_name: settings.node.node_name.clone(),
-        healthz: settings.healthz,
-        metrics: settings.metrics,
-        socket: settings.socket.clone(),
-        bind_hard_fail: settings.bind_hard_fail,
-        origin: settings.origin.clone(),
-        features,
-        config: settings.options.to_json(),
-    };
     let stop = events.clone();
     let is_reading = Arc::new(AtomicBool::new(!args.filenames.is_empty()));
     let still_reading = Arc::clone(&is_reading);
@@ -113,29 +177,38 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         settings.node.config.endpoint_counters && (settings.metrics.is_some() || settings.socket.is_some());
     let counters = is_counted.then(|| {
         let table = settings.node.config.table.clone();
-        endpoint_counters::follow(table, metrics.connections()).map_err(StartError::Runtime)
+        endpoint_counters::follow(table, metrics.connections()).map_err(no_thread)
     });
     let counters = counters.transpose()?;
     let queries = events.clone();
     let asker = Asker::new(move |query| queries.send(Event::Query(query)).is_ok());
     let behind_socket = (history, asker, counters);
-    let service_health =
-        server::start(servers, health.clone(), metrics.clone(), recorder, behind_socket, move || {
-            let _ = stop.send(Event::Stop(Ending::Asked));
-            // Standard input may never end, and until it does the reconciler does not look.
-            if still_reading.load(Ordering::SeqCst) {
-                info!("Stopping before the manifests are read; the rules stay in place");
-                std::process::exit(0);
-            }
-        })?;
+    let on_end = move || {
+        let _ = stop.send(Event::Stop(Ending::Asked));
+        // Standard input may never end, and until it does the reconciler does not look.
+        if still_reading.load(Ordering::SeqCst) {
+            info!("Stopping before the manifests are read; the rules stay in place");
+            std::process::exit(0);
+        }
+    };
+    let service_health = server::start(
+        settings.clone(),
+        features,
+        health.clone(),
+        metrics.clone(),
+        recorder,
+        behind_socket,
+        on_end,
+    )?;
     agent.serve_health_checks(service_health);
     if !on_localhost.is_empty() {
-        agent.serve_localhost(localhost::start(on_localhost).map_err(StartError::Runtime)?);
+        agent.serve_localhost(localhost::start(on_localhost).map_err(no_thread)?);
     }
-    host::watch(events.clone()).map_err(StartError::Addresses)?;
+    host::watch(events.clone())
+        .map_err(|error| format!("cannot watch the addresses of this host: {error}"))?;
     agent.listen(events.clone())?;
-    agent.remove_stale_flows(Some(events.clone())).map_err(StartError::Runtime)?;
-    follow::follow(args, settings, events.clone())?;
+    agent.remove_stale_flows(Some(events.clone())).map_err(no_thread)?;
+    follow::follow(args, settings, events.clone()).map_err(no_thread)?;
     if let Some(cluster) = cluster {
         health.expect_news_of([Kind::Service, Kind::EndpointSlice]);
         cluster.start(health, &metrics, warnings, events)?;
@@ -145,7 +218,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Result<ExitCode, StartError>
         if !agent.is_ready() && !watcher.can_change() {
             return Ok(ExitCode::FAILURE);
         }
-        watcher.start(events, health).map_err(StartError::Runtime)?;
+        watcher.start(events, health).map_err(no_thread)?;
     }
     is_reading.store(false, Ordering::SeqCst);
     let ending = reconcile(&mut agent, &inbox);
@@ -164,34 +237,21 @@ fn manifests(args: &RunArgs, settings: &RunSettings) -> Source {
 
 /// Takes over the first state of the manifests; returns whether all of them could be used.
 fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> bool {
-    let Objects {
-        services,
-        slices,
-        node,
-        service_cidrs,
-        ignored,
-        warnings,
-        errors,
-        completeness,
-        is_path_missing: _,
-        node_names,
-        stand_ins,
-        without_stand_in,
-    } = objects;
-    manifest::report(&warnings, &errors);
-    if let Some(warning) = input::unknown_node(&settings.node.node_name, &node_names) {
+    manifest::report(&objects.warnings, &objects.errors);
+    if let Some(warning) = input::unknown_node(&settings.node.node_name, &objects.node_names) {
         warn!(error = warning, "The manifests have no Node of this name");
     }
-    for object in without_stand_in {
+    for object in objects.without_stand_in {
         warn!(object, "No stand-in is left");
     }
-    if !stand_ins.is_empty() {
-        let (addresses, ports) = (stand_ins.addresses.len(), stand_ins.node_ports.len());
+    if !objects.stand_ins.is_empty() {
+        let (addresses, ports) = (objects.stand_ins.addresses.len(), objects.stand_ins.node_ports.len());
         warn!(addresses, ports, "Stand-ins are used for what a cluster would assign");
     }
-    for (kind, count) in ignored {
+    for (kind, count) in objects.ignored {
         debug!(%kind, count, "Objects of other kinds are ignored");
     }
+    let Objects { services, slices, node, service_cidrs, completeness, .. } = objects;
     if let Some(lacking) = settings.node.lacks(node.as_deref().unwrap_or(&Node::default())) {
         warn!(err = lacking, "Node lacks what the configuration needs");
     }
@@ -210,7 +270,7 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
     completeness == Completeness::Whole
 }
 
-fn once(agent: &mut Agent, complete: bool) -> ExitCode {
+fn once(agent: &mut Agent, complete: bool) -> Ended {
     let mut waits = Retry::default();
     for attempt in 1.. {
         match agent.sync() {
@@ -234,18 +294,73 @@ fn once(agent: &mut Agent, complete: bool) -> ExitCode {
                 }
                 agent.finish_flows();
                 let used = complete && !agent.has_problems();
-                return if used { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+                return Ok(ExitCode::from(u8::from(!used)));
             }
             Err(error) if attempt == ONCE_ATTEMPTS || !is_transient(&error) => {
-                return super::output::fail(&error);
+                Failure::from(error).report();
+                break;
             }
             Err(error) => warn!(%error, "Cannot program the kernel; trying again"),
         }
         std::thread::sleep(waits.wait());
     }
-    ExitCode::FAILURE
+    Err(Failure::Reported)
 }
 
 fn is_transient(error: &SyncError) -> bool {
     matches!(error, SyncError::Kernel(nftables::Error::Unknown(_) | nftables::Error::Io { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches as _;
+
+    use super::*;
+    use crate::config::options::{
+        CLUSTER_CIDR, MASQUERADE_ALL, NODEPORT_ADDRESSES, OOM_SCORE_ADJ, VERBOSITY,
+    };
+
+    fn run(flags: &[&str]) -> Result<RunArgs, clap::Error> {
+        let command = RunArgs::augment_args(clap::Command::new("run").args_override_self(true));
+        RunArgs::from_arg_matches(&command.try_get_matches_from([&["run"], flags].concat())?)
+    }
+
+    #[test]
+    fn switches_are_written_as_in_go() {
+        let all = |flags: &[&str]| {
+            run(flags).unwrap().options.0.get(&MASQUERADE_ALL).and_then(serde_json::Value::as_bool)
+        };
+        assert_eq!(all(&[]), None);
+        assert_eq!(all(&["--masquerade-all"]), Some(true));
+        for (text, value) in [("true", true), ("1", true), ("T", true), ("false", false), ("0", false)] {
+            assert_eq!(all(&[&format!("--masquerade-all={text}")]), Some(value));
+        }
+        assert!(run(&["--masquerade-all=maybe"]).is_err());
+    }
+
+    #[test]
+    fn of_a_repeated_flag_the_last_counts_and_lists_grow() {
+        let args =
+            run(&["--cluster-cidr=10.0.0.0/8", "--cluster-cidr", "172.16.0.0/12", "-v2", "--v=4"]).unwrap();
+        assert_eq!(args.options.0.text(&CLUSTER_CIDR), "172.16.0.0/12");
+        assert_eq!(args.options.0.number::<u32>(&VERBOSITY), 4);
+        let args = run(&["--nodeport-addresses=10.0.0.0/8", "--nodeport-addresses=fd00::/8"]).unwrap();
+        assert_eq!(args.options.0.list(&NODEPORT_ADDRESSES).collect::<Vec<_>>(), ["10.0.0.0/8", "fd00::/8"]);
+        assert_eq!(run(&["-f", "a", "-f", "b"]).unwrap().filenames.len(), 2);
+    }
+
+    #[test]
+    fn negative_numbers_may_follow_a_blank() {
+        for flags in [&["--oom-score-adj", "-998"][..], &["--oom-score-adj=-998"]] {
+            assert_eq!(run(flags).unwrap().options.0.number::<i64>(&OOM_SCORE_ADJ), -998);
+        }
+    }
+
+    #[test]
+    fn manifests_take_the_place_of_an_api_server() {
+        assert!(run(&["-f", "x", "--master", "https://192.0.2.1"]).is_err());
+        assert!(run(&["-f", "x", "--kubeconfig", "y"]).is_err());
+        assert!(run(&["--once"]).is_err());
+        assert!(run(&["--once", "-f", "x"]).is_ok());
+    }
 }

@@ -9,54 +9,96 @@ mod tests;
 
 use std::{
     io::{self, IsTerminal as _},
+    path::PathBuf,
     process::ExitCode,
     sync::mpsc::{Sender, channel},
 };
 
-use portolan_rules::model::ObjectName;
+use clap::{Args, ValueEnum};
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
-use tokio::signal::unix::{SignalKind, signal};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 use self::{
     model::{Action, Model},
     news::News,
     reader::Reader,
 };
-use super::{arguments::TopArgs, explain};
+use super::{explain::object_name, output::Ended};
 use crate::config::settings::socket_path;
 
+/// The end of the help.
+pub(super) const HELP: &str = "\
+Connections are counted by an agent that runs with --endpoint-counters.
+
+Keys: q quits, the arrows select, Enter opens a Service and Esc leaves it, s sorts by the next column and r the other way
+round, / filters by a part of the name.
+
+Exit status: 0, 2 an error.
+
+Examples:
+  portolan top
+  portolan top shop/web
+  portolan top -n shop --sort refused";
+
+/// Arguments of `top`.
+#[derive(Args, Clone, Debug)]
+pub struct TopArgs {
+    /// Name of a Service to open at the start, or NAMESPACE/NAME
+    #[arg(value_name = "SERVICE")]
+    pub service: Option<String>,
+
+    /// Services of this namespace only [default: all]
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+
+    /// By what Services are sorted
+    #[arg(long, value_enum, default_value_t)]
+    pub sort: Sort,
+
+    /// The socket of the agent to ask [default: /run/portolan/TABLE.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Name of the agent's tables
+    #[arg(long, value_name = "NAME", default_value = "portolan")]
+    pub table_name: String,
+}
+
+/// By what Services are sorted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// New connections a second, the most first.
+    #[default]
+    Rate,
+    /// New connections since the agent started, the most first.
+    Connections,
+    /// Refused connections, the most first.
+    Refused,
+    /// Endpoints that are used, the fewest first.
+    Endpoints,
+    /// Namespace and name.
+    Name,
+}
+
 /// Shows the view until a key or a signal ends it: exit status 0, or 2 for an error.
-pub fn top(args: &TopArgs) -> ExitCode {
+pub fn top(args: &TopArgs) -> Ended {
     if !io::stdout().is_terminal() {
-        eprintln!(
-            "portolan: top draws on a terminal, and standard output is not one; `portolan get services -A --watch` prints lines"
+        return Err(
+            "top draws on a terminal, and standard output is not one; `portolan get services -A --watch` prints lines".into()
         );
-        return explain::error();
     }
     let socket = args.socket.clone().unwrap_or_else(|| socket_path(&args.table_name));
-    let opened = args.service.as_deref().map(|name| {
-        let default = args.namespace.as_deref().unwrap_or("default");
-        let (namespace, name) = name.split_once('/').unwrap_or((default, name));
-        ObjectName::new(namespace, name)
-    });
-    let mut reader = Reader::new(socket, args.namespace.as_deref(), opened.clone());
-    // What is wrong from the start is said in a line, on the terminal as it is.
-    let first = match reader.look() {
-        Ok(first) => first,
-        Err(error) => {
-            super::output::fail(&error);
-            return explain::error();
-        }
-    };
+    let namespace = args.namespace.as_deref();
+    let opened = args.service.as_deref().map(|name| object_name(name, namespace.unwrap_or("default")));
+    let mut reader = Reader::new(socket, namespace, opened.clone());
     let mut model = Model::new(args.sort, opened);
-    model.take(first);
-    match show(model, reader) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("portolan: the terminal cannot be used: {error}");
-            explain::error()
-        }
-    }
+    // What is wrong from the start is said in a line, on the terminal as it is.
+    model.take(reader.look()?);
+    show(model, reader).map_err(|error| format!("the terminal cannot be used: {error}"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Draws until the end. The terminal is then as it was.
@@ -91,22 +133,10 @@ fn show(mut model: Model, mut reader: Reader) -> io::Result<()> {
 
 /// Threads that wait for keys and for signals. They end with the process.
 fn follow_terminal(news: Sender<News>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let [mut terminate, mut hangup, mut interrupt] = {
-        let _guard = runtime.enter();
-        let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()];
-        let [terminate, hangup, interrupt] = kinds.map(signal);
-        [terminate?, hangup?, interrupt?]
-    };
+    let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT])?;
     let ended = news.clone();
     std::thread::spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        });
+        signals.forever().next();
         // The receiver is gone if the view has ended.
         let _ = ended.send(News::End(None));
     });

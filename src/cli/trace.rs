@@ -1,45 +1,72 @@
 //! `trace`: what becomes of a connection, and why.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, process::ExitCode};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
+use clap::Args;
 use portolan_rules::{
     explanation::{
         Origin,
         trace::{Trace, answer, destination, origin},
     },
-    model::ObjectName,
+    model::{ObjectName, Protocol},
     ruleset::Family,
     simulate::{self, Fate, Memory},
 };
 
 use super::{
-    arguments::TraceArgs,
-    explain::{self, Compared, Scene},
+    arguments::ViewArgs,
+    explain::{Compared, Scene},
+    output::Ended,
 };
 use crate::{
     kernel::conntrack::{self, Bounds, Flow},
     observe::query::Wanted,
 };
 
+/// The end of the help.
+pub(super) const HELP: &str = "\
+Exit status: 0 it reaches an endpoint, 1 it is refused, dropped or left alone, 2 an error.
+
+Examples:
+  portolan trace outside svc/shop/web:80 -f manifests/ --node node-1
+  portolan trace pod/shop/client 10.96.0.10:53 -p udp -f manifests/
+  portolan trace outside=203.0.113.10 :30080 -f manifests/";
+
+/// Arguments of `trace`.
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    /// Where the connection comes from: pod/NAMESPACE/NAME, an address, node, outside, or outside=ADDRESS
+    #[arg(value_name = "FROM")]
+    pub from: String,
+
+    /// Where it goes to.
+    #[arg(
+        value_name = "TO",
+        help = "Where it goes to: svc/NAMESPACE/NAME[:PORT], NAME.NAMESPACE.svc[:PORT], ADDRESS:PORT, or :NODEPORT"
+    )]
+    pub to: String,
+
+    /// Its protocol
+    #[arg(short, long, value_name = "PROTOCOL", value_parser = protocol, default_value = "tcp")]
+    pub protocol: Protocol,
+
+    /// Whose view it is.
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+fn protocol(text: &str) -> Result<Protocol, &'static str> {
+    let lower = text.to_ascii_lowercase();
+    Protocol::from_name(&lower).ok_or("must be tcp, udp or sctp")
+}
+
 /// Traces a connection: exit status 0 it reaches an endpoint, 1 it does not, 2 an error.
-pub fn trace(args: &TraceArgs) -> ExitCode {
-    let scene = match Scene::open_for(&args.view, &Wanted::of_destination(&args.to).unwrap_or(Wanted::All)) {
-        Ok(scene) => scene,
-        Err(code) => return code,
-    };
+pub fn trace(args: &TraceArgs) -> Ended {
+    let scene = Scene::open_for(&args.view, &Wanted::of_destination(&args.to).unwrap_or(Wanted::All))?;
     let view = scene.view();
     let no_service = |name: &ObjectName| scene.no_service(&args.view, name);
-    let traced = destination(&view, &args.to, args.protocol, no_service).and_then(|to| {
-        let origin = origin(&view, &args.from, Family::of(to.ip()))?;
-        Ok((to, origin))
-    });
-    let (to, origin) = match traced {
-        Ok(traced) => traced,
-        Err(message) => {
-            eprintln!("portolan: {message}");
-            return explain::error();
-        }
-    };
+    let to = destination(&view, &args.to, args.protocol, no_service)?;
+    let origin = origin(&view, &args.from, Family::of(to.ip()))?;
     let mut trace = Trace::new(&view, origin, to, args.protocol);
     let kernel = kernel(&scene, origin, &mut trace);
     let mut text = format!("{}\n", trace.answer());
@@ -52,20 +79,15 @@ pub fn trace(args: &TraceArgs) -> ExitCode {
     text.push('\n');
     text.push_str(&scene.origin);
     text.push('\n');
-    match super::output::print(text.as_bytes()) {
-        ExitCode::SUCCESS if !scene.is_whole => explain::error(),
-        ExitCode::SUCCESS if trace.reaches() => ExitCode::SUCCESS,
-        ExitCode::SUCCESS => ExitCode::from(1),
-        _ => explain::error(),
-    }
+    scene.print(text.as_bytes(), trace.reaches())
 }
 
 /// Whether the kernel does the same. If it remembers the client, the connection is followed as one of that client.
 fn kernel(scene: &Scene, origin: Origin, trace: &mut Trace) -> String {
     let mut compared = match Compared::read_for(scene, &trace.packet) {
-        None => return String::new(),
-        Some(Err(error)) => return format!("  the kernel cannot be read: {error}\n"),
-        Some(Ok(compared)) => compared,
+        Ok(None) => return String::new(),
+        Ok(Some(compared)) => compared,
+        Err(error) => return format!("  the kernel cannot be read: {error}\n"),
     };
     let first = compared.view(&scene.view()).meet(&trace.packet, &Memory::new());
     if !Compared::is_same(&trace.outcome, &first) {

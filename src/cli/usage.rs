@@ -10,8 +10,7 @@ use clap::{
 use super::arguments::definition;
 
 /// Answers a command line that cannot be used: one line, with the nearest name and the help that lists the others, and
-/// the status of an
-/// error by that command's help. Help and version are no errors.
+/// the status of an error by that command's help. Help and version are no errors.
 pub fn usage(error: &Error) -> ExitCode {
     if !error.use_stderr() {
         return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -22,10 +21,20 @@ pub fn usage(error: &Error) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let definition = definition();
-    let command = std::env::args().nth(1).and_then(|name| definition.find_subcommand(name));
+    let command = asked(&definition);
     eprintln!("portolan: {}{}", message(error), hint(error, command.map(Command::get_name)));
+    error_status(command)
+}
+
+/// The command that was asked for, if there is such a command.
+pub fn asked(definition: &Command) -> Option<&Command> {
+    std::env::args().nth(1).and_then(|name| definition.find_subcommand(name))
+}
+
+/// The exit status of an error, which the help of the command says.
+pub fn error_status(command: Option<&Command>) -> ExitCode {
     let help = command.and_then(Command::get_after_help).map(ToString::to_string).unwrap_or_default();
-    if help.contains(", 2 an error") { ExitCode::from(2) } else { ExitCode::FAILURE }
+    if help.contains(" 2 an error") { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
 /// clap's message, which may have several lines, in one.

@@ -2,14 +2,24 @@
 
 use std::{collections::BTreeSet, fs, path::Path, process::ExitCode};
 
+use clap::ValueEnum;
 use portolan_rules::plane::Config;
 use serde_json::{Value, json};
 
-use super::arguments::VersionOutput;
+use super::output::{self, Ended};
 use crate::kernel::nftables::Kernel;
 
+/// Output format of `version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VersionOutput {
+    /// Plain text.
+    Text,
+    /// An object.
+    Json,
+}
+
 /// Prints the version, the commit, what the kernel can do, and the libraries that are loaded.
-pub fn version(output: VersionOutput) -> ExitCode {
+pub fn version(output: VersionOutput) -> Ended {
     let version = env!("CARGO_PKG_VERSION");
     // Set in builds of releases.
     let commit = option_env!("PORTOLAN_COMMIT").filter(|commit| !commit.is_empty());
@@ -41,7 +51,8 @@ pub fn version(output: VersionOutput) -> ExitCode {
             format!("portolan {version}\ncommit: {commit}\nkernel: {kernel}\nlibraries: {libraries}\n")
         }
     };
-    super::output::print(text.as_bytes())
+    output::print(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The shared libraries among the files that a process has mapped (`/proc/PID/maps`), whose names have their versions.

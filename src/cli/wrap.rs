@@ -1,7 +1,5 @@
 //! Lines of a width, for people.
 
-use std::iter::Peekable;
-
 /// Columns of what is printed for people.
 pub const WIDTH: usize = 80;
 
@@ -55,31 +53,13 @@ fn next_line(out: &mut String, indent: &str, column: &mut usize) {
     *column = indent.len();
 }
 
-/// Letters and codes, one after the other.
+/// Letters and codes of colours, one after the other. A code begins with an escape and ends with its first letter.
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let end = piece(&mut rest.char_indices().peekable())?;
-        let (piece, after) = rest.split_at(end);
-        rest = after;
-        Some(piece)
+    let mut is_code = false;
+    text.split_inclusive(move |letter: char| {
+        is_code = letter == '\u{1b}' || (is_code && !letter.is_ascii_alphabetic());
+        !is_code
     })
-}
-
-/// Where the first letter or code ends.
-fn piece(letters: &mut Peekable<std::str::CharIndices<'_>>) -> Option<usize> {
-    let (_, first) = letters.next()?;
-    let mut end = first.len_utf8();
-    if first == '\u{1b}' {
-        // A code of colours ends with its first letter.
-        for (at, letter) in letters {
-            end = at + letter.len_utf8();
-            if letter.is_ascii_alphabetic() {
-                break;
-            }
-        }
-    }
-    Some(end)
 }
 
 fn width(text: &str) -> usize {

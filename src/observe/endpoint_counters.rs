@@ -1,7 +1,7 @@
 //! Reads the kernel's counters of connections on a thread of its own, so that neither commits nor scrapes wait for them.
 
 use std::{
-    fmt, io,
+    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -44,12 +44,6 @@ pub fn follow(table: Name, connections: Connections) -> io::Result<Counters> {
 /// The counters, to be read at any time; clones read the same.
 #[derive(Clone)]
 pub struct Counters(Arc<Mutex<Follower>>);
-
-impl fmt::Debug for Counters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Counters")
-    }
-}
 
 impl Counters {
     fn lock(&self) -> MutexGuard<'_, Follower> {

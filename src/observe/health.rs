@@ -29,7 +29,7 @@ struct Shared {
     facts: Mutex<Facts>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Facts {
     /// Since when the oldest change waits that is not in the kernel.
     waiting_since: Option<Moment>,
@@ -55,15 +55,7 @@ impl Default for Health {
 impl Health {
     /// The health of a proxy that is unhealthy when a change has waited for twice the sync period, as kube-proxy is.
     pub fn new(sync_period: Duration) -> Self {
-        let facts = Facts {
-            waiting_since: None,
-            arrived: None,
-            synced: None,
-            node_eligible: true,
-            contested: false,
-            quarantined: 0,
-            heard: BTreeMap::default(),
-        };
+        let facts = Facts { node_eligible: true, ..Facts::default() };
         Self(Arc::new(Shared { patience: sync_period.saturating_mul(2), facts: Mutex::new(facts) }))
     }
 
@@ -129,11 +121,6 @@ impl Health {
     /// Whether no change waits for too long.
     pub fn is_healthy(&self) -> bool {
         self.report().healthy
-    }
-
-    /// How long ago the last news of each kind came, in the order of kinds; `None` if none came yet.
-    pub fn ages(&self) -> Vec<(Kind, Option<Duration>)> {
-        self.report().ages
     }
 
     /// The health now.

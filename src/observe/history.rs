@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -55,12 +54,6 @@ struct Kept {
     commits: VecDeque<Committed>,
     /// The last that failed, however long ago.
     failure: Option<Committed>,
-}
-
-impl fmt::Debug for History {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("History")
-    }
 }
 
 impl History {

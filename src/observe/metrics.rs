@@ -169,11 +169,12 @@ impl Metrics {
 
     /// Counts an answer of the health server.
     pub fn probed(&self, probe: Probe, code: u16) {
-        match probe {
-            Probe::Healthz => self.0.kube_proxy.healthz(code),
-            Probe::Livez => self.0.kube_proxy.livez(code),
-            Probe::Readyz => self.0.now.readyz(code),
-        }
+        let answers = match probe {
+            Probe::Healthz => &self.0.kube_proxy.healthz,
+            Probe::Livez => &self.0.kube_proxy.livez,
+            Probe::Readyz => &self.0.now.readyz,
+        };
+        answers.with_label_values(&[code.to_string()]).inc();
     }
 
     /// What `GET /metrics` answers.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet,
-    fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -37,6 +36,9 @@ pub enum Wanted {
 }
 
 impl Wanted {
+    /// No Service: nothing is at no address.
+    pub const NOTHING: Self = Self::Frontend(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
+
     /// The namespace that the wanted Services are in, if it is one.
     pub fn namespace(&self) -> Option<&str> {
         match self {
@@ -129,12 +131,6 @@ impl Snapshot {
 /// Asks the reconciler; clones ask the same.
 #[derive(Clone)]
 pub struct Asker(Arc<dyn Fn(Query) -> bool + Send + Sync>);
-
-impl fmt::Debug for Asker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Asker")
-    }
-}
 
 /// The reconciler does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

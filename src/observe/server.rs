@@ -15,9 +15,13 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-pub use self::shared::{ServerError, ServerSettings};
+pub use self::shared::ServerError;
 use crate::{
-    config::options::{HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS},
+    config::{
+        options::{HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS},
+        settings::RunSettings,
+    },
+    kernel::nftables::Features,
     observe::{
         endpoint_counters::Counters,
         events::Recorder,
@@ -33,7 +37,8 @@ use shared::Shared;
 /// Starts all servers on a thread of their own. SIGTERM and SIGINT call `stop` there; the servers then go on until
 /// the process ends. The reconciler keeps what is returned.
 pub fn start(
-    settings: ServerSettings,
+    settings: RunSettings,
+    features: Features,
     health: Health,
     metrics: Metrics,
     recorder: Recorder,
@@ -45,6 +50,7 @@ pub fn start(
     let (service_health, checks) = ServiceHealth::new();
     let shared = Shared {
         settings: Arc::new(settings),
+        features: Arc::new(features),
         health,
         metrics,
         history,

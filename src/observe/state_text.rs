@@ -1,9 +1,6 @@
 //! What the agent holds, as text: a line about the agent itself, then its objects as a `v1` `List`, which every command
 //! reads as manifests. Commands that ask the agent take the same as [values](super::state_values).
 
-use std::sync::Arc;
-
-use portolan_rules::model::{EndpointSlice, Service};
 use serde::Serialize;
 
 use super::{agent_state::AgentState, query::Snapshot, state_values};
@@ -21,103 +18,78 @@ pub enum Format {
     Values,
 }
 
-/// A snapshot, part by part. Each is written when it is asked for, so that the whole is never in memory.
-#[derive(Debug)]
-pub struct Parts {
+/// What the agent says of itself, and its snapshot, part by part. Each is written when it is asked for, so that the whole is
+/// never in memory.
+pub fn parts(
     format: Format,
-    /// What comes before the next object.
-    pending: Vec<u8>,
-    services: std::vec::IntoIter<Arc<Service>>,
-    slices: std::vec::IntoIter<Arc<EndpointSlice>>,
-    is_first: bool,
-    is_ended: bool,
+    state: &AgentState,
+    snapshot: Snapshot,
+) -> impl Iterator<Item = Vec<u8>> + use<> {
+    let (mut pending, mut objects) = match format {
+        Format::Manifest => manifest(state, snapshot),
+        Format::Values => values(state, snapshot),
+    };
+    std::iter::from_fn(move || {
+        let mut part = std::mem::take(&mut pending);
+        while part.len() < PART
+            && let Some(object) = objects.next()
+        {
+            part.extend(object);
+        }
+        Some(part).filter(|part| !part.is_empty())
+    })
 }
 
-impl Parts {
-    /// What the agent says of itself, and its snapshot.
-    pub fn new(format: Format, state: &AgentState, mut snapshot: Snapshot) -> Self {
-        let mut services = std::mem::take(&mut snapshot.services);
-        let mut slices = std::mem::take(&mut snapshot.slices);
-        if format == Format::Manifest {
-            services.sort_by(|a, b| a.name.cmp(&b.name));
-            slices.sort_by(|a, b| a.name.cmp(&b.name));
-        }
-        let mut pending = Vec::new();
-        if format == Format::Values {
-            state_values::write_head(&mut pending, state, &snapshot, [services.len(), slices.len()]);
-        }
-        let mut parts = Self {
-            format,
-            pending,
-            services: services.into_iter(),
-            slices: slices.into_iter(),
-            is_first: true,
-            is_ended: false,
-        };
-        if format == Format::Manifest {
-            parts.begin_manifest(state, &snapshot);
-        }
-        parts
-    }
+/// What comes first, and then each object.
+type Text = (Vec<u8>, Box<dyn Iterator<Item = Vec<u8>> + Send>);
 
-    fn begin_manifest(&mut self, state: &AgentState, snapshot: &Snapshot) {
-        // Writing to a vector does not fail, and neither does serializing these.
-        let _ = serde_json::to_writer(&mut self.pending, state);
-        self.pending.extend_from_slice(b"\n{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[\n");
-        self.object(&write::node(&snapshot.node));
-        if !snapshot.service_cidrs.is_empty() {
-            self.object(&write::service_cidr(&snapshot.service_cidrs));
-        }
+fn manifest(state: &AgentState, mut snapshot: Snapshot) -> Text {
+    snapshot.services.sort_by(|a, b| a.name.cmp(&b.name));
+    snapshot.slices.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut head = json(Vec::new(), state);
+    head.extend(b"\n{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[\n");
+    head = json(head, &write::node(&snapshot.node));
+    if !snapshot.service_cidrs.is_empty() {
+        head.extend(another(&write::service_cidr(&snapshot.service_cidrs)));
     }
-
-    fn object(&mut self, object: &impl Serialize) {
-        if !std::mem::replace(&mut self.is_first, false) {
-            self.pending.extend_from_slice(b",\n");
-        }
-        let _ = serde_json::to_writer(&mut self.pending, object);
-    }
-
-    fn service(&mut self, service: &Service) {
-        match self.format {
-            Format::Manifest => self.object(&write::service(service)),
-            Format::Values => state_values::write(&mut self.pending, service),
-        }
-    }
-
-    fn slice(&mut self, slice: &EndpointSlice) {
-        match self.format {
-            Format::Manifest => self.object(&write::slice(slice)),
-            Format::Values => state_values::write(&mut self.pending, slice),
-        }
-    }
+    let services = snapshot.services.into_iter().map(|service| another(&write::service(&service)));
+    let slices = snapshot.slices.into_iter().map(|slice| another(&write::slice(&slice)));
+    (head, Box::new(services.chain(slices).chain([b"\n]}\n".to_vec()])))
 }
 
-impl Iterator for Parts {
-    type Item = Vec<u8>;
+fn values(state: &AgentState, snapshot: Snapshot) -> Text {
+    let mut head = Vec::new();
+    state_values::write_head(&mut head, state, &snapshot);
+    let services = snapshot.services.into_iter().map(|service| value(&*service));
+    let slices = snapshot.slices.into_iter().map(|slice| value(&*slice));
+    (head, Box::new(services.chain(slices)))
+}
 
-    fn next(&mut self) -> Option<Vec<u8>> {
-        while self.pending.len() < PART && !self.is_ended {
-            if let Some(service) = self.services.next() {
-                self.service(&service);
-            } else if let Some(slice) = self.slices.next() {
-                self.slice(&slice);
-            } else {
-                if self.format == Format::Manifest {
-                    self.pending.extend_from_slice(b"\n]}\n");
-                }
-                self.is_ended = true;
-            }
-        }
-        Some(std::mem::take(&mut self.pending)).filter(|part| !part.is_empty())
-    }
+/// The text of an object that follows on another.
+fn another(object: &impl Serialize) -> Vec<u8> {
+    json(b",\n".to_vec(), object)
+}
+
+/// Appends an object. Writing to a vector does not fail, and neither does serializing these.
+fn json(mut text: Vec<u8>, object: &impl Serialize) -> Vec<u8> {
+    let _ = serde_json::to_writer(&mut text, object);
+    text
+}
+
+fn value(object: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    state_values::write(&mut bytes, object);
+    bytes
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Cursor, net::IpAddr};
+    use std::{io::Cursor, net::IpAddr, sync::Arc};
 
     use portolan_rules::{
-        model::{Endpoint, EndpointPort, Hints, Node, ObjectName, Protocol, ServicePort},
+        model::{
+            Endpoint, EndpointPort, EndpointSlice, Hints, Node, ObjectName, Protocol, Service, ServicePort,
+        },
         plane::{Config, PodDetector},
         ruleset::Family,
     };
@@ -150,7 +122,7 @@ mod tests {
     fn the_whole_text_is_a_manifest() {
         for services in [0, 1, 2_000] {
             let snapshot = snapshot(services);
-            let parts = Parts::new(Format::Manifest, &AgentState::of(&snapshot), snapshot);
+            let parts = parts(Format::Manifest, &AgentState::of(&snapshot), snapshot);
             let parts: Vec<Vec<u8>> = parts.collect();
             assert!(parts.iter().all(|part| part.len() < 2 * PART));
             assert_eq!(parts.len() > 3, services == 2_000);
@@ -187,7 +159,7 @@ mod tests {
                 ..snapshot(1_000)
             };
             let agent = AgentState { synced: Some("now".to_owned()), ..AgentState::of(&snapshot) };
-            let bytes: Vec<u8> = Parts::new(Format::Values, &agent, snapshot.clone()).flatten().collect();
+            let bytes: Vec<u8> = parts(Format::Values, &agent, snapshot.clone()).flatten().collect();
             let (back, read) = state_values::read(&bytes[..]).unwrap();
             assert_eq!((back, &read.config), (agent, &config));
             assert_eq!((&read.services, &read.slices), (&snapshot.services, &snapshot.slices));

@@ -12,10 +12,10 @@ use super::{agent_state::AgentState, query::Snapshot};
 const ROOM: usize = 1 << 17;
 
 /// What stands before the objects.
-pub(super) fn write_head(out: &mut Vec<u8>, state: &AgentState, snapshot: &Snapshot, counts: [usize; 2]) {
+pub(super) fn write_head(out: &mut Vec<u8>, state: &AgentState, snapshot: &Snapshot) {
     write(out, state);
     write(out, snapshot);
-    write(out, &counts);
+    write(out, &[snapshot.services.len(), snapshot.slices.len()]);
 }
 
 /// Appends a value. Writing to a vector does not fail, and neither does serializing these.

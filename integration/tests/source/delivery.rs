@@ -145,7 +145,7 @@ fn a_list_that_hangs_is_no_news() {
     let whole = service_list(9, &[service("web", 3, 80), service("api", 4, 80)]).to_string();
     server.prepare(Services, [Reply::text(&whole[..whole.len() / 2]).and_wait()]);
     let world = World::new(server, timing());
-    let heard = |kind| world.health.ages().iter().any(|(known, age)| *known == kind && age.is_some());
+    let heard = |kind| world.health.report().ages.iter().any(|(known, age)| *known == kind && age.is_some());
     let began = Instant::now();
     while !heard(portolan::api::Kind::EndpointSlice) {
         assert!(began.elapsed() < LONG);

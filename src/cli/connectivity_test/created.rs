@@ -9,10 +9,16 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 use crate::{
-    cli::{arguments::ConnectivityTestArgs, explain},
+    cli::{
+        connectivity_test::ConnectivityTestArgs,
+        output::{Ended, Failure},
+    },
     source::cluster::{Error, Objects},
 };
 
@@ -62,65 +68,44 @@ pub enum Problem {
     Interrupted,
 }
 
-/// How the work ended.
-enum End {
-    Done(ExitCode),
-    /// A signal of this number came.
-    Signal(u8),
-}
-
 /// Does the work, and then removes what it has created: also when it fails or panics, and when SIGINT or SIGTERM comes.
-pub fn with<F>(created: Created, work: F) -> ExitCode
+pub fn with<F>(created: Created, work: F) -> Ended
 where
-    F: FnOnce(&Created) -> ExitCode + Send + 'static,
+    F: FnOnce(&Created) -> Ended + Send + 'static,
 {
     let created = Arc::new(created);
     let (ends, end) = mpsc::channel();
     let started = catch_signals(ends.clone()).and_then(|()| {
         let created = Arc::clone(&created);
         let work = move || {
-            let done = catch_unwind(AssertUnwindSafe(|| work(&created))).unwrap_or_else(|_| explain::error());
+            let done = catch_unwind(AssertUnwindSafe(|| work(&created))).unwrap_or(Err(Failure::Reported));
+            // Before anything is removed, which may take a while.
+            let _ = done.as_ref().inspect_err(|failure| failure.report());
             // Gone if a signal came first.
-            let _ = ends.send(End::Done(done));
+            let _ = ends.send((false, done.map_err(|_| Failure::Reported)));
         };
         thread::Builder::new().name("test".into()).spawn(work).map(drop)
     });
-    if let Err(error) = started {
-        eprintln!("portolan: cannot start a thread: {error}");
-        return explain::error();
-    }
-    let ended = end.recv().unwrap_or(End::Done(explain::error()));
+    started.map_err(|error| format!("cannot start a thread: {error}"))?;
+    let (is_signal, ended) = end.recv().unwrap_or((false, Err(Failure::Reported)));
     let is_removed = created.remove();
-    match ended {
-        End::Signal(number) => ExitCode::from(128 + number),
-        End::Done(code) if is_removed => code,
-        End::Done(_) => explain::error(),
-    }
+    if is_signal || is_removed { ended } else { Err(Failure::Reported) }
 }
 
 /// Catches SIGINT and SIGTERM from now on: the first is an end, the second ends the process.
-fn catch_signals(ends: mpsc::Sender<End>) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut interrupt, mut terminate) = {
-        let _guard = runtime.enter();
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
-    };
+fn catch_signals(ends: mpsc::Sender<(bool, Ended)>) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let catch = move || {
-        runtime.block_on(async {
-            for is_first in [true, false] {
-                let number = tokio::select! {
-                    _ = interrupt.recv() => 2,
-                    _ = terminate.recv() => 15,
-                };
-                if is_first {
-                    // Gone if the work is done: everything is being removed already.
-                    let _ = ends.send(End::Signal(number));
-                } else {
-                    eprintln!("portolan: stopped before everything was removed");
-                    std::process::exit(128 + i32::from(number));
-                }
+        for (number, is_first) in signals.forever().zip(std::iter::once(true).chain(std::iter::repeat(false)))
+        {
+            if is_first {
+                // Gone if the work is done: everything is being removed already.
+                let _ = ends.send((true, Ok(ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)))));
+            } else {
+                eprintln!("portolan: stopped before everything was removed");
+                std::process::exit(128 + number);
             }
-        });
+        }
     };
     thread::Builder::new().name("signals".into()).spawn(catch).map(drop)
 }

@@ -14,9 +14,13 @@ use std::{
 
 use nix::unistd::gethostname;
 use portolan_rules::model::Protocol;
-use tokio::signal::unix::{SignalKind, signal};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 use super::probe::{GREETING, LONGEST, connect};
+use crate::cli::output::Ended;
 
 /// Connections at a time; more are closed.
 const CONNECTIONS: usize = 64;
@@ -24,14 +28,9 @@ const CONNECTIONS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT.
-pub fn serve(port: u16) -> ExitCode {
-    match start(port) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("portolan: connectivity-test: port {port}: {error}");
-            ExitCode::from(2)
-        }
-    }
+pub fn serve(port: u16) -> Ended {
+    start(port).map_err(|error| format!("connectivity-test: port {port}: {error}"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn start(port: u16) -> io::Result<()> {
@@ -54,17 +53,9 @@ fn start(port: u16) -> io::Result<()> {
         thread::Builder::new().spawn(move || accept(&listener, &name)).map(drop)
     })?;
     eprintln!("portolan: connectivity-test: {name} answers on port {port}");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        // A process that is the first of its container ignores signals that it does not handle.
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        Ok(())
-    })
+    // A process that is the first of its container ignores signals that it does not handle.
+    Signals::new([SIGTERM, SIGINT])?.forever().next();
+    Ok(())
 }
 
 fn answer_datagrams(socket: &UdpSocket, name: &str) {

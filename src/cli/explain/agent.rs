@@ -2,24 +2,18 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
-use portolan_rules::{
-    model::ObjectName,
-    ruleset::{Name, Ruleset},
-};
+use portolan_rules::{model::ObjectName, ruleset::Ruleset};
 use serde_json::Value;
 
 use super::{
-    error::{Error, Unreadable},
     scene::{Live, Scene},
-    socket,
+    socket::{self, AgentError},
 };
 use crate::{
-    cli::arguments::ViewArgs,
     config::settings::{Settings, socket_path},
     observe::{
         agent_state::{AgentState, network_namespace},
@@ -32,11 +26,6 @@ use crate::{
 /// The socket of the agent.
 pub fn socket_of(given: Option<&Path>, settings: &Settings) -> PathBuf {
     given.map_or_else(|| socket_path(&settings.config.table), Path::to_owned)
-}
-
-/// The name of the tables.
-pub fn table_of(args: &ViewArgs) -> Result<Name, Error> {
-    Ok(Settings::new(&args.source.options.0)?.config.table)
 }
 
 /// The path that asks for what is wanted.
@@ -54,25 +43,22 @@ fn query(path: &str, wanted: &Wanted) -> String {
 }
 
 /// Asks the agent for the new connections of these Services; nothing where they are not counted.
-pub fn counted(socket: &Path, wanted: &Wanted) -> Result<Option<Counted>, Error> {
-    let text = socket::get(socket, &query("/connections", wanted))?;
-    Ok(serde_json::from_slice(&text).map_err(Unreadable::from)?)
+pub fn counted(socket: &Path, wanted: &Wanted) -> Result<Option<Counted>, AgentError> {
+    Ok(serde_json::from_slice(&socket::get(socket, &query("/connections", wanted))?)?)
 }
 
 /// Asks the agent for its last commits, as [`History::to_json`](crate::observe::history::History::to_json) writes them.
-pub fn commits(socket: &Path) -> Result<Value, Error> {
-    Ok(serde_json::from_slice(&socket::get(socket, "/commits")?).map_err(Unreadable::from)?)
+pub fn commits(socket: &Path) -> Result<Value, AgentError> {
+    Ok(serde_json::from_slice(&socket::get(socket, "/commits")?)?)
 }
 
 /// Asks the agent what it says of itself.
-pub fn state(socket: &Path) -> Result<AgentState, Error> {
-    // Nothing is at no address.
-    let nothing = Wanted::Frontend(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
-    Ok(held(socket, &nothing)?.0)
+pub fn state(socket: &Path) -> Result<AgentState, AgentError> {
+    Ok(held(socket, &Wanted::NOTHING)?.0)
 }
 
 /// Asks the agent, and compiles what it holds of what is wanted, with its own settings.
-pub fn read(socket: &Path, wanted: &Wanted) -> Result<Scene, Error> {
+pub fn read(socket: &Path, wanted: &Wanted) -> Result<Scene, AgentError> {
     let (state, snapshot) = held(socket, wanted)?;
     Ok(Scene {
         compiled: snapshot.compile(&Ruleset::default()),
@@ -90,7 +76,7 @@ pub fn read(socket: &Path, wanted: &Wanted) -> Result<Scene, Error> {
 }
 
 /// The names of the Services that the agent at a socket holds.
-pub fn names(socket: &Path) -> Result<Vec<ObjectName>, Error> {
+pub fn names(socket: &Path) -> Result<Vec<ObjectName>, AgentError> {
     let (_, snapshot) = held(socket, &Wanted::All)?;
     let mut names: Vec<ObjectName> = snapshot.services.iter().map(|service| service.name.clone()).collect();
     names.sort();
@@ -98,9 +84,8 @@ pub fn names(socket: &Path) -> Result<Vec<ObjectName>, Error> {
 }
 
 /// What the agent says of itself, and what it holds.
-fn held(socket: &Path, wanted: &Wanted) -> Result<(AgentState, Snapshot), Error> {
-    let answer = socket::ask(socket, &query("/snapshot", wanted))?;
-    Ok(state_values::read(answer).map_err(Unreadable::from)?)
+fn held(socket: &Path, wanted: &Wanted) -> Result<(AgentState, Snapshot), AgentError> {
+    Ok(state_values::read(socket::ask(socket, &query("/snapshot", wanted))?)?)
 }
 
 /// Which agent it is, and how old what it says is.
@@ -110,23 +95,16 @@ fn origin(agent: &AgentState) -> String {
 
 /// How old what an agent says is.
 pub fn freshness(agent: &AgentState) -> String {
-    let since = |time: &Option<String>| {
-        let (time, now) = (time.as_deref()?.parse().ok()?, agent.now.parse::<Timestamp>().ok()?);
-        Some(now.duration_since(time).unsigned_abs())
-    };
     let synced = match (&agent.synced, agent.waiting_seconds) {
         (None, _) => "the kernel was not programmed yet".to_owned(),
         (_, Some(waiting)) => format!("a change has waited for {waiting:.1} s"),
-        (Some(_), None) => {
-            let ago = since(&agent.synced).unwrap_or_default().as_secs();
-            format!("in sync since {ago} s")
+        (Some(synced), None) => {
+            let since = |now: Timestamp| Some(now.duration_since(synced.parse().ok()?).unsigned_abs());
+            let ago = agent.now.parse().ok().and_then(since).unwrap_or_default();
+            format!("in sync since {} s", ago.as_secs())
         }
     };
-    let oldest = agent
-        .ages
-        .iter()
-        .filter_map(|(_, age)| *age)
-        .fold(None, |oldest: Option<f64>, age| Some(oldest.map_or(age, |oldest| oldest.max(age))));
+    let oldest = agent.ages.iter().filter_map(|(_, age)| *age).reduce(f64::max);
     let news =
         oldest.map(|age| format!(", its news of the API server at most {age:.0} s old")).unwrap_or_default();
     format!("{synced}{news}")

@@ -14,7 +14,7 @@ use portolan_rules::{
     state::State,
 };
 
-use super::{error::Error, scene::Scene};
+use super::scene::Scene;
 use crate::{
     config::settings::Settings,
     kernel::nftables::{Error as KernelError, Kernel, Small, Tables, Wanted},
@@ -32,7 +32,7 @@ fn tables_of(kernel: &mut Kernel, compiler: &Compiler) -> Result<Ruleset, Kernel
 }
 
 /// What the kernel's tables show, if there are any.
-pub(super) fn read(settings: &Settings) -> Result<Option<Scene>, Error> {
+pub(super) fn read(settings: &Settings) -> Result<Option<Scene>, KernelError> {
     let compiler = Compiler::new(settings.config.clone());
     let kernel = tables_of(&mut Kernel::open()?, &compiler)?;
     if kernel.tables.is_empty() {
@@ -80,44 +80,36 @@ pub struct Compared {
 
 impl Compared {
     /// Reads the kernel's tables, if this process may, and if the state is theirs, or that of the agent here.
-    pub fn read(scene: &Scene) -> Option<Result<Self, KernelError>> {
+    pub fn read(scene: &Scene) -> Result<Option<Self>, KernelError> {
         let mut small = Small::new(scene.view().compiler);
-        let mut compared = Self::read_as(scene, &mut small)?;
-        if let Ok(compared) = &mut compared {
-            compared.unread = small.unread.iter().map(|(family, name, _)| (*family, *name)).collect();
-        }
-        Some(compared)
+        let Some(compared) = Self::read_as(scene, &mut small)? else { return Ok(None) };
+        let unread = small.unread.iter().map(|(family, name, _)| (*family, *name)).collect();
+        Ok(Some(Self { unread, ..compared }))
     }
 
     /// The same for all connections of the client that sends this packet. If clients are remembered, everything is read.
-    pub fn read_for(scene: &Scene, packet: &Packet) -> Option<Result<Self, KernelError>> {
-        let mut compared = match Self::read(scene)? {
-            Ok(compared) => compared,
-            Err(error) => return Some(Err(error)),
-        };
-        match compared.meet(scene, packet) {
-            Ok(outcome) if !outcome.written().is_empty() => {
-                let mut known = scene.view().compiler;
-                Self::read_as(scene, &mut known)
-            }
-            Ok(_) => Some(Ok(compared)),
-            Err(error) => Some(Err(error)),
+    pub fn read_for(scene: &Scene, packet: &Packet) -> Result<Option<Self>, KernelError> {
+        let Some(mut compared) = Self::read(scene)? else { return Ok(None) };
+        if compared.meet(scene, packet)?.written().is_empty() {
+            return Ok(Some(compared));
         }
+        let mut known = scene.view().compiler;
+        Self::read_as(scene, &mut known)
     }
 
-    fn read_as(scene: &Scene, wanted: &mut dyn Wanted) -> Option<Result<Self, KernelError>> {
+    fn read_as(scene: &Scene, wanted: &mut dyn Wanted) -> Result<Option<Self>, KernelError> {
         let is_here = scene.live.as_ref().is_some_and(|live| live.is_here);
         if !is_here && !scene.is_of_kernel {
-            return None;
+            return Ok(None);
         }
         let mut read = || {
             let mut connection = Kernel::open()?;
             let kernel = connection.read(scene.table(), wanted)?.into();
-            Ok(Self { kernel, unread: Vec::new(), connection })
+            Ok(Some(Self { kernel, unread: Vec::new(), connection }))
         };
         match read() {
-            Err(KernelError::Permission) => None,
-            read => Some(read),
+            Err(KernelError::Permission) => Ok(None),
+            read => read,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The state of a cluster, compiled as a node would.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use portolan_rules::{
     explanation::{Compiled, View},
@@ -9,7 +9,10 @@ use portolan_rules::{
 };
 
 use crate::{
-    cli::input::Input,
+    cli::{
+        input::Input,
+        output::{self, Ended},
+    },
     observe::{agent_state::AgentState, query::Snapshot},
     source::manifest::Completeness,
 };
@@ -65,6 +68,17 @@ impl Scene {
     /// What the kernel must hold for a running agent's state, given what it holds: slots and numbers are taken over.
     pub fn compiled_for(&self, kernel: &Ruleset) -> Option<Ruleset> {
         Some(self.live.as_ref()?.snapshot.compile(kernel).into_ruleset())
+    }
+
+    /// Prints what a command has found out, and ends with [`Scene::status`].
+    pub fn print(&self, text: &[u8], is_well: bool) -> Ended {
+        output::print(text)?;
+        Ok(self.status(is_well))
+    }
+
+    /// The exit status: 0 if all is well, 1 if it is not, and 2 if some of the input could not be used.
+    pub fn status(&self, is_well: bool) -> ExitCode {
+        ExitCode::from(if self.is_whole { u8::from(!is_well) } else { 2 })
     }
 
     /// The name of the tables.

@@ -21,7 +21,7 @@ const BUFFER: usize = 64 << 10;
 
 /// Why the agent gives no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum SocketError {
+pub enum AgentError {
     /// No agent listens there.
     #[error("{}: no agent listens there", .0.display())]
     NoAgent(PathBuf),
@@ -44,10 +44,16 @@ pub enum SocketError {
         /// Why.
         message: String,
     },
+    /// Text of its answer is not what is expected.
+    #[error("the agent's answer cannot be read (is it of another version?): {0}")]
+    Text(#[from] serde_json::Error),
+    /// Values of its answer are not what is expected.
+    #[error("the agent's answer cannot be read (is it of another version?): {0}")]
+    Values(#[from] rmp_serde::decode::Error),
 }
 
 /// Asks the agent for a path. Its answer is read as it comes; it is whole if it ends as what is in it says.
-pub fn ask(socket: &Path, path: &str) -> Result<impl BufRead + use<>, SocketError> {
+pub fn ask(socket: &Path, path: &str) -> Result<impl BufRead + use<>, AgentError> {
     let fail = |source| failure(socket, source);
     let mut stream = UnixStream::connect(socket).map_err(fail)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
@@ -61,21 +67,21 @@ pub fn ask(socket: &Path, path: &str) -> Result<impl BufRead + use<>, SocketErro
     }
     let mut message = String::new();
     answer.read_to_string(&mut message).map_err(fail)?;
-    Err(SocketError::Refused { code, message: message.trim().to_owned() })
+    Err(AgentError::Refused { code, message: message.trim().to_owned() })
 }
 
 /// Gets all that is at a path of the agent.
-pub fn get(socket: &Path, path: &str) -> Result<Vec<u8>, SocketError> {
+pub fn get(socket: &Path, path: &str) -> Result<Vec<u8>, AgentError> {
     let mut body = Vec::new();
     ask(socket, path)?.read_to_end(&mut body).map_err(|source| failure(socket, source))?;
     Ok(body)
 }
 
-fn failure(socket: &Path, source: io::Error) -> SocketError {
+fn failure(socket: &Path, source: io::Error) -> AgentError {
     match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => SocketError::NoAgent(socket.to_owned()),
-        io::ErrorKind::PermissionDenied => SocketError::Denied(socket.to_owned()),
-        _ => SocketError::Io { path: socket.to_owned(), source },
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AgentError::NoAgent(socket.to_owned()),
+        io::ErrorKind::PermissionDenied => AgentError::Denied(socket.to_owned()),
+        _ => AgentError::Io { path: socket.to_owned(), source },
     }
 }
 
@@ -116,8 +122,8 @@ mod tests {
     fn a_missing_agent_is_another_error_than_a_refusal() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.sock");
-        assert!(matches!(get(&path, "/"), Err(SocketError::NoAgent(_))));
+        assert!(matches!(get(&path, "/"), Err(AgentError::NoAgent(_))));
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        assert!(matches!(get(&path, "/"), Err(SocketError::NoAgent(_))), "its process is gone");
+        assert!(matches!(get(&path, "/"), Err(AgentError::NoAgent(_))), "its process is gone");
     }
 }

@@ -1,12 +1,11 @@
-//! Words and numbers that several commands have.
+//! Words that several commands have.
 
-use std::process::ExitCode;
+use portolan_rules::{explanation::View, model::ObjectName};
 
-use portolan_rules::{explanation::View, frontends::FrontendKind, model::ObjectName};
-
-/// The exit status for input that cannot be used, and other errors.
-pub fn error() -> ExitCode {
-    ExitCode::from(2)
+/// The Service of this name, NAME or NAMESPACE/NAME.
+pub fn object_name(name: &str, namespace: &str) -> ObjectName {
+    let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
+    ObjectName::new(namespace, name)
 }
 
 /// That there is no such Service, and which name comes nearest.
@@ -17,14 +16,4 @@ pub fn no_service(view: &View<'_>, name: &ObjectName) -> String {
     let nearest = nearest.filter(|(distance, other)| *distance <= 2 || other.name == name.name);
     let hint = nearest.map(|(_, nearest)| format!("; did you mean {nearest}?")).unwrap_or_default();
     format!("there is no Service {name} in the input{hint}")
-}
-
-/// What kind of frontend it is, in the API's words.
-pub const fn kind(kind: FrontendKind) -> &'static str {
-    match kind {
-        FrontendKind::ClusterIp => "ClusterIP",
-        FrontendKind::LoadBalancer => "LoadBalancer",
-        FrontendKind::ExternalIp => "externalIP",
-        FrontendKind::NodePort => "NodePort",
-    }
 }

@@ -7,31 +7,23 @@ use serde_json::Value;
 
 use crate::{
     cli::{
-        arguments::{CommitsArgs, CommitsOutput},
-        explain::{self, Error, agent},
+        explain::agent,
+        get::{CommitsArgs, CommitsOutput},
+        output::{self, Ended},
     },
     config::settings::Settings,
 };
 
 /// Lists the last commits, the newest first: exit status 0, or 2 for an error.
-pub fn commits(args: &CommitsArgs) -> ExitCode {
-    let answer = match read(args) {
-        Ok(answer) => answer,
-        Err(error) => {
-            crate::cli::output::fail(&error);
-            return explain::error();
-        }
-    };
+pub fn commits(args: &CommitsArgs) -> Ended {
+    let settings = Settings::new(&args.view.source.options.0)?;
+    let answer = agent::commits(&agent::socket_of(args.view.socket.as_deref(), &settings))?;
     let text = match args.output {
         Some(CommitsOutput::Json) => format!("{answer:#}\n"),
         None => text(&answer),
     };
-    crate::cli::output::print(text.as_bytes())
-}
-
-fn read(args: &CommitsArgs) -> Result<Value, Error> {
-    let settings = Settings::new(&args.view.source.options.0)?;
-    agent::commits(&agent::socket_of(args.view.socket.as_deref(), &settings))
+    output::print(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Lines for people.

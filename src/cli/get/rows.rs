@@ -6,17 +6,16 @@ use std::{
 };
 
 use portolan_rules::{
-    explanation::{ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Severity, View},
+    explanation::{
+        ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Finding, Severity, View,
+    },
     frontends::{FrontendKey, FrontendKind},
-    model::{ObjectName, Protocol, ServiceType, TrafficPolicy},
+    model::{ObjectName, Protocol, Service, TrafficPolicy},
     simulate::Probability,
 };
 use serde::Serialize;
 
-use crate::{
-    cli::explain::{Scene, kind},
-    observe::counts::Totals,
-};
+use crate::{cli::explain::Scene, observe::counts::Totals};
 
 /// A Service.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,34 +52,23 @@ pub struct Ratio {
     pub all: usize,
 }
 
-/// What has become of a Service on this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// The kernel has it as it is.
-    Programmed,
-    /// It would be programmed so; no agent says whether it is.
-    Planned,
-    /// It changed, and the kernel does not have it yet.
-    Waiting,
-    /// Another Service has all or some of its frontends.
-    Shadowed,
-    /// The kernel refuses it.
-    Quarantined,
-    /// Its object is invalid.
-    Unusable,
-}
-
-impl State {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Programmed => "programmed",
-            Self::Planned => "planned",
-            Self::Waiting => "waiting",
-            Self::Shadowed => "shadowed",
-            Self::Quarantined => "quarantined",
-            Self::Unusable => "unusable",
-        }
+portolan_rules::named! {
+    /// What has become of a Service on this node.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum State {
+        /// The kernel has it as it is.
+        Programmed = "programmed",
+        /// It would be programmed so; no agent says whether it is.
+        Planned = "planned",
+        /// It changed, and the kernel does not have it yet.
+        Waiting = "waiting",
+        /// Another Service has all or some of its frontends.
+        Shadowed = "shadowed",
+        /// The kernel refuses it.
+        Quarantined = "quarantined",
+        /// Its object is invalid.
+        Unusable = "unusable",
     }
 }
 
@@ -141,28 +129,44 @@ pub struct Problem {
     pub message: String,
 }
 
-/// How much of a Service is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Detail {
-    /// A line: without its frontends and endpoints, one by one.
-    Line,
-    /// All of it.
-    All,
-}
-
 /// What is known beside the explanation.
 pub struct Beside<'a> {
     pub scene: &'a Scene,
     pub totals: Option<&'a Totals>,
-    /// How much of a Service is shown.
-    pub detail: Detail,
+    /// Whether frontends and endpoints are shown, one by one.
+    pub is_all: bool,
 }
 
 /// A Service as `get` lists it.
 pub fn service(beside: &Beside<'_>, explained: &ExplainedService) -> ServiceRow {
-    let service = &*explained.service;
-    let ports: Vec<PortRow> = explained.ports.iter().map(|port| port_row(beside, explained, port)).collect();
+    let name = &explained.service.name;
     let (state, message) = state(beside.scene, explained);
+    let problem = |finding: &Finding| Problem {
+        severity: finding.severity.name(),
+        code: finding.reason.code(),
+        subject: finding.subject.clone(),
+        message: finding.reason.to_string(),
+    };
+    ServiceRow {
+        state,
+        message,
+        endpoints: ratio(explained),
+        connections: beside.totals.map(|totals| totals.of_service(name)),
+        refused: beside.totals.map(|totals| totals.refused(name)),
+        ports: explained.ports.iter().map(|port| port_row(beside, explained, port)).collect(),
+        problems: explained.findings.iter().map(problem).collect(),
+        ..bare(&explained.service)
+    }
+}
+
+/// A Service of which only the name and what is wrong with it is known.
+pub fn unusable(name: &ObjectName, message: &str) -> ServiceRow {
+    let service = Service::cluster_ip(name.clone(), Vec::new(), Vec::new());
+    ServiceRow { message: Some(message.to_owned()), ..bare(&service) }
+}
+
+/// What an object says of itself.
+fn bare(service: &Service) -> ServiceRow {
     let external = service.load_balancer_ips.iter().chain(&service.external_ips);
     ServiceRow {
         namespace: service.name.namespace.to_string(),
@@ -170,53 +174,18 @@ pub fn service(beside: &Beside<'_>, explained: &ExplainedService) -> ServiceRow 
         r#type: service.service_type.name(),
         cluster_ips: service.cluster_ips.iter().map(ToString::to_string).collect(),
         external_addresses: external.map(ToString::to_string).collect(),
-        internal_traffic_policy: policy(service.internal_policy),
-        external_traffic_policy: policy(service.external_policy),
+        internal_traffic_policy: service.internal_policy.name(),
+        external_traffic_policy: service.external_policy.name(),
         session_affinity_seconds: service.affinity_timeout,
         load_balancing: service.load_balancing.name(),
-        state,
-        message,
-        endpoints: ratio(explained),
-        connections: beside.totals.map(|totals| totals.of_service(&service.name)),
-        refused: beside.totals.map(|totals| totals.refused(&service.name)),
-        ports,
-        problems: explained
-            .findings
-            .iter()
-            .map(|finding| Problem {
-                severity: finding.severity.name(),
-                code: finding.reason.code(),
-                subject: finding.subject.clone(),
-                message: finding.reason.to_string(),
-            })
-            .collect(),
-    }
-}
-
-/// A Service of which only the name and what is wrong with it is known.
-pub fn unusable(name: &ObjectName, message: &str) -> ServiceRow {
-    ServiceRow {
-        namespace: name.namespace.to_string(),
-        name: name.name.to_string(),
-        r#type: ServiceType::ClusterIp.name(),
-        cluster_ips: Vec::new(),
-        external_addresses: Vec::new(),
-        internal_traffic_policy: policy(TrafficPolicy::Cluster),
-        external_traffic_policy: policy(TrafficPolicy::Cluster),
-        session_affinity_seconds: None,
-        load_balancing: "random",
         state: State::Unusable,
-        message: Some(message.to_owned()),
+        message: None,
         endpoints: Ratio::default(),
         connections: None,
         refused: None,
         ports: Vec::new(),
         problems: Vec::new(),
     }
-}
-
-pub const fn policy(policy: TrafficPolicy) -> &'static str {
-    policy.name()
 }
 
 fn state(scene: &Scene, explained: &ExplainedService) -> (State, Option<String>) {
@@ -267,7 +236,7 @@ fn cause(reason: &portolan_rules::explanation::Reason) -> Cause {
 }
 
 fn port_row(beside: &Beside<'_>, explained: &ExplainedService, port: &ExplainedPort) -> PortRow {
-    let is_all = beside.detail == Detail::All;
+    let is_all = beside.is_all;
     let shares = if is_all { shares(&beside.scene.view(), explained, port) } else { BTreeMap::new() };
     let (service, name) = (&explained.service.name, &*port.port.name);
     let endpoint = |endpoint: &ExplainedEndpoint| EndpointRow {
@@ -303,12 +272,12 @@ pub const fn protocol(protocol: Protocol) -> &'static str {
 
 fn frontend(frontend: &ExplainedFrontend) -> FrontendRow {
     FrontendRow {
-        kind: kind(frontend.kind),
+        kind: frontend.kind.name(),
         address: match frontend.key {
             FrontendKey::Address(address, _, port) => SocketAddr::new(address, port).to_string(),
             FrontendKey::NodePort(_, _, port) => port.to_string(),
         },
-        policy: policy(frontend.policy),
+        policy: frontend.policy.name(),
         left_out: frontend.left_out.as_ref().map(cause),
     }
 }

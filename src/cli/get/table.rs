@@ -2,8 +2,8 @@
 
 use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
-use super::rows::{EndpointRow, PortRow, Ratio, ServiceRow};
-use crate::cli::arguments::{GetArgs, GetOutput};
+use super::rows::{EndpointRow, PortRow, ServiceRow};
+use crate::cli::get::{GetArgs, GetOutput};
 
 /// What is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,10 @@ pub fn names(listed: Listed, rows: &[ServiceRow]) -> String {
     names.iter().flat_map(|name| [kind, "/", name, "\n"]).collect()
 }
 
-fn endpoints(rows: &[ServiceRow]) -> impl Iterator<Item = (&ServiceRow, &PortRow, &EndpointRow)> {
+/// An endpoint, with its port and its Service.
+type Place<'a> = (&'a ServiceRow, &'a PortRow, &'a EndpointRow);
+
+fn endpoints(rows: &[ServiceRow]) -> impl Iterator<Item = Place<'_>> {
     rows.iter()
         .flat_map(|row| row.ports.iter().map(move |port| (row, port)))
         .flat_map(|(row, port)| port.endpoints.iter().map(move |endpoint| (row, port, endpoint)))
@@ -111,27 +114,10 @@ pub fn watched(
 }
 
 fn heads(args: &GetArgs, listed: Listed) -> Cells<'static> {
-    let is_wide = args.output == Some(GetOutput::Wide);
-    let mut heads = Vec::new();
-    if args.all_namespaces {
-        heads.push("NAMESPACE");
-    }
     match listed {
-        Listed::Services => {
-            heads.extend(["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "ENDPOINTS", "STATE"]);
-            heads.push("CONNECTIONS");
-            if is_wide {
-                heads.extend(["INTERNAL", "EXTERNAL", "AFFINITY", "BALANCING", "MESSAGE"]);
-            }
-        }
-        Listed::Endpoints => {
-            heads.extend(["SERVICE", "PORT", "ENDPOINT", "NODE", "SHARE", "STATE", "CONNECTIONS"]);
-            if is_wide {
-                heads.extend(["POD", "WEIGHT", "MESSAGE"]);
-            }
-        }
+        Listed::Services => shown(args, service_columns()).map(|(title, _)| title.into()).collect(),
+        Listed::Endpoints => shown(args, endpoint_columns()).map(|(title, _)| title.into()).collect(),
     }
-    heads.into_iter().map(Cow::Borrowed).collect()
 }
 
 /// The lines, without heads.
@@ -141,9 +127,96 @@ pub fn lines<'a>(
     rows: &'a [ServiceRow],
 ) -> Box<dyn Iterator<Item = Line<'a>> + 'a> {
     match listed {
-        Listed::Services => Box::new(rows.iter().map(|row| service(args, row))),
-        Listed::Endpoints => Box::new(endpoints(rows).map(|parts| endpoint(args, parts))),
+        Listed::Services => Box::new(rows.iter().map(|row| {
+            let key = [&*row.namespace, &*row.name];
+            line(args, service_columns(), row, key.map(Cow::Borrowed))
+        })),
+        Listed::Endpoints => Box::new(endpoints(rows).map(|place @ (row, port, endpoint)| {
+            let (service, at) = ((&*row.name).into(), (&*endpoint.address).into());
+            let key = [(&*row.namespace).into(), service, port_name(port), port.protocol.into(), at];
+            line(args, endpoint_columns(), place, key)
+        })),
     }
+}
+
+/// A column: its title, and the cell of a line.
+type Column<'a, T> = (&'static str, fn(T) -> Cow<'a, str>);
+
+/// The title of the column of the number of connections, after which there are only those of `-o wide`.
+const CONNECTIONS: &str = "CONNECTIONS";
+
+/// The title of the first column, of lists of all namespaces.
+const NAMESPACE: &str = "NAMESPACE";
+
+/// The columns of these that are shown.
+fn shown<'a, T, const N: usize>(
+    args: &GetArgs,
+    columns: [Column<'a, T>; N],
+) -> impl Iterator<Item = Column<'a, T>> + use<'a, T, N> {
+    let is_narrow = args.output != Some(GetOutput::Wide);
+    let last = columns.iter().position(|(title, _)| is_narrow && *title == CONNECTIONS);
+    let first = usize::from(!args.all_namespaces);
+    columns.into_iter().take(last.map_or(N, |last| last + 1)).skip(first)
+}
+
+fn line<'a, T: Copy, const N: usize, const K: usize>(
+    args: &GetArgs,
+    columns: [Column<'a, T>; N],
+    of: T,
+    key: [Cow<'a, str>; K],
+) -> Line<'a> {
+    let mut line = Line { key: Vec::new(), cells: Vec::with_capacity(N), connections: 0 };
+    if args.watch {
+        line.key.extend(key);
+    }
+    for (at, (title, cell)) in shown(args, columns).enumerate() {
+        if title == CONNECTIONS {
+            line.connections = at;
+        }
+        line.cells.push(cell(of));
+    }
+    line
+}
+
+fn service_columns<'a>() -> [Column<'a, &'a ServiceRow>; 14] {
+    [
+        (NAMESPACE, |row| (&*row.namespace).into()),
+        ("NAME", |row| (&*row.name).into()),
+        ("TYPE", |row| row.r#type.into()),
+        ("CLUSTER-IP", |row| or_none(&row.cluster_ips)),
+        ("EXTERNAL-IP", |row| or_none(&row.external_addresses)),
+        ("PORT(S)", ports),
+        ("ENDPOINTS", |row| format!("{}/{}", row.endpoints.used, row.endpoints.all).into()),
+        ("STATE", |row| row.state.name().into()),
+        (CONNECTIONS, |row| number(row.connections)),
+        ("INTERNAL", |row| row.internal_traffic_policy.into()),
+        ("EXTERNAL", |row| row.external_traffic_policy.into()),
+        ("AFFINITY", |row| {
+            row.session_affinity_seconds.map_or("None".into(), |seconds| format!("{seconds}s").into())
+        }),
+        ("BALANCING", |row| row.load_balancing.into()),
+        ("MESSAGE", |row| row.message.as_deref().unwrap_or_default().into()),
+    ]
+}
+
+fn endpoint_columns<'a>() -> [Column<'a, Place<'a>>; 11] {
+    [
+        (NAMESPACE, |(row, ..)| (&*row.namespace).into()),
+        ("SERVICE", |(row, ..)| (&*row.name).into()),
+        ("PORT", |(_, port, _)| format!("{}/{}", port_name(port), port.protocol).into()),
+        ("ENDPOINT", |(.., endpoint)| (&*endpoint.address).into()),
+        ("NODE", |(.., endpoint)| endpoint.node.as_deref().unwrap_or("<unknown>").into()),
+        ("SHARE", |(.., endpoint)| endpoint.share.map_or("-".into(), percentage)),
+        ("STATE", |(.., endpoint)| endpoint.left_out.as_ref().map_or("used", |cause| cause.code).into()),
+        (CONNECTIONS, |(.., endpoint)| number(endpoint.connections)),
+        ("POD", |(.., endpoint)| endpoint.pod.as_deref().unwrap_or("<unknown>").into()),
+        ("WEIGHT", |(.., endpoint)| endpoint.weight.to_string().into()),
+        ("MESSAGE", |(.., endpoint)| endpoint.left_out.as_ref().map_or("", |cause| &*cause.message).into()),
+    ]
+}
+
+fn port_name(port: &PortRow) -> Cow<'_, str> {
+    if port.name.is_empty() { port.port.to_string().into() } else { (&*port.name).into() }
 }
 
 fn or_none(list: &[String]) -> Cow<'_, str> {
@@ -166,7 +239,7 @@ fn number(connections: Option<u64>) -> Cow<'static, str> {
 }
 
 /// As kubectl writes them: `80:30080/TCP`.
-fn ports(row: &ServiceRow) -> Cow<'static, str> {
+fn ports(row: &ServiceRow) -> Cow<'_, str> {
     let mut all: Vec<String> = Vec::new();
     for port in &row.ports {
         let node_port = port.node_port.map(|number| format!(":{number}")).unwrap_or_default();
@@ -178,76 +251,13 @@ fn ports(row: &ServiceRow) -> Cow<'static, str> {
     or_none(&all).into_owned().into()
 }
 
-fn service<'a>(args: &GetArgs, row: &'a ServiceRow) -> Line<'a> {
-    let key = if args.watch { vec![(&*row.namespace).into(), (&*row.name).into()] } else { Vec::new() };
-    let mut cells: Cells<'a> = Vec::with_capacity(CELLS);
-    if args.all_namespaces {
-        cells.push((&*row.namespace).into());
-    }
-    let Ratio { used, all } = row.endpoints;
-    cells.extend([
-        (&*row.name).into(),
-        row.r#type.into(),
-        or_none(&row.cluster_ips),
-        or_none(&row.external_addresses),
-        ports(row),
-        format!("{used}/{all}").into(),
-        row.state.name().into(),
-        number(row.connections),
-    ]);
-    let connections = cells.len() - 1;
-    if args.output == Some(GetOutput::Wide) {
-        let affinity = row.session_affinity_seconds.map(|seconds| format!("{seconds}s").into());
-        cells.extend([
-            row.internal_traffic_policy.into(),
-            row.external_traffic_policy.into(),
-            affinity.unwrap_or("None".into()),
-            row.load_balancing.into(),
-            row.message.as_deref().unwrap_or_default().into(),
-        ]);
-    }
-    Line { key, cells, connections }
-}
-
-fn endpoint<'a>(
-    args: &GetArgs,
-    (row, port, endpoint): (&'a ServiceRow, &'a PortRow, &'a EndpointRow),
-) -> Line<'a> {
-    let name: Cow<'a, str> =
-        if port.name.is_empty() { port.port.to_string().into() } else { (&*port.name).into() };
-    let mut cells: Cells<'a> = Vec::with_capacity(CELLS);
-    if args.all_namespaces {
-        cells.push((&*row.namespace).into());
-    }
-    let state = endpoint.left_out.as_ref().map_or("used", |cause| cause.code);
-    cells.extend([
-        (&*row.name).into(),
-        format!("{name}/{}", port.protocol).into(),
-        (&*endpoint.address).into(),
-        endpoint.node.as_deref().unwrap_or("<unknown>").into(),
-        endpoint.share.map_or("-".into(), percentage),
-        state.into(),
-        number(endpoint.connections),
-    ]);
-    let connections = cells.len() - 1;
-    if args.output == Some(GetOutput::Wide) {
-        cells.extend([
-            endpoint.pod.as_deref().unwrap_or("<unknown>").into(),
-            endpoint.weight.to_string().into(),
-            endpoint.left_out.as_ref().map(|cause| &*cause.message).unwrap_or_default().into(),
-        ]);
-    }
-    let key = if args.watch {
-        let (namespace, service) = ((&*row.namespace).into(), (&*row.name).into());
-        vec![namespace, service, name, port.protocol.into(), (&*endpoint.address).into()]
-    } else {
-        Vec::new()
-    };
-    Line { key, cells, connections }
-}
-
 /// Columns of equal width; the last ends with its text.
 pub fn align<C: AsRef<str>>(lines: &[Vec<C>]) -> String {
+    align_apart(lines, GAP)
+}
+
+/// The same with so many blanks between columns.
+pub fn align_apart<C: AsRef<str>>(lines: &[Vec<C>], gap: usize) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for line in lines {
         widths.resize(widths.len().max(line.len()), 0);
@@ -255,7 +265,7 @@ pub fn align<C: AsRef<str>>(lines: &[Vec<C>]) -> String {
             *known = width(cell.as_ref()).max(*known);
         }
     }
-    let mut text = String::with_capacity(lines.len() * widths.iter().map(|width| width + GAP).sum::<usize>());
+    let mut text = String::with_capacity(lines.len() * widths.iter().map(|width| width + gap).sum::<usize>());
     for line in lines {
         // Blanks are written only before text.
         let mut blanks = 0;
@@ -266,15 +276,12 @@ pub fn align<C: AsRef<str>>(lines: &[Vec<C>]) -> String {
                 text.push_str(cell);
                 blanks = 0;
             }
-            blanks += widest - width(cell) + GAP;
+            blanks += widest - width(cell) + gap;
         }
         text.push('\n');
     }
     text
 }
-
-/// How many cells room is made for: those of a line that is not wide.
-const CELLS: usize = 9;
 
 /// Blanks between columns.
 const GAP: usize = 3;

@@ -18,7 +18,7 @@ use crate::{
         options::MODE,
         settings::{DetectLocal, RunSettings, Settings},
     },
-    source::manifest::{Completeness, MAX_FILE_SIZE, Objects, Problem, Source, StandInRanges, is_pattern},
+    source::manifest::{Completeness, MAX_FILE_SIZE, Problem, Source, StandInRanges, is_pattern},
 };
 
 /// The manifests at these paths, of which this node serves what is its own.
@@ -146,59 +146,45 @@ pub fn files(settings: Settings, args: &SourceArgs) -> Input {
 
 /// Loads a source. Problems with it are written to standard error, a line each.
 pub fn load(settings: Settings, mut source: Source, logging: LoggingArgs) -> Input {
-    let Objects {
-        services,
-        slices,
-        node,
-        service_cidrs,
-        node_names,
-        stand_ins,
-        without_stand_in,
-        ignored,
-        warnings,
-        errors,
-        completeness,
-        is_path_missing,
-    } = source.load();
-    for warning in &warnings {
+    let objects = source.load();
+    for warning in &objects.warnings {
         eprintln!("portolan: warning: {warning}");
     }
-    for error in &errors {
+    for error in &objects.errors {
         eprintln!("portolan: {error}");
     }
-    for object in without_stand_in {
+    for object in objects.without_stand_in {
         eprintln!("portolan: warning: {object} is left for a stand-in");
     }
-    if let Some(warning) = unknown_node(&settings.node_name, &node_names) {
+    if let Some(warning) = unknown_node(&settings.node_name, &objects.node_names) {
         eprintln!("portolan: warning: {warning}");
     }
-    if !stand_ins.is_empty() {
-        let number = stand_ins.addresses.len() + stand_ins.node_ports.len();
+    let stand_ins = objects.stand_ins.addresses.len() + objects.stand_ins.node_ports.len();
+    if stand_ins > 0 {
         let what = count(
-            number,
+            stand_ins,
             "address or port that a cluster would assign is a stand-in",
             "addresses and ports that a cluster would assign are stand-ins",
         );
         eprintln!("portolan: warning: {what} (--no-stand-ins leaves out what lacks them)");
     }
     if logging.verbosity >= 4 {
-        for (kind, number) in ignored {
+        for (kind, number) in objects.ignored {
             let objects = count(number, "object", "objects");
             eprintln!("portolan: ignored: {objects} of kind {kind}");
         }
     }
     let unknown = || Node { name: settings.node_name.clone(), ..Node::default() };
-    let mut state = State::new(node.map_or_else(unknown, |node| Node::clone(&node)));
-    for (name, service) in services {
+    let mut state = State::new(objects.node.map_or_else(unknown, |node| Node::clone(&node)));
+    for (name, service) in objects.services {
         state.set_service(&name, Some(service));
     }
-    for (name, slice) in slices {
+    for (name, slice) in objects.slices {
         state.set_slice(&name, Some(slice));
     }
-    let unusable = errors.iter().filter_map(unusable).collect();
     let mut workloads = source.workloads();
     workloads.is_of_manifests = true;
-    for warning in &warnings {
+    for warning in &objects.warnings {
         if let Some((service, field)) = of_service(warning).zip(warning.field.as_deref()) {
             workloads.ignored.entry(service).or_default().push((field.into(), (&*warning.message).into()));
         }
@@ -206,11 +192,11 @@ pub fn load(settings: Settings, mut source: Source, logging: LoggingArgs) -> Inp
     Input {
         settings,
         state,
-        service_cidrs,
-        completeness,
+        service_cidrs: objects.service_cidrs,
+        completeness: objects.completeness,
         workloads,
-        is_path_missing,
-        unusable,
+        is_path_missing: objects.is_path_missing,
+        unusable: objects.errors.iter().filter_map(unusable).collect(),
         host_addresses: false,
     }
 }

@@ -11,12 +11,6 @@ use crate::{
     },
 };
 
-/// What is there: of kube-proxy, in words, and of Portolan.
-struct Found {
-    kube_proxy: Vec<String>,
-    tables: Vec<Neighbour>,
-}
-
 pub fn check(settings: &RunSettings) -> Vec<Check> {
     let table = &*settings.node.config.table;
     let mut checks = tables(table);
@@ -29,22 +23,18 @@ pub fn check(settings: &RunSettings) -> Vec<Check> {
 }
 
 fn tables(table: &str) -> Vec<Check> {
-    let found = match find() {
+    let read = |mut kernel: Kernel| Ok((kube_proxy::traces(&mut kernel)?, kernel.neighbours()?));
+    let (traces, mut tables) = match Kernel::open().and_then(read) {
         Ok(found) => found,
         Err(Error::Permission) => {
             return vec![Check::skipped("kube-proxy", "only CAP_NET_ADMIN may list the tables of nf_tables")];
         }
         Err(error) => return vec![Check::skipped("kube-proxy", error.to_string())],
     };
-    let mut checks = kube_proxy(&found.kube_proxy);
-    checks.extend(portolan(&found.tables, table));
+    tables.retain(|neighbour| neighbour.proxy == Proxy::Portolan);
+    let mut checks = kube_proxy(&traces);
+    checks.extend(portolan(&tables, table));
     checks
-}
-
-fn find() -> Result<Found, Error> {
-    let mut kernel = Kernel::open()?;
-    let tables = kernel.neighbours()?.into_iter().filter(|neighbour| neighbour.proxy == Proxy::Portolan);
-    Ok(Found { tables: tables.collect(), kube_proxy: kube_proxy::traces(&mut kernel)? })
 }
 
 fn kube_proxy(traces: &[String]) -> Vec<Check> {

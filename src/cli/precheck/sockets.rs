@@ -1,11 +1,15 @@
 //! Ports that the agent needs or that node ports take, and the processes that have them.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     ops::RangeInclusive,
-    path::Path,
+};
+
+use procfs::{
+    net::{self, TcpState, UdpState},
+    process::{FDTarget, all_processes},
 };
 
 use super::outcome::Check;
@@ -19,10 +23,6 @@ const NAME: &str = "ports";
 
 /// How many sockets of one kind are named.
 const SHOWN: usize = 10;
-
-/// State of a TCP socket that listens, and of a UDP socket without a peer (`/proc/net/tcp`).
-const LISTENS: &str = "0A";
-const UNCONNECTED: &str = "07";
 
 /// A socket that waits for connections or datagrams.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +46,7 @@ impl Socket {
 }
 
 pub fn check(settings: &RunSettings, node_ports: &RangeInclusive<u16>) -> Vec<Check> {
-    let sockets = read(Path::new("/proc"));
+    let sockets = read();
     let mut checks = Vec::new();
     for (row, address) in
         [(&HEALTHZ_BIND_ADDRESS, settings.healthz), (&METRICS_BIND_ADDRESS, settings.metrics)]
@@ -91,7 +91,7 @@ fn taken_by(socket: &Socket, row: &Row, settings: &RunSettings) -> Check {
 }
 
 /// Node ports come before listeners: a Service takes their connections.
-fn in_node_ports(sockets: &[Socket], node_ports: &RangeInclusive<u16>) -> Option<Check> {
+fn in_node_ports(sockets: &BTreeSet<Socket>, node_ports: &RangeInclusive<u16>) -> Option<Check> {
     // Health check node ports of Services are theirs.
     let is_proxy = |socket: &Socket| socket.is_of("kube-proxy") || socket.is_of("portolan");
     let found: Vec<String> = sockets
@@ -134,66 +134,34 @@ fn overlap(local: &str, reserved: &str, node_ports: &RangeInclusive<u16>) -> Opt
 }
 
 /// The sockets of this network namespace, with their processes as far as they can be seen.
-fn read(proc: &Path) -> Vec<Socket> {
-    let mut sockets = Vec::new();
-    for (file, protocol, state) in [
-        ("tcp", "TCP", LISTENS),
-        ("tcp6", "TCP", LISTENS),
-        ("udp", "UDP", UNCONNECTED),
-        ("udp6", "UDP", UNCONNECTED),
-    ] {
-        let text = fs::read_to_string(proc.join("net").join(file)).unwrap_or_default();
-        let lines = text.lines().skip(1).filter_map(|line| parse(line, state));
-        sockets.extend(lines.map(|(address, inode)| (protocol, address, inode)));
-    }
-    let processes = processes(proc);
-    let mut sockets: Vec<_> = sockets
-        .into_iter()
+fn read() -> BTreeSet<Socket> {
+    let tcp = [net::tcp(), net::tcp6()].into_iter().flatten().flatten();
+    let tcp = tcp.filter(|entry| entry.state == TcpState::Listen);
+    let udp = [net::udp(), net::udp6()].into_iter().flatten().flatten();
+    // Without a peer.
+    let udp = udp.filter(|entry| entry.state == UdpState::Close);
+    let processes = processes();
+    tcp.map(|entry| ("TCP", entry.local_address, entry.inode))
+        .chain(udp.map(|entry| ("UDP", entry.local_address, entry.inode)))
         .map(|(protocol, address, inode)| Socket {
             protocol,
             address,
             process: processes.get(&inode).cloned(),
         })
-        .collect();
-    sockets.sort();
-    sockets.dedup();
-    sockets
-}
-
-/// Address and inode of a line of `/proc/net/tcp`, if the socket is in this state.
-fn parse(line: &str, state: &str) -> Option<(SocketAddr, u64)> {
-    let mut words = line.split_whitespace();
-    let (address, found, inode) = (words.nth(1)?, words.nth(1)?, words.nth(5)?);
-    if found != state {
-        return None;
-    }
-    let (ip, port) = address.split_once(':')?;
-    // Words of 32 bits in the order of this machine.
-    let word = |at: usize| Some(u32::from_str_radix(ip.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
-    let ip = if ip.len() == 8 {
-        IpAddr::from(Ipv4Addr::from(word(0)?))
-    } else {
-        let words: Vec<[u8; 4]> = (0..4).map(|at| word(at * 8)).collect::<Option<_>>()?;
-        IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(words.concat()).ok()?))
-    };
-    Some((SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?), inode.parse().ok()?))
+        .collect()
 }
 
 /// The process of each socket, by inode. Those of other users or of another namespace of processes are not seen.
-fn processes(proc: &Path) -> HashMap<u64, String> {
+fn processes() -> HashMap<u64, String> {
     let mut processes = HashMap::new();
-    for entry in fs::read_dir(proc).into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
+    for process in all_processes().into_iter().flatten().flatten() {
+        let files = process.fd().into_iter().flatten().flatten();
         let mut name = None;
-        for file in fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten() {
-            let Ok(target) = fs::read_link(file.path()) else { continue };
-            let inode = target.to_str().and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']'));
-            let Some(inode) = inode.and_then(|inode| inode.parse().ok()) else { continue };
+        for file in files {
+            let FDTarget::Socket(inode) = file.target else { continue };
             let name = name.get_or_insert_with(|| {
-                let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-                format!("{} (pid {pid})", comm.trim())
+                let comm = process.stat().map(|stat| stat.comm).unwrap_or_default();
+                format!("{comm} (pid {})", process.pid())
             });
             processes.insert(inode, name.clone());
         }
@@ -232,7 +200,7 @@ mod tests {
     fn this_process_is_found_by_its_socket() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let other = std::net::TcpListener::bind("[::1]:0").unwrap();
-        let sockets = read(Path::new("/proc"));
+        let sockets = read();
         for listener in [listener, other] {
             let at = listener.local_addr().unwrap();
             let found = sockets.iter().find(|socket| socket.address == at).expect("it is listed");

@@ -4,17 +4,16 @@ use std::{io, path::Path, sync::Arc, thread};
 
 use tracing::{error, info, warn};
 
-use super::error::StartError;
 use crate::{
     agent::{Ending, Event, Sender},
-    cli::arguments::RunArgs,
+    cli::run::RunArgs,
     config::settings::RunSettings,
     watch::FileWatch,
 };
 
 /// Watches the configuration file, if there is one, on a thread of its own. An invalid file does not stop the agent: the
 /// next start would fail, and it can go on with the configuration that it has.
-pub fn follow(args: &RunArgs, settings: &RunSettings, events: Sender) -> Result<(), StartError> {
+pub fn follow(args: &RunArgs, settings: &RunSettings, events: Sender) -> io::Result<()> {
     let Some(file) = &settings.origin.file else { return Ok(()) };
     let file = Arc::from(file.as_path());
     let mut follower = Follower { args: args.clone(), running: settings.clone(), file, problem: None };
@@ -23,11 +22,7 @@ pub fn follow(args: &RunArgs, settings: &RunSettings, events: Sender) -> Result<
         Ok(()) => _ = events.send(Event::Stop(Ending::Failed)),
         Err(err) => error!(%err, "Configuration file cannot be watched; changes are no longer seen"),
     };
-    thread::Builder::new()
-        .name("configuration".into())
-        .spawn(following)
-        .map(drop)
-        .map_err(StartError::Runtime)
+    thread::Builder::new().name("configuration".into()).spawn(following).map(drop)
 }
 
 struct Follower {

@@ -5,9 +5,11 @@ use std::{fmt::Write as _, fs, io, process::ExitCode};
 use portolan_rules::ruleset::Family;
 use tracing::{debug, field::display, info, warn};
 
-use super::error::StartError;
 use crate::{
-    cli::{self, arguments::RunArgs},
+    cli::{
+        output::{self, Failure},
+        run::RunArgs,
+    },
     config::{
         options::{CLUSTER_CIDR, KUBECONFIG, NODEPORT_ADDRESSES},
         settings::{DetectLocal, RunSettings},
@@ -24,15 +26,16 @@ use crate::{
 };
 
 /// Answers `--show-config`, `--write-config-to`, `--cleanup` and `--init-only`; `None` if none of them is given.
-pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>, StartError> {
+pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>, Failure> {
     if args.show_config == Some(true) {
         warn(args, settings);
-        let text = text(settings).map_err(StartError::Configuration)?;
-        return Ok(Some(cli::output::print(text.as_bytes())));
+        let text = text(settings).map_err(|error| format!("cannot write the configuration: {error}"))?;
+        output::print(text.as_bytes())?;
+        return Ok(Some(ExitCode::SUCCESS));
     }
     if let Some(path) = args.write_config_to.as_ref().filter(|path| !path.as_os_str().is_empty()) {
         let written = text(settings).and_then(|text| fs::write(path, text));
-        written.map_err(|source| StartError::WriteConfig { path: path.clone(), source })?;
+        written.map_err(|error| format!("--write-config-to: {}: {error}", path.display()))?;
         info!(path = %path.display(), "Configuration written");
         return Ok(Some(ExitCode::SUCCESS));
     }
@@ -62,7 +65,7 @@ fn text(settings: &RunSettings) -> io::Result<String> {
 }
 
 /// Opens the kernel and finds out what it can do, which is the first thing that is logged.
-pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served), StartError> {
+pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served), Failure> {
     let (version, node) = (env!("CARGO_PKG_VERSION"), &*settings.node.node_name);
     let config = &settings.node.config;
     let mut kernel = Kernel::open()?;
@@ -111,9 +114,9 @@ pub fn warn(args: &RunArgs, settings: &RunSettings) {
 }
 
 /// Checks the files that are read later, before anything is touched.
-pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> {
+pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), Failure> {
     for path in args.filenames.iter().filter(|path| path.as_os_str() != "-") {
-        fs::metadata(path).map_err(|source| StartError::Path { path: path.display().to_string(), source })?;
+        fs::metadata(path).map_err(|error| format!("-f {}: {error}", path.display()))?;
     }
     let Some(path) = settings.api.kubeconfig.clone().filter(|_| args.filenames.is_empty()) else {
         return Ok(());
@@ -124,27 +127,26 @@ pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), StartEr
         Err(error) => error,
     };
     let place = settings.origin.name(&KUBECONFIG);
-    Err(StartError::Kubeconfig { place, path, source: problem })
+    Err(format!("{place}: {}: {problem}", path.display()).into())
 }
 
 /// Finds out where the API server is, and reads the credentials for it.
-pub fn cluster(settings: &RunSettings) -> Result<Cluster, StartError> {
+pub fn cluster(settings: &RunSettings) -> Result<Cluster, Failure> {
     let mut options = Options::from(&settings.node);
     options.timing.relist = settings.api.relist;
     options.startup_taint = settings.api.startup_taint.as_deref().map(Into::into);
-    Cluster::new(&settings.api, options).map_err(|source| {
+    Cluster::new(&settings.api, options).map_err(|error| {
         if settings.api.kubeconfig.is_some() {
-            let place = settings.origin.name(&KUBECONFIG);
-            StartError::Credentials { place, source }
+            format!("{}: {error}", settings.origin.name(&KUBECONFIG)).into()
         } else {
-            source.into()
+            error.into()
         }
     })
 }
 
 /// Sets sysctls and the out-of-memory score. With manifests the machine need not be a node, so that only what was asked
 /// for is set.
-pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> {
+pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), Failure> {
     let is_node = args.filenames.is_empty();
     let effort = if is_node { Effort::Explicit } else { Effort::OnlyExplicit };
     set_sysctls(settings, effort)?;
@@ -155,20 +157,20 @@ pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), StartError> 
 }
 
 /// Sets the sysctls of connection tracking, which must be loaded for that.
-fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), StartError> {
+fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), Failure> {
     let sysctls = Sysctls::default();
     if !sysctls.are_there()
         && let Err(error) = conntrack::load()
     {
         debug!(%error, "Connection tracking cannot be loaded");
     }
-    sysctls.apply(&settings.conntrack, effort).map_err(|source| {
-        let place = settings.origin.name(source.option);
-        let hint = if effort != Effort::Everything && source.is_about_privileges() {
+    sysctls.apply(&settings.conntrack, effort).map_err(|error| {
+        let place = settings.origin.name(error.option);
+        let hint = if effort != Effort::Everything && error.is_about_privileges() {
             "; `portolan run --init-only` sets it once, with more privileges"
         } else {
             ""
         };
-        StartError::Sysctl { place, source, hint }
+        format!("{place}: {error}{hint}").into()
     })
 }

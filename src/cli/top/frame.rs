@@ -10,14 +10,14 @@ use ratatui::{
 };
 use serde_json::Value;
 
-use super::model::{EndpointLine, Line, Model};
-use crate::cli::{
-    arguments::Sort,
-    get::{
-        commits,
-        rows::{PortRow, ServiceRow, State},
-        table::{percentage, rate},
-    },
+use super::{
+    Sort,
+    model::{EndpointLine, Line, Model},
+};
+use crate::cli::get::{
+    commits,
+    rows::{PortRow, ServiceRow, State},
+    table::{percentage, rate},
 };
 
 /// Commits that are shown.

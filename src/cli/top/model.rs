@@ -2,17 +2,16 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
+use clap::ValueEnum as _;
 use portolan_rules::model::ObjectName;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::Value;
 
+use super::Sort;
 use crate::{
-    cli::{
-        arguments::Sort,
-        get::{
-            rows::{EndpointRow, PortRow, ServiceRow},
-            table::per_second,
-        },
+    cli::get::{
+        rows::{EndpointRow, PortRow, ServiceRow},
+        table::per_second,
     },
     observe::counts::Totals,
 };
@@ -76,7 +75,7 @@ pub struct EndpointLine<'a> {
 }
 
 /// The state of the view.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Model {
     pub look: Look,
     /// Why the agent does not answer, if it does not.
@@ -102,21 +101,7 @@ pub struct Model {
 impl Model {
     /// A view that has seen nothing yet.
     pub fn new(sort: Sort, opened: Option<ObjectName>) -> Self {
-        Self {
-            look: Look::default(),
-            lost: None,
-            sort,
-            is_reversed: false,
-            filter: String::new(),
-            is_typing: false,
-            opened,
-            scroll: 0,
-            lines: Vec::new(),
-            selected: None,
-            before: None,
-            baseline: None,
-            is_over: false,
-        }
+        Self { sort, opened, ..Self::default() }
     }
 
     /// Whether it was asked to end.
@@ -276,13 +261,9 @@ impl Model {
                 }
             }
             KeyCode::Char('s') if self.opened.is_none() => {
-                self.sort = match self.sort {
-                    Sort::Rate => Sort::Connections,
-                    Sort::Connections => Sort::Refused,
-                    Sort::Refused => Sort::Endpoints,
-                    Sort::Endpoints => Sort::Name,
-                    Sort::Name => Sort::Rate,
-                };
+                let mut columns =
+                    Sort::value_variants().iter().cycle().skip_while(|sort| **sort != self.sort);
+                self.sort = columns.nth(1).copied().unwrap_or_default();
                 self.arrange();
             }
             KeyCode::Char('r') if self.opened.is_none() => {

@@ -14,8 +14,8 @@ use portolan_rules::model::ObjectName;
 use super::{model::Look, news::News};
 use crate::{
     cli::{
-        explain::{Error, Scene, agent},
-        get::rows::{self, Beside, Detail, ServiceRow},
+        explain::{AgentError, Scene, agent},
+        get::rows::{self, Beside, ServiceRow},
     },
     observe::query::Wanted,
 };
@@ -72,7 +72,7 @@ impl Reader {
     }
 
     /// Asks once.
-    pub fn look(&mut self) -> Result<Look, Error> {
+    pub fn look(&mut self) -> Result<Look, AgentError> {
         let agent = agent::state(&self.socket)?;
         let mut answer = agent::commits(&self.socket)?;
         let commits = match answer["commits"].take() {
@@ -89,7 +89,7 @@ impl Reader {
             None => (None, Arc::default()),
         };
         let opened = self.opened.as_ref().zip(scene).and_then(|(name, scene)| {
-            let beside = Beside { scene, totals: None, detail: Detail::All };
+            let beside = Beside { scene, totals: None, is_all: true };
             Some(rows::service(&beside, &scene.view().service(name)?))
         });
         let problem = match &counted {
@@ -112,10 +112,10 @@ impl Reader {
     }
 
     /// Reads all Services, without shares.
-    fn read(&self, commit: Option<String>) -> Result<Services, Error> {
+    fn read(&self, commit: Option<String>) -> Result<Services, AgentError> {
         let began = Instant::now();
         let scene = agent::read(&self.socket, &self.wanted)?;
-        let beside = Beside { scene: &scene, totals: None, detail: Detail::Line };
+        let beside = Beside { scene: &scene, totals: None, is_all: false };
         let services = scene.view().services();
         // Of one namespace, Services of others come along that decide on frontends.
         let is_meant = |name: &ObjectName| match &self.wanted {

@@ -11,14 +11,12 @@ use ratatui::{
 use serde_json::{Value, json};
 
 use super::{
+    Sort,
     frame::draw,
     model::{Action, Look, Model},
 };
 use crate::{
-    cli::{
-        arguments::Sort,
-        get::rows::{Cause, EndpointRow, PortRow, Problem, Ratio, ServiceRow, State, unusable},
-    },
+    cli::get::rows::{Cause, EndpointRow, PortRow, Problem, Ratio, ServiceRow, State, unusable},
     observe::counts::{Counted, Total, Totals},
 };
 

@@ -1,6 +1,6 @@
 //! The health of the proxy at one moment.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -41,34 +41,23 @@ pub struct Report {
 }
 
 /// A reason why the proxy is not ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadyReason {
     /// Nothing has been programmed yet.
+    #[error("the kernel has not been programmed yet")]
     NeverSynced,
     /// A change has waited for this long.
+    #[error("a change has waited for {} s to reach the kernel", .0.as_secs())]
     Waiting(Duration),
     /// Another process keeps changing the tables, and the repair waits.
+    #[error("another process keeps changing the tables, and the repair waits")]
     Contested,
     /// Objects of this kind have not been listed yet.
+    #[error("objects of kind {0} have not been listed yet")]
     NeverHeard(Kind),
     /// No news of this kind has come for this long.
+    #[error("no news of objects of kind {0} for {seconds} s", seconds = .1.as_secs())]
     Stale(Kind, Duration),
-}
-
-impl fmt::Display for UnreadyReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NeverSynced => f.write_str("the kernel has not been programmed yet"),
-            Self::Waiting(age) => {
-                write!(f, "a change has waited for {} s to reach the kernel", age.as_secs())
-            }
-            Self::Contested => f.write_str("another process keeps changing the tables, and the repair waits"),
-            Self::NeverHeard(kind) => write!(f, "objects of kind {kind} have not been listed yet"),
-            Self::Stale(kind, age) => {
-                write!(f, "no news of objects of kind {kind} for {} s", age.as_secs())
-            }
-        }
-    }
 }
 
 impl Report {

@@ -71,20 +71,12 @@ impl Connections {
     }
 
     fn with_limits(register: &Register, most_services: usize, most_endpoints: usize) -> Self {
-        let Table {
-            services,
-            services_dropped,
-            endpoints,
-            endpoints_dropped,
-            refused,
-            refused_dropped,
-            readable,
-        } = Table::new(register);
+        let table = Table::new(register);
         Self {
-            services: Series::new(services, services_dropped, most_services),
-            endpoints: Series::new(endpoints, endpoints_dropped, most_endpoints),
-            refused: Series::new(refused, refused_dropped, most_services),
-            readable,
+            services: Series::new(table.services, table.services_dropped, most_services),
+            endpoints: Series::new(table.endpoints, table.endpoints_dropped, most_endpoints),
+            refused: Series::new(table.refused, table.refused_dropped, most_services),
+            readable: table.readable,
             last: None,
         }
     }

@@ -61,19 +61,20 @@ fn from_1_ms() -> Vec<f64> {
 impl KubeProxy {
     /// Makes the series of both families, so that rates begin at zero.
     pub fn begin(&self) {
-        for family in FAMILIES {
-            let counters = [&self.cleanup_failures, &self.sync_failures, &self.conntrack_deleted];
-            for counter in counters {
-                counter.with_label_values(&[family]);
+        for family in FAMILIES.map(|family| [family]) {
+            for counter in [&self.cleanup_failures, &self.sync_failures, &self.conntrack_deleted] {
+                counter.with_label_values(&family);
             }
-            for gauge in [&self.last_timestamp, &self.last_queued_timestamp] {
-                gauge.with_label_values(&[family]);
-            }
-            let syncs = [&self.sync_duration, &self.full_sync_duration, &self.partial_sync_duration];
-            for histogram in
-                syncs.into_iter().chain([&self.network_programming_duration, &self.conntrack_duration])
-            {
-                histogram.with_label_values(&[family]);
+            self.last_timestamp.with_label_values(&family);
+            self.last_queued_timestamp.with_label_values(&family);
+            for histogram in [
+                &self.sync_duration,
+                &self.full_sync_duration,
+                &self.partial_sync_duration,
+                &self.network_programming_duration,
+                &self.conntrack_duration,
+            ] {
+                histogram.with_label_values(&family);
             }
         }
     }
@@ -129,16 +130,6 @@ impl KubeProxy {
                 self.no_local_endpoints.with_label_values(&[policy, *family]).set(count.into());
             }
         }
-    }
-
-    /// Counts an answer of `/healthz`.
-    pub fn healthz(&self, code: u16) {
-        self.healthz.with_label_values(&[code.to_string()]).inc();
-    }
-
-    /// Counts an answer of `/livez`.
-    pub fn livez(&self, code: u16) {
-        self.livez.with_label_values(&[code.to_string()]).inc();
     }
 }
 

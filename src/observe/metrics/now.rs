@@ -22,11 +22,6 @@ metrics! {
 }
 
 impl Now {
-    /// Counts an answer of `/readyz`.
-    pub fn readyz(&self, code: u16) {
-        self.readyz.with_label_values(&[code.to_string()]).inc();
-    }
-
     /// Sets the gauges.
     pub fn set(&self, report: &Report) {
         for (kind, age) in &report.ages {

@@ -102,7 +102,7 @@ macro_rules! metrics {
     }) => {
         $(#[$about])*
         pub struct $structure {
-            $($field: prometheus::$kind,)*
+            $(pub(super) $field: prometheus::$kind,)*
         }
 
         impl $structure {

@@ -18,30 +18,21 @@ type Answer = (StatusCode, [(HeaderName, &'static str); 1], Json<Value>);
 
 /// The routes. As for kube-proxy, any method will do.
 pub fn router(shared: &Shared) -> Router {
-    Router::new()
-        .route("/healthz", any(healthz))
-        .route("/livez", any(livez))
-        .route("/readyz", any(readyz))
-        .with_state(shared.clone())
+    let probes = [("/healthz", Probe::Healthz), ("/livez", Probe::Livez), ("/readyz", Probe::Readyz)];
+    let add = |router: Router<Shared>, (path, probe)| {
+        router.route(path, any(move |State(shared): State<Shared>| async move { answer(&shared, probe) }))
+    };
+    probes.into_iter().fold(Router::new(), add).with_state(shared.clone())
 }
 
-async fn healthz(State(shared): State<Shared>) -> Answer {
+fn answer(shared: &Shared, probe: Probe) -> Answer {
     let report = shared.health.report();
-    answer(&shared, Probe::Healthz, report.admits_traffic(), report.healthz())
-}
-
-async fn livez(State(shared): State<Shared>) -> Answer {
-    let report = shared.health.report();
-    answer(&shared, Probe::Livez, report.healthy, report.livez())
-}
-
-async fn readyz(State(shared): State<Shared>) -> Answer {
-    let report = shared.health.report();
-    answer(&shared, Probe::Readyz, report.is_ready(), report.readyz())
-}
-
-fn answer(shared: &Shared, probe: Probe, well: bool, body: Value) -> Answer {
-    let code = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let (is_well, body) = match probe {
+        Probe::Healthz => (report.admits_traffic(), report.healthz()),
+        Probe::Livez => (report.healthy, report.livez()),
+        Probe::Readyz => (report.is_ready(), report.readyz()),
+    };
+    let code = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     shared.metrics.probed(probe, code.as_u16());
     (code, [(X_CONTENT_TYPE_OPTIONS, "nosniff")], Json(body))
 }

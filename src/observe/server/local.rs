@@ -39,8 +39,8 @@ use crate::{
     observe::{
         agent_state::AgentState,
         counts::Counted,
-        query::Wanted,
-        state_text::{Format, Parts},
+        query::{Unanswered, Wanted},
+        state_text::{Format, parts},
     },
 };
 
@@ -55,9 +55,10 @@ const BACKLOG: i32 = 16;
 
 /// The routes: those of the metrics server, and what only root may see.
 pub(super) fn router(shared: &Shared) -> Router {
+    let held = |format| get(move |State(shared): State<Shared>, uri: Uri| held(shared, uri, format));
     let own = Router::new()
-        .route("/state", get(manifest))
-        .route("/snapshot", get(values))
+        .route("/state", held(Format::Manifest))
+        .route("/snapshot", held(Format::Values))
         .route("/commits", get(commits))
         .route("/connections", get(connections));
     own.with_state(shared.clone()).merge(metrics::router(shared))
@@ -122,40 +123,30 @@ fn make_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Why there is no answer.
+type Refusal = (StatusCode, String);
+
 /// Which Services the parameters of `/state` and `/snapshot` ask for: `service=NAMESPACE/NAME`, `namespace=NAME`, `frontend=ADDRESS:PORT`;
 /// all without any.
-fn wanted(query: &str) -> Result<Wanted, &'static str> {
-    let Some((key, value)) = form_urlencoded::parse(query.as_bytes()).next() else { return Ok(Wanted::All) };
-    match &*key {
+fn wanted(uri: &Uri) -> Result<Wanted, Refusal> {
+    let query = uri.query().unwrap_or_default().as_bytes();
+    let Some((key, value)) = form_urlencoded::parse(query).next() else { return Ok(Wanted::All) };
+    let wanted = match &*key {
         "service" => {
-            let (namespace, name) = value.split_once('/').ok_or("service: expected NAMESPACE/NAME")?;
-            Ok(Wanted::Service(ObjectName::new(namespace, name)))
+            let name = value.split_once('/').ok_or("service: expected NAMESPACE/NAME");
+            name.map(|(namespace, name)| Wanted::Service(ObjectName::new(namespace, name)))
         }
-        "namespace" => Ok(Wanted::Namespace(value.into())),
+        "namespace" => Ok(Wanted::Namespace((&*value).into())),
         "frontend" => value.parse().map(Wanted::Frontend).map_err(|_| "frontend: expected ADDRESS:PORT"),
         _ => Err("expected service, namespace or frontend"),
-    }
-}
-
-/// What the agent holds, as manifests.
-async fn manifest(State(shared): State<Shared>, uri: Uri) -> Response {
-    held(&shared, &uri, Format::Manifest).await
-}
-
-/// The same for commands.
-async fn values(State(shared): State<Shared>, uri: Uri) -> Response {
-    held(&shared, &uri, Format::Values).await
-}
-
-async fn held(shared: &Shared, uri: &Uri, format: Format) -> Response {
-    let wanted = match wanted(uri.query().unwrap_or_default()) {
-        Ok(wanted) => wanted,
-        Err(message) => return (StatusCode::BAD_REQUEST, message).into_response(),
     };
-    let snapshot = match shared.asker.ask(wanted).await {
-        Ok(snapshot) => snapshot,
-        Err(error) => return (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
-    };
+    wanted.map_err(|message| (StatusCode::BAD_REQUEST, message.to_owned()))
+}
+
+/// What the agent holds.
+async fn held(shared: Shared, uri: Uri, format: Format) -> Result<Response, Refusal> {
+    let busy = |error: Unanswered| (StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+    let snapshot = shared.asker.ask(wanted(&uri)?).await.map_err(busy)?;
     let report = shared.health.report();
     let ages = report.ages.iter();
     let state = AgentState {
@@ -166,25 +157,22 @@ async fn held(shared: &Shared, uri: &Uri, format: Format) -> Response {
         ages: ages.map(|(kind, age)| (kind.to_string(), age.map(|age| age.as_secs_f64()))).collect(),
         ..AgentState::of(&snapshot)
     };
-    let parts = Parts::new(format, &state, snapshot).map(Ok::<_, std::convert::Infallible>);
+    let parts = parts(format, &state, snapshot).map(Ok::<_, std::convert::Infallible>);
     let body = Body::from_stream(futures_util::stream::iter(parts));
     let kind = match format {
         Format::Manifest => "application/json",
         Format::Values => "application/vnd.msgpack",
     };
-    ([(CONTENT_TYPE, kind)], body).into_response()
+    Ok(([(CONTENT_TYPE, kind)], body).into_response())
 }
 
 /// New connections of each endpoint, of the Services that the parameters ask for; null where they are not counted.
-async fn connections(State(shared): State<Shared>, uri: Uri) -> Response {
-    let wanted = match wanted(uri.query().unwrap_or_default()) {
-        Ok(wanted) => wanted,
-        Err(message) => return (StatusCode::BAD_REQUEST, message).into_response(),
-    };
-    let Some(counters) = shared.counters else { return Json(None::<Counted>).into_response() };
+async fn connections(State(shared): State<Shared>, uri: Uri) -> Result<Json<Option<Counted>>, Refusal> {
+    let wanted = wanted(&uri)?;
+    let Some(counters) = shared.counters else { return Ok(Json(None)) };
     // The kernel may take a third of a second.
     let read = tokio::task::spawn_blocking(move || counters.read().only(&wanted)).await;
-    Json(read.ok()).into_response()
+    Ok(Json(read.ok()))
 }
 
 /// The last commits.

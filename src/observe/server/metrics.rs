@@ -57,7 +57,7 @@ async fn proxy_mode() -> Text<&'static str> {
 
 /// The configuration in effect, under the name that Kubernetes components give theirs.
 async fn configz(State(shared): State<Shared>) -> Json<Value> {
-    Json(json!({ "kubeproxy.config.k8s.io": shared.settings.config }))
+    Json(json!({ "kubeproxy.config.k8s.io": shared.settings.options.to_json() }))
 }
 
 async fn statusz(State(shared): State<Shared>) -> Text<String> {

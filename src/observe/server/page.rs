@@ -164,5 +164,6 @@ fn respond(code: StatusCode, shared: &Shared, title: &str, page: &Markup) -> Res
         (REFERRER_POLICY, "no-referrer"),
         (CACHE_CONTROL, "no-store"),
     ];
-    (code, headers, layout::document(&shared.settings.node_name, title, page).into_string()).into_response()
+    (code, headers, layout::document(&shared.settings.node.node_name, title, page).into_string())
+        .into_response()
 }

@@ -81,19 +81,19 @@ impl Answer {
 
 /// A socket of a Service.
 enum Socket {
-    Listening(Listening),
+    /// The task that serves it.
+    Listening(JoinHandle<()>),
     /// It could not be bound, which has been logged.
     Failed,
 }
 
-/// The task that serves a socket.
-struct Listening(JoinHandle<()>);
-
-impl Listening {
+impl Socket {
     /// Closes the socket and its connections. When this is done, the port is free.
     async fn close(self) {
-        self.0.abort();
-        let _ = self.0.await;
+        if let Self::Listening(task) = self {
+            task.abort();
+            let _ = task.await;
+        }
     }
 }
 
@@ -104,7 +104,7 @@ impl ServiceChecks {
             inbox,
             health: shared.health.clone(),
             recorder,
-            node_name: shared.settings.node_name.clone(),
+            node_name: shared.settings.node.node_name.clone(),
             connections: Limit::new(CONNECTIONS),
             addresses: BTreeSet::new(),
             services: BTreeMap::new(),
@@ -160,11 +160,8 @@ impl ServiceChecks {
 
     async fn move_to(&mut self, addresses: BTreeSet<IpAddr>) {
         for service in self.services.values_mut() {
-            let gone: Vec<_> = service.sockets.keys().filter(|at| !addresses.contains(at)).copied().collect();
-            for address in gone {
-                if let Some(Socket::Listening(listening)) = service.sockets.remove(&address) {
-                    listening.close().await;
-                }
+            for (_, socket) in service.sockets.extract_if(.., |at, _| !addresses.contains(at)) {
+                socket.close().await;
             }
         }
         self.addresses = addresses;
@@ -174,9 +171,7 @@ impl ServiceChecks {
     async fn close(&mut self, name: &ObjectName) {
         let Some(service) = self.services.remove(name) else { return };
         for (_, socket) in service.sockets {
-            if let Socket::Listening(listening) = socket {
-                listening.close().await;
-            }
+            socket.close().await;
         }
         info!(service = %name, port = service.port, "Health check closed");
     }
@@ -199,7 +194,7 @@ impl ServiceChecks {
                         let answer = (service.answer.clone(), Family::of(*address));
                         let router = Router::new().fallback(check).with_state(answer);
                         let task = tokio::spawn(serve(listener, self.connections.clone(), router));
-                        service.sockets.insert(*address, Socket::Listening(Listening(task)));
+                        service.sockets.insert(*address, Socket::Listening(task));
                         listens = true;
                     }
                     Err(error) => {
@@ -259,6 +254,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::config::{Options, options::HOSTNAME_OVERRIDE, settings::RunSettings};
 
     /// An address of the loopback that no other test uses, so that its ports stay free.
     fn own_address(test: u8) -> Ipv4Addr {
@@ -275,11 +271,11 @@ mod tests {
 
     fn checks(recorder: Recorder) -> (crate::observe::health::ServiceHealth, ServiceChecks) {
         let (reconciler, inbox) = crate::observe::health::ServiceHealth::new();
+        let options = Options::of(&[(&HOSTNAME_OVERRIDE, "node-a")]);
+        let settings = RunSettings::resolve(&options, None, false).unwrap();
         let shared = Shared {
-            settings: Arc::new(super::super::shared::ServerSettings {
-                node_name: "node-a".into(),
-                ..Default::default()
-            }),
+            settings: Arc::new(settings),
+            features: Arc::default(),
             health: Health::default(),
             metrics: crate::observe::metrics::Metrics::default(),
             history: crate::observe::history::History::new("portolan".into()),

@@ -1,36 +1,14 @@
-//! The servers' settings, and what their handlers share.
+//! What the handlers of the servers share, and why there are no servers.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
+use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
 use crate::{
-    config::Origin,
+    config::settings::RunSettings,
     kernel::nftables::Features,
     observe::{
         endpoint_counters::Counters, health::Health, history::History, metrics::Metrics, query::Asker,
     },
 };
-
-/// The settings of the servers.
-#[derive(Clone, Debug, Default)]
-pub struct ServerSettings {
-    /// Name of this node, for people.
-    pub node_name: Arc<str>,
-    /// Where `/healthz`, `/livez` and `/readyz` are (`healthzBindAddress`); `None` for nowhere.
-    pub healthz: Option<SocketAddr>,
-    /// Where `/metrics` and its like are (`metricsBindAddress`); `None` for nowhere.
-    pub metrics: Option<SocketAddr>,
-    /// Where commands on this node ask (`--socket`); `None` for nowhere.
-    pub socket: Option<PathBuf>,
-    /// Whether an address that cannot be bound is an error (`bindAddressHardFail`); if not, it is retried every five
-    /// seconds.
-    pub bind_hard_fail: bool,
-    /// Where the addresses are configured.
-    pub origin: Origin,
-    /// The kernel's features, for people.
-    pub features: Features,
-    /// What `/configz` shows: the configuration as it is in effect.
-    pub config: serde_json::Value,
-}
 
 /// Why the servers cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +29,10 @@ pub enum ServerError {
 }
 
 /// What the handlers share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Shared {
-    pub settings: Arc<ServerSettings>,
+    pub settings: Arc<RunSettings>,
+    pub features: Arc<Features>,
     pub health: Health,
     pub metrics: Metrics,
     pub history: History,

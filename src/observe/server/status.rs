@@ -5,122 +5,88 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use portolan_rules::{picture::count, plane::SetName, ruleset::Family};
 
 use super::shared::Shared;
-use crate::{
-    kernel::nftables::Features,
-    observe::{health::Report, metrics::Notes, report::Reconcile},
-};
+use crate::observe::{health::Report, metrics::Notes, report::Reconcile};
 
 /// The page, as plain text. Not for machines: it may change at any time.
 pub fn page(shared: &Shared) -> String {
-    let page = Page {
-        node_name: &shared.settings.node_name,
-        features: &shared.settings.features,
-        up: shared.started.elapsed(),
-        report: shared.health.report(),
-        notes: shared.metrics.notes(),
-    };
-    page.to_string()
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = write_page(&mut text, shared);
+    text
 }
 
-struct Page<'a> {
-    node_name: &'a str,
-    features: &'a Features,
-    up: Duration,
-    report: Report,
-    notes: Notes,
-}
-
-impl Display for Page<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node_name, features, up, report, notes } = self;
-        writeln!(f, "portolan statusz")?;
-        writeln!(f, "For people. The format may change at any time.\n")?;
-        let mut line = |name: &str, value: &dyn Display| writeln!(f, "{name:<16}{value}");
-        line("Version", &env!("CARGO_PKG_VERSION"))?;
-        line("Node", node_name)?;
-        line("Kernel", &features.release)?;
-        line("Kernel features", features)?;
-        line("Up", &span(*up))?;
-        line("Now", &report.now)?;
-        line("Healthy", &yes(report.healthy))?;
-        line("Node eligible", &yes(report.node_eligible))?;
-        line("Ready", &yes(report.is_ready()))?;
-        for reason in report.unready_reasons() {
-            line("", &reason)?;
-        }
-        self.reconciles(f)?;
-        self.sources(f)?;
-        if let Some((_, reconcile)) = &notes.last_success {
-            programmed(f, notes, reconcile)?;
-        }
-        self.problems(f)
+fn write_page(f: &mut String, shared: &Shared) -> fmt::Result {
+    let (report, notes) = (shared.health.report(), shared.metrics.notes());
+    writeln!(f, "portolan statusz")?;
+    writeln!(f, "For people. The format may change at any time.\n")?;
+    let mut line = |name: &str, value: &dyn Display| writeln!(f, "{name:<16}{value}");
+    line("Version", &env!("CARGO_PKG_VERSION"))?;
+    line("Node", &shared.settings.node.node_name)?;
+    line("Kernel", &shared.features.release)?;
+    line("Kernel features", &shared.features)?;
+    line("Up", &span(shared.started.elapsed()))?;
+    line("Now", &report.now)?;
+    line("Healthy", &yes(report.healthy))?;
+    line("Node eligible", &yes(report.node_eligible))?;
+    line("Ready", &yes(report.is_ready()))?;
+    for reason in report.unready_reasons() {
+        line("", &reason)?;
     }
-}
-
-impl Page<'_> {
-    fn reconciles(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\nReconciles")?;
-        match &self.notes.last_success {
-            None => writeln!(f, "  none has succeeded yet")?,
-            Some((at, last)) => {
-                let ago = self.ago(*at);
-                let operations: usize = last.operations.iter().sum();
-                let (took, kernel) = (last.duration, last.kernel);
-                writeln!(f, "  last success   {at} ({ago} ago)")?;
-                writeln!(
-                    f,
-                    "                 {}, {} bytes, {took:.1?}, of it {kernel:.1?} in the kernel",
-                    count(operations, "operation", "operations"),
-                    last.bytes
-                )?;
-            }
-        }
-        if let Some(at) = self.notes.last_failure {
-            writeln!(f, "  last failure   {at} ({} ago)", self.ago(at))?;
-        }
-        match self.report.waiting {
-            Some(waiting) => writeln!(f, "  waiting        a change, for {}", span(waiting)),
-            None => writeln!(f, "  waiting        nothing"),
-        }
-    }
-
-    fn sources(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.report.ages.is_empty() {
-            return Ok(());
-        }
+    reconciles(f, &report, &notes)?;
+    if !report.ages.is_empty() {
         writeln!(f, "\nLast news")?;
-        for (kind, age) in &self.report.ages {
-            let age = age.map_or_else(|| "never".to_owned(), |age| format!("{} ago", span(age)));
-            writeln!(f, "  {:<15}{age}", kind.name())?;
-        }
-        Ok(())
     }
-
-    fn problems(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.notes.quarantined.is_empty() {
-            writeln!(f, "\nServices that the kernel refuses")?;
-            for name in &self.notes.quarantined {
-                writeln!(f, "  {name}")?;
-            }
-        }
-        if !self.notes.problems.is_empty() {
-            writeln!(f, "\nLast problems with Services, solved or not")?;
-            for (at, problem) in &self.notes.problems {
-                writeln!(f, "  {at} {problem}")?;
-            }
-        }
-        Ok(())
+    for (kind, age) in &report.ages {
+        let age = age.map_or_else(|| "never".to_owned(), |age| format!("{} ago", span(age)));
+        writeln!(f, "  {:<15}{age}", kind.name())?;
     }
+    if let Some((_, reconcile)) = &notes.last_success {
+        programmed(f, &notes, reconcile)?;
+    }
+    list(f, "Services that the kernel refuses", &notes.quarantined)?;
+    let problems = notes.problems.iter().map(|(at, problem)| format!("{at} {problem}"));
+    list(f, "Last problems with Services, solved or not", &problems.collect::<Vec<_>>())
+}
 
-    fn ago(&self, at: jiff::Timestamp) -> String {
-        span(self.report.now.duration_since(at).unsigned_abs())
+fn reconciles(f: &mut String, report: &Report, notes: &Notes) -> fmt::Result {
+    let ago = |at: Timestamp| span(report.now.duration_since(at).unsigned_abs());
+    writeln!(f, "\nReconciles")?;
+    match &notes.last_success {
+        None => writeln!(f, "  none has succeeded yet")?,
+        Some((at, last)) => {
+            let operations: usize = last.operations.iter().sum();
+            let (took, kernel) = (last.duration, last.kernel);
+            writeln!(f, "  last success   {at} ({} ago)", ago(*at))?;
+            writeln!(
+                f,
+                "                 {}, {} bytes, {took:.1?}, of it {kernel:.1?} in the kernel",
+                count(operations, "operation", "operations"),
+                last.bytes
+            )?;
+        }
+    }
+    if let Some(at) = notes.last_failure {
+        writeln!(f, "  last failure   {at} ({} ago)", ago(at))?;
+    }
+    match report.waiting {
+        Some(waiting) => writeln!(f, "  waiting        a change, for {}", span(waiting)),
+        None => writeln!(f, "  waiting        nothing"),
     }
 }
 
-fn programmed(f: &mut fmt::Formatter<'_>, notes: &Notes, reconcile: &Reconcile) -> fmt::Result {
+/// A list under a title, unless it is empty.
+fn list(f: &mut String, title: &str, items: &[impl Display]) -> fmt::Result {
+    if !items.is_empty() {
+        writeln!(f, "\n{title}")?;
+    }
+    items.iter().try_for_each(|item| writeln!(f, "  {item}"))
+}
+
+fn programmed(f: &mut String, notes: &Notes, reconcile: &Reconcile) -> fmt::Result {
     writeln!(f, "\nProgrammed")?;
     writeln!(f, "  {:<22}{:>8}", "Services", notes.services)?;
     writeln!(f, "  {:<22}{:>8}{:>8}", "", "IPv4", "IPv6")?;

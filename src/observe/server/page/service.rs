@@ -44,7 +44,7 @@ pub fn page(shared: &Shared, snapshot: &Snapshot, name: &ObjectName) -> Option<M
     let explained = view.service(name)?;
     // As last read, within the last ten seconds unless that takes long.
     let counted = shared.counters.as_ref().and_then(Counters::recent).map(Totals::from);
-    let origin = format!("from the agent on node {}", shared.settings.node_name);
+    let origin = format!("from the agent on node {}", shared.settings.node.node_name);
     let drawn = picture::picture(&view, std::slice::from_ref(&explained), &origin);
     let cluster_ip = explained.service.cluster_ips.first();
     let first = explained.service.ports.first();

@@ -1,9 +1,6 @@
 //! A form for a connection, and what becomes of it.
 
-use std::{
-    borrow::Cow,
-    net::{Ipv4Addr, SocketAddr},
-};
+use std::borrow::Cow;
 
 use maud::{Markup, html};
 use portolan_rules::{
@@ -40,9 +37,7 @@ impl Question {
 
     /// Which Services the reconciler is to be asked for.
     pub fn wanted(&self) -> Wanted {
-        // Nothing is at no address.
-        let nothing = Wanted::Frontend(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
-        Wanted::of_destination(&self.to).unwrap_or(nothing)
+        Wanted::of_destination(&self.to).unwrap_or(Wanted::NOTHING)
     }
 }
 
