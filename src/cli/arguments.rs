@@ -1,7 +1,6 @@
 //! The command line: the subcommands, and the arguments that several of them have. Those of one are in its own file.
 
 mod input;
-mod read;
 mod spelling;
 mod view;
 
@@ -11,7 +10,6 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use self::{
     input::{InputArgs, LoggingArgs, ManifestArgs, SourceArgs},
-    read::ReadArgs,
     spelling::normalize,
     view::ViewArgs,
 };

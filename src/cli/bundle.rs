@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::{Display, Write as _},
+    ffi::CStr,
+    fmt::Display,
     fs::{File, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt as _,
@@ -108,6 +109,10 @@ pub fn bundle(args: &BundleArgs) -> Ended {
     let path = args.file.clone().unwrap_or_else(|| PathBuf::from(format!("{root}.tar.gz")));
     let contents = contents(&bundle);
     bundle.files.insert(0, ("README.txt", "this list", contents.clone().into_bytes()));
+    if !bundle.errors.is_empty() {
+        let errors: String = bundle.errors.iter().flat_map(|error| [error.as_str(), "\n"]).collect();
+        bundle.files.push(("errors.txt", "", errors.into_bytes()));
+    }
     let is_stdout = path == Path::new("-");
     let written = if is_stdout {
         write(io::stdout().lock(), &root, &bundle)
@@ -125,17 +130,10 @@ pub fn bundle(args: &BundleArgs) -> Ended {
 
 /// What is in it, for people.
 fn contents(bundle: &Bundle) -> String {
-    let mut text = String::new();
-    for (name, what, content) in &bundle.files {
-        text.push_str(&format_line(name, what, content.len()));
-    }
-    for error in &bundle.errors {
-        text.push_str("missing: ");
-        text.push_str(error);
-        text.push('\n');
-    }
-    text.push_str("No tokens, certificates or Secrets; addresses and names are kept.\n");
-    text
+    let files = bundle.files.iter().map(|(name, what, content)| format_line(name, what, content.len()));
+    let errors = bundle.errors.iter().map(|error| format!("missing: {error}\n"));
+    let end = "No tokens, certificates or Secrets; addresses and names are kept.\n".to_owned();
+    files.chain(errors).chain([end]).collect()
 }
 
 fn format_line(name: &str, what: &str, length: usize) -> String {
@@ -185,15 +183,11 @@ fn collect(args: &BundleArgs, settings: &Settings, socket: &Path) -> Bundle {
 
 fn versions(table: &str) -> Result<String, crate::kernel::nftables::Error> {
     let system = uname();
-    let text = format!(
-        "portolan {}\n{} {} {}\n",
-        env!("CARGO_PKG_VERSION"),
-        system.sysname().to_string_lossy(),
-        system.release().to_string_lossy(),
-        system.machine().to_string_lossy()
-    );
+    let [name, release, machine] =
+        [system.sysname(), system.release(), system.machine()].map(CStr::to_string_lossy);
     let features = Kernel::open()?.probe(table)?;
-    Ok(format!("{text}features: {features}\n"))
+    let version = env!("CARGO_PKG_VERSION");
+    Ok(format!("portolan {version}\n{name} {release} {machine}\nfeatures: {features}\n"))
 }
 
 fn sysctls() -> String {
@@ -231,12 +225,9 @@ fn flows() -> Result<String, crate::kernel::conntrack::Error> {
     for flow in conntrack::list(&[], Bounds::NONE)?.flows {
         *counts.entry((flow.protocol, flow.frontend, flow.endpoint)).or_insert(0_u64) += 1;
     }
-    let mut text = String::new();
-    for ((protocol, frontend, endpoint), count) in counts {
-        // Writing into a `String` does not fail.
-        let _ = writeln!(text, "{count:>8} {protocol} {frontend} -> {endpoint}");
-    }
-    Ok(text)
+    let line =
+        |((protocol, frontend, endpoint), count)| format!("{count:>8} {protocol} {frontend} -> {endpoint}\n");
+    Ok(counts.into_iter().map(line).collect())
 }
 
 /// A file that only its owner may read.
@@ -247,9 +238,7 @@ fn create(path: &Path) -> io::Result<File> {
 /// Writes the files as an archive, into one directory of it.
 fn write(to: impl io::Write, root: &str, bundle: &Bundle) -> io::Result<()> {
     let mut archive = tar::Builder::new(GzEncoder::new(to, Compression::fast()));
-    let errors = bundle.errors.iter().flat_map(|error| [error.as_str(), "\n"]).collect::<String>();
-    let errors = ("errors.txt", "", errors.into_bytes());
-    for (name, _, content) in bundle.files.iter().chain((!bundle.errors.is_empty()).then_some(&errors)) {
+    for (name, _, content) in &bundle.files {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o600);

@@ -134,8 +134,8 @@ pub fn diff(args: &DiffArgs) -> Ended {
 fn with_kernel(args: &DiffArgs, is_drawn: bool) -> Result<Sides, Failure> {
     let mut input = args.input.clone();
     // The kernel's rules have the addresses of this machine.
-    input.source.read.host_addresses = true;
-    input.source.read.no_stand_ins |= !args.stand_ins;
+    input.source.host_addresses = true;
+    input.source.no_stand_ins |= !args.stand_ins;
     let namespace = input.namespace.as_deref();
     let mut input = input::read(&input)?;
     if input.completeness == Completeness::Nothing {

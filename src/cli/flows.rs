@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     process::ExitCode,
     sync::Arc,
@@ -76,7 +76,7 @@ pub enum FlowsOutput {
 }
 
 /// Connections of an endpoint.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 struct Counted {
     service: Arc<str>,
     port: Arc<str>,
@@ -132,28 +132,35 @@ fn json<T: Serialize>(rows: &[T]) -> serde_json::Result<String> {
 }
 
 fn count(rows: &[Row]) -> Vec<Counted> {
-    let mut counts: HashMap<_, (&Row, usize)> = HashMap::new();
+    let mut counts: HashMap<_, Counted> = HashMap::new();
     for row in rows {
-        let key = (&*row.service, &*row.port, row.protocol, row.endpoint);
-        counts.entry(key).or_insert((row, 0)).1 += 1;
+        let counted = counts.entry((&*row.service, &*row.port, row.protocol, row.endpoint));
+        let none = || Counted {
+            service: row.service.clone(),
+            port: row.port.clone(),
+            protocol: row.protocol,
+            endpoint: row.endpoint,
+            connections: 0,
+            stale: row.stale,
+        };
+        counted.or_insert_with(none).connections += 1;
     }
-    let counts: BTreeMap<_, _> = counts.into_iter().collect();
-    let counted = |(row, connections): (&Row, usize)| Counted {
-        service: row.service.clone(),
-        port: Arc::clone(&row.port),
-        protocol: row.protocol,
-        endpoint: row.endpoint,
-        connections,
-        stale: row.stale,
-    };
-    counts.into_values().map(counted).collect()
+    let mut counts: Vec<Counted> = counts.into_values().collect();
+    counts.sort_unstable();
+    counts
 }
 
 /// The cells of a line.
 type Cells<'a> = Vec<Cow<'a, str>>;
 
-fn heads(args: &FlowsArgs, heads: &[&'static str]) -> Option<Cells<'static>> {
-    (!args.no_headers).then(|| heads.iter().map(|head| Cow::Borrowed(*head)).collect())
+fn lines<'a, T>(
+    args: &FlowsArgs,
+    heads: &[&'static str],
+    rows: &'a [T],
+    cells: fn(&'a T) -> Cells<'a>,
+) -> String {
+    let heads = (!args.no_headers).then(|| heads.iter().map(|head| Cow::Borrowed(*head)).collect());
+    align(&heads.into_iter().chain(rows.iter().map(cells)).collect::<Vec<_>>())
 }
 
 fn named<'a>(port: &str, protocol: &'a str) -> Cow<'a, str> {
@@ -182,7 +189,7 @@ fn table(args: &FlowsArgs, rows: &[Row]) -> String {
     }
     let titles =
         ["SERVICE", "PORT", "CLIENT", "FRONTEND", "ENDPOINT", "STATE", "AGE", "EXPIRES", "BYTES", "STALE"];
-    align(&heads(args, &titles).into_iter().chain(rows.iter().map(cells)).collect::<Vec<_>>())
+    lines(args, &titles, rows, cells)
 }
 
 fn counts(args: &FlowsArgs, rows: &[Counted]) -> String {
@@ -196,5 +203,5 @@ fn counts(args: &FlowsArgs, rows: &[Counted]) -> String {
         ]
     }
     let titles = ["SERVICE", "PORT", "ENDPOINT", "CONNECTIONS", "STALE"];
-    align(&heads(args, &titles).into_iter().chain(rows.iter().map(cells)).collect::<Vec<_>>())
+    lines(args, &titles, rows, cells)
 }

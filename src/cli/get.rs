@@ -288,7 +288,7 @@ fn show_changes(
     let elapsed = before.totals.as_ref().zip(totals.as_ref()).and_then(|(earlier, now)| now.since(earlier));
     let mut changed = Vec::new();
     let mut now = HashMap::new();
-    for line in table::lines(args, listed, rows).map(Line::into_owned) {
+    for line in table::lines(args, listed, rows).into_iter().map(Line::into_owned) {
         if before.lines.get(&line.key) != Some(&line.cells) {
             let counted = before.counted.get(&line.key);
             let rate = elapsed.zip(counted).and_then(|(elapsed, cells)| line.rate(cells, elapsed));

@@ -9,11 +9,11 @@ use super::{arguments::InputArgs, output::Failure};
 /// Reads the manifests, or lists the cluster. Problems are written to standard error, a line each.
 pub fn read(args: &InputArgs) -> Result<Input, Failure> {
     let source = args.source();
-    let settings = settings(&source.options.0, &source.read)?;
+    let settings = settings(&source.options.0, source.config.as_deref())?;
     let namespace = args.namespace.as_deref();
     let mut input = if source.is_cluster() {
         let (input, _) = cluster::list(&source, namespace, settings)?;
-        Input { host_addresses: source.read.host_addresses, ..input }
+        Input { host_addresses: source.host_addresses, ..input }
     } else {
         files(settings, &source)
     };

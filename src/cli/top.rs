@@ -2,7 +2,6 @@
 
 mod frame;
 mod model;
-mod news;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -22,8 +21,7 @@ use signal_hook::{
 };
 
 use self::{
-    model::{Action, Model},
-    news::News,
+    model::{Action, Look, Model},
     reader::Reader,
 };
 use super::{explain::object_name, output::Ended};
@@ -101,6 +99,18 @@ pub fn top(args: &TopArgs) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the view waits for.
+enum News {
+    /// What the agent answered.
+    Look(Box<Look>),
+    /// It does not answer, and why.
+    Lost(String),
+    /// What came of the terminal: keys, another size.
+    Terminal(io::Result<Event>),
+    /// A signal to end.
+    End,
+}
+
 /// Draws until the end. The terminal is then as it was.
 fn show(mut model: Model, mut reader: Reader) -> io::Result<()> {
     // Also has a panic restore the terminal.
@@ -117,15 +127,14 @@ fn show(mut model: Model, mut reader: Reader) -> io::Result<()> {
         match news.recv() {
             Ok(News::Look(look)) => model.take(*look),
             Ok(News::Lost(why)) => model.lose(why),
-            Ok(News::Key(key)) => {
+            Ok(News::Terminal(Ok(Event::Key(key)))) if key.kind != KeyEventKind::Release => {
                 if let Action::Open(opened) = model.press(key) {
                     // The reader is there as long as its news are.
                     let _ = ask.send(opened);
                 }
             }
-            Ok(News::Resized) => {}
-            Ok(News::End(None)) | Err(_) => break,
-            Ok(News::End(Some(error))) => result = Err(error),
+            Ok(News::Terminal(event)) => result = event.map(drop),
+            Ok(News::End) | Err(_) => break,
         }
     }
     result.and(ratatui::try_restore())
@@ -138,20 +147,13 @@ fn follow_terminal(news: Sender<News>) -> io::Result<()> {
     std::thread::spawn(move || {
         signals.forever().next();
         // The receiver is gone if the view has ended.
-        let _ = ended.send(News::End(None));
+        let _ = ended.send(News::End);
     });
     std::thread::spawn(move || {
         loop {
-            let sent = match event::read() {
-                Ok(Event::Key(key)) if key.kind != KeyEventKind::Release => news.send(News::Key(key)),
-                Ok(Event::Resize(..)) => news.send(News::Resized),
-                Ok(_) => Ok(()),
-                Err(error) => {
-                    let _ = news.send(News::End(Some(error)));
-                    return;
-                }
-            };
-            if sent.is_err() {
+            let event = event::read();
+            let is_last = event.is_err();
+            if news.send(News::Terminal(event)).is_err() || is_last {
                 return;
             }
         }

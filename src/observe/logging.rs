@@ -4,17 +4,16 @@ mod line;
 
 use std::fmt;
 
-use tracing::{Event, Subscriber};
+use tracing::Event;
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    fmt::format::Writer,
     layer::SubscriberExt as _,
-    registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
 
 use crate::config::settings::LoggingSettings;
-use line::OWN;
+use line::{Context, OWN};
 
 /// From this verbosity on, other crates are logged at our level.
 const OTHERS: u32 = 8;
@@ -25,7 +24,7 @@ const KUBE_TLS: &str = "kube_client::client::tls";
 
 /// Starts logging to standard error. Verbosity is klog's: 4 and more is for debugging, 8 and more includes other crates.
 pub fn start(settings: LoggingSettings) {
-    let format = Format(if settings.is_json { line::json } else { line::klog });
+    let format: Format = if settings.is_json { line::json } else { line::klog };
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
         // A line that cannot be written is lost; reporting that on the same stream would end the thread.
@@ -54,22 +53,7 @@ fn targets(verbosity: u32) -> Targets {
 }
 
 /// Writes an event as a line.
-struct Format(fn(&mut Writer<'_>, &Event<'_>) -> fmt::Result);
-
-impl<S, N> FormatEvent<S, N> for Format
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        (self.0)(&mut writer, event)
-    }
-}
+type Format = fn(&Context<'_>, Writer<'_>, &Event<'_>) -> fmt::Result;
 
 #[cfg(test)]
 mod tests {
@@ -80,11 +64,11 @@ mod tests {
     use super::*;
 
     /// The lines that a format writes.
-    fn lines(format: fn(&mut Writer<'_>, &Event<'_>) -> fmt::Result, log: impl FnOnce()) -> Vec<String> {
+    fn lines(format: Format, log: impl FnOnce()) -> Vec<String> {
         let mut file = tempfile::tempfile().unwrap();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(Arc::new(file.try_clone().unwrap()))
-            .event_format(Format(format))
+            .event_format(format)
             .finish();
         tracing::subscriber::with_default(subscriber, log);
         let mut text = String::new();

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::read::ReadArgs;
 use crate::config::RulesFlags;
 
 /// Where the state comes from, and the options of the rules.
@@ -27,9 +26,22 @@ pub struct SourceArgs {
     #[command(flatten)]
     pub manifests: ManifestArgs,
 
-    /// What to assume where they say nothing.
-    #[command(flatten)]
-    pub read: ReadArgs,
+    /// Read the subdirectories of directories, too
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+
+    /// Make nothing up: leave out Services without a ClusterIP, and Pods that are only a template. Otherwise what a
+    /// cluster would assign has stand-ins, which the output marks
+    #[arg(long)]
+    pub no_stand_ins: bool,
+
+    /// Without a Node object, answer node ports at the addresses of this machine's interfaces
+    #[arg(long)]
+    pub host_addresses: bool,
+
+    /// File with a KubeProxyConfiguration, as `run` takes it: its settings are those of the rules
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// How much to log.
     #[command(flatten)]

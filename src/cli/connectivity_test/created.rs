@@ -19,7 +19,7 @@ use crate::{
         connectivity_test::ConnectivityTestArgs,
         output::{Ended, Failure},
     },
-    source::cluster::{Error, Objects},
+    source::cluster::Objects,
 };
 
 /// The servers and their Services, as they are created.
@@ -31,6 +31,9 @@ const POLL: Duration = Duration::from_millis(500);
 /// How long the namespace may take to go.
 const REMOVAL: Duration = Duration::from_mins(1);
 
+/// Why nothing more is created: a signal came.
+const INTERRUPTED: &str = "interrupted";
+
 /// What the test creates.
 pub struct Created {
     objects: Objects,
@@ -39,33 +42,6 @@ pub struct Created {
     suffix: String,
     /// The paths of what was created, in that order; nothing once it is removed, after which nothing more is created.
     paths: Mutex<Option<Vec<String>>>,
-}
-
-/// Why the servers are not there.
-#[derive(Debug, thiserror::Error)]
-pub enum Problem {
-    /// Of the API server.
-    #[error(transparent)]
-    Cluster(#[from] Error),
-    /// Of the manifest: a mistake of ours.
-    #[error("servers.yaml: {0}")]
-    Manifest(String),
-    /// What the servers are to run is not known.
-    #[error("no Pod of the agent was found whose image the servers could have; give --image")]
-    NoImage,
-    /// They took too long.
-    #[error("after {} s: {what}; `kubectl -n {namespace} describe pods` says more", .waited.as_secs())]
-    Late {
-        /// How long was waited.
-        waited: Duration,
-        /// For what.
-        what: String,
-        /// Where.
-        namespace: String,
-    },
-    /// A signal came.
-    #[error("interrupted")]
-    Interrupted,
 }
 
 /// Does the work, and then removes what it has created: also when it fails or panics, and when SIGINT or SIGTERM comes.
@@ -137,7 +113,7 @@ impl Created {
     ///
     /// # Errors
     /// The server refuses an object, or they are not ready in time.
-    pub fn create(&self, args: &ConnectivityTestArgs) -> Result<(), Problem> {
+    pub fn create(&self, args: &ConnectivityTestArgs) -> Result<(), Failure> {
         let image = args.image.clone().map_or_else(|| self.image(), Ok)?;
         if args.namespace.is_none() {
             // The servers of the nodes are in the host's network.
@@ -148,7 +124,7 @@ impl Created {
         }
         let text = SERVERS.replace("SUFFIX", &self.suffix);
         let objects: Vec<Value> =
-            serde_saphyr::from_multiple(&text).map_err(|error| Problem::Manifest(error.to_string()))?;
+            serde_saphyr::from_multiple(&text).map_err(|error| format!("servers.yaml: {error}"))?;
         for mut object in objects {
             object["metadata"]["namespace"] = self.namespace.as_str().into();
             if let Some(container) = object.pointer_mut("/spec/template/spec/containers/0/image") {
@@ -166,7 +142,7 @@ impl Created {
         self.wait(args)
     }
 
-    fn create_one(&self, object: &Value) -> Result<(), Problem> {
+    fn create_one(&self, object: &Value) -> Result<(), Failure> {
         let namespace = &self.namespace;
         let collection = match object["kind"].as_str() {
             Some("Namespace") => "/api/v1/namespaces".to_owned(),
@@ -176,14 +152,14 @@ impl Created {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         // The removal of everything waits for the answer.
         let mut paths = self.paths();
-        let paths = paths.as_mut().ok_or(Problem::Interrupted)?;
+        let paths = paths.as_mut().ok_or(INTERRUPTED)?;
         // Before it is there: its name is of this run alone, and an answer may be lost.
         paths.push(format!("{collection}/{name}"));
         Ok(self.objects.create(&collection, object)?)
     }
 
     /// The image of this Pod, or that of an agent's.
-    fn image(&self) -> Result<String, Problem> {
+    fn image(&self) -> Result<String, Failure> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         if let (Some(namespace), Some(name)) = (variable("POD_NAMESPACE"), variable("POD_NAME")) {
             let own = format!("metadata.name={name}");
@@ -202,26 +178,29 @@ impl Created {
                 return Ok(image.to_owned());
             }
         }
-        Err(Problem::NoImage)
+        Err("no Pod of the agent was found whose image the servers could have; give --image".into())
     }
 
-    fn wait(&self, args: &ConnectivityTestArgs) -> Result<(), Problem> {
+    fn wait(&self, args: &ConnectivityTestArgs) -> Result<(), Failure> {
         let began = Instant::now();
         loop {
             let Some(what) = self.missing(args)? else { return Ok(()) };
             if self.paths().is_none() {
-                return Err(Problem::Interrupted);
+                return Err(INTERRUPTED.into());
             }
             if began.elapsed() >= args.timeout {
-                let namespace = self.namespace.clone();
-                return Err(Problem::Late { waited: args.timeout, what, namespace });
+                let (waited, namespace) = (args.timeout.as_secs(), &self.namespace);
+                return Err(format!(
+                    "after {waited} s: {what}; `kubectl -n {namespace} describe pods` says more"
+                )
+                .into());
             }
             thread::sleep(POLL);
         }
     }
 
     /// What is not ready yet, in words.
-    fn missing(&self, args: &ConnectivityTestArgs) -> Result<Option<String>, Problem> {
+    fn missing(&self, args: &ConnectivityTestArgs) -> Result<Option<String>, Failure> {
         let namespace = &self.namespace;
         for kind in ["server", "node"] {
             let name = format!("{kind}-{}", self.suffix);

@@ -70,11 +70,8 @@ impl Places {
             .flat_map(|family| view.compiler.node_port_addresses(family))
             .filter(|address| !address.is_unspecified())
             .collect();
-        let doors: Vec<Door> = Family::ALL
-            .into_iter()
-            .flat_map(|family| [addresses_of(service, family), node_ports(service, family, &addresses, None)])
-            .flatten()
-            .collect();
+        let doors: Vec<Door> =
+            Family::ALL.into_iter().flat_map(|family| doors(service, family, &addresses, None)).collect();
         if doors.is_empty() {
             return Err(format!("Service {} has no port of TCP or UDP", service.name));
         }
@@ -113,7 +110,8 @@ impl Places {
             let node = Node { name: Arc::clone(name), addresses: addresses.clone(), ..Node::default() };
             let answering: Vec<IpAddr> = setting.select(&node, &addresses).into_iter().collect();
             for family in Family::ALL {
-                self.doors.extend(node_ports(service, family, &answering, Some(name)));
+                let doors = doors(service, family, &answering, Some(name)).into_iter();
+                self.doors.extend(doors.filter(|door| door.kind == FrontendKind::NodePort));
             }
         }
         Ok(())
@@ -129,37 +127,25 @@ fn find<'a>(view: &'a View<'_>, name: &str) -> Result<(&'a Service, &'a ServiceS
     found.ok_or_else(|| explain::no_service(view, &name))
 }
 
-/// Every frontend of one family with its protocol; those of SCTP cannot be tried.
-fn frontends(service: &Service, family: Family) -> impl Iterator<Item = (FrontendKey, FrontendKind)> {
+/// Every frontend of one family, the node ports last: they are at the addresses of a node. Those of SCTP cannot be tried.
+fn doors(service: &Service, family: Family, node: &[IpAddr], other_node: Option<&Arc<str>>) -> Vec<Door> {
     let ports = service.ports.iter().filter(|port| port.protocol != Protocol::Sctp);
-    ports.flat_map(move |port| frontends_of(service, port, family))
-}
-
-fn addresses_of(service: &Service, family: Family) -> Vec<Door> {
-    let door = |(key, kind)| match key {
-        FrontendKey::Address(address, protocol, port) => {
-            Some(Door { kind, protocol, address: (address, port).into(), other_node: None })
-        }
-        FrontendKey::NodePort(..) => None,
-    };
-    frontends(service, family).filter_map(door).collect()
-}
-
-/// The node ports of one family at the addresses of a node.
-fn node_ports(
-    service: &Service,
-    family: Family,
-    addresses: &[IpAddr],
-    other_node: Option<&Arc<str>>,
-) -> Vec<Door> {
     let mut doors = Vec::new();
-    for (key, kind) in frontends(service, family) {
-        let FrontendKey::NodePort(_, protocol, port) = key else { continue };
-        for address in addresses.iter().filter(|address| Family::of(**address) == family) {
-            let address = (*address, port).into();
-            doors.push(Door { kind, protocol, address, other_node: other_node.cloned() });
+    for (key, kind) in ports.flat_map(|port| frontends_of(service, port, family)) {
+        let (addresses, protocol, port) = match key {
+            FrontendKey::Address(address, protocol, port) => (vec![address], protocol, port),
+            FrontendKey::NodePort(_, protocol, port) => (node.to_vec(), protocol, port),
+        };
+        for address in addresses.into_iter().filter(|address| Family::of(*address) == family) {
+            doors.push(Door {
+                kind,
+                protocol,
+                address: (address, port).into(),
+                other_node: other_node.cloned(),
+            });
         }
     }
+    doors.sort_by_key(|door| door.kind == FrontendKind::NodePort);
     doors
 }
 

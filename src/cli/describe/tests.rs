@@ -3,7 +3,9 @@ use std::sync::Arc;
 use portolan_rules::{
     compile::Compiler,
     explanation::Compiled,
-    model::{Endpoint, EndpointPort, EndpointSlice, Node, Protocol, Service, ServicePort, ServiceType},
+    model::{
+        Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Service, ServicePort, ServiceType,
+    },
     plane::Config,
     ruleset::Ruleset,
     state::State,

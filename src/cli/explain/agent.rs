@@ -1,9 +1,6 @@
 //! The state of the agent that runs on this node.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use portolan_rules::{model::ObjectName, ruleset::Ruleset};
@@ -60,19 +57,9 @@ pub fn state(socket: &Path) -> Result<AgentState, AgentError> {
 /// Asks the agent, and compiles what it holds of what is wanted, with its own settings.
 pub fn read(socket: &Path, wanted: &Wanted) -> Result<Scene, AgentError> {
     let (state, snapshot) = held(socket, wanted)?;
-    Ok(Scene {
-        compiled: snapshot.compile(&Ruleset::default()),
-        is_whole: true,
-        unusable: BTreeMap::new(),
-        origin: origin(&state),
-        live: Some(Live {
-            is_here: network_namespace().is_ok_and(|here| here == state.network_namespace),
-            state,
-            snapshot,
-            socket: socket.to_owned(),
-        }),
-        is_of_kernel: false,
-    })
+    let scene = Scene::new(snapshot.compile(&Ruleset::default()), origin(&state));
+    let is_here = network_namespace().is_ok_and(|here| here == state.network_namespace);
+    Ok(Scene { live: Some(Live { state, snapshot, socket: socket.to_owned(), is_here }), ..scene })
 }
 
 /// The names of the Services that the agent at a socket holds.

@@ -58,14 +58,7 @@ impl Scene {
             state.set_slice(&slice.name.clone(), Some(slice.into()));
         }
         compiler.set_node_addresses(&node_addresses(kernel));
-        Self {
-            compiled: Compiled::new(compiler, state, kernel),
-            is_whole: true,
-            unusable: BTreeMap::new(),
-            origin,
-            live: None,
-            is_of_kernel: true,
-        }
+        Self { is_of_kernel: true, ..Self::new(Compiled::new(compiler, state, kernel), origin) }
     }
 }
 
@@ -149,14 +142,10 @@ impl Compared {
             let set = kernel.and_then(|table| table.sets.get(&name));
             let Some(set) = set else { continue };
             let found = self.connection.elements(table, family, set, std::slice::from_ref(&key))?;
-            let data = found.get(&key).map(|element| match &element.data {
-                ElementData::Value(value) => Some(value.clone()),
-                _ => None,
-            });
-            if let Some(data) = data {
-                let action = Action::Update { data, timeout_ms: 0 };
-                memory.update(&Update { family, set: name, key, action });
-            }
+            let Some(element) = found.get(&key) else { continue };
+            let data = if let ElementData::Value(value) = &element.data { Some(value.clone()) } else { None };
+            let action = Action::Update { data, timeout_ms: 0 };
+            memory.update(&Update { family, set: name, key, action });
         }
         Ok(memory)
     }

@@ -70,7 +70,7 @@ impl Scene {
         if let Some(node) = &args.node {
             options.set(&HOSTNAME_OVERRIDE, Some(node.clone().into()));
         }
-        input::settings(&options, &args.source.read)
+        input::settings(&options, args.source.config.as_deref())
     }
 
     /// Compiles what was read of these paths. A failure if no object of it can be used, which was reported.

@@ -46,6 +46,11 @@ pub struct Scene {
 }
 
 impl Scene {
+    /// A state of which all could be used.
+    pub(super) const fn new(compiled: Compiled, origin: String) -> Self {
+        Self { compiled, is_whole: true, unusable: BTreeMap::new(), origin, live: None, is_of_kernel: false }
+    }
+
     /// Compiles what was read.
     pub(super) fn compile(mut input: Input, origin: &str) -> Self {
         let compiler = input.compiler();
@@ -55,14 +60,9 @@ impl Scene {
         } else {
             ", with stand-ins for what a cluster would assign"
         };
-        Self {
-            compiled: Compiled::new(compiler, state, &Ruleset::default()).with_workloads(workloads),
-            is_whole: completeness == Completeness::Whole,
-            unusable,
-            origin: format!("{origin}, as node {} would program it{stand_ins}", settings.node_name),
-            live: None,
-            is_of_kernel: false,
-        }
+        let origin = format!("{origin}, as node {} would program it{stand_ins}", settings.node_name);
+        let of_rules = Compiled::new(compiler, state, &Ruleset::default()).with_workloads(workloads);
+        Self { is_whole: completeness == Completeness::Whole, unusable, ..Self::new(of_rules, origin) }
     }
 
     /// What the kernel must hold for a running agent's state, given what it holds: slots and numbers are taken over.

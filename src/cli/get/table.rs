@@ -81,7 +81,7 @@ fn endpoints(rows: &[ServiceRow]) -> impl Iterator<Item = Place<'_>> {
 
 /// The whole table.
 pub fn table(args: &GetArgs, listed: Listed, rows: &[ServiceRow]) -> String {
-    let lines = lines(args, listed, rows).map(|line| line.cells);
+    let lines = lines(args, listed, rows).into_iter().map(|line| line.cells);
     let heads = (!args.no_headers).then(|| heads(args, listed));
     align(&heads.into_iter().chain(lines).collect::<Vec<_>>())
 }
@@ -115,72 +115,61 @@ pub fn watched(
 
 fn heads(args: &GetArgs, listed: Listed) -> Cells<'static> {
     match listed {
-        Listed::Services => shown(args, service_columns()).map(|(title, _)| title.into()).collect(),
-        Listed::Endpoints => shown(args, endpoint_columns()).map(|(title, _)| title.into()).collect(),
+        Listed::Services => shown(args, service_columns()).iter().map(|(title, _)| (*title).into()).collect(),
+        Listed::Endpoints => {
+            shown(args, endpoint_columns()).iter().map(|(title, _)| (*title).into()).collect()
+        }
     }
 }
 
 /// The lines, without heads.
-pub fn lines<'a>(
-    args: &'a GetArgs,
-    listed: Listed,
-    rows: &'a [ServiceRow],
-) -> Box<dyn Iterator<Item = Line<'a>> + 'a> {
+pub fn lines<'a>(args: &GetArgs, listed: Listed, rows: &'a [ServiceRow]) -> Vec<Line<'a>> {
     match listed {
-        Listed::Services => Box::new(rows.iter().map(|row| {
-            let key = [&*row.namespace, &*row.name];
-            line(args, service_columns(), row, key.map(Cow::Borrowed))
-        })),
-        Listed::Endpoints => Box::new(endpoints(rows).map(|place @ (row, port, endpoint)| {
-            let (service, at) = ((&*row.name).into(), (&*endpoint.address).into());
-            let key = [(&*row.namespace).into(), service, port_name(port), port.protocol.into(), at];
-            line(args, endpoint_columns(), place, key)
-        })),
+        Listed::Services => {
+            let columns = shown(args, service_columns());
+            let key = |row: &'a ServiceRow| vec![(&*row.namespace).into(), (&*row.name).into()];
+            rows.iter().map(|row| line(args, &columns, row, key)).collect()
+        }
+        Listed::Endpoints => {
+            let columns = shown(args, endpoint_columns());
+            let key = |(row, port, endpoint): Place<'a>| {
+                let (service, at) = ((&*row.name).into(), (&*endpoint.address).into());
+                vec![(&*row.namespace).into(), service, port_name(port), port.protocol.into(), at]
+            };
+            endpoints(rows).map(|place| line(args, &columns, place, key)).collect()
+        }
+    }
+}
+
+fn line<'a, T: Copy>(
+    args: &GetArgs,
+    columns: &[Column<'a, T>],
+    of: T,
+    key: impl FnOnce(T) -> Cells<'a>,
+) -> Line<'a> {
+    Line {
+        key: if args.watch { key(of) } else { Vec::new() },
+        cells: columns.iter().map(|(_, cell)| cell(of)).collect(),
+        connections: columns.iter().position(|(title, _)| *title == CONNECTIONS).unwrap_or_default(),
     }
 }
 
 /// A column: its title, and the cell of a line.
 type Column<'a, T> = (&'static str, fn(T) -> Cow<'a, str>);
 
-/// The title of the column of the number of connections, after which there are only those of `-o wide`.
+/// The title of the last column but for those of `-o wide`.
 const CONNECTIONS: &str = "CONNECTIONS";
 
-/// The title of the first column, of lists of all namespaces.
-const NAMESPACE: &str = "NAMESPACE";
-
-/// The columns of these that are shown.
-fn shown<'a, T, const N: usize>(
-    args: &GetArgs,
-    columns: [Column<'a, T>; N],
-) -> impl Iterator<Item = Column<'a, T>> + use<'a, T, N> {
-    let is_narrow = args.output != Some(GetOutput::Wide);
-    let last = columns.iter().position(|(title, _)| is_narrow && *title == CONNECTIONS);
-    let first = usize::from(!args.all_namespaces);
-    columns.into_iter().take(last.map_or(N, |last| last + 1)).skip(first)
+/// The columns of these that are shown: the first is that of the namespace.
+fn shown<'a, T>(args: &GetArgs, columns: Vec<Column<'a, T>>) -> Vec<Column<'a, T>> {
+    let narrow = columns.iter().take_while(|(title, _)| *title != CONNECTIONS).count() + 1;
+    let shown = if args.output == Some(GetOutput::Wide) { columns.len() } else { narrow };
+    columns.into_iter().take(shown).skip(usize::from(!args.all_namespaces)).collect()
 }
 
-fn line<'a, T: Copy, const N: usize, const K: usize>(
-    args: &GetArgs,
-    columns: [Column<'a, T>; N],
-    of: T,
-    key: [Cow<'a, str>; K],
-) -> Line<'a> {
-    let mut line = Line { key: Vec::new(), cells: Vec::with_capacity(N), connections: 0 };
-    if args.watch {
-        line.key.extend(key);
-    }
-    for (at, (title, cell)) in shown(args, columns).enumerate() {
-        if title == CONNECTIONS {
-            line.connections = at;
-        }
-        line.cells.push(cell(of));
-    }
-    line
-}
-
-fn service_columns<'a>() -> [Column<'a, &'a ServiceRow>; 14] {
-    [
-        (NAMESPACE, |row| (&*row.namespace).into()),
+fn service_columns<'a>() -> Vec<Column<'a, &'a ServiceRow>> {
+    vec![
+        ("NAMESPACE", |row| (&*row.namespace).into()),
         ("NAME", |row| (&*row.name).into()),
         ("TYPE", |row| row.r#type.into()),
         ("CLUSTER-IP", |row| or_none(&row.cluster_ips)),
@@ -199,9 +188,9 @@ fn service_columns<'a>() -> [Column<'a, &'a ServiceRow>; 14] {
     ]
 }
 
-fn endpoint_columns<'a>() -> [Column<'a, Place<'a>>; 11] {
-    [
-        (NAMESPACE, |(row, ..)| (&*row.namespace).into()),
+fn endpoint_columns<'a>() -> Vec<Column<'a, Place<'a>>> {
+    vec![
+        ("NAMESPACE", |(row, ..)| (&*row.namespace).into()),
         ("SERVICE", |(row, ..)| (&*row.name).into()),
         ("PORT", |(_, port, _)| format!("{}/{}", port_name(port), port.protocol).into()),
         ("ENDPOINT", |(.., endpoint)| (&*endpoint.address).into()),

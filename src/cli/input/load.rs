@@ -1,6 +1,10 @@
 //! Reads manifests for a command.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use portolan_rules::{
     compile::Compiler,
@@ -12,7 +16,7 @@ use portolan_rules::{
 
 use crate::{
     agent::NodeFacts,
-    cli::arguments::{LoggingArgs, ManifestArgs, ReadArgs, SourceArgs},
+    cli::arguments::{LoggingArgs, ManifestArgs, SourceArgs},
     config::{
         self, Options,
         options::MODE,
@@ -30,8 +34,8 @@ pub fn source(settings: &Settings, paths: &[PathBuf], args: ManifestArgs) -> Sou
 }
 
 /// The settings of the rules, from flags or from the configuration file of `run`.
-pub fn settings(options: &Options, read: &ReadArgs) -> Result<Settings, config::Error> {
-    let Some(path) = &read.config else { return Settings::new(options) };
+pub fn settings(options: &Options, config: Option<&Path>) -> Result<Settings, config::Error> {
+    let Some(path) = config else { return Settings::new(options) };
     let mut options = options.clone();
     // What is printed is for nftables, whatever mode the file is for.
     options.set(&MODE, Some("nftables".to_owned().into()));
@@ -135,13 +139,12 @@ impl Input {
 
 /// Reads the manifests at these paths. Problems with them are written to standard error, a line each.
 pub fn files(settings: Settings, args: &SourceArgs) -> Input {
-    let read = &args.read;
-    let ranges = StandInRanges { has_node: !read.host_addresses, ..stand_in_ranges(&settings) };
-    let ranges = (!read.no_stand_ins).then_some(ranges);
+    let ranges = StandInRanges { has_node: !args.host_addresses, ..stand_in_ranges(&settings) };
+    let ranges = (!args.no_stand_ins).then_some(ranges);
     let source = source(&settings, &expand(&args.filenames), args.manifests)
-        .recursive(read.recursive)
+        .recursive(args.recursive)
         .with_stand_ins(ranges);
-    Input { host_addresses: read.host_addresses, ..load(settings, source, args.logging) }
+    Input { host_addresses: args.host_addresses, ..load(settings, source, args.logging) }
 }
 
 /// Loads a source. Problems with it are written to standard error, a line each.

@@ -1,6 +1,6 @@
 //! The API server: where it is, whether it knows the node, and what it permits.
 
-use super::outcome::Check;
+use super::outcome::{Check, or_ok};
 use crate::{
     config::settings::RunSettings,
     source::cluster::{Cluster, Inspection, Options},
@@ -84,8 +84,5 @@ fn rights(missing: &[crate::source::cluster::Right]) -> Vec<Check> {
         let message = format!("not granted, but optional: {}", optional.join(", "));
         checks.push(Check::warning("rights", message, hint));
     }
-    if checks.is_empty() {
-        checks.push(Check::ok("rights", "all rights that the agent needs are granted"));
-    }
-    checks
+    or_ok(checks, "rights", "all rights that the agent needs are granted")
 }

@@ -1,6 +1,6 @@
 //! What of the configuration has no effect, or not the one that it seems to have.
 
-use super::outcome::Check;
+use super::outcome::{Check, or_ok};
 use crate::config::{
     options::CLUSTER_CIDR,
     settings::{DetectLocal, RunSettings},
@@ -28,8 +28,5 @@ pub fn check(settings: &RunSettings) -> Vec<Check> {
             "set it to the networks of the cluster's Pods, or choose another detectLocalMode",
         ));
     }
-    if checks.is_empty() {
-        checks.push(Check::ok(NAME, "all of it has an effect"));
-    }
-    checks
+    or_ok(checks, NAME, "all of it has an effect")
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::outcome::Check;
+use super::outcome::{Check, or_ok};
 use crate::{config::settings::RunSettings, kernel::sysctl::Sysctls};
 
 /// Bits of `CapEff` (`linux/capability.h`).
@@ -41,10 +41,7 @@ fn capabilities(settings: &RunSettings, status: &str) -> Vec<Check> {
         let message = format!("NET_BIND_SERVICE is missing, and {} has a port below 1024", low.join(", "));
         checks.push(Check::warning(NAME, message, "add it to the container, or choose another port"));
     }
-    if checks.is_empty() {
-        checks.push(Check::ok(NAME, "NET_ADMIN is there"));
-    }
-    checks
+    or_ok(checks, NAME, "NET_ADMIN is there")
 }
 
 /// Whether packets are forwarded to Pods, and whether those of a bridge are seen by the rules.
@@ -74,10 +71,7 @@ fn forwarding(root: &Path) -> Vec<Check> {
                     modprobe br_netfilter";
         checks.push(Check::warning(NAME, message, hint));
     }
-    if checks.is_empty() {
-        checks.push(Check::ok(NAME, "packets are forwarded"));
-    }
-    checks
+    or_ok(checks, NAME, "packets are forwarded")
 }
 
 /// The limits and timeouts of connection tracking, as `run` would set them, and how full it is.
@@ -109,10 +103,7 @@ fn conntrack(settings: &RunSettings) -> Vec<Check> {
         let message = format!("{tracked} of at most {limit} connections are tracked");
         checks.push(Check::warning(NAME, message, "raise conntrack.min, or connections will be dropped"));
     }
-    if checks.is_empty() {
-        checks.push(Check::ok(NAME, "its limits are as wanted, or can be set"));
-    }
-    checks
+    or_ok(checks, NAME, "its limits are as wanted, or can be set")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 
-use super::outcome::Check;
+use super::outcome::{Check, or_ok};
 use crate::{
     config::settings::RunSettings,
     kernel::{
@@ -54,10 +54,7 @@ fn kube_proxy(traces: &[String]) -> Vec<Check> {
             format!("`{command} | grep KUBE-SERVICES` prints nothing if they are not kube-proxy's"),
         ));
     }
-    if checks.is_empty() {
-        checks.push(Check::ok(NAME, "it has no rules on this node"));
-    }
-    checks
+    or_ok(checks, NAME, "it has no rules on this node")
 }
 
 fn portolan(tables: &[Neighbour], table: &str) -> Vec<Check> {

@@ -27,6 +27,14 @@ pub struct Check {
     pub hint: String,
 }
 
+/// The results of a check; if there are none, all is well.
+pub fn or_ok(mut checks: Vec<Check>, name: &'static str, message: &str) -> Vec<Check> {
+    if checks.is_empty() {
+        checks.push(Check::ok(name, message));
+    }
+    checks
+}
+
 impl Check {
     pub fn ok(name: &'static str, message: impl Into<String>) -> Self {
         Self { name, status: Status::Ok, message: message.into(), hint: String::new() }

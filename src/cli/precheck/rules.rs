@@ -14,19 +14,15 @@ use crate::kernel::nftables::{Error, Kernel, Needs, Served, Tables};
 
 const NAME: &str = "kernel";
 
-/// How far the kernel was tried.
-struct Trial {
-    served: Served,
-    release: String,
-    /// How many operations it committed; none if there was no namespace to commit them in.
-    committed: Option<usize>,
-}
+/// How far the kernel was tried: what it serves, which release it is, and how many operations it committed; none if there was
+/// no namespace to commit them in.
+type Trial = (Served, String, Option<usize>);
 
 pub fn check(config: &Config) -> Vec<Check> {
     let config = config.clone();
     // A thread can leave the namespace of its process.
     let trial = std::thread::spawn(move || try_rules(&config)).join();
-    let trial = match trial {
+    let (Served { families, warnings }, release, committed) = match trial {
         Ok(Ok(trial)) => trial,
         Ok(Err(Error::Permission)) => {
             return vec![Check::skipped(NAME, "only CAP_NET_ADMIN may try what the kernel can do")];
@@ -37,13 +33,12 @@ pub fn check(config: &Config) -> Vec<Check> {
         }
         Err(_) => return vec![Check::skipped(NAME, "the kernel could not be tried")],
     };
-    let Served { families, warnings } = trial.served;
     let families: Vec<String> = families.iter().map(ToString::to_string).collect();
-    let how = match trial.committed {
+    let how = match committed {
         Some(operations) => format!("committed all {operations} operations in a namespace of its own"),
         None => "accepts each of their parts".to_owned(),
     };
-    let message = format!("Linux {} {how}; families: {}", trial.release, families.join(", "));
+    let message = format!("Linux {release} {how}; families: {}", families.join(", "));
     let mut checks = vec![Check::ok(NAME, message)];
     checks.extend(warnings.into_iter().map(|warning| Check::warning(NAME, warning, "")));
     checks
@@ -58,11 +53,11 @@ fn try_rules(config: &Config) -> Result<Trial, Error> {
     let served = features.serve(Needs { element_counters: config.endpoint_counters })?;
     let release = features.release.to_string();
     if !is_apart {
-        return Ok(Trial { served, release, committed: None });
+        return Ok((served, release, None));
     }
     let mut compiler = Compiler::new(Config { families: served.families.clone(), ..config.clone() });
     compiler.load(&mut State::new(Node::default()), &Ruleset::default());
     let transaction = diff::diff_into(&config.table, &Ruleset::default(), compiler.ruleset());
     kernel.commit(&transaction)?;
-    Ok(Trial { served, release, committed: Some(transaction.operations.len()) })
+    Ok((served, release, Some(transaction.operations.len())))
 }

@@ -12,7 +12,7 @@ use procfs::{
     process::{FDTarget, all_processes},
 };
 
-use super::outcome::Check;
+use super::outcome::{Check, or_ok};
 use crate::config::{
     Row,
     options::{HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS},
@@ -68,10 +68,7 @@ pub fn check(settings: &RunSettings, node_ports: &RangeInclusive<u16>) -> Vec<Ch
         let hint = "add them to net.ipv4.ip_local_reserved_ports";
         checks.push(Check::warning(NAME, message, hint));
     }
-    if checks.is_empty() {
-        checks.push(Check::ok(NAME, "those that the agent needs are free"));
-    }
-    checks
+    or_ok(checks, NAME, "those that the agent needs are free")
 }
 
 fn taken_by(socket: &Socket, row: &Row, settings: &RunSettings) -> Check {

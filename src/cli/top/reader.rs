@@ -11,7 +11,7 @@ use std::{
 
 use portolan_rules::model::ObjectName;
 
-use super::{model::Look, news::News};
+use super::{News, model::Look};
 use crate::{
     cli::{
         explain::{AgentError, Scene, agent},

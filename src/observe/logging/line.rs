@@ -4,14 +4,23 @@ use std::{borrow::Cow, fmt};
 
 use serde_json::Value;
 use tracing::{Event, Level, Metadata, field::Field};
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::{
+    fmt::{
+        FmtContext,
+        format::{DefaultFields, Writer},
+    },
+    registry::Registry,
+};
 
 /// The beginning of our own crates' targets.
 pub const OWN: &str = "portolan";
 
+/// What is known beside an event.
+pub type Context<'a> = FmtContext<'a, Registry, DefaultFields>;
+
 /// Writes klog's text: `I0708 12:00:00.000000       1 agent.rs:42] "Message" key="value"`. Like klog, quotes everything
 /// but numbers and truth values.
-pub fn klog(writer: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
+pub fn klog(_: &Context<'_>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
     let metadata = event.metadata();
     let severity = match *metadata.level() {
         Level::ERROR => 'E',
@@ -32,7 +41,7 @@ pub fn klog(writer: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
 
 /// Writes a JSON object with the keys of `k8s.io/component-base`, in its order:
 /// `{"ts":1580306777048.1,"caller":"agent.rs:42","msg":"Message","v":0,"key":"value"}`. Errors have no `v`.
-pub fn json(writer: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
+pub fn json(_: &Context<'_>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
     let now = jiff::Timestamp::now().as_microsecond();
     let Line { caller, message, fields } = Line::new(event);
     write!(writer, "{{\"ts\":{}.{:03}", now / 1000, now % 1000)?;

@@ -19,12 +19,11 @@ use axum::{
 use portolan_rules::model::ObjectName;
 use rustix::{
     fs::{Mode, fchmod},
-    net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with},
     process::geteuid,
 };
 use serde_json::Value;
 use tokio::{
-    net::{UnixListener, UnixStream},
+    net::{UnixListener, UnixSocket, UnixStream},
     time::sleep,
 };
 use tracing::{info, warn};
@@ -51,7 +50,7 @@ const CONNECTIONS: usize = 8;
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Connections that wait to be accepted.
-const BACKLOG: i32 = 16;
+const BACKLOG: u32 = 16;
 
 /// The routes: those of the metrics server, and what only root may see.
 pub(super) fn router(shared: &Shared) -> Router {
@@ -96,17 +95,11 @@ async fn open(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let socket = socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        None,
-    )?;
+    let socket = UnixSocket::new_stream()?;
     // The file gets the mode of the socket, so that other users cannot connect at any moment.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-    net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    net::listen(&socket, BACKLOG)?;
-    UnixListener::from_std(socket.into())
+    socket.bind(path)?;
+    socket.listen(BACKLOG)
 }
 
 /// Makes the directory, for its owner alone.

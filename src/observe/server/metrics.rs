@@ -17,6 +17,9 @@ use crate::observe::metrics::{CONTENT_TYPE as METRICS, slis};
 /// Connections at a time.
 pub const CONNECTIONS: usize = 64;
 
+/// The content type of what is for people.
+const PLAIN: &str = "text/plain; charset=utf-8";
+
 /// The mode that `/proxyMode` names, as kube-proxy does: other components read it.
 const MODE: &str = "nftables";
 
@@ -25,41 +28,24 @@ type Text<T> = ([(HeaderName, &'static str); 2], T);
 /// The routes.
 pub fn router(shared: &Shared) -> Router {
     Router::new()
-        .route("/metrics", any(metrics))
-        .route("/metrics/slis", any(service_levels))
-        .route("/healthz", any(healthz))
-        .route("/proxyMode", any(proxy_mode))
+        .route(
+            "/metrics",
+            any(async |State(Shared { metrics, health, .. })| text(METRICS, metrics.text(&health))),
+        )
+        .route("/metrics/slis", any(async |State(Shared { health, .. })| text(METRICS, slis(&health))))
+        // Whether this server answers; nothing else, as for kube-proxy.
+        .route("/healthz", any(async || text(PLAIN, "ok")))
+        .route("/proxyMode", any(async || text(PLAIN, MODE)))
         .route("/configz", any(configz))
-        .route("/statusz", any(statusz))
+        .route("/statusz", any(async |State(shared): State<Shared>| text(PLAIN, status::page(&shared))))
         .with_state(shared.clone())
 }
 
-fn plain<T>(text: T) -> Text<T> {
-    ([(CONTENT_TYPE, "text/plain; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")], text)
-}
-
-async fn metrics(State(shared): State<Shared>) -> Text<String> {
-    ([(CONTENT_TYPE, METRICS), (X_CONTENT_TYPE_OPTIONS, "nosniff")], shared.metrics.text(&shared.health))
-}
-
-async fn service_levels(State(shared): State<Shared>) -> Text<String> {
-    ([(CONTENT_TYPE, METRICS), (X_CONTENT_TYPE_OPTIONS, "nosniff")], slis(&shared.health))
-}
-
-/// Whether this server answers; nothing else, as for kube-proxy.
-async fn healthz() -> Text<&'static str> {
-    plain("ok")
-}
-
-async fn proxy_mode() -> Text<&'static str> {
-    plain(MODE)
+fn text<T>(kind: &'static str, text: T) -> Text<T> {
+    ([(CONTENT_TYPE, kind), (X_CONTENT_TYPE_OPTIONS, "nosniff")], text)
 }
 
 /// The configuration in effect, under the name that Kubernetes components give theirs.
 async fn configz(State(shared): State<Shared>) -> Json<Value> {
     Json(json!({ "kubeproxy.config.k8s.io": shared.settings.options.to_json() }))
-}
-
-async fn statusz(State(shared): State<Shared>) -> Text<String> {
-    plain(status::page(&shared))
 }

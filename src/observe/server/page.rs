@@ -37,6 +37,9 @@ use crate::observe::query::{Snapshot, Unanswered, Wanted};
 /// Pages that are rendered at a time; others wait.
 const RENDERED: usize = 2;
 
+/// The style of all but the pictures.
+const CSS: &str = include_str!("page/page.css");
+
 /// What a page may do: take its style sheet and its script from here, and nothing else.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
@@ -56,9 +59,9 @@ pub fn router(shared: &Shared) -> Router {
         .route("/services/{namespace}/{name}", get(one))
         .route("/trace", get(traced))
         .route("/commits", get(committed))
-        .route("/page.css", get(style))
-        .route("/page.js", get(script))
-        .route("/page.svg", get(icon))
+        .route("/page.css", get(async || file("text/css; charset=utf-8", [PAGE_STYLE, STYLE, CSS].concat())))
+        .route("/page.js", get(async || file("text/javascript; charset=utf-8", include_str!("page/page.js"))))
+        .route("/page.svg", get(async || file("image/svg+xml", include_str!("page/page.svg"))))
         .with_state(pages)
 }
 
@@ -66,18 +69,6 @@ pub fn router(shared: &Shared) -> Router {
 fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<Cow<'a, str>> {
     let query = uri.query().unwrap_or_default().as_bytes();
     form_urlencoded::parse(query).find(|(key, _)| key == name).map(|(_, value)| value)
-}
-
-async fn style() -> Response {
-    file("text/css; charset=utf-8", [PAGE_STYLE, STYLE, include_str!("page/page.css")].concat())
-}
-
-async fn script() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("page/page.js"))
-}
-
-async fn icon() -> Response {
-    file("image/svg+xml", include_str!("page/page.svg"))
 }
 
 fn file(kind: &'static str, text: impl IntoResponse) -> Response {
