@@ -34,6 +34,7 @@ mod unknown;
 mod workload;
 pub mod write;
 
+pub(crate) use self::context::required;
 pub use self::{
     address::{Address, family, parse_cidr, parse_ip, special},
     annotations::{Annotations, LAST_CHANGE_TRIGGER, LOAD_BALANCING, MAX_WEIGHT, WEIGHTS},

@@ -8,7 +8,7 @@ use serde::de::{IgnoredAny, MapAccess};
 use super::{
     address::parse_ip,
     context::{Context, ObjectId},
-    field::{Field, Parse, quote},
+    field::{Labels, Parse, quote},
 };
 
 /// How an endpoint is chosen: `random` (the default) or `source-hash`. On a Service.
@@ -30,7 +30,10 @@ pub const MAX_WEIGHT: u16 = 100;
 /// Annotations whose names begin with `portolan.io/`, [`LAST_CHANGE_TRIGGER`], and a leader election's lock; all others are
 /// skipped while reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Annotations(Vec<(Box<str>, Field<Box<str>>)>);
+pub struct Annotations(Labels);
+
+/// None.
+pub(super) static NO_ANNOTATIONS: Annotations = Annotations(Labels(Vec::new()));
 
 impl<'de> Parse<'de> for Annotations {
     const EXPECTED: &'static str = "a mapping";
@@ -44,14 +47,13 @@ impl<'de> Parse<'de> for Annotations {
                 map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(Some(Self(own)))
+        Ok(Some(Self(Labels(own))))
     }
 }
 
 impl Annotations {
     fn get(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.0.iter().find(|(key, _)| **key == *name)?;
-        Some(value.get().map_or("", |text| text))
+        self.0.get(name)
     }
 
     /// Whether [`LEADER`] is there.

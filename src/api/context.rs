@@ -1,6 +1,6 @@
 //! What conversions share: names of objects, problems with them, interned text.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use foldhash::HashSet;
 use portolan_rules::model::ObjectName;
@@ -126,6 +126,22 @@ pub(super) fn read<'a, 'de, T: Parse<'de>>(
     field.read().map_err(|message| FieldError::new(path, message))
 }
 
+/// Reads a field that must be there.
+pub(crate) fn required<'a, 'de, T: Parse<'de>>(
+    field: &'a Field<T>,
+    path: impl fmt::Display,
+) -> Result<&'a T, FieldError> {
+    read(field, &path)?.ok_or_else(|| FieldError::new(&path, "is missing"))
+}
+
+/// Reads a field that has its default if it is absent.
+pub(super) fn read_or_default<'a, 'de, T: Parse<'de> + Clone + Default>(
+    field: &'a Field<T>,
+    path: impl fmt::Display,
+) -> Result<Cow<'a, T>, FieldError> {
+    Ok(read(field, path)?.map_or_else(Cow::default, Cow::Borrowed))
+}
+
 /// Reads the elements of a list, none if it is absent; a value of a wrong type makes the object unusable.
 pub(super) fn read_list<'a, 'de, T: Parse<'de>>(
     field: &'a Field<Vec<Field<T>>>,
@@ -139,13 +155,8 @@ pub(super) fn read_element<'a, 'de, T: Parse<'de>>(
     field: &'a Field<T>,
     path: impl fmt::Display,
 ) -> Result<&'a T, FieldError> {
-    match field {
-        Field::Value(value) => Ok(value),
-        Field::Wrong(found) => {
-            Err(FieldError::new(path, format_args!("expected {}, found {found}", T::EXPECTED)))
-        }
-        Field::Absent => Err(FieldError::new(path, format_args!("expected {}, found nothing", T::EXPECTED))),
-    }
+    let nothing = || FieldError::new(&path, format_args!("expected {}, found nothing", T::EXPECTED));
+    read(field, &path)?.ok_or_else(nothing)
 }
 
 /// What conversions need besides the object, and where they put their warnings.

@@ -9,7 +9,7 @@ use portolan_rules::model;
 
 use super::{
     address::{Address, family, usable},
-    context::{Context, FieldError, ObjectId, read, read_element, read_list},
+    context::{Context, FieldError, ObjectId, read, read_element, read_list, read_or_default, required},
     field::{Field, First, objects, quote},
     metadata::{HEADLESS_LABEL, Metadata, PROXY_NAME_LABEL},
     port::{port_name, port_number, protocol},
@@ -89,9 +89,7 @@ impl EndpointSlice {
         object: &ObjectId,
         context: &mut Context,
     ) -> Result<Option<model::EndpointSlice>, FieldError> {
-        let none = Metadata::default();
-        let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none);
-        metadata.check_labels()?;
+        let metadata = Metadata::read(&self.metadata)?;
         if metadata.label(HEADLESS_LABEL).is_some()
             || context.is_foreign_slice(metadata.label(PROXY_NAME_LABEL))
         {
@@ -102,12 +100,8 @@ impl EndpointSlice {
             context.warn(object, field, "is missing, so the slice belongs to no Service; ignored");
             return Ok(None);
         };
-        let Some(address_type) = read(&self.address_type, "addressType")? else {
-            return Err(FieldError::new("addressType", "is missing"));
-        };
-        let address_type = match &**address_type {
-            "IPv4" => "IPv4",
-            "IPv6" => "IPv6",
+        let address_type = match &**required(&self.address_type, "addressType")? {
+            address_type @ ("IPv4" | "IPv6") => address_type,
             "FQDN" => {
                 context.warn(object, "addressType", "FQDN is not supported; the slice is ignored");
                 return Ok(None);
@@ -118,7 +112,7 @@ impl EndpointSlice {
             }
         };
         let ports = self.ports(context)?;
-        let weights = metadata.weights(object, context);
+        let weights = metadata.annotations().weights(object, context);
         let list = read_list(&self.endpoints, "endpoints")?;
         let mut endpoints = Vec::with_capacity(list.len());
         for (i, field) in list.iter().enumerate() {
@@ -177,8 +171,7 @@ impl Endpoint {
                 return Ok(None);
             }
         };
-        let none = EndpointConditions::default();
-        let conditions = read(&self.conditions, format_args!("endpoints[{i}].conditions"))?.unwrap_or(&none);
+        let conditions = read_or_default(&self.conditions, format_args!("endpoints[{i}].conditions"))?;
         let condition = |field: &Field<bool>, name: &'static str, default: bool| {
             let value = read(field, format_args!("endpoints[{i}].conditions.{name}"))?;
             Ok(value.copied().unwrap_or(default))

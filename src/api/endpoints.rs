@@ -57,10 +57,8 @@ impl Endpoints {
         object: &ObjectId,
         context: &mut Context,
     ) -> Result<Vec<model::EndpointSlice>, FieldError> {
-        let none = Metadata::default();
-        let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none);
-        metadata.check_labels()?;
-        if metadata.label(SKIP_LABEL) == Some("true") || metadata.is_leader_lock() {
+        let metadata = Metadata::read(&self.metadata)?;
+        if metadata.label(SKIP_LABEL) == Some("true") || metadata.annotations().is_leader_lock() {
             return Ok(Vec::new());
         }
         let mut slices = Vec::new();

@@ -4,7 +4,7 @@
 //! objects. A [`Field`] records what it found instead, so that the conversion can report the object and the field, and
 //! all other objects are used.
 
-use std::{fmt, marker::PhantomData, sync::Arc};
+use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
@@ -201,14 +201,6 @@ impl Parse<'_> for Box<str> {
     }
 }
 
-impl Parse<'_> for Arc<str> {
-    const EXPECTED: &'static str = "text";
-
-    fn from_text(value: &str) -> Option<Self> {
-        Some(value.into())
-    }
-}
-
 impl<'de, T: Parse<'de>> Parse<'de> for Vec<Field<T>> {
     const EXPECTED: &'static str = "a list";
 
@@ -252,19 +244,10 @@ impl<'de> Parse<'de> for Labels {
 
     fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
         let mut all = Vec::new();
-        while let Some((Key(key), value)) = map.next_entry()? {
-            all.push((key, value));
+        while let Some(label) = map.next_entry()? {
+            all.push(label);
         }
         Ok(Some(Self(all)))
-    }
-}
-
-/// A mapping's key. YAML allows `true:` and `80:`; JSON, and so the API, only knows text.
-struct Key(Box<str>);
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<str>::deserialize(deserializer).map(Self)
     }
 }
 

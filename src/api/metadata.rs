@@ -1,10 +1,12 @@
 //! `metadata`: what all objects share.
 
-use portolan_rules::model::{LoadBalancing, ObjectName};
+use std::borrow::Cow;
+
+use portolan_rules::model::ObjectName;
 
 use super::{
-    annotations::{Annotations, Weights},
-    context::{Context, FieldError, Kind, ObjectId, read},
+    annotations::{Annotations, NO_ANNOTATIONS},
+    context::{Context, FieldError, Kind, ObjectId, read, read_or_default, required},
     field::{Field, Labels, objects, quote},
 };
 
@@ -79,13 +81,19 @@ impl NameRule {
 const DEFAULT_NAMESPACE: &str = "default";
 
 impl Metadata {
+    /// Reads the metadata of an object, and checks the labels.
+    pub(super) fn read(field: &Field<Self>) -> Result<Cow<'_, Self>, FieldError> {
+        let metadata = read_or_default(field, "metadata")?;
+        metadata.check_labels()?;
+        Ok(metadata)
+    }
+
     /// Kind, namespace and name of the object.
     ///
     /// # Errors
     /// `metadata.name` or `metadata.namespace` is missing or cannot exist.
     pub fn identify(&self, kind: Kind, context: &mut Context) -> Result<ObjectId, FieldError> {
-        let name = read(&self.name, "metadata.name")?
-            .ok_or_else(|| FieldError::new("metadata.name", "is missing"))?;
+        let name = required(&self.name, "metadata.name")?;
         let rule = if kind == Kind::Service { NameRule::Label } else { NameRule::Subdomain };
         rule.check(name).map_err(|message| FieldError::new("metadata.name", message))?;
         let mut namespace = "";
@@ -118,48 +126,29 @@ impl Metadata {
         self.resource_version.get().is_some_and(|version| !version.is_empty())
     }
 
-    /// Whether it is a lock of a leader election.
-    pub(super) fn is_leader_lock(&self) -> bool {
-        self.annotations.get().is_some_and(Annotations::is_leader_lock)
+    /// The annotations that matter here; none if they are not a mapping.
+    pub(super) fn annotations(&self) -> &Annotations {
+        self.annotations.get().unwrap_or(&NO_ANNOTATIONS)
     }
 
     /// When the change that a slice shows began, if the endpoint controller has written a valid time.
     pub fn last_change_trigger(&self) -> Option<jiff::Timestamp> {
-        self.annotations.get()?.last_change_trigger()
-    }
-
-    /// How the Service's annotation wants endpoints to be chosen.
-    pub(super) fn load_balancing(&self, object: &ObjectId, context: &mut Context) -> LoadBalancing {
-        self.annotations
-            .get()
-            .map_or(LoadBalancing::Random, |annotations| annotations.load_balancing(object, context))
-    }
-
-    /// The weights in the slice's annotation.
-    pub(super) fn weights(&self, object: &ObjectId, context: &mut Context) -> Weights {
-        self.annotations
-            .get()
-            .map_or_else(Weights::default, |annotations| annotations.weights(object, context))
+        self.annotations().last_change_trigger()
     }
 
     /// `creationTimestamp` in seconds since the epoch; an unreadable one is ignored with a warning.
     pub(super) fn created(&self, object: &ObjectId, context: &mut Context) -> Option<i64> {
         const FIELD: &str = "metadata.creationTimestamp";
-        match self.creation_timestamp.read() {
-            Ok(None) => None,
-            Ok(Some(text)) => {
-                let time = text.parse::<jiff::Timestamp>();
-                if time.is_err() {
-                    let message = format_args!("{} is not an RFC 3339 time, ignored", quote(text));
-                    context.warn(object, FIELD, message);
-                }
-                time.ok().map(jiff::Timestamp::as_second)
-            }
-            Err(message) => {
-                context.warn(object, FIELD, format_args!("{message}, ignored"));
-                None
-            }
-        }
+        let parse = |text: &Box<str>| {
+            let time = text.parse::<jiff::Timestamp>();
+            time.map_err(|_| format!("{} is not an RFC 3339 time", quote(text)))
+        };
+        let time = self.creation_timestamp.read().and_then(|text| text.map(parse).transpose());
+        let time = time.unwrap_or_else(|message| {
+            context.warn(object, FIELD, format_args!("{message}, ignored"));
+            None
+        });
+        time.map(jiff::Timestamp::as_second)
     }
 }
 

@@ -83,9 +83,7 @@ impl Node {
     /// # Errors
     /// The first field that makes the object unusable.
     pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<model::Node, FieldError> {
-        let none = Metadata::default();
-        let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none);
-        metadata.check_labels()?;
+        let metadata = Metadata::read(&self.metadata)?;
         let zone = metadata.label(ZONE_LABEL).filter(|zone| !zone.is_empty()).map(Arc::from);
         let (addresses, external_addresses) = self.addresses(object, context)?;
         let name = Arc::clone(&object.name.name);

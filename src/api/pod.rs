@@ -9,7 +9,7 @@ use portolan_rules::model::Protocol;
 
 use super::{
     address::parse_usable,
-    context::{Context, FieldError, ObjectId, read, read_element, read_list},
+    context::{Context, FieldError, ObjectId, read, read_element, read_list, read_or_default, required},
     field::{Field, objects},
     metadata::Metadata,
     port::{port_number, protocol},
@@ -137,10 +137,9 @@ impl Pod {
     /// # Errors
     /// The first field that makes the object unusable.
     pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<PodFacts, FieldError> {
-        let none = (Metadata::default(), PodSpec::default(), PodStatus::default());
-        let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none.0);
-        let spec = read(&self.spec, "spec")?.unwrap_or(&none.1);
-        let status = read(&self.status, "status")?.unwrap_or(&none.2);
+        let metadata = read_or_default(&self.metadata, "metadata")?;
+        let spec = read_or_default(&self.spec, "spec")?;
+        let status = read_or_default(&self.status, "status")?;
         metadata.check_labels()?;
         let mut labels = Vec::new();
         for (name, value) in metadata.labels.get().map_or(&[][..], |labels| &labels.0) {
@@ -150,17 +149,21 @@ impl Pod {
         let mut addresses = Vec::new();
         let is_on_host = read(&spec.host_network, "spec.hostNetwork")?.copied().unwrap_or(false);
         if phase != "Succeeded" && phase != "Failed" {
-            addresses = status.pod_addresses(object, context)?;
+            let paths = ["status.podIPs", "status.podIP"];
+            addresses = self::addresses(&status.pod_ips, &status.pod_ip, paths, object, context)?;
             if addresses.is_empty() && is_on_host {
-                addresses = status.host_addresses(object, context)?;
+                // It shares those of its node.
+                let paths = ["status.hostIPs", "status.hostIP"];
+                addresses = self::addresses(&status.host_ips, &status.host_ip, paths, object, context)?;
             }
         }
         let on_node = read(&spec.node_name, "spec.nodeName")?.filter(|name| !name.is_empty());
+        let (ready, condition) = status.readiness(phase)?;
         Ok(PodFacts {
             labels,
             addresses,
-            ready: status.is_ready(phase)?,
-            condition: status.why_not_ready(),
+            ready,
+            condition,
             terminating: !metadata.deletion_timestamp.is_absent(),
             node: on_node.map(|name| context.intern(name)),
             ports: spec.named_ports(context)?,
@@ -171,43 +174,28 @@ impl Pod {
 }
 
 impl PodStatus {
-    fn is_ready(&self, phase: &str) -> Result<bool, FieldError> {
+    /// Whether the Pod is ready; and reason and message of the condition `Ready`, if it is there and not `True`.
+    fn readiness(&self, phase: &str) -> Result<(bool, Option<Box<str>>), FieldError> {
         let conditions = read_list(&self.conditions, "status.conditions")?;
-        if conditions.is_empty() {
-            return Ok(matches!(phase, "Running" | ""));
-        }
         for (i, field) in conditions.iter().enumerate() {
             let condition = read_element(field, format_args!("status.conditions[{i}]"))?;
-            if condition.r#type.get().is_some_and(|name| **name == *"Ready") {
-                let value = read(&condition.status, format_args!("status.conditions[{i}].status"))?;
-                return Ok(value.is_some_and(|value| **value == *"True"));
+            if condition.r#type.get().is_none_or(|name| **name != *"Ready") {
+                continue;
             }
+            let status = read(&condition.status, format_args!("status.conditions[{i}].status"))?;
+            let status = status.map_or("", |status| status);
+            if status == "True" {
+                return Ok((true, None));
+            }
+            let text = |field: &Field<Box<str>>| field.get().filter(|text| !text.is_empty()).cloned();
+            let why = match (text(&condition.reason), text(&condition.message)) {
+                (Some(reason), Some(message)) => format!("{reason}: {message}").into(),
+                (Some(either), None) | (None, Some(either)) => either,
+                (None, None) => format!("condition Ready is {status}").into(),
+            };
+            return Ok((false, Some(why)));
         }
-        Ok(false)
-    }
-
-    /// Reason and message of the condition `Ready`, if it is there and not `True`.
-    fn why_not_ready(&self) -> Option<Box<str>> {
-        let conditions = self.conditions.get()?.iter().filter_map(Field::get);
-        let mut ready =
-            conditions.filter(|condition| condition.r#type.get().is_some_and(|name| **name == *"Ready"));
-        let condition = ready.next()?;
-        let text = |field: &Field<Box<str>>| field.get().filter(|text| !text.is_empty()).cloned();
-        let status = text(&condition.status).unwrap_or_default();
-        (*status != *"True").then(|| match (text(&condition.reason), text(&condition.message)) {
-            (Some(reason), Some(message)) => format!("{reason}: {message}").into(),
-            (Some(either), None) | (None, Some(either)) => either,
-            (None, None) => format!("condition Ready is {status}").into(),
-        })
-    }
-
-    fn pod_addresses(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>, FieldError> {
-        addresses(&self.pod_ips, &self.pod_ip, ["status.podIPs", "status.podIP"], object, context)
-    }
-
-    /// The node's addresses, which a Pod on the host network shares.
-    fn host_addresses(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>, FieldError> {
-        addresses(&self.host_ips, &self.host_ip, ["status.hostIPs", "status.hostIP"], object, context)
+        Ok((conditions.is_empty() && matches!(phase, "Running" | ""), None))
     }
 }
 
@@ -275,9 +263,7 @@ impl Container {
             let name = read(&port.name, format_args!("{path}.ports[{i}].name"))?.map_or("", |text| text);
             let protocol = protocol(&port.protocol, format_args!("{path}.ports[{i}].protocol"))?;
             let number_path = format_args!("{path}.ports[{i}].containerPort");
-            let number = read(&port.container_port, number_path)?
-                .ok_or_else(|| FieldError::new(number_path, "is missing"))?;
-            let number = port_number(*number, number_path)?;
+            let number = port_number(*required(&port.container_port, number_path)?, number_path)?;
             if !name.is_empty() {
                 ports.push(PodPort { name: context.intern(name), protocol, port: number });
             }

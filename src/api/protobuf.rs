@@ -14,7 +14,7 @@ use serde::{
     Deserialize,
     de::{
         DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor,
-        value::Error,
+        value::{Error, MapAccessDeserializer},
     },
     forward_to_deserialize_any,
 };
@@ -37,7 +37,7 @@ pub const MAGIC: &[u8] = b"k8s\0";
 /// # Errors
 /// It is not a message of this schema.
 pub fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8], schema: Schema) -> Result<T, Error> {
-    T::deserialize(Message { bytes, schema })
+    T::deserialize(MapAccessDeserializer::new(Fields::new(bytes, schema)))
 }
 
 /// A document (`runtime.Unknown`): the kind of its object, and the object.
@@ -65,53 +65,28 @@ pub fn event(bytes: &[u8]) -> Result<(&str, &[u8]), Error> {
     Ok((text(bytes_of(bytes, 1)?)?, bytes_of(bytes_of(bytes, 2)?, 1)?))
 }
 
-/// The field of this number in a message, if it is text, bytes or a message; of several, the last.
-fn bytes_of(message: &[u8], number: u32) -> Result<&[u8], Error> {
-    let mut found = &[][..];
-    for field in Wire::new(message) {
-        if let (at, Value::Bytes(bytes)) = field?
-            && at == number
-        {
-            found = bytes;
-        }
+/// The value of this field in a message; of several, the last.
+fn last(message: &[u8], number: u32) -> Result<Option<Value<'_>>, Error> {
+    let of_number = |field: &Result<_, _>| field.as_ref().map_or(true, |(at, _)| *at == number);
+    let mut found = None;
+    for field in Wire::new(message).filter(of_number) {
+        found = Some(field?.1);
     }
     Ok(found)
+}
+
+/// The same, of text, bytes or a message.
+fn bytes_of(message: &[u8], number: u32) -> Result<&[u8], Error> {
+    Ok(if let Some(Value::Bytes(bytes)) = last(message, number)? { bytes } else { &[] })
 }
 
 /// The same of a number.
 fn number_of(message: &[u8], number: u32) -> Result<i64, Error> {
-    let mut found = 0;
-    for field in Wire::new(message) {
-        if let (at, Value::Number(value)) = field?
-            && at == number
-        {
-            found = value.cast_signed();
-        }
-    }
-    Ok(found)
+    Ok(if let Some(Value::Number(value)) = last(message, number)? { value.cast_signed() } else { 0 })
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Error> {
     std::str::from_utf8(bytes).map_err(Error::custom)
-}
-
-/// A message that is being read.
-struct Message<'de> {
-    bytes: &'de [u8],
-    schema: Schema,
-}
-
-impl<'de> Deserializer<'de> for Message<'de> {
-    type Error = Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_map(Fields { rest: Wire::new(self.bytes), schema: self.schema, seen: 0, current: None })
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
 }
 
 /// The fields of a message.
@@ -123,6 +98,12 @@ struct Fields<'de> {
     current: Option<Element<'de>>,
 }
 
+impl<'de> Fields<'de> {
+    const fn new(message: &'de [u8], schema: Schema) -> Self {
+        Self { rest: Wire::new(message), schema, seen: 0, current: None }
+    }
+}
+
 impl<'de> MapAccess<'de> for Fields<'de> {
     type Error = Error;
 
@@ -131,21 +112,17 @@ impl<'de> MapAccess<'de> for Fields<'de> {
             let (number, value) = field?;
             let Some(place) = self.schema.iter().position(|field| field.number == number) else { continue };
             let field = &self.schema[place];
-            let all = if field.is_repeated {
-                if self.seen & (1 << place) != 0 {
-                    continue;
-                }
-                self.seen |= 1 << place;
-                Some(self.rest.clone())
-            } else if matches!(
+            let is_empty = matches!(
                 (field.kind, value),
-                (Kind::Text, Value::Bytes([])) | (Kind::Integer, Value::Number(0))
-            ) || matches!((field.kind, value), (Kind::Time, Value::Bytes([])))
-            {
+                (Kind::Text | Kind::Time, Value::Bytes([])) | (Kind::Integer, Value::Number(0))
+            );
+            // Of a repeated field, the first value stands for all.
+            let is_done = if field.is_repeated { self.seen & (1 << place) != 0 } else { is_empty };
+            if is_done {
                 continue;
-            } else {
-                None
-            };
+            }
+            self.seen |= 1 << place;
+            let all = field.is_repeated.then(|| self.rest.clone());
             self.current = Some(Element { value, field, others: all });
             return seed.deserialize(field.name.into_deserializer()).map(Some);
         }
@@ -182,9 +159,7 @@ impl<'de> Deserializer<'de> for Element<'de> {
             (Kind::Text, Value::Bytes(bytes)) => visitor.visit_borrowed_str(text(bytes)?),
             (Kind::Integer, Value::Number(number)) => visitor.visit_i64(number.cast_signed()),
             (Kind::Boolean, Value::Number(number)) => visitor.visit_bool(number != 0),
-            (Kind::Message(schema), Value::Bytes(bytes)) => {
-                Message { bytes, schema }.deserialize_any(visitor)
-            }
+            (Kind::Message(schema), Value::Bytes(bytes)) => visitor.visit_map(Fields::new(bytes, schema)),
             (Kind::Time, Value::Bytes(bytes)) => {
                 let time = Timestamp::from_second(number_of(bytes, 1)?).map_err(Error::custom)?;
                 visitor.visit_string(DateTimePrinter::new().timestamp_to_string(&time))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    context::{Context, FieldError, Kind, ObjectId, read},
+    context::{Context, FieldError, Kind, ObjectId, read, read_or_default, required},
     field::{Field, objects},
     metadata::Metadata,
     pod::{Pod, PodFacts, PodSpec},
@@ -81,24 +81,24 @@ impl Workload {
         object: &ObjectId,
         context: &mut Context,
     ) -> Result<Option<Arc<PodSet>>, FieldError> {
-        let none = (WorkloadSpec::default(), JobTemplate::default(), JobSpec::default());
         if self.metadata.get().is_some_and(Metadata::is_from_a_cluster) {
             return Ok(None);
         }
-        let spec = read(&self.spec, "spec")?.unwrap_or(&none.0);
+        let spec = read_or_default(&self.spec, "spec")?;
+        let (job, job_spec);
         let (path, template, count) = match object.kind {
             Kind::CronJob => {
-                let job = read(&spec.job_template, "spec.jobTemplate")?.unwrap_or(&none.1);
-                let job = read(&job.spec, "spec.jobTemplate.spec")?.unwrap_or(&none.2);
+                job = read_or_default(&spec.job_template, "spec.jobTemplate")?;
+                job_spec = read_or_default(&job.spec, "spec.jobTemplate.spec")?;
                 let path = "spec.jobTemplate.spec";
-                (path, &job.template, number(&job.parallelism, &format!("{path}.parallelism"))?)
+                (path, &job_spec.template, number(&job_spec.parallelism, &format!("{path}.parallelism"))?)
             }
             Kind::Job => ("spec", &spec.template, number(&spec.parallelism, "spec.parallelism")?),
             Kind::DaemonSet => ("spec", &spec.template, PodCount::OnEachNode),
             _ => ("spec", &spec.template, number(&spec.replicas, "spec.replicas")?),
         };
         let path = format!("{path}.template");
-        let Some(template) = read(template, &path)? else { return Err(FieldError::new(path, "is missing")) };
+        let template = required(template, &path)?;
         let pod = Pod { metadata: template.metadata.clone(), spec: template.spec.clone(), ..Pod::default() };
         let pod = pod.to_model(object, context).map_err(|FieldError { field, message }| FieldError {
             field: format!("{path}.{field}"),

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use super::object::{LoadBalancerIngress, Service, ServiceSpec};
 use crate::api::{
     address::{family, not_an_address, parse_cidr, parse_ip, parse_usable},
-    context::{Context, FieldError, ObjectId, read, read_element, read_list},
+    context::{Context, FieldError, ObjectId, read, read_element, read_list, read_or_default},
     field::{Field, quote},
 };
 
@@ -21,13 +21,14 @@ fn cluster_ip(text: &str, path: impl fmt::Display) -> Result<IpAddr, FieldError>
 
 /// Reads the entries of a list of texts; a blank one is dropped silently, and one that `parse`
 /// refuses with a warning that gives its reason.
-fn lenient<T: PartialEq>(
-    list: &[Field<Box<str>>],
+pub(super) fn lenient<T: PartialEq>(
+    list: &Field<Vec<Field<Box<str>>>>,
     path: &str,
     object: &ObjectId,
     context: &mut Context,
     parse: impl Fn(&str) -> Result<T, String>,
-) -> Vec<T> {
+) -> Result<Vec<T>, FieldError> {
+    let list = read_list(list, path)?;
     let mut all = Vec::with_capacity(list.len());
     for (i, field) in list.iter().enumerate() {
         let parsed = match field.read() {
@@ -44,7 +45,12 @@ fn lenient<T: PartialEq>(
             }
         }
     }
-    all
+    Ok(all)
+}
+
+/// A range of `loadBalancerSourceRanges`.
+pub(super) fn source_range(text: &str) -> Result<IpNetwork, String> {
+    parse_cidr(text.trim()).ok_or_else(|| format!("{} is not a CIDR", quote(text)))
 }
 
 impl ServiceSpec {
@@ -100,28 +106,6 @@ impl ServiceSpec {
         }
         Ok(())
     }
-
-    pub(super) fn external_ips(
-        &self,
-        object: &ObjectId,
-        context: &mut Context,
-    ) -> Result<Vec<IpAddr>, FieldError> {
-        const PATH: &str = "spec.externalIPs";
-        let list = read_list(&self.external_ips, PATH)?;
-        Ok(lenient(list, PATH, object, context, parse_usable))
-    }
-
-    pub(super) fn source_ranges(
-        &self,
-        object: &ObjectId,
-        context: &mut Context,
-    ) -> Result<Vec<IpNetwork>, FieldError> {
-        const PATH: &str = "spec.loadBalancerSourceRanges";
-        let list = read_list(&self.load_balancer_source_ranges, PATH)?;
-        Ok(lenient(list, PATH, object, context, |text| {
-            parse_cidr(text.trim()).ok_or_else(|| format!("{} is not a CIDR", quote(text)))
-        }))
-    }
 }
 
 impl Service {
@@ -138,10 +122,8 @@ impl Service {
         object: &ObjectId,
         context: &mut Context,
     ) -> Result<Vec<IpAddr>, FieldError> {
-        let Some(status) = read(&self.status, "status")? else { return Ok(Vec::new()) };
-        let Some(balancer) = read(&status.load_balancer, "status.loadBalancer")? else {
-            return Ok(Vec::new());
-        };
+        let status = read_or_default(&self.status, "status")?;
+        let balancer = read_or_default(&status.load_balancer, "status.loadBalancer")?;
         let mut ips = Vec::new();
         for (i, field) in read_list(&balancer.ingress, "status.loadBalancer.ingress")?.iter().enumerate() {
             let ingress = read_element(field, format_args!("status.loadBalancer.ingress[{i}]"))?;

@@ -2,33 +2,25 @@
 
 use std::sync::Arc;
 
-use portolan_rules::model::{self, TrafficPolicy};
+use portolan_rules::model::{self, ServiceType, TrafficPolicy};
 
 use super::{
+    addresses::{lenient, source_range},
     object::{Service, ServicePort, ServiceSpec},
     selection::Selection,
 };
 use crate::api::{
-    context::{Context, FieldError, ObjectId, read},
+    address::parse_usable,
+    context::{Context, FieldError, ObjectId, read, read_or_default, required},
     field::{Field, quote},
     metadata::{Metadata, PROXY_NAME_LABEL},
     port::port_number,
     unknown::message,
 };
 
-/// `spec.type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ServiceType {
-    ClusterIp,
-    NodePort,
-    LoadBalancer,
-    ExternalName,
-}
-
-impl ServiceType {
-    pub(super) const fn has_node_ports(self) -> bool {
-        matches!(self, Self::NodePort | Self::LoadBalancer)
-    }
+/// Whether Services of this type have node ports.
+pub(super) fn has_node_ports(r#type: ServiceType) -> bool {
+    r#type != ServiceType::ClusterIp
 }
 
 /// A choice among a few words; `default` if absent or empty.
@@ -60,23 +52,16 @@ impl Service {
         object: &ObjectId,
         context: &mut Context,
     ) -> Result<Option<(model::Service, Option<Selection>)>, FieldError> {
-        let none = Metadata::default();
-        let metadata = read(&self.metadata, "metadata")?.unwrap_or(&none);
-        metadata.check_labels()?;
+        let metadata = Metadata::read(&self.metadata)?;
         if context.is_foreign_service(metadata.label(PROXY_NAME_LABEL)) {
             return Ok(None);
         }
-        let Some(spec) = read(&self.spec, "spec")? else {
-            return Err(FieldError::new("spec", "is missing"));
-        };
+        let spec = required(&self.spec, "spec")?;
         // What an API server has accepted has the fields of its version.
         if !metadata.is_from_a_cluster() {
             spec.warn_of_unknown(object, context);
         }
-        let r#type = spec.service_type()?;
-        if r#type == ServiceType::ExternalName || spec.is_headless() {
-            return Ok(None);
-        }
+        let Some(r#type) = spec.service_type()?.filter(|_| !spec.is_headless()) else { return Ok(None) };
         let cluster_ips = spec.cluster_ips()?;
         let ports = spec.ports(r#type, object, context)?;
         let selection = spec.selection(object, context)?.map(|selection| Selection {
@@ -84,7 +69,7 @@ impl Service {
             has_load_balancer: self.has_load_balancer(),
             ..selection
         });
-        let external_ips = spec.external_ips(object, context)?;
+        let external_ips = lenient(&spec.external_ips, "spec.externalIPs", object, context, parse_usable)?;
         let internal_policy = choice(
             &spec.internal_traffic_policy,
             "spec.internalTrafficPolicy",
@@ -92,7 +77,8 @@ impl Service {
             &POLICIES,
         )?;
         let external_policy = spec.external_policy(r#type)?;
-        let source_ranges = spec.source_ranges(object, context)?;
+        let (ranges, path) = (&spec.load_balancer_source_ranges, "spec.loadBalancerSourceRanges");
+        let source_ranges = lenient(ranges, path, object, context, source_range)?;
         let affinity_timeout = spec.affinity_timeout()?;
         let load_balancer_ips = self.load_balancer_ips(object, context)?;
         if cluster_ips.is_empty() && !context.has_stand_ins {
@@ -109,11 +95,7 @@ impl Service {
         let service = model::Service {
             name: object.name.clone(),
             created: metadata.created(object, context),
-            service_type: match r#type {
-                ServiceType::NodePort => model::ServiceType::NodePort,
-                ServiceType::LoadBalancer => model::ServiceType::LoadBalancer,
-                ServiceType::ClusterIp | ServiceType::ExternalName => model::ServiceType::ClusterIp,
-            },
+            service_type: r#type,
             cluster_ips,
             external_ips,
             load_balancer_ips,
@@ -121,7 +103,7 @@ impl Service {
             internal_policy,
             external_policy,
             affinity_timeout,
-            load_balancing: metadata.load_balancing(object, context),
+            load_balancing: metadata.annotations().load_balancing(object, context),
             health_check_node_port,
             ports,
         };
@@ -144,14 +126,12 @@ impl ServiceSpec {
         }
     }
 
-    pub(super) fn service_type(&self) -> Result<ServiceType, FieldError> {
-        let types = [
-            ("ClusterIP", ServiceType::ClusterIp),
-            ("NodePort", ServiceType::NodePort),
-            ("LoadBalancer", ServiceType::LoadBalancer),
-            ("ExternalName", ServiceType::ExternalName),
-        ];
-        choice(&self.r#type, "spec.type", ServiceType::ClusterIp, &types)
+    /// `spec.type`; nothing if it is `ExternalName`.
+    pub(super) fn service_type(&self) -> Result<Option<ServiceType>, FieldError> {
+        let [cluster_ip, node_port, load_balancer] =
+            ServiceType::ALL.map(|r#type| (r#type.name(), Some(r#type)));
+        let types = [cluster_ip, node_port, load_balancer, ("ExternalName", None)];
+        choice(&self.r#type, "spec.type", Some(ServiceType::ClusterIp), &types)
     }
 
     /// The policy applies to node ports, load balancers and external IPs only.
@@ -163,7 +143,7 @@ impl ServiceSpec {
             &POLICIES,
         )?;
         let has_external_ips = self.external_ips.get().is_some_and(|ips| !ips.is_empty());
-        let counts = r#type.has_node_ports() || has_external_ips;
+        let counts = has_node_ports(r#type) || has_external_ips;
         Ok(if counts { policy } else { TrafficPolicy::Cluster })
     }
 
@@ -200,12 +180,8 @@ impl ServiceSpec {
         if !is_sticky {
             return Ok(None);
         }
-        let Some(config) = read(&self.session_affinity_config, "spec.sessionAffinityConfig")? else {
-            return Ok(Some(DEFAULT));
-        };
-        let Some(client_ip) = read(&config.client_ip, "spec.sessionAffinityConfig.clientIP")? else {
-            return Ok(Some(DEFAULT));
-        };
+        let config = read_or_default(&self.session_affinity_config, "spec.sessionAffinityConfig")?;
+        let client_ip = read_or_default(&config.client_ip, "spec.sessionAffinityConfig.clientIP")?;
         let Some(&seconds) = read(&client_ip.timeout_seconds, FIELD)? else { return Ok(Some(DEFAULT)) };
         match u32::try_from(seconds) {
             Ok(seconds @ 1..=MAXIMUM) => Ok(Some(seconds)),

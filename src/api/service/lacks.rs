@@ -1,9 +1,9 @@
 //! What a Service lacks that the API server, or a controller of load balancers, would have given it.
 
-use portolan_rules::ruleset::Family;
+use portolan_rules::{model::ServiceType, ruleset::Family};
 
 use super::{
-    convert::ServiceType,
+    convert::has_node_ports,
     object::{Service, ServiceSpec},
 };
 use crate::api::{field::Field, metadata::Metadata};
@@ -42,11 +42,11 @@ impl Service {
     /// be pending.
     pub fn lacks(&self) -> Lacks {
         let Some(spec) = self.spec.get() else { return Lacks::default() };
-        let Ok(r#type) = spec.service_type() else { return Lacks::default() };
+        let Ok(Some(r#type)) = spec.service_type() else { return Lacks::default() };
         let ips = spec.cluster_ips().unwrap_or_default();
         let is_load_balancer = r#type == ServiceType::LoadBalancer;
         let is_local = spec.external_traffic_policy.get().is_some_and(|policy| **policy == *"Local");
-        let has_node_ports = r#type.has_node_ports()
+        let has_node_ports = has_node_ports(r#type)
             && !(is_load_balancer && spec.allocate_load_balancer_node_ports.get() == Some(&false));
         let status = self.status.get().and_then(|status| status.load_balancer.get());
         let is_pending = status.is_some() && !ips.is_empty()

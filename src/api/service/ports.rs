@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use portolan_rules::model;
+use portolan_rules::model::{self, ServiceType};
 
 use super::{
-    convert::ServiceType,
+    convert::has_node_ports,
     object::{PortOrName, ServicePort, ServiceSpec},
     selection::TargetPort,
 };
 use crate::api::{
-    context::{Context, FieldError, ObjectId, read, read_element, read_list},
+    context::{Context, FieldError, ObjectId, read, read_element, read_list, required},
     field::quote,
     port::{port_name, port_number, protocol},
 };
@@ -91,15 +91,14 @@ impl ServicePort {
     ) -> Result<model::ServicePort, FieldError> {
         let path = |field: &'static str| format!("spec.ports[{i}].{field}");
         let name = port_name(&self.name, format_args!("spec.ports[{i}].name"))?;
-        let number = read(&self.port, format_args!("spec.ports[{i}].port"))?
-            .ok_or_else(|| FieldError::new(path("port"), "is missing"))?;
+        let number = required(&self.port, format_args!("spec.ports[{i}].port"))?;
         let port = port_number(*number, format_args!("spec.ports[{i}].port"))?;
         let protocol = protocol(&self.protocol, format_args!("spec.ports[{i}].protocol"))?;
         let node_port = match read(&self.node_port, format_args!("spec.ports[{i}].nodePort"))? {
             None | Some(0) => None,
             Some(&number) => {
                 let node_port = port_number(number, format_args!("spec.ports[{i}].nodePort"))?;
-                if r#type.has_node_ports() {
+                if has_node_ports(r#type) {
                     Some(node_port)
                 } else {
                     let message = "is ignored: only Services of type NodePort or LoadBalancer have one";

@@ -14,7 +14,7 @@ use super::{
     mistake,
 };
 use crate::{
-    api::{self, Context, Field, FieldError, Kind, Lacks, Metadata, ObjectId, PodFacts, PodSet, Selection},
+    api::{self, Context, Field, FieldError, Kind, Lacks, ObjectId, PodFacts, PodSet, Selection, required},
     source::eligibility::Eligibility,
 };
 
@@ -123,7 +123,8 @@ impl Contents {
             Ok(false) => return self.ignore(&document.kind),
             Err(error) => return self.nameless(Some(kind), place(), error),
         }
-        let id = match identify(metadata, kind, context) {
+        let metadata = required(&*metadata, "metadata");
+        let id = match metadata.and_then(|metadata| metadata.identify(kind, context)) {
             Ok(id) => id,
             Err(error) => return self.nameless(Some(kind), place(), error),
         };
@@ -201,11 +202,7 @@ fn is_kustomization(document: &Document) -> bool {
 /// Whether the kind is of the group that matters; other groups have kinds of the same name.
 fn is_served(kind: Kind, api_version: &Field<Box<str>>) -> Result<bool, FieldError> {
     const FIELD: &str = "apiVersion";
-    let version = match api_version.read() {
-        Ok(Some(version)) => &**version,
-        Ok(None) => return Err(FieldError::new(FIELD, "is missing")),
-        Err(message) => return Err(FieldError::new(FIELD, message)),
-    };
+    let version = &**required(api_version, FIELD)?;
     Ok(match kind {
         Kind::EndpointSlice => match version {
             "discovery.k8s.io/v1" => true,
@@ -222,14 +219,6 @@ fn is_served(kind: Kind, api_version: &Field<Box<str>>) -> Result<bool, FieldErr
         Kind::CronJob => version.starts_with("batch/"),
         kind => version == kind.api_version(),
     })
-}
-
-fn identify(metadata: &Field<Metadata>, kind: Kind, context: &mut Context) -> Result<ObjectId, FieldError> {
-    match metadata.read() {
-        Ok(Some(metadata)) => metadata.identify(kind, context),
-        Ok(None) => Err(FieldError::new("metadata", "is missing")),
-        Err(message) => Err(FieldError::new("metadata", message)),
-    }
 }
 
 fn convert(body: &Body, id: &ObjectId, context: &mut Context) -> Result<Object, FieldError> {
