@@ -37,7 +37,7 @@ impl<T: Tables> Agent<T> {
             Family::ALL.into_iter().flat_map(|family| self.compiler.node_port_addresses(family));
         let node = self.state.node();
         let node_ips =
-            if node.addresses.is_empty() { self.host_addresses.addresses() } else { &node.addresses };
+            if node.addresses.is_empty() { &self.host_addresses.addresses } else { &node.addresses };
         Snapshot {
             node: node.clone(),
             config: self.compiler.config().clone(),

@@ -37,8 +37,8 @@ impl NodeFacts {
         let host = &host.addresses;
         Self {
             pods: settings.detect_local.detector(node),
-            node_port_addresses: settings.node_port_addresses(node, host),
-            health_check_addresses: settings.health_check_addresses(node, host),
+            node_port_addresses: settings.node_port_addresses.select(node, host),
+            health_check_addresses: settings.node_port_addresses.health_check_addresses(node, host),
             node_ips: if node.addresses.is_empty() { host.clone() } else { node.addresses.clone() },
         }
     }
@@ -55,17 +55,12 @@ impl NodeFacts {
 /// The addresses of the host's interfaces, as last read.
 #[derive(Debug, Default)]
 pub(super) struct HostAddresses {
-    addresses: Vec<IpAddr>,
+    pub addresses: Vec<IpAddr>,
     /// Whether the last attempt failed, which has been logged.
     failing: bool,
 }
 
 impl HostAddresses {
-    /// The addresses.
-    pub(super) fn addresses(&self) -> &[IpAddr] {
-        &self.addresses
-    }
-
     /// Reads them. False if that fails, such as for want of file descriptors; the last ones stay then, so that node ports
     /// go on to answer.
     pub(super) fn read(&mut self) -> bool {

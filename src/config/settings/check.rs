@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use portolan_rules::{ruleset::Family, selection::node_port_addresses::localhost};
 
 use super::{
-    node::{Settings, refuse, socket_path},
+    node::{Settings, invalid, is_label, refuse, socket_path},
     run::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings, SyncSettings, Wish},
 };
 use crate::config::{
@@ -185,10 +185,7 @@ fn logging(all: &Options, origin: &Origin) -> Result<LoggingSettings, Error> {
     let is_json = match all.text(&options::LOGGING_FORMAT) {
         "text" => false,
         "json" => true,
-        other => {
-            let problem = format!("{other:?} is invalid, must be text or json");
-            return Err(refuse(origin, &options::LOGGING_FORMAT, problem));
-        }
+        other => return Err(invalid(origin, &options::LOGGING_FORMAT, other, "text or json")),
     };
     Ok(LoggingSettings { is_json, verbosity: all.number(&options::VERBOSITY) })
 }
@@ -207,8 +204,8 @@ fn api(all: &Options, origin: &Origin) -> Result<ApiSettings, Error> {
         "" | PROTOBUF => false,
         "application/json" => true,
         other => {
-            let problem = format!("{other:?} is invalid, must be {PROTOBUF} or application/json");
-            return Err(refuse(origin, &options::CONTENT_TYPE, problem));
+            let known = format!("{PROTOBUF} or application/json");
+            return Err(invalid(origin, &options::CONTENT_TYPE, other, &known));
         }
     };
     let relist = all.duration(&options::RELIST_PERIOD);
@@ -225,15 +222,9 @@ fn api(all: &Options, origin: &Origin) -> Result<ApiSettings, Error> {
 /// The key of a taint, which is that of a label.
 fn startup_taint(all: &Options, origin: &Origin) -> Result<Option<String>, Error> {
     let text = all.text(&options::REMOVE_TAINT);
-    let is_part = |part: &str, longest: usize, others: &str| {
-        (1..=longest).contains(&part.len())
-            && part.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && part.ends_with(|c: char| c.is_ascii_alphanumeric())
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
-    };
     let is_key = match text.split_once('/') {
-        Some((domain, name)) => is_part(domain, 253, "-.") && is_part(name, 63, "-_."),
-        None => is_part(text, 63, "-_."),
+        Some((domain, name)) => is_label(domain, 253, "-.") && is_label(name, 63, "-_."),
+        None => is_label(text, 63, "-_."),
     };
     match text {
         "" => Ok(None),

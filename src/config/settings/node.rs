@@ -1,7 +1,6 @@
 //! What the rules of a node depend on.
 
 use std::{
-    collections::BTreeSet,
     fmt,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -136,17 +135,6 @@ impl Settings {
             )
         })
     }
-
-    /// The addresses that answer node ports, from what the Node object says and from the addresses of the host's
-    /// interfaces.
-    pub fn node_port_addresses(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
-        self.node_port_addresses.select(node, host)
-    }
-
-    /// Where health checks of Services are answered; the unspecified address for all of a family.
-    pub fn health_check_addresses(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
-        self.node_port_addresses.health_check_addresses(node, host)
-    }
 }
 
 fn detect_local(all: &Options, origin: &Origin) -> Result<DetectLocal, Error> {
@@ -165,7 +153,7 @@ fn detect_local(all: &Options, origin: &Origin) -> Result<DetectLocal, Error> {
         }
         other => {
             let modes = "ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix";
-            Err(refuse(origin, &DETECT_LOCAL_MODE, format!("{other:?} is invalid, must be {modes}")))
+            Err(invalid(origin, &DETECT_LOCAL_MODE, other, modes))
         }
     }
 }
@@ -173,6 +161,19 @@ fn detect_local(all: &Options, origin: &Origin) -> Result<DetectLocal, Error> {
 /// A problem with an option.
 pub(super) fn refuse(origin: &Origin, row: &Row, problem: impl fmt::Display) -> Error {
     Error::new(origin.place(row), problem)
+}
+
+/// That a word is none of those that an option knows.
+pub(super) fn invalid(origin: &Origin, row: &Row, word: &str, known: &str) -> Error {
+    refuse(origin, row, format!("{word:?} is invalid, must be {known}"))
+}
+
+/// Whether a text of at most so many letters, digits and these others begins and ends with a letter or digit, as labels do.
+pub(super) fn is_label(text: &str, longest: usize, others: &str) -> bool {
+    (1..=longest).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
 }
 
 /// A name that an interface can have (`dev_valid_name` in the kernel), or its beginning.
@@ -210,15 +211,9 @@ pub fn table_name(name: &str) -> Result<Name, Error> {
 
 /// A value that a label can have.
 fn proxy_name(all: &Options, origin: &Origin) -> Result<Option<Box<str>>, Error> {
-    let is_valid = |name: &str| {
-        name.len() <= 63
-            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && name.ends_with(|c: char| c.is_ascii_alphanumeric())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-    };
     match all.text(&SERVICE_PROXY_NAME) {
         "" => Ok(None),
-        name if is_valid(name) => Ok(Some(name.into())),
+        name if is_label(name, 63, "-_.") => Ok(Some(name.into())),
         name => {
             let problem = format!(
                 "{name:?} is not the value of a label: letters, digits, -, _ and . between letters or digits, 63 in all"

@@ -105,7 +105,7 @@ fn the_bind_address_stands_for_the_primary_one_of_its_family() {
     let selected = |bind: &str, networks: &str| {
         let settings =
             Settings::new(&args(&[(&BIND_ADDRESS, bind), (&NODEPORT_ADDRESSES, networks)])).unwrap();
-        Vec::from_iter(settings.node_port_addresses(&node, &addresses(&["192.0.2.1", "198.51.100.1"])))
+        Vec::from_iter(settings.node_port_addresses.select(&node, &addresses(&["192.0.2.1", "198.51.100.1"])))
     };
     assert_eq!(selected("0.0.0.0", "primary"), addresses(&["192.0.2.1", "2001:db8::1"]));
     assert_eq!(selected("198.51.100.1", "primary"), addresses(&["198.51.100.1", "2001:db8::1"]));
