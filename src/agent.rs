@@ -18,7 +18,6 @@ mod event;
 mod first;
 mod foreign;
 mod isolate;
-mod isolation;
 mod large;
 pub mod memory;
 mod node;

@@ -22,7 +22,7 @@ mod sets;
 pub use self::{
     class::Class,
     config::{Config, PodDetector},
-    keys::{Keys, endpoint_from_value, has_leaders, number_from_value},
+    keys::{Keys, endpoint_from_value, has_leaders, is_of_attributes, number_from_value},
     per_set::PerSet,
     pick::Pick,
     range_list::RangeList,

@@ -42,7 +42,7 @@ impl<T: Tables> Agent<T> {
             node: node.clone(),
             config: self.compiler.config().clone(),
             node_port_addresses: node_port_addresses.collect(),
-            node_ips: node_ips.to_vec(),
+            node_ips: node_ips.clone(),
             service_cidrs: self.service_cidrs.clone(),
             services: entries().filter_map(|entry| entry.service.clone()).collect(),
             slices: entries().flat_map(|entry| entry.slices.iter().cloned()).collect(),

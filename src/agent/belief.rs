@@ -8,12 +8,13 @@
 //! | any other | another process changed elements of our tables, and nothing else | doubt of these, when a repair is due |
 //! | any other | another process changed our tables | doubt of the sets that this touched, when a repair is due |
 //! | any other | notifications were lost | doubt of the sets that have another number of elements, when a repair is due |
+//! | any other | a commit of another process may have been missed | the same |
 //! | certain | the time for a full comparison, and every commit since the last was noticed | the same |
 //! | any other | the time for a full comparison, of few elements | doubt of everything, at once |
 //! | any other | the time for a full comparison, of many elements | the same, and a comparison in parts begins |
 //! | any other | all parts were compared | doubt of what has no part, and of sets that have another number of elements, at once |
 //! | doubt | further doubt | both |
-//! | doubt | the kernel was read and made equal | certain |
+//! | doubt | the kernel was read and made equal | certain, but for what may have been missed since the reading |
 //!
 //! While a doubt waits, changes are committed as if there were none.
 
@@ -88,6 +89,19 @@ pub(super) struct Doubt {
     pub seen: Option<Instant>,
     /// The last commit of another process to our tables, if it is known.
     pub by: Option<Generation>,
+    /// What may have been missed last: a reading of before does not settle it.
+    pub missed: Option<Missed>,
+}
+
+/// A commit of another process that may have been missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Missed {
+    /// Its generation, or that of the first if there were several.
+    pub generation: u32,
+    /// When it was noticed that it may have been missed.
+    pub seen: Instant,
+    /// When to look.
+    pub due: Instant,
 }
 
 /// What may differ.
@@ -138,6 +152,8 @@ pub(super) enum Event {
         /// When to look.
         due: Instant,
     },
+    /// A commit of another process may have been missed.
+    Missed(Missed),
     /// It is time for a full comparison.
     Period {
         /// Whether every commit up to the present was noticed, so that nothing can be different.
@@ -180,7 +196,14 @@ impl Belief {
             (_, Event::Compared { generation, sets }) => {
                 let before = self.reading().map_or(Compared::No, |reading| reading.compared);
                 let compared = if *sets == Sets::All { Compared::All } else { before };
-                return Self::Certain(LastReading { generation: *generation, compared });
+                let reading = LastReading { generation: *generation, compared };
+                let missed = self.doubt().and_then(|doubt| doubt.missed);
+                let missed_since = missed.filter(|missed| !reading.saw(missed.generation));
+                let certain = Self::Certain(reading);
+                return match missed_since {
+                    Some(missed) => certain.after(Event::Missed(missed)),
+                    None => certain,
+                };
             }
             (Self::Unknown, _) => return self,
             (Self::Certain(reading), Event::Period { noticed_all: true, .. })
@@ -194,7 +217,15 @@ impl Belief {
             (_, Event::Begun) => return self.with(Compared::UnderWay { lost: false }),
             (Self::Certain(reading) | Self::InDoubt(Doubt { reading, .. }), _) => *reading,
         };
-        let none = Doubt { reading, sets: Sets::All, due: None, is_ours: false, seen: None, by: None };
+        let none =
+            Doubt { reading, sets: Sets::All, due: None, is_ours: false, seen: None, by: None, missed: None };
+        let lost = |sets, seen, due| Doubt {
+            reading: LastReading { compared: reading.compared.lost(), ..reading },
+            sets: Sets::Some { named: sets, miscounted: true },
+            due: Some(due),
+            seen: Some(seen),
+            ..none.clone()
+        };
         let more = match event {
             Event::Failed | Event::Period { .. } | Event::Compared { .. } | Event::Begun => none,
             Event::Checked { rest, now } => Doubt {
@@ -212,17 +243,14 @@ impl Belief {
             },
             Event::Unsent { sets } => Doubt { sets: Sets::Some { named: sets, miscounted: false }, ..none },
             Event::Differs => Doubt { is_ours: true, ..none },
-            Event::Changed { by, .. } if reading.saw(&by) => return self,
+            Event::Changed { by, .. } if reading.saw(by.id) => return self,
             Event::Changed { by, sets, seen, due } => {
                 Doubt { sets, due: Some(due), seen: Some(seen), by: Some(by), ..none }
             }
-            Event::Lost { sets, seen, due } => Doubt {
-                reading: LastReading { compared: reading.compared.lost(), ..reading },
-                sets: Sets::Some { named: sets, miscounted: true },
-                due: Some(due),
-                seen: Some(seen),
-                ..none
-            },
+            Event::Lost { sets, seen, due } => lost(sets, seen, due),
+            Event::Missed(missed) => {
+                Doubt { missed: Some(missed), ..lost(Scope::new(), missed.seen, missed.due) }
+            }
         };
         Self::InDoubt(match self {
             Self::InDoubt(doubt) => doubt.and(more),
@@ -283,9 +311,9 @@ impl Belief {
 }
 
 impl LastReading {
-    /// Whether it saw what this commit did. Generations wrap around.
-    fn saw(self, by: &Generation) -> bool {
-        by.id.wrapping_sub(self.generation).cast_signed() <= 0
+    /// Whether it saw what the commit of this generation did. Generations wrap around.
+    fn saw(self, generation: u32) -> bool {
+        generation.wrapping_sub(self.generation).cast_signed() <= 0
     }
 }
 
@@ -299,6 +327,7 @@ impl Doubt {
             is_ours: self.is_ours || more.is_ours,
             seen: self.seen.or(more.seen),
             by: more.by.or(self.by),
+            missed: more.missed.or(self.missed),
         }
     }
 

@@ -24,10 +24,7 @@ impl<T: Tables> Agent<T> {
                 retired.operations.extend(step.operations.iter().cloned());
                 steps.next();
             }
-            if let Err(error) = self.commit(&retired) {
-                self.unsent.operations.extend(retired.operations);
-                return Err(error);
-            }
+            self.commit(&retired).inspect_err(|_| self.unsent.operations.extend(retired.operations))?;
         }
         for step in steps {
             self.commit(step)?;

@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, time::Instant};
 use portolan_rules::{
     incremental::plan::PART,
     model::ObjectName,
-    plane::{PerSet, SetName},
+    plane::{PerSet, Role, SetName},
     ruleset::{Concat, Element, Operation},
 };
 use tracing::{debug, warn};
@@ -54,11 +54,9 @@ impl<T: Tables> Agent<T> {
         }
         let started = Instant::now();
         let expected = self.next_part();
-        let outcome = self.compare_at(expected);
-        match &outcome {
-            Ok(0) => {}
-            Ok(operations) => warn!(operations, "The full comparison repaired elements"),
-            Err(_) => self.note(belief::Event::Failed),
+        let outcome = self.compare_at(expected).inspect_err(|_| self.note(belief::Event::Failed));
+        if let Ok(operations @ 1..) = outcome {
+            warn!(operations, "The full comparison repaired elements");
         }
         let left = self.check.services.len();
         debug!(services_left = left, elapsed = ?started.elapsed(), "Compared a part");
@@ -97,11 +95,9 @@ impl<T: Tables> Agent<T> {
             keys[(*family, name)].insert(key.clone());
         }
         let expected = self.expected_at(keys);
-        let outcome = self.compare_at(expected);
-        if outcome.is_err() {
-            self.note(belief::Event::Failed);
-        }
-        outcome.map(|operations| debug!(operations, "Wrote what an earlier commit had not"))
+        let operations = self.compare_at(expected).inspect_err(|_| self.note(belief::Event::Failed))?;
+        debug!(operations, "Wrote what an earlier commit had not");
+        Ok(())
     }
 
     /// What should stand at these keys, but for elements that are retiring.
@@ -167,22 +163,5 @@ impl<T: Tables> Agent<T> {
 
 /// Whether a set's elements stand at single keys, and belong to Services.
 pub(super) fn has_parts(set: SetName) -> bool {
-    match set {
-        SetName::Frontends
-        | SetName::Endpoints
-        | SetName::NodePorts
-        | SetName::NodeEndpoints
-        | SetName::Attributes
-        | SetName::NodePortAttributes
-        | SetName::ClusterIps
-        | SetName::NodeAddresses
-        | SetName::Hairpin => true,
-        SetName::Classes
-        | SetName::DirectClasses
-        | SetName::Draws
-        | SetName::Affinity
-        | SetName::AllowedSources
-        | SetName::OtherAllowedSources
-        | SetName::ServiceCidrs => false,
-    }
+    matches!(set.role(), Role::Leader | Role::Led) && set != SetName::Affinity
 }

@@ -7,7 +7,7 @@ use portolan_rules::{
     model::{Node, ObjectName},
     plane::SetName,
     restart::leftovers::Leftovers,
-    ruleset::{Concat, Family, Ruleset, Transaction},
+    ruleset::{Concat, Family, Transaction},
     state::State,
 };
 use tracing::{error, warn};
@@ -15,8 +15,7 @@ use tracing::{error, warn};
 use super::{
     back_off::BackOff,
     belief::{self, Belief},
-    first::Compiled,
-    isolation::Isolation,
+    isolate::Isolation,
     node::HostAddresses,
     retirement::Retirement,
     stale_flows::StaleFlows,
@@ -98,11 +97,6 @@ pub struct Agent<T = Kernel> {
     pub(super) table_owner: bool,
     /// Reports changes of other processes; unsubscribed during large commits.
     pub(super) listener: Option<Listener>,
-    /// Whether another process may have changed our tables during a commit of which the kernel did not notify.
-    pub(super) missed_commits: bool,
-    /// The state as compiled for the first reading of the kernel, and what the kernel must hold, as in
-    /// [`First`](super::first::First).
-    pub(super) guess: (Option<Compiled>, Option<Ruleset>),
     /// What is left of a comparison in parts.
     pub(super) check: Check,
     /// Whether the kernel says how many elements a set has (since Linux 6.16), as far as is known.
@@ -161,8 +155,6 @@ impl<T: Tables> Agent<T> {
             localhost: LocalhostPorts::default(),
             table_owner: false,
             listener: None,
-            missed_commits: false,
-            guess: (None, None),
             check: Check::default(),
             kernel_counts: true,
             back_off: BackOff::default(),
@@ -196,14 +188,6 @@ impl<T: Tables> Agent<T> {
             warn!("This kernel has no tables that outlive their owner; --table-owner has no effect");
         }
         Ok(())
-    }
-
-    /// Takes over an update from the API server.
-    pub fn update(&mut self, update: Update) {
-        self.report.triggers.extend(update.triggers);
-        // They stay until the kernel takes the changes, which may be long.
-        self.report.triggers.truncate(MOST_TRIGGERS);
-        self.apply(update.changes);
     }
 
     /// Takes over changes of the cluster; they reach the kernel with the next [`Agent::sync`].
@@ -258,15 +242,14 @@ impl<T: Tables> Agent<T> {
         self.services_listed && self.slices_listed
     }
 
-    /// Takes over what changed of the manifests, and of how much of them is known. Until all is known for the first time,
-    /// nothing goes that the kernel held at the start; later it stays known.
-    pub fn apply_manifests(
-        &mut self,
-        changes: impl IntoIterator<Item = Change>,
-        completeness: Option<Completeness>,
-    ) {
-        self.apply(changes);
-        self.completeness = completeness.unwrap_or(self.completeness);
+    /// Takes over an update. Until all manifests, if they are the source, are known for the first time, nothing goes that the
+    /// kernel held at the start; later they stay known.
+    pub fn update(&mut self, update: Update) {
+        self.report.triggers.extend(update.triggers);
+        // They stay until the kernel takes the changes, which may be long.
+        self.report.triggers.truncate(MOST_TRIGGERS);
+        self.apply(update.changes);
+        self.completeness = update.completeness.unwrap_or(self.completeness);
         let is_partial = match self.completeness {
             Completeness::Nothing => return,
             Completeness::Partial => true,

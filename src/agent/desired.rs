@@ -10,7 +10,7 @@ use portolan_rules::{
 
 use super::{
     core::Agent,
-    first::{self, Adopted},
+    first::{self, Adopted, Compiled},
 };
 use crate::{
     kernel::nftables::{Scope, Tables},
@@ -27,10 +27,9 @@ impl<T: Tables> Agent<T> {
     }
 
     /// Compiles everything for the first time.
-    pub(super) fn load(&mut self, kernel: &Ruleset) -> Adopted {
+    pub(super) fn load(&mut self, kernel: &Ruleset, guess: (Option<Compiled>, Option<Ruleset>)) -> Adopted {
         let started = Instant::now();
-        let loaded =
-            first::load(&mut self.compiler, &mut self.state, kernel, std::mem::take(&mut self.guess));
+        let loaded = first::load(&mut self.compiler, &mut self.state, kernel, guess);
         self.report_problems(&loaded.problems);
         self.report.compile += started.elapsed();
         loaded

@@ -53,11 +53,10 @@ impl Expected {
 
     /// Whether the kernel has these elements, and no others of those that were read.
     pub(super) fn are(&self, found: &Found) -> bool {
-        self.0.iter().all(|(family, set, expected)| {
-            let found = &found[(family, set)];
-            let count = expected.iter().filter(|(_, element)| element.is_some()).count();
-            count == found.len() && expected.iter().all(|(key, element)| found.get(key) == element.as_ref())
-        })
+        let has_count = |(family, set, expected): (Family, SetName, &Vec<(Concat, Option<Element>)>)| {
+            expected.iter().filter(|(_, element)| element.is_some()).count() == found[(family, set)].len()
+        };
+        self.0.iter().all(has_count) && self.are_among(found)
     }
 
     /// Whether these elements are among those that were read.

@@ -2,7 +2,7 @@
 
 use portolan_rules::{
     compile::{Compiler, Problem},
-    plane::{SetName, has_leaders},
+    plane::{has_leaders, is_of_attributes},
     restart::endpoint_id_keys,
     ruleset::{Elements, Ruleset, diff::diff},
     state::State,
@@ -44,8 +44,7 @@ pub(super) fn read(
         if unread.is_empty() {
             return Ok(First { kernel: present, is_whole: true, ..First::default() });
         }
-        let is_attributes = |set| matches!(set, SetName::Attributes | SetName::NodePortAttributes);
-        if unread.iter().any(|(_, set, _)| is_attributes(*set)) {
+        if unread.iter().any(|(_, set, _)| is_of_attributes(*set)) {
             // Endpoint ids are adopted when everything is known.
             equal = Equal::Kept;
         }

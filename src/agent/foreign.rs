@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::{
-    belief::{self, Sets},
+    belief::{self, Missed, Sets},
     core::Agent,
     event::ForeignChange,
     queue::Sender,
@@ -49,39 +49,24 @@ impl<T: Tables> Agent<T> {
     pub(super) fn unsubscribe(&mut self) -> Result<Option<u32>, nftables::Error> {
         let Some(listener) = &self.listener else { return Ok(None) };
         let before = self.kernel.generation()?.id;
-        listener.unsubscribe()?;
+        listener.subscribe(false)?;
         Ok(Some(before))
     }
 
     /// After a commit without notifications: this must be the generation, else another process committed too.
     pub(super) fn resubscribe(&mut self, expected: u32) {
         let Some(listener) = &self.listener else { return };
-        let generation = listener.subscribe().and_then(|()| self.kernel.generation());
-        match generation {
-            Ok(generation) if generation.id == expected => listener.caught_up(expected),
-            Ok(generation) => {
-                listener.caught_up(generation.id);
-                self.note_missed();
-            }
-            Err(error) => {
-                info!(%error, "Changes by other processes may have been missed");
-                self.note_missed();
-            }
+        let generation = listener.subscribe(true).and_then(|()| self.kernel.generation());
+        match &generation {
+            Ok(generation) => listener.caught_up(generation.id),
+            Err(error) => info!(%error, "Changes by other processes may have been missed"),
         }
-    }
-
-    /// Notes that commits of other processes may have been missed: now, and again when the sync of which the commit is part
-    /// has noted that the kernel is as it must be.
-    fn note_missed(&mut self) {
-        self.missed_commits = true;
-        self.foreign(ForeignChange::default());
-    }
-
-    /// Notes what may have been missed during a sync.
-    pub(super) fn note_missed_during_sync(&mut self) {
-        if std::mem::take(&mut self.missed_commits) {
-            self.foreign(ForeignChange::default());
+        if generation.is_ok_and(|generation| generation.id == expected) {
+            return;
         }
+        let seen = Instant::now();
+        let due = seen + self.back_off.delay(seen);
+        self.note(belief::Event::Missed(Missed { generation: expected.wrapping_add(1), seen, due }));
     }
 
     /// Notes that another process changed our tables, or may have.

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{self, RecvError, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+        mpsc::{self, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use std::{
 use super::event::{Ending, Event, ForeignChange};
 use crate::{
     observe::{health::Health, query::Query},
-    source::{self, Backlog, Closed, Inbox, manifest::Completeness},
+    source::{self, Backlog, Closed, Inbox},
 };
 
 /// Questions that may wait for an answer.
@@ -92,14 +92,8 @@ impl Receiver {
     ///
     /// # Errors
     /// There are none, and no more can come.
-    pub fn recv(&self) -> Result<Vec<Event>, RecvError> {
-        loop {
-            let events = self.take();
-            if !events.is_empty() {
-                return Ok(events);
-            }
-            self.woken.recv()?;
-        }
+    pub fn recv(&self) -> Result<Vec<Event>, RecvTimeoutError> {
+        self.recv_timeout(Duration::MAX)
     }
 
     /// The same, for no longer than this.
@@ -128,10 +122,7 @@ impl Drop for Receiver {
 /// The events of a queue, each kind merged into one.
 #[derive(Debug, Default)]
 struct Pending {
-    cluster: Backlog,
-    manifests: Backlog,
-    /// How much is known of the manifests, if that changed.
-    completeness: Option<Completeness>,
+    updates: Backlog,
     addresses: bool,
     flows: bool,
     foreign: Option<ForeignChange>,
@@ -143,13 +134,7 @@ struct Pending {
 impl Pending {
     fn push(&mut self, event: Event) {
         match event {
-            Event::Source(source::Event::Cluster(update)) => self.cluster.append(update),
-            Event::Source(source::Event::Manifests { changes, completeness }) => {
-                for change in changes {
-                    self.manifests.push(change);
-                }
-                self.completeness = completeness.or(self.completeness);
-            }
+            Event::Source(source::Event::Update(update)) => self.updates.append(update),
             Event::Source(source::Event::Addresses) => self.addresses = true,
             Event::Source(source::Event::Failed) => self.stop(Ending::Failed),
             Event::Flows => self.flows = true,
@@ -174,18 +159,12 @@ impl Pending {
 
     /// Everything as events, to stop as the last; nothing is left.
     fn take(&mut self) -> Vec<Event> {
-        let pending = std::mem::take(self);
-        let Self { mut cluster, mut manifests, completeness, addresses, flows, foreign, queries, stop } =
-            pending;
-        let mut reported = Vec::new();
-        if !cluster.is_empty() {
-            reported.push(source::Event::Cluster(cluster.take()));
+        let Self { mut updates, addresses, flows, foreign, queries, stop } = std::mem::take(self);
+        let mut events = Vec::new();
+        if !updates.is_empty() {
+            events.push(Event::Source(source::Event::Update(updates.take())));
         }
-        if !manifests.is_empty() || completeness.is_some() {
-            reported.push(source::Event::Manifests { changes: manifests.take().changes, completeness });
-        }
-        reported.extend(addresses.then_some(source::Event::Addresses));
-        let mut events: Vec<_> = reported.into_iter().map(Event::Source).collect();
+        events.extend(addresses.then_some(Event::Source(source::Event::Addresses)));
         events.extend(flows.then_some(Event::Flows));
         events.extend(foreign.map(Event::Foreign));
         events.extend(queries.into_iter().map(Event::Query));
@@ -206,7 +185,7 @@ mod tests {
     use super::{super::event::Touched, *};
     use crate::{
         kernel::nftables::{Generation, Scope},
-        source::{Change, Update},
+        source::{Change, Update, manifest::Completeness},
     };
 
     const ADDRESSES: Event = Event::Source(source::Event::Addresses);
@@ -223,9 +202,9 @@ mod tests {
         let (sender, receiver) = queue(Health::default());
         for number in 0..1_000_000 {
             let changes = vec![slice(number % 100)];
-            sender.report(source::Event::Cluster(Update { changes, triggers: Vec::new() })).unwrap();
+            sender.report(source::Event::Update(Update { changes, ..Update::default() })).unwrap();
             if number % 1000 == 0 {
-                assert!(receiver.shared.pending().cluster.len() <= 100);
+                assert!(receiver.shared.pending().updates.len() <= 100);
             }
         }
         for event in [ADDRESSES, Event::Flows, ADDRESSES, Event::Flows] {
@@ -233,7 +212,7 @@ mod tests {
         }
         let events = receiver.take();
         let [
-            Event::Source(source::Event::Cluster(update)),
+            Event::Source(source::Event::Update(update)),
             Event::Source(source::Event::Addresses),
             Event::Flows,
         ] = &*events
@@ -268,17 +247,24 @@ mod tests {
         let (sender, receiver) = queue(Health::default());
         let (partial, whole) = (Some(Completeness::Partial), Some(Completeness::Whole));
         for (number, completeness) in [(1, partial), (2, whole), (1, None)] {
-            sender.report(source::Event::Manifests { changes: vec![slice(number)], completeness }).unwrap();
+            let update = Update { changes: vec![slice(number)], completeness, ..Update::default() };
+            sender.report(source::Event::Update(update)).unwrap();
         }
         let events = receiver.take();
-        let [Event::Source(source::Event::Manifests { changes, completeness: Some(Completeness::Whole) })] =
-            &*events
+        let [
+            Event::Source(source::Event::Update(Update {
+                changes,
+                completeness: Some(Completeness::Whole),
+                ..
+            })),
+        ] = &*events
         else {
             panic!("{events:?}")
         };
         assert_eq!(*changes, [slice(1), slice(2)]);
         // That the input is complete again is news, though nothing else changed.
-        sender.report(source::Event::Manifests { changes: Vec::new(), completeness: whole }).unwrap();
+        let update = Update { completeness: whole, ..Update::default() };
+        sender.report(source::Event::Update(update)).unwrap();
         assert_eq!(receiver.recv().unwrap().len(), 1);
     }
 

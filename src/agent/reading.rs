@@ -6,7 +6,7 @@ use portolan_rules::{
     ruleset::{Chain, Concat, Family, Name, Operation, Ruleset, Set},
 };
 
-use super::belief::Sets;
+use super::{belief::Sets, first::Compiled};
 use crate::kernel::nftables::{Scope, Wanted};
 
 /// What was read of the kernel, and what came of it.
@@ -15,6 +15,8 @@ pub(super) struct Reading {
     pub kernel: Ruleset,
     /// The generation before.
     pub generation: u32,
+    /// The state as compiled for the first reading, and what the kernel must hold, as in [`First`](super::first::First).
+    pub guess: (Option<Compiled>, Option<Ruleset>),
     /// The sets whose elements were read; `None` for all.
     pub scope: Option<Scope>,
     /// Whether nothing else was left out.

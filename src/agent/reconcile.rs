@@ -121,11 +121,7 @@ fn take_over<T: Tables>(agent: &mut Agent<T>, events: Vec<Event>) -> ControlFlow
     let mut changed = false;
     for event in events {
         changed |= match event {
-            Event::Source(source::Event::Manifests { changes, completeness }) => {
-                agent.apply_manifests(changes, completeness);
-                true
-            }
-            Event::Source(source::Event::Cluster(update)) => {
+            Event::Source(source::Event::Update(update)) => {
                 agent.update(update);
                 true
             }

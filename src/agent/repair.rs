@@ -33,11 +33,7 @@ impl<T: Tables> Agent<T> {
 
     /// Makes these elements what they should be. If the kernel refuses that, everything is compared.
     pub(super) fn repair(&mut self, cause: Cause, elements: Touched) -> Result<(), SyncError> {
-        let outcome = self.undo(cause, elements);
-        if outcome.is_err() {
-            self.note(belief::Event::Failed);
-        }
-        outcome
+        self.undo(cause, elements).inspect_err(|_| self.note(belief::Event::Failed))
     }
 
     fn undo(&mut self, cause: Cause, elements: Touched) -> Result<(), SyncError> {

@@ -121,7 +121,7 @@ impl StaleFlows {
         tasks.add(flows);
         if self.survey && !input_incomplete {
             self.survey = false;
-            tasks.survey();
+            tasks.survey.wanted = true;
         }
         drop(tasks);
         shared.notify();
@@ -134,7 +134,7 @@ impl StaleFlows {
         let mut tasks = shared.tasks();
         tasks.hurried = true;
         shared.notify();
-        while !tasks.is_settled() && !tasks.is_surveyed() && Instant::now() < until {
+        while !tasks.is_settled() && tasks.survey.found.is_none() && Instant::now() < until {
             tasks = shared.wait(tasks, Some(until));
         }
         tasks.hurried = false;
@@ -151,7 +151,8 @@ impl StaleFlows {
         let Some(shared) = &self.shared else { return (Vec::new(), false, false) };
         let mut tasks = shared.tasks();
         let (reports, failing) = (std::mem::take(&mut tasks.reports), tasks.is_failing());
-        let found = tasks.take_survey();
+        let found = tasks.survey.found.take();
+        tasks.survey.wanted &= found.is_none();
         drop(tasks);
         let is_found = found.is_some_and(|found| {
             let unlisted = compiler.unlisted(state, &std::mem::take(&mut self.ceased), found);

@@ -14,7 +14,7 @@ use super::{
     cold_start::{ColdStart, cold_start},
     core::{Agent, SyncError, Synced},
     describe::describe,
-    first::{self, Adopted, First},
+    first::{self, Adopted},
     large::Equal,
     node::NodeFacts,
     reading::{Known, Reading},
@@ -41,9 +41,7 @@ impl<T: Tables> Agent<T> {
     pub fn sync_for(&mut self, cause: Cause) -> Result<Synced, SyncError> {
         let started = Instant::now();
         self.report.cause = if self.belief == Belief::Unknown { Cause::Start } else { cause };
-        self.missed_commits = false;
         let outcome = self.try_sync(cause);
-        self.note_missed_during_sync();
         if outcome.is_ok() {
             self.service_health.update(&self.state);
             self.localhost.update(&self.state);
@@ -108,7 +106,7 @@ impl<T: Tables> Agent<T> {
                 debug!("Every commit since the last reading was noticed: there is nothing to compare");
             }
         }
-        self.isolation.note_touched(&self.state);
+        self.isolation.touched.extend(self.state.dirty().iter().cloned());
         self.service_health.note(&self.state);
         self.localhost.note(&self.state);
         match self.belief.action(Instant::now()) {
@@ -128,10 +126,6 @@ impl<T: Tables> Agent<T> {
                 }
             }
         }
-        unfinished |= self.isolation.is_searching();
-        if !self.isolation.is_searching() {
-            self.isolation.clear_touched();
-        }
         self.settle_quarantine();
         self.unsent.operations.clear();
         self.retirement.note(Instant::now(), self.compiler.retiring());
@@ -139,7 +133,10 @@ impl<T: Tables> Agent<T> {
         if self.leftovers.is_some() {
             self.note(belief::Event::Differs);
         }
-        if !self.isolation.is_searching() {
+        if self.isolation.is_searching() {
+            unfinished = true;
+        } else {
+            self.isolation.touched.clear();
             self.stale_flows.hand_over(&self.compiler, self.input_incomplete);
         }
         if self.report.cause == Cause::Start {
@@ -175,11 +172,7 @@ impl<T: Tables> Agent<T> {
 
     /// Reads the kernel back, of the elements those of some sets or all, and commits the difference.
     pub(super) fn full(&mut self, cause: Cause, sets: Sets) -> Result<(), SyncError> {
-        let outcome = self.read_and_write(cause, sets);
-        if outcome.is_err() {
-            self.note(belief::Event::Failed);
-        }
-        outcome
+        self.read_and_write(cause, sets).inspect_err(|_| self.note(belief::Event::Failed))
     }
 
     fn read_and_write(&mut self, cause: Cause, mut sets: Sets) -> Result<(), SyncError> {
@@ -229,10 +222,7 @@ impl<T: Tables> Agent<T> {
                 } else {
                     self.isolate((&read.kernel, &read.first), &whole, error)
                 };
-                if outcome.is_err() {
-                    self.commit_apart(&whole);
-                }
-                outcome?;
+                outcome.inspect_err(|_| self.commit_apart(&whole))?;
             } else if self.isolation.is_searching() {
                 self.search()?;
             }
@@ -269,10 +259,9 @@ impl<T: Tables> Agent<T> {
         let started = Instant::now();
         let table = self.settings.config.table.clone();
         let generation = self.kernel.generation()?.id;
-        let (mut scope, mut is_whole) = (None, true);
+        let (mut scope, mut is_whole, mut guess) = (None, true, (None, None));
         let mut kernel = if self.belief == Belief::Unknown {
             self.number();
-            // What is left over is taken from all that there is, and a table that cannot be owned is made anew.
             // What is left over is taken from all that there is, and a table that cannot be owned is made anew.
             let is_all = self.input_incomplete || self.replaces_tables()?;
             let Self { kernel, compiler, state, .. } = self;
@@ -282,8 +271,8 @@ impl<T: Tables> Agent<T> {
                 let equal = if is_all { Equal::Kept } else { Equal::Left };
                 first::read(kernel, compiler, state, equal)?
             };
-            let First { kernel, guess, desired, .. } = first;
-            (self.guess, is_whole) = ((guess, desired), first.is_whole);
+            let kernel = first.kernel;
+            (guess, is_whole) = ((first.guess, first.desired), first.is_whole);
             self.kernel_counts = is_whole;
             if self.input_incomplete && self.leftovers.is_none() && !kernel.tables.is_empty() {
                 self.leftovers = Some(Leftovers::find(&kernel, &self.compiler, &mut self.state));
@@ -317,7 +306,7 @@ impl<T: Tables> Agent<T> {
         }
         self.report.dump += started.elapsed();
         let (found, found_operations) = (String::new(), 0);
-        Ok(Reading { kernel, generation, scope, is_whole, first, found, found_operations })
+        Ok(Reading { kernel, generation, guess, scope, is_whole, first, found, found_operations })
     }
 
     /// Whether there are tables that another is to take the place of, because they cannot have an owner.
@@ -364,15 +353,19 @@ impl<T: Tables> Agent<T> {
     fn compare(&mut self, read: &mut Reading) -> Option<Ruleset> {
         let is_first = self.belief == Belief::Unknown;
         let (is_equal, compared) = if is_first {
-            let Adopted { is_equal, desired, .. } = self.load(&read.kernel);
+            let Adopted { is_equal, desired, .. } = self.load(&read.kernel, std::mem::take(&mut read.guess));
             // From here on the compiler has compiled something; the kernel does not hold it yet.
             self.note(belief::Event::Compared { generation: read.generation, sets: Sets::All });
             self.note(belief::Event::Failed);
             (is_equal, desired)
         } else {
             let steps = self.compile();
-            let own = steps.into_iter().chain([self.forget_retiring(read)]);
-            self.unsent.operations.extend(own.flat_map(|transaction| transaction.operations));
+            self.unsent.operations.extend(steps.into_iter().flat_map(|step| step.operations));
+            // What is retiring of what was read is forgotten.
+            match &read.scope {
+                None => self.unsent.operations.extend(self.compiler.forget_retiring().operations),
+                Some(scope) => self.compiler.forget_retiring_of(scope),
+            }
             (false, None)
         };
         let started = Instant::now();
@@ -403,17 +396,6 @@ impl<T: Tables> Agent<T> {
         desired
     }
 
-    /// Forgets what is retiring of what was read; gives what would have removed it.
-    fn forget_retiring(&mut self, read: &Reading) -> Transaction {
-        match &read.scope {
-            None => self.compiler.forget_retiring(),
-            Some(scope) => {
-                self.compiler.forget_retiring_of(scope);
-                Transaction::new(self.settings.config.table.clone())
-            }
-        }
-    }
-
     /// What leads from what was read to what the kernel must hold, as one transaction.
     fn whole(&self, read: &Reading, desired: Option<&Ruleset>) -> Transaction {
         let table = &self.settings.config.table;
@@ -436,13 +418,7 @@ impl<T: Tables> Agent<T> {
         if let Some(before) = unsubscribed {
             self.resubscribe(if outcome.is_ok() { before.wrapping_add(1) } else { before });
         }
-        let commit = match outcome {
-            Ok(commit) => commit,
-            Err(error) => {
-                self.report.failed_transactions += 1;
-                return Err(error);
-            }
-        };
+        let commit = outcome.inspect_err(|_| self.report.failed_transactions += 1)?;
         let report = &mut self.report;
         report.committed(1, &commit);
         report.note_operations(transaction, &self.settings.config.table);

@@ -122,17 +122,12 @@ impl Listener {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the subscription for a while.
-    pub(super) fn unsubscribe(&self) -> Result<(), nftables::Error> {
+    /// Begins the subscription again, or ends it for a while.
+    pub(super) fn subscribe(&self, listen: bool) -> Result<(), nftables::Error> {
         let mut state = self.state();
-        (state.is_subscribed, state.noticed) = (false, None);
-        (state.subscribe)(false)
-    }
-
-    pub(super) fn subscribe(&self) -> Result<(), nftables::Error> {
-        let mut state = self.state();
-        state.is_subscribed = true;
-        (state.subscribe)(true)
+        state.is_subscribed = listen;
+        state.noticed = state.noticed.filter(|_| listen);
+        (state.subscribe)(listen)
     }
 
     /// Notes that no commit up to this generation was missed.
@@ -151,10 +146,6 @@ impl Listener {
         let (is_next, noticed) = follow(state.noticed, generation);
         state.noticed = noticed;
         is_next
-    }
-
-    fn miss(&self) {
-        self.state().noticed = None;
     }
 
     /// Replaces the socket of a subscription that failed.
@@ -260,7 +251,7 @@ impl<N: Notifications> ListenerThread<N> {
                     None
                 }
                 Err(nftables::Error::Unknown(_)) => {
-                    self.listener.miss();
+                    self.listener.state().noticed = None;
                     Some(self.gatherer.lose())
                 }
                 Err(error) => return Err(error),

@@ -131,7 +131,7 @@ mod tests {
     use portolan_rules::model::ObjectName;
 
     use super::*;
-    use crate::api::context::Kind;
+    use crate::api::{context::Kind, field::Field};
 
     fn annotations(json: &str) -> Annotations {
         serde_json::from_str::<Field<Annotations>>(json).unwrap().get().unwrap().clone()

@@ -139,11 +139,11 @@ impl Metadata {
     /// `creationTimestamp` in seconds since the epoch; an unreadable one is ignored with a warning.
     pub(super) fn created(&self, object: &ObjectId, context: &mut Context) -> Option<i64> {
         const FIELD: &str = "metadata.creationTimestamp";
-        let parse = |text: &Box<str>| {
+        let parse = |text: &str| {
             let time = text.parse::<jiff::Timestamp>();
             time.map_err(|_| format!("{} is not an RFC 3339 time", quote(text)))
         };
-        let time = self.creation_timestamp.read().and_then(|text| text.map(parse).transpose());
+        let time = self.creation_timestamp.read().and_then(|text| text.map(|text| parse(text)).transpose());
         let time = time.unwrap_or_else(|message| {
             context.warn(object, FIELD, format_args!("{message}, ignored"));
             None

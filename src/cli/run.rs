@@ -37,7 +37,7 @@ use crate::{
     },
     retry::Retry,
     source::{
-        Change, host,
+        Change, Update, host,
         manifest::{self, Completeness, Objects, Source},
     },
 };
@@ -258,8 +258,8 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
     info!(services = services.len(), endpoint_slices = slices.len(), "Manifests read");
     agent.apply(services.into_iter().map(|(name, service)| Change::Service(name, Some(service))));
     agent.apply(slices.into_iter().map(|(name, slice)| Change::Slice(name, Some(slice))));
-    let rest = [Change::Node(node), Change::ServiceCidrs(service_cidrs)];
-    agent.apply_manifests(rest, Some(completeness));
+    let changes = vec![Change::Node(node), Change::ServiceCidrs(service_cidrs)];
+    agent.update(Update { changes, completeness: Some(completeness), ..Update::default() });
     if !agent.is_ready() {
         error!(
             "Nothing is programmed, and the kernel stays as it is: too little is known of what to program"

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
 
-use super::event::{Change, Update};
+use super::event::{Change, Completeness, Update};
 
 /// How many times of changes are kept for a metric; the oldest stay.
 pub const MOST_TRIGGERS: usize = 4096;
@@ -23,6 +23,8 @@ pub struct Backlog {
     node: Option<Change>,
     service_cidrs: Option<Vec<IpNetwork>>,
     triggers: Vec<Timestamp>,
+    /// How complete the manifests are, if that changed.
+    completeness: Option<Completeness>,
 }
 
 /// The objects of one kind.
@@ -104,6 +106,7 @@ impl Backlog {
         for trigger in update.triggers {
             self.push_trigger(trigger);
         }
+        self.completeness = update.completeness.or(self.completeness);
     }
 
     /// Number of entries: objects and names of objects, the Node, the ranges.
@@ -116,7 +119,8 @@ impl Backlog {
 
     /// Whether there are no changes; a list without objects is a change.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0 && !self.services.is_list() && !self.slices.is_list()
+        let has_list = self.services.is_list() || self.slices.is_list();
+        self.len() == 0 && !has_list && self.completeness.is_none()
     }
 
     /// The pending state of this node's object.
@@ -129,13 +133,13 @@ impl Backlog {
 
     /// Removes and returns all changes.
     pub fn take(&mut self) -> Update {
-        let Self { services, slices, node, service_cidrs, triggers } = std::mem::take(self);
+        let Self { services, slices, node, service_cidrs, triggers, completeness } = std::mem::take(self);
         let mut changes = Vec::new();
         services.into_changes(Change::Services, Change::Service, &mut changes);
         slices.into_changes(Change::Slices, Change::Slice, &mut changes);
         changes.extend(node);
         changes.extend(service_cidrs.map(Change::ServiceCidrs));
-        Update { changes, triggers }
+        Update { changes, triggers, completeness }
     }
 }
 
@@ -257,7 +261,11 @@ mod tests {
         let mut backlog = Backlog::default();
         for second in 0..10_000 {
             let triggers = vec![Timestamp::from_second(second).unwrap()];
-            backlog.append(Update { changes: vec![Change::Slice(name(1), Some(slice(1, "a")))], triggers });
+            backlog.append(Update {
+                changes: vec![Change::Slice(name(1), Some(slice(1, "a")))],
+                triggers,
+                ..Update::default()
+            });
         }
         let update = backlog.take();
         assert_eq!(update.changes.len(), 1);

@@ -9,15 +9,8 @@ use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
 /// What a source reports.
 #[derive(Debug)]
 pub enum Event {
-    /// Manifests changed.
-    Manifests {
-        /// Differences, the oldest first.
-        changes: Vec<Change>,
-        /// How complete the input is now, if that changed.
-        completeness: Option<Completeness>,
-    },
-    /// The cluster changed.
-    Cluster(Update),
+    /// The cluster, or manifests, changed.
+    Update(Update),
     /// An address of this host came or went.
     Addresses,
     /// The source cannot go on, and has logged why.
@@ -55,7 +48,7 @@ pub enum Change {
     ServiceCidrs(Vec<IpNetwork>),
 }
 
-/// What the API server reported at once.
+/// What the API server reported at once, or what is new in manifests.
 #[derive(Clone, Debug, Default)]
 pub struct Update {
     /// Differences, the oldest first.
@@ -63,6 +56,8 @@ pub struct Update {
     /// When the changes of endpoints among them began, according to the endpoint controller (annotation
     /// `endpoints.kubernetes.io/last-change-trigger-time`); for `network_programming_duration_seconds`.
     pub triggers: Vec<Timestamp>,
+    /// How complete the manifests are now, if that changed.
+    pub completeness: Option<Completeness>,
 }
 
 /// How complete the manifests are.

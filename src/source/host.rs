@@ -32,10 +32,12 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
 /// # Errors
 /// The socket cannot be opened, or the thread cannot be started.
 pub fn watch(inbox: impl Inbox) -> io::Result<()> {
-    let monitor = AddressMonitor::new()?;
+    // No protocol is NETLINK_ROUTE, which is 0.
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    bind(&socket, &SocketAddrNetlink::new(0, ADDRESS_GROUPS))?;
     let watching = move || {
         loop {
-            if let Err(error) = monitor.wait() {
+            if let Err(error) = wait(&socket) {
                 error!(%error, "The addresses of this host cannot be watched; changes are no longer noticed");
                 return;
             }
@@ -48,29 +50,15 @@ pub fn watch(inbox: impl Inbox) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for changes of the addresses of interfaces in this network namespace.
-#[derive(Debug)]
-pub struct AddressMonitor(OwnedFd);
-
-impl AddressMonitor {
-    /// Subscribes to changes from now on.
-    pub fn new() -> io::Result<Self> {
-        // No protocol is NETLINK_ROUTE, which is 0.
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-        bind(&socket, &SocketAddrNetlink::new(0, ADDRESS_GROUPS))?;
-        Ok(Self(socket))
-    }
-
-    /// Waits for a change.
-    pub fn wait(&self) -> io::Result<()> {
-        // The content does not matter, nor whether messages were lost: the addresses are read again.
-        let mut ignored = [0; 8192];
-        loop {
-            match recv(&self.0, &mut ignored[..], RecvFlags::empty()) {
-                Ok(_) | Err(Errno::NOBUFS) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+/// Waits for a change that this socket is notified of.
+fn wait(socket: &OwnedFd) -> io::Result<()> {
+    // The content does not matter, nor whether messages were lost: the addresses are read again.
+    let mut ignored = [0; 8192];
+    loop {
+        match recv(socket, &mut ignored[..], RecvFlags::empty()) {
+            Ok(_) | Err(Errno::NOBUFS) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -81,7 +81,7 @@ fn while_comparing(test: impl FnOnce(&mut Kernel, &Ruleset, &dyn Fn(Change))) {
     enter();
     let (events, inbox) = queue(Health::default());
     let send = |changes: Vec<Change>| {
-        events.send(Event::Source(source::Event::Cluster(Update { changes, ..Update::default() }))).unwrap();
+        events.send(Event::Source(source::Event::Update(Update { changes, ..Update::default() }))).unwrap();
     };
     send(everything(SERVICES).into());
     let running = thread::spawn(move || {

@@ -120,7 +120,7 @@ impl World {
     pub fn update(&mut self) -> Update {
         let events = self.inbox.recv_timeout(LONG);
         match events.as_deref() {
-            Ok([Event::Source(source::Event::Cluster(update))]) => {
+            Ok([Event::Source(source::Event::Update(update))]) => {
                 self.apply(update);
                 update.clone()
             }

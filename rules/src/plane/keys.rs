@@ -190,6 +190,11 @@ pub fn has_leaders(set: SetName) -> bool {
     classes_of(set).is_some()
 }
 
+/// Whether it is a map of attributes.
+pub fn is_of_attributes(set: SetName) -> bool {
+    Keys::ALL.into_iter().any(|keys| keys.attributes() == set)
+}
+
 /// The map of attributes beside a map of endpoints.
 pub fn attributes_of(endpoints: SetName) -> Option<SetName> {
     Keys::ALL.into_iter().find(|keys| keys.endpoints() == endpoints).map(Keys::attributes)

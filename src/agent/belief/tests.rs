@@ -168,3 +168,20 @@ fn only_sets_with_another_number_of_elements_are_read_after_a_loss() {
     assert!(sets.contain(Family::Ip, &set("named"), Some(3), Some(3)));
     assert!(!sets.contain(Family::Ip6, &set("named"), Some(3), Some(3)));
 }
+
+#[test]
+fn what_was_missed_after_the_reading_stays_in_doubt() {
+    let now = Instant::now();
+    let certain = Belief::Certain(LastReading { generation: 3, compared: Compared::All });
+    // The kernel was read at generation 7, and our commit to make it equal was 8; then something may have been missed.
+    let missed = Event::Missed(Missed { generation: 9, seen: now, due: now });
+    let during = certain.after(Event::Failed).after(missed);
+    assert_eq!(during.action(now), Action::Read(Sets::All));
+    let after = during.after(Event::Compared { generation: 7, sets: Sets::All });
+    let miscounted = Sets::Some { named: Scope::new(), miscounted: true };
+    assert_eq!(after.action(now), Action::Read(miscounted.clone()));
+    assert_eq!(after.doubt().unwrap().reading, LastReading { generation: 7, compared: Compared::No });
+    // A reading of later settles it.
+    let later = Event::Compared { generation: 9, sets: miscounted };
+    assert_eq!(after.after(later).action(now), Action::Commit);
+}

@@ -52,7 +52,7 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     queues: [Queue; Protocol::ALL.len()],
-    survey: Survey,
+    pub survey: Survey,
     /// What was done and is not reported yet.
     pub reports: Vec<FlowRemoval>,
     /// Whether the reconciler waits for the end.
@@ -74,9 +74,10 @@ struct Queue {
 
 /// Flows that an earlier run left: their endpoints are listed first, since it is unknown which of them are gone.
 #[derive(Debug, Default)]
-struct Survey {
-    wanted: bool,
-    found: Option<BTreeSet<(Destination, SocketAddr)>>,
+pub(super) struct Survey {
+    pub wanted: bool,
+    /// The outcome, if it was not taken yet.
+    pub found: Option<BTreeSet<(Destination, SocketAddr)>>,
     retry: Retry,
 }
 
@@ -139,23 +140,6 @@ impl Tasks {
         for (protocol, flows) in flows.by_protocol() {
             self.queues[protocol as usize].waiting.push_back((due, flows));
         }
-    }
-
-    /// Asks for a survey.
-    pub(super) fn survey(&mut self) {
-        self.survey.wanted = true;
-    }
-
-    /// Whether the outcome of a survey was not taken yet.
-    pub(super) const fn is_surveyed(&self) -> bool {
-        self.survey.found.is_some()
-    }
-
-    /// Takes the outcome of a survey.
-    pub(super) fn take_survey(&mut self) -> Option<BTreeSet<(Destination, SocketAddr)>> {
-        let found = self.survey.found.take()?;
-        self.survey.wanted = false;
-        Some(found)
     }
 
     /// Calls `each` with all tasks, waiting or under way.

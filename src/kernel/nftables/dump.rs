@@ -11,7 +11,7 @@ use std::{
 use portolan_rules::{
     compile::Compiler,
     plane::{
-        SetName, chains, has_leaders,
+        SetName, chains, has_leaders, is_of_attributes,
         planes::{counterpart, is_swapped, swapped},
     },
     ruleset::{BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Ruleset, Set, Table},
@@ -121,11 +121,13 @@ impl Wanted for Small<'_> {
 
     fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
         let name = SetName::from_name(&set.name).filter(|_| !set.flags.interval && !set.flags.dynamic);
-        let large = name.filter(|name| match name {
-            SetName::Attributes | SetName::NodePortAttributes => {
-                is_large(set, count) && count.or(set.size) >= Some(self.most_attributes)
-            }
-            name => is_large(set, count) && (count.is_some() || has_leaders(*name)),
+        let large = name.filter(|name| {
+            is_large(set, count)
+                && if is_of_attributes(*name) {
+                    count.or(set.size) >= Some(self.most_attributes)
+                } else {
+                    count.is_some() || has_leaders(*name)
+                }
         });
         self.unread.extend(large.map(|set| (family, set, count)));
         large.is_none()

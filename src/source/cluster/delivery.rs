@@ -56,7 +56,7 @@ pub(super) async fn deliver(mut deltas: Receiver<Delta>, events: impl Inbox, opt
         return;
     };
     while let Some(update) = next {
-        if !update.changes.is_empty() && events.report(Event::Cluster(update)).is_err() {
+        if !update.changes.is_empty() && events.report(Event::Update(update)).is_err() {
             return;
         }
         next = batch(&mut deltas).await;

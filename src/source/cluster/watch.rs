@@ -31,7 +31,7 @@ use crate::{
 const DELTAS: usize = 1024;
 
 impl Cluster {
-    /// Begins to watch, on a thread of its own. Reports changes as [`Event::Cluster`](crate::source::Event::Cluster),
+    /// Begins to watch, on a thread of its own. Reports changes as [`Event::Update`](crate::source::Event::Update),
     /// for the first time when everything is listed, however long that takes. Warnings are written as Events.
     ///
     /// # Errors

@@ -147,7 +147,7 @@ impl Cluster {
                 let selected =
                     entry.selection.as_ref().map(|selection| derive::slices(entry, selection, &index));
                 match selected.filter(|slices| !slices.is_empty()) {
-                    Some(slices) => derived.extend(slices.into_values()),
+                    Some(slices) => derived.extend(slices),
                     None => derived.extend(mirrored.get(name).into_iter().copied().flatten().cloned()),
                 }
             }

@@ -46,7 +46,7 @@ pub(super) fn slices(
     entry: &ServiceEntry,
     selection: &Selection,
     pods: &PodIndex<'_>,
-) -> BTreeMap<ObjectName, Arc<EndpointSlice>> {
+) -> Vec<Arc<EndpointSlice>> {
     let service = &*entry.service;
     let mut slices: BTreeMap<ObjectName, EndpointSlice> = BTreeMap::new();
     for pod in pods.select(&selection.labels) {
@@ -75,7 +75,7 @@ pub(super) fn slices(
             });
         }
     }
-    slices.into_iter().map(|(name, slice)| (name, Arc::new(slice))).collect()
+    slices.into_values().map(Arc::new).collect()
 }
 
 /// The number on this Pod for each port of the Service; a port whose name the Pod lacks is left out.

@@ -60,8 +60,8 @@ pub(super) struct Other {
 pub(super) enum Listing {
     /// A regular file.
     File(Found),
-    /// The manifests of a directory in the order of their names, whether it has subdirectories, and what is left out.
-    Directory { files: Vec<Found>, has_subdirectories: bool, others: Vec<Other> },
+    /// A directory.
+    Directory(Directory),
     /// Something that can be read once only, such as a pipe.
     Stream,
 }
@@ -78,17 +78,18 @@ pub(super) fn list(path: &Arc<Path>, recursive: bool) -> io::Result<Listing> {
     }
     let mut directory = Directory::default();
     directory.read(path, recursive)?;
-    let Directory { mut files, mut others, has_subdirectories } = directory;
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    others.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Listing::Directory { files, has_subdirectories, others })
+    directory.files.sort_by(|a, b| a.path.cmp(&b.path));
+    directory.others.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Listing::Directory(directory))
 }
 
 /// What is in a directory.
-#[derive(Default)]
-struct Directory {
-    files: Vec<Found>,
-    others: Vec<Other>,
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    /// The manifests, in the order of their names.
+    pub files: Vec<Found>,
+    /// What is left out.
+    pub others: Vec<Other>,
     /// Whether there are subdirectories that are not read.
     has_subdirectories: bool,
 }
@@ -189,13 +190,13 @@ fn too_large(limit: u64) -> io::Error {
 }
 
 /// Says that a directory holds no manifests, and what it holds in their place.
-pub(super) fn no_manifests(others: &[Other], has_subdirectories: bool) -> String {
-    let hint = match others.first() {
+pub(super) fn no_manifests(directory: &Directory) -> String {
+    let hint = match directory.others.first() {
         Some(Other { path, what }) => {
             let name = path.file_name().unwrap_or_default();
             format!(" with manifests; {} is {what}", name.display())
         }
-        None if has_subdirectories => "; those in its subdirectories are not read (-R)".to_owned(),
+        None if directory.has_subdirectories => "; those in its subdirectories are not read (-R)".to_owned(),
         None => String::new(),
     };
     format!("holds no *.yaml, *.yml or *.json{hint}")

@@ -30,20 +30,17 @@ pub(super) fn parse(bytes: &[u8], context: &mut Context) -> Contents {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut contents = Contents::default();
     let documents = split::documents(text);
-    let mut groups: Vec<&[Part<'_>]> = Vec::new();
-    let mut rest = &*documents;
-    while !rest.is_empty() {
-        let mut size = 0;
-        let fits = |part: &&Part<'_>| {
-            let is_first = size == 0;
+    let mut size = 0;
+    let groups: Vec<&[Part<'_>]> = documents
+        .chunk_by(|part, next| {
             size += part.text.len();
-            is_first || size <= PIECE
-        };
-        let count = rest.iter().take_while(fits).count();
-        let (group, next) = rest.split_at_checked(count).unwrap_or((rest, &[]));
-        groups.push(group);
-        rest = next;
-    }
+            let fits = size + next.text.len() <= PIECE;
+            if !fits {
+                size = 0;
+            }
+            fits
+        })
+        .collect();
     let read = parallel::map(&groups, context, |group, context| {
         let mut contents = Contents::default();
         for part in *group {
@@ -78,8 +75,7 @@ fn parse_document(part: &Part<'_>, context: &mut Context) -> Contents {
         let message = format!("an object is larger than {} MiB", size::OBJECT >> 20);
         return unreadable(Some(line), message);
     }
-    let body =
-        if split::is_separator(part.text) { part.text.get(3..).unwrap_or_default() } else { part.text };
+    let body = split::without_separator(part.text);
     if body.trim_start().starts_with('{') {
         match parse_json(body, part, context) {
             Ok(contents) => return contents,

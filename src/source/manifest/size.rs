@@ -22,7 +22,7 @@ fn oversized_by(part: &Part<'_>, limit: usize) -> Option<u64> {
         return None;
     }
     let text = part.text;
-    let body = if split::is_separator(text) { text.get(3..).unwrap_or_default() } else { text };
+    let body = split::without_separator(text);
     if body.trim_start().starts_with('{') {
         let offset = text.len() - body.len() + oversized_json(body.as_bytes(), limit)?;
         let before = text.as_bytes().get(..offset).unwrap_or_default();

@@ -14,7 +14,7 @@ use std::{
 use super::{
     cluster::{Cluster, Duplicate},
     contents::{Contents, Finding},
-    files::{self, Found, Listing, Other, Signature},
+    files::{self, Directory, Found, Listing, Other, Signature},
     objects::FileObjects,
     parallel, parse,
     problem::Problem,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     api::{Context, ObjectId},
-    source::{eligibility::Eligibility, event::Completeness},
+    source::event::Completeness,
 };
 
 /// The path that means standard input.
@@ -58,8 +58,9 @@ pub const MAX_FILE_SIZE: u64 = 1 << 30;
 pub struct Source {
     arguments: Vec<Argument>,
     files: BTreeMap<FileKey, FileState>,
-    node_name: Arc<str>,
-    cluster: Cluster,
+    pub(super) node_name: Arc<str>,
+    /// The objects in force.
+    pub(super) cluster: Cluster,
     /// The two last files with an object, for objects that several files hold.
     duplicates: HashMap<ObjectId, (Arc<Path>, Arc<Path>)>,
     context: Context,
@@ -230,21 +231,6 @@ impl Source {
         }
     }
 
-    /// The name of this node.
-    pub(super) fn node_name(&self) -> Arc<str> {
-        Arc::clone(&self.node_name)
-    }
-
-    /// Whether load balancers may use this node.
-    pub(super) fn eligibility(&self) -> Eligibility {
-        self.cluster.eligibility
-    }
-
-    /// The objects in force.
-    pub(super) const fn cluster(&self) -> &Cluster {
-        &self.cluster
-    }
-
     /// The objects of each file, in order of precedence.
     pub(super) fn objects(&self) -> impl Iterator<Item = &FileObjects> {
         self.files.values().map(|file| &file.objects)
@@ -272,9 +258,8 @@ impl Source {
         if is_nothing {
             self.report_empty_paths(&mut update.errors);
         } else if is_changed {
-            let files = self.files.values().map(|file| &file.objects);
             let (cluster, duplicates) =
-                Cluster::new(files, &self.node_name, self.derives, self.stand_ins.as_ref());
+                Cluster::new(self.objects(), &self.node_name, self.derives, self.stand_ins.as_ref());
             self.report_duplicates(duplicates, &mut update.warnings);
             update.changes = self.cluster.changes(&cluster);
             let eligibility = cluster.eligibility;
@@ -348,10 +333,8 @@ impl Source {
                 Err("is not the name of a file, nor a pattern that matches one".to_owned())
             }
             Err(error) => Err(format!("cannot be read: {error}")),
-            Ok(Listing::Directory { files, has_subdirectories, others })
-                if files.is_empty() && !self.allow_empty =>
-            {
-                Err(files::no_manifests(&others, has_subdirectories))
+            Ok(Listing::Directory(directory)) if directory.files.is_empty() && !self.allow_empty => {
+                Err(files::no_manifests(&directory))
             }
             Ok(listing) => Ok(listing),
         };
@@ -362,7 +345,7 @@ impl Source {
         }
         let found = match listing {
             Ok(Listing::File(file)) => vec![file],
-            Ok(Listing::Directory { files, others, .. }) => {
+            Ok(Listing::Directory(Directory { files, others, .. })) => {
                 for Other { path, what } in others.iter().filter(|other| !argument.others.contains(other)) {
                     let message = format!("is {what}, and left out");
                     update.warnings.push(Problem::of_file(path, message));

@@ -42,14 +42,19 @@ pub(super) fn documents(text: &str) -> Vec<Part<'_>> {
 }
 
 /// Whether a line separates documents.
-pub(super) fn is_separator(line: &str) -> bool {
+fn is_separator(line: &str) -> bool {
     line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+/// What follows the separator that a text may begin with.
+pub(super) fn without_separator(text: &str) -> &str {
+    if is_separator(text) { text.get(3..).unwrap_or_default() } else { text }
 }
 
 /// Whether there is nothing but comments, white space and separators.
 fn is_blank(text: &str) -> bool {
     text.lines().all(|line| {
-        let line = if is_separator(line) { line.get(3..).unwrap_or_default() } else { line }.trim();
+        let line = without_separator(line).trim();
         line.is_empty() || line.starts_with('#')
     })
 }

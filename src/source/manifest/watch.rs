@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +18,7 @@ use crate::{
     observe::health::Health,
     source::{
         eligibility::EligibilityTracker,
-        event::{Event, Inbox},
+        event::{Event, Inbox, Update},
     },
     watch::FileWatch,
 };
@@ -66,8 +67,8 @@ impl Watcher {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(mut self, inbox: impl Inbox, health: Health) -> io::Result<()> {
-        let tracker = EligibilityTracker::new(self.source.node_name());
-        tracker.update(self.source.eligibility(), &health);
+        let tracker = EligibilityTracker::new(Arc::clone(&self.source.node_name));
+        tracker.update(self.source.cluster.eligibility, &health);
         let watching = move || {
             loop {
                 match self.wait(None) {
@@ -77,7 +78,8 @@ impl Watcher {
                             tracker.update(eligibility, &health);
                         }
                         report(&warnings, &errors);
-                        if inbox.report(Event::Manifests { changes, completeness }).is_err() {
+                        let update = Update { changes, completeness, ..Update::default() };
+                        if inbox.report(Event::Update(update)).is_err() {
                             return;
                         }
                     }

@@ -15,7 +15,7 @@ impl Source {
     /// object that several files hold, the last counts.
     pub fn workloads(&self) -> Workloads {
         let mut selectors = BTreeMap::new();
-        for service in &self.cluster().services {
+        for service in &self.cluster.services {
             let Some(selection) = &service.selection else { continue };
             let ports = service.service.ports.iter().zip(&selection.targets);
             let named = |(port, target): (&ServicePort, &TargetPort)| match target {
@@ -32,7 +32,7 @@ impl Source {
         }
         let mut pods: BTreeMap<ObjectName, Pod> = BTreeMap::new();
         // This node may be a stand-in.
-        let mut nodes: Vec<Arc<Node>> = self.cluster().node.iter().cloned().collect();
+        let mut nodes: Vec<Arc<Node>> = self.cluster.node.iter().cloned().collect();
         for entry in self.objects().flat_map(super::objects::FileObjects::iter) {
             let Entry::Other(other) = entry else { continue };
             match &**other {
@@ -41,11 +41,11 @@ impl Source {
                 _ => {}
             }
         }
-        let stand_ins = self.cluster().stand_in_pods.iter();
+        let stand_ins = self.cluster.stand_in_pods.iter();
         pods.extend(stand_ins.map(|(name, pod)| (name.clone(), describe(name, pod))));
         Workloads::new(selectors, pods.into_values().collect())
             .with_nodes(nodes)
-            .with_stand_ins(self.cluster().stand_ins.clone())
+            .with_stand_ins(self.cluster.stand_ins.clone())
     }
 }
 
