@@ -77,16 +77,13 @@ impl<T: Tables> Agent<T> {
         let elements = change.elements.and_then(|elements| self.comparable(elements));
         let plain = |(family, set)| (family, self.kernel.plain_name(family, &set));
         let sets = change.sets.into_iter().map(plain).collect();
-        let event = match (change.by, elements) {
-            (None, _) => belief::Event::Lost { sets, seen, due },
-            (Some(by), Some(elements)) => {
-                belief::Event::Changed { by, sets: Sets::Only(elements), seen, due }
+        self.note(match change.by {
+            None => belief::Event::Lost { sets, seen, due },
+            Some(by) => {
+                let sets = elements.map_or(Sets::Some { named: sets, miscounted: false }, Sets::Only);
+                belief::Event::Changed { by, sets, seen, due }
             }
-            (Some(by), None) => {
-                belief::Event::Changed { by, sets: Sets::Some { named: sets, miscounted: false }, seen, due }
-            }
-        };
-        self.note(event);
+        });
         if self.belief.is_contested() && !delay.is_zero() {
             self.health.set_contested(true);
         }

@@ -106,16 +106,12 @@ impl<T: Tables> Agent<T> {
         candidates.retain(|name| self.state.get(name).is_some_and(|entry| entry.service.is_some()));
         let candidates: Vec<ObjectName> = candidates.into_iter().collect();
         let explained = self.explain(refused, error);
-        for name in &candidates {
-            self.state.quarantine(name, true);
-        }
+        self.hold(&candidates, true);
         let (mut rest, held) = self.step(kernel, true);
         rest.operations.splice(0..0, first.iter().cloned());
         if candidates.is_empty() || self.commit(&rest).is_err() {
             // The fault is not in these Services.
-            for name in &candidates {
-                self.state.quarantine(name, false);
-            }
+            self.hold(&candidates, false);
             self.isolation.touched.extend(candidates);
             return Err(explained);
         }
@@ -138,9 +134,7 @@ impl<T: Tables> Agent<T> {
             let Some(mut group) = self.isolation.candidates.pop() else { break };
             // Services that changed meanwhile are no longer held back.
             group.retain(|name| self.state.quarantined().contains(name));
-            for name in &group {
-                self.state.quarantine(name, false);
-            }
+            self.hold(&group, false);
             let (transaction, desired) = self.step(&kernel, true);
             let error = match self.commit(&transaction) {
                 Ok(()) => {
@@ -149,9 +143,7 @@ impl<T: Tables> Agent<T> {
                 }
                 Err(error) => error,
             };
-            for name in &group {
-                self.state.quarantine(name, true);
-            }
+            self.hold(&group, true);
             if !is_attributable(&error) || is_structural(&transaction, &error) {
                 self.isolation.candidates.push(group);
                 return Err(self.explain(&transaction, error));
@@ -175,6 +167,13 @@ impl<T: Tables> Agent<T> {
             self.commit(&transaction)?;
         }
         Ok(())
+    }
+
+    /// Holds Services back, or no longer.
+    fn hold(&mut self, names: &[ObjectName], is_held: bool) {
+        for name in names {
+            self.state.quarantine(name, is_held);
+        }
     }
 
     /// Compiles, and compares with this ruleset of the kernel; with `hold`, leaves what is held back as it is there.

@@ -23,10 +23,6 @@ pub(super) struct Reading {
     pub is_whole: bool,
     /// What must be done first, to own the tables.
     pub first: Vec<(Family, Operation)>,
-    /// What was different that is not our own doing.
-    pub found: String,
-    /// How many operations undo that.
-    pub found_operations: usize,
 }
 
 impl Reading {

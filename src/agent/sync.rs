@@ -184,7 +184,7 @@ impl<T: Tables> Agent<T> {
             if is_first && read.is_blank() {
                 return self.start_cold(read.generation);
             }
-            let desired = self.compare(&mut read);
+            let (desired, found, found_operations) = self.compare(&mut read);
             // Once a step was refused, all is committed at once or not at all: so it is known what the kernel holds.
             let whole = (was_refused || !read.first.is_empty()).then(|| self.whole(&read, desired.as_ref()));
             // The reading must still hold; but endless commits of another process must not prevent ours.
@@ -227,7 +227,7 @@ impl<T: Tables> Agent<T> {
                 self.search()?;
             }
             if !is_first {
-                self.report_found(cause, &read.found, read.found_operations);
+                self.report_found(cause, &found, found_operations);
             }
             let sets = if read.is_whole { sets } else { Sets::NONE };
             self.note(belief::Event::Compared { generation: read.generation, sets });
@@ -305,8 +305,7 @@ impl<T: Tables> Agent<T> {
             }
         }
         self.report.dump += started.elapsed();
-        let (found, found_operations) = (String::new(), 0);
-        Ok(Reading { kernel, generation, guess, scope, is_whole, first, found, found_operations })
+        Ok(Reading { kernel, generation, guess, scope, is_whole, first })
     }
 
     /// Whether there are tables that another is to take the place of, because they cannot have an owner.
@@ -349,8 +348,8 @@ impl<T: Tables> Agent<T> {
     }
 
     /// Compiles what is not compiled yet, and compares with the kernel. Returns what the kernel must hold, or `None` if it
-    /// is known to hold that.
-    fn compare(&mut self, read: &mut Reading) -> Option<Ruleset> {
+    /// is known to hold that; and what was different that is not our own doing, with how many operations undo that.
+    fn compare(&mut self, read: &mut Reading) -> (Option<Ruleset>, String, usize) {
         let is_first = self.belief == Belief::Unknown;
         let (is_equal, compared) = if is_first {
             let Adopted { is_equal, desired, .. } = self.load(&read.kernel, std::mem::take(&mut read.guess));
@@ -385,15 +384,16 @@ impl<T: Tables> Agent<T> {
         } else {
             Some(self.desired(&read.kernel, read.scope.as_ref()))
         };
-        if let Some(desired) = desired.as_ref().filter(|_| {
-            let is_ours = self.belief.doubt().is_some_and(|doubt| doubt.is_ours);
-            !is_first && !is_ours && self.leftovers.is_none() && !self.isolation.is_searching()
-        }) {
-            let undoing = diff(&self.settings.config.table, &read.kernel, desired);
-            (read.found, read.found_operations) = describe(&read.kernel, &undoing, &self.unsent);
-        }
+        let is_ours = is_first || self.belief.doubt().is_some_and(|doubt| doubt.is_ours);
+        let (found, found_operations) = match &desired {
+            Some(desired) if !is_ours && self.is_accounted_for() => {
+                let undoing = diff(&self.settings.config.table, &read.kernel, desired);
+                describe(&read.kernel, &undoing, &self.unsent)
+            }
+            _ => (String::new(), 0),
+        };
         self.report.compile += started.elapsed();
-        desired
+        (desired, found, found_operations)
     }
 
     /// What leads from what was read to what the kernel must hold, as one transaction.

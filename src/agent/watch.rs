@@ -72,25 +72,21 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// and end with this.
 const LAST_RETRY: Duration = Duration::from_mins(1);
 
-/// A socket that receives notifications.
-trait Notifications {
-    /// The next notification; nothing if there is none now.
-    fn receive(&mut self) -> Result<Option<nftables::Event>, nftables::Error>;
+/// Waits for the next notification.
+type Receive = Box<dyn FnMut() -> Result<nftables::Event, nftables::Error>>;
 
-    /// Waits for the next one.
-    fn wait(&self) -> Result<(), nftables::Error>;
-}
-
-impl Notifications for Monitor {
-    fn receive(&mut self) -> Result<Option<nftables::Event>, nftables::Error> {
-        self.receive()
-    }
-
-    fn wait(&self) -> Result<(), nftables::Error> {
-        match poll(&mut [PollFd::new(self, PollFlags::IN)], None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+fn receive(monitor: &mut Monitor) -> Result<nftables::Event, nftables::Error> {
+    loop {
+        if let Some(event) = monitor.receive()? {
+            return Ok(event);
+        }
+        match poll(&mut [PollFd::new(monitor, PollFlags::IN)], None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => {
-                Err(nftables::Error::Io { what: "cannot wait for notifications", source: error.into() })
+                return Err(nftables::Error::Io {
+                    what: "cannot wait for notifications",
+                    source: error.into(),
+                });
             }
         }
     }
@@ -101,13 +97,6 @@ type Subscribe = Box<dyn Fn(bool) -> Result<(), nftables::Error> + Send>;
 
 /// The reconciler's handle on the listening thread.
 pub(super) struct Listener(Arc<Mutex<Listening>>);
-
-impl std::fmt::Debug for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = self.state();
-        f.debug_struct("Listener").field("noticed", &state.noticed).finish_non_exhaustive()
-    }
-}
 
 struct Listening {
     subscribe: Subscribe,
@@ -170,17 +159,17 @@ fn follow(noticed: Option<u32>, generation: u32) -> (bool, Option<u32>) {
 /// Listens, on a thread of its own, for commits of other threads than `own_thread` to the tables of this name.
 pub(super) fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, nftables::Error> {
     let name = table.clone();
-    let open = move || -> Result<(Monitor, Subscribe), nftables::Error> {
-        let monitor = Monitor::open(&name)?;
+    let open = move || -> Result<(Receive, Subscribe), nftables::Error> {
+        let mut monitor = Monitor::open(&name)?;
         let subscription = monitor.subscription()?;
-        Ok((monitor, Box::new(move |listen| subscription.set(listen))))
+        Ok((Box::new(move || receive(&mut monitor)), Box::new(move |listen| subscription.set(listen))))
     };
     listen_on(open, table, own_thread, events)
 }
 
 /// The same on sockets that are opened so; anew after one has failed.
-fn listen_on<N: Notifications>(
-    open: impl Fn() -> Result<(N, Subscribe), nftables::Error> + Send + 'static,
+fn listen_on(
+    open: impl Fn() -> Result<(Receive, Subscribe), nftables::Error> + Send + 'static,
     table: Name,
     own_thread: u32,
     events: Sender,
@@ -188,12 +177,12 @@ fn listen_on<N: Notifications>(
     let (opened, outcome) = channel();
     let listening = move || {
         // Opened here, since the socket stays on its thread.
-        let (monitor, listener) = match open() {
-            Ok((monitor, subscribe)) => {
+        let (receive, listener) = match open() {
+            Ok((receive, subscribe)) => {
                 let state = Listening { subscribe, is_subscribed: true, noticed: None };
                 let state = Arc::new(Mutex::new(state));
                 let _ = opened.send(Ok(Listener(state.clone())));
-                (monitor, Listener(state))
+                (receive, Listener(state))
             }
             Err(error) => {
                 let _ = opened.send(Err(error));
@@ -201,18 +190,18 @@ fn listen_on<N: Notifications>(
             }
         };
         let gatherer = Gatherer::new(table, own_thread);
-        let mut thread = ListenerThread { monitor, gatherer, listener, events };
+        let mut thread = ListenerThread { receive, gatherer, listener, events };
         let mut retry = Retry::between(FIRST_RETRY, LAST_RETRY);
         while let Err(error) = thread.until_failure(&mut retry) {
             let wait = retry.wait();
             warn!(%error, retry = ?wait, "Changes of our tables by other processes are not noticed for now");
             std::thread::sleep(wait);
             match open() {
-                Ok((monitor, subscribe)) => {
+                Ok((receive, subscribe)) => {
                     if thread.listener.replace(subscribe).is_ok() {
                         info!("Changes of our tables by other processes are noticed again");
                     }
-                    thread.monitor = monitor;
+                    thread.receive = receive;
                 }
                 Err(error) => debug!(%error, "The listener cannot be opened"),
             }
@@ -227,28 +216,24 @@ fn listen_on<N: Notifications>(
 }
 
 /// The listening thread.
-struct ListenerThread<N> {
-    monitor: N,
+struct ListenerThread {
+    receive: Receive,
     gatherer: Gatherer,
     listener: Listener,
     events: Sender,
 }
 
-impl<N: Notifications> ListenerThread<N> {
+impl ListenerThread {
     /// Reports changes until that fails; without an error once the queue is closed.
     fn until_failure(&mut self, retry: &mut Retry) -> Result<(), nftables::Error> {
         loop {
-            let change = match self.monitor.receive() {
-                Ok(Some(event)) => {
+            let change = match (self.receive)() {
+                Ok(event) => {
                     retry.succeeded();
                     let generation = event.generation.as_ref().map(|generation| generation.id);
                     let change = self.gatherer.take(event);
                     let is_missed = generation.is_some_and(|generation| !self.listener.notice(generation));
                     if is_missed { Some(self.gatherer.lose()) } else { change }
-                }
-                Ok(None) => {
-                    self.monitor.wait()?;
-                    None
                 }
                 Err(nftables::Error::Unknown(_)) => {
                     self.listener.state().noticed = None;
@@ -344,20 +329,12 @@ mod tests {
     }
 
     /// A socket that has these notifications, and then fails.
-    struct Scripted(Vec<nftables::Event>);
-
-    impl Notifications for Scripted {
-        fn receive(&mut self) -> Result<Option<nftables::Event>, nftables::Error> {
-            let failed = || nftables::Error::Io {
-                what: "cannot receive from the kernel",
-                source: std::io::Error::other("it failed"),
-            };
-            self.0.pop().map(Some).ok_or_else(failed)
-        }
-
-        fn wait(&self) -> Result<(), nftables::Error> {
-            Ok(())
-        }
+    fn scripted(mut events: Vec<nftables::Event>) -> Receive {
+        let failed = || nftables::Error::Io {
+            what: "cannot receive from the kernel",
+            source: std::io::Error::other("it failed"),
+        };
+        Box::new(move || events.pop().ok_or_else(failed))
     }
 
     #[test]
@@ -365,7 +342,7 @@ mod tests {
         let (events, inbox) = super::super::queue(crate::observe::health::Health::default());
         let (subscribed, subscriptions) = channel();
         let opened = std::cell::Cell::new(0);
-        let open = move || -> Result<(Scripted, Subscribe), nftables::Error> {
+        let open = move || -> Result<(Receive, Subscribe), nftables::Error> {
             opened.set(opened.get() + 1);
             let subscribed = subscribed.clone();
             let number = opened.get();
@@ -374,9 +351,9 @@ mod tests {
                 Ok(())
             });
             match number {
-                1 => Ok((Scripted(Vec::new()), subscribe)),
+                1 => Ok((scripted(Vec::new()), subscribe)),
                 2 => Err(nftables::Error::Unknown("it cannot be opened now".to_owned())),
-                _ => Ok((Scripted(vec![end(8), object(2, "portolan", Some("frontends"))]), subscribe)),
+                _ => Ok((scripted(vec![end(8), object(2, "portolan", Some("frontends"))]), subscribe)),
             }
         };
         let listener = listen_on(open, "portolan".into(), OWN, events).unwrap();

@@ -90,8 +90,7 @@ impl Annotations {
                 }
             });
             match parsed {
-                Some((Some(address), weight)) => _ = weights.by_address.insert(address, weight),
-                Some((None, weight)) => weights.others = weight,
+                Some((address, weight)) => _ = weights.0.insert(address, weight),
                 None => context.warn(
                     object,
                     format_args!("metadata.annotations[{WEIGHTS}]"),
@@ -106,23 +105,15 @@ impl Annotations {
     }
 }
 
-/// Weights of the endpoints of a slice.
-#[derive(Debug)]
-pub(super) struct Weights {
-    by_address: BTreeMap<IpAddr, u16>,
-    others: u16,
-}
-
-impl Default for Weights {
-    fn default() -> Self {
-        Self { by_address: BTreeMap::new(), others: 1 }
-    }
-}
+/// Weights of the endpoints of a slice by their addresses; that of all others has none.
+#[derive(Debug, Default)]
+pub(super) struct Weights(BTreeMap<Option<IpAddr>, u16>);
 
 impl Weights {
     /// The weight of an endpoint.
     pub fn of(&self, address: IpAddr) -> u16 {
-        self.by_address.get(&address).copied().unwrap_or(self.others)
+        let given = self.0.get(&Some(address)).or_else(|| self.0.get(&None));
+        given.copied().unwrap_or(1)
     }
 }
 

@@ -47,19 +47,13 @@ pub trait Parse<'de>: Sized {
 
     /// Accepts a mapping; one that refuses must still read it to its end.
     fn from_map<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
-        skip_map(map).map(|()| None)
+        IgnoredAny::deserialize(MapAccessDeserializer::new(map)).map(|_| None)
     }
 
     /// Accepts a list; one that refuses must still read it to its end.
     fn from_list<A: SeqAccess<'de>>(list: A) -> Result<Option<Self>, A::Error> {
         skip_list(list).map(|()| None)
     }
-}
-
-/// Reads a mapping to its end.
-pub(super) fn skip_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
-    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-    Ok(())
 }
 
 /// Reads a list to its end.

@@ -145,7 +145,8 @@ fn way(path: &Path) -> Vec<(PathBuf, OsString)> {
     while let Some(name) = rest.pop() {
         if name == ".." {
             // Only what precedes a link is in `at`, so this is the real parent.
-            at = if at == Path::new(".") || at.ends_with("..") { at.join("..") } else { parent(&at) };
+            let is_above = at == Path::new(".") || at.ends_with("..");
+            at = if is_above { at.join("..") } else { at.parent().unwrap_or(&at).to_path_buf() };
             continue;
         }
         let next = at.join(&name);
@@ -166,10 +167,6 @@ fn way(path: &Path) -> Vec<(PathBuf, OsString)> {
         }
     }
     entries
-}
-
-fn parent(path: &Path) -> PathBuf {
-    path.parent().unwrap_or(path).to_path_buf()
 }
 
 /// The names in a path, last first.

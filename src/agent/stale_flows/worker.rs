@@ -220,10 +220,7 @@ impl Shared {
         tasks: MutexGuard<'a, Tasks>,
         until: Option<Instant>,
     ) -> MutexGuard<'a, Tasks> {
-        let Some(until) = until else {
-            return self.changed.wait(tasks).unwrap_or_else(PoisonError::into_inner);
-        };
-        let left = until.saturating_duration_since(Instant::now());
+        let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
         self.changed.wait_timeout(tasks, left).unwrap_or_else(PoisonError::into_inner).0
     }
 

@@ -51,15 +51,13 @@ impl Service {
         let status = self.status.get().and_then(|status| status.load_balancer.get());
         let is_pending = status.is_some() && !ips.is_empty()
             || self.metadata.get().is_some_and(Metadata::is_from_a_cluster);
-        let has_ingress =
-            status.and_then(|balancer| balancer.ingress.get()).is_some_and(|ingress| !ingress.is_empty());
         Lacks {
             cluster_ips: spec.wanted_families(ips.len()),
             node_ports: has_node_ports && spec.lacks_node_port(),
             health_check_node_port: is_load_balancer
                 && is_local
                 && spec.health_check_node_port.get().is_none_or(|number| *number == 0),
-            load_balancer: is_load_balancer && !has_ingress && !is_pending,
+            load_balancer: is_load_balancer && !self.has_load_balancer() && !is_pending,
         }
     }
 }

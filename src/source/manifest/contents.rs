@@ -159,10 +159,7 @@ impl Contents {
 
     fn ignore(&mut self, kind: &Field<Box<str>>) {
         let Some(kind) = kind.get() else { return };
-        match self.ignored.get_mut(kind) {
-            Some(count) => *count += 1,
-            None => _ = self.ignored.insert(kind.clone(), 1),
-        }
+        *self.ignored.entry(kind.clone()).or_default() += 1;
     }
 
     /// Warns of a kind that is another by its letters only, such as `service`: the API server knows none of that name.

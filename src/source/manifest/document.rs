@@ -139,24 +139,18 @@ impl Body {
         })
     }
 
-    fn set_spec<'de, D: Deserializer<'de>>(&mut self, spec: D) -> Result<(), D::Error> {
-        match self {
-            Self::Service(object) => object.spec = Field::deserialize(spec)?,
-            Self::Pod(object) => object.spec = Field::deserialize(spec)?,
-            Self::Node(object) => object.spec = Field::deserialize(spec)?,
-            Self::ServiceCidr(object) => object.spec = Field::deserialize(spec)?,
-            Self::Workload(_, object) => object.spec = Field::deserialize(spec)?,
-            _ => _ = IgnoredAny::deserialize(spec)?,
-        }
-        Ok(())
-    }
-
-    fn set_status<'de, D: Deserializer<'de>>(&mut self, status: D) -> Result<(), D::Error> {
-        match self {
-            Self::Service(object) => object.status = Field::deserialize(status)?,
-            Self::Pod(object) => object.status = Field::deserialize(status)?,
-            Self::Node(object) => object.status = Field::deserialize(status)?,
-            _ => _ = IgnoredAny::deserialize(status)?,
+    /// Reads `spec`, or else `status`.
+    fn set<'de, D: Deserializer<'de>>(&mut self, is_spec: bool, part: D) -> Result<(), D::Error> {
+        match (self, is_spec) {
+            (Self::Service(object), true) => object.spec = Field::deserialize(part)?,
+            (Self::Service(object), false) => object.status = Field::deserialize(part)?,
+            (Self::Pod(object), true) => object.spec = Field::deserialize(part)?,
+            (Self::Pod(object), false) => object.status = Field::deserialize(part)?,
+            (Self::Node(object), true) => object.spec = Field::deserialize(part)?,
+            (Self::Node(object), false) => object.status = Field::deserialize(part)?,
+            (Self::ServiceCidr(object), true) => object.spec = Field::deserialize(part)?,
+            (Self::Workload(_, object), true) => object.spec = Field::deserialize(part)?,
+            _ => _ = IgnoredAny::deserialize(part)?,
         }
         Ok(())
     }
@@ -172,7 +166,7 @@ impl<'de> DeserializeSeed<'de> for PartSeed<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.is_spec { self.body.set_spec(deserializer) } else { self.body.set_status(deserializer) }
+        self.body.set(self.is_spec, deserializer)
     }
 }
 
@@ -200,11 +194,8 @@ impl Pending {
             }
         }
         let mut body = self.body.unwrap_or(Body::NoKind);
-        if let Some(spec) = self.spec {
-            body.set_spec(spec)?;
-        }
-        if let Some(status) = self.status {
-            body.set_status(status)?;
+        for (is_spec, part) in [(true, self.spec), (false, self.status)] {
+            part.map_or(Ok(()), |part| body.set(is_spec, part))?;
         }
         match &mut body {
             Body::EndpointSlice(object) => **object = self.slice,

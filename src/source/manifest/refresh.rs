@@ -60,10 +60,8 @@ pub struct Refresh {
 
 impl Refresh {
     /// Whether there is nothing to do and nothing to report.
-    pub const fn is_empty(&self) -> bool {
-        let Self { changes, warnings, errors, completeness, eligibility } = self;
-        let is_same = completeness.is_none() && eligibility.is_none();
-        is_same && changes.is_empty() && warnings.is_empty() && errors.is_empty()
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
     /// Adds what came after it.
