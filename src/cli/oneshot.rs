@@ -95,9 +95,8 @@ fn iptables(input: Input, args: &InputArgs) -> Ended {
 
 /// Stand-ins as comments of a file for `nft -f`.
 fn comments(stand_ins: &[String]) -> String {
-    let title = (!stand_ins.is_empty()).then_some("Stand-ins, in place of what a cluster would assign:\n");
-    let lines = stand_ins.iter().map(|line| format!("#   {line}\n"));
-    title.into_iter().map(|title| format!("# {title}")).chain(lines).collect()
+    let title = (!stand_ins.is_empty()).then_some("# Stand-ins, in place of what a cluster would assign:\n");
+    title.into_iter().map(str::to_owned).chain(stand_ins.iter().map(|line| format!("#   {line}\n"))).collect()
 }
 
 /// Takes those families out of the settings that `run` would leave out on this kernel.

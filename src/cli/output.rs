@@ -50,23 +50,16 @@ pub fn print(text: &[u8]) -> io::Result<()> {
     unless_closed(stdout.write_all(text).and_then(|()| stdout.flush()))
 }
 
-/// Writes a document of JSON, likewise. It is never in memory as a whole.
-pub fn print_json(document: &impl Serialize) -> io::Result<()> {
-    let mut stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
-    let written = serde_json::to_writer_pretty(&mut stdout, document).map_err(io::Error::from);
-    unless_closed(written.and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()))
-}
-
 /// So many items are worth a second thread.
 const MANY: usize = 1_000;
 
-/// Writes a list as a document of JSON, likewise: an object whose last field is the empty array of the items. Of many items,
-/// a second thread has the second half ready by the time the first is written.
+/// Writes a list as a document of JSON, likewise: an object whose last field is the empty array of the items. It is never in
+/// memory as a whole. Of many items, a second thread has the second half ready by the time the first is written.
 pub fn print_json_list(without_items: &impl Serialize, items: &[impl Serialize + Sync]) -> io::Result<()> {
     const NO_ITEMS: &str = "[]\n}";
     let document = serde_json::to_string_pretty(without_items)?;
     let Some(start) = document.strip_suffix(NO_ITEMS).filter(|_| !items.is_empty()) else {
-        return print_json(without_items);
+        return print((document + "\n").as_bytes());
     };
     let (first, rest) = items.split_at(if items.len() < MANY { items.len() } else { items.len() / 2 });
     let mut stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());

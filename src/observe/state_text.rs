@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{agent_state::AgentState, query::Snapshot, state_values};
+use super::{agent_state::AgentState, query::Snapshot, state_values::value};
 use crate::api::write;
 
 /// The length of a part of the text. Objects are written while it is sent, part by part.
@@ -58,8 +58,8 @@ fn manifest(state: &AgentState, mut snapshot: Snapshot) -> Text {
 }
 
 fn values(state: &AgentState, snapshot: Snapshot) -> Text {
-    let mut head = Vec::new();
-    state_values::write_head(&mut head, state, &snapshot);
+    let counts = [snapshot.services.len(), snapshot.slices.len()];
+    let head = [value(state), value(&snapshot), value(&counts)].concat();
     let services = snapshot.services.into_iter().map(|service| value(&*service));
     let slices = snapshot.slices.into_iter().map(|slice| value(&*slice));
     (head, Box::new(services.chain(slices)))
@@ -76,12 +76,6 @@ fn json(mut text: Vec<u8>, object: &impl Serialize) -> Vec<u8> {
     text
 }
 
-fn value(object: &impl Serialize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    state_values::write(&mut bytes, object);
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use std::{io::Cursor, net::IpAddr, sync::Arc};
@@ -94,7 +88,7 @@ mod tests {
         ruleset::Family,
     };
 
-    use super::*;
+    use super::{super::state_values, *};
     use crate::source::manifest::Source;
 
     fn snapshot(services: u16) -> Snapshot {

@@ -11,16 +11,9 @@ use super::{agent_state::AgentState, query::Snapshot};
 /// The most objects that room is made for before they are read.
 const ROOM: usize = 1 << 17;
 
-/// What stands before the objects.
-pub(super) fn write_head(out: &mut Vec<u8>, state: &AgentState, snapshot: &Snapshot) {
-    write(out, state);
-    write(out, snapshot);
-    write(out, &[snapshot.services.len(), snapshot.slices.len()]);
-}
-
-/// Appends a value. Writing to a vector does not fail, and neither does serializing these.
-pub(super) fn write(out: &mut Vec<u8>, value: &impl Serialize) {
-    let _ = encode::write(out, value);
+/// A value. Writing to a vector does not fail, and neither does serializing these.
+pub(super) fn value(value: &impl Serialize) -> Vec<u8> {
+    encode::to_vec(value).unwrap_or_default()
 }
 
 /// Reads what the agent says of itself, and its snapshot, as they come.

@@ -4,10 +4,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -69,26 +66,24 @@ fn answer_datagrams(socket: &UdpSocket, name: &str) {
 }
 
 fn accept(listener: &TcpListener, name: &Arc<str>) {
-    let open = Arc::new(AtomicUsize::new(0));
+    // Each connection holds one.
+    let open = Arc::new(());
     for stream in listener.incoming() {
         let Ok(stream) = stream else {
             // No file descriptors are left.
             thread::sleep(Duration::from_millis(100));
             continue;
         };
-        if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
-            open.fetch_sub(1, Ordering::Relaxed);
+        if Arc::strong_count(&open) > CONNECTIONS {
             continue;
         }
-        let (name, count) = (Arc::clone(name), Arc::clone(&open));
-        let answering = thread::Builder::new().spawn(move || {
+        let (name, held) = (Arc::clone(name), Arc::clone(&open));
+        // Without a thread, the connection is closed.
+        let _ = thread::Builder::new().spawn(move || {
             // Errors concern the peer alone.
             let _ = answer(stream, &name);
-            count.fetch_sub(1, Ordering::Relaxed);
+            drop(held);
         });
-        if answering.is_err() {
-            open.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 }
 

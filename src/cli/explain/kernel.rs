@@ -18,6 +18,7 @@ use super::scene::Scene;
 use crate::{
     config::settings::Settings,
     kernel::nftables::{Error as KernelError, Kernel, Small, Tables, Wanted},
+    text::first,
 };
 
 /// Reads the tables of this scene.
@@ -189,10 +190,5 @@ fn shares(fates: impl IntoIterator<Item = (Fate, Probability)>) -> BTreeMap<Stri
 const NAMED: usize = 4;
 
 fn listed(fates: &BTreeMap<String, String>) -> String {
-    let named = fates.iter().take(NAMED).map(|(fate, share)| format!("{share} {fate}"));
-    let text = named.collect::<Vec<_>>().join(", ");
-    match fates.len().saturating_sub(NAMED) {
-        0 => text,
-        more => format!("{text} and {more} more"),
-    }
+    first(&fates.iter().map(|(fate, share)| format!("{share} {fate}")).collect::<Vec<_>>(), NAMED)
 }

@@ -23,6 +23,7 @@ use crate::{
         settings::{DetectLocal, RunSettings, Settings},
     },
     source::manifest::{Completeness, MAX_FILE_SIZE, Problem, Source, StandInRanges, is_pattern},
+    text::first,
 };
 
 /// The manifests at these paths, of which this node serves what is its own.
@@ -222,10 +223,6 @@ pub fn unknown_node(name: &Arc<str>, names: &[Arc<str>]) -> Option<String> {
     if names.is_empty() || names.contains(name) {
         return None;
     }
-    let shown = names.iter().take(SHOWN).map(|name| &**name).collect::<Vec<_>>().join(", ");
-    let more = names.len().checked_sub(SHOWN).filter(|more| *more > 0);
-    let more = more.map(|more| format!(" and {more} more")).unwrap_or_default();
-    Some(format!(
-        "the input has no Node {name}, but {shown}{more}; --hostname-override says which node this is"
-    ))
+    let names = first(names, SHOWN);
+    Some(format!("the input has no Node {name}, but {names}; --hostname-override says which node this is"))
 }

@@ -1,8 +1,11 @@
 //! How a check ended.
 
+use serde::Serialize;
+
 portolan_rules::named! {
     /// How a check ended.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+    #[serde(rename_all = "lowercase")]
     pub enum Status {
         /// All is well.
         Ok = "ok",
@@ -16,7 +19,7 @@ portolan_rules::named! {
 }
 
 /// One result of a check; a check may have several.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What was looked at, as `ports`.
     pub name: &'static str,

@@ -13,10 +13,13 @@ use procfs::{
 };
 
 use super::outcome::{Check, or_ok};
-use crate::config::{
-    Row,
-    options::{HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS},
-    settings::RunSettings,
+use crate::{
+    config::{
+        Row,
+        options::{HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS},
+        settings::RunSettings,
+    },
+    text::first,
 };
 
 const NAME: &str = "ports";
@@ -97,10 +100,7 @@ fn in_node_ports(sockets: &BTreeSet<Socket>, node_ports: &RangeInclusive<u16>) -
         .filter(|socket| !socket.address.ip().is_loopback() && !is_proxy(socket))
         .map(Socket::describe)
         .collect();
-    let more = found.len().saturating_sub(SHOWN);
-    let list = found.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let message = format!("within the range of node ports: {list}{more}");
+    let message = format!("within the range of node ports: {}", first(&found, SHOWN));
     let hint =
         "a Service with that node port takes its connections, and its health check node port cannot be bound";
     (!found.is_empty()).then(|| Check::warning(NAME, message, hint))

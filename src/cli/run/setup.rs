@@ -1,6 +1,6 @@
 //! What `run` does before it touches nftables, and the flags that it answers without.
 
-use std::{fmt::Write as _, fs, io, process::ExitCode};
+use std::{fs, io, process::ExitCode};
 
 use portolan_rules::ruleset::Family;
 use tracing::{debug, field::display, info, warn};
@@ -52,16 +52,11 @@ pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>
 
 /// The configuration as a file, headed by the flags that it has no fields for.
 fn text(settings: &RunSettings) -> io::Result<String> {
-    let mut text = String::new();
-    if !settings.flags_beside_file.is_empty() {
-        text.push_str("# There are no fields for these flags; give them beside --config:\n");
-        for flag in &settings.flags_beside_file {
-            // Writing to a String does not fail.
-            let _ = writeln!(text, "#   {}", flag.escape_debug());
-        }
-    }
-    text.push_str(&settings.options.to_yaml()?);
-    Ok(text)
+    let flags = settings.flags_beside_file.iter().map(|flag| format!("#   {}\n", flag.escape_debug()));
+    let flags: String = flags.collect();
+    let title = "# There are no fields for these flags; give them beside --config:\n";
+    let title = if flags.is_empty() { "" } else { title };
+    Ok(format!("{title}{flags}{}", settings.options.to_yaml()?))
 }
 
 /// Opens the kernel and finds out what it can do, which is the first thing that is logged.
