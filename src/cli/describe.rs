@@ -136,19 +136,9 @@ const fn colour(severity: Severity) -> Style {
 }
 
 fn text(view: &View<'_>, explained: &ExplainedService, origin: &str) -> String {
-    let service = &explained.service;
     let mut text = String::new();
     // Writing into a `String` does not fail.
     let _ = write(&mut text, view, explained, origin);
-    if service.load_balancing == LoadBalancing::SourceHash {
-        let _ = writeln!(text, "\n{GREY}source-hash: a client's address decides on its endpoint{GREY:#}");
-    }
-    if let Some(seconds) = service.affinity_timeout {
-        let _ = writeln!(
-            text,
-            "\n{GREY}sessionAffinity ClientIP: a client keeps its endpoint for {seconds} s after each connection{GREY:#}"
-        );
-    }
     text
 }
 
@@ -163,6 +153,15 @@ fn write(out: &mut String, view: &View<'_>, explained: &ExplainedService, origin
     }
     for port in &explained.ports {
         write_port(out, view, explained, port)?;
+    }
+    if explained.service.load_balancing == LoadBalancing::SourceHash {
+        writeln!(out, "\n{GREY}source-hash: a client's address decides on its endpoint{GREY:#}")?;
+    }
+    if let Some(seconds) = explained.service.affinity_timeout {
+        writeln!(
+            out,
+            "\n{GREY}sessionAffinity ClientIP: a client keeps its endpoint for {seconds} s after each connection{GREY:#}"
+        )?;
     }
     Ok(())
 }

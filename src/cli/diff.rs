@@ -1,6 +1,6 @@
 //! `diff`: what would change in the kernel, or between two states of files, Service by Service.
 
-use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 use portolan_rules::{
@@ -194,12 +194,8 @@ fn of_files(args: &DiffArgs) -> Result<Sides, Failure> {
 }
 
 fn operations(sides: &Sides) -> String {
-    let mut text = String::new();
-    for (family, operation) in &sides.transaction.operations {
-        text.push_str(&print::operation(operation, *family, &sides.table));
-        text.push('\n');
-    }
-    text
+    let operations = sides.transaction.operations.iter();
+    operations.map(|(family, it)| print::operation(it, *family, &sides.table) + "\n").collect()
 }
 
 fn present(differences: &[Difference], presence: Presence) -> usize {
@@ -231,28 +227,18 @@ fn summary(differences: &[Difference], sides: &Sides) -> String {
 }
 
 fn text(differences: &[Difference], sides: &Sides) -> String {
-    let mut text = String::new();
-    for difference in differences {
-        // Writing into a `String` does not fail.
-        let _ = writeln!(text, "{difference}");
-    }
-    text + &summary(differences, sides) + "\n"
+    let line = |difference: &Difference| format!("{difference}\n");
+    differences.iter().map(line).collect::<String>() + &summary(differences, sides) + "\n"
 }
 
 fn markdown(differences: &[Difference], sides: &Sides) -> String {
-    let mut text = String::new();
-    if !differences.is_empty() {
-        text.push_str("| Service | Change |\n|---|---|\n");
-    }
-    for difference in differences {
+    let line = |difference: &Difference| {
         let sentences = difference.sentences().join("<br>").replace('|', "\\|");
-        // Writing into a `String` does not fail.
-        let _ = writeln!(text, "| `{}` | {sentences} |", difference.service);
-    }
-    if !differences.is_empty() {
-        text.push('\n');
-    }
-    text + &summary(differences, sides) + "\n"
+        format!("| `{}` | {sentences} |\n", difference.service)
+    };
+    let lines: String = differences.iter().map(line).collect();
+    let table = if lines.is_empty() { lines } else { format!("| Service | Change |\n|---|---|\n{lines}\n") };
+    table + &summary(differences, sides) + "\n"
 }
 
 fn json(differences: &[Difference], sides: &Sides) -> Value {

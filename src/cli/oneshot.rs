@@ -63,34 +63,26 @@ pub fn render(args: &RenderArgs) -> Ended {
     if input.completeness == Completeness::Nothing || input.is_path_missing {
         return Err(Failure::Reported);
     }
-    if args.output == Output::Iptables {
-        return iptables(input, &args.input);
-    }
     let stand_ins = input.workloads.stand_in_lines(&input.state);
-    let compiled = compile(input, None, |_| Ok(Ruleset::default()))?;
-    let text = match args.output {
-        Output::Nft => comments(&stand_ins) + &print::nft(&compiled.desired),
-        Output::Iptables | Output::Json => {
-            let mut json = print::json(&compiled.desired);
+    let (text, is_complete) = if args.output == Output::Iptables {
+        let cidrs = [&input.service_cidrs[..], &input.settings.service_cidrs].concat();
+        let scene = Scene::of_files(input, &args.input.source().filenames)?;
+        let view = scene.view();
+        (comments(&stand_ins) + &iptables::iptables(&view, &view.services(), &cidrs), scene.is_whole)
+    } else {
+        let Compiled { desired, is_complete, .. } = compile(input, None, |_| Ok(Ruleset::default()))?;
+        if args.output == Output::Nft {
+            (comments(&stand_ins) + &print::nft(&desired), is_complete)
+        } else {
+            let mut json = print::json(&desired);
             if !stand_ins.is_empty() {
                 json["nftables"][0]["metainfo"]["stand_ins"] = stand_ins.into();
             }
-            format!("{json:#}\n")
+            (format!("{json:#}\n"), is_complete)
         }
     };
     output::print(text.as_bytes())?;
-    Ok(ExitCode::from(u8::from(!compiled.is_complete)))
-}
-
-/// Prints the Services as `iptables-restore` takes them.
-fn iptables(input: Input, args: &InputArgs) -> Ended {
-    let cidrs = [&input.service_cidrs[..], &input.settings.service_cidrs].concat();
-    let stand_ins = input.workloads.stand_in_lines(&input.state);
-    let scene = Scene::of_files(input, &args.source().filenames)?;
-    let view = scene.view();
-    let text = comments(&stand_ins) + &iptables::iptables(&view, &view.services(), &cidrs);
-    output::print(text.as_bytes())?;
-    Ok(ExitCode::from(u8::from(!scene.is_whole)))
+    Ok(ExitCode::from(u8::from(!is_complete)))
 }
 
 /// Stand-ins as comments of a file for `nft -f`.

@@ -20,13 +20,10 @@ pub use self::{
 
 /// Facts about the health of the proxy, shared between the reconciler, the sources and the servers.
 #[derive(Clone, Debug)]
-pub struct Health(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
+pub struct Health {
     /// A queued change older than this makes the proxy unhealthy.
     patience: Duration,
-    facts: Mutex<Facts>,
+    facts: Arc<Mutex<Facts>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -56,7 +53,7 @@ impl Health {
     /// The health of a proxy that is unhealthy when a change has waited for twice the sync period, as kube-proxy is.
     pub fn new(sync_period: Duration) -> Self {
         let facts = Facts { node_eligible: true, ..Facts::default() };
-        Self(Arc::new(Shared { patience: sync_period.saturating_mul(2), facts: Mutex::new(facts) }))
+        Self { patience: sync_period.saturating_mul(2), facts: Arc::new(Mutex::new(facts)) }
     }
 
     /// Expects news of these kinds from now on: without any for [`FRESH`], their objects are stale and the proxy is not
@@ -136,7 +133,7 @@ impl Health {
             now: Timestamp::now(),
             synced: facts.synced,
             waiting,
-            healthy: waiting.is_none_or(|waiting| waiting < self.0.patience),
+            healthy: waiting.is_none_or(|waiting| waiting < self.patience),
             node_eligible: facts.node_eligible,
             contested: facts.contested,
             quarantined: facts.quarantined,
@@ -150,7 +147,7 @@ impl Health {
 
     fn facts(&self) -> MutexGuard<'_, Facts> {
         // A thread that panicked left valid values.
-        self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -41,11 +41,10 @@ pub struct Committed {
 
 /// The last commits; clones share them.
 #[derive(Clone)]
-pub struct History(Arc<Inner>);
-
-struct Inner {
+pub struct History {
+    /// The name of the tables.
     table: Name,
-    kept: Mutex<Kept>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 #[derive(Default)]
@@ -59,18 +58,18 @@ struct Kept {
 impl History {
     /// Of commits to tables of this name.
     pub fn new(table: Name) -> Self {
-        Self(Arc::new(Inner { table, kept: Mutex::default() }))
+        Self { table, kept: Arc::default() }
     }
 
     /// The last commits, the newest first, and the last that failed.
     pub fn commits(&self) -> (Vec<Committed>, Option<Committed>) {
-        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         (kept.commits.iter().rev().cloned().collect(), kept.failure.clone())
     }
 
     /// The first operations of a commit, as `portolan diff` shows them.
     pub fn operations(&self, commit: &Committed) -> Vec<String> {
-        commit.sample.iter().map(|operation| operation.text(&self.0.table)).collect()
+        commit.sample.iter().map(|operation| operation.text(&self.table)).collect()
     }
 
     /// All of that, as JSON.
@@ -114,7 +113,7 @@ impl Observer for History {
             objects: objects.clone(),
             sample: sample.clone(),
         };
-        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if !commit.succeeded {
             kept.failure = Some(commit.clone());
         }

@@ -10,17 +10,13 @@ mod register;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use portolan_rules::{
-    compile::{Compiler, Problem},
-    model::ObjectName,
-    state::State,
-};
+use portolan_rules::{compile::Problem, model::ObjectName};
 use prometheus::{Encoder, IntGaugeVec, Registry, TextEncoder, process_collector::ProcessCollector};
 
 pub use self::{api::ApiRequests, connections::Connections, register::Declared};
 use super::{
     health::Health,
-    report::{FlowRemoval, Observer, Reconcile, Report},
+    report::{Observer, Reconcile, Report},
 };
 use kube_proxy::KubeProxy;
 use now::Now;
@@ -96,11 +92,40 @@ impl Default for Inner {
 
 impl Observer for Metrics {
     fn report(&self, report: Report<'_>) {
+        let Inner { kube_proxy, portolan, .. } = &*self.0;
         match report {
-            Report::Reconciled(reconcile) => self.reconciled(reconcile),
-            Report::Programmed(state, compiler) => self.programmed(state, compiler),
-            Report::FlowsRemoved { removal, pending } => self.flows_removed(&removal, pending),
-            Report::Problem(problem) => self.problem(problem),
+            Report::Reconciled(reconcile) => {
+                let now = Timestamp::now();
+                kube_proxy.reconciled(reconcile, self.0.started, now);
+                portolan.reconciled(reconcile);
+                let mut notes = self.notes_mut();
+                if reconcile.succeeded {
+                    notes.last_success = Some((now, reconcile.clone()));
+                } else {
+                    notes.last_failure = Some(now);
+                }
+            }
+            Report::Programmed(state, compiler) => {
+                kube_proxy.no_local_endpoints(compiler.no_local_endpoints());
+                portolan.programmed(compiler.service_count(), compiler.without_endpoints());
+                let mut notes = self.notes_mut();
+                notes.services = compiler.service_count();
+                if !(notes.quarantined.is_empty() && state.quarantined().is_empty()) {
+                    notes.quarantined = state.quarantined().iter().cloned().collect();
+                }
+            }
+            Report::FlowsRemoved { removal, pending } => {
+                kube_proxy.flows_removed(&removal);
+                portolan.flows_removed(&removal, pending);
+            }
+            Report::Problem(problem) => {
+                portolan.problem(problem.severity);
+                let problems = &mut self.notes_mut().problems;
+                if problems.len() >= PROBLEMS {
+                    problems.remove(0);
+                }
+                problems.push((Timestamp::now(), problem.clone()));
+            }
         }
     }
 }
@@ -125,46 +150,6 @@ impl Metrics {
     /// Where requests to the API server are counted.
     pub fn api_requests(&self) -> ApiRequests {
         self.0.api.clone()
-    }
-
-    /// Counts one reconcile.
-    fn reconciled(&self, reconcile: &Reconcile) {
-        let now = Timestamp::now();
-        self.0.kube_proxy.reconciled(reconcile, self.0.started, now);
-        self.0.portolan.reconciled(reconcile);
-        let mut notes = self.notes_mut();
-        if reconcile.succeeded {
-            notes.last_success = Some((now, reconcile.clone()));
-        } else {
-            notes.last_failure = Some(now);
-        }
-    }
-
-    /// Counts the stale flows that were removed. `pending` if the search is to be retried.
-    fn flows_removed(&self, removal: &FlowRemoval, pending: bool) {
-        self.0.kube_proxy.flows_removed(removal);
-        self.0.portolan.flows_removed(removal, pending);
-    }
-
-    /// Notes what a successful reconcile programmed.
-    fn programmed(&self, state: &State, compiler: &Compiler) {
-        self.0.kube_proxy.no_local_endpoints(compiler.no_local_endpoints());
-        self.0.portolan.programmed(compiler.service_count(), compiler.without_endpoints());
-        let mut notes = self.notes_mut();
-        notes.services = compiler.service_count();
-        if !(notes.quarantined.is_empty() && state.quarantined().is_empty()) {
-            notes.quarantined = state.quarantined().iter().cloned().collect();
-        }
-    }
-
-    /// Notes a problem with a Service.
-    fn problem(&self, problem: &Problem) {
-        self.0.portolan.problem(problem.severity);
-        let problems = &mut self.notes_mut().problems;
-        if problems.len() >= PROBLEMS {
-            problems.remove(0);
-        }
-        problems.push((Timestamp::now(), problem.clone()));
     }
 
     /// Counts an answer of the health server.

@@ -2,7 +2,7 @@
 //! asynchronous code, and never wait for the kernel.
 
 mod health;
-mod listen;
+pub(crate) mod listen;
 pub mod local;
 mod metrics;
 mod page;

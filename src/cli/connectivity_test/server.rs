@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     process::ExitCode,
     sync::Arc,
     thread,
@@ -17,7 +17,7 @@ use signal_hook::{
 };
 
 use super::probe::{GREETING, LONGEST, connect};
-use crate::cli::output::Ended;
+use crate::{cli::output::Ended, observe::server::listen::bind_any};
 
 /// Connections at a time; more are closed.
 const CONNECTIONS: usize = 64;
@@ -34,21 +34,11 @@ fn start(port: u16) -> io::Result<()> {
     let name = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
     let host = || gethostname().map(|name| name.to_string_lossy().into_owned());
     let name: Arc<str> = name.map_or_else(host, Ok)?.into();
-    // Of both families, or of IPv4 where there is no other.
-    let either = |listen: &dyn Fn(SocketAddr) -> io::Result<()>| {
-        listen((Ipv6Addr::UNSPECIFIED, port).into()).or_else(|error| match error.kind() {
-            io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
-            _ => listen((Ipv4Addr::UNSPECIFIED, port).into()),
-        })
-    };
-    either(&|at| {
-        let (socket, name) = (UdpSocket::bind(at)?, Arc::clone(&name));
-        thread::Builder::new().spawn(move || answer_datagrams(&socket, &name)).map(drop)
-    })?;
-    either(&|at| {
-        let (listener, name) = (TcpListener::bind(at)?, Arc::clone(&name));
-        thread::Builder::new().spawn(move || accept(&listener, &name)).map(drop)
-    })?;
+    let (any, own) = ((Ipv4Addr::UNSPECIFIED, port).into(), Arc::clone(&name));
+    let socket = bind_any(any, |at, _| UdpSocket::bind(at))?;
+    thread::Builder::new().spawn(move || answer_datagrams(&socket, &own))?;
+    let (listener, own) = (bind_any(any, |at, _| TcpListener::bind(at))?, Arc::clone(&name));
+    thread::Builder::new().spawn(move || accept(&listener, &own))?;
     eprintln!("portolan: connectivity-test: {name} answers on port {port}");
     // A process that is the first of its container ignores signals that it does not handle.
     Signals::new([SIGTERM, SIGINT])?.forever().next();

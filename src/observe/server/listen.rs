@@ -47,7 +47,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// [`bind`], with the sockets that `open` makes; the flag leaves IPv4 out of an IPv6 socket.
-fn bind_any<T>(address: SocketAddr, open: impl Fn(SocketAddr, bool) -> io::Result<T>) -> io::Result<T> {
+pub fn bind_any<T>(address: SocketAddr, open: impl Fn(SocketAddr, bool) -> io::Result<T>) -> io::Result<T> {
     if address.ip() != Ipv4Addr::UNSPECIFIED {
         return open(address, false);
     }
