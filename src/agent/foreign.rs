@@ -96,9 +96,4 @@ impl<T: Tables> Agent<T> {
     pub(super) fn note(&mut self, event: belief::Event) {
         self.belief = std::mem::take(&mut self.belief).after(event);
     }
-
-    /// When a repair is due, if there is something to repair.
-    pub(super) fn repair_due(&self) -> Option<Instant> {
-        self.belief.due()
-    }
 }

@@ -86,7 +86,7 @@ fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver, times: &Times) -> Con
         changed |= take_over(agent, inbox.take())?;
         let change = changed.then_some((times.earliest, Cause::Change));
         let retry = times.retry.map(|at| (at, Cause::Retry));
-        let repair = agent.repair_due().map(|at| (at, Cause::Repair));
+        let repair = agent.belief.due().map(|at| (at, Cause::Repair));
         let period = (times.period, Cause::Period);
         let (at, cause) = [change, repair, retry].into_iter().flatten().fold(period, Ord::min);
         let now = Instant::now();

@@ -151,23 +151,19 @@ impl<T: Tables> Agent<T> {
     fn incremental(&mut self, cause: Cause) -> Result<(), SyncError> {
         let steps = self.compile();
         let rebuilds = self.compiler.wants_rebuild();
-        match self.carry_out(&steps) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                self.unsent.operations.extend(steps.into_iter().flat_map(|step| step.operations));
-                if !is_attributable(&error) && !is_denied(&error) {
-                    if rebuilds {
-                        self.note(belief::Event::Failed);
-                    } else {
-                        self.note_unsent();
-                    }
-                    return Err(error.into());
-                }
-                debug!(%error, "Refused; comparing everything");
+        let Err(error) = self.carry_out(&steps) else { return Ok(()) };
+        self.unsent.operations.extend(steps.into_iter().flat_map(|step| step.operations));
+        if !is_attributable(&error) && !is_denied(&error) {
+            if rebuilds {
                 self.note(belief::Event::Failed);
-                self.full(cause, Sets::All)
+            } else {
+                self.note_unsent();
             }
+            return Err(error.into());
         }
+        debug!(%error, "Refused; comparing everything");
+        self.note(belief::Event::Failed);
+        self.full(cause, Sets::All)
     }
 
     /// Reads the kernel back, of the elements those of some sets or all, and commits the difference.

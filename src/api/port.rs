@@ -10,14 +10,23 @@ use super::{
     metadata::NameRule,
 };
 
-/// Reads a protocol; TCP if absent or empty.
+/// Reads one of a few words; absent or empty, it stands for the first.
+pub(super) fn choice<T: Copy>(
+    field: &Field<Box<str>>,
+    path: impl fmt::Display,
+    choices: &[(&str, T)],
+) -> Result<T, FieldError> {
+    let text = read(field, &path)?.map_or("", |text| text);
+    let chosen = choices.iter().find(|(word, _)| text.is_empty() || *word == text);
+    chosen.map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        FieldError::new(path, format_args!("{} is not one of {}", quote(text), words.join(", ")))
+    })
+}
+
+/// Reads a protocol.
 pub(super) fn protocol(field: &Field<Box<str>>, path: impl fmt::Display) -> Result<Protocol, FieldError> {
-    match read(field, &path)?.map_or("", |text| text) {
-        "TCP" | "" => Ok(Protocol::Tcp),
-        "UDP" => Ok(Protocol::Udp),
-        "SCTP" => Ok(Protocol::Sctp),
-        other => Err(FieldError::new(path, format_args!("{} is not one of TCP, UDP, SCTP", quote(other)))),
-    }
+    choice(field, path, &[("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)])
 }
 
 /// Reads the name of a port; empty if absent.

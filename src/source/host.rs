@@ -46,8 +46,7 @@ pub fn watch(inbox: impl Inbox) -> io::Result<()> {
             }
         }
     };
-    std::thread::Builder::new().name("addresses".into()).spawn(watching)?;
-    Ok(())
+    std::thread::Builder::new().name("addresses".into()).spawn(watching).map(drop)
 }
 
 /// Waits for a change that this socket is notified of.

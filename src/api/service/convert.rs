@@ -12,29 +12,15 @@ use super::{
 use crate::api::{
     address::parse_usable,
     context::{Context, FieldError, ObjectId, read, read_or_default, required},
-    field::{Field, quote},
+    field::Field,
     metadata::{Metadata, PROXY_NAME_LABEL},
-    port::port_number,
+    port::{choice, port_number},
     unknown::message,
 };
 
 /// Whether Services of this type have node ports.
 pub(super) fn has_node_ports(r#type: ServiceType) -> bool {
     r#type != ServiceType::ClusterIp
-}
-
-/// A choice among a few words; `default` if absent or empty.
-fn choice<T: Copy>(
-    field: &Field<Box<str>>,
-    path: &str,
-    default: T,
-    choices: &[(&str, T)],
-) -> Result<T, FieldError> {
-    let Some(text) = read(field, path)?.filter(|text| !text.is_empty()) else { return Ok(default) };
-    choices.iter().find(|(word, _)| **word == **text).map(|(_, value)| *value).ok_or_else(|| {
-        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        FieldError::new(path, format_args!("{} is not one of {}", quote(text), words.join(", ")))
-    })
 }
 
 const POLICIES: [(&str, TrafficPolicy); 2] =
@@ -64,18 +50,9 @@ impl Service {
         let Some(r#type) = spec.service_type()?.filter(|_| !spec.is_headless()) else { return Ok(None) };
         let cluster_ips = spec.cluster_ips()?;
         let ports = spec.ports(r#type, object, context)?;
-        let selection = spec.selection(object, context)?.map(|selection| Selection {
-            is_load_balancer: r#type == ServiceType::LoadBalancer,
-            has_load_balancer: self.has_load_balancer(),
-            ..selection
-        });
+        let selection = self.selection(spec, r#type, object, context)?;
         let external_ips = lenient(&spec.external_ips, "spec.externalIPs", object, context, parse_usable)?;
-        let internal_policy = choice(
-            &spec.internal_traffic_policy,
-            "spec.internalTrafficPolicy",
-            TrafficPolicy::Cluster,
-            &POLICIES,
-        )?;
+        let internal_policy = choice(&spec.internal_traffic_policy, "spec.internalTrafficPolicy", &POLICIES)?;
         let external_policy = spec.external_policy(r#type)?;
         let (ranges, path) = (&spec.load_balancer_source_ranges, "spec.loadBalancerSourceRanges");
         let source_ranges = lenient(ranges, path, object, context, source_range)?;
@@ -109,6 +86,38 @@ impl Service {
         };
         Ok(Some((service, selection)))
     }
+
+    /// How Pods are selected; nothing without a selector, in which case the user or another controller writes slices.
+    fn selection(
+        &self,
+        spec: &ServiceSpec,
+        r#type: ServiceType,
+        object: &ObjectId,
+        context: &mut Context,
+    ) -> Result<Option<Selection>, FieldError> {
+        let targets = spec.target_ports()?;
+        let publish_not_ready =
+            *read_or_default(&spec.publish_not_ready_addresses, "spec.publishNotReadyAddresses")?;
+        let Some(selector) = read(&spec.selector, "spec.selector")?.filter(|labels| !labels.0.is_empty())
+        else {
+            return Ok(None);
+        };
+        let mut labels = Vec::with_capacity(selector.0.len());
+        for (name, value) in &selector.0 {
+            let value = read(value, format_args!("spec.selector[{name}]"))?.map_or("", |text| text);
+            // Most often the Service's own name, of which there is a copy already.
+            let is_own_name = *value == *object.name.name;
+            let value = if is_own_name { Arc::clone(&object.name.name) } else { Arc::from(value) };
+            labels.push((context.intern(name), value));
+        }
+        Ok(Some(Selection {
+            labels,
+            targets,
+            publish_not_ready,
+            is_load_balancer: r#type == ServiceType::LoadBalancer,
+            has_load_balancer: self.has_load_balancer(),
+        }))
+    }
 }
 
 impl ServiceSpec {
@@ -131,17 +140,12 @@ impl ServiceSpec {
         let [cluster_ip, node_port, load_balancer] =
             ServiceType::ALL.map(|r#type| (r#type.name(), Some(r#type)));
         let types = [cluster_ip, node_port, load_balancer, ("ExternalName", None)];
-        choice(&self.r#type, "spec.type", Some(ServiceType::ClusterIp), &types)
+        choice(&self.r#type, "spec.type", &types)
     }
 
     /// The policy applies to node ports, load balancers and external IPs only.
     fn external_policy(&self, r#type: ServiceType) -> Result<TrafficPolicy, FieldError> {
-        let policy = choice(
-            &self.external_traffic_policy,
-            "spec.externalTrafficPolicy",
-            TrafficPolicy::Cluster,
-            &POLICIES,
-        )?;
+        let policy = choice(&self.external_traffic_policy, "spec.externalTrafficPolicy", &POLICIES)?;
         let has_external_ips = self.external_ips.get().is_some_and(|ips| !ips.is_empty());
         let counts = has_node_ports(r#type) || has_external_ips;
         Ok(if counts { policy } else { TrafficPolicy::Cluster })
@@ -171,12 +175,8 @@ impl ServiceSpec {
         const DEFAULT: u32 = 10_800;
         /// API maximum, one day.
         const MAXIMUM: u32 = 86_400;
-        let is_sticky = choice(
-            &self.session_affinity,
-            "spec.sessionAffinity",
-            false,
-            &[("None", false), ("ClientIP", true)],
-        )?;
+        let is_sticky =
+            choice(&self.session_affinity, "spec.sessionAffinity", &[("None", false), ("ClientIP", true)])?;
         if !is_sticky {
             return Ok(None);
         }
@@ -187,32 +187,5 @@ impl ServiceSpec {
             Ok(seconds @ 1..=MAXIMUM) => Ok(Some(seconds)),
             _ => Err(FieldError::new(FIELD, format_args!("{seconds} is not a number from 1 to {MAXIMUM}"))),
         }
-    }
-
-    /// How Pods are selected; nothing without a selector, in which case the user or another controller writes slices.
-    fn selection(&self, object: &ObjectId, context: &mut Context) -> Result<Option<Selection>, FieldError> {
-        let targets = self.target_ports()?;
-        let publish_not_ready = read(&self.publish_not_ready_addresses, "spec.publishNotReadyAddresses")?
-            .copied()
-            .unwrap_or(false);
-        let Some(selector) = read(&self.selector, "spec.selector")?.filter(|labels| !labels.0.is_empty())
-        else {
-            return Ok(None);
-        };
-        let mut labels = Vec::with_capacity(selector.0.len());
-        for (name, value) in &selector.0 {
-            let value = read(value, format_args!("spec.selector[{name}]"))?.map_or("", |text| text);
-            // Most often the Service's own name, of which there is a copy already.
-            let is_own_name = *value == *object.name.name;
-            let value = if is_own_name { Arc::clone(&object.name.name) } else { Arc::from(value) };
-            labels.push((context.intern(name), value));
-        }
-        Ok(Some(Selection {
-            labels,
-            targets,
-            publish_not_ready,
-            is_load_balancer: false,
-            has_load_balancer: false,
-        }))
     }
 }

@@ -71,7 +71,7 @@ fn parse_part(part: &Part<'_>, context: &mut Context) -> Contents {
 }
 
 fn parse_document(part: &Part<'_>, context: &mut Context) -> Contents {
-    if let Some(line) = size::oversized(part) {
+    if let Some(line) = size::oversized_by(part, size::OBJECT) {
         let message = format!("an object is larger than {} MiB", size::OBJECT >> 20);
         return unreadable(Some(line), message);
     }

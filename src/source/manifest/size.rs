@@ -12,12 +12,8 @@ const JSON_DEPTH: usize = 128;
 /// resource definitions twice that. Half of [`JSON_DEPTH`], since each level takes more stack.
 pub(super) const YAML_DEPTH: usize = 64;
 
-/// The line, counted from 1 in the file, where an object of a document begins that is larger than [`OBJECT`].
-pub(super) fn oversized(part: &Part<'_>) -> Option<u64> {
-    oversized_by(part, OBJECT)
-}
-
-fn oversized_by(part: &Part<'_>, limit: usize) -> Option<u64> {
+/// The line, counted from 1 in the file, where an object of a document begins that is larger than this ([`OBJECT`]).
+pub(super) fn oversized_by(part: &Part<'_>, limit: usize) -> Option<u64> {
     if part.text.len() <= limit {
         return None;
     }

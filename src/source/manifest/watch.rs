@@ -90,8 +90,7 @@ impl Watcher {
                 }
             }
         };
-        std::thread::Builder::new().name("manifests".into()).spawn(watching)?;
-        Ok(())
+        std::thread::Builder::new().name("manifests".into()).spawn(watching).map(drop)
     }
 
     /// Waits for changes, at most for the given time, and returns them; empty if there are none.
