@@ -69,10 +69,7 @@ pub fn cold_start(
             }
         }
         drop(inbox);
-        match compiling.join() {
-            Ok(loaded) => done.loaded = loaded,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        done.loaded = compiling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         done.elapsed = started.elapsed();
         (done, result)
     })

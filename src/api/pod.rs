@@ -147,7 +147,7 @@ impl Pod {
         }
         let phase = read(&status.phase, "status.phase")?.map_or("", |text| text);
         let mut addresses = Vec::new();
-        let is_on_host = read(&spec.host_network, "spec.hostNetwork")?.copied().unwrap_or(false);
+        let is_on_host = *read_or_default(&spec.host_network, "spec.hostNetwork")?;
         if phase != "Succeeded" && phase != "Failed" {
             let paths = ["status.podIPs", "status.podIP"];
             addresses = self::addresses(&status.pod_ips, &status.pod_ip, paths, object, context)?;

@@ -33,13 +33,6 @@ pub enum Kind {
     NumberOrText,
 }
 
-impl Field {
-    /// The number of the field, its name in JSON, and its type.
-    pub fn parts(&self) -> (u32, &'static str, Kind, bool) {
-        (self.number, self.name, self.kind, self.is_repeated)
-    }
-}
-
 const fn one(number: u32, name: &'static str, kind: Kind) -> Field {
     Field { number, name, is_repeated: false, kind }
 }
