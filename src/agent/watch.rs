@@ -96,6 +96,7 @@ fn receive(monitor: &mut Monitor) -> Result<nftables::Event, nftables::Error> {
 type Subscribe = Box<dyn Fn(bool) -> Result<(), nftables::Error> + Send>;
 
 /// The reconciler's handle on the listening thread.
+#[derive(Clone)]
 pub(super) struct Listener(Arc<Mutex<Listening>>);
 
 struct Listening {
@@ -180,9 +181,9 @@ fn listen_on(
         let (receive, listener) = match open() {
             Ok((receive, subscribe)) => {
                 let state = Listening { subscribe, is_subscribed: true, noticed: None };
-                let state = Arc::new(Mutex::new(state));
-                let _ = opened.send(Ok(Listener(state.clone())));
-                (receive, Listener(state))
+                let listener = Listener(Arc::new(Mutex::new(state)));
+                let _ = opened.send(Ok(listener.clone()));
+                (receive, listener)
             }
             Err(error) => {
                 let _ = opened.send(Err(error));

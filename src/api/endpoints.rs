@@ -4,7 +4,7 @@ use portolan_rules::model::{self, ObjectName};
 
 use super::{
     address::{Address, family, usable},
-    context::{Context, FieldError, ObjectId, read, read_element, read_list},
+    context::{Context, FieldError, ObjectId, read, read_element, read_list, required},
     endpoint_slice::EndpointPort,
     field::{Field, objects},
     metadata::Metadata,
@@ -90,13 +90,9 @@ impl EndpointSubset {
         for (j, field) in read_list(&self.ports, format_args!("subsets[{i}].ports"))?.iter().enumerate() {
             let path = format!("subsets[{i}].ports[{j}]");
             let port = read_element(field, &path)?;
-            match port.to_model(&path, context)? {
-                Some(port) => ports.push(port),
-                None if port.port.is_absent() => {
-                    return Err(FieldError::new(format_args!("{path}.port"), "is missing"));
-                }
-                None => _ = port_number(0, format_args!("{path}.port"))?,
-            }
+            ports.extend(port.to_model(&path, context)?);
+            let path = format!("{path}.port");
+            port_number(*required(&port.port, &path)?, &path)?;
         }
         Ok(ports)
     }

@@ -154,7 +154,6 @@ impl<'de> Deserializer<'de> for Element<'de> {
                 _ => visitor.visit_seq(elements),
             };
         }
-        let wrong = || Error::custom(format_args!("{}: its encoding is not that of its type", field.name));
         match (field.kind, value) {
             (Kind::Text, Value::Bytes(bytes)) => visitor.visit_borrowed_str(text(bytes)?),
             (Kind::Integer, Value::Number(number)) => visitor.visit_i64(number.cast_signed()),
@@ -171,7 +170,7 @@ impl<'de> Deserializer<'de> for Element<'de> {
                     visitor.visit_i64(number_of(bytes, 2)?)
                 }
             }
-            _ => Err(wrong()),
+            _ => Err(Error::custom(format_args!("{}: its encoding is not that of its type", field.name))),
         }
     }
 

@@ -60,14 +60,14 @@ fn configuration(path: &Path, text: &str, lines_before: u64) -> Result<(Mapping,
     let (mut found, mut others) = (None, Vec::new());
     for document in &documents {
         let line = Some(document.line);
-        let Value::Mapping(_) = &document.value else {
+        let Value::Mapping(fields) = &document.value else {
             return Err(refuse(line, "", NOT_A_MAPPING));
         };
         match document.text("kind") {
             Some(KIND) if found.is_some() => {
                 return Err(refuse(line, "", "there is more than one KubeProxyConfiguration"));
             }
-            Some(KIND) => found = Some(document),
+            Some(KIND) => found = Some((document, fields)),
             Some("ConfigMap") if lines_before == 0 => {
                 let data = document.get("data");
                 let value = data.and_then(|data| CONFIG_MAP_KEYS.iter().find_map(|key| data.entry(key)));
@@ -89,8 +89,8 @@ fn configuration(path: &Path, text: &str, lines_before: u64) -> Result<(Mapping,
     let unsupported = |field, found: &str, supported| {
         refuse(None, field, &format!("{found} is not supported, only {supported}"))
     };
-    let document = match found {
-        Some(document) => document,
+    let (document, fields) = match found {
+        Some(found) => found,
         None if others.is_empty() => return Err(missing("apiVersion", API_VERSION)),
         None => return Err(unsupported("kind", &others.join(", "), KIND)),
     };
@@ -99,8 +99,7 @@ fn configuration(path: &Path, text: &str, lines_before: u64) -> Result<(Mapping,
         Some(other) => return Err(unsupported("apiVersion", &format!("{other:?}"), API_VERSION)),
         None => return Err(missing("apiVersion", API_VERSION)),
     }
-    let fields = if let Value::Mapping(fields) = &document.value { fields.clone() } else { Mapping::new() };
-    Ok((fields, lines_before))
+    Ok((fields.clone(), lines_before))
 }
 
 struct Reader<'a> {
