@@ -26,7 +26,7 @@ mod wrap;
 
 use std::process::ExitCode;
 
-use self::{arguments::Command, describe::DescribeCommand, get::GetCommand};
+use self::{arguments::Command, describe::DescribeCommand, get::GetCommand, output::Failure};
 pub use self::{completions::complete, usage::usage};
 
 /// Runs a subcommand.
@@ -54,6 +54,9 @@ pub fn run(command: Command) -> ExitCode {
     };
     ended.unwrap_or_else(|failure| {
         failure.report();
-        usage::error_status(usage::asked(&arguments::definition()))
+        match failure {
+            Failure::Missing(_) => ExitCode::FAILURE,
+            _ => usage::error_status(usage::asked(&arguments::definition())),
+        }
     })
 }

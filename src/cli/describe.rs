@@ -1,6 +1,6 @@
 //! `describe service`: the tree of frontends and endpoints, and what was left out and why.
 
-use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, net::SocketAddr, process::ExitCode};
+use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, net::SocketAddr};
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
@@ -77,10 +77,7 @@ const BAR: u32 = 20;
 pub fn service(args: &DescribeServiceArgs) -> Ended {
     let name = object_name(&args.name, &args.namespace);
     let scene = Scene::open_for(&args.view, &Wanted::Service(name.clone()))?;
-    let Some(service) = scene.view().service(&name) else {
-        eprintln!("portolan: {}", scene.no_service(&args.view, &name));
-        return Ok(ExitCode::from(1));
-    };
+    let service = scene.service(&args.view, &name)?;
     let mut text = text(&scene.view(), &service, &scene.origin);
     text.push_str(&kernel(&scene, &service));
     let choice = match args.color {

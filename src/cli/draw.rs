@@ -1,7 +1,5 @@
 //! `draw`: pictures of Services.
 
-use std::process::ExitCode;
-
 use clap::{Args, ValueEnum};
 use portolan_rules::{
     explanation::ExplainedService,
@@ -12,7 +10,7 @@ use portolan_rules::{
 use super::{
     arguments::ViewArgs,
     explain::{Scene, object_name},
-    output::Ended,
+    output::{Ended, Failure},
 };
 use crate::observe::query::Wanted;
 
@@ -70,13 +68,7 @@ pub fn draw(args: &DrawArgs) -> Ended {
     };
     let scene = Scene::open_for(&args.view, &wanted)?;
     let view = scene.view();
-    let services = match services(args, &names, &scene) {
-        Ok(services) => services,
-        Err(message) => {
-            eprintln!("portolan: {message}");
-            return Ok(ExitCode::from(1));
-        }
-    };
+    let services = services(args, &names, &scene)?;
     let picture = picture::picture(&view, &services, &scene.origin);
     scene.print(write(&picture, args.output).as_bytes(), true)
 }
@@ -91,17 +83,15 @@ fn names(args: &DrawArgs) -> Vec<ObjectName> {
 }
 
 /// The Services of these names; without any, all of them, or those of a namespace.
-fn services(args: &DrawArgs, names: &[ObjectName], scene: &Scene) -> Result<Vec<ExplainedService>, String> {
-    let view = scene.view();
+fn services(args: &DrawArgs, names: &[ObjectName], scene: &Scene) -> Result<Vec<ExplainedService>, Failure> {
     if names.is_empty() {
-        let mut all = view.services();
+        let mut all = scene.view().services();
         if let Some(namespace) = &args.namespace {
             all.retain(|explained| *explained.service.name.namespace == **namespace);
         }
         return Ok(all);
     }
-    let find = |name| view.service(name).ok_or_else(|| scene.no_service(&args.view, name));
-    names.iter().map(find).collect()
+    names.iter().map(|name| scene.service(&args.view, name)).collect()
 }
 
 /// The picture in a notation.

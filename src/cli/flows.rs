@@ -91,12 +91,8 @@ pub fn flows(args: &FlowsArgs) -> Ended {
     let name = args.service.as_deref().map(|name| object_name(name, &args.namespace));
     let scene = Scene::open_for(&args.view, &name.clone().map_or(Wanted::All, Wanted::Service))?;
     let view = scene.view();
-    let named = name.as_ref().map(|name| view.service(name));
-    if let (Some(name), Some(None)) = (&name, &named) {
-        eprintln!("portolan: {}", scene.no_service(&args.view, name));
-        return Ok(ExitCode::from(1));
-    }
-    let mut services: Vec<ExplainedService> = named.flatten().into_iter().collect();
+    let named = name.as_ref().map(|name| scene.service(&args.view, name)).transpose()?;
+    let mut services: Vec<ExplainedService> = named.into_iter().collect();
     let destinations = Frontends::of(&view, &services).destinations();
     let flows = conntrack::list(&destinations, Bounds::NONE)?.flows;
     if name.is_none() {

@@ -25,6 +25,8 @@ pub type Ended = Result<ExitCode, Failure>;
 pub enum Failure {
     /// An error that is to be reported.
     Error(Box<dyn Error + Send + Sync>),
+    /// There is no such Service, which is no error: the exit status is 1.
+    Missing(String),
     /// What was reported already.
     Reported,
 }
@@ -38,8 +40,10 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Failure {
 impl Failure {
     /// Prints an error in one line, unless that was done; a quoted name of a file may have several.
     pub fn report(&self) {
-        if let Self::Error(error) = self {
-            eprintln!("portolan: {}", one_line(error.to_string()));
+        match self {
+            Self::Error(error) => eprintln!("portolan: {}", one_line(error.to_string())),
+            Self::Missing(message) => eprintln!("portolan: {message}"),
+            Self::Reported => {}
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use portolan_rules::model::ObjectName;
+use portolan_rules::{explanation::ExplainedService, model::ObjectName};
 
 use super::{agent, kernel, scene::Scene, socket::AgentError, words::no_service};
 use crate::{
@@ -80,6 +80,11 @@ impl Scene {
         }
         let paths = paths.iter().map(|path| path.display().to_string());
         Ok(Self::compile(input, &format!("from {}", paths.collect::<Vec<_>>().join(", "))))
+    }
+
+    /// The Service of this name.
+    pub fn service(&self, args: &ViewArgs, name: &ObjectName) -> Result<ExplainedService, Failure> {
+        self.view().service(name).ok_or_else(|| Failure::Missing(self.no_service(args, name)))
     }
 
     /// That there is no such Service, and which name comes nearest. Of a running agent, this asks for all names.

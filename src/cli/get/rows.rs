@@ -10,7 +10,7 @@ use portolan_rules::{
         ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Finding, Severity, View,
     },
     frontends::{FrontendKey, FrontendKind},
-    model::{ObjectName, Protocol, Service, TrafficPolicy},
+    model::{ObjectName, Protocol, Service},
     simulate::Probability,
 };
 use serde::Serialize;
@@ -207,17 +207,10 @@ fn state(scene: &Scene, explained: &ExplainedService) -> (State, Option<String>)
     (state, worst.map(|finding| finding.reason.to_string()))
 }
 
-/// The policies that are in force at a port.
-fn policies(port: &ExplainedPort) -> Vec<TrafficPolicy> {
-    let served = || port.frontends.iter().filter(|frontend| frontend.left_out.is_none());
-    [TrafficPolicy::Cluster, TrafficPolicy::Local]
-        .into_iter()
-        .filter(|policy| served().any(|frontend| frontend.policy == *policy))
-        .collect()
-}
-
+/// Whether a frontend that is served leads to it.
 fn is_used(port: &ExplainedPort, endpoint: &ExplainedEndpoint) -> bool {
-    policies(port).iter().any(|policy| endpoint.left_out(*policy).is_none())
+    let mut served = port.frontends.iter().filter(|frontend| frontend.left_out.is_none());
+    served.any(|frontend| endpoint.left_out(frontend.policy).is_none())
 }
 
 /// Of the addresses of all ports.
@@ -291,13 +284,7 @@ fn shares(
     // The outer frontends last: what is seen inside holds for most.
     let served = port.frontends.iter().filter(|frontend| frontend.left_out.is_none());
     let by_kind = |kind| served.clone().filter(move |frontend| frontend.kind == kind);
-    let order = [
-        FrontendKind::ClusterIp,
-        FrontendKind::LoadBalancer,
-        FrontendKind::ExternalIp,
-        FrontendKind::NodePort,
-    ];
-    let mut shares =
-        order.into_iter().flat_map(by_kind).map(|frontend| view.shares_of(explained, &frontend.key));
+    let in_order = FrontendKind::ALL.into_iter().flat_map(by_kind);
+    let mut shares = in_order.map(|frontend| view.shares_of(explained, &frontend.key));
     shares.find(|shares| !shares.is_empty()).unwrap_or_default()
 }
