@@ -79,9 +79,9 @@ pub fn check(args: &CheckArgs) -> Ended {
     let is_known = |finding: &Finding| {
         baseline.contains(&(finding.reason.code().to_owned(), finding.service.to_string()))
     };
-    let mut services = 0;
-    let view = scene.view();
-    let usable = view.each_service().inspect(|_| services += 1).flat_map(|service| service.findings);
+    let services = scene.services();
+    let found = scene.map(&services, |_, explained| explained.map(|service| service.findings));
+    let usable = found.into_iter().flatten().flatten();
     let unusable = scene.unusable.iter().map(|(name, message)| {
         let reason = Reason::UnusableObject { message: message.as_str().into() };
         Finding { severity: reason.severity(), reason, service: name.clone(), subject: String::new() }
@@ -89,7 +89,7 @@ pub fn check(args: &CheckArgs) -> Ended {
     let all = usable.chain(unusable);
     let findings: Vec<Finding> = all.filter(|finding| !is_known(finding)).collect();
     let text = match args.output {
-        CheckOutput::Text => text(&findings, services, &scene.origin),
+        CheckOutput::Text => text(&findings, services.len(), &scene.origin),
         CheckOutput::Json => {
             format!("{:#}\n", Value::from(findings.iter().map(value).collect::<Vec<_>>()))
         }
@@ -100,7 +100,9 @@ pub fn check(args: &CheckArgs) -> Ended {
         FailOn::Error => Severity::Error,
         FailOn::Warning => Severity::Warning,
     };
-    scene.print(text.as_bytes(), findings.iter().all(|finding| finding.severity < least))
+    let status = scene.print(text.as_bytes(), findings.iter().all(|finding| finding.severity < least));
+    scene.forget();
+    status
 }
 
 /// Codes and Services to ignore. Empty lines and those that begin with `#` say nothing.

@@ -7,7 +7,7 @@ pub mod table;
 use std::{collections::HashMap, io::Write as _, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
-use portolan_rules::model::ObjectName;
+use portolan_rules::{explanation::ExplainedService, model::ObjectName};
 use serde::Serialize;
 
 pub use self::table::{Listed, align, align_apart};
@@ -121,9 +121,6 @@ pub enum CommitsOutput {
 /// Most frontends and endpoints whose counters are read from the kernel.
 const ELEMENTS: usize = 100_000;
 
-/// So many Services are worth a second thread.
-const MANY: usize = 1_000;
-
 /// Time between two looks with `--watch`.
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -142,19 +139,20 @@ struct Document<'a> {
 pub fn get(args: &GetArgs, listed: Listed) -> Ended {
     let mut before: Option<Seen> = None;
     loop {
-        let Look { scene, rows, totals, is_complete } = look(args, listed)?;
+        let look = Look::new(args)?;
         if args.watch && !matches!(args.output, Some(GetOutput::Json | GetOutput::Yaml)) {
-            match show_changes(args, listed, &rows, totals, before) {
+            let rows = look.rows(listed == Listed::Endpoints);
+            match show_changes(args, listed, &rows, look.totals, before) {
                 Some(seen) => before = Some(seen),
                 None => return Ok(ExitCode::SUCCESS),
             }
             std::thread::sleep(PERIOD);
             continue;
         }
-        print(args, listed, &scene, &rows)?;
-        let status = scene.status(is_complete);
+        print(args, listed, &look)?;
+        let status = look.scene.status(look.is_complete);
         // The process ends: what it holds of all Services need not be freed piece by piece.
-        std::mem::forget((scene, rows));
+        std::mem::forget(look);
         return Ok(status);
     }
 }
@@ -162,68 +160,56 @@ pub fn get(args: &GetArgs, listed: Listed) -> Ended {
 /// What was found.
 struct Look {
     scene: Scene,
-    /// The Services that are meant.
-    rows: Vec<ServiceRow>,
+    /// The Services that are meant, in order.
+    names: Vec<ObjectName>,
     totals: Option<Totals>,
     /// Whether all of them are there.
     is_complete: bool,
 }
 
-/// Finds the Services that are meant.
-fn look(args: &GetArgs, listed: Listed) -> Result<Look, Failure> {
-    let names: Vec<ObjectName> = args.names.iter().map(|name| object_name(name, &args.namespace)).collect();
-    let wanted = match names.as_slice() {
-        [one] => Wanted::Service(one.clone()),
-        [] if !args.all_namespaces => Wanted::Namespace(args.namespace.as_str().into()),
-        _ => Wanted::All,
-    };
-    let scene = Scene::open_for(&args.view, &wanted)?;
-    let totals = totals(&scene, args, &wanted);
-    let is_all =
-        listed == Listed::Endpoints || matches!(args.output, Some(GetOutput::Json | GetOutput::Yaml));
-    let beside = Beside { scene: &scene, totals: totals.as_ref(), is_all };
-    let view = scene.view();
-    let is_meant = |name: &ObjectName| {
-        if names.is_empty() {
-            args.all_namespaces || *name.namespace == *args.namespace
-        } else {
-            names.contains(name)
+impl Look {
+    fn new(args: &GetArgs) -> Result<Self, Failure> {
+        let names: Vec<ObjectName> =
+            args.names.iter().map(|name| object_name(name, &args.namespace)).collect();
+        let wanted = match names.as_slice() {
+            [one] => Wanted::Service(one.clone()),
+            [] if !args.all_namespaces => Wanted::Namespace(args.namespace.as_str().into()),
+            _ => Wanted::All,
+        };
+        let scene = Scene::open_for(&args.view, &wanted)?;
+        let totals = totals(&scene, args, &wanted);
+        let is_meant = |name: &ObjectName| {
+            if names.is_empty() {
+                args.all_namespaces || *name.namespace == *args.namespace
+            } else {
+                names.contains(name)
+            }
+        };
+        let mut meant = scene.services();
+        meant.extend(scene.unusable.keys().cloned());
+        meant.retain(is_meant);
+        meant.sort();
+        meant.dedup();
+        let mut is_complete = true;
+        for name in names.iter().filter(|name| meant.binary_search(name).is_err()) {
+            eprintln!("portolan: {}", scene.no_service(&args.view, name));
+            is_complete = false;
         }
-    };
-    let mut meant: Vec<&ObjectName> =
-        view.state.entries().map(|(name, _)| name).filter(|name| is_meant(name)).collect();
-    meant.sort();
-    let mut rows = explain_all(&beside, &meant);
-    let known = |name: &ObjectName| view.state.entry(name).is_some_and(|entry| entry.service.is_some());
-    let unusable = scene.unusable.iter().filter(|(name, _)| is_meant(name) && !known(name));
-    rows.extend(unusable.map(|(name, message)| rows::unusable(name, message)));
-    rows.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    let mut is_complete = true;
-    for name in names.iter().filter(|name| !known(name) && !scene.unusable.contains_key(*name)) {
-        eprintln!("portolan: {}", scene.no_service(&args.view, name));
-        is_complete = false;
+        Ok(Self { scene, names: meant, totals, is_complete })
     }
-    Ok(Look { scene, rows, totals, is_complete })
-}
 
-/// The rows of these Services. Many are explained on each of two processors.
-fn explain_all(beside: &Beside<'_>, names: &[&ObjectName]) -> Vec<ServiceRow> {
-    let rows = |names: &[&ObjectName]| -> Vec<ServiceRow> {
-        let view = beside.scene.view();
-        let explained = names.iter().filter_map(|name| view.service(name));
-        explained.map(|explained| rows::service(beside, &explained)).collect()
-    };
-    if names.len() < MANY {
-        return rows(names);
+    /// The rows of the Services; all of each, or no more than a line needs.
+    fn rows(&self, is_all: bool) -> Vec<ServiceRow> {
+        self.scene.map(&self.names, |name, explained| self.row(is_all, name, explained))
     }
-    let (first, rest) = names.split_at(names.len() / 2);
-    std::thread::scope(|scope| {
-        let first = scope.spawn(|| rows(first));
-        let rest = rows(rest);
-        let mut all = first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        all.extend(rest);
-        all
-    })
+
+    fn row(&self, is_all: bool, name: &ObjectName, explained: Option<ExplainedService>) -> ServiceRow {
+        let Self { scene, totals, .. } = self;
+        match explained {
+            Some(explained) => rows::service(&Beside { scene, totals: totals.as_ref(), is_all }, &explained),
+            None => rows::unusable(name, scene.unusable.get(name).map_or("", String::as_str)),
+        }
+    }
 }
 
 /// The new connections, where they are counted: the agent's totals, or what the kernel's elements have counted.
@@ -240,21 +226,25 @@ fn totals(scene: &Scene, args: &GetArgs, wanted: &Wanted) -> Option<Totals> {
     Some(totals).filter(|totals| !totals.is_empty())
 }
 
-fn print(args: &GetArgs, listed: Listed, scene: &Scene, rows: &[ServiceRow]) -> Result<(), Failure> {
+fn print(args: &GetArgs, listed: Listed, look: &Look) -> Result<(), Failure> {
+    let scene = &look.scene;
     let kind = if listed == Listed::Services { "ServiceList" } else { "EndpointList" };
     let document =
         |items| Document { api_version: "portolan.io/v1alpha1", kind, source: &scene.origin, items };
     let text = match args.output {
-        Some(GetOutput::Json) => return Ok(output::print_json_list(&document(&[]), rows)?),
-        Some(GetOutput::Yaml) => serde_saphyr::to_string(&document(rows))?,
-        Some(GetOutput::Name) => table::names(listed, rows),
+        Some(GetOutput::Json) => {
+            let row = |name: &ObjectName| look.row(true, name, scene.view().service(name));
+            return Ok(output::print_json_list(&document(&[]), &look.names, row)?);
+        }
+        Some(GetOutput::Yaml) => serde_saphyr::to_string(&document(&look.rows(true)))?,
+        Some(GetOutput::Name) => table::names(listed, &look.rows(listed == Listed::Endpoints)),
         Some(GetOutput::Wide) | None => {
             eprintln!("portolan: {}", scene.origin);
-            if rows.is_empty() {
+            if look.names.is_empty() {
                 eprintln!("portolan: there are no Services{}", within(args));
                 return Ok(());
             }
-            table::table(args, listed, rows)
+            table::table(args, listed, &look.rows(listed == Listed::Endpoints))
         }
     };
     Ok(output::print(text.as_bytes())?)

@@ -4,6 +4,8 @@ use std::{
     error::Error,
     io::{self, BufWriter, Write},
     process::ExitCode,
+    sync::mpsc,
+    thread,
 };
 
 use serde::Serialize;
@@ -54,47 +56,66 @@ pub fn print(text: &[u8]) -> io::Result<()> {
     unless_closed(stdout.write_all(text).and_then(|()| stdout.flush()))
 }
 
-/// So many items are worth a second thread.
-const MANY: usize = 1_000;
+/// How many items of a list are written at a time, and how many times that may be ready before they are written.
+const BATCH: usize = 32;
+const READY: usize = 64;
 
 /// Writes a list as a document of JSON, likewise: an object whose last field is the empty array of the items. It is never in
-/// memory as a whole. Of many items, a second thread has the second half ready by the time the first is written.
-pub fn print_json_list(without_items: &impl Serialize, items: &[impl Serialize + Sync]) -> io::Result<()> {
+/// memory as a whole: each item is made when it is written, every other batch of them on a second thread.
+pub fn print_json_list<T: Sync, I: Serialize>(
+    without_items: &impl Serialize,
+    of: &[T],
+    item: impl Fn(&T) -> I + Sync,
+) -> io::Result<()> {
     const NO_ITEMS: &str = "[]\n}";
     let document = serde_json::to_string_pretty(without_items)?;
-    let Some(start) = document.strip_suffix(NO_ITEMS).filter(|_| !items.is_empty()) else {
+    let Some(start) = document.strip_suffix(NO_ITEMS).filter(|_| !of.is_empty()) else {
         return print((document + "\n").as_bytes());
     };
-    let (first, rest) = items.split_at(if items.len() < MANY { items.len() } else { items.len() / 2 });
     let mut stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
-    unless_closed(std::thread::scope(|scope| {
-        let rest = scope.spawn(|| {
-            let mut text = Vec::new();
-            write_items(&mut text, rest, false).map(|()| text)
-        });
-        stdout.write_all(start.as_bytes())?;
-        stdout.write_all(b"[")?;
-        write_items(&mut stdout, first, true)?;
-        let rest = rest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        stdout.write_all(&rest)?;
+    unless_closed((|| {
+        write!(stdout, "{start}[")?;
+        write_items(&mut stdout, of, item)?;
         stdout.write_all(b"\n  ]\n}\n")?;
         stdout.flush()
-    }))
+    })())
 }
 
-/// Writes items of an array that is in a field of a document, the first of them at the beginning of the array or not.
-fn write_items(out: &mut impl Write, items: &[impl Serialize], mut is_first: bool) -> io::Result<()> {
+/// Writes the items of an array that is in a field of a document.
+fn write_items<T: Sync, I: Serialize>(
+    out: &mut impl Write,
+    of: &[T],
+    item: impl Fn(&T) -> I + Sync,
+) -> io::Result<()> {
     let mut formatter = PrettyFormatter::new();
     // It counts how deep it is.
     formatter.begin_object(&mut io::sink())?;
     formatter.begin_array(&mut io::sink())?;
-    for item in items {
-        formatter.begin_array_value(out, is_first)?;
-        item.serialize(&mut Serializer::with_formatter(&mut *out, formatter.clone()))?;
-        formatter.end_array_value(out)?;
-        is_first = false;
-    }
-    Ok(())
+    let text = |batch: &[T], mut is_first: bool| -> io::Result<Vec<u8>> {
+        let (mut text, mut formatter) = (Vec::new(), formatter.clone());
+        for item in batch.iter().map(&item) {
+            formatter.begin_array_value(&mut text, is_first)?;
+            item.serialize(&mut Serializer::with_formatter(&mut text, formatter.clone()))?;
+            formatter.end_array_value(&mut text)?;
+            is_first = false;
+        }
+        Ok(text)
+    };
+    let every_other = |first| of.chunks(BATCH).skip(first).step_by(2);
+    let (ready, others) = mpsc::sync_channel(READY);
+    thread::scope(|scope| {
+        let text = &text;
+        // It ends as well where writing fails, since then nothing is received.
+        scope.spawn(move || every_other(1).try_for_each(|batch| ready.send(text(batch, false)).ok()));
+        let others = others;
+        for (index, batch) in every_other(0).enumerate() {
+            out.write_all(&text(batch, index == 0)?)?;
+            if let Ok(other) = others.recv() {
+                out.write_all(&other?)?;
+            }
+        }
+        Ok(())
+    })
 }
 
 fn unless_closed(written: io::Result<()>) -> io::Result<()> {
@@ -109,14 +130,26 @@ mod tests {
 
     #[test]
     fn items_of_a_list_are_written_as_those_of_a_document_whatever_thread_writes_them() {
-        let items = [json!({"a": [1, {"b": []}], "c": {}}), json!("text"), json!([])];
-        let whole = serde_json::to_string_pretty(&json!({"items": items})).unwrap();
-        for first in 1..=items.len() {
+        let item = |number: &usize| match number % 3 {
+            0 => json!({"a": [number, {"b": []}], "c": {}}),
+            1 => json!(number.to_string()),
+            _ => json!([]),
+        };
+        for count in [1, 2, BATCH, BATCH + 1, 2 * BATCH + 1, 5 * BATCH] {
+            let numbers: Vec<usize> = (0..count).collect();
+            let items: Vec<_> = numbers.iter().map(item).collect();
+            let whole = serde_json::to_string_pretty(&json!({"items": items})).unwrap();
             let mut text = b"{\n  \"items\": [".to_vec();
-            write_items(&mut text, &items[..first], true).unwrap();
-            write_items(&mut text, &items[first..], false).unwrap();
+            write_items(&mut text, &numbers, item).unwrap();
             text.extend(b"\n  ]\n}");
             assert_eq!(String::from_utf8(text).unwrap(), whole);
         }
+    }
+
+    #[test]
+    fn writing_ends_where_nothing_more_can_be_written() {
+        let numbers: Vec<usize> = (0..2 * READY * BATCH * 2).collect();
+        let error = write_items(&mut &mut [0; 100][..], &numbers, |number| json!(number)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
     }
 }

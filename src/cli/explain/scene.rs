@@ -1,9 +1,9 @@
 //! The state of a cluster, compiled as a node would.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, mem, path::PathBuf, process::ExitCode, thread};
 
 use portolan_rules::{
-    explanation::{Compiled, View},
+    explanation::{Compiled, ExplainedService, View},
     model::ObjectName,
     ruleset::Ruleset,
 };
@@ -16,6 +16,9 @@ use crate::{
     observe::{agent_state::AgentState, query::Snapshot},
     source::manifest::Completeness,
 };
+
+/// So many Services are worth a second thread.
+const MANY: usize = 1_000;
 
 /// What is known of a running agent beside its objects.
 #[derive(Debug)]
@@ -70,6 +73,11 @@ impl Scene {
         Some(self.live.as_ref()?.snapshot.compile(kernel).into_ruleset())
     }
 
+    /// Leaves it where it is: at the end of a process, what it holds of all Services need not be freed piece by piece.
+    pub fn forget(self) {
+        mem::forget(self);
+    }
+
     /// Prints what a command has found out, and ends with [`Scene::status`].
     pub fn print(&self, text: &[u8], is_well: bool) -> Ended {
         output::print(text)?;
@@ -79,6 +87,32 @@ impl Scene {
     /// The exit status: 0 if all is well, 1 if it is not, and 2 if some of the input could not be used.
     pub fn status(&self, is_well: bool) -> ExitCode {
         ExitCode::from(if self.is_whole { u8::from(!is_well) } else { 2 })
+    }
+
+    /// The names of the Services that can be used, in order.
+    pub fn services(&self) -> Vec<ObjectName> {
+        let usable = self.view().state.entries().filter(|(_, entry)| entry.service.is_some());
+        let mut names: Vec<ObjectName> = usable.map(|(name, _)| name.clone()).collect();
+        names.sort();
+        names
+    }
+
+    /// What this makes of each of these Services and its explanation, if it can be used. Of many, a second thread explains
+    /// half.
+    pub fn map<T: Send>(
+        &self,
+        names: &[ObjectName],
+        of: impl Fn(&ObjectName, Option<ExplainedService>) -> T + Sync,
+    ) -> Vec<T> {
+        let one = |name: &ObjectName| of(name, self.view().service(name));
+        let all = |names: &[ObjectName]| names.iter().map(&one).collect::<Vec<T>>();
+        let (first, rest) = names.split_at(if names.len() < MANY { names.len() } else { names.len() / 2 });
+        thread::scope(|scope| {
+            let rest = scope.spawn(|| all(rest));
+            let mut all = all(first);
+            all.extend(rest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            all
+        })
     }
 
     /// The name of the tables.
