@@ -93,10 +93,10 @@ pub(super) struct Doubt {
     pub missed: Option<Missed>,
 }
 
-/// A commit of another process that may have been missed.
+/// Commits of other processes that may have been missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Missed {
-    /// Its generation, or that of the first if there were several.
+    /// The generation up to which there may be some: a reading of this one has seen them.
     pub generation: u32,
     /// When it was noticed that it may have been missed.
     pub seen: Instant,

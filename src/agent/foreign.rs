@@ -57,16 +57,21 @@ impl<T: Tables> Agent<T> {
     pub(super) fn resubscribe(&mut self, expected: u32) {
         let Some(listener) = &self.listener else { return };
         let generation = listener.subscribe(true).and_then(|()| self.kernel.generation());
-        match &generation {
-            Ok(generation) => listener.caught_up(generation.id),
-            Err(error) => info!(%error, "Changes by other processes may have been missed"),
+        let (generation, is_missed) = match generation {
+            Ok(generation) => {
+                listener.caught_up(generation.id);
+                (generation.id, generation.id != expected)
+            }
+            Err(error) => {
+                info!(%error, "Changes by other processes may have been missed");
+                (expected, true)
+            }
+        };
+        if is_missed {
+            let seen = Instant::now();
+            let due = seen + self.back_off.delay(seen);
+            self.note(belief::Event::Missed(Missed { generation, seen, due }));
         }
-        if generation.is_ok_and(|generation| generation.id == expected) {
-            return;
-        }
-        let seen = Instant::now();
-        let due = seen + self.back_off.delay(seen);
-        self.note(belief::Event::Missed(Missed { generation: expected.wrapping_add(1), seen, due }));
     }
 
     /// Notes that another process changed our tables, or may have.

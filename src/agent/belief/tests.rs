@@ -173,7 +173,7 @@ fn only_sets_with_another_number_of_elements_are_read_after_a_loss() {
 fn what_was_missed_after_the_reading_stays_in_doubt() {
     let now = Instant::now();
     let certain = Belief::Certain(LastReading { generation: 3, compared: Compared::All });
-    // The kernel was read at generation 7, and our commit to make it equal was 8; then something may have been missed.
+    // The kernel was read at generation 7, and our commit to make it equal was 8 or 9; the other may have been missed.
     let missed = Event::Missed(Missed { generation: 9, seen: now, due: now });
     let during = certain.after(Event::Failed).after(missed);
     assert_eq!(during.action(now), Action::Read(Sets::All));
