@@ -25,8 +25,6 @@
 pub mod comparison;
 pub mod compile;
 pub mod explanation;
-#[cfg(test)]
-mod fixture;
 pub mod frontends;
 pub mod incremental;
 pub mod iptables;
@@ -41,3 +39,5 @@ pub mod ruleset;
 pub mod selection;
 pub mod simulate;
 pub mod state;
+#[cfg(test)]
+mod tests;

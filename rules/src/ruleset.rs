@@ -3,7 +3,6 @@
 //! One model, many readers: the text printer, the JSON printer, the netlink encoder, the dump
 //! decoder and the diff all speak of these types, so that they cannot disagree about what a rule means.
 
-mod apply;
 mod chain;
 pub mod diff;
 mod element;
@@ -17,7 +16,6 @@ pub mod transaction;
 mod value;
 
 pub use self::{
-    apply::Refusal,
     chain::{BaseChain, Chain, ChainType, Hook, Rule},
     element::{COMMENT_MAX, Concat, Element, ElementData},
     elements::Elements,

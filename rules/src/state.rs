@@ -277,12 +277,7 @@ impl State {
         }
     }
 
-    /// The Services to compile again since the last call, in order of their names.
-    pub fn take_dirty(&mut self) -> BTreeSet<ObjectName> {
-        self.take_changed().into_keys().collect()
-    }
-
-    /// The same, each with what changed.
+    /// The Services to compile again since the last call, in order of their names, each with what changed.
     pub fn take_changed(&mut self) -> BTreeMap<ObjectName, Changed> {
         for name in self.dirty.names() {
             if let Some(entry) = self.services.get_mut(name) {
@@ -309,6 +304,13 @@ impl State {
 mod tests {
     use super::*;
     use crate::model::{EndpointPort, Protocol};
+
+    impl State {
+        /// The names of the Services to compile again since the last call.
+        fn take_dirty(&mut self) -> BTreeSet<ObjectName> {
+            self.take_changed().into_keys().collect()
+        }
+    }
 
     fn slice(name: &ObjectName, service: &str) -> Arc<EndpointSlice> {
         Arc::new(EndpointSlice {

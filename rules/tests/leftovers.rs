@@ -1,6 +1,9 @@
 //! What stays of a Service whose manifest cannot be read: all that its packets need.
 #![allow(missing_docs, reason = "a test has no readers of its interface")]
 
+#[path = "model/apply.rs"]
+mod apply;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
@@ -20,6 +23,8 @@ use portolan_rules::{
     state::State,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
+
+use apply::Apply as _;
 
 /// A Service of every treatment behind one another: `n` makes their addresses and node ports different.
 fn service(n: u8) -> Service {

@@ -1,5 +1,7 @@
 //! The reconciler against a kernel in memory that refuses what a test sets.
 
+#[path = "../../rules/tests/model/apply.rs"]
+mod apply;
 mod doubt;
 
 use std::{
@@ -20,6 +22,7 @@ use portolan_rules::{
 };
 use rustix::io::Errno;
 
+use self::apply::Apply as _;
 use super::Agent;
 use crate::{
     config::settings::{DetectLocal, Settings},

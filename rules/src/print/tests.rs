@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{element, json, key, nft, operation, rule, set_declaration, statement};
 use crate::{
-    fixture::{self, arbitrary, concat},
+    tests::fixture::{self, arbitrary, concat},
     ruleset::{
         BaseChain, Chain, ChainType, ClassId, DataType, Element, Family, Field, Hook, MatchValue, Operation,
         RejectWith, Rule, Ruleset, Set, SetFlags, Statement, Value, Verdict,

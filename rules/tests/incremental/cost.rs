@@ -14,6 +14,7 @@ use portolan_rules::{
 };
 
 use crate::{
+    apply::Apply as _,
     cluster::{plain_shape, service, slice, state},
     plan::Plan,
 };

@@ -1,6 +1,8 @@
 //! Changes compile to the same ruleset as the state that they lead to, and touch nothing that is equal.
 #![allow(missing_docs, reason = "a test has no readers of its interface")]
 
+#[path = "../model/apply.rs"]
+mod apply;
 mod cluster;
 mod cost;
 mod keys;
@@ -20,6 +22,7 @@ use portolan_rules::{
 };
 use proptest::{collection::vec, prelude::*};
 
+use apply::Apply as _;
 use cluster::{Change, apply, change, plain_shape, service, slice, state};
 use plan::Plan;
 

@@ -8,6 +8,7 @@ use portolan_rules::{
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
+    apply::Apply as _,
     cluster::{self, apply, change},
     plan::Plan,
     without_slots,

@@ -14,7 +14,7 @@ use portolan_rules::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::{cluster, plan::Plan, without_slots};
+use crate::{apply::Apply as _, cluster, plan::Plan, without_slots};
 use objects::{Change, Condition, Objects, Shape, change, name, ready, service, slice};
 
 /// An address at the beginning of a key or value.

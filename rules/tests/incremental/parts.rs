@@ -8,6 +8,7 @@ use portolan_rules::{
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
+    apply::Apply as _,
     cluster::{apply, change, state},
     plan::Plan,
 };

@@ -3,8 +3,10 @@
 use portolan_rules::{
     compile::{Compiler, Update},
     incremental::plan::{Act, PART},
-    ruleset::{Refusal, Ruleset, Transaction},
+    ruleset::{Ruleset, Transaction},
 };
+
+use crate::apply::{Apply as _, Refusal};
 
 /// All acts of an update or a comparison, and the transactions that remove what nothing leads to any more.
 pub struct Plan {

@@ -6,6 +6,7 @@
 #![allow(missing_docs, reason = "a test has no readers of its interface")]
 
 mod affinity;
+mod apply;
 mod cluster;
 mod explanation;
 mod invariants;

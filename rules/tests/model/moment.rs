@@ -29,6 +29,7 @@ use proptest::{
 };
 
 use crate::{
+    apply::Apply as _,
     cluster::Cluster,
     manifest::{endpoint_line, manifest},
     packets::{Draft, draft},

@@ -6,7 +6,6 @@ use super::{
     arriving, drop_marked, entry, fate, host, only, passing, rule, run, set_mark, set_priority, table,
 };
 use crate::{
-    fixture::{arbitrary, concat},
     ruleset::{
         ChainType, ClassId, DataType, Element, Expression, Field, Hook, Set, Statement, Value, Verdict,
     },
@@ -15,6 +14,7 @@ use crate::{
         courses::{LIMITS, Limits, simulate_within},
         explain,
     },
+    tests::fixture::{arbitrary, concat},
 };
 
 fn random(modulus: u32, offset: u32) -> Expression {

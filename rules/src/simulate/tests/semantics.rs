@@ -5,12 +5,12 @@ use super::{
     set_priority, table, way,
 };
 use crate::{
-    fixture::concat,
     ruleset::{
         BitOp, Chain, ChainType, ClassId, DataType, Element, Expression, Family, Field, Hook, MatchValue,
         RejectWith, Rule, Ruleset, Set, SetFlags, Statement, Value, Verdict,
     },
     simulate::{Decision, Fate, Input, Memory, Packet, UnknownReason, simulate},
+    tests::fixture::concat,
 };
 
 const UNTOUCHED: Fate = Fate::Untouched { masqueraded: false };

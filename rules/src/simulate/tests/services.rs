@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use super::{Fate, TCP, UDP, host, only, packet, run};
 use crate::{
-    fixture::{address, concat, services},
     ruleset::{ClassId, Family, RejectWith, Value},
     simulate::{Input, Memory, Outcome, Packet, Probability, explain, simulate},
+    tests::fixture::{address, concat, services},
 };
 
 /// The distribution over endpoints `1.LAST:8080`, with whether the source is masqueraded.

@@ -2,12 +2,12 @@
 
 use super::{arriving, base, drop_marked, entry, host, passing, rule, set_mark, set_priority, table};
 use crate::{
-    fixture::concat,
     ruleset::{
         Chain, ChainType, ClassId, Concat, DataType, Element, Expression, Family, Field, Hook, Ruleset, Set,
         SetFlags, Statement, Value, Verdict,
     },
     simulate::{Fate, Memory, Packet, Probability, simulate},
+    tests::fixture::concat,
 };
 
 const HOUR: u64 = 3_600_000;

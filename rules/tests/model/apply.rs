@@ -2,12 +2,7 @@
 
 use std::collections::btree_map::Entry;
 
-use super::{
-    chain::Chain,
-    name::{Family, Name},
-    table::{Ruleset, Table},
-    transaction::{Operation, Transaction},
-};
+use portolan_rules::ruleset::{Chain, Family, Name, Operation, Ruleset, Table, Transaction};
 
 /// An operation that the kernel would refuse, and the transaction with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,10 +14,15 @@ pub struct Refusal {
     pub reason: &'static str,
 }
 
-impl Transaction {
+/// What can be applied to a ruleset.
+pub trait Apply {
     /// Applies the transaction to a ruleset, as strictly as the kernel: what is deleted must exist and
     /// must not be referred to, what is added must not exist with other contents.
-    pub fn apply(&self, ruleset: &Ruleset) -> Result<Ruleset, Refusal> {
+    fn apply(&self, ruleset: &Ruleset) -> Result<Ruleset, Refusal>;
+}
+
+impl Apply for Transaction {
+    fn apply(&self, ruleset: &Ruleset) -> Result<Ruleset, Refusal> {
         let mut result = ruleset.clone();
         for (operation, (family, op)) in self.operations.iter().enumerate() {
             apply_one(&mut result, &self.table, *family, op)
