@@ -33,7 +33,7 @@ pub(crate) use self::{
     dispatch::constant_chains,
     keys::{
         ENDPOINT_MASK, LOCAL_SLOTS, PORT_MASK, attribute, attributes_of, classes_of, endpoint_id_key,
-        endpoint_value, first_slot, frontend_of_class, is_at_endpoint_id, is_first_slot,
+        endpoint_value, first_slot, frontend_of_class, is_first_slot,
     },
     pick::Picks,
     sets::size_for,

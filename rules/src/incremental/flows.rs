@@ -21,8 +21,7 @@ use std::{
 use crate::{
     frontends::FrontendKey,
     model::Protocol,
-    plane::SetName,
-    ruleset::{Concat, Family, Ruleset, Table, Value},
+    ruleset::{Family, Ruleset},
     selection::Serving,
 };
 
@@ -241,15 +240,8 @@ pub fn destinations(ruleset: &Ruleset) -> BTreeSet<SocketAddr> {
 /// Calls `each` with all frontends of a ruleset, and with the node's addresses of that family that answer node ports.
 pub(crate) fn each_frontend(ruleset: &Ruleset, mut each: impl FnMut(FrontendKey, &[IpAddr])) {
     for (family, table) in &ruleset.tables {
-        let addresses: Vec<IpAddr> =
-            keys(table, SetName::NodeAddresses).filter_map(|key| key.first()?.address()).collect();
-        for set in [SetName::Frontends, SetName::NodePorts] {
-            for values in keys(table, set) {
-                if let Some(frontend) = FrontendKey::from_values(*family, &values) {
-                    each(frontend, &addresses);
-                }
-            }
-        }
+        let addresses: Vec<IpAddr> = table.node_addresses().collect();
+        table.frontends(*family).for_each(|(frontend, _)| each(frontend, &addresses));
     }
 }
 
@@ -268,14 +260,6 @@ pub(crate) fn destinations_of<'a>(
             Box::new(node_addresses.into_iter().filter(own).map(at))
         }
     }
-}
-
-fn keys(table: &Table, set: SetName) -> impl Iterator<Item = Vec<Value>> {
-    let set = table.sets.get(set.name());
-    set.into_iter().flat_map(|set| {
-        let values = |key: &Concat| Some(key.values(&set.key)?.to_vec());
-        set.elements.keys().filter_map(values)
-    })
 }
 
 #[cfg(test)]

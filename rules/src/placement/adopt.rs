@@ -9,7 +9,7 @@ use crate::{
     plane::{
         Class, Keys, LOCAL_SLOTS, RangeList, SetName, attribute, endpoint_from_value, number_from_value,
     },
-    ruleset::{ClassId, Concat, ElementData, Family, Ruleset, Set, Table},
+    ruleset::{ClassId, Concat, Element, ElementData, Family, Ruleset, Set, Table},
     selection::load_balancer_source_ranges::AddressRange,
 };
 
@@ -95,15 +95,10 @@ impl AdoptedSlots {
     }
 
     fn sources(&mut self, family: Family, table: &Table) {
-        let Some(frontends) = table.sets.get(SetName::Frontends.name()) else { return };
-        let lists: HashMap<FrontendKey, RangeList> = frontends
-            .elements
-            .iter()
-            .filter_map(|(key, element)| {
-                let list = Class::range_list_of(number_from_value(&element.data)?)?;
-                Some((FrontendKey::from_values(family, &key.values(&frontends.key)?)?, list))
-            })
-            .collect();
+        let read = |element: &Element| Class::range_list_of(number_from_value(&element.data)?);
+        let frontends = table.frontends(family);
+        let lists: HashMap<FrontendKey, RangeList> =
+            frontends.filter_map(|(key, element)| Some((key, read(element)?))).collect();
         for list in RangeList::ALL {
             let Some(ranges) = table.sets.get(list.set().name()) else { continue };
             for (first, element) in &ranges.elements {

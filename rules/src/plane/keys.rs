@@ -1,12 +1,15 @@
 //! How keys and values of the maps are written and read: a frontend; then the number of a slot, an attribute, or an
 //! endpoint id.
 
-use std::net::SocketAddr;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::{
     frontends::FrontendKey,
     model::Protocol,
-    ruleset::{ClassId, Concat, DataType, ElementData, Family, Value},
+    ruleset::{ClassId, Concat, DataType, Element, ElementData, Family, Name, Table, Value},
 };
 
 use super::sets::SetName;
@@ -91,6 +94,34 @@ impl FrontendKey {
     /// The key in the endpoint map, or of an attribute.
     pub fn slot(&self, slot: u32) -> Concat {
         self.concat().with(ClassId(slot).into())
+    }
+}
+
+impl Table {
+    /// The frontends, those at addresses first, each with its element in the class map.
+    pub fn frontends(&self, family: Family) -> impl Iterator<Item = (FrontendKey, &Element)> {
+        let sets = Keys::ALL.into_iter().filter_map(|keys| self.sets.get(keys.classes().name()));
+        sets.flat_map(move |set| {
+            let frontend = move |key: &Concat| FrontendKey::from_values(family, &key.values(&set.key)?);
+            set.elements.iter().filter_map(move |(key, element)| Some((frontend(key)?, element)))
+        })
+    }
+
+    /// The node's addresses that answer node ports.
+    pub fn node_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let set = self.sets.get(SetName::NodeAddresses.name());
+        let address = |(set, key): (&[DataType], &Concat)| key.values(set)?.first()?.address();
+        set.into_iter().flat_map(|set| set.elements.keys().map(|key| (&*set.key, key))).filter_map(address)
+    }
+
+    /// The chain that each class leads to, by the class's number.
+    pub fn class_chains(&self) -> BTreeMap<u32, &Name> {
+        let classes = self.sets.get(SetName::Classes.name()).into_iter().flat_map(|set| &set.elements);
+        let numbered = classes.filter_map(|(key, element)| {
+            let class = number_from_value(&ElementData::Value(key.clone()))?;
+            Some((class.0, element.target()?))
+        });
+        numbered.collect()
     }
 }
 

@@ -31,17 +31,19 @@ use crate::{
     state::State,
 };
 
-/// The maps and sets whose keys begin with a frontend. The first of each kind has the frontends themselves.
-const OF_FRONTENDS: [&[SetName]; 2] = [
-    &[
-        SetName::Frontends,
-        SetName::Endpoints,
-        SetName::Attributes,
-        SetName::AllowedSources,
-        SetName::OtherAllowedSources,
-    ],
-    &[SetName::NodePorts, SetName::NodeEndpoints, SetName::NodePortAttributes],
-];
+/// The maps and sets whose keys begin with a frontend, those that have the frontends themselves first.
+const fn of_frontends(keys: Keys) -> &'static [SetName] {
+    match keys {
+        Keys::Address => &[
+            SetName::Frontends,
+            SetName::Endpoints,
+            SetName::Attributes,
+            SetName::AllowedSources,
+            SetName::OtherAllowedSources,
+        ],
+        Keys::NodePort => &[SetName::NodePorts, SetName::NodeEndpoints, SetName::NodePortAttributes],
+    }
+}
 
 /// The sets of addresses.
 const OF_ADDRESSES: [SetName; 4] =
@@ -126,20 +128,14 @@ impl Leftovers {
     /// Forgets frontends that their former owners claim: the compiler has them.
     fn forget_claimed(&mut self, compiler: &Compiler) {
         for (family, table) in &mut self.rest.tables {
-            for maps in OF_FRONTENDS {
-                let Some(frontends) = maps.first().and_then(|set| table.sets.get(set.name())) else {
-                    continue;
-                };
-                let claimed: BTreeSet<Concat> = frontends
-                    .elements
-                    .iter()
-                    .filter(|(key, element)| {
-                        let owner = maps.first().and_then(|set| compiler.owner(*family, *set, key));
-                        owner.is_some_and(|owner| is_of(element, owner))
-                    })
-                    .map(|(key, _)| key.clone())
-                    .collect();
-                remove(table, maps, &claimed);
+            for keys in Keys::ALL {
+                let Some(frontends) = table.sets.get(keys.classes().name()) else { continue };
+                let claimed = frontends.elements.iter().filter(|(key, element)| {
+                    let owner = compiler.owner(*family, keys.classes(), key);
+                    owner.is_some_and(|owner| is_of(element, owner))
+                });
+                let claimed: BTreeSet<Concat> = claimed.map(|(key, _)| key.clone()).collect();
+                remove(table, keys, &claimed);
             }
         }
     }
@@ -158,19 +154,18 @@ pub fn keep_leftovers(desired: &mut Ruleset, kernel: &Ruleset, compiler: &Compil
 }
 
 fn keep(desired: &mut Table, kernel: &Table, chains: &[Chain]) {
-    for maps in OF_FRONTENDS {
-        let Some(first) = maps.first() else { continue };
-        let Some(theirs) = kernel.sets.get(first.name()) else { continue };
-        let ours = desired.sets.get(first.name()).map(|set| &set.elements);
+    for keys in Keys::ALL {
+        let Some(theirs) = kernel.sets.get(keys.classes().name()) else { continue };
+        let ours = desired.sets.get(keys.classes().name()).map(|set| &set.elements);
         let is_kept = |key: &Concat, element: &Element| {
             let ours = ours.and_then(|elements| elements.get(key));
             ours.is_none_or(|ours| !has_same_owner(ours, element))
         };
         let kept = theirs.elements.iter().filter(|(key, element)| is_kept(key, element));
         let kept: BTreeSet<Concat> = kept.map(|(key, _)| key.clone()).collect();
-        remove(desired, maps, &kept);
+        remove(desired, keys, &kept);
         let length = length(theirs);
-        for map in maps {
+        for map in of_frontends(keys) {
             copy(desired, kernel, *map, |key, _| is_among(&kept, key, length));
         }
     }
@@ -199,25 +194,21 @@ fn last<'a>(first: &'a Concat, element: &'a Element) -> &'a Concat {
 pub fn without_namespace(kernel: &Ruleset, namespace: &str) -> Ruleset {
     let mut others = kernel.clone();
     for (family, table) in &mut others.tables {
-        for maps in OF_FRONTENDS {
-            let Some(first) = maps.first().and_then(|set| table.sets.get(set.name())) else { continue };
+        for keys in Keys::ALL {
+            let Some(first) = table.sets.get(keys.classes().name()) else { continue };
             let is_of = |element: &Element| {
                 let owner = element.comment.as_deref().map(owner_in).and_then(|owner| owner.split_once('/'));
                 owner.is_some_and(|(of, _)| of == namespace)
             };
             let frontends = first.elements.iter().filter(|(_, element)| is_of(element));
             let frontends: BTreeSet<Concat> = frontends.map(|(key, _)| key.clone()).collect();
-            remove(table, maps, &frontends);
+            remove(table, keys, &frontends);
         }
         let mut addresses: BTreeSet<IpAddr> = BTreeSet::new();
-        if let Some(set) = table.sets.get(SetName::Frontends.name()) {
-            let keys = set.elements.keys().filter_map(|key| key.values(&set.key));
-            let keys = keys.filter_map(|values| FrontendKey::from_values(*family, &values));
-            addresses.extend(keys.filter_map(|key| match key {
-                FrontendKey::Address(address, ..) => Some(address),
-                FrontendKey::NodePort(..) => None,
-            }));
-        }
+        addresses.extend(table.frontends(*family).filter_map(|(key, _)| match key {
+            FrontendKey::Address(address, ..) => Some(address),
+            FrontendKey::NodePort(..) => None,
+        }));
         for set in [SetName::Endpoints, SetName::NodeEndpoints] {
             let elements = table.sets.get(set.name()).into_iter().flat_map(|set| set.elements.values());
             let values = elements.filter_map(|element| match &element.data {
@@ -264,12 +255,12 @@ fn copy(desired: &mut Table, kernel: &Table, set: SetName, wanted: impl Fn(&Conc
 }
 
 /// Removes these frontends, and what they have in these maps.
-fn remove(table: &mut Table, maps: &[SetName], frontends: &BTreeSet<Concat>) {
-    let Some(length) = maps.first().and_then(|set| table.sets.get(set.name())).map(length) else { return };
+fn remove(table: &mut Table, keys: Keys, frontends: &BTreeSet<Concat>) {
+    let Some(length) = table.sets.get(keys.classes().name()).map(length) else { return };
     if frontends.is_empty() {
         return;
     }
-    for map in maps {
+    for map in of_frontends(keys) {
         if let Some(set) = table.sets.get_mut(map.name()) {
             set.elements.retain(|key, _| !is_among(frontends, key, length));
         }
@@ -287,7 +278,7 @@ fn is_among(frontends: &BTreeSet<Concat>, key: &Concat, length: usize) -> bool {
 }
 
 /// The Service in the comment of a frontend; cut off if it is too long for a comment.
-pub(super) fn owner_in(comment: &str) -> &str {
+pub(crate) fn owner_in(comment: &str) -> &str {
     comment.split(':').next().unwrap_or_default()
 }
 
