@@ -18,7 +18,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
-use crate::ruleset::{Concat, DataType, Element, Expression, Family, Rule, Set, Statement};
+use crate::ruleset::{Family, Rule, Statement};
 
 pub use self::{
     json::json,
@@ -35,29 +35,4 @@ pub fn rule(rule: &Rule, family: Family) -> String {
 /// One statement, as `nft list` shows it; a [`Statement::Foreign`] as a comment.
 pub fn statement(statement: &Statement, family: Family) -> String {
     statement::statement(statement, family).to_string()
-}
-
-/// One expression, as `nft list` shows it.
-pub fn expression(expression: &Expression, family: Family) -> String {
-    expression::expression(expression, family).to_string()
-}
-
-/// An element of a set or map: `key comment "…" : data`.
-pub fn element(set: &Set, key: &Concat, element: &Element) -> String {
-    element::element(set, key, element).to_string()
-}
-
-/// The key of an element: `a . b`, or a prefix or range for one that ends at `end`.
-pub fn key(set: &Set, key: &Concat, end: Option<&Concat>) -> String {
-    element::key(&set.key, key, end).to_string()
-}
-
-/// A concatenation of values of these types: `a . b`.
-pub fn concat(types: &[DataType], concat: &Concat) -> String {
-    element::concat(types, concat).to_string()
-}
-
-/// A set or map without its elements, on one line: `map name { type … : …; size …; flags …; }`.
-pub fn set_declaration(set: &Set) -> String {
-    nft::set_line(set).to_string()
 }

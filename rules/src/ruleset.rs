@@ -25,5 +25,5 @@ pub use self::{
     statement::{MatchOp, MatchValue, RejectWith, Statement, Verdict, WritableField},
     table::{Ruleset, Table},
     transaction::{Operation, Transaction},
-    value::{ClassId, DataType, Value},
+    value::{ClassId, DataType, Value, protocol_name},
 };

@@ -5,50 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use crate::ruleset::{ClassId, Concat, DataType, Element, ElementData, Set, SetData, Value, Verdict};
-
-/// The name of an IP protocol in nft's lists, which take it from the system's `/etc/protocols`;
-/// `None` for the many that no Service or rule of ours ever names.
-pub(super) const fn protocol_name(number: u8) -> Option<&'static str> {
-    Some(match number {
-        1 => "icmp",
-        2 => "igmp",
-        6 => "tcp",
-        17 => "udp",
-        33 => "dccp",
-        47 => "gre",
-        50 => "esp",
-        51 => "ah",
-        58 => "ipv6-icmp",
-        132 => "sctp",
-        136 => "udplite",
-        _ => return None,
-    })
-}
-
-/// An IP protocol by name, or by number if it has none.
-pub(super) fn protocol(number: u8) -> impl fmt::Display {
-    fmt::from_fn(move |f| match protocol_name(number) {
-        Some(name) => f.write_str(name),
-        None => number.fmt(f),
-    })
-}
-
-/// One value.
-fn value(value: Value) -> impl fmt::Display {
-    fmt::from_fn(move |f| match value {
-        Value::Proto(number) => protocol(number).fmt(f),
-        other => other.fmt(f),
-    })
-}
-
-/// A concatenation; hexadecimal if it is not of these types.
-pub(super) fn concat<'a>(types: &'a [DataType], concat: &'a Concat) -> impl fmt::Display + 'a {
-    fmt::from_fn(move |f| match concat.values(types) {
-        Some(values) => joined(f, values.iter().map(|&v| value(v))),
-        None => concat.display(types).fmt(f),
-    })
-}
+use crate::ruleset::{ClassId, Concat, DataType, Element, ElementData, Set, SetData, Value};
 
 /// What one field of a key covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +38,7 @@ impl Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Single(single) => value(single).fmt(f),
+            Self::Single(single) => single.fmt(f),
             Self::Prefix(address, length) => write!(f, "{address}/{length}"),
             // Ends of a range are numbers even where nft has names for them.
             Self::Range(from, to) => write!(f, "{}-{}", numeric(from), numeric(to)),
@@ -121,7 +78,7 @@ pub(super) fn key<'a>(
 ) -> impl fmt::Display + 'a {
     fmt::from_fn(move |f| match (end, spans(types, key, end)) {
         (Some(_), Some(spans)) => joined(f, spans),
-        _ => concat(types, key).fmt(f),
+        _ => key.display(types).fmt(f),
     })
 }
 
@@ -139,42 +96,27 @@ pub(super) fn element<'a>(set: &'a Set, key: &'a Concat, element: &'a Element) -
                     SetData::Value(types) => types,
                     SetData::None | SetData::Verdict => &[],
                 };
-                write!(f, " : {}", concat(types, data))
+                write!(f, " : {}", data.display(types))
             }
-            ElementData::Verdict(data) => write!(f, " : {}", verdict(data)),
+            ElementData::Verdict(data) => write!(f, " : {data}"),
         }
-    })
-}
-
-/// A verdict.
-pub(super) fn verdict(verdict: &Verdict) -> impl fmt::Display + '_ {
-    fmt::from_fn(move |f| match verdict {
-        Verdict::Accept => f.write_str("accept"),
-        Verdict::Drop => f.write_str("drop"),
-        Verdict::Return => f.write_str("return"),
-        Verdict::Jump(chain) => write!(f, "jump {chain}"),
-        Verdict::Goto(chain) => write!(f, "goto {chain}"),
     })
 }
 
 /// A string in quotes. nft ends a string at the next `"` and has no escape for it, so `"` becomes `'`;
 /// control characters become spaces, so that an element stays on its line.
-pub(super) fn quoted(text: &str) -> impl fmt::Display + '_ {
-    fmt::from_fn(move |f| write!(f, "\"{}\"", one_line(text, '\'')))
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{}\"", one_line(text, '\''))
 }
 
 /// Text without control characters, and with `quote` for each `"`.
-pub(super) fn one_line(text: &str, quote: char) -> impl fmt::Display + '_ {
-    use fmt::Write as _;
-    fmt::from_fn(move |f| {
-        text.chars().try_for_each(|c| {
-            f.write_char(match c {
-                '"' => quote,
-                c if c.is_control() => ' ',
-                c => c,
-            })
-        })
-    })
+pub(super) fn one_line(text: &str, quote: char) -> String {
+    let plain = |c: char| match c {
+        '"' => quote,
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    text.chars().map(plain).collect()
 }
 
 /// Items with ` . ` between them.

@@ -5,13 +5,14 @@ mod values;
 
 use serde_json::{Value as Json, json};
 
-use self::values::{one_or, protocol, single, verdict};
+use self::values::{one_or, protocol, verdict};
 use super::{
     element::{Span, spans},
-    nft::kind,
+    nft::{flags, kind},
 };
 use crate::ruleset::{
-    Chain, Concat, DataType, Element, ElementData, Family, Rule, Ruleset, Set, SetData, Table, Value,
+    Chain, Concat, DataType, Element, ElementData, Family, Rule, Ruleset, Set, SetData, SetFlags, Table,
+    Value,
 };
 
 /// The ruleset as a JSON document for `nft -j -f`: commands that replace each table, as in
@@ -77,10 +78,7 @@ fn set(family: Family, table: &Table, set: &Set) -> Json {
     if let Some(size) = set.size {
         object["size"] = size.into();
     }
-    let flags: Vec<_> = [(set.flags.interval, "interval"), (set.flags.timeout, "timeout")]
-        .into_iter()
-        .filter_map(|(set, name)| set.then_some(name))
-        .collect();
+    let flags = flags(SetFlags { dynamic: false, ..set.flags });
     if !flags.is_empty() {
         object["flags"] = flags.into();
     }
@@ -90,7 +88,7 @@ fn set(family: Family, table: &Table, set: &Set) -> Json {
     if !set.elements.is_empty() {
         object["elem"] = set.elements.iter().map(|(key, each)| element(set, key, each)).collect();
     }
-    single(kind(set), object)
+    json!({ kind(set): object })
 }
 
 fn rule(family: Family, table: &Table, chain: &Chain, rule: &Rule) -> Json {

@@ -1,6 +1,6 @@
 //! A whole ruleset in the syntax of `nft -f`.
 
-use std::fmt::{self, Display as _, Write};
+use std::fmt::{self, Write};
 
 use super::{element::element, statement::rule};
 use crate::ruleset::{BaseChain, Chain, DataType, Family, Hook, Ruleset, Set, SetData, SetFlags, Table};
@@ -48,15 +48,9 @@ fn write_table(family: Family, table: &Table, out: &mut impl Write) -> fmt::Resu
 }
 
 fn write_set(set: &Set, out: &mut impl Write) -> fmt::Result {
-    write!(out, "\t{} {} {{\n\t\ttype {}\n", kind(set), set.name, types(set))?;
-    if let Some(size) = set.size {
-        writeln!(out, "\t\tsize {size}")?;
-    }
-    if set.flags != SetFlags::default() {
-        writeln!(out, "\t\tflags {}", flags(set.flags))?;
-    }
-    if set.counter {
-        out.write_str("\t\tcounter\n")?;
+    writeln!(out, "\t{} {} {{", kind(set), set.name)?;
+    for property in properties(set) {
+        writeln!(out, "\t\t{property}")?;
     }
     let mut before = "\t\telements = { ";
     for (key, value) in &set.elements {
@@ -80,26 +74,15 @@ fn write_chain(chain: &Chain, family: Family, out: &mut impl Write) -> fmt::Resu
     out.write_str("\t}\n")
 }
 
-/// A set's declaration on one line.
-pub(super) fn set_line(set: &Set) -> impl fmt::Display + '_ {
-    fmt::from_fn(move |f| {
-        write!(f, "{} {} {{ type {};", kind(set), set.name, types(set))?;
-        if let Some(size) = set.size {
-            write!(f, " size {size};")?;
-        }
-        if set.flags != SetFlags::default() {
-            write!(f, " flags {};", flags(set.flags))?;
-        }
-        f.write_str(if set.counter { " counter; }" } else { " }" })
-    })
+/// A set's name and declaration on one line.
+pub(super) fn declared_set(set: &Set) -> String {
+    format!("{} {{ {}; }}", set.name, properties(set).join("; "))
 }
 
-/// A chain's declaration on one line.
-pub(super) fn chain_line(chain: &Chain) -> impl fmt::Display + '_ {
-    fmt::from_fn(move |f| {
-        write!(f, "chain {}", chain.name)?;
-        chain.base.map_or(Ok(()), |base| write!(f, " {{ {} }}", base_line(base)))
-    })
+/// A chain's name and declaration on one line.
+pub(super) fn declared_chain(chain: &Chain) -> String {
+    let base = chain.base.map(|base| format!(" {{ {} }}", base_line(base))).unwrap_or_default();
+    format!("{}{base}", chain.name)
 }
 
 /// `set` or `map`.
@@ -107,72 +90,61 @@ pub(super) fn kind(set: &Set) -> &'static str {
     if set.is_map() { "map" } else { "set" }
 }
 
-fn types(set: &Set) -> impl fmt::Display + '_ {
-    fmt::from_fn(move |f| {
-        joined(&set.key).fmt(f)?;
-        match &set.data {
-            SetData::None => Ok(()),
-            SetData::Value(data) => write!(f, " : {}", joined(data)),
-            SetData::Verdict => f.write_str(" : verdict"),
-        }
-    })
+/// What a set is declared with.
+fn properties(set: &Set) -> Vec<String> {
+    let data = match &set.data {
+        SetData::None => String::new(),
+        SetData::Value(data) => format!(" : {}", joined(data)),
+        SetData::Verdict => " : verdict".to_owned(),
+    };
+    let flags = flags(set.flags);
+    let mut properties = vec![format!("type {}{data}", joined(&set.key))];
+    properties.extend(set.size.map(|size| format!("size {size}")));
+    properties.extend((!flags.is_empty()).then(|| format!("flags {}", flags.join(","))));
+    properties.extend(set.counter.then(|| "counter".to_owned()));
+    properties
 }
 
-fn joined(types: &[DataType]) -> impl fmt::Display + '_ {
-    fmt::from_fn(move |f| super::element::joined(f, types.iter().map(|t| t.name())))
+fn joined(types: &[DataType]) -> String {
+    types.iter().map(|data_type| data_type.name()).collect::<Vec<_>>().join(" . ")
 }
 
 /// Flags in the order in which nft lists them.
-fn flags(flags: SetFlags) -> impl fmt::Display {
-    fmt::from_fn(move |f| {
-        let all = [(flags.dynamic, "dynamic"), (flags.interval, "interval"), (flags.timeout, "timeout")];
-        let set = all.iter().filter(|(set, _)| *set);
-        set.enumerate().try_for_each(|(i, (_, name))| write!(f, "{}{name}", if i == 0 { "" } else { "," }))
-    })
+pub(super) fn flags(flags: SetFlags) -> Vec<&'static str> {
+    let all = [(flags.dynamic, "dynamic"), (flags.interval, "interval"), (flags.timeout, "timeout")];
+    all.into_iter().filter_map(|(set, name)| set.then_some(name)).collect()
 }
 
-fn base_line(base: BaseChain) -> impl fmt::Display {
-    fmt::from_fn(move |f| {
-        let BaseChain { chain_type, hook, priority } = base;
-        let priority = Priority { hook, number: priority };
-        write!(f, "type {} hook {} priority {priority}; policy accept;", chain_type.name(), hook.name())
-    })
+fn base_line(BaseChain { chain_type, hook, priority }: BaseChain) -> String {
+    let priority = self::priority(hook, priority);
+    format!("type {chain_type} hook {hook} priority {priority}; policy accept;")
 }
+
+/// How far from a named priority nft still uses its name.
+const REACH: u32 = 10;
+
+/// The names of the priorities of `enum nf_ip_hook_priorities` that every hook knows, and of the two
+/// that belong to one hook each.
+const PRIORITIES: [(i32, &str, Option<Hook>); 6] = [
+    (-300, "raw", None),
+    (-150, "mangle", None),
+    (-100, "dstnat", Some(Hook::Prerouting)),
+    (0, "filter", None),
+    (50, "security", None),
+    (100, "srcnat", Some(Hook::Postrouting)),
+];
 
 /// A priority as nft lists it: relative to a name that has a meaning at this hook, else a number.
-struct Priority {
-    hook: Hook,
-    number: i32,
-}
-
-impl Priority {
-    /// How far from a named priority nft still uses its name.
-    const REACH: u32 = 10;
-
-    /// The names of the priorities of `enum nf_ip_hook_priorities` that every hook knows, and of the two
-    /// that belong to one hook each.
-    const NAMES: [(i32, &'static str, Option<Hook>); 6] = [
-        (-300, "raw", None),
-        (-150, "mangle", None),
-        (-100, "dstnat", Some(Hook::Prerouting)),
-        (0, "filter", None),
-        (50, "security", None),
-        (100, "srcnat", Some(Hook::Postrouting)),
-    ];
-}
-
-impl fmt::Display for Priority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let near = Self::NAMES.into_iter().find(|(number, _, hook)| {
-            self.number.abs_diff(*number) <= Self::REACH && hook.is_none_or(|hook| hook == self.hook)
-        });
-        match near {
-            None => self.number.fmt(f),
-            Some((number, name, _)) if number == self.number => f.write_str(name),
-            Some((number, name, _)) => {
-                let sign = if self.number < number { '-' } else { '+' };
-                write!(f, "{name} {sign} {}", self.number.abs_diff(number))
-            }
+fn priority(hook: Hook, priority: i32) -> String {
+    let near = PRIORITIES.into_iter().find(|(number, _, only)| {
+        priority.abs_diff(*number) <= REACH && only.is_none_or(|only| only == hook)
+    });
+    match near {
+        None => priority.to_string(),
+        Some((number, name, _)) if number == priority => name.to_owned(),
+        Some((number, name, _)) => {
+            let sign = if priority < number { '-' } else { '+' };
+            format!("{name} {sign} {}", priority.abs_diff(number))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     element::{element, key},
-    nft::{chain_line, kind, set_line},
+    nft::{declared_chain, declared_set, kind},
     statement::rule,
 };
 use crate::ruleset::{Family, Operation, Set};
@@ -21,9 +21,9 @@ pub fn operation(operation: &Operation, family: Family, table: &str) -> String {
     match operation {
         Operation::AddTable => format!("+ table {place}"),
         Operation::DeleteTable => format!("- table {place}"),
-        Operation::AddSet(set) => declaration(kind(set), family, table, &set_line(set).to_string()),
+        Operation::AddSet(set) => format!("+ {} {place} {}", kind(set), declared_set(set)),
         Operation::DeleteSet(name) => format!("- set {place} {name}"),
-        Operation::AddChain(chain) => declaration("chain", family, table, &chain_line(chain).to_string()),
+        Operation::AddChain(chain) => format!("+ chain {place} {}", declared_chain(chain)),
         Operation::DeleteChain(name) => format!("- chain {place} {name}"),
         Operation::AddRule { chain, rule: added } => {
             format!("+ rule {place} {chain} {}", rule(added, family))
@@ -37,10 +37,4 @@ pub fn operation(operation: &Operation, family: Family, table: &str) -> String {
             format!("- element {place} {name} {{ {} }}", key(types, deleted, end.as_deref()))
         }
     }
-}
-
-/// A declaration starts with its kind; the table belongs behind that.
-fn declaration(kind: &str, family: Family, table: &str, line: &str) -> String {
-    let rest = line.strip_prefix(kind).unwrap_or(line);
-    format!("+ {kind} {family} {table}{rest}")
 }

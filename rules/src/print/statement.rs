@@ -3,11 +3,11 @@
 use std::fmt::{self, Display as _};
 
 use super::{
-    element::{one_line, protocol, quoted, verdict},
+    element::{one_line, quoted},
     expression::{Grouping, Notation, Written, expression},
 };
 use crate::ruleset::{
-    Expression, Family, Field, MatchOp, MatchValue, RejectWith, Rule, Statement, WritableField,
+    Expression, Family, Field, MatchOp, MatchValue, RejectWith, Rule, Statement, Value, WritableField,
 };
 
 /// The statements of a rule that nft lists: it leaves out `meta l4proto tcp` right before
@@ -57,18 +57,12 @@ pub(super) fn statement(statement: &Statement, family: Family) -> impl fmt::Disp
         }
         Statement::VerdictMap { key, map } => write!(f, "{} vmap @{map}", expression(key, family)),
         Statement::Update { set, key, timeout_ms, data } => {
-            write!(f, "update @{set} {{ {} timeout {}", expression(key, family), duration(*timeout_ms))?;
-            if let Some(data) = data {
-                write!(f, " : {}", expression(data, family))?;
-            }
-            f.write_str(" }")
+            let (key, time) = (expression(key, family), duration(*timeout_ms));
+            write!(f, "update @{set} {{ {key} timeout {time}{} }}", data_suffix(data.as_ref(), family))
         }
         Statement::Delete { set, key, data } => {
-            write!(f, "delete @{set} {{ {}", expression(key, family))?;
-            if let Some(data) = data {
-                write!(f, " : {}", expression(data, family))?;
-            }
-            f.write_str(" }")
+            let key = expression(key, family);
+            write!(f, "delete @{set} {{ {key}{} }}", data_suffix(data.as_ref(), family))
         }
         Statement::Dnat { key, map } => {
             let key = Written { grouping: Grouping::Parentheses, ..expression(key, family) };
@@ -77,9 +71,13 @@ pub(super) fn statement(statement: &Statement, family: Family) -> impl fmt::Disp
         Statement::Masquerade => f.write_str("masquerade fully-random"),
         Statement::Reject(RejectWith::TcpReset) => f.write_str("reject with tcp reset"),
         Statement::Reject(RejectWith::PortUnreachable) => f.write_str("reject"),
-        Statement::Verdict(to) => verdict(to).fmt(f),
+        Statement::Verdict(to) => to.fmt(f),
         Statement::Foreign(text) => write!(f, "# {}", one_line(text, '"')),
     })
+}
+
+fn data_suffix(data: Option<&Expression>, family: Family) -> String {
+    data.map(|data| format!(" : {}", expression(data, family))).unwrap_or_default()
 }
 
 fn matching(
@@ -99,7 +97,7 @@ fn matching(
     };
     write!(f, "{} {op}", expression(left, family))?;
     match right {
-        MatchValue::Proto(number) => protocol(*number).fmt(f),
+        MatchValue::Proto(number) => Value::Proto(*number).fmt(f),
         MatchValue::Prefix(network) if is_host(*network) => network.ip().fmt(f),
         MatchValue::Prefix(network) => write!(f, "{}/{}", network.network(), network.prefix()),
         MatchValue::Number(number) => Notation::beside(left).number(*number).fmt(f),
@@ -125,19 +123,17 @@ pub(super) fn interface(name: &str, prefix: bool) -> String {
 }
 
 /// A time as nft writes it: `1h`, `3h1s500ms`, `1m30s`.
-fn duration(milliseconds: u64) -> impl fmt::Display {
-    fmt::from_fn(move |f| {
-        let seconds = milliseconds / 1000;
-        let parts = [
-            (seconds / 86_400, "d"),
-            (seconds / 3600 % 24, "h"),
-            (seconds / 60 % 60, "m"),
-            (seconds % 60, "s"),
-            (milliseconds % 1000, "ms"),
-        ];
-        if milliseconds == 0 {
-            return f.write_str("0s");
-        }
-        parts.iter().filter(|(n, _)| *n > 0).try_for_each(|(n, unit)| write!(f, "{n}{unit}"))
-    })
+fn duration(milliseconds: u64) -> String {
+    if milliseconds == 0 {
+        return "0s".to_owned();
+    }
+    let seconds = milliseconds / 1000;
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+        (milliseconds % 1000, "ms"),
+    ];
+    parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect::<Vec<_>>().concat()
 }

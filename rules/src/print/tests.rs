@@ -2,14 +2,26 @@ use std::{net::IpAddr, sync::Arc};
 
 use proptest::prelude::*;
 
-use super::{element, json, key, nft, operation, rule, set_declaration, statement};
+use super::{json, nft, operation, rule, statement};
 use crate::{
-    tests::fixture::{self, arbitrary, concat},
     ruleset::{
-        BaseChain, Chain, ChainType, ClassId, DataType, Element, Family, Field, Hook, MatchValue, Operation,
-        RejectWith, Rule, Ruleset, Set, SetFlags, Statement, Value, Verdict,
+        BaseChain, Chain, ChainType, ClassId, Concat, DataType, Element, Family, Field, Hook, MatchValue,
+        Operation, RejectWith, Rule, Ruleset, Set, SetFlags, Statement, Value, Verdict,
     },
+    tests::fixture::{self, arbitrary, concat},
 };
+
+fn element(set: &Set, key: &Concat, element: &Element) -> String {
+    super::element::element(set, key, element).to_string()
+}
+
+fn set_declaration(set: &Set) -> String {
+    format!("{} {}", super::nft::kind(set), super::nft::declared_set(set))
+}
+
+fn key(set: &Set, key: &Concat, end: Option<&Concat>) -> String {
+    super::element::key(&set.key, key, end).to_string()
+}
 
 #[test]
 fn every_kind_as_text() {

@@ -1,6 +1,6 @@
 //! Statements: what a rule tests and does.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use ipnetwork::IpNetwork;
 
@@ -27,6 +27,18 @@ impl Verdict {
         match self {
             Self::Jump(chain) | Self::Goto(chain) => Some(chain),
             Self::Accept | Self::Drop | Self::Return => None,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept => f.write_str("accept"),
+            Self::Drop => f.write_str("drop"),
+            Self::Return => f.write_str("return"),
+            Self::Jump(chain) => write!(f, "jump {chain}"),
+            Self::Goto(chain) => write!(f, "goto {chain}"),
         }
     }
 }

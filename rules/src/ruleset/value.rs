@@ -68,6 +68,25 @@ impl fmt::Display for ClassId {
     }
 }
 
+/// The name of an IP protocol in nft's lists, which take it from the system's `/etc/protocols`;
+/// `None` for the many that no Service or rule of ours ever names.
+pub const fn protocol_name(number: u8) -> Option<&'static str> {
+    Some(match number {
+        1 => "icmp",
+        2 => "igmp",
+        6 => "tcp",
+        17 => "udp",
+        33 => "dccp",
+        47 => "gre",
+        50 => "esp",
+        51 => "ah",
+        58 => "ipv6-icmp",
+        132 => "sctp",
+        136 => "udplite",
+        _ => return None,
+    })
+}
+
 /// One typed value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Value {
@@ -144,8 +163,8 @@ impl fmt::Display for Value {
         match self {
             Self::Ipv4(address) => address.fmt(f),
             Self::Ipv6(address) => address.fmt(f),
-            Self::Proto(number) => match Protocol::from_number(*number) {
-                Some(protocol) => protocol.fmt(f),
+            Self::Proto(number) => match protocol_name(*number) {
+                Some(name) => f.write_str(name),
                 None => number.fmt(f),
             },
             Self::Port(port) => port.fmt(f),

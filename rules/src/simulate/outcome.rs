@@ -5,10 +5,7 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, sync::Arc};
 use indexmap::IndexMap;
 
 use super::probability::Probability;
-use crate::{
-    print,
-    ruleset::{ClassId, Concat, DataType, Family, Hook, Name, RejectWith, WritableField},
-};
+use crate::ruleset::{ClassId, Concat, DataType, Family, Hook, Name, RejectWith, Verdict, WritableField};
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,7 +82,7 @@ impl fmt::Display for Effect {
             Self::Set(WritableField::Priority, value) => write!(f, "meta priority = {}", ClassId(*value)),
             Self::Set(WritableField::Mark, value) => write!(f, "meta mark = 0x{value:08x}"),
             Self::Found { set, types, key } => {
-                write!(f, "element {{ {} }} of @{set}", print::concat(types, key))
+                write!(f, "element {{ {} }} of @{set}", key.display(types))
             }
             Self::Updated(set) => write!(f, "updated @{set}"),
             Self::Deleted(set) => write!(f, "deleted from @{set}"),
@@ -101,16 +98,8 @@ pub enum Decision {
     NoMatch(Arc<str>),
     /// It came to its end without a verdict.
     Continue,
-    /// `jump`.
-    Jump(Name),
-    /// `goto`.
-    Goto(Name),
-    /// `return`.
-    Return,
-    /// `accept`: the base chain ends.
-    Accept,
-    /// `drop`, or a jump deeper than the kernel follows.
-    Drop,
+    /// A verdict: `accept` ends the base chain.
+    Verdict(Verdict),
     /// The destination was translated; the base chain ends.
     Translate(SocketAddr),
     /// The source was translated; the base chain ends.
@@ -126,11 +115,7 @@ impl fmt::Display for Decision {
         match self {
             Self::NoMatch(statement) => write!(f, "no match: {statement}"),
             Self::Continue => f.write_str("next rule"),
-            Self::Jump(chain) => write!(f, "jump {chain}"),
-            Self::Goto(chain) => write!(f, "goto {chain}"),
-            Self::Return => f.write_str("return"),
-            Self::Accept => f.write_str("accept"),
-            Self::Drop => f.write_str("drop"),
+            Self::Verdict(verdict) => verdict.fmt(f),
             Self::Translate(to) => write!(f, "destination becomes {to}"),
             Self::Masquerade => f.write_str("source becomes this node"),
             Self::Reject(RejectWith::TcpReset) => f.write_str("reset"),
@@ -145,8 +130,6 @@ impl fmt::Display for Decision {
 pub struct Step {
     /// The hook.
     pub hook: Hook,
-    /// The table.
-    pub table: Name,
     /// The chain.
     pub chain: Name,
     /// Number of jumps that led to the chain.

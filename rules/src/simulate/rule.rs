@@ -98,7 +98,9 @@ impl Course<'_, '_> {
                 Err(Failure::Unknown("the kernel takes no reject in postrouting"))
             }
             // Only TCP can be answered with a reset; the packet is gone all the same.
-            Statement::Reject(RejectWith::TcpReset) if self.flow.protocol != 6 => Ok(Some(Decision::Drop)),
+            Statement::Reject(RejectWith::TcpReset) if self.flow.protocol != 6 => {
+                self.verdict(&Verdict::Drop)
+            }
             Statement::Reject(with) => Ok(Some(Decision::Reject(*with))),
             Statement::Verdict(verdict) => self.verdict(verdict),
             Statement::Foreign(text) => {
@@ -110,17 +112,12 @@ impl Course<'_, '_> {
     }
 
     fn verdict(&self, verdict: &Verdict) -> Ended {
-        let exists = |chain: &Name| self.machine.commit.has_chain(chain);
-        Ok(Some(match verdict {
-            Verdict::Accept => Decision::Accept,
-            Verdict::Drop => Decision::Drop,
-            Verdict::Return => Decision::Return,
-            Verdict::Jump(chain) | Verdict::Goto(chain) if !exists(chain) => {
-                return Err(Failure::Unknown("there is no such chain"));
+        match verdict.target() {
+            Some(chain) if !self.machine.commit.has_chain(chain) => {
+                Err(Failure::Unknown("there is no such chain"))
             }
-            Verdict::Jump(chain) => Decision::Jump(chain.clone()),
-            Verdict::Goto(chain) => Decision::Goto(chain.clone()),
-        }))
+            _ => Ok(Some(Decision::Verdict(verdict.clone()))),
+        }
     }
 
     /// Whether the two sides of a match are equal.

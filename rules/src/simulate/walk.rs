@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     print,
-    ruleset::{BaseChain, Chain, ChainType, Concat, Family, Hook, Name, Rule, Ruleset, Table},
+    ruleset::{BaseChain, Chain, ChainType, Concat, Family, Hook, Name, Rule, Ruleset, Table, Verdict},
 };
 
 /// `NFT_JUMP_STACK_SIZE`: a packet that would jump deeper is dropped.
@@ -31,14 +31,6 @@ pub(super) enum Stop {
     End(Fate),
     /// A random number below this modulus is needed.
     Draw(u32),
-}
-
-/// What the kernel calls as one at a hook.
-enum Stage<'a> {
-    /// A filter chain.
-    Filter(&'a Chain, BaseChain),
-    /// All nat chains of the hook, in order.
-    Nat(Vec<(&'a Chain, BaseChain)>),
 }
 
 /// What does not change while one packet is simulated.
@@ -69,36 +61,26 @@ impl<'a> Machine<'a> {
         Self { commit, family, host, memory, packet, rules_per_course, texts: RefCell::default() }
     }
 
-    /// The stages of a hook in order, as these rules have it. The kernel calls nat chains from one hook function of its
+    /// The chains of a hook in order, as these rules have it. The kernel calls nat chains from one hook function of its
     /// own, at priority -100 for destinations and 100 for sources, which it registers at all hooks with the first nat
     /// chain; their own priorities order them among each other. Of two equal priorities, the one that was registered
     /// last comes first.
-    fn stages(hook: Hook, rules: Option<&'a Table>) -> Vec<Stage<'a>> {
-        let Some(table) = rules else { return Vec::new() };
-        let is_nat = |base: BaseChain| base.chain_type == ChainType::Nat;
-        let nat_since = table.chains.values().position(|chain| chain.base.is_some_and(is_nat));
+    fn chains(hook: Hook, rules: Option<&'a Table>) -> Vec<(&'a Chain, BaseChain)> {
+        let all = || rules.into_iter().flat_map(|table| table.chains.values()).enumerate();
+        let nat_since = all().find(|(_, chain)| chain.base.is_some_and(is_nat)).map(|(i, _)| i);
         let nat_priority = match hook {
             Hook::Prerouting | Hook::Output => -100,
             Hook::Input | Hook::Forward | Hook::Postrouting => 100,
         };
-        let mut chains: Vec<_> = table
-            .chains
-            .values()
-            .enumerate()
-            .filter_map(|(i, chain)| Some((i, chain, chain.base.filter(|base| base.hook == hook)?)))
-            .collect();
-        chains.sort_by_key(|(i, _, base)| (base.priority, Reverse(*i)));
-        let (nat, filters): (Vec<_>, Vec<_>) = chains.into_iter().partition(|(_, _, base)| is_nat(*base));
-        let before =
-            filters.partition_point(|(i, _, base)| (base.priority, nat_since) < (nat_priority, Some(*i)));
-        let nat = Stage::Nat(nat.into_iter().map(|(_, chain, base)| (chain, base)).collect());
-        let filters = filters.into_iter().map(|(_, chain, base)| Stage::Filter(chain, base));
-        let mut stages: Vec<_> = filters.collect();
         // There is no translation at the forward hook, and the kernel takes no nat chain there.
-        if hook != Hook::Forward {
-            stages.insert(before, nat);
-        }
-        stages
+        let is_called = |base: &BaseChain| base.hook == hook && (hook != Hook::Forward || !is_nat(*base));
+        let mut chains: Vec<_> =
+            all().filter_map(|(i, chain)| Some((i, chain, chain.base.filter(is_called)?))).collect();
+        chains.sort_by_key(|(i, _, base)| {
+            let own = (base.priority, Reverse(Some(*i)));
+            if is_nat(*base) { ((nat_priority, Reverse(nat_since)), own) } else { (own, own) }
+        });
+        chains.into_iter().map(|(_, chain, base)| (chain, base)).collect()
     }
 
     /// A rule, or one of its statements, as text.
@@ -254,22 +236,14 @@ impl<'m, 'a> Course<'m, 'a> {
 
     fn hook(&mut self, hook: Hook) -> Result<(), Stop> {
         self.pass(false)?;
-        for stage in Machine::stages(hook, self.machine.commit.rules(self.clock)) {
-            match stage {
-                Stage::Filter(chain, base) => self.base_chain(chain, base)?,
-                Stage::Nat(chains) => {
-                    for (chain, base) in chains {
-                        if *self.nat(hook) != Nat::Open {
-                            break;
-                        }
-                        self.base_chain(chain, base)?;
-                    }
-                    let nat = self.nat(hook);
-                    if *nat == Nat::Open {
-                        *nat = Nat::Unchanged;
-                    }
-                }
+        for (chain, base) in Machine::chains(hook, self.machine.commit.rules(self.clock)) {
+            if !is_nat(base) || *self.nat(hook) == Nat::Open {
+                self.base_chain(chain, base)?;
             }
+        }
+        let nat = self.nat(hook);
+        if hook != Hook::Forward && *nat == Nat::Open {
+            *nat = Nat::Unchanged;
         }
         Ok(())
     }
@@ -293,24 +267,28 @@ impl<'m, 'a> Course<'m, 'a> {
         let (mut chain, mut next) = (chain, 0);
         loop {
             let decision = match chain.rules.get(next) {
-                None => Decision::Return,
+                None => Decision::Verdict(Verdict::Return),
                 Some(rule) => self.step(chain, next, callers.len(), rule)?,
             };
             next = next.saturating_add(1);
             match decision {
                 Decision::NoMatch(_) | Decision::Continue | Decision::Unknown(_) => {}
-                Decision::Jump(_) if callers.len() >= JUMPS => return Err(Stop::End(Fate::Dropped)),
-                Decision::Jump(name) => {
+                Decision::Verdict(Verdict::Jump(_)) if callers.len() >= JUMPS => {
+                    return Err(Stop::End(Fate::Dropped));
+                }
+                Decision::Verdict(Verdict::Jump(name)) => {
                     callers.push((chain, next));
                     (chain, next) = self.enter(&name, chain);
                 }
-                Decision::Goto(name) => (chain, next) = self.enter(&name, chain),
-                Decision::Return => match callers.pop() {
+                Decision::Verdict(Verdict::Goto(name)) => (chain, next) = self.enter(&name, chain),
+                Decision::Verdict(Verdict::Return) => match callers.pop() {
                     Some(caller) => (chain, next) = caller,
                     None => return Ok(()),
                 },
-                Decision::Accept | Decision::Translate(_) | Decision::Masquerade => return Ok(()),
-                Decision::Drop => return Err(Stop::End(Fate::Dropped)),
+                Decision::Verdict(Verdict::Accept) | Decision::Translate(_) | Decision::Masquerade => {
+                    return Ok(());
+                }
+                Decision::Verdict(Verdict::Drop) => return Err(Stop::End(Fate::Dropped)),
                 Decision::Reject(with) => return Err(Stop::End(Fate::Rejected(with))),
             }
         }
@@ -330,10 +308,9 @@ impl<'m, 'a> Course<'m, 'a> {
         }
         let mut effects = Vec::new();
         let decision = self.rule(chain, index, rule, &mut effects)?;
-        let (Some(table), Some(base)) = (self.rules, self.base) else { return Ok(decision) };
+        let Some(base) = self.base else { return Ok(decision) };
         self.steps.push(Step {
             hook: base.hook,
-            table: table.name.clone(),
             chain: chain.name.clone(),
             depth,
             rule: index,
@@ -343,4 +320,8 @@ impl<'m, 'a> Course<'m, 'a> {
         });
         Ok(decision)
     }
+}
+
+fn is_nat(base: BaseChain) -> bool {
+    base.chain_type == ChainType::Nat
 }

@@ -8,7 +8,7 @@ use super::{
         expression::{Notation, sign},
         statement::{interface, is_host, listed},
     },
-    values::{one_or, protocol, single, verdict},
+    values::{one_or, protocol, verdict},
 };
 use crate::ruleset::{
     ClassId, Expression, Family, Field, MatchOp, MatchValue, Name, RejectWith, Rule, Statement, WritableField,
@@ -61,7 +61,7 @@ fn statement(statement: &Statement, family: Family) -> Json {
             json!({ "reject": { "type": protocol, "expr": "port-unreachable" } })
         }
         Statement::Verdict(to) => verdict(to),
-        Statement::Foreign(text) => one_line(text, '"').to_string().into(),
+        Statement::Foreign(text) => one_line(text, '"').into(),
     }
 }
 
@@ -113,7 +113,7 @@ fn expression(expression: &Expression, family: Family, notation: Notation) -> Js
                 left => Notation::beside(left),
             };
             let left = self::expression(left, family, notation);
-            single(sign(*op), json!([left, constant(*right, beside)]))
+            json!({ sign(*op): [left, constant(*right, beside)] })
         }
     }
 }

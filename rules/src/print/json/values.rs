@@ -1,13 +1,8 @@
 //! Values that elements and statements share.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
-use crate::{print::element::protocol_name, ruleset::Verdict};
-
-/// An object with one member.
-pub fn single(name: &str, value: Json) -> Json {
-    Map::from_iter([(name.to_owned(), value)]).into()
-}
+use crate::ruleset::{Verdict, protocol_name};
 
 /// The item if there is one, else what `many` makes of them.
 pub fn one_or(mut items: Vec<Json>, many: impl FnOnce(Vec<Json>) -> Json) -> Json {
