@@ -10,7 +10,6 @@ mod compiled;
 mod explained;
 mod finding;
 mod reason;
-mod rules;
 mod service;
 mod stand_ins;
 mod summary;
@@ -20,9 +19,10 @@ mod workload;
 pub use self::{
     client::Origin,
     compiled::Compiled,
-    explained::{ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Finding, View},
+    explained::{
+        ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Finding, Rules, View,
+    },
     reason::{Reason, Severity},
-    rules::Rules,
     stand_ins::StandIns,
     summary::Answer,
     workload::{Labels, Pod, Selector, Workloads},

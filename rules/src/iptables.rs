@@ -64,7 +64,11 @@ pub fn iptables(view: &View<'_>, services: &[ExplainedService], service_cidrs: &
     }
     for family in config.families.iter().copied() {
         for address in view.compiler.node_port_addresses(family) {
-            text.nat(Some(family), "PTL-SERVICES", format_args!("-d {} -j PTL-NODE-PORTS", host(address)));
+            text.nat(
+                Some(family),
+                "PTL-SERVICES",
+                format_args!("-d {} -j PTL-NODE-PORTS", IpNetwork::from(address)),
+            );
         }
         refuse_rest(view, services, service_cidrs, family, &mut text);
     }
@@ -82,12 +86,12 @@ fn refuse_rest(
     let cluster_ips: BTreeSet<IpAddr> =
         services.iter().flat_map(|service| service.service.cluster_ips.iter().copied()).collect();
     for address in cluster_ips.into_iter().filter(|address| Family::of(*address) == family) {
-        let to = host(address);
+        let to = IpNetwork::from(address);
         text.filter(family, "PTL-REFUSE", format_args!("-d {to} -p tcp -j REJECT --reject-with tcp-reset"));
         text.filter(family, "PTL-REFUSE", format_args!("-d {to} -j REJECT"));
     }
     for address in view.compiler.node_port_addresses(family) {
-        text.filter(family, "PTL-REFUSE", format_args!("-d {} -j PTL-REFUSE-NP", host(address)));
+        text.filter(family, "PTL-REFUSE", format_args!("-d {} -j PTL-REFUSE-NP", IpNetwork::from(address)));
     }
     for network in service_cidrs.iter().filter(|network| Family::of(network.ip()) == family) {
         text.filter(family, "PTL-REFUSE", format_args!("-d {network} -j DROP"));
@@ -151,11 +155,6 @@ const fn prefix(family: Family) -> &'static str {
         Family::Ip => "-4 ",
         Family::Ip6 => "-6 ",
     }
-}
-
-/// An address as a network.
-fn host(address: IpAddr) -> String {
-    format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })
 }
 
 /// Writes one port of a Service in one family.
@@ -261,7 +260,7 @@ impl Writer<'_> {
         }
         let protocol = self.protocol();
         // A Pod that reaches itself must not be answered by itself alone.
-        self.nat(&chain, format_args!("-s {} -j PTL-MARK", host(endpoint.at.ip())));
+        self.nat(&chain, format_args!("-s {} -j PTL-MARK", IpNetwork::from(endpoint.at.ip())));
         let remember = match self.service.service.affinity_timeout {
             Some(_) => format!("-m recent --name {chain} --set "),
             None => String::new(),
@@ -308,9 +307,11 @@ impl Writer<'_> {
 
     /// Leads a frontend to its chain.
     fn write_entry(&mut self, frontend: &ExplainedFrontend) {
-        let (chain, at) = Self::at(&frontend.key);
-        let (protocol, comment) = (self.protocol(), self.comment());
-        let at = format!("{at}-p {protocol} -m {protocol} --dport {}", port_of(&frontend.key));
+        let chain = match frontend.key {
+            FrontendKey::Address(..) => "PTL-SERVICES",
+            FrontendKey::NodePort(..) => "PTL-NODE-PORTS",
+        };
+        let (at, comment) = (self.to(&frontend.key), self.comment());
         match frontend.kind {
             FrontendKind::ClusterIp => {
                 if self.view.compiler.config().masquerade_all {
@@ -358,27 +359,29 @@ impl Writer<'_> {
         let is_within = |address: &IpAddr| ranges.iter().any(|range| range.contains(*address));
         if self.view.state.node().addresses.iter().any(is_within) {
             let own = service.load_balancer_ips.iter().filter(|address| Family::of(**address) == family);
-            sources.extend(own.map(|address| host(*address)));
+            sources.extend(own.map(|address| IpNetwork::from(*address).to_string()));
         }
         sources
     }
 
-    /// The chain of `nat` that a frontend is in, and the match on its address.
-    fn at(key: &FrontendKey) -> (&'static str, String) {
-        match key {
-            FrontendKey::Address(address, ..) => ("PTL-SERVICES", format!("-d {} ", host(*address))),
-            FrontendKey::NodePort(..) => ("PTL-NODE-PORTS", String::new()),
-        }
+    /// A match on connections to a frontend.
+    fn to(&self, key: &FrontendKey) -> String {
+        let protocol = self.protocol();
+        let (address, port) = match *key {
+            FrontendKey::Address(address, _, port) => (format!("-d {} ", IpNetwork::from(address)), port),
+            FrontendKey::NodePort(_, _, port) => (String::new(), port),
+        };
+        format!("{address}-p {protocol} -m {protocol} --dport {port}")
     }
 
     /// What becomes of connections that no rule of `nat` has led anywhere: those keep their destination.
     fn write_refusal(&mut self, frontend: &ExplainedFrontend, has_any: bool, has_local: bool) {
         let (protocol, comment, family) = (self.protocol(), self.comment(), self.port.family);
-        let (chain, at) = match &frontend.key {
-            FrontendKey::Address(..) => ("PTL-REFUSE", Self::at(&frontend.key).1),
-            FrontendKey::NodePort(..) => ("PTL-REFUSE-NP", String::new()),
+        let chain = match frontend.key {
+            FrontendKey::Address(..) => "PTL-REFUSE",
+            FrontendKey::NodePort(..) => "PTL-REFUSE-NP",
         };
-        let at = format!("{at}-p {protocol} -m {protocol} --dport {}", port_of(&frontend.key));
+        let at = self.to(&frontend.key);
         let reset = if protocol == Protocol::Tcp { " --reject-with tcp-reset" } else { "" };
         let is_restricted = frontend.kind == FrontendKind::LoadBalancer && self.is_restricted();
         if !has_any && is_restricted {
@@ -393,12 +396,5 @@ impl Writer<'_> {
         if is_restricted || has_any && is_without_local {
             self.text.filter(family, chain, format_args!("{at} {comment} -j DROP"));
         }
-    }
-}
-
-/// The port of a frontend.
-const fn port_of(key: &FrontendKey) -> u16 {
-    match key {
-        FrontendKey::Address(_, _, port) | FrontendKey::NodePort(_, _, port) => *port,
     }
 }

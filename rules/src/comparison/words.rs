@@ -2,11 +2,20 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use indexmap::IndexSet;
+
 use super::{Aspect, Change, Difference, Door, Port, Presence};
-use crate::frontends::{FrontendKey, FrontendKind};
+use crate::frontends::FrontendKey;
 
 /// Endpoints that are named one by one at most.
 const NAMED: usize = 3;
+
+impl Change {
+    /// Whether it is there in one state only.
+    const fn is_of_one(&self) -> bool {
+        self.before.is_none() != self.after.is_none()
+    }
+}
 
 impl Difference {
     /// What differs, in short sentences without a full stop.
@@ -16,21 +25,9 @@ impl Difference {
             Presence::Gone => return vec![format!("gone: had {}", self.size(|(before, _)| *before))],
             Presence::Both => {}
         }
-        let mut sentences = Vec::new();
-        let mut say = |sentence: String| {
-            if !sentences.contains(&sentence) {
-                sentences.push(sentence);
-            }
-        };
-        for sentence in self.of_endpoints() {
-            say(sentence);
-        }
-        for change in &self.changes {
-            if let Some(sentence) = self.sentence(change) {
-                say(sentence);
-            }
-        }
-        sentences
+        let of_changes = self.changes.iter().filter_map(|change| self.sentence(change));
+        let sentences: IndexSet<String> = self.of_endpoints().into_iter().chain(of_changes).collect();
+        sentences.into_iter().collect()
     }
 
     /// How many frontends and endpoints a Service has that is in one state only.
@@ -42,19 +39,13 @@ impl Difference {
 
     /// Whether a port is in one state only: then what belongs to it needs no words.
     fn is_port_of_one(&self, port: Port) -> bool {
-        let is_it = |change: &&Change| change.aspect == Aspect::Port(port);
-        self.changes
-            .iter()
-            .find(is_it)
-            .is_some_and(|change| change.before.is_none() != change.after.is_none())
+        self.changes.iter().any(|change| change.aspect == Aspect::Port(port) && change.is_of_one())
     }
 
     /// Whether a frontend is in one state only.
     fn is_frontend_of_one(&self, frontend: FrontendKey) -> bool {
-        self.changes.iter().any(|change| {
-            matches!(change.aspect, Aspect::Frontend { key, .. } if key == frontend)
-                && change.before.is_none() != change.after.is_none()
-        })
+        let is_it = |aspect: &Aspect| matches!(aspect, Aspect::Frontend { key, .. } if *key == frontend);
+        self.changes.iter().any(|change| is_it(&change.aspect) && change.is_of_one())
     }
 
     fn of_endpoints(&self) -> Vec<String> {
@@ -128,7 +119,7 @@ impl Difference {
             Aspect::Frontend { key, kind, .. } => {
                 let name = match (kind, key) {
                     (None, _) | (_, FrontendKey::NodePort(..)) => key.to_string(),
-                    (Some(kind), _) => format!("{} {key}", name(*kind)),
+                    (Some(kind), _) => format!("{} {key}", kind.noun()),
                 };
                 Some(match (presence, value) {
                     (Some(presence), "") => format!("{name} {presence}"),
@@ -150,15 +141,6 @@ impl Difference {
                 _ => None,
             },
         }
-    }
-}
-
-const fn name(kind: FrontendKind) -> &'static str {
-    match kind {
-        FrontendKind::ClusterIp => "ClusterIP",
-        FrontendKind::LoadBalancer => "load balancer address",
-        FrontendKind::ExternalIp => "externalIP",
-        FrontendKind::NodePort => "node port",
     }
 }
 

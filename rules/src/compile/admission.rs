@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::problem::{Problem, Severity};
+use super::problem::Problem;
 use crate::{
     model::{LoadBalancing, Service},
     placement::maglev,
@@ -55,10 +55,9 @@ fn external_addresses(service: &Service) -> usize {
 /// The problems of a Service that asks for more than it may have, whatever its endpoints are.
 pub fn problems(service: &Service) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut say = |severity, message| problems.push(problem(service, severity, message));
     if service.ports.len() > MOST_PORTS {
         let message = format!("spec.ports: more than {MOST_PORTS}; the rest are not served");
-        say(Severity::Error, message);
+        problems.push(Problem::error(service, message));
     }
     let most = most_addresses(service.ports.len().min(MOST_PORTS));
     if external_addresses(service) > most {
@@ -71,7 +70,7 @@ pub fn problems(service: &Service) -> Vec<Problem> {
             "{field}: all ports at all addresses are more than {MOST_FRONTENDS} frontends; only the first \
              {most} addresses are served"
         );
-        say(Severity::Error, message);
+        problems.push(Problem::error(service, message));
     }
     if let Some((asked, timeout)) = service.affinity_timeout.zip(session_affinity::timeout(service))
         && timeout != asked
@@ -79,7 +78,7 @@ pub fn problems(service: &Service) -> Vec<Problem> {
         let message = format!(
             "spec.sessionAffinityConfig.clientIP.timeoutSeconds: {asked} is rounded up to {timeout} seconds"
         );
-        say(Severity::Notice, message);
+        problems.push(Problem::notice(service, message));
     }
     problems
 }
@@ -90,7 +89,7 @@ pub fn too_many_ranges(service: &Service) -> Problem {
         "spec.loadBalancerSourceRanges: more than {MOST_RANGES} ranges over all ports and addresses; clients in \
          further ranges are not admitted"
     );
-    problem(service, Severity::Error, message)
+    Problem::error(service, message)
 }
 
 /// How many source ranges a Service may have that guard so many frontends.
@@ -139,20 +138,16 @@ pub fn most_slots(mut demands: Vec<Demand>) -> usize {
 /// The problem of a Service whose endpoints have fewer slots than they ask for.
 pub fn too_many_slots(service: &Service, is_left_out: bool) -> Problem {
     let all = format!("all endpoints at all ports and addresses are more than {MOST_SLOTS} slots");
-    let (severity, message) = if is_left_out {
-        (Severity::Error, format!("spec.ports: {all}; of some ports, only the first endpoints are used"))
+    if is_left_out {
+        let message = format!("spec.ports: {all}; of some ports, only the first endpoints are used");
+        Problem::error(service, message)
     } else if service.load_balancing == LoadBalancing::SourceHash {
         let field = "metadata.annotations[portolan.io/load-balancing]";
-        (Severity::Notice, format!("{field}: {all}; tables are smaller, and shares less even"))
+        Problem::notice(service, format!("{field}: {all}; tables are smaller, and shares less even"))
     } else {
         let field = "metadata.annotations[portolan.io/weights] of its EndpointSlices";
-        (Severity::Notice, format!("{field}: {all}; weights are coarser"))
-    };
-    problem(service, severity, message)
-}
-
-fn problem(service: &Service, severity: Severity, message: String) -> Problem {
-    Problem { severity, service: service.name.clone(), message }
+        Problem::notice(service, format!("{field}: {all}; weights are coarser"))
+    }
 }
 
 #[cfg(test)]

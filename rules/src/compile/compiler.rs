@@ -458,15 +458,12 @@ impl Compiler {
 
     /// Declares sizes for the present numbers of elements, or keeps what the kernel has if it is enough.
     fn declare_sizes(&mut self, kernel: &Ruleset) {
-        for family in Family::ALL {
-            let table = kernel.tables.get(&family);
-            for set in SetName::ALL {
-                let count = self.ledger.count(family, set);
-                let current = table.and_then(|t| t.sets.get(set.name())?.size);
-                let size = current.filter(|size| *size >= count).unwrap_or_else(|| size_for(count));
-                self.declarations[(family, set)] = Arc::new(set.declaration(&self.config, family, size));
-            }
-        }
+        self.declarations = PerSet::from_fn(|family, set| {
+            let count = self.ledger.count(family, set);
+            let current = kernel.tables.get(&family).and_then(|table| table.sets.get(set.name())?.size);
+            let size = current.filter(|size| *size >= count).unwrap_or_else(|| size_for(count));
+            Arc::new(set.declaration(&self.config, family, size))
+        });
     }
 }
 

@@ -30,8 +30,14 @@ pub enum Severity {
 }
 
 impl Problem {
-    fn error(service: &ObjectName, message: String) -> Self {
-        Self { severity: Severity::Error, service: service.clone(), message }
+    /// Something is not programmed as the Service asks.
+    pub fn error(service: &Service, message: String) -> Self {
+        Self { severity: Severity::Error, service: service.name.clone(), message }
+    }
+
+    /// There is something to know.
+    pub fn notice(service: &Service, message: String) -> Self {
+        Self { severity: Severity::Notice, service: service.name.clone(), message }
     }
 }
 
@@ -54,10 +60,15 @@ pub fn note(problems: &mut Vec<Problem>, problem: Problem) {
 /// A frontend that another Service answers is not served.
 pub fn contested(key: &FrontendKey, loser: &Rank, holder: &Rank) -> Problem {
     let (kind, other) = (key.kind(loser.service()), key.kind(holder.service()));
-    let whose = if kind == other { "belongs to the older".into() } else { format!("is {} of", other.noun()) };
+    let article = if other == FrontendKind::ExternalIp { "an" } else { "a" };
+    let whose = if kind == other {
+        "belongs to the older".into()
+    } else {
+        format!("is {article} {} of", other.noun())
+    };
     let (field, holder) = (kind.field(), holder.name());
     let message = format!("{field}: {key} {whose} Service {holder}; not programmed for this one");
-    Problem::error(loser.name(), message)
+    Problem::error(loser.service(), message)
 }
 
 /// A frontend at another Service's ClusterIP is not served.
@@ -72,13 +83,13 @@ pub fn not_ours(
     let field = kind.field();
     let message =
         format!("{field}: {address} is the ClusterIP of Service {other}; not programmed for this one");
-    Some(Problem::error(&service.name, message))
+    Some(Problem::error(service, message))
 }
 
 /// The API server refuses a Service with two equal ports; a manifest may still have one. The second is not served.
 pub fn repeated(service: &Service, port: &ServicePort, key: &FrontendKey) -> Problem {
     let message = format!("port {:?} has {key}, as an earlier port has, and is not served there", port.name);
-    Problem::error(&service.name, message)
+    Problem::error(service, message)
 }
 
 /// Addresses that no endpoint can have are left out: one line for all of them.
@@ -97,12 +108,12 @@ pub fn left_out(service: &Service, state: &ServiceState) -> Option<Problem> {
     };
     let message =
         format!("endpoint {address} {why}, and no endpoint can be a Service's address; left out{more}");
-    Some(Problem { severity: Severity::Notice, service: service.name.clone(), message })
+    Some(Problem::notice(service, message))
 }
 
 /// There are more ports with session affinity than port numbers.
 pub fn too_many_affinity_ports(service: &Service) -> Problem {
-    Problem::error(&service.name, "too many ports have session affinity; this one goes without".into())
+    Problem::error(service, "too many ports have session affinity; this one goes without".into())
 }
 
 /// The comment on a port's elements is too long for the kernel.
@@ -111,5 +122,5 @@ pub fn cut(service: &Service, port: &ServicePort) -> Problem {
         "port {:?}: namespace, name and port are longer than a comment in the kernel may be; it is cut at {COMMENT_MAX} bytes",
         port.name
     );
-    Problem { severity: Severity::Notice, service: service.name.clone(), message }
+    Problem::notice(service, message)
 }

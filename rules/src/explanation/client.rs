@@ -8,6 +8,7 @@ use crate::{
     model::{ObjectName, Protocol},
     plane::PodDetector,
     ruleset::Family,
+    selection::node_port_addresses::localhost,
     simulate::{Input, Memory, Outcome, Packet, simulate},
 };
 
@@ -40,11 +41,6 @@ impl View<'_> {
             FrontendKey::NodePort(family, _, port) => (self.node_address(family)?, port),
         };
         Some(self.packet(origin, SocketAddr::new(destination, port), key.protocol().number()))
-    }
-
-    /// What becomes of the first packet of a connection.
-    pub fn send(&self, origin: Origin, to: SocketAddr, protocol: u8) -> Outcome {
-        self.meet(&self.packet(origin, to, protocol), &Memory::default())
     }
 
     /// The first packet of a connection.
@@ -103,13 +99,7 @@ impl View<'_> {
         match origin {
             Origin::Address(address) => (address, self.input(address)),
             Origin::Outside => (outside, Input::Interface("eth0".into())),
-            Origin::Node => {
-                let loopback = match family {
-                    Family::Ip => Ipv4Addr::LOCALHOST.into(),
-                    Family::Ip6 => Ipv6Addr::LOCALHOST.into(),
-                };
-                (own().unwrap_or(loopback), Input::Local)
-            }
+            Origin::Node => (own().unwrap_or(localhost(family)), Input::Local),
             Origin::Pod => match &self.compiler.config().pods {
                 PodDetector::Networks(networks) => {
                     let network = networks.iter().find(|network| Family::of(network.ip()) == family);

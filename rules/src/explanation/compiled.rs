@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{explained::View, rules::Rules, workload::Workloads};
+use super::{
+    explained::{Rules, View},
+    workload::Workloads,
+};
 use crate::{
     compile::Compiler,
     ruleset::{Family, Ruleset},
@@ -53,7 +56,7 @@ impl Compiled {
 
     /// The rules alone.
     pub fn into_ruleset(self) -> Ruleset {
-        self.rules.into_ruleset(&self.compiler)
+        self.rules.into_inner().unwrap_or_else(|| self.compiler.ruleset())
     }
 }
 

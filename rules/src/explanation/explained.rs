@@ -1,20 +1,26 @@
 //! What is explained, and what an explanation consists of.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use super::{
     reason::{Reason, Severity},
-    rules::Rules,
     workload::Workloads,
 };
 use crate::{
     compile::Compiler,
     frontends::{FrontendKey, FrontendKind},
     model::{ObjectName, Service, ServicePort, TrafficPolicy},
-    ruleset::Family,
+    ruleset::{Family, Ruleset},
     simulate::Host,
     state::State,
 };
+
+/// The rules that are explained: what was read, or, once a packet is followed through it, what the compiler made.
+pub type Rules = OnceLock<Ruleset>;
 
 /// What is explained.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +59,14 @@ pub struct ExplainedPort {
     pub frontends: Vec<ExplainedFrontend>,
     /// Every endpoint that the slices list for it.
     pub endpoints: Vec<ExplainedEndpoint>,
+}
+
+impl fmt::Display for ExplainedPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ServicePort { name, port, protocol, .. } = &self.port;
+        let space = if name.is_empty() { "" } else { " " };
+        write!(f, "{name}{space}{port}/{protocol} ({})", self.family)
+    }
 }
 
 /// A frontend.

@@ -29,7 +29,7 @@ pub(super) fn of(view: &View<'_>, entry: &ServiceState, explained: &ExplainedSer
         note(Severity::Error, Reason::Quarantined, String::new());
     }
     for port in &explained.ports {
-        let subject = subject(port);
+        let subject = format!("port {port}");
         if let Some(reason) = why_refused(view, entry, service, port) {
             note(Severity::Error, reason, subject.clone());
         } else if let Some(reason) = dropped_here(port) {
@@ -42,10 +42,8 @@ pub(super) fn of(view: &View<'_>, entry: &ServiceState, explained: &ExplainedSer
             }
         }
     }
-    for reason in of_load_balancer(view, service) {
-        note(reason.severity(), reason, String::new());
-    }
-    for reason in incomplete_hints(entry).into_iter().chain(out_of_range(view, service)) {
+    let others = of_load_balancer(view, service).into_iter().chain(incomplete_hints(entry));
+    for reason in others.chain(out_of_range(view, service)) {
         note(reason.severity(), reason, String::new());
     }
     for (field, message) in view.workloads.ignored.get(&service.name).into_iter().flatten() {
@@ -54,11 +52,6 @@ pub(super) fn of(view: &View<'_>, entry: &ServiceState, explained: &ExplainedSer
     }
     findings.sort_by_key(|finding| Reverse(finding.severity));
     findings
-}
-
-fn subject(port: &ExplainedPort) -> String {
-    let name = if port.port.name.is_empty() { String::new() } else { format!("{} ", port.port.name) };
-    format!("port {name}{}/{} ({})", port.port.port, port.port.protocol, port.family)
 }
 
 /// Why no endpoint is left, whatever the policy: the one cause that explains it best.

@@ -18,7 +18,7 @@ use crate::{
 impl<'a> View<'a> {
     /// What the compiler compiled to, or what the kernel holds.
     pub fn ruleset(&self) -> &'a Ruleset {
-        self.rules.of(self.compiler)
+        self.rules.get_or_init(|| self.compiler.ruleset())
     }
 
     /// All Services, in order of their names.
@@ -40,11 +40,17 @@ impl<'a> View<'a> {
         let families = Family::ALL
             .into_iter()
             .filter(|family| service.cluster_ips.iter().any(|address| Family::of(*address) == *family));
-        let ports = families
-            .flat_map(|family| service.ports.iter().map(move |port| (family, port)))
-            .map(|(family, port)| self.port(&service, entry, family, port))
-            .collect();
-        let mut ports: Vec<ExplainedPort> = ports;
+        let ports = families.flat_map(|family| service.ports.iter().map(move |port| (family, port)));
+        let explain = |(family, port)| ExplainedPort {
+            port: ServicePort::clone(port),
+            family,
+            frontends: frontends_of(&service, port, family)
+                .into_iter()
+                .map(|(key, kind)| self.frontend(&service, entry, key, kind))
+                .collect(),
+            endpoints: self.endpoints(&service, entry, family, port),
+        };
+        let mut ports: Vec<ExplainedPort> = ports.map(explain).collect();
         let mut taken = HashSet::new();
         for frontend in ports.iter_mut().flat_map(|port| &mut port.frontends) {
             if !taken.insert(frontend.key) {
@@ -54,24 +60,6 @@ impl<'a> View<'a> {
         let mut explained = ExplainedService { service, ports, findings: Vec::new() };
         explained.findings = finding::of(self, entry, &explained);
         Some(explained)
-    }
-
-    fn port(
-        &self,
-        service: &Service,
-        entry: &ServiceState,
-        family: Family,
-        port: &ServicePort,
-    ) -> ExplainedPort {
-        ExplainedPort {
-            port: port.clone(),
-            family,
-            frontends: frontends_of(service, port, family)
-                .into_iter()
-                .map(|(key, kind)| self.frontend(service, entry, key, kind))
-                .collect(),
-            endpoints: self.endpoints(service, entry, family, port),
-        }
     }
 
     fn frontend(
@@ -96,7 +84,7 @@ impl<'a> View<'a> {
         } else {
             TrafficPolicy::Cluster
         };
-        let is_stand_in = self.workloads.stand_ins().has_frontend(&key);
+        let is_stand_in = self.workloads.stand_ins.has_frontend(&key);
         ExplainedFrontend { key, kind, policy, left_out: others.or_else(held), is_stand_in }
     }
 
@@ -131,7 +119,7 @@ impl<'a> View<'a> {
                 pod: pod.map(|pod| pod.name.clone()),
                 weight: endpoint.weight,
                 terminating: endpoint.terminating,
-                is_stand_in: self.workloads.stand_ins().addresses.contains(&at.ip()),
+                is_stand_in: self.workloads.stand_ins.addresses.contains(&at.ip()),
                 cluster: reason(TrafficPolicy::Cluster),
                 local: reason(TrafficPolicy::Local),
             }

@@ -1,6 +1,6 @@
 //! What becomes of connections to a frontend, in a word, and with which share each endpoint is chosen.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::{
     client::Origin,
@@ -12,36 +12,24 @@ use crate::{
     simulate::{Fate, Outcome, Probability},
 };
 
-/// What becomes of a connection, in a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It reaches an endpoint, which sees the client's address.
-    SourceKept,
-    /// It reaches an endpoint, which sees an address of this node.
-    Masqueraded,
-    /// It reaches an endpoint; some see the client's address, others one of this node.
-    MasqueradedForSome,
-    /// It is refused.
-    Refused,
-    /// It gets no answer.
-    Dropped,
-    /// It goes where it was addressed to.
-    LeftAlone,
-    /// The simulator cannot decide.
-    NotKnown,
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::SourceKept => "source kept",
-            Self::Masqueraded => "masqueraded",
-            Self::MasqueradedForSome => "masqueraded for some endpoints",
-            Self::Refused => "refused",
-            Self::Dropped => "dropped",
-            Self::LeftAlone => "left alone",
-            Self::NotKnown => "not known",
-        })
+crate::named! {
+    /// What becomes of a connection, in a word.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Answer {
+        /// It reaches an endpoint, which sees the client's address.
+        SourceKept = "source kept",
+        /// It reaches an endpoint, which sees an address of this node.
+        Masqueraded = "masqueraded",
+        /// It reaches an endpoint; some see the client's address, others one of this node.
+        MasqueradedForSome = "masqueraded for some endpoints",
+        /// It is refused.
+        Refused = "refused",
+        /// It gets no answer.
+        Dropped = "dropped",
+        /// It goes where it was addressed to.
+        LeftAlone = "left alone",
+        /// The simulator cannot decide.
+        NotKnown = "not known",
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Workloads {
     /// The position of the Pod of each address in the list.
     by_address: HashMap<IpAddr, Vec<usize>>,
     /// Which addresses and node ports stand for those of a cluster.
-    stand_ins: StandIns,
+    pub stand_ins: StandIns,
 }
 
 /// What a Service says of its Pods.
@@ -86,17 +86,6 @@ impl Workloads {
         Self { nodes: nodes.into_iter().map(|node| (node.name.clone(), node)).collect(), ..self }
     }
 
-    /// With these stand-ins.
-    #[must_use]
-    pub fn with_stand_ins(self, stand_ins: StandIns) -> Self {
-        Self { stand_ins, ..self }
-    }
-
-    /// Which addresses and node ports stand for those of a cluster.
-    pub const fn stand_ins(&self) -> &StandIns {
-        &self.stand_ins
-    }
-
     /// All stand-ins in words: this node, and a line each Service and Pod, in order of their names.
     pub fn stand_in_lines(&self, state: &State) -> Vec<String> {
         let own = |addresses: &[IpAddr]| {
@@ -118,17 +107,18 @@ impl Workloads {
 
     /// The Pod of an address. Of several, as with the host's network, none is known to be meant.
     pub fn pod_at(&self, namespace: &str, address: IpAddr) -> Option<&Pod> {
-        let with_address = self.by_address.get(&address).into_iter().flatten();
-        let pods = with_address.filter_map(|number| self.pods.get(*number));
-        let mut found = pods.filter(|pod| *pod.name.namespace == *namespace);
+        let mut found = self.pods_at(address).filter(|pod| *pod.name.namespace == *namespace);
         found.next().filter(|_| found.next().is_none())
     }
 
     /// Whether a Pod on this node has an address.
     pub fn is_on_node(&self, address: IpAddr, node: &Arc<str>) -> bool {
-        let with_address = self.by_address.get(&address).into_iter().flatten();
-        let mut pods = with_address.filter_map(|number| self.pods.get(*number));
-        pods.any(|pod| pod.node.as_ref() == Some(node))
+        self.pods_at(address).any(|pod| pod.node.as_ref() == Some(node))
+    }
+
+    fn pods_at(&self, address: IpAddr) -> impl Iterator<Item = &Pod> {
+        let numbers = self.by_address.get(&address).into_iter().flatten();
+        numbers.filter_map(|number| self.pods.get(*number))
     }
 
     /// Why a Service with a selector has no endpoints: the cause nearest to it. `None` if the input has no Pods or no
@@ -173,45 +163,24 @@ impl Workloads {
 
 /// The labels that come nearest to a selector which matches nothing, in words.
 fn nearest(selector: &Labels, pods: &[&Pod]) -> Option<String> {
-    let mut best: Option<(usize, usize, String)> = None;
-    for (key, value) in selector {
-        for pod in pods {
-            for (other_key, other) in &pod.labels {
-                let distance = osa_distance(key, other_key) + osa_distance(value, other);
-                // Further away it is another word.
-                let most = 1 + (key.len() + value.len()) / 3;
-                if distance == 0 || distance > most {
-                    continue;
-                }
-                let has =
-                    |pod: &&&Pod| pod.labels.iter().any(|label| label.0 == *other_key && label.1 == *other);
-                let count = pods.iter().filter(has).count();
-                if best.as_ref().is_none_or(|(least, _, _)| distance < *least) {
-                    let pods = if count == 1 { "Pod has" } else { "Pods of this namespace have" };
-                    best = Some((distance, count, format!("{count} {pods} {other_key}={other}")));
-                }
-            }
-        }
+    let labels = || pods.iter().flat_map(|pod| &pod.labels);
+    let near = selector.iter().flat_map(|(key, value)| {
+        // Further away it is another word.
+        let most = 1 + (key.len() + value.len()) / 3;
+        labels().filter_map(move |label| {
+            let distance = osa_distance(key, &label.0) + osa_distance(value, &label.1);
+            (distance > 0 && distance <= most).then_some((distance, label))
+        })
+    });
+    if let Some((_, label)) = near.min_by_key(|(distance, _)| *distance) {
+        let count = pods.iter().filter(|pod| pod.labels.contains(label)).count();
+        let pods = if count == 1 { "Pod has" } else { "Pods of this namespace have" };
+        return Some(format!("{count} {pods} {}={}", label.0, label.1));
     }
-    if best.is_none() && selector.len() > 1 {
-        let some = |pod: &&&Pod| selector.iter().any(|label| pod.labels.contains(label));
-        let pod = pods.iter().find(some)?;
-        let lacking = selector.iter().find(|label| !pod.labels.contains(label))?;
-        return Some(format!("Pod {} lacks {}={}", pod.name, lacking.0, lacking.1));
+    if selector.len() <= 1 {
+        return None;
     }
-    best.map(|(_, _, text)| text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn letters_that_changed_places_are_one_mistake() {
-        assert_eq!(osa_distance("web", "wbe"), 1);
-        assert_eq!(osa_distance("web", "webb"), 1);
-        assert_eq!(osa_distance("", "abc"), 3);
-        assert_eq!(osa_distance("htttp", "http"), 1);
-        assert_eq!(osa_distance("app", "app"), 0);
-    }
+    let pod = pods.iter().find(|pod| selector.iter().any(|label| pod.labels.contains(label)))?;
+    let lacking = selector.iter().find(|label| !pod.labels.contains(label))?;
+    Some(format!("Pod {} lacks {}={}", pod.name, lacking.0, lacking.1))
 }

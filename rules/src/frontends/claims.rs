@@ -162,28 +162,27 @@ impl<K: Claimed> Claims<K> {
 
     /// Gives up the claim of a Service of this rank. Returns the new owner, if the owner changed and there is one.
     pub fn release(&mut self, key: &K, rank: &Rank) -> Option<ObjectName> {
-        let waiting = self.waiting.get_mut(key);
-        if self.owners.get(key) != Some(rank) {
-            if let Some(waiting) = waiting {
+        let is_owner = self.owners.get(key) == Some(rank);
+        let mut next = None;
+        if let Some(waiting) = self.waiting.get_mut(key) {
+            if is_owner {
+                next = waiting.pop_first();
+            } else {
                 waiting.remove(&(key.kind(&rank.0), rank.clone()));
-                if waiting.is_empty() {
-                    self.waiting.remove(key);
-                }
             }
-            return None;
-        }
-        let next = waiting.and_then(BTreeSet::pop_first);
-        if self.waiting.get(key).is_some_and(BTreeSet::is_empty) {
-            self.waiting.remove(key);
+            if waiting.is_empty() {
+                self.waiting.remove(key);
+            }
         }
         if let Some((_, next)) = next {
             let name = next.name().clone();
             self.owners.insert(*key, next);
-            Some(name)
-        } else {
-            self.owners.remove(key);
-            None
+            return Some(name);
         }
+        if is_owner {
+            self.owners.remove(key);
+        }
+        None
     }
 
     /// Number of things that are owned.

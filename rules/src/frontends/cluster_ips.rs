@@ -41,15 +41,9 @@ pub struct NearAddresses {
 impl NearAddresses {
     /// Whether the difference does not matter to the Service.
     pub fn is_same(before: Option<&Self>, after: Option<&Self>) -> bool {
-        let differs = |near: Option<&Self>| {
-            near.is_some_and(|near| !near.frontends.is_empty() || !near.endpoints.is_empty())
-        };
-        match before.zip(after) {
-            Some((before, after)) => {
-                (&before.frontends, &before.endpoints) == (&after.frontends, &after.endpoints)
-            }
-            None => !differs(before) && !differs(after),
-        }
+        let matters = |near: &&Self| !near.frontends.is_empty() || !near.endpoints.is_empty();
+        let before = before.filter(matters).map(|near| (&near.frontends, &near.endpoints));
+        before == after.filter(matters).map(|near| (&near.frontends, &near.endpoints))
     }
 }
 

@@ -77,10 +77,10 @@ impl FrontendKind {
     /// What it is, in words.
     pub const fn noun(self) -> &'static str {
         match self {
-            Self::ClusterIp => "a ClusterIP",
-            Self::LoadBalancer => "a load balancer address",
-            Self::ExternalIp => "an externalIP",
-            Self::NodePort => "a node port",
+            Self::ClusterIp => "ClusterIP",
+            Self::LoadBalancer => "load balancer address",
+            Self::ExternalIp => "externalIP",
+            Self::NodePort => "node port",
         }
     }
 }

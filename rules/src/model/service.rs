@@ -76,7 +76,7 @@ crate::named! {
 
 /// A Service that a proxy handles: it has a `ClusterIP`, is not `ExternalName`, and is not marked for
 /// another proxy (`service.kubernetes.io/service-proxy-name`).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Service {
     /// Namespace and name.
     pub name: ObjectName,
@@ -110,21 +110,7 @@ pub struct Service {
 impl Service {
     /// One of type `ClusterIP` with these addresses and ports, and defaults for everything else.
     pub fn cluster_ip(name: ObjectName, cluster_ips: Vec<IpAddr>, ports: Vec<ServicePort>) -> Self {
-        Self {
-            name,
-            created: None,
-            service_type: ServiceType::ClusterIp,
-            cluster_ips,
-            external_ips: Vec::new(),
-            load_balancer_ips: Vec::new(),
-            source_ranges: Vec::new(),
-            internal_policy: TrafficPolicy::Cluster,
-            external_policy: TrafficPolicy::Cluster,
-            affinity_timeout: None,
-            load_balancing: LoadBalancing::Random,
-            health_check_node_port: None,
-            ports,
-        }
+        Self { name, cluster_ips, ports, ..Self::default() }
     }
 }
 

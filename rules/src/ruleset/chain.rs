@@ -20,15 +20,9 @@ crate::named! {
 }
 
 impl Hook {
-    /// The kernel's number (`enum nf_inet_hooks`).
+    /// The kernel's number (`enum nf_inet_hooks`, whose order this is).
     pub const fn number(self) -> u32 {
-        match self {
-            Self::Prerouting => 0,
-            Self::Input => 1,
-            Self::Forward => 2,
-            Self::Output => 3,
-            Self::Postrouting => 4,
-        }
+        self as u32
     }
 }
 

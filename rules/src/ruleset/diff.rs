@@ -41,8 +41,7 @@ fn create(transaction: &mut Transaction, family: Family, table: Table) {
 }
 
 fn change(transaction: &mut Transaction, family: Family, old: &Table, mut new: Table) {
-    let rebuilt_base = |chain: &Chain| new.chains.get(&chain.name).is_some_and(|c| c.base != chain.base);
-    if old.chains.values().any(rebuilt_base) {
+    if old.hooks_differ(&new) {
         // A hook cannot be changed, and other chains may refer to it: start over.
         transaction.push(family, Operation::DeleteTable);
         create(transaction, family, new);

@@ -1,6 +1,6 @@
 //! The elements of a set, by key.
 
-use std::{collections::BTreeMap, mem};
+use std::mem;
 
 use super::element::{Concat, Element};
 
@@ -29,12 +29,12 @@ impl Elements {
 
     /// The element of a key.
     pub fn get(&self, key: &Concat) -> Option<&Element> {
-        self.0.get(self.find(key).ok()?).map(|(_, element)| element)
+        self.get_key_value(key).map(|(_, element)| element)
     }
 
     /// The element of a key, with the key as it is kept.
     pub fn get_key_value(&self, key: &Concat) -> Option<(&Concat, &Element)> {
-        self.0.get(self.find(key).ok()?).map(|(key, element)| (key, element))
+        self.at(self.find(key).ok()?)
     }
 
     /// Where a key is, looked for at `likely` first.
@@ -129,12 +129,6 @@ impl<const N: usize> From<[(Concat, Element); N]> for Elements {
     }
 }
 
-impl From<BTreeMap<Concat, Element>> for Elements {
-    fn from(elements: BTreeMap<Concat, Element>) -> Self {
-        Self(elements.into_iter().collect())
-    }
-}
-
 impl FromIterator<(Concat, Element)> for Elements {
     fn from_iter<I: IntoIterator<Item = (Concat, Element)>>(elements: I) -> Self {
         Vec::from_iter(elements).into()
@@ -164,6 +158,8 @@ impl<'a> IntoIterator for &'a Elements {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -183,7 +179,7 @@ mod tests {
             let start: Vec<_> = start.into_iter().map(|(key, value)| pair(key, value)).collect();
             let mut map: BTreeMap<_, _> = start.iter().cloned().collect();
             let mut elements = Elements::from(start.clone());
-            prop_assert_eq!(&elements, &map.clone().into());
+            prop_assert_eq!(&elements, &map.clone().into_iter().collect());
             for (key, value) in changes {
                 let (key, element) = pair(key, value.unwrap_or_default());
                 prop_assert_eq!(elements.get(&key), map.get(&key));
@@ -192,7 +188,7 @@ mod tests {
                 } else {
                     prop_assert_eq!(elements.remove(&key), map.remove(&key));
                 }
-                prop_assert_eq!(&elements, &map.clone().into());
+                prop_assert_eq!(&elements, &map.clone().into_iter().collect());
             }
             elements.insert_missing(start.iter().cloned());
             for (key, element) in start {

@@ -46,6 +46,12 @@ impl Table {
         self.chains.insert(chain.name.clone(), chain);
     }
 
+    /// Whether a base chain of the same name has another hook in `new`: that cannot be changed in place.
+    pub fn hooks_differ(&self, new: &Self) -> bool {
+        let differs = |chain: &Chain| new.chains.get(&chain.name).is_some_and(|new| new.base != chain.base);
+        self.chains.values().any(differs)
+    }
+
     /// The statements of all rules.
     pub fn statements(&self) -> impl Iterator<Item = &Statement> {
         self.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements)

@@ -80,12 +80,8 @@ impl NodePortAddresses {
                 || self.networks.iter().any(|network| network.contains(*address))
                 || unlisted.contains(&Family::of(*address))
         };
-        let mut selected: BTreeSet<IpAddr> = host
-            .iter()
-            .filter(|address| is_usable(address))
-            .filter(|address| is_selected(address))
-            .copied()
-            .collect();
+        let selected = host.iter().filter(|address| is_usable(address) && is_selected(address));
+        let mut selected: BTreeSet<IpAddr> = selected.copied().collect();
         if self.primary {
             selected.extend(Family::ALL.into_iter().flat_map(|family| self.primary(family, node, host)));
         }
@@ -98,17 +94,12 @@ impl NodePortAddresses {
         if let Some(address) = self.bind_address.as_ref().filter(of_family) {
             return vec![*address];
         }
+        let usable = |address: &&IpAddr| is_usable(address) && of_family(address);
         if node.addresses.is_empty() {
-            let host = host.iter().filter(|address| is_usable(address)).filter(of_family);
+            let host = host.iter().filter(usable);
             return host.filter(|address| !is_link_local(address)).copied().collect();
         }
-        node.addresses
-            .iter()
-            .filter(|address| is_usable(address))
-            .find(of_family)
-            .copied()
-            .into_iter()
-            .collect()
+        node.addresses.iter().find(usable).copied().into_iter().collect()
     }
 
     /// Whether node ports of a family answer on its loopback address: there is the word for it, or a network of loopback

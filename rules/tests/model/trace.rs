@@ -188,7 +188,8 @@ fn each(
     for packet in drafts.iter().map(|draft| draft.packet(cluster)) {
         let Some(protocol) = Protocol::from_number(packet.protocol) else { continue };
         let to = SocketAddr::new(packet.destination, packet.destination_port);
-        let said = view.send(Origin::Address(packet.source), to, packet.protocol);
+        let sent = view.packet(Origin::Address(packet.source), to, packet.protocol);
+        let said = view.meet(&sent, &Memory::default());
         let said = portolan_rules::explanation::trace::answer(&said);
         let word = said.split([' ', ';']).next().unwrap_or_default().to_owned();
         pass(difference(cluster, &view, &packet, protocol), word)?;

@@ -58,7 +58,7 @@ impl Scene {
     pub(super) fn compile(mut input: Input, origin: &str) -> Self {
         let compiler = input.compiler();
         let Input { settings, state, completeness, workloads, unusable, .. } = input;
-        let stand_ins = if workloads.stand_ins().is_empty() {
+        let stand_ins = if workloads.stand_ins.is_empty() {
             ""
         } else {
             ", with stand-ins for what a cluster would assign"

@@ -43,9 +43,9 @@ impl Source {
         }
         let stand_ins = self.cluster.stand_in_pods.iter();
         pods.extend(stand_ins.map(|(name, pod)| (name.clone(), describe(name, pod))));
-        Workloads::new(selectors, pods.into_values().collect())
-            .with_nodes(nodes)
-            .with_stand_ins(self.cluster.stand_ins.clone())
+        let mut workloads = Workloads::new(selectors, pods.into_values().collect()).with_nodes(nodes);
+        workloads.stand_ins = self.cluster.stand_ins.clone();
+        workloads
     }
 }
 

@@ -25,22 +25,17 @@ impl Compiler {
             port.frontends[i].owned = false;
             let frontend = &port.frontends[i];
             self.flows.note(port, frontend, true);
-            for class in port.classes(frontend) {
-                self.ledger.release_class(port.family, class);
-            }
-            port.elements(frontend, &mut |set, key, element| {
-                self.ledger.remove(port.family, set, key, element);
-            });
+            release(&mut self.ledger, port, frontend);
         }
     }
 
     /// Notes the difference between two versions of a Service in the ledger.
     pub(super) fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
-        let noted =
-            if self.ledger.is_tracking() { [(before, true), (after, false)] } else { [(None, false); 2] };
-        for (owned, existed) in noted {
-            for (port, frontend) in owned.into_iter().flat_map(CompiledService::owned) {
-                self.flows.note(port, frontend, existed);
+        if self.ledger.is_tracking() {
+            for (service, existed) in [(before, true), (after, false)] {
+                for (port, frontend) in service.into_iter().flat_map(CompiledService::owned) {
+                    self.flows.note(port, frontend, existed);
+                }
             }
         }
         let new_keys: HashSet<_> = match before {
@@ -67,12 +62,7 @@ impl Compiler {
         }
         for (port, frontend) in before.into_iter().flat_map(CompiledService::owned) {
             if !new_keys.contains(&frontend.key) {
-                for class in port.classes(frontend) {
-                    self.ledger.release_class(port.family, class);
-                }
-                port.elements(frontend, &mut |set, key, element| {
-                    self.ledger.remove(port.family, set, key, element);
-                });
+                release(&mut self.ledger, port, frontend);
             }
         }
         // Retained before released, so that what stays is never counted as deleted.
@@ -109,6 +99,14 @@ impl Compiler {
             }
         }
     }
+}
+
+/// Notes that a frontend is gone.
+fn release(ledger: &mut Ledger, port: &CompiledPort, frontend: &Frontend) {
+    for class in port.classes(frontend) {
+        ledger.release_class(port.family, class);
+    }
+    port.elements(frontend, &mut |set, key, element| ledger.remove(port.family, set, key, element));
 }
 
 /// What a frontend needs beside the elements at its slots.

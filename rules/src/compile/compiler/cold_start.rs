@@ -177,13 +177,10 @@ impl Compiler {
         for (service, entry) in state.services() {
             expect(service, entry, state.node(), &mut expected);
         }
-        for family in Family::ALL {
-            for set in SetName::ALL {
-                let count = expected[(family, set)].max(self.ledger.count(family, set));
-                let declared = set.declaration(&self.config, family, size_for(count));
-                self.declarations[(family, set)] = declared.into();
-            }
-        }
+        self.declarations = PerSet::from_fn(|family, set| {
+            let count = expected[(family, set)].max(self.ledger.count(family, set));
+            set.declaration(&self.config, family, size_for(count)).into()
+        });
     }
 }
 

@@ -48,8 +48,8 @@ impl Compiler {
 
     /// Whether a ruleset is [`Compiler::ruleset`], except for what [`crate::ruleset::diff::diff`] ignores.
     pub fn is_held_by(&self, kernel: &Ruleset) -> bool {
-        let different = || self.differences(kernel, &PerSet::default());
-        self.has_tables(kernel) && different().iter().all(|(_, _, keys)| keys.is_empty())
+        self.has_tables(kernel)
+            && self.differences(kernel, &PerSet::default()).into_all().all(|(_, _, keys)| keys.is_empty())
     }
 
     /// Whether a ruleset has the tables, chains and declarations that it must have.
@@ -160,14 +160,10 @@ impl Compiler {
 }
 
 fn without_elements(ruleset: &Ruleset) -> Ruleset {
-    let mut bare = Ruleset::default();
-    for (family, table) in &ruleset.tables {
-        let mut copy = Table::new(table.name.clone());
-        copy.chains.clone_from(&table.chains);
-        for set in table.sets.values() {
-            copy.add_set(set.without_elements());
-        }
-        bare.tables.insert(*family, copy);
-    }
-    bare
+    let bare = |table: &Table| Table {
+        name: table.name.clone(),
+        sets: table.sets.iter().map(|(name, set)| (name.clone(), set.without_elements())).collect(),
+        chains: table.chains.clone(),
+    };
+    Ruleset { tables: ruleset.tables.iter().map(|(family, table)| (*family, bare(table))).collect() }
 }

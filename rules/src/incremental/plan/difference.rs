@@ -37,7 +37,7 @@ pub fn make_equal(
         let Some(new) = desired.tables.remove(&family) else { continue };
         let is_wanted = match kernel.tables.get(&family) {
             None => create(table, family, new, take),
-            Some(old) if hooks_differ(old, &new) => {
+            Some(old) if old.hooks_differ(&new) => {
                 // A hook cannot be changed, and other chains may refer to it: all of it at once.
                 let old = Ruleset { tables: [(family, old.clone())].into() };
                 take(Act::Commit(diff_into(table, &old, Ruleset { tables: [(family, new)].into() })))
@@ -65,12 +65,7 @@ pub fn make_equal(
 
 /// Whether a table cannot be changed in place, so that all of it is made anew.
 pub fn is_made_anew(old: &Table, new: &Table) -> bool {
-    hooks_differ(old, new) || sets_differ(old, new)
-}
-
-fn hooks_differ(old: &Table, new: &Table) -> bool {
-    let differs = |chain: &Chain| new.chains.get(&chain.name).is_some_and(|new| new.base != chain.base);
-    old.chains.values().any(differs)
+    old.hooks_differ(new) || sets_differ(old, new)
 }
 
 fn sets_differ(old: &Table, new: &Table) -> bool {
