@@ -24,8 +24,8 @@ pub use self::{
     make::{overview, picture, row},
     mermaid::mermaid,
     model::{
-        Address, Counts, Door, DoorState, Line, LineState, Mark, More, NodeBox, Panel, Picture, Place,
-        PodCard, Port, Problem, Row, Share, Subject,
+        Address, Counts, Door, DoorState, Line, Mark, More, NodeBox, Panel, Picture, Place, PodCard, Port,
+        Problem, Row, Subject,
     },
     overlay::{State, overlay},
     svg::{STYLE, fragment, svg},

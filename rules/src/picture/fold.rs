@@ -1,12 +1,10 @@
 //! Folds what is too much for a picture into numbers.
 
 use super::{
-    model::{
-        Counts, Line, LineState, Mark, More, NodeBox, Panel, Picture, PodCard, Port, Row, Share, Subject,
-    },
+    model::{Counts, Mark, More, NodeBox, Panel, Picture, PodCard, Port, Row, Subject},
     words::clean,
 };
-use crate::simulate::Probability;
+use crate::{explanation::trace::percent, simulate::Probability};
 
 /// Services in an overview.
 const ROWS: usize = 240;
@@ -80,27 +78,21 @@ fn node(node: &mut NodeBox, most: usize) {
 }
 
 fn is_plain(pod: &PodCard) -> bool {
-    let is_ending = |line: &Line| matches!(line.state, LineState::Terminates(_));
-    pod.mark == Mark::Same && pod.is_used() && !pod.lines.iter().any(is_ending)
+    pod.mark == Mark::Same && pod.is_used() && !pod.terminates()
 }
 
 fn more(hidden: &[PodCard]) -> More {
     let is_used = |pod: &&PodCard| pod.mark != Mark::Gone && pod.is_used();
-    let share = |pod: &PodCard| match &pod.lines.first()?.state {
-        LineState::Serves(share) | LineState::Terminates(share) => {
-            share.as_ref().map(|Share(share)| share.clone())
-        }
-        LineState::LeftOut { .. } => None,
-    };
+    let shares = hidden.iter().filter(is_used).filter_map(|pod| pod.lines.first()?.share.as_ref());
     let mut sum: Option<Probability> = None;
-    for share in hidden.iter().filter(is_used).filter_map(share) {
-        *sum.get_or_insert_with(|| Probability::new(0, 1)) += &share;
+    for share in shares {
+        *sum.get_or_insert_with(|| Probability::new(0, 1)) += share;
     }
     let count = |mark| hidden.iter().filter(|pod| pod.mark == mark).count();
     More {
         endpoints: hidden.len(),
         used: hidden.iter().filter(is_used).count(),
         new_and_gone: (count(Mark::New), count(Mark::Gone)),
-        percent: sum.map(|sum| Share(sum).percent()),
+        percent: sum.as_ref().map(percent),
     }
 }

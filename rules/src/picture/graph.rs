@@ -1,7 +1,7 @@
 //! A picture as boxes, in groups, and lines between them: what the languages of graphs have in common.
 
 use super::{
-    model::{DoorState, LineState, Mark, Picture, Place, Port, Subject},
+    model::{DoorState, Mark, Picture, Place, Port, Subject},
     words::count,
 };
 
@@ -145,7 +145,10 @@ fn port(parts: &mut Vec<Part>, id: &str, service: &str, port: &Port) {
             boxes,
             lines: Vec::new(),
         }));
-        if let Some((d, word)) = port.broken_at(node) {
+        if node.place == Place::Here
+            && node.pods.is_empty()
+            && let Some((d, _, word)) = port.broken()
+        {
             parts.push(Part::Line(Line {
                 from: format!("{id}d{d}"),
                 to: format!("{id}n{n}e"),
@@ -154,17 +157,14 @@ fn port(parts: &mut Vec<Part>, id: &str, service: &str, port: &Port) {
             }));
         }
         for (e, pod) in node.pods.iter().enumerate() {
-            for line in &pod.lines {
-                let stroke = match &line.state {
-                    LineState::Serves(_) => Stroke::Serves(pod.mark, node.place),
-                    LineState::Terminates(_) => Stroke::Ends(pod.mark, node.place),
-                    LineState::LeftOut { .. } => continue,
-                };
+            for line in pod.used() {
+                let stroke: fn(Mark, Place) -> Stroke =
+                    if line.terminates { Stroke::Ends } else { Stroke::Serves };
                 parts.push(Part::Line(Line {
                     from: format!("{id}d{}", port.door_of(line.policy)),
                     to: format!("{id}n{n}e{e}"),
                     label: line.both(),
-                    stroke,
+                    stroke: stroke(pod.mark, node.place),
                 }));
             }
         }

@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
-    model::{LineState, Panel, Picture, Port, Subject},
+    model::{Panel, Picture, Port, Subject},
     svg::{STYLE, fragment},
     words::{number, severity_class},
 };
@@ -87,7 +87,7 @@ fn endpoints(port: &Port) -> Markup {
                     td { (pod.mark.sign()) code { (pod.address) } }
                     td {
                         @for line in &pod.lines {
-                            div.dim[matches!(line.state, LineState::LeftOut { .. })] { (line.sentence()) }
+                            div.dim[line.left_out.is_some()] { (line.sentence()) }
                         }
                     }
                 }

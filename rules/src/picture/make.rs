@@ -10,8 +10,8 @@ use std::{
 use super::{
     fold::{fold, fold_rows},
     model::{
-        Address, Counts, Door, DoorState, Line, LineState, Mark, More, NodeBox, Panel, Picture, Place,
-        PodCard, Port, Problem, Row, Share, Subject,
+        Address, Counts, Door, DoorState, Line, Mark, More, NodeBox, Panel, Picture, Place, PodCard, Port,
+        Problem, Row, Subject,
     },
     words::{clean, number},
 };
@@ -53,17 +53,10 @@ pub fn picture(view: &View<'_>, services: &[ExplainedService], origin: &str) -> 
 /// An overview of these Services.
 pub fn overview(view: &View<'_>, services: &[ExplainedService], origin: &str) -> Picture {
     let mut rows: Vec<Row> = services.iter().map(|service| row(view, service)).collect();
-    sort(&mut rows);
+    // Those with findings come first.
+    let severity = |row: &Row| row.problem.as_ref().map(|problem| problem.severity);
+    rows.sort_by_key(|row| Reverse(severity(row).filter(|severity| *severity > Severity::Info)));
     fold_rows(rows, origin)
-}
-
-/// Those with findings come first.
-fn sort(rows: &mut [Row]) {
-    let urgency = |row: &Row| match &row.problem {
-        Some(problem) if problem.severity > Severity::Info => Some(problem.severity),
-        _ => None,
-    };
-    rows.sort_by_key(|row| Reverse(urgency(row)));
 }
 
 /// A Service in an overview.
@@ -133,7 +126,6 @@ pub(super) fn panel(view: &View<'_>, explained: &ExplainedService) -> Panel {
 }
 
 fn port(view: &View<'_>, explained: &ExplainedService, port: &ExplainedPort) -> Port {
-    let name = if port.port.name.is_empty() { String::new() } else { format!("{} ", port.port.name) };
     let doors = OUTSIDE_IN.into_iter().filter_map(|kind| door(view, port, kind)).collect();
     let shares: Shares =
         policies(port).into_iter().map(|policy| (policy, view.shares(explained, port, policy))).collect();
@@ -156,13 +148,7 @@ fn port(view: &View<'_>, explained: &ExplainedService, port: &ExplainedPort) -> 
         .into_iter()
         .map(|((place, _, name), endpoints)| node(view, place, name.as_ref(), &endpoints, &shares))
         .collect();
-    Port {
-        title: clean(&format!("{name}{}/{} ({})", port.port.port, port.port.protocol, port.family)),
-        doors,
-        nodes,
-        more: More::default(),
-        idle_nodes,
-    }
+    Port { title: clean(&port.to_string()), doors, nodes, more: More::default(), idle_nodes }
 }
 
 /// The policies in force, `Cluster` first.
@@ -188,12 +174,9 @@ fn door(view: &View<'_>, port: &ExplainedPort, wanted: FrontendKind) -> Option<D
         port.frontends.iter().filter(|frontend| frontend.kind == wanted).collect();
     let first = all.first()?;
     let served = all.iter().find(|frontend| frontend.left_out.is_none());
-    let answer = served.and_then(|frontend| {
-        let pod = view.answer(Origin::Pod, &frontend.key)?;
-        let outside = view.answer(Origin::Outside, &frontend.key)?;
-        // A ClusterIP is for those inside; the rest is for those outside.
-        Some(if wanted == FrontendKind::ClusterIp { pod } else { outside })
-    });
+    // A ClusterIP is for those inside; the rest is for those outside.
+    let origin = if wanted == FrontendKind::ClusterIp { Origin::Pod } else { Origin::Outside };
+    let answer = served.and_then(|frontend| view.answer(origin, &frontend.key));
     let state = match answer {
         None => DoorState::NotServed,
         Some(Answer::Refused) => DoorState::Refused,
@@ -260,13 +243,15 @@ fn node(
 
 fn card(endpoint: &ExplainedEndpoint, shares: &Shares) -> PodCard {
     let line = |(of, shares): &(TrafficPolicy, BTreeMap<SocketAddr, Probability>)| {
-        let share = shares.get(&endpoint.at).cloned().map(Share);
-        let state = match endpoint.left_out(*of) {
-            Some(reason) => LineState::LeftOut { code: reason.code(), sentence: clean(&reason.to_string()) },
-            None if endpoint.terminating => LineState::Terminates(share),
-            None => LineState::Serves(share),
-        };
-        Line { policy: of.name(), state, was: None }
+        let left_out = endpoint.left_out(*of);
+        let is_used = left_out.is_none();
+        Line {
+            policy: of.name(),
+            left_out: left_out.map(|reason| (reason.code(), clean(&reason.to_string()))),
+            share: shares.get(&endpoint.at).filter(|_| is_used).cloned(),
+            terminates: is_used && endpoint.terminating,
+            was: None,
+        }
     };
     PodCard {
         mark: Mark::Same,

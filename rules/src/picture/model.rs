@@ -219,9 +219,25 @@ pub struct PodCard {
 }
 
 impl PodCard {
+    /// What the policies that lead to it make of it.
+    pub fn used(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(|line| line.left_out.is_none())
+    }
+
     /// Whether a policy leads to it.
     pub fn is_used(&self) -> bool {
-        self.lines.iter().any(|line| !matches!(line.state, LineState::LeftOut { .. }))
+        self.used().next().is_some()
+    }
+
+    /// Whether connections are led to it although its Pod terminates.
+    pub fn terminates(&self) -> bool {
+        self.lines.iter().any(|line| line.terminates)
+    }
+
+    /// Why no policy leads to it.
+    pub fn why_unused(&self) -> Option<&str> {
+        let reasons = self.lines.iter().filter_map(|line| line.left_out.as_ref());
+        reasons.map(|(_, sentence)| &**sentence).next().filter(|_| !self.is_used())
     }
 }
 
@@ -230,31 +246,15 @@ impl PodCard {
 pub struct Line {
     /// The policy.
     pub policy: &'static str,
-    /// What it makes of it.
-    pub state: LineState,
+    /// The reason's code and the reason, if it is left out.
+    pub left_out: Option<(&'static str, String)>,
+    /// Its share of the connections, where that is known.
+    pub share: Option<Probability>,
+    /// Whether connections are led to it although its Pod terminates.
+    pub terminates: bool,
     /// Its share in the earlier state, or that it had none, if that was another.
     pub was: Option<String>,
 }
-
-/// What a policy makes of an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LineState {
-    /// Connections are led to it.
-    Serves(Option<Share>),
-    /// Connections are led to it although its Pod terminates.
-    Terminates(Option<Share>),
-    /// It is left out.
-    LeftOut {
-        /// The reason's code.
-        code: &'static str,
-        /// The reason.
-        sentence: String,
-    },
-}
-
-/// A share of the connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Share(pub Probability);
 
 /// Endpoints that are not shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,14 +5,10 @@ use std::collections::BTreeMap;
 use super::{
     fold::{fold, fold_rows},
     make::{OUTSIDE_IN, PANELS, panel, row},
-    model::{Address, Door, Line, LineState, Mark, NodeBox, Panel, Picture, PodCard, Port, Row, Subject},
+    model::{Address, Door, Line, Mark, NodeBox, Panel, Picture, PodCard, Port, Row, Subject},
     words::{clean, count},
 };
-use crate::{
-    comparison::Difference,
-    explanation::{ExplainedService, View},
-    model::ObjectName,
-};
+use crate::{comparison::Difference, explanation::View};
 
 /// Changes of a Service that are described in words.
 const SENTENCES: usize = 6;
@@ -26,28 +22,22 @@ pub struct State<'a> {
     pub origin: &'a str,
 }
 
-impl State<'_> {
-    fn service(&self, name: &ObjectName) -> Option<ExplainedService> {
-        self.view.service(name)
-    }
-}
-
 /// A picture of the Services that differ between two states: each whole if they are few.
 pub fn overlay(before: State<'_>, after: State<'_>, differences: &[Difference]) -> Picture {
     let earlier = Some(clean(before.origin));
     if differences.len() > PANELS {
         let rows = differences.iter().filter_map(|difference| {
             let name = &difference.service;
-            let old = before.service(name).map(|service| row(&before.view, &service));
-            let new = after.service(name).map(|service| row(&after.view, &service));
+            let old = before.view.service(name).map(|service| row(&before.view, &service));
+            let new = after.view.service(name).map(|service| row(&after.view, &service));
             self::rows(old, new)
         });
         return Picture { earlier, ..fold_rows(rows.collect(), after.origin) };
     }
     let panels = differences.iter().filter_map(|difference| {
         let name = &difference.service;
-        let old = before.service(name).map(|service| panel(&before.view, &service));
-        let new = after.service(name).map(|service| panel(&after.view, &service));
+        let old = before.view.service(name).map(|service| panel(&before.view, &service));
+        let new = after.view.service(name).map(|service| panel(&after.view, &service));
         let mut panel = panels(old, new)?;
         let sentences = difference.sentences();
         panel.notes.extend(sentences.iter().take(SENTENCES).map(|sentence| clean(sentence)));
@@ -104,22 +94,15 @@ fn merge<T, K: Ord>(
 }
 
 fn ports(before: Option<Port>, after: Option<Port>) -> Option<Port> {
-    let empty = |port: &Port| Port { doors: Vec::new(), nodes: Vec::new(), ..port.clone() };
-    let (old, new) = match (before, after) {
-        (None, None) => return None,
-        (None, Some(new)) => (empty(&new), new),
-        (Some(old), None) => {
-            let new = empty(&old);
-            (old, new)
-        }
-        (Some(old), Some(new)) => (old, new),
-    };
-    let mut doors = merge(old.doors, new.doors, |door| door.kind, doors);
+    let port = after.as_ref().or(before.as_ref())?.clone();
+    let lists = |port: Option<Port>| port.map(|port| (port.doors, port.nodes)).unwrap_or_default();
+    let ((old_doors, old_nodes), (new_doors, new_nodes)) = (lists(before), lists(after));
+    let mut doors = merge(old_doors, new_doors, |door| door.kind, doors);
     // The outer ones lead through the inner ones.
     doors.sort_by_key(|door| OUTSIDE_IN.iter().position(|kind| kind.name() == door.kind));
-    let mut nodes = merge(old.nodes, new.nodes, |node| (node.place, node.name.clone()), nodes);
+    let mut nodes = merge(old_nodes, new_nodes, |node| (node.place, node.name.clone()), nodes);
     nodes.sort_by(|a, b| (a.place, a.name.is_none(), &a.name).cmp(&(b.place, b.name.is_none(), &b.name)));
-    Some(Port { doors, nodes, ..new })
+    Some(Port { doors, nodes, ..port })
 }
 
 fn doors(before: Option<Door>, after: Option<Door>) -> Option<Door> {
@@ -164,7 +147,7 @@ fn pods(before: Option<PodCard>, after: Option<PodCard>) -> Option<PodCard> {
         Line { was, ..line.clone() }
     });
     // Of policies that are in force in both states. A share depends on other endpoints.
-    let state = |line: &Line| std::mem::discriminant::<LineState>(&line.state);
+    let state = |line: &Line| (line.left_out.is_some(), line.terminates);
     let is_other = |line: &Line| {
         let earlier = old.lines.iter().find(|other| other.policy == line.policy);
         earlier.is_some_and(|earlier| state(earlier) != state(line))

@@ -9,10 +9,7 @@
 //! ```
 
 use super::{
-    model::{
-        Counts, Door, DoorState, Line, LineState, Mark, NodeBox, Panel, Picture, Place, PodCard, Port, Row,
-        Subject,
-    },
+    model::{Counts, Door, DoorState, Mark, NodeBox, Panel, Picture, Place, PodCard, Port, Row, Subject},
     words::{count, number, shorten},
 };
 use crate::explanation::Severity;
@@ -133,8 +130,7 @@ fn port(rows: &mut Vec<String>, port: &Port) {
     let bottom = bottom.chars().enumerate().map(|(column, c)| if column == TRUNK { '┬' } else { c });
     rows.push(bottom.collect());
 
-    let broken =
-        port.doors.iter().rev().find(|door| matches!(door.state, DoorState::Refused | DoorState::Dropped));
+    let broken = port.broken().map(|(_, _, word)| word);
     let several = port.nodes.iter().flat_map(|node| &node.pods).any(|pod| pod.lines.len() > 1);
     for node in &port.nodes {
         self::node(rows, node, broken, several);
@@ -152,9 +148,11 @@ fn door(rows: &mut Vec<String>, door: &Door, outer: &[&str], depth: usize) {
     let before = outer.get(..depth).unwrap_or_default().concat();
     let after = " │".repeat(depth);
     let width = WIDTH - 4 * depth;
-    let title = match door.addresses.as_slice() {
-        [only] if only.left_out.is_none() => format!("{}{} {}", only.mark.sign(), door.kind, only.text),
-        _ => door.kind.to_owned(),
+    let (title, listed) = match door.addresses.as_slice() {
+        [only] if only.left_out.is_none() => {
+            (format!("{}{} {}", only.mark.sign(), door.kind, only.text), &[][..])
+        }
+        all => (door.kind.to_owned(), all),
     };
     let title = shorten(&title, width - 5);
     let rest = "─".repeat(width.saturating_sub(4 + title.chars().count()));
@@ -163,12 +161,10 @@ fn door(rows: &mut Vec<String>, door: &Door, outer: &[&str], depth: usize) {
         let text = shorten(text, width - 4);
         rows.push(format!("{before}│ {text:<0$} │{after}", width - 4));
     };
-    if door.addresses.len() > 1 || door.addresses.iter().any(|address| address.left_out.is_some()) {
-        for address in &door.addresses {
-            match &address.left_out {
-                Some(reason) => line(&format!("✗ {}{}: {reason}", address.mark.sign(), address.text)),
-                None => line(&format!("{}{}", address.mark.sign(), address.text)),
-            }
+    for address in listed {
+        match &address.left_out {
+            Some(reason) => line(&format!("✗ {}{}: {reason}", address.mark.sign(), address.text)),
+            None => line(&format!("{}{}", address.mark.sign(), address.text)),
         }
     }
     if door.more > 0 {
@@ -185,7 +181,7 @@ fn door(rows: &mut Vec<String>, door: &Door, outer: &[&str], depth: usize) {
     }
 }
 
-fn node(rows: &mut Vec<String>, node: &NodeBox, broken: Option<&Door>, several: bool) {
+fn node(rows: &mut Vec<String>, node: &NodeBox, broken: Option<&str>, several: bool) {
     let width = WIDTH - TRUNK - 4;
     let trunk = format!("{}│   ", " ".repeat(TRUNK));
     let mut title = node.heading();
@@ -207,8 +203,7 @@ fn node(rows: &mut Vec<String>, node: &NodeBox, broken: Option<&Door>, several: 
         let room = width.saturating_sub(4 + arrow.chars().count());
         rows.push(format!("{}├───┼{arrow} {:<room$} │", " ".repeat(TRUNK), shorten(text, room)));
     };
-    if let Some(door) = broken.filter(|_| node.place == Place::Here) {
-        let word = if door.state == DoorState::Refused { "refused" } else { "dropped" };
+    if let Some(word) = broken.filter(|_| node.place == Place::Here) {
         branch(rows, &format!("─ {word} ─✗"), "");
     }
     if node.pods.is_empty() && node.more.endpoints == 0 {
@@ -216,22 +211,16 @@ fn node(rows: &mut Vec<String>, node: &NodeBox, broken: Option<&Door>, several: 
     }
     for pod in &node.pods {
         let name = name(pod);
-        let used: Vec<&Line> =
-            pod.lines.iter().filter(|line| !matches!(line.state, LineState::LeftOut { .. })).collect();
-        for line in &used {
+        for line in pod.used() {
             let policy = if several { format!("{} ", line.policy) } else { String::new() };
-            let arrow = match line.state {
-                _ if pod.mark == Mark::Gone => format!("╌ {policy}{} ╌✗", line.both()),
-                LineState::Terminates(_) => format!("╌ {policy}{} ╌▶", line.both()),
-                _ => format!("─ {policy}{} ─▶", line.both()),
+            let arrow = match line.both() {
+                both if pod.mark == Mark::Gone => format!("╌ {policy}{both} ╌✗"),
+                both if line.terminates => format!("╌ {policy}{both} ╌▶"),
+                both => format!("─ {policy}{both} ─▶"),
             };
             branch(rows, &arrow, &name);
         }
-        let left_out = pod.lines.iter().find_map(|line| match &line.state {
-            LineState::LeftOut { sentence, .. } => Some(sentence),
-            LineState::Serves(_) | LineState::Terminates(_) => None,
-        });
-        if let Some(sentence) = left_out.filter(|_| used.is_empty()) {
+        if let Some(sentence) = pod.why_unused() {
             inside(rows, &format!("  ✗ {name}"));
             inside(rows, &format!("    {sentence}"));
         }

@@ -1,9 +1,10 @@
 //! Words and numbers that all writers use.
 
-use super::model::{
-    Door, DoorState, Line, LineState, Mark, More, NodeBox, Picture, Place, Port, Row, Share, Subject,
+use super::model::{Door, DoorState, Line, Mark, More, NodeBox, Picture, Place, Port, Row, Subject};
+use crate::{
+    explanation::{Severity, trace::percent},
+    simulate::Probability,
 };
-use crate::explanation::{Severity, trace::percent};
 
 /// Characters of a name that are kept.
 const LONGEST: usize = 300;
@@ -108,18 +109,11 @@ impl Mark {
     }
 }
 
-impl Share {
-    /// As a fraction, or `all`.
-    pub fn part(&self) -> String {
-        match &*self.0.to_string() {
-            "1" => "all".to_owned(),
-            fraction => fraction.to_owned(),
-        }
-    }
-
-    /// As a percentage.
-    pub fn percent(&self) -> String {
-        percent(&self.0)
+/// A share as a fraction, or `all`.
+pub(super) fn part(share: &Probability) -> String {
+    match &*share.to_string() {
+        "1" => "all".to_owned(),
+        fraction => fraction.to_owned(),
     }
 }
 
@@ -209,28 +203,24 @@ impl Port {
         self.doors.iter().rposition(|door| door.policy == policy).unwrap_or(0)
     }
 
-    /// The innermost frontend whose connections reach no endpoint, and what becomes of them; if this is the node whose
-    /// view it is, and it has no endpoint.
-    pub(super) fn broken_at(&self, node: &NodeBox) -> Option<(usize, &'static str)> {
-        if node.place != Place::Here || !node.pods.is_empty() {
-            return None;
-        }
+    /// The innermost frontend whose connections reach no endpoint: how many are around it, and what becomes of connections.
+    pub(super) fn broken(&self) -> Option<(usize, &Door, &'static str)> {
         let word = |door: &Door| match door.state {
             DoorState::Refused => Some("refused"),
             DoorState::Dropped => Some("dropped"),
             DoorState::Open | DoorState::NotServed => None,
         };
-        self.doors.iter().enumerate().rev().find_map(|(depth, door)| Some((depth, word(door)?)))
+        self.doors.iter().enumerate().rev().find_map(|(depth, door)| Some((depth, door, word(door)?)))
     }
 }
 
 impl Line {
     /// The share, or why there is none, in few words.
     pub(super) fn label(&self) -> String {
-        let share = |share: &Option<Share>| share.as_ref().map_or_else(|| "used".to_owned(), Share::percent);
-        match &self.state {
-            LineState::Serves(given) | LineState::Terminates(given) => share(given),
-            LineState::LeftOut { .. } => "not used".to_owned(),
+        match (&self.left_out, &self.share) {
+            (Some(_), _) => "not used".to_owned(),
+            (None, None) => "used".to_owned(),
+            (None, Some(share)) => percent(share),
         }
     }
 
@@ -242,22 +232,14 @@ impl Line {
 
     /// All of it, for a tooltip.
     pub(super) fn sentence(&self) -> String {
-        let share = |share: &Option<Share>| {
-            share.as_ref().map_or_else(
-                || "used".to_owned(),
-                |share| format!("{} of new connections ({})", share.part(), share.percent()),
-            )
+        let what = match (&self.left_out, &self.share) {
+            (Some((code, sentence)), _) => format!("not used: {sentence} [{code}]"),
+            (None, None) => "used".to_owned(),
+            (None, Some(share)) => format!("{} of new connections ({})", part(share), percent(share)),
         };
+        let ending = if self.terminates { "; terminating, and no other is ready" } else { "" };
         let was = self.was.as_ref().map(|was| format!("; before: {was}")).unwrap_or_default();
-        match &self.state {
-            LineState::Serves(given) => format!("policy {}: {}{was}", self.policy, share(given)),
-            LineState::Terminates(given) => {
-                format!("policy {}: {}; terminating, and no other is ready{was}", self.policy, share(given))
-            }
-            LineState::LeftOut { code, sentence } => {
-                format!("policy {}: not used: {sentence} [{code}]{was}", self.policy)
-            }
-        }
+        format!("policy {}: {what}{ending}{was}", self.policy)
     }
 }
 

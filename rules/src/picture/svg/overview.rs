@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::part::{MARGIN, Part, WIDTH, nl};
+use super::part::{MARGIN, Part, WIDTH, more_classes, nl};
 use crate::picture::{
     model::{Counts, Picture, Row},
     words::{count, number, severity_class, shorten},
@@ -37,8 +37,6 @@ fn card(row: &Row, x: usize, y: usize) -> Markup {
     let Counts { here, zone, elsewhere, unused } = row.counts;
     let problem = row.problem.as_ref();
     let class = problem.map_or("", |problem| severity_class(problem.severity));
-    let classes = [class, row.mark.class()].into_iter().filter(|class| !class.is_empty());
-    let look: String = classes.flat_map(|class| [" ", class]).collect();
     html! {
         (nl()) g {
             title {
@@ -46,7 +44,7 @@ fn card(row: &Row, x: usize, y: usize) -> Markup {
                 (number(elsewhere)) " elsewhere, " (number(unused)) " not used"
                 @if let Some(problem) = problem { "\n" (problem.sentence) "\n" (problem.hint) }
             }
-            rect class={ "row" (look) } x=(x) y=(y) width=(CARD_WIDTH) height=(CARD_HEIGHT) rx="6" {}
+            rect class={ "row" (more_classes(&[class, row.mark.class()])) } x=(x) y=(y) width=(CARD_WIDTH) height=(CARD_HEIGHT) rx="6" {}
             text.name x=(x + 10) y=(y + 17) { (row.mark.sign()) (shorten(&row.name, 28)) }
             text.small.dim x=(x + CARD_WIDTH - 10) y=(y + 17) text-anchor="end" {
                 (row.used())

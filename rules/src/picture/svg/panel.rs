@@ -2,10 +2,10 @@
 
 use maud::{Markup, html};
 
-use super::part::{MARGIN, Part, Pen, WIDTH, nl};
+use super::part::{MARGIN, Part, Pen, WIDTH, more_classes, nl};
 use crate::picture::{
-    model::{Door, DoorState, Line, LineState, Mark, NodeBox, Panel, Place, PodCard, Port},
-    words::{count, severity_class, shorten},
+    model::{Door, DoorState, Line, Mark, NodeBox, Panel, Place, PodCard, Port},
+    words::{count, part, severity_class, shorten},
 };
 
 /// Where the frontends end, the nodes begin, and how wide these are.
@@ -122,14 +122,13 @@ fn door(door: &Door, depth: usize, y: usize, bottom: usize) -> Markup {
             (nl()) text.name x=(left) y=(pen.down(LINE)) { (door.kind) tspan.dim { "  policy " (door.policy) } }
             @for address in &door.addresses {
                 @let sign = address.mark.sign();
-                @let marked = if sign.is_empty() { String::new() } else { format!(" {}", address.mark.class()) };
                 @if let Some(reason) = &address.left_out {
                     (nl()) text.mono.bad x=(left) y=(pen.down(LINE)) {
                         title { (address.text) ": " (reason) }
                         (shorten(&format!("✗ {sign}{} {reason}", address.text), letters))
                     }
                 } @else {
-                    (nl()) text class={ "mono" (marked) } x=(left) y=(pen.down(LINE)) {
+                    (nl()) text class={ "mono" (more_classes(&[address.mark.class()])) } x=(left) y=(pen.down(LINE)) {
                         (sign) (shorten(&address.text, letters - sign.len()))
                     }
                 }
@@ -199,17 +198,9 @@ fn node<'a>(node: &'a NodeBox, y: usize, targets: &mut Vec<Target<'a>>) -> Part 
 
 fn card(pod: &PodCard, x: usize, y: usize) -> Markup {
     let width = NODE_WIDTH - 24;
-    let why = pod.lines.iter().find_map(|line| match &line.state {
-        LineState::LeftOut { sentence, .. } => Some(sentence),
-        LineState::Terminates(_) | LineState::Serves(_) => None,
-    });
     let weight = pod.weight.map(|weight| format!("  weight {weight}")).unwrap_or_default();
-    let mut look = if pod.is_used() { String::new() } else { " unused".to_owned() };
-    let (sign, mark) = (pod.mark.sign(), pod.mark.class());
-    if !mark.is_empty() {
-        look.push(' ');
-        look.push_str(mark);
-    }
+    let sign = pod.mark.sign();
+    let look = more_classes(&[if pod.is_used() { "" } else { "unused" }, pod.mark.class()]);
     let dim = if pod.mark == Mark::Gone {
         " gone"
     } else if pod.is_used() {
@@ -229,7 +220,7 @@ fn card(pod: &PodCard, x: usize, y: usize) -> Markup {
             } @else {
                 text class={ "mono" (dim) } x=(x + 10) y=(y + 16) { (sign) (pod.address) tspan.dim { (weight) } }
             }
-            @if let Some(why) = why.filter(|_| !pod.is_used()) {
+            @if let Some(why) = pod.why_unused() {
                 text.small.dim x=(x + 10) y=(y + 32) { "not used: " (shorten(why, 52)) }
             } @else {
                 text.small.dim x=(x + 10) y=(y + 32) { (shorten(&summary(pod), 62)) }
@@ -241,16 +232,12 @@ fn card(pod: &PodCard, x: usize, y: usize) -> Markup {
 /// What the policies make of an endpoint that is used.
 fn summary(pod: &PodCard) -> String {
     let several = pod.lines.len() > 1;
-    let share = |line: &Line| match &line.state {
-        LineState::Serves(Some(share)) | LineState::Terminates(Some(share)) => {
-            let policy = if several { format!("{} ", line.policy) } else { String::new() };
-            Some(format!("{policy}{}", share.part()))
-        }
-        LineState::Serves(None) | LineState::Terminates(None) | LineState::LeftOut { .. } => None,
+    let share = |line: &Line| {
+        let policy = if several { format!("{} ", line.policy) } else { String::new() };
+        line.share.as_ref().map(|share| format!("{policy}{}", part(share)))
     };
     let shares: Vec<String> = pod.lines.iter().filter_map(share).collect();
-    let is_ending = pod.lines.iter().any(|line| matches!(line.state, LineState::Terminates(_)));
-    let ending = if is_ending { "terminating, no other is ready: " } else { "" };
+    let ending = if pod.terminates() { "terminating, no other is ready: " } else { "" };
     match shares.as_slice() {
         _ if pod.mark == Mark::Gone => "gone".to_owned(),
         [] => format!("{ending}used"),
@@ -261,13 +248,12 @@ fn summary(pod: &PodCard) -> String {
 /// The lines to an endpoint, one for each policy that leads to it; or the one that ends at this node.
 fn lines(port: &Port, target: &Target<'_>) -> Markup {
     let Some(pod) = target.pod else { return broken(port, target) };
-    let used: Vec<_> =
-        pod.lines.iter().filter(|line| !matches!(line.state, LineState::LeftOut { .. })).collect();
+    let used: Vec<_> = pod.used().collect();
     let class = if pod.mark == Mark::Gone { "bad" } else { target.node.place.class() };
     html! {
         @for (number, line) in used.iter().enumerate() {
             @let y = if used.len() == 1 { target.y } else { target.y - 8 + 20 * number };
-            @let ends = if matches!(line.state, LineState::Terminates(_)) || pod.mark == Mark::Gone { " ends" } else { "" };
+            @let ends = if line.terminates || pod.mark == Mark::Gone { " ends" } else { "" };
             @let label = if pod.lines.len() > 1 { format!("{} {}", line.policy, line.both()) } else { line.both() };
             (arrow(start(port, line.policy), y, NODES_START + 10, &format!("{class}{ends}"), class, &label, &line.sentence()))
         }
@@ -282,14 +268,10 @@ fn start(port: &Port, policy: &str) -> usize {
 
 /// The line that ends at this node, for frontends that lead to no endpoint.
 fn broken(port: &Port, target: &Target<'_>) -> Markup {
-    let ends = |state: DoorState| matches!(state, DoorState::Refused | DoorState::Dropped);
-    let Some((depth, door)) = port.doors.iter().enumerate().rev().find(|(_, door)| ends(door.state)) else {
-        return html! {};
-    };
-    let word = if door.state == DoorState::Refused { "✗ refused" } else { "✗ dropped" };
+    let Some((depth, door, word)) = port.broken() else { return html! {} };
     let from = DOORS_END - depth * INSET;
     let sentence = format!("{}: {}", door.kind, door.answers);
-    arrow(from, target.y, NODES_START, "bad", "bad", word, &sentence)
+    arrow(from, target.y, NODES_START, "bad", "bad", &format!("✗ {word}"), &sentence)
 }
 
 fn arrow(from: usize, y: usize, to: usize, line: &str, class: &str, label: &str, sentence: &str) -> Markup {

@@ -26,3 +26,8 @@ impl Pen {
 pub fn nl() -> Markup {
     PreEscaped("\n".to_owned())
 }
+
+/// What follows a first class: the others of these, each after a space.
+pub fn more_classes(classes: &[&str]) -> String {
+    classes.iter().filter(|class| !class.is_empty()).flat_map(|class| [" ", class]).collect()
+}
