@@ -88,26 +88,36 @@ impl Class {
         Self::RestrictedNoEndpoints(RangeList::Second),
     ];
 
+    /// The number of its treatment, the name of that, and how it picks.
+    const fn parts(self) -> (u32, &'static str, Option<Pick>) {
+        match self {
+            Self::NoEndpoints => (1, chains::NO_ENDPOINTS, None),
+            Self::NoLocalEndpoints => (2, chains::NO_LOCAL_ENDPOINTS, None),
+            Self::RestrictedNoEndpoints(RangeList::First) => (3, "restricted-no-endpoints", None),
+            Self::RestrictedNoEndpoints(RangeList::Second) => (4, "restricted-2-no-endpoints", None),
+            Self::Cluster(pick) => (1, "cluster", Some(pick)),
+            Self::External(pick) => (2, "external", Some(pick)),
+            Self::NodePort(pick) => (3, "node-port", Some(pick)),
+            Self::Local(pick) => (4, "local", Some(pick)),
+            Self::NodePortLocal(pick) => (5, "node-port-local", Some(pick)),
+            Self::Direct(pick) => (6, "direct", Some(pick)),
+            Self::NodePortDirect(pick) => (7, "node-port-direct", Some(pick)),
+            Self::RestrictedExternal(RangeList::First, pick) => (8, "restricted-external", Some(pick)),
+            Self::RestrictedLocal(RangeList::First, pick) => (9, "restricted-local", Some(pick)),
+            Self::Draw(pick) => (10, "draw", Some(pick)),
+            Self::DrawLocal(pick) => (11, "draw-local", Some(pick)),
+            Self::RestrictedExternal(RangeList::Second, pick) => (12, "restricted-2-external", Some(pick)),
+            Self::RestrictedLocal(RangeList::Second, pick) => (13, "restricted-2-local", Some(pick)),
+            Self::Remember(timeout) => (14, "affinity-remember", Some(Pick::Affinity(timeout))),
+        }
+    }
+
     /// The value in the frontends map: treatment and kind of pick above, the pick's number below.
     pub const fn id(self) -> ClassId {
-        let (treatment, pick) = match self {
-            Self::NoEndpoints => return ClassId(1),
-            Self::NoLocalEndpoints => return ClassId(2),
-            Self::RestrictedNoEndpoints(list) => return ClassId(3 + list as u32),
-            Self::Cluster(pick) => (1, pick),
-            Self::External(pick) => (2, pick),
-            Self::NodePort(pick) => (3, pick),
-            Self::Local(pick) => (4, pick),
-            Self::NodePortLocal(pick) => (5, pick),
-            Self::Direct(pick) => (6, pick),
-            Self::NodePortDirect(pick) => (7, pick),
-            Self::RestrictedExternal(list, pick) => (8 | (list as u32) << 2, pick),
-            Self::RestrictedLocal(list, pick) => (9 | (list as u32) << 2, pick),
-            Self::Draw(pick) => (10, pick),
-            Self::DrawLocal(pick) => (11, pick),
-            Self::Remember(timeout) => (14, Pick::Affinity(timeout)),
-        };
-        ClassId(treatment << 16 | pick.id())
+        match self.parts() {
+            (constant, _, None) => ClassId(constant),
+            (treatment, _, Some(pick)) => ClassId(treatment << 16 | pick.id()),
+        }
     }
 
     /// The slots that a class picks from, by the class's number: the first, and how many. None of a class that picks from
@@ -134,22 +144,10 @@ impl Class {
 
     /// The chain that the class leads to.
     pub fn chain_name(self) -> Name {
-        match self {
-            Self::NoEndpoints => chains::NO_ENDPOINTS.into(),
-            Self::NoLocalEndpoints => chains::NO_LOCAL_ENDPOINTS.into(),
-            Self::RestrictedNoEndpoints(list) => format!("{}-no-endpoints", list.prefix()).into(),
-            Self::Remember(timeout) => remember_chain(timeout),
-            Self::Draw(pick) => format!("draw-{pick}").into(),
-            Self::DrawLocal(pick) => format!("draw-local-{pick}").into(),
-            Self::Cluster(pick) => format!("cluster-{pick}").into(),
-            Self::External(pick) => format!("external-{pick}").into(),
-            Self::NodePort(pick) => format!("node-port-{pick}").into(),
-            Self::Local(pick) => format!("local-{pick}").into(),
-            Self::NodePortLocal(pick) => format!("node-port-local-{pick}").into(),
-            Self::Direct(pick) => format!("direct-{pick}").into(),
-            Self::NodePortDirect(pick) => format!("node-port-direct-{pick}").into(),
-            Self::RestrictedExternal(list, pick) => format!("{}-external-{pick}", list.prefix()).into(),
-            Self::RestrictedLocal(list, pick) => format!("{}-local-{pick}", list.prefix()).into(),
+        match (self, self.parts()) {
+            (Self::Remember(timeout), _) => remember_chain(timeout),
+            (_, (_, name, None)) => name.into(),
+            (_, (_, treatment, Some(pick))) => format!("{treatment}-{pick}").into(),
         }
     }
 
@@ -248,10 +246,8 @@ impl Class {
                 vec![Rule::new([in_source_ranges(list), Statement::goto(admitted)]), drop_it()]
             }
             Self::Remember(timeout) => return remember_chains(timeout),
-            Self::Draw(pick) => vec![Rule::new(slot(pick, attribute::SLOTS).into_iter().collect::<Vec<_>>())],
-            Self::DrawLocal(pick) => {
-                vec![Rule::new(slot(pick, attribute::LOCAL_SLOTS).into_iter().collect::<Vec<_>>())]
-            }
+            Self::Draw(pick) => vec![Rule::new(slot(pick, attribute::SLOTS))],
+            Self::DrawLocal(pick) => vec![Rule::new(slot(pick, attribute::LOCAL_SLOTS))],
             Self::Cluster(p) => with(masquerade_non_pods(config, family), pick(p, Keys::Address, false)),
             Self::External(p) => with([mark()], pick(p, Keys::Address, false)),
             Self::NodePort(p) => with([mark()], pick(p, Keys::NodePort, false)),
@@ -276,8 +272,9 @@ fn pick(pick: Pick, keys: Keys, is_local: bool) -> Vec<Rule> {
         // Dropped, so that the client tries again and reaches another node.
         Pick::Random(0) => vec![drop_it()],
         Pick::Random(_) | Pick::SourceHash(_) => {
-            let send = [Statement::goto(keys.send())];
-            vec![Rule::new(slot(pick, offset).into_iter().chain(send).collect::<Vec<_>>())]
+            let mut statements = slot(pick, offset);
+            statements.push(Statement::goto(keys.send()));
+            vec![Rule::new(statements)]
         }
         Pick::Affinity(timeout) => affinity_rules(timeout, keys, is_local),
     }
@@ -304,26 +301,22 @@ fn drop_it() -> Rule {
 
 /// Puts a slot into the scratch field: `meta priority set numgen random mod N offset O`, each with equal
 /// probability, or by the source address. Session affinity does not choose a slot.
-fn slot(pick: Pick, offset: u32) -> Option<Statement> {
+fn slot(pick: Pick, offset: u32) -> Vec<Statement> {
     let slot = match pick {
         Pick::Random(n) => Expression::Random { modulus: u32::from(n), offset },
-        Pick::SourceHash(size) => source_hash(size, offset),
-        Pick::Affinity(_) => return None,
+        Pick::SourceHash(size) => Expression::Hash {
+            key: Box::new(Field::SourceAddress.into()),
+            modulus: u32::from(size),
+            seed: SOURCE_HASH_SEED,
+            offset,
+        },
+        Pick::Affinity(_) => return Vec::new(),
     };
-    Some(Statement::set(WritableField::Priority, slot))
+    vec![Statement::set(WritableField::Priority, slot)]
 }
 
 /// Seed of the hash of a client's address: the same on every node, so that all nodes choose the same endpoint.
 const SOURCE_HASH_SEED: u32 = 0x706f_7274;
-
-fn source_hash(size: u16, offset: u32) -> Expression {
-    Expression::Hash {
-        key: Box::new(Field::SourceAddress.into()),
-        modulus: u32::from(size),
-        seed: SOURCE_HASH_SEED,
-        offset,
-    }
-}
 
 /// Marks connections to a ClusterIP that do not come from a pod. If pods cannot be recognised, none is marked, unless
 /// all are to be.

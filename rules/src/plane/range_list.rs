@@ -25,14 +25,6 @@ impl RangeList {
         }
     }
 
-    /// Prefix of the names of chains that let its sources in.
-    pub const fn prefix(self) -> &'static str {
-        match self {
-            Self::First => "restricted",
-            Self::Second => "restricted-2",
-        }
-    }
-
     /// The other one.
     #[must_use]
     pub const fn other(self) -> Self {
