@@ -212,7 +212,10 @@ impl Results {
     }
 
     fn changes(&self, text: &mut String) {
-        text.push_str("\nA changed slice: one of five endpoints is another one; of a Service with 100 slices, one of 100.\n\n");
+        text.push_str(
+            "\nA changed slice: one of five endpoints is another one; of a Service with 100 slices, one of 100. p50 and p99 \
+             are the best of three rounds.\n\n",
+        );
         line(
             text,
             &[
