@@ -1,6 +1,8 @@
 //! What the agent holds, as text: a line about the agent itself, then its objects as a `v1` `List`, which every command
 //! reads as manifests. Commands that ask the agent take the same as [values](super::state_values).
 
+use std::{mem, sync::Arc};
+
 use serde::Serialize;
 
 use super::{agent_state::AgentState, query::Snapshot, state_values::value};
@@ -8,6 +10,9 @@ use crate::api::write;
 
 /// The length of a part of the text. Objects are written while it is sent, part by part.
 const PART: usize = 32 << 10;
+
+/// How many objects are in one array of values.
+const AT_ONCE: usize = 16;
 
 /// What a snapshot is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +35,7 @@ pub fn parts(
         Format::Values => values(state, snapshot),
     };
     std::iter::from_fn(move || {
-        let mut part = std::mem::take(&mut pending);
+        let mut part = mem::take(&mut pending);
         while part.len() < PART
             && let Some(object) = objects.next()
         {
@@ -57,12 +62,19 @@ fn manifest(state: &AgentState, mut snapshot: Snapshot) -> Text {
     (head, Box::new(services.chain(slices).chain([b"\n]}\n".to_vec()])))
 }
 
-fn values(state: &AgentState, snapshot: Snapshot) -> Text {
-    let counts = [snapshot.services.len(), snapshot.slices.len()];
-    let head = [value(state), value(&snapshot), value(&counts)].concat();
-    let services = snapshot.services.into_iter().map(|service| value(&*service));
-    let slices = snapshot.slices.into_iter().map(|slice| value(&*slice));
-    (head, Box::new(services.chain(slices)))
+fn values(state: &AgentState, mut snapshot: Snapshot) -> Text {
+    let (services, slices) = (mem::take(&mut snapshot.services), mem::take(&mut snapshot.slices));
+    let head = value(&(state, snapshot, services.len(), slices.len()));
+    (head, Box::new(arrays(services).chain(arrays(slices))))
+}
+
+/// Some objects at a time.
+fn arrays<T: Serialize>(objects: Vec<Arc<T>>) -> impl Iterator<Item = Vec<u8>> {
+    let mut rest = objects.into_iter();
+    std::iter::from_fn(move || {
+        let some: Vec<Arc<T>> = rest.by_ref().take(AT_ONCE).collect();
+        (!some.is_empty()).then(|| value(&some))
+    })
 }
 
 /// The text of an object that follows on another.
@@ -78,7 +90,7 @@ fn json(mut text: Vec<u8>, object: &impl Serialize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Cursor, net::IpAddr, sync::Arc};
+    use std::{io::Cursor, net::IpAddr};
 
     use portolan_rules::{
         model::{

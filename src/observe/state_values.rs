@@ -1,9 +1,10 @@
-//! What the agent holds, for commands on its node: values of `MessagePack`, one after the other. First what the agent says
-//! of itself, then the snapshot without its objects, the numbers of its Services and of its slices, and these.
+//! What the agent holds, for commands on its node: values of `MessagePack`, each after its length in bytes (32 bits, big
+//! endian). First what the agent says of itself, the snapshot without its objects, and the numbers of its Services and of its
+//! slices; then arrays of these Services and slices.
 
 use std::{io::Read, sync::Arc};
 
-use rmp_serde::{Deserializer, decode::Error, encode};
+use rmp_serde::decode::Error;
 use serde::{Deserialize, Serialize};
 
 use super::{agent_state::AgentState, query::Snapshot};
@@ -11,30 +12,44 @@ use super::{agent_state::AgentState, query::Snapshot};
 /// The most objects that room is made for before they are read.
 const ROOM: usize = 1 << 17;
 
-/// A value. Writing to a vector does not fail, and neither does serializing these.
+/// A value. Serializing these does not fail.
 pub(super) fn value(value: &impl Serialize) -> Vec<u8> {
-    encode::to_vec(value).unwrap_or_default()
+    let value = rmp_serde::to_vec(value).unwrap_or_default();
+    [&(value.len() as u32).to_be_bytes()[..], &value].concat()
 }
 
 /// Reads what the agent says of itself, and its snapshot, as they come.
 pub fn read(from: impl Read) -> Result<(AgentState, Snapshot), Error> {
-    let mut values = Deserializer::new(from);
-    let state = AgentState::deserialize(&mut values)?;
-    let mut snapshot = Snapshot::deserialize(&mut values)?;
-    let [services, slices] = <[usize; 2]>::deserialize(&mut values)?;
-    snapshot.services = list(&mut values, services)?;
-    snapshot.slices = list(&mut values, slices)?;
+    let mut values = Values { from, value: Vec::new() };
+    let (state, mut snapshot, services, slices): (AgentState, Snapshot, usize, usize) = values.next()?;
+    snapshot.services = values.list(services)?;
+    snapshot.slices = values.list(slices)?;
     Ok((state, snapshot))
 }
 
-/// Reads so many objects.
-fn list<T: for<'a> Deserialize<'a>, R: Read>(
-    values: &mut Deserializer<rmp_serde::decode::ReadReader<R>>,
-    count: usize,
-) -> Result<Vec<Arc<T>>, Error> {
-    let mut list = Vec::with_capacity(count.min(ROOM));
-    for _ in 0..count {
-        list.push(Arc::new(T::deserialize(&mut *values)?));
+/// Values as they come, and the last of them: reading from memory is quicker.
+struct Values<R> {
+    from: R,
+    value: Vec<u8>,
+}
+
+impl<R: Read> Values<R> {
+    fn next<'a, T: Deserialize<'a>>(&'a mut self) -> Result<T, Error> {
+        let mut length = [0; 4];
+        self.from.read_exact(&mut length).map_err(Error::InvalidDataRead)?;
+        let length = u32::from_be_bytes(length);
+        self.value.clear();
+        let read = (&mut self.from).take(length.into()).read_to_end(&mut self.value);
+        read.map_err(Error::InvalidDataRead)?;
+        rmp_serde::from_slice(&self.value)
     }
-    Ok(list)
+
+    /// So many objects.
+    fn list<T: for<'a> Deserialize<'a>>(&mut self, count: usize) -> Result<Vec<Arc<T>>, Error> {
+        let mut list = Vec::with_capacity(count.min(ROOM));
+        while list.len() < count {
+            list.extend(self.next::<Vec<Arc<T>>>()?);
+        }
+        Ok(list)
+    }
 }
