@@ -64,7 +64,16 @@ struct Wanted {
     /// Name of the file, as `nf_conntrack_max`.
     name: &'static str,
     option: &'static Row,
-    wish: Wish<u64>,
+    value: i64,
+    /// Whether it was asked for, rather than being the default.
+    is_explicit: bool,
+}
+
+impl Wanted {
+    /// Whether a file may keep what it has. A default does not lower a limit that was set before.
+    fn is_met(&self, is: i64) -> bool {
+        is == self.value || (self.name == LIMIT && !self.is_explicit && is > self.value)
+    }
 }
 
 /// A value that is not as the configuration wants it.
@@ -78,8 +87,6 @@ pub struct Difference {
     pub wanted: i64,
     /// Whether that was asked for, rather than being the default.
     pub is_explicit: bool,
-    /// Whether this process may write it.
-    pub is_writable: bool,
 }
 
 /// Where the kernel has its settings.
@@ -115,11 +122,12 @@ impl Sysctls {
     pub fn apply(&self, settings: &ConntrackSettings, effort: Effort) -> Result<(), SysctlError> {
         let mut failures = Vec::new();
         for wanted in wanted(settings, self.cpu_count()) {
-            if effort == Effort::OnlyExplicit && !wanted.wish.is_explicit {
+            let is_explicit = wanted.is_explicit;
+            if effort == Effort::OnlyExplicit && !is_explicit {
                 continue;
             }
             match self.set(&wanted) {
-                Err(error) if wanted.wish.is_explicit || effort == Effort::Everything => return Err(error),
+                Err(error) if is_explicit || effort == Effort::Everything => return Err(error),
                 result => failures.extend(result.err().map(|error| error.to_string())),
             }
         }
@@ -133,15 +141,14 @@ impl Sysctls {
         Ok(())
     }
 
-    /// What [`Sysctls::apply`] would write.
-    pub fn differences(&self, settings: &ConntrackSettings) -> Vec<Difference> {
-        let difference = |Wanted { name, wish, .. }: Wanted| {
-            let path = self.netfilter.join(name);
-            let (is, wanted) = (number(&path)?, i64::try_from(wish.value).unwrap_or(i64::MAX));
-            let is_enough = name == LIMIT && !wish.is_explicit && is >= wanted;
+    /// What [`Sysctls::apply`] would write, and this process may not.
+    pub fn unwritable(&self, settings: &ConntrackSettings) -> Vec<Difference> {
+        let difference = |wanted: Wanted| {
+            let path = self.netfilter.join(wanted.name);
+            let is = number(&path).filter(|is| !wanted.is_met(*is))?;
+            let Wanted { name, value, is_explicit, .. } = wanted;
             let is_writable = rustix::fs::access(&path, rustix::fs::Access::WRITE_OK).is_ok();
-            let difference = Difference { name, is, wanted, is_explicit: wish.is_explicit, is_writable };
-            (is != wanted && !is_enough).then_some(difference)
+            (!is_writable).then_some(Difference { name, is, wanted: value, is_explicit })
         };
         wanted(settings, self.cpu_count()).into_iter().filter_map(difference).collect()
     }
@@ -153,20 +160,14 @@ impl Sysctls {
     }
 
     fn set(&self, wanted: &Wanted) -> Result<(), SysctlError> {
-        let &Wanted { name, option, wish } = wanted;
-        let path = self.netfilter.join(name);
-        let value = i64::try_from(wish.value).unwrap_or(i64::MAX);
-        if name != LIMIT {
-            return write_if_different(&path, value, option);
+        let path = self.netfilter.join(wanted.name);
+        if number(&path).is_none_or(|is| !wanted.is_met(is)) {
+            write_if_different(&path, wanted.value, wanted.option)?;
         }
-        // A default does not lower a limit that was set before.
-        if wish.is_explicit || number(&path).is_none_or(|limit| limit < value) {
-            write_if_different(&path, value, option)?;
-        }
-        // Then the chains of the hash table are four long on average.
-        let size = value / 4;
-        if number(&self.hash_size).is_none_or(|now| now < size) {
-            write_if_different(&self.hash_size, size, option)?;
+        // The chains of the hash table are four long on average.
+        let size = wanted.value / 4;
+        if wanted.name == LIMIT && number(&self.hash_size).is_none_or(|now| now < size) {
+            write_if_different(&self.hash_size, size, wanted.option)?;
         }
         Ok(())
     }
@@ -187,34 +188,30 @@ fn count(list: &str) -> Option<u64> {
     ranges.sum::<Option<u64>>().filter(|count| *count > 0)
 }
 
-/// What is to be set, in order.
+/// What is to be set, in order. Zero leaves the kernel's value alone.
 fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<Wanted> {
-    let mut wanted = Vec::new();
-    let per_core = settings.max_per_core;
-    if per_core.value > 0 {
-        let scaled = (u64::from(per_core.value) * cpus).min(MAX_BY_CPUS);
-        let is_explicit = per_core.is_explicit || settings.min.is_explicit;
-        let wish = Wish { value: scaled.max(u64::from(settings.min.value)), is_explicit };
-        let option = if settings.min.is_explicit { &CONNTRACK_MIN } else { &CONNTRACK_MAX_PER_CORE };
-        wanted.push(Wanted { name: LIMIT, option, wish });
-    }
-    let timeouts = [
-        (
-            "nf_conntrack_tcp_timeout_established",
-            &CONNTRACK_TCP_TIMEOUT_ESTABLISHED,
-            settings.tcp_established,
-        ),
+    let (per_core, min) = (settings.max_per_core, settings.min);
+    let scaled = (u64::from(per_core.value) * cpus).min(MAX_BY_CPUS);
+    let limit = Wish {
+        value: if per_core.value > 0 { scaled.max(min.value.into()) } else { 0 },
+        is_explicit: per_core.is_explicit || min.is_explicit,
+    };
+    let limit_option = if min.is_explicit { &CONNTRACK_MIN } else { &CONNTRACK_MAX_PER_CORE };
+    let liberal = Wish { value: settings.tcp_be_liberal.into(), is_explicit: true };
+    let established = settings.tcp_established;
+    let wishes = [
+        (LIMIT, limit_option, limit),
+        ("nf_conntrack_tcp_timeout_established", &CONNTRACK_TCP_TIMEOUT_ESTABLISHED, established),
         ("nf_conntrack_tcp_timeout_close_wait", &CONNTRACK_TCP_TIMEOUT_CLOSE_WAIT, settings.tcp_close_wait),
         ("nf_conntrack_udp_timeout", &CONNTRACK_UDP_TIMEOUT, settings.udp),
         ("nf_conntrack_udp_timeout_stream", &CONNTRACK_UDP_TIMEOUT_STREAM, settings.udp_stream),
+        ("nf_conntrack_tcp_be_liberal", &CONNTRACK_TCP_BE_LIBERAL, liberal),
     ];
-    let timeouts = timeouts.into_iter().map(|(name, option, wish)| Wanted { name, option, wish });
-    wanted.extend(timeouts.filter(|wanted| wanted.wish.value > 0));
-    if settings.tcp_be_liberal {
-        let (option, wish) = (&CONNTRACK_TCP_BE_LIBERAL, Wish { value: 1, is_explicit: true });
-        wanted.push(Wanted { name: "nf_conntrack_tcp_be_liberal", option, wish });
-    }
-    wanted
+    let wanted = |(name, option, wish): (&'static str, &'static Row, Wish<u64>)| {
+        let value = i64::try_from(wish.value).unwrap_or(i64::MAX);
+        (value > 0).then_some(Wanted { name, option, value, is_explicit: wish.is_explicit })
+    };
+    wishes.into_iter().filter_map(wanted).collect()
 }
 
 /// Sets this process's score for the out-of-memory killer. Lowering it takes `CAP_SYS_RESOURCE`; without that, the score
@@ -260,9 +257,9 @@ mod tests {
         RunSettings::resolve(&options, None, false).unwrap().conntrack
     }
 
-    fn max(given: &[(&Row, &str)], cpus: u64) -> Option<u64> {
+    fn max(given: &[(&Row, &str)], cpus: u64) -> Option<i64> {
         let wanted = wanted(&settings(given), cpus);
-        wanted.iter().find(|wanted| wanted.name == "nf_conntrack_max").map(|wanted| wanted.wish.value)
+        wanted.iter().find(|wanted| wanted.name == "nf_conntrack_max").map(|wanted| wanted.value)
     }
 
     /// A root directory with the files of a kernel of one CPU, tracking 1000 connections.

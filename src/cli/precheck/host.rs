@@ -82,10 +82,7 @@ fn conntrack(settings: &RunSettings) -> Vec<Check> {
         return vec![Check::skipped(NAME, "connection tracking is not loaded yet")];
     }
     let mut checks = Vec::new();
-    for difference in sysctls.differences(&settings.conntrack) {
-        if difference.is_writable {
-            continue;
-        }
+    for difference in sysctls.unwritable(&settings.conntrack) {
         let message = format!(
             "{} is {}, wanted is {}, and it cannot be written from here",
             difference.name, difference.is, difference.wanted
