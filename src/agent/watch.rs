@@ -268,7 +268,6 @@ mod tests {
 
     fn object(family: u8, table: &str, set: Option<&str>) -> nftables::Event {
         nftables::Event {
-            message: 12,
             family,
             table: Some(table.into()),
             set: set.map(Into::into),
@@ -279,7 +278,7 @@ mod tests {
 
     fn end(thread: u32) -> nftables::Event {
         let generation = Some(Generation { id: 3, thread, process: "nft".into() });
-        nftables::Event { message: 15, family: 0, table: None, set: None, keys: Vec::new(), generation }
+        nftables::Event { family: 0, table: None, set: None, keys: Vec::new(), generation }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::settings::Settings,
-    kernel::nftables::{Error, Kernel, Needs},
+    kernel::nftables::{Error, Kernel},
     source::manifest::Completeness,
 };
 
@@ -96,7 +96,7 @@ pub(super) fn open(settings: &mut Settings) -> Result<Kernel, Error> {
     let config = &mut settings.config;
     let mut kernel = Kernel::open()?;
     let features = kernel.probe(&config.table)?;
-    let served = features.serve(Needs { element_counters: config.endpoint_counters })?;
+    let served = features.serve(config)?;
     for warning in served.warnings {
         eprintln!("portolan: warning: {warning}");
     }

@@ -28,7 +28,7 @@ mod verdict;
 pub(crate) mod wire;
 
 pub use self::{
-    batch::{Batch, encode},
+    batch::Batch,
     counters::{Count, Counts, read_counts},
     dump::{Everything, FOREIGN_PRIORITY, Scope, Small, Wanted},
     error::Error,
@@ -36,7 +36,7 @@ pub use self::{
     monitor::{Event, Generation, Monitor, Subscription},
     neighbours::{Neighbour, Proxy},
     owner::Ownership,
-    probe::{Feature, Features, Needs, Served},
+    probe::{Feature, Features, Served},
     release::{RangeRemoval, Release},
     tables::{Commit, Tables},
 };

@@ -189,7 +189,7 @@ fn a_hundred_thousand_elements_are_one_transaction() {
 
 #[test]
 fn consecutive_elements_share_a_message() {
-    let mut batch = Batch::new();
+    let mut batch = Batch::default();
     batch.encode(&many(Family::Ip, 100)).unwrap();
     assert_eq!(batch.messages(), 3);
     batch.encode(&Transaction::new(TABLE)).unwrap();

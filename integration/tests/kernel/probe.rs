@@ -1,7 +1,10 @@
 //! What this kernel can do is found out without a trace.
 
-use portolan::kernel::nftables::{Feature, Needs, Tables};
-use portolan_rules::ruleset::{Family, Ruleset, Transaction};
+use portolan::kernel::nftables::{Feature, Tables};
+use portolan_rules::{
+    plane::Config,
+    ruleset::{Family, Ruleset, Transaction},
+};
 
 use crate::{
     namespace::{commit, kernel, nft},
@@ -15,7 +18,7 @@ fn this_kernel_has_what_every_run_needs() {
     let missing = features.missing.iter().filter(|(_, feature)| *feature != Feature::OwnedTables);
     assert_eq!(missing.collect::<Vec<_>>(), Vec::<&(Family, Feature)>::new());
     assert!(features.checks_generation, "since Linux 4.12");
-    let served = features.serve(Needs { element_counters: true }).unwrap();
+    let served = features.serve(&Config { endpoint_counters: true, ..Config::default() }).unwrap();
     assert_eq!(served.families, Family::ALL);
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     assert_eq!(features.release.release, release.trim());

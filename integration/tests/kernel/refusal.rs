@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portolan::kernel::nftables::{Error, Kernel, Tables};
+use portolan::kernel::nftables::{Batch, Error, Kernel, Tables};
 use portolan_rules::ruleset::{
     Concat, Element, Elements, Family, MatchValue, Operation, Rule, Ruleset, Set, Statement, Transaction,
     Value,
@@ -182,7 +182,7 @@ fn unencodable(operation: Operation) {
     let mut transaction = Transaction::new("portolan");
     transaction.push(Family::Ip, Operation::AddTable);
     transaction.push(Family::Ip, operation);
-    let error = portolan::kernel::nftables::encode(&transaction, &mut Vec::new()).unwrap_err();
+    let error = Batch::default().encode(&transaction).unwrap_err();
     assert!(matches!(error, Error::Unencodable { operation: 1, .. }), "{error}");
 }
 

@@ -10,7 +10,7 @@ use portolan_rules::{
 };
 
 use super::outcome::Check;
-use crate::kernel::nftables::{Error, Kernel, Needs, Served, Tables};
+use crate::kernel::nftables::{Error, Kernel, Served, Tables};
 
 const NAME: &str = "kernel";
 
@@ -50,7 +50,7 @@ fn try_rules(config: &Config) -> Result<Trial, Error> {
     let is_apart = unshare(CloneFlags::CLONE_NEWNET).is_ok();
     let mut kernel = Kernel::open()?;
     let features = kernel.probe(&config.table)?;
-    let served = features.serve(Needs { element_counters: config.endpoint_counters })?;
+    let served = features.serve(config)?;
     let release = features.release.to_string();
     if !is_apart {
         return Ok((served, release, None));

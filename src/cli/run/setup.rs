@@ -16,7 +16,7 @@ use crate::{
     },
     kernel::{
         conntrack, kube_proxy,
-        nftables::{Features, Kernel, Needs, Served},
+        nftables::{Features, Kernel, Served},
         sysctl::{self, Effort, Sysctls},
     },
     source::{
@@ -66,7 +66,7 @@ pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served),
     let mut kernel = Kernel::open()?;
     let features = kernel.probe(&config.table)?;
     info!(version, node, kernel = %features.release, %features, "Starting");
-    let served = features.serve(Needs { element_counters: config.endpoint_counters })?;
+    let served = features.serve(config)?;
     for warning in &served.warnings {
         warn!(err = %warning, "Kernel is limited");
     }

@@ -23,8 +23,7 @@ impl Entry {
     /// translated: such zones are for tracking before or after the translation, and see the destination untranslated for
     /// good.
     pub(super) fn read(attributes: Attributes<'_>) -> Option<Self> {
-        let original = attributes.find(CTA_TUPLE_ORIG)?.nested();
-        let reply = attributes.find(CTA_TUPLE_REPLY)?.nested();
+        let (original, reply) = (attributes.nested(CTA_TUPLE_ORIG), attributes.nested(CTA_TUPLE_REPLY));
         let (protocol, destination) = end(original, [CTA_IP_V4_DST, CTA_IP_V6_DST], CTA_PROTO_DST_PORT)?;
         if protocol == Protocol::Tcp && !is_unanswered(attributes) {
             return None;

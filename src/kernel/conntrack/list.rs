@@ -13,12 +13,8 @@ use portolan_rules::{incremental::flows::Destination, model::Protocol, ruleset::
 use super::{
     entry::{end, tcp_state},
     request::Filter,
-    socket::{ATTEMPTS, Conntrack, Error, ONE_BY_ONE},
-    uapi::{
-        CTA_COUNTERS_BYTES, CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_IP_V4_DST, CTA_IP_V4_SRC,
-        CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT, CTA_PROTO_SRC_PORT, CTA_STATUS, CTA_TIMEOUT,
-        CTA_TIMESTAMP, CTA_TIMESTAMP_START, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, IPS_ASSURED, IPS_SEEN_REPLY,
-    },
+    socket::{Conntrack, Error, ONE_BY_ONE},
+    uapi::*,
 };
 use crate::kernel::nftables::{attributes::Attributes, connection::Outcome};
 
@@ -116,30 +112,27 @@ pub struct Listed {
 /// The kernel could not be asked.
 pub fn list(destinations: &[(Protocol, SocketAddr)], bounds: Bounds) -> Result<Listed, Error> {
     // A socket of its own: it is of no use any more where the bounds end the listing.
-    Conntrack::open()?.list(destinations, bounds)
+    let mut conntrack = Conntrack::open()?;
+    let mut listed = Listed::default();
+    let wanted: HashSet<(Protocol, SocketAddr)> = destinations.iter().copied().collect();
+    for family in Family::ALL {
+        let own = destinations.iter().filter(|(_, at)| Family::of(at.ip()) == family);
+        let filters = if destinations.is_empty() {
+            [Filter::default()].into()
+        } else {
+            few(own.map(|(protocol, at)| Filter::to(Destination::new(*protocol, *at))).collect())
+        };
+        for filter in filters {
+            conntrack.list_of(family, filter, &wanted, bounds, &mut listed)?;
+            if listed.is_cut {
+                return Ok(listed);
+            }
+        }
+    }
+    Ok(listed)
 }
 
 impl Conntrack {
-    fn list(&mut self, destinations: &[(Protocol, SocketAddr)], bounds: Bounds) -> Result<Listed, Error> {
-        let mut listed = Listed::default();
-        let wanted: HashSet<(Protocol, SocketAddr)> = destinations.iter().copied().collect();
-        for family in Family::ALL {
-            let own = destinations.iter().filter(|(_, at)| Family::of(at.ip()) == family);
-            let filters = if destinations.is_empty() {
-                [Filter::Nothing].into()
-            } else {
-                few(own.map(|(protocol, at)| Filter::to(Destination::new(*protocol, *at))).collect())
-            };
-            for filter in filters {
-                self.list_of(family, filter, &wanted, bounds, &mut listed)?;
-                if listed.is_cut {
-                    return Ok(listed);
-                }
-            }
-        }
-        Ok(listed)
-    }
-
     fn list_of(
         &mut self,
         family: Family,
@@ -149,8 +142,9 @@ impl Conntrack {
         listed: &mut Listed,
     ) -> Result<(), Error> {
         let before = listed.flows.len();
-        for _ in 0..ATTEMPTS {
-            let outcome = self.dump(family.number(), filter, true, |attributes| {
+        self.repeat(|conntrack| {
+            listed.flows.truncate(before);
+            let outcome = conntrack.dump(family.number(), filter, true, |attributes| {
                 let is_late = bounds.until.is_some_and(|until| Instant::now() >= until);
                 if listed.flows.len() >= bounds.most || is_late {
                     listed.is_cut = true;
@@ -163,36 +157,24 @@ impl Conntrack {
                 listed.flows.extend(read(attributes).filter(is_wanted));
                 ControlFlow::Continue(())
             })?;
-            if outcome == Outcome::Complete || listed.is_cut {
-                return Ok(());
-            }
-            listed.flows.truncate(before);
-        }
-        Err(Error::Interrupted)
+            Ok(outcome == Outcome::Complete || listed.is_cut)
+        })
     }
 }
 
 /// As few filters as are worth it: the kernel walks its whole table for each. Many addresses are left out, then many
 /// ports.
 fn few(filters: BTreeSet<Filter>) -> BTreeSet<Filter> {
-    let without_address = |filter: Filter| match filter {
-        Filter::Destination(protocol, _, port) => Filter::Destination(protocol, None, port),
-        other => other,
-    };
-    let without_port = |filter: Filter| match filter {
-        Filter::Destination(protocol, ..) => Filter::Of(protocol),
-        other => other,
-    };
-    let fold = |filters: BTreeSet<Filter>, fold: &dyn Fn(Filter) -> Filter| -> BTreeSet<Filter> {
+    let fold = |filters: BTreeSet<Filter>, fold: fn(Filter) -> Filter| -> BTreeSet<Filter> {
         if filters.len() > ONE_BY_ONE { filters.into_iter().map(fold).collect() } else { filters }
     };
-    fold(fold(filters, &without_address), &without_port)
+    let without_addresses = fold(filters, |filter| Filter { address: None, ..filter });
+    fold(without_addresses, |filter| Filter { port: None, ..filter })
 }
 
 /// Reads an entry; `None` if it is of another protocol than Services have.
 fn read(attributes: Attributes<'_>) -> Option<Flow> {
-    let original = attributes.find(CTA_TUPLE_ORIG)?.nested();
-    let reply = attributes.find(CTA_TUPLE_REPLY)?.nested();
+    let (original, reply) = (attributes.nested(CTA_TUPLE_ORIG), attributes.nested(CTA_TUPLE_REPLY));
     let source = [CTA_IP_V4_SRC, CTA_IP_V6_SRC];
     let (protocol, client) = end(original, source, CTA_PROTO_SRC_PORT)?;
     let (_, frontend) = end(original, [CTA_IP_V4_DST, CTA_IP_V6_DST], CTA_PROTO_DST_PORT)?;

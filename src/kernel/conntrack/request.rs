@@ -7,20 +7,18 @@ use portolan_rules::{incremental::flows::Destination, model::Protocol};
 use crate::kernel::nftables::{
     attributes::Attributes,
     uapi::{NLA_F_NESTED, NLM_F_REQUEST},
-    wire::{attribute, begin_message, begin_nest, end_message, end_nest},
+    wire::{attribute, begin_message, end_message, nest},
 };
 
 use super::uapi::*;
 
-/// Which entries a dump is to hold. The kernel may return more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Filter {
-    /// Flows of a protocol to this port, at this address if there is one.
-    Destination(Protocol, Option<Ipv4Addr>, u16),
-    /// Flows of a protocol.
-    Of(Protocol),
-    /// All.
-    Nothing,
+/// Which entries a dump is to hold: all, those of flows of a protocol, or of these to a port, perhaps at an address. The
+/// kernel may return more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Filter {
+    pub protocol: Option<Protocol>,
+    pub address: Option<Ipv4Addr>,
+    pub port: Option<u16>,
 }
 
 impl Filter {
@@ -32,41 +30,38 @@ impl Filter {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         };
-        Self::Destination(destination.protocol, address, destination.at.port())
+        Self { address, port: Some(destination.at.port()), ..Self::of(destination.protocol) }
+    }
+
+    /// The filter for flows of a protocol.
+    pub(super) fn of(protocol: Protocol) -> Self {
+        Self { protocol: Some(protocol), ..Self::default() }
     }
 
     /// Appends the attributes that ask for it (`CTA_FILTER`, since Linux 5.8, and `CTA_STATUS_MASK`, since 5.15; those
     /// before ignore them). Of TCP connections, unless `with_answered`, only those are asked for of which no answer was seen.
     pub(super) fn write(self, request: &mut Vec<u8>, with_answered: bool) {
-        let (protocol, address, port) = match self {
-            Self::Nothing => return,
-            Self::Of(protocol) => (protocol, None, None),
-            Self::Destination(protocol, address, port) => (protocol, address, Some(port)),
-        };
+        let Some(protocol) = self.protocol else { return };
         let mut flags = CTA_FILTER_F_CTA_PROTO_NUM;
-        let tuple = begin_nest(request, CTA_TUPLE_ORIG);
-        if let Some(address) = address {
-            flags |= CTA_FILTER_F_CTA_IP_DST;
-            let ip = begin_nest(request, CTA_TUPLE_IP);
-            attribute(request, CTA_IP_V4_DST, &address.octets());
-            end_nest(request, ip);
-        }
-        let nest = begin_nest(request, CTA_TUPLE_PROTO);
-        attribute(request, CTA_PROTO_NUM, &[protocol.number()]);
-        if let Some(port) = port {
-            flags |= CTA_FILTER_F_CTA_PROTO_DST_PORT;
-            attribute(request, CTA_PROTO_DST_PORT, &port.to_be_bytes());
-        }
-        end_nest(request, nest);
-        end_nest(request, tuple);
+        nest(request, CTA_TUPLE_ORIG, |tuple| {
+            if let Some(address) = self.address {
+                flags |= CTA_FILTER_F_CTA_IP_DST;
+                nest(tuple, CTA_TUPLE_IP, |ip| attribute(ip, CTA_IP_V4_DST, &address.octets()));
+            }
+            nest(tuple, CTA_TUPLE_PROTO, |ports| {
+                attribute(ports, CTA_PROTO_NUM, &[protocol.number()]);
+                if let Some(port) = self.port {
+                    flags |= CTA_FILTER_F_CTA_PROTO_DST_PORT;
+                    attribute(ports, CTA_PROTO_DST_PORT, &port.to_be_bytes());
+                }
+            });
+        });
         if protocol == Protocol::Tcp && !with_answered {
             attribute(request, CTA_STATUS, &0_u32.to_be_bytes());
             attribute(request, CTA_STATUS_MASK, &IPS_SEEN_REPLY.to_be_bytes());
         }
-        let filter = begin_nest(request, CTA_FILTER);
         // Unlike most numbers here, flags are in host order.
-        attribute(request, CTA_FILTER_ORIG_FLAGS, &flags.to_ne_bytes());
-        end_nest(request, filter);
+        nest(request, CTA_FILTER, |filter| attribute(filter, CTA_FILTER_ORIG_FLAGS, &flags.to_ne_bytes()));
     }
 }
 

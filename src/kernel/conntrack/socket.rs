@@ -27,7 +27,7 @@ pub(super) const ONE_BY_ONE: usize = 3;
 /// The same of other protocols: SCTP flows are few, and so are TCP connections that were never answered.
 const FEW_ONE_BY_ONE: usize = 1;
 /// How often a dump is tried when the table is rearranged meanwhile.
-pub(super) const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 5;
 /// How many deletions are sent to the kernel at once: as many as the receive buffer has room for refusals.
 const AT_ONCE: usize = 500;
 
@@ -90,9 +90,9 @@ impl Conntrack {
             let mut of_protocol: BTreeSet<Filter> = own.map(Filter::to).collect();
             let most = if protocol == Protocol::Udp { ONE_BY_ONE } else { FEW_ONE_BY_ONE };
             if !of_protocol.is_empty() && !self.filters {
-                of_protocol = [Filter::Nothing].into();
+                of_protocol = [Filter::default()].into();
             } else if of_protocol.len() > most {
-                of_protocol = [Filter::Of(protocol)].into();
+                of_protocol = [Filter::of(protocol)].into();
             }
             filters.extend(of_protocol);
         }
@@ -111,33 +111,41 @@ impl Conntrack {
         still: &dyn Fn(Destination, SocketAddr) -> bool,
         removed: &mut usize,
     ) -> Result<(), Error> {
-        for _ in 0..ATTEMPTS {
+        self.repeat(|conntrack| {
             let mut deletions = Vec::new();
-            let outcome = self.dump(family.number(), filter, false, |attributes| {
+            let outcome = conntrack.dump(family.number(), filter, false, |attributes| {
                 let stale = Entry::read(attributes).filter(|it| flows.is_stale(it.destination, it.source));
                 deletions.extend(stale.map(|entry| (entry, request::delete(family.number(), attributes))));
                 ControlFlow::Continue(())
             })?;
-            self.delete(&deletions, still, removed)?;
-            if outcome == Outcome::Complete {
-                return Ok(());
-            }
-        }
-        Err(Error::Interrupted)
+            conntrack.delete(&deletions, still, removed)?;
+            Ok(outcome == Outcome::Complete)
+        })
     }
 
     /// The destinations of the flows of a protocol, and the sources of their replies: each pair once. Of TCP only
     /// connections that were never answered count.
     pub fn survey(&mut self, protocol: Protocol) -> Result<BTreeSet<(Destination, SocketAddr)>, Error> {
         let mut found = BTreeSet::new();
-        for _ in 0..ATTEMPTS {
-            let outcome = self.dump(uapi::EVERY_FAMILY, Filter::Of(protocol), false, |attributes| {
+        self.repeat(|conntrack| {
+            let outcome = conntrack.dump(uapi::EVERY_FAMILY, Filter::of(protocol), false, |attributes| {
                 let entry = Entry::read(attributes).filter(|entry| entry.destination.protocol == protocol);
                 found.extend(entry.map(|entry| (entry.destination, entry.source)));
                 ControlFlow::Continue(())
             })?;
-            if outcome == Outcome::Complete {
-                return Ok(found);
+            Ok(outcome == Outcome::Complete)
+        })?;
+        Ok(found)
+    }
+
+    /// Makes several attempts, until one says that nothing is missing.
+    pub(super) fn repeat(
+        &mut self,
+        mut attempt: impl FnMut(&mut Self) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS {
+            if attempt(self)? {
+                return Ok(());
             }
         }
         Err(Error::Interrupted)
@@ -152,15 +160,15 @@ impl Conntrack {
         with_answered: bool,
         mut read: impl FnMut(Attributes<'_>) -> ControlFlow<()>,
     ) -> Result<Outcome, Error> {
-        let filter = if self.filters { filter } else { Filter::Nothing };
+        let filter = if self.filters { filter } else { Filter::default() };
         let write = |request: &mut Vec<u8>| filter.write(request, with_answered);
         let outcome =
             self.connection.ask(uapi::CT_GET, family, true, write, |message| read(message.attributes()));
         match outcome {
             // A refusal comes before any entry.
-            Err(error) if filter != Filter::Nothing && is_refusal(&error) => {
+            Err(error) if filter != Filter::default() && is_refusal(&error) => {
                 self.filters = false;
-                self.dump(family, Filter::Nothing, with_answered, read)
+                self.dump(family, Filter::default(), with_answered, read)
             }
             outcome => Ok(outcome?),
         }

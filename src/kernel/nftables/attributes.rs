@@ -87,9 +87,22 @@ impl<'a> Attribute<'a> {
 pub(crate) struct Attributes<'a>(pub &'a [u8]);
 
 impl<'a> Attributes<'a> {
+    /// One by one.
+    #[inline]
+    pub(crate) fn iter(self) -> impl Iterator<Item = Attribute<'a>> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let length = usize::from(u16_at(rest, 0)?);
+            let kind = u16_at(rest, 2)? & NLA_TYPE_MASK;
+            let value = rest.get(4..length)?;
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            Some(Attribute { kind, value })
+        })
+    }
+
     /// The first attribute of this type.
     pub(crate) fn find(self, kind: u16) -> Option<Attribute<'a>> {
-        self.into_iter().find(|attribute| attribute.kind == kind)
+        self.iter().find(|attribute| attribute.kind == kind)
     }
 
     /// The number in the first attribute of this type.
@@ -115,33 +128,6 @@ impl<'a> Attributes<'a> {
     /// The attributes in the first attribute of this type; none if there is no such attribute.
     pub(crate) fn nested(self, kind: u16) -> Self {
         self.find(kind).map_or(Self(&[]), |attribute| attribute.nested())
-    }
-}
-
-impl<'a> IntoIterator for Attributes<'a> {
-    type Item = Attribute<'a>;
-    type IntoIter = AttributeIter<'a>;
-
-    #[inline]
-    fn into_iter(self) -> AttributeIter<'a> {
-        AttributeIter(self.0)
-    }
-}
-
-/// Goes through attributes one by one.
-#[derive(Clone, Debug)]
-pub(crate) struct AttributeIter<'a>(&'a [u8]);
-
-impl<'a> Iterator for AttributeIter<'a> {
-    type Item = Attribute<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        let length = usize::from(u16_at(self.0, 0)?);
-        let kind = u16_at(self.0, 2)? & NLA_TYPE_MASK;
-        let value = self.0.get(4..length)?;
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Attribute { kind, value })
     }
 }
 

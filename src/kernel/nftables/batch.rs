@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use portolan_rules::ruleset::{ElementData, Family, Operation, Set, Transaction};
+use portolan_rules::ruleset::{Family, Operation, Set, Transaction};
 
 use super::{
     attributes::{Attribute, Messages},
     declaration,
-    element::{ElementRef, ElementWriter},
+    element::ElementList,
     error::Error,
-    libnftnl::{Name, Scratch},
+    libnftnl::Scratch,
     linearize::linearize,
     uapi::*,
-    wire,
+    wire::{self, checked},
 };
 
 /// How large a buffer is kept, in bytes: enough for thousands of elements.
@@ -34,7 +34,7 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// By sequence number less one: where the message starts, and its first operation.
     messages: Vec<(usize, usize)>,
-    scratch: Option<Scratch>,
+    scratch: Scratch,
     /// Flags that tables are given (`NFTA_TABLE_FLAGS`), if any.
     pub(super) table_flags: c_int,
     /// The generation that the kernel must be at, if that matters.
@@ -42,11 +42,6 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Encodes a transaction, and replaces what was in the batch. Consecutive additions to one set share
     /// messages, as do deletions.
     ///
@@ -106,101 +101,99 @@ impl Batch {
     }
 
     fn operations(&mut self, transaction: &Transaction, at: &mut usize) -> Result<(), String> {
-        let name = Name::new(&transaction.table)?;
+        let table = checked(&transaction.table)?;
         while let Some((family, operation)) = transaction.operations.get(*at) {
-            if let Operation::AddElement { set, .. } | Operation::DeleteElement { set, .. } = operation {
-                let delete = matches!(operation, Operation::DeleteElement { .. });
-                self.elements(transaction, *family, set, delete, at)?;
-            } else {
-                self.messages.push((self.bytes.len(), *at));
-                self.object((*family, &name), operation)?;
-                *at += 1;
+            self.messages.push((self.bytes.len(), *at));
+            match operation {
+                Operation::AddElement { set, .. } => {
+                    self.elements(transaction, at, NFT_MSG_NEWSETELEM, *family, set)?;
+                }
+                Operation::DeleteElement { set, .. } => {
+                    self.elements(transaction, at, NFT_MSG_DELSETELEM, *family, set)?;
+                }
+                _ => {
+                    self.object((*family, table), operation)?;
+                    *at += 1;
+                }
             }
         }
         Ok(())
     }
 
-    /// Writes the operations from `at` on that add elements to this set, or delete them.
+    /// Writes one message: as many of the operations from `at` on as add elements to this set, or as delete them, and find
+    /// room.
     fn elements(
         &mut self,
         transaction: &Transaction,
+        at: &mut usize,
+        kind: c_int,
         family: Family,
         set: &Arc<Set>,
-        delete: bool,
-        at: &mut usize,
     ) -> Result<(), String> {
-        Name::new(&set.name)?;
-        self.messages.push((self.bytes.len(), *at));
-        let mut sequence = self.messages.len() as u32;
-        let mut writer =
-            ElementWriter::begin(&mut self.bytes, sequence, (family, &transaction.table), set, delete);
+        let (out, sequence) = (&mut self.bytes, self.messages.len() as u32);
+        checked(&set.name)?;
+        let mut list = ElementList::begin(out, kind, sequence, (family, &transaction.table), set);
         while let Some((next, operation)) = transaction.operations.get(*at) {
-            let (other, key, element) = match operation {
-                Operation::AddElement { set, key, element } if !delete => {
-                    (set, key, ElementRef::from(element))
+            let (other_kind, other, key, end, element) = match operation {
+                Operation::AddElement { set, key, element } => {
+                    (NFT_MSG_NEWSETELEM, set, key, element.end.as_deref(), Some(element))
                 }
-                Operation::DeleteElement { set, key, end } if delete => {
-                    let end = end.as_deref();
-                    (set, key, ElementRef { end, data: &ElementData::None, comment: None })
+                Operation::DeleteElement { set, key, end } => {
+                    (NFT_MSG_DELSETELEM, set, key, end.as_deref(), None)
                 }
                 _ => break,
             };
-            if *next != family || !(Arc::ptr_eq(other, set) || other.same_declaration(set)) {
+            let is_alike = (other_kind, *next) == (kind, family)
+                && (Arc::ptr_eq(other, set) || other.same_declaration(set));
+            if !is_alike || !list.push(out, key, end, element)? {
                 break;
-            }
-            if writer.write(&mut self.bytes, sequence + 1, key, &element)? {
-                sequence += 1;
-                self.messages.push((writer.start(), *at));
             }
             *at += 1;
         }
-        writer.end(&mut self.bytes);
+        list.end(out);
         Ok(())
     }
 
     /// Writes an operation on a table, chain, rule or declaration.
-    fn object(&mut self, (family, table): (Family, &Name), operation: &Operation) -> Result<(), String> {
-        let (kind, flags) = match operation {
-            Operation::AddTable => (NFT_MSG_NEWTABLE, NLM_F_CREATE),
-            Operation::DeleteTable => (NFT_MSG_DELTABLE, 0),
-            Operation::AddSet(_) => (NFT_MSG_NEWSET, NLM_F_CREATE),
-            Operation::DeleteSet(_) => (NFT_MSG_DELSET, 0),
-            Operation::AddChain(_) => (NFT_MSG_NEWCHAIN, NLM_F_CREATE),
-            Operation::DeleteChain(_) => (NFT_MSG_DELCHAIN, 0),
-            Operation::AddRule { .. } => (NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND),
+    fn object(&mut self, (family, table): (Family, &str), operation: &Operation) -> Result<(), String> {
+        let (kind, flags, name) = match operation {
+            Operation::AddTable => (NFT_MSG_NEWTABLE, NLM_F_CREATE, None),
+            Operation::DeleteTable => (NFT_MSG_DELTABLE, 0, None),
+            Operation::AddSet(set) => (NFT_MSG_NEWSET, NLM_F_CREATE, Some((NFTA_SET_NAME, &set.name))),
+            Operation::DeleteSet(name) => (NFT_MSG_DELSET, 0, Some((NFTA_SET_NAME, name))),
+            Operation::AddChain(chain) => {
+                (NFT_MSG_NEWCHAIN, NLM_F_CREATE, Some((NFTA_CHAIN_NAME, &chain.name)))
+            }
+            Operation::DeleteChain(name) => (NFT_MSG_DELCHAIN, 0, Some((NFTA_CHAIN_NAME, name))),
+            Operation::AddRule { chain, .. } => {
+                (NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, Some((NFTA_RULE_CHAIN, chain)))
+            }
             // A deletion without a rule's handle.
-            Operation::FlushChain(_) => (NFT_MSG_DELRULE, 0),
+            Operation::FlushChain(name) => (NFT_MSG_DELRULE, 0, Some((NFTA_RULE_CHAIN, name))),
             Operation::AddElement { .. } | Operation::DeleteElement { .. } => return Ok(()),
         };
         let (out, sequence) = (&mut self.bytes, self.messages.len() as u32);
         let (kind, flags) = (wire::nf_tables(kind), NLM_F_REQUEST | flags);
         let start = wire::begin_message(out, kind, flags, sequence, family.number(), 0);
-        match operation {
-            Operation::AddSet(set) => {
-                let set = declaration::write(table, set, sequence)?;
-                out.extend_from_slice(self.scratch.get_or_insert_default().attributes(&set));
-            }
-            Operation::AddRule { chain, rule } => {
-                let rule = linearize(family, (table, &Name::new(chain)?), rule)?;
-                out.extend_from_slice(self.scratch.get_or_insert_default().attributes(&rule));
-            }
-            _ => wire::string(out, NFTA_TABLE_NAME, table.text()),
+        wire::string(out, NFTA_TABLE_NAME, table);
+        if let Some((attribute, name)) = name {
+            wire::string(out, attribute, checked(name)?);
         }
         match operation {
             // Without any, a table that exists keeps those that it has.
             Operation::AddTable if self.table_flags != 0 => {
                 wire::flags(out, NFTA_TABLE_FLAGS, self.table_flags);
             }
-            Operation::DeleteSet(name) => wire::string(out, NFTA_SET_NAME, Name::new(name)?.text()),
-            Operation::DeleteChain(name) => wire::string(out, NFTA_CHAIN_NAME, Name::new(name)?.text()),
-            Operation::FlushChain(name) => wire::string(out, NFTA_RULE_CHAIN, Name::new(name)?.text()),
+            Operation::AddSet(set) => declaration::write(out, set, sequence)?,
+            Operation::AddRule { rule, .. } => {
+                out.extend_from_slice(self.scratch.rule(&linearize(family, rule)?)?);
+            }
             Operation::AddChain(chain) => {
-                wire::string(out, NFTA_CHAIN_NAME, Name::new(&chain.name)?.text());
                 if let Some(base) = chain.base {
-                    let hook = wire::begin_nest(out, NFTA_CHAIN_HOOK);
-                    wire::number(out, NFTA_HOOK_HOOKNUM, base.hook.number());
-                    wire::number(out, NFTA_HOOK_PRIORITY, base.priority.cast_unsigned());
-                    wire::end_nest(out, hook);
+                    wire::nest(out, NFTA_CHAIN_HOOK, |hook| {
+                        wire::number(hook, NFTA_HOOK_HOOKNUM, base.hook.number());
+                        wire::number(hook, NFTA_HOOK_PRIORITY, base.priority.cast_unsigned());
+                    });
                     wire::string(out, NFTA_CHAIN_TYPE, base.chain_type.name());
                 }
             }
@@ -218,31 +211,16 @@ impl Batch {
         let message = Messages(self.bytes.get(start..)?).next()?;
         let list = message.attributes().find(NFTA_SET_ELEM_LIST_ELEMENTS);
         let Some(list) = list else { return Some(first) };
-        let Some(offset) = offset else {
-            let elements = list.nested().into_iter().filter(|element| !ends_range(element)).count();
-            return (elements == 1).then_some(first);
-        };
-        // The first element's attribute starts where the list's value does.
-        let mut at = list.value.as_ptr().addr() - message.payload.as_ptr().addr() + HEADER;
-        let mut operations: usize = 0;
-        for element in list.nested() {
-            if at > offset as usize {
-                break;
-            }
-            operations += usize::from(!ends_range(&element));
-            at += (4 + element.value.len()).next_multiple_of(4);
+        // Offsets count from the message's start, where its header is. An element's attribute starts before its value.
+        let header = message.payload.as_ptr().addr() - HEADER;
+        let start = |element: &Attribute<'_>| element.value.as_ptr().addr() - header - ATTRIBUTE_HEADER;
+        let begun = |element: &Attribute<'_>| offset.is_none_or(|at| start(element) <= at as usize);
+        let begun = list.nested().iter().take_while(begun).filter(|element| !ends_range(element)).count();
+        if offset.is_none() {
+            return (begun == 1).then_some(first);
         }
-        Some(first + operations.saturating_sub(1))
+        Some(first + begun.saturating_sub(1))
     }
-}
-
-/// Encodes a transaction as [`Tables::commit`](super::Tables::commit) sends it, and replaces what the buffer holds.
-/// [`Error::Unencodable`] if an operation has no form in the kernel.
-pub fn encode(transaction: &Transaction, buffer: &mut Vec<u8>) -> Result<(), Error> {
-    let mut batch = Batch { bytes: std::mem::take(buffer), ..Batch::default() };
-    let result = batch.encode(transaction);
-    *buffer = batch.bytes;
-    result
 }
 
 /// Whether an element is the end of a range, which is no operation of its own.

@@ -8,7 +8,7 @@ use std::{
 
 use mnl::{Bus, Socket};
 use rustix::{
-    io::{Errno, FdFlags},
+    io::{Errno, FdFlags, retry_on_intr},
     net::{RecvFlags, sockopt},
 };
 
@@ -179,9 +179,7 @@ impl Connection {
         let fd = borrow(&self.socket);
         let wanted = bytes + SEND_OVERHEAD;
         // The kernel doubles the number, which leaves room for its own structures.
-        let forced = c_int::try_from(wanted)
-            .is_ok_and(|wanted| set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, wanted).is_ok());
-        if !forced {
+        if sockopt::set_socket_send_buffer_size_force(fd, wanted).is_err() {
             sockopt::set_socket_send_buffer_size(fd, wanted)
                 .map_err(Error::io("cannot set a netlink socket's send buffer"))?;
         }
@@ -192,16 +190,13 @@ impl Connection {
     /// Receives one datagram into the buffer, after waiting for it if `wait` is set.
     pub(crate) fn receive(&mut self, wait: bool) -> Result<Received, Error> {
         let flags = RecvFlags::TRUNC | if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
-        loop {
-            let Self { socket, buffer, .. } = self;
-            match rustix::net::recv(borrow(socket), &mut buffer[..], flags) {
-                Ok((_, length)) if length > self.buffer.len() => return Ok(Received::Lost),
-                Ok((_, length)) => return Ok(Received::Bytes(length)),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(Received::Nothing),
-                Err(Errno::NOBUFS) => return Ok(Received::Lost),
-                Err(error) => return Err(Error::io("cannot receive from the kernel")(error)),
-            }
+        let Self { socket, buffer, .. } = self;
+        match retry_on_intr(|| rustix::net::recv(borrow(socket), &mut buffer[..], flags)) {
+            Ok((_, length)) if length > buffer.len() => Ok(Received::Lost),
+            Ok((_, length)) => Ok(Received::Bytes(length)),
+            Err(Errno::AGAIN) => Ok(Received::Nothing),
+            Err(Errno::NOBUFS) => Ok(Received::Lost),
+            Err(error) => Err(Error::io("cannot receive from the kernel")(error)),
         }
     }
 

@@ -66,16 +66,16 @@ pub enum Counts {
 pub fn read_counts(table: &str, limit: usize) -> Result<Counts, Error> {
     let mut last = Vec::new();
     for _ in 0..ATTEMPTS {
-        let mut reading =
-            Reading { rest: limit, interrupted: false, owners: HashMap::new(), counts: Vec::new() };
+        let mut reading = Reading { rest: Some(limit), ..Reading::default() };
         // A socket whose dump was given up is closed with it.
         let mut connection = Connection::open()?;
         for family in Family::ALL {
-            if !reading.family(&mut Reader { connection: &mut connection, family, table })? {
+            reading.family(&mut Reader { connection: &mut connection, family, table })?;
+            if reading.rest.is_none() {
                 return Ok(Counts::TooMany);
             }
         }
-        if !reading.interrupted {
+        if !reading.is_interrupted {
             return Ok(Counts::All(reading.counts));
         }
         last = reading.counts;
@@ -83,18 +83,19 @@ pub fn read_counts(table: &str, limit: usize) -> Result<Counts, Error> {
     Ok(Counts::Some(last))
 }
 
+#[derive(Default)]
 struct Reading {
-    /// How many elements may still be read.
-    rest: usize,
+    /// How many elements may still be read; `None` once there were more.
+    rest: Option<usize>,
     /// Whether tables changed meanwhile.
-    interrupted: bool,
+    is_interrupted: bool,
     owners: HashMap<FrontendKey, Arc<str>>,
     counts: Vec<Count>,
 }
 
 impl Reading {
-    /// Reads the maps of a family; says whether they were not too many elements.
-    fn family(&mut self, reader: &mut Reader<'_>) -> Result<bool, Error> {
+    /// Reads the maps of a family, unless these are too many elements.
+    fn family(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
         let (family, is_exchanged) = (reader.family, is_exchanged(reader)?);
         let mut comments = HashSet::<Arc<str>>::new();
         // Owners first: an endpoint whose frontend is younger than that has to wait for the next reading.
@@ -102,13 +103,11 @@ impl Reading {
             let types = map.declaration(&Config::default(), family, 0).key;
             let name = if is_exchanged { counterpart(map.name()) } else { map.name().into() };
             let is_of_owners = matches!(map, SetName::Frontends | SetName::NodePorts);
-            let mut too_many = false;
             let outcome = reader.elements(&name, |element| {
-                let Some(rest) = self.rest.checked_sub(1) else {
-                    too_many = true;
+                self.rest = self.rest.and_then(|rest| rest.checked_sub(1));
+                if self.rest.is_none() {
                     return ControlFlow::Break(());
-                };
-                self.rest = rest;
+                }
                 if !is_of_owners {
                     self.counts.extend(count(family, &types, element, &self.owners));
                 } else if let Some((frontend, text)) = owner(family, &types, element) {
@@ -119,13 +118,13 @@ impl Reading {
                 }
                 ControlFlow::Continue(())
             })?;
-            if too_many {
-                return Ok(false);
+            if self.rest.is_none() {
+                break;
             }
             // A table that is not there has counted nothing.
-            self.interrupted |= !matches!(outcome, Outcome::Complete | Outcome::Absent);
+            self.is_interrupted |= !matches!(outcome, Outcome::Complete | Outcome::Absent);
         }
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -2,11 +2,7 @@
 
 use portolan_rules::ruleset::{DataType, Set, SetData, SetFlags};
 
-use super::{
-    attributes::Attributes,
-    libnftnl::{self, Name, attributes},
-    uapi::*,
-};
+use super::{attributes::Attributes, uapi::*, wire};
 
 /// Bits that nft gives each field's type in a concatenation's (`TYPE_BITS`).
 const TYPE_BITS: u32 = 6;
@@ -16,28 +12,20 @@ const LENGTH_MAX: usize = 64;
 const FIELDS_MAX: usize = 5;
 
 /// The numbers of a declaration (`NFTA_SET_…`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Declaration {
+#[derive(PartialEq, Eq)]
+struct Declaration {
     /// `NFTA_SET_FLAGS`.
-    pub flags: c_int,
-    /// `NFTA_SET_KEY_TYPE`.
-    pub key_type: u32,
-    /// `NFTA_SET_KEY_LEN`.
-    pub key_length: u32,
-    /// `NFTA_SET_DATA_TYPE`; zero for a set.
-    pub data_type: u32,
-    /// `NFTA_SET_DATA_LEN`; zero for a set, and for a verdict map, as nft sends it.
-    pub data_length: u32,
-    /// nft's `enum byteorder` of the key. Without it nft reads numbers in host order back to front.
-    pub key_byte_order: u32,
-    /// The same of the data.
-    pub data_byte_order: u32,
+    flags: c_int,
+    /// `NFTA_SET_KEY_TYPE` and `NFTA_SET_KEY_LEN`.
+    key: (u32, u32),
+    /// `NFTA_SET_DATA_TYPE` and `NFTA_SET_DATA_LEN`. Both are zero for a set, and the length for a verdict map, as nft
+    /// sends it.
+    data: (u32, u32),
 }
 
 impl Declaration {
     /// The numbers of a set. Refuses, with the reason, what the kernel cannot hold.
-    pub(super) fn of(set: &Set) -> Result<Self, String> {
-        let (key_type, key_length) = type_and_length(&set.key)?;
+    fn of(set: &Set) -> Result<Self, String> {
         let flags = [
             (set.flags.interval, NFT_SET_INTERVAL),
             (set.flags.interval && set.key.len() > 1, NFT_SET_CONCAT),
@@ -46,52 +34,65 @@ impl Declaration {
             (set.flags.dynamic, NFT_SET_EVAL),
         ];
         let flags = flags.into_iter().fold(0, |all, (flag, bit)| if flag { all | bit } else { all });
-        let (data_type, data_length, data_byte_order) = match &set.data {
-            SetData::None => (0, 0, 0),
-            SetData::Value(types) => {
-                let (data_type, length) = type_and_length(types)?;
-                (data_type, length, byte_order(types))
-            }
-            SetData::Verdict => (NFT_DATA_VERDICT, 0, 0),
+        let key = type_and_length(&set.key)?;
+        let data = match &set.data {
+            SetData::None => (0, 0),
+            SetData::Value(types) => type_and_length(types)?,
+            SetData::Verdict => (NFT_DATA_VERDICT, 0),
         };
         if set.flags.interval && set.key == [DataType::ClassId] {
             return Err("ranges of numbers in host order".to_owned());
         }
-        let key_byte_order = byte_order(&set.key);
-        Ok(Self { flags, key_type, key_length, data_type, data_length, key_byte_order, data_byte_order })
+        Ok(Self { flags, key, data })
     }
 }
 
-/// A declaration in libnftnl's form. `id` distinguishes it from others in the same batch.
-pub(super) fn write(table: &Name, set: &Set, id: u32) -> Result<libnftnl::Set, String> {
-    let declaration = Declaration::of(set)?;
-    let mut attributes = attributes![
-        NFTNL_SET_TABLE => table,
-        NFTNL_SET_NAME => &Name::new(&set.name)?,
-        NFTNL_SET_FLAGS => declaration.flags,
-        NFTNL_SET_KEY_TYPE => declaration.key_type,
-        NFTNL_SET_KEY_LEN => declaration.key_length,
-        NFTNL_SET_ID => id,
-    ];
-    let mut userdata = record(UDATA_SET_KEY_BYTEORDER, declaration.key_byte_order);
+/// Appends the attributes of a declaration to those that name the set, as libnftnl has them. `id` distinguishes it from
+/// others in the same batch.
+pub(super) fn write(out: &mut Vec<u8>, set: &Set, id: u32) -> Result<(), String> {
+    let Declaration { flags, key, data } = Declaration::of(set)?;
+    wire::flags(out, NFTA_SET_FLAGS, flags);
+    wire::number(out, NFTA_SET_KEY_TYPE, key.0);
+    wire::number(out, NFTA_SET_KEY_LEN, key.1);
+    let mut userdata = record(UDATA_SET_KEY_BYTEORDER, byte_order(&set.key));
     if set.data != SetData::None {
-        attributes.extend(attributes![
-            NFTNL_SET_DATA_TYPE => declaration.data_type,
-            NFTNL_SET_DATA_LEN => declaration.data_length,
-        ]);
-        userdata.extend(record(UDATA_SET_DATA_BYTEORDER, declaration.data_byte_order));
+        wire::number(out, NFTA_SET_DATA_TYPE, data.0);
+        wire::number(out, NFTA_SET_DATA_LEN, data.1);
+        userdata.extend(record(UDATA_SET_DATA_BYTEORDER, byte_order(data_types(set))));
     }
-    if let Some(size) = set.size {
-        attributes.extend(attributes![NFTNL_SET_DESC_SIZE => size]);
+    wire::number(out, NFTA_SET_ID, id);
+    if set.size.is_some() || flags & NFT_SET_CONCAT != 0 {
+        wire::nest(out, NFTA_SET_DESC, |description| {
+            if let Some(size) = set.size {
+                wire::number(description, NFTA_SET_DESC_SIZE, size);
+            }
+            if flags & NFT_SET_CONCAT != 0 {
+                wire::nest(description, NFTA_SET_DESC_CONCAT, |fields| {
+                    for field in &set.key {
+                        let length = field.size() as u32;
+                        wire::nest(fields, NFTA_LIST_ELEM, |it| wire::number(it, NFTA_SET_FIELD_LEN, length));
+                    }
+                });
+            }
+        });
     }
-    if declaration.flags & NFT_SET_CONCAT != 0 {
-        let lengths: Vec<u8> = set.key.iter().map(|field| field.size() as u8).collect();
-        attributes.extend(attributes![NFTNL_SET_DESC_CONCAT => &lengths[..]]);
+    wire::attribute(out, NFTA_SET_USERDATA, &userdata);
+    if set.counter {
+        // The kernel gives elements that come without an expression a copy of the set's.
+        wire::nest(out, NFTA_SET_EXPR, |expression| {
+            wire::string(expression, NFTA_EXPR_NAME, COUNTER);
+            wire::nest(expression, NFTA_EXPR_DATA, |_| ());
+        });
     }
-    attributes.extend(attributes![NFTNL_SET_USERDATA => &userdata[..]]);
-    // The kernel gives elements that come without an expression a copy of the set's.
-    let counter = set.counter.then(|| libnftnl::Expression::expression(c"counter", Vec::new()));
-    libnftnl::Set::new(attributes, counter.into_iter().collect::<Result<_, _>>()?)
+    Ok(())
+}
+
+/// The types of a map's values.
+pub(super) fn data_types(set: &Set) -> &[DataType] {
+    match &set.data {
+        SetData::Value(types) => types,
+        SetData::None | SetData::Verdict => &[],
+    }
 }
 
 /// A record of user data as libnftnl writes it: type, length, value.
@@ -102,35 +103,43 @@ fn record(kind: u8, value: u32) -> Vec<u8> {
 /// The declaration in the attributes of a set, without a counter, as far as the model has it. `None` if it has not.
 pub(super) fn read(name: &str, attributes: Attributes<'_>) -> Option<Set> {
     let number = |kind| attributes.number(kind).unwrap_or(0);
-    let flags = attributes.flags(NFTA_SET_FLAGS);
-    let data = match number(NFTA_SET_DATA_TYPE) {
-        _ if flags & NFT_SET_MAP == 0 => SetData::None,
-        NFT_DATA_VERDICT => SetData::Verdict,
+    let mut declaration = Declaration {
+        flags: attributes.flags(NFTA_SET_FLAGS),
+        key: (number(NFTA_SET_KEY_TYPE), number(NFTA_SET_KEY_LEN)),
+        data: (number(NFTA_SET_DATA_TYPE), number(NFTA_SET_DATA_LEN)),
+    };
+    let has = |flag| declaration.flags & flag != 0;
+    let (interval, dynamic, timeout) = (has(NFT_SET_INTERVAL), has(NFT_SET_EVAL), has(NFT_SET_TIMEOUT));
+    let data = match declaration.data.0 {
+        _ if !has(NFT_SET_MAP) => SetData::None,
+        NFT_DATA_VERDICT => {
+            declaration.data.1 = 0;
+            SetData::Verdict
+        }
         data_type => SetData::Value(types(data_type)?),
     };
     let set = Set {
         data,
-        flags: SetFlags {
-            interval: flags & NFT_SET_INTERVAL != 0,
-            dynamic: flags & NFT_SET_EVAL != 0,
-            timeout: flags & NFT_SET_TIMEOUT != 0,
-        },
+        flags: SetFlags { interval, dynamic, timeout },
         size: attributes.nested(NFTA_SET_DESC).number(NFTA_SET_DESC_SIZE),
-        ..Set::new(name, &types(number(NFTA_SET_KEY_TYPE))?)
+        ..Set::new(name, &types(declaration.key.0)?)
     };
-    let declaration = Declaration::of(&set).ok()?;
-    let same_data =
-        !matches!(set.data, SetData::Value(_)) || declaration.data_length == number(NFTA_SET_DATA_LEN);
-    let same_key = declaration.key_length == number(NFTA_SET_KEY_LEN);
-    (declaration.flags == flags && same_key && same_data).then_some(set)
+    (Declaration::of(&set) == Ok(declaration)).then_some(set)
+}
+
+/// Length in the kernel of a value of these types.
+pub(super) fn length(types: &[DataType]) -> usize {
+    match types {
+        [one] => one.size(),
+        fields => fields.iter().map(|field| field.padded_size()).sum(),
+    }
 }
 
 fn type_and_length(types: &[DataType]) -> Result<(u32, u32), String> {
-    let length = match types {
-        [] => return Err("a key or data without a type".to_owned()),
-        [one] => one.size(),
-        fields => fields.iter().map(|field| field.padded_size()).sum(),
-    };
+    let length = length(types);
+    if types.is_empty() {
+        return Err("a key or data without a type".to_owned());
+    }
     if types.len() > FIELDS_MAX || length > LENGTH_MAX {
         return Err(format!("a key or data of {} fields and {length} bytes", types.len()));
     }

@@ -4,7 +4,7 @@ mod elements;
 mod known;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::ControlFlow,
 };
 
@@ -24,7 +24,7 @@ use super::{
     error::Error,
     libnftnl::Scratch,
     monitor::{Generation, Monitor},
-    reader::{Failure, Reader},
+    reader::{Reader, incomplete},
     rule::Program,
     uapi::*,
     wire,
@@ -143,23 +143,9 @@ fn is_large(set: &Set, count: Option<u32>) -> bool {
 /// Reads the tables of this name, with or without regard to the numbers of elements that the kernel says. See
 /// [`Kernel::dump`](super::Kernel::dump).
 ///
-/// A dump takes many requests. It is of one piece if no notification about our tables came meanwhile; other
-/// tables may change all the time.
+/// A dump takes many requests. It is of one piece if no notification about our tables came meanwhile, of which the monitor
+/// hears; other tables may change all the time.
 pub(super) fn dump(
-    connection: &mut Connection,
-    monitor: &mut Monitor,
-    table: &str,
-    wanted: &mut dyn Wanted,
-    counts: bool,
-) -> Result<(Ruleset, Exchanged), Error> {
-    monitor.only(table);
-    monitor.subscribe(true)?;
-    let outcome = repeated(connection, monitor, table, wanted, counts);
-    monitor.subscribe(false)?;
-    outcome
-}
-
-fn repeated(
     connection: &mut Connection,
     monitor: &mut Monitor,
     table: &str,
@@ -170,8 +156,8 @@ fn repeated(
         monitor.discard()?;
         match attempt(connection, table, wanted, counts) {
             Ok(read) if !changed(monitor, table)? => return Ok(read),
-            Err(Failure::Error(error)) => return Err(error),
-            Ok(_) | Err(Failure::Incomplete) => {}
+            Ok(_) | Err(Error::Unknown(_)) => {}
+            Err(error) => return Err(error),
         }
     }
     Err(Error::Unknown(format!("the tables changed during each of {ATTEMPTS} dumps")))
@@ -206,32 +192,25 @@ fn attempt(
     name: &str,
     wanted: &mut dyn Wanted,
     counts: bool,
-) -> Result<(Ruleset, Exchanged), Failure> {
+) -> Result<(Ruleset, Exchanged), Error> {
     let (mut ruleset, mut exchanged) = (Ruleset::default(), Exchanged::default());
-    let mut sets: Vec<(Family, Set, Option<u32>)> = Vec::new();
     for family in Family::ALL {
         let mut reader = Reader { connection, family, table: name };
-        let Some(described) = describe(&mut reader, wanted)? else { continue };
-        let table = described.table;
-        sets.extend(table.sets.values().map(|set| {
-            let count = described.counts.get(&set.name).copied().flatten();
-            (family, set.clone(), count.filter(|_| counts))
-        }));
-        exchanged[family as usize] = described.is_exchanged;
-        ruleset.tables.insert(family, table);
-    }
-    for (family, set, count) in sets {
-        if !wanted.wants(family, &set, count) {
+        let Some(Described { mut table, is_exchanged, sizes }) = describe(&mut reader, wanted)? else {
             continue;
+        };
+        for set in table.sets.values_mut() {
+            let count = sizes.get(&set.name).copied().filter(|_| counts);
+            let plain = if is_exchanged { swapped(set.clone()) } else { set.clone() };
+            if !wanted.wants(family, &plain, count) {
+                continue;
+            }
+            let is_large = count.is_some() && is_large(set, count);
+            let keys = if is_large { wanted.keys(family, &plain.name) } else { Vec::new() };
+            set.elements = elements(&mut reader, set, &keys, count)?;
         }
-        let is_large = count.is_some() && is_large(&set, count);
-        let keys = if is_large { wanted.keys(family, &set.name) } else { Vec::new() };
-        let turned = |set| if exchanged[family as usize] { swapped(set) } else { set };
-        let mut set = turned(set);
-        set.elements = elements(&mut Reader { connection, family, table: name }, &set, &keys, count)?;
-        if let Some(table) = ruleset.tables.get_mut(&family) {
-            table.add_set(turned(set));
-        }
+        exchanged[family as usize] = is_exchanged;
+        ruleset.tables.insert(family, if is_exchanged { table.swapped() } else { table });
     }
     Ok((ruleset, exchanged))
 }
@@ -249,25 +228,25 @@ pub(super) fn elements_at(reader: &mut Reader<'_>, set: &Set, keys: &[Concat]) -
 
 /// A table without elements.
 struct Described {
-    /// With the names of rulesets.
+    /// With the names of the kernel.
     table: Table,
-    /// Whether the names in the kernel are those of the other plane.
+    /// Whether these are those of the other plane.
     is_exchanged: bool,
     /// How many elements sets have, of kernels that say so.
-    counts: BTreeMap<Name, Option<u32>>,
+    sizes: HashMap<Name, u32>,
 }
 
 /// Reads everything but the elements; `None` if there is no such table.
-fn describe(reader: &mut Reader<'_>, wanted: &mut dyn Wanted) -> Result<Option<Described>, Failure> {
+fn describe(reader: &mut Reader<'_>, wanted: &mut dyn Wanted) -> Result<Option<Described>, Error> {
     let Some((flags, _)) = reader.table()? else { return Ok(None) };
     let mut table = Table::new(reader.table);
     // Portolan has no counters and the like, so these are another program's.
     let has_others = !reader.objects(NFT_MSG_GETOBJ, |_| Some(()))?.is_empty();
-    let mut counts = BTreeMap::new();
-    for (set, count) in
+    let mut sizes = HashMap::new();
+    for (set, size) in
         reader.objects(NFT_MSG_GETSET, |read| Some((set(read)?, read.number(NFTA_SET_COUNT))))?
     {
-        counts.insert(set.name.clone(), count);
+        sizes.extend(size.map(|size| (set.name.clone(), size)));
         table.add_set(set);
     }
     for chain in reader.objects(NFT_MSG_GETCHAIN, chain)? {
@@ -295,9 +274,7 @@ fn describe(reader: &mut Reader<'_>, wanted: &mut dyn Wanted) -> Result<Option<D
         // Another hook than ours, so that the table is made anew.
         table.add_chain(Chain::base(chains::PREROUTING, FOREIGN_BASE, Vec::new()));
     }
-    let counts = counts.iter().map(|(set, count)| (plain(set), *count)).collect();
-    let table = if is_exchanged { table.swapped() } else { table };
-    Ok(Some(Described { table, is_exchanged, counts }))
+    Ok(Some(Described { table, is_exchanged, sizes }))
 }
 
 /// Replaces the rules that are equal to the known one in their place; of the others, nothing more is known.
@@ -321,7 +298,7 @@ fn elements(
     set: &Set,
     keys: &[Concat],
     count: Option<u32>,
-) -> Result<Elements, Failure> {
+) -> Result<Elements, Error> {
     // The elements of a dynamic set come and go by themselves; those of an unknown type mean nothing.
     if set.flags.dynamic || set.flags.timeout || set.key.is_empty() {
         return Ok(Elements::new());
@@ -339,7 +316,7 @@ fn elements(
     })?;
     match outcome {
         Outcome::Complete | Outcome::Interrupted => Ok(elements.finish()),
-        Outcome::Incomplete | Outcome::Absent => Err(Failure::Incomplete),
+        Outcome::Incomplete | Outcome::Absent => Err(incomplete()),
     }
 }
 
@@ -354,11 +331,7 @@ fn set(attributes: Attributes<'_>) -> Option<Set> {
     let counter = attributes.nested(NFTA_SET_EXPR).string(NFTA_EXPR_NAME) == Some(COUNTER);
     let has_more = has(NFTA_SET_TIMEOUT) || has(NFTA_SET_EXPRESSIONS) || has(NFTA_SET_EXPR) != counter;
     let known = declaration::read(&name, attributes).filter(|_| !has_more);
-    Some(known.map_or_else(|| unknown_set(name), |set| Set { counter, ..set }))
-}
-
-fn unknown_set(name: Name) -> Set {
-    Set { name, ..Set::new("", &[]) }
+    Some(known.map_or_else(|| Set::new(name, &[]), |set| Set { counter, ..set }))
 }
 
 /// A chain without its rules. `None` for a chain that belongs to the rule that jumps there.
@@ -385,43 +358,44 @@ fn base(chain: Attributes<'_>, hook: Attributes<'_>) -> Option<BaseChain> {
 }
 
 #[cfg(test)]
-use portolan_rules::ruleset::SetFlags;
+pub(super) mod testing {
+    use portolan_rules::ruleset::{DataType, Element, SetFlags};
 
-/// Hands attributes to every reader of this module.
-#[cfg(test)]
-pub(super) fn read_for_test(family: Family, attributes: Attributes<'_>) {
-    let _ = family;
-    Program::read(attributes).describe();
-    chain(attributes);
-    if let Some(set) = set(attributes) {
-        let mut elements = ElementReader::of(&set);
-        elements.read_list(attributes);
-        elements.finish();
-    }
-    for key in [&[portolan_rules::ruleset::DataType::InetService][..], &[family.address_type(); 2]] {
-        for interval in [false, true] {
-            let flags = SetFlags { interval, ..SetFlags::default() };
-            let mut elements = ElementReader::of(&Set::new("s", key).with_flags(flags));
+    use super::*;
+    use crate::kernel::nftables::wire;
+
+    /// Hands attributes to every reader of this module.
+    pub(in super::super) fn read(family: Family, attributes: Attributes<'_>) {
+        Program::read(attributes).describe();
+        chain(attributes);
+        if let Some(set) = set(attributes) {
+            let mut elements = ElementReader::of(&set);
             elements.read_list(attributes);
             elements.finish();
         }
+        for key in [&[DataType::InetService][..], &[family.address_type(); 2]] {
+            for interval in [false, true] {
+                let flags = SetFlags { interval, ..SetFlags::default() };
+                let mut elements = ElementReader::of(&Set::new("s", key).with_flags(flags));
+                elements.read_list(attributes);
+                elements.finish();
+            }
+        }
     }
-}
 
-/// The element of a set that has this user data.
-#[cfg(test)]
-pub(super) fn element_for_test(userdata: &[u8]) -> portolan_rules::ruleset::Element {
-    use super::{uapi, wire};
-    let mut bytes = Vec::new();
-    let list = wire::begin_nest(&mut bytes, uapi::NFTA_SET_ELEM_LIST_ELEMENTS);
-    let element = wire::begin_nest(&mut bytes, 1);
-    let key = wire::begin_nest(&mut bytes, uapi::NFTA_SET_ELEM_KEY);
-    wire::attribute(&mut bytes, uapi::NFTA_DATA_VALUE, &[0; 4]);
-    wire::end_nest(&mut bytes, key);
-    wire::attribute(&mut bytes, uapi::NFTA_SET_ELEM_USERDATA, userdata);
-    wire::end_nest(&mut bytes, element);
-    wire::end_nest(&mut bytes, list);
-    let mut elements = ElementReader::of(&Set::new("s", &[portolan_rules::ruleset::DataType::Ipv4Addr]));
-    elements.read_list(Attributes(&bytes));
-    elements.finish().into_iter().next().unwrap().1
+    /// The element of a set that has this user data.
+    pub(in super::super) fn element(userdata: &[u8]) -> Element {
+        let mut bytes = Vec::new();
+        let list = wire::begin_nest(&mut bytes, NFTA_SET_ELEM_LIST_ELEMENTS);
+        let element = wire::begin_nest(&mut bytes, 1);
+        let key = wire::begin_nest(&mut bytes, NFTA_SET_ELEM_KEY);
+        wire::attribute(&mut bytes, NFTA_DATA_VALUE, &[0; 4]);
+        wire::end_nest(&mut bytes, key);
+        wire::attribute(&mut bytes, NFTA_SET_ELEM_USERDATA, userdata);
+        wire::end_nest(&mut bytes, element);
+        wire::end_nest(&mut bytes, list);
+        let mut elements = ElementReader::of(&Set::new("s", &[DataType::Ipv4Addr]));
+        elements.read_list(Attributes(&bytes));
+        elements.finish().into_iter().next().unwrap().1
+    }
 }

@@ -1,64 +1,22 @@
 //! Writes elements: the hundreds of thousands of things that change, straight into the batch.
 
-use portolan_rules::ruleset::{
-    COMMENT_MAX, Concat, DataType, Element, ElementData, Family, Set, SetData, Verdict,
-};
+use portolan_rules::ruleset::{COMMENT_MAX, Concat, Element, ElementData, Family, Set, SetData, Verdict};
 
 use super::{
     attributes::Attribute,
-    libnftnl::{Bytes, Name},
+    declaration::{data_types, length},
+    libnftnl::Bytes,
     uapi::*,
     verdict::verdict_code,
-    wire,
+    wire::{self, checked},
 };
 
-/// How many bytes keys and data of a set have: in the kernel, and in a [`Concat`], whose fields are padded.
-#[derive(Clone, Copy, Debug)]
-struct Lengths {
-    kernel: usize,
-    padded: usize,
-}
-
-impl Lengths {
-    fn of(types: &[DataType]) -> Self {
-        let padded = types.iter().map(|field| field.padded_size()).sum();
-        match types {
-            [one] => Self { kernel: one.size(), padded },
-            _ => Self { kernel: padded, padded },
-        }
-    }
-
-    /// The kernel's bytes of a value.
-    fn cut(self, value: &Concat) -> Result<&[u8], String> {
-        let bytes = value.as_bytes();
-        if bytes.len() == self.padded {
-            bytes.get(..self.kernel).ok_or_else(|| "a type without length".to_owned())
-        } else {
-            Err(format!("a value of {} bytes where the set has {}", bytes.len(), self.padded))
-        }
-    }
-}
-
-/// How a set's elements are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    /// A key.
-    Exact,
-    /// A range of one field: its start, and as an element of its own the first key after it.
-    Range,
-    /// A range of concatenations: start and end in one element.
-    ConcatRange,
-}
-
-/// Writes messages that add or delete elements of one set.
-pub(super) struct ElementWriter<'a> {
-    family: Family,
-    table: &'a str,
+/// A message with elements of one set, or with their keys, in the making.
+pub(super) struct ElementList<'a> {
     set: &'a Set,
-    delete: bool,
-    shape: Shape,
-    key: Lengths,
-    data: Lengths,
+    /// Lengths of keys and data in the kernel.
+    key: usize,
+    data: usize,
     /// Where the message starts in the buffer.
     message: usize,
     /// Where its list starts.
@@ -67,45 +25,22 @@ pub(super) struct ElementWriter<'a> {
     count: u16,
 }
 
-impl<'a> ElementWriter<'a> {
-    /// Starts the first message.
+impl<'a> ElementList<'a> {
+    /// Starts a message of this type (`NFT_MSG_…SETELEM`).
     pub(super) fn begin(
         buffer: &mut Vec<u8>,
+        kind: c_int,
         sequence: u32,
-        (family, table): (Family, &'a str),
+        (family, table): (Family, &str),
         set: &'a Set,
-        delete: bool,
     ) -> Self {
-        let shape = match (set.flags.interval, set.key.len()) {
-            (false, _) => Shape::Exact,
-            (true, 1) => Shape::Range,
-            (true, _) => Shape::ConcatRange,
-        };
-        let data = match &set.data {
-            SetData::Value(types) => types.as_slice(),
-            SetData::None | SetData::Verdict => &[],
-        };
-        let (key, data) = (Lengths::of(&set.key), Lengths::of(data));
-        let mut writer = Self { family, table, set, delete, shape, key, data, message: 0, list: 0, count: 0 };
-        writer.open(buffer, sequence);
-        writer
-    }
-
-    fn open(&mut self, buffer: &mut Vec<u8>, sequence: u32) {
-        let (kind, flags) =
-            if self.delete { (NFT_MSG_DELSETELEM, 0) } else { (NFT_MSG_NEWSETELEM, NLM_F_CREATE) };
-        let kind = wire::nf_tables(kind);
-        let family = self.family.number();
-        self.message = wire::begin_message(buffer, kind, NLM_F_REQUEST | flags, sequence, family, 0);
-        wire::string(buffer, NFTA_SET_ELEM_LIST_SET, &self.set.name);
-        wire::string(buffer, NFTA_TABLE_NAME, self.table);
-        self.list = wire::begin_nest(buffer, NFTA_SET_ELEM_LIST_ELEMENTS);
-        self.count = 0;
-    }
-
-    /// Where the message starts in the buffer.
-    pub(super) const fn start(&self) -> usize {
-        self.message
+        let flags = if kind == NFT_MSG_NEWSETELEM { NLM_F_REQUEST | NLM_F_CREATE } else { NLM_F_REQUEST };
+        let message = wire::begin_message(buffer, wire::nf_tables(kind), flags, sequence, family.number(), 0);
+        wire::string(buffer, NFTA_SET_ELEM_LIST_SET, &set.name);
+        wire::string(buffer, NFTA_TABLE_NAME, table);
+        let list = wire::begin_nest(buffer, NFTA_SET_ELEM_LIST_ELEMENTS);
+        let (key, data) = (length(&set.key), length(data_types(set)));
+        Self { set, key, data, message, list, count: 0 }
     }
 
     /// Completes the message.
@@ -114,124 +49,100 @@ impl<'a> ElementWriter<'a> {
         wire::end_message(buffer, self.message);
     }
 
-    /// Writes an element. Returns whether that began another message, with the sequence number `next`:
-    /// a list has at most 65,535 bytes.
-    pub(super) fn write(
+    /// Writes an element: its key, the end of its range, and the rest, which only one that is added has. Returns whether
+    /// there was room for it: a list has at most 65,535 bytes.
+    pub(super) fn push(
         &mut self,
         buffer: &mut Vec<u8>,
-        next: u32,
         key: &Concat,
-        element: &ElementRef<'_>,
+        end: Option<&Concat>,
+        element: Option<&Element>,
     ) -> Result<bool, String> {
-        let (before, count) = (buffer.len(), self.count);
-        self.elements(buffer, key, element)?;
+        let (before, is_first) = (buffer.len(), self.count == 0);
+        self.write(buffer, key, end, element)?;
         if buffer.len() - self.list <= wire::ATTRIBUTE_MAX {
-            return Ok(false);
+            return Ok(true);
         }
-        if count == 0 {
+        if is_first {
             return Err("an element longer than a message".to_owned());
         }
         buffer.truncate(before);
-        self.count = count;
-        self.end(buffer);
-        self.open(buffer, next);
-        self.elements(buffer, key, element)?;
-        Ok(true)
+        Ok(false)
     }
 
-    fn elements(
+    fn write(
         &mut self,
         buffer: &mut Vec<u8>,
         key: &Concat,
-        element: &ElementRef<'_>,
+        end: Option<&Concat>,
+        element: Option<&Element>,
     ) -> Result<(), String> {
+        let start = self.begin_element(buffer);
         if key.as_bytes().is_empty() {
-            let start = self.begin_element(buffer);
             wire::flags(buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_CATCHALL);
             self.rest(buffer, element, false)?;
             wire::end_nest(buffer, start);
             return Ok(());
         }
-        let key = self.key.cut(key)?;
-        let end = element.end.map(|end| self.key.cut(end)).transpose()?;
-        let start = self.begin_element(buffer);
+        let key = cut(key, self.key)?;
+        let end = end.map(|end| cut(end, self.key)).transpose()?;
         value(buffer, NFTA_SET_ELEM_KEY, key);
-        match self.shape {
-            Shape::Exact if end.is_some() => return Err("a range in a set without ranges".to_owned()),
-            Shape::Exact => self.rest(buffer, element, false)?,
-            Shape::ConcatRange => {
-                if let Some(end) = end {
-                    value(buffer, NFTA_SET_ELEM_KEY_END, end);
-                }
-                self.rest(buffer, element, false)?;
-            }
-            Shape::Range => {
+        // A range of concatenations is one element. One of a single field is its start, and as an element of its own the
+        // first key after it, if there is any.
+        let (mut after, mut is_open) = (None, false);
+        match (self.set.flags.interval, end) {
+            (false, Some(_)) => return Err("a range in a set without ranges".to_owned()),
+            (false, None) => {}
+            (true, _) if self.set.key.len() == 1 => {
                 let end = end.unwrap_or(key);
                 if end < key {
                     return Err("a range that ends before it starts".to_owned());
                 }
-                let after = successor(end);
-                self.rest(buffer, element, after.is_none())?;
-                if let Some(after) = after {
-                    wire::end_nest(buffer, start);
-                    let start = self.begin_element(buffer);
-                    wire::flags(buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
-                    value(buffer, NFTA_SET_ELEM_KEY, &after);
-                    wire::end_nest(buffer, start);
-                    return Ok(());
-                }
+                after = successor(end);
+                is_open = after.is_none();
             }
+            (true, Some(end)) => value(buffer, NFTA_SET_ELEM_KEY_END, end),
+            (true, None) => {}
         }
+        self.rest(buffer, element, is_open)?;
         wire::end_nest(buffer, start);
+        if let Some(after) = after {
+            let start = self.begin_element(buffer);
+            wire::flags(buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
+            value(buffer, NFTA_SET_ELEM_KEY, &after);
+            wire::end_nest(buffer, start);
+        }
         Ok(())
     }
 
     /// Starts an element. libnftnl numbers them; the kernel does not look at the number.
     fn begin_element(&mut self, buffer: &mut Vec<u8>) -> usize {
-        self.count = self.count.wrapping_add(1);
-        wire::begin_nest(buffer, self.count & NLA_TYPE_MASK)
+        self.count += 1;
+        wire::begin_nest(buffer, self.count)
     }
 
-    /// What follows the key: data and comment.
-    fn rest(&self, buffer: &mut Vec<u8>, element: &ElementRef<'_>, open: bool) -> Result<(), String> {
-        if self.delete {
-            return Ok(());
-        }
-        match (element.data, &self.set.data) {
+    /// What follows the key of an element that is added: data and comment.
+    fn rest(&self, buffer: &mut Vec<u8>, element: Option<&Element>, is_open: bool) -> Result<(), String> {
+        let Some(element) = element else { return Ok(()) };
+        match (&element.data, &self.set.data) {
             (ElementData::None, SetData::None) => {}
             (ElementData::Value(data), SetData::Value(_)) => {
-                value(buffer, NFTA_SET_ELEM_DATA, self.data.cut(data)?);
+                value(buffer, NFTA_SET_ELEM_DATA, cut(data, self.data)?);
             }
             (ElementData::Verdict(data), SetData::Verdict) => verdict(buffer, data)?,
             _ => return Err("data of another kind than the set's".to_owned()),
         }
-        userdata(buffer, element.comment, open)
+        userdata(buffer, element.comment.as_deref(), is_open)
     }
 }
 
-/// An element to add, or the key of one to delete.
-pub(super) struct ElementRef<'a> {
-    /// End of the range, inclusive.
-    pub end: Option<&'a Concat>,
-    /// Data; not looked at when deleting.
-    pub data: &'a ElementData,
-    /// Comment.
-    pub comment: Option<&'a str>,
-}
-
-impl<'a> From<&'a Element> for ElementRef<'a> {
-    fn from(element: &'a Element) -> Self {
-        Self { end: element.end.as_deref(), data: &element.data, comment: element.comment.as_deref() }
+/// The kernel's bytes of a value: a [`Concat`] pads the last field as well.
+fn cut(value: &Concat, length: usize) -> Result<&[u8], String> {
+    let (bytes, padded) = (value.as_bytes(), length.next_multiple_of(4));
+    if bytes.len() != padded {
+        return Err(format!("a value of {} bytes where the set has {padded}", bytes.len()));
     }
-}
-
-/// Writes an element that consists of its key, to ask for the rest of it.
-pub(super) fn write_key(buffer: &mut Vec<u8>, set: &Set, key: &Concat) -> Result<(), String> {
-    let key = Lengths::of(&set.key).cut(key)?;
-    let start = wire::begin_nest(buffer, 1);
-    value(buffer, NFTA_SET_ELEM_KEY, key);
-    wire::end_nest(buffer, start);
-    Ok(())
+    Ok(&bytes[..length])
 }
 
 /// Writes `NFTA_DATA_VALUE` in a nest of its own. Both lengths are known, so that both headers are one write.
@@ -248,15 +159,15 @@ fn value(buffer: &mut Vec<u8>, kind: u16, bytes: &[u8]) {
 
 fn verdict(buffer: &mut Vec<u8>, verdict: &Verdict) -> Result<(), String> {
     let (code, chain) = verdict_code(verdict);
-    let data = wire::begin_nest(buffer, NFTA_SET_ELEM_DATA);
-    let nest = wire::begin_nest(buffer, NFTA_DATA_VERDICT);
-    wire::number(buffer, NFTA_VERDICT_CODE, code.cast_unsigned());
-    if let Some(chain) = chain {
-        Name::new(chain)?;
-        wire::string(buffer, NFTA_VERDICT_CHAIN, chain);
-    }
-    wire::end_nest(buffer, nest);
-    wire::end_nest(buffer, data);
+    let chain = chain.map(|chain| checked(chain)).transpose()?;
+    wire::nest(buffer, NFTA_SET_ELEM_DATA, |data| {
+        wire::nest(data, NFTA_DATA_VERDICT, |verdict| {
+            wire::number(verdict, NFTA_VERDICT_CODE, code.cast_unsigned());
+            if let Some(chain) = chain {
+                wire::string(verdict, NFTA_VERDICT_CHAIN, chain);
+            }
+        });
+    });
     Ok(())
 }
 

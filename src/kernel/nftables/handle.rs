@@ -58,7 +58,7 @@ impl Kernel {
         Ok(Self {
             connection,
             monitor: Monitor::unsubscribed()?,
-            batch: Batch::new(),
+            batch: Batch::default(),
             acknowledges: replies.acknowledged,
             counts: true,
             exchanged: Exchanged::default(),
@@ -119,7 +119,11 @@ impl Kernel {
 impl Tables for Kernel {
     fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
         let Self { connection, monitor, counts, .. } = self;
-        let (ruleset, exchanged) = dump::dump(connection, monitor, table, wanted, *counts)?;
+        monitor.only(table);
+        monitor.subscribe(true)?;
+        let read = dump::dump(connection, monitor, table, wanted, *counts);
+        monitor.subscribe(false)?;
+        let (ruleset, exchanged) = read?;
         self.exchanged = exchanged;
         Ok(ruleset)
     }

@@ -1,13 +1,12 @@
 //! libnftnl's objects and libmnl's sockets, as far as they are needed, behind functions that are safe to call. It is the
 //! only unsafe code of Portolan, but for one declaration in `memory.rs`.
 //!
-//! libnftnl writes what is nested: the expressions of rules, and declarations of sets. All of its objects work alike:
-//! they are allocated, given attributes of which they copy the values, perhaps given expressions, written as the
-//! attributes of a message, and freed.
+//! libnftnl writes what is intricate: the expressions of rules. All of its objects work alike: they are allocated, given
+//! attributes of which they copy the values, written as the attributes of a message, and freed.
 #![allow(unsafe_code)] // libnftnl and libmnl are C libraries
 
 use std::{
-    ffi::{CStr, CString, c_int, c_void},
+    ffi::{CStr, c_int, c_void},
     io,
     os::fd::{AsRawFd, BorrowedFd},
     ptr::NonNull,
@@ -24,19 +23,23 @@ use super::{attributes::u32_at, uapi::*};
 /// The value of an attribute: at most an IPv6 address, or a name.
 pub(super) type Bytes = SmallVec<[u8; 16]>;
 
-/// An attribute of one of libnftnl's objects.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Attribute {
-    pub number: u32,
-    /// libnftnl's name of the number.
-    pub name: &'static str,
+/// Attributes of an object: of each, libnftnl's number and the name of that, and the value. Of one that is there twice, the
+/// last counts.
+pub(super) type Values = Vec<(u32, &'static str, Bytes)>;
+
+/// An expression of a rule.
+#[derive(Debug)]
+pub(super) struct Expression {
+    pub name: &'static CStr,
+    pub attributes: Values,
 }
 
 /// Attributes with their values, each by libnftnl's name of its number: `attributes![NFTNL_EXPR_CMP_OP => 1]`.
 macro_rules! attributes {
     ($($name:ident => $value:expr),* $(,)?) => {
         vec![$((
-            $crate::kernel::nftables::libnftnl::Attribute { number: nftnl::nftnl_sys::$name, name: stringify!($name) },
+            nftnl::nftnl_sys::$name,
+            stringify!($name),
             $crate::kernel::nftables::libnftnl::Value::bytes($value),
         )),*]
     };
@@ -66,165 +69,86 @@ impl Value for &[u8] {
     }
 }
 
-impl Value for &Name {
+impl Value for &str {
     fn bytes(self) -> Bytes {
-        Bytes::from_slice(self.0.as_bytes_with_nul())
+        self.as_bytes().iter().copied().chain([0]).collect()
     }
 }
 
-/// A name that the kernel takes.
-pub(super) struct Name(CString);
+/// A rule that this owns.
+struct Rule(NonNull<sys::nftnl_rule>);
 
-impl Name {
-    /// Refuses names with a zero byte and those longer than the kernel takes.
-    pub(super) fn new(name: &str) -> Result<Self, String> {
-        if name.is_empty() || name.len() > NAME_MAX {
-            return Err(format!("a name of {} bytes", name.len()));
-        }
-        CString::new(name).map(Self).map_err(|_| format!("name {name:?} with a zero byte"))
-    }
-
-    /// Without the zero at its end.
-    pub(super) fn text(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
-    }
-}
-
-/// One of libnftnl's kinds of objects.
-///
-/// # Safety
-/// The functions are those of libnftnl for this kind.
-pub(super) unsafe trait Kind {
-    const FREE: unsafe extern "C" fn(*const Self);
-    const SET: unsafe extern "C" fn(*mut Self, u16, *const c_void, u32) -> c_int;
-}
-
-/// Objects that have expressions, and of which libnftnl writes a message.
-///
-/// # Safety
-/// The functions are those of libnftnl for this kind: `ADD` makes the object free the expression with itself. `WRITE`
-/// appends attributes to a message, no more of them than [`MESSAGE_MAX`] has room for.
-pub(super) unsafe trait Message: Kind {
-    const ALLOCATE: unsafe extern "C" fn() -> *mut Self;
-    const ADD: unsafe extern "C" fn(*mut Self, *mut sys::nftnl_expr);
-    const WRITE: unsafe extern "C" fn(*mut nlmsghdr, *mut Self);
-}
-
-// SAFETY: these are libnftnl's functions for the kind. In all messages names have at most 255 bytes; a rule has at most
-// 128 expressions, and a set's declaration one without parameters, and a few numbers.
-unsafe impl Kind for sys::nftnl_expr {
-    const FREE: unsafe extern "C" fn(*const Self) = sys::nftnl_expr_free;
-    const SET: unsafe extern "C" fn(*mut Self, u16, *const c_void, u32) -> c_int = sys::nftnl_expr_set;
-}
-// SAFETY: as above.
-unsafe impl Kind for sys::nftnl_rule {
-    const FREE: unsafe extern "C" fn(*const Self) = sys::nftnl_rule_free;
-    const SET: unsafe extern "C" fn(*mut Self, u16, *const c_void, u32) -> c_int = sys::nftnl_rule_set_data;
-}
-// SAFETY: as above.
-unsafe impl Message for sys::nftnl_rule {
-    const ALLOCATE: unsafe extern "C" fn() -> *mut Self = sys::nftnl_rule_alloc;
-    const ADD: unsafe extern "C" fn(*mut Self, *mut sys::nftnl_expr) = sys::nftnl_rule_add_expr;
-    const WRITE: unsafe extern "C" fn(*mut nlmsghdr, *mut Self) = sys::nftnl_rule_nlmsg_build_payload;
-}
-// SAFETY: as above.
-unsafe impl Kind for sys::nftnl_set {
-    const FREE: unsafe extern "C" fn(*const Self) = sys::nftnl_set_free;
-    const SET: unsafe extern "C" fn(*mut Self, u16, *const c_void, u32) -> c_int = sys::nftnl_set_set_data;
-}
-// SAFETY: as above.
-unsafe impl Message for sys::nftnl_set {
-    const ALLOCATE: unsafe extern "C" fn() -> *mut Self = sys::nftnl_set_alloc;
-    const ADD: unsafe extern "C" fn(*mut Self, *mut sys::nftnl_expr) = sys::nftnl_set_add_expr;
-    const WRITE: unsafe extern "C" fn(*mut nlmsghdr, *mut Self) = sys::nftnl_set_nlmsg_build_payload;
-}
-
-/// An object that this owns.
-pub(super) struct Object<T: Kind>(NonNull<T>);
-
-/// An expression of a rule or a set.
-pub(super) type Expression = Object<sys::nftnl_expr>;
-/// A rule.
-pub(super) type Rule = Object<sys::nftnl_rule>;
-/// A set's declaration.
-pub(super) type Set = Object<sys::nftnl_set>;
-
-impl Expression {
-    /// An expression of this name.
-    pub(super) fn expression(name: &CStr, attributes: Vec<(Attribute, Bytes)>) -> Result<Self, String> {
-        // SAFETY: the name ends with its zero.
-        Self::with(unsafe { sys::nftnl_expr_alloc(name.as_ptr()) }, attributes)
-    }
-}
-
-impl<T: Message> Object<T> {
-    /// An object with these expressions.
-    pub(super) fn new(
-        attributes: Vec<(Attribute, Bytes)>,
-        expressions: Vec<Expression>,
-    ) -> Result<Self, String> {
+impl Rule {
+    /// A rule of these expressions.
+    fn new(expressions: &[Expression]) -> Result<Self, String> {
         // SAFETY: it takes nothing.
-        let object = Self::with(unsafe { T::ALLOCATE() }, attributes)?;
-        for expression in expressions {
-            // SAFETY: both live, and from here on the object frees the expression.
-            unsafe { T::ADD(object.0.as_ptr(), expression.0.as_ptr()) };
-            std::mem::forget(expression);
-        }
-        Ok(object)
-    }
-}
-
-impl<T: Kind> Object<T> {
-    /// Gives these attributes to an object that nothing else owns. Refuses, by its name, an attribute that libnftnl
-    /// does not take: a library that lacks it, or wants another length of value, would leave it out silently.
-    fn with(object: *mut T, attributes: Vec<(Attribute, Bytes)>) -> Result<Self, String> {
-        // Allocation fails only when memory is out for a few dozen bytes; like the standard library's own collections,
-        // Portolan does not go on then.
-        let object = Self(NonNull::new(object).unwrap_or_else(|| std::process::abort()));
-        for (Attribute { number, name }, value) in attributes {
-            // SAFETY: the object lives, and the setter copies as many bytes as it is told, of names as many as their zero
-            // ends. Constants have at most 16 bytes, where 64 fit, and a set at most 16 fields.
-            let result = unsafe {
-                T::SET(object.0.as_ptr(), number as u16, value.as_ptr().cast(), value.len() as u32)
-            };
-            if result < 0 {
-                return Err(format!("libnftnl does not take {name}"));
+        let rule = Self(allocated(unsafe { sys::nftnl_rule_alloc() }));
+        for Expression { name, attributes } in expressions {
+            // SAFETY: the name ends with its zero.
+            let expression = allocated(unsafe { sys::nftnl_expr_alloc(name.as_ptr()) });
+            // SAFETY: both live, and the rule frees the expression with itself.
+            unsafe {
+                sys::nftnl_rule_add_expr(rule.0.as_ptr(), expression.as_ptr());
+                set_all(expression, sys::nftnl_expr_set, attributes)?;
             }
         }
-        Ok(object)
+        Ok(rule)
     }
 }
 
-impl<T: Kind> Drop for Object<T> {
+impl Drop for Rule {
     fn drop(&mut self) {
-        // SAFETY: it was allocated, and given to no other object.
-        unsafe { T::FREE(self.0.as_ptr()) };
+        // SAFETY: it was allocated, and nothing else owns it.
+        unsafe { sys::nftnl_rule_free(self.0.as_ptr()) };
     }
+}
+
+/// A function of libnftnl that gives an object an attribute.
+type Setter<T> = unsafe extern "C" fn(*mut T, u16, *const c_void, u32) -> c_int;
+
+/// Allocation fails only when memory is out for a few dozen bytes; like the standard library's own collections, Portolan
+/// does not go on then.
+fn allocated<T>(object: *mut T) -> NonNull<T> {
+    NonNull::new(object).unwrap_or_else(|| std::process::abort())
+}
+
+/// Gives attributes to an object. Refuses, by its name, an attribute that libnftnl does not take: a library that lacks
+/// it, or wants another length of value, would leave it out silently.
+///
+/// # Safety
+/// The object lives, and the setter is that of its kind.
+unsafe fn set_all<T>(object: NonNull<T>, setter: Setter<T>, attributes: &Values) -> Result<(), String> {
+    for (number, name, value) in attributes {
+        // SAFETY: the setter copies as many bytes as it is told, of names as many as their zero ends. Constants have at
+        // most 16 bytes, where 64 fit.
+        let result =
+            unsafe { setter(object.as_ptr(), *number as u16, value.as_ptr().cast(), value.len() as u32) };
+        if result < 0 {
+            return Err(format!("libnftnl does not take {name}"));
+        }
+    }
+    Ok(())
 }
 
 /// Room for the longest message: its lists have at most 64 KiB.
 const MESSAGE_MAX: usize = 128 << 10;
 
 /// Where libnftnl writes messages: words, so that it is aligned for every netlink structure.
+#[derive(Default)]
 pub(super) struct Scratch(Vec<u64>);
 
-impl Default for Scratch {
-    fn default() -> Self {
-        Self(vec![0; MESSAGE_MAX / size_of::<u64>()])
-    }
-}
-
 impl Scratch {
-    /// The attributes of an object's message.
-    pub(super) fn attributes<T: Message>(&mut self, object: &Object<T>) -> &[u8] {
-        self.written(|message| {
-            // SAFETY: both live, and the message has the room that `Message` asks for.
-            unsafe { T::WRITE(message, object.0.as_ptr()) };
-        })
+    /// The attributes of a message about a rule with these expressions, without its table and chain. Names in it have at most
+    /// 255 bytes, and there are at most 128 expressions, for which there is room.
+    pub(super) fn rule(&mut self, expressions: &[Expression]) -> Result<&[u8], String> {
+        let rule = Rule::new(expressions)?;
+        // SAFETY: the rule and the message live.
+        Ok(self.written(|message| unsafe { sys::nftnl_rule_nlmsg_build_payload(message, rule.0.as_ptr()) }))
     }
 
     /// What a function appends to a message without attributes.
     fn written(&mut self, write: impl FnOnce(*mut nlmsghdr)) -> &[u8] {
+        self.0.resize(MESSAGE_MAX / size_of::<u64>(), 0);
         // The length comes first.
         self.0[0] = 0;
         let message: *mut nlmsghdr = self.0.as_mut_ptr().cast();
@@ -268,58 +192,44 @@ fn set<T>(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::R
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// An element of a set, for the test that compares libnftnl's bytes with our own encoder's.
 #[cfg(test)]
-pub(super) type Element = Object<sys::nftnl_set_elem>;
-
-#[cfg(test)]
-// SAFETY: as above.
-unsafe impl Kind for sys::nftnl_set_elem {
-    const FREE: unsafe extern "C" fn(*const Self) = {
-        unsafe extern "C" fn free(element: *const sys::nftnl_set_elem) {
-            // SAFETY: as the caller says.
-            unsafe { sys::nftnl_set_elem_free(element.cast_mut()) };
-        }
-        free
-    };
-    const SET: unsafe extern "C" fn(*mut Self, u16, *const c_void, u32) -> c_int = sys::nftnl_set_elem_set;
-}
-
-#[cfg(test)]
-impl Set {
-    /// Gives it an element with these attributes.
-    pub(super) fn add(&mut self, attributes: Vec<(Attribute, Bytes)>) {
-        // SAFETY: allocation takes nothing; both live, and from here on the set frees the element.
-        unsafe {
-            let element = Element::with(sys::nftnl_set_elem_alloc(), attributes).unwrap();
-            sys::nftnl_set_elem_add(self.0.as_ptr(), element.0.as_ptr());
-            std::mem::forget(element);
-        }
-    }
-}
-
-#[cfg(test)]
-impl Scratch {
-    /// The attributes of the message with a set's elements, which fit into one.
-    pub(super) fn elements(&mut self, set: &Set) -> &[u8] {
-        // SAFETY: the set lives, and tests give it few elements.
-        self.written(|message| unsafe {
-            sys::nftnl_set_elems_nlmsg_build_payload(message, set.0.as_ptr());
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// The attributes of the messages that declare a set and add elements to it, which fit into one: for the tests that
+    /// compare libnftnl's bytes with our own encoder's.
+    pub(in super::super) fn set(values: &Values, counter: bool, elements: &[Values]) -> [Vec<u8>; 2] {
+        // SAFETY: allocation takes nothing; all live, the set frees what it is given, and it is given little.
+        unsafe {
+            let set = allocated(sys::nftnl_set_alloc());
+            set_all(set, sys::nftnl_set_set_data, values).unwrap();
+            if counter {
+                sys::nftnl_set_add_expr(set.as_ptr(), sys::nftnl_expr_alloc(c"counter".as_ptr()));
+            }
+            for attributes in elements {
+                let element = allocated(sys::nftnl_set_elem_alloc());
+                sys::nftnl_set_elem_add(set.as_ptr(), element.as_ptr());
+                set_all(element, sys::nftnl_set_elem_set, attributes).unwrap();
+            }
+            let (mut one, mut other) = (Scratch::default(), Scratch::default());
+            let declared = one.written(|message| sys::nftnl_set_nlmsg_build_payload(message, set.as_ptr()));
+            let added =
+                other.written(|message| sys::nftnl_set_elems_nlmsg_build_payload(message, set.as_ptr()));
+            sys::nftnl_set_free(set.as_ptr());
+            [declared.to_vec(), added.to_vec()]
+        }
+    }
 
     #[test]
     fn an_attribute_that_libnftnl_does_not_know_is_named() {
         let mut attributes = attributes![NFTNL_EXPR_NG_MODULUS => 3_u32];
-        assert!(Expression::expression(c"numgen", attributes.clone()).is_ok());
-        let unknown = Attribute { number: 40, name: "NFTNL_EXPR_NG_SEED" };
-        attributes.push((unknown, 1_u32.bytes()));
-        let error = Expression::expression(c"numgen", attributes).err().unwrap();
+        let written = |attributes: &Values| {
+            let expression = Expression { name: c"numgen", attributes: attributes.clone() };
+            Scratch::default().rule(&[expression]).map(drop)
+        };
+        assert!(written(&attributes).is_ok());
+        attributes.push((40, "NFTNL_EXPR_NG_SEED", 1_u32.bytes()));
+        let error = written(&attributes).err().unwrap();
         assert_eq!(error, "libnftnl does not take NFTNL_EXPR_NG_SEED");
     }
 }

@@ -1,7 +1,7 @@
 //! Turns a rule into the expressions that nft itself would send for it, so that a table written here and one loaded
 //! from text are the same, and nft can list both.
 
-use std::ffi::CStr;
+use std::{ffi::CStr, net::IpAddr};
 
 use ipnetwork::IpNetwork;
 use portolan_rules::ruleset::{
@@ -9,18 +9,15 @@ use portolan_rules::ruleset::{
 };
 
 use super::{
-    libnftnl::{self, Attribute, Bytes, Name, Value, attributes},
+    libnftnl::{self, Bytes, Value, Values, attributes},
     uapi::*,
     verdict::verdict_code,
+    wire::checked,
 };
 
-/// A rule in libnftnl's form. Refuses, with the reason, what the kernel cannot hold.
-pub(super) fn linearize(
-    family: Family,
-    (table, chain): (&Name, &Name),
-    rule: &Rule,
-) -> Result<libnftnl::Rule, String> {
-    let mut program = Program { family, expressions: Vec::new(), free: None };
+/// The expressions of a rule. Refuses, with the reason, what the kernel cannot hold.
+pub(super) fn linearize(family: Family, rule: &Rule) -> Result<Vec<libnftnl::Expression>, String> {
+    let mut program = Program { family, expressions: Vec::new(), taken: 0 };
     for statement in &rule.statements {
         program.statement(statement)?;
     }
@@ -28,32 +25,32 @@ pub(super) fn linearize(
     if count > NFT_RULE_MAXEXPRS {
         return Err(format!("{count} expressions; the kernel takes {NFT_RULE_MAXEXPRS}"));
     }
-    let names = attributes![NFTNL_RULE_TABLE => table, NFTNL_RULE_CHAIN => chain];
-    libnftnl::Rule::new(names, program.expressions)
+    Ok(program.expressions)
 }
 
 /// A register, counted in 4-byte words from the first. The kernel has 16 of them (`NFT_REG32_00` …).
 #[derive(Clone, Copy)]
-struct Register(u8);
+struct Register(usize);
 
 const FIRST: Register = Register(0);
 
 impl Register {
-    const COUNT: u8 = 16;
+    const COUNT: usize = 16;
 
     /// The register `bytes` further on, rounded up to whole registers.
     fn after(self, bytes: usize) -> Result<Self, String> {
-        let word = u8::try_from(bytes.div_ceil(4)).ok().and_then(|words| words.checked_add(self.0));
-        word.filter(|word| *word < Self::COUNT)
-            .map(Self)
-            .ok_or_else(|| "the values need more registers than the kernel has".to_owned())
+        let word = self.0 + bytes.div_ceil(4);
+        if word >= Self::COUNT {
+            return Err("the values need more registers than the kernel has".to_owned());
+        }
+        Ok(Self(word))
     }
 }
 
 impl Value for Register {
     /// The number that nft sends: where it can, one of the older 16-byte registers (`NFT_REG_1` …).
     fn bytes(self) -> Bytes {
-        let word = u32::from(self.0);
+        let word = self.0 as u32;
         (if word.is_multiple_of(4) { 1 + word / 4 } else { 8 + word }).bytes()
     }
 }
@@ -61,38 +58,26 @@ impl Value for Register {
 /// nft gives every value that is not a concatenation a whole 16-byte register.
 const WHOLE_REGISTER: usize = 16;
 
-/// Offset in the network header of the source or destination address.
-const fn address_offset(family: Family, field: Field) -> Option<u32> {
-    match (family, field) {
-        (Family::Ip, Field::SourceAddress) => Some(12),
-        (Family::Ip, Field::DestinationAddress) => Some(16),
-        (Family::Ip6, Field::SourceAddress) => Some(8),
-        (Family::Ip6, Field::DestinationAddress) => Some(24),
-        _ => None,
-    }
-}
-
 struct Program {
     family: Family,
     expressions: Vec<libnftnl::Expression>,
-    /// First register that no value is meant for; a hash puts its key there. None if there are no more.
-    free: Option<Register>,
+    /// Length in bytes of the first registers, which values are meant for; a hash puts its key behind them.
+    taken: usize,
 }
 
 impl Program {
-    fn push(&mut self, name: &CStr, attributes: Vec<(Attribute, Bytes)>) -> Result<(), String> {
-        self.expressions.push(libnftnl::Expression::expression(name, attributes)?);
-        Ok(())
+    fn push(&mut self, name: &'static CStr, attributes: Values) {
+        self.expressions.push(libnftnl::Expression { name, attributes });
     }
 
     fn statement(&mut self, statement: &Statement) -> Result<(), String> {
         match statement {
-            Statement::Match { left, op, right } => self.compare(left, *op, right),
+            Statement::Match { left, op, right } => self.compare(left, *op, right)?,
             Statement::InSet { key, set, negated } => {
                 self.value(key)?;
                 let flags =
                     if *negated { attributes![NFTNL_EXPR_LOOKUP_FLAGS => NFT_LOOKUP_F_INV] } else { vec![] };
-                self.lookup(set, FIRST, flags)
+                self.lookup(set, FIRST, flags)?;
             }
             Statement::Set { field, value } => {
                 self.value(value)?;
@@ -100,33 +85,33 @@ impl Program {
                     WritableField::Priority => NFT_META_PRIORITY,
                     WritableField::Mark => NFT_META_MARK,
                 };
-                self.push(c"meta", attributes![NFTNL_EXPR_META_KEY => key, NFTNL_EXPR_META_SREG => FIRST])
+                self.push(c"meta", attributes![NFTNL_EXPR_META_KEY => key, NFTNL_EXPR_META_SREG => FIRST]);
             }
             Statement::VerdictMap { key, map } => {
                 self.value(key)?;
-                self.lookup(map, FIRST, attributes![NFTNL_EXPR_LOOKUP_DREG => NFT_REG_VERDICT])
+                self.lookup(map, FIRST, attributes![NFTNL_EXPR_LOOKUP_DREG => NFT_REG_VERDICT])?;
             }
             Statement::Update { set, key, timeout_ms, data } => {
                 let timeout = attributes![NFTNL_EXPR_DYNSET_TIMEOUT => *timeout_ms];
-                self.dynset(NFT_DYNSET_OP_UPDATE, set, key, data.as_ref(), timeout)
+                self.dynset(NFT_DYNSET_OP_UPDATE, set, key, data.as_ref(), timeout)?;
             }
             Statement::Delete { set, key, data } => {
-                self.dynset(NFT_DYNSET_OP_DELETE, set, key, data.as_ref(), Vec::new())
+                self.dynset(NFT_DYNSET_OP_DELETE, set, key, data.as_ref(), Vec::new())?;
             }
             Statement::Dnat { key, map } => {
                 self.value(key)?;
                 self.lookup(map, FIRST, attributes![NFTNL_EXPR_LOOKUP_DREG => FIRST])?;
-                let port = FIRST.after(self.address_length())?;
+                let port = FIRST.after(self.family.address_type().size())?;
                 let attributes = attributes![
                     NFTNL_EXPR_NAT_TYPE => NFT_NAT_DNAT,
                     NFTNL_EXPR_NAT_FAMILY => u32::from(self.family.number()),
                     NFTNL_EXPR_NAT_REG_ADDR_MIN => FIRST,
                     NFTNL_EXPR_NAT_REG_PROTO_MIN => port,
                 ];
-                self.push(c"nat", attributes)
+                self.push(c"nat", attributes);
             }
             Statement::Masquerade => {
-                self.push(c"masq", attributes![NFTNL_EXPR_MASQ_FLAGS => NF_NAT_RANGE_PROTO_RANDOM_FULLY])
+                self.push(c"masq", attributes![NFTNL_EXPR_MASQ_FLAGS => NF_NAT_RANGE_PROTO_RANDOM_FULLY]);
             }
             Statement::Reject(with) => {
                 let (kind, code) = match (with, self.family) {
@@ -136,7 +121,7 @@ impl Program {
                     (RejectWith::PortUnreachable, Family::Ip6) => (NFT_REJECT_ICMP_UNREACH, 4),
                 };
                 let attributes = attributes![NFTNL_EXPR_REJECT_TYPE => kind, NFTNL_EXPR_REJECT_CODE => code];
-                self.push(c"reject", attributes)
+                self.push(c"reject", attributes);
             }
             Statement::Verdict(verdict) => {
                 let (code, chain) = verdict_code(verdict);
@@ -145,20 +130,22 @@ impl Program {
                     NFTNL_EXPR_IMM_VERDICT => code.cast_unsigned(),
                 ];
                 if let Some(chain) = chain {
-                    attributes.extend(attributes![NFTNL_EXPR_IMM_CHAIN => &Name::new(chain)?]);
+                    attributes.extend(attributes![NFTNL_EXPR_IMM_CHAIN => checked(chain)?]);
                 }
-                self.push(c"immediate", attributes)
+                self.push(c"immediate", attributes);
             }
-            Statement::Foreign(what) => Err(format!("not one of Portolan's statements: {what}")),
+            Statement::Foreign(what) => return Err(format!("not one of Portolan's statements: {what}")),
         }
+        Ok(())
     }
 
     /// Looks up what is in the registers from `from` on.
-    fn lookup(&mut self, set: &str, from: Register, more: Vec<(Attribute, Bytes)>) -> Result<(), String> {
+    fn lookup(&mut self, set: &str, from: Register, more: Values) -> Result<(), String> {
         let mut attributes =
-            attributes![NFTNL_EXPR_LOOKUP_SREG => from, NFTNL_EXPR_LOOKUP_SET => &Name::new(set)?];
+            attributes![NFTNL_EXPR_LOOKUP_SREG => from, NFTNL_EXPR_LOOKUP_SET => checked(set)?];
         attributes.extend(more);
-        self.push(c"lookup", attributes)
+        self.push(c"lookup", attributes);
+        Ok(())
     }
 
     fn dynset(
@@ -167,13 +154,13 @@ impl Program {
         set: &str,
         key: &Expression,
         data: Option<&Expression>,
-        more: Vec<(Attribute, Bytes)>,
+        more: Values,
     ) -> Result<(), String> {
         let length = self.value(key)?;
         let mut attributes = attributes![
             NFTNL_EXPR_DYNSET_SREG_KEY => FIRST,
             NFTNL_EXPR_DYNSET_OP => operation,
-            NFTNL_EXPR_DYNSET_SET_NAME => &Name::new(set)?,
+            NFTNL_EXPR_DYNSET_SET_NAME => checked(set)?,
         ];
         if let Some(data) = data {
             let to = FIRST.after(length.next_multiple_of(WHOLE_REGISTER))?;
@@ -181,7 +168,8 @@ impl Program {
             attributes.extend(attributes![NFTNL_EXPR_DYNSET_SREG_DATA => to]);
         }
         attributes.extend(more);
-        self.push(c"dynset", attributes)
+        self.push(c"dynset", attributes);
+        Ok(())
     }
 
     /// Loads a statement's value into the first registers. Returns its length in bytes, with padding.
@@ -190,44 +178,74 @@ impl Program {
             Expression::Concat(_) => self.padded_length(expression),
             _ => WHOLE_REGISTER,
         };
-        self.free = FIRST.after(length).ok();
+        self.taken = length;
         self.load(expression, FIRST)
-    }
-
-    /// Length of an address in bytes.
-    fn address_length(&self) -> usize {
-        self.family.address_type().size()
     }
 
     fn padded_length(&self, expression: &Expression) -> usize {
         match expression {
-            Expression::Field(field) => self.field_length(*field).next_multiple_of(4),
+            Expression::Field(field) => self.field(*field, FIRST).0.next_multiple_of(4),
             Expression::Concat(fields) => fields.iter().map(|field| self.padded_length(field)).sum(),
             _ => 4,
         }
     }
 
-    fn field_length(&self, field: Field) -> usize {
-        match field {
-            Field::SourceAddress | Field::DestinationAddress => self.address_length(),
-            Field::L4Proto => 1,
-            Field::DestinationPort => 2,
-            Field::InputInterface => IFNAMSIZ,
-            Field::Priority
-            | Field::Mark
-            | Field::ConntrackStatus
-            | Field::SourceAddressType
-            | Field::DestinationAddressType => 4,
-        }
+    /// A field's length in bytes, and the expression that loads it into `to`.
+    fn field(&self, field: Field, to: Register) -> (usize, libnftnl::Expression) {
+        let payload = |base: c_int, offset: u32, length: usize| {
+            let attributes = attributes![
+                NFTNL_EXPR_PAYLOAD_BASE => base,
+                NFTNL_EXPR_PAYLOAD_OFFSET => offset,
+                NFTNL_EXPR_PAYLOAD_LEN => length as u32,
+                NFTNL_EXPR_PAYLOAD_DREG => to,
+            ];
+            (length, c"payload", attributes)
+        };
+        // By the offsets in the headers of IPv4 and IPv6.
+        let address = |ip: u32, ip6: u32| match self.family {
+            Family::Ip => payload(NFT_PAYLOAD_NETWORK_HEADER, ip, 4),
+            Family::Ip6 => payload(NFT_PAYLOAD_NETWORK_HEADER, ip6, 16),
+        };
+        let meta = |length: usize, key: c_int| {
+            (length, c"meta", attributes![NFTNL_EXPR_META_KEY => key, NFTNL_EXPR_META_DREG => to])
+        };
+        let fib = |flags: u32| {
+            let attributes = attributes![
+                NFTNL_EXPR_FIB_RESULT => NFT_FIB_RESULT_ADDRTYPE,
+                NFTNL_EXPR_FIB_FLAGS => flags,
+                NFTNL_EXPR_FIB_DREG => to,
+            ];
+            (4, c"fib", attributes)
+        };
+        let (length, name, attributes) = match field {
+            Field::SourceAddress => address(12, 8),
+            Field::DestinationAddress => address(16, 24),
+            Field::DestinationPort => payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2),
+            Field::L4Proto => meta(1, NFT_META_L4PROTO),
+            Field::Priority => meta(4, NFT_META_PRIORITY),
+            Field::Mark => meta(4, NFT_META_MARK),
+            Field::InputInterface => meta(IFNAMSIZ, NFT_META_IIFNAME),
+            Field::ConntrackStatus => {
+                (4, c"ct", attributes![NFTNL_EXPR_CT_KEY => NFT_CT_STATUS, NFTNL_EXPR_CT_DREG => to])
+            }
+            Field::SourceAddressType => fib(NFTA_FIB_F_SADDR),
+            Field::DestinationAddressType => fib(NFTA_FIB_F_DADDR),
+        };
+        (length, libnftnl::Expression { name, attributes })
     }
 
     /// Loads a value into `to` and what follows. Returns its length in bytes, with padding.
     fn load(&mut self, expression: &Expression, to: Register) -> Result<usize, String> {
         match expression {
-            Expression::Field(field) => self.load_field(*field, to)?,
+            Expression::Field(field) => {
+                let (_, load) = self.field(*field, to);
+                self.expressions.push(load);
+            }
             Expression::Constant(number) => {
-                let attributes = attributes![NFTNL_EXPR_IMM_DREG => to, NFTNL_EXPR_IMM_DATA => *number];
-                self.push(c"immediate", attributes)?;
+                self.push(
+                    c"immediate",
+                    attributes![NFTNL_EXPR_IMM_DREG => to, NFTNL_EXPR_IMM_DATA => *number],
+                );
             }
             Expression::Concat(fields) => {
                 let mut length = 0;
@@ -249,14 +267,14 @@ impl Program {
                     NFTNL_EXPR_NG_TYPE => NFT_NG_RANDOM,
                     NFTNL_EXPR_NG_OFFSET => *offset,
                 ];
-                self.push(c"numgen", attributes)?;
+                self.push(c"numgen", attributes);
             }
             Expression::Hash { key, modulus, seed, offset } => {
-                let outer = self.free;
-                let from = outer.map_or_else(|| FIRST.after(usize::MAX), Ok)?;
-                self.free = from.after(self.padded_length(key)).ok();
+                let taken = self.taken;
+                self.taken += self.padded_length(key);
+                let from = FIRST.after(taken)?;
                 let length = self.load(key, from)? as u32;
-                self.free = outer;
+                self.taken = taken;
                 let attributes = attributes![
                     NFTNL_EXPR_HASH_SREG => from,
                     NFTNL_EXPR_HASH_DREG => to,
@@ -266,23 +284,23 @@ impl Program {
                     NFTNL_EXPR_HASH_OFFSET => *offset,
                     NFTNL_EXPR_HASH_TYPE => NFT_HASH_JENKINS,
                 ];
-                self.push(c"hash", attributes)?;
+                self.push(c"hash", attributes);
             }
             Expression::Bitwise { .. } => {
                 let (operand, mask, xor) = folded(expression);
-                if address_of(operand).is_some() || self.load(operand, to)? != 4 {
+                if is_address(operand) || self.load(operand, to)? != 4 {
                     return Err(
                         "a bitwise operation on a value that is not a number of four bytes".to_owned()
                     );
                 }
-                self.bitwise(to, &mask.to_ne_bytes(), &xor.to_ne_bytes())?;
+                self.bitwise(to, &mask.to_ne_bytes(), &xor.to_ne_bytes());
             }
         }
         Ok(self.padded_length(expression))
     }
 
     /// `to = (to & mask) ^ xor`.
-    fn bitwise(&mut self, to: Register, mask: &[u8], xor: &[u8]) -> Result<(), String> {
+    fn bitwise(&mut self, to: Register, mask: &[u8], xor: &[u8]) {
         let attributes = attributes![
             NFTNL_EXPR_BITWISE_SREG => to,
             NFTNL_EXPR_BITWISE_DREG => to,
@@ -291,126 +309,74 @@ impl Program {
             NFTNL_EXPR_BITWISE_MASK => mask,
             NFTNL_EXPR_BITWISE_XOR => xor,
         ];
-        self.push(c"bitwise", attributes)
-    }
-
-    fn load_field(&mut self, field: Field, to: Register) -> Result<(), String> {
-        let meta =
-            |key: c_int| (c"meta", attributes![NFTNL_EXPR_META_KEY => key, NFTNL_EXPR_META_DREG => to]);
-        let fib = |flags: u32| {
-            let result = attributes![NFTNL_EXPR_FIB_RESULT => NFT_FIB_RESULT_ADDRTYPE];
-            let of = attributes![NFTNL_EXPR_FIB_FLAGS => flags, NFTNL_EXPR_FIB_DREG => to];
-            (c"fib", [result, of].concat())
-        };
-        let (name, attributes) = match field {
-            Field::SourceAddress | Field::DestinationAddress => {
-                return self.load_address(field, self.address_length(), to);
-            }
-            Field::DestinationPort => return self.load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, to),
-            Field::L4Proto => meta(NFT_META_L4PROTO),
-            Field::Priority => meta(NFT_META_PRIORITY),
-            Field::Mark => meta(NFT_META_MARK),
-            Field::InputInterface => meta(NFT_META_IIFNAME),
-            Field::ConntrackStatus => {
-                (c"ct", attributes![NFTNL_EXPR_CT_KEY => NFT_CT_STATUS, NFTNL_EXPR_CT_DREG => to])
-            }
-            Field::SourceAddressType => fib(NFTA_FIB_F_SADDR),
-            Field::DestinationAddressType => fib(NFTA_FIB_F_DADDR),
-        };
-        self.push(name, attributes)
-    }
-
-    /// Loads the first `length` bytes of an address.
-    fn load_address(&mut self, field: Field, length: usize, to: Register) -> Result<(), String> {
-        let offset = address_offset(self.family, field);
-        let offset = offset.ok_or_else(|| format!("{field:?} is not an address"))?;
-        self.load_payload(NFT_PAYLOAD_NETWORK_HEADER, offset, length as u32, to)
-    }
-
-    fn load_payload(&mut self, base: c_int, offset: u32, length: u32, to: Register) -> Result<(), String> {
-        let attributes = attributes![
-            NFTNL_EXPR_PAYLOAD_BASE => base,
-            NFTNL_EXPR_PAYLOAD_OFFSET => offset,
-            NFTNL_EXPR_PAYLOAD_LEN => length,
-            NFTNL_EXPR_PAYLOAD_DREG => to,
-        ];
-        self.push(c"payload", attributes)
+        self.push(c"bitwise", attributes);
     }
 
     fn compare(&mut self, left: &Expression, op: MatchOp, right: &MatchValue) -> Result<(), String> {
         use Field::{ConntrackStatus, DestinationAddressType, InputInterface, L4Proto, SourceAddressType};
 
-        let (equal, different) = match op {
-            MatchOp::Equal => (NFT_CMP_EQ, NFT_CMP_NEQ),
-            MatchOp::NotEqual => (NFT_CMP_NEQ, NFT_CMP_EQ),
-        };
-        let is_number = self.padded_length(left) == 4
-            && address_of(left).is_none()
-            && *left != Expression::Field(L4Proto);
+        let is_number =
+            self.padded_length(left) == 4 && !is_address(left) && *left != Expression::Field(L4Proto);
         let data = match (right, left) {
-            (MatchValue::Prefix(prefix), Expression::Field(field)) => self.prefix(*field, *prefix)?,
-            (MatchValue::Proto(number), Expression::Field(L4Proto)) => self.loaded(left, number.bytes())?,
+            (MatchValue::Prefix(prefix), Expression::Field(field)) if is_address(left) => {
+                self.prefix(*field, *prefix)?
+            }
+            (MatchValue::Proto(number), Expression::Field(L4Proto)) => number.bytes(),
             (MatchValue::Local, Expression::Field(SourceAddressType | DestinationAddressType)) => {
-                self.loaded(left, RTN_LOCAL.bytes())?
+                RTN_LOCAL.bytes()
             }
-            (MatchValue::Dnat, Expression::Field(ConntrackStatus)) => {
-                let none = self.loaded(left, 0_u32.bytes())?;
-                self.bitwise(FIRST, &IPS_DST_NAT.to_ne_bytes(), &none)?;
-                none
-            }
+            (MatchValue::Dnat, Expression::Field(ConntrackStatus)) => 0_u32.bytes(),
             (MatchValue::Interface { name, prefix }, Expression::Field(InputInterface)) => {
-                self.loaded(left, interface(name, *prefix)?)?
+                interface(name, *prefix)?
             }
-            (MatchValue::Number(number), _) if is_number => self.loaded(left, number.bytes())?,
+            (MatchValue::Number(number), _) if is_number => number.bytes(),
             _ => return Err(format!("{left:?} cannot be compared with {right:?}")),
         };
+        if !matches!(right, MatchValue::Prefix(_)) {
+            self.value(left)?;
+        }
         // The bit is set if what remains differs from zero.
-        let op = if *right == MatchValue::Dnat { different } else { equal };
+        let is_bit = *right == MatchValue::Dnat;
+        if is_bit {
+            self.bitwise(FIRST, &IPS_DST_NAT.to_ne_bytes(), &data);
+        }
+        let op = if (op == MatchOp::Equal) == is_bit { NFT_CMP_NEQ } else { NFT_CMP_EQ };
         let attributes = attributes![
             NFTNL_EXPR_CMP_SREG => FIRST,
             NFTNL_EXPR_CMP_OP => op,
             NFTNL_EXPR_CMP_DATA => &data[..],
         ];
-        self.push(c"cmp", attributes)
-    }
-
-    /// Loads a value that is to be compared with this one.
-    fn loaded(&mut self, value: &Expression, with: Bytes) -> Result<Bytes, String> {
-        self.value(value)?;
-        Ok(with)
+        self.push(c"cmp", attributes);
+        Ok(())
     }
 
     /// Loads the part of an address that a prefix is about, and returns what that must be.
     fn prefix(&mut self, field: Field, prefix: IpNetwork) -> Result<Bytes, String> {
-        let (mut network, mask): (Bytes, Bytes) = match (self.family, prefix) {
-            (Family::Ip, IpNetwork::V4(prefix)) => (
-                prefix.network().octets().into_iter().collect(),
-                prefix.mask().octets().into_iter().collect(),
-            ),
-            (Family::Ip6, IpNetwork::V6(prefix)) => (
-                prefix.network().octets().into_iter().collect(),
-                prefix.mask().octets().into_iter().collect(),
-            ),
-            _ => return Err(format!("{prefix} is not of family {}", self.family)),
+        if Family::of(prefix.network()) != self.family {
+            return Err(format!("{prefix} is not of family {}", self.family));
+        }
+        let octets = |address| match address {
+            IpAddr::V4(address) => Bytes::from_slice(&address.octets()),
+            IpAddr::V6(address) => Bytes::from_slice(&address.octets()),
         };
+        let (mut network, mask) = (octets(prefix.network()), octets(prefix.mask()));
+        let (_, mut load) = self.field(field, FIRST);
         let bits = usize::from(prefix.prefix());
         if bits != 0 && bits.is_multiple_of(8) {
             network.truncate(bits / 8);
-            self.load_address(field, bits / 8, FIRST)?;
+            load.attributes.extend(attributes![NFTNL_EXPR_PAYLOAD_LEN => network.len() as u32]);
+            self.expressions.push(load);
         } else {
-            self.load_address(field, self.address_length(), FIRST)?;
-            self.bitwise(FIRST, &mask, &[0; 16][..mask.len()])?;
+            self.expressions.push(load);
+            self.bitwise(FIRST, &mask, &[0; 16][..mask.len()]);
         }
         Ok(network)
     }
 }
 
-/// The address that an expression is, if it is one.
-fn address_of(expression: &Expression) -> Option<Field> {
-    match expression {
-        Expression::Field(field @ (Field::SourceAddress | Field::DestinationAddress)) => Some(*field),
-        _ => None,
-    }
+/// Whether an expression is an address.
+const fn is_address(expression: &Expression) -> bool {
+    matches!(expression, Expression::Field(Field::SourceAddress | Field::DestinationAddress))
 }
 
 /// Bitwise operations on a value as one, which nft makes of them: the value, a mask, and what to add by exclusive or.

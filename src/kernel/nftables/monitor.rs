@@ -46,8 +46,6 @@ impl Generation {
 /// One notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// What was changed (`NFT_MSG_…`).
-    pub message: c_int,
     /// Family of its table (`NFPROTO_…`).
     pub family: u8,
     /// Its table's name; `None` for the generation.
@@ -158,11 +156,11 @@ fn event(message: &Message<'_>) -> Option<Event> {
         NFT_MSG_NEWSETELEM | NFT_MSG_DELSETELEM => keys(attributes).unwrap_or_default(),
         _ => Vec::new(),
     };
-    Some(Event { message: kind, family: message.family(), table, set, keys, generation })
+    Some(Event { family: message.family(), table, set, keys, generation })
 }
 
 /// The keys of the elements that a message is about; nothing if one has none, as what stands for all other keys.
 fn keys(attributes: Attributes<'_>) -> Option<Vec<Concat>> {
-    let elements = attributes.nested(NFTA_SET_ELEM_LIST_ELEMENTS).into_iter();
+    let elements = attributes.nested(NFTA_SET_ELEM_LIST_ELEMENTS).iter();
     elements.map(|element| read_value(element.nested().find(NFTA_SET_ELEM_KEY)?)).collect()
 }

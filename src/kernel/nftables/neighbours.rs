@@ -1,6 +1,6 @@
 //! Which service proxies have rules in this network namespace.
 
-use std::{collections::BTreeMap, fmt, ops::ControlFlow};
+use std::{collections::BTreeSet, fmt, ops::ControlFlow};
 
 use super::{attributes::Message, error::Error, handle::Kernel, uapi::*, wire};
 use crate::config::settings::KUBE_PROXY_TABLE;
@@ -47,22 +47,19 @@ impl Kernel {
     /// # Errors
     /// The kernel does not answer.
     pub fn neighbours(&mut self) -> Result<Vec<Neighbour>, Error> {
-        let mut found = BTreeMap::new();
+        let mut found = BTreeSet::new();
         let read = |message: &Message<'_>| {
             let (family, attributes) = (family_name(message.family()), message.attributes());
             let names = attributes.string(NFTA_TABLE_NAME).zip(attributes.string(NFTA_CHAIN_NAME));
             if let (Some(family), Some((table, chain))) = (family, names)
                 && let Some(proxy) = proxy(table, chain)
             {
-                found.insert((family, table.to_owned()), proxy);
+                found.insert(Neighbour { proxy, family, table: table.to_owned() });
             }
             ControlFlow::Continue(())
         };
         self.connection.ask(wire::nf_tables(NFT_MSG_GETCHAIN), 0, true, |_| (), read)?;
-        let neighbour = |((family, table), proxy)| Neighbour { proxy, family, table };
-        let mut neighbours: Vec<_> = found.into_iter().map(neighbour).collect();
-        neighbours.sort();
-        Ok(neighbours)
+        Ok(found.into_iter().collect())
     }
 }
 

@@ -8,7 +8,7 @@ mod feature;
 
 use std::{collections::BTreeSet, fmt};
 
-use portolan_rules::ruleset::Family;
+use portolan_rules::{plane::Config, ruleset::Family};
 use rustix::io::Errno;
 
 use super::{
@@ -39,13 +39,6 @@ pub struct Features {
     pub counts_elements: Option<bool>,
 }
 
-/// What a run needs besides what every run needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// `--endpoint-counters`.
-    pub element_counters: bool,
-}
-
 /// What can be served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Served {
@@ -55,39 +48,30 @@ pub struct Served {
     pub warnings: Vec<String>,
 }
 
-impl Needs {
-    fn includes(self, feature: Feature) -> bool {
-        match feature {
-            Feature::ElementCounters => self.element_counters,
-            // Asked for by a flag that has no effect where the kernel lacks it.
-            Feature::OwnedTables => false,
-            _ => true,
-        }
-    }
-}
-
 impl Features {
-    /// Which families this kernel can serve. [`Error::Lacking`] if it is none.
-    pub fn serve(&self, needs: Needs) -> Result<Served, Error> {
+    /// Which families this kernel can serve with these settings. [`Error::Lacking`] if it is none.
+    pub fn serve(&self, config: &Config) -> Result<Served, Error> {
         let mut served = Served::default();
         let mut lacking = Vec::new();
         for family in Family::ALL {
-            let what = self.lacking(family, needs);
+            let what = self.lacking(family, config);
             if what.is_empty() {
                 served.families.push(family);
-            } else {
-                served.warnings.push(format!(
-                    "{} is not served: Linux {} lacks {}",
-                    ip_version(family),
-                    self.release,
-                    what.join(", ")
-                ));
-                lacking.extend(what);
+                continue;
+            }
+            served.warnings.push(format!(
+                "{} is not served: Linux {} lacks {}",
+                ip_version(family),
+                self.release,
+                what.join(", ")
+            ));
+            for cause in what {
+                if !lacking.contains(&cause) {
+                    lacking.push(cause);
+                }
             }
         }
         if served.families.is_empty() {
-            let mut known = BTreeSet::new();
-            lacking.retain(|what| known.insert(what.clone()));
             return Err(Error::Lacking { release: self.release.to_string(), what: lacking.join(", ") });
         }
         let may = match self.release.range_removal() {
@@ -105,10 +89,15 @@ impl Features {
     }
 
     /// What a family needs and lacks, each with its origin; without what only follows from something else that is missing.
-    fn lacking(&self, family: Family, needs: Needs) -> Vec<String> {
+    fn lacking(&self, family: Family, config: &Config) -> Vec<String> {
+        let is_needed = |feature: &Feature| match feature {
+            Feature::ElementCounters => config.endpoint_counters,
+            // Asked for by a flag that has no effect where the kernel lacks it.
+            Feature::OwnedTables => false,
+            _ => true,
+        };
         let is_missing = |feature: &Feature| self.missing.contains(&(family, *feature));
-        let missing =
-            Feature::ALL.into_iter().filter(|feature| needs.includes(*feature) && is_missing(feature));
+        let missing = Feature::ALL.into_iter().filter(|feature| is_needed(feature) && is_missing(feature));
         let causes = missing.filter(|feature| !feature.uses().iter().any(is_missing));
         causes.map(|feature| format!("{feature} ({})", feature.origin(family))).collect()
     }
@@ -143,13 +132,6 @@ fn ip_version(family: Family) -> &'static str {
     }
 }
 
-/// What shows whether a feature is there.
-fn trial(feature: Feature, family: Family) -> Trial {
-    let owned = feature == Feature::OwnedTables;
-    let table_flags = if owned { NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST } else { 0 };
-    Trial { transaction: feature.transaction(family), table_flags }
-}
-
 impl Kernel {
     /// Finds out what the kernel can do. `table` is the name of our tables, of which the sets are asked about.
     pub fn probe(&mut self, table: &str) -> Result<Features, Error> {
@@ -159,7 +141,7 @@ impl Kernel {
             .collect();
         Ok(Features {
             release: Release::running(),
-            missing: missing(&trials, &mut |trials| self.refused(trials))?,
+            missing: missing(&trials, |trials| self.refused(trials))?,
             acknowledges: self.acknowledges,
             checks_generation: self.checks_generation()?,
             counts_elements: self.counts_elements(table)?,
@@ -169,7 +151,7 @@ impl Kernel {
     /// Whether tables can be owned and outlive their owner, in any family.
     pub(super) fn has_owned_tables(&mut self) -> Result<bool, Error> {
         let trials = Family::ALL.map(|family| (family, Feature::OwnedTables));
-        let missing = missing(&trials, &mut |trials| self.refused(trials))?;
+        let missing = missing(&trials, |trials| self.refused(trials))?;
         Ok(missing.len() < trials.len())
     }
 
@@ -222,16 +204,16 @@ impl Kernel {
     }
 }
 
-/// Has a kernel judge trials; gives the indices of those that it refuses.
-type Judge<'a> = &'a mut dyn FnMut(&[Trial]) -> Result<BTreeSet<usize>, Error>;
-
-/// Which of these are missing. `refused` has the kernel judge the rest until it takes all of them: hooks are looked at
-/// only once nothing else is wrong.
-fn missing(trials: &[(Family, Feature)], refused: Judge<'_>) -> Result<BTreeSet<(Family, Feature)>, Error> {
+/// Which of these are missing. `refused` has the kernel judge the rest, and gives the indices of those that it refuses, until
+/// it takes all of them: hooks are looked at only once nothing else is wrong.
+fn missing(
+    trials: &[(Family, Feature)],
+    mut refused: impl FnMut(&[Trial]) -> Result<BTreeSet<usize>, Error>,
+) -> Result<BTreeSet<(Family, Feature)>, Error> {
     let mut missing = BTreeSet::new();
     loop {
         let asked: Vec<_> = trials.iter().filter(|trial| !missing.contains(*trial)).copied().collect();
-        let written: Vec<_> = asked.iter().map(|(family, feature)| trial(*feature, *family)).collect();
+        let written: Vec<_> = asked.iter().map(|(family, feature)| feature.trial(*family)).collect();
         let refused = if written.is_empty() { BTreeSet::new() } else { refused(&written)? };
         if refused.is_empty() {
             return Ok(missing);

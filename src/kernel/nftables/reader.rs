@@ -16,28 +16,9 @@ use super::{
 /// How often one request is repeated: each time, some table changed meanwhile.
 const REPETITIONS: usize = 100;
 
-/// Why a reading ended early.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// Something is missing, because tables changed or replies were lost: it takes another reading.
-    Incomplete,
-    /// The kernel could not be asked.
-    Error(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Incomplete => Self::Unknown("replies about a table are missing".to_owned()),
-            Failure::Error(error) => error,
-        }
-    }
+/// Something is missing, because tables changed or replies were lost: it takes another reading.
+pub(super) fn incomplete() -> Error {
+    Error::Unknown("replies about a table are missing".to_owned())
 }
 
 /// A table to ask about.
@@ -50,7 +31,7 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     /// The flags of the table (`NFTA_TABLE_FLAGS`), and the address of the socket that owns it. `None` if there is no
     /// such table.
-    pub(super) fn table(&mut self) -> Result<Option<(c_int, Option<u32>)>, Failure> {
+    pub(super) fn table(&mut self) -> Result<Option<(c_int, Option<u32>)>, Error> {
         let mut table = (0, None);
         let outcome = self.ask(NFT_MSG_GETTABLE, false, None, |attributes| {
             table = (attributes.flags(NFTA_TABLE_FLAGS), attributes.number(NFTA_TABLE_OWNER));
@@ -59,7 +40,7 @@ impl Reader<'_> {
         match outcome {
             Outcome::Complete | Outcome::Interrupted => Ok(Some(table)),
             Outcome::Absent => Ok(None),
-            Outcome::Incomplete => Err(Failure::Incomplete),
+            Outcome::Incomplete => Err(incomplete()),
         }
     }
 
@@ -69,7 +50,7 @@ impl Reader<'_> {
         &mut self,
         kind: c_int,
         mut read: impl FnMut(Attributes<'_>) -> Option<T>,
-    ) -> Result<Vec<T>, Failure> {
+    ) -> Result<Vec<T>, Error> {
         for _ in 0..REPETITIONS {
             let mut objects = Vec::new();
             let outcome = self.ask(kind, true, None, |attributes| {
@@ -82,7 +63,7 @@ impl Reader<'_> {
                 Outcome::Interrupted | Outcome::Incomplete => {}
             }
         }
-        Err(Failure::Incomplete)
+        Err(incomplete())
     }
 
     /// Calls `read` for each element of a set, until it breaks. Other tables may change meanwhile: within a set the
@@ -94,7 +75,7 @@ impl Reader<'_> {
     ) -> Result<Outcome, Error> {
         self.ask(NFT_MSG_GETSETELEM, true, Some(set), |attributes| {
             let list = attributes.nested(NFTA_SET_ELEM_LIST_ELEMENTS);
-            list.into_iter().try_for_each(|element| read(element.nested()))
+            list.iter().try_for_each(|element| read(element.nested()))
         })
     }
 

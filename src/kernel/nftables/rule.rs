@@ -8,7 +8,7 @@ use portolan_rules::ruleset::{Family, Rule, Statement, Verdict};
 
 use super::{
     attributes::{Attribute, Attributes},
-    libnftnl::{Name, Scratch},
+    libnftnl::Scratch,
     linearize::linearize,
     uapi::*,
     verdict::parse_verdict,
@@ -29,7 +29,7 @@ impl Program {
     /// Reads the attributes of a rule.
     pub(super) fn read(rule: Attributes<'_>) -> Self {
         let mut program = Self::default();
-        for expression in rule.nested(NFTA_RULE_EXPRESSIONS) {
+        for expression in rule.nested(NFTA_RULE_EXPRESSIONS).iter() {
             let name = expression.nested().string(NFTA_EXPR_NAME).unwrap_or("?");
             program.add(name, expression.nested().nested(NFTA_EXPR_DATA));
         }
@@ -38,9 +38,8 @@ impl Program {
 
     /// The program of a rule that Portolan writes; `None` if the kernel cannot hold it.
     pub(super) fn of(family: Family, rule: &Rule, scratch: &mut Scratch) -> Option<Self> {
-        let any = Name::new("any").ok()?;
-        let rule = linearize(family, (&any, &any), rule).ok()?;
-        Some(Self::read(Attributes(scratch.attributes(&rule))))
+        let expressions = linearize(family, rule).ok()?;
+        scratch.rule(&expressions).ok().map(|rule| Self::read(Attributes(rule)))
     }
 
     fn add(&mut self, name: &str, data: Attributes<'_>) {
@@ -50,29 +49,16 @@ impl Program {
         if name == "immediate" {
             self.target = parse_verdict(data.nested(NFTA_IMMEDIATE_DATA).nested(NFTA_DATA_VERDICT));
         }
-        let mut attributes: Vec<Attribute<'_>> = data.into_iter().collect();
+        let mut attributes: Vec<Attribute<'_>> = data.iter().collect();
         attributes.retain(|attribute| !is_implied(name, attribute, data));
         attributes.sort_by_key(|attribute| attribute.kind);
         wire::string(&mut self.bytes, NFTA_EXPR_NAME, name);
-        let list = wire::begin_nest(&mut self.bytes, NFTA_EXPR_DATA);
-        for attribute in attributes {
-            self.put(attribute, holds_data(name, attribute.kind));
-        }
-        wire::end_nest(&mut self.bytes, list);
+        wire::nest(&mut self.bytes, NFTA_EXPR_DATA, |bytes| {
+            for attribute in attributes {
+                put(bytes, attribute, holds_data(name, attribute.kind));
+            }
+        });
         self.names.push(name.to_owned());
-    }
-
-    /// Appends an attribute, with or without the attributes in it.
-    fn put(&mut self, attribute: Attribute<'_>, is_nest: bool) {
-        if !is_nest {
-            wire::attribute(&mut self.bytes, attribute.kind, attribute.value);
-            return;
-        }
-        let nest = wire::begin_nest(&mut self.bytes, attribute.kind);
-        for inner in attribute.nested() {
-            self.put(inner, inner.kind == NFTA_DATA_VERDICT);
-        }
-        wire::end_nest(&mut self.bytes, nest);
     }
 
     /// In words, for a rule that Portolan does not write: the names of its expressions, and the chain that it leads to.
@@ -82,6 +68,16 @@ impl Program {
         statements.extend(self.target.iter().filter(leads).cloned().map(Statement::Verdict));
         Rule::new(statements)
     }
+}
+
+/// Appends an attribute, with or without the attributes in it.
+fn put(bytes: &mut Vec<u8>, attribute: Attribute<'_>, is_nest: bool) {
+    if !is_nest {
+        return wire::attribute(bytes, attribute.kind, attribute.value);
+    }
+    wire::nest(bytes, attribute.kind, |bytes| {
+        attribute.nested().iter().for_each(|inner| put(bytes, inner, inner.kind == NFTA_DATA_VERDICT));
+    });
 }
 
 /// Whether an expression does nothing: a `byteorder` of a single byte in its place, as nft writes it before a protocol's

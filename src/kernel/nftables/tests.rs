@@ -30,13 +30,13 @@ fn read(bytes: &[u8]) {
         let attributes = message.attributes();
         let _ = (Reply::read(&message), Generation::read(&message), message.family());
         for family in Family::ALL {
-            dump::read_for_test(family, attributes);
+            dump::testing::read(family, attributes);
         }
     }
     let attributes = Attributes(bytes);
     let _ = parse_verdict(attributes);
     for family in Family::ALL {
-        dump::read_for_test(family, attributes);
+        dump::testing::read(family, attributes);
     }
 }
 
@@ -62,7 +62,7 @@ fn batch() -> Batch {
             transaction.push(family, Operation::AddElement { set: set.clone(), key, element });
         }
     }
-    let mut batch = Batch::new();
+    let mut batch = Batch::default();
     batch.encode(&transaction).unwrap();
     batch
 }
@@ -71,7 +71,7 @@ fn batch() -> Batch {
 fn written(family: Family, rule: &Rule) -> Result<Vec<u8>, super::Error> {
     let mut transaction = Transaction::new("portolan");
     transaction.push(family, Operation::AddRule { chain: "c".into(), rule: rule.clone() });
-    let mut batch = Batch::new();
+    let mut batch = Batch::default();
     batch.encode(&transaction)?;
     Ok(Messages(batch.bytes()).nth(1).unwrap().attributes().0.to_vec())
 }
@@ -80,11 +80,11 @@ fn written(family: Family, rule: &Rule) -> Result<Vec<u8>, super::Error> {
 fn rewritten(rule: &[u8], change: impl Fn(&str, &mut Vec<(u16, Vec<u8>)>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     let list = wire::begin_nest(&mut bytes, NFTA_RULE_EXPRESSIONS);
-    for expression in Attributes(rule).find(NFTA_RULE_EXPRESSIONS).unwrap().nested() {
+    for expression in Attributes(rule).find(NFTA_RULE_EXPRESSIONS).unwrap().nested().iter() {
         let name = expression.nested().find(NFTA_EXPR_NAME).unwrap().string().unwrap();
         let data = expression.nested().find(NFTA_EXPR_DATA).unwrap().nested();
         let mut attributes: Vec<_> =
-            data.into_iter().map(|Attribute { kind, value }| (kind, value.to_vec())).collect();
+            data.iter().map(|Attribute { kind, value }| (kind, value.to_vec())).collect();
         change(name, &mut attributes);
         let nest = wire::begin_nest(&mut bytes, 1);
         wire::string(&mut bytes, NFTA_EXPR_NAME, name);
@@ -154,9 +154,9 @@ fn every_attribute_that_is_changed_or_added_makes_a_difference() {
         let rule = written(family, &every_expression()).unwrap();
         let expected = Program::read(Attributes(&rule));
         let list = Attributes(&rule).find(NFTA_RULE_EXPRESSIONS).unwrap().nested();
-        for (at, expression) in list.into_iter().enumerate() {
+        for (at, expression) in list.iter().enumerate() {
             let name = expression.nested().find(NFTA_EXPR_NAME).unwrap().string().unwrap();
-            for attribute in expression.nested().find(NFTA_EXPR_DATA).unwrap().nested() {
+            for attribute in expression.nested().find(NFTA_EXPR_DATA).unwrap().nested().iter() {
                 // What a reset has no use for.
                 if (name, attribute.kind) == ("reject", 2) {
                     continue;
@@ -279,12 +279,12 @@ fn statement(fields: &[usize], mask: u32, shape: u8) -> Statement {
 
 #[test]
 fn user_data_without_a_comment_is_no_comment() {
-    let element = dump::element_for_test(&[1, 4, 1, 0, 0, 0]);
+    let element = dump::testing::element(&[1, 4, 1, 0, 0, 0]);
     assert_eq!((element.comment, element.data), (None, ElementData::None));
-    let element = dump::element_for_test(&[1, 4, 1, 0, 0, 0, 0, 3, b'h', b'i', 0]);
+    let element = dump::testing::element(&[1, 4, 1, 0, 0, 0, 0, 3, b'h', b'i', 0]);
     assert_eq!(element.comment.as_deref(), Some("hi"));
-    assert_eq!(dump::element_for_test(&[0, 30, b'h', b'i', 0]).comment, None);
-    assert_eq!(dump::element_for_test(&[0]).comment, None);
+    assert_eq!(dump::testing::element(&[0, 30, b'h', b'i', 0]).comment, None);
+    assert_eq!(dump::testing::element(&[0]).comment, None);
 }
 
 /// The kernel's word on one element of several, with and without the offset (`NFTA_…` of elements since 5.19).
@@ -298,7 +298,7 @@ fn without_an_offset_no_element_of_several_is_named() {
             let set = set.clone();
             transaction.push(Family::Ip, Operation::AddElement { set, key, element: Element::member() });
         }
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         batch.encode(&transaction).unwrap();
         batch
     };

@@ -13,8 +13,7 @@ pub(crate) use nftnl::nftnl_sys::libc::{
     NFT_NG_RANDOM, NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER, NFT_REG_VERDICT,
     NFT_REJECT_ICMP_UNREACH, NFT_REJECT_TCP_RST, NFT_RETURN, NFT_SET_ANONYMOUS, NFT_SET_EVAL,
     NFT_SET_INTERVAL, NFT_SET_MAP, NFT_SET_TIMEOUT, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_APPEND, NLM_F_CAPPED,
-    NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, SO_SNDBUFFORCE,
-    SOL_NETLINK, SOL_SOCKET, c_int,
+    NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, SOL_NETLINK, c_int,
 };
 
 pub(crate) const NLMSGERR_ATTR_MSG: u16 = 1;
@@ -27,6 +26,8 @@ pub(crate) const NLA_TYPE_MASK: u16 = 0x3fff;
 pub(crate) const HEADER: usize = 16;
 /// Length of `struct nlmsghdr` and `struct nfgenmsg`.
 pub(crate) const HEADERS: usize = HEADER + 4;
+/// Length of `struct nlattr`.
+pub(crate) const ATTRIBUTE_HEADER: usize = 4;
 
 /// In the message that begins a batch: the generation that it is meant for.
 pub(crate) const NFNL_BATCH_GENID: u16 = 1;
@@ -65,12 +66,17 @@ pub(crate) const NFTA_SET_KEY_LEN: u16 = 5;
 pub(crate) const NFTA_SET_DATA_TYPE: u16 = 6;
 pub(crate) const NFTA_SET_DATA_LEN: u16 = 7;
 pub(crate) const NFTA_SET_DESC: u16 = 9;
+pub(crate) const NFTA_SET_ID: u16 = 10;
 pub(crate) const NFTA_SET_TIMEOUT: u16 = 11;
+pub(crate) const NFTA_SET_USERDATA: u16 = 13;
 pub(crate) const NFTA_SET_EXPR: u16 = 17;
 pub(crate) const NFTA_SET_EXPRESSIONS: u16 = 18;
 /// Since 6.16.
 pub(crate) const NFTA_SET_COUNT: u16 = 20;
 pub(crate) const NFTA_SET_DESC_SIZE: u16 = 1;
+pub(crate) const NFTA_SET_DESC_CONCAT: u16 = 2;
+pub(crate) const NFTA_LIST_ELEM: u16 = 1;
+pub(crate) const NFTA_SET_FIELD_LEN: u16 = 1;
 pub(crate) const NFT_SET_CONCAT: c_int = 0x80;
 
 pub(crate) const NFTA_SET_ELEM_LIST_SET: u16 = 2;

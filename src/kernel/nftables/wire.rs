@@ -46,6 +46,17 @@ pub(crate) fn attribute(buffer: &mut Vec<u8>, kind: u16, value: &[u8]) {
     pad(buffer, length);
 }
 
+/// A name of a table, chain or set that the kernel takes. Refuses names with a zero byte and those that are too long.
+pub(crate) fn checked(name: &str) -> Result<&str, String> {
+    if name.is_empty() || name.len() > NAME_MAX {
+        return Err(format!("a name of {} bytes", name.len()));
+    }
+    if name.contains('\0') {
+        return Err(format!("name {name:?} with a zero byte"));
+    }
+    Ok(name)
+}
+
 /// Appends a name as a zero-terminated string.
 pub(crate) fn string(buffer: &mut Vec<u8>, kind: u16, value: &str) {
     let length = 4 + value.len() + 1;
@@ -80,6 +91,13 @@ pub(crate) fn end_nest(buffer: &mut [u8], start: usize) {
     let length = buffer.len() - start;
     debug_assert!(length <= ATTRIBUTE_MAX, "callers split their lists");
     buffer[start..start + 2].copy_from_slice(&(length as u16).to_ne_bytes());
+}
+
+/// Appends an attribute that holds the attributes that `write` appends.
+pub(crate) fn nest(buffer: &mut Vec<u8>, kind: u16, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = begin_nest(buffer, kind);
+    write(buffer);
+    end_nest(buffer, start);
 }
 
 /// The header of an attribute of this length, header included and padding not.

@@ -37,17 +37,15 @@ impl ElementReader {
 
     /// Reads the elements in a message.
     pub(super) fn read_list(&mut self, attributes: Attributes<'_>) {
-        attributes
-            .nested(NFTA_SET_ELEM_LIST_ELEMENTS)
-            .into_iter()
-            .for_each(|element| self.read(element.nested()));
+        let list = attributes.nested(NFTA_SET_ELEM_LIST_ELEMENTS);
+        list.iter().for_each(|element| self.read(element.nested()));
     }
 
     /// Reads one element.
     pub(super) fn read(&mut self, attributes: Attributes<'_>) {
         let (mut key, mut end, mut flags) = (None, None, 0);
         let mut element = Element::member();
-        for attribute in attributes {
+        for attribute in attributes.iter() {
             match attribute.kind {
                 NFTA_SET_ELEM_KEY => key = read_value(attribute),
                 NFTA_SET_ELEM_KEY_END => end = read_value(attribute),

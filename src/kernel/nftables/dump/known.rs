@@ -7,7 +7,7 @@
 use portolan_rules::ruleset::{Concat, Set};
 
 use super::elements::ElementReader;
-use crate::kernel::nftables::{element::write_key, error::Error, reader::Reader, uapi::*, wire};
+use crate::kernel::nftables::{element::ElementList, error::Error, reader::Reader, uapi::*};
 
 /// Keys in one request. The kernel puts a reply for each into the socket's buffer before it comes back, and these
 /// must all find room.
@@ -34,9 +34,12 @@ pub(super) fn read(
         let asked = &rest[..rest.len().min(at_once)];
         request.clear();
         let sequence = reader.connection.next_sequence();
-        if write(&mut request, sequence, reader, set, asked).is_none() {
+        let table = (reader.family, reader.table);
+        let mut list = ElementList::begin(&mut request, NFT_MSG_GETSETELEM, sequence, table, set);
+        if !asked.iter().all(|key| matches!(list.push(&mut request, key, None, None), Ok(true))) {
             return Ok(None);
         }
+        list.end(&mut request);
         reader.connection.send(&request)?;
         let (mut replies, mut ended) = (0, false);
         let lost = reader.connection.received(|message| {
@@ -56,25 +59,4 @@ pub(super) fn read(
         rest = rest.get(replies + usize::from(ended)..).unwrap_or_default();
     }
     Ok(Some((elements, found)))
-}
-
-/// Writes a request; nothing if a key cannot be written.
-fn write(
-    request: &mut Vec<u8>,
-    sequence: u32,
-    reader: &Reader<'_>,
-    set: &Set,
-    keys: &[Concat],
-) -> Option<()> {
-    let (kind, family) = (wire::nf_tables(NFT_MSG_GETSETELEM), reader.family.number());
-    let start = wire::begin_message(request, kind, NLM_F_REQUEST, sequence, family, 0);
-    wire::string(request, NFTA_SET_ELEM_LIST_SET, &set.name);
-    wire::string(request, NFTA_TABLE_NAME, reader.table);
-    let list = wire::begin_nest(request, NFTA_SET_ELEM_LIST_ELEMENTS);
-    for key in keys {
-        write_key(request, set, key).ok()?;
-    }
-    wire::end_nest(request, list);
-    wire::end_message(request, start);
-    Some(())
 }

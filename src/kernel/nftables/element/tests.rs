@@ -9,7 +9,7 @@ use portolan_rules::ruleset::{
 use super::super::{
     Batch,
     attributes::Messages,
-    libnftnl::{self, Name, Scratch, attributes},
+    libnftnl::{attributes, tests::set as written},
     uapi::{NF_ACCEPT, NFT_GOTO, NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM, NFT_SET_ELEM_INTERVAL_END, c_int},
     wire,
 };
@@ -29,7 +29,7 @@ fn ours(family: Family, set: &Set, elements: &[(Concat, Element)], delete: bool)
             },
         );
     }
-    let mut batch = Batch::new();
+    let mut batch = Batch::default();
     batch.encode(&transaction).unwrap();
     assert_eq!(batch.messages(), 1);
     let message = Messages(batch.bytes()).nth(1).unwrap();
@@ -50,24 +50,22 @@ struct RawElement<'a> {
 
 /// The attributes of libnftnl's message with these elements.
 fn theirs(table: &str, set: &str, elements: &[RawElement<'_>]) -> Vec<u8> {
-    let [table, set] = [table, set].map(|name| Name::new(name).unwrap());
-    let names = attributes![NFTNL_SET_TABLE => &table, NFTNL_SET_NAME => &set];
-    let mut set = libnftnl::Set::new(names, Vec::new()).unwrap();
-    for element in elements {
+    let names = attributes![NFTNL_SET_TABLE => table, NFTNL_SET_NAME => set];
+    let attributes = |element: &RawElement<'_>| {
         let mut attributes = attributes![NFTNL_SET_ELEM_KEY => element.key];
         attributes.extend(element.flags.into_iter().flat_map(|n| attributes![NFTNL_SET_ELEM_FLAGS => n]));
         attributes.extend(element.key_end.into_iter().flat_map(|n| attributes![NFTNL_SET_ELEM_KEY_END => n]));
         attributes.extend(element.data.into_iter().flat_map(|n| attributes![NFTNL_SET_ELEM_DATA => n]));
         if let Some((code, chain)) = element.verdict {
             attributes.extend(attributes![NFTNL_SET_ELEM_VERDICT => code.cast_unsigned()]);
-            let chain = chain.map(|chain| Name::new(chain).unwrap());
-            attributes.extend(chain.iter().flat_map(|chain| attributes![NFTNL_SET_ELEM_CHAIN => chain]));
+            attributes.extend(chain.into_iter().flat_map(|chain| attributes![NFTNL_SET_ELEM_CHAIN => chain]));
         }
         attributes
             .extend(element.userdata.into_iter().flat_map(|n| attributes![NFTNL_SET_ELEM_USERDATA => n]));
-        set.add(attributes);
-    }
-    Scratch::default().elements(&set).to_vec()
+        attributes
+    };
+    let [_, elements] = written(&names, false, &elements.iter().map(attributes).collect::<Vec<_>>());
+    elements
 }
 
 const EMPTY: RawElement<'_> =
@@ -176,5 +174,44 @@ fn ranges_of_concatenations() {
     for delete in [false, true] {
         let expected = theirs("portolan", "sources", &raw);
         assert_eq!(ours(Family::Ip, &set, &[(from.clone(), element.clone())], delete), expected);
+    }
+}
+
+#[test]
+fn declarations() {
+    let interval = SetFlags { interval: true, ..SetFlags::default() };
+    let userdata = |key: u32, data: Option<u32>| {
+        let data = data.map(|data| [&[1, 4][..], &data.to_ne_bytes()].concat());
+        [&[0, 4][..], &key.to_ne_bytes(), &data.unwrap_or_default()].concat()
+    };
+    let [address, service, class] = [DataType::Ipv4Addr, DataType::InetService, DataType::ClassId];
+    let map = Set { counter: true, ..Set::map("m", &[address, service], &[class]).with_size(64) };
+    let mut of_map = attributes![
+        NFTNL_SET_FLAGS => 8_u32, NFTNL_SET_KEY_TYPE => 7_u32 << 6 | 13, NFTNL_SET_KEY_LEN => 8_u32,
+        NFTNL_SET_DATA_TYPE => 23_u32, NFTNL_SET_DATA_LEN => 4_u32, NFTNL_SET_DESC_SIZE => 64_u32,
+    ];
+    of_map.extend(attributes![NFTNL_SET_USERDATA => &userdata(0, Some(1))[..]]);
+    let ranges = Set::new("r", &[address, service]).with_flags(interval).with_size(8);
+    let mut of_ranges = attributes![
+        NFTNL_SET_FLAGS => 0x84_u32, NFTNL_SET_KEY_TYPE => 7_u32 << 6 | 13, NFTNL_SET_KEY_LEN => 8_u32,
+        NFTNL_SET_DESC_CONCAT => &[4, 2][..], NFTNL_SET_DESC_SIZE => 8_u32,
+    ];
+    of_ranges.extend(attributes![NFTNL_SET_USERDATA => &userdata(0, None)[..]]);
+    let verdicts = Set::verdict_map("v", &[class]);
+    let mut of_verdicts = attributes![
+        NFTNL_SET_FLAGS => 8_u32, NFTNL_SET_KEY_TYPE => 23_u32, NFTNL_SET_KEY_LEN => 4_u32,
+        NFTNL_SET_DATA_TYPE => 0xffff_ff00_u32, NFTNL_SET_DATA_LEN => 0_u32,
+    ];
+    of_verdicts.extend(attributes![NFTNL_SET_USERDATA => &userdata(1, Some(0))[..]]);
+    for (set, mut attributes) in [(map, of_map), (ranges, of_ranges), (verdicts, of_verdicts)] {
+        attributes.extend(attributes![
+            NFTNL_SET_TABLE => "portolan", NFTNL_SET_NAME => &*set.name, NFTNL_SET_ID => 1_u32,
+        ]);
+        let [expected, _] = written(&attributes, set.counter, &[]);
+        let mut transaction = Transaction::new("portolan");
+        transaction.push(Family::Ip, Operation::AddSet(Box::new(set)));
+        let mut batch = Batch::default();
+        batch.encode(&transaction).unwrap();
+        assert_eq!(Messages(batch.bytes()).nth(1).unwrap().attributes().0, expected);
     }
 }

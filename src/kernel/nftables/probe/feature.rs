@@ -4,8 +4,13 @@ use portolan_rules::{
     plane::{Config, SetName},
     ruleset::{
         BaseChain, Chain, ChainType, Expression, Family, Field, Hook, MatchValue, Name, Operation,
-        RejectWith, Rule, Set, Statement, Transaction, WritableField,
+        RejectWith, Rule, Statement, Transaction, WritableField,
     },
+};
+
+use crate::kernel::nftables::{
+    batch::Trial,
+    uapi::{NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST},
 };
 
 portolan_rules::named! {
@@ -73,100 +78,80 @@ impl Feature {
         }
     }
 
-    /// A transaction that uses it, in a table of its own. Rules and sets are such as Portolan writes.
-    pub(super) fn transaction(self, family: Family) -> Transaction {
-        let mut probe = Probe::new(self, family);
-        match self {
-            Self::Tables | Self::OwnedTables => {}
+    /// What only a kernel with it takes: a transaction that uses it, in a table of its own. Rules and sets are such as Portolan
+    /// writes.
+    pub(super) fn trial(self, family: Family) -> Trial {
+        let (sets, chains) = self.used();
+        let table = format!("portolan-probe-{self}").into();
+        let endpoint_counters = self == Self::ElementCounters;
+        let config = Config { table, endpoint_counters, ..Config::default() };
+        let mut transaction = Transaction::new(config.table.clone());
+        transaction.push(family, Operation::AddTable);
+        for set in sets {
+            let set = set.declaration(&config, family, 1024);
+            transaction.push(family, Operation::AddSet(Box::new(set)));
+        }
+        for (number, (base, statements)) in chains.into_iter().enumerate() {
+            let name: Name = format!("chain-{number}").into();
+            let chain = Chain { name: name.clone(), base, rules: Vec::new() };
+            transaction.push(family, Operation::AddChain(Box::new(chain)));
+            transaction.push(family, Operation::AddRule { chain: name, rule: Rule::new(statements) });
+        }
+        let owned = self == Self::OwnedTables;
+        let table_flags = if owned { NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST } else { 0 };
+        Trial { transaction, table_flags }
+    }
+
+    /// The sets, and the chains with their only rule's statements, of the transaction that uses it.
+    fn used(self) -> (&'static [SetName], Vec<(Option<BaseChain>, Vec<Statement>)>) {
+        let sets: &[SetName] = match self {
+            Self::Nat | Self::ElementCounters => &[SetName::Endpoints],
+            Self::DynamicMaps => &[SetName::Affinity],
+            Self::ConcatenatedRanges => &[SetName::AllowedSources],
+            _ => &[],
+        };
+        let rule = |statement| vec![(None, vec![statement])];
+        let rejects = |base| {
+            let with = [RejectWith::TcpReset, RejectWith::PortUnreachable];
+            let tcp = || Statement::equal(Field::L4Proto, MatchValue::Proto(6));
+            with.map(|with| (base, vec![tcp(), Statement::Reject(with)])).to_vec()
+        };
+        let chains = match self {
+            Self::Tables | Self::OwnedTables | Self::ConcatenatedRanges | Self::ElementCounters => Vec::new(),
             Self::Nat => {
                 use Field::{DestinationAddress, DestinationPort, L4Proto, Priority};
                 let key = Expression::fields(&[DestinationAddress, L4Proto, DestinationPort, Priority]);
-                let map = probe.set(SetName::Endpoints);
-                probe.chain(Some(BEFORE_ROUTING), [Statement::Dnat { key, map }]);
+                let map = SetName::Endpoints.name().into();
+                vec![(Some(BEFORE_ROUTING), vec![Statement::Dnat { key, map }])]
             }
-            Self::Masquerade => probe.rule([Statement::Masquerade]),
-            Self::Conntrack => {
-                probe.rule([Statement::equal(Field::ConntrackStatus, MatchValue::Dnat)]);
-            }
-            Self::Fib => {
-                probe.rule([Statement::equal(Field::DestinationAddressType, MatchValue::Local)]);
-                probe.rule([Statement::equal(Field::SourceAddressType, MatchValue::Local)]);
-            }
+            Self::Masquerade => rule(Statement::Masquerade),
+            Self::Conntrack => rule(Statement::equal(Field::ConntrackStatus, MatchValue::Dnat)),
+            Self::Fib => [Field::DestinationAddressType, Field::SourceAddressType]
+                .map(|field| (None, vec![Statement::equal(field, MatchValue::Local)]))
+                .to_vec(),
             Self::Numgen => {
-                let drawn = Expression::Random { modulus: 3, offset: 1 };
-                probe.rule([Statement::set(WritableField::Priority, drawn)]);
+                rule(Statement::set(WritableField::Priority, Expression::Random { modulus: 3, offset: 1 }))
             }
             Self::Hash => {
                 let key = Box::new(Field::SourceAddress.into());
                 let hash = Expression::Hash { key, modulus: 1021, seed: 1, offset: 1 };
-                probe.rule([Statement::set(WritableField::Priority, hash)]);
+                rule(Statement::set(WritableField::Priority, hash))
             }
-            Self::Reject => probe.rejects(None),
-            Self::RejectBeforeRouting => probe.rejects(Some(BEFORE_ROUTING)),
+            Self::Reject => rejects(None),
+            Self::RejectBeforeRouting => rejects(Some(BEFORE_ROUTING)),
             Self::DynamicMaps => {
-                let set = probe.set(SetName::Affinity);
+                let set: Name = SetName::Affinity.name().into();
                 let key = Expression::fields(&[Field::Priority, Field::SourceAddress]);
                 let data = Some(Expression::from(Field::Priority));
-                let (timeout_ms, forgotten) = (10_800_000, key.clone());
-                probe.rule([Statement::Update { set: set.clone(), key, timeout_ms, data: data.clone() }]);
-                probe.rule([Statement::Delete { set, key: forgotten, data }]);
+                let delete = Statement::Delete { set: set.clone(), key: key.clone(), data: data.clone() };
+                let update = Statement::Update { set, key, timeout_ms: 10_800_000, data };
+                vec![(None, vec![update]), (None, vec![delete])]
             }
-            Self::ConcatenatedRanges => {
-                probe.set(SetName::AllowedSources);
-            }
-            Self::ElementCounters => {
-                probe.config.endpoint_counters = true;
-                probe.set(SetName::Endpoints);
-            }
-        }
-        probe.transaction
+        };
+        (sets, chains)
     }
 }
 
 /// As the chain in which connections to Services are translated or refused.
 const BEFORE_ROUTING: BaseChain =
     BaseChain { chain_type: ChainType::Nat, hook: Hook::Prerouting, priority: -100 };
-
-/// A transaction in the making.
-struct Probe {
-    family: Family,
-    config: Config,
-    transaction: Transaction,
-    chains: usize,
-}
-
-impl Probe {
-    fn new(feature: Feature, family: Family) -> Self {
-        let config = Config { table: format!("portolan-probe-{feature}").into(), ..Config::default() };
-        let mut transaction = Transaction::new(config.table.clone());
-        transaction.push(family, Operation::AddTable);
-        Self { family, config, transaction, chains: 0 }
-    }
-
-    fn set(&mut self, name: SetName) -> Name {
-        let set: Set = name.declaration(&self.config, self.family, 1024);
-        let name = set.name.clone();
-        self.transaction.push(self.family, Operation::AddSet(Box::new(set)));
-        name
-    }
-
-    fn rule<const N: usize>(&mut self, statements: [Statement; N]) {
-        self.chain(None, statements);
-    }
-
-    fn rejects(&mut self, base: Option<BaseChain>) {
-        for with in [RejectWith::TcpReset, RejectWith::PortUnreachable] {
-            let tcp = Statement::equal(Field::L4Proto, MatchValue::Proto(6));
-            self.chain(base, [tcp, Statement::Reject(with)]);
-        }
-    }
-
-    fn chain<const N: usize>(&mut self, base: Option<BaseChain>, statements: [Statement; N]) {
-        let name: Name = format!("chain-{}", self.chains).into();
-        self.chains += 1;
-        let chain = Chain { name: name.clone(), base, rules: Vec::new() };
-        self.transaction.push(self.family, Operation::AddChain(Box::new(chain)));
-        let rule = Rule::new(statements);
-        self.transaction.push(self.family, Operation::AddRule { chain: name, rule });
-    }
-}

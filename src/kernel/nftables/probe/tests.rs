@@ -43,6 +43,10 @@ fn features(missing: impl IntoIterator<Item = (Family, Feature)>) -> Features {
     Features { release, missing: missing.into_iter().collect(), ..Features::default() }
 }
 
+fn counting() -> Config {
+    Config { endpoint_counters: true, ..Config::default() }
+}
+
 fn in_both(feature: Feature) -> [(Family, Feature); 2] {
     Family::ALL.map(|family| (family, feature))
 }
@@ -76,7 +80,7 @@ fn what_is_found_wrong_only_once_all_else_is_right_is_found() {
         hooked && trial.transaction.table.contains("reject")
     });
     let mut rounds = 0;
-    let found = missing(&all(), &mut |trials| {
+    let found = missing(&all(), |trials| {
         rounds += 1;
         let refused = lacks_counters(trials)?;
         if refused.is_empty() { refuses_hooks(trials) } else { Ok(refused) }
@@ -89,7 +93,7 @@ fn what_is_found_wrong_only_once_all_else_is_right_is_found() {
 fn a_kernel_without_tables_is_asked_until_nothing_is_left() {
     let found = missing(&all(), &mut kernel(|_, _, _| true)).unwrap();
     assert_eq!(found, all().into_iter().collect());
-    let error = features(found).serve(Needs::default()).unwrap_err();
+    let error = features(found).serve(&Config::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "Linux 6.1.0 lacks what Portolan needs: nf_tables (CONFIG_NF_TABLES_IPV4), nf_tables \
@@ -99,13 +103,13 @@ fn a_kernel_without_tables_is_asked_until_nothing_is_left() {
 
 #[test]
 fn a_kernel_with_everything_serves_both_families() {
-    let served = features([]).serve(Needs { element_counters: true }).unwrap();
+    let served = features([]).serve(&counting()).unwrap();
     assert_eq!(served, Served { families: Family::ALL.to_vec(), warnings: Vec::new() });
 }
 
 #[test]
 fn what_both_families_lack_is_said_once_with_its_option() {
-    let error = features(in_both(Feature::Numgen)).serve(Needs::default()).unwrap_err();
+    let error = features(in_both(Feature::Numgen)).serve(&Config::default()).unwrap_err();
     assert_eq!(error.to_string(), "Linux 6.1.0 lacks what Portolan needs: numgen (CONFIG_NFT_NUMGEN)");
 }
 
@@ -117,10 +121,10 @@ fn what_follows_from_something_else_is_not_said() {
             |_, _, operation| matches!(operation, Operation::AddChain(chain) if chain.base.is_some()),
         ),
     );
-    let error = features(found.unwrap()).serve(Needs::default()).unwrap_err();
+    let error = features(found.unwrap()).serve(&Config::default()).unwrap_err();
     assert_eq!(error.to_string(), "Linux 6.1.0 lacks what Portolan needs: nat (CONFIG_NFT_NAT)");
     let found = missing(&all(), &mut without("reject")).unwrap();
-    let error = features(found).serve(Needs::default()).unwrap_err();
+    let error = features(found).serve(&Config::default()).unwrap_err();
     let options = "CONFIG_NFT_REJECT, CONFIG_NFT_REJECT_IPV";
     assert_eq!(
         error.to_string(),
@@ -136,10 +140,10 @@ fn a_family_that_cannot_be_served_is_left_out_with_a_line() {
     ] {
         // Without tables nothing else works either, which need not be said.
         let lacking = features(Feature::ALL.map(|feature| (family, feature)));
-        let served = lacking.serve(Needs::default()).unwrap();
+        let served = lacking.serve(&Config::default()).unwrap();
         assert_eq!(served, Served { families: vec![other], warnings: vec![line.to_owned()] });
     }
-    let served = features([(Family::Ip6, Feature::Fib)]).serve(Needs::default()).unwrap();
+    let served = features([(Family::Ip6, Feature::Fib)]).serve(&Config::default()).unwrap();
     let line = "IPv6 is not served: Linux 6.1.0 lacks fib (CONFIG_NFT_FIB_IPV6)";
     assert_eq!(served, Served { families: vec![Family::Ip], warnings: vec![line.to_owned()] });
 }
@@ -147,8 +151,8 @@ fn a_family_that_cannot_be_served_is_left_out_with_a_line() {
 #[test]
 fn what_is_not_asked_for_is_not_needed() {
     let lacking = features([in_both(Feature::ElementCounters), in_both(Feature::OwnedTables)].concat());
-    assert_eq!(lacking.serve(Needs::default()).unwrap().families, Family::ALL);
-    let error = lacking.serve(Needs { element_counters: true }).unwrap_err();
+    assert_eq!(lacking.serve(&Config::default()).unwrap().families, Family::ALL);
+    let error = lacking.serve(&counting()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "Linux 6.1.0 lacks what Portolan needs: element-counters (CONFIG_NFT_COUNTER, Linux 5.7)"
@@ -159,11 +163,11 @@ fn what_is_not_asked_for_is_not_needed() {
 fn a_kernel_that_forgets_ranges_is_warned_of() {
     let mut old = features([]);
     old.release.release = "5.15.0".to_owned();
-    let served = old.serve(Needs::default()).unwrap();
+    let served = old.serve(&Config::default()).unwrap();
     assert_eq!(served.families, Family::ALL);
     assert!(served.warnings[0].starts_with("Linux 5.15.0 has a fault in sets of ranges"), "{served:?}");
     old.release.release = "5.14.0-362.el9".to_owned();
-    let served = old.serve(Needs::default()).unwrap();
+    let served = old.serve(&Config::default()).unwrap();
     assert!(served.warnings[0].starts_with("Linux 5.14.0-362.el9 may have a fault"), "{served:?}");
 }
 
@@ -190,7 +194,7 @@ fn every_expression_of_the_rules_is_tried() {
         };
         let tried: Vec<Rule> = Feature::ALL
             .into_iter()
-            .flat_map(|feature| feature.transaction(family).operations)
+            .flat_map(|feature| feature.trial(family).transaction.operations)
             .filter_map(|(_, operation)| match operation {
                 Operation::AddRule { rule, .. } => Some(rule),
                 _ => None,
