@@ -28,7 +28,12 @@ pub struct Around<B> {
 impl<B: Between> Around<B> {
     /// The kernel in the network namespace of this thread.
     pub fn open(between: B) -> Result<Self, Error> {
-        Ok(Self { kernel: Kernel::open()?, between })
+        Kernel::open().map(|kernel| Self::new(kernel, between))
+    }
+
+    /// This kernel.
+    pub const fn new(kernel: Kernel, between: B) -> Self {
+        Self { kernel, between }
     }
 }
 

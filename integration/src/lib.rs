@@ -31,6 +31,7 @@ mod stale_flows;
 pub mod synthetic;
 pub mod trace;
 mod traffic;
+mod wanted;
 mod wire;
 mod written;
 mod yaml;
@@ -58,6 +59,7 @@ pub use self::{
     recorded::Recording,
     stale_flows::remove_stale,
     traffic::{Answer, Bursts, Client, Connection, Failure, Fate, Flows, Protocol, Responder, Server, Tally},
+    wanted::{Counting, Expecting},
     wire::Wire,
     written::{by_controller, by_helm},
 };

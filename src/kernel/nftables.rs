@@ -1,7 +1,7 @@
 //! The kernel side: writes transactions to `nf_tables` over netlink and reads tables back.
 //!
-//! Small and constant things (tables, chains, rules, declarations of sets) are built by libnftnl. Elements,
-//! which are many and change, are encoded here, straight into the one buffer that the kernel is sent.
+//! The expressions of rules are written by libnftnl. All else is encoded here, most of all elements, which are many and
+//! change, straight into the one buffer that the kernel is sent.
 //! A transaction is one datagram, which the kernel commits as a whole or not at all.
 
 pub(crate) mod attributes;

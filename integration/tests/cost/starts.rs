@@ -7,7 +7,7 @@ use portolan::{
     kernel::nftables::{Kernel, Tables},
 };
 use portolan_integration::{
-    Namespace, plan,
+    Around, Counting, Namespace, plan,
     synthetic::{Kinds, Synthetic, service_name, spare},
 };
 use portolan_rules::{
@@ -150,12 +150,10 @@ fn change_all_kinds(state: &mut State, kinds: Kinds, services: u32) {
 #[test]
 fn a_start_that_needs_larger_sets_reads_everything() {
     for (kinds, counts) in [(Kinds::Plain, true), (Kinds::Mixed, true), (Kinds::Mixed, false)] {
-        with_rules(kinds, move |mut kernel, compiler, mut state| {
+        with_rules(kinds, move |kernel, compiler, mut state| {
             let table = compiler.config().table.clone();
             change_all_kinds(&mut state, kinds, 2 * SERVICES);
-            if !counts {
-                kernel.ignore_counts();
-            }
+            let mut kernel = Around::new(kernel, Counting(counts));
             let start = compare_at_start(&mut kernel, &pristine(), &mut state).unwrap().unwrap();
             let present = kernel.read(&table, &mut &compiler).unwrap();
             assert!(start.present == present, "{kinds:?}, counts: {counts}: something was not read");
@@ -170,12 +168,10 @@ fn a_start_over_a_changed_state_has_only_what_differs_in_memory() {
         .into_iter()
         .flat_map(|kinds| [(kinds, true), (kinds, false)])
     {
-        with_rules(kinds, move |mut kernel, compiler, mut state| {
+        with_rules(kinds, move |kernel, compiler, mut state| {
             let table = compiler.config().table.clone();
             change_all_kinds(&mut state, kinds, SERVICES + 20);
-            if !counts {
-                kernel.ignore_counts();
-            }
+            let mut kernel = Around::new(kernel, Counting(counts));
             let start = compare_at_start(&mut kernel, &pristine(), &mut state).unwrap().unwrap();
             let desired = start.desired.expect("there is something to do");
             let in_memory = |ruleset: &Ruleset| {

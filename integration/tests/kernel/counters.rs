@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use portolan::kernel::nftables::{Count, Counts, Tables, read_counts};
+use portolan_integration::Expecting;
 use portolan_rules::{
     compile::Compiler,
     frontends::FrontendKey,
@@ -76,7 +77,7 @@ fn counts_do_not_make_rulesets_differ() {
     let empty = tables(true);
     commit(&mut kernel, &create(&empty));
     nft(&["-f", "-"], Some(ELEMENTS));
-    let counted = kernel.read("portolan", &mut &empty).unwrap();
+    let counted = kernel.read("portolan", &mut Expecting(&empty)).unwrap();
     let listed = nft(&["list", "ruleset"], None);
     assert!(listed.contains(" counter packets 5 bytes 300 : 10.0.0.1 . 8080"), "{listed}");
     // As Portolan writes it, without counts.

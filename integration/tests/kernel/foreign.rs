@@ -1,6 +1,7 @@
 //! What others put into Portolan's tables is seen.
 
 use portolan::kernel::nftables::{FOREIGN_PRIORITY, Kernel, Tables};
+use portolan_integration::Expecting;
 use portolan_rules::ruleset::{Concat, Element, Family, Ruleset, Statement, Table, Value, Verdict};
 
 use crate::{
@@ -58,7 +59,7 @@ fn rules_that_are_not_the_expected_ones_are_foreign() {
     let mut expected = ruleset(data_plane);
     commit(&mut kernel, &create(&expected));
     let is_known = |kernel: &mut Kernel, expected: &Ruleset| -> Vec<bool> {
-        let found = kernel.read("portolan", &mut &*expected).unwrap();
+        let found = kernel.read("portolan", &mut Expecting(expected)).unwrap();
         let (found, expected) = (&found.tables[&Family::Ip], &expected.tables[&Family::Ip]);
         let rules = |table: &Table| table.chains["services"].rules.clone();
         rules(found).iter().enumerate().map(|(i, rule)| rules(expected).get(i) == Some(rule)).collect()
@@ -73,7 +74,7 @@ fn rules_that_are_not_the_expected_ones_are_foreign() {
     let services = expected.tables.get_mut(&Family::Ip).unwrap().chains.get_mut("services").unwrap();
     services.rules.clear();
     nft(&["-f", "-"], Some("flush chain ip portolan services\nadd rule ip portolan services goto send"));
-    let found = kernel.read("portolan", &mut &expected).unwrap();
+    let found = kernel.read("portolan", &mut Expecting(&expected)).unwrap();
     let statements = &found.tables[&Family::Ip].chains["services"].rules[0].statements;
     assert_eq!(statements[..], [Statement::Foreign("immediate".into()), Statement::goto("send")]);
 }

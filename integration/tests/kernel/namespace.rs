@@ -6,6 +6,7 @@ use std::{
 };
 
 use portolan::kernel::nftables::{Kernel, Tables};
+use portolan_integration::Expecting;
 pub use portolan_integration::enter_fresh_namespace as enter;
 use portolan_rules::ruleset::{Family, Ruleset, Transaction};
 
@@ -38,7 +39,7 @@ fn culprit<'a>(
 /// Reads, commits nothing, and expects exactly this ruleset.
 #[track_caller]
 pub fn expect(kernel: &mut Kernel, expected: &Ruleset) {
-    let found = kernel.read("portolan", &mut &*expected).expect("a dump");
+    let found = kernel.read("portolan", &mut Expecting(expected)).expect("a dump");
     for (family, table) in &expected.tables {
         let other = found.tables.get(family).unwrap_or_else(|| panic!("no table of family {family}"));
         for (name, set) in &table.sets {

@@ -7,6 +7,7 @@ use portolan::{
     observe::report::Cause,
     source::Change,
 };
+use portolan_integration::{Around, Counting};
 use portolan_rules::{
     plane::SetName,
     ruleset::{ClassId, Concat, Element, Elements, Family, Operation, Set, Transaction, Value},
@@ -63,9 +64,7 @@ fn endpoints_are_read_by_their_keys_and_what_no_packet_meets_goes_at_the_next_fu
     let unmet = frontend(0).with(ClassId(0x00ff_ffff).into());
     write_endpoints(&mut kernel, &[&unmet, &slot(SERVICES)]);
 
-    let mut other = Kernel::open().unwrap();
-    other.ignore_counts();
-    let mut later = agent(other);
+    let mut later = agent(Around::open(Counting(false)).unwrap());
     later.apply(everything(SERVICES + 1));
     later.apply((0..10).map(|n| Change::Service(name(n * 7), None)));
     later.apply([Change::Slice(name(1), Some(slice(1, 100))), Change::Service(name(2), Some(service(2)))]);

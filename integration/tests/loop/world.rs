@@ -15,7 +15,7 @@
 use std::{cell::Cell, net::IpAddr};
 
 use portolan::kernel::nftables::{Kernel, Tables};
-use portolan_integration::{Client, LabError, Namespace, Responder};
+use portolan_integration::{Client, Expecting, LabError, Namespace, Responder};
 use portolan_rules::{
     ruleset::{Family, Ruleset, diff::diff},
     simulate::{Input, Packet},
@@ -189,7 +189,7 @@ impl World {
                 kernel.commit(&diff(&table, &from, &to)).map_err(text)?;
                 from = to;
             }
-            kernel.read(&table, &mut &wanted).map_err(text)
+            kernel.read(&table, &mut Expecting(&wanted)).map_err(text)
         })?;
         self.rules = rules.clone();
         // The simulator then reads what the compiler wrote, from the kernel.

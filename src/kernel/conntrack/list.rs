@@ -115,34 +115,13 @@ pub fn list(destinations: &[(Protocol, SocketAddr)], bounds: Bounds) -> Result<L
     let mut conntrack = Conntrack::open()?;
     let mut listed = Listed::default();
     let wanted: HashSet<(Protocol, SocketAddr)> = destinations.iter().copied().collect();
-    for family in Family::ALL {
-        let own = destinations.iter().filter(|(_, at)| Family::of(at.ip()) == family);
-        let filters = if destinations.is_empty() {
-            [Filter::default()].into()
-        } else {
-            few(own.map(|(protocol, at)| Filter::to(Destination::new(*protocol, *at))).collect())
-        };
-        for filter in filters {
-            conntrack.list_of(family, filter, &wanted, bounds, &mut listed)?;
-            if listed.is_cut {
-                return Ok(listed);
-            }
-        }
-    }
-    Ok(listed)
-}
-
-impl Conntrack {
-    fn list_of(
-        &mut self,
-        family: Family,
-        filter: Filter,
-        wanted: &HashSet<(Protocol, SocketAddr)>,
-        bounds: Bounds,
-        listed: &mut Listed,
-    ) -> Result<(), Error> {
+    let is_wanted = |flow: &Flow| {
+        flow.endpoint != flow.frontend
+            && (wanted.is_empty() || wanted.contains(&(flow.protocol, flow.frontend)))
+    };
+    for (family, filter) in filters(destinations) {
         let before = listed.flows.len();
-        self.repeat(|conntrack| {
+        conntrack.repeat(|conntrack| {
             listed.flows.truncate(before);
             let outcome = conntrack.dump(family.number(), filter, true, |attributes| {
                 let is_late = bounds.until.is_some_and(|until| Instant::now() >= until);
@@ -150,16 +129,30 @@ impl Conntrack {
                     listed.is_cut = true;
                     return ControlFlow::Break(());
                 }
-                let is_wanted = |flow: &Flow| {
-                    flow.endpoint != flow.frontend
-                        && (wanted.is_empty() || wanted.contains(&(flow.protocol, flow.frontend)))
-                };
-                listed.flows.extend(read(attributes).filter(is_wanted));
+                listed.flows.extend(read(attributes).filter(&is_wanted));
                 ControlFlow::Continue(())
             })?;
             Ok(outcome == Outcome::Complete || listed.is_cut)
-        })
+        })?;
+        if listed.is_cut {
+            break;
+        }
     }
+    Ok(listed)
+}
+
+/// The filters for flows to these destinations, or for all without any, by family.
+fn filters(destinations: &[(Protocol, SocketAddr)]) -> Vec<(Family, Filter)> {
+    let of_family = |family| {
+        let own = destinations.iter().filter(move |(_, at)| Family::of(at.ip()) == family);
+        let filters = if destinations.is_empty() {
+            [Filter::default()].into()
+        } else {
+            few(own.map(|(protocol, at)| Filter::to(Destination::new(*protocol, *at))).collect())
+        };
+        filters.into_iter().map(move |filter| (family, filter))
+    };
+    Family::ALL.into_iter().flat_map(of_family).collect()
 }
 
 /// As few filters as are worth it: the kernel walks its whole table for each. Many addresses are left out, then many

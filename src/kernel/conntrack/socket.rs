@@ -97,30 +97,20 @@ impl Conntrack {
             filters.extend(of_protocol);
         }
         for filter in filters {
-            self.remove(family, filter, flows, still, removed)?;
+            self.repeat(|conntrack| {
+                let mut deletions = Vec::new();
+                let outcome = conntrack.dump(family.number(), filter, false, |attributes| {
+                    let stale =
+                        Entry::read(attributes).filter(|it| flows.is_stale(it.destination, it.source));
+                    deletions
+                        .extend(stale.map(|entry| (entry, request::delete(family.number(), attributes))));
+                    ControlFlow::Continue(())
+                })?;
+                conntrack.delete(&deletions, still, removed)?;
+                Ok(outcome == Outcome::Complete)
+            })?;
         }
         Ok(())
-    }
-
-    /// Removes what is stale of a dump.
-    fn remove(
-        &mut self,
-        family: Family,
-        filter: Filter,
-        flows: &Flows,
-        still: &dyn Fn(Destination, SocketAddr) -> bool,
-        removed: &mut usize,
-    ) -> Result<(), Error> {
-        self.repeat(|conntrack| {
-            let mut deletions = Vec::new();
-            let outcome = conntrack.dump(family.number(), filter, false, |attributes| {
-                let stale = Entry::read(attributes).filter(|it| flows.is_stale(it.destination, it.source));
-                deletions.extend(stale.map(|entry| (entry, request::delete(family.number(), attributes))));
-                ControlFlow::Continue(())
-            })?;
-            conntrack.delete(&deletions, still, removed)?;
-            Ok(outcome == Outcome::Complete)
-        })
     }
 
     /// The destinations of the flows of a protocol, and the sources of their replies: each pair once. Of TCP only

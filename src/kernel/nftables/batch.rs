@@ -130,9 +130,9 @@ impl Batch {
         family: Family,
         set: &Arc<Set>,
     ) -> Result<(), String> {
-        let (out, sequence) = (&mut self.bytes, self.messages.len() as u32);
+        let sequence = self.messages.len() as u32;
         checked(&set.name)?;
-        let mut list = ElementList::begin(out, kind, sequence, (family, &transaction.table), set);
+        let mut list = ElementList::begin(&mut self.bytes, kind, sequence, (family, &transaction.table), set);
         while let Some((next, operation)) = transaction.operations.get(*at) {
             let (other_kind, other, key, end, element) = match operation {
                 Operation::AddElement { set, key, element } => {
@@ -145,12 +145,12 @@ impl Batch {
             };
             let is_alike = (other_kind, *next) == (kind, family)
                 && (Arc::ptr_eq(other, set) || other.same_declaration(set));
-            if !is_alike || !list.push(out, key, end, element)? {
+            if !is_alike || !list.push(key, end, element)? {
                 break;
             }
             *at += 1;
         }
-        list.end(out);
+        list.end();
         Ok(())
     }
 

@@ -85,13 +85,6 @@ impl Wanted for &Compiler {
     }
 }
 
-/// All elements, dumped; rules as in this ruleset.
-impl Wanted for &Ruleset {
-    fn chains(&mut self, family: Family, _: &[Name]) -> Vec<Chain> {
-        self.tables.get(&family).into_iter().flat_map(|table| table.chains.values().cloned()).collect()
-    }
-}
-
 /// All but the elements of large sets of the compiler's; rules as the compiler's settings make them. Of a kernel that does
 /// not say how many elements sets have, only those of endpoints are left out.
 pub struct Small<'a> {
@@ -140,8 +133,7 @@ fn is_large(set: &Set, count: Option<u32>) -> bool {
     !set.flags.interval && count.or(set.size).is_some_and(|count| count >= known::WORTH_IT)
 }
 
-/// Reads the tables of this name, with or without regard to the numbers of elements that the kernel says. See
-/// [`Kernel::dump`](super::Kernel::dump).
+/// Reads the tables of this name. See [`Kernel::dump`](super::Kernel::dump).
 ///
 /// A dump takes many requests. It is of one piece if no notification about our tables came meanwhile, of which the monitor
 /// hears; other tables may change all the time.
@@ -150,11 +142,10 @@ pub(super) fn dump(
     monitor: &mut Monitor,
     table: &str,
     wanted: &mut dyn Wanted,
-    counts: bool,
 ) -> Result<(Ruleset, Exchanged), Error> {
     for _ in 0..ATTEMPTS {
         monitor.discard()?;
-        match attempt(connection, table, wanted, counts) {
+        match attempt(connection, table, wanted) {
             Ok(read) if !changed(monitor, table)? => return Ok(read),
             Ok(_) | Err(Error::Unknown(_)) => {}
             Err(error) => return Err(error),
@@ -191,7 +182,6 @@ fn attempt(
     connection: &mut Connection,
     name: &str,
     wanted: &mut dyn Wanted,
-    counts: bool,
 ) -> Result<(Ruleset, Exchanged), Error> {
     let (mut ruleset, mut exchanged) = (Ruleset::default(), Exchanged::default());
     for family in Family::ALL {
@@ -200,7 +190,7 @@ fn attempt(
             continue;
         };
         for set in table.sets.values_mut() {
-            let count = sizes.get(&set.name).copied().filter(|_| counts);
+            let count = sizes.get(&set.name).copied();
             let plain = if is_exchanged { swapped(set.clone()) } else { set.clone() };
             if !wanted.wants(family, &plain, count) {
                 continue;
@@ -342,8 +332,8 @@ fn chain(attributes: Attributes<'_>) -> Option<Chain> {
         return None;
     }
     let base = attributes.find(NFTA_CHAIN_HOOK).map(|hook| {
-        let described = if flags & !NFT_CHAIN_BASE != 0 { None } else { base(attributes, hook.nested()) };
-        described.unwrap_or(FOREIGN_BASE)
+        let known = base(attributes, hook.nested()).filter(|_| flags & !NFT_CHAIN_BASE == 0);
+        known.unwrap_or(FOREIGN_BASE)
     });
     Some(Chain { name, base, rules: Vec::new() })
 }

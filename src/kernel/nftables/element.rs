@@ -13,6 +13,7 @@ use super::{
 
 /// A message with elements of one set, or with their keys, in the making.
 pub(super) struct ElementList<'a> {
+    buffer: &'a mut Vec<u8>,
     set: &'a Set,
     /// Lengths of keys and data in the kernel.
     key: usize,
@@ -28,7 +29,7 @@ pub(super) struct ElementList<'a> {
 impl<'a> ElementList<'a> {
     /// Starts a message of this type (`NFT_MSG_…SETELEM`).
     pub(super) fn begin(
-        buffer: &mut Vec<u8>,
+        buffer: &'a mut Vec<u8>,
         kind: c_int,
         sequence: u32,
         (family, table): (Family, &str),
@@ -40,99 +41,91 @@ impl<'a> ElementList<'a> {
         wire::string(buffer, NFTA_TABLE_NAME, table);
         let list = wire::begin_nest(buffer, NFTA_SET_ELEM_LIST_ELEMENTS);
         let (key, data) = (length(&set.key), length(data_types(set)));
-        Self { set, key, data, message, list, count: 0 }
+        Self { buffer, set, key, data, message, list, count: 0 }
     }
 
     /// Completes the message.
-    pub(super) fn end(&self, buffer: &mut [u8]) {
-        wire::end_nest(buffer, self.list);
-        wire::end_message(buffer, self.message);
+    pub(super) fn end(self) {
+        wire::end_nest(self.buffer, self.list);
+        wire::end_message(self.buffer, self.message);
     }
 
     /// Writes an element: its key, the end of its range, and the rest, which only one that is added has. Returns whether
     /// there was room for it: a list has at most 65,535 bytes.
     pub(super) fn push(
         &mut self,
-        buffer: &mut Vec<u8>,
         key: &Concat,
         end: Option<&Concat>,
         element: Option<&Element>,
     ) -> Result<bool, String> {
-        let (before, is_first) = (buffer.len(), self.count == 0);
-        self.write(buffer, key, end, element)?;
-        if buffer.len() - self.list <= wire::ATTRIBUTE_MAX {
+        let (before, is_first) = (self.buffer.len(), self.count == 0);
+        self.write(key, end, element)?;
+        if self.buffer.len() - self.list <= wire::ATTRIBUTE_MAX {
             return Ok(true);
         }
         if is_first {
             return Err("an element longer than a message".to_owned());
         }
-        buffer.truncate(before);
+        self.buffer.truncate(before);
         Ok(false)
     }
 
-    fn write(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        key: &Concat,
-        end: Option<&Concat>,
-        element: Option<&Element>,
-    ) -> Result<(), String> {
-        let start = self.begin_element(buffer);
+    fn write(&mut self, key: &Concat, end: Option<&Concat>, element: Option<&Element>) -> Result<(), String> {
+        let start = self.begin_element();
         if key.as_bytes().is_empty() {
-            wire::flags(buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_CATCHALL);
-            self.rest(buffer, element, false)?;
-            wire::end_nest(buffer, start);
+            wire::flags(self.buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_CATCHALL);
+            self.rest(element, false)?;
+            wire::end_nest(self.buffer, start);
             return Ok(());
         }
         let key = cut(key, self.key)?;
         let end = end.map(|end| cut(end, self.key)).transpose()?;
-        value(buffer, NFTA_SET_ELEM_KEY, key);
+        value(self.buffer, NFTA_SET_ELEM_KEY, key);
         // A range of concatenations is one element. One of a single field is its start, and as an element of its own the
         // first key after it, if there is any.
         let (mut after, mut is_open) = (None, false);
-        match (self.set.flags.interval, end) {
-            (false, Some(_)) => return Err("a range in a set without ranges".to_owned()),
-            (false, None) => {}
-            (true, _) if self.set.key.len() == 1 => {
-                let end = end.unwrap_or(key);
-                if end < key {
-                    return Err("a range that ends before it starts".to_owned());
-                }
-                after = successor(end);
-                is_open = after.is_none();
+        if self.set.flags.interval && self.set.key.len() == 1 {
+            let end = end.unwrap_or(key);
+            if end < key {
+                return Err("a range that ends before it starts".to_owned());
             }
-            (true, Some(end)) => value(buffer, NFTA_SET_ELEM_KEY_END, end),
-            (true, None) => {}
+            after = successor(end);
+            is_open = after.is_none();
+        } else if let Some(end) = end {
+            if !self.set.flags.interval {
+                return Err("a range in a set without ranges".to_owned());
+            }
+            value(self.buffer, NFTA_SET_ELEM_KEY_END, end);
         }
-        self.rest(buffer, element, is_open)?;
-        wire::end_nest(buffer, start);
+        self.rest(element, is_open)?;
+        wire::end_nest(self.buffer, start);
         if let Some(after) = after {
-            let start = self.begin_element(buffer);
-            wire::flags(buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
-            value(buffer, NFTA_SET_ELEM_KEY, &after);
-            wire::end_nest(buffer, start);
+            let start = self.begin_element();
+            wire::flags(self.buffer, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
+            value(self.buffer, NFTA_SET_ELEM_KEY, &after);
+            wire::end_nest(self.buffer, start);
         }
         Ok(())
     }
 
     /// Starts an element. libnftnl numbers them; the kernel does not look at the number.
-    fn begin_element(&mut self, buffer: &mut Vec<u8>) -> usize {
+    fn begin_element(&mut self) -> usize {
         self.count += 1;
-        wire::begin_nest(buffer, self.count)
+        wire::begin_nest(self.buffer, self.count)
     }
 
     /// What follows the key of an element that is added: data and comment.
-    fn rest(&self, buffer: &mut Vec<u8>, element: Option<&Element>, is_open: bool) -> Result<(), String> {
+    fn rest(&mut self, element: Option<&Element>, is_open: bool) -> Result<(), String> {
         let Some(element) = element else { return Ok(()) };
         match (&element.data, &self.set.data) {
             (ElementData::None, SetData::None) => {}
             (ElementData::Value(data), SetData::Value(_)) => {
-                value(buffer, NFTA_SET_ELEM_DATA, cut(data, self.data)?);
+                value(self.buffer, NFTA_SET_ELEM_DATA, cut(data, self.data)?);
             }
-            (ElementData::Verdict(data), SetData::Verdict) => verdict(buffer, data)?,
+            (ElementData::Verdict(data), SetData::Verdict) => verdict(self.buffer, data)?,
             _ => return Err("data of another kind than the set's".to_owned()),
         }
-        userdata(buffer, element.comment.as_deref(), is_open)
+        userdata(self.buffer, element.comment.as_deref(), is_open)
     }
 }
 

@@ -33,8 +33,6 @@ pub struct Kernel {
     pub(super) batch: Batch,
     /// Whether this kernel acknowledges the end of a batch (since 6.10). Those before only report errors.
     pub(super) acknowledges: bool,
-    /// Whether what the kernel says of the numbers of elements is used.
-    counts: bool,
     /// In which families the plane in force bears the names of the other one ([`portolan_rules::plane::planes`]).
     exchanged: Exchanged,
 }
@@ -60,7 +58,6 @@ impl Kernel {
             monitor: Monitor::unsubscribed()?,
             batch: Batch::default(),
             acknowledges: replies.acknowledged,
-            counts: true,
             exchanged: Exchanged::default(),
         })
     }
@@ -81,12 +78,6 @@ impl Kernel {
     /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
     pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
         self.read(table, &mut Everything)
-    }
-
-    /// Reads tables as from a kernel that does not say how many elements sets have, as none before Linux 6.16 does: for tests
-    /// and measurements.
-    pub const fn ignore_counts(&mut self) {
-        self.counts = false;
     }
 
     /// Removes the tables of this name, of both families. It is not an error if there are none.
@@ -118,10 +109,10 @@ impl Kernel {
 
 impl Tables for Kernel {
     fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error> {
-        let Self { connection, monitor, counts, .. } = self;
+        let Self { connection, monitor, .. } = self;
         monitor.only(table);
         monitor.subscribe(true)?;
-        let read = dump::dump(connection, monitor, table, wanted, *counts);
+        let read = dump::dump(connection, monitor, table, wanted);
         monitor.subscribe(false)?;
         let (ruleset, exchanged) = read?;
         self.exchanged = exchanged;

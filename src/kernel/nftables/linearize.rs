@@ -323,7 +323,7 @@ impl Program {
             }
             (MatchValue::Proto(number), Expression::Field(L4Proto)) => number.bytes(),
             (MatchValue::Local, Expression::Field(SourceAddressType | DestinationAddressType)) => {
-                RTN_LOCAL.bytes()
+                u32::from(RTN_LOCAL).bytes()
             }
             (MatchValue::Dnat, Expression::Field(ConntrackStatus)) => 0_u32.bytes(),
             (MatchValue::Interface { name, prefix }, Expression::Field(InputInterface)) => {

@@ -4,7 +4,10 @@
 use std::time::{Duration, Instant};
 
 use portolan::{agent::compare_at_start, kernel::nftables::Kernel};
-use portolan_integration::synthetic::{Kinds, Synthetic};
+use portolan_integration::{
+    Around, Counting,
+    synthetic::{Kinds, Synthetic},
+};
 use portolan_rules::ruleset::diff::diff_into;
 
 use super::{
@@ -54,10 +57,7 @@ fn changed(services: u32, gone: u32, counts: bool) -> Result<(Duration, usize)> 
     first.sync()?;
     drop(first);
     let after: Vec<u32> = (0..services + gone).filter(|n| *n >= services || n % 100 != 7).collect();
-    let mut kernel = Kernel::open()?;
-    if !counts {
-        kernel.ignore_counts();
-    }
+    let kernel = Around::open(Counting(counts))?;
     let mut second = agent(&synthetic, after, kernel);
     let started = Instant::now();
     let synced = second.sync()?;

@@ -35,11 +35,11 @@ pub(super) fn read(
         request.clear();
         let sequence = reader.connection.next_sequence();
         let table = (reader.family, reader.table);
-        let mut list = ElementList::begin(&mut request, NFT_MSG_GETSETELEM, sequence, table, set);
-        if !asked.iter().all(|key| matches!(list.push(&mut request, key, None, None), Ok(true))) {
+        let mut message = ElementList::begin(&mut request, NFT_MSG_GETSETELEM, sequence, table, set);
+        if !asked.iter().all(|key| matches!(message.push(key, None, None), Ok(true))) {
             return Ok(None);
         }
-        list.end(&mut request);
+        message.end();
         reader.connection.send(&request)?;
         let (mut replies, mut ended) = (0, false);
         let lost = reader.connection.received(|message| {

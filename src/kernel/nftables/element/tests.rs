@@ -187,13 +187,13 @@ fn declarations() {
     let [address, service, class] = [DataType::Ipv4Addr, DataType::InetService, DataType::ClassId];
     let map = Set { counter: true, ..Set::map("m", &[address, service], &[class]).with_size(64) };
     let mut of_map = attributes![
-        NFTNL_SET_FLAGS => 8_u32, NFTNL_SET_KEY_TYPE => 7_u32 << 6 | 13, NFTNL_SET_KEY_LEN => 8_u32,
+        NFTNL_SET_FLAGS => 8_u32, NFTNL_SET_KEY_TYPE => 0x1cd_u32, NFTNL_SET_KEY_LEN => 8_u32,
         NFTNL_SET_DATA_TYPE => 23_u32, NFTNL_SET_DATA_LEN => 4_u32, NFTNL_SET_DESC_SIZE => 64_u32,
     ];
     of_map.extend(attributes![NFTNL_SET_USERDATA => &userdata(0, Some(1))[..]]);
     let ranges = Set::new("r", &[address, service]).with_flags(interval).with_size(8);
     let mut of_ranges = attributes![
-        NFTNL_SET_FLAGS => 0x84_u32, NFTNL_SET_KEY_TYPE => 7_u32 << 6 | 13, NFTNL_SET_KEY_LEN => 8_u32,
+        NFTNL_SET_FLAGS => 0x84_u32, NFTNL_SET_KEY_TYPE => 0x1cd_u32, NFTNL_SET_KEY_LEN => 8_u32,
         NFTNL_SET_DESC_CONCAT => &[4, 2][..], NFTNL_SET_DESC_SIZE => 8_u32,
     ];
     of_ranges.extend(attributes![NFTNL_SET_USERDATA => &userdata(0, None)[..]]);

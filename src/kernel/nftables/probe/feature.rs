@@ -102,8 +102,8 @@ impl Feature {
         Trial { transaction, table_flags }
     }
 
-    /// The sets, and the chains with their only rule's statements, of the transaction that uses it.
-    fn used(self) -> (&'static [SetName], Vec<(Option<BaseChain>, Vec<Statement>)>) {
+    /// The sets and chains of the transaction that uses it.
+    fn used(self) -> (&'static [SetName], Vec<Used>) {
         let sets: &[SetName] = match self {
             Self::Nat | Self::ElementCounters => &[SetName::Endpoints],
             Self::DynamicMaps => &[SetName::Affinity],
@@ -151,6 +151,9 @@ impl Feature {
         (sets, chains)
     }
 }
+
+/// A chain with one rule: its hook, if it has any, and the rule's statements.
+type Used = (Option<BaseChain>, Vec<Statement>);
 
 /// As the chain in which connections to Services are translated or refused.
 const BEFORE_ROUTING: BaseChain =
