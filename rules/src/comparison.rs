@@ -71,15 +71,11 @@ pub fn compare(before: &Services, after: &Services) -> Vec<Difference> {
         };
         let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
         let aspects: BTreeSet<&Aspect> = old.keys().chain(new.keys()).collect();
-        let changes: Vec<Change> = aspects
-            .into_iter()
-            .filter(|aspect| old.get(aspect) != new.get(aspect))
-            .map(|aspect| Change {
-                aspect: aspect.clone(),
-                before: old.get(aspect).cloned(),
-                after: new.get(aspect).cloned(),
-            })
-            .collect();
+        let change = |aspect: &Aspect| {
+            let (before, after) = (old.get(aspect).cloned(), new.get(aspect).cloned());
+            (before != after).then(|| Change { aspect: aspect.clone(), before, after })
+        };
+        let changes: Vec<Change> = aspects.into_iter().filter_map(change).collect();
         let endpoints = count(old, new);
         let is_equal = changes.is_empty() && presence == Presence::Both;
         (!is_equal).then(|| Difference { service: name.clone(), presence, changes, endpoints })

@@ -196,11 +196,8 @@ impl Ledger {
     pub fn take_changes(&mut self) -> NetChanges {
         let changes = self.changes.as_mut().map(std::mem::take).unwrap_or_default();
         let mut net = NetChanges::default();
-        for (key, (before, after)) in changes.elements {
-            if before != after {
-                net.elements.push((key, before, after));
-            }
-        }
+        let differing = changes.elements.into_iter().filter(|(_, (before, after))| before != after);
+        net.elements.extend(differing.map(|(key, (before, after))| (key, before, after)));
         for ((family, class), was_live) in changes.classes {
             match (was_live, self.classes.contains_key(&(family, class))) {
                 (false, true) => net.new_classes.push((family, class)),

@@ -22,24 +22,15 @@ pub(super) struct Rebuild {
 impl Rebuild {
     /// Takes the changes of one family out of others.
     pub(super) fn take(changes: &mut Changes, family: Family) -> Self {
-        let (elements, rest) =
-            std::mem::take(&mut changes.elements).into_iter().partition(|change| change.family == family);
-        changes.elements = rest;
-        let mut rebuild =
-            Self { family, changes: elements, old_chains: Vec::new(), new_chains: HashSet::default() };
-        changes.old_chains.retain(|(f, name)| {
-            if *f == family {
-                rebuild.old_chains.push(name.clone());
-            }
-            *f != family
-        });
-        changes.new_chains.retain(|(f, chain)| {
-            if *f == family {
-                rebuild.new_chains.insert(chain.name.clone());
-            }
-            *f != family
-        });
-        rebuild
+        let elements = changes.elements.extract_if(.., |change| change.family == family);
+        let old_chains = changes.old_chains.extract_if(.., |(of, _)| *of == family);
+        let new_chains = changes.new_chains.extract_if(.., |(of, _)| *of == family);
+        Self {
+            family,
+            changes: elements.collect(),
+            old_chains: old_chains.map(|(_, name)| name).collect(),
+            new_chains: new_chains.map(|(_, chain)| chain.name).collect(),
+        }
     }
 
     /// The keys of a set that the kernel holds, given those that it is to hold.

@@ -87,17 +87,13 @@ impl Compiler {
             let (before, after) = if is_new { (None, Some(element)) } else { (Some(element), None) };
             changes.elements.push(ElementChange { family, set, key, before, after });
         };
-        for (family, class) in &net.old_classes {
-            verdict(*family, *class, false);
-        }
-        for (family, class) in &net.new_classes {
-            verdict(*family, *class, true);
-        }
         for (family, class) in net.old_classes {
+            verdict(family, class, false);
             let chains = class.chains(&self.config, family);
             changes.old_chains.extend(chains.into_iter().map(|chain| (family, chain.name)));
         }
         for (family, class) in net.new_classes {
+            verdict(family, class, true);
             let chains = class.chains(&self.config, family);
             changes.new_chains.extend(chains.into_iter().map(|chain| (family, chain)));
         }

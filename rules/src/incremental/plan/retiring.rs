@@ -264,12 +264,9 @@ impl Retiring {
     /// chain.
     fn objects(&mut self, up_to: u64, transaction: &mut Transaction) {
         let take = |map: &mut HashMap<(Family, Name), u64>| {
-            let mut taken: Vec<(Family, Name)> =
-                map.iter().filter(|(_, number)| **number <= up_to).map(|(key, _)| key.clone()).collect();
+            let taken = map.extract_if(|_, number| *number <= up_to);
+            let mut taken: Vec<(Family, Name)> = taken.map(|(key, _)| key).collect();
             taken.sort_unstable();
-            for key in &taken {
-                map.remove(key);
-            }
             taken
         };
         let (chains, sets) = (take(&mut self.chains), take(&mut self.sets));
