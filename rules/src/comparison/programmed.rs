@@ -38,8 +38,7 @@ pub fn programmed(ruleset: &Ruleset) -> Services {
             let ranges: BTreeSet<String> = ranges.map(|(first, last)| format!("{first} to {last}")).collect();
             let ranges = if ranges.is_empty() { "every source" } else { &Vec::from_iter(ranges).join(", ") };
             set("source ranges", ranges);
-            // With session affinity, endpoints stand at their ids.
-            for at in slots.endpoints().filter(|_| slots.port.is_none()) {
+            for at in slots.endpoints() {
                 facts.insert(Aspect::Endpoint { of: Door::Frontend(key), at }, Fact::new(""));
             }
         }

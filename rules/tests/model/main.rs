@@ -8,6 +8,7 @@
 mod affinity;
 mod apply;
 mod cluster;
+mod comparison;
 mod explanation;
 mod invariants;
 mod live;

@@ -37,6 +37,7 @@ use crate::{
 pub type Flow<'a> = (&'a str, &'a str, &'a str);
 
 /// A cluster in one family.
+#[derive(Clone)]
 pub struct Scene {
     pub family: Family,
     pub cluster: Cluster,
