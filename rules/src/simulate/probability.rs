@@ -41,6 +41,11 @@ impl Probability {
     /// A floating point number near it.
     #[expect(clippy::cast_precision_loss, reason = "an approximation is what is asked for")]
     pub fn to_f64(&self) -> f64 {
+        if let (Ok(numerator), Ok(denominator)) =
+            (u64::try_from(self.0.numer()), u64::try_from(self.0.denom()))
+        {
+            return numerator as f64 / denominator as f64;
+        }
         // Digits beyond a float's precision are dropped from both, so that neither overflows.
         let excess = self.0.denom().bits().saturating_sub(1000);
         let float = |n: &BigUint| {

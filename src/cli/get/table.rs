@@ -254,14 +254,16 @@ pub fn align_apart<C: AsRef<str>>(lines: &[Vec<C>], gap: usize) -> String {
             *known = width(cell.as_ref()).max(*known);
         }
     }
-    let mut text = String::with_capacity(lines.len() * widths.iter().map(|width| width + gap).sum::<usize>());
+    let longest = widths.iter().map(|width| width + gap).sum::<usize>();
+    let all_blank = " ".repeat(longest);
+    let mut text = String::with_capacity(lines.len() * longest);
     for line in lines {
         // Blanks are written only before text.
         let mut blanks = 0;
         for (cell, widest) in line.iter().zip(&widths) {
             let cell = cell.as_ref();
             if !cell.is_empty() {
-                text.extend(std::iter::repeat_n(' ', blanks));
+                text.push_str(all_blank.get(..blanks).unwrap_or_default());
                 text.push_str(cell);
                 blanks = 0;
             }
