@@ -152,9 +152,7 @@ impl Results {
     }
 
     fn starts(&self, text: &mut String) {
-        text.push_str(
-            "\nThe start of one agent, on a node without rules; times are the best of three starts.\n\n",
-        );
+        text.push_str("\nThe start of one agent, on a node without rules.\n\n");
         line(
             text,
             &[
