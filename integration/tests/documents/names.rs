@@ -101,7 +101,7 @@ fn each_folder_of_the_sources_is_in_the_table() {
         for entry in fs::read_dir(top().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            if path.is_dir() && name != "fixture" {
+            if path.is_dir() && name != "tests" {
                 assert!(spans.contains(name), "ARCHITECTURE.md does not say what {folder}/{name} is for");
             }
         }

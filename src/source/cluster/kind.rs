@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 use portolan_rules::model::{self, ObjectName};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::models::Models;
 use crate::{
@@ -60,22 +60,36 @@ pub(super) trait Watched: DeserializeOwned + Send + Sync + 'static {
     }
 }
 
+/// An object of the API as it is read.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Object<T>(T);
+
+/// Services.
+pub(super) type Services = Object<Service>;
+/// EndpointSlices.
+pub(super) type EndpointSlices = Object<EndpointSlice>;
+/// Nodes.
+pub(super) type Nodes = Object<Node>;
+/// ServiceCIDRs.
+pub(super) type ServiceCidrs = Object<ServiceCidr>;
+
 fn list<M>(all: &Models<M>) -> Vec<(ObjectName, Arc<M>)> {
     all.iter().map(|(name, model)| (name.clone(), Arc::clone(model))).collect()
 }
 
-impl Watched for Service {
+impl Watched for Services {
     const KIND: Kind = Kind::Service;
     const PATH: &'static str = "/api/v1/services";
     const SCHEMA: Schema = protobuf::SERVICE;
     type Model = model::Service;
 
     fn metadata(&self) -> &Field<Metadata> {
-        &self.metadata
+        &self.0.metadata
     }
 
     fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<model::Service>, FieldError> {
-        Ok(self.to_model(id, context)?.map(|(service, _)| service))
+        Ok(self.0.to_model(id, context)?.map(|(service, _)| service))
     }
 
     fn one(name: ObjectName, model: Option<Arc<model::Service>>, _: &Models<Self::Model>) -> Change {
@@ -87,14 +101,14 @@ impl Watched for Service {
     }
 }
 
-impl Watched for EndpointSlice {
+impl Watched for EndpointSlices {
     const KIND: Kind = Kind::EndpointSlice;
     const PATH: &'static str = "/apis/discovery.k8s.io/v1/endpointslices";
     const SCHEMA: Schema = protobuf::ENDPOINT_SLICE;
     type Model = model::EndpointSlice;
 
     fn metadata(&self) -> &Field<Metadata> {
-        &self.metadata
+        &self.0.metadata
     }
 
     fn reduce(
@@ -102,7 +116,7 @@ impl Watched for EndpointSlice {
         id: &ObjectId,
         context: &mut Context,
     ) -> Result<Option<model::EndpointSlice>, FieldError> {
-        self.to_model(id, context)
+        self.0.to_model(id, context)
     }
 
     fn one(name: ObjectName, model: Option<Arc<model::EndpointSlice>>, _: &Models<Self::Model>) -> Change {
@@ -114,7 +128,7 @@ impl Watched for EndpointSlice {
     }
 
     fn trigger(&self) -> Option<Timestamp> {
-        self.metadata.get()?.last_change_trigger()
+        self.0.metadata.get()?.last_change_trigger()
     }
 }
 
@@ -126,20 +140,20 @@ pub(super) struct ThisNode {
     taints: Vec<Box<str>>,
 }
 
-impl Watched for Node {
+impl Watched for Nodes {
     const KIND: Kind = Kind::Node;
     const PATH: &'static str = "/api/v1/nodes";
     const SCHEMA: Schema = protobuf::NODE;
     type Model = ThisNode;
 
     fn metadata(&self) -> &Field<Metadata> {
-        &self.metadata
+        &self.0.metadata
     }
 
     fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<ThisNode>, FieldError> {
-        let node = Arc::new(self.to_model(id, context)?);
-        let taints = self.taints().map(Into::into).collect();
-        Ok(Some(ThisNode { node, eligible: self.is_eligible(), taints }))
+        let node = Arc::new(self.0.to_model(id, context)?);
+        let taints = self.0.taints().map(Into::into).collect();
+        Ok(Some(ThisNode { node, eligible: self.0.is_eligible(), taints }))
     }
 
     fn one(_: ObjectName, model: Option<Arc<ThisNode>>, _: &Models<Self::Model>) -> Change {
@@ -162,7 +176,7 @@ impl Watched for Node {
     }
 }
 
-impl Watched for ServiceCidr {
+impl Watched for ServiceCidrs {
     const KIND: Kind = Kind::ServiceCidr;
     const PATH: &'static str = "/apis/networking.k8s.io/v1/servicecidrs";
     const SCHEMA: Schema = protobuf::SERVICE_CIDR;
@@ -171,11 +185,11 @@ impl Watched for ServiceCidr {
     type Model = Vec<IpNetwork>;
 
     fn metadata(&self) -> &Field<Metadata> {
-        &self.metadata
+        &self.0.metadata
     }
 
     fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<Vec<IpNetwork>>, FieldError> {
-        self.to_model(id, context).map(Some)
+        self.0.to_model(id, context).map(Some)
     }
 
     fn one(_: ObjectName, _: Option<Arc<Vec<IpNetwork>>>, all: &Models<Self::Model>) -> Change {

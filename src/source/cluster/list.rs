@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use super::{access::Cluster, connect::Error, error::RequestError, kind::Watched, request::with_parameters};
-use crate::api::{EndpointSlice, Node, Service, ServiceCidr};
+use super::{
+    access::Cluster,
+    connect::Error,
+    error::RequestError,
+    kind::{EndpointSlices, Nodes, ServiceCidrs, Services, Watched},
+    request::with_parameters,
+};
 
 /// Longest list of one kind, in bytes.
 const LONGEST: usize = 1 << 30;
@@ -60,11 +65,11 @@ impl Cluster {
         let services = [newest, ("labelSelector", &services), ("fieldSelector", "spec.clusterIP!=None")];
         let slices = [newest, ("labelSelector", &slices)];
         let kinds = [
-            kind(Service::PATH, &services[..], true, None),
-            kind(EndpointSlice::PATH, &slices, true, None),
-            kind(Node::PATH, &all, false, Some("Nodes, so that their addresses and zones are unknown")),
+            kind(Services::PATH, &services[..], true, None),
+            kind(EndpointSlices::PATH, &slices, true, None),
+            kind(Nodes::PATH, &all, false, Some("Nodes, so that their addresses and zones are unknown")),
             kind(
-                ServiceCidr::PATH,
+                ServiceCidrs::PATH,
                 &all,
                 false,
                 Some("ServiceCIDRs, so that the networks of ClusterIPs are unknown"),
@@ -83,7 +88,7 @@ impl Cluster {
                 && text.as_ref().is_err_and(|error| error.reason.is_denied())
             {
                 text = get(&in_namespace(path, namespace), selectors);
-                if text.is_ok() && path == Service::PATH {
+                if text.is_ok() && path == Services::PATH {
                     listed.warnings.push(format!(
                         "without other namespaces than {namespace}, so that it is unknown which frontends they have"
                     ));
@@ -91,7 +96,7 @@ impl Cluster {
             }
             match (text, without) {
                 (Ok(text), _) => listed.append(&text),
-                (Err(error), Some(_)) if error.reason.is_denied() && path == ServiceCidr::PATH => {}
+                (Err(error), Some(_)) if error.reason.is_denied() && path == ServiceCidrs::PATH => {}
                 (Err(error), Some(what)) => listed.warnings.push(format!("without {what}: {error}")),
                 (Err(error), None) => {
                     return Err(Error::List { url: server, reason: error.to_string() });
@@ -126,9 +131,9 @@ mod tests {
 
     #[test]
     fn a_namespace_has_a_path_of_its_own() {
-        assert_eq!(in_namespace(Service::PATH, "shop"), "/api/v1/namespaces/shop/services");
+        assert_eq!(in_namespace(Services::PATH, "shop"), "/api/v1/namespaces/shop/services");
         assert_eq!(
-            in_namespace(EndpointSlice::PATH, "shop"),
+            in_namespace(EndpointSlices::PATH, "shop"),
             "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"
         );
         assert!(is_label("a-1") && !is_label("") && !is_label("a/b") && !is_label("a?b"));

@@ -13,7 +13,7 @@ use super::{
     access::Cluster,
     connect::Error,
     delivery, events,
-    kind::Watched,
+    kind::{EndpointSlices, Nodes, ServiceCidrs, Services, Watched},
     options::Options,
     outages::Outages,
     reflector::{Reflector, Reporter, Selectors},
@@ -22,7 +22,6 @@ use super::{
     store::Store,
 };
 use crate::{
-    api::{EndpointSlice, Node, Service, ServiceCidr},
     observe::{events::Warning, health::Health, metrics::Metrics},
     source::{eligibility::EligibilityTracker, event::Inbox},
 };
@@ -84,10 +83,10 @@ async fn watch(
     let (service_labels, slice_labels) = options.labels();
     let this_node = format!("metadata.name={}", options.node_name);
     let spawn = Spawn { connection: &connection, proxy_name, reporter: &reporter };
-    spawn.reflector::<Service>(&service_labels, "spec.clusterIP!=None");
-    spawn.reflector::<EndpointSlice>(&slice_labels, "");
-    spawn.reflector::<Node>("", &this_node);
-    spawn.reflector::<ServiceCidr>("", "");
+    spawn.reflector::<Services>(&service_labels, "spec.clusterIP!=None");
+    spawn.reflector::<EndpointSlices>(&slice_labels, "");
+    spawn.reflector::<Nodes>("", &this_node);
+    spawn.reflector::<ServiceCidrs>("", "");
     drop(reporter);
     delivery::deliver(inbox, agent, options).await;
 }

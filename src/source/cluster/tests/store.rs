@@ -5,16 +5,13 @@ use std::sync::Arc;
 use portolan_rules::model::ObjectName;
 use serde_json::{Value, json};
 
-use crate::{
-    api,
-    source::{
-        Change,
-        cluster::{
-            kind::Watched,
-            store::{Listing, Store},
-        },
-        eligibility::Eligibility,
+use crate::source::{
+    Change,
+    cluster::{
+        kind::{Nodes, ServiceCidrs, Services, Watched},
+        store::{Listing, Store},
     },
+    eligibility::Eligibility,
 };
 
 fn service(name: &str, version: u64, port: u16) -> Value {
@@ -30,11 +27,11 @@ fn read<W: Watched>(object: &Value) -> W {
 
 #[test]
 fn an_equal_object_is_kept_once() {
-    let mut store = Store::<api::Service>::new(None);
+    let mut store = Store::<Services>::new(None);
     let Some(Change::Service(_, Some(first))) = store.apply(&read(&service("web", 1, 80)), false) else {
         panic!("it is new")
     };
-    let mut list = Listing::<api::Service>::default();
+    let mut list = Listing::<Services>::default();
     store.add(&mut list, &read(&service("web", 2, 80)));
     let (Change::Services(all), 0) = store.replace(list) else { panic!("it is a list") };
     assert!(Arc::ptr_eq(&all[0].1, &first));
@@ -42,11 +39,11 @@ fn an_equal_object_is_kept_once() {
 
 #[test]
 fn an_object_that_becomes_another_proxys_is_gone() {
-    let mut store = Store::<api::Service>::new(Some("mesh"));
+    let mut store = Store::<Services>::new(Some("mesh"));
     let labelled = |version, name: &str| {
         let mut object = service("web", version, 80);
         object["metadata"]["labels"] = json!({"service.kubernetes.io/service-proxy-name": name});
-        read::<api::Service>(&object)
+        read::<Services>(&object)
     };
     let name = ObjectName::new("default", "web");
     assert!(matches!(store.apply(&labelled(1, "mesh"), false), Some(Change::Service(_, Some(_)))));
@@ -56,8 +53,8 @@ fn an_object_that_becomes_another_proxys_is_gone() {
 
 #[test]
 fn a_node_is_eligible_while_it_is_there_and_is_not_leaving() {
-    let mut store = Store::<api::Node>::new(None);
-    let eligibility = |store: &Store<api::Node>| api::Node::eligibility(store.models()).unwrap();
+    let mut store = Store::<Nodes>::new(None);
+    let eligibility = |store: &Store<Nodes>| Nodes::eligibility(store.models()).unwrap();
     assert_eq!(eligibility(&store), Eligibility::Missing, "not seen yet");
     let node = |version: u64| json!({"metadata": {"name": "n1", "resourceVersion": version.to_string()}});
     store.apply(&read(&node(1)), false);
@@ -79,9 +76,9 @@ fn a_node_is_eligible_while_it_is_there_and_is_not_leaving() {
 
 #[test]
 fn ranges_of_all_objects_count() {
-    let mut store = Store::<api::ServiceCidr>::new(None);
+    let mut store = Store::<ServiceCidrs>::new(None);
     let cidr = |name, range: &str| {
-        read::<api::ServiceCidr>(&json!({"metadata": {"name": name}, "spec": {"cidrs": [range]}}))
+        read::<ServiceCidrs>(&json!({"metadata": {"name": name}, "spec": {"cidrs": [range]}}))
     };
     store.apply(&cidr("b", "10.97.0.0/16"), false);
     let both = vec!["10.96.0.0/16".parse().unwrap(), "10.97.0.0/16".parse().unwrap()];
