@@ -28,10 +28,13 @@ fn filled_server() -> ApiServer {
 fn listed(server: ApiServer, timing: Timing) -> World {
     let mut world = World::new(server, timing);
     world.update_until(|world| world.services.len() == 100 && world.node.is_some());
+    while watches(&world) < 4 {
+        sleep(Duration::from_millis(10));
+    }
     world
 }
 
-/// How many watches are under way, if none has ended.
+/// How many watches there have been.
 fn watches(world: &World) -> usize {
     world.server.requests().iter().filter(|request| request.verb == Verb::Watch).count()
 }
