@@ -1,7 +1,7 @@
 //! Keeps the store of one kind equal to the API server's objects: lists, then watches, for ever.
 //!
 //! A list, then a watch from there, resumed where it ends. `machine.rs` decides what to do next; the reflector carries it
-//! out. A list comes from the server's cache in one piece and compressed, a fifteenth of the bytes of a streaming list
+//! out. A list comes from the server's cache in one piece and compressed, an eighth of the bytes of a streaming list
 //! (KEP-3157), which servers do not compress.
 
 use std::{sync::Arc, time::Duration};
