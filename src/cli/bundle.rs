@@ -200,14 +200,12 @@ fn sysctls() -> String {
 }
 
 fn findings(scene: &Scene) -> String {
-    let view = scene.view();
-    let mut services = 0;
     let line = |finding: &Finding| {
         let Finding { severity, reason, service, subject } = finding;
         format!("{} Service {service} {subject}: {reason} [{}]\n", severity.name(), reason.code())
     };
-    let all = view.each_service().inspect(|_| services += 1).flat_map(|service| service.findings);
-    let lines: String = all.map(|finding| line(&finding)).collect();
+    let (services, findings) = scene.findings();
+    let lines: String = findings.iter().map(line).collect();
     format!("{}, {}\n{lines}", count(services, "Service", "Services"), scene.origin)
 }
 

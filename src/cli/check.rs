@@ -79,17 +79,15 @@ pub fn check(args: &CheckArgs) -> Ended {
     let is_known = |finding: &Finding| {
         baseline.contains(&(finding.reason.code().to_owned(), finding.service.to_string()))
     };
-    let services = scene.services();
-    let found = scene.map(&services, |_, explained| explained.map(|service| service.findings));
-    let usable = found.into_iter().flatten().flatten();
+    let (services, usable) = scene.findings();
     let unusable = scene.unusable.iter().map(|(name, message)| {
         let reason = Reason::UnusableObject { message: message.as_str().into() };
         Finding { severity: reason.severity(), reason, service: name.clone(), subject: String::new() }
     });
-    let all = usable.chain(unusable);
+    let all = usable.into_iter().chain(unusable);
     let findings: Vec<Finding> = all.filter(|finding| !is_known(finding)).collect();
     let text = match args.output {
-        CheckOutput::Text => text(&findings, services.len(), &scene.origin),
+        CheckOutput::Text => text(&findings, services, &scene.origin),
         CheckOutput::Json => {
             format!("{:#}\n", Value::from(findings.iter().map(value).collect::<Vec<_>>()))
         }
@@ -101,7 +99,8 @@ pub fn check(args: &CheckArgs) -> Ended {
         FailOn::Warning => Severity::Warning,
     };
     let status = scene.print(text.as_bytes(), findings.iter().all(|finding| finding.severity < least));
-    scene.forget();
+    // As in `get`: the process ends.
+    std::mem::forget(scene);
     status
 }
 

@@ -105,8 +105,8 @@ fn write_items<T: Sync, I: Serialize>(
     let (ready, others) = mpsc::sync_channel(READY);
     thread::scope(|scope| {
         let text = &text;
-        // It ends as well where writing fails, since then nothing is received.
         scope.spawn(move || every_other(1).try_for_each(|batch| ready.send(text(batch, false)).ok()));
+        // It goes with this closure, so that a thread that waits for room ends.
         let others = others;
         for (index, batch) in every_other(0).enumerate() {
             out.write_all(&text(batch, index == 0)?)?;

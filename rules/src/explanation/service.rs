@@ -23,14 +23,9 @@ impl<'a> View<'a> {
 
     /// All Services, in order of their names.
     pub fn services(&self) -> Vec<ExplainedService> {
-        self.each_service().collect()
-    }
-
-    /// The same, each explained when it is asked for.
-    pub fn each_service(&self) -> impl Iterator<Item = ExplainedService> {
         let mut names: Vec<&ObjectName> = self.state.entries().map(|(name, _)| name).collect();
         names.sort();
-        names.into_iter().filter_map(|name| self.service(name))
+        names.into_iter().filter_map(|name| self.service(name)).collect()
     }
 
     /// One Service.

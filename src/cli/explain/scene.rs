@@ -1,9 +1,9 @@
 //! The state of a cluster, compiled as a node would.
 
-use std::{collections::BTreeMap, mem, path::PathBuf, process::ExitCode, thread};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, thread};
 
 use portolan_rules::{
-    explanation::{Compiled, ExplainedService, View},
+    explanation::{Compiled, ExplainedService, Finding, View},
     model::ObjectName,
     ruleset::Ruleset,
 };
@@ -73,11 +73,6 @@ impl Scene {
         Some(self.live.as_ref()?.snapshot.compile(kernel).into_ruleset())
     }
 
-    /// Leaves it where it is: at the end of a process, what it holds of all Services need not be freed piece by piece.
-    pub fn forget(self) {
-        mem::forget(self);
-    }
-
     /// Prints what a command has found out, and ends with [`Scene::status`].
     pub fn print(&self, text: &[u8], is_well: bool) -> Ended {
         output::print(text)?;
@@ -106,13 +101,23 @@ impl Scene {
     ) -> Vec<T> {
         let one = |name: &ObjectName| of(name, self.view().service(name));
         let all = |names: &[ObjectName]| names.iter().map(&one).collect::<Vec<T>>();
-        let (first, rest) = names.split_at(if names.len() < MANY { names.len() } else { names.len() / 2 });
+        if names.len() < MANY {
+            return all(names);
+        }
+        let (first, rest) = names.split_at(names.len() / 2);
         thread::scope(|scope| {
             let rest = scope.spawn(|| all(rest));
             let mut all = all(first);
             all.extend(rest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             all
         })
+    }
+
+    /// How many Services can be used, and the findings of all of them, in order of their names.
+    pub fn findings(&self) -> (usize, Vec<Finding>) {
+        let services = self.services();
+        let found = self.map(&services, |_, explained| explained.map(|service| service.findings));
+        (services.len(), found.into_iter().flatten().flatten().collect())
     }
 
     /// The name of the tables.
