@@ -25,7 +25,7 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// Longest datagram that the kernel makes of a dump (32 KiB), with room to spare.
 const DATAGRAM: usize = 64 << 10;
 /// The kernel answers within the system call, so that waiting this long means that a reply was lost.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 /// What the kernel keeps of a send buffer for itself (`netlink_sendmsg`).
 const SEND_OVERHEAD: usize = 32;
 

@@ -6,6 +6,7 @@ mod known;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::ControlFlow,
+    time::Instant,
 };
 
 use portolan_rules::{
@@ -19,7 +20,7 @@ use portolan_rules::{
 
 use super::{
     attributes::{Attributes, Message},
-    connection::{Connection, Outcome},
+    connection::{Connection, Outcome, TIMEOUT},
     declaration,
     error::Error,
     libnftnl::Scratch,
@@ -143,11 +144,14 @@ pub(super) fn dump(
     table: &str,
     wanted: &mut dyn Wanted,
 ) -> Result<(Ruleset, Exchanged), Error> {
+    let began = Instant::now();
     for _ in 0..ATTEMPTS {
         monitor.discard()?;
         match attempt(connection, table, wanted) {
             Ok(read) if !changed(monitor, table)? => return Ok(read),
-            Ok(_) | Err(Error::Unknown(_)) => {}
+            Ok(_) => {}
+            // A reply that does not come is not waited for again.
+            Err(Error::Unknown(_)) if began.elapsed() < TIMEOUT => {}
             Err(error) => return Err(error),
         }
     }
