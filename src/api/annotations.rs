@@ -1,9 +1,12 @@
 //! Annotations: Portolan's own, for what the API has no field for, and those that controllers write about an object.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
 use portolan_rules::model::LoadBalancing;
-use serde::de::{IgnoredAny, MapAccess};
+use serde::{
+    Deserialize,
+    de::{IgnoredAny, MapAccess},
+};
 
 use super::{
     address::parse_ip,
@@ -35,14 +38,19 @@ pub struct Annotations(Labels);
 /// None.
 pub(super) static NO_ANNOTATIONS: Annotations = Annotations(Labels(Vec::new()));
 
+/// The name of an annotation; it is copied only if it is escaped.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
 impl<'de> Parse<'de> for Annotations {
     const EXPECTED: &'static str = "a mapping";
 
     fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
         let mut own = Vec::new();
-        while let Some(name) = map.next_key::<Box<str>>()? {
-            if name.starts_with("portolan.io/") || *name == *LAST_CHANGE_TRIGGER || *name == *LEADER {
-                own.push((name, map.next_value()?));
+        while let Some(Name(name)) = map.next_key()? {
+            if name.starts_with("portolan.io/") || name == LAST_CHANGE_TRIGGER || name == LEADER {
+                own.push((name.into(), map.next_value()?));
             } else {
                 map.next_value::<IgnoredAny>()?;
             }

@@ -14,7 +14,7 @@ use serde::{
     Deserialize,
     de::{
         DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor,
-        value::{Error, MapAccessDeserializer},
+        value::{BorrowedStrDeserializer, Error, MapAccessDeserializer},
     },
     forward_to_deserialize_any,
 };
@@ -150,7 +150,7 @@ impl<'de> Deserializer<'de> for Element<'de> {
         if let Some(rest) = others {
             let elements = Elements { next: Some(value), rest, field };
             return match field.kind {
-                Kind::Texts => visitor.visit_map(elements),
+                Kind::Texts(_) => visitor.visit_map(elements),
                 _ => visitor.visit_seq(elements),
             };
         }
@@ -220,11 +220,26 @@ impl<'de> MapAccess<'de> for Elements<'de> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some(entry) = self.take()? else { return Ok(None) };
-        let Value::Bytes(entry) = entry else { return Err(Error::custom("an entry of a map is a number")) };
-        let (key, value) = (text(bytes_of(entry, 1)?)?, text(bytes_of(entry, 2)?)?);
-        self.next = Some(Value::Bytes(value.as_bytes()));
-        seed.deserialize(key.into_deserializer()).map(Some)
+        let Kind::Texts(wanted) = self.field.kind else { return Ok(None) };
+        while let Some(entry) = self.take()? {
+            let Value::Bytes(entry) = entry else {
+                return Err(Error::custom("an entry of a map is a number"));
+            };
+            let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
+            for field in Wire::new(entry) {
+                match field? {
+                    (1, Value::Bytes(bytes)) => key = bytes,
+                    (2, Value::Bytes(bytes)) => value = bytes,
+                    _ => {}
+                }
+            }
+            let key = text(key)?;
+            if wanted.is_empty() || wanted.contains(&key) {
+                self.next = Some(Value::Bytes(value));
+                return seed.deserialize(BorrowedStrDeserializer::new(key)).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {

@@ -1,5 +1,11 @@
 //! The numbers of the fields that are read, from Kubernetes' `generated.proto` files.
 
+use crate::api::{
+    endpoint_slice::SERVICE_LABEL,
+    metadata::{HEADLESS_LABEL, PROXY_NAME_LABEL},
+    node::ZONE_LABEL,
+};
+
 use self::Kind::{Boolean, Integer, Message, NumberOrText, Text, Texts, Time};
 
 /// Fields of a message that are read; all others are skipped.
@@ -25,8 +31,8 @@ pub enum Kind {
     Boolean,
     /// A message with these fields.
     Message(Schema),
-    /// `map<string, string>`.
-    Texts,
+    /// `map<string, string>`, and which entries are read; all if none are named.
+    Texts(&'static [&'static str]),
     /// `Time`: in JSON a text, RFC 3339.
     Time,
     /// `IntOrString`: in JSON a number or a text.
@@ -48,8 +54,8 @@ pub const OBJECT_META: Schema = &[
     one(6, "resourceVersion", Text),
     one(8, "creationTimestamp", Time),
     one(9, "deletionTimestamp", Time),
-    many(11, "labels", Texts),
-    many(12, "annotations", Texts),
+    many(11, "labels", Texts(&[PROXY_NAME_LABEL, HEADLESS_LABEL, SERVICE_LABEL, ZONE_LABEL])),
+    many(12, "annotations", Texts(&[])),
 ];
 
 /// meta/v1 `ListMeta`.

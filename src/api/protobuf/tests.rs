@@ -37,9 +37,11 @@ fn a_service_is_what_it_is_in_json() {
         bytes(6, "12"),
         number(7, 0),
         bytes(8, number(1, 1_700_000_000)),
-        bytes(11, [bytes(1, "a"), bytes(2, "b")].concat()),
+        bytes(11, [bytes(1, "kubernetes.io/service-name"), bytes(2, "b")].concat()),
+        // It decides on nothing, and is skipped.
+        bytes(11, [bytes(1, "app"), bytes(2, "web")].concat()),
         bytes(12, [bytes(1, "portolan.io/load-balancing"), bytes(2, "source-hash")].concat()),
-        bytes(11, [bytes(1, "empty"), bytes(2, "")].concat()),
+        bytes(11, [bytes(1, "service.kubernetes.io/headless"), bytes(2, "")].concat()),
         bytes(17, [bytes(1, "manager"), bytes(7, vec![0xff; 300])].concat()),
     ];
     let port = |name: &str, target: Vec<u8>| {
@@ -65,7 +67,8 @@ fn a_service_is_what_it_is_in_json() {
     let expected = serde_json::json!({
         "metadata": {
             "name": "web", "namespace": "default", "resourceVersion": "12",
-            "creationTimestamp": "2023-11-14T22:13:20Z", "labels": {"a": "b", "empty": ""},
+            "creationTimestamp": "2023-11-14T22:13:20Z",
+            "labels": {"kubernetes.io/service-name": "b", "service.kubernetes.io/headless": ""},
             "annotations": {"portolan.io/load-balancing": "source-hash"},
         },
         "spec": {

@@ -35,6 +35,7 @@ impl<'a> Wire<'a> {
     ///
     /// # Errors
     /// It cannot be a field.
+    #[inline]
     pub fn head(&mut self) -> Result<Option<(u32, u8, u64)>, Error> {
         let Some(tag) = self.varint()? else { return Ok(None) };
         let number = u32::try_from(tag >> 3).ok().filter(|number| *number > 0);
@@ -48,7 +49,19 @@ impl<'a> Wire<'a> {
         Ok(length.map(|length| (number, (tag & 7) as u8, length)))
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<Option<u64>, Error> {
+        // Nearly all have one byte.
+        match self.rest {
+            [byte @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(Some(u64::from(*byte)))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<Option<u64>, Error> {
         let mut value = 0_u64;
         for (place, byte) in self.rest.iter().enumerate() {
             if place == 10 {
