@@ -5,6 +5,7 @@
 
 #![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 
+mod awake;
 mod fleet;
 mod measure;
 mod objects;
@@ -76,13 +77,14 @@ fn measure(size: u32, agents: usize, only: &str) -> Result<Results> {
     let mut bench = Bench::new(size)?;
     let is_real = matches!(bench.server, Server::Real(_));
     let mut results = Results { is_real, ..Results::default() };
-    if agents > 0 && size <= FLEET_SIZE {
-        results.fleets.push(bench.fleet(size, agents)?);
-    }
     for variant in Variant::all() {
         if variant.name().contains(only) && (!is_real || variant.is_for_any_server()) {
             results.rows.push(bench.measure(variant)?);
         }
+    }
+    // These leave their tables.
+    if agents > 0 && size <= FLEET_SIZE {
+        results.fleets.push(bench.fleet(size, agents)?);
     }
     Ok(results)
 }

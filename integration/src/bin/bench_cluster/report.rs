@@ -152,7 +152,9 @@ impl Results {
     }
 
     fn starts(&self, text: &mut String) {
-        text.push_str("\nThe start of one agent, on a node without rules.\n\n");
+        text.push_str(
+            "\nThe start of one agent, on a node without rules. Times are the best of three starts.\n\n",
+        );
         line(
             text,
             &[
@@ -214,7 +216,8 @@ impl Results {
     fn changes(&self, text: &mut String) {
         text.push_str(
             "\nA changed slice: one of five endpoints is another one; of a Service with 100 slices, one of 100. p50 and p99 \
-             are the best of three rounds.\n\n",
+             are the best of three rounds, in which the processors are kept awake: to wake one takes a virtual machine \
+             longer than a change. Asleep: where they sleep between changes.\n\n",
         );
         line(
             text,
@@ -225,23 +228,26 @@ impl Results {
                 "CPU",
                 "event to kernel, p50",
                 "p99",
+                "p50, asleep",
                 "100 slices: received",
                 "CPU",
                 "p50",
                 "p99",
+                "p50, asleep",
             ],
         );
-        rule(text, 10);
+        rule(text, 12);
         for row in &self.rows {
             let of = |changes: &Option<Changes>| {
                 changes.as_ref().map_or_else(
-                    || ["–"; 4].map(str::to_owned),
+                    || ["–"; 5].map(str::to_owned),
                     |it| {
                         [
                             format!("{:.0} B", it.bytes),
                             seconds(it.cpu_seconds),
                             seconds(it.median_seconds),
                             seconds(it.percentile_99_seconds),
+                            seconds(it.idle_median_seconds),
                         ]
                     },
                 )

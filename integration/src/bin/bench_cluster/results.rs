@@ -42,6 +42,15 @@ pub struct Row {
     pub large: Option<Changes>,
 }
 
+impl Row {
+    /// Takes over the times of another start that were better.
+    pub fn take_best_times(&mut self, start: &Self) {
+        self.list_cpu_seconds = self.list_cpu_seconds.min(start.list_cpu_seconds);
+        self.first_commit_seconds = self.first_commit_seconds.min(start.first_commit_seconds);
+        self.committed_seconds = self.committed_seconds.min(start.committed_seconds);
+    }
+}
+
 /// Bytes that are charged to a control group, afterwards and at most.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Charged {
@@ -55,9 +64,11 @@ pub struct Changes {
     pub bytes: f64,
     /// CPU time of all threads.
     pub cpu_seconds: f64,
-    /// From the first byte of the event on the wire to the notification of the commit.
+    /// From the first byte of the event on the wire to the notification of the commit, while the processors are kept awake.
     pub median_seconds: f64,
     pub percentile_99_seconds: f64,
+    /// The same where processors sleep between changes.
+    pub idle_median_seconds: f64,
 }
 
 /// Many agents at once: the server's CPU time, and bytes, for each of them.
