@@ -4,6 +4,7 @@ pub mod arguments;
 mod bundle;
 mod check;
 mod cleanup;
+mod columns;
 mod completions;
 mod connectivity_test;
 mod describe;

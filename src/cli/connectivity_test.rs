@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 use super::{
     arguments::ViewArgs,
+    columns::{Columns, align},
     explain::Scene,
-    get::align_apart,
     input::cluster,
     output::{self, Ended},
 };
@@ -247,18 +247,18 @@ impl<'a> Outcome<'a> {
 }
 
 fn text(outcomes: &[Outcome<'_>]) -> String {
-    let head = ["FROM", "NODE", "TO", "ADDRESS", "RESULT"].map(str::to_owned).to_vec();
+    let head = Columns::from_iter([["FROM", "NODE", "TO", "ADDRESS", "RESULT"]]);
     let rows = outcomes.iter().map(|outcome| {
         let Outcome { source, kind, door, answered, servers, problem } = outcome;
         let result = match problem {
             None => format!("ok: {answered} answered by {} servers", servers.len()),
             Some(problem) => format!("FAILED: {problem}, after {answered} that were answered"),
         };
-        let node = source.node.as_deref().unwrap_or("-").to_owned();
+        let node = source.node.as_deref().unwrap_or("-");
         let address = format!("{} {}", door.address, door.protocol);
-        vec![source.name.clone(), node, (*kind).to_owned(), address, result]
+        [&*source.name, node, kind, &address, &result].map(str::to_owned)
     });
-    let mut text = align_apart(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), GAP);
+    let mut text = align(&[head, rows.collect()], GAP);
     let failed = outcomes.iter().filter(|outcome| outcome.problem.is_some()).count();
     // Writing into a `String` does not fail.
     let _ = writeln!(text, "{} of {} ok", outcomes.len() - failed, outcomes.len());

@@ -17,8 +17,8 @@ use serde::Serialize;
 
 use super::{
     arguments::ViewArgs,
+    columns::{GAP, align},
     explain::{Scene, object_name},
-    get::align,
     output::{self, Ended},
 };
 use crate::{
@@ -155,8 +155,8 @@ fn lines<'a, T>(
     rows: &'a [T],
     cells: fn(&'a T) -> Cells<'a>,
 ) -> String {
-    let heads = (!args.no_headers).then(|| heads.iter().map(|head| Cow::Borrowed(*head)).collect());
-    align(&heads.into_iter().chain(rows.iter().map(cells)).collect::<Vec<_>>())
+    let heads = (!args.no_headers).then_some(heads);
+    align(&[heads.into_iter().collect(), rows.iter().map(cells).collect()], GAP)
 }
 
 fn named<'a>(port: &str, protocol: &'a str) -> Cow<'a, str> {

@@ -4,19 +4,20 @@ pub mod commits;
 pub mod rows;
 pub mod table;
 
-use std::{collections::HashMap, io::Write as _, process::ExitCode, time::Duration};
+use std::{collections::HashMap, io::Write as _, process::ExitCode, slice, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 use portolan_rules::{explanation::ExplainedService, model::ObjectName};
 use serde::Serialize;
 
-pub use self::table::{Listed, align, align_apart};
+pub use self::table::Listed;
 use self::{
     rows::{Beside, ServiceRow},
     table::{Cells, Line},
 };
 use super::{
     arguments::ViewArgs,
+    columns::{Columns, GAP, align},
     explain::{Scene, agent, object_name},
     output::{self, Ended, Failure},
 };
@@ -244,7 +245,20 @@ fn print(args: &GetArgs, listed: Listed, look: &Look) -> Result<(), Failure> {
                 eprintln!("portolan: there are no Services{}", within(args));
                 return Ok(());
             }
-            table::table(args, listed, &look.rows(listed == Listed::Endpoints))
+            let lines = |names: &[ObjectName]| -> Columns {
+                let row = |name| look.row(listed == Listed::Endpoints, name, scene.view().service(name));
+                let mut columns = Columns::default();
+                for row in names.iter().map(row) {
+                    let lines = table::lines(args, listed, slice::from_ref(&row));
+                    for line in lines {
+                        columns.push(line.cells);
+                    }
+                }
+                columns
+            };
+            let mut parts = vec![table::head(args, listed)];
+            parts.extend(Scene::in_halves(&look.names, lines));
+            align(&parts, GAP)
         }
     };
     Ok(output::print(text.as_bytes())?)

@@ -5,14 +5,15 @@ use std::{mem, sync::Arc};
 
 use serde::Serialize;
 
-use super::{agent_state::AgentState, query::Snapshot, state_values::value};
+use super::{
+    agent_state::AgentState,
+    query::Snapshot,
+    state_values::{AT_ONCE, value},
+};
 use crate::api::write;
 
 /// The length of a part of the text. Objects are written while it is sent, part by part.
 const PART: usize = 32 << 10;
-
-/// How many objects are in one array of values.
-const AT_ONCE: usize = 16;
 
 /// What a snapshot is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,15 +2,22 @@
 //! endian). First what the agent says of itself, the snapshot without its objects, and the numbers of its Services and of its
 //! slices; then arrays of these Services and slices.
 
-use std::{io::Read, sync::Arc};
+use std::{
+    io::Read,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
 
 use rmp_serde::decode::Error;
 use serde::{Deserialize, Serialize};
 
 use super::{agent_state::AgentState, query::Snapshot};
 
-/// The most objects that room is made for before they are read.
-const ROOM: usize = 1 << 17;
+/// How many objects are in one array.
+pub(super) const AT_ONCE: usize = 16;
+
+/// So many objects are worth a second thread.
+const MANY: usize = 1_000;
 
 /// A value. Serializing these does not fail.
 pub(super) fn value(value: &impl Serialize) -> Vec<u8> {
@@ -19,37 +26,50 @@ pub(super) fn value(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// Reads what the agent says of itself, and its snapshot, as they come.
-pub fn read(from: impl Read) -> Result<(AgentState, Snapshot), Error> {
-    let mut values = Values { from, value: Vec::new() };
-    let (state, mut snapshot, services, slices): (AgentState, Snapshot, usize, usize) = values.next()?;
-    snapshot.services = values.list(services)?;
-    snapshot.slices = values.list(slices)?;
+pub fn read(from: impl Read + Send) -> Result<(AgentState, Snapshot), Error> {
+    let mut from = from;
+    let head = next(&mut from, Vec::new())?;
+    let (state, mut snapshot, services, slices): (AgentState, Snapshot, usize, usize) =
+        rmp_serde::from_slice(&head)?;
+    snapshot.services = list(&mut from, services)?;
+    snapshot.slices = list(&mut from, slices)?;
     Ok((state, snapshot))
 }
 
-/// Values as they come, and the last of them: reading from memory is quicker.
-struct Values<R> {
-    from: R,
-    value: Vec<u8>,
+/// The next value, in this memory: decoding from it is quicker.
+fn next(from: &mut impl Read, mut value: Vec<u8>) -> Result<Vec<u8>, Error> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length).map_err(Error::InvalidDataRead)?;
+    value.clear();
+    let length = u32::from_be_bytes(length);
+    from.take(length.into()).read_to_end(&mut value).map_err(Error::InvalidDataRead)?;
+    Ok(value)
 }
 
-impl<R: Read> Values<R> {
-    fn next<'a, T: Deserialize<'a>>(&'a mut self) -> Result<T, Error> {
-        let mut length = [0; 4];
-        self.from.read_exact(&mut length).map_err(Error::InvalidDataRead)?;
-        let length = u32::from_be_bytes(length);
-        self.value.clear();
-        let read = (&mut self.from).take(length.into()).read_to_end(&mut self.value);
-        read.map_err(Error::InvalidDataRead)?;
-        rmp_serde::from_slice(&self.value)
-    }
-
-    /// So many objects.
-    fn list<T: for<'a> Deserialize<'a>>(&mut self, count: usize) -> Result<Vec<Arc<T>>, Error> {
-        let mut list = Vec::with_capacity(count.min(ROOM));
-        while list.len() < count {
-            list.extend(self.next::<Vec<Arc<T>>>()?);
+/// So many objects. Of many, a second thread decodes some.
+fn list<T: for<'a> Deserialize<'a> + Send + Sync>(
+    from: &mut (impl Read + Send),
+    count: usize,
+) -> Result<Vec<Arc<T>>, Error> {
+    let unread = Mutex::new((from, 0..count.div_ceil(AT_ONCE)));
+    let decode = || {
+        let (mut value, mut decoded) = (Vec::new(), Vec::new());
+        loop {
+            let mut unread = unread.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(index) = unread.1.next() else { return Ok::<_, Error>(decoded) };
+            value = next(&mut unread.0, value)?;
+            drop(unread);
+            decoded.push((index, rmp_serde::from_slice::<Vec<Arc<T>>>(&value)?));
         }
-        Ok(list)
-    }
+    };
+    let mut decoded = thread::scope(|scope| {
+        let second = (count >= MANY).then(|| scope.spawn(decode));
+        let mut decoded = decode()?;
+        if let Some(second) = second {
+            decoded.extend(second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok::<_, Error>(decoded)
+    })?;
+    decoded.sort_unstable_by_key(|(index, _)| *index);
+    Ok(decoded.into_iter().flat_map(|(_, objects)| objects).collect())
 }

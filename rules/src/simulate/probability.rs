@@ -1,28 +1,28 @@
 //! Exact probabilities.
 
-use std::{fmt, ops::AddAssign};
+use std::{fmt, ops::AddAssign, sync::Arc};
 
 use num_bigint::BigUint;
 use num_rational::Ratio;
 
 use super::draws::Draw;
 
-/// A probability, as an exact fraction in lowest terms.
+/// A probability, as an exact fraction in lowest terms. Clones share it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Probability(Ratio<BigUint>);
+pub struct Probability(Arc<Ratio<BigUint>>);
 
 impl Probability {
     /// `numerator / denominator`; zero if the denominator is.
     pub fn new(numerator: u64, denominator: u64) -> Self {
-        match denominator {
-            0 => Self(Ratio::from_integer(0_u8.into())),
-            _ => Self(Ratio::new(numerator.into(), denominator.into())),
-        }
+        Self(Arc::new(match denominator {
+            0 => Ratio::from_integer(0_u8.into()),
+            _ => Ratio::new(numerator.into(), denominator.into()),
+        }))
     }
 
     /// The probability of one sequence of independent draws.
     pub(super) fn of_draws(moduli: impl Iterator<Item = u32>) -> Self {
-        Self(Ratio::new(1_u8.into(), moduli.map(BigUint::from).product()))
+        Self(Arc::new(Ratio::new(1_u8.into(), moduli.map(BigUint::from).product())))
     }
 
     /// The probability of these draws and of all later ones in the order of enumeration.
@@ -35,7 +35,7 @@ impl Probability {
             let open = draw.modulus - draw.value - u32::from(i + 1 < draws.len());
             left += &prefix * BigUint::from(open);
         }
-        Self(left)
+        Self(Arc::new(left))
     }
 
     /// A floating point number near it.
@@ -57,7 +57,7 @@ impl Probability {
 
 impl AddAssign<&Self> for Probability {
     fn add_assign(&mut self, other: &Self) {
-        self.0 += &other.0;
+        *Arc::make_mut(&mut self.0) += &*other.0;
     }
 }
 

@@ -92,24 +92,27 @@ impl Scene {
         names
     }
 
-    /// What this makes of each of these Services and its explanation, if it can be used. Of many, a second thread explains
-    /// half.
+    /// What this makes of each of these Services and its explanation, if it can be used.
     pub fn map<T: Send>(
         &self,
         names: &[ObjectName],
         of: impl Fn(&ObjectName, Option<ExplainedService>) -> T + Sync,
     ) -> Vec<T> {
-        let one = |name: &ObjectName| of(name, self.view().service(name));
-        let all = |names: &[ObjectName]| names.iter().map(&one).collect::<Vec<T>>();
+        let all =
+            |names: &[ObjectName]| names.iter().map(|name| of(name, self.view().service(name))).collect();
+        Self::in_halves(names, all).into_iter().flat_map(|all: Vec<T>| all).collect()
+    }
+
+    /// What this makes of these Services: of many, a second thread works on half.
+    pub fn in_halves<T: Send>(names: &[ObjectName], of: impl Fn(&[ObjectName]) -> T + Sync) -> Vec<T> {
         if names.len() < MANY {
-            return all(names);
+            return vec![of(names)];
         }
         let (first, rest) = names.split_at(names.len() / 2);
         thread::scope(|scope| {
-            let rest = scope.spawn(|| all(rest));
-            let mut all = all(first);
-            all.extend(rest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            all
+            let rest = scope.spawn(|| of(rest));
+            let first = of(first);
+            vec![first, rest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))]
         })
     }
 

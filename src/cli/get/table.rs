@@ -3,7 +3,10 @@
 use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 use super::rows::{EndpointRow, PortRow, ServiceRow};
-use crate::cli::get::{GetArgs, GetOutput};
+use crate::cli::{
+    columns::{Columns, GAP, align},
+    get::{GetArgs, GetOutput},
+};
 
 /// What is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +82,9 @@ fn endpoints(rows: &[ServiceRow]) -> impl Iterator<Item = Place<'_>> {
         .flat_map(|(row, port)| port.endpoints.iter().map(move |endpoint| (row, port, endpoint)))
 }
 
-/// The whole table.
-pub fn table(args: &GetArgs, listed: Listed, rows: &[ServiceRow]) -> String {
-    let lines = lines(args, listed, rows).into_iter().map(|line| line.cells);
-    let heads = (!args.no_headers).then(|| heads(args, listed));
-    align(&heads.into_iter().chain(lines).collect::<Vec<_>>())
+/// The cells of the heads, if they are shown.
+pub fn head(args: &GetArgs, listed: Listed) -> Columns {
+    (!args.no_headers).then(|| heads(args, listed)).into_iter().collect()
 }
 
 /// Lines that changed, with connections a second, and those that are gone.
@@ -94,18 +95,14 @@ pub fn watched(
     gone: &[&Cells<'_>],
     is_first: bool,
 ) -> String {
-    let mut lines = Vec::new();
+    let mut lines = Columns::default();
     if is_first && !args.no_headers {
-        let mut heads = heads(args, listed);
-        heads.push("PER-SECOND".into());
-        lines.push(heads);
+        lines.push(heads(args, listed).into_iter().chain(["PER-SECOND".into()]));
     }
     for (line, a_second) in changed {
-        let mut cells = line.cells.clone();
-        cells.push(rate(*a_second).into());
-        lines.push(cells);
+        lines.push(line.cells.iter().map(|cell| &**cell).chain([&*rate(*a_second)]));
     }
-    let mut text = align(&lines);
+    let mut text = align(&[lines], GAP);
     for key in gone {
         // Writing into a `String` does not fail.
         let _ = writeln!(text, "{} is gone", key.join(" "));
@@ -240,58 +237,9 @@ fn ports(row: &ServiceRow) -> Cow<'_, str> {
     or_none(&all).into_owned().into()
 }
 
-/// Columns of equal width; the last ends with its text.
-pub fn align<C: AsRef<str>>(lines: &[Vec<C>]) -> String {
-    align_apart(lines, GAP)
-}
-
-/// The same with so many blanks between columns.
-pub fn align_apart<C: AsRef<str>>(lines: &[Vec<C>], gap: usize) -> String {
-    let mut widths: Vec<usize> = Vec::new();
-    for line in lines {
-        widths.resize(widths.len().max(line.len()), 0);
-        for (cell, known) in line.iter().zip(&mut widths) {
-            *known = width(cell.as_ref()).max(*known);
-        }
-    }
-    let longest = widths.iter().map(|width| width + gap).sum::<usize>();
-    let all_blank = " ".repeat(longest);
-    let mut text = String::with_capacity(lines.len() * longest);
-    for line in lines {
-        // Blanks are written only before text.
-        let mut blanks = 0;
-        for (cell, widest) in line.iter().zip(&widths) {
-            let cell = cell.as_ref();
-            if !cell.is_empty() {
-                text.push_str(all_blank.get(..blanks).unwrap_or_default());
-                text.push_str(cell);
-                blanks = 0;
-            }
-            blanks += widest - width(cell) + gap;
-        }
-        text.push('\n');
-    }
-    text
-}
-
-/// Blanks between columns.
-const GAP: usize = 3;
-
-fn width(cell: &str) -> usize {
-    if cell.is_ascii() { cell.len() } else { cell.chars().count() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_have_one_width_and_no_blanks_at_the_end() {
-        let line = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
-        let text = align(&[line(&["NAME", "AGE"]), line(&["a", "1"]), line(&["longer", ""])]);
-        assert_eq!(text, "NAME     AGE\na        1\nlonger\n");
-        assert_eq!(align::<String>(&[]), "");
-    }
 
     #[test]
     fn a_share_has_one_digit() {
