@@ -42,7 +42,7 @@ pub use self::{
     endpoint_slice::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, HintTarget},
     endpoints::{EndpointAddress, EndpointSubset, Endpoints},
     field::{Field, First, Labels, Parse},
-    metadata::{Metadata, NameRule, PROXY_NAME_LABEL},
+    metadata::{Label, Metadata, NameRule},
     node::{Node, NodeAddress, NodeSpec, NodeStatus, Taint},
     pod::{Container, ContainerPort, Pod, PodCondition, PodFacts, PodIp, PodPort, PodSpec, PodStatus},
     service::{

@@ -11,12 +11,9 @@ use super::{
     address::{Address, family, usable},
     context::{Context, FieldError, ObjectId, read, read_element, read_list, read_or_default, required},
     field::{Field, First, objects, quote},
-    metadata::{HEADLESS_LABEL, Metadata, PROXY_NAME_LABEL},
+    metadata::{Label, Metadata},
     port::{port_name, port_number, protocol},
 };
-
-/// Label with the name of the Service that a slice belongs to.
-pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 objects! {
     /// An `EndpointSlice`.
@@ -90,13 +87,13 @@ impl EndpointSlice {
         context: &mut Context,
     ) -> Result<Option<model::EndpointSlice>, FieldError> {
         let metadata = Metadata::read(&self.metadata)?;
-        if metadata.label(HEADLESS_LABEL).is_some()
-            || context.is_foreign_slice(metadata.label(PROXY_NAME_LABEL))
+        if metadata.label(Label::Headless).is_some()
+            || context.is_foreign_slice(metadata.label(Label::ProxyName))
         {
             return Ok(None);
         }
-        let Some(service) = metadata.label(SERVICE_LABEL).filter(|service| !service.is_empty()) else {
-            let field = format_args!("metadata.labels[{SERVICE_LABEL}]");
+        let Some(service) = metadata.label(Label::Service).filter(|service| !service.is_empty()) else {
+            let field = format_args!("metadata.labels[{}]", Label::Service);
             context.warn(object, field, "is missing, so the slice belongs to no Service; ignored");
             return Ok(None);
         };

@@ -7,12 +7,9 @@ use super::{
     context::{Context, FieldError, ObjectId, read, read_element, read_list, required},
     endpoint_slice::EndpointPort,
     field::{Field, objects},
-    metadata::Metadata,
+    metadata::{Label, Metadata},
     port::port_number,
 };
-
-/// Label that keeps the mirroring controller away (`discovery.k8s.io` `LabelSkipMirror`).
-const SKIP_LABEL: &str = "endpointslice.kubernetes.io/skip-mirror";
 
 /// Addresses of a subset that are mirrored at most, the default of kube-controller-manager's
 /// `--mirroring-max-endpoints-per-subset`.
@@ -58,7 +55,7 @@ impl Endpoints {
         context: &mut Context,
     ) -> Result<Vec<model::EndpointSlice>, FieldError> {
         let metadata = Metadata::read(&self.metadata)?;
-        if metadata.label(SKIP_LABEL) == Some("true") || metadata.annotations().is_leader_lock() {
+        if metadata.label(Label::SkipMirror) == Some("true") || metadata.annotations().is_leader_lock() {
             return Ok(Vec::new());
         }
         let mut slices = Vec::new();

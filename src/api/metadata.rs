@@ -10,11 +10,22 @@ use super::{
     field::{Field, Labels, objects, quote},
 };
 
-/// Label that gives a Service to another proxy (KEP-2447).
-pub const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
-
-/// Label that keeps a slice of a headless Service away from proxies.
-pub(super) const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
+portolan_rules::named! {
+    /// Labels that decide on something. Of Services, slices and Nodes that come in protobuf, all others are skipped.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Label {
+        /// Gives a Service to another proxy (KEP-2447).
+        ProxyName = "service.kubernetes.io/service-proxy-name",
+        /// Keeps a slice of a headless Service away from proxies.
+        Headless = "service.kubernetes.io/headless",
+        /// The Service of a slice.
+        Service = "kubernetes.io/service-name",
+        /// The zone of a Node.
+        Zone = "topology.kubernetes.io/zone",
+        /// Keeps `Endpoints` from being mirrored to slices.
+        SkipMirror = "endpointslice.kubernetes.io/skip-mirror",
+    }
+}
 
 objects! {
     /// `metadata` of any object (`ObjectMeta`).
@@ -108,8 +119,8 @@ impl Metadata {
     }
 
     /// The value of a label; invalid labels are reported by [`Self::check_labels`].
-    pub(super) fn label(&self, name: &str) -> Option<&str> {
-        self.labels.get()?.get(name)
+    pub(super) fn label(&self, label: Label) -> Option<&str> {
+        self.labels.get()?.get(label.name())
     }
 
     /// Checks that labels are a mapping of text to text.

@@ -11,14 +11,11 @@ use super::{
     address::{not_an_address, parse_cidr, parse_ip},
     context::{Context, FieldError, ObjectId, read, read_element, read_list},
     field::{Field, objects, quote},
-    metadata::Metadata,
+    metadata::{Label, Metadata},
 };
 
 /// Taint that the cluster autoscaler gives to a node before it removes it.
 const TO_BE_DELETED_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
-
-/// Label with a node's zone.
-pub(super) const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 objects! {
     /// A Node.
@@ -84,7 +81,7 @@ impl Node {
     /// The first field that makes the object unusable.
     pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<model::Node, FieldError> {
         let metadata = Metadata::read(&self.metadata)?;
-        let zone = metadata.label(ZONE_LABEL).filter(|zone| !zone.is_empty()).map(Arc::from);
+        let zone = metadata.label(Label::Zone).filter(|zone| !zone.is_empty()).map(Arc::from);
         let (addresses, external_addresses) = self.addresses(object, context)?;
         let name = Arc::clone(&object.name.name);
         let pod_cidrs = self.pod_cidrs(object, context)?;

@@ -19,6 +19,8 @@ use serde::{
     forward_to_deserialize_any,
 };
 
+use super::metadata::Label;
+
 pub use self::{
     schema::{
         ENDPOINT_SLICE, Field, Kind, LIST_META, NODE, OBJECT_META, SERVICE, SERVICE_CIDR, STATUS, Schema,
@@ -150,7 +152,7 @@ impl<'de> Deserializer<'de> for Element<'de> {
         if let Some(rest) = others {
             let elements = Elements { next: Some(value), rest, field };
             return match field.kind {
-                Kind::Texts(_) => visitor.visit_map(elements),
+                Kind::Texts | Kind::Labels => visitor.visit_map(elements),
                 _ => visitor.visit_seq(elements),
             };
         }
@@ -220,7 +222,6 @@ impl<'de> MapAccess<'de> for Elements<'de> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Kind::Texts(wanted) = self.field.kind else { return Ok(None) };
         while let Some(entry) = self.take()? {
             let Value::Bytes(entry) = entry else {
                 return Err(Error::custom("an entry of a map is a number"));
@@ -234,7 +235,7 @@ impl<'de> MapAccess<'de> for Elements<'de> {
                 }
             }
             let key = text(key)?;
-            if wanted.is_empty() || wanted.contains(&key) {
+            if !matches!(self.field.kind, Kind::Labels) || Label::from_name(key).is_some() {
                 self.next = Some(Value::Bytes(value));
                 return seed.deserialize(BorrowedStrDeserializer::new(key)).map(Some);
             }

@@ -17,8 +17,7 @@ use portolan_rules::model;
 use super::{
     address::family,
     annotations::{LOAD_BALANCING, WEIGHTS},
-    endpoint_slice::SERVICE_LABEL,
-    node::ZONE_LABEL,
+    metadata::Label,
 };
 
 /// A `v1` Service.
@@ -96,7 +95,7 @@ pub fn slice(slice: &model::EndpointSlice) -> discovery::EndpointSlice {
     discovery::EndpointSlice {
         metadata: ObjectMeta {
             name: Some(slice.name.name.replace(':', "-")),
-            labels: Some([(SERVICE_LABEL.to_owned(), slice.service.to_string())].into()),
+            labels: Some([(Label::Service.to_string(), slice.service.to_string())].into()),
             annotations: (!weights.is_empty()).then(|| [(WEIGHTS.to_owned(), weights.join(","))].into()),
             ..metadata(&slice.name)
         },
@@ -113,7 +112,7 @@ pub fn node(node: &model::Node) -> core::Node {
         let type_ = if is_external { "ExternalIP" } else { "InternalIP" }.to_owned();
         core::NodeAddress { type_, address: address.to_string() }
     };
-    let zone = node.zone.as_deref().map(|zone| [(ZONE_LABEL.to_owned(), zone.to_owned())].into());
+    let zone = node.zone.as_deref().map(|zone| [(Label::Zone.to_string(), zone.to_owned())].into());
     core::Node {
         metadata: ObjectMeta { name: Some(node.name.to_string()), labels: zone, ..Default::default() },
         spec: Some(core::NodeSpec {

@@ -1,12 +1,6 @@
 //! The numbers of the fields that are read, from Kubernetes' `generated.proto` files.
 
-use crate::api::{
-    endpoint_slice::SERVICE_LABEL,
-    metadata::{HEADLESS_LABEL, PROXY_NAME_LABEL},
-    node::ZONE_LABEL,
-};
-
-use self::Kind::{Boolean, Integer, Message, NumberOrText, Text, Texts, Time};
+use self::Kind::{Boolean, Integer, Labels, Message, NumberOrText, Text, Texts, Time};
 
 /// Fields of a message that are read; all others are skipped.
 pub type Schema = &'static [Field];
@@ -31,8 +25,10 @@ pub enum Kind {
     Boolean,
     /// A message with these fields.
     Message(Schema),
-    /// `map<string, string>`, and which entries are read; all if none are named.
-    Texts(&'static [&'static str]),
+    /// `map<string, string>`.
+    Texts,
+    /// The same, of which only the entries are read whose keys are a [`Label`](crate::api::Label).
+    Labels,
     /// `Time`: in JSON a text, RFC 3339.
     Time,
     /// `IntOrString`: in JSON a number or a text.
@@ -54,8 +50,8 @@ pub const OBJECT_META: Schema = &[
     one(6, "resourceVersion", Text),
     one(8, "creationTimestamp", Time),
     one(9, "deletionTimestamp", Time),
-    many(11, "labels", Texts(&[PROXY_NAME_LABEL, HEADLESS_LABEL, SERVICE_LABEL, ZONE_LABEL])),
-    many(12, "annotations", Texts(&[])),
+    many(11, "labels", Labels),
+    many(12, "annotations", Texts),
 ];
 
 /// meta/v1 `ListMeta`.

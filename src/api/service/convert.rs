@@ -13,7 +13,7 @@ use crate::api::{
     address::parse_usable,
     context::{Context, FieldError, ObjectId, read, read_or_default, required},
     field::Field,
-    metadata::{Metadata, PROXY_NAME_LABEL},
+    metadata::{Label, Metadata},
     port::{choice, port_number},
     unknown::message,
 };
@@ -39,7 +39,7 @@ impl Service {
         context: &mut Context,
     ) -> Result<Option<(model::Service, Option<Selection>)>, FieldError> {
         let metadata = Metadata::read(&self.metadata)?;
-        if context.is_foreign_service(metadata.label(PROXY_NAME_LABEL)) {
+        if context.is_foreign_service(metadata.label(Label::ProxyName)) {
             return Ok(None);
         }
         let spec = required(&self.spec, "spec")?;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::timing::Timing;
 use crate::{
-    api::PROXY_NAME_LABEL,
+    api::Label,
     config::settings::{DetectLocal, Settings},
 };
 
@@ -37,8 +37,8 @@ impl Options {
     /// Service that has it, as not all writers of slices copy the Service's labels.
     pub(super) fn labels(&self) -> (String, String) {
         match &self.proxy_name {
-            Some(name) => (format!("{PROXY_NAME_LABEL}={name}"), SLICE_LABELS.to_owned()),
-            None => (format!("!{PROXY_NAME_LABEL}"), format!("{SLICE_LABELS},!{PROXY_NAME_LABEL}")),
+            Some(name) => (format!("{}={name}", Label::ProxyName), SLICE_LABELS.to_owned()),
+            None => (format!("!{}", Label::ProxyName), format!("{SLICE_LABELS},!{}", Label::ProxyName)),
         }
     }
 }
