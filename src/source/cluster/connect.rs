@@ -14,7 +14,7 @@ use hyper_util::{
 use kube::{
     Client, Config,
     client::{Body, ConfigExt},
-    config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use tower::{BoxError, ServiceBuilder};
 
@@ -46,54 +46,23 @@ const KEEPALIVE_PROBES: u32 = 3;
 pub(super) const IN_CLUSTER_HINT: &str =
     "KUBERNETES_SERVICE_HOST must be an address that works without a proxy, not a ClusterIP";
 
-/// The API server cannot be contacted: its configuration or credentials are invalid.
+/// The API server cannot be used: what its address, its credentials or its answer has wrong, in one line.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The kubeconfig file is invalid.
-    #[error("{path}: {reason}")]
-    Kubeconfig {
-        /// The file.
-        path: String,
-        /// Why, in one line.
-        reason: String,
-    },
-    /// `--master` is not a URL.
-    #[error("--master: {value:?} is not a URL such as https://192.0.2.1:6443")]
-    Master {
-        /// The value.
-        value: String,
-    },
-    /// There are no Pod credentials.
-    #[error(
-        "no --kubeconfig and no --master, and not in a Pod with a service account (KUBERNETES_SERVICE_HOST, \
-         KUBERNETES_SERVICE_PORT, /var/run/secrets/kubernetes.io/serviceaccount): {0}"
-    )]
-    InCluster(#[from] InClusterError),
-    /// The URL of the proxy is invalid.
-    #[error("{reason}")]
-    Proxy {
-        /// Where it comes from, and why it is invalid, in one line.
-        reason: String,
-    },
-    /// The credentials are invalid.
-    #[error("the credentials for {url} cannot be used: {reason}")]
-    Credentials {
-        /// The API server.
-        url: String,
-        /// Why, in one line.
-        reason: String,
-    },
-    /// The API server does not list what is needed.
-    #[error("{url}: {reason}")]
-    List {
-        /// The API server.
-        url: String,
-        /// Why, in one line.
-        reason: String,
-    },
-    /// The thread cannot be started.
-    #[error("cannot start the thread of the API server: {0}")]
-    Thread(#[from] std::io::Error),
+#[error("{0}")]
+pub struct Error(pub(super) String);
+
+impl Error {
+    /// The credentials for this API server are invalid.
+    pub(super) fn credentials(url: &http::Uri, reason: impl std::fmt::Display) -> Self {
+        Self(format!("the credentials for {url} cannot be used: {reason}"))
+    }
+}
+
+/// The thread of the API server, or what it runs on, cannot be started.
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self(format!("cannot start the thread of the API server: {error}"))
+    }
 }
 
 /// The configuration of the client. As client-go: the URL of `--master` wins over the kubeconfig's; without either, the
@@ -103,30 +72,34 @@ pub(super) async fn config(settings: &ApiSettings) -> Result<Config, Error> {
     let mut config = match (&settings.kubeconfig, master) {
         (Some(path), _) => from_file(path, settings.context.as_deref(), master).await?,
         (None, Some(master)) => Config::new(parse_master(master, false)?),
-        (None, None) => Config::incluster_env()?,
+        (None, None) => Config::incluster_env().map_err(|error| {
+            Error(format!(
+                "no --kubeconfig and no --master, and not in a Pod with a service account (KUBERNETES_SERVICE_HOST, \
+                 KUBERNETES_SERVICE_PORT, /var/run/secrets/kubernetes.io/serviceaccount): {error}"
+            ))
+        })?,
     };
     if config.proxy_url.is_none() {
         let chosen = proxy::of_environment(&config.cluster_url, |name| std::env::var(name).ok());
-        config.proxy_url = chosen.map_err(|reason| Error::Proxy { reason })?;
+        config.proxy_url = chosen.map_err(Error)?;
     }
     config.connect_timeout = Some(CONNECT);
     Ok(config)
 }
 
 async fn from_file(path: &Path, context: Option<&str>, master: Option<&str>) -> Result<Config, Error> {
-    let shown = || path.display().to_string();
-    let refuse = |error: KubeconfigError| Error::Kubeconfig { path: shown(), reason: first_line(&error) };
-    let mut kubeconfig = Kubeconfig::read_from(path).map_err(refuse)?;
+    let refuse = |reason: &str| Error(format!("{}: {reason}", path.display()));
+    let invalid = |error: KubeconfigError| refuse(&first_line(&error));
+    let mut kubeconfig = Kubeconfig::read_from(path).map_err(invalid)?;
     if let Some(name) = context {
         if !kubeconfig.contexts.iter().any(|context| context.name == name) {
             let known: Vec<&str> = kubeconfig.contexts.iter().map(|context| &*context.name).collect();
-            let reason = format!("it has no context {name:?}, but {}", known.join(", "));
-            return Err(Error::Kubeconfig { path: shown(), reason });
+            return Err(refuse(&format!("it has no context {name:?}, but {}", known.join(", "))));
         }
         kubeconfig.current_context = Some(name.to_owned());
     }
     if kubeconfig.current_context.as_ref().is_none_or(String::is_empty) {
-        return Err(Error::Kubeconfig { path: shown(), reason: "it has no current-context".to_owned() });
+        return Err(refuse("it has no current-context"));
     }
     let context = kubeconfig.current_context.as_ref().and_then(|name| {
         let context = kubeconfig.contexts.iter().find(|context| context.name == *name)?;
@@ -135,8 +108,7 @@ async fn from_file(path: &Path, context: Option<&str>, master: Option<&str>) -> 
     let user = context.as_ref().and_then(|context| context.user.as_ref()).filter(|user| !user.is_empty());
     if let Some(user) = user.filter(|user| !kubeconfig.auth_infos.iter().any(|info| info.name == **user)) {
         // kube would send requests without credentials.
-        let reason = format!("the context's user {user:?} does not exist");
-        return Err(Error::Kubeconfig { path: shown(), reason });
+        return Err(refuse(&format!("the context's user {user:?} does not exist")));
     }
     for info in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
         if let Some(command) = info.exec.as_mut().and_then(|exec| exec.command.as_mut())
@@ -159,37 +131,33 @@ async fn from_file(path: &Path, context: Option<&str>, master: Option<&str>) -> 
             || cluster.insecure_skip_tls_verify == Some(true);
         let url = match (master, &cluster.server) {
             (Some(master), _) => parse_master(master, is_tls)?,
-            (None, Some(server)) => parse_url(server, is_tls).ok_or_else(|| Error::Kubeconfig {
-                path: shown(),
-                reason: format!("server {server:?} is not a URL such as https://192.0.2.1:6443"),
+            (None, Some(server)) => parse_url(server, is_tls).ok_or_else(|| {
+                refuse(&format!("server {server:?} is not a URL such as https://192.0.2.1:6443"))
             })?,
             // kube reports what is missing, below.
             (None, None) => continue,
         };
         if let Some(text) = cluster.proxy_url.take().filter(|text| !text.is_empty()) {
-            let refuse = |reason| Error::Proxy { reason: format!("{}: proxy-url: {reason}", shown()) };
             if url.scheme_str() != Some("https") {
-                return Err(refuse(format!(
-                    "{url} has no TLS, and proxies are used for connections with TLS only"
+                return Err(refuse(&format!(
+                    "proxy-url: {url} has no TLS, and proxies are used for connections with TLS only"
                 )));
             }
-            proxy = Some(proxy::parse(&text).map_err(refuse)?);
+            proxy = Some(proxy::parse(&text).map_err(|reason| refuse(&format!("proxy-url: {reason}")))?);
         }
         cluster.server = Some(url.to_string());
     }
     let options = KubeConfigOptions::default();
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(refuse)?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(invalid)?;
     if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
-        let reason = "the certificate authority has no certificate (PEM)".to_owned();
-        return Err(Error::Kubeconfig { path: shown(), reason });
+        return Err(refuse("the certificate authority has no certificate (PEM)"));
     }
     if let Some(provider) = &config.auth_info.auth_provider {
-        let reason = format!(
+        return Err(refuse(&format!(
             "the user's auth-provider {:?} is not supported, nor is it by kube-proxy; use exec, a token or a client \
              certificate",
             provider.name
-        );
-        return Err(Error::Kubeconfig { path: shown(), reason });
+        )));
     }
     config.proxy_url = proxy;
     // kube reads it again from time to time: authorities change.
@@ -204,15 +172,12 @@ fn first_line(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn parse_master(text: &str, is_tls: bool) -> Result<http::Uri, Error> {
-    parse_url(text, is_tls).ok_or_else(|| Error::Master { value: text.to_owned() })
+    let invalid = || Error(format!("--master: {text:?} is not a URL such as https://192.0.2.1:6443"));
+    parse_url(text, is_tls).ok_or_else(invalid)
 }
 
 /// A client that detects dead connections. Must be called within a runtime.
 pub(super) fn client(config: &Config) -> Result<Client, Error> {
-    let refuse = |error: kube::Error| Error::Credentials {
-        url: config.cluster_url.to_string(),
-        reason: first_line(&error),
-    };
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
@@ -225,7 +190,7 @@ pub(super) fn client(config: &Config) -> Result<Client, Error> {
         None => assemble(config, connector),
         Some(proxy) => assemble(config, proxy::tunnel(proxy, connector)),
     }
-    .map_err(refuse)
+    .map_err(|error| Error::credentials(&config.cluster_url, first_line(&error)))
 }
 
 /// A client that uses this connector: HTTP/2 on one connection where the server offers it, else HTTP/1.1.

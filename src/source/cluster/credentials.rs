@@ -52,7 +52,7 @@ pub(super) struct Credentials(Arc<Shared>);
 
 struct Shared {
     /// The configuration of the client.
-    config: Option<Config>,
+    config: Config,
     token_file: Option<PathBuf>,
     /// The files of the client's certificate and key.
     certificate_files: Vec<PathBuf>,
@@ -71,19 +71,6 @@ struct Last {
     token: Option<HeaderValue>,
     token_state: CredentialState,
     authority_state: CredentialState,
-}
-
-impl From<Client> for Last {
-    fn from(client: Client) -> Self {
-        Self {
-            client,
-            certificate: None,
-            certificate_state: CredentialState::default(),
-            token: None,
-            token_state: CredentialState::default(),
-            authority_state: CredentialState::default(),
-        }
-    }
 }
 
 /// Whether a credential is invalid at the moment: logged when that begins and when it ends.
@@ -124,13 +111,13 @@ impl Credentials {
 
     /// [`Credentials::new`], with other limits for plugins.
     pub async fn with_times(mut config: Config, times: PluginTimes) -> Result<Self, Error> {
-        let url = config.cluster_url.to_string();
-        let refuse = |reason| Error::Credentials { url: url.clone(), reason };
+        let url = config.cluster_url.clone();
+        let refuse = |reason| Error::credentials(&url, reason);
         let user = &mut config.auth_info;
         // As kube, which would run it by itself: only for a user without other credentials.
         let has_other = user.token.is_some() || user.token_file.is_some() || user.password.is_some();
         let plugin = user.exec.take().filter(|_| !has_other).map(Plugin::new).transpose();
-        let plugin = plugin.map_err(|error| refuse(error.to_string()))?;
+        let plugin = plugin.map_err(refuse)?;
         let token_file = user.token_file.take().map(PathBuf::from);
         if token_file.is_some() {
             // As client-go: the file wins.
@@ -144,15 +131,21 @@ impl Credentials {
         let mut token = token_file.as_deref().map(read_token).transpose().map_err(refuse)?;
         let mut expires = None;
         if let Some(plugin) = &plugin {
-            let credential = plugin.run(times.limit).await.map_err(|error| refuse(error.to_string()))?;
+            let credential = plugin.run(times.limit).await.map_err(refuse)?;
             expires = credential.expires;
             identify(&mut config.auth_info, &credential);
             token = credential.token;
         }
-        let client = connect::client(&config)?;
-        let last = Last { token, ..Last::from(client) };
+        let last = Last {
+            client: connect::client(&config)?,
+            certificate: None,
+            certificate_state: CredentialState::default(),
+            token,
+            token_state: CredentialState::default(),
+            authority_state: CredentialState::default(),
+        };
         let shared = Arc::new(Shared {
-            config: Some(config),
+            config,
             token_file,
             certificate_files,
             hasher: RandomState::new(),
@@ -176,23 +169,18 @@ impl Credentials {
         {
             last.token = Some(token);
         }
-        if let Some(config) = shared.config.as_ref().filter(|_| !shared.certificate_files.is_empty()) {
-            let read = shared.read_certificate();
-            // While the files are being replaced, certificate and key do not match for a moment.
-            let new = read.and_then(|certificate| {
-                let is_new = certificate != last.certificate;
-                let client = is_new.then(|| connect::client(config).map_err(|error| error.to_string()));
-                Ok(client.transpose()?.map(|client| (client, certificate)))
-            });
-            if let Some(Some((client, certificate))) =
-                last.certificate_state.update("client certificate", new)
-            {
-                info!("Client certificate replaced");
-                (last.client, last.certificate) = (client, certificate);
-            }
+        // While the files are being replaced, certificate and key do not match for a moment.
+        let new = shared.read_certificate().and_then(|certificate| {
+            let is_new = certificate != last.certificate;
+            let client = is_new.then(|| connect::client(&shared.config).map_err(|error| error.to_string()));
+            Ok(client.transpose()?.map(|client| (client, certificate)))
+        });
+        if let Some(Some((client, certificate))) = last.certificate_state.update("client certificate", new) {
+            info!("Client certificate replaced");
+            (last.client, last.certificate) = (client, certificate);
         }
         // kube reads the file by itself, every few minutes, and keeps the last valid one.
-        if let Some(file) = shared.config.as_ref().and_then(|config| config.root_cert_file.as_deref()) {
+        if let Some(file) = &shared.config.root_cert_file {
             last.authority_state.update("certificate authority", read_authority(file));
         }
         (last.client.clone(), last.token.clone())
@@ -221,14 +209,12 @@ impl Shared {
 
     /// Uses the credentials of a plugin from now on.
     fn take_over(&self, credential: Credential) -> Result<(), String> {
-        let client = match (&self.config, &credential.identity) {
-            (Some(config), Some(_)) => {
-                let mut config = config.clone();
-                identify(&mut config.auth_info, &credential);
-                Some(connect::client(&config).map_err(|error| error.to_string())?)
-            }
-            _ => None,
-        };
+        let mut client = None;
+        if credential.identity.is_some() {
+            let mut config = self.config.clone();
+            identify(&mut config.auth_info, &credential);
+            client = Some(connect::client(&config).map_err(|error| error.to_string())?);
+        }
         let mut last = self.last();
         last.client = client.unwrap_or_else(|| last.client.clone());
         last.token = credential.token;
@@ -248,8 +234,7 @@ async fn follow(shared: Arc<Shared>, plugin: Plugin, mut expires: Option<Timesta
                 () = shared.refused.notified() => {}
             }
         }
-        let given = plugin.run(times.limit).await.map_err(|error| error.to_string());
-        let taken = given.and_then(|credential| {
+        let taken = plugin.run(times.limit).await.and_then(|credential| {
             let new = credential.expires;
             shared.take_over(credential).map(|()| new)
         });

@@ -1,7 +1,6 @@
 //! Lists and events, in the encoding that the server has chosen: JSON or Kubernetes' protobuf.
 
 use kube::core::WatchEvent;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
@@ -23,8 +22,9 @@ pub(super) enum Event<W> {
     Undecodable(String),
 }
 
-fn bookmark<W>(version: String) -> Event<W> {
-    Event::Bookmark((!version.is_empty()).then(|| version.into()))
+/// `resourceVersion`, unless it is empty.
+pub(super) fn version<W: Watched>(object: &W) -> Option<Version> {
+    object.metadata().get()?.resource_version.get().filter(|version| !version.is_empty()).cloned()
 }
 
 /// Reads an event; nothing if it is a blank line.
@@ -47,7 +47,10 @@ fn json_event<W: Watched>(line: &[u8]) -> Result<Option<Event<W>>, RequestError>
             return Ok(Some(Event::Object(object, false)));
         }
         Ok(WatchEvent::Deleted(object)) => return Ok(Some(Event::Object(object, true))),
-        Ok(WatchEvent::Bookmark(mark)) => return Ok(Some(bookmark(mark.metadata.resource_version))),
+        Ok(WatchEvent::Bookmark(mark)) => {
+            let version = Some(mark.metadata.resource_version).filter(|version| !version.is_empty());
+            return Ok(Some(Event::Bookmark(version.map(Into::into))));
+        }
         Ok(WatchEvent::Error(status)) => return Err(RequestError::status(&status)),
         Err(error) if error.is_data() => error,
         Err(error) => return Err(RequestError::malformed(error)),
@@ -60,33 +63,16 @@ fn json_event<W: Watched>(line: &[u8]) -> Result<Option<Event<W>>, RequestError>
     Ok(Some(Event::Undecodable(error.to_string())))
 }
 
-/// An object of which only some metadata matters.
-#[derive(Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[derive(Default)]
-struct Bookmark {
-    metadata: BookmarkMeta,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct BookmarkMeta {
-    resource_version: String,
-}
-
 fn protobuf_event<W: Watched>(frame: &[u8]) -> Result<Event<W>, RequestError> {
     let (kind, document) = protobuf::event(frame).map_err(RequestError::malformed)?;
-    let object = |schema| protobuf::document(document).map(|(_, object)| (object, schema));
-    let (object, schema) = object(W::SCHEMA).map_err(RequestError::malformed)?;
+    let (_, object) = protobuf::document(document).map_err(RequestError::malformed)?;
+    let object = protobuf::read::<W>(object, W::SCHEMA);
     match kind {
-        "ADDED" | "MODIFIED" | "DELETED" => Ok(match protobuf::read(object, schema) {
-            Ok(decoded) => Event::Object(decoded, kind == "DELETED"),
+        "ADDED" | "MODIFIED" | "DELETED" => Ok(match object {
+            Ok(object) => Event::Object(object, kind == "DELETED"),
             Err(error) => Event::Undecodable(error.to_string()),
         }),
-        "BOOKMARK" => {
-            let Bookmark { metadata } = protobuf::read(object, schema).map_err(RequestError::malformed)?;
-            Ok(bookmark(metadata.resource_version))
-        }
+        "BOOKMARK" => Ok(Event::Bookmark(version(&object.map_err(RequestError::malformed)?))),
         "ERROR" => Err(RequestError::event_document(document)),
         other => Err(RequestError::malformed(format_args!("an event of type {other:?}"))),
     }

@@ -14,13 +14,13 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
-use serde::Deserialize;
+use serde_json::{Value, json};
 use tokio::{sync::mpsc::Receiver, time::sleep};
 use tracing::debug;
 
 use super::{
     error::RequestError,
-    request::{Connection, LONGEST_OBJECT, with_parameters},
+    request::{Connection, JSON, LONGEST_OBJECT, with_parameters},
 };
 use crate::observe::events::Warning;
 
@@ -50,25 +50,9 @@ struct Series {
     written: Instant,
 }
 
-/// The UIDs of a list of objects.
-#[derive(Deserialize)]
-struct Uids {
-    items: Vec<Object>,
-}
-
-#[derive(Deserialize)]
-struct Object {
-    metadata: Uid,
-}
-
-#[derive(Deserialize)]
-struct Uid {
-    uid: String,
-}
-
 /// Writes Warnings until the sender is gone. One that cannot be written is only logged, at debug level.
 pub(super) async fn write(connection: Connection, node_name: Arc<str>, mut warnings: Receiver<Warning>) {
-    let mut writer = Writer::new(connection, node_name);
+    let mut writer = Writer { connection, node_name, series: HashMap::new() };
     while let Some(warning) = warnings.recv().await {
         let (service, reason) = (warning.service.clone(), warning.reason);
         match writer.take(warning).await {
@@ -90,10 +74,6 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(connection: Connection, node_name: Arc<str>) -> Self {
-        Self { connection, node_name, series: HashMap::new() }
-    }
-
     /// Writes a Warning, alone or as one of a series; returns whether that took a request.
     async fn take(&mut self, warning: Warning) -> Result<bool, RequestError> {
         let now = Instant::now();
@@ -108,9 +88,9 @@ impl Writer {
             series.written = now;
             let observed = EventSeries { count: series.count, last_observed_time: micro_time() };
             let path = format!("{}/{}", collection(&warning), series.event);
-            let document = encode(&serde_json::json!({ "series": observed }))?;
+            let series = json!({ "series": observed });
             let patched =
-                self.connection.write("PATCH", &path, "application/merge-patch+json", document).await;
+                self.connection.write("PATCH", &path, "application/merge-patch+json", &series).await;
             if !patched.as_ref().is_err_and(|error| error.reason.is_denied()) {
                 return patched.map(|_| true);
             }
@@ -125,8 +105,7 @@ impl Writer {
             let series = Series { event: name, count: 1, last: now, written: now };
             self.series.insert(warning.clone(), series);
         }
-        let document = encode(&event)?;
-        self.connection.write("POST", &collection(&warning), "application/json", document).await?;
+        self.connection.write("POST", &collection(&warning), JSON, &event).await?;
         Ok(true)
     }
 
@@ -151,7 +130,7 @@ impl Writer {
                 namespace: Some(service.namespace.to_string()),
                 name: Some(service.name.to_string()),
                 // `kubectl describe` finds Events by it. Warnings are few, so it is not kept for every Service.
-                uid: self.uid(warning).await.ok(),
+                uid: self.uid(warning).await,
                 ..ObjectReference::default()
             }),
             reporting_controller: Some(CONTROLLER.to_owned()),
@@ -162,27 +141,20 @@ impl Writer {
     }
 
     /// Read with a list, which a proxy is permitted; `get` may not be.
-    async fn uid(&self, warning: &Warning) -> Result<String, RequestError> {
+    async fn uid(&self, warning: &Warning) -> Option<String> {
         let service = &warning.service;
         let path = with_parameters(
             &format!("/api/v1/namespaces/{}/services", service.namespace),
             &[("fieldSelector", &format!("metadata.name={}", service.name)), ("resourceVersion", "0")],
         );
-        let text = self.connection.get_as(&path, METADATA).await?.text(LONGEST_OBJECT).await?;
-        let list: Uids = serde_json::from_slice(&text).map_err(RequestError::malformed)?;
-        let first = list.items.into_iter().next();
-        first
-            .map(|object| object.metadata.uid)
-            .ok_or_else(|| RequestError::malformed("there is no such Service"))
+        let text = self.connection.get_as(&path, METADATA).await.ok()?.text(LONGEST_OBJECT).await.ok()?;
+        let list: Value = serde_json::from_slice(&text).ok()?;
+        list["items"][0]["metadata"]["uid"].as_str().map(str::to_owned)
     }
 }
 
 fn collection(warning: &Warning) -> String {
     format!("/apis/events.k8s.io/v1/namespaces/{}/events", warning.service.namespace)
-}
-
-fn encode(document: &impl serde::Serialize) -> Result<Vec<u8>, RequestError> {
-    serde_json::to_vec(document).map_err(RequestError::malformed)
 }
 
 fn micro_time() -> MicroTime {

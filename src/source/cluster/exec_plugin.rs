@@ -39,14 +39,6 @@ pub(super) struct Credential {
     pub expires: Option<Timestamp>,
 }
 
-/// A plugin has failed: one line that names it.
-#[derive(Debug, thiserror::Error)]
-#[error("exec plugin {command:?}: {reason}")]
-pub(super) struct PluginError {
-    command: String,
-    reason: String,
-}
-
 /// `ExecCredential`, as far as it matters.
 #[derive(Deserialize)]
 struct ExecCredential {
@@ -66,32 +58,31 @@ impl Plugin {
     /// A plugin that a kubeconfig names.
     ///
     /// # Errors
-    /// The command is missing, or needs a terminal.
-    pub fn new(exec: ExecConfig) -> Result<Self, PluginError> {
-        let command = exec.command.clone().unwrap_or_default();
-        let refuse = |reason: &str| PluginError { command: command.clone(), reason: reason.to_owned() };
-        if command.is_empty() {
-            return Err(refuse("there is no command"));
+    /// The command is missing, or needs a terminal: one line that names the plugin.
+    pub fn new(exec: ExecConfig) -> Result<Self, String> {
+        let plugin = Self { command: exec.command.clone().unwrap_or_default(), exec };
+        if plugin.command.is_empty() {
+            return Err(plugin.error("there is no command"));
         }
-        if exec.interactive_mode == Some(ExecInteractiveMode::Always) {
-            return Err(refuse("interactiveMode: Always needs a terminal"));
+        if plugin.exec.interactive_mode == Some(ExecInteractiveMode::Always) {
+            return Err(plugin.error("interactiveMode: Always needs a terminal"));
         }
-        Ok(Self { exec, command })
+        Ok(plugin)
     }
 
     /// Runs it for at most this long.
     ///
     /// # Errors
-    /// It cannot be started, fails, gives no credentials, or takes longer; then it is killed with all that it started.
-    pub async fn run(&self, limit: Duration) -> Result<Credential, PluginError> {
-        let output = self.output(limit).await.map_err(|reason| self.error(&reason))?;
-        parse(&output).map_err(|reason| self.error(&reason))
+    /// It cannot be started, fails, gives no credentials, or takes longer; then it is killed with all that it started. One
+    /// line that names it.
+    pub async fn run(&self, limit: Duration) -> Result<Credential, String> {
+        let output = self.output(limit).await;
+        output.and_then(|output| parse(&output)).map_err(|reason| self.error(&reason))
     }
 
-    fn error(&self, reason: &dyn fmt::Display) -> PluginError {
-        let text = reason.to_string();
-        let reason = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned();
-        PluginError { command: self.command.clone(), reason }
+    fn error(&self, text: &str) -> String {
+        let reason = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+        format!("exec plugin {:?}: {reason}", self.command)
     }
 
     async fn output(&self, limit: Duration) -> Result<Vec<u8>, String> {

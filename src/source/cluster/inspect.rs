@@ -8,7 +8,11 @@ use std::{
 use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
 
-use super::{access::Cluster, error::RequestError, request::Connection};
+use super::{
+    access::Cluster,
+    error::RequestError,
+    request::{Connection, JSON},
+};
 use crate::api::{parse_cidr, parse_ip};
 
 /// How long an answer may take.
@@ -134,8 +138,7 @@ async fn missing_rights(
             "spec": {"resourceAttributes": {"group": right.group, "resource": right.resource, "verb": right.verb}},
         });
         let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-        let answer =
-            connection.write("POST", path, "application/json", review.to_string().into_bytes()).await?;
+        let answer = connection.write("POST", path, JSON, &review).await?;
         let answer: Value = serde_json::from_slice(&answer).map_err(RequestError::malformed)?;
         match answer["status"]["allowed"].as_bool() {
             Some(true) => {}

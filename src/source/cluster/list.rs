@@ -45,7 +45,6 @@ impl Cluster {
     pub fn list(self, namespace: Option<&str>) -> Result<Listed, Error> {
         let Self { runtime, mut connection, url, options, hint: _ } = self;
         connection.timing.response = PATIENCE;
-        let server = url.to_string();
         let get = |path: &str, selectors: &[(&str, &str)]| {
             let path = with_parameters(path, selectors);
             runtime.block_on(async {
@@ -56,7 +55,7 @@ impl Cluster {
                 Ok(text)
             })
         };
-        let mut listed = Listed { server: server.clone(), ..Listed::default() };
+        let mut listed = Listed { server: url.to_string(), ..Listed::default() };
         let (services, slices) = options.labels();
         // From the server's cache, as the agent's first list may be.
         let newest = ("resourceVersion", "0");
@@ -98,9 +97,7 @@ impl Cluster {
                 (Ok(text), _) => listed.append(&text),
                 (Err(error), Some(_)) if error.reason.is_denied() && path == ServiceCidrs::PATH => {}
                 (Err(error), Some(what)) => listed.warnings.push(format!("without {what}: {error}")),
-                (Err(error), None) => {
-                    return Err(Error::List { url: server, reason: error.to_string() });
-                }
+                (Err(error), None) => return Err(Error(format!("{url}: {error}"))),
             }
         }
         Ok(listed)

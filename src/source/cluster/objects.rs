@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::{
     access::Cluster,
     connect::Error,
     error::{Reason, RequestError},
-    request::{Connection, LONGEST_OBJECT},
+    request::{Connection, JSON, LONGEST_OBJECT},
 };
 
 /// Timeout of an answer.
@@ -33,7 +33,7 @@ impl Cluster {
 
 impl Objects {
     fn error(&self, error: &RequestError) -> Error {
-        Error::List { url: self.url.clone(), reason: error.to_string() }
+        Error(format!("{}: {error}", self.url))
     }
 
     /// Creates an object in a collection, such as `/api/v1/namespaces`.
@@ -41,8 +41,7 @@ impl Objects {
     /// # Errors
     /// The server cannot be reached, or refuses the object.
     pub fn create(&self, collection: &str, object: &Value) -> Result<(), Error> {
-        let document = object.to_string().into_bytes();
-        let created = self.connection.write("POST", collection, "application/json", document);
+        let created = self.connection.write("POST", collection, JSON, object);
         self.runtime.block_on(created).map(drop).map_err(|error| self.error(&error))
     }
 
@@ -76,8 +75,8 @@ impl Objects {
     /// # Errors
     /// The server cannot be reached, or refuses it.
     pub fn delete(&self, path: &str) -> Result<(), Error> {
-        let options = br#"{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}"#;
-        let deleted = self.connection.write("DELETE", path, "application/json", options.to_vec());
+        let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"});
+        let deleted = self.connection.write("DELETE", path, JSON, &options);
         match self.runtime.block_on(deleted) {
             Err(error) if error.reason != Reason::NotFound => Err(self.error(&error)),
             _ => Ok(()),

@@ -79,11 +79,6 @@ fn now() -> Now {
     Now { at: Instant::now(), random: fastrand::f64() }
 }
 
-fn version<W: Watched>(object: &W) -> Option<Version> {
-    let version = object.metadata().get()?.resource_version.get()?;
-    (!version.is_empty()).then(|| version.clone())
-}
-
 impl<W: Watched> Reflector<W> {
     /// A reflector of the objects that these selectors choose.
     pub fn new(connection: Connection, selectors: Selectors, store: Store<W>, reporter: Reporter) -> Self {
@@ -290,7 +285,7 @@ impl<W: Watched> Reflector<W> {
             match decode::event::<W>(line, encoding)? {
                 None => {}
                 Some(Event::Object(object, is_deletion)) => {
-                    let version = version(&object);
+                    let version = decode::version(&object);
                     self.event = Some((object, is_deletion));
                     return Ok(Outcome::Received(version));
                 }

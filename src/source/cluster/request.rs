@@ -14,7 +14,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderValue, Request, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::{
     sync::{Mutex, MutexGuard},
@@ -52,8 +52,8 @@ const LONGEST_REFUSAL: usize = 64 << 10;
 /// Longest object, in bytes, alone or as an event of a watch. The default limit of etcd is 1.5 MiB.
 pub(super) const LONGEST_OBJECT: usize = 4 << 20;
 
-/// Media types of answers.
-const JSON: &str = "application/json";
+/// Media types.
+pub(super) const JSON: &str = "application/json";
 const PROTOBUF_OR_JSON: &str = "application/vnd.kubernetes.protobuf,application/json";
 
 /// The encoding in which an API server sends lists of more than 128 KiB to clients that accept it.
@@ -174,8 +174,9 @@ impl Connection {
         method: &str,
         path: &str,
         kind: &str,
-        document: Vec<u8>,
+        document: &impl Serialize,
     ) -> Result<Vec<u8>, RequestError> {
+        let document = serde_json::to_vec(document).map_err(RequestError::malformed)?;
         let request = Request::builder()
             .method(method)
             .uri(path)

@@ -97,8 +97,7 @@ impl StartupTaint {
             let Some(patch) = nodes.first().and_then(|node| self.patch(&node["spec"]["taints"])) else {
                 return Ok(false);
             };
-            let patch = patch.to_string().into_bytes();
-            match connection.write("PATCH", &this_node, "application/json-patch+json", patch).await {
+            match connection.write("PATCH", &this_node, "application/json-patch+json", &patch).await {
                 Ok(_) => return Ok(true),
                 // The taints are not those that were read.
                 Err(RequestError { reason: Reason::Refused, .. }) if conflicts < CONFLICTS => {}
