@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 use portolan_rules::model::{self, ObjectName};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 use super::models::Models;
 use crate::{
@@ -60,19 +60,14 @@ pub(super) trait Watched: DeserializeOwned + Send + Sync + 'static {
     }
 }
 
-/// An object of the API as it is read.
-#[derive(Deserialize)]
-#[serde(transparent)]
-pub(super) struct Object<T>(T);
-
 /// Services.
-pub(super) type Services = Object<Service>;
+pub(super) type Services = Service;
 /// EndpointSlices.
-pub(super) type EndpointSlices = Object<EndpointSlice>;
+pub(super) type EndpointSlices = EndpointSlice;
 /// Nodes.
-pub(super) type Nodes = Object<Node>;
+pub(super) type Nodes = Node;
 /// ServiceCIDRs.
-pub(super) type ServiceCidrs = Object<ServiceCidr>;
+pub(super) type ServiceCidrs = ServiceCidr;
 
 fn list<M>(all: &Models<M>) -> Vec<(ObjectName, Arc<M>)> {
     all.iter().map(|(name, model)| (name.clone(), Arc::clone(model))).collect()
@@ -85,11 +80,11 @@ impl Watched for Services {
     type Model = model::Service;
 
     fn metadata(&self) -> &Field<Metadata> {
-        &self.0.metadata
+        &self.metadata
     }
 
     fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<model::Service>, FieldError> {
-        Ok(self.0.to_model(id, context)?.map(|(service, _)| service))
+        Ok(self.to_model(id, context)?.map(|(service, _)| service))
     }
 
     fn one(name: ObjectName, model: Option<Arc<model::Service>>, _: &Models<Self::Model>) -> Change {
@@ -108,7 +103,7 @@ impl Watched for EndpointSlices {
     type Model = model::EndpointSlice;
 
     fn metadata(&self) -> &Field<Metadata> {
-        &self.0.metadata
+        &self.metadata
     }
 
     fn reduce(
@@ -116,7 +111,7 @@ impl Watched for EndpointSlices {
         id: &ObjectId,
         context: &mut Context,
     ) -> Result<Option<model::EndpointSlice>, FieldError> {
-        self.0.to_model(id, context)
+        self.to_model(id, context)
     }
 
     fn one(name: ObjectName, model: Option<Arc<model::EndpointSlice>>, _: &Models<Self::Model>) -> Change {
@@ -128,7 +123,7 @@ impl Watched for EndpointSlices {
     }
 
     fn trigger(&self) -> Option<Timestamp> {
-        self.0.metadata.get()?.last_change_trigger()
+        self.metadata.get()?.last_change_trigger()
     }
 }
 
@@ -147,13 +142,13 @@ impl Watched for Nodes {
     type Model = ThisNode;
 
     fn metadata(&self) -> &Field<Metadata> {
-        &self.0.metadata
+        &self.metadata
     }
 
     fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<ThisNode>, FieldError> {
-        let node = Arc::new(self.0.to_model(id, context)?);
-        let taints = self.0.taints().map(Into::into).collect();
-        Ok(Some(ThisNode { node, eligible: self.0.is_eligible(), taints }))
+        let node = Arc::new(self.to_model(id, context)?);
+        let taints = self.taints().map(Into::into).collect();
+        Ok(Some(ThisNode { node, eligible: self.is_eligible(), taints }))
     }
 
     fn one(_: ObjectName, model: Option<Arc<ThisNode>>, _: &Models<Self::Model>) -> Change {
@@ -185,11 +180,11 @@ impl Watched for ServiceCidrs {
     type Model = Vec<IpNetwork>;
 
     fn metadata(&self) -> &Field<Metadata> {
-        &self.0.metadata
+        &self.metadata
     }
 
     fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<Vec<IpNetwork>>, FieldError> {
-        self.0.to_model(id, context).map(Some)
+        self.to_model(id, context).map(Some)
     }
 
     fn one(_: ObjectName, _: Option<Arc<Vec<IpNetwork>>>, all: &Models<Self::Model>) -> Change {

@@ -82,25 +82,27 @@ async fn watch(
     let proxy_name = options.proxy_name.as_deref();
     let (service_labels, slice_labels) = options.labels();
     let this_node = format!("metadata.name={}", options.node_name);
-    let spawn = Spawn { connection: &connection, proxy_name, reporter: &reporter };
-    spawn.reflector::<Services>(&service_labels, "spec.clusterIP!=None");
-    spawn.reflector::<EndpointSlices>(&slice_labels, "");
-    spawn.reflector::<Nodes>("", &this_node);
-    spawn.reflector::<ServiceCidrs>("", "");
+    let selectors = |labels: &str, fields: &str| Selectors { labels: labels.into(), fields: fields.into() };
+    reflect::<Services>(
+        &connection,
+        selectors(&service_labels, "spec.clusterIP!=None"),
+        proxy_name,
+        &reporter,
+    );
+    reflect::<EndpointSlices>(&connection, selectors(&slice_labels, ""), proxy_name, &reporter);
+    reflect::<Nodes>(&connection, selectors("", &this_node), proxy_name, &reporter);
+    reflect::<ServiceCidrs>(&connection, Selectors::default(), proxy_name, &reporter);
     drop(reporter);
     delivery::deliver(inbox, agent, options).await;
 }
 
-struct Spawn<'a> {
-    connection: &'a Connection,
-    proxy_name: Option<&'a str>,
-    reporter: &'a Reporter,
-}
-
-impl Spawn<'_> {
-    fn reflector<W: Watched>(&self, labels: &str, fields: &str) {
-        let selectors = Selectors { labels: labels.to_owned(), fields: fields.to_owned() };
-        let store = Store::<W>::new(self.proxy_name);
-        tokio::spawn(Reflector::new(self.connection.clone(), selectors, store, self.reporter.clone()).run());
-    }
+/// Keeps the objects of one kind up to date from now on.
+fn reflect<W: Watched>(
+    connection: &Connection,
+    selectors: Selectors,
+    proxy_name: Option<&str>,
+    reporter: &Reporter,
+) {
+    let store = Store::<W>::new(proxy_name);
+    tokio::spawn(Reflector::new(connection.clone(), selectors, store, reporter.clone()).run());
 }

@@ -15,7 +15,7 @@ use portolan_rules::{
 use super::{
     contents::{Object, ServiceEntry},
     derive::{self, PodIndex},
-    objects::{Entry, FileObjects},
+    objects::Entry,
     stand_ins::{Chooser, StandInRanges},
 };
 use crate::{
@@ -58,7 +58,7 @@ impl Cluster {
     /// last is used; also returns such objects, in order of their names. If asked to, derives endpoints from Pods and
     /// `Endpoints`. With ranges, objects get stand-ins.
     pub fn new<'a>(
-        files: impl Iterator<Item = &'a FileObjects>,
+        files: impl Iterator<Item = &'a [Entry]>,
         node_name: &Arc<str>,
         derives: bool,
         ranges: Option<&StandInRanges>,

@@ -138,22 +138,6 @@ impl Body {
             Self::Other | Self::NoKind | Self::NotAnObject(_) => return None,
         })
     }
-
-    /// Reads `spec`, or else `status`.
-    fn set<'de, D: Deserializer<'de>>(&mut self, is_spec: bool, part: D) -> Result<(), D::Error> {
-        match (self, is_spec) {
-            (Self::Service(object), true) => object.spec = Field::deserialize(part)?,
-            (Self::Service(object), false) => object.status = Field::deserialize(part)?,
-            (Self::Pod(object), true) => object.spec = Field::deserialize(part)?,
-            (Self::Pod(object), false) => object.status = Field::deserialize(part)?,
-            (Self::Node(object), true) => object.spec = Field::deserialize(part)?,
-            (Self::Node(object), false) => object.status = Field::deserialize(part)?,
-            (Self::ServiceCidr(object), true) => object.spec = Field::deserialize(part)?,
-            (Self::Workload(_, object), true) => object.spec = Field::deserialize(part)?,
-            _ => _ = IgnoredAny::deserialize(part)?,
-        }
-        Ok(())
-    }
 }
 
 /// Reads `spec` or `status` into a body whose kind is known.
@@ -165,8 +149,19 @@ struct PartSeed<'a> {
 impl<'de> DeserializeSeed<'de> for PartSeed<'_> {
     type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        self.body.set(self.is_spec, deserializer)
+    fn deserialize<D: Deserializer<'de>>(self, part: D) -> Result<(), D::Error> {
+        match (self.body, self.is_spec) {
+            (Body::Service(object), true) => object.spec = Field::deserialize(part)?,
+            (Body::Service(object), false) => object.status = Field::deserialize(part)?,
+            (Body::Pod(object), true) => object.spec = Field::deserialize(part)?,
+            (Body::Pod(object), false) => object.status = Field::deserialize(part)?,
+            (Body::Node(object), true) => object.spec = Field::deserialize(part)?,
+            (Body::Node(object), false) => object.status = Field::deserialize(part)?,
+            (Body::ServiceCidr(object), true) => object.spec = Field::deserialize(part)?,
+            (Body::Workload(_, object), true) => object.spec = Field::deserialize(part)?,
+            _ => _ = IgnoredAny::deserialize(part)?,
+        }
+        Ok(())
     }
 }
 
@@ -195,7 +190,9 @@ impl Pending {
         }
         let mut body = self.body.unwrap_or(Body::NoKind);
         for (is_spec, part) in [(true, self.spec), (false, self.status)] {
-            part.map_or(Ok(()), |part| body.set(is_spec, part))?;
+            if let Some(part) = part {
+                PartSeed { body: &mut body, is_spec }.deserialize(part)?;
+            }
         }
         match &mut body {
             Body::EndpointSlice(object) => **object = self.slice,
@@ -262,7 +259,7 @@ impl<'de> Visitor<'de> for DocumentSeed<'_, '_> {
                     is_list = true;
                     let kind = object.kind.get().and_then(|kind| item_kind(kind));
                     let inherited = kind.map(|kind| (&object.api_version, kind));
-                    map.next_value_seed(ItemsSeed { sink, path, inherited, pending })?;
+                    map.next_value_seed(ItemsSeed(DocumentSeed { sink, path, inherited, pending }))?;
                 }
                 Key::Other => _ = map.next_value::<IgnoredAny>()?,
             }
@@ -325,12 +322,7 @@ impl<'de> Visitor<'de> for DocumentSeed<'_, '_> {
 }
 
 /// Reads the `items` of a list.
-struct ItemsSeed<'a, 's> {
-    sink: &'a mut Sink<'s>,
-    path: &'a mut Vec<usize>,
-    inherited: Option<(&'a Field<Box<str>>, &'a str)>,
-    pending: &'a mut Vec<(Vec<usize>, Pending)>,
-}
+struct ItemsSeed<'a, 's>(DocumentSeed<'a, 's>);
 
 impl<'de> DeserializeSeed<'de> for ItemsSeed<'_, '_> {
     type Value = ();
@@ -352,7 +344,7 @@ impl<'de> Visitor<'de> for ItemsSeed<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let Self { sink, path, inherited, pending } = self;
+        let Self(DocumentSeed { sink, path, inherited, pending }) = self;
         for i in 0.. {
             path.push(i);
             let seed = DocumentSeed { sink, path, inherited, pending };

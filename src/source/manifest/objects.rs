@@ -11,10 +11,6 @@ use portolan_rules::model::{EndpointSlice, ObjectName};
 use super::contents::{Object, ServiceEntry};
 use crate::api::{Kind, ObjectId};
 
-/// The objects of a file, in order of their kinds and names.
-#[derive(Debug, Default)]
-pub(super) struct FileObjects(Box<[Entry]>);
-
 /// An object and its name.
 #[derive(Debug)]
 pub(super) enum Entry {
@@ -51,22 +47,9 @@ impl Entry {
     }
 }
 
-impl FileObjects {
-    /// Sorts these objects.
-    pub fn new(objects: HashMap<ObjectId, Object>) -> Self {
-        let mut entries: Box<[Entry]> =
-            objects.into_iter().map(|(id, object)| Entry::new(id, object)).collect();
-        entries.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
-        Self(entries)
-    }
-
-    /// Whether there are no objects.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.0.iter()
-    }
+/// The objects of a file, in order of their kinds and names.
+pub(super) fn sorted(objects: HashMap<ObjectId, Object>) -> Box<[Entry]> {
+    let mut entries: Box<[Entry]> = objects.into_iter().map(|(id, object)| Entry::new(id, object)).collect();
+    entries.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
+    entries
 }

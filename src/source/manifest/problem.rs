@@ -43,11 +43,10 @@ impl Problem {
     }
 
     pub(super) fn new(file: &Arc<Path>, finding: Finding) -> Self {
-        let file = Arc::clone(file);
         let (object, error) = match finding {
-            Finding::Unread(message) => return Self::of_file(&file, one_line(message)),
+            Finding::Unread(message) => return Self::of_file(file, one_line(message)),
             Finding::Text { line, message } => {
-                return Self { file, line, object: None, field: None, message: one_line(message) };
+                return Self { line, ..Self::of_file(file, one_line(message)) };
             }
             Finding::Nameless { kind, place, error } => {
                 (kind.map_or_else(|| place.clone(), |kind| format!("{kind} in {place}")), error)
@@ -55,7 +54,7 @@ impl Problem {
             Finding::Object(problem) => (problem.object.to_string(), problem.error),
         };
         let field = Some(one_line(error.field)).filter(|field| !field.is_empty());
-        Self { file, line: None, object: Some(object), field, message: one_line(error.message) }
+        Self { object: Some(object), field, ..Self::of_file(file, one_line(error.message)) }
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     cluster::{Cluster, Duplicate},
     contents::{Contents, Finding},
     files::{self, Directory, Found, Listing, Other, Signature},
-    objects::FileObjects,
+    objects::{Entry, sorted},
     parallel, parse,
     problem::Problem,
     refresh::{Objects, Refresh},
@@ -103,7 +103,7 @@ struct FileState {
     signature: Option<Signature>,
     /// Whether the objects are those of a version with nothing wrong, rather than the usable ones of another.
     is_good: bool,
-    objects: FileObjects,
+    objects: Box<[Entry]>,
     ignored: BTreeMap<Box<str>, usize>,
     /// Present errors, which have been reported.
     errors: HashSet<Finding>,
@@ -232,8 +232,8 @@ impl Source {
     }
 
     /// The objects of each file, in order of precedence.
-    pub(super) fn objects(&self) -> impl Iterator<Item = &FileObjects> {
-        self.files.values().map(|file| &file.objects)
+    pub(super) fn objects(&self) -> impl Iterator<Item = &[Entry]> {
+        self.files.values().map(|file| &*file.objects)
     }
 
     /// The paths that are read again when they change.
@@ -431,7 +431,7 @@ impl Source {
         }
         update.warnings.extend(report(&path, warnings, &mut state.warnings));
         state.is_good = is_good;
-        state.objects = FileObjects::new(objects);
+        state.objects = sorted(objects);
         state.ignored = ignored;
         true
     }
@@ -444,13 +444,8 @@ impl Source {
             let (Some(unused), Some(used)) = (paths.get(unused), paths.get(used)) else { continue };
             let pair = (Arc::clone(unused), Arc::clone(used));
             if self.duplicates.get(&id) != Some(&pair) {
-                warnings.push(Problem {
-                    file: Arc::clone(used),
-                    line: None,
-                    object: Some(id.to_string()),
-                    field: None,
-                    message: format!("is used instead of that in {}", unused.display()),
-                });
+                let message = format!("is used instead of that in {}", unused.display());
+                warnings.push(Problem { object: Some(id.to_string()), ..Problem::of_file(used, message) });
             }
             known.insert(id, pair);
         }

@@ -33,7 +33,7 @@ impl Source {
         let mut pods: BTreeMap<ObjectName, Pod> = BTreeMap::new();
         // This node may be a stand-in.
         let mut nodes: Vec<Arc<Node>> = self.cluster.node.iter().cloned().collect();
-        for entry in self.objects().flat_map(super::objects::FileObjects::iter) {
+        for entry in self.objects().flatten() {
             let Entry::Other(other) = entry else { continue };
             match &**other {
                 (id, Object::Pod(pod)) => _ = pods.insert(id.name.clone(), describe(&id.name, pod)),
