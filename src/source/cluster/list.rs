@@ -27,15 +27,6 @@ pub struct Listed {
     pub server: String,
 }
 
-/// A kind of objects to list.
-struct Kind<'a> {
-    path: &'static str,
-    selectors: &'a [(&'a str, &'a str)],
-    is_namespaced: bool,
-    /// What is missing without it, in words; none if nothing can be explained then.
-    without: Option<&'static str>,
-}
-
 impl Cluster {
     /// Lists Services, their slices, Nodes, ServiceCIDRs and Pods, each once. The last three are left out with a warning if
     /// reading them is not permitted; so are the objects of other namespaces than this, if one is given.
@@ -60,27 +51,23 @@ impl Cluster {
         // From the server's cache, as the agent's first list may be.
         let newest = ("resourceVersion", "0");
         let all = [newest];
-        let kind = |path, selectors, is_namespaced, without| Kind { path, selectors, is_namespaced, without };
         let services = [newest, ("labelSelector", &services), ("fieldSelector", "spec.clusterIP!=None")];
         let slices = [newest, ("labelSelector", &slices)];
+        // Where the objects of a kind are, which of them, whether they have namespaces, and what is missing without them,
+        // in words; without the first two nothing can be explained.
         let kinds = [
-            kind(Services::PATH, &services[..], true, None),
-            kind(EndpointSlices::PATH, &slices, true, None),
-            kind(Nodes::PATH, &all, false, Some("Nodes, so that their addresses and zones are unknown")),
-            kind(
+            (Services::PATH, &services[..], true, None),
+            (EndpointSlices::PATH, &slices, true, None),
+            (Nodes::PATH, &all, false, Some("Nodes, so that their addresses and zones are unknown")),
+            (
                 ServiceCidrs::PATH,
                 &all,
                 false,
                 Some("ServiceCIDRs, so that the networks of ClusterIPs are unknown"),
             ),
-            kind(
-                "/api/v1/pods",
-                &all,
-                true,
-                Some("Pods, so that selectors and conditions are not explained"),
-            ),
+            ("/api/v1/pods", &all, true, Some("Pods, so that selectors and conditions are not explained")),
         ];
-        for Kind { path, selectors, is_namespaced, without } in kinds {
+        for (path, selectors, is_namespaced, without) in kinds {
             let mut text = get(path, selectors);
             let one = namespace.filter(|name| is_namespaced && is_label(name));
             if let Some(namespace) = one
@@ -94,7 +81,10 @@ impl Cluster {
                 }
             }
             match (text, without) {
-                (Ok(text), _) => listed.append(&text),
+                (Ok(text), _) => {
+                    listed.text.extend(text);
+                    listed.text.push(b'\n');
+                }
                 (Err(error), Some(_)) if error.reason.is_denied() && path == ServiceCidrs::PATH => {}
                 (Err(error), Some(what)) => listed.warnings.push(format!("without {what}: {error}")),
                 (Err(error), None) => return Err(Error(format!("{url}: {error}"))),
@@ -110,16 +100,9 @@ fn is_label(text: &str) -> bool {
 }
 
 /// The path of a kind's objects in a namespace.
-fn in_namespace(path: &str, namespace: &str) -> String {
+pub(super) fn in_namespace(path: &str, namespace: &str) -> String {
     let (group, resource) = path.rsplit_once('/').unwrap_or(("", path));
     format!("{group}/namespaces/{namespace}/{resource}")
-}
-
-impl Listed {
-    fn append(&mut self, list: &[u8]) {
-        self.text.extend_from_slice(list);
-        self.text.push(b'\n');
-    }
 }
 
 #[cfg(test)]

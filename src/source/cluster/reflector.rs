@@ -19,6 +19,7 @@ use super::{
     delivery::Delta,
     error::{Reason, RequestError},
     kind::Watched,
+    list::in_namespace,
     machine::{Machine, Now, Outage},
     outages::Outages,
     request::{Connection, Lines, with_parameters},
@@ -213,11 +214,10 @@ impl<W: Watched> Reflector<W> {
             selectors.fields.push(',');
         }
         selectors.fields.extend(["metadata.name=", &*latest.name.name]);
-        let collection = match W::PATH.rsplit_once('/') {
-            Some((group, kind)) if W::KIND.is_namespaced() => {
-                format!("{group}/namespaces/{}/{kind}", latest.name.namespace)
-            }
-            _ => W::PATH.to_owned(),
+        let collection = if W::KIND.is_namespaced() {
+            in_namespace(W::PATH, &latest.name.namespace)
+        } else {
+            W::PATH.to_owned()
         };
         let mut found = None;
         let mut item = |object: &W| {
