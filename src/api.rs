@@ -36,19 +36,15 @@ pub mod write;
 
 pub(crate) use self::context::required;
 pub use self::{
-    address::{Address, family, parse_cidr, parse_ip, special},
-    annotations::{Annotations, LAST_CHANGE_TRIGGER, LOAD_BALANCING, MAX_WEIGHT, WEIGHTS},
+    address::{parse_cidr, parse_ip},
     context::{Context, FieldError, Kind, ObjectId, Problem},
-    endpoint_slice::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, HintTarget},
-    endpoints::{EndpointAddress, EndpointSubset, Endpoints},
-    field::{Field, First, Labels, Parse},
-    metadata::{Label, Metadata, NameRule},
-    node::{Node, NodeAddress, NodeSpec, NodeStatus, Taint},
-    pod::{Container, ContainerPort, Pod, PodCondition, PodFacts, PodIp, PodPort, PodSpec, PodStatus},
-    service::{
-        ClientIpConfig, Lacks, LoadBalancerIngress, LoadBalancerStatus, PortOrName, Selection, Service,
-        ServicePort, ServiceSpec, ServiceStatus, SessionAffinityConfig, TargetPort, WantedFamilies,
-    },
-    service_cidr::{ServiceCidr, ServiceCidrSpec},
-    workload::{JobSpec, JobTemplate, PodCount, PodSet, PodTemplate, Workload, WorkloadSpec},
+    endpoint_slice::EndpointSlice,
+    endpoints::Endpoints,
+    field::Field,
+    metadata::{Label, Metadata},
+    node::Node,
+    pod::{ContainerPort, Pod, PodFacts, PodPort},
+    service::{Lacks, Selection, Service, TargetPort, WantedFamilies},
+    service_cidr::ServiceCidr,
+    workload::{PodCount, PodSet, Workload},
 };

@@ -11,9 +11,6 @@ mod tests;
 
 pub use self::{
     lacks::{Lacks, WantedFamilies},
-    object::{
-        ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, PortOrName, Service, ServicePort,
-        ServiceSpec, ServiceStatus, SessionAffinityConfig,
-    },
+    object::Service,
     selection::{Selection, TargetPort},
 };

@@ -183,7 +183,7 @@ mod tests {
     }
 
     async fn error(plugin: &Plugin) -> String {
-        let text = plugin.run(LONG).await.unwrap_err().to_string();
+        let text = plugin.run(LONG).await.unwrap_err();
         assert_eq!(text.lines().count(), 1, "{text}");
         text
     }
@@ -225,7 +225,7 @@ mod tests {
         }
         let exec =
             serde_json::from_value(json!({ "command": "login", "interactiveMode": "Always" })).unwrap();
-        let text = Plugin::new(exec).err().unwrap().to_string();
+        let text = Plugin::new(exec).err().unwrap();
         assert_eq!(text, "exec plugin \"login\": interactiveMode: Always needs a terminal");
     }
 
@@ -244,7 +244,7 @@ mod tests {
         let plugin = shell(&script);
         let began = Instant::now();
         let count = loop {
-            let text = plugin.run(Duration::from_millis(500)).await.unwrap_err().to_string();
+            let text = plugin.run(Duration::from_millis(500)).await.unwrap_err();
             assert_eq!(text, "exec plugin \"/bin/sh\": has not ended after 500ms, and was killed");
             // Unless the machine was too slow for the script to get that far.
             let count = fs::read_to_string(&pids).unwrap_or_default().lines().count();
