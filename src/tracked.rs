@@ -1,30 +1,60 @@
 //! What another thread is sent about Services: a value for each Service that has one, when it is another than before.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use portolan_rules::{
     model::{ObjectName, Service},
     state::{ServiceState, State},
 };
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// The values that were sent, and the Services that may have other ones.
+/// A change of what was sent.
+#[derive(Debug)]
+pub enum Change<T> {
+    /// These Services have these values from now on, or, with `None`, none.
+    Services(Vec<(ObjectName, Option<T>)>),
+    /// From now on it is about these addresses.
+    Addresses(BTreeSet<IpAddr>),
+}
+
+/// The reconciler's end. It remembers what it sent, and sends what differs. Never blocks. The default discards everything.
 #[derive(Debug)]
 pub(crate) struct Tracked<T> {
+    receiver: Option<UnboundedSender<Change<T>>>,
+    /// The values that were sent.
     known: HashMap<ObjectName, T>,
     /// Services that changed since the last update.
     changed: BTreeSet<ObjectName>,
+    addresses: BTreeSet<IpAddr>,
 }
 
 impl<T> Default for Tracked<T> {
     fn default() -> Self {
-        Self { known: HashMap::default(), changed: BTreeSet::default() }
+        Self {
+            receiver: None,
+            known: HashMap::default(),
+            changed: BTreeSet::default(),
+            addresses: BTreeSet::default(),
+        }
     }
 }
 
 impl<T: Clone + PartialEq> Tracked<T> {
+    /// Both ends.
+    pub fn new() -> (Self, UnboundedReceiver<Change<T>>) {
+        let (sender, changes) = unbounded_channel();
+        (Self { receiver: Some(sender), ..Self::default() }, changes)
+    }
+
     /// Notes which Services are about to be compiled, of those that have a value or may have one. To be called before they
     /// are: the compiler takes that list.
     pub fn note(&mut self, state: &State, may_have: impl Fn(&Service) -> bool) {
+        if self.receiver.is_none() {
+            return;
+        }
         let matters = |name: &ObjectName| {
             let service = state.get(name).and_then(|entry| entry.service.as_deref());
             self.known.contains_key(name) || service.is_some_and(&may_have)
@@ -33,12 +63,16 @@ impl<T: Clone + PartialEq> Tracked<T> {
         self.changed.extend(changed);
     }
 
-    /// The Services whose values changed, now that the kernel has them.
-    pub fn changes(
-        &mut self,
-        state: &State,
-        value: impl Fn(&ServiceState) -> Option<T>,
-    ) -> Vec<(ObjectName, Option<T>)> {
+    /// Sends the addresses.
+    pub fn set_addresses(&mut self, addresses: &BTreeSet<IpAddr>) {
+        if self.addresses != *addresses {
+            self.addresses.clone_from(addresses);
+            self.send(Change::Addresses(addresses.clone()));
+        }
+    }
+
+    /// Sends the Services whose values changed, now that the kernel has them; with `always`, also if there are none.
+    pub fn update(&mut self, state: &State, always: bool, value: impl Fn(&ServiceState) -> Option<T>) {
         // Services may have been put in quarantine since: the kernel refused them.
         self.changed
             .extend(state.quarantined().iter().filter(|name| self.known.contains_key(*name)).cloned());
@@ -53,6 +87,15 @@ impl<T: Clone + PartialEq> Tracked<T> {
                 changes.push((name, now));
             }
         }
-        changes
+        if always || !changes.is_empty() {
+            self.send(Change::Services(changes));
+        }
+    }
+
+    fn send(&self, change: Change<T>) {
+        if let Some(receiver) = &self.receiver {
+            // Without the other thread the process is about to end.
+            let _ = receiver.send(change);
+        }
     }
 }

@@ -92,7 +92,7 @@ impl<T: Tables> Agent<T> {
                 (self.node_changed, unfinished) = (true, true);
             }
             let facts = NodeFacts::with_host(&self.settings, self.state.node(), &self.host_addresses);
-            self.service_health.set_addresses(facts.health_check_addresses.clone());
+            self.service_health.set_addresses(&facts.health_check_addresses);
             self.localhost.set_addresses(&facts.node_port_addresses);
             if facts.apply(&mut self.compiler, &mut self.state) {
                 self.note(belief::Event::Differs);

@@ -6,13 +6,13 @@ use std::{
 };
 
 use portolan_rules::{
-    model::{ObjectName, Protocol, Service},
+    model::{Protocol, Service},
     ruleset::Family,
     state::State,
 };
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::tracked::Tracked;
+use crate::tracked::{Change, Tracked};
 
 /// A node port to be served on the loopback address of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,64 +23,36 @@ pub(super) struct LocalPort {
     pub cluster_ip: SocketAddr,
 }
 
-/// A change of what the proxy serves.
-#[derive(Debug)]
-pub(super) enum Change {
-    /// These Services have these node ports from now on, or, with `None`, none.
-    Services(Vec<(ObjectName, Option<Vec<LocalPort>>)>),
-    /// Node ports answer on these addresses of the node.
-    Addresses(BTreeSet<IpAddr>),
-}
-
-/// The reconciler's end. It remembers what it sent to the proxy, and sends what differs. Never blocks. The default
-/// discards everything.
+/// The reconciler's end. Never blocks. The default discards everything.
 #[derive(Debug, Default)]
 pub struct LocalhostPorts {
-    proxy: Option<UnboundedSender<Change>>,
     families: Vec<Family>,
     ports: Tracked<Vec<LocalPort>>,
-    addresses: BTreeSet<IpAddr>,
 }
 
 impl LocalhostPorts {
-    /// Both ends.
-    pub(super) fn new(families: Vec<Family>) -> (Self, UnboundedReceiver<Change>) {
-        let (proxy, changes) = unbounded_channel();
-        (Self { proxy: Some(proxy), families, ..Self::default() }, changes)
+    /// Both ends: what is sent are the node ports of Services, and the addresses of the node that answer them.
+    pub(super) fn new(families: Vec<Family>) -> (Self, UnboundedReceiver<Change<Vec<LocalPort>>>) {
+        let (ports, changes) = Tracked::new();
+        (Self { families, ports }, changes)
     }
 
     /// Notes which Services are about to be compiled. To be called before they are: the compiler takes that list.
     pub fn note(&mut self, state: &State) {
-        if self.proxy.is_some() {
-            self.ports.note(state, |service| !ports(service, &self.families).is_empty());
-        }
+        self.ports.note(state, |service| !ports(service, &self.families).is_empty());
     }
 
     /// Sends the proxy the addresses of the node that answer node ports.
     pub fn set_addresses(&mut self, addresses: &BTreeSet<IpAddr>) {
-        if self.addresses != *addresses {
-            self.addresses.clone_from(addresses);
-            self.send(Change::Addresses(addresses.clone()));
-        }
+        self.ports.set_addresses(addresses);
     }
 
     /// Sends the proxy the Services whose node ports changed, now that the kernel has them.
     pub fn update(&mut self, state: &State) {
-        let families = &self.families;
-        let changes = self.ports.changes(state, |entry| {
-            let ports = ports(entry.service.as_deref()?, families);
+        self.ports.update(state, false, |entry| {
+            let ports = ports(entry.service.as_deref()?, &self.families);
             (!ports.is_empty()).then_some(ports)
         });
-        if !changes.is_empty() {
-            self.send(Change::Services(changes));
-        }
-    }
-
-    fn send(&self, change: Change) {
-        if let Some(proxy) = &self.proxy {
-            // Without the proxy the process is about to end.
-            let _ = proxy.send(change);
-        }
     }
 }
 

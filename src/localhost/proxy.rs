@@ -23,7 +23,8 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::ports::{Change, LocalPort};
+use super::ports::LocalPort;
+use crate::tracked::Change;
 
 /// The device of loopback addresses, in every network namespace.
 const LOOPBACK: &[u8] = b"lo";
@@ -53,7 +54,7 @@ struct Port {
 
 /// The sockets of all Services.
 pub(super) struct Proxy {
-    changes: UnboundedReceiver<Change>,
+    changes: UnboundedReceiver<Change<Vec<LocalPort>>>,
     services: BTreeMap<ObjectName, Vec<Port>>,
     /// The addresses of the node that answer node ports.
     addresses: BTreeSet<IpAddr>,
@@ -67,7 +68,7 @@ pub(super) struct Proxy {
 
 impl Proxy {
     /// A proxy without Services, which are to come.
-    pub fn new(changes: UnboundedReceiver<Change>) -> Self {
+    pub fn new(changes: UnboundedReceiver<Change<Vec<LocalPort>>>) -> Self {
         // What else the process opens must not be kept from it.
         let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let most = usize::try_from(most).unwrap_or(usize::MAX);

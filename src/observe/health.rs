@@ -15,7 +15,7 @@ use crate::{api::Kind, config::settings::SyncSettings, observe::clock::Moment};
 
 pub use self::{
     report::{FRESH, Report, UnreadyReason},
-    services::{HealthCheckChange, HealthChecks, ServiceHealth},
+    services::{HealthChecks, ServiceHealth},
 };
 
 /// Facts about the health of the proxy, shared between the reconciler, the sources and the servers.

@@ -25,9 +25,12 @@ use super::{
     listen::{BIND_RETRY, Limit, bind_in_family, serve},
     shared::Shared,
 };
-use crate::observe::{
-    events::{Recorder, Warning},
-    health::{Health, HealthCheckChange, HealthChecks},
+use crate::{
+    observe::{
+        events::{Recorder, Warning},
+        health::{Health, HealthChecks},
+    },
+    tracked::Change,
 };
 
 /// Connections at a time, of all Services together.
@@ -117,11 +120,11 @@ impl ServiceChecks {
             let failing = self.inbox.failing.load(Ordering::Relaxed) > 0;
             let change = tokio::select! {
                 change = self.inbox.changes.recv() => change,
-                () = sleep(BIND_RETRY), if failing => Some(HealthCheckChange::Services(Vec::new())),
+                () = sleep(BIND_RETRY), if failing => Some(Change::Services(Vec::new())),
             };
             match change {
-                Some(HealthCheckChange::Services(changes)) => self.update(changes).await,
-                Some(HealthCheckChange::Addresses(addresses)) => self.move_to(addresses).await,
+                Some(Change::Services(changes)) => self.update(changes).await,
+                Some(Change::Addresses(addresses)) => self.move_to(addresses).await,
                 None => return,
             }
         }
