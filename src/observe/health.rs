@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::{api::Kind, config::settings::SyncSettings, observe::clock::Moment};
 
 pub use self::{
-    report::{FRESH, Report, UnreadyReason},
+    report::{FRESH, Report},
     services::{HealthChecks, ServiceHealth},
 };
 
@@ -206,7 +206,7 @@ mod tests {
         assert!(!stale.is_ready());
         assert!(stale.healthy, "stale data does not take the node out of load balancers");
         health.heard(Kind::Service);
-        assert_eq!(after(&health, 0).unready_reasons(), Vec::new());
+        assert_eq!(after(&health, 0).unready_reasons(), Vec::<String>::new());
         health.expect_news_of([Kind::ServiceCidr]);
         assert!(after(&health, 0).is_ready(), "what is programmed does not wait for these");
     }

@@ -40,26 +40,6 @@ pub struct Report {
     pub ages: Vec<(Kind, Option<Duration>)>,
 }
 
-/// A reason why the proxy is not ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnreadyReason {
-    /// Nothing has been programmed yet.
-    #[error("the kernel has not been programmed yet")]
-    NeverSynced,
-    /// A change has waited for this long.
-    #[error("a change has waited for {} s to reach the kernel", .0.as_secs())]
-    Waiting(Duration),
-    /// Another process keeps changing the tables, and the repair waits.
-    #[error("another process keeps changing the tables, and the repair waits")]
-    Contested,
-    /// Objects of this kind have not been listed yet.
-    #[error("objects of kind {0} have not been listed yet")]
-    NeverHeard(Kind),
-    /// No news of this kind has come for this long.
-    #[error("no news of objects of kind {0} for {seconds} s", seconds = .1.as_secs())]
-    Stale(Kind, Duration),
-}
-
 impl Report {
     /// Whether load balancers should send traffic to this node: the status code of `/healthz`.
     pub fn admits_traffic(&self) -> bool {
@@ -72,18 +52,23 @@ impl Report {
         self.unready_reasons().is_empty()
     }
 
-    /// Why the proxy is not ready; empty if it is.
-    pub fn unready_reasons(&self) -> Vec<UnreadyReason> {
-        let never = self.synced.is_none().then_some(UnreadyReason::NeverSynced);
-        let waiting = self.waiting.filter(|_| !self.healthy).map(UnreadyReason::Waiting);
+    /// Why the proxy is not ready, a sentence each; empty if it is.
+    pub fn unready_reasons(&self) -> Vec<String> {
+        let never = self.synced.is_none().then_some("the kernel has not been programmed yet");
+        let waiting = self.waiting.filter(|_| !self.healthy);
+        let waiting = waiting
+            .map(|waiting| format!("a change has waited for {} s to reach the kernel", waiting.as_secs()));
         let needed = self.ages.iter().filter(|(kind, _)| NEEDED.contains(kind));
         let stale = needed.filter_map(|(kind, age)| match age {
-            None => Some(UnreadyReason::NeverHeard(*kind)),
-            Some(age) if *age > FRESH => Some(UnreadyReason::Stale(*kind, *age)),
+            None => Some(format!("objects of kind {kind} have not been listed yet")),
+            Some(age) if *age > FRESH => {
+                Some(format!("no news of objects of kind {kind} for {} s", age.as_secs()))
+            }
             Some(_) => None,
         });
-        let contested = self.contested.then_some(UnreadyReason::Contested);
-        never.into_iter().chain(waiting).chain(contested).chain(stale).collect()
+        let contested = "another process keeps changing the tables, and the repair waits";
+        let contested = self.contested.then(|| contested.to_owned());
+        never.map(str::to_owned).into_iter().chain(waiting).chain(contested).chain(stale).collect()
     }
 
     /// The body of `/livez`: kube-proxy's. Both families go to the kernel in one transaction, so they never
@@ -117,7 +102,7 @@ impl Report {
             .ages
             .iter()
             .map(|(kind, age)| (kind.to_string(), age.map_or(Value::Null, |age| json!(age.as_secs()))));
-        let reasons: Vec<String> = self.unready_reasons().iter().map(ToString::to_string).collect();
+        let reasons = self.unready_reasons();
         json!({
             "ready": reasons.is_empty(),
             "reasons": reasons,

@@ -146,7 +146,7 @@ async fn held(shared: Shared, uri: Uri, format: Format) -> Result<Response, Refu
         now: report.now.to_string(),
         synced: report.synced.map(|synced| synced.to_string()),
         waiting_seconds: report.waiting.map(|waiting| waiting.as_secs_f64()),
-        unready: report.unready_reasons().iter().map(ToString::to_string).collect(),
+        unready: report.unready_reasons(),
         ages: ages.map(|(kind, age)| (kind.to_string(), age.map(|age| age.as_secs_f64()))).collect(),
         ..AgentState::of(&snapshot)
     };
