@@ -106,13 +106,12 @@ impl Proxy {
 
     async fn update(&mut self, changes: Vec<(ObjectName, Option<Vec<LocalPort>>)>) {
         // Sockets close before others open: a port may pass from one Service to another.
-        let mut open = Vec::new();
         for (name, ports) in changes {
-            let wanted = ports.unwrap_or_default();
-            let mut kept = Vec::new();
+            let (mut wanted, mut ports) = (ports.unwrap_or_default(), Vec::new());
             for port in self.services.remove(&name).unwrap_or_default() {
                 if wanted.contains(&port.at) {
-                    kept.push(port);
+                    wanted.retain(|at| *at != port.at);
+                    ports.push(port);
                 } else if let Some(socket) = port.socket {
                     socket.abort();
                     // When this is done, the port is free. Connections go on, as they do in the kernel.
@@ -120,20 +119,13 @@ impl Proxy {
                     self.sockets -= 1;
                 }
             }
-            let is_new = |at: &LocalPort| !kept.iter().any(|port| port.at == *at);
-            let new: Vec<LocalPort> = wanted.into_iter().filter(is_new).collect();
-            if !kept.is_empty() {
-                self.services.insert(name.clone(), kept);
-            }
-            open.push((name, new));
-        }
-        for (name, new) in open.into_iter().filter(|(_, new)| !new.is_empty()) {
-            let port = |at: LocalPort| {
+            ports.extend(wanted.into_iter().map(|at| {
                 let target = Arc::new(Mutex::new(target(&self.addresses, &at)));
                 Port { at, target, socket: None }
-            };
-            let new: Vec<Port> = new.into_iter().map(port).collect();
-            self.services.entry(name).or_default().extend(new);
+            }));
+            if !ports.is_empty() {
+                self.services.insert(name, ports);
+            }
         }
         self.bind_missing();
     }

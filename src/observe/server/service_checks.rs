@@ -132,29 +132,26 @@ impl ServiceChecks {
 
     async fn update(&mut self, changes: Vec<(ObjectName, Option<HealthCheck>)>) {
         // Sockets close before others open: a port may pass from one Service to another.
-        let mut open = Vec::new();
+        let mut is_new = false;
         for (name, check) in changes {
-            match (self.services.get(&name), check) {
-                (Some(service), Some(check)) if service.has_sockets_of(&check) => {
-                    for (known, new) in service.answer.local_endpoints.iter().zip(check.local_endpoints) {
-                        if let (Some(known), Some(new)) = (known, new) {
-                            known.store(new, Ordering::Relaxed);
-                        }
+            if let (Some(service), Some(check)) = (self.services.get(&name), &check)
+                && service.has_sockets_of(check)
+            {
+                for (known, new) in service.answer.local_endpoints.iter().zip(check.local_endpoints) {
+                    if let (Some(known), Some(new)) = (known, new) {
+                        known.store(new, Ordering::Relaxed);
                     }
                 }
-                (Some(_), check) => {
-                    self.close(&name).await;
-                    open.extend(check.map(|check| (name, check)));
-                }
-                (None, check) => open.extend(check.map(|check| (name, check))),
+                continue;
             }
-        }
-        let is_new = !open.is_empty();
-        for (name, HealthCheck { port, local_endpoints }) in open {
-            let health = self.health.clone();
-            let local_endpoints = local_endpoints.map(|count| count.map(AtomicUsize::new));
-            let answer = Arc::new(Answer { name: name.clone(), local_endpoints, health });
-            self.services.insert(name, Service { port, answer, sockets: BTreeMap::new() });
+            self.close(&name).await;
+            if let Some(HealthCheck { port, local_endpoints }) = check {
+                let health = self.health.clone();
+                let local_endpoints = local_endpoints.map(|count| count.map(AtomicUsize::new));
+                let answer = Arc::new(Answer { name: name.clone(), local_endpoints, health });
+                self.services.insert(name, Service { port, answer, sockets: BTreeMap::new() });
+                is_new = true;
+            }
         }
         if is_new || self.inbox.failing.load(Ordering::Relaxed) > 0 {
             self.bind_missing();
