@@ -25,7 +25,7 @@ use super::{
     belief::Sets,
     core::{Agent, SyncError},
     reading::Known,
-    refusal::{is_attributable, is_structural, reason, refused_operation},
+    refusal::{is_attributable, is_structural, reason},
 };
 use crate::{
     kernel::nftables::{Error, Tables},
@@ -74,7 +74,7 @@ impl<T: Tables> Agent<T> {
         let (mut refused, mut error) = (None::<Transaction>, error);
         for _ in 0..BY_NAME {
             let refused_now = refused.as_ref().unwrap_or(transaction);
-            let Some(faulty) = refused_operation(&error).and_then(|at| self.owner(refused_now, at)) else {
+            let Some(faulty) = self.owner_of_refused(refused_now, &error) else {
                 break;
             };
             let reason = reason(refused_now, &error);

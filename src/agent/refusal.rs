@@ -15,9 +15,9 @@ use crate::kernel::nftables::{Error, Tables};
 const RESTART: Errno = Errno::from_raw_os_error(85);
 
 impl<T: Tables> Agent<T> {
-    /// Finds the Service that a refused operation belongs to.
-    pub(super) fn owner(&self, transaction: &Transaction, operation: usize) -> Option<ObjectName> {
-        let (family, operation) = transaction.operations.get(operation)?;
+    /// Finds the Service that the refused operation of a transaction belongs to.
+    pub(super) fn owner_of_refused(&self, transaction: &Transaction, error: &Error) -> Option<ObjectName> {
+        let (family, operation) = refused(transaction, error)?;
         self.owner_of(*family, operation).cloned()
     }
 
@@ -32,8 +32,7 @@ impl<T: Tables> Agent<T> {
 
     /// Adds the refused operation and its Service to an error.
     pub(super) fn explain(&self, transaction: &Transaction, error: Error) -> SyncError {
-        let Some(index) = refused_operation(&error) else { return error.into() };
-        let Some((family, operation)) = transaction.operations.get(index) else { return error.into() };
+        let Some((family, operation)) = refused(transaction, &error) else { return error.into() };
         let owner = self.owner_of(*family, operation);
         SyncError::Refused {
             operation: print::operation(operation, *family, &transaction.table),
@@ -46,36 +45,33 @@ impl<T: Tables> Agent<T> {
 /// Whether the refused operation is about a table, set, chain or rule: only elements belong to Services. The fault is then
 /// ours or the kernel's, and a search for a faulty Service is useless.
 pub(super) fn is_structural(transaction: &Transaction, error: &Error) -> bool {
-    let operation = refused_operation(error).and_then(|at| transaction.operations.get(at));
-    operation.is_some_and(|(_, operation)| {
+    refused(transaction, error).is_some_and(|(_, operation)| {
         !matches!(operation, Operation::AddElement { .. } | Operation::DeleteElement { .. })
     })
 }
 
 /// The kernel's reason, and the operation.
 pub(super) fn reason(transaction: &Transaction, error: &Error) -> String {
-    let operation = refused_operation(error).and_then(|at| transaction.operations.get(at));
-    match (operation, error) {
-        (Some((family, operation)), Error::Refused { errno, reason, .. }) => {
-            let operation = print::operation(operation, *family, &transaction.table);
+    let Some((family, operation)) = refused(transaction, error) else { return error.to_string() };
+    let operation = print::operation(operation, *family, &transaction.table);
+    match error {
+        Error::Refused { errno, reason, .. } => {
             let more = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
             format!("the kernel refuses `{operation}`: {errno}{more}")
         }
-        (Some((family, operation)), Error::Unencodable { reason, .. }) => {
-            let operation = print::operation(operation, *family, &transaction.table);
-            format!("`{operation}` cannot be written: {reason}")
-        }
+        Error::Unencodable { reason, .. } => format!("`{operation}` cannot be written: {reason}"),
         _ => error.to_string(),
     }
 }
 
-/// The operation that an error is about.
-pub(super) fn refused_operation(error: &Error) -> Option<usize> {
-    match error {
-        Error::Refused { operation, .. } => *operation,
-        Error::Unencodable { operation, .. } => Some(*operation),
-        _ => None,
-    }
+/// The operation of a transaction that an error is about.
+fn refused<'t>(transaction: &'t Transaction, error: &Error) -> Option<&'t (Family, Operation)> {
+    let at = match error {
+        Error::Refused { operation, .. } => (*operation)?,
+        Error::Unencodable { operation, .. } => *operation,
+        _ => return None,
+    };
+    transaction.operations.get(at)
 }
 
 /// Whether a transaction came too late: another generation was expected ([`Tables::expect_generation`]).
