@@ -1,6 +1,6 @@
 //! Metrics of how things stand at the time of a scrape.
 
-use super::register::metrics;
+use super::register::{metrics, number};
 use crate::{kernel::sysctl::Sysctls, observe::health::Report};
 
 metrics! {
@@ -38,8 +38,4 @@ impl Now {
         self.node_eligible.set(report.node_eligible.into());
         self.ready.set(report.is_ready().into());
     }
-}
-
-fn number(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -1,9 +1,9 @@
 //! Metrics that kube-proxy does not have.
 
-use portolan_rules::{compile::Severity, ruleset::Family};
+use portolan_rules::compile::Severity;
 use prometheus::exponential_buckets;
 
-use super::register::{FAMILIES, metrics};
+use super::register::{FAMILIES, metrics, number};
 use crate::observe::report::{FlowRemoval, Reconcile};
 
 metrics! {
@@ -92,14 +92,14 @@ impl Portolan {
         self.repair_operations.inc_by(reconcile.repair_operations as u64);
         self.quarantined.set(number(reconcile.quarantined));
         self.quarantines.inc_by(reconcile.newly_quarantined as u64);
-        for (i, family) in FAMILIES.iter().enumerate() {
-            let of_family = &[*family];
-            let of = |counts: [usize; 2]| counts.get(i).copied().unwrap_or_default();
-            self.operations.with_label_values(of_family).inc_by(of(reconcile.operations) as u64);
-            self.classes.with_label_values(of_family).set(number(of(reconcile.classes)));
+        for ((family, operations), classes) in
+            FAMILIES.iter().zip(reconcile.operations).zip(reconcile.classes)
+        {
+            self.operations.with_label_values(&[*family]).inc_by(operations as u64);
+            self.classes.with_label_values(&[*family]).set(number(classes));
         }
         for size in &reconcile.sets {
-            let labels = &[family_label(size.family), size.set.name()];
+            let labels = &[FAMILIES[size.family as usize], size.set.name()];
             self.elements.with_label_values(labels).set(size.elements.into());
             if let Some(declared) = size.declared {
                 self.sizes.with_label_values(labels).set(declared.into());
@@ -125,16 +125,4 @@ impl Portolan {
         };
         self.problems.with_label_values(&[severity]).inc();
     }
-}
-
-/// The label of a family.
-pub fn family_label(family: Family) -> &'static str {
-    match family {
-        Family::Ip => FAMILIES[0],
-        Family::Ip6 => FAMILIES[1],
-    }
-}
-
-fn number(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -10,6 +10,11 @@ use prometheus::{
 /// The values of the label `ip_family`, in the order of [`portolan_rules::ruleset::Family::ALL`].
 pub const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
+/// A number as gauges have it.
+pub fn number(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
 /// A metric as it is declared: what there is before anything is counted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Declared {
