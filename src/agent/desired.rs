@@ -53,11 +53,17 @@ impl<T: Tables> Agent<T> {
         steps
     }
 
-    /// Adds to what is compiled what an incomplete input does not account for.
-    pub(super) fn keep_leftovers(&self, desired: &mut Ruleset) {
+    /// What is compiled, with what an incomplete input does not account for; with `hold`, what is held back is as in this
+    /// ruleset of the kernel.
+    pub(super) fn compiled(&self, kernel: &Ruleset, hold: bool) -> Ruleset {
+        let mut desired = self.compiler.ruleset();
         if let Some(leftovers) = &self.leftovers {
-            leftovers.keep(desired, &self.compiler);
+            leftovers.keep(&mut desired, &self.compiler);
         }
+        if hold {
+            keep_leftovers(&mut desired, kernel, &self.compiler);
+        }
+        desired
     }
 
     /// What the kernel must hold. Sets outside of the scope were not read: they hold what they should.
@@ -67,11 +73,7 @@ impl<T: Tables> Agent<T> {
             self.stale_flows.note_all(&self.compiler);
             return self.compiler.ruleset();
         }
-        let mut desired = self.compiler.ruleset();
-        self.keep_leftovers(&mut desired);
-        if self.isolation.is_searching() {
-            keep_leftovers(&mut desired, kernel, &self.compiler);
-        }
+        let mut desired = self.compiled(kernel, self.isolation.is_searching());
         if let Some(scope) = scope {
             self.stale_flows.note_all(&self.compiler);
             leave_unread(&mut desired, kernel, scope);

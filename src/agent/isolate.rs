@@ -16,7 +16,6 @@ use std::{
 
 use portolan_rules::{
     model::ObjectName,
-    restart::leftovers::keep_leftovers,
     ruleset::{Family, Operation, Ruleset, Transaction, diff::diff_into},
 };
 use tracing::{error, info, warn};
@@ -183,11 +182,7 @@ impl<T: Tables> Agent<T> {
         // What is retiring is part of what was read.
         self.compiler.forget_retiring();
         let started = Instant::now();
-        let mut desired = self.compiler.ruleset();
-        self.keep_leftovers(&mut desired);
-        if hold {
-            keep_leftovers(&mut desired, kernel, &self.compiler);
-        }
+        let desired = self.compiled(kernel, hold);
         let transaction = diff_into(&self.settings.config.table, kernel, desired.clone());
         self.report.compile += started.elapsed();
         (transaction, desired)
