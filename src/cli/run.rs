@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use clap::{
@@ -182,7 +183,6 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Ended {
     let counters = counters.transpose()?;
     let queries = events.clone();
     let asker = Asker::new(move |query| queries.send(Event::Query(query)).is_ok());
-    let behind_socket = (history, asker, counters);
     let on_end = move || {
         let _ = stop.send(Event::Stop(Ending::Asked));
         // Standard input may never end, and until it does the reconciler does not look.
@@ -191,16 +191,17 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Ended {
             std::process::exit(0);
         }
     };
-    let service_health = server::start(
-        settings.clone(),
-        features,
-        health.clone(),
-        metrics.clone(),
-        recorder,
-        behind_socket,
-        on_end,
-    )?;
-    agent.serve_health_checks(service_health);
+    let shared = server::Shared {
+        settings: Arc::new(settings.clone()),
+        features: Arc::new(features),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        history,
+        asker,
+        counters,
+        started: Instant::now(),
+    };
+    agent.serve_health_checks(server::start(&shared, recorder, on_end)?);
     if !on_localhost.is_empty() {
         agent.serve_localhost(localhost::start(on_localhost).map_err(no_thread)?);
     }

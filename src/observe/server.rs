@@ -10,54 +10,28 @@ mod service_checks;
 mod shared;
 mod status;
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::net::SocketAddr;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-pub use self::shared::ServerError;
+pub use self::shared::{ServerError, Shared};
 use crate::{
-    config::{
-        options::{HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS},
-        settings::RunSettings,
-    },
-    kernel::nftables::Features,
-    observe::{
-        endpoint_counters::Counters,
-        events::Recorder,
-        health::{Health, ServiceHealth},
-        history::History,
-        metrics::Metrics,
-        query::Asker,
-    },
+    config::options::{HEALTHZ_BIND_ADDRESS, METRICS_BIND_ADDRESS},
+    observe::{events::Recorder, health::ServiceHealth},
 };
 use listen::Server;
-use shared::Shared;
 
 /// Starts all servers on a thread of their own. SIGTERM and SIGINT call `stop` there; the servers then go on until
 /// the process ends. The reconciler keeps what is returned.
 pub fn start(
-    settings: RunSettings,
-    features: Features,
-    health: Health,
-    metrics: Metrics,
+    shared: &Shared,
     recorder: Recorder,
-    (history, asker, counters): (History, Asker, Option<Counters>),
     stop: impl FnOnce() + Send + 'static,
 ) -> Result<ServiceHealth, ServerError> {
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (service_health, checks) = ServiceHealth::new();
-    let shared = Shared {
-        settings: Arc::new(settings),
-        features: Arc::new(features),
-        health,
-        metrics,
-        history,
-        asker,
-        counters,
-        started: Instant::now(),
-    };
     let settings = &shared.settings;
     let bind = |field, address: Option<SocketAddr>, connections| {
         let option = settings.origin.name(field);
@@ -72,13 +46,13 @@ pub fn start(
         (
             signals,
             [
-                healthz.zip(Some(health::router(&shared))),
-                metrics.zip(Some(metrics::router(&shared).merge(page::router(&shared)))),
+                healthz.zip(Some(health::router(shared))),
+                metrics.zip(Some(metrics::router(shared).merge(page::router(shared)))),
             ],
         )
     };
-    let local = settings.socket.clone().map(|path| local::serve(path, local::router(&shared)));
-    let service_checks = service_checks::ServiceChecks::new(checks, &shared, recorder);
+    let local = settings.socket.clone().map(|path| local::serve(path, local::router(shared)));
+    let service_checks = service_checks::ServiceChecks::new(checks, shared, recorder);
     let serving = move || {
         runtime.block_on(async move {
             for (server, router) in servers.into_iter().flatten() {

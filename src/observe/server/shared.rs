@@ -30,13 +30,21 @@ pub enum ServerError {
 
 /// What the handlers share.
 #[derive(Clone)]
-pub(super) struct Shared {
+pub struct Shared {
+    /// The settings of the agent.
     pub settings: Arc<RunSettings>,
+    /// What the kernel can do.
     pub features: Arc<Features>,
+    /// The health of the proxy.
     pub health: Health,
+    /// All metrics.
     pub metrics: Metrics,
+    /// The last commits.
     pub history: History,
+    /// Asks the reconciler.
     pub asker: Asker,
+    /// The counters of connections, if they are read.
     pub counters: Option<Counters>,
+    /// When the agent started.
     pub started: Instant,
 }
