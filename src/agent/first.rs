@@ -62,12 +62,6 @@ pub(super) fn read(
     }
 }
 
-/// The same, whatever it takes.
-pub(super) fn dump(kernel: &mut impl Tables, mut compiler: &Compiler) -> Result<First, Error> {
-    let present = kernel.read(&compiler.config().table, &mut compiler)?;
-    Ok(First { kernel: present, is_whole: true, ..First::default() })
-}
-
 /// The state, compiled and compared with the kernel.
 pub(super) struct Adopted {
     /// What is wrong with the state.

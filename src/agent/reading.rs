@@ -25,13 +25,6 @@ pub(super) struct Reading {
     pub first: Vec<(Family, Operation)>,
 }
 
-impl Reading {
-    /// Whether the kernel holds nothing of ours.
-    pub(super) fn is_blank(&self) -> bool {
-        self.kernel.tables.is_empty() && self.first.is_empty()
-    }
-}
-
 /// Which elements to read, by what the compiler knows of them.
 pub(super) struct Known<'a> {
     compiler: &'a Compiler,

@@ -177,7 +177,7 @@ impl<T: Tables> Agent<T> {
         for reading in 1.. {
             let is_first = self.belief == Belief::Unknown;
             let mut read = self.read(&sets, was_refused)?;
-            if is_first && read.is_blank() {
+            if is_first && read.kernel.tables.is_empty() && read.first.is_empty() {
                 return self.start_cold(read.generation);
             }
             let (desired, found, found_operations) = self.compare(&mut read);
@@ -261,14 +261,14 @@ impl<T: Tables> Agent<T> {
             // What is left over is taken from all that there is, and a table that cannot be owned is made anew.
             let is_all = self.input_incomplete || self.replaces_tables()?;
             let Self { kernel, compiler, state, .. } = self;
-            let first = if was_refused {
-                first::dump(kernel, compiler)?
+            let kernel = if was_refused {
+                kernel.read(&table, &mut &*compiler)?
             } else {
                 let equal = if is_all { Equal::Kept } else { Equal::Left };
-                first::read(kernel, compiler, state, equal)?
+                let first = first::read(kernel, compiler, state, equal)?;
+                (guess, is_whole) = ((first.guess, first.desired), first.is_whole);
+                first.kernel
             };
-            let kernel = first.kernel;
-            (guess, is_whole) = ((first.guess, first.desired), first.is_whole);
             self.kernel_counts = is_whole;
             if self.input_incomplete && self.leftovers.is_none() && !kernel.tables.is_empty() {
                 self.leftovers = Some(Leftovers::find(&kernel, &self.compiler, &mut self.state));
@@ -445,7 +445,6 @@ impl<T: Tables> Agent<T> {
             return;
         }
         let after = doubt.and_then(|doubt| doubt.seen).map(|seen| seen.elapsed()).unwrap_or_default();
-        self.report.repaired = true;
         self.report.repair_operations = operations;
         if cause == Cause::Period {
             warn!(dump = ?self.report.dump, operations, found, "The full comparison found changes and undid them");

@@ -115,11 +115,6 @@ impl Health {
         self.facts().node_eligible = eligible;
     }
 
-    /// Whether no change waits for too long.
-    pub fn is_healthy(&self) -> bool {
-        self.report().healthy
-    }
-
     /// The health now.
     pub fn report(&self) -> Report {
         self.report_at(Moment::now())

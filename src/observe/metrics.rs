@@ -18,7 +18,7 @@ use super::{
     health::Health,
     report::{Observer, Reconcile, Report},
 };
-use kube_proxy::KubeProxy;
+use kube_proxy::{KubeProxy, MISNAMED};
 use now::Now;
 use portolan::Portolan;
 use register::{Register, registered};
@@ -165,14 +165,10 @@ impl Metrics {
     /// What `GET /metrics` answers.
     pub fn text(&self, health: &Health) -> String {
         self.0.now.set(&health.report());
-        let mut text = encode(&self.0.register.registry);
         // kube-proxy has a gauge whose name is that of a counter, and dashboards use that name. It goes out without a
         // type, so that checks of the format accept it.
-        for name in kube_proxy::MISNAMED {
-            let declared = |r#type| format!("# TYPE {name} {type}\n");
-            text = text.replacen(&declared("gauge"), &declared("untyped"), 1);
-        }
-        text
+        let declared = |r#type| format!("# TYPE {MISNAMED} {type}\n");
+        encode(&self.0.register.registry).replacen(&declared("gauge"), &declared("untyped"), 1)
     }
 
     /// What `/statusz` shows besides numbers.

@@ -128,9 +128,7 @@ pub struct Reconcile {
     pub quarantined: usize,
     /// Number of those that this reconcile found.
     pub newly_quarantined: usize,
-    /// Whether a change that another process made to our tables was undone.
-    pub repaired: bool,
-    /// Number of operations that undid it.
+    /// Number of operations that undid a change that another process made to our tables; zero if there was none.
     pub repair_operations: usize,
     /// Number of elements of each set and map, and how many it is declared for; without dynamic ones.
     pub sets: Vec<SetSize>,

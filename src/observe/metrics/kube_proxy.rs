@@ -10,8 +10,8 @@ use prometheus::{Gauge, exponential_buckets};
 use super::register::{FAMILIES, metrics};
 use crate::observe::report::{FlowRemoval, Reconcile};
 
-/// Gauges whose names end like a counter's.
-pub const MISNAMED: [&str; 1] = ["kubeproxy_sync_proxy_rules_no_local_endpoints_total"];
+/// A gauge whose name ends like a counter's.
+pub const MISNAMED: &str = "kubeproxy_sync_proxy_rules_no_local_endpoints_total";
 
 metrics! {
     /// The metrics.

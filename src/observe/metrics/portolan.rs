@@ -88,7 +88,7 @@ impl Portolan {
         self.failed_transactions.inc_by(reconcile.failed_transactions as u64);
         self.messages.inc_by(reconcile.messages as u64);
         self.bytes.inc_by(reconcile.bytes as u64);
-        self.repairs.inc_by(reconcile.repaired.into());
+        self.repairs.inc_by((reconcile.repair_operations > 0).into());
         self.repair_operations.inc_by(reconcile.repair_operations as u64);
         self.quarantined.set(number(reconcile.quarantined));
         self.quarantines.inc_by(reconcile.newly_quarantined as u64);

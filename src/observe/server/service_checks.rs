@@ -230,7 +230,7 @@ type Response = (StatusCode, [(HeaderName, String); 3], String);
 /// kube-proxy's answer to any request.
 async fn check(State((answer, family)): State<(Arc<Answer>, Family)>) -> Response {
     let count = answer.local_endpoints(family).map_or(0, |count| count.load(Ordering::Relaxed));
-    let healthy = answer.health.is_healthy();
+    let healthy = answer.health.report().healthy;
     let code = if count > 0 && healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let headers = [
         (CONTENT_TYPE, "application/json".to_owned()),
