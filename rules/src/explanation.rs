@@ -24,6 +24,6 @@ pub use self::{
     },
     reason::{Reason, Severity},
     stand_ins::StandIns,
-    summary::Answer,
+    summary::{Answer, PolicyShares},
     workload::{Labels, Pod, Selector, Workloads},
 };

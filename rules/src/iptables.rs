@@ -53,10 +53,12 @@ pub fn iptables(view: &View<'_>, services: &[ExplainedService], service_cidrs: &
     text.nat(None, "PTL-POSTROUTING", "-j MASQUERADE --random-fully");
     for service in services {
         if service.service.load_balancing == LoadBalancing::SourceHash {
-            text.note(format_args!(
-                "{}: source-hash (portolan.io/load-balancing) is a random draw here, so that clients change endpoints",
+            // Writing into a `String` does not fail.
+            let _ = writeln!(
+                text.notes,
+                "# {}: source-hash (portolan.io/load-balancing) is a random draw here, so that clients change endpoints",
                 service.service.name
-            ));
+            );
         }
         for port in service.ports.iter().filter(|port| config.families.contains(&port.family)) {
             Writer { view, service, port, text: &mut text }.write();
@@ -110,12 +112,6 @@ struct Text {
 }
 
 impl Text {
-    /// Adds a comment at the head.
-    fn note(&mut self, note: impl Display) {
-        // Writing into a `String` does not fail.
-        let _ = writeln!(self.notes, "# {note}");
-    }
-
     /// Appends a rule to `nat`, of both families or of one.
     fn nat(&mut self, family: Option<Family>, chain: &str, rule: impl Display) {
         // Writing into a `String` does not fail.
@@ -172,7 +168,7 @@ impl Writer<'_> {
         let has = |policy| self.port.endpoints.iter().any(|endpoint| endpoint.left_out(policy).is_none());
         let (has_any, has_local) = (has(TrafficPolicy::Cluster), has(TrafficPolicy::Local));
         if has_any {
-            for policy in [TrafficPolicy::Cluster, TrafficPolicy::Local] {
+            for policy in TrafficPolicy::ALL {
                 self.write_draw(policy);
             }
             if served.iter().any(|frontend| frontend.kind != FrontendKind::ClusterIp) {
@@ -197,9 +193,7 @@ impl Writer<'_> {
     }
 
     fn nat(&mut self, chain: &str, rule: impl Display) {
-        if chain.starts_with("PTL-") && !self.text.chains.contains(chain) {
-            self.text.chains.insert(chain.to_owned());
-        }
+        self.text.chains.insert(chain.to_owned());
         self.text.nat(Some(self.port.family), chain, rule);
     }
 
@@ -327,8 +321,7 @@ impl Writer<'_> {
             FrontendKind::LoadBalancer if self.is_restricted() => {
                 let external = self.chain("EXT", "");
                 let firewall = self.chain("FW", "");
-                if !self.text.chains.contains(&firewall) {
-                    self.text.chains.insert(firewall.clone());
+                if self.text.chains.insert(firewall.clone()) {
                     for source in self.sources() {
                         self.nat(&firewall, format_args!("-s {source} -j {external}"));
                     }

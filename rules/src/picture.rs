@@ -20,13 +20,10 @@ mod words;
 
 pub use self::{
     dot::dot,
-    html::{PAGE_STYLE, content, html},
-    make::{overview, picture, row},
+    html::{PAGE_STYLE, html},
+    make::{OUTSIDE_IN, overview, picture, row},
     mermaid::mermaid,
-    model::{
-        Address, Counts, Door, DoorState, Line, Mark, More, NodeBox, Panel, Picture, Place, PodCard, Port,
-        Problem, Row, Subject,
-    },
+    model::{Picture, Problem, Row, Subject},
     overlay::{State, overlay},
     svg::{STYLE, fragment, svg},
     text::text,

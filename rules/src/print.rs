@@ -20,11 +20,7 @@ mod tests;
 
 use crate::ruleset::{Family, Rule, Statement};
 
-pub use self::{
-    json::json,
-    nft::{nft, write_nft},
-    operation::operation,
-};
+pub use self::{json::json, nft::nft, operation::operation};
 
 /// A rule on one line, as `nft list` shows it. A rule with a [`Statement::Foreign`] is a comment line,
 /// `# …`: without that statement it would mean something else.

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use self::{
-    input::{InputArgs, LoggingArgs, ManifestArgs, SourceArgs},
+    input::{InputArgs, ManifestArgs, SourceArgs},
     spelling::normalize,
     view::ViewArgs,
 };

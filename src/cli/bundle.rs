@@ -130,14 +130,13 @@ pub fn bundle(args: &BundleArgs) -> Ended {
 
 /// What is in it, for people.
 fn contents(bundle: &Bundle) -> String {
-    let files = bundle.files.iter().map(|(name, what, content)| format_line(name, what, content.len()));
+    let line = |(name, what, content): &(&str, &str, Vec<u8>)| {
+        format!("{name:<18} {:>9} bytes  {what}\n", content.len())
+    };
+    let files = bundle.files.iter().map(line);
     let errors = bundle.errors.iter().map(|error| format!("missing: {error}\n"));
     let end = "No tokens, certificates or Secrets; addresses and names are kept.\n".to_owned();
     files.chain(errors).chain([end]).collect()
-}
-
-fn format_line(name: &str, what: &str, length: usize) -> String {
-    format!("{name:<18} {length:>9} bytes  {what}\n")
 }
 
 fn collect(args: &BundleArgs, settings: &Settings, socket: &Path) -> Bundle {
@@ -165,7 +164,7 @@ fn collect(args: &BundleArgs, settings: &Settings, socket: &Path) -> Bundle {
     bundle.add("sysctls.txt", "sysctls of connection tracking and forwarding", Ok::<_, String>(sysctls()));
     if let Some(scene) = scene {
         bundle.add("findings.txt", "what keeps Services from answering", Ok::<_, String>(findings(&scene)));
-        match kernel::tables(&scene) {
+        match kernel::tables(scene.view().compiler) {
             Ok(tables) => {
                 bundle.add("tables.nft", "the kernel's tables", Ok::<_, String>(print::nft(&tables)));
                 bundle.add(

@@ -1,7 +1,7 @@
 //! `check`: what keeps Services from answering.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -167,27 +167,23 @@ fn value(finding: &Finding) -> Value {
     })
 }
 
+/// The severity in the words of a code host, which has its own for those that are no problem.
+fn level(finding: &Finding, info: &'static str) -> &'static str {
+    if finding.severity == Severity::Info { info } else { finding.severity.name() }
+}
+
 fn sarif(findings: &[Finding]) -> Value {
-    let level = |severity| match severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-        Severity::Info => "note",
-    };
-    let results: Vec<Value> = findings
-        .iter()
-        .map(|finding| {
-            let name = format!("Service/{}/{}", finding.service, finding.reason.field());
-            json!({
-                "ruleId": finding.reason.code(),
-                "level": level(finding.severity),
-                "message": { "text": format!("{}: {}. Hint: {}", subject(finding), finding.reason, finding.reason.hint()) },
-                "locations": [{ "logicalLocations": [{ "fullyQualifiedName": name }] }],
-            })
+    let result = |finding: &Finding| {
+        let name = format!("Service/{}/{}", finding.service, finding.reason.field());
+        json!({
+            "ruleId": finding.reason.code(),
+            "level": level(finding, "note"),
+            "message": { "text": format!("{}: {}. Hint: {}", subject(finding), finding.reason, finding.reason.hint()) },
+            "locations": [{ "logicalLocations": [{ "fullyQualifiedName": name }] }],
         })
-        .collect();
-    let mut codes: Vec<&str> = findings.iter().map(|finding| finding.reason.code()).collect();
-    codes.sort_unstable();
-    codes.dedup();
+    };
+    let results: Vec<Value> = findings.iter().map(result).collect();
+    let codes: BTreeSet<&str> = findings.iter().map(|finding| finding.reason.code()).collect();
     let rules: Vec<Value> = codes.into_iter().map(|code| json!({ "id": code })).collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
@@ -203,11 +199,7 @@ fn github(findings: &[Finding]) -> String {
     let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let mut text = String::new();
     for finding in findings {
-        let command = match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Info => "notice",
-        };
+        let command = level(finding, "notice");
         let message = format!("{}: {} ({})", subject(finding), finding.reason, finding.reason.hint());
         let _ = writeln!(text, "::{command} title={}::{}", finding.reason.code(), escape(&message));
     }

@@ -1,5 +1,7 @@
 //! Lines whose cells stand in columns of equal width.
 
+use std::borrow::Cow;
+
 /// Blanks between columns, as kubectl has them.
 pub const GAP: usize = 3;
 
@@ -69,6 +71,11 @@ pub fn align(parts: &[Columns], gap: usize) -> String {
         }
     }
     text
+}
+
+/// The cell of a value that may not be known.
+pub fn or_dash<T: ToString>(value: Option<T>) -> Cow<'static, str> {
+    value.map_or("-".into(), |value| value.to_string().into())
 }
 
 fn width(cell: &str) -> usize {

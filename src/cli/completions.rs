@@ -1,6 +1,6 @@
 //! Completions: shells ask the binary itself, which knows commands, flags and words, and the agent's Services.
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf};
 
 use clap::Arg;
 use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate, Shell, env::Shells};
@@ -40,8 +40,7 @@ pub fn script(shell: Shell) -> Ended {
     if shell == Shell::Zsh {
         script.extend_from_slice(ZSH.as_bytes());
     }
-    output::print(&script)?;
-    Ok(ExitCode::SUCCESS)
+    output::end(script, 0)
 }
 
 /// The definition of the command line, with what completes names.

@@ -8,7 +8,6 @@ mod server;
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
-    process::ExitCode,
     thread,
     time::{Duration, Instant},
 };
@@ -182,8 +181,7 @@ fn test(
         ConnectivityTestOutput::Text => text(&outcomes),
         ConnectivityTestOutput::Json => format!("{:#}\n", value(&outcomes)),
     };
-    output::print(text.as_bytes())?;
-    Ok(ExitCode::from(u8::from(outcomes.iter().any(|outcome| outcome.problem.is_some()))))
+    output::end(text, outcomes.iter().any(|outcome| outcome.problem.is_some()))
 }
 
 /// Waits until every frontend answers from every place, but not for ever: the test is to come.

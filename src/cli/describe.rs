@@ -1,18 +1,18 @@
 //! `describe service`: the tree of frontends and endpoints, and what was left out and why.
 
-use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, net::SocketAddr};
+use std::{fmt::Write as _, io::Write as _, net::SocketAddr};
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use clap::{Args, Subcommand, ValueEnum};
 use portolan_rules::{
     explanation::{
-        ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Severity, StandIns, View,
-        trace::percent,
+        ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, PolicyShares, Severity,
+        StandIns, View, trace::percent,
     },
-    frontends::{FrontendKey, FrontendKind},
+    frontends::FrontendKey,
     model::{LoadBalancing, TrafficPolicy},
-    picture::{count, number},
+    picture::{OUTSIDE_IN, count, number},
     simulate::Probability,
 };
 
@@ -79,7 +79,8 @@ pub fn service(args: &DescribeServiceArgs) -> Ended {
     let scene = Scene::open_for(&args.view, &Wanted::Service(name.clone()))?;
     let service = scene.service(&args.view, &name)?;
     let mut text = text(&scene.view(), &service, &scene.origin);
-    text.push_str(&kernel(&scene, &service));
+    let compared = compare(&scene, &service);
+    text.push_str(&compared.unwrap_or_else(|error| format!("\nKernel: cannot be read: {error}\n")));
     let choice = match args.color {
         When::Auto => anstream::stdout().current_choice(),
         When::Always => anstream::ColorChoice::Always,
@@ -92,10 +93,6 @@ pub fn service(args: &DescribeServiceArgs) -> Ended {
 }
 
 /// Whether the kernel does the same, of a running agent.
-fn kernel(scene: &Scene, explained: &ExplainedService) -> String {
-    compare(scene, explained).unwrap_or_else(|error| format!("\nKernel: cannot be read: {error}\n"))
-}
-
 fn compare(scene: &Scene, explained: &ExplainedService) -> Result<String, nftables::Error> {
     let Some(mut compared) = Compared::read(scene)? else { return Ok(String::new()) };
     let view = scene.view();
@@ -169,17 +166,10 @@ fn write_port(
     explained: &ExplainedService,
     port: &ExplainedPort,
 ) -> std::fmt::Result {
-    let name = if port.port.name.is_empty() { String::new() } else { format!(" {}", port.port.name) };
-    writeln!(out, "\nPort{name} {}/{} ({})", port.port.port, port.port.protocol, port.family)?;
+    writeln!(out, "\nPort {port}")?;
     // The outer doors lead through the inner ones.
-    let outside_in = [
-        FrontendKind::LoadBalancer,
-        FrontendKind::ExternalIp,
-        FrontendKind::NodePort,
-        FrontendKind::ClusterIp,
-    ];
     let mut depth = 0;
-    for kind in outside_in {
+    for kind in OUTSIDE_IN {
         let mut of_kind = port.frontends.iter().filter(|frontend| frontend.kind == kind).peekable();
         if of_kind.peek().is_none() {
             continue;
@@ -193,10 +183,7 @@ fn write_port(
         return writeln!(out, "  no endpoints");
     }
     writeln!(out, "  endpoints")?;
-    let is_in_force =
-        |policy: &TrafficPolicy| port.frontends.iter().any(|frontend| frontend.policy == *policy);
-    let policies = [TrafficPolicy::Cluster, TrafficPolicy::Local].into_iter().filter(is_in_force);
-    let shares: Vec<_> = policies.map(|policy| (policy, view.shares(explained, port, policy))).collect();
+    let shares = view.shares(explained, port);
     for endpoint in &port.endpoints {
         write_endpoint(out, endpoint, &shares)?;
     }
@@ -244,7 +231,7 @@ fn write_frontend(
 fn write_endpoint(
     out: &mut String,
     endpoint: &ExplainedEndpoint,
-    shares: &[(TrafficPolicy, BTreeMap<SocketAddr, Probability>)],
+    shares: &[PolicyShares],
 ) -> std::fmt::Result {
     let pod = endpoint.pod.as_ref().map(|pod| format!(" Pod {pod}")).unwrap_or_default();
     let node = endpoint.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! `diff`: what would change in the kernel, or between two states of files, Service by Service.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use portolan_rules::{
@@ -126,8 +126,7 @@ pub fn diff(args: &DiffArgs) -> Ended {
         _ => text(&differences(), &sides),
     };
     let is_equal = sides.transaction.is_empty() && sides.before == sides.after;
-    output::print(text.as_bytes())?;
-    Ok(ExitCode::from(if sides.is_complete { u8::from(!is_equal) } else { 2 }))
+    output::end(text, if sides.is_complete { u8::from(!is_equal) } else { 2 })
 }
 
 /// The kernel, and the input as `run -f` would program it.

@@ -1,5 +1,7 @@
 //! `draw`: pictures of Services.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, ValueEnum};
 use portolan_rules::{
     explanation::ExplainedService,
@@ -76,10 +78,8 @@ pub fn draw(args: &DrawArgs) -> Ended {
 /// The names that are given, each once, in order.
 fn names(args: &DrawArgs) -> Vec<ObjectName> {
     let default = args.namespace.as_deref().unwrap_or("default");
-    let mut names: Vec<ObjectName> = args.names.iter().map(|name| object_name(name, default)).collect();
-    names.sort();
-    names.dedup();
-    names
+    let names: BTreeSet<ObjectName> = args.names.iter().map(|name| object_name(name, default)).collect();
+    names.into_iter().collect()
 }
 
 /// The Services of these names; without any, all of them, or those of a namespace.

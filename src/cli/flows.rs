@@ -4,7 +4,6 @@ use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap, HashSet},
     net::SocketAddr,
-    process::ExitCode,
     sync::Arc,
 };
 
@@ -17,7 +16,7 @@ use serde::Serialize;
 
 use super::{
     arguments::ViewArgs,
-    columns::{GAP, align},
+    columns::{GAP, align, or_dash},
     explain::{Scene, object_name},
     output::{self, Ended},
 };
@@ -111,8 +110,7 @@ pub fn flows(args: &FlowsArgs) -> Ended {
             if is_counted { counts(args, &count(&rows)) } else { table(args, &rows) }
         }
     };
-    output::print(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    output::end(text, 0)
 }
 
 /// The Services that flows lead to.
@@ -161,10 +159,6 @@ fn lines<'a, T>(
 
 fn named<'a>(port: &str, protocol: &'a str) -> Cow<'a, str> {
     if port.is_empty() { protocol.into() } else { format!("{port}/{protocol}").into() }
-}
-
-fn or_dash<T: ToString>(value: Option<T>) -> Cow<'static, str> {
-    value.map_or("-".into(), |value| value.to_string().into())
 }
 
 fn table(args: &FlowsArgs, rows: &[Row]) -> String {

@@ -1,6 +1,6 @@
 //! `man`: manual pages.
 
-use std::{io, process::ExitCode};
+use std::io;
 
 use clap::Command;
 use clap_mangen::{
@@ -22,8 +22,7 @@ pub fn man(path: &[String]) -> Ended {
         let subcommand = command.find_subcommand_mut(name);
         command = subcommand.ok_or_else(|| format!("there is no command {:?}", path.join(" ")))?;
     }
-    output::print(&page(command)?)?;
-    Ok(ExitCode::SUCCESS)
+    output::end(page(command)?, 0)
 }
 
 fn page(command: &mut Command) -> io::Result<Vec<u8>> {

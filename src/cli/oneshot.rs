@@ -1,7 +1,5 @@
 //! `render`: what the rules are. What `diff` shares with it.
 
-use std::process::ExitCode;
-
 use clap::{Args, ValueEnum};
 use portolan_rules::{
     compile::{Compiler, Severity},
@@ -81,8 +79,7 @@ pub fn render(args: &RenderArgs) -> Ended {
             (format!("{json:#}\n"), is_complete)
         }
     };
-    output::print(text.as_bytes())?;
-    Ok(ExitCode::from(u8::from(!is_complete)))
+    output::end(text, !is_complete)
 }
 
 /// Stand-ins as comments of a file for `nft -f`.

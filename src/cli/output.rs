@@ -56,6 +56,12 @@ pub fn print(text: &[u8]) -> io::Result<()> {
     unless_closed(stdout.write_all(text).and_then(|()| stdout.flush()))
 }
 
+/// Writes what a command has found out, and ends with this status.
+pub fn end(text: impl AsRef<[u8]>, status: impl Into<u8>) -> Ended {
+    print(text.as_ref())?;
+    Ok(ExitCode::from(status.into()))
+}
+
 /// How many items of a list are written at a time, and how many times that may be ready before they are written.
 const BATCH: usize = 32;
 const READY: usize = 64;

@@ -8,7 +8,7 @@ mod outcome;
 mod rules;
 mod sockets;
 
-use std::{fmt::Write as _, ops::RangeInclusive, path::PathBuf, process::ExitCode};
+use std::{fmt::Write as _, ops::RangeInclusive, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use portolan_rules::picture;
@@ -102,8 +102,7 @@ pub fn precheck(args: &PrecheckArgs) -> Ended {
         FailOn::Error => Status::Failed,
         FailOn::Warning => Status::Warning,
     };
-    output::print(text.as_bytes())?;
-    Ok(ExitCode::from(u8::from(worst >= Some(least))))
+    output::end(text, worst >= Some(least))
 }
 
 fn count(checks: &[Check], status: Status) -> usize {

@@ -1,6 +1,6 @@
 //! `version`: what this is, and what it runs on.
 
-use std::{collections::BTreeSet, fs, path::Path, process::ExitCode};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use clap::ValueEnum;
 use portolan_rules::plane::Config;
@@ -51,8 +51,7 @@ pub fn version(output: VersionOutput) -> Ended {
             format!("portolan {version}\ncommit: {commit}\nkernel: {kernel}\nlibraries: {libraries}\n")
         }
     };
-    output::print(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    output::end(text, 0)
 }
 
 /// The shared libraries among the files that a process has mapped (`/proc/PID/maps`), whose names have their versions.

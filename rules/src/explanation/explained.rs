@@ -61,6 +61,15 @@ pub struct ExplainedPort {
     pub endpoints: Vec<ExplainedEndpoint>,
 }
 
+impl ExplainedPort {
+    /// The policies in force, `Cluster` first.
+    pub fn policies(&self) -> impl Iterator<Item = TrafficPolicy> {
+        let is_in_force =
+            |policy: &TrafficPolicy| self.frontends.iter().any(|frontend| frontend.policy == *policy);
+        TrafficPolicy::ALL.into_iter().filter(is_in_force)
+    }
+}
+
 impl fmt::Display for ExplainedPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ServicePort { name, port, protocol, .. } = &self.port;

@@ -33,8 +33,7 @@ pub(super) fn of(view: &View<'_>, entry: &ServiceState, explained: &ExplainedSer
         if let Some(reason) = why_refused(view, entry, service, port) {
             note(Severity::Error, reason, subject.clone());
         } else if let Some(reason) = dropped_here(port) {
-            let severity = reason.severity();
-            note(severity, reason, subject.clone());
+            note(reason.severity(), reason, subject.clone());
         }
         for frontend in &port.frontends {
             if let Some(reason) = &frontend.left_out {
@@ -65,13 +64,10 @@ fn why_refused(
         return None;
     }
     // What is listed but left out says why best; of several reasons the worst.
-    if let Some(reason) =
-        port.endpoints.iter().filter_map(|endpoint| endpoint.cluster.clone()).max_by_key(Reason::severity)
-    {
-        return Some(reason);
-    }
-    if let Some(cause) = view.workloads.cause(&service.name) {
-        return Some(cause);
+    let listed = port.endpoints.iter().filter_map(|endpoint| endpoint.cluster.clone());
+    let cause = listed.max_by_key(Reason::severity).or_else(|| view.workloads.cause(&service.name));
+    if cause.is_some() {
+        return cause;
     }
     let slices = || entry.slices.iter().filter(|slice| !slice.endpoints.is_empty());
     if slices().next().is_none() {

@@ -33,6 +33,9 @@ crate::named! {
     }
 }
 
+/// A policy, and the share of each endpoint under it.
+pub type PolicyShares = (TrafficPolicy, BTreeMap<SocketAddr, Probability>);
+
 impl View<'_> {
     /// What becomes of a client's connection to a frontend. `None` if no address of this node answers its node port.
     pub fn answer(&self, origin: Origin, key: &FrontendKey) -> Option<Answer> {
@@ -59,19 +62,17 @@ impl View<'_> {
         }
     }
 
-    /// The share of each endpoint among new connections from outside to a frontend with this policy. Empty if the
-    /// client's address decides.
-    pub fn shares(
-        &self,
-        explained: &ExplainedService,
-        port: &ExplainedPort,
-        policy: TrafficPolicy,
-    ) -> BTreeMap<SocketAddr, Probability> {
-        let is_meant = |frontend: &&ExplainedFrontend| {
-            frontend.policy == policy && frontend.left_out.is_none() && self.is_here(&frontend.key)
+    /// The share of each endpoint among new connections from outside to a frontend with each policy in force. Empty if
+    /// the client's address decides.
+    pub fn shares(&self, explained: &ExplainedService, port: &ExplainedPort) -> Vec<PolicyShares> {
+        let shares = |policy| {
+            let is_meant = |frontend: &&ExplainedFrontend| {
+                frontend.policy == policy && frontend.left_out.is_none() && self.is_here(&frontend.key)
+            };
+            let frontend = port.frontends.iter().find(is_meant);
+            (policy, frontend.map(|frontend| self.shares_of(explained, &frontend.key)).unwrap_or_default())
         };
-        let frontend = port.frontends.iter().find(is_meant);
-        frontend.map(|frontend| self.shares_of(explained, &frontend.key)).unwrap_or_default()
+        port.policies().map(shares).collect()
     }
 
     /// The share of each endpoint among new connections from outside to a frontend of a Service. Empty if the client's

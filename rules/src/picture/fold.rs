@@ -2,7 +2,7 @@
 
 use super::{
     model::{Counts, Mark, More, NodeBox, Panel, Picture, PodCard, Port, Row, Subject},
-    words::clean,
+    words::{clean, number},
 };
 use crate::{explanation::trace::percent, simulate::Probability};
 
@@ -59,6 +59,7 @@ fn port(port: &mut Port) {
     }
     let hidden = port.nodes.split_off(port.nodes.len().min(NODES));
     port.more = more(&hidden.into_iter().flat_map(|node| node.pods).collect::<Vec<_>>());
+    port.more.words = port.more.words.take().map(|words| words + ", on other nodes");
     port.nodes.iter_mut().for_each(|node| self::node(node, most));
 }
 
@@ -81,7 +82,11 @@ fn is_plain(pod: &PodCard) -> bool {
     pod.mark == Mark::Same && pod.is_used() && !pod.terminates()
 }
 
+/// `and 1,940 more, 1,900 of them used: 97.0 %`.
 fn more(hidden: &[PodCard]) -> More {
+    if hidden.is_empty() {
+        return More::default();
+    }
     let is_used = |pod: &&PodCard| pod.mark != Mark::Gone && pod.is_used();
     let shares = hidden.iter().filter(is_used).filter_map(|pod| pod.lines.first()?.share.as_ref());
     let mut sum: Option<Probability> = None;
@@ -89,10 +94,17 @@ fn more(hidden: &[PodCard]) -> More {
         *sum.get_or_insert_with(|| Probability::new(0, 1)) += share;
     }
     let count = |mark| hidden.iter().filter(|pod| pod.mark == mark).count();
-    More {
-        endpoints: hidden.len(),
-        used: hidden.iter().filter(is_used).count(),
-        new_and_gone: (count(Mark::New), count(Mark::Gone)),
-        percent: sum.as_ref().map(percent),
-    }
+    let marked = match (count(Mark::New), count(Mark::Gone)) {
+        (0, 0) => String::new(),
+        (new, gone) => format!(" ({new} new, {gone} gone)"),
+    };
+    let (endpoints, used) = (hidden.len(), hidden.iter().filter(is_used).count());
+    let of_them = match used {
+        0 => ", not used".to_owned(),
+        used if used == endpoints => String::new(),
+        used => format!(", {} of them used", number(used)),
+    };
+    let percent = sum.map(|sum| format!(": {}", percent(&sum))).unwrap_or_default();
+    let words = format!("and {} more{marked}{of_them}{percent}", number(endpoints));
+    More { endpoints, used, words: Some(words) }
 }

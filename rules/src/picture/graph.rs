@@ -1,7 +1,7 @@
 //! A picture as boxes, in groups, and lines between them: what the languages of graphs have in common.
 
 use super::{
-    model::{DoorState, Mark, Picture, Place, Port, Subject},
+    model::{Mark, Picture, Place, Port, Subject},
     words::count,
 };
 
@@ -109,7 +109,7 @@ fn port(parts: &mut Vec<Part>, id: &str, service: &str, port: &Port) {
         let addresses: Vec<String> =
             door.addresses.iter().map(|address| format!("{}{}", address.mark.sign(), address.text)).collect();
         let text = vec![format!("{} {}", door.kind, addresses.join(", ")), door.words()];
-        Shape { id: format!("{id}d{d}"), text, look: Look::Door(door.state == DoorState::Open) }
+        Shape { id: format!("{id}d{d}"), text, look: Look::Door(door.is_open()) }
     });
     let nested = (1..port.doors.len()).map(|d| Line {
         from: format!("{id}d{}", d - 1),
@@ -136,8 +136,8 @@ fn port(parts: &mut Vec<Part>, id: &str, service: &str, port: &Port) {
             let look = Look::Pod(pod.mark, node.place, pod.is_used());
             boxes.push(Shape { id: format!("{id}n{n}e{e}"), text, look });
         }
-        boxes.extend(node.more.words().map(|text| words(&format!("{id}n{n}more"), text)));
-        let addresses = Some(node.addresses()).filter(|addresses| !addresses.is_empty());
+        boxes.extend(node.more.words.clone().map(|text| words(&format!("{id}n{n}more"), text)));
+        let addresses = Some(node.addresses.clone()).filter(|addresses| !addresses.is_empty());
         parts.push(Part::Group(Group {
             id: format!("{id}n{n}"),
             title: std::iter::once(node.heading()).chain(addresses).collect(),
@@ -169,7 +169,5 @@ fn port(parts: &mut Vec<Part>, id: &str, service: &str, port: &Port) {
             }
         }
     }
-    if let Some(text) = port.more.words() {
-        parts.push(Part::Box(words(&format!("{id}more"), format!("{text}, on other nodes"))));
-    }
+    parts.extend(port.more.words.clone().map(|text| Part::Box(words(&format!("{id}more"), text))));
 }

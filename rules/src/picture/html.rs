@@ -29,8 +29,8 @@ pub fn html(picture: &Picture) -> String {
     format!("{}\n", page.into_string())
 }
 
-/// The picture and its table, for a page that has the style sheets.
-pub fn content(picture: &Picture) -> Markup {
+/// The picture and its table.
+fn content(picture: &Picture) -> Markup {
     html! {
         div.picture { (fragment(picture)) }
         "\n"
@@ -92,10 +92,10 @@ fn endpoints(port: &Port) -> Markup {
                     }
                 }
             }
-            @if let Some(words) = node.more.words() {
+            @if let Some(words) = &node.more.words {
                 "\n" tr { td { (node.name.as_deref().unwrap_or("not known")) } td.dim colspan="3" { (words) } }
             }
         }
-        @if let Some(words) = port.more.words() { "\n" tr { td.dim colspan="4" { (words) ", on other nodes" } } }
+        @if let Some(words) = &port.more.words { "\n" tr { td.dim colspan="4" { (words) } } }
     }
 }

@@ -10,20 +10,19 @@ use std::{
 use super::{
     fold::{fold, fold_rows},
     model::{
-        Address, Counts, Door, DoorState, Line, Mark, More, NodeBox, Panel, Picture, Place, PodCard, Port,
-        Problem, Row, Subject,
+        Address, Counts, Door, Line, Mark, More, NodeBox, Panel, Picture, Place, PodCard, Port, Problem, Row,
+        Subject,
     },
     words::{clean, number},
 };
 use crate::{
     explanation::{
-        Answer, ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Finding, Origin,
+        ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedService, Finding, Origin, PolicyShares,
         Severity, StandIns, View,
     },
     frontends::{FrontendKey, FrontendKind},
-    model::{LoadBalancing, TrafficPolicy},
+    model::LoadBalancing,
     restart::leftovers::ELSEWHERE,
-    simulate::Probability,
 };
 
 /// Services that are drawn whole; of more there is an overview.
@@ -32,14 +31,11 @@ pub(super) const PANELS: usize = 6;
 const PROBLEMS: usize = 5;
 
 /// Frontends from the outside in: the outer ones lead through the inner ones.
-pub(super) const OUTSIDE_IN: [FrontendKind; 4] =
+pub const OUTSIDE_IN: [FrontendKind; 4] =
     [FrontendKind::LoadBalancer, FrontendKind::ExternalIp, FrontendKind::NodePort, FrontendKind::ClusterIp];
 
 /// Nodes in the order in which they are drawn: where it is, whether its name is not known, and the name.
 type NodeKey = (Place, bool, Option<Arc<str>>);
-
-/// The shares of the endpoints under a policy.
-type Shares = Vec<(TrafficPolicy, BTreeMap<SocketAddr, Probability>)>;
 
 /// The picture of these Services: each whole if they are few.
 pub fn picture(view: &View<'_>, services: &[ExplainedService], origin: &str) -> Picture {
@@ -63,9 +59,8 @@ pub fn overview(view: &View<'_>, services: &[ExplainedService], origin: &str) ->
 pub fn row(view: &View<'_>, service: &ExplainedService) -> Row {
     let mut counts = Counts::default();
     for port in &service.ports {
-        let policies = policies(port);
         for endpoint in &port.endpoints {
-            let is_used = policies.iter().any(|policy| endpoint.left_out(*policy).is_none());
+            let is_used = port.policies().any(|policy| endpoint.left_out(policy).is_none());
             let count = match place(view, endpoint.node.as_ref()) {
                 _ if !is_used => &mut counts.unused,
                 Place::Here => &mut counts.here,
@@ -127,8 +122,7 @@ pub(super) fn panel(view: &View<'_>, explained: &ExplainedService) -> Panel {
 
 fn port(view: &View<'_>, explained: &ExplainedService, port: &ExplainedPort) -> Port {
     let doors = OUTSIDE_IN.into_iter().filter_map(|kind| door(view, port, kind)).collect();
-    let shares: Shares =
-        policies(port).into_iter().map(|policy| (policy, view.shares(explained, port, policy))).collect();
+    let shares = view.shares(explained, port);
     let mut of_nodes: BTreeMap<NodeKey, Vec<&ExplainedEndpoint>> = BTreeMap::new();
     let this = &view.state.node().name;
     of_nodes.insert((Place::Here, false, Some(this.clone())), Vec::new());
@@ -151,13 +145,6 @@ fn port(view: &View<'_>, explained: &ExplainedService, port: &ExplainedPort) -> 
     Port { title: clean(&port.to_string()), doors, nodes, more: More::default(), idle_nodes }
 }
 
-/// The policies in force, `Cluster` first.
-fn policies(port: &ExplainedPort) -> Vec<TrafficPolicy> {
-    let is_in_force =
-        |policy: &TrafficPolicy| port.frontends.iter().any(|frontend| frontend.policy == *policy);
-    [TrafficPolicy::Cluster, TrafficPolicy::Local].into_iter().filter(is_in_force).collect()
-}
-
 /// Address or node port, as a client would write it.
 fn address(view: &View<'_>, key: &FrontendKey) -> String {
     match *key {
@@ -176,13 +163,6 @@ fn door(view: &View<'_>, port: &ExplainedPort, wanted: FrontendKind) -> Option<D
     let served = all.iter().find(|frontend| frontend.left_out.is_none());
     // A ClusterIP is for those inside; the rest is for those outside.
     let origin = if wanted == FrontendKind::ClusterIp { Origin::Pod } else { Origin::Outside };
-    let answer = served.and_then(|frontend| view.answer(origin, &frontend.key));
-    let state = match answer {
-        None => DoorState::NotServed,
-        Some(Answer::Refused) => DoorState::Refused,
-        Some(Answer::Dropped) => DoorState::Dropped,
-        Some(_) => DoorState::Open,
-    };
     let answers = served.map(|frontend| view.answers(&frontend.key)).unwrap_or_default();
     Some(Door {
         kind: wanted.name(),
@@ -198,7 +178,7 @@ fn door(view: &View<'_>, port: &ExplainedPort, wanted: FrontendKind) -> Option<D
         more: 0,
         answers,
         was: None,
-        state,
+        answer: served.and_then(|frontend| view.answer(origin, &frontend.key)),
     })
 }
 
@@ -218,7 +198,7 @@ fn node(
     place: Place,
     name: Option<&Arc<str>>,
     endpoints: &[&ExplainedEndpoint],
-    shares: &Shares,
+    shares: &[PolicyShares],
 ) -> NodeBox {
     let this = view.state.node();
     let object = if place == Place::Here {
@@ -226,23 +206,26 @@ fn node(
     } else {
         name.and_then(|name| view.workloads.nodes.get(name)).map(|node| &**node)
     };
-    let list = |addresses: Vec<&IpAddr>| addresses.into_iter().map(ToString::to_string).collect();
+    let listed = |word: &str, addresses: Vec<&IpAddr>| {
+        let addresses: Vec<String> = addresses.into_iter().map(ToString::to_string).collect();
+        (!addresses.is_empty()).then(|| format!("{word} {}", addresses.join(", ")))
+    };
     let (inside, outside) = object.map_or((Vec::new(), Vec::new()), |node| {
         node.addresses.iter().partition(|address| !node.external_addresses.contains(address))
     });
+    let addresses = [listed("inside", inside), listed("outside", outside)];
     NodeBox {
         name: name.map(|name| clean(name)),
         place,
         zone: object.and_then(|node| node.zone.as_deref()).map(clean),
-        inside: list(inside),
-        outside: list(outside),
+        addresses: addresses.into_iter().flatten().collect::<Vec<_>>().join(" · "),
         pods: endpoints.iter().map(|endpoint| card(endpoint, shares)).collect(),
         more: More::default(),
     }
 }
 
-fn card(endpoint: &ExplainedEndpoint, shares: &Shares) -> PodCard {
-    let line = |(of, shares): &(TrafficPolicy, BTreeMap<SocketAddr, Probability>)| {
+fn card(endpoint: &ExplainedEndpoint, shares: &[PolicyShares]) -> PodCard {
+    let line = |(of, shares): &PolicyShares| {
         let left_out = endpoint.left_out(*of);
         let is_used = left_out.is_none();
         Line {
@@ -257,7 +240,7 @@ fn card(endpoint: &ExplainedEndpoint, shares: &Shares) -> PodCard {
         mark: Mark::Same,
         pod: endpoint.pod.as_ref().map(|pod| clean(&pod.name)),
         address: format!("{}{}", endpoint.at, StandIns::mark(endpoint.is_stand_in)),
-        weight: Some(endpoint.weight).filter(|weight| *weight != 1),
+        weight: if endpoint.weight == 1 { String::new() } else { format!("  weight {}", endpoint.weight) },
         lines: shares.iter().map(line).collect(),
     }
 }

@@ -1,6 +1,9 @@
 //! What a picture consists of.
 
-use crate::{explanation::Severity, simulate::Probability};
+use crate::{
+    explanation::{Answer, Severity},
+    simulate::Probability,
+};
 
 /// A picture of Services, as one node sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,21 +148,8 @@ pub struct Door {
     pub answers: String,
     /// Policy and answers in the earlier state, if these were others.
     pub was: Option<String>,
-    /// Whether connections reach an endpoint.
-    pub state: DoorState,
-}
-
-/// Whether connections to a frontend reach an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DoorState {
-    /// They do.
-    Open,
-    /// They are refused.
-    Refused,
-    /// They are dropped.
-    Dropped,
-    /// None of its addresses is this Service's, or answers on this node.
-    NotServed,
+    /// What becomes of a connection. `None` if none of its addresses is this Service's, or answers on this node.
+    pub answer: Option<Answer>,
 }
 
 /// An address of a frontend.
@@ -182,10 +172,8 @@ pub struct NodeBox {
     pub place: Place,
     /// Its zone, where known.
     pub zone: Option<String>,
-    /// `InternalIP`s.
-    pub inside: Vec<String>,
-    /// `ExternalIP`s.
-    pub outside: Vec<String>,
+    /// `InternalIP`s and `ExternalIP`s, in words.
+    pub addresses: String,
     /// Its endpoints.
     pub pods: Vec<PodCard>,
     /// Those that are not shown.
@@ -212,8 +200,8 @@ pub struct PodCard {
     pub pod: Option<String>,
     /// Address and port.
     pub address: String,
-    /// Its weight, unless it is 1.
-    pub weight: Option<u16>,
+    /// Its weight, in words; empty if it is 1.
+    pub weight: String,
     /// What each policy in force makes of it.
     pub lines: Vec<Line>,
 }
@@ -263,8 +251,6 @@ pub struct More {
     pub endpoints: usize,
     /// How many of them are used.
     pub used: usize,
-    /// How many of them are only in the later state, and only in the earlier one.
-    pub new_and_gone: (usize, usize),
-    /// Their share under the first policy, as a percentage.
-    pub percent: Option<String>,
+    /// All of it in words, with what differs and the share under the first policy; nothing if there are none.
+    pub words: Option<String>,
 }

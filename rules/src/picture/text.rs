@@ -9,7 +9,7 @@
 //! ```
 
 use super::{
-    model::{Counts, Door, DoorState, Mark, NodeBox, Panel, Picture, Place, PodCard, Port, Row, Subject},
+    model::{Counts, Door, Mark, NodeBox, Panel, Picture, Place, PodCard, Port, Row, Subject},
     words::{count, number, shorten},
 };
 use crate::explanation::Severity;
@@ -136,9 +136,7 @@ fn port(rows: &mut Vec<String>, port: &Port) {
         self::node(rows, node, broken, several);
     }
     let trunk = format!("{}┆   ", " ".repeat(TRUNK));
-    if let Some(words) = port.more.words() {
-        rows.push(format!("{trunk}{words}, on other nodes"));
-    }
+    rows.extend(port.more.words.iter().map(|words| format!("{trunk}{words}")));
     if port.idle_nodes > 0 {
         rows.push(format!("{trunk}and {} without endpoints", count(port.idle_nodes, "node", "nodes")));
     }
@@ -170,11 +168,9 @@ fn door(rows: &mut Vec<String>, door: &Door, outer: &[&str], depth: usize) {
     if door.more > 0 {
         line(&format!("and {} more", number(door.more)));
     }
-    match door.state {
-        DoorState::NotServed => line("✗ not served by this node"),
-        DoorState::Open | DoorState::Refused | DoorState::Dropped => {
-            line(&door.summary());
-        }
+    match door.answer {
+        None => line("✗ not served by this node"),
+        Some(_) => line(&door.summary()),
     }
     if let Some(was) = &door.was {
         line(&format!("was {was}"));
@@ -185,7 +181,7 @@ fn node(rows: &mut Vec<String>, node: &NodeBox, broken: Option<&str>, several: b
     let width = WIDTH - TRUNK - 4;
     let trunk = format!("{}│   ", " ".repeat(TRUNK));
     let mut title = node.heading();
-    let addresses = node.addresses();
+    let addresses = &node.addresses;
     let fits = title.chars().count() + addresses.chars().count() + 8 <= width;
     if fits && !addresses.is_empty() {
         title = format!("{title} · {addresses}");
@@ -197,7 +193,7 @@ fn node(rows: &mut Vec<String>, node: &NodeBox, broken: Option<&str>, several: b
         rows.push(format!("{trunk}│ {:<1$} │", shorten(text, width - 4), width - 4));
     };
     if !fits && !addresses.is_empty() {
-        inside(rows, &addresses);
+        inside(rows, addresses);
     }
     let branch = |rows: &mut Vec<String>, arrow: &str, text: &str| {
         let room = width.saturating_sub(4 + arrow.chars().count());
@@ -206,7 +202,7 @@ fn node(rows: &mut Vec<String>, node: &NodeBox, broken: Option<&str>, several: b
     if let Some(word) = broken.filter(|_| node.place == Place::Here) {
         branch(rows, &format!("─ {word} ─✗"), "");
     }
-    if node.pods.is_empty() && node.more.endpoints == 0 {
+    if node.pods.is_empty() && node.more.words.is_none() {
         inside(rows, "no endpoint here");
     }
     for pod in &node.pods {
@@ -225,15 +221,15 @@ fn node(rows: &mut Vec<String>, node: &NodeBox, broken: Option<&str>, several: b
             inside(rows, &format!("    {sentence}"));
         }
     }
-    if let Some(words) = node.more.words() {
-        inside(rows, &words);
+    if let Some(words) = &node.more.words {
+        inside(rows, words);
     }
     rows.push(format!("{trunk}╰{}╯", "─".repeat(width - 2)));
 }
 
 fn name(pod: &PodCard) -> String {
-    let weight = pod.weight.map(|weight| format!("  weight {weight}")).unwrap_or_default();
-    let address = format!("{}{}", pod.mark.sign(), pod.address);
+    let PodCard { mark, address, weight, .. } = pod;
+    let address = format!("{}{address}", mark.sign());
     match &pod.pod {
         Some(name) => format!("{address}  {}{weight}", shorten(name, 40)),
         None => format!("{address}{weight}"),

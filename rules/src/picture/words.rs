@@ -1,8 +1,8 @@
 //! Words and numbers that all writers use.
 
-use super::model::{Door, DoorState, Line, Mark, More, NodeBox, Picture, Place, Port, Row, Subject};
+use super::model::{Door, Line, Mark, NodeBox, Picture, Place, Port, Row, Subject};
 use crate::{
-    explanation::{Severity, trace::percent},
+    explanation::{Answer, Severity, trace::percent},
     simulate::Probability,
 };
 
@@ -168,24 +168,25 @@ impl NodeBox {
         }
         heading
     }
-
-    /// Inside and outside addresses.
-    pub(super) fn addresses(&self) -> String {
-        let of = |word: &str, addresses: &[String]| {
-            (!addresses.is_empty()).then(|| format!("{word} {}", addresses.join(", ")))
-        };
-        let both = [of("inside", &self.inside), of("outside", &self.outside)];
-        both.into_iter().flatten().collect::<Vec<_>>().join(" · ")
-    }
 }
 
 impl Door {
     /// The policy, and what becomes of connections.
     pub(super) fn summary(&self) -> String {
-        match self.state {
-            DoorState::NotServed => format!("policy {}, not served by this node", self.policy),
-            _ => format!("policy {}: {}", self.policy, self.answers),
+        match self.answer {
+            None => format!("policy {}, not served by this node", self.policy),
+            Some(_) => format!("policy {}: {}", self.policy, self.answers),
         }
+    }
+
+    /// That connections are refused or dropped, if they are.
+    pub(super) fn refusal(&self) -> Option<Answer> {
+        self.answer.filter(|answer| matches!(answer, Answer::Refused | Answer::Dropped))
+    }
+
+    /// Whether connections reach an endpoint.
+    pub(super) fn is_open(&self) -> bool {
+        self.answer.is_some() && self.refusal().is_none()
     }
 
     /// The same, with what was otherwise in the earlier state.
@@ -205,12 +206,8 @@ impl Port {
 
     /// The innermost frontend whose connections reach no endpoint: how many are around it, and what becomes of connections.
     pub(super) fn broken(&self) -> Option<(usize, &Door, &'static str)> {
-        let word = |door: &Door| match door.state {
-            DoorState::Refused => Some("refused"),
-            DoorState::Dropped => Some("dropped"),
-            DoorState::Open | DoorState::NotServed => None,
-        };
-        self.doors.iter().enumerate().rev().find_map(|(depth, door)| Some((depth, door, word(door)?)))
+        let mut doors = self.doors.iter().enumerate().rev();
+        doors.find_map(|(depth, door)| Some((depth, door, door.refusal()?.name())))
     }
 }
 
@@ -240,26 +237,6 @@ impl Line {
         let ending = if self.terminates { "; terminating, and no other is ready" } else { "" };
         let was = self.was.as_ref().map(|was| format!("; before: {was}")).unwrap_or_default();
         format!("policy {}: {what}{ending}{was}", self.policy)
-    }
-}
-
-impl More {
-    /// `and 1,940 more, 1,900 of them used: 97.0 %`; nothing if there are none.
-    pub(super) fn words(&self) -> Option<String> {
-        if self.endpoints == 0 {
-            return None;
-        }
-        let used = match self.used {
-            0 => ", not used".to_owned(),
-            used if used == self.endpoints => String::new(),
-            used => format!(", {} of them used", number(used)),
-        };
-        let marked = match self.new_and_gone {
-            (0, 0) => String::new(),
-            (new, gone) => format!(" ({new} new, {gone} gone)"),
-        };
-        let percent = self.percent.as_ref().map(|percent| format!(": {percent}")).unwrap_or_default();
-        Some(format!("and {} more{marked}{used}{percent}", number(self.endpoints)))
     }
 }
 

@@ -1,53 +1,40 @@
 //! A whole ruleset in the syntax of `nft -f`.
 
-use std::fmt::{self, Write};
+use std::fmt::{self, Write as _};
 
 use super::{element::element, statement::rule};
 use crate::ruleset::{BaseChain, Chain, DataType, Family, Hook, Ruleset, Set, SetData, SetFlags, Table};
 
-/// The ruleset as a file for `nft -f`. See [`write_nft`].
-pub fn nft(ruleset: &Ruleset) -> String {
-    let mut text = String::new();
-    // Writing into a `String` does not fail.
-    let _ = write_nft(ruleset, &mut text);
-    text
-}
-
-/// Writes the ruleset as a file for `nft -f`.
+/// The ruleset as a file for `nft -f`.
 ///
 /// Each table is declared and deleted before it is defined, and `nft -f` sends a file as one
 /// transaction: whatever was in the tables is replaced at once, and loading twice is loading once.
 /// The definitions are written as `nft list` writes them, sets and chains in their order, elements in
 /// order of their keys.
-///
-/// # Errors
-/// Those of `out`.
-pub fn write_nft(ruleset: &Ruleset, out: &mut impl Write) -> fmt::Result {
-    out.write_str(
-        "# Loading this file replaces the tables below in one transaction; loading it again changes nothing.\n",
-    )?;
-    ruleset.tables.iter().try_for_each(|(family, table)| write_table(*family, table, out))
+pub fn nft(ruleset: &Ruleset) -> String {
+    let mut text = "# Loading this file replaces the tables below in one transaction; loading it again changes nothing.\n"
+        .to_owned();
+    // Writing into a `String` does not fail.
+    let _ = ruleset.tables.iter().try_for_each(|(family, table)| write_table(*family, table, &mut text));
+    text
 }
 
-fn write_table(family: Family, table: &Table, out: &mut impl Write) -> fmt::Result {
+fn write_table(family: Family, table: &Table, out: &mut String) -> fmt::Result {
     let name = &table.name;
     write!(out, "\nadd table {family} {name}\ndelete table {family} {name}\ntable {family} {name} {{\n")?;
-    let mut first = true;
-    let mut separate = |out: &mut dyn Write| {
-        if std::mem::take(&mut first) { Ok(()) } else { out.write_char('\n') }
-    };
+    let mut separator = "";
     for set in table.sets.values() {
-        separate(out)?;
+        out.push_str(std::mem::replace(&mut separator, "\n"));
         write_set(set, out)?;
     }
     for chain in table.chains.values() {
-        separate(out)?;
+        out.push_str(std::mem::replace(&mut separator, "\n"));
         write_chain(chain, family, out)?;
     }
     out.write_str("}\n")
 }
 
-fn write_set(set: &Set, out: &mut impl Write) -> fmt::Result {
+fn write_set(set: &Set, out: &mut String) -> fmt::Result {
     writeln!(out, "\t{} {} {{", kind(set), set.name)?;
     for property in properties(set) {
         writeln!(out, "\t\t{property}")?;
@@ -63,7 +50,7 @@ fn write_set(set: &Set, out: &mut impl Write) -> fmt::Result {
     out.write_str("\t}\n")
 }
 
-fn write_chain(chain: &Chain, family: Family, out: &mut impl Write) -> fmt::Result {
+fn write_chain(chain: &Chain, family: Family, out: &mut String) -> fmt::Result {
     writeln!(out, "\tchain {} {{", chain.name)?;
     if let Some(base) = &chain.base {
         writeln!(out, "\t\t{}", base_line(*base))?;

@@ -72,9 +72,8 @@ where
 fn catch_signals(ends: mpsc::Sender<(bool, Ended)>) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let catch = move || {
-        for (number, is_first) in signals.forever().zip(std::iter::once(true).chain(std::iter::repeat(false)))
-        {
-            if is_first {
+        for (place, number) in signals.forever().enumerate() {
+            if place == 0 {
                 // Gone if the work is done: everything is being removed already.
                 let _ = ends.send((true, Ok(ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)))));
             } else {
@@ -218,14 +217,12 @@ impl Created {
             let count = |slice: &Value| {
                 slice["endpoints"].as_array().into_iter().flatten().filter(is_ready).count() as u64
             };
-            let ready = ["IPv4", "IPv6"].map(|family| {
-                slices.iter().filter(|slice| slice["addressType"] == family).map(count).sum::<u64>()
-            });
-            if ready.into_iter().max() < Some(wanted) {
-                return Ok(Some(format!(
-                    "Service {name} has {} of {wanted} endpoints",
-                    ready[0].max(ready[1])
-                )));
+            let of = |family: &str| -> u64 {
+                slices.iter().filter(|slice| slice["addressType"] == family).map(count).sum()
+            };
+            let ready = of("IPv4").max(of("IPv6"));
+            if ready < wanted {
+                return Ok(Some(format!("Service {name} has {ready} of {wanted} endpoints")));
             }
         }
         let path = format!("/api/v1/namespaces/{namespace}/services/server-{}", self.suffix);

@@ -84,8 +84,8 @@ fn answer(mut stream: TcpStream, name: &str) -> io::Result<()> {
     BufReader::new((&stream).take(LONGEST)).read_line(&mut request)?;
     let words: Vec<&str> = request.split_whitespace().collect();
     let answer = match words.as_slice() {
-        ["connect", protocol, to] => match (protocol_of(protocol), to.parse()) {
-            (Some(protocol), Ok(to)) => match connect(protocol, to) {
+        ["connect", protocol, to] => match (Protocol::from_name(protocol), to.parse()) {
+            (Some(protocol @ (Protocol::Tcp | Protocol::Udp)), Ok(to)) => match connect(protocol, to) {
                 Ok(server) => format!("answered {server}"),
                 Err(problem) => format!("failed {problem}"),
             },
@@ -94,8 +94,4 @@ fn answer(mut stream: TcpStream, name: &str) -> io::Result<()> {
         _ => name.to_owned(),
     };
     stream.write_all(format!("{GREETING}{answer}\n").as_bytes())
-}
-
-fn protocol_of(text: &str) -> Option<Protocol> {
-    [Protocol::Tcp, Protocol::Udp].into_iter().find(|protocol| protocol.name() == text)
 }

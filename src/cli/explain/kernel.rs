@@ -21,21 +21,15 @@ use crate::{
     text::first,
 };
 
-/// Reads the tables of this scene.
-pub fn tables(scene: &Scene) -> Result<Ruleset, KernelError> {
-    tables_of(&mut Kernel::open()?, scene.view().compiler)
-}
-
 /// Reads the tables of this compiler, with the rules that it knows.
-fn tables_of(kernel: &mut Kernel, compiler: &Compiler) -> Result<Ruleset, KernelError> {
-    let mut known = compiler;
-    kernel.read(&compiler.config().table, &mut known)
+pub fn tables(mut compiler: &Compiler) -> Result<Ruleset, KernelError> {
+    Kernel::open()?.read(&compiler.config().table, &mut compiler)
 }
 
 /// What the kernel's tables show, if there are any.
 pub(super) fn read(settings: &Settings) -> Result<Option<Scene>, KernelError> {
     let compiler = Compiler::new(settings.config.clone());
-    let kernel = tables_of(&mut Kernel::open()?, &compiler)?;
+    let kernel = tables(&compiler)?;
     if kernel.tables.is_empty() {
         return Ok(None);
     }

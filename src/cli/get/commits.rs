@@ -1,6 +1,6 @@
 //! `get commits`: the last commits of the running agent.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::fmt::Write as _;
 
 use portolan_rules::picture::count;
 use serde_json::Value;
@@ -22,8 +22,7 @@ pub fn commits(args: &CommitsArgs) -> Ended {
         Some(CommitsOutput::Json) => format!("{answer:#}\n"),
         None => text(&answer),
     };
-    output::print(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    output::end(text, 0)
 }
 
 /// Lines for people.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 use super::rows::{EndpointRow, PortRow, ServiceRow};
 use crate::cli::{
-    columns::{Columns, GAP, align},
+    columns::{Columns, GAP, align, or_dash},
     get::{GetArgs, GetOutput},
 };
 
@@ -174,7 +174,7 @@ fn service_columns<'a>() -> Vec<Column<'a, &'a ServiceRow>> {
         ("PORT(S)", ports),
         ("ENDPOINTS", |row| format!("{}/{}", row.endpoints.used, row.endpoints.all).into()),
         ("STATE", |row| row.state.name().into()),
-        (CONNECTIONS, |row| number(row.connections)),
+        (CONNECTIONS, |row| or_dash(row.connections)),
         ("INTERNAL", |row| row.internal_traffic_policy.into()),
         ("EXTERNAL", |row| row.external_traffic_policy.into()),
         ("AFFINITY", |row| {
@@ -194,7 +194,7 @@ fn endpoint_columns<'a>() -> Vec<Column<'a, Place<'a>>> {
         ("NODE", |(.., endpoint)| endpoint.node.as_deref().unwrap_or("<unknown>").into()),
         ("SHARE", |(.., endpoint)| endpoint.share.map_or("-".into(), percentage)),
         ("STATE", |(.., endpoint)| endpoint.left_out.as_ref().map_or("used", |cause| cause.code).into()),
-        (CONNECTIONS, |(.., endpoint)| number(endpoint.connections)),
+        (CONNECTIONS, |(.., endpoint)| or_dash(endpoint.connections)),
         ("POD", |(.., endpoint)| endpoint.pod.as_deref().unwrap_or("<unknown>").into()),
         ("WEIGHT", |(.., endpoint)| endpoint.weight.to_string().into()),
         ("MESSAGE", |(.., endpoint)| endpoint.left_out.as_ref().map_or("", |cause| &*cause.message).into()),
@@ -218,10 +218,6 @@ fn or_none(list: &[String]) -> Cow<'_, str> {
 pub fn percentage(share: f64) -> Cow<'static, str> {
     let tenths = (share * 1000.0).round_ties_even() as u32;
     format!("{}.{}%", tenths / 10, tenths % 10).into()
-}
-
-fn number(connections: Option<u64>) -> Cow<'static, str> {
-    connections.map_or("-".into(), |connections| connections.to_string().into())
 }
 
 /// As kubectl writes them: `80:30080/TCP`.

@@ -1,5 +1,7 @@
 //! Draws the view: a function of its state.
 
+use std::borrow::Cow;
+
 use portolan_rules::picture::{count, shorten};
 use ratatui::{
     Frame,
@@ -14,10 +16,13 @@ use super::{
     Sort,
     model::{EndpointLine, Line, Model},
 };
-use crate::cli::get::{
-    commits,
-    rows::{PortRow, ServiceRow, State},
-    table::{percentage, rate},
+use crate::cli::{
+    columns::or_dash,
+    get::{
+        commits,
+        rows::{PortRow, ServiceRow, State},
+        table::{percentage, rate},
+    },
 };
 
 /// Commits that are shown.
@@ -126,11 +131,7 @@ fn window(selected: usize, room: usize, all: usize) -> usize {
     selected.saturating_sub(room / 2).min(all.saturating_sub(room))
 }
 
-fn or_dash(number: Option<u64>) -> String {
-    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
-}
-
-fn right<'a>(text: String) -> Cell<'a> {
+fn right<'a>(text: impl Into<Cow<'a, str>>) -> Cell<'a> {
     Cell::new(Text::raw(text).right_aligned())
 }
 
@@ -185,7 +186,7 @@ fn opened(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     }
     for (head, width) in [("WANTED", 7), ("SEEN", 7), ("NEW/S", 7), ("CONNECTIONS", 11)] {
         widths.push(Constraint::Length(width));
-        heads.push(right(head.to_owned()));
+        heads.push(right(head));
     }
     widths.push(Constraint::Length(13));
     heads.push(Cell::new("STATE"));
@@ -203,8 +204,7 @@ fn port<'a>(port: &PortRow) -> Row<'a> {
 }
 
 fn endpoint<'a>(line: &EndpointLine<'_>, has_node: bool) -> Row<'a> {
-    let percent =
-        |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| percentage(share).into_owned());
+    let percent = |share: Option<f64>| or_dash(share.map(percentage));
     let mut cells = vec![Cell::new(line.endpoint.address.clone())];
     if has_node {
         cells.push(Cell::new(line.endpoint.node.clone().unwrap_or_default()));

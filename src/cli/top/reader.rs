@@ -10,6 +10,7 @@ use std::{
 };
 
 use portolan_rules::model::ObjectName;
+use serde_json::Value;
 
 use super::{News, model::Look};
 use crate::{
@@ -75,35 +76,27 @@ impl Reader {
     pub fn look(&mut self) -> Result<Look, AgentError> {
         let agent = agent::state(&self.socket)?;
         let mut answer = agent::commits(&self.socket)?;
-        let commits = match answer["commits"].take() {
-            serde_json::Value::Array(commits) => commits,
-            _ => Vec::new(),
-        };
+        let commits: Vec<Value> = serde_json::from_value(answer["commits"].take()).unwrap_or_default();
         let commit = commits.first().and_then(|commit| commit["at"].as_str()).map(str::to_owned);
         let counted = agent::counted(&self.socket, &self.wanted)?;
-        if self.last.as_ref().is_none_or(|last| last.is_old(commit.as_ref())) {
-            self.last = Some(self.read(commit)?);
-        }
-        let (scene, rows) = match &self.last {
-            Some(last) => (Some(&last.scene), Arc::clone(&last.rows)),
-            None => (None, Arc::default()),
+        let last = match self.last.take().filter(|last| !last.is_old(commit.as_ref())) {
+            Some(last) => last,
+            None => self.read(commit)?,
         };
-        let opened = self.opened.as_ref().zip(scene).and_then(|(name, scene)| {
+        let Services { scene, rows, .. } = self.last.insert(last);
+        let opened = self.opened.as_ref().and_then(|name| {
             let beside = Beside { scene, totals: None, is_all: true };
             Some(rows::service(&beside, &scene.view().service(name)?))
         });
         let problem = match &counted {
-            None => {
-                Some("Connections are not counted: the agent has to run with --endpoint-counters".to_owned())
-            }
-            Some(counted) => {
-                counted.problem.as_ref().map(|problem| format!("Connections are not counted: {problem}"))
-            }
+            None => Some("the agent has to run with --endpoint-counters"),
+            Some(counted) => counted.problem.as_deref(),
         };
+        let problem = problem.map(|problem| format!("Connections are not counted: {problem}"));
         Ok(Look {
             node: agent.node.clone(),
             freshness: agent::freshness(&agent),
-            services: rows,
+            services: Arc::clone(rows),
             opened,
             totals: counted.filter(|_| problem.is_none()).map(Into::into),
             problem,

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::part::{MARGIN, Part, Pen, WIDTH, more_classes, nl};
 use crate::picture::{
-    model::{Door, DoorState, Line, Mark, NodeBox, Panel, Place, PodCard, Port},
+    model::{Door, Line, Mark, NodeBox, Panel, Place, PodCard, Port},
     words::{count, part, severity_class, shorten},
 };
 
@@ -77,10 +77,9 @@ fn port(port: &Port) -> Part {
         nodes.push(drawn);
         y += height + 12;
     }
-    let elsewhere = port.more.words().map(|words| format!("{words}, on other nodes"));
     let idle = (port.idle_nodes > 0)
         .then(|| format!("and {} without endpoints", count(port.idle_nodes, "node", "nodes")));
-    for words in elsewhere.into_iter().chain(idle) {
+    for words in port.more.words.clone().into_iter().chain(idle) {
         nodes.push(html! { (nl()) text.dim x=(NODES_START + 10) y=(y + 10) { (words) } });
         y += LINE;
     }
@@ -108,10 +107,7 @@ fn head(door: &Door) -> usize {
 fn door(door: &Door, depth: usize, y: usize, bottom: usize) -> Markup {
     let x = MARGIN + depth * INSET;
     let width = DOORS_END - x - depth * INSET;
-    let bad = match door.state {
-        DoorState::Open => "",
-        DoorState::Refused | DoorState::Dropped | DoorState::NotServed => " bad",
-    };
+    let bad = if door.is_open() { "" } else { " bad" };
     let left = x + 10;
     let letters = (width - 20) / MONO;
     let mut pen = Pen(y + LINE + 1);
@@ -136,7 +132,7 @@ fn door(door: &Door, depth: usize, y: usize, bottom: usize) -> Markup {
             @if door.more > 0 {
                 (nl()) text.small.dim x=(left) y=(pen.down(LINE)) { "and " (count(door.more, "more", "more")) }
             }
-            @if door.state == DoorState::NotServed {
+            @if door.answer.is_none() {
                 (nl()) text.small.bad x=(left) y=(pen.down(LINE)) { "not served by this node" }
             } @else {
                 (nl()) text.small.dim x=(left) y=(pen.down(LINE)) { (shorten(&door.answers, (width - 20) / 6)) }
@@ -152,7 +148,7 @@ fn door(door: &Door, depth: usize, y: usize, bottom: usize) -> Markup {
 }
 
 fn node<'a>(node: &'a NodeBox, y: usize, targets: &mut Vec<Target<'a>>) -> Part {
-    let addresses = node.addresses();
+    let addresses = &node.addresses;
     let class = node.place.class();
     let mut pen = Pen(y + 8 + LINE);
     let left = NODES_START + 12;
@@ -162,11 +158,12 @@ fn node<'a>(node: &'a NodeBox, y: usize, targets: &mut Vec<Target<'a>>) -> Part 
         html! {
             (nl()) text.small.dim x=(left) y=(pen.down(LINE)) {
                 title { (addresses) }
-                (shorten(&addresses, letters + 4))
+                (shorten(addresses, letters + 4))
             }
         }
     });
-    if node.pods.is_empty() && node.more.endpoints == 0 {
+    let is_empty = node.pods.is_empty() && node.more.words.is_none();
+    if is_empty {
         pen.down(LINE);
     }
     if node.place == Place::Here {
@@ -179,17 +176,16 @@ fn node<'a>(node: &'a NodeBox, y: usize, targets: &mut Vec<Target<'a>>) -> Part 
         cards.push(card(pod, left, at));
         at += POD_STEP;
     }
-    let more = node.more.words().map(|words| {
+    let more = node.more.words.as_ref().map(|words| {
         at += LINE;
         html! { (nl()) text.dim x=(left) y=(at - 3) { (words) } }
     });
-    let empty = node.pods.is_empty() && node.more.endpoints == 0;
     let height = at + 6 - y;
     let markup = html! {
         (nl()) rect class={ "node " (class) } x=(NODES_START) y=(y) width=(NODE_WIDTH) height=(height) rx="8" {}
         (heading)
         @if let Some(addresses) = addresses { (addresses) }
-        @if empty { (nl()) text.dim x=(left) y=(at - LINE + 12) { "no endpoint on this node" } }
+        @if is_empty { (nl()) text.dim x=(left) y=(at - LINE + 12) { "no endpoint on this node" } }
         @for card in cards { (card) }
         @if let Some(more) = more { (more) }
     };
@@ -198,7 +194,6 @@ fn node<'a>(node: &'a NodeBox, y: usize, targets: &mut Vec<Target<'a>>) -> Part 
 
 fn card(pod: &PodCard, x: usize, y: usize) -> Markup {
     let width = NODE_WIDTH - 24;
-    let weight = pod.weight.map(|weight| format!("  weight {weight}")).unwrap_or_default();
     let sign = pod.mark.sign();
     let look = more_classes(&[if pod.is_used() { "" } else { "unused" }, pod.mark.class()]);
     let dim = if pod.mark == Mark::Gone {
@@ -213,12 +208,12 @@ fn card(pod: &PodCard, x: usize, y: usize) -> Markup {
             title { (pod.address) @for line in &pod.lines { "\n" (line.sentence()) } }
             rect class={ "pod" (look) } x=(x) y=(y) width=(width) height=(POD) rx="6" {}
             @if let Some(name) = &pod.pod {
-                text class={ "name" (dim) } x=(x + 10) y=(y + 16) { (sign) (shorten(name, 26 - sign.len())) tspan.dim { (weight) } }
+                text class={ "name" (dim) } x=(x + 10) y=(y + 16) { (sign) (shorten(name, 26 - sign.len())) tspan.dim { (pod.weight) } }
                 text class={ "mono" (dim) } x=(x + width - 10) y=(y + 16) text-anchor="end" {
                     (shorten(&pod.address, 48_usize.saturating_sub(name.chars().count().min(26))))
                 }
             } @else {
-                text class={ "mono" (dim) } x=(x + 10) y=(y + 16) { (sign) (pod.address) tspan.dim { (weight) } }
+                text class={ "mono" (dim) } x=(x + 10) y=(y + 16) { (sign) (pod.address) tspan.dim { (pod.weight) } }
             }
             @if let Some(why) = pod.why_unused() {
                 text.small.dim x=(x + 10) y=(y + 32) { "not used: " (shorten(why, 52)) }

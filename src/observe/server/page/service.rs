@@ -8,7 +8,7 @@ use std::{
 use maud::{Markup, html};
 use portolan_rules::{
     explanation::{ExplainedEndpoint, ExplainedPort, ExplainedService, View},
-    model::{ObjectName, TrafficPolicy},
+    model::ObjectName,
     picture::{self, count, number},
     ruleset::Ruleset,
 };
@@ -130,11 +130,7 @@ fn endpoints(
     shown: usize,
     counted: Option<&Totals>,
 ) -> Markup {
-    let policies: Vec<(TrafficPolicy, _)> = [TrafficPolicy::Cluster, TrafficPolicy::Local]
-        .into_iter()
-        .filter(|policy| port.frontends.iter().any(|frontend| frontend.policy == *policy))
-        .map(|policy| (policy, view.shares(explained, port, policy)))
-        .collect();
+    let policies = view.shares(explained, port);
     let several = policies.len() > 1;
     let verdict = |endpoint: &ExplainedEndpoint| {
         html! {
@@ -152,10 +148,7 @@ fn endpoints(
     };
     let more = port.endpoints.len().saturating_sub(shown);
     html! {
-        h2 {
-            "Endpoints of port " @if !port.port.name.is_empty() { (port.port.name) " " }
-            (port.port.port) "/" (port.port.protocol) " (" (port.family) ")"
-        }
+        h2 { "Endpoints of port " (port) }
         @if port.endpoints.is_empty() { p { "None." } } @else {
             table {
                 thead { tr {
