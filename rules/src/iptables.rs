@@ -197,10 +197,6 @@ impl Writer<'_> {
         self.text.nat(Some(self.port.family), chain, rule);
     }
 
-    fn protocol(&self) -> Protocol {
-        self.port.port.protocol
-    }
-
     fn comment(&self) -> String {
         let name = &self.port.port.name;
         let port = if name.is_empty() { String::new() } else { format!(":{name}") };
@@ -233,15 +229,10 @@ impl Writer<'_> {
         for (i, endpoint) in used.iter().enumerate() {
             let to = self.endpoint(endpoint);
             let weight = f64::from(endpoint.weight);
-            if i + 1 == used.len() {
-                self.nat(&chain, format_args!("-j {to}"));
-            } else {
-                let share = weight / rest;
-                self.nat(
-                    &chain,
-                    format_args!("-m statistic --mode random --probability {share:.11} -j {to}"),
-                );
-            }
+            let share = weight / rest;
+            let draw = format!("-m statistic --mode random --probability {share:.11} ");
+            let draw = if i + 1 == used.len() { "" } else { &draw };
+            self.nat(&chain, format_args!("{draw}-j {to}"));
             rest -= weight;
         }
     }
@@ -252,7 +243,7 @@ impl Writer<'_> {
         if self.text.chains.contains(&chain) {
             return chain;
         }
-        let protocol = self.protocol();
+        let protocol = self.port.port.protocol;
         // A Pod that reaches itself must not be answered by itself alone.
         self.nat(&chain, format_args!("-s {} -j PTL-MARK", IpNetwork::from(endpoint.at.ip())));
         let remember = match self.service.service.affinity_timeout {
@@ -359,7 +350,7 @@ impl Writer<'_> {
 
     /// A match on connections to a frontend.
     fn to(&self, key: &FrontendKey) -> String {
-        let protocol = self.protocol();
+        let protocol = self.port.port.protocol;
         let (address, port) = match *key {
             FrontendKey::Address(address, _, port) => (format!("-d {} ", IpNetwork::from(address)), port),
             FrontendKey::NodePort(_, _, port) => (String::new(), port),
@@ -369,7 +360,7 @@ impl Writer<'_> {
 
     /// What becomes of connections that no rule of `nat` has led anywhere: those keep their destination.
     fn write_refusal(&mut self, frontend: &ExplainedFrontend, has_any: bool, has_local: bool) {
-        let (protocol, comment, family) = (self.protocol(), self.comment(), self.port.family);
+        let (protocol, comment, family) = (self.port.port.protocol, self.comment(), self.port.family);
         let chain = match frontend.key {
             FrontendKey::Address(..) => "PTL-REFUSE",
             FrontendKey::NodePort(..) => "PTL-REFUSE-NP",
