@@ -43,7 +43,7 @@ pub use self::{
     field::Field,
     metadata::{Label, Metadata},
     node::Node,
-    pod::{ContainerPort, Pod, PodFacts, PodPort},
+    pod::{Container, ContainerPort, Pod, PodFacts, PodPort},
     service::{Lacks, Selection, Service, TargetPort, WantedFamilies},
     service_cidr::ServiceCidr,
     workload::{PodCount, PodSet, Workload},

@@ -111,6 +111,9 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// What is read of an object, or the first field that makes it unusable.
+pub(super) type Result<T, E = FieldError> = std::result::Result<T, E>;
+
 impl FieldError {
     /// An error of a path and a message.
     pub fn new(field: impl fmt::Display, message: impl fmt::Display) -> Self {
@@ -122,7 +125,7 @@ impl FieldError {
 pub(super) fn read<'a, 'de, T: Parse<'de>>(
     field: &'a Field<T>,
     path: impl fmt::Display,
-) -> Result<Option<&'a T>, FieldError> {
+) -> Result<Option<&'a T>> {
     field.read().map_err(|message| FieldError::new(path, message))
 }
 
@@ -130,7 +133,7 @@ pub(super) fn read<'a, 'de, T: Parse<'de>>(
 pub(crate) fn required<'a, 'de, T: Parse<'de>>(
     field: &'a Field<T>,
     path: impl fmt::Display,
-) -> Result<&'a T, FieldError> {
+) -> Result<&'a T> {
     read(field, &path)?.ok_or_else(|| FieldError::new(&path, "is missing"))
 }
 
@@ -138,7 +141,7 @@ pub(crate) fn required<'a, 'de, T: Parse<'de>>(
 pub(super) fn read_or_default<'a, 'de, T: Parse<'de> + Clone + Default>(
     field: &'a Field<T>,
     path: impl fmt::Display,
-) -> Result<Cow<'a, T>, FieldError> {
+) -> Result<Cow<'a, T>> {
     Ok(read(field, path)?.map_or_else(Cow::default, Cow::Borrowed))
 }
 
@@ -146,7 +149,7 @@ pub(super) fn read_or_default<'a, 'de, T: Parse<'de> + Clone + Default>(
 pub(super) fn read_list<'a, 'de, T: Parse<'de>>(
     field: &'a Field<Vec<Field<T>>>,
     path: impl fmt::Display,
-) -> Result<&'a [Field<T>], FieldError> {
+) -> Result<&'a [Field<T>]> {
     Ok(read(field, path)?.map_or(&[], Vec::as_slice))
 }
 
@@ -154,7 +157,7 @@ pub(super) fn read_list<'a, 'de, T: Parse<'de>>(
 pub(super) fn read_element<'a, 'de, T: Parse<'de>>(
     field: &'a Field<T>,
     path: impl fmt::Display,
-) -> Result<&'a T, FieldError> {
+) -> Result<&'a T> {
     let nothing = || FieldError::new(&path, format_args!("expected {}, found nothing", T::EXPECTED));
     read(field, &path)?.ok_or_else(nothing)
 }

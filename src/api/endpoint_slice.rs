@@ -9,7 +9,9 @@ use portolan_rules::model;
 
 use super::{
     address::{Address, family, usable},
-    context::{Context, FieldError, ObjectId, read, read_element, read_list, read_or_default, required},
+    context::{
+        Context, FieldError, ObjectId, Result, read, read_element, read_list, read_or_default, required,
+    },
     field::{Field, First, objects, quote},
     metadata::{Label, Metadata},
     port::{port_name, port_number, protocol},
@@ -81,11 +83,7 @@ impl EndpointSlice {
     ///
     /// # Errors
     /// The first field that no API server would have accepted: the object is unusable.
-    pub fn to_model(
-        &self,
-        object: &ObjectId,
-        context: &mut Context,
-    ) -> Result<Option<model::EndpointSlice>, FieldError> {
+    pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<Option<model::EndpointSlice>> {
         let metadata = Metadata::read(&self.metadata)?;
         if metadata.label(Label::Headless).is_some()
             || context.is_foreign_slice(metadata.label(Label::ProxyName))
@@ -121,7 +119,7 @@ impl EndpointSlice {
         Ok(Some(model::EndpointSlice { name: object.name.clone(), service, ports, endpoints }))
     }
 
-    fn ports(&self, context: &mut Context) -> Result<Vec<model::EndpointPort>, FieldError> {
+    fn ports(&self, context: &mut Context) -> Result<Vec<model::EndpointPort>> {
         let mut ports = Vec::new();
         for (i, field) in read_list(&self.ports, "ports")?.iter().enumerate() {
             let path = format!("ports[{i}]");
@@ -133,11 +131,7 @@ impl EndpointSlice {
 
 impl EndpointPort {
     /// The model's port; nothing if it has no number.
-    pub(super) fn to_model(
-        &self,
-        path: &str,
-        context: &mut Context,
-    ) -> Result<Option<model::EndpointPort>, FieldError> {
+    pub(super) fn to_model(&self, path: &str, context: &mut Context) -> Result<Option<model::EndpointPort>> {
         let name = port_name(&self.name, format_args!("{path}.name"))?;
         let protocol = protocol(&self.protocol, format_args!("{path}.protocol"))?;
         let port = match read(&self.port, format_args!("{path}.port"))? {
@@ -155,7 +149,7 @@ impl Endpoint {
         address_type: &str,
         object: &ObjectId,
         context: &mut Context,
-    ) -> Result<Option<model::Endpoint>, FieldError> {
+    ) -> Result<Option<model::Endpoint>> {
         let path = |field: &'static str| format!("endpoints[{i}].{field}");
         let address = match self.address(address_type) {
             Ok(address) => address,

@@ -4,7 +4,7 @@ use portolan_rules::model::{self, ObjectName};
 
 use super::{
     address::{Address, family, usable},
-    context::{Context, FieldError, ObjectId, read, read_element, read_list, required},
+    context::{Context, ObjectId, Result, read, read_element, read_list, required},
     endpoint_slice::EndpointPort,
     field::{Field, objects},
     metadata::{Label, Metadata},
@@ -49,11 +49,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// The first field that no API server would have accepted: the object is unusable.
-    pub fn to_model(
-        &self,
-        object: &ObjectId,
-        context: &mut Context,
-    ) -> Result<Vec<model::EndpointSlice>, FieldError> {
+    pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<model::EndpointSlice>> {
         let metadata = Metadata::read(&self.metadata)?;
         if metadata.label(Label::SkipMirror) == Some("true") || metadata.annotations().is_leader_lock() {
             return Ok(Vec::new());
@@ -82,7 +78,7 @@ impl Endpoints {
 }
 
 impl EndpointSubset {
-    fn ports(&self, i: usize, context: &mut Context) -> Result<Vec<model::EndpointPort>, FieldError> {
+    fn ports(&self, i: usize, context: &mut Context) -> Result<Vec<model::EndpointPort>> {
         let mut ports = Vec::new();
         for (j, field) in read_list(&self.ports, format_args!("subsets[{i}].ports"))?.iter().enumerate() {
             let path = format!("subsets[{i}].ports[{j}]");
@@ -94,12 +90,7 @@ impl EndpointSubset {
         Ok(ports)
     }
 
-    fn endpoints(
-        &self,
-        i: usize,
-        object: &ObjectId,
-        context: &mut Context,
-    ) -> Result<Vec<model::Endpoint>, FieldError> {
+    fn endpoints(&self, i: usize, object: &ObjectId, context: &mut Context) -> Result<Vec<model::Endpoint>> {
         let mut endpoints = Vec::new();
         let lists =
             [("addresses", &self.addresses, true), ("notReadyAddresses", &self.not_ready_addresses, false)];

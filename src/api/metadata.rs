@@ -6,7 +6,7 @@ use portolan_rules::model::ObjectName;
 
 use super::{
     annotations::{Annotations, NO_ANNOTATIONS},
-    context::{Context, FieldError, Kind, ObjectId, read, read_or_default, required},
+    context::{Context, FieldError, Kind, ObjectId, Result, read, read_or_default, required},
     field::{Field, Labels, objects, quote},
 };
 
@@ -93,7 +93,7 @@ const DEFAULT_NAMESPACE: &str = "default";
 
 impl Metadata {
     /// Reads the metadata of an object, and checks the labels.
-    pub(super) fn read(field: &Field<Self>) -> Result<Cow<'_, Self>, FieldError> {
+    pub(super) fn read(field: &Field<Self>) -> Result<Cow<'_, Self>> {
         let metadata = read_or_default(field, "metadata")?;
         metadata.check_labels()?;
         Ok(metadata)
@@ -103,7 +103,7 @@ impl Metadata {
     ///
     /// # Errors
     /// `metadata.name` or `metadata.namespace` is missing or cannot exist.
-    pub fn identify(&self, kind: Kind, context: &mut Context) -> Result<ObjectId, FieldError> {
+    pub fn identify(&self, kind: Kind, context: &mut Context) -> Result<ObjectId> {
         let name = required(&self.name, "metadata.name")?;
         let rule = if kind == Kind::Service { NameRule::Label } else { NameRule::Subdomain };
         rule.check(name).map_err(|message| FieldError::new("metadata.name", message))?;
@@ -124,7 +124,7 @@ impl Metadata {
     }
 
     /// Checks that labels are a mapping of text to text.
-    pub(super) fn check_labels(&self) -> Result<(), FieldError> {
+    pub(super) fn check_labels(&self) -> Result<()> {
         let Some(labels) = read(&self.labels, "metadata.labels")? else { return Ok(()) };
         for (name, value) in &labels.0 {
             read(value, format_args!("metadata.labels[{name}]"))?;

@@ -9,7 +9,7 @@ use portolan_rules::model;
 
 use super::{
     address::{not_an_address, parse_cidr, parse_ip},
-    context::{Context, FieldError, ObjectId, read, read_element, read_list},
+    context::{Context, ObjectId, Result, read, read_element, read_list},
     field::{Field, objects, quote},
     metadata::{Label, Metadata},
 };
@@ -79,7 +79,7 @@ impl Node {
     ///
     /// # Errors
     /// The first field that makes the object unusable.
-    pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<model::Node, FieldError> {
+    pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<model::Node> {
         let metadata = Metadata::read(&self.metadata)?;
         let zone = metadata.label(Label::Zone).filter(|zone| !zone.is_empty()).map(Arc::from);
         let (addresses, external_addresses) = self.addresses(object, context)?;
@@ -89,11 +89,7 @@ impl Node {
     }
 
     /// Internal addresses before external ones, each in the order given; and those that are external only.
-    fn addresses(
-        &self,
-        object: &ObjectId,
-        context: &mut Context,
-    ) -> Result<(Vec<IpAddr>, Vec<IpAddr>), FieldError> {
+    fn addresses(&self, object: &ObjectId, context: &mut Context) -> Result<(Vec<IpAddr>, Vec<IpAddr>)> {
         let Some(status) = read(&self.status, "status")? else { return Ok(Default::default()) };
         let (mut internal, mut external) = (Vec::new(), Vec::new());
         for (i, field) in read_list(&status.addresses, "status.addresses")?.iter().enumerate() {
@@ -123,11 +119,7 @@ impl Node {
         Ok((addresses, only_external))
     }
 
-    fn pod_cidrs(
-        &self,
-        object: &ObjectId,
-        context: &mut Context,
-    ) -> Result<Vec<ipnetwork::IpNetwork>, FieldError> {
+    fn pod_cidrs(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<ipnetwork::IpNetwork>> {
         let Some(spec) = read(&self.spec, "spec")? else { return Ok(Vec::new()) };
         let list = read_list(&spec.pod_cidrs, "spec.podCIDRs")?;
         let mut given: Vec<(String, &str)> = Vec::new();

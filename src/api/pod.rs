@@ -9,7 +9,7 @@ use portolan_rules::model::Protocol;
 
 use super::{
     address::parse_usable,
-    context::{Context, FieldError, ObjectId, read, read_element, read_list, read_or_default, required},
+    context::{Context, ObjectId, Result, read, read_element, read_list, read_or_default, required},
     field::{Field, objects},
     metadata::Metadata,
     port::{port_number, protocol},
@@ -136,7 +136,7 @@ impl Pod {
     ///
     /// # Errors
     /// The first field that makes the object unusable.
-    pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<PodFacts, FieldError> {
+    pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<PodFacts> {
         let metadata = read_or_default(&self.metadata, "metadata")?;
         let spec = read_or_default(&self.spec, "spec")?;
         let status = read_or_default(&self.status, "status")?;
@@ -175,7 +175,7 @@ impl Pod {
 
 impl PodStatus {
     /// Whether the Pod is ready; and reason and message of the condition `Ready`, if it is there and not `True`.
-    fn readiness(&self, phase: &str) -> Result<(bool, Option<Box<str>>), FieldError> {
+    fn readiness(&self, phase: &str) -> Result<(bool, Option<Box<str>>)> {
         let conditions = read_list(&self.conditions, "status.conditions")?;
         for (i, field) in conditions.iter().enumerate() {
             let condition = read_element(field, format_args!("status.conditions[{i}]"))?;
@@ -206,7 +206,7 @@ fn addresses(
     paths: [&str; 2],
     object: &ObjectId,
     context: &mut Context,
-) -> Result<Vec<IpAddr>, FieldError> {
+) -> Result<Vec<IpAddr>> {
     let mut given: Vec<(String, &str)> = Vec::new();
     for (i, field) in read_list(list, paths[0])?.iter().enumerate() {
         let entry = read_element(field, format_args!("{}[{i}]", paths[0]))?;
@@ -232,7 +232,7 @@ fn addresses(
 impl PodSpec {
     /// Named ports in the order in which the endpoint slice controller looks for them: containers, then
     /// init containers that keep running.
-    fn named_ports(&self, context: &mut Context) -> Result<Vec<PodPort>, FieldError> {
+    fn named_ports(&self, context: &mut Context) -> Result<Vec<PodPort>> {
         let mut ports = Vec::new();
         let groups = [
             ("spec.containers", &self.containers, false),
@@ -252,12 +252,7 @@ impl PodSpec {
 }
 
 impl Container {
-    fn named_ports(
-        &self,
-        path: &str,
-        ports: &mut Vec<PodPort>,
-        context: &mut Context,
-    ) -> Result<(), FieldError> {
+    fn named_ports(&self, path: &str, ports: &mut Vec<PodPort>, context: &mut Context) -> Result<()> {
         for (i, field) in read_list(&self.ports, format_args!("{path}.ports"))?.iter().enumerate() {
             let port = read_element(field, format_args!("{path}.ports[{i}]"))?;
             let name = read(&port.name, format_args!("{path}.ports[{i}].name"))?.map_or("", |text| text);

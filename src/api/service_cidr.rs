@@ -4,7 +4,7 @@ use ipnetwork::IpNetwork;
 
 use super::{
     address::parse_cidr,
-    context::{Context, FieldError, ObjectId, read, read_element, read_list},
+    context::{Context, FieldError, ObjectId, Result, read, read_element, read_list},
     field::{Field, objects, quote},
     metadata::Metadata,
 };
@@ -30,7 +30,7 @@ impl ServiceCidr {
     ///
     /// # Errors
     /// The first field that makes the object unusable.
-    pub fn to_model(&self, _object: &ObjectId, _context: &mut Context) -> Result<Vec<IpNetwork>, FieldError> {
+    pub fn to_model(&self, _object: &ObjectId, _context: &mut Context) -> Result<Vec<IpNetwork>> {
         let Some(spec) = read(&self.spec, "spec")? else { return Ok(Vec::new()) };
         read_list(&spec.cidrs, "spec.cidrs")?
             .iter()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    context::{Context, FieldError, Kind, ObjectId, read, read_or_default, required},
+    context::{Context, FieldError, Kind, ObjectId, Result, read, read_or_default, required},
     field::{Field, objects},
     metadata::Metadata,
     pod::{Pod, PodFacts, PodSpec},
@@ -76,11 +76,7 @@ impl Workload {
     ///
     /// # Errors
     /// The first field that makes the object unusable.
-    pub fn to_model(
-        &self,
-        object: &ObjectId,
-        context: &mut Context,
-    ) -> Result<Option<Arc<PodSet>>, FieldError> {
+    pub fn to_model(&self, object: &ObjectId, context: &mut Context) -> Result<Option<Arc<PodSet>>> {
         if self.metadata.get().is_some_and(Metadata::is_from_a_cluster) {
             return Ok(None);
         }
@@ -109,7 +105,7 @@ impl Workload {
 }
 
 /// `replicas` or `parallelism`.
-fn number(field: &Field<i64>, path: &str) -> Result<PodCount, FieldError> {
+fn number(field: &Field<i64>, path: &str) -> Result<PodCount> {
     let number = read(field, path)?.copied().unwrap_or(1);
     let number = u32::try_from(number);
     number.map(PodCount::Number).map_err(|_| FieldError::new(path, "is not a number of Pods"))

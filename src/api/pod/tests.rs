@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::Kind;
 
-fn convert(object: Value) -> (Result<PodFacts, FieldError>, Vec<String>) {
+fn convert(object: Value) -> (Result<PodFacts>, Vec<String>) {
     let pod: Pod = serde_json::from_value(object).unwrap();
     let mut context = Context::default();
     let id = pod.metadata.get().unwrap().identify(Kind::Pod, &mut context).unwrap();

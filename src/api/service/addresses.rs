@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use super::object::{LoadBalancerIngress, Service, ServiceSpec};
 use crate::api::{
     address::{family, not_an_address, parse_cidr, parse_ip, parse_usable},
-    context::{Context, FieldError, ObjectId, read, read_element, read_list, read_or_default},
+    context::{Context, FieldError, ObjectId, Result, read, read_element, read_list, read_or_default},
     field::{Field, quote},
 };
 
@@ -15,7 +15,7 @@ use crate::api::{
 const HEADLESS: &str = "None";
 
 /// A `ClusterIP`, which must be an address that can be one.
-fn cluster_ip(text: &str, path: impl fmt::Display) -> Result<IpAddr, FieldError> {
+fn cluster_ip(text: &str, path: impl fmt::Display) -> Result<IpAddr> {
     parse_usable(text).map_err(|message| FieldError::new(path, message))
 }
 
@@ -27,7 +27,7 @@ pub(super) fn lenient<T: PartialEq>(
     object: &ObjectId,
     context: &mut Context,
     parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<Vec<T>, FieldError> {
+) -> Result<Vec<T>> {
     let list = read_list(list, path)?;
     let mut all = Vec::with_capacity(list.len());
     for (i, field) in list.iter().enumerate() {
@@ -61,7 +61,7 @@ impl ServiceSpec {
 
     /// `clusterIPs`, at most one a family; empty if none is allocated. `clusterIP` alone means a list of
     /// one, as for the API server, and without `ipFamilies` the families are those of the addresses.
-    pub(super) fn cluster_ips(&self) -> Result<Vec<IpAddr>, FieldError> {
+    pub(super) fn cluster_ips(&self) -> Result<Vec<IpAddr>> {
         let single = read(&self.cluster_ip, "spec.clusterIP")?.filter(|ip| !ip.is_empty());
         let list = read_list(&self.cluster_ips, "spec.clusterIPs")?;
         let mut ips: Vec<IpAddr> = Vec::with_capacity(list.len().max(1));
@@ -93,7 +93,7 @@ impl ServiceSpec {
     }
 
     /// Position i of `ipFamilies` is the family of position i of `clusterIPs`.
-    fn check_families(&self, ips: &[IpAddr]) -> Result<(), FieldError> {
+    fn check_families(&self, ips: &[IpAddr]) -> Result<()> {
         for (i, field) in read_list(&self.ip_families, "spec.ipFamilies")?.iter().enumerate() {
             let path = format_args!("spec.ipFamilies[{i}]");
             let text = &**read_element(field, path)?;
@@ -117,11 +117,7 @@ impl Service {
 
     /// IPs that the node answers for a load balancer. With `ipMode: Proxy` the load balancer wants
     /// to see the traffic itself, so the node leaves the address alone (KEP-1860).
-    pub(super) fn load_balancer_ips(
-        &self,
-        object: &ObjectId,
-        context: &mut Context,
-    ) -> Result<Vec<IpAddr>, FieldError> {
+    pub(super) fn load_balancer_ips(&self, object: &ObjectId, context: &mut Context) -> Result<Vec<IpAddr>> {
         let status = read_or_default(&self.status, "status")?;
         let balancer = read_or_default(&status.load_balancer, "status.loadBalancer")?;
         let mut ips = Vec::new();

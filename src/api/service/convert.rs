@@ -11,7 +11,7 @@ use super::{
 };
 use crate::api::{
     address::parse_usable,
-    context::{Context, FieldError, ObjectId, read, read_or_default, required},
+    context::{Context, FieldError, ObjectId, Result, read, read_or_default, required},
     field::Field,
     metadata::{Label, Metadata},
     port::{choice, port_number},
@@ -37,7 +37,7 @@ impl Service {
         &self,
         object: &ObjectId,
         context: &mut Context,
-    ) -> Result<Option<(model::Service, Option<Selection>)>, FieldError> {
+    ) -> Result<Option<(model::Service, Option<Selection>)>> {
         let metadata = Metadata::read(&self.metadata)?;
         if context.is_foreign_service(metadata.label(Label::ProxyName)) {
             return Ok(None);
@@ -94,7 +94,7 @@ impl Service {
         r#type: ServiceType,
         object: &ObjectId,
         context: &mut Context,
-    ) -> Result<Option<Selection>, FieldError> {
+    ) -> Result<Option<Selection>> {
         let targets = spec.target_ports()?;
         let publish_not_ready =
             *read_or_default(&spec.publish_not_ready_addresses, "spec.publishNotReadyAddresses")?;
@@ -136,7 +136,7 @@ impl ServiceSpec {
     }
 
     /// `spec.type`; nothing if it is `ExternalName`.
-    pub(super) fn service_type(&self) -> Result<Option<ServiceType>, FieldError> {
+    pub(super) fn service_type(&self) -> Result<Option<ServiceType>> {
         let [cluster_ip, node_port, load_balancer] =
             ServiceType::ALL.map(|r#type| (r#type.name(), Some(r#type)));
         let types = [cluster_ip, node_port, load_balancer, ("ExternalName", None)];
@@ -144,7 +144,7 @@ impl ServiceSpec {
     }
 
     /// The policy applies to node ports, load balancers and external IPs only.
-    fn external_policy(&self, r#type: ServiceType) -> Result<TrafficPolicy, FieldError> {
+    fn external_policy(&self, r#type: ServiceType) -> Result<TrafficPolicy> {
         let policy = choice(&self.external_traffic_policy, "spec.externalTrafficPolicy", &POLICIES)?;
         let has_external_ips = self.external_ips.get().is_some_and(|ips| !ips.is_empty());
         let counts = has_node_ports(r#type) || has_external_ips;
@@ -152,11 +152,7 @@ impl ServiceSpec {
     }
 
     /// `healthCheckNodePort`, which the API server allocates.
-    fn health_check_node_port(
-        &self,
-        object: &ObjectId,
-        context: &mut Context,
-    ) -> Result<Option<u16>, FieldError> {
+    fn health_check_node_port(&self, object: &ObjectId, context: &mut Context) -> Result<Option<u16>> {
         const FIELD: &str = "spec.healthCheckNodePort";
         match read(&self.health_check_node_port, FIELD)? {
             Some(&number) if number != 0 => port_number(number, FIELD).map(Some),
@@ -169,7 +165,7 @@ impl ServiceSpec {
         }
     }
 
-    fn affinity_timeout(&self) -> Result<Option<u32>, FieldError> {
+    fn affinity_timeout(&self) -> Result<Option<u32>> {
         const FIELD: &str = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
         /// API default, three hours.
         const DEFAULT: u32 = 10_800;

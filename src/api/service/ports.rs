@@ -10,7 +10,7 @@ use super::{
     selection::TargetPort,
 };
 use crate::api::{
-    context::{Context, FieldError, ObjectId, read, read_element, read_list, required},
+    context::{Context, FieldError, ObjectId, Result, read, read_element, read_list, required},
     field::quote,
     port::{port_name, port_number, protocol},
 };
@@ -22,7 +22,7 @@ impl ServiceSpec {
         r#type: ServiceType,
         object: &ObjectId,
         context: &mut Context,
-    ) -> Result<Vec<model::ServicePort>, FieldError> {
+    ) -> Result<Vec<model::ServicePort>> {
         let given = read_list(&self.ports, "spec.ports")?;
         if given.is_empty() {
             return Err(FieldError::new("spec.ports", "is empty; a Service has at least one port"));
@@ -60,7 +60,7 @@ impl ServiceSpec {
     }
 
     /// `targetPort` of each port; `port` where it is absent, zero or empty.
-    pub(super) fn target_ports(&self) -> Result<Vec<TargetPort>, FieldError> {
+    pub(super) fn target_ports(&self) -> Result<Vec<TargetPort>> {
         let given = read_list(&self.ports, "spec.ports")?;
         let mut targets = Vec::with_capacity(given.len());
         for (i, field) in given.iter().enumerate() {
@@ -88,7 +88,7 @@ impl ServicePort {
         r#type: ServiceType,
         object: &ObjectId,
         context: &mut Context,
-    ) -> Result<model::ServicePort, FieldError> {
+    ) -> Result<model::ServicePort> {
         let path = |field: &'static str| format!("spec.ports[{i}].{field}");
         let name = port_name(&self.name, format_args!("spec.ports[{i}].name"))?;
         let number = required(&self.port, format_args!("spec.ports[{i}].port"))?;

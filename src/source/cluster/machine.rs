@@ -215,12 +215,8 @@ impl Machine {
                 } else if self.leave(open, now) {
                     self.verify(version)
                 } else {
-                    self.back_off_after(
-                        open,
-                        RequestError::new(Reason::Ended, "the watch ended at once"),
-                        version,
-                        now,
-                    )
+                    let error = RequestError::new(Reason::Ended, "the watch ended at once");
+                    self.back_off_after(open, error, version, now)
                 }
             }
             (State::Watching { version, open, .. }, Outcome::Failed(error)) => {

@@ -30,20 +30,12 @@ use super::{
 use crate::{api::protobuf, observe::metrics::ApiRequests};
 
 /// The encoding of an answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     /// JSON; events are lines.
-    #[default]
     Json,
     /// Kubernetes' protobuf; events follow their length, four bytes.
     Protobuf,
-}
-
-impl Encoding {
-    /// That of a `Content-Type`.
-    pub fn of(content_type: &[u8]) -> Self {
-        if content_type.starts_with(protobuf::MEDIA_TYPE.as_bytes()) { Self::Protobuf } else { Self::Json }
-    }
 }
 
 /// How much is read of the answer to a request that failed.
@@ -148,7 +140,8 @@ impl Connection {
 
     /// Requests a watch, likewise, but not compressed: a part of an event would wait for more of them.
     pub async fn watch(&self, path: &str) -> Result<Lines, RequestError> {
-        self.request(path, self.objects(), "identity").await.map(Answer::lines)
+        let Answer { stream, encoding, .. } = self.request(path, self.objects(), "identity").await?;
+        Ok(Lines { stream, encoding, buffer: Vec::new(), taken: 0 })
     }
 
     /// The representation of objects.
@@ -213,8 +206,9 @@ impl Connection {
             turns.note(false);
             RequestError::client(&error)
         };
-        let encoding = head.headers.get(header::CONTENT_TYPE).map(|kind| Encoding::of(kind.as_bytes()));
-        let encoding = encoding.unwrap_or_default();
+        let is_protobuf = |kind: &HeaderValue| kind.as_bytes().starts_with(protobuf::MEDIA_TYPE.as_bytes());
+        let is_protobuf = head.headers.get(header::CONTENT_TYPE).is_some_and(is_protobuf);
+        let encoding = if is_protobuf { Encoding::Protobuf } else { Encoding::Json };
         let mut stream = stream.map_err(broken).boxed();
         if head.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == GZIP) {
             stream = gunzip(stream);
@@ -256,11 +250,6 @@ impl Answer {
             }
         }
         Ok(text)
-    }
-
-    /// The events of a watch.
-    fn lines(self) -> Lines {
-        Lines { stream: self.stream, buffer: Vec::new(), taken: 0, encoding: self.encoding }
     }
 }
 

@@ -19,6 +19,9 @@ pub(super) struct ListMeta {
     pub r#continue: Option<Box<str>>,
 }
 
+/// Where the objects of a list go as they are read.
+pub(super) type Item<'a> = dyn FnMut(&[u8]) -> Result<(), RequestError> + 'a;
+
 /// Whether a byte belongs to a string, where brackets mean nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Text {
@@ -59,22 +62,14 @@ impl Splitter {
     ///
     /// # Errors
     /// This cannot be a list, or an object is refused.
-    pub fn feed(
-        &mut self,
-        bytes: &[u8],
-        item: &mut dyn FnMut(&[u8]) -> Result<(), RequestError>,
-    ) -> Result<(), RequestError> {
+    pub fn feed(&mut self, bytes: &[u8], item: &mut Item<'_>) -> Result<(), RequestError> {
         for &byte in bytes {
             self.step(byte, item)?;
         }
         Ok(())
     }
 
-    fn step(
-        &mut self,
-        byte: u8,
-        item: &mut dyn FnMut(&[u8]) -> Result<(), RequestError>,
-    ) -> Result<(), RequestError> {
+    fn step(&mut self, byte: u8, item: &mut Item<'_>) -> Result<(), RequestError> {
         if self.keeps() {
             self.part.push(byte);
             if self.part.len() > LONGEST_OBJECT {
@@ -148,10 +143,7 @@ impl Splitter {
         if self.in_items { self.depth >= 3 } else { self.depth >= 2 && self.key == b"metadata" }
     }
 
-    fn end_part(
-        &mut self,
-        item: &mut dyn FnMut(&[u8]) -> Result<(), RequestError>,
-    ) -> Result<(), RequestError> {
+    fn end_part(&mut self, item: &mut Item<'_>) -> Result<(), RequestError> {
         if self.in_items {
             return item(&self.part);
         }

@@ -103,7 +103,7 @@ impl<'a> Chooser<'a> {
                 if service.cluster_ips.iter().any(|address| Family::of(*address) == family) {
                     continue;
                 }
-                let range = self.service_range(family);
+                let Some(range) = range(&self.ranges.services, CLUSTER_IPS, family) else { continue };
                 match self.address(&key, &[range], true) {
                     Some(address) => service.cluster_ips.push(address),
                     None => self.without.push(format!("Service {key}: no ClusterIP in {range}")),
@@ -218,22 +218,13 @@ impl<'a> Chooser<'a> {
         }
         let of_node = node.map_or(&[][..], |node| &node.pod_cidrs);
         for &family in families {
-            let given = of_node.iter().chain(&self.ranges.pods).copied();
-            let mut ranges =
-                given.filter(|range| Family::of(range.ip()) == family).chain(of_family(PODS, family));
-            let Some(range) = ranges.next() else { continue };
+            let given = [of_node, &self.ranges.pods].concat();
+            let Some(range) = range(&given, PODS, family) else { continue };
             match self.address(&name.to_string(), &[range], false) {
                 Some(address) => pod.addresses.push(address),
                 None => self.without.push(format!("Pod {name}: no address in {range}")),
             }
         }
-    }
-
-    fn service_range(&self, family: Family) -> IpNetwork {
-        let given = self.ranges.services.iter().copied().filter(|range| Family::of(range.ip()) == family);
-        let mut all = given.chain(of_family(CLUSTER_IPS, family));
-        // The defaults have one of each family.
-        all.next().unwrap_or(IpNetwork::V4(ipnetwork::Ipv4Network::from(std::net::Ipv4Addr::UNSPECIFIED)))
     }
 
     /// A free address of the first of these ranges that has one. Of the range of `ClusterIPs`, the lower part is for
@@ -286,6 +277,12 @@ impl<'a> Chooser<'a> {
 fn of_family<const N: usize>(ranges: [&'static str; N], family: Family) -> impl Iterator<Item = IpNetwork> {
     let ranges = ranges.into_iter().filter_map(|text| text.parse::<IpNetwork>().ok());
     ranges.filter(move |range| Family::of(range.ip()) == family)
+}
+
+/// The first range of a family, of those given or else of the defaults.
+fn range(given: &[IpNetwork], defaults: [&'static str; 2], family: Family) -> Option<IpNetwork> {
+    let given = given.iter().copied().filter(|range| Family::of(range.ip()) == family);
+    given.chain(of_family(defaults, family)).next()
 }
 
 /// The families that Services have; IPv4 if there are none.

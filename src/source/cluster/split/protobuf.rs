@@ -2,7 +2,7 @@
 
 use serde::de::value::Error;
 
-use super::ListMeta;
+use super::{Item, ListMeta};
 use crate::{
     api::protobuf::{self, LIST_META, Wire},
     source::cluster::{error::RequestError, request::LONGEST_OBJECT},
@@ -37,11 +37,7 @@ impl ProtobufSplitter {
     ///
     /// # Errors
     /// This cannot be a list, or an object is refused.
-    pub fn feed(
-        &mut self,
-        bytes: &[u8],
-        item: &mut dyn FnMut(&[u8]) -> Result<(), RequestError>,
-    ) -> Result<(), RequestError> {
+    pub fn feed(&mut self, bytes: &[u8], item: &mut Item<'_>) -> Result<(), RequestError> {
         self.buffer.extend_from_slice(bytes);
         let buffer = std::mem::take(&mut self.buffer);
         let mut read = 0;
@@ -57,11 +53,7 @@ impl ProtobufSplitter {
     }
 
     /// Reads the next part, and returns its length; nothing if it is not complete.
-    fn step(
-        &mut self,
-        rest: &[u8],
-        item: &mut dyn FnMut(&[u8]) -> Result<(), RequestError>,
-    ) -> Result<Option<usize>, RequestError> {
+    fn step(&mut self, rest: &[u8], item: &mut Item<'_>) -> Result<Option<usize>, RequestError> {
         if self.place == Place::Start {
             if rest.len() < protobuf::MAGIC.len() {
                 return Ok(None);
