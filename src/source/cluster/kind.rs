@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 use portolan_rules::model::{self, ObjectName};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::models::Models;
 use crate::{
@@ -60,14 +60,20 @@ pub(super) trait Watched: DeserializeOwned + Send + Sync + 'static {
     }
 }
 
+/// An object of the API as it is read: a type of the source, which implements [`Watched`], so that nothing of the API depends on
+/// the source.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Object<T>(T);
+
 /// Services.
-pub(super) type Services = Service;
+pub(super) type Services = Object<Service>;
 /// EndpointSlices.
-pub(super) type EndpointSlices = EndpointSlice;
+pub(super) type EndpointSlices = Object<EndpointSlice>;
 /// Nodes.
-pub(super) type Nodes = Node;
+pub(super) type Nodes = Object<Node>;
 /// ServiceCIDRs.
-pub(super) type ServiceCidrs = ServiceCidr;
+pub(super) type ServiceCidrs = Object<ServiceCidr>;
 
 fn list<M>(all: &Models<M>) -> Vec<(ObjectName, Arc<M>)> {
     all.iter().map(|(name, model)| (name.clone(), Arc::clone(model))).collect()
@@ -80,11 +86,11 @@ impl Watched for Services {
     type Model = model::Service;
 
     fn metadata(&self) -> &Field<Metadata> {
-        &self.metadata
+        &self.0.metadata
     }
 
     fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<model::Service>, FieldError> {
-        Ok(self.to_model(id, context)?.map(|(service, _)| service))
+        Ok(self.0.to_model(id, context)?.map(|(service, _)| service))
     }
 
     fn one(name: ObjectName, model: Option<Arc<model::Service>>, _: &Models<Self::Model>) -> Change {
@@ -103,7 +109,7 @@ impl Watched for EndpointSlices {
     type Model = model::EndpointSlice;
 
     fn metadata(&self) -> &Field<Metadata> {
-        &self.metadata
+        &self.0.metadata
     }
 
     fn reduce(
@@ -111,7 +117,7 @@ impl Watched for EndpointSlices {
         id: &ObjectId,
         context: &mut Context,
     ) -> Result<Option<model::EndpointSlice>, FieldError> {
-        self.to_model(id, context)
+        self.0.to_model(id, context)
     }
 
     fn one(name: ObjectName, model: Option<Arc<model::EndpointSlice>>, _: &Models<Self::Model>) -> Change {
@@ -123,7 +129,7 @@ impl Watched for EndpointSlices {
     }
 
     fn trigger(&self) -> Option<Timestamp> {
-        self.metadata.get()?.last_change_trigger()
+        self.0.metadata.get()?.last_change_trigger()
     }
 }
 
@@ -142,13 +148,13 @@ impl Watched for Nodes {
     type Model = ThisNode;
 
     fn metadata(&self) -> &Field<Metadata> {
-        &self.metadata
+        &self.0.metadata
     }
 
     fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<ThisNode>, FieldError> {
-        let node = Arc::new(self.to_model(id, context)?);
-        let taints = self.taints().map(Into::into).collect();
-        Ok(Some(ThisNode { node, eligible: self.is_eligible(), taints }))
+        let node = Arc::new(self.0.to_model(id, context)?);
+        let taints = self.0.taints().map(Into::into).collect();
+        Ok(Some(ThisNode { node, eligible: self.0.is_eligible(), taints }))
     }
 
     fn one(_: ObjectName, model: Option<Arc<ThisNode>>, _: &Models<Self::Model>) -> Change {
@@ -180,11 +186,11 @@ impl Watched for ServiceCidrs {
     type Model = Vec<IpNetwork>;
 
     fn metadata(&self) -> &Field<Metadata> {
-        &self.metadata
+        &self.0.metadata
     }
 
     fn reduce(&self, id: &ObjectId, context: &mut Context) -> Result<Option<Vec<IpNetwork>>, FieldError> {
-        self.to_model(id, context).map(Some)
+        self.0.to_model(id, context).map(Some)
     }
 
     fn one(_: ObjectName, _: Option<Arc<Vec<IpNetwork>>>, all: &Models<Self::Model>) -> Change {
