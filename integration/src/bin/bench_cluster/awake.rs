@@ -9,8 +9,7 @@ use super::Result;
 
 /// Keeps every processor awake until it is dropped, with a process each that runs when nothing else does (`SCHED_IDLE`).
 ///
-/// To wake a processor that sleeps takes a virtual machine some 0.1 ms, more than all the work of a change, and depends on the
-/// host.
+/// To wake a processor that sleeps takes a virtual machine long, and how long depends on the host.
 pub struct Awake(Vec<Child>);
 
 impl Awake {
