@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use self::{
-    input::{InputArgs, ManifestArgs, SourceArgs},
+    input::{InputArgs, LoggingArgs, ManifestArgs, SourceArgs},
     spelling::normalize,
     view::ViewArgs,
 };

@@ -6,7 +6,7 @@ use clap::Args;
 use portolan_rules::ruleset::Name;
 
 use crate::{
-    cli::output::Ended,
+    cli::{arguments::LoggingArgs, output::Ended},
     config::settings::{KUBE_PROXY_TABLE, table_name},
     kernel::nftables::Kernel,
 };
@@ -25,9 +25,9 @@ pub struct CleanupArgs {
     #[arg(long, conflicts_with = "table_name")]
     pub kube_proxy: bool,
 
-    /// Verbosity: 0 to 3 what an operator cares about, 4 and more for debugging
-    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
-    pub verbosity: u8,
+    /// How much to log.
+    #[command(flatten)]
+    pub logging: LoggingArgs,
 }
 
 /// Removes the tables of both families, or kube-proxy's in their place. It is not an error if there are none.

@@ -72,7 +72,7 @@ pub fn trace(args: &TraceArgs) -> Ended {
     let mut text = format!("{}\n", trace.answer());
     text.extend(trace.ladder(&view).iter().flat_map(|step| ["  ", step, "\n"]));
     text.push_str(&kernel);
-    if args.view.source.verbosity > 0 {
+    if args.view.source.logging.verbosity > 0 {
         text.push_str("\nRules\n");
         text.push_str(&simulate::explain(&trace.outcome));
     }

@@ -43,9 +43,9 @@ pub struct SourceArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Verbosity: 0 to 3 what an operator cares about, 4 and more for debugging
-    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
-    pub verbosity: u8,
+    /// How much to log.
+    #[command(flatten)]
+    pub logging: LoggingArgs,
 
     /// Options of the rules.
     #[command(flatten)]
@@ -97,6 +97,14 @@ pub struct ManifestArgs {
     /// Read no file of more bytes than that, with an optional Ki, Mi or Gi [default: 1Gi]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_file_size: Option<u64>,
+}
+
+/// How much to log.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct LoggingArgs {
+    /// Verbosity: 0 to 3 what an operator cares about, 4 and more for debugging
+    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
+    pub verbosity: u8,
 }
 
 /// Reads a number of bytes, as Kubernetes writes quantities in powers of two.

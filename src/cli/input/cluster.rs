@@ -28,7 +28,7 @@ pub fn list(
     let source = Source::of_cluster(&server, Cursor::new(text), &settings.node_name)
         .with_proxy_name(settings.proxy_name.clone());
     // The host's addresses are those of a Pod or a desk, as likely as not: they are left out.
-    let input = load(settings, source, args.verbosity);
+    let input = load(settings, source, args.logging);
     let now = Timestamp::now().to_zoned(TimeZone::UTC).strftime("%H:%M:%SZ");
     Ok((input, format!("from the API server {server}, listed at {now}")))
 }

@@ -16,7 +16,7 @@ use portolan_rules::{
 
 use crate::{
     agent::NodeFacts,
-    cli::arguments::{ManifestArgs, SourceArgs},
+    cli::arguments::{LoggingArgs, ManifestArgs, SourceArgs},
     config::{
         self, Options,
         options::MODE,
@@ -145,11 +145,11 @@ pub fn files(settings: Settings, args: &SourceArgs) -> Input {
     let source = source(&settings, &expand(&args.filenames), args.manifests)
         .recursive(args.recursive)
         .with_stand_ins(ranges);
-    Input { host_addresses: args.host_addresses, ..load(settings, source, args.verbosity) }
+    Input { host_addresses: args.host_addresses, ..load(settings, source, args.logging) }
 }
 
 /// Loads a source. Problems with it are written to standard error, a line each.
-pub fn load(settings: Settings, mut source: Source, verbosity: u8) -> Input {
+pub fn load(settings: Settings, mut source: Source, logging: LoggingArgs) -> Input {
     let objects = source.load();
     for warning in &objects.warnings {
         eprintln!("portolan: warning: {warning}");
@@ -172,7 +172,7 @@ pub fn load(settings: Settings, mut source: Source, verbosity: u8) -> Input {
         );
         eprintln!("portolan: warning: {what} (--no-stand-ins leaves out what lacks them)");
     }
-    if verbosity >= 4 {
+    if logging.verbosity >= 4 {
         for (kind, number) in objects.ignored {
             let objects = count(number, "object", "objects");
             eprintln!("portolan: ignored: {objects} of kind {kind}");
