@@ -200,6 +200,8 @@ fn trace_says_what_becomes_of_a_connection_and_why() {
     assert_code(&alone, 1);
     assert!(stdout(&alone).starts_with("left alone"), "{}", stdout(&alone));
     let rules = portolan(&["trace", "outside", "svc/shop/works", "-v", "1"], BROKEN);
+    let without_level = portolan(&["trace", "outside", "svc/shop/works", "-v"], BROKEN);
+    assert!(stdout(&without_level).contains("prerouting"), "{}", stdout(&without_level));
     assert!(stdout(&rules).contains("prerouting"), "{}", stdout(&rules));
     for wrong in [["outside", "svc/shop/wroks"], ["pod/shop/nobody", "svc/shop/works"], ["nowhere", ":30086"]]
     {

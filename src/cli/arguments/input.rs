@@ -102,8 +102,8 @@ pub struct ManifestArgs {
 /// How much to log.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct LoggingArgs {
-    /// Verbosity: 0 to 3 what an operator cares about, 4 and more for debugging
-    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
+    /// Verbosity: 0 to 3 what an operator cares about, 4 and more for debugging; 1 without LEVEL
+    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0, num_args = 0..=1, default_missing_value = "1")]
     pub verbosity: u8,
 }
 
