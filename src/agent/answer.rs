@@ -47,7 +47,7 @@ impl<T: Tables> Agent<T> {
             services: entries().filter_map(|entry| entry.service.clone()).collect(),
             slices: entries().flat_map(|entry| entry.slices.iter().cloned()).collect(),
             total: self.compiler.service_count(),
-            waiting: self.state.dirty().to_vec(),
+            waiting: self.state.dirty().iter().cloned().collect(),
             quarantined: self.quarantine(),
         }
     }

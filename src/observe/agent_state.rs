@@ -1,6 +1,6 @@
 //! What an agent says of itself.
 
-use std::{io, net::IpAddr};
+use std::{collections::BTreeSet, io, net::IpAddr};
 
 use portolan_rules::plane::PodDetector;
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,7 @@ pub struct AgentState {
     /// Number of all Services, which may not all follow.
     pub services: usize,
     /// The Services, as `namespace/name`, that are not in the kernel as they are here.
-    pub waiting: Vec<String>,
+    pub waiting: BTreeSet<String>,
     /// The Services that the kernel refuses, each with its words.
     pub quarantined: Vec<(String, String)>,
 }

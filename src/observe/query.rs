@@ -1,7 +1,7 @@
 //! Questions to the reconciler: what it holds, for the commands that explain and for pages.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -92,7 +92,7 @@ pub struct Snapshot {
     /// Number of all Services.
     pub total: usize,
     /// The Services that changed and are not in the kernel yet.
-    pub waiting: Vec<ObjectName>,
+    pub waiting: BTreeSet<ObjectName>,
     /// The Services that the kernel refuses, each with its words.
     pub quarantined: Vec<(ObjectName, String)>,
 }

@@ -91,7 +91,7 @@ fn json(mut text: Vec<u8>, object: &impl Serialize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Cursor, net::IpAddr};
+    use std::{collections::BTreeSet, io::Cursor, net::IpAddr};
 
     use portolan_rules::{
         model::{
@@ -120,7 +120,7 @@ mod tests {
             services: (0..services).map(service).collect(),
             slices: Vec::new(),
             total: services.into(),
-            waiting: Vec::new(),
+            waiting: BTreeSet::new(),
             quarantined: Vec::new(),
         }
     }
