@@ -1,4 +1,4 @@
-//! Writes a JSON value as block-style YAML, as `kubectl get -o yaml` does: strings quoted, no anchors.
+//! Writes a JSON value as `kubectl get -o yaml` does: block style, quotes only where they are needed, no anchors.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ fn block(value: &Value, indent: usize, text: &mut String) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             for (key, value) in fields {
-                *text += &format!("{:indent$}{}:", "", Value::from(key.as_str()));
+                *text += &format!("{:indent$}{}:", "", plain_or_quoted(key));
                 after_key(value, indent, text);
             }
         }
@@ -28,8 +28,7 @@ fn block(value: &Value, indent: usize, text: &mut String) {
                 *text += &format!("{:indent$}- {}", "", inner.trim_start());
             }
         }
-        // JSON scalars and empty collections are YAML as they stand.
-        scalar => *text += &format!("{:indent$}{scalar}\n", ""),
+        scalar => *text += &format!("{:indent$}{}\n", "", one_line(scalar)),
     }
 }
 
@@ -45,16 +44,32 @@ fn after_key(value: &Value, indent: usize, text: &mut String) {
             text.push('\n');
             block(value, indent, text);
         }
-        scalar => *text += &format!(" {scalar}\n"),
+        scalar => *text += &format!(" {}\n", one_line(scalar)),
     }
+}
+
+/// JSON scalars and empty collections are YAML as they stand.
+fn one_line(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), plain_or_quoted)
+}
+
+/// Text without quotes, if nothing could take it for something else.
+fn plain_or_quoted(text: &str) -> String {
+    let is_word = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&&*text.to_lowercase())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
+    let is_address =
+        text.parse::<std::net::IpAddr>().is_ok() && !text.starts_with(':') && !text.ends_with(':');
+    if is_word || is_address { text.to_owned() } else { Value::from(text).to_string() }
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn nested_values_are_indented() {
-        let value = serde_json::json!({"a": [{"b": 1, "c": []}, "x"], "d": {"e": true}});
-        let expected = "---\n\"a\":\n- \"b\": 1\n  \"c\": []\n- \"x\"\n\"d\":\n  \"e\": true\n";
+        let value = serde_json::json!({"a": [{"b": 1, "c": []}, "x", "12"], "d": {"e/f": true, "g": "true", "h": "::1"}});
+        let expected =
+            "---\na:\n- b: 1\n  c: []\n- x\n- \"12\"\nd:\n  e/f: true\n  g: \"true\"\n  h: \"::1\"\n";
         assert_eq!(super::documents(&[value]), expected);
     }
 }

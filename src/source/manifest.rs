@@ -7,6 +7,7 @@ mod contents;
 mod derive;
 mod document;
 mod files;
+mod kubectl_yaml;
 mod mistake;
 mod objects;
 mod parallel;

@@ -7,7 +7,7 @@ use serde_saphyr::{Budget, Options};
 use super::{
     contents::{Contents, Finding},
     document::{self, Document},
-    mistake, parallel, size,
+    kubectl_yaml, mistake, parallel, size,
     split::{self, Part},
 };
 use crate::api::Context;
@@ -133,6 +133,11 @@ fn parse_list(part: &Part<'_>, context: &mut Context) -> Option<Contents> {
 }
 
 fn parse_yaml(text: &str, part: &Part<'_>, context: &mut Context) -> Result<Contents, serde_saphyr::Error> {
+    if let Some(json) = kubectl_yaml::to_json(text)
+        && let Ok(contents) = parse_json(&json, part, context)
+    {
+        return Ok(contents);
+    }
     let mut contents = Contents::default();
     let mut sink = |path: &[usize], object| contents.add(&|| place(part, path), object, context);
     serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {

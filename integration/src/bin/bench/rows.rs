@@ -105,9 +105,9 @@ pub const ROWS: &[Row] = &[
         "yaml",
         "`run --once` of 100 YAML files: start → committed and ended (reading the files alone)",
         Unit::Time,
-        from_ten_thousand(1.5, 15.0),
+        from_ten_thousand(1.5, 5.0),
     ),
-    row("json", "the same of JSON files", Unit::Time, from_ten_thousand(1.5, 15.0)),
+    row("json", "the same of JSON files", Unit::Time, from_ten_thousand(1.5, 5.0)),
     sixty_microseconds("swap", "one endpoint swapped: event → committed, p50 (kernel alone)"),
     half_a_millisecond("swap-99", "p99 of that"),
     sixty_microseconds(
