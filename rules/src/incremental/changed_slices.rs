@@ -9,29 +9,37 @@ use crate::{
     state::{FormerSlices, ServiceState},
 };
 
-/// So many addresses are compared one after the other, which takes half the time of a search by halves.
-const FEW: usize = 16;
-
-/// Addresses, in order.
-struct Addresses(Vec<IpAddr>);
+/// Addresses that are looked for among many.
+struct Addresses {
+    /// In order.
+    sorted: Vec<IpAddr>,
+    /// By last byte, whether there are any: what is compared is nearly always something else.
+    last_bytes: [bool; 256],
+}
 
 impl Addresses {
     fn new(mut addresses: Vec<IpAddr>) -> Self {
         addresses.sort_unstable();
-        Self(addresses)
+        let mut last_bytes = [false; 256];
+        addresses.iter().for_each(|address| last_bytes[last_byte(*address)] = true);
+        Self { sorted: addresses, last_bytes }
     }
 
-    fn contains(&self, address: &IpAddr) -> bool {
-        self.0.binary_search(address).is_ok()
+    fn contains(&self, address: IpAddr) -> bool {
+        self.sorted.binary_search(&address).is_ok()
     }
 
-    /// Whether any of these is among them.
-    fn contain_any<'a>(&self, mut addresses: impl Iterator<Item = &'a IpAddr>) -> bool {
-        if self.0.len() <= FEW {
-            addresses.any(|address| self.0.contains(address))
-        } else {
-            addresses.any(|address| self.contains(address))
-        }
+    /// Whether any of a slice is among them.
+    fn contain_any(&self, slice: &EndpointSlice) -> bool {
+        let mut addresses = slice.endpoints.iter().map(|endpoint| endpoint.address);
+        addresses.any(|address| self.last_bytes[last_byte(address)] && self.contains(address))
+    }
+}
+
+fn last_byte(address: IpAddr) -> usize {
+    match address {
+        IpAddr::V4(address) => address.octets()[3].into(),
+        IpAddr::V6(address) => address.octets()[15].into(),
     }
 }
 
@@ -46,15 +54,13 @@ impl<'a> Slices<'a> {
     /// The slices that changed, and those that list one of these addresses as well.
     pub fn with(addresses: Vec<IpAddr>, entry: &'a ServiceState, former: &'a FormerSlices) -> Self {
         let addresses = Addresses::new(addresses);
-        let has_any = |slice: &EndpointSlice| {
-            addresses.contain_any(slice.endpoints.iter().map(|endpoint| &endpoint.address))
-        };
         let (changed, others): (Vec<&EndpointSlice>, Vec<_>) = entry
             .slices
             .iter()
             .map(|slice| &**slice)
             .partition(|slice| former.contains_key(&slice.name.name));
-        let others: Vec<&EndpointSlice> = others.into_iter().filter(|slice| has_any(slice)).collect();
+        let others: Vec<&EndpointSlice> =
+            others.into_iter().filter(|slice| addresses.contain_any(slice)).collect();
         let ordered = |changed: Vec<&'a EndpointSlice>| {
             let mut slices = [changed, others.clone()].concat();
             slices.sort_unstable_by(|a, b| a.name.name.cmp(&b.name.name));
@@ -67,7 +73,7 @@ impl<'a> Slices<'a> {
 
     /// The endpoints of one port and family at these addresses, before and after the change, each merged.
     pub fn merged(&self, port: &ServicePort, family: Family) -> [Vec<(SocketAddr, &Endpoint)>; 2] {
-        let is_meant = |address| self.addresses.contains(&address);
+        let is_meant = |address| self.addresses.contains(address);
         [&self.before, &self.after].map(|slices| merge_some(slices, port, family, is_meant))
     }
 }
