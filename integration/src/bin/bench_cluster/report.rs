@@ -216,7 +216,7 @@ impl Results {
     fn changes(&self, text: &mut String) {
         text.push_str(
             "\nA changed slice: one of five endpoints is another one; of a Service with 100 slices, one of 100. p50 and p99 \
-             are the best of three rounds, in which the processors are kept awake. Asleep: where they sleep between \
+             are the best of five rounds, in which the processors are kept awake. Asleep: where they sleep between \
              changes.\n\n",
         );
         line(
