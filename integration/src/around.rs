@@ -57,6 +57,10 @@ impl<B: Between> Tables for Around<B> {
         self.between.commit(&mut self.kernel, transaction)
     }
 
+    fn expect_generation(&mut self, generation: Option<u32>) {
+        self.kernel.expect_generation(generation);
+    }
+
     fn exchange(&mut self, family: Family) {
         self.kernel.exchange(family);
     }

@@ -41,6 +41,8 @@ use crate::{
 struct Fake {
     ruleset: Ruleset,
     generation: u32,
+    /// The generation that commits must find, if that matters.
+    expected: Option<u32>,
     /// `ClusterIP`s that it refuses an element of.
     poison: BTreeSet<IpAddr>,
     /// Chains that it refuses.
@@ -117,6 +119,9 @@ impl Tables for FakeKernel {
         if let Some(errno) = fake.broken {
             return refused(0, errno);
         }
+        if fake.expected.is_some_and(|expected| expected != fake.generation) {
+            return refused(0, Errno::RESTART);
+        }
         if let Some(at) = transaction.operations.iter().position(|(_, operation)| fake.refuses(operation)) {
             return refused(at, Errno::INVAL);
         }
@@ -125,10 +130,15 @@ impl Tables for FakeKernel {
             Err(refusal) => return refused(refusal.operation, Errno::EXIST),
         }
         fake.generation += 1;
+        fake.expected = fake.expected.map(|expected| expected + 1);
         let frontends = fake.ruleset.tables[&Family::Ip].sets[SetName::Frontends.name()].elements.len();
         fake.fewest = Some(fake.fewest.map_or(frontends, |fewest| fewest.min(frontends)));
         let time = Duration::from_micros(1);
         Ok(Commit { messages: transaction.len(), bytes: 1, encode: time, kernel: time })
+    }
+
+    fn expect_generation(&mut self, generation: Option<u32>) {
+        self.0.borrow_mut().expected = generation;
     }
 
     fn exchange(&mut self, family: Family) {

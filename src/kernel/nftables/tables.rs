@@ -45,9 +45,7 @@ pub trait Tables {
 
     /// From now on the kernel refuses transactions, with `ERESTART`, if there was another commit since this generation
     /// (`NFNL_BATCH_GENID`); `None`: it takes them in any case.
-    fn expect_generation(&mut self, generation: Option<u32>) {
-        let _ = generation;
-    }
+    fn expect_generation(&mut self, generation: Option<u32>);
 
     /// From now on the other plane of a family is in force: names are exchanged ([`portolan_rules::plane::planes`]).
     fn exchange(&mut self, family: Family);
