@@ -103,7 +103,7 @@ pub struct ManifestArgs {
 #[derive(Args, Clone, Copy, Debug)]
 pub struct LoggingArgs {
     /// Verbosity: 0 to 3 what an operator cares about, 4 and more for debugging; 1 without LEVEL
-    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0, num_args = 0..=1, default_missing_value = "1")]
+    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
     pub verbosity: u8,
 }
 

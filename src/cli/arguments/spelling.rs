@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use crate::config::boolean;
 
 /// Rewrites a command line as clap reads it: `--cluster_cidr` is `--cluster-cidr` (`WordSepNormalizeFunc` of
-/// `k8s.io/component-base`), and `--version` may have a value.
+/// `k8s.io/component-base`), `--version` may have a value, and `-v` none, which is 1.
 pub fn normalize(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut are_flags = true;
     let rewrite = |argument: OsString| {
@@ -15,7 +15,15 @@ pub fn normalize(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString>
             _ => Some(argument),
         }
     };
-    arguments.into_iter().filter_map(rewrite).collect()
+    let mut read: Vec<OsString> = arguments.into_iter().filter_map(rewrite).collect();
+    let flags = read.iter().position(|argument| argument == "--").unwrap_or(read.len());
+    for at in 0..flags {
+        let is_level = |next: &OsString| next.to_str().is_some_and(|next| next.parse::<i64>().is_ok());
+        if (read[at] == "-v" || read[at] == "--v") && !read.get(at + 1).is_some_and(is_level) {
+            read[at] = "-v1".into();
+        }
+    }
+    read
 }
 
 /// Rewrites a flag, given without its dashes; `None` if it asks for nothing.
@@ -50,5 +58,15 @@ mod tests {
         }
         assert_eq!(read("--version=false"), Vec::<OsString>::new());
         assert_eq!(read("--version=loud"), ["--version=loud"], "which is refused");
+    }
+
+    #[test]
+    fn verbosity_may_be_asked_for_without_a_level() {
+        let read = |arguments: &[&str]| normalize(arguments.iter().map(OsString::from));
+        assert_eq!(read(&["trace", "-v", "outside", ":80"]), ["trace", "-v1", "outside", ":80"]);
+        assert_eq!(read(&["trace", "outside", ":80", "--v"]), ["trace", "outside", ":80", "-v1"]);
+        assert_eq!(read(&["check", "-v", "4", "-f", "x"]), ["check", "-v", "4", "-f", "x"]);
+        assert_eq!(read(&["run", "-v", "-1"]), ["run", "-v", "-1"], "which is refused");
+        assert_eq!(read(&["check", "--", "-v"]), ["check", "--", "-v"]);
     }
 }
