@@ -32,12 +32,13 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// The protocols of a survey: for UDP, all destinations are searched instead.
 const SURVEYED: [Protocol; 2] = [Protocol::Tcp, Protocol::Sctp];
 
-/// The pause after a search of a protocol, as a multiple of its duration, so that endless changes cost a bounded share of
-/// a processor. Changes of TCP are the most frequent, and its clients send again after a second.
-const fn rest(protocol: Protocol) -> u32 {
+/// The pause after a search of a protocol that took so long: endless changes cost a bounded share of a processor, which the
+/// kernel may not give to anything else meanwhile. Changes of TCP are the most frequent, and its clients send again after a
+/// second.
+fn rest(protocol: Protocol, took: Duration) -> Duration {
     match protocol {
-        Protocol::Udp | Protocol::Sctp => 9,
-        Protocol::Tcp => 49,
+        Protocol::Udp | Protocol::Sctp => took * 9,
+        Protocol::Tcp => (took * 49).max(Duration::from_secs(1)),
     }
 }
 
@@ -191,7 +192,7 @@ impl Tasks {
         if outcome.is_err() && !flows.is_empty() {
             queue.waiting.push_front((now, Arc::unwrap_or_clone(flows)));
         }
-        queue.rested = Some(now + removal.duration * rest(removal.protocol));
+        queue.rested = Some(now + rest(removal.protocol, removal.duration));
         let removed: usize = removal.removed.iter().sum();
         debug!(protocol = %removal.protocol, removed, destinations, duration = ?removal.duration, "Stale flows removed");
         self.reports.push(removal);
@@ -386,5 +387,24 @@ mod tests {
         assert!(tasks.queues[protocol as usize].working.is_empty());
         ended(&mut tasks, protocol, &Ok(()));
         assert!(tasks.is_settled() && job(&mut tasks).is_none());
+    }
+
+    #[test]
+    fn tcp_is_searched_once_a_second_at_most() {
+        for (protocol, least) in [(Protocol::Tcp, Duration::from_secs(1)), (Protocol::Udp, Duration::ZERO)] {
+            let mut tasks = Tasks::default();
+            tasks.add(gone(protocol, "10.0.0.1:53").2);
+            assert!(job(&mut tasks).is_some());
+            let started = Instant::now();
+            ended(&mut tasks, protocol, &Ok(()));
+            tasks.add(gone(protocol, "10.0.0.2:53").2);
+            let Err(Some(due)) = tasks.next() else { panic!("{protocol} is searched at once") };
+            assert!(due >= started + least, "{protocol}");
+            tasks.hurried = true;
+            assert!(
+                tasks.next().err().flatten() < Some(started + Duration::from_secs(1)),
+                "the end waits for nothing"
+            );
+        }
     }
 }
