@@ -21,7 +21,9 @@ impl Addresses {
     fn new(mut addresses: Vec<IpAddr>) -> Self {
         addresses.sort_unstable();
         let mut last_bytes = [false; 256];
-        addresses.iter().for_each(|address| last_bytes[last_byte(*address)] = true);
+        for address in &addresses {
+            last_bytes[last_byte(*address)] = true;
+        }
         Self { sorted: addresses, last_bytes }
     }
 

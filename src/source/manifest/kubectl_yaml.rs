@@ -172,7 +172,7 @@ impl<'a> Translation<'a> {
         }
         self.json.push('"');
         let mut blank_lines = 0;
-        while let Some(line) = { *rest }.split('\n').next().filter(|_| !rest.is_empty()) {
+        while let Some((line, after)) = rest.split_once('\n') {
             let content = line.trim_start_matches(' ');
             let blanks = line.len() - content.len();
             match content {
@@ -186,7 +186,7 @@ impl<'a> Translation<'a> {
                 _ if blanks > column => return None,
                 _ => break,
             }
-            next_line(rest);
+            *rest = after;
         }
         self.json.push('"');
         Some(())
