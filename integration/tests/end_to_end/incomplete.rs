@@ -224,7 +224,7 @@ fn a_typo_in_a_slice_does_not_cost_its_service_the_endpoints_at_a_restart() {
     let before = list(&scene);
 
     // One slice of two, then both; the Service itself can be read.
-    let slice = "\"kind\": \"EndpointSlice\"";
+    let slice = "kind: EndpointSlice";
     let typos = [
         good.replacen(slice, &format!("{slice}\n{slice}"), 1),
         good.replace("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1"),
