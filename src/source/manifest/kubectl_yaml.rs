@@ -37,18 +37,12 @@ pub(super) fn to_json(text: &str) -> Option<String> {
     let json = String::with_capacity(text.len());
     let mut translation = Translation { json, open: Vec::new(), keys: Vec::new(), wants_value: true };
     let mut rest = text.strip_prefix("---\n").unwrap_or(text);
-    while let Some(line) = next_line(&mut rest) {
+    while !rest.is_empty() {
+        let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
+        rest = after;
         translation.line(line, &mut rest)?;
     }
     translation.finish()
-}
-
-fn next_line<'a>(rest: &mut &'a str) -> Option<&'a str> {
-    let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
-    (!rest.is_empty()).then(|| {
-        *rest = after;
-        line
-    })
 }
 
 impl<'a> Translation<'a> {
