@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::{
     explained::explained,
-    fact::{Aspect, Door, Fact, Facts, Port, Services},
+    fact::{Aspect, Fact, Facts, Parent, Port, Services},
     programmed::programmed,
 };
 use crate::model::ObjectName;
@@ -55,7 +55,7 @@ pub struct Difference {
     /// Every fact that differs, in order.
     pub changes: Vec<Change>,
     /// How many endpoints take new connections, before and after.
-    pub endpoints: BTreeMap<Door, (usize, usize)>,
+    pub endpoints: BTreeMap<Parent, (usize, usize)>,
 }
 
 /// The Services that differ, in order of their names.
@@ -84,8 +84,8 @@ pub fn compare(before: &Services, after: &Services) -> Vec<Difference> {
 }
 
 /// Endpoints that take new connections, before and after.
-fn count(before: &Facts, after: &Facts) -> BTreeMap<Door, (usize, usize)> {
-    let mut counts: BTreeMap<Door, (usize, usize)> = BTreeMap::new();
+fn count(before: &Facts, after: &Facts) -> BTreeMap<Parent, (usize, usize)> {
+    let mut counts: BTreeMap<Parent, (usize, usize)> = BTreeMap::new();
     for (facts, is_after) in [(before, false), (after, true)] {
         for (aspect, fact) in facts {
             if let Aspect::Endpoint { of, .. } = aspect {

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::config::parse_duration;
 use created::Created;
-use places::{Door, Places, Source};
+use places::{Frontend, Places, Source};
 
 /// The end of the help.
 pub(super) const HELP: &str = "\
@@ -122,7 +122,7 @@ struct Outcome<'a> {
     source: &'a Source,
     /// `ClusterIP` and the like, or `hairpin`.
     kind: &'static str,
-    door: &'a Door,
+    frontend: &'a Frontend,
     answered: u32,
     /// The servers that answered.
     servers: BTreeSet<String>,
@@ -171,12 +171,12 @@ fn test(
     if let Some(nodes) = nodes {
         places.add_node_ports_of_others(&view, service, nodes, &Scene::settings(&args.view)?)?;
     }
-    let Places { doors, sources } = places;
+    let Places { frontends, sources } = places;
     if nodes.is_some() {
-        wait_until_programmed(&sources, &doors);
+        wait_until_programmed(&sources, &frontends);
     }
     let outcomes: Vec<Outcome<'_>> =
-        sources.iter().flat_map(|source| run(source, &doors, args.attempts.into())).collect();
+        sources.iter().flat_map(|source| run(source, &frontends, args.attempts.into())).collect();
     let text = match args.output {
         ConnectivityTestOutput::Text => text(&outcomes),
         ConnectivityTestOutput::Json => format!("{:#}\n", value(&outcomes)),
@@ -185,11 +185,11 @@ fn test(
 }
 
 /// Waits until every frontend answers from every place, but not for ever: the test is to come.
-fn wait_until_programmed(sources: &[Source], doors: &[Door]) {
+fn wait_until_programmed(sources: &[Source], frontends: &[Frontend]) {
     let began = Instant::now();
     for source in sources {
-        for door in doors.iter().filter(|door| source.tries(door)) {
-            while source.connect(door.protocol, door.address).is_err() {
+        for frontend in frontends.iter().filter(|frontend| source.tries(frontend)) {
+            while source.connect(frontend.protocol, frontend.address).is_err() {
                 if began.elapsed() >= PROGRAMMED {
                     return;
                 }
@@ -200,25 +200,25 @@ fn wait_until_programmed(sources: &[Source], doors: &[Door]) {
 }
 
 /// Connects from one place to every frontend.
-fn run<'a>(source: &'a Source, doors: &'a [Door], attempts: u32) -> Vec<Outcome<'a>> {
+fn run<'a>(source: &'a Source, frontends: &'a [Frontend], attempts: u32) -> Vec<Outcome<'a>> {
     let mut outcomes = Vec::new();
-    for door in doors.iter().filter(|door| source.tries(door)) {
-        let mut outcome = Outcome::new(source, door.kind.name(), door);
+    for frontend in frontends.iter().filter(|frontend| source.tries(frontend)) {
+        let mut outcome = Outcome::new(source, frontend.kind.name(), frontend);
         while outcome.answered < attempts && outcome.problem.is_none() {
             outcome.connect();
         }
         let is_well = outcome.problem.is_none();
         outcomes.push(outcome);
-        if source.is_endpoint && is_well && door.kind == FrontendKind::ClusterIp {
-            outcomes.push(hairpin(source, door));
+        if source.is_endpoint && is_well && frontend.kind == FrontendKind::ClusterIp {
+            outcomes.push(hairpin(source, frontend));
         }
     }
     outcomes
 }
 
 /// Connects until the source itself answers.
-fn hairpin<'a>(source: &'a Source, door: &'a Door) -> Outcome<'a> {
-    let mut outcome = Outcome::new(source, "hairpin", door);
+fn hairpin<'a>(source: &'a Source, frontend: &'a Frontend) -> Outcome<'a> {
+    let mut outcome = Outcome::new(source, "hairpin", frontend);
     while outcome.problem.is_none() && !outcome.servers.contains(&source.name) {
         outcome.connect();
         if outcome.answered >= UNTIL_HAIRPIN && !outcome.servers.contains(&source.name) {
@@ -229,12 +229,12 @@ fn hairpin<'a>(source: &'a Source, door: &'a Door) -> Outcome<'a> {
 }
 
 impl<'a> Outcome<'a> {
-    fn new(source: &'a Source, kind: &'static str, door: &'a Door) -> Self {
-        Self { source, kind, door, answered: 0, servers: BTreeSet::new(), problem: None }
+    fn new(source: &'a Source, kind: &'static str, frontend: &'a Frontend) -> Self {
+        Self { source, kind, frontend, answered: 0, servers: BTreeSet::new(), problem: None }
     }
 
     fn connect(&mut self) {
-        match self.source.connect(self.door.protocol, self.door.address) {
+        match self.source.connect(self.frontend.protocol, self.frontend.address) {
             Ok(server) => {
                 self.answered += 1;
                 self.servers.insert(server);
@@ -247,13 +247,13 @@ impl<'a> Outcome<'a> {
 fn text(outcomes: &[Outcome<'_>]) -> String {
     let head = Columns::from_iter([["FROM", "NODE", "TO", "ADDRESS", "RESULT"]]);
     let rows = outcomes.iter().map(|outcome| {
-        let Outcome { source, kind, door, answered, servers, problem } = outcome;
+        let Outcome { source, kind, frontend, answered, servers, problem } = outcome;
         let result = match problem {
             None => format!("ok: {answered} answered by {} servers", servers.len()),
             Some(problem) => format!("FAILED: {problem}, after {answered} that were answered"),
         };
         let node = source.node.as_deref().unwrap_or("-");
-        let address = format!("{} {}", door.address, door.protocol);
+        let address = format!("{} {}", frontend.address, frontend.protocol);
         [&*source.name, node, kind, &address, &result].map(str::to_owned)
     });
     let mut text = align(&[head, rows.collect()], GAP);
@@ -269,8 +269,8 @@ fn value(outcomes: &[Outcome<'_>]) -> Value {
             "from": outcome.source.name,
             "node": outcome.source.node,
             "to": outcome.kind,
-            "protocol": outcome.door.protocol.name(),
-            "address": outcome.door.address.to_string(),
+            "protocol": outcome.frontend.protocol.name(),
+            "address": outcome.frontend.address.to_string(),
             "ok": outcome.problem.is_none(),
             "answered": outcome.answered,
             "servers": outcome.servers,

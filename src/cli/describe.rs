@@ -167,7 +167,7 @@ fn write_port(
     port: &ExplainedPort,
 ) -> std::fmt::Result {
     writeln!(out, "\nPort {port}")?;
-    // The outer doors lead through the inner ones.
+    // The outer frontends lead through the inner ones.
     let mut depth = 0;
     for kind in OUTSIDE_IN {
         let mut of_kind = port.frontends.iter().filter(|frontend| frontend.kind == kind).peekable();

@@ -1,6 +1,6 @@
 //! Facts from an explanation.
 
-use super::fact::{Aspect, Door, Fact, Facts, Port, Services};
+use super::fact::{Aspect, Fact, Facts, Parent, Port, Services};
 use crate::{
     explanation::{ExplainedEndpoint, ExplainedService},
     model::Service,
@@ -27,7 +27,7 @@ fn facts(explained: &ExplainedService) -> Facts {
             facts.insert(aspect, Fact { value: value.unwrap_or_default(), is_used });
         }
         for endpoint in &of_port.endpoints {
-            let aspect = Aspect::Endpoint { of: Door::Port(port), at: endpoint.at };
+            let aspect = Aspect::Endpoint { of: Parent::Port(port), at: endpoint.at };
             facts.insert(aspect, Fact { value: state(endpoint), is_used: endpoint.cluster.is_none() });
         }
     }

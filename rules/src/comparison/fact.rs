@@ -32,7 +32,7 @@ pub enum Aspect {
     /// It has this endpoint.
     Endpoint {
         /// What leads to it.
-        of: Door,
+        of: Parent,
         /// Its address and port.
         at: SocketAddr,
     },
@@ -51,7 +51,7 @@ pub struct Port {
 
 /// What leads to endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Door {
+pub enum Parent {
     /// All frontends of a port.
     Port(Port),
     /// One frontend.

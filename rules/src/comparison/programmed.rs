@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::fact::{Aspect, Door, Fact, Services};
+use super::fact::{Aspect, Fact, Parent, Services};
 use crate::{
     model::ObjectName,
     placement::{AdoptedSlots, FrontendSlots},
@@ -39,7 +39,7 @@ pub fn programmed(ruleset: &Ruleset) -> Services {
             let ranges = if ranges.is_empty() { "every source" } else { &Vec::from_iter(ranges).join(", ") };
             set("source ranges", ranges);
             for at in slots.endpoints() {
-                facts.insert(Aspect::Endpoint { of: Door::Frontend(key), at }, Fact::new(""));
+                facts.insert(Aspect::Endpoint { of: Parent::Frontend(key), at }, Fact::new(""));
             }
         }
     }

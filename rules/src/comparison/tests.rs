@@ -29,7 +29,7 @@ fn frontend() -> impl Strategy<Value = FrontendKey> {
 }
 
 fn aspect() -> impl Strategy<Value = Aspect> {
-    let door = prop_oneof![port().prop_map(Door::Port), frontend().prop_map(Door::Frontend)];
+    let parent = prop_oneof![port().prop_map(Parent::Port), frontend().prop_map(Parent::Frontend)];
     let kind = option::of(select(vec![FrontendKind::ClusterIp, FrontendKind::NodePort]));
     prop_oneof![
         port().prop_map(Aspect::Port),
@@ -40,7 +40,7 @@ fn aspect() -> impl Strategy<Value = Aspect> {
             kind,
             port
         }),
-        (door, 0..3_u8)
+        (parent, 0..3_u8)
             .prop_map(|(of, host)| Aspect::Endpoint { of, at: (Ipv4Addr::new(10, 0, 0, host), 80).into() }),
     ]
 }
@@ -112,7 +112,7 @@ fn service(endpoints: &[&str], policy: TrafficPolicy) -> Services {
         Fact::new(format!("{policy:?}")),
     );
     for at in endpoints {
-        facts.insert(Aspect::Endpoint { of: Door::Port(port), at: at.parse().unwrap() }, Fact::new(""));
+        facts.insert(Aspect::Endpoint { of: Parent::Port(port), at: at.parse().unwrap() }, Fact::new(""));
     }
     [(ObjectName::new("default", "web"), facts)].into()
 }

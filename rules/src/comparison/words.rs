@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use indexmap::IndexSet;
 
-use super::{Aspect, Change, Difference, Door, Port, Presence};
+use super::{Aspect, Change, Difference, Parent, Port, Presence};
 use crate::frontends::FrontendKey;
 
 /// Endpoints that are named one by one at most.
@@ -49,19 +49,19 @@ impl Difference {
     }
 
     fn of_endpoints(&self) -> Vec<String> {
-        let mut by_text: BTreeMap<String, Vec<Door>> = BTreeMap::new();
-        let doors = self.endpoints.iter().filter(|(door, _)| match door {
-            Door::Port(port) => !self.is_port_of_one(*port),
-            Door::Frontend(key) => !self.is_frontend_of_one(*key),
+        let mut by_text: BTreeMap<String, Vec<Parent>> = BTreeMap::new();
+        let parents = self.endpoints.iter().filter(|(parent, _)| match parent {
+            Parent::Port(port) => !self.is_port_of_one(*port),
+            Parent::Frontend(key) => !self.is_frontend_of_one(*key),
         });
         let mut are_others_equal = false;
-        for (door, (before, after)) in doors {
+        for (parent, (before, after)) in parents {
             let mut names: [Vec<String>; 2] = Default::default();
             for change in &self.changes {
                 let Aspect::Endpoint { of, at } = &change.aspect else { continue };
                 let was = change.before.as_ref().is_some_and(|fact| fact.is_used);
                 let is = change.after.as_ref().is_some_and(|fact| fact.is_used);
-                if of == door && was != is {
+                if of == parent && was != is {
                     names[usize::from(is)].push(at.to_string());
                 }
             }
@@ -82,16 +82,16 @@ impl Difference {
                 }
             };
             let members = format!("{}{}", list("-", gone), list("+", new));
-            by_text.entry(format!("{text} ({})", members.trim_start())).or_default().push(*door);
+            by_text.entry(format!("{text} ({})", members.trim_start())).or_default().push(*parent);
         }
-        // What is said of all of its doors needs no name of them.
+        // What is said of all of its parents needs no name of them.
         let is_of_all = by_text.len() == 1 && !are_others_equal;
-        let with_doors = |(text, doors): (String, Vec<Door>)| {
+        let with_doors = |(text, parents): (String, Vec<Parent>)| {
             if is_of_all {
                 return text;
             }
-            let doors: Vec<String> = doors.iter().map(ToString::to_string).collect();
-            format!("{}: {text}", doors.join(", "))
+            let parents: Vec<String> = parents.iter().map(ToString::to_string).collect();
+            format!("{}: {text}", parents.join(", "))
         };
         by_text.into_iter().map(with_doors).collect()
     }
@@ -128,9 +128,9 @@ impl Difference {
                     (None, value) => format!("{name} now {value}"),
                 })
             }
-            Aspect::Endpoint { of: Door::Port(port), .. } if self.is_port_of_one(*port) => None,
+            Aspect::Endpoint { of: Parent::Port(port), .. } if self.is_port_of_one(*port) => None,
             // Their numbers say it.
-            Aspect::Endpoint { of: Door::Frontend(_), .. } => None,
+            Aspect::Endpoint { of: Parent::Frontend(_), .. } => None,
             Aspect::Endpoint { at, .. } => match (before, after) {
                 (Some(_), Some(after)) if after.value.is_empty() => Some(format!("endpoint {at} now used")),
                 (Some(_), Some(after)) => Some(format!("endpoint {at} now {}", after.value)),
@@ -155,7 +155,7 @@ impl fmt::Display for Port {
     }
 }
 
-impl fmt::Display for Door {
+impl fmt::Display for Parent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Port(port) => port.fmt(f),

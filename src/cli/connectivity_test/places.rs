@@ -31,7 +31,7 @@ pub struct Source {
 }
 
 /// A frontend to connect to.
-pub struct Door {
+pub struct Frontend {
     pub kind: FrontendKind,
     pub protocol: Protocol,
     pub address: SocketAddr,
@@ -41,15 +41,15 @@ pub struct Door {
 
 /// All of both.
 pub struct Places {
-    pub doors: Vec<Door>,
+    pub frontends: Vec<Frontend>,
     pub sources: Vec<Source>,
 }
 
 impl Source {
     /// Whether it is to connect there: the node ports of all other nodes are tried from this process and, lest their number
     /// grow with the square of that of the nodes, from their own nodes.
-    pub fn tries(&self, door: &Door) -> bool {
-        self.server.is_none() || door.other_node.is_none() || door.other_node == self.node
+    pub fn tries(&self, frontend: &Frontend) -> bool {
+        self.server.is_none() || frontend.other_node.is_none() || frontend.other_node == self.node
     }
 
     /// Connects once: who answered, or why nobody did.
@@ -70,9 +70,9 @@ impl Places {
             .flat_map(|family| view.compiler.node_port_addresses(family))
             .filter(|address| !address.is_unspecified())
             .collect();
-        let doors: Vec<Door> =
-            Family::ALL.into_iter().flat_map(|family| doors(service, family, &addresses, None)).collect();
-        if doors.is_empty() {
+        let frontends: Vec<Frontend> =
+            Family::ALL.into_iter().flat_map(|family| frontends(service, family, &addresses, None)).collect();
+        if frontends.is_empty() {
             return Err(format!("Service {} has no port of TCP or UDP", service.name));
         }
         let mut sources =
@@ -84,7 +84,7 @@ impl Places {
         if sources.len() == 1 {
             return Err(format!("Service {} has no ready endpoint on a port of TCP", service.name));
         }
-        Ok(Self { doors, sources })
+        Ok(Self { frontends, sources })
     }
 
     /// Adds the node ports of all other nodes. Their addresses are those of the servers in their host's network, as far as the
@@ -110,8 +110,8 @@ impl Places {
             let node = Node { name: Arc::clone(name), addresses: addresses.clone(), ..Node::default() };
             let answering: Vec<IpAddr> = setting.select(&node, &addresses).into_iter().collect();
             for family in Family::ALL {
-                let doors = doors(service, family, &answering, Some(name)).into_iter();
-                self.doors.extend(doors.filter(|door| door.kind == FrontendKind::NodePort));
+                let frontends = frontends(service, family, &answering, Some(name)).into_iter();
+                self.frontends.extend(frontends.filter(|frontend| frontend.kind == FrontendKind::NodePort));
             }
         }
         Ok(())
@@ -128,16 +128,21 @@ fn find<'a>(view: &'a View<'_>, name: &str) -> Result<(&'a Service, &'a ServiceS
 }
 
 /// Every frontend of one family, the node ports last: they are at the addresses of a node. Those of SCTP cannot be tried.
-fn doors(service: &Service, family: Family, node: &[IpAddr], other_node: Option<&Arc<str>>) -> Vec<Door> {
+fn frontends(
+    service: &Service,
+    family: Family,
+    node: &[IpAddr],
+    other_node: Option<&Arc<str>>,
+) -> Vec<Frontend> {
     let ports = service.ports.iter().filter(|port| port.protocol != Protocol::Sctp);
-    let mut doors = Vec::new();
+    let mut frontends = Vec::new();
     for (key, kind) in ports.flat_map(|port| frontends_of(service, port, family)) {
         let (addresses, protocol, port) = match key {
             FrontendKey::Address(address, protocol, port) => (vec![address], protocol, port),
             FrontendKey::NodePort(_, protocol, port) => (node.to_vec(), protocol, port),
         };
         for address in addresses.into_iter().filter(|address| Family::of(*address) == family) {
-            doors.push(Door {
+            frontends.push(Frontend {
                 kind,
                 protocol,
                 address: (address, port).into(),
@@ -145,8 +150,8 @@ fn doors(service: &Service, family: Family, node: &[IpAddr], other_node: Option<
             });
         }
     }
-    doors.sort_by_key(|door| door.kind == FrontendKind::NodePort);
-    doors
+    frontends.sort_by_key(|frontend| frontend.kind == FrontendKind::NodePort);
+    frontends
 }
 
 /// The servers that are the endpoints of a Service, each once: one with two addresses has one name.
