@@ -4,14 +4,14 @@
 //! ServicePort a chain of its own. Only the eight letters that begin a chain's name are no SHA-256, since nothing
 //! depends on them.
 
-mod doors;
+mod service;
 
 use std::{
     fmt::{self, Write},
     net::{Ipv4Addr, SocketAddr},
 };
 
-pub use self::doors::Doors;
+pub use self::service::ProxiedService;
 
 use crate::synthetic::{PORT, Synthetic, service_name};
 

@@ -11,13 +11,13 @@ use std::{
 
 use portolan_integration::{
     Agent, Bursts, CLUSTER_CIDR, Client, Commits, Family, Flows, Lab, Losses, Manifests, Moment, Pod,
-    Protocol, Service, Slice, Tally, eventually, kube_proxy::Doors, nft,
+    Protocol, Service, Slice, Tally, eventually, kube_proxy::ProxiedService, nft,
 };
 use serde_json::{Value, json};
 
 /// How long anything may take that takes milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// New connections a second of each place and family: 200 for each of three doors.
+/// New connections a second of each place and family: 200 for each of three frontends.
 const A_SECOND: u32 = 600;
 /// After each step so many more connections of each kind are answered before the next: a tenth of a second's.
 const MORE: u64 = 20;
@@ -87,12 +87,12 @@ impl Scene {
     }
 
     /// The Service, as kube-proxy knows it.
-    fn doors(&self, family: Family) -> Doors {
+    fn proxied(&self, family: Family) -> ProxiedService {
         let (pods, services) = match family {
             Family::V4 => (CLUSTER_CIDR.split(',').next(), "10.96.0.0/16"),
             Family::V6 => (CLUSTER_CIDR.split(',').nth(1), "fd00:10:96::/112"),
         };
-        Doors {
+        ProxiedService {
             cluster_ip: self.lab.cluster_ip(1).of(family),
             load_balancer: self.lab.external_ip(1).of(family),
             node: self.lab.node_a.outside().of(family),
@@ -108,12 +108,12 @@ impl Scene {
     /// kube-proxy writes its rules.
     fn kube_proxy(&self) {
         for family in Family::BOTH {
-            let doors = self.doors(family);
+            let service = self.proxied(family);
             match self.mode {
                 Mode::Nftables => {
-                    nft(self.lab.node_a.namespace(), &["-f", "-"], &doors.nftables()).unwrap();
+                    nft(self.lab.node_a.namespace(), &["-f", "-"], &service.nftables()).unwrap();
                 }
-                Mode::Iptables => self.iptables(family, &doors.iptables()),
+                Mode::Iptables => self.iptables(family, &service.iptables()),
             }
         }
     }
@@ -124,7 +124,7 @@ impl Scene {
             Mode::Nftables => self.portolan(&["cleanup", "--kube-proxy"]),
             Mode::Iptables => {
                 for family in Family::BOTH {
-                    self.iptables(family, &self.doors(family).without_iptables());
+                    self.iptables(family, &self.proxied(family).without_iptables());
                 }
             }
         }
@@ -144,7 +144,7 @@ impl Scene {
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// The places to send from, and for each family the doors.
+    /// The places to send from, and for each family the Service.
     fn places(&self) -> [Client; 3] {
         [self.shell.client(), self.lab.node_a.client(), self.lab.client()]
     }

@@ -86,14 +86,14 @@ impl Difference {
         }
         // What is said of all of its parents needs no name of them.
         let is_of_all = by_text.len() == 1 && !are_others_equal;
-        let with_doors = |(text, parents): (String, Vec<Parent>)| {
+        let with_parents = |(text, parents): (String, Vec<Parent>)| {
             if is_of_all {
                 return text;
             }
             let parents: Vec<String> = parents.iter().map(ToString::to_string).collect();
             format!("{}: {text}", parents.join(", "))
         };
-        by_text.into_iter().map(with_doors).collect()
+        by_text.into_iter().map(with_parents).collect()
     }
 
     fn sentence(&self, change: &Change) -> Option<String> {

@@ -23,7 +23,7 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     frontends::{Claim, Claims, FrontendKey, FrontendKind, Rank, frontends_of, sort_by_rank},
-    incremental::{Ledger, flows::Stale, plan::Retiring},
+    incremental::{Tracker, flows::Stale, plan::Retiring},
     model::{Node, ObjectName, Service},
     placement::{AdoptedSlots, PortNumbers},
     plane::{Class, Config, Keys, PerSet, PodDetector, SetName, constant_chains, size_for},
@@ -59,7 +59,7 @@ pub struct Compiler {
     config: Config,
     services: HashMap<ObjectName, CompiledService>,
     claims: Claims<FrontendKey>,
-    ledger: Ledger,
+    tracker: Tracker,
     adopted: AdoptedSlots,
     /// The node's own addresses, which source ranges may let in.
     node_ips: Vec<IpAddr>,
@@ -84,7 +84,7 @@ impl Compiler {
             config,
             services: HashMap::default(),
             claims: Claims::default(),
-            ledger: Ledger::default(),
+            tracker: Tracker::default(),
             adopted: AdoptedSlots::default(),
             node_ips: Vec::new(),
             service_cidrs: BTreeSet::new(),
@@ -131,8 +131,8 @@ impl Compiler {
             numbers.reserve(HashSet::default());
         }
         self.declare_sizes(kernel);
-        self.ledger.track();
-        self.ledger.take_changes();
+        self.tracker.track();
+        self.tracker.take_changes();
         self.flows.clear();
         self.retiring.clear();
         self.rebuilds.clear();
@@ -157,14 +157,14 @@ impl Compiler {
             );
         }
         self.adopted = AdoptedSlots::default();
-        self.ledger.take_changes();
+        self.tracker.take_changes();
         self.flows.clear();
         problems
     }
 
     /// Compiles what changed in the state since the last call.
     pub fn update(&mut self, state: &mut State) -> Update {
-        self.ledger.track();
+        self.tracker.track();
         let mut problems = Vec::new();
         let changed = state.take_changed();
         let mut whole = Vec::new();
@@ -217,11 +217,11 @@ impl Compiler {
         let wanted: BTreeSet<AddressRange> = families.flat_map(ranges_of).collect();
         for range in self.service_cidrs.difference(&wanted) {
             let (key, element) = range_element(range);
-            self.ledger.remove(Family::of(range.0), SetName::ServiceCidrs, key, element);
+            self.tracker.remove(Family::of(range.0), SetName::ServiceCidrs, key, element);
         }
         for range in wanted.difference(&self.service_cidrs) {
             let (key, element) = range_element(range);
-            self.ledger.add(Family::of(range.0), SetName::ServiceCidrs, key, element);
+            self.tracker.add(Family::of(range.0), SetName::ServiceCidrs, key, element);
         }
         if self.service_cidrs != wanted {
             state.set_service_cidrs(wanted.iter().copied().collect());
@@ -277,7 +277,7 @@ impl Compiler {
     }
 
     fn classes(&self, family: Family) -> impl Iterator<Item = Class> {
-        Class::CONSTANT.into_iter().chain(self.ledger.classes_in_use(family))
+        Class::CONSTANT.into_iter().chain(self.tracker.classes_in_use(family))
     }
 
     /// Emits everything that the kernel must hold in its sets.
@@ -313,7 +313,7 @@ impl Compiler {
             }
             port.slot_elements(frontend, &mut |set, key, element| emit(port.family, set, key, element));
         }
-        for (family, set, key) in self.ledger.shared_elements() {
+        for (family, set, key) in self.tracker.shared_elements() {
             emit(family, set, key, Element::member());
         }
         for range in &self.service_cidrs {
@@ -459,7 +459,7 @@ impl Compiler {
     /// Declares sizes for the present numbers of elements, or keeps what the kernel has if it is enough.
     fn declare_sizes(&mut self, kernel: &Ruleset) {
         self.declarations = PerSet::from_fn(|family, set| {
-            let count = self.ledger.count(family, set);
+            let count = self.tracker.count(family, set);
             let current = kernel.tables.get(&family).and_then(|table| table.sets.get(set.name())?.size);
             let size = current.filter(|size| *size >= count).unwrap_or_else(|| size_for(count));
             Arc::new(set.declaration(&self.config, family, size))

@@ -44,8 +44,8 @@ fn shape(out: &mut String, indent: &str, Shape { id, text, look }: &Shape) -> st
         Look::Service(Mark::Same, false) => String::new(),
         Look::Service(Mark::Same, true) => ", color=red".to_owned(),
         Look::Service(mark, _) => of_mark(mark).to_owned(),
-        Look::Door(true) => ", style=rounded".to_owned(),
-        Look::Door(false) => ", style=rounded, color=red".to_owned(),
+        Look::Frontend(true) => ", style=rounded".to_owned(),
+        Look::Frontend(false) => ", style=rounded, color=red".to_owned(),
         Look::Pod(mark, _, is_used) => {
             format!(", style={}{}", if is_used { "solid" } else { "dashed" }, of_mark(mark))
         }

@@ -42,11 +42,11 @@ pub(super) fn fold(mut panel: Panel) -> Panel {
 }
 
 fn port(port: &mut Port) {
-    for door in &mut port.doors {
+    for frontend in &mut port.frontends {
         // What differs is seen first.
-        door.addresses.sort_by_key(|address| address.mark == Mark::Same);
-        door.more = door.addresses.len().saturating_sub(ADDRESSES);
-        door.addresses.truncate(ADDRESSES);
+        frontend.addresses.sort_by_key(|address| address.mark == Mark::Same);
+        frontend.more = frontend.addresses.len().saturating_sub(ADDRESSES);
+        frontend.addresses.truncate(ADDRESSES);
     }
     let with_endpoints = port.nodes.iter().filter(|node| !node.pods.is_empty()).count();
     let most = (PODS / with_endpoints.clamp(1, NODES)).max(LEAST_PODS);

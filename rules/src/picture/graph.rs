@@ -39,7 +39,7 @@ pub(super) enum Look {
     /// A Service in an overview; whether something is wrong.
     Service(Mark, bool),
     /// A frontend; whether it leads somewhere.
-    Door(bool),
+    Frontend(bool),
     /// An endpoint; whether it is used.
     Pod(Mark, Place, bool),
     /// Words alone.
@@ -105,13 +105,16 @@ fn words(id: &str, text: String) -> Shape {
 }
 
 fn port(parts: &mut Vec<Part>, id: &str, service: &str, port: &Port) {
-    let doors = port.doors.iter().enumerate().map(|(d, door)| {
-        let addresses: Vec<String> =
-            door.addresses.iter().map(|address| format!("{}{}", address.mark.sign(), address.text)).collect();
-        let text = vec![format!("{} {}", door.kind, addresses.join(", ")), door.words()];
-        Shape { id: format!("{id}d{d}"), text, look: Look::Door(door.is_open()) }
+    let frontends = port.frontends.iter().enumerate().map(|(d, frontend)| {
+        let addresses: Vec<String> = frontend
+            .addresses
+            .iter()
+            .map(|address| format!("{}{}", address.mark.sign(), address.text))
+            .collect();
+        let text = vec![format!("{} {}", frontend.kind, addresses.join(", ")), frontend.words()];
+        Shape { id: format!("{id}d{d}"), text, look: Look::Frontend(frontend.is_open()) }
     });
-    let nested = (1..port.doors.len()).map(|d| Line {
+    let nested = (1..port.frontends.len()).map(|d| Line {
         from: format!("{id}d{}", d - 1),
         to: format!("{id}d{d}"),
         label: String::new(),
@@ -121,7 +124,7 @@ fn port(parts: &mut Vec<Part>, id: &str, service: &str, port: &Port) {
         id: id.to_owned(),
         title: vec![service.to_owned(), format!("port {}", port.title)],
         place: None,
-        boxes: doors.collect(),
+        boxes: frontends.collect(),
         lines: nested.collect(),
     }));
     for (n, node) in port.nodes.iter().enumerate() {

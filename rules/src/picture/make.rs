@@ -10,8 +10,8 @@ use std::{
 use super::{
     fold::{fold, fold_rows},
     model::{
-        Address, Counts, Door, Line, Mark, More, NodeBox, Panel, Picture, Place, PodCard, Port, Problem, Row,
-        Subject,
+        Address, Counts, Frontend, Line, Mark, More, NodeBox, Panel, Picture, Place, PodCard, Port, Problem,
+        Row, Subject,
     },
     words::{clean, number},
 };
@@ -121,7 +121,7 @@ pub(super) fn panel(view: &View<'_>, explained: &ExplainedService) -> Panel {
 }
 
 fn port(view: &View<'_>, explained: &ExplainedService, port: &ExplainedPort) -> Port {
-    let doors = OUTSIDE_IN.into_iter().filter_map(|kind| door(view, port, kind)).collect();
+    let frontends = OUTSIDE_IN.into_iter().filter_map(|kind| frontend(view, port, kind)).collect();
     let shares = view.shares(explained, port);
     let mut of_nodes: BTreeMap<NodeKey, Vec<&ExplainedEndpoint>> = BTreeMap::new();
     let this = &view.state.node().name;
@@ -142,7 +142,7 @@ fn port(view: &View<'_>, explained: &ExplainedService, port: &ExplainedPort) -> 
         .into_iter()
         .map(|((place, _, name), endpoints)| node(view, place, name.as_ref(), &endpoints, &shares))
         .collect();
-    Port { title: clean(&port.to_string()), doors, nodes, more: More::default(), idle_nodes }
+    Port { title: clean(&port.to_string()), frontends, nodes, more: More::default(), idle_nodes }
 }
 
 /// Address or node port, as a client would write it.
@@ -156,7 +156,7 @@ fn address(view: &View<'_>, key: &FrontendKey) -> String {
     }
 }
 
-fn door(view: &View<'_>, port: &ExplainedPort, wanted: FrontendKind) -> Option<Door> {
+fn frontend(view: &View<'_>, port: &ExplainedPort, wanted: FrontendKind) -> Option<Frontend> {
     let all: Vec<&ExplainedFrontend> =
         port.frontends.iter().filter(|frontend| frontend.kind == wanted).collect();
     let first = all.first()?;
@@ -164,7 +164,7 @@ fn door(view: &View<'_>, port: &ExplainedPort, wanted: FrontendKind) -> Option<D
     // A ClusterIP is for those inside; the rest is for those outside.
     let origin = if wanted == FrontendKind::ClusterIp { Origin::Pod } else { Origin::Outside };
     let answers = served.map(|frontend| view.answers(&frontend.key)).unwrap_or_default();
-    Some(Door {
+    Some(Frontend {
         kind: wanted.name(),
         policy: first.policy.name(),
         addresses: all

@@ -45,15 +45,15 @@ fn group(out: &mut String, group: &Group) -> std::fmt::Result {
 
 fn shape(out: &mut String, indent: &str, Shape { id, text, look }: &Shape) -> std::fmt::Result {
     let label = quote(text);
-    let (open, close) = if matches!(look, Look::Door(_)) { ('(', ')') } else { ('[', ']') };
+    let (open, close) = if matches!(look, Look::Frontend(_)) { ('(', ')') } else { ('[', ']') };
     let class = match *look {
-        Look::Service(Mark::Same, true) | Look::Door(false) => "bad",
+        Look::Service(Mark::Same, true) | Look::Frontend(false) => "bad",
         Look::Service(mark, _) | Look::Pod(mark @ (Mark::New | Mark::Gone | Mark::Changed), ..) => {
             mark.class()
         }
         Look::Pod(_, place, true) => place.class(),
         Look::Pod(_, _, false) => "unused",
-        Look::Door(true) | Look::Words => "",
+        Look::Frontend(true) | Look::Words => "",
     };
     let class = if class.is_empty() { String::new() } else { format!(":::{class}") };
     writeln!(out, "{indent}{id}{open}{label}{close}{class}")

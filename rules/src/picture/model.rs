@@ -124,7 +124,7 @@ pub struct Port {
     /// Name, number, protocol and family.
     pub title: String,
     /// The frontends, the outermost first: each leads through those after it.
-    pub doors: Vec<Door>,
+    pub frontends: Vec<Frontend>,
     /// The nodes with their endpoints; this one first, even without any.
     pub nodes: Vec<NodeBox>,
     /// Endpoints on nodes that are not shown.
@@ -135,7 +135,7 @@ pub struct Port {
 
 /// The frontends of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Door {
+pub struct Frontend {
     /// The kind, in the API's words.
     pub kind: &'static str,
     /// The policy in force, in the API's words.

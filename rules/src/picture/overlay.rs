@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     fold::{fold, fold_rows},
     make::{OUTSIDE_IN, PANELS, panel, row},
-    model::{Address, Door, Line, Mark, NodeBox, Panel, Picture, PodCard, Port, Row, Subject},
+    model::{Address, Frontend, Line, Mark, NodeBox, Panel, Picture, PodCard, Port, Row, Subject},
     words::{clean, count},
 };
 use crate::{comparison::Difference, explanation::View};
@@ -95,23 +95,24 @@ fn merge<T, K: Ord>(
 
 fn ports(before: Option<Port>, after: Option<Port>) -> Option<Port> {
     let port = after.as_ref().or(before.as_ref())?.clone();
-    let lists = |port: Option<Port>| port.map(|port| (port.doors, port.nodes)).unwrap_or_default();
-    let ((old_doors, old_nodes), (new_doors, new_nodes)) = (lists(before), lists(after));
-    let mut doors = merge(old_doors, new_doors, |door| door.kind, doors);
+    let lists = |port: Option<Port>| port.map(|port| (port.frontends, port.nodes)).unwrap_or_default();
+    let ((old_frontends, old_nodes), (new_frontends, new_nodes)) = (lists(before), lists(after));
+    let mut frontends = merge(old_frontends, new_frontends, |frontend| frontend.kind, frontends);
     // The outer ones lead through the inner ones.
-    doors.sort_by_key(|door| OUTSIDE_IN.iter().position(|kind| kind.name() == door.kind));
+    frontends.sort_by_key(|frontend| OUTSIDE_IN.iter().position(|kind| kind.name() == frontend.kind));
     let mut nodes = merge(old_nodes, new_nodes, |node| (node.place, node.name.clone()), nodes);
     nodes.sort_by(|a, b| (a.place, a.name.is_none(), &a.name).cmp(&(b.place, b.name.is_none(), &b.name)));
-    Some(Port { doors, nodes, ..port })
+    Some(Port { frontends, nodes, ..port })
 }
 
-fn doors(before: Option<Door>, after: Option<Door>) -> Option<Door> {
+fn frontends(before: Option<Frontend>, after: Option<Frontend>) -> Option<Frontend> {
     let was = match (&before, &after) {
         (Some(old), Some(new)) => Some(old.summary()).filter(|was| *was != new.summary()),
         _ => None,
     };
-    let addresses =
-        |door: &Option<Door>| door.as_ref().map(|door| door.addresses.clone()).unwrap_or_default();
+    let addresses = |frontend: &Option<Frontend>| {
+        frontend.as_ref().map(|frontend| frontend.addresses.clone()).unwrap_or_default()
+    };
     let addresses = merge(
         addresses(&before),
         addresses(&after),
@@ -127,7 +128,7 @@ fn doors(before: Option<Door>, after: Option<Door>) -> Option<Door> {
             })
         },
     );
-    Some(Door { addresses, was, ..after.or(before)? })
+    Some(Frontend { addresses, was, ..after.or(before)? })
 }
 
 fn nodes(before: Option<NodeBox>, after: Option<NodeBox>) -> Option<NodeBox> {

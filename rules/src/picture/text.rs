@@ -9,7 +9,7 @@
 //! ```
 
 use super::{
-    model::{Counts, Door, Mark, NodeBox, Panel, Picture, Place, PodCard, Port, Row, Subject},
+    model::{Counts, Frontend, Mark, NodeBox, Panel, Picture, Place, PodCard, Port, Row, Subject},
     words::{count, number, shorten},
 };
 use crate::explanation::Severity;
@@ -117,12 +117,12 @@ fn wrap(text: &str, first: usize, later: usize) -> Vec<String> {
 }
 
 fn port(rows: &mut Vec<String>, port: &Port) {
-    let outer: Vec<&str> = port.doors.iter().map(|_| "│ ").collect();
-    for (depth, door) in port.doors.iter().enumerate() {
-        self::door(rows, door, &outer, depth);
+    let outer: Vec<&str> = port.frontends.iter().map(|_| "│ ").collect();
+    for (depth, frontend) in port.frontends.iter().enumerate() {
+        self::frontend(rows, frontend, &outer, depth);
     }
     // All of them close in one row, from which the lines go down.
-    let inner = port.doors.len().saturating_sub(1);
+    let inner = port.frontends.len().saturating_sub(1);
     let corner = format!("╰─{}", "┴─".repeat(inner));
     let right = format!("{}─╯", "─┴".repeat(inner));
     let used = corner.chars().count() + right.chars().count();
@@ -142,15 +142,15 @@ fn port(rows: &mut Vec<String>, port: &Port) {
     }
 }
 
-fn door(rows: &mut Vec<String>, door: &Door, outer: &[&str], depth: usize) {
+fn frontend(rows: &mut Vec<String>, frontend: &Frontend, outer: &[&str], depth: usize) {
     let before = outer.get(..depth).unwrap_or_default().concat();
     let after = " │".repeat(depth);
     let width = WIDTH - 4 * depth;
-    let (title, listed) = match door.addresses.as_slice() {
+    let (title, listed) = match frontend.addresses.as_slice() {
         [only] if only.left_out.is_none() => {
-            (format!("{}{} {}", only.mark.sign(), door.kind, only.text), &[][..])
+            (format!("{}{} {}", only.mark.sign(), frontend.kind, only.text), &[][..])
         }
-        all => (door.kind.to_owned(), all),
+        all => (frontend.kind.to_owned(), all),
     };
     let title = shorten(&title, width - 5);
     let rest = "─".repeat(width.saturating_sub(4 + title.chars().count()));
@@ -165,14 +165,14 @@ fn door(rows: &mut Vec<String>, door: &Door, outer: &[&str], depth: usize) {
             None => line(&format!("{}{}", address.mark.sign(), address.text)),
         }
     }
-    if door.more > 0 {
-        line(&format!("and {} more", number(door.more)));
+    if frontend.more > 0 {
+        line(&format!("and {} more", number(frontend.more)));
     }
-    match door.answer {
+    match frontend.answer {
         None => line("✗ not served by this node"),
-        Some(_) => line(&door.summary()),
+        Some(_) => line(&frontend.summary()),
     }
-    if let Some(was) = &door.was {
+    if let Some(was) = &frontend.was {
         line(&format!("was {was}"));
     }
 }

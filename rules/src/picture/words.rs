@@ -1,6 +1,6 @@
 //! Words and numbers that all writers use.
 
-use super::model::{Door, Line, Mark, NodeBox, Picture, Place, Port, Row, Subject};
+use super::model::{Frontend, Line, Mark, NodeBox, Picture, Place, Port, Row, Subject};
 use crate::{
     explanation::{Answer, Severity, trace::percent},
     simulate::Probability,
@@ -170,7 +170,7 @@ impl NodeBox {
     }
 }
 
-impl Door {
+impl Frontend {
     /// The policy, and what becomes of connections.
     pub(super) fn summary(&self) -> String {
         match self.answer {
@@ -201,13 +201,13 @@ impl Door {
 impl Port {
     /// The innermost frontend with this policy: where the lines to its endpoints begin.
     pub(super) fn door_of(&self, policy: &str) -> usize {
-        self.doors.iter().rposition(|door| door.policy == policy).unwrap_or(0)
+        self.frontends.iter().rposition(|frontend| frontend.policy == policy).unwrap_or(0)
     }
 
     /// The innermost frontend whose connections reach no endpoint: how many are around it, and what becomes of connections.
-    pub(super) fn broken(&self) -> Option<(usize, &Door, &'static str)> {
-        let mut doors = self.doors.iter().enumerate().rev();
-        doors.find_map(|(depth, door)| Some((depth, door, door.refusal()?.name())))
+    pub(super) fn broken(&self) -> Option<(usize, &Frontend, &'static str)> {
+        let mut frontends = self.frontends.iter().enumerate().rev();
+        frontends.find_map(|(depth, frontend)| Some((depth, frontend, frontend.refusal()?.name())))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Notes the difference between two versions of a Service in the ledger.
+//! Notes the difference between two versions of a Service in the tracker.
 
 use foldhash::{HashMap, HashSet};
 use smallvec::SmallVec;
@@ -10,7 +10,7 @@ use crate::{
         service::CompiledService,
     },
     frontends::FrontendKey,
-    incremental::Ledger,
+    incremental::Tracker,
     model::ObjectName,
     plane::{Class, SetName},
     ruleset::{Concat, Element, Family},
@@ -25,13 +25,13 @@ impl Compiler {
             port.frontends[i].owned = false;
             let frontend = &port.frontends[i];
             self.flows.note(port, frontend, true);
-            release(&mut self.ledger, port, frontend);
+            release(&mut self.tracker, port, frontend);
         }
     }
 
-    /// Notes the difference between two versions of a Service in the ledger.
+    /// Notes the difference between two versions of a Service in the tracker.
     pub(super) fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
-        if self.ledger.is_tracking() {
+        if self.tracker.is_tracking() {
             for (service, existed) in [(before, true), (after, false)] {
                 for (port, frontend) in service.into_iter().flat_map(CompiledService::owned) {
                     self.flows.note(port, frontend, existed);
@@ -49,20 +49,22 @@ impl Compiler {
                 self.account_frontend(*old, (port, frontend));
             } else {
                 for class in port.classes(frontend) {
-                    self.ledger.retain_class(port.family, class);
+                    self.tracker.retain_class(port.family, class);
                 }
-                if self.ledger.is_tracking() {
+                if self.tracker.is_tracking() {
                     port.elements(frontend, &mut |set, key, element| {
-                        self.ledger.add(port.family, set, key, element);
+                        self.tracker.add(port.family, set, key, element);
                     });
                 } else {
-                    port.counts(frontend, &mut |set, count| self.ledger.count_added(port.family, set, count));
+                    port.counts(frontend, &mut |set, count| {
+                        self.tracker.count_added(port.family, set, count);
+                    });
                 }
             }
         }
         for (port, frontend) in before.into_iter().flat_map(CompiledService::owned) {
             if !new_keys.contains(&frontend.key) {
-                release(&mut self.ledger, port, frontend);
+                release(&mut self.tracker, port, frontend);
             }
         }
         // Retained before released, so that what stays is never counted as deleted.
@@ -72,10 +74,10 @@ impl Compiler {
             addresses.filter(|(_, address)| config.serves(*address)).collect::<SmallVec<[_; 4]>>()
         };
         for (set, address) in shared(after) {
-            self.ledger.retain_address(set, address);
+            self.tracker.retain_address(set, address);
         }
         for (set, address) in shared(before) {
-            self.ledger.release_address(set, address);
+            self.tracker.release_address(set, address);
         }
     }
 
@@ -86,7 +88,7 @@ impl Compiler {
         let family = new_port.family;
         if !new_port.is_same_but_slots(new_frontend, old_port, old_frontend) {
             let before = BesideSlots::of(old_port, old_frontend);
-            before.replace(BesideSlots::of(new_port, new_frontend), family, &mut self.ledger);
+            before.replace(BesideSlots::of(new_port, new_frontend), family, &mut self.tracker);
         }
         for ((first, before), (_, after)) in
             old_port.slots(old_frontend).into_iter().zip(new_port.slots(new_frontend))
@@ -94,7 +96,7 @@ impl Compiler {
             for (slot, i) in (first..).zip(0..before.len().max(after.len())) {
                 let (before, after) = (before.get(i), after.get(i));
                 if before != after {
-                    self.ledger.replace_slot(&new_frontend.key, slot, before, after);
+                    self.tracker.replace_slot(&new_frontend.key, slot, before, after);
                 }
             }
         }
@@ -102,11 +104,11 @@ impl Compiler {
 }
 
 /// Notes that a frontend is gone.
-fn release(ledger: &mut Ledger, port: &CompiledPort, frontend: &Frontend) {
+fn release(tracker: &mut Tracker, port: &CompiledPort, frontend: &Frontend) {
     for class in port.classes(frontend) {
-        ledger.release_class(port.family, class);
+        tracker.release_class(port.family, class);
     }
-    port.elements(frontend, &mut |set, key, element| ledger.remove(port.family, set, key, element));
+    port.elements(frontend, &mut |set, key, element| tracker.remove(port.family, set, key, element));
 }
 
 /// What a frontend needs beside the elements at its slots.
@@ -121,19 +123,19 @@ impl BesideSlots {
     }
 
     /// Notes that this is replaced by `after`.
-    pub(super) fn replace(self, after: Self, family: Family, ledger: &mut Ledger) {
+    pub(super) fn replace(self, after: Self, family: Family, tracker: &mut Tracker) {
         for class in after.classes {
-            ledger.retain_class(family, class);
+            tracker.retain_class(family, class);
         }
         for class in self.classes {
-            ledger.release_class(family, class);
+            tracker.release_class(family, class);
         }
         if self.attributes != after.attributes {
             for (set, key, element) in self.attributes {
-                ledger.remove(family, set, key, element);
+                tracker.remove(family, set, key, element);
             }
             for (set, key, element) in after.attributes {
-                ledger.add(family, set, key, element);
+                tracker.add(family, set, key, element);
             }
         }
     }

@@ -72,7 +72,7 @@ impl Compiler {
                 });
             }
         }
-        for (family, set, key) in self.ledger.shared_elements() {
+        for (family, set, key) in self.tracker.shared_elements() {
             parts.add(family, self.declaration(family, set), key, Element::member());
         }
         for range in &self.service_cidrs {
@@ -97,8 +97,8 @@ impl Compiler {
             parts.end();
         }
         let is_complete = fits && parts.is_wanted();
-        self.ledger.track();
-        self.ledger.take_changes();
+        self.tracker.track();
+        self.tracker.take_changes();
         self.flows.clear();
         if is_complete { Loaded::Complete(problems) } else { Loaded::Incomplete(problems) }
     }
@@ -178,7 +178,7 @@ impl Compiler {
             expect(service, entry, state.node(), &mut expected);
         }
         self.declarations = PerSet::from_fn(|family, set| {
-            let count = expected[(family, set)].max(self.ledger.count(family, set));
+            let count = expected[(family, set)].max(self.tracker.count(family, set));
             set.declaration(&self.config, family, size_for(count)).into()
         });
     }

@@ -31,7 +31,7 @@ impl Compiler {
     pub fn ruleset_without(&self, unread: &PerSet<bool>) -> Ruleset {
         let mut ruleset = self.tables(&self.config.families);
         let mut elements = PerSet::from_fn(|family, set| {
-            let count = if unread[(family, set)] { 0 } else { self.ledger.count(family, set) };
+            let count = if unread[(family, set)] { 0 } else { self.tracker.count(family, set) };
             Vec::with_capacity(count as usize)
         });
         self.each_element_but(unread, &mut |family, set, key, element| {
@@ -126,12 +126,12 @@ impl Compiler {
 
     /// The elements, keys only, of the sets that Services share.
     pub fn shared_elements(&self) -> impl Iterator<Item = (Family, SetName, Concat)> {
-        self.ledger.shared_elements()
+        self.tracker.shared_elements()
     }
 
     /// Whether an element of a set that Services share must be there.
     pub fn is_shared_element(&self, set: SetName, key: &Concat) -> bool {
-        self.ledger.has_shared(set, key)
+        self.tracker.has_shared(set, key)
     }
 
     /// Whether the kernel still holds an element to which nothing leads any more.

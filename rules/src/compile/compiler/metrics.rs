@@ -39,7 +39,7 @@ impl Compiler {
             sets.clone().map(move |set| SetSize {
                 family,
                 set,
-                elements: self.ledger.count(family, set),
+                elements: self.tracker.count(family, set),
                 declared: self.declaration(family, set).size,
             })
         })
@@ -47,7 +47,7 @@ impl Compiler {
 
     /// How many elements the kernel holds of a set that Portolan fills, if it holds what was compiled.
     pub fn held(&self, family: Family, set: SetName) -> u32 {
-        self.ledger.count(family, set) + self.retiring.count(family, set)
+        self.tracker.count(family, set) + self.retiring.count(family, set)
     }
 
     /// The number of classes in use of each family, in the order of [`Family::ALL`].

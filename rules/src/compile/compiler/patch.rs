@@ -71,13 +71,13 @@ impl Compiler {
                 count_anew(service, port, restricted);
                 let owned = port.frontends.iter().filter(|frontend| frontend.owned);
                 for (before, frontend) in before.into_iter().zip(owned) {
-                    before.replace(BesideSlots::of(port, frontend), port.family, &mut self.ledger);
+                    before.replace(BesideSlots::of(port, frontend), port.family, &mut self.tracker);
                 }
             }
             let leads_there = |frontend: &&Frontend| frontend.owned && frontend.scope.uses_cluster();
             for frontend in port.frontends.iter().filter(leads_there) {
                 for (slot, before, after) in &changes {
-                    self.ledger.replace_slot(&frontend.key, *slot as u32, *before, *after);
+                    self.tracker.replace_slot(&frontend.key, *slot as u32, *before, *after);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Turns the changes in the ledger into the transactions of a plan, or into a rebuild of what cannot be changed in
+//! Turns the changes in the tracker into the transactions of a plan, or into a rebuild of what cannot be changed in
 //! place.
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -14,10 +14,10 @@ use crate::{
 };
 
 impl Compiler {
-    /// The changes in the ledger since the last call, as transactions that are committed one after the other. They
+    /// The changes in the tracker since the last call, as transactions that are committed one after the other. They
     /// leave out families that must be made anew, which wait for [`Compiler::rebuild`].
     pub(super) fn plan(&mut self) -> Vec<Transaction> {
-        let net = self.ledger.take_changes();
+        let net = self.tracker.take_changes();
         let outgrown = self.outgrown(&net);
         let mut steps = Vec::new();
         // Deletes what is retiring first, if its room in a set or the names of the other plane are needed.
@@ -126,7 +126,7 @@ impl Compiler {
         let leaving = Self::leaving(net);
         leaving.into_all().any(|(family, set, leaving)| {
             let declaration = self.declaration(family, set);
-            let count = self.ledger.count(family, set) + leaving;
+            let count = self.tracker.count(family, set) + leaving;
             let retiring = self.retiring.count(family, set);
             retiring > 0 && declaration.size.is_some_and(|size| count + retiring > size)
         })
@@ -139,7 +139,7 @@ impl Compiler {
         let leaving = Self::leaving(net);
         let is_outgrown = |family: Family| {
             SetName::ALL.into_iter().any(|set| {
-                let count = self.ledger.count(family, set) + leaving[(family, set)];
+                let count = self.tracker.count(family, set) + leaving[(family, set)];
                 self.declaration(family, set).size.is_some_and(|size| count > size)
             })
         };
@@ -147,7 +147,7 @@ impl Compiler {
             Family::ALL.into_iter().filter(|family| is_outgrown(*family) || overlap(net, *family)).collect();
         for family in &outgrown {
             for set in SetName::ALL {
-                let size = size_for(self.ledger.count(*family, set) + leaving[(*family, set)]);
+                let size = size_for(self.tracker.count(*family, set) + leaving[(*family, set)]);
                 let size = self.declaration(*family, set).size.map_or(size, |present| present.max(size));
                 let declared = set.declaration(&self.config, *family, size);
                 self.declarations[(*family, set)] = Arc::new(declared);

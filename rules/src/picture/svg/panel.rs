@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::part::{MARGIN, Part, Pen, WIDTH, more_classes, nl};
 use crate::picture::{
-    model::{Door, Line, Mark, NodeBox, Panel, Place, PodCard, Port},
+    model::{Frontend, Line, Mark, NodeBox, Panel, Place, PodCard, Port},
     words::{count, part, severity_class, shorten},
 };
 
@@ -68,7 +68,7 @@ struct Target<'a> {
 fn port(port: &Port) -> Part {
     let top = 26;
     // The nodes begin where the innermost frontend does, from which most lines go.
-    let inner = port.doors.iter().rev().skip(1).map(head).sum::<usize>();
+    let inner = port.frontends.iter().rev().skip(1).map(head).sum::<usize>();
     let mut y = top + inner;
     let mut targets = Vec::new();
     let mut nodes = Vec::new();
@@ -83,16 +83,16 @@ fn port(port: &Port) -> Part {
         nodes.push(html! { (nl()) text.dim x=(NODES_START + 10) y=(y + 10) { (words) } });
         y += LINE;
     }
-    let heads: usize = port.doors.iter().map(head).sum();
-    let bottom = (y - 12).max(top + heads + INSET * port.doors.len() + 20);
-    let doors = port.doors.iter().enumerate().scan(top, |y, (depth, door)| {
+    let heads: usize = port.frontends.iter().map(head).sum();
+    let bottom = (y - 12).max(top + heads + INSET * port.frontends.len() + 20);
+    let frontends = port.frontends.iter().enumerate().scan(top, |y, (depth, frontend)| {
         let at = *y;
-        *y += head(door);
-        Some(self::door(door, depth, at, bottom - depth * INSET))
+        *y += head(frontend);
+        Some(self::frontend(frontend, depth, at, bottom - depth * INSET))
     });
     let markup = html! {
         (nl()) text.name x=(MARGIN) y="16" { "Port " (shorten(&port.title, 100)) }
-        @for door in doors { (door) }
+        @for frontend in frontends { (frontend) }
         @for node in &nodes { (node) }
         @for target in &targets { (lines(port, target)) }
     };
@@ -100,23 +100,26 @@ fn port(port: &Port) -> Part {
 }
 
 /// Height of what is written at the top of a frontend.
-fn head(door: &Door) -> usize {
-    12 + LINE * (2 + door.addresses.len() + usize::from(door.more > 0) + usize::from(door.was.is_some()))
+fn head(frontend: &Frontend) -> usize {
+    12 + LINE
+        * (2 + frontend.addresses.len()
+            + usize::from(frontend.more > 0)
+            + usize::from(frontend.was.is_some()))
 }
 
-fn door(door: &Door, depth: usize, y: usize, bottom: usize) -> Markup {
+fn frontend(frontend: &Frontend, depth: usize, y: usize, bottom: usize) -> Markup {
     let x = MARGIN + depth * INSET;
     let width = DOORS_END - x - depth * INSET;
-    let bad = if door.is_open() { "" } else { " bad" };
+    let bad = if frontend.is_open() { "" } else { " bad" };
     let left = x + 10;
     let letters = (width - 20) / MONO;
     let mut pen = Pen(y + LINE + 1);
     html! {
         (nl()) g {
-            title { (door.kind) ", policy " (door.policy) ": " (door.answers) }
-            rect class={ "door" (bad) } x=(x) y=(y) width=(width) height=(bottom - y) rx="8" {}
-            (nl()) text.name x=(left) y=(pen.down(LINE)) { (door.kind) tspan.dim { "  policy " (door.policy) } }
-            @for address in &door.addresses {
+            title { (frontend.kind) ", policy " (frontend.policy) ": " (frontend.answers) }
+            rect class={ "frontend" (bad) } x=(x) y=(y) width=(width) height=(bottom - y) rx="8" {}
+            (nl()) text.name x=(left) y=(pen.down(LINE)) { (frontend.kind) tspan.dim { "  policy " (frontend.policy) } }
+            @for address in &frontend.addresses {
                 @let sign = address.mark.sign();
                 @if let Some(reason) = &address.left_out {
                     (nl()) text.mono.bad x=(left) y=(pen.down(LINE)) {
@@ -129,15 +132,15 @@ fn door(door: &Door, depth: usize, y: usize, bottom: usize) -> Markup {
                     }
                 }
             }
-            @if door.more > 0 {
-                (nl()) text.small.dim x=(left) y=(pen.down(LINE)) { "and " (count(door.more, "more", "more")) }
+            @if frontend.more > 0 {
+                (nl()) text.small.dim x=(left) y=(pen.down(LINE)) { "and " (count(frontend.more, "more", "more")) }
             }
-            @if door.answer.is_none() {
+            @if frontend.answer.is_none() {
                 (nl()) text.small.bad x=(left) y=(pen.down(LINE)) { "not served by this node" }
             } @else {
-                (nl()) text.small.dim x=(left) y=(pen.down(LINE)) { (shorten(&door.answers, (width - 20) / 6)) }
+                (nl()) text.small.dim x=(left) y=(pen.down(LINE)) { (shorten(&frontend.answers, (width - 20) / 6)) }
             }
-            @if let Some(was) = &door.was {
+            @if let Some(was) = &frontend.was {
                 (nl()) text.small.changed x=(left) y=(pen.down(LINE)) {
                     title { "was " (was) }
                     (shorten(&format!("was {was}"), (width - 20) / 6))
@@ -263,9 +266,9 @@ fn start(port: &Port, policy: &str) -> usize {
 
 /// The line that ends at this node, for frontends that lead to no endpoint.
 fn broken(port: &Port, target: &Target<'_>) -> Markup {
-    let Some((depth, door, word)) = port.broken() else { return html! {} };
+    let Some((depth, frontend, word)) = port.broken() else { return html! {} };
     let from = DOORS_END - depth * INSET;
-    let sentence = format!("{}: {}", door.kind, door.answers);
+    let sentence = format!("{}: {}", frontend.kind, frontend.answers);
     arrow(from, target.y, NODES_START, "bad", "bad", &format!("✗ {word}"), &sentence)
 }
 

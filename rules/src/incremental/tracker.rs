@@ -1,4 +1,4 @@
-//! The ledger: which elements are programmed, and what of them an update changes.
+//! The tracker: which elements are programmed, and what of them an update changes.
 //!
 //! Within one update an element may be removed by one Service and added by another, or change twice; only the
 //! difference between before and after counts.
@@ -15,14 +15,14 @@ use crate::{
 
 /// Counts and references of everything that is programmed.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger {
+pub struct Tracker {
     /// How many frontends are of a class.
     classes: HashMap<(Family, Class), u32>,
     /// How many Services need an address in a set that they share.
     shared: HashMap<(SetName, IpAddr), u32>,
     /// Number of elements of each set.
     counts: PerSet<u32>,
-    /// What has changed since the last [`Ledger::take_changes`], once changes are tracked.
+    /// What has changed since the last [`Tracker::take_changes`], once changes are tracked.
     changes: Option<Changes>,
 }
 
@@ -47,7 +47,7 @@ pub struct NetChanges {
     pub old_classes: Vec<(Family, Class)>,
 }
 
-impl Ledger {
+impl Tracker {
     /// Tracks changes from now on.
     pub fn track(&mut self) {
         self.changes.get_or_insert_default();

@@ -10,7 +10,7 @@ use crate::{Protocol, lab::Family};
 
 /// A Service in one family.
 #[derive(Debug, Clone)]
-pub struct Doors {
+pub struct ProxiedService {
     /// Its ClusterIP.
     pub cluster_ip: IpAddr,
     /// The address of its load balancer.
@@ -31,7 +31,7 @@ pub struct Doors {
     pub services: String,
 }
 
-impl Doors {
+impl ProxiedService {
     /// The family.
     pub fn family(&self) -> Family {
         if self.cluster_ip.is_ipv4() { Family::V4 } else { Family::V6 }
