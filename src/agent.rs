@@ -42,5 +42,6 @@ pub use self::{
     first::{Comparison, compare_at_start},
     node::NodeFacts,
     queue::{Receiver, Sender, queue},
+    reading::Small,
     reconcile::reconcile,
 };

@@ -8,8 +8,11 @@ use portolan_rules::{
     state::State,
 };
 
-use super::large::{self, Equal, Unread};
-use crate::kernel::nftables::{Error, Small, Tables};
+use super::{
+    large::{self, Equal, Unread},
+    reading::Small,
+};
+use crate::kernel::nftables::{Error, Tables};
 
 /// How often large sets are compared because another process committed meanwhile. A change of our tables is noticed, too.
 const COMPARISONS: usize = 3;

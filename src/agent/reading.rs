@@ -2,12 +2,12 @@
 
 use portolan_rules::{
     compile::Compiler,
-    plane::{PerSet, SetName},
+    plane::{PerSet, SetName, has_leaders, is_of_attributes},
     ruleset::{Chain, Concat, Family, Name, Operation, Ruleset, Set},
 };
 
 use super::{belief::Sets, first::Compiled};
-use crate::kernel::nftables::{Scope, Wanted};
+use crate::kernel::nftables::{LARGE, Scope, Wanted, is_large};
 
 /// What was read of the kernel, and what came of it.
 pub(super) struct Reading {
@@ -63,5 +63,54 @@ impl Wanted for Known<'_> {
     fn keys(&mut self, family: Family, set: &str) -> Vec<Concat> {
         let Some(name) = SetName::from_name(set) else { return Vec::new() };
         self.keys.get_or_insert_with(|| self.compiler.held_keys())[(family, name)].clone()
+    }
+}
+
+/// Reads all elements with dumps; expects the rules of the compiler's configuration.
+impl Wanted for &Compiler {
+    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
+        Compiler::chains(self, family, names)
+    }
+}
+
+/// Leaves out the elements of the compiler's large sets; expects the rules of its configuration. If the kernel does not
+/// report how many elements sets have, only the sets of endpoints are left out.
+pub struct Small<'a> {
+    compiler: &'a Compiler,
+    /// Sets of attributes are left out from this number of elements on.
+    most_attributes: u32,
+    /// The sets that were left out, with their number of elements if the kernel reports it.
+    pub unread: Vec<(Family, SetName, Option<u32>)>,
+}
+
+impl<'a> Small<'a> {
+    /// Creates a reading that has left out nothing yet.
+    pub const fn new(compiler: &'a Compiler) -> Self {
+        Self { compiler, most_attributes: LARGE, unread: Vec::new() }
+    }
+
+    /// As [`Small::new`], but with larger sets of attributes, which hold the endpoint ids that an earlier run assigned.
+    pub const fn with_attributes(compiler: &'a Compiler) -> Self {
+        Self { compiler, most_attributes: 16 * LARGE, unread: Vec::new() }
+    }
+}
+
+impl Wanted for Small<'_> {
+    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
+        self.compiler.chains(family, names)
+    }
+
+    fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
+        let name = SetName::from_name(&set.name).filter(|_| !set.flags.interval && !set.flags.dynamic);
+        let large = name.filter(|name| {
+            is_large(set, count)
+                && if is_of_attributes(*name) {
+                    count.or(set.size) >= Some(self.most_attributes)
+                } else {
+                    count.is_some() || has_leaders(*name)
+                }
+        });
+        self.unread.extend(large.map(|set| (family, set, count)));
+        large.is_none()
     }
 }

@@ -1,7 +1,7 @@
-//! Connection tracking: removes flows that lead where they no longer should, over ctnetlink.
+//! Connection tracking over ctnetlink: removes stale flows, and lists flows.
 //!
-//! Only what is proven stale by `portolan_rules::incremental::flows` goes, entry by entry. TCP connections that were answered are
-//! never looked at.
+//! Entries are removed one by one, and only if `portolan_rules::incremental::flows` proves them stale. TCP connections
+//! that were answered are never examined.
 
 mod entry;
 mod list;

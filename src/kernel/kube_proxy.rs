@@ -1,4 +1,4 @@
-//! Rules that kube-proxy has left or still has in this network namespace.
+//! Finds traces of kube-proxy in this network namespace.
 
 use std::{fs, path::Path};
 
@@ -7,8 +7,8 @@ use super::nftables::{Error, Kernel, Proxy};
 /// The interface that has every ClusterIP in kube-proxy's mode ipvs.
 const IPVS_INTERFACE: &str = "kube-ipvs0";
 
-/// What there is of kube-proxy's, each in words: tables of its nftables mode, chains of its modes iptables and ipvs, and
-/// the interface of the latter.
+/// Describes each trace of kube-proxy: tables of its mode nftables, chains of its modes iptables and ipvs, and the
+/// interface of mode ipvs.
 ///
 /// # Errors
 /// The kernel does not answer.
@@ -27,8 +27,8 @@ pub fn traces(kernel: &mut Kernel) -> Result<Vec<String>, Error> {
     Ok(traces)
 }
 
-/// The tables of the kernel's older subsystem, by the command that shows them. Their chains cannot be listed without
-/// that command.
+/// The nat tables of legacy iptables, each with the command that lists its chains. They cannot be listed without that
+/// command.
 pub fn legacy_tables() -> Vec<(&'static str, String)> {
     let mut tables = Vec::new();
     for (file, command) in [

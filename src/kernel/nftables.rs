@@ -1,8 +1,8 @@
-//! The kernel side: writes transactions to `nf_tables` over netlink and reads tables back.
+//! Writes transactions to `nf_tables` over netlink, and reads tables back.
 //!
-//! The expressions of rules are written by libnftnl. All else is encoded here, most of all elements, which are many and
-//! change, straight into the one buffer that the kernel is sent.
-//! A transaction is one datagram, which the kernel commits as a whole or not at all.
+//! libnftnl writes the expressions of rules. Everything else is encoded here. Elements, which are many and change
+//! often, are encoded straight into the buffer that is sent to the kernel. A transaction is one datagram, which the
+//! kernel commits as a whole or not at all.
 
 pub(crate) mod attributes;
 mod batch;
@@ -30,7 +30,7 @@ pub(crate) mod wire;
 pub use self::{
     batch::Batch,
     counters::{Count, Counts, read_counts},
-    dump::{Everything, FOREIGN_PRIORITY, Scope, Small, Wanted},
+    dump::{Everything, FOREIGN_PRIORITY, LARGE, Scope, Wanted, is_large},
     error::Error,
     handle::Kernel,
     monitor::{Event, Generation, Monitor, Subscription},

@@ -1,4 +1,4 @@
-//! What the agent sets outside nftables: sysctls of connection tracking, and its own out-of-memory score.
+//! Sets sysctls of connection tracking, and the agent's out-of-memory score.
 
 use std::{
     fs, io,
@@ -17,79 +17,79 @@ use crate::config::{
     settings::{ConntrackSettings, Wish},
 };
 
-/// The greatest limit that follows from the number of CPUs: on a machine with a hundred of them a hash table in
-/// proportion would be a waste of memory.
+/// Upper bound of the limit that is derived from the number of CPUs: on a machine with a hundred CPUs, a proportional
+/// hash table would waste memory.
 const MAX_BY_CPUS: u64 = 1 << 20;
 
-/// The limit itself, which needs a hash table to match.
+/// The sysctl of the limit. The size of the hash table follows it.
 const LIMIT: &str = "nf_conntrack_max";
 
-/// Which values must be set: a failure to do so is an error.
+/// Which values to set, and which failures are errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// Everything: setting it is all there is to do (`--init-only`).
+    /// Sets all values; each failure is an error (`--init-only`).
     Everything,
-    /// What was asked for; one warning lists the defaults that cannot be set.
+    /// Sets all values; only explicit ones must succeed, and one warning lists the defaults that cannot be set.
     Explicit,
-    /// What was asked for; defaults are left alone.
+    /// Sets explicit values, which must succeed; leaves defaults alone.
     OnlyExplicit,
 }
 
-/// A value that cannot be set.
+/// A sysctl could not be set.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set {name} to {value}{}: {source}", was.as_ref().map(|was| format!(" (it is {was})")).unwrap_or_default())]
 pub struct SysctlError {
-    /// The option that asks for it.
+    /// The option that configures it.
     pub option: &'static Row,
-    /// Name of the file, as `nf_conntrack_max`.
+    /// Name of the file, such as `nf_conntrack_max`.
     name: String,
-    /// What it was to have.
+    /// The value that it should have.
     value: i64,
-    /// What it has, if it can be read.
+    /// The value that it has, if it can be read.
     was: Option<String>,
-    /// Why.
+    /// The cause.
     source: io::Error,
 }
 
 impl SysctlError {
-    /// Whether it could be set with more privileges.
+    /// Whether more privileges would help.
     pub fn is_about_privileges(&self) -> bool {
         use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
         matches!(self.source.kind(), PermissionDenied | ReadOnlyFilesystem)
     }
 }
 
-/// A value to set, and the option that asks for it.
+/// A value to set, and the option that configures it.
 struct Wanted {
-    /// Name of the file, as `nf_conntrack_max`.
+    /// Name of the file, such as `nf_conntrack_max`.
     name: &'static str,
     option: &'static Row,
     value: i64,
-    /// Whether it was asked for, rather than being the default.
+    /// Whether the value is configured, rather than the default.
     is_explicit: bool,
 }
 
 impl Wanted {
-    /// Whether a file may keep what it has. A default does not lower a limit that was set before.
+    /// Whether a file may keep its value. A default does not lower a limit that was set before.
     fn is_met(&self, is: i64) -> bool {
         is == self.value || (self.name == LIMIT && !self.is_explicit && is > self.value)
     }
 }
 
-/// A value that is not as the configuration wants it.
+/// A sysctl whose value differs from the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Name of the file, as `nf_conntrack_max`.
+    /// Name of the file, such as `nf_conntrack_max`.
     pub name: &'static str,
-    /// What it has.
+    /// The value that it has.
     pub is: i64,
-    /// What it is to have.
+    /// The value that it should have.
     pub wanted: i64,
-    /// Whether that was asked for, rather than being the default.
+    /// Whether that value is configured, rather than the default.
     pub is_explicit: bool,
 }
 
-/// Where the kernel has its settings.
+/// The locations of the kernel's settings.
 #[derive(Debug)]
 pub struct Sysctls {
     netfilter: PathBuf,
@@ -104,7 +104,7 @@ impl Default for Sysctls {
 }
 
 impl Sysctls {
-    /// Those of another root directory than `/`.
+    /// The settings under another root directory than `/`.
     pub fn under(root: &Path) -> Self {
         Self {
             netfilter: root.join("proc/sys/net/netfilter"),
@@ -113,12 +113,12 @@ impl Sysctls {
         }
     }
 
-    /// Whether the kernel has any: it does once connection tracking is loaded.
+    /// Whether the kernel has these sysctls, which it does once connection tracking is loaded.
     pub fn are_there(&self) -> bool {
         self.netfilter.join(LIMIT).exists()
     }
 
-    /// Sets limits and timeouts of connection tracking; writes only what is different.
+    /// Sets limits and timeouts of connection tracking. Writes only values that differ.
     pub fn apply(&self, settings: &ConntrackSettings, effort: Effort) -> Result<(), SysctlError> {
         let mut failures = Vec::new();
         for wanted in wanted(settings, self.cpu_count()) {
@@ -141,7 +141,7 @@ impl Sysctls {
         Ok(())
     }
 
-    /// What [`Sysctls::apply`] would write, and this process may not.
+    /// The values that [`Sysctls::apply`] would write, but this process may not.
     pub fn unwritable(&self, settings: &ConntrackSettings) -> Vec<Difference> {
         let difference = |wanted: Wanted| {
             let path = self.netfilter.join(wanted.name);
@@ -153,7 +153,7 @@ impl Sysctls {
         wanted(settings, self.cpu_count()).into_iter().filter_map(difference).collect()
     }
 
-    /// How many connections are tracked, and how many can be.
+    /// The number of tracked connections, and its limit.
     pub fn tracked(&self) -> Option<(u64, u64)> {
         let number = |name| number(&self.netfilter.join(name)).and_then(|number| u64::try_from(number).ok());
         Some((number("nf_conntrack_count")?, number(LIMIT)?))
@@ -164,7 +164,7 @@ impl Sysctls {
         if number(&path).is_none_or(|is| !wanted.is_met(is)) {
             write_if_different(&path, wanted.value, wanted.option)?;
         }
-        // The chains of the hash table are four long on average.
+        // The chains of the hash table have four entries on average.
         let size = wanted.value / 4;
         if wanted.name == LIMIT && number(&self.hash_size).is_none_or(|now| now < size) {
             write_if_different(&self.hash_size, size, wanted.option)?;
@@ -172,14 +172,15 @@ impl Sysctls {
         Ok(())
     }
 
-    /// CPUs of the machine: a container may be given fewer, but tracks the connections of all.
+    /// Number of CPUs of the machine. A container may have fewer, but the table holds the connections of the whole
+    /// machine.
     fn cpu_count(&self) -> u64 {
         let online = fs::read_to_string(&self.cpus).ok().and_then(|list| count(&list));
         online.unwrap_or_else(|| available_parallelism().map_or(1, |count| count.get() as u64))
     }
 }
 
-/// The length of a list of ranges: `0-3,5`.
+/// Number of items in a list of ranges such as `0-3,5`.
 fn count(list: &str) -> Option<u64> {
     let ranges = list.trim().split(',').map(|range| {
         let (from, to) = range.split_once('-').unwrap_or((range, range));
@@ -188,7 +189,7 @@ fn count(list: &str) -> Option<u64> {
     ranges.sum::<Option<u64>>().filter(|count| *count > 0)
 }
 
-/// What is to be set, in order. Zero leaves the kernel's value alone.
+/// The values to set, in order. Zero leaves the kernel's value alone.
 fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<Wanted> {
     let (per_core, min) = (settings.max_per_core, settings.min);
     let scaled = (u64::from(per_core.value) * cpus).min(MAX_BY_CPUS);
@@ -214,8 +215,8 @@ fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<Wanted> {
     wishes.into_iter().filter_map(wanted).collect()
 }
 
-/// Sets this process's score for the out-of-memory killer. Lowering it takes `CAP_SYS_RESOURCE`; without that, the score
-/// stays as it is.
+/// Sets this process's score for the out-of-memory killer. Lowering it requires `CAP_SYS_RESOURCE`; without that
+/// capability, the score is left alone.
 pub fn set_oom_score(wish: Wish<i32>) {
     match write_if_different(Path::new("/proc/self/oom_score_adj"), i64::from(wish.value), &OOM_SCORE_ADJ) {
         Ok(()) => {}
@@ -225,7 +226,7 @@ pub fn set_oom_score(wish: Wish<i32>) {
     }
 }
 
-/// What a file has, if it can be read and is a number.
+/// The number in a file, if it can be read and is one.
 fn number(path: &Path) -> Option<i64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
@@ -237,7 +238,7 @@ fn write_if_different(path: &Path, value: i64, option: &'static Row) -> Result<(
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let was = now.as_ref().ok().cloned();
-    // A file that cannot be read is not there: connection tracking is not loaded.
+    // A file that cannot be read does not exist: connection tracking is not loaded.
     match now.and_then(|_| fs::write(path, value.to_string())) {
         Ok(()) => {
             info!(%name, value, was = was.unwrap_or_default(), "Sysctl set");

@@ -16,8 +16,9 @@ use portolan_rules::{
 
 use super::scene::Scene;
 use crate::{
+    agent::Small,
     config::settings::Settings,
-    kernel::nftables::{Error as KernelError, Kernel, Small, Tables, Wanted},
+    kernel::nftables::{Error as KernelError, Kernel, Tables, Wanted},
     text::first,
 };
 

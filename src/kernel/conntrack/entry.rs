@@ -8,20 +8,19 @@ use crate::kernel::nftables::attributes::{Attribute, Attributes};
 
 use super::uapi::*;
 
-/// What an entry says of its flow.
+/// The two ends of a flow that decide whether it is stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Where the client sends to (destination of the original direction).
+    /// Where the client sends packets to (destination of the original direction).
     pub destination: Destination,
-    /// From where it is answered (source of the reply direction).
+    /// Where replies come from (source of the reply direction).
     pub source: SocketAddr,
 }
 
 impl Entry {
-    /// Reads the attributes of an entry that may be stale; `None` if it is of another protocol than Services have, or of a
-    /// TCP connection that was answered, or is not known not to have been; or if it is in a zone of its own and not
-    /// translated: such zones are for tracking before or after the translation, and see the destination untranslated for
-    /// good.
+    /// Reads an entry that may be stale. `None` if its protocol is not one of Services; if it is a TCP connection that
+    /// was, or may have been, answered; or if it is in a zone and not translated: such zones track flows before or
+    /// after the translation, and always see the destination untranslated.
     pub(super) fn read(attributes: Attributes<'_>) -> Option<Self> {
         let (original, reply) = (attributes.nested(CTA_TUPLE_ORIG), attributes.nested(CTA_TUPLE_REPLY));
         let (protocol, destination) = end(original, [CTA_IP_V4_DST, CTA_IP_V6_DST], CTA_PROTO_DST_PORT)?;
@@ -37,19 +36,19 @@ impl Entry {
     }
 }
 
-/// Whether a TCP connection was requested and not answered.
+/// Whether a TCP connection was requested but not answered.
 fn is_unanswered(attributes: Attributes<'_>) -> bool {
     let seen_reply = attributes.number(CTA_STATUS).is_none_or(|status| status & IPS_SEEN_REPLY != 0);
     !seen_reply && tcp_state(attributes) == Some(TCP_CONNTRACK_SYN_SENT)
 }
 
-/// The state of a TCP connection, as the kernel numbers them.
+/// The state of a TCP connection, as the kernel numbers it.
 pub(super) fn tcp_state(attributes: Attributes<'_>) -> Option<u8> {
     let info = attributes.nested(CTA_PROTOINFO).nested(CTA_PROTOINFO_TCP);
     info.find(CTA_PROTOINFO_TCP_STATE)?.value.first().copied()
 }
 
-/// The protocol of a tuple, and one of its ends.
+/// The protocol of a tuple, and the end with these attributes.
 pub(super) fn end(tuple: Attributes<'_>, addresses: [u16; 2], port: u16) -> Option<(Protocol, SocketAddr)> {
     let ports = tuple.find(CTA_TUPLE_PROTO)?.nested();
     let [number] = *ports.find(CTA_PROTO_NUM)?.value else { return None };

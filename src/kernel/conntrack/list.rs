@@ -1,4 +1,4 @@
-//! Lists flows as they are, for people.
+//! Lists translated flows.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -27,11 +27,11 @@ pub struct Flow {
     pub client: SocketAddr,
     /// The destination of the original direction.
     pub frontend: SocketAddr,
-    /// What answers: source of the reply direction.
+    /// The endpoint that replies: source of the reply direction.
     pub endpoint: SocketAddr,
     /// Its state.
     pub state: FlowState,
-    /// When it is forgotten if nothing more comes.
+    /// When the entry expires if no more packets arrive.
     pub expires: Option<Duration>,
     /// When it began, in nanoseconds since the epoch (`net.netfilter.nf_conntrack_timestamp`).
     pub began: Option<u64>,
@@ -44,16 +44,16 @@ pub struct Flow {
 pub enum FlowState {
     /// A state of TCP, as the kernel numbers them.
     Tcp(u8),
-    /// Nothing came back.
+    /// No reply was seen.
     Unreplied,
-    /// An answer was seen.
+    /// A reply was seen.
     Replied,
-    /// It was in use for a while.
+    /// Packets were seen in both directions for a while (`IPS_ASSURED`).
     Assured,
 }
 
 impl FlowState {
-    /// Its name, as conntrack(8) has it.
+    /// Its name in conntrack(8).
     pub fn name(self) -> &'static str {
         const TCP: [&str; 10] = [
             "NONE",
@@ -82,36 +82,36 @@ impl fmt::Display for FlowState {
     }
 }
 
-/// How much is listed.
+/// Limits of a listing.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// The most flows.
+    /// Maximum number of flows.
     pub most: usize,
-    /// When to give up.
+    /// When to stop.
     pub until: Option<Instant>,
 }
 
 impl Bounds {
-    /// Everything.
+    /// No limits.
     pub const NONE: Self = Self { most: usize::MAX, until: None };
 }
 
-/// Flows as they are listed.
+/// The result of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
     /// The flows.
     pub flows: Vec<Flow>,
-    /// Whether there may be more, beyond the bounds.
+    /// Whether the limits may have cut off flows.
     pub is_cut: bool,
 }
 
-/// Lists the flows to these destinations, or all without any, whose destination was translated. The kernel leaves others
-/// out.
+/// Lists the translated flows to these destinations, or all translated flows if there are no destinations. The kernel
+/// filters them where it can.
 ///
 /// # Errors
 /// The kernel could not be asked.
 pub fn list(destinations: &[(Protocol, SocketAddr)], bounds: Bounds) -> Result<Listed, Error> {
-    // A socket of its own: it is of no use any more where the bounds end the listing.
+    // A new socket, since it cannot be used again once the limits end the listing.
     let mut conntrack = Conntrack::open()?;
     let mut listed = Listed::default();
     let wanted: HashSet<(Protocol, SocketAddr)> = destinations.iter().copied().collect();
@@ -141,7 +141,7 @@ pub fn list(destinations: &[(Protocol, SocketAddr)], bounds: Bounds) -> Result<L
     Ok(listed)
 }
 
-/// The filters for flows to these destinations, or for all without any, by family.
+/// The filters for flows to these destinations, by family; without destinations, one for all flows.
 fn filters(destinations: &[(Protocol, SocketAddr)]) -> Vec<(Family, Filter)> {
     let of_family = |family| {
         let own = destinations.iter().filter(move |(_, at)| Family::of(at.ip()) == family);
@@ -155,8 +155,8 @@ fn filters(destinations: &[(Protocol, SocketAddr)]) -> Vec<(Family, Filter)> {
     Family::ALL.into_iter().flat_map(of_family).collect()
 }
 
-/// As few filters as are worth it: the kernel walks its whole table for each. Many addresses are left out, then many
-/// ports.
+/// Reduces the number of filters, since the kernel walks its whole table for each: if there are too many, addresses are
+/// left out, and then ports.
 fn few(filters: BTreeSet<Filter>) -> BTreeSet<Filter> {
     let fold = |filters: BTreeSet<Filter>, fold: fn(Filter) -> Filter| -> BTreeSet<Filter> {
         if filters.len() > ONE_BY_ONE { filters.into_iter().map(fold).collect() } else { filters }
@@ -165,7 +165,7 @@ fn few(filters: BTreeSet<Filter>) -> BTreeSet<Filter> {
     fold(without_addresses, |filter| Filter { port: None, ..filter })
 }
 
-/// Reads an entry; `None` if it is of another protocol than Services have.
+/// Reads an entry; `None` if its protocol is not one of Services.
 fn read(attributes: Attributes<'_>) -> Option<Flow> {
     let (original, reply) = (attributes.nested(CTA_TUPLE_ORIG), attributes.nested(CTA_TUPLE_REPLY));
     let source = [CTA_IP_V4_SRC, CTA_IP_V6_SRC];

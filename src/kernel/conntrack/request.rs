@@ -12,7 +12,7 @@ use crate::kernel::nftables::{
 
 use super::uapi::*;
 
-/// Which entries a dump is to hold: all, those of flows of a protocol, or of these to a port, perhaps at an address. The
+/// The entries that a dump returns: all, or those of a protocol, optionally to a port, optionally at an address. The
 /// kernel may return more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Filter {
@@ -22,9 +22,8 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// The filter for flows to a destination. Not by an IPv6 address: kernels since 5.8 return all flows but
-    /// those to the address then (`ctnetlink_filter_match_tuple` of Linux 6.18 takes a comparison's zero for
-    /// "differs").
+    /// The filter for flows to a destination. IPv6 addresses are left out: since 5.8, kernels return all flows except
+    /// those to the address (`ctnetlink_filter_match_tuple` of Linux 6.18 takes a comparison's zero for "differs").
     pub(super) fn to(destination: Destination) -> Self {
         let address = match destination.at.ip() {
             IpAddr::V4(address) => Some(address),
@@ -38,8 +37,8 @@ impl Filter {
         Self { protocol: Some(protocol), ..Self::default() }
     }
 
-    /// Appends the attributes that ask for it (`CTA_FILTER`, since Linux 5.8, and `CTA_STATUS_MASK`, since 5.15; those
-    /// before ignore them). Of TCP connections, unless `with_answered`, only those are asked for of which no answer was seen.
+    /// Appends the filter's attributes (`CTA_FILTER`, since Linux 5.8, and `CTA_STATUS_MASK`, since 5.15; older kernels
+    /// ignore them). Unless `with_answered` is set, only TCP connections without a reply are requested.
     pub(super) fn write(self, request: &mut Vec<u8>, with_answered: bool) {
         let Some(protocol) = self.protocol else { return };
         let mut flags = CTA_FILTER_F_CTA_PROTO_NUM;
@@ -60,13 +59,13 @@ impl Filter {
             attribute(request, CTA_STATUS, &0_u32.to_be_bytes());
             attribute(request, CTA_STATUS_MASK, &IPS_SEEN_REPLY.to_be_bytes());
         }
-        // Unlike most numbers here, flags are in host order.
+        // Unlike most numbers of ctnetlink, these flags are in host order.
         nest(request, CTA_FILTER, |filter| attribute(filter, CTA_FILTER_ORIG_FLAGS, &flags.to_ne_bytes()));
     }
 }
 
-/// A message that deletes the entry with these attributes, if it is still the same: the kernel looks
-/// it up by its original tuple and its zone, and compares the id, which it computes from all of the entry.
+/// Returns a message that deletes the entry with these attributes, if it is still the same: the kernel looks it up by
+/// its original tuple and its zone, and compares the id, which it computes from the whole entry.
 pub(super) fn delete(family: u8, entry: Attributes<'_>) -> Vec<u8> {
     let mut buffer = Vec::new();
     let start = begin_message(&mut buffer, CT_DELETE, NLM_F_REQUEST, 0, family, 0);

@@ -1,4 +1,4 @@
-//! A socket to ctnetlink, and the removal of stale flows over it.
+//! The socket to ctnetlink: removes stale flows.
 
 use std::{collections::BTreeSet, net::SocketAddr, ops::ControlFlow};
 
@@ -20,15 +20,15 @@ use crate::kernel::nftables::{
     connection::{Connection, Outcome},
 };
 
-/// The most UDP destinations of a family that are requested one by one (over IPv6: ports). The kernel walks its
-/// whole table for each, 28 ms for 100,000 entries; with more of them, one walk that returns all UDP flows is
-/// cheaper: the same and 1.3 ms for every 1,000 of these.
+/// Most UDP destinations of a family (over IPv6: ports) that are requested one by one. The kernel walks its whole table
+/// for each, which takes 28 ms for 100,000 entries. For more destinations, one walk that returns all UDP flows is
+/// cheaper: it takes the same time, and 1.3 ms for every 1,000 flows.
 pub(super) const ONE_BY_ONE: usize = 3;
-/// The same of other protocols: SCTP flows are few, and so are TCP connections that were never answered.
+/// The same for other protocols: SCTP flows are few, and so are TCP connections that were never answered.
 const FEW_ONE_BY_ONE: usize = 1;
-/// How often a dump is tried when the table is rearranged meanwhile.
+/// How often a dump is attempted if the table is rearranged meanwhile.
 const ATTEMPTS: usize = 5;
-/// How many deletions are sent to the kernel at once: as many as the receive buffer has room for refusals.
+/// How many deletions are sent at once: the receive buffer has room for this many refusals.
 const AT_ONCE: usize = 500;
 
 /// Why stale flows could not be removed.
@@ -37,21 +37,21 @@ pub enum Error {
     /// A request to the kernel failed.
     #[error("connection tracking: {0}")]
     Kernel(#[from] nftables::Error),
-    /// The kernel refused to delete entries; others are gone.
+    /// The kernel refused to delete some entries; the others are deleted.
     #[error("the kernel refused to delete {count} entries of connection tracking: {errno}")]
     Refused {
-        /// Number of entries.
+        /// Number of entries that were refused.
         count: usize,
-        /// The error number of the first.
+        /// The error number of the first refusal.
         errno: Errno,
     },
-    /// The table changed during each of several dumps; what was seen is done.
+    /// The table was rearranged during each of several dumps; the entries that were read have been processed.
     #[error("the connection tracking table was rearranged during each of {ATTEMPTS} dumps")]
     Interrupted,
 }
 
-/// Has the kernel load connection tracking, as it does at the first request for it. On a fresh node there may have been
-/// none yet, and the sysctls exist only then.
+/// Makes the kernel load connection tracking, which it does at the first request. Its sysctls exist only afterwards,
+/// and on a fresh node there may have been no request yet.
 pub fn load() -> Result<(), Error> {
     let mut connection = Connection::open()?;
     connection.ask(uapi::CT_GET_STATS, 0, false, |_| (), |_| ControlFlow::Continue(()))?;
@@ -61,7 +61,7 @@ pub fn load() -> Result<(), Error> {
 /// A socket to ctnetlink in the network namespace of the thread that opened it.
 pub struct Conntrack {
     connection: Connection,
-    /// Whether the kernel takes a filter; one that refuses it once is not asked again.
+    /// Whether the kernel accepts filters; false once it has refused one.
     filters: bool,
 }
 
@@ -71,12 +71,12 @@ impl Conntrack {
         Ok(Self { connection: Connection::open()?, filters: true })
     }
 
-    /// Removes those flows of a family to these destinations that are stale, and of these only the ones that are `still`
-    /// stale, which is asked right before they are removed. Adds their number to `removed`; a flow that ended meanwhile
-    /// does not count. After an error some may be gone already, and it is safe to try again.
+    /// Removes the stale flows of a family. `still` is called right before a flow is removed, which is kept unless it
+    /// returns true. Adds the number of removed flows to `removed`; a flow that ended meanwhile does not count. After
+    /// an error some flows may have been removed, and the call can be repeated.
     ///
-    /// An entry in a zone of its own (`CTA_ZONE`) that is not translated is not touched: such zones are for tracking
-    /// before or after the translation, and see the destination untranslated forever.
+    /// An entry in a zone (`CTA_ZONE`) that is not translated is kept: such zones track flows before or after the
+    /// translation, and always see the destination untranslated.
     pub fn remove_stale(
         &mut self,
         family: Family,
@@ -113,8 +113,8 @@ impl Conntrack {
         Ok(())
     }
 
-    /// The destinations of the flows of a protocol, and the sources of their replies: each pair once. Of TCP only
-    /// connections that were never answered count.
+    /// Returns the destinations of the flows of a protocol with the sources of their replies, each pair once. For TCP,
+    /// only connections that were never answered are included.
     pub fn survey(&mut self, protocol: Protocol) -> Result<BTreeSet<(Destination, SocketAddr)>, Error> {
         let mut found = BTreeSet::new();
         self.repeat(|conntrack| {
@@ -128,7 +128,7 @@ impl Conntrack {
         Ok(found)
     }
 
-    /// Makes several attempts, until one says that nothing is missing.
+    /// Repeats an attempt until it returns true: nothing is missing.
     pub(super) fn repeat(
         &mut self,
         mut attempt: impl FnMut(&mut Self) -> Result<bool, Error>,
@@ -141,8 +141,8 @@ impl Conntrack {
         Err(Error::Interrupted)
     }
 
-    /// Calls `read` for each entry that the filter lets through, and perhaps for more, until that breaks. Of TCP connections, unless
-    /// `with_answered`, those without an answer are enough.
+    /// Calls `read` for each entry that the filter matches, and perhaps for others, until it breaks. Unless
+    /// `with_answered` is set, TCP connections that were answered may be left out.
     pub(super) fn dump(
         &mut self,
         family: u8,
@@ -155,7 +155,7 @@ impl Conntrack {
         let outcome =
             self.connection.ask(uapi::CT_GET, family, true, write, |message| read(message.attributes()));
         match outcome {
-            // A refusal comes before any entry.
+            // A refusal arrives before any entry.
             Err(error) if filter != Filter::default() && is_refusal(&error) => {
                 self.filters = false;
                 self.dump(family, Filter::default(), with_answered, read)
@@ -164,7 +164,7 @@ impl Conntrack {
         }
     }
 
-    /// Sends the messages that delete what is `still` stale. Entries that have gone by themselves do not count.
+    /// Sends the messages that delete the entries that are `still` stale. Entries that expired meanwhile do not count.
     fn delete(
         &mut self,
         deletions: &[(Entry, Vec<u8>)],
@@ -178,7 +178,7 @@ impl Conntrack {
             if messages.is_empty() {
                 continue;
             }
-            // There is no reply for what was deleted.
+            // The kernel does not acknowledge deletions.
             let replies = self.connection.execute(&messages.concat())?;
             if replies.lost {
                 return Err(nftables::Error::Unknown("replies were lost".to_owned()).into());
@@ -194,7 +194,7 @@ impl Conntrack {
     }
 }
 
-/// Whether the kernel did not understand the question, rather than failed to answer it.
+/// Whether the kernel does not support a request, rather than failed to process it.
 fn is_refusal(error: &nftables::Error) -> bool {
     let nftables::Error::Io { source, .. } = error else { return false };
     matches!(Errno::from_io_error(source), Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::RANGE))

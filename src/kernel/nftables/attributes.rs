@@ -1,4 +1,4 @@
-//! Reads netlink messages and attributes. Bounds are checked everywhere: any bytes may come in.
+//! Reads netlink messages and attributes. Bounds are checked everywhere, so that arbitrary bytes do no harm.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ pub(crate) struct Message<'a> {
     pub kind: c_int,
     /// Flags.
     pub flags: c_int,
-    /// Sequence number of the request that this answers.
+    /// Sequence number of the request that this message answers.
     pub sequence: u32,
-    /// What follows the header.
+    /// The bytes after the header.
     pub payload: &'a [u8],
 }
 
 impl<'a> Message<'a> {
-    /// The family in `struct nfgenmsg`, zero if that is missing.
+    /// The family in `struct nfgenmsg`, or zero if the header is missing.
     pub(crate) fn family(&self) -> u8 {
         self.payload.first().copied().unwrap_or(0)
     }
@@ -29,7 +29,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The messages of a datagram; ends at the first that is malformed.
+/// Iterates over the messages of a datagram, up to the first malformed one.
 #[derive(Clone, Debug)]
 pub(crate) struct Messages<'a>(pub &'a [u8]);
 
@@ -61,7 +61,7 @@ pub(crate) struct Attribute<'a> {
 }
 
 impl<'a> Attribute<'a> {
-    /// The attributes inside.
+    /// The attributes nested in this one.
     pub(crate) fn nested(&self) -> Attributes<'a> {
         Attributes(self.value)
     }
@@ -82,12 +82,12 @@ impl<'a> Attribute<'a> {
     }
 }
 
-/// The attributes in these bytes; ends at the first that is malformed.
+/// A sequence of attributes, up to the first malformed one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attributes<'a>(pub &'a [u8]);
 
 impl<'a> Attributes<'a> {
-    /// One by one.
+    /// Iterates over the attributes.
     #[inline]
     pub(crate) fn iter(self) -> impl Iterator<Item = Attribute<'a>> {
         let mut rest = self.0;
@@ -110,7 +110,7 @@ impl<'a> Attributes<'a> {
         self.find(kind)?.number()
     }
 
-    /// The flags in the first attribute of this type; none if there is no such attribute.
+    /// The flags in the first attribute of this type; zero if there is no such attribute.
     pub(crate) fn flags(self, kind: u16) -> c_int {
         self.number(kind).unwrap_or(0).cast_signed()
     }
@@ -125,13 +125,13 @@ impl<'a> Attributes<'a> {
         self.string(kind).map(Arc::from)
     }
 
-    /// The attributes in the first attribute of this type; none if there is no such attribute.
+    /// The attributes nested in the first attribute of this type; empty if there is no such attribute.
     pub(crate) fn nested(self, kind: u16) -> Self {
         self.find(kind).map_or(Self(&[]), |attribute| attribute.nested())
     }
 }
 
-/// The number in host order at this offset.
+/// Reads a number in host order at this offset.
 pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(offset..)?.first_chunk()?))
 }

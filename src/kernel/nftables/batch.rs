@@ -15,37 +15,37 @@ use super::{
     wire::{self, checked},
 };
 
-/// How large a buffer is kept, in bytes: enough for thousands of elements.
+/// Largest buffer to keep between transactions, in bytes: enough for thousands of elements.
 const KEPT: usize = 1 << 20;
 
-/// A transaction for the kernel to judge.
+/// A transaction that the kernel validates without committing it.
 #[derive(Clone, Debug)]
 pub(super) struct Trial {
     pub transaction: Transaction,
-    /// Flags that its tables are given (`NFTA_TABLE_FLAGS`).
+    /// Flags of the tables that it creates (`NFTA_TABLE_FLAGS`).
     pub table_flags: c_int,
 }
 
-/// A transaction in the kernel's form: the messages of one batch, one after the other.
+/// A transaction encoded for the kernel: the messages of one batch, one after the other.
 ///
-/// The buffer is kept from one transaction to the next.
+/// The buffer is reused for the next transaction.
 #[derive(Default)]
 pub struct Batch {
     bytes: Vec<u8>,
-    /// By sequence number less one: where the message starts, and its first operation.
+    /// Indexed by sequence number minus one: where the message starts, and the index of its first operation.
     messages: Vec<(usize, usize)>,
     scratch: Scratch,
-    /// Flags that tables are given (`NFTA_TABLE_FLAGS`), if any.
+    /// Flags of the tables that are created (`NFTA_TABLE_FLAGS`); zero for none.
     pub(super) table_flags: c_int,
-    /// The generation that the kernel must be at, if that matters.
+    /// The generation that the kernel must be at; `None` for any.
     pub(super) generation: Option<u32>,
 }
 
 impl Batch {
-    /// Encodes a transaction, and replaces what was in the batch. Consecutive additions to one set share
+    /// Encodes a transaction, which replaces the contents of the batch. Consecutive additions to one set share
     /// messages, as do deletions.
     ///
-    /// [`Error::Unencodable`] if an operation has no form in the kernel.
+    /// Returns [`Error::Unencodable`] if the kernel has no representation of an operation.
     pub fn encode(&mut self, transaction: &Transaction) -> Result<(), Error> {
         self.bytes.clear();
         self.messages.clear();
@@ -55,25 +55,26 @@ impl Batch {
         Ok(())
     }
 
-    /// Frees the memory of a large transaction.
+    /// Frees the buffer if a large transaction made it grow.
     pub(super) fn shrink(&mut self) {
         if self.bytes.capacity() > KEPT {
             (self.bytes, self.messages) = (Vec::new(), Vec::new());
         }
     }
 
-    /// The bytes, for one datagram.
+    /// The encoded batch, to be sent as one datagram.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Number of messages, without those that begin and end the batch.
+    /// Number of messages, not counting those that begin and end the batch.
     pub fn messages(&self) -> usize {
         self.messages.len()
     }
 
-    /// Encodes transactions that the kernel is only to judge: the batch has no end, and the last message asks for an
-    /// acknowledgement. Returns, by sequence number less one, the index of the trial that each message belongs to.
+    /// Encodes transactions that the kernel validates and does not commit: the batch has no end message, and its last
+    /// message requests an acknowledgement. Returns the index of the trial that each message belongs to, by sequence
+    /// number minus one.
     pub(super) fn encode_trials(&mut self, trials: &[Trial]) -> Result<Vec<usize>, Error> {
         self.bytes.clear();
         self.messages.clear();
@@ -120,8 +121,8 @@ impl Batch {
         Ok(())
     }
 
-    /// Writes one message: as many of the operations from `at` on as add elements to this set, or as delete them, and find
-    /// room.
+    /// Writes one message with the operations from `at` on that add elements to this set, or that delete elements from
+    /// it, as many as fit. Advances `at` past them.
     fn elements(
         &mut self,
         transaction: &Transaction,
@@ -168,7 +169,7 @@ impl Batch {
             Operation::AddRule { chain, .. } => {
                 (NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, Some((NFTA_RULE_CHAIN, chain)))
             }
-            // A deletion without a rule's handle.
+            // Without a rule's handle, all rules of the chain are deleted.
             Operation::FlushChain(name) => (NFT_MSG_DELRULE, 0, Some((NFTA_RULE_CHAIN, name))),
             Operation::AddElement { .. } | Operation::DeleteElement { .. } => return Ok(()),
         };
@@ -180,7 +181,7 @@ impl Batch {
             wire::string(out, attribute, checked(name)?);
         }
         match operation {
-            // Without any, a table that exists keeps those that it has.
+            // Without this attribute, an existing table keeps its flags.
             Operation::AddTable if self.table_flags != 0 => {
                 wire::flags(out, NFTA_TABLE_FLAGS, self.table_flags);
             }
@@ -203,15 +204,15 @@ impl Batch {
         Ok(())
     }
 
-    /// The operation that the kernel refused, by the sequence number and the offset in its reply. `None` if the reply is
-    /// about the batch as a whole, or about one of several elements without saying which, as before Linux 5.19.
+    /// Finds the operation that the kernel refused by the sequence number and the offset in its reply. `None` if the
+    /// reply is about the whole batch, or about one of several elements without an offset, as before Linux 5.19.
     pub(super) fn operation(&self, sequence: u32, offset: Option<u32>) -> Option<usize> {
         let index = usize::try_from(sequence).ok()?.checked_sub(1)?;
         let (start, first) = *self.messages.get(index)?;
         let message = Messages(self.bytes.get(start..)?).next()?;
         let list = message.attributes().find(NFTA_SET_ELEM_LIST_ELEMENTS);
         let Some(list) = list else { return Some(first) };
-        // Offsets count from the message's start, where its header is. An element's attribute starts before its value.
+        // Offsets are relative to the start of the message's header. An element's attribute starts before its value.
         let header = message.payload.as_ptr().addr() - HEADER;
         let start = |element: &Attribute<'_>| element.value.as_ptr().addr() - header - ATTRIBUTE_HEADER;
         let begun = |element: &Attribute<'_>| offset.is_none_or(|at| start(element) <= at as usize);
@@ -223,7 +224,7 @@ impl Batch {
     }
 }
 
-/// Whether an element is the end of a range, which is no operation of its own.
+/// Whether an element is the end of a range, which belongs to the operation of the range's start.
 fn ends_range(element: &Attribute<'_>) -> bool {
     element.nested().flags(NFTA_SET_ELEM_FLAGS) == NFT_SET_ELEM_INTERVAL_END
 }
@@ -236,8 +237,8 @@ pub(super) fn empty(generation: Option<u32>) -> Vec<u8> {
     buffer
 }
 
-/// Writes the message that begins a batch. The kernel refuses all of it (`ERESTART`) if it is at another generation than
-/// this one (`NFNL_BATCH_GENID`).
+/// Writes the message that begins a batch. Given a generation (`NFNL_BATCH_GENID`), the kernel refuses the batch with
+/// `ERESTART` if it is at another one.
 fn begin(buffer: &mut Vec<u8>, generation: Option<u32>) {
     let kind = NFNL_MSG_BATCH_BEGIN;
     let start = wire::begin_message(buffer, kind, NLM_F_REQUEST, 0, 0, NFNL_SUBSYS_NFTABLES);
@@ -247,7 +248,7 @@ fn begin(buffer: &mut Vec<u8>, generation: Option<u32>) {
     wire::end_message(buffer, start);
 }
 
-/// Writes the message that ends a batch, and asks for an acknowledgement.
+/// Writes the message that ends a batch and requests an acknowledgement.
 fn end(buffer: &mut Vec<u8>, sequence: u32) {
     let flags = NLM_F_REQUEST | NLM_F_ACK;
     let start = wire::begin_message(buffer, NFNL_MSG_BATCH_END, flags, sequence, 0, NFNL_SUBSYS_NFTABLES);

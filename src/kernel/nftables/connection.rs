@@ -1,4 +1,4 @@
-//! A socket to the subsystems of nfnetlink: requests and their replies.
+//! A netlink socket to the subsystems of nfnetlink: sends requests and reads the replies.
 
 use std::{
     ops::ControlFlow,
@@ -20,31 +20,31 @@ use super::{
     wire,
 };
 
-/// Room for the replies to a large batch; what does not fit is lost.
+/// Size of the receive buffer: room for the replies to a large batch. Replies that do not fit are lost.
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Longest datagram that the kernel makes of a dump (32 KiB), with room to spare.
 const DATAGRAM: usize = 64 << 10;
-/// The kernel answers within the system call, so that waiting this long means that a reply was lost.
+/// The kernel answers within the system call. If no reply arrives within this time, it was lost.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
-/// What the kernel keeps of a send buffer for itself (`netlink_sendmsg`).
+/// Bytes of the send buffer that the kernel reserves (`netlink_sendmsg`).
 const SEND_OVERHEAD: usize = 32;
 
-/// What the kernel says of one message that it refused, or acknowledged with error number zero.
+/// The kernel's reply to one message that it refused, or acknowledged with error number zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
     /// The message's sequence number.
     pub sequence: u32,
-    /// The error number; zero acknowledges.
+    /// The error number; zero is an acknowledgement.
     pub errno: i32,
-    /// Offset in the message of the attribute at fault.
+    /// Offset of the faulty attribute in the message.
     pub offset: Option<u32>,
-    /// Explanation.
+    /// The kernel's explanation (`NLMSGERR_ATTR_MSG`).
     pub reason: Option<String>,
 }
 
 impl Reply {
-    /// Reads a message of type `NLMSG_ERROR`: the error number, the header of the message that it is about
-    /// (all of the message, unless the kernel honours `NETLINK_CAP_ACK`), and attributes.
+    /// Reads a message of type `NLMSG_ERROR`: the error number, the header of the message that it refers to
+    /// (the whole message if the kernel does not honour `NETLINK_CAP_ACK`), and attributes.
     pub(crate) fn read(message: &Message<'_>) -> Option<Self> {
         if message.kind != NLMSG_ERROR {
             return None;
@@ -64,7 +64,7 @@ impl Reply {
         })
     }
 
-    /// The refusal of a batch, of this operation.
+    /// The error for a batch that was refused because of this operation.
     pub(super) fn error(&self, operation: Option<usize>) -> Error {
         match Errno::from_raw_os_error(self.errno) {
             Errno::PERM => Error::Permission,
@@ -74,12 +74,12 @@ impl Reply {
     }
 }
 
-/// All that the kernel says of a datagram.
+/// All of the kernel's replies to a datagram.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
-    /// Whether it acknowledged something: of a batch, its end.
+    /// Whether it acknowledged a message; of a batch, only the end is acknowledged.
     pub acknowledged: bool,
-    /// What it refused.
+    /// The refusals.
     pub errors: Vec<Reply>,
     /// Whether some replies were lost.
     pub lost: bool,
@@ -88,27 +88,27 @@ pub(crate) struct Replies {
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// With all of its replies.
+    /// All replies were received.
     Complete,
-    /// With all of them, while a ruleset of this namespace changed.
+    /// All replies were received, but a ruleset of this namespace changed meanwhile.
     Interrupted,
-    /// Without some of them.
+    /// Some replies are missing.
     Incomplete,
-    /// There is no such object.
+    /// The object does not exist.
     Absent,
 }
 
-/// What came from [`Connection::receive`].
+/// The result of [`Connection::receive`].
 pub(crate) enum Received {
-    /// Bytes of this number in the buffer.
+    /// A datagram of this length is in the buffer.
     Bytes(usize),
-    /// Nothing is there.
+    /// No datagram was available.
     Nothing,
-    /// Something was lost, for want of room in the socket's buffer.
+    /// A datagram was lost, because the socket's buffer was full.
     Lost,
 }
 
-/// Has a socket join the multicast group of `nf_tables`, or leave it.
+/// Makes a socket join the multicast group of `nf_tables`, or leave it.
 pub(super) fn set_member(fd: BorrowedFd<'_>, member: bool) -> Result<(), Error> {
     let option = if member { NETLINK_ADD_MEMBERSHIP } else { NETLINK_DROP_MEMBERSHIP };
     set_option(fd, SOL_NETLINK, option, NFNLGRP_NFTABLES)
@@ -121,7 +121,7 @@ pub(crate) struct Connection {
     /// Sequence number of the last request.
     sequence: u32,
     buffer: Vec<u8>,
-    /// Longest datagram that the socket may send.
+    /// Longest datagram that the socket may send, in bytes.
     limit: usize,
 }
 
@@ -141,7 +141,7 @@ impl Connection {
         Ok(Self { socket, sequence: 0, buffer: vec![0; DATAGRAM], limit })
     }
 
-    /// Sets a socket's options; returns the longest datagram that it may send.
+    /// Sets a socket's options. Returns the longest datagram that it may send, in bytes.
     fn configure(fd: BorrowedFd<'_>) -> std::io::Result<usize> {
         rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC)?;
         for option in [NETLINK_EXT_ACK, NETLINK_CAP_ACK] {
@@ -154,12 +154,12 @@ impl Connection {
         send_limit(fd)
     }
 
-    /// The socket's address: by it the kernel knows which process owns a table.
+    /// The socket's netlink address, by which the kernel identifies the owner of a table.
     pub(crate) fn port(&self) -> u32 {
         self.socket.portid()
     }
 
-    /// Sends one datagram; makes the send buffer large enough. Replies to earlier ones are thrown away.
+    /// Sends one datagram, after enlarging the send buffer if necessary. Replies to earlier datagrams are discarded.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.drain()?;
         if bytes.len() > self.limit {
@@ -178,7 +178,7 @@ impl Connection {
     fn widen(&mut self, bytes: usize) -> Result<(), Error> {
         let fd = borrow(&self.socket);
         let wanted = bytes + SEND_OVERHEAD;
-        // The kernel doubles the number, which leaves room for its own structures.
+        // The kernel doubles the size, to leave room for its own structures.
         if sockopt::set_socket_send_buffer_size_force(fd, wanted).is_err() {
             sockopt::set_socket_send_buffer_size(fd, wanted)
                 .map_err(Error::io("cannot set a netlink socket's send buffer"))?;
@@ -187,7 +187,7 @@ impl Connection {
         if bytes > self.limit { Err(Error::TooLarge { bytes, limit: self.limit }) } else { Ok(()) }
     }
 
-    /// Receives one datagram into the buffer, after waiting for it if `wait` is set.
+    /// Receives one datagram into the buffer. Waits for one if `wait` is set.
     pub(crate) fn receive(&mut self, wait: bool) -> Result<Received, Error> {
         let flags = RecvFlags::TRUNC | if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
         let Self { socket, buffer, .. } = self;
@@ -200,12 +200,12 @@ impl Connection {
         }
     }
 
-    /// The messages of a datagram that [`Self::receive`] has received.
+    /// The messages of the datagram of this length that [`Self::receive`] put into the buffer.
     pub(crate) fn messages(&self, length: usize) -> Messages<'_> {
         Messages(self.buffer.get(..length).unwrap_or_default())
     }
 
-    /// Calls `read` for each message that was received so far. Returns whether some were lost.
+    /// Calls `read` for each message that has arrived. Returns whether messages were lost.
     pub(crate) fn received(&mut self, mut read: impl FnMut(&Message<'_>)) -> Result<bool, Error> {
         let mut lost = false;
         loop {
@@ -217,12 +217,12 @@ impl Connection {
         }
     }
 
-    /// Throws away what was received so far.
+    /// Discards all messages that have arrived.
     pub(crate) fn drain(&mut self) -> Result<(), Error> {
         self.received(|_| ()).map(drop)
     }
 
-    /// Sends a datagram, and reads all replies. They are there when sending returns, since the kernel works on the
+    /// Sends a datagram and reads all replies. They have arrived when sending returns, since the kernel processes the
     /// datagram within that system call.
     pub(crate) fn execute(&mut self, bytes: &[u8]) -> Result<Replies, Error> {
         self.send(bytes)?;
@@ -234,15 +234,15 @@ impl Connection {
         Ok(replies)
     }
 
-    /// A new sequence number for a request.
+    /// Returns a new sequence number for a request.
     pub(crate) fn next_sequence(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
         self.sequence
     }
 
-    /// Asks a subsystem of nfnetlink, with the attributes that `write` appends, for one object or with `dump`
-    /// for all of them, and calls `read` for each reply until that breaks, which makes the outcome incomplete: the
-    /// kernel goes on with what it was asked for, and the socket is of no use then.
+    /// Requests one object of a subsystem of nfnetlink, or all objects if `dump` is set, with the attributes that
+    /// `write` appends, and calls `read` for each reply. If `read` breaks, the outcome is incomplete, and the socket
+    /// must not be used again: the kernel continues to send the remaining replies.
     pub(crate) fn ask(
         &mut self,
         kind: c_int,
@@ -282,7 +282,7 @@ impl Connection {
     }
 }
 
-/// The longest datagram that a socket may send.
+/// The longest datagram that a socket may send, in bytes.
 fn send_limit(fd: BorrowedFd<'_>) -> std::io::Result<usize> {
     Ok(sockopt::socket_send_buffer_size(fd)?.saturating_sub(SEND_OVERHEAD))
 }

@@ -1,4 +1,4 @@
-//! Reads the counters on the elements of frontends and endpoints, and nothing else that there are many of.
+//! Reads the counters of the elements of frontends and endpoints.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,51 +23,52 @@ use super::{
     uapi::*,
 };
 
-/// How often a reading begins anew: each time, some table changed meanwhile.
+/// How often to read again because some table changed meanwhile.
 const ATTEMPTS: usize = 5;
 
-/// What an element has counted since it was added: one of an endpoint map, or a frontend without endpoints.
+/// The counter of one element since it was added. The element is one of an endpoint map, or a frontend without
+/// endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Count {
     /// The frontend.
     pub frontend: FrontendKey,
-    /// Its slot, or the endpoint id; [`Count::NO_SLOT`] without an endpoint.
+    /// The endpoint's slot or id; [`Count::NO_SLOT`] without an endpoint.
     pub slot: u32,
-    /// The endpoint there; none if the frontend has no endpoints, so that connections are refused or dropped.
+    /// The endpoint; `None` if the frontend has no endpoints, so that connections are refused or dropped.
     pub endpoint: Option<SocketAddr>,
-    /// The frontend's comment: `namespace/name:port`, or `namespace/name` of a port without a name.
+    /// The frontend's comment: `namespace/name:port`, or `namespace/name` if the port has no name.
     pub owner: Arc<str>,
-    /// New connections: packets that found the element (`NFTA_COUNTER_PACKETS`). Chains of nat see only the first
-    /// packet of a connection.
+    /// Number of new connections: packets that matched the element (`NFTA_COUNTER_PACKETS`). Only the first packet of a
+    /// connection passes chains of type nat.
     pub connections: u64,
 }
 
 impl Count {
-    /// The slot of a frontend without endpoints: no endpoint is there.
+    /// The slot of a frontend without endpoints.
     pub const NO_SLOT: u32 = u32::MAX;
 }
 
-/// What all elements have counted.
+/// The counters of all elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Counts {
-    /// Each element.
+    /// The counter of each element.
     All(Vec<Count>),
-    /// Tables changed during every attempt, so that some elements may be missing or there twice.
+    /// Tables changed during every attempt, so that some elements may be missing or listed twice.
     Some(Vec<Count>),
-    /// There are more elements than may be read.
+    /// There are more elements than the limit.
     TooMany,
 }
 
-/// Reads the counters of the tables of this name, if they have no more than `limit` frontends and endpoints at slots in
-/// all. What has no counter, or no frontend with a comment, is left out.
+/// Reads the counters of the tables of this name, if their maps of frontends and endpoints have at most `limit`
+/// elements in total. Leaves out elements without a counter, and endpoints whose frontend has no comment.
 ///
-/// Opens a socket of its own in the network namespace of this thread, and waits for nothing but the kernel, which takes a
-/// third of a second for 100,000 elements.
+/// Opens a new socket in the network namespace of this thread. Blocks while the kernel dumps the maps: a third of a
+/// second for 100,000 elements.
 pub fn read_counts(table: &str, limit: usize) -> Result<Counts, Error> {
     let mut last = Vec::new();
     for _ in 0..ATTEMPTS {
         let mut reading = Reading { rest: Some(limit), ..Reading::default() };
-        // A socket whose dump was given up is closed with it.
+        // A new socket for each attempt, since one whose dump was abandoned cannot be used again.
         let mut connection = Connection::open()?;
         for family in Family::ALL {
             reading.family(&mut Reader { connection: &mut connection, family, table })?;
@@ -85,7 +86,7 @@ pub fn read_counts(table: &str, limit: usize) -> Result<Counts, Error> {
 
 #[derive(Default)]
 struct Reading {
-    /// How many elements may still be read; `None` once there were more.
+    /// How many more elements may be read; `None` once the limit is exceeded.
     rest: Option<usize>,
     /// Whether tables changed meanwhile.
     is_interrupted: bool,
@@ -94,11 +95,11 @@ struct Reading {
 }
 
 impl Reading {
-    /// Reads the maps of a family, unless these are too many elements.
+    /// Reads the maps of a family, until the limit is exceeded.
     fn family(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
         let (family, is_exchanged) = (reader.family, is_exchanged(reader)?);
         let mut comments = HashSet::<Arc<str>>::new();
-        // Owners first: an endpoint whose frontend is younger than that has to wait for the next reading.
+        // Frontends first: an endpoint whose frontend was added meanwhile is left out until the next reading.
         for map in [SetName::Frontends, SetName::NodePorts, SetName::Endpoints, SetName::NodeEndpoints] {
             let types = map.declaration(&Config::default(), family, 0).key;
             let name = if is_exchanged { counterpart(map.name()) } else { map.name().into() };
@@ -121,7 +122,7 @@ impl Reading {
             if self.rest.is_none() {
                 break;
             }
-            // A table that is not there has counted nothing.
+            // A table that does not exist has no counters.
             self.is_interrupted |= !matches!(outcome, Outcome::Complete | Outcome::Absent);
         }
         Ok(())
@@ -135,7 +136,7 @@ fn owner<'a>(family: Family, types: &[DataType], element: Attributes<'a>) -> Opt
     Some((frontend, comment(element.find(NFTA_SET_ELEM_USERDATA)?.value)?))
 }
 
-/// What a frontend has counted if it has no endpoints.
+/// The counter of a frontend without endpoints.
 fn refused(frontend: FrontendKey, owner: &Arc<str>, element: Attributes<'_>) -> Option<Count> {
     let class = number_from_value(&ElementData::Value(read_value(element.find(NFTA_SET_ELEM_DATA)?)?))?;
     if Class::CONSTANT.iter().all(|without_endpoints| without_endpoints.id() != class) {
@@ -145,7 +146,7 @@ fn refused(frontend: FrontendKey, owner: &Arc<str>, element: Attributes<'_>) -> 
     Some(Count { frontend, slot: Count::NO_SLOT, endpoint: None, owner: owner.clone(), connections })
 }
 
-/// What an element of an endpoint map has counted.
+/// The counter of an element of an endpoint map.
 fn count(
     family: Family,
     types: &[DataType],
@@ -159,7 +160,7 @@ fn count(
     Some(Count { frontend, slot, endpoint, owner: owners.get(&frontend)?.clone(), connections })
 }
 
-/// The packets that an element has counted, if it has a counter.
+/// The number of packets in an element's counter; `None` if it has no counter.
 fn packets(element: Attributes<'_>) -> Option<u64> {
     let expression = element.nested(NFTA_SET_ELEM_EXPR);
     if expression.string(NFTA_EXPR_NAME)? != COUNTER {

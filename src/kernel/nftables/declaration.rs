@@ -1,14 +1,14 @@
-//! The numbers that declare a set or map to the kernel, and what they say about a set found there.
+//! Encodes and decodes the attributes that declare a set or map.
 
 use portolan_rules::ruleset::{DataType, Set, SetData, SetFlags};
 
 use super::{attributes::Attributes, uapi::*, wire};
 
-/// Bits that nft gives each field's type in a concatenation's (`TYPE_BITS`).
+/// Bits per field in the type of a concatenation (`TYPE_BITS` of nft).
 const TYPE_BITS: u32 = 6;
 /// Longest key or data in bytes (`NFT_DATA_VALUE_MAXLEN`).
 const LENGTH_MAX: usize = 64;
-/// Most fields whose types fit in 32 bits.
+/// Most fields of a concatenation: their types must fit in 32 bits.
 const FIELDS_MAX: usize = 5;
 
 /// The numbers of a declaration (`NFTA_SET_…`).
@@ -18,13 +18,13 @@ struct Declaration {
     flags: c_int,
     /// `NFTA_SET_KEY_TYPE` and `NFTA_SET_KEY_LEN`.
     key: (u32, u32),
-    /// `NFTA_SET_DATA_TYPE` and `NFTA_SET_DATA_LEN`. Both are zero for a set, and the length for a verdict map, as nft
-    /// sends it.
+    /// `NFTA_SET_DATA_TYPE` and `NFTA_SET_DATA_LEN`. Both are zero for a set. For a verdict map the length is zero, as
+    /// nft sends it.
     data: (u32, u32),
 }
 
 impl Declaration {
-    /// The numbers of a set. Refuses, with the reason, what the kernel cannot hold.
+    /// The numbers that declare a set. Fails with the reason if the kernel cannot hold it.
     fn of(set: &Set) -> Result<Self, String> {
         let flags = [
             (set.flags.interval, NFT_SET_INTERVAL),
@@ -47,8 +47,8 @@ impl Declaration {
     }
 }
 
-/// Appends the attributes of a declaration to those that name the set, as libnftnl has them. `id` distinguishes it from
-/// others in the same batch.
+/// Appends the attributes of a declaration to those that name the set, in libnftnl's order. `id` is unique among the
+/// sets of a batch.
 pub(super) fn write(out: &mut Vec<u8>, set: &Set, id: u32) -> Result<(), String> {
     let Declaration { flags, key, data } = Declaration::of(set)?;
     wire::flags(out, NFTA_SET_FLAGS, flags);
@@ -78,7 +78,7 @@ pub(super) fn write(out: &mut Vec<u8>, set: &Set, id: u32) -> Result<(), String>
     }
     wire::attribute(out, NFTA_SET_USERDATA, &userdata);
     if set.counter {
-        // The kernel gives elements that come without an expression a copy of the set's.
+        // Elements that are added without an expression get a copy of the set's.
         wire::nest(out, NFTA_SET_EXPR, |expression| {
             wire::string(expression, NFTA_EXPR_NAME, COUNTER);
             wire::nest(expression, NFTA_EXPR_DATA, |_| ());
@@ -87,7 +87,7 @@ pub(super) fn write(out: &mut Vec<u8>, set: &Set, id: u32) -> Result<(), String>
     Ok(())
 }
 
-/// The types of a map's values.
+/// The types of a map's values; empty for a set or a verdict map.
 pub(super) fn data_types(set: &Set) -> &[DataType] {
     match &set.data {
         SetData::Value(types) => types,
@@ -100,7 +100,7 @@ fn record(kind: u8, value: u32) -> Vec<u8> {
     [&[kind, 4][..], &value.to_ne_bytes()].concat()
 }
 
-/// The declaration in the attributes of a set, without a counter, as far as the model has it. `None` if it has not.
+/// Reads a declaration from the attributes of a set, without its counter. `None` if the model cannot express it.
 pub(super) fn read(name: &str, attributes: Attributes<'_>) -> Option<Set> {
     let number = |kind| attributes.number(kind).unwrap_or(0);
     let mut declaration = Declaration {
@@ -127,7 +127,7 @@ pub(super) fn read(name: &str, attributes: Attributes<'_>) -> Option<Set> {
     (Declaration::of(&set) == Ok(declaration)).then_some(set)
 }
 
-/// Length in the kernel of a value of these types.
+/// Length in the kernel of a value of these types, in bytes.
 pub(super) fn length(types: &[DataType]) -> usize {
     match types {
         [one] => one.size(),
@@ -146,7 +146,7 @@ fn type_and_length(types: &[DataType]) -> Result<(u32, u32), String> {
     Ok((types.iter().fold(0, |all, field| all << TYPE_BITS | field.id()), length as u32))
 }
 
-/// The fields of a concatenation's type, first field in the highest bits.
+/// Splits the type of a concatenation into its fields. The first field has the highest bits.
 fn types(mut concatenated: u32) -> Option<Vec<DataType>> {
     let mut types = Vec::new();
     while concatenated != 0 {
@@ -158,7 +158,7 @@ fn types(mut concatenated: u32) -> Option<Vec<DataType>> {
     (!types.is_empty()).then_some(types)
 }
 
-/// nft's `enum byteorder`: invalid for concatenations, whose fields have their own.
+/// The byte order as nft numbers it (`enum byteorder`): zero, invalid, for concatenations, whose fields may differ.
 fn byte_order(types: &[DataType]) -> u32 {
     match types {
         [DataType::ClassId] => 1,

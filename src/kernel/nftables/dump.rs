@@ -10,9 +10,8 @@ use std::{
 };
 
 use portolan_rules::{
-    compile::Compiler,
     plane::{
-        SetName, chains, has_leaders, is_of_attributes,
+        chains,
         planes::{counterpart, is_swapped, swapped},
     },
     ruleset::{BaseChain, Chain, ChainType, Concat, Elements, Family, Hook, Name, Ruleset, Set, Table},
@@ -32,112 +31,67 @@ use super::{
 };
 use elements::ElementReader;
 
-/// How often a dump begins anew before it gives up: each time, our tables changed meanwhile.
+/// How often to repeat a dump because our tables changed meanwhile.
 const ATTEMPTS: usize = 10;
 
-/// The priority in [`BaseChain`] that stands for a base chain that the model cannot describe, so that it
-/// differs from every chain that Portolan declares: one of another type, or with another policy. A table that is
-/// dormant, or has objects of kinds that Portolan does not make, has such a chain in the place of `prerouting`.
+/// Number of elements from which on a set is read by its keys. Smaller sets are dumped, which takes a few messages.
+pub const LARGE: u32 = 4096;
+
+/// The priority in [`BaseChain`] that marks a base chain that the model cannot express, such as one of another type or
+/// with another policy. It differs from every chain that Portolan declares. A table that is dormant, or has objects of
+/// kinds that Portolan does not create, is read with such a chain in place of `prerouting`.
 pub const FOREIGN_PRIORITY: i32 = i32::MIN;
 
 const FOREIGN_BASE: BaseChain =
     BaseChain { chain_type: ChainType::Filter, hook: Hook::Prerouting, priority: FOREIGN_PRIORITY };
 
-/// By family, in the order of [`Family::ALL`], whether the names of the two planes are exchanged in the kernel.
+/// Whether the names of the two planes are exchanged in the kernel, by family in the order of [`Family::ALL`].
 pub(super) type Exchanged = [bool; Family::ALL.len()];
 
 /// The sets whose elements to read.
 pub type Scope = BTreeSet<(Family, Name)>;
 
-/// What is known of the tables before they are read, and which elements to read of them.
+/// What is known about the tables before they are read, and which of their elements to read.
 pub trait Wanted {
-    /// Chains with the rules that are expected in them, of those that have these names. A rule that is what is expected
-    /// in its place is read as that; nothing is known of any other.
+    /// The chains with these names, with the rules that are expected in them. A rule that equals the expected one at
+    /// its position is read as that rule; any other is read as
+    /// [`Statement::Foreign`](portolan_rules::ruleset::Statement::Foreign).
     fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
         let _ = (family, names);
         Vec::new()
     }
 
-    /// Whether to read the elements of a set, given how many the kernel says it has (since Linux 6.16).
+    /// Whether to read the elements of a set, given the number of elements that the kernel reports (since Linux 6.16).
     fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
         let _ = (family, set, count);
         true
     }
 
-    /// The keys that a large set may have, of which the kernel says how many elements it has. To ask for elements by their
-    /// keys takes the same time for each, where a dump takes time in the square of a set's size. Without any keys, the set
-    /// is dumped, as it is if it has more elements than were found.
+    /// The keys that a large set may have, if the kernel reports its number of elements. Requesting elements by key
+    /// takes constant time for each, while a dump takes time quadratic in the set's size. The set is dumped if there
+    /// are no keys, or if it has more elements than were found at these keys.
     fn keys(&mut self, family: Family, set: &str) -> Vec<Concat> {
         let _ = (family, set);
         Vec::new()
     }
 }
 
-/// All elements, dumped; nothing is known of any rule.
+/// Reads all elements with dumps; no rules are expected.
 #[derive(Clone, Copy, Debug)]
 pub struct Everything;
 
 impl Wanted for Everything {}
 
-/// All elements, dumped; rules as the compiler's settings make them.
-impl Wanted for &Compiler {
-    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
-        Compiler::chains(self, family, names)
-    }
-}
-
-/// All but the elements of large sets of the compiler's; rules as the compiler's settings make them. Of a kernel that does
-/// not say how many elements sets have, only those of endpoints are left out.
-pub struct Small<'a> {
-    compiler: &'a Compiler,
-    /// From how many elements on attributes are left out.
-    most_attributes: u32,
-    /// The sets that were left out, and how many elements they have, if the kernel says so.
-    pub unread: Vec<(Family, SetName, Option<u32>)>,
-}
-
-impl<'a> Small<'a> {
-    /// Nothing was left out yet.
-    pub const fn new(compiler: &'a Compiler) -> Self {
-        Self { compiler, most_attributes: known::WORTH_IT, unread: Vec::new() }
-    }
-
-    /// The same with more of the attributes: these say which endpoint ids an earlier run gave.
-    pub const fn with_attributes(compiler: &'a Compiler) -> Self {
-        Self { compiler, most_attributes: 16 * known::WORTH_IT, unread: Vec::new() }
-    }
-}
-
-impl Wanted for Small<'_> {
-    fn chains(&mut self, family: Family, names: &[Name]) -> Vec<Chain> {
-        self.compiler.chains(family, names)
-    }
-
-    fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
-        let name = SetName::from_name(&set.name).filter(|_| !set.flags.interval && !set.flags.dynamic);
-        let large = name.filter(|name| {
-            is_large(set, count)
-                && if is_of_attributes(*name) {
-                    count.or(set.size) >= Some(self.most_attributes)
-                } else {
-                    count.is_some() || has_leaders(*name)
-                }
-        });
-        self.unread.extend(large.map(|set| (family, set, count)));
-        large.is_none()
-    }
-}
-
-/// Whether a set is worth being read by its keys. A kernel that does not say how many elements it has knows at least how many
-/// it may have.
-fn is_large(set: &Set, count: Option<u32>) -> bool {
-    !set.flags.interval && count.or(set.size).is_some_and(|count| count >= known::WORTH_IT)
+/// Whether a set is large enough to be read by its keys. If the kernel does not report its number of elements, its
+/// maximum size counts.
+pub fn is_large(set: &Set, count: Option<u32>) -> bool {
+    !set.flags.interval && count.or(set.size).is_some_and(|count| count >= LARGE)
 }
 
 /// Reads the tables of this name. See [`Kernel::dump`](super::Kernel::dump).
 ///
-/// A dump takes many requests. It is of one piece if no notification about our tables came meanwhile, of which the monitor
-/// hears; other tables may change all the time.
+/// A dump takes many requests. It is consistent if the monitor received no notification about our tables meanwhile;
+/// other tables may change at any time.
 pub(super) fn dump(
     connection: &mut Connection,
     monitor: &mut Monitor,
@@ -150,7 +104,7 @@ pub(super) fn dump(
         match attempt(connection, table, wanted) {
             Ok(read) if !changed(monitor, table)? => return Ok(read),
             Ok(_) => {}
-            // A reply that does not come is not waited for again.
+            // Do not wait a second time for a reply that does not arrive.
             Err(Error::Unknown(_)) if began.elapsed() < TIMEOUT => {}
             Err(error) => return Err(error),
         }
@@ -158,7 +112,7 @@ pub(super) fn dump(
     Err(Error::Unknown(format!("the tables changed during each of {ATTEMPTS} dumps")))
 }
 
-/// Whether our tables have changed; also if that is not known.
+/// Whether our tables may have changed.
 fn changed(monitor: &mut Monitor, table: &str) -> Result<bool, Error> {
     loop {
         match monitor.receive() {
@@ -170,7 +124,7 @@ fn changed(monitor: &mut Monitor, table: &str) -> Result<bool, Error> {
     }
 }
 
-/// The present generation.
+/// Reads the current generation.
 pub(super) fn generation(connection: &mut Connection) -> Result<Generation, Error> {
     let mut generation = None;
     let read = |message: &Message<'_>| {
@@ -181,7 +135,7 @@ pub(super) fn generation(connection: &mut Connection) -> Result<Generation, Erro
     generation.ok_or_else(|| Error::Unknown("the kernel does not report the ruleset's generation".to_owned()))
 }
 
-/// One attempt.
+/// One attempt to read the tables.
 fn attempt(
     connection: &mut Connection,
     name: &str,
@@ -209,7 +163,7 @@ fn attempt(
     Ok((ruleset, exchanged))
 }
 
-/// Whether the plane in force of a table bears the names of the other one.
+/// Whether the active plane of a table has the names of the other plane.
 pub(super) fn is_exchanged(reader: &mut Reader<'_>) -> Result<bool, Error> {
     Ok(describe(reader, &mut Everything)?.is_some_and(|described| described.is_exchanged))
 }
@@ -234,7 +188,7 @@ struct Described {
 fn describe(reader: &mut Reader<'_>, wanted: &mut dyn Wanted) -> Result<Option<Described>, Error> {
     let Some((flags, _)) = reader.table()? else { return Ok(None) };
     let mut table = Table::new(reader.table);
-    // Portolan has no counters and the like, so these are another program's.
+    // Portolan creates no named counters or other objects, so these are another program's.
     let has_others = !reader.objects(NFT_MSG_GETOBJ, |_| Some(()))?.is_empty();
     let mut sizes = HashMap::new();
     for (set, size) in
@@ -265,13 +219,13 @@ fn describe(reader: &mut Reader<'_>, wanted: &mut dyn Wanted) -> Result<Option<D
     let known = if is_exchanged { known.swapped() } else { known };
     recognize(reader.family, &mut table, &programs, &known);
     if flags & NFT_TABLE_F_DORMANT != 0 || has_others {
-        // Another hook than ours, so that the table is made anew.
+        // A hook that is not ours has the table rebuilt.
         table.add_chain(Chain::base(chains::PREROUTING, FOREIGN_BASE, Vec::new()));
     }
     Ok(Some(Described { table, is_exchanged, sizes }))
 }
 
-/// Replaces the rules that are equal to the known one in their place; of the others, nothing more is known.
+/// Replaces each rule that equals the known rule at its position.
 fn recognize(family: Family, table: &mut Table, programs: &BTreeMap<Name, Vec<Program>>, known: &Table) {
     let mut scratch = Scratch::default();
     for (name, programs) in programs {
@@ -286,14 +240,14 @@ fn recognize(family: Family, table: &mut Table, programs: &BTreeMap<Name, Vec<Pr
     }
 }
 
-/// Reads the elements of a set; those at known keys first, if there are any.
+/// Reads the elements of a set, by the known keys if there are any.
 fn elements(
     reader: &mut Reader<'_>,
     set: &Set,
     keys: &[Concat],
     count: Option<u32>,
 ) -> Result<Elements, Error> {
-    // The elements of a dynamic set come and go by themselves; those of an unknown type mean nothing.
+    // The kernel adds and removes elements of dynamic sets; elements of an unknown type cannot be interpreted.
     if set.flags.dynamic || set.flags.timeout || set.key.is_empty() {
         return Ok(Elements::new());
     }
@@ -314,8 +268,8 @@ fn elements(
     }
 }
 
-/// A set's declaration. One that the model cannot express has no types, so that it differs from every set
-/// that Portolan declares. `None` for an anonymous set, which belongs to the rule that made it.
+/// Reads a set's declaration. A set that the model cannot express is read without types, so that it differs from every
+/// set that Portolan declares. `None` for an anonymous set, which belongs to its rule.
 fn set(attributes: Attributes<'_>) -> Option<Set> {
     let name = attributes.name(NFTA_SET_NAME)?;
     if attributes.flags(NFTA_SET_FLAGS) & NFT_SET_ANONYMOUS != 0 {
@@ -328,7 +282,7 @@ fn set(attributes: Attributes<'_>) -> Option<Set> {
     Some(known.map_or_else(|| Set::new(name, &[]), |set| Set { counter, ..set }))
 }
 
-/// A chain without its rules. `None` for a chain that belongs to the rule that jumps there.
+/// Reads a chain without its rules. `None` for a chain that belongs to the rule that jumps to it.
 fn chain(attributes: Attributes<'_>) -> Option<Chain> {
     let name = attributes.name(NFTA_CHAIN_NAME)?;
     let flags = attributes.flags(NFTA_CHAIN_FLAGS);
@@ -358,7 +312,7 @@ pub(super) mod testing {
     use super::*;
     use crate::kernel::nftables::wire;
 
-    /// Hands attributes to every reader of this module.
+    /// Passes attributes to every reader of this module.
     pub(in super::super) fn read(family: Family, attributes: Attributes<'_>) {
         Program::read(attributes).describe();
         chain(attributes);
@@ -377,7 +331,7 @@ pub(super) mod testing {
         }
     }
 
-    /// The element of a set that has this user data.
+    /// Reads an element with this user data.
     pub(in super::super) fn element(userdata: &[u8]) -> Element {
         let mut bytes = Vec::new();
         let list = wire::begin_nest(&mut bytes, NFTA_SET_ELEM_LIST_ELEMENTS);

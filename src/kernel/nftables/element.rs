@@ -1,4 +1,4 @@
-//! Writes elements: the hundreds of thousands of things that change, straight into the batch.
+//! Encodes elements, of which there may be hundreds of thousands, straight into the batch.
 
 use portolan_rules::ruleset::{COMMENT_MAX, Concat, Element, ElementData, Family, Set, SetData, Verdict};
 
@@ -11,11 +11,11 @@ use super::{
     wire::{self, checked},
 };
 
-/// A message with elements of one set, or with their keys, in the making.
+/// A message with elements of one set, or with keys of elements, that is being written.
 pub(super) struct ElementList<'a> {
     buffer: &'a mut Vec<u8>,
     set: &'a Set,
-    /// Lengths of keys and data in the kernel.
+    /// Lengths of keys and data in the kernel, in bytes.
     key: usize,
     data: usize,
     /// Where the message starts in the buffer.
@@ -50,8 +50,8 @@ impl<'a> ElementList<'a> {
         wire::end_message(self.buffer, self.message);
     }
 
-    /// Writes an element: its key, the end of its range, and the rest, which only one that is added has. Returns whether
-    /// there was room for it: a list has at most 65,535 bytes.
+    /// Writes an element: its key, the end of its range and, if it is added, its data and comment. Returns false, and
+    /// writes nothing, if it does not fit: a list has at most 65,535 bytes.
     pub(super) fn push(
         &mut self,
         key: &Concat,
@@ -81,8 +81,8 @@ impl<'a> ElementList<'a> {
         let key = cut(key, self.key)?;
         let end = end.map(|end| cut(end, self.key)).transpose()?;
         value(self.buffer, NFTA_SET_ELEM_KEY, key);
-        // A range of concatenations is one element. One of a single field is its start, and as an element of its own the
-        // first key after it, if there is any.
+        // A range of concatenations is one element. A range of a single field is two: its start, and the first key
+        // after it, if there is one.
         let (mut after, mut is_open) = (None, false);
         if self.set.flags.interval && self.set.key.len() == 1 {
             let end = end.unwrap_or(key);
@@ -108,13 +108,13 @@ impl<'a> ElementList<'a> {
         Ok(())
     }
 
-    /// Starts an element. libnftnl numbers them; the kernel does not look at the number.
+    /// Starts an element. Elements are numbered as libnftnl does; the kernel ignores the numbers.
     fn begin_element(&mut self) -> usize {
         self.count += 1;
         wire::begin_nest(self.buffer, self.count)
     }
 
-    /// What follows the key of an element that is added: data and comment.
+    /// Writes the data and the comment of an element that is added.
     fn rest(&mut self, element: Option<&Element>, is_open: bool) -> Result<(), String> {
         let Some(element) = element else { return Ok(()) };
         match (&element.data, &self.set.data) {
@@ -129,7 +129,7 @@ impl<'a> ElementList<'a> {
     }
 }
 
-/// The kernel's bytes of a value: a [`Concat`] pads the last field as well.
+/// The bytes of a value in the kernel, without the padding of the last field that a [`Concat`] has.
 fn cut(value: &Concat, length: usize) -> Result<&[u8], String> {
     let (bytes, padded) = (value.as_bytes(), length.next_multiple_of(4));
     if bytes.len() != padded {
@@ -138,7 +138,7 @@ fn cut(value: &Concat, length: usize) -> Result<&[u8], String> {
     Ok(&bytes[..length])
 }
 
-/// Writes `NFTA_DATA_VALUE` in a nest of its own. Both lengths are known, so that both headers are one write.
+/// Writes `NFTA_DATA_VALUE` nested in another attribute. Both lengths are known, so that both headers take one write.
 #[inline]
 fn value(buffer: &mut Vec<u8>, kind: u16, bytes: &[u8]) {
     let length = 4 + bytes.len();
@@ -164,7 +164,7 @@ fn verdict(buffer: &mut Vec<u8>, verdict: &Verdict) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes the records that nft reads: type, length and value each.
+/// Writes user data in nft's format: records of type, length and value.
 fn userdata(buffer: &mut Vec<u8>, comment: Option<&str>, open: bool) -> Result<(), String> {
     let length = 4 + comment.map_or(0, |comment| comment.len() + 3) + if open { 6 } else { 0 };
     if length == 4 {
@@ -187,12 +187,12 @@ fn userdata(buffer: &mut Vec<u8>, comment: Option<&str>, open: bool) -> Result<(
     Ok(())
 }
 
-/// The value of an attribute that holds data.
+/// Reads the value of an attribute that holds data.
 pub(super) fn read_value(attribute: Attribute<'_>) -> Option<Concat> {
     Some(padded(attribute.nested().find(NFTA_DATA_VALUE)?.value))
 }
 
-/// The comment in an element's user data.
+/// Reads the comment from an element's user data.
 pub(super) fn comment(mut records: &[u8]) -> Option<&str> {
     while let [kind, length, rest @ ..] = records {
         let record = rest.get(..usize::from(*length))?;
@@ -214,7 +214,7 @@ pub(super) fn predecessor(key: &[u8]) -> Option<Concat> {
     Some(padded(&neighbour(key, |byte| byte.overflowing_sub(1))?))
 }
 
-/// A key with a step done at its last byte, and at those before it as far as the step carries over.
+/// Applies a step to the last byte of a key, and to the bytes before it as long as the step carries.
 fn neighbour(key: &[u8], step: impl Fn(u8) -> (u8, bool)) -> Option<Bytes> {
     let mut next = Bytes::from_slice(key);
     for byte in next.iter_mut().rev() {
@@ -227,7 +227,7 @@ fn neighbour(key: &[u8], step: impl Fn(u8) -> (u8, bool)) -> Option<Bytes> {
     None
 }
 
-/// The kernel's bytes as a [`Concat`]: whole registers.
+/// Converts bytes from the kernel to a [`Concat`], padded to whole registers.
 pub(super) fn padded(bytes: &[u8]) -> Concat {
     if bytes.len().is_multiple_of(4) {
         return Concat::from_bytes(bytes);

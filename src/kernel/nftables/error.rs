@@ -1,27 +1,27 @@
-//! What can go wrong between Portolan and the kernel.
+//! Errors of operations on the kernel's tables.
 
 use portolan_rules::ruleset::Family;
 use rustix::io::Errno;
 
-/// Why the kernel does not hold what it should, or could not be asked.
+/// Why a commit or a reading failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kernel refused the transaction and has changed nothing.
     #[error("the kernel refused {}: {errno}{}", named(*operation), explained(reason.as_deref()))]
     Refused {
-        /// Index in the transaction of the first operation that it refused; `None` if it did not say.
+        /// Index in the transaction of the first refused operation; `None` if the kernel did not report it.
         operation: Option<usize>,
         /// The error number.
         errno: Errno,
-        /// The kernel's explanation, where it gives one (`NLMSGERR_ATTR_MSG`).
+        /// The kernel's explanation, if there is one (`NLMSGERR_ATTR_MSG`).
         reason: Option<String>,
     },
-    /// An operation has no form in the kernel; nothing was sent.
+    /// The kernel has no representation of an operation; nothing was sent.
     #[error("operation {operation} cannot be written: {reason}")]
     Unencodable {
         /// Index in the transaction.
         operation: usize,
-        /// What is wrong with it.
+        /// What is wrong with the operation.
         reason: String,
     },
     /// The batch is longer than the socket may send at once; nothing was sent.
@@ -30,29 +30,29 @@ pub enum Error {
          user namespace, or raise net.core.wmem_max"
     )]
     TooLarge {
-        /// Length of the batch.
+        /// Length of the batch, in bytes.
         bytes: usize,
-        /// Longest batch that this socket may send.
+        /// Longest batch that this socket may send, in bytes.
         limit: usize,
     },
-    /// It is not known what the kernel holds now: read the table back and compare.
+    /// The kernel's state is unknown: the tables must be read and compared.
     #[error("the kernel's state is not known: {0}")]
     Unknown(String),
     /// The process may not use `nf_tables`.
     #[error("not permitted to use nf_tables: CAP_NET_ADMIN is needed")]
     Permission,
-    /// A table has an owner (`NFT_TABLE_F_OWNER`), and it is not us.
+    /// Another process owns a table (`NFT_TABLE_F_OWNER`).
     #[error(
         "table {0} belongs to another process (nft list tables shows which), and only that may change it; is \
          another portolan running with --table-owner?"
     )]
     Owned(Family),
-    /// The kernel was built without something that Portolan cannot do without, or is too old.
+    /// The kernel is too old, or was built without something that Portolan requires.
     #[error("Linux {release} lacks what Portolan needs: {what}")]
     Lacking {
-        /// Which Linux (`uname -r`).
+        /// The kernel's release (`uname -r`).
         release: String,
-        /// What it lacks, each with the option that adds it or its first version.
+        /// What the kernel lacks, each with the build option that adds it or the first version that has it.
         what: String,
     },
     /// A system call failed; nothing was changed.
@@ -66,7 +66,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// For `map_err`: an error of a system call.
+    /// Returns a function for `map_err` that converts the error of a system call.
     pub(super) fn io<E: Into<std::io::Error>>(what: &'static str) -> impl FnOnce(E) -> Self {
         move |error| {
             let source = error.into();

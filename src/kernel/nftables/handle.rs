@@ -1,4 +1,4 @@
-//! The socket by which tables are read and changed.
+//! The socket over which tables are read and changed.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -24,22 +24,24 @@ use super::{
     uapi::*,
 };
 
-/// A socket to `nf_tables` in the network namespace of the thread that opened it. It stays on its thread: a
-/// commit blocks for as long as the kernel works on it.
+/// A socket to `nf_tables` in the network namespace of the thread that opened it. A commit blocks until the kernel has
+/// processed it.
 pub struct Kernel {
     pub(super) connection: Connection,
-    /// Listens during dumps.
+    /// Subscribed during dumps, to notice changes.
     monitor: Monitor,
     pub(super) batch: Batch,
-    /// Whether this kernel acknowledges the end of a batch (since 6.10). Those before only report errors.
+    /// Whether this kernel acknowledges the end of a batch (since 6.10). Older kernels only report errors.
     pub(super) acknowledges: bool,
-    /// In which families the plane in force bears the names of the other one ([`portolan_rules::plane::planes`]).
+    /// The families whose active plane has the names of the other plane ([`portolan_rules::plane::planes`]).
     exchanged: Exchanged,
 }
 
 impl Kernel {
-    /// Opens the socket and asks the kernel, with an empty batch, whether it may be used.
-    /// [`Error::Permission`] without `CAP_NET_ADMIN`.
+    /// Opens the socket and checks with an empty batch that `nf_tables` may be used.
+    ///
+    /// # Errors
+    /// [`Error::Permission`] without `CAP_NET_ADMIN`, [`Error::Lacking`] without `nf_tables`.
     pub fn open() -> Result<Self, Error> {
         let mut connection = Connection::open()?;
         let replies = connection.execute(&batch::empty(None))?;
@@ -65,15 +67,18 @@ impl Kernel {
     /// Reads the tables of this name, of families `ip` and `ip6`. A family without such a table is absent
     /// from the ruleset.
     ///
-    /// Nothing of other tables is read. What the model cannot express is there all the same, as something that
-    /// differs from all that Portolan writes: a set without types, a base chain of [`FOREIGN_PRIORITY`](super::FOREIGN_PRIORITY). So is every
-    /// rule, as [`Statement::Foreign`]: [`Tables::read`] compares them with those that are expected. Elements of dynamic
-    /// sets are left out, as are anonymous sets and chains, which belong to a rule. Every element of a set with the interval flag has its end; an element with an
-    /// empty key is the catch-all `*`. Objects of other kinds (counters, flow tables) are not part of the model.
+    /// What the model cannot express is read as something that differs from everything that Portolan writes: a set
+    /// without types, or a base chain of [`FOREIGN_PRIORITY`](super::FOREIGN_PRIORITY). Every rule is read as
+    /// [`Statement::Foreign`]; [`Tables::read`] compares rules with the expected ones instead. Elements of dynamic sets
+    /// are left out, as are anonymous sets and chains, which belong to a rule. Every element of a set with the interval
+    /// flag has its end; an element with an empty key is the catch-all `*`. Objects of other kinds (counters, flow
+    /// tables) are not part of the model.
     ///
-    /// Changes of other tables meanwhile do no harm. [`Error::Unknown`] if these tables changed during each of
-    /// several attempts. The kernel walks a set from its beginning for every 32 KiB, so that the time grows with
-    /// the square of a set's size: a third of a second for 100,000 elements, a quarter of a minute for 600,000.
+    /// Other tables may change meanwhile. The kernel walks a set from its beginning for every 32 KiB, so that the time
+    /// grows with the square of a set's size: a third of a second for 100,000 elements, 15 seconds for 600,000.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if these tables changed during each of several attempts.
     ///
     /// [`Statement::Foreign`]: portolan_rules::ruleset::Statement::Foreign
     pub fn dump(&mut self, table: &str) -> Result<Ruleset, Error> {
@@ -82,26 +87,26 @@ impl Kernel {
 
     /// Removes the tables of this name, of both families. It is not an error if there are none.
     ///
-    /// A packet on its way through rules that are deleted looks up elements of the next generation, in which the maps of a
-    /// deleted table have none: it would be refused as if it had no endpoints. So the hooks go before, and the tables
-    /// once such packets have passed.
+    /// A packet that is passing the rules when they are deleted looks up elements of the next generation, in which the
+    /// maps of a deleted table are empty: it would be refused as if its Service had no endpoints. So the tables are
+    /// made dormant first, and deleted once such packets have passed.
     pub fn remove(&mut self, table: &Name) -> Result<(), Error> {
         let mut transaction = Transaction::new(table.clone());
-        // A kernel need not have both families.
+        // The kernel may lack a family.
         for (family, owner) in self.ownership(table)? {
             let persist = if owner == Ownership::Orphan { NFT_TABLE_F_PERSIST } else { 0 };
             self.batch.table_flags = NFT_TABLE_F_DORMANT | persist;
             let mut dormant = Transaction::new(table.clone());
             dormant.push(family, Operation::AddTable);
-            // If this is refused, so is what follows, or it removes the table as it is.
+            // If this is refused, the deletion is refused as well, or deletes a table that is not dormant.
             let _ = self.commit(&dormant);
-            // Created first if it is not there, so that deleting it cannot fail.
+            // Created first if it does not exist, so that the deletion cannot fail.
             transaction.push(family, Operation::AddTable);
             transaction.push(family, Operation::DeleteTable);
         }
         self.batch.table_flags = 0;
-        // Returns once every processor has left what it was in: packets are handled within a read-side section of RCU. Where
-        // the kernel lacks this call, they have most likely passed all the same.
+        // Returns once every processor has left its read-side critical section of RCU, within which packets are
+        // processed. If the kernel lacks this call, they have most likely passed anyway.
         let _ = membarrier(MembarrierCommand::Global);
         self.commit(&transaction).map(drop)
     }

@@ -1,8 +1,8 @@
-//! libnftnl's objects and libmnl's sockets, as far as they are needed, behind functions that are safe to call. It is the
-//! only unsafe code of Portolan, but for one declaration in `memory.rs`.
+//! Safe functions over libnftnl's objects and libmnl's sockets. This is the only unsafe code of Portolan, apart from
+//! one declaration in `memory.rs`.
 //!
-//! libnftnl writes what is intricate: the expressions of rules. All of its objects work alike: they are allocated, given
-//! attributes of which they copy the values, written as the attributes of a message, and freed.
+//! libnftnl writes the expressions of rules. All of its objects work alike: they are allocated, given attributes whose
+//! values they copy, written as the attributes of a message, and freed.
 #![allow(unsafe_code)] // libnftnl and libmnl are C libraries
 
 use std::{
@@ -23,8 +23,8 @@ use super::{attributes::u32_at, uapi::*};
 /// The value of an attribute: at most an IPv6 address, or a name.
 pub(super) type Bytes = SmallVec<[u8; 16]>;
 
-/// Attributes of an object: of each, libnftnl's number and the name of that, and the value. Of one that is there twice, the
-/// last counts.
+/// Attributes of an object: libnftnl's number of each, the name of that number, and the value. If an attribute occurs
+/// twice, the last value counts.
 pub(super) type Values = Vec<(u32, &'static str, Bytes)>;
 
 /// An expression of a rule.
@@ -34,7 +34,7 @@ pub(super) struct Expression {
     pub attributes: Values,
 }
 
-/// Attributes with their values, each by libnftnl's name of its number: `attributes![NFTNL_EXPR_CMP_OP => 1]`.
+/// Lists attributes with their values, by libnftnl's names of their numbers: `attributes![NFTNL_EXPR_CMP_OP => 1]`.
 macro_rules! attributes {
     ($($name:ident => $value:expr),* $(,)?) => {
         vec![$((
@@ -46,9 +46,9 @@ macro_rules! attributes {
 }
 pub(super) use attributes;
 
-/// What an attribute can be set to.
+/// A value of an attribute.
 pub(super) trait Value {
-    /// As libnftnl reads it: numbers in host order, names with a zero at their end.
+    /// The bytes that libnftnl reads: numbers in host order, names terminated by a zero.
     fn bytes(self) -> Bytes;
 }
 
@@ -75,18 +75,18 @@ impl Value for &str {
     }
 }
 
-/// A rule that this owns.
+/// An owned rule.
 struct Rule(NonNull<sys::nftnl_rule>);
 
 impl Rule {
-    /// A rule of these expressions.
+    /// Creates a rule of these expressions.
     fn new(expressions: &[Expression]) -> Result<Self, String> {
-        // SAFETY: it takes nothing.
+        // SAFETY: it has no arguments.
         let rule = Self(allocated(unsafe { sys::nftnl_rule_alloc() }));
         for Expression { name, attributes } in expressions {
             // SAFETY: the name ends with its zero.
             let expression = allocated(unsafe { sys::nftnl_expr_alloc(name.as_ptr()) });
-            // SAFETY: both live, and the rule frees the expression with itself.
+            // SAFETY: both are alive, and the rule takes ownership of the expression.
             unsafe {
                 sys::nftnl_rule_add_expr(rule.0.as_ptr(), expression.as_ptr());
                 set_all(expression, sys::nftnl_expr_set, attributes)?;
@@ -103,24 +103,24 @@ impl Drop for Rule {
     }
 }
 
-/// A function of libnftnl that gives an object an attribute.
+/// A function of libnftnl that sets an attribute of an object.
 type Setter<T> = unsafe extern "C" fn(*mut T, u16, *const c_void, u32) -> c_int;
 
-/// Allocation fails only when memory is out for a few dozen bytes; like the standard library's own collections, Portolan
-/// does not go on then.
+/// Checks an allocation. It fails only if there is no memory for a few dozen bytes; Portolan aborts then, as the
+/// standard library's collections do.
 fn allocated<T>(object: *mut T) -> NonNull<T> {
     NonNull::new(object).unwrap_or_else(|| std::process::abort())
 }
 
-/// Gives attributes to an object. Refuses, by its name, an attribute that libnftnl does not take: a library that lacks
-/// it, or wants another length of value, would leave it out silently.
+/// Sets attributes of an object. Fails with the name of an attribute that libnftnl does not accept, because the library
+/// lacks it or expects a value of another length: the attribute would be left out silently.
 ///
 /// # Safety
-/// The object lives, and the setter is that of its kind.
+/// The object must be alive, and the setter must be the one for its type.
 unsafe fn set_all<T>(object: NonNull<T>, setter: Setter<T>, attributes: &Values) -> Result<(), String> {
     for (number, name, value) in attributes {
-        // SAFETY: the setter copies as many bytes as it is told, of names as many as their zero ends. Constants have at
-        // most 16 bytes, where 64 fit.
+        // SAFETY: the setter copies the given number of bytes, and names up to their zero. Constants have at most 16
+        // bytes, and there is room for 64.
         let result =
             unsafe { setter(object.as_ptr(), *number as u16, value.as_ptr().cast(), value.len() as u32) };
         if result < 0 {
@@ -130,29 +130,29 @@ unsafe fn set_all<T>(object: NonNull<T>, setter: Setter<T>, attributes: &Values)
     Ok(())
 }
 
-/// Room for the longest message: its lists have at most 64 KiB.
+/// Longest message, in bytes: its lists have at most 64 KiB.
 const MESSAGE_MAX: usize = 128 << 10;
 
-/// Where libnftnl writes messages: words, so that it is aligned for every netlink structure.
+/// A buffer in which libnftnl writes messages. It consists of words, so that it is aligned for every netlink structure.
 #[derive(Default)]
 pub(super) struct Scratch(Vec<u64>);
 
 impl Scratch {
-    /// The attributes of a message about a rule with these expressions, without its table and chain. Names in it have at most
-    /// 255 bytes, and there are at most 128 expressions, for which there is room.
+    /// Writes the attributes of a message about a rule with these expressions, without its table and chain. Names in it
+    /// have at most 255 bytes, and there are at most 128 expressions, so that it fits into the buffer.
     pub(super) fn rule(&mut self, expressions: &[Expression]) -> Result<&[u8], String> {
         let rule = Rule::new(expressions)?;
-        // SAFETY: the rule and the message live.
+        // SAFETY: the rule and the message are alive.
         Ok(self.written(|message| unsafe { sys::nftnl_rule_nlmsg_build_payload(message, rule.0.as_ptr()) }))
     }
 
-    /// What a function appends to a message without attributes.
+    /// Returns the attributes that a function appends to an empty message.
     fn written(&mut self, write: impl FnOnce(*mut nlmsghdr)) -> &[u8] {
         self.0.resize(MESSAGE_MAX / size_of::<u64>(), 0);
         // The length comes first.
         self.0[0] = 0;
         let message: *mut nlmsghdr = self.0.as_mut_ptr().cast();
-        // SAFETY: the words are aligned for the header, and hold it.
+        // SAFETY: the buffer is aligned for the header, and larger than it.
         unsafe { (*message).nlmsg_len = HEADERS as u32 };
         write(message);
         // SAFETY: the same bytes, all initialised, borrowed for as long as `self` is.
@@ -182,7 +182,7 @@ pub(super) fn attach_filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter
     set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &value)
 }
 
-/// Sets an option; what the value points to must be there.
+/// Sets an option of a socket. What the value points to must be valid.
 fn set<T>(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::Result<()> {
     let length = size_of::<T>() as libc::socklen_t;
     // SAFETY: the kernel reads `length` bytes of `value`, and what it points to; both outlive the call.

@@ -1,5 +1,5 @@
-//! Turns a rule into the expressions that nft itself would send for it, so that a table written here and one loaded
-//! from text are the same, and nft can list both.
+//! Turns a rule into the expressions that nft would send for it, so that a table written here equals one that nft loads
+//! from text, and nft can list both.
 
 use std::{ffi::CStr, net::IpAddr};
 
@@ -15,7 +15,7 @@ use super::{
     wire::checked,
 };
 
-/// The expressions of a rule. Refuses, with the reason, what the kernel cannot hold.
+/// Returns the expressions of a rule. Fails with the reason if the kernel cannot hold the rule.
 pub(super) fn linearize(family: Family, rule: &Rule) -> Result<Vec<libnftnl::Expression>, String> {
     let mut program = Program { family, expressions: Vec::new(), taken: 0 };
     for statement in &rule.statements {
@@ -37,7 +37,7 @@ const FIRST: Register = Register(0);
 impl Register {
     const COUNT: usize = 16;
 
-    /// The register `bytes` further on, rounded up to whole registers.
+    /// The register after `bytes` bytes, rounded up to whole registers.
     fn after(self, bytes: usize) -> Result<Self, String> {
         let word = self.0 + bytes.div_ceil(4);
         if word >= Self::COUNT {
@@ -48,20 +48,20 @@ impl Register {
 }
 
 impl Value for Register {
-    /// The number that nft sends: where it can, one of the older 16-byte registers (`NFT_REG_1` …).
+    /// The number that nft sends: one of the older 16-byte registers (`NFT_REG_1` …) where possible.
     fn bytes(self) -> Bytes {
         let word = self.0 as u32;
         (if word.is_multiple_of(4) { 1 + word / 4 } else { 8 + word }).bytes()
     }
 }
 
-/// nft gives every value that is not a concatenation a whole 16-byte register.
+/// Length of the register that nft uses for every value that is not a concatenation, in bytes.
 const WHOLE_REGISTER: usize = 16;
 
 struct Program {
     family: Family,
     expressions: Vec<libnftnl::Expression>,
-    /// Length in bytes of the first registers, which values are meant for; a hash puts its key behind them.
+    /// Length in bytes of the first registers, which are reserved for values; a hash loads its key after them.
     taken: usize,
 }
 
@@ -139,7 +139,7 @@ impl Program {
         Ok(())
     }
 
-    /// Looks up what is in the registers from `from` on.
+    /// Looks up the value in the registers from `from` on.
     fn lookup(&mut self, set: &str, from: Register, more: Values) -> Result<(), String> {
         let mut attributes =
             attributes![NFTNL_EXPR_LOOKUP_SREG => from, NFTNL_EXPR_LOOKUP_SET => checked(set)?];
@@ -190,7 +190,7 @@ impl Program {
         }
     }
 
-    /// A field's length in bytes, and the expression that loads it into `to`.
+    /// Returns a field's length in bytes, and the expression that loads it into `to`.
     fn field(&self, field: Field, to: Register) -> (usize, libnftnl::Expression) {
         let payload = |base: c_int, offset: u32, length: usize| {
             let attributes = attributes![
@@ -234,7 +234,7 @@ impl Program {
         (length, libnftnl::Expression { name, attributes })
     }
 
-    /// Loads a value into `to` and what follows. Returns its length in bytes, with padding.
+    /// Loads a value into the registers from `to` on. Returns its length in bytes, with padding.
     fn load(&mut self, expression: &Expression, to: Register) -> Result<usize, String> {
         match expression {
             Expression::Field(field) => {
@@ -350,7 +350,7 @@ impl Program {
         Ok(())
     }
 
-    /// Loads the part of an address that a prefix is about, and returns what that must be.
+    /// Loads the part of an address that a prefix covers, and returns the value that it must have.
     fn prefix(&mut self, field: Field, prefix: IpNetwork) -> Result<Bytes, String> {
         if Family::of(prefix.network()) != self.family {
             return Err(format!("{prefix} is not of family {}", self.family));
@@ -379,7 +379,7 @@ const fn is_address(expression: &Expression) -> bool {
     matches!(expression, Expression::Field(Field::SourceAddress | Field::DestinationAddress))
 }
 
-/// Bitwise operations on a value as one, which nft makes of them: the value, a mask, and what to add by exclusive or.
+/// Combines nested bitwise operations into one, as nft does: the operand, a mask, and the value for exclusive or.
 fn folded(expression: &Expression) -> (&Expression, u32, u32) {
     let Expression::Bitwise { op, left, right } = expression else { return (expression, u32::MAX, 0) };
     let (operand, mask, xor) = folded(left);

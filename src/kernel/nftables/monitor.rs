@@ -1,4 +1,4 @@
-//! Notices every change of `nf_tables`' rulesets, by any process.
+//! Receives notifications about changes of `nf_tables`' rulesets by any process.
 
 mod filter;
 
@@ -19,12 +19,12 @@ use super::{
     uapi::*,
 };
 
-/// The ruleset's generation: a number that each commit raises (`NFT_MSG_NEWGEN`).
+/// The ruleset's generation, which each commit increments (`NFT_MSG_NEWGEN`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generation {
-    /// The number (`NFTA_GEN_ID`).
+    /// The generation's number (`NFTA_GEN_ID`).
     pub id: u32,
-    /// Id of the thread that committed it (`NFTA_GEN_PROC_PID`).
+    /// Id of the thread that made the commit (`NFTA_GEN_PROC_PID`).
     pub thread: u32,
     /// That thread's name (`NFTA_GEN_PROC_NAME`).
     pub process: String,
@@ -46,15 +46,15 @@ impl Generation {
 /// One notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Family of its table (`NFPROTO_…`).
+    /// Family of the table (`NFPROTO_…`).
     pub family: u8,
-    /// Its table's name; `None` for the generation.
+    /// The table's name; `None` if the notification is about the generation.
     pub table: Option<Name>,
-    /// The set's name, if it is about a set or its elements.
+    /// The set's name, if the notification is about a set or its elements.
     pub set: Option<Name>,
-    /// The keys of the elements, if it is about elements and all of them have one.
+    /// The keys of the elements, if the notification is about elements and each has a key.
     pub keys: Vec<Concat>,
-    /// The generation, which ends the notifications of a commit.
+    /// The generation, which is the last notification of a commit.
     pub generation: Option<Generation>,
 }
 
@@ -70,12 +70,12 @@ impl AsFd for Monitor {
     }
 }
 
-/// A handle on the subscription of a [`Monitor`], which may be on another thread.
+/// A handle to the subscription of a [`Monitor`], for another thread.
 #[derive(Debug)]
 pub struct Subscription(OwnedFd);
 
 impl Subscription {
-    /// Ends the subscription, or renews it. Changes in between are not reported.
+    /// Ends or renews the subscription. Changes in between are not reported.
     pub fn set(&self, subscribed: bool) -> Result<(), Error> {
         set_member(self.0.as_fd(), subscribed)
     }
@@ -96,34 +96,36 @@ impl Monitor {
         Ok(Self { connection: Connection::open()?, events: VecDeque::new() })
     }
 
-    /// Has the kernel drop most notifications about tables of other names. Where it cannot, they are skipped when
-    /// they are read.
+    /// Makes the kernel drop most notifications about tables of other names. If it cannot, they are skipped when they
+    /// are read.
     pub(super) fn only(&self, table: &str) {
         if let Err(error) = attach_filter(self.as_fd(), &filter::program(table)) {
             debug!(%error, "The kernel does not filter notifications");
         }
     }
 
-    /// Subscribes, or unsubscribes. For each subscription the kernel writes a notification for each element of every
-    /// commit.
+    /// Subscribes or unsubscribes. The kernel writes a notification for each element of every commit to each
+    /// subscriber.
     pub(super) fn subscribe(&self, subscribed: bool) -> Result<(), Error> {
         set_member(self.as_fd(), subscribed)
     }
 
-    /// Discards the notifications so far.
+    /// Discards all notifications that have arrived.
     pub(super) fn discard(&mut self) -> Result<(), Error> {
         self.events.clear();
         self.connection.drain()
     }
 
-    /// For another thread: with it the subscription can be ended for a while.
+    /// Returns a handle with which another thread can suspend the subscription.
     pub fn subscription(&self) -> Result<Subscription, Error> {
         let socket = self.as_fd().try_clone_to_owned();
         socket.map(Subscription).map_err(Error::io("cannot duplicate a netlink socket"))
     }
 
-    /// The next notification, or `None` if there is none now. [`Error::Unknown`] if some were lost, since
-    /// the kernel does not wait for a slow reader.
+    /// Returns the next notification, or `None` if none has arrived.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if notifications were lost: the kernel does not wait for a slow reader.
     pub fn receive(&mut self) -> Result<Option<Event>, Error> {
         while self.events.is_empty() {
             match self.connection.receive(false)? {
@@ -150,7 +152,7 @@ fn event(message: &Message<'_>) -> Option<Event> {
         _ => (attributes.name(NFTA_TABLE_NAME), None),
     };
     let of_set = [NFT_MSG_NEWSET, NFT_MSG_DELSET, NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM].contains(&kind);
-    // The number is the same in messages about elements (`NFTA_SET_ELEM_LIST_SET`).
+    // The attribute has the same number in messages about elements (`NFTA_SET_ELEM_LIST_SET`).
     let set = of_set.then(|| attributes.name(NFTA_SET_NAME)).flatten();
     let keys = match kind {
         NFT_MSG_NEWSETELEM | NFT_MSG_DELSETELEM => keys(attributes).unwrap_or_default(),
@@ -159,7 +161,7 @@ fn event(message: &Message<'_>) -> Option<Event> {
     Some(Event { family: message.family(), table, set, keys, generation })
 }
 
-/// The keys of the elements that a message is about; nothing if one has none, as what stands for all other keys.
+/// The keys of the elements in a message; `None` if an element has no key, as the catch-all element.
 fn keys(attributes: Attributes<'_>) -> Option<Vec<Concat>> {
     let elements = attributes.nested(NFTA_SET_ELEM_LIST_ELEMENTS).iter();
     elements.map(|element| read_value(element.nested().find(NFTA_SET_ELEM_KEY)?)).collect()

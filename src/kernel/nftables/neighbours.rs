@@ -1,18 +1,18 @@
-//! Which service proxies have rules in this network namespace.
+//! Finds the service proxies that have rules in this network namespace.
 
 use std::{collections::BTreeSet, fmt, ops::ControlFlow};
 
 use super::{attributes::Message, error::Error, handle::Kernel, uapi::*, wire};
 use crate::config::settings::KUBE_PROXY_TABLE;
 
-/// A chain that every table of Portolan's has, in either plane.
+/// A chain that every table of Portolan has; in the other plane, its name has a suffix.
 const PORTOLAN_CHAIN: &str = "short-circuit-node-port";
 
-/// Chains of kube-proxy in its modes iptables and ipvs. The kubelet makes `KUBE-FIREWALL`, `KUBE-IPTABLES-HINT` and
-/// `KUBE-KUBELET-CANARY`, which say nothing of kube-proxy.
+/// Chains of kube-proxy in its modes iptables and ipvs. `KUBE-FIREWALL`, `KUBE-IPTABLES-HINT` and `KUBE-KUBELET-CANARY`
+/// are the kubelet's, and no sign of kube-proxy.
 const KUBE_PROXY_CHAINS: [&str; 3] = ["KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-PROXY-CANARY"];
 
-/// The proxy whose rules a table has.
+/// The proxy that a table belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Proxy {
     /// kube-proxy's in mode nftables.
@@ -26,7 +26,7 @@ pub enum Proxy {
 /// A table with the rules of a service proxy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Neighbour {
-    /// Whose it is.
+    /// The proxy that it belongs to.
     pub proxy: Proxy,
     /// `ip`, `ip6` or `inet`.
     pub family: &'static str,
@@ -41,8 +41,8 @@ impl fmt::Display for Neighbour {
 }
 
 impl Kernel {
-    /// The tables of this network namespace that have the rules of a service proxy, whatever their name is. Chains of
-    /// iptables in the kernel's older subsystem (legacy) are not among them.
+    /// Returns the tables of this network namespace that have rules of a service proxy, whatever their names are.
+    /// Chains of legacy iptables, which is another subsystem of the kernel, are not included.
     ///
     /// # Errors
     /// The kernel does not answer.

@@ -1,8 +1,8 @@
-//! Tables that only their owner may change: the owner and persist flags of a table.
+//! The owner and persist flags of a table: only its owner may change a table with an owner.
 //!
-//! The owner is a socket. When it closes, a table with the persist flag (kernel 6.9) stays without an owner, until a
-//! process takes it over by declaring it with the owner flag again; without the persist flag it would be deleted, and
-//! all traffic interrupted. Neither flag can be taken from a table or given to one that was made without them.
+//! The owner is a socket. When it closes, a table with the persist flag (kernel 6.9) remains without an owner, until a
+//! process takes it over by declaring it with the owner flag again; without the persist flag it would be deleted, which
+//! interrupts all traffic. Neither flag can be removed from a table, or added to one that was created without it.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,17 @@ use super::{connection::Connection, error::Error, reader::Reader, uapi::*};
 /// The owner of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// It was made without an owner, and can have none.
+    /// The table was created without an owner, and cannot have one.
     None,
-    /// Its owner has gone; the first process that declares it takes it over.
+    /// The owner is gone; the first process that declares the table takes it over.
     Orphan,
-    /// This socket's.
+    /// This socket owns the table.
     Ours,
-    /// Another socket's: only that may change it.
+    /// Another socket owns the table, and only that socket may change it.
     Others,
 }
 
-/// The owners of the tables of this name. A family without such a table is absent.
+/// Reads the owners of the tables of this name. A family without such a table is absent.
 pub(super) fn read(connection: &mut Connection, table: &str) -> Result<BTreeMap<Family, Ownership>, Error> {
     let mut ownership = BTreeMap::new();
     for family in Family::ALL {

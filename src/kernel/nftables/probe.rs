@@ -1,8 +1,8 @@
-//! Finds out at the start what the kernel can do, by trying.
+//! Determines by trial, at the start, what the kernel supports.
 //!
-//! Everything that the rules need is written into tables of their own, in one batch without an end: the kernel judges
-//! it, says what it does not take, and forgets it, as with `nft --check`. Nothing is committed, no generation begins,
-//! and no subscriber is notified.
+//! Everything that the rules need is written into separate tables, in one batch without an end message: the kernel
+//! validates it, reports what it refuses, and discards it, as with `nft --check`. Nothing is committed, the generation
+//! does not change, and no subscriber is notified.
 
 mod feature;
 
@@ -23,33 +23,36 @@ use super::{
 
 pub use self::feature::Feature;
 
-/// What a kernel can do.
+/// What a kernel supports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Features {
-    /// Which Linux it is.
+    /// The kernel's release.
     pub release: Release,
-    /// What it lacks, by family.
+    /// The features that it lacks, by family.
     pub missing: BTreeSet<(Family, Feature)>,
     /// Whether it acknowledges the end of a batch (since 6.10).
     pub acknowledges: bool,
-    /// Whether it refuses a batch that was meant for another generation (`NFNL_BATCH_GENID`).
+    /// Whether it refuses a batch for another generation (`NFNL_BATCH_GENID`).
     pub checks_generation: bool,
-    /// Whether it says how many elements a set has (`NFTA_SET_COUNT`, since 6.16), by which reading by keys is known
-    /// to be complete. `None` if there was no set to ask about.
+    /// Whether it reports how many elements a set has (`NFTA_SET_COUNT`, since 6.16), which shows that a reading by
+    /// keys is complete. `None` if there was no set to find out with.
     pub counts_elements: Option<bool>,
 }
 
-/// What can be served.
+/// What a kernel can serve.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Served {
-    /// The families, in the order of [`Family::ALL`]; one at least.
+    /// The families, in the order of [`Family::ALL`]; at least one.
     pub families: Vec<Family>,
-    /// What an operator must know, a line each: families that are left out, and faults of this kernel.
+    /// Warnings for the operator, one line each: families that are not served, and faults of this kernel.
     pub warnings: Vec<String>,
 }
 
 impl Features {
-    /// Which families this kernel can serve with these settings. [`Error::Lacking`] if it is none.
+    /// Returns the families that this kernel can serve with these settings.
+    ///
+    /// # Errors
+    /// [`Error::Lacking`] if it can serve none.
     pub fn serve(&self, config: &Config) -> Result<Served, Error> {
         let mut served = Served::default();
         let mut lacking = Vec::new();
@@ -88,11 +91,12 @@ impl Features {
         Ok(served)
     }
 
-    /// What a family needs and lacks, each with its origin; without what only follows from something else that is missing.
+    /// The features that a family needs and lacks, each with its origin. Leaves out features that use another missing
+    /// one.
     fn lacking(&self, family: Family, config: &Config) -> Vec<String> {
         let is_needed = |feature: &Feature| match feature {
             Feature::ElementCounters => config.endpoint_counters,
-            // Asked for by a flag that has no effect where the kernel lacks it.
+            // The flag that uses it has no effect if the kernel lacks it.
             Feature::OwnedTables => false,
             _ => true,
         };
@@ -104,7 +108,7 @@ impl Features {
 }
 
 impl fmt::Display for Features {
-    /// The names of those that it has, with the family where it has them in one only.
+    /// Writes the names of the features that the kernel has, with the family if it has them in only one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut names = Vec::new();
         for feature in Feature::ALL {
@@ -133,7 +137,8 @@ fn ip_version(family: Family) -> &'static str {
 }
 
 impl Kernel {
-    /// Finds out what the kernel can do. `table` is the name of our tables, of which the sets are asked about.
+    /// Determines what the kernel supports. `table` is the name of our tables, whose sets show whether it counts
+    /// elements.
     pub fn probe(&mut self, table: &str) -> Result<Features, Error> {
         let trials: Vec<(Family, Feature)> = Family::ALL
             .into_iter()
@@ -148,14 +153,14 @@ impl Kernel {
         })
     }
 
-    /// Whether tables can be owned and outlive their owner, in any family.
+    /// Whether tables can have an owner and outlive it, in any family.
     pub(super) fn has_owned_tables(&mut self) -> Result<bool, Error> {
         let trials = Family::ALL.map(|family| (family, Feature::OwnedTables));
         let missing = missing(&trials, |trials| self.refused(trials))?;
         Ok(missing.len() < trials.len())
     }
 
-    /// Has the kernel judge these without committing any of them. Gives the indices of those that it refuses.
+    /// Makes the kernel validate these without committing any of them. Returns the indices of those that it refuses.
     fn refused(&mut self, trials: &[Trial]) -> Result<BTreeSet<usize>, Error> {
         let owners = self.batch.encode_trials(trials)?;
         let replies = self.connection.execute(self.batch.bytes())?;
@@ -177,17 +182,17 @@ impl Kernel {
         Ok(refused)
     }
 
-    /// Whether a batch for another generation is refused. It is empty, so that a kernel that does not look at the
+    /// Whether a batch for another generation is refused. The batch is empty, so that a kernel that ignores the
     /// generation commits nothing.
     fn checks_generation(&mut self) -> Result<bool, Error> {
         let present = self.generation()?.id;
-        // Zero would mean any.
+        // Zero would mean any generation.
         let other = (present ^ 1 << 31).max(1);
         let replies = self.connection.execute(&batch::empty(Some(other)))?;
         Ok(replies.errors.first().is_some_and(|reply| reply.errno == Errno::RESTART.raw_os_error()))
     }
 
-    /// Whether the kernel says how many elements the sets of this table have; `None` if there is no set.
+    /// Whether the kernel reports how many elements the sets of this table have; `None` if there is no set.
     fn counts_elements(&mut self, table: &str) -> Result<Option<bool>, Error> {
         for family in Family::ALL {
             let mut reader = Reader { connection: &mut self.connection, family, table };
@@ -195,7 +200,7 @@ impl Kernel {
                 continue;
             }
             let counts = reader.objects(NFT_MSG_GETSET, |set| Some(set.find(NFTA_SET_COUNT).is_some()))?;
-            // It does so for all sets or for none.
+            // It reports the number for all sets or for none.
             if let Some(counts) = counts.first() {
                 return Ok(Some(*counts));
             }
@@ -204,8 +209,9 @@ impl Kernel {
     }
 }
 
-/// Which of these are missing. `refused` has the kernel judge the rest, and gives the indices of those that it refuses, until
-/// it takes all of them: hooks are looked at only once nothing else is wrong.
+/// Returns the features of these that are missing. `refused` makes the kernel validate trials, and returns the indices
+/// of those that it refuses. It is called until the kernel accepts the rest: it validates hooks only once nothing else
+/// is wrong.
 fn missing(
     trials: &[(Family, Feature)],
     mut refused: impl FnMut(&[Trial]) -> Result<BTreeSet<usize>, Error>,

@@ -1,5 +1,4 @@
-//! Asks the kernel about the tables of one name and family. Everything that is read of tables, for whatever reason, is
-//! read here.
+//! Reads a table from the kernel. All readings of tables go through this module.
 
 use std::ops::ControlFlow;
 
@@ -13,15 +12,15 @@ use super::{
     wire,
 };
 
-/// How often one request is repeated: each time, some table changed meanwhile.
+/// How often to repeat a request because some table changed meanwhile.
 const REPETITIONS: usize = 100;
 
-/// Something is missing, because tables changed or replies were lost: it takes another reading.
+/// The error for a reading that is incomplete because tables changed or replies were lost; it must be repeated.
 pub(super) fn incomplete() -> Error {
     Error::Unknown("replies about a table are missing".to_owned())
 }
 
-/// A table to ask about.
+/// A table to read.
 pub(super) struct Reader<'a> {
     pub connection: &'a mut Connection,
     pub family: Family,
@@ -29,8 +28,8 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The flags of the table (`NFTA_TABLE_FLAGS`), and the address of the socket that owns it. `None` if there is no
-    /// such table.
+    /// Reads the flags of the table (`NFTA_TABLE_FLAGS`), and the address of the socket that owns it. `None` if there
+    /// is no such table.
     pub(super) fn table(&mut self) -> Result<Option<(c_int, Option<u32>)>, Error> {
         let mut table = (0, None);
         let outcome = self.ask(NFT_MSG_GETTABLE, false, None, |attributes| {
@@ -44,8 +43,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The objects of one kind, as far as `read` makes something of them. An interrupted dump of these may lack some,
-    /// since the kernel counts those of all tables to find its place again; so it is repeated.
+    /// Reads the objects of one kind with `read`, which may skip some. An interrupted dump is repeated, since it may
+    /// lack objects: the kernel resumes a dump by a count of the objects of all tables.
     pub(super) fn objects<T>(
         &mut self,
         kind: c_int,
@@ -67,7 +66,7 @@ impl Reader<'_> {
     }
 
     /// Calls `read` for each element of a set, until it breaks. Other tables may change meanwhile: within a set the
-    /// kernel finds its place again.
+    /// kernel resumes correctly.
     pub(super) fn elements(
         &mut self,
         set: &str,

@@ -1,4 +1,4 @@
-//! Which Linux this is. Only what cannot be found out by trying is judged by it.
+//! The kernel's version. It decides only what cannot be determined by trial.
 
 use std::fmt;
 
@@ -10,25 +10,25 @@ type Version = (u32, u32, u32);
 pub struct Release {
     /// Its release (`uname -r`), such as `6.1.0-37-amd64`.
     pub release: String,
-    /// How it was built (`uname -v`). Debian writes the version that it is based on there.
+    /// How it was built (`uname -v`). Debian includes the version that it is based on.
     pub build: String,
     /// Ubuntu's `/proc/version_signature`, which ends with the version that it is based on.
     pub signature: String,
 }
 
-/// Whether a set of concatenated ranges still works once a range was removed from it.
+/// Whether a set of concatenated ranges still works after a range was removed from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RangeRemoval {
     /// The other ranges are found.
     Sound,
-    /// Nothing is found in it until a range is added: the kernel lacks commit 23c54263efd7 (January 2022).
+    /// No range is found until another is added: the kernel lacks commit 23c54263efd7 (January 2022).
     Broken,
-    /// The version is among those that lacked it, but its distribution may have added it.
+    /// This version lacked the commit, but its distribution may have added it.
     Doubtful,
 }
 
 impl Release {
-    /// That of the running kernel.
+    /// The release of the running kernel.
     pub fn running() -> Self {
         let names = rustix::system::uname();
         Self {
@@ -38,7 +38,7 @@ impl Release {
         }
     }
 
-    /// Judges by the version, since trying it would take a packet.
+    /// Decides by the version, since a trial would need a packet.
     pub fn range_removal(&self) -> RangeRemoval {
         let Some(named) = version(&self.release) else { return RangeRemoval::Doubtful };
         if !lacks_fix(named) {
@@ -48,7 +48,7 @@ impl Release {
         let base = debian.or(self.signature.split_whitespace().next_back()).and_then(version);
         match base {
             Some(base) if !lacks_fix(base) => RangeRemoval::Sound,
-            // Distributions number what they build on their own: `5.14.0-362.el9` has much of later ones.
+            // Distributions number their own builds: `5.14.0-362.el9` has many commits of later versions.
             None if self.release.contains('-') => RangeRemoval::Doubtful,
             _ => RangeRemoval::Broken,
         }
@@ -65,7 +65,7 @@ fn lacks_fix((major, minor, patch): Version) -> bool {
     }
 }
 
-/// The numbers that a text begins with: `5.10.262-1` is (5, 10, 262), `7.3-rc7` is (7, 3, 0).
+/// Parses the version at the start of a text: `5.10.262-1` is (5, 10, 262), `7.3-rc7` is (7, 3, 0).
 fn version(text: &str) -> Option<Version> {
     let end = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
     let mut numbers = text[..end].split('.').map(|number| number.parse().ok());

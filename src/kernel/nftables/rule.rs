@@ -1,8 +1,7 @@
-//! Rules as the kernel describes them, compared with those that Portolan writes.
+//! Compares the kernel's rules with those that Portolan writes.
 //!
-//! A rule that was read is not translated back: the rule that is wanted in its place is translated as if it were to be
-//! written, and both are brought into one form. What the kernel adds of its own, and which depends on its version,
-//! is left out there.
+//! A rule from the kernel is not translated back. Instead the expected rule at its position is translated as if it were
+//! to be written, and both are normalized. That leaves out what the kernel adds, which depends on its version.
 
 use portolan_rules::ruleset::{Family, Rule, Statement, Verdict};
 
@@ -15,13 +14,13 @@ use super::{
     wire,
 };
 
-/// A rule's expressions, the same bytes for all that mean the same to the kernel.
+/// A rule's normalized expressions: rules with the same meaning to the kernel have the same bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Program {
     bytes: Vec<u8>,
     /// The names of the expressions.
     pub(super) names: Vec<String>,
-    /// Where it leads as a whole.
+    /// The rule's verdict.
     target: Option<Verdict>,
 }
 
@@ -36,7 +35,7 @@ impl Program {
         program
     }
 
-    /// The program of a rule that Portolan writes; `None` if the kernel cannot hold it.
+    /// Translates a rule that Portolan writes; `None` if the kernel cannot hold it.
     pub(super) fn of(family: Family, rule: &Rule, scratch: &mut Scratch) -> Option<Self> {
         let expressions = linearize(family, rule).ok()?;
         scratch.rule(&expressions).ok().map(|rule| Self::read(Attributes(rule)))
@@ -61,7 +60,7 @@ impl Program {
         self.names.push(name.to_owned());
     }
 
-    /// In words, for a rule that Portolan does not write: the names of its expressions, and the chain that it leads to.
+    /// Describes a rule that Portolan does not write: the names of its expressions, and the chain that it jumps to.
     pub(super) fn describe(&self) -> Rule {
         let mut statements = vec![Statement::Foreign(self.names.join(", "))];
         let leads = |verdict: &&Verdict| matches!(verdict, Verdict::Jump(_) | Verdict::Goto(_));
@@ -70,7 +69,7 @@ impl Program {
     }
 }
 
-/// Appends an attribute, with or without the attributes in it.
+/// Appends an attribute; if `is_nest` is set, with the attributes nested in it.
 fn put(bytes: &mut Vec<u8>, attribute: Attribute<'_>, is_nest: bool) {
     if !is_nest {
         return wire::attribute(bytes, attribute.kind, attribute.value);
@@ -80,15 +79,15 @@ fn put(bytes: &mut Vec<u8>, attribute: Attribute<'_>, is_nest: bool) {
     });
 }
 
-/// Whether an expression does nothing: a `byteorder` of a single byte in its place, as nft writes it before a protocol's
-/// number is looked up among ranges.
+/// Whether an expression has no effect: a `byteorder` of a single byte in place, which nft writes before it looks up a
+/// protocol number in a set of ranges.
 fn is_idle(name: &str, data: Attributes<'_>) -> bool {
     let [length, from, to] =
         [NFTA_BYTEORDER_LEN, NFTA_BYTEORDER_SREG, NFTA_BYTEORDER_DREG].map(|kind| data.number(kind));
     name == "byteorder" && length == Some(1) && from.is_some() && from == to
 }
 
-/// Whether an attribute states a default: some kernels leave it out, or only nft writes it.
+/// Whether an attribute has its default value: some kernels leave it out, or only nft writes it.
 fn is_implied(name: &str, attribute: &Attribute<'_>, all: Attributes<'_>) -> bool {
     let is_zero = attribute.value.iter().all(|byte| *byte == 0);
     let repeats = |kind| all.find(kind).is_some_and(|other| other.value == attribute.value);
@@ -100,14 +99,14 @@ fn is_implied(name: &str, attribute: &Attribute<'_>, all: Attributes<'_>) -> boo
         | ("masq", NFTA_MASQ_FLAGS)
         | ("numgen", NFTA_NG_OFFSET) => is_zero,
         ("dynset", NFTA_DYNSET_PAD) => true,
-        // The kernel completes what nft leaves out: the maxima, and the two flags that say which minima there are.
+        // The kernel adds what nft leaves out: the maxima, and the two flags for the minima that are set.
         ("nat", NFTA_NAT_REG_ADDR_MAX) => repeats(NFTA_NAT_REG_ADDR_MIN),
         ("nat", NFTA_NAT_REG_PROTO_MAX) => repeats(NFTA_NAT_REG_PROTO_MIN),
         ("nat", NFTA_NAT_FLAGS) => {
             let implied = NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED;
             attribute.number().is_some_and(|flags| flags & !implied == 0)
         }
-        // It keeps a code only for the types that have one.
+        // The kernel keeps a code only for the types that have one.
         ("reject", NFTA_REJECT_ICMP_CODE) => all.flags(NFTA_REJECT_TYPE) == NFT_REJECT_TCP_RST,
         _ => false,
     }

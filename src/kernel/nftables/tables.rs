@@ -1,4 +1,4 @@
-//! What the reconciler needs of the kernel.
+//! The interface between the reconciler and the kernel.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,12 +6,12 @@ use portolan_rules::ruleset::{Concat, Elements, Family, Name, Ruleset, Set, Tran
 
 use super::{dump::Wanted, error::Error, monitor::Generation, owner::Ownership};
 
-/// What a commit did and took.
+/// Size and duration of a commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
-    /// Number of netlink messages, without those that begin and end the batch.
+    /// Number of netlink messages, not counting those that begin and end the batch.
     pub messages: usize,
-    /// Length of the datagram.
+    /// Length of the datagram, in bytes.
     pub bytes: usize,
     /// Time to encode it.
     pub encode: Duration,
@@ -19,16 +19,16 @@ pub struct Commit {
     pub kernel: Duration,
 }
 
-/// The tables of a kernel; [`Kernel`](super::Kernel) has those that packets meet.
+/// Access to the tables of a kernel. [`Kernel`](super::Kernel) implements it for the running kernel.
 pub trait Tables {
-    /// Reads the tables of this name, as [`Kernel::dump`](super::Kernel::dump), but with the rules that are known, and with
-    /// the wanted elements only. Of large sets whose possible keys are known, elements are asked for by key, which takes
-    /// linear time. Sets with other elements are dumped, and so are all if the kernel does not say how many elements a set
-    /// has (before 6.16).
+    /// Reads the tables of this name, as [`Kernel::dump`](super::Kernel::dump), but recognizes the expected rules, and
+    /// reads only the wanted elements. Elements of large sets with known keys are requested by key, which takes linear
+    /// time. A set that has elements at other keys is dumped, and so is every set if the kernel does not report numbers
+    /// of elements (before 6.16).
     fn read(&mut self, table: &str, wanted: &mut dyn Wanted) -> Result<Ruleset, Error>;
 
-    /// The elements at these keys, as far as there are any, of a set without ranges that is declared like this one. This
-    /// takes the same time for each, however large the set is. Changes between two calls are not noticed.
+    /// Reads the elements at these keys that exist, of a set without ranges with this declaration. This takes constant
+    /// time for each key, however large the set is. Changes between two calls are not noticed.
     fn elements(
         &mut self,
         table: &str,
@@ -37,29 +37,31 @@ pub trait Tables {
         keys: &[Concat],
     ) -> Result<Elements, Error>;
 
-    /// Commits a transaction. The kernel takes all of it or nothing.
+    /// Commits a transaction, all of it or nothing.
     ///
-    /// [`Error::Refused`] names the operation that the kernel did not take; [`Error::Unknown`] means that it
-    /// may or may not have committed.
+    /// # Errors
+    /// [`Error::Refused`] names the refused operation. After [`Error::Unknown`] the transaction may or may not have
+    /// been committed.
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, Error>;
 
-    /// From now on the kernel refuses transactions, with `ERESTART`, if there was another commit since this generation
-    /// (`NFNL_BATCH_GENID`); `None`: it takes them in any case.
+    /// Makes the kernel refuse transactions with `ERESTART` from now on if anything else was committed since this
+    /// generation (`NFNL_BATCH_GENID`). With `None` it accepts them in any case.
     fn expect_generation(&mut self, generation: Option<u32>);
 
-    /// From now on the other plane of a family is in force: names are exchanged ([`portolan_rules::plane::planes`]).
+    /// Activates the other plane of a family: names are exchanged from now on ([`portolan_rules::plane::planes`]).
     fn exchange(&mut self, family: Family);
 
-    /// The name that an object has in rulesets, by the one that it has in the kernel.
+    /// The name in rulesets of an object with this name in the kernel.
     fn plain_name(&self, family: Family, name: &Name) -> Name;
 
-    /// The generation of all rulesets, which each commit raises; its thread is the caller's, as the kernel numbers it.
+    /// Reads the generation of all rulesets, which each commit increments. Its thread is the calling thread, as the
+    /// kernel numbers it.
     fn generation(&mut self) -> Result<Generation, Error>;
 
-    /// Has the tables that are declared from now on belong to this socket, and stay when it closes. False if this
-    /// kernel lacks one of the two flags; then nothing changes. Nothing is committed to find out.
+    /// Makes this socket the owner of the tables that are declared from now on, and has them persist when it closes.
+    /// Returns false and changes nothing if the kernel lacks one of the two flags. Nothing is committed to find out.
     fn own_tables(&mut self) -> Result<bool, Error>;
 
-    /// The owners of the tables of this name. A family without such a table is absent.
+    /// Reads the owners of the tables of this name. A family without such a table is absent.
     fn ownership(&mut self, table: &str) -> Result<BTreeMap<Family, Ownership>, Error>;
 }

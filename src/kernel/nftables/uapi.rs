@@ -1,6 +1,5 @@
-//! Numbers of the kernel's interface, as `linux/netlink.h`, `linux/netfilter/nfnetlink.h` and
-//! `linux/netfilter/nf_tables.h` define them: those that the libc crate has, and the rest, most of all the numbers of
-//! attributes.
+//! Constants of `linux/netlink.h`, `linux/netfilter/nfnetlink.h` and `linux/netfilter/nf_tables.h`: those of the libc
+//! crate, and those that it lacks, most of which are numbers of attributes.
 
 pub(crate) use nftnl::nftnl_sys::libc::{
     IFNAMSIZ, NETLINK_ADD_MEMBERSHIP, NETLINK_CAP_ACK, NETLINK_DROP_MEMBERSHIP, NETLINK_EXT_ACK, NF_ACCEPT,
@@ -30,10 +29,10 @@ pub(crate) const HEADERS: usize = HEADER + 4;
 /// Length of `struct nlattr`.
 pub(crate) const ATTRIBUTE_HEADER: usize = 4;
 
-/// In the message that begins a batch: the generation that it is meant for.
+/// The generation that a batch is meant for, in the message that begins it.
 pub(crate) const NFNL_BATCH_GENID: u16 = 1;
 
-/// The table's name has this number in every message of `nf_tables` except for the generation's.
+/// The table's name has this number in every message of `nf_tables` except those about the generation.
 pub(crate) const NFTA_TABLE_NAME: u16 = 1;
 pub(crate) const NFTA_TABLE_FLAGS: u16 = 2;
 pub(crate) const NFTA_TABLE_OWNER: u16 = 7;
@@ -57,7 +56,7 @@ pub(crate) const NFTA_HOOK_PRIORITY: u16 = 2;
 
 pub(crate) const NFTA_RULE_CHAIN: u16 = 2;
 pub(crate) const NFTA_RULE_EXPRESSIONS: u16 = 4;
-/// Most expressions that the kernel takes in one rule.
+/// Most expressions that the kernel accepts in one rule.
 pub(crate) const NFT_RULE_MAXEXPRS: usize = 128;
 
 pub(crate) const NFTA_SET_NAME: u16 = 2;
@@ -98,7 +97,7 @@ pub(crate) const NFTA_VERDICT_CHAIN: u16 = 2;
 
 pub(crate) const NFTA_EXPR_NAME: u16 = 1;
 pub(crate) const NFTA_EXPR_DATA: u16 = 2;
-/// The expression that counts.
+/// Name of the counter expression.
 pub(crate) const COUNTER: &str = "counter";
 pub(crate) const NFTA_COUNTER_PACKETS: u16 = 2;
 pub(crate) const NFTA_BITWISE_MASK: u16 = 4;
@@ -142,7 +141,7 @@ pub(crate) const NAME_MAX: usize = 255;
 /// Types of the records in an element's user data (`enum nftnl_udata_set_elem_types` of libnftnl).
 pub(crate) const UDATA_ELEM_COMMENT: u8 = 0;
 pub(crate) const UDATA_ELEM_FLAGS: u8 = 1;
-/// The range has no end in the kernel: it reaches the greatest key.
+/// The range has no end in the kernel: it extends to the greatest key.
 pub(crate) const UDATA_ELEM_F_INTERVAL_OPEN: u32 = 1;
 /// Types of the records in a set's user data (`enum nftnl_udata_set_types` of libnftnl).
 pub(crate) const UDATA_SET_KEY_BYTEORDER: u8 = 0;

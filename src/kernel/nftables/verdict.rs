@@ -1,10 +1,10 @@
-//! Verdicts as the kernel numbers them.
+//! Encodes and decodes verdicts.
 
 use portolan_rules::ruleset::{Name, Verdict};
 
 use super::{attributes::Attributes, uapi::*};
 
-/// The code of a verdict, and the chain that it leads to.
+/// The code of a verdict, and the chain that it jumps to.
 pub(super) fn verdict_code(verdict: &Verdict) -> (i32, Option<&Name>) {
     match verdict {
         Verdict::Accept => (NF_ACCEPT, None),

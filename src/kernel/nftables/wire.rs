@@ -5,7 +5,7 @@ use super::uapi::*;
 /// Longest attribute: its length field has 16 bits.
 pub(crate) const ATTRIBUTE_MAX: usize = u16::MAX as usize;
 
-/// Starts a message with `struct nfgenmsg`; [`end_message`] completes it. Returns where it starts.
+/// Starts a message with `struct nfgenmsg`, which [`end_message`] completes. Returns the offset of its start.
 pub(crate) fn begin_message(
     buffer: &mut Vec<u8>,
     kind: c_int,
@@ -25,7 +25,7 @@ pub(crate) fn begin_message(
     start
 }
 
-/// Writes the length of the message that starts at `start` and ends here.
+/// Completes the message that starts at `start`: writes its length.
 pub(crate) fn end_message(buffer: &mut [u8], start: usize) {
     let length = (buffer.len() - start) as u32;
     buffer[start..start + 4].copy_from_slice(&length.to_ne_bytes());
@@ -46,7 +46,7 @@ pub(crate) fn attribute(buffer: &mut Vec<u8>, kind: u16, value: &[u8]) {
     pad(buffer, length);
 }
 
-/// A name of a table, chain or set that the kernel takes. Refuses names with a zero byte and those that are too long.
+/// Checks that the kernel accepts a name of a table, chain or set: it is not empty or too long, and has no zero byte.
 pub(crate) fn checked(name: &str) -> Result<&str, String> {
     if name.is_empty() || name.len() > NAME_MAX {
         return Err(format!("a name of {} bytes", name.len()));
@@ -66,18 +66,18 @@ pub(crate) fn string(buffer: &mut Vec<u8>, kind: u16, value: &str) {
     pad(buffer, length);
 }
 
-/// Appends a number in network order, as `nf_tables` has them.
+/// Appends a number in network order, which `nf_tables` uses.
 #[inline]
 pub(crate) fn number(buffer: &mut Vec<u8>, kind: u16, value: u32) {
     attribute(buffer, kind, &value.to_be_bytes());
 }
 
-/// Appends flags, a number.
+/// Appends flags as a number.
 pub(crate) fn flags(buffer: &mut Vec<u8>, kind: u16, value: c_int) {
     number(buffer, kind, value.cast_unsigned());
 }
 
-/// Starts an attribute that holds attributes; [`end_nest`] completes it. Returns where it starts.
+/// Starts an attribute with nested attributes, which [`end_nest`] completes. Returns the offset of its start.
 #[inline]
 pub(crate) fn begin_nest(buffer: &mut Vec<u8>, kind: u16) -> usize {
     let start = buffer.len();
@@ -85,7 +85,7 @@ pub(crate) fn begin_nest(buffer: &mut Vec<u8>, kind: u16) -> usize {
     start
 }
 
-/// Writes the length of the nest that starts at `start` and ends here.
+/// Completes the nest that starts at `start`: writes its length.
 #[inline]
 pub(crate) fn end_nest(buffer: &mut [u8], start: usize) {
     let length = buffer.len() - start;
@@ -93,14 +93,14 @@ pub(crate) fn end_nest(buffer: &mut [u8], start: usize) {
     buffer[start..start + 2].copy_from_slice(&(length as u16).to_ne_bytes());
 }
 
-/// Appends an attribute that holds the attributes that `write` appends.
+/// Appends an attribute with the nested attributes that `write` appends.
 pub(crate) fn nest(buffer: &mut Vec<u8>, kind: u16, write: impl FnOnce(&mut Vec<u8>)) {
     let start = begin_nest(buffer, kind);
     write(buffer);
     end_nest(buffer, start);
 }
 
-/// The header of an attribute of this length, header included and padding not.
+/// The header of an attribute of this length, which includes the header and excludes padding.
 #[inline]
 pub(crate) fn header(length: usize, kind: u16) -> [u8; 4] {
     let ([a, b], [c, d]) = ((length as u16).to_ne_bytes(), kind.to_ne_bytes());

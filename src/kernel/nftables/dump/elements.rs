@@ -11,21 +11,21 @@ use crate::kernel::nftables::{
     verdict::parse_verdict,
 };
 
-/// Collects the elements of one set.
+/// Collects the elements of one set, and pairs the ends of ranges with their starts.
 pub(super) struct ElementReader {
-    /// Length of a key in the kernel, of a set whose ranges are two elements each.
+    /// Length of a key in bytes, if each range of the set is two elements in the kernel.
     ranges: Option<usize>,
     /// Whether every element is a range.
     interval: bool,
     found: Vec<(Concat, Element)>,
-    /// The ends of ranges: first keys after them.
+    /// The ends of ranges: the first key after each.
     ends: Vec<Concat>,
-    /// Comments seen: a frontend and its endpoints have the same.
+    /// Comments so far, to share them: a frontend and its endpoints have the same.
     comments: HashSet<Arc<str>>,
 }
 
 impl ElementReader {
-    /// For the elements of this set.
+    /// Creates a reader for the elements of this set.
     pub(super) fn of(set: &Set) -> Self {
         let interval = set.flags.interval;
         let ranges = match set.key.as_slice() {
@@ -56,7 +56,7 @@ impl ElementReader {
             }
         }
         if flags & NFT_SET_ELEM_CATCHALL != 0 {
-            // It has no key. The empty one stands for it.
+            // It has no key; the model uses an empty key.
             self.found.push((Concat::default(), element));
             return;
         }
@@ -82,7 +82,7 @@ impl ElementReader {
         Some(comment)
     }
 
-    /// All elements by key, each range with its end.
+    /// Returns all elements by key, each range with its end.
     pub(super) fn finish(mut self) -> Elements {
         if let Some(length) = self.ranges {
             self.pair(length);
@@ -90,8 +90,8 @@ impl ElementReader {
         self.found.into()
     }
 
-    /// Gives every range its end: the last key before the next end or, where ranges touch without one, before
-    /// the next start. A range without either reaches the greatest key.
+    /// Sets the end of every range: the last key before the next end or, if adjacent ranges have no end between them,
+    /// before the next start. A range with neither extends to the greatest key.
     fn pair(&mut self, length: usize) {
         self.ends.sort_unstable();
         self.found.sort_by(|(a, _), (b, _)| a.cmp(b));

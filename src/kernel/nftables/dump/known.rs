@@ -1,27 +1,25 @@
 //! Reads the elements of a large set by their keys.
 //!
-//! A dump walks a set of the kernel's hash kind from its beginning for every 32 KiB, so that it takes time in the
-//! square of the set's size. Asking for elements by key takes the same time for each. If as many are found as the
-//! set has, then these are all.
+//! For every 32 KiB of a dump, the kernel walks a hash set from its beginning, so that a dump takes time quadratic in
+//! the set's size. Requesting elements by key takes constant time for each. If as many elements are found as the set
+//! has, then these are all of them.
 
 use portolan_rules::ruleset::{Concat, Set};
 
 use super::elements::ElementReader;
 use crate::kernel::nftables::{element::ElementList, error::Error, reader::Reader, uapi::*};
 
-/// Keys in one request. The kernel puts a reply for each into the socket's buffer before it comes back, and these
-/// must all find room.
+/// Keys in one request. The kernel puts a reply for each into the socket's buffer before the system call returns, and
+/// all of them must fit.
 const AT_ONCE: usize = 1024;
-/// Keys in the request after one that a key without an element has ended; twice as many in each that none ends. Those that
-/// come after such a key are written in vain, and often there are some in a row.
+/// Keys in the request after a miss: a key without an element ends a request, and the keys after it were encoded for
+/// nothing. Misses often come in a row. Each request without a miss doubles the number.
 const AFTER_A_MISS: usize = 32;
-/// A set smaller than this is dumped in a few messages.
-pub(super) const WORTH_IT: u32 = 4096;
-/// Keys without an element, after which asking is given up: each ends its request.
+/// Number of misses after which the set is dumped instead.
 const MISSES: usize = 20_000;
 
-/// Asks for the elements of a set at these keys, each of which is there once; gives those that are there, and how many
-/// these are. Nothing if the kernel's answers were lost, or too many keys have no element.
+/// Requests the elements of a set at these distinct keys. Returns those that exist, and their number. `None` if replies
+/// were lost, or if too many keys have no element.
 pub(super) fn read(
     reader: &mut Reader<'_>,
     set: &Set,
@@ -43,7 +41,7 @@ pub(super) fn read(
         reader.connection.send(&request)?;
         let (mut replies, mut ended) = (0, false);
         let lost = reader.connection.received(|message| {
-            // The first key without an element ends a request.
+            // The first key without an element ends the request.
             ended |= message.kind == NLMSG_ERROR && message.sequence == sequence;
             if !ended && message.sequence == sequence {
                 elements.read_list(message.attributes());

@@ -1,4 +1,4 @@
-//! What the rules need of a kernel, each with a transaction that only a kernel with it takes.
+//! The features that the rules need of a kernel, each with a transaction that only a kernel with the feature accepts.
 
 use portolan_rules::{
     plane::{Config, SetName},
@@ -14,7 +14,7 @@ use crate::kernel::nftables::{
 };
 
 portolan_rules::named! {
-    /// Something that a kernel may lack: it was built without it, has no module for it, or is too old.
+    /// A feature that a kernel may lack, because it was built without it, has no module for it, or is too old.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
     pub enum Feature {
         /// Tables of the family.
@@ -41,13 +41,13 @@ portolan_rules::named! {
         ConcatenatedRanges = "concatenated-ranges",
         /// A counter in each element of a map.
         ElementCounters = "element-counters",
-        /// Tables that only their owner may change, and that outlive it.
+        /// Tables that only their owner may change, and that outlive their owner.
         OwnedTables = "owned-tables",
     }
 }
 
 impl Feature {
-    /// Where it comes from: the option that the kernel is built with, or its first version.
+    /// The feature's origin: the build option that adds it, or the first version that has it.
     pub const fn origin(self, family: Family) -> &'static str {
         match (self, family) {
             (Self::Tables, Family::Ip) => "CONFIG_NF_TABLES_IPV4",
@@ -69,7 +69,7 @@ impl Feature {
         }
     }
 
-    /// What else its transaction uses: where that is missing, nothing is known of this feature.
+    /// The other features that its transaction uses. If one is missing, the trial of this feature shows nothing.
     pub(super) const fn uses(self) -> &'static [Self] {
         match self {
             Self::Tables => &[],
@@ -78,8 +78,8 @@ impl Feature {
         }
     }
 
-    /// What only a kernel with it takes: a transaction that uses it, in a table of its own. Rules and sets are such as Portolan
-    /// writes.
+    /// A transaction that only a kernel with the feature accepts. It uses the feature in a separate table, with rules
+    /// and sets like those that Portolan writes.
     pub(super) fn trial(self, family: Family) -> Trial {
         let (sets, chains) = self.used();
         let table = format!("portolan-probe-{self}").into();
@@ -102,7 +102,7 @@ impl Feature {
         Trial { transaction, table_flags }
     }
 
-    /// The sets and chains of the transaction that uses it.
+    /// The sets and chains of the trial.
     fn used(self) -> (&'static [SetName], Vec<Used>) {
         let sets: &[SetName] = match self {
             Self::Nat | Self::ElementCounters => &[SetName::Endpoints],
@@ -152,9 +152,9 @@ impl Feature {
     }
 }
 
-/// A chain with one rule: its hook, if it has any, and the rule's statements.
+/// A chain with one rule: its hook, if it has one, and the rule's statements.
 type Used = (Option<BaseChain>, Vec<Statement>);
 
-/// As the chain in which connections to Services are translated or refused.
+/// The hook of the chain that translates or refuses connections to Services.
 const BEFORE_ROUTING: BaseChain =
     BaseChain { chain_type: ChainType::Nat, hook: Hook::Prerouting, priority: -100 };
