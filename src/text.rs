@@ -1,6 +1,6 @@
 //! Text for people.
 
-/// The first of these, with commas, and how many more there are.
+/// Joins the first `most` texts with commas, and adds how many more there are.
 pub(crate) fn first(texts: &[impl AsRef<str>], most: usize) -> String {
     let shown = texts.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
     match texts.len().saturating_sub(most) {
@@ -9,7 +9,8 @@ pub(crate) fn first(texts: &[impl AsRef<str>], most: usize) -> String {
     }
 }
 
-/// Text in one line: line breaks and other control characters of file names, labels and parsers' excerpts are escaped.
+/// Escapes line breaks and other control characters, so that the text stays on one line. They may come from file names,
+/// labels and parsers' excerpts.
 pub(crate) fn one_line(text: impl Into<String>) -> String {
     let text = text.into();
     if !text.contains(char::is_control) {

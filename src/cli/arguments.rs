@@ -1,4 +1,5 @@
-//! The command line: the subcommands, and the arguments that several of them have. Those of one are in its own file.
+//! The command line: the subcommands, and the arguments that several subcommands share. The arguments of a single
+//! subcommand are in its file.
 
 mod input;
 mod spelling;
@@ -135,7 +136,8 @@ pub enum Command {
     },
 }
 
-/// The definition of the command line. Completions know the commands that `man` describes.
+/// Returns the definition of the command line. It lists the commands for the argument of `man`, so that completions
+/// suggest them.
 pub fn definition() -> clap::Command {
     static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
         Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()

@@ -1,4 +1,4 @@
-//! `support-bundle`: all that helps to find out what is wrong on a node, in one archive.
+//! `support-bundle`: collects everything that helps to diagnose a node into one archive.
 
 use std::{
     collections::BTreeMap,
@@ -59,7 +59,7 @@ pub struct BundleArgs {
     pub view: ViewArgs,
 }
 
-/// Sysctls that matter, below `/proc/sys/net`.
+/// Sysctls to record, as paths below `/proc/sys/net`.
 const SYSCTLS: [&str; 10] = [
     "netfilter/nf_conntrack_max",
     "netfilter/nf_conntrack_count",
@@ -76,7 +76,7 @@ const SYSCTLS: [&str; 10] = [
 /// The files of an archive.
 #[derive(Default)]
 struct Bundle {
-    /// Name, what it is, and content.
+    /// Name, description and content of each file.
     files: Vec<(&'static str, &'static str, Vec<u8>)>,
     errors: Vec<String>,
 }
@@ -98,7 +98,7 @@ impl Bundle {
 /// Writes the archive: exit status 0, or 2 for an error.
 pub fn bundle(args: &BundleArgs) -> Ended {
     let settings = Settings::new(&args.view.source.options.0)?;
-    // Without the agent's answers there would be next to nothing in it.
+    // Without the agent's answers, the archive would contain next to nothing.
     let socket = agent::socket_of(args.view.socket.as_deref(), &settings);
     if let Err(error @ AgentError::Denied(_)) = socket::get(&socket, "/configz") {
         return Err(error.into());
@@ -128,7 +128,7 @@ pub fn bundle(args: &BundleArgs) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is in it, for people.
+/// Lists, for people, what the archive contains and what is missing.
 fn contents(bundle: &Bundle) -> String {
     let line = |(name, what, content): &(&str, &str, Vec<u8>)| {
         format!("{name:<18} {:>9} bytes  {what}\n", content.len())
@@ -208,7 +208,7 @@ fn findings(scene: &Scene) -> String {
     format!("{}, {}\n{lines}", count(services, "Service", "Services"), scene.origin)
 }
 
-/// What would change, a line an operation.
+/// Returns the operations that would make the kernel match the agent's state, one per line.
 fn difference(scene: &Scene, tables: &Ruleset) -> Result<String, String> {
     let Some(desired) = scene.compiled_for(tables) else { return Err("no agent listens".to_owned()) };
     let table = &scene.view().compiler.config().table;
@@ -227,12 +227,12 @@ fn flows() -> Result<String, crate::kernel::conntrack::Error> {
     Ok(counts.into_iter().map(line).collect())
 }
 
-/// A file that only its owner may read.
+/// Creates a file that only its owner may read.
 fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// Writes the files as an archive, into one directory of it.
+/// Writes the archive, with all files in one directory.
 fn write(to: impl io::Write, root: &str, bundle: &Bundle) -> io::Result<()> {
     let mut archive = tar::Builder::new(GzEncoder::new(to, Compression::fast()));
     for (name, _, content) in &bundle.files {

@@ -1,4 +1,4 @@
-//! `check`: what keeps Services from answering.
+//! `check`: reports what keeps Services from answering.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -43,7 +43,7 @@ pub struct CheckArgs {
     #[arg(value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
     pub paths: Vec<PathBuf>,
 
-    /// Whose view it is.
+    /// The node whose view is checked.
     #[command(flatten)]
     pub view: ViewArgs,
 }
@@ -70,7 +70,8 @@ pub enum FailOn {
     Warning,
 }
 
-/// Reports the findings of all Services: exit status 0 none that counts, 1 some, 2 an error.
+/// Reports the findings of all Services. Exit status: 0 if no finding is as severe as `--fail-on`, 1 if one is, 2 for
+/// an error.
 pub fn check(args: &CheckArgs) -> Ended {
     let mut view = args.view.clone();
     view.source.filenames.extend(args.paths.iter().cloned());
@@ -99,12 +100,12 @@ pub fn check(args: &CheckArgs) -> Ended {
         FailOn::Warning => Severity::Warning,
     };
     let status = scene.print(text.as_bytes(), findings.iter().all(|finding| finding.severity < least));
-    // As in `get`: the process ends.
+    // The process ends, so that freeing the memory piece by piece is unnecessary.
     std::mem::forget(scene);
     status
 }
 
-/// Codes and Services to ignore. Empty lines and those that begin with `#` say nothing.
+/// Reads the codes and Services to ignore. Skips empty lines and lines that begin with `#`.
 fn baseline(path: &Path) -> Result<HashSet<(String, String)>, String> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut known = HashSet::new();
@@ -125,7 +126,7 @@ fn baseline(path: &Path) -> Result<HashSet<(String, String)>, String> {
     Ok(known)
 }
 
-/// What a finding is about.
+/// Returns what a finding is about.
 fn subject(finding: &Finding) -> String {
     match &*finding.subject {
         "" => format!("Service {}", finding.service),
@@ -167,7 +168,7 @@ fn value(finding: &Finding) -> Value {
     })
 }
 
-/// The severity in the words of a code host, which has its own for those that are no problem.
+/// Returns the severity as a code host names it. `info` is the host's own word for findings that are no problem.
 fn level(finding: &Finding, info: &'static str) -> &'static str {
     if finding.severity == Severity::Info { info } else { finding.severity.name() }
 }

@@ -30,7 +30,7 @@ pub struct CleanupArgs {
     pub logging: LoggingArgs,
 }
 
-/// Removes the tables of both families, or kube-proxy's in their place. It is not an error if there are none.
+/// Removes the tables of both families, or kube-proxy's tables instead. Missing tables are not an error.
 pub fn cleanup(args: &CleanupArgs) -> Ended {
     let table = if args.kube_proxy { Name::from(KUBE_PROXY_TABLE) } else { table_name(&args.table_name)? };
     Kernel::open()?.remove(&table)?;

@@ -1,11 +1,11 @@
-//! Lines whose cells stand in columns of equal width.
+//! Aligns the cells of lines in columns.
 
 use std::borrow::Cow;
 
-/// Blanks between columns, as kubectl has them.
+/// Number of spaces between columns, as in kubectl's tables.
 pub const GAP: usize = 3;
 
-/// Lines of cells. Their text is in one piece, since there may be hundreds of thousands of them.
+/// Lines of cells. Their text is in one string, since there may be hundreds of thousands of lines.
 #[derive(Debug, Default)]
 pub struct Columns {
     text: String,
@@ -41,7 +41,7 @@ impl<C: AsRef<str>, L: IntoIterator<Item = C>> FromIterator<L> for Columns {
     }
 }
 
-/// The text of all these lines, with so many blanks between columns; a line ends with its last text.
+/// Returns the text of all lines of these parts, with `gap` spaces between columns and no spaces at the end of a line.
 pub fn align(parts: &[Columns], gap: usize) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for part in parts {
@@ -54,7 +54,7 @@ pub fn align(parts: &[Columns], gap: usize) -> String {
     for Columns { text: cells, cells: ends, lines, .. } in parts {
         let (mut ends, mut start, mut before) = (ends.iter(), 0, 0);
         for line in lines {
-            // Blanks are written only before text.
+            // Spaces are written only before text.
             let mut blanks = 0;
             for (end, widest) in ends.by_ref().take(line - before).zip(&widths) {
                 let cell = cells.get(start..*end).unwrap_or_default();
@@ -73,7 +73,7 @@ pub fn align(parts: &[Columns], gap: usize) -> String {
     text
 }
 
-/// The cell of a value that may not be known.
+/// Returns the cell of a value, or `-` if the value is unknown.
 pub fn or_dash<T: ToString>(value: Option<T>) -> Cow<'static, str> {
     value.map_or("-".into(), |value| value.to_string().into())
 }

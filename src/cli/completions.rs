@@ -1,4 +1,4 @@
-//! Completions: shells ask the binary itself, which knows commands, flags and words, and the agent's Services.
+//! Completions: shells ask the binary, which knows the commands, the flags, their values and the agent's Services.
 
 use std::{io, path::PathBuf};
 
@@ -17,13 +17,14 @@ use crate::{
     source::manifest::{Source, StandInRanges},
 };
 
-/// The variable of the environment by which a shell asks.
+/// The environment variable by which a shell asks for completions.
 const VARIABLE: &str = "PORTOLAN_COMPLETE";
 
-/// Larger manifests are not read while someone types.
+/// Largest manifest that is read, in bytes: the user is typing and should not wait.
 const MAX_FILE_SIZE: u64 = 16 << 20;
 
-/// What zsh needs beyond the script: a function that is loaded when it is first asked is to answer that time as well.
+/// An addition to the script for zsh, which loads the completion function at its first use: the function then answers
+/// that first request as well.
 const ZSH: &str = "if [ \"$funcstack[1]\" = _portolan ]; then _clap_dynamic_completer_portolan \"$@\"; fi\n";
 
 /// Answers a shell that asks for completions, and ends the process; otherwise does nothing.
@@ -31,7 +32,7 @@ pub fn complete() {
     CompleteEnv::with_factory(with_names).var(VARIABLE).bin("portolan").complete();
 }
 
-/// Prints the script that has a shell ask.
+/// Prints the script that makes a shell ask for completions.
 pub fn script(shell: Shell) -> Ended {
     let mut script = Vec::new();
     let shells = Shells::builtins();
@@ -43,7 +44,7 @@ pub fn script(shell: Shell) -> Ended {
     output::end(script, 0)
 }
 
-/// The definition of the command line, with what completes names.
+/// Returns the definition of the command line, with completions for the arguments that are names.
 fn with_names() -> clap::Command {
     let names = |argument: Arg| argument.add(ArgValueCandidates::new(services));
     definition()
@@ -72,8 +73,8 @@ fn destinations() -> Vec<CompletionCandidate> {
     names.map(|name| CompletionCandidate::new(format!("svc/{name}"))).collect()
 }
 
-/// The names of Services: those of the namespace that the line has; else with the namespace, and without it of the
-/// default one.
+/// Returns the names of Services. If the command line has a namespace, these are the names in that namespace.
+/// Otherwise, they are NAMESPACE/NAME of all Services, and NAME of those in the namespace `default`.
 fn services() -> Vec<CompletionCandidate> {
     let namespace = flag(&["-n", "--namespace"]);
     let of = |name: &ObjectName, namespace: &str| *name.namespace == *namespace;
@@ -85,8 +86,9 @@ fn services() -> Vec<CompletionCandidate> {
     short.chain(long).collect()
 }
 
-/// The Services of the manifests that the line names, else those of the agent that runs here. There are none if no agent
-/// answers, nor if the line names a cluster, which is not asked while someone types.
+/// Returns the Services of the manifests that the command line names, or else of the agent that runs here. Returns none
+/// if no agent answers, or if the command line names a cluster or a node: the API server is not asked while the user is
+/// typing.
 fn known() -> Vec<ObjectName> {
     let paths = values(&["-f", "--filename"]);
     if !paths.is_empty() {
@@ -111,12 +113,12 @@ fn of_manifests(paths: &[String]) -> Vec<ObjectName> {
     source.load().services.into_keys().collect()
 }
 
-/// The value of a flag on the command line that is completed; the last one counts.
+/// Returns the value of a flag on the command line that is completed. If the flag is repeated, the last value counts.
 fn flag(names: &[&str]) -> Option<String> {
     values(names).pop()
 }
 
-/// All values of a flag on the command line that is completed.
+/// Returns all values of a flag on the command line that is completed.
 fn values(names: &[&str]) -> Vec<String> {
     let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
     let value = |(number, word): (usize, &String)| {

@@ -1,4 +1,4 @@
-//! The arguments that all commands that read manifests share.
+//! Arguments shared by all commands that read manifests.
 
 use std::path::PathBuf;
 
@@ -53,7 +53,7 @@ pub struct SourceArgs {
 }
 
 impl SourceArgs {
-    /// Whether a cluster is named.
+    /// Whether the arguments name a cluster.
     pub const fn is_cluster(&self) -> bool {
         self.kubeconfig.is_some() || self.context.is_some()
     }
@@ -73,13 +73,13 @@ pub struct InputArgs {
     #[arg(short, long)]
     pub namespace: Option<String>,
 
-    /// Where it comes from.
+    /// Where the input comes from.
     #[command(flatten)]
     pub source: SourceArgs,
 }
 
 impl InputArgs {
-    /// The source with the paths of both.
+    /// Returns the source, with the paths given without a flag and those of `-f`.
     pub fn source(&self) -> SourceArgs {
         let filenames = self.paths.iter().chain(&self.source.filenames).cloned().collect();
         SourceArgs { filenames, ..self.source.clone() }
@@ -107,7 +107,7 @@ pub struct LoggingArgs {
     pub verbosity: u8,
 }
 
-/// Reads a number of bytes, as Kubernetes writes quantities in powers of two.
+/// Parses a number of bytes, with the suffixes of Kubernetes quantities for powers of two.
 fn size(text: &str) -> Result<u64, &'static str> {
     const INVALID: &str = "must be a number of bytes, or one with Ki, Mi or Gi";
     let units = [("Ki", 10), ("Mi", 20), ("Gi", 30)];

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 
 use crate::config::boolean;
 
-/// Rewrites a command line as clap reads it: `--cluster_cidr` is `--cluster-cidr` (`WordSepNormalizeFunc` of
-/// `k8s.io/component-base`), `--version` may have a value, and `-v` none, which is 1.
+/// Rewrites a command line into the form that clap accepts: `--cluster_cidr` becomes `--cluster-cidr`
+/// (`WordSepNormalizeFunc` of `k8s.io/component-base`), `--version` may have a value, and `-v` without a value means 1.
 pub fn normalize(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut are_flags = true;
     let rewrite = |argument: OsString| {
@@ -26,7 +26,7 @@ pub fn normalize(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString>
     read
 }
 
-/// Rewrites a flag, given without its dashes; `None` if it asks for nothing.
+/// Rewrites a flag, given without its dashes. Returns `None` if the flag has no effect, as `--version=false`.
 fn spell(flag: &str) -> Option<OsString> {
     let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
     let name = name.replace('_', "-");

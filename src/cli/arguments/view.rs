@@ -1,4 +1,4 @@
-//! The view of the commands that explain: which node's it is, and where the state comes from.
+//! Arguments of the commands that explain: whose view is explained, and where the state comes from.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::SourceArgs;
 
-/// Whose view is explained, and where the state comes from: manifests, the API server, or the agent that runs here.
+/// The node whose view is explained, and where the state comes from: manifests, the API server, or the agent that runs
+/// here.
 #[derive(Args, Clone, Debug)]
 pub struct ViewArgs {
     /// Answer as this node would, rather than the one that the command runs on
