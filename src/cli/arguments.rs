@@ -136,8 +136,7 @@ pub enum Command {
     },
 }
 
-/// Returns the definition of the command line. It lists the commands for the argument of `man`, so that completions
-/// suggest them.
+/// Returns the definition of the command line. It suggests the names of the commands for the argument of `man`.
 pub fn definition() -> clap::Command {
     static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
         Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()

@@ -100,7 +100,7 @@ pub fn check(args: &CheckArgs) -> Ended {
         FailOn::Warning => Severity::Warning,
     };
     let status = scene.print(text.as_bytes(), findings.iter().all(|finding| finding.severity < least));
-    // The process ends, so that freeing the memory piece by piece is unnecessary.
+    // The process is about to end, so its memory need not be freed piece by piece.
     std::mem::forget(scene);
     status
 }

@@ -1,4 +1,5 @@
-//! `connectivity-test`: connects to each frontend of a Service from Pods, nodes and here, and reports which Pod answered.
+//! `connectivity-test`: connects to each frontend of a Service from Pods, nodes and this process, and reports which Pod
+//! answered.
 
 mod created;
 mod places;
@@ -107,26 +108,27 @@ pub enum ConnectivityTestOutput {
     Json,
 }
 
-/// So many connections at most until a Pod is led to itself: with ten endpoints, one of 300 misses that once in 10^13.
+/// Most connections that a Pod opens until one of them reaches the Pod itself. With ten endpoints, 300 connections all
+/// miss the Pod once in 10^13 runs.
 const UNTIL_HAIRPIN: u32 = 300;
 
-/// How long nodes may take to program the Services that were just created, and how often that is tried.
+/// How long nodes may take to program the Services that were just created, and the time between two attempts.
 const PROGRAMMED: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
 
-/// Blanks between columns.
+/// Number of spaces between columns.
 const GAP: usize = 2;
 
-/// What became of the connections of one kind.
+/// The result of the connections of one kind, from one source to one frontend.
 struct Outcome<'a> {
     source: &'a Source,
-    /// `ClusterIP` and the like, or `hairpin`.
+    /// The kind of the frontend, such as `ClusterIP`, or `hairpin`.
     kind: &'static str,
     frontend: &'a Frontend,
     answered: u32,
     /// The servers that answered.
     servers: BTreeSet<String>,
-    /// Why the last one was not answered.
+    /// Why the last connection was not answered.
     problem: Option<String>,
 }
 
@@ -139,12 +141,12 @@ pub fn connectivity_test(args: &ConnectivityTestArgs) -> Ended {
     test(args, &Scene::open(&args.view)?, service, &args.sources, None)
 }
 
-/// Creates the servers, tests, and removes them.
+/// Creates the servers, runs the test, and removes the servers.
 fn create(args: &ConnectivityTestArgs) -> Ended {
     let view = &args.view;
     if !view.source.filenames.is_empty() || view.socket.is_some() {
         return Err(
-            "which Service of these? Give NAMESPACE/NAME; servers are created in a cluster only".into()
+            "name the Service, as NAMESPACE/NAME: servers are created only in a cluster, not with -f or --socket".into()
         );
     }
     let objects = cluster::open(&view.source, &Scene::settings(view)?)?.objects();
@@ -157,8 +159,8 @@ fn create(args: &ConnectivityTestArgs) -> Ended {
     })
 }
 
-/// Connects to every frontend of a Service, from its endpoints and from those of others. If the servers were just created,
-/// `nodes` is the Service of those in the host's network of every node.
+/// Connects to every frontend of a Service, from this process, from the Service's endpoints and from the endpoints of
+/// `others`. If the servers were just created, `nodes` is the Service of the servers in every node's host network.
 fn test(
     args: &ConnectivityTestArgs,
     scene: &Scene,
@@ -184,7 +186,8 @@ fn test(
     output::end(text, outcomes.iter().any(|outcome| outcome.problem.is_some()))
 }
 
-/// Waits until every frontend answers from every place, but not for ever: the test is to come.
+/// Waits until every frontend answers from every source, or until [`PROGRAMMED`] has passed: the test that follows
+/// reports what does not answer.
 fn wait_until_programmed(sources: &[Source], frontends: &[Frontend]) {
     let began = Instant::now();
     for source in sources {
@@ -199,7 +202,7 @@ fn wait_until_programmed(sources: &[Source], frontends: &[Frontend]) {
     }
 }
 
-/// Connects from one place to every frontend.
+/// Connects from one source to every frontend.
 fn run<'a>(source: &'a Source, frontends: &'a [Frontend], attempts: u32) -> Vec<Outcome<'a>> {
     let mut outcomes = Vec::new();
     for frontend in frontends.iter().filter(|frontend| source.tries(frontend)) {
@@ -216,13 +219,13 @@ fn run<'a>(source: &'a Source, frontends: &'a [Frontend], attempts: u32) -> Vec<
     outcomes
 }
 
-/// Connects until the source itself answers.
+/// Connects until the answer comes from the source itself.
 fn hairpin<'a>(source: &'a Source, frontend: &'a Frontend) -> Outcome<'a> {
     let mut outcome = Outcome::new(source, "hairpin", frontend);
     while outcome.problem.is_none() && !outcome.servers.contains(&source.name) {
         outcome.connect();
         if outcome.answered >= UNTIL_HAIRPIN && !outcome.servers.contains(&source.name) {
-            outcome.problem = Some(format!("not led to itself in {UNTIL_HAIRPIN} connections"));
+            outcome.problem = Some(format!("none of {UNTIL_HAIRPIN} connections reached the source itself"));
         }
     }
     outcome
@@ -250,7 +253,7 @@ fn text(outcomes: &[Outcome<'_>]) -> String {
         let Outcome { source, kind, frontend, answered, servers, problem } = outcome;
         let result = match problem {
             None => format!("ok: {answered} answered by {} servers", servers.len()),
-            Some(problem) => format!("FAILED: {problem}, after {answered} that were answered"),
+            Some(problem) => format!("FAILED: {problem}, after {answered} answered connections"),
         };
         let node = source.node.as_deref().unwrap_or("-");
         let address = format!("{} {}", frontend.address, frontend.protocol);

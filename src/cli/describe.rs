@@ -54,7 +54,7 @@ pub struct DescribeServiceArgs {
     #[arg(long, help = "When to use colours; NO_COLOR is respected", value_enum, default_value_t = When::Auto)]
     pub color: When,
 
-    /// Whose view it is.
+    /// The node whose view is described.
     #[command(flatten)]
     pub view: ViewArgs,
 }
@@ -70,10 +70,10 @@ pub enum When {
     Never,
 }
 
-/// Letters of a bar that stands for all connections.
+/// Length, in characters, of a bar that stands for all connections.
 const BAR: u32 = 20;
 
-/// Describes a Service: exit status 0, or 1 if there is none of that name, or 2 for an error.
+/// Describes a Service. Exit status: 0, 1 if there is no such Service, 2 for an error.
 pub fn service(args: &DescribeServiceArgs) -> Ended {
     let name = object_name(&args.name, &args.namespace);
     let scene = Scene::open_for(&args.view, &Wanted::Service(name.clone()))?;
@@ -92,7 +92,8 @@ pub fn service(args: &DescribeServiceArgs) -> Ended {
     scene.print(&out.into_inner(), true)
 }
 
-/// Whether the kernel does the same, of a running agent.
+/// Compares what the kernel does with the state, frontend by frontend. The text is empty if the kernel cannot be
+/// compared.
 fn compare(scene: &Scene, explained: &ExplainedService) -> Result<String, nftables::Error> {
     let Some(mut compared) = Compared::read(scene)? else { return Ok(String::new()) };
     let view = scene.view();
@@ -112,7 +113,7 @@ fn compare(scene: &Scene, explained: &ExplainedService) -> Result<String, nftabl
     Ok(format!("\n{text}"))
 }
 
-/// All of so many frontends.
+/// Returns the words for all frontends of a Service, of which there are this many.
 fn every(frontends: usize) -> String {
     if frontends == 1 { "its frontend".to_owned() } else { format!("all {} frontends", number(frontends)) }
 }
@@ -227,7 +228,7 @@ fn write_frontend(
     )
 }
 
-/// An endpoint, with its share under each policy that is in force.
+/// Writes an endpoint, with its share under each policy that is in force.
 fn write_endpoint(
     out: &mut String,
     endpoint: &ExplainedEndpoint,
@@ -256,10 +257,10 @@ fn write_endpoint(
     writeln!(out)
 }
 
-/// A bar as long as the share, of [`BAR`] letters at most.
+/// Returns a bar whose length shows the share, with at most [`BAR`] characters.
 fn bar(share: &Probability) -> String {
     let letters = (1..=BAR).take_while(|letter| {
-        // At least as much as the middle of the letter.
+        // The share reaches at least the middle of this character.
         share.to_f64() * 2.0 * f64::from(BAR) >= f64::from(2 * letter - 1)
     });
     "█".repeat(letters.count().max(1))

@@ -1,4 +1,4 @@
-//! `diff`: what would change in the kernel, or between two states of files, Service by Service.
+//! `diff`: shows what would change in the kernel, or what differs between two states of files, Service by Service.
 
 use std::path::PathBuf;
 
@@ -78,10 +78,10 @@ pub enum DiffOutput {
 }
 
 impl DiffArgs {
-    /// The notation of a picture, if one is asked for.
+    /// Returns the notation of the picture, if a picture is asked for.
     ///
     /// # Errors
-    /// The notation is not that of a picture.
+    /// A picture is asked for in a notation that is not for pictures.
     pub const fn picture(&self) -> Result<Option<DrawOutput>, &'static str> {
         Ok(match self.output {
             DiffOutput::Svg => Some(DrawOutput::Svg),
@@ -105,7 +105,7 @@ struct Sides {
     scenes: Option<[Scene; 2]>,
     /// Whether all of the input could be used.
     is_complete: bool,
-    /// What the earlier state is, and the verb of one Service that differs, and of many.
+    /// The name of the earlier state, and the verb for one Service that differs and for several.
     words: [&'static str; 3],
 }
 
@@ -129,7 +129,7 @@ pub fn diff(args: &DiffArgs) -> Ended {
     output::end(text, if sides.is_complete { u8::from(!is_equal) } else { 2 })
 }
 
-/// The kernel, and the input as `run -f` would program it.
+/// Compares the kernel with the input, as `run -f` would program it.
 fn with_kernel(args: &DiffArgs, is_drawn: bool) -> Result<Sides, Failure> {
     let mut input = args.input.clone();
     // The kernel's rules have the addresses of this machine.
@@ -166,7 +166,7 @@ fn with_kernel(args: &DiffArgs, is_drawn: bool) -> Result<Sides, Failure> {
     })
 }
 
-/// Two states of files. What is wrong with either is reported.
+/// Compares two states of files. Reports the errors of both.
 fn of_files(args: &DiffArgs) -> Result<Sides, Failure> {
     let source = SourceArgs {
         filenames: args.from.clone(),
@@ -201,7 +201,7 @@ fn present(differences: &[Difference], presence: Presence) -> usize {
     differences.iter().filter(|difference| difference.presence == presence).count()
 }
 
-/// What differs, in one line.
+/// Returns a summary of the differences, in one line.
 fn summary(differences: &[Difference], sides: &Sides) -> String {
     let [earlier, one, many] = sides.words;
     let verb = if differences.len() == 1 { one } else { many };

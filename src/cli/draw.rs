@@ -40,7 +40,7 @@ pub struct DrawArgs {
     #[arg(short, long, value_enum, default_value_t = DrawOutput::Text)]
     pub output: DrawOutput,
 
-    /// Whose view it is.
+    /// The node whose view is drawn.
     #[command(flatten)]
     pub view: ViewArgs,
 }
@@ -60,7 +60,7 @@ pub enum DrawOutput {
     Dot,
 }
 
-/// Draws Services: exit status 0, or 1 if there is none of a name, or 2 for an error.
+/// Draws Services. Exit status: 0, 1 if a named Service does not exist, 2 for an error.
 pub fn draw(args: &DrawArgs) -> Ended {
     let names = names(args);
     let wanted = match (names.as_slice(), &args.namespace) {
@@ -75,14 +75,14 @@ pub fn draw(args: &DrawArgs) -> Ended {
     scene.print(write(&picture, args.output).as_bytes(), true)
 }
 
-/// The names that are given, each once, in order.
+/// Returns the given names, each once, in order.
 fn names(args: &DrawArgs) -> Vec<ObjectName> {
     let default = args.namespace.as_deref().unwrap_or("default");
     let names: BTreeSet<ObjectName> = args.names.iter().map(|name| object_name(name, default)).collect();
     names.into_iter().collect()
 }
 
-/// The Services of these names; without any, all of them, or those of a namespace.
+/// Returns the Services of these names. Without names, returns all Services, or all Services of the given namespace.
 fn services(args: &DrawArgs, names: &[ObjectName], scene: &Scene) -> Result<Vec<ExplainedService>, Failure> {
     if names.is_empty() {
         let mut all = scene.view().services();
@@ -94,7 +94,7 @@ fn services(args: &DrawArgs, names: &[ObjectName], scene: &Scene) -> Result<Vec<
     names.iter().map(|name| scene.service(&args.view, name)).collect()
 }
 
-/// The picture in a notation.
+/// Returns the picture in this notation.
 pub(super) fn write(picture: &Picture, output: DrawOutput) -> String {
     match output {
         DrawOutput::Text => picture::text(picture),

@@ -1,4 +1,4 @@
-//! What the commands that explain have in common: the input, compiled for a node.
+//! Shared by the commands that explain: the input, compiled for a node.
 
 pub mod agent;
 pub mod kernel;

@@ -74,7 +74,7 @@ pub enum FlowsOutput {
     Json,
 }
 
-/// Connections of an endpoint.
+/// The number of connections of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 struct Counted {
     service: Arc<str>,
@@ -85,7 +85,7 @@ struct Counted {
     stale: Option<&'static str>,
 }
 
-/// Lists connections: exit status 0, or 1 if there is no such Service, or 2 for an error.
+/// Lists connections. Exit status: 0, 1 if there is no such Service, 2 for an error.
 pub fn flows(args: &FlowsArgs) -> Ended {
     let name = args.service.as_deref().map(|name| object_name(name, &args.namespace));
     let scene = Scene::open_for(&args.view, &name.clone().map_or(Wanted::All, Wanted::Service))?;
@@ -113,7 +113,7 @@ pub fn flows(args: &FlowsArgs) -> Ended {
     output::end(text, 0)
 }
 
-/// The Services that flows lead to.
+/// Returns the Services that flows lead to.
 fn connected(view: &View<'_>, flows: &[Flow]) -> Vec<ExplainedService> {
     let frontends: HashSet<_> = flows.iter().map(|flow| (flow.frontend, flow.protocol)).collect();
     let owners = frontends.into_iter().filter_map(|(at, protocol)| Some(view.owner_at(at, protocol)?.1));

@@ -82,7 +82,7 @@ pub struct GetArgs {
     #[arg(short, long)]
     pub watch: bool,
 
-    /// Whose view it is.
+    /// The node whose view is listed.
     #[command(flatten)]
     pub view: ViewArgs,
 }
@@ -131,12 +131,12 @@ const PERIOD: Duration = Duration::from_secs(1);
 struct Document<'a> {
     api_version: &'static str,
     kind: &'static str,
-    /// Where it comes from, and how old it is.
+    /// Where the state comes from, and how old it is.
     source: &'a str,
     items: &'a [ServiceRow],
 }
 
-/// Lists Services or endpoints: exit status 0, or 1 if one of a name is not there, or 2 for an error.
+/// Lists Services or endpoints. Exit status: 0, 1 if a named Service does not exist, 2 for an error.
 pub fn get(args: &GetArgs, listed: Listed) -> Ended {
     let mut before: Option<Seen> = None;
     loop {
@@ -152,19 +152,19 @@ pub fn get(args: &GetArgs, listed: Listed) -> Ended {
         }
         print(args, listed, &look)?;
         let status = look.scene.status(look.is_complete);
-        // The process ends: what it holds of all Services need not be freed piece by piece.
+        // The process is about to end, so its memory need not be freed piece by piece.
         std::mem::forget(look);
         return Ok(status);
     }
 }
 
-/// What was found.
+/// What a look at the state has found.
 struct Look {
     scene: Scene,
-    /// The Services that are meant, in order.
+    /// The Services to list, in order.
     names: Vec<ObjectName>,
     totals: Option<Totals>,
-    /// Whether all of them are there.
+    /// Whether all named Services exist.
     is_complete: bool,
 }
 
@@ -199,7 +199,7 @@ impl Look {
         Ok(Self { scene, names: meant, totals, is_complete })
     }
 
-    /// The rows of the Services; all of each, or no more than a line needs.
+    /// Returns the rows of the Services, with everything about each Service or only with what a line needs.
     fn rows(&self, is_all: bool) -> Vec<ServiceRow> {
         self.scene.map(&self.names, |name, explained| self.row(is_all, name, explained))
     }
@@ -213,7 +213,7 @@ impl Look {
     }
 }
 
-/// The new connections, where they are counted: the agent's totals, or what the kernel's elements have counted.
+/// Returns the new connections, if they are counted: the agent's totals, or what the kernel's elements have counted.
 fn totals(scene: &Scene, args: &GetArgs, wanted: &Wanted) -> Option<Totals> {
     if let Some(live) = &scene.live {
         let counted = agent::counted(&live.socket, wanted).ok()??;
@@ -268,18 +268,19 @@ fn within(args: &GetArgs) -> String {
     if args.all_namespaces { String::new() } else { format!(" in namespace {}", args.namespace) }
 }
 
-/// What the last look has shown.
+/// What the last look showed.
 #[derive(Default)]
 struct Seen {
-    /// The cells of each line, by what it is about.
+    /// The cells of each line, by the line's key.
     lines: HashMap<Cells<'static>, Cells<'static>>,
     /// The connections as they were last read.
     totals: Option<Totals>,
-    /// What each line counted then.
+    /// The cells of each line at that time, by the line's key.
     counted: HashMap<Cells<'static>, Cells<'static>>,
 }
 
-/// Prints the lines that changed since the last look, with connections a second; nothing once its output is closed.
+/// Prints the lines that changed since the last look, with connections per second. Returns `None` once standard output
+/// is closed.
 fn show_changes(
     args: &GetArgs,
     listed: Listed,

@@ -1,4 +1,4 @@
-//! The servers of the test, when it makes them itself: created through the API server, and removed whatever happens.
+//! The servers that the test creates through the API server, and removes whatever happens.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -22,29 +22,31 @@ use crate::{
     source::cluster::Objects,
 };
 
-/// The servers and their Services, as they are created.
+/// Manifests of the servers and of their Services.
 const SERVERS: &str = include_str!("servers.yaml");
 
-/// How often is looked whether the servers are ready, and whether the namespace is gone.
+/// Time between two checks whether the servers are ready, or whether the namespace is gone.
 const POLL: Duration = Duration::from_millis(500);
 
-/// How long the namespace may take to go.
+/// How long to wait until the namespace is gone.
 const REMOVAL: Duration = Duration::from_mins(1);
 
-/// Why nothing more is created: a signal came.
+/// The error if a signal has ended the creation.
 const INTERRUPTED: &str = "interrupted";
 
 /// What the test creates.
 pub struct Created {
     objects: Objects,
     namespace: String,
-    /// What the names of this run end in.
+    /// Suffix of the names of this run.
     suffix: String,
-    /// The paths of what was created, in that order; nothing once it is removed, after which nothing more is created.
+    /// The paths of the created objects, in the order of creation. `None` once the removal has begun: nothing more is
+    /// created then.
     paths: Mutex<Option<Vec<String>>>,
 }
 
-/// Does the work, and then removes what it has created: also when it fails or panics, and when SIGINT or SIGTERM comes.
+/// Does the work, and then removes what it has created, also if the work fails or panics, or if SIGINT or SIGTERM
+/// comes.
 pub fn with<F>(created: Created, work: F) -> Ended
 where
     F: FnOnce(&Created) -> Ended + Send + 'static,
@@ -55,9 +57,9 @@ where
         let created = Arc::clone(&created);
         let work = move || {
             let done = catch_unwind(AssertUnwindSafe(|| work(&created))).unwrap_or(Err(Failure::Reported));
-            // Before anything is removed, which may take a while.
+            // Reported before the removal, which may take a while.
             let _ = done.as_ref().inspect_err(|failure| failure.report());
-            // Gone if a signal came first.
+            // The receiver is gone if a signal came first.
             let _ = ends.send((false, done.map_err(|_| Failure::Reported)));
         };
         thread::Builder::new().name("test".into()).spawn(work).map(drop)
@@ -68,13 +70,13 @@ where
     if is_signal || is_removed { ended } else { Err(Failure::Reported) }
 }
 
-/// Catches SIGINT and SIGTERM from now on: the first is an end, the second ends the process.
+/// Catches SIGINT and SIGTERM from now on. The first signal starts the removal, the second ends the process.
 fn catch_signals(ends: mpsc::Sender<(bool, Ended)>) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let catch = move || {
         for (place, number) in signals.forever().enumerate() {
             if place == 0 {
-                // Gone if the work is done: everything is being removed already.
+                // The receiver is gone if the work is done, and everything is being removed already.
                 let _ = ends.send((true, Ok(ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)))));
             } else {
                 eprintln!("portolan: stopped before everything was removed");
@@ -86,7 +88,7 @@ fn catch_signals(ends: mpsc::Sender<(bool, Ended)>) -> std::io::Result<()> {
 }
 
 impl Created {
-    /// Nothing is created yet. The namespace is one of its own, unless one is given.
+    /// Prepares a run; nothing is created yet. If no namespace is given, the run creates one.
     pub fn new(objects: Objects, namespace: Option<String>) -> Self {
         let suffix: String = std::iter::repeat_with(fastrand::lowercase).take(5).collect();
         let own = || format!("portolan-connectivity-test-{suffix}");
@@ -111,7 +113,7 @@ impl Created {
     /// Creates the servers and waits until they are ready.
     ///
     /// # Errors
-    /// The server refuses an object, or they are not ready in time.
+    /// The API server refuses an object, or the servers are not ready in time.
     pub fn create(&self, args: &ConnectivityTestArgs) -> Result<(), Failure> {
         let image = args.image.clone().map_or_else(|| self.image(), Ok)?;
         if args.namespace.is_none() {
@@ -149,15 +151,15 @@ impl Created {
             _ => format!("/apis/apps/v1/namespaces/{namespace}/daemonsets"),
         };
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        // The removal of everything waits for the answer.
+        // The lock makes the removal wait for the API server's answer.
         let mut paths = self.paths();
         let paths = paths.as_mut().ok_or(INTERRUPTED)?;
-        // Before it is there: its name is of this run alone, and an answer may be lost.
+        // Recorded before the object exists, since the answer may be lost. Only this run uses the name.
         paths.push(format!("{collection}/{name}"));
         Ok(self.objects.create(&collection, object)?)
     }
 
-    /// The image of this Pod, or that of an agent's.
+    /// Returns the image of this Pod, or else of an agent's Pod.
     fn image(&self) -> Result<String, Failure> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         if let (Some(namespace), Some(name)) = (variable("POD_NAMESPACE"), variable("POD_NAME")) {
@@ -177,7 +179,7 @@ impl Created {
                 return Ok(image.to_owned());
             }
         }
-        Err("no Pod of the agent was found whose image the servers could have; give --image".into())
+        Err("no Pod of the agent was found whose image the servers could use; give --image".into())
     }
 
     fn wait(&self, args: &ConnectivityTestArgs) -> Result<(), Failure> {
@@ -190,7 +192,7 @@ impl Created {
             if began.elapsed() >= args.timeout {
                 let (waited, namespace) = (args.timeout.as_secs(), &self.namespace);
                 return Err(format!(
-                    "after {waited} s: {what}; `kubectl -n {namespace} describe pods` says more"
+                    "after {waited} s: {what}; `kubectl -n {namespace} describe pods` shows more"
                 )
                 .into());
             }
@@ -198,7 +200,7 @@ impl Created {
         }
     }
 
-    /// What is not ready yet, in words.
+    /// Describes what is not ready yet. Returns `None` if everything is ready.
     fn missing(&self, args: &ConnectivityTestArgs) -> Result<Option<String>, Failure> {
         let namespace = &self.namespace;
         for kind in ["server", "node"] {
@@ -233,7 +235,7 @@ impl Created {
         Ok(None)
     }
 
-    /// Removes what was created, the last first; returns whether all of it could be.
+    /// Removes what was created, in reverse order. Returns whether everything could be removed.
     fn remove(&self) -> bool {
         let paths = self.paths().take().unwrap_or_default();
         if paths.is_empty() {

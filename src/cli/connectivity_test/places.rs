@@ -22,11 +22,11 @@ use crate::config::settings::Settings;
 pub struct Source {
     /// The name that its server answers with.
     pub name: String,
-    /// The node that it is on, as far as its endpoint says so.
+    /// The node that the source is on, if its endpoint names one.
     pub node: Option<Arc<str>>,
-    /// Where its server is asked to connect; nothing for this process.
+    /// The address of the server that is asked to connect; `None` for this process.
     server: Option<SocketAddr>,
-    /// Whether it is an endpoint of the Service, so that it can be led to itself.
+    /// Whether the source is an endpoint of the Service, so that its connections can reach itself.
     pub is_endpoint: bool,
 }
 
@@ -35,24 +35,24 @@ pub struct Frontend {
     pub kind: FrontendKind,
     pub protocol: Protocol,
     pub address: SocketAddr,
-    /// The node whose node port it is, if that is another than the one whose view it is.
+    /// The node of a node port, unless it is the node whose view is used.
     other_node: Option<Arc<str>>,
 }
 
-/// All of both.
+/// All frontends and all sources.
 pub struct Places {
     pub frontends: Vec<Frontend>,
     pub sources: Vec<Source>,
 }
 
 impl Source {
-    /// Whether it is to connect there: the node ports of all other nodes are tried from this process and, lest their number
-    /// grow with the square of that of the nodes, from their own nodes.
+    /// Whether this source connects to the frontend. The node ports of other nodes are tried only from this process and
+    /// from their own nodes, so that the number of connections does not grow with the square of the number of nodes.
     pub fn tries(&self, frontend: &Frontend) -> bool {
         self.server.is_none() || frontend.other_node.is_none() || frontend.other_node == self.node
     }
 
-    /// Connects once: who answered, or why nobody did.
+    /// Connects once. Returns the name of the server that answered, or why none answered.
     pub fn connect(&self, protocol: Protocol, to: SocketAddr) -> Result<String, String> {
         match self.server {
             Some(server) => probe::connect_from(server, protocol, to),
@@ -62,7 +62,8 @@ impl Source {
 }
 
 impl Places {
-    /// The frontends of the Service, and the places to connect from: here, its endpoints and those of others.
+    /// Finds the frontends of the Service, and the sources: this process, the Service's endpoints and the endpoints of
+    /// `others`.
     pub fn find(view: &View<'_>, service: &str, others: &[String]) -> Result<Self, String> {
         let (service, entry) = find(view, service)?;
         let addresses: Vec<IpAddr> = Family::ALL
@@ -87,8 +88,8 @@ impl Places {
         Ok(Self { frontends, sources })
     }
 
-    /// Adds the node ports of all other nodes. Their addresses are those of the servers in their host's network, as far as the
-    /// settings let them answer node ports.
+    /// Adds the node ports of all other nodes. Their addresses are the addresses of the servers in the nodes' host
+    /// networks, as far as the settings let these addresses answer node ports.
     pub fn add_node_ports_of_others(
         &mut self,
         view: &View<'_>,
@@ -103,7 +104,7 @@ impl Places {
             }
         }
         let (service, _) = find(view, service)?;
-        // The address to bind to is one of this node.
+        // The address to bind to belongs to this node.
         let setting = NodePortAddresses { bind_address: None, ..settings.node_port_addresses.clone() };
         for (name, addresses) in addresses {
             let addresses: Vec<IpAddr> = addresses.into_iter().collect();
@@ -127,7 +128,8 @@ fn find<'a>(view: &'a View<'_>, name: &str) -> Result<(&'a Service, &'a ServiceS
     found.ok_or_else(|| explain::no_service(view, &name))
 }
 
-/// Every frontend of one family, the node ports last: they are at the addresses of a node. Those of SCTP cannot be tried.
+/// Returns the frontends of one family, except those of SCTP, which cannot be tried. The node ports come last; they are
+/// at the addresses `node`.
 fn frontends(
     service: &Service,
     family: Family,
@@ -154,7 +156,7 @@ fn frontends(
     frontends
 }
 
-/// The servers that are the endpoints of a Service, each once: one with two addresses has one name.
+/// Returns the servers that are the endpoints of a Service, each once: a server with two addresses has one name.
 fn servers(entry: &ServiceState, is_endpoint: bool) -> Result<Vec<Source>, String> {
     let mut servers = BTreeMap::new();
     for slice in &entry.slices {

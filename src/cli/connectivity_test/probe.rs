@@ -8,19 +8,19 @@ use std::{
 
 use portolan_rules::model::Protocol;
 
-/// What each answer begins with, so that another server is not taken for one of the test's.
+/// The beginning of each answer, so that another server is not taken for a server of the test.
 pub const GREETING: &str = "portolan-connectivity-test ";
-/// How long a connection of TCP may take to begin, and each answer to come.
+/// How long a TCP connection may take to be established, and each answer to arrive.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How often a datagram is sent, and how long its answer may take.
+/// How many times a datagram is sent, and how long each answer may take.
 const DATAGRAMS: u32 = 3;
 const DATAGRAM_PATIENCE: Duration = Duration::from_secs(1);
 /// The longest line of a request or an answer.
 pub const LONGEST: u64 = 512;
-/// How long a server may take that connects on behalf of a test: longer than any connection.
+/// How long a server may take to connect on behalf of a test: longer than any connection.
 const ON_BEHALF: Duration = Duration::from_secs(10);
 
-/// Connects, and gives the name of the server.
+/// Connects, and returns the name of the server.
 pub fn connect(protocol: Protocol, to: SocketAddr) -> Result<String, String> {
     let answer = match protocol {
         Protocol::Udp => datagram(to),
@@ -31,7 +31,7 @@ pub fn connect(protocol: Protocol, to: SocketAddr) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// Has a server connect; gives the name of the server that it reached.
+/// Asks a server to connect, and returns the name of the server that it reached.
 pub fn connect_from(from: SocketAddr, protocol: Protocol, to: SocketAddr) -> Result<String, String> {
     let unreachable = |error: io::Error| format!("the source does not answer: {}", word(&error));
     let answer = ask(from, &format!("connect {protocol} {to}"), ON_BEHALF).map_err(unreachable)?;
@@ -62,7 +62,7 @@ fn datagram(to: SocketAddr) -> io::Result<String> {
     let mut answer = [0; LONGEST as usize];
     let mut last = io::Error::from(io::ErrorKind::TimedOut);
     for _ in 0..DATAGRAMS {
-        // One that is refused says so when it is sent or when the next answer is read.
+        // If a datagram was refused, sending the next one or reading the next answer fails.
         match socket.send(b"name").and_then(|_| socket.recv(&mut answer)) {
             Ok(length) => {
                 return Ok(String::from_utf8_lossy(&answer[..length]).trim_end().to_owned());
@@ -73,7 +73,7 @@ fn datagram(to: SocketAddr) -> io::Result<String> {
     Err(last)
 }
 
-/// What went wrong, in a word where there is one.
+/// Describes an error, in a word or two if its kind is a common one.
 fn word(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "refused".to_owned(),

@@ -1,4 +1,4 @@
-//! The server of the test: it answers with its name, and connects where a test asks for it.
+//! The server of the test: it answers with its name, and connects to other servers when the test asks for it.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
@@ -19,9 +19,9 @@ use signal_hook::{
 use super::probe::{GREETING, LONGEST, connect};
 use crate::{cli::output::Ended, observe::server::listen::bind_any};
 
-/// Connections at a time; more are closed.
+/// Most connections at a time; further connections are closed.
 const CONNECTIONS: usize = 64;
-/// How long a request may take to come.
+/// How long a request may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT.
@@ -40,7 +40,7 @@ fn start(port: u16) -> io::Result<()> {
     let (listener, own) = (bind_any(any, |at, _| TcpListener::bind(at))?, Arc::clone(&name));
     thread::Builder::new().spawn(move || accept(&listener, &own))?;
     eprintln!("portolan: connectivity-test: {name} answers on port {port}");
-    // A process that is the first of its container ignores signals that it does not handle.
+    // The first process of a container ignores signals that it does not handle.
     Signals::new([SIGTERM, SIGINT])?.forever().next();
     Ok(())
 }
@@ -48,7 +48,7 @@ fn start(port: u16) -> io::Result<()> {
 fn answer_datagrams(socket: &UdpSocket, name: &str) {
     let mut request = [0; LONGEST as usize];
     loop {
-        // Errors are of one datagram: an ICMP error about an earlier answer.
+        // An error concerns a single datagram: it is an ICMP error about an earlier answer.
         if let Ok((_, from)) = socket.recv_from(&mut request) {
             let _ = socket.send_to(format!("{GREETING}{name}\n").as_bytes(), from);
         }
@@ -56,7 +56,7 @@ fn answer_datagrams(socket: &UdpSocket, name: &str) {
 }
 
 fn accept(listener: &TcpListener, name: &Arc<str>) {
-    // Each connection holds one.
+    // Each connection holds a reference.
     let open = Arc::new(());
     for stream in listener.incoming() {
         let Ok(stream) = stream else {

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::cli::wrap::WIDTH;
 
-/// What `describe` prints of a Service with these names; its last endpoint is not ready.
+/// Returns what `describe` prints about a Service with these names, whose last endpoint is not ready.
 fn described(namespace: &str, name: &str, port: &str, nodes: &[String]) -> String {
     let service = ObjectName::new(namespace, name);
     let mut state = State::new(Node { name: "here".into(), ..Node::default() });

@@ -20,12 +20,12 @@ use crate::{
     },
 };
 
-/// The socket of the agent.
+/// Returns the path of the agent's socket: the given one, or the default for the table.
 pub fn socket_of(given: Option<&Path>, settings: &Settings) -> PathBuf {
     given.map_or_else(|| socket_path(&settings.config.table), Path::to_owned)
 }
 
-/// The path that asks for what is wanted.
+/// Returns the path, with the query for what is wanted.
 fn query(path: &str, wanted: &Wanted) -> String {
     let parameter = match wanted {
         Wanted::All => return path.to_owned(),
@@ -39,7 +39,7 @@ fn query(path: &str, wanted: &Wanted) -> String {
     query.append_pair(parameter.0, &parameter.1).finish()
 }
 
-/// Asks the agent for the new connections of these Services; nothing where they are not counted.
+/// Asks the agent for the new connections of these Services. Returns `None` if they are not counted.
 pub fn counted(socket: &Path, wanted: &Wanted) -> Result<Option<Counted>, AgentError> {
     Ok(serde_json::from_slice(&socket::get(socket, &query("/connections", wanted))?)?)
 }
@@ -49,12 +49,12 @@ pub fn commits(socket: &Path) -> Result<Value, AgentError> {
     Ok(serde_json::from_slice(&socket::get(socket, "/commits")?)?)
 }
 
-/// Asks the agent what it says of itself.
+/// Asks the agent for its own state.
 pub fn state(socket: &Path) -> Result<AgentState, AgentError> {
     Ok(held(socket, &Wanted::NOTHING)?.0)
 }
 
-/// Asks the agent, and compiles what it holds of what is wanted, with its own settings.
+/// Asks the agent for what is wanted, and compiles it with the agent's settings.
 pub fn read(socket: &Path, wanted: &Wanted) -> Result<Scene, AgentError> {
     let (state, snapshot) = held(socket, wanted)?;
     let scene = Scene::new(snapshot.compile(&Ruleset::default()), origin(&state));
@@ -62,7 +62,7 @@ pub fn read(socket: &Path, wanted: &Wanted) -> Result<Scene, AgentError> {
     Ok(Scene { live: Some(Live { state, snapshot, socket: socket.to_owned(), is_here }), ..scene })
 }
 
-/// The names of the Services that the agent at a socket holds.
+/// Returns the names of the Services that the agent at a socket holds.
 pub fn names(socket: &Path) -> Result<Vec<ObjectName>, AgentError> {
     let (_, snapshot) = held(socket, &Wanted::All)?;
     let mut names: Vec<ObjectName> = snapshot.services.iter().map(|service| service.name.clone()).collect();
@@ -70,17 +70,17 @@ pub fn names(socket: &Path) -> Result<Vec<ObjectName>, AgentError> {
     Ok(names)
 }
 
-/// What the agent says of itself, and what it holds.
+/// Asks the agent for its own state, and for what it holds of what is wanted.
 fn held(socket: &Path, wanted: &Wanted) -> Result<(AgentState, Snapshot), AgentError> {
     Ok(state_values::read(socket::ask(socket, &query("/snapshot", wanted))?)?)
 }
 
-/// Which agent it is, and how old what it says is.
+/// Describes which agent the state comes from, and how old the state is.
 fn origin(agent: &AgentState) -> String {
     format!("from the agent on node {} (process {}), {}", agent.node, agent.pid, freshness(agent))
 }
 
-/// How old what an agent says is.
+/// Describes how old the state of an agent is.
 pub fn freshness(agent: &AgentState) -> String {
     let synced = match (&agent.synced, agent.waiting_seconds) {
         (None, _) => "the kernel was not programmed yet".to_owned(),

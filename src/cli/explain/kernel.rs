@@ -1,4 +1,4 @@
-//! The kernel's tables: what is explained where no agent runs, and what a running agent's state is compared with.
+//! The kernel's tables. They are explained where no agent runs, and compared with the state of a running agent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,12 +22,12 @@ use crate::{
     text::first,
 };
 
-/// Reads the tables of this compiler, with the rules that it knows.
+/// Reads the tables of this compiler, with the rules that the compiler knows.
 pub fn tables(mut compiler: &Compiler) -> Result<Ruleset, KernelError> {
     Kernel::open()?.read(&compiler.config().table, &mut compiler)
 }
 
-/// What the kernel's tables show, if there are any.
+/// Reads the state that the kernel's tables show. Returns `None` if there are no tables.
 pub(super) fn read(settings: &Settings) -> Result<Option<Scene>, KernelError> {
     let compiler = Compiler::new(settings.config.clone());
     let kernel = tables(&compiler)?;
@@ -36,13 +36,13 @@ pub(super) fn read(settings: &Settings) -> Result<Option<Scene>, KernelError> {
     }
     let table = &settings.config.table;
     let origin = format!(
-        "from the kernel's tables {table}, now: no agent listens here, so that it shows neither Pods nor what is left out"
+        "from the kernel's tables {table}, now: no agent listens here, so neither Pods nor what is left out are shown"
     );
     Ok(Some(Scene::of_ruleset(settings, &kernel, origin)))
 }
 
 impl Scene {
-    /// What a ruleset shows, such as that of the kernel.
+    /// Reads the state that a ruleset, such as the kernel's, shows.
     pub fn of_ruleset(settings: &Settings, kernel: &Ruleset, origin: String) -> Self {
         let mut compiler = Compiler::new(settings.config.clone());
         let (services, slices) = read_back(kernel, &settings.node_name);
@@ -58,17 +58,19 @@ impl Scene {
     }
 }
 
-/// What the kernel does with connections to frontends, beside what the state says.
+/// What the kernel does with connections to frontends, to compare it with the state.
 pub struct Compared {
     kernel: Rules,
-    /// Large sets, of which only what packets meet is read, so that it takes no longer with many Services.
+    /// Large sets, which are not read as a whole. Only the elements that packets meet are read, so that reading takes
+    /// no longer with many Services.
     unread: Vec<(Family, SetName)>,
-    /// Reads elements that rules have added, and those of large sets.
+    /// Reads elements that rules have added, and elements of large sets.
     connection: Kernel,
 }
 
 impl Compared {
-    /// Reads the kernel's tables, if this process may, and if the state is theirs, or that of the agent here.
+    /// Reads the kernel's tables. Returns `None` if this process may not read them, or if the state comes neither from
+    /// these tables nor from the agent here.
     pub fn read(scene: &Scene) -> Result<Option<Self>, KernelError> {
         let mut small = Small::new(scene.view().compiler);
         let Some(compared) = Self::read_as(scene, &mut small)? else { return Ok(None) };
@@ -76,7 +78,8 @@ impl Compared {
         Ok(Some(Self { unread, ..compared }))
     }
 
-    /// The same for all connections of the client that sends this packet. If clients are remembered, everything is read.
+    /// Reads the kernel's tables as [`Self::read`] does, for all connections of the client that sends this packet. If
+    /// the kernel remembers clients, everything is read.
     pub fn read_for(scene: &Scene, packet: &Packet) -> Result<Option<Self>, KernelError> {
         let Some(mut compared) = Self::read(scene)? else { return Ok(None) };
         if compared.meet(scene, packet)?.written().is_empty() {
@@ -102,7 +105,7 @@ impl Compared {
         }
     }
 
-    /// What becomes of a packet. Reads the elements that it meets in sets that were left out, one after the other.
+    /// Returns what happens to a packet. Reads the elements that the packet meets in unread sets, one after the other.
     fn meet(&mut self, scene: &Scene, packet: &Packet) -> Result<Outcome, KernelError> {
         let family = Family::of(packet.destination);
         let mut asked = BTreeSet::new();
@@ -129,8 +132,8 @@ impl Compared {
         }
     }
 
-    /// What the kernel remembers of the client of this connection, which the kernel's rules would treat so if it were the
-    /// first.
+    /// Returns what the kernel remembers of the client of this connection. `first` is the outcome that the kernel's
+    /// rules would have for the client's first connection.
     pub fn memory(&mut self, table: &str, first: &Outcome) -> Result<Memory, KernelError> {
         let mut memory = Memory::new();
         for (family, name, key) in first.written() {
@@ -146,17 +149,17 @@ impl Compared {
         Ok(memory)
     }
 
-    /// The same view of what the kernel holds.
+    /// Returns the same view, with the rules that the kernel holds.
     pub fn view<'a>(&'a self, view: &View<'a>) -> View<'a> {
         View { rules: &self.kernel, ..*view }
     }
 
-    /// Whether the same becomes of a packet.
+    /// Whether the same happens to a packet, with the same probabilities.
     pub fn is_same(wanted: &Outcome, found: &Outcome) -> bool {
         shares(wanted.fates()) == shares(found.fates())
     }
 
-    /// How the kernel treats connections to a frontend if that is not as the state has it.
+    /// Describes how the kernel treats connections to a frontend, if this differs from the state.
     pub fn difference(&mut self, scene: &Scene, key: &FrontendKey) -> Result<Option<String>, KernelError> {
         let view = scene.view();
         for origin in [Origin::Pod, Origin::Node, Origin::Outside] {
@@ -176,12 +179,12 @@ impl Compared {
     }
 }
 
-/// Fates and their probabilities as text, in an order of their own.
+/// Returns fates and their probabilities as text, sorted by fate.
 fn shares(fates: impl IntoIterator<Item = (Fate, Probability)>) -> BTreeMap<String, String> {
     fates.into_iter().map(|(fate, share)| (fate.to_string(), share.to_string())).collect()
 }
 
-/// The most fates that are named.
+/// Most fates that are listed.
 const NAMED: usize = 4;
 
 fn listed(fates: &BTreeMap<String, String>) -> String {

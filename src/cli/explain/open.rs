@@ -1,4 +1,4 @@
-//! Gets the state to explain, from where the arguments say.
+//! Reads the state to explain from the source that the arguments name.
 
 use std::path::{Path, PathBuf};
 
@@ -18,12 +18,12 @@ use crate::{
 };
 
 impl Scene {
-    /// Gets the state and compiles it.
+    /// Reads the state and compiles it.
     pub fn open(args: &ViewArgs) -> Result<Self, Failure> {
         Self::open_for(args, &Wanted::All)
     }
 
-    /// The same for a command that needs no other Services than these.
+    /// Reads the state and compiles it, for a command that needs only the wanted Services.
     pub fn open_for(args: &ViewArgs, wanted: &Wanted) -> Result<Self, Failure> {
         let settings = Self::settings(args)?;
         if !args.source.filenames.is_empty() {
@@ -40,7 +40,7 @@ impl Scene {
         }
         let tables = match kernel::read(&settings) {
             Ok(Some(scene)) => return Ok(scene),
-            Ok(None) => "the kernel has no tables of it",
+            Ok(None) => "the kernel has no tables of Portolan",
             Err(nftables::Error::Permission) => "only root may read the kernel's tables",
             Err(error) => return Err(error.into()),
         };
@@ -54,7 +54,7 @@ impl Scene {
         .into())
     }
 
-    /// The same of a cluster's API server, whether or not an agent runs here.
+    /// Reads the state from a cluster's API server, whether or not an agent runs here, and compiles it.
     pub fn of_cluster(args: &ViewArgs) -> Result<Self, Failure> {
         read_cluster(&args.source, Self::settings(args)?, &Wanted::All)
     }
@@ -64,7 +64,7 @@ impl Scene {
         Self::of_files(input::read(args)?, &args.source().filenames)
     }
 
-    /// The settings of the rules of the node whose view it is.
+    /// Returns the settings of the rules, for the node whose view is explained.
     pub fn settings(args: &ViewArgs) -> Result<Settings, config::Error> {
         let mut options = args.source.options.0.clone();
         if let Some(node) = &args.node {
@@ -73,7 +73,7 @@ impl Scene {
         input::settings(&options, args.source.config.as_deref())
     }
 
-    /// Compiles what was read of these paths. A failure if no object of it can be used, which was reported.
+    /// Compiles what was read from these paths. Fails if no object can be used, which was already reported.
     pub fn of_files(input: Input, paths: &[PathBuf]) -> Result<Self, Failure> {
         if input.completeness == Completeness::Nothing {
             return Err(Failure::Reported);
@@ -82,25 +82,25 @@ impl Scene {
         Ok(Self::compile(input, &format!("from {}", paths.collect::<Vec<_>>().join(", "))))
     }
 
-    /// The Service of this name.
+    /// Returns the Service of this name.
     pub fn service(&self, args: &ViewArgs, name: &ObjectName) -> Result<ExplainedService, Failure> {
         self.view().service(name).ok_or_else(|| Failure::Missing(self.no_service(args, name)))
     }
 
-    /// That there is no such Service, and which name comes nearest. Of a running agent, this asks for all names.
+    /// Returns the message that there is no such Service, with the nearest name. Asks a running agent for all names.
     pub fn no_service(&self, args: &ViewArgs, name: &ObjectName) -> String {
         let all = self.live.as_ref().and_then(|_| Self::open(args).ok());
         no_service(&all.as_ref().unwrap_or(self).view(), name)
     }
 }
 
-/// Lists the cluster of a kubeconfig, or of the Pod that this runs in, and compiles it.
+/// Lists the cluster of a kubeconfig, or of the Pod that this process runs in, and compiles it.
 fn read_cluster(args: &SourceArgs, settings: Settings, wanted: &Wanted) -> Result<Scene, Failure> {
     let (input, origin) = cluster::list(args, wanted.namespace(), settings)?;
     Ok(Scene::compile(input, &origin))
 }
 
-/// Whether this is kubectl's plugin, which is about the cluster rather than about the machine that it runs on.
+/// Whether this process is kubectl's plugin, which explains the cluster rather than the machine that it runs on.
 fn is_plugin() -> bool {
     let name = std::env::args_os().next().map(PathBuf::from);
     name.as_deref().and_then(Path::file_name).is_some_and(|name| name == "kubectl-portolan")

@@ -1,4 +1,4 @@
-//! The state of a cluster, compiled as a node would.
+//! The state of a cluster, compiled as a node would compile it.
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, thread};
 
@@ -17,39 +17,39 @@ use crate::{
     source::manifest::Completeness,
 };
 
-/// So many Services are worth a second thread.
+/// From this number of Services on, a second thread is used.
 const MANY: usize = 1_000;
 
-/// What is known of a running agent beside its objects.
+/// What a running agent has answered.
 #[derive(Debug)]
 pub struct Live {
-    /// What it says of itself.
+    /// The agent's own state.
     pub state: AgentState,
-    /// What it holds, of what was asked for.
+    /// What the agent holds, as far as it was asked for.
     pub snapshot: Snapshot,
-    /// Where it was asked.
+    /// The socket at which the agent was asked.
     pub socket: PathBuf,
-    /// Whether it is in the network namespace of this process, so that its tables can be read here.
+    /// Whether the agent is in the network namespace of this process, so that its tables can be read here.
     pub is_here: bool,
 }
 
-/// The state of a cluster, compiled as a node would.
+/// The state of a cluster, compiled as a node would compile it.
 pub struct Scene {
     pub(super) compiled: Compiled,
     /// Whether all of the input could be used.
     pub is_whole: bool,
     /// The Services that cannot be used at all, and why.
     pub unusable: BTreeMap<ObjectName, String>,
-    /// Where it comes from, how old it is, and whose view it is: for people.
+    /// Where the state comes from, how old it is, and whose view it is, for people.
     pub origin: String,
-    /// The agent, if the state is that of a running one.
+    /// The agent that the state comes from, if it comes from a running agent.
     pub live: Option<Live>,
-    /// Whether the state is that of the kernel's own tables.
+    /// Whether the state was read from a ruleset, such as the kernel's.
     pub(super) is_of_kernel: bool,
 }
 
 impl Scene {
-    /// A state of which all could be used.
+    /// Creates a scene from a state of which everything could be used.
     pub(super) const fn new(compiled: Compiled, origin: String) -> Self {
         Self { compiled, is_whole: true, unusable: BTreeMap::new(), origin, live: None, is_of_kernel: false }
     }
@@ -68,23 +68,24 @@ impl Scene {
         Self { is_whole: completeness == Completeness::Whole, unusable, ..Self::new(of_rules, origin) }
     }
 
-    /// What the kernel must hold for a running agent's state, given what it holds: slots and numbers are taken over.
+    /// Returns what the kernel must hold for a running agent's state. Takes over slots and numbers from what the kernel
+    /// holds.
     pub fn compiled_for(&self, kernel: &Ruleset) -> Option<Ruleset> {
         Some(self.live.as_ref()?.snapshot.compile(kernel).into_ruleset())
     }
 
-    /// Prints what a command has found out, and ends with [`Scene::status`].
+    /// Prints the result of a command, and returns [`Scene::status`].
     pub fn print(&self, text: &[u8], is_well: bool) -> Ended {
         output::print(text)?;
         Ok(self.status(is_well))
     }
 
-    /// The exit status: 0 if all is well, 1 if it is not, and 2 if some of the input could not be used.
+    /// Returns the exit status: 0 if all is well, 1 if it is not, and 2 if some of the input could not be used.
     pub fn status(&self, is_well: bool) -> ExitCode {
         ExitCode::from(if self.is_whole { u8::from(!is_well) } else { 2 })
     }
 
-    /// The names of the Services that can be used, in order.
+    /// Returns the names of the Services that can be used, in order.
     pub fn services(&self) -> Vec<ObjectName> {
         let usable = self.view().state.entries().filter(|(_, entry)| entry.service.is_some());
         let mut names: Vec<ObjectName> = usable.map(|(name, _)| name.clone()).collect();
@@ -92,7 +93,8 @@ impl Scene {
         names
     }
 
-    /// What this makes of each of these Services and its explanation, if it can be used.
+    /// Calls `of` with each of these Services and its explanation, if the Service can be used. Returns the results in
+    /// order.
     pub fn map<T: Send>(
         &self,
         names: &[ObjectName],
@@ -103,7 +105,7 @@ impl Scene {
         Self::in_halves(names, all).into_iter().flat_map(|all: Vec<T>| all).collect()
     }
 
-    /// What this makes of these Services: of many, a second thread works on half.
+    /// Calls `of` with these Services. If there are many, calls it with each half of them, one half on a second thread.
     pub fn in_halves<T: Send>(names: &[ObjectName], of: impl Fn(&[ObjectName]) -> T + Sync) -> Vec<T> {
         if names.len() < MANY {
             return vec![of(names)];
@@ -116,7 +118,7 @@ impl Scene {
         })
     }
 
-    /// How many Services can be used, and the findings of all of them, in order of their names.
+    /// Returns how many Services can be used, and the findings of all of them, in the order of their names.
     pub fn findings(&self) -> (usize, Vec<Finding>) {
         let services = self.services();
         let found = self.map(&services, |_, explained| explained.map(|service| service.findings));
@@ -128,12 +130,13 @@ impl Scene {
         &self.view().compiler.config().table
     }
 
-    /// Whether the state is what the kernel of this machine is programmed with, rather than what it would be.
+    /// Whether the state is what the kernel of this machine is programmed with, rather than what it would be programmed
+    /// with.
     pub fn is_programmed(&self) -> bool {
         self.live.is_some() || self.is_of_kernel
     }
 
-    /// The explanation.
+    /// Returns the view of the state.
     pub const fn view(&self) -> View<'_> {
         self.compiled.view()
     }

@@ -13,10 +13,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The longest answer, in bytes.
 const LONGEST: u64 = 1 << 30;
 
-/// The longest head of one.
+/// The longest head of an answer, in bytes.
 const LONGEST_HEAD: u64 = 64 << 10;
 
-/// What is read of it at a time.
+/// The size of the buffer for reading, in bytes.
 const BUFFER: usize = 64 << 10;
 
 /// Why the agent gives no answer.
@@ -25,10 +25,10 @@ pub enum AgentError {
     /// No agent listens there.
     #[error("{}: no agent listens there", .0.display())]
     NoAgent(PathBuf),
-    /// It is another user's.
+    /// This user may not connect to the socket.
     #[error("{}: only root may ask the agent that runs here; or give -f FILE or --kubeconfig FILE", .0.display())]
     Denied(PathBuf),
-    /// It cannot be asked.
+    /// Asking the agent failed.
     #[error("{}: {source}", path.display())]
     Io {
         /// The socket.
@@ -36,7 +36,7 @@ pub enum AgentError {
         /// Why.
         source: io::Error,
     },
-    /// It refused to answer.
+    /// The agent refused to answer.
     #[error("the agent answered {code}: {message}")]
     Refused {
         /// Status code.
@@ -44,21 +44,21 @@ pub enum AgentError {
         /// Why.
         message: String,
     },
-    /// Text of its answer is not what is expected.
+    /// The answer is not the expected text.
     #[error("the agent's answer cannot be read (is it of another version?): {0}")]
     Text(#[from] serde_json::Error),
-    /// Values of its answer are not what is expected.
+    /// The answer does not contain the expected values.
     #[error("the agent's answer cannot be read (is it of another version?): {0}")]
     Values(#[from] rmp_serde::decode::Error),
 }
 
-/// Asks the agent for a path. Its answer is read as it comes; it is whole if it ends as what is in it says.
+/// Asks the agent for a path. The answer is read as it arrives. Its content shows whether it is complete.
 pub fn ask(socket: &Path, path: &str) -> Result<impl BufRead + use<>, AgentError> {
     let fail = |source| failure(socket, source);
     let mut stream = UnixStream::connect(socket).map_err(fail)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(fail)?;
-    // Of version 1.0, the answer ends with the connection.
+    // In HTTP/1.0, the answer ends when the connection ends.
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).map_err(fail)?;
     let mut answer = BufReader::with_capacity(BUFFER, stream.take(LONGEST));
     let code = code(&mut answer).map_err(fail)?;
@@ -70,7 +70,7 @@ pub fn ask(socket: &Path, path: &str) -> Result<impl BufRead + use<>, AgentError
     Err(AgentError::Refused { code, message: message.trim().to_owned() })
 }
 
-/// Gets all that is at a path of the agent.
+/// Asks the agent for a path, and returns the whole answer.
 pub fn get(socket: &Path, path: &str) -> Result<Vec<u8>, AgentError> {
     let mut body = Vec::new();
     ask(socket, path)?.read_to_end(&mut body).map_err(|source| failure(socket, source))?;
@@ -85,7 +85,7 @@ fn failure(socket: &Path, source: io::Error) -> AgentError {
     }
 }
 
-/// Reads the head of an answer, up to its body: its status code.
+/// Reads the head of an answer, up to the body. Returns the status code.
 fn code(answer: &mut impl BufRead) -> io::Result<u16> {
     let invalid = |message| io::Error::new(io::ErrorKind::InvalidData, message);
     let mut head = answer.take(LONGEST_HEAD);

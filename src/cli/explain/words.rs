@@ -1,14 +1,14 @@
-//! Words that several commands have.
+//! Names and messages that several commands use.
 
 use portolan_rules::{explanation::View, model::ObjectName};
 
-/// The Service of this name, NAME or NAMESPACE/NAME.
+/// Parses the name of a Service: NAME in this namespace, or NAMESPACE/NAME.
 pub fn object_name(name: &str, namespace: &str) -> ObjectName {
     let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
     ObjectName::new(namespace, name)
 }
 
-/// That there is no such Service, and which name comes nearest.
+/// Returns the message that there is no such Service, with the nearest name if one is similar.
 pub fn no_service(view: &View<'_>, name: &ObjectName) -> String {
     let distance = |other: &ObjectName| strsim::osa_distance(&name.to_string(), &other.to_string());
     let services = view.state.services().map(|(service, _)| &service.name);

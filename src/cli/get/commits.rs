@@ -14,7 +14,7 @@ use crate::{
     config::settings::Settings,
 };
 
-/// Lists the last commits, the newest first: exit status 0, or 2 for an error.
+/// Lists the last commits, the newest first. Exit status: 0, or 2 for an error.
 pub fn commits(args: &CommitsArgs) -> Ended {
     let settings = Settings::new(&args.view.source.options.0)?;
     let answer = agent::commits(&agent::socket_of(args.view.socket.as_deref(), &settings))?;
@@ -25,7 +25,7 @@ pub fn commits(args: &CommitsArgs) -> Ended {
     output::end(text, 0)
 }
 
-/// Lines for people.
+/// Returns the commits in lines for people.
 pub fn text(answer: &Value) -> String {
     let mut text = String::new();
     for commit in answer["commits"].as_array().into_iter().flatten() {
@@ -41,7 +41,7 @@ pub fn text(answer: &Value) -> String {
     text
 }
 
-/// A commit in a line, without its time.
+/// Returns a commit in one line, without its time.
 pub fn summary(commit: &Value) -> String {
     let number = |field: &str| commit[field].as_u64().unwrap_or_default() as usize;
     let outcome = if commit["succeeded"] == true { "" } else { "FAILED " };
