@@ -13,7 +13,7 @@ use super::{
     output::{self, Ended},
 };
 
-/// Prints the manual page of portolan, or of the subcommand at the end of this path, as `describe service`.
+/// Prints the manual page of portolan, or of the subcommand at the end of this path, such as `describe service`.
 pub fn man(path: &[String]) -> Ended {
     let mut command = &mut definition();
     // Gives the subcommands their full names.

@@ -1,4 +1,4 @@
-//! `render`: what the rules are. What `diff` shares with it.
+//! `render`: prints the rules. Also has the code that `diff` shares with `render`.
 
 use clap::{Args, ValueEnum};
 use portolan_rules::{
@@ -57,7 +57,7 @@ pub enum Output {
 /// Prints the ruleset for this node.
 pub fn render(args: &RenderArgs) -> Ended {
     let input = input::read(&args.input)?;
-    // `nft -f` removes the rules of Services that are not printed; those of a whole path must stay.
+    // `nft -f` removes the rules of Services that are not printed. If a whole path is missing, its rules must stay.
     if input.completeness == Completeness::Nothing || input.is_path_missing {
         return Err(Failure::Reported);
     }
@@ -88,7 +88,7 @@ fn comments(stand_ins: &[String]) -> String {
     title.into_iter().map(str::to_owned).chain(stand_ins.iter().map(|line| format!("#   {line}\n"))).collect()
 }
 
-/// Takes those families out of the settings that `run` would leave out on this kernel.
+/// Opens the kernel, and removes from the settings the families that `run` would leave out on this kernel.
 pub(super) fn open(settings: &mut Settings) -> Result<Kernel, Error> {
     let config = &mut settings.config;
     let mut kernel = Kernel::open()?;
@@ -101,18 +101,18 @@ pub(super) fn open(settings: &mut Settings) -> Result<Kernel, Error> {
     Ok(kernel)
 }
 
-/// What was compiled.
+/// The result of a compilation.
 pub(super) struct Compiled {
     /// What the kernel has.
     pub kernel: Ruleset,
-    /// What it is to have.
+    /// What the kernel should have.
     pub desired: Ruleset,
     /// Whether all of the input could be used.
     pub is_complete: bool,
 }
 
-/// Compiles the input against what the kernel has, of which nothing goes while the input is incomplete, and nothing of
-/// other namespaces if the input is of one.
+/// Compiles the input against what the kernel has. If the input is incomplete, nothing is removed from the kernel. If
+/// the input is of one namespace, nothing of other namespaces is removed.
 pub(super) fn compile(
     mut input: Input,
     namespace: Option<&str>,

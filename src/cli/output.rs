@@ -16,20 +16,20 @@ use serde_json::{
 
 use crate::text::one_line;
 
-/// What is written at a time of what is long.
+/// The size of the buffer for long output, in bytes.
 const BUFFER: usize = 64 << 10;
 
-/// How a command ends: with an exit status, or with a failure, whose status the help of the command says.
+/// How a command ends: with an exit status, or with a failure, whose status the help of the command states.
 pub type Ended = Result<ExitCode, Failure>;
 
-/// What ends a command before its time.
+/// Why a command ends early.
 #[derive(Debug)]
 pub enum Failure {
     /// An error that is to be reported.
     Error(Box<dyn Error + Send + Sync>),
-    /// There is no such Service, which is no error: the exit status is 1.
+    /// There is no such Service, which is not an error: the exit status is 1.
     Missing(String),
-    /// What was reported already.
+    /// An error that was already reported.
     Reported,
 }
 
@@ -40,7 +40,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Failure {
 }
 
 impl Failure {
-    /// Prints an error in one line, unless that was done; a quoted name of a file may have several.
+    /// Prints an error in one line, unless it was already reported. The error may quote a file name with line breaks.
     pub fn report(&self) {
         match self {
             Self::Error(error) => eprintln!("portolan: {}", one_line(error.to_string())),
@@ -56,21 +56,22 @@ pub fn print(text: &[u8]) -> io::Result<()> {
     unless_closed(stdout.write_all(text).and_then(|()| stdout.flush()))
 }
 
-/// Writes what a command has found out, and ends with this status.
+/// Writes the result of a command, and returns this exit status.
 pub fn end(text: impl AsRef<[u8]>, status: impl Into<u8>) -> Ended {
     print(text.as_ref())?;
     Ok(ExitCode::from(status.into()))
 }
 
-/// How many items of a list are written at a time, and how many times that may be ready before they are written.
+/// How many items of a list are written at a time, and how many such batches may be ready before they are written.
 const BATCH: usize = 32;
 const READY: usize = 64;
 
-/// Room for the text of that.
+/// The initial capacity for the text of a batch, in bytes.
 const ROOM: usize = 96 << 10;
 
-/// Writes a list as a document of JSON, likewise: an object whose last field is the empty array of the items. It is never in
-/// memory as a whole: each item is made when it is written, every other batch of them on a second thread.
+/// Writes a list as a JSON document to standard output; a reader that has closed it is not an error. The document is an
+/// object whose last field is the array of the items, which is empty in `without_items`. It is never in memory as a
+/// whole: each item is made when it is written, and every other batch on a second thread.
 pub fn print_json_list<T: Sync, I: Serialize>(
     without_items: &impl Serialize,
     of: &[T],
@@ -97,7 +98,7 @@ fn write_items<T: Sync, I: Serialize>(
     item: impl Fn(&T) -> I + Sync,
 ) -> io::Result<()> {
     let mut formatter = PrettyFormatter::new();
-    // It counts how deep it is.
+    // The formatter counts the levels.
     formatter.begin_object(&mut io::sink())?;
     formatter.begin_array(&mut io::sink())?;
     let text = |batch: &[T], mut is_first: bool| -> io::Result<Vec<u8>> {
@@ -115,7 +116,7 @@ fn write_items<T: Sync, I: Serialize>(
     thread::scope(|scope| {
         let text = &text;
         scope.spawn(move || every_other(1).try_for_each(|batch| ready.send(text(batch, false)).ok()));
-        // It goes with this closure, so that a thread that waits for room ends.
+        // The receiver is dropped with this closure, so that a thread that waits for room ends.
         let others = others;
         for (index, batch) in every_other(0).enumerate() {
             out.write_all(&text(batch, index == 0)?)?;
@@ -127,7 +128,7 @@ fn write_items<T: Sync, I: Serialize>(
     })
 }
 
-/// Text in memory. Most of a document is blanks, which come by two: a length that is known beforehand is quicker.
+/// Text in memory. Most of a document is spaces, which are written in pairs: a known length is quicker to copy.
 struct Text<'a>(&'a mut Vec<u8>);
 
 impl Write for Text<'_> {

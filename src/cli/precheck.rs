@@ -1,4 +1,4 @@
-//! `precheck`: whether this node could be served, before anything is changed.
+//! `precheck`: checks whether this node could be served, before anything is changed.
 
 mod cluster;
 mod configuration;
@@ -61,7 +61,7 @@ pub struct PrecheckArgs {
 }
 
 impl PrecheckArgs {
-    /// The settings that `run` would have.
+    /// Returns the settings that `run` would have.
     pub fn settings(&self) -> Result<RunSettings, Error> {
         RunSettings::resolve(&self.options.0, self.config.as_deref(), self.strict_config == Some(true))
     }
@@ -84,7 +84,8 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, &'static str> {
     }
 }
 
-/// Checks this node: exit status 0 nothing that counts, 1 something, 2 an error.
+/// Checks this node. Exit status: 0 if no check has the result of `--fail-on` or a worse one, 1 if one has, 2 for an
+/// error.
 pub fn precheck(args: &PrecheckArgs) -> Ended {
     let settings = args.settings()?;
     let mut checks = configuration::check(&settings);

@@ -1,4 +1,4 @@
-//! `run`: keep the kernel equal to the cluster, or to manifests.
+//! `run`: keeps the kernel in step with the cluster, or with manifests.
 
 mod follow;
 mod setup;
@@ -112,12 +112,12 @@ impl RunArgs {
     }
 }
 
-/// Reads a path that may be empty, which is the same as none: scripts write down every flag that they know.
+/// Parses a path that may be empty. An empty path means no path, since scripts may give every flag that they know.
 pub(super) fn optional_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
-/// How often `--once` tries.
+/// How many times `--once` tries.
 const ONCE_ATTEMPTS: u32 = 5;
 
 /// Runs the agent.
@@ -185,7 +185,7 @@ fn start(args: &RunArgs, settings: &RunSettings) -> Ended {
     let asker = Asker::new(move |query| queries.send(Event::Query(query)).is_ok());
     let on_end = move || {
         let _ = stop.send(Event::Stop(Ending::Asked));
-        // Standard input may never end, and until it does the reconciler does not look.
+        // Standard input may never end, and the reconciler does not read the queue before it ends.
         if still_reading.load(Ordering::SeqCst) {
             info!("Stopping before the manifests are read; the rules stay in place");
             std::process::exit(0);

@@ -93,27 +93,27 @@ pub fn top(args: &TopArgs) -> Ended {
     let opened = args.service.as_deref().map(|name| object_name(name, namespace.unwrap_or("default")));
     let mut reader = Reader::new(socket, namespace, opened.clone());
     let mut model = Model::new(args.sort, opened);
-    // What is wrong from the start is said in a line, on the terminal as it is.
+    // The first look comes before the view, so that an error is printed in a line on the unchanged terminal.
     model.take(reader.look()?);
     show(model, reader).map_err(|error| format!("the terminal cannot be used: {error}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the view waits for.
+/// The events that the view waits for.
 enum News {
     /// What the agent answered.
     Look(Box<Look>),
-    /// It does not answer, and why.
+    /// The agent does not answer, and why.
     Lost(String),
-    /// What came of the terminal: keys, another size.
+    /// An event of the terminal: a key, or another size.
     Terminal(io::Result<Event>),
     /// A signal to end.
     End,
 }
 
-/// Draws until the end. The terminal is then as it was.
+/// Draws until the view ends, and then restores the terminal.
 fn show(mut model: Model, mut reader: Reader) -> io::Result<()> {
-    // Also has a panic restore the terminal.
+    // After this, a panic restores the terminal as well.
     let mut terminal = ratatui::try_init()?;
     let (sender, news) = channel();
     let (ask, asked) = channel();
@@ -129,7 +129,7 @@ fn show(mut model: Model, mut reader: Reader) -> io::Result<()> {
             Ok(News::Lost(why)) => model.lose(why),
             Ok(News::Terminal(Ok(Event::Key(key)))) if key.kind != KeyEventKind::Release => {
                 if let Action::Open(opened) = model.press(key) {
-                    // The reader is there as long as its news are.
+                    // The reader runs as long as its news are received.
                     let _ = ask.send(opened);
                 }
             }
@@ -140,7 +140,7 @@ fn show(mut model: Model, mut reader: Reader) -> io::Result<()> {
     result.and(ratatui::try_restore())
 }
 
-/// Threads that wait for keys and for signals. They end with the process.
+/// Starts threads that wait for keys and for signals. They end with the process.
 fn follow_terminal(news: Sender<News>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT])?;
     let ended = news.clone();

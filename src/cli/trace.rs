@@ -1,4 +1,4 @@
-//! `trace`: what becomes of a connection, and why.
+//! `trace`: reports what happens to a connection, and why.
 
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
@@ -50,7 +50,7 @@ pub struct TraceArgs {
     #[arg(short, long, value_name = "PROTOCOL", value_parser = protocol, default_value = "tcp")]
     pub protocol: Protocol,
 
-    /// Whose view it is.
+    /// The node whose view is explained.
     #[command(flatten)]
     pub view: ViewArgs,
 }
@@ -60,7 +60,7 @@ fn protocol(text: &str) -> Result<Protocol, &'static str> {
     Protocol::from_name(&lower).ok_or("must be tcp, udp or sctp")
 }
 
-/// Traces a connection: exit status 0 it reaches an endpoint, 1 it does not, 2 an error.
+/// Traces a connection. Exit status: 0 if it reaches an endpoint, 1 if it does not, 2 for an error.
 pub fn trace(args: &TraceArgs) -> Ended {
     let scene = Scene::open_for(&args.view, &Wanted::of_destination(&args.to).unwrap_or(Wanted::All))?;
     let view = scene.view();
@@ -82,7 +82,8 @@ pub fn trace(args: &TraceArgs) -> Ended {
     scene.print(text.as_bytes(), trace.reaches())
 }
 
-/// Whether the kernel does the same. If it remembers the client, the connection is followed as one of that client.
+/// Reports whether the kernel does the same. If the kernel remembers the client, traces the connection as one of this
+/// client.
 fn kernel(scene: &Scene, origin: Origin, trace: &mut Trace) -> String {
     let mut compared = match Compared::read_for(scene, &trace.packet) {
         Ok(None) => return String::new(),
@@ -104,12 +105,12 @@ fn kernel(scene: &Scene, origin: Origin, trace: &mut Trace) -> String {
             *trace = Trace::remembering(&compared.view(&view), origin, trace.to(), trace.protocol, &memory);
         }
         // Writing into a `String` does not fail.
-        Err(error) => _ = writeln!(text, "  the clients that it remembers cannot be read: {error}"),
+        Err(error) => _ = writeln!(text, "  the clients that the kernel remembers cannot be read: {error}"),
     }
     text + &connections(origin, trace)
 }
 
-/// The connections there that connection tracking has, and whether they lead where new ones would.
+/// Reports the tracked connections to the destination, and whether their endpoints take new connections as well.
 fn connections(origin: Origin, trace: &Trace) -> String {
     let (to, protocol) = (trace.to(), trace.protocol);
     let flows = match conntrack::list(&[(protocol, to)], Bounds::NONE) {

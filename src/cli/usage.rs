@@ -1,4 +1,4 @@
-//! Command lines that cannot be used.
+//! Answers to invalid command lines.
 
 use std::process::ExitCode;
 
@@ -9,8 +9,8 @@ use clap::{
 
 use super::arguments::definition;
 
-/// Answers a command line that cannot be used: one line, with the nearest name and the help that lists the others, and
-/// the status of an error by that command's help. Help and version are no errors.
+/// Answers an invalid command line in one line, with the nearest name and the help that lists all names. Returns the
+/// exit status of an error that the command's help states. Help and version are not errors.
 pub fn usage(error: &Error) -> ExitCode {
     if !error.use_stderr() {
         return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -26,22 +26,22 @@ pub fn usage(error: &Error) -> ExitCode {
     error_status(command)
 }
 
-/// The command that was asked for, if there is such a command.
+/// Returns the command that was asked for, if it exists.
 pub fn asked(definition: &Command) -> Option<&Command> {
     std::env::args().nth(1).and_then(|name| definition.find_subcommand(name))
 }
 
-/// The exit status of an error, which the help of the command says.
+/// Returns the exit status of an error, as the command's help states it.
 pub fn error_status(command: Option<&Command>) -> ExitCode {
     let help = command.and_then(Command::get_after_help).map(ToString::to_string).unwrap_or_default();
     if help.contains(" 2 an error") { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
-/// clap's message, which may have several lines, in one.
+/// Returns clap's message, which may have several lines, in one line.
 fn message(error: &Error) -> String {
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
-    // Hints and the usage follow after an empty line; so may a value that has one.
+    // Hints and the usage follow after an empty line. A value may also contain an empty line.
     let end = ["\n\n  tip: ", "\n\nUsage: ", "\n\nFor more information"]
         .iter()
         .filter_map(|hint| text.find(hint))
@@ -50,7 +50,7 @@ fn message(error: &Error) -> String {
     lines.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// The nearest name to one that does not exist, and where all names are listed.
+/// Returns the name nearest to one that does not exist, and the help that lists all names.
 fn hint(error: &Error, command: Option<&str>) -> String {
     let kinds = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
     let guess = kinds.into_iter().find_map(|kind| match error.get(kind)? {

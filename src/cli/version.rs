@@ -1,4 +1,4 @@
-//! `version`: what this is, and what it runs on.
+//! `version`: prints the version, and what the binary runs on.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -54,7 +54,8 @@ pub fn version(output: VersionOutput) -> Ended {
     output::end(text, 0)
 }
 
-/// The shared libraries among the files that a process has mapped (`/proc/PID/maps`), whose names have their versions.
+/// Returns the shared libraries among the files that a process has mapped (`/proc/PID/maps`). The file names contain
+/// the versions.
 fn libraries(maps: &str) -> BTreeSet<String> {
     let paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
     let names = paths.filter_map(|path| Path::new(path).file_name()?.to_str());

@@ -1,13 +1,13 @@
-//! Lines of a width, for people.
+//! Wraps lines for people.
 
-/// Columns of what is printed for people.
+/// The width of text that is printed for people, in columns.
 pub const WIDTH: usize = 80;
 
-/// Blanks by which the rest of a line that is too long is indented beyond its beginning.
+/// Number of spaces by which the rest of a long line is indented beyond the line's beginning.
 const HANGING: usize = 4;
 
-/// Breaks lines that are longer than [`WIDTH`] between words, and words that are longer than a line. Codes of colours
-/// take no room.
+/// Breaks lines that are longer than [`WIDTH`] between words, and words that are longer than a line. Colour codes take
+/// no room.
 pub fn wrap(text: &str) -> String {
     let mut wrapped = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
@@ -53,7 +53,7 @@ fn next_line(out: &mut String, indent: &str, column: &mut usize) {
     *column = indent.len();
 }
 
-/// Letters and codes of colours, one after the other. A code begins with an escape and ends with its first letter.
+/// Splits text into letters and colour codes. A code begins with an escape character and ends with its first letter.
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut is_code = false;
     text.split_inclusive(move |letter: char| {

@@ -36,7 +36,7 @@ pub(super) fn read(settings: &Settings) -> Result<Option<Scene>, KernelError> {
     }
     let table = &settings.config.table;
     let origin = format!(
-        "from the kernel's tables {table}, now: no agent listens here, so neither Pods nor what is left out are shown"
+        "from the kernel's tables {table}, now: no agent listens here, so Pods and what is left out are not shown"
     );
     Ok(Some(Scene::of_ruleset(settings, &kernel, origin)))
 }

@@ -40,7 +40,7 @@ impl Scene {
         }
         let tables = match kernel::read(&settings) {
             Ok(Some(scene)) => return Ok(scene),
-            Ok(None) => "the kernel has no tables of Portolan",
+            Ok(None) => "the kernel has no Portolan tables",
             Err(nftables::Error::Permission) => "only root may read the kernel's tables",
             Err(error) => return Err(error.into()),
         };

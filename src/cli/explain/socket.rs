@@ -28,7 +28,7 @@ pub enum AgentError {
     /// This user may not connect to the socket.
     #[error("{}: only root may ask the agent that runs here; or give -f FILE or --kubeconfig FILE", .0.display())]
     Denied(PathBuf),
-    /// Asking the agent failed.
+    /// The socket cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
         /// The socket.

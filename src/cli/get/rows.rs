@@ -1,4 +1,5 @@
-//! What `get` lists, from the explanation: the schema of `-o json`, which `docs/commands.md` describes.
+//! The rows that `get` lists, made from the explanation. They are the schema of `-o json`, which `docs/commands.md`
+//! describes.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -33,19 +34,19 @@ pub struct ServiceRow {
     pub session_affinity_seconds: Option<u32>,
     pub load_balancing: &'static str,
     pub state: State,
-    /// Why it is not simply programmed.
+    /// Why the Service is not programmed as it is, or else the first error found.
     pub message: Option<String>,
-    /// Endpoints that connections are sent to, and all that are listed; an address counts once.
+    /// The number of endpoints that get connections, and of all endpoints that are listed; an address counts once.
     pub endpoints: Ratio,
     /// New connections, where they are counted.
     pub connections: Option<u64>,
-    /// Attempts to connect that were refused or dropped for want of endpoints, where they are counted.
+    /// Connection attempts that were refused or dropped because there was no endpoint, where they are counted.
     pub refused: Option<u64>,
     pub ports: Vec<PortRow>,
     pub problems: Vec<Problem>,
 }
 
-/// How many of how many.
+/// How many endpoints are used, and how many there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ratio {
     pub used: usize,
@@ -53,21 +54,21 @@ pub struct Ratio {
 }
 
 portolan_rules::named! {
-    /// What has become of a Service on this node.
+    /// The state of a Service on this node.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
     #[serde(rename_all = "lowercase")]
     pub enum State {
-        /// The kernel has it as it is.
+        /// The kernel has the Service as it is.
         Programmed = "programmed",
-        /// It would be programmed so; no agent says whether it is.
+        /// The Service would be programmed like this; no agent reports whether it is.
         Planned = "planned",
-        /// It changed, and the kernel does not have it yet.
+        /// The Service changed, and the kernel does not have the change yet.
         Waiting = "waiting",
-        /// Another Service has all or some of its frontends.
+        /// Another Service has all or some of this Service's frontends.
         Shadowed = "shadowed",
-        /// The kernel refuses it.
+        /// The kernel refuses the Service.
         Quarantined = "quarantined",
-        /// Its object is invalid.
+        /// The Service's object is invalid.
         Unusable = "unusable",
     }
 }
@@ -86,15 +87,15 @@ pub struct PortRow {
     pub endpoints: Vec<EndpointRow>,
 }
 
-/// Where a port answers.
+/// A frontend of a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FrontendRow {
     pub kind: &'static str,
-    /// Address and port; the port alone of a node port.
+    /// Address and port; for a node port, the port alone.
     pub address: String,
     pub policy: &'static str,
-    /// Why it is not served.
+    /// Why the frontend is not served.
     pub left_out: Option<Cause>,
 }
 
@@ -106,7 +107,7 @@ pub struct EndpointRow {
     pub node: Option<String>,
     pub pod: Option<String>,
     pub weight: u16,
-    /// Its share of new connections from outside, as a fraction of 1; of the first frontend that leads to it.
+    /// Its share of new connections from outside, as a fraction of 1, at the first frontend that has shares.
     pub share: Option<f64>,
     /// Why no frontend leads to it.
     pub left_out: Option<Cause>,
@@ -129,7 +130,7 @@ pub struct Problem {
     pub message: String,
 }
 
-/// What is known beside the explanation.
+/// What is known in addition to the explanation.
 pub struct Beside<'a> {
     pub scene: &'a Scene,
     pub totals: Option<&'a Totals>,
@@ -137,7 +138,7 @@ pub struct Beside<'a> {
     pub is_all: bool,
 }
 
-/// A Service as `get` lists it.
+/// Returns a Service as `get` lists it.
 pub fn service(beside: &Beside<'_>, explained: &ExplainedService) -> ServiceRow {
     let name = &explained.service.name;
     let (state, message) = state(beside.scene, explained);
@@ -159,13 +160,13 @@ pub fn service(beside: &Beside<'_>, explained: &ExplainedService) -> ServiceRow 
     }
 }
 
-/// A Service of which only the name and what is wrong with it is known.
+/// Returns the row of a Service of which only the name and the problem are known.
 pub fn unusable(name: &ObjectName, message: &str) -> ServiceRow {
     let service = Service::cluster_ip(name.clone(), Vec::new(), Vec::new());
     ServiceRow { message: Some(message.to_owned()), ..bare(&service) }
 }
 
-/// What an object says of itself.
+/// Returns a row with only the fields of the object.
 fn bare(service: &Service) -> ServiceRow {
     let external = service.load_balancer_ips.iter().chain(&service.external_ips);
     ServiceRow {
@@ -207,13 +208,13 @@ fn state(scene: &Scene, explained: &ExplainedService) -> (State, Option<String>)
     (state, worst.map(|finding| finding.reason.to_string()))
 }
 
-/// Whether a frontend that is served leads to it.
+/// Whether a frontend that is served leads to the endpoint.
 fn is_used(port: &ExplainedPort, endpoint: &ExplainedEndpoint) -> bool {
     let mut served = port.frontends.iter().filter(|frontend| frontend.left_out.is_none());
     served.any(|frontend| endpoint.left_out(frontend.policy).is_none())
 }
 
-/// Of the addresses of all ports.
+/// Counts the addresses of the endpoints of all ports.
 fn ratio(explained: &ExplainedService) -> Ratio {
     let mut known: HashMap<std::net::IpAddr, bool> = HashMap::new();
     for port in &explained.ports {
@@ -275,7 +276,7 @@ fn frontend(frontend: &ExplainedFrontend) -> FrontendRow {
     }
 }
 
-/// The share of each endpoint among new connections from outside, at the first frontend that has any.
+/// Returns the share of each endpoint among new connections from outside, at the first frontend that has shares.
 fn shares(
     view: &View<'_>,
     explained: &ExplainedService,

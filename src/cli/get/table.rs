@@ -1,4 +1,4 @@
-//! Tables as kubectl writes them: columns of equal width, three blanks apart.
+//! Tables as kubectl writes them: aligned columns, three spaces apart.
 
 use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
@@ -17,40 +17,40 @@ pub enum Listed {
     Endpoints,
 }
 
-/// The cells of a line, or what it is about.
+/// The cells of a line, or its key.
 pub type Cells<'a> = Vec<Cow<'a, str>>;
 
 /// A line of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line<'a> {
-    /// What it is about, with `--watch`.
+    /// What the line is about: only with `--watch`.
     pub key: Cells<'a>,
     pub cells: Cells<'a>,
-    /// Which cell is the number of connections.
+    /// The index of the cell with the number of connections.
     connections: usize,
 }
 
 impl Line<'_> {
-    /// The same for later.
+    /// Returns the line with its own copy of the text.
     pub fn into_owned(self) -> Line<'static> {
         let owned = |cells: Cells<'_>| cells.into_iter().map(|cell| Cow::Owned(cell.into_owned())).collect();
         Line { key: owned(self.key), cells: owned(self.cells), connections: self.connections }
     }
 
-    /// How many connections a second there were since these cells, so long ago.
+    /// Returns the connections per second since the cells `before`, which are `elapsed` old.
     pub fn rate(&self, before: &[Cow<'_, str>], elapsed: Duration) -> Option<f64> {
         let number = |cells: &[Cow<'_, str>]| cells.get(self.connections)?.parse::<u64>().ok();
         Some(per_second(number(&self.cells)?.saturating_sub(number(before)?), elapsed))
     }
 }
 
-/// So many in this time, in a second.
+/// Returns the rate per second of this count in this time.
 #[allow(clippy::cast_precision_loss, reason = "for people")]
 pub fn per_second(count: u64, elapsed: Duration) -> f64 {
     count as f64 / elapsed.as_secs_f64()
 }
 
-/// A number a second for people.
+/// Formats a rate per second for people.
 pub fn rate(rate: Option<f64>) -> String {
     match rate {
         None => "-".to_owned(),
@@ -60,7 +60,7 @@ pub fn rate(rate: Option<f64>) -> String {
     }
 }
 
-/// `service/NAME` on each line; endpoints by address.
+/// Returns `service/NAME` or `endpoint/ADDRESS` on each line.
 pub fn names(listed: Listed, rows: &[ServiceRow]) -> String {
     let (kind, mut names): (_, Vec<&str>) = match listed {
         Listed::Services => ("service", rows.iter().map(|row| &*row.name).collect()),
@@ -82,12 +82,12 @@ fn endpoints(rows: &[ServiceRow]) -> impl Iterator<Item = Place<'_>> {
         .flat_map(|(row, port)| port.endpoints.iter().map(move |endpoint| (row, port, endpoint)))
 }
 
-/// The cells of the heads, if they are shown.
+/// Returns the column headers, if they are shown.
 pub fn head(args: &GetArgs, listed: Listed) -> Columns {
     (!args.no_headers).then(|| heads(args, listed)).into_iter().collect()
 }
 
-/// Lines that changed, with connections a second, and those that are gone.
+/// Returns the text for the lines that changed, with connections per second, and for the lines that are gone.
 pub fn watched(
     args: &GetArgs,
     listed: Listed,
@@ -119,7 +119,7 @@ fn heads(args: &GetArgs, listed: Listed) -> Cells<'static> {
     }
 }
 
-/// The lines, without heads.
+/// Returns the lines, without column headers.
 pub fn lines<'a>(args: &GetArgs, listed: Listed, rows: &'a [ServiceRow]) -> Vec<Line<'a>> {
     match listed {
         Listed::Services => {
@@ -154,10 +154,11 @@ fn line<'a, T: Copy>(
 /// A column: its title, and the cell of a line.
 type Column<'a, T> = (&'static str, fn(T) -> Cow<'a, str>);
 
-/// The title of the last column but for those of `-o wide`.
+/// The title of the last column without `-o wide`.
 const CONNECTIONS: &str = "CONNECTIONS";
 
-/// The columns of these that are shown: the first is that of the namespace.
+/// Returns those of the columns that are shown. The first column is the namespace, which is shown only for all
+/// namespaces.
 fn shown<'a, T>(args: &GetArgs, columns: Vec<Column<'a, T>>) -> Vec<Column<'a, T>> {
     let narrow = columns.iter().take_while(|(title, _)| *title != CONNECTIONS).count() + 1;
     let shown = if args.output == Some(GetOutput::Wide) { columns.len() } else { narrow };
@@ -213,14 +214,15 @@ fn or_none(list: &[String]) -> Cow<'_, str> {
     }
 }
 
-/// A share with one digit, made of whole numbers: an exact decimal takes ten times as long.
+/// Formats a share as a percentage with one decimal. Uses integers: formatting an exact decimal takes ten times as
+/// long.
 #[allow(clippy::cast_sign_loss, reason = "a share is not negative")]
 pub fn percentage(share: f64) -> Cow<'static, str> {
     let tenths = (share * 1000.0).round_ties_even() as u32;
     format!("{}.{}%", tenths / 10, tenths % 10).into()
 }
 
-/// As kubectl writes them: `80:30080/TCP`.
+/// Formats the ports as kubectl does: `80:30080/TCP`.
 fn ports(row: &ServiceRow) -> Cow<'_, str> {
     let mut all: Vec<String> = Vec::new();
     for port in &row.ports {

@@ -14,8 +14,8 @@ use crate::{
     },
 };
 
-/// Lists the cluster of a kubeconfig, or of the Pod that this runs in; also says when and where. If only one namespace is
-/// wanted, that is enough where others may not be listed.
+/// Lists the cluster of a kubeconfig, or of the Pod that this process runs in. Also returns a text that states when and
+/// where. If only one namespace is wanted, its objects are enough where other namespaces may not be listed.
 pub fn list(
     args: &SourceArgs,
     namespace: Option<&str>,
@@ -27,13 +27,13 @@ pub fn list(
     }
     let source = Source::of_cluster(&server, Cursor::new(text), &settings.node_name)
         .with_proxy_name(settings.proxy_name.clone());
-    // The host's addresses are those of a Pod or a desk, as likely as not: they are left out.
+    // This host may well be a Pod or a workstation rather than the node, so its addresses are left out.
     let input = load(settings, source, args.logging);
     let now = Timestamp::now().to_zoned(TimeZone::UTC).strftime("%H:%M:%SZ");
     Ok((input, format!("from the API server {server}, listed at {now}")))
 }
 
-/// The cluster of a kubeconfig, or of the Pod that this runs in.
+/// Opens the cluster of a kubeconfig, or of the Pod that this process runs in.
 pub fn open(args: &SourceArgs, settings: &Settings) -> Result<Cluster, Error> {
     let kubeconfig = args.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty());
     let api = ApiSettings {
@@ -45,12 +45,13 @@ pub fn open(args: &SourceArgs, settings: &Settings) -> Result<Cluster, Error> {
     Cluster::new(&api, Options::from(settings))
 }
 
-/// Whether a cluster is at hand without a flag: there is a kubeconfig, or this is a Pod.
+/// Whether a cluster is known without a flag: there is a kubeconfig, or this process runs in a Pod.
 pub fn is_known() -> bool {
     default_kubeconfig().is_some() || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
-/// The first file of `$KUBECONFIG` that exists, else `~/.kube/config` if that exists.
+/// Returns the first file of `$KUBECONFIG` that exists. If the variable is not set or empty, returns `~/.kube/config`
+/// if that exists.
 fn default_kubeconfig() -> Option<PathBuf> {
     let listed = std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty());
     let paths: Vec<PathBuf> = match &listed {

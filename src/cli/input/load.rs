@@ -26,7 +26,7 @@ use crate::{
     text::first,
 };
 
-/// The manifests at these paths, of which this node serves what is its own.
+/// Returns a source of the manifests at these paths, for this node and its service proxy name.
 pub fn source(settings: &Settings, paths: &[PathBuf], args: ManifestArgs) -> Source {
     Source::new(paths.iter().cloned(), &settings.node_name)
         .with_proxy_name(settings.proxy_name.clone())
@@ -34,11 +34,11 @@ pub fn source(settings: &Settings, paths: &[PathBuf], args: ManifestArgs) -> Sou
         .with_max_file_size(args.max_file_size.unwrap_or(MAX_FILE_SIZE))
 }
 
-/// The settings of the rules, from flags or from the configuration file of `run`.
+/// Returns the settings of the rules, from flags or from the configuration file of `run`.
 pub fn settings(options: &Options, config: Option<&Path>) -> Result<Settings, config::Error> {
     let Some(path) = config else { return Settings::new(options) };
     let mut options = options.clone();
-    // What is printed is for nftables, whatever mode the file is for.
+    // The output is for nftables, whatever mode the file sets.
     options.set(&MODE, Some("nftables".to_owned().into()));
     let settings = RunSettings::resolve(&options, Some(path), false)?;
     for warning in &settings.warnings {
@@ -50,7 +50,7 @@ pub fn settings(options: &Options, config: Option<&Path>) -> Result<Settings, co
     Ok(settings.node)
 }
 
-/// The paths, with the files in place of patterns that the shell has not expanded.
+/// Returns the paths, with patterns that the shell has not expanded replaced by the files that match.
 pub fn expand(paths: &[PathBuf]) -> Vec<PathBuf> {
     let expand = |path: &PathBuf| -> Vec<PathBuf> {
         let pattern = path.to_str().filter(|text| is_pattern(text) && !path.exists());
@@ -61,7 +61,7 @@ pub fn expand(paths: &[PathBuf]) -> Vec<PathBuf> {
     paths.iter().flat_map(expand).collect()
 }
 
-/// Where stand-ins come from, besides what the manifests say.
+/// Returns the ranges for stand-ins that the settings give, in addition to those of the manifests.
 pub fn stand_in_ranges(settings: &Settings) -> StandInRanges {
     let pods = match &settings.detect_local {
         DetectLocal::ClusterCidr(networks) => networks.clone(),
@@ -78,17 +78,17 @@ pub struct Input {
     pub completeness: Completeness,
     /// What explains why a Service has no endpoints.
     pub workloads: Workloads,
-    /// Whether nothing could be used of one of the paths, or a file could not be read.
+    /// Whether one of the paths had nothing that could be used, or a file could not be read.
     pub is_path_missing: bool,
     /// The Services that cannot be used at all, and why.
     pub unusable: BTreeMap<ObjectName, String>,
-    /// Whether the addresses of this machine count.
+    /// Whether the addresses of this machine are used.
     pub host_addresses: bool,
 }
 
 impl Input {
-    /// Leaves out the Services of all other namespaces. Without any of this one, nothing can be used, unless input may be
-    /// empty.
+    /// Leaves out the Services of all other namespaces. If this namespace has no Service, the input counts as nothing,
+    /// unless input may be empty.
     pub fn only(&mut self, namespace: &str, allow_empty: bool) {
         let others: Vec<(ObjectName, Vec<ObjectName>)> = self
             .state
@@ -111,7 +111,7 @@ impl Input {
         }
     }
 
-    /// A compiler that knows the node and the ServiceCIDRs, and has compiled nothing yet.
+    /// Returns a compiler that knows the node and the ServiceCIDRs, and has compiled nothing yet.
     pub fn compiler(&mut self) -> Compiler {
         let Self { settings, state, service_cidrs, host_addresses, .. } = self;
         let mut compiler = Compiler::new(settings.config.clone());
@@ -205,24 +205,26 @@ pub fn load(settings: Settings, mut source: Source, logging: LoggingArgs) -> Inp
     }
 }
 
-/// The Service that a problem is with.
+/// Returns the Service that a problem is about.
 fn of_service(problem: &Problem) -> Option<ObjectName> {
     let (namespace, name) = problem.object.as_deref()?.strip_prefix("Service ")?.split_once('/')?;
     Some(ObjectName::new(namespace, name))
 }
 
-/// The Service that a problem makes unusable.
+/// Returns the Service that a problem makes unusable, and why.
 fn unusable(problem: &Problem) -> Option<(ObjectName, String)> {
     let field = problem.field.as_deref().map(|field| format!("{field} ")).unwrap_or_default();
     Some((of_service(problem)?, format!("{field}{}", problem.message)))
 }
 
-/// A warning if the input has Nodes, but not the one of this name.
+/// Returns a warning if the input has Nodes, but none of this name.
 pub fn unknown_node(name: &Arc<str>, names: &[Arc<str>]) -> Option<String> {
     const SHOWN: usize = 5;
     if names.is_empty() || names.contains(name) {
         return None;
     }
     let names = first(names, SHOWN);
-    Some(format!("the input has no Node {name}, but {names}; --hostname-override says which node this is"))
+    Some(format!(
+        "the input has no Node {name}, only {names}; --hostname-override sets the name of this node"
+    ))
 }

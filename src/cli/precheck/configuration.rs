@@ -1,4 +1,4 @@
-//! What of the configuration has no effect, or not the one that it seems to have.
+//! Finds settings that have no effect, or not the effect that they seem to have.
 
 use super::outcome::{Check, or_ok};
 use crate::config::{

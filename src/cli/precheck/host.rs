@@ -8,9 +8,10 @@ use crate::{config::settings::RunSettings, kernel::sysctl::Sysctls};
 /// Bits of `CapEff` (`linux/capability.h`).
 const NET_ADMIN: u32 = 12;
 const NET_BIND_SERVICE: u32 = 10;
-/// Below this port, binding takes `CAP_NET_BIND_SERVICE` (the default of `net.ipv4.ip_unprivileged_port_start`).
+/// Binding to a port below this one needs `CAP_NET_BIND_SERVICE` (the default of
+/// `net.ipv4.ip_unprivileged_port_start`).
 const UNPRIVILEGED: u16 = 1024;
-/// Of all connections that can be tracked, this many hundredths are many.
+/// A warning is given from this percentage of the connections that can be tracked.
 const MANY: u64 = 80;
 
 pub fn check(settings: &RunSettings) -> Vec<Check> {
@@ -44,7 +45,7 @@ fn capabilities(settings: &RunSettings, status: &str) -> Vec<Check> {
     or_ok(checks, NAME, "NET_ADMIN is there")
 }
 
-/// Whether packets are forwarded to Pods, and whether those of a bridge are seen by the rules.
+/// Checks whether packets are forwarded to Pods, and whether the rules see the packets of a bridge.
 fn forwarding(root: &Path) -> Vec<Check> {
     const NAME: &str = "sysctls";
     let sysctl = |name: &str| read(root.join("proc/sys/net").join(name)).trim().to_owned();
@@ -74,7 +75,7 @@ fn forwarding(root: &Path) -> Vec<Check> {
     or_ok(checks, NAME, "packets are forwarded")
 }
 
-/// The limits and timeouts of connection tracking, as `run` would set them, and how full it is.
+/// Checks the limits and timeouts of connection tracking, as `run` would set them, and how full the table is.
 fn conntrack(settings: &RunSettings) -> Vec<Check> {
     const NAME: &str = "conntrack";
     let sysctls = Sysctls::default();

@@ -9,7 +9,7 @@ portolan_rules::named! {
     pub enum Status {
         /// All is well.
         Ok = "ok",
-        /// It could not be done, for the reason that it gives.
+        /// The check could not be done, for the reason in its message.
         Skipped = "skipped",
         /// Something to know or to do; the agent would serve.
         Warning = "warning",
@@ -21,7 +21,7 @@ portolan_rules::named! {
 /// One result of a check; a check may have several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What was looked at, as `ports`.
+    /// What was checked, such as `ports`.
     pub name: &'static str,
     pub status: Status,
     /// What was found, in one line.
@@ -30,7 +30,7 @@ pub struct Check {
     pub hint: String,
 }
 
-/// The results of a check; if there are none, all is well.
+/// Returns the results of a check. If there are none, adds one that all is well.
 pub fn or_ok(mut checks: Vec<Check>, name: &'static str, message: &str) -> Vec<Check> {
     if checks.is_empty() {
         checks.push(Check::ok(name, message));

@@ -1,4 +1,4 @@
-//! Whether the kernel takes the rules: they are written into a network namespace that ends with the check.
+//! Checks whether the kernel accepts the rules, by committing them in a network namespace that ends with the check.
 
 use nix::sched::{CloneFlags, unshare};
 use portolan_rules::{
@@ -14,8 +14,8 @@ use crate::kernel::nftables::{Error, Kernel, Served, Tables};
 
 const NAME: &str = "kernel";
 
-/// How far the kernel was tried: what it serves, which release it is, and how many operations it committed; none if there was
-/// no namespace to commit them in.
+/// How far the kernel was tried: what it serves, its release, and how many operations it committed, or `None` if there
+/// was no namespace to commit them in.
 type Trial = (Served, String, Option<usize>);
 
 pub fn check(config: &Config) -> Vec<Check> {
@@ -44,8 +44,8 @@ pub fn check(config: &Config) -> Vec<Check> {
     checks
 }
 
-/// Writes the program without Services. Without the right to make a network namespace, its parts are judged in the
-/// present one, where nothing is committed.
+/// Commits the rules without Services in a network namespace. Without the right to create one, the kernel is only asked
+/// about the parts of the rules, in the current namespace, where nothing is committed.
 fn try_rules(config: &Config) -> Result<Trial, Error> {
     let is_apart = unshare(CloneFlags::CLONE_NEWNET).is_ok();
     let mut kernel = Kernel::open()?;

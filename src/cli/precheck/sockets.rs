@@ -1,4 +1,4 @@
-//! Ports that the agent needs or that node ports take, and the processes that have them.
+//! Checks the ports that the agent needs or that are node ports, and names the processes that use them.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -32,12 +32,12 @@ const SHOWN: usize = 10;
 struct Socket {
     protocol: &'static str,
     address: SocketAddr,
-    /// `name (pid N)`; nothing if its process cannot be seen from here.
+    /// `name (pid N)`; `None` if the process cannot be seen from here.
     process: Option<String>,
 }
 
 impl Socket {
-    /// What it is, for people.
+    /// Describes the socket for people.
     fn describe(&self) -> String {
         let process = self.process.as_deref().unwrap_or("a process that cannot be seen from here");
         format!("{} {} by {process}", self.protocol, self.address)
@@ -90,9 +90,9 @@ fn taken_by(socket: &Socket, row: &Row, settings: &RunSettings) -> Check {
     }
 }
 
-/// Node ports come before listeners: a Service takes their connections.
+/// Finds listeners on node ports. A node port takes precedence: a Service takes the listener's connections.
 fn in_node_ports(sockets: &BTreeSet<Socket>, node_ports: &RangeInclusive<u16>) -> Option<Check> {
-    // Health check node ports of Services are theirs.
+    // These processes listen on the health check node ports of Services.
     let is_proxy = |socket: &Socket| socket.is_of("kube-proxy") || socket.is_of("portolan");
     let found: Vec<String> = sockets
         .iter()
@@ -112,7 +112,7 @@ fn conflicts(taken: SocketAddr, wanted: SocketAddr) -> bool {
         && (taken_ip.is_unspecified() || wanted_ip.is_unspecified() || taken_ip == wanted_ip)
 }
 
-/// The ports of both ranges that are not reserved, if there are any: from the first to the last.
+/// Returns the ports of both ranges that are not reserved, as a range from the first to the last, if there are any.
 fn overlap(local: &str, reserved: &str, node_ports: &RangeInclusive<u16>) -> Option<RangeInclusive<u16>> {
     let mut bounds = local.split_whitespace().map(|port| port.parse::<u16>().ok());
     let local = bounds.next()??..=bounds.next()??;
@@ -130,12 +130,12 @@ fn overlap(local: &str, reserved: &str, node_ports: &RangeInclusive<u16>) -> Opt
     Some(first..=both.next_back().unwrap_or(first))
 }
 
-/// The sockets of this network namespace, with their processes as far as they can be seen.
+/// Reads the sockets of this network namespace, with their processes as far as these can be seen.
 fn read() -> BTreeSet<Socket> {
     let tcp = [net::tcp(), net::tcp6()].into_iter().flatten().flatten();
     let tcp = tcp.filter(|entry| entry.state == TcpState::Listen);
     let udp = [net::udp(), net::udp6()].into_iter().flatten().flatten();
-    // Without a peer.
+    // Sockets without a peer.
     let udp = udp.filter(|entry| entry.state == UdpState::Close);
     let processes = processes();
     tcp.map(|entry| ("TCP", entry.local_address, entry.inode))
@@ -148,7 +148,7 @@ fn read() -> BTreeSet<Socket> {
         .collect()
 }
 
-/// The process of each socket, by inode. Those of other users or of another namespace of processes are not seen.
+/// Returns the process of each socket, by inode. Processes of other users or of another PID namespace are not seen.
 fn processes() -> HashMap<u64, String> {
     let mut processes = HashMap::new();
     for process in all_processes().into_iter().flatten().flatten() {

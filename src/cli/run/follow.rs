@@ -11,8 +11,8 @@ use crate::{
     watch::FileWatch,
 };
 
-/// Watches the configuration file, if there is one, on a thread of its own. An invalid file does not stop the agent: the
-/// next start would fail, and it can go on with the configuration that it has.
+/// Watches the configuration file, if there is one, on a separate thread. An invalid file does not stop the agent: the
+/// next start would fail, and the agent can continue with its current configuration.
 pub fn follow(args: &RunArgs, settings: &RunSettings, events: Sender) -> io::Result<()> {
     let Some(file) = &settings.origin.file else { return Ok(()) };
     let (args, running, file) = (args.clone(), settings.options.clone(), Arc::from(file.as_path()));
@@ -24,13 +24,13 @@ pub fn follow(args: &RunArgs, settings: &RunSettings, events: Sender) -> io::Res
     thread::Builder::new().name("configuration".into()).spawn(following).map(drop)
 }
 
-/// Returns once the configuration is another one.
+/// Returns once the configuration has changed.
 fn wait_for_change(args: &RunArgs, running: &Options, file: &Arc<Path>) -> io::Result<()> {
     let path = file.display();
     let mut watch = FileWatch::new(|_| false);
     let mut known = None;
     loop {
-        // Watched before it is read, the file cannot change unnoticed in between.
+        // The file is watched before it is read, so that no change in between is missed.
         let (is_new, problem) = watch.set([file].into_iter());
         if let Some(err) = problem {
             warn!(%path, err, "Configuration file cannot be watched, so it is checked every second");

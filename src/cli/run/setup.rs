@@ -1,4 +1,4 @@
-//! What `run` does before it touches nftables, and the flags that it answers without.
+//! What `run` does before it touches nftables, and the flags that it handles without running the agent.
 
 use std::{fs, io, process::ExitCode};
 
@@ -25,7 +25,8 @@ use crate::{
     },
 };
 
-/// Answers `--show-config`, `--write-config-to`, `--cleanup` and `--init-only`; `None` if none of them is given.
+/// Handles `--show-config`, `--write-config-to`, `--cleanup` and `--init-only`. Returns `None` if none of them is
+/// given.
 pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>, Failure> {
     if args.show_config == Some(true) {
         warn(args, settings);
@@ -50,7 +51,7 @@ pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>
     Ok(None)
 }
 
-/// The configuration as a file, headed by the flags that it has no fields for.
+/// Returns the configuration as a file. Its head lists the flags for which the file has no fields.
 fn text(settings: &RunSettings) -> io::Result<String> {
     let flags = settings.flags_beside_file.iter().map(|flag| format!("#   {}\n", flag.escape_debug()));
     let flags: String = flags.collect();
@@ -59,7 +60,7 @@ fn text(settings: &RunSettings) -> io::Result<String> {
     Ok(format!("{title}{flags}{}", settings.options.to_yaml()?))
 }
 
-/// Opens the kernel and finds out what it can do, which is the first thing that is logged.
+/// Opens the kernel and probes its features. The first log line reports them.
 pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served), Failure> {
     let (version, node) = (env!("CARGO_PKG_VERSION"), &*settings.node.node_name);
     let config = &settings.node.config;
@@ -139,8 +140,8 @@ pub fn cluster(settings: &RunSettings) -> Result<Cluster, Failure> {
     })
 }
 
-/// Sets sysctls and the out-of-memory score. With manifests the machine need not be a node, so that only what was asked
-/// for is set.
+/// Sets sysctls and the out-of-memory score. With manifests, the machine need not be a node, so only explicit settings
+/// are applied.
 pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), Failure> {
     let is_node = args.filenames.is_empty();
     let effort = if is_node { Effort::Explicit } else { Effort::OnlyExplicit };
@@ -151,7 +152,7 @@ pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sets the sysctls of connection tracking, which must be loaded for that.
+/// Sets the sysctls of connection tracking, after loading it if necessary.
 fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), Failure> {
     let sysctls = Sysctls::default();
     if !sysctls.are_there()

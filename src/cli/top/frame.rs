@@ -1,4 +1,4 @@
-//! Draws the view: a function of its state.
+//! Draws the view from its state.
 
 use std::borrow::Cow;
 
@@ -25,11 +25,11 @@ use crate::cli::{
     },
 };
 
-/// Commits that are shown.
+/// Number of commits that are shown.
 const COMMITS: u16 = 5;
-/// Problems of the open Service that are shown.
+/// Number of problems of the open Service that are shown.
 const PROBLEMS: usize = 2;
-/// From this width on, endpoints have their node beside them.
+/// From this width on, endpoints are shown with their nodes.
 const WIDE: u16 = 110;
 
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -61,7 +61,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model) {
     frame.render_widget(Paragraph::new(footer(model)).style(MARKED), foot);
 }
 
-/// Two lines: how the node is, and what is counted.
+/// Returns two lines: the state of the node, and what is counted.
 fn header(model: &Model) -> Vec<Text<'_>> {
     let look = &model.look;
     let first = match &model.lost {
@@ -84,7 +84,7 @@ fn header(model: &Model) -> Vec<Text<'_>> {
     vec![first, second]
 }
 
-/// The Services, as many as there is room for around the selected one.
+/// Draws the Services around the selected one, as many as there is room for.
 fn services(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let [table_area, message_area] =
         Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(area);
@@ -126,7 +126,7 @@ fn services(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     frame.render_widget(Paragraph::new(message).style(GREY), message_area);
 }
 
-/// The first line to show, so that the selected one is among so many.
+/// Returns the first line to show, so that the selected line is among the `room` lines that are shown.
 fn window(selected: usize, room: usize, all: usize) -> usize {
     selected.saturating_sub(room / 2).min(all.saturating_sub(room))
 }
@@ -157,7 +157,7 @@ fn state_style(row: &ServiceRow) -> Style {
     }
 }
 
-/// The open Service: what is wrong with it, and its endpoints.
+/// Draws the open Service: its problems and its endpoints.
 fn opened(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let Some(row) = &model.look.opened else {
         let name = model.opened.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -165,7 +165,7 @@ fn opened(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         return;
     };
     let mut problems: Vec<&str> = row.problems.iter().map(|problem| &*problem.message).collect();
-    // Of each port and family there may be the same.
+    // Several ports and families may have the same problem.
     problems.dedup();
     problems.truncate(PROBLEMS);
     let lines = 1 + problems.len() as u16;
@@ -222,10 +222,10 @@ fn endpoint<'a>(line: &EndpointLine<'_>, has_node: bool) -> Row<'a> {
     Row::new(cells)
 }
 
-/// A commit in a line of this width.
+/// Returns a commit in a line of this width.
 fn commit<'a>(commit: &Value, width: usize) -> Text<'a> {
     let at = commit["at"].as_str().unwrap_or_default();
-    // The time of the day, of a time in RFC 3339.
+    // The time of day, from a time in RFC 3339.
     let time = at.get(11..19).unwrap_or(at);
     let style = if commit["succeeded"] == true { Style::new() } else { BAD };
     let time = format!("{time} ");

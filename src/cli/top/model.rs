@@ -16,7 +16,7 @@ use crate::{
     observe::counts::Totals,
 };
 
-/// Lines that a page of the arrow keys has.
+/// Number of lines that the Page Up and Page Down keys move.
 const PAGE: isize = 10;
 
 /// What the agent answered at one time.
@@ -32,26 +32,26 @@ pub struct Look {
     pub opened: Option<ServiceRow>,
     /// The connections, where they are counted.
     pub totals: Option<Totals>,
-    /// Why they are not.
+    /// Why the connections are not counted.
     pub problem: Option<String>,
     /// The last commits, the newest first.
     pub commits: Vec<Value>,
 }
 
-/// The address of each endpoint, with its share in an exact notation.
+/// The address of each endpoint, with its share to six decimals.
 type Shares = Vec<(String, Option<String>)>;
 
 /// A Service with what is counted of it.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Which of the Services.
+    /// The index of the Service in [`Look::services`].
     pub index: usize,
     pub name: ObjectName,
-    /// New connections a second, between the last two readings.
+    /// New connections per second, between the last two readings.
     pub rate: Option<f64>,
     pub connections: Option<u64>,
     pub refused: Option<u64>,
-    /// Refused ones a second.
+    /// Refused connections per second, between the last two readings.
     pub refused_rate: Option<f64>,
 }
 
@@ -60,7 +60,7 @@ pub struct Line {
 pub enum Action {
     /// Nothing.
     None,
-    /// Look at this Service, or at none.
+    /// Open this Service, or close the open one.
     Open(Option<ObjectName>),
 }
 
@@ -68,7 +68,7 @@ pub enum Action {
 #[derive(Clone, Debug)]
 pub struct EndpointLine<'a> {
     pub endpoint: &'a EndpointRow,
-    /// Its part of the connections of its port since it was opened, or since shares changed.
+    /// Its part of the connections of its port since the Service was opened, or since shares changed.
     pub seen: Option<f64>,
     pub rate: Option<f64>,
     pub connections: Option<u64>,
@@ -83,28 +83,28 @@ pub struct Model {
     pub sort: Sort,
     pub is_reversed: bool,
     pub filter: String,
-    /// Whether keys are letters of the filter.
+    /// Whether keys are typed into the filter.
     pub is_typing: bool,
     pub opened: Option<ObjectName>,
     /// First line of the open Service that is shown.
     pub scroll: usize,
-    /// The Services in order, as far as the filter lets them through.
+    /// The Services that match the filter, in order.
     pub lines: Vec<Line>,
     selected: Option<ObjectName>,
     /// The reading before the last one.
     before: Option<Totals>,
-    /// The shares of the open Service, and the connections when they became so.
+    /// The shares of the open Service, and the connections when the shares last changed.
     baseline: Option<(Shares, Totals)>,
     is_over: bool,
 }
 
 impl Model {
-    /// A view that has seen nothing yet.
+    /// Creates a view without any answer yet.
     pub fn new(sort: Sort, opened: Option<ObjectName>) -> Self {
         Self { sort, opened, ..Self::default() }
     }
 
-    /// Whether it was asked to end.
+    /// Whether the view was asked to end.
     pub const fn is_over(&self) -> bool {
         self.is_over
     }
@@ -114,7 +114,7 @@ impl Model {
         self.lost = None;
         let last = std::mem::replace(&mut self.look, look);
         match (last.totals, &self.look.totals) {
-            // Of the same reading there is no rate.
+            // Two looks at the same reading give no rate.
             (Some(last), Some(now)) if now.since(&last).is_some() => self.before = Some(last),
             (_, None) => self.before = None,
             _ => {}
@@ -128,7 +128,7 @@ impl Model {
         self.lost = Some(why);
     }
 
-    /// Begins to count anew when the shares of the open Service are others.
+    /// Restarts the count when the shares of the open Service have changed.
     fn take_shares(&mut self) {
         let (Some(opened), Some(totals)) = (&self.look.opened, &self.look.totals) else {
             self.baseline = None;
@@ -142,7 +142,7 @@ impl Model {
         }
     }
 
-    /// New connections a second, of what two readings have counted.
+    /// Returns the rate per second of a count, between the last two readings.
     fn rate(&self, count: impl Fn(&Totals) -> u64) -> Option<f64> {
         let (before, now) = (self.before.as_ref()?, self.look.totals.as_ref()?);
         Some(per_second(count(now).saturating_sub(count(before)), now.since(before)?))
@@ -166,7 +166,7 @@ impl Model {
             self.filter.is_empty() || format!("{}/{}", row.namespace, row.name).contains(&self.filter)
         };
         let mut lines: Vec<Line> = self.look.services.iter().enumerate().filter(is_shown).map(line).collect();
-        // They are in order of their names, which sorting keeps.
+        // The lines are in the order of their names. The stable sort keeps this order among equal lines.
         let highest =
             |a: Option<f64>, b: Option<f64>| b.unwrap_or_default().total_cmp(&a.unwrap_or_default());
         match self.sort {
@@ -186,25 +186,25 @@ impl Model {
         self.lines = lines;
     }
 
-    /// The line that is selected: the first if that Service is not shown.
+    /// Returns the index of the selected line: the first one if the selected Service is not shown.
     pub fn selected(&self) -> usize {
         let is_selected = |line: &Line| Some(&line.name) == self.selected.as_ref();
         self.lines.iter().position(is_selected).unwrap_or_default()
     }
 
-    /// The Service of a line.
+    /// Returns the Service of a line.
     pub fn row(&self, line: &Line) -> Option<&ServiceRow> {
         self.look.services.get(line.index)
     }
 
-    /// New connections of all Services a second, and refused ones.
+    /// Returns the new and the refused connections per second of all Services that match the filter.
     pub fn total_rates(&self) -> Option<(f64, f64)> {
         self.before.as_ref()?;
         let sum = |rate: fn(&Line) -> Option<f64>| self.lines.iter().filter_map(rate).sum();
         Some((sum(|line| line.rate), sum(|line| line.refused_rate)))
     }
 
-    /// The endpoints of a port of the open Service.
+    /// Returns the endpoints of a port of the open Service.
     pub fn endpoints<'a>(&'a self, port: &'a PortRow) -> Vec<EndpointLine<'a>> {
         let Some(name) = &self.opened else { return Vec::new() };
         let count = |totals: &Totals, endpoint: &EndpointRow| {
@@ -292,7 +292,7 @@ impl Model {
         self.arrange();
     }
 
-    /// Moves the selection, or the open Service, by so many lines.
+    /// Moves the selection by this number of lines, or scrolls the open Service.
     fn step(&mut self, by: isize) {
         if self.opened.is_some() {
             self.scroll = self.scroll.saturating_add_signed(by).min(self.opened_lines().saturating_sub(1));

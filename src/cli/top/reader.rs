@@ -1,4 +1,4 @@
-//! Asks the agent again and again.
+//! Asks the agent periodically.
 
 use std::{
     path::PathBuf,
@@ -23,12 +23,12 @@ use crate::{
 
 /// Time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
-/// All Services are read anew when something was committed, but for at most one part in so many of the time.
+/// All Services are read again after a commit, but reading them takes at most one part in `SHARE` of the time.
 const SHARE: u32 = 10;
-/// Also without a commit they are read so often: not all that changes is committed.
+/// All Services are read again after this time even without a commit, since not every change is committed.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Where the agent is asked, and what it answered before.
+/// Asks the agent at a socket, and holds its last answer.
 pub struct Reader {
     socket: PathBuf,
     wanted: Wanted,
@@ -40,21 +40,22 @@ pub struct Reader {
 struct Services {
     scene: Scene,
     rows: Arc<[ServiceRow]>,
-    /// When, and how long it took.
+    /// When the Services were read, and how long this took.
     at: Instant,
     took: Duration,
-    /// The last commit by then.
+    /// The time of the last commit before that.
     commit: Option<String>,
 }
 
 impl Reader {
-    /// Asks at this socket, for the Services of a namespace or all of them.
+    /// Creates a reader that asks at this socket, for the Services of a namespace or for all Services.
     pub fn new(socket: PathBuf, namespace: Option<&str>, opened: Option<ObjectName>) -> Self {
         let wanted = namespace.map_or(Wanted::All, |namespace| Wanted::Namespace(namespace.into()));
         Self { socket, wanted, opened, last: None }
     }
 
-    /// Asks until one of the channels is closed. What is opened comes by one of them, and is read at once.
+    /// Asks until one of the channels is closed. The Service that the user opens comes through `opened`, and is read at
+    /// once.
     pub fn run(&mut self, opened: &Receiver<Option<ObjectName>>, news: &Sender<News>) {
         loop {
             match opened.recv_timeout(PERIOD) {
@@ -110,7 +111,7 @@ impl Reader {
         let scene = agent::read(&self.socket, &self.wanted)?;
         let beside = Beside { scene: &scene, totals: None, is_all: false };
         let services = scene.view().services();
-        // Of one namespace, Services of others come along that decide on frontends.
+        // The answer for one namespace includes Services of other namespaces that decide on its frontends.
         let is_meant = |name: &ObjectName| match &self.wanted {
             Wanted::Namespace(namespace) => *name.namespace == **namespace,
             _ => true,

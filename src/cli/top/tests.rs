@@ -72,7 +72,8 @@ fn web() -> ServiceRow {
     service("web", State::Programmed, &endpoints)
 }
 
-/// A reading of the counters, so many seconds ago: refused connections to `db`, and those of the endpoints of `web`.
+/// A reading of the counters, `age` seconds ago: refused connections to `db`, and connections to the endpoints of
+/// `web`.
 fn totals(reading: u64, age: u32, refused: u64, web: [u64; 2]) -> Totals {
     let total = |owner: &str, endpoint: &str, connections| Total {
         owner: owner.to_owned(),
@@ -144,7 +145,7 @@ fn a_service_shows_shares_wanted_and_seen() {
     let open = |totals| Look { opened: Some(web()), ..look(Some(totals)) };
     model.take(open(totals(3, 0, 26, [160, 114])));
     assert!(!screen(&model, 80, 24).contains("%     -  "), "nothing was seen yet");
-    // What was before it was opened does not count as seen.
+    // Connections from before the Service was opened do not count as seen.
     let then = totals(4, 0, 26, [190, 124]);
     model.take(open(then));
     let text = screen(&model, 80, 24);
