@@ -36,7 +36,7 @@ use crate::{
     observe::state_text::{Format, parts},
 };
 
-/// The end of the help.
+/// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Needs root. Addresses and names of Services, endpoints and Nodes are kept; there are no tokens, certificates or Secrets.
 
@@ -95,7 +95,7 @@ impl Bundle {
     }
 }
 
-/// Writes the archive: exit status 0, or 2 for an error.
+/// Writes the archive. Exit status: 0, or 2 for an error.
 pub fn bundle(args: &BundleArgs) -> Ended {
     let settings = Settings::new(&args.view.source.options.0)?;
     // Without the agent's answers, the archive would contain next to nothing.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{arguments::ViewArgs, explain::Scene, output::Ended};
 
-/// The end of the help.
+/// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Exit status: 0 nothing to fail for, 1 something, 2 an error.
 

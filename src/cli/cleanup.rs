@@ -11,7 +11,7 @@ use crate::{
     kernel::nftables::Kernel,
 };
 
-/// The end of the help.
+/// The text at the end of the help.
 pub(super) const HELP: &str = "Exit status: 0 the tables are gone or never were, 1 an error.";
 
 /// Arguments of `cleanup`.

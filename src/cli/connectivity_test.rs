@@ -28,7 +28,7 @@ use crate::config::parse_duration;
 use created::Created;
 use places::{Frontend, Places, Source};
 
-/// The end of the help.
+/// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Servers in Pods and in the host's network of every node are created through the API server, with a Service of every
 kind of frontend, and removed afterwards, also after an error, SIGINT or SIGTERM. Each of them and this process, which must

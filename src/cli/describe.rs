@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{kernel::nftables, observe::query::Wanted};
 
-/// The end of the help.
+/// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Exit status: 0 the Service is there, 1 it is not, 2 an error.
 
@@ -113,7 +113,7 @@ fn compare(scene: &Scene, explained: &ExplainedService) -> Result<String, nftabl
     Ok(format!("\n{text}"))
 }
 
-/// Returns the words for all frontends of a Service, of which there are this many.
+/// Returns the words for all frontends of a Service, given their number.
 fn every(frontends: usize) -> String {
     if frontends == 1 { "its frontend".to_owned() } else { format!("all {} frontends", number(frontends)) }
 }

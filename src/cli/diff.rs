@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{kernel::nftables::Tables, source::manifest::Completeness};
 
-/// The end of the help.
+/// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Exit status: 0 nothing would change, 1 something would, 2 an error.
 
@@ -109,7 +109,7 @@ struct Sides {
     words: [&'static str; 3],
 }
 
-/// Prints what differs: exit status 0 nothing, 1 something, 2 an error.
+/// Prints what differs. Exit status: 0 if nothing differs, 1 if something does, 2 for an error.
 pub fn diff(args: &DiffArgs) -> Ended {
     let notation = args.picture()?;
     let sides = if args.from.is_empty() { with_kernel(args, notation.is_some())? } else { of_files(args)? };

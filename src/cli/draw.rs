@@ -16,7 +16,7 @@ use super::{
 };
 use crate::observe::query::Wanted;
 
-/// The end of the help.
+/// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Exit status: 0 drawn, 1 there is no Service of that name, 2 an error.
 

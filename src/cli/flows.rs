@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// The end of the help.
+/// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Reads connection tracking of this network namespace, which needs root.
 

@@ -27,7 +27,7 @@ use crate::{
     observe::{counts::Totals, query::Wanted},
 };
 
-/// The end of the help.
+/// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Without -f and --kubeconfig, the agent that runs on this node is asked.
 

@@ -20,7 +20,7 @@ use crate::{
     source::manifest::Completeness,
 };
 
-/// The end of the help.
+/// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Exit status: 0 all input was used, 1 some was not (one line each on stderr). If a path cannot be read or
 nothing could be used of it, nothing is printed: `nft -f -` then changes nothing.

@@ -128,7 +128,8 @@ fn write_items<T: Sync, I: Serialize>(
     })
 }
 
-/// Text in memory. Most of a document is spaces, which are written in pairs: a known length is quicker to copy.
+/// Text in memory. Most of a document is spaces, which are written in pairs: a length that is known beforehand is
+/// quicker to copy.
 struct Text<'a>(&'a mut Vec<u8>);
 
 impl Write for Text<'_> {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::config::{Error, RunFlags, boolean, settings::RunSettings};
 
-/// The end of the help.
+/// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Takes the flags and the configuration file of `run`.
 
@@ -32,7 +32,7 @@ Examples:
   portolan precheck --config /var/lib/kube-proxy/config.conf
   portolan precheck --kubeconfig /etc/kubernetes/proxy.conf -o json";
 
-/// Arguments of `precheck`: those of `run`, as far as they say how it runs in a cluster.
+/// Arguments of `precheck`, with the arguments of `run` that apply in a cluster.
 #[derive(Args, Clone, Debug)]
 pub struct PrecheckArgs {
     /// Output format of the checks

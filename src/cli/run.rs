@@ -43,7 +43,7 @@ use crate::{
     },
 };
 
-/// The end of the help.
+/// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Takes kube-proxy's flags and its configuration file. Without -f, Services and EndpointSlices come from
 the API server. Stays until SIGTERM, which leaves the rules in place. --help lists all flags.
@@ -72,7 +72,7 @@ pub struct RunArgs {
     #[arg(long, requires = "filenames")]
     pub stand_ins: bool,
 
-    /// What to accept of manifests.
+    /// What to accept in manifests.
     #[command(flatten)]
     pub manifests: ManifestArgs,
 

@@ -27,7 +27,7 @@ use self::{
 use super::{explain::object_name, output::Ended};
 use crate::config::settings::socket_path;
 
-/// The end of the help.
+/// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Connections are counted by an agent that runs with --endpoint-counters.
 
@@ -81,7 +81,7 @@ pub enum Sort {
     Name,
 }
 
-/// Shows the view until a key or a signal ends it: exit status 0, or 2 for an error.
+/// Shows the view until a key or a signal ends it. Exit status: 0, or 2 for an error.
 pub fn top(args: &TopArgs) -> Ended {
     if !io::stdout().is_terminal() {
         return Err(
@@ -129,7 +129,7 @@ fn show(mut model: Model, mut reader: Reader) -> io::Result<()> {
             Ok(News::Lost(why)) => model.lose(why),
             Ok(News::Terminal(Ok(Event::Key(key)))) if key.kind != KeyEventKind::Release => {
                 if let Action::Open(opened) = model.press(key) {
-                    // The reader runs as long as its news are received.
+                    // The reader runs as long as `news` is open.
                     let _ = ask.send(opened);
                 }
             }

@@ -23,7 +23,7 @@ use crate::{
     observe::query::Wanted,
 };
 
-/// The end of the help.
+/// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Exit status: 0 it reaches an endpoint, 1 it is refused, dropped or left alone, 2 an error.
 

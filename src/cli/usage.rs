@@ -10,7 +10,7 @@ use clap::{
 use super::arguments::definition;
 
 /// Answers an invalid command line in one line, with the nearest name and the help that lists all names. Returns the
-/// exit status of an error that the command's help states. Help and version are not errors.
+/// exit status that the command's help states for errors. Help and version are not errors.
 pub fn usage(error: &Error) -> ExitCode {
     if !error.use_stderr() {
         return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -31,7 +31,7 @@ pub fn asked(definition: &Command) -> Option<&Command> {
     std::env::args().nth(1).and_then(|name| definition.find_subcommand(name))
 }
 
-/// Returns the exit status of an error, as the command's help states it.
+/// Returns the exit status that the command's help states for errors.
 pub fn error_status(command: Option<&Command>) -> ExitCode {
     let help = command.and_then(Command::get_after_help).map(ToString::to_string).unwrap_or_default();
     if help.contains(" 2 an error") { ExitCode::from(2) } else { ExitCode::FAILURE }

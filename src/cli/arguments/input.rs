@@ -22,7 +22,7 @@ pub struct SourceArgs {
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
 
-    /// What to accept of manifests.
+    /// What to accept in manifests.
     #[command(flatten)]
     pub manifests: ManifestArgs,
 
@@ -86,7 +86,7 @@ impl InputArgs {
     }
 }
 
-/// What to accept of manifests.
+/// What to accept in manifests.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct ManifestArgs {
     /// Accept input without objects as "no Services": an empty file or standard input, a directory without manifests;

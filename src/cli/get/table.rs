@@ -23,7 +23,7 @@ pub type Cells<'a> = Vec<Cow<'a, str>>;
 /// A line of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line<'a> {
-    /// What the line is about: only with `--watch`.
+    /// What the line is about; empty without `--watch`.
     pub key: Cells<'a>,
     pub cells: Cells<'a>,
     /// The index of the cell with the number of connections.

@@ -99,7 +99,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Creates a view without any answer yet.
+    /// Creates a view that has no answer yet.
     pub fn new(sort: Sort, opened: Option<ObjectName>) -> Self {
         Self { sort, opened, ..Self::default() }
     }

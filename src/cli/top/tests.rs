@@ -216,7 +216,7 @@ fn keys_sort_filter_select_and_quit() {
     assert!(model.is_over(), "whatever is typed");
 }
 
-/// No size and no name is too odd to draw.
+/// Odd sizes and odd names are drawn as well.
 #[test]
 fn every_size_is_drawn() {
     let mut model = model();
