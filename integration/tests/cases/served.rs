@@ -57,7 +57,7 @@ fn addresses_and_ports_out_of_range_are_found() {
 fn another_nodes_name_is_remarked_on() {
     let answer = on("wrong-node.yaml", &["render", "--hostname-override", "worker1"]);
     let expected =
-        "the input has no Node worker1, only worker-1, worker-2; --hostname-override sets the name of this node";
+        "the input has no Node worker1, only worker-1, worker-2; --hostname-override sets this node's name";
     assert!(answer.stderr.contains(expected), "{}", answer.stderr);
     let right = on("wrong-node.yaml", &["render", "--hostname-override", "worker-1"]);
     assert_eq!((right.code, &*right.stderr), (Some(0), ""));

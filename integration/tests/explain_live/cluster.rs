@@ -73,7 +73,7 @@ fn a_node_that_does_not_exist_is_answered_with_those_that_do() {
     let answer = cluster.run(&["check", "--node", "node-x"]);
     assert_eq!(
         answer.stderr,
-        "portolan: warning: the input has no Node node-x, only node-a, node-b; --hostname-override sets the name of this node\n"
+        "portolan: warning: the input has no Node node-x, only node-a, node-b; --hostname-override sets this node's name\n"
     );
 }
 

@@ -224,7 +224,5 @@ pub fn unknown_node(name: &Arc<str>, names: &[Arc<str>]) -> Option<String> {
         return None;
     }
     let names = first(names, SHOWN);
-    Some(format!(
-        "the input has no Node {name}, only {names}; --hostname-override sets the name of this node"
-    ))
+    Some(format!("the input has no Node {name}, only {names}; --hostname-override sets this node's name"))
 }
