@@ -107,10 +107,11 @@ fn compare(scene: &Scene, explained: &ExplainedService) -> Result<String, nftabl
         // Writing into a `String` does not fail.
         let _ = writeln!(text, "{style}Kernel differs{style:#} at {at}: {difference}");
     }
-    if text.is_empty() {
+    // A state that was read from the kernel is the same anyway.
+    if text.is_empty() && scene.live.is_some() {
         let _ = writeln!(text, "Kernel: does the same at {}", every(served.len()));
     }
-    Ok(format!("\n{text}"))
+    Ok(if text.is_empty() { text } else { format!("\n{text}") })
 }
 
 /// Returns the words for all frontends of a Service, given their number.

@@ -210,6 +210,7 @@ fn without_an_agent_the_kernels_tables_are_read() {
         answer.stdout
     );
     assert_eq!(answer.stdout.matches("1/2 (50.0 %)").count(), 4, "{}", answer.stdout);
+    assert!(!answer.stdout.contains("\nKernel"), "compared with itself: {}", answer.stdout);
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn header(model: &Model) -> Vec<Text<'_>> {
             Span::raw(format!("  {}", look.freshness)),
         ]),
     };
-    let number = count(look.services.len(), "Service", "Services");
+    let number = count(model.lines.len(), "Service", "Services");
     let second = match (&look.problem, model.total_rates()) {
         (Some(problem), _) => Text::styled(problem.as_str(), WARN),
         (None, None) => Text::raw(number),

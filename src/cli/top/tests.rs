@@ -206,6 +206,8 @@ fn keys_sort_filter_select_and_quit() {
     assert!(screen(&model, 80, 24).contains("No Service has qux in its name."));
     press(&mut model, [KeyCode::Backspace, KeyCode::Enter]);
     assert_eq!(order(&model), ["queue"]);
+    let text = screen(&model, 80, 24);
+    assert!(text.contains("1 Service, 0 new"), "the rates are of the Services that are shown: {text}");
     press(&mut model, [KeyCode::Esc]);
     assert_eq!(order(&model).len(), 3);
     press(&mut model, [KeyCode::Char('q')]);
