@@ -211,6 +211,7 @@ fn without_an_agent_the_kernels_tables_are_read() {
     );
     assert_eq!(answer.stdout.matches("1/2 (50.0 %)").count(), 4, "{}", answer.stdout);
     assert!(!answer.stdout.contains("\nKernel"), "compared with itself: {}", answer.stdout);
+    assert!(!answer.stdout.contains(" on :"), "the other node's name is not known: {}", answer.stdout);
 }
 
 #[test]

@@ -98,7 +98,7 @@ pub struct ExplainedFrontend {
 pub struct ExplainedEndpoint {
     /// Address and port.
     pub at: SocketAddr,
-    /// Its node.
+    /// Its node, if its name is known.
     pub node: Option<Arc<str>>,
     /// Its Pod, where the input has it.
     pub pod: Option<ObjectName>,

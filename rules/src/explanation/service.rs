@@ -10,6 +10,7 @@ use super::{
 use crate::{
     frontends::{FrontendKey, FrontendKind, frontends_of},
     model::{Endpoint, Node, ObjectName, Service, ServicePort, TrafficPolicy},
+    restart::leftovers::known_node,
     ruleset::{Family, Ruleset},
     selection::{EndpointScope, SlicesByPort, Topology, is_local, merge},
     state::ServiceState,
@@ -110,7 +111,7 @@ impl<'a> View<'a> {
             };
             ExplainedEndpoint {
                 at: *at,
-                node: endpoint.node.clone(),
+                node: known_node(endpoint),
                 pod: pod.map(|pod| pod.name.clone()),
                 weight: endpoint.weight,
                 terminating: endpoint.terminating,
@@ -153,7 +154,7 @@ impl<'a> Judge<'a> {
             return Some(Reason::Drained);
         }
         if local_only && !is_local(endpoint, self.node) {
-            return Some(Reason::NotOnThisNode { node: endpoint.node.clone() });
+            return Some(Reason::NotOnThisNode { node: known_node(endpoint) });
         }
         if endpoint.ready {
             if local_only || self.topology.admits(endpoint, self.node) {

@@ -22,7 +22,6 @@ use crate::{
     },
     frontends::{FrontendKey, FrontendKind},
     model::LoadBalancing,
-    restart::leftovers::ELSEWHERE,
 };
 
 /// Services that are drawn whole; of more there is an overview.
@@ -127,7 +126,7 @@ fn port(view: &View<'_>, explained: &ExplainedService, port: &ExplainedPort) -> 
     let this = &view.state.node().name;
     of_nodes.insert((Place::Here, false, Some(this.clone())), Vec::new());
     for endpoint in &port.endpoints {
-        let node = endpoint.node.as_ref().filter(|node| &***node != ELSEWHERE);
+        let node = endpoint.node.as_ref();
         let place = place(view, node);
         // Those whose node is not known come last.
         let key = (place, node.is_none(), node.cloned());

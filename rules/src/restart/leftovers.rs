@@ -50,7 +50,12 @@ const OF_ADDRESSES: [SetName; 4] =
     [SetName::ClusterIps, SetName::ServiceCidrs, SetName::NodeAddresses, SetName::Hairpin];
 
 /// The node of an endpoint that is on another node, as far as the kernel's elements show. No Node has such a name.
-pub const ELSEWHERE: &str = ":";
+const ELSEWHERE: &str = ":";
+
+/// The name of an endpoint's node, if it is known.
+pub fn known_node(endpoint: &Endpoint) -> Option<Arc<str>> {
+    endpoint.node.clone().filter(|node| **node != *ELSEWHERE)
+}
 
 /// What the kernel held at the start and an incomplete input does not contain.
 #[derive(Debug, Default)]
