@@ -1,8 +1,8 @@
 //! Compiles Services into a ruleset: constant chains, and elements of shared maps.
 //!
-//! [`Compiler`] takes what changed in the state and gives what to change in the kernel ([`Update`]). A Service is
-//! compiled on its own, to its frontends, their classes, and the endpoints at their slots; [`Compiler`] keeps these,
-//! settles which Service owns a frontend, and notes the difference from before.
+//! [`Compiler`] takes the changes of the state and returns the changes for the kernel ([`Update`]). Each Service is
+//! compiled separately, to its frontends, their classes, and the endpoints at their slots. [`Compiler`] keeps these,
+//! decides which Service owns a frontend, and notes the difference from the previous version.
 
 mod admission;
 mod compiler;

@@ -1,11 +1,11 @@
-//! Admission: what a Service may cost a node, and how one that asks for more is served.
+//! Admission: how much a Service may cost a node, and how a Service that asks for more is served.
 //!
-//! A user that may create Services must not be able to stop a node. Ordinary Services are far below these bounds.
-//! Beyond them a Service is served as well as fits (a smaller hash table, coarser weights, a longer timeout), and what
-//! still does not fit is left out, the same on every node; one warning names the field.
+//! A user who may create Services must not be able to stop a node. Ordinary Services are far below these bounds.
+//! A Service beyond them is served as far as it fits (a smaller hash table, coarser weights, a longer timeout). What
+//! still does not fit is left out, the same on every node, and one warning names the field.
 //!
-//! Everything here is a pure function of the Service and the numbers of its endpoints. Messages hold no numbers that
-//! change with every endpoint: a warning is given once, not at each change.
+//! Everything here is a pure function of the Service and the numbers of its endpoints. Messages contain no numbers that
+//! change with every endpoint, so that a warning is given once, not at each change.
 
 use std::sync::Arc;
 
@@ -16,19 +16,19 @@ use crate::{
     selection::session_affinity,
 };
 
-/// Slots of a Service at most, over all its ports, frontends and families: elements that lead to an endpoint. With
-/// session affinity a slot is two elements.
+/// Maximum number of slots of a Service, over all its ports, frontends and families. A slot is an element that leads to
+/// an endpoint; with session affinity it is two elements.
 pub const MOST_SLOTS: usize = 65_536;
-/// Frontends of a Service at most, over both families.
+/// Maximum number of frontends of a Service, over both families.
 pub const MOST_FRONTENDS: usize = 65_536;
-/// Ports of a Service at most: each has two frontends in each family at least, if it has a node port.
+/// Maximum number of ports of a Service: a port with a node port has at least two frontends in each family.
 pub const MOST_PORTS: usize = MOST_FRONTENDS / 4;
-/// Source ranges of a Service at most, of one family, times the frontends that they guard.
+/// Maximum number of source ranges of a Service in one family, times the number of frontends that they guard.
 pub const MOST_RANGES: usize = 8_192;
-/// Slots of one list of endpoints at most: a class counts them with 16 bits.
+/// Maximum number of slots of one list of endpoints: a class counts them with 16 bits.
 const MOST_LISTED: usize = u16::MAX as usize;
 
-/// The Service as it is served: as it is, if it has no more ports and addresses than a Service may have.
+/// The Service as it is served: unchanged, unless it has more ports or addresses than a Service may have.
 pub fn admitted(service: &Arc<Service>) -> Arc<Service> {
     let ports = service.ports.len().min(MOST_PORTS);
     let addresses = most_addresses(ports);
@@ -42,7 +42,8 @@ pub fn admitted(service: &Arc<Service>) -> Arc<Service> {
     admitted.into()
 }
 
-/// External addresses of a Service with so many ports at most, so that all frontends together are not too many.
+/// Maximum number of external addresses of a Service with this number of ports, so that it does not have too many
+/// frontends.
 pub const fn most_addresses(ports: usize) -> usize {
     let of_port = MOST_FRONTENDS / if ports == 0 { 1 } else { ports };
     of_port.saturating_sub(4)
@@ -52,7 +53,7 @@ fn external_addresses(service: &Service) -> usize {
     service.load_balancer_ips.len() + service.external_ips.len()
 }
 
-/// The problems of a Service that asks for more than it may have, whatever its endpoints are.
+/// The problems of a Service that asks for more than it may have, regardless of its endpoints.
 pub fn problems(service: &Service) -> Vec<Problem> {
     let mut problems = Vec::new();
     if service.ports.len() > MOST_PORTS {
@@ -92,12 +93,12 @@ pub fn too_many_ranges(service: &Service) -> Problem {
     Problem::error(service, message)
 }
 
-/// How many source ranges a Service may have that guard so many frontends.
+/// Maximum number of source ranges of a Service, if they guard this number of frontends.
 pub const fn most_ranges(frontends: usize) -> usize {
     MOST_RANGES / if frontends == 0 { 1 } else { frontends }
 }
 
-/// How many slots endpoints ask for, and at how many frontends.
+/// The number of slots that a list of endpoints asks for, and the number of frontends that have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
     /// Number of slots at each of the frontends.
@@ -107,7 +108,7 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// What endpoints with so many slots by their weights ask for.
+    /// The demand of endpoints whose weights add up to this number of slots.
     pub fn new(slots: usize, frontends: usize, balancing: LoadBalancing) -> Self {
         let slots = match balancing {
             LoadBalancing::SourceHash if slots > 0 => maglev::table_size(slots).into(),
@@ -117,8 +118,8 @@ impl Demand {
     }
 }
 
-/// How many slots each list of endpoints of a Service may have, so that all fit: small lists get what they ask for, and
-/// large ones get equal shares.
+/// Maximum number of slots of each list of endpoints of a Service, so that all fit: small lists get what they ask for,
+/// and large lists get equal shares.
 pub fn most_slots(mut demands: Vec<Demand>) -> usize {
     demands.retain(|demand| demand.frontends > 0);
     demands.sort_unstable_by_key(|demand| demand.slots);
@@ -139,7 +140,7 @@ pub fn most_slots(mut demands: Vec<Demand>) -> usize {
 pub fn too_many_slots(service: &Service, is_left_out: bool) -> Problem {
     let all = format!("all endpoints at all ports and addresses are more than {MOST_SLOTS} slots");
     if is_left_out {
-        let message = format!("spec.ports: {all}; of some ports, only the first endpoints are used");
+        let message = format!("spec.ports: {all}; for some ports, only the first endpoints are used");
         Problem::error(service, message)
     } else if service.load_balancing == LoadBalancing::SourceHash {
         let field = "metadata.annotations[portolan.io/load-balancing]";

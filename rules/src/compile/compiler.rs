@@ -1,4 +1,4 @@
-//! The incremental compiler: takes what changed in the state, and returns what to change in the kernel.
+//! The incremental compiler: takes the changes of the state, and returns the changes for the kernel.
 
 mod account;
 pub(super) mod cold_start;
@@ -41,19 +41,19 @@ use super::{
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]
 pub struct Update {
-    /// The transactions to commit, in order. If they are too much for some sets, [`Compiler::rebuild`] has the rest.
-    /// What is no longer wanted is deleted later: [`Compiler::retire`].
+    /// The transactions to commit, in order. They leave out families that must be rebuilt ([`Compiler::rebuild`]).
+    /// Objects that are no longer wanted are deleted later ([`Compiler::retire`]).
     pub steps: Vec<Transaction>,
-    /// What is wrong with Services, each problem once.
+    /// The problems of Services, each once.
     pub problems: Vec<Problem>,
-    /// Where flows may be stale once the transactions are committed.
+    /// The destinations at which flows may be stale once the transactions are committed.
     pub stale: Stale,
-    /// How many of the changed Services were compiled as a whole. For the others, only the changed endpoints were
+    /// Number of changed Services that were compiled as a whole. For the others, only the changed endpoints were
     /// examined.
     pub recompiled: usize,
 }
 
-/// Compiles Services and remembers the outcome, so that a change costs what it changes.
+/// Compiles Services and keeps the results, so that the cost of an update is in proportion to the change.
 #[derive(Clone, Debug)]
 pub struct Compiler {
     config: Config,
@@ -61,7 +61,7 @@ pub struct Compiler {
     claims: Claims<FrontendKey>,
     tracker: Tracker,
     adopted: AdoptedSlots,
-    /// The node's own addresses, which source ranges may let in.
+    /// The node's own addresses, which source ranges may admit.
     node_ips: Vec<IpAddr>,
     service_cidrs: BTreeSet<AddressRange>,
     port_numbers: HashMap<Family, PortNumbers>,
@@ -69,9 +69,9 @@ pub struct Compiler {
     declarations: PerSet<Arc<Set>>,
     flows: TouchedFlows,
     endpoint_counts: EndpointCounts,
-    /// What the kernel still holds although nothing leads to it any more.
+    /// Objects that the kernel still holds although nothing leads to them any more.
     retiring: Retiring,
-    /// Families that wait to be made anew.
+    /// Families that wait to be rebuilt.
     rebuilds: Vec<Rebuild>,
 }
 
@@ -102,10 +102,10 @@ impl Compiler {
         &self.config
     }
 
-    /// Compiles the whole state. Endpoints keep the slots, and sets the sizes, that they have in
-    /// `kernel`, the ruleset that an earlier run left. Flows that this run has not seen begin may be stale
-    /// at any UDP destination of the kernel's ruleset or the compiled one
-    /// ([`crate::incremental::flows::destinations`]); for those of other protocols, ask [`Compiler::unlisted`].
+    /// Compiles the whole state. Endpoints keep the slots that they have in `kernel`, the ruleset that an earlier run
+    /// left, and sets keep their sizes. Flows that began before this run may be stale at any UDP destination of the
+    /// kernel's ruleset or the compiled one ([`crate::incremental::flows::destinations`]); for flows of other
+    /// protocols, call [`Compiler::unlisted`].
     pub fn load(&mut self, state: &mut State, kernel: &Ruleset) -> Vec<Problem> {
         self.adopted = AdoptedSlots::of(kernel);
         let mut problems = Vec::new();
@@ -113,7 +113,7 @@ impl Compiler {
         for family in Family::ALL {
             self.port_numbers.entry(family).or_default().reserve(self.adopted.port_numbers(family));
         }
-        // In the order of rank, so that no Service adopts the slots of a frontend that another one will own.
+        // In the order of rank, so that no Service adopts the slots of a frontend that another Service will own.
         let ranked = sort_by_rank(state.services());
         let fresh = self.services.is_empty();
         self.services.reserve(ranked.len());
@@ -139,9 +139,9 @@ impl Compiler {
         problems
     }
 
-    /// After [`Compiler::load`]: has endpoints of these Services keep the slots that they have in `kernel`, which holds what
-    /// the kernel has of their elements. Not for Services with session affinity: their numbers are given out at the first
-    /// compilation.
+    /// After [`Compiler::load`]: compiles these Services again, so that their endpoints keep the slots that they have
+    /// in `kernel`, which holds the kernel's elements of these Services. Not for Services with session affinity: their
+    /// port numbers and endpoint ids are assigned at the first compilation.
     pub fn adopt(&mut self, state: &State, services: &[ObjectName], kernel: &Ruleset) -> Vec<Problem> {
         self.adopted = AdoptedSlots::of(kernel);
         let mut problems = Vec::new();
@@ -180,9 +180,9 @@ impl Compiler {
         Update { steps, problems, stale: self.take_stale(state, &changed), recompiled }
     }
 
-    /// Sets the origin of port numbers and endpoint ids: new ones are counted from there. If an earlier run left rules,
-    /// choose an origin that earlier runs are unlikely to have used: clients are remembered for longer than an id is in
-    /// use, and which ids they hold is not known. Call this before [`Compiler::load`].
+    /// Sets the origin of port numbers and endpoint ids: new numbers are counted from there. If an earlier run left
+    /// rules, choose an origin that earlier runs are unlikely to have used: clients are remembered for longer than an
+    /// id is in use, and it is not known with which ids. Call this before [`Compiler::load`].
     pub fn set_number_origin(&mut self, origin: u16) {
         self.number_origin = origin;
         for family in Family::ALL {
@@ -190,15 +190,15 @@ impl Compiler {
         }
     }
 
-    /// Sets how connections of pods are recognised; returns whether that changed. The rules that depend on it are not
-    /// part of an update: compare with [`Compiler::ruleset`].
+    /// Sets how connections of pods are recognised; returns whether the setting changed. The rules that depend on it
+    /// are not part of an update: compare with [`Compiler::ruleset`].
     pub fn set_pod_detector(&mut self, pods: PodDetector) -> bool {
         let is_new = self.config.pods != pods;
         self.config.pods = pods;
         is_new
     }
 
-    /// Sets the node's own addresses, which decide whether source ranges let the node in.
+    /// Sets the node's own addresses, which decide whether source ranges admit the node.
     pub fn set_node_ips(&mut self, state: &mut State, node_ips: Vec<IpAddr>) {
         if self.node_ips != node_ips {
             self.node_ips = node_ips;
@@ -206,8 +206,9 @@ impl Compiler {
         }
     }
 
-    /// Sets the networks that ClusterIPs are allocated from (ServiceCIDR objects): packets to an address in them that
-    /// no Service has are dropped, and no endpoint can be in one. Takes effect with the next update.
+    /// Sets the networks that ClusterIPs are allocated from (ServiceCIDR objects). Packets to an address in these
+    /// networks are dropped if no Service has the address, and no endpoint can have an address in them. Takes effect
+    /// with the next update.
     pub fn set_service_cidrs(&mut self, state: &mut State, networks: &[IpNetwork]) {
         let ranges_of = |family| {
             let networks = networks.iter().filter(move |network| Family::of(network.ip()) == family);
@@ -229,7 +230,7 @@ impl Compiler {
         }
     }
 
-    /// The Service that an element belongs to, if it belongs to one.
+    /// The Service that an element belongs to, if any.
     pub fn owner(&self, family: Family, set: SetName, key: &Concat) -> Option<&ObjectName> {
         let declaration = &self.declarations[(family, set)];
         let values = key.values(&declaration.key)?;
@@ -244,12 +245,12 @@ impl Compiler {
         self.claims.owner(&FrontendKey::from_values(family, frontend)?)
     }
 
-    /// The Service that has a frontend.
+    /// The Service that owns a frontend.
     pub fn owner_of(&self, frontend: &FrontendKey) -> Option<&ObjectName> {
         self.claims.owner(frontend)
     }
 
-    /// The tables of these families with everything but the elements.
+    /// The tables of these families, without the elements.
     fn tables(&self, families: &[Family]) -> Ruleset {
         let mut ruleset = Ruleset::default();
         for &family in families {
@@ -268,7 +269,8 @@ impl Compiler {
         ruleset
     }
 
-    /// The chains of these names and those that always exist, as the settings have them, whatever the Services are.
+    /// The chains with these names, and the chains that always exist, as the settings define them, regardless of the
+    /// Services.
     pub fn chains(&self, family: Family, names: impl IntoIterator<Item: AsRef<str>>) -> Vec<Chain> {
         let classes: BTreeSet<Class> =
             names.into_iter().filter_map(|name| Class::of_chain(name.as_ref())).collect();
@@ -280,12 +282,12 @@ impl Compiler {
         Class::CONSTANT.into_iter().chain(self.tracker.classes_in_use(family))
     }
 
-    /// Emits everything that the kernel must hold in its sets.
+    /// Emits all elements that the kernel must hold.
     pub fn each_element(&self, emit: &mut impl FnMut(Family, SetName, Concat, Element)) {
         self.each_element_but(&PerSet::default(), emit);
     }
 
-    /// The same but for these sets.
+    /// The same, except for the elements of the `unread` sets.
     pub(super) fn each_element_but(
         &self,
         unread: &PerSet<bool>,
@@ -301,7 +303,7 @@ impl Compiler {
         let mut frontends = Vec::with_capacity(self.claims.len());
         frontends.extend(owned.map(|(port, frontend)| (frontend.key, port, frontend)));
         frontends.sort_unstable_by_key(|(key, ..)| *key);
-        // First the classes of all, then the endpoints of all: elements of one set go into one message.
+        // First the classes of all frontends, then the endpoints of all: elements of one set go into one message.
         for (_, port, frontend) in &frontends {
             for (set, key, element) in port.attributes(frontend) {
                 emit(port.family, set, key, element);
@@ -342,7 +344,7 @@ impl Compiler {
         }
     }
 
-    /// Claims the frontends of load balancers, in order of rank, before any Service is compiled: they win over
+    /// Claims the load balancer addresses, in order of rank, before any Service is compiled, so that they win over
     /// externalIPs of Services that are compiled earlier. After that, a Service that is granted a frontend keeps it.
     pub(super) fn claim_ahead(&mut self, ranked: &[(&Service, &ServiceState)]) {
         self.claims.reserve(ranked.len());
@@ -360,8 +362,8 @@ impl Compiler {
         }
     }
 
-    /// Compiles one Service, given what was compiled before, and that again if endpoints are to keep the slots that they
-    /// had there; those that gain or lose a frontend by it join the queue.
+    /// Compiles one Service. `before` is its previous version; `kept` is the same if endpoints are to keep their slots
+    /// of that version, and `None` otherwise. Services that gain a frontend by this join the queue.
     fn compile_one(
         &mut self,
         node: &Node,
@@ -451,12 +453,12 @@ impl Compiler {
         }
     }
 
-    /// How a set is declared.
+    /// The declaration of a set.
     pub fn declaration(&self, family: Family, set: SetName) -> &Arc<Set> {
         &self.declarations[(family, set)]
     }
 
-    /// Declares sizes for the present numbers of elements, or keeps what the kernel has if it is enough.
+    /// Declares sizes for the present numbers of elements, or keeps the sizes that the kernel has if they are enough.
     fn declare_sizes(&mut self, kernel: &Ruleset) {
         self.declarations = PerSet::from_fn(|family, set| {
             let count = self.tracker.count(family, set);

@@ -27,9 +27,9 @@ pub struct CompiledPort {
     pub frontends: SmallVec<[Frontend; 1]>,
     /// The endpoints of policy Cluster at their slots.
     pub cluster: Placed,
-    /// Those of policy Local; none if no frontend uses them.
+    /// The endpoints of policy Local at their slots; none if no frontend uses them.
     pub local: Placed,
-    /// If one of its endpoints can change without looking at the rest: what `cluster` was chosen by.
+    /// The topology by which `cluster` was chosen, if one endpoint can change without examining the others.
     pub plain: Option<Topology>,
     /// How new clients are spread over the slots.
     pub load_balancing: LoadBalancing,
@@ -39,7 +39,7 @@ pub struct CompiledPort {
     pub serving: Serving,
     /// Sources that may use the load balancer's addresses.
     pub sources: Arc<[AddressRange]>,
-    /// The list in which they stand.
+    /// The list that holds these sources.
     pub range_list: RangeList,
 }
 
@@ -48,7 +48,7 @@ pub struct CompiledPort {
 pub struct Frontend {
     pub key: FrontendKey,
     pub kind: FrontendKind,
-    /// Whether this Service answers it, rather than another one that claims it too.
+    /// Whether this Service answers it, rather than another Service that claims it too.
     pub owned: bool,
     /// The class in the class map.
     pub class: Class,
@@ -59,7 +59,8 @@ pub struct Frontend {
 }
 
 impl Frontend {
-    /// A frontend that is not owned yet. Its sources may be restricted to those of a list.
+    /// A frontend that is not owned yet. `restricted` is the list of source ranges, if the Service has any; only load
+    /// balancer addresses are restricted to it.
     pub fn new(
         key: FrontendKey,
         kind: FrontendKind,
@@ -91,8 +92,8 @@ impl CompiledPort {
         classes
     }
 
-    /// Whether one of its frontends certainly has the classes and [attributes](Self::attributes) that it had in
-    /// `before`, without making them. So it is nearly always when endpoints change.
+    /// Whether one of its frontends certainly has the same classes and [attributes](Self::attributes) as in `before`,
+    /// decided without making them. This is nearly always so when endpoints change.
     pub fn is_same_but_slots(&self, frontend: &Frontend, before: &Self, former: &Frontend) -> bool {
         let has_affinity = self.affinity.is_some() || before.affinity.is_some();
         !has_affinity
@@ -102,7 +103,7 @@ impl CompiledPort {
             && self.range_list == before.range_list
     }
 
-    /// What a frontend with session affinity draws from: the attribute, and the class that is its value.
+    /// The draws of a frontend with session affinity: each an attribute, and the class that is its value.
     fn draws(&self, frontend: &Frontend) -> Vec<(u32, Class)> {
         if self.affinity.is_none() {
             return Vec::new();
@@ -117,8 +118,8 @@ impl CompiledPort {
         self.chosen(frontend).into_iter().filter_map(draw).collect()
     }
 
-    /// The elements of a frontend that do not stand at slots. With session affinity that is all of them:
-    /// what stands at a slot then is an endpoint id.
+    /// The elements of a frontend that are not at slots. With session affinity these are all of its elements, since a
+    /// slot then holds an endpoint id.
     pub fn attributes(&self, frontend: &Frontend) -> SmallVec<[(SetName, Concat, Element); 1]> {
         let key = frontend.key.concat();
         let class = |class: Class| Element::value(Concat::new(&[class.id().into()]));
@@ -183,14 +184,14 @@ impl CompiledPort {
         self.chosen(frontend).iter().map(|(_, endpoints)| endpoints.len()).sum()
     }
 
-    /// Calls `count` with how many elements one of its frontends has in each set, in any number of parts.
+    /// Calls `count` with the number of elements that one of its frontends has in each set; the calls for a set add up.
     pub fn counts(&self, frontend: &Frontend, count: &mut impl FnMut(SetName, usize)) {
         if self.affinity.is_some() || frontend.class.admitted().is_some() {
             for (set, ..) in self.attributes(frontend) {
                 count(set, 1);
             }
         } else {
-            // So it is for nearly all ports: counted without making the elements.
+            // The case of nearly all ports: counted without making the elements.
             count(Keys::of(&frontend.key).classes(), 1);
             count(Keys::of(&frontend.key).attributes(), usize::from(frontend.direct.is_some()));
         }
@@ -219,13 +220,13 @@ impl CompiledPort {
     }
 }
 
-/// How long [`comment`] is, in bytes.
+/// The length of a [`comment`] in bytes.
 pub fn comment_length(service: &ObjectName, port: &str) -> usize {
     let colon = usize::from(!port.is_empty());
     service.namespace.len() + 1 + service.name.len() + colon + port.len()
 }
 
-/// `namespace/name:port`, the comment of a port's elements. It is not kept, since there is one for every port.
+/// `namespace/name:port`, the comment of a port's elements. It is not stored, since there is one for every port.
 fn comment(service: &ObjectName, port: &str) -> Arc<str> {
     let (namespace, name) = (&*service.namespace, &*service.name);
     if port.is_empty() {

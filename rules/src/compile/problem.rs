@@ -1,4 +1,4 @@
-//! What is wrong with a Service, in words that name the field.
+//! Problems of Services, in words that name the field.
 
 use std::net::IpAddr;
 
@@ -30,12 +30,12 @@ pub enum Severity {
 }
 
 impl Problem {
-    /// Something is not programmed as the Service asks.
+    /// An error: something is not programmed as the Service asks.
     pub fn error(service: &Service, message: String) -> Self {
         Self { severity: Severity::Error, service: service.name.clone(), message }
     }
 
-    /// There is something to know.
+    /// A notice: there is something to know.
     pub fn notice(service: &Service, message: String) -> Self {
         Self { severity: Severity::Notice, service: service.name.clone(), message }
     }
@@ -47,17 +47,17 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// Problems of a Service that are reported at most.
+/// Maximum number of problems that are reported for a Service.
 const MOST: usize = 20;
 
-/// Adds a problem to those of a Service, unless it is among them: both families of a port have the same ones.
+/// Adds a problem of a Service, unless it is known already: both families of a port have the same problems.
 pub fn note(problems: &mut Vec<Problem>, problem: Problem) {
     if problems.len() < MOST && !problems.contains(&problem) {
         problems.push(problem);
     }
 }
 
-/// A frontend that another Service answers is not served.
+/// The problem that a frontend is not served because another Service answers it.
 pub fn contested(key: &FrontendKey, loser: &Rank, holder: &Rank) -> Problem {
     let (kind, other) = (key.kind(loser.service()), key.kind(holder.service()));
     let article = if other == FrontendKind::ExternalIp { "an" } else { "a" };
@@ -71,7 +71,7 @@ pub fn contested(key: &FrontendKey, loser: &Rank, holder: &Rank) -> Problem {
     Problem::error(loser.service(), message)
 }
 
-/// A frontend at another Service's ClusterIP is not served.
+/// The problem that a frontend is not served because its address is another Service's ClusterIP, if that is so.
 pub fn not_ours(
     service: &Service,
     state: &ServiceState,
@@ -86,13 +86,14 @@ pub fn not_ours(
     Some(Problem::error(service, message))
 }
 
-/// The API server refuses a Service with two equal ports; a manifest may still have one. The second is not served.
+/// The problem that a port repeats a frontend of an earlier port, and is not served there. The API server refuses a
+/// Service with two equal ports, but a manifest may contain one.
 pub fn repeated(service: &Service, port: &ServicePort, key: &FrontendKey) -> Problem {
-    let message = format!("port {:?} has {key}, as an earlier port has, and is not served there", port.name);
+    let message = format!("port {:?} repeats {key} of an earlier port and is not served there", port.name);
     Problem::error(service, message)
 }
 
-/// Addresses that no endpoint can have are left out: one line for all of them.
+/// The problem that addresses that no endpoint can have are left out: one message for all of them.
 pub fn left_out(service: &Service, state: &ServiceState) -> Option<Problem> {
     let is_served =
         |address: &IpAddr| service.cluster_ips.iter().any(|ip| Family::of(*ip) == Family::of(*address));
@@ -107,19 +108,19 @@ pub fn left_out(service: &Service, state: &ServiceState) -> Option<Problem> {
         more => format!(", with {more} more"),
     };
     let message =
-        format!("endpoint {address} {why}, and no endpoint can be a Service's address; left out{more}");
+        format!("endpoint {address} {why}, and no endpoint can have a Service's address; left out{more}");
     Some(Problem::notice(service, message))
 }
 
-/// There are more ports with session affinity than port numbers.
+/// The problem that more ports have session affinity than there are port numbers.
 pub fn too_many_affinity_ports(service: &Service) -> Problem {
     Problem::error(service, "too many ports have session affinity; this one goes without".into())
 }
 
-/// The comment on a port's elements is too long for the kernel.
+/// The problem that the comment on a port's elements is too long for the kernel.
 pub fn cut(service: &Service, port: &ServicePort) -> Problem {
     let message = format!(
-        "port {:?}: namespace, name and port are longer than a comment in the kernel may be; it is cut at {COMMENT_MAX} bytes",
+        "port {:?}: namespace, name and port are too long for a comment in the kernel, which is cut at {COMMENT_MAX} bytes",
         port.name
     );
     Problem::notice(service, message)

@@ -30,17 +30,17 @@ use super::{
 /// A compiled Service.
 #[derive(Clone, Debug)]
 pub struct CompiledService {
-    /// As it was when it was compiled.
+    /// The Service when it was compiled.
     pub service: Arc<Service>,
     pub ports: Vec<CompiledPort>,
     /// Address of each endpoint on this node, once.
     pub hairpin: Box<[IpAddr]>,
-    /// What is wrong with the Service itself, each once.
+    /// The problems of the Service itself, each once.
     pub problems: Box<[Problem]>,
 }
 
 impl CompiledService {
-    /// Its rank among those that claim the same frontends.
+    /// Its rank among the Services that claim the same frontends.
     pub fn rank(&self) -> Rank {
         Rank::of(self.service.clone())
     }
@@ -57,7 +57,7 @@ impl CompiledService {
     }
 }
 
-/// What a Service is compiled against.
+/// Everything else that the compilation of a Service depends on.
 pub struct Surroundings<'a> {
     /// The families that are served ([`Config::families`](crate::plane::Config::families)).
     pub families: &'a [Family],
@@ -65,11 +65,11 @@ pub struct Surroundings<'a> {
     pub node: &'a Node,
     /// The node's own addresses, for source ranges.
     pub node_ips: &'a [IpAddr],
-    /// What was compiled before.
+    /// The previous version of the Service, if endpoints are to keep its slots.
     pub before: Option<&'a CompiledService>,
-    /// Slots that an earlier run left, of a frontend that is free.
+    /// The slots of a frontend that an earlier run left, unless another Service owns the frontend.
     pub adopted: &'a dyn Fn(&FrontendKey) -> Option<&'a FrontendSlots>,
-    /// Endpoints that have no endpoint id from an earlier run get ids after this one.
+    /// Endpoints that have no endpoint id from an earlier run get ids after this number.
     pub number_origin: u16,
     /// Takes a port number for a ServicePort with session affinity: the adopted one if it is free.
     pub port_number: &'a mut dyn FnMut(Family, Option<u16>) -> Option<u16>,
@@ -121,7 +121,7 @@ pub fn compile(
             Some(affinity.as_ref().map_or(pick, |affinity| Pick::Affinity(affinity.timeout)))
         };
         let picks = Picks { cluster: pick(&cluster), local: pick(&local) };
-        // In all other ports more than the choice depends on all endpoints.
+        // In all other ports, more than the selection of endpoints depends on all of them.
         let is_plain = port.protocol != Protocol::Udp
             && service.load_balancing == LoadBalancing::Random
             && service.affinity_timeout.is_none()
@@ -154,7 +154,7 @@ struct Draft<'a> {
     port: &'a ServicePort,
     frontends: Vec<(FrontendKey, FrontendKind)>,
     cluster: Chosen,
-    /// Those of policy Local; none if no frontend uses them.
+    /// The endpoints of policy Local; none if no frontend uses them.
     local: Chosen,
     on_this_node: Vec<IpAddr>,
     plain: Option<Topology>,
@@ -232,8 +232,8 @@ fn drafts<'a>(
     drafts
 }
 
-/// Whether the load balancer's addresses are for some sources only in this family, and which; and the list in which
-/// they stand.
+/// Whether only some sources may use the load balancer's addresses of this family; these sources; and the list that
+/// holds them.
 fn sources(
     service: &Service,
     family: Family,
@@ -258,7 +258,7 @@ fn sources(
     (true, sources.into(), list)
 }
 
-/// Gives endpoints slots, `most` of them at most.
+/// Assigns at most `most` slots to endpoints.
 fn place(
     service: &Service,
     prior: &Slots,
@@ -279,7 +279,7 @@ fn place(
     }
 }
 
-/// The list for source ranges: the one in which they stand already, or the other one if others stand there.
+/// The list for source ranges: the present list, or the other list if the present one holds other ranges.
 fn list_for<'d>(
     sources: &[AddressRange],
     family: Family,
@@ -298,7 +298,7 @@ fn list_for<'d>(
     adopted.next().map_or_else(RangeList::default, |(list, present)| same(*list, present))
 }
 
-/// What a port had before, or has in the kernel.
+/// The slots and endpoint ids that a port had before, or has in the kernel.
 #[derive(Default)]
 struct Prior {
     slots: FrontendSlots,
@@ -348,7 +348,7 @@ fn prior_slots(
             slots.local = local.clone();
         }
         slots.port = slots.port.or(adopted.port);
-        // Each frontend has the ids of the endpoints that it may lead to; together they have all.
+        // Each frontend has the ids of the endpoints that it may lead to; all frontends together have every id.
         slots.endpoint_ids.extend(adopted.endpoint_ids.iter().map(|(number, endpoint)| (*number, *endpoint)));
     }
     Prior { slots, affinity: None }

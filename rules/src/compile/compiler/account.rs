@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Compiler {
-    /// Takes a frontend away from a Service that another one outranks.
+    /// Takes a frontend away from a Service, because another Service outranks it.
     pub(super) fn withdraw(&mut self, name: &ObjectName, key: &FrontendKey) {
         let Some(service) = self.services.get_mut(name) else { return };
         for port in &mut service.ports {
@@ -67,7 +67,7 @@ impl Compiler {
                 release(&mut self.tracker, port, frontend);
             }
         }
-        // Retained before released, so that what stays is never counted as deleted.
+        // Retains before it releases, so that an address that stays is never counted as deleted.
         let config = &self.config;
         let shared = |service: Option<&CompiledService>| {
             let addresses = service.into_iter().flat_map(CompiledService::shared_addresses);
@@ -111,7 +111,7 @@ fn release(tracker: &mut Tracker, port: &CompiledPort, frontend: &Frontend) {
     port.elements(frontend, &mut |set, key, element| tracker.remove(port.family, set, key, element));
 }
 
-/// What a frontend needs beside the elements at its slots.
+/// The classes and elements that a frontend needs besides the elements at its slots.
 pub(super) struct BesideSlots {
     classes: SmallVec<[Class; 5]>,
     attributes: SmallVec<[(SetName, Concat, Element); 1]>,

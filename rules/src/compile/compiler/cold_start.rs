@@ -1,10 +1,11 @@
 //! Makes whole tables in bounded parts, each a transaction, so that other users of the kernel's mutex never wait long.
 //!
-//! First the tables with all that is constant but the hooks; then the elements; then the chains of the classes and,
-//! last of all, the hooks. Until then the rules see no packet, so that no packet sees half of them. Beside a table that
-//! is in force the same is made under other names ([`crate::plane::planes`]), and last of all the hooks lead there.
+//! First come the tables with everything constant except the hooks, then the elements, then the chains of the classes,
+//! and last the hooks. Until the hooks exist, the rules see no packet, so no packet sees half of them. Beside a table
+//! that is in force, the same objects are made under other names ([`crate::plane::planes`]), and last the hooks are
+//! made to lead to them.
 //!
-//! At a cold start, what is compiled first is in the kernel while the rest is compiled.
+//! At a cold start, the Services that are compiled first are in the kernel while the rest are compiled.
 
 use std::{cell::RefCell, collections::VecDeque};
 
@@ -34,12 +35,12 @@ pub enum Loaded {
     Incomplete(Vec<Problem>),
 }
 
-/// Elements of the first part at a cold start: few, so that the kernel begins to work soon.
+/// Number of elements in the first part at a cold start: few, so that the kernel begins to work soon.
 const FIRST: usize = 512;
 
 impl Compiler {
-    /// Compiles the whole state for a kernel that holds no tables of ours, and has `take` commit it in
-    /// parts, in order. `take` returns whether it wants more.
+    /// Compiles the whole state for a kernel that holds none of our tables, and commits it in parts, in order, with
+    /// `take`, which returns whether it wants more.
     pub fn load_in_parts(&mut self, state: &mut State, take: &mut dyn FnMut(Transaction) -> bool) -> Loaded {
         state.clear_dirty();
         self.declare_expected_sizes(state);
@@ -103,8 +104,8 @@ impl Compiler {
         if is_complete { Loaded::Complete(problems) } else { Loaded::Incomplete(problems) }
     }
 
-    /// Makes the families anew that the last update could not change in place, each beside what is in force: `take`
-    /// carries out each act, in order, and returns whether it did. Then what was in force retires.
+    /// Rebuilds the families that the last update could not change in place, each beside the plane in force. `take`
+    /// carries out each act, in order, and returns whether it succeeded. Then the former plane retires.
     pub fn rebuild(&mut self, take: &mut dyn FnMut(Act) -> bool) {
         for rebuild in std::mem::take(&mut self.rebuilds) {
             if !self.rebuild_family(&rebuild, take) {
@@ -171,7 +172,7 @@ impl Compiler {
         });
     }
 
-    /// Declares sizes before anything is compiled, for as many elements as there can be at most.
+    /// Declares sizes before anything is compiled, for the maximum number of elements.
     fn declare_expected_sizes(&mut self, state: &State) {
         let mut expected = PerSet::<u32>::default();
         for (service, entry) in state.services() {
@@ -184,7 +185,7 @@ impl Compiler {
     }
 }
 
-/// Adds the elements that a Service can have at most: every endpoint of every slice behind every port.
+/// Adds the maximum number of elements of a Service: every endpoint of every slice behind every port.
 fn expect(service: &Service, entry: &ServiceState, node: &Node, expected: &mut PerSet<u32>) {
     let mut slots_left = PerSet::from_fn(|_, _| admission::MOST_SLOTS);
     let ports = &service.ports[..service.ports.len().min(admission::MOST_PORTS)];

@@ -1,4 +1,4 @@
-//! How many Services and ports lack endpoints, kept as Services change.
+//! The numbers of Services and ports that lack endpoints, updated as Services change.
 
 use foldhash::HashSet;
 
@@ -8,7 +8,7 @@ use crate::{
     selection::EndpointScope,
 };
 
-/// Number of ServicePorts of one family that have endpoints, but none on this node, where a policy asks for one.
+/// Number of ServicePorts of one family that have endpoints, but none on this node, although a policy requires one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoLocalEndpoints {
     /// Under `internalTrafficPolicy: Local`.
@@ -17,12 +17,12 @@ pub struct NoLocalEndpoints {
     pub external: u32,
 }
 
-/// The counts, kept as Services change.
+/// The counts, updated as Services change.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EndpointCounts {
     /// By family.
     pub(super) no_local: [NoLocalEndpoints; Family::ALL.len()],
-    /// Services that [`lacks_endpoints`].
+    /// Number of Services for which [`lacks_endpoints`] is true.
     pub(super) without: u32,
 }
 
@@ -30,7 +30,7 @@ impl EndpointCounts {
     /// Notes that a Service was compiled again.
     pub(super) fn account(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
         self.changed(before.is_some_and(lacks_endpoints), after.is_some_and(lacks_endpoints));
-        // Added before they are subtracted: no count falls below zero.
+        // Adds before it subtracts, so that no count falls below zero.
         for (service, add) in [(after, true), (before, false)] {
             for port in service.into_iter().flat_map(|service| &service.ports) {
                 let (internal, external) = lacks(port);
@@ -43,26 +43,26 @@ impl EndpointCounts {
         }
     }
 
-    /// Notes that a Service lacked endpoints, and whether it does now.
+    /// Notes whether a Service lacked endpoints, and whether it does now.
     pub(super) fn changed(&mut self, lacked: bool, lacks: bool) {
         self.without = (self.without + u32::from(lacks)).saturating_sub(u32::from(lacked));
     }
 }
 
-/// Whether a Service has a port without an endpoint of policy Cluster, in any family: one that has endpoints of one
-/// family alone can be used.
+/// Whether a Service has a port that has no endpoint of policy Cluster in any family. A port with endpoints of only one
+/// family can be used.
 pub(super) fn lacks_endpoints(service: &CompiledService) -> bool {
     let is_empty = |port: &&CompiledPort| port.cluster.is_empty();
     if !service.ports.iter().any(|port| is_empty(&port)) {
         return false;
     }
-    // Each port looked up once: a Service may have thousands.
+    // Looks up each port once: a Service may have thousands.
     let name = |port: &CompiledPort| (port.name.clone(), port.protocol);
     let served: HashSet<_> = service.ports.iter().filter(|port| !is_empty(port)).map(name).collect();
     service.ports.iter().filter(is_empty).any(|port| !served.contains(&name(port)))
 }
 
-/// Whether a port lacks local endpoints inside and outside of the cluster.
+/// Whether a port lacks local endpoints under the internal policy, and under the external one.
 fn lacks(port: &CompiledPort) -> (bool, bool) {
     if port.cluster.is_empty() || !port.local.is_empty() {
         return (false, false);

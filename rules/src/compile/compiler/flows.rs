@@ -1,4 +1,4 @@
-//! At which destinations an update may leave stale flows.
+//! The destinations at which an update may leave stale flows.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -25,12 +25,12 @@ use crate::{
     state::{Changed, State},
 };
 
-/// A port of a Service, by names.
+/// A port of a Service: the names of both.
 type PortName<'a> = (&'a ObjectName, &'a Arc<str>);
 
 impl Compiler {
-    /// Which endpoints may answer the flows to these UDP destinations: each is an address and a port, of a frontend, of
-    /// a node port at one of the node's addresses, or of neither.
+    /// Which endpoints may answer the flows to these UDP destinations. A destination is an address and a port: of a
+    /// frontend, of a node port at one of the node's addresses, or of neither.
     pub fn flows(&self, destinations: impl IntoIterator<Item = SocketAddr>) -> Flows {
         let keys: Vec<_> =
             destinations.into_iter().map(|at| (at, self.frontend(Destination::udp(at)))).collect();
@@ -64,8 +64,8 @@ impl Compiler {
         ceased
     }
 
-    /// Those of these TCP and SCTP flows, given by destination and by the source of answers, that are stale: no slice
-    /// lists the endpoint for that frontend, or the destination is one that `ceased` to be a frontend.
+    /// The stale flows among these TCP and SCTP flows, each given by its destination and the source of its answers. A
+    /// flow is stale if no slice lists the endpoint for that frontend, or if its destination `ceased` to be a frontend.
     pub fn unlisted(
         &self,
         state: &State,
@@ -96,7 +96,7 @@ impl Compiler {
         unlisted
     }
 
-    /// The frontend that a destination is, if it is one.
+    /// The frontend at a destination, if there is one.
     fn frontend(&self, Destination { protocol, at }: Destination) -> Option<FrontendKey> {
         let is_owned = |key: &FrontendKey| self.claims.owner(key).is_some();
         let key = FrontendKey::Address(at.ip(), protocol, at.port());
@@ -136,14 +136,14 @@ impl Compiler {
         self.flows.node_ports.extend(at);
     }
 
-    /// What this update may have left behind.
+    /// Takes the destinations at which this update may have left stale flows.
     pub(super) fn take_stale(&mut self, state: &State, changed: &BTreeMap<ObjectName, Changed>) -> Stale {
         let frontends = std::mem::take(&mut self.flows.frontends);
         let patched = std::mem::take(&mut self.flows.moved);
         let mut touched = Stale { udp: std::mem::take(&mut self.flows.node_ports), ..Stale::default() };
         let now = self.owned_by(frontends.keys().copied());
         let mut lists = Lists { state, changed, slices: HashMap::new(), known: HashMap::new() };
-        // If a frontend was compiled as a whole as well, that counts.
+        // If a frontend's Service was also compiled as a whole, that result counts.
         let mut moved: Vec<(FrontendKey, Moved)> =
             patched.into_iter().filter(|(key, _)| !frontends.contains_key(key)).collect();
         for (key, before) in &frontends {
@@ -182,14 +182,14 @@ fn is_touched(before: Option<&Former>, after: Option<(&CompiledPort, &Frontend)>
 struct Lists<'a> {
     state: &'a State,
     changed: &'a BTreeMap<ObjectName, Changed>,
-    /// The slices of a Service that list what changed.
+    /// The slices of each Service that list changed endpoints.
     slices: HashMap<&'a ObjectName, Option<Slices<'a>>>,
-    /// Results so far: all frontends of a port have the same one.
+    /// The results so far: all frontends of a port have the same result.
     known: HashMap<(Option<PortName<'a>>, Option<PortName<'a>>, Family, Protocol), Moved>,
 }
 
 impl<'a> Lists<'a> {
-    /// The difference for a frontend that belonged to one port before, and to another after.
+    /// The difference for a frontend that belonged to the port `before`, and now belongs to the port `after`.
     fn moved(
         &mut self,
         before: Option<PortName<'a>>,
@@ -217,7 +217,7 @@ impl<'a> Lists<'a> {
         moved
     }
 
-    /// The difference for a frontend of the same port as before: only changed slices can make one.
+    /// The difference for a frontend that belongs to the same port as before: only changed slices can cause one.
     fn differing(&mut self, service: &'a ObjectName, port: &ServicePort, family: Family) -> Moved {
         let Self { state, changed, slices, .. } = self;
         let slices = slices.entry(service).or_insert_with(|| {
@@ -230,7 +230,7 @@ impl<'a> Lists<'a> {
         Moved::between(&before, &after)
     }
 
-    /// The slices of a Service as they were.
+    /// The slices of a Service before the update.
     fn before(&self, service: &ObjectName) -> Vec<&'a EndpointSlice> {
         let former = self.changed.get(service).map(|changed| &changed.former);
         let is_former =
@@ -239,7 +239,7 @@ impl<'a> Lists<'a> {
         stayed.chain(former.into_iter().flat_map(|former| former.values().flatten().map(|s| &**s))).collect()
     }
 
-    /// The slices of a Service as they are.
+    /// The slices of a Service after the update.
     fn after(&self, service: &ObjectName) -> Vec<&'a EndpointSlice> {
         let entry = self.state.entry(service);
         entry.into_iter().flat_map(|entry| &entry.slices).map(|slice| &**slice).collect()

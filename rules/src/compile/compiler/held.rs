@@ -1,5 +1,5 @@
-//! What the kernel must hold; and whether it does, without making a second ruleset beside the kernel's, which would take
-//! the most memory of all.
+//! The elements that the kernel must hold, and the comparison with its ruleset. The comparison makes no second ruleset
+//! beside the kernel's, which would take the most memory of all.
 
 use super::{CompiledService, Compiler};
 use crate::{
@@ -15,9 +15,9 @@ use crate::{
 #[derive(Default)]
 struct Found<'a> {
     elements: Option<&'a Elements>,
-    /// By place.
+    /// Whether the element at each position was found.
     seen: Vec<bool>,
-    /// Where the next element most likely is.
+    /// The position at which the next element most likely is.
     next: usize,
 }
 
@@ -27,7 +27,7 @@ impl Compiler {
         self.ruleset_without(&PerSet::default())
     }
 
-    /// The same without the elements of these sets.
+    /// The same without the elements of the `unread` sets.
     pub fn ruleset_without(&self, unread: &PerSet<bool>) -> Ruleset {
         let mut ruleset = self.tables(&self.config.families);
         let mut elements = PerSet::from_fn(|family, set| {
@@ -58,7 +58,7 @@ impl Compiler {
         diff_into(&self.config.table, &without_elements(kernel), bare).is_empty()
     }
 
-    /// The keys at which a ruleset does not have the elements that were compiled, but for sets that were not read.
+    /// The keys at which a ruleset differs from the compiled elements, except in sets that were not read.
     pub fn differences(&self, kernel: &Ruleset, unread: &PerSet<bool>) -> PerSet<Vec<Concat>> {
         let mut found = PerSet::from_fn(|family, set| {
             let elements = kernel.tables.get(&family).and_then(|table| table.sets.get(set.name()));
@@ -90,7 +90,7 @@ impl Compiler {
         different
     }
 
-    /// Emits the elements that the kernel must hold for one Service alone.
+    /// Emits the elements that the kernel must hold for this Service only.
     pub fn service_elements(
         &self,
         service: &ObjectName,
@@ -101,9 +101,9 @@ impl Compiler {
         }
     }
 
-    /// The endpoints at the slots of a frontend as its Service answers clients outside of the cluster: of a new client,
-    /// each slot is chosen with the same probability. `None` if the Service does not answer it, or the client's address
-    /// decides.
+    /// The endpoints at the slots that a frontend of a Service uses for clients outside of the cluster: a new client
+    /// gets each slot with the same probability. `None` if the Service does not answer the frontend, or if the client's
+    /// address decides.
     pub fn slots(&self, service: &ObjectName, key: &FrontendKey) -> Option<&Placed> {
         let compiled = self.services.get(service)?;
         let (port, frontend) = compiled.owned().find(|(_, frontend)| frontend.key == *key)?;
@@ -119,17 +119,17 @@ impl Compiler {
         compiled.is_some_and(|compiled| compiled.ports.iter().any(|port| port.affinity.is_some()))
     }
 
-    /// The Services of which there are elements.
+    /// The Services that are compiled.
     pub fn services(&self) -> impl ExactSizeIterator<Item = &ObjectName> {
         self.services.keys()
     }
 
-    /// The elements, keys only, of the sets that Services share.
+    /// The keys of the elements of the sets that Services share.
     pub fn shared_elements(&self) -> impl Iterator<Item = (Family, SetName, Concat)> {
         self.tracker.shared_elements()
     }
 
-    /// Whether an element of a set that Services share must be there.
+    /// Whether a set that Services share must hold an element at this key.
     pub fn is_shared_element(&self, set: SetName, key: &Concat) -> bool {
         self.tracker.has_shared(set, key)
     }
@@ -139,7 +139,7 @@ impl Compiler {
         self.retiring.holds(family, &set.name, key)
     }
 
-    /// The keys of all elements that the kernel holds if it holds what was compiled, by set, in order.
+    /// The keys of all elements that the kernel holds if it holds what was compiled, by set, sorted.
     pub fn held_keys(&self) -> PerSet<Vec<Concat>> {
         let mut keys = PerSet::from_fn(|family, set| {
             let mut keys = Vec::with_capacity(self.held(family, set) as usize);
@@ -150,7 +150,7 @@ impl Compiler {
         for family in Family::ALL {
             for set in SetName::ALL {
                 let keys = &mut keys[(family, set)];
-                // They are nearly sorted.
+                // The keys are nearly sorted already.
                 keys.sort();
                 keys.dedup();
             }

@@ -1,4 +1,4 @@
-//! Numbers for metrics, kept as Services change: asking for them looks at no Service and no element.
+//! Numbers for metrics, updated as Services change, so that reading them examines no Service and no element.
 
 use super::{Compiler, endpoint_counts::NoLocalEndpoints};
 use crate::{plane::SetName, ruleset::Family};
@@ -12,7 +12,7 @@ pub struct SetSize {
     pub set: SetName,
     /// Number of elements.
     pub elements: u32,
-    /// How many it is declared for (`NFTA_SET_DESC_SIZE`); `None` without a limit.
+    /// The number of elements that it is declared for (`NFTA_SET_DESC_SIZE`); `None` without a limit.
     pub declared: Option<u32>,
 }
 
@@ -27,12 +27,12 @@ impl Compiler {
         self.endpoint_counts.no_local
     }
 
-    /// The number of Services with a port that has no endpoint, whatever node it is on, in any family.
+    /// The number of Services with a port that has no endpoint on any node, in any family.
     pub fn without_endpoints(&self) -> u32 {
         self.endpoint_counts.without
     }
 
-    /// The number of elements of each set and map that Portolan fills. Packets fill the map of clients.
+    /// The number of elements of each set and map that Portolan fills. The map of clients is left out: packets fill it.
     pub fn sizes(&self) -> impl Iterator<Item = SetSize> {
         let sets = SetName::ALL.into_iter().filter(|set| *set != SetName::Affinity);
         Family::ALL.into_iter().flat_map(move |family| {
@@ -45,7 +45,7 @@ impl Compiler {
         })
     }
 
-    /// How many elements the kernel holds of a set that Portolan fills, if it holds what was compiled.
+    /// The number of elements that the kernel holds of a set that Portolan fills, if it holds what was compiled.
     pub fn held(&self, family: Family, set: SetName) -> u32 {
         self.tracker.count(family, set) + self.retiring.count(family, set)
     }

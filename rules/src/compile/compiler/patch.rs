@@ -1,8 +1,8 @@
 //! The short way for a Service with a few changed endpoints: only these are examined, however many others there are.
 //!
-//! Which endpoints are selected depends on all of them, but mostly in a way that one more or less does not change.
-//! Where that is certain, only the selection of the endpoint itself changes, and the compiled Service is changed in
-//! place. Otherwise, and in rare cases, the Service is compiled as a whole.
+//! Which endpoints are selected depends on all of them, but one endpoint more or less usually does not change the
+//! selection of the others. Where that is certain, the compiled Service is changed in place. Otherwise, and in rare
+//! cases, the Service is compiled as a whole.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,10 +24,10 @@ use crate::{
     state::{FormerSlices, ServiceState},
 };
 
-/// Changed addresses at most: each is searched for in all slices.
+/// Maximum number of changed addresses: each is searched for in all slices.
 const FEW: usize = 8;
 
-/// What changes of a port.
+/// The changes of a port.
 #[derive(Default)]
 struct PortChange {
     slots: Vec<SlotChange>,
@@ -96,7 +96,7 @@ fn count_anew(service: &Service, port: &mut CompiledPort, restricted: Option<Ran
     }
 }
 
-/// What changes in each port; `None` if that depends on all endpoints.
+/// The changes of each port; `None` if they depend on all endpoints.
 fn changes(
     node: &Node,
     service: &Service,
@@ -106,7 +106,7 @@ fn changes(
 ) -> Option<Vec<PortChange>> {
     let changed = changed_addresses(entry, former, FEW)?;
     let concerns = |port: &CompiledPort| changed.iter().any(|address| Family::of(*address) == port.family);
-    // Beside these, one endpoint of each port that keeps the topology as it is, if none of these does.
+    // The changed addresses, and for each port one endpoint that keeps the topology as it is, if no changed one does.
     let mut watched = changed.clone();
     let now = former.keys().filter_map(|name| entry.slice(name)).flat_map(|slice| &slice.endpoints);
     let now = now.filter(|endpoint| changed.contains(&endpoint.address));
@@ -132,7 +132,7 @@ fn changes(
     fits(compiled, &slots).then_some(slots)
 }
 
-/// Whether the Service has no more slots than it may have. One that would is compiled as a whole.
+/// Whether the Service has no more slots than it may have. Otherwise it is compiled as a whole.
 fn fits(compiled: &CompiledService, changes: &[PortChange]) -> bool {
     let slots = |(port, change): (&CompiledPort, &PortChange)| -> usize {
         let come = change.slots.iter().filter(|(_, before, _)| before.is_none()).count();
@@ -144,7 +144,7 @@ fn fits(compiled: &CompiledService, changes: &[PortChange]) -> bool {
     compiled.ports.iter().zip(changes).map(slots).sum::<usize>() <= admission::MOST_SLOTS
 }
 
-/// What changes in one port; `None` if that depends on all endpoints.
+/// The changes of one port; `None` if they depend on all endpoints.
 fn port_changes(
     node: &Node,
     ports: &PortsByName<'_>,
@@ -188,7 +188,7 @@ impl<'a> PortsByName<'a> {
         Self(ports)
     }
 
-    /// The port that this one was compiled from, unless a manifest has several of that name.
+    /// The port that `port` was compiled from; `None` if a manifest has several of that name.
     fn of_port(&self, port: &CompiledPort) -> Option<&'a ServicePort> {
         let wanted = (&*port.name, port.protocol);
         let start = self.0.partition_point(|other| (&*other.name, other.protocol) < wanted);

@@ -1,4 +1,4 @@
-//! What cannot be changed in place and is made anew.
+//! Families that cannot be changed in place and are rebuilt.
 
 use foldhash::HashSet;
 
@@ -8,19 +8,19 @@ use crate::{
     ruleset::{Concat, Family, Name, Set},
 };
 
-/// A family that is made anew beside what is in force, and what the update that requires it changes.
+/// A family that is rebuilt beside the plane in force, and the changes of the update that requires the rebuild.
 #[derive(Clone, Debug)]
 pub(super) struct Rebuild {
     pub(super) family: Family,
     changes: Vec<ElementChange>,
-    /// Names of the chains that are in force and will not be.
+    /// Names of the chains that are in force now, but not after the rebuild.
     old_chains: Vec<Name>,
-    /// Chains that will be in force and are not yet.
+    /// Names of the chains that are in force after the rebuild, but not now.
     new_chains: HashSet<Name>,
 }
 
 impl Rebuild {
-    /// Takes the changes of one family out of others.
+    /// Takes the changes of one family out of `changes`.
     pub(super) fn take(changes: &mut Changes, family: Family) -> Self {
         let elements = changes.elements.extract_if(.., |change| change.family == family);
         let old_chains = changes.old_chains.extract_if(.., |(of, _)| *of == family);
@@ -33,7 +33,7 @@ impl Rebuild {
         }
     }
 
-    /// The keys of a set that the kernel holds, given those that it is to hold.
+    /// The keys of a set that the kernel holds now, given the keys that it is to hold.
     pub(super) fn held(&self, set: &Set, mut wanted: Vec<Concat>) -> Vec<Concat> {
         let of_set = || self.changes.iter().filter(|change| change.set.name == set.name);
         let come: HashSet<&Concat> =
@@ -43,8 +43,8 @@ impl Rebuild {
         wanted
     }
 
-    /// Elements that must stay for a while: packets that were led by the former plane are looked up in the new one when
-    /// they leave.
+    /// Elements that must stay for a while: packets that the former plane led to an endpoint are looked up in the new
+    /// plane when they leave.
     pub(super) fn lingering(&self) -> Vec<ElementChange> {
         let lingers =
             |change: &&ElementChange| change.after.is_none() && *change.set.name == *SetName::Hairpin.name();
@@ -56,7 +56,7 @@ impl Rebuild {
         self.new_chains.contains(chain)
     }
 
-    /// Of the chains that are to be in force, those that are, and those that will not be.
+    /// The chains that are in force now: those of `wanted` that are not new, and those that will not be in force.
     pub(super) fn held_chains(&self, wanted: Vec<Name>) -> Vec<Name> {
         let held = wanted.into_iter().filter(|name| !self.new_chains.contains(name));
         held.chain(self.old_chains.iter().cloned()).collect()

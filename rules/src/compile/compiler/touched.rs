@@ -1,4 +1,4 @@
-//! What changed since the last update and may have left stale flows.
+//! Changes since the last update that may have left stale flows.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,20 +17,20 @@ use crate::{
     selection::Serving,
 };
 
-/// What changed since the last update and may have left stale flows.
+/// Changes since the last update that may have left stale flows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TouchedFlows {
     /// The addresses that answer node ports now.
     pub(super) node_addresses: BTreeSet<IpAddr>,
     /// Frontends that were compiled again or changed owner, as they were before; `None` if they did not exist.
     pub(super) frontends: HashMap<FrontendKey, Option<Former>>,
-    /// What the short way changed for TCP and SCTP frontends.
+    /// The changes of TCP and SCTP frontends that were made the short way.
     pub(super) moved: Vec<(FrontendKey, Moved)>,
     /// Node ports at addresses that began or ceased to answer node ports.
     pub(super) node_ports: BTreeSet<SocketAddr>,
 }
 
-/// A frontend as it was.
+/// A frontend before the update.
 #[derive(Clone, Debug)]
 pub(super) struct Former {
     pub(super) service: Arc<Service>,

@@ -1,5 +1,5 @@
-//! Turns the changes in the tracker into the transactions of a plan, or into a rebuild of what cannot be changed in
-//! place.
+//! Turns the changes in the tracker into the transactions of a plan, or into a rebuild of families that cannot be
+//! changed in place.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,13 +14,13 @@ use crate::{
 };
 
 impl Compiler {
-    /// The changes in the tracker since the last call, as transactions that are committed one after the other. They
-    /// leave out families that must be made anew, which wait for [`Compiler::rebuild`].
+    /// Takes the changes in the tracker since the last call, as transactions that are committed one after the other.
+    /// They leave out families that must be rebuilt, which wait for [`Compiler::rebuild`].
     pub(super) fn plan(&mut self) -> Vec<Transaction> {
         let net = self.tracker.take_changes();
         let outgrown = self.outgrown(&net);
         let mut steps = Vec::new();
-        // Deletes what is retiring first, if its room in a set or the names of the other plane are needed.
+        // Deletes retiring objects first, if their room in a set or the names of the other plane are needed.
         while (!outgrown.is_empty() || self.is_tight(&net)) && !self.retiring.is_empty() {
             steps.push(self.retire(self.retiring.last(), PART));
         }
@@ -32,8 +32,8 @@ impl Compiler {
         steps
     }
 
-    /// Takes what began to retire up to a number ([`Compiler::retiring`]), at most `limit` elements of it, as a
-    /// transaction; empty if there is nothing.
+    /// Takes the groups that began to retire up to a number ([`Compiler::retiring`]), at most `limit` elements of them,
+    /// as a transaction that deletes them; empty if there is nothing to delete.
     pub fn retire(&mut self, up_to: u64, limit: usize) -> Transaction {
         self.retiring.take_part(&self.config.table, up_to, limit)
     }
@@ -43,26 +43,25 @@ impl Compiler {
         (!self.retiring.is_empty()).then(|| self.retiring.last())
     }
 
-    /// Makes the kernel, which was read, equal to a ruleset: `take` carries out each act, in order, and returns whether
-    /// it did.
+    /// Makes the kernel, which holds the ruleset `kernel`, hold `desired`. `take` carries out each act, in order, and
+    /// returns whether it succeeded.
     pub fn make_equal(&mut self, kernel: &Ruleset, desired: Ruleset, take: &mut dyn FnMut(Act) -> bool) {
         self.rebuilds.clear();
         make_equal(&self.config.table, kernel, desired, &mut self.retiring, take);
     }
 
-    /// Cuts changes of elements, which the kernel was found to need, into transactions that are committed one after the
-    /// other.
+    /// Cuts element changes that the kernel was found to need into transactions that are committed one after the other.
     pub fn mend(&mut self, elements: Vec<ElementChange>) -> Vec<Transaction> {
         Changes { elements, ..Changes::default() }.stage(&self.config.table, &mut self.retiring)
     }
 
-    /// Whether the last update requires families to be made anew ([`Compiler::rebuild`]).
+    /// Whether the last update requires families to be rebuilt ([`Compiler::rebuild`]).
     pub const fn wants_rebuild(&self) -> bool {
         !self.rebuilds.is_empty()
     }
 
-    /// Forgets what is retiring, because the kernel is about to be compared as a whole; returns the transaction that
-    /// would have deleted it.
+    /// Forgets the retiring objects, because the kernel is about to be compared as a whole; returns the transaction
+    /// that would have deleted them.
     pub fn forget_retiring(&mut self) -> Transaction {
         self.rebuilds.clear();
         self.retire(u64::MAX, usize::MAX)
@@ -74,7 +73,7 @@ impl Compiler {
         self.retiring.forget(sets);
     }
 
-    /// The same for the elements at these keys of a set.
+    /// Forgets which elements at these keys of a set are retiring, because they are about to be compared.
     pub fn forget_retiring_at(&mut self, family: Family, set: &Name, keys: &BTreeSet<Concat>) {
         self.retiring.forget_at(family, set, keys);
     }
@@ -118,7 +117,7 @@ impl Compiler {
         leaving
     }
 
-    /// Whether there is room for new elements only once those that are retiring are deleted.
+    /// Whether there is room for new elements only once the retiring elements are deleted.
     fn is_tight(&self, net: &NetChanges) -> bool {
         if self.retiring.is_empty() {
             return false;
@@ -132,9 +131,9 @@ impl Compiler {
         })
     }
 
-    /// Families with a set that has more elements than its declared size while deleted ones are still there, or whose
-    /// ServiceCIDRs change so that an old one and a new one overlap, which one set cannot hold. All their sets are
-    /// declared anew, for the present numbers of elements.
+    /// The families that must be rebuilt: those with a set that has more elements than its declared size while deleted
+    /// elements are still there, or with an old ServiceCIDR and a new one that overlap, which one set cannot hold.
+    /// Declares all sets of these families again, for the present numbers of elements.
     pub(super) fn outgrown(&mut self, net: &NetChanges) -> Vec<Family> {
         let leaving = Self::leaving(net);
         let is_outgrown = |family: Family| {
